@@ -1,0 +1,153 @@
+# Everything that people and the CI do here goes through these targets; `make help` lists them.
+# Needed: Go, a C compiler (SQLite is written in C), GNU make 4 or newer, bash and git. What `make check` uses beyond
+# these it builds once, into .cache.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+export CGO_ENABLED := 1
+
+# Meant to be set on the command line, as in: make test TEST_FLAGS='-run Failover -v'
+TEST_TIMEOUT ?= 15m
+TEST_FLAGS ?=
+BENCH ?= .
+BENCH_FLAGS ?= -benchmem
+FUZZ_TIME ?= 10s
+
+SOURCES := $(wildcard domain ports adapters app cmd)
+
+# Tools. Their version and Go's are part of the file name, so that a new one of either builds them anew.
+GO_VERSION := $(shell go env GOVERSION)
+GOLANGCI_VERSION := v2.15.0
+GOVULNCHECK_VERSION := v1.9.0
+TOOLS := $(CURDIR)/.cache/bin
+GOLANGCI := $(TOOLS)/golangci-lint-$(GOLANGCI_VERSION)-$(GO_VERSION)
+GOVULNCHECK := $(TOOLS)/govulncheck-$(GOVULNCHECK_VERSION)-$(GO_VERSION)
+export GOLANGCI_LINT_CACHE := $(CURDIR)/.cache/golangci-lint
+
+##@ Use
+
+.PHONY: help
+help: ## this list
+	@awk 'BEGIN { FS = ":.*## " } \
+		/^##@ / { printf "%s%s\n", (n++ ? "\n" : ""), substr($$0, 5) } \
+		/^[a-z]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: compiler ## the server, with SQLite (./switchyard.db) and two simulated workers
+	go run ./cmd/switchyard serve --simulated-workers 2
+
+.PHONY: demo
+demo: compiler ## the whole user journey against an embedded server, told in this terminal
+	go run ./cmd/switchyard demo
+
+.PHONY: build
+build: compiler ## the binary, bin/switchyard
+	go build -o bin/switchyard ./cmd/switchyard
+
+##@ Test
+
+.PHONY: test
+test: compiler ## every test, under the race detector (TEST_FLAGS='-run Name -v')
+	go test -race -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) ./...
+
+# The end-to-end benchmark drives a whole server: it comes last, apart from the micro benchmarks.
+END_TO_END := app/server
+
+.PHONY: bench
+bench: compiler ## micro benchmarks of every package, then the end-to-end one (BENCH=Regexp)
+	go test -run '^$$' -bench '$(BENCH)' $(BENCH_FLAGS) $$(go list ./... | grep -v '/$(END_TO_END)$$')
+	go test -run '^$$' -bench '$(BENCH)' $(BENCH_FLAGS) ./$(END_TO_END)
+
+.PHONY: fuzz
+fuzz: compiler ## every Fuzz target for a moment each (FUZZ_TIME=10s)
+	@targets=$$(grep -rEo --include='*_test.go' '^func Fuzz[[:alnum:]_]*' $(SOURCES) || true); \
+	[ -n "$$targets" ] || { echo 'There is no Fuzz target.'; exit 0; }; \
+	while IFS=: read -r file target; do \
+		target=$${target#func }; \
+		echo "$$target in $${file%/*}"; \
+		go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZ_TIME) "./$${file%/*}" </dev/null; \
+	done <<<"$$targets"
+
+##@ Change
+
+.PHONY: generate
+generate: compiler ## write the generated files anew
+	go generate ./...
+
+.PHONY: check
+check: format vet lint layering generated tidy vulnerabilities ## all of the following
+
+##@ Check, part by part
+
+.PHONY: format
+format: ## gofmt would change no file
+	@files=$$(gofmt -l $(SOURCES)); \
+	[ -z "$$files" ] || { echo 'These files are not formatted; gofmt -w does it:'; echo "$$files"; exit 1; }
+
+.PHONY: vet
+vet: compiler ## go vet is content
+	go vet ./...
+
+.PHONY: lint
+lint: compiler $(GOLANGCI) ## golangci-lint is content; what it looks for, and why, is in .golangci.yml
+	$(GOLANGCI) run ./...
+
+.PHONY: layering
+layering: ## packages import only what their layer may
+	@bash .ci/layering
+
+# Generates in a copy of the sources, with what was generated before taken out of it. So nobody's tree changes, work that
+# is not committed yet does not count as a difference, and a file that nothing generates any more does.
+GENERATED := ports/mocks
+
+.PHONY: generated
+generated: compiler ## the generated files are those that `make generate` writes
+	@copy=$$(mktemp -d); trap 'rm -rf "$$copy"' EXIT; \
+	cp -R go.mod go.sum $(SOURCES) "$$copy"; \
+	{ grep -rlE '^// Code generated .* DO NOT EDIT\.$$' $(GENERATED) || true; } | while read -r file; do rm "$$copy/$$file"; done; \
+	(cd "$$copy" && go generate ./...); \
+	for place in $(GENERATED); do \
+		diff -ru "$$place" "$$copy/$$place" || { \
+			echo "$$place is not what 'make generate' writes: run it, and remove what it no longer writes."; exit 1; }; \
+	done
+
+.PHONY: tidy
+tidy: ## go.mod and go.sum name what the code imports, no more and no less
+	@go mod tidy -diff || { echo "go.mod or go.sum is not tidy; 'go mod tidy' does it."; exit 1; }
+
+# Asks the database for one package first, so that whoever has no way to it can check everything else.
+.PHONY: vulnerabilities
+vulnerabilities: compiler $(GOVULNCHECK) ## no known vulnerability is reached, as far as the database can be
+	@if error=$$( \
+		$(GOVULNCHECK) -mode query -json stdlib@$(GO_VERSION) 2>&1 >/dev/null & probe=$$!; \
+		{ sleep 10; kill $$probe; } >/dev/null 2>&1 & watchdog=$$!; \
+		wait $$probe && result=0 || result=$$?; kill $$watchdog 2>/dev/null || true; exit $$result); \
+	then $(GOVULNCHECK) ./...; \
+	else echo "Known vulnerabilities are NOT CHECKED: the database did not answer within 10 s. $$error"; \
+	fi
+
+# What the targets above need.
+
+$(GOLANGCI):
+	@$(call install,golangci-lint,github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION))
+
+$(GOVULNCHECK):
+	@$(call install,govulncheck,golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK_VERSION))
+
+# $(1) is the binary's name, $(2) the package and its version. Built beside its place, so that a half-done one never counts.
+install = echo 'Building $(2), once; this takes a minute or two.'; \
+	mkdir -p $(@D)/new; GOBIN=$(@D)/new CGO_ENABLED=0 go install $(2); mv $(@D)/new/$(1) $@
+
+COMPILES = printf '\#include <stdlib.h>\n' | $$(go env CC) -fsyntax-only -x c - >/dev/null 2>&1
+
+.PHONY: compiler
+compiler:
+	@if $(COMPILES); then exit 0; fi; \
+	if command -v apt-get >/dev/null; then \
+		echo 'No C compiler works here: installing gcc and libc6-dev.'; \
+		apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends gcc libc6-dev || true; \
+	fi; \
+	$(COMPILES) || { echo 'A C compiler and the C library headers are needed for SQLite: install gcc and libc6-dev (or what your system calls them), or name another compiler in CC.'; exit 1; }

@@ -1,0 +1,108 @@
+package domain
+
+import (
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+const (
+	emailRule    = "Email must be a single address such as name@example.com"
+	emailMax     = 254 // RFC 5321, a path without its angle brackets
+	emailUserMax = 64
+
+	passwordRule = "Password must be 8 to 72 bytes long with at least one letter and one digit"
+	passwordMin  = 8
+	passwordMax  = 72 // what bcrypt looks at
+)
+
+// NormalizeEmail returns the one spelling of an email address: trimmed and in
+// lower case. It must be one bare address of at most 254 ASCII characters, no
+// display name, quotes or comments, whose domain has a dot or is localhost.
+// Other domains in other scripts are written in their xn-- form. Anything else
+// is [Invalid].
+func NormalizeEmail(raw string) (string, error) {
+	email := strings.TrimSpace(raw)
+	user, host, ok := strings.Cut(email, "@")
+	if !ok || len(email) > emailMax || !isEmailUser(user) || !isEmailHost(host) {
+		return "", Errorf(Invalid, CodeValidation, emailRule)
+	}
+	// Lower case comes last: it turns a few other letters into ASCII ones,
+	// which would let a look-alike pass for somebody else's address.
+	return strings.ToLower(email), nil
+}
+
+// isEmailUser reports whether s is a dot-atom of RFC 5322.
+func isEmailUser(s string) bool {
+	if len(s) > emailUserMax {
+		return false
+	}
+	for atom := range strings.SplitSeq(s, ".") {
+		if atom == "" {
+			return false
+		}
+		for i := range len(atom) {
+			if c := atom[i]; !isAlnum(c) && strings.IndexByte("!#$%&'*+-/=?^_`{|}~", c) < 0 {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+func isEmailHost(s string) bool {
+	if strings.EqualFold(s, "localhost") {
+		return isHostName(s, "") // EqualFold also takes the long s
+	}
+	dot := strings.LastIndexByte(s, '.')
+	return dot >= 0 && isHostName(s, "") && !isDigits(s[dot+1:])
+}
+
+// CheckPassword reports whether pw may be a password: 8 to 72 bytes with at
+// least one letter and one digit, of any script. Otherwise the error is
+// [Invalid]; it never repeats the password.
+func CheckPassword(pw string) error {
+	if len(pw) < passwordMin || len(pw) > passwordMax ||
+		!strings.ContainsFunc(pw, unicode.IsLetter) || !strings.ContainsFunc(pw, unicode.IsDigit) {
+		return Errorf(Invalid, CodeValidation, passwordRule)
+	}
+	return nil
+}
+
+// CheckUserName returns a user's name without surrounding space. It must have
+// 2 to 100 characters, none a control character, or the error is [Invalid].
+func CheckUserName(raw string) (string, error) {
+	return checkText("Name", raw, 2, 100, "")
+}
+
+// CheckSessionName returns a session's name without surrounding space. It must
+// have 1 to 100 characters, none a control character, or the error is
+// [Invalid].
+func CheckSessionName(raw string) (string, error) {
+	return checkText("Session name", raw, 1, 100, "")
+}
+
+// CheckDescription returns a description without surrounding space. It may be
+// empty, must not have more than 255 characters, and no control characters
+// other than tabs and line breaks, or the error is [Invalid].
+func CheckDescription(raw string) (string, error) {
+	return checkText("Description", raw, 0, 255, "\t\r\n")
+}
+
+// checkText trims raw and counts it in characters, not bytes. Control
+// characters other than those in allowed, and broken UTF-8, are refused:
+// not every store keeps them and not every header survives them.
+func checkText(what, raw string, least, most int, allowed string) (string, error) {
+	text := strings.TrimSpace(raw)
+	if n := utf8.RuneCountInString(text); n < least || n > most {
+		if least == 0 {
+			return "", Errorf(Invalid, CodeValidation, "%s must be at most %d characters", what, most)
+		}
+		return "", Errorf(Invalid, CodeValidation, "%s must be %d to %d characters", what, least, most)
+	}
+	control := func(r rune) bool { return unicode.IsControl(r) && !strings.ContainsRune(allowed, r) }
+	if !utf8.ValidString(text) || strings.ContainsFunc(text, control) {
+		return "", Errorf(Invalid, CodeValidation, "%s must be plain text without control characters", what)
+	}
+	return text, nil
+}

@@ -1,0 +1,158 @@
+package domain
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Kind classifies an [Error] by what a caller can do about it. The set is
+// closed: an adapter that maps errors to its own protocol maps these kinds.
+type Kind uint8
+
+// The kinds of error.
+const (
+	Internal        Kind = iota // a fault of ours; nothing the caller can change
+	Invalid                     // the input breaks a rule; correct it
+	Unauthenticated             // who is calling is not established
+	Forbidden                   // the caller is known and may not do this
+	NotFound                    // there is no such thing, or not for this caller
+	Conflict                    // the present state does not allow it
+	Exceeded                    // a limit is used up; wait
+	Unavailable                 // something needed is not there now; try again
+	Timeout                     // the outcome is unknown
+	BadGateway                  // a worker answered, but not usefully
+)
+
+// Code is the stable, machine-readable name of an error.
+type Code string
+
+// The codes that callers can rely on. They are part of the public contract.
+const (
+	CodeValidation             Code = "VALIDATION_ERROR"
+	CodeInvalidPhoneNumber     Code = "INVALID_PHONE_NUMBER"
+	CodeInvalidMessageType     Code = "INVALID_MESSAGE_TYPE"
+	CodeAuthTokenMissing       Code = "AUTH_TOKEN_MISSING"
+	CodeAuthTokenInvalid       Code = "AUTH_TOKEN_INVALID"
+	CodeAuthTokenExpired       Code = "AUTH_TOKEN_EXPIRED"
+	CodeInvalidCredentials     Code = "INVALID_CREDENTIALS"
+	CodeAPIKeyMissing          Code = "API_KEY_MISSING"
+	CodeAPIKeyInvalid          Code = "API_KEY_INVALID"
+	CodeAPIKeyExpired          Code = "API_KEY_EXPIRED"
+	CodeInsufficientPermission Code = "INSUFFICIENT_PERMISSIONS"
+	CodeAccountDeactivated     Code = "ACCOUNT_DEACTIVATED"
+	CodeNotFound               Code = "NOT_FOUND"
+	CodeUserNotFound           Code = "USER_NOT_FOUND"
+	CodeSessionNotFound        Code = "SESSION_NOT_FOUND"
+	CodeWorkerNotFound         Code = "WORKER_NOT_FOUND"
+	CodeMessageNotFound        Code = "MESSAGE_NOT_FOUND"
+	CodeAPIKeyNotFound         Code = "API_KEY_NOT_FOUND"
+	CodeEmailRegistered        Code = "EMAIL_ALREADY_REGISTERED"
+	CodeSessionExists          Code = "SESSION_ALREADY_EXISTS"
+	CodeSessionLimit           Code = "SESSION_LIMIT_EXCEEDED"
+	CodeSessionConnected       Code = "SESSION_ALREADY_CONNECTED"
+	CodeSessionConnecting      Code = "SESSION_CONNECTING"
+	CodeSessionNotConnected    Code = "SESSION_NOT_CONNECTED"
+	CodeWorkerConflict         Code = "WORKER_CONFLICT"
+	CodeIdempotencyConflict    Code = "IDEMPOTENCY_CONFLICT"
+	CodeInvalidState           Code = "INVALID_STATE"
+	CodeRateLimit              Code = "RATE_LIMIT_EXCEEDED"
+	CodeMessageLimit           Code = "MESSAGE_LIMIT_EXCEEDED"
+	CodeAPILimit               Code = "API_LIMIT_EXCEEDED"
+	CodeWorkerCommunication    Code = "WORKER_COMMUNICATION_FAILED"
+	CodeMessageSendFailed      Code = "MESSAGE_SEND_FAILED"
+	CodeWorkerTimeout          Code = "WORKER_TIMEOUT"
+	CodeNoAvailableWorkers     Code = "NO_AVAILABLE_WORKERS"
+	CodeWorkerUnreachable      Code = "WORKER_UNREACHABLE"
+	CodeInternal               Code = "INTERNAL_ERROR"
+)
+
+// FieldError is one problem with one field of the input.
+type FieldError struct {
+	Field   string `json:"field"`
+	Message string `json:"message"`
+}
+
+// Error is the only error type that crosses a use case. Message is safe to
+// show to the caller and says what to do next; the cause, if any, is for the
+// log and is reached with [errors.Unwrap].
+type Error struct {
+	Kind    Kind
+	Code    Code
+	Message string
+	Fields  []FieldError // every problem of the input, where Kind is Invalid
+	cause   error
+}
+
+// Error gives the message followed by the cause, for logs.
+func (e *Error) Error() string {
+	if e.cause != nil {
+		return fmt.Sprintf("%s: %s: %v", e.Code, e.Message, e.cause)
+	}
+	return fmt.Sprintf("%s: %s", e.Code, e.Message)
+}
+
+// Unwrap gives the internal cause, which must not be shown to callers.
+func (e *Error) Unwrap() error { return e.cause }
+
+// Is reports whether target is an Error with the same code, so that
+// errors.Is(err, &Error{Code: CodeSessionNotFound}) works through wrapping.
+func (e *Error) Is(target error) bool {
+	t, ok := target.(*Error)
+	return ok && t.Code == e.Code
+}
+
+// Because returns a copy of e that carries the internal cause.
+func (e *Error) Because(cause error) *Error {
+	c := *e
+	c.cause = cause
+	return &c
+}
+
+// Errorf makes an Error; the message follows fmt.Sprintf and must be safe to show.
+func Errorf(kind Kind, code Code, format string, args ...any) *Error {
+	return &Error{Kind: kind, Code: code, Message: fmt.Sprintf(format, args...)}
+}
+
+// CodeOf returns the code of the first Error in err's chain, [CodeInternal]
+// for any other error, and "" for nil.
+func CodeOf(err error) Code {
+	if err == nil {
+		return ""
+	}
+	var e *Error
+	if errors.As(err, &e) {
+		return e.Code
+	}
+	return CodeInternal
+}
+
+// Problems collects every problem of one input, so that a caller hears of all
+// of them at once. The zero value is ready to use.
+type Problems struct{ fields []FieldError }
+
+// Add records one problem with the named field.
+func (p *Problems) Add(field, format string, args ...any) {
+	p.fields = append(p.fields, FieldError{Field: field, Message: fmt.Sprintf(format, args...)})
+}
+
+// Check records err, if it is not nil, as a problem with the named field.
+func (p *Problems) Check(field string, err error) {
+	if err == nil {
+		return
+	}
+	var e *Error
+	if errors.As(err, &e) {
+		p.Add(field, "%s", e.Message)
+		return
+	}
+	p.Add(field, "%s", err.Error())
+}
+
+// Err returns nil if there was no problem, and otherwise one Invalid error
+// that lists them all. Its message is that of the first.
+func (p *Problems) Err() error {
+	if len(p.fields) == 0 {
+		return nil
+	}
+	return &Error{Kind: Invalid, Code: CodeValidation, Message: p.fields[0].Message, Fields: p.fields}
+}

@@ -1,0 +1,236 @@
+package domain
+
+import (
+	"strings"
+	"time"
+)
+
+// MessageType is the kind of content.
+type MessageType string
+
+// The types of message.
+const (
+	TypeText     MessageType = "text"
+	TypeImage    MessageType = "image"
+	TypeDocument MessageType = "document"
+	TypeAudio    MessageType = "audio"
+	TypeVideo    MessageType = "video"
+	TypeSticker  MessageType = "sticker"
+	TypeLocation MessageType = "location"
+	TypeContact  MessageType = "contact"
+	TypeLink     MessageType = "link"
+	TypePoll     MessageType = "poll"
+)
+
+// MessageStatus tells how far a message came. It only moves forward:
+// PENDING, SENT, DELIVERED, READ; FAILED is reached from PENDING and SENT only.
+type MessageStatus string
+
+// The message statuses.
+const (
+	MessagePending   MessageStatus = "PENDING"
+	MessageSent      MessageStatus = "SENT"
+	MessageDelivered MessageStatus = "DELIVERED"
+	MessageRead      MessageStatus = "READ"
+	MessageFailed    MessageStatus = "FAILED"
+)
+
+// ParseMessageStatus accepts a status in any case.
+func ParseMessageStatus(s string) (MessageStatus, error) {
+	switch m := MessageStatus(strings.ToUpper(strings.TrimSpace(s))); m {
+	case MessagePending, MessageSent, MessageDelivered, MessageRead, MessageFailed:
+		return m, nil
+	}
+	return "", Errorf(Invalid, CodeValidation, "Status must be one of PENDING, SENT, DELIVERED, READ, FAILED")
+}
+
+// Follows reports whether a message may move from a status to the next.
+func (next MessageStatus) Follows(from MessageStatus) bool {
+	rank := func(s MessageStatus) int {
+		switch s {
+		case MessagePending:
+			return 0
+		case MessageSent:
+			return 1
+		case MessageDelivered:
+			return 2
+		case MessageRead:
+			return 3
+		}
+		return -1
+	}
+	if next == MessageFailed {
+		return from == MessagePending || from == MessageSent
+	}
+	return from != MessageFailed && rank(next) > rank(from)
+}
+
+// Direction tells who sent a message.
+type Direction string
+
+// The directions.
+const (
+	Outbound Direction = "OUTBOUND"
+	Inbound  Direction = "INBOUND"
+)
+
+// Message is one message of a session's history.
+type Message struct {
+	ID          string // ours; sorts by time within a session
+	WhatsAppID  string // the id WhatsApp knows it by; empty until the worker answers
+	SessionID   string
+	UserID      string
+	Direction   Direction
+	From, To    string // JIDs
+	Type        MessageType
+	Content     string // text, or for structured types a JSON document
+	MediaURL    string
+	Filename    string
+	Caption     string
+	Status      MessageStatus
+	Error       string
+	CreatedAt   time.Time
+	SentAt      time.Time
+	DeliveredAt time.Time
+	ReadAt      time.Time
+	Rev         int64
+}
+
+// Advance moves the message to a status reported at a time, if that is
+// forward, and reports whether anything changed. A later status implies the
+// earlier ones, so a missing time is filled in.
+func (m *Message) Advance(to MessageStatus, at time.Time, failure string) bool {
+	if !to.Follows(m.Status) {
+		return false
+	}
+	m.Status = to
+	fill := func(t *time.Time) {
+		if t.IsZero() {
+			*t = at
+		}
+	}
+	switch to {
+	case MessageRead:
+		fill(&m.ReadAt)
+		fallthrough
+	case MessageDelivered:
+		fill(&m.DeliveredAt)
+		fallthrough
+	case MessageSent:
+		fill(&m.SentAt)
+		m.Error = ""
+	case MessageFailed:
+		m.Error = failure
+	}
+	return true
+}
+
+// Location is the content of a location message. Degrees.
+type Location struct {
+	Latitude  float64 `json:"latitude"`
+	Longitude float64 `json:"longitude"`
+	Name      string  `json:"name,omitempty"`
+	Address   string  `json:"address,omitempty"`
+}
+
+// Contact is the content of a contact message.
+type Contact struct {
+	Name         string `json:"name"`
+	Phone        string `json:"phone"`
+	Email        string `json:"email,omitempty"`
+	Organization string `json:"organization,omitempty"`
+}
+
+// Link is the content of a link message.
+type Link struct {
+	URL         string `json:"url"`
+	Title       string `json:"title,omitempty"`
+	Description string `json:"description,omitempty"`
+	Thumbnail   string `json:"thumbnail,omitempty"`
+}
+
+// Poll is the content of a poll.
+type Poll struct {
+	Question        string   `json:"question"`
+	Options         []string `json:"options"`
+	MultipleAnswers bool     `json:"multipleAnswers,omitempty"`
+}
+
+// Outgoing is a message that a user asks to have sent. Exactly the fields that
+// its type needs are set; [Outgoing.Validate] says which.
+type Outgoing struct {
+	To       string // a number or JID as the user gave it
+	Type     MessageType
+	Text     string // the text, for TypeText
+	MediaURL string // for media: where the worker fetches it
+	Media    string // for media: the content itself, base64
+	Filename string
+	Caption  string
+	Location *Location
+	Contact  *Contact
+	Link     *Link
+	Poll     *Poll
+	// HumanSimulation asks the worker to type before it sends, which takes
+	// seconds.
+	HumanSimulation bool
+}
+
+// ActionType is something done to a message that exists, or to a chat.
+type ActionType string
+
+// The actions on a message, and the presence signals of a chat.
+const (
+	ActionDelete      ActionType = "delete"
+	ActionUnsend      ActionType = "unsend"
+	ActionStar        ActionType = "star"
+	ActionUnstar      ActionType = "unstar"
+	ActionEdit        ActionType = "edit"
+	ActionReaction    ActionType = "reaction"
+	ActionRead        ActionType = "read"
+	ActionSeen        ActionType = "seen"
+	ActionTypingStart ActionType = "typing_start"
+	ActionTypingStop  ActionType = "typing_stop"
+)
+
+// MessageKey names a message the way WhatsApp does.
+type MessageKey struct {
+	RemoteJID string `json:"remoteJid"`
+	FromMe    bool   `json:"fromMe"`
+	ID        string `json:"id"`
+}
+
+// Action is what a user asks to be done to a message or in a chat.
+type Action struct {
+	Type        ActionType
+	MessageID   string // WhatsApp's
+	Phone       string // the chat, as the user gave it
+	ForEveryone bool
+	NewText     string
+	Emoji       string
+	JID         string
+	MessageKey  *MessageKey
+}
+
+// MessageReport is a worker's word on the status of a message.
+type MessageReport struct {
+	SessionID   string
+	WhatsAppID  string
+	Status      MessageStatus
+	At          time.Time // zero: now
+	DeliveredAt time.Time
+	ReadAt      time.Time
+	Error       string
+}
+
+// MessageFilter selects messages of a session's history. Zero fields do not
+// restrict.
+type MessageFilter struct {
+	Direction    Direction
+	Type         MessageType
+	Status       MessageStatus
+	To           string // part of the recipient
+	Search       string // part of content or caption, any case
+	Since, Until time.Time
+	After        Cursor // only messages older than the cursor
+	Limit        int
+}

@@ -1,0 +1,122 @@
+package domain_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/switchyard-wa/switchyard/domain"
+)
+
+const phoneMessage = "Phone number must be in international format (e.g., 6281234567890)"
+
+func TestParseRecipient(t *testing.T) {
+	for raw, want := range map[string]domain.JID{
+		"6281234567890":                 "6281234567890@s.whatsapp.net",
+		"+62 812-3456-7890":             "6281234567890@s.whatsapp.net",
+		" (+1) 650.253 0000 ":           "16502530000@s.whatsapp.net",
+		"12345678":                      "12345678@s.whatsapp.net",
+		"123456789012345":               "123456789012345@s.whatsapp.net",
+		"6281234567890@s.whatsapp.net":  "6281234567890@s.whatsapp.net",
+		" 6281234567890@C.US ":          "6281234567890@s.whatsapp.net",
+		"120363025246125486@g.us":       "120363025246125486@g.us",
+		"6281234567890-1612345678@g.us": "6281234567890-1612345678@g.us",
+		"123456789012345678@lid":        "123456789012345678@lid",
+	} {
+		got, err := domain.ParseRecipient(raw)
+		require.NoError(t, err, raw)
+		require.Equal(t, want, got)
+	}
+}
+
+var notPhones = []string{
+	"", " ", "+", "1234567", "1234567890123456", "081234567890", "006281234567890", "+006281234567890",
+	"+06281234567", "++6281234567890", "62+81234567890", "6281234567890+", "-6281234567890", ".6281234567890",
+	"62812345abc", "call 6281234567890", "6281234567890 ext 5", "6281234567890\x00", "６２８１２３４５６７８９０", "\xff6281234567",
+}
+
+func TestParseRecipientRefuses(t *testing.T) {
+	for _, raw := range append([]string{
+		"status@broadcast", "6281234567890@broadcast", "6281234567890@newsletter", "6281234567890@", "@s.whatsapp.net",
+		"@g.us", "@lid", "-1@g.us", "1-@g.us", "1--2@g.us", "+6281234567890@s.whatsapp.net", "0812345678@s.whatsapp.net",
+		"6281234567890:12@s.whatsapp.net", "62 81234567890@s.whatsapp.net", "6281234567890@ s.whatsapp.net",
+		"6281234567890@\u017f.whatsapp.net", "6281234567890@s.whatsapp.net@g.us", "1-2@lid", "name@example.com",
+		strings.Repeat("1", 65) + "@g.us", strings.Repeat("1", 21) + "@lid",
+	}, notPhones...) {
+		jid, err := domain.ParseRecipient(raw)
+		requireRefused(t, err, phoneMessage)
+		require.Empty(t, jid, raw)
+		require.Equal(t, "VALIDATION_ERROR: "+phoneMessage, err.Error(), "the message is exact")
+	}
+}
+
+func TestParsePhone(t *testing.T) {
+	got, err := domain.ParsePhone("+62 (812) 3456.7890")
+	require.NoError(t, err)
+	require.Equal(t, "6281234567890", got)
+	for _, raw := range append([]string{"6281234567890@s.whatsapp.net", "120363025246125486@g.us"}, notPhones...) {
+		_, err := domain.ParsePhone(raw)
+		requireRefused(t, err, phoneMessage)
+	}
+}
+
+func TestJID(t *testing.T) {
+	for jid, want := range map[domain.JID]struct {
+		group bool
+		phone string
+	}{
+		"6281234567890@s.whatsapp.net":    {false, "6281234567890"},
+		"6281234567890:12@s.whatsapp.net": {false, ""},
+		"120363025246125486@g.us":         {true, ""},
+		"123456789012345@lid":             {false, ""},
+		"6281234567890":                   {false, ""},
+		"":                                {false, ""},
+	} {
+		require.Equal(t, want.group, jid.IsGroup(), jid)
+		require.Equal(t, want.phone, jid.Phone(), jid)
+	}
+}
+
+func TestPhonesSurvivePunctuation(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		digits := rapid.StringMatching(`[1-9][0-9]{7,14}`).Draw(t, "digits")
+		raw := rapid.SampledFrom([]string{"", "+", " (+"}).Draw(t, "front") + digits[:1]
+		for _, d := range digits[1:] {
+			raw += rapid.StringMatching(`[ .()-]{0,2}`).Draw(t, "gap") + string(d)
+		}
+		phone, err := domain.ParsePhone(raw)
+		require.NoError(t, err)
+		require.Equal(t, digits, phone)
+		checkRecipient(t, raw)
+	})
+}
+
+func FuzzParseRecipient(f *testing.F) {
+	for _, s := range append([]string{
+		"+62 812-3456-7890", "6281234567890@c.us", "1-2@g.us", "123@lid", "status@broadcast",
+	}, notPhones[:8]...) {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, raw string) { checkRecipient(t, raw) })
+}
+
+func checkRecipient(t require.TestingT, raw string) {
+	jid, err := domain.ParseRecipient(raw)
+	phone, phoneErr := domain.ParsePhone(raw)
+	if err != nil {
+		requireRefused(t, err, phoneMessage)
+		require.Error(t, phoneErr, "every phone number is a recipient")
+		return
+	}
+	require.Regexp(t, `^([1-9][0-9]{7,14}@s\.whatsapp\.net|[0-9]+(-[0-9]+)*@g\.us|[0-9]+@lid)$`, string(jid))
+	again, err := domain.ParseRecipient(string(jid))
+	require.NoError(t, err)
+	require.Equal(t, jid, again)
+	require.Equal(t, strings.HasSuffix(string(jid), "@g.us"), jid.IsGroup())
+	require.Equal(t, strings.HasSuffix(string(jid), "@s.whatsapp.net"), jid.Phone() != "")
+	if phoneErr == nil {
+		require.Equal(t, phone, jid.Phone())
+	}
+}

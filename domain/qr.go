@@ -1,0 +1,85 @@
+package domain
+
+import (
+	"encoding/base64"
+	"strings"
+	"time"
+)
+
+const (
+	qrCodeMax     = 4096
+	qrImageMax    = 256 << 10
+	qrDataURL     = "data:image/png;base64,"
+	pngSignature  = "\x89PNG\r\n\x1a\n"
+	qrCodeRule    = "QR string must be at most 4096 printable ASCII characters"
+	qrImageRule   = "QR image must be a PNG as a data:image/png;base64 URL"
+	qrImageTooBig = "QR image must be at most 256 KiB"
+)
+
+// QR is what a phone scans to link a session. It is a credential while it
+// lasts. Code is the text to draw; Image is a drawn PNG and only there when the
+// worker sent just a picture. From ExpiresAt on it is of no use.
+type QR struct {
+	Code      string
+	Image     []byte
+	ExpiresAt time.Time
+}
+
+// IsZero reports whether there is nothing to scan.
+func (q QR) IsZero() bool { return q.Code == "" && len(q.Image) == 0 }
+
+// ParseQR reads the two QR fields of a worker's report, received at now and
+// good for life. Both take the raw QR string or a PNG data URL; qrString wins
+// unless it is blank. If both are blank the QR is zero and there is no error.
+// Text that is not at most 4096 printable ASCII characters, or a picture that
+// is not a base64 PNG of at most 256 KiB, is [Invalid].
+func ParseQR(qrCode, qrString string, now time.Time, life time.Duration) (QR, error) {
+	text := strings.TrimSpace(qrString)
+	if text == "" {
+		text = strings.TrimSpace(qrCode)
+	}
+	if text == "" {
+		return QR{}, nil
+	}
+	qr := QR{ExpiresAt: now.Add(life)}
+	var err error
+	if strings.HasPrefix(text, "data:") {
+		qr.Image, err = parseQRImage(text)
+	} else {
+		qr.Code, err = parseQRCode(text)
+	}
+	if err != nil {
+		return QR{}, err
+	}
+	return qr, nil
+}
+
+func parseQRCode(text string) (string, error) {
+	if len(text) > qrCodeMax {
+		return "", Errorf(Invalid, CodeValidation, qrCodeRule)
+	}
+	for i := range len(text) {
+		if c := text[i]; c < ' ' || c > '~' {
+			return "", Errorf(Invalid, CodeValidation, qrCodeRule)
+		}
+	}
+	return text, nil
+}
+
+func parseQRImage(text string) ([]byte, error) {
+	data, ok := strings.CutPrefix(text, qrDataURL)
+	if !ok {
+		return nil, Errorf(Invalid, CodeValidation, qrImageRule)
+	}
+	if len(data) > base64.StdEncoding.EncodedLen(qrImageMax) {
+		return nil, Errorf(Invalid, CodeValidation, qrImageTooBig) // before spending memory on it
+	}
+	image, err := base64.StdEncoding.DecodeString(data)
+	if err != nil || !strings.HasPrefix(string(image), pngSignature) {
+		return nil, Errorf(Invalid, CodeValidation, qrImageRule)
+	}
+	if len(image) > qrImageMax {
+		return nil, Errorf(Invalid, CodeValidation, qrImageTooBig)
+	}
+	return image, nil
+}

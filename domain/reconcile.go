@@ -1,0 +1,98 @@
+package domain
+
+import (
+	"cmp"
+	"slices"
+	"time"
+)
+
+// Step is the next thing to be done about a session.
+type Step uint8
+
+// The steps. Each is carried out by one transaction, or one call to a worker
+// followed by one transaction; a crash before, between or after them leaves a
+// state from which [Next] gives the right step again.
+const (
+	StepNone    Step = iota // nothing to do, now or at Session.DueAt
+	StepPlace               // choose a worker, reserve a slot, assign
+	StepCall                // tell the assigned worker Session.Order
+	StepSettle              // Session.Settle
+	StepRelease             // Session.Stopped: the stop cannot be confirmed any more; clean up there later
+	StepLeave               // Session.Leave: the worker is lost; place elsewhere
+	StepMove                // Session.Move: the worker is being drained
+	StepGiveUp              // Session.Refused: the worker took the start but never confirmed it
+)
+
+// Next decides what is to be done about a session, given its worker as it is
+// known (nil if there is no such worker). at is when to ask again if the step
+// is StepNone; zero means that only a change of state can bring work.
+//
+// It is level-triggered: it looks at the recorded state alone, never at how
+// that came about.
+func Next(s *Session, w *Worker, t Timing, now time.Time) (step Step, at time.Time) {
+	if !s.Assigned() {
+		switch {
+		case s.Intent == Down:
+			return StepNone, time.Time{}
+		case now.Before(s.DueAt):
+			return StepNone, s.DueAt
+		}
+		return StepPlace, time.Time{}
+	}
+	lost := w == nil || !w.Online && !now.Before(w.FailoverAt)
+	switch {
+	case lost && s.Intent == Down:
+		return StepRelease, time.Time{}
+	case lost:
+		return StepLeave, time.Time{}
+	case !w.Online:
+		return StepNone, w.FailoverAt
+	case s.Order.Stops(), s.Intent == Down:
+		return due(StepCall, s.DueAt, now)
+	case !s.SettleAt.IsZero():
+		return due(StepSettle, s.SettleAt, now)
+	case s.Order != OrderNone && s.Tries > t.StartTries:
+		return due(StepGiveUp, s.DueAt, now)
+	case s.Order != OrderNone:
+		return due(StepCall, s.DueAt, now)
+	case w.Draining:
+		return StepMove, time.Time{}
+	case !s.Confirms && !s.DueAt.IsZero():
+		return due(StepCall, s.DueAt, now)
+	}
+	return StepNone, time.Time{}
+}
+
+func due(step Step, at, now time.Time) (Step, time.Time) {
+	if now.Before(at) {
+		return StepNone, at
+	}
+	return step, time.Time{}
+}
+
+// FailoverPlan orders the sessions of a lost worker for placing elsewhere, and
+// those waiting for capacity: higher tiers first, then those waiting longest.
+func FailoverPlan(sessions []*Session, rank func(userID string) int) []*Session {
+	plan := slices.Clone(sessions)
+	slices.SortStableFunc(plan, func(a, b *Session) int {
+		return cmp.Or(
+			cmp.Compare(rank(b.UserID), rank(a.UserID)),
+			a.StatusAt.Compare(b.StatusAt),
+			cmp.Compare(a.ID, b.ID),
+		)
+	})
+	return plan
+}
+
+// Recoverable reports whether a restarted worker is to recover the session:
+// it is still assigned there and wanted up.
+func Recoverable(s *Session, workerID string) bool {
+	return s.WorkerID == workerID && s.Intent == Up && s.Status.Live()
+}
+
+// Judge decides whether a worker that is online counts as silent by now. heard
+// is when this replica began to listen.
+func Judge(w *Worker, t Timing, heard, now time.Time) (silent bool, at time.Time) {
+	at = w.SilentAt(t, heard)
+	return w.Online && !now.Before(at), at
+}

@@ -1,0 +1,600 @@
+package domain
+
+import (
+	"strings"
+	"time"
+)
+
+// Intent is what the user wants of a session.
+type Intent string
+
+// The intents.
+const (
+	Up   Intent = "UP"
+	Down Intent = "DOWN"
+)
+
+// Status is what is observed of a session.
+type Status string
+
+// The statuses. The first four are live: they hold a slot on a worker or wait
+// for one.
+const (
+	Init         Status = "INIT"
+	QRRequired   Status = "QR_REQUIRED"
+	Connected    Status = "CONNECTED"
+	Reconnecting Status = "RECONNECTING"
+	Disconnected Status = "DISCONNECTED"
+	Errored      Status = "ERROR"
+)
+
+// Live reports whether a session of this status counts against the live
+// sessions of its user.
+func (s Status) Live() bool {
+	switch s {
+	case Init, QRRequired, Connected, Reconnecting:
+		return true
+	}
+	return false
+}
+
+// ParseStatus accepts a status in any case.
+func ParseStatus(s string) (Status, error) {
+	switch st := Status(strings.ToUpper(strings.TrimSpace(s))); st {
+	case Init, QRRequired, Connected, Reconnecting, Disconnected, Errored:
+		return st, nil
+	}
+	return "", Errorf(Invalid, CodeValidation,
+		"Status must be one of INIT, QR_REQUIRED, CONNECTED, RECONNECTING, DISCONNECTED, ERROR")
+}
+
+// reportable is the life cycle as far as a worker's report may move it: what
+// the user does is in the methods of [Session]. DISCONNECTED is left by a report
+// only while it settles.
+var reportable = map[Status][]Status{
+	Init:         {QRRequired, Connected, Disconnected, Errored},
+	QRRequired:   {Connected, Disconnected, Errored},
+	Connected:    {Reconnecting, Disconnected, Errored},
+	Reconnecting: {QRRequired, Connected, Disconnected, Errored},
+	Disconnected: {Init, QRRequired, Reconnecting, Connected},
+}
+
+// MayReport reports whether a worker's report may move a session from one
+// status to another. From DISCONNECTED this holds only while it settles.
+func MayReport(from, to Status) bool {
+	for _, s := range reportable[from] {
+		if s == to {
+			return true
+		}
+	}
+	return false
+}
+
+// Order is what the assigned worker has still to be told, or has not yet
+// confirmed. It is recorded before the call is made, so a crash in between is
+// found and finished by the reconciler.
+type Order string
+
+// The orders.
+const (
+	OrderNone       Order = ""
+	OrderStart      Order = "START"
+	OrderRestart    Order = "RESTART"
+	OrderDisconnect Order = "DISCONNECT" // stop, keep credentials
+	OrderLogout     Order = "LOGOUT"     // stop, forget credentials
+	OrderMove       Order = "MOVE"       // stop there, then start elsewhere
+	OrderDelete     Order = "DELETE"     // forget everything; only as a Cleanup
+)
+
+// Stops reports whether the order ends with the session not running there.
+func (o Order) Stops() bool {
+	return o == OrderDisconnect || o == OrderLogout || o == OrderMove || o == OrderDelete
+}
+
+// Session is one WhatsApp account that a user wants online, or not.
+//
+// A session is assigned while WorkerID is set, and exactly then holds a slot
+// there.
+type Session struct {
+	ID          string
+	UserID      string
+	Name        string
+	Description string
+	DisplayName string // of the WhatsApp account
+	PhoneNumber string // digits; empty while not linked
+
+	Intent       Intent
+	Status       Status
+	StatusAt     time.Time // since when
+	WasConnected bool      // since the intent went up
+	LastError    string
+
+	WorkerID   string
+	Generation int64 // grows by one with each assignment, never shrinks
+	AssignedAt time.Time
+	HomeID     string // the worker that holds its credentials; empty if none does
+	MovedFrom  string // the worker it is on its way from; empty unless moving
+	MoveEvent  EventType
+
+	Order    Order
+	Confirms bool // the worker confirmed that the session runs there
+	Tries    int  // of the present order, or of placing
+	Restarts int  // unwanted disconnects in a row
+
+	SettleAt  time.Time // a DISCONNECTED with the intent up is final then; zero: not settling
+	LoggedOut bool      // while settling: the phone logged out
+
+	AvoidID    string // not there, until
+	AvoidUntil time.Time
+
+	QR           QR
+	PairingPhone string // asks for a pairing code instead of a QR; digits
+	PairingCode  string
+
+	DueAt      time.Time // when the reconciler must look; zero: nothing to do
+	ReportedAt time.Time // worker's clock: newest report that was applied
+	HeardAt    time.Time // our clock: when a report was last applied
+	LastSeenAt time.Time
+	CreatedAt  time.Time
+	UpdatedAt  time.Time
+	Rev        int64
+}
+
+// Assigned reports whether the session holds a slot on a worker.
+func (s *Session) Assigned() bool { return s.WorkerID != "" }
+
+// Clone returns a copy that shares nothing mutable with s.
+func (s *Session) Clone() *Session {
+	c := *s
+	return &c
+}
+
+// Card returns a new session that has never been started.
+func Card(id, userID, name, description string, now time.Time) *Session {
+	return &Session{
+		ID: id, UserID: userID, Name: name, Description: description,
+		Intent: Down, Status: Disconnected, StatusAt: now, CreatedAt: now, UpdatedAt: now,
+	}
+}
+
+// Connect records that the user wants the session up. pairingPhone, if not
+// empty, asks for a pairing code. If the session is still assigned (it
+// settles, or its stop is not confirmed), it starts again where it is;
+// otherwise it is to be placed.
+func (s *Session) Connect(pairingPhone string, t Timing, now time.Time) error {
+	switch {
+	case s.Status == Connected:
+		return Errorf(Conflict, CodeSessionConnected, "Session is already connected")
+	case s.Status.Live():
+		return Errorf(Conflict, CodeSessionConnecting, "Session is already connecting; follow it with its status or QR route")
+	}
+	s.Intent, s.LastError = Up, ""
+	s.WasConnected, s.Restarts = false, 0
+	s.PairingPhone, s.PairingCode = pairingPhone, ""
+	s.settled()
+	s.move(Init, now)
+	s.order(OrderStart, t, now)
+	if !s.Assigned() {
+		s.DueAt = now
+	}
+	return nil
+}
+
+// Assign gives the session to a worker, with a new generation. A session that
+// was linked keeps RECONNECTING; others start afresh at INIT.
+func (s *Session) Assign(workerID string, t Timing, now time.Time) []Event {
+	from, kind := s.MovedFrom, s.MoveEvent
+	s.WorkerID, s.AssignedAt = workerID, now
+	s.Generation++
+	s.MovedFrom, s.MoveEvent = "", ""
+	s.ReportedAt = time.Time{}
+	s.Confirms, s.Tries = false, 0
+	s.QR, s.PairingCode = QR{}, ""
+	s.settled()
+	if s.Status != Reconnecting {
+		s.move(Init, now)
+	}
+	s.order(OrderStart, t, now)
+	if kind == "" || from == "" {
+		kind = EventSessionPlaced
+	}
+	e := s.event(kind, "", now)
+	e.FromWorker = from
+	return []Event{e}
+}
+
+// Disconnect records that the user wants the session down, keeping its
+// credentials. It reports whether a worker has still to be told.
+func (s *Session) Disconnect(t Timing, now time.Time) (told bool, events []Event) {
+	return s.stop(OrderDisconnect, "user disconnected", t, now)
+}
+
+// Logout records that the user wants the session down and its phone unlinked.
+// The phone number is forgotten at once. It reports whether the assigned
+// worker has still to be told; the home of an unassigned session is the
+// caller's to clean up.
+func (s *Session) Logout(t Timing, now time.Time) (told bool, events []Event) {
+	s.unlink()
+	return s.stop(OrderLogout, "user logged out", t, now)
+}
+
+func (s *Session) stop(o Order, reason string, t Timing, now time.Time) (bool, []Event) {
+	s.Intent = Down
+	s.settled()
+	s.AvoidID, s.MovedFrom, s.MoveEvent, s.LastError = "", "", "", ""
+	events := s.enter(Disconnected, reason, now)
+	if !s.Assigned() {
+		s.Order, s.DueAt = OrderNone, time.Time{}
+		return false, events
+	}
+	if s.Order == OrderLogout {
+		o = OrderLogout // never weakened to a mere disconnect
+	}
+	s.order(o, t, now)
+	return true, events
+}
+
+// Restart records that the user wants the session started afresh. A session
+// that is down cannot restart.
+func (s *Session) Restart(t Timing, now time.Time) error {
+	if s.Intent != Up {
+		return Errorf(Conflict, CodeInvalidState, "Session is not running; connect it instead")
+	}
+	s.settled()
+	s.Restarts, s.Confirms, s.LastError = 0, false, ""
+	s.QR, s.PairingCode = QR{}, ""
+	s.move(Init, now)
+	if s.Assigned() {
+		s.order(OrderRestart, t, now)
+	} else {
+		s.order(OrderStart, t, now)
+		s.DueAt = now
+	}
+	return nil
+}
+
+// Report is what a worker says of a session, in a status report, a heartbeat,
+// or the answer to a call.
+type Report struct {
+	SessionID   string
+	WorkerID    string // empty: the report does not say
+	Generation  int64  // 0: the report does not say
+	Status      Status
+	PhoneNumber string
+	DisplayName string
+	QR          QR
+	PairingCode string
+	LoggedOut   bool // the credentials are gone
+	Snapshot    bool // from a list of all sessions, which may be older than our latest call
+	Reason      string
+	Error       string
+	At          time.Time // the worker's clock; zero: it does not say
+}
+
+// Outcome says what became of a report.
+type Outcome uint8
+
+// The outcomes of a report.
+const (
+	Applied   Outcome = iota // the status moved
+	Repeated                 // the status stands; data was refreshed
+	Unchanged                // nothing new at all
+	Stale                    // refused: older, or not a move the life cycle has
+	NotOwner                 // refused: from a worker, or a generation, that does not hold the session
+	NotWanted                // refused: the user wants it down
+	outcomeEnd
+)
+
+// String names the outcome for logs and counters.
+func (o Outcome) String() string {
+	return [outcomeEnd]string{"applied", "repeated", "unchanged", "stale", "not owner", "not wanted"}[o]
+}
+
+// Apply lets a report change what is known of the session, as far as the life
+// cycle and the settle rule allow.
+func (s *Session) Apply(r Report, t Timing, now time.Time) (Outcome, []Event) {
+	switch {
+	case !s.Assigned(),
+		r.WorkerID != "" && r.WorkerID != s.WorkerID,
+		r.Generation != 0 && r.Generation != s.Generation:
+		return NotOwner, nil
+	case s.Intent == Down && r.Status.Live():
+		return NotWanted, nil
+	case s.Order == OrderMove:
+		return Stale, nil // it is being stopped there to go elsewhere
+	case r.Snapshot && !s.Confirms && (s.Order == OrderRestart || s.Order == OrderStart && !r.Status.Live()):
+		return Stale, nil // the worker may not have had the order yet
+	case !r.At.IsZero() && r.At.Before(s.ReportedAt):
+		return Stale, nil
+	}
+	if r.Status == s.Status {
+		return s.refresh(r, now), nil
+	}
+	settling := !s.SettleAt.IsZero()
+	if !MayReport(s.Status, r.Status) || s.Status == Disconnected && !settling {
+		return Stale, nil
+	}
+	s.refresh(r, now)
+	s.HeardAt = now
+	return Applied, s.applied(r, t, now)
+}
+
+// applied carries out a move that has been allowed.
+func (s *Session) applied(r Report, t Timing, now time.Time) []Event {
+	connectedFor := now.Sub(s.StatusAt)
+	was := s.Status
+	s.settled()
+	switch r.Status {
+	case Init, Reconnecting:
+		s.DueAt = time.Time{}
+		if !s.Confirms {
+			s.DueAt = now.Add(t.StartTimeout)
+		}
+		return s.enter(r.Status, r.Reason, now)
+	case QRRequired:
+		s.confirmed()
+		events := s.enter(QRRequired, r.Reason, now)
+		if was == Reconnecting {
+			s.PhoneNumber = ""
+			events[0].Reason = "credentials are gone; scan again"
+		}
+		return events
+	case Connected:
+		s.confirmed()
+		s.WasConnected, s.LastError, s.HomeID = true, "", s.WorkerID
+		s.QR, s.PairingCode, s.PairingPhone = QR{}, "", ""
+		return s.enter(Connected, r.Reason, now)
+	case Disconnected:
+		if was == Connected && connectedFor >= t.Stable {
+			s.Restarts = 0
+		}
+		s.SettleAt = now.Add(t.Settle)
+		s.DueAt = s.SettleAt
+		s.LoggedOut = r.LoggedOut
+		s.QR, s.PairingCode = QR{}, ""
+		if r.LoggedOut {
+			s.unlink()
+		}
+		return s.enter(Disconnected, r.Reason, now)
+	default: // Errored
+		return s.Fail(first(r.Error, r.Reason, "worker reported an error"), now)
+	}
+}
+
+// refresh takes over the data of a report whatever its status.
+func (s *Session) refresh(r Report, now time.Time) Outcome {
+	before := *s
+	if r.Status == Connected {
+		s.PhoneNumber = first(r.PhoneNumber, s.PhoneNumber)
+		s.DisplayName = first(r.DisplayName, s.DisplayName)
+		if s.Status == Connected && !s.Confirms {
+			s.confirmed()
+		}
+	}
+	if r.Status == QRRequired {
+		if r.QR.Code != s.QR.Code && r.QR.Code != "" || len(r.QR.Image) > 0 {
+			s.QR = r.QR
+		}
+		s.PairingCode = first(r.PairingCode, s.PairingCode)
+		if s.Status == QRRequired && !s.Confirms {
+			s.confirmed()
+		}
+	}
+	if r.Status == Disconnected && r.LoggedOut && !s.LoggedOut && s.Status == Disconnected {
+		s.LoggedOut = !s.SettleAt.IsZero()
+		s.unlink()
+	}
+	if r.At.After(s.ReportedAt) {
+		s.ReportedAt = r.At
+	}
+	if before.PhoneNumber == s.PhoneNumber && before.DisplayName == s.DisplayName &&
+		before.QR.Code == s.QR.Code && len(r.QR.Image) == 0 && before.PairingCode == s.PairingCode &&
+		before.Confirms == s.Confirms && before.LoggedOut == s.LoggedOut {
+		return Unchanged
+	}
+	s.LastSeenAt, s.UpdatedAt = now, now
+	return Repeated
+}
+
+// Fail ends the session in ERROR and frees its slot; it stays there until the
+// user connects, disconnects or logs out.
+func (s *Session) Fail(why string, now time.Time) []Event {
+	s.Intent, s.LastError = Down, why
+	s.settled()
+	s.QR, s.PairingCode = QR{}, ""
+	s.MovedFrom, s.MoveEvent = "", ""
+	worker := s.WorkerID
+	s.unassign()
+	events := s.enter(Errored, why, now)
+	for i := range events {
+		events[i].WorkerID = worker
+	}
+	return events
+}
+
+// Lost notes that the worker of the session is gone, perhaps for a moment
+// only: a session that was linked is RECONNECTING from now on.
+func (s *Session) Lost(reason string, now time.Time) []Event {
+	if s.Status != Connected {
+		return nil
+	}
+	s.HeardAt = now
+	return s.enter(Reconnecting, reason, now)
+}
+
+// Move orders the session to be stopped on its worker and started elsewhere.
+func (s *Session) Move(t Timing, now time.Time) {
+	if s.Status == Connected {
+		s.move(Reconnecting, now)
+	}
+	s.order(OrderMove, t, now)
+}
+
+// Missing notes that the worker, which should have had the session for long,
+// does not list it: it is started there again.
+func (s *Session) Missing(t Timing, now time.Time) []Event {
+	events := s.Lost("worker does not have the session", now)
+	s.order(OrderStart, t, now)
+	return events
+}
+
+// Asked notes that the worker accepted the order. A start is confirmed only by
+// a report that the session runs; until then it is asked for again in time.
+func (s *Session) Asked(t Timing, now time.Time) {
+	if s.Order == OrderRestart {
+		s.Order = OrderStart
+	}
+	s.Tries++
+	s.DueAt = now.Add(t.StartTimeout)
+}
+
+// Unanswered notes that the outcome of a call about the present order is not
+// known, or that the worker was too busy; it is made again after a back-off.
+func (s *Session) Unanswered(t Timing, now time.Time) {
+	s.Tries++
+	s.DueAt = now.Add(t.Backoff(s.Tries))
+}
+
+// Leave takes the session from its worker so that it can be placed elsewhere:
+// kind is [EventSessionFailedOver] or [EventSessionMigrated].
+func (s *Session) Leave(kind EventType, now time.Time) {
+	if s.Status == Connected || s.Status == Disconnected && s.WasConnected {
+		s.move(Reconnecting, now)
+	} else if s.Status != Reconnecting {
+		s.move(Init, now)
+	}
+	s.settled()
+	s.QR, s.PairingCode = QR{}, ""
+	s.MovedFrom, s.MoveEvent = s.WorkerID, kind
+	s.unassign()
+	s.DueAt = now
+}
+
+// Stopped notes that the worker confirmed a stop, or that it need not any
+// more: the slot is free. A session that was only moving waits to be placed.
+func (s *Session) Stopped(now time.Time) {
+	if s.Order == OrderMove {
+		from := s.WorkerID
+		s.Leave(EventSessionMigrated, now)
+		s.AvoidID, s.AvoidUntil = from, now
+		return
+	}
+	s.unassign()
+	s.UpdatedAt = now
+}
+
+// Refused notes that a start did not work on the assigned worker: the session
+// leaves it, avoids it for a while, and is placed again after a back-off.
+func (s *Session) Refused(why string, t Timing, now time.Time) {
+	s.AvoidID, s.AvoidUntil = s.WorkerID, now.Add(t.Avoid)
+	s.LastError = why
+	from, kind := s.MovedFrom, s.MoveEvent
+	s.unassign()
+	s.MovedFrom, s.MoveEvent = from, kind
+	if s.Status != Reconnecting {
+		s.move(Init, now)
+	}
+	s.Tries++
+	s.DueAt = now.Add(t.Backoff(s.Tries))
+}
+
+// NoRoom notes that no worker could take the session; it waits.
+func (s *Session) NoRoom(t Timing, now time.Time) {
+	s.Tries++
+	s.DueAt = now.Add(t.Backoff(s.Tries))
+}
+
+// Settle ends the settling of a DISCONNECTED that nothing has followed: the
+// intent goes down if the phone logged out or the session was never linked;
+// otherwise the session is to be started again, or has failed too often.
+func (s *Session) Settle(t Timing, now time.Time) []Event {
+	if s.SettleAt.IsZero() {
+		return nil
+	}
+	gone := s.LoggedOut || !s.WasConnected
+	s.settled()
+	if gone {
+		s.Intent = Down
+		s.unassign()
+		s.UpdatedAt = now
+		return nil
+	}
+	if s.Restarts++; s.Restarts > t.RestartTries {
+		return s.Fail("the connection was lost and could not be restored", now)
+	}
+	s.move(Init, now)
+	s.order(OrderStart, t, now)
+	s.DueAt = now.Add(t.Backoff(s.Restarts))
+	return nil
+}
+
+// order sets what the worker is to be told now.
+func (s *Session) order(o Order, t Timing, now time.Time) {
+	s.Order, s.Tries, s.DueAt, s.UpdatedAt = o, 0, now, now
+	if o == OrderStart || o == OrderRestart {
+		s.Confirms = false
+	}
+}
+
+// confirmed notes that the worker has done what it was told to.
+func (s *Session) confirmed() {
+	s.Confirms, s.Tries, s.AvoidID = true, 0, ""
+	if !s.Order.Stops() {
+		s.Order, s.DueAt = OrderNone, time.Time{}
+	}
+}
+
+func (s *Session) settled() { s.SettleAt, s.LoggedOut = time.Time{}, false }
+
+func (s *Session) unassign() {
+	s.WorkerID, s.Order, s.Confirms, s.DueAt = "", OrderNone, false, time.Time{}
+	s.PairingCode, s.QR = "", QR{}
+}
+
+func (s *Session) unlink() {
+	s.PhoneNumber, s.DisplayName, s.HomeID = "", "", ""
+}
+
+// move changes the status without an event.
+func (s *Session) move(to Status, now time.Time) {
+	if s.Status != to {
+		s.Status, s.StatusAt = to, now
+	}
+	s.UpdatedAt = now
+}
+
+// enter changes the status and raises the event that goes with it, if any.
+func (s *Session) enter(to Status, reason string, now time.Time) []Event {
+	if s.Status == to {
+		return nil
+	}
+	s.move(to, now)
+	s.LastSeenAt = now
+	switch to {
+	case Connected:
+		return []Event{s.event(EventSessionConnected, reason, now)}
+	case Disconnected:
+		return []Event{s.event(EventSessionDisconnected, reason, now)}
+	case QRRequired:
+		return []Event{s.event(EventSessionQR, reason, now)}
+	case Errored:
+		return []Event{s.event(EventSessionError, reason, now)}
+	}
+	return nil
+}
+
+func (s *Session) event(e EventType, reason string, now time.Time) Event {
+	return Event{
+		Type: e, At: now, UserID: s.UserID, SessionID: s.ID, WorkerID: s.WorkerID,
+		Generation: s.Generation, Status: s.Status, Reason: reason,
+	}
+}
+
+func first(values ...string) string {
+	for _, v := range values {
+		if v != "" {
+			return v
+		}
+	}
+	return ""
+}

@@ -1,0 +1,310 @@
+package domain
+
+import (
+	"maps"
+	"slices"
+	"time"
+)
+
+// WorkerStatus is what is shown of a worker. It follows from whether the
+// worker is up and whether an operator drains it.
+type WorkerStatus string
+
+// The statuses of a worker. Only an ONLINE worker receives sessions.
+const (
+	WorkerOnline      WorkerStatus = "ONLINE"
+	WorkerOffline     WorkerStatus = "OFFLINE"
+	WorkerMaintenance WorkerStatus = "MAINTENANCE"
+)
+
+// Capability names an extension of the worker protocol that a worker announced.
+type Capability string
+
+// The capabilities.
+const (
+	CapLease      Capability = "lease"      // stops its sessions by itself when its lease runs out
+	CapGeneration Capability = "generation" // knows generations and obeys STOP_SESSION commands
+	CapDedupe     Capability = "dedupe"     // drops a send that repeats a clientMessageId
+)
+
+// Breakdown counts a worker's sessions by status.
+type Breakdown struct {
+	Total        int `json:"total"`
+	Connected    int `json:"connected"`
+	Disconnected int `json:"disconnected"`
+	QRRequired   int `json:"qr_required"`
+	Reconnecting int `json:"reconnecting"`
+	Error        int `json:"error"`
+	Init         int `json:"init"`
+}
+
+// Add counts one session of the given status.
+func (b *Breakdown) Add(s Status) {
+	b.Total++
+	switch s {
+	case Init:
+		b.Init++
+	case QRRequired:
+		b.QRRequired++
+	case Connected:
+		b.Connected++
+	case Reconnecting:
+		b.Reconnecting++
+	case Disconnected:
+		b.Disconnected++
+	case Errored:
+		b.Error++
+	}
+}
+
+// Loss says why a worker counts as gone.
+type Loss string
+
+// The ways to lose a worker.
+const (
+	LossNone    Loss = ""
+	LossCrashed Loss = "CRASHED" // its endpoint refuses connections: the process is gone
+	LossSilent  Loss = "SILENT"  // no heartbeat for too long: perhaps only cut off
+	LossLeft    Loss = "LEFT"    // it unregistered
+)
+
+// Worker is a process that hosts sessions.
+type Worker struct {
+	ID           string // normalised
+	Endpoint     string // where we call it; unique
+	Capacity     int    // sessions at most
+	Used         int    // slots taken; owned by the store's reservation, never written by Put
+	Description  string
+	Version      string
+	Environment  string
+	Labels       map[string]string
+	Capabilities []Capability
+	Interval     time.Duration // between its heartbeats
+
+	Online   bool
+	Draining bool // an operator wants its sessions elsewhere
+
+	LastHeartbeat time.Time // zero: none since it registered
+	RegisteredAt  time.Time // latest registration; a new one is a new process
+	Loss          Loss      // why it is not Online
+	LostAt        time.Time
+	FailoverAt    time.Time // when its sessions may be given to others
+
+	CPU, Memory  float64 // percent, 0–100; negative: unknown
+	Uptime       time.Duration
+	MessageCount int64
+	Reported     *Breakdown // by its own word; nil if it never said
+
+	CreatedAt time.Time
+	UpdatedAt time.Time
+	Rev       int64
+}
+
+// Status derives what is shown.
+func (w *Worker) Status() WorkerStatus {
+	switch {
+	case !w.Online:
+		return WorkerOffline
+	case w.Draining:
+		return WorkerMaintenance
+	}
+	return WorkerOnline
+}
+
+// Can reports whether the worker announced the capability.
+func (w *Worker) Can(c Capability) bool { return slices.Contains(w.Capabilities, c) }
+
+// Clone returns a copy that shares nothing with w.
+func (w *Worker) Clone() *Worker {
+	c := *w
+	c.Labels = maps.Clone(w.Labels)
+	c.Capabilities = slices.Clone(w.Capabilities)
+	if w.Reported != nil {
+		b := *w.Reported
+		c.Reported = &b
+	}
+	return &c
+}
+
+// Registration is what a worker says of itself when it registers.
+type Registration struct {
+	WorkerID     string
+	Endpoint     string
+	Capacity     int
+	Description  string
+	Version      string
+	Environment  string
+	Labels       map[string]string
+	Interval     time.Duration // 0: the interval it is told
+	Capabilities []Capability
+}
+
+// Register applies a registration: the worker is online with a new process.
+// A loss that was noted before is over; sessions that have not been moved by
+// now are its to recover.
+func (w *Worker) Register(r Registration, t Timing, now time.Time) []Event {
+	wasOnline := w.Online
+	w.Endpoint, w.Capacity = r.Endpoint, r.Capacity
+	w.Description, w.Version, w.Environment = r.Description, r.Version, r.Environment
+	w.Labels, w.Capabilities = maps.Clone(r.Labels), slices.Clone(r.Capabilities)
+	w.Interval = r.Interval
+	if w.Interval <= 0 {
+		w.Interval = t.HeartbeatInterval
+	}
+	w.RegisteredAt, w.LastHeartbeat, w.UpdatedAt = now, now, now
+	w.Reported = nil
+	w.back()
+	if wasOnline {
+		return nil
+	}
+	return []Event{w.event(EventWorkerOnline, "registered", now)}
+}
+
+// Heartbeat is what a worker says of itself now and then, whatever the form it
+// used.
+type Heartbeat struct {
+	WorkerID     string
+	Sessions     []Report   // its sessions, if it lists them
+	Lists        bool       // it lists all its sessions, so what is missing is not there
+	Breakdown    *Breakdown // its own count, if it gives one
+	CPU, Memory  float64    // percent; negative: not said
+	Uptime       time.Duration
+	MessageCount int64 // negative: not said
+	Capacity     int   // 0: not said
+	Version      string
+	Environment  string
+}
+
+// Beat applies a heartbeat. A known worker that was OFFLINE is back by it,
+// whatever the reason it was lost for.
+func (w *Worker) Beat(h Heartbeat, now time.Time) []Event {
+	wasOnline := w.Online
+	if now.After(w.LastHeartbeat) {
+		w.LastHeartbeat = now
+	}
+	if h.CPU >= 0 {
+		w.CPU = min(h.CPU, 100)
+	}
+	if h.Memory >= 0 {
+		w.Memory = min(h.Memory, 100)
+	}
+	if h.Uptime > 0 {
+		w.Uptime = h.Uptime
+	}
+	if h.MessageCount >= 0 {
+		w.MessageCount = h.MessageCount
+	}
+	if h.Capacity > 0 {
+		w.Capacity = h.Capacity
+	}
+	if h.Version != "" {
+		w.Version = h.Version
+	}
+	if h.Environment != "" {
+		w.Environment = h.Environment
+	}
+	if h.Breakdown != nil {
+		b := *h.Breakdown
+		w.Reported = &b
+	}
+	w.back()
+	if wasOnline {
+		return nil
+	}
+	w.UpdatedAt = now
+	return []Event{w.event(EventWorkerOnline, "heard of again", now)}
+}
+
+func (w *Worker) back() {
+	w.Online, w.Loss, w.LostAt, w.FailoverAt = true, LossNone, time.Time{}, time.Time{}
+}
+
+// Lose notes that the worker is gone. Its sessions may be given to others
+// after the grace that the kind of loss asks for: a crashed worker, or one
+// that left, may come back and recover them within the failover delay; a
+// silent one had its time already.
+func (w *Worker) Lose(why Loss, t Timing, now time.Time) []Event {
+	if !w.Online {
+		return nil
+	}
+	w.Online, w.Loss, w.LostAt, w.UpdatedAt = false, why, now, now
+	w.FailoverAt = now
+	if why != LossSilent {
+		w.FailoverAt = now.Add(t.FailoverDelay)
+	}
+	return []Event{w.event(EventWorkerOffline, string(why), now)}
+}
+
+// SilentAt gives the time at which the worker, if nothing is heard of it,
+// counts as lost: for a worker with a lease, when the lease and the allowance
+// for clocks that drift have run out; for others after three missed
+// heartbeats, at most 90 s. heard is when this replica could have heard of it
+// at the earliest: a control plane that was itself away blames no worker.
+func (w *Worker) SilentAt(t Timing, heard time.Time) time.Time {
+	last := w.LastHeartbeat
+	if heard.After(last) {
+		last = heard
+	}
+	if w.Can(CapLease) {
+		return last.Add(t.Lease + t.Drift)
+	}
+	return last.Add(min(3*w.Interval, t.MaxStale))
+}
+
+func (w *Worker) event(e EventType, reason string, now time.Time) Event {
+	return Event{Type: e, At: now, WorkerID: w.ID, Reason: reason}
+}
+
+// Probes follows the health probes of one worker. The zero value is ready.
+type Probes struct {
+	Refusals  int       // in a row
+	RefusedAt time.Time // the first of them
+	NextAt    time.Time // zero: at once
+	Warning   string    // why the last one failed; empty if it did not
+}
+
+// ProbeResult is what came of one call to a worker, as far as it tells whether
+// the process is there.
+type ProbeResult uint8
+
+// The results of a probe. A worker that answers anything at all is there.
+const (
+	ProbeAnswered ProbeResult = iota
+	ProbeRefused              // nothing listens: the process is gone
+	ProbeTimedOut             // it may be cut off, hung or busy
+)
+
+// Note records a result and reports whether the worker counts as crashed: its
+// endpoint refused that many times in a row, and it has not been heard of since
+// the first of them. While heartbeats arrive, refusals are only a warning.
+// After a first refusal probes follow each other quickly.
+func (p *Probes) Note(r ProbeResult, warning string, heard time.Time, t Timing, now time.Time) (crashed bool) {
+	p.Warning = warning
+	if r != ProbeRefused {
+		p.Refusals, p.NextAt = 0, now.Add(t.ProbeInterval)
+		return false
+	}
+	if p.Refusals == 0 {
+		p.RefusedAt = now
+	}
+	p.Refusals++
+	p.NextAt = now.Add(min(t.ProbeRetry, t.ProbeInterval))
+	if heard.After(p.RefusedAt) {
+		p.NextAt = now.Add(t.ProbeInterval)
+		return false
+	}
+	return p.Refusals >= t.ProbeFailures
+}
+
+// Cleanup is something left to do on a worker for a session that is no longer
+// its own, or no longer exists: it is carried out when the worker can be
+// reached.
+type Cleanup struct {
+	WorkerID   string
+	SessionID  string
+	Order      Order // OrderDisconnect, OrderLogout or OrderDelete
+	Generation int64 // what was assigned there
+	DueAt      time.Time
+	Attempts   int
+	CreatedAt  time.Time
+}

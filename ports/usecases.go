@@ -1,0 +1,321 @@
+package ports
+
+import (
+	"context"
+	"time"
+
+	"github.com/switchyard-wa/switchyard/domain"
+)
+
+// The interfaces of this file are what the core offers: inbound adapters call
+// them, package app/orchestrator and app/accounts implement them. Every error is a
+// *domain.Error or the context's. Whatever belongs to someone else is reported
+// as not found.
+
+// Profile is what a user may change of an account. Nil fields stay.
+type Profile struct {
+	Name            *string
+	Email           *string
+	CurrentPassword string
+	NewPassword     string // empty: stays
+}
+
+// UserChange is what an administrator may change of a user. Nil fields stay.
+type UserChange struct {
+	Name   *string
+	Tier   *domain.Tier
+	Role   *domain.Role
+	Active *bool
+}
+
+// SignedIn is the answer to a successful sign-in.
+type SignedIn struct {
+	User         *domain.User
+	Token        string // access token
+	RefreshToken string
+	ExpiresIn    time.Duration // of the access token
+}
+
+// Caller is who makes a request, once that is established.
+type Caller struct {
+	UserID   string
+	Role     domain.Role
+	SignInID string
+}
+
+// UserSummary is a user with what it has.
+type UserSummary struct {
+	*domain.User
+	domain.UserUsage
+}
+
+// AccountUseCases are the use cases of people: signing in and managing an account.
+type AccountUseCases interface {
+	Register(ctx context.Context, name, email, password string) (*SignedIn, error)
+	// Login takes the same time whether or not the email exists.
+	Login(ctx context.Context, email, password, ip string) (*SignedIn, error)
+	Refresh(ctx context.Context, refreshToken string) (*SignedIn, error)
+	Logout(ctx context.Context, c Caller) error
+	// Authenticate checks an access token, including that nothing has revoked it.
+	Authenticate(ctx context.Context, token string) (Caller, error)
+	User(ctx context.Context, userID string) (*UserSummary, error)
+	UpdateProfile(ctx context.Context, c Caller, p Profile) (*domain.User, error)
+	ChangePassword(ctx context.Context, c Caller, current, next string) error
+	ForgotPassword(ctx context.Context, email string) error
+	ResetPassword(ctx context.Context, token, next string) error
+	// Deactivate ends the account; its sessions go down.
+	Deactivate(ctx context.Context, c Caller, password string) error
+	// Users and UpdateUser are for administrators.
+	Users(ctx context.Context, f UserFilter, p Page) ([]*UserSummary, int, error)
+	UpdateUser(ctx context.Context, userID string, ch UserChange) (*UserSummary, error)
+}
+
+// NewSession is what a user says of a session to be created.
+type NewSession struct {
+	ID          string // empty: derived from the name
+	Name        string
+	Description string
+}
+
+// CreatedSession is a new session with its API key, which is shown this once.
+type CreatedSession struct {
+	*domain.Session
+	APIKey string
+}
+
+// SessionView is a session with its worker, as a user sees them.
+type SessionView struct {
+	*domain.Session
+	Worker *domain.Worker // nil: not assigned
+}
+
+// SessionQR is what there is to scan or type. QR is zero and PairingCode empty
+// when there is none now.
+type SessionQR struct {
+	SessionID   string
+	Status      domain.Status
+	WorkerID    string
+	QR          domain.QR
+	PairingCode string
+}
+
+// ConnectOptions refine a connect. The zero value asks for a QR and does not wait.
+type ConnectOptions struct {
+	PairingPhone string        // asks for a pairing code
+	Wait         time.Duration // for a QR, a pairing code or a connection
+}
+
+// KeyView is an API key with the session it belongs to.
+type KeyView struct {
+	*domain.APIKey
+	Session *domain.Session
+}
+
+// TierView is what a user's tier allows and how much of it is used.
+type TierView struct {
+	Tier     domain.Tier
+	Limits   domain.Limits
+	Sessions int
+	Messages int // this hour
+	APICalls int // this hour
+}
+
+// SessionUseCases are the use cases of a session's owner.
+type SessionUseCases interface {
+	CreateSession(ctx context.Context, userID string, n NewSession) (*CreatedSession, error)
+	Session(ctx context.Context, userID, sessionID string) (*SessionView, error)
+	Sessions(ctx context.Context, userID string, f SessionFilter, p Page) ([]*SessionView, int, error)
+	Connect(ctx context.Context, userID, sessionID string, o ConnectOptions) (*SessionQR, error)
+	QR(ctx context.Context, userID, sessionID string) (*SessionQR, error)
+	Disconnect(ctx context.Context, userID, sessionID string) (*SessionView, error)
+	Logout(ctx context.Context, userID, sessionID string) (*SessionView, error)
+	Restart(ctx context.Context, userID, sessionID string) (*SessionView, error)
+	DeleteSession(ctx context.Context, userID, sessionID string) error
+
+	Keys(ctx context.Context, userID string) ([]*KeyView, error)
+	// RotateKey returns a new key; the old ones end after the grace.
+	RotateKey(ctx context.Context, userID, sessionID string, grace time.Duration) (string, error)
+	RevokeKey(ctx context.Context, userID, keyID string) error
+
+	Tier(ctx context.Context, userID string) (*TierView, error)
+	Usage(ctx context.Context, userID, sessionID string, since time.Time, bucket time.Duration) ([]MessageUsage, error)
+}
+
+// KeyHolder is who sends with an API key, or a user sending through a session
+// of its own.
+type KeyHolder struct {
+	KeyID     string // empty: a user with an access token
+	UserID    string
+	SessionID string
+}
+
+// MessageUseCases are the use cases of sending and of the history.
+type MessageUseCases interface {
+	// AuthenticateKey checks an API key and counts the call; the usage is given
+	// also when the limit is used up (API_LIMIT_EXCEEDED).
+	AuthenticateKey(ctx context.Context, key string) (KeyHolder, domain.Usage, error)
+	// Send records the message and forwards it once. The message returned is
+	// PENDING together with a WORKER_TIMEOUT error if the outcome is unknown.
+	Send(ctx context.Context, h KeyHolder, m *domain.Outgoing) (*domain.Message, error)
+	// Act does something to a message or in a chat.
+	Act(ctx context.Context, h KeyHolder, a domain.Action) error
+	History(ctx context.Context, userID, sessionID string, f domain.MessageFilter) (messages []*domain.Message, next domain.Cursor, err error)
+	// Message finds a message by our id or WhatsApp's.
+	Message(ctx context.Context, userID, sessionID, messageID string) (*domain.Message, error)
+}
+
+// Registered answers a registration.
+type Registered struct {
+	Worker    *domain.Worker
+	Known     bool // it had registered before
+	Assigned  int  // sessions that are its to recover
+	Interval  time.Duration
+	Lease     time.Duration
+	Breakdown domain.Breakdown
+}
+
+// Command tells a worker to stop a session that is not its own.
+type Command struct {
+	SessionID  string
+	Generation int64 // newest known; what is older has to stop
+}
+
+// HeartbeatAnswer answers a heartbeat.
+type HeartbeatAnswer struct {
+	Worker    *domain.Worker
+	Processed int // sessions listed
+	Synced    int // of them, those whose status or data changed here
+	Stale     int // other workers found silent
+	Breakdown domain.Breakdown
+	Commands  []Command
+	Lease     time.Duration
+}
+
+// AssignedSession is a session together with its owner, for a worker to recover.
+type AssignedSession struct {
+	*domain.Session
+	UserEmail string
+	UserTier  domain.Tier
+}
+
+// RecoveryStatus is what became of one session that a worker tried to recover.
+type RecoveryStatus string
+
+// The recovery statuses. IGNORED is ours: the session is not that worker's.
+const (
+	RecoverySuccess RecoveryStatus = "SUCCESS"
+	RecoveryFailed  RecoveryStatus = "FAILED"
+	RecoverySkipped RecoveryStatus = "SKIPPED"
+	RecoveryIgnored RecoveryStatus = "IGNORED"
+)
+
+// RecoveryResult is a worker's report on one session.
+type RecoveryResult struct {
+	SessionID string
+	Status    RecoveryStatus
+	Error     string
+	At        time.Time
+}
+
+// RecoveryOutcome is what was made of one RecoveryResult.
+type RecoveryOutcome struct {
+	SessionID string
+	Status    RecoveryStatus
+	Action    string // what was done, in a few words
+	Error     string
+	Updated   bool
+}
+
+// InboundMessage is a message that a worker received.
+type InboundMessage struct {
+	SessionID  string
+	WhatsAppID string
+	From, To   string
+	Type       domain.MessageType
+	Content    string
+	MediaURL   string
+	Caption    string
+	At         time.Time
+	Generation int64
+}
+
+// WorkerProtocol are the use cases of workers. Worker and session ids arrive
+// as the worker writes them and are normalised here.
+type WorkerProtocol interface {
+	// RegisterWorker calls the worker's health route first.
+	RegisterWorker(ctx context.Context, r domain.Registration) (*Registered, error)
+	Heartbeat(ctx context.Context, h domain.Heartbeat) (*HeartbeatAnswer, error)
+	AssignedSessions(ctx context.Context, workerID string) ([]AssignedSession, error)
+	Recovered(ctx context.Context, workerID string, results []RecoveryResult) ([]RecoveryOutcome, error)
+	Preserved(ctx context.Context, workerID string, sessionIDs []string) (int, error)
+	// UnregisterWorker finds the worker by id or, without one, by endpoint.
+	// Repeating it is no error.
+	UnregisterWorker(ctx context.Context, workerID, endpoint string) error
+	SessionReport(ctx context.Context, r domain.Report) (domain.Outcome, error)
+	MessageReport(ctx context.Context, r domain.MessageReport) (applied bool, err error)
+	MessageReceived(ctx context.Context, m InboundMessage) (stored bool, err error)
+}
+
+// WorkerView is a worker with what runs on it.
+type WorkerView struct {
+	*domain.Worker
+	Breakdown domain.Breakdown
+	Warning   string // why its latest probe failed, while its heartbeats arrive
+}
+
+// WorkerChange is what an administrator may change of a worker. Nil fields stay.
+type WorkerChange struct {
+	Capacity    *int
+	Description *string
+	Version     *string
+	Environment *string
+	Labels      map[string]string
+}
+
+// ProbeReport is the result of calling a worker's health route.
+type ProbeReport struct {
+	WorkerID  string
+	Endpoint  string
+	Reachable bool
+	Error     string // in plain words
+	Took      time.Duration
+	At        time.Time
+}
+
+// FleetStatistics sums up workers and sessions.
+type FleetStatistics struct {
+	Online, Offline, Maintenance int
+	Capacity, Used               int
+	CPU, Memory                  float64 // average of those known, percent
+	Sessions                     map[domain.Status]int
+}
+
+// MonitorStatus is the state of the background health monitor.
+type MonitorStatus struct {
+	Running   bool
+	Interval  time.Duration
+	LastCheck time.Time
+	Workers   int
+}
+
+// FleetUseCases are an administrator's use cases on workers.
+type FleetUseCases interface {
+	AddWorker(ctx context.Context, r domain.Registration) (*WorkerView, error)
+	Worker(ctx context.Context, id string) (*WorkerView, []*domain.Session, error)
+	ListWorkers(ctx context.Context, f WorkerFilter, p Page) ([]*WorkerView, int, error)
+	UpdateWorker(ctx context.Context, id string, ch WorkerChange) (*WorkerView, error)
+	// RemoveWorker moves its sessions elsewhere first; force disconnects those
+	// that cannot move.
+	RemoveWorker(ctx context.Context, id string, force bool) error
+	Drain(ctx context.Context, id string) (*WorkerView, error)
+	Activate(ctx context.Context, id string) (*WorkerView, error)
+	Statistics(ctx context.Context) (*FleetStatistics, error)
+	// Available explains which worker the next session would get.
+	Available(ctx context.Context) (chosen string, all []domain.Candidate, err error)
+	TestEndpoint(ctx context.Context, endpoint string) (*ProbeReport, error)
+	TestWorker(ctx context.Context, id string) (*ProbeReport, error)
+	ProbeAll(ctx context.Context) ([]ProbeReport, error)
+	Monitor(ctx context.Context) MonitorStatus
+	// SetMonitor starts or stops the background health monitor.
+	SetMonitor(ctx context.Context, running bool) MonitorStatus
+}
