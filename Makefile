@@ -107,10 +107,11 @@ GENERATED := ports/mocks
 generated: compiler ## the generated files are those that `make generate` writes
 	@copy=$$(mktemp -d); trap 'rm -rf "$$copy"' EXIT; \
 	cp -R go.mod go.sum $(SOURCES) "$$copy"; \
-	{ grep -rlE '^// Code generated .* DO NOT EDIT\.$$' $(GENERATED) || true; } | while read -r file; do rm "$$copy/$$file"; done; \
+	{ grep -rlE '^// Code generated .* DO NOT EDIT\.$$' $(GENERATED) 2>/dev/null || true; } | while read -r file; do rm "$$copy/$$file"; done; \
 	(cd "$$copy" && go generate ./...); \
 	for place in $(GENERATED); do \
-		diff -ru "$$place" "$$copy/$$place" || { \
+		mkdir -p "$$copy/$$place"; \
+		diff -ruN "$$place" "$$copy/$$place" || { \
 			echo "$$place is not what 'make generate' writes: run it, and remove what it no longer writes."; exit 1; }; \
 	done
 

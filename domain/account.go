@@ -19,8 +19,8 @@ const (
 // NormalizeEmail returns the one spelling of an email address: trimmed and in
 // lower case. It must be one bare address of at most 254 ASCII characters, no
 // display name, quotes or comments, whose domain has a dot or is localhost.
-// Other domains in other scripts are written in their xn-- form. Anything else
-// is [Invalid].
+// Domains in other scripts are written in their xn-- form. Anything else is
+// [Invalid].
 func NormalizeEmail(raw string) (string, error) {
 	email := strings.TrimSpace(raw)
 	user, host, ok := strings.Cut(email, "@")
@@ -51,11 +51,11 @@ func isEmailUser(s string) bool {
 }
 
 func isEmailHost(s string) bool {
-	if strings.EqualFold(s, "localhost") {
-		return isHostName(s, "") // EqualFold also takes the long s
+	if !isHostName(s, "") {
+		return false
 	}
 	dot := strings.LastIndexByte(s, '.')
-	return dot >= 0 && isHostName(s, "") && !isDigits(s[dot+1:])
+	return dot >= 0 && !isDigits(s[dot+1:]) || strings.EqualFold(s, "localhost")
 }
 
 // CheckPassword reports whether pw may be a password: 8 to 72 bytes with at

@@ -66,7 +66,7 @@ func ParseAPIKey(text string) (hash [32]byte, err error) {
 
 func errAPIKey() error {
 	return Errorf(Unauthenticated, CodeAPIKeyInvalid,
-		"API key is not valid; use the key shown when the session was created or its key was last rotated")
+		"API key is not valid; use the key shown when the session was created or rotate it")
 }
 
 // APIKeyHint returns the first 7 characters of a key, enough for its owner to

@@ -161,26 +161,23 @@ func DeriveSessionID(name string, random []byte) string {
 // name (underscores allowed) or an IP address without zone. User info, query
 // and fragment are refused. Every error is [Invalid] and says what is expected.
 func ParseEndpoint(raw string) (string, error) {
-	refuse := func(rule string) (string, error) {
-		return "", Errorf(Invalid, CodeValidation, "%s", rule)
-	}
 	raw = strings.TrimSpace(raw)
 	u, err := url.Parse(raw)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Opaque != "" {
-		return refuse(endpointRule)
+		return "", Errorf(Invalid, CodeValidation, endpointRule)
 	}
 	if strings.ContainsAny(raw, "?#@") {
-		return refuse(endpointPlain)
+		return "", Errorf(Invalid, CodeValidation, endpointPlain)
 	}
 
 	host, ok := canonicalHost(u.Hostname(), strings.HasPrefix(u.Host, "["))
 	if !ok || strings.HasSuffix(u.Host, ":") {
-		return refuse(endpointHost)
+		return "", Errorf(Invalid, CodeValidation, endpointHost)
 	}
 	if port := u.Port(); port != "" {
 		n, err := strconv.ParseUint(port, 10, 16)
 		if err != nil || n == 0 || port[0] == '0' {
-			return refuse(endpointHost)
+			return "", Errorf(Invalid, CodeValidation, endpointHost)
 		}
 		host += ":" + port
 	}
@@ -188,17 +185,17 @@ func ParseEndpoint(raw string) (string, error) {
 	// The path is taken literally: no escapes, so it has one spelling.
 	base := strings.TrimRight(u.EscapedPath(), "/")
 	if base != "" && path.Clean(base) != base {
-		return refuse(endpointPath)
+		return "", Errorf(Invalid, CodeValidation, endpointPath)
 	}
 	for i := range len(base) {
 		if c := base[i]; !isAlnum(c) && strings.IndexByte("-._~/", c) < 0 {
-			return refuse(endpointPath)
+			return "", Errorf(Invalid, CodeValidation, endpointPath)
 		}
 	}
 
 	endpoint := u.Scheme + "://" + host + base
 	if len(endpoint) > endpointMax {
-		return refuse(endpointTooBig)
+		return "", Errorf(Invalid, CodeValidation, endpointTooBig)
 	}
 	return endpoint, nil
 }

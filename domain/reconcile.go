@@ -90,9 +90,8 @@ func Recoverable(s *Session, workerID string) bool {
 	return s.WorkerID == workerID && s.Intent == Up && s.Status.Live()
 }
 
-// Judge decides whether a worker that is online counts as silent by now. heard
-// is when this replica began to listen.
-func Judge(w *Worker, t Timing, heard, now time.Time) (silent bool, at time.Time) {
-	at = w.SilentAt(t, heard)
-	return w.Online && !now.Before(at), at
+// Silent reports whether a worker that is online has not been heard of for too
+// long. heard is when this replica began to listen.
+func Silent(w *Worker, t Timing, heard, now time.Time) bool {
+	return w.Online && !now.Before(w.SilentAt(t, heard))
 }

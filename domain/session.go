@@ -91,6 +91,16 @@ func (o Order) Stops() bool {
 	return o == OrderDisconnect || o == OrderLogout || o == OrderMove || o == OrderDelete
 }
 
+// Stronger returns whichever of two stops leaves less behind.
+func (o Order) Stronger(other Order) Order {
+	for _, most := range []Order{OrderDelete, OrderLogout} {
+		if o == most || other == most {
+			return most
+		}
+	}
+	return o
+}
+
 // Session is one WhatsApp account that a user wants online, or not.
 //
 // A session is assigned while WorkerID is set, and exactly then holds a slot
@@ -118,7 +128,8 @@ type Session struct {
 
 	Order    Order
 	Confirms bool // the worker confirmed that the session runs there
-	Tries    int  // of the present order, or of placing
+	Tries    int  // of the present order, or of finding room
+	Misses   int  // starts in a row that failed, on any worker
 	Restarts int  // unwanted disconnects in a row
 
 	SettleAt  time.Time // a DISCONNECTED with the intent up is final then; zero: not settling
@@ -169,7 +180,7 @@ func (s *Session) Connect(pairingPhone string, t Timing, now time.Time) error {
 		return Errorf(Conflict, CodeSessionConnecting, "Session is already connecting; follow it with its status or QR route")
 	}
 	s.Intent, s.LastError = Up, ""
-	s.WasConnected, s.Restarts = false, 0
+	s.WasConnected, s.Restarts, s.Misses = false, 0, 0
 	s.PairingPhone, s.PairingCode = pairingPhone, ""
 	s.settled()
 	s.move(Init, now)
@@ -438,6 +449,21 @@ func (s *Session) Missing(t Timing, now time.Time) []Event {
 	return events
 }
 
+// Recovering notes that the worker is back, perhaps as a new process: the
+// session is the worker's to recover, and is asked for again after a grace.
+func (s *Session) Recovering(grace time.Duration, t Timing, now time.Time) []Event {
+	if s.Intent != Up || s.Order.Stops() {
+		s.DueAt = now
+		return nil
+	}
+	events := s.Lost("worker came back", now)
+	if s.SettleAt.IsZero() {
+		s.order(OrderStart, t, now)
+		s.DueAt = now.Add(grace)
+	}
+	return events
+}
+
 // Asked notes that the worker accepted the order. A start is confirmed only by
 // a report that the session runs; until then it is asked for again in time.
 func (s *Session) Asked(t Timing, now time.Time) {
@@ -484,7 +510,8 @@ func (s *Session) Stopped(now time.Time) {
 }
 
 // Refused notes that a start did not work on the assigned worker: the session
-// leaves it, avoids it for a while, and is placed again after a back-off.
+// leaves it, avoids it for a while, and is placed again: at once after the
+// first misses, then with a back-off.
 func (s *Session) Refused(why string, t Timing, now time.Time) {
 	s.AvoidID, s.AvoidUntil = s.WorkerID, now.Add(t.Avoid)
 	s.LastError = why
@@ -494,8 +521,19 @@ func (s *Session) Refused(why string, t Timing, now time.Time) {
 	if s.Status != Reconnecting {
 		s.move(Init, now)
 	}
-	s.Tries++
-	s.DueAt = now.Add(t.Backoff(s.Tries))
+	if s.DueAt = now; s.Misses >= t.StartTries {
+		s.DueAt = now.Add(t.Backoff(s.Misses - t.StartTries + 1))
+	}
+	s.Misses++
+}
+
+// Withdraw takes back an intent that could not be carried out even once: the
+// caller is told so, and the session is down as before.
+func (s *Session) Withdraw(now time.Time) {
+	s.Intent = Down
+	s.settled()
+	s.unassign()
+	s.move(Disconnected, now)
 }
 
 // NoRoom notes that no worker could take the session; it waits.
@@ -538,7 +576,7 @@ func (s *Session) order(o Order, t Timing, now time.Time) {
 
 // confirmed notes that the worker has done what it was told to.
 func (s *Session) confirmed() {
-	s.Confirms, s.Tries, s.AvoidID = true, 0, ""
+	s.Confirms, s.Tries, s.Misses, s.AvoidID = true, 0, 0, ""
 	if !s.Order.Stops() {
 		s.Order, s.DueAt = OrderNone, time.Time{}
 	}

@@ -1,6 +1,10 @@
 package domain
 
-import "time"
+import (
+	"errors"
+	"fmt"
+	"time"
+)
 
 // Timing holds the durations that the rules depend on. The zero value is not
 // useful; see [DefaultTiming].
@@ -47,6 +51,57 @@ func DefaultTiming() Timing {
 		QRLife:            time.Minute,
 		MessageLife:       time.Hour,
 	}
+}
+
+// WithDefaults returns a copy in which every zero field has its default.
+func (t Timing) WithDefaults() Timing {
+	d := DefaultTiming()
+	for i, field := range t.durations() {
+		if *field.value == 0 {
+			*field.value = *d.durations()[i].value
+		}
+	}
+	for have, standard := range map[*int]int{
+		&t.ProbeFailures: d.ProbeFailures, &t.StartTries: d.StartTries, &t.RestartTries: d.RestartTries,
+	} {
+		if *have == 0 {
+			*have = standard
+		}
+	}
+	return t
+}
+
+type duration struct {
+	name  string
+	value *time.Duration
+}
+
+func (t *Timing) durations() []duration {
+	return []duration{
+		{"HeartbeatInterval", &t.HeartbeatInterval}, {"MaxStale", &t.MaxStale}, {"Lease", &t.Lease},
+		{"Drift", &t.Drift}, {"ProbeInterval", &t.ProbeInterval}, {"ProbeRetry", &t.ProbeRetry},
+		{"FailoverDelay", &t.FailoverDelay}, {"Settle", &t.Settle}, {"StartTimeout", &t.StartTimeout},
+		{"RestartBackoff", &t.RestartBackoff}, {"MaxBackoff", &t.MaxBackoff}, {"Stable", &t.Stable},
+		{"Avoid", &t.Avoid}, {"QRLife", &t.QRLife}, {"MessageLife", &t.MessageLife},
+	}
+}
+
+// Validate reports every duration or count that is not positive, and a lease
+// that a worker could not keep with its heartbeats.
+func (t Timing) Validate() error {
+	var errs []error
+	for _, d := range t.durations() {
+		if *d.value < 0 {
+			errs = append(errs, fmt.Errorf("timing: %s must not be negative", d.name))
+		}
+	}
+	if t.ProbeFailures < 0 || t.StartTries < 0 || t.RestartTries < 0 {
+		errs = append(errs, errors.New("timing: ProbeFailures, StartTries and RestartTries must not be negative"))
+	}
+	if t.Lease <= t.HeartbeatInterval {
+		errs = append(errs, fmt.Errorf("timing: Lease (%v) must be longer than HeartbeatInterval (%v)", t.Lease, t.HeartbeatInterval))
+	}
+	return errors.Join(errs...)
 }
 
 // Backoff gives the wait before a try, counted from 1.

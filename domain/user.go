@@ -72,7 +72,7 @@ type User struct {
 // with the rows that it counts.
 type UserUsage struct {
 	Sessions int // session cards
-	Live     int // live sessions
+	Live     int // sessions that are wanted up, which includes every live one
 }
 
 // SignIn is one login of a user: the family of refresh tokens that descend

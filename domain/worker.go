@@ -38,22 +38,27 @@ type Breakdown struct {
 	Init         int `json:"init"`
 }
 
-// Add counts one session of the given status.
-func (b *Breakdown) Add(s Status) {
-	b.Total++
+// Add counts one more session of the given status.
+func (b *Breakdown) Add(s Status) { b.add(s, 1) }
+
+// Remove counts one session of the given status less.
+func (b *Breakdown) Remove(s Status) { b.add(s, -1) }
+
+func (b *Breakdown) add(s Status, n int) {
+	b.Total += n
 	switch s {
 	case Init:
-		b.Init++
+		b.Init += n
 	case QRRequired:
-		b.QRRequired++
+		b.QRRequired += n
 	case Connected:
-		b.Connected++
+		b.Connected += n
 	case Reconnecting:
-		b.Reconnecting++
+		b.Reconnecting += n
 	case Disconnected:
-		b.Disconnected++
+		b.Disconnected += n
 	case Errored:
-		b.Error++
+		b.Error += n
 	}
 }
 

@@ -65,6 +65,18 @@ type Bus interface {
 	Subscribe(fn func(domain.Event)) (cancel func())
 }
 
+// Backend is a Store together with everything else that the core needs from its
+// surroundings. The core takes a plain Store too, with the rest given apart.
+type Backend interface {
+	Store
+	Routes() Routes
+	Limiter() Limiter
+	Bus() Bus
+	Clock() Clock
+	IDs() IDs
+	Random() Random
+}
+
 // Mail is one message to a person.
 type Mail struct {
 	To      string

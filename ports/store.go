@@ -184,10 +184,11 @@ type Workers interface {
 // theirs any more. There is at most one for a worker and session; Put replaces.
 type Cleanups interface {
 	Put(ctx context.Context, c *domain.Cleanup) error
-	// Due gives those due by the time, earliest first.
+	// Due gives those whose DueAt is set and not after the time, earliest first.
 	Due(ctx context.Context, at time.Time, limit int) ([]*domain.Cleanup, error)
 	NextDue(ctx context.Context) (time.Time, error)
 	ByWorker(ctx context.Context, workerID string) ([]*domain.Cleanup, error)
+	BySession(ctx context.Context, sessionID string) ([]*domain.Cleanup, error)
 	// Delete of a missing one is no error.
 	Delete(ctx context.Context, workerID, sessionID string) error
 }

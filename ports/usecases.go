@@ -177,7 +177,7 @@ type Registered struct {
 // Command tells a worker to stop a session that is not its own.
 type Command struct {
 	SessionID  string
-	Generation int64 // newest known; what is older has to stop
+	Generation int64 // what runs with this generation or an older one has to stop
 }
 
 // HeartbeatAnswer answers a heartbeat.

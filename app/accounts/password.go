@@ -1,0 +1,306 @@
+package accounts
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
+)
+
+const (
+	resetMails  = 5 // per email; what is beyond is dropped silently
+	resetWindow = 15 * time.Minute
+	mailTime    = time.Minute // for one mail
+)
+
+// ChangePassword sets a new password. Every access token of the user ends, the
+// caller's too, and every sign-in but the caller's, which gets its next access
+// token by refreshing.
+func (a *Accounts) ChangePassword(ctx context.Context, c ports.Caller, current, next string) error {
+	var p domain.Problems
+	checkExchange(&p, current, next)
+	if err := p.Err(); err != nil {
+		return err
+	}
+	_, err := a.changeProfile(ctx, c, nil, nil, current, next)
+	return err
+}
+
+// UpdateProfile changes what is given of the caller's account, all or nothing.
+// A new password needs the current one, and has the effect of
+// [Accounts.ChangePassword]. A new email voids a password reset that was mailed
+// to the old one.
+func (a *Accounts) UpdateProfile(ctx context.Context, c ports.Caller, ch ports.Profile) (*domain.User, error) {
+	var p domain.Problems
+	name, email := changed(ch.Name), changed(ch.Email)
+	var err error
+	if name != nil {
+		*name, err = domain.CheckUserName(*name)
+		p.Check("name", err)
+	}
+	if email != nil {
+		*email, err = domain.NormalizeEmail(*email)
+		p.Check("email", err)
+	}
+	if ch.NewPassword != "" {
+		checkExchange(&p, ch.CurrentPassword, ch.NewPassword)
+	}
+	if err := p.Err(); err != nil {
+		return nil, err
+	}
+	return a.changeProfile(ctx, c, name, email, ch.CurrentPassword, ch.NewPassword)
+}
+
+func checkExchange(p *domain.Problems, current, next string) {
+	if current == "" {
+		p.Add("currentPassword", "Current password is required")
+	}
+	p.Check("newPassword", domain.CheckPassword(next))
+}
+
+// changed copies what a caller wants to change.
+func changed[T any](p *T) *T {
+	if p == nil {
+		return nil
+	}
+	v := *p
+	return &v
+}
+
+// changeProfile carries out what has been checked. next may be empty.
+func (a *Accounts) changeProfile(ctx context.Context, c ports.Caller, name, email *string, current, next string) (*domain.User, error) {
+	var proved, hash string
+	var err error
+	if next != "" {
+		if proved, err = a.confirm(ctx, c.UserID, current); err != nil {
+			return nil, err
+		}
+		if hash, err = a.passwords.Hash(next); err != nil {
+			return nil, fault(ctx, err)
+		}
+	}
+	var after *domain.User
+	err = a.update(ctx, func(ctx context.Context, tx *ports.Tx) error {
+		u, err := user(ctx, tx, c.UserID)
+		switch {
+		case err != nil:
+			return err
+		case !u.Active:
+			return errDeactivated
+		case next != "" && u.PasswordHash != proved:
+			return errPassword // it was right a moment ago
+		}
+		now, before := a.stamp(), *u
+		if name != nil {
+			u.Name = *name
+		}
+		if email != nil {
+			u.Email = *email
+		}
+		after = u
+		if next != "" {
+			return a.replacePassword(ctx, tx, u, hash, c.SignInID, now)
+		}
+		if *u == before {
+			return nil
+		}
+		u.UpdatedAt = now
+		if err := put(ctx, tx, u); err != nil || u.Email == before.Email {
+			return err
+		}
+		return a.voidReset(ctx, tx, u.ID, now)
+	})
+	if next != "" {
+		a.standings.forget(c.UserID)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if next != "" {
+		a.log.InfoContext(ctx, "password changed", "user", c.UserID)
+	}
+	return shown(after), nil
+}
+
+// confirm checks the password of a user who is signed in, and returns the hash
+// that proved it.
+func (a *Accounts) confirm(ctx context.Context, userID, password string) (string, error) {
+	var hash string
+	err := a.view(ctx, func(ctx context.Context, tx *ports.Tx) error {
+		u, err := user(ctx, tx, userID)
+		if err != nil {
+			return err
+		}
+		if !u.Active {
+			return errDeactivated
+		}
+		hash = u.PasswordHash
+		return nil
+	})
+	if err != nil {
+		return "", err
+	}
+	return hash, a.prove(ctx, "password:"+userID, hash, password, errPassword)
+}
+
+// replacePassword stores the user with a new password. Its access tokens end,
+// and so do its sign-ins except the one named, and its reset.
+func (a *Accounts) replacePassword(ctx context.Context, tx *ports.Tx, u *domain.User, hash, keep string, now time.Time) error {
+	u.PasswordHash, u.UpdatedAt = hash, now
+	renew(u, now)
+	if err := put(ctx, tx, u); err != nil {
+		return err
+	}
+	return a.endSignIns(ctx, tx, u.ID, keep, now)
+}
+
+// endSignIns revokes a user's sign-ins except the one named, and its reset.
+func (a *Accounts) endSignIns(ctx context.Context, tx *ports.Tx, userID, keep string, now time.Time) error {
+	if err := tx.SignIns.RevokeAll(ctx, userID, keep, now); err != nil {
+		return err
+	}
+	return a.voidReset(ctx, tx, userID, now)
+}
+
+// voidReset removes the user's reset by putting an expired one, which no token
+// fits, in its place.
+func (a *Accounts) voidReset(ctx context.Context, tx *ports.Tx, userID string, now time.Time) error {
+	return tx.Resets.Put(ctx, &domain.PasswordReset{TokenHash: digest("void " + a.ids.NewID()), UserID: userID, ExpiresAt: now})
+}
+
+// ForgotPassword mails a way to set a new password to a user of that email, if
+// there is one. The answer is the same in any case and tells nothing by its
+// time either: everything that depends on the user happens in the background.
+// What goes wrong there is logged.
+func (a *Accounts) ForgotPassword(ctx context.Context, email string) error {
+	var p domain.Problems
+	email, err := domain.NormalizeEmail(email)
+	p.Check("email", err)
+	if err := p.Err(); err != nil {
+		return err
+	}
+	background := context.WithoutCancel(ctx)
+	started := a.mails.start(func() {
+		ctx, cancel := context.WithTimeout(background, mailTime)
+		defer cancel()
+		if err := a.mailReset(ctx, email); err != nil {
+			a.log.ErrorContext(ctx, "password reset was not mailed", "error", err)
+		}
+	})
+	if !started {
+		a.log.WarnContext(ctx, "password reset was not mailed: too many at once, or closed")
+	}
+	return nil
+}
+
+// mailReset makes a reset and mails it, unless there is no such active user.
+func (a *Accounts) mailReset(ctx context.Context, email string) error {
+	use, err := a.limiter.Take(ctx, "reset:"+email, a.now(), resetWindow, resetMails, 1)
+	if err != nil {
+		a.log.WarnContext(ctx, "reset mails are not limited: the limiter fails", "error", err)
+	} else if !use.Allowed {
+		a.log.WarnContext(ctx, "password reset was not mailed: too many to this address")
+		return nil
+	}
+	token, err := a.secret()
+	if err != nil {
+		return err
+	}
+	var userID string
+	err = a.update(ctx, func(ctx context.Context, tx *ports.Tx) error {
+		userID = ""
+		u, err := tx.Users.ByEmail(ctx, email)
+		if errors.Is(err, ports.ErrNotFound) || err == nil && !u.Active {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		userID = u.ID
+		return tx.Resets.Put(ctx, &domain.PasswordReset{
+			TokenHash: digest(token), UserID: u.ID, ExpiresAt: a.stamp().Add(a.resetLife),
+		})
+	})
+	if err != nil || userID == "" {
+		return err
+	}
+	if err := a.mailer.Send(ctx, a.resetMail(email, token)); err != nil {
+		return fmt.Errorf("user %s: %w", userID, err)
+	}
+	a.log.InfoContext(ctx, "password reset mailed", "user", userID)
+	return nil
+}
+
+func (a *Accounts) resetMail(email, token string) ports.Mail {
+	how := "open this address"
+	if a.resetURL == "" {
+		how = "use this token"
+	}
+	return ports.Mail{
+		To:      email,
+		Subject: "Reset your Switchyard password",
+		Text: fmt.Sprintf(`Somebody, probably you, asked to reset the password of your Switchyard account.
+
+To set a new password, %s within %s:
+
+%s
+
+It works once. If it was not you, ignore this mail: nothing has changed.
+`, how, inWords(a.resetLife), a.resetURL+token),
+	}
+}
+
+// ResetPassword sets a new password by a token that was mailed. The token works
+// once, and only if the new password is acceptable. Every sign-in and access
+// token of the user ends.
+func (a *Accounts) ResetPassword(ctx context.Context, token, next string) error {
+	var p domain.Problems
+	if !isSecret(token) {
+		p.Check("token", errReset)
+	}
+	p.Check("newPassword", domain.CheckPassword(next))
+	if err := p.Err(); err != nil {
+		return err
+	}
+	hash, err := a.passwords.Hash(next)
+	if err != nil {
+		return fault(ctx, err)
+	}
+	var userID string
+	err = a.update(ctx, func(ctx context.Context, tx *ports.Tx) error {
+		now := a.stamp()
+		r, err := tx.Resets.Take(ctx, digest(token))
+		if errors.Is(err, ports.ErrNotFound) || err == nil && !now.Before(r.ExpiresAt) {
+			return errReset
+		}
+		if err != nil {
+			return err
+		}
+		u, err := tx.Users.Get(ctx, r.UserID)
+		if errors.Is(err, ports.ErrNotFound) || err == nil && !u.Active {
+			return errReset
+		}
+		if err != nil {
+			return err
+		}
+		userID = u.ID
+		return a.replacePassword(ctx, tx, u, hash, "", now)
+	})
+	if userID != "" {
+		a.standings.forget(userID)
+	}
+	if errors.Is(err, errReset) {
+		p.Check("token", errReset)
+		return p.Err()
+	}
+	if err == nil {
+		a.log.InfoContext(ctx, "password reset", "user", userID)
+	}
+	return err
+}
+
+var errReset = domain.Errorf(domain.Invalid, domain.CodeValidation,
+	"Reset token is not valid: it may have expired, been used, or been replaced by a newer one; ask for a new one")

@@ -1,0 +1,253 @@
+package accounts
+
+import (
+	"context"
+	"crypto/subtle"
+	"errors"
+
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
+)
+
+// Register makes a user of the first tier and signs it in.
+func (a *Accounts) Register(ctx context.Context, name, email, password string) (*ports.SignedIn, error) {
+	u, err := a.draft(ctx, name, email, password, a.firstTier, domain.RoleUser)
+	if err != nil {
+		return nil, err
+	}
+	f, refresh, err := a.begin(ctx, u.ID)
+	if err != nil {
+		return nil, err
+	}
+	var made *domain.User
+	err = a.update(ctx, func(ctx context.Context, tx *ports.Tx) error {
+		user, family := *u, *f
+		if err := put(ctx, tx, &user); err != nil {
+			return err
+		}
+		made = &user
+		return tx.SignIns.Put(ctx, &family)
+	})
+	if err != nil {
+		return nil, err
+	}
+	a.log.InfoContext(ctx, "user registered", "user", made.ID)
+	return a.signedIn(ctx, made, f.ID, refresh)
+}
+
+// Login signs a user in. An unknown email and a wrong password are answered
+// alike and in the same time, and are counted per email and address: ten within
+// a quarter of an hour are too many. That the account is deactivated is told
+// only to who knows its password.
+func (a *Accounts) Login(ctx context.Context, email, password, ip string) (*ports.SignedIn, error) {
+	var p domain.Problems
+	email, err := domain.NormalizeEmail(email)
+	p.Check("email", err)
+	if password == "" {
+		p.Add("password", "Password is required")
+	}
+	if err := p.Err(); err != nil {
+		return nil, err
+	}
+	var id, hash string // empty: there is no such user
+	err = a.view(ctx, func(ctx context.Context, tx *ports.Tx) error {
+		u, err := tx.Users.ByEmail(ctx, email)
+		if errors.Is(err, ports.ErrNotFound) {
+			id, hash = "", ""
+			return nil
+		}
+		if err == nil {
+			id, hash = u.ID, u.PasswordHash
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	var s *ports.SignedIn
+	if err = a.prove(ctx, "sign-in:"+email+"|"+ip, hash, password, errCredentials); err == nil {
+		s, err = a.login(ctx, id, hash)
+	}
+	if err != nil {
+		a.log.InfoContext(ctx, "sign-in refused", "user", id, "ip", ip, "code", domain.CodeOf(err))
+		return nil, err
+	}
+	a.log.InfoContext(ctx, "signed in", "user", id, "ip", ip)
+	return s, nil
+}
+
+// login begins a sign-in of a user whose password was proved by the hash.
+func (a *Accounts) login(ctx context.Context, userID, proved string) (*ports.SignedIn, error) {
+	f, refresh, err := a.begin(ctx, userID)
+	if err != nil {
+		return nil, err
+	}
+	var signed *domain.User
+	err = a.update(ctx, func(ctx context.Context, tx *ports.Tx) error {
+		u, err := tx.Users.Get(ctx, userID)
+		switch {
+		case errors.Is(err, ports.ErrNotFound), err == nil && u.PasswordHash != proved:
+			return errCredentials // it was right a moment ago
+		case err != nil:
+			return err
+		case !u.Active:
+			return errDeactivated
+		}
+		u.LastLoginAt = f.CreatedAt
+		if err := tx.Users.Put(ctx, u); err != nil {
+			return err
+		}
+		signed = u
+		family := *f
+		return tx.SignIns.Put(ctx, &family)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return a.signedIn(ctx, signed, f.ID, refresh)
+}
+
+// Refresh gives new tokens for the newest refresh token of a sign-in, which
+// stands for another RefreshLife by it. An older token ends the sign-in: it
+// was stolen, or the newest was. Of two that come at once with the same token
+// one is the older.
+func (a *Accounts) Refresh(ctx context.Context, refreshToken string) (*ports.SignedIn, error) {
+	var p domain.Problems
+	if refreshToken == "" {
+		p.Add("refreshToken", "Refresh token is required")
+		return nil, p.Err()
+	}
+	id, ok := refreshTokenOf(refreshToken)
+	if !ok {
+		return nil, errRefresh
+	}
+	next, err := a.refreshToken(id)
+	if err != nil {
+		return nil, fault(ctx, err)
+	}
+	have, now := digest(refreshToken), a.stamp()
+	var u *domain.User
+	var userID string
+	var reused bool
+	err = a.update(ctx, func(ctx context.Context, tx *ports.Tx) error {
+		reused = false
+		f, err := tx.SignIns.Get(ctx, id)
+		if errors.Is(err, ports.ErrNotFound) {
+			return errRefresh.Because(err)
+		}
+		if err != nil {
+			return err
+		}
+		userID = f.UserID
+		if subtle.ConstantTimeCompare(f.TokenHash[:], have[:]) != 1 {
+			if !f.Usable(now) {
+				return errRefresh
+			}
+			reused = true
+			f.RevokedAt = now
+			return tx.SignIns.Put(ctx, f)
+		}
+		u, err = tx.Users.Get(ctx, f.UserID)
+		switch {
+		case errors.Is(err, ports.ErrNotFound):
+			return errRefresh.Because(err)
+		case err != nil:
+			return err
+		case !u.Active:
+			return errDeactivated
+		case !f.RevokedAt.IsZero():
+			return errRefresh
+		case !f.Usable(now):
+			return errRefreshExpired
+		}
+		f.TokenHash, f.ExpiresAt = digest(next), now.Add(a.refreshLife)
+		return tx.SignIns.Put(ctx, f)
+	})
+	if userID != "" {
+		a.standings.forget(userID)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if reused {
+		a.log.WarnContext(ctx, "a refresh token was used twice: its sign-in ends", "user", userID, "signIn", id)
+		return nil, errRefresh
+	}
+	return a.signedIn(ctx, u, id, next)
+}
+
+var (
+	errRefresh = domain.Errorf(domain.Unauthenticated, domain.CodeAuthTokenInvalid,
+		"The refresh token is not good; sign in again")
+	errRefreshExpired = domain.Errorf(domain.Unauthenticated, domain.CodeAuthTokenExpired,
+		"The refresh token has expired; sign in again")
+)
+
+// Logout ends the sign-in of the caller. Repeating it is no error.
+func (a *Accounts) Logout(ctx context.Context, c ports.Caller) error {
+	err := a.update(ctx, func(ctx context.Context, tx *ports.Tx) error {
+		f, err := tx.SignIns.Get(ctx, c.SignInID)
+		if errors.Is(err, ports.ErrNotFound) {
+			return nil
+		}
+		if err != nil || f.UserID != c.UserID || !f.RevokedAt.IsZero() {
+			return err
+		}
+		f.RevokedAt = a.stamp()
+		return tx.SignIns.Put(ctx, f)
+	})
+	a.standings.forget(c.UserID)
+	if err == nil {
+		a.log.InfoContext(ctx, "signed out", "user", c.UserID)
+	}
+	return err
+}
+
+// begin makes a sign-in, not stored yet, and its first refresh token.
+func (a *Accounts) begin(ctx context.Context, userID string) (*domain.SignIn, string, error) {
+	now := a.stamp()
+	f := &domain.SignIn{ID: a.ids.NewID(), UserID: userID, CreatedAt: now, ExpiresAt: now.Add(a.refreshLife)}
+	refresh, err := a.refreshToken(f.ID)
+	if err != nil {
+		return nil, "", fault(ctx, err)
+	}
+	f.TokenHash = digest(refresh)
+	return f, refresh, nil
+}
+
+// signedIn issues an access token.
+func (a *Accounts) signedIn(ctx context.Context, u *domain.User, signInID, refresh string) (*ports.SignedIn, error) {
+	token, err := a.tokens.Sign(ports.Claims{
+		UserID: u.ID, SignInID: signInID, Role: u.Role,
+		CredentialsAt: u.CredentialsAt, ExpiresAt: a.stamp().Add(a.accessLife),
+	})
+	if err != nil {
+		return nil, fault(ctx, err)
+	}
+	return &ports.SignedIn{User: shown(u), Token: token, RefreshToken: refresh, ExpiresIn: a.accessLife}, nil
+}
+
+// draft makes a user, not stored yet, from what somebody entered. It hashes
+// the password, so it is not to be called in a transaction.
+func (a *Accounts) draft(ctx context.Context, name, email, password string, tier domain.Tier, role domain.Role) (*domain.User, error) {
+	var p domain.Problems
+	name, err := domain.CheckUserName(name)
+	p.Check("name", err)
+	email, err = domain.NormalizeEmail(email)
+	p.Check("email", err)
+	p.Check("password", domain.CheckPassword(password))
+	p.Check("tier", a.checkTier(tier))
+	p.Check("role", checkRole(role))
+	if err := p.Err(); err != nil {
+		return nil, err
+	}
+	hash, err := a.passwords.Hash(password)
+	if err != nil {
+		return nil, fault(ctx, err)
+	}
+	now := a.stamp()
+	return &domain.User{
+		ID: a.ids.NewID(), Name: name, Email: email, PasswordHash: hash, Role: role, Tier: tier, Active: true,
+		CredentialsAt: now, CreatedAt: now, UpdatedAt: now,
+	}, nil
+}

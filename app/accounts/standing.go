@@ -1,0 +1,154 @@
+package accounts
+
+import (
+	"context"
+	"errors"
+	"hash/maphash"
+	"sync"
+	"time"
+
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
+)
+
+// Authenticate checks an access token and returns who holds it, with the role
+// that the user has now. What this process changed counts at once, what others
+// changed within a second.
+func (a *Accounts) Authenticate(ctx context.Context, token string) (ports.Caller, error) {
+	if token == "" {
+		return ports.Caller{}, domain.Errorf(domain.Unauthenticated, domain.CodeAuthTokenMissing,
+			"Send the access token as Authorization: Bearer …")
+	}
+	now := a.now()
+	claims, err := a.tokens.Verify(token, now)
+	if err != nil {
+		return ports.Caller{}, fault(ctx, err)
+	}
+	s, generation, ok := a.standings.get(claims.UserID, claims.SignInID, now)
+	if !ok {
+		if s, err = a.standing(ctx, claims); err != nil {
+			return ports.Caller{}, err
+		}
+		s.readAt = now // before it was read
+		a.standings.put(claims.UserID, claims.SignInID, s, generation)
+	}
+	switch {
+	case !s.active:
+		return ports.Caller{}, errDeactivated
+	case !now.Before(s.until), !s.credentialsAt.Equal(claims.CredentialsAt):
+		return ports.Caller{}, errToken
+	}
+	return ports.Caller{UserID: claims.UserID, Role: s.role, SignInID: claims.SignInID}, nil
+}
+
+var errToken = domain.Errorf(domain.Unauthenticated, domain.CodeAuthTokenInvalid,
+	"The access token is no longer good; refresh it or sign in again")
+
+// standing reads what decides about the access tokens of a sign-in.
+func (a *Accounts) standing(ctx context.Context, c ports.Claims) (s standing, err error) {
+	err = a.view(ctx, func(ctx context.Context, tx *ports.Tx) error {
+		f, err := tx.SignIns.Get(ctx, c.SignInID)
+		if err == nil && f.UserID != c.UserID {
+			err = errToken
+		}
+		if err != nil {
+			return err
+		}
+		u, err := tx.Users.Get(ctx, c.UserID)
+		if err != nil {
+			return err
+		}
+		s = standing{role: u.Role, active: u.Active, credentialsAt: u.CredentialsAt, until: f.ExpiresAt}
+		if !f.RevokedAt.IsZero() {
+			s.until = time.Time{}
+		}
+		return nil
+	})
+	if errors.Is(err, ports.ErrNotFound) {
+		err = errToken.Because(err)
+	}
+	return s, err
+}
+
+const (
+	standingLife   = time.Second
+	standingShards = 16   // a power of two
+	standingRoom   = 1024 // entries per shard
+)
+
+// standing is what decides about the access tokens of one sign-in.
+type standing struct {
+	role          domain.Role
+	active        bool
+	credentialsAt time.Time
+	until         time.Time // zero: revoked
+	readAt        time.Time
+}
+
+// standings remembers standings for a second. What is read while something of
+// the same user changes is not remembered: every change moves the generation,
+// and put refuses what belongs to an earlier one.
+type standings struct {
+	seed   maphash.Seed
+	shards [standingShards]standingShard
+}
+
+type standingShard struct {
+	mu         sync.Mutex
+	generation uint64
+	entries    map[standingKey]standing
+}
+
+type standingKey struct{ userID, signInID string }
+
+func newStandings() *standings {
+	c := &standings{seed: maphash.MakeSeed()}
+	for i := range c.shards {
+		c.shards[i].entries = make(map[standingKey]standing)
+	}
+	return c
+}
+
+func (c *standings) shard(userID string) *standingShard {
+	return &c.shards[maphash.String(c.seed, userID)%standingShards]
+}
+
+// get returns what is remembered and, for put, the generation to read in.
+func (c *standings) get(userID, signInID string, now time.Time) (s standing, generation uint64, ok bool) {
+	shard := c.shard(userID)
+	shard.mu.Lock()
+	defer shard.mu.Unlock()
+	s, ok = shard.entries[standingKey{userID, signInID}]
+	age := now.Sub(s.readAt)
+	return s, shard.generation, ok && 0 <= age && age < standingLife
+}
+
+// put remembers what was read since get gave the generation. A full shard
+// starts anew: entries are short-lived, so little is lost.
+func (c *standings) put(userID, signInID string, s standing, generation uint64) {
+	shard := c.shard(userID)
+	shard.mu.Lock()
+	defer shard.mu.Unlock()
+	key := standingKey{userID, signInID}
+	if shard.generation != generation || shard.entries[key].readAt.After(s.readAt) {
+		return
+	}
+	if len(shard.entries) >= standingRoom {
+		clear(shard.entries)
+	}
+	shard.entries[key] = s
+}
+
+// forget drops everything about the user. It is called after a change was
+// committed, or may have been, and before the change is answered.
+func (c *standings) forget(userID string) {
+	shard := c.shard(userID)
+	shard.mu.Lock()
+	defer shard.mu.Unlock()
+	shard.generation++
+	for key := range shard.entries {
+		if key.userID == userID {
+			delete(shard.entries, key)
+		}
+	}
+}

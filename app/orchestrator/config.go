@@ -1,0 +1,220 @@
+package orchestrator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
+)
+
+// Config is what an orchestrator is made of. Store and Workers are required.
+// If Store is a [ports.Backend], it lends whatever of the ports below is nil.
+type Config struct {
+	Store   ports.Store
+	Workers ports.WorkerGateway
+
+	Routes  ports.Routes
+	Limiter ports.Limiter
+	Bus     ports.Bus
+	Clock   ports.Clock
+	IDs     ports.IDs
+	Random  ports.Random
+
+	Tiers    domain.Tiers    // nil: domain.DefaultTiers
+	Timing   domain.Timing   // zero fields: domain.DefaultTiming
+	Strategy domain.Strategy // nil: domain.MultiFactor with its default weights
+	Log      *slog.Logger    // nil: slog.Default
+
+	// Parallel bounds how many sessions and probes are worked on at once by the
+	// background loop; 0: 64.
+	Parallel int
+	// MovesPerWorker bounds how many sessions leave a draining worker at once;
+	// 0: 4.
+	MovesPerWorker int
+	// Spawn runs background work; nil: in a goroutine of its own. A harness that
+	// wants everything to happen inside [Orchestrator.Step] runs it in place.
+	Spawn func(func())
+}
+
+// WithDefaults returns a copy in which everything that may be left out is set.
+func (c Config) WithDefaults() Config {
+	if b, ok := c.Store.(ports.Backend); ok {
+		c.Routes = or(c.Routes, b.Routes)
+		c.Limiter = or(c.Limiter, b.Limiter)
+		c.Bus = or(c.Bus, b.Bus)
+		c.Clock = or(c.Clock, b.Clock)
+		c.IDs = or(c.IDs, b.IDs)
+		c.Random = or(c.Random, b.Random)
+	}
+	if c.Tiers == nil {
+		c.Tiers = domain.DefaultTiers()
+	}
+	c.Timing = c.Timing.WithDefaults()
+	if c.Strategy == nil {
+		c.Strategy = domain.MultiFactor{Weights: domain.DefaultWeights()}
+	}
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+	if c.Parallel <= 0 {
+		c.Parallel = 64
+	}
+	if c.MovesPerWorker <= 0 {
+		c.MovesPerWorker = 4
+	}
+	if c.Spawn == nil {
+		c.Spawn = func(f func()) { go f() }
+	}
+	return c
+}
+
+func or[T comparable](have T, lend func() T) T {
+	var none T
+	if have != none {
+		return have
+	}
+	return lend()
+}
+
+// Validate reports everything that is missing or makes no sense.
+func (c Config) Validate() error {
+	var errs []error
+	missing := func(name string, is bool) {
+		if is {
+			errs = append(errs, fmt.Errorf("orchestrator: %s is required", name))
+		}
+	}
+	missing("Store", c.Store == nil)
+	missing("Workers", c.Workers == nil)
+	if c.Store != nil {
+		const hint = " (or a Store that is a ports.Backend)"
+		missing("Routes"+hint, c.Routes == nil)
+		missing("Limiter"+hint, c.Limiter == nil)
+		missing("Bus"+hint, c.Bus == nil)
+		missing("Clock"+hint, c.Clock == nil)
+		missing("IDs"+hint, c.IDs == nil)
+		missing("Random"+hint, c.Random == nil)
+	}
+	if err := c.Timing.Validate(); err != nil {
+		errs = append(errs, err)
+	}
+	if len(c.Tiers) == 0 {
+		errs = append(errs, errors.New("orchestrator: Tiers must name at least one tier"))
+	}
+	return errors.Join(errs...)
+}
+
+// Orchestrator implements the use cases of package ports. It is safe for
+// concurrent use.
+type Orchestrator struct {
+	store    ports.Store
+	workers  ports.WorkerGateway
+	routes   ports.Routes
+	limiter  ports.Limiter
+	bus      ports.Bus
+	ids      ports.IDs
+	random   ports.Random
+	now      func() time.Time
+	tiers    domain.Tiers
+	timing   domain.Timing
+	log      *slog.Logger
+	parallel int
+	moves    int
+	spawn    func(func())
+
+	fleet   *fleet
+	calls   inFlight
+	watch   watchers
+	keys    *keyring
+	sending sends
+	loop    loop
+
+	loadMu sync.Mutex
+	loaded bool
+}
+
+var (
+	_ ports.SessionUseCases = (*Orchestrator)(nil)
+	_ ports.MessageUseCases = (*Orchestrator)(nil)
+	_ ports.WorkerProtocol  = (*Orchestrator)(nil)
+	_ ports.FleetUseCases   = (*Orchestrator)(nil)
+)
+
+// New makes an orchestrator. It does not touch the store yet. The caller keeps
+// the store and closes it after everything has ended.
+func New(c Config) (*Orchestrator, error) {
+	c = c.WithDefaults()
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	o := &Orchestrator{
+		store: c.Store, workers: c.Workers, routes: c.Routes, limiter: c.Limiter, bus: c.Bus,
+		ids: c.IDs, random: c.Random, now: c.Clock.Now,
+		tiers: c.Tiers, timing: c.Timing, log: c.Log,
+		parallel: c.Parallel, moves: c.MovesPerWorker, spawn: c.Spawn,
+		fleet: newFleet(c.Strategy),
+	}
+	o.keys = newKeyring()
+	o.loop.init(c.Parallel)
+	return o, nil
+}
+
+// Load reads the fleet into memory. Every use case does so when it is the
+// first; calling it earlier makes the first quick.
+func (o *Orchestrator) Load(ctx context.Context) error {
+	o.loadMu.Lock()
+	defer o.loadMu.Unlock()
+	if o.loaded {
+		return nil
+	}
+	err := o.store.View(ctx, func(ctx context.Context, tx *ports.Tx) error {
+		workers, _, err := tx.Workers.List(ctx, ports.WorkerFilter{}, ports.Page{})
+		if err != nil {
+			return err
+		}
+		o.fleet.reset(workers, o.now())
+		return tx.Sessions.EachAssigned(ctx, func(s *domain.Session) error {
+			o.fleet.putSession(s)
+			return nil
+		})
+	})
+	if err != nil {
+		return fmt.Errorf("loading the fleet: %w", err)
+	}
+	o.loaded = true
+	return nil
+}
+
+// ready makes sure that the fleet is loaded, and turns a failure into an error
+// for the caller.
+func (o *Orchestrator) ready(ctx context.Context) error {
+	if o.loop.ready.Load() {
+		return nil
+	}
+	if err := o.Load(ctx); err != nil {
+		return o.fault(err)
+	}
+	o.loop.ready.Store(true)
+	return nil
+}
+
+// fault makes an error fit to leave a use case: domain errors and the
+// context's pass, everything else becomes an internal error with its cause.
+func (o *Orchestrator) fault(err error) error {
+	var e *domain.Error
+	switch {
+	case err == nil, errors.As(err, &e),
+		errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return err
+	case errors.Is(err, ports.ErrConflict):
+		return domain.Errorf(domain.Conflict, domain.CodeInvalidState,
+			"It is being changed by others at the moment; try again").Because(err)
+	}
+	return domain.Errorf(domain.Internal, domain.CodeInternal,
+		"Something went wrong on our side; try again, and report the request id if it persists").Because(err)
+}

@@ -1,0 +1,315 @@
+package orchestrator
+
+import (
+	"sync"
+	"time"
+
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
+)
+
+// fleet is the view of workers and assigned sessions that is kept in memory, so
+// that placing, sending and heartbeats need no look-up in the store. It may lag
+// behind; the store has the last word.
+type fleet struct {
+	mu       sync.RWMutex
+	strategy domain.Strategy
+	ranking  *domain.Ranking
+	workers  map[string]*node
+	sessions map[string]*seat
+	since    time.Time // when this process began to listen to workers
+}
+
+// node is one worker. The Worker it points to is never changed, only replaced.
+type node struct {
+	worker   *domain.Worker
+	sessions map[string]*seat
+	counts   domain.Breakdown
+	pending  int // slots chosen but not yet committed
+	chosenAt time.Time
+	probes   domain.Probes
+	probing  bool
+	moving   int // sessions on their way off
+}
+
+// seat is what is kept of one assigned session. It is replaced, never changed.
+type seat struct {
+	id, userID, workerID string
+	phone, name          string
+	generation, rev      int64
+	assignedAt           time.Time
+	status               domain.Status
+	intent               domain.Intent
+	order                domain.Order
+	confirms             bool
+}
+
+func newFleet(s domain.Strategy) *fleet {
+	return &fleet{
+		strategy: s,
+		ranking:  domain.NewRanking(s),
+		workers:  make(map[string]*node),
+		sessions: make(map[string]*seat),
+	}
+}
+
+func (f *fleet) reset(workers []*domain.Worker, now time.Time) {
+	f.mu.Lock()
+	f.since = now
+	f.mu.Unlock()
+	for _, w := range workers {
+		f.putWorker(w)
+	}
+}
+
+// putWorker takes over a row of the store unless a newer one is known.
+func (f *fleet) putWorker(w *domain.Worker) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	n := f.workers[w.ID]
+	switch {
+	case n == nil:
+		n = &node{sessions: make(map[string]*seat)}
+		f.workers[w.ID] = n
+	case n.worker.Rev > w.Rev:
+		return
+	case !n.worker.RegisteredAt.Equal(w.RegisteredAt):
+		n.probes = domain.Probes{}
+	}
+	n.worker = w.Clone()
+	f.rank(n)
+}
+
+func (f *fleet) removeWorker(id string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.workers, id)
+	f.ranking.Remove(id)
+}
+
+// rank tells the ranking what the worker's load is now. It needs the lock.
+func (f *fleet) rank(n *node) { f.ranking.Put(n.load()) }
+
+func (n *node) load() domain.Load {
+	w := n.worker
+	l := domain.Load{
+		WorkerID: w.ID, Status: w.Status(),
+		Used: len(n.sessions) + n.pending, Capacity: w.Capacity,
+		CPU: w.CPU, Memory: w.Memory,
+		HeartbeatAt: w.LastHeartbeat, ChosenAt: n.chosenAt, Labels: w.Labels,
+	}
+	if len(n.sessions) > 0 || w.Reported != nil {
+		b := n.counts
+		l.Breakdown = &b
+	}
+	return l
+}
+
+// putSession takes over a row of the store unless a newer one is known.
+func (f *fleet) putSession(s *domain.Session) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	old := f.sessions[s.ID]
+	if old != nil && old.rev > s.Rev {
+		return
+	}
+	if old != nil {
+		f.unseat(old)
+	}
+	if !s.Assigned() {
+		return
+	}
+	n := f.workers[s.WorkerID]
+	if n == nil {
+		return
+	}
+	seat := &seat{
+		id: s.ID, userID: s.UserID, workerID: n.worker.ID, phone: s.PhoneNumber, name: s.DisplayName,
+		generation: s.Generation, rev: s.Rev, assignedAt: s.AssignedAt,
+		status: s.Status, intent: s.Intent, order: s.Order, confirms: s.Confirms,
+	}
+	f.sessions[s.ID] = seat
+	n.sessions[s.ID] = seat
+	n.counts.Add(s.Status)
+	f.rank(n)
+}
+
+func (f *fleet) removeSession(id string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if old := f.sessions[id]; old != nil {
+		f.unseat(old)
+	}
+}
+
+func (f *fleet) unseat(old *seat) {
+	delete(f.sessions, old.id)
+	n := f.workers[old.workerID]
+	if n == nil || n.sessions[old.id] == nil {
+		return
+	}
+	delete(n.sessions, old.id)
+	n.counts.Remove(old.status)
+	f.rank(n)
+}
+
+// choose picks a worker and holds a slot of it until settle is called.
+func (f *fleet) choose(req domain.Request, now time.Time) (string, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	id, ok := f.ranking.Choose(req, now)
+	if !ok {
+		return "", false
+	}
+	n := f.workers[id]
+	n.pending++
+	n.chosenAt = now
+	f.rank(n)
+	return id, true
+}
+
+// settle ends the hold that choose took.
+func (f *fleet) settle(id string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if n := f.workers[id]; n != nil && n.pending > 0 {
+		n.pending--
+		f.rank(n)
+	}
+}
+
+// hasRoom reports whether any worker could take what is requested.
+func (f *fleet) hasRoom(req domain.Request, now time.Time) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	_, ok := f.ranking.Choose(req, now)
+	return ok
+}
+
+// worker gives the worker as it is known, which the caller must not change, or nil.
+func (f *fleet) worker(id string) *domain.Worker {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	if n := f.workers[id]; n != nil {
+		return n.worker
+	}
+	return nil
+}
+
+func (f *fleet) breakdown(id string) domain.Breakdown {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	if n := f.workers[id]; n != nil {
+		return n.counts
+	}
+	return domain.Breakdown{}
+}
+
+// placedOf counts the sessions of a user by worker.
+func (f *fleet) userWorkers(ids []string) map[string]int {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	by := make(map[string]int, len(ids))
+	for _, id := range ids {
+		if s := f.sessions[id]; s != nil && s.status.Live() {
+			by[s.workerID]++
+		}
+	}
+	return by
+}
+
+// loads gives what placement knows of every worker.
+func (f *fleet) loads() []domain.Load {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	all := make([]domain.Load, 0, len(f.workers))
+	for _, n := range f.workers {
+		all = append(all, n.load())
+	}
+	return all
+}
+
+// each calls fn with every worker under the lock; fn must be quick and must
+// not call back.
+func (f *fleet) each(fn func(n *node)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, n := range f.workers {
+		fn(n)
+	}
+}
+
+// on calls fn with one worker under the lock, if it is known.
+func (f *fleet) on(id string, fn func(n *node)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if n := f.workers[id]; n != nil {
+		fn(n)
+	}
+}
+
+// news is what differs between a heartbeat and the view.
+type news struct {
+	changed []domain.Report  // to be applied
+	foreign []domain.Report  // running there, though not assigned or of an old generation
+	missing []string         // assigned there for long, but not listed
+	counts  domain.Breakdown // as known before the heartbeat
+}
+
+// compare finds what a heartbeat says that is not known yet. Of a worker with
+// nothing new it costs a look-up a session, and no allocation.
+func (f *fleet) compare(h *domain.Heartbeat, t domain.Timing, now time.Time) news {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	var out news
+	n := f.workers[h.WorkerID]
+	if n == nil {
+		return out
+	}
+	out.counts = n.counts
+	listed := 0
+	for i := range h.Sessions {
+		r := &h.Sessions[i]
+		s := n.sessions[r.SessionID]
+		switch {
+		case s == nil || r.Generation != 0 && r.Generation != s.generation:
+			if r.Status.Live() {
+				out.foreign = append(out.foreign, *r)
+			}
+			if s != nil {
+				listed++
+			}
+			continue
+		case r.Status == s.status && s.confirms && !r.LoggedOut &&
+			(r.PhoneNumber == "" || r.PhoneNumber == s.phone) &&
+			(r.DisplayName == "" || r.DisplayName == s.name):
+		default:
+			out.changed = append(out.changed, *r)
+		}
+		listed++
+	}
+	if h.Lists && listed < len(n.sessions) {
+		out.missing = f.missing(n, h, t, now)
+	}
+	return out
+}
+
+func (f *fleet) missing(n *node, h *domain.Heartbeat, t domain.Timing, now time.Time) []string {
+	there := make(map[string]bool, len(h.Sessions))
+	for i := range h.Sessions {
+		there[h.Sessions[i].SessionID] = true
+	}
+	var gone []string
+	for id, s := range n.sessions {
+		if !there[id] && s.intent == domain.Up && s.order == domain.OrderNone && s.status.Live() &&
+			now.Sub(s.assignedAt) > t.StartTimeout {
+			gone = append(gone, id)
+		}
+	}
+	return gone
+}
+
+// ref names a worker for a call.
+func ref(w *domain.Worker) ports.WorkerRef {
+	return ports.WorkerRef{ID: w.ID, Endpoint: w.Endpoint, Capabilities: w.Capabilities}
+}

@@ -1,0 +1,102 @@
+package orchestrator
+
+import (
+	"context"
+	"sync"
+)
+
+// inFlight sees to it that this process works on a session in one place at a
+// time: the calls to a worker about one session do not overtake each other.
+// It is no lock on the session's row: reports are applied while a call is under way.
+type inFlight struct {
+	mu sync.Mutex
+	m  map[string]chan struct{}
+}
+
+// begin waits for its turn, or until the context ends.
+func (f *inFlight) begin(ctx context.Context, sessionID string) (end func(), err error) {
+	for {
+		end, busy := f.try(sessionID)
+		if end != nil {
+			return end, nil
+		}
+		select {
+		case <-busy:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// try takes the turn if it is free; otherwise it returns a channel that is
+// closed when it may be.
+func (f *inFlight) try(sessionID string) (end func(), busy <-chan struct{}) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if c := f.m[sessionID]; c != nil {
+		return nil, c
+	}
+	if f.m == nil {
+		f.m = make(map[string]chan struct{})
+	}
+	c := make(chan struct{})
+	f.m[sessionID] = c
+	return func() {
+		f.mu.Lock()
+		delete(f.m, sessionID)
+		f.mu.Unlock()
+		close(c)
+	}, nil
+}
+
+// watchers wakes those who wait for a session to change, and knows which
+// sessions are being stopped on workers that are not their owners.
+type watchers struct {
+	mu       sync.Mutex
+	m        map[string]chan struct{}
+	evicting map[string]int // by session
+}
+
+// evict counts the stops under way (n is +1 or -1) of a session on a worker
+// that does not own it. Older workers report the stop without saying who they
+// are, so such a report proves nothing while one is under way.
+func (w *watchers) evict(sessionID string, n int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.evicting == nil {
+		w.evicting = make(map[string]int)
+	}
+	if w.evicting[sessionID] += n; w.evicting[sessionID] <= 0 {
+		delete(w.evicting, sessionID)
+	}
+}
+
+func (w *watchers) isEvicting(sessionID string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.evicting[sessionID] > 0
+}
+
+// changed returns a channel that is closed at the next change.
+func (w *watchers) changed(sessionID string) <-chan struct{} {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.m == nil {
+		w.m = make(map[string]chan struct{})
+	}
+	c := w.m[sessionID]
+	if c == nil {
+		c = make(chan struct{})
+		w.m[sessionID] = c
+	}
+	return c
+}
+
+func (w *watchers) notify(sessionID string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if c := w.m[sessionID]; c != nil {
+		close(c)
+		delete(w.m, sessionID)
+	}
+}

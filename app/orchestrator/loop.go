@@ -1,0 +1,360 @@
+package orchestrator
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
+)
+
+const (
+	batch           = 256                   // rows looked at in one pass
+	houseEvery      = time.Minute           // between rounds of housekeeping
+	pollEvery       = 5 * time.Second       // between looks at the store when nothing is known to be due
+	pauseAfterFault = time.Second           // before a session that could not be worked on is tried again
+	shortest        = 20 * time.Millisecond // between two passes of Run
+	eventLife       = 24 * time.Hour        // how long published events are kept
+	relayPosition   = "relay.position"      // setting: Seq of the last published event
+)
+
+// loop is the state of the background work of this process.
+type loop struct {
+	ready    atomic.Bool
+	relay    atomic.Bool // there are events to publish
+	capacity atomic.Bool // a slot may have become free
+	stale    atomic.Int64
+	stopped  atomic.Bool // the health monitor
+	checked  atomic.Int64
+
+	turns chan struct{} // bounds what runs at once
+	woken chan struct{}
+
+	mu      sync.Mutex
+	running map[string]bool      // sessions and cleanups being worked on
+	pause   map[string]time.Time // not before, after a fault of ours
+	waiting map[string]bool      // sessions that found no room
+	houseAt time.Time
+}
+
+func (l *loop) init(parallel int) {
+	l.turns = make(chan struct{}, parallel)
+	l.woken = make(chan struct{}, 1)
+	l.running = make(map[string]bool)
+	l.pause = make(map[string]time.Time)
+	l.waiting = make(map[string]bool)
+}
+
+// wake makes Run look again soon.
+func (l *loop) wake() {
+	select {
+	case l.woken <- struct{}{}:
+	default:
+	}
+}
+
+// wait notes that a session waits for room.
+func (l *loop) wait(sessionID string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.waiting[sessionID] = true
+}
+
+// claim takes a piece of work unless somebody has it or it is paused.
+func (l *loop) claim(key string, now time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.running[key] || now.Before(l.pause[key]) {
+		return false
+	}
+	delete(l.pause, key)
+	l.running[key] = true
+	return true
+}
+
+func (l *loop) release(key string, pauseUntil time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.running, key)
+	if !pauseUntil.IsZero() {
+		l.pause[key] = pauseUntil
+	}
+}
+
+// Run does the background work until ctx ends, and then waits for what is
+// under way. It returns ctx's error, or the reason why it could not begin.
+func (o *Orchestrator) Run(ctx context.Context) error {
+	if err := o.Load(ctx); err != nil {
+		return err
+	}
+	var work sync.WaitGroup
+	defer work.Wait()
+	for {
+		next, err := o.step(ctx, &work)
+		if err != nil && ctx.Err() == nil {
+			o.log.ErrorContext(ctx, "background work", "error", err)
+			next = o.now().Add(pauseAfterFault)
+		}
+		pause := max(next.Sub(o.now()), shortest)
+		timer := time.NewTimer(min(pause, pollEvery))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return ctx.Err()
+		case <-timer.C:
+		case <-o.loop.woken:
+			// Many changes in a row make one pass.
+			timer.Reset(shortest)
+			<-timer.C
+		}
+		timer.Stop()
+	}
+}
+
+// Step does what is due now, once, and returns when something will be due next.
+// Run calls it in a loop; a harness that owns the clock calls it itself.
+func (o *Orchestrator) Step(ctx context.Context) (next time.Time, err error) {
+	var work sync.WaitGroup
+	next, err = o.step(ctx, &work)
+	work.Wait()
+	return next, err
+}
+
+func (o *Orchestrator) step(ctx context.Context, work *sync.WaitGroup) (time.Time, error) {
+	if err := o.ready(ctx); err != nil {
+		return o.now().Add(pauseAfterFault), err
+	}
+	next := o.now().Add(pollEvery)
+	sooner := func(at time.Time) {
+		if !at.IsZero() && at.Before(next) {
+			next = at
+		}
+	}
+	var errs []error
+	for _, part := range []func(context.Context, *sync.WaitGroup) (time.Time, error){
+		o.monitor, o.reconcile, o.cleanups, o.house, o.publish,
+	} {
+		at, err := part(ctx, work)
+		sooner(at)
+		errs = append(errs, err)
+	}
+	return next, errors.Join(errs...)
+}
+
+// dispatch does a piece of work in the background, unless it is being done or
+// there is no room for more at the moment.
+func (o *Orchestrator) dispatch(work *sync.WaitGroup, key string, fn func() error) bool {
+	if !o.loop.claim(key, o.now()) {
+		return false
+	}
+	select {
+	case o.loop.turns <- struct{}{}:
+	default:
+		o.loop.release(key, time.Time{})
+		return false
+	}
+	work.Add(1)
+	o.spawn(func() {
+		defer work.Done()
+		var pause time.Time
+		defer func() {
+			o.loop.release(key, pause)
+			<-o.loop.turns
+			o.loop.wake()
+		}()
+		if err := fn(); err != nil {
+			pause = o.now().Add(pauseAfterFault)
+		}
+	})
+	return true
+}
+
+// reconcile works on the sessions that are due, those for which room may have
+// appeared, in the order that FailoverPlan gives.
+func (o *Orchestrator) reconcile(ctx context.Context, work *sync.WaitGroup) (time.Time, error) {
+	now := o.now()
+	var due []*domain.Session
+	var next time.Time
+	rank := make(map[string]int)
+	freed := o.loop.capacity.Swap(false)
+	err := o.store.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
+		if due, err = tx.Sessions.Due(ctx, now, batch); err != nil {
+			return err
+		}
+		if freed {
+			if due, err = o.withWaiting(ctx, tx, due); err != nil {
+				return err
+			}
+		}
+		for _, s := range due {
+			if _, known := rank[s.UserID]; known || s.Assigned() {
+				continue
+			}
+			u, err := tx.Users.Get(ctx, s.UserID)
+			if err != nil {
+				return err
+			}
+			rank[s.UserID] = o.tiers.Of(u.Tier).Rank
+		}
+		next, err = tx.Sessions.NextDue(ctx)
+		return err
+	})
+	if err != nil {
+		return now.Add(pauseAfterFault), err
+	}
+	for _, s := range domain.FailoverPlan(due, func(user string) int { return rank[user] }) {
+		o.dispatch(work, "session/"+s.ID, func() error {
+			_, err := o.pursue(context.WithoutCancel(ctx), s.ID)
+			var failure *ports.WorkerError
+			if errors.As(err, &failure) || domain.CodeOf(err) == domain.CodeSessionNotFound {
+				return nil // recorded, or gone
+			}
+			o.logFailure(ctx, "session not reconciled", err, "session", s.ID)
+			return err
+		})
+	}
+	if !next.IsZero() && !next.After(now) {
+		next = now.Add(shortest) // they are being worked on; whoever ends wakes the loop
+	}
+	return next, nil
+}
+
+// withWaiting adds the sessions that found no room earlier and makes them due.
+func (o *Orchestrator) withWaiting(ctx context.Context, tx *ports.Tx, due []*domain.Session) ([]*domain.Session, error) {
+	o.loop.mu.Lock()
+	waiting := o.loop.waiting
+	o.loop.waiting = make(map[string]bool)
+	o.loop.mu.Unlock()
+	for _, s := range due {
+		delete(waiting, s.ID)
+	}
+	for id := range waiting {
+		s, err := tx.Sessions.Get(ctx, id)
+		if errors.Is(err, ports.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if s.Intent == domain.Up && !s.Assigned() {
+			due = append(due, s)
+		}
+	}
+	return due, nil
+}
+
+// cleanups works on what is left to do on workers.
+func (o *Orchestrator) cleanups(ctx context.Context, work *sync.WaitGroup) (time.Time, error) {
+	now := o.now()
+	var due []*domain.Cleanup
+	var next time.Time
+	err := o.store.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
+		if due, err = tx.Cleanups.Due(ctx, now, batch); err != nil {
+			return err
+		}
+		next, err = tx.Cleanups.NextDue(ctx)
+		return err
+	})
+	if err != nil {
+		return now.Add(pauseAfterFault), err
+	}
+	for _, c := range due {
+		o.dispatch(work, "cleanup/"+c.WorkerID+"/"+c.SessionID, func() error {
+			o.clean(context.WithoutCancel(ctx), c.WorkerID, c.SessionID)
+			return nil
+		})
+	}
+	if !next.IsZero() && !next.After(now) {
+		next = now.Add(shortest)
+	}
+	return next, nil
+}
+
+// publish hands recorded events to the bus, in order and at least once.
+func (o *Orchestrator) publish(ctx context.Context, _ *sync.WaitGroup) (time.Time, error) {
+	if !o.loop.relay.Swap(false) {
+		return time.Time{}, nil
+	}
+	for {
+		var events []domain.Event
+		err := o.store.View(ctx, func(ctx context.Context, tx *ports.Tx) error {
+			text, err := tx.Settings.Get(ctx, relayPosition)
+			if err != nil && !errors.Is(err, ports.ErrNotFound) {
+				return err
+			}
+			at, _ := strconv.ParseInt(text, 10, 64) // none yet: from the beginning
+			events, err = tx.Outbox.After(ctx, at, batch)
+			return err
+		})
+		if err == nil && len(events) > 0 {
+			if err = o.bus.Publish(ctx, events...); err == nil {
+				last := strconv.FormatInt(events[len(events)-1].Seq, 10)
+				err = o.update(ctx, func(ctx context.Context, tx *ports.Tx) error {
+					return tx.Settings.Put(ctx, relayPosition, last)
+				})
+			}
+		}
+		if err != nil {
+			o.loop.relay.Store(true)
+			return o.now().Add(pauseAfterFault), err
+		}
+		if len(events) < batch {
+			return time.Time{}, nil
+		}
+	}
+}
+
+// house does what is to be done now and then: messages whose outcome was never
+// learnt fail, and what has expired goes.
+func (o *Orchestrator) house(ctx context.Context, _ *sync.WaitGroup) (time.Time, error) {
+	now := o.now()
+	o.loop.mu.Lock()
+	due := !now.Before(o.loop.houseAt)
+	if due {
+		o.loop.houseAt = now.Add(houseEvery)
+	}
+	at := o.loop.houseAt
+	for key, until := range o.loop.pause {
+		if due && now.After(until) {
+			delete(o.loop.pause, key)
+		}
+	}
+	o.loop.mu.Unlock()
+	if !due {
+		return at, nil
+	}
+	o.loop.relay.Store(true) // whatever an earlier process left unpublished
+	errs := []error{o.expireMessages(ctx, now), o.keys.flush(ctx, o)}
+	errs = append(errs, o.update(ctx, func(ctx context.Context, tx *ports.Tx) error {
+		return errors.Join(
+			tx.Outbox.Trim(ctx, now.Add(-eventLife)),
+			tx.SignIns.DeleteExpired(ctx, now),
+		)
+	}))
+	return at, errors.Join(errs...)
+}
+
+// expireMessages fails the messages whose outcome was not learnt in time.
+func (o *Orchestrator) expireMessages(ctx context.Context, now time.Time) error {
+	for {
+		n := 0
+		err := o.update(ctx, func(ctx context.Context, tx *ports.Tx) error {
+			pending, err := tx.Messages.PendingBefore(ctx, now.Add(-o.timing.MessageLife), batch)
+			n = len(pending)
+			for _, m := range pending {
+				m.Advance(domain.MessageFailed, now, "its outcome was never reported")
+				if err := tx.Messages.Put(ctx, m); err != nil {
+					return err
+				}
+			}
+			return err
+		})
+		if err != nil || n < batch {
+			return err
+		}
+	}
+}

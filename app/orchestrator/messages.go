@@ -1,0 +1,411 @@
+package orchestrator
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
+)
+
+const sendLimit = 35 * time.Second // a send may take, whatever became of its caller
+
+// Send records the message as PENDING, forwards it once, and records the
+// outcome before it returns. If the outcome is unknown the message stays
+// PENDING, and the error says so.
+func (o *Orchestrator) Send(ctx context.Context, h ports.KeyHolder, out *domain.Outgoing) (*domain.Message, error) {
+	if err := o.ready(ctx); err != nil {
+		return nil, err
+	}
+	if err := out.Validate(); err != nil {
+		return nil, err
+	}
+	to, err := domain.ParseRecipient(out.To)
+	if err != nil {
+		return nil, err
+	}
+	r, w, err := o.connected(ctx, h)
+	if err != nil {
+		return nil, err
+	}
+	a, err := o.allowance(ctx, h.UserID)
+	if err != nil {
+		return nil, o.fault(err)
+	}
+	now := o.now()
+	usage, err := o.takeMessages(ctx, a, now, 1)
+	if err != nil {
+		return nil, o.fault(err)
+	}
+	if !usage.Allowed {
+		return nil, domain.Errorf(domain.Exceeded, domain.CodeMessageLimit,
+			"Message limit exceeded. %s tier allows %d messages per hour", a.user.Tier, usage.Limit)
+	}
+	m := &domain.Message{
+		ID: o.ids.NewID(), SessionID: h.SessionID, UserID: h.UserID, Direction: domain.Outbound,
+		From: r.Phone, To: string(to), Type: out.Type, Content: out.Body(), MediaURL: out.MediaURL,
+		Filename: out.Filename, Caption: out.Caption, Status: domain.MessagePending, CreatedAt: now,
+	}
+	if err := o.putMessage(ctx, m); err != nil {
+		o.giveBack(ctx, a)
+		return nil, o.fault(sessionMissing(err))
+	}
+	// It is recorded: from here on the caller's hanging up changes nothing.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), sendLimit)
+	defer cancel()
+	early := o.sending.begin(h.SessionID)
+	sent, err := o.workers.Send(ctx, ref(w), ports.Send{
+		SessionID: h.SessionID, ClientMessageID: m.ID, To: to, Message: out,
+	})
+	if err != nil {
+		o.sending.end(early, "")
+		return o.unsent(ctx, a, w, m, err)
+	}
+	m.WhatsAppID = sent.WhatsAppID
+	m.Advance(domain.MessageSent, o.now(), "")
+	err = o.putMessage(ctx, m)
+	for _, report := range o.sending.end(early, sent.WhatsAppID) {
+		if _, err := o.MessageReport(ctx, report); err != nil {
+			o.logFailure(ctx, "early report not applied", err, "message", m.ID)
+		}
+	}
+	if err != nil {
+		if errors.Is(err, ports.ErrConflict) || errors.Is(err, ports.ErrNotFound) {
+			return m, nil // the session was deleted meanwhile, with its history
+		}
+		// It was sent, but this could not be recorded: the truth for the caller
+		// is that nothing is certain.
+		return m, o.fault(err)
+	}
+	return m, nil
+}
+
+func (o *Orchestrator) putMessage(ctx context.Context, m *domain.Message) error {
+	rev := m.Rev
+	return o.store.Update(ctx, func(ctx context.Context, tx *ports.Tx) error {
+		m.Rev = rev
+		return tx.Messages.Put(ctx, m)
+	})
+}
+
+// connected gives the route and the worker of a session that can send.
+func (o *Orchestrator) connected(ctx context.Context, h ports.KeyHolder) (ports.Route, *domain.Worker, error) {
+	r, err := o.route(ctx, h.SessionID)
+	if err != nil {
+		return r, nil, o.fault(err)
+	}
+	switch {
+	case r.UserID != h.UserID:
+		return r, nil, sessionMissing(ports.ErrNotFound)
+	case r.WorkerID == "" || r.Status != domain.Connected && r.Status != domain.Reconnecting:
+		return r, nil, domain.Errorf(domain.Conflict, domain.CodeSessionNotConnected, "Session is not connected; connect it and scan the QR code first")
+	}
+	w := o.fleet.worker(r.WorkerID)
+	switch {
+	case w == nil || !w.Online:
+		return r, nil, domain.Errorf(domain.Unavailable, domain.CodeWorkerUnreachable,
+			"The session's worker is offline; the session is being brought back, try again in a minute")
+	case r.Status != domain.Connected:
+		return r, nil, domain.Errorf(domain.Conflict, domain.CodeSessionNotConnected, "Session is reconnecting; try again in a moment")
+	}
+	return r, w, nil
+}
+
+// route finds where a session is, from the routes or else the store.
+func (o *Orchestrator) route(ctx context.Context, sessionID string) (ports.Route, error) {
+	r, err := o.routes.Get(ctx, sessionID)
+	if err == nil {
+		return r, nil
+	}
+	if !errors.Is(err, ports.ErrNotFound) {
+		o.log.WarnContext(ctx, "route not read", "session", sessionID, "error", err)
+	}
+	var s *domain.Session
+	err = o.store.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
+		s, err = tx.Sessions.Get(ctx, sessionID)
+		return sessionMissing(err)
+	})
+	if err != nil {
+		return ports.Route{}, err
+	}
+	r = route(s)
+	if err := o.routes.Put(ctx, r); err != nil {
+		o.log.WarnContext(ctx, "route not kept", "session", sessionID, "error", err)
+	}
+	return r, nil
+}
+
+// takeMessages counts messages of a user. The first time it also counts what
+// the history says was sent before this process began.
+func (o *Orchestrator) takeMessages(ctx context.Context, a *allowance, now time.Time, n int) (domain.Usage, error) {
+	if !a.seeded.Load() {
+		if err := o.seed(ctx, a, now); err != nil {
+			return domain.Usage{}, err
+		}
+	}
+	return o.limiter.Take(ctx, a.messages, now, hour, a.limits.MessagesPerHour, n)
+}
+
+func (o *Orchestrator) seed(ctx context.Context, a *allowance, now time.Time) error {
+	var sent int
+	var first time.Time
+	err := o.store.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
+		sent, first, err = tx.Messages.CountSince(ctx, a.user.ID, now.Add(-hour))
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	o.keys.mu.Lock() // one of those who come at once seeds
+	defer o.keys.mu.Unlock()
+	if a.seeded.Load() {
+		return nil
+	}
+	if sent > 0 {
+		have, err := o.limiter.Take(ctx, a.messages, first, hour, sent, 0)
+		if err != nil {
+			return err
+		}
+		if missing := sent - (have.Limit - have.Remaining); missing > 0 {
+			if _, err := o.limiter.Take(ctx, a.messages, first, hour, sent, missing); err != nil {
+				return err
+			}
+		}
+	}
+	a.seeded.Store(true)
+	return nil
+}
+
+func (o *Orchestrator) giveBack(ctx context.Context, a *allowance) {
+	_, err := o.limiter.Take(context.WithoutCancel(ctx), a.messages, o.now(), hour, a.limits.MessagesPerHour, -1)
+	o.logFailure(ctx, "message not given back", err, "user", a.user.ID)
+}
+
+// unsent records that a message was not sent, or may not have been.
+func (o *Orchestrator) unsent(ctx context.Context, a *allowance, w *domain.Worker, m *domain.Message, err error) (*domain.Message, error) {
+	o.noteCall(ctx, w.ID, err)
+	var failure *ports.WorkerError
+	known := errors.As(err, &failure)
+	if !known || failure.Failure == ports.WorkerTimedOut || failure.Failure == ports.WorkerBroken {
+		return m, domain.Errorf(domain.Timeout, domain.CodeWorkerTimeout,
+			"The worker did not answer, so it is not known whether the message was sent; look at its status before sending it again").Because(err)
+	}
+	m.Advance(domain.MessageFailed, o.now(), failure.Message)
+	if err := o.putMessage(ctx, m); err != nil && !errors.Is(err, ports.ErrConflict) {
+		o.logFailure(ctx, "failed message not recorded", err, "message", m.ID)
+	}
+	if failure.NotDone() {
+		o.giveBack(ctx, a)
+	}
+	switch failure.Failure {
+	case ports.WorkerRefused, ports.WorkerNameUnknown, ports.WorkerUnreachable, ports.WorkerSuspended:
+		return m, o.workerFault(err)
+	case ports.WorkerUnknown:
+		return m, domain.Errorf(domain.Conflict, domain.CodeSessionNotConnected,
+			"The worker does not have the session at the moment; it is being brought back, try again in a minute").Because(err)
+	case ports.WorkerBusy:
+		return m, domain.Errorf(domain.BadGateway, domain.CodeMessageSendFailed,
+			"The worker limits how fast this session sends; try again in a minute").Because(err)
+	}
+	return m, domain.Errorf(domain.BadGateway, domain.CodeMessageSendFailed,
+		"The worker could not send the message: %s", failure.Message).Because(err)
+}
+
+// Act does something to a message or in a chat.
+func (o *Orchestrator) Act(ctx context.Context, h ports.KeyHolder, a domain.Action) error {
+	if err := o.ready(ctx); err != nil {
+		return err
+	}
+	if err := a.Validate(); err != nil {
+		return err
+	}
+	_, w, err := o.connected(ctx, h)
+	if err != nil {
+		return err
+	}
+	err = o.workers.Act(ctx, ref(w), h.SessionID, a)
+	if err != nil {
+		o.noteCall(ctx, w.ID, err)
+		return o.workerFault(err)
+	}
+	return nil
+}
+
+// History lists messages of a session, newest first. next is the zero cursor
+// on the last page.
+func (o *Orchestrator) History(ctx context.Context, userID, sessionID string, f domain.MessageFilter) (page []*domain.Message, next domain.Cursor, err error) {
+	limit := f.Limit
+	f.Limit++ // one more tells whether there is a next page
+	err = o.store.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
+		if _, err := owned(ctx, tx, userID, sessionID); err != nil {
+			return err
+		}
+		page, err = tx.Messages.List(ctx, sessionID, f)
+		return err
+	})
+	if err != nil {
+		return nil, next, o.fault(err)
+	}
+	if limit > 0 && len(page) > limit {
+		page = page[:limit]
+		last := page[limit-1]
+		next = domain.Cursor{At: last.CreatedAt, ID: last.ID}
+	}
+	return page, next, nil
+}
+
+// Message finds one message by our id or WhatsApp's.
+func (o *Orchestrator) Message(ctx context.Context, userID, sessionID, messageID string) (m *domain.Message, err error) {
+	err = o.store.View(ctx, func(ctx context.Context, tx *ports.Tx) error {
+		if _, err := owned(ctx, tx, userID, sessionID); err != nil {
+			return err
+		}
+		if m, err = tx.Messages.Get(ctx, sessionID, messageID); errors.Is(err, ports.ErrNotFound) {
+			m, err = tx.Messages.ByWhatsAppID(ctx, sessionID, messageID)
+		}
+		return messageMissing(err)
+	})
+	return m, o.fault(err)
+}
+
+func messageMissing(err error) error {
+	if errors.Is(err, ports.ErrNotFound) {
+		return domain.Errorf(domain.NotFound, domain.CodeMessageNotFound, "Message not found in this session's history")
+	}
+	return err
+}
+
+// MessageReport applies a worker's word on a message. A report can overtake
+// the answer to the send that it is about; it is then kept until that is here.
+func (o *Orchestrator) MessageReport(ctx context.Context, r domain.MessageReport) (applied bool, err error) {
+	r.SessionID = domain.NormalizeSessionRef(r.SessionID)
+	wait := o.sending.hold(r)
+	err = o.update(ctx, func(ctx context.Context, tx *ports.Tx) error {
+		applied = false
+		m, err := tx.Messages.ByWhatsAppID(ctx, r.SessionID, r.WhatsAppID)
+		if err != nil {
+			return err
+		}
+		if applied = advance(m, r, o.now()); !applied {
+			return nil
+		}
+		return tx.Messages.Put(ctx, m)
+	})
+	if errors.Is(err, ports.ErrNotFound) && wait {
+		return true, nil
+	}
+	return applied, o.fault(messageMissing(err))
+}
+
+func advance(m *domain.Message, r domain.MessageReport, now time.Time) bool {
+	at := now
+	if !r.At.IsZero() {
+		at = r.At
+	}
+	switch {
+	case r.Status == domain.MessageDelivered && !r.DeliveredAt.IsZero():
+		at = r.DeliveredAt
+	case r.Status == domain.MessageRead && !r.ReadAt.IsZero():
+		at = r.ReadAt
+	}
+	changed := false
+	if r.Status == domain.MessageRead && !r.DeliveredAt.IsZero() {
+		changed = m.Advance(domain.MessageDelivered, r.DeliveredAt, "")
+	}
+	return m.Advance(r.Status, at, r.Error) || changed
+}
+
+// MessageReceived stores an inbound message; one that is there already is not
+// stored again.
+func (o *Orchestrator) MessageReceived(ctx context.Context, in ports.InboundMessage) (stored bool, err error) {
+	in.SessionID = domain.NormalizeSessionRef(in.SessionID)
+	now := o.now()
+	m := &domain.Message{
+		ID: o.ids.NewID(), WhatsAppID: in.WhatsAppID, SessionID: in.SessionID, Direction: domain.Inbound,
+		From: in.From, To: in.To, Type: in.Type, Content: in.Content, MediaURL: in.MediaURL,
+		Caption: in.Caption, Status: domain.MessageDelivered, CreatedAt: now, SentAt: in.At, DeliveredAt: now,
+	}
+	if m.SentAt.IsZero() {
+		m.SentAt = now
+	}
+	err = o.update(ctx, func(ctx context.Context, tx *ports.Tx) error {
+		stored, m.Rev = false, 0
+		s, err := tx.Sessions.Get(ctx, in.SessionID)
+		if err != nil {
+			return sessionMissing(err)
+		}
+		if in.Generation != 0 && in.Generation != s.Generation {
+			return nil
+		}
+		if m.UserID = s.UserID; m.To == "" {
+			m.To = s.PhoneNumber
+		}
+		err = tx.Messages.Put(ctx, m)
+		if errors.Is(err, ports.ErrExists) {
+			return nil
+		}
+		stored = err == nil
+		return err
+	})
+	return stored, o.fault(err)
+}
+
+// sends knows the sessions with sends under way, and keeps reports that came
+// before the answers that name their messages.
+type sends struct {
+	mu sync.Mutex
+	m  map[string]*underWay
+}
+
+type underWay struct {
+	sessionID string
+	n         int
+	early     []domain.MessageReport
+}
+
+// maxEarly bounds the reports kept of one session.
+const maxEarly = 256
+
+func (s *sends) begin(sessionID string) *underWay {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.m == nil {
+		s.m = make(map[string]*underWay)
+	}
+	u := s.m[sessionID]
+	if u == nil {
+		u = &underWay{sessionID: sessionID}
+		s.m[sessionID] = u
+	}
+	u.n++
+	return u
+}
+
+// end gives the reports that came early about the message.
+func (s *sends) end(u *underWay, whatsAppID string) (early []domain.MessageReport) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, r := range u.early {
+		if r.WhatsAppID == whatsAppID {
+			early = append(early, r)
+		}
+	}
+	if u.n--; u.n == 0 {
+		delete(s.m, u.sessionID)
+	}
+	return early
+}
+
+// hold keeps the report if a send of its session is under way.
+func (s *sends) hold(r domain.MessageReport) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	u := s.m[r.SessionID]
+	if u == nil || len(u.early) >= maxEarly {
+		return false
+	}
+	u.early = append(u.early, r)
+	return true
+}

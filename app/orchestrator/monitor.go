@@ -1,0 +1,210 @@
+package orchestrator
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
+)
+
+// monitor finds workers that are silent and probes those whose turn it is.
+func (o *Orchestrator) monitor(ctx context.Context, work *sync.WaitGroup) (time.Time, error) {
+	now := o.now()
+	probing := !o.loop.stopped.Load()
+	var silent []string
+	var probes []*domain.Worker
+	o.fleet.each(func(n *node) {
+		w := n.worker
+		switch {
+		case !w.Online:
+		case domain.Silent(w, o.timing, o.fleet.since, now):
+			silent = append(silent, w.ID)
+		case n.probes.NextAt.IsZero():
+			// A worker that has just been heard of need not be asked at once.
+			n.probes.NextAt = now.Add(o.timing.ProbeInterval)
+		case probing && !n.probing && !now.Before(n.probes.NextAt):
+			n.probing = true
+			probes = append(probes, w)
+		}
+	})
+	o.loop.stale.Store(int64(len(silent)))
+	if len(probes) > 0 {
+		o.loop.checked.Store(now.UnixMicro())
+	}
+	var errs []error
+	for _, id := range silent {
+		errs = append(errs, o.lose(ctx, id, domain.LossSilent))
+	}
+	for _, w := range probes {
+		if !o.dispatch(work, "probe/"+w.ID, func() error {
+			o.probe(context.WithoutCancel(ctx), w.ID, w.Endpoint)
+			return nil
+		}) {
+			o.fleet.on(w.ID, func(n *node) { n.probing = false })
+		}
+	}
+	var next time.Time
+	o.fleet.each(func(n *node) {
+		if !n.worker.Online {
+			return
+		}
+		at := n.worker.SilentAt(o.timing, o.fleet.since)
+		if probing && !n.probing && n.probes.NextAt.Before(at) {
+			at = n.probes.NextAt
+		}
+		if next.IsZero() || at.Before(next) {
+			next = at
+		}
+	})
+	return next, errors.Join(errs...)
+}
+
+// probe calls a worker's health route and draws the conclusion, if the worker
+// is one of the fleet.
+func (o *Orchestrator) probe(ctx context.Context, workerID, endpoint string) ports.ProbeReport {
+	began := o.now()
+	err := o.workers.Health(ctx, endpoint)
+	r := ports.ProbeReport{WorkerID: workerID, Endpoint: endpoint, Reachable: err == nil, At: o.now()}
+	r.Took = r.At.Sub(began)
+	if err != nil {
+		r.Error = plain(err)
+	}
+	if workerID != "" {
+		o.fleet.on(workerID, func(n *node) { n.probing = false })
+		o.noteCall(ctx, workerID, err)
+	}
+	return r
+}
+
+// plain gives what a failure of a worker is called in words fit to show.
+func plain(err error) string {
+	var failure *ports.WorkerError
+	if errors.As(err, &failure) {
+		return failure.Message
+	}
+	return "the worker could not be called"
+}
+
+// noteCall lets the outcome of any call count as a probe.
+func (o *Orchestrator) noteCall(ctx context.Context, workerID string, err error) {
+	result, warning := domain.ProbeAnswered, ""
+	if err != nil {
+		var failure *ports.WorkerError
+		if !errors.As(err, &failure) {
+			return // nothing of the worker's doing
+		}
+		if result = failure.Probe(); result != domain.ProbeAnswered || failure.Failure == ports.WorkerFailed {
+			warning = failure.Message
+		}
+	}
+	crashed := false
+	o.fleet.on(workerID, func(n *node) {
+		if result == domain.ProbeAnswered && n.probes.Refusals == 0 && n.probes.Warning == warning && err == nil &&
+			o.now().Add(o.timing.ProbeInterval/2).Before(n.probes.NextAt) {
+			return // nothing new
+		}
+		crashed = n.probes.Note(result, warning, n.worker.LastHeartbeat, o.timing, o.now()) && n.worker.Online
+	})
+	if crashed {
+		o.logFailure(ctx, "crashed worker not recorded", o.lose(ctx, workerID, domain.LossCrashed), "worker", workerID)
+	} else if result == domain.ProbeRefused {
+		o.loop.wake() // the next probe is soon
+	}
+}
+
+// lose records that a worker is gone: its linked sessions are RECONNECTING, and
+// all of them are looked at when they may be given to others.
+func (o *Orchestrator) lose(ctx context.Context, workerID string, why domain.Loss) error {
+	err := o.transact(context.WithoutCancel(ctx), func(ctx context.Context, tx *ports.Tx, c *changes) error {
+		w, err := tx.Workers.Get(ctx, workerID)
+		if errors.Is(err, ports.ErrNotFound) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		now := o.now()
+		if why == domain.LossSilent && !domain.Silent(w, o.timing, o.fleet.since, now) {
+			c.workers = append(c.workers, w) // it was heard of by another replica
+			return nil
+		}
+		events := w.Lose(why, o.timing, now)
+		if events == nil {
+			return nil
+		}
+		o.log.WarnContext(ctx, "worker lost", "worker", w.ID, "why", why, "failoverAt", w.FailoverAt)
+		if err := o.saveWorker(ctx, tx, c, w, events); err != nil {
+			return err
+		}
+		return o.eachOn(ctx, tx, c, w.ID, func(s *domain.Session) []domain.Event {
+			events := s.Lost("worker "+w.ID+" is gone", now)
+			s.DueAt = w.FailoverAt
+			return events
+		})
+	})
+	if errors.Is(err, ports.ErrClosed) {
+		return nil
+	}
+	return err
+}
+
+// eachOn changes every session that is assigned to a worker.
+func (o *Orchestrator) eachOn(ctx context.Context, tx *ports.Tx, c *changes, workerID string, fn func(*domain.Session) []domain.Event) error {
+	assigned, err := tx.Sessions.Assigned(ctx, workerID)
+	if err != nil {
+		return err
+	}
+	for _, s := range assigned {
+		before := s.Clone()
+		if err := o.save(ctx, tx, c, before, s, fn(s)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// back makes due what waits for a worker that is online again: cleanups there,
+// and the sessions it has to recover, after a grace in which it does so itself.
+func (o *Orchestrator) back(ctx context.Context, tx *ports.Tx, c *changes, w *domain.Worker, grace time.Duration, now time.Time) error {
+	left, err := tx.Cleanups.ByWorker(ctx, w.ID)
+	if err != nil {
+		return err
+	}
+	for _, l := range left {
+		l.DueAt = now
+		if err := tx.Cleanups.Put(ctx, l); err != nil {
+			return err
+		}
+	}
+	o.loop.capacity.Store(true)
+	return o.eachOn(ctx, tx, c, w.ID, func(s *domain.Session) []domain.Event {
+		return s.Recovering(grace, o.timing, now)
+	})
+}
+
+// refresh reads a worker afresh after the view turned out to be wrong about it.
+func (o *Orchestrator) refresh(ctx context.Context, workerID string) {
+	err := o.store.View(ctx, func(ctx context.Context, tx *ports.Tx) error {
+		w, err := tx.Workers.Get(ctx, workerID)
+		if errors.Is(err, ports.ErrNotFound) {
+			o.fleet.removeWorker(workerID)
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		assigned, err := tx.Sessions.Assigned(ctx, workerID)
+		if err != nil {
+			return err
+		}
+		o.fleet.putWorker(w)
+		for _, s := range assigned {
+			o.fleet.putSession(s)
+		}
+		return nil
+	})
+	o.logFailure(ctx, "worker not read", err, "worker", workerID)
+}

@@ -1,0 +1,417 @@
+package orchestrator
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
+)
+
+// maxSteps bounds how far one pass takes a session; the loop goes on from there.
+const maxSteps = 12
+
+// pursue takes a session as far towards what is wanted as it goes now. It is
+// the single way by which sessions are started, moved, restarted and stopped:
+// use cases call it for the first pass, the loop for everything after. It
+// returns the session as it is then, and the last failure of a worker, if any.
+func (o *Orchestrator) pursue(ctx context.Context, sessionID string) (*domain.Session, error) {
+	end, err := o.calls.begin(ctx, sessionID)
+	if err != nil {
+		return nil, err
+	}
+	defer end()
+	return o.advance(ctx, sessionID)
+}
+
+// advance does the work of pursue; the caller has the turn.
+func (o *Orchestrator) advance(ctx context.Context, sessionID string) (*domain.Session, error) {
+	var last error
+	for range maxSteps {
+		s, w, err := o.readWithWorker(ctx, sessionID)
+		if err != nil {
+			return nil, err
+		}
+		now := o.now()
+		step, at := domain.Next(s, w, o.timing, now)
+		if step == domain.StepNone {
+			if !s.DueAt.IsZero() && !now.Before(s.DueAt) {
+				s, err = o.postpone(ctx, sessionID, at)
+			}
+			return s, errors.Join(last, err)
+		}
+		done, err := o.take(ctx, s, w, step)
+		if err != nil {
+			last = err
+			var failure *ports.WorkerError
+			if !errors.As(err, &failure) {
+				return s, err
+			}
+		}
+		if !done {
+			s, _, err = o.readWithWorker(ctx, sessionID)
+			return s, errors.Join(last, err)
+		}
+	}
+	s, _, err := o.readWithWorker(ctx, sessionID)
+	return s, errors.Join(last, err)
+}
+
+func (o *Orchestrator) readWithWorker(ctx context.Context, sessionID string) (s *domain.Session, w *domain.Worker, err error) {
+	err = o.store.View(ctx, func(ctx context.Context, tx *ports.Tx) error {
+		s, w = nil, nil
+		if s, err = tx.Sessions.Get(ctx, sessionID); err != nil {
+			return sessionMissing(err)
+		}
+		if !s.Assigned() {
+			return nil
+		}
+		if w, err = tx.Workers.Get(ctx, s.WorkerID); errors.Is(err, ports.ErrNotFound) {
+			w, err = nil, nil
+		}
+		return err
+	})
+	return s, w, err
+}
+
+// postpone clears or moves a due time at which there turned out to be nothing to do.
+func (o *Orchestrator) postpone(ctx context.Context, sessionID string, at time.Time) (*domain.Session, error) {
+	return o.change(ctx, sessionID, func(ctx context.Context, tx *ports.Tx, s *domain.Session) ([]domain.Event, error) {
+		if s.DueAt.IsZero() || o.now().Before(s.DueAt) {
+			return nil, errUnchanged
+		}
+		s.DueAt = at
+		return nil, nil
+	})
+}
+
+// take carries out one step. done is false if there is nothing more to be done
+// for now; a *ports.WorkerError is a failure that has been recorded already.
+func (o *Orchestrator) take(ctx context.Context, s *domain.Session, w *domain.Worker, step domain.Step) (done bool, err error) {
+	switch step {
+	case domain.StepPlace:
+		return o.place(ctx, s)
+	case domain.StepCall:
+		return o.call(ctx, s, w)
+	case domain.StepMove:
+		return o.move(ctx, s)
+	}
+	worker := s.WorkerID
+	_, err = o.change(ctx, s.ID, func(ctx context.Context, tx *ports.Tx, s *domain.Session) ([]domain.Event, error) {
+		w, err := tx.Workers.Get(ctx, worker)
+		if err != nil && !errors.Is(err, ports.ErrNotFound) {
+			return nil, err
+		}
+		now := o.now()
+		if again, _ := domain.Next(s, w, o.timing, now); again != step || s.WorkerID != worker {
+			return nil, errUnchanged
+		}
+		switch step {
+		case domain.StepSettle:
+			return s.Settle(o.timing, now), nil
+		case domain.StepRelease:
+			if err := o.leave(ctx, tx, worker, s.ID, stopOrder(s.Order), s.Generation); err != nil {
+				return nil, err
+			}
+			s.Stopped(now)
+		case domain.StepLeave:
+			if err := o.leave(ctx, tx, worker, s.ID, domain.OrderDisconnect, s.Generation); err != nil {
+				return nil, err
+			}
+			s.Leave(domain.EventSessionFailedOver, now)
+		case domain.StepGiveUp:
+			if err := o.leave(ctx, tx, worker, s.ID, domain.OrderDisconnect, s.Generation); err != nil {
+				return nil, err
+			}
+			s.Refused("the worker did not confirm the start", o.timing, now)
+		}
+		return nil, nil
+	})
+	return true, err
+}
+
+func stopOrder(order domain.Order) domain.Order {
+	if order == domain.OrderLogout {
+		return domain.OrderLogout
+	}
+	return domain.OrderDisconnect
+}
+
+// place chooses a worker and assigns the session to it.
+func (o *Orchestrator) place(ctx context.Context, s *domain.Session) (done bool, err error) {
+	req, err := o.request(ctx, s, nil)
+	if err != nil {
+		return false, err
+	}
+	for {
+		worker, ok := o.fleet.choose(req, o.now())
+		if !ok {
+			o.loop.wait(s.ID)
+			_, err := o.change(ctx, s.ID, func(_ context.Context, _ *ports.Tx, s *domain.Session) ([]domain.Event, error) {
+				if s.Assigned() || s.Intent != domain.Up {
+					return nil, errUnchanged
+				}
+				s.NoRoom(o.timing, o.now())
+				return nil, nil
+			})
+			return false, err
+		}
+		_, err = o.change(ctx, s.ID, func(ctx context.Context, tx *ports.Tx, s *domain.Session) ([]domain.Event, error) {
+			now := o.now()
+			if step, _ := domain.Next(s, nil, o.timing, now); s.Assigned() || step != domain.StepPlace {
+				return nil, errUnchanged
+			}
+			return o.assign(ctx, tx, s, worker, now)
+		})
+		o.fleet.settle(worker)
+		if !errors.Is(err, ports.ErrFull) {
+			return true, err
+		}
+		o.refresh(ctx, worker)
+		req.Avoid = append(req.Avoid, worker)
+	}
+}
+
+// move begins to take a session off a draining worker, if there is room
+// elsewhere and not too many are on their way already.
+func (o *Orchestrator) move(ctx context.Context, s *domain.Session) (done bool, err error) {
+	req, err := o.request(ctx, s, []string{s.WorkerID})
+	if err != nil {
+		return false, err
+	}
+	room := o.fleet.hasRoom(req, o.now())
+	free := false
+	o.fleet.on(s.WorkerID, func(n *node) {
+		moving := 0
+		for _, seat := range n.sessions {
+			if seat.order == domain.OrderMove {
+				moving++
+			}
+		}
+		free = moving < o.moves
+	})
+	_, err = o.change(ctx, s.ID, func(_ context.Context, _ *ports.Tx, now *domain.Session) ([]domain.Event, error) {
+		if now.Rev != s.Rev {
+			return nil, errUnchanged
+		}
+		if !room || !free {
+			now.DueAt = o.now().Add(o.timing.RestartBackoff)
+			return nil, nil
+		}
+		now.Move(o.timing, o.now())
+		return nil, nil
+	})
+	return room && free, err
+}
+
+// call tells the worker what the session's order says, and records the answer.
+func (o *Orchestrator) call(ctx context.Context, s *domain.Session, w *domain.Worker) (done bool, err error) {
+	order, generation, heard := s.Order, s.Generation, s.HeardAt
+	if order == domain.OrderNone { // down but never told, or up but never confirmed
+		if order = domain.OrderStart; s.Intent == domain.Down {
+			order = domain.OrderDisconnect
+		}
+	}
+	report, err := o.tell(ctx, s, w, order)
+	o.noteCall(ctx, w.ID, err)
+	var failure *ports.WorkerError
+	if err != nil && !errors.As(err, &failure) {
+		return false, err
+	}
+	_, changeErr := o.change(ctx, s.ID, func(ctx context.Context, tx *ports.Tx, s *domain.Session) ([]domain.Event, error) {
+		now := o.now()
+		if s.WorkerID != w.ID || s.Generation != generation || s.Order != order && s.Order != domain.OrderNone {
+			return nil, errUnchanged // it was overtaken
+		}
+		if failure != nil {
+			return nil, o.failed(ctx, tx, s, order, failure, now)
+		}
+		if order.Stops() {
+			s.Stopped(now)
+			return nil, nil
+		}
+		if s.Order == domain.OrderNone {
+			return nil, errUnchanged // a report confirmed it during the call
+		}
+		s.Asked(o.timing, now)
+		if report.Status == "" || !s.HeardAt.Equal(heard) {
+			return nil, nil // what was reported during the call is newer than its answer
+		}
+		report.WorkerID, report.Generation = w.ID, generation
+		_, events := s.Apply(report, o.timing, now)
+		return events, nil
+	})
+	if changeErr != nil {
+		return false, changeErr
+	}
+	return true, err
+}
+
+// tell makes the call. A report without a status says nothing.
+func (o *Orchestrator) tell(ctx context.Context, s *domain.Session, w *domain.Worker, order domain.Order) (domain.Report, error) {
+	switch order {
+	case domain.OrderRestart:
+		err := o.workers.Restart(ctx, ref(w), s.ID)
+		var failure *ports.WorkerError
+		if !errors.As(err, &failure) || failure.Failure != ports.WorkerUnknown {
+			return domain.Report{}, err
+		}
+		// The worker does not have it: a start does what is wanted.
+	case domain.OrderDisconnect, domain.OrderMove:
+		return domain.Report{}, o.workers.Disconnect(ctx, ref(w), s.ID)
+	case domain.OrderLogout:
+		return domain.Report{}, o.workers.Logout(ctx, ref(w), s.ID)
+	}
+	return o.workers.Start(ctx, ref(w), ports.Start{
+		SessionID: s.ID, UserID: s.UserID, SessionName: s.Name, Generation: s.Generation,
+		Recover: s.PhoneNumber != "", PairingPhone: s.PairingPhone,
+	})
+}
+
+// failed records that a call did not work.
+func (o *Orchestrator) failed(ctx context.Context, tx *ports.Tx, s *domain.Session, order domain.Order, failure *ports.WorkerError, now time.Time) error {
+	if order.Stops() || order == domain.OrderRestart || !failure.NotDone() {
+		s.Unanswered(o.timing, now)
+		return nil
+	}
+	if failure.Failure != ports.WorkerRefused {
+		// It answers, so it might have had the session from before.
+		if err := o.leave(ctx, tx, s.WorkerID, s.ID, domain.OrderDisconnect, s.Generation); err != nil {
+			return err
+		}
+	}
+	s.Refused(failure.Message, o.timing, now)
+	return nil
+}
+
+// leave notes that something is to be cleaned up for the session on a worker,
+// once that can be reached.
+func (o *Orchestrator) leave(ctx context.Context, tx *ports.Tx, worker, sessionID string, order domain.Order, generation int64) error {
+	w, err := tx.Workers.Get(ctx, worker)
+	if errors.Is(err, ports.ErrNotFound) {
+		return nil // a worker that was removed keeps nothing that we could reach
+	}
+	if err != nil {
+		return err
+	}
+	c := &domain.Cleanup{
+		WorkerID: worker, SessionID: sessionID, Order: order, Generation: generation, CreatedAt: o.now(),
+	}
+	if w.Online {
+		c.DueAt = c.CreatedAt
+	}
+	left, err := tx.Cleanups.BySession(ctx, sessionID)
+	if err != nil {
+		return err
+	}
+	for _, earlier := range left {
+		if earlier.WorkerID == worker {
+			c.Order = c.Order.Stronger(earlier.Order)
+		}
+	}
+	return tx.Cleanups.Put(ctx, c)
+}
+
+// clean carries out one cleanup, if it is still to be done.
+func (o *Orchestrator) clean(ctx context.Context, workerID, sessionID string) {
+	end, err := o.calls.begin(ctx, sessionID)
+	if err != nil {
+		return
+	}
+	defer end()
+	c, w, owner, err := o.readCleanup(ctx, workerID, sessionID)
+	if err != nil || c == nil {
+		o.logFailure(ctx, "cleanup not read", err, "session", sessionID, "worker", workerID)
+		return
+	}
+	switch {
+	case w == nil, owner && c.Order == domain.OrderDisconnect:
+		err = o.update(ctx, func(ctx context.Context, tx *ports.Tx) error {
+			return tx.Cleanups.Delete(ctx, workerID, sessionID)
+		})
+		o.logFailure(ctx, "cleanup not dropped", err, "session", sessionID, "worker", workerID)
+		return
+	case !w.Online:
+		o.park(ctx, c, time.Time{})
+		return
+	}
+	call := o.workers.Disconnect
+	switch c.Order {
+	case domain.OrderLogout:
+		call = o.workers.Logout
+	case domain.OrderDelete:
+		call = o.workers.Delete
+	}
+	o.watch.evict(sessionID, +1)
+	err = call(ctx, ref(w), sessionID)
+	o.watch.evict(sessionID, -1)
+	o.noteCall(ctx, workerID, err)
+	if err != nil {
+		o.park(ctx, c, o.now().Add(o.timing.Backoff(c.Attempts+1)))
+		return
+	}
+	err = o.update(ctx, func(ctx context.Context, tx *ports.Tx) error {
+		return tx.Cleanups.Delete(ctx, workerID, sessionID)
+	})
+	o.logFailure(ctx, "cleanup not dropped", err, "session", sessionID, "worker", workerID)
+}
+
+// readCleanup gives the cleanup, its worker (nil if there is none any more), and
+// whether the session is assigned to that very worker now.
+func (o *Orchestrator) readCleanup(ctx context.Context, workerID, sessionID string) (c *domain.Cleanup, w *domain.Worker, owner bool, err error) {
+	err = o.store.View(ctx, func(ctx context.Context, tx *ports.Tx) error {
+		c, w, owner = nil, nil, false
+		left, err := tx.Cleanups.BySession(ctx, sessionID)
+		if err != nil {
+			return err
+		}
+		for _, l := range left {
+			if l.WorkerID == workerID {
+				c = l
+			}
+		}
+		if w, err = tx.Workers.Get(ctx, workerID); err != nil && !errors.Is(err, ports.ErrNotFound) {
+			return err
+		}
+		s, err := tx.Sessions.Get(ctx, sessionID)
+		if errors.Is(err, ports.ErrNotFound) {
+			return nil
+		}
+		owner = err == nil && s.WorkerID == workerID
+		return err
+	})
+	return c, w, owner, err
+}
+
+// park puts a cleanup off; the zero time means until its worker is back.
+func (o *Orchestrator) park(ctx context.Context, c *domain.Cleanup, until time.Time) {
+	err := o.update(ctx, func(ctx context.Context, tx *ports.Tx) error {
+		left, err := tx.Cleanups.BySession(ctx, c.SessionID)
+		if err != nil {
+			return err
+		}
+		for _, l := range left {
+			if l.WorkerID != c.WorkerID {
+				continue
+			}
+			w, err := tx.Workers.Get(ctx, l.WorkerID)
+			if err != nil && !errors.Is(err, ports.ErrNotFound) {
+				return err
+			}
+			if l.DueAt = until; until.IsZero() && w != nil && w.Online {
+				l.DueAt = o.now() // it came back meanwhile
+			}
+			l.Attempts++
+			return tx.Cleanups.Put(ctx, l)
+		}
+		return nil
+	})
+	o.logFailure(ctx, "cleanup not put off", err, "session", c.SessionID, "worker", c.WorkerID)
+}
+
+func (o *Orchestrator) logFailure(ctx context.Context, what string, err error, args ...any) {
+	if err != nil && ctx.Err() == nil {
+		o.log.ErrorContext(ctx, what, append(args, "error", err)...)
+	}
+}

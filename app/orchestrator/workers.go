@@ -1,0 +1,422 @@
+package orchestrator
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
+)
+
+// AddWorker takes a worker into the fleet on an administrator's word. Its
+// health route must answer. Without an id one is derived from the endpoint.
+func (o *Orchestrator) AddWorker(ctx context.Context, r domain.Registration) (*ports.WorkerView, error) {
+	if err := o.ready(ctx); err != nil {
+		return nil, err
+	}
+	if r.WorkerID == "" {
+		if id, err := domain.WorkerIDFromEndpoint(r.Endpoint); err == nil {
+			r.WorkerID = id
+		} else {
+			r.WorkerID = "worker" // the endpoint's own problem is reported below
+		}
+	}
+	if err := checkRegistration(&r); err != nil {
+		return nil, err
+	}
+	if err := o.endpointFree(ctx, r); err != nil {
+		return nil, o.fault(err)
+	}
+	if o.fleet.worker(r.WorkerID) != nil {
+		return nil, workerTaken()
+	}
+	if err := o.reach(ctx, r.Endpoint); err != nil {
+		return nil, err
+	}
+	var w *domain.Worker
+	err := o.transact(ctx, func(ctx context.Context, tx *ports.Tx, c *changes) error {
+		now := o.now()
+		_, err := tx.Workers.Get(ctx, r.WorkerID)
+		if err == nil {
+			return workerTaken()
+		}
+		if !errors.Is(err, ports.ErrNotFound) {
+			return err
+		}
+		w = &domain.Worker{ID: r.WorkerID, CPU: -1, Memory: -1, CreatedAt: now}
+		events := w.Register(r, o.timing, now)
+		o.loop.capacity.Store(true)
+		return endpointTaken(o.saveWorker(ctx, tx, c, w, events))
+	})
+	if err != nil {
+		return nil, o.fault(err)
+	}
+	return o.workerView(w), nil
+}
+
+func workerTaken() error {
+	return domain.Errorf(domain.Conflict, domain.CodeWorkerConflict, "A worker with this id exists already; choose another id")
+}
+
+func (o *Orchestrator) workerView(w *domain.Worker) *ports.WorkerView {
+	v := &ports.WorkerView{Worker: w}
+	o.fleet.on(w.ID, func(n *node) {
+		v.Breakdown, v.Warning = n.counts, n.probes.Warning
+	})
+	return v
+}
+
+// Worker gives one worker with the sessions assigned to it.
+func (o *Orchestrator) Worker(ctx context.Context, id string) (*ports.WorkerView, []*domain.Session, error) {
+	if err := o.ready(ctx); err != nil {
+		return nil, nil, err
+	}
+	var w *domain.Worker
+	var assigned []*domain.Session
+	err := o.store.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
+		if w, err = tx.Workers.Get(ctx, domain.NormalizeWorkerRef(id)); err != nil {
+			return workerMissing(err)
+		}
+		assigned, err = tx.Sessions.Assigned(ctx, w.ID)
+		return err
+	})
+	if err != nil {
+		return nil, nil, o.fault(err)
+	}
+	return o.workerView(w), assigned, nil
+}
+
+// ListWorkers lists the fleet by id.
+func (o *Orchestrator) ListWorkers(ctx context.Context, f ports.WorkerFilter, p ports.Page) ([]*ports.WorkerView, int, error) {
+	if err := o.ready(ctx); err != nil {
+		return nil, 0, err
+	}
+	var list []*domain.Worker
+	var total int
+	err := o.store.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
+		list, total, err = tx.Workers.List(ctx, f, p)
+		return err
+	})
+	if err != nil {
+		return nil, 0, o.fault(err)
+	}
+	views := make([]*ports.WorkerView, len(list))
+	for i, w := range list {
+		views[i] = o.workerView(w)
+	}
+	return views, total, nil
+}
+
+// changeWorker lets fn alter one worker and stores the result.
+func (o *Orchestrator) changeWorker(ctx context.Context, id string,
+	fn func(ctx context.Context, tx *ports.Tx, c *changes, w *domain.Worker) ([]domain.Event, error),
+) (*domain.Worker, error) {
+	if err := o.ready(ctx); err != nil {
+		return nil, err
+	}
+	var result *domain.Worker
+	err := o.transact(ctx, func(ctx context.Context, tx *ports.Tx, c *changes) error {
+		w, err := tx.Workers.Get(ctx, domain.NormalizeWorkerRef(id))
+		if err != nil {
+			return workerMissing(err)
+		}
+		result = w
+		events, err := fn(ctx, tx, c, w)
+		if err != nil {
+			return err
+		}
+		return o.saveWorker(ctx, tx, c, w, events)
+	})
+	return result, o.fault(err)
+}
+
+// UpdateWorker changes what an administrator may change of a worker.
+func (o *Orchestrator) UpdateWorker(ctx context.Context, id string, ch ports.WorkerChange) (*ports.WorkerView, error) {
+	var p domain.Problems
+	if ch.Capacity != nil {
+		checkCapacity(&p, *ch.Capacity)
+	}
+	text := func(s *string) string {
+		if s == nil {
+			return ""
+		}
+		return *s
+	}
+	checkTexts(&p, text(ch.Description), text(ch.Version), text(ch.Environment))
+	checkLabels(&p, ch.Labels)
+	if err := p.Err(); err != nil {
+		return nil, err
+	}
+	w, err := o.changeWorker(ctx, id, func(_ context.Context, _ *ports.Tx, _ *changes, w *domain.Worker) ([]domain.Event, error) {
+		if ch.Capacity != nil {
+			w.Capacity = *ch.Capacity
+		}
+		for to, from := range map[*string]*string{&w.Description: ch.Description, &w.Version: ch.Version, &w.Environment: ch.Environment} {
+			if from != nil {
+				*to = *from
+			}
+		}
+		if ch.Labels != nil {
+			w.Labels = ch.Labels
+		}
+		w.UpdatedAt = o.now()
+		o.loop.capacity.Store(true)
+		return nil, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return o.workerView(w), nil
+}
+
+// Drain takes a worker out of placement and moves its sessions to others, a few
+// at a time.
+func (o *Orchestrator) Drain(ctx context.Context, id string) (*ports.WorkerView, error) {
+	w, err := o.changeWorker(ctx, id, func(ctx context.Context, tx *ports.Tx, c *changes, w *domain.Worker) ([]domain.Event, error) {
+		w.Draining, w.UpdatedAt = true, o.now()
+		return nil, o.eachOn(ctx, tx, c, w.ID, func(s *domain.Session) []domain.Event {
+			if s.DueAt.IsZero() {
+				s.DueAt = w.UpdatedAt
+			}
+			return nil
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	return o.workerView(w), nil
+}
+
+// Activate puts a worker back into placement, if it answers.
+func (o *Orchestrator) Activate(ctx context.Context, id string) (*ports.WorkerView, error) {
+	if err := o.ready(ctx); err != nil {
+		return nil, err
+	}
+	known := o.fleet.worker(domain.NormalizeWorkerRef(id))
+	if known == nil {
+		return nil, workerMissing(ports.ErrNotFound)
+	}
+	if err := o.reach(ctx, known.Endpoint); err != nil {
+		return nil, err
+	}
+	w, err := o.changeWorker(ctx, id, func(ctx context.Context, tx *ports.Tx, c *changes, w *domain.Worker) ([]domain.Event, error) {
+		now := o.now()
+		wasOnline := w.Online
+		w.Draining, w.UpdatedAt = false, now
+		events := w.Beat(domain.Heartbeat{CPU: -1, Memory: -1, MessageCount: -1}, now)
+		o.loop.capacity.Store(true)
+		if wasOnline {
+			return events, nil
+		}
+		return events, o.back(ctx, tx, c, w, o.timing.Settle, now)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return o.workerView(w), nil
+}
+
+// RemoveWorker moves the sessions of a worker elsewhere and then forgets it.
+// Those that cannot move keep it from being removed, unless force is set: then
+// they are disconnected.
+func (o *Orchestrator) RemoveWorker(ctx context.Context, id string, force bool) error {
+	id = domain.NormalizeWorkerRef(id)
+	if _, err := o.Drain(ctx, id); err != nil {
+		return err
+	}
+	ctx = context.WithoutCancel(ctx)
+	left, err := o.clear(ctx, id, force)
+	if err != nil {
+		return o.fault(err)
+	}
+	if left > 0 {
+		return domain.Errorf(domain.Conflict, domain.CodeInvalidState,
+			"%d session(s) could not move to another worker; the worker is in maintenance now: add capacity and try again, or use force=true to disconnect them", left)
+	}
+	err = o.transact(ctx, func(ctx context.Context, tx *ports.Tx, c *changes) error {
+		todo, err := tx.Cleanups.ByWorker(ctx, id)
+		if err != nil {
+			return err
+		}
+		for _, l := range todo {
+			if err := tx.Cleanups.Delete(ctx, id, l.SessionID); err != nil {
+				return err
+			}
+		}
+		return workerMissing(tx.Workers.Delete(ctx, id))
+	})
+	if err == nil {
+		o.fleet.removeWorker(id)
+	}
+	return o.fault(err)
+}
+
+// clear gets the sessions off a worker and returns how many are left.
+func (o *Orchestrator) clear(ctx context.Context, id string, force bool) (left int, err error) {
+	var assigned []*domain.Session
+	read := func() error {
+		return o.store.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
+			assigned, err = tx.Sessions.Assigned(ctx, id)
+			return err
+		})
+	}
+	if err := read(); err != nil {
+		return 0, err
+	}
+	turns := make(chan struct{}, o.moves)
+	var moved sync.WaitGroup
+	for _, s := range slices.Clone(assigned) {
+		moved.Add(1)
+		turns <- struct{}{}
+		o.spawn(func() {
+			defer func() { <-turns; moved.Done() }()
+			_, err := o.pursue(ctx, s.ID)
+			o.logFailure(ctx, "session not moved", err, "session", s.ID, "worker", id)
+		})
+	}
+	moved.Wait()
+	if err := read(); err != nil || !force {
+		return len(assigned), err
+	}
+	for _, s := range assigned {
+		if _, err := o.Disconnect(ctx, s.UserID, s.ID); err != nil {
+			return len(assigned), err
+		}
+		// The worker will not be there to confirm it.
+		_, err := o.change(ctx, s.ID, func(_ context.Context, _ *ports.Tx, s *domain.Session) ([]domain.Event, error) {
+			if s.WorkerID != id || s.Intent == domain.Up {
+				return nil, errUnchanged
+			}
+			s.Stopped(o.now())
+			return nil, nil
+		})
+		if err != nil {
+			return len(assigned), err
+		}
+	}
+	return 0, nil
+}
+
+// Statistics sums up the fleet.
+func (o *Orchestrator) Statistics(ctx context.Context) (*ports.FleetStatistics, error) {
+	if err := o.ready(ctx); err != nil {
+		return nil, err
+	}
+	st := &ports.FleetStatistics{}
+	err := o.store.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
+		st.Sessions, err = tx.Sessions.CountByStatus(ctx)
+		return err
+	})
+	if err != nil {
+		return nil, o.fault(err)
+	}
+	cpus, memories := 0, 0
+	o.fleet.each(func(n *node) {
+		w := n.worker
+		switch w.Status() {
+		case domain.WorkerOnline:
+			st.Online++
+		case domain.WorkerOffline:
+			st.Offline++
+			return
+		case domain.WorkerMaintenance:
+			st.Maintenance++
+		}
+		st.Capacity += w.Capacity
+		st.Used += len(n.sessions)
+		if w.CPU >= 0 {
+			st.CPU += w.CPU
+			cpus++
+		}
+		if w.Memory >= 0 {
+			st.Memory += w.Memory
+			memories++
+		}
+	})
+	st.CPU /= float64(max(cpus, 1))
+	st.Memory /= float64(max(memories, 1))
+	return st, nil
+}
+
+// Available explains which worker the next session would get.
+func (o *Orchestrator) Available(ctx context.Context) (string, []domain.Candidate, error) {
+	if err := o.ready(ctx); err != nil {
+		return "", nil, err
+	}
+	chosen, all := domain.Explain(o.fleet.loads(), domain.Request{}, o.fleet.strategy, o.now())
+	return chosen, all, nil
+}
+
+// TestEndpoint calls a health route that need not belong to a worker.
+func (o *Orchestrator) TestEndpoint(ctx context.Context, endpoint string) (*ports.ProbeReport, error) {
+	canonical, err := domain.ParseEndpoint(endpoint)
+	if err != nil {
+		var p domain.Problems
+		p.Check("endpoint", err)
+		return nil, p.Err()
+	}
+	r := o.probe(ctx, "", canonical)
+	return &r, nil
+}
+
+// TestWorker calls a worker's health route now.
+func (o *Orchestrator) TestWorker(ctx context.Context, id string) (*ports.ProbeReport, error) {
+	if err := o.ready(ctx); err != nil {
+		return nil, err
+	}
+	w := o.fleet.worker(domain.NormalizeWorkerRef(id))
+	if w == nil {
+		return nil, workerMissing(ports.ErrNotFound)
+	}
+	r := o.probe(ctx, w.ID, w.Endpoint)
+	return &r, nil
+}
+
+// ProbeAll calls every worker's health route now.
+func (o *Orchestrator) ProbeAll(ctx context.Context) ([]ports.ProbeReport, error) {
+	if err := o.ready(ctx); err != nil {
+		return nil, err
+	}
+	var all []*domain.Worker
+	o.fleet.each(func(n *node) { all = append(all, n.worker) })
+	slices.SortFunc(all, func(a, b *domain.Worker) int {
+		if a.ID < b.ID {
+			return -1
+		}
+		return 1
+	})
+	reports := make([]ports.ProbeReport, len(all))
+	turns := make(chan struct{}, o.parallel)
+	var asked sync.WaitGroup
+	for i, w := range all {
+		asked.Add(1)
+		turns <- struct{}{}
+		o.spawn(func() {
+			defer func() { <-turns; asked.Done() }()
+			reports[i] = o.probe(ctx, w.ID, w.Endpoint)
+		})
+	}
+	asked.Wait()
+	return reports, nil
+}
+
+// Monitor tells the state of the background health monitor.
+func (o *Orchestrator) Monitor(context.Context) ports.MonitorStatus {
+	st := ports.MonitorStatus{Running: !o.loop.stopped.Load(), Interval: o.timing.ProbeInterval}
+	if us := o.loop.checked.Load(); us != 0 {
+		st.LastCheck = time.UnixMicro(us).UTC()
+	}
+	o.fleet.each(func(*node) { st.Workers++ })
+	return st
+}
+
+// SetMonitor starts or stops the probes of the background health monitor.
+// Workers that fall silent are noticed either way.
+func (o *Orchestrator) SetMonitor(ctx context.Context, running bool) ports.MonitorStatus {
+	o.loop.stopped.Store(!running)
+	o.loop.wake()
+	return o.Monitor(ctx)
+}

@@ -1,0 +1,315 @@
+package domain
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"math"
+	"net/url"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// The longest contents, in characters.
+const (
+	maxText     = 4096
+	maxCaption  = 1024
+	maxFilename = 255
+	maxURL      = 2048
+	maxField    = 1024
+	maxPoll     = 12
+)
+
+// ParseMessageType accepts a type in any case.
+func ParseMessageType(s string) (MessageType, error) {
+	switch t := MessageType(strings.ToLower(strings.TrimSpace(s))); t {
+	case TypeText, TypeImage, TypeDocument, TypeAudio, TypeVideo, TypeSticker,
+		TypeLocation, TypeContact, TypeLink, TypePoll:
+		return t, nil
+	}
+	return "", Errorf(Invalid, CodeInvalidMessageType,
+		"Message type must be one of text, image, document, audio, video, sticker, location, contact, link, poll")
+}
+
+// IsMedia reports whether messages of the type carry a file.
+func (t MessageType) IsMedia() bool {
+	switch t {
+	case TypeImage, TypeDocument, TypeAudio, TypeVideo, TypeSticker:
+		return true
+	}
+	return false
+}
+
+// Validate checks the message and returns every problem at once, by the names
+// that the fields have in the HTTP API.
+func (m *Outgoing) Validate() error {
+	var p Problems
+	if _, err := ParseRecipient(m.To); err != nil {
+		p.Check("to", err)
+	}
+	if _, err := ParseMessageType(string(m.Type)); err != nil {
+		if p.Err() == nil {
+			return &Error{Kind: Invalid, Code: CodeInvalidMessageType, Message: err.(*Error).Message,
+				Fields: []FieldError{{Field: "type", Message: err.(*Error).Message}}}
+		}
+		p.Check("type", err)
+		return p.Err()
+	}
+	switch m.Type {
+	case TypeText:
+		p.text("message", m.Text, 1, maxText)
+	case TypeLocation:
+		m.Location.validate(&p)
+	case TypeContact:
+		m.Contact.validate(&p)
+	case TypeLink:
+		m.Link.validate(&p)
+	case TypePoll:
+		m.Poll.validate(&p)
+	default:
+		m.validateMedia(&p)
+	}
+	return p.Err()
+}
+
+func (m *Outgoing) validateMedia(p *Problems) {
+	switch {
+	case m.MediaURL == "" && m.Media == "":
+		p.Add("mediaUrl", "A URL or base64 media is required")
+	case m.MediaURL != "" && m.Media != "":
+		p.Add("mediaUrl", "Give a URL or base64 media, not both")
+	case m.MediaURL != "":
+		p.url("mediaUrl", m.MediaURL)
+	default:
+		if !isBase64(m.Media) {
+			p.Add("media", "Media must be base64")
+		}
+	}
+	p.text("caption", m.Caption, 0, maxCaption)
+	p.text("filename", m.Filename, 0, maxFilename)
+	if strings.ContainsAny(m.Filename, "/\\\x00") {
+		p.Add("filename", "Filename must not contain a path")
+	}
+}
+
+// isBase64 accepts standard base64, with or without a data URL's head.
+func isBase64(s string) bool {
+	if strings.HasPrefix(s, "data:") {
+		_, body, found := strings.Cut(s, ";base64,")
+		if !found {
+			return false
+		}
+		s = body
+	}
+	n, err := base64.NewDecoder(base64.StdEncoding, strings.NewReader(s)).Read(make([]byte, 3))
+	if err != nil || n == 0 || len(strings.TrimRight(s, "="))%4 == 1 {
+		return false
+	}
+	for i := range len(s) {
+		c := s[i]
+		if !('A' <= c && c <= 'Z' || 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '+' || c == '/' ||
+			c == '=' && i >= len(s)-2) {
+			return false
+		}
+	}
+	return true
+}
+
+func (l *Location) validate(p *Problems) {
+	if l == nil {
+		p.Add("location", "Location with latitude and longitude is required")
+		return
+	}
+	if math.IsNaN(l.Latitude) || l.Latitude < -90 || l.Latitude > 90 {
+		p.Add("latitude", "Latitude must be between -90 and 90")
+	}
+	if math.IsNaN(l.Longitude) || l.Longitude < -180 || l.Longitude > 180 {
+		p.Add("longitude", "Longitude must be between -180 and 180")
+	}
+	p.text("name", l.Name, 0, maxField)
+	p.text("address", l.Address, 0, maxField)
+}
+
+func (c *Contact) validate(p *Problems) {
+	if c == nil {
+		p.Add("contact", "Contact with name and phone is required")
+		return
+	}
+	p.text("contactName", c.Name, 1, 100)
+	_, err := ParsePhone(c.Phone)
+	p.Check("contactPhone", err)
+	if c.Email != "" {
+		_, err := NormalizeEmail(c.Email)
+		p.Check("contactEmail", err)
+	}
+	p.text("contactOrganization", c.Organization, 0, 255)
+}
+
+func (l *Link) validate(p *Problems) {
+	if l == nil {
+		p.Add("link", "Link with url is required")
+		return
+	}
+	p.url("url", l.URL)
+	p.text("title", l.Title, 0, 255)
+	p.text("description", l.Description, 0, maxField)
+	if l.Thumbnail != "" && !isBase64(l.Thumbnail) {
+		p.url("thumbnail", l.Thumbnail)
+	}
+}
+
+func (o *Poll) validate(p *Problems) {
+	if o == nil {
+		p.Add("poll", "Poll with question and options is required")
+		return
+	}
+	p.text("poll.question", o.Question, 1, 255)
+	seen := make(map[string]bool, len(o.Options))
+	for _, option := range o.Options {
+		text := strings.TrimSpace(option)
+		if text == "" || utf8.RuneCountInString(text) > 100 {
+			p.Add("poll.options", "Each option must have 1 to 100 characters")
+			return
+		}
+		seen[text] = true
+	}
+	if len(o.Options) < 2 || len(o.Options) > maxPoll || len(seen) != len(o.Options) {
+		p.Add("poll.options", "A poll needs 2 to %d different options", maxPoll)
+	}
+}
+
+// Body gives what the history keeps of the content: the text, or a JSON
+// document for structured types. Uploaded media is not kept.
+func (m *Outgoing) Body() string {
+	var v any
+	switch m.Type {
+	case TypeLocation:
+		v = m.Location
+	case TypeContact:
+		v = m.Contact
+	case TypeLink:
+		v = m.Link
+	case TypePoll:
+		v = m.Poll
+	default:
+		return m.Text
+	}
+	b, err := json.Marshal(v)
+	if err != nil { // only a float that Validate refuses
+		return ""
+	}
+	return string(b)
+}
+
+// Validate checks the action and returns every problem at once, by the names
+// that the fields have in the HTTP API.
+func (a *Action) Validate() error {
+	var p Problems
+	chat := "phone"
+	switch a.Type {
+	case ActionSeen, ActionTypingStart, ActionTypingStop:
+		chat = "to"
+	}
+	if !(a.Type == ActionRead && a.JID != "" && a.Phone == "") {
+		_, err := ParseRecipient(a.Phone)
+		p.Check(chat, err)
+	}
+	if a.Type != ActionTypingStart && a.Type != ActionTypingStop {
+		p.text("messageId", a.MessageID, 1, 255)
+	}
+	switch a.Type {
+	case ActionEdit:
+		p.text("newText", a.NewText, 1, maxText)
+	case ActionReaction:
+		if a.Emoji != "" && !isOneEmoji(a.Emoji) {
+			p.Add("emoji", "Emoji must be one emoji, or empty to remove the reaction")
+		}
+	case ActionRead:
+		if a.JID != "" {
+			_, err := ParseRecipient(a.JID)
+			p.Check("jid", err)
+		}
+		if a.MessageKey != nil && (a.MessageKey.ID == "" || a.MessageKey.RemoteJID == "") {
+			p.Add("messageKey", "Message key needs remoteJid and id")
+		}
+	}
+	return p.Err()
+}
+
+// isOneEmoji accepts what is shown as one emoji: a symbol with its modifiers,
+// a joined sequence of such, a flag, or a keycap.
+func isOneEmoji(s string) bool {
+	const (
+		joiner   = 0x200d
+		keycap   = 0x20e3
+		selector = 0xfe0f
+	)
+	if len(s) > 64 || !utf8.ValidString(s) {
+		return false
+	}
+	modifier := func(r rune) bool {
+		return r == selector || r == keycap || r >= 0x1f3fb && r <= 0x1f3ff || r >= 0xe0020 && r <= 0xe007f
+	}
+	regional := func(r rune) bool { return r >= 0x1f1e6 && r <= 0x1f1ff }
+	runes := []rune(s)
+	if strings.ContainsRune("0123456789#*", runes[0]) {
+		return runes[len(runes)-1] == keycap && len(runes) <= 3
+	}
+	if regional(runes[0]) {
+		return len(runes) == 2 && regional(runes[1])
+	}
+	wantSymbol := true
+	for _, r := range runes {
+		switch {
+		case wantSymbol && (unicode.Is(unicode.So, r) || unicode.Is(unicode.Sm, r) && r > 0x2000 ||
+			unicode.Is(unicode.Po, r) && r > 0x2000 || r > 0x1f000):
+			wantSymbol = false
+		case !wantSymbol && modifier(r):
+		case !wantSymbol && r == joiner:
+			wantSymbol = true
+		default:
+			return false
+		}
+	}
+	return !wantSymbol
+}
+
+// text checks a length in characters; a required text may not be blank.
+func (p *Problems) text(field, value string, least, most int) {
+	n := utf8.RuneCountInString(value)
+	switch {
+	case least > 0 && strings.TrimSpace(value) == "":
+		p.Add(field, "%s is required (%d to %d characters)", label(field), least, most)
+	case n > most:
+		p.Add(field, "%s must have at most %d characters", label(field), most)
+	case !utf8.ValidString(value) || strings.ContainsRune(value, 0):
+		p.Add(field, "%s must be valid text", label(field))
+	}
+}
+
+func (p *Problems) url(field, value string) {
+	u, err := url.Parse(value)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || len(value) > maxURL {
+		p.Add(field, "%s must be an http:// or https:// URL", label(field))
+	}
+}
+
+// label makes a field's name presentable: "messageId" becomes "Message id".
+func label(field string) string {
+	if i := strings.LastIndexByte(field, '.'); i >= 0 {
+		field = field[i+1:]
+	}
+	var b strings.Builder
+	for i, r := range field {
+		switch {
+		case i == 0:
+			b.WriteRune(unicode.ToUpper(r))
+		case unicode.IsUpper(r):
+			b.WriteByte(' ')
+			b.WriteRune(unicode.ToLower(r))
+		default:
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
+}

@@ -1,0 +1,297 @@
+package conformance
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
+)
+
+// HTTPWorker is a scripted worker for gateways that speak the worker protocol
+// over HTTP. One without capabilities is as strict as the older ones are. It
+// notes every call.
+type HTTPWorker struct {
+	Server *httptest.Server
+
+	prefix string
+	token  string
+	caps   []domain.Capability
+
+	mu       sync.Mutex
+	sessions map[string]string // status words
+	texts    map[string][]string
+	sent     map[string]string // by client message id
+	faults   []GatewayFault
+	calls    []HTTPCall
+	hang     chan struct{}
+	count    int
+}
+
+// HTTPCall is one call that an [HTTPWorker] has had.
+type HTTPCall struct {
+	Method, Path string
+	Body         map[string]any // nil: none
+}
+
+// NewHTTPWorker starts a worker that demands the token. It ends with the test.
+func NewHTTPWorker(t *testing.T, token string, caps ...domain.Capability) *HTTPWorker {
+	t.Helper()
+	w := &HTTPWorker{
+		prefix: "/below", token: token, caps: caps,
+		sessions: map[string]string{}, texts: map[string][]string{}, sent: map[string]string{},
+	}
+	w.Server = httptest.NewServer(http.HandlerFunc(w.serve))
+	t.Cleanup(func() {
+		w.mu.Lock()
+		hang := w.hang
+		w.hang = nil
+		w.mu.Unlock()
+		if hang != nil {
+			close(hang)
+		}
+		w.Server.Close()
+	})
+	return w
+}
+
+// Worker gives the worker to the suite. Its endpoint has a path.
+func (w *HTTPWorker) Worker() GatewayWorker {
+	return GatewayWorker{
+		Ref: ports.WorkerRef{ID: "fake-worker", Endpoint: w.Server.URL + w.prefix, Capabilities: w.caps},
+		Delivered: func(id string) []string {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			return slices.Clone(w.texts[id])
+		},
+		Connect: func(_ *testing.T, id string) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.sessions[id] = "connected"
+		},
+		Crash: func() {
+			w.Server.CloseClientConnections()
+			w.Server.Close()
+		},
+		Hang: func() {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.hang = make(chan struct{})
+		},
+		FailNext: func(faults ...GatewayFault) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.faults = faults
+		},
+	}
+}
+
+// Calls gives the calls so far, health excepted.
+func (w *HTTPWorker) Calls() []HTTPCall {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.calls)
+}
+
+func (w *HTTPWorker) serve(rw http.ResponseWriter, r *http.Request) {
+	body, _ := io.ReadAll(r.Body)
+	w.mu.Lock()
+	hang := w.hang
+	w.mu.Unlock()
+	if hang != nil {
+		<-hang
+		return
+	}
+	path, below := strings.CutPrefix(r.URL.Path, w.prefix)
+	switch {
+	case r.Header.Get("Authorization") != "Bearer "+w.token:
+		fail(rw, 401, "Unauthorized", false)
+		return
+	case !below:
+		fail(rw, 400, "Wrong path", false)
+		return
+	case r.Method == http.MethodGet && path == "/health":
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	call := HTTPCall{Method: r.Method, Path: path}
+	if len(body) > 0 {
+		if r.Header.Get("Content-Type") != "application/json" || json.Unmarshal(body, &call.Body) != nil {
+			fail(rw, 400, "Not JSON", false)
+			return
+		}
+	}
+	w.calls = append(w.calls, call)
+	var fault *GatewayFault
+	if len(w.faults) > 0 {
+		fault, w.faults = &w.faults[0], w.faults[1:]
+	}
+	var answer http.ResponseWriter = rw
+	if fault != nil {
+		answer = httptest.NewRecorder() // nobody reads it
+	}
+	if fault == nil || fault.Done {
+		w.handle(answer, call)
+	}
+	switch {
+	case fault == nil:
+	case fault.Status == 0:
+		panic(http.ErrAbortHandler)
+	default:
+		if fault.RetryAfter > 0 {
+			rw.Header().Set("Retry-After", strconv.Itoa(int(fault.RetryAfter.Seconds())))
+		}
+		fail(rw, fault.Status, fault.Text, len(w.caps) > 0)
+	}
+}
+
+func (w *HTTPWorker) handle(rw http.ResponseWriter, c HTTPCall) {
+	parts := strings.Split(strings.TrimPrefix(c.Path, "/api/"), "/")
+	route := c.Method + " " + strings.Join(parts, "/")
+	switch {
+	case route == "POST sessions/start":
+		w.start(rw, c.Body)
+	case route == "GET sessions":
+		list := []any{}
+		for id, status := range w.sessions {
+			list = append(list, map[string]any{"sessionId": id, "status": status})
+		}
+		ok(rw, map[string]any{"sessions": list})
+	case len(parts) == 2 && c.Method == "POST" && parts[1] == "send":
+		w.send(rw, parts[0], c.Body)
+	case len(parts) == 3 && c.Method == "POST" && parts[0] == "message" && parts[2] == "manage":
+		if w.has(rw, parts[1]) && w.known(rw, c.Body, "action", "messageId", "phone", "forEveryone", "newText", "emoji", "jid", "messageKey") {
+			ok(rw, nil)
+		}
+	case len(parts) == 2 && c.Method == "DELETE" && parts[0] == "sessions":
+		if w.has(rw, parts[1]) {
+			delete(w.sessions, parts[1])
+			ok(rw, nil)
+		}
+	case len(parts) == 3 && parts[0] == "sessions" && w.has(rw, parts[1]):
+		w.session(rw, c.Method, parts[1], parts[2])
+	}
+}
+
+func (w *HTTPWorker) session(rw http.ResponseWriter, method, id, verb string) {
+	switch method + " " + verb {
+	case "GET status":
+		ok(rw, map[string]any{"sessionId": id, "status": w.sessions[id], "phoneNumber": "6281234567890:4@s.whatsapp.net", "qrCode": nil})
+	case "POST restart":
+		w.sessions[id] = "restarting"
+		ok(rw, nil)
+	case "POST disconnect":
+		w.sessions[id] = "disconnected"
+		ok(rw, nil)
+	case "POST logout":
+		w.sessions[id] = "logged_out"
+		ok(rw, nil)
+	default:
+		fail(rw, 404, "No such route", false)
+	}
+}
+
+func (w *HTTPWorker) start(rw http.ResponseWriter, body map[string]any) {
+	if !w.known(rw, body, "sessionId", "userId", "sessionName", "generation", "recover", "pairing") {
+		return
+	}
+	id := fmt.Sprint(body["sessionId"])
+	if w.sessions[id] == "" {
+		w.sessions[id] = "qr_ready"
+	}
+	rw.WriteHeader(http.StatusCreated)
+	ok(rw, map[string]any{"sessionId": id, "status": w.sessions[id], "qrCode": "2@" + id})
+}
+
+func (w *HTTPWorker) send(rw http.ResponseWriter, id string, body map[string]any) {
+	if !w.has(rw, id) || !w.known(rw, body, "to", "type", "message", "mediaUrl", "caption", "filename", "location", "contact",
+		"link", "poll", "messageId", "humanSimulation", "clientMessageId") {
+		return
+	}
+	to, kind := fmt.Sprint(body["to"]), fmt.Sprint(body["type"])
+	switch {
+	case !strings.Contains(to, "@"):
+		fail(rw, 400, "to must be a JID", false)
+		return
+	case kind == "document" && body["filename"] == nil:
+		fail(rw, 400, "filename is required", false)
+		return
+	case kind == "seen" || strings.HasPrefix(kind, "typing_"):
+		ok(rw, nil)
+		return
+	case body["humanSimulation"] == nil:
+		fail(rw, 400, "this would take seconds", false)
+		return
+	}
+	key, _ := body["clientMessageId"].(string)
+	wa := w.sent[id+"/"+key]
+	if key == "" || wa == "" {
+		w.count++
+		wa = fmt.Sprintf("3EB0%08X", w.count)
+		w.texts[id] = append(w.texts[id], fmt.Sprint(body["message"]))
+		if key != "" {
+			w.sent[id+"/"+key] = wa
+		}
+	}
+	ok(rw, map[string]any{"messageId": wa, "status": "sent", "timestamp": "2026-01-02T03:04:05.678Z"})
+}
+
+func (w *HTTPWorker) has(rw http.ResponseWriter, id string) bool {
+	if w.sessions[id] == "" {
+		fail(rw, 404, "Session not found", true)
+		return false
+	}
+	return true
+}
+
+// known refuses keys that are not listed, and to one without capabilities the
+// extensions too.
+func (w *HTTPWorker) known(rw http.ResponseWriter, body map[string]any, keys ...string) bool {
+	for key := range body {
+		extension := key == "clientMessageId" || key == "generation" || key == "recover" || key == "pairing"
+		if !slices.Contains(keys, key) || extension && len(w.caps) == 0 {
+			fail(rw, 400, fmt.Sprintf("%q is not allowed", key), false)
+			return false
+		}
+	}
+	return true
+}
+
+// Last gives the latest call, of which there must be one.
+func (w *HTTPWorker) Last(t *testing.T) HTTPCall {
+	t.Helper()
+	calls := w.Calls()
+	require.NotEmpty(t, calls)
+	return calls[len(calls)-1]
+}
+
+func ok(rw http.ResponseWriter, data any) {
+	answer(rw, map[string]any{"success": true, "data": data})
+}
+
+// fail answers a failure in one of the two forms that are in use.
+func fail(rw http.ResponseWriter, status int, text string, object bool) {
+	body := map[string]any{"success": false, "error": text}
+	if object {
+		body["error"] = map[string]any{"code": "SOME_CODE", "message": text}
+	}
+	rw.Header().Set("Content-Type", "application/json")
+	rw.WriteHeader(status)
+	answer(rw, body)
+}
+
+func answer(rw http.ResponseWriter, v any) {
+	rw.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(rw).Encode(v) // whoever asked may have gone
+}
