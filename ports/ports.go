@@ -2,7 +2,6 @@ package ports
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/switchyard-wa/switchyard/domain"
@@ -77,18 +76,6 @@ type Backend interface {
 	Random() Random
 }
 
-// Mail is one message to a person.
-type Mail struct {
-	To      string
-	Subject string
-	Text    string
-}
-
-// Mailer sends mail.
-type Mailer interface {
-	Send(ctx context.Context, m Mail) error
-}
-
 // Passwords hashes passwords so that guessing is slow.
 type Passwords interface {
 	Hash(password string) (string, error)
@@ -113,111 +100,4 @@ type Tokens interface {
 	// has not expired at the given time, or a domain error with the code
 	// AUTH_TOKEN_INVALID or AUTH_TOKEN_EXPIRED.
 	Verify(token string, now time.Time) (Claims, error)
-}
-
-// WorkerRef names a worker to be called.
-type WorkerRef struct {
-	ID           string
-	Endpoint     string
-	Capabilities []domain.Capability
-}
-
-// Start is the order to start a session.
-type Start struct {
-	SessionID    string
-	UserID       string
-	SessionName  string
-	Generation   int64
-	Recover      bool   // it was linked before and should come back without a QR
-	PairingPhone string // asks for a pairing code
-}
-
-// Send is one message for a worker to send.
-type Send struct {
-	SessionID       string
-	ClientMessageID string     // ours; a worker with dedupe drops repeats
-	To              domain.JID // resolved
-	Message         *domain.Outgoing
-}
-
-// Sent is a worker's answer to a send.
-type Sent struct {
-	WhatsAppID string
-	Status     domain.MessageStatus // as far as the worker knows; usually SENT
-	At         time.Time            // the worker's; zero: it does not say
-}
-
-// WorkerGateway calls workers. Calls are bounded in time by the implementation (5 s
-// for Health, 30 s otherwise) and by the context. Those that are safe to repeat
-// are retried; a Send only if it cannot have reached the worker, or the worker
-// has dedupe. Every failure is a *WorkerError.
-type WorkerGateway interface {
-	Health(ctx context.Context, endpoint string) error
-	Start(ctx context.Context, w WorkerRef, s Start) (domain.Report, error)
-	Status(ctx context.Context, w WorkerRef, sessionID string) (domain.Report, error)
-	List(ctx context.Context, w WorkerRef) ([]domain.Report, error)
-	Restart(ctx context.Context, w WorkerRef, sessionID string) error
-	Disconnect(ctx context.Context, w WorkerRef, sessionID string) error
-	Logout(ctx context.Context, w WorkerRef, sessionID string) error
-	Delete(ctx context.Context, w WorkerRef, sessionID string) error
-	Send(ctx context.Context, w WorkerRef, s Send) (Sent, error)
-	Act(ctx context.Context, w WorkerRef, sessionID string, a domain.Action) error
-}
-
-// WorkerFailure classifies what went wrong in a call to a worker.
-type WorkerFailure uint8
-
-// The failures.
-const (
-	WorkerRefused     WorkerFailure = iota + 1 // nothing listens there
-	WorkerNameUnknown                          // its host name does not resolve
-	WorkerUnreachable                          // no connection for another reason
-	WorkerTimedOut                             // it may or may not have done it
-	WorkerBroken                               // the connection ended half-way; it may or may not have done it
-	WorkerBusy                                 // 429: it limits us; nothing was done
-	WorkerRejected                             // another 4xx; nothing was done
-	WorkerFailed                               // a 5xx or an answer that makes no sense
-	WorkerSuspended                            // not called: it kept failing a moment ago
-	WorkerUnknown                              // 404: it does not have the session
-)
-
-// WorkerError is the failure of a call to a worker. Message is in plain words
-// and free of addresses.
-type WorkerError struct {
-	Failure WorkerFailure
-	Message string
-	Status  int           // HTTP status, if it answered
-	Retry   time.Duration // how long a busy worker asks us to wait; 0: not said
-	Err     error         // for the log
-}
-
-// Error gives the message and the cause, for logs.
-func (e *WorkerError) Error() string {
-	if e.Err != nil {
-		return fmt.Sprintf("worker: %s: %v", e.Message, e.Err)
-	}
-	return "worker: " + e.Message
-}
-
-// Unwrap gives the cause.
-func (e *WorkerError) Unwrap() error { return e.Err }
-
-// NotDone reports whether the worker certainly did not do what it was asked.
-func (e *WorkerError) NotDone() bool {
-	switch e.Failure {
-	case WorkerTimedOut, WorkerBroken, WorkerFailed:
-		return false
-	}
-	return true
-}
-
-// Probe says what the failure tells of the worker's process.
-func (e *WorkerError) Probe() domain.ProbeResult {
-	switch e.Failure {
-	case WorkerRefused:
-		return domain.ProbeRefused
-	case WorkerTimedOut, WorkerUnreachable, WorkerNameUnknown, WorkerBroken, WorkerSuspended:
-		return domain.ProbeTimedOut
-	}
-	return domain.ProbeAnswered
 }

@@ -83,7 +83,7 @@ type gatewaySuite struct {
 	open func(t *testing.T) (ports.WorkerGateway, GatewayWorker)
 }
 
-func text(sessionID, id, s string) ports.Send {
+func gatewayText(sessionID, id, s string) ports.Send {
 	return ports.Send{SessionID: sessionID, ClientMessageID: id, To: "6281234567890@s.whatsapp.net",
 		Message: &domain.Outgoing{To: "6281234567890", Type: domain.TypeText, Text: s}}
 }
@@ -98,8 +98,8 @@ func (g gatewaySuite) started(t *testing.T) (ports.WorkerGateway, GatewayWorker)
 	return gateway, w
 }
 
-// failure checks what holds for every failure of a gateway.
-func failure(t *testing.T, w GatewayWorker, err error, want ...ports.WorkerFailure) *ports.WorkerError {
+// gatewayFailure checks what holds for every failure of a gateway.
+func gatewayFailure(t *testing.T, w GatewayWorker, err error, want ...ports.WorkerFailure) *ports.WorkerError {
 	t.Helper()
 	require.Error(t, err)
 	var e *ports.WorkerError
@@ -170,7 +170,7 @@ func (g gatewaySuite) stop(t *testing.T) {
 			if err == nil {
 				require.Equal(t, domain.Disconnected, r.Status)
 			} else {
-				failure(t, w, err, ports.WorkerUnknown)
+				gatewayFailure(t, w, err, ports.WorkerUnknown)
 			}
 			require.NoError(t, stop(gateway)(t.Context(), w.Ref, "one"), "repeated")
 			require.NoError(t, stop(gateway)(t.Context(), w.Ref, "never-seen"), "nothing to do is done")
@@ -189,23 +189,23 @@ func (g gatewaySuite) restart(t *testing.T) {
 func (g gatewaySuite) unknown(t *testing.T) {
 	gateway, w := g.open(t)
 	_, err := gateway.Status(t.Context(), w.Ref, "never-seen")
-	e := failure(t, w, err, ports.WorkerUnknown)
+	e := gatewayFailure(t, w, err, ports.WorkerUnknown)
 	require.True(t, e.NotDone())
 	require.Equal(t, domain.ProbeAnswered, e.Probe())
-	failure(t, w, gateway.Restart(t.Context(), w.Ref, "never-seen"), ports.WorkerUnknown)
-	_, err = gateway.Send(t.Context(), w.Ref, text("never-seen", "m1", "hello"))
-	require.True(t, failure(t, w, err, ports.WorkerUnknown).NotDone())
+	gatewayFailure(t, w, gateway.Restart(t.Context(), w.Ref, "never-seen"), ports.WorkerUnknown)
+	_, err = gateway.Send(t.Context(), w.Ref, gatewayText("never-seen", "m1", "hello"))
+	require.True(t, gatewayFailure(t, w, err, ports.WorkerUnknown).NotDone())
 	err = gateway.Act(t.Context(), w.Ref, "never-seen", domain.Action{Type: domain.ActionStar, MessageID: "X", Phone: "6281234567890"})
-	failure(t, w, err, ports.WorkerUnknown)
+	gatewayFailure(t, w, err, ports.WorkerUnknown)
 }
 
 func (g gatewaySuite) send(t *testing.T) {
 	gateway, w := g.started(t)
-	first, err := gateway.Send(t.Context(), w.Ref, text("one", "m1", `quotes " and \ and`+"\n"+`Ünïcode 🙂`))
+	first, err := gateway.Send(t.Context(), w.Ref, gatewayText("one", "m1", `quotes " and \ and`+"\n"+`Ünïcode 🙂`))
 	require.NoError(t, err)
 	require.NotEmpty(t, first.WhatsAppID)
 	require.Equal(t, domain.MessageSent, first.Status)
-	second, err := gateway.Send(t.Context(), w.Ref, text("one", "m2", "two"))
+	second, err := gateway.Send(t.Context(), w.Ref, gatewayText("one", "m2", "two"))
 	require.NoError(t, err)
 	require.NotEqual(t, first.WhatsAppID, second.WhatsAppID)
 	require.Equal(t, []string{`quotes " and \ and` + "\n" + `Ünïcode 🙂`, "two"}, w.Delivered("one"))
@@ -220,7 +220,7 @@ func (g gatewaySuite) send(t *testing.T) {
 		{Type: domain.TypeLink, Link: &domain.Link{URL: "https://example.com"}},
 		{Type: domain.TypePoll, Poll: &domain.Poll{Question: "?", Options: []string{"a", "b"}}},
 	} {
-		s := text("one", "m-"+string(m.Type)+m.MediaURL+m.Media, "")
+		s := gatewayText("one", "m-"+string(m.Type)+m.MediaURL+m.Media, "")
 		s.Message = m
 		_, err := gateway.Send(t.Context(), w.Ref, s)
 		require.NoError(t, err, "%s", m.Type)
@@ -246,7 +246,7 @@ func (g gatewaySuite) concurrent(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range n {
 		wg.Go(func() {
-			s, err := gateway.Send(t.Context(), w.Ref, text("one", fmt.Sprintf("m%d", i), fmt.Sprintf("text %d", i)))
+			s, err := gateway.Send(t.Context(), w.Ref, gatewayText("one", fmt.Sprintf("m%d", i), fmt.Sprintf("text %d", i)))
 			if err == nil {
 				ids[i] = s.WhatsAppID
 			}
@@ -268,12 +268,12 @@ func (g gatewaySuite) crashed(t *testing.T) {
 		t.Skip("the worker cannot crash")
 	}
 	w.Crash()
-	e := failure(t, w, gateway.Health(t.Context(), w.Ref.Endpoint), ports.WorkerRefused)
+	e := gatewayFailure(t, w, gateway.Health(t.Context(), w.Ref.Endpoint), ports.WorkerRefused)
 	require.Equal(t, domain.ProbeRefused, e.Probe())
-	_, err := gateway.Send(t.Context(), w.Ref, text("one", "m1", "hello"))
-	require.True(t, failure(t, w, err, ports.WorkerRefused).NotDone())
+	_, err := gateway.Send(t.Context(), w.Ref, gatewayText("one", "m1", "hello"))
+	require.True(t, gatewayFailure(t, w, err, ports.WorkerRefused).NotDone())
 	_, err = gateway.Start(t.Context(), w.Ref, ports.Start{SessionID: "two"})
-	require.True(t, failure(t, w, err, ports.WorkerRefused, ports.WorkerSuspended).NotDone())
+	require.True(t, gatewayFailure(t, w, err, ports.WorkerRefused, ports.WorkerSuspended).NotDone())
 }
 
 func (g gatewaySuite) hanging(t *testing.T) {
@@ -285,8 +285,8 @@ func (g gatewaySuite) hanging(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	began := time.Now()
-	_, err := gateway.Send(ctx, w.Ref, text("one", "m1", "hello"))
-	e := failure(t, w, err, ports.WorkerTimedOut)
+	_, err := gateway.Send(ctx, w.Ref, gatewayText("one", "m1", "hello"))
+	e := gatewayFailure(t, w, err, ports.WorkerTimedOut)
 	require.False(t, e.NotDone(), "it may have been sent")
 	require.Equal(t, domain.ProbeTimedOut, e.Probe())
 	require.Less(t, time.Since(began), 3*time.Second, "the context bounds the call")
@@ -294,7 +294,7 @@ func (g gatewaySuite) hanging(t *testing.T) {
 	cancelled, giveUp := context.WithCancel(t.Context())
 	time.AfterFunc(50*time.Millisecond, giveUp)
 	began = time.Now()
-	e = failure(t, w, gateway.Health(cancelled, w.Ref.Endpoint), ports.WorkerTimedOut)
+	e = gatewayFailure(t, w, gateway.Health(cancelled, w.Ref.Endpoint), ports.WorkerTimedOut)
 	require.Equal(t, domain.ProbeTimedOut, e.Probe())
 	require.Less(t, time.Since(began), 3*time.Second, "so does its cancellation")
 }
@@ -303,8 +303,8 @@ func (g gatewaySuite) over(t *testing.T) {
 	gateway, w := g.started(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err := gateway.Send(ctx, w.Ref, text("one", "m1", "hello"))
-	e := failure(t, w, err, ports.WorkerUnreachable, ports.WorkerTimedOut, ports.WorkerSuspended)
+	_, err := gateway.Send(ctx, w.Ref, gatewayText("one", "m1", "hello"))
+	e := gatewayFailure(t, w, err, ports.WorkerUnreachable, ports.WorkerTimedOut, ports.WorkerSuspended)
 	require.True(t, e.NotDone())
 	require.Empty(t, w.Delivered("one"))
 }
@@ -323,7 +323,7 @@ func (g gatewaySuite) faulty(t *testing.T, faults ...GatewayFault) (ports.Worker
 func (g gatewaySuite) busy(t *testing.T) {
 	gateway, w := g.faulty(t, GatewayFault{Status: 429, Text: "Too many requests", RetryAfter: 7 * time.Second})
 	_, err := gateway.Start(t.Context(), w.Ref, ports.Start{SessionID: "two"})
-	e := failure(t, w, err, ports.WorkerBusy)
+	e := gatewayFailure(t, w, err, ports.WorkerBusy)
 	require.True(t, e.NotDone())
 	require.Equal(t, 7*time.Second, e.Retry)
 	require.Equal(t, domain.ProbeAnswered, e.Probe())
@@ -337,8 +337,8 @@ func (g gatewaySuite) rejected(t *testing.T) {
 		{Status: 422, Text: "connect ECONNREFUSED 10.0.0.7:6379 at Socket.x (/app/src/redis.js:12)"},
 	} {
 		gateway, w := g.faulty(t, fault)
-		_, err := gateway.Send(t.Context(), w.Ref, text("one", "m1", "hello"))
-		e := failure(t, w, err, ports.WorkerRejected)
+		_, err := gateway.Send(t.Context(), w.Ref, gatewayText("one", "m1", "hello"))
+		e := gatewayFailure(t, w, err, ports.WorkerRejected)
 		require.True(t, e.NotDone())
 		require.Equal(t, fault.Status, e.Status)
 		require.NotContains(t, e.Message, "10.0.0.7")
@@ -363,7 +363,7 @@ func (g gatewaySuite) again(t *testing.T) {
 func (g gatewaySuite) failing(t *testing.T) {
 	gateway, w := g.faulty(t, GatewayFault{Status: 503, Text: "Oops"}, GatewayFault{Status: 503, Text: "Oops"}, GatewayFault{Status: 503, Text: "Oops"})
 	_, err := gateway.List(t.Context(), w.Ref)
-	e := failure(t, w, err, ports.WorkerFailed)
+	e := gatewayFailure(t, w, err, ports.WorkerFailed)
 	require.Equal(t, 503, e.Status)
 	require.True(t, strings.HasSuffix(e.Message, "Oops"), e.Message)
 	_, err = gateway.List(t.Context(), w.Ref)
@@ -374,12 +374,12 @@ func (g gatewaySuite) failing(t *testing.T) {
 func (g gatewaySuite) lost(t *testing.T, dedupe bool) {
 	for _, fault := range []GatewayFault{{Done: true}, {Status: 500, Done: true}} {
 		gateway, w := g.faulty(t, fault)
-		sent, err := gateway.Send(t.Context(), w.Ref, text("one", "m1", "hello"))
+		sent, err := gateway.Send(t.Context(), w.Ref, gatewayText("one", "m1", "hello"))
 		if dedupe {
 			require.NoError(t, err, "a worker with dedupe can be asked again")
 			require.NotEmpty(t, sent.WhatsAppID)
 		} else {
-			e := failure(t, w, err, ports.WorkerBroken, ports.WorkerFailed)
+			e := gatewayFailure(t, w, err, ports.WorkerBroken, ports.WorkerFailed)
 			require.False(t, e.NotDone())
 		}
 		require.Equal(t, []string{"hello"}, w.Delivered("one"), "once and never twice")
@@ -388,12 +388,12 @@ func (g gatewaySuite) lost(t *testing.T, dedupe bool) {
 
 func (g gatewaySuite) dedupe(t *testing.T) {
 	gateway, w := g.started(t)
-	first, err := gateway.Send(t.Context(), w.Ref, text("one", "m1", "hello"))
+	first, err := gateway.Send(t.Context(), w.Ref, gatewayText("one", "m1", "hello"))
 	require.NoError(t, err)
-	again, err := gateway.Send(t.Context(), w.Ref, text("one", "m1", "hello"))
+	again, err := gateway.Send(t.Context(), w.Ref, gatewayText("one", "m1", "hello"))
 	require.NoError(t, err)
 	require.Equal(t, first.WhatsAppID, again.WhatsAppID)
-	_, err = gateway.Send(t.Context(), w.Ref, text("one", "m2", "hello"))
+	_, err = gateway.Send(t.Context(), w.Ref, gatewayText("one", "m2", "hello"))
 	require.NoError(t, err)
 	require.Len(t, w.Delivered("one"), 2)
 }

@@ -115,10 +115,10 @@ func (w *HTTPWorker) serve(rw http.ResponseWriter, r *http.Request) {
 	path, below := strings.CutPrefix(r.URL.Path, w.prefix)
 	switch {
 	case r.Header.Get("Authorization") != "Bearer "+w.token:
-		fail(rw, 401, "Unauthorized", false)
+		gatewayFail(rw, 401, "Unauthorized", false)
 		return
 	case !below:
-		fail(rw, 400, "Wrong path", false)
+		gatewayFail(rw, 400, "Wrong path", false)
 		return
 	case r.Method == http.MethodGet && path == "/health":
 		return
@@ -128,7 +128,7 @@ func (w *HTTPWorker) serve(rw http.ResponseWriter, r *http.Request) {
 	call := HTTPCall{Method: r.Method, Path: path}
 	if len(body) > 0 {
 		if r.Header.Get("Content-Type") != "application/json" || json.Unmarshal(body, &call.Body) != nil {
-			fail(rw, 400, "Not JSON", false)
+			gatewayFail(rw, 400, "Not JSON", false)
 			return
 		}
 	}
@@ -152,7 +152,7 @@ func (w *HTTPWorker) serve(rw http.ResponseWriter, r *http.Request) {
 		if fault.RetryAfter > 0 {
 			rw.Header().Set("Retry-After", strconv.Itoa(int(fault.RetryAfter.Seconds())))
 		}
-		fail(rw, fault.Status, fault.Text, len(w.caps) > 0)
+		gatewayFail(rw, fault.Status, fault.Text, len(w.caps) > 0)
 	}
 }
 
@@ -167,17 +167,17 @@ func (w *HTTPWorker) handle(rw http.ResponseWriter, c HTTPCall) {
 		for id, status := range w.sessions {
 			list = append(list, map[string]any{"sessionId": id, "status": status})
 		}
-		ok(rw, map[string]any{"sessions": list})
+		gatewayOK(rw, map[string]any{"sessions": list})
 	case len(parts) == 2 && c.Method == "POST" && parts[1] == "send":
 		w.send(rw, parts[0], c.Body)
 	case len(parts) == 3 && c.Method == "POST" && parts[0] == "message" && parts[2] == "manage":
 		if w.has(rw, parts[1]) && w.known(rw, c.Body, "action", "messageId", "phone", "forEveryone", "newText", "emoji", "jid", "messageKey") {
-			ok(rw, nil)
+			gatewayOK(rw, nil)
 		}
 	case len(parts) == 2 && c.Method == "DELETE" && parts[0] == "sessions":
 		if w.has(rw, parts[1]) {
 			delete(w.sessions, parts[1])
-			ok(rw, nil)
+			gatewayOK(rw, nil)
 		}
 	case len(parts) == 3 && parts[0] == "sessions" && w.has(rw, parts[1]):
 		w.session(rw, c.Method, parts[1], parts[2])
@@ -187,18 +187,18 @@ func (w *HTTPWorker) handle(rw http.ResponseWriter, c HTTPCall) {
 func (w *HTTPWorker) session(rw http.ResponseWriter, method, id, verb string) {
 	switch method + " " + verb {
 	case "GET status":
-		ok(rw, map[string]any{"sessionId": id, "status": w.sessions[id], "phoneNumber": "6281234567890:4@s.whatsapp.net", "qrCode": nil})
+		gatewayOK(rw, map[string]any{"sessionId": id, "status": w.sessions[id], "phoneNumber": "6281234567890:4@s.whatsapp.net", "qrCode": nil})
 	case "POST restart":
 		w.sessions[id] = "restarting"
-		ok(rw, nil)
+		gatewayOK(rw, nil)
 	case "POST disconnect":
 		w.sessions[id] = "disconnected"
-		ok(rw, nil)
+		gatewayOK(rw, nil)
 	case "POST logout":
 		w.sessions[id] = "logged_out"
-		ok(rw, nil)
+		gatewayOK(rw, nil)
 	default:
-		fail(rw, 404, "No such route", false)
+		gatewayFail(rw, 404, "No such route", false)
 	}
 }
 
@@ -211,7 +211,7 @@ func (w *HTTPWorker) start(rw http.ResponseWriter, body map[string]any) {
 		w.sessions[id] = "qr_ready"
 	}
 	rw.WriteHeader(http.StatusCreated)
-	ok(rw, map[string]any{"sessionId": id, "status": w.sessions[id], "qrCode": "2@" + id})
+	gatewayOK(rw, map[string]any{"sessionId": id, "status": w.sessions[id], "qrCode": "2@" + id})
 }
 
 func (w *HTTPWorker) send(rw http.ResponseWriter, id string, body map[string]any) {
@@ -222,16 +222,16 @@ func (w *HTTPWorker) send(rw http.ResponseWriter, id string, body map[string]any
 	to, kind := fmt.Sprint(body["to"]), fmt.Sprint(body["type"])
 	switch {
 	case !strings.Contains(to, "@"):
-		fail(rw, 400, "to must be a JID", false)
+		gatewayFail(rw, 400, "to must be a JID", false)
 		return
 	case kind == "document" && body["filename"] == nil:
-		fail(rw, 400, "filename is required", false)
+		gatewayFail(rw, 400, "filename is required", false)
 		return
 	case kind == "seen" || strings.HasPrefix(kind, "typing_"):
-		ok(rw, nil)
+		gatewayOK(rw, nil)
 		return
 	case body["humanSimulation"] == nil:
-		fail(rw, 400, "this would take seconds", false)
+		gatewayFail(rw, 400, "this would take seconds", false)
 		return
 	}
 	key, _ := body["clientMessageId"].(string)
@@ -244,12 +244,12 @@ func (w *HTTPWorker) send(rw http.ResponseWriter, id string, body map[string]any
 			w.sent[id+"/"+key] = wa
 		}
 	}
-	ok(rw, map[string]any{"messageId": wa, "status": "sent", "timestamp": "2026-01-02T03:04:05.678Z"})
+	gatewayOK(rw, map[string]any{"messageId": wa, "status": "sent", "timestamp": "2026-01-02T03:04:05.678Z"})
 }
 
 func (w *HTTPWorker) has(rw http.ResponseWriter, id string) bool {
 	if w.sessions[id] == "" {
-		fail(rw, 404, "Session not found", true)
+		gatewayFail(rw, 404, "Session not found", true)
 		return false
 	}
 	return true
@@ -261,7 +261,7 @@ func (w *HTTPWorker) known(rw http.ResponseWriter, body map[string]any, keys ...
 	for key := range body {
 		extension := key == "clientMessageId" || key == "generation" || key == "recover" || key == "pairing"
 		if !slices.Contains(keys, key) || extension && len(w.caps) == 0 {
-			fail(rw, 400, fmt.Sprintf("%q is not allowed", key), false)
+			gatewayFail(rw, 400, fmt.Sprintf("%q is not allowed", key), false)
 			return false
 		}
 	}
@@ -276,22 +276,22 @@ func (w *HTTPWorker) Last(t *testing.T) HTTPCall {
 	return calls[len(calls)-1]
 }
 
-func ok(rw http.ResponseWriter, data any) {
-	answer(rw, map[string]any{"success": true, "data": data})
+func gatewayOK(rw http.ResponseWriter, data any) {
+	gatewayAnswer(rw, map[string]any{"success": true, "data": data})
 }
 
-// fail answers a failure in one of the two forms that are in use.
-func fail(rw http.ResponseWriter, status int, text string, object bool) {
+// gatewayFail answers a failure in one of the two forms that are in use.
+func gatewayFail(rw http.ResponseWriter, status int, text string, object bool) {
 	body := map[string]any{"success": false, "error": text}
 	if object {
 		body["error"] = map[string]any{"code": "SOME_CODE", "message": text}
 	}
 	rw.Header().Set("Content-Type", "application/json")
 	rw.WriteHeader(status)
-	answer(rw, body)
+	gatewayAnswer(rw, body)
 }
 
-func answer(rw http.ResponseWriter, v any) {
+func gatewayAnswer(rw http.ResponseWriter, v any) {
 	rw.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(rw).Encode(v) // whoever asked may have gone
 }
