@@ -48,11 +48,10 @@ func (m *Outgoing) Validate() error {
 		p.Check("to", err)
 	}
 	if _, err := ParseMessageType(string(m.Type)); err != nil {
-		if p.Err() == nil {
-			return &Error{Kind: Invalid, Code: CodeInvalidMessageType, Message: err.(*Error).Message,
-				Fields: []FieldError{{Field: "type", Message: err.(*Error).Message}}}
-		}
 		p.Check("type", err)
+		if len(p.fields) == 1 {
+			return &Error{Kind: Invalid, Code: CodeInvalidMessageType, Message: p.fields[0].Message, Fields: p.fields}
+		}
 		return p.Err()
 	}
 	switch m.Type {

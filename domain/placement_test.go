@@ -38,7 +38,7 @@ func (oddStrategy) Name() string { return "odd" }
 func (oddStrategy) Score(l domain.Load) domain.Score {
 	return domain.Score{
 		Factors: []domain.Factor{{"cpu", l.CPU * 1e5}, {"memory", 1 / l.Memory}},
-		Aging:   float64(l.Used%4) * l.Memory,
+		Aging:   float64(l.Used%4-1) * l.Memory,
 		Turn:    int64(l.Capacity) << 61,
 	}
 }
@@ -191,7 +191,7 @@ var (
 	)
 	oddTimes = rapid.SampledFrom([]time.Time{{}, time.Unix(1<<62, 0), time.Unix(-1<<62, 0), time.Unix(0, math.MaxInt64), time.Unix(0, math.MinInt64)})
 	someID   = rapid.SampledFrom(strings.Split("a b c d e f g h i j k l", " "))
-	somePool = rapid.SampledFrom([]string{"", "max", "basic", "1:x"})
+	somePool = rapid.SampledFrom([]string{"max", "", "0:", "-"})
 )
 
 func someTimes(usual ...time.Time) *rapid.Generator[time.Time] {
@@ -208,7 +208,7 @@ func someTimes(usual ...time.Time) *rapid.Generator[time.Time] {
 
 func someLabels(t *rapid.T) map[string]string {
 	labels := map[string]string{}
-	for _, k := range []string{"pool", "zone", "host"} {
+	for _, k := range []string{"pool", "zone"} {
 		if rapid.Bool().Draw(t, "has "+k) {
 			labels[k] = somePool.Draw(t, k)
 		}
@@ -243,7 +243,10 @@ func someLoad(t *rapid.T) domain.Load {
 func someRequest(t *rapid.T) domain.Request {
 	var req domain.Request
 	if rapid.IntRange(0, 2).Draw(t, "selects?") == 0 {
-		req.Selector = someLabels(t)
+		req.Selector = map[string]string{
+			rapid.SampledFrom([]string{"pool", "zone"}).Draw(t, "key"):             somePool.Draw(t, "value"),
+			rapid.SampledFrom([]string{"pool", "zone"}).Draw(t, "perhaps another"): somePool.Draw(t, "its value"),
+		}
 	}
 	req.Avoid = rapid.SliceOfN(someID, 0, 3).Draw(t, "avoid")
 	if rapid.IntRange(0, 4).Draw(t, "prefers?") == 0 {
@@ -351,6 +354,35 @@ func TestScoreIsMonotone(t *testing.T) {
 			t.Fatalf("%+v has %v, %+v has %v", l, score(l), more, score(more))
 		}
 	})
+}
+
+// scoreBy is a strategy that says what it is told.
+type scoreBy map[string]domain.Score
+
+func (scoreBy) Name() string { return "by name" }
+
+func (s scoreBy) Score(l domain.Load) domain.Score { return s[l.WorkerID] }
+
+// A strategy that divides by nothing harms only the workers it does it for.
+func TestAbsurdScoresAreTheWorst(t *testing.T) {
+	one := func(p float64) domain.Score { return domain.Score{Factors: []domain.Factor{{"x", p}}} }
+	s := scoreBy{
+		"huge": one(1e6), "nan": one(math.NaN()), "inf": one(math.Inf(1)), "less": one(math.Inf(-1)),
+		"aging nan": {Aging: math.NaN()}, "never younger": {Aging: -1e9}, "low": one(-1e300), "lower": one(-math.MaxFloat64),
+	}
+	var loads []domain.Load
+	for id := range s {
+		loads = append(loads, domain.Load{WorkerID: id, Status: domain.WorkerOnline, Capacity: 1})
+	}
+	_, all := domain.Explain(loads, domain.Request{}, s, noon)
+	var got []string
+	for _, c := range all {
+		got = append(got, fmt.Sprintf("%s %.0f", c.WorkerID, c.Score))
+	}
+	require.Equal(t, []string{
+		"low -10000000", "lower -10000000", "never younger 0", "huge 1000000",
+		"aging nan 10000000", "inf 10000000", "less 10000000", "nan 10000000",
+	}, got)
 }
 
 // fewest is the whole of a strategy of one's own.

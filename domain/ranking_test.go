@@ -91,7 +91,11 @@ func TestRankingEqualsExplainInLargerFleets(t *testing.T) {
 				case 0:
 					req.Selector = map[string]string{"pool": "max"}
 				case 1:
-					req.Selector = map[string]string{fmt.Sprint("host", rnd.IntN(12)): "x"}
+					req.Selector = map[string]string{"zone": fmt.Sprint(rnd.IntN(3))}
+				case 2:
+					if rnd.IntN(4) == 0 { // more keys than are indexed
+						req.Selector = map[string]string{fmt.Sprint("key", rnd.IntN(12)): "x"}
+					}
 				}
 				for range rnd.IntN(8) {
 					id := fmt.Sprint("w", rnd.IntN(200))
@@ -111,8 +115,11 @@ func TestRankingEqualsExplainInLargerFleets(t *testing.T) {
 					put(l)
 				}
 				for range 20 {
-					id := rnd.IntN(200)
-					l := rnd.load(id, now.Add(time.Duration(rnd.IntN(2000)-1000)*time.Millisecond))
+					l := rnd.load(rnd.IntN(200), now.Add(time.Duration(rnd.IntN(2000)-1000)*time.Millisecond))
+					l.Labels["zone"] = fmt.Sprint(rnd.IntN(3))
+					if rnd.IntN(20) == 0 {
+						l.Labels["pool"] = "max"
+					}
 					if i%50 == 49 {
 						r.Remove(l.WorkerID)
 						delete(model, l.WorkerID)
@@ -314,4 +321,35 @@ func TestExplainKeepsItsInput(t *testing.T) {
 	}
 	domain.Explain(loads, domain.Request{}, domain.LeastSessions{}, noon)
 	require.False(t, slices.IsSortedFunc(loads, func(a, b domain.Load) int { return cmp.Compare(a.WorkerID, b.WorkerID) }))
+}
+
+// Workers that differ in labels are never taken for one another, odd as the
+// labels may be.
+func TestLabelsAreKeptApart(t *testing.T) {
+	labels := []map[string]string{
+		nil, {"pool": "max"}, {"zone": "max"}, {"pool": "max", "zone": "max"}, {"pool": ""}, {"zone": ""},
+		{"pool": "", "zone": "0:"}, {"pool": "0:", "zone": ""}, {"pool": "-"}, {"zone": "-"}, {"pool": "", "zone": "-"}, {"pool": "-", "zone": ""},
+	}
+	r := domain.NewRanking(domain.MultiFactor{})
+	for range 2 { // grouped after the fact, and from the start
+		for i, l := range labels {
+			r.Put(domain.Load{WorkerID: fmt.Sprint("w", i), Status: domain.WorkerOnline, Capacity: 1, Labels: l})
+		}
+		for _, key := range []string{"zone", "pool"} {
+			r.Choose(domain.Request{Selector: map[string]string{key: "x"}}, noon)
+		}
+		for i, want := range labels {
+			var others []string
+			for j := range labels {
+				if j != i {
+					others = append(others, fmt.Sprint("w", j))
+				}
+			}
+			got, _ := r.Choose(domain.Request{Selector: want, Avoid: others}, noon)
+			require.Equal(t, fmt.Sprint("w", i), got, "%v", want)
+		}
+		for i := range labels {
+			r.Remove(fmt.Sprint("w", i))
+		}
+	}
 }

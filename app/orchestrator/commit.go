@@ -121,7 +121,7 @@ func (o *Orchestrator) count(ctx context.Context, tx *ports.Tx, s *domain.Sessio
 	if err != nil {
 		return err
 	}
-	limit := o.tiers.Of(u.Tier).Sessions
+	limit := o.limits(u.Tier).Sessions
 	err = tx.Users.Reserve(ctx, s.UserID, domain.UserUsage{Live: 1}, domain.UserUsage{Live: limit})
 	if errors.Is(err, ports.ErrFull) {
 		return domain.Errorf(domain.Conflict, domain.CodeSessionLimit,

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/switchyard-wa/switchyard/domain"
@@ -120,7 +121,7 @@ type Orchestrator struct {
 	ids      ports.IDs
 	random   ports.Random
 	now      func() time.Time
-	tiers    domain.Tiers
+	tiers    atomic.Pointer[domain.Tiers]
 	timing   domain.Timing
 	log      *slog.Logger
 	parallel int
@@ -155,14 +156,23 @@ func New(c Config) (*Orchestrator, error) {
 	o := &Orchestrator{
 		store: c.Store, workers: c.Workers, routes: c.Routes, limiter: c.Limiter, bus: c.Bus,
 		ids: c.IDs, random: c.Random, now: c.Clock.Now,
-		tiers: c.Tiers, timing: c.Timing, log: c.Log,
+		timing: c.Timing, log: c.Log,
 		parallel: c.Parallel, moves: c.MovesPerWorker, spawn: c.Spawn,
-		fleet: newFleet(c.Strategy),
+		fleet: newFleet(c.Strategy), keys: newKeyring(),
 	}
-	o.keys = newKeyring()
+	o.SetTiers(c.Tiers)
 	o.loop.init(c.Parallel)
 	return o, nil
 }
+
+// SetTiers replaces the limits of all tiers. They hold for whatever begins
+// after it has returned.
+func (o *Orchestrator) SetTiers(t domain.Tiers) {
+	o.tiers.Store(&t)
+	o.keys.forget()
+}
+
+func (o *Orchestrator) limits(t domain.Tier) domain.Limits { return o.tiers.Load().Of(t) }
 
 // Load reads the fleet into memory. Every use case does so when it is the
 // first; calling it earlier makes the first quick.

@@ -29,7 +29,6 @@ type node struct {
 	chosenAt time.Time
 	probes   domain.Probes
 	probing  bool
-	moving   int // sessions on their way off
 }
 
 // seat is what is kept of one assigned session. It is replaced, never changed.

@@ -178,7 +178,7 @@ func (o *Orchestrator) allowance(ctx context.Context, userID string) (*allowance
 		return nil, err
 	}
 	next := &allowance{
-		user: *u, limits: o.tiers.Of(u.Tier), until: now.Add(cacheLife),
+		user: *u, limits: o.limits(u.Tier), until: now.Add(cacheLife),
 		messages: "messages/" + userID, calls: "calls/" + userID, seeded: new(atomic.Bool),
 	}
 	o.keys.mu.Lock()

@@ -198,7 +198,7 @@ func (o *Orchestrator) reconcile(ctx context.Context, work *sync.WaitGroup) (tim
 			if err != nil {
 				return err
 			}
-			rank[s.UserID] = o.tiers.Of(u.Tier).Rank
+			rank[s.UserID] = o.limits(u.Tier).Rank
 		}
 		next, err = tx.Sessions.NextDue(ctx)
 		return err

@@ -30,7 +30,7 @@ func (o *Orchestrator) CreateSession(ctx context.Context, userID string, n ports
 		if err != nil {
 			return userMissing(err)
 		}
-		limit := o.tiers.Of(u.Tier).Sessions
+		limit := o.limits(u.Tier).Sessions
 		err = tx.Users.Reserve(ctx, userID, domain.UserUsage{Sessions: 1}, domain.UserUsage{Sessions: limit})
 		if errors.Is(err, ports.ErrFull) {
 			usage, err := tx.Users.Usage(ctx, userID)
@@ -259,7 +259,7 @@ func (o *Orchestrator) request(ctx context.Context, s *domain.Session, avoid []s
 		if err != nil {
 			return userMissing(err)
 		}
-		if pool := o.tiers.Of(u.Tier).Pool; pool != "" {
+		if pool := o.limits(u.Tier).Pool; pool != "" {
 			req.Selector = map[string]string{"pool": pool}
 		}
 		mine, _, err := tx.Sessions.List(ctx, ports.SessionFilter{UserID: s.UserID}, ports.Page{})

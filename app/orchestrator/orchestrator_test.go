@@ -1,0 +1,272 @@
+package orchestrator_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/golang/mock/gomock"
+	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-wa/switchyard/adapters/memory"
+	"github.com/switchyard-wa/switchyard/adapters/system"
+	"github.com/switchyard-wa/switchyard/app/orchestrator"
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/mocks"
+)
+
+// world is an orchestrator over a store in memory, with workers that are mocks
+// and a clock that stands still until it is moved.
+type world struct {
+	*orchestrator.Orchestrator
+	t       *testing.T
+	store   ports.Store
+	workers *mocks.MockWorkerGateway
+	clock   *clock
+}
+
+type clock struct{ us atomic.Int64 }
+
+func (c *clock) Now() time.Time          { return time.UnixMicro(c.us.Load()).UTC() }
+func (c *clock) advance(d time.Duration) { c.us.Add(d.Microseconds()) }
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	c := &clock{}
+	c.us.Store(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC).UnixMicro())
+	w := &world{t: t, store: memory.NewStore(), clock: c, workers: mocks.NewMockWorkerGateway(gomock.NewController(t))}
+	var err error
+	w.Orchestrator, err = orchestrator.New(orchestrator.Config{
+		Store: w.store, Workers: w.workers, Routes: memory.NewRoutes(), Limiter: memory.NewLimiter(),
+		Bus: memory.NewBus(), Clock: c, IDs: new(system.IDs), Random: system.Random{},
+		Log: slog.New(slog.DiscardHandler), Spawn: func(f func()) { f() },
+	})
+	require.NoError(t, err)
+	return w
+}
+
+// user adds a user of the tier.
+func (w *world) user(tier domain.Tier) string {
+	w.t.Helper()
+	id := "user-" + new(system.IDs).NewID()
+	require.NoError(w.t, w.store.Update(context.Background(), func(ctx context.Context, tx *ports.Tx) error {
+		return tx.Users.Put(ctx, &domain.User{
+			ID: id, Name: "Test", Email: id + "@example.com", Tier: tier, Role: domain.RoleUser, Active: true,
+			CreatedAt: w.clock.Now(), UpdatedAt: w.clock.Now(),
+		})
+	}))
+	return id
+}
+
+// worker registers a worker.
+func (w *world) worker(id string, capacity int) {
+	w.t.Helper()
+	w.workers.EXPECT().Health(gomock.Any(), gomock.Any()).Return(nil).AnyTimes()
+	_, err := w.RegisterWorker(context.Background(), domain.Registration{
+		WorkerID: id, Endpoint: "http://" + id + ":1", Capacity: capacity,
+	})
+	require.NoError(w.t, err)
+}
+
+func (w *world) card(user, name string) *ports.CreatedSession {
+	w.t.Helper()
+	s, err := w.CreateSession(context.Background(), user, ports.NewSession{Name: name})
+	require.NoError(w.t, err)
+	return s
+}
+
+func (w *world) session(id string) *domain.Session {
+	w.t.Helper()
+	var s *domain.Session
+	require.NoError(w.t, w.store.View(context.Background(), func(ctx context.Context, tx *ports.Tx) (err error) {
+		s, err = tx.Sessions.Get(ctx, id)
+		return err
+	}))
+	return s
+}
+
+func (w *world) starts() *atomic.Int64 {
+	var n atomic.Int64
+	w.workers.EXPECT().Start(gomock.Any(), gomock.Any(), gomock.Any()).DoAndReturn(
+		func(context.Context, ports.WorkerRef, ports.Start) (domain.Report, error) {
+			n.Add(1)
+			return domain.Report{Status: domain.Init}, nil
+		}).AnyTimes()
+	return &n
+}
+
+func TestManyCreatesMakeOneSession(t *testing.T) {
+	w := newWorld(t)
+	user := w.user(domain.TierBasic)
+	var made, refused atomic.Int64
+	race(40, func(i int) {
+		_, err := w.CreateSession(context.Background(), user, ports.NewSession{Name: fmt.Sprint("line ", i)})
+		if err == nil {
+			made.Add(1)
+		} else if domain.CodeOf(err) == domain.CodeSessionLimit {
+			refused.Add(1)
+		}
+	})
+	require.EqualValues(t, 1, made.Load())
+	require.EqualValues(t, 39, refused.Load())
+}
+
+func TestManyConnectsFillExactlyTheCapacity(t *testing.T) {
+	w := newWorld(t)
+	starts := w.starts()
+	w.worker("worker-1", 4)
+	w.worker("worker-2", 3)
+	ids := make([]string, 30)
+	users := make([]string, 30)
+	for i := range ids {
+		users[i] = w.user(domain.TierBasic)
+		ids[i] = w.card(users[i], "line").ID
+	}
+	var connected, full atomic.Int64
+	race(30, func(i int) {
+		_, err := w.Connect(context.Background(), users[i], ids[i], ports.ConnectOptions{})
+		if err == nil {
+			connected.Add(1)
+		} else if domain.CodeOf(err) == domain.CodeNoAvailableWorkers {
+			full.Add(1)
+		}
+	})
+	require.EqualValues(t, 7, connected.Load())
+	require.EqualValues(t, 23, full.Load())
+	require.EqualValues(t, 7, starts.Load())
+	for i, id := range ids {
+		if s := w.session(id); !s.Assigned() {
+			require.Equal(t, domain.Disconnected, s.Status, "session %d", i)
+			require.Equal(t, domain.Down, s.Intent)
+		}
+	}
+}
+
+func TestManyConnectsOfOneSessionStartItOnce(t *testing.T) {
+	w := newWorld(t)
+	starts := w.starts()
+	w.worker("worker-1", 50)
+	user := w.user(domain.TierBasic)
+	id := w.card(user, "line").ID
+	var connected, connecting atomic.Int64
+	race(16, func(int) {
+		_, err := w.Connect(context.Background(), user, id, ports.ConnectOptions{})
+		if err == nil {
+			connected.Add(1)
+		} else if domain.CodeOf(err) == domain.CodeSessionConnecting {
+			connecting.Add(1)
+		}
+	})
+	require.EqualValues(t, 1, connected.Load())
+	require.EqualValues(t, 15, connecting.Load())
+	require.EqualValues(t, 1, starts.Load())
+	require.EqualValues(t, 1, w.session(id).Generation)
+}
+
+// race runs fn n times at once.
+func race(n int, fn func(i int)) {
+	var done sync.WaitGroup
+	for i := range n {
+		done.Go(func() { fn(i) })
+	}
+	done.Wait()
+}
+
+func TestConnectWithoutWorkersChangesNothing(t *testing.T) {
+	w := newWorld(t)
+	user := w.user(domain.TierBasic)
+	id := w.card(user, "line").ID
+	_, err := w.Connect(context.Background(), user, id, ports.ConnectOptions{})
+	require.Equal(t, domain.CodeNoAvailableWorkers, domain.CodeOf(err))
+	require.Equal(t, domain.Disconnected, w.session(id).Status)
+}
+
+func TestConnectTriesTheNextWorker(t *testing.T) {
+	w := newWorld(t)
+	w.worker("worker-1", 50)
+	w.worker("worker-2", 50)
+	user := w.user(domain.TierBasic)
+	id := w.card(user, "line").ID
+	var tried []string
+	w.workers.EXPECT().Start(gomock.Any(), gomock.Any(), gomock.Any()).DoAndReturn(
+		func(_ context.Context, ref ports.WorkerRef, _ ports.Start) (domain.Report, error) {
+			tried = append(tried, ref.ID)
+			if len(tried) == 1 {
+				return domain.Report{}, &ports.WorkerError{Failure: ports.WorkerBusy, Message: "busy"}
+			}
+			return domain.Report{Status: domain.Init}, nil
+		}).Times(2)
+	w.workers.EXPECT().Disconnect(gomock.Any(), gomock.Any(), id).Return(nil).AnyTimes()
+	q, err := w.Connect(context.Background(), user, id, ports.ConnectOptions{})
+	require.NoError(t, err)
+	require.Len(t, tried, 2)
+	require.NotEqual(t, tried[0], tried[1])
+	require.Equal(t, tried[1], q.WorkerID)
+	require.EqualValues(t, 2, w.session(id).Generation)
+}
+
+func TestConnectThatNoWorkerTakesIsWithdrawn(t *testing.T) {
+	w := newWorld(t)
+	w.worker("worker-1", 50)
+	user := w.user(domain.TierBasic)
+	id := w.card(user, "line").ID
+	w.workers.EXPECT().Start(gomock.Any(), gomock.Any(), gomock.Any()).
+		Return(domain.Report{}, &ports.WorkerError{Failure: ports.WorkerRefused, Message: "refused"})
+	_, err := w.Connect(context.Background(), user, id, ports.ConnectOptions{})
+	require.Equal(t, domain.CodeWorkerUnreachable, domain.CodeOf(err))
+	s := w.session(id)
+	require.Equal(t, domain.Disconnected, s.Status)
+	require.Equal(t, domain.Down, s.Intent)
+	require.False(t, s.Assigned())
+}
+
+func TestAnswerDoesNotOverwriteWhatWasReportedDuringTheCall(t *testing.T) {
+	w := newWorld(t)
+	w.worker("worker-1", 50)
+	user := w.user(domain.TierBasic)
+	id := w.card(user, "line").ID
+	w.workers.EXPECT().Start(gomock.Any(), gomock.Any(), gomock.Any()).DoAndReturn(
+		func(ctx context.Context, _ ports.WorkerRef, _ ports.Start) (domain.Report, error) {
+			outcome, err := w.SessionReport(ctx, domain.Report{SessionID: id, Status: domain.Connected, PhoneNumber: "6281234567890"})
+			require.NoError(t, err)
+			require.Equal(t, domain.Applied, outcome)
+			return domain.Report{Status: domain.Disconnected}, nil // older than the report
+		})
+	_, err := w.Connect(context.Background(), user, id, ports.ConnectOptions{})
+	require.NoError(t, err)
+	require.Equal(t, domain.Connected, w.session(id).Status)
+}
+
+func TestEarlyMessageReportIsKept(t *testing.T) {
+	w := newWorld(t)
+	w.starts()
+	w.worker("worker-1", 50)
+	user := w.user(domain.TierBasic)
+	s := w.card(user, "line")
+	_, err := w.Connect(context.Background(), user, s.ID, ports.ConnectOptions{})
+	require.NoError(t, err)
+	_, err = w.SessionReport(context.Background(), domain.Report{SessionID: s.ID, Status: domain.Connected})
+	require.NoError(t, err)
+	holder, usage, err := w.AuthenticateKey(context.Background(), s.APIKey)
+	require.NoError(t, err)
+	require.True(t, usage.Allowed)
+	w.workers.EXPECT().Send(gomock.Any(), gomock.Any(), gomock.Any()).DoAndReturn(
+		func(ctx context.Context, _ ports.WorkerRef, send ports.Send) (ports.Sent, error) {
+			applied, err := w.MessageReport(ctx, domain.MessageReport{SessionID: s.ID, WhatsAppID: "WA1", Status: domain.MessageDelivered})
+			require.NoError(t, err)
+			require.True(t, applied)
+			return ports.Sent{WhatsAppID: "WA1"}, nil
+		})
+	m, err := w.Send(context.Background(), holder, &domain.Outgoing{To: "6281234567890", Type: domain.TypeText, Text: "hello"})
+	require.NoError(t, err)
+	stored, err := w.Message(context.Background(), user, s.ID, m.ID)
+	require.NoError(t, err)
+	require.Equal(t, domain.MessageDelivered, stored.Status)
+	_, err = w.MessageReport(context.Background(), domain.MessageReport{SessionID: s.ID, WhatsAppID: "WA2", Status: domain.MessageRead})
+	require.Equal(t, domain.CodeMessageNotFound, domain.CodeOf(err))
+}
