@@ -1,0 +1,469 @@
+package orchestrator_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-wa/switchyard/adapters/memory"
+	"github.com/switchyard-wa/switchyard/adapters/system"
+	"github.com/switchyard-wa/switchyard/app/orchestrator"
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
+)
+
+// This file kills the process at every step: before, and after, each store
+// write and each call to a worker that a scenario makes, in turn. A new process
+// on the same store must then finish what was begun.
+
+var errDead = errors.New("the process is dead")
+
+// life is one process's; at the given operation it ends.
+type life struct {
+	mu     sync.Mutex
+	ops    int
+	dieAt  int  // 0: never
+	before bool // whether the fatal operation still takes effect
+	dead   bool
+}
+
+func (l *life) do(effect func() error) error {
+	l.mu.Lock()
+	if l.dead {
+		l.mu.Unlock()
+		return errDead
+	}
+	l.ops++
+	dies := l.ops == l.dieAt
+	if dies && l.before {
+		l.dead = true
+		l.mu.Unlock()
+		return errDead
+	}
+	l.mu.Unlock()
+	err := effect()
+	if dies {
+		l.mu.Lock()
+		l.dead = true
+		l.mu.Unlock()
+		return errDead
+	}
+	return err
+}
+
+// mortalStore is the store as seen by a process that may die.
+type mortalStore struct {
+	ports.Store
+	life *life
+}
+
+func (s mortalStore) Update(ctx context.Context, fn func(context.Context, *ports.Tx) error) error {
+	return s.life.do(func() error { return s.Store.Update(ctx, fn) })
+}
+
+// place is a worker that does at once what it is told.
+type place struct {
+	up      bool
+	running map[string]int64 // session → generation
+	linked  map[string]bool  // sessions with credentials
+}
+
+// places is a fleet of workers that outlives the control plane.
+type places struct {
+	mu   sync.Mutex
+	all  map[string]*place
+	life *life
+	sent map[string]int // client message id → times
+}
+
+func (p *places) on(w ports.WorkerRef, fn func(*place) error) error {
+	return p.life.do(func() error {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		at := p.all[w.ID]
+		if !at.up {
+			return &ports.WorkerError{Failure: ports.WorkerRefused, Message: "connection refused"}
+		}
+		return fn(at)
+	})
+}
+
+func (p *places) Health(_ context.Context, endpoint string) error {
+	for id := range p.all {
+		if endpoint == "http://"+id+":1" {
+			return p.on(ports.WorkerRef{ID: id}, func(*place) error { return nil })
+		}
+	}
+	return &ports.WorkerError{Failure: ports.WorkerRefused}
+}
+
+func (p *places) Start(_ context.Context, w ports.WorkerRef, s ports.Start) (r domain.Report, err error) {
+	err = p.on(w, func(at *place) error {
+		at.running[s.SessionID], at.linked[s.SessionID] = s.Generation, true
+		r = domain.Report{SessionID: s.SessionID, Status: domain.Connected, PhoneNumber: "6281234567890"}
+		return nil
+	})
+	return r, err
+}
+
+func (p *places) Restart(_ context.Context, w ports.WorkerRef, id string) error {
+	return p.on(w, func(at *place) error {
+		if _, ok := at.running[id]; !ok {
+			return &ports.WorkerError{Failure: ports.WorkerUnknown}
+		}
+		return nil
+	})
+}
+
+func (p *places) Disconnect(_ context.Context, w ports.WorkerRef, id string) error {
+	return p.on(w, func(at *place) error { delete(at.running, id); return nil })
+}
+
+func (p *places) Logout(_ context.Context, w ports.WorkerRef, id string) error {
+	return p.on(w, func(at *place) error { delete(at.running, id); delete(at.linked, id); return nil })
+}
+
+func (p *places) Delete(ctx context.Context, w ports.WorkerRef, id string) error {
+	return p.Logout(ctx, w, id)
+}
+
+func (p *places) Send(_ context.Context, w ports.WorkerRef, s ports.Send) (ports.Sent, error) {
+	err := p.on(w, func(*place) error { p.sent[s.ClientMessageID]++; return nil })
+	if errors.Is(err, errDead) {
+		return ports.Sent{}, &ports.WorkerError{Failure: ports.WorkerTimedOut, Err: err}
+	}
+	return ports.Sent{WhatsAppID: "WA-" + s.ClientMessageID}, err
+}
+
+func (p *places) Act(context.Context, ports.WorkerRef, string, domain.Action) error { return nil }
+func (p *places) List(context.Context, ports.WorkerRef) ([]domain.Report, error)    { return nil, nil }
+func (p *places) Status(context.Context, ports.WorkerRef, string) (domain.Report, error) {
+	return domain.Report{}, nil
+}
+
+// mortal is a control plane that may die, on a store and workers that do not.
+type mortal struct {
+	*orchestrator.Orchestrator
+	t     *testing.T
+	clock *clock
+	store ports.Store
+	fleet *places
+	user  string
+	id    string // of the session that the scenario is about
+	key   string
+}
+
+func newMortal(t *testing.T) *mortal {
+	m := &mortal{t: t, clock: &clock{}, store: memory.NewStore(), fleet: &places{all: map[string]*place{}, sent: map[string]int{}}}
+	m.clock.us.Store(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC).UnixMicro())
+	m.begin(&life{})
+	m.user = (&world{t: t, store: m.store, clock: m.clock}).user(domain.TierBasic)
+	m.register("worker-1")
+	m.register("worker-2")
+	s, err := m.CreateSession(context.Background(), m.user, ports.NewSession{Name: "line"})
+	require.NoError(t, err)
+	m.id, m.key = s.ID, s.APIKey
+	return m
+}
+
+// begin starts a process with a life of its own.
+func (m *mortal) begin(l *life) {
+	m.fleet.life = l
+	var err error
+	m.Orchestrator, err = orchestrator.New(orchestrator.Config{
+		Store: mortalStore{m.store, l}, Workers: m.fleet, Routes: memory.NewRoutes(), Limiter: memory.NewLimiter(),
+		Bus: memory.NewBus(), Clock: m.clock, IDs: new(system.IDs), Random: system.Random{},
+		Log: slog.New(slog.DiscardHandler), Spawn: func(f func()) { f() },
+	})
+	require.NoError(m.t, err)
+}
+
+func (m *mortal) register(id string) {
+	if m.fleet.all[id] == nil {
+		m.fleet.all[id] = &place{up: true, linked: map[string]bool{}}
+	}
+	m.fleet.all[id].up, m.fleet.all[id].running = true, map[string]int64{}
+	_, err := m.RegisterWorker(context.Background(), domain.Registration{WorkerID: id, Endpoint: "http://" + id + ":1"})
+	if !errors.Is(err, errDead) {
+		require.NoError(m.t, err)
+	}
+}
+
+// pass lets time go by: workers that are up send heartbeats, the loop runs.
+func (m *mortal) pass(d time.Duration) {
+	ctx := context.Background()
+	for end := m.clock.Now().Add(d); m.clock.Now().Before(end); m.clock.advance(250 * time.Millisecond) {
+		for id, at := range m.fleet.all {
+			if !at.up || m.clock.us.Load()%10_000_000 != 0 {
+				continue
+			}
+			h := domain.Heartbeat{WorkerID: id, Lists: true, CPU: -1, Memory: -1, MessageCount: -1}
+			for s := range at.running {
+				h.Sessions = append(h.Sessions, domain.Report{SessionID: s, Status: domain.Connected})
+			}
+			_, _ = m.Heartbeat(ctx, h)
+		}
+		_, _ = m.Step(ctx)
+	}
+}
+
+func (m *mortal) connect() {
+	_, err := m.Connect(context.Background(), m.user, m.id, ports.ConnectOptions{})
+	require.NoError(m.t, err)
+}
+
+// where lists the workers on which the session runs.
+func (m *mortal) where() (ids []string) {
+	for id, at := range m.fleet.all {
+		if _, ok := at.running[m.id]; ok && at.up {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+func (m *mortal) stored() *domain.Session {
+	return (&world{t: m.t, store: m.store}).session(m.id)
+}
+
+// sound checks what must hold at rest, whatever happened.
+func (m *mortal) sound() {
+	err := m.store.View(context.Background(), func(ctx context.Context, tx *ports.Tx) error {
+		all, _, err := tx.Sessions.List(ctx, ports.SessionFilter{}, ports.Page{})
+		require.NoError(m.t, err)
+		live, used := 0, map[string]int{}
+		for _, s := range all {
+			if s.Intent == domain.Up {
+				live++
+			}
+			if s.Assigned() {
+				used[s.WorkerID]++
+			}
+		}
+		usage, err := tx.Users.Usage(ctx, m.user)
+		require.NoError(m.t, err)
+		require.Equal(m.t, domain.UserUsage{Sessions: len(all), Live: live}, usage)
+		workers, _, err := tx.Workers.List(ctx, ports.WorkerFilter{}, ports.Page{})
+		require.NoError(m.t, err)
+		for _, w := range workers {
+			require.Equal(m.t, used[w.ID], w.Used, "slots of %s", w.ID)
+		}
+		return nil
+	})
+	require.NoError(m.t, err)
+	require.LessOrEqual(m.t, len(m.where()), 1, "one owner")
+}
+
+// up checks that the session is connected where it is assigned, and only there.
+func (m *mortal) up() {
+	s := m.stored()
+	require.Equal(m.t, domain.Connected, s.Status)
+	require.Equal(m.t, []string{s.WorkerID}, m.where())
+}
+
+// down checks that the session is down and runs nowhere.
+func (m *mortal) down() {
+	s := m.stored()
+	require.Equal(m.t, domain.Disconnected, s.Status)
+	require.Equal(m.t, domain.Down, s.Intent)
+	require.False(m.t, s.Assigned())
+	require.Empty(m.t, m.where())
+}
+
+func TestEveryCrashIsFinishedByTheNextProcess(t *testing.T) {
+	ctx := context.Background()
+	scenarios := []struct {
+		name  string
+		given func(m *mortal)
+		when  func(m *mortal) // the part in which the process dies
+		then  func(m *mortal, began bool)
+	}{
+		{
+			"connect", func(*mortal) {},
+			func(m *mortal) { _, _ = m.Connect(ctx, m.user, m.id, ports.ConnectOptions{}) },
+			func(m *mortal, began bool) {
+				if began {
+					m.up()
+				} else {
+					m.down()
+				}
+			},
+		},
+		{
+			"disconnect", (*mortal).connect,
+			func(m *mortal) { _, _ = m.Disconnect(ctx, m.user, m.id) },
+			func(m *mortal, began bool) {
+				if began {
+					m.down()
+					require.NotEmpty(m.t, m.stored().PhoneNumber)
+				} else {
+					m.up()
+				}
+			},
+		},
+		{
+			"logout", (*mortal).connect,
+			func(m *mortal) { _, _ = m.Logout(ctx, m.user, m.id) },
+			func(m *mortal, began bool) {
+				if !began {
+					m.up()
+					return
+				}
+				m.down()
+				require.Empty(m.t, m.stored().PhoneNumber)
+				for id, at := range m.fleet.all {
+					require.False(m.t, at.linked[m.id], "credentials left on %s", id)
+				}
+			},
+		},
+		{
+			"logout while down", func(m *mortal) {
+				m.connect()
+				_, err := m.Disconnect(ctx, m.user, m.id)
+				require.NoError(m.t, err)
+			},
+			func(m *mortal) { _, _ = m.Logout(ctx, m.user, m.id) },
+			func(m *mortal, began bool) {
+				m.down()
+				for _, at := range m.fleet.all {
+					require.False(m.t, began && at.linked[m.id])
+				}
+			},
+		},
+		{
+			"restart", (*mortal).connect,
+			func(m *mortal) { _, _ = m.Restart(ctx, m.user, m.id) },
+			func(m *mortal, _ bool) { m.up() },
+		},
+		{
+			"delete", (*mortal).connect,
+			func(m *mortal) { _ = m.DeleteSession(ctx, m.user, m.id) },
+			func(m *mortal, began bool) {
+				if !began {
+					m.up()
+					return
+				}
+				require.Empty(m.t, m.where())
+				for _, at := range m.fleet.all {
+					require.False(m.t, at.linked[m.id])
+				}
+			},
+		},
+		{
+			"worker crash", (*mortal).connect,
+			func(m *mortal) {
+				m.fleet.all[m.stored().WorkerID].up = false
+				m.pass(20 * time.Second)
+			},
+			func(m *mortal, _ bool) { m.up() },
+		},
+		{
+			"worker crash and return", (*mortal).connect,
+			func(m *mortal) {
+				id := m.stored().WorkerID
+				m.fleet.all[id].up = false
+				m.pass(3 * time.Second)
+				m.register(id)
+				m.pass(3 * time.Second)
+			},
+			func(m *mortal, _ bool) {
+				for id, at := range m.fleet.all {
+					if !at.up {
+						m.register(id)
+					}
+				}
+				m.pass(2 * time.Minute)
+				m.up()
+			},
+		},
+		{
+			"unregister", (*mortal).connect,
+			func(m *mortal) {
+				id := m.stored().WorkerID
+				m.fleet.all[id].up = false
+				_ = m.UnregisterWorker(ctx, id, "")
+				m.pass(10 * time.Second)
+			},
+			func(m *mortal, _ bool) { m.up() },
+		},
+		{
+			"drain", (*mortal).connect,
+			func(m *mortal) {
+				_, _ = m.Drain(ctx, m.stored().WorkerID)
+				m.pass(10 * time.Second)
+			},
+			func(m *mortal, _ bool) { m.up() },
+		},
+		{
+			"remove worker", (*mortal).connect,
+			func(m *mortal) { _ = m.RemoveWorker(ctx, m.stored().WorkerID, false) },
+			func(m *mortal, _ bool) { m.up() },
+		},
+		{
+			"send", (*mortal).connect,
+			func(m *mortal) {
+				holder, _, err := m.AuthenticateKey(ctx, m.key)
+				if err != nil {
+					return
+				}
+				_, _ = m.Send(ctx, holder, &domain.Outgoing{To: "6281234567890", Type: domain.TypeText, Text: "x"})
+			},
+			func(m *mortal, _ bool) {
+				m.up()
+				history, _, err := m.History(ctx, m.user, m.id, domain.MessageFilter{Limit: 10})
+				require.NoError(m.t, err)
+				require.LessOrEqual(m.t, len(history), 1)
+				for id, n := range m.fleet.sent {
+					require.Equal(m.t, 1, n, "sent twice")
+					require.Len(m.t, history, 1, "sent but not recorded")
+					require.Equal(m.t, id, history[0].ID)
+				}
+			},
+		},
+	}
+	for _, sc := range scenarios {
+		t.Run(sc.name, func(t *testing.T) {
+			for _, before := range []bool{true, false} {
+				for at := 1; ; at++ {
+					m := newMortal(t)
+					sc.given(m)
+					intent, rev := m.stored().Intent, m.stored().Rev
+					doomed := &life{dieAt: at, before: before}
+					m.begin(doomed)
+					sc.when(m)
+					began := m.began(intent, rev)
+					m.begin(&life{})
+					m.pass(3 * time.Minute)
+					if !t.Run(fmt.Sprintf("%d/before=%v", at, before), func(t *testing.T) {
+						m.t = t
+						m.sound()
+						sc.then(m, began)
+					}) || !doomed.dead {
+						break
+					}
+				}
+			}
+		})
+	}
+}
+
+// began reports whether anything that the scenario wants of the session was
+// committed before the process died.
+func (m *mortal) began(intent domain.Intent, rev int64) bool {
+	began := true
+	err := m.store.View(context.Background(), func(ctx context.Context, tx *ports.Tx) error {
+		s, err := tx.Sessions.Get(ctx, m.id)
+		if err == nil {
+			began = s.Intent != intent || s.Rev != rev
+		}
+		return nil
+	})
+	require.NoError(m.t, err)
+	return began
+}
