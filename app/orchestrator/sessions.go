@@ -3,6 +3,7 @@ package orchestrator
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/switchyard-wa/switchyard/domain"
@@ -503,23 +504,40 @@ func (o *Orchestrator) remove(ctx context.Context, tx *ports.Tx, c *changes, s *
 	}})
 }
 
-// DisconnectAll takes every session of a user down, as when the account ends.
-// What the user may do is read afresh from now on.
-func (o *Orchestrator) DisconnectAll(ctx context.Context, userID string) error {
-	o.UserChanged(userID)
-	sessions, _, err := o.Sessions(ctx, userID, ports.SessionFilter{}, ports.Page{})
-	if err != nil {
+// UserChanged takes over a change of the user's tier or activity: it holds at
+// once, and if more sessions are up than the tier allows, the youngest go down.
+func (o *Orchestrator) UserChanged(ctx context.Context, userID string) error {
+	if err := o.ready(ctx); err != nil {
 		return err
 	}
-	var errs []error
-	for _, s := range sessions {
-		if s.Intent == domain.Up || s.Assigned() {
-			_, err := o.Disconnect(ctx, userID, s.ID)
-			errs = append(errs, err)
+	o.keys.forget()
+	err := o.transact(ctx, func(ctx context.Context, tx *ports.Tx, c *changes) error {
+		u, err := tx.Users.Get(ctx, userID)
+		if err != nil {
+			return userMissing(err)
 		}
-	}
-	return errors.Join(errs...)
+		left := o.limits(u.Tier).Sessions
+		if !u.Active {
+			left = 0
+		}
+		newestFirst, _, err := tx.Sessions.List(ctx, ports.SessionFilter{UserID: userID}, ports.Page{})
+		if err != nil {
+			return err
+		}
+		for _, s := range slices.Backward(newestFirst) {
+			if s.Intent == domain.Down {
+				continue
+			}
+			if left--; left >= 0 {
+				continue
+			}
+			before := s.Clone()
+			_, events := s.Disconnect(o.timing, o.now())
+			if err := o.save(ctx, tx, c, before, s, events); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return o.fault(err)
 }
-
-// UserChanged makes this process read the user's tier and activity afresh.
-func (o *Orchestrator) UserChanged(string) { o.keys.forget() }
