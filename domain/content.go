@@ -1,7 +1,6 @@
 package domain
 
 import (
-	"encoding/base64"
 	"encoding/json"
 	"math"
 	"net/url"
@@ -27,7 +26,11 @@ func ParseMessageType(s string) (MessageType, error) {
 		TypeLocation, TypeContact, TypeLink, TypePoll:
 		return t, nil
 	}
-	return "", Errorf(Invalid, CodeInvalidMessageType,
+	return "", errMessageType()
+}
+
+func errMessageType() error {
+	return Errorf(Invalid, CodeInvalidMessageType,
 		"Message type must be one of text, image, document, audio, video, sticker, location, contact, link, poll")
 }
 
@@ -47,8 +50,8 @@ func (m *Outgoing) Validate() error {
 	if _, err := ParseRecipient(m.To); err != nil {
 		p.Check("to", err)
 	}
-	if _, err := ParseMessageType(string(m.Type)); err != nil {
-		p.Check("type", err)
+	if t, err := ParseMessageType(string(m.Type)); err != nil || t != m.Type {
+		p.Check("type", errMessageType())
 		if len(p.fields) == 1 {
 			return &Error{Kind: Invalid, Code: CodeInvalidMessageType, Message: p.fields[0].Message, Fields: p.fields}
 		}
@@ -100,14 +103,15 @@ func isBase64(s string) bool {
 		}
 		s = body
 	}
-	n, err := base64.NewDecoder(base64.StdEncoding, strings.NewReader(s)).Read(make([]byte, 3))
-	if err != nil || n == 0 || len(strings.TrimRight(s, "="))%4 == 1 {
+	if s == "" || len(s)%4 != 0 {
 		return false
+	}
+	if s = strings.TrimSuffix(s, "="); len(s)%4 == 3 {
+		s = strings.TrimSuffix(s, "=")
 	}
 	for i := range len(s) {
 		c := s[i]
-		if !('A' <= c && c <= 'Z' || 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '+' || c == '/' ||
-			c == '=' && i >= len(s)-2) {
+		if !('A' <= c && c <= 'Z' || 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '+' || c == '/') {
 			return false
 		}
 	}
@@ -231,6 +235,9 @@ func (a *Action) Validate() error {
 		if a.MessageKey != nil && (a.MessageKey.ID == "" || a.MessageKey.RemoteJID == "") {
 			p.Add("messageKey", "Message key needs remoteJid and id")
 		}
+	case ActionDelete, ActionUnsend, ActionStar, ActionUnstar, ActionSeen, ActionTypingStart, ActionTypingStop:
+	default:
+		p.Add("action", "Action must be one of delete, unsend, star, unstar, edit, reaction, read, seen, typing_start, typing_stop")
 	}
 	return p.Err()
 }
@@ -252,7 +259,8 @@ func isOneEmoji(s string) bool {
 	regional := func(r rune) bool { return r >= 0x1f1e6 && r <= 0x1f1ff }
 	runes := []rune(s)
 	if strings.ContainsRune("0123456789#*", runes[0]) {
-		return runes[len(runes)-1] == keycap && len(runes) <= 3
+		rest := string(runes[1:])
+		return rest == string(rune(keycap)) || rest == string([]rune{selector, keycap})
 	}
 	if regional(runes[0]) {
 		return len(runes) == 2 && regional(runes[1])
@@ -260,8 +268,7 @@ func isOneEmoji(s string) bool {
 	wantSymbol := true
 	for _, r := range runes {
 		switch {
-		case wantSymbol && (unicode.Is(unicode.So, r) || unicode.Is(unicode.Sm, r) && r > 0x2000 ||
-			unicode.Is(unicode.Po, r) && r > 0x2000 || r > 0x1f000):
+		case wantSymbol && isSymbol(r):
 			wantSymbol = false
 		case !wantSymbol && modifier(r):
 		case !wantSymbol && r == joiner:
@@ -271,6 +278,16 @@ func isOneEmoji(s string) bool {
 		}
 	}
 	return !wantSymbol
+}
+
+// isSymbol accepts what an emoji can begin with. Those below U+1F000 that are
+// not in the category of symbols are listed one by one.
+func isSymbol(r rune) bool {
+	switch r {
+	case 0x203c, 0x2049, 0x2139, 0x2194, 0x25fb, 0x25fc, 0x25fd, 0x25fe, 0x2934, 0x2935, 0x3030, 0x303d:
+		return true
+	}
+	return unicode.Is(unicode.So, r) || r >= 0x1f000 && r <= 0x1ffff
 }
 
 // text checks a length in characters; a required text may not be blank.
@@ -288,7 +305,7 @@ func (p *Problems) text(field, value string, least, most int) {
 
 func (p *Problems) url(field, value string) {
 	u, err := url.Parse(value)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || len(value) > maxURL {
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || len(value) > maxURL || !utf8.ValidString(value) {
 		p.Add(field, "%s must be an http:// or https:// URL", label(field))
 	}
 }

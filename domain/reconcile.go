@@ -41,8 +41,10 @@ func Next(s *Session, w *Worker, t Timing, now time.Time) (step Step, at time.Ti
 	}
 	lost := w == nil || !w.Online && !now.Before(w.FailoverAt)
 	switch {
-	case lost && s.Intent == Down:
+	case lost && (s.Intent == Down || s.Order == OrderLogout):
 		return StepRelease, time.Time{}
+	case lost && s.LoggedOut:
+		return due(StepSettle, s.SettleAt, now) // it is not wanted elsewhere
 	case lost:
 		return StepLeave, time.Time{}
 	case !w.Online:
@@ -51,7 +53,7 @@ func Next(s *Session, w *Worker, t Timing, now time.Time) (step Step, at time.Ti
 		return due(StepCall, s.DueAt, now)
 	case !s.SettleAt.IsZero():
 		return due(StepSettle, s.SettleAt, now)
-	case s.Order != OrderNone && s.Tries > t.StartTries:
+	case s.Order != OrderNone && s.Tries >= t.StartTries:
 		return due(StepGiveUp, s.DueAt, now)
 	case s.Order != OrderNone:
 		return due(StepCall, s.DueAt, now)
@@ -85,9 +87,9 @@ func FailoverPlan(sessions []*Session, rank func(userID string) int) []*Session 
 }
 
 // Recoverable reports whether a restarted worker is to recover the session:
-// it is still assigned there and wanted up.
+// it is still assigned there, wanted up, and not about to be stopped there.
 func Recoverable(s *Session, workerID string) bool {
-	return s.WorkerID == workerID && s.Intent == Up && s.Status.Live()
+	return s.WorkerID == workerID && s.Intent == Up && s.Status.Live() && !s.Order.Stops()
 }
 
 // Silent reports whether a worker that is online has not been heard of for too

@@ -116,7 +116,7 @@ type Session struct {
 	Intent       Intent
 	Status       Status
 	StatusAt     time.Time // since when
-	WasConnected bool      // since the intent went up
+	WasConnected bool      // since the intent went up, or a QR was last shown
 	LastError    string
 
 	WorkerID   string
@@ -171,7 +171,8 @@ func Card(id, userID, name, description string, now time.Time) *Session {
 // Connect records that the user wants the session up. pairingPhone, if not
 // empty, asks for a pairing code. If the session is still assigned (it
 // settles, or its stop is not confirmed), it starts again where it is;
-// otherwise it is to be placed.
+// otherwise it is to be placed. A logout that is not confirmed yet comes
+// first: credentials that were to be forgotten are not used again.
 func (s *Session) Connect(pairingPhone string, t Timing, now time.Time) error {
 	switch {
 	case s.Status == Connected:
@@ -184,9 +185,8 @@ func (s *Session) Connect(pairingPhone string, t Timing, now time.Time) error {
 	s.PairingPhone, s.PairingCode = pairingPhone, ""
 	s.settled()
 	s.move(Init, now)
-	s.order(OrderStart, t, now)
-	if !s.Assigned() {
-		s.DueAt = now
+	if s.Order != OrderLogout {
+		s.order(OrderStart, t, now)
 	}
 	return nil
 }
@@ -233,6 +233,7 @@ func (s *Session) stop(o Order, reason string, t Timing, now time.Time) (bool, [
 	s.Intent = Down
 	s.settled()
 	s.AvoidID, s.MovedFrom, s.MoveEvent, s.LastError = "", "", "", ""
+	s.QR, s.PairingCode = QR{}, ""
 	events := s.enter(Disconnected, reason, now)
 	if !s.Assigned() {
 		s.Order, s.DueAt = OrderNone, time.Time{}
@@ -255,11 +256,12 @@ func (s *Session) Restart(t Timing, now time.Time) error {
 	s.Restarts, s.Confirms, s.LastError = 0, false, ""
 	s.QR, s.PairingCode = QR{}, ""
 	s.move(Init, now)
-	if s.Assigned() {
+	switch {
+	case s.Order == OrderLogout: // it comes first, see Connect
+	case s.Assigned():
 		s.order(OrderRestart, t, now)
-	} else {
+	default:
 		s.order(OrderStart, t, now)
-		s.DueAt = now
 	}
 	return nil
 }
@@ -311,8 +313,8 @@ func (s *Session) Apply(r Report, t Timing, now time.Time) (Outcome, []Event) {
 		return NotOwner, nil
 	case s.Intent == Down && r.Status.Live():
 		return NotWanted, nil
-	case s.Order == OrderMove:
-		return Stale, nil // it is being stopped there to go elsewhere
+	case s.Intent == Up && s.Order.Stops():
+		return Stale, nil // it is being stopped there to start afresh or elsewhere
 	case r.Snapshot && !s.Confirms && (s.Order == OrderRestart || s.Order == OrderStart && !r.Status.Live()):
 		return Stale, nil // the worker may not have had the order yet
 	case !r.At.IsZero() && r.At.Before(s.ReportedAt):
@@ -335,15 +337,18 @@ func (s *Session) applied(r Report, t Timing, now time.Time) []Event {
 	connectedFor := now.Sub(s.StatusAt)
 	was := s.Status
 	s.settled()
+	if was == Connected && connectedFor >= t.Stable {
+		s.Restarts = 0
+	}
 	switch r.Status {
 	case Init, Reconnecting:
-		s.DueAt = time.Time{}
 		if !s.Confirms {
 			s.DueAt = now.Add(t.StartTimeout)
 		}
 		return s.enter(r.Status, r.Reason, now)
 	case QRRequired:
 		s.confirmed()
+		s.WasConnected = false // the link is gone: without a scan the attempts run out
 		events := s.enter(QRRequired, r.Reason, now)
 		if was == Reconnecting {
 			s.PhoneNumber = ""
@@ -356,10 +361,10 @@ func (s *Session) applied(r Report, t Timing, now time.Time) []Event {
 		s.QR, s.PairingCode, s.PairingPhone = QR{}, "", ""
 		return s.enter(Connected, r.Reason, now)
 	case Disconnected:
-		if was == Connected && connectedFor >= t.Stable {
-			s.Restarts = 0
-		}
 		s.SettleAt = now.Add(t.Settle)
+		if s.Order == OrderRestart && !s.WasConnected && !r.LoggedOut {
+			s.SettleAt = now.Add(t.StartTimeout) // a moment of that restart; a first QR may take its time
+		}
 		s.DueAt = s.SettleAt
 		s.LoggedOut = r.LoggedOut
 		s.QR, s.PairingCode = QR{}, ""
@@ -400,7 +405,7 @@ func (s *Session) refresh(r Report, now time.Time) Outcome {
 	}
 	if before.PhoneNumber == s.PhoneNumber && before.DisplayName == s.DisplayName &&
 		before.QR.Code == s.QR.Code && len(r.QR.Image) == 0 && before.PairingCode == s.PairingCode &&
-		before.Confirms == s.Confirms && before.LoggedOut == s.LoggedOut {
+		before.Confirms == s.Confirms && before.LoggedOut == s.LoggedOut && before.HomeID == s.HomeID {
 		return Unchanged
 	}
 	s.LastSeenAt, s.UpdatedAt = now, now
@@ -438,6 +443,7 @@ func (s *Session) Move(t Timing, now time.Time) {
 	if s.Status == Connected {
 		s.move(Reconnecting, now)
 	}
+	s.QR, s.PairingCode = QR{}, "" // not to be linked where it leaves
 	s.order(OrderMove, t, now)
 }
 
@@ -457,8 +463,13 @@ func (s *Session) Recovering(grace time.Duration, t Timing, now time.Time) []Eve
 		return nil
 	}
 	events := s.Lost("worker came back", now)
+	s.ReportedAt = time.Time{} // a new process may have another clock
 	if s.SettleAt.IsZero() {
-		s.order(OrderStart, t, now)
+		o := OrderStart
+		if s.Order == OrderRestart {
+			o = OrderRestart // not lost if it was only cut off
+		}
+		s.order(o, t, now)
 		s.DueAt = now.Add(grace)
 	}
 	return events
@@ -471,7 +482,9 @@ func (s *Session) Asked(t Timing, now time.Time) {
 		s.Order = OrderStart
 	}
 	s.Tries++
-	s.DueAt = now.Add(t.StartTimeout)
+	if s.DueAt = s.SettleAt; s.DueAt.IsZero() {
+		s.DueAt = now.Add(t.StartTimeout)
+	}
 }
 
 // Unanswered notes that the outcome of a call about the present order is not
@@ -506,18 +519,23 @@ func (s *Session) Stopped(now time.Time) {
 		return
 	}
 	s.unassign()
-	s.UpdatedAt = now
+	if s.UpdatedAt = now; s.Intent == Up {
+		s.DueAt = now // it was logged out and then connected again
+	}
 }
 
 // Refused notes that a start did not work on the assigned worker: the session
 // leaves it, avoids it for a while, and is placed again: at once after the
-// first misses, then with a back-off.
+// first misses, then with a back-off. A report that it runs there is the newer
+// truth: then nothing changes.
 func (s *Session) Refused(why string, t Timing, now time.Time) {
+	if s.Confirms {
+		return
+	}
 	s.AvoidID, s.AvoidUntil = s.WorkerID, now.Add(t.Avoid)
 	s.LastError = why
-	from, kind := s.MovedFrom, s.MoveEvent
+	s.settled()
 	s.unassign()
-	s.MovedFrom, s.MoveEvent = from, kind
 	if s.Status != Reconnecting {
 		s.move(Init, now)
 	}
@@ -574,11 +592,13 @@ func (s *Session) order(o Order, t Timing, now time.Time) {
 	}
 }
 
-// confirmed notes that the worker has done what it was told to.
+// confirmed notes that the worker has done what it was told to. DueAt stays: the
+// worker may be offline or draining, which is not known here, and then there is
+// more to do.
 func (s *Session) confirmed() {
 	s.Confirms, s.Tries, s.Misses, s.AvoidID = true, 0, 0, ""
 	if !s.Order.Stops() {
-		s.Order, s.DueAt = OrderNone, time.Time{}
+		s.Order = OrderNone
 	}
 }
 

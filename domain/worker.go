@@ -89,7 +89,7 @@ type Worker struct {
 	Online   bool
 	Draining bool // an operator wants its sessions elsewhere
 
-	LastHeartbeat time.Time // zero: none since it registered
+	LastHeartbeat time.Time // or its latest registration, if that is newer
 	RegisteredAt  time.Time // latest registration; a new one is a new process
 	Loss          Loss      // why it is not Online
 	LostAt        time.Time

@@ -239,18 +239,19 @@ func (a *Accounts) guess(ctx context.Context, key string, n int) error {
 	case n == 0 && use.Remaining > 0, n > 0 && use.Allowed:
 		return nil
 	}
+	wait := use.ResetAt.Sub(now)
 	return domain.Errorf(domain.Exceeded, domain.CodeRateLimit,
-		"Too many wrong passwords; try again in %s", inWords(use.ResetAt.Sub(now))).Because(retry{use.ResetAt})
+		"Too many wrong passwords; try again in %s", inWords(wait)).Because(limited(wait))
 }
 
-// retry is the cause of errors that go away with time.
-type retry struct{ at time.Time }
+// limited is the cause of errors that go away with time.
+type limited time.Duration
 
 // Error is for logs.
-func (r retry) Error() string { return "limited until " + r.at.UTC().Format(time.RFC3339) }
+func (l limited) Error() string { return "limited for " + time.Duration(l).String() }
 
-// RetryAt tells when to try again.
-func (r retry) RetryAt() time.Time { return r.at }
+// RetryAfter is how long to wait.
+func (l limited) RetryAfter() time.Duration { return time.Duration(l) }
 
 func inWords(d time.Duration) string {
 	n, unit := math.Ceil(max(d, time.Second).Seconds()), "second"

@@ -15,7 +15,8 @@
 // long. Neither passwords nor tokens are ever part of a log line or an error.
 //
 // An error for too many wrong passwords (RATE_LIMIT_EXCEEDED) has in its chain
-// a value with the method RetryAt() time.Time, which tells when to try again.
+// a value with the method RetryAfter() time.Duration, which tells how long to
+// wait.
 //
 // The package imports domain, ports and the standard library only.
 package accounts

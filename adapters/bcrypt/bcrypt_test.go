@@ -1,0 +1,121 @@
+package bcrypt_test
+
+import (
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	xbcrypt "golang.org/x/crypto/bcrypt"
+
+	"github.com/switchyard-wa/switchyard/adapters/bcrypt"
+)
+
+func cheap(t testing.TB) *bcrypt.Passwords {
+	t.Helper()
+	p, err := bcrypt.New(bcrypt.Config{Cost: xbcrypt.MinCost})
+	require.NoError(t, err)
+	return p
+}
+
+func TestMatches(t *testing.T) {
+	p := cheap(t)
+	longest := strings.Repeat("a", 71) + "1"
+	for _, pw := range []string{"correct horse 1", "пароль12", longest} {
+		hash, err := p.Hash(pw)
+		require.NoError(t, err)
+		require.NotContains(t, hash, pw)
+		require.True(t, p.Matches(hash, pw))
+		require.False(t, p.Matches(hash, pw+"x"), "also what bcrypt would not look at counts")
+		require.False(t, p.Matches(hash, pw[1:]))
+		require.False(t, p.Matches(hash, ""))
+		again, err := p.Hash(pw)
+		require.NoError(t, err)
+		require.NotEqual(t, hash, again, "salted")
+	}
+	for _, hash := range []string{"", "x", strings.Repeat("x", 60), "$2a$99$" + strings.Repeat("x", 53)} {
+		require.False(t, p.Matches(hash, "correct horse 1"))
+		require.False(t, p.Matches(hash, ""))
+	}
+	_, err := p.Hash(longest + "1")
+	require.ErrorIs(t, err, xbcrypt.ErrPasswordTooLong)
+	require.NotContains(t, err.Error(), "aaa")
+}
+
+func TestCost(t *testing.T) {
+	p, err := bcrypt.New(bcrypt.Config{})
+	require.NoError(t, err)
+	hash, err := p.Hash("correct horse 1")
+	require.NoError(t, err)
+	cost, err := xbcrypt.Cost([]byte(hash))
+	require.NoError(t, err)
+	require.Equal(t, bcrypt.DefaultCost, cost)
+
+	require.True(t, cheap(t).Matches(hash, "correct horse 1"), "hashes survive a change of cost")
+
+	_, err = bcrypt.New(bcrypt.Config{Cost: 32, Parallel: -1})
+	require.ErrorContains(t, err, "Cost must be 4 to 31, not 32")
+	require.ErrorContains(t, err, "Parallel must not be negative")
+	_, err = bcrypt.New(bcrypt.Config{Cost: 3})
+	require.Error(t, err)
+}
+
+// What takes long must take long for everything. The bound is wide: without
+// the stand-in the difference is more than a thousandfold.
+func TestMatchesTakesTheSameTime(t *testing.T) {
+	p, err := bcrypt.New(bcrypt.Config{Cost: 6})
+	require.NoError(t, err)
+	hash, err := p.Hash("correct horse 1")
+	require.NoError(t, err)
+	fastest := func(hash, pw string) time.Duration {
+		var all []time.Duration
+		for range 5 {
+			start := time.Now()
+			p.Matches(hash, pw)
+			all = append(all, time.Since(start))
+		}
+		return slices.Min(all)
+	}
+	right := fastest(hash, "correct horse 1")
+	for what, d := range map[string]time.Duration{
+		"wrong": fastest(hash, "wrong"), "empty hash": fastest("", "correct horse 1"),
+		"no hash": fastest("x", "correct horse 1"), "long": fastest(hash, strings.Repeat("x", 1<<20)),
+	} {
+		require.Greater(t, d, right/3, what)
+		require.Less(t, d, right*3, what)
+	}
+}
+
+// A flood is worked off one by one if it must be, and everybody gets an answer.
+func TestFlood(t *testing.T) {
+	p, err := bcrypt.New(bcrypt.Config{Cost: xbcrypt.MinCost, Parallel: 1})
+	require.NoError(t, err)
+	hash, err := p.Hash("correct horse 1")
+	require.NoError(t, err)
+	var wg sync.WaitGroup
+	for i := range 8 * runtime.GOMAXPROCS(0) {
+		wg.Go(func() {
+			if i%2 == 0 {
+				if !p.Matches(hash, "correct horse 1") {
+					t.Error("does not match")
+				}
+			} else if _, err := p.Hash("correct horse 1"); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func BenchmarkMatches(b *testing.B) {
+	p, err := bcrypt.New(bcrypt.Config{})
+	require.NoError(b, err)
+	hash, err := p.Hash("correct horse 1")
+	require.NoError(b, err)
+	for b.Loop() {
+		p.Matches(hash, "correct horse 1")
+	}
+}

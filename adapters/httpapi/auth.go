@@ -1,0 +1,183 @@
+package httpapi
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/go-kit/kit/endpoint"
+
+	"github.com/switchyard-wa/switchyard/domain"
+)
+
+// A credential is what a route asks its callers for.
+type credential uint8
+
+const (
+	nobody      credential = iota // public
+	user                          // an access token
+	admin                         // an administrator's access token
+	apiKey                        // an API key
+	keyOrUser                     // an API key, or an access token; the path names the session
+	worker                        // a worker's token
+	adminWorker                   // an administrator's access token, or a worker's token
+)
+
+// String names the credential in listings.
+func (k credential) String() string {
+	return [...]string{"public", "user", "admin", "key", "key or user", "worker", "admin or worker"}[k]
+}
+
+// authenticate establishes who is calling before anything else is looked at.
+// Each route refuses the credentials of the others.
+func (a *api) authenticate(kind credential) endpoint.Middleware {
+	check := map[credential]func(context.Context, *call, string) error{
+		user:        a.byUser,
+		admin:       a.byAdmin,
+		apiKey:      a.byKey,
+		keyOrUser:   a.byKeyOrUser,
+		worker:      a.byWorker,
+		adminWorker: a.byAdminOrWorker,
+	}[kind]
+	return func(next endpoint.Endpoint) endpoint.Endpoint {
+		if check == nil {
+			return next
+		}
+		return func(ctx context.Context, request any) (any, error) {
+			c := request.(*call)
+			token := bearerToken(c.r)
+			if token == "" {
+				return nil, missing(kind)
+			}
+			if err := check(ctx, c, token); err != nil {
+				return nil, err
+			}
+			return next(ctx, request)
+		}
+	}
+}
+
+// bearerToken returns the credential of a request, or "".
+func bearerToken(r *http.Request) string {
+	values := r.Header["Authorization"]
+	if len(values) == 0 {
+		return ""
+	}
+	const scheme = "Bearer "
+	v := values[0]
+	if len(v) <= len(scheme) || !strings.EqualFold(v[:len(scheme)], scheme) {
+		return ""
+	}
+	return strings.TrimSpace(v[len(scheme):])
+}
+
+func missing(kind credential) error {
+	if kind == apiKey {
+		return domain.Errorf(domain.Unauthenticated, domain.CodeAPIKeyMissing,
+			"Send the session's API key as Authorization: Bearer wg_…")
+	}
+	return domain.Errorf(domain.Unauthenticated, domain.CodeAuthTokenMissing, "%s",
+		map[credential]string{
+			worker:      "Send the worker token as Authorization: Bearer …",
+			adminWorker: "Send an administrator's access token or the worker token as Authorization: Bearer …",
+			keyOrUser:   "Send the session's API key, or an access token, as Authorization: Bearer …",
+			user:        signInFirst, admin: signInFirst,
+		}[kind])
+}
+
+const signInFirst = "Sign in and send the access token as Authorization: Bearer …"
+
+func isAPIKey(token string) bool { return strings.HasPrefix(token, domain.APIKeyPrefix) }
+
+func (a *api) byUser(ctx context.Context, c *call, token string) error {
+	if isAPIKey(token) {
+		return domain.Errorf(domain.Unauthenticated, domain.CodeAuthTokenInvalid,
+			"An API key is not accepted here; sign in and use the access token")
+	}
+	caller, err := a.Accounts.Authenticate(ctx, token)
+	if err != nil {
+		return err
+	}
+	c.caller = caller
+	return nil
+}
+
+func (a *api) byAdmin(ctx context.Context, c *call, token string) error {
+	if err := a.byUser(ctx, c, token); err != nil {
+		return err
+	}
+	if !c.isAdmin() {
+		return domain.Errorf(domain.Forbidden, domain.CodeInsufficientPermission,
+			"This needs an administrator; ask one to do it or to change your role")
+	}
+	return nil
+}
+
+func (a *api) byKey(ctx context.Context, c *call, token string) error {
+	if !isAPIKey(token) {
+		return domain.Errorf(domain.Unauthenticated, domain.CodeAPIKeyInvalid,
+			"Only an API key is accepted here; use the key shown when the session was created or rotate it")
+	}
+	holder, usage, err := a.Messages.AuthenticateKey(ctx, token)
+	c.showUsage(usage)
+	if err != nil {
+		return retryAt(err, usage.ResetAt, c.start)
+	}
+	c.key = holder
+	return nil
+}
+
+func (a *api) byKeyOrUser(ctx context.Context, c *call, token string) error {
+	if !isAPIKey(token) {
+		return a.byUser(ctx, c, token)
+	}
+	if err := a.byKey(ctx, c, token); err != nil {
+		return err
+	}
+	if c.key.SessionID != c.sessionRef() {
+		return domain.Errorf(domain.NotFound, domain.CodeSessionNotFound,
+			"Session not found; an API key is good for its own session only")
+	}
+	return nil
+}
+
+func (a *api) byWorker(_ context.Context, c *call, token string) error {
+	if !a.WorkerToken(token) {
+		return domain.Errorf(domain.Unauthenticated, domain.CodeAuthTokenInvalid,
+			"Worker token is not valid; use the one from the server's configuration")
+	}
+	c.worker = true
+	return nil
+}
+
+func (a *api) byAdminOrWorker(ctx context.Context, c *call, token string) error {
+	if a.WorkerToken(token) {
+		c.worker = true
+		return nil
+	}
+	return a.byAdmin(ctx, c, token)
+}
+
+// showUsage says how much of a limit is left. A limit of 0 is none at all.
+func (c *call) showUsage(u domain.Usage) {
+	if u.Limit <= 0 {
+		return
+	}
+	c.header[1] = strconv.Itoa(u.Limit)
+	c.header[2] = strconv.Itoa(u.Remaining)
+	c.header[3] = strconv.FormatInt(u.ResetAt.Add(time.Second-1).Unix(), 10)
+	h := c.w.Header()
+	h["X-Ratelimit-Limit"] = c.header[1:2:2]
+	h["X-Ratelimit-Remaining"] = c.header[2:3:3]
+	h["X-Ratelimit-Reset"] = c.header[3:4:4]
+}
+
+// retryAt adds to an error when a new window begins.
+func retryAt(err error, at, now time.Time) error {
+	if at.IsZero() {
+		return err
+	}
+	return &delayed{err, max(at.Sub(now), time.Second)}
+}

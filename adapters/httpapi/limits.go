@@ -1,0 +1,105 @@
+package httpapi
+
+import (
+	"context"
+	"net/netip"
+	"time"
+
+	"github.com/go-kit/kit/endpoint"
+	"github.com/go-kit/kit/ratelimit"
+	"golang.org/x/time/rate"
+
+	"github.com/switchyard-wa/switchyard/domain"
+)
+
+// A limit is the class of rate limit that a route belongs to.
+type limit uint8
+
+const (
+	unlimited limit = iota
+	perIP           // public routes that could be used to guess
+	perUser         // everything by access token
+	perKey          // counted by the use case that checks the key; access tokens as perUser
+)
+
+// String names the class in listings.
+func (l limit) String() string {
+	return [...]string{"-", "ip", "user", "key"}[l]
+}
+
+const (
+	perMinuteByIP   = 60
+	perMinuteByUser = 6000
+
+	rateMessage = "Too many requests; wait as long as Retry-After says"
+)
+
+// limits makes the middlewares that limit routes.
+type limits struct {
+	api *api
+	// While the limiter cannot be reached, requests are let through, but
+	// this process alone bounds how many guesses there are.
+	fallback endpoint.Middleware
+}
+
+func newLimits(a *api) *limits {
+	return &limits{
+		api:      a,
+		fallback: ratelimit.NewErroringLimiter(rate.NewLimiter(10*perMinuteByIP/60, 2*perMinuteByIP)),
+	}
+}
+
+// of returns the middleware for a class.
+func (l *limits) of(class limit) endpoint.Middleware {
+	return func(next endpoint.Endpoint) endpoint.Endpoint {
+		if class == unlimited || !l.api.RateLimits || l.api.Limiter == nil {
+			return next
+		}
+		blind := next
+		if class == perIP {
+			blind = l.fallback(next)
+		}
+		return func(ctx context.Context, request any) (any, error) {
+			c := request.(*call)
+			key, most := l.key(c, class)
+			if key == "" {
+				return next(ctx, request)
+			}
+			usage, err := l.api.Limiter.Take(ctx, key, c.start, time.Minute, most, 1)
+			if err != nil {
+				c.Log().WarnContext(ctx, "rate limiter failed", "request", c.id, "error", err)
+				return blind(ctx, request)
+			}
+			c.showUsage(usage)
+			if !usage.Allowed {
+				return nil, retryAt(domain.Errorf(domain.Exceeded, domain.CodeRateLimit, rateMessage),
+					usage.ResetAt, c.start)
+			}
+			return next(ctx, request)
+		}
+	}
+}
+
+// key returns what a call is counted under, and how many are allowed a minute.
+func (l *limits) key(c *call, class limit) (key string, most int) {
+	switch {
+	case class == perIP:
+		return "http:ip:" + network(c.ip()), perMinuteByIP
+	case c.caller.UserID != "":
+		return "http:user:" + c.caller.UserID, perMinuteByUser
+	}
+	return "", 0 // an API key or a worker
+}
+
+// network is whom an address belongs to: with IPv6 a customer has a whole /64.
+func network(ip netip.Addr) string {
+	if ip.Is6() {
+		if p, err := ip.Prefix(64); err == nil {
+			return p.String()
+		}
+	}
+	if !ip.IsValid() {
+		return "local"
+	}
+	return ip.String()
+}

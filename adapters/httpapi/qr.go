@@ -1,0 +1,286 @@
+package httpapi
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"fmt"
+	stdimage "image"
+	"image/png"
+	"strings"
+	"time"
+
+	"github.com/makiuchi-d/gozxing"
+	qrreader "github.com/makiuchi-d/gozxing/qrcode"
+	"rsc.io/qr"
+
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
+)
+
+// qrView is what there is to scan or type.
+type qrView struct {
+	SessionID   string        `json:"sessionId"`
+	Status      domain.Status `json:"status"`
+	WorkerID    *optional     `json:"workerId,omitzero"` // in connect's answer only
+	QRCode      optional      `json:"qrCode"`            // a PNG as a data URL
+	QRString    optional      `json:"qrString"`
+	ExpiresAt   stamp         `json:"expiresAt"`
+	PairingCode *optional     `json:"pairingCode,omitzero"` // where one was asked for
+}
+
+// view shows what there is at the given time. What has expired is not there.
+func viewQR(s *ports.SessionQR, pairing bool, now time.Time) qrView {
+	v := qrView{SessionID: s.SessionID, Status: s.Status}
+	if code := optional(s.PairingCode); pairing || code != "" {
+		v.PairingCode = &code
+	}
+	if live := current(s.QR, now); !live.IsZero() {
+		v.QRString = optional(live.Code)
+		v.ExpiresAt = stamp(live.ExpiresAt)
+		if picture := drawPNG(live); picture != nil {
+			v.QRCode = optional("data:image/png;base64," + base64.StdEncoding.EncodeToString(picture))
+		}
+	}
+	return v
+}
+
+// current returns a QR while it can be scanned.
+func current(q domain.QR, now time.Time) domain.QR {
+	if !q.ExpiresAt.IsZero() && !now.Before(q.ExpiresAt) {
+		return domain.QR{}
+	}
+	return q
+}
+
+func (a *api) connect(ctx context.Context, c *call) (any, error) {
+	q := c.query()
+	var o ports.ConnectOptions
+	q.duration("wait", &o.Wait, maxWait)
+	b, err := c.read()
+	if err != nil {
+		return nil, err
+	}
+	pairing := decodePairing(b, &o)
+	b.also(q.end())
+	if err := b.end(); err != nil {
+		return nil, err
+	}
+	s, err := a.Sessions.Connect(ctx, c.caller.UserID, c.sessionRef(), o)
+	if err != nil {
+		return nil, err
+	}
+	v := viewQR(s, pairing, a.Clock.Now())
+	workerID := optional(s.WorkerID)
+	v.WorkerID = &workerID
+	c.message = whatNext(v)
+	return v, nil
+}
+
+// decodePairing reads the body of a connect and reports whether it asks for a
+// pairing code.
+func decodePairing(b *body, o *ports.ConnectOptions) bool {
+	pairing := false
+	for b.next() {
+		if b.member() != "pairing" || !b.object() {
+			continue
+		}
+		pairing = true
+		var phone *string
+		for b.next() {
+			if b.member() == "phoneNumber" {
+				b.optional(&phone)
+			}
+		}
+		o.PairingPhone = b.checked("pairing.phoneNumber", phone, "Phone number", domain.ParsePhone)
+	}
+	return pairing
+}
+
+// whatNext tells the user what to do.
+func whatNext(v qrView) string {
+	switch {
+	case v.Status == domain.Connected:
+		return "Session is connected"
+	case v.PairingCode != nil && *v.PairingCode != "":
+		return "Type the pairing code into the phone"
+	case v.QRCode != "" || v.QRString != "":
+		return "Scan the QR code with the phone"
+	case v.Status == domain.Init || v.Status == domain.QRRequired:
+		return "Session is starting; its QR code will be there in a moment"
+	case v.Status == domain.Reconnecting:
+		return "Session is reconnecting; there is nothing to scan"
+	}
+	return "There is no QR code; connect the session to get one"
+}
+
+func (a *api) qr(ctx context.Context, c *call) (any, error) {
+	q := c.query()
+	format := "json"
+	parse(q, "format", &format, oneOf("json", "png", "svg", "text"))
+	if err := q.end(); err != nil {
+		return nil, err
+	}
+	s, err := a.Sessions.QR(ctx, c.caller.UserID, c.sessionRef())
+	if err != nil {
+		return nil, err
+	}
+	now := a.Clock.Now()
+	if format == "json" {
+		v := viewQR(s, false, now)
+		c.message = whatNext(v)
+		return v, nil
+	}
+	if picture, ok := draw(current(s.QR, now), format); ok {
+		return picture, nil
+	}
+	return nil, domain.Errorf(domain.NotFound, domain.CodeNotFound, "%s", whatNext(viewQR(s, false, now)))
+}
+
+// draw makes the picture of a QR in one of the formats, if that is possible.
+func draw(q domain.QR, format string) (image, bool) {
+	if q.IsZero() {
+		return image{}, false
+	}
+	if format == "png" {
+		picture := drawPNG(q)
+		return image{"image/png", picture}, picture != nil
+	}
+	code := encodeQR(q.Code)
+	switch {
+	case code == nil && format == "svg" && len(q.Image) > 0:
+		return image{"image/svg+xml", wrapSVG(q.Image)}, true
+	case code == nil:
+		return image{}, false
+	case format == "svg":
+		return image{"image/svg+xml", drawSVG(code)}, true
+	}
+	return image{"text/plain; charset=utf-8", drawText(code)}, true
+}
+
+// encodeQR returns nil for what does not fit into a QR code.
+func encodeQR(text string) *qr.Code {
+	if text == "" {
+		return nil
+	}
+	for _, level := range []qr.Level{qr.M, qr.L} {
+		if code, err := qr.Encode(text, level); err == nil {
+			return code
+		}
+	}
+	return nil
+}
+
+// quiet is the margin that a QR code needs, in modules.
+const quiet = 4
+
+func drawPNG(q domain.QR) []byte {
+	if code := encodeQR(q.Code); code != nil {
+		return code.PNG() // with its margin
+	}
+	return q.Image
+}
+
+func drawSVG(code *qr.Code) []byte {
+	var path strings.Builder
+	for y := range code.Size {
+		for x := 0; x < code.Size; x++ {
+			if !code.Black(x, y) {
+				continue
+			}
+			from := x
+			for x < code.Size && code.Black(x, y) {
+				x++
+			}
+			fmt.Fprintf(&path, "M%d %dh%dv1h-%dz", from+quiet, y+quiet, x-from, x-from)
+		}
+	}
+	side := code.Size + 2*quiet
+	return fmt.Appendf(nil, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %[1]d %[1]d" shape-rendering="crispEdges">`+
+		`<path fill="#fff" d="M0 0h%[1]dv%[1]dH0z"/><path d="%[2]s"/></svg>`, side, path.String())
+}
+
+func wrapSVG(picture []byte) []byte {
+	return fmt.Appendf(nil, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1 1">`+
+		`<image width="1" height="1" href="data:image/png;base64,%s"/></svg>`, base64.StdEncoding.EncodeToString(picture))
+}
+
+// drawText draws with half blocks, light on dark, two rows of modules a line.
+func drawText(code *qr.Code) []byte {
+	const margin = 2
+	light := func(x, y int) bool { return y < code.Size+margin && !code.Black(x, y) }
+	var out strings.Builder
+	for y := -margin; y < code.Size+margin; y += 2 {
+		for x := -margin; x < code.Size+margin; x++ {
+			switch upper, lower := light(x, y), light(x, y+1); {
+			case upper && lower:
+				out.WriteString("█")
+			case upper:
+				out.WriteString("▀")
+			case lower:
+				out.WriteString("▄")
+			default:
+				out.WriteByte(' ')
+			}
+		}
+		out.WriteByte('\n')
+	}
+	return []byte(out.String())
+}
+
+// maxPicture is the longest side, in pixels, of a picture that is looked into.
+const maxPicture = 2048
+
+// readable returns a QR of which only a picture came with the text that the
+// picture shows, if that can be read: then it can be drawn in any format.
+func readable(q domain.QR) domain.QR {
+	if q.Code != "" || len(q.Image) == 0 {
+		return q
+	}
+	text, err := readPicture(q.Image)
+	if err != nil {
+		return q
+	}
+	read, err := domain.ParseQR("", text, q.ExpiresAt, 0)
+	if err != nil || read.Code == "" {
+		return q
+	}
+	return read
+}
+
+func readPicture(picture []byte) (text string, err error) {
+	size, err := png.DecodeConfig(bytes.NewReader(picture))
+	if err != nil {
+		return "", err
+	}
+	if size.Width > maxPicture || size.Height > maxPicture {
+		return "", fmt.Errorf("picture of %d×%d pixels", size.Width, size.Height)
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("reading the picture: %v", p) // the reader is not made for pictures by strangers
+		}
+	}()
+	pixels, err := png.Decode(bytes.NewReader(picture))
+	if err != nil {
+		return "", err
+	}
+	return scan(pixels)
+}
+
+func scan(pixels stdimage.Image) (string, error) {
+	bits, err := gozxing.NewBinaryBitmapFromImage(pixels)
+	if err != nil {
+		return "", err
+	}
+	for _, hints := range []map[gozxing.DecodeHintType]any{
+		{gozxing.DecodeHintType_PURE_BARCODE: true}, nil,
+	} {
+		result, decodeErr := qrreader.NewQRCodeReader().Decode(bits, hints)
+		if decodeErr == nil {
+			return result.GetText(), nil
+		}
+		err = decodeErr
+	}
+	return "", err
+}

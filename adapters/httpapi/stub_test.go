@@ -1,0 +1,480 @@
+package httpapi
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
+)
+
+var noon = time.Date(2026, 3, 1, 12, 0, 0, 123456000, time.UTC)
+
+// The credentials that the stubs know.
+const (
+	userToken  = "user.jwt.token"
+	adminToken = "admin.jwt.token"
+	keyText    = "wg_0123456789abcdefghijABCDEFGHIJ0123456789"
+	fleetToken = "fleet-secret"
+)
+
+// stub is every use case at once: it notes what it was called with, and
+// answers what it is told to, or something plausible.
+type stub struct {
+	mu   sync.Mutex
+	err  error // of every use case
+	keys error // of AuthenticateKey
+
+	usage domain.Usage
+	qr    domain.QR
+	code  string // pairing
+	last  any    // the latest argument worth a look
+	calls int
+
+	outcome domain.Outcome
+	sent    *domain.Message // instead of the plausible one
+}
+
+func (s *stub) note(v any) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.last = v
+	s.calls++
+	return s.err
+}
+
+type (
+	stubAccounts struct{ *stub }
+	stubSessions struct{ *stub }
+	stubMessages struct{ *stub }
+	stubProtocol struct{ *stub }
+	stubFleet    struct{ *stub }
+)
+
+func someUser() *domain.User {
+	return &domain.User{
+		ID: "u1", Name: "Ada", Email: "ada@example.com", PasswordHash: "never shown", Role: domain.RoleUser,
+		Tier: domain.TierPro, Active: true, CreatedAt: noon, UpdatedAt: noon,
+	}
+}
+
+func someSummary() *ports.UserSummary {
+	return &ports.UserSummary{User: someUser(), UserUsage: domain.UserUsage{Sessions: 3, Live: 2}}
+}
+
+func someWorker() *domain.Worker {
+	return &domain.Worker{
+		ID: "worker-1", Endpoint: "http://10.0.0.5:8001", Capacity: 50, Used: 2, Version: "1.2.0",
+		Environment: "PRODUCTION", Labels: map[string]string{"pool": "eu", "a": "b"}, Online: true,
+		LastHeartbeat: noon, CPU: 12.345, Memory: -1, Uptime: 90 * time.Second, MessageCount: 7,
+		CreatedAt: noon, UpdatedAt: noon,
+	}
+}
+
+func someSession(id string) *domain.Session {
+	return &domain.Session{
+		ID: id, UserID: "u1", Name: "Support", PhoneNumber: "6281234567890", Status: domain.Connected,
+		WorkerID: "worker-1", Generation: 3, LastSeenAt: noon, CreatedAt: noon, UpdatedAt: noon,
+		QR: domain.QR{Code: "never shown"},
+	}
+}
+
+func someMessage() *domain.Message {
+	return &domain.Message{
+		ID: "m1", WhatsAppID: "3EB0", SessionID: "support", UserID: "u1", Direction: domain.Outbound,
+		From: "6281234567890@s.whatsapp.net", To: "6289999999999@s.whatsapp.net", Type: domain.TypeText,
+		Content: "hello <you>", Status: domain.MessageSent, CreatedAt: noon, SentAt: noon,
+	}
+}
+
+func (s stubAccounts) signedIn() *ports.SignedIn {
+	return &ports.SignedIn{User: someUser(), Token: "access", RefreshToken: "refresh", ExpiresIn: time.Hour}
+}
+
+func (s stubAccounts) Register(_ context.Context, name, email, password string) (*ports.SignedIn, error) {
+	return s.signedIn(), s.note([]string{name, email, password})
+}
+
+func (s stubAccounts) Login(_ context.Context, email, password, ip string) (*ports.SignedIn, error) {
+	return s.signedIn(), s.note([]string{email, password, ip})
+}
+
+func (s stubAccounts) Refresh(_ context.Context, token string) (*ports.SignedIn, error) {
+	return s.signedIn(), s.note(token)
+}
+
+func (s stubAccounts) Logout(_ context.Context, c ports.Caller) error { return s.note(c) }
+
+func (s stubAccounts) Authenticate(_ context.Context, token string) (ports.Caller, error) {
+	switch token {
+	case userToken:
+		return ports.Caller{UserID: "u1", Role: domain.RoleUser, SignInID: "f1"}, nil
+	case adminToken:
+		return ports.Caller{UserID: "a1", Role: domain.RoleAdministrator, SignInID: "f2"}, nil
+	}
+	return ports.Caller{}, domain.Errorf(domain.Unauthenticated, domain.CodeAuthTokenInvalid, "Access token is not valid; sign in again")
+}
+
+func (s stubAccounts) User(_ context.Context, id string) (*ports.UserSummary, error) {
+	return someSummary(), s.note(id)
+}
+
+func (s stubAccounts) UpdateProfile(_ context.Context, _ ports.Caller, p ports.Profile) (*domain.User, error) {
+	return someUser(), s.note(p)
+}
+
+func (s stubAccounts) ChangePassword(_ context.Context, _ ports.Caller, current, next string) error {
+	return s.note([]string{current, next})
+}
+
+func (s stubAccounts) ForgotPassword(_ context.Context, email string) error { return s.note(email) }
+
+func (s stubAccounts) ResetPassword(_ context.Context, token, next string) error {
+	return s.note([]string{token, next})
+}
+
+func (s stubAccounts) Deactivate(_ context.Context, _ ports.Caller, password string) error {
+	return s.note(password)
+}
+
+func (s stubAccounts) Users(_ context.Context, f ports.UserFilter, p ports.Page) ([]*ports.UserSummary, int, error) {
+	return []*ports.UserSummary{someSummary()}, 41, s.note([]any{f, p})
+}
+
+func (s stubAccounts) UpdateUser(_ context.Context, _ string, ch ports.UserChange) (*ports.UserSummary, error) {
+	return someSummary(), s.note(ch)
+}
+
+func (s stubSessions) view(id string) *ports.SessionView {
+	return &ports.SessionView{Session: someSession(id), Worker: someWorker()}
+}
+
+func (s stubSessions) CreateSession(_ context.Context, _ string, n ports.NewSession) (*ports.CreatedSession, error) {
+	card := domain.Card("support-abc", "u1", n.Name, n.Description, noon)
+	return &ports.CreatedSession{Session: card, APIKey: keyText}, s.note(n)
+}
+
+func (s stubSessions) Session(_ context.Context, _, id string) (*ports.SessionView, error) {
+	return s.view(id), s.note(id)
+}
+
+func (s stubSessions) Sessions(_ context.Context, _ string, f ports.SessionFilter, p ports.Page) ([]*ports.SessionView, int, error) {
+	idle := &ports.SessionView{Session: domain.Card("idle", "u1", "Idle", "Not started yet", noon)}
+	return []*ports.SessionView{s.view("support"), idle}, 42, s.note([]any{f, p})
+}
+
+func (s stubSessions) sessionQR(id string) *ports.SessionQR {
+	v := &ports.SessionQR{SessionID: id, Status: domain.Init, WorkerID: "worker-1", QR: s.qr, PairingCode: s.code}
+	if !s.qr.IsZero() || s.code != "" {
+		v.Status = domain.QRRequired
+	}
+	return v
+}
+
+func (s stubSessions) Connect(_ context.Context, _, id string, o ports.ConnectOptions) (*ports.SessionQR, error) {
+	return s.sessionQR(id), s.note(o)
+}
+
+func (s stubSessions) QR(_ context.Context, _, id string) (*ports.SessionQR, error) {
+	return s.sessionQR(id), s.note(id)
+}
+
+func (s stubSessions) Disconnect(_ context.Context, _, id string) (*ports.SessionView, error) {
+	return s.view(id), s.note(id)
+}
+
+func (s stubSessions) Logout(_ context.Context, _, id string) (*ports.SessionView, error) {
+	return s.view(id), s.note(id)
+}
+
+func (s stubSessions) Restart(_ context.Context, _, id string) (*ports.SessionView, error) {
+	return s.view(id), s.note(id)
+}
+
+func (s stubSessions) DeleteSession(_ context.Context, _, id string) error { return s.note(id) }
+
+func (s stubSessions) Keys(_ context.Context, user string) ([]*ports.KeyView, error) {
+	return []*ports.KeyView{
+		{APIKey: &domain.APIKey{ID: "k1", SessionID: "support", Name: "default", Hint: "wg_0123", CreatedAt: noon, LastUsedAt: noon}, Session: someSession("support")},
+		{APIKey: &domain.APIKey{ID: "k0", SessionID: "support", Name: "default", Hint: "wg_9876", CreatedAt: noon, RevokedAt: noon}, Session: someSession("support")},
+	}, s.note(user)
+}
+
+func (s stubSessions) RotateKey(_ context.Context, _, _ string, grace time.Duration) (string, error) {
+	return keyText, s.note(grace)
+}
+
+func (s stubSessions) RevokeKey(_ context.Context, _, id string) error { return s.note(id) }
+
+func (s stubSessions) Tier(_ context.Context, user string) (*ports.TierView, error) {
+	return &ports.TierView{Tier: domain.TierPro, Limits: domain.DefaultTiers().Of(domain.TierPro), Sessions: 3, Messages: 17, APICalls: 40}, s.note(user)
+}
+
+func (s stubSessions) Usage(_ context.Context, _, session string, since time.Time, bucket time.Duration) ([]ports.MessageUsage, error) {
+	return []ports.MessageUsage{
+		{Bucket: since, SessionID: "support", Type: domain.TypeText, Direction: domain.Outbound, Count: 5},
+		{Bucket: since, SessionID: "support", Type: domain.TypeImage, Direction: domain.Outbound, Failed: true, Count: 1},
+		{Bucket: since.Add(2 * bucket), SessionID: "sales", Type: domain.TypeText, Direction: domain.Inbound, Count: 9},
+	}, s.note([]any{session, since, bucket})
+}
+
+func (s stubMessages) AuthenticateKey(_ context.Context, key string) (ports.KeyHolder, domain.Usage, error) {
+	if key != keyText {
+		return ports.KeyHolder{}, domain.Usage{}, domain.Errorf(domain.Unauthenticated, domain.CodeAPIKeyInvalid, "API key is not valid")
+	}
+	return ports.KeyHolder{KeyID: "k1", UserID: "u1", SessionID: "support"}, s.usage, s.keys
+}
+
+func (s stubMessages) Send(_ context.Context, _ ports.KeyHolder, m *domain.Outgoing) (*domain.Message, error) {
+	if err := m.Validate(); err != nil {
+		return nil, err
+	}
+	if s.sent != nil {
+		return s.sent, s.note(m)
+	}
+	return someMessage(), s.note(m)
+}
+
+func (s stubMessages) Act(_ context.Context, _ ports.KeyHolder, a domain.Action) error {
+	if err := a.Validate(); err != nil {
+		return err
+	}
+	return s.note(a)
+}
+
+func (s stubMessages) History(_ context.Context, _, _ string, f domain.MessageFilter) ([]*domain.Message, domain.Cursor, error) {
+	place := someMessage()
+	place.ID, place.Type, place.Content = "m0", domain.TypeLocation, `{"latitude":1.5,"longitude":-2}`
+	return []*domain.Message{someMessage(), place}, domain.Cursor{At: noon, ID: "m0"}, s.note(f)
+}
+
+func (s stubMessages) Message(_ context.Context, _, _, id string) (*domain.Message, error) {
+	return someMessage(), s.note(id)
+}
+
+func (s stubProtocol) RegisterWorker(_ context.Context, r domain.Registration) (*ports.Registered, error) {
+	w := someWorker()
+	w.ID, w.Endpoint, w.Capacity = r.WorkerID, r.Endpoint, r.Capacity
+	return &ports.Registered{
+		Worker: w, Known: r.WorkerID == "known", Assigned: 2, Interval: 30 * time.Second, Lease: 45 * time.Second,
+	}, s.note(r)
+}
+
+func (s stubProtocol) Heartbeat(_ context.Context, h domain.Heartbeat) (*ports.HeartbeatAnswer, error) {
+	if h.WorkerID == "unknown" {
+		return nil, domain.Errorf(domain.NotFound, domain.CodeWorkerNotFound, "Worker not found; register again")
+	}
+	return &ports.HeartbeatAnswer{
+		Worker: someWorker(), Processed: len(h.Sessions), Synced: 1,
+		Breakdown: domain.Breakdown{Total: 2, Connected: 1, Init: 1},
+		Commands:  []ports.Command{{SessionID: "gone", Generation: 4}}, Lease: 45 * time.Second,
+	}, s.note(h)
+}
+
+func (s stubProtocol) AssignedSessions(_ context.Context, id string) ([]ports.AssignedSession, error) {
+	return []ports.AssignedSession{{Session: someSession("support"), UserEmail: "ada@example.com", UserTier: domain.TierPro}}, s.note(id)
+}
+
+func (s stubProtocol) Recovered(_ context.Context, _ string, results []ports.RecoveryResult) ([]ports.RecoveryOutcome, error) {
+	var out []ports.RecoveryOutcome
+	for _, r := range results {
+		out = append(out, ports.RecoveryOutcome{SessionID: r.SessionID, Status: r.Status, Action: "noted", Error: r.Error, Updated: r.Status != ports.RecoverySkipped})
+	}
+	return out, s.note(results)
+}
+
+func (s stubProtocol) Preserved(_ context.Context, _ string, ids []string) (int, error) {
+	return len(ids), s.note(ids)
+}
+
+func (s stubProtocol) UnregisterWorker(_ context.Context, id, endpoint string) error {
+	return s.note([]string{id, endpoint})
+}
+
+func (s stubProtocol) SessionReport(_ context.Context, r domain.Report) (domain.Outcome, error) {
+	return s.outcome, s.note(r)
+}
+
+func (s stubProtocol) MessageReport(_ context.Context, r domain.MessageReport) (bool, error) {
+	return true, s.note(r)
+}
+
+func (s stubProtocol) MessageReceived(_ context.Context, m ports.InboundMessage) (bool, error) {
+	return true, s.note(m)
+}
+
+func (s stubFleet) view() *ports.WorkerView {
+	return &ports.WorkerView{Worker: someWorker(), Breakdown: domain.Breakdown{Total: 1, Connected: 1}}
+}
+
+func (s stubFleet) AddWorker(_ context.Context, r domain.Registration) (*ports.WorkerView, error) {
+	v := s.view()
+	v.ID = r.WorkerID
+	return v, s.note(r)
+}
+
+func (s stubFleet) Worker(_ context.Context, id string) (*ports.WorkerView, []*domain.Session, error) {
+	return s.view(), []*domain.Session{someSession("support")}, s.note(id)
+}
+
+func (s stubFleet) ListWorkers(_ context.Context, f ports.WorkerFilter, p ports.Page) ([]*ports.WorkerView, int, error) {
+	return []*ports.WorkerView{s.view()}, 1, s.note([]any{f, p})
+}
+
+func (s stubFleet) UpdateWorker(_ context.Context, _ string, ch ports.WorkerChange) (*ports.WorkerView, error) {
+	return s.view(), s.note(ch)
+}
+
+func (s stubFleet) RemoveWorker(_ context.Context, id string, force bool) error {
+	return s.note([]any{id, force})
+}
+
+func (s stubFleet) Drain(_ context.Context, id string) (*ports.WorkerView, error) {
+	return s.view(), s.note(id)
+}
+
+func (s stubFleet) Activate(_ context.Context, id string) (*ports.WorkerView, error) {
+	return s.view(), s.note(id)
+}
+
+func (s stubFleet) Statistics(context.Context) (*ports.FleetStatistics, error) {
+	return &ports.FleetStatistics{
+		Online: 2, Offline: 1, Capacity: 100, Used: 10, CPU: 33.333, Memory: -1,
+		Sessions: map[domain.Status]int{domain.Connected: 9, domain.Init: 1},
+	}, s.note(nil)
+}
+
+func (s stubFleet) Available(context.Context) (string, []domain.Candidate, error) {
+	return "worker-1", []domain.Candidate{
+		{WorkerID: "worker-1", Score: 14.5, Factors: []domain.Factor{{Name: "capacity", Points: 4}, {Name: "resources", Points: 10.5}}},
+		{WorkerID: "worker-2", Excluded: "offline"},
+	}, s.note(nil)
+}
+
+func (s stubFleet) probe() *ports.ProbeReport {
+	return &ports.ProbeReport{WorkerID: "worker-1", Endpoint: "http://10.0.0.5:8001", Error: "connection refused", Took: 1500 * time.Microsecond, At: noon}
+}
+
+func (s stubFleet) TestEndpoint(_ context.Context, endpoint string) (*ports.ProbeReport, error) {
+	return &ports.ProbeReport{Endpoint: endpoint, Reachable: true, Took: time.Millisecond, At: noon}, s.note(endpoint)
+}
+
+func (s stubFleet) TestWorker(_ context.Context, id string) (*ports.ProbeReport, error) {
+	return s.probe(), s.note(id)
+}
+
+func (s stubFleet) ProbeAll(context.Context) ([]ports.ProbeReport, error) {
+	return []ports.ProbeReport{*s.probe(), {WorkerID: "worker-2", Endpoint: "http://10.0.0.6:8001", Reachable: true, At: noon}}, s.note(nil)
+}
+
+func (s stubFleet) Monitor(context.Context) ports.MonitorStatus {
+	return ports.MonitorStatus{Running: true, Interval: 5 * time.Second, LastCheck: noon, Workers: 2}
+}
+
+func (s stubFleet) SetMonitor(_ context.Context, running bool) ports.MonitorStatus {
+	return ports.MonitorStatus{Running: running, Interval: 5 * time.Second, Workers: 2}
+}
+
+type fixedClock struct{ at time.Time }
+
+func (c fixedClock) Now() time.Time { return c.at }
+
+type fixedID string
+
+func (id fixedID) NewID() string { return string(id) }
+
+// config is a Config for tests: everything stands still.
+func config(s *stub) Config {
+	return Config{
+		Accounts: stubAccounts{s}, Sessions: stubSessions{s}, Messages: stubMessages{s},
+		Workers: stubProtocol{s}, Fleet: stubFleet{s},
+		WorkerToken: func(token string) bool { return token == fleetToken },
+		Clock:       fixedClock{noon}, IDs: fixedID("req-1"), Log: slog.New(slog.DiscardHandler), Version: "1.0.0",
+	}
+}
+
+// request makes a request with a credential ("" for none) and a body ("" for
+// none).
+func request(method, path, token, body string) *http.Request {
+	var r io.Reader
+	if body != "" {
+		r = strings.NewReader(body)
+	}
+	req := httptest.NewRequest(method, path, r)
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
+	}
+	if body != "" {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	return req
+}
+
+// reply is an answer, decoded.
+type reply struct {
+	*httptest.ResponseRecorder
+	Success   bool
+	Data      map[string]any
+	List      []any // data, if that is an array
+	Message   string
+	Timestamp string
+	RequestID string `json:"requestId"`
+	Error     struct {
+		Code    domain.Code
+		Message string
+		Details []domain.FieldError
+	}
+}
+
+// fields lists the fields that the answer has problems with.
+func (r reply) fields() []string {
+	var names []string
+	for _, d := range r.Error.Details {
+		names = append(names, d.Field)
+	}
+	return names
+}
+
+func serve(t testing.TB, h http.Handler, r *http.Request) reply {
+	t.Helper()
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	out := reply{ResponseRecorder: w}
+	if strings.HasPrefix(w.Header().Get("Content-Type"), "application/json") && w.Body.Len() > 0 {
+		var raw struct {
+			Success   bool
+			Data      any
+			Message   string
+			Timestamp string
+			RequestID string `json:"requestId"`
+			Error     struct {
+				Code    domain.Code         `json:"code"`
+				Message string              `json:"message"`
+				Details []domain.FieldError `json:"details"`
+			} `json:"error"`
+		}
+		require.NoError(t, json.Unmarshal(w.Body.Bytes(), &raw, json.MatchCaseInsensitiveNames(true)), w.Body.String())
+		out.Success, out.Message, out.Timestamp, out.RequestID = raw.Success, raw.Message, raw.Timestamp, raw.RequestID
+		out.Data, _ = raw.Data.(map[string]any)
+		out.List, _ = raw.Data.([]any)
+		out.Error.Code, out.Error.Message, out.Error.Details = raw.Error.Code, raw.Error.Message, raw.Error.Details
+	}
+	return out
+}
+
+// ask serves one request by a fresh handler on a fresh stub.
+func ask(t testing.TB, method, path, token, body string) (reply, *stub) {
+	t.Helper()
+	s := &stub{}
+	return serve(t, New(config(s)), request(method, path, token, body)), s
+}

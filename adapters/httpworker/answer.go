@@ -1,0 +1,213 @@
+package httpworker
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
+)
+
+// session is what a worker says of one session.
+type session struct {
+	SessionID   string `json:"sessionId"`
+	Status      string `json:"status"`
+	PhoneNumber string `json:"phoneNumber"`
+	DisplayName string `json:"displayName"`
+	QRCode      string `json:"qrCode"`
+	QRString    string `json:"qrString"`
+	PairingCode string `json:"pairingCode"`
+	Generation  int64  `json:"generation"`
+	Error       string `json:"error"`
+}
+
+// statusOf translates a worker's word. It takes ours too, in any case.
+func statusOf(word string) (s domain.Status, loggedOut, ok bool) {
+	switch strings.ToLower(strings.TrimSpace(word)) {
+	case "initializing", "init", "starting":
+		return domain.Init, false, true
+	case "qr_ready", "qr_required":
+		return domain.QRRequired, false, true
+	case "connected":
+		return domain.Connected, false, true
+	case "reconnecting", "restarting":
+		return domain.Reconnecting, false, true
+	case "disconnected":
+		return domain.Disconnected, false, true
+	case "logged_out":
+		return domain.Disconnected, true, true
+	case "failed", "error":
+		return domain.Errored, false, true
+	}
+	return "", false, false
+}
+
+// report turns a worker's word on a session into a report.
+func (c *Client) report(s session, workerID string) (domain.Report, error) {
+	status, loggedOut, ok := statusOf(s.Status)
+	if !ok {
+		return domain.Report{}, fmt.Errorf("unknown session status %q", clip(s.Status, 40))
+	}
+	r := domain.Report{
+		SessionID: domain.NormalizeSessionRef(s.SessionID), WorkerID: workerID, Generation: s.Generation,
+		Status: status, LoggedOut: loggedOut, PhoneNumber: phone(s.PhoneNumber), DisplayName: s.DisplayName,
+		PairingCode: s.PairingCode, Error: s.Error,
+	}
+	if status == domain.QRRequired {
+		// A QR that cannot be shown is no reason to doubt the status.
+		r.QR, _ = domain.ParseQR(s.QRCode, s.QRString, c.cfg.Now(), c.cfg.QRLife)
+	}
+	return r, nil
+}
+
+// phone gives the digits of an account's number, which workers write with or
+// without device and server (6281234567890:12@s.whatsapp.net).
+func phone(s string) string {
+	number, _, _ := strings.Cut(s, "@")
+	number, _, _ = strings.Cut(number, ":")
+	if digits, err := domain.ParsePhone(number); err == nil {
+		return digits
+	}
+	return ""
+}
+
+// readSession reads the answer to a call about one session. Where the answer
+// leaves out what was asked, the defaults stand.
+func (c *Client) readSession(body []byte, defaults session, workerID string) (domain.Report, error) {
+	data, err := readData(body)
+	if err != nil {
+		return domain.Report{}, err
+	}
+	s := defaults
+	if len(data) > 0 {
+		if err := json.Unmarshal(data, &s); err != nil {
+			return domain.Report{}, errors.New("data is not a session")
+		}
+	}
+	if s.SessionID == "" {
+		s.SessionID = defaults.SessionID
+	}
+	if s.Status == "" {
+		s.Status = defaults.Status
+	}
+	return c.report(s, workerID)
+}
+
+// readSessions reads the answer to a call for all sessions.
+func (c *Client) readSessions(body []byte, workerID string) ([]domain.Report, error) {
+	data, err := readData(body)
+	if err != nil {
+		return nil, err
+	}
+	var list struct {
+		Sessions []session `json:"sessions"`
+	}
+	if len(data) > 0 && data[0] == '[' {
+		err = json.Unmarshal(data, &list.Sessions)
+	} else {
+		err = json.Unmarshal(data, &list)
+	}
+	if err != nil {
+		return nil, errors.New("data is not a list of sessions")
+	}
+	out := make([]domain.Report, 0, len(list.Sessions))
+	for _, s := range list.Sessions {
+		r, err := c.report(s, workerID)
+		if err != nil {
+			return nil, err
+		}
+		r.Snapshot = true
+		out = append(out, r)
+	}
+	return out, nil
+}
+
+// readData takes the envelope off an answer.
+func readData(body []byte) (json.RawMessage, error) {
+	var a struct {
+		Success *bool           `json:"success"`
+		Data    json.RawMessage `json:"data"`
+	}
+	if err := json.Unmarshal(body, &a); err != nil {
+		return nil, errors.New("not a JSON object")
+	}
+	if a.Success != nil && !*a.Success {
+		return nil, errors.New("not a success, in spite of its status")
+	}
+	if bytes.Equal(a.Data, []byte("null")) {
+		return nil, nil
+	}
+	return a.Data, nil
+}
+
+// sent is the data of the answer to a send.
+type sent struct {
+	MessageID string          `json:"messageId"`
+	Status    string          `json:"status"`
+	Timestamp json.RawMessage `json:"timestamp"`
+}
+
+// readSent reads the answer to a send. An answer without the message's id is
+// none: nothing could ever be told of that message again.
+func readSent(body []byte) (ports.Sent, error) {
+	if id, status, at, ok := scanSent(body); ok {
+		return ports.Sent{WhatsAppID: string(id), Status: sentStatus(string(status)), At: timestamp(string(at))}, nil
+	}
+	var a struct {
+		Success *bool `json:"success"`
+		Data    *sent `json:"data"`
+		sent
+	}
+	if err := json.Unmarshal(body, &a); err != nil {
+		return ports.Sent{}, errors.New("not a JSON object")
+	}
+	if a.Success != nil && !*a.Success {
+		return ports.Sent{}, errors.New("not a success, in spite of its status")
+	}
+	said := a.Data
+	if said == nil {
+		said = &a.sent
+	}
+	if said.MessageID == "" {
+		return ports.Sent{}, errors.New("no messageId")
+	}
+	at := timestamp(strings.Trim(string(said.Timestamp), `"`))
+	return ports.Sent{WhatsAppID: said.MessageID, Status: sentStatus(said.Status), At: at}, nil
+}
+
+// sentStatus translates the status in the answer to a send; a worker that says
+// nothing of use has sent it.
+func sentStatus(word string) domain.MessageStatus {
+	switch word {
+	case "SENT", "sent", "":
+		return domain.MessageSent
+	}
+	if status, err := domain.ParseMessageStatus(word); err == nil {
+		return status
+	}
+	return domain.MessageSent
+}
+
+// timestamp reads RFC 3339, or seconds or milliseconds since 1970; anything
+// else is the zero time.
+func timestamp(s string) time.Time {
+	if s == "" {
+		return time.Time{}
+	}
+	if t, err := time.Parse(time.RFC3339Nano, s); err == nil {
+		return t.UTC()
+	}
+	n, err := strconv.ParseInt(s, 10, 64)
+	if err != nil || n <= 0 {
+		return time.Time{}
+	}
+	if n < 1e11 { // the year 5138 in seconds, 1973 in milliseconds
+		return time.Unix(n, 0).UTC()
+	}
+	return time.UnixMilli(n).UTC()
+}

@@ -1,0 +1,219 @@
+package httpworker
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
+)
+
+// Health calls the endpoint's health route; anything but 200 within 5 s is a
+// failure. It is made whether or not the worker is suspended.
+func (c *Client) Health(ctx context.Context, endpoint string) error {
+	p, failure := c.peer(endpoint)
+	if failure != nil {
+		return failure
+	}
+	r := newRequest(p, http.MethodGet, "/health")
+	defer r.release()
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.HealthLimit)
+	defer cancel()
+	deadline, _ := ctx.Deadline()
+	resp := fasthttp.AcquireResponse()
+	defer fasthttp.ReleaseResponse(resp)
+	if failure := c.exchange(ctx, p, r.wire(), deadline, true, resp); failure != nil {
+		return failure
+	}
+	if status := resp.StatusCode(); status != http.StatusOK {
+		e := c.refusal(resp)
+		if e.Failure != ports.WorkerBusy {
+			e.Failure = ports.WorkerFailed
+			if status >= 400 && status < 500 {
+				e.Failure = ports.WorkerRejected
+			}
+			e.Message = fmt.Sprintf("The worker answered its health check with HTTP %d", status)
+		}
+		return e
+	}
+	c.healthy(p)
+	return nil
+}
+
+// Start starts a session. A worker that does not say how far it came is at INIT.
+func (c *Client) Start(ctx context.Context, w ports.WorkerRef, s ports.Start) (domain.Report, error) {
+	resp, failure := c.call(ctx, w, http.MethodPost, "/api/sessions/start", newStartBody(s, w.Capabilities), harmless)
+	if failure != nil {
+		return domain.Report{}, failure
+	}
+	defer fasthttp.ReleaseResponse(resp)
+	r, err := c.readSession(resp.Body(), session{SessionID: s.SessionID, Status: "initializing"}, w.ID)
+	if err != nil {
+		return domain.Report{}, senseless(resp.StatusCode(), err)
+	}
+	if r.Generation == 0 {
+		r.Generation = s.Generation // it answers this start
+	}
+	return r, nil
+}
+
+// Status asks for one session.
+func (c *Client) Status(ctx context.Context, w ports.WorkerRef, sessionID string) (domain.Report, error) {
+	path, failure := sessionPath("/api/sessions/", sessionID, "/status")
+	if failure != nil {
+		return domain.Report{}, failure
+	}
+	resp, failure := c.call(ctx, w, http.MethodGet, path, nil, harmless)
+	if failure != nil {
+		return domain.Report{}, failure
+	}
+	defer fasthttp.ReleaseResponse(resp)
+	r, err := c.readSession(resp.Body(), session{SessionID: sessionID}, w.ID)
+	if err != nil {
+		return domain.Report{}, senseless(resp.StatusCode(), err)
+	}
+	return r, nil
+}
+
+// List asks for all sessions. One of a status that nobody knows fails the call:
+// a list that lacks a session would say that it is not there.
+func (c *Client) List(ctx context.Context, w ports.WorkerRef) ([]domain.Report, error) {
+	resp, failure := c.call(ctx, w, http.MethodGet, "/api/sessions", nil, harmless)
+	if failure != nil {
+		return nil, failure
+	}
+	defer fasthttp.ReleaseResponse(resp)
+	list, err := c.readSessions(resp.Body(), w.ID)
+	if err != nil {
+		return nil, senseless(resp.StatusCode(), err)
+	}
+	return list, nil
+}
+
+// Restart restarts a session. A second restart would disturb what the first
+// began, so it is repeated only if it cannot have arrived.
+func (c *Client) Restart(ctx context.Context, w ports.WorkerRef, sessionID string) error {
+	return c.order(ctx, w, http.MethodPost, sessionID, "/restart", unmade)
+}
+
+// Disconnect stops a session; it is no error if the worker does not have it.
+func (c *Client) Disconnect(ctx context.Context, w ports.WorkerRef, sessionID string) error {
+	return gone(c.order(ctx, w, http.MethodPost, sessionID, "/disconnect", harmless))
+}
+
+// Logout stops a session and forgets its credentials; it is no error if the
+// worker does not have it.
+func (c *Client) Logout(ctx context.Context, w ports.WorkerRef, sessionID string) error {
+	return gone(c.order(ctx, w, http.MethodPost, sessionID, "/logout", harmless))
+}
+
+// Delete removes everything of a session; it is no error if the worker does not
+// have it.
+func (c *Client) Delete(ctx context.Context, w ports.WorkerRef, sessionID string) error {
+	return gone(c.order(ctx, w, http.MethodDelete, sessionID, "", harmless))
+}
+
+// Send sends one message.
+func (c *Client) Send(ctx context.Context, w ports.WorkerRef, s ports.Send) (ports.Sent, error) {
+	if s.Message == nil {
+		return ports.Sent{}, &ports.WorkerError{Failure: ports.WorkerRejected, Message: "There is no message to send"}
+	}
+	path, failure := sessionPath("/api/", s.SessionID, "/send")
+	if failure != nil {
+		return ports.Sent{}, failure
+	}
+	p, failure := c.peer(w.Endpoint)
+	if failure != nil {
+		return ports.Sent{}, failure
+	}
+	dedupe := can(w.Capabilities, domain.CapDedupe)
+	r := newRequest(p, http.MethodPost, path)
+	defer r.release()
+	var err error
+	if *r.buf, err = appendSend(*r.buf, &s, dedupe); err != nil {
+		return ports.Sent{}, unspeakable(err)
+	}
+	may := unmade
+	if dedupe && s.ClientMessageID != "" {
+		may = harmless
+	}
+	resp, failure := c.do(ctx, &r, c.cfg.CallLimit, may)
+	if failure != nil {
+		return ports.Sent{}, failure
+	}
+	defer fasthttp.ReleaseResponse(resp)
+	out, err := readSent(resp.Body())
+	if err != nil {
+		return ports.Sent{}, senseless(resp.StatusCode(), err)
+	}
+	return out, nil
+}
+
+// Act does something to a message or in a chat. All of it sets a state, so it
+// does no harm twice.
+func (c *Client) Act(ctx context.Context, w ports.WorkerRef, sessionID string, a domain.Action) error {
+	body, bySend := actBody(a)
+	before, after := "/api/message/", "/manage"
+	if bySend {
+		before, after = "/api/", "/send"
+	}
+	path, failure := sessionPath(before, sessionID, after)
+	if failure != nil {
+		return failure
+	}
+	resp, failure := c.call(ctx, w, http.MethodPost, path, body, harmless)
+	if failure != nil {
+		return failure
+	}
+	fasthttp.ReleaseResponse(resp)
+	return nil
+}
+
+// order makes a call about a session whose answer is only whether it worked.
+func (c *Client) order(ctx context.Context, w ports.WorkerRef, method, sessionID, after string, may repeats) error {
+	path, failure := sessionPath("/api/sessions/", sessionID, after)
+	if failure != nil {
+		return failure
+	}
+	resp, failure := c.call(ctx, w, method, path, nil, may)
+	if failure != nil {
+		return failure
+	}
+	fasthttp.ReleaseResponse(resp)
+	return nil
+}
+
+// call makes a call with a JSON body, or none, and gives the answer with a 2xx,
+// which the caller releases.
+func (c *Client) call(ctx context.Context, w ports.WorkerRef, method, path string, body any, may repeats) (*fasthttp.Response, *ports.WorkerError) {
+	p, failure := c.peer(w.Endpoint)
+	if failure != nil {
+		return nil, failure
+	}
+	r := newRequest(p, method, path)
+	defer r.release()
+	if body != nil {
+		doc, err := json.Marshal(body)
+		if err != nil {
+			return nil, unspeakable(err)
+		}
+		*r.buf = append(*r.buf, doc...)
+	}
+	return c.do(ctx, &r, c.cfg.CallLimit, may)
+}
+
+// gone takes a 404 for success.
+func gone(err error) error {
+	if e, ok := err.(*ports.WorkerError); ok && e.Failure == ports.WorkerUnknown { //nolint:errorlint // made just above, never wrapped
+		return nil
+	}
+	return err
+}
+
+func unspeakable(err error) *ports.WorkerError {
+	return &ports.WorkerError{Failure: ports.WorkerRejected, Message: "This cannot be said to a worker", Err: err}
+}

@@ -1,0 +1,254 @@
+package httpworker
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
+)
+
+func TestStatusWords(t *testing.T) {
+	for word, want := range map[string]domain.Status{
+		"initializing": domain.Init, "qr_ready": domain.QRRequired, "qr_required": domain.QRRequired,
+		"connected": domain.Connected, "reconnecting": domain.Reconnecting, "restarting": domain.Reconnecting,
+		"disconnected": domain.Disconnected, "failed": domain.Errored, "logged_out": domain.Disconnected,
+		"CONNECTED": domain.Connected, " QR_REQUIRED ": domain.QRRequired, "ERROR": domain.Errored, "INIT": domain.Init,
+	} {
+		got, loggedOut, ok := statusOf(word)
+		require.True(t, ok, word)
+		require.Equal(t, want, got, word)
+		require.Equal(t, word == "logged_out", loggedOut, word)
+	}
+	_, _, ok := statusOf("dancing")
+	require.False(t, ok)
+}
+
+func TestReadSession(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	c := New("", With(Config{Now: func() time.Time { return now }}))
+	asked := session{SessionID: "one", Status: "initializing"}
+
+	r, err := c.readSession([]byte(`{"success":true,"data":{"sessionId":"One_","status":"qr_ready","qrCode":"2@abc","generation":4}}`), asked, "w1")
+	require.NoError(t, err)
+	require.Equal(t, domain.Report{SessionID: "one", WorkerID: "w1", Generation: 4, Status: domain.QRRequired,
+		QR: domain.QR{Code: "2@abc", ExpiresAt: now.Add(time.Minute)}}, r)
+
+	for _, body := range []string{`{"success":true}`, `{"data":null}`, `{"data":{}}`, `{"data":{"sessionId":null,"status":null}}`} {
+		r, err = c.readSession([]byte(body), asked, "w1")
+		require.NoError(t, err, body)
+		require.Equal(t, domain.Report{SessionID: "one", WorkerID: "w1", Status: domain.Init}, r, body)
+	}
+	for _, body := range []string{``, `[]`, `<html>`, `{"data":7}`, `{"success":false,"data":{}}`, `{"data":{"status":"dancing"}}`} {
+		_, err = c.readSession([]byte(body), asked, "w1")
+		require.Error(t, err, body)
+	}
+	_, err = c.readSession([]byte(`{"data":{}}`), session{SessionID: "one"}, "w1")
+	require.Error(t, err, "a question for the status wants an answer")
+
+	list, err := c.readSessions([]byte(`{"data":[{"sessionId":"one","status":"connected"}]}`), "w1")
+	require.NoError(t, err, "some leave out the object around the list")
+	require.Len(t, list, 1)
+	_, err = c.readSessions([]byte(`{"data":{"sessions":[{"sessionId":"one","status":"dancing"}]}}`), "w1")
+	require.Error(t, err)
+}
+
+func TestReadSent(t *testing.T) {
+	at := time.Date(2026, 1, 2, 3, 4, 5, 678e6, time.UTC)
+	for body, want := range map[string]ports.Sent{
+		`{"success":true,"data":{"messageId":"A","status":"SENT","timestamp":"2026-01-02T03:04:05.678Z"}}`: {WhatsAppID: "A", Status: domain.MessageSent, At: at},
+		`{"data":{"messageId":"A"},"message":"ok"}`:                                                        {WhatsAppID: "A", Status: domain.MessageSent},
+		`{"data":{"messageId":"\u0041","status":"queued","timestamp":1767323045678}}`:                      {WhatsAppID: "A", Status: domain.MessageSent, At: at},
+		`{"data":{"messageId":"A","timestamp":1767323045,"status":"pending","more":{}}}`:                   {WhatsAppID: "A", Status: domain.MessagePending, At: at.Truncate(time.Second)},
+		`{"success":true,"messageId":"A","status":"DELIVERED"}`:                                            {WhatsAppID: "A", Status: domain.MessageDelivered},
+		`{"data":{"messageId":"A","timestamp":"yesterday"}}`:                                               {WhatsAppID: "A", Status: domain.MessageSent},
+	} {
+		got, err := readSent([]byte(body))
+		require.NoError(t, err, body)
+		require.Equal(t, want, got, body)
+	}
+	for _, body := range []string{``, `null`, `{}`, `{"data":{}}`, `{"data":{"messageId":""}}`, `{"data":null}`, `{"data":{"messageId":7}}`,
+		`{"success":false,"data":{"messageId":"A"}}`, `{"data":{"messageId":"A"}} x`, `{"data":{"messageId":"A"`} {
+		_, err := readSent([]byte(body))
+		require.Error(t, err, body)
+	}
+}
+
+// The quick reading of an answer gives what encoding/json gives, or leaves it
+// to that.
+func FuzzScanSent(f *testing.F) {
+	f.Add([]byte(`{"success":true,"message":"m","data":{"messageId":"A","status":"SENT","timestamp":"t"}}`))
+	f.Add([]byte(` { "data" : { "messageId" : "A" } , "timestamp" : "t" } `))
+	f.Add([]byte(`{"data":{"messageId":"A","messageId":"B"}}`))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		id, status, at, ok := scanSent(body)
+		if !ok {
+			return
+		}
+		var a struct {
+			Success *bool
+			Data    struct{ MessageID, Status, Timestamp string }
+		}
+		require.NoError(t, json.Unmarshal(body, &a))
+		require.True(t, a.Success == nil || *a.Success)
+		require.Equal(t, a.Data.MessageID, string(id))
+		require.Equal(t, a.Data.Status, string(status))
+		require.Equal(t, a.Data.Timestamp, string(at))
+	})
+}
+
+func FuzzAppendString(f *testing.F) {
+	f.Add("plain")
+	f.Add("\"\\\n\x00\x1f\x7fÜ🙂\xff\xc3")
+	f.Fuzz(func(t *testing.T, s string) {
+		doc := appendString(nil, s)
+		require.True(t, utf8.Valid(doc))
+		var back, viaJSON string
+		require.NoError(t, json.Unmarshal(doc, &back), "%q", doc)
+		std, _ := json.Marshal(s)
+		require.NoError(t, json.Unmarshal(std, &viaJSON))
+		require.Equal(t, viaJSON, back)
+	})
+}
+
+func TestSendBody(t *testing.T) {
+	webp := base64.StdEncoding.EncodeToString([]byte("RIFF\x00\x00\x00\x00WEBPVP8 "))
+	ogg := base64.StdEncoding.EncodeToString([]byte("OggS\x00rest"))
+	zip := base64.StdEncoding.EncodeToString([]byte("PK\x03\x04rest"))
+	for _, c := range []struct {
+		m      domain.Outgoing
+		dedupe bool
+		want   string
+	}{
+		{domain.Outgoing{Type: domain.TypeText, Text: `say "hi"`}, false, `"type":"text","message":"say \"hi\"","humanSimulation":false`},
+		{domain.Outgoing{Type: domain.TypeText, Text: "x", HumanSimulation: true}, true, `"type":"text","message":"x","humanSimulation":true,"clientMessageId":"m1"`},
+		{domain.Outgoing{Type: domain.TypeImage, MediaURL: "https://e.com/a.png", Caption: "c"}, false,
+			`"type":"image","mediaUrl":"https://e.com/a.png","caption":"c","humanSimulation":false`},
+		{domain.Outgoing{Type: domain.TypeSticker, Media: webp}, false, `"type":"sticker","mediaUrl":"data:image/webp;base64,` + webp + `","humanSimulation":false`},
+		{domain.Outgoing{Type: domain.TypeAudio, Media: ogg}, false, `"type":"audio","mediaUrl":"data:audio/ogg;base64,` + ogg + `","humanSimulation":false`},
+		{domain.Outgoing{Type: domain.TypeImage, Media: "data:image/png;base64,AAAA"}, false, `"type":"image","mediaUrl":"data:image/png;base64,AAAA","humanSimulation":false`},
+		{domain.Outgoing{Type: domain.TypeDocument, Media: zip}, false, `"type":"document","mediaUrl":"data:application/zip;base64,` + zip + `","filename":"document","humanSimulation":false`},
+		{domain.Outgoing{Type: domain.TypeDocument, MediaURL: "https://e.com/a%20b/r%C3%A9port.pdf?x=/y"}, false,
+			`"type":"document","mediaUrl":"https://e.com/a%20b/r%C3%A9port.pdf?x=/y","filename":"réport.pdf","humanSimulation":false`},
+		{domain.Outgoing{Type: domain.TypeDocument, MediaURL: "https://e.com/"}, false, `"type":"document","mediaUrl":"https://e.com/","filename":"document","humanSimulation":false`},
+		{domain.Outgoing{Type: domain.TypeLocation, Location: &domain.Location{Latitude: 1.5, Longitude: -2}}, false,
+			`"type":"location","location":{"latitude":1.5,"longitude":-2},"humanSimulation":false`},
+		{domain.Outgoing{Type: domain.TypePoll, Poll: &domain.Poll{Question: "q", Options: []string{"a", "b"}}}, false,
+			`"type":"poll","poll":{"question":"q","options":["a","b"]},"humanSimulation":false`},
+	} {
+		got, err := appendSend(nil, &ports.Send{To: "1@s.whatsapp.net", ClientMessageID: "m1", Message: &c.m}, c.dedupe)
+		require.NoError(t, err)
+		require.Equal(t, `{"to":"1@s.whatsapp.net",`+c.want+`}`, string(got))
+		require.True(t, json.Valid(got))
+	}
+}
+
+func TestActBody(t *testing.T) {
+	for _, c := range []struct {
+		a      domain.Action
+		bySend bool
+		want   string
+	}{
+		{domain.Action{Type: domain.ActionSeen, Phone: "+62 812-3456-7890", MessageID: "X"}, true, `{"to":"6281234567890@s.whatsapp.net","type":"seen","messageId":"X"}`},
+		{domain.Action{Type: domain.ActionTypingStart, Phone: "6281234567890"}, true, `{"to":"6281234567890@s.whatsapp.net","type":"typing_start"}`},
+		{domain.Action{Type: domain.ActionReaction, Phone: "6281234567890@s.whatsapp.net", MessageID: "X"}, false,
+			`{"action":"reaction","messageId":"X","phone":"6281234567890","emoji":""}`},
+		{domain.Action{Type: domain.ActionDelete, Phone: "120363025246125486@g.us", MessageID: "X", ForEveryone: true}, false,
+			`{"action":"delete","messageId":"X","phone":"120363025246125486@g.us","forEveryone":true}`},
+		{domain.Action{Type: domain.ActionRead, MessageID: "X", JID: "6281234567890@s.whatsapp.net",
+			MessageKey: &domain.MessageKey{RemoteJID: "r", ID: "i"}}, false,
+			`{"action":"read","messageId":"X","jid":"6281234567890@s.whatsapp.net","messageKey":{"remoteJid":"r","fromMe":false,"id":"i"}}`},
+	} {
+		body, bySend := actBody(c.a)
+		doc, err := json.Marshal(body)
+		require.NoError(t, err)
+		require.Equal(t, c.want, string(doc))
+		require.Equal(t, c.bySend, bySend)
+	}
+}
+
+func TestErrorText(t *testing.T) {
+	for body, want := range map[string]string{
+		`{"success":false,"error":"Session is not connected"}`:                                           "Session is not connected",
+		`{"success":false,"error":"Validation failed","details":["to must be a JID"]}`:                   "Validation failed: to must be a JID",
+		`{"success":false,"error":"Validation failed","details":[{"field":"to","message":"bad"}]}`:       "Validation failed: bad",
+		`{"success":false,"error":{"code":"X_Y","message":"No","details":[{"msg":"since it is late"}]}}`: "No: since it is late",
+		`{"success":false,"error":{"code":"X_Y"}}`:                                                       "X_Y",
+		`{"message":"Plain"}`: "Plain",
+		`<html>`:              "",
+		``:                    "",
+	} {
+		require.Equal(t, want, errorText([]byte(body)), body)
+	}
+}
+
+func TestPresentable(t *testing.T) {
+	for _, s := range []string{"Session is not connected", "to must be a JID, e.g. 628123@s.whatsapp.net", "Rate limit: 10/min", "image/png is not allowed"} {
+		require.True(t, presentable(s), s)
+	}
+	for _, s := range []string{"", "see http://x", "10.1.2.3 said no", "worker-1:8001 said no", "[::1]:8001", "at localhost",
+		"ENOENT: no such file", "cannot open /app/x", "open '/app/x'", "index.js failed", "a\nb", "TypeError at Object.x", strings.Repeat("x", 301)} {
+		require.False(t, presentable(s), s)
+	}
+}
+
+func TestRetryAfter(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	for s, want := range map[string]time.Duration{
+		"": 0, "7": 7 * time.Second, "-3": 0, "99999999999": time.Hour, "soon": 0,
+		"Fri, 02 Jan 2026 03:05:05 GMT": time.Minute, "Thu, 01 Jan 2026 03:05:05 GMT": 0,
+	} {
+		require.Equal(t, want, retryAfter(s, now), s)
+	}
+}
+
+// Entries of endpoints that nobody calls any more do not pile up.
+func TestPeersAreForgotten(t *testing.T) {
+	c := New("")
+	for i := range 1000 {
+		_, failure := c.peer(fmt.Sprintf("http://w%d.example:8001", i))
+		require.Nil(t, failure)
+	}
+	for _, p := range c.peers {
+		p.lastUsed.Store(time.Now().Add(-2 * forgetAfter).Unix())
+	}
+	_, _ = c.peer("http://w7.example:8001") // this one is still called
+	c.sweptAt = time.Now().Add(-2 * sweepEvery)
+	_, failure := c.peer("http://new.example:8001")
+	require.Nil(t, failure)
+	require.Len(t, c.peers, 2)
+
+	for _, bad := range []string{"", "w1", "ftp://w1", "http://u@w1", "http://w1/?x", "sim://w1"} {
+		_, failure = c.peer(bad)
+		require.NotNil(t, failure, bad)
+		require.True(t, failure.NotDone())
+	}
+}
+
+// The head is put in front of the body in place, whatever their sizes.
+func TestWire(t *testing.T) {
+	c := New("tok\r\nen: x")
+	p, failure := c.peer("http://w1.example:8001/below/here")
+	require.Nil(t, failure)
+	for _, size := range []int{0, 1, 9, 10, 99, 2000, 100_000} {
+		r := newRequest(p, "POST", "/api/one/send")
+		*r.buf = append(*r.buf, bytes.Repeat([]byte("x"), size)...)
+		kind := "Content-Type: application/json\r\n"
+		if size == 0 {
+			kind = ""
+		}
+		require.Equal(t, fmt.Sprintf("POST /below/here/api/one/send HTTP/1.1\r\nHost: w1.example:8001\r\nUser-Agent: switchyard\r\n"+
+			"Accept: application/json\r\nAuthorization: Bearer token: x\r\n%sContent-Length: %d\r\n\r\n%s", kind, size, strings.Repeat("x", size)), string(r.wire()))
+		r.release()
+	}
+	r := newRequest(p, "GET", "/health")
+	require.NotContains(t, string(r.wire()), "Content-Length")
+}

@@ -1,0 +1,448 @@
+package httpworker_test
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-wa/switchyard/adapters/httpworker"
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/conformance"
+)
+
+const sentOK = `{"success":true,"data":{"messageId":"3EB0","status":"SENT"}}`
+
+// quick has short waits between tries.
+func quick(t *testing.T, cfg httpworker.Config) *httpworker.Client {
+	cfg.RetryWait = time.Millisecond
+	c := httpworker.New("secret-token", httpworker.With(cfg))
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+func failed(t *testing.T, err error, want ports.WorkerFailure) *ports.WorkerError {
+	t.Helper()
+	var e *ports.WorkerError
+	require.True(t, errors.As(err, &e), "%v", err)
+	require.Equal(t, want, e.Failure, "%v", err)
+	require.NotContains(t, err.Error(), "secret-token")
+	return e
+}
+
+// script serves connections by hand: for each request, in order over all
+// connections, it calls serve, and closes the connection if that says so.
+func script(t *testing.T, serve func(n int, r *http.Request, conn net.Conn) (keep bool)) (endpoint string, closed <-chan int) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { ln.Close() })
+	ended := make(chan int, 100)
+	var count atomic.Int64
+	go func() {
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				in := bufio.NewReader(conn)
+				for {
+					r, err := http.ReadRequest(in)
+					if err == nil {
+						_, err = io.Copy(io.Discard, r.Body)
+					}
+					if err != nil {
+						conn.Close()
+						return
+					}
+					n := int(count.Add(1))
+					if !serve(n, r, conn) {
+						conn.Close()
+						ended <- n
+						return
+					}
+				}
+			}()
+		}
+	}()
+	return "http://" + ln.Addr().String(), ended
+}
+
+func answer(conn net.Conn, body string) {
+	_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: "+itoa(len(body))+"\r\n\r\n"+body)
+}
+
+func itoa(n int) string {
+	if n < 10 {
+		return string(rune('0' + n))
+	}
+	return itoa(n/10) + string(rune('0'+n%10))
+}
+
+// A worker that closes connections which idle, without saying so, costs
+// neither a failure nor a second message.
+func TestConnectionClosedWhileIdle(t *testing.T) {
+	var requests atomic.Int64
+	endpoint, closed := script(t, func(_ int, _ *http.Request, conn net.Conn) bool {
+		requests.Add(1)
+		answer(conn, sentOK)
+		return false
+	})
+	c := quick(t, httpworker.Config{})
+	w := ports.WorkerRef{ID: "w1", Endpoint: endpoint}
+	for range 20 {
+		_, err := c.Send(t.Context(), w, hello)
+		require.NoError(t, err)
+		<-closed
+	}
+	require.EqualValues(t, 20, requests.Load())
+}
+
+// A connection that ends after the request has gone out leaves a send in
+// doubt: it is repeated only where the worker drops repeats.
+func TestConnectionEndsHalfWay(t *testing.T) {
+	for _, reused := range []bool{false, true} {
+		for _, dedupe := range []bool{false, true} {
+			var requests atomic.Int64
+			ends := int64(1)
+			if reused {
+				ends = 2
+			}
+			endpoint, _ := script(t, func(_ int, _ *http.Request, conn net.Conn) bool {
+				if requests.Add(1) == ends {
+					return false
+				}
+				answer(conn, sentOK)
+				return true
+			})
+			c := quick(t, httpworker.Config{})
+			w := ports.WorkerRef{ID: "w1", Endpoint: endpoint}
+			if dedupe {
+				w.Capabilities = []domain.Capability{domain.CapDedupe}
+			}
+			if reused {
+				_, err := c.Send(t.Context(), w, hello)
+				require.NoError(t, err)
+			}
+			_, err := c.Send(t.Context(), w, hello)
+			if dedupe {
+				require.NoError(t, err)
+				require.Equal(t, ends+1, requests.Load())
+			} else {
+				require.False(t, failed(t, err, ports.WorkerBroken).NotDone())
+				require.Equal(t, ends, requests.Load())
+			}
+		}
+	}
+}
+
+func TestHalfAnAnswer(t *testing.T) {
+	for name, bytes := range map[string]string{
+		"in the head":   "HTTP/1.1 200 OK\r\nContent-Le",
+		"in the body":   "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"succ",
+		"in the chunks": "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{\"suc",
+	} {
+		t.Run(name, func(t *testing.T) {
+			endpoint, _ := script(t, func(_ int, _ *http.Request, conn net.Conn) bool {
+				_, _ = io.WriteString(conn, bytes)
+				return false
+			})
+			_, err := quick(t, httpworker.Config{}).Send(t.Context(), ports.WorkerRef{Endpoint: endpoint}, hello)
+			failed(t, err, ports.WorkerBroken)
+		})
+	}
+}
+
+func TestSenselessAnswers(t *testing.T) {
+	for name, bytes := range map[string]string{
+		"not HTTP":        "SSH-2.0-OpenSSH_9.6 secret-token\r\n\r\n",
+		"not JSON":        "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>",
+		"no message id":   "HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\n{\"data\":{}}",
+		"far too long":    "HTTP/1.1 200 OK\r\nContent-Length: 17000000\r\n\r\n",
+		"endless heading": "HTTP/1.1 200 OK\r\nX: " + strings.Repeat("x", 20_000) + "\r\n\r\n",
+		"a redirect":      "HTTP/1.1 307 Temporary Redirect\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			var requests atomic.Int64
+			endpoint, _ := script(t, func(_ int, _ *http.Request, conn net.Conn) bool {
+				requests.Add(1)
+				_, _ = io.WriteString(conn, bytes)
+				return false
+			})
+			w := ports.WorkerRef{Endpoint: endpoint, Capabilities: []domain.Capability{domain.CapDedupe}}
+			_, err := quick(t, httpworker.Config{}).Send(t.Context(), w, hello)
+			require.False(t, failed(t, err, ports.WorkerFailed).NotDone())
+			require.EqualValues(t, 1, requests.Load(), "it would be no better the next time")
+		})
+	}
+}
+
+// A redirect is not followed, so the token stays with the worker.
+func TestRedirectKeepsTheToken(t *testing.T) {
+	other := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("followed") }))
+	defer other.Close()
+	server := httptest.NewServer(http.RedirectHandler(other.URL, http.StatusFound))
+	defer server.Close()
+	c := quick(t, httpworker.Config{})
+	require.Equal(t, 302, failed(t, c.Health(t.Context(), server.URL), ports.WorkerFailed).Status)
+	_, err := c.Status(t.Context(), ports.WorkerRef{Endpoint: server.URL}, "one")
+	failed(t, err, ports.WorkerFailed)
+}
+
+// A worker that shows what it was sent does not get the token into a log.
+func TestTokenIsNotEchoed(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusBadRequest)
+		_, _ = io.WriteString(w, `{"error":"bad header `+r.Header.Get("Authorization")+`"}`)
+	}))
+	defer server.Close()
+	_, err := quick(t, httpworker.Config{}).Send(t.Context(), ports.WorkerRef{Endpoint: server.URL}, hello)
+	failed(t, err, ports.WorkerRejected)
+}
+
+// Anything but 200 is ill health, and a probe is not repeated.
+func TestHealth(t *testing.T) {
+	var requests atomic.Int64
+	status := http.StatusOK
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		requests.Add(1)
+		if r.URL.Path != "/health" || r.Method != http.MethodGet {
+			t.Errorf("%s %s", r.Method, r.URL)
+		}
+		w.WriteHeader(status)
+	}))
+	defer server.Close()
+	c := quick(t, httpworker.Config{})
+	require.NoError(t, c.Health(t.Context(), server.URL))
+	for code, want := range map[int]ports.WorkerFailure{
+		204: ports.WorkerFailed, 404: ports.WorkerRejected, 401: ports.WorkerRejected, 429: ports.WorkerBusy, 503: ports.WorkerFailed,
+	} {
+		status = code
+		requests.Store(0)
+		require.Equal(t, domain.ProbeAnswered, failed(t, c.Health(t.Context(), server.URL), want).Probe())
+		require.EqualValues(t, 1, requests.Load())
+	}
+}
+
+// dialing gives a client whose connections fail in the given way.
+func dialing(t *testing.T, dial func(ctx context.Context) error) (*httpworker.Client, *atomic.Int64) {
+	var dials atomic.Int64
+	return quick(t, httpworker.Config{
+		SuspendFor: time.Hour,
+		Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+			dials.Add(1)
+			if err := dial(ctx); err != nil {
+				return nil, &net.OpError{Op: "dial", Net: network, Err: err}
+			}
+			return new(net.Dialer).DialContext(ctx, network, address)
+		},
+	}), &dials
+}
+
+func TestNoConnection(t *testing.T) {
+	w := ports.WorkerRef{Endpoint: "http://worker.example:8001"}
+	for _, k := range []struct {
+		err  error
+		want ports.WorkerFailure
+		says string
+	}{
+		{&net.DNSError{Name: "worker.example", IsNotFound: true}, ports.WorkerNameUnknown, "not found"},
+		{&net.DNSError{Name: "worker.example", IsTimeout: true}, ports.WorkerUnreachable, "timed out"},
+		{context.DeadlineExceeded, ports.WorkerUnreachable, "timed out"},
+		{errors.New("no route to host 10.0.0.7"), ports.WorkerUnreachable, "cannot be reached"},
+	} {
+		c, dials := dialing(t, func(context.Context) error { return k.err })
+		_, err := c.Send(t.Context(), w, hello)
+		e := failed(t, err, k.want)
+		require.True(t, e.NotDone())
+		require.Contains(t, e.Message, k.says)
+		require.NotContains(t, e.Message, "worker.example")
+		require.NotContains(t, e.Message, "10.0.0.7")
+		require.EqualValues(t, 3, dials.Load(), "a connection that is never made is tried three times")
+	}
+}
+
+// Giving up does not wait for a connection that takes its time.
+func TestCancelledWhileDialing(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	released := make(chan struct{})
+	c, _ := dialing(t, func(dial context.Context) error {
+		cancel()
+		<-released
+		return errors.New("late")
+	})
+	_, err := c.Send(ctx, ports.WorkerRef{Endpoint: "http://worker.example:8001"}, hello)
+	require.True(t, failed(t, err, ports.WorkerUnreachable).NotDone())
+	close(released)
+}
+
+// A worker that keeps failing is left alone; its health decides when that ends.
+func TestSuspension(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, sentOK) }))
+	defer server.Close()
+	var down atomic.Bool
+	down.Store(true)
+	c, dials := dialing(t, func(context.Context) error {
+		if down.Load() {
+			return errors.New("down")
+		}
+		return nil
+	})
+	w := ports.WorkerRef{Endpoint: server.URL}
+	for range 2 { // three tries each; the fifth failure is enough
+		_, err := c.Send(t.Context(), w, hello)
+		failed(t, err, ports.WorkerUnreachable)
+	}
+	require.EqualValues(t, 5, dials.Load())
+	_, err := c.Send(t.Context(), w, hello)
+	require.True(t, failed(t, err, ports.WorkerSuspended).NotDone())
+	require.EqualValues(t, 5, dials.Load(), "it was not called")
+
+	failed(t, c.Health(t.Context(), server.URL), ports.WorkerUnreachable)
+	require.EqualValues(t, 6, dials.Load(), "its health is asked for all the same")
+	down.Store(false)
+	_, err = c.Send(t.Context(), w, hello)
+	failed(t, err, ports.WorkerSuspended)
+	require.NoError(t, c.Health(t.Context(), server.URL))
+	_, err = c.Send(t.Context(), w, hello)
+	require.NoError(t, err, "a worker that is back is called again at once")
+}
+
+// A 4xx, however often, and a caller who goes away, suspend nobody.
+func TestNoSuspension(t *testing.T) {
+	fake := conformance.NewHTTPWorker(t, "secret-token")
+	w := fake.Worker()
+	c := quick(t, httpworker.Config{SuspendFor: time.Hour})
+	for range 10 {
+		_, err := c.Send(t.Context(), w.Ref, hello)
+		failed(t, err, ports.WorkerUnknown)
+	}
+	for range 10 {
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		_, err := c.Send(ctx, w.Ref, hello)
+		failed(t, err, ports.WorkerUnreachable)
+	}
+	_, err := c.List(t.Context(), w.Ref)
+	require.NoError(t, err)
+}
+
+// After its rest, one call tries whether the worker is back.
+func TestSuspensionEnds(t *testing.T) {
+	var down atomic.Bool
+	down.Store(true)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, sentOK) }))
+	defer server.Close()
+	c := quick(t, httpworker.Config{SuspendAfter: 1, SuspendFor: 10 * time.Millisecond,
+		Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+			if down.Load() {
+				return nil, errors.New("down")
+			}
+			return new(net.Dialer).DialContext(ctx, network, address)
+		}})
+	w := ports.WorkerRef{Endpoint: server.URL}
+	_, err := c.Send(t.Context(), w, hello)
+	failed(t, err, ports.WorkerUnreachable)
+	down.Store(false)
+	require.Eventually(t, func() bool {
+		_, err := c.Send(t.Context(), w, hello)
+		return err == nil
+	}, 5*time.Second, 5*time.Millisecond)
+}
+
+// The time limit is for all tries together.
+func TestCallLimit(t *testing.T) {
+	release := make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-release }))
+	defer server.Close()
+	defer close(release)
+	c := quick(t, httpworker.Config{CallLimit: 60 * time.Millisecond, HealthLimit: 40 * time.Millisecond})
+	began := time.Now()
+	_, err := c.Start(t.Context(), ports.WorkerRef{Endpoint: server.URL}, ports.Start{SessionID: "one"})
+	require.False(t, failed(t, err, ports.WorkerTimedOut).NotDone())
+	failed(t, c.Health(t.Context(), server.URL), ports.WorkerTimedOut)
+	require.Less(t, time.Since(began), 5*time.Second)
+}
+
+// A context that ends just as the answer comes leaves no connection behind that
+// fails the next call.
+func TestCancellationPoisonsNothing(t *testing.T) {
+	endpoint := instant(t)
+	c := quick(t, httpworker.Config{SuspendAfter: 1, SuspendFor: time.Hour})
+	w := ports.WorkerRef{Endpoint: endpoint}
+	for i := range 300 {
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(time.Duration(i%60)*2*time.Microsecond, cancel)
+		_, _ = c.Send(ctx, w, hello)
+		_, err := c.Send(t.Context(), w, hello)
+		require.NoError(t, err)
+	}
+}
+
+func TestHTTPS(t *testing.T) {
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, sentOK) }))
+	defer server.Close()
+	server.Config.ErrorLog = nil
+	w := ports.WorkerRef{Endpoint: server.URL}
+	roots := x509.NewCertPool()
+	roots.AddCert(server.Certificate())
+	c := quick(t, httpworker.Config{TLS: &tls.Config{RootCAs: roots}})
+	for range 3 {
+		_, err := c.Send(t.Context(), w, hello)
+		require.NoError(t, err)
+	}
+	_, err := quick(t, httpworker.Config{}).Send(t.Context(), w, hello)
+	require.True(t, failed(t, err, ports.WorkerUnreachable).NotDone(), "its certificate is not known")
+}
+
+// What goes to whom.
+func TestBodies(t *testing.T) {
+	start := ports.Start{SessionID: "one", UserID: "u1", SessionName: "One", Generation: 4, Recover: true, PairingPhone: "6281234567890"}
+	plain := map[string]any{"sessionId": "one", "userId": "u1", "sessionName": "One"}
+	pairing := map[string]any{"phoneNumber": "6281234567890"}
+	for _, k := range []struct {
+		caps []domain.Capability
+		want map[string]any
+	}{
+		{nil, plain},
+		{[]domain.Capability{domain.CapDedupe}, map[string]any{"sessionId": "one", "userId": "u1", "sessionName": "One", "pairing": pairing}},
+		{[]domain.Capability{domain.CapGeneration}, map[string]any{"sessionId": "one", "userId": "u1", "sessionName": "One",
+			"generation": 4.0, "recover": true, "pairing": pairing}},
+	} {
+		fake := conformance.NewHTTPWorker(t, "secret-token", k.caps...)
+		w := fake.Worker()
+		c := quick(t, httpworker.Config{})
+		r, err := c.Start(t.Context(), w.Ref, start)
+		require.NoError(t, err)
+		require.Equal(t, domain.QRRequired, r.Status)
+		require.Equal(t, "2@one", r.QR.Code)
+		require.Equal(t, conformance.HTTPCall{Method: "POST", Path: "/api/sessions/start", Body: k.want}, fake.Last(t))
+
+		s := hello
+		s.SessionID = "one"
+		_, err = c.Send(t.Context(), w.Ref, s)
+		require.NoError(t, err)
+		_, deduped := fake.Last(t).Body["clientMessageId"]
+		require.Equal(t, len(k.caps) > 0 && k.caps[0] == domain.CapDedupe, deduped)
+
+		require.NoError(t, c.Delete(t.Context(), w.Ref, "one"))
+		require.Equal(t, conformance.HTTPCall{Method: "DELETE", Path: "/api/sessions/one"}, fake.Last(t))
+		for _, id := range []string{"", ".", ".."} {
+			failed(t, c.Delete(t.Context(), w.Ref, id), ports.WorkerRejected)
+		}
+		require.NoError(t, c.Delete(t.Context(), w.Ref, "a/../b?c"))
+		require.Equal(t, "/api/sessions/a/../b?c", fake.Last(t).Path, "an id is one segment, escaped")
+	}
+}

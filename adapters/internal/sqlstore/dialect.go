@@ -1,0 +1,72 @@
+package sqlstore
+
+import (
+	"strings"
+	"sync"
+
+	sq "github.com/Masterminds/squirrel"
+)
+
+// Dialect is what differs between databases in the SQL itself.
+type Dialect struct {
+	placeholder sq.PlaceholderFormat
+	// types are the words that the migrations leave open.
+	types types
+	// folded gives a column in lower case. If ascii holds, only ASCII letters
+	// are going to be compared.
+	folded func(column string, ascii bool) string
+	// tables asks whether there is a table of a name.
+	tables string
+}
+
+type types struct {
+	Text, Integer, Real, Bytes, Bool string
+	False                            string
+	Plain                            string // options of a table
+	Clustered                        string // options of a table of small rows, kept in the order of its key
+}
+
+// FoldFunction is the SQL function that an adapter for SQLite has to give its
+// connections: it returns a text in lower case, of any script.
+const FoldFunction = "fold"
+
+var sqlite = Dialect{
+	placeholder: sq.Question,
+	types: types{
+		Text: "TEXT", Integer: "INTEGER", Real: "REAL", Bytes: "BLOB", Bool: "INTEGER", False: "0",
+		Plain: "STRICT", Clustered: "STRICT, WITHOUT ROWID",
+	},
+	folded: func(column string, ascii bool) string {
+		if ascii {
+			return column // LIKE ignores the case of ASCII letters
+		}
+		return FoldFunction + "(" + column + ")"
+	},
+	tables: "SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name = ?",
+}
+
+var postgres = Dialect{
+	placeholder: sq.Dollar,
+	types: types{
+		Text: `TEXT COLLATE "C"`, Integer: "BIGINT", Real: "DOUBLE PRECISION", Bytes: "BYTEA", Bool: "BOOLEAN", False: "FALSE",
+	},
+	folded: func(column string, _ bool) string { return `lower(` + column + ` COLLATE "und-x-icu")` },
+	tables: "SELECT COUNT(*) FROM pg_catalog.pg_tables WHERE schemaname = current_schema() AND tablename = ?",
+}
+
+// SQLite returns the body in the dialect of SQLite 3.37 or later.
+var SQLite = sync.OnceValue(func() *Body { return compile(sqlite) })
+
+// Postgres returns the body in the dialect of PostgreSQL, built with ICU.
+var Postgres = sync.OnceValue(func() *Body { return compile(postgres) })
+
+// contains is the condition that a column contains a text, whatever the case.
+func (d *Dialect) contains(column, text string) sq.Sqlizer {
+	ascii := true
+	for i := range len(text) {
+		ascii = ascii && text[i] < 0x80
+	}
+	return sq.Expr(d.folded(column, ascii)+` LIKE ? ESCAPE '\'`, "%"+likeEscaper.Replace(strings.ToLower(text))+"%")
+}
+
+var likeEscaper = strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`)

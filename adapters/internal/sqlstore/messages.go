@@ -1,0 +1,160 @@
+package sqlstore
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	sq "github.com/Masterminds/squirrel"
+
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
+)
+
+var messagesTable = table{
+	name: "messages", key: "id", fixed: []string{"session_id", "created_at", "direction"},
+	rest: []string{
+		"user_id", "whatsapp_id", "from_jid", "to_jid", "type", "content", "media_url", "filename", "caption",
+		"status", "error", "sent_at", "delivered_at", "read_at",
+	},
+}
+
+func scanMessage(r row) *domain.Message {
+	return &domain.Message{
+		ID: r.text(0), SessionID: r.text(1), CreatedAt: r.time(2), Direction: domain.Direction(r.text(3)),
+		UserID: r.text(4), WhatsAppID: r.text(5), From: r.text(6), To: r.text(7),
+		Type: domain.MessageType(r.text(8)), Content: r.text(9), MediaURL: r.text(10), Filename: r.text(11), Caption: r.text(12),
+		Status: domain.MessageStatus(r.text(13)), Error: r.text(14),
+		SentAt: r.time(15), DeliveredAt: r.time(16), ReadAt: r.time(17),
+		Rev: r.int64(18),
+	}
+}
+
+// The texts in the conditions below are those of partial indexes: a query has
+// to repeat them so that its index is found.
+const (
+	ofUser     = "user_id = ? AND session_id IN (SELECT id FROM sessions WHERE user_id = ?)"
+	isPending  = "status = 'PENDING'"
+	isOutbound = "direction = 'OUTBOUND'"
+	isInbound  = "direction = 'INBOUND'"
+)
+
+type messageStatements struct {
+	puts
+	get, sentByWhatsAppID, receivedByWhatsAppID *Statement
+	countSince, pendingBefore                   *Statement
+	usageOfUser, usageOfSession                 *Statement
+}
+
+func (b *Body) messageStatements() messageStatements {
+	messages := pick("messages", messagesTable.columns()...)
+	byWhatsAppID := messages.where(same("session_id", "whatsapp_id")+" AND whatsapp_id <> ''").
+		order("created_at DESC", "id DESC").first()
+	// The bucket is rounded down, also before 1970.
+	cells := pick("messages", "created_at - (created_at % ? + ?) % ?",
+		"session_id", "type", "direction", "status = 'FAILED'", "COUNT(*)").
+		where("created_at >= ?").group("1", "2", "3", "4", "5").order("1", "2", "3", "4", "5")
+	return messageStatements{
+		puts:                 b.puts(messagesTable),
+		get:                  b.read(messages.where(same("id", "session_id"))),
+		sentByWhatsAppID:     b.read(byWhatsAppID.where(isOutbound)),
+		receivedByWhatsAppID: b.read(byWhatsAppID.where(isInbound)),
+		countSince: b.scan(pick("messages", "COUNT(*)", "MIN(created_at)").
+			where("created_at >= ?").where(isOutbound).where(ofUser)),
+		pendingBefore: b.read(messages.where("created_at < ?").where(isPending).
+			order("created_at", "id").first()),
+		usageOfUser:    b.scan(cells.where(ofUser)),
+		usageOfSession: b.scan(cells.where(same("user_id", "session_id"))),
+	}
+}
+
+type messages Tx
+
+// Put needs the session to exist, or gives ErrNotFound.
+func (t *messages) Put(ctx context.Context, m *domain.Message) error {
+	return (*Tx)(t).put(ctx, &t.body.messages.puts, &m.Rev, m.ID, m.SessionID, micros(m.CreatedAt), string(m.Direction),
+		m.UserID, m.WhatsAppID, m.From, m.To, string(m.Type), m.Content, m.MediaURL, m.Filename, m.Caption,
+		string(m.Status), m.Error, when(m.SentAt), when(m.DeliveredAt), when(m.ReadAt))
+}
+
+func (t *messages) Get(ctx context.Context, sessionID, id string) (*domain.Message, error) {
+	return one(ctx, (*Tx)(t), t.body.messages.get, scanMessage, id, sessionID)
+}
+
+// ByWhatsAppID prefers what was sent, and then the latest: a message to oneself
+// is there twice.
+func (t *messages) ByWhatsAppID(ctx context.Context, sessionID, whatsAppID string) (*domain.Message, error) {
+	s := &t.body.messages
+	m, err := one(ctx, (*Tx)(t), s.sentByWhatsAppID, scanMessage, sessionID, whatsAppID, 1)
+	if errors.Is(err, ports.ErrNotFound) {
+		return one(ctx, (*Tx)(t), s.receivedByWhatsAppID, scanMessage, sessionID, whatsAppID, 1)
+	}
+	return m, err
+}
+
+// List takes Since as included and Until as excluded.
+func (t *messages) List(ctx context.Context, sessionID string, f domain.MessageFilter) ([]*domain.Message, error) {
+	d := &t.body.dialect
+	conditions := []sq.Sqlizer{sq.Expr("session_id = ?", sessionID)}
+	if !f.Since.IsZero() {
+		conditions = append(conditions, sq.Expr("created_at >= ?", ceiling(f.Since)))
+	}
+	if !f.Until.IsZero() {
+		conditions = append(conditions, sq.Expr("created_at < ?", ceiling(f.Until)))
+	}
+	if f.After != (domain.Cursor{}) {
+		conditions = append(conditions, sq.Expr("(created_at, id) < (?, ?)", micros(f.After.At), f.After.ID))
+	}
+	if f.Direction != "" {
+		conditions = append(conditions, sq.Expr("direction = ?", string(f.Direction)))
+	}
+	if f.Type != "" {
+		conditions = append(conditions, sq.Expr("type = ?", string(f.Type)))
+	}
+	if f.Status != "" {
+		conditions = append(conditions, sq.Expr("status = ?", string(f.Status)))
+	}
+	if f.To != "" {
+		conditions = append(conditions, d.contains("to_jid", f.To))
+	}
+	if f.Search != "" {
+		conditions = append(conditions, sq.Or{d.contains("content", f.Search), d.contains("caption", f.Search)})
+	}
+	rows := pick("messages", messagesTable.columns()...).all(conditions).order("created_at DESC", "id DESC")
+	s, args, err := t.body.list(rows.first(upTo(f.Limit)))
+	if err != nil {
+		return nil, err
+	}
+	return many(ctx, (*Tx)(t), s, scanMessage, args...)
+}
+
+// CountSince counts in the history of the user's sessions.
+func (t *messages) CountSince(ctx context.Context, userID string, since time.Time) (n int, first time.Time, err error) {
+	_, err = one(ctx, (*Tx)(t), t.body.messages.countSince, func(r row) struct{} {
+		n, first = r.int(0), r.time(1)
+		return struct{}{}
+	}, ceiling(since), userID, userID)
+	return n, first, err
+}
+
+// PendingBefore gives the oldest first.
+func (t *messages) PendingBefore(ctx context.Context, before time.Time, limit int) ([]*domain.Message, error) {
+	return many(ctx, (*Tx)(t), t.body.messages.pendingBefore, scanMessage, ceiling(before), upTo(limit))
+}
+
+// Usage gives the cells in order of their fields.
+func (t *messages) Usage(
+	ctx context.Context, userID, sessionID string, since time.Time, bucket time.Duration,
+) ([]ports.MessageUsage, error) {
+	size := max(bucket.Microseconds(), 1)
+	scan := func(r row) ports.MessageUsage {
+		return ports.MessageUsage{
+			Bucket: r.time(0), SessionID: r.text(1), Type: domain.MessageType(r.text(2)),
+			Direction: domain.Direction(r.text(3)), Failed: r.bool(4), Count: r.int(5),
+		}
+	}
+	if sessionID != "" {
+		return many(ctx, (*Tx)(t), t.body.messages.usageOfSession, scan, size, size, size, ceiling(since), userID, sessionID)
+	}
+	return many(ctx, (*Tx)(t), t.body.messages.usageOfUser, scan, size, size, size, ceiling(since), userID, userID)
+}

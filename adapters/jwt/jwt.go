@@ -1,0 +1,120 @@
+package jwt
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
+)
+
+// MinSecret is how many bytes a secret must have at least: as many as the
+// hash that HS256 makes.
+const MinSecret = 32
+
+const (
+	name     = "switchyard" // issuer and audience
+	tokenMax = 4096         // bytes; ours have some 400
+)
+
+// Tokens signs and checks access tokens. It is safe for concurrent use.
+type Tokens struct{ secret []byte }
+
+var _ ports.Tokens = (*Tokens)(nil)
+
+// New makes tokens of a secret, which should be random and must have at least
+// [MinSecret] bytes.
+func New(secret []byte) (*Tokens, error) {
+	if len(secret) < MinSecret {
+		return nil, fmt.Errorf("jwt: the secret has %d bytes and needs at least %d", len(secret), MinSecret)
+	}
+	return &Tokens{secret: append([]byte(nil), secret...)}, nil
+}
+
+// claims is the body of a token. Times keep microseconds.
+type claims struct {
+	Issuer        string      `json:"iss"`
+	Audience      string      `json:"aud"`
+	UserID        string      `json:"sub"`
+	SignInID      string      `json:"sid"`
+	Role          domain.Role `json:"role"`
+	CredentialsAt int64       `json:"cat"` // µs
+	ExpiresAt     float64     `json:"exp"` // s
+}
+
+// The rest of what the library asks of claims.
+var _ jwt.ClaimsValidator = (*claims)(nil)
+
+func (c *claims) GetIssuer() (string, error)              { return c.Issuer, nil }
+func (c *claims) GetSubject() (string, error)             { return c.UserID, nil }
+func (c *claims) GetAudience() (jwt.ClaimStrings, error)  { return jwt.ClaimStrings{c.Audience}, nil }
+func (c *claims) GetIssuedAt() (*jwt.NumericDate, error)  { return nil, nil }
+func (c *claims) GetNotBefore() (*jwt.NumericDate, error) { return nil, nil }
+func (c *claims) GetExpirationTime() (*jwt.NumericDate, error) {
+	if c.ExpiresAt == 0 {
+		return nil, nil
+	}
+	return &jwt.NumericDate{Time: time.UnixMicro(int64(math.Round(c.ExpiresAt * 1e6))).UTC()}, nil
+}
+
+// Validate is called by the library once the signature is known to be good.
+func (c *claims) Validate() error {
+	if c.UserID == "" || c.SignInID == "" {
+		return errors.New("token names no user or sign-in")
+	}
+	return nil
+}
+
+// Sign returns a token with the claims. User, sign-in and expiry are required.
+func (t *Tokens) Sign(c ports.Claims) (string, error) {
+	if c.UserID == "" || c.SignInID == "" || c.ExpiresAt.IsZero() {
+		return "", errors.New("jwt: a token needs a user, a sign-in and an expiry")
+	}
+	return jwt.NewWithClaims(jwt.SigningMethodHS256, &claims{
+		Issuer: name, Audience: name,
+		UserID: c.UserID, SignInID: c.SignInID, Role: c.Role,
+		CredentialsAt: c.CredentialsAt.UnixMicro(), ExpiresAt: float64(c.ExpiresAt.UnixMicro()) / 1e6,
+	}).SignedString(t.secret)
+}
+
+// Verify returns the claims of a good token, see [ports.Tokens]. A token is
+// expired from the moment of its expiry on; only one that is good otherwise is
+// called expired.
+func (t *Tokens) Verify(token string, now time.Time) (ports.Claims, error) {
+	if len(token) > tokenMax || strings.ContainsAny(token, "\r\n") { // which the decoder would skip
+		return ports.Claims{}, errInvalid
+	}
+	var c claims
+	_, err := jwt.NewParser(
+		jwt.WithValidMethods([]string{jwt.SigningMethodHS256.Alg()}),
+		jwt.WithStrictDecoding(),
+		jwt.WithIssuer(name),
+		jwt.WithAudience(name),
+		jwt.WithExpirationRequired(),
+		jwt.WithTimeFunc(func() time.Time { return now }),
+	).ParseWithClaims(token, &c, func(*jwt.Token) (any, error) { return t.secret, nil })
+	switch {
+	case err == nil:
+	case errors.Is(err, jwt.ErrTokenExpired) && c.Issuer == name && c.Audience == name && c.Validate() == nil:
+		return ports.Claims{}, errExpired
+	default:
+		return ports.Claims{}, errInvalid.Because(err)
+	}
+	expires, _ := c.GetExpirationTime() // required by now
+	return ports.Claims{
+		UserID: c.UserID, SignInID: c.SignInID, Role: c.Role,
+		CredentialsAt: time.UnixMicro(c.CredentialsAt).UTC(), ExpiresAt: expires.Time,
+	}, nil
+}
+
+var (
+	errInvalid = domain.Errorf(domain.Unauthenticated, domain.CodeAuthTokenInvalid,
+		"The access token is not valid; sign in again")
+	errExpired = domain.Errorf(domain.Unauthenticated, domain.CodeAuthTokenExpired,
+		"The access token has expired; refresh it or sign in again")
+)

@@ -1,0 +1,32 @@
+package logmail_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"log/slog"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-wa/switchyard/adapters/logmail"
+	"github.com/switchyard-wa/switchyard/ports"
+)
+
+func TestTheOperatorSeesTheLink(t *testing.T) {
+	var out bytes.Buffer
+	m := logmail.New(slog.New(slog.NewJSONHandler(&out, nil)))
+	mail := ports.Mail{To: "ann@example.com", Subject: "Reset", Text: "line one\nhttps://example.com/reset?token=abc\n"}
+	require.NoError(t, m.Send(t.Context(), mail))
+
+	var line struct{ Level, To, Subject, Text string }
+	require.NoError(t, json.Unmarshal(out.Bytes(), &line), "one line, whatever the text holds")
+	require.Equal(t, "INFO", line.Level)
+	require.Equal(t, mail, ports.Mail{To: line.To, Subject: line.Subject, Text: line.Text})
+
+	out.Reset()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.ErrorIs(t, m.Send(ctx, mail), context.Canceled)
+	require.Empty(t, out.String())
+}

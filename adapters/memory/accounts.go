@@ -1,0 +1,299 @@
+package memory
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
+)
+
+// A row stays the same while its value, which is never changed, is replaced.
+type userRow struct {
+	v        *domain.User // nil: the row is gone
+	usage    domain.UserUsage
+	sessions list[*sessionRow] // by age
+	keys     list[*keyRow]     // by age
+	signIns  list[*signInRow]  // by id
+	reset    *domain.PasswordReset
+	sent     list[*message] // by age
+	received list[*message] // by age
+}
+
+func userAge(a, b *userRow) int {
+	return cmp.Or(a.v.CreatedAt.Compare(b.v.CreatedAt), cmp.Compare(a.v.ID, b.v.ID))
+}
+
+func (r *userRow) clone() *domain.User {
+	u := *r.v
+	return &u
+}
+
+func (r *userRow) rev() int64 {
+	if r == nil {
+		return 0
+	}
+	return r.v.Rev
+}
+
+type users struct{ *txn }
+
+func (t users) Get(_ context.Context, id string) (*domain.User, error) {
+	return find(t.txn, t.s.users, id, (*userRow).clone)
+}
+
+func (t users) ByEmail(_ context.Context, email string) (*domain.User, error) {
+	return find(t.txn, t.s.emails, email, (*userRow).clone)
+}
+
+func (t users) List(_ context.Context, f ports.UserFilter, p ports.Page) ([]*domain.User, int, error) {
+	if err := t.readable(); err != nil {
+		return nil, 0, err
+	}
+	if f == (ports.UserFilter{}) {
+		return latest(t.s.userOrder, p, (*userRow).clone), len(t.s.userOrder), nil
+	}
+	search := newNeedle(f.Search)
+	rows := newest(t.s.userOrder, func(r *userRow) bool {
+		return (f.Tier == "" || r.v.Tier == f.Tier) && (f.Role == "" || r.v.Role == f.Role) &&
+			(f.Active == nil || r.v.Active == *f.Active) && (search.in(r.v.Name) || search.in(r.v.Email))
+	})
+	var by func(a, b *domain.User) int
+	switch f.Sort {
+	case "name":
+		by = func(a, b *domain.User) int { return strings.Compare(a.Name, b.Name) }
+	case "email":
+		by = func(a, b *domain.User) int { return strings.Compare(a.Email, b.Email) }
+	case "lastLoginAt":
+		by = func(a, b *domain.User) int { return a.LastLoginAt.Compare(b.LastLoginAt) }
+	}
+	if by != nil {
+		slices.SortStableFunc(rows, func(a, b *userRow) int { return by(b.v, a.v) })
+	}
+	if f.Asc {
+		slices.Reverse(rows)
+	}
+	return copies(page(rows, p), (*userRow).clone), len(rows), nil
+}
+
+func (t users) Put(_ context.Context, u *domain.User) error {
+	if err := t.writable(); err != nil {
+		return err
+	}
+	r := t.s.users[u.ID]
+	if err := swap(r != nil, r.rev(), u.Rev); err != nil {
+		return err
+	}
+	if other := t.s.emails[u.Email]; other != nil && other != r {
+		return ports.ErrExists
+	}
+	if r == nil {
+		r = &userRow{}
+	}
+	v := *u
+	keep(&v.CredentialsAt, &v.LastLoginAt, &v.CreatedAt, &v.UpdatedAt)
+	v.Rev = t.s.nextRev()
+	old := r.v
+	t.s.setUser(r, &v)
+	t.undo(func() { t.s.setUser(r, old) })
+	u.Rev = v.Rev
+	return nil
+}
+
+// setUser gives the row a value, or with nil takes it out, in every index.
+func (s *Store) setUser(r *userRow, v *domain.User) {
+	old := r.v
+	moves := old == nil || v == nil || !old.CreatedAt.Equal(v.CreatedAt)
+	if old != nil {
+		delete(s.emails, old.Email)
+		if moves {
+			s.userOrder.remove(r, userAge)
+			delete(s.users, old.ID)
+		}
+	}
+	r.v = v
+	if v != nil {
+		s.emails[v.Email] = r
+		if moves {
+			s.users[v.ID] = r
+			s.userOrder.add(r, userAge)
+		}
+	}
+}
+
+func (t users) Usage(_ context.Context, id string) (domain.UserUsage, error) {
+	return find(t.txn, t.s.users, id, func(r *userRow) domain.UserUsage { return r.usage })
+}
+
+func (t users) Reserve(_ context.Context, id string, add, limit domain.UserUsage) error {
+	if err := t.writable(); err != nil {
+		return err
+	}
+	r := t.s.users[id]
+	if r == nil {
+		return ports.ErrNotFound
+	}
+	old := r.usage
+	sum := domain.UserUsage{Sessions: old.Sessions + add.Sessions, Live: old.Live + add.Live}
+	if add.Sessions > 0 && sum.Sessions > limit.Sessions || add.Live > 0 && sum.Live > limit.Live {
+		return ports.ErrFull
+	}
+	r.usage = domain.UserUsage{Sessions: max(sum.Sessions, 0), Live: max(sum.Live, 0)}
+	t.undo(func() { r.usage = old })
+	return nil
+}
+
+type signInRow struct {
+	v    *domain.SignIn
+	user *userRow
+	at   int32
+}
+
+func signInID(a, b *signInRow) int { return cmp.Compare(a.v.ID, b.v.ID) }
+
+func (r *signInRow) place() *int32 { return &r.at }
+func (r *signInRow) before(o *signInRow) bool {
+	return cmp.Or(r.v.ExpiresAt.Compare(o.v.ExpiresAt), signInID(r, o)) < 0
+}
+
+func (r *signInRow) rev() int64 {
+	if r == nil {
+		return 0
+	}
+	return r.v.Rev
+}
+
+type signIns struct{ *txn }
+
+func (t signIns) Get(_ context.Context, id string) (*domain.SignIn, error) {
+	return find(t.txn, t.s.signIns, id, func(r *signInRow) *domain.SignIn {
+		f := *r.v
+		return &f
+	})
+}
+
+func (t signIns) Put(_ context.Context, f *domain.SignIn) error {
+	if err := t.writable(); err != nil {
+		return err
+	}
+	r := t.s.signIns[f.ID]
+	if err := swap(r != nil, r.rev(), f.Rev); err != nil {
+		return err
+	}
+	user := t.s.users[f.UserID]
+	if user == nil {
+		return ports.ErrNotFound
+	}
+	if r != nil && r.user != user { // the family of somebody else
+		return ports.ErrConflict
+	}
+	if r == nil {
+		r = &signInRow{user: user}
+	}
+	v := *f
+	keep(&v.CreatedAt, &v.ExpiresAt, &v.RevokedAt)
+	v.Rev = t.s.nextRev()
+	t.set(r, &v)
+	f.Rev = v.Rev
+	return nil
+}
+
+func (t signIns) set(r *signInRow, v *domain.SignIn) {
+	old := r.v
+	t.s.setSignIn(r, v)
+	t.undo(func() { t.s.setSignIn(r, old) })
+}
+
+func (s *Store) setSignIn(r *signInRow, v *domain.SignIn) {
+	if r.v != nil {
+		s.expiring.remove(r)
+		delete(s.signIns, r.v.ID)
+		r.user.signIns.remove(r, signInID)
+	}
+	if r.v = v; v != nil {
+		s.expiring.add(r)
+		s.signIns[v.ID] = r
+		r.user.signIns.add(r, signInID)
+	}
+}
+
+func (t signIns) RevokeAll(_ context.Context, userID, except string, at time.Time) error {
+	if err := t.writable(); err != nil {
+		return err
+	}
+	user := t.s.users[userID]
+	if user == nil {
+		return nil
+	}
+	for _, r := range user.signIns {
+		if r.v.ID == except || !r.v.RevokedAt.IsZero() {
+			continue
+		}
+		v := *r.v
+		v.RevokedAt, v.Rev = kept(at), t.s.nextRev()
+		old := r.v
+		r.v = &v
+		t.undo(func() { r.v = old })
+	}
+	return nil
+}
+
+func (t signIns) DeleteExpired(_ context.Context, before time.Time) error {
+	if err := t.writable(); err != nil {
+		return err
+	}
+	for len(t.s.expiring) > 0 && t.s.expiring[0].v.ExpiresAt.Before(before) {
+		t.set(t.s.expiring[0], nil)
+	}
+	return nil
+}
+
+type resets struct{ *txn }
+
+func (t resets) Put(_ context.Context, r *domain.PasswordReset) error {
+	if err := t.writable(); err != nil {
+		return err
+	}
+	user := t.s.users[r.UserID]
+	if user == nil {
+		return ports.ErrNotFound
+	}
+	if other := t.s.resets[r.TokenHash]; other != nil && other.UserID != r.UserID {
+		return ports.ErrExists
+	}
+	v := *r
+	keep(&v.ExpiresAt)
+	t.set(user, &v)
+	return nil
+}
+
+func (t resets) Take(_ context.Context, hash [32]byte) (*domain.PasswordReset, error) {
+	if err := t.writable(); err != nil {
+		return nil, err
+	}
+	v := t.s.resets[hash]
+	if v == nil {
+		return nil, ports.ErrNotFound
+	}
+	t.set(t.s.users[v.UserID], nil)
+	taken := *v
+	return &taken, nil
+}
+
+func (t resets) set(user *userRow, v *domain.PasswordReset) {
+	old := user.reset
+	t.s.setReset(user, v)
+	t.undo(func() { t.s.setReset(user, old) })
+}
+
+func (s *Store) setReset(user *userRow, v *domain.PasswordReset) {
+	if user.reset != nil {
+		delete(s.resets, user.reset.TokenHash)
+	}
+	if user.reset = v; v != nil {
+		s.resets[v.TokenHash] = v
+	}
+}

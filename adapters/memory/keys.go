@@ -1,0 +1,125 @@
+package memory
+
+import (
+	"cmp"
+	"context"
+
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
+)
+
+type keyRow struct {
+	v       *domain.APIKey
+	session *sessionRow
+	user    *userRow
+}
+
+func keyAge(a, b *keyRow) int {
+	return cmp.Or(a.v.CreatedAt.Compare(b.v.CreatedAt), cmp.Compare(a.v.ID, b.v.ID))
+}
+
+func (r *keyRow) clone() *domain.APIKey {
+	k := *r.v
+	return &k
+}
+
+func (r *keyRow) rev() int64 {
+	if r == nil {
+		return 0
+	}
+	return r.v.Rev
+}
+
+type keys struct{ *txn }
+
+func (t keys) Get(_ context.Context, id string) (*domain.APIKey, error) {
+	return find(t.txn, t.s.keys, id, (*keyRow).clone)
+}
+
+func (t keys) ByHash(_ context.Context, hash [32]byte) (*domain.APIKey, error) {
+	return find(t.txn, t.s.hashes, hash, (*keyRow).clone)
+}
+
+func (t keys) ByUser(_ context.Context, userID string) ([]*domain.APIKey, error) {
+	if err := t.readable(); err != nil {
+		return nil, err
+	}
+	user := t.s.users[userID]
+	if user == nil {
+		return nil, nil
+	}
+	return latest(user.keys, ports.Page{}, (*keyRow).clone), nil
+}
+
+func (t keys) BySession(_ context.Context, sessionID string) ([]*domain.APIKey, error) {
+	if err := t.readable(); err != nil {
+		return nil, err
+	}
+	session := t.s.sessions[sessionID]
+	if session == nil {
+		return nil, nil
+	}
+	return latest(session.keys, ports.Page{}, (*keyRow).clone), nil
+}
+
+// Put needs the session and the user to exist.
+func (t keys) Put(_ context.Context, k *domain.APIKey) error {
+	if err := t.writable(); err != nil {
+		return err
+	}
+	r := t.s.keys[k.ID]
+	if err := swap(r != nil, r.rev(), k.Rev); err != nil {
+		return err
+	}
+	if other := t.s.hashes[k.Hash]; other != nil && other != r {
+		return ports.ErrExists
+	}
+	session, user := t.s.sessions[k.SessionID], t.s.users[k.UserID]
+	switch {
+	case session == nil || user == nil:
+		return ports.ErrNotFound
+	case r == nil:
+		r = &keyRow{session: session, user: user}
+	case r.session != session || r.user != user: // the key of another session
+		return ports.ErrConflict
+	}
+	v := *k
+	keep(&v.LastUsedAt, &v.CreatedAt, &v.ExpiresAt, &v.RevokedAt)
+	v.Rev = t.s.nextRev()
+	t.set(r, &v)
+	k.Rev = v.Rev
+	return nil
+}
+
+func (t keys) Delete(_ context.Context, id string) error {
+	if err := t.writable(); err != nil {
+		return err
+	}
+	r := t.s.keys[id]
+	if r == nil {
+		return ports.ErrNotFound
+	}
+	t.set(r, nil)
+	return nil
+}
+
+func (t keys) set(r *keyRow, v *domain.APIKey) {
+	old := r.v
+	t.s.setKey(r, v)
+	t.undo(func() { t.s.setKey(r, old) })
+}
+
+func (s *Store) setKey(r *keyRow, v *domain.APIKey) {
+	if r.v != nil {
+		delete(s.keys, r.v.ID)
+		delete(s.hashes, r.v.Hash)
+		r.session.keys.remove(r, keyAge)
+		r.user.keys.remove(r, keyAge)
+	}
+	if r.v = v; v != nil {
+		s.keys[v.ID] = r
+		s.hashes[v.Hash] = r
+		r.session.keys.add(r, keyAge)
+		r.user.keys.add(r, keyAge)
+	}
+}

@@ -1,0 +1,88 @@
+package memory
+
+import (
+	"context"
+	"hash/maphash"
+	"sync"
+	"time"
+
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
+)
+
+// Limiter implements [ports.Limiter]. Keys whose window is over go away as new
+// ones come, so it holds hardly more of them than have a window that runs.
+type Limiter struct {
+	seed   maphash.Seed
+	shards [shards]limitShard
+}
+
+type limitShard struct {
+	mu      sync.Mutex
+	windows map[string]*limitWindow
+	_       [48]byte // a cache line each
+}
+
+type limitWindow struct {
+	domain.Window
+	length time.Duration
+}
+
+const (
+	limiterGrace = time.Minute // for callers whose clock is behind that of others
+	limiterSweep = 4           // windows looked at for each new one
+)
+
+var _ ports.Limiter = (*Limiter)(nil)
+
+// NewLimiter returns a limiter that has counted nothing yet.
+func NewLimiter() *Limiter {
+	l := &Limiter{seed: maphash.MakeSeed()}
+	for i := range l.shards {
+		l.shards[i].windows = make(map[string]*limitWindow)
+	}
+	return l
+}
+
+// Take implements [ports.Limiter]. Only a use that is allowed begins a window;
+// looking, giving back and being refused do not.
+func (l *Limiter) Take(
+	ctx context.Context, key string, at time.Time, length time.Duration, limit, n int,
+) (domain.Usage, error) {
+	if err := ctx.Err(); err != nil {
+		return domain.Usage{}, err
+	}
+	s := &l.shards[shardOf(l.seed, key)]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w, known := s.windows[key]
+	var next domain.Window
+	if known {
+		next = w.Window
+	}
+	usage := next.Take(at, length, limit, n)
+	runs := known && next.Start.Equal(w.Start)
+	switch {
+	case !usage.Allowed, n <= 0 && !runs:
+	case known:
+		w.Window, w.length = next, length
+	default:
+		s.sweep(at)
+		s.windows[key] = &limitWindow{Window: next, length: length}
+	}
+	return usage, nil
+}
+
+// sweep removes windows that are over from a few chosen at random. It is
+// called for each new one, so those that are over stay the smaller part.
+func (s *limitShard) sweep(at time.Time) {
+	seen := 0
+	for key, w := range s.windows {
+		if !at.Before(w.Start.Add(w.length + limiterGrace)) {
+			delete(s.windows, key)
+		}
+		if seen++; seen == limiterSweep {
+			return
+		}
+	}
+}

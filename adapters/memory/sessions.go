@@ -1,0 +1,225 @@
+package memory
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
+)
+
+type sessionRow struct {
+	v       *domain.Session // nil: the row is gone
+	owner   *userRow        // who made it; its messages are that user's unless they say otherwise
+	keys    list[*keyRow]   // by age
+	history list[*message]  // by age
+	at      int32
+}
+
+func sessionAge(a, b *sessionRow) int {
+	return cmp.Or(a.v.CreatedAt.Compare(b.v.CreatedAt), cmp.Compare(a.v.ID, b.v.ID))
+}
+
+func sessionID(a, b *sessionRow) int { return cmp.Compare(a.v.ID, b.v.ID) }
+
+func (r *sessionRow) place() *int32 { return &r.at }
+func (r *sessionRow) before(o *sessionRow) bool {
+	return cmp.Or(r.v.DueAt.Compare(o.v.DueAt), sessionID(r, o)) < 0
+}
+
+func (r *sessionRow) clone() *domain.Session { return cloneSession(r.v) }
+
+func cloneSession(s *domain.Session) *domain.Session {
+	c := s.Clone()
+	c.QR.Image = bytes.Clone(s.QR.Image)
+	return c
+}
+
+func (r *sessionRow) rev() int64 {
+	if r == nil {
+		return 0
+	}
+	return r.v.Rev
+}
+
+type sessions struct{ *txn }
+
+func (t sessions) Get(_ context.Context, id string) (*domain.Session, error) {
+	return find(t.txn, t.s.sessions, id, (*sessionRow).clone)
+}
+
+func (t sessions) Put(_ context.Context, s *domain.Session) error {
+	if err := t.writable(); err != nil {
+		return err
+	}
+	r := t.s.sessions[s.ID]
+	if err := swap(r != nil, r.rev(), s.Rev); err != nil {
+		return err
+	}
+	user := t.s.users[s.UserID]
+	if user == nil {
+		return ports.ErrNotFound
+	}
+	if r == nil {
+		r = &sessionRow{owner: user}
+	}
+	v := cloneSession(s)
+	v.UserID = user.v.ID // one text for all sessions of the user
+	keep(&v.StatusAt, &v.AssignedAt, &v.SettleAt, &v.AvoidUntil, &v.QR.ExpiresAt, &v.DueAt,
+		&v.ReportedAt, &v.HeardAt, &v.LastSeenAt, &v.CreatedAt, &v.UpdatedAt)
+	v.Rev = t.s.nextRev()
+	t.set(r, v)
+	s.Rev = v.Rev
+	return nil
+}
+
+func (t sessions) set(r *sessionRow, v *domain.Session) {
+	old := r.v
+	t.s.setSession(r, v)
+	t.undo(func() { t.s.setSession(r, old) })
+}
+
+// setSession gives the row a value, or with nil takes it out, in every index.
+func (s *Store) setSession(r *sessionRow, v *domain.Session) {
+	old := r.v
+	stays := old != nil && v != nil
+	ages := !stays || !old.CreatedAt.Equal(v.CreatedAt) || old.UserID != v.UserID
+	due := !stays || !old.DueAt.Equal(v.DueAt)
+	moves := !stays || old.WorkerID != v.WorkerID
+	if old != nil {
+		s.statuses[old.Status]--
+		if ages {
+			delete(s.sessions, old.ID)
+			s.sessionOrder.remove(r, sessionAge)
+			s.users[old.UserID].sessions.remove(r, sessionAge)
+		}
+		if due {
+			s.due.remove(r)
+		}
+		if moves && old.Assigned() {
+			removeFrom(s.assigned, old.WorkerID, r, sessionID)
+		}
+	}
+	if r.v = v; v == nil {
+		return
+	}
+	s.statuses[v.Status]++
+	if ages {
+		s.sessions[v.ID] = r
+		s.sessionOrder.add(r, sessionAge)
+		s.users[v.UserID].sessions.add(r, sessionAge)
+	}
+	if due && !v.DueAt.IsZero() {
+		s.due.add(r)
+	}
+	if moves && v.Assigned() {
+		addTo(s.assigned, v.WorkerID, r, sessionID)
+	}
+}
+
+func (t sessions) Delete(_ context.Context, id string, rev int64) error {
+	if err := t.writable(); err != nil {
+		return err
+	}
+	r := t.s.sessions[id]
+	switch {
+	case r == nil:
+		return ports.ErrNotFound
+	case r.v.Rev != rev:
+		return ports.ErrConflict
+	}
+	for _, k := range slices.Clone(r.keys) {
+		keys(t).set(k, nil)
+	}
+	messages(t).forget(r)
+	t.set(r, nil)
+	return nil
+}
+
+func (t sessions) List(_ context.Context, f ports.SessionFilter, p ports.Page) ([]*domain.Session, int, error) {
+	if err := t.readable(); err != nil {
+		return nil, 0, err
+	}
+	all := t.s.sessionOrder
+	switch user, onWorker := t.s.users[f.UserID], t.s.assigned[f.WorkerID]; {
+	case f.UserID != "" && user == nil, f.WorkerID != "" && onWorker == nil:
+		return nil, 0, nil
+	case f.UserID != "":
+		all = user.sessions
+	case f.WorkerID != "":
+		all = slices.Clone(*onWorker)
+		slices.SortFunc(all, sessionAge)
+	}
+	if (f == ports.SessionFilter{UserID: f.UserID}) {
+		return latest(all, p, (*sessionRow).clone), len(all), nil
+	}
+	search := newNeedle(f.Search)
+	rows := newest(all, func(r *sessionRow) bool {
+		return (f.WorkerID == "" || r.v.WorkerID == f.WorkerID) && (f.Status == "" || r.v.Status == f.Status) &&
+			(search.in(r.v.Name) || search.in(r.v.PhoneNumber))
+	})
+	return copies(page(rows, p), (*sessionRow).clone), len(rows), nil
+}
+
+func (t sessions) Assigned(_ context.Context, workerID string) ([]*domain.Session, error) {
+	if err := t.readable(); err != nil {
+		return nil, err
+	}
+	rows := t.s.assigned[workerID]
+	if rows == nil {
+		return nil, nil
+	}
+	return copies(*rows, (*sessionRow).clone), nil
+}
+
+// EachAssigned goes by worker and id, so that a run can be repeated. fn may
+// write: it is called with the sessions that were assigned before, except
+// those that it has moved or deleted since.
+func (t sessions) EachAssigned(_ context.Context, fn func(*domain.Session) error) error {
+	if err := t.readable(); err != nil {
+		return err
+	}
+	for _, worker := range slices.Sorted(maps.Keys(t.s.assigned)) {
+		rows := t.s.assigned[worker]
+		if rows == nil {
+			continue
+		}
+		for _, r := range slices.Clone(*rows) {
+			if r.v == nil || r.v.WorkerID != worker {
+				continue
+			}
+			if err := fn(r.clone()); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (t sessions) Due(_ context.Context, at time.Time, limit int) ([]*domain.Session, error) {
+	if err := t.readable(); err != nil {
+		return nil, err
+	}
+	rows := t.s.due.first(limit, func(r *sessionRow) bool { return !r.v.DueAt.After(at) })
+	return copies(rows, (*sessionRow).clone), nil
+}
+
+func (t sessions) NextDue(context.Context) (time.Time, error) {
+	if err := t.readable(); err != nil || len(t.s.due) == 0 {
+		return time.Time{}, err
+	}
+	return t.s.due[0].v.DueAt, nil
+}
+
+func (t sessions) CountByStatus(context.Context) (map[domain.Status]int, error) {
+	if err := t.readable(); err != nil {
+		return nil, err
+	}
+	counts := maps.Clone(t.s.statuses)
+	maps.DeleteFunc(counts, func(_ domain.Status, n int) bool { return n == 0 })
+	return counts, nil
+}

@@ -1,0 +1,405 @@
+package simworker
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
+)
+
+const (
+	controlLimit   = 5 * time.Second  // of a webhook or heartbeat
+	registerLimit  = 15 * time.Second // the control plane calls back meanwhile
+	maxControlBody = 16 << 20
+)
+
+// Control is a worker's way to the control plane over HTTP. It implements
+// ports.WorkerProtocol; the errors of answers are *domain.Error.
+type Control struct {
+	base   string
+	token  string
+	legacy bool
+	client *http.Client
+}
+
+var _ ports.WorkerProtocol = (*Control)(nil)
+
+// NewControl makes a way to the control plane at a base URL such as
+// http://127.0.0.1:8000. A legacy one uses the older paths and says nothing
+// that older workers do not say.
+func NewControl(baseURL, token string, legacy bool) *Control {
+	base := strings.TrimRight(baseURL, "/") + "/api/v1"
+	if legacy {
+		base = strings.TrimRight(baseURL, "/") + "/api"
+	}
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.Proxy = nil
+	transport.IdleConnTimeout = 30 * time.Second
+	transport.MaxIdleConnsPerHost = 16
+	return &Control{base: base, token: token, legacy: legacy, client: &http.Client{
+		Transport:     transport,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}
+}
+
+// Close closes the connections that idle.
+func (c *Control) Close() { c.client.CloseIdleConnections() }
+
+// fields is a JSON object; those that are nil, zero times and empty text are left out.
+type fields map[string]any
+
+func (f fields) MarshalJSON() ([]byte, error) {
+	out := make(map[string]any, len(f))
+	for k, v := range f {
+		switch v := v.(type) {
+		case nil:
+		case string:
+			if v != "" {
+				out[k] = v
+			}
+		case time.Time:
+			if !v.IsZero() {
+				out[k] = v.UTC().Format("2006-01-02T15:04:05.000Z07:00")
+			}
+		default:
+			out[k] = v
+		}
+	}
+	return json.Marshal(out)
+}
+
+// call makes a request and decodes the data of its answer into out.
+func (c *Control) call(ctx context.Context, limit time.Duration, method, path string, body fields, out any) (status int, err error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	var in io.Reader
+	if body != nil {
+		doc, err := json.Marshal(body)
+		if err != nil {
+			return 0, err
+		}
+		in = bytes.NewReader(doc)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, c.base+path, in)
+	if err != nil {
+		return 0, err
+	}
+	req.Header.Set("Authorization", "Bearer "+c.token)
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	resp, err := c.client.Do(req)
+	if err != nil {
+		return 0, err
+	}
+	defer resp.Body.Close()
+	doc, err := io.ReadAll(io.LimitReader(resp.Body, maxControlBody))
+	if err != nil {
+		return resp.StatusCode, err
+	}
+	var answer struct {
+		Data  json.RawMessage `json:"data"`
+		Error struct {
+			Code    domain.Code         `json:"code"`
+			Message string              `json:"message"`
+			Details []domain.FieldError `json:"details"`
+		} `json:"error"`
+	}
+	parsed := json.Unmarshal(doc, &answer)
+	if resp.StatusCode < 200 || resp.StatusCode > 299 {
+		return resp.StatusCode, &domain.Error{
+			Kind: kindOf(resp.StatusCode), Code: cmp.Or(answer.Error.Code, domain.CodeInternal),
+			Message: cmp.Or(answer.Error.Message, fmt.Sprintf("HTTP %d", resp.StatusCode)), Fields: answer.Error.Details,
+		}
+	}
+	if parsed != nil {
+		return resp.StatusCode, errors.New("the control plane's answer is not JSON")
+	}
+	if out != nil && len(answer.Data) > 0 {
+		err = json.Unmarshal(answer.Data, out)
+	}
+	return resp.StatusCode, err
+}
+
+func kindOf(status int) domain.Kind {
+	switch status {
+	case http.StatusUnauthorized:
+		return domain.Unauthenticated
+	case http.StatusForbidden:
+		return domain.Forbidden
+	case http.StatusNotFound:
+		return domain.NotFound
+	case http.StatusConflict:
+		return domain.Conflict
+	case http.StatusTooManyRequests:
+		return domain.Exceeded
+	case http.StatusServiceUnavailable:
+		return domain.Unavailable
+	case http.StatusGatewayTimeout:
+		return domain.Timeout
+	case http.StatusBadGateway:
+		return domain.BadGateway
+	}
+	if status >= 400 && status < 500 {
+		return domain.Invalid
+	}
+	return domain.Internal
+}
+
+func (c *Control) workerPath(workerID, after string) string {
+	return "/workers/" + url.PathEscape(workerID) + after
+}
+
+// workerAnswer is the part that every answer about a worker has.
+type workerAnswer struct {
+	ID           string              `json:"id"`
+	WorkerID     string              `json:"workerId"`
+	Status       domain.WorkerStatus `json:"status"`
+	SessionCount int                 `json:"sessionCount"`
+	LeaseMs      int64               `json:"leaseMs"`
+}
+
+func (a workerAnswer) worker() *domain.Worker {
+	return &domain.Worker{
+		ID: cmp.Or(a.WorkerID, a.ID), Used: a.SessionCount,
+		Online: a.Status != domain.WorkerOffline, Draining: a.Status == domain.WorkerMaintenance,
+	}
+}
+
+// RegisterWorker implements ports.WorkerProtocol.
+func (c *Control) RegisterWorker(ctx context.Context, r domain.Registration) (*ports.Registered, error) {
+	body := fields{
+		"workerId": r.WorkerID, "endpoint": r.Endpoint, "maxSessions": r.Capacity, "description": r.Description,
+		"version": r.Version, "environment": r.Environment, "status": "ONLINE", "timestamp": time.Now(),
+	}
+	if !c.legacy {
+		body["capabilities"] = r.Capabilities
+		if len(r.Labels) > 0 {
+			body["labels"] = r.Labels
+		}
+		if r.Interval > 0 {
+			body["heartbeatInterval"] = r.Interval.Milliseconds()
+		}
+	}
+	var a struct {
+		workerAnswer
+		RecoveryRequired     bool  `json:"recoveryRequired"`
+		AssignedSessionCount int   `json:"assignedSessionCount"`
+		HeartbeatIntervalMs  int64 `json:"heartbeatIntervalMs"`
+	}
+	status, err := c.call(ctx, registerLimit, http.MethodPost, "/workers/register", body, &a)
+	if err != nil {
+		return nil, err
+	}
+	out := &ports.Registered{
+		Worker: a.worker(), Known: status == http.StatusOK, Assigned: a.AssignedSessionCount,
+		Interval: time.Duration(a.HeartbeatIntervalMs) * time.Millisecond,
+		Lease:    time.Duration(a.LeaseMs) * time.Millisecond,
+	}
+	if a.RecoveryRequired {
+		out.Assigned = max(out.Assigned, 1)
+	}
+	return out, nil
+}
+
+// Heartbeat implements ports.WorkerProtocol, with the first form of the body.
+func (c *Control) Heartbeat(ctx context.Context, h domain.Heartbeat) (*ports.HeartbeatAnswer, error) {
+	sessions, active := []fields{}, 0
+	for _, r := range h.Sessions {
+		s := fields{"sessionId": r.SessionID, "status": c.status(r), "phoneNumber": r.PhoneNumber, "displayName": r.DisplayName}
+		if r.Generation != 0 && !c.legacy {
+			s["generation"] = r.Generation
+		}
+		if r.Status.Live() {
+			active++
+		}
+		sessions = append(sessions, s)
+	}
+	var a struct {
+		workerAnswer
+		SessionsProcessed    int              `json:"sessionsProcessed"`
+		SessionsSynced       int              `json:"sessionsSynced"`
+		StaleWorkersDetected int              `json:"staleWorkersDetected"`
+		SessionBreakdown     domain.Breakdown `json:"sessionBreakdown"`
+		Commands             []struct {
+			Type       string `json:"type"`
+			SessionID  string `json:"sessionId"`
+			Generation int64  `json:"generation"`
+		} `json:"commands"`
+	}
+	_, err := c.call(ctx, controlLimit, http.MethodPut, c.workerPath(h.WorkerID, "/heartbeat"), fields{
+		"sessions":     sessions,
+		"capabilities": fields{"maxSessions": h.Capacity, "version": h.Version, "environment": h.Environment},
+		"metrics": fields{
+			"cpuUsage": h.CPU, "memoryUsage": h.Memory, "uptime": int64(h.Uptime / time.Second),
+			"messageCount": h.MessageCount, "totalSessions": len(sessions), "activeSessions": active,
+		},
+		"lastActivity": time.Now(),
+	}, &a)
+	if err != nil {
+		return nil, err
+	}
+	out := &ports.HeartbeatAnswer{
+		Worker: a.worker(), Processed: a.SessionsProcessed, Synced: a.SessionsSynced, Stale: a.StaleWorkersDetected,
+		Breakdown: a.SessionBreakdown, Lease: time.Duration(a.LeaseMs) * time.Millisecond,
+	}
+	for _, command := range a.Commands {
+		if command.Type == "STOP_SESSION" {
+			out.Commands = append(out.Commands, ports.Command{SessionID: command.SessionID, Generation: command.Generation})
+		}
+	}
+	return out, nil
+}
+
+// AssignedSessions implements ports.WorkerProtocol.
+func (c *Control) AssignedSessions(ctx context.Context, workerID string) ([]ports.AssignedSession, error) {
+	var a struct {
+		Sessions []struct {
+			SessionID   string        `json:"sessionId"`
+			UserID      string        `json:"userId"`
+			SessionName string        `json:"sessionName"`
+			PhoneNumber string        `json:"phoneNumber"`
+			Status      domain.Status `json:"status"`
+			UserEmail   string        `json:"userEmail"`
+			UserTier    domain.Tier   `json:"userTier"`
+			Generation  int64         `json:"generation"`
+		} `json:"sessions"`
+	}
+	if _, err := c.call(ctx, controlLimit, http.MethodGet, c.workerPath(workerID, "/sessions/assigned"), nil, &a); err != nil {
+		return nil, err
+	}
+	out := make([]ports.AssignedSession, 0, len(a.Sessions))
+	for _, s := range a.Sessions {
+		out = append(out, ports.AssignedSession{
+			Session: &domain.Session{
+				ID: s.SessionID, UserID: s.UserID, Name: s.SessionName, PhoneNumber: s.PhoneNumber,
+				Status: s.Status, Generation: s.Generation, WorkerID: workerID,
+			},
+			UserEmail: s.UserEmail, UserTier: s.UserTier,
+		})
+	}
+	return out, nil
+}
+
+// Recovered implements ports.WorkerProtocol.
+func (c *Control) Recovered(ctx context.Context, workerID string, results []ports.RecoveryResult) ([]ports.RecoveryOutcome, error) {
+	list, counts := []fields{}, map[ports.RecoveryStatus]int{}
+	for _, r := range results {
+		counts[r.Status]++
+		list = append(list, fields{"sessionId": r.SessionID, "status": string(r.Status), "error": r.Error, "recoveredAt": r.At})
+	}
+	var a struct {
+		ProcessedResults []struct {
+			SessionID string               `json:"sessionId"`
+			Status    ports.RecoveryStatus `json:"status"`
+			Action    string               `json:"action"`
+			Error     string               `json:"error"`
+		} `json:"processedResults"`
+	}
+	_, err := c.call(ctx, controlLimit, http.MethodPost, c.workerPath(workerID, "/sessions/recovery-status"), fields{
+		"recoveryResults": list,
+		"summary": fields{
+			"totalSessions": len(list), "successfulRecoveries": counts[ports.RecoverySuccess],
+			"failedRecoveries": counts[ports.RecoveryFailed], "skippedRecoveries": counts[ports.RecoverySkipped],
+		},
+	}, &a)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]ports.RecoveryOutcome, 0, len(a.ProcessedResults))
+	for _, r := range a.ProcessedResults {
+		out = append(out, ports.RecoveryOutcome{SessionID: r.SessionID, Status: r.Status, Action: r.Action, Error: r.Error})
+	}
+	return out, nil
+}
+
+// Preserved implements ports.WorkerProtocol.
+func (c *Control) Preserved(ctx context.Context, workerID string, sessionIDs []string) (int, error) {
+	_, err := c.call(ctx, controlLimit, http.MethodPost, c.workerPath(workerID, "/sessions-preserved"), fields{
+		"workerId": workerID, "preservedSessions": sessionIDs, "timestamp": time.Now(),
+	}, nil)
+	if err != nil {
+		return 0, err
+	}
+	return len(sessionIDs), nil
+}
+
+// UnregisterWorker implements ports.WorkerProtocol.
+func (c *Control) UnregisterWorker(ctx context.Context, workerID, endpoint string) error {
+	_, err := c.call(ctx, controlLimit, http.MethodDelete, "/workers/unregister", fields{"workerId": workerID, "endpoint": endpoint}, nil)
+	return err
+}
+
+// status is the word for a status in what a worker sends.
+func (c *Control) status(r domain.Report) string {
+	if r.LoggedOut {
+		return "LOGGED_OUT"
+	}
+	return string(r.Status)
+}
+
+// SessionReport implements ports.WorkerProtocol. The answer only tells whether
+// the report was applied.
+func (c *Control) SessionReport(ctx context.Context, r domain.Report) (domain.Outcome, error) {
+	body := fields{
+		"sessionId": r.SessionID, "status": string(r.Status), "qrCode": r.QR.Code, "phoneNumber": r.PhoneNumber,
+		"displayName": r.DisplayName, "workerId": r.WorkerID, "timestamp": r.At, "reason": r.Reason, "error": r.Error,
+	}
+	if r.LoggedOut {
+		body["loggedOutAt"] = cmp.Or(r.At, time.Now())
+	}
+	if !c.legacy {
+		body["pairingCode"] = r.PairingCode
+		if r.Generation != 0 {
+			body["generation"] = r.Generation
+		}
+	}
+	a := struct {
+		Applied bool `json:"applied"`
+	}{Applied: true}
+	if _, err := c.call(ctx, controlLimit, http.MethodPost, "/webhooks/session-status", body, &a); err != nil {
+		return 0, err
+	}
+	if !a.Applied {
+		return domain.NotOwner, nil
+	}
+	return domain.Applied, nil
+}
+
+// MessageReport implements ports.WorkerProtocol.
+func (c *Control) MessageReport(ctx context.Context, r domain.MessageReport) (bool, error) {
+	a := struct {
+		Applied bool `json:"applied"`
+	}{Applied: true}
+	_, err := c.call(ctx, controlLimit, http.MethodPost, "/webhooks/message-status", fields{
+		"sessionId": r.SessionID, "messageId": r.WhatsAppID, "status": string(r.Status), "timestamp": r.At,
+		"deliveredAt": r.DeliveredAt, "readAt": r.ReadAt, "errorMessage": r.Error,
+	}, &a)
+	return a.Applied && err == nil, err
+}
+
+// MessageReceived implements ports.WorkerProtocol.
+func (c *Control) MessageReceived(ctx context.Context, m ports.InboundMessage) (bool, error) {
+	body := fields{
+		"sessionId": m.SessionID, "messageId": m.WhatsAppID, "from": m.From, "to": m.To, "type": string(m.Type),
+		"content": m.Content, "mediaUrl": m.MediaURL, "caption": m.Caption, "timestamp": m.At,
+	}
+	if m.Generation != 0 && !c.legacy {
+		body["generation"] = m.Generation
+	}
+	a := struct {
+		Stored bool `json:"stored"`
+	}{Stored: true}
+	_, err := c.call(ctx, controlLimit, http.MethodPost, "/webhooks/message-received", body, &a)
+	return a.Stored && err == nil, err
+}

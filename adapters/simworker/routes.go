@@ -1,0 +1,278 @@
+package simworker
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
+)
+
+const maxBody = 32 << 20 // media as base64 in JSON
+
+// badRequest is a call that the worker cannot make sense of.
+type badRequest string
+
+func (b badRequest) Error() string { return string(b) }
+
+func (h *handler) health(rw http.ResponseWriter, r *http.Request) {
+	if err := h.w.Health(r.Context()); err != nil {
+		h.fail(rw, r, err)
+		return
+	}
+	answer(rw, http.StatusOK, map[string]any{"status": "ok", "workerId": h.w.cfg.ID})
+}
+
+// call wraps a route: who calls, how long it takes, and the form of the answer.
+// A status of 0 is 200.
+func (h *handler) call(fn func(r *http.Request, body []byte) (status int, data any, err error)) http.HandlerFunc {
+	return func(rw http.ResponseWriter, r *http.Request) {
+		if !h.mayCall(r) {
+			answer(rw, http.StatusUnauthorized, map[string]any{"success": false, "error": "Invalid or missing worker token"})
+			return
+		}
+		body, err := io.ReadAll(http.MaxBytesReader(rw, r.Body, maxBody))
+		if err != nil {
+			h.fail(rw, r, badRequest("The body cannot be read"))
+			return
+		}
+		if !wait(r.Context(), h.cfg.Latency) {
+			return
+		}
+		status, data, err := fn(r, body)
+		if err != nil {
+			h.fail(rw, r, err)
+			return
+		}
+		answer(rw, max(status, http.StatusOK), map[string]any{"success": true, "data": data, "timestamp": time.Now().UTC()})
+	}
+}
+
+// fail answers a failure. A process that is not there, or hangs, answers nothing.
+func (h *handler) fail(rw http.ResponseWriter, r *http.Request, err error) {
+	var bad badRequest
+	if errors.As(err, &bad) {
+		answer(rw, http.StatusBadRequest, map[string]any{"success": false, "error": string(bad), "details": []string{}})
+		return
+	}
+	var e *ports.WorkerError
+	if !errors.As(err, &e) {
+		answer(rw, http.StatusInternalServerError, map[string]any{"success": false, "error": "Internal error"})
+		return
+	}
+	switch e.Failure {
+	case ports.WorkerTimedOut, ports.WorkerUnreachable:
+		// Until the caller gives up, or things have changed for too long to matter.
+		wait(r.Context(), time.Minute)
+		panic(http.ErrAbortHandler)
+	case ports.WorkerRefused:
+		panic(http.ErrAbortHandler)
+	}
+	if e.Retry > 0 {
+		rw.Header().Set("Retry-After", strconv.Itoa(int((e.Retry+time.Second-1)/time.Second)))
+	}
+	_, text, found := strings.Cut(e.Message, ": ")
+	if !found {
+		text = e.Message
+	}
+	answer(rw, e.Status, map[string]any{"success": false, "error": map[string]any{"code": code(e.Failure), "message": text}})
+}
+
+func code(f ports.WorkerFailure) string {
+	switch f {
+	case ports.WorkerUnknown:
+		return "SESSION_NOT_FOUND"
+	case ports.WorkerBusy:
+		return "RATE_LIMIT_EXCEEDED"
+	case ports.WorkerRejected:
+		return "REJECTED"
+	}
+	return "INTERNAL_ERROR"
+}
+
+func answer(rw http.ResponseWriter, status int, v any) {
+	rw.Header().Set("Content-Type", "application/json")
+	rw.WriteHeader(status)
+	_ = json.NewEncoder(rw).Encode(v) // whoever asked may have gone
+}
+
+// decode reads a JSON body; keys that are not known are refused.
+func decode(body []byte, to any) error {
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.DisallowUnknownFields()
+	if err := d.Decode(to); err != nil {
+		return badRequest("Validation failed: " + strings.TrimPrefix(err.Error(), "json: "))
+	}
+	return nil
+}
+
+func view(r domain.Report, starting bool) map[string]any {
+	v := map[string]any{"sessionId": r.SessionID, "status": word(r, starting)}
+	for name, s := range map[string]string{
+		"phoneNumber": r.PhoneNumber, "displayName": r.DisplayName, "qrCode": r.QR.Code, "pairingCode": r.PairingCode,
+	} {
+		if s != "" {
+			v[name] = s
+		}
+	}
+	if r.Generation != 0 {
+		v["generation"] = r.Generation
+	}
+	return v
+}
+
+type startOlder struct {
+	SessionID   string `json:"sessionId"`
+	UserID      string `json:"userId"`
+	SessionName string `json:"sessionName"`
+}
+
+func (h *handler) start(r *http.Request, body []byte) (int, any, error) {
+	var b struct {
+		startOlder
+		Generation int64 `json:"generation"`
+		Recover    bool  `json:"recover"`
+		Pairing    *struct {
+			PhoneNumber string `json:"phoneNumber"`
+		} `json:"pairing"`
+	}
+	var err error
+	if h.w.cfg.Legacy {
+		err = decode(body, &b.startOlder)
+	} else {
+		err = decode(body, &b)
+	}
+	if err != nil {
+		return 0, nil, err
+	}
+	order := ports.Start{SessionID: b.SessionID, UserID: b.UserID, SessionName: b.SessionName, Generation: b.Generation, Recover: b.Recover}
+	if b.Pairing != nil {
+		order.PairingPhone = b.Pairing.PhoneNumber
+	}
+	report, err := h.w.Start(r.Context(), order)
+	if err != nil {
+		return 0, nil, err
+	}
+	return http.StatusCreated, view(report, true), nil
+}
+
+func (h *handler) list(r *http.Request, _ []byte) (int, any, error) {
+	list, err := h.w.List(r.Context())
+	views := make([]any, 0, len(list))
+	for _, report := range list {
+		views = append(views, view(report, false))
+	}
+	return 0, map[string]any{"sessions": views}, err
+}
+
+func (h *handler) status(r *http.Request, _ []byte) (int, any, error) {
+	report, err := h.w.Status(r.Context(), r.PathValue("id"))
+	return 0, view(report, false), err
+}
+
+func (h *handler) order(fn func(context.Context, string) error) func(*http.Request, []byte) (int, any, error) {
+	return func(r *http.Request, _ []byte) (int, any, error) {
+		id := r.PathValue("id")
+		return 0, map[string]any{"sessionId": id}, fn(r.Context(), id)
+	}
+}
+
+type sendOlder struct {
+	To              string           `json:"to"`
+	Type            string           `json:"type"`
+	Message         string           `json:"message"`
+	MediaURL        string           `json:"mediaUrl"`
+	Caption         string           `json:"caption"`
+	Filename        string           `json:"filename"`
+	Location        *domain.Location `json:"location"`
+	Contact         *domain.Contact  `json:"contact"`
+	Link            *domain.Link     `json:"link"`
+	Poll            *domain.Poll     `json:"poll"`
+	MessageID       string           `json:"messageId"`
+	HumanSimulation *bool            `json:"humanSimulation"`
+}
+
+func (h *handler) send(r *http.Request, body []byte) (int, any, error) {
+	var b struct {
+		sendOlder
+		ClientMessageID string `json:"clientMessageId"`
+	}
+	var err error
+	if h.w.cfg.Legacy {
+		err = decode(body, &b.sendOlder)
+	} else {
+		err = decode(body, &b)
+	}
+	if err != nil {
+		return 0, nil, err
+	}
+	id := r.PathValue("id")
+	to, err := domain.ParseRecipient(b.To)
+	if err != nil || string(to) != b.To {
+		return 0, nil, badRequest("Validation failed: to must be a JID")
+	}
+	switch a := domain.ActionType(b.Type); a {
+	case domain.ActionSeen, domain.ActionTypingStart, domain.ActionTypingStop:
+		return 0, nil, h.w.Act(r.Context(), id, domain.Action{Type: a, Phone: b.To, MessageID: b.MessageID})
+	}
+	m := &domain.Outgoing{
+		To: b.To, Type: domain.MessageType(b.Type), Text: b.Message, MediaURL: b.MediaURL, Filename: b.Filename,
+		Caption: b.Caption, Location: b.Location, Contact: b.Contact, Link: b.Link, Poll: b.Poll,
+		HumanSimulation: b.HumanSimulation == nil || *b.HumanSimulation,
+	}
+	if m.Type == domain.TypeDocument && m.Filename == "" {
+		return 0, nil, badRequest("Validation failed: filename is required for documents")
+	}
+	checked := *m
+	if strings.HasPrefix(m.MediaURL, "data:") {
+		checked.MediaURL, checked.Media = "", m.MediaURL
+	}
+	if err := checked.Validate(); err != nil {
+		return 0, nil, badRequest("Validation failed: " + err.Error())
+	}
+	if m.HumanSimulation && !wait(r.Context(), 1700*time.Millisecond+rand.N(1800*time.Millisecond)) {
+		return 0, nil, badRequest("The caller has gone")
+	}
+	sent, err := h.w.Send(r.Context(), ports.Send{SessionID: id, ClientMessageID: b.ClientMessageID, To: to, Message: m})
+	return 0, map[string]any{"messageId": sent.WhatsAppID, "status": sent.Status, "timestamp": sent.At.UTC()}, err
+}
+
+func (h *handler) manage(r *http.Request, body []byte) (int, any, error) {
+	var b struct {
+		Action      domain.ActionType  `json:"action"`
+		MessageID   string             `json:"messageId"`
+		Phone       string             `json:"phone"`
+		ForEveryone bool               `json:"forEveryone"`
+		NewText     string             `json:"newText"`
+		Emoji       string             `json:"emoji"`
+		JID         string             `json:"jid"`
+		MessageKey  *domain.MessageKey `json:"messageKey"`
+	}
+	if err := decode(body, &b); err != nil {
+		return 0, nil, err
+	}
+	actions := []domain.ActionType{
+		domain.ActionDelete, domain.ActionUnsend, domain.ActionStar, domain.ActionUnstar,
+		domain.ActionEdit, domain.ActionReaction, domain.ActionRead,
+	}
+	if !slices.Contains(actions, b.Action) {
+		return 0, nil, badRequest("Validation failed: action is not known")
+	}
+	a := domain.Action{
+		Type: b.Action, MessageID: b.MessageID, Phone: b.Phone, ForEveryone: b.ForEveryone,
+		NewText: b.NewText, Emoji: b.Emoji, JID: b.JID, MessageKey: b.MessageKey,
+	}
+	if err := a.Validate(); err != nil {
+		return 0, nil, badRequest("Validation failed: " + err.Error())
+	}
+	return 0, nil, h.w.Act(r.Context(), r.PathValue("id"), a)
+}

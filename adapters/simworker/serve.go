@@ -1,0 +1,216 @@
+package simworker
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/switchyard-wa/switchyard/domain"
+)
+
+const (
+	goodbye  = 5 * time.Second // for leaving the control plane
+	farewell = 5 * time.Second // for requests that are under way
+	idle     = time.Second     // the longest between two looks at a lease
+)
+
+// ServeConfig says how a worker is served. The zero value works.
+type ServeConfig struct {
+	Token   string        // that callers have to show; empty: none
+	Latency time.Duration // added to each call, health excepted
+	Log     *slog.Logger  // default: none
+}
+
+// EndpointOf gives the endpoint of a listener's address, for callers on this
+// machine if it listens everywhere.
+func EndpointOf(addr net.Addr) string {
+	host, port, err := net.SplitHostPort(addr.String())
+	if err != nil {
+		return "http://" + addr.String()
+	}
+	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return "http://" + net.JoinHostPort(host, port)
+}
+
+// Serve serves the worker protocol on the listener and drives the worker in
+// real time, until the context ends; then the worker stops gracefully. A worker
+// without an endpoint gets the listener's. The listener is closed.
+func Serve(ctx context.Context, ln net.Listener, w *Worker, cfg ServeConfig) error {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	wake := make(chan struct{}, 1)
+	w.mu.Lock()
+	if w.cfg.Endpoint == "" {
+		w.cfg.Endpoint = EndpointOf(ln.Addr())
+	}
+	w.onDue = func() {
+		select {
+		case wake <- struct{}{}:
+		default:
+		}
+	}
+	endpoint := w.cfg.Endpoint
+	w.mu.Unlock()
+
+	server := &http.Server{
+		Handler: Handler(w, cfg), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute,
+		ErrorLog: slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug),
+	}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(ln) }()
+	cfg.Log.Info("simulated worker serves", "worker", w.cfg.ID, "endpoint", endpoint)
+
+	driving, stop := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() { drive(driving, w, wake, cfg.Log) })
+	wg.Go(func() { watchLease(driving, w) })
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-served:
+	}
+	stop()
+	wg.Wait()
+
+	leaving, cancel := context.WithTimeout(context.WithoutCancel(ctx), goodbye)
+	defer cancel()
+	if e := w.Stop(leaving); e != nil {
+		cfg.Log.Warn("the control plane was not told that the worker stops", "worker", w.cfg.ID, "error", e)
+	}
+	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
+	defer cancel()
+	if e := server.Shutdown(ending); e != nil {
+		_ = server.Close() // what is under way has had its time
+	}
+	if errors.Is(err, http.ErrServerClosed) {
+		err = nil
+	}
+	return err
+}
+
+// drive steps the worker whenever something is due.
+func drive(ctx context.Context, w *Worker, wake <-chan struct{}, log *slog.Logger) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	registered := false
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-wake:
+		case <-timer.C:
+		}
+		next := w.Step(ctx, w.cfg.Now())
+		if r := w.Registered(); r != registered {
+			registered = r
+			log.Info("simulated worker", "worker", w.cfg.ID, "registered", r)
+		}
+		timer.Stop()
+		if !next.IsZero() {
+			timer.Reset(max(next.Sub(w.cfg.Now()), 0))
+		}
+	}
+}
+
+// watchLease stops the sessions in time even while Step waits for an answer.
+func watchLease(ctx context.Context, w *Worker) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		}
+		now := w.cfg.Now()
+		w.Fence(now)
+		wait := idle
+		if end := w.LeaseEnd(); end.After(now) {
+			wait = min(wait, end.Sub(now))
+		}
+		timer.Reset(wait)
+	}
+}
+
+// Handler is the HTTP side of a worker, below the path of its endpoint.
+func Handler(w *Worker, cfg ServeConfig) http.Handler {
+	h := &handler{w: w, cfg: cfg, token: sha256.Sum256([]byte("Bearer " + cfg.Token))}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /health", h.health)
+	mux.HandleFunc("POST /api/sessions/start", h.call(h.start))
+	mux.HandleFunc("GET /api/sessions", h.call(h.list))
+	mux.HandleFunc("GET /api/sessions/{id}/status", h.call(h.status))
+	mux.HandleFunc("POST /api/sessions/{id}/restart", h.call(h.order(w.Restart)))
+	mux.HandleFunc("POST /api/sessions/{id}/disconnect", h.call(h.order(w.Disconnect)))
+	mux.HandleFunc("POST /api/sessions/{id}/logout", h.call(h.order(w.Logout)))
+	mux.HandleFunc("DELETE /api/sessions/{id}", h.call(h.order(w.Delete)))
+	mux.HandleFunc("POST /api/{id}/send", h.call(h.send))
+	mux.HandleFunc("POST /api/message/{id}/manage", h.call(h.manage))
+	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		prefix := ""
+		if u, err := url.Parse(w.Endpoint()); err == nil {
+			prefix = strings.TrimRight(u.Path, "/")
+		}
+		http.StripPrefix(prefix, mux).ServeHTTP(rw, r)
+	})
+}
+
+type handler struct {
+	w     *Worker
+	cfg   ServeConfig
+	token [sha256.Size]byte
+}
+
+func (h *handler) mayCall(r *http.Request) bool {
+	said := sha256.Sum256([]byte(r.Header.Get("Authorization")))
+	return h.cfg.Token == "" || subtle.ConstantTimeCompare(said[:], h.token[:]) == 1
+}
+
+// wait waits unless the caller goes away.
+func wait(ctx context.Context, d time.Duration) bool {
+	if d <= 0 {
+		return ctx.Err() == nil
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}
+
+// word is what workers call a session's status.
+func word(r domain.Report, starting bool) string {
+	switch r.Status {
+	case domain.Init:
+		return "initializing"
+	case domain.QRRequired:
+		if starting {
+			return "qr_ready"
+		}
+		return "qr_required"
+	case domain.Connected:
+		return "connected"
+	case domain.Reconnecting:
+		return "reconnecting"
+	case domain.Errored:
+		return "failed"
+	}
+	if r.LoggedOut {
+		return "logged_out"
+	}
+	return "disconnected"
+}

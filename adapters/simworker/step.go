@@ -1,0 +1,409 @@
+package simworker
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
+)
+
+// Step does everything that is due at now, and returns when it has to be called
+// again unless something happens before; zero: only then. Time is of the clock
+// that the worker was configured with.
+func (w *Worker) Step(ctx context.Context, now time.Time) time.Time {
+	for {
+		task := w.next(now)
+		if task == nil {
+			break
+		}
+		if task(ctx, now); ctx.Err() != nil {
+			break
+		}
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.nextAt()
+}
+
+// Fence stops every session if the lease has run out by now. Step does it too,
+// but may be waiting for the control plane, which this never does.
+func (w *Worker) Fence(now time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.up && !w.hung {
+		w.fence(now)
+	}
+}
+
+// LeaseEnd gives when the worker has to stop its sessions unless it is heard of
+// before; zero: never.
+func (w *Worker) LeaseEnd() time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.leaseEnd()
+}
+
+// nextAt is when something is next due. It needs the lock.
+func (w *Worker) nextAt() time.Time {
+	if !w.up || w.hung {
+		return time.Time{}
+	}
+	at := earliest(w.registerAt, w.recoverAt, w.beatAt)
+	for _, s := range w.sessions {
+		at = earliest(at, s.dueAt())
+	}
+	for _, queue := range w.receipts {
+		if len(queue) > 0 {
+			at = earliest(at, queue[0].at)
+		}
+	}
+	if len(w.sessions) > 0 {
+		at = earliest(at, w.leaseEnd())
+	}
+	return at
+}
+
+// next finds one thing to do that needs the control plane, and does by the way
+// what needs it not. The task runs without the lock.
+func (w *Worker) next(now time.Time) func(context.Context, time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.up || w.hung {
+		return nil
+	}
+	w.fence(now)
+	due := func(t time.Time) bool { return !t.IsZero() && !t.After(now) }
+	switch {
+	case due(w.registerAt):
+		w.registering, w.registerAt = true, time.Time{}
+		return w.register
+	case due(w.recoverAt):
+		w.recoverAt = time.Time{}
+		return w.recover
+	case due(w.beatAt):
+		w.beatAt = time.Time{}
+		return w.beat
+	}
+	for s := w.mostDue(now); s != nil; s = w.mostDue(now) {
+		if w.advance(s, now) {
+			continue
+		}
+		s.reportAt = time.Time{}
+		r, process := w.report(s), w.process
+		return func(ctx context.Context, now time.Time) { w.say(ctx, s, r, process, now) }
+	}
+	for i, queue := range w.receipts {
+		if len(queue) > 0 && due(queue[0].at) {
+			w.receipts[i] = queue[1:]
+			process := w.process
+			return func(ctx context.Context, now time.Time) { w.deliver(ctx, queue[0], process, now) }
+		}
+	}
+	return nil
+}
+
+// mostDue gives the session that has waited longest for something due, or nil.
+// It needs the lock.
+func (w *Worker) mostDue(now time.Time) *session {
+	var most *session
+	var at time.Time
+	for _, s := range w.sessions {
+		t := s.dueAt()
+		if t.IsZero() || t.After(now) {
+			continue
+		}
+		if most == nil || t.Before(at) || t.Equal(at) && s.id < most.id {
+			most, at = s, t
+		}
+	}
+	return most
+}
+
+// within runs fn under the lock, unless the process that began the call has
+// ended since.
+func (w *Worker) within(process int, fn func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.process == process && w.up {
+		fn()
+	}
+}
+
+func (w *Worker) register(ctx context.Context, now time.Time) {
+	w.mu.Lock()
+	process := w.process
+	r := domain.Registration{
+		WorkerID: w.cfg.ID, Endpoint: w.cfg.Endpoint, Capacity: w.cfg.Capacity, Description: w.cfg.Description,
+		Version: w.cfg.Version, Environment: w.cfg.Environment,
+	}
+	if !w.cfg.Legacy {
+		r.Labels, r.Interval, r.Capabilities = w.cfg.Labels, w.cfg.Interval, w.Capabilities()
+	}
+	w.mu.Unlock()
+	control, err := w.line()
+	var answer *ports.Registered
+	if err == nil {
+		answer, err = control.RegisterWorker(ctx, r)
+	}
+	w.within(process, func() {
+		w.registering = false
+		if err == nil {
+			w.accepted(answer, now)
+			return
+		}
+		w.tries++
+		switch {
+		case !w.cfg.Legacy:
+			w.registerAt = now.Add(min(time.Second<<min(w.tries-1, 10), maxRetry))
+			if w.lease <= 0 {
+				w.drop("not registered", now) // nothing may run here that no lease ends
+			}
+		case w.tries < legacyTries:
+			w.registerAt = now.Add(legacyRetry)
+		default: // never again; but their heartbeats come all the same
+			w.beatAt = now.Add(w.interval)
+		}
+	})
+}
+
+// accepted takes in the answer to a registration. It needs the lock.
+func (w *Worker) accepted(answer *ports.Registered, now time.Time) {
+	w.registered, w.tries = true, 0
+	w.heardAt, w.lease = now, answer.Lease
+	if !w.cfg.Legacy && w.cfg.Interval <= 0 && answer.Interval > 0 {
+		w.interval = answer.Interval
+	}
+	w.beatAt = now.Add(w.interval)
+	if answer.Assigned > 0 {
+		w.recoverAt = now
+	}
+}
+
+// recover resumes the sessions that the control plane says are this worker's,
+// and tells it how that went.
+func (w *Worker) recover(ctx context.Context, now time.Time) {
+	w.mu.Lock()
+	process := w.process
+	w.mu.Unlock()
+	control, err := w.line()
+	var assigned []ports.AssignedSession
+	if err == nil {
+		assigned, err = control.AssignedSessions(ctx, w.cfg.ID)
+	}
+	results := make([]ports.RecoveryResult, 0, len(assigned))
+	w.within(process, func() {
+		for _, a := range assigned {
+			results = append(results, w.resume(a, now))
+		}
+	})
+	if err == nil && len(results) > 0 {
+		_, err = control.Recovered(ctx, w.cfg.ID, results)
+	}
+	if err != nil && !w.cfg.Legacy {
+		w.within(process, func() { w.recoverAt = now.Add(reportRetry) })
+	}
+}
+
+// resume starts one session that was assigned before. Without credentials it is
+// started all the same, and asks for a scan. It needs the lock.
+func (w *Worker) resume(a ports.AssignedSession, now time.Time) ports.RecoveryResult {
+	result := ports.RecoveryResult{SessionID: a.ID, Status: ports.RecoverySkipped, At: now}
+	generation := a.Generation
+	if w.cfg.Legacy {
+		generation = 0
+	}
+	s := w.sessions[a.ID]
+	switch {
+	case generation < w.known[a.ID]:
+		result.Error = "a newer generation is known"
+		return result
+	case s == nil || !s.running:
+		if w.running() >= w.cfg.Capacity {
+			result.Error = "no room"
+			return result
+		}
+		s = &session{id: a.ID, user: a.UserID, name: a.Name, generation: generation, pairing: a.PairingPhone}
+		if err := w.start(s, now); err != nil {
+			result.Status, result.Error = ports.RecoveryFailed, "its state cannot be written"
+			return result
+		}
+	}
+	if s.status == domain.Connected {
+		result.Status = ports.RecoverySuccess
+	} else {
+		result.Error = "no credentials; it waits for a scan"
+	}
+	return result
+}
+
+func (w *Worker) beat(ctx context.Context, now time.Time) {
+	w.mu.Lock()
+	process := w.process
+	h := domain.Heartbeat{
+		WorkerID: w.cfg.ID, Sessions: w.list(), Lists: true,
+		CPU: min(2+float64(len(w.sessions))/2, 95), Memory: min(10+float64(len(w.sessions)), 95),
+		Uptime: now.Sub(w.bootedAt), MessageCount: w.sent,
+		Capacity: w.cfg.Capacity, Version: w.cfg.Version, Environment: w.cfg.Environment,
+	}
+	listed := make(map[string]int64, len(h.Sessions))
+	for id, s := range w.sessions {
+		listed[id] = s.generation
+	}
+	w.mu.Unlock()
+	control, err := w.line()
+	var answer *ports.HeartbeatAnswer
+	if err == nil {
+		answer, err = control.Heartbeat(ctx, h)
+	}
+	w.within(process, func() {
+		w.beatAt = now.Add(w.interval)
+		switch {
+		case err == nil:
+			if w.heardAt.Before(now) {
+				w.heardAt = now
+			}
+			if answer.Lease > 0 {
+				w.lease = answer.Lease
+			}
+			w.obey(answer.Commands, listed, now)
+		case w.cfg.Legacy: // the next one repairs what this one missed
+		case domain.CodeOf(err) == domain.CodeWorkerNotFound:
+			w.registered, w.registerAt, w.beatAt = false, now, time.Time{}
+		default:
+			w.beatAt = now.Add(min(retry, w.interval))
+		}
+	})
+}
+
+// obey stops sessions that belong to others: those which still are what the
+// heartbeat said, and not of a newer generation than the command. It needs the lock.
+func (w *Worker) obey(commands []ports.Command, listed map[string]int64, now time.Time) {
+	if w.cfg.Legacy {
+		return
+	}
+	for _, c := range commands {
+		s := w.sessions[domain.NormalizeSessionRef(c.SessionID)]
+		if s == nil || s.generation > c.Generation {
+			continue
+		}
+		if generation, said := listed[s.id]; said && generation == s.generation {
+			w.stop(s, "told to stop", now)
+			delete(w.sessions, s.id)
+		}
+	}
+}
+
+// say reports a session. Older workers say it once; the others until it has
+// been heard, or there is something newer to say.
+func (w *Worker) say(ctx context.Context, s *session, r domain.Report, process int, now time.Time) {
+	control, err := w.line()
+	if err == nil {
+		_, err = control.SessionReport(ctx, r)
+	}
+	if errors.Is(err, errNobody) {
+		return
+	}
+	w.within(process, func() {
+		if w.sessions[s.id] != s || s.status != r.Status || !s.statusAt.Equal(r.At) || w.cfg.Legacy {
+			return
+		}
+		switch {
+		case err != nil && domain.CodeOf(err) != domain.CodeSessionNotFound:
+			s.reportAt = now.Add(reportRetry)
+		case !s.running:
+			delete(w.sessions, s.id) // it is known to have ended
+		}
+	})
+}
+
+// deliver reports the status of a message. It may not be known yet, for the
+// answer to its send can be slower.
+func (w *Worker) deliver(ctx context.Context, r receipt, process int, now time.Time) {
+	control, err := w.line()
+	if err == nil {
+		_, err = control.MessageReport(ctx, r.report)
+	}
+	if r.tries++; err == nil || w.cfg.Legacy || r.tries >= receiptTries {
+		return
+	}
+	w.within(process, func() {
+		r.at = now.Add(reportRetry)
+		w.receipts[2] = append(w.receipts[2], r)
+	})
+}
+
+// Receive has the session's phone receive a message, which the control plane is
+// told of at once.
+func (w *Worker) Receive(ctx context.Context, sessionID, from, text string) error {
+	now, refused := w.begin(ctx, false)
+	if refused != nil {
+		return refused
+	}
+	s, refused := w.connected(sessionID)
+	if refused != nil {
+		w.mu.Unlock()
+		return refused
+	}
+	m := ports.InboundMessage{
+		SessionID: s.id, WhatsAppID: "3AEB" + w.token(s.id)[:16], From: from, To: s.phone + "@s.whatsapp.net",
+		Type: domain.TypeText, Content: text, At: now, Generation: s.generation,
+	}
+	w.mu.Unlock()
+	control, err := w.line()
+	if err != nil {
+		return err
+	}
+	_, err = control.MessageReceived(ctx, m)
+	return err
+}
+
+// Scan has the phone scan the session's QR now.
+func (w *Worker) Scan(sessionID string) error {
+	return w.happen(sessionID, func(s *session, now time.Time) {
+		if s.status == domain.QRRequired {
+			w.scan(s, now)
+		}
+	})
+}
+
+// Unlink has the user log the session out on the phone: its credentials are gone.
+func (w *Worker) Unlink(sessionID string) error {
+	return w.happen(sessionID, func(s *session, now time.Time) {
+		_ = w.cfg.State.Unlink(s.id) // the phone has forgotten it all the same
+		w.stop(s, "logged out on the phone", now)
+		s.loggedOut, s.phone = true, ""
+	})
+}
+
+// LoseLink interrupts the session's connection to WhatsApp for a while.
+func (w *Worker) LoseLink(sessionID string, d time.Duration) error {
+	return w.happen(sessionID, func(s *session, now time.Time) {
+		s.upAt = now.Add(d)
+		w.enter(s, domain.Reconnecting, now)
+	})
+}
+
+// Ban has WhatsApp ban the session's number.
+func (w *Worker) Ban(sessionID string) error {
+	return w.happen(sessionID, func(s *session, now time.Time) {
+		w.stop(s, "banned", now)
+		s.fault = "the number was banned"
+		w.enter(s, domain.Errored, now)
+	})
+}
+
+// happen lets something happen to a session that runs; Step reports it.
+func (w *Worker) happen(sessionID string, fn func(*session, time.Time)) error {
+	w.mu.Lock()
+	s := w.sessions[domain.NormalizeSessionRef(sessionID)]
+	if s == nil || !s.running {
+		w.mu.Unlock()
+		return unknown()
+	}
+	fn(s, w.cfg.Now())
+	w.mu.Unlock()
+	w.due()
+	return nil
+}

@@ -1,0 +1,45 @@
+package sqlite
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/mattn/go-sqlite3"
+
+	"github.com/switchyard-wa/switchyard/adapters/internal/sqlstore"
+	"github.com/switchyard-wa/switchyard/ports"
+)
+
+// Errors besides those of package ports.
+var (
+	// ErrBusy: another process kept the file to itself for longer than
+	// [Options.BusyTimeout].
+	ErrBusy = errors.New("sqlite: another process holds the database")
+	// ErrOutdated: the schema is older than this binary's, and [Options.Migrate]
+	// is not set.
+	ErrOutdated = sqlstore.ErrOutdated
+	// ErrNewer: the schema is one that this binary does not know.
+	ErrNewer = sqlstore.ErrNewer
+)
+
+// translate puts an error of the driver into the words of this package and of
+// ports.
+func translate(err error) error {
+	var e sqlite3.Error
+	if !errors.As(err, &e) {
+		return err
+	}
+	switch e.ExtendedCode {
+	case sqlite3.ErrConstraintUnique, sqlite3.ErrConstraintPrimaryKey, sqlite3.ErrConstraintRowID:
+		return fmt.Errorf("%w: %w", ports.ErrExists, err)
+	case sqlite3.ErrConstraintForeignKey:
+		return fmt.Errorf("%w: %w", ports.ErrNotFound, err)
+	}
+	switch e.Code {
+	case sqlite3.ErrBusy, sqlite3.ErrLocked:
+		return fmt.Errorf("%w: %w", ErrBusy, err)
+	case sqlite3.ErrNotADB:
+		return fmt.Errorf("sqlite: the file is not an SQLite database: %w", err)
+	}
+	return fmt.Errorf("sqlite: %w", err)
+}

@@ -1,0 +1,355 @@
+package accounts_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-wa/switchyard/adapters/jwt"
+	"github.com/switchyard-wa/switchyard/adapters/memory"
+	"github.com/switchyard-wa/switchyard/app/accounts"
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
+)
+
+const (
+	password = "correct horse 1"
+	other    = "battery staple 2"
+)
+
+// harness is accounts over the memory store, with stand-ins for what is slow
+// or random.
+type harness struct {
+	*accounts.Accounts
+	t         require.TestingT
+	store     *watchedStore
+	clock     *clock
+	passwords *passwords
+	mailer    *mailbox
+	limiter   *limiter
+	log       *logged
+
+	mu          sync.Mutex
+	deactivated []string
+}
+
+func newHarness(t require.TestingT, change ...func(*accounts.Config)) *harness {
+	h := &harness{
+		t: t, store: &watchedStore{Store: memory.NewStore()}, clock: &clock{now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)},
+		mailer: &mailbox{}, limiter: &limiter{Limiter: memory.NewLimiter()}, log: &logged{},
+	}
+	h.passwords = &passwords{store: h.store}
+	c := h.config()
+	for _, f := range change {
+		f(&c)
+	}
+	var err error
+	h.Accounts, err = accounts.New(c)
+	require.NoError(t, err)
+	return h
+}
+
+// config is that of one process; several may share the harness.
+func (h *harness) config() accounts.Config {
+	tokens, err := jwt.New([]byte(strings.Repeat("k", 32)))
+	require.NoError(h.t, err)
+	return accounts.Config{
+		Store: h.store, Tokens: tokens, Passwords: h.passwords, Mailer: h.mailer, Limiter: h.limiter,
+		Clock: h.clock, IDs: &ids{}, Random: rand.Reader, Log: slog.New(slog.NewTextHandler(h.log, nil)),
+		Spawn: func(f func()) { f() },
+		OnDeactivate: func(ctx context.Context, userID string) error {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			h.deactivated = append(h.deactivated, userID)
+			return ctx.Err()
+		},
+	}
+}
+
+// person is somebody who signed in.
+type person struct {
+	ports.SignedIn
+	ports.Caller
+	email string
+}
+
+func (h *harness) register(name string) *person {
+	email := name + "@example.com"
+	s, err := h.Register(context.Background(), name, email, password)
+	require.NoError(h.t, err)
+	return h.person(s, email)
+}
+
+func (h *harness) login(email, pw string) *person {
+	s, err := h.Login(context.Background(), email, pw, "192.0.2.1")
+	require.NoError(h.t, err)
+	return h.person(s, email)
+}
+
+func (h *harness) person(s *ports.SignedIn, email string) *person {
+	c, err := h.Authenticate(context.Background(), s.Token)
+	require.NoError(h.t, err)
+	return &person{SignedIn: *s, Caller: c, email: email}
+}
+
+// administrator makes the first administrator and signs it in.
+func (h *harness) administrator() *person {
+	_, _, err := h.EnsureAdministrator(context.Background(), "admin@localhost", password)
+	require.NoError(h.t, err)
+	return h.login("admin@localhost", password)
+}
+
+// row gives the user as it is stored.
+func (h *harness) row(email string) *domain.User {
+	var u *domain.User
+	require.NoError(h.t, h.store.Store.View(context.Background(), func(ctx context.Context, tx *ports.Tx) (err error) {
+		u, err = tx.Users.ByEmail(ctx, email)
+		return err
+	}))
+	return u
+}
+
+// change writes a user past the use cases, as another process would.
+func (h *harness) change(email string, fn func(*domain.User)) {
+	require.NoError(h.t, h.store.Store.Update(context.Background(), func(ctx context.Context, tx *ports.Tx) error {
+		u, err := tx.Users.ByEmail(ctx, email)
+		if err != nil {
+			return err
+		}
+		fn(u)
+		return tx.Users.Put(ctx, u)
+	}))
+}
+
+// refused checks that an error is a domain error with the code.
+func (h *harness) refused(err error, code domain.Code, about ...any) {
+	_ = h.refusal(err, code, about...)
+}
+
+// refusal is refused for those who want to know more.
+func (h *harness) refusal(err error, code domain.Code, about ...any) *domain.Error {
+	var e *domain.Error
+	require.ErrorAs(h.t, err, &e, about...)
+	require.Equal(h.t, code, e.Code, about...)
+	require.NotEmpty(h.t, e.Message)
+	return e
+}
+
+// good and bad tell whether an access token is accepted.
+func (h *harness) good(p *person) {
+	c, err := h.Authenticate(context.Background(), p.Token)
+	require.NoError(h.t, err)
+	require.Equal(h.t, p.UserID, c.UserID)
+}
+
+func (h *harness) bad(p *person, code domain.Code) {
+	_, err := h.Authenticate(context.Background(), p.Token)
+	h.refused(err, code)
+}
+
+// fields lists the fields that an error complains about.
+func (h *harness) fields(err error) []string {
+	var fields []string
+	for _, f := range h.refusal(err, domain.CodeValidation).Fields {
+		require.NotEmpty(h.t, f.Message)
+		fields = append(fields, f.Field)
+	}
+	return fields
+}
+
+type clock struct {
+	mu  sync.Mutex
+	now time.Time
+}
+
+func (c *clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+func (c *clock) advance(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
+}
+
+// ids is unique within the test, whichever process asks.
+type ids struct{}
+
+var lastID atomic.Int64
+
+func (*ids) NewID() string { return fmt.Sprintf("id.%08d", lastID.Add(1)) }
+
+// passwords hashes fast. It refuses to work inside a transaction.
+type passwords struct {
+	store    *watchedStore
+	compared atomic.Int64
+	hashed   atomic.Int64
+	busy     bool // transactions may run elsewhere at the same time
+	gullible bool // everything matches
+	hook     func()
+}
+
+func (p *passwords) Hash(pw string) (string, error) {
+	p.outside()
+	p.hashed.Add(1)
+	sum := sha256.Sum256([]byte(pw))
+	return "hash:" + hex.EncodeToString(sum[:]), nil
+}
+
+func (p *passwords) Matches(hash, pw string) bool {
+	p.outside()
+	p.compared.Add(1)
+	sum := sha256.Sum256([]byte(pw))
+	if p.hook != nil {
+		p.hook()
+	}
+	return p.gullible || hash == "hash:"+hex.EncodeToString(sum[:])
+}
+
+func (p *passwords) outside() {
+	if !p.busy && p.store.running.Load() > 0 {
+		panic("a password is hashed inside a transaction")
+	}
+}
+
+// mailbox keeps what is mailed.
+type mailbox struct {
+	mu    sync.Mutex
+	mails []ports.Mail
+	err   error
+}
+
+func (m *mailbox) Send(_ context.Context, mail ports.Mail) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.mails = append(m.mails, mail)
+	return m.err
+}
+
+func (m *mailbox) count() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.mails)
+}
+
+// token is the one in the last mail.
+func (m *mailbox) token() string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for line := range strings.SplitSeq(m.mails[len(m.mails)-1].Text, "\n") {
+		if _, token, ok := strings.Cut(line, "token="); ok {
+			return token
+		}
+		if len(line) == 43 && !strings.Contains(line, " ") {
+			return line
+		}
+	}
+	return ""
+}
+
+// limiter may fail.
+type limiter struct {
+	ports.Limiter
+	broken atomic.Bool
+	calls  atomic.Int64
+}
+
+func (l *limiter) Take(ctx context.Context, key string, at time.Time, length time.Duration, limit, n int) (domain.Usage, error) {
+	l.calls.Add(1)
+	if l.broken.Load() {
+		return domain.Usage{}, errors.New("limiter is down")
+	}
+	return l.Limiter.Take(ctx, key, at, length, limit, n)
+}
+
+// logged is a log that tests can read.
+type logged struct {
+	mu  sync.Mutex
+	out bytes.Buffer
+}
+
+func (l *logged) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.out.Write(p)
+}
+
+func (l *logged) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.out.String()
+}
+
+// watchedStore is a store whose transactions can be watched and disturbed.
+type watchedStore struct {
+	ports.Store
+	running   atomic.Int64
+	calls     atomic.Int64
+	conflicts atomic.Int64      // so many Updates meet a changed row after running
+	err       error             // every transaction fails with it
+	viewed    func()            // after a View has read, before it returns
+	updated   func(error) error // after an Update
+}
+
+func (s *watchedStore) View(ctx context.Context, fn func(context.Context, *ports.Tx) error) error {
+	s.calls.Add(1)
+	if s.err != nil {
+		return s.err
+	}
+	err := s.Store.View(ctx, s.counted(fn))
+	if s.viewed != nil {
+		s.viewed()
+	}
+	return err
+}
+
+func (s *watchedStore) Update(ctx context.Context, fn func(context.Context, *ports.Tx) error) error {
+	s.calls.Add(1)
+	if s.err != nil {
+		return s.err
+	}
+	counted := s.counted(fn)
+	err := s.Store.Update(ctx, func(ctx context.Context, tx *ports.Tx) error {
+		if err := counted(ctx, tx); err != nil {
+			return err
+		}
+		if s.conflicts.Add(-1) >= 0 {
+			return fmt.Errorf("users: %w", ports.ErrConflict)
+		}
+		return nil
+	})
+	if s.updated != nil {
+		return s.updated(err)
+	}
+	return err
+}
+
+func (s *watchedStore) counted(fn func(context.Context, *ports.Tx) error) func(context.Context, *ports.Tx) error {
+	return func(ctx context.Context, tx *ports.Tx) error {
+		s.running.Add(1)
+		defer s.running.Add(-1)
+		return fn(ctx, tx)
+	}
+}
+
+// noSecrets checks that neither passwords nor tokens reached the log.
+func (h *harness) noSecrets(t testing.TB, more ...string) {
+	t.Helper()
+	for _, secret := range append(more, password, other, "hash:") {
+		require.NotContains(t, h.log.String(), secret)
+	}
+}

@@ -1,0 +1,256 @@
+package accounts_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-wa/switchyard/app/accounts"
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
+)
+
+func TestChangePassword(t *testing.T) {
+	h := newHarness(t)
+	here, there := h.register("ann"), h.login("ann@example.com", password)
+	require.Equal(t, []string{"currentPassword", "newPassword"}, h.fields(h.ChangePassword(t.Context(), here.Caller, "", "")))
+	h.refused(h.ChangePassword(t.Context(), here.Caller, other, other), domain.CodeInvalidCredentials)
+	h.good(here)
+
+	require.NoError(t, h.ChangePassword(t.Context(), here.Caller, password, other))
+	h.bad(here, domain.CodeAuthTokenInvalid)
+	h.bad(there, domain.CodeAuthTokenInvalid)
+	_, err := h.Refresh(t.Context(), there.RefreshToken)
+	h.refused(err, domain.CodeAuthTokenInvalid)
+	s, err := h.Refresh(t.Context(), here.RefreshToken)
+	require.NoError(t, err, "the sign-in that changed it stands")
+	h.good(h.person(s, here.email))
+
+	_, err = h.Login(t.Context(), here.email, password, "")
+	h.refused(err, domain.CodeInvalidCredentials)
+	h.login(here.email, other)
+	h.noSecrets(t, here.RefreshToken)
+}
+
+// With a stolen access token nobody finds the password by trying.
+func TestConfirmingThePasswordIsLimited(t *testing.T) {
+	h := newHarness(t)
+	ann := h.register("ann")
+	for i := range 10 {
+		if i%2 == 0 {
+			h.refused(h.ChangePassword(t.Context(), ann.Caller, other, other), domain.CodeInvalidCredentials)
+		} else {
+			h.refused(h.Deactivate(t.Context(), ann.Caller, other), domain.CodeInvalidCredentials)
+		}
+	}
+	h.refused(h.ChangePassword(t.Context(), ann.Caller, password, other), domain.CodeRateLimit)
+	h.refused(h.Deactivate(t.Context(), ann.Caller, password), domain.CodeRateLimit)
+	h.login(ann.email, password)
+	h.clock.advance(15 * time.Minute)
+	require.NoError(t, h.ChangePassword(t.Context(), ann.Caller, password, other))
+}
+
+func TestUpdateProfile(t *testing.T) {
+	h := newHarness(t)
+	h.register("bob")
+	ann := h.register("ann")
+	ptr := func(s string) *string { return &s }
+	_, err := h.UpdateProfile(t.Context(), ann.Caller, ports.Profile{Name: ptr("x"), Email: ptr("x"), NewPassword: "x"})
+	require.Equal(t, []string{"name", "email", "currentPassword", "newPassword"}, h.fields(err))
+
+	h.clock.advance(time.Minute)
+	name, email := " Ann Lee ", " ANN.Lee@example.com"
+	u, err := h.UpdateProfile(t.Context(), ann.Caller, ports.Profile{Name: &name, Email: &email})
+	require.NoError(t, err)
+	require.Equal(t, " Ann Lee ", name, "what the caller passes stays")
+	require.Equal(t, "Ann Lee", u.Name)
+	require.Equal(t, "ann.lee@example.com", u.Email)
+	require.Equal(t, h.clock.now, u.UpdatedAt)
+	require.Empty(t, u.PasswordHash)
+	h.good(ann)
+
+	_, err = h.UpdateProfile(t.Context(), ann.Caller, ports.Profile{Name: ptr("Other"), Email: ptr("BOB@example.com")})
+	h.refused(err, domain.CodeEmailRegistered)
+	require.Equal(t, "Ann Lee", h.row("ann.lee@example.com").Name, "all or nothing")
+
+	rev := h.row("ann.lee@example.com").Rev
+	_, err = h.UpdateProfile(t.Context(), ann.Caller, ports.Profile{Name: ptr("Ann Lee"), CurrentPassword: "ignored"})
+	require.NoError(t, err)
+	require.Equal(t, rev, h.row("ann.lee@example.com").Rev, "nothing to do")
+
+	_, err = h.UpdateProfile(t.Context(), ann.Caller, ports.Profile{Name: ptr("Other"), CurrentPassword: other, NewPassword: other})
+	h.refused(err, domain.CodeInvalidCredentials)
+	u, err = h.UpdateProfile(t.Context(), ann.Caller, ports.Profile{Name: ptr("Anna"), CurrentPassword: password, NewPassword: other})
+	require.NoError(t, err)
+	require.Equal(t, "Anna", u.Name)
+	require.Empty(t, u.PasswordHash)
+	h.bad(ann, domain.CodeAuthTokenInvalid)
+	h.login("ann.lee@example.com", other)
+
+	_, err = h.UpdateProfile(t.Context(), ports.Caller{UserID: "none"}, ports.Profile{Name: &name})
+	h.refused(err, domain.CodeUserNotFound)
+}
+
+func TestForgotAndResetPassword(t *testing.T) {
+	for _, url := range []string{"", "https://app.example.com/reset?token="} {
+		h := newHarness(t, func(c *accounts.Config) { c.ResetURL = url })
+		ann := h.register("ann")
+		require.NoError(t, h.ForgotPassword(t.Context(), " ANN@example.com"))
+		require.Equal(t, 1, h.mailer.count())
+		require.Equal(t, ann.email, h.mailer.mails[0].To)
+		token := h.mailer.token()
+		require.Len(t, token, 43)
+		require.Contains(t, h.mailer.mails[0].Text, "\n"+url+token+"\n")
+		require.Contains(t, h.mailer.mails[0].Text, "30 minutes")
+
+		require.Equal(t, []string{"token", "newPassword"}, h.fields(h.ResetPassword(t.Context(), "x", "x")))
+		require.Equal(t, []string{"newPassword"}, h.fields(h.ResetPassword(t.Context(), token, "x")), "which does not use it up")
+		require.Equal(t, []string{"token"}, h.fields(h.ResetPassword(t.Context(), strings.Repeat("A", 43), other)))
+		h.good(ann)
+		require.NoError(t, h.ResetPassword(t.Context(), token, other))
+		h.bad(ann, domain.CodeAuthTokenInvalid)
+		_, err := h.Refresh(t.Context(), ann.RefreshToken)
+		h.refused(err, domain.CodeAuthTokenInvalid)
+		h.login(ann.email, other)
+		require.Equal(t, []string{"token"}, h.fields(h.ResetPassword(t.Context(), token, password)), "it works once")
+		h.login(ann.email, other)
+		h.noSecrets(t, token)
+	}
+}
+
+func TestResetsEnd(t *testing.T) {
+	h := newHarness(t)
+	ann := h.register("ann")
+	admin := h.administrator()
+	ask := func() string {
+		h.clock.advance(time.Hour)
+		require.NoError(t, h.ForgotPassword(t.Context(), h.row(ann.email).Email))
+		return h.mailer.token()
+	}
+	void := func(token, why string) {
+		require.Equal(t, []string{"token"}, h.fields(h.ResetPassword(t.Context(), token, other)), why)
+	}
+	token := ask()
+	h.clock.advance(30 * time.Minute)
+	void(token, "expired")
+
+	token = ask()
+	h.clock.advance(30*time.Minute - time.Microsecond)
+	require.NoError(t, h.ResetPassword(t.Context(), token, password), "not yet expired")
+
+	token = ask()
+	next := ask()
+	void(token, "replaced by a newer one")
+	require.NoError(t, h.ResetPassword(t.Context(), next, password))
+
+	token = ask()
+	require.NoError(t, h.ChangePassword(t.Context(), ann.Caller, password, other))
+	void(token, "the password was changed")
+	require.NoError(t, h.ChangePassword(t.Context(), ann.Caller, other, password), "twice at the same time")
+
+	token = ask()
+	email := "ann2@example.com"
+	_, err := h.UpdateProfile(t.Context(), ann.Caller, ports.Profile{Email: &email})
+	require.NoError(t, err)
+	ann.email = email
+	void(token, "mailed to the former address")
+
+	token = ask()
+	yes, no := true, false
+	_, err = h.UpdateUser(t.Context(), ann.UserID, ports.UserChange{Active: &no})
+	require.NoError(t, err)
+	void(token, "deactivated")
+	_, err = h.UpdateUser(t.Context(), ann.UserID, ports.UserChange{Active: &yes})
+	require.NoError(t, err)
+	void(token, "deactivated in between")
+	h.login(ann.email, password)
+	require.NotEqual(t, admin.UserID, ann.UserID)
+}
+
+// The answer to a forgotten password depends on nothing that depends on the
+// user: it comes before anything is looked up.
+func TestForgotPasswordTellsNothing(t *testing.T) {
+	var jobs []func()
+	h := newHarness(t, func(c *accounts.Config) { c.Spawn = func(f func()) { jobs = append(jobs, f) } })
+	h.register("ann")
+	h.register("out")
+	h.change("out@example.com", func(u *domain.User) { u.Active = false })
+	h.mailer.err = errors.New("mail server is down")
+	calls, limited := h.store.calls.Load(), h.limiter.calls.Load()
+	ctx, cancel := context.WithCancel(t.Context())
+	for _, email := range []string{"ann@example.com", "nobody@example.com", "out@example.com"} {
+		require.NoError(t, h.ForgotPassword(ctx, email))
+	}
+	require.Equal(t, calls, h.store.calls.Load())
+	require.Equal(t, limited, h.limiter.calls.Load())
+	require.Zero(t, h.mailer.count())
+	cancel() // the request is over
+	for _, job := range jobs {
+		job()
+	}
+	require.Equal(t, 1, h.mailer.count())
+	require.Equal(t, "ann@example.com", h.mailer.mails[0].To)
+	require.Contains(t, h.log.String(), "mail server is down")
+	h.noSecrets(t, h.mailer.token())
+	require.Equal(t, []string{"email"}, h.fields(h.ForgotPassword(t.Context(), "x")))
+}
+
+func TestResetMailsAreLimited(t *testing.T) {
+	h := newHarness(t)
+	h.register("ann")
+	h.register("bob")
+	for range 8 {
+		require.NoError(t, h.ForgotPassword(t.Context(), "ann@example.com"), "always the same answer")
+	}
+	require.Equal(t, 5, h.mailer.count())
+	require.NoError(t, h.ForgotPassword(t.Context(), "bob@example.com"))
+	require.Equal(t, 6, h.mailer.count())
+	require.NoError(t, h.ResetPassword(t.Context(), h.mailer.token(), other))
+	h.clock.advance(15 * time.Minute)
+	require.NoError(t, h.ForgotPassword(t.Context(), "ann@example.com"))
+	require.Equal(t, 7, h.mailer.count())
+	h.limiter.broken.Store(true)
+	require.NoError(t, h.ForgotPassword(t.Context(), "ann@example.com"))
+	require.Equal(t, 8, h.mailer.count())
+}
+
+// slowMail takes until it is told, or the context ends.
+type slowMail struct{ begun, done chan struct{} }
+
+func (m *slowMail) Send(ctx context.Context, _ ports.Mail) error {
+	m.begun <- struct{}{}
+	select {
+	case <-m.done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func TestCloseWaitsForMail(t *testing.T) {
+	m := &slowMail{begun: make(chan struct{}, 100), done: make(chan struct{})}
+	h := newHarness(t, func(c *accounts.Config) { c.Mailer, c.Spawn = m, nil })
+	h.passwords.busy = true
+	for i := range 40 {
+		name := string(rune('a'+i%26)) + string(rune('a'+i/26))
+		h.register(name)
+		require.NoError(t, h.ForgotPassword(t.Context(), name+"@example.com"), "nobody waits for the mail")
+	}
+	for range 32 {
+		<-m.begun
+	}
+	require.Contains(t, h.log.String(), "too many at once")
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.ErrorIs(t, h.Close(ended), context.Canceled)
+	close(m.done)
+	require.NoError(t, h.Close(t.Context()))
+	require.Empty(t, m.begun, "no more than 32 at once")
+	require.NoError(t, h.ForgotPassword(t.Context(), "aa@example.com"))
+	require.NoError(t, h.Close(t.Context()))
+	require.Empty(t, m.begun, "nothing is sent after Close")
+}

@@ -1,0 +1,292 @@
+package accounts_test
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-wa/switchyard/app/accounts"
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
+)
+
+// racing runs a test on the memory store, which runs one Update at a time, and
+// on the weakest one that keeps the contract.
+func racing(t *testing.T, test func(t *testing.T, h *harness)) {
+	t.Run("memory", func(t *testing.T) {
+		h := newHarness(t)
+		h.passwords.busy = true
+		test(t, h)
+	})
+	t.Run("weak", func(t *testing.T) {
+		h := newHarness(t)
+		h.passwords.busy = true
+		h.store.Store = &weakStore{Store: h.store.Store, pause: runtime.Gosched}
+		test(t, h)
+	})
+}
+
+// atOnce runs functions at the same time and gives their errors.
+func atOnce(fns ...func() error) []error {
+	errs := make([]error, len(fns))
+	start := make(chan struct{})
+	var wg sync.WaitGroup
+	for i, fn := range fns {
+		wg.Go(func() {
+			<-start
+			errs[i] = fn()
+		})
+	}
+	close(start)
+	wg.Wait()
+	return errs
+}
+
+func times(n int, fn func() error) []func() error {
+	fns := make([]func() error, n)
+	for i := range fns {
+		fns[i] = fn
+	}
+	return fns
+}
+
+// codes counts errors by code; "" counts those that went well.
+func codes(errs []error) map[domain.Code]int {
+	n := make(map[domain.Code]int)
+	for _, err := range errs {
+		n[domain.CodeOf(err)]++
+	}
+	return n
+}
+
+func TestOneEmailIsRegisteredOnce(t *testing.T) {
+	racing(t, func(t *testing.T, h *harness) {
+		errs := atOnce(times(16, func() error {
+			_, err := h.Register(t.Context(), "Ann", "ann@example.com", password)
+			return err
+		})...)
+		require.Equal(t, map[domain.Code]int{"": 1, domain.CodeEmailRegistered: 15}, codes(errs))
+		_, total, err := h.Users(t.Context(), ports.UserFilter{}, ports.Page{})
+		require.NoError(t, err)
+		require.Equal(t, 1, total)
+	})
+}
+
+func TestOneOfManyRefreshesWins(t *testing.T) {
+	racing(t, func(t *testing.T, h *harness) {
+		for _, name := range []string{"ann", "bob", "cid"} {
+			p := h.register(name)
+			var mu sync.Mutex
+			var won []*ports.SignedIn
+			errs := atOnce(times(16, func() error {
+				s, err := h.Refresh(t.Context(), p.RefreshToken)
+				if err == nil {
+					mu.Lock()
+					won = append(won, s)
+					mu.Unlock()
+				}
+				return err
+			})...)
+			require.Equal(t, map[domain.Code]int{"": 1, domain.CodeAuthTokenInvalid: 15}, codes(errs))
+			// The others were reuse, so the winner has nothing of it.
+			_, err := h.Refresh(t.Context(), won[0].RefreshToken)
+			h.refused(err, domain.CodeAuthTokenInvalid)
+			_, err = h.Authenticate(t.Context(), won[0].Token)
+			h.refused(err, domain.CodeAuthTokenInvalid)
+		}
+	})
+}
+
+func TestManyLoginsAtOnce(t *testing.T) {
+	racing(t, func(t *testing.T, h *harness) {
+		h.register("ann")
+		errs := atOnce(times(12, func() error {
+			s, err := h.Login(t.Context(), "ann@example.com", password, "192.0.2.1")
+			if err == nil {
+				_, err = h.Authenticate(t.Context(), s.Token)
+			}
+			return err
+		})...)
+		require.Equal(t, map[domain.Code]int{"": 12}, codes(errs), "successes do not limit each other")
+	})
+}
+
+func TestGuessingAtOnceIsLimitedToo(t *testing.T) {
+	racing(t, func(t *testing.T, h *harness) {
+		h.register("ann")
+		errs := atOnce(times(32, func() error {
+			_, err := h.Login(t.Context(), "ann@example.com", other, "192.0.2.1")
+			return err
+		})...)
+		require.Equal(t, map[domain.Code]int{domain.CodeInvalidCredentials: 10, domain.CodeRateLimit: 22}, codes(errs))
+	})
+}
+
+// A guess that is right does not count if ten wrong ones finished before it.
+func TestARightGuessMayComeTooLate(t *testing.T) {
+	h := newHarness(t)
+	h.register("ann")
+	h.passwords.hook = func() {
+		h.passwords.hook = nil
+		for range 10 {
+			_, err := h.Login(t.Context(), "ann@example.com", other, "192.0.2.1")
+			h.refused(err, domain.CodeInvalidCredentials)
+		}
+	}
+	_, err := h.Login(t.Context(), "ann@example.com", password, "192.0.2.1")
+	h.refused(err, domain.CodeRateLimit)
+}
+
+func TestAResetWorksOnceEvenAtOnce(t *testing.T) {
+	racing(t, func(t *testing.T, h *harness) {
+		ann := h.register("ann")
+		require.NoError(t, h.ForgotPassword(t.Context(), ann.email))
+		token := h.mailer.token()
+		errs := atOnce(times(8, func() error { return h.ResetPassword(t.Context(), token, other) })...)
+		require.Equal(t, map[domain.Code]int{"": 1, domain.CodeValidation: 7}, codes(errs))
+		h.login(ann.email, other)
+	})
+}
+
+func TestPasswordIsChangedOnceAtOnce(t *testing.T) {
+	racing(t, func(t *testing.T, h *harness) {
+		ann := h.register("ann")
+		errs := atOnce(times(8, func() error { return h.ChangePassword(t.Context(), ann.Caller, password, other) })...)
+		n := codes(errs)
+		require.Equal(t, 1, n[""], n)
+		require.Equal(t, 7, n[domain.CodeInvalidCredentials], n)
+	})
+}
+
+// Whatever is signed in to or refreshed while the password changes is gone
+// afterwards, except with the new password.
+func TestNothingSlipsPastAChangeOfPassword(t *testing.T) {
+	racing(t, func(t *testing.T, h *harness) {
+		for i := range 8 {
+			here := h.register(fmt.Sprint("ann", i))
+			there := h.login(here.email, password)
+			var mu sync.Mutex
+			got := []*ports.SignedIn{&there.SignedIn}
+			keep := func(s *ports.SignedIn, err error) error {
+				mu.Lock()
+				defer mu.Unlock()
+				if err == nil {
+					got = append(got, s)
+				}
+				return err
+			}
+			login := func() error { return keep(h.Login(t.Context(), here.email, password, "")) }
+			errs := atOnce(
+				login,
+				func() error { return h.ChangePassword(t.Context(), here.Caller, password, other) },
+				func() error { return keep(h.Refresh(t.Context(), there.RefreshToken)) },
+				login,
+			)
+			require.NoError(t, errs[1])
+			for _, s := range got {
+				_, err := h.Authenticate(t.Context(), s.Token)
+				h.refused(err, domain.CodeAuthTokenInvalid)
+				_, err = h.Refresh(t.Context(), s.RefreshToken)
+				h.refused(err, domain.CodeAuthTokenInvalid)
+			}
+			h.bad(here, domain.CodeAuthTokenInvalid)
+			_, err := h.Refresh(t.Context(), here.RefreshToken)
+			require.NoError(t, err)
+		}
+	})
+}
+
+// The password was right when it was compared, but not any more.
+func TestDeactivateOvertaken(t *testing.T) {
+	h := newHarness(t)
+	ann := h.register("ann")
+	h.passwords.hook = func() {
+		h.passwords.hook = nil
+		require.NoError(t, h.SetPassword(t.Context(), ann.email, other))
+	}
+	h.refused(h.Deactivate(t.Context(), ann.Caller, password), domain.CodeInvalidCredentials)
+	require.True(t, h.row(ann.email).Active)
+}
+
+// Two administrators who take each other's role at the same time do not leave
+// the service without one.
+func TestOneAdministratorIsLeft(t *testing.T) {
+	racing(t, func(t *testing.T, h *harness) {
+		one := h.administrator()
+		role, user := domain.RoleAdministrator, domain.RoleUser
+		two := h.register("two")
+		for range 20 {
+			for _, p := range []*person{one, two} {
+				_, err := h.UpdateUser(t.Context(), p.UserID, ports.UserChange{Role: &role, Active: &yes})
+				require.NoError(t, err)
+			}
+			errs := atOnce(
+				func() error {
+					_, err := h.UpdateUser(t.Context(), one.UserID, ports.UserChange{Role: &user})
+					return err
+				},
+				func() error {
+					_, err := h.UpdateUser(t.Context(), two.UserID, ports.UserChange{Active: &no})
+					return err
+				},
+			)
+			require.Equal(t, map[domain.Code]int{"": 1, domain.CodeInvalidState: 1}, codes(errs))
+		}
+	})
+}
+
+func TestOneFirstAdministrator(t *testing.T) {
+	racing(t, func(t *testing.T, h *harness) {
+		var mu sync.Mutex
+		var passwords []string
+		errs := atOnce(times(8, func() error {
+			elsewhere, err := accounts.New(h.config())
+			if err != nil {
+				return err
+			}
+			u, generated, err := elsewhere.EnsureAdministrator(t.Context(), "admin@localhost", "")
+			if u != nil {
+				mu.Lock()
+				passwords = append(passwords, generated)
+				mu.Unlock()
+			}
+			return err
+		})...)
+		require.Equal(t, map[domain.Code]int{"": 8}, codes(errs))
+		require.Len(t, passwords, 1, "and one password to show")
+		h.login("admin@localhost", passwords[0])
+	})
+}
+
+// Everything at once, for the race detector: whoever logs out is out.
+func TestLogoutWhileEverybodyAuthenticates(t *testing.T) {
+	racing(t, func(t *testing.T, h *harness) {
+		ann := h.register("ann")
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		for range 4 {
+			wg.Go(func() {
+				for ctx.Err() == nil {
+					h.clock.advance(time.Millisecond)
+					_, _ = h.Authenticate(ctx, ann.Token)
+				}
+			})
+		}
+		for range 20 {
+			p := h.login(ann.email, password)
+			if err := h.Logout(t.Context(), p.Caller); err != nil {
+				t.Error(err)
+			}
+			if _, err := h.Authenticate(t.Context(), p.Token); err == nil {
+				t.Error("is still in")
+			}
+		}
+		cancel()
+		wg.Wait()
+	})
+}

@@ -1,0 +1,333 @@
+package accounts_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-wa/switchyard/app/accounts"
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
+)
+
+func TestRegister(t *testing.T) {
+	h := newHarness(t)
+	s, err := h.Register(t.Context(), " Ann Lee ", " Ann@Example.COM ", password)
+	require.NoError(t, err)
+	require.Equal(t, time.Hour, s.ExpiresIn)
+	require.Equal(t, "Ann Lee", s.User.Name)
+	require.Equal(t, "ann@example.com", s.User.Email)
+	require.Equal(t, domain.TierBasic, s.User.Tier)
+	require.Equal(t, domain.RoleUser, s.User.Role)
+	require.True(t, s.User.Active)
+	require.Equal(t, h.clock.now, s.User.CreatedAt)
+	require.Empty(t, s.User.PasswordHash)
+	require.NotContains(t, h.row("ann@example.com").PasswordHash, password)
+
+	c, err := h.Authenticate(t.Context(), s.Token)
+	require.NoError(t, err)
+	require.Equal(t, s.User.ID, c.UserID)
+	require.Equal(t, domain.RoleUser, c.Role)
+
+	_, err = h.Register(t.Context(), "Another", "ANN@example.com", other)
+	h.refused(err, domain.CodeEmailRegistered)
+	_, err = h.Register(t.Context(), "x", "x", "x")
+	require.Equal(t, []string{"name", "email", "password"}, h.fields(err))
+	require.EqualValues(t, 2, h.passwords.hashed.Load(), "nothing is hashed for input that is refused")
+	h.noSecrets(t, s.Token, s.RefreshToken)
+}
+
+func TestLogin(t *testing.T) {
+	h := newHarness(t)
+	first := h.register("ann")
+	require.Zero(t, first.User.LastLoginAt)
+	h.clock.advance(time.Minute)
+	second := h.login(" ANN@example.com", password)
+	require.Equal(t, h.clock.now, second.User.LastLoginAt)
+	require.Empty(t, second.User.PasswordHash)
+	require.NotEqual(t, first.SignInID, second.SignInID)
+	h.good(first)
+	h.good(second)
+
+	_, err := h.Login(t.Context(), "nobody", "", "192.0.2.1")
+	require.Equal(t, []string{"email", "password"}, h.fields(err))
+}
+
+// An unknown email, a wrong password and one that could not be any are
+// answered alike, at the price of one comparison each.
+func TestLoginTellsNothing(t *testing.T) {
+	h := newHarness(t)
+	h.register("ann")
+	h.register("out")
+	h.change("out@example.com", func(u *domain.User) { u.Active = false })
+	var answers []string
+	for _, c := range []struct{ email, password string }{
+		{"nobody@example.com", password}, {"ann@example.com", other}, {"ann@example.com", "x"},
+		{"ann@example.com", password + strings.Repeat("x", 100)}, {"out@example.com", other},
+	} {
+		compared, limited, stored := h.passwords.compared.Load(), h.limiter.calls.Load(), h.store.calls.Load()
+		_, err := h.Login(t.Context(), c.email, c.password, "192.0.2.1")
+		e := h.refusal(err, domain.CodeInvalidCredentials)
+		require.Equal(t, domain.Unauthenticated, e.Kind)
+		answers = append(answers, e.Error())
+		require.Equal(t, compared+1, h.passwords.compared.Load(), c.email)
+		require.Equal(t, limited+2, h.limiter.calls.Load(), c.email)
+		require.Equal(t, stored+1, h.store.calls.Load(), c.email)
+	}
+	for _, a := range answers {
+		require.Equal(t, answers[0], a)
+	}
+	_, err := h.Login(t.Context(), "out@example.com", password, "192.0.2.1")
+	require.Equal(t, domain.Forbidden, h.refusal(err, domain.CodeAccountDeactivated).Kind)
+	h.passwords.gullible = true
+	_, err = h.Login(t.Context(), "nobody@example.com", password, "192.0.2.1")
+	h.refused(err, domain.CodeInvalidCredentials, "nobody has no password, whoever compares")
+	h.noSecrets(t)
+}
+
+func TestFailedSignInsAreLimited(t *testing.T) {
+	h := newHarness(t)
+	h.register("ann")
+	try := func(email, pw, ip string) error {
+		_, err := h.Login(t.Context(), email, pw, ip)
+		return err
+	}
+	for range 20 {
+		require.NoError(t, try("ann@example.com", password, "192.0.2.1"), "successes do not count")
+	}
+	for range 5 {
+		h.refused(try("ann@example.com", other, "192.0.2.1"), domain.CodeInvalidCredentials)
+	}
+	require.NoError(t, try("ann@example.com", password, "192.0.2.1"))
+	h.clock.advance(5 * time.Minute)
+	for range 5 {
+		h.refused(try("ann@example.com", other, "192.0.2.1"), domain.CodeInvalidCredentials)
+	}
+	compared := h.passwords.compared.Load()
+	for _, pw := range []string{other, password} {
+		e := h.refusal(try("ANN@example.com", pw, "192.0.2.1"), domain.CodeRateLimit, "whatever the password")
+		require.Equal(t, domain.Exceeded, e.Kind)
+		require.Equal(t, "Too many wrong passwords; try again in 10 minutes", e.Message)
+		var retry interface{ RetryAfter() time.Duration }
+		require.ErrorAs(t, e, &retry)
+		require.Equal(t, 10*time.Minute, retry.RetryAfter())
+	}
+	require.Equal(t, compared, h.passwords.compared.Load(), "nothing is compared any more")
+	require.NoError(t, try("ann@example.com", password, "192.0.2.2"), "another address")
+	h.refused(try("nobody@example.com", other, "192.0.2.1"), domain.CodeInvalidCredentials, "another email")
+
+	h.clock.advance(10*time.Minute - time.Second)
+	require.Equal(t, "Too many wrong passwords; try again in 1 second",
+		h.refusal(try("ann@example.com", password, "192.0.2.1"), domain.CodeRateLimit).Message)
+	h.clock.advance(time.Second)
+	require.NoError(t, try("ann@example.com", password, "192.0.2.1"))
+}
+
+// Unknown emails are limited as well, or the limit would tell which exist.
+func TestUnknownEmailsAreLimitedToo(t *testing.T) {
+	h := newHarness(t)
+	for range 10 {
+		_, err := h.Login(t.Context(), "nobody@example.com", password, "192.0.2.1")
+		h.refused(err, domain.CodeInvalidCredentials)
+	}
+	_, err := h.Login(t.Context(), "nobody@example.com", password, "192.0.2.1")
+	h.refused(err, domain.CodeRateLimit)
+}
+
+func TestLoginWithoutALimiter(t *testing.T) {
+	h := newHarness(t)
+	h.register("ann")
+	h.limiter.broken.Store(true)
+	h.login("ann@example.com", password)
+	for range 12 {
+		_, err := h.Login(t.Context(), "ann@example.com", other, "192.0.2.1")
+		h.refused(err, domain.CodeInvalidCredentials)
+	}
+	require.Contains(t, h.log.String(), "limiter is down")
+}
+
+// The password was right when it was compared, but not any more.
+func TestLoginOvertaken(t *testing.T) {
+	h := newHarness(t)
+	h.register("ann")
+	overtake := func(fn func(*domain.User)) error {
+		h.passwords.hook = func() {
+			h.passwords.hook = nil
+			h.change("ann@example.com", fn)
+		}
+		_, err := h.Login(t.Context(), "ann@example.com", password, "192.0.2.1")
+		return err
+	}
+	h.refused(overtake(func(u *domain.User) { u.Active = false }), domain.CodeAccountDeactivated)
+	h.refused(overtake(func(u *domain.User) { u.Active, u.PasswordHash = true, "hash:other" }), domain.CodeInvalidCredentials)
+}
+
+func TestRefreshRotates(t *testing.T) {
+	h := newHarness(t)
+	ann := h.register("ann")
+	tokens := []string{ann.RefreshToken}
+	for range 3 {
+		h.clock.advance(time.Hour)
+		h.bad(ann, domain.CodeAuthTokenExpired)
+		s, err := h.Refresh(t.Context(), tokens[len(tokens)-1])
+		require.NoError(t, err)
+		require.Equal(t, time.Hour, s.ExpiresIn)
+		require.Empty(t, s.User.PasswordHash)
+		require.NotContains(t, tokens, s.RefreshToken)
+		tokens = append(tokens, s.RefreshToken)
+		next := h.person(s, ann.email)
+		require.Equal(t, ann.SignInID, next.SignInID)
+		ann = next
+	}
+	elsewhere := h.login(ann.email, password)
+
+	_, err := h.Refresh(t.Context(), tokens[1])
+	require.Equal(t, domain.Unauthenticated, h.refusal(err, domain.CodeAuthTokenInvalid).Kind)
+	h.bad(ann, domain.CodeAuthTokenInvalid)
+	for _, token := range tokens {
+		_, err := h.Refresh(t.Context(), token)
+		h.refused(err, domain.CodeAuthTokenInvalid)
+	}
+	h.good(elsewhere)
+	require.Contains(t, h.log.String(), "used twice")
+	h.noSecrets(t, tokens...)
+}
+
+func TestRefreshExpires(t *testing.T) {
+	h := newHarness(t)
+	ann := h.register("ann")
+	h.clock.advance(30*24*time.Hour - time.Microsecond)
+	s, err := h.Refresh(t.Context(), ann.RefreshToken)
+	require.NoError(t, err)
+	h.clock.advance(30 * 24 * time.Hour)
+	_, err = h.Refresh(t.Context(), s.RefreshToken)
+	h.refused(err, domain.CodeAuthTokenExpired)
+	require.NoError(t, h.Maintain(t.Context()))
+	_, err = h.Refresh(t.Context(), s.RefreshToken)
+	h.refused(err, domain.CodeAuthTokenExpired, "families go when they are past their expiry, not at it")
+	h.clock.advance(time.Second)
+	require.NoError(t, h.Maintain(t.Context()))
+	_, err = h.Refresh(t.Context(), s.RefreshToken)
+	h.refused(err, domain.CodeAuthTokenInvalid)
+}
+
+func TestRefreshTokensThatAreNone(t *testing.T) {
+	h := newHarness(t)
+	ann := h.register("ann")
+	_, secret, _ := strings.Cut(strings.TrimPrefix(ann.RefreshToken, "id."), ".")
+	require.Len(t, secret, 43)
+	_, err := h.Refresh(t.Context(), "")
+	require.Equal(t, []string{"refreshToken"}, h.fields(err))
+	calls := h.store.calls.Load()
+	for _, token := range []string{
+		"x", ".", ann.SignInID, ann.SignInID + ".", "." + secret, secret, ann.RefreshToken + "x", ann.RefreshToken[1:] + "=", ann.Token,
+		ann.RefreshToken[:len(ann.RefreshToken)-1] + "\n", ann.SignInID + "\x00." + secret, ann.SignInID + "\xff." + secret,
+		strings.Repeat("x", 65) + "." + secret,
+	} {
+		_, err := h.Refresh(t.Context(), token)
+		h.refused(err, domain.CodeAuthTokenInvalid, token)
+	}
+	require.Equal(t, calls, h.store.calls.Load(), "not worth a look at the store")
+	_, err = h.Refresh(t.Context(), "id.none."+secret)
+	h.refused(err, domain.CodeAuthTokenInvalid)
+	_, err = h.Refresh(t.Context(), ann.RefreshToken)
+	require.NoError(t, err, "and none of that hurt the sign-in")
+}
+
+func TestLogout(t *testing.T) {
+	h := newHarness(t)
+	one, two := h.register("ann"), h.login("ann@example.com", password)
+	bob := h.register("bob")
+	require.NoError(t, h.Logout(t.Context(), one.Caller))
+	h.bad(one, domain.CodeAuthTokenInvalid)
+	_, err := h.Refresh(t.Context(), one.RefreshToken)
+	h.refused(err, domain.CodeAuthTokenInvalid)
+	h.good(two)
+	require.NoError(t, h.Logout(t.Context(), one.Caller), "again")
+	require.NoError(t, h.Logout(t.Context(), ports.Caller{UserID: bob.UserID, SignInID: two.SignInID}))
+	require.NoError(t, h.Logout(t.Context(), ports.Caller{UserID: bob.UserID, SignInID: "none"}))
+	h.good(two)
+	h.good(bob)
+}
+
+func TestFaultsStayInside(t *testing.T) {
+	h := newHarness(t)
+	ann := h.register("ann")
+	h.store.err = errors.New("dial tcp 10.0.0.5: refused")
+	uses := map[string]func(context.Context) error{
+		"register": func(ctx context.Context) error {
+			_, err := h.Register(ctx, "Bob", "bob@example.com", password)
+			return err
+		},
+		"login":   func(ctx context.Context) error { _, err := h.Login(ctx, ann.email, password, ""); return err },
+		"refresh": func(ctx context.Context) error { _, err := h.Refresh(ctx, ann.RefreshToken); return err },
+		"logout":  func(ctx context.Context) error { return h.Logout(ctx, ann.Caller) },
+		"user":    func(ctx context.Context) error { _, err := h.User(ctx, ann.UserID); return err },
+		"users": func(ctx context.Context) error {
+			_, _, err := h.Users(ctx, ports.UserFilter{}, ports.Page{})
+			return err
+		},
+		"change":   func(ctx context.Context) error { return h.ChangePassword(ctx, ann.Caller, password, other) },
+		"reset":    func(ctx context.Context) error { return h.ResetPassword(ctx, strings.Repeat("A", 43), other) },
+		"maintain": h.Maintain,
+		"deactivate": func(ctx context.Context) error {
+			return h.Deactivate(ctx, ann.Caller, password)
+		},
+		"update": func(ctx context.Context) error {
+			name := "Bob"
+			_, err := h.UpdateProfile(ctx, ann.Caller, ports.Profile{Name: &name})
+			return err
+		},
+		"authenticate": func(ctx context.Context) error {
+			h.clock.advance(2 * time.Second)
+			_, err := h.Authenticate(ctx, ann.Token)
+			return err
+		},
+		"administrator": func(ctx context.Context) error {
+			_, _, err := h.EnsureAdministrator(ctx, "admin@localhost", "")
+			return err
+		},
+	}
+	for what, use := range uses {
+		e := h.refusal(use(t.Context()), domain.CodeInternal, what)
+		require.NotContains(t, e.Message, "10.0.0.5", what)
+		require.ErrorIs(t, e, h.store.err, "the cause is there for the log")
+	}
+	h.store.err = nil
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	for what, use := range uses {
+		require.Equal(t, context.Canceled, use(ended), what)
+	}
+}
+
+func TestConflictsAreRetried(t *testing.T) {
+	h := newHarness(t)
+	ann := h.register("ann")
+	name := "Anna"
+	h.store.conflicts.Store(19)
+	_, err := h.UpdateProfile(t.Context(), ann.Caller, ports.Profile{Name: &name})
+	require.NoError(t, err)
+	require.Equal(t, name, h.row(ann.email).Name)
+
+	h.store.conflicts.Store(1 << 30)
+	_, err = h.Refresh(t.Context(), ann.RefreshToken)
+	e := h.refusal(err, domain.CodeInvalidState)
+	require.ErrorIs(t, e, ports.ErrConflict)
+	h.store.conflicts.Store(0)
+	_, err = h.Refresh(t.Context(), ann.RefreshToken)
+	require.NoError(t, err, "a retry is not a reuse")
+	h.store.conflicts.Store(5)
+	_, err = h.Register(t.Context(), "Bob", "bob@example.com", password)
+	require.NoError(t, err)
+}
+
+func TestWithoutRandomness(t *testing.T) {
+	h := newHarness(t, func(c *accounts.Config) { c.Random = strings.NewReader("too short") })
+	_, err := h.Register(t.Context(), "Ann", "ann@example.com", password)
+	h.refused(err, domain.CodeInternal)
+}

@@ -1,0 +1,180 @@
+package accounts_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-wa/switchyard/app/accounts"
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
+)
+
+func TestAuthenticate(t *testing.T) {
+	h := newHarness(t)
+	ann := h.register("ann")
+	require.Equal(t, ports.Caller{UserID: ann.User.ID, Role: domain.RoleUser, SignInID: ann.SignInID}, ann.Caller)
+	require.NotEmpty(t, ann.SignInID)
+
+	_, err := h.Authenticate(t.Context(), "")
+	h.refused(err, domain.CodeAuthTokenMissing)
+	_, err = h.Authenticate(t.Context(), "x")
+	h.refused(err, domain.CodeAuthTokenInvalid)
+	_, err = h.Authenticate(t.Context(), ann.RefreshToken)
+	h.refused(err, domain.CodeAuthTokenInvalid)
+	h.clock.advance(time.Hour)
+	h.bad(ann, domain.CodeAuthTokenExpired)
+}
+
+// A token that is signed by us may still name what is not there.
+func TestAuthenticateChecksWhatTheTokenNames(t *testing.T) {
+	h := newHarness(t)
+	ann, bob := h.register("ann"), h.register("bob")
+	tokens := h.config().Tokens
+	for _, c := range []ports.Claims{
+		{UserID: "none", SignInID: ann.SignInID},
+		{UserID: ann.UserID, SignInID: "none"},
+		{UserID: ann.UserID, SignInID: bob.SignInID},
+	} {
+		c.CredentialsAt, c.ExpiresAt = h.row(ann.email).CredentialsAt, h.clock.now.Add(time.Hour)
+		token, err := tokens.Sign(c)
+		require.NoError(t, err)
+		_, err = h.Authenticate(t.Context(), token)
+		h.refused(err, domain.CodeAuthTokenInvalid)
+	}
+	h.good(ann)
+	h.good(bob)
+}
+
+func TestAuthenticateReadsTheStoreOnceASecond(t *testing.T) {
+	h := newHarness(t)
+	ann := h.register("ann")
+	calls := h.store.calls.Load()
+	for range 100 {
+		h.clock.advance(time.Second / 101)
+		h.good(ann)
+	}
+	require.Equal(t, calls, h.store.calls.Load())
+	h.clock.advance(time.Second / 50)
+	h.good(ann)
+	require.Equal(t, calls+1, h.store.calls.Load())
+}
+
+func TestTheRoleIsTheOneInTheStore(t *testing.T) {
+	h := newHarness(t)
+	ann := h.register("ann")
+	h.change(ann.email, func(u *domain.User) { u.Role = domain.RoleAdministrator })
+	h.clock.advance(time.Second)
+	c, err := h.Authenticate(t.Context(), ann.Token)
+	require.NoError(t, err)
+	require.Equal(t, domain.RoleAdministrator, c.Role)
+}
+
+// Two processes share a store. What one changes, it knows at once, the other
+// within a second.
+func TestChangesShowElsewhereWithinASecond(t *testing.T) {
+	h := newHarness(t)
+	elsewhere, err := accounts.New(h.config())
+	require.NoError(t, err)
+	for what, c := range map[string]struct {
+		change func(*person) error
+		code   domain.Code
+	}{
+		"logout":          {func(p *person) error { return elsewhere.Logout(t.Context(), p.Caller) }, domain.CodeAuthTokenInvalid},
+		"change-password": {func(p *person) error { return elsewhere.ChangePassword(t.Context(), p.Caller, password, other) }, domain.CodeAuthTokenInvalid},
+		"deactivate":      {func(p *person) error { return elsewhere.Deactivate(t.Context(), p.Caller, password) }, domain.CodeAccountDeactivated},
+		"reuse": {func(p *person) error {
+			if _, err := elsewhere.Refresh(t.Context(), p.RefreshToken); err != nil {
+				return err
+			}
+			_, err := elsewhere.Refresh(t.Context(), p.RefreshToken)
+			h.refused(err, domain.CodeAuthTokenInvalid)
+			return nil
+		}, domain.CodeAuthTokenInvalid},
+	} {
+		p := h.register(what)
+		_, err := elsewhere.Authenticate(t.Context(), p.Token)
+		require.NoError(t, err)
+		require.NoError(t, c.change(p), what)
+		_, err = elsewhere.Authenticate(t.Context(), p.Token)
+		h.refused(err, c.code, what)
+		h.clock.advance(time.Second)
+		h.bad(p, c.code)
+	}
+}
+
+// A read that began before a change and ends after it must not be remembered.
+func TestAReadOvertakenByAChangeIsNotRemembered(t *testing.T) {
+	for what, change := range map[string]func(*harness, *person) error{
+		"logout": func(h *harness, p *person) error { return h.Logout(context.Background(), p.Caller) },
+		"change-password": func(h *harness, p *person) error {
+			return h.ChangePassword(context.Background(), p.Caller, password, other)
+		},
+		"deactivate": func(h *harness, p *person) error { return h.Deactivate(context.Background(), p.Caller, password) },
+		"role": func(h *harness, p *person) error {
+			role := domain.RoleAdministrator
+			_, err := h.UpdateUser(context.Background(), p.UserID, ports.UserChange{Role: &role})
+			return err
+		},
+		"set-password": func(h *harness, p *person) error { return h.SetPassword(context.Background(), p.email, other) },
+		"reset": func(h *harness, p *person) error {
+			if err := h.ForgotPassword(context.Background(), p.email); err != nil {
+				return err
+			}
+			return h.ResetPassword(context.Background(), h.mailer.token(), other)
+		},
+	} {
+		h := newHarness(t)
+		ann := h.register("ann")
+		h.clock.advance(2 * time.Second)
+		h.store.viewed = func() { // has read that all is well
+			h.store.viewed = nil
+			require.NoError(t, change(h, ann), what)
+		}
+		h.good(ann) // it began earlier
+		_, err := h.Authenticate(t.Context(), ann.Token)
+		require.Error(t, err, what)
+	}
+}
+
+// The second counts from before the read, however long it takes.
+func TestASlowReadIsNotFresher(t *testing.T) {
+	h := newHarness(t)
+	ann := h.register("ann")
+	h.clock.advance(2 * time.Second)
+	h.store.viewed = func() {
+		h.store.viewed = nil
+		h.change(ann.email, func(u *domain.User) { u.Active = false }) // elsewhere
+		h.clock.advance(900 * time.Millisecond)
+	}
+	h.good(ann)
+	h.clock.advance(100 * time.Millisecond)
+	h.bad(ann, domain.CodeAccountDeactivated)
+}
+
+// Whether a commit whose answer is lost took place is not known, so nothing is
+// remembered from before it.
+func TestALostAnswerCountsAsAChange(t *testing.T) {
+	h := newHarness(t)
+	ann := h.register("ann")
+	h.good(ann)
+	h.store.updated = func(error) error { return context.DeadlineExceeded }
+	h.refused(h.Logout(t.Context(), ann.Caller), domain.CodeInternal)
+	h.store.updated = nil
+	h.bad(ann, domain.CodeAuthTokenInvalid)
+}
+
+func BenchmarkAuthenticate(b *testing.B) {
+	h := newHarness(b)
+	ann := h.register("ann")
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			if _, err := h.Authenticate(context.Background(), ann.Token); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}

@@ -1,0 +1,172 @@
+package accounts_test
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
+)
+
+// weakStore is the weakest store that keeps the contract, as far as accounts
+// use it: the reads of an Update each see what is committed at that moment,
+// and its writes happen together at the end, where a row that has changed
+// since it was read is a conflict. Whatever holds on it hangs on row versions
+// alone. It does not let an Update read its own writes.
+type weakStore struct {
+	ports.Store
+	pause func() // after each read of an Update
+}
+
+func (s *weakStore) Update(ctx context.Context, fn func(context.Context, *ports.Tx) error) error {
+	w := &weakTx{store: s}
+	if err := fn(ctx, &ports.Tx{Users: weakUsers{tx: w}, SignIns: weakSignIns{tx: w}, Resets: weakResets{tx: w}}); err != nil {
+		return err
+	}
+	return s.Store.Update(ctx, func(ctx context.Context, tx *ports.Tx) error {
+		for _, write := range w.writes {
+			if err := write(ctx, tx); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+type weakTx struct {
+	store  *weakStore
+	writes []func(context.Context, *ports.Tx) error
+}
+
+func (w *weakTx) read(ctx context.Context, fn func(context.Context, *ports.Tx) error) error {
+	err := w.store.View(ctx, fn)
+	if w.store.pause != nil {
+		w.store.pause()
+	}
+	return err
+}
+
+func (w *weakTx) write(fn func(context.Context, *ports.Tx) error) error {
+	w.writes = append(w.writes, fn)
+	return nil
+}
+
+type weakUsers struct {
+	ports.Users
+	tx *weakTx
+}
+
+func (r weakUsers) Get(ctx context.Context, id string) (u *domain.User, err error) {
+	err = r.tx.read(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
+		u, err = tx.Users.Get(ctx, id)
+		return err
+	})
+	return u, err
+}
+
+func (r weakUsers) ByEmail(ctx context.Context, email string) (u *domain.User, err error) {
+	err = r.tx.read(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
+		u, err = tx.Users.ByEmail(ctx, email)
+		return err
+	})
+	return u, err
+}
+
+func (r weakUsers) List(ctx context.Context, f ports.UserFilter, p ports.Page) (list []*domain.User, n int, err error) {
+	err = r.tx.read(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
+		list, n, err = tx.Users.List(ctx, f, p)
+		return err
+	})
+	return list, n, err
+}
+
+func (r weakUsers) Usage(ctx context.Context, id string) (has domain.UserUsage, err error) {
+	err = r.tx.read(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
+		has, err = tx.Users.Usage(ctx, id)
+		return err
+	})
+	return has, err
+}
+
+// Put writes twice: now, rolled back, which finds an email that is taken, and at
+// the end.
+func (r weakUsers) Put(ctx context.Context, u *domain.User) error {
+	err := r.tx.store.dryRun(ctx, func(ctx context.Context, tx *ports.Tx) error {
+		c := *u
+		return tx.Users.Put(ctx, &c)
+	})
+	if err != nil {
+		return err
+	}
+	return r.tx.write(func(ctx context.Context, tx *ports.Tx) error {
+		err := tx.Users.Put(ctx, u)
+		if errors.Is(err, ports.ErrExists) {
+			return ports.ErrConflict
+		}
+		return err
+	})
+}
+
+type weakSignIns struct {
+	ports.SignIns
+	tx *weakTx
+}
+
+func (r weakSignIns) Get(ctx context.Context, id string) (f *domain.SignIn, err error) {
+	err = r.tx.read(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
+		f, err = tx.SignIns.Get(ctx, id)
+		return err
+	})
+	return f, err
+}
+
+func (r weakSignIns) Put(_ context.Context, f *domain.SignIn) error {
+	return r.tx.write(func(ctx context.Context, tx *ports.Tx) error { return tx.SignIns.Put(ctx, f) })
+}
+
+func (r weakSignIns) RevokeAll(_ context.Context, userID, except string, at time.Time) error {
+	return r.tx.write(func(ctx context.Context, tx *ports.Tx) error { return tx.SignIns.RevokeAll(ctx, userID, except, at) })
+}
+
+type weakResets struct {
+	ports.Resets
+	tx *weakTx
+}
+
+func (r weakResets) Put(_ context.Context, reset *domain.PasswordReset) error {
+	return r.tx.write(func(ctx context.Context, tx *ports.Tx) error { return tx.Resets.Put(ctx, reset) })
+}
+
+// Take looks by taking and rolling back, and takes at the end.
+func (r weakResets) Take(ctx context.Context, hash [32]byte) (reset *domain.PasswordReset, err error) {
+	err = r.tx.store.dryRun(ctx, func(ctx context.Context, tx *ports.Tx) error {
+		reset, err = tx.Resets.Take(ctx, hash)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return reset, r.tx.write(func(ctx context.Context, tx *ports.Tx) error {
+		_, err := tx.Resets.Take(ctx, hash)
+		if errors.Is(err, ports.ErrNotFound) {
+			return ports.ErrConflict
+		}
+		return err
+	})
+}
+
+// dryRun runs fn in an Update of its own that is rolled back.
+func (s *weakStore) dryRun(ctx context.Context, fn func(context.Context, *ports.Tx) error) error {
+	rollback := errors.New("rolled back")
+	err := s.Store.Update(ctx, func(ctx context.Context, tx *ports.Tx) error {
+		if err := fn(ctx, tx); err != nil {
+			return err
+		}
+		return rollback
+	})
+	if errors.Is(err, rollback) {
+		return nil
+	}
+	return err
+}

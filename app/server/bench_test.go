@@ -1,0 +1,313 @@
+package server_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-wa/switchyard/app/server"
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
+)
+
+const (
+	connections = 32
+	rounds      = 7                       // of which the median counts
+	measured    = 1500 * time.Millisecond // a round for one target
+)
+
+// BenchmarkSendPath compares the whole send path with a bare reverse proxy in
+// front of the same worker, which answers at once: 32 keep-alive connections,
+// the targets in turn within each round, medians of all rounds.
+func BenchmarkSendPath(b *testing.B) {
+	worker := httptest.NewServer(http.HandlerFunc(instantWorker))
+	defer worker.Close()
+	targets := []struct {
+		name string
+		want float64
+		open func(b *testing.B, worker string) target
+	}{
+		{"proxy", 1, bareProxy},
+		{"memory", 1.2, func(b *testing.B, worker string) target { return gateway(b, "memory:", worker) }},
+		{"sqlite", 1, func(b *testing.B, worker string) target {
+			return gateway(b, "sqlite:"+filepath.Join(b.TempDir(), "bench.db"), worker)
+		}},
+	}
+	rates := make(map[string][]float64)
+	opened := make([]target, len(targets))
+	for i, t := range targets {
+		opened[i] = t.open(b, worker.URL)
+		opened[i].load(b, measured/3) // warm up
+	}
+	for range rounds {
+		for i, t := range targets {
+			rates[t.name] = append(rates[t.name], opened[i].load(b, measured))
+		}
+	}
+	b.ReportMetric(0, "ns/op")
+	bare := median(rates["proxy"])
+	b.ReportMetric(bare, "proxy-req/s")
+	for _, t := range targets[1:] {
+		rate := median(rates[t.name])
+		b.ReportMetric(rate, t.name+"-req/s")
+		b.ReportMetric(rate/bare, t.name+"/proxy")
+		shortfall(b, t.name+" store over bare proxy", rate/bare, t.want)
+	}
+}
+
+// shortfall says so when a figure is below what it should be.
+func shortfall(b *testing.B, what string, got, want float64) {
+	if got < want {
+		b.Logf("SHORTFALL: %s is %.2f, should be at least %.2f", what, got, want)
+	}
+}
+
+func median(v []float64) float64 {
+	s := slices.Sorted(slices.Values(v))
+	return s[len(s)/2]
+}
+
+// instantWorker answers every call of the worker protocol at once.
+func instantWorker(w http.ResponseWriter, r *http.Request) {
+	_, _ = io.Copy(io.Discard, r.Body)
+	w.Header().Set("Content-Type", "application/json")
+	switch {
+	case strings.HasSuffix(r.URL.Path, "/start"):
+		_, _ = io.WriteString(w, `{"success":true,"data":{"status":"connected","phoneNumber":"6281234567890"}}`)
+	default:
+		fmt.Fprintf(w, `{"success":true,"data":{"messageId":"WA%d","status":"sent","timestamp":"2026-01-02T03:04:05Z"}}`, messageIDs.Add(1))
+	}
+}
+
+var messageIDs atomic.Int64
+
+// target is something that takes the same request again and again.
+type target struct {
+	addr    string
+	request []byte
+}
+
+// load keeps all connections busy for a time and returns the answers per second.
+func (t target) load(b *testing.B, d time.Duration) float64 {
+	var done atomic.Int64
+	var wait sync.WaitGroup
+	began := time.Now()
+	for range connections {
+		wait.Go(func() {
+			conn, err := net.Dial("tcp", t.addr)
+			if err != nil {
+				b.Error(err)
+				return
+			}
+			defer conn.Close()
+			in := bufio.NewReader(conn)
+			for time.Since(began) < d {
+				if _, err := conn.Write(t.request); err != nil {
+					b.Error(err)
+					return
+				}
+				if err := answer(in); err != nil {
+					b.Error(err)
+					return
+				}
+				done.Add(1)
+			}
+		})
+	}
+	wait.Wait()
+	return float64(done.Load()) / time.Since(began).Seconds()
+}
+
+// answer reads one response with a Content-Length and checks that it is a success.
+func answer(in *bufio.Reader) error {
+	status, err := in.ReadSlice('\n')
+	if err != nil {
+		return err
+	}
+	ok := bytes.HasPrefix(status, []byte("HTTP/1.1 20"))
+	text := string(status)
+	length := 0
+	for {
+		line, err := in.ReadSlice('\n')
+		if err != nil {
+			return err
+		}
+		if len(line) <= 2 {
+			break
+		}
+		if len(line) > 16 && bytes.EqualFold(line[:16], []byte("Content-Length: ")) {
+			length = 0
+			for _, c := range bytes.TrimSpace(line[16:]) {
+				length = length*10 + int(c-'0')
+			}
+		}
+	}
+	if !ok {
+		body, _ := io.ReadAll(io.LimitReader(in, int64(length)))
+		return fmt.Errorf("answered %s %s", text, body)
+	}
+	_, err = in.Discard(length)
+	return err
+}
+
+func post(addr, path, token, body string) []byte {
+	return fmt.Appendf(nil, "POST %s HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
+		path, addr, token, len(body), body)
+}
+
+const message = `{"to":"6281234567890","message":"Hello from the benchmark"}`
+
+// bareProxy is httputil.ReverseProxy with a transport tuned for the load.
+func bareProxy(b *testing.B, worker string) target {
+	u, err := url.Parse(worker)
+	require.NoError(b, err)
+	proxy := &httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(u) },
+		Transport: &http.Transport{
+			MaxIdleConns: 4 * connections, MaxIdleConnsPerHost: 4 * connections,
+			DisableCompression: true, IdleConnTimeout: time.Minute,
+		},
+		BufferPool: buffers{},
+	}
+	s := httptest.NewServer(proxy)
+	b.Cleanup(s.Close)
+	addr := strings.TrimPrefix(s.URL, "http://")
+	return target{addr, post(addr, "/api/line/send", "token", message)}
+}
+
+type buffers struct{}
+
+var bufferPool = sync.Pool{New: func() any { return make([]byte, 32<<10) }}
+
+func (buffers) Get() []byte  { return bufferPool.Get().([]byte) }
+func (buffers) Put(p []byte) { bufferPool.Put(p) } //nolint:staticcheck // SA6002: the interface wants a slice
+
+// gateway is a whole server with one connected session.
+func gateway(b *testing.B, store, worker string) target {
+	s := startServer(b, store)
+	ctx := context.Background()
+	user, err := s.Accounts.CreateUser(ctx, "Bench", "bench@example.com", "correct-horse-1", domain.TierMax, domain.RoleUser)
+	require.NoError(b, err)
+	_, err = s.Orchestrator.RegisterWorker(ctx, domain.Registration{WorkerID: "instant", Endpoint: worker, Interval: time.Hour})
+	require.NoError(b, err)
+	session, err := s.Orchestrator.CreateSession(ctx, user.ID, ports.NewSession{Name: "line"})
+	require.NoError(b, err)
+	q, err := s.Orchestrator.Connect(ctx, user.ID, session.ID, ports.ConnectOptions{})
+	require.NoError(b, err)
+	require.Equal(b, domain.Connected, q.Status)
+	addr := strings.TrimPrefix(s.URL(), "http://")
+	return target{addr, post(addr, "/api/v1/sendText", session.APIKey, message)}
+}
+
+// startServer runs a server whose limits count but are not reached.
+func startServer(b *testing.B, store string) *server.Server {
+	ctx, stop := context.WithCancel(context.Background())
+	s, err := server.New(ctx, server.Config{
+		Addr: "127.0.0.1:0", Store: store, AdminPassword: "correct-horse-1",
+		Limits: `{"MAX":{"messagesPerHour":2000000000,"apiCallsPerHour":2000000000}}`,
+		Log:    slog.New(slog.DiscardHandler), Out: io.Discard,
+	})
+	require.NoError(b, err)
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	b.Cleanup(func() {
+		stop()
+		require.NoError(b, <-ended)
+	})
+	return s
+}
+
+// BenchmarkHeartbeats measures heartbeats that list 50 sessions with nothing
+// new, from 32 workers, over HTTP, on SQLite.
+func BenchmarkHeartbeats(b *testing.B) {
+	const sessions = 50
+	s := startServer(b, "sqlite:"+filepath.Join(b.TempDir(), "bench.db"))
+	ctx := context.Background()
+	worker := httptest.NewServer(http.HandlerFunc(instantWorker))
+	defer worker.Close()
+	addr := strings.TrimPrefix(s.URL(), "http://")
+	targets := make([]target, connections)
+	for i := range targets {
+		id := fmt.Sprintf("worker-%02d", i)
+		_, err := s.Orchestrator.RegisterWorker(ctx, domain.Registration{WorkerID: id, Endpoint: fmt.Sprintf("%s/%d", worker.URL, i), Capacity: sessions})
+		require.NoError(b, err)
+	}
+	type listed struct {
+		SessionID   string `json:"sessionId"`
+		Status      string `json:"status"`
+		PhoneNumber string `json:"phoneNumber"`
+	}
+	on := make(map[string][]listed)
+	var owner string
+	for i := range connections * sessions {
+		if i%20 == 0 {
+			u, err := s.Accounts.CreateUser(ctx, "Bench", fmt.Sprintf("bench%d@example.com", i), "correct-horse-1", domain.TierMax, domain.RoleUser)
+			require.NoError(b, err)
+			owner = u.ID
+		}
+		c, err := s.Orchestrator.CreateSession(ctx, owner, ports.NewSession{Name: "line"})
+		require.NoError(b, err)
+		q, err := s.Orchestrator.Connect(ctx, owner, c.ID, ports.ConnectOptions{})
+		require.NoError(b, err)
+		on[q.WorkerID] = append(on[q.WorkerID], listed{c.ID, "CONNECTED", "6281234567890"})
+	}
+	for i := range targets {
+		id := fmt.Sprintf("worker-%02d", i)
+		body, err := json.Marshal(map[string]any{
+			"sessions": on[id], "metrics": map[string]any{"cpuUsage": 12.5, "memoryUsage": 40, "uptime": 3600, "messageCount": 7},
+		})
+		require.NoError(b, err)
+		request := post(addr, "/api/v1/workers/"+id+"/heartbeat", s.WorkerToken(), string(body))
+		targets[i] = target{addr, append([]byte("PUT"), request[4:]...)}
+	}
+	var rates []float64
+	for range rounds {
+		var done atomic.Int64
+		var wait sync.WaitGroup
+		began := time.Now()
+		for _, t := range targets {
+			wait.Go(func() {
+				conn, err := net.Dial("tcp", t.addr)
+				if err != nil {
+					b.Error(err)
+					return
+				}
+				defer conn.Close()
+				in := bufio.NewReader(conn)
+				for time.Since(began) < measured {
+					if _, err = conn.Write(t.request); err == nil {
+						err = answer(in)
+					}
+					if err != nil {
+						b.Error(err)
+						return
+					}
+					done.Add(1)
+				}
+			})
+		}
+		wait.Wait()
+		rates = append(rates, float64(done.Load())/time.Since(began).Seconds())
+	}
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(median(rates), "heartbeats/s")
+	shortfall(b, "heartbeats per second", median(rates), 4000)
+}

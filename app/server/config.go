@@ -1,0 +1,192 @@
+package server
+
+import (
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"net/url"
+	"os"
+	"strings"
+
+	"github.com/switchyard-wa/switchyard/app/backend"
+	"github.com/switchyard-wa/switchyard/domain"
+)
+
+// Config is what the reference server is made of. The zero value works: it
+// listens on 127.0.0.1:8000 and keeps its data in switchyard.db.
+type Config struct {
+	Addr    string // default 127.0.0.1:8000
+	Store   string // data source name, default sqlite:switchyard.db
+	Fabric  string // what replicas share; default memory:, this process alone
+	CheckDB bool   // only check the schema, do not bring it up to date
+
+	WorkerToken string // default: generated and kept in the store
+	JWTSecret   string // default: generated and kept in the store
+
+	AdminEmail    string // default admin@localhost
+	AdminPassword string // default: generated and shown once
+
+	SimulatedWorkers int // run in this process, for trying it out
+
+	Timing          domain.Timing // zero fields: domain.DefaultTiming
+	Limits          string        // see ParseLimits
+	AllowPublicOnly bool          // refuse workers at loopback, private and link-local addresses
+	CORSOrigins     []string
+	TrustedProxies  []netip.Prefix
+	TLSCert, TLSKey string // files; both or none
+	SMTP            string // smtp://user:password@host:port or smtps://; default: mails go to the log
+	MailFrom        string // default switchyard@localhost
+	ResetURL        string // where the mail's link leads, the token is appended; default: only the token
+	Log             *slog.Logger
+	Out             io.Writer // where the server says that it is up; default os.Stdout
+	Version         string
+}
+
+// WithDefaults returns a copy in which everything that may be left out is set.
+func (c Config) WithDefaults() Config {
+	for value, standard := range map[*string]string{
+		&c.Addr: "127.0.0.1:8000", &c.Store: "sqlite:switchyard.db", &c.Fabric: "memory:",
+		&c.AdminEmail: "admin@localhost", &c.MailFrom: "switchyard@localhost", &c.Version: "dev",
+	} {
+		if *value == "" {
+			*value = standard
+		}
+	}
+	c.Timing = c.Timing.WithDefaults()
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+	if c.Out == nil {
+		c.Out = os.Stdout
+	}
+	return c
+}
+
+// Validate reports every problem of the configuration at once, each in the
+// words of the command line.
+func (c Config) Validate() error {
+	var errs []error
+	problem := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if _, _, err := net.SplitHostPort(c.Addr); err != nil {
+		problem("--addr must be HOST:PORT or :PORT, not %q", c.Addr)
+	}
+	if err := backend.Check(c.Store); err != nil {
+		problem("--store: %w", err)
+	}
+	if c.Fabric != "memory:" {
+		problem("--fabric must be memory: (this process alone)")
+	}
+	if c.JWTSecret != "" && len(c.JWTSecret) < 32 {
+		problem("--jwt-secret must have at least 32 bytes; make one with: openssl rand -hex 32")
+	}
+	if c.WorkerToken != "" && len(c.WorkerToken) < 8 {
+		problem("--worker-token must have at least 8 bytes")
+	}
+	if _, err := domain.NormalizeEmail(c.AdminEmail); err != nil {
+		problem("--admin-email: %s", message(err))
+	}
+	if c.AdminPassword != "" {
+		if err := domain.CheckPassword(c.AdminPassword); err != nil {
+			problem("--admin-password: %s", message(err))
+		}
+	}
+	if c.SimulatedWorkers < 0 || c.SimulatedWorkers > 100 {
+		problem("--simulated-workers must be between 0 and 100")
+	}
+	if err := c.Timing.Validate(); err != nil {
+		problem("--heartbeat-interval, --lease, --probe-interval, --failover-delay: %w", err)
+	}
+	if _, _, err := ParseLimits(c.Limits); err != nil {
+		problem("--rate-limits: %w", err)
+	}
+	if (c.TLSCert == "") != (c.TLSKey == "") {
+		problem("--tls-cert and --tls-key go together")
+	} else if c.TLSCert != "" {
+		if _, err := tls.LoadX509KeyPair(c.TLSCert, c.TLSKey); err != nil {
+			problem("--tls-cert, --tls-key: %w", err)
+		}
+	}
+	if c.SMTP != "" {
+		if u, err := url.Parse(c.SMTP); err != nil || u.Scheme != "smtp" && u.Scheme != "smtps" || u.Host == "" {
+			problem("--smtp must be smtp://[user:password@]host[:port] or smtps://…")
+		}
+	}
+	for _, origin := range c.CORSOrigins {
+		if u, err := url.Parse(origin); origin != "*" && (err != nil || u.Scheme == "" || u.Host == "" || u.Path != "") {
+			problem("--cors-origin must be an origin such as https://app.example.com, not %q", origin)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// message gives what a domain error says to people, without its code.
+func message(err error) string {
+	var e *domain.Error
+	if errors.As(err, &e) {
+		return e.Message
+	}
+	return err.Error()
+}
+
+// ParseLimits reads the overrides of the tiers' limits: a JSON object by tier,
+// or the path of a file that holds one, or "off" for no limits at all, or
+// nothing. Fields are those of domain.Limits, and "pool" for the workers that
+// the tier is bound to:
+//
+//	{"BASIC": {"messagesPerHour": 200}, "MAX": {"pool": "dedicated"}}
+func ParseLimits(text string) (tiers domain.Tiers, off bool, err error) {
+	tiers = domain.DefaultTiers()
+	switch text = strings.TrimSpace(text); {
+	case text == "":
+		return tiers, false, nil
+	case text == "off":
+		for name, l := range tiers {
+			const none = 1 << 40
+			l.MessagesPerHour, l.APICallsPerHour = none, none
+			tiers[name] = l
+		}
+		return tiers, true, nil
+	case !strings.HasPrefix(text, "{"):
+		b, err := os.ReadFile(text)
+		if err != nil {
+			return nil, false, fmt.Errorf("reading the limits: %w", err)
+		}
+		text = string(b)
+	}
+	var overrides map[domain.Tier]struct {
+		Sessions        *int    `json:"maxSessions"`
+		MessagesPerHour *int    `json:"messagesPerHour"`
+		APICallsPerHour *int    `json:"apiCallsPerHour"`
+		Pool            *string `json:"pool"`
+	}
+	d := json.NewDecoder(strings.NewReader(text))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&overrides); err != nil {
+		return nil, false, fmt.Errorf("limits must be a JSON object by tier: %w", err)
+	}
+	for name, o := range overrides {
+		l, known := tiers[name]
+		if !known {
+			return nil, false, fmt.Errorf("%q is no tier; use BASIC, PRO or MAX", name)
+		}
+		for to, from := range map[*int]*int{&l.Sessions: o.Sessions, &l.MessagesPerHour: o.MessagesPerHour, &l.APICallsPerHour: o.APICallsPerHour} {
+			if from == nil {
+				continue
+			}
+			if *from < 0 {
+				return nil, false, fmt.Errorf("the limits of %s must not be negative", name)
+			}
+			*to = *from
+		}
+		if o.Pool != nil {
+			l.Pool = *o.Pool
+		}
+		tiers[name] = l
+	}
+	return tiers, false, nil
+}

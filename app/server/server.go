@@ -1,0 +1,407 @@
+package server
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/switchyard-wa/switchyard/adapters/bcrypt"
+	"github.com/switchyard-wa/switchyard/adapters/httpapi"
+	"github.com/switchyard-wa/switchyard/adapters/httpworker"
+	"github.com/switchyard-wa/switchyard/adapters/jwt"
+	"github.com/switchyard-wa/switchyard/adapters/logmail"
+	"github.com/switchyard-wa/switchyard/adapters/smtp"
+	"github.com/switchyard-wa/switchyard/app/accounts"
+	"github.com/switchyard-wa/switchyard/app/backend"
+	"github.com/switchyard-wa/switchyard/app/orchestrator"
+	"github.com/switchyard-wa/switchyard/ports"
+)
+
+const (
+	settingWorkerToken = "secret.worker-token"
+	settingJWTSecret   = "secret.jwt"
+	drain              = 10 * time.Second // for what is in flight when the server stops
+)
+
+// Server is a reference server. Make one with [New].
+type Server struct {
+	Accounts     *accounts.Accounts
+	Orchestrator *orchestrator.Orchestrator
+
+	cfg      Config
+	backend  *backend.Backend
+	gateway  *httpworker.Client
+	handler  http.Handler
+	listener net.Listener
+	token    string
+	password string // of an administrator just made; shown once
+	ready    atomic.Bool
+}
+
+// New opens the store, makes whatever secrets and administrator are missing, and
+// begins to listen. The server answers once Run is called; whoever does not call
+// Run calls Close.
+func New(ctx context.Context, cfg Config) (*Server, error) {
+	cfg = cfg.WithDefaults()
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	open := backend.Open
+	if cfg.CheckDB {
+		open = backend.OpenOnly
+	}
+	b, err := open(ctx, cfg.Store)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{cfg: cfg, backend: b}
+	if err := s.assemble(ctx); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+func (s *Server) assemble(ctx context.Context) error {
+	secret, err := s.secret(ctx, settingJWTSecret, s.cfg.JWTSecret)
+	if err != nil {
+		return err
+	}
+	if s.token, err = s.secret(ctx, settingWorkerToken, s.cfg.WorkerToken); err != nil {
+		return err
+	}
+	mailer, err := s.mailer()
+	if err != nil {
+		return err
+	}
+	s.gateway = httpworker.New(s.token, httpworker.With(httpworker.Config{
+		Dial: s.dialer(), QRLife: s.cfg.Timing.QRLife,
+	}))
+	tiers, off, err := ParseLimits(s.cfg.Limits)
+	if err != nil {
+		return err
+	}
+	s.Orchestrator, err = orchestrator.New(orchestrator.Config{
+		Store: s.backend, Workers: s.gateway, Tiers: tiers, Timing: s.cfg.Timing, Log: s.cfg.Log,
+	})
+	if err != nil {
+		return err
+	}
+	if s.Accounts, err = newAccounts(s.cfg, s.backend, secret, mailer, s.Orchestrator.UserChanged); err != nil {
+		return err
+	}
+	if err := s.Orchestrator.Load(ctx); err != nil {
+		return err
+	}
+	if _, s.password, err = s.Accounts.EnsureAdministrator(ctx, s.cfg.AdminEmail, s.cfg.AdminPassword); err != nil {
+		return fmt.Errorf("making the first administrator: %w", err)
+	}
+	s.handler = httpapi.New(httpapi.Config{
+		Accounts: tierWatcher{s.Accounts, s.Orchestrator}, Sessions: s.Orchestrator, Messages: s.Orchestrator,
+		Workers: s.Orchestrator, Fleet: s.Orchestrator,
+		WorkerToken: sameToken(s.token), RateLimits: !off, Limiter: s.backend.Limiter(),
+		Clock: s.backend.Clock(), IDs: s.backend.IDs(), Log: s.cfg.Log,
+		Health: s.health, Ready: s.ready.Load, Version: s.cfg.Version, QRLife: s.cfg.Timing.QRLife,
+		CORSOrigins: s.cfg.CORSOrigins, TrustedProxies: s.cfg.TrustedProxies,
+	})
+	if s.listener, err = net.Listen("tcp", s.cfg.Addr); err != nil {
+		return fmt.Errorf("listening on %s: %w; use another --addr or stop what listens there", s.cfg.Addr, err)
+	}
+	return nil
+}
+
+func newAccounts(cfg Config, b *backend.Backend, secret string, mailer ports.Mailer, onDeactivate func(context.Context, string) error) (*accounts.Accounts, error) {
+	passwords, err := bcrypt.New(bcrypt.Config{})
+	if err != nil {
+		return nil, err
+	}
+	tokens, err := jwt.New([]byte(secret))
+	if err != nil {
+		return nil, err
+	}
+	return accounts.New(accounts.Config{
+		Store: b, Tokens: tokens, Passwords: passwords, Mailer: mailer, Log: cfg.Log,
+		ResetURL: cfg.ResetURL, OnDeactivate: onDeactivate,
+	})
+}
+
+// tierWatcher makes the orchestrator notice changes of users at once.
+type tierWatcher struct {
+	*accounts.Accounts
+	orchestrator *orchestrator.Orchestrator
+}
+
+func (w tierWatcher) UpdateUser(ctx context.Context, userID string, ch ports.UserChange) (*ports.UserSummary, error) {
+	u, err := w.Accounts.UpdateUser(ctx, userID, ch)
+	if err != nil {
+		return nil, err
+	}
+	return u, w.orchestrator.UserChanged(ctx, userID)
+}
+
+// secret gives the configured value, or else the one in the store, which is
+// made at the first start.
+func (s *Server) secret(ctx context.Context, name, configured string) (value string, err error) {
+	if configured != "" {
+		return configured, nil
+	}
+	return storedSecret(ctx, s.backend, name)
+}
+
+func storedSecret(ctx context.Context, b *backend.Backend, name string) (value string, err error) {
+	random := make([]byte, 32)
+	if _, err := b.Random().Read(random); err != nil {
+		return "", err
+	}
+	err = b.Update(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
+		value, err = tx.Settings.PutNew(ctx, name, hex.EncodeToString(random))
+		return err
+	})
+	return value, err
+}
+
+// sameToken compares without telling by its time where the difference is.
+func sameToken(token string) func(string) bool {
+	want := sha256.Sum256([]byte(token))
+	return func(given string) bool {
+		got := sha256.Sum256([]byte(given))
+		return subtle.ConstantTimeCompare(got[:], want[:]) == 1
+	}
+}
+
+func (s *Server) mailer() (ports.Mailer, error) {
+	if s.cfg.SMTP == "" {
+		return logmail.New(s.cfg.Log), nil
+	}
+	u, err := url.Parse(s.cfg.SMTP)
+	if err != nil {
+		return nil, errors.New("--smtp is not a URL")
+	}
+	c := smtp.Config{Host: u.Hostname(), From: s.cfg.MailFrom}
+	if u.Port() != "" {
+		if c.Port, err = strconv.Atoi(u.Port()); err != nil {
+			return nil, errors.New("--smtp has no valid port")
+		}
+	}
+	if u.Scheme == "smtps" {
+		c.Security = smtp.ImplicitTLS
+	}
+	if u.User != nil {
+		c.Username = u.User.Username()
+		c.Password, _ = u.User.Password()
+	}
+	return smtp.New(c)
+}
+
+// dialer refuses addresses that the policy does not allow, after names have
+// been resolved, so that a name cannot lead there later.
+func (s *Server) dialer() func(ctx context.Context, network, address string) (net.Conn, error) {
+	d := &net.Dialer{Timeout: 5 * time.Second, KeepAlive: 15 * time.Second}
+	if s.cfg.AllowPublicOnly {
+		d.Control = func(_, address string, _ syscall.RawConn) error {
+			ap, err := netip.ParseAddrPort(address)
+			if ip := ap.Addr().Unmap(); err != nil || !ip.IsGlobalUnicast() || ip.IsPrivate() {
+				return errors.New("the address is private, and --allow-private-workers is off")
+			}
+			return nil
+		}
+	}
+	return d.DialContext
+}
+
+// health looks at what the server depends on.
+func (s *Server) health(ctx context.Context) []httpapi.Check {
+	began := time.Now()
+	err := s.backend.View(ctx, func(ctx context.Context, tx *ports.Tx) error {
+		_, err := tx.Settings.Get(ctx, settingJWTSecret)
+		if errors.Is(err, ports.ErrNotFound) {
+			return nil
+		}
+		return err
+	})
+	c := httpapi.Check{Name: "store", OK: err == nil, Took: time.Since(began)}
+	if err != nil {
+		c.Message = "the store does not answer"
+		s.cfg.Log.ErrorContext(ctx, "health check", "error", err)
+	}
+	return []httpapi.Check{c}
+}
+
+// URL gives where the server listens, as a client on this machine would call it.
+func (s *Server) URL() string {
+	scheme := "http"
+	if s.cfg.TLSCert != "" {
+		scheme = "https"
+	}
+	addr := s.listener.Addr().(*net.TCPAddr)
+	host := addr.IP.String()
+	if addr.IP.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return scheme + "://" + net.JoinHostPort(host, strconv.Itoa(addr.Port))
+}
+
+// WorkerToken gives the fleet token, for whoever starts workers.
+func (s *Server) WorkerToken() string { return s.token }
+
+// AdminPassword gives the generated password of an administrator that this
+// start has made, or nothing.
+func (s *Server) AdminPassword() string { return s.password }
+
+// Handler gives the HTTP API without a listener.
+func (s *Server) Handler() http.Handler { return s.handler }
+
+// SetLimits replaces the limits of the tiers while the server runs; see
+// ParseLimits. Limits per address and per user stay as they were at the start.
+func (s *Server) SetLimits(text string) error {
+	tiers, _, err := ParseLimits(text)
+	if err == nil {
+		s.Orchestrator.SetTiers(tiers)
+	}
+	return err
+}
+
+// Run serves until ctx ends: then it is not ready at once, finishes what is in
+// flight for up to 10 s, ends the background work and closes everything. It
+// returns nil after an orderly end.
+func (s *Server) Run(ctx context.Context) (err error) {
+	defer func() { err = errors.Join(err, s.Close()) }()
+	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
+	background := make(chan error, 2)
+	go func() { background <- s.Orchestrator.Run(work) }()
+	go func() { background <- s.maintain(work) }()
+	defer func() {
+		stopWork()
+		for range cap(background) {
+			if e := <-background; e != nil && !errors.Is(e, context.Canceled) {
+				err = errors.Join(err, e)
+			}
+		}
+	}()
+	web := &http.Server{
+		Handler: s.handler, ErrorLog: slog.NewLogLogger(s.cfg.Log.Handler(), slog.LevelDebug),
+		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: 90 * time.Second,
+		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+	}
+	served := make(chan error, 1)
+	go func() {
+		if s.cfg.TLSCert != "" {
+			served <- web.ServeTLS(s.listener, s.cfg.TLSCert, s.cfg.TLSKey)
+			return
+		}
+		served <- web.Serve(s.listener)
+	}()
+	s.ready.Store(true)
+	simulated, err := s.simulate(work)
+	if err != nil {
+		return errors.Join(err, web.Close())
+	}
+	defer simulated()
+	s.banner()
+	select {
+	case err := <-served:
+		return err
+	case <-ctx.Done():
+	}
+	s.ready.Store(false)
+	s.cfg.Log.Info("stopping", "grace", drain)
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
+	defer cancel()
+	if err := web.Shutdown(grace); err != nil {
+		s.cfg.Log.Warn("requests were cut off", "error", err)
+		return web.Close()
+	}
+	return nil
+}
+
+// maintain does what accounts need now and then.
+func (s *Server) maintain(ctx context.Context) error {
+	ticker := time.NewTicker(time.Minute)
+	defer ticker.Stop()
+	for {
+		if err := s.Accounts.Maintain(ctx); err != nil && ctx.Err() == nil {
+			s.cfg.Log.Error("account upkeep", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-ticker.C:
+		}
+	}
+}
+
+// banner says that the server is up and what to do next.
+func (s *Server) banner() {
+	out := s.cfg.Out
+	fmt.Fprintf(out, "Switchyard %s listens on %s\n  store    %s\n  fabric   %s\n", s.cfg.Version, s.URL(), s.cfg.Store, fabricName(s.cfg.Fabric))
+	if s.cfg.SimulatedWorkers > 0 {
+		fmt.Fprintf(out, "  workers  %d simulated, in this process\n", s.cfg.SimulatedWorkers)
+	}
+	if s.password == "" {
+		return
+	}
+	fmt.Fprintf(out, `
+First run: an administrator was made. The password is shown this once.
+  email     %s
+  password  %s
+
+Try next:
+  curl -s %[3]s/api/v1/auth/register -H 'Content-Type: application/json' \
+    -d '{"name":"Ada","email":"ada@example.com","password":"correct-horse-1"}'
+  curl -s %[3]s/api/v1/sessions -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' \
+    -d '{"name":"Support line"}'        # TOKEN is the token of the answer to the first
+
+`, s.cfg.AdminEmail, s.password, s.URL())
+}
+
+func fabricName(fabric string) string {
+	if fabric == "memory:" {
+		return "in process"
+	}
+	return fabric
+}
+
+// Close releases everything. Run does so itself.
+func (s *Server) Close() error {
+	var errs []error
+	if s.listener != nil {
+		if err := s.listener.Close(); !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, err)
+		}
+	}
+	if s.Accounts != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), drain)
+		defer cancel()
+		errs = append(errs, s.Accounts.Close(ctx))
+	}
+	if s.gateway != nil {
+		errs = append(errs, s.gateway.Close())
+	}
+	return errors.Join(append(errs, s.backend.Close())...)
+}
+
+// ParseProxies reads a comma-separated list of addresses and networks.
+func ParseProxies(list []string) (prefixes []netip.Prefix, err error) {
+	var errs []error
+	for _, text := range list {
+		if p, err := netip.ParsePrefix(text); err == nil {
+			prefixes = append(prefixes, p)
+		} else if a, err := netip.ParseAddr(text); err == nil {
+			prefixes = append(prefixes, netip.PrefixFrom(a, a.BitLen()))
+		} else {
+			errs = append(errs, fmt.Errorf("--trusted-proxies: %q is no address or network such as 10.0.0.0/8", text))
+		}
+	}
+	return prefixes, errors.Join(errs...)
+}

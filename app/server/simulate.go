@@ -1,0 +1,94 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/switchyard-wa/switchyard/adapters/simworker"
+)
+
+// simulate runs the simulated workers that were asked for, each at a port of
+// its own, until stop is called. They register as any worker does, but need no
+// network for it.
+func (s *Server) simulate(ctx context.Context) (stop func(), err error) {
+	if s.cfg.SimulatedWorkers == 0 {
+		return func() {}, nil
+	}
+	state := simworker.NewState()
+	if path, onDisk := strings.CutPrefix(s.cfg.Store, "sqlite:"); onDisk {
+		// What their phones know outlives the process, as the store does.
+		if state, err = simworker.OpenState(path + ".simulated"); err != nil {
+			return nil, fmt.Errorf("opening the state of simulated workers: %w", err)
+		}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	stop = func() {
+		cancel()
+		running.Wait()
+		if err := state.Close(); err != nil {
+			s.cfg.Log.Error("closing the state of simulated workers", "error", err)
+		}
+	}
+	for i := range s.cfg.SimulatedWorkers {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			stop()
+			return nil, err
+		}
+		w := simworker.New(simworker.Config{ID: fmt.Sprintf("simulated-%d", i+1), State: state}, s.Orchestrator)
+		running.Go(func() {
+			if err := simworker.Serve(ctx, listener, w, simworker.ServeConfig{Token: s.token}); err != nil {
+				s.cfg.Log.Error("simulated worker", "error", err)
+			}
+		})
+	}
+	return stop, nil
+}
+
+// WorkerConfig is what a simulated worker in a process of its own is made of.
+type WorkerConfig struct {
+	simworker.Config
+	Addr         string        // where it listens, default 127.0.0.1:0
+	ControlPlane string        // default http://127.0.0.1:8000
+	Token        string        // the fleet token
+	Dir          string        // its state; empty: in memory
+	Latency      time.Duration // added to every call
+}
+
+// NeverScans as ScanAfter means that the pretended phone never scans a QR.
+const NeverScans = simworker.Never
+
+// RunWorker runs a simulated worker until ctx ends, when it leaves in good order.
+func RunWorker(ctx context.Context, c WorkerConfig, cfg Config) error {
+	if c.Addr == "" {
+		c.Addr = "127.0.0.1:0"
+	}
+	if c.ControlPlane == "" {
+		c.ControlPlane = "http://127.0.0.1:8000"
+	}
+	cfg = cfg.WithDefaults()
+	if c.Dir != "" {
+		state, err := simworker.OpenState(c.Dir)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = state.Close() }() // every line was written when it was made
+		c.State = state
+	}
+	listener, err := net.Listen("tcp", c.Addr)
+	if err != nil {
+		return fmt.Errorf("listening on %s: %w; use another --addr", c.Addr, err)
+	}
+	control := simworker.NewControl(c.ControlPlane, c.Token, c.Legacy)
+	defer control.Close()
+	if _, err := fmt.Fprintf(cfg.Out, "Simulated worker %s listens on http://%s\n", c.ID, listener.Addr()); err != nil {
+		return err
+	}
+	return simworker.Serve(ctx, listener, simworker.New(c.Config, control),
+		simworker.ServeConfig{Token: c.Token, Latency: c.Latency, Log: cfg.Log})
+}

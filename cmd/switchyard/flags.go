@@ -1,0 +1,181 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/peterbourgon/ff/v3"
+)
+
+// errHelp says that help was asked for and given.
+var errHelp = flag.ErrHelp
+
+// usageError is a command line that cannot be carried out.
+type usageError struct{ err error }
+
+func (e *usageError) Error() string { return e.err.Error() }
+func (e *usageError) Unwrap() error { return e.err }
+
+// flags reads a command's flags from the command line, the environment and a
+// file, in this order of precedence, and collects every value that is wrong
+// instead of stopping at the first.
+type flags struct {
+	*flag.FlagSet
+	words    []string // beside the flags
+	problems []error
+	shown    strings.Builder
+	out      io.Writer
+}
+
+// newFlags begins the flags of a command. words shows what the command takes
+// beside them.
+func newFlags(name, words, about string, out io.Writer) *flags {
+	f := &flags{FlagSet: flag.NewFlagSet(name, flag.ContinueOnError), out: out}
+	f.SetOutput(io.Discard)
+	f.String("config", "", "")
+	head := "switchyard " + name
+	if words != "" {
+		head += " " + words
+	}
+	fmt.Fprintf(&f.shown, "Usage: %s [flags]\n\n%s\n\n", head, about)
+	f.help("config", "FILE", "none", "read the same names, one \"name value\" a line, from a file")
+	return f
+}
+
+func (f *flags) help(name, value, standard, about string) {
+	left := "--" + name
+	if value != "" {
+		left += " " + value
+	}
+	if standard != "" {
+		about += " (" + standard + ")"
+	}
+	if len(left) > 26 {
+		fmt.Fprintf(&f.shown, "  %s\n  %-26s %s\n", left, "", about)
+		return
+	}
+	fmt.Fprintf(&f.shown, "  %-26s %s\n", left, about)
+}
+
+// value is a flag whose bad values are collected.
+type value struct {
+	set   func(string) error
+	name  string
+	all   *[]error
+	isBit bool
+	text  string
+}
+
+func (v *value) String() string   { return v.text }
+func (v *value) IsBoolFlag() bool { return v.isBit }
+func (v *value) Set(s string) error {
+	if v.text = s; v.set(s) != nil {
+		*v.all = append(*v.all, fmt.Errorf("--%s: %w", v.name, v.set(s)))
+	}
+	return nil
+}
+
+func (f *flags) add(name string, isBit bool, set func(string) error) {
+	f.Var(&value{set: set, name: name, all: &f.problems, isBit: isBit}, name, "")
+}
+
+func (f *flags) text(to *string, name, value, standard, about string) {
+	f.help(name, value, standard, about)
+	f.add(name, false, func(s string) error { *to = s; return nil })
+}
+
+func (f *flags) list(to *[]string, name, value, about string) {
+	f.help(name, value, "none", about)
+	f.add(name, false, func(s string) error {
+		*to = nil
+		for part := range strings.SplitSeq(s, ",") {
+			if part = strings.TrimSpace(part); part != "" {
+				*to = append(*to, part)
+			}
+		}
+		return nil
+	})
+}
+
+func (f *flags) number(to *int, name, standard, about string) {
+	f.help(name, "N", standard, about)
+	f.add(name, false, func(s string) (err error) {
+		if *to, err = strconv.Atoi(s); err != nil {
+			return fmt.Errorf("%q is not a whole number", s)
+		}
+		return nil
+	})
+}
+
+func (f *flags) fraction(to *float64, name, standard, about string) {
+	f.help(name, "0…1", standard, about)
+	f.add(name, false, func(s string) (err error) {
+		if *to, err = strconv.ParseFloat(s, 64); err != nil || !(*to >= 0 && *to <= 1) {
+			return fmt.Errorf("%q is not a number from 0 to 1", s)
+		}
+		return nil
+	})
+}
+
+func (f *flags) duration(to *time.Duration, name, standard, about string) {
+	f.help(name, "TIME", standard, about)
+	f.add(name, false, func(s string) error {
+		d, err := time.ParseDuration(s)
+		if err != nil || d <= 0 {
+			return fmt.Errorf("%q is not a time such as 500ms, 5s or 1m", s)
+		}
+		*to = d
+		return nil
+	})
+}
+
+func (f *flags) bit(to *bool, name, standard, about string) {
+	f.help(name, "", standard, about)
+	f.add(name, true, func(s string) (err error) {
+		if *to, err = strconv.ParseBool(s); err != nil {
+			return fmt.Errorf("%q is neither true nor false", s)
+		}
+		return nil
+	})
+}
+
+// parse reads the flags; words beside them are kept in f.words, wherever they stand.
+func (f *flags) parse(args []string) error {
+	for len(args) > 0 && !strings.HasPrefix(args[0], "-") {
+		f.words = append(f.words, args[0])
+		args = args[1:]
+	}
+	err := ff.Parse(f.FlagSet, args,
+		ff.WithEnvVarPrefix("SWITCHYARD"), ff.WithConfigFileFlag("config"), ff.WithConfigFileParser(ff.PlainParser),
+		ff.WithIgnoreUndefined(true)) // a file or environment may serve several commands
+	if errors.Is(err, flag.ErrHelp) {
+		fmt.Fprint(f.out, f.shown.String())
+		return errHelp
+	}
+	f.words = append(f.words, f.Args()...)
+	if err != nil {
+		f.problems = append(f.problems, err)
+	}
+	return f.bad(nil)
+}
+
+// bad returns every problem so far, and those given, as one usage error.
+func (f *flags) bad(more error) error {
+	if all := errors.Join(append(f.problems, more)...); all != nil {
+		return &usageError{all}
+	}
+	return nil
+}
+
+// noWords refuses words where a command takes none.
+func (f *flags) noWords() error {
+	if len(f.words) > 0 {
+		return fmt.Errorf("%q is not a flag", f.words[0])
+	}
+	return nil
+}

@@ -1,0 +1,112 @@
+// Command switchyard runs fleets of WhatsApp sessions: the server, simulated
+// workers, a demonstration, and the upkeep of a server's store.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"strings"
+	"syscall"
+)
+
+// Exit codes.
+const (
+	exitOK     = 0
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+// version is set when a release is built: -ldflags "-X main.version=1.2.3".
+var version = ""
+
+// command is one subcommand.
+type command struct {
+	name, summary string
+	run           func(ctx context.Context, args []string, out, errOut io.Writer) error
+}
+
+func commands() []command {
+	return []command{
+		{"serve", "run the server", serve},
+		{"worker", "run a simulated worker", worker},
+		{"demo", "the whole user journey in this terminal", demo},
+		{"migrate", "bring a store's schema up to date, or tell its state", migrate},
+		{"user", "create users, set tiers and passwords", user},
+		{"token", "print the token that workers send", token},
+		{"version", "print the version", printVersion},
+	}
+}
+
+func main() {
+	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// run carries out a command line and returns the exit code.
+func run(args []string, out, errOut io.Writer) int {
+	// The first signal ends the command in good order; the second at once.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	go func() {
+		<-ctx.Done()
+		stop()
+	}()
+	if len(args) == 0 || args[0] == "help" || args[0] == "-h" || args[0] == "--help" || args[0] == "-help" {
+		usage(out)
+		if len(args) == 0 {
+			return exitUsage
+		}
+		return exitOK
+	}
+	for _, c := range commands() {
+		if c.name != args[0] {
+			continue
+		}
+		err := c.run(ctx, args[1:], out, errOut)
+		var bad *usageError
+		switch {
+		case err == nil, errors.Is(err, errHelp):
+			return exitOK
+		case errors.As(err, &bad):
+			fmt.Fprintf(errOut, "switchyard %s: %s\n", c.name, strings.ReplaceAll(bad.Error(), "\n", "\n  "))
+			fmt.Fprintf(errOut, "See: switchyard %s --help\n", c.name)
+			return exitUsage
+		}
+		fmt.Fprintf(errOut, "switchyard %s: %v\n", c.name, err)
+		return exitFailed
+	}
+	fmt.Fprintf(errOut, "switchyard: there is no command %q\n", args[0])
+	usage(errOut)
+	return exitUsage
+}
+
+func usage(w io.Writer) {
+	fmt.Fprint(w, "Switchyard runs fleets of WhatsApp sessions.\n\nUsage: switchyard COMMAND [flags]\n\n")
+	for _, c := range commands() {
+		fmt.Fprintf(w, "  %-9s %s\n", c.name, c.summary)
+	}
+	fmt.Fprint(w, "\nEvery flag has an environment twin: --store is SWITCHYARD_STORE.\nswitchyard COMMAND --help shows the flags of a command.\n")
+}
+
+func printVersion(_ context.Context, args []string, out, errOut io.Writer) error {
+	f := newFlags("version", "", "Prints the version.", errOut)
+	if err := f.parse(args); err != nil {
+		return err
+	}
+	fmt.Fprintln(out, "switchyard", versionText())
+	return nil
+}
+
+func versionText() string {
+	if version != "" {
+		return version
+	}
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" && info.Main.Version != "(devel)" {
+		return info.Main.Version
+	}
+	return "dev"
+}

@@ -1,0 +1,143 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"golang.org/x/term"
+
+	"github.com/switchyard-wa/switchyard/app/server"
+)
+
+// serveFlags are the flags of serve, as they are before they are checked.
+type serveFlags struct {
+	*flags
+	cfg           server.Config
+	migrate       bool
+	private       bool
+	proxies       []string
+	level, format string
+	levelNow      slog.LevelVar
+}
+
+func newServeFlags(out io.Writer) *serveFlags {
+	f := &serveFlags{
+		flags:   newFlags("serve", "", "Runs the server. It needs nothing: without flags it keeps its data in switchyard.db.", out),
+		migrate: true, private: true, level: "info",
+	}
+	c := &f.cfg
+	f.text(&c.Addr, "addr", "HOST:PORT", "127.0.0.1:8000", "listen address; :8000 listens everywhere")
+	f.text(&c.Store, "store", "DSN", "sqlite:switchyard.db", "memory: or sqlite:PATH")
+	f.text(&c.Fabric, "fabric", "DSN", "in process", "what replicas share: memory:")
+	f.bit(&f.migrate, "migrate", "true", "bring the schema up to date; false: only check it")
+	f.text(&c.WorkerToken, "worker-token", "TOKEN", "generated, kept in the store", "what workers send")
+	f.text(&c.JWTSecret, "jwt-secret", "SECRET", "generated, kept in the store", "at least 32 bytes")
+	f.text(&c.AdminEmail, "admin-email", "EMAIL", "admin@localhost", "first administrator")
+	f.text(&c.AdminPassword, "admin-password", "PASSWORD", "generated, printed once", "its password")
+	f.number(&c.SimulatedWorkers, "simulated-workers", "0", "workers to simulate in this process")
+	f.duration(&c.Timing.HeartbeatInterval, "heartbeat-interval", "30s", "what workers are told; stale after three")
+	f.duration(&c.Timing.ProbeInterval, "probe-interval", "5s", "between health probes of a worker")
+	f.duration(&c.Timing.Lease, "lease", "45s", "how long a worker with a lease may run unheard")
+	f.duration(&c.Timing.FailoverDelay, "failover-delay", "5s", "grace for a crashed worker to come back")
+	f.bit(&f.private, "allow-private-workers", "true", "workers at loopback and private addresses")
+	f.list(&c.CORSOrigins, "cors-origin", "ORIGIN,…", "pages that may call the API")
+	f.list(&f.proxies, "trusted-proxies", "NET,…", "whose X-Forwarded-For is believed")
+	f.text(&c.TLSCert, "tls-cert", "FILE", "none", "certificate, to serve HTTPS")
+	f.text(&c.TLSKey, "tls-key", "FILE", "none", "its key")
+	f.text(&c.SMTP, "smtp", "URL", "mails go to the log", "smtp://user:password@host:587")
+	f.text(&c.MailFrom, "mail-from", "ADDRESS", "switchyard@localhost", "sender of mails")
+	f.text(&c.ResetURL, "reset-url", "URL", "none", "page for a new password; the token is appended")
+	f.text(&c.Limits, "rate-limits", "JSON|FILE|off", "tier defaults", "overrides by tier")
+	f.text(&f.level, "log-level", "LEVEL", "info", "debug, info, warn or error")
+	f.text(&f.format, "log-format", "text|json", "text on a terminal", "of the log, which goes to stderr")
+	return f
+}
+
+// read parses and checks everything, and makes the log.
+func (f *serveFlags) read(args []string, errOut io.Writer) error {
+	err := f.parse(args)
+	if errors.Is(err, errHelp) {
+		return err
+	}
+	errs := []error{f.noWords()}
+	errs = append(errs, f.setLevel())
+	c := &f.cfg
+	c.CheckDB, c.AllowPublicOnly, c.Version = !f.migrate, !f.private, versionText()
+	if c.TrustedProxies, err = server.ParseProxies(f.proxies); err != nil {
+		errs = append(errs, err)
+	}
+	log, err := newLog(errOut, f.format, &f.levelNow)
+	errs = append(errs, err)
+	c.Log = log
+	errs = append(errs, c.WithDefaults().Validate())
+	return f.bad(errors.Join(errs...))
+}
+
+func (f *serveFlags) setLevel() error {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(f.level)); err != nil {
+		return fmt.Errorf("--log-level must be debug, info, warn or error, not %q", f.level)
+	}
+	f.levelNow.Set(level)
+	return nil
+}
+
+func newLog(w io.Writer, format string, level slog.Leveler) (*slog.Logger, error) {
+	o := &slog.HandlerOptions{Level: level}
+	if format == "" {
+		format = "json"
+		if file, ok := w.(*os.File); ok && term.IsTerminal(int(file.Fd())) {
+			format = "text"
+		}
+	}
+	switch format {
+	case "text":
+		return slog.New(slog.NewTextHandler(w, o)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(w, o)), nil
+	}
+	return slog.New(slog.NewTextHandler(w, o)), fmt.Errorf("--log-format must be text or json, not %q", format)
+}
+
+func serve(ctx context.Context, args []string, out, errOut io.Writer) error {
+	f := newServeFlags(out)
+	if err := f.read(args, errOut); err != nil {
+		return err
+	}
+	f.cfg.Out = out
+	s, err := server.New(ctx, f.cfg)
+	if err != nil {
+		return err
+	}
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	go func() {
+		for range hup {
+			f.reread(args, s)
+		}
+	}()
+	return s.Run(ctx)
+}
+
+// reread takes over the log level and the limits as they are configured now.
+func (f *serveFlags) reread(args []string, s *server.Server) {
+	now := newServeFlags(io.Discard)
+	err := now.read(args, io.Discard)
+	if err == nil {
+		err = s.SetLimits(now.cfg.Limits)
+	}
+	if err != nil {
+		f.cfg.Log.Error("configuration not re-read", "error", strings.ReplaceAll(err.Error(), "\n", "; "))
+		return
+	}
+	f.levelNow.Set(now.levelNow.Level())
+	f.cfg.Log.Info("configuration re-read", "log-level", now.levelNow.Level())
+}

@@ -1,0 +1,156 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/switchyard-wa/switchyard/app/accounts"
+	"github.com/switchyard-wa/switchyard/app/backend"
+	"github.com/switchyard-wa/switchyard/app/server"
+	"github.com/switchyard-wa/switchyard/domain"
+)
+
+const defaultStore = "sqlite:switchyard.db"
+
+func migrate(ctx context.Context, args []string, out, _ io.Writer) error {
+	store := defaultStore
+	f := newFlags("migrate", "up|status", "Brings a store's schema up to date, or tells its state.", out)
+	f.text(&store, "store", "DSN", defaultStore, "the store")
+	if err := f.parse(args); err != nil {
+		return err
+	}
+	if len(f.words) != 1 || f.words[0] != "up" && f.words[0] != "status" {
+		return f.bad(errors.New("say either up or status"))
+	}
+	if err := backend.Check(store); err != nil {
+		return f.bad(err)
+	}
+	if f.words[0] == "up" {
+		b, err := backend.Open(ctx, store)
+		if err != nil {
+			return err
+		}
+		if err := b.Close(); err != nil {
+			return err
+		}
+	}
+	st, err := backend.Status(ctx, store)
+	if err != nil {
+		return err
+	}
+	state := "up to date"
+	if st.Version < st.Latest {
+		state = fmt.Sprintf("%d to apply; run: switchyard migrate up", st.Latest-st.Version)
+	}
+	fmt.Fprintf(out, "schema version %d of %d, %s\n", st.Version, st.Latest, state)
+	return nil
+}
+
+func token(ctx context.Context, args []string, out, _ io.Writer) error {
+	store := defaultStore
+	f := newFlags("token", "", "Prints the fleet token that workers of this store's server send.\nIt does not apply to a server that runs with --worker-token.", out)
+	f.text(&store, "store", "DSN", defaultStore, "the store")
+	if err := f.parse(args); err != nil {
+		return err
+	}
+	if err := errors.Join(f.noWords(), backend.Check(store)); err != nil {
+		return f.bad(err)
+	}
+	text, err := server.StoredWorkerToken(ctx, store)
+	if err == nil {
+		fmt.Fprintln(out, text)
+	}
+	return err
+}
+
+func user(ctx context.Context, args []string, out, _ io.Writer) error {
+	store, email, name, password, tier, admin := defaultStore, "", "", "", string(domain.TierBasic), false
+	f := newFlags("user", "create|set-tier|set-password", "Creates a user, or sets its tier or password. A server that runs notices within a second.", out)
+	f.text(&store, "store", "DSN", defaultStore, "the store")
+	f.text(&email, "email", "EMAIL", "", "the user")
+	f.text(&name, "name", "NAME", "", "for create")
+	f.text(&password, "password", "PASSWORD", "read from standard input", "for create and set-password")
+	f.text(&tier, "tier", "TIER", "BASIC", "for create and set-tier: BASIC, PRO or MAX")
+	f.bit(&admin, "admin", "false", "for create: make it an administrator")
+	if err := f.parse(args); err != nil {
+		return err
+	}
+	var errs []error
+	if len(f.words) != 1 {
+		errs = append(errs, errors.New("say one of create, set-tier and set-password"))
+	}
+	if email == "" {
+		errs = append(errs, errors.New("--email is required"))
+	}
+	if err := errors.Join(append(errs, backend.Check(store))...); err != nil {
+		return f.bad(err)
+	}
+	tier = strings.ToUpper(tier)
+	act, err := userAction(f, name, email, tier, admin, out)
+	if err != nil {
+		return err
+	}
+	if f.words[0] != "set-tier" && password == "" {
+		if password, err = bufio.NewReader(os.Stdin).ReadString('\n'); err != nil && password == "" {
+			return f.bad(errors.New("--password is required, or a line on standard input"))
+		}
+		password = strings.TrimRight(password, "\r\n")
+	}
+	err = server.Administer(ctx, server.Config{Store: store}, func(a *accounts.Accounts) error { return act(a, ctx, password) })
+	var problem *domain.Error
+	if errors.As(err, &problem) && problem.Kind != domain.Internal {
+		return plain(problem)
+	}
+	return err
+}
+
+func userAction(f *flags, name, email, tier string, admin bool, out io.Writer) (func(*accounts.Accounts, context.Context, string) error, error) {
+	switch f.words[0] {
+	case "create":
+		role := domain.RoleUser
+		if admin {
+			role = domain.RoleAdministrator
+		}
+		return func(a *accounts.Accounts, ctx context.Context, password string) error {
+			u, err := a.CreateUser(ctx, name, email, password, domain.Tier(tier), role)
+			if err == nil {
+				fmt.Fprintf(out, "user %s created: %s, %s, %s\n", u.ID, u.Email, u.Tier, u.Role)
+			}
+			return err
+		}, nil
+	case "set-tier":
+		return func(a *accounts.Accounts, ctx context.Context, _ string) error {
+			err := a.SetTier(ctx, email, domain.Tier(tier))
+			if err == nil {
+				fmt.Fprintf(out, "%s is %s now\n", email, tier)
+			}
+			return err
+		}, nil
+	case "set-password":
+		return func(a *accounts.Accounts, ctx context.Context, password string) error {
+			err := a.SetPassword(ctx, email, password)
+			if err == nil {
+				fmt.Fprintf(out, "the password of %s is set; its sign-ins have ended\n", email)
+			}
+			return err
+		}, nil
+	}
+	return nil, f.bad(fmt.Errorf("%q is none of create, set-tier and set-password", f.words[0]))
+}
+
+// plain gives a domain error the way people read it.
+func plain(e *domain.Error) error {
+	if len(e.Fields) == 0 {
+		return errors.New(e.Message)
+	}
+	var errs []error
+	for _, p := range e.Fields {
+		errs = append(errs, fmt.Errorf("--%s: %s", p.Field, p.Message))
+	}
+	return &usageError{errors.Join(errs...)}
+}

@@ -1,0 +1,398 @@
+package domain_test
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/switchyard-wa/switchyard/domain"
+)
+
+var (
+	owners = []struct {
+		id   string
+		tier domain.Tier
+	}{{"ann", domain.TierBasic}, {"bob", domain.TierPro}, {"cleo", domain.TierMax}}
+	rankOf = map[string]int{"ann": 0, "bob": 1, "cleo": 2}
+)
+
+// TestLifeCycle drives sessions and workers through whatever can happen to
+// them, in any order, with calls and reports that get lost and processes that
+// die at any point. The invariants of the domain hold after every action; once
+// the faults have stopped, what the users want comes true.
+func TestLifeCycle(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w := newWorld(t)
+		w.register(newFleetOf(w, "old", 2, false, 0), 2)
+		w.register(newFleetOf(w, "new", 3, true, 0), 3)
+		w.register(newFleetOf(w, "odd", 2, true, -time.Minute), 2)
+		t.Repeat(map[string]func(*rapid.T){
+			"":           func(*rapid.T) { w.check() },
+			"create":     w.with(w.create),
+			"connect":    w.withSession(w.connect),
+			"disconnect": w.withSession(w.disconnect),
+			"logout":     w.withSession(w.logout),
+			"restart":    w.withSession(w.restart),
+			"delete":     w.withSession(w.remove),
+			"live":       w.with(w.something),
+			"live on":    w.with(w.something),
+			"mail":       w.with(w.post),
+			"late":       w.with(w.arrives),
+			"anything":   w.withSession(w.anything),
+			"worker":     w.with(w.trouble),
+			"beat":       w.withProcess(w.beat),
+			"monitor":    w.with(w.monitor),
+			"reconcile":  w.with(w.reconcile),
+			"time":       w.with(w.passTime),
+		})
+		w.settle()
+	})
+}
+
+func newFleetOf(w *world, id string, _ int, modern bool, clock time.Duration) *process {
+	p := newProcess(id, modern, clock)
+	w.processes[id] = p
+	return p
+}
+
+func (w *world) with(fn func()) func(*rapid.T) {
+	return func(t *rapid.T) { w.t = t; fn() }
+}
+
+func (w *world) withSession(fn func(id string)) func(*rapid.T) {
+	return func(t *rapid.T) {
+		if w.t = t; len(w.sessions) == 0 {
+			t.Skip("no session")
+		}
+		fn(rapid.SampledFrom(sorted(w.sessions)).Draw(t, "session"))
+	}
+}
+
+func (w *world) withProcess(fn func(p *process)) func(*rapid.T) {
+	return func(t *rapid.T) {
+		w.t = t
+		fn(w.processes[rapid.SampledFrom(sorted(w.processes)).Draw(t, "worker")])
+	}
+}
+
+func limitOf(user string) int { return domain.DefaultTiers().Of(owners[rankOf[user]].tier).Sessions }
+
+func (w *world) create() {
+	user := rapid.SampledFrom(owners).Draw(w.t, "user").id
+	cards := 0
+	for _, s := range w.sessions {
+		if s.UserID == user {
+			cards++
+		}
+	}
+	if cards == min(limitOf(user), 3) {
+		w.t.Skip("no more cards")
+	}
+	w.ids++
+	s := domain.Card(fmt.Sprint("s", w.ids), user, "name", "", w.now)
+	w.sessions[s.ID] = s
+}
+
+// connect does what the request does: intent and placement in one
+// transaction, the first pass at once, and an honest answer if it was in vain.
+func (w *world) connect(id string) {
+	s := w.sessions[id]
+	if s.Intent == domain.Down && w.live[s.UserID] == limitOf(s.UserID) {
+		w.t.Skip("no more live sessions")
+	}
+	if err := s.Clone().Connect("", w.timing, w.now); err != nil {
+		require.True(w.t, s.Status.Live(), err)
+		return
+	}
+	worker := w.choose(s)
+	if !s.Assigned() && worker == "" {
+		return // the caller is told
+	}
+	w.change("connect", id, func(s *domain.Session) []domain.Event {
+		require.NoError(w.t, s.Connect("", w.timing, w.now))
+		if s.Assigned() {
+			return nil
+		}
+		return w.assign(s, worker)
+	})
+	w.pursue(id)
+	if s := w.sessions[id]; s.Intent == domain.Up && !s.Assigned() && s.Misses > 0 && w.pick("crash before withdrawing", 4) == 0 {
+		w.change("withdraw", id, func(s *domain.Session) []domain.Event { s.Withdraw(w.now); return nil })
+	}
+}
+
+func (w *world) disconnect(id string) {
+	w.change("disconnect", id, func(s *domain.Session) []domain.Event {
+		told, events := s.Disconnect(w.timing, w.now)
+		require.Equal(w.t, s.Assigned(), told)
+		return events
+	})
+	w.pursue(id)
+}
+
+func (w *world) logout(id string) {
+	s := w.sessions[id]
+	for _, worker := range []string{s.WorkerID, s.HomeID} {
+		if p := w.processes[worker]; p != nil && p.linked[id] {
+			p.doomed[id] = true
+		}
+	}
+	home := s.HomeID
+	w.change("logout", id, func(s *domain.Session) []domain.Event {
+		_, events := s.Logout(w.timing, w.now)
+		require.Empty(w.t, s.PhoneNumber+s.DisplayName+s.HomeID)
+		return events
+	})
+	if home != "" && home != s.WorkerID {
+		w.leave(home, id, domain.OrderLogout)
+	}
+	w.pursue(id)
+}
+
+func (w *world) restart(id string) {
+	if w.sessions[id].Intent == domain.Down {
+		require.Error(w.t, w.sessions[id].Clone().Restart(w.timing, w.now))
+		return
+	}
+	w.change("restart", id, func(s *domain.Session) []domain.Event {
+		require.NoError(w.t, s.Restart(w.timing, w.now))
+		return nil
+	})
+	w.pursue(id)
+}
+
+func (w *world) remove(id string) {
+	s := w.sessions[id]
+	for _, worker := range []string{s.WorkerID, s.HomeID} {
+		if worker != "" {
+			w.leave(worker, id, domain.OrderDelete)
+		}
+	}
+	if s.Assigned() {
+		w.workers[s.WorkerID].Used--
+	}
+	if s.Intent == domain.Up {
+		w.live[s.UserID]--
+	}
+	delete(w.sessions, id)
+}
+
+// something happens to a session that runs somewhere.
+func (w *world) something() {
+	var all []place
+	for _, id := range sorted(w.processes) {
+		for _, session := range sorted(w.processes[id].sessions) {
+			if w.processes[id].running(session) {
+				all = append(all, place{id, session})
+			}
+		}
+	}
+	if len(all) == 0 {
+		w.t.Skip("nothing runs")
+	}
+	at := rapid.SampledFrom(all).Draw(w.t, "session")
+	w.processes[at.worker].live(w, at.session)
+}
+
+// post delivers a report that was under way, whatever has happened since.
+func (w *world) post() {
+	if len(w.mail) == 0 {
+		w.t.Skip("no mail")
+	}
+	i := rapid.IntRange(0, len(w.mail)-1).Draw(w.t, "report")
+	r := w.mail[i]
+	w.mail = slices.Delete(w.mail, i, i+1)
+	w.deliver(r)
+}
+
+func (w *world) arrives() {
+	if len(w.late) == 0 {
+		w.t.Skip("nothing under way")
+	}
+	i := rapid.IntRange(0, len(w.late)-1).Draw(w.t, "which")
+	fn := w.late[i]
+	w.late = slices.Delete(w.late, i, i+1)
+	fn()
+}
+
+// anything delivers a report that no worker would have sent.
+func (w *world) anything(id string) {
+	r := domain.Report{
+		SessionID: id, Status: rapid.SampledFrom(statuses).Draw(w.t, "status"),
+		WorkerID:   rapid.SampledFrom([]string{"", "old", "new", "elsewhere"}).Draw(w.t, "from"),
+		Generation: rapid.Int64Range(0, w.sessions[id].Generation+1).Draw(w.t, "generation"),
+		LoggedOut:  rapid.Bool().Draw(w.t, "logged out"), Snapshot: rapid.Bool().Draw(w.t, "snapshot"),
+	}
+	w.deliver(r)
+}
+
+// trouble befalls a worker, or ends.
+func (w *world) trouble() {
+	p := w.processes[rapid.SampledFrom([]string{"old", "new", "odd"}).Draw(w.t, "worker")]
+	k := w.workers[p.id]
+	switch rapid.SampledFrom([]string{"crash", "leave", "cut off", "reachable", "register", "drain", "activate"}).Draw(w.t, "trouble") {
+	case "crash":
+		p.up = false
+	case "leave":
+		if p.up && !p.cutOff {
+			w.lose(p.id, domain.LossLeft)
+		}
+		p.up = false
+	case "cut off":
+		p.cutOff = true
+	case "reachable":
+		p.cutOff = false
+	case "register":
+		w.register(p, k.Capacity)
+	case "drain":
+		k.Draining = true
+		w.eachOn(p.id, "drain", func(s *domain.Session) []domain.Event {
+			if s.DueAt.IsZero() {
+				s.DueAt = w.now
+			}
+			return nil
+		})
+	case "activate":
+		k.Draining = false
+	}
+}
+
+// monitor notices what there is to notice of workers.
+func (w *world) monitor() {
+	for _, id := range sorted(w.processes) {
+		k, p := w.workers[id], w.processes[id]
+		switch {
+		case domain.Silent(k, w.timing, noon, w.now):
+			w.lose(id, domain.LossSilent)
+		case !p.up:
+			w.lose(id, domain.LossCrashed)
+		}
+	}
+}
+
+func (w *world) passTime() {
+	w.pass(rapid.SampledFrom([]time.Duration{
+		time.Millisecond, 500 * time.Millisecond, 2 * time.Second, 6 * time.Second, 46 * time.Second, 91 * time.Second, 10 * time.Minute,
+	}).Draw(w.t, "time"))
+}
+
+func (w *world) pass(d time.Duration) {
+	w.now = w.now.Add(d)
+	for _, p := range w.processes {
+		if p.modern && w.now.Sub(p.beatAt) >= w.timing.Lease {
+			for id, s := range p.sessions { // its lease has run out
+				if s.Live() {
+					p.sessions[id] = domain.Disconnected
+				}
+			}
+		}
+	}
+}
+
+// check holds after every action.
+func (w *world) check() {
+	used, live := map[string]int{}, map[string]int{}
+	for _, s := range w.sessions {
+		w.checkSession(s)
+		if s.Assigned() {
+			used[s.WorkerID]++
+		}
+		if s.Intent == domain.Up {
+			live[s.UserID]++
+		}
+	}
+	for id, k := range w.workers {
+		require.Equal(w.t, used[id], k.Used, "slots of %s", id)
+		require.LessOrEqual(w.t, k.Used, k.Capacity)
+	}
+	for _, u := range owners {
+		require.Equal(w.t, live[u.id], w.live[u.id])
+		require.LessOrEqual(w.t, live[u.id], limitOf(u.id))
+	}
+}
+
+func (w *world) checkSession(s *domain.Session) {
+	t, settling := w.t, !s.SettleAt.IsZero()
+	require.True(t, s.Intent == domain.Up || !s.Status.Live(), "%s is not wanted and %s", s.ID, s.Status)
+	require.True(t, s.Intent == domain.Down || s.Status.Live() || settling, "%s is wanted and at rest at %s", s.ID, s.Status)
+	require.True(t, s.Status != domain.Errored || !s.Assigned(), "%s holds a slot in ERROR", s.ID)
+	require.True(t, !settling || s.Assigned() && s.Intent == domain.Up && s.Status == domain.Disconnected, "%s settles", s.ID)
+	require.True(t, !s.LoggedOut || settling)
+	require.True(t, s.Assigned() || !s.Confirms, "nothing confirms that %s runs", s.ID)
+	require.True(t, !s.Assigned() || s.Confirms || s.Order != domain.OrderNone, "%s was never asked for", s.ID)
+	require.True(t, s.QR.IsZero() || s.Status == domain.QRRequired, "%s shows a QR at %s", s.ID, s.Status)
+	step, at := domain.Next(s, w.workers[s.WorkerID], w.timing, w.now)
+	if step != domain.StepNone || !at.IsZero() {
+		require.False(t, s.DueAt.IsZero(), "nobody will look at %s (%s, %s, %q): step %d at %v", s.ID, s.Status, s.WorkerID, s.Order, step, at)
+	}
+	if step != domain.StepNone {
+		require.False(t, s.DueAt.After(w.now.Add(w.timing.StartTimeout)), "%s is looked at late", s.ID)
+	}
+}
+
+// settle ends all faults: what is under way arrives, whoever is there can be
+// reached, and there is room for all. Then every session comes to what its user
+// wants, within a bounded time.
+func (w *world) settle() {
+	w.faulty = false
+	for len(w.late)+len(w.mail) > 0 {
+		late, mail := w.late, w.mail
+		w.late, w.mail = nil, nil
+		for _, fn := range late {
+			fn()
+		}
+		for _, r := range mail {
+			w.deliver(r)
+		}
+	}
+	for _, p := range w.processes {
+		p.cutOff = false
+	}
+	spare := newFleetOf(w, "spare", 0, true, 0)
+	w.register(spare, 50)
+	for round := range 160 {
+		w.pass(5 * time.Second)
+		for _, id := range sorted(w.processes) {
+			p := w.processes[id]
+			for _, session := range sorted(p.sessions) {
+				if p.running(session) {
+					p.live(w, session)
+				}
+			}
+			if round%6 == 0 {
+				w.beat(p)
+			}
+		}
+		w.monitor()
+		w.reconcile()
+		w.check()
+	}
+	for _, id := range sorted(w.sessions) {
+		s := w.sessions[id]
+		if s.Intent == domain.Up {
+			require.Equal(w.t, domain.Connected, s.Status, "%s is wanted: %+v", id, s)
+			require.Equal(w.t, domain.WorkerOnline, w.workers[s.WorkerID].Status(), "%s is on %s", id, s.WorkerID)
+			require.True(w.t, w.processes[s.WorkerID].running(id), "%s runs on %s", id, s.WorkerID)
+		} else {
+			require.False(w.t, s.Assigned(), "%s is not wanted: %+v", id, s)
+		}
+		require.Empty(w.t, s.Order)
+		require.Zero(w.t, s.DueAt)
+	}
+	for _, p := range w.processes {
+		for session := range p.sessions {
+			s := w.sessions[session]
+			require.True(w.t, !p.running(session) || s != nil && s.WorkerID == p.id, "%s runs on %s as well: %+v", session, p.id, s)
+		}
+		for session := range p.doomed {
+			require.False(w.t, p.up && p.linked[session], "%s still holds the credentials of %s", p.id, session)
+		}
+	}
+	for at := range w.cleanups {
+		require.False(w.t, w.processes[at.worker].up, "something is left to do on %s for %s", at.worker, at.session)
+	}
+}

@@ -1,0 +1,322 @@
+package conformance
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-wa/switchyard/domain"
+)
+
+// noon is the time that samples are made at.
+var noon = time.Date(2024, 5, 17, 12, 0, 0, 123456000, time.UTC)
+
+// at gives a time some minutes after noon.
+func at(minutes int) time.Time { return noon.Add(time.Duration(minutes) * time.Minute) }
+
+func hash(text string) (h [32]byte) {
+	copy(h[:], text+"................................")
+	return h
+}
+
+// The following make rows with little more than what a row needs.
+
+func user(id string) *domain.User {
+	return &domain.User{
+		ID: id, Name: "User " + id, Email: id + "@example.com", PasswordHash: "hash",
+		Role: domain.RoleUser, Tier: domain.TierBasic, Active: true, CreatedAt: noon,
+	}
+}
+
+func session(id, userID string) *domain.Session {
+	return domain.Card(id, userID, "Session "+id, "", noon)
+}
+
+// seated is a session that is assigned.
+func seated(id, userID, workerID string) *domain.Session {
+	s := session(id, userID)
+	s.Intent, s.Status = domain.Up, domain.Connected
+	s.WorkerID, s.Generation, s.AssignedAt = workerID, 1, noon
+	return s
+}
+
+func worker(id string, capacity int) *domain.Worker {
+	return &domain.Worker{
+		ID: id, Endpoint: "http://" + id + ":8001", Capacity: capacity, Online: true,
+		Interval: 30 * time.Second, CreatedAt: noon,
+	}
+}
+
+func apiKey(id, sessionID, userID string) *domain.APIKey {
+	return &domain.APIKey{ID: id, SessionID: sessionID, UserID: userID, Hash: hash(id), CreatedAt: noon}
+}
+
+func signIn(id, userID string) *domain.SignIn {
+	return &domain.SignIn{ID: id, UserID: userID, TokenHash: hash(id), CreatedAt: noon, ExpiresAt: at(60)}
+}
+
+func cleanup(workerID, sessionID string, due time.Time) *domain.Cleanup {
+	return &domain.Cleanup{
+		WorkerID: workerID, SessionID: sessionID, Order: domain.OrderLogout, Generation: 1, DueAt: due, CreatedAt: noon,
+	}
+}
+
+// sent and received are messages of some minutes after noon.
+func sent(id, sessionID, userID string, minute int) *domain.Message {
+	return &domain.Message{
+		ID: id, SessionID: sessionID, UserID: userID, Direction: domain.Outbound,
+		From: "6281100000000@s.whatsapp.net", To: "6281234567890@s.whatsapp.net",
+		Type: domain.TypeText, Content: "Hello " + id, Status: domain.MessagePending, CreatedAt: at(minute),
+	}
+}
+
+func received(id, whatsAppID, sessionID, userID string, minute int) *domain.Message {
+	return &domain.Message{
+		ID: id, WhatsAppID: whatsAppID, SessionID: sessionID, UserID: userID, Direction: domain.Inbound,
+		From: "6281234567890@s.whatsapp.net", To: "6281100000000@s.whatsapp.net",
+		Type: domain.TypeText, Content: "Hi " + id, Status: domain.MessageDelivered, CreatedAt: at(minute),
+	}
+}
+
+func event(reason string, at time.Time) *domain.Event {
+	return &domain.Event{Type: domain.EventSessionConnected, At: at, SessionID: "s1", Reason: reason}
+}
+
+// full returns one row of every kind in which every field is set, with times
+// that are neither in UTC nor whole microseconds. Parents come first.
+func full() []any {
+	zone := time.FixedZone("UTC+7", 7*60*60)
+	n := 0
+	when := func() time.Time {
+		n++
+		return noon.Add(time.Duration(n)*time.Hour + 789*time.Nanosecond).In(zone)
+	}
+	u := &domain.User{
+		ID: "u1", Name: "Ann Lee", Email: "ann@example.com", PasswordHash: "$2a$10$hash",
+		Role: domain.RoleAdministrator, Tier: domain.TierMax, Active: true,
+		CredentialsAt: when(), LastLoginAt: when(), CreatedAt: when(), UpdatedAt: when(),
+	}
+	w := &domain.Worker{
+		ID: "w1", Endpoint: "http://w1:8001/base", Capacity: 50, Used: 7, Description: "first", Version: "1.2.3",
+		Environment: "production", Labels: map[string]string{"pool": "max", "zone": "a'b\"c"},
+		Capabilities: []domain.Capability{domain.CapLease, domain.CapDedupe}, Interval: 1500 * time.Millisecond,
+		Online: true, Draining: true, LastHeartbeat: when(), RegisteredAt: when(),
+		Loss: domain.LossSilent, LostAt: when(), FailoverAt: when(),
+		CPU: 12.5, Memory: -1, Uptime: 90*time.Minute + time.Millisecond, MessageCount: 1 << 40,
+		Reported: &domain.Breakdown{
+			Total: 21, Connected: 1, Disconnected: 2, QRRequired: 3, Reconnecting: 4, Error: 5, Init: 6,
+		},
+		CreatedAt: when(), UpdatedAt: when(),
+	}
+	s := &domain.Session{
+		ID: "s1", UserID: "u1", Name: "Support line", Description: "two\nlines", DisplayName: "Ann’s 📱",
+		PhoneNumber: "6281234567890", Intent: domain.Up, Status: domain.Reconnecting, StatusAt: when(),
+		WasConnected: true, LastError: "it's \"broken\"", WorkerID: "w1", Generation: 1 << 40, AssignedAt: when(),
+		HomeID: "w2", MovedFrom: "w3", MoveEvent: domain.EventSessionMigrated,
+		Order: domain.OrderRestart, Confirms: true, Tries: 2, Misses: 6, Restarts: 3,
+		SettleAt: when(), LoggedOut: true, AvoidID: "w4", AvoidUntil: when(),
+		QR:           domain.QR{Code: "2@abc,def", Image: []byte("\x89PNG\r\n\x1a\n\x00\xff"), ExpiresAt: when()},
+		PairingPhone: "6281234567891", PairingCode: "ABCD-1234",
+		DueAt: when(), ReportedAt: when(), HeardAt: when(), LastSeenAt: when(), CreatedAt: when(), UpdatedAt: when(),
+	}
+	return []any{
+		u, w, s,
+		&domain.SignIn{
+			ID: "f1", UserID: "u1", TokenHash: hash("token"), CreatedAt: when(), ExpiresAt: when(), RevokedAt: when(),
+		},
+		&domain.PasswordReset{TokenHash: hash("reset"), UserID: "u1", ExpiresAt: when()},
+		&domain.APIKey{
+			ID: "k1", SessionID: "s1", UserID: "u1", Name: "default", Hint: "wg_abcd", Hash: hash("key"),
+			LastUsedAt: when(), CreatedAt: when(), ExpiresAt: when(), RevokedAt: when(),
+		},
+		&domain.Cleanup{
+			WorkerID: "w1", SessionID: "s9", Order: domain.OrderDelete, Generation: 4, DueAt: when(),
+			Attempts: 3, CreatedAt: when(),
+		},
+		&domain.Message{
+			ID: "m1", WhatsAppID: "3EB0C431C26A1916E07A", SessionID: "s1", UserID: "u1", Direction: domain.Inbound,
+			From: "6281234567890@s.whatsapp.net", To: "6281100000000@s.whatsapp.net",
+			Type: domain.TypeImage, Content: `{"a":"\u0001"}`, MediaURL: "https://example.com/a.png",
+			Filename: "a b.png", Caption: "Größe 🎉", Status: domain.MessageRead, Error: "none",
+			CreatedAt: when(), SentAt: when(), DeliveredAt: when(), ReadAt: when(),
+		},
+		&domain.Event{
+			Type: domain.EventSessionFailedOver, At: when(), UserID: "u1", SessionID: "s1", WorkerID: "w1",
+			FromWorker: "w2", Generation: 5, Status: domain.Reconnecting, Reason: "worker lost",
+		},
+	}
+}
+
+// spare returns the rows of full with nothing set but what a row needs.
+func spare() []any {
+	return []any{
+		&domain.User{ID: "u1", Email: "u1@example.com", Role: domain.RoleUser, Tier: domain.TierBasic},
+		&domain.Worker{ID: "w1", Endpoint: "http://w1:8001", Capacity: 1},
+		&domain.Session{ID: "s1", UserID: "u1", Name: "s", Intent: domain.Down, Status: domain.Disconnected},
+		&domain.SignIn{ID: "f1", UserID: "u1", TokenHash: hash("token")},
+		&domain.PasswordReset{UserID: "u1", TokenHash: hash("reset")},
+		&domain.APIKey{ID: "k1", SessionID: "s1", UserID: "u1", Hash: hash("key")},
+		&domain.Cleanup{WorkerID: "w1", SessionID: "s9", Order: domain.OrderLogout},
+		&domain.Message{
+			ID: "m1", SessionID: "s1", UserID: "u1", Direction: domain.Outbound, Type: domain.TypeText,
+			Status: domain.MessagePending,
+		},
+		&domain.Event{Type: domain.EventWorkerOnline},
+	}
+}
+
+// unstored are the fields that a store sets itself.
+var unstored = []string{"Rev", "Used", "Seq"}
+
+// requireFull fails if a field of the row is zero, which would mean that a new
+// field has been forgotten in full.
+func requireFull(t *testing.T, row any) {
+	t.Helper()
+	walk(reflect.ValueOf(row), "", func(path string, v reflect.Value) {
+		require.False(t, v.IsZero(), "the sample of %T does not set %s: add it to conformance", row, path)
+	})
+}
+
+// stored returns a copy of the row as a store would return it: times in UTC
+// and to the microsecond, nothing where there is nothing in a map or a slice,
+// and without what the store sets itself.
+func stored(row any) any {
+	c := deepCopy(reflect.ValueOf(row))
+	walk(c, "", func(path string, v reflect.Value) {
+		switch x := v.Interface().(type) {
+		case time.Time:
+			if x = x.UTC().Truncate(time.Microsecond); x.IsZero() {
+				x = time.Time{}
+			}
+			v.Set(reflect.ValueOf(x))
+		default:
+			if k := v.Kind(); (k == reflect.Map || k == reflect.Slice) && v.Len() == 0 {
+				v.SetZero()
+			}
+		}
+	})
+	for _, name := range unstored {
+		if f := c.Elem().FieldByName(name); f.IsValid() {
+			f.SetZero()
+		}
+	}
+	return c.Interface()
+}
+
+// requireSame requires that a row came back as it was given.
+func requireSame(t *testing.T, given, got any) {
+	t.Helper()
+	walk(reflect.ValueOf(got), "", func(path string, v reflect.Value) {
+		if x, ok := v.Interface().(time.Time); ok {
+			require.Equal(t, time.UTC, x.Location(), "%T.%s", got, path)
+			require.Equal(t, x.Truncate(time.Microsecond), x, "%T.%s", got, path)
+		}
+	})
+	require.Equal(t, stored(given), stored(got))
+}
+
+// scribble changes everything that can be reached from the row, in place.
+func scribble(row any) {
+	walk(reflect.ValueOf(row), "", func(path string, v reflect.Value) {
+		if path == "Rev" {
+			return
+		}
+		switch x := v.Interface().(type) {
+		case time.Time:
+			v.Set(reflect.ValueOf(x.Add(time.Hour)))
+			return
+		case map[string]string:
+			for k := range x {
+				x[k] = "scribbled"
+			}
+			x["scribbled"] = "scribbled"
+			return
+		}
+		switch v.Kind() {
+		case reflect.String:
+			v.SetString("scribbled")
+		case reflect.Bool:
+			v.SetBool(!v.Bool())
+		case reflect.Int, reflect.Int64:
+			v.SetInt(v.Int() + 1)
+		case reflect.Float64:
+			v.SetFloat(v.Float() + 1)
+		case reflect.Slice, reflect.Array:
+			for i := range v.Len() {
+				switch e := v.Index(i); e.Kind() {
+				case reflect.String:
+					e.SetString("scribbled")
+				case reflect.Uint8:
+					e.SetUint(e.Uint() ^ 0xff)
+				default:
+					panic(fmt.Sprintf("conformance: no scribbling on %s", v.Type()))
+				}
+			}
+		default:
+			panic(fmt.Sprintf("conformance: no scribbling on %s", v.Type()))
+		}
+	})
+}
+
+// walk calls fn with every field of a struct, except those that a store sets
+// itself, and the fields of structs within. Times are not looked into.
+func walk(v reflect.Value, path string, fn func(path string, v reflect.Value)) {
+	if v.Kind() == reflect.Pointer && !v.IsNil() {
+		v = v.Elem()
+	}
+	if v.Kind() != reflect.Struct || v.Type() == reflect.TypeFor[time.Time]() {
+		fn(path, v)
+		return
+	}
+	for _, f := range reflect.VisibleFields(v.Type()) {
+		if path == "" && slices.Contains(unstored, f.Name) {
+			continue
+		}
+		name := f.Name
+		if path != "" {
+			name = path + "." + name
+		}
+		walk(v.FieldByIndex(f.Index), name, fn)
+	}
+}
+
+// deepCopy copies a pointer to a struct of rows.
+func deepCopy(v reflect.Value) reflect.Value {
+	switch v.Kind() {
+	case reflect.Pointer:
+		if v.IsNil() {
+			return v
+		}
+		c := reflect.New(v.Type().Elem())
+		c.Elem().Set(deepCopy(v.Elem()))
+		return c
+	case reflect.Struct:
+		c := reflect.New(v.Type()).Elem()
+		c.Set(v)
+		if v.Type() != reflect.TypeFor[time.Time]() {
+			for i := range v.NumField() {
+				c.Field(i).Set(deepCopy(v.Field(i)))
+			}
+		}
+		return c
+	case reflect.Map:
+		if v.IsNil() {
+			return v
+		}
+		c := reflect.MakeMap(v.Type())
+		for k, e := range v.Seq2() {
+			c.SetMapIndex(k, e)
+		}
+		return c
+	case reflect.Slice:
+		if v.IsNil() {
+			return v
+		}
+		return reflect.AppendSlice(reflect.MakeSlice(v.Type(), 0, v.Len()), v)
+	}
+	return v
+}

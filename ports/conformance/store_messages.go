@@ -1,0 +1,219 @@
+package conformance
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
+)
+
+var messageClauses = []clause{
+	{"a message belongs to its session", messageOfSession},
+	{"by WhatsApp id", byWhatsAppID},
+	{"inbound messages are stored once", inboundOnce},
+	{"outbound messages are counted", countSince},
+	{"PendingBefore", pendingBefore},
+	{"usage in buckets", usageBuckets},
+	{"usage of a user and of a session", usageOfWhom},
+}
+
+func (d *db) byWhatsAppID(sessionID, id string) string {
+	d.Helper()
+	return read(d, func(ctx context.Context, tx *ports.Tx) (*domain.Message, error) {
+		return tx.Messages.ByWhatsAppID(ctx, sessionID, id)
+	}).ID
+}
+
+func messageOfSession(d *db) {
+	d.put(user("u1"), session("s1", "u1"), session("s2", "u1"), sent("m1", "s1", "u1", 1))
+	missing(d, func(ctx context.Context, tx *ports.Tx) (*domain.Message, error) {
+		return tx.Messages.Get(ctx, "s2", "m1")
+	})
+	require.Empty(d.T, d.history("s2", domain.MessageFilter{}))
+	require.ErrorIs(d.T, d.try(sent("m2", "none", "u1", 1)), ports.ErrNotFound, "a message of no session")
+}
+
+func byWhatsAppID(d *db) {
+	d.put(user("u1"), session("s1", "u1"), session("s2", "u1"))
+	a, b := sent("a", "s1", "u1", 1), sent("b", "s1", "u1", 2)
+	b.WhatsAppID = "X"
+	other := received("c", "X", "s2", "u1", 3)
+	d.put(a, b, other)
+	require.Equal(d.T, "b", d.byWhatsAppID("s1", "X"))
+	require.Equal(d.T, "c", d.byWhatsAppID("s2", "X"))
+	missing(d, func(ctx context.Context, tx *ports.Tx) (*domain.Message, error) {
+		return tx.Messages.ByWhatsAppID(ctx, "s1", "x")
+	})
+
+	a.WhatsAppID = "Y" // known once the worker answers
+	d.put(a)
+	require.Equal(d.T, "a", d.byWhatsAppID("s1", "Y"))
+	a.WhatsAppID = "Z"
+	d.put(a)
+	require.Equal(d.T, "a", d.byWhatsAppID("s1", "Z"))
+	missing(d, func(ctx context.Context, tx *ports.Tx) (*domain.Message, error) {
+		return tx.Messages.ByWhatsAppID(ctx, "s1", "Y")
+	})
+}
+
+func inboundOnce(d *db) {
+	d.put(user("u1"), session("s1", "u1"), session("s2", "u1"), received("a", "X", "s1", "u1", 1))
+	twin := received("b", "X", "s1", "u1", 2)
+	require.ErrorIs(d.T, d.try(twin), ports.ErrExists)
+	d.gone(twin)
+	require.Equal(d.T, []string{"a"}, d.history("s1", domain.MessageFilter{}))
+
+	// The same id of another session, or a message to oneself, is another message.
+	own := sent("c", "s1", "u1", 3)
+	own.WhatsAppID = "X"
+	d.put(received("d", "X", "s2", "u1", 3), own)
+	require.Len(d.T, d.history("s1", domain.MessageFilter{}), 2)
+	require.Contains(d.T, []string{"a", "c"}, d.byWhatsAppID("s1", "X"))
+
+	// Without a WhatsApp id there is nothing to tell twins by.
+	d.put(received("e", "", "s1", "u1", 4), received("f", "", "s1", "u1", 4))
+	a := fresh(d, received("a", "X", "s1", "u1", 1))
+	a.Status = domain.MessageRead
+	d.put(a)
+}
+
+func countSince(d *db) {
+	d.put(user("u1"), user("u2"), session("s1", "u1"), session("s2", "u1"), session("s3", "u2"))
+	d.put(
+		sent("a", "s1", "u1", 3), sent("b", "s2", "u1", 1), sent("c", "s1", "u1", 2), sent("d", "s3", "u2", 0),
+		received("e", "X", "s1", "u1", 1), received("f", "Y", "s1", "u1", 9),
+	)
+	failed := sent("g", "s2", "u1", 5)
+	failed.Status = domain.MessageFailed
+	d.put(failed)
+	type counted struct {
+		n     int
+		first time.Time
+	}
+	count := func(userID string, since time.Time) counted {
+		return read(d, func(ctx context.Context, tx *ports.Tx) (c counted, err error) {
+			c.n, c.first, err = tx.Messages.CountSince(ctx, userID, since)
+			return c, err
+		})
+	}
+	require.Equal(d.T, counted{4, at(1)}, count("u1", time.Time{}))
+	require.Equal(d.T, counted{4, at(1)}, count("u1", at(1)), "from the very time on")
+	require.Equal(d.T, counted{3, at(2)}, count("u1", at(1).Add(time.Microsecond)))
+	require.Equal(d.T, counted{1, at(5)}, count("u1", at(4)))
+	require.Equal(d.T, counted{}, count("u1", at(6)))
+	require.Equal(d.T, counted{1, at(0)}, count("u2", time.Time{}))
+	require.Equal(d.T, counted{}, count("none", time.Time{}))
+}
+
+func pendingBefore(d *db) {
+	d.put(user("u1"), session("s1", "u1"), session("s2", "u1"))
+	for i, id := range []string{"a", "b", "c", "d", "e"} {
+		d.put(sent(id, []string{"s1", "s2"}[i%2], "u1", []int{4, 1, 3, 2, 5}[i]))
+	}
+	d.put(received("f", "X", "s1", "u1", 0))
+	pending := func(before time.Time, limit int) []string {
+		ids := messageIDs(read(d, func(ctx context.Context, tx *ports.Tx) ([]*domain.Message, error) {
+			return tx.Messages.PendingBefore(ctx, before, limit)
+		}))
+		slices.Sort(ids)
+		return ids
+	}
+	require.Equal(d.T, []string{"a", "b", "c", "d", "e"}, pending(at(600), 10))
+	require.Equal(d.T, []string{"b", "c", "d"}, pending(at(4), 10), "older than the time, not of it")
+	require.Len(d.T, pending(at(4), 2), 2)
+	for id, status := range map[string]domain.MessageStatus{"b": domain.MessageSent, "c": domain.MessageFailed} {
+		m := fresh(d, sent(id, map[string]string{"b": "s2", "c": "s1"}[id], "u1", 0))
+		m.Status = status
+		d.put(m)
+	}
+	require.Equal(d.T, []string{"a", "d", "e"}, pending(at(600), 10))
+	require.Empty(d.T, pending(at(1), 10))
+}
+
+func usageBuckets(d *db) {
+	d.put(user("u1"), session("s1", "u1"))
+	base := time.Date(2024, 5, 17, 12, 0, 0, 0, time.UTC)
+	n := 0
+	add := func(at time.Duration, kind domain.MessageType, direction domain.Direction, status domain.MessageStatus) {
+		n++
+		m := sent(fmt.Sprint("m", n), "s1", "u1", 0)
+		m.CreatedAt, m.Type, m.Direction, m.Status = base.Add(at), kind, direction, status
+		d.put(m)
+	}
+	add(-time.Microsecond, domain.TypeText, domain.Outbound, domain.MessageSent)
+	add(0, domain.TypeText, domain.Outbound, domain.MessageSent)
+	add(time.Minute, domain.TypeText, domain.Outbound, domain.MessageRead)
+	add(2*time.Minute, domain.TypeText, domain.Outbound, domain.MessageFailed)
+	add(3*time.Minute, domain.TypeText, domain.Inbound, domain.MessageRead)
+	add(4*time.Minute, domain.TypeImage, domain.Outbound, domain.MessagePending)
+	add(time.Hour-time.Microsecond, domain.TypeText, domain.Outbound, domain.MessageSent)
+	add(time.Hour, domain.TypeText, domain.Outbound, domain.MessageSent)
+	add(26*time.Hour, domain.TypePoll, domain.Outbound, domain.MessageSent)
+
+	cell := func(hours int, kind domain.MessageType, direction domain.Direction, failed bool, count int) ports.MessageUsage {
+		return ports.MessageUsage{
+			Bucket: base.Add(time.Duration(hours) * time.Hour), SessionID: "s1", Type: kind, Direction: direction,
+			Failed: failed, Count: count,
+		}
+	}
+	hourly := []ports.MessageUsage{
+		cell(0, domain.TypeText, domain.Outbound, false, 3),
+		cell(0, domain.TypeText, domain.Outbound, true, 1),
+		cell(0, domain.TypeText, domain.Inbound, false, 1),
+		cell(0, domain.TypeImage, domain.Outbound, false, 1),
+		cell(1, domain.TypeText, domain.Outbound, false, 1),
+		cell(26, domain.TypePoll, domain.Outbound, false, 1),
+	}
+	require.ElementsMatch(d.T, hourly, d.cells("u1", "", base, time.Hour))
+	require.ElementsMatch(d.T, append(hourly, cell(-1, domain.TypeText, domain.Outbound, false, 1)),
+		d.cells("u1", "", time.Time{}, time.Hour))
+	require.ElementsMatch(d.T, hourly[4:], d.cells("u1", "s1", base.Add(time.Hour), time.Hour))
+
+	// A bucket begins where the epoch says, though counting begins within it.
+	require.ElementsMatch(d.T, []ports.MessageUsage{
+		cell(0, domain.TypeText, domain.Outbound, false, 1), cell(1, domain.TypeText, domain.Outbound, false, 1),
+	}, d.cells("u1", "s1", base.Add(30*time.Minute), time.Hour)[:2])
+	require.ElementsMatch(d.T, []ports.MessageUsage{
+		cell(-12, domain.TypeText, domain.Outbound, false, 5),
+		cell(-12, domain.TypeText, domain.Outbound, true, 1),
+		cell(-12, domain.TypeText, domain.Inbound, false, 1),
+		cell(-12, domain.TypeImage, domain.Outbound, false, 1),
+		cell(12, domain.TypePoll, domain.Outbound, false, 1),
+	}, d.cells("u1", "", time.Time{}, 24*time.Hour))
+	require.Empty(d.T, d.cells("u1", "", base.Add(27*time.Hour), time.Hour))
+}
+
+// cells sorts by bucket.
+func (d *db) cells(userID, sessionID string, since time.Time, bucket time.Duration) []ports.MessageUsage {
+	d.Helper()
+	cells := read(d, func(ctx context.Context, tx *ports.Tx) ([]ports.MessageUsage, error) {
+		return tx.Messages.Usage(ctx, userID, sessionID, since, bucket)
+	})
+	slices.SortStableFunc(cells, func(a, b ports.MessageUsage) int { return a.Bucket.Compare(b.Bucket) })
+	return cells
+}
+
+func usageOfWhom(d *db) {
+	d.put(user("u1"), user("u2"), session("s1", "u1"), session("s2", "u1"), session("s3", "u2"))
+	d.put(
+		sent("a", "s1", "u1", 1), sent("b", "s1", "u1", 2), sent("c", "s2", "u1", 3), sent("d", "s3", "u2", 4),
+	)
+	count := func(userID, sessionID string) map[string]int {
+		counts := make(map[string]int)
+		for _, c := range d.cells(userID, sessionID, noon, 24*time.Hour) {
+			counts[c.SessionID] += c.Count
+		}
+		return counts
+	}
+	require.Equal(d.T, map[string]int{"s1": 2, "s2": 1}, count("u1", ""))
+	require.Equal(d.T, map[string]int{"s1": 2}, count("u1", "s1"))
+	require.Equal(d.T, map[string]int{"s3": 1}, count("u2", ""))
+	require.Empty(d.T, count("u1", "s3"), "the session of somebody else")
+	require.Empty(d.T, count("u1", "none"))
+	require.Empty(d.T, count("none", ""))
+}

@@ -1,0 +1,150 @@
+package conformance
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
+)
+
+var outboxClauses = []clause{
+	{"events come in the order of commits", eventOrder},
+	{"After and Last", afterAndLast},
+	{"Trim removes what is old", trimOld},
+	{"a Seq is never used again", seqOnce},
+}
+
+var settingsClauses = []clause{
+	{"Put replaces, PutNew does not", putNew},
+	{"any text comes back", settingTexts},
+}
+
+func (d *db) events(after int64) []domain.Event {
+	d.Helper()
+	return read(d, func(ctx context.Context, tx *ports.Tx) ([]domain.Event, error) {
+		return tx.Outbox.After(ctx, after, 1000)
+	})
+}
+
+func (d *db) lastSeq() int64 {
+	d.Helper()
+	return read(d, func(ctx context.Context, tx *ports.Tx) (int64, error) { return tx.Outbox.Last(ctx) })
+}
+
+func reasons(events []domain.Event) (all []string) {
+	for _, e := range events {
+		all = append(all, e.Reason)
+	}
+	return all
+}
+
+func eventOrder(d *db) {
+	d.update(func(ctx context.Context, tx *ports.Tx) error {
+		return firstError(
+			tx.Outbox.Append(ctx, *event("1", at(9)), *event("2", at(5))),
+			tx.Outbox.Append(ctx),
+			tx.Outbox.Append(ctx, *event("3", at(7))),
+		)
+	})
+	d.refuse(errOurs, func(ctx context.Context, tx *ports.Tx) error {
+		return firstError(tx.Outbox.Append(ctx, *event("lost", noon)), errOurs)
+	})
+	given := *event("4", at(1))
+	given.Seq = 1 // the store's to set
+	d.put(&given)
+	require.EqualValues(d.T, 1, given.Seq)
+	events := d.events(0)
+	require.Equal(d.T, []string{"1", "2", "3", "4"}, reasons(events))
+	for i := 1; i < len(events); i++ {
+		require.Greater(d.T, events[i].Seq, events[i-1].Seq)
+	}
+	require.Positive(d.T, events[0].Seq)
+}
+
+func afterAndLast(d *db) {
+	require.Zero(d.T, d.lastSeq())
+	require.Empty(d.T, d.events(0))
+	for i := range 5 {
+		d.put(event(fmt.Sprint(i), at(i)))
+	}
+	events := d.events(0)
+	require.Len(d.T, events, 5)
+	require.Equal(d.T, events[4].Seq, d.lastSeq())
+	require.Equal(d.T, events[2:], d.events(events[1].Seq))
+	require.Empty(d.T, d.events(events[4].Seq))
+	require.Empty(d.T, d.events(events[4].Seq+100))
+	require.Equal(d.T, events, d.events(-1))
+	require.Equal(d.T, events[1:3], read(d, func(ctx context.Context, tx *ports.Tx) ([]domain.Event, error) {
+		return tx.Outbox.After(ctx, events[0].Seq, 2)
+	}))
+}
+
+func (d *db) trim(before time.Time) {
+	d.Helper()
+	d.update(func(ctx context.Context, tx *ports.Tx) error { return tx.Outbox.Trim(ctx, before) })
+}
+
+func trimOld(d *db) {
+	for _, minute := range []int{1, 4, 2, 3} { // clocks differ
+		d.put(event(fmt.Sprint(minute), at(minute)))
+	}
+	d.trim(at(1))
+	require.Equal(d.T, []string{"1", "4", "2", "3"}, reasons(d.events(0)), "older than the time, not of it")
+	before := d.events(0)
+	d.trim(at(3))
+	require.Equal(d.T, []string{"4", "3"}, reasons(d.events(0)))
+	require.Equal(d.T, []domain.Event{before[1], before[3]}, d.events(before[0].Seq))
+	d.put(event("5", at(5)))
+	require.Equal(d.T, []string{"4", "3", "5"}, reasons(d.events(0)))
+}
+
+func seqOnce(d *db) {
+	d.put(event("1", at(1)))
+	d.put(event("2", at(2)))
+	last := d.lastSeq()
+	d.trim(at(600))
+	require.Empty(d.T, d.events(0))
+	require.Equal(d.T, last, d.lastSeq(), "the highest so far, though it is gone")
+	d.put(event("3", at(3)))
+	events := d.events(last)
+	require.Equal(d.T, []string{"3"}, reasons(events))
+	require.Equal(d.T, events[0].Seq, d.lastSeq())
+	d.trim(at(600))
+	d.trim(at(600))
+	d.put(event("4", at(4)))
+	require.Equal(d.T, []string{"4"}, reasons(d.events(events[0].Seq)))
+}
+
+func putNew(d *db) {
+	set := func(name, value string) (stands string) {
+		d.update(func(ctx context.Context, tx *ports.Tx) (err error) {
+			stands, err = tx.Settings.PutNew(ctx, name, value)
+			return err
+		})
+		return stands
+	}
+	require.Equal(d.T, "1", set("a", "1"))
+	require.Equal(d.T, "1", set("a", "2"))
+	require.Equal(d.T, "3", set("b", "3"))
+	d.update(func(ctx context.Context, tx *ports.Tx) error {
+		return firstError(tx.Settings.Put(ctx, "a", "4"), tx.Settings.Put(ctx, "c", ""))
+	})
+	require.Equal(d.T, "4", set("a", "5"))
+	require.Equal(d.T, "", set("c", "6"), "an empty value is one")
+	require.Equal(d.T, "4", d.setting("a"))
+	require.Equal(d.T, "3", d.setting("b"))
+	missing(d, func(ctx context.Context, tx *ports.Tx) (string, error) { return tx.Settings.Get(ctx, "A") })
+}
+
+func settingTexts(d *db) {
+	for i, text := range append(texts, "two\nlines\t", strings.Repeat("long", 4096), `{"a":1}`) {
+		name := fmt.Sprint("name.", i)
+		d.update(func(ctx context.Context, tx *ports.Tx) error { return tx.Settings.Put(ctx, name, text) })
+		require.Equal(d.T, text, d.setting(name))
+	}
+}

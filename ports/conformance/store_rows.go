@@ -1,0 +1,395 @@
+package conformance
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"reflect"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
+)
+
+var rowClauses = []clause{
+	{"every field comes back", everyField},
+	{"every field is replaced", replaced},
+	{"zero fields come back as zero", zeroFields},
+	{"what was put is a copy", copiesIn},
+	{"what is found is a copy", copiesOut},
+	{"a row that is there is not inserted", insertTwice},
+	{"a Put needs the present Rev", staleRevs},
+	{"a Put of a row that is gone is refused", putGone},
+	{"a refused Put changes nothing", refusedPut},
+	{"what is not there is not found", notFound},
+}
+
+func everyField(d *db) {
+	for _, row := range full() {
+		given := deepCopy(reflect.ValueOf(row)).Interface()
+		requireFull(d.T, row)
+		d.put(row)
+		got := d.get(row)
+		requireSame(d.T, given, got)
+		require.Equal(d.T, revOf(row), revOf(got))
+		setRev(given, revOf(row))
+		require.Equal(d.T, given, row, "a Put changes nothing of the value given but its Rev")
+	}
+}
+
+// replaced turns rows of little into full ones and back.
+func replaced(d *db) {
+	rows := spare()
+	d.put(rows...)
+	for _, next := range [][]any{full(), spare(), full()} {
+		for i, row := range next {
+			if !isVersioned(row) {
+				continue
+			}
+			setRev(row, revOf(rows[i]))
+			d.put(row)
+			requireSame(d.T, row, d.get(row))
+			setRev(rows[i], revOf(row))
+		}
+	}
+}
+
+func zeroFields(d *db) {
+	for _, row := range spare() {
+		d.put(row)
+		requireSame(d.T, row, d.get(row))
+	}
+}
+
+func copiesIn(d *db) {
+	for _, row := range full() {
+		given := deepCopy(reflect.ValueOf(row)).Interface()
+		var within any
+		d.update(func(ctx context.Context, tx *ports.Tx) error {
+			mine := deepCopy(reflect.ValueOf(given)).Interface()
+			if err := put(ctx, tx, mine); err != nil {
+				return err
+			}
+			scribble(mine)
+			if _, taken := mine.(*domain.PasswordReset); taken {
+				return nil // reading it would end it
+			}
+			var err error
+			within, err = get(ctx, tx, given)
+			return err
+		})
+		if within != nil {
+			requireSame(d.T, given, within)
+		}
+		requireSame(d.T, given, d.get(given))
+	}
+}
+
+func copiesOut(d *db) {
+	s := seated("s1", "u1", "w1")
+	for _, row := range full() {
+		switch v := row.(type) {
+		case *domain.Session:
+			s = v
+		case *domain.PasswordReset:
+			continue
+		}
+		d.put(row)
+	}
+	// Every way to a row, each giving all that it found.
+	ways := map[string]func(ctx context.Context, tx *ports.Tx) ([]any, error){
+		"Users.Get": one(func(ctx context.Context, tx *ports.Tx) (*domain.User, error) { return tx.Users.Get(ctx, "u1") }),
+		"Users.ByEmail": one(func(ctx context.Context, tx *ports.Tx) (*domain.User, error) {
+			return tx.Users.ByEmail(ctx, "ann@example.com")
+		}),
+		"SignIns.Get": one(func(ctx context.Context, tx *ports.Tx) (*domain.SignIn, error) { return tx.SignIns.Get(ctx, "f1") }),
+		"Keys.Get":    one(func(ctx context.Context, tx *ports.Tx) (*domain.APIKey, error) { return tx.Keys.Get(ctx, "k1") }),
+		"Keys.ByHash": one(func(ctx context.Context, tx *ports.Tx) (*domain.APIKey, error) {
+			return tx.Keys.ByHash(ctx, hash("key"))
+		}),
+		"Keys.ByUser":    several(func(ctx context.Context, tx *ports.Tx) ([]*domain.APIKey, error) { return tx.Keys.ByUser(ctx, "u1") }),
+		"Keys.BySession": several(func(ctx context.Context, tx *ports.Tx) ([]*domain.APIKey, error) { return tx.Keys.BySession(ctx, "s1") }),
+		"Users.List": several(func(ctx context.Context, tx *ports.Tx) ([]*domain.User, error) {
+			all, _, err := tx.Users.List(ctx, ports.UserFilter{}, ports.Page{})
+			return all, err
+		}),
+		"Sessions.Get": one(func(ctx context.Context, tx *ports.Tx) (*domain.Session, error) { return tx.Sessions.Get(ctx, "s1") }),
+		"Sessions.List": several(func(ctx context.Context, tx *ports.Tx) ([]*domain.Session, error) {
+			all, _, err := tx.Sessions.List(ctx, ports.SessionFilter{}, ports.Page{})
+			return all, err
+		}),
+		"Sessions.Assigned": several(func(ctx context.Context, tx *ports.Tx) ([]*domain.Session, error) {
+			return tx.Sessions.Assigned(ctx, "w1")
+		}),
+		"Sessions.Due": several(func(ctx context.Context, tx *ports.Tx) ([]*domain.Session, error) {
+			return tx.Sessions.Due(ctx, at(9999), 10)
+		}),
+		"Sessions.EachAssigned": func(ctx context.Context, tx *ports.Tx) (all []any, err error) {
+			err = tx.Sessions.EachAssigned(ctx, func(s *domain.Session) error {
+				all = append(all, s)
+				return nil
+			})
+			return all, err
+		},
+		"Workers.Get": one(func(ctx context.Context, tx *ports.Tx) (*domain.Worker, error) { return tx.Workers.Get(ctx, "w1") }),
+		"Workers.ByEndpoint": one(func(ctx context.Context, tx *ports.Tx) (*domain.Worker, error) {
+			return tx.Workers.ByEndpoint(ctx, "http://w1:8001/base")
+		}),
+		"Workers.List": several(func(ctx context.Context, tx *ports.Tx) ([]*domain.Worker, error) {
+			all, _, err := tx.Workers.List(ctx, ports.WorkerFilter{}, ports.Page{})
+			return all, err
+		}),
+		"Cleanups.Due": several(func(ctx context.Context, tx *ports.Tx) ([]*domain.Cleanup, error) {
+			return tx.Cleanups.Due(ctx, at(9999), 10)
+		}),
+		"Cleanups.ByWorker": several(func(ctx context.Context, tx *ports.Tx) ([]*domain.Cleanup, error) {
+			return tx.Cleanups.ByWorker(ctx, "w1")
+		}),
+		"Cleanups.BySession": several(func(ctx context.Context, tx *ports.Tx) ([]*domain.Cleanup, error) {
+			return tx.Cleanups.BySession(ctx, "s9")
+		}),
+		"Messages.Get": one(func(ctx context.Context, tx *ports.Tx) (*domain.Message, error) {
+			return tx.Messages.Get(ctx, "s1", "m1")
+		}),
+		"Messages.ByWhatsAppID": one(func(ctx context.Context, tx *ports.Tx) (*domain.Message, error) {
+			return tx.Messages.ByWhatsAppID(ctx, "s1", "3EB0C431C26A1916E07A")
+		}),
+		"Messages.List": several(func(ctx context.Context, tx *ports.Tx) ([]*domain.Message, error) {
+			return tx.Messages.List(ctx, "s1", domain.MessageFilter{})
+		}),
+		"Outbox.After": func(ctx context.Context, tx *ports.Tx) ([]any, error) {
+			events, err := tx.Outbox.After(ctx, 0, 10)
+			all := make([]any, len(events))
+			for i := range events {
+				all[i] = &events[i]
+			}
+			return all, err
+		},
+	}
+	for name, way := range ways {
+		look := func() []any {
+			found := read(d, way)
+			require.Len(d.T, found, 1, name)
+			return found
+		}
+		first := look()
+		want := stored(first[0])
+		scribble(first[0])
+		again := look()
+		require.Equal(d.T, want, stored(again[0]), name)
+		requireSame(d.T, again[0], again[0])
+	}
+
+	// The same within one transaction, where an adapter might remember.
+	var got *domain.Session
+	d.update(func(ctx context.Context, tx *ports.Tx) error {
+		mine, err := tx.Sessions.Get(ctx, "s1")
+		if err != nil {
+			return err
+		}
+		scribble(mine)
+		got, err = tx.Sessions.Get(ctx, "s1")
+		return err
+	})
+	requireSame(d.T, s, got)
+}
+
+func one[V any](fn func(ctx context.Context, tx *ports.Tx) (V, error)) func(ctx context.Context, tx *ports.Tx) ([]any, error) {
+	return func(ctx context.Context, tx *ports.Tx) ([]any, error) {
+		v, err := fn(ctx, tx)
+		return []any{v}, err
+	}
+}
+
+func several[V any](fn func(ctx context.Context, tx *ports.Tx) ([]V, error)) func(ctx context.Context, tx *ports.Tx) ([]any, error) {
+	return func(ctx context.Context, tx *ports.Tx) ([]any, error) {
+		found, err := fn(ctx, tx)
+		all := make([]any, len(found))
+		for i, v := range found {
+			all[i] = v
+		}
+		return all, err
+	}
+}
+
+// versioned are the rows of full that have a Rev.
+func versioned() (rows []any) {
+	for _, row := range full() {
+		if isVersioned(row) {
+			rows = append(rows, row)
+		}
+	}
+	return rows
+}
+
+func isVersioned(row any) bool {
+	return reflect.ValueOf(row).Elem().FieldByName("Rev").IsValid()
+}
+
+func insertTwice(d *db) {
+	for _, row := range versioned() {
+		require.Zero(d.T, revOf(row))
+		d.put(row)
+		require.NotZero(d.T, revOf(row))
+	}
+	for _, row := range versioned() {
+		require.ErrorIs(d.T, d.try(row), ports.ErrExists, "%T", row)
+	}
+}
+
+func staleRevs(d *db) {
+	for _, row := range versioned() {
+		d.put(row)
+		revs := []int64{revOf(row)}
+		for range 12 { // through 9, 10 and 11, which sort otherwise as text
+			d.put(row)
+			require.Greater(d.T, revOf(row), revs[len(revs)-1], "%T", row)
+			require.Equal(d.T, revOf(row), revOf(d.get(row)), "%T", row)
+			revs = append(revs, revOf(row))
+		}
+		present := revs[len(revs)-1]
+		for _, rev := range append(revs[:len(revs)-1], present+1, -1, math.MaxInt64) {
+			setRev(row, rev)
+			require.ErrorIs(d.T, d.try(row), ports.ErrConflict, "%T of Rev %d of %d", row, rev, present)
+		}
+		setRev(row, 0)
+		require.ErrorIs(d.T, d.try(row), ports.ErrExists, "%T", row)
+		setRev(row, present)
+		d.put(row)
+	}
+}
+
+func putGone(d *db) {
+	for _, row := range versioned() {
+		setRev(row, 1)
+		require.ErrorIs(d.T, d.try(row), ports.ErrConflict, "%T that never was", row)
+		setRev(row, 0)
+		d.put(row)
+	}
+	s := fresh(d, &domain.Session{ID: "s1"})
+	k := fresh(d, &domain.APIKey{ID: "k1"})
+	m := fresh(d, &domain.Message{SessionID: "s1", ID: "m1"})
+	w := fresh(d, &domain.Worker{ID: "w1"})
+	d.update(func(ctx context.Context, tx *ports.Tx) error {
+		return firstError(tx.Sessions.Delete(ctx, "s1", s.Rev), tx.Workers.Delete(ctx, "w1"))
+	})
+	for _, row := range []any{s, k, m, w} {
+		require.ErrorIs(d.T, d.try(row), ports.ErrConflict, "%T that was deleted", row)
+		d.gone(row)
+	}
+}
+
+func refusedPut(d *db) {
+	for _, row := range versioned() {
+		d.put(row)
+		d.put(row)
+	}
+	for _, row := range versioned() {
+		before := d.get(row)
+		for _, rev := range []int64{0, revOf(before) - 1, revOf(before) + 1} {
+			if rev == 0 && revOf(before) == 1 {
+				continue
+			}
+			var refused error
+			var after int64
+			d.update(func(ctx context.Context, tx *ports.Tx) error {
+				mine := deepCopy(reflect.ValueOf(row)).Interface()
+				if !rename(mine) {
+					return fmt.Errorf("%T has no text to change", mine)
+				}
+				setRev(mine, rev)
+				refused = put(ctx, tx, mine)
+				after = revOf(mine)
+				return nil
+			})
+			require.Error(d.T, refused, "%T", row)
+			require.Equal(d.T, rev, after, "the Rev of a value that was refused")
+			require.Equal(d.T, before, d.get(row))
+		}
+	}
+}
+
+// rename changes a text of the row that nothing depends on.
+func rename(row any) bool {
+	for _, name := range []string{"Name", "PasswordHash", "Description", "Caption", "TokenHash"} {
+		if f := reflect.ValueOf(row).Elem().FieldByName(name); f.IsValid() {
+			if f.Kind() == reflect.String {
+				f.SetString("renamed")
+			} else {
+				f.Set(reflect.ValueOf(hash("renamed")))
+			}
+			return true
+		}
+	}
+	return false
+}
+
+func notFound(d *db) {
+	look := func() {
+		missing(d, func(ctx context.Context, tx *ports.Tx) (*domain.User, error) { return tx.Users.Get(ctx, "none") })
+		missing(d, func(ctx context.Context, tx *ports.Tx) (*domain.User, error) { return tx.Users.Get(ctx, "") })
+		missing(d, func(ctx context.Context, tx *ports.Tx) (*domain.User, error) { return tx.Users.ByEmail(ctx, "none") })
+		missing(d, func(ctx context.Context, tx *ports.Tx) (domain.UserUsage, error) { return tx.Users.Usage(ctx, "none") })
+		missing(d, func(ctx context.Context, tx *ports.Tx) (*domain.SignIn, error) { return tx.SignIns.Get(ctx, "none") })
+		missing(d, func(ctx context.Context, tx *ports.Tx) (*domain.APIKey, error) { return tx.Keys.Get(ctx, "none") })
+		missing(d, func(ctx context.Context, tx *ports.Tx) (*domain.APIKey, error) {
+			return tx.Keys.ByHash(ctx, hash("none"))
+		})
+		missing(d, func(ctx context.Context, tx *ports.Tx) (*domain.Session, error) { return tx.Sessions.Get(ctx, "none") })
+		missing(d, func(ctx context.Context, tx *ports.Tx) (*domain.Worker, error) { return tx.Workers.Get(ctx, "none") })
+		missing(d, func(ctx context.Context, tx *ports.Tx) (*domain.Worker, error) {
+			return tx.Workers.ByEndpoint(ctx, "none")
+		})
+		missing(d, func(ctx context.Context, tx *ports.Tx) (*domain.Message, error) {
+			return tx.Messages.Get(ctx, "s1", "none")
+		})
+		missing(d, func(ctx context.Context, tx *ports.Tx) (*domain.Message, error) {
+			return tx.Messages.Get(ctx, "none", "m1")
+		})
+		missing(d, func(ctx context.Context, tx *ports.Tx) (*domain.Message, error) {
+			return tx.Messages.ByWhatsAppID(ctx, "s1", "none")
+		})
+		missing(d, func(ctx context.Context, tx *ports.Tx) (*domain.Message, error) {
+			return tx.Messages.ByWhatsAppID(ctx, "s1", "")
+		})
+		missing(d, func(ctx context.Context, tx *ports.Tx) (*domain.Message, error) {
+			return tx.Messages.ByWhatsAppID(ctx, "none", "x2")
+		})
+		missing(d, func(ctx context.Context, tx *ports.Tx) (string, error) { return tx.Settings.Get(ctx, "none") })
+		for name, write := range map[string]work{
+			"Users.Reserve": func(ctx context.Context, tx *ports.Tx) error {
+				return tx.Users.Reserve(ctx, "none", domain.UserUsage{Live: 1}, domain.UserUsage{Live: 1})
+			},
+			"Resets.Take": func(ctx context.Context, tx *ports.Tx) error {
+				_, err := tx.Resets.Take(ctx, hash("none"))
+				return err
+			},
+			"Keys.Delete":     func(ctx context.Context, tx *ports.Tx) error { return tx.Keys.Delete(ctx, "none") },
+			"Sessions.Delete": func(ctx context.Context, tx *ports.Tx) error { return tx.Sessions.Delete(ctx, "none", 1) },
+			"Sessions.Put of no user": func(ctx context.Context, tx *ports.Tx) error {
+				return tx.Sessions.Put(ctx, session("s9", "none"))
+			},
+			"Workers.Delete": func(ctx context.Context, tx *ports.Tx) error { return tx.Workers.Delete(ctx, "none") },
+		} {
+			require.ErrorIs(d.T, d.store.Update(d.ctx, write), ports.ErrNotFound, name)
+		}
+		d.update(func(ctx context.Context, tx *ports.Tx) error {
+			return firstError(
+				tx.Cleanups.Delete(ctx, "none", "none"), tx.Workers.Release(ctx, "none"),
+				tx.SignIns.RevokeAll(ctx, "none", "", noon), tx.SignIns.DeleteExpired(ctx, at(-600)),
+				tx.Outbox.Trim(ctx, at(-600)),
+			)
+		})
+		require.Empty(d.T, read(d, func(ctx context.Context, tx *ports.Tx) ([]*domain.Message, error) {
+			return tx.Messages.List(ctx, "none", domain.MessageFilter{})
+		}))
+		require.Empty(d.T, read(d, func(ctx context.Context, tx *ports.Tx) ([]*domain.APIKey, error) { return tx.Keys.ByUser(ctx, "none") }))
+		require.Empty(d.T, read(d, func(ctx context.Context, tx *ports.Tx) ([]*domain.Session, error) {
+			return tx.Sessions.Assigned(ctx, "none")
+		}))
+	}
+	look() // in an empty store
+	d.update(world)
+	look()
+}

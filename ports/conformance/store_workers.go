@@ -1,0 +1,277 @@
+package conformance
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
+)
+
+var workerClauses = []clause{
+	{"endpoints are unique", uniqueEndpoints},
+	{"workers are filtered", workersFiltered},
+	{"workers come in pages, by id", workersPaged},
+	{"a Put does not write Used", putLeavesUsed},
+	{"slots are reserved and released", slots},
+	{"only a worker that is online is reserved", reserveOnline},
+	{"a worker with used slots is not deleted", deleteUsed},
+	{"a cleanup replaces the one before", cleanupsReplaced},
+	{"cleanups by worker and by session", cleanupLists},
+	{"Due and NextDue of cleanups", cleanupsDue},
+}
+
+func (d *db) reserve(id string) error {
+	return d.store.Update(d.ctx, func(ctx context.Context, tx *ports.Tx) error { return tx.Workers.Reserve(ctx, id) })
+}
+
+func (d *db) release(id string) {
+	d.Helper()
+	d.update(func(ctx context.Context, tx *ports.Tx) error { return tx.Workers.Release(ctx, id) })
+}
+
+func uniqueEndpoints(d *db) {
+	byEndpoint := func(endpoint string) string {
+		return read(d, func(ctx context.Context, tx *ports.Tx) (*domain.Worker, error) {
+			return tx.Workers.ByEndpoint(ctx, endpoint)
+		}).ID
+	}
+	a, b := worker("w1", 1), worker("w2", 1)
+	d.put(a, b)
+	thief := worker("w3", 1)
+	thief.Endpoint = a.Endpoint
+	require.ErrorIs(d.T, d.try(thief), ports.ErrExists)
+	d.gone(thief)
+	b.Endpoint = a.Endpoint
+	require.ErrorIs(d.T, d.try(b), ports.ErrExists)
+	require.Equal(d.T, "http://w2:8001", fresh(d, b).Endpoint)
+	require.Equal(d.T, "w1", byEndpoint(a.Endpoint))
+
+	a.Endpoint = "http://elsewhere"
+	d.put(a)
+	require.Equal(d.T, "w1", byEndpoint("http://elsewhere"))
+	missing(d, func(ctx context.Context, tx *ports.Tx) (*domain.Worker, error) {
+		return tx.Workers.ByEndpoint(ctx, "http://w1:8001")
+	})
+	b.Endpoint = "http://w1:8001" // free by now
+	d.put(b)
+	require.Equal(d.T, "w2", byEndpoint("http://w1:8001"))
+	d.update(func(ctx context.Context, tx *ports.Tx) error { return tx.Workers.Delete(ctx, "w2") })
+	thief.Endpoint = "http://w1:8001"
+	d.put(thief)
+	require.Equal(d.T, "w3", byEndpoint("http://w1:8001"))
+}
+
+func (d *db) workers(f ports.WorkerFilter, p ports.Page) (ids []string, total int) {
+	d.Helper()
+	all := read(d, func(ctx context.Context, tx *ports.Tx) (workers []*domain.Worker, err error) {
+		workers, total, err = tx.Workers.List(ctx, f, p)
+		return workers, err
+	})
+	for _, w := range all {
+		ids = append(ids, w.ID)
+	}
+	return ids, total
+}
+
+func workersFiltered(d *db) {
+	add := func(id string, online, draining bool, environment string) {
+		w := worker(id, 1)
+		w.Online, w.Draining, w.Environment = online, draining, environment
+		d.put(w)
+	}
+	add("a", true, false, "production")
+	add("b", true, true, "production")
+	add("c", false, false, "staging")
+	add("d", false, true, "")
+	for f, want := range map[ports.WorkerFilter][]string{
+		{}:                                 {"a", "b", "c", "d"},
+		{Status: domain.WorkerOnline}:      {"a"},
+		{Status: domain.WorkerMaintenance}: {"b"},
+		{Status: domain.WorkerOffline}:     {"c", "d"},
+		{Environment: "production"}:        {"a", "b"},
+		{Environment: "prod"}:              nil,
+		{Status: domain.WorkerOffline, Environment: "staging"}: {"c"},
+		{Status: domain.WorkerOnline, Environment: "staging"}:  nil,
+	} {
+		ids, total := d.workers(f, ports.Page{})
+		require.Equal(d.T, want, ids, "%+v", f)
+		require.Equal(d.T, len(want), total, "%+v", f)
+	}
+}
+
+func workersPaged(d *db) {
+	for i, id := range []string{"worker-2", "worker1", "worker-10", "a-b", "worker-1", "ab", "a1", "z"} {
+		w := worker(id, 1)
+		w.CreatedAt = at(i)
+		d.put(w)
+	}
+	whole, _ := d.workers(ports.WorkerFilter{}, ports.Page{})
+	require.Equal(d.T, []string{"a-b", "a1", "ab", "worker-1", "worker-10", "worker-2", "worker1", "z"}, whole, "by the bytes of ids")
+	requirePages(d.T, whole, func(p ports.Page) ([]string, int) { return d.workers(ports.WorkerFilter{}, p) })
+	online := ports.WorkerFilter{Status: domain.WorkerOnline}
+	requirePages(d.T, whole, func(p ports.Page) ([]string, int) { return d.workers(online, p) })
+}
+
+func putLeavesUsed(d *db) {
+	w := worker("w1", 3)
+	w.Used = 2
+	d.put(w)
+	require.Zero(d.T, fresh(d, w).Used)
+	stale := w.Clone()
+	require.NoError(d.T, d.reserve("w1"))
+	require.NoError(d.T, d.reserve("w1"))
+	require.Equal(d.T, stale.Rev, fresh(d, w).Rev, "reserving leaves Rev alone")
+	stale.Used, stale.Capacity = 0, 5
+	d.put(stale)
+	got := fresh(d, w)
+	require.Equal(d.T, 2, got.Used)
+	require.Equal(d.T, 5, got.Capacity)
+	list := read(d, func(ctx context.Context, tx *ports.Tx) ([]*domain.Worker, error) {
+		all, _, err := tx.Workers.List(ctx, ports.WorkerFilter{}, ports.Page{})
+		return all, err
+	})
+	require.Equal(d.T, 2, list[0].Used)
+	require.Equal(d.T, 2, read(d, func(ctx context.Context, tx *ports.Tx) (*domain.Worker, error) {
+		return tx.Workers.ByEndpoint(ctx, w.Endpoint)
+	}).Used)
+}
+
+func slots(d *db) {
+	w := worker("w1", 2)
+	d.put(w, worker("w2", 0))
+	used := func() int { return fresh(d, w).Used }
+	require.ErrorIs(d.T, d.reserve("w2"), ports.ErrFull)
+	require.NoError(d.T, d.reserve("w1"))
+	require.NoError(d.T, d.reserve("w1"))
+	require.ErrorIs(d.T, d.reserve("w1"), ports.ErrFull)
+	require.Equal(d.T, 2, used())
+	d.release("w1")
+	require.Equal(d.T, 1, used())
+	require.NoError(d.T, d.reserve("w1"))
+
+	w.Capacity = 1 // lower than what is used: nothing new
+	d.put(w)
+	require.Equal(d.T, 2, used())
+	require.ErrorIs(d.T, d.reserve("w1"), ports.ErrFull)
+	d.release("w1")
+	require.ErrorIs(d.T, d.reserve("w1"), ports.ErrFull)
+	d.release("w1")
+	d.release("w1")
+	d.release("w1")
+	require.Zero(d.T, used(), "what was not taken is not given back")
+	require.NoError(d.T, d.reserve("w1"))
+	require.ErrorIs(d.T, d.reserve("w1"), ports.ErrFull)
+}
+
+func reserveOnline(d *db) {
+	for i, w := range []*domain.Worker{
+		{Online: false}, {Online: true, Draining: true}, {Online: false, Draining: true},
+	} {
+		w.ID, w.Capacity = string(rune('a'+i))+"-worker", 5
+		w.Endpoint = "http://" + w.ID
+		d.put(w)
+		require.ErrorIs(d.T, d.reserve(w.ID), ports.ErrFull)
+		w.Online, w.Draining = true, false
+		d.put(w)
+		require.NoError(d.T, d.reserve(w.ID))
+		w.Online = false
+		d.put(w)
+		require.ErrorIs(d.T, d.reserve(w.ID), ports.ErrFull)
+		d.release(w.ID)
+		require.Zero(d.T, fresh(d, w).Used, "slots of a lost worker are released")
+	}
+	err := d.reserve("none")
+	require.True(d.T, errors.Is(err, ports.ErrFull) || errors.Is(err, ports.ErrNotFound), "a worker that is gone: %v", err)
+}
+
+func deleteUsed(d *db) {
+	w := worker("w1", 2)
+	d.put(w)
+	require.NoError(d.T, d.reserve("w1"))
+	remove := func(ctx context.Context, tx *ports.Tx) error { return tx.Workers.Delete(ctx, "w1") }
+	d.refuse(ports.ErrConflict, remove)
+	require.Equal(d.T, 1, fresh(d, w).Used)
+	d.release("w1")
+	d.update(remove)
+	d.gone(w)
+	d.refuse(ports.ErrNotFound, remove)
+	w.Rev = 0
+	d.put(w)
+	require.Zero(d.T, fresh(d, w).Used)
+}
+
+func cleanupsReplaced(d *db) {
+	d.put(worker("w1", 1), cleanup("w1", "s1", at(5)), cleanup("w1", "s2", at(6)))
+	next := cleanup("w1", "s1", at(7))
+	next.Order, next.Generation, next.Attempts, next.CreatedAt = domain.OrderDelete, 9, 3, at(1)
+	d.put(next, next)
+	requireSame(d.T, next, fresh(d, next))
+	all := read(d, func(ctx context.Context, tx *ports.Tx) ([]*domain.Cleanup, error) {
+		return tx.Cleanups.ByWorker(ctx, "w1")
+	})
+	require.Len(d.T, all, 2)
+	remove := func(ctx context.Context, tx *ports.Tx) error { return tx.Cleanups.Delete(ctx, "w1", "s1") }
+	d.update(remove)
+	d.update(remove)
+	d.gone(next)
+	require.Equal(d.T, at(6), fresh(d, cleanup("w1", "s2", noon)).DueAt)
+}
+
+func cleanupNames(all []*domain.Cleanup) (names []string) {
+	for _, c := range all {
+		names = append(names, c.WorkerID+"/"+c.SessionID)
+	}
+	return names
+}
+
+func cleanupLists(d *db) {
+	d.put(cleanup("w1", "s1", at(1)), cleanup("w1", "s2", at(2)), cleanup("w2", "s1", at(3)))
+	list := func(fn func(ctx context.Context, tx *ports.Tx) ([]*domain.Cleanup, error)) []string {
+		return cleanupNames(read(d, fn))
+	}
+	require.ElementsMatch(d.T, []string{"w1/s1", "w1/s2"},
+		list(func(ctx context.Context, tx *ports.Tx) ([]*domain.Cleanup, error) {
+			return tx.Cleanups.ByWorker(ctx, "w1")
+		}))
+	require.ElementsMatch(d.T, []string{"w1/s1", "w2/s1"},
+		list(func(ctx context.Context, tx *ports.Tx) ([]*domain.Cleanup, error) {
+			return tx.Cleanups.BySession(ctx, "s1")
+		}))
+	require.Empty(d.T,
+		list(func(ctx context.Context, tx *ports.Tx) ([]*domain.Cleanup, error) {
+			return tx.Cleanups.ByWorker(ctx, "s1")
+		}))
+	require.Empty(d.T,
+		list(func(ctx context.Context, tx *ports.Tx) ([]*domain.Cleanup, error) {
+			return tx.Cleanups.BySession(ctx, "w1")
+		}))
+}
+
+func cleanupsDue(d *db) {
+	next := func() time.Time {
+		return read(d, func(ctx context.Context, tx *ports.Tx) (time.Time, error) { return tx.Cleanups.NextDue(ctx) })
+	}
+	due := func(at time.Time, limit int) []string {
+		return cleanupNames(read(d, func(ctx context.Context, tx *ports.Tx) ([]*domain.Cleanup, error) {
+			return tx.Cleanups.Due(ctx, at, limit)
+		}))
+	}
+	require.True(d.T, next().IsZero())
+	require.Empty(d.T, due(at(600), 10))
+	d.put(
+		cleanup("w1", "s3", at(3)), cleanup("w1", "s1", at(1)), cleanup("w2", "s4", at(4)), cleanup("w2", "s2", at(2)),
+		cleanup("w1", "s0", time.Time{}),
+	)
+	require.Equal(d.T, at(1), next())
+	require.Empty(d.T, due(at(0), 10))
+	require.Equal(d.T, []string{"w1/s1", "w2/s2", "w1/s3"}, due(at(3), 10))
+	require.Equal(d.T, []string{"w1/s1", "w2/s2"}, due(at(3), 2))
+	d.put(cleanup("w1", "s1", at(9)), cleanup("w2", "s4", time.Time{}))
+	d.update(func(ctx context.Context, tx *ports.Tx) error { return tx.Cleanups.Delete(ctx, "w2", "s2") })
+	require.Equal(d.T, at(3), next())
+	require.Equal(d.T, []string{"w1/s3", "w1/s1"}, due(at(600), 10))
+}

@@ -1,0 +1,172 @@
+package conformance
+
+import (
+	"context"
+	"reflect"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
+)
+
+// world writes a few rows of every kind and what hangs on them.
+func world(ctx context.Context, tx *ports.Tx) error {
+	due := seated("s1", "u1", "w1")
+	due.DueAt = at(5)
+	for _, row := range []any{
+		user("u1"), user("u2"), worker("w1", 2), worker("w2", 2), due, session("s2", "u1"), seated("s3", "u2", "w1"),
+		apiKey("k1", "s1", "u1"), apiKey("k2", "s1", "u1"), apiKey("k3", "s2", "u1"),
+		signIn("f1", "u1"), signIn("f2", "u2"), cleanup("w1", "s9", at(1)), cleanup("w2", "s9", at(2)),
+		sent("m1", "s1", "u1", 1), received("m2", "x2", "s1", "u1", 2), sent("m3", "s1", "u1", 3), sent("m4", "s3", "u2", 4),
+		event("one", at(1)), event("two", at(2)),
+	} {
+		if err := put(ctx, tx, row); err != nil {
+			return err
+		}
+	}
+	return firstError(
+		tx.Users.Reserve(ctx, "u1", domain.UserUsage{Sessions: 2, Live: 1}, domain.UserUsage{Sessions: 2, Live: 1}),
+		tx.Workers.Reserve(ctx, "w1"),
+		tx.Settings.Put(ctx, "secret", "1"),
+	)
+}
+
+// upheaval changes something in every way there is.
+func upheaval(ctx context.Context, tx *ports.Tx) error {
+	u, err := tx.Users.Get(ctx, "u1")
+	if err != nil {
+		return err
+	}
+	u.Email, u.CreatedAt = "new@example.com", at(-1)
+	w, err := tx.Workers.Get(ctx, "w1")
+	if err != nil {
+		return err
+	}
+	w.Endpoint, w.Draining = "http://elsewhere", true
+	s, err := tx.Sessions.Get(ctx, "s3")
+	if err != nil {
+		return err
+	}
+	s.WorkerID, s.Status, s.DueAt, s.CreatedAt = "w2", domain.Init, at(1), at(-1)
+	m, err := tx.Messages.Get(ctx, "s3", "m4")
+	if err != nil {
+		return err
+	}
+	m.WhatsAppID, m.Status = "x4", domain.MessageSent
+	k, err := tx.Keys.Get(ctx, "k3")
+	if err != nil {
+		return err
+	}
+	k.Hash = hash("other")
+	gone, err := tx.Sessions.Get(ctx, "s1")
+	if err != nil {
+		return err
+	}
+	for _, row := range []any{
+		u, w, s, m, k, user("u3"), session("s4", "u3"), worker("w3", 1), sent("m5", "s4", "u3", 5), apiKey("k4", "s4", "u3"),
+		sent("m0", "s3", "u2", 0), signIn("f3", "u1"), cleanup("w1", "s9", at(9)), cleanup("w3", "s9", at(0)), event("three", at(3)),
+		sent("m6", "s1", "u1", 2),
+	} {
+		if err := put(ctx, tx, row); err != nil {
+			return err
+		}
+	}
+	return firstError(
+		tx.Users.Reserve(ctx, "u1", domain.UserUsage{Sessions: -1, Live: 3}, domain.UserUsage{Live: 9}),
+		tx.Workers.Release(ctx, "w1"),
+		tx.Workers.Delete(ctx, "w1"),
+		tx.Workers.Reserve(ctx, "w2"),
+		tx.SignIns.RevokeAll(ctx, "u1", "", at(1)),
+		tx.SignIns.DeleteExpired(ctx, at(600)),
+		tx.Keys.Delete(ctx, "k3"),
+		tx.Sessions.Delete(ctx, "s1", gone.Rev),
+		tx.Cleanups.Delete(ctx, "w2", "s9"),
+		tx.Outbox.Trim(ctx, at(2)),
+		tx.Settings.Put(ctx, "secret", "2"),
+		tx.Settings.Put(ctx, "other", "3"),
+	)
+}
+
+// dump is everything that a View finds of world, by every look-up.
+func (d *db) dump() map[string]any {
+	d.Helper()
+	var all map[string]any
+	require.NoError(d.T, d.store.View(d.ctx, func(ctx context.Context, tx *ports.Tx) error {
+		all = make(map[string]any)
+		see := func(name string, v any, err error) {
+			if err != nil {
+				v = err.Error()
+			} else if found := reflect.ValueOf(v); found.Kind() == reflect.Slice && found.Len() == 0 {
+				v = nil // whichever way nothing is said
+			}
+			all[name] = v
+		}
+		users, total, err := tx.Users.List(ctx, ports.UserFilter{}, ports.Page{})
+		see("users", users, err)
+		see("users in all", total, err)
+		for _, id := range []string{"u1", "u2", "u3"} {
+			u, err := tx.Users.ByEmail(ctx, id+"@example.com")
+			see(id+" by email", u, err)
+			usage, err := tx.Users.Usage(ctx, id)
+			see(id+" usage", usage, err)
+			keys, err := tx.Keys.ByUser(ctx, id)
+			see(id+" keys", keys, err)
+			n, first, err := tx.Messages.CountSince(ctx, id, at(-60))
+			see(id+" messages", []any{n, first}, err)
+			cells, err := tx.Messages.Usage(ctx, id, "", at(-60), time.Hour)
+			see(id+" cells", len(cells), err)
+			list, _, err := tx.Sessions.List(ctx, ports.SessionFilter{UserID: id}, ports.Page{})
+			see(id+" sessions", list, err)
+		}
+		for _, id := range []string{"f1", "f2", "f3"} {
+			f, err := tx.SignIns.Get(ctx, id)
+			see(id, f, err)
+		}
+		for _, id := range []string{"s1", "s2", "s3", "s4"} {
+			keys, err := tx.Keys.BySession(ctx, id)
+			see(id+" keys", len(keys), err)
+			messages, err := tx.Messages.List(ctx, id, domain.MessageFilter{})
+			see(id+" messages", messages, err)
+		}
+		for _, id := range []string{"k1", "k2", "k3", "k4", "other"} {
+			k, err := tx.Keys.ByHash(ctx, hash(id))
+			see(id+" by hash", k, err)
+		}
+		for _, id := range []string{"x2", "x4"} {
+			m, err := tx.Messages.ByWhatsAppID(ctx, map[string]string{"x2": "s1", "x4": "s3"}[id], id)
+			see(id+" by WhatsApp id", m, err)
+		}
+		workers, _, err := tx.Workers.List(ctx, ports.WorkerFilter{}, ports.Page{})
+		see("workers", workers, err)
+		for _, id := range []string{"w1", "w2", "w3"} {
+			w, err := tx.Workers.ByEndpoint(ctx, "http://"+id+":8001")
+			see(id+" by endpoint", w, err)
+			sessions, err := tx.Sessions.Assigned(ctx, id)
+			see(id+" sessions", sessions, err)
+			cleanups, err := tx.Cleanups.ByWorker(ctx, id)
+			see(id+" cleanups", cleanups, err)
+		}
+		sessions, err := tx.Sessions.Due(ctx, at(600), 10)
+		see("due sessions", sessions, err)
+		next, err := tx.Sessions.NextDue(ctx)
+		see("next due session", next, err)
+		counts, err := tx.Sessions.CountByStatus(ctx)
+		see("statuses", counts, err)
+		cleanups, err := tx.Cleanups.Due(ctx, at(600), 10)
+		see("due cleanups", cleanups, err)
+		next, err = tx.Cleanups.NextDue(ctx)
+		see("next due cleanup", next, err)
+		pending, err := tx.Messages.PendingBefore(ctx, at(600), 10)
+		see("pending", pending, err)
+		events, err := tx.Outbox.After(ctx, 0, 10)
+		see("events", events, err)
+		for _, name := range []string{"secret", "other"} {
+			value, err := tx.Settings.Get(ctx, name)
+			see(name, value, err)
+		}
+		return nil
+	}))
+	return all
+}
