@@ -185,6 +185,18 @@ func (f *fleet) hasRoom(req domain.Request, now time.Time) bool {
 	return ok
 }
 
+// free counts the slots that placement could give.
+func (f *fleet) free() (n int) {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	for _, node := range f.workers {
+		if l := node.load(); l.Status == domain.WorkerOnline {
+			n += max(l.Capacity-l.Used, 0)
+		}
+	}
+	return n
+}
+
 // worker gives the worker as it is known, which the caller must not change, or nil.
 func (f *fleet) worker(id string) *domain.Worker {
 	f.mu.RLock()

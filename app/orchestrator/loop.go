@@ -3,6 +3,8 @@ package orchestrator
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -57,11 +59,21 @@ func (l *loop) wake() {
 	}
 }
 
-// wait notes that a session waits for room.
-func (l *loop) wait(sessionID string) {
+// wait notes that sessions wait for room.
+func (l *loop) wait(sessionIDs ...string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.waiting[sessionID] = true
+	for _, id := range sessionIDs {
+		l.waiting[id] = true
+	}
+}
+
+func (l *loop) takeWaiting() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	ids := slices.Sorted(maps.Keys(l.waiting))
+	clear(l.waiting)
+	return ids
 }
 
 // claim takes a piece of work unless somebody has it or it is paused.
@@ -173,32 +185,25 @@ func (o *Orchestrator) dispatch(work *sync.WaitGroup, key string, fn func() erro
 	return true
 }
 
-// reconcile works on the sessions that are due, those for which room may have
-// appeared, in the order that FailoverPlan gives.
+// reconcile works on the sessions that are due, in the order that FailoverPlan
+// gives.
 func (o *Orchestrator) reconcile(ctx context.Context, work *sync.WaitGroup) (time.Time, error) {
 	now := o.now()
+	if o.loop.capacity.Swap(false) {
+		if err := o.callWaiting(ctx, now); err != nil {
+			o.loop.capacity.Store(true)
+			return now.Add(pauseAfterFault), err
+		}
+	}
 	var due []*domain.Session
 	var next time.Time
-	rank := make(map[string]int)
-	freed := o.loop.capacity.Swap(false)
+	var ranks map[string]int
 	err := o.store.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
 		if due, err = tx.Sessions.Due(ctx, now, batch); err != nil {
 			return err
 		}
-		if freed {
-			if due, err = o.withWaiting(ctx, tx, due); err != nil {
-				return err
-			}
-		}
-		for _, s := range due {
-			if _, known := rank[s.UserID]; known || s.Assigned() {
-				continue
-			}
-			u, err := tx.Users.Get(ctx, s.UserID)
-			if err != nil {
-				return err
-			}
-			rank[s.UserID] = o.limits(u.Tier).Rank
+		if ranks, err = o.ranks(ctx, tx, due); err != nil {
+			return err
 		}
 		next, err = tx.Sessions.NextDue(ctx)
 		return err
@@ -206,7 +211,7 @@ func (o *Orchestrator) reconcile(ctx context.Context, work *sync.WaitGroup) (tim
 	if err != nil {
 		return now.Add(pauseAfterFault), err
 	}
-	for _, s := range domain.FailoverPlan(due, func(user string) int { return rank[user] }) {
+	for _, s := range domain.FailoverPlan(due, func(user string) int { return ranks[user] }) {
 		o.dispatch(work, "session/"+s.ID, func() error {
 			_, err := o.pursue(context.WithoutCancel(ctx), s.ID)
 			var failure *ports.WorkerError
@@ -223,28 +228,66 @@ func (o *Orchestrator) reconcile(ctx context.Context, work *sync.WaitGroup) (tim
 	return next, nil
 }
 
-// withWaiting adds the sessions that found no room earlier and makes them due.
-func (o *Orchestrator) withWaiting(ctx context.Context, tx *ports.Tx, due []*domain.Session) ([]*domain.Session, error) {
-	o.loop.mu.Lock()
-	waiting := o.loop.waiting
-	o.loop.waiting = make(map[string]bool)
-	o.loop.mu.Unlock()
-	for _, s := range due {
-		delete(waiting, s.ID)
-	}
-	for id := range waiting {
-		s, err := tx.Sessions.Get(ctx, id)
-		if errors.Is(err, ports.ErrNotFound) {
+// ranks gives the rank of the tier of every user whose sessions wait for a worker.
+func (o *Orchestrator) ranks(ctx context.Context, tx *ports.Tx, sessions []*domain.Session) (map[string]int, error) {
+	ranks := make(map[string]int)
+	for _, s := range sessions {
+		if _, known := ranks[s.UserID]; known || s.Assigned() {
 			continue
 		}
+		u, err := tx.Users.Get(ctx, s.UserID)
 		if err != nil {
 			return nil, err
 		}
-		if s.Intent == domain.Up && !s.Assigned() {
-			due = append(due, s)
-		}
+		ranks[s.UserID] = o.limits(u.Tier).Rank
 	}
-	return due, nil
+	return ranks, nil
+}
+
+// callWaiting makes those due that wait for room, as many as there is room
+// for, the first in FailoverPlan's order. The others go on waiting.
+func (o *Orchestrator) callWaiting(ctx context.Context, now time.Time) error {
+	free := o.fleet.free()
+	ids := o.loop.takeWaiting()
+	if free == 0 || len(ids) == 0 {
+		o.loop.wait(ids...)
+		return nil
+	}
+	var later []string
+	err := o.transact(ctx, func(ctx context.Context, tx *ports.Tx, c *changes) error {
+		later = nil
+		var waiting []*domain.Session
+		for _, id := range ids {
+			s, err := tx.Sessions.Get(ctx, id)
+			if err != nil && !errors.Is(err, ports.ErrNotFound) {
+				return err
+			}
+			if s != nil && s.Intent == domain.Up && !s.Assigned() {
+				waiting = append(waiting, s)
+			}
+		}
+		ranks, err := o.ranks(ctx, tx, waiting)
+		if err != nil {
+			return err
+		}
+		for i, s := range domain.FailoverPlan(waiting, func(user string) int { return ranks[user] }) {
+			if i >= free {
+				later = append(later, s.ID)
+				continue
+			}
+			before := s.Clone()
+			s.DueAt = now
+			if err := o.save(ctx, tx, c, before, s, nil); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		later = ids
+	}
+	o.loop.wait(later...)
+	return err
 }
 
 // cleanups works on what is left to do on workers.
