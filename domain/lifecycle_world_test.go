@@ -47,6 +47,7 @@ type process struct {
 	versions map[string]int64
 	linked   map[string]bool // whose credentials it holds
 	doomed   map[string]bool // of these, those that a logout had to wipe
+	late     bool            // it obeys a call of long ago
 }
 
 func newWorld(t *rapid.T) *world {
@@ -313,7 +314,9 @@ func (w *world) tell(worker, session string, order domain.Order, generation int6
 	case 6: // it gets there, but long after we stopped waiting
 		w.late = append(w.late, func() {
 			if p.up {
+				p.late = true
 				p.obey(w, session, order, generation)
+				p.late = false
 			}
 		})
 		return answer{}

@@ -1,6 +1,7 @@
 package jwt_test
 
 import (
+	"crypto/rand"
 	"encoding/base64"
 	"strings"
 	"testing"
@@ -13,7 +14,19 @@ import (
 	"github.com/switchyard-wa/switchyard/adapters/jwt"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/conformance"
 )
+
+func TestConformance(t *testing.T) {
+	conformance.Tokens(t, func(t *testing.T) ports.Tokens {
+		secret := make([]byte, jwt.MinSecret)
+		_, err := rand.Read(secret)
+		require.NoError(t, err)
+		s, err := jwt.New(secret)
+		require.NoError(t, err)
+		return s
+	})
+}
 
 var (
 	secret = []byte("0123456789abcdef0123456789abcdef")

@@ -5,13 +5,45 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/switchyard-wa/switchyard/adapters/logmail"
 	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/conformance"
 )
+
+// The log is the other end.
+func TestConformance(t *testing.T) {
+	conformance.Mailer(t, func(t *testing.T) (ports.Mailer, func() []ports.Mail) {
+		var mu sync.Mutex
+		var out bytes.Buffer
+		m := logmail.New(slog.New(slog.NewJSONHandler(locked{&mu, &out}, nil)))
+		return m, func() (mails []ports.Mail) {
+			mu.Lock()
+			defer mu.Unlock()
+			for line := range bytes.Lines(out.Bytes()) {
+				var mail ports.Mail
+				require.NoError(t, json.Unmarshal(line, &mail))
+				mails = append(mails, mail)
+			}
+			return mails
+		}
+	})
+}
+
+type locked struct {
+	mu  *sync.Mutex
+	out *bytes.Buffer
+}
+
+func (l locked) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.out.Write(p)
+}
 
 func TestTheOperatorSeesTheLink(t *testing.T) {
 	var out bytes.Buffer

@@ -1,11 +1,17 @@
 package memory_test
 
 import (
+	"context"
+	"fmt"
+	"runtime"
 	"testing"
+	"time"
 
+	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
 	"github.com/switchyard-wa/switchyard/adapters/memory"
+	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
 	"github.com/switchyard-wa/switchyard/ports/conformance"
 )
@@ -14,4 +20,161 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestStore(t *testing.T) {
 	conformance.Store(t, func(*testing.T) ports.Store { return memory.NewStore() })
+}
+
+func TestRoutes(t *testing.T) {
+	conformance.Routes(t, func(*testing.T) ports.Routes { return memory.NewRoutes() })
+}
+
+func TestLimiter(t *testing.T) {
+	conformance.Limiter(t, func(*testing.T) ports.Limiter { return memory.NewLimiter() })
+}
+
+func TestBus(t *testing.T) {
+	conformance.Bus(t, func(*testing.T) ports.Bus { return memory.NewBus() })
+}
+
+var noon = time.Date(2024, 5, 17, 12, 0, 0, 0, time.UTC)
+
+// newStore returns a store with one user and one session.
+func newStore(tb testing.TB) *memory.Store {
+	tb.Helper()
+	s := memory.NewStore()
+	require.NoError(tb, s.Update(tb.Context(), func(ctx context.Context, tx *ports.Tx) error {
+		if err := tx.Users.Put(ctx, &domain.User{ID: "u1", Email: "u1@example.com", CreatedAt: noon}); err != nil {
+			return err
+		}
+		return tx.Sessions.Put(ctx, domain.Card("s1", "u1", "Session", "", noon))
+	}))
+	return s
+}
+
+func TestStoresMayNest(t *testing.T) {
+	a, b := newStore(t), newStore(t)
+	require.NoError(t, a.Update(t.Context(), func(ctx context.Context, _ *ports.Tx) error {
+		return b.Update(ctx, func(ctx context.Context, _ *ports.Tx) error {
+			require.ErrorIs(t, a.View(ctx, nil), ports.ErrNested, "a's transaction is still there, further out")
+			return nil
+		})
+	}))
+}
+
+func TestTransactionIsGoodOnlyInside(t *testing.T) {
+	s := newStore(t)
+	var tx *ports.Tx
+	require.NoError(t, s.Update(t.Context(), func(_ context.Context, inside *ports.Tx) error {
+		tx = inside
+		return nil
+	}))
+	_, err := tx.Users.Get(t.Context(), "u1")
+	require.Error(t, err)
+	require.Error(t, tx.Settings.Put(t.Context(), "a", "1"))
+}
+
+func TestGoexitRollsBack(t *testing.T) {
+	s := newStore(t)
+	done := make(chan struct{})
+	go func() { // as a test does that fails inside
+		defer close(done)
+		_ = s.Update(context.Background(), func(ctx context.Context, tx *ports.Tx) error {
+			_ = tx.Settings.Put(ctx, "a", "1")
+			runtime.Goexit()
+			return nil
+		})
+	}()
+	<-done
+	require.ErrorIs(t, s.View(t.Context(), func(ctx context.Context, tx *ports.Tx) error {
+		_, err := tx.Settings.Get(ctx, "a")
+		return err
+	}), ports.ErrNotFound)
+}
+
+// A Rev that was once seen cannot come to stand for another row of the id.
+func TestRevsAreNotRepeated(t *testing.T) {
+	s := newStore(t)
+	put := func(v *domain.Session) error {
+		return s.Update(t.Context(), func(ctx context.Context, tx *ports.Tx) error { return tx.Sessions.Put(ctx, v) })
+	}
+	old := domain.Card("s2", "u1", "Session", "", noon)
+	require.NoError(t, put(old))
+	require.NoError(t, s.Update(t.Context(), func(ctx context.Context, tx *ports.Tx) error {
+		return tx.Sessions.Delete(ctx, "s2", old.Rev)
+	}))
+	next := domain.Card("s2", "u1", "Session", "", noon)
+	require.NoError(t, put(next))
+	require.Greater(t, next.Rev, old.Rev)
+	require.ErrorIs(t, put(old), ports.ErrConflict)
+}
+
+func TestEachAssignedBearsWrites(t *testing.T) {
+	s := newStore(t)
+	require.NoError(t, s.Update(t.Context(), func(ctx context.Context, tx *ports.Tx) error {
+		for i := range 10 {
+			v := domain.Card(fmt.Sprint("a", i), "u1", "", "", noon)
+			v.WorkerID = fmt.Sprint("w", i%2)
+			if err := tx.Sessions.Put(ctx, v); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+	var seen []string
+	require.NoError(t, s.Update(t.Context(), func(ctx context.Context, tx *ports.Tx) error {
+		return tx.Sessions.EachAssigned(ctx, func(v *domain.Session) error {
+			seen = append(seen, v.ID)
+			if v.ID == "a0" {
+				gone, err := tx.Sessions.Get(ctx, "a2")
+				if err != nil {
+					return err
+				}
+				return tx.Sessions.Delete(ctx, "a2", gone.Rev)
+			}
+			v.WorkerID = ""
+			return tx.Sessions.Put(ctx, v)
+		})
+	}))
+	require.Equal(t, []string{"a0", "a4", "a6", "a8", "a1", "a3", "a5", "a7", "a9"}, seen)
+}
+
+// Keys whose window is over do not pile up.
+func TestLimiterForgets(t *testing.T) {
+	l := memory.NewLimiter()
+	for hour := range 50 {
+		for i := range 2000 {
+			at := noon.Add(time.Duration(hour) * 2 * time.Hour)
+			u, err := l.Take(t.Context(), fmt.Sprint("key ", hour, " ", i), at, time.Hour, 1, 1)
+			require.NoError(t, err)
+			require.True(t, u.Allowed)
+			_, err = l.Take(t.Context(), fmt.Sprint("looked at ", hour, " ", i), at, time.Hour, 1, 0)
+			require.NoError(t, err)
+		}
+	}
+	require.Less(t, memory.Windows(l), 2*2000, "of 200 000 keys in all")
+}
+
+// What a slow subscriber loses is the oldest.
+func TestBusKeepsTheNewest(t *testing.T) {
+	b := memory.NewBus()
+	entered, release, got := make(chan struct{}, 1), make(chan struct{}), make(chan int64, 1<<16)
+	cancel := b.Subscribe(func(e domain.Event) {
+		if e.Seq == 0 {
+			entered <- struct{}{}
+			<-release
+		}
+		got <- e.Seq
+	})
+	defer cancel()
+	require.NoError(t, b.Publish(t.Context(), domain.Event{}))
+	<-entered
+	const last = 10_000
+	for seq := int64(1); seq <= last; seq++ {
+		require.NoError(t, b.Publish(t.Context(), domain.Event{Seq: seq}))
+	}
+	close(release)
+	require.Zero(t, <-got)
+	first := <-got
+	require.Greater(t, first, int64(1))
+	for seq := first + 1; seq <= last; seq++ {
+		require.Equal(t, seq, <-got)
+	}
 }

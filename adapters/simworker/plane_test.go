@@ -43,12 +43,14 @@ func (p *plane) called(format string, args ...any) error {
 	p.mu.Lock()
 	call := fmt.Sprintf(format, args...)
 	p.log = append(p.log, call)
-	during, err := p.during, p.err
+	during := p.during
 	p.mu.Unlock()
 	if during != nil {
 		during(call)
 	}
-	return err
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.err
 }
 
 // calls gives what was called since it was last asked for.

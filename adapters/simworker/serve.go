@@ -19,7 +19,9 @@ import (
 const (
 	goodbye  = 5 * time.Second // for leaving the control plane
 	farewell = 5 * time.Second // for requests that are under way
-	idle     = time.Second     // the longest between two looks at a lease
+	// The longest between two looks at a lease that runs, and at whether there is one.
+	leased   = time.Second
+	unleased = 50 * time.Millisecond
 )
 
 // ServeConfig says how a worker is served. The zero value works.
@@ -135,11 +137,11 @@ func watchLease(ctx context.Context, w *Worker) {
 		}
 		now := w.cfg.Now()
 		w.Fence(now)
-		wait := idle
+		next := unleased
 		if end := w.LeaseEnd(); end.After(now) {
-			wait = min(wait, end.Sub(now))
+			next = min(leased, end.Sub(now))
 		}
-		timer.Reset(wait)
+		timer.Reset(next)
 	}
 }
 

@@ -32,7 +32,7 @@ func (w *Worker) Step(ctx context.Context, now time.Time) time.Time {
 func (w *Worker) Fence(now time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.up && !w.hung {
+	if w.up {
 		w.fence(now)
 	}
 }
@@ -47,10 +47,17 @@ func (w *Worker) LeaseEnd() time.Time {
 
 // nextAt is when something is next due. It needs the lock.
 func (w *Worker) nextAt() time.Time {
-	if !w.up || w.hung {
+	if !w.up {
 		return time.Time{}
 	}
-	at := earliest(w.registerAt, w.recoverAt, w.beatAt)
+	var at time.Time
+	if len(w.sessions) > 0 {
+		at = w.leaseEnd()
+	}
+	if w.hung {
+		return at
+	}
+	at = earliest(at, w.registerAt, w.recoverAt, w.beatAt)
 	for _, s := range w.sessions {
 		at = earliest(at, s.dueAt())
 	}
@@ -58,9 +65,6 @@ func (w *Worker) nextAt() time.Time {
 		if len(queue) > 0 {
 			at = earliest(at, queue[0].at)
 		}
-	}
-	if len(w.sessions) > 0 {
-		at = earliest(at, w.leaseEnd())
 	}
 	return at
 }
@@ -70,10 +74,12 @@ func (w *Worker) nextAt() time.Time {
 func (w *Worker) next(now time.Time) func(context.Context, time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if !w.up || w.hung {
+	if !w.up {
 		return nil
 	}
-	w.fence(now)
+	if w.fence(now); w.hung {
+		return nil
+	}
 	due := func(t time.Time) bool { return !t.IsZero() && !t.After(now) }
 	switch {
 	case due(w.registerAt):
@@ -192,13 +198,15 @@ func (w *Worker) recover(ctx context.Context, now time.Time) {
 	if err == nil {
 		assigned, err = control.AssignedSessions(ctx, w.cfg.ID)
 	}
-	results := make([]ports.RecoveryResult, 0, len(assigned))
-	w.within(process, func() {
-		for _, a := range assigned {
-			results = append(results, w.resume(a, now))
-		}
-	})
-	if err == nil && len(results) > 0 {
+	var results []ports.RecoveryResult
+	if err == nil {
+		w.within(process, func() {
+			for _, a := range assigned {
+				results = append(results, w.resume(a, now))
+			}
+		})
+	}
+	if len(results) > 0 {
 		_, err = control.Recovered(ctx, w.cfg.ID, results)
 	}
 	if err != nil && !w.cfg.Legacy {

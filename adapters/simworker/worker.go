@@ -207,8 +207,8 @@ func (w *Worker) Boot() {
 	w.due()
 }
 
-// Hang has the process freeze, or go on: while it does, calls time out and
-// nothing happens by itself, not even the end of a lease.
+// Hang has the process hang, or go on: while it does, calls time out and it
+// does nothing by itself, except that its lease ends in time.
 func (w *Worker) Hang(on bool) {
 	w.mu.Lock()
 	w.hung = on

@@ -1,8 +1,6 @@
 package sqlite
 
-import (
-	"sync/atomic"
-)
+import "sync/atomic"
 
 // checkpointer copies the write-ahead log into the database, in a goroutine
 // and on a connection of its own, beside the writer. What is written meanwhile
@@ -12,21 +10,24 @@ type checkpointer struct {
 	conn    *conn
 	writer  *writer
 	updates atomic.Int64 // since the last copy
+
+	copyAfter  int64 // Updates
+	reuseAfter int64 // frames in the log, of a page each
+	littleRest int64 // frames
+
 	wake    chan struct{}
 	quit    chan struct{}
 	stopped chan struct{}
 }
 
-const (
-	copyAfter  = 4096 // Updates
-	reuseAfter = 4000 // frames in the log, of a page each
-	littleRest = 1000 // frames
-	maxCopies  = 4
-)
+// maxCopies is how often the log is copied in a row, while the writer makes it
+// longer.
+const maxCopies = 6
 
 func newCheckpointer(c *conn, w *writer) *checkpointer {
 	return &checkpointer{
-		conn: c, writer: w, wake: make(chan struct{}, 1), quit: make(chan struct{}), stopped: make(chan struct{}),
+		conn: c, writer: w, copyAfter: 4096, reuseAfter: 4000, littleRest: 400,
+		wake: make(chan struct{}, 1), quit: make(chan struct{}), stopped: make(chan struct{}),
 	}
 }
 
@@ -39,7 +40,7 @@ func (c *checkpointer) stop() {
 
 // note counts Updates. It is called by the writer alone.
 func (c *checkpointer) note(n int) {
-	if c.updates.Add(int64(n)) < copyAfter {
+	if c.updates.Add(int64(n)) < c.copyAfter {
 		return
 	}
 	select {
@@ -59,10 +60,10 @@ func (c *checkpointer) run() {
 		c.updates.Store(0)
 		for range maxCopies {
 			frames, rest, ok := copyLog(c.conn)
-			if !ok || frames < reuseAfter {
+			if !ok || frames < c.reuseAfter {
 				break
 			}
-			if rest < littleRest {
+			if rest < c.littleRest {
 				c.writer.mu.Lock()
 				c.writer.checkpoint = true
 				c.writer.rouse()

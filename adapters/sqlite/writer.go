@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"runtime"
-	"os"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -59,6 +57,7 @@ type writer struct {
 	open  bool   // there is a transaction
 	begun time.Time
 	ran   []*job // in it
+	crowd int    // how many were in the last
 
 	commits atomic.Int64
 }
@@ -155,23 +154,13 @@ func (w *writer) run() {
 		}
 	}
 	finished = true
-	if dbgGroups > 100 { println("groups", dbgGroups, "avg", dbgN/dbgGroups, "begin", dbgBegin.String(), "fn", dbgFn.String(), "commit", dbgCommit.String(), "max", dbgMax.String(), "perupdate fn", (dbgFn/time.Duration(dbgN)).String(), "commit each", (dbgCommit/time.Duration(dbgGroups)).String(), "ck", dbgCk.String(), "max", dbgCkMax.String(), "idle", dbgIdle.String()) }
-	dbgBegin, dbgFn, dbgCommit, dbgMax, dbgCk, dbgCkMax, dbgIdle, dbgN, dbgGroups = 0,0,0,0,0,0,0,0,0
 	close(w.stopped)
 }
 
 // take fetches what has queued up, and sleeps until there is something. It
 // reports false when the writer is to end.
 func (w *writer) take() bool {
-	// Whoever was just told of a commit may have more to write.
-	for last := -1; dbgYield > 0; {
-		runtime.Gosched()
-		w.mu.Lock()
-		n := len(w.queue)
-		w.mu.Unlock()
-		if n == last { break }
-		last = n
-	}
+	w.gather()
 	w.mu.Lock()
 	for len(w.queue) == 0 && !w.checkpoint {
 		if w.closed {
@@ -180,9 +169,7 @@ func (w *writer) take() bool {
 		}
 		w.asleep = true
 		w.mu.Unlock()
-		t0 := time.Now()
 		<-w.wake
-		dbgIdle += time.Since(t0)
 		w.mu.Lock()
 	}
 	w.batch, w.queue, w.next = w.queue, w.batch[:0], 0
@@ -190,12 +177,25 @@ func (w *writer) take() bool {
 	w.checkpoint = false
 	w.mu.Unlock()
 	if checkpoint {
-		t0 := time.Now()
 		w.store.checkpoints.finish(w.conn.conn)
-		dbgCk += time.Since(t0)
-		dbgCkMax = max(dbgCkMax, time.Since(t0))
 	}
 	return true
+}
+
+// gather lets those who were just told of a commit go on: they may have more
+// to write, and then it is in the next group and not in the one after it. It
+// waits for nothing, and only as long as the queue grows.
+func (w *writer) gather() {
+	for grown := 0; w.crowd > 1; {
+		runtime.Gosched()
+		w.mu.Lock()
+		n := len(w.queue)
+		w.mu.Unlock()
+		if n == grown {
+			return
+		}
+		grown = n
+	}
 }
 
 // step runs one job, unless nobody waits for it any more.
@@ -219,9 +219,7 @@ func (w *writer) step(j *job) {
 }
 
 func (w *writer) begin() error {
-	t0 := time.Now()
 	err := w.conn.control(beginWrite)
-	dbgBegin += time.Since(t0)
 	if err != nil { // those who wait have waited long enough too
 		for w.next < len(w.batch) {
 			j := w.batch[w.next]
@@ -260,13 +258,7 @@ func (w *writer) commit() {
 	if !w.open {
 		return
 	}
-	t0 := time.Now()
 	err := w.conn.control(commit)
-	dbgCommit += time.Since(t0)
-	dbgMax = max(dbgMax, time.Since(t0))
-	dbgFn += t0.Sub(w.begun)
-	dbgN += len(w.ran)
-	dbgGroups++
 	if err != nil {
 		err = fmt.Errorf("commit: %w", err)
 	}
@@ -281,7 +273,7 @@ func (w *writer) finish(err error) {
 	}
 	w.conn.lost = nil
 	w.commits.Add(1)
-	n := len(w.ran)
+	w.crowd = len(w.ran)
 	for i, j := range w.ran {
 		w.ran[i] = nil
 		if j.err == nil {
@@ -290,7 +282,7 @@ func (w *writer) finish(err error) {
 		j.done <- struct{}{}
 	}
 	w.open, w.ran = false, w.ran[:0]
-	w.store.checkpoints.note(n)
+	w.store.checkpoints.note(w.crowd)
 }
 
 // grouped is the connection of an Update in a group.
@@ -359,8 +351,3 @@ func (g *grouped) settle(keep bool) {
 		g.lost = err
 	}
 }
-
-var dbgBegin, dbgFn, dbgCommit, dbgMax, dbgCk, dbgCkMax, dbgIdle time.Duration
-var dbgN, dbgGroups int
-
-var dbgYield, _ = strconv.Atoi(os.Getenv("YIELD"))

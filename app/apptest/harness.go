@@ -24,10 +24,13 @@ type Options struct {
 	Tiers    domain.Tiers
 	Timing   domain.Timing
 	Strategy domain.Strategy
-	Store    ports.Store               // default: one in memory
-	Worker   func(c *simworker.Config) // refines each worker before it is made
-	Log      *slog.Logger              // default: none
+	Store    ports.Store           // default: one in memory
+	Worker   func(c *WorkerConfig) // refines each worker before it is made
+	Log      *slog.Logger          // default: none
 }
+
+// WorkerConfig describes a simulated worker.
+type WorkerConfig = simworker.Config
 
 // Harness is a fleet in a test.
 type Harness struct {

@@ -6,7 +6,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/switchyard-wa/switchyard/adapters/simworker"
 	"github.com/switchyard-wa/switchyard/app/apptest"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
@@ -69,7 +68,7 @@ func TestHungWorkerKeepsItsSessionsUntilTheLeaseIsOut(t *testing.T) {
 }
 
 func TestOlderWorkersAreToldToStop(t *testing.T) {
-	h := apptest.With(t, apptest.Options{Worker: func(c *simworker.Config) { c.Legacy = true }}).Workers("w1", 50, "w2", 50)
+	h := apptest.With(t, apptest.Options{Worker: func(c *apptest.WorkerConfig) { c.Legacy = true }}).Workers("w1", 50, "w2", 50)
 	s := h.Connected(h.User(domain.TierPro), "support")
 	h.Crash(s.WorkerID)
 	h.Advance(time.Minute)

@@ -45,7 +45,7 @@ func (o *Orchestrator) Send(ctx context.Context, h ports.KeyHolder, out *domain.
 	}
 	m := &domain.Message{
 		ID: o.ids.NewID(), SessionID: h.SessionID, UserID: h.UserID, Direction: domain.Outbound,
-		From: r.Phone, To: string(to), Type: out.Type, Content: out.Body(), MediaURL: out.MediaURL,
+		From: jid(r.Phone), To: string(to), Type: out.Type, Content: out.Body(), MediaURL: out.MediaURL,
 		Filename: out.Filename, Caption: out.Caption, Status: domain.MessagePending, CreatedAt: now,
 	}
 	if err := o.putMessage(ctx, m); err != nil {
@@ -80,6 +80,14 @@ func (o *Orchestrator) Send(ctx context.Context, h ports.KeyHolder, out *domain.
 		return m, o.fault(err)
 	}
 	return m, nil
+}
+
+// jid gives the address of an account by its number, or nothing.
+func jid(phone string) string {
+	if phone == "" {
+		return ""
+	}
+	return phone + "@s.whatsapp.net"
 }
 
 func (o *Orchestrator) putMessage(ctx context.Context, m *domain.Message) error {
@@ -340,7 +348,7 @@ func (o *Orchestrator) MessageReceived(ctx context.Context, in ports.InboundMess
 			return nil
 		}
 		if m.UserID = s.UserID; m.To == "" {
-			m.To = s.PhoneNumber
+			m.To = jid(s.PhoneNumber)
 		}
 		err = tx.Messages.Put(ctx, m)
 		if errors.Is(err, ports.ErrExists) {

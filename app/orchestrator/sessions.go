@@ -504,6 +504,33 @@ func (o *Orchestrator) remove(ctx context.Context, tx *ports.Tx, c *changes, s *
 	}})
 }
 
+// AddUser makes a user known whose account the embedding program manages
+// itself. ID, Email and Tier are needed; the rest is filled in. A user that is
+// known already takes over the tier.
+func (o *Orchestrator) AddUser(ctx context.Context, u domain.User) error {
+	now := o.now()
+	err := o.update(ctx, func(ctx context.Context, tx *ports.Tx) error {
+		known, err := tx.Users.Get(ctx, u.ID)
+		if err == nil {
+			known.Tier, known.UpdatedAt = u.Tier, now
+			return tx.Users.Put(ctx, known)
+		}
+		if !errors.Is(err, ports.ErrNotFound) {
+			return err
+		}
+		fresh := u
+		fresh.Rev, fresh.Active, fresh.CreatedAt, fresh.UpdatedAt, fresh.CredentialsAt = 0, true, now, now, now
+		if fresh.Role == "" {
+			fresh.Role = domain.RoleUser
+		}
+		return tx.Users.Put(ctx, &fresh)
+	})
+	if err != nil {
+		return o.fault(err)
+	}
+	return o.UserChanged(ctx, u.ID)
+}
+
 // UserChanged takes over a change of the user's tier or activity: it holds at
 // once, and if more sessions are up than the tier allows, the youngest go down.
 func (o *Orchestrator) UserChanged(ctx context.Context, userID string) error {

@@ -1,0 +1,116 @@
+package httpapi
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/switchyard-wa/switchyard/domain"
+)
+
+// withBody are the routes that read a body.
+func withBody() []*route {
+	var routes []*route
+	for i := range table {
+		if bodies[table[i].method+" "+table[i].path] != "" {
+			routes = append(routes, &table[i])
+		}
+	}
+	return append(routes, &route{method: post, path: "/sessions/{id}/connect", auth: user})
+}
+
+// Whatever a body holds, every route that reads one answers with a success or
+// a refusal, in the envelope, and takes nothing for JSON that is not.
+func FuzzBodies(f *testing.F) {
+	routes := withBody()
+	for i, r := range routes {
+		f.Add(uint8(i), []byte(bodies[r.method+" "+r.path]))
+	}
+	for _, body := range []string{
+		`{"sessions":[{"sessionId":"a","status":null,"generation":1e400}],"metrics":{"sessions":{"total":-0.0}}}`,
+		`{"recoveryResults":[{}],"summary":{"totalSessions":[]}}`, `{"pairing":{"phoneNumber":"\u0000"}}`,
+		`{"a":1,"a":2}`, `{"\ud800":1}`, "{\"to\":\"\xff\"}", `{"poll":{"options":[[[]]]}}`, `[[[[`, `{"qrCode":"data:image/png;base64,iVBORw0KGgo="}`,
+		`{"content":{"x":[1,{"y":"z"}]},"type":"link","timestamp":-1e308}`, `{"labels":{"":{},"x":null}}`,
+	} {
+		for i := range routes {
+			f.Add(uint8(i), []byte(body))
+		}
+	}
+	h := New(config(&stub{}))
+	f.Fuzz(func(t *testing.T, which uint8, body []byte) {
+		r := routes[int(which)%len(routes)]
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, request(r.method, example(r), tokenFor(r), string(body)))
+		if w.Code >= 500 || w.Code < 200 {
+			t.Fatalf("%s %s: %d\n%s", r.method, r.path, w.Code, w.Body)
+		}
+		var answer struct {
+			Success bool
+			Error   struct{ Code domain.Code }
+		}
+		if err := json.Unmarshal(w.Body.Bytes(), &answer); err != nil {
+			t.Fatalf("%s %s: %v\n%s", r.method, r.path, err, w.Body)
+		}
+		if answer.Success != (w.Code < 300) || answer.Success != (answer.Error.Code == "") {
+			t.Fatalf("%d %s", w.Code, w.Body)
+		}
+		if answer.Success && len(strings.TrimSpace(string(body))) > 0 && !json.Valid(body) {
+			t.Fatalf("%s %s took this for JSON: %q", r.method, r.path, body)
+		}
+	})
+}
+
+// Whatever the URL, there is an answer that is no fault of ours, and only
+// routes of the table are found.
+func FuzzURLs(f *testing.F) {
+	for i := range table {
+		f.Add(table[i].method, example(&table[i]), "page=1&limit=5&wait=1s&format=svg")
+	}
+	f.Add("GET", "/api/v1/workers/%2e%2e%2fx", "search=%00&since=1e9&cursor=AAAA")
+	f.Add("PUT", "/api//workers/..", "%zz")
+	h := New(config(&stub{}))
+	tokens := []string{"", userToken, adminToken, keyText, fleetToken}
+	f.Fuzz(func(t *testing.T, method, path, query string) {
+		u, err := url.ParseRequestURI("http://host" + path)
+		if err != nil || !strings.HasPrefix(path, "/") {
+			return
+		}
+		u.RawQuery = query
+		for _, token := range tokens {
+			r := &http.Request{Method: method, URL: u, Header: http.Header{}, Body: http.NoBody, RemoteAddr: "192.0.2.1:1"}
+			if token != "" {
+				r.Header.Set("Authorization", "Bearer "+token)
+			}
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, r)
+			if w.Code >= 500 || w.Code < 200 {
+				t.Fatalf("%s %s?%s: %d\n%s", method, path, query, w.Code, w.Body)
+			}
+		}
+	})
+}
+
+// The shortcut and mux agree on every path.
+func FuzzRouter(f *testing.F) {
+	for i := range table {
+		f.Add(strings.TrimPrefix(example(&table[i]), "/api/v1"))
+	}
+	a := newAPI(config(&stub{}))
+	f.Fuzz(func(t *testing.T, path string) {
+		if !strings.HasPrefix(path, "/") || (&url.URL{Path: path}).EscapedPath() != path {
+			return // what needs escapes goes to mux anyway
+		}
+		found, params := a.inside.index(path)
+		searched, theirs := a.inside.search(path, "")
+		switch {
+		case found != nil && (found != searched || params != theirs):
+			t.Fatalf("%q: %v %q, mux says %v %q", path, found, params, searched, theirs)
+		case found == nil && searched != nil && (len(searched.variables) == 0 || slices.Equal(searched.variables, []string{"workerId"})):
+			t.Fatalf("%q: only mux finds %s", path, searched.path)
+		}
+	})
+}

@@ -1,0 +1,287 @@
+package simworker_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/switchyard-wa/switchyard/adapters/simworker"
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
+)
+
+// post makes a call to a worker as it goes over the wire.
+func post(t *testing.T, w *simworker.Worker, path, token, body string) (int, string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, w.Endpoint()+path, strings.NewReader(body))
+	require.NoError(t, err)
+	req.Header.Set("Authorization", "Bearer "+token)
+	resp, err := http.DefaultClient.Do(req)
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	return resp.StatusCode, string(answer)
+}
+
+func TestOlderWorkersAreStrict(t *testing.T) {
+	older := simworker.New(simworker.Config{ID: "w1", Legacy: true}, nil)
+	serve(t, older, simworker.ServeConfig{Token: "t"})
+	newer := simworker.New(simworker.Config{ID: "w2"}, nil)
+	serve(t, newer, simworker.ServeConfig{})
+	http.DefaultClient.CloseIdleConnections()
+
+	status, _ := post(t, older, "/api/sessions/start", "wrong", `{"sessionId":"one"}`)
+	require.Equal(t, 401, status)
+	status, body := post(t, older, "/api/sessions/start", "t", `{"sessionId":"one","generation":3}`)
+	require.Equal(t, 400, status)
+	require.Contains(t, body, `"error":"Validation failed`)
+	status, body = post(t, older, "/api/sessions/start", "t", `{"sessionId":"one","userId":"u","sessionName":"n"}`)
+	require.Equal(t, 201, status)
+	require.Contains(t, body, `"status":"qr_ready"`)
+	require.NoError(t, older.Scan("one"))
+	status, body = post(t, newer, "/api/sessions/start", "", `{"sessionId":"one","userId":"u","sessionName":"n","generation":3,"recover":true,"pairing":{"phoneNumber":"6281234567890"}}`)
+	require.Equal(t, 201, status)
+	require.Contains(t, body, `"pairingCode"`)
+	require.NoError(t, newer.Scan("one"))
+
+	const jid = `"to":"6281234567890@s.whatsapp.net","humanSimulation":false`
+	for body, want := range map[string][2]int{
+		`{` + jid + `,"type":"text","message":"x"}`:                                    {200, 200},
+		`{` + jid + `,"type":"text","message":"x","clientMessageId":"m"}`:              {400, 200},
+		`{` + jid + `,"type":"document","mediaUrl":"https://e.com/a"}`:                 {400, 400},
+		`{` + jid + `,"type":"document","mediaUrl":"https://e.com/a","filename":"a"}`:  {200, 200},
+		`{` + jid + `,"type":"image","mediaUrl":"data:image/png;base64,iVBORw0KGgo="}`: {200, 200},
+		`{"to":"6281234567890","type":"text","message":"x","humanSimulation":false}`:   {400, 400},
+		`{` + jid + `,"type":"text"}`:                                                  {400, 400},
+		`{` + jid + `,"type":"dance"}`:                                                 {400, 400},
+		`{"to":"6281234567890@s.whatsapp.net","type":"typing_start"}`:                  {200, 200},
+		`not JSON`: {400, 400},
+	} {
+		for i, w := range []*simworker.Worker{older, newer} {
+			status, answer := post(t, w, "/api/one/send", "t", body)
+			require.Equal(t, want[i], status, "%s: %s", body, answer)
+		}
+	}
+	status, body = post(t, newer, "/api/never-seen/send", "", `{`+jid+`,"type":"text","message":"x"}`)
+	require.Equal(t, 404, status)
+	require.Contains(t, body, `{"code":"SESSION_NOT_FOUND","message":`)
+	status, _ = post(t, newer, "/api/message/one/manage", "", `{"action":"dance","messageId":"X","phone":"6281234567890"}`)
+	require.Equal(t, 400, status)
+}
+
+// Time that a worker pretends to type is spent, unless it is told not to.
+func TestHumanSimulation(t *testing.T) {
+	w := simworker.New(simworker.Config{ID: "w1"}, nil)
+	serve(t, w, simworker.ServeConfig{})
+	_, err := w.Start(t.Context(), ports.Start{SessionID: "one"})
+	require.NoError(t, err)
+	require.NoError(t, w.Scan("one"))
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, w.Endpoint()+"/api/one/send",
+		strings.NewReader(`{"to":"6281234567890@s.whatsapp.net","type":"text","message":"x"}`))
+	require.NoError(t, err)
+	resp, err := http.DefaultClient.Do(req) //nolint:bodyclose // there is none
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.Nil(t, resp)
+	entries, err := w.State().Journal()
+	require.NoError(t, err)
+	require.Len(t, entries, 1, "who is gone has sent nothing")
+}
+
+// webPlane is a control plane over HTTP that notes bodies and gives answers by path.
+type webPlane struct {
+	*httptest.Server
+	mu      sync.Mutex
+	bodies  map[string][]map[string]any // by method and path
+	answers map[string]string           // data, by method and path; "404 CODE" for a failure
+}
+
+func newWebPlane(t *testing.T) *webPlane {
+	p := &webPlane{bodies: map[string][]map[string]any{}, answers: map[string]string{}}
+	p.Server = httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		key := r.Method + " " + r.URL.Path
+		var body map[string]any
+		_ = json.NewDecoder(r.Body).Decode(&body)
+		p.mu.Lock()
+		p.bodies[key] = append(p.bodies[key], body)
+		answer := p.answers[key]
+		p.mu.Unlock()
+		if r.Header.Get("Authorization") != "Bearer fleet-token" {
+			rw.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		if code, failing := strings.CutPrefix(answer, "404 "); failing {
+			rw.WriteHeader(http.StatusNotFound)
+			_, _ = io.WriteString(rw, `{"success":false,"error":{"code":"`+code+`","message":"No."}}`)
+			return
+		}
+		if answer == "" {
+			answer = "{}"
+		}
+		_, _ = io.WriteString(rw, `{"success":true,"data":`+answer+`}`)
+	}))
+	t.Cleanup(p.Close)
+	return p
+}
+
+func (p *webPlane) last(t *testing.T, key string) map[string]any {
+	t.Helper()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	require.NotEmpty(t, p.bodies[key], key)
+	return p.bodies[key][len(p.bodies[key])-1]
+}
+
+func TestControl(t *testing.T) {
+	p := newWebPlane(t)
+	ctx := t.Context()
+	c := simworker.NewControl(p.URL+"/", "fleet-token", false)
+	defer c.Close()
+	at := began
+
+	p.answers["POST /api/v1/workers/register"] = `{"workerId":"w1","status":"ONLINE","assignedSessionCount":2,"recoveryRequired":true,"heartbeatIntervalMs":5000,"leaseMs":15000}`
+	r, err := c.RegisterWorker(ctx, domain.Registration{WorkerID: "W 1", Endpoint: "http://w1", Capacity: 9, Interval: time.Second, Capabilities: []domain.Capability{domain.CapLease}})
+	require.NoError(t, err)
+	require.Equal(t, &ports.Registered{Worker: &domain.Worker{ID: "w1", Online: true}, Known: true, Assigned: 2, Interval: 5 * time.Second, Lease: 15 * time.Second}, r)
+	body := p.last(t, "POST /api/v1/workers/register")
+	require.Equal(t, "W 1", body["workerId"])
+	require.Equal(t, []any{"lease"}, body["capabilities"])
+	require.Equal(t, 1000.0, body["heartbeatInterval"])
+
+	p.answers["PUT /api/v1/workers/W 1/heartbeat"] = `{"workerId":"w1","sessionsProcessed":1,"leaseMs":15000,"commands":[{"type":"STOP_SESSION","sessionId":"one","generation":3},{"type":"DANCE"}]}`
+	h, err := c.Heartbeat(ctx, domain.Heartbeat{WorkerID: "W 1", Sessions: []domain.Report{{SessionID: "one", Status: domain.Connected, Generation: 3}}, Uptime: time.Minute})
+	require.NoError(t, err)
+	require.Equal(t, []ports.Command{{SessionID: "one", Generation: 3}}, h.Commands)
+	require.Equal(t, 15*time.Second, h.Lease)
+	body = p.last(t, "PUT /api/v1/workers/W 1/heartbeat")
+	require.Equal(t, []any{map[string]any{"sessionId": "one", "status": "CONNECTED", "generation": 3.0}}, body["sessions"])
+	require.Equal(t, 60.0, body["metrics"].(map[string]any)["uptime"])
+
+	p.answers["GET /api/v1/workers/w1/sessions/assigned"] = `{"sessions":[{"sessionId":"one","sessionName":"One","userId":"u","status":"CONNECTED","generation":4,"userTier":"PRO"}]}`
+	assigned, err := c.AssignedSessions(ctx, "w1")
+	require.NoError(t, err)
+	require.Equal(t, "One", assigned[0].Name)
+	require.Equal(t, int64(4), assigned[0].Generation)
+	require.Equal(t, domain.TierPro, assigned[0].UserTier)
+
+	p.answers["POST /api/v1/workers/w1/sessions/recovery-status"] = `{"processedResults":[{"sessionId":"one","status":"IGNORED","action":"none"}]}`
+	outcomes, err := c.Recovered(ctx, "w1", []ports.RecoveryResult{{SessionID: "one", Status: ports.RecoverySuccess, At: at}})
+	require.NoError(t, err)
+	require.Equal(t, ports.RecoveryIgnored, outcomes[0].Status)
+	body = p.last(t, "POST /api/v1/workers/w1/sessions/recovery-status")
+	require.Equal(t, map[string]any{"totalSessions": 1.0, "successfulRecoveries": 1.0, "failedRecoveries": 0.0, "skippedRecoveries": 0.0}, body["summary"])
+
+	p.answers["POST /api/v1/webhooks/session-status"] = `{"applied":false}`
+	outcome, err := c.SessionReport(ctx, domain.Report{SessionID: "one", WorkerID: "w1", Status: domain.Disconnected, LoggedOut: true, Generation: 4, At: at})
+	require.NoError(t, err)
+	require.Equal(t, domain.NotOwner, outcome)
+	require.Equal(t, map[string]any{"sessionId": "one", "workerId": "w1", "status": "DISCONNECTED", "generation": 4.0,
+		"timestamp": "2026-01-02T03:04:05.000Z", "loggedOutAt": "2026-01-02T03:04:05.000Z"}, p.last(t, "POST /api/v1/webhooks/session-status"))
+
+	applied, err := c.MessageReport(ctx, domain.MessageReport{SessionID: "one", WhatsAppID: "3EB0", Status: domain.MessageRead})
+	require.NoError(t, err)
+	require.True(t, applied)
+	stored, err := c.MessageReceived(ctx, ports.InboundMessage{SessionID: "one", WhatsAppID: "3AEB", From: "x", Type: domain.TypeText, At: at})
+	require.NoError(t, err)
+	require.True(t, stored)
+	_, err = c.Preserved(ctx, "w1", []string{"one"})
+	require.NoError(t, err)
+	require.NoError(t, c.UnregisterWorker(ctx, "w1", "http://w1"))
+	require.Equal(t, map[string]any{"workerId": "w1", "endpoint": "http://w1"}, p.last(t, "DELETE /api/v1/workers/unregister"))
+
+	p.answers["PUT /api/v1/workers/w1/heartbeat"] = "404 WORKER_NOT_FOUND"
+	_, err = c.Heartbeat(ctx, domain.Heartbeat{WorkerID: "w1"})
+	require.Equal(t, domain.CodeWorkerNotFound, domain.CodeOf(err))
+
+	older := simworker.NewControl(p.URL, "fleet-token", true)
+	defer older.Close()
+	_, err = older.SessionReport(ctx, domain.Report{SessionID: "one", Status: domain.QRRequired, WorkerID: "w1", Generation: 4, PairingCode: "X", QR: domain.QR{Code: "2@"}})
+	require.NoError(t, err)
+	require.Equal(t, map[string]any{"sessionId": "one", "workerId": "w1", "status": "QR_REQUIRED", "qrCode": "2@"}, p.last(t, "POST /api/webhooks/session-status"))
+	_, err = older.RegisterWorker(ctx, domain.Registration{WorkerID: "w1", Labels: map[string]string{"a": "b"}, Capabilities: []domain.Capability{domain.CapLease}})
+	require.NoError(t, err)
+	body = p.last(t, "POST /api/workers/register")
+	require.NotContains(t, body, "labels")
+	require.NotContains(t, body, "capabilities")
+}
+
+// A served worker registers, reports, and leaves when it is stopped.
+func TestServe(t *testing.T) {
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	p := newWebPlane(t)
+	defer p.Close()
+	p.answers["POST /api/v1/workers/register"] = `{"workerId":"w1","leaseMs":45000,"heartbeatIntervalMs":20}`
+	c := simworker.NewControl(p.URL, "fleet-token", false)
+	defer c.Close()
+	w := simworker.New(simworker.Config{ID: "w1", ScanAfter: 10 * time.Millisecond}, c)
+	stop := serve(t, w, simworker.ServeConfig{})
+	defer http.DefaultClient.CloseIdleConnections()
+	require.Eventually(t, w.Registered, 5*time.Second, time.Millisecond)
+	status, _ := post(t, w, "/api/sessions/start", "", `{"sessionId":"one","userId":"u","sessionName":"n","generation":3}`)
+	require.Equal(t, 201, status)
+	require.Eventually(t, func() bool {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		n := len(p.bodies["POST /api/v1/webhooks/session-status"])
+		return n == 2 && len(p.bodies["PUT /api/v1/workers/w1/heartbeat"]) > 2
+	}, 5*time.Second, time.Millisecond)
+	require.Equal(t, "CONNECTED", p.last(t, "POST /api/v1/webhooks/session-status")["status"])
+	stop()
+	require.Equal(t, []any{"one"}, p.last(t, "POST /api/v1/workers/w1/sessions-preserved")["preservedSessions"])
+	require.Equal(t, w.Endpoint(), p.last(t, "DELETE /api/v1/workers/unregister")["endpoint"])
+}
+
+// hanging is a control plane that accepts the registration and then answers nothing.
+type hanging struct {
+	plane
+	release chan struct{}
+}
+
+func (h *hanging) Heartbeat(ctx context.Context, _ domain.Heartbeat) (*ports.HeartbeatAnswer, error) {
+	select {
+	case <-ctx.Done():
+	case <-h.release:
+	}
+	return nil, errors.New("no answer")
+}
+
+// The lease ends in time although the worker waits for an answer.
+func TestLeaseEndsInRealTime(t *testing.T) {
+	h := &hanging{plane: plane{lease: 300 * time.Millisecond, interval: 10 * time.Millisecond}, release: make(chan struct{})}
+	defer close(h.release)
+	w := simworker.New(simworker.Config{ID: "w1"}, h)
+	serve(t, w, simworker.ServeConfig{})
+	require.Eventually(t, w.Registered, 5*time.Second, time.Millisecond)
+	_, err := w.Start(t.Context(), ports.Start{SessionID: "one", Generation: 1})
+	require.NoError(t, err)
+	end := w.LeaseEnd()
+	require.Eventually(t, func() bool { return len(w.Running()) == 0 }, 5*time.Second, time.Millisecond)
+	entries, err := w.State().Journal()
+	require.NoError(t, err)
+	last := entries[len(entries)-1]
+	require.Equal(t, simworker.Stopped, last.Event)
+	require.WithinDuration(t, end, last.Time, 200*time.Millisecond)
+}
+
+func TestEndpointOf(t *testing.T) {
+	for addr, want := range map[string]string{
+		"127.0.0.1:81": "http://127.0.0.1:81", "0.0.0.0:81": "http://127.0.0.1:81", "[::]:81": "http://127.0.0.1:81", "[::1]:81": "http://[::1]:81",
+	} {
+		a, err := net.ResolveTCPAddr("tcp", addr)
+		require.NoError(t, err)
+		require.Equal(t, want, simworker.EndpointOf(a))
+	}
+}

@@ -1,0 +1,74 @@
+package sqlite
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-wa/switchyard/ports"
+)
+
+// TestTheLogIsReused writes far more than the log may hold, without a pause in
+// which it could be copied.
+func TestTheLogIsReused(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "store.db")
+	s, err := Open(t.Context(), path, Options{Migrate: true})
+	require.NoError(t, err)
+	s.checkpoints.copyAfter, s.checkpoints.reuseAfter, s.checkpoints.littleRest = 64, 200, 100
+
+	value := string(make([]byte, 3000))
+	write := func(goroutines, each int) {
+		var wg sync.WaitGroup
+		for g := range goroutines {
+			wg.Go(func() {
+				for i := range each {
+					err := s.Update(context.Background(), func(ctx context.Context, tx *ports.Tx) error {
+						return tx.Settings.Put(ctx, fmt.Sprint(g, i), value)
+					})
+					if err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		wg.Wait()
+	}
+	size := func() int64 {
+		info, err := os.Stat(path + "-wal")
+		require.NoError(t, err)
+		return info.Size()
+	}
+	write(8, 500)
+	const written = 8 * 500 * 4096
+	require.Less(t, size(), int64(written/2))
+
+	// A View that lasts keeps what it reads, and no more than that.
+	begun, end, ended := make(chan bool), make(chan bool), make(chan error, 1)
+	go func() {
+		ended <- s.View(context.Background(), func(ctx context.Context, tx *ports.Tx) error {
+			_, err := tx.Settings.Get(ctx, "00")
+			close(begun)
+			<-end
+			return err
+		})
+	}()
+	<-begun
+	before := size()
+	write(8, 200)
+	require.Greater(t, size(), before)
+	close(end)
+	require.NoError(t, <-ended)
+	require.Eventually(t, func() bool { // once it has ended the log is reused
+		before := size()
+		write(1, 100)
+		return size() == before
+	}, 10*time.Second, time.Millisecond)
+	require.NoError(t, s.Close())
+	require.NoFileExists(t, path+"-wal", "Close leaves one file")
+}

@@ -1,0 +1,33 @@
+package conformance
+
+import (
+	"sync/atomic"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-wa/switchyard/ports"
+)
+
+// Clock tests a clock, real or not. It takes it for granted that nobody sets
+// the clock while the test runs.
+func Clock(t *testing.T, open func(t *testing.T) ports.Clock) {
+	t.Run("it tells a time", func(t *testing.T) {
+		require.False(t, open(t).Now().IsZero())
+	})
+	t.Run("it does not run backwards", func(t *testing.T) {
+		c := open(t)
+		var backwards atomic.Bool
+		race(racers, func(int) {
+			last := c.Now()
+			for range 1000 {
+				now := c.Now()
+				if now.Before(last) {
+					backwards.Store(true)
+				}
+				last = now
+			}
+		})
+		require.False(t, backwards.Load())
+	})
+}

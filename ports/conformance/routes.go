@@ -1,0 +1,121 @@
+package conformance
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"sync/atomic"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
+)
+
+// Routes tests routes. The sessions that it uses have names of their own, so
+// open may return routes that others use too, but they must outlive the test.
+func Routes(t *testing.T, open func(t *testing.T) ports.Routes) {
+	route := func(t *testing.T, rev int64) ports.Route {
+		return ports.Route{
+			SessionID: unique(t), UserID: "u1", WorkerID: fmt.Sprint("w", rev), Generation: 1 << 40,
+			Status: domain.Connected, Phone: "6281234567890", Rev: rev,
+		}
+	}
+	get := func(t *testing.T, r ports.Routes, id string) ports.Route {
+		t.Helper()
+		got, err := r.Get(t.Context(), id)
+		require.NoError(t, err)
+		return got
+	}
+
+	t.Run("a route comes back whole", func(t *testing.T) {
+		r, want := open(t), route(t, 1<<40)
+		require.NoError(t, r.Put(t.Context(), want))
+		require.Equal(t, want, get(t, r, want.SessionID))
+		bare := ports.Route{SessionID: want.SessionID + "-bare"}
+		require.NoError(t, r.Put(t.Context(), bare))
+		require.Equal(t, bare, get(t, r, bare.SessionID))
+	})
+	t.Run("what is not there is not found", func(t *testing.T) {
+		r := open(t)
+		_, err := r.Get(t.Context(), unique(t))
+		require.ErrorIs(t, err, ports.ErrNotFound)
+		require.NoError(t, r.Delete(t.Context(), unique(t)))
+	})
+	t.Run("a deleted route is gone", func(t *testing.T) {
+		r, first := open(t), route(t, 7)
+		other := route(t, 1)
+		other.SessionID += "-other"
+		require.NoError(t, r.Put(t.Context(), first))
+		require.NoError(t, r.Put(t.Context(), other))
+		require.NoError(t, r.Delete(t.Context(), first.SessionID))
+		_, err := r.Get(t.Context(), first.SessionID)
+		require.ErrorIs(t, err, ports.ErrNotFound)
+		require.Equal(t, other, get(t, r, other.SessionID))
+		require.NoError(t, r.Delete(t.Context(), first.SessionID))
+
+		lower := route(t, 3) // of a session made anew
+		require.NoError(t, r.Put(t.Context(), lower))
+		require.Equal(t, lower, get(t, r, lower.SessionID))
+	})
+	t.Run("the highest Rev stays, whatever the order", func(t *testing.T) {
+		r := open(t)
+		for n := range 20 {
+			random := rand.New(rand.NewPCG(1, uint64(n)))
+			id := fmt.Sprint(unique(t), n)
+			for _, i := range random.Perm(12) { // 10 and 11 are above 9, though not as text
+				next := route(t, int64(i+1))
+				next.SessionID = id
+				require.NoError(t, r.Put(t.Context(), next))
+			}
+			require.EqualValues(t, 12, get(t, r, id).Rev)
+			require.Equal(t, "w12", get(t, r, id).WorkerID)
+		}
+	})
+	t.Run("the same Rev replaces", func(t *testing.T) {
+		r, want := open(t), route(t, 5)
+		require.NoError(t, r.Put(t.Context(), want))
+		want.WorkerID = ""
+		require.NoError(t, r.Put(t.Context(), want))
+		require.Equal(t, want, get(t, r, want.SessionID))
+	})
+	t.Run("the highest Rev stays in a race", func(t *testing.T) {
+		r := open(t)
+		for range 5 {
+			id := unique(t)
+			var failed atomic.Value
+			race(racers, func(i int) {
+				for n := range 10 {
+					next := route(t, int64(n*racers+i+1))
+					next.SessionID = id
+					if err := r.Put(t.Context(), next); err != nil {
+						failed.Store(err)
+					}
+					got, err := r.Get(t.Context(), id)
+					if err != nil {
+						failed.Store(err)
+					} else if got.Rev < next.Rev || got.WorkerID != fmt.Sprint("w", got.Rev) {
+						failed.Store(fmt.Errorf("Rev %d of %s after %d was put", got.Rev, got.WorkerID, next.Rev))
+					}
+				}
+			})
+			require.Nil(t, failed.Load())
+			require.EqualValues(t, 10*racers, get(t, r, id).Rev)
+		}
+	})
+	t.Run("an expired context is an error", func(t *testing.T) {
+		r, first := open(t), route(t, 1)
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		require.ErrorIs(t, r.Put(ctx, first), context.Canceled)
+		_, err := r.Get(ctx, first.SessionID)
+		require.ErrorIs(t, err, context.Canceled)
+		require.ErrorIs(t, r.Delete(ctx, first.SessionID), context.Canceled)
+	})
+}
+
+// unique returns a key that nobody else has used.
+func unique(t *testing.T) string {
+	return fmt.Sprintf("%s-%x", t.Name(), rand.Uint64())
+}
