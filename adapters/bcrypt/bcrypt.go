@@ -17,7 +17,10 @@ import (
 // the sign-ins that a small machine can serve.
 const DefaultCost = 10
 
-const passwordMax = 72 // bytes that bcrypt looks at
+const (
+	passwordMax = 72 // bytes that bcrypt looks at
+	hashLen     = 60 // of every bcrypt hash; what follows would be overlooked
+)
 
 // Config tunes the hashing. The zero value is good.
 type Config struct {
@@ -75,13 +78,18 @@ func (p *Passwords) Matches(hash, password string) bool {
 	defer p.enter()()
 	// Compare itself would cut a long password and take the rest for granted.
 	text := []byte(password[:min(len(password), passwordMax)])
-	err := bcrypt.CompareHashAndPassword([]byte(hash), text)
+	err := errNoHash
+	if len(hash) == hashLen {
+		err = bcrypt.CompareHashAndPassword([]byte(hash), text)
+	}
 	if err != nil && !errors.Is(err, bcrypt.ErrMismatchedHashAndPassword) {
 		// Not a hash, which shows at once.
 		_ = bcrypt.CompareHashAndPassword(p.standIn, text)
 	}
 	return err == nil && len(password) <= passwordMax
 }
+
+var errNoHash = errors.New("not a hash")
 
 // enter waits for a slot; the function it returns gives the slot back.
 func (p *Passwords) enter() (leave func()) {

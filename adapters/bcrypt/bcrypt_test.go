@@ -44,7 +44,10 @@ func TestMatches(t *testing.T) {
 		require.False(t, p.Matches(hash, "correct horse 1"))
 		require.False(t, p.Matches(hash, ""))
 	}
-	_, err := p.Hash(longest + "1")
+	hash, err := p.Hash("correct horse 1")
+	require.NoError(t, err)
+	require.False(t, p.Matches(hash+"x", "correct horse 1"))
+	_, err = p.Hash(longest + "1")
 	require.ErrorIs(t, err, xbcrypt.ErrPasswordTooLong)
 	require.NotContains(t, err.Error(), "aaa")
 }

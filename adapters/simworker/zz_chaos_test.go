@@ -13,7 +13,7 @@ import (
 )
 
 func TestChaosTmp(t *testing.T) {
-	for seed := range uint64(60) {
+	for seed := range uint64(800) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 1))
 			var state *simworker.State
@@ -29,7 +29,9 @@ func TestChaosTmp(t *testing.T) {
 			for range 150 {
 				w := []string{"w1", "w2", "w3"}[r.IntN(3)]
 				id := ids[r.IntN(len(ids))]
-				switch r.IntN(14) {
+				k := r.IntN(14)
+ if seed == 99999 { fmt.Println("op", k, w, id) }
+ switch k {
 				case 0: h.Crash(w)
 				case 1, 2: h.Boot(w)
 				case 3: h.Hang(w, true)
@@ -43,6 +45,7 @@ func TestChaosTmp(t *testing.T) {
 				case 11: if r.IntN(3) == 0 {h.Orchestrator.Logout(t.Context(), u.ID, id)}
 				default: h.Orchestrator.Connect(t.Context(), u.ID, id, ports.ConnectOptions{})
 				}
+				if seed == 99999 { fmt.Println(h.Now().Format("15:04:05.000"), w, id, h.Session("s5-yww9q1e1").Status, h.Session("s5-yww9q1e1").WorkerID, h.Session("s5-yww9q1e1").Generation, h.Session("s5-yww9q1e1").Order,"owners", h.Owners("s5-yww9q1e1"), "lease w1", h.Worker("w1").LeaseEnd().Format("15:04:05.000"), h.Worker("w1").Registered()) }
 				h.Advance(time.Duration(r.IntN(20000)) * time.Millisecond)
 			}
 			for _, w := range []string{"w1", "w2", "w3"} { h.Boot(w); h.Hang(w, false); h.CutOff(w, false) }
@@ -54,6 +57,7 @@ func TestChaosTmp(t *testing.T) {
 				}
 			}
 			entries, _ := state.Journal()
+			if seed == 99999 { for _, e := range entries { if e.Session == "s5-yww9q1e1" || e.Event == "crash" { fmt.Printf("%+v\n", e) } } }
 			if rep := simworker.Repeats(entries); len(rep) > 0 { t.Errorf("repeats %v", rep) }
 		})
 	}

@@ -23,13 +23,15 @@ func TestTheLogIsReused(t *testing.T) {
 	s.checkpoints.copyAfter, s.checkpoints.reuseAfter, s.checkpoints.littleRest = 64, 200, 100
 
 	value := string(make([]byte, 3000))
+	var round int // SQLite does not write what is there already
 	write := func(goroutines, each int) {
 		var wg sync.WaitGroup
+		round++
 		for g := range goroutines {
 			wg.Go(func() {
 				for i := range each {
 					err := s.Update(context.Background(), func(ctx context.Context, tx *ports.Tx) error {
-						return tx.Settings.Put(ctx, fmt.Sprint(g, i), value)
+						return tx.Settings.Put(ctx, fmt.Sprint(round, g, i), value)
 					})
 					if err != nil {
 						t.Error(err)
@@ -52,7 +54,7 @@ func TestTheLogIsReused(t *testing.T) {
 	begun, end, ended := make(chan bool), make(chan bool), make(chan error, 1)
 	go func() {
 		ended <- s.View(context.Background(), func(ctx context.Context, tx *ports.Tx) error {
-			_, err := tx.Settings.Get(ctx, "00")
+			_, err := tx.Settings.Get(ctx, fmt.Sprint(1, 0, 0))
 			close(begun)
 			<-end
 			return err

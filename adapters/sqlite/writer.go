@@ -258,6 +258,7 @@ func (w *writer) commit() {
 	if !w.open {
 		return
 	}
+	w.commits.Add(1)
 	err := w.conn.control(commit)
 	if err != nil {
 		err = fmt.Errorf("commit: %w", err)
@@ -272,7 +273,6 @@ func (w *writer) finish(err error) {
 		_ = w.conn.end() // nothing more can be done
 	}
 	w.conn.lost = nil
-	w.commits.Add(1)
 	w.crowd = len(w.ran)
 	for i, j := range w.ran {
 		w.ran[i] = nil

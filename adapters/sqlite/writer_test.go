@@ -158,7 +158,9 @@ func TestAFailedCommitIsEverybodys(t *testing.T) {
 	ours := errors.New("ours")
 	results := together(t, s,
 		func() error { return s.Update(context.Background(), put("first")) },
-		func() error { return s.Update(context.Background(), func(context.Context, *ports.Tx) error { return ours }) },
+		func() error {
+			return s.Update(context.Background(), func(context.Context, *ports.Tx) error { return ours })
+		},
 		func() error {
 			return s.Update(context.Background(), func(ctx context.Context, tx *ports.Tx) error {
 				// The session of no user is now found out by the COMMIT.
