@@ -203,8 +203,6 @@ func (o optional) MarshalJSON() ([]byte, error) { return appendOptional(nil, str
 // A figure is a number that is null if it is not known.
 type figure float64
 
-const unknownFigure = figure(-1)
-
 // MarshalJSON writes it with at most two decimals.
 func (f figure) MarshalJSON() ([]byte, error) { return appendFigure(nil, float64(f)), nil }
 

@@ -250,31 +250,25 @@ func (b *body) integer(to *int64, least, most int64) bool {
 
 // time reads a point in time: RFC 3339, or a number of milliseconds (or
 // seconds) since 1970.
-func (b *body) time(to *time.Time) bool {
+func (b *body) time(to *time.Time) {
+	var t time.Time
+	ok := false
 	if b.kind() == jsontext.KindNumber {
 		var f float64
-		if !b.number(&f) {
-			return false
+		b.number(&f)
+		t, ok = unixTime(f)
+	} else {
+		var s string
+		if !b.string(&s) || s == "" {
+			return
 		}
-		t, ok := unixTime(f)
-		if !ok {
-			b.mistyped(timeRule)
-			return false
-		}
-		*to = t
-		return true
+		t, ok = parseTime(s)
 	}
-	var s string
-	if !b.string(&s) || s == "" {
-		return false
-	}
-	t, ok := parseTime(s)
 	if !ok {
 		b.mistyped(timeRule)
-		return false
+		return
 	}
 	*to = t
-	return true
 }
 
 const timeRule = "a time such as 2025-01-31T10:00:00Z"

@@ -144,6 +144,9 @@ func TestRetryAfterOfAUseCase(t *testing.T) {
 	err := &delayed{domain.Errorf(domain.Exceeded, domain.CodeMessageLimit, "m"), 1500 * time.Millisecond}
 	got := serve(t, New(config(&stub{err: err})), request("POST", "/api/v1/sendText", keyText, bodies["POST /sendText"]))
 	assert.Equal(t, "2", got.Header().Get("Retry-After"))
+	cause := domain.Errorf(domain.Exceeded, domain.CodeRateLimit, "m").Because(&delayed{errors.New("x"), 5 * time.Second})
+	got = serve(t, New(config(&stub{err: cause})), request("POST", "/api/v1/auth/login", "", loginBody))
+	assert.Equal(t, "5", got.Header().Get("Retry-After"), "a use case says so by the cause of its error")
 	err2 := domain.Errorf(domain.Exceeded, domain.CodeMessageLimit, "m")
 	got = serve(t, New(config(&stub{err: err2})), request("POST", "/api/v1/sendText", keyText, bodies["POST /sendText"]))
 	assert.Equal(t, "60", got.Header().Get("Retry-After"))

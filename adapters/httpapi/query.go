@@ -133,12 +133,9 @@ func (q *query) duration(name string, to *time.Duration, most time.Duration) {
 		return
 	}
 	d, err := time.ParseDuration(s)
-	if n, numErr := strconv.ParseFloat(s, 64); numErr == nil {
-		d, err = 0, nil
-		if d = most + 1; n >= 0 && n <= most.Seconds() {
+	if n, notANumber := strconv.ParseFloat(s, 64); notANumber == nil {
+		if d, err = -1, nil; n >= 0 && n <= most.Seconds() {
 			d = time.Duration(n * float64(time.Second))
-		} else if n < 0 {
-			d = -1
 		}
 	}
 	if err != nil || d < 0 || d > most {

@@ -148,12 +148,13 @@ func TestActions(t *testing.T) {
 func TestOutcomeUnknown(t *testing.T) {
 	pending := someMessage()
 	pending.Status = domain.MessagePending
-	s := &stub{sent: pending, err: domain.Errorf(domain.Timeout, domain.CodeWorkerTimeout, "No answer in time; the message stays PENDING")}
+	timeout := domain.Errorf(domain.Timeout, domain.CodeWorkerTimeout, "No answer in time; the message stays PENDING")
+	s := &stub{sent: pending, err: timeout}
 	got := serve(t, New(config(s)), request("POST", "/api/v1/sendText", keyText, bodies["POST /sendText"]))
 	assert.Equal(t, http.StatusGatewayTimeout, got.Code)
 	assert.Equal(t, domain.CodeWorkerTimeout, got.Error.Code)
 	assert.Equal(t, []domain.FieldError{{Field: "id", Message: "m1"}}, got.Error.Details)
-	assert.Empty(t, s.err.(*domain.Error).Fields, "the use case's error is not changed")
+	assert.Empty(t, timeout.Fields, "the use case's error is not changed")
 }
 
 func TestPendingSend(t *testing.T) {

@@ -292,3 +292,17 @@ func TestPicturesInReports(t *testing.T) {
 		assert.Equal(t, domain.QR{Image: picture, ExpiresAt: noon.Add(time.Minute)}, s.last.(domain.Report).QR)
 	}
 }
+
+func TestWhatNext(t *testing.T) {
+	code := optional("ABCD-1234")
+	for want, v := range map[string]qrView{
+		"Session is connected":                                       {Status: domain.Connected},
+		"Type the pairing code into the phone":                       {Status: domain.QRRequired, PairingCode: &code},
+		"Scan the QR code with the phone":                            {Status: domain.QRRequired, QRString: "2@"},
+		"Session is starting; its QR code will be there in a moment": {Status: domain.Init},
+		"Session is reconnecting; there is nothing to scan":          {Status: domain.Reconnecting},
+		"There is no QR code; connect the session to get one":        {Status: domain.Disconnected},
+	} {
+		assert.Equal(t, want, whatNext(v))
+	}
+}

@@ -237,7 +237,7 @@ func (c *Client) dial(addr string, limit time.Duration, secure bool) (net.Conn, 
 	cfg.NextProtos = nil // HTTP/1.1 is all we speak
 	over := tls.Client(conn, cfg)
 	if err := over.HandshakeContext(ctx); err != nil {
-		conn.Close()
+		_ = conn.Close()
 		return nil, err
 	}
 	return over, nil

@@ -33,7 +33,13 @@ func quick(t *testing.T, cfg httpworker.Config) *httpworker.Client {
 	return c
 }
 
-func failed(t *testing.T, err error, want ports.WorkerFailure) *ports.WorkerError {
+func failed(t *testing.T, err error, want ports.WorkerFailure) {
+	t.Helper()
+	require.Equal(t, want, failure(t, err, want).Failure)
+}
+
+// failure gives the failure of a call, which must be of the kind given.
+func failure(t *testing.T, err error, want ports.WorkerFailure) *ports.WorkerError {
 	t.Helper()
 	var e *ports.WorkerError
 	require.True(t, errors.As(err, &e), "%v", err)
@@ -141,7 +147,7 @@ func TestConnectionEndsHalfWay(t *testing.T) {
 				require.NoError(t, err)
 				require.Equal(t, ends+1, requests.Load())
 			} else {
-				require.False(t, failed(t, err, ports.WorkerBroken).NotDone())
+				require.False(t, failure(t, err, ports.WorkerBroken).NotDone())
 				require.Equal(t, ends, requests.Load())
 			}
 		}
@@ -183,7 +189,7 @@ func TestSenselessAnswers(t *testing.T) {
 			})
 			w := ports.WorkerRef{Endpoint: endpoint, Capabilities: []domain.Capability{domain.CapDedupe}}
 			_, err := quick(t, httpworker.Config{}).Send(t.Context(), w, hello)
-			require.False(t, failed(t, err, ports.WorkerFailed).NotDone())
+			require.False(t, failure(t, err, ports.WorkerFailed).NotDone())
 			require.EqualValues(t, 1, requests.Load(), "it would be no better the next time")
 		})
 	}
@@ -196,7 +202,7 @@ func TestRedirectKeepsTheToken(t *testing.T) {
 	server := httptest.NewServer(http.RedirectHandler(other.URL, http.StatusFound))
 	defer server.Close()
 	c := quick(t, httpworker.Config{})
-	require.Equal(t, 302, failed(t, c.Health(t.Context(), server.URL), ports.WorkerFailed).Status)
+	require.Equal(t, 302, failure(t, c.Health(t.Context(), server.URL), ports.WorkerFailed).Status)
 	_, err := c.Status(t.Context(), ports.WorkerRef{Endpoint: server.URL}, "one")
 	failed(t, err, ports.WorkerFailed)
 }
@@ -231,7 +237,7 @@ func TestHealth(t *testing.T) {
 	} {
 		status = code
 		requests.Store(0)
-		require.Equal(t, domain.ProbeAnswered, failed(t, c.Health(t.Context(), server.URL), want).Probe())
+		require.Equal(t, domain.ProbeAnswered, failure(t, c.Health(t.Context(), server.URL), want).Probe())
 		require.EqualValues(t, 1, requests.Load())
 	}
 }
@@ -265,7 +271,7 @@ func TestNoConnection(t *testing.T) {
 	} {
 		c, dials := dialing(t, func(context.Context) error { return k.err })
 		_, err := c.Send(t.Context(), w, hello)
-		e := failed(t, err, k.want)
+		e := failure(t, err, k.want)
 		require.True(t, e.NotDone())
 		require.Contains(t, e.Message, k.says)
 		require.NotContains(t, e.Message, "worker.example")
@@ -284,7 +290,7 @@ func TestCancelledWhileDialing(t *testing.T) {
 		return errors.New("late")
 	})
 	_, err := c.Send(ctx, ports.WorkerRef{Endpoint: "http://worker.example:8001"}, hello)
-	require.True(t, failed(t, err, ports.WorkerUnreachable).NotDone())
+	require.True(t, failure(t, err, ports.WorkerUnreachable).NotDone())
 	close(released)
 }
 
@@ -307,7 +313,7 @@ func TestSuspension(t *testing.T) {
 	}
 	require.EqualValues(t, 5, dials.Load())
 	_, err := c.Send(t.Context(), w, hello)
-	require.True(t, failed(t, err, ports.WorkerSuspended).NotDone())
+	require.True(t, failure(t, err, ports.WorkerSuspended).NotDone())
 	require.EqualValues(t, 5, dials.Load(), "it was not called")
 
 	failed(t, c.Health(t.Context(), server.URL), ports.WorkerUnreachable)
@@ -371,7 +377,7 @@ func TestCallLimit(t *testing.T) {
 	c := quick(t, httpworker.Config{CallLimit: 60 * time.Millisecond, HealthLimit: 40 * time.Millisecond})
 	began := time.Now()
 	_, err := c.Start(t.Context(), ports.WorkerRef{Endpoint: server.URL}, ports.Start{SessionID: "one"})
-	require.False(t, failed(t, err, ports.WorkerTimedOut).NotDone())
+	require.False(t, failure(t, err, ports.WorkerTimedOut).NotDone())
 	failed(t, c.Health(t.Context(), server.URL), ports.WorkerTimedOut)
 	require.Less(t, time.Since(began), 5*time.Second)
 }
@@ -404,7 +410,7 @@ func TestHTTPS(t *testing.T) {
 		require.NoError(t, err)
 	}
 	_, err := quick(t, httpworker.Config{}).Send(t.Context(), w, hello)
-	require.True(t, failed(t, err, ports.WorkerUnreachable).NotDone(), "its certificate is not known")
+	require.True(t, failure(t, err, ports.WorkerUnreachable).NotDone(), "its certificate is not known")
 }
 
 // What goes to whom.

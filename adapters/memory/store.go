@@ -171,6 +171,7 @@ func (s *Store) rollback() {
 		case u.changed:
 			last := len(s.was) - 1
 			s.change(u.message, s.was[last])
+			s.was[last] = message{}
 			s.was = s.was[:last]
 		default:
 			s.unlink(u.message)
@@ -182,10 +183,10 @@ func (s *Store) rollback() {
 // forget drops the notes of an Update, and keeps a little room for the next.
 func (s *Store) forget() {
 	const keep = 64
-	if clear(s.undos[:cap(s.undos)]); cap(s.undos) > keep {
+	if clear(s.undos); cap(s.undos) > keep {
 		s.undos = nil
 	}
-	if clear(s.was[:cap(s.was)]); cap(s.was) > keep {
+	if clear(s.was); cap(s.was) > keep {
 		s.was = nil
 	}
 	s.undos, s.was = s.undos[:0], s.was[:0]

@@ -157,7 +157,7 @@ func TestLease(t *testing.T) {
 
 	w.now = w.now.Add(time.Millisecond)
 	_, err = w.send("one", "m2") // without a Step in between
-	require.True(t, failed(t, err, ports.WorkerUnknown).NotDone())
+	require.True(t, failure(t, err, ports.WorkerUnknown).NotDone())
 	require.Empty(t, w.Running())
 	require.Equal(t, []string{"start w1 one/1", "send w1 one/1", "stop w1 one/1 the lease ran out"}, w.journal())
 
@@ -203,7 +203,7 @@ func TestNothingRunsWithoutALease(t *testing.T) {
 	w.Crash()
 	w.Boot()
 	_, err := w.Start(t.Context(), ports.Start{SessionID: "one", Generation: 1})
-	require.Equal(t, 503, failed(t, err, ports.WorkerFailed).Status)
+	require.Equal(t, 503, failure(t, err, ports.WorkerFailed).Status)
 
 	w.plane.err = errDown
 	w.plane.during = func(call string) {
@@ -223,7 +223,7 @@ func TestGenerations(t *testing.T) {
 	w := newWorld(t, simworker.Config{})
 	w.connected("one", 5)
 	_, err := w.Start(t.Context(), ports.Start{SessionID: "one", Generation: 4})
-	require.Equal(t, 409, failed(t, err, ports.WorkerRejected).Status)
+	require.Equal(t, 409, failure(t, err, ports.WorkerRejected).Status)
 	require.Equal(t, int64(5), w.start("one", 5).Generation, "the same again is no error")
 	require.Equal(t, int64(6), w.start("one", 6).Generation, "the same run under a newer number")
 	require.NoError(t, w.Disconnect(t.Context(), "one"))
@@ -425,7 +425,7 @@ func TestLimits(t *testing.T) {
 		require.NoError(t, err)
 	}
 	_, err := w.send("one", "")
-	require.Equal(t, time.Minute, failed(t, err, ports.WorkerBusy).Retry)
+	require.Equal(t, time.Minute, failure(t, err, ports.WorkerBusy).Retry)
 	w.now = w.now.Add(time.Minute)
 	_, err = w.send("one", "")
 	require.NoError(t, err)
@@ -436,7 +436,7 @@ func TestLimits(t *testing.T) {
 
 	w.start("two", 0)
 	_, err = w.Start(t.Context(), ports.Start{SessionID: "three"})
-	require.Equal(t, 409, failed(t, err, ports.WorkerRejected).Status, "full")
+	require.Equal(t, 409, failure(t, err, ports.WorkerRejected).Status, "full")
 }
 
 func TestFailRate(t *testing.T) {

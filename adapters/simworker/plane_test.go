@@ -210,7 +210,13 @@ func (w *world) journal() []string {
 	return out
 }
 
-func failed(t *testing.T, err error, want ports.WorkerFailure) *ports.WorkerError {
+func failed(t *testing.T, err error, want ports.WorkerFailure) {
+	t.Helper()
+	require.Equal(t, want, failure(t, err, want).Failure)
+}
+
+// failure gives the failure of a call, which must be of the kind given.
+func failure(t *testing.T, err error, want ports.WorkerFailure) *ports.WorkerError {
 	t.Helper()
 	var e *ports.WorkerError
 	require.True(t, errors.As(err, &e), "%v", err)

@@ -44,9 +44,13 @@ func EndpointOf(addr net.Addr) string {
 	return "http://" + net.JoinHostPort(host, port)
 }
 
+// ErrCrashed is what Serve returns if the worker crashed meanwhile.
+var ErrCrashed = errors.New("the worker crashed")
+
 // Serve serves the worker protocol on the listener and drives the worker in
-// real time, until the context ends; then the worker stops gracefully. A worker
-// without an endpoint gets the listener's. The listener is closed.
+// real time, until the context ends; then the worker stops gracefully. If the
+// worker crashes, everything is closed at once, as it is when a process ends. A
+// worker without an endpoint gets the listener's. The listener is closed.
 func Serve(ctx context.Context, ln net.Listener, w *Worker, cfg ServeConfig) error {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
@@ -75,15 +79,26 @@ func Serve(ctx context.Context, ln net.Listener, w *Worker, cfg ServeConfig) err
 
 	driving, stop := context.WithCancel(ctx)
 	var wg sync.WaitGroup
-	wg.Go(func() { drive(driving, w, wake, cfg.Log) })
+	crashed := make(chan struct{})
+	wg.Go(func() {
+		if drive(driving, w, wake, cfg.Log) {
+			close(crashed)
+		}
+	})
 	wg.Go(func() { watchLease(driving, w) })
 	var err error
 	select {
 	case <-ctx.Done():
 	case err = <-served:
+	case <-crashed:
+		err = ErrCrashed
+		_ = server.Close()
 	}
 	stop()
 	wg.Wait()
+	if errors.Is(err, ErrCrashed) {
+		return err
+	}
 
 	leaving, cancel := context.WithTimeout(context.WithoutCancel(ctx), goodbye)
 	defer cancel()
@@ -101,23 +116,35 @@ func Serve(ctx context.Context, ln net.Listener, w *Worker, cfg ServeConfig) err
 	return err
 }
 
-// drive steps the worker whenever something is due.
-func drive(ctx context.Context, w *Worker, wake <-chan struct{}, log *slog.Logger) {
+// drive steps the worker whenever something is due, until the context ends or
+// the worker crashes.
+func drive(ctx context.Context, w *Worker, wake <-chan struct{}, log *slog.Logger) (crashed bool) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	registered := false
+	registered, refusal := false, ""
 	for {
 		select {
 		case <-ctx.Done():
-			return
+			return false
 		case <-wake:
 		case <-timer.C:
+		}
+		if !w.alive() {
+			return true
 		}
 		next := w.Step(ctx, w.cfg.Now())
 		if r := w.Registered(); r != registered {
 			registered = r
 			log.Info("simulated worker", "worker", w.cfg.ID, "registered", r)
 		}
+		said := ""
+		if err := w.Refusal(); err != nil && ctx.Err() == nil {
+			said = err.Error()
+		}
+		if said != refusal && said != "" {
+			log.Warn("simulated worker cannot register and goes on trying", "worker", w.cfg.ID, "error", said)
+		}
+		refusal = said
 		timer.Stop()
 		if !next.IsZero() {
 			timer.Reset(max(next.Sub(w.cfg.Now()), 0))

@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -93,7 +94,7 @@ func TestHumanSimulation(t *testing.T) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, w.Endpoint()+"/api/one/send",
 		strings.NewReader(`{"to":"6281234567890@s.whatsapp.net","type":"text","message":"x"}`))
 	require.NoError(t, err)
-	resp, err := http.DefaultClient.Do(req) //nolint:bodyclose // there is none
+	resp, err := http.DefaultClient.Do(req)
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	require.Nil(t, resp)
 	entries, err := w.State().Journal()
@@ -242,6 +243,22 @@ func TestServe(t *testing.T) {
 	stop()
 	require.Equal(t, []any{"one"}, p.last(t, "POST /api/v1/workers/w1/sessions-preserved")["preservedSessions"])
 	require.Equal(t, w.Endpoint(), p.last(t, "DELETE /api/v1/workers/unregister")["endpoint"])
+}
+
+// A crash ends everything at once, and nobody is told.
+func TestCrashWhileServed(t *testing.T) {
+	p := &plane{lease: time.Minute}
+	w := simworker.New(simworker.Config{ID: "w1"}, p)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	done := make(chan error, 1)
+	go func() { done <- simworker.Serve(t.Context(), ln, w, simworker.ServeConfig{}) }()
+	require.Eventually(t, w.Registered, 5*time.Second, time.Millisecond)
+	w.Crash()
+	require.ErrorIs(t, <-done, simworker.ErrCrashed)
+	require.Equal(t, []string{"register w1"}, p.calls())
+	_, err = net.Dial("tcp", ln.Addr().String())
+	require.ErrorIs(t, err, syscall.ECONNREFUSED)
 }
 
 // hanging is a control plane that accepts the registration and then answers nothing.

@@ -154,7 +154,7 @@ func (w *Worker) register(ctx context.Context, now time.Time) {
 		answer, err = control.RegisterWorker(ctx, r)
 	}
 	w.within(process, func() {
-		w.registering = false
+		w.registering, w.refusal = false, err
 		if err == nil {
 			w.accepted(answer, now)
 			return

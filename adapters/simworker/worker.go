@@ -90,6 +90,7 @@ type Worker struct {
 
 	registered  bool
 	registering bool
+	refusal     error // why the latest registration did not succeed
 	tries       int
 	registerAt  time.Time // zero: not any more
 	recoverAt   time.Time // zero: nothing to recover
@@ -146,7 +147,7 @@ func New(cfg Config, control ports.WorkerProtocol) *Worker {
 func (w *Worker) boot(now time.Time) {
 	w.process++
 	w.up, w.hung, w.bootedAt = true, false, now
-	w.registered, w.registering, w.tries, w.registerAt = false, false, 0, now
+	w.registered, w.registering, w.refusal, w.tries, w.registerAt = false, false, nil, 0, now
 	w.recoverAt, w.beatAt, w.heardAt, w.lease = time.Time{}, time.Time{}, time.Time{}, 0
 	w.interval = cmp.Or(w.cfg.Interval, legacyBeat)
 	w.sessions, w.known = map[string]*session{}, map[string]int64{}
@@ -187,13 +188,19 @@ func (w *Worker) Ref() ports.WorkerRef {
 // lost. The journal notes it.
 func (w *Worker) Crash() {
 	w.mu.Lock()
-	defer w.mu.Unlock()
-	if !w.up {
-		return
+	if w.up {
+		w.boot(w.cfg.Now())
+		w.up = false
+		_ = w.cfg.State.Record(Entry{Time: w.cfg.Now(), Event: Crashed, Worker: w.cfg.ID}) // evidence, as far as it can be had
 	}
-	w.boot(w.cfg.Now())
-	w.up = false
-	_ = w.cfg.State.Record(Entry{Time: w.cfg.Now(), Event: Crashed, Worker: w.cfg.ID}) // evidence, as far as it can be had
+	w.mu.Unlock()
+	w.due()
+}
+
+func (w *Worker) alive() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.up
 }
 
 // Boot starts the process anew after a crash or a stop; one that runs is not
@@ -230,6 +237,14 @@ func (w *Worker) Registered() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.registered
+}
+
+// Refusal gives why the latest registration did not succeed; nil: it did, or
+// there was none yet.
+func (w *Worker) Refusal() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.refusal
 }
 
 // Running gives the ids of the sessions that run on the worker, sorted.
