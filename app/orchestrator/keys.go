@@ -128,10 +128,19 @@ func (o *Orchestrator) AuthenticateKey(ctx context.Context, text string) (ports.
 	c.used.Store(now.UnixMicro())
 	if !usage.Allowed {
 		return c.holder, usage, domain.Errorf(domain.Exceeded, domain.CodeAPILimit,
-			"API call limit exceeded. %s tier allows %d calls per hour", c.user.user.Tier, usage.Limit)
+			"API call limit exceeded. %s tier allows %d calls per hour", c.user.user.Tier, usage.Limit).
+			Because(wait(usage.ResetAt.Sub(now)))
 	}
 	return c.holder, usage, nil
 }
+
+// wait is the cause of an error that time cures.
+type wait time.Duration
+
+func (w wait) Error() string { return "used up for " + time.Duration(w).String() }
+
+// RetryAfter is how long to wait.
+func (w wait) RetryAfter() time.Duration { return time.Duration(w) }
 
 func (o *Orchestrator) readKey(ctx context.Context, hash [32]byte, epoch uint64, now time.Time) (*credential, error) {
 	var key *domain.APIKey
@@ -187,6 +196,9 @@ func (o *Orchestrator) allowance(ctx context.Context, userID string) (*allowance
 		next.seeded = a.seeded
 	} else if b := o.keys.users[userID]; b != nil {
 		next.seeded = b.seeded
+	}
+	if len(o.keys.users) >= cacheSize {
+		clear(o.keys.users)
 	}
 	if o.keys.epoch == epoch {
 		o.keys.users[userID] = next

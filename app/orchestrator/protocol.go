@@ -3,6 +3,7 @@ package orchestrator
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/switchyard-wa/switchyard/domain"
@@ -13,6 +14,9 @@ const (
 	defaultCapacity = 50
 	maxCapacity     = 1000
 )
+
+// reservedIDs would hide a worker behind a fixed path of the HTTP API.
+var reservedIDs = []string{"available", "health-check", "register", "statistics", "test", "unregister"}
 
 // RegisterWorker takes a worker into the fleet, or takes it back after a
 // restart. Its health route must answer.
@@ -69,6 +73,9 @@ func checkRegistration(r *domain.Registration) error {
 	var p domain.Problems
 	id, err := domain.NormalizeWorkerID(r.WorkerID)
 	p.Check("workerId", err)
+	if slices.Contains(reservedIDs, id) {
+		p.Add("workerId", "Worker ID %s is the name of a route; choose another", id)
+	}
 	endpoint, err := domain.ParseEndpoint(r.Endpoint)
 	p.Check("endpoint", err)
 	r.WorkerID, r.Endpoint = id, endpoint
