@@ -20,7 +20,7 @@ const (
 	StepRelease             // Session.Stopped: the stop cannot be confirmed any more; clean up there later
 	StepLeave               // Session.Leave: the worker is lost; place elsewhere
 	StepMove                // Session.Move: the worker is being drained
-	StepGiveUp              // Session.Refused: the worker took the start but never confirmed it
+	StepGiveUp              // Session.GiveUp: the worker may have had the start but never confirmed it
 )
 
 // Next decides what is to be done about a session, given its worker as it is

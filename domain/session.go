@@ -1,6 +1,7 @@
 package domain
 
 import (
+	"slices"
 	"strings"
 	"time"
 )
@@ -157,6 +158,7 @@ func (s *Session) Assigned() bool { return s.WorkerID != "" }
 // Clone returns a copy that shares nothing mutable with s.
 func (s *Session) Clone() *Session {
 	c := *s
+	c.QR.Image = slices.Clone(s.QR.Image)
 	return &c
 }
 
@@ -513,9 +515,11 @@ func (s *Session) Leave(kind EventType, now time.Time) {
 // more: the slot is free. A session that was only moving waits to be placed.
 func (s *Session) Stopped(now time.Time) {
 	if s.Order == OrderMove {
-		from := s.WorkerID
-		s.Leave(EventSessionMigrated, now)
-		s.AvoidID, s.AvoidUntil = from, now
+		kind := EventSessionMigrated
+		if s.AvoidID == s.WorkerID {
+			kind = EventSessionFailedOver
+		}
+		s.Leave(kind, now)
 		return
 	}
 	s.unassign()
@@ -524,8 +528,8 @@ func (s *Session) Stopped(now time.Time) {
 	}
 }
 
-// Refused notes that a start did not work on the assigned worker: the session
-// leaves it, avoids it for a while, and is placed again: at once after the
+// Refused notes that the assigned worker certainly did not take the first start
+// of this assignment: the session leaves it, avoids it for a while, and is placed again: at once after the
 // first misses, then with a back-off. A report that it runs there is the newer
 // truth: then nothing changes.
 func (s *Session) Refused(why string, t Timing, now time.Time) {
@@ -543,6 +547,17 @@ func (s *Session) Refused(why string, t Timing, now time.Time) {
 		s.DueAt = now.Add(t.Backoff(s.Misses - t.StartTries + 1))
 	}
 	s.Misses++
+}
+
+// GiveUp notes that the worker never confirmed a start that it may have had all
+// the same: the session is stopped there before it is started elsewhere, so
+// that it never runs twice. A stop that cannot be confirmed waits until the
+// worker counts as lost.
+func (s *Session) GiveUp(why string, t Timing, now time.Time) {
+	s.AvoidID, s.AvoidUntil = s.WorkerID, now.Add(t.Avoid)
+	s.LastError = why
+	s.Misses++
+	s.Move(t, now)
 }
 
 // Withdraw takes back an intent that could not be carried out even once: the

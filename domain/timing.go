@@ -86,7 +86,7 @@ func (t *Timing) durations() []duration {
 	}
 }
 
-// Validate reports every duration or count that is not positive, and a lease
+// Validate reports every duration or count that is negative, and a lease
 // that a worker could not keep with its heartbeats.
 func (t Timing) Validate() error {
 	var errs []error

@@ -78,6 +78,7 @@ type Worker struct {
 	ID           string // normalised
 	Endpoint     string // where we call it; unique
 	Capacity     int    // sessions at most
+	Claimed      int    // the capacity by its own latest word; an administrator's stands until that changes
 	Used         int    // slots taken; owned by the store's reservation, never written by Put
 	Description  string
 	Version      string
@@ -144,17 +145,23 @@ type Registration struct {
 	Capabilities []Capability
 }
 
+// olderInterval is the rhythm of workers that hear nothing of ours.
+const olderInterval = 30 * time.Second
+
 // Register applies a registration: the worker is online with a new process.
 // A loss that was noted before is over; sessions that have not been moved by
 // now are its to recover.
 func (w *Worker) Register(r Registration, t Timing, now time.Time) []Event {
 	wasOnline := w.Online
-	w.Endpoint, w.Capacity = r.Endpoint, r.Capacity
+	w.Endpoint, w.Capacity, w.Claimed = r.Endpoint, r.Capacity, r.Capacity
 	w.Description, w.Version, w.Environment = r.Description, r.Version, r.Environment
 	w.Labels, w.Capabilities = maps.Clone(r.Labels), slices.Clone(r.Capabilities)
-	w.Interval = r.Interval
-	if w.Interval <= 0 {
+	if w.Interval = r.Interval; w.Interval <= 0 {
 		w.Interval = t.HeartbeatInterval
+		if len(r.Capabilities) == 0 {
+			// An older worker keeps a rhythm of its own; Beat finds out if it is quicker.
+			w.Interval = max(w.Interval, olderInterval)
+		}
 	}
 	w.RegisteredAt, w.LastHeartbeat, w.UpdatedAt = now, now, now
 	w.Reported = nil
@@ -182,8 +189,11 @@ type Heartbeat struct {
 
 // Beat applies a heartbeat. A known worker that was OFFLINE is back by it,
 // whatever the reason it was lost for.
-func (w *Worker) Beat(h Heartbeat, now time.Time) []Event {
+func (w *Worker) Beat(h Heartbeat, t Timing, now time.Time) []Event {
 	wasOnline := w.Online
+	if gap := now.Sub(w.LastHeartbeat); len(w.Capabilities) == 0 && gap >= t.HeartbeatInterval/2 && gap < w.Interval {
+		w.Interval = max(gap, t.HeartbeatInterval)
+	}
 	if now.After(w.LastHeartbeat) {
 		w.LastHeartbeat = now
 	}
@@ -199,8 +209,8 @@ func (w *Worker) Beat(h Heartbeat, now time.Time) []Event {
 	if h.MessageCount >= 0 {
 		w.MessageCount = h.MessageCount
 	}
-	if h.Capacity > 0 {
-		w.Capacity = h.Capacity
+	if h.Capacity > 0 && h.Capacity != w.Claimed {
+		w.Capacity, w.Claimed = h.Capacity, h.Capacity
 	}
 	if h.Version != "" {
 		w.Version = h.Version

@@ -45,13 +45,17 @@ func has(t *testing.T, s *Store, name string) bool {
 // together has the functions run in one group, and returns what came of each.
 func together(t *testing.T, s *Store, all ...func() error) []error {
 	t.Helper()
-	release, held := make(chan bool), make(chan error, 1)
+	started, release, held := make(chan bool), make(chan bool), make(chan error, 1)
+	let := sync.OnceFunc(func() { close(release) })
+	defer let()
 	go func() {
 		held <- s.Update(context.Background(), func(context.Context, *ports.Tx) error {
+			close(started)
 			<-release
 			return nil
 		})
 	}()
+	<-started
 	results := make([]error, len(all))
 	var wg sync.WaitGroup
 	queued := func() int {
@@ -59,13 +63,12 @@ func together(t *testing.T, s *Store, all ...func() error) []error {
 		defer s.writer.mu.Unlock()
 		return len(s.writer.queue)
 	}
-	require.Eventually(t, func() bool { return queued() == 0 }, time.Second, time.Millisecond)
 	for i, fn := range all {
 		wg.Go(func() { results[i] = fn() })
-		require.Eventually(t, func() bool { return queued() == i+1 }, time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { return queued() == i+1 }, 10*time.Second, time.Millisecond)
 	}
 	before := s.writer.commits.Load()
-	close(release)
+	let()
 	wg.Wait()
 	require.NoError(t, <-held)
 	require.LessOrEqual(t, s.writer.commits.Load()-before, int64(2), "one of the first and one of the others")

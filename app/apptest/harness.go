@@ -280,6 +280,18 @@ func later(a, b time.Time) time.Time {
 	return b
 }
 
+// Repeats lists the messages that workers sent more than once: there should be none.
+func (h *Harness) Repeats() []string {
+	h.t.Helper()
+	entries, err := h.state.Journal()
+	h.must(err)
+	var ids []string
+	for _, e := range simworker.Repeats(entries) {
+		ids = append(ids, e.ClientMessageID)
+	}
+	return ids
+}
+
 // checkOwners fails the test if a session ran in two places.
 func (h *Harness) checkOwners() {
 	entries, err := h.state.Journal()

@@ -3,14 +3,37 @@ package orchestrator
 import (
 	"context"
 	"sync"
+
+	"github.com/switchyard-wa/switchyard/domain"
 )
 
 // inFlight sees to it that this process works on a session in one place at a
 // time: the calls to a worker about one session do not overtake each other.
 // It is no lock on the session's row: reports are applied while a call is under way.
 type inFlight struct {
-	mu sync.Mutex
-	m  map[string]chan struct{}
+	mu    sync.Mutex
+	m     map[string]chan struct{}
+	fresh map[string]int64 // generations assigned by this process and not called about yet
+}
+
+// assigned notes that this process has just assigned the session.
+func (f *inFlight) assigned(s *domain.Session) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.fresh == nil {
+		f.fresh = make(map[string]int64)
+	}
+	f.fresh[s.ID] = s.Generation
+}
+
+// first reports whether no call has been made since this process assigned the
+// session; from now on one has.
+func (f *inFlight) first(s *domain.Session) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	generation, fresh := f.fresh[s.ID]
+	delete(f.fresh, s.ID)
+	return fresh && generation == s.Generation
 }
 
 // begin waits for its turn, or until the context ends.

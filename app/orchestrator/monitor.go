@@ -93,7 +93,8 @@ func (o *Orchestrator) noteCall(ctx context.Context, workerID string, err error)
 	result, warning := domain.ProbeAnswered, ""
 	if err != nil {
 		var failure *ports.WorkerError
-		if !errors.As(err, &failure) {
+		if !errors.As(err, &failure) || failure.Failure == ports.WorkerSuspended || errors.Is(err, context.Canceled) ||
+			failure.Failure == ports.WorkerBusy && failure.Status == 0 {
 			return // nothing of the worker's doing
 		}
 		if result = failure.Probe(); result != domain.ProbeAnswered || failure.Failure == ports.WorkerFailed {

@@ -211,7 +211,7 @@ func (o *Orchestrator) Heartbeat(ctx context.Context, h domain.Heartbeat) (*port
 // turned out to be old.
 func (o *Orchestrator) beat(ctx context.Context, known *domain.Worker, h domain.Heartbeat, now time.Time) (*domain.Worker, error) {
 	w := known.Clone()
-	w.Beat(h, now)
+	w.Beat(h, o.timing, now)
 	rev := w.Rev
 	err := o.store.Update(ctx, func(ctx context.Context, tx *ports.Tx) error {
 		w.Rev = rev
@@ -237,7 +237,7 @@ func (o *Orchestrator) beatWithNews(ctx context.Context, h domain.Heartbeat, fou
 			return workerMissing(err)
 		}
 		wasOnline := w.Online
-		events := w.Beat(h, now)
+		events := w.Beat(h, o.timing, now)
 		if err := o.saveWorker(ctx, tx, c, w, events); err != nil {
 			return err
 		}

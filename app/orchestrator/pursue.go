@@ -121,10 +121,7 @@ func (o *Orchestrator) take(ctx context.Context, s *domain.Session, w *domain.Wo
 			}
 			s.Leave(domain.EventSessionFailedOver, now)
 		case domain.StepGiveUp:
-			if err := o.leave(ctx, tx, worker, s.ID, domain.OrderDisconnect, s.Generation); err != nil {
-				return nil, err
-			}
-			s.Refused("the worker did not confirm the start", o.timing, now)
+			s.GiveUp("the worker did not confirm the start", o.timing, now)
 		}
 		return nil, nil
 	})
@@ -157,7 +154,7 @@ func (o *Orchestrator) place(ctx context.Context, s *domain.Session) (done bool,
 			})
 			return false, err
 		}
-		_, err = o.change(ctx, s.ID, func(ctx context.Context, tx *ports.Tx, s *domain.Session) ([]domain.Event, error) {
+		placed, err := o.change(ctx, s.ID, func(ctx context.Context, tx *ports.Tx, s *domain.Session) ([]domain.Event, error) {
 			now := o.now()
 			if step, _ := domain.Next(s, nil, o.timing, now); s.Assigned() || step != domain.StepPlace {
 				return nil, errUnchanged
@@ -166,6 +163,9 @@ func (o *Orchestrator) place(ctx context.Context, s *domain.Session) (done bool,
 		})
 		o.fleet.settle(worker)
 		if !errors.Is(err, ports.ErrFull) {
+			if err == nil {
+				o.calls.assigned(placed)
+			}
 			return true, err
 		}
 		o.refresh(ctx, worker)
@@ -208,6 +208,7 @@ func (o *Orchestrator) move(ctx context.Context, s *domain.Session) (done bool, 
 // call tells the worker what the session's order says, and records the answer.
 func (o *Orchestrator) call(ctx context.Context, s *domain.Session, w *domain.Worker) (done bool, err error) {
 	order, generation, heard := s.Order, s.Generation, s.HeardAt
+	first := o.calls.first(s) && order == domain.OrderStart
 	if order == domain.OrderNone { // down but never told, or up but never confirmed
 		if order = domain.OrderStart; s.Intent == domain.Down {
 			order = domain.OrderDisconnect
@@ -225,7 +226,7 @@ func (o *Orchestrator) call(ctx context.Context, s *domain.Session, w *domain.Wo
 			return nil, errUnchanged // it was overtaken
 		}
 		if failure != nil {
-			return nil, o.failed(ctx, tx, s, order, failure, now)
+			return nil, o.failed(ctx, tx, s, first, failure, now)
 		}
 		if order.Stops() {
 			s.Stopped(now)
@@ -269,14 +270,16 @@ func (o *Orchestrator) tell(ctx context.Context, s *domain.Session, w *domain.Wo
 	})
 }
 
-// failed records that a call did not work.
-func (o *Orchestrator) failed(ctx context.Context, tx *ports.Tx, s *domain.Session, order domain.Order, failure *ports.WorkerError, now time.Time) error {
-	if order.Stops() || order == domain.OrderRestart || !failure.NotDone() {
+// failed records that a call did not work. Only if it was the first since this
+// process assigned the session, and certainly was not carried out, may the
+// session go elsewhere at once: nothing of this assignment can be running.
+func (o *Orchestrator) failed(ctx context.Context, tx *ports.Tx, s *domain.Session, first bool, failure *ports.WorkerError, now time.Time) error {
+	if !first || !failure.NotDone() {
 		s.Unanswered(o.timing, now)
 		return nil
 	}
 	if failure.Failure != ports.WorkerRefused {
-		// It answers, so it might have had the session from before.
+		// It answers, so it might have the session from an earlier assignment.
 		if err := o.leave(ctx, tx, s.WorkerID, s.ID, domain.OrderDisconnect, s.Generation); err != nil {
 			return err
 		}

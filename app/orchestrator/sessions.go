@@ -214,7 +214,7 @@ func (o *Orchestrator) intendUp(ctx context.Context, userID, sessionID, pairing 
 				return o.noWorkers()
 			}
 		}
-		_, err = o.change(ctx, sessionID, func(ctx context.Context, tx *ports.Tx, s *domain.Session) ([]domain.Event, error) {
+		placed, err := o.change(ctx, sessionID, func(ctx context.Context, tx *ports.Tx, s *domain.Session) ([]domain.Event, error) {
 			if s.UserID != userID {
 				return nil, sessionMissing(ports.ErrNotFound)
 			}
@@ -228,6 +228,9 @@ func (o *Orchestrator) intendUp(ctx context.Context, userID, sessionID, pairing 
 		})
 		if worker != "" {
 			o.fleet.settle(worker)
+			if err == nil {
+				o.calls.assigned(placed)
+			}
 		}
 		if !errors.Is(err, ports.ErrFull) {
 			return err

@@ -206,7 +206,7 @@ func (o *Orchestrator) Activate(ctx context.Context, id string) (*ports.WorkerVi
 		now := o.now()
 		wasOnline := w.Online
 		w.Draining, w.UpdatedAt = false, now
-		events := w.Beat(domain.Heartbeat{CPU: -1, Memory: -1, MessageCount: -1}, now)
+		events := w.Beat(domain.Heartbeat{CPU: -1, Memory: -1, MessageCount: -1}, o.timing, now)
 		o.loop.capacity.Store(true)
 		if wasOnline {
 			return events, nil

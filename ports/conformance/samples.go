@@ -101,7 +101,7 @@ func full() []any {
 		CredentialsAt: when(), LastLoginAt: when(), CreatedAt: when(), UpdatedAt: when(),
 	}
 	w := &domain.Worker{
-		ID: "w1", Endpoint: "http://w1:8001/base", Capacity: 50, Used: 7, Description: "first", Version: "1.2.3",
+		ID: "w1", Endpoint: "http://w1:8001/base", Capacity: 50, Claimed: 50, Used: 7, Description: "first", Version: "1.2.3",
 		Environment: "production", Labels: map[string]string{"pool": "max", "zone": "a'b\"c"},
 		Capabilities: []domain.Capability{domain.CapLease, domain.CapDedupe}, Interval: 1500 * time.Millisecond,
 		Online: true, Draining: true, LastHeartbeat: when(), RegisteredAt: when(),

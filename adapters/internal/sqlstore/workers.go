@@ -16,7 +16,7 @@ var workersTable = table{
 	rest: []string{
 		"capacity", "description", "version", "environment", "labels", "capabilities", "interval_ns",
 		"online", "draining", "last_heartbeat", "registered_at", "loss", "lost_at", "failover_at",
-		"cpu", "memory", "uptime_ns", "message_count", "reported", "created_at", "updated_at",
+		"cpu", "memory", "uptime_ns", "message_count", "reported", "created_at", "updated_at", "claimed",
 	},
 }
 
@@ -28,7 +28,7 @@ func scanWorker(r row) *domain.Worker {
 		Loss: domain.Loss(r.text(13)), LostAt: r.time(14), FailoverAt: r.time(15),
 		CPU: r.float(16), Memory: r.float(17), Uptime: r.duration(18), MessageCount: r.int64(19),
 		CreatedAt: r.time(21), UpdatedAt: r.time(22),
-		Rev: r.int64(23), Used: r.int(24),
+		Claimed: r.int(23), Rev: r.int64(24), Used: r.int(25),
 	}
 	r.decode(6, &w.Labels)
 	r.decode(7, &w.Capabilities)
@@ -102,7 +102,7 @@ func (t *workers) Put(ctx context.Context, w *domain.Worker) error {
 	return (*Tx)(t).put(ctx, &t.body.workers.puts, &w.Rev, w.ID, w.Endpoint,
 		w.Capacity, w.Description, w.Version, w.Environment, labels, capabilities, int64(w.Interval),
 		w.Online, w.Draining, when(w.LastHeartbeat), when(w.RegisteredAt), string(w.Loss), when(w.LostAt), when(w.FailoverAt),
-		percent(w.CPU), percent(w.Memory), int64(w.Uptime), w.MessageCount, reported, when(w.CreatedAt), when(w.UpdatedAt))
+		percent(w.CPU), percent(w.Memory), int64(w.Uptime), w.MessageCount, reported, when(w.CreatedAt), when(w.UpdatedAt), w.Claimed)
 }
 
 func (t *workers) Delete(ctx context.Context, id string) error {

@@ -99,7 +99,8 @@ CREATE TABLE workers (
 	id             {{.Text}} NOT NULL PRIMARY KEY,
 	endpoint       {{.Text}} NOT NULL UNIQUE,
 	capacity       {{.Integer}} NOT NULL,
-	used           {{.Integer}} NOT NULL DEFAULT 0,
+	claimed        {{.Integer}} NOT NULL,
+	used           {{.Integer}} NOT NULL DEFAULT 0, -- see ports.Workers.Reserve
 	description    {{.Text}} NOT NULL,
 	version        {{.Text}} NOT NULL,
 	environment    {{.Text}} NOT NULL,

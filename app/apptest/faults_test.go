@@ -1,0 +1,110 @@
+package apptest_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-wa/switchyard/app/apptest"
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
+)
+
+// TestRandomFaults lets users, workers and the control plane do and suffer what
+// a seed says for an hour or so. At no moment may a session run twice (the
+// harness sees to that), nor a message be sent twice; and when the faults are
+// over, what is wanted up is connected in one place and what is wanted down
+// runs nowhere.
+func TestRandomFaults(t *testing.T) {
+	for seed := range uint64(150) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
+			f := newFaulty(t, seed)
+			for range 150 {
+				f.anything()
+				f.Advance(time.Duration(f.r.IntN(20_000)) * time.Millisecond)
+			}
+			for _, w := range f.workers {
+				f.Boot(w)
+				f.Hang(w, false)
+				f.CutOff(w, false)
+			}
+			f.Advance(5 * time.Minute)
+			for _, id := range f.ids {
+				s := f.Session(id)
+				if s.Intent == domain.Down {
+					require.Empty(t, f.Owners(id), "%s is wanted down", id)
+					continue
+				}
+				require.Equal(t, domain.Connected, s.Status, "%s: order %s, tries %d, %s", id, s.Order, s.Tries, s.LastError)
+				require.Equal(t, []string{s.WorkerID}, f.Owners(id))
+			}
+			require.Empty(t, f.Repeats())
+		})
+	}
+}
+
+// faulty is a fleet on which anything may happen.
+type faulty struct {
+	*apptest.Harness
+	t       *testing.T
+	r       *rand.Rand
+	user    *domain.User
+	ids     []string
+	workers []string
+}
+
+func newFaulty(t *testing.T, seed uint64) *faulty {
+	f := &faulty{
+		Harness: apptest.With(t, apptest.Options{Seed: seed, Worker: func(c *apptest.WorkerConfig) { c.FailRate = 0.05 }}),
+		t:       t, r: rand.New(rand.NewPCG(seed, 1)), workers: []string{"w1", "w2", "w3"},
+	}
+	for _, w := range f.workers {
+		f.Workers(w, 10)
+	}
+	f.user = f.User(domain.TierMax)
+	for i := range 8 {
+		f.ids = append(f.ids, f.Card(f.user, fmt.Sprint("line ", i)).ID)
+	}
+	return f
+}
+
+// anything does one thing. Use cases may well refuse; that is not looked at.
+func (f *faulty) anything() {
+	ctx, o := f.t.Context(), f.Orchestrator
+	w, id := f.workers[f.r.IntN(len(f.workers))], f.ids[f.r.IntN(len(f.ids))]
+	switch f.r.IntN(14) {
+	case 0:
+		f.Crash(w)
+	case 1, 2:
+		f.Boot(w)
+	case 3:
+		f.Hang(w, true)
+	case 4:
+		f.Hang(w, false)
+	case 5:
+		f.CutOff(w, true)
+	case 6:
+		f.CutOff(w, false)
+	case 7:
+		_, _ = o.Disconnect(ctx, f.user.ID, id)
+	case 8:
+		_, _ = o.Restart(ctx, f.user.ID, id)
+	case 9:
+		if f.r.IntN(4) == 0 {
+			f.Restart()
+		}
+	case 10:
+		_, _ = o.Send(ctx, ports.KeyHolder{UserID: f.user.ID, SessionID: id},
+			&domain.Outgoing{To: "6281234567890", Type: domain.TypeText, Text: "hello"})
+	case 11:
+		if f.r.IntN(3) == 0 {
+			_, _ = o.Logout(ctx, f.user.ID, id)
+		}
+	default:
+		_, _ = o.Connect(ctx, f.user.ID, id, ports.ConnectOptions{})
+	}
+}
