@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/switchyard-wa/switchyard/adapters/simworker"
@@ -39,67 +40,31 @@ func Run(ctx context.Context, out io.Writer, version string) (err error) {
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- s.Run(ctx) }()
-	t := &tale{out: out, url: s.URL(), client: &http.Client{Timeout: patience}, workers: map[string]*process{}}
+	t := &tale{out: out, url: s.URL(), client: &http.Client{Timeout: patience}, workers: map[string]*simworker.Worker{}}
 	defer func() {
-		for _, w := range t.workers {
-			w.kill()
-		}
 		stop()
 		err = errors.Join(err, <-ended)
 	}()
 	t.say("A gateway listens on %s, with its data in memory.", t.url)
 	state := simworker.NewState()
+	var serving sync.WaitGroup
+	defer serving.Wait()
+	defer stop()
 	for _, id := range []string{"worker-1", "worker-2"} {
-		w, err := startWorker(ctx, id, s.WorkerToken(), t.url, state)
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			return err
 		}
+		control := simworker.NewControl(t.url, s.WorkerToken(), false)
+		w := simworker.New(simworker.Config{ID: id, State: state, ScanAfter: 3 * time.Second}, control)
 		t.workers[id] = w
+		serving.Go(func() {
+			defer control.Close()
+			// A worker that was killed ends with an error; its death is part of the story.
+			_ = simworker.Serve(ctx, listener, w, simworker.ServeConfig{Token: s.WorkerToken()})
+		})
 	}
 	return t.tell(ctx)
-}
-
-// process is a simulated worker that can be killed without warning.
-type process struct {
-	worker *simworker.Worker
-	server *http.Server
-	stop   context.CancelFunc
-}
-
-func startWorker(ctx context.Context, id, token, controlPlane string, state *simworker.State) (*process, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return nil, err
-	}
-	ctx, stop := context.WithCancel(ctx)
-	control := simworker.NewControl(controlPlane, token, false)
-	w := simworker.New(simworker.Config{ID: id, Endpoint: simworker.EndpointOf(listener.Addr()), State: state, ScanAfter: 3 * time.Second}, control)
-	p := &process{worker: w, stop: stop, server: &http.Server{
-		Handler: simworker.Handler(w, simworker.ServeConfig{Token: token}), ReadHeaderTimeout: patience,
-	}}
-	go func() { _ = p.server.Serve(listener) }() // ends with kill
-	go func() {
-		defer control.Close()
-		for ctx.Err() == nil {
-			next := w.Step(ctx, time.Now())
-			pause := 50 * time.Millisecond
-			if until := time.Until(next); !next.IsZero() && until < pause {
-				pause = max(until, time.Millisecond)
-			}
-			select {
-			case <-ctx.Done():
-			case <-time.After(pause):
-			}
-		}
-	}()
-	return p, nil
-}
-
-// kill ends the worker as kill -9 would.
-func (p *process) kill() {
-	p.worker.Crash()
-	_ = p.server.Close()
-	p.stop()
 }
 
 // tale is what the story needs to go on.
@@ -107,7 +72,7 @@ type tale struct {
 	out     io.Writer
 	url     string
 	client  *http.Client
-	workers map[string]*process
+	workers map[string]*simworker.Worker
 	step    int
 
 	token, session, key string
@@ -195,7 +160,7 @@ func (t *tale) crash(ctx context.Context) error {
 	}
 	t.title("%s dies without warning.", before.WorkerID)
 	began := time.Now()
-	t.workers[before.WorkerID].kill()
+	t.workers[before.WorkerID].Crash()
 	lost, err := t.until(ctx, func(s status) bool { return s.Status != "CONNECTED" || s.WorkerID != before.WorkerID })
 	if err != nil {
 		return err
