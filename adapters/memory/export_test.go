@@ -1,5 +1,8 @@
 package memory
 
+// BusQueue is how many events may wait for one subscriber.
+const BusQueue = busQueue
+
 // Windows counts the windows that a limiter holds.
 func Windows(l *Limiter) (n int) {
 	for i := range l.shards {
@@ -7,3 +10,6 @@ func Windows(l *Limiter) (n int) {
 	}
 	return n
 }
+
+// Subscribers counts those of a bus.
+func Subscribers(b *Bus) int { return len(b.subscribers) }

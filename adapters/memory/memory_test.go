@@ -152,6 +152,28 @@ func TestLimiterForgets(t *testing.T) {
 	require.Less(t, memory.Windows(l), 2*2000, "of 200 000 keys in all")
 }
 
+// Only a use begins a window, not an attempt.
+func TestLimiterRefusalBeginsNothing(t *testing.T) {
+	l := memory.NewLimiter()
+	take := func(after time.Duration, n int) domain.Usage {
+		u, err := l.Take(t.Context(), "key", noon.Add(after), time.Hour, 3, n)
+		require.NoError(t, err)
+		return u
+	}
+	require.False(t, take(0, 4).Allowed)
+	require.True(t, take(0, -1).Allowed)
+	require.Zero(t, memory.Windows(l))
+	require.Equal(t, noon.Add(90*time.Minute), take(30*time.Minute, 1).ResetAt)
+}
+
+func TestBusForgetsWhoCancelled(t *testing.T) {
+	b := memory.NewBus()
+	for range 10 {
+		b.Subscribe(func(domain.Event) {})()
+	}
+	require.Zero(t, memory.Subscribers(b))
+}
+
 // What a slow subscriber loses is the oldest.
 func TestBusKeepsTheNewest(t *testing.T) {
 	b := memory.NewBus()
@@ -173,7 +195,7 @@ func TestBusKeepsTheNewest(t *testing.T) {
 	close(release)
 	require.Zero(t, <-got)
 	first := <-got
-	require.Greater(t, first, int64(1))
+	require.EqualValues(t, last-memory.BusQueue+1, first)
 	for seq := first + 1; seq <= last; seq++ {
 		require.Equal(t, seq, <-got)
 	}

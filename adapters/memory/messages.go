@@ -243,9 +243,6 @@ func (s *Store) unlinkWhatsApp(m *message) {
 // received reports whether the session has an inbound message of the WhatsApp
 // id, other than the one given.
 func (s *Store) received(home *sessionRow, whatsAppID string, except *message) bool {
-	if whatsAppID == "" {
-		return false
-	}
 	key := whatsAppKey{home, whatsAppID}
 	isOther := func(m *message) bool { return m != nil && m != except && m.direction == domain.Inbound }
 	return isOther(s.whatsApp[key]) || slices.ContainsFunc(s.repeats[key], isOther)

@@ -1,7 +1,6 @@
 package memory
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"maps"
@@ -31,13 +30,7 @@ func (r *sessionRow) before(o *sessionRow) bool {
 	return cmp.Or(r.v.DueAt.Compare(o.v.DueAt), sessionID(r, o)) < 0
 }
 
-func (r *sessionRow) clone() *domain.Session { return cloneSession(r.v) }
-
-func cloneSession(s *domain.Session) *domain.Session {
-	c := s.Clone()
-	c.QR.Image = bytes.Clone(s.QR.Image)
-	return c
-}
+func (r *sessionRow) clone() *domain.Session { return r.v.Clone() }
 
 func (r *sessionRow) rev() int64 {
 	if r == nil {
@@ -67,7 +60,7 @@ func (t sessions) Put(_ context.Context, s *domain.Session) error {
 	if r == nil {
 		r = &sessionRow{owner: user}
 	}
-	v := cloneSession(s)
+	v := s.Clone()
 	v.UserID = user.v.ID // one text for all sessions of the user
 	keep(&v.StatusAt, &v.AssignedAt, &v.SettleAt, &v.AvoidUntil, &v.QR.ExpiresAt, &v.DueAt,
 		&v.ReportedAt, &v.HeardAt, &v.LastSeenAt, &v.CreatedAt, &v.UpdatedAt)

@@ -96,7 +96,7 @@ func Routes(t *testing.T, open func(t *testing.T) ports.Routes) {
 					if err != nil {
 						failed.Store(err)
 					} else if got.Rev < next.Rev || got.WorkerID != fmt.Sprint("w", got.Rev) {
-						failed.Store(fmt.Errorf("Rev %d of %s after %d was put", got.Rev, got.WorkerID, next.Rev))
+						failed.Store(fmt.Errorf("got Rev %d of %s after %d was put", got.Rev, got.WorkerID, next.Rev))
 					}
 				}
 			})

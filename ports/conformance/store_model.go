@@ -86,7 +86,7 @@ func followsModel(d *db) {
 				for _, s := range c.Steps {
 					want, got := calls[s.Call](ctx, tx, next, s)
 					if want == nil && got != nil || !errors.Is(got, want) {
-						wrong = fmt.Errorf("%+v gave %v, not %v", s, got, want)
+						wrong = fmt.Errorf("%+v gave %s, not %s", s, fmt.Sprint(got), fmt.Sprint(want))
 						return wrong
 					}
 				}

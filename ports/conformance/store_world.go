@@ -15,11 +15,13 @@ import (
 func world(ctx context.Context, tx *ports.Tx) error {
 	due := seated("s1", "u1", "w1")
 	due.DueAt = at(5)
+	failed := sent("m4", "s3", "u2", 4)
+	failed.Error, failed.Caption = "why", "caption"
 	for _, row := range []any{
 		user("u1"), user("u2"), worker("w1", 2), worker("w2", 2), due, session("s2", "u1"), seated("s3", "u2", "w1"),
 		apiKey("k1", "s1", "u1"), apiKey("k2", "s1", "u1"), apiKey("k3", "s2", "u1"),
 		signIn("f1", "u1"), signIn("f2", "u2"), cleanup("w1", "s9", at(1)), cleanup("w2", "s9", at(2)),
-		sent("m1", "s1", "u1", 1), received("m2", "x2", "s1", "u1", 2), sent("m3", "s1", "u1", 3), sent("m4", "s3", "u2", 4),
+		sent("m1", "s1", "u1", 1), received("m2", "x2", "s1", "u1", 2), sent("m3", "s1", "u1", 3), failed,
 		event("one", at(1)), event("two", at(2)),
 	} {
 		if err := put(ctx, tx, row); err != nil {
@@ -54,7 +56,7 @@ func upheaval(ctx context.Context, tx *ports.Tx) error {
 	if err != nil {
 		return err
 	}
-	m.WhatsAppID, m.Status = "x4", domain.MessageSent
+	m.WhatsAppID, m.Status, m.Error, m.Caption = "x4", domain.MessageSent, "", "other caption"
 	k, err := tx.Keys.Get(ctx, "k3")
 	if err != nil {
 		return err
