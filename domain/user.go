@@ -141,11 +141,15 @@ type Usage struct {
 	ResetAt   time.Time // when the present window ends
 }
 
-// Take counts n uses at the given time if max allows them all, and nothing
-// otherwise. A negative n gives uses back, as when what was counted did not
-// happen. Time that runs backwards stays in the present window.
+// Take counts n uses at the given time if limit allows them all, and nothing
+// otherwise. An n of 0 only looks, and a negative n gives uses back, as when
+// what was counted did not happen; neither begins a window. Time that runs
+// backwards stays in the present window.
 func (w *Window) Take(now time.Time, length time.Duration, limit, n int) Usage {
 	if w.Start.IsZero() || !now.Before(w.Start.Add(length)) {
+		if n <= 0 {
+			return Usage{Allowed: true, Limit: limit, Remaining: max(limit, 0), ResetAt: now.Add(length)}
+		}
 		*w = Window{Start: now}
 	}
 	u := Usage{Limit: limit, ResetAt: w.Start.Add(length)}
