@@ -6,23 +6,35 @@ import (
 	"github.com/switchyard-wa/switchyard/domain"
 )
 
-func newProcess(id string, modern bool, clock time.Duration) *process {
-	return &process{
+// enter makes the process of one more worker.
+func (w *world) enter(id string, modern bool, clock time.Duration) *process {
+	p := &process{
 		id: id, modern: modern, clock: clock,
 		sessions: map[string]domain.Status{}, versions: map[string]int64{},
-		linked: map[string]bool{}, doomed: map[string]bool{},
+		linked: map[string]bool{}, doomed: map[string]bool{}, excused: map[string]bool{},
 	}
+	w.processes[id] = p
+	return p
 }
 
 // running reports whether the session really runs there.
 func (p *process) running(session string) bool { return p.up && p.sessions[session].Live() }
+
+// expired reports whether the worker has a lease and it has run out.
+func (p *process) expired(w *world) bool { return p.modern && w.now.Sub(p.beatAt) >= w.timing.Lease }
 
 // run begins to run a session.
 func (p *process) run(w *world, session string, generation int64, status domain.Status) {
 	if p.linked[session] && p.doomed[session] && !p.late {
 		w.t.Fatalf("%s starts on %s with credentials that a logout had to wipe", session, p.id)
 	}
+	for _, other := range w.processes {
+		if other != p && other.running(session) && !other.excused[session] && !p.late {
+			w.t.Fatalf("%s starts on %s and still runs on %s", session, p.id, other.id)
+		}
+	}
 	p.sessions[session], p.versions[session] = status, generation
+	p.excused[session] = p.late
 }
 
 // obey does what a call asks for and returns the status that it answers.
@@ -32,6 +44,7 @@ func (p *process) obey(w *world, session string, order domain.Order, generation 
 	case domain.OrderStart:
 		if there {
 			p.versions[session] = generation
+			p.excused[session] = p.excused[session] && p.late
 			break
 		}
 		p.run(w, session, generation, domain.Init)

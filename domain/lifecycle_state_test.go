@@ -27,9 +27,12 @@ var (
 func TestLifeCycle(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := newWorld(t)
-		w.register(newFleetOf(w, "old", 2, false, 0), 2)
-		w.register(newFleetOf(w, "new", 3, true, 0), 3)
-		w.register(newFleetOf(w, "odd", 2, true, -time.Minute), 2)
+		w.register(w.enter("old", false, 0), 2)
+		w.register(w.enter("new", true, 0), 3)
+		w.register(w.enter("odd", true, -time.Minute), 2)
+		for _, u := range owners { // something to begin with
+			w.add(u.id)
+		}
 		t.Repeat(map[string]func(*rapid.T){
 			"":           func(*rapid.T) { w.check() },
 			"create":     w.with(w.create),
@@ -51,12 +54,6 @@ func TestLifeCycle(t *testing.T) {
 		})
 		w.settle()
 	})
-}
-
-func newFleetOf(w *world, id string, _ int, modern bool, clock time.Duration) *process {
-	p := newProcess(id, modern, clock)
-	w.processes[id] = p
-	return p
 }
 
 func (w *world) with(fn func()) func(*rapid.T) {
@@ -92,6 +89,10 @@ func (w *world) create() {
 	if cards == min(limitOf(user), 3) {
 		w.t.Skip("no more cards")
 	}
+	w.add(user)
+}
+
+func (w *world) add(user string) {
 	w.ids++
 	s := domain.Card(fmt.Sprint("s", w.ids), user, "name", "", w.now)
 	w.sessions[s.ID] = s
@@ -283,8 +284,8 @@ func (w *world) passTime() {
 func (w *world) pass(d time.Duration) {
 	w.now = w.now.Add(d)
 	for _, p := range w.processes {
-		if p.modern && w.now.Sub(p.beatAt) >= w.timing.Lease {
-			for id, s := range p.sessions { // its lease has run out
+		if p.expired(w) {
+			for id, s := range p.sessions {
 				if s.Live() {
 					p.sessions[id] = domain.Disconnected
 				}
@@ -352,8 +353,7 @@ func (w *world) settle() {
 	for _, p := range w.processes {
 		p.cutOff = false
 	}
-	spare := newFleetOf(w, "spare", 0, true, 0)
-	w.register(spare, 50)
+	w.register(w.enter("spare", true, 0), 50)
 	for round := range 160 {
 		w.pass(5 * time.Second)
 		for _, id := range sorted(w.processes) {

@@ -27,8 +27,9 @@ type world struct {
 	live     map[string]int // by user: sessions wanted up
 
 	processes map[string]*process
-	mail      []domain.Report // under way to us
-	late      []func()        // calls under way to workers, and answers under way to us
+	fresh     map[string]int64 // generations that this process of ours assigned and has made no call about
+	mail      []domain.Report  // under way to us
+	late      []func()         // calls under way to workers, and answers under way to us
 	ids       int
 }
 
@@ -48,13 +49,14 @@ type process struct {
 	linked   map[string]bool // whose credentials it holds
 	doomed   map[string]bool // of these, those that a logout had to wipe
 	late     bool            // it obeys a call of long ago
+	excused  map[string]bool // whose running there is past our knowing
 }
 
 func newWorld(t *rapid.T) *world {
 	return &world{
 		t: t, timing: domain.DefaultTiming(), now: noon, faulty: true,
 		sessions: map[string]*domain.Session{}, workers: map[string]*domain.Worker{},
-		cleanups: map[place]*domain.Cleanup{}, live: map[string]int{}, processes: map[string]*process{},
+		cleanups: map[place]*domain.Cleanup{}, live: map[string]int{}, processes: map[string]*process{}, fresh: map[string]int64{},
 	}
 }
 
@@ -77,6 +79,9 @@ func (w *world) change(op, id string, fn func(s *domain.Session) []domain.Event)
 	}
 	s := before.Clone()
 	events := fn(s)
+	if before.Assigned() && !s.Assigned() && s.Intent == domain.Down && slices.Contains([]string{"settle", "report", "answer"}, op) {
+		w.processes[before.WorkerID].excused[id] = true // as it said itself, it does not run there
+	}
 	if before.WorkerID != s.WorkerID {
 		if before.Assigned() {
 			require.False(w.t, s.Assigned(), "%s went from one worker to another in one step: %s", id, op)
@@ -172,7 +177,9 @@ func (w *world) choose(s *domain.Session, avoid ...string) string {
 
 func (w *world) assign(s *domain.Session, worker string) []domain.Event {
 	delete(w.cleanups, place{worker, s.ID})
-	return s.Assign(worker, w.timing, w.now)
+	events := s.Assign(worker, w.timing, w.now)
+	w.fresh[s.ID] = s.Generation
+	return events
 }
 
 // pursue carries out steps until there is nothing to do now, or the process
@@ -181,7 +188,11 @@ func (w *world) pursue(id string) {
 	var last domain.Session
 	for range 12 {
 		s := w.sessions[id]
-		if s == nil || w.pick("crash between steps", 8) == 7 {
+		if s == nil {
+			return
+		}
+		if w.pick("crash between steps", 8) == 7 {
+			clear(w.fresh)
 			return
 		}
 		step, at := domain.Next(s, w.workers[s.WorkerID], w.timing, w.now)
@@ -242,8 +253,7 @@ func (w *world) take(s *domain.Session, step domain.Step) (more bool) {
 			return nil
 		})
 	case domain.StepGiveUp:
-		w.leave(s.WorkerID, s.ID, domain.OrderDisconnect)
-		w.change("give up", s.ID, func(s *domain.Session) []domain.Event { s.Refused("not confirmed", w.timing, w.now); return nil })
+		w.change("give up", s.ID, func(s *domain.Session) []domain.Event { s.GiveUp("not confirmed", w.timing, w.now); return nil })
 	default:
 		w.t.Fatalf("step %d", step)
 	}
@@ -252,7 +262,7 @@ func (w *world) take(s *domain.Session, step domain.Step) (more bool) {
 
 // answer is what came of a call.
 type answer struct {
-	done, notDone, refused bool // neither done nor notDone: unknown
+	done, notDone, refused bool // neither done nor notDone: it is not known
 	status                 domain.Status
 }
 
@@ -261,11 +271,15 @@ type answer struct {
 func (w *world) call(s *domain.Session) {
 	order, generation, heard, worker := s.Order, s.Generation, s.HeardAt, s.WorkerID
 	require.NotEmpty(w.t, order, "nothing to tell the worker")
+	first := w.fresh[s.ID] == generation && order == domain.OrderStart
+	delete(w.fresh, s.ID)
 	a := w.tell(worker, s.ID, order, generation)
+	a.notDone = a.notDone && first // otherwise an earlier call may have been carried out
 	record := func() { w.record(s.ID, worker, order, generation, heard, a) }
-	switch w.pick("answer", 12) {
-	case 11: // we died before it came
-	case 10:
+	switch n := w.pick("answer", 12); {
+	case n == 11: // we died before it came
+		clear(w.fresh)
+	case n == 10 && !first: // another of us goes on meanwhile
 		w.late = append(w.late, record)
 	default:
 		record()
@@ -276,7 +290,7 @@ func (w *world) record(id, worker string, order domain.Order, generation int64, 
 	w.change("answer", id, func(s *domain.Session) []domain.Event {
 		switch {
 		case s.WorkerID != worker || s.Generation != generation || s.Order != order && s.Order != domain.OrderNone:
-		case !a.done && (order.Stops() || order == domain.OrderRestart || !a.notDone):
+		case !a.done && !a.notDone:
 			s.Unanswered(w.timing, w.now)
 		case !a.done:
 			if !a.refused {
@@ -305,6 +319,8 @@ func (w *world) tell(worker, session string, order domain.Order, generation int6
 		return answer{notDone: true, refused: true}
 	case p.cutOff:
 		return answer{}
+	case p.expired(w) && !order.Stops():
+		return answer{notDone: true} // it takes nothing on until it has been heard
 	}
 	switch w.pick("call", 9) {
 	case 4: // busy
@@ -313,7 +329,7 @@ func (w *world) tell(worker, session string, order domain.Order, generation int6
 		return answer{}
 	case 6: // it gets there, but long after we stopped waiting
 		w.late = append(w.late, func() {
-			if p.up {
+			if p.up && (order.Stops() || !p.expired(w)) {
 				p.late = true
 				p.obey(w, session, order, generation)
 				p.late = false
@@ -396,6 +412,11 @@ func (w *world) lose(id string, why domain.Loss) {
 		return
 	}
 	require.Len(w.t, k.Lose(why, w.timing, w.now), 1)
+	for session := range w.processes[id].sessions {
+		if why == domain.LossSilent && !w.processes[id].modern {
+			w.processes[id].excused[session] = true
+		}
+	}
 	w.eachOn(id, "lose", func(s *domain.Session) []domain.Event {
 		events := s.Lost(fmt.Sprint("worker ", why), w.now)
 		s.DueAt = k.FailoverAt
@@ -453,7 +474,7 @@ func (w *world) beat(p *process) {
 		return
 	}
 	wasOnline := k.Online
-	k.Beat(domain.Heartbeat{WorkerID: p.id, CPU: -1, Memory: -1, MessageCount: -1}, w.now)
+	k.Beat(domain.Heartbeat{WorkerID: p.id, CPU: -1, Memory: -1, MessageCount: -1}, w.timing, w.now)
 	if p.beatAt = w.now; !wasOnline {
 		w.back(p.id, w.timing.Settle)
 	}

@@ -529,11 +529,16 @@ func (s *Session) Stopped(now time.Time) {
 }
 
 // Refused notes that the assigned worker certainly did not take the first start
-// of this assignment: the session leaves it, avoids it for a while, and is placed again: at once after the
-// first misses, then with a back-off. A report that it runs there is the newer
-// truth: then nothing changes.
+// of this assignment: the session leaves it, avoids it for a while, and is
+// placed again: at once after the first misses, then with a back-off. A report
+// that it runs there is the newer truth: then nothing changes. If it was asked
+// again meanwhile, by another replica, it may have taken that.
 func (s *Session) Refused(why string, t Timing, now time.Time) {
-	if s.Confirms {
+	switch {
+	case s.Confirms:
+		return
+	case s.Tries > 0:
+		s.Unanswered(t, now)
 		return
 	}
 	s.AvoidID, s.AvoidUntil = s.WorkerID, now.Add(t.Avoid)
@@ -551,13 +556,17 @@ func (s *Session) Refused(why string, t Timing, now time.Time) {
 
 // GiveUp notes that the worker never confirmed a start that it may have had all
 // the same: the session is stopped there before it is started elsewhere, so
-// that it never runs twice. A stop that cannot be confirmed waits until the
-// worker counts as lost.
+// that it never runs twice: at once after the first misses, then with a
+// back-off. A stop that cannot be confirmed waits until the worker counts as
+// lost.
 func (s *Session) GiveUp(why string, t Timing, now time.Time) {
 	s.AvoidID, s.AvoidUntil = s.WorkerID, now.Add(t.Avoid)
 	s.LastError = why
-	s.Misses++
 	s.Move(t, now)
+	if s.Misses >= t.StartTries {
+		s.DueAt = now.Add(t.Backoff(s.Misses - t.StartTries + 1))
+	}
+	s.Misses++
 }
 
 // Withdraw takes back an intent that could not be carried out even once: the

@@ -191,8 +191,10 @@ type Heartbeat struct {
 // whatever the reason it was lost for.
 func (w *Worker) Beat(h Heartbeat, t Timing, now time.Time) []Event {
 	wasOnline := w.Online
-	if gap := now.Sub(w.LastHeartbeat); len(w.Capabilities) == 0 && gap >= t.HeartbeatInterval/2 && gap < w.Interval {
-		w.Interval = max(gap, t.HeartbeatInterval)
+	if gap := now.Sub(w.LastHeartbeat); len(w.Capabilities) == 0 && gap >= t.HeartbeatInterval/2 {
+		// One beat out of turn does not make a rhythm: the worker must not count as silent by the next.
+		slowest := max(w.Interval, t.HeartbeatInterval, olderInterval)
+		w.Interval = min(max(gap, w.Interval/2, t.HeartbeatInterval), slowest)
 	}
 	if now.After(w.LastHeartbeat) {
 		w.LastHeartbeat = now

@@ -1,0 +1,89 @@
+package domain_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/switchyard-wa/switchyard/domain"
+)
+
+var messageStatuses = []domain.MessageStatus{
+	domain.MessagePending, domain.MessageSent, domain.MessageDelivered, domain.MessageRead, domain.MessageFailed,
+}
+
+func TestMessageStatusFollows(t *testing.T) {
+	follows := map[domain.MessageStatus][]domain.MessageStatus{
+		domain.MessagePending:   {domain.MessageSent, domain.MessageDelivered, domain.MessageRead, domain.MessageFailed},
+		domain.MessageSent:      {domain.MessageDelivered, domain.MessageRead, domain.MessageFailed},
+		domain.MessageDelivered: {domain.MessageRead},
+	}
+	for _, from := range append(slices.Clone(messageStatuses), "LOST") {
+		for _, next := range append(slices.Clone(messageStatuses), "", "LOST") {
+			want := slices.Contains(follows[from], next) || from == "LOST" && next != from && next != "" && next != domain.MessageFailed
+			require.Equal(t, want, next.Follows(from), "%s to %s", from, next)
+		}
+	}
+	for _, s := range messageStatuses {
+		got, err := domain.ParseMessageStatus(" " + strings.ToLower(string(s)))
+		require.NoError(t, err)
+		require.Equal(t, s, got)
+	}
+	_, err := domain.ParseMessageStatus("ACK")
+	requireRefused(t, err, "Status must be one of PENDING")
+}
+
+// Whatever is reported, in whatever order: the status moves forward only, at
+// most three times, and never out of READ or FAILED; what a status implies is
+// filled in; times, once known, stay.
+func TestMessageMovesForwardOnly(t *testing.T) {
+	rank := map[domain.MessageStatus]int{
+		domain.MessagePending: 0, domain.MessageSent: 1, domain.MessageDelivered: 2, domain.MessageRead: 3, domain.MessageFailed: 4,
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		m := &domain.Message{Status: domain.MessagePending, CreatedAt: noon}
+		advances := 0
+		for range rapid.IntRange(1, 12).Draw(t, "reports") {
+			before := *m
+			to := rapid.SampledFrom(messageStatuses).Draw(t, "status")
+			at := noon.Add(time.Duration(rapid.IntRange(-5, 5).Draw(t, "at")) * time.Second)
+			if !m.Advance(to, at, "no such number") {
+				require.Equal(t, before, *m)
+				require.True(t, rank[to] <= rank[before.Status] || rank[before.Status] > 1)
+				continue
+			}
+			advances++
+			require.Equal(t, to, m.Status)
+			require.Greater(t, rank[to], rank[before.Status])
+			require.Equal(t, to == domain.MessageFailed, m.Error != "")
+			times := []struct {
+				before, after time.Time
+				implied       bool
+			}{
+				{before.SentAt, m.SentAt, rank[to] >= 1 && rank[to] <= 3},
+				{before.DeliveredAt, m.DeliveredAt, rank[to] >= 2 && rank[to] <= 3},
+				{before.ReadAt, m.ReadAt, rank[to] == 3},
+			}
+			for _, x := range times {
+				switch {
+				case !x.before.IsZero() || !x.implied:
+					require.Equal(t, x.before, x.after)
+				default:
+					require.Equal(t, at, x.after)
+				}
+			}
+		}
+		require.LessOrEqual(t, advances, 3)
+	})
+}
+
+func TestMessageFailure(t *testing.T) {
+	m := &domain.Message{Status: domain.MessageSent, SentAt: noon}
+	require.True(t, m.Advance(domain.MessageFailed, noon.Add(time.Second), "number not on WhatsApp"))
+	require.Equal(t, domain.Message{Status: domain.MessageFailed, SentAt: noon, Error: "number not on WhatsApp"}, *m)
+	require.False(t, m.Advance(domain.MessageRead, noon, ""))
+}

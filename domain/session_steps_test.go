@@ -1,0 +1,341 @@
+package domain_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-wa/switchyard/domain"
+)
+
+func TestCard(t *testing.T) {
+	s := card(t)
+	require.Equal(t, []any{domain.Down, domain.Disconnected, int64(0), "name", "about"},
+		[]any{s.Intent, s.Status, s.Generation, s.Name, s.Description})
+	require.Equal(t, []time.Time{noon, noon, noon}, []time.Time{s.StatusAt, s.CreatedAt, s.UpdatedAt})
+	requireAtRest(t, s, domain.Disconnected)
+}
+
+func TestAssign(t *testing.T) {
+	s := card(t)
+	require.NoError(t, s.Connect("", timing, s.now))
+	s.after(time.Second)
+	events := s.Assign("w1", timing, s.now)
+	require.Equal(t, []domain.Event{{
+		Type: domain.EventSessionPlaced, At: s.now, UserID: "u1", SessionID: "s1", WorkerID: "w1", Generation: 1, Status: domain.Init,
+	}}, events)
+	require.Equal(t, []any{"w1", int64(1), domain.Init, domain.OrderStart, false}, []any{s.WorkerID, s.Generation, s.Status, s.Order, s.Confirms})
+	require.Equal(t, []time.Time{s.now, s.now}, []time.Time{s.AssignedAt, s.DueAt})
+
+	for state, want := range map[string]domain.Status{
+		"INIT": domain.Init, "QR_REQUIRED": domain.Init, "CONNECTED": domain.Reconnecting, "RECONNECTING": domain.Reconnecting, "settling": domain.Reconnecting,
+	} {
+		s := at(t, state).after(time.Second)
+		s.Leave(domain.EventSessionFailedOver, s.now)
+		require.Equal(t, []any{"", want, int64(1), "w1", s.now}, []any{s.WorkerID, s.Status, s.Generation, s.MovedFrom, s.DueAt}, state)
+		events := s.Assign("w2", timing, s.now)
+		require.Equal(t, []domain.Event{{
+			Type: domain.EventSessionFailedOver, At: s.now, UserID: "u1", SessionID: "s1", WorkerID: "w2", FromWorker: "w1",
+			Generation: 2, Status: want,
+		}}, events)
+		require.Empty(t, s.MovedFrom+string(s.MoveEvent))
+		require.True(t, s.SettleAt.IsZero())
+	}
+}
+
+// A moved session that comes back asking for a QR says why.
+func TestCredentialsGone(t *testing.T) {
+	s := at(t, "CONNECTED")
+	s.Leave(domain.EventSessionFailedOver, s.now)
+	s.Assign("w2", timing, s.now)
+	_, events := s.Apply(domain.Report{Status: domain.QRRequired, Reason: "qr"}, timing, s.now)
+	require.Len(t, events, 1)
+	require.Equal(t, "credentials are gone; scan again", events[0].Reason)
+	require.Empty(t, s.PhoneNumber)
+	require.Equal(t, "w1", s.HomeID, "what is there is still to be wiped by a logout")
+	s.is(domain.Connected)
+	require.Equal(t, "w2", s.HomeID)
+}
+
+func TestMove(t *testing.T) {
+	for state, want := range map[string]domain.Status{
+		"INIT": domain.Init, "QR_REQUIRED": domain.QRRequired, "CONNECTED": domain.Reconnecting, "RECONNECTING": domain.Reconnecting,
+	} {
+		s := at(t, state).after(time.Second)
+		s.Move(timing, s.now)
+		require.Equal(t, []any{domain.Up, want, "w1", domain.OrderMove}, []any{s.Intent, s.Status, s.WorkerID, s.Order})
+		step, _ := s.next(online)
+		require.Equal(t, domain.StepCall, step)
+		before := *s.Session
+		for _, status := range statuses {
+			outcome, events := s.hears(domain.Report{Status: status, WorkerID: "w1", LoggedOut: true})
+			require.Equal(t, domain.Stale, outcome, "it is being stopped there")
+			require.Empty(t, events)
+		}
+		require.Equal(t, before, *s.Session)
+
+		s.Unanswered(timing, s.now)
+		require.Equal(t, domain.OrderMove, s.Order)
+		s.Stopped(s.now)
+		require.Equal(t, []any{"", "w1", domain.EventSessionMigrated, s.now}, []any{s.WorkerID, s.MovedFrom, s.MoveEvent, s.DueAt})
+		require.Equal(t, want == domain.Reconnecting, s.Status == domain.Reconnecting)
+		events := s.Assign("w2", timing, s.now)
+		require.Equal(t, []domain.EventType{domain.EventSessionMigrated}, types(events))
+		require.Equal(t, "w1", events[0].FromWorker)
+	}
+
+	t.Run("the user stops it on the way", func(t *testing.T) {
+		s := at(t, "CONNECTED")
+		s.Move(timing, s.now)
+		s.Disconnect(timing, s.now)
+		require.Equal(t, domain.OrderDisconnect, s.Order)
+		s.Stopped(s.now)
+		requireAtRest(t, s, domain.Disconnected)
+
+		s = at(t, "CONNECTED")
+		s.Move(timing, s.now)
+		s.Stopped(s.now)
+		_, events := s.Disconnect(timing, s.now)
+		require.Equal(t, []domain.EventType{domain.EventSessionDisconnected}, types(events))
+		requireAtRest(t, s, domain.Disconnected)
+		require.NoError(t, s.Connect("", timing, s.now))
+		require.Equal(t, []domain.EventType{domain.EventSessionPlaced}, types(s.Assign("w2", timing, s.now)), "a new start is no migration")
+	})
+}
+
+func TestSnapshots(t *testing.T) {
+	restarting := func(t *testing.T) *stage {
+		s := at(t, "CONNECTED")
+		require.NoError(t, s.Restart(timing, s.now))
+		return s
+	}
+	for name, c := range map[string]struct {
+		s    *stage
+		to   domain.Status
+		want domain.Outcome
+	}{
+		"before the start":                  {at(t, "INIT"), domain.Disconnected, domain.Stale},
+		"failed before the start":           {at(t, "INIT"), domain.Errored, domain.Stale},
+		"it runs":                           {at(t, "INIT"), domain.Connected, domain.Applied},
+		"it shows a QR":                     {at(t, "INIT"), domain.QRRequired, domain.Applied},
+		"before the restart":                {restarting(t), domain.Connected, domain.Stale},
+		"disconnected before the restart":   {restarting(t), domain.Disconnected, domain.Stale},
+		"confirmed, and now disconnected":   {at(t, "CONNECTED"), domain.Disconnected, domain.Applied},
+		"confirmed, and now failed":         {at(t, "QR_REQUIRED"), domain.Errored, domain.Applied},
+		"back from a restart of its own":    {at(t, "settling"), domain.Connected, domain.Applied},
+		"long disconnected, and not wanted": {at(t, "stopping"), domain.Disconnected, domain.Unchanged},
+	} {
+		outcome, _ := c.s.hears(domain.Report{Status: c.to, Snapshot: true})
+		require.Equal(t, c.want, outcome, name)
+	}
+	// The worker's own word about a moment is another matter.
+	outcome, _ := at(t, "INIT").hears(domain.Report{Status: domain.Disconnected})
+	require.Equal(t, domain.Applied, outcome)
+}
+
+func TestLost(t *testing.T) {
+	for _, state := range []string{"INIT", "QR_REQUIRED", "RECONNECTING", "settling", "stopping", "DISCONNECTED", "ERROR"} {
+		s := at(t, state).after(time.Second)
+		before := *s.Session
+		require.Empty(t, s.Lost("gone", s.now))
+		require.Equal(t, before, *s.Session, state)
+	}
+	s := at(t, "CONNECTED").after(time.Second)
+	require.Empty(t, s.Lost("gone", s.now))
+	require.Equal(t, []any{domain.Reconnecting, s.now, domain.Up, "w1"}, []any{s.Status, s.StatusAt, s.Intent, s.WorkerID})
+}
+
+func TestMissing(t *testing.T) {
+	s := at(t, "CONNECTED").after(time.Hour)
+	require.Empty(t, s.Missing(timing, s.now))
+	require.Equal(t, []any{domain.Reconnecting, domain.OrderStart, false, "w1", int64(1)}, []any{s.Status, s.Order, s.Confirms, s.WorkerID, s.Generation})
+	step, _ := s.next(online)
+	require.Equal(t, domain.StepCall, step)
+
+	s = at(t, "QR_REQUIRED")
+	s.Missing(timing, s.now)
+	require.Equal(t, []any{domain.QRRequired, domain.OrderStart}, []any{s.Status, s.Order})
+}
+
+func TestRecovering(t *testing.T) {
+	grace := 7 * time.Second
+	for state, status := range map[string]domain.Status{
+		"INIT": domain.Init, "QR_REQUIRED": domain.QRRequired, "CONNECTED": domain.Reconnecting, "RECONNECTING": domain.Reconnecting,
+	} {
+		s := at(t, state).after(time.Second)
+		require.Empty(t, s.Recovering(grace, timing, s.now))
+		require.Equal(t, []any{domain.Up, status, domain.OrderStart, false, s.now.Add(grace)}, []any{s.Intent, s.Status, s.Order, s.Confirms, s.DueAt}, state)
+		require.True(t, domain.Recoverable(s.Session, "w1"))
+		require.False(t, domain.Recoverable(s.Session, "w2"))
+		outcome, _ := s.hears(domain.Report{Status: domain.Connected})
+		require.Equal(t, domain.Applied, outcome)
+		require.Empty(t, s.Order, "it has recovered the session by itself")
+	}
+
+	s := at(t, "settling")
+	settles := s.SettleAt
+	s.Recovering(grace, timing, s.now)
+	require.Equal(t, []time.Time{settles, settles}, []time.Time{s.SettleAt, s.DueAt}, "that goes on")
+	require.False(t, domain.Recoverable(s.Session, "w1"))
+
+	s = at(t, "CONNECTED")
+	require.NoError(t, s.Restart(timing, s.now))
+	s.Recovering(grace, timing, s.now)
+	require.Equal(t, domain.OrderRestart, s.Order, "the user was told that it would be")
+
+	moving := at(t, "CONNECTED")
+	moving.Move(timing, moving.now)
+	for order, s := range map[domain.Order]*stage{domain.OrderDisconnect: at(t, "stopping"), domain.OrderMove: moving} {
+		s.after(time.Minute).Recovering(grace, timing, s.now)
+		require.Equal(t, []any{order, s.now}, []any{s.Order, s.DueAt}, "it can be told now")
+		require.False(t, domain.Recoverable(s.Session, "w1"))
+	}
+}
+
+// A start that nothing confirms is asked for again, and then tried elsewhere:
+// at once, and with a back-off once that has failed as well.
+func TestStartIsTriedElsewhere(t *testing.T) {
+	s := card(t)
+	require.NoError(t, s.Connect("", timing, s.now))
+	var waits []time.Duration
+	for generation := int64(1); generation <= 5; generation++ {
+		step, at := s.next(nil)
+		if step == domain.StepNone {
+			s.now = at
+			step, _ = s.next(nil)
+		}
+		require.Equal(t, domain.StepPlace, step)
+		s.Assign("w1", timing, s.now)
+		require.Equal(t, generation, s.Generation)
+		for range timing.StartTries {
+			step, _ := s.next(online)
+			require.Equal(t, domain.StepCall, step)
+			s.Asked(timing, s.now)
+			step, at := s.next(online)
+			require.Equal(t, domain.StepNone, step)
+			require.Equal(t, s.now.Add(timing.StartTimeout), at)
+			s.after(timing.StartTimeout)
+		}
+		step, _ = s.next(online)
+		require.Equal(t, domain.StepGiveUp, step)
+		s.GiveUp("not confirmed", timing, s.now)
+		require.Equal(t, []any{domain.Up, domain.Init, "w1", "w1", s.now.Add(timing.Avoid), "not confirmed", domain.OrderMove},
+			[]any{s.Intent, s.Status, s.WorkerID, s.AvoidID, s.AvoidUntil, s.LastError, s.Order}, "it might run there")
+		waits = append(waits, s.DueAt.Sub(s.now)/time.Second)
+		s.now = s.DueAt
+		step, _ = s.next(online)
+		require.Equal(t, domain.StepCall, step)
+		s.Stopped(s.now)
+		require.Equal(t, []any{"", domain.EventSessionFailedOver, "w1"}, []any{s.WorkerID, s.MoveEvent, s.MovedFrom})
+	}
+	require.Equal(t, []time.Duration{0, 0, 2, 4, 8}, waits)
+
+	s.Assign("w2", timing, s.now)
+	s.is(domain.Connected)
+	require.Empty(t, s.AvoidID+s.LastError)
+	require.Zero(t, s.Misses)
+}
+
+func TestRefused(t *testing.T) {
+	s := card(t)
+	require.NoError(t, s.Connect("", timing, s.now))
+	var waits []time.Duration
+	for range 5 {
+		s.Assign("w1", timing, s.now)
+		s.Refused("busy", timing, s.now)
+		require.Equal(t, []any{domain.Up, domain.Init, "", "w1", s.now.Add(timing.Avoid), "busy"},
+			[]any{s.Intent, s.Status, s.WorkerID, s.AvoidID, s.AvoidUntil, s.LastError})
+		waits = append(waits, s.DueAt.Sub(s.now)/time.Second)
+		step, at := s.next(nil)
+		require.True(t, step == domain.StepPlace || at.Equal(s.DueAt))
+	}
+	require.Equal(t, []time.Duration{0, 0, 2, 4, 8}, waits)
+
+	s = at(t, "CONNECTED")
+	s.Leave(domain.EventSessionFailedOver, s.now)
+	s.Assign("w2", timing, s.now)
+	s.Refused("busy", timing, s.now)
+	require.Equal(t, []any{domain.Reconnecting, "", "w2"}, []any{s.Status, s.WorkerID, s.AvoidID}, "it was linked, and still is")
+
+	// A DISCONNECTED that was reported during the call is no longer waited for.
+	s = card(t)
+	require.NoError(t, s.Connect("", timing, s.now))
+	s.Assign("w1", timing, s.now)
+	s.is(domain.Disconnected).Refused("busy", timing, s.now)
+	require.Equal(t, []any{domain.Up, domain.Init, time.Time{}}, []any{s.Intent, s.Status, s.SettleAt})
+
+	// A report of the session running is newer than the failure of the call.
+	s = at(t, "CONNECTED")
+	before := *s.Session
+	s.Refused("too many requests", timing, s.now)
+	require.Equal(t, before, *s.Session)
+
+	// Another replica has asked again meanwhile: it may run there after all.
+	s = starting(t)
+	s.Refused("busy", timing, s.now)
+	require.Equal(t, []any{"w1", domain.OrderStart, 2}, []any{s.WorkerID, s.Order, s.Tries})
+}
+
+func TestUnanswered(t *testing.T) {
+	s := at(t, "stopping")
+	for _, wait := range []time.Duration{2, 4, 8, 16, 32, 60, 60} {
+		s.Unanswered(timing, s.now)
+		step, at := s.next(online)
+		require.Equal(t, domain.StepNone, step)
+		require.Equal(t, s.now.Add(wait*time.Second), at)
+		s.now = at
+		step, _ = s.next(online)
+		require.Equal(t, domain.StepCall, step, "a stop is never given up")
+	}
+}
+
+func TestNoRoom(t *testing.T) {
+	s := card(t)
+	require.NoError(t, s.Connect("", timing, s.now))
+	for _, wait := range []time.Duration{2, 4, 8, 16, 32, 60, 60} {
+		s.NoRoom(timing, s.now)
+		require.Equal(t, []any{domain.Up, domain.Init}, []any{s.Intent, s.Status})
+		step, at := s.next(nil)
+		require.Equal(t, domain.StepNone, step)
+		require.Equal(t, s.now.Add(wait*time.Second), at)
+		s.now = at
+	}
+	step, _ := s.next(nil)
+	require.Equal(t, domain.StepPlace, step)
+	require.NoError(t, s.Restart(timing, s.now))
+	require.Equal(t, s.now, s.DueAt)
+}
+
+func TestWithdraw(t *testing.T) {
+	s := card(t)
+	require.NoError(t, s.Connect("", timing, s.now))
+	s.Assign("w1", timing, s.now)
+	s.Refused("busy", timing, s.now)
+	s.Withdraw(s.now)
+	requireAtRest(t, s, domain.Disconnected)
+	require.Equal(t, int64(1), s.Generation)
+	require.NoError(t, s.Connect("", timing, s.now))
+	s.Assign("w2", timing, s.now)
+	require.Equal(t, int64(2), s.Generation, "it never shrinks")
+}
+
+func TestFail(t *testing.T) {
+	for _, state := range []string{"INIT", "QR_REQUIRED", "CONNECTED", "RECONNECTING", "settling"} {
+		s := at(t, state)
+		events := s.Fail("banned", s.now)
+		require.Equal(t, []domain.EventType{domain.EventSessionError}, types(events))
+		require.Equal(t, []any{"w1", "banned", domain.Errored}, []any{events[0].WorkerID, events[0].Reason, events[0].Status})
+		require.Equal(t, "banned", s.LastError)
+		requireAtRest(t, s, domain.Errored)
+	}
+	for want, r := range map[string]domain.Report{
+		"boom":                     {Status: domain.Errored, Error: "boom", Reason: "because"},
+		"because":                  {Status: domain.Errored, Reason: "because"},
+		"worker reported an error": {Status: domain.Errored},
+	} {
+		s := at(t, "CONNECTED")
+		s.hears(r)
+		require.Equal(t, want, s.LastError)
+	}
+}

@@ -1,0 +1,96 @@
+package domain_test
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/switchyard-wa/switchyard/domain"
+)
+
+func TestTiers(t *testing.T) {
+	tiers := domain.DefaultTiers()
+	require.Equal(t, domain.Tiers{
+		"BASIC": {Sessions: 1, MessagesPerHour: 100, APICallsPerHour: 1_000, Rank: 0},
+		"PRO":   {Sessions: 5, MessagesPerHour: 1_000, APICallsPerHour: 10_000, Rank: 1},
+		"MAX":   {Sessions: 20, MessagesPerHour: 10_000, APICallsPerHour: 100_000, Rank: 2},
+	}, tiers)
+	require.Equal(t, tiers[domain.TierPro], tiers.Of(domain.TierPro))
+	require.Zero(t, tiers.Of("GOLD"), "an unknown tier allows nothing")
+	require.Zero(t, domain.Tiers(nil).Of(domain.TierMax))
+	delete(tiers, domain.TierBasic)
+	require.Len(t, domain.DefaultTiers(), 3, "every caller has its own")
+}
+
+// The window says the same as a log of all uses of the present hour, in which
+// an hour begins with the first use after the hour before.
+func TestWindow(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var w domain.Window
+		var log []int
+		var begin time.Time
+		length := rapid.SampledFrom([]time.Duration{time.Hour, time.Minute}).Draw(t, "length")
+		now := noon
+		for range rapid.IntRange(1, 30).Draw(t, "calls") {
+			now = now.Add(rapid.SampledFrom([]time.Duration{0, 1, -time.Second, -2 * time.Hour, length / 2, length - 1, length, 3 * length}).Draw(t, "later"))
+			limit, n := rapid.IntRange(-1, 6).Draw(t, "limit"), rapid.IntRange(-3, 4).Draw(t, "n")
+			over := begin.IsZero() || now.Sub(begin) >= length
+			if before := w; over && n <= 0 {
+				require.Equal(t, domain.Usage{Allowed: true, Limit: limit, Remaining: max(0, limit), ResetAt: now.Add(length)}, w.Take(now, length, limit, n))
+				require.Equal(t, before, w, "only a use begins a window")
+				continue
+			}
+			if over {
+				begin, log = now, nil
+			}
+			used := len(log)
+			u := w.Take(now, length, limit, n)
+			switch {
+			case n <= 0:
+				require.True(t, u.Allowed, "giving back, or asking, is always allowed")
+				log = log[:max(0, used+n)]
+			case used+n <= limit:
+				require.True(t, u.Allowed)
+				log = append(log, make([]int, n)...)
+			default:
+				require.False(t, u.Allowed)
+			}
+			require.Equal(t, domain.Usage{
+				Allowed: u.Allowed, Limit: limit, Remaining: max(0, limit-len(log)), ResetAt: begin.Add(length),
+			}, u)
+			require.Equal(t, domain.Window{Start: begin, Used: len(log)}, w)
+		}
+	})
+}
+
+func TestSignInUsable(t *testing.T) {
+	f := domain.SignIn{ExpiresAt: noon}
+	require.True(t, f.Usable(noon.Add(-1)))
+	require.False(t, f.Usable(noon))
+	f.RevokedAt = noon.Add(-time.Hour)
+	require.False(t, f.Usable(noon.Add(-time.Minute)))
+	require.False(t, (&domain.SignIn{}).Usable(noon), "a family that never lasts is not one that always does")
+}
+
+func TestAPIKeyUsable(t *testing.T) {
+	for name, c := range map[string]struct {
+		key  domain.APIKey
+		want domain.Code
+	}{
+		"for ever":                 {domain.APIKey{}, ""},
+		"until later":              {domain.APIKey{ExpiresAt: noon.Add(1)}, ""},
+		"until now":                {domain.APIKey{ExpiresAt: noon}, domain.CodeAPIKeyExpired},
+		"rotated, in its grace":    {domain.APIKey{RevokedAt: noon.Add(1)}, ""},
+		"rotated, grace over":      {domain.APIKey{RevokedAt: noon}, domain.CodeAPIKeyInvalid},
+		"revoked and expired":      {domain.APIKey{RevokedAt: noon, ExpiresAt: noon}, domain.CodeAPIKeyInvalid},
+		"expired within its grace": {domain.APIKey{RevokedAt: noon.Add(1), ExpiresAt: noon}, domain.CodeAPIKeyExpired},
+	} {
+		err := c.key.Usable(noon)
+		require.Equal(t, c.want, domain.CodeOf(err), name)
+		var e *domain.Error
+		require.True(t, err == nil || errors.As(err, &e) && e.Kind == domain.Unauthenticated, name)
+	}
+}

@@ -1,0 +1,254 @@
+package domain_test
+
+import (
+	"math"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-wa/switchyard/domain"
+)
+
+func registered(caps ...domain.Capability) *domain.Worker {
+	w := &domain.Worker{ID: "w1", CPU: -1, Memory: -1, CreatedAt: noon}
+	w.Register(domain.Registration{WorkerID: "w1", Endpoint: "http://w1:8001", Capacity: 50, Capabilities: caps}, timing, noon)
+	return w
+}
+
+func TestRegister(t *testing.T) {
+	w := &domain.Worker{ID: "w1", Used: 3, Draining: true}
+	r := domain.Registration{
+		WorkerID: "w1", Endpoint: "http://w1:8001", Capacity: 50, Description: "first", Version: "1.2.3", Environment: "TEST",
+		Labels: map[string]string{"pool": "max"}, Capabilities: []domain.Capability{domain.CapLease},
+	}
+	events := w.Register(r, timing, noon)
+	require.Equal(t, []domain.Event{{Type: domain.EventWorkerOnline, At: noon, WorkerID: "w1", Reason: "registered"}}, events)
+	require.Equal(t, []any{"http://w1:8001", 50, 3, "first", "1.2.3", "TEST", timing.HeartbeatInterval},
+		[]any{w.Endpoint, w.Capacity, w.Used, w.Description, w.Version, w.Environment, w.Interval})
+	require.Equal(t, []time.Time{noon, noon, noon}, []time.Time{w.RegisteredAt, w.LastHeartbeat, w.UpdatedAt})
+	require.Equal(t, domain.WorkerMaintenance, w.Status(), "an operator's word outlives the process")
+	require.True(t, w.Can(domain.CapLease))
+	require.False(t, w.Can(domain.CapDedupe))
+	r.Labels["pool"], r.Capabilities[0] = "basic", domain.CapDedupe
+	require.Equal(t, []any{"max", true}, []any{w.Labels["pool"], w.Can(domain.CapLease)}, "it shares nothing")
+
+	// Once more, with another interval and without capabilities: the latest word counts.
+	later := noon.Add(time.Minute)
+	w.Reported = &domain.Breakdown{Total: 9}
+	require.Empty(t, w.Register(domain.Registration{Endpoint: "http://w1:9001", Capacity: 2, Interval: time.Second}, timing, later))
+	require.Equal(t, []any{"http://w1:9001", 2, time.Second, later}, []any{w.Endpoint, w.Capacity, w.Interval, w.RegisteredAt})
+	require.Nil(t, w.Reported, "it is another process")
+	require.False(t, w.Can(domain.CapLease))
+}
+
+func TestLoseAndComeBack(t *testing.T) {
+	back := map[string]func(w *domain.Worker, now time.Time) []domain.Event{
+		"registers": func(w *domain.Worker, now time.Time) []domain.Event {
+			return w.Register(domain.Registration{Endpoint: w.Endpoint, Capacity: 50}, timing, now)
+		},
+		"beats": func(w *domain.Worker, now time.Time) []domain.Event { return w.Beat(domain.Heartbeat{}, timing, now) },
+	}
+	for why, grace := range map[domain.Loss]time.Duration{
+		domain.LossCrashed: timing.FailoverDelay, domain.LossLeft: timing.FailoverDelay, domain.LossSilent: 0,
+	} {
+		for name, comeBack := range back {
+			w := registered()
+			at := noon.Add(time.Hour)
+			events := w.Lose(why, timing, at)
+			require.Equal(t, []domain.Event{{Type: domain.EventWorkerOffline, At: at, WorkerID: "w1", Reason: string(why)}}, events)
+			require.Equal(t, []any{domain.WorkerOffline, why, at, at.Add(grace)}, []any{w.Status(), w.Loss, w.LostAt, w.FailoverAt})
+
+			require.Empty(t, w.Lose(domain.LossSilent, timing, at.Add(time.Second)), "it can be lost only once")
+			require.Equal(t, []any{why, at.Add(grace)}, []any{w.Loss, w.FailoverAt})
+
+			now := at.Add(2 * time.Second)
+			require.Equal(t, []domain.EventType{domain.EventWorkerOnline}, types(comeBack(w, now)), name)
+			require.Equal(t, []any{domain.WorkerOnline, domain.LossNone}, []any{w.Status(), w.Loss})
+			require.True(t, w.LostAt.IsZero() && w.FailoverAt.IsZero())
+			require.Equal(t, []time.Time{now, now}, []time.Time{w.LastHeartbeat, w.UpdatedAt})
+		}
+	}
+}
+
+// A worker that hears nothing of our interval keeps a rhythm of its own, which
+// is found out; one beat out of turn does not make it count as silent.
+func TestRhythmOfAnOlderWorker(t *testing.T) {
+	quick := timing
+	quick.HeartbeatInterval = 5 * time.Second
+	older := &domain.Worker{ID: "w1"}
+	older.Register(domain.Registration{Capacity: 1}, quick, noon)
+	require.Equal(t, 30*time.Second, older.Interval)
+	now := noon
+	beat := func(gap time.Duration) {
+		now = now.Add(gap)
+		require.False(t, domain.Silent(older, quick, time.Time{}, now), "after %v", gap)
+		older.Beat(domain.Heartbeat{}, quick, now)
+	}
+	for _, gap := range []time.Duration{30, 30, 6, 30, 30, 1, 29, 45, 15, 30} {
+		beat(gap * time.Second)
+	}
+	require.Equal(t, 30*time.Second, older.Interval)
+	for range 4 {
+		beat(6 * time.Second)
+	}
+	require.Equal(t, 6*time.Second, older.Interval, "that is its rhythm")
+
+	told := &domain.Worker{ID: "w2"}
+	told.Register(domain.Registration{Capacity: 1, Capabilities: []domain.Capability{domain.CapGeneration}}, quick, noon)
+	told.Beat(domain.Heartbeat{}, quick, noon.Add(20*time.Second))
+	require.Equal(t, quick.HeartbeatInterval, told.Interval)
+
+	slow := &domain.Worker{ID: "w3"}
+	slow.Register(domain.Registration{Capacity: 1, Interval: time.Minute}, quick, noon)
+	slow.Beat(domain.Heartbeat{}, quick, noon.Add(time.Minute))
+	slow.Beat(domain.Heartbeat{}, quick, noon.Add(time.Hour))
+	require.Equal(t, time.Minute, slow.Interval, "as it said")
+}
+
+func TestBeat(t *testing.T) {
+	nothing := domain.Heartbeat{CPU: -1, Memory: -1, MessageCount: -1}
+	w := registered()
+	require.Empty(t, w.Beat(domain.Heartbeat{
+		CPU: 12.5, Memory: 130, MessageCount: 7, Uptime: time.Hour, Capacity: 20, Version: "2", Environment: "PROD",
+		Breakdown: &domain.Breakdown{Total: 1, Init: 1},
+	}, timing, noon.Add(time.Minute)))
+	said := []any{12.5, 100.0, int64(7), time.Hour, 20, "2", "PROD", domain.Breakdown{Total: 1, Init: 1}}
+	got := func() []any {
+		return []any{w.CPU, w.Memory, w.MessageCount, w.Uptime, w.Capacity, w.Version, w.Environment, *w.Reported}
+	}
+	require.Equal(t, said, got())
+	require.Equal(t, noon, w.UpdatedAt, "a heartbeat alone is no change of the worker")
+
+	w.Beat(nothing, timing, noon.Add(time.Second))
+	require.Equal(t, said, got(), "what a heartbeat does not say stays")
+	require.Equal(t, noon.Add(time.Minute), w.LastHeartbeat, "one that was overtaken does not turn the clock back")
+
+	w.Capacity = 10 // an administrator's word
+	w.Beat(domain.Heartbeat{CPU: -1, Memory: -1, MessageCount: -1, Capacity: 20}, timing, noon.Add(time.Second))
+	require.Equal(t, 10, w.Capacity, "stands while the worker repeats itself")
+	w.Beat(domain.Heartbeat{CPU: -1, Memory: -1, MessageCount: -1, Capacity: 21}, timing, noon.Add(time.Second))
+	require.Equal(t, 21, w.Capacity)
+	w.Capacity = 20
+
+	w.Beat(domain.Heartbeat{CPU: math.NaN(), Memory: math.Inf(1), MessageCount: 0, Capacity: -5}, timing, noon.Add(time.Minute))
+	require.Equal(t, []any{12.5, 100.0, int64(0), 20}, []any{w.CPU, w.Memory, w.MessageCount, w.Capacity})
+}
+
+func TestSilentAt(t *testing.T) {
+	for name, c := range map[string]struct {
+		w     *domain.Worker
+		every time.Duration
+		heard time.Time // when this replica began to listen
+		want  time.Duration
+	}{
+		"three heartbeats":              {registered(), 20 * time.Second, time.Time{}, time.Minute},
+		"at most 90 s":                  {registered(), time.Minute, time.Time{}, 90 * time.Second},
+		"as it was told":                {registered(), 0, time.Time{}, 90 * time.Second},
+		"its lease and our drift":       {registered(domain.CapLease), 0, time.Time{}, 46 * time.Second},
+		"a lease, whatever its beat":    {registered(domain.CapLease), time.Second, time.Time{}, 46 * time.Second},
+		"we were away ourselves":        {registered(), 20 * time.Second, noon.Add(time.Hour), time.Hour + time.Minute},
+		"we were away, lease":           {registered(domain.CapLease), 0, noon.Add(time.Hour), time.Hour + 46*time.Second},
+		"we have listened since before": {registered(), 20 * time.Second, noon.Add(-time.Hour), time.Minute},
+	} {
+		if c.every > 0 {
+			c.w.Interval = c.every
+		}
+		at := noon.Add(c.want)
+		require.Equal(t, at, c.w.SilentAt(timing, c.heard), name)
+		require.False(t, domain.Silent(c.w, timing, c.heard, at.Add(-1)), name)
+		require.True(t, domain.Silent(c.w, timing, c.heard, at), name)
+		c.w.Lose(domain.LossCrashed, timing, at)
+		require.False(t, domain.Silent(c.w, timing, c.heard, at.Add(time.Hour)), "that is known already")
+	}
+}
+
+func TestProbes(t *testing.T) {
+	never := time.Time{}
+	step := func(p *domain.Probes, r domain.ProbeResult, heard, now time.Time) bool {
+		return p.Note(r, map[domain.ProbeResult]string{domain.ProbeRefused: "refused", domain.ProbeTimedOut: "no answer"}[r], heard, timing, now)
+	}
+
+	t.Run("three refusals", func(t *testing.T) {
+		var p domain.Probes
+		now := noon
+		for i := range timing.ProbeFailures {
+			crashed := step(&p, domain.ProbeRefused, noon.Add(-time.Second), now)
+			require.Equal(t, i == timing.ProbeFailures-1, crashed)
+			require.Equal(t, []any{i + 1, noon, now.Add(timing.ProbeRetry), "refused"}, []any{p.Refusals, p.RefusedAt, p.NextAt, p.Warning})
+			now = p.NextAt
+		}
+		require.True(t, step(&p, domain.ProbeRefused, never, now), "and a fourth")
+	})
+
+	t.Run("heard of at the very moment", func(t *testing.T) {
+		p := domain.Probes{Refusals: 2, RefusedAt: noon}
+		require.True(t, step(&p, domain.ProbeRefused, noon, noon.Add(time.Second)))
+	})
+
+	t.Run("heartbeats arrive", func(t *testing.T) {
+		var p domain.Probes
+		require.False(t, step(&p, domain.ProbeRefused, never, noon))
+		for i := range 10 {
+			now := noon.Add(time.Duration(i+1) * time.Second)
+			require.False(t, step(&p, domain.ProbeRefused, noon.Add(time.Millisecond), now), "only a warning")
+			require.Equal(t, []any{"refused", now.Add(timing.ProbeInterval)}, []any{p.Warning, p.NextAt}, "and no hurry")
+		}
+	})
+
+	for _, r := range []domain.ProbeResult{domain.ProbeAnswered, domain.ProbeTimedOut} {
+		p := domain.Probes{Refusals: 2, RefusedAt: noon.Add(-time.Second)}
+		require.False(t, step(&p, r, never, noon))
+		require.Equal(t, []any{0, noon.Add(timing.ProbeInterval), r == domain.ProbeTimedOut}, []any{p.Refusals, p.NextAt, p.Warning != ""})
+		require.False(t, step(&p, domain.ProbeRefused, never, noon.Add(time.Second)), "counting begins anew")
+		require.Equal(t, []any{1, noon.Add(time.Second)}, []any{p.Refusals, p.RefusedAt})
+	}
+
+	t.Run("short interval", func(t *testing.T) {
+		var p domain.Probes
+		quick := timing
+		quick.ProbeInterval = 100 * time.Millisecond
+		p.Note(domain.ProbeRefused, "refused", never, quick, noon)
+		require.Equal(t, noon.Add(quick.ProbeInterval), p.NextAt, "a retry does not slow things down")
+	})
+}
+
+func TestBreakdown(t *testing.T) {
+	var b domain.Breakdown
+	for i, s := range append(statuses, "SLEEPING") {
+		for range i + 1 {
+			b.Add(s)
+		}
+	}
+	require.Equal(t, domain.Breakdown{Total: 28, Init: 1, QRRequired: 2, Connected: 3, Reconnecting: 4, Disconnected: 5, Error: 6}, b)
+	for _, s := range statuses {
+		b.Remove(s)
+	}
+	require.Equal(t, domain.Breakdown{Total: 22, QRRequired: 1, Connected: 2, Reconnecting: 3, Disconnected: 4, Error: 5}, b)
+}
+
+func TestWorkerClone(t *testing.T) {
+	w := registered(domain.CapLease)
+	w.Labels, w.Reported = map[string]string{"pool": "max"}, &domain.Breakdown{Total: 1}
+	c := w.Clone()
+	require.Equal(t, w, c)
+	c.Labels["pool"], c.Capabilities[0], c.Reported.Total = "basic", domain.CapDedupe, 2
+	require.Equal(t, []any{"max", domain.CapLease, 1}, []any{w.Labels["pool"], w.Capabilities[0], w.Reported.Total})
+	require.Equal(t, &domain.Worker{}, (&domain.Worker{}).Clone())
+}
+
+func TestTiming(t *testing.T) {
+	require.NoError(t, timing.Validate())
+	require.Equal(t, timing, domain.Timing{}.WithDefaults())
+	mine := domain.Timing{Settle: time.Second, ProbeFailures: 9}.WithDefaults()
+	require.Equal(t, []any{time.Second, 9, timing.Lease, timing.StartTries}, []any{mine.Settle, mine.ProbeFailures, mine.Lease, mine.StartTries})
+
+	err := domain.Timing{Settle: -1, MaxBackoff: -1, StartTries: -1}.Validate()
+	for _, part := range []string{"Settle must not be negative", "MaxBackoff must not be negative", "StartTries", "Lease (0s) must be longer"} {
+		require.ErrorContains(t, err, part, "every problem at once")
+	}
+	for try, want := range map[int]time.Duration{-1: 2, 0: 2, 1: 2, 2: 4, 5: 32, 6: 60, 1 << 30: 60} {
+		require.Equal(t, want*time.Second, timing.Backoff(try))
+	}
+	require.Equal(t, time.Second, domain.Timing{RestartBackoff: time.Hour, MaxBackoff: time.Second}.Backoff(1))
+}
