@@ -144,7 +144,9 @@ func (f *flags) bit(to *bool, name, standard, about string) {
 	})
 }
 
-// parse reads the flags; words beside them are kept in f.words, wherever they stand.
+// parse reads the flags; words beside them are kept in f.words, wherever they
+// stand. It returns an error only if help was asked for: what is wrong is told
+// by bad, together with whatever else the command finds.
 func (f *flags) parse(args []string) error {
 	for len(args) > 0 && !strings.HasPrefix(args[0], "-") {
 		f.words = append(f.words, args[0])
@@ -161,7 +163,7 @@ func (f *flags) parse(args []string) error {
 	if err != nil {
 		f.problems = append(f.problems, err)
 	}
-	return f.bad(nil)
+	return nil
 }
 
 // bad returns every problem so far, and those given, as one usage error.

@@ -30,16 +30,24 @@ type journey struct {
 }
 
 // TestJourney goes the whole way, with clients under one base path and the
-// worker under the other, and the other way round.
+// worker under the other, and the other way round; with a worker as they are
+// deployed, and with one that knows the extensions.
 func TestJourney(t *testing.T) {
 	t.Parallel()
-	for _, base := range []struct{ clients, worker string }{{"/api/v1", "/api"}, {"/api", "/api/v1"}} {
-		t.Run(strings.ReplaceAll(base.clients[1:], "/", "-"), func(t *testing.T) {
+	for name, c := range map[string]struct {
+		clients, worker string
+		options         []nodeOption
+	}{
+		"versioned":   {"/api/v1", "/api", nil},
+		"unversioned": {"/api", "/api/v1", nil},
+		"modern":      {"/api/v1", "/api/v1", []nodeOption{modern}},
+	} {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := serve(t)
-			j := &journey{T: t, s: s, n: newNode(s, "Worker_Node_ALPHA_01", calling(base.worker))}
+			j := &journey{T: t, s: s, n: newNode(s, "Worker_Node_ALPHA_01", append(c.options, calling(c.worker))...)}
 			assert.Equal(t, "worker-node-alpha-01", j.n.canonical)
-			j.signUp(base.clients)
+			j.signUp(c.clients)
 			j.createCard()
 			j.connect()
 			j.qr()

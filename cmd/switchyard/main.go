@@ -97,6 +97,9 @@ func printVersion(_ context.Context, args []string, out, errOut io.Writer) error
 	if err := f.parse(args); err != nil {
 		return err
 	}
+	if err := f.bad(f.noWords()); err != nil {
+		return err
+	}
 	fmt.Fprintln(out, "switchyard", versionText())
 	return nil
 }

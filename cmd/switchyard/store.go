@@ -24,11 +24,12 @@ func migrate(ctx context.Context, args []string, out, _ io.Writer) error {
 	if err := f.parse(args); err != nil {
 		return err
 	}
+	var errs []error
 	if len(f.words) != 1 || f.words[0] != "up" && f.words[0] != "status" {
-		return f.bad(errors.New("say either up or status"))
+		errs = append(errs, errors.New("say either up or status"))
 	}
-	if err := backend.Check(store); err != nil {
-		return f.bad(err)
+	if err := f.bad(errors.Join(append(errs, backend.Check(store))...)); err != nil {
+		return err
 	}
 	if f.words[0] == "up" {
 		b, err := backend.Open(ctx, store)
@@ -58,8 +59,8 @@ func token(ctx context.Context, args []string, out, _ io.Writer) error {
 	if err := f.parse(args); err != nil {
 		return err
 	}
-	if err := errors.Join(f.noWords(), backend.Check(store)); err != nil {
-		return f.bad(err)
+	if err := f.bad(errors.Join(f.noWords(), backend.Check(store))); err != nil {
+		return err
 	}
 	text, err := server.StoredWorkerToken(ctx, store)
 	if err == nil {
@@ -80,19 +81,13 @@ func user(ctx context.Context, args []string, out, _ io.Writer) error {
 	if err := f.parse(args); err != nil {
 		return err
 	}
-	var errs []error
-	if len(f.words) != 1 {
-		errs = append(errs, errors.New("say one of create, set-tier and set-password"))
-	}
+	tier = strings.ToUpper(tier)
+	act, err := userAction(f, name, email, tier, admin, out)
+	errs := []error{err}
 	if email == "" {
 		errs = append(errs, errors.New("--email is required"))
 	}
-	if err := errors.Join(append(errs, backend.Check(store))...); err != nil {
-		return f.bad(err)
-	}
-	tier = strings.ToUpper(tier)
-	act, err := userAction(f, name, email, tier, admin, out)
-	if err != nil {
+	if err := f.bad(errors.Join(append(errs, backend.Check(store))...)); err != nil {
 		return err
 	}
 	if f.words[0] != "set-tier" && password == "" {
@@ -110,6 +105,9 @@ func user(ctx context.Context, args []string, out, _ io.Writer) error {
 }
 
 func userAction(f *flags, name, email, tier string, admin bool, out io.Writer) (func(*accounts.Accounts, context.Context, string) error, error) {
+	if len(f.words) != 1 {
+		return nil, errors.New("say one of create, set-tier and set-password")
+	}
 	switch f.words[0] {
 	case "create":
 		role := domain.RoleUser
@@ -140,7 +138,7 @@ func userAction(f *flags, name, email, tier string, admin bool, out io.Writer) (
 			return err
 		}, nil
 	}
-	return nil, f.bad(fmt.Errorf("%q is none of create, set-tier and set-password", f.words[0]))
+	return nil, fmt.Errorf("%q is none of create, set-tier and set-password", f.words[0])
 }
 
 // plain gives a domain error the way people read it.

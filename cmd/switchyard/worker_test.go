@@ -46,7 +46,7 @@ type node struct {
 	calls     []call
 	sent      []sent
 	byOurs    map[string]string // clientMessageId → messageId
-	gate      chan struct{}     // sends wait until it is closed
+	gate      chan struct{}     // answers to sends wait until it is closed
 	entered   atomic.Int32      // sends that have come to the gate
 	refusals  int
 	restarts  int
@@ -280,9 +280,9 @@ func (n *node) heartbeat() {
 				n.faults = append(n.faults, "a command for a worker without capabilities: "+string(a.raw))
 			}
 			id, generation := text(c, "sessionId"), int64(number(c, "generation"))
+			n.calls = append(n.calls, call{text(c, "type"), id, nil})
 			if r := n.running[id]; text(c, "type") == "STOP_SESSION" && r.live() && r.generation <= generation {
 				r.status = "DISCONNECTED"
-				n.calls = append(n.calls, call{"STOP_SESSION", id, nil})
 			}
 		}
 	}
@@ -466,7 +466,8 @@ func (n *node) outbox() []sent {
 	return slices.Clone(n.sent)
 }
 
-// hold makes sends wait until release is called.
+// hold makes answers to sends wait until release is called. What is sent has
+// gone out by then.
 func (n *node) hold() (release func()) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -110,8 +110,8 @@ func (n *node) start(w http.ResponseWriter, r *http.Request) {
 		data(w, http.StatusCreated, obj{"sessionId": id, "status": "connected"})
 		return
 	}
-	qr := fmt.Sprintf("2@%s,%s,%s,%d", strings.Repeat("aB3/", 20), id, n.id, n.starts[id])
 	n.mu.Lock()
+	qr := fmt.Sprintf("2@%s,%s,%s,%d", strings.Repeat("aB3/", 20), id, n.id, n.starts[id])
 	s.status, s.qr = "QR_REQUIRED", qr
 	n.mu.Unlock()
 	n.report(id, "QR_REQUIRED", obj{"qrCode": qr, "phoneNumber": nil, "displayName": nil})
@@ -224,6 +224,12 @@ func (n *node) send(w http.ResponseWriter, r *http.Request) {
 		n.refuse(w, http.StatusBadRequest, "The number is not on WhatsApp")
 		return
 	}
+	answer := obj{"status": "done", "timestamp": now()}
+	switch text(body, "type") {
+	case "seen", "typing_start", "typing_stop":
+	default:
+		answer["status"], answer["messageId"] = "sent", n.deliver(id, body)
+	}
 	n.mu.Lock()
 	gate := n.gate
 	n.mu.Unlock()
@@ -232,15 +238,9 @@ func (n *node) send(w http.ResponseWriter, r *http.Request) {
 		select {
 		case <-gate:
 		case <-r.Context().Done():
-			return
 		}
 	}
-	switch text(body, "type") {
-	case "seen", "typing_start", "typing_stop":
-		data(w, http.StatusOK, obj{"status": "done", "timestamp": now()})
-	default:
-		data(w, http.StatusOK, obj{"messageId": n.deliver(id, body), "status": "sent", "timestamp": now()})
-	}
+	data(w, http.StatusOK, answer)
 }
 
 // deliver hands a message to the pretend WhatsApp.

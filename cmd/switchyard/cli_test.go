@@ -1,0 +1,366 @@
+package main_test
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// TestHelp: help fits a screen and shows the defaults of the contract.
+func TestHelp(t *testing.T) {
+	t.Parallel()
+	defaults := map[string]string{
+		"--addr": "127.0.0.1:8000", "--store": "sqlite:switchyard.db", "--fabric": "in process", "--migrate": "true",
+		"--worker-token": "generated", "--jwt-secret": "generated", "--admin-email": "admin@localhost",
+		"--admin-password": "generated", "--simulated-workers": "0", "--heartbeat-interval": "30s",
+		"--probe-interval": "5s", "--lease": "45s", "--failover-delay": "5s", "--allow-private-workers": "true",
+		"--cors-origin": "none", "--trusted-proxies": "none", "--tls-cert": "none", "--tls-key": "none",
+		"--log-level": "info", "--log-format": "text", "--rate-limits": "tier defaults", "--config": "",
+	}
+	workerDefaults := map[string]string{
+		"--simulated": "", "--id": "", "--addr": "127.0.0.1:0", "--control-plane": "http://127.0.0.1:8000", "--token": "",
+		"--max-sessions": "50", "--state": "", "--scan-after": "2s", "--latency": "", "--fail-rate": "", "--legacy": "",
+	}
+	for command, c := range map[string]struct {
+		lines int
+		flags map[string]string
+	}{
+		"serve": {50, defaults}, "worker": {24, workerDefaults}, "demo": {24, nil}, "version": {24, nil},
+		"migrate": {24, map[string]string{"--store": "sqlite:switchyard.db"}},
+		"user":    {24, map[string]string{"--store": "sqlite:switchyard.db"}},
+		"token":   {24, map[string]string{"--store": "sqlite:switchyard.db"}},
+		"":        {24, nil},
+	} {
+		r := run(t, t.TempDir(), nil, "", strings.Fields(command+" --help")...)
+		assert.Zero(t, r.code, command)
+		help := r.out + r.err
+		lines := strings.Split(strings.TrimRight(help, "\n"), "\n")
+		assert.LessOrEqual(t, len(lines), c.lines, "%s", help)
+		for _, line := range lines {
+			assert.LessOrEqual(t, utf8.RuneCountInString(line), 100, "%s: %s", command, line)
+		}
+		assert.Contains(t, help, "Usage: switchyard")
+		for flag, standard := range c.flags {
+			// A flag's text may go on in the next line, which begins with spaces.
+			entry := regexp.MustCompile(`(?m)^ +` + flag + `\b.*(\n {10,}.*)?`).FindString(help)
+			assert.NotEmpty(t, entry, "%s says nothing of %s", command, flag)
+			assert.Contains(t, entry, standard, "%s %s", command, flag)
+		}
+		if command == "" {
+			for _, name := range []string{"serve", "worker", "demo", "migrate", "user", "token", "version"} {
+				assert.Contains(t, help, name)
+			}
+		}
+	}
+}
+
+// TestBadConfiguration: every problem at once on stderr, exit code 2, nothing
+// done.
+func TestBadConfiguration(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		line string
+		env  []string
+		want []string
+	}{
+		{"serve --addr nowhere --store bogus: --fabric carrier-pigeon: --jwt-secret short --heartbeat-interval soon --lease -1s " +
+			"--simulated-workers many --migrate=perhaps --admin-email nobody --admin-password weak --tls-cert only.pem " +
+			"--trusted-proxies everybody --rate-limits {} --log-level loud --log-format xml --cors-origin nonsense", nil,
+			[]string{"--addr", "--store", "--fabric", "--jwt-secret", "--heartbeat-interval", "--lease", "--simulated-workers",
+				"--migrate", "--admin-email", "--admin-password", "--tls-cert", "--trusted-proxies", "--log-level", "--log-format", "--cors-origin"}},
+		{"serve", []string{"SWITCHYARD_ADDR=nowhere", "SWITCHYARD_PROBE_INTERVAL=soon", "SWITCHYARD_STORE=bogus:"}, []string{"addr", "probe-interval", "store"}},
+		{"serve --no-such-flag", nil, []string{"no-such-flag"}},
+		{"serve word", nil, []string{"word"}},
+		{"serve --config missing.conf", nil, []string{"missing.conf"}},
+		{"worker --max-sessions none --latency long --fail-rate 7", nil, []string{"--simulated", "--token", "--max-sessions", "--latency", "--fail-rate"}},
+		{"migrate", nil, []string{"up", "status"}},
+		{"migrate sideways --store bogus: --no-such-flag", nil, []string{"up", "status", "bogus:", "no-such-flag"}},
+		{"user", nil, []string{"create", "--email"}},
+		{"user rename --store bogus: --admin=perhaps", nil, []string{"rename", "--email", "bogus:", "--admin"}},
+		{"user create --email nobody --name A --password weak --tier GOLD --store sqlite:users.db", nil, []string{"email", "name", "password", "tier"}},
+		{"token word --store bogus:", nil, []string{"word", "bogus:"}},
+		{"no-such-command", nil, []string{"no-such-command"}},
+		{"", nil, nil},
+	} {
+		dir := t.TempDir()
+		if strings.Contains(c.line, "users.db") {
+			require.Zero(t, run(t, dir, nil, "", "migrate", "up", "--store", "sqlite:users.db").code)
+		}
+		r := run(t, dir, c.env, "", strings.Fields(c.line)...)
+		assert.Equal(t, 2, r.code, "%s\n%s%s", c.line, r.out, r.err)
+		for _, want := range c.want {
+			assert.Contains(t, r.err, want, c.line)
+		}
+		assert.NoFileExists(t, filepath.Join(dir, "switchyard.db"), c.line)
+	}
+}
+
+// TestPrecedence: flag, environment, file, default.
+func TestPrecedence(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	write := func(name, text string) {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600))
+	}
+	write("switchyard.conf", "# where the data is\nstore sqlite:file.db\nlog-level debug\n")
+	env := "SWITCHYARD_STORE=sqlite:env.db"
+	file := []string{"--config", "switchyard.conf"}
+	made := make(map[string]bool)
+	for _, c := range []struct {
+		want string
+		env  []string
+		args []string
+	}{
+		{"switchyard.db", nil, nil},
+		{"file.db", nil, file},
+		{"env.db", []string{env}, file},
+		{"flag.db", []string{env}, append([]string{"--store", "sqlite:flag.db"}, file...)},
+	} {
+		r := run(t, dir, c.env, "", append([]string{"migrate", "up"}, c.args...)...)
+		require.Zero(t, r.code, r.err)
+		made[c.want] = true
+		for _, name := range []string{"switchyard.db", "file.db", "env.db", "flag.db"} {
+			_, err := os.Stat(filepath.Join(dir, name))
+			assert.Equal(t, made[name], err == nil, "%s, when %s was meant", name, c.want)
+		}
+	}
+	write("second.conf", "store sqlite:second.db\n")
+	r := run(t, dir, []string{"SWITCHYARD_CONFIG=second.conf"}, "", "migrate", "up")
+	require.Zero(t, r.code, r.err)
+	assert.FileExists(t, filepath.Join(dir, "second.db"))
+}
+
+func TestMigrate(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	status := func() string {
+		r := run(t, dir, nil, "", "migrate", "status")
+		require.Zero(t, r.code, r.err)
+		return r.out
+	}
+	assert.NotContains(t, status(), "up to date")
+	unready := run(t, dir, nil, "", "serve", "--migrate=false", "--addr", "127.0.0.1:0")
+	assert.Equal(t, 1, unready.code, unready.err)
+	assert.Contains(t, unready.err, "migrate")
+	for range 2 {
+		r := run(t, dir, nil, "", "migrate", "up")
+		require.Zero(t, r.code, r.err)
+	}
+	assert.Contains(t, status(), "up to date")
+	p := spawn(t, dir, nil, "serve", "--migrate=false", "--addr", "127.0.0.1:0")
+	waitFor(t, "it serves", func() (bool, any) { return listening.MatchString(p.out.String()), p.err.String() })
+	p.signal(os.Interrupt)
+	assert.Zero(t, p.exit())
+}
+
+func TestVersion(t *testing.T) {
+	t.Parallel()
+	r := run(t, t.TempDir(), nil, "", "version")
+	assert.Zero(t, r.code)
+	assert.Regexp(t, `^switchyard \S+\n$`, r.out)
+}
+
+// TestUserCommand changes users of a server that runs.
+func TestUserCommand(t *testing.T) {
+	t.Parallel()
+	s := serve(t)
+	user := func(stdin string, args ...string) result {
+		return run(t, s.dir, []string{"SWITCHYARD_STORE=sqlite:switchyard.db"}, stdin, append([]string{"user"}, args...)...)
+	}
+	r := user("", "create", "--email", "Cli@example.com", "--name", "Somebody", "--password", password, "--tier", "pro")
+	require.Zero(t, r.code, r.err)
+	assert.NotContains(t, r.out+r.err, password)
+	p := s.login("cli@example.com", password)
+	assert.Equal(t, "PRO", p.get("/users/tier").str("data.tier"))
+	again := user("", "create", "--email", "cli@example.com", "--name", "Somebody", "--password", password)
+	assert.Equal(t, 1, again.code)
+	assert.NotEmpty(t, again.err)
+
+	require.Zero(t, user("", "set-tier", "--email", "cli@example.com", "--tier", "MAX").code)
+	waitFor(t, "the server notices the tier", func() (bool, any) {
+		a := p.get("/users/tier")
+		return a.str("data.tier") == "MAX", a
+	})
+	assert.NotZero(t, user("", "set-tier", "--email", "cli@example.com", "--tier", "GOLD").code)
+	assert.Equal(t, 1, user("", "set-tier", "--email", "unknown@example.com", "--tier", "MAX").code)
+
+	require.Zero(t, user(nextPassword+"\n", "set-password", "--email", "cli@example.com").code)
+	waitFor(t, "the old sign-in has ended", func() (bool, any) {
+		a := p.do("GET", "/auth/me", nil)
+		return a.status == http.StatusUnauthorized, a
+	})
+	s.login("cli@example.com", nextPassword)
+	require.Zero(t, user("", "create", "--email", "boss@example.com", "--name", "Boss", "--password", password, "--admin").code)
+	s.login("boss@example.com", password).get("/admin/users")
+}
+
+// TestGeneratedSecrets starts without any: they are made once and kept.
+func TestGeneratedSecrets(t *testing.T) {
+	t.Parallel()
+	s := serve(t, "--worker-token", "", "--admin-password", "")
+	first := s.out.String()
+	assert.Contains(t, first, "sqlite:switchyard.db")
+	assert.Contains(t, first, "admin@localhost")
+	printed := regexp.MustCompile(`(?m)^ +password +(\S+)$`).FindStringSubmatch(first)
+	require.NotNil(t, printed, first)
+	secret := printed[1]
+	assert.Equal(t, 1, strings.Count(first, secret))
+	assert.NotContains(t, s.err.String(), secret)
+	admin := s.login(adminEmail, secret)
+	r := run(t, s.dir, nil, "", "token")
+	require.Zero(t, r.code, r.err)
+	token := strings.TrimSpace(r.out)
+	assert.GreaterOrEqual(t, len(token), 32)
+	assert.NotContains(t, first+s.err.String(), token)
+	n := newNode(s, "Node", withToken(token))
+	s.with(fleetToken).refused(http.StatusUnauthorized, "AUTH_TOKEN_INVALID", "POST", "/workers/register", obj{})
+
+	s.stop()
+	s.again()
+	assert.NotContains(t, s.out.String()+s.err.String(), secret, "it is printed once")
+	admin.get("/auth/me")
+	s.login(adminEmail, secret)
+	assert.Equal(t, token, strings.TrimSpace(run(t, s.dir, nil, "", "token").out))
+	waitFor(t, "the worker is heard of", func() (bool, any) {
+		a := admin.get("/workers/" + n.canonical)
+		return a.str("data.status") == "ONLINE", a
+	})
+}
+
+// TestStop: the first signal finishes what is in flight, the second one does
+// not wait.
+func TestStop(t *testing.T) {
+	t.Parallel()
+	type outcome struct {
+		answer
+		err error
+	}
+	// inFlight begins a send and waits until it is at the worker.
+	inFlight := func(s *server) (release func(), done chan outcome) {
+		n := newNode(s, "Node")
+		line := s.register().create("Line")
+		line.link(n)
+		release = n.hold()
+		t.Cleanup(release)
+		done = make(chan outcome, 1)
+		go func() {
+			a, err := line.byKey().call("POST", "/sendText", obj{"to": someone, "message": "in flight"})
+			done <- outcome{a, err}
+		}()
+		waitFor(t, "the send is at the worker", func() (bool, any) { return n.entered.Load() == 1, nil })
+		return release, done
+	}
+	ready := func(s *server) bool {
+		resp, err := http.Get(s.url + "/readyz")
+		if err != nil {
+			return false
+		}
+		resp.Body.Close()
+		return resp.StatusCode == http.StatusOK
+	}
+	t.Run("graceful", func(t *testing.T) {
+		t.Parallel()
+		s := serve(t)
+		release, done := inFlight(s)
+		s.signal(syscall.SIGTERM)
+		waitFor(t, "it is not ready", func() (bool, any) { return !ready(s), nil })
+		assert.True(t, s.running(), "something is in flight")
+		release()
+		o := <-done
+		require.NoError(t, o.err)
+		assert.Equal(t, http.StatusOK, o.status, o.answer)
+		assert.Zero(t, s.exit())
+	})
+	t.Run("at once", func(t *testing.T) {
+		t.Parallel()
+		s := serve(t)
+		_, done := inFlight(s)
+		s.signal(syscall.SIGTERM)
+		waitFor(t, "it is not ready", func() (bool, any) { return !ready(s), nil })
+		began := time.Now()
+		s.signal(syscall.SIGTERM)
+		assert.NotZero(t, s.exit())
+		assert.Less(t, time.Since(began), 5*time.Second)
+		<-done
+	})
+}
+
+// TestReload: SIGHUP re-reads the log level and the limits.
+func TestReload(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	conf := filepath.Join(dir, "switchyard.conf")
+	require.NoError(t, os.WriteFile(conf, []byte("log-level error\n"), 0o600))
+	s := serve(t, "--config", conf)
+	user := s.register()
+	assert.NotContains(t, s.err.String(), `"INFO"`)
+	assert.EqualValues(t, 100, user.get("/users/tier").at("data.limits.messagesPerHour"))
+
+	require.NoError(t, os.WriteFile(conf, []byte(`log-level info
+rate-limits {"BASIC":{"messagesPerHour":7}}
+`), 0o600))
+	s.signal(syscall.SIGHUP)
+	waitFor(t, "the limit is the new one", func() (bool, any) {
+		a := user.get("/users/tier")
+		return a.at("data.limits.messagesPerHour") == 7.0, a
+	})
+	user.post("/auth/logout", nil)
+	waitFor(t, "the log says more", func() (bool, any) { return strings.Contains(s.err.String(), `"INFO"`), nil })
+}
+
+// TestSimulatedWorkers runs some in the server's process, and one in its own.
+func TestSimulatedWorkers(t *testing.T) {
+	t.Parallel()
+	s := serve(t, "--simulated-workers", "2")
+	admin := s.admin()
+	waitFor(t, "two workers are there", func() (bool, any) {
+		a := admin.get("/workers/statistics")
+		return a.at("data.workers.online") == 2.0, a
+	})
+	for _, w := range admin.get("/workers").list("data.workers") {
+		admin.post("/workers/"+text(w, "id")+"/drain", nil)
+	}
+	state := t.TempDir()
+	p := spawn(t, s.dir, []string{"SWITCHYARD_TOKEN=" + fleetToken}, "worker", "--simulated", "--id", "Outside", "--state", state,
+		"--control-plane", s.url, "--scan-after", "100ms")
+	waitFor(t, "the third is there", func() (bool, any) {
+		a := admin.do("GET", "/workers/outside", nil)
+		return a.str("data.status") == "ONLINE", a
+	})
+	line := s.register().create("Line")
+	line.post(line.path("/connect"), nil)
+	assert.Equal(t, "outside", line.await("CONNECTED").str("data.workerId"))
+	sent := line.say("by the simulator")
+	p.signal(syscall.SIGTERM)
+	assert.Zero(t, p.exit(), p.err.String())
+	var journal strings.Builder
+	require.NoError(t, filepath.WalkDir(state, func(path string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		journal.Write(b)
+		return err
+	}))
+	for _, evidence := range []string{line.id, sent.str("data.messageId"), "start"} {
+		assert.Contains(t, journal.String(), evidence)
+	}
+}
+
+// TestDemo: the whole journey, told in one terminal.
+func TestDemo(t *testing.T) {
+	t.Parallel()
+	r := run(t, t.TempDir(), nil, "", "demo")
+	assert.Zero(t, r.code, fmt.Sprint(r.out, r.err))
+	assert.NotEmpty(t, r.out)
+}
