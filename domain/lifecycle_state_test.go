@@ -51,6 +51,7 @@ func TestLifeCycle(t *testing.T) {
 			"monitor":    w.with(w.monitor),
 			"reconcile":  w.with(w.reconcile),
 			"time":       w.with(w.passTime),
+			"a while":    w.with(w.aWhile),
 		})
 		w.settle()
 	})
@@ -279,6 +280,20 @@ func (w *world) passTime() {
 	w.pass(rapid.SampledFrom([]time.Duration{
 		time.Millisecond, 500 * time.Millisecond, 2 * time.Second, 6 * time.Second, 46 * time.Second, 91 * time.Second, 10 * time.Minute,
 	}).Draw(w.t, "time"))
+}
+
+// aWhile is some rounds of what goes on all the time.
+func (w *world) aWhile() {
+	d := rapid.SampledFrom([]time.Duration{2 * time.Second, 15 * time.Second, 30 * time.Second}).Draw(w.t, "between")
+	for range rapid.IntRange(1, 8).Draw(w.t, "rounds") {
+		w.pass(d)
+		for _, id := range sorted(w.processes) {
+			w.beat(w.processes[id])
+		}
+		w.monitor()
+		w.reconcile()
+		w.check()
+	}
 }
 
 func (w *world) pass(d time.Duration) {

@@ -20,6 +20,7 @@ type world struct {
 	timing domain.Timing
 	now    time.Time
 	faulty bool // calls may fail and reports may be lost
+	calm   int  // how seldom they do
 
 	sessions map[string]*domain.Session
 	workers  map[string]*domain.Worker
@@ -54,7 +55,7 @@ type process struct {
 
 func newWorld(t *rapid.T) *world {
 	return &world{
-		t: t, timing: domain.DefaultTiming(), now: noon, faulty: true,
+		t: t, timing: domain.DefaultTiming(), now: noon, faulty: true, calm: rapid.IntRange(0, 3).Draw(t, "calm"),
 		sessions: map[string]*domain.Session{}, workers: map[string]*domain.Worker{},
 		cleanups: map[place]*domain.Cleanup{}, live: map[string]int{}, processes: map[string]*process{}, fresh: map[string]int64{},
 	}
@@ -66,7 +67,7 @@ func (w *world) pick(what string, n int) int {
 	if !w.faulty {
 		return 0
 	}
-	return max(0, rapid.IntRange(-n, n-1).Draw(w.t, what))
+	return max(0, rapid.IntRange(-n*w.calm, n-1).Draw(w.t, what))
 }
 
 func sorted[K cmp.Ordered, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }

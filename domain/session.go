@@ -188,7 +188,7 @@ func (s *Session) Connect(pairingPhone string, t Timing, now time.Time) error {
 	s.settled()
 	s.move(Init, now)
 	if s.Order != OrderLogout {
-		s.order(OrderStart, t, now)
+		s.order(OrderStart, now)
 	}
 	return nil
 }
@@ -207,7 +207,7 @@ func (s *Session) Assign(workerID string, t Timing, now time.Time) []Event {
 	if s.Status != Reconnecting {
 		s.move(Init, now)
 	}
-	s.order(OrderStart, t, now)
+	s.order(OrderStart, now)
 	if kind == "" || from == "" {
 		kind = EventSessionPlaced
 	}
@@ -219,7 +219,7 @@ func (s *Session) Assign(workerID string, t Timing, now time.Time) []Event {
 // Disconnect records that the user wants the session down, keeping its
 // credentials. It reports whether a worker has still to be told.
 func (s *Session) Disconnect(t Timing, now time.Time) (told bool, events []Event) {
-	return s.stop(OrderDisconnect, "user disconnected", t, now)
+	return s.stop(OrderDisconnect, "user disconnected", now)
 }
 
 // Logout records that the user wants the session down and its phone unlinked.
@@ -228,10 +228,10 @@ func (s *Session) Disconnect(t Timing, now time.Time) (told bool, events []Event
 // caller's to clean up.
 func (s *Session) Logout(t Timing, now time.Time) (told bool, events []Event) {
 	s.unlink()
-	return s.stop(OrderLogout, "user logged out", t, now)
+	return s.stop(OrderLogout, "user logged out", now)
 }
 
-func (s *Session) stop(o Order, reason string, t Timing, now time.Time) (bool, []Event) {
+func (s *Session) stop(o Order, reason string, now time.Time) (bool, []Event) {
 	s.Intent = Down
 	s.settled()
 	s.AvoidID, s.MovedFrom, s.MoveEvent, s.LastError = "", "", "", ""
@@ -244,7 +244,7 @@ func (s *Session) stop(o Order, reason string, t Timing, now time.Time) (bool, [
 	if s.Order == OrderLogout {
 		o = OrderLogout // never weakened to a mere disconnect
 	}
-	s.order(o, t, now)
+	s.order(o, now)
 	return true, events
 }
 
@@ -261,9 +261,9 @@ func (s *Session) Restart(t Timing, now time.Time) error {
 	switch {
 	case s.Order == OrderLogout: // it comes first, see Connect
 	case s.Assigned():
-		s.order(OrderRestart, t, now)
+		s.order(OrderRestart, now)
 	default:
-		s.order(OrderStart, t, now)
+		s.order(OrderStart, now)
 	}
 	return nil
 }
@@ -446,14 +446,14 @@ func (s *Session) Move(t Timing, now time.Time) {
 		s.move(Reconnecting, now)
 	}
 	s.QR, s.PairingCode = QR{}, "" // not to be linked where it leaves
-	s.order(OrderMove, t, now)
+	s.order(OrderMove, now)
 }
 
 // Missing notes that the worker, which should have had the session for long,
 // does not list it: it is started there again.
 func (s *Session) Missing(t Timing, now time.Time) []Event {
 	events := s.Lost("worker does not have the session", now)
-	s.order(OrderStart, t, now)
+	s.order(OrderStart, now)
 	return events
 }
 
@@ -471,7 +471,7 @@ func (s *Session) Recovering(grace time.Duration, t Timing, now time.Time) []Eve
 		if s.Order == OrderRestart {
 			o = OrderRestart // not lost if it was only cut off
 		}
-		s.order(o, t, now)
+		s.order(o, now)
 		s.DueAt = now.Add(grace)
 	}
 	return events
@@ -603,13 +603,13 @@ func (s *Session) Settle(t Timing, now time.Time) []Event {
 		return s.Fail("the connection was lost and could not be restored", now)
 	}
 	s.move(Init, now)
-	s.order(OrderStart, t, now)
+	s.order(OrderStart, now)
 	s.DueAt = now.Add(t.Backoff(s.Restarts))
 	return nil
 }
 
 // order sets what the worker is to be told now.
-func (s *Session) order(o Order, t Timing, now time.Time) {
+func (s *Session) order(o Order, now time.Time) {
 	s.Order, s.Tries, s.DueAt, s.UpdatedAt = o, 0, now, now
 	if o == OrderStart || o == OrderRestart {
 		s.Confirms = false

@@ -51,7 +51,7 @@ func Run(ctx context.Context, out io.Writer, version string) (err error) {
 	defer serving.Wait()
 	defer stop()
 	for _, id := range []string{"worker-1", "worker-2"} {
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 		if err != nil {
 			return err
 		}

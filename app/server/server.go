@@ -115,7 +115,7 @@ func (s *Server) assemble(ctx context.Context) error {
 		Health: s.health, Ready: s.ready.Load, Version: s.cfg.Version, QRLife: s.cfg.Timing.QRLife,
 		CORSOrigins: s.cfg.CORSOrigins, TrustedProxies: s.cfg.TrustedProxies,
 	})
-	if s.listener, err = net.Listen("tcp", s.cfg.Addr); err != nil {
+	if s.listener, err = new(net.ListenConfig).Listen(ctx, "tcp", s.cfg.Addr); err != nil {
 		return fmt.Errorf("listening on %s: %w; use another --addr or stop what listens there", s.cfg.Addr, err)
 	}
 	return nil

@@ -35,7 +35,7 @@ func (s *Server) simulate(ctx context.Context) (stop func(), err error) {
 		}
 	}
 	for i := range s.cfg.SimulatedWorkers {
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 		if err != nil {
 			stop()
 			return nil, err
@@ -80,7 +80,7 @@ func RunWorker(ctx context.Context, c WorkerConfig, cfg Config) error {
 		defer func() { _ = state.Close() }() // every line was written when it was made
 		c.State = state
 	}
-	listener, err := net.Listen("tcp", c.Addr)
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", c.Addr)
 	if err != nil {
 		return fmt.Errorf("listening on %s: %w; use another --addr", c.Addr, err)
 	}
