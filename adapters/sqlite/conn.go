@@ -41,7 +41,7 @@ func dsn(path string, a access, busy time.Duration) string {
 		v.Set("_txlock", "immediate")
 		v.Set("_cache_size", "-64000")
 	}
-	u := url.URL{Path: filepath.ToSlash(path)}
+	u := url.URL{Path: "/" + strings.TrimPrefix(filepath.ToSlash(path), "/")} // a drive's letter needs the slash too
 	return "file:" + u.EscapedPath() + "?" + v.Encode()
 }
 

@@ -322,8 +322,8 @@ func TestViewsWaitForTheirTurn(t *testing.T) {
 	go func() { closed <- s.Close() }()
 	require.ErrorIs(t, <-waiting, ports.ErrClosed)
 	select {
-	case <-closed:
-		require.Fail(t, "Close did not wait")
+	case err := <-closed:
+		require.Fail(t, "Close did not wait", "and gave %v", err)
 	case <-time.After(10 * time.Millisecond):
 	}
 	close(leave)

@@ -60,8 +60,15 @@ var SQLite = sync.OnceValue(func() *Body { return compile(sqlite) })
 // Postgres returns the body in the dialect of PostgreSQL, built with ICU.
 var Postgres = sync.OnceValue(func() *Body { return compile(postgres) })
 
+// longestSearch is how many bytes may be searched for: SQLite refuses patterns
+// of 50 000 bytes, with an error.
+const longestSearch = 20_000
+
 // contains is the condition that a column contains a text, whatever the case.
 func (d *Dialect) contains(column, text string) sq.Sqlizer {
+	if len(text) > longestSearch {
+		return sq.Expr("1 = 0")
+	}
 	ascii := true
 	for i := range len(text) {
 		ascii = ascii && text[i] < 0x80

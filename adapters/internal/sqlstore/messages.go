@@ -1,8 +1,9 @@
 package sqlstore
 
 import (
+	"cmp"
 	"context"
-	"errors"
+	"slices"
 	"time"
 
 	sq "github.com/Masterminds/squirrel"
@@ -14,7 +15,7 @@ import (
 var messagesTable = table{
 	name: "messages", key: "id", fixed: []string{"session_id", "created_at", "direction"},
 	rest: []string{
-		"user_id", "whatsapp_id", "from_jid", "to_jid", "type", "content", "media_url", "filename", "caption",
+		"whatsapp_id", "user_id", "from_jid", "to_jid", "type", "content", "media_url", "filename", "caption",
 		"status", "error", "sent_at", "delivered_at", "read_at",
 	},
 }
@@ -22,7 +23,7 @@ var messagesTable = table{
 func scanMessage(r row) *domain.Message {
 	return &domain.Message{
 		ID: r.text(0), SessionID: r.text(1), CreatedAt: r.time(2), Direction: domain.Direction(r.text(3)),
-		UserID: r.text(4), WhatsAppID: r.text(5), From: r.text(6), To: r.text(7),
+		WhatsAppID: r.text(4), UserID: r.text(5), From: r.text(6), To: r.text(7),
 		Type: domain.MessageType(r.text(8)), Content: r.text(9), MediaURL: r.text(10), Filename: r.text(11), Caption: r.text(12),
 		Status: domain.MessageStatus(r.text(13)), Error: r.text(14),
 		SentAt: r.time(15), DeliveredAt: r.time(16), ReadAt: r.time(17),
@@ -40,7 +41,8 @@ const (
 )
 
 type messageStatements struct {
-	puts
+	puts                                        // of what has no WhatsApp id yet, or may only just have it
+	later                                       puts
 	get, sentByWhatsAppID, receivedByWhatsAppID *Statement
 	countSince, pendingBefore                   *Statement
 	usageOfUser, usageOfSession                 *Statement
@@ -48,14 +50,22 @@ type messageStatements struct {
 
 func (b *Body) messageStatements() messageStatements {
 	messages := pick("messages", messagesTable.columns()...)
-	byWhatsAppID := messages.where(same("session_id", "whatsapp_id")+" AND whatsapp_id <> ''").
-		order("created_at DESC", "id DESC").first()
+	byWhatsAppID := messages.where(same("session_id", "whatsapp_id") + " AND whatsapp_id <> ''")
 	// The bucket is rounded down, also before 1970.
 	cells := pick("messages", "created_at - (created_at % ? + ?) % ?",
 		"session_id", "type", "direction", "status = 'FAILED'", "COUNT(*)").
 		where("created_at >= ?").group("1", "2", "3", "4", "5").order("1", "2", "3", "4", "5")
+	// Once a message is delivered its WhatsApp id is as fixed as the rest, and
+	// an update need not touch the index of that either.
+	puts := b.puts(messagesTable)
+	fixed, rest := messagesTable.fixed, messagesTable.rest
+	later := puts
+	later.fixed++
+	later.update = b.write(b.update("messages", sets(join(rest[1:], []string{"rev"})...),
+		same("id", "rev")+still(join(fixed, rest[:1]))))
 	return messageStatements{
-		puts:                 b.puts(messagesTable),
+		puts:                 puts,
+		later:                later,
 		get:                  b.read(messages.where(same("id", "session_id"))),
 		sentByWhatsAppID:     b.read(byWhatsAppID.where(isOutbound)),
 		receivedByWhatsAppID: b.read(byWhatsAppID.where(isInbound)),
@@ -72,8 +82,12 @@ type messages Tx
 
 // Put needs the session to exist, or gives ErrNotFound.
 func (t *messages) Put(ctx context.Context, m *domain.Message) error {
-	return (*Tx)(t).put(ctx, &t.body.messages.puts, &m.Rev, m.ID, m.SessionID, micros(m.CreatedAt), string(m.Direction),
-		m.UserID, m.WhatsAppID, m.From, m.To, string(m.Type), m.Content, m.MediaURL, m.Filename, m.Caption,
+	puts := &t.body.messages.puts
+	if m.Status == domain.MessageDelivered || m.Status == domain.MessageRead {
+		puts = &t.body.messages.later
+	}
+	return (*Tx)(t).put(ctx, puts, &m.Rev, m.ID, m.SessionID, micros(m.CreatedAt), string(m.Direction),
+		m.WhatsAppID, m.UserID, m.From, m.To, string(m.Type), m.Content, m.MediaURL, m.Filename, m.Caption,
 		string(m.Status), m.Error, when(m.SentAt), when(m.DeliveredAt), when(m.ReadAt))
 }
 
@@ -84,48 +98,54 @@ func (t *messages) Get(ctx context.Context, sessionID, id string) (*domain.Messa
 // ByWhatsAppID prefers what was sent, and then the latest: a message to oneself
 // is there twice.
 func (t *messages) ByWhatsAppID(ctx context.Context, sessionID, whatsAppID string) (*domain.Message, error) {
-	s := &t.body.messages
-	m, err := one(ctx, (*Tx)(t), s.sentByWhatsAppID, scanMessage, sessionID, whatsAppID, 1)
-	if errors.Is(err, ports.ErrNotFound) {
-		return one(ctx, (*Tx)(t), s.receivedByWhatsAppID, scanMessage, sessionID, whatsAppID, 1)
+	for _, s := range []*Statement{t.body.messages.sentByWhatsAppID, t.body.messages.receivedByWhatsAppID} {
+		// It is one or none, unless WhatsApp repeats itself. To sort them is
+		// not left to the database: it would go through the history then.
+		found, err := many(ctx, (*Tx)(t), s, scanMessage, sessionID, whatsAppID)
+		if err != nil {
+			return nil, err
+		}
+		if len(found) > 0 {
+			return slices.MaxFunc(found, func(a, b *domain.Message) int {
+				return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.ID, b.ID))
+			}), nil
+		}
 	}
-	return m, err
+	return nil, ports.ErrNotFound
 }
 
 // List takes Since as included and Until as excluded.
 func (t *messages) List(ctx context.Context, sessionID string, f domain.MessageFilter) ([]*domain.Message, error) {
-	d := &t.body.dialect
-	conditions := []sq.Sqlizer{sq.Expr("session_id = ?", sessionID)}
-	if !f.Since.IsZero() {
-		conditions = append(conditions, sq.Expr("created_at >= ?", ceiling(f.Since)))
-	}
-	if !f.Until.IsZero() {
-		conditions = append(conditions, sq.Expr("created_at < ?", ceiling(f.Until)))
-	}
-	if f.After != (domain.Cursor{}) {
-		conditions = append(conditions, sq.Expr("(created_at, id) < (?, ?)", micros(f.After.At), f.After.ID))
-	}
-	if f.Direction != "" {
-		conditions = append(conditions, sq.Expr("direction = ?", string(f.Direction)))
-	}
-	if f.Type != "" {
-		conditions = append(conditions, sq.Expr("type = ?", string(f.Type)))
-	}
-	if f.Status != "" {
-		conditions = append(conditions, sq.Expr("status = ?", string(f.Status)))
-	}
-	if f.To != "" {
-		conditions = append(conditions, d.contains("to_jid", f.To))
-	}
-	if f.Search != "" {
-		conditions = append(conditions, sq.Or{d.contains("content", f.Search), d.contains("caption", f.Search)})
-	}
-	rows := pick("messages", messagesTable.columns()...).all(conditions).order("created_at DESC", "id DESC")
-	s, args, err := t.body.list(rows.first(upTo(f.Limit)))
+	s, args, err := t.body.list(t.body.history(sessionID, f))
 	if err != nil {
 		return nil, err
 	}
 	return many(ctx, (*Tx)(t), s, scanMessage, args...)
+}
+
+func (b *Body) history(sessionID string, f domain.MessageFilter) query {
+	conditions := []sq.Sqlizer{sq.Expr("session_id = ?", sessionID)}
+	and := func(isGiven bool, condition string, args ...any) {
+		if isGiven {
+			conditions = append(conditions, sq.Expr(condition, args...))
+		}
+	}
+	and(!f.Since.IsZero(), "created_at >= ?", ceiling(f.Since))
+	and(!f.Until.IsZero(), "created_at < ?", ceiling(f.Until))
+	and(f.After != domain.Cursor{}, "(created_at, id) < (?, ?)", micros(f.After.At), f.After.ID)
+	and(f.Direction != "", "direction = ?", string(f.Direction))
+	and(f.Type != "", "type = ?", string(f.Type))
+	and(f.Status != "", "status = ?", string(f.Status))
+	if f.To != "" {
+		conditions = append(conditions, b.dialect.contains("to_jid", f.To))
+	}
+	if f.Search != "" {
+		conditions = append(conditions, sq.Or{
+			b.dialect.contains("content", f.Search), b.dialect.contains("caption", f.Search),
+		})
+	}
+	return pick("messages", messagesTable.columns()...).all(conditions).
+		order("created_at DESC", "id DESC").first(upTo(f.Limit))
 }
 
 // CountSince counts in the history of the user's sessions.

@@ -111,8 +111,9 @@ func pick(from string, columns ...string) query {
 	return query{sq.Select(columns...).From(from), len(columns)}
 }
 
-func (q query) where(condition string, args ...any) query {
-	q.SelectBuilder = q.Where(condition, args...)
+// where adds a condition, and leaves its values to arguments.
+func (q query) where(condition string) query {
+	q.SelectBuilder = q.Where(condition)
 	return q
 }
 
@@ -208,6 +209,16 @@ func checked(table, condition string) string {
 // same is the condition that every column has the value of an argument.
 func same(columns ...string) string { return strings.Join(columns, " = ? AND ") + " = ?" }
 
+// still is the condition that columns are what they were, in words that do not
+// make a database look for the row by them.
+func still(columns []string) string {
+	var s strings.Builder
+	for _, column := range columns {
+		s.WriteString(" AND NOT " + column + " <> ?")
+	}
+	return s.String()
+}
+
 func join(lists ...[]string) []string {
 	var all []string
 	for _, l := range lists {
@@ -243,7 +254,7 @@ func (b *Body) puts(t table) puts {
 	p := puts{
 		fixed:  len(t.fixed),
 		insert: b.insert(t.name, t.columns()...),
-		update: b.write(b.update(t.name, sets(join(t.rest, []string{"rev"})...), same(join([]string{t.key, "rev"}, t.fixed)...))),
+		update: b.write(b.update(t.name, sets(join(t.rest, []string{"rev"})...), same(t.key, "rev")+still(t.fixed))),
 	}
 	if len(t.fixed) > 0 {
 		p.replace = b.write(b.update(t.name, sets(join(t.fixed, t.rest, []string{"rev"})...), same(t.key, "rev")))

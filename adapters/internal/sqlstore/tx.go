@@ -138,8 +138,7 @@ func (t *Tx) changed(ctx context.Context, otherwise error, s *Statement, args ..
 }
 
 // put inserts or replaces a row, as [ports.Store] says of Put. The values are
-// those of the table's key, fixed and other columns. Revs begin with the time,
-// so that a row which is deleted and made anew does not repeat one.
+// those of the table's key, fixed and other columns.
 func (t *Tx) put(ctx context.Context, p *puts, rev *int64, values ...any) error {
 	if err := t.allow(ctx, true); err != nil {
 		return err
@@ -148,7 +147,7 @@ func (t *Tx) put(ctx context.Context, p *puts, rev *int64, values ...any) error 
 	var n int64
 	var err error
 	if old == 0 {
-		next := time.Now().UnixMicro()
+		next := nextRev(0)
 		if n, err = t.conn.Exec(ctx, p.insert, t.args(values, []any{next})); err != nil {
 			return err
 		}
@@ -158,7 +157,7 @@ func (t *Tx) put(ctx context.Context, p *puts, rev *int64, values ...any) error 
 		*rev = next
 		return nil
 	}
-	next := old + 1
+	next := nextRev(old)
 	key, fixed, rest := values[:1], values[1:1+p.fixed], values[1+p.fixed:]
 	n, err = t.conn.Exec(ctx, p.update, t.args(rest, []any{next, key[0], old}, fixed))
 	if err == nil && n == 0 && p.replace != nil {
@@ -172,6 +171,21 @@ func (t *Tx) put(ctx context.Context, p *puts, rev *int64, values ...any) error 
 	}
 	*rev = next
 	return nil
+}
+
+// lastRev is the latest that nextRev took from the clock.
+var lastRev atomic.Int64
+
+// nextRev gives a Rev above the old one. It is the time, so that a row that is
+// deleted and made anew does not repeat what it had, whatever came in between.
+func nextRev(old int64) int64 {
+	for {
+		last := lastRev.Load()
+		next := max(time.Now().UnixMicro(), last+1)
+		if lastRev.CompareAndSwap(last, next) {
+			return max(next, old+1)
+		}
+	}
 }
 
 // each reads rows. scan keeps nothing of the row itself.

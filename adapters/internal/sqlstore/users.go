@@ -28,7 +28,7 @@ func scanUser(r row) *domain.User {
 
 type userStatements struct {
 	puts
-	get, byEmail, exists, usage, reserve *Statement
+	get, byEmail, usage, reserve *Statement
 }
 
 func (b *Body) userStatements() userStatements {
