@@ -88,7 +88,7 @@ func (m *Outgoing) validateMedia(p *Problems) {
 		}
 	}
 	p.text("caption", m.Caption, 0, maxCaption)
-	p.text("filename", m.Filename, 0, maxFilename)
+	p.line("filename", m.Filename, 0, maxFilename)
 	if strings.ContainsAny(m.Filename, "/\\\x00") {
 		p.Add("filename", "Filename must not contain a path")
 	}
@@ -129,8 +129,8 @@ func (l *Location) validate(p *Problems) {
 	if math.IsNaN(l.Longitude) || l.Longitude < -180 || l.Longitude > 180 {
 		p.Add("longitude", "Longitude must be between -180 and 180")
 	}
-	p.text("name", l.Name, 0, maxField)
-	p.text("address", l.Address, 0, maxField)
+	p.line("name", l.Name, 0, maxField)
+	p.line("address", l.Address, 0, maxField)
 }
 
 func (c *Contact) validate(p *Problems) {
@@ -138,14 +138,14 @@ func (c *Contact) validate(p *Problems) {
 		p.Add("contact", "Contact with name and phone is required")
 		return
 	}
-	p.text("contactName", c.Name, 1, 100)
+	p.line("contactName", c.Name, 1, 100)
 	_, err := ParsePhone(c.Phone)
 	p.Check("contactPhone", err)
 	if c.Email != "" {
 		_, err := NormalizeEmail(c.Email)
 		p.Check("contactEmail", err)
 	}
-	p.text("contactOrganization", c.Organization, 0, 255)
+	p.line("contactOrganization", c.Organization, 0, 255)
 }
 
 func (l *Link) validate(p *Problems) {
@@ -154,7 +154,7 @@ func (l *Link) validate(p *Problems) {
 		return
 	}
 	p.url("url", l.URL)
-	p.text("title", l.Title, 0, 255)
+	p.line("title", l.Title, 0, 255)
 	p.text("description", l.Description, 0, maxField)
 	if l.Thumbnail != "" && !isBase64(l.Thumbnail) {
 		p.url("thumbnail", l.Thumbnail)
@@ -166,12 +166,16 @@ func (o *Poll) validate(p *Problems) {
 		p.Add("poll", "Poll with question and options is required")
 		return
 	}
-	p.text("poll.question", o.Question, 1, 255)
+	p.line("poll.question", o.Question, 1, 255)
 	seen := make(map[string]bool, len(o.Options))
 	for _, option := range o.Options {
 		text := strings.TrimSpace(option)
 		if text == "" || utf8.RuneCountInString(text) > 100 {
 			p.Add("poll.options", "Each option must have 1 to 100 characters")
+			return
+		}
+		if strings.ContainsFunc(option, isControl) {
+			p.Add("poll.options", "Options must not contain control characters")
 			return
 		}
 		seen[text] = true
@@ -303,9 +307,28 @@ func (p *Problems) text(field, value string, least, most int) {
 	}
 }
 
+// line checks a text that is shown in one line.
+func (p *Problems) line(field, value string, least, most int) {
+	before := len(p.fields)
+	p.text(field, value, least, most)
+	if len(p.fields) == before && strings.ContainsFunc(value, isControl) {
+		p.Add(field, "%s must not contain control characters", label(field))
+	}
+}
+
+// isControl accepts control characters, and those that turn the direction of
+// what follows, which can make a text look like another.
+func isControl(r rune) bool {
+	return unicode.IsControl(r) || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069
+}
+
 func (p *Problems) url(field, value string) {
+	if len(value) > maxURL {
+		p.Add(field, "%s must have at most %d bytes", label(field), maxURL)
+		return
+	}
 	u, err := url.Parse(value)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || len(value) > maxURL || !utf8.ValidString(value) {
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || !utf8.ValidString(value) {
 		p.Add(field, "%s must be an http:// or https:// URL", label(field))
 	}
 }

@@ -215,6 +215,7 @@ type Action struct {
 type MessageReport struct {
 	SessionID   string
 	WhatsAppID  string
+	ID          string // ours, if the worker says it
 	Status      MessageStatus
 	At          time.Time // zero: now
 	DeliveredAt time.Time

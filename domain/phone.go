@@ -1,6 +1,9 @@
 package domain
 
-import "strings"
+import (
+	"strings"
+	"unicode"
+)
 
 const (
 	phoneRule = "Phone number must be in international format (e.g., 6281234567890)"
@@ -89,6 +92,40 @@ func ParsePhone(raw string) (string, error) {
 		return phone, nil
 	}
 	return "", errPhone()
+}
+
+// AccountPhone returns the digits of the account that a worker names: a number
+// with or without device and server (6281234567890:12@s.whatsapp.net), written
+// in any way (+62 812-3456-7890). It is "" if there are none, if there are more
+// than a number has, and for what is no number: other text, a group, a hidden
+// id (…@lid). Unlike [ParsePhone] it refuses no number for being short.
+func AccountPhone(raw string) string {
+	user, server, isJID := strings.Cut(raw, "@")
+	if isJID {
+		switch strings.ToLower(strings.TrimSpace(server)) {
+		case serverUser, serverLegacy:
+		default:
+			return ""
+		}
+	}
+	user, _, _ = strings.Cut(user, ":")
+	if isDigits(user) && len(user) <= phoneMax {
+		return user
+	}
+	var buf [phoneMax]byte
+	digits := buf[:0]
+	for _, r := range user {
+		switch {
+		case '0' <= r && r <= '9':
+			if len(digits) == phoneMax {
+				return ""
+			}
+			digits = append(digits, byte(r))
+		case unicode.IsLetter(r) || unicode.IsNumber(r):
+			return ""
+		}
+	}
+	return string(digits)
 }
 
 func errPhone() error { return Errorf(Invalid, CodeValidation, phoneRule) }

@@ -62,6 +62,40 @@ func TestParsePhone(t *testing.T) {
 	}
 }
 
+func TestAccountPhone(t *testing.T) {
+	for raw, want := range map[string]string{
+		"6281234567890":                   "6281234567890",
+		"6281234567890:12@s.whatsapp.net": "6281234567890",
+		"6281234567890@s.whatsapp.net":    "6281234567890",
+		"6281234567890@C.US":              "6281234567890",
+		"6281234567890:12":                "6281234567890",
+		"+62 812-3456-7890":               "6281234567890",
+		" (+62) 812.3456.7890 ":           "6281234567890",
+		"\u202a+62\u00a0812 34567890\u202c": "6281234567890",
+		"+6281234567890:3@s.whatsapp.net": "6281234567890",
+		"6281":                            "6281",
+		"081234567890":                    "081234567890",
+		"123456789012345":                 "123456789012345",
+		"1234567890123456":                "",
+		"+1234567890123456":               "",
+		"123456789012345:2@lid":           "",
+		"120363025246125486@g.us":         "",
+		"1-2@g.us":                        "",
+		"6281234567890@example.com":       "",
+		"unknown":                         "",
+		"6281234567890 ext 5":             "",
+		"６２８１２３４５６７８９０":                   "",
+		"@s.whatsapp.net":                 "",
+		":12":                             "",
+		"+":                               "",
+		" ":                               "",
+		"":                                "",
+	} {
+		require.Equal(t, want, domain.AccountPhone(raw), "%q", raw)
+		require.Equal(t, want, domain.AccountPhone(want), "what it gives it leaves alone")
+	}
+}
+
 func TestJID(t *testing.T) {
 	for jid, want := range map[domain.JID]struct {
 		group bool
@@ -116,7 +150,11 @@ func checkRecipient(t require.TestingT, raw string) {
 	require.Equal(t, jid, again)
 	require.Equal(t, strings.HasSuffix(string(jid), "@g.us"), jid.IsGroup())
 	require.Equal(t, strings.HasSuffix(string(jid), "@s.whatsapp.net"), jid.Phone() != "")
+	if jid.Phone() != "" {
+		require.Equal(t, jid.Phone(), domain.AccountPhone(string(jid)))
+	}
 	if phoneErr == nil {
+		require.Equal(t, phone, domain.AccountPhone(raw))
 		require.Equal(t, phone, jid.Phone())
 	}
 }

@@ -104,6 +104,17 @@ func TestMove(t *testing.T) {
 	})
 }
 
+// The confirmation of a stop is of no interest any more once the session has
+// been started again, and runs.
+func TestStoppedTooLate(t *testing.T) {
+	s := at(t, "stopping")
+	require.NoError(t, s.Connect("", timing, s.now))
+	s.is(domain.Connected)
+	before := *s.Session
+	s.Stopped(s.now)
+	require.Equal(t, before, *s.Session)
+}
+
 func TestSnapshots(t *testing.T) {
 	restarting := func(t *testing.T) *stage {
 		s := at(t, "CONNECTED")

@@ -149,13 +149,22 @@ type Registration struct {
 const olderInterval = 30 * time.Second
 
 // Register applies a registration: the worker is online with a new process.
+// What it does not say, or says again, leaves an administrator's word standing.
 // A loss that was noted before is over; sessions that have not been moved by
 // now are its to recover.
 func (w *Worker) Register(r Registration, t Timing, now time.Time) []Event {
 	wasOnline := w.Online
-	w.Endpoint, w.Capacity, w.Claimed = r.Endpoint, r.Capacity, r.Capacity
-	w.Description, w.Version, w.Environment = r.Description, r.Version, r.Environment
-	w.Labels, w.Capabilities = maps.Clone(r.Labels), slices.Clone(r.Capabilities)
+	w.Endpoint = r.Endpoint
+	if r.Capacity != w.Claimed {
+		w.Capacity, w.Claimed = r.Capacity, r.Capacity
+	}
+	w.Version, w.Environment, w.Capabilities = r.Version, r.Environment, slices.Clone(r.Capabilities)
+	if r.Description != "" {
+		w.Description = r.Description
+	}
+	if r.Labels != nil {
+		w.Labels = maps.Clone(r.Labels)
+	}
 	if w.Interval = r.Interval; w.Interval <= 0 {
 		w.Interval = t.HeartbeatInterval
 		if len(r.Capabilities) == 0 {
