@@ -59,7 +59,7 @@ func (o *Orchestrator) note(ctx context.Context, c *changes) {
 		o.watch.notify(s.ID)
 	}
 	for _, s := range c.deleted {
-		o.fleet.removeSession(s.ID)
+		o.fleet.removeSession(s.ID, s.Rev)
 		if err := o.routes.Delete(ctx, s.ID); err != nil {
 			o.log.WarnContext(ctx, "route not removed", "session", s.ID, "error", err)
 		}

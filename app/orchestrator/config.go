@@ -31,8 +31,8 @@ type Config struct {
 	Strategy domain.Strategy // nil: domain.MultiFactor with its default weights
 	Log      *slog.Logger    // nil: slog.Default
 
-	// Parallel bounds how many sessions and probes are worked on at once by the
-	// background loop; 0: 64.
+	// Parallel bounds how many sessions, and how many probes, the background loop
+	// works on at once; 0: 256.
 	Parallel int
 	// MovesPerWorker bounds how many sessions leave a draining worker at once;
 	// 0: 4.
@@ -63,7 +63,7 @@ func (c Config) WithDefaults() Config {
 		c.Log = slog.Default()
 	}
 	if c.Parallel <= 0 {
-		c.Parallel = 64
+		c.Parallel = 256
 	}
 	if c.MovesPerWorker <= 0 {
 		c.MovesPerWorker = 4

@@ -17,7 +17,8 @@ type fleet struct {
 	ranking  *domain.Ranking
 	workers  map[string]*node
 	sessions map[string]*seat
-	since    time.Time // when this process began to listen to workers
+	since    time.Time        // when this process began to listen to workers
+	gone     map[string]int64 // newest Rev of workers and sessions that left the view, so that older news does not bring them back
 }
 
 // node is one worker. The Worker it points to is never changed, only replaced.
@@ -27,6 +28,7 @@ type node struct {
 	counts   domain.Breakdown
 	pending  int // slots chosen but not yet committed
 	chosenAt time.Time
+	busy     time.Time // it limits us until then
 	probes   domain.Probes
 	probing  bool
 }
@@ -49,8 +51,20 @@ func newFleet(s domain.Strategy) *fleet {
 		ranking:  domain.NewRanking(s),
 		workers:  make(map[string]*node),
 		sessions: make(map[string]*seat),
+		gone:     make(map[string]int64),
 	}
 }
+
+// left remembers that something of that Rev is not in the view. It needs the lock.
+func (f *fleet) left(key string, rev int64) {
+	if len(f.gone) >= maxGone {
+		clear(f.gone)
+	}
+	f.gone[key] = max(f.gone[key], rev)
+}
+
+// maxGone bounds what is remembered; news overtakes news by moments only.
+const maxGone = 10_000
 
 func (f *fleet) reset(workers []*domain.Worker, now time.Time) {
 	f.mu.Lock()
@@ -67,6 +81,8 @@ func (f *fleet) putWorker(w *domain.Worker) {
 	defer f.mu.Unlock()
 	n := f.workers[w.ID]
 	switch {
+	case w.Rev <= f.gone["worker/"+w.ID]:
+		return
 	case n == nil:
 		n = &node{sessions: make(map[string]*seat)}
 		f.workers[w.ID] = n
@@ -82,6 +98,9 @@ func (f *fleet) putWorker(w *domain.Worker) {
 func (f *fleet) removeWorker(id string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if n := f.workers[id]; n != nil {
+		f.left("worker/"+id, n.worker.Rev)
+	}
 	delete(f.workers, id)
 	f.ranking.Remove(id)
 }
@@ -95,7 +114,7 @@ func (n *node) load() domain.Load {
 		WorkerID: w.ID, Status: w.Status(),
 		Used: len(n.sessions) + n.pending, Capacity: w.Capacity,
 		CPU: w.CPU, Memory: w.Memory,
-		HeartbeatAt: w.LastHeartbeat, ChosenAt: n.chosenAt, Labels: w.Labels,
+		HeartbeatAt: w.LastHeartbeat, ChosenAt: n.chosenAt, SuspendedUntil: n.busy, Labels: w.Labels,
 	}
 	if len(n.sessions) > 0 || w.Reported != nil {
 		b := n.counts
@@ -109,13 +128,14 @@ func (f *fleet) putSession(s *domain.Session) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	old := f.sessions[s.ID]
-	if old != nil && old.rev > s.Rev {
+	if old != nil && old.rev > s.Rev || s.Rev <= f.gone["session/"+s.ID] {
 		return
 	}
 	if old != nil {
 		f.unseat(old)
 	}
 	if !s.Assigned() {
+		f.left("session/"+s.ID, s.Rev)
 		return
 	}
 	n := f.workers[s.WorkerID]
@@ -133,9 +153,11 @@ func (f *fleet) putSession(s *domain.Session) {
 	f.rank(n)
 }
 
-func (f *fleet) removeSession(id string) {
+// removeSession takes out a session that was deleted at a Rev.
+func (f *fleet) removeSession(id string, rev int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.left("session/"+id, rev)
 	if old := f.sessions[id]; old != nil {
 		f.unseat(old)
 	}
@@ -165,6 +187,14 @@ func (f *fleet) choose(req domain.Request, now time.Time) (string, bool) {
 	n.chosenAt = now
 	f.rank(n)
 	return id, true
+}
+
+// suspend keeps a worker that limits us out of placement for a while.
+func (f *fleet) suspend(id string, until time.Time) {
+	f.on(id, func(n *node) {
+		n.busy = until
+		f.rank(n)
+	})
 }
 
 // settle ends the hold that choose took.
@@ -287,9 +317,6 @@ func (f *fleet) compare(h *domain.Heartbeat, t domain.Timing, now time.Time) new
 			if r.Status.Live() {
 				out.foreign = append(out.foreign, *r)
 			}
-			if s != nil {
-				listed++
-			}
 			continue
 		case r.Status == s.status && s.confirms && !r.LoggedOut &&
 			(r.PhoneNumber == "" || r.PhoneNumber == s.phone) &&
@@ -312,8 +339,9 @@ func (f *fleet) missing(n *node, h *domain.Heartbeat, t domain.Timing, now time.
 	}
 	var gone []string
 	for id, s := range n.sessions {
-		if !there[id] && s.intent == domain.Up && s.order == domain.OrderNone && s.status.Live() &&
-			now.Sub(s.assignedAt) > t.StartTimeout {
+		lost := s.intent == domain.Up && s.order == domain.OrderNone && s.status.Live() &&
+			now.Sub(s.assignedAt) > t.StartTimeout
+		if !there[id] && (lost || s.order.Stops()) {
 			gone = append(gone, id)
 		}
 	}

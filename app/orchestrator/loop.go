@@ -15,13 +15,16 @@ import (
 )
 
 const (
-	batch           = 256                   // rows looked at in one pass
-	houseEvery      = time.Minute           // between rounds of housekeeping
-	pollEvery       = 5 * time.Second       // between looks at the store when nothing is known to be due
-	pauseAfterFault = time.Second           // before a session that could not be worked on is tried again
-	shortest        = 20 * time.Millisecond // between two passes of Run
-	eventLife       = 24 * time.Hour        // how long published events are kept
-	relayPosition   = "relay.position"      // setting: Seq of the last published event
+	batch           = 256                    // rows looked at in one pass
+	maxBatch        = 8192                   // the same while many of them cannot be taken on
+	perWorker       = 8                      // sessions and cleanups worked on at once for one worker
+	houseEvery      = time.Minute            // between rounds of housekeeping
+	pollEvery       = 5 * time.Second        // between looks at the store when nothing is known to be due
+	pauseAfterFault = time.Second            // before a session that could not be worked on is tried again
+	shortest        = 20 * time.Millisecond  // between two passes of Run
+	glance          = 500 * time.Millisecond // between two passes while rows that are due are worked on
+	eventLife       = 24 * time.Hour         // how long published events are kept
+	relayPosition   = "relay.position"       // setting: Seq of the last published event
 )
 
 // loop is the state of the background work of this process.
@@ -33,11 +36,14 @@ type loop struct {
 	stopped  atomic.Bool // the health monitor
 	checked  atomic.Int64
 
-	turns chan struct{} // bounds what runs at once
-	woken chan struct{}
+	turns  chan struct{} // bounds how many sessions and cleanups are worked on at once
+	probes chan struct{} // bounds probes, which must not wait for a worker that hangs
+	woken  chan struct{}
 
 	mu      sync.Mutex
 	running map[string]bool      // sessions and cleanups being worked on
+	busy    map[string]int       // how many of them, by worker
+	blocked int                  // due rows that the latest pass could not take on
 	pause   map[string]time.Time // not before, after a fault of ours
 	waiting map[string]bool      // sessions that found no room
 	houseAt time.Time
@@ -45,6 +51,8 @@ type loop struct {
 
 func (l *loop) init(parallel int) {
 	l.turns = make(chan struct{}, parallel)
+	l.probes = make(chan struct{}, parallel)
+	l.busy = make(map[string]int)
 	l.woken = make(chan struct{}, 1)
 	l.running = make(map[string]bool)
 	l.pause = make(map[string]time.Time)
@@ -76,24 +84,42 @@ func (l *loop) takeWaiting() []string {
 	return ids
 }
 
-// claim takes a piece of work unless somebody has it or it is paused.
-func (l *loop) claim(key string, now time.Time) bool {
+// task is a piece of background work.
+type task struct {
+	key    string        // there is one at a time of each
+	worker string        // whose turn it takes; empty: nobody's
+	pool   chan struct{} // whose room it takes
+}
+
+// claim takes a piece of work on unless somebody has it, it is paused, or
+// there is no room for it: a worker that hangs may not take up all of that.
+func (l *loop) claim(t task, now time.Time) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.running[key] || now.Before(l.pause[key]) {
+	if l.running[t.key] || now.Before(l.pause[t.key]) || t.worker != "" && l.busy[t.worker] >= perWorker {
 		return false
 	}
-	delete(l.pause, key)
-	l.running[key] = true
+	select {
+	case t.pool <- struct{}{}:
+	default:
+		return false
+	}
+	delete(l.pause, t.key)
+	l.running[t.key] = true
+	l.busy[t.worker]++
 	return true
 }
 
-func (l *loop) release(key string, pauseUntil time.Time) {
+func (l *loop) release(t task, pauseUntil time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	delete(l.running, key)
+	<-t.pool
+	delete(l.running, t.key)
+	if l.busy[t.worker]--; l.busy[t.worker] <= 0 {
+		delete(l.busy, t.worker)
+	}
 	if !pauseUntil.IsZero() {
-		l.pause[key] = pauseUntil
+		l.pause[t.key] = pauseUntil
 	}
 }
 
@@ -133,6 +159,11 @@ func (o *Orchestrator) Step(ctx context.Context) (next time.Time, err error) {
 	var work sync.WaitGroup
 	next, err = o.step(ctx, &work)
 	work.Wait()
+	select {
+	case <-o.loop.woken: // what was done may have led to more
+		next = o.now()
+	default:
+	}
 	return next, err
 }
 
@@ -159,14 +190,8 @@ func (o *Orchestrator) step(ctx context.Context, work *sync.WaitGroup) (time.Tim
 
 // dispatch does a piece of work in the background, unless it is being done or
 // there is no room for more at the moment.
-func (o *Orchestrator) dispatch(work *sync.WaitGroup, key string, fn func() error) bool {
-	if !o.loop.claim(key, o.now()) {
-		return false
-	}
-	select {
-	case o.loop.turns <- struct{}{}:
-	default:
-		o.loop.release(key, time.Time{})
+func (o *Orchestrator) dispatch(work *sync.WaitGroup, t task, fn func() error) bool {
+	if !o.loop.claim(t, o.now()) {
 		return false
 	}
 	work.Add(1)
@@ -174,8 +199,7 @@ func (o *Orchestrator) dispatch(work *sync.WaitGroup, key string, fn func() erro
 		defer work.Done()
 		var pause time.Time
 		defer func() {
-			o.loop.release(key, pause)
-			<-o.loop.turns
+			o.loop.release(t, pause)
 			o.loop.wake()
 		}()
 		if err := fn(); err != nil {
@@ -199,7 +223,7 @@ func (o *Orchestrator) reconcile(ctx context.Context, work *sync.WaitGroup) (tim
 	var next time.Time
 	var ranks map[string]int
 	err := o.store.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
-		if due, err = tx.Sessions.Due(ctx, now, batch); err != nil {
+		if due, err = tx.Sessions.Due(ctx, now, min(batch+o.loop.blocked, maxBatch)); err != nil {
 			return err
 		}
 		if ranks, err = o.ranks(ctx, tx, due); err != nil {
@@ -211,21 +235,41 @@ func (o *Orchestrator) reconcile(ctx context.Context, work *sync.WaitGroup) (tim
 	if err != nil {
 		return now.Add(pauseAfterFault), err
 	}
+	o.loop.blocked = 0
 	for _, s := range domain.FailoverPlan(due, func(user string) int { return ranks[user] }) {
-		o.dispatch(work, "session/"+s.ID, func() error {
-			_, err := o.pursue(context.WithoutCancel(ctx), s.ID)
-			var failure *ports.WorkerError
-			if errors.As(err, &failure) || domain.CodeOf(err) == domain.CodeSessionNotFound {
-				return nil // recorded, or gone
-			}
-			o.logFailure(ctx, "session not reconciled", err, "session", s.ID)
-			return err
-		})
+		if !o.dispatch(work, task{"session/" + s.ID, s.WorkerID, o.loop.turns}, func() error {
+			return o.further(context.WithoutCancel(ctx), s.ID)
+		}) {
+			o.loop.blocked++
+		}
 	}
-	if !next.IsZero() && !next.After(now) {
-		next = now.Add(shortest) // they are being worked on; whoever ends wakes the loop
+	return soon(next, now), nil
+}
+
+// further takes one session on in the background.
+func (o *Orchestrator) further(ctx context.Context, sessionID string) error {
+	end, err := o.calls.begin(ctx, sessionID)
+	if err != nil {
+		return err
 	}
-	return next, nil
+	defer end()
+	_, err = o.advance(ctx, sessionID, true)
+	var failure *ports.WorkerError
+	if errors.As(err, &failure) || domain.CodeOf(err) == domain.CodeSessionNotFound {
+		return nil // recorded, or gone
+	}
+	o.logFailure(ctx, "session not reconciled", err, "session", sessionID)
+	return err
+}
+
+// soon is when to look again, given the earliest time at which a row is due.
+// One that is due already is being worked on: whoever ends wakes the loop, but
+// what is due after it must not wait for that.
+func soon(next, now time.Time) time.Time {
+	if next.IsZero() || next.After(now) {
+		return next
+	}
+	return now.Add(glance)
 }
 
 // ranks gives the rank of the tier of every user whose sessions wait for a worker.
@@ -306,15 +350,12 @@ func (o *Orchestrator) cleanups(ctx context.Context, work *sync.WaitGroup) (time
 		return now.Add(pauseAfterFault), err
 	}
 	for _, c := range due {
-		o.dispatch(work, "cleanup/"+c.WorkerID+"/"+c.SessionID, func() error {
+		o.dispatch(work, task{"cleanup/" + c.WorkerID + "/" + c.SessionID, c.WorkerID, o.loop.turns}, func() error {
 			o.clean(context.WithoutCancel(ctx), c.WorkerID, c.SessionID)
 			return nil
 		})
 	}
-	if !next.IsZero() && !next.After(now) {
-		next = now.Add(shortest)
-	}
-	return next, nil
+	return soon(next, now), nil
 }
 
 // publish hands recorded events to the bus, in order and at least once.

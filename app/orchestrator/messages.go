@@ -194,10 +194,11 @@ func (o *Orchestrator) giveBack(ctx context.Context, a *allowance) {
 
 // unsent records that a message was not sent, or may not have been.
 func (o *Orchestrator) unsent(ctx context.Context, a *allowance, w *domain.Worker, m *domain.Message, err error) (*domain.Message, error) {
-	o.noteCall(ctx, w.ID, err)
+	o.noteCall(ctx, w, err)
 	var failure *ports.WorkerError
 	known := errors.As(err, &failure)
-	if !known || failure.Failure == ports.WorkerTimedOut || failure.Failure == ports.WorkerBroken {
+	accepted := known && failure.Failure == ports.WorkerFailed && failure.Status/100 == 2 // but the answer makes no sense
+	if !known || accepted || failure.Failure == ports.WorkerTimedOut || failure.Failure == ports.WorkerBroken {
 		return m, domain.Errorf(domain.Timeout, domain.CodeWorkerTimeout,
 			"The worker did not answer, so it is not known whether the message was sent; look at its status before sending it again").Because(err)
 	}
@@ -236,7 +237,7 @@ func (o *Orchestrator) Act(ctx context.Context, h ports.KeyHolder, a domain.Acti
 	}
 	err = o.workers.Act(ctx, ref(w), h.SessionID, a)
 	if err != nil {
-		o.noteCall(ctx, w.ID, err)
+		o.noteCall(ctx, w, err)
 		return o.workerFault(err)
 	}
 	return nil
@@ -293,7 +294,7 @@ func (o *Orchestrator) MessageReport(ctx context.Context, r domain.MessageReport
 	wait := o.sending.hold(r)
 	err = o.update(ctx, func(ctx context.Context, tx *ports.Tx) error {
 		applied = false
-		m, err := tx.Messages.ByWhatsAppID(ctx, r.SessionID, r.WhatsAppID)
+		m, err := reported(ctx, tx, r)
 		if err != nil {
 			return err
 		}
@@ -306,6 +307,26 @@ func (o *Orchestrator) MessageReport(ctx context.Context, r domain.MessageReport
 		return true, nil
 	}
 	return applied, o.fault(messageMissing(err))
+}
+
+// reported finds the message that a report is about. One whose send was never
+// answered is known by our id alone, and learns WhatsApp's from the report.
+func reported(ctx context.Context, tx *ports.Tx, r domain.MessageReport) (*domain.Message, error) {
+	if r.WhatsAppID != "" {
+		m, err := tx.Messages.ByWhatsAppID(ctx, r.SessionID, r.WhatsAppID)
+		if !errors.Is(err, ports.ErrNotFound) {
+			return m, err
+		}
+	}
+	id := r.ID
+	if id == "" {
+		id = r.WhatsAppID // some workers say ours there
+	}
+	m, err := tx.Messages.Get(ctx, r.SessionID, id)
+	if err == nil && r.ID != "" && m.WhatsAppID == "" {
+		m.WhatsAppID = r.WhatsAppID
+	}
+	return m, err
 }
 
 func advance(m *domain.Message, r domain.MessageReport, now time.Time) bool {

@@ -36,11 +36,13 @@ func (o *Orchestrator) monitor(ctx context.Context, work *sync.WaitGroup) (time.
 	}
 	var errs []error
 	for _, id := range silent {
-		errs = append(errs, o.lose(ctx, id, domain.LossSilent))
+		errs = append(errs, o.lose(ctx, id, domain.LossSilent, func(w *domain.Worker) bool {
+			return domain.Silent(w, o.timing, o.fleet.since, o.now())
+		}))
 	}
 	for _, w := range probes {
-		if !o.dispatch(work, "probe/"+w.ID, func() error {
-			o.probe(context.WithoutCancel(ctx), w.ID, w.Endpoint)
+		if !o.dispatch(work, task{key: "probe/" + w.ID, pool: o.loop.probes}, func() error {
+			o.probe(context.WithoutCancel(ctx), w, w.Endpoint)
 			return nil
 		}) {
 			o.fleet.on(w.ID, func(n *node) { n.probing = false })
@@ -64,17 +66,18 @@ func (o *Orchestrator) monitor(ctx context.Context, work *sync.WaitGroup) (time.
 
 // probe calls a worker's health route and draws the conclusion, if the worker
 // is one of the fleet.
-func (o *Orchestrator) probe(ctx context.Context, workerID, endpoint string) ports.ProbeReport {
+func (o *Orchestrator) probe(ctx context.Context, w *domain.Worker, endpoint string) ports.ProbeReport {
 	began := o.now()
 	err := o.workers.Health(ctx, endpoint)
-	r := ports.ProbeReport{WorkerID: workerID, Endpoint: endpoint, Reachable: err == nil, At: o.now()}
+	r := ports.ProbeReport{Endpoint: endpoint, Reachable: err == nil, At: o.now()}
 	r.Took = r.At.Sub(began)
 	if err != nil {
 		r.Error = plain(err)
 	}
-	if workerID != "" {
-		o.fleet.on(workerID, func(n *node) { n.probing = false })
-		o.noteCall(ctx, workerID, err)
+	if w != nil {
+		r.WorkerID = w.ID
+		o.fleet.on(w.ID, func(n *node) { n.probing = false })
+		o.noteCall(ctx, w, err)
 	}
 	return r
 }
@@ -88,8 +91,9 @@ func plain(err error) string {
 	return "the worker could not be called"
 }
 
-// noteCall lets the outcome of any call count as a probe.
-func (o *Orchestrator) noteCall(ctx context.Context, workerID string, err error) {
+// noteCall lets the outcome of any call count as a probe of the process that was
+// called.
+func (o *Orchestrator) noteCall(ctx context.Context, w *domain.Worker, err error) {
 	result, warning := domain.ProbeAnswered, ""
 	if err != nil {
 		var failure *ports.WorkerError
@@ -102,23 +106,32 @@ func (o *Orchestrator) noteCall(ctx context.Context, workerID string, err error)
 		}
 	}
 	crashed := false
-	o.fleet.on(workerID, func(n *node) {
+	var refusedAt time.Time
+	o.fleet.on(w.ID, func(n *node) {
+		if !n.worker.RegisteredAt.Equal(w.RegisteredAt) || n.worker.Endpoint != w.Endpoint {
+			return // it was a former process
+		}
 		if result == domain.ProbeAnswered && n.probes.Refusals == 0 && n.probes.Warning == warning && err == nil &&
 			o.now().Add(o.timing.ProbeInterval/2).Before(n.probes.NextAt) {
 			return // nothing new
 		}
 		crashed = n.probes.Note(result, warning, n.worker.LastHeartbeat, o.timing, o.now()) && n.worker.Online
+		refusedAt = n.probes.RefusedAt
 	})
 	if crashed {
-		o.logFailure(ctx, "crashed worker not recorded", o.lose(ctx, workerID, domain.LossCrashed), "worker", workerID)
+		err := o.lose(ctx, w.ID, domain.LossCrashed, func(now *domain.Worker) bool {
+			return now.RegisteredAt.Equal(w.RegisteredAt) && now.Endpoint == w.Endpoint && !now.LastHeartbeat.After(refusedAt)
+		})
+		o.logFailure(ctx, "crashed worker not recorded", err, "worker", w.ID)
 	} else if result == domain.ProbeRefused {
 		o.loop.wake() // the next probe is soon
 	}
 }
 
 // lose records that a worker is gone: its linked sessions are RECONNECTING, and
-// all of them are looked at when they may be given to others.
-func (o *Orchestrator) lose(ctx context.Context, workerID string, why domain.Loss) error {
+// all of them are looked at when they may be given to others. still is asked
+// about the row as it is in the transaction: the worker may have come back.
+func (o *Orchestrator) lose(ctx context.Context, workerID string, why domain.Loss, still func(*domain.Worker) bool) error {
 	err := o.transact(context.WithoutCancel(ctx), func(ctx context.Context, tx *ports.Tx, c *changes) error {
 		w, err := tx.Workers.Get(ctx, workerID)
 		if errors.Is(err, ports.ErrNotFound) {
@@ -128,8 +141,8 @@ func (o *Orchestrator) lose(ctx context.Context, workerID string, why domain.Los
 			return err
 		}
 		now := o.now()
-		if why == domain.LossSilent && !domain.Silent(w, o.timing, o.fleet.since, now) {
-			c.workers = append(c.workers, w) // it was heard of by another replica
+		if !still(w) {
+			c.workers = append(c.workers, w)
 			return nil
 		}
 		events := w.Lose(why, o.timing, now)
@@ -169,7 +182,8 @@ func (o *Orchestrator) eachOn(ctx context.Context, tx *ports.Tx, c *changes, wor
 
 // back makes due what waits for a worker that is online again: cleanups there,
 // and the sessions it has to recover, after a grace in which it does so itself.
-func (o *Orchestrator) back(ctx context.Context, tx *ports.Tx, c *changes, w *domain.Worker, grace time.Duration, now time.Time) error {
+// Those that are running need nothing.
+func (o *Orchestrator) back(ctx context.Context, tx *ports.Tx, c *changes, w *domain.Worker, grace time.Duration, running map[string]bool, now time.Time) error {
 	left, err := tx.Cleanups.ByWorker(ctx, w.ID)
 	if err != nil {
 		return err
@@ -182,6 +196,9 @@ func (o *Orchestrator) back(ctx context.Context, tx *ports.Tx, c *changes, w *do
 	}
 	o.loop.capacity.Store(true)
 	return o.eachOn(ctx, tx, c, w.ID, func(s *domain.Session) []domain.Event {
+		if running[s.ID] && s.Status == domain.Connected && s.Order == domain.OrderNone {
+			return nil
+		}
 		return s.Recovering(grace, o.timing, now)
 	})
 }

@@ -33,6 +33,7 @@ func (o *Orchestrator) RegisterWorker(ctx context.Context, r domain.Registration
 	if err := o.reach(ctx, r.Endpoint); err != nil {
 		return nil, err
 	}
+	running := o.stillRunning(ctx, r)
 	var out *ports.Registered
 	err := o.transact(ctx, func(ctx context.Context, tx *ports.Tx, c *changes) error {
 		out = &ports.Registered{Lease: o.timing.Lease}
@@ -48,16 +49,20 @@ func (o *Orchestrator) RegisterWorker(ctx context.Context, r domain.Registration
 		if err := o.saveWorker(ctx, tx, c, w, events); err != nil {
 			return endpointTaken(err)
 		}
-		if err := o.back(ctx, tx, c, w, o.timing.StartTimeout, now); err != nil {
+		if err := o.back(ctx, tx, c, w, o.timing.StartTimeout, running, now); err != nil {
 			return err
 		}
-		for _, s := range c.sessions {
+		assigned, err := tx.Sessions.Assigned(ctx, w.ID)
+		if err != nil {
+			return err
+		}
+		for _, s := range assigned {
 			if domain.Recoverable(s, w.ID) {
 				out.Assigned++
 			}
 			out.Breakdown.Add(s.Status)
 		}
-		w.Used = len(c.sessions)
+		w.Used = len(assigned)
 		out.Worker, out.Interval = w, w.Interval
 		return nil
 	})
@@ -67,6 +72,32 @@ func (o *Orchestrator) RegisterWorker(ctx context.Context, r domain.Registration
 	o.log.InfoContext(ctx, "worker registered", "worker", r.WorkerID, "known", out.Known, "toRecover", out.Assigned)
 	return out, nil
 }
+
+// stillRunning lists the sessions that a worker which registers has connected
+// already. Only one that was online at the same endpoint is asked: it may be the
+// same process, whose sessions need no recovery.
+func (o *Orchestrator) stillRunning(ctx context.Context, r domain.Registration) map[string]bool {
+	known := o.fleet.worker(r.WorkerID)
+	if known == nil || !known.Online || known.Endpoint != r.Endpoint || o.fleet.breakdown(r.WorkerID).Connected == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, listLimit)
+	defer cancel()
+	list, err := o.workers.List(ctx, ports.WorkerRef{ID: r.WorkerID, Endpoint: r.Endpoint, Capabilities: r.Capabilities})
+	if err != nil {
+		return nil // it then recovers what it does not have
+	}
+	running := make(map[string]bool, len(list))
+	for _, s := range list {
+		if s.Status == domain.Connected {
+			running[domain.NormalizeSessionRef(s.SessionID)] = true
+		}
+	}
+	return running
+}
+
+// listLimit bounds the question, since the worker waits for its registration.
+const listLimit = 5 * time.Second
 
 // checkRegistration normalises a registration and reports every problem of it.
 func checkRegistration(r *domain.Registration) error {
@@ -202,8 +233,9 @@ func (o *Orchestrator) Heartbeat(ctx context.Context, h domain.Heartbeat) (*port
 	if err != nil {
 		return nil, o.fault(err)
 	}
-	answer.Worker = known
 	answer.Breakdown = o.fleet.breakdown(h.WorkerID)
+	answer.Worker = known.Clone()
+	answer.Worker.Used = answer.Breakdown.Total
 	return answer, nil
 }
 
@@ -244,7 +276,7 @@ func (o *Orchestrator) beatWithNews(ctx context.Context, h domain.Heartbeat, fou
 		worker = w
 		if !wasOnline {
 			// Whatever it still has it will list, now or in its next heartbeat.
-			if err := o.back(ctx, tx, c, w, o.timing.Settle, now); err != nil {
+			if err := o.back(ctx, tx, c, w, o.timing.Settle, nil, now); err != nil {
 				return err
 			}
 		}
@@ -309,11 +341,24 @@ func (o *Orchestrator) restartMissing(ctx context.Context, tx *ports.Tx, c *chan
 		if err != nil {
 			return err
 		}
-		if s.WorkerID != w.ID || s.Intent != domain.Up || s.Order != domain.OrderNone || !s.Status.Live() {
+		before := s.Clone()
+		var events []domain.Event
+		switch {
+		case s.WorkerID != w.ID:
+			c.sessions = append(c.sessions, s) // the view was old
+			continue
+		case s.Order.Stops() && s.Tries >= o.timing.StartTries:
+			// The worker does not confirm the stop, but its list does.
+			if err := o.leave(ctx, tx, w.ID, s.ID, stopOrder(s.Order), s.Generation); err != nil {
+				return err
+			}
+			s.Stopped(now)
+		case s.Intent == domain.Up && s.Order == domain.OrderNone && s.Status.Live():
+			events = s.Missing(o.timing, now)
+		default:
 			continue
 		}
-		before := s.Clone()
-		if err := o.save(ctx, tx, c, before, s, s.Missing(o.timing, now)); err != nil {
+		if err := o.save(ctx, tx, c, before, s, events); err != nil {
 			return err
 		}
 	}
@@ -532,5 +577,8 @@ func (o *Orchestrator) UnregisterWorker(ctx context.Context, workerID, endpoint 
 			return o.fault(err)
 		}
 	}
-	return o.fault(o.lose(ctx, domain.NormalizeWorkerRef(workerID), domain.LossLeft))
+	canonical, err := domain.ParseEndpoint(endpoint)
+	return o.fault(o.lose(ctx, domain.NormalizeWorkerRef(workerID), domain.LossLeft, func(w *domain.Worker) bool {
+		return err != nil || canonical == w.Endpoint // a former process may say so when the next one runs already
+	}))
 }

@@ -12,6 +12,9 @@ import (
 // maxSteps bounds how far one pass takes a session; the loop goes on from there.
 const maxSteps = 12
 
+// moveEvery is how often a session looks whether it may leave a draining worker.
+const moveEvery = 5 * time.Second
+
 // pursue takes a session as far towards what is wanted as it goes now. It is
 // the single way by which sessions are started, moved, restarted and stopped:
 // use cases call it for the first pass, the loop for everything after. It
@@ -22,11 +25,12 @@ func (o *Orchestrator) pursue(ctx context.Context, sessionID string) (*domain.Se
 		return nil, err
 	}
 	defer end()
-	return o.advance(ctx, sessionID)
+	return o.advance(ctx, sessionID, false)
 }
 
-// advance does the work of pursue; the caller has the turn.
-func (o *Orchestrator) advance(ctx context.Context, sessionID string) (*domain.Session, error) {
+// advance does the work of pursue; the caller has the turn. In the background
+// it ends once the session has got a worker, whose turn it then has to wait for.
+func (o *Orchestrator) advance(ctx context.Context, sessionID string, background bool) (*domain.Session, error) {
 	var last error
 	for range maxSteps {
 		s, w, err := o.readWithWorker(ctx, sessionID)
@@ -49,7 +53,7 @@ func (o *Orchestrator) advance(ctx context.Context, sessionID string) (*domain.S
 				return s, err
 			}
 		}
-		if !done {
+		if !done || background && step == domain.StepPlace {
 			s, _, err = o.readWithWorker(ctx, sessionID)
 			return s, errors.Join(last, err)
 		}
@@ -196,7 +200,7 @@ func (o *Orchestrator) move(ctx context.Context, s *domain.Session) (done bool, 
 			return nil, errUnchanged
 		}
 		if !room || !free {
-			now.DueAt = o.now().Add(o.timing.RestartBackoff)
+			now.DueAt = o.now().Add(moveEvery)
 			return nil, nil
 		}
 		now.Move(o.timing, o.now())
@@ -209,13 +213,8 @@ func (o *Orchestrator) move(ctx context.Context, s *domain.Session) (done bool, 
 func (o *Orchestrator) call(ctx context.Context, s *domain.Session, w *domain.Worker) (done bool, err error) {
 	order, generation, heard := s.Order, s.Generation, s.HeardAt
 	first := o.calls.first(s) && order == domain.OrderStart
-	if order == domain.OrderNone { // down but never told, or up but never confirmed
-		if order = domain.OrderStart; s.Intent == domain.Down {
-			order = domain.OrderDisconnect
-		}
-	}
 	report, err := o.tell(ctx, s, w, order)
-	o.noteCall(ctx, w.ID, err)
+	o.noteCall(ctx, w, err)
 	var failure *ports.WorkerError
 	if err != nil && !errors.As(err, &failure) {
 		return false, err
@@ -229,6 +228,9 @@ func (o *Orchestrator) call(ctx context.Context, s *domain.Session, w *domain.Wo
 			return nil, o.failed(ctx, tx, s, first, failure, now)
 		}
 		if order.Stops() {
+			if s.Order != order {
+				return nil, errUnchanged
+			}
 			s.Stopped(now)
 			return nil, nil
 		}
@@ -274,11 +276,19 @@ func (o *Orchestrator) tell(ctx context.Context, s *domain.Session, w *domain.Wo
 // process assigned the session, and certainly was not carried out, may the
 // session go elsewhere at once: nothing of this assignment can be running.
 func (o *Orchestrator) failed(ctx context.Context, tx *ports.Tx, s *domain.Session, first bool, failure *ports.WorkerError, now time.Time) error {
-	if !first || !failure.NotDone() {
+	busy := failure.Failure == ports.WorkerBusy
+	if busy {
+		o.fleet.suspend(s.WorkerID, now.Add(min(max(failure.Retry, o.timing.RestartBackoff), o.timing.MaxBackoff)))
+	}
+	switch {
+	case busy && !first:
+		s.Busy(failure.Retry, o.timing, now)
+		return nil
+	case !first || !failure.NotDone():
 		s.Unanswered(o.timing, now)
 		return nil
 	}
-	if failure.Failure != ports.WorkerRefused {
+	if failure.Failure != ports.WorkerRefused && !busy {
 		// It answers, so it might have the session from an earlier assignment.
 		if err := o.leave(ctx, tx, s.WorkerID, s.ID, domain.OrderDisconnect, s.Generation); err != nil {
 			return err
@@ -349,9 +359,14 @@ func (o *Orchestrator) clean(ctx context.Context, workerID, sessionID string) {
 	o.watch.evict(sessionID, +1)
 	err = call(ctx, ref(w), sessionID)
 	o.watch.evict(sessionID, -1)
-	o.noteCall(ctx, workerID, err)
+	o.noteCall(ctx, w, err)
 	if err != nil {
-		o.park(ctx, c, o.now().Add(o.timing.Backoff(c.Attempts+1)))
+		wait := o.timing.Backoff(c.Attempts + 1)
+		var failure *ports.WorkerError
+		if errors.As(err, &failure) {
+			wait = max(wait, min(failure.Retry, o.timing.MaxBackoff))
+		}
+		o.park(ctx, c, o.now().Add(wait))
 		return
 	}
 	err = o.update(ctx, func(ctx context.Context, tx *ports.Tx) error {

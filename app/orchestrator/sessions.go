@@ -240,11 +240,24 @@ func (o *Orchestrator) intendUp(ctx context.Context, userID, sessionID, pairing 
 	}
 }
 
-// assign gives the session to the worker, after anything that was still to be
-// stopped there for it, which the start supersedes.
+// assign gives the session to the worker. A stop that was still to be made
+// there is superseded by the start; credentials that are still to be wiped are
+// not, so the worker counts as full for it.
 func (o *Orchestrator) assign(ctx context.Context, tx *ports.Tx, s *domain.Session, worker string, now time.Time) ([]domain.Event, error) {
-	if err := tx.Cleanups.Delete(ctx, worker, s.ID); err != nil {
+	left, err := tx.Cleanups.BySession(ctx, s.ID)
+	if err != nil {
 		return nil, err
+	}
+	for _, c := range left {
+		if c.WorkerID != worker {
+			continue
+		}
+		if c.Order != domain.OrderDisconnect {
+			return nil, ports.ErrFull
+		}
+		if err := tx.Cleanups.Delete(ctx, worker, s.ID); err != nil {
+			return nil, err
+		}
 	}
 	return s.Assign(worker, o.timing, now), nil
 }

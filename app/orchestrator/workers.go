@@ -211,7 +211,7 @@ func (o *Orchestrator) Activate(ctx context.Context, id string) (*ports.WorkerVi
 		if wasOnline {
 			return events, nil
 		}
-		return events, o.back(ctx, tx, c, w, o.timing.Settle, now)
+		return events, o.back(ctx, tx, c, w, o.timing.Settle, nil, now)
 	})
 	if err != nil {
 		return nil, err
@@ -254,50 +254,76 @@ func (o *Orchestrator) RemoveWorker(ctx context.Context, id string, force bool) 
 	return o.fault(err)
 }
 
-// clear gets the sessions off a worker and returns how many are left.
+// clear gets the sessions off a worker and returns how many are left. With
+// force, those that did not move in time are taken down; the worker is told so,
+// but not waited for.
 func (o *Orchestrator) clear(ctx context.Context, id string, force bool) (left int, err error) {
-	var assigned []*domain.Session
-	read := func() error {
-		return o.store.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
-			assigned, err = tx.Sessions.Assigned(ctx, id)
-			return err
-		})
-	}
-	if err := read(); err != nil {
+	assigned, err := o.assignedTo(ctx, id)
+	if err != nil {
 		return 0, err
 	}
-	turns := make(chan struct{}, o.moves)
-	var moved sync.WaitGroup
-	for _, s := range slices.Clone(assigned) {
-		moved.Add(1)
-		turns <- struct{}{}
-		o.spawn(func() {
-			defer func() { <-turns; moved.Done() }()
-			_, err := o.pursue(ctx, s.ID)
-			o.logFailure(ctx, "session not moved", err, "session", s.ID, "worker", id)
-		})
-	}
-	moved.Wait()
-	if err := read(); err != nil || !force {
+	moving, cancel := context.WithTimeout(ctx, moveLimit)
+	defer cancel()
+	o.eachAtOnce(assigned, func(s *domain.Session) {
+		_, err := o.pursue(moving, s.ID)
+		o.logFailure(moving, "session not moved", err, "session", s.ID, "worker", id)
+	})
+	if assigned, err = o.assignedTo(ctx, id); err != nil || !force || len(assigned) == 0 {
 		return len(assigned), err
 	}
-	for _, s := range assigned {
-		if _, err := o.Disconnect(ctx, s.UserID, s.ID); err != nil {
-			return len(assigned), err
+	var w *domain.Worker
+	err = o.transact(ctx, func(ctx context.Context, tx *ports.Tx, c *changes) (err error) {
+		if w, err = tx.Workers.Get(ctx, id); err != nil {
+			return err
 		}
-		// The worker will not be there to confirm it.
-		_, err := o.change(ctx, s.ID, func(_ context.Context, _ *ports.Tx, s *domain.Session) ([]domain.Event, error) {
-			if s.WorkerID != id || s.Intent == domain.Up {
-				return nil, errUnchanged
-			}
+		return o.eachOn(ctx, tx, c, id, func(s *domain.Session) []domain.Event {
+			_, events := s.Disconnect(o.timing, o.now())
 			s.Stopped(o.now())
-			return nil, nil
+			return events
 		})
-		if err != nil {
-			return len(assigned), err
-		}
+	})
+	if err != nil {
+		return len(assigned), err
 	}
+	telling, cancel := context.WithTimeout(ctx, tellLimit)
+	defer cancel()
+	o.eachAtOnce(assigned, func(s *domain.Session) {
+		err := o.workers.Disconnect(telling, ref(w), s.ID)
+		if err != nil {
+			o.log.WarnContext(ctx, "session not stopped on a worker that is removed", "session", s.ID, "worker", id, "error", err)
+		}
+	})
 	return 0, nil
+}
+
+// How long removing a worker may take for moving its sessions, and for telling
+// it about those that stay behind.
+const (
+	moveLimit = 20 * time.Second
+	tellLimit = 5 * time.Second
+)
+
+func (o *Orchestrator) assignedTo(ctx context.Context, workerID string) (assigned []*domain.Session, err error) {
+	err = o.store.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
+		assigned, err = tx.Sessions.Assigned(ctx, workerID)
+		return err
+	})
+	return assigned, err
+}
+
+// eachAtOnce calls fn for all sessions, a few at a time.
+func (o *Orchestrator) eachAtOnce(sessions []*domain.Session, fn func(*domain.Session)) {
+	turns := make(chan struct{}, 2*o.moves)
+	var all sync.WaitGroup
+	for _, s := range sessions {
+		all.Add(1)
+		turns <- struct{}{}
+		o.spawn(func() {
+			defer func() { <-turns; all.Done() }()
+			fn(s)
+		})
+	}
+	all.Wait()
 }
 
 // Statistics sums up the fleet.
@@ -358,7 +384,7 @@ func (o *Orchestrator) TestEndpoint(ctx context.Context, endpoint string) (*port
 		p.Check("endpoint", err)
 		return nil, p.Err()
 	}
-	r := o.probe(ctx, "", canonical)
+	r := o.probe(ctx, nil, canonical)
 	return &r, nil
 }
 
@@ -371,7 +397,7 @@ func (o *Orchestrator) TestWorker(ctx context.Context, id string) (*ports.ProbeR
 	if w == nil {
 		return nil, workerMissing(ports.ErrNotFound)
 	}
-	r := o.probe(ctx, w.ID, w.Endpoint)
+	r := o.probe(ctx, w, w.Endpoint)
 	return &r, nil
 }
 
@@ -396,7 +422,7 @@ func (o *Orchestrator) ProbeAll(ctx context.Context) ([]ports.ProbeReport, error
 		turns <- struct{}{}
 		o.spawn(func() {
 			defer func() { <-turns; asked.Done() }()
-			reports[i] = o.probe(ctx, w.ID, w.Endpoint)
+			reports[i] = o.probe(ctx, w, w.Endpoint)
 		})
 	}
 	asked.Wait()
