@@ -323,13 +323,12 @@ func isControl(r rune) bool {
 }
 
 func (p *Problems) url(field, value string) {
-	if len(value) > maxURL {
-		p.Add(field, "%s must have at most %d bytes", label(field), maxURL)
-		return
-	}
 	u, err := url.Parse(value)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || !utf8.ValidString(value) {
+	switch {
+	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || !utf8.ValidString(value):
 		p.Add(field, "%s must be an http:// or https:// URL", label(field))
+	case len(value) > maxURL:
+		p.Add(field, "%s must have at most %d bytes", label(field), maxURL)
 	}
 }
 

@@ -73,6 +73,14 @@ func TestOutgoingValidate(t *testing.T) {
 		"all wrong with media": {image(domain.Outgoing{MediaURL: "ftp://a.b/c", Caption: long(1025), Filename: long(256) + "/"}), "mediaUrl caption filename filename"},
 		"a path as a filename": {image(domain.Outgoing{Media: "aGVsbG8=", Filename: "../x.png"}), "filename"},
 
+		"control characters": {image(domain.Outgoing{Media: "aGVsbG8=", Filename: "a\nb.png", Caption: "a\nb"}), "filename"},
+		"a reversed name":    {image(domain.Outgoing{Media: "aGVsbG8=", Filename: "a\u202egnp.exe"}), "filename"},
+		"isolated":           {link(domain.Link{URL: "http://a", Title: "a\u2066b", Description: "a\nb"}), "title"},
+		"in a contact":       {contact(domain.Contact{Name: "A\r\nTEL:1", Phone: someone, Organization: "\u0085"}), "contactName contactOrganization"},
+		"in a poll":          {poll("Lunch\t?", "yes", "n\x7fo"), "poll.question poll.options"},
+		"in a place":         {domain.Outgoing{Type: domain.TypeLocation, Location: &domain.Location{Name: "a\x1b", Address: "b\u2069"}}, "name address"},
+		"other direction":    {poll("غداء؟", "نعم", "👨\u200d👩"), ""},
+
 		"location":           {location(-90, 180), ""},
 		"no location":        {domain.Outgoing{Type: domain.TypeLocation}, "location"},
 		"off the map":        {location(90.01, -180.01), "latitude longitude"},
@@ -147,6 +155,8 @@ func TestURLs(t *testing.T) {
 		m := domain.Outgoing{To: someone, Type: domain.TypeLink, Link: &domain.Link{URL: raw}}
 		require.Equal(t, ok, m.Validate() == nil, "%.40q", raw)
 	}
+	m := domain.Outgoing{To: someone, Type: domain.TypeLink, Link: &domain.Link{URL: "http://a/" + strings.Repeat("x", 2048)}}
+	require.ErrorContains(t, m.Validate(), "at most 2048")
 }
 
 func mediaOK(media string) bool {

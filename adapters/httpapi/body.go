@@ -202,8 +202,7 @@ func (b *body) string(to *string) bool {
 	return err == nil
 }
 
-// text reads a string as every store keeps it, cut to a length in bytes: what
-// a worker says is for the record and no reason to refuse its report.
+// text reads a string as every store keeps it, cut to a length in bytes.
 func (b *body) text(to *string, most int) {
 	var s string
 	if b.string(&s) {
@@ -251,24 +250,30 @@ func (b *body) integer(to *int64, least, most int64) bool {
 // time reads a point in time: RFC 3339, or a number of milliseconds (or
 // seconds) since 1970.
 func (b *body) time(to *time.Time) {
-	var t time.Time
-	ok := false
-	if b.kind() == jsontext.KindNumber {
-		var f float64
-		b.number(&f)
-		t, ok = unixTime(f)
-	} else {
-		var s string
-		if !b.string(&s) || s == "" {
-			return
-		}
-		t, ok = parseTime(s)
+	if b.kind() != jsontext.KindNumber && !b.is(jsontext.KindString, "a string") {
+		return
 	}
+	t, ok := b.moment()
 	if !ok {
 		b.mistyped(timeRule)
 		return
 	}
 	*to = t
+}
+
+// moment reads a number or a string as a point in time; an empty string is the
+// zero time.
+func (b *body) moment() (time.Time, bool) {
+	if b.kind() == jsontext.KindNumber {
+		var f float64
+		b.number(&f)
+		return unixTime(f)
+	}
+	var s string
+	if b.string(&s); s == "" {
+		return time.Time{}, true
+	}
+	return parseTime(s)
 }
 
 const timeRule = "a time such as 2025-01-31T10:00:00Z"

@@ -65,13 +65,13 @@ func decodeHeartbeat(b *body, workerID string) (domain.Heartbeat, error) {
 	return h, b.end()
 }
 
-// beatSessions reads the list of the sessions, or a count of them.
+// beatSessions reads the list of the sessions, or a count of them; anything
+// else is as if it were not there.
 func (b *body) beatSessions(h *domain.Heartbeat) {
 	switch b.kind() {
 	case '{':
 		b.breakdown(h)
-	case 'n': // as if it were not there
-	default:
+	case '[':
 		if b.array() {
 			h.Lists = true
 			h.Sessions = make([]domain.Report, 0, min(1+b.src.Cap()/128, maxCapacity))
@@ -96,11 +96,11 @@ func (b *body) beatSession(h *domain.Heartbeat) {
 		case "status":
 			b.reported(&r)
 		case "phoneNumber":
-			b.text(&r.PhoneNumber, maxID)
+			b.accountPhone(&r.PhoneNumber)
 		case "displayName":
-			b.text(&r.DisplayName, maxID)
+			b.note(&r.DisplayName, maxID)
 		case "generation":
-			b.integer(&r.Generation, 0, maxExact)
+			b.generation(&r.Generation)
 		}
 	}
 	if r.SessionID == "" || r.Status == "" {
@@ -199,7 +199,7 @@ func (b *body) breakdown(h *domain.Heartbeat) {
 
 // metrics reads the figures of forms 1 and 3.
 func (b *body) metrics(h *domain.Heartbeat) {
-	if !b.object() {
+	if b.kind() != '{' || !b.object() {
 		return
 	}
 	for b.next() {
@@ -222,13 +222,13 @@ func (b *body) load(h *domain.Heartbeat) {
 		b.percent(&h.Memory)
 	case "uptime":
 		var f float64
-		if b.number(&f) {
+		if b.measure(&f) {
 			const most = 100 * 365 * 24 * 60 * 60
 			h.Uptime = time.Duration(min(max(f, 0), most) * float64(time.Second))
 		}
 	case "messageCount":
 		var f float64
-		if b.number(&f) {
+		if b.measure(&f) {
 			h.MessageCount = int64(min(max(f, 0), maxExact))
 		}
 	}
@@ -244,9 +244,9 @@ func (b *body) beatCapabilities(h *domain.Heartbeat) {
 		case "maxSessions":
 			b.capacity(h)
 		case "version":
-			b.text(&h.Version, maxWord)
+			b.note(&h.Version, maxWord)
 		case "environment":
-			b.text(&h.Environment, maxWord)
+			b.note(&h.Environment, maxWord)
 		}
 	}
 }
@@ -263,7 +263,7 @@ func (b *body) capacity(h *domain.Heartbeat) {
 // percent reads a percentage, held within 0 and 100.
 func (b *body) percent(to *float64) {
 	var f float64
-	if b.number(&f) {
+	if b.measure(&f) {
 		*to = min(max(f, 0), 100)
 	}
 }
@@ -271,7 +271,7 @@ func (b *body) percent(to *float64) {
 // count32 reads a count, held within what a sum can take.
 func (b *body) count32(to *int) {
 	var f float64
-	if b.number(&f) {
+	if b.measure(&f) {
 		*to = int(min(max(f, 0), 1e6))
 	}
 }

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/switchyard-wa/switchyard/domain"
@@ -49,30 +50,30 @@ func decodeSessionReport(b *body, now time.Time, life time.Duration) (domain.Rep
 		case "status":
 			b.reported(&r)
 		case "qrCode":
-			b.string(&qrCode)
+			b.qrText(&qrCode)
 		case "qrString":
-			b.string(&qrString)
+			b.qrText(&qrString)
 		case "pairingCode":
-			b.text(&r.PairingCode, maxWord)
+			b.note(&r.PairingCode, maxWord)
 		case "phoneNumber":
-			b.text(&r.PhoneNumber, maxID)
+			b.accountPhone(&r.PhoneNumber)
 		case "displayName":
-			b.text(&r.DisplayName, maxID)
+			b.note(&r.DisplayName, maxID)
 		case "workerId":
-			b.text(&r.WorkerID, maxID)
+			b.note(&r.WorkerID, maxID)
 			r.WorkerID = domain.NormalizeWorkerRef(r.WorkerID)
 		case "timestamp":
-			b.time(&r.At)
+			b.about(&r.At)
 		case "reason":
-			b.text(&r.Reason, maxNote)
+			b.note(&r.Reason, maxNote)
 		case "error":
-			b.text(&r.Error, maxNote)
+			b.note(&r.Error, maxNote)
 		case "loggedOutAt":
-			b.time(&loggedOutAt)
+			b.about(&loggedOutAt)
 		case "loggedOutFromPhone":
-			b.bool(&fromPhone)
+			b.flag(&fromPhone)
 		case "generation":
-			b.integer(&r.Generation, 0, maxExact)
+			b.generation(&r.Generation)
 		}
 	}
 	if r.SessionID == "" {
@@ -85,7 +86,9 @@ func decodeSessionReport(b *body, now time.Time, life time.Duration) (domain.Rep
 		r.LoggedOut = true
 	}
 	qr, err := domain.ParseQR(qrCode, qrString, now, life)
-	b.check("qrCode", err)
+	if err != nil {
+		qr, _ = domain.ParseQR(qrCode, "", now, life) // the other may be all right
+	}
 	if err := b.end(); err != nil {
 		return domain.Report{}, err
 	}
@@ -123,22 +126,24 @@ func decodeMessageReport(b *body) (domain.MessageReport, error) {
 			b.sessionID(&r.SessionID)
 		case "messageId":
 			b.text(&r.WhatsAppID, maxID)
+		case "clientMessageId":
+			b.note(&r.ID, maxID)
 		case "status":
 			b.optional(&status)
 		case "timestamp":
-			b.time(&r.At)
+			b.about(&r.At)
 		case "deliveredAt":
-			b.time(&r.DeliveredAt)
+			b.about(&r.DeliveredAt)
 		case "readAt":
-			b.time(&r.ReadAt)
+			b.about(&r.ReadAt)
 		case "errorMessage":
-			b.text(&r.Error, maxNote)
+			b.note(&r.Error, maxNote)
 		}
 	}
 	if r.SessionID == "" {
 		b.lack("sessionId", "Session ID")
 	}
-	if r.WhatsAppID == "" {
+	if r.WhatsAppID == "" && r.ID == "" {
 		b.lack("messageId", "Message ID")
 	}
 	if raw := b.need("status", status, "Status"); raw != "" {
@@ -173,7 +178,7 @@ const maxContent = 64 << 10 // bytes of a message that is kept
 
 func decodeInbound(b *body) (ports.InboundMessage, error) {
 	var m ports.InboundMessage
-	var kind *string
+	var kind string
 	for b.next() {
 		switch b.member() {
 		case "sessionId":
@@ -181,21 +186,21 @@ func decodeInbound(b *body) (ports.InboundMessage, error) {
 		case "messageId":
 			b.text(&m.WhatsAppID, maxID)
 		case "from":
-			b.text(&m.From, maxID)
+			b.note(&m.From, maxID)
 		case "to":
-			b.text(&m.To, maxID)
+			b.note(&m.To, maxID)
 		case "type":
-			b.optional(&kind)
+			b.note(&kind, maxWord)
 		case "content":
 			b.content(&m.Content)
 		case "mediaUrl":
-			b.text(&m.MediaURL, 2048)
+			b.note(&m.MediaURL, 2048)
 		case "caption":
-			b.text(&m.Caption, maxContent)
+			b.note(&m.Caption, maxContent)
 		case "timestamp":
 			b.time(&m.At)
 		case "generation":
-			b.integer(&m.Generation, 0, maxExact)
+			b.generation(&m.Generation)
 		}
 	}
 	if m.SessionID == "" {
@@ -207,21 +212,48 @@ func decodeInbound(b *body) (ports.InboundMessage, error) {
 	if m.From == "" {
 		b.lack("from", "From")
 	}
-	if raw := b.need("type", kind, "Type"); raw != "" {
-		t, err := domain.ParseMessageType(raw)
-		b.check("type", err)
-		m.Type = t
+	if kind == "" {
+		b.lack("type", "Type")
 	}
+	m.Type = inboundType(kind)
 	if m.At.IsZero() {
 		b.lack("timestamp", "Timestamp")
 	}
 	return m, b.end()
 }
 
-// content reads a text, or the object of a structured message as JSON.
+// inboundType is the type of a message that came in, which workers name as we
+// do or as WhatsApp does. What nobody knows here is text.
+func inboundType(word string) domain.MessageType {
+	if t, err := domain.ParseMessageType(word); err == nil {
+		return t
+	}
+	switch strings.ToLower(strings.TrimSpace(word)) {
+	case "imagemessage":
+		return domain.TypeImage
+	case "videomessage", "ptvmessage":
+		return domain.TypeVideo
+	case "audiomessage", "ptt":
+		return domain.TypeAudio
+	case "documentmessage", "documentwithcaptionmessage":
+		return domain.TypeDocument
+	case "stickermessage":
+		return domain.TypeSticker
+	case "locationmessage", "livelocationmessage":
+		return domain.TypeLocation
+	case "contactmessage", "contactsarraymessage", "vcard", "multi_vcard":
+		return domain.TypeContact
+	case "pollcreationmessage", "pollcreationmessagev2", "pollcreationmessagev3", "poll_creation":
+		return domain.TypePoll
+	}
+	return domain.TypeText // conversation, extendedTextMessage, chat, …
+}
+
+// content reads a text, or the object of a structured message as JSON; one
+// that is too long to keep is as if it were not there.
 func (b *body) content(to *string) {
 	if b.kind() != '{' {
-		b.text(to, maxContent)
+		b.note(to, maxContent)
 		return
 	}
 	raw, ok := b.value()
@@ -230,7 +262,6 @@ func (b *body) content(to *string) {
 	}
 	document := raw.Clone() // the original is the body itself
 	if err := document.Compact(); err != nil || len(document) > maxContent {
-		b.mistyped("at most 64 KiB")
 		return
 	}
 	*to = string(document)

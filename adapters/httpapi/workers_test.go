@@ -62,6 +62,19 @@ func TestHeartbeatForms(t *testing.T) {
 		})},
 		"nulls":         {`{"sessions":null,"metrics":null,"capabilities":null,"cpuUsage":null,"uptime":null}`, silent},
 		"list of words": {`{"capabilities":["lease"]}`, silent},
+		"malformed":     {`{"sessions":"none","metrics":[],"capabilities":7,"cpuUsage":"NaN","memoryUsage":{},"uptime":true,"messageCount":"7","status":5}`, silent},
+		"malformed within": {`{"sessions":[{"sessionId":"abc","status":"INIT","phoneNumber":{},"displayName":7,"lastActivity":[],"generation":1.5},
+				{"sessionId":"support","status":"CONNECTED","phoneNumber":"6281234567890:12@s.whatsapp.net","displayName":[],"generation":"4"},
+				{"sessionId":"sales","status":"CONNECTED","phoneNumber":6281234567890,"generation":-1}],
+			"metrics":{"cpuUsage":"NaN","memoryUsage":40,"sessions":"x"},"capabilities":{"maxSessions":"20","version":2.5,"environment":false}}`,
+			with(func(h *beat) {
+				first, second, third := report("abc", domain.Init), report("support", domain.Connected), report("sales", domain.Connected)
+				first.DisplayName, second.PhoneNumber, third.PhoneNumber = "7", "6281234567890", "6281234567890"
+				h.Sessions, h.Lists, h.Version, h.Memory = []domain.Report{first, second, third}, true, "2.5", 40
+			})},
+		"malformed count": {`{"sessions":{"total":"5","connected":3,"error":null,"init":[]},"cpuUsage":"12%"}`, with(func(h *beat) {
+			h.Breakdown = &domain.Breakdown{Connected: 3}
+		})},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, s := ask(t, "PUT", "/api/workers/Worker_1/heartbeat", fleetToken, c.body)
@@ -78,10 +91,10 @@ func TestHeartbeatProblems(t *testing.T) {
 	for body, fields := range map[string][]string{
 		`{"sessions":[{"sessionId":"a","status":"asleep"}]}`:             {"sessions[0].status"},
 		`{"sessions":[{},{"sessionId":"abc","status":"INIT"},null,"x"]}`: {"sessions[0].sessionId", "sessions[0].status", "sessions[2]", "sessions[3]"},
-		`{"sessions":"none"}`:                                                 {"sessions"},
-		`{"sessions":[{"sessionId":7,"status":8}]}`:                           {"sessions[0].sessionId", "sessions[0].status"},
-		`{"metrics":[],"cpuUsage":"12%"}`:                                     {"metrics", "cpuUsage"},
-		`{"sessions":[{"sessionId":"abc","status":"INIT","generation":1.5}]}`: {"sessions[0].generation"},
+		`{"sessions":[{"sessionId":7,"status":8}]}`:                      {"sessions[0].sessionId", "sessions[0].status"},
+		`{"cpuUsage":NaN}`:            {"body"},
+		`{"cpuUsage":1,"cpuUsage":2}`: {"cpuUsage"},
+		`{"sessions":[{"sessionId":"abc","status":"INIT","displayName":`: {"body"},
 	} {
 		got, s := ask(t, "PUT", "/api/workers/w-1/heartbeat", fleetToken, body)
 		assert.Equal(t, http.StatusBadRequest, got.Code, body)
@@ -211,12 +224,23 @@ func TestSessionReports(t *testing.T) {
 		`{"sessionId":"Support_1","status":"connected","qrCode":null,"phoneNumber":"6281","displayName":"Ada","workerId":"Worker_1","timestamp":"2026-03-01T12:00:00.5Z","reason":null,"generation":4}`: {
 			SessionID: "support-1", Status: domain.Connected, PhoneNumber: "6281", DisplayName: "Ada", WorkerID: "worker-1", Generation: 4,
 			At: time.Date(2026, 3, 1, 12, 0, 0, 500_000_000, time.UTC)},
-		`{"sessionId":"support","status":"QR_REQUIRED","qrCode":"2@abc"}`:                        {SessionID: "support", Status: domain.QRRequired, QR: domain.QR{Code: "2@abc", ExpiresAt: noon.Add(time.Minute)}},
-		`{"sessionId":"support","status":"QR_REQUIRED","pairingCode":"ABCD-1234"}`:               {SessionID: "support", Status: domain.QRRequired, PairingCode: "ABCD-1234"},
-		`{"sessionId":"support","status":"disconnected","loggedOutFromPhone":true,"reason":"r"}`: {SessionID: "support", Status: domain.Disconnected, LoggedOut: true, Reason: "r"},
-		`{"sessionId":"support","status":"DISCONNECTED","loggedOutAt":1772366400000}`:            {SessionID: "support", Status: domain.Disconnected, LoggedOut: true},
-		`{"sessionId":"support","status":"LOGGED_OUT"}`:                                          {SessionID: "support", Status: domain.Disconnected, LoggedOut: true},
-		`{"sessionId":"support","status":"ERROR","error":"a\u0000b"}`:                            {SessionID: "support", Status: domain.Errored, Error: "a\uFFFDb"},
+		`{"sessionId":"support","status":"QR_REQUIRED","qrCode":"2@abc"}`:                              {SessionID: "support", Status: domain.QRRequired, QR: domain.QR{Code: "2@abc", ExpiresAt: noon.Add(time.Minute)}},
+		`{"sessionId":"support","status":"QR_REQUIRED","pairingCode":"ABCD-1234"}`:                     {SessionID: "support", Status: domain.QRRequired, PairingCode: "ABCD-1234"},
+		`{"sessionId":"support","status":"disconnected","loggedOutFromPhone":true,"reason":"r"}`:       {SessionID: "support", Status: domain.Disconnected, LoggedOut: true, Reason: "r"},
+		`{"sessionId":"support","status":"DISCONNECTED","loggedOutAt":1772366400000}`:                  {SessionID: "support", Status: domain.Disconnected, LoggedOut: true},
+		`{"sessionId":"support","status":"LOGGED_OUT"}`:                                                {SessionID: "support", Status: domain.Disconnected, LoggedOut: true},
+		`{"sessionId":"support","status":"ERROR","error":"a\u0000b"}`:                                  {SessionID: "support", Status: domain.Errored, Error: "a\uFFFDb"},
+		`{"sessionId":"support","status":"CONNECTED","phoneNumber":"6281234567890:12@s.whatsapp.net"}`: {SessionID: "support", Status: domain.Connected, PhoneNumber: "6281234567890"},
+		`{"sessionId":"support","status":"CONNECTED","phoneNumber":"+62 812-3456-7890"}`:               {SessionID: "support", Status: domain.Connected, PhoneNumber: "6281234567890"},
+		`{"sessionId":"support","status":"CONNECTED","phoneNumber":6281234567890,"displayName":7,"reason":428,"error":500.5,"workerId":7,"pairingCode":12345678}`: {
+			SessionID: "support", Status: domain.Connected, PhoneNumber: "6281234567890", DisplayName: "7", Reason: "428", Error: "500.5", WorkerID: "7", PairingCode: "12345678"},
+		`{"sessionId":"support","status":"INIT","phoneNumber":[],"displayName":{},"reason":true,"error":[{}],"workerId":{},"timestamp":"yesterday","loggedOutAt":{},"loggedOutFromPhone":"no","generation":-1,"pairingCode":false}`: {
+			SessionID: "support", Status: domain.Init},
+		`{"sessionId":"support","status":"INIT","timestamp":"0001-01-01T00:00:00Z","loggedOutAt":"","generation":"4"}`: {SessionID: "support", Status: domain.Init},
+		`{"sessionId":"support","status":"INIT","timestamp":-1e308,"loggedOutAt":false,"generation":1e400}`:            {SessionID: "support", Status: domain.Init},
+		`{"sessionId":"support","status":"QR_REQUIRED","qrCode":"data:image/gif;base64,x"}`:                            {SessionID: "support", Status: domain.QRRequired},
+		`{"sessionId":"support","status":"QR_REQUIRED","qrCode":7,"qrString":{"x":1}}`:                                 {SessionID: "support", Status: domain.QRRequired},
+		`{"sessionId":"support","status":"QR_REQUIRED","qrCode":"2@abc","qrString":"data:text/plain,x"}`:               {SessionID: "support", Status: domain.QRRequired, QR: domain.QR{Code: "2@abc", ExpiresAt: noon.Add(time.Minute)}},
 	} {
 		got, s := ask(t, "POST", "/api/webhooks/session-status", fleetToken, body)
 		require.Equal(t, http.StatusOK, got.Code, got.Body)
@@ -225,9 +249,9 @@ func TestSessionReports(t *testing.T) {
 	}
 	for body, fields := range map[string][]string{
 		``: {"sessionId", "status"},
-		`{"sessionId":"support","status":"HAPPY","qrCode":"data:image/gif;base64,x","timestamp":"yesterday"}`: {"status", "timestamp", "qrCode"},
-		`{"sessionId":"support","status":"INIT","timestamp":"0001-01-01T00:00:00Z"}`:                          {"timestamp"},
-		`{"sessionId":"support","status":"INIT","generation":-1}`:                                             {"generation"},
+		`{"sessionId":"support","status":"HAPPY","qrCode":"data:image/gif;base64,x","timestamp":"yesterday"}`: {"status"},
+		`{"sessionId":7,"status":8,"generation":-1}`:                                                          {"sessionId", "status"},
+		`{"sessionId":"support","status":"INIT","generation":-}`:                                              {"body"},
 	} {
 		got, _ := ask(t, "POST", "/api/webhooks/session-status", fleetToken, body)
 		assert.Equal(t, http.StatusBadRequest, got.Code)
@@ -251,18 +275,55 @@ func TestMessageReports(t *testing.T) {
 	}, s.last)
 	got, _ := ask(t, "POST", "/api/webhooks/message-status", fleetToken, `{"status":"EATEN"}`)
 	assert.Equal(t, []string{"sessionId", "messageId", "status"}, got.fields())
+	got, _ = ask(t, "POST", "/api/webhooks/message-status", fleetToken, `{"sessionId":"support","messageId":7,"status":8,"clientMessageId":null}`)
+	assert.Equal(t, []string{"messageId", "status"}, got.fields())
+	got, _ = ask(t, "POST", "/api/webhooks/message-status", fleetToken, `{"sessionId":"support","clientMessageId":{},"status":"SENT"}`)
+	assert.Equal(t, []string{"messageId"}, got.fields(), "one of the two")
+	got, s = ask(t, "POST", "/api/webhooks/message-status", fleetToken, `{"sessionId":"support","clientMessageId":"01J","status":"SENT"}`)
+	assert.Equal(t, http.StatusOK, got.Code, got.Body)
+	assert.Equal(t, domain.MessageReport{SessionID: "support", ID: "01J", Status: domain.MessageSent}, s.last)
+	_, s = ask(t, "POST", "/api/webhooks/message-status", fleetToken,
+		`{"sessionId":"support","messageId":"3EB0","clientMessageId":"01J","status":"FAILED","timestamp":"soon","deliveredAt":{},"readAt":true,"errorMessage":463}`)
+	assert.Equal(t, domain.MessageReport{SessionID: "support", WhatsAppID: "3EB0", ID: "01J", Status: domain.MessageFailed, Error: "463"}, s.last)
+}
 
-	_, s = ask(t, "POST", "/api/webhooks/message-received", fleetToken,
+func TestMessagesReceived(t *testing.T) {
+	_, s := ask(t, "POST", "/api/webhooks/message-received", fleetToken,
 		`{"sessionId":"support","messageId":"3EB1","from":"1@s.whatsapp.net","to":null,"type":"LOCATION","content":{"latitude": 1, "longitude": 2},"timestamp":1772366400000,"generation":2}`)
 	assert.Equal(t, ports.InboundMessage{
 		SessionID: "support", WhatsAppID: "3EB1", From: "1@s.whatsapp.net", Type: domain.TypeLocation,
 		Content: `{"latitude":1,"longitude":2}`, At: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), Generation: 2,
 	}, s.last)
-	got, _ = ask(t, "POST", "/api/webhooks/message-received", fleetToken, `{"content":7,"type":"smell"}`)
-	assert.Equal(t, []string{"content", "sessionId", "messageId", "from", "type", "timestamp"}, got.fields())
-	got, _ = ask(t, "POST", "/api/webhooks/message-received", fleetToken,
-		`{"sessionId":"support","messageId":"3EB1","from":"1","type":"link","timestamp":1,"content":{"x":"`+strings.Repeat("x", maxContent)+`"}}`)
-	assert.Equal(t, []string{"content"}, got.fields())
+	got, _ := ask(t, "POST", "/api/webhooks/message-received", fleetToken, `{"content":7,"type":null}`)
+	assert.Equal(t, []string{"sessionId", "messageId", "from", "type", "timestamp"}, got.fields())
+	got, _ = ask(t, "POST", "/api/webhooks/message-received", fleetToken, `{"sessionId":"support","messageId":7,"from":"1","type":"text","timestamp":"soon"}`)
+	assert.Equal(t, []string{"messageId", "timestamp"}, got.fields())
+
+	plain := ports.InboundMessage{SessionID: "support", WhatsAppID: "3EB1", From: "1", Type: domain.TypeLink, At: time.Unix(1, 0).UTC()}
+	for _, optional := range []string{
+		`"to":{},"mediaUrl":[],"caption":true,"generation":"2"`, `"content":["x"]`, `"content":{"x":"` + strings.Repeat("x", maxContent) + `"}`,
+	} {
+		_, s = ask(t, "POST", "/api/webhooks/message-received", fleetToken,
+			`{"sessionId":"support","messageId":"3EB1","from":1,"type":"link","timestamp":1,`+optional+`}`)
+		assert.Equal(t, plain, s.last)
+	}
+	plain.Content, plain.Caption = "7", "2.50"
+	_, s = ask(t, "POST", "/api/webhooks/message-received", fleetToken,
+		`{"sessionId":"support","messageId":"3EB1","from":"1","type":"link","timestamp":1,"content":7,"caption":2.50}`)
+	assert.Equal(t, plain, s.last)
+
+	for word, want := range map[string]domain.MessageType{
+		`"conversation"`: domain.TypeText, `"extendedTextMessage"`: domain.TypeText, `"chat"`: domain.TypeText, `"Image"`: domain.TypeImage,
+		`"imageMessage"`: domain.TypeImage, `"videoMessage"`: domain.TypeVideo, `"audioMessage"`: domain.TypeAudio, `"ptt"`: domain.TypeAudio,
+		`"documentMessage"`: domain.TypeDocument, `"stickerMessage"`: domain.TypeSticker, `"locationMessage"`: domain.TypeLocation,
+		`"contactMessage"`: domain.TypeContact, `"vcard"`: domain.TypeContact, `"pollCreationMessage"`: domain.TypePoll,
+		`"smell"`: domain.TypeText, `7`: domain.TypeText,
+	} {
+		got, s := ask(t, "POST", "/api/webhooks/message-received", fleetToken,
+			`{"sessionId":"support","messageId":"3EB1","from":"1","timestamp":1,"type":`+word+`}`)
+		assert.Equal(t, http.StatusOK, got.Code, word)
+		assert.Equal(t, want, s.last.(ports.InboundMessage).Type, word)
+	}
 }
 
 func TestFigures(t *testing.T) {

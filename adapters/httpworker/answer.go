@@ -55,7 +55,7 @@ func (c *Client) report(s session, workerID string) (domain.Report, error) {
 	}
 	r := domain.Report{
 		SessionID: domain.NormalizeSessionRef(s.SessionID), WorkerID: workerID, Generation: s.Generation,
-		Status: status, LoggedOut: loggedOut, PhoneNumber: phone(s.PhoneNumber), DisplayName: s.DisplayName,
+		Status: status, LoggedOut: loggedOut, PhoneNumber: domain.AccountPhone(s.PhoneNumber), DisplayName: s.DisplayName,
 		PairingCode: s.PairingCode, Error: s.Error,
 	}
 	if status == domain.QRRequired {
@@ -63,17 +63,6 @@ func (c *Client) report(s session, workerID string) (domain.Report, error) {
 		r.QR, _ = domain.ParseQR(s.QRCode, s.QRString, c.cfg.Now(), c.cfg.QRLife)
 	}
 	return r, nil
-}
-
-// phone gives the digits of an account's number, which workers write with or
-// without device and server (6281234567890:12@s.whatsapp.net).
-func phone(s string) string {
-	number, _, _ := strings.Cut(s, "@")
-	number, _, _ = strings.Cut(number, ":")
-	if digits, err := domain.ParsePhone(number); err == nil {
-		return digits
-	}
-	return ""
 }
 
 // readSession reads the answer to a call about one session. Where the answer

@@ -105,9 +105,10 @@ func (c *Client) do(ctx context.Context, r *request, limit time.Duration, may re
 	}
 	wire := r.wire()
 	resp := fasthttp.AcquireResponse()
-	failure := c.guarded(ctx, r.p, wire, deadline, may, resp)
+	left := tries - 1
+	failure := c.guarded(ctx, r.p, wire, deadline, may, &left, resp)
 	if failure != nil && may.after(failure) {
-		failure = c.again(ctx, r.p, wire, deadline, may, resp, failure)
+		failure = c.again(ctx, r.p, wire, deadline, may, &left, resp, failure)
 	}
 	if failure != nil {
 		fasthttp.ReleaseResponse(resp)
@@ -116,15 +117,15 @@ func (c *Client) do(ctx context.Context, r *request, limit time.Duration, may re
 	return resp, nil
 }
 
-// again repeats a call that has failed once.
-func (c *Client) again(ctx context.Context, p *peer, wire []byte, deadline time.Time, may repeats, resp *fasthttp.Response, failure *ports.WorkerError) *ports.WorkerError {
+// again repeats a call that has failed, for as many tries as are left.
+func (c *Client) again(ctx context.Context, p *peer, wire []byte, deadline time.Time, may repeats, left *int, resp *fasthttp.Response, failure *ports.WorkerError) *ports.WorkerError {
 	waits := backoff.ExponentialBackOff{
 		InitialInterval: c.cfg.RetryWait, RandomizationFactor: 0.5, Multiplier: 3, MaxInterval: c.cfg.CallLimit,
 	}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	<-timer.C
-	for try := 2; try <= tries && may.after(failure); try++ {
+	for *left > 0 && may.after(failure) {
 		wait := waits.NextBackOff()
 		if time.Until(deadline) <= wait {
 			return failure
@@ -136,7 +137,8 @@ func (c *Client) again(ctx context.Context, p *peer, wire []byte, deadline time.
 		case <-timer.C:
 		}
 		resp.Reset()
-		next := c.guarded(ctx, p, wire, deadline, may, resp)
+		*left--
+		next := c.guarded(ctx, p, wire, deadline, may, left, resp)
 		if next == nil {
 			return nil
 		}
@@ -151,10 +153,10 @@ func (c *Client) again(ctx context.Context, p *peer, wire []byte, deadline time.
 
 // guarded makes one try under the circuit breaker of the worker, for which only
 // the failure to communicate counts.
-func (c *Client) guarded(ctx context.Context, p *peer, wire []byte, deadline time.Time, may repeats, resp *fasthttp.Response) (failure *ports.WorkerError) {
+func (c *Client) guarded(ctx context.Context, p *peer, wire []byte, deadline time.Time, may repeats, left *int, resp *fasthttp.Response) (failure *ports.WorkerError) {
 	began := time.Now()
 	_, err := p.breaker.Load().Execute(func() (struct{}, error) {
-		failure = c.once(ctx, p, wire, deadline, may, resp)
+		failure = c.once(ctx, p, wire, deadline, may, left, resp)
 		return struct{}{}, verdict(ctx, failure, time.Since(began))
 	})
 	if failure == nil && err != nil {
@@ -191,9 +193,13 @@ func verdict(ctx context.Context, e *ports.WorkerError, took time.Duration) erro
 	return nil
 }
 
-// once makes one try.
-func (c *Client) once(ctx context.Context, p *peer, wire []byte, deadline time.Time, may repeats, resp *fasthttp.Response) *ports.WorkerError {
-	if failure := c.exchange(ctx, p, wire, deadline, may == harmless, resp); failure != nil {
+// once makes one try, or more over connections that were closed while they
+// idled, for as many as are left.
+func (c *Client) once(ctx context.Context, p *peer, wire []byte, deadline time.Time, may repeats, left *int, resp *fasthttp.Response) *ports.WorkerError {
+	if may != harmless {
+		left = nil
+	}
+	if failure := c.exchange(ctx, p, wire, deadline, left, resp); failure != nil {
 		return failure
 	}
 	if status := resp.StatusCode(); status < 200 || status > 299 {

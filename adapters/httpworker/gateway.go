@@ -26,7 +26,8 @@ func (c *Client) Health(ctx context.Context, endpoint string) error {
 	deadline, _ := ctx.Deadline()
 	resp := fasthttp.AcquireResponse()
 	defer fasthttp.ReleaseResponse(resp)
-	if failure := c.exchange(ctx, p, r.wire(), deadline, true, resp); failure != nil {
+	left := tries - 1
+	if failure := c.exchange(ctx, p, r.wire(), deadline, &left, resp); failure != nil {
 		return failure
 	}
 	if status := resp.StatusCode(); status != http.StatusOK {

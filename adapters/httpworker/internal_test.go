@@ -42,6 +42,10 @@ func TestReadSession(t *testing.T) {
 	require.Equal(t, domain.Report{SessionID: "one", WorkerID: "w1", Generation: 4, Status: domain.QRRequired,
 		QR: domain.QR{Code: "2@abc", ExpiresAt: now.Add(time.Minute)}}, r)
 
+	r, err = c.readSession([]byte(`{"data":{"status":"connected","phoneNumber":"6281234567890:12@s.whatsapp.net"}}`), asked, "w1")
+	require.NoError(t, err)
+	require.Equal(t, "6281234567890", r.PhoneNumber)
+
 	for _, body := range []string{`{"success":true}`, `{"data":null}`, `{"data":{}}`, `{"data":{"sessionId":null,"status":null}}`} {
 		r, err = c.readSession([]byte(body), asked, "w1")
 		require.NoError(t, err, body)

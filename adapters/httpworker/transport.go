@@ -15,19 +15,20 @@ import (
 var past = time.Unix(1, 0)
 
 // exchange sends one request, given as it goes over the wire, and reads the
-// answer into resp. repeatable allows sending it again if a connection that was
-// kept alive turns out to have been closed before anything came back.
+// answer into resp. If a connection that was kept alive turns out to have been
+// closed before anything came back, a request that may have gone out is sent
+// again only as often as left says, which counts it down; nil is never.
 //
 // fasthttp's own Do is not used because it does not tell a request that never
 // left from one that may have arrived, and knows no context. Its pool, its
 // buffers and its parser are.
-func (c *Client) exchange(ctx context.Context, p *peer, wire []byte, deadline time.Time, repeatable bool, resp *fasthttp.Response) *ports.WorkerError {
+func (c *Client) exchange(ctx context.Context, p *peer, wire []byte, deadline time.Time, left *int, resp *fasthttp.Response) *ports.WorkerError {
 	for {
-		left := time.Until(deadline)
-		if ctx.Err() != nil || left <= 0 {
+		limit := time.Until(deadline)
+		if ctx.Err() != nil || limit <= 0 {
 			return notSent(ctx)
 		}
-		cc, err := acquire(ctx, p.host.IdleConnsCount() > 0 || ctx.Done() == nil, p.host, left)
+		cc, err := acquire(ctx, p.host.IdleConnsCount() > 0 || ctx.Done() == nil, p.host, limit)
 		if err != nil {
 			return notConnected(ctx, err)
 		}
@@ -60,10 +61,16 @@ func (c *Client) exchange(ctx context.Context, p *peer, wire []byte, deadline ti
 		if err == nil {
 			return nil
 		}
-		if reused && ctx.Err() == nil && (n == 0 || repeatable && errors.Is(err, io.EOF)) {
+		if reused && ctx.Err() == nil {
 			// The worker closed it while it idled: nothing went out, or a
 			// second time does no harm. Each such connection is tried once.
-			continue
+			if n == 0 {
+				continue
+			}
+			if left != nil && *left > 0 && errors.Is(err, io.EOF) {
+				*left--
+				continue
+			}
 		}
 		return interrupted(ctx, n, err)
 	}

@@ -154,6 +154,43 @@ func TestConnectionEndsHalfWay(t *testing.T) {
 	}
 }
 
+// However many connections that were kept alive end under it, a message goes out
+// three times at most.
+func TestStaleConnectionsCountAsTries(t *testing.T) {
+	const kept = 6
+	var before, after atomic.Int64
+	var ending atomic.Bool
+	all := make(chan struct{})
+	endpoint, _ := script(t, func(_ int, _ *http.Request, conn net.Conn) bool {
+		if ending.Load() {
+			after.Add(1)
+			return false
+		}
+		if before.Add(1) == kept {
+			close(all)
+		}
+		<-all // so that each call has a connection of its own
+		answer(conn, sentOK)
+		return true
+	})
+	c := quick(t, httpworker.Config{})
+	w := ports.WorkerRef{ID: "w1", Endpoint: endpoint, Capabilities: []domain.Capability{domain.CapDedupe}}
+	done := make(chan error, kept)
+	for range kept {
+		go func() {
+			_, err := c.Send(t.Context(), w, hello)
+			done <- err
+		}()
+	}
+	for range kept {
+		require.NoError(t, <-done)
+	}
+	ending.Store(true)
+	_, err := c.Send(t.Context(), w, hello)
+	require.False(t, failure(t, err, ports.WorkerBroken).NotDone())
+	require.EqualValues(t, 3, after.Load())
+}
+
 func TestHalfAnAnswer(t *testing.T) {
 	for name, bytes := range map[string]string{
 		"in the head":   "HTTP/1.1 200 OK\r\nContent-Le",

@@ -53,7 +53,8 @@ func Tokens(t *testing.T, open func(t *testing.T) ports.Tokens) {
 	})
 	t.Run("a token fits into a header", func(t *testing.T) {
 		token := sign(t, open(t), claims)
-		require.Regexp(t, `^[A-Za-z0-9._~+/=-]{1,4096}$`, token)
+		require.Regexp(t, `^[A-Za-z0-9._~+/=-]+$`, token)
+		require.LessOrEqual(t, len(token), 4096)
 	})
 	t.Run("a token expires", func(t *testing.T) {
 		s := open(t)
