@@ -56,7 +56,7 @@ func Passwords(t *testing.T, open func(t *testing.T) ports.Passwords) {
 			require.False(t, p.Matches(broken, ""), "%q", broken)
 		}
 	})
-	t.Run("no answer is quicker than another", func(t *testing.T) {
+	t.Run("no answer is a short cut", func(t *testing.T) {
 		p := open(t)
 		h := hash(t, p, "correct horse 1")
 		quickest := func(hash, password string) time.Duration {
@@ -77,7 +77,8 @@ func Passwords(t *testing.T, open func(t *testing.T) ports.Passwords) {
 			"a password much too long":  quickest(h, strings.Repeat("x", 200)),
 			"no hash, and one too long": quickest("", strings.Repeat("x", 200)),
 		} {
-			require.InDelta(t, 1, float64(took)/float64(right), 0.6, "%s takes %s, the right one %s", name, took, right)
+			// A short cut is quicker by orders of magnitude; a busy machine only makes answers slower.
+			require.Greater(t, took, right/5, "%s takes %s, the right one %s", name, took, right)
 		}
 	})
 	t.Run("many at a time", func(t *testing.T) {
