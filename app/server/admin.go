@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/switchyard-wa/switchyard/adapters/logmail"
 	"github.com/switchyard-wa/switchyard/app/accounts"
@@ -13,13 +14,7 @@ import (
 // accounts. A running server notices changes within a second.
 func Administer(ctx context.Context, cfg Config, fn func(*accounts.Accounts) error) error {
 	cfg = cfg.WithDefaults()
-	if err := backend.Check(cfg.Store); err != nil {
-		return err
-	}
-	if cfg.Store == "memory:" {
-		return errors.New("a store in memory belongs to its process alone; name the store of the server")
-	}
-	b, err := backend.OpenOnly(ctx, cfg.Store)
+	b, err := openServers(ctx, cfg.Store)
 	if err != nil {
 		return err
 	}
@@ -35,15 +30,30 @@ func Administer(ctx context.Context, cfg Config, fn func(*accounts.Accounts) err
 }
 
 // StoredWorkerToken gives the fleet token that the server of a store has
-// generated, or generates for its first start.
+// generated. It is an error if there is no such store.
 func StoredWorkerToken(ctx context.Context, dsn string) (string, error) {
-	if err := backend.Check(dsn); err != nil {
-		return "", err
-	}
-	b, err := backend.Open(ctx, dsn)
+	b, err := openServers(ctx, dsn)
 	if err != nil {
 		return "", err
 	}
 	token, err := storedSecret(ctx, b, settingWorkerToken)
 	return token, errors.Join(err, b.Close())
+}
+
+// openServers opens a store that a server has made.
+func openServers(ctx context.Context, dsn string) (*backend.Backend, error) {
+	if err := backend.Check(dsn); err != nil {
+		return nil, err
+	}
+	if dsn == "memory:" {
+		return nil, errors.New("a store in memory belongs to its process alone; name the store of the server")
+	}
+	b, err := backend.OpenOnly(ctx, dsn)
+	if err == nil {
+		return b, nil
+	}
+	if st, e := backend.Status(ctx, dsn); e == nil && st.Version == 0 {
+		return nil, fmt.Errorf("there is no store %s yet; start the server first, or name its store with --store", dsn)
+	}
+	return nil, err
 }

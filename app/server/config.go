@@ -98,8 +98,11 @@ func (c Config) Validate() error {
 	if c.SimulatedWorkers < 0 || c.SimulatedWorkers > 100 {
 		problem("--simulated-workers must be between 0 and 100")
 	}
+	if c.SimulatedWorkers > 0 && c.AllowPublicOnly {
+		problem("--simulated-workers listen on this machine, which --allow-private-workers=false refuses; leave out one of them")
+	}
 	if err := c.Timing.Validate(); err != nil {
-		problem("--heartbeat-interval, --lease, --probe-interval, --failover-delay: %w", err)
+		problem("%s", timingFlags.Replace(err.Error()))
 	}
 	if _, _, err := ParseLimits(c.Limits); err != nil {
 		problem("--rate-limits: %w", err)
@@ -124,6 +127,10 @@ func (c Config) Validate() error {
 	return errors.Join(errs...)
 }
 
+// timingFlags puts a problem of domain.Timing into the words of the command line.
+var timingFlags = strings.NewReplacer("timing: ", "", "HeartbeatInterval", "--heartbeat-interval", "Lease", "--lease",
+	"ProbeInterval", "--probe-interval", "FailoverDelay", "--failover-delay")
+
 // message gives what a domain error says to people, without its code.
 func message(err error) string {
 	var e *domain.Error
@@ -146,7 +153,7 @@ func ParseLimits(text string) (tiers domain.Tiers, off bool, err error) {
 		return tiers, false, nil
 	case text == "off":
 		for name, l := range tiers {
-			const none = 1 << 40
+			const none = 1_000_000_000 // fits an int everywhere
 			l.MessagesPerHour, l.APICallsPerHour = none, none
 			tiers[name] = l
 		}
@@ -168,6 +175,9 @@ func ParseLimits(text string) (tiers domain.Tiers, off bool, err error) {
 	d.DisallowUnknownFields()
 	if err := d.Decode(&overrides); err != nil {
 		return nil, false, fmt.Errorf("limits must be a JSON object by tier: %w", err)
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return nil, false, errors.New("limits must be one JSON object by tier, and nothing after it")
 	}
 	for name, o := range overrides {
 		l, known := tiers[name]

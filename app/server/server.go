@@ -104,9 +104,6 @@ func (s *Server) assemble(ctx context.Context) error {
 	if err := s.Orchestrator.Load(ctx); err != nil {
 		return err
 	}
-	if _, s.password, err = s.Accounts.EnsureAdministrator(ctx, s.cfg.AdminEmail, s.cfg.AdminPassword); err != nil {
-		return fmt.Errorf("making the first administrator: %w", err)
-	}
 	s.handler = httpapi.New(httpapi.Config{
 		Accounts: tierWatcher{s.Accounts, s.Orchestrator}, Sessions: s.Orchestrator, Messages: s.Orchestrator,
 		Workers: s.Orchestrator, Fleet: s.Orchestrator,
@@ -117,6 +114,10 @@ func (s *Server) assemble(ctx context.Context) error {
 	})
 	if s.listener, err = new(net.ListenConfig).Listen(ctx, "tcp", s.cfg.Addr); err != nil {
 		return fmt.Errorf("listening on %s: %w; use another --addr or stop what listens there", s.cfg.Addr, err)
+	}
+	// Last: a password made here is lost if the start fails before it is shown.
+	if _, s.password, err = s.Accounts.EnsureAdministrator(ctx, s.cfg.AdminEmail, s.cfg.AdminPassword); err != nil {
+		return fmt.Errorf("making the first administrator: %w", err)
 	}
 	return nil
 }
@@ -210,9 +211,8 @@ func (s *Server) dialer() func(ctx context.Context, network, address string) (ne
 	d := &net.Dialer{Timeout: 5 * time.Second, KeepAlive: 15 * time.Second}
 	if s.cfg.AllowPublicOnly {
 		d.Control = func(_, address string, _ syscall.RawConn) error {
-			ap, err := netip.ParseAddrPort(address)
-			if ip := ap.Addr().Unmap(); err != nil || !ip.IsGlobalUnicast() || ip.IsPrivate() {
-				return errors.New("the address is private, and --allow-private-workers is off")
+			if ap, err := netip.ParseAddrPort(address); err != nil || !isPublic(ap.Addr()) {
+				return errors.New("the address is not public, and --allow-private-workers is off")
 			}
 			return nil
 		}
@@ -255,13 +255,6 @@ func (s *Server) URL() string {
 // WorkerToken gives the fleet token, for whoever starts workers.
 func (s *Server) WorkerToken() string { return s.token }
 
-// AdminPassword gives the generated password of an administrator that this
-// start has made, or nothing.
-func (s *Server) AdminPassword() string { return s.password }
-
-// Handler gives the HTTP API without a listener.
-func (s *Server) Handler() http.Handler { return s.handler }
-
 // SetLimits replaces the limits of the tiers while the server runs; see
 // ParseLimits. Limits per address and per user stay as they were at the start.
 func (s *Server) SetLimits(text string) error {
@@ -303,12 +296,12 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		served <- web.Serve(s.listener)
 	}()
 	s.ready.Store(true)
+	s.banner() // before anything that can fail: it may hold the only copy of a password
 	simulated, err := s.simulate(work)
 	if err != nil {
 		return errors.Join(err, web.Close())
 	}
 	defer simulated()
-	s.banner()
 	select {
 	case err := <-served:
 		return err

@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -79,9 +80,20 @@ func TestBadConfiguration(t *testing.T) {
 			[]string{"--addr", "--store", "--fabric", "--jwt-secret", "--heartbeat-interval", "--lease", "--simulated-workers",
 				"--migrate", "--admin-email", "--admin-password", "--tls-cert", "--trusted-proxies", "--log-level", "--log-format", "--cors-origin"}},
 		{"serve", []string{"SWITCHYARD_ADDR=nowhere", "SWITCHYARD_PROBE_INTERVAL=soon", "SWITCHYARD_STORE=bogus:"}, []string{"addr", "probe-interval", "store"}},
-		{"serve --no-such-flag", nil, []string{"no-such-flag"}},
+		{"serve --no-such-flag", nil, []string{"--no-such-flag is not a flag of serve"}},
+		{"serve --addr nowhere --no-such-flag word --store bogus:", nil, []string{"--addr", "--no-such-flag is not a flag of serve", "bogus:"}},
+		{"serve --store", nil, []string{"--store needs a value"}},
+		{"serve --simulated-workers 1 --allow-private-workers=false", nil, []string{"--simulated-workers", "--allow-private-workers=false"}},
+		{"serve --lease 1s --heartbeat-interval 1s", nil, []string{"--lease (1s) must be longer than --heartbeat-interval (1s)"}},
+		{"serve --rate-limits {}{}", nil, []string{"--rate-limits", "nothing after it"}},
+		{"serve --rate-limits {}]", nil, []string{"--rate-limits", "nothing after it"}},
 		{"serve word", nil, []string{"word"}},
-		{"serve --config missing.conf", nil, []string{"missing.conf"}},
+		{"serve --config missing.conf", nil, []string{"--config", "missing.conf"}},
+		{"serve --config .", nil, []string{"--config"}},
+		{"worker --simulated --token x --max-sessions 0 --latency 0s", nil, []string{"--max-sessions must be between 1 and 1000"}},
+		{"version extra", nil, []string{"extra"}},
+		{"user set-tier --email a@example.com", nil, []string{"--tier is required"}},
+		{"user --no-such-flag create --email a@example.com", nil, []string{"--no-such-flag is not a flag of user"}},
 		{"worker --max-sessions none --latency long --fail-rate 7", nil, []string{"--simulated", "--token", "--max-sessions", "--latency", "--fail-rate"}},
 		{"migrate", nil, []string{"up", "status"}},
 		{"migrate sideways --store bogus: --no-such-flag", nil, []string{"up", "status", "bogus:", "no-such-flag"}},
@@ -103,6 +115,74 @@ func TestBadConfiguration(t *testing.T) {
 		}
 		assert.NoFileExists(t, filepath.Join(dir, "switchyard.db"), c.line)
 	}
+}
+
+// TestUsageProblems: what is not a problem is not told as one.
+func TestUsageProblems(t *testing.T) {
+	t.Parallel()
+	for line, not := range map[string]string{
+		"serve --no-such-flag word --addr 127.0.0.1:0":                 `"word"`,
+		"user --no-such-flag create --email a@example.com":             "say one of",
+		"migrate --no-such-flag up":                                    "say either",
+		"worker --simulated --token x --max-sessions none":             "between",
+		"worker --simulated --token x --max-sessions 0 --latency 0s":   "latency",
+		"serve --simulated-workers many --allow-private-workers=false": "refuses",
+	} {
+		r := run(t, t.TempDir(), nil, "", strings.Fields(line)...)
+		assert.Equal(t, 2, r.code, line)
+		assert.NotContains(t, r.err, not, line)
+		assert.Equal(t, 1, strings.Count(r.err, "\n")-1, "%s: one problem and where to look: %s", line, r.err)
+	}
+}
+
+// TestConfigFileKeys: a file may serve several commands, but has no keys that
+// none of them knows.
+func TestConfigFileKeys(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	write := func(text string) {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "s.conf"), []byte(text), 0o600))
+	}
+	write("probe-interval 1s\nscan-after never\nSWITCHYARD_TIER MAX\nemail a@example.com\n")
+	r := run(t, dir, []string{"SWITCHYARD_SOMETHING=else"}, "", "migrate", "status", "--config", "s.conf")
+	assert.Zero(t, r.code, r.err)
+	write("stroe sqlite:other.db\nprobe-intervall 1s\n")
+	r = run(t, dir, nil, "", "migrate", "up", "--config", "s.conf")
+	assert.Equal(t, 2, r.code, r.err)
+	for _, want := range []string{"--config", "s.conf", `"stroe"`, `"probe-intervall"`} {
+		assert.Contains(t, r.err, want)
+	}
+	assert.NoFileExists(t, filepath.Join(dir, "switchyard.db"))
+}
+
+// TestNoStoreYet: commands for the store of a server do not make one.
+func TestNoStoreYet(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for _, line := range []string{"token", "user set-tier --email a@example.com --tier MAX"} {
+		r := run(t, dir, nil, "", strings.Fields(line)...)
+		assert.Equal(t, 1, r.code, line)
+		assert.Contains(t, r.err, "start the server first", line)
+		assert.NoFileExists(t, filepath.Join(dir, "switchyard.db"), line)
+	}
+}
+
+// TestFirstStartFails: the generated password is not lost with it.
+func TestFirstStartFails(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	dir := t.TempDir()
+	taken := run(t, dir, nil, "", "serve", "--addr", l.Addr().String())
+	assert.Equal(t, 1, taken.code, taken.err)
+	assert.Contains(t, taken.err, "--addr")
+	assert.NotContains(t, taken.out, "password")
+	// A file is where the simulated workers need a directory.
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "switchyard.db.simulated"), []byte("x"), 0o600))
+	broken := run(t, dir, nil, "", "serve", "--addr", "127.0.0.1:0", "--simulated-workers", "1")
+	assert.Equal(t, 1, broken.code, broken.err)
+	assert.Regexp(t, `(?m)^ +password +\S+$`, broken.out)
 }
 
 // TestPrecedence: flag, environment, file, default.
@@ -168,6 +248,13 @@ func TestVersion(t *testing.T) {
 	r := run(t, t.TempDir(), nil, "", "version")
 	assert.Zero(t, r.code)
 	assert.Regexp(t, `^switchyard \S+\n$`, r.out)
+	help := run(t, t.TempDir(), nil, "", "version", "--help")
+	assert.Contains(t, help.out, "Usage: switchyard version")
+	assert.Empty(t, help.err)
+	serve := run(t, t.TempDir(), nil, "", "help", "serve")
+	assert.Zero(t, serve.code)
+	assert.Equal(t, run(t, t.TempDir(), nil, "", "serve", "--help").out, serve.out)
+	assert.Equal(t, 2, run(t, t.TempDir(), nil, "", "help", "nothing").code)
 }
 
 // TestUserCommand changes users of a server that runs.
@@ -179,6 +266,7 @@ func TestUserCommand(t *testing.T) {
 	}
 	r := user("", "create", "--email", "Cli@example.com", "--name", "Somebody", "--password", password, "--tier", "pro")
 	require.Zero(t, r.code, r.err)
+	assert.Empty(t, r.err, "no log")
 	assert.NotContains(t, r.out+r.err, password)
 	p := s.login("cli@example.com", password)
 	assert.Equal(t, "PRO", p.get("/users/tier").str("data.tier"))

@@ -55,6 +55,9 @@ func run(args []string, out, errOut io.Writer) int {
 		<-ctx.Done()
 		stop()
 	}()
+	if len(args) > 1 && args[0] == "help" {
+		args = []string{args[1], "--help"}
+	}
 	if len(args) == 0 || args[0] == "help" || args[0] == "-h" || args[0] == "--help" || args[0] == "-help" {
 		usage(out)
 		if len(args) == 0 {
@@ -92,8 +95,8 @@ func usage(w io.Writer) {
 	fmt.Fprint(w, "\nEvery flag has an environment twin: --store is SWITCHYARD_STORE.\nswitchyard COMMAND --help shows the flags of a command.\n")
 }
 
-func printVersion(_ context.Context, args []string, out, errOut io.Writer) error {
-	f := newFlags("version", "", "Prints the version.", errOut)
+func printVersion(_ context.Context, args []string, out, _ io.Writer) error {
+	f := newFlags("version", "", "Prints the version.", out)
 	if err := f.parse(args); err != nil {
 		return err
 	}

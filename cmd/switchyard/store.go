@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"strings"
 
@@ -25,7 +26,7 @@ func migrate(ctx context.Context, args []string, out, _ io.Writer) error {
 		return err
 	}
 	var errs []error
-	if len(f.words) != 1 || f.words[0] != "up" && f.words[0] != "status" {
+	if !f.unsure && (len(f.words) != 1 || f.words[0] != "up" && f.words[0] != "status") {
 		errs = append(errs, errors.New("say either up or status"))
 	}
 	if err := f.bad(errors.Join(append(errs, backend.Check(store))...)); err != nil {
@@ -70,20 +71,23 @@ func token(ctx context.Context, args []string, out, _ io.Writer) error {
 }
 
 func user(ctx context.Context, args []string, out, _ io.Writer) error {
-	store, email, name, password, tier, admin := defaultStore, "", "", "", string(domain.TierBasic), false
+	store, email, name, password, tier, admin := defaultStore, "", "", "", "", false
 	f := newFlags("user", "create|set-tier|set-password", "Creates a user, or sets its tier or password. A server that runs notices within a second.", out)
 	f.text(&store, "store", "DSN", defaultStore, "the store")
 	f.text(&email, "email", "EMAIL", "", "the user")
 	f.text(&name, "name", "NAME", "", "for create")
 	f.text(&password, "password", "PASSWORD", "read from standard input", "for create and set-password")
-	f.text(&tier, "tier", "TIER", "BASIC", "for create and set-tier: BASIC, PRO or MAX")
+	f.text(&tier, "tier", "TIER", "BASIC for create", "for create and set-tier: BASIC, PRO or MAX")
 	f.bit(&admin, "admin", "false", "for create: make it an administrator")
 	if err := f.parse(args); err != nil {
 		return err
 	}
 	tier = strings.ToUpper(tier)
 	act, err := userAction(f, name, email, tier, admin, out)
-	errs := []error{err}
+	var errs []error
+	if !f.unsure {
+		errs = append(errs, err)
+	}
 	if email == "" {
 		errs = append(errs, errors.New("--email is required"))
 	}
@@ -96,7 +100,7 @@ func user(ctx context.Context, args []string, out, _ io.Writer) error {
 		}
 		password = strings.TrimRight(password, "\r\n")
 	}
-	err = server.Administer(ctx, server.Config{Store: store}, func(a *accounts.Accounts) error { return act(a, ctx, password) })
+	err = server.Administer(ctx, server.Config{Store: store, Log: slog.New(slog.DiscardHandler)}, func(a *accounts.Accounts) error { return act(a, ctx, password) })
 	var problem *domain.Error
 	if errors.As(err, &problem) && problem.Kind != domain.Internal {
 		return plain(problem)
@@ -122,6 +126,9 @@ func userAction(f *flags, name, email, tier string, admin bool, out io.Writer) (
 			return err
 		}, nil
 	case "set-tier":
+		if tier == "" {
+			return nil, errors.New("--tier is required: BASIC, PRO or MAX")
+		}
 		return func(a *accounts.Accounts, ctx context.Context, _ string) error {
 			err := a.SetTier(ctx, email, domain.Tier(tier))
 			if err == nil {

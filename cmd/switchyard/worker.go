@@ -14,6 +14,7 @@ import (
 
 func worker(ctx context.Context, args []string, out, errOut io.Writer) error {
 	c := server.WorkerConfig{Addr: "127.0.0.1:0", ControlPlane: "http://127.0.0.1:8000"}
+	c.Capacity = 50
 	var simulated bool
 	var scan string
 	f := newFlags("worker", "", "Runs a worker that speaks the worker protocol and pretends to be WhatsApp.", out)
@@ -25,7 +26,7 @@ func worker(ctx context.Context, args []string, out, errOut io.Writer) error {
 	f.number(&c.Capacity, "max-sessions", "50", "how many sessions it takes")
 	f.text(&c.Dir, "state", "DIR", "in memory", "its phones' credentials and its journal; may be shared")
 	f.text(&scan, "scan-after", "TIME|never", "2s", "how long until the pretended phone scans a QR")
-	f.duration(&c.Latency, "latency", "0s", "added to every answer")
+	f.delay(&c.Latency, "latency", "0s", "added to every answer")
 	f.fraction(&c.FailRate, "fail-rate", "0", "share of calls that fail")
 	f.bit(&c.Legacy, "legacy", "false", "behave like the older workers, without extensions")
 	if err := f.parse(args); err != nil {
@@ -41,7 +42,7 @@ func worker(ctx context.Context, args []string, out, errOut io.Writer) error {
 	if c.Token == "" {
 		errs = append(errs, errors.New("--token is required; switchyard token prints it"))
 	}
-	if c.Capacity < 0 || c.Capacity > 1000 {
+	if c.Capacity < 1 || c.Capacity > 1000 {
 		errs = append(errs, errors.New("--max-sessions must be between 1 and 1000"))
 	}
 	if u, err := url.Parse(c.ControlPlane); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
