@@ -37,7 +37,7 @@ type Accounts struct {
 
 	accessLife, refreshLife, resetLife time.Duration
 	resetURL                           string
-	onDeactivate                       func(ctx context.Context, userID string) error
+	onChange                           func(ctx context.Context, userID string) error
 
 	standings *standings
 	mails     *background
@@ -56,7 +56,7 @@ func New(c Config) (*Accounts, error) {
 		store: c.Store, tokens: c.Tokens, passwords: c.Passwords, mailer: c.Mailer, limiter: c.Limiter,
 		ids: c.IDs, random: c.Random, now: c.Clock.Now, tiers: c.Tiers, firstTier: c.FirstTier, log: c.Log,
 		accessLife: c.AccessLife, refreshLife: c.RefreshLife, resetLife: c.ResetLife,
-		resetURL: c.ResetURL, onDeactivate: c.OnDeactivate,
+		resetURL: c.ResetURL, onChange: c.OnChange,
 		standings: newStandings(), mails: newBackground(c.Spawn),
 	}, nil
 }
@@ -102,7 +102,7 @@ func (a *Accounts) Maintain(ctx context.Context) error {
 			return err
 		}
 		for _, id := range unfinished {
-			a.deactivated(ctx, id)
+			a.tell(ctx, id)
 		}
 		if page.Offset += page.Limit; page.Offset >= total {
 			return ctx.Err()

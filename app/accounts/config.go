@@ -37,10 +37,11 @@ type Config struct {
 	// https://example.com/reset?token=. Without it the mail holds the bare token.
 	ResetURL string
 
-	// OnDeactivate is called after a user was deactivated, to take its sessions
-	// down. It may be called again for the same user. If it fails, or a crash
+	// OnChange is called after a user's tier or activity has changed, to take
+	// down the sessions that it may not have up any more. It may be called again
+	// for the same user. If it fails for a user that was deactivated, or a crash
 	// comes first, [Accounts.Maintain] calls it again. nil: nothing to do.
-	OnDeactivate func(ctx context.Context, userID string) error
+	OnChange func(ctx context.Context, userID string) error
 	// Spawn runs background work, which is sending mail; nil: in a goroutine of
 	// its own. A harness may run it in place.
 	Spawn func(func())
@@ -80,8 +81,8 @@ func (c Config) WithDefaults() Config {
 	if c.ResetLife == 0 {
 		c.ResetLife = 30 * time.Minute
 	}
-	if c.OnDeactivate == nil {
-		c.OnDeactivate = func(context.Context, string) error { return nil }
+	if c.OnChange == nil {
+		c.OnChange = func(context.Context, string) error { return nil }
 	}
 	if c.Spawn == nil {
 		c.Spawn = func(f func()) { go f() }

@@ -69,7 +69,7 @@ func (h *harness) config() accounts.Config {
 		Store: h.store, Tokens: tokens, Passwords: h.passwords, Mailer: h.mailer, Limiter: h.limiter,
 		Clock: h.clock, IDs: &ids{}, Random: rand.Reader, Log: slog.New(slog.NewTextHandler(h.log, nil)),
 		Spawn: func(f func()) { f() },
-		OnDeactivate: func(ctx context.Context, userID string) error {
+		OnChange: func(ctx context.Context, userID string) error {
 			h.mu.Lock()
 			defer h.mu.Unlock()
 			h.deactivated = append(h.deactivated, userID)

@@ -109,8 +109,8 @@ func (a *Accounts) UpdateUser(ctx context.Context, userID string, ch ports.UserC
 		return nil, err
 	}
 	a.log.InfoContext(ctx, "user changed by an administrator", "user", userID, "tier", s.Tier, "role", s.Role, "active", s.Active)
-	if !s.Active && ch.Active != nil {
-		a.deactivated(ctx, userID)
+	if ch.Active != nil || ch.Tier != nil {
+		a.tell(ctx, userID)
 	}
 	return s, nil
 }
@@ -186,15 +186,15 @@ func (a *Accounts) Deactivate(ctx context.Context, c ports.Caller, password stri
 		return err
 	}
 	a.log.InfoContext(ctx, "user deactivated its account", "user", c.UserID)
-	a.deactivated(ctx, c.UserID)
+	a.tell(ctx, c.UserID)
 	return nil
 }
 
-// deactivated tells who has to know of a deactivation that is committed. That
-// the caller has gone does not stop it.
-func (a *Accounts) deactivated(ctx context.Context, userID string) {
-	if err := a.onDeactivate(context.WithoutCancel(ctx), userID); err != nil {
-		a.log.ErrorContext(ctx, "sessions of a deactivated user are still up", "user", userID, "error", err)
+// tell tells who has to know of a change that is committed. That the caller
+// has gone does not stop it.
+func (a *Accounts) tell(ctx context.Context, userID string) {
+	if err := a.onChange(context.WithoutCancel(ctx), userID); err != nil {
+		a.log.ErrorContext(ctx, "sessions that the user may not have up may still be", "user", userID, "error", err)
 	}
 }
 
@@ -264,11 +264,17 @@ func (a *Accounts) SetTier(ctx context.Context, email string, tier domain.Tier) 
 	if err := p.Err(); err != nil {
 		return err
 	}
-	return a.change(ctx, email, func(ctx context.Context, tx *ports.Tx, u *domain.User) error {
+	userID := ""
+	err = a.change(ctx, email, func(ctx context.Context, tx *ports.Tx, u *domain.User) error {
+		userID = u.ID
 		before := *u
 		u.Tier = tier
 		return a.save(ctx, tx, u, before)
 	})
+	if err == nil {
+		a.tell(ctx, userID)
+	}
+	return err
 }
 
 // SetPassword gives the user of the email another password. Every sign-in and

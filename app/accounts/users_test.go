@@ -140,7 +140,7 @@ func TestMaintainFinishesDeactivations(t *testing.T) {
 	down := errors.New("no workers")
 	var h *harness
 	h = newHarness(t, func(c *accounts.Config) {
-		c.OnDeactivate = func(ctx context.Context, userID string) error {
+		c.OnChange = func(ctx context.Context, userID string) error {
 			if asked = append(asked, userID); down != nil {
 				return down
 			}

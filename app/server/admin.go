@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/switchyard-wa/switchyard/adapters/httpworker"
 	"github.com/switchyard-wa/switchyard/adapters/logmail"
 	"github.com/switchyard-wa/switchyard/app/accounts"
 	"github.com/switchyard-wa/switchyard/app/backend"
+	"github.com/switchyard-wa/switchyard/app/orchestrator"
 )
 
 // Administer opens the store of a server, running or not, and calls fn with its
@@ -22,7 +24,12 @@ func Administer(ctx context.Context, cfg Config, fn func(*accounts.Accounts) err
 	if err != nil {
 		return errors.Join(err, b.Close())
 	}
-	a, err := newAccounts(cfg, b, secret, logmail.New(cfg.Log), nil)
+	// It records what has to go down; the server that runs calls the workers.
+	o, err := orchestrator.New(orchestrator.Config{Store: b, Workers: httpworker.New(""), Log: cfg.Log})
+	if err != nil {
+		return errors.Join(err, b.Close())
+	}
+	a, err := newAccounts(cfg, b, secret, logmail.New(cfg.Log), o.UserChanged)
 	if err != nil {
 		return errors.Join(err, b.Close())
 	}

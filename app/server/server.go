@@ -105,7 +105,7 @@ func (s *Server) assemble(ctx context.Context) error {
 		return err
 	}
 	s.handler = httpapi.New(httpapi.Config{
-		Accounts: tierWatcher{s.Accounts, s.Orchestrator}, Sessions: s.Orchestrator, Messages: s.Orchestrator,
+		Accounts: s.Accounts, Sessions: s.Orchestrator, Messages: s.Orchestrator,
 		Workers: s.Orchestrator, Fleet: s.Orchestrator,
 		WorkerToken: sameToken(s.token), RateLimits: !off, Limiter: s.backend.Limiter(),
 		Clock: s.backend.Clock(), IDs: s.backend.IDs(), Log: s.cfg.Log,
@@ -122,7 +122,7 @@ func (s *Server) assemble(ctx context.Context) error {
 	return nil
 }
 
-func newAccounts(cfg Config, b *backend.Backend, secret string, mailer ports.Mailer, onDeactivate func(context.Context, string) error) (*accounts.Accounts, error) {
+func newAccounts(cfg Config, b *backend.Backend, secret string, mailer ports.Mailer, onChange func(context.Context, string) error) (*accounts.Accounts, error) {
 	passwords, err := bcrypt.New(bcrypt.Config{})
 	if err != nil {
 		return nil, err
@@ -133,22 +133,8 @@ func newAccounts(cfg Config, b *backend.Backend, secret string, mailer ports.Mai
 	}
 	return accounts.New(accounts.Config{
 		Store: b, Tokens: tokens, Passwords: passwords, Mailer: mailer, Log: cfg.Log,
-		ResetURL: cfg.ResetURL, OnDeactivate: onDeactivate,
+		ResetURL: cfg.ResetURL, OnChange: onChange,
 	})
-}
-
-// tierWatcher makes the orchestrator notice changes of users at once.
-type tierWatcher struct {
-	*accounts.Accounts
-	orchestrator *orchestrator.Orchestrator
-}
-
-func (w tierWatcher) UpdateUser(ctx context.Context, userID string, ch ports.UserChange) (*ports.UserSummary, error) {
-	u, err := w.Accounts.UpdateUser(ctx, userID, ch)
-	if err != nil {
-		return nil, err
-	}
-	return u, w.orchestrator.UserChanged(ctx, userID)
 }
 
 // secret gives the configured value, or else the one in the store, which is
