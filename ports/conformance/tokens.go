@@ -97,18 +97,17 @@ func Tokens(t *testing.T, open func(t *testing.T) ports.Tokens) {
 	t.Run("another service's token is refused", func(t *testing.T) {
 		refused(t, open(t), sign(t, open(t), claims), now, domain.CodeAuthTokenInvalid)
 	})
-	t.Run("a token without a signature is refused", func(t *testing.T) {
-		s := open(t)
-		parts := strings.Split(sign(t, s, claims), ".")
-		if len(parts) != 3 {
-			t.Skip("not a JSON web token")
-		}
-		for _, algorithm := range []string{"none", "None", "NONE", ""} {
-			header := base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"` + algorithm + `","typ":"JWT"}`))
-			refused(t, s, header+"."+parts[1]+".", now, domain.CodeAuthTokenInvalid)
-			refused(t, s, header+"."+parts[1]+"."+parts[2], now, domain.CodeAuthTokenInvalid)
-		}
-	})
+	if strings.Count(sign(t, open(t), claims), ".") == 2 { // a JSON web token
+		t.Run("a token without a signature is refused", func(t *testing.T) {
+			s := open(t)
+			parts := strings.Split(sign(t, s, claims), ".")
+			for _, algorithm := range []string{"none", "None", "NONE", ""} {
+				header := base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"` + algorithm + `","typ":"JWT"}`))
+				refused(t, s, header+"."+parts[1]+".", now, domain.CodeAuthTokenInvalid)
+				refused(t, s, header+"."+parts[1]+"."+parts[2], now, domain.CodeAuthTokenInvalid)
+			}
+		})
+	}
 	t.Run("many at a time", func(t *testing.T) {
 		s := open(t)
 		errs := make([]error, racers)
