@@ -1,0 +1,133 @@
+package orchestrator_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/golang/mock/gomock"
+	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
+)
+
+// connected gives a session that is CONNECTED on worker-1.
+func (w *world) connected(user string) *ports.CreatedSession {
+	w.t.Helper()
+	s := w.card(user, "line")
+	_, err := w.Connect(context.Background(), user, s.ID, ports.ConnectOptions{})
+	require.NoError(w.t, err)
+	_, err = w.SessionReport(context.Background(), domain.Report{SessionID: s.ID, Status: domain.Connected, PhoneNumber: "6281234567890"})
+	require.NoError(w.t, err)
+	return s
+}
+
+func TestALateFarewellOfAFormerProcessChangesNothing(t *testing.T) {
+	w := newWorld(t)
+	w.worker("worker-1", 50)
+	require.NoError(t, w.UnregisterWorker(context.Background(), "worker-1", "http://worker-1:999"))
+	v, _, err := w.Worker(context.Background(), "worker-1")
+	require.NoError(t, err)
+	require.Equal(t, domain.WorkerOnline, v.Status())
+	require.NoError(t, w.UnregisterWorker(context.Background(), "worker-1", "http://worker-1:1"))
+	v, _, err = w.Worker(context.Background(), "worker-1")
+	require.NoError(t, err)
+	require.Equal(t, domain.WorkerOffline, v.Status())
+}
+
+func TestRegisteringAgainInterruptsNothingThatRuns(t *testing.T) {
+	for name, list := range map[string]domain.Status{"it runs": domain.Connected, "it does not": domain.Disconnected} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.starts()
+			w.worker("worker-1", 50)
+			s := w.connected(w.user(domain.TierBasic))
+			w.workers.EXPECT().List(gomock.Any(), gomock.Any()).Return([]domain.Report{{SessionID: s.ID, Status: list}}, nil)
+			w.worker("worker-1", 50)
+			want := domain.Connected
+			if list != domain.Connected {
+				want = domain.Reconnecting
+			}
+			require.Equal(t, want, w.session(s.ID).Status)
+		})
+	}
+}
+
+func TestAnAdministratorsWordOutlivesARegistration(t *testing.T) {
+	w := newWorld(t)
+	w.worker("worker-1", 50)
+	seven, about := 7, "the big one"
+	_, err := w.UpdateWorker(context.Background(), "worker-1", ports.WorkerChange{
+		Capacity: &seven, Description: &about, Labels: map[string]string{"pool": "max"},
+	})
+	require.NoError(t, err)
+	w.worker("worker-1", 50)
+	v, _, err := w.Worker(context.Background(), "worker-1")
+	require.NoError(t, err)
+	require.Equal(t, 7, v.Capacity)
+	require.Equal(t, about, v.Description)
+	require.Equal(t, "max", v.Labels["pool"])
+}
+
+// A worker whose session calls fail while its heartbeats arrive proves by its
+// own list that a stop is done.
+func TestAStopIsProvedByTheWorkersList(t *testing.T) {
+	w := newWorld(t)
+	w.starts()
+	w.worker("worker-1", 50)
+	user := w.user(domain.TierBasic)
+	s := w.connected(user)
+	w.workers.EXPECT().Disconnect(gomock.Any(), gomock.Any(), s.ID).
+		Return(&ports.WorkerError{Failure: ports.WorkerFailed, Status: 500, Message: "no"}).AnyTimes()
+	_, err := w.Disconnect(context.Background(), user, s.ID)
+	require.NoError(t, err)
+	for range 3 {
+		require.True(t, w.session(s.ID).Assigned())
+		w.clock.advance(10 * time.Second)
+		_, err = w.Step(context.Background())
+		require.NoError(t, err)
+	}
+	_, err = w.Heartbeat(context.Background(), domain.Heartbeat{WorkerID: "worker-1", Lists: true, CPU: -1, Memory: -1, MessageCount: -1})
+	require.NoError(t, err)
+	require.False(t, w.session(s.ID).Assigned())
+}
+
+func TestASendWithASenselessAnswerStaysPending(t *testing.T) {
+	w := newWorld(t)
+	w.starts()
+	w.worker("worker-1", 50)
+	user := w.user(domain.TierBasic)
+	s := w.connected(user)
+	w.workers.EXPECT().Send(gomock.Any(), gomock.Any(), gomock.Any()).
+		Return(ports.Sent{}, &ports.WorkerError{Failure: ports.WorkerFailed, Status: 200, Message: "no messageId"})
+	m, err := w.Send(context.Background(), ports.KeyHolder{UserID: user, SessionID: s.ID},
+		&domain.Outgoing{To: "6281234567890", Type: domain.TypeText, Text: "hello"})
+	require.Equal(t, domain.CodeWorkerTimeout, domain.CodeOf(err))
+	require.Equal(t, domain.MessagePending, m.Status)
+
+	// The worker may report it by our id, and so tells WhatsApp's.
+	applied, err := w.MessageReport(context.Background(), domain.MessageReport{SessionID: s.ID, ID: m.ID, WhatsAppID: "WA1", Status: domain.MessageDelivered})
+	require.NoError(t, err)
+	require.True(t, applied)
+	found, err := w.Message(context.Background(), user, s.ID, "WA1")
+	require.NoError(t, err)
+	require.Equal(t, domain.MessageDelivered, found.Status)
+}
+
+// A start that was not answered may have been carried out: the session stays
+// where it is until that is known.
+func TestAnUnansweredStartStaysWhereItIs(t *testing.T) {
+	w := newWorld(t)
+	w.worker("worker-1", 50)
+	w.worker("worker-2", 50)
+	w.workers.EXPECT().Start(gomock.Any(), gomock.Any(), gomock.Any()).
+		Return(domain.Report{}, &ports.WorkerError{Failure: ports.WorkerTimedOut, Message: "no answer"})
+	user := w.user(domain.TierBasic)
+	s := w.card(user, "line")
+	q, err := w.Connect(context.Background(), user, s.ID, ports.ConnectOptions{})
+	require.NoError(t, err)
+	require.Equal(t, domain.Init, q.Status)
+	require.Equal(t, q.WorkerID, w.session(s.ID).WorkerID)
+	require.EqualValues(t, 1, w.session(s.ID).Generation)
+}
