@@ -281,6 +281,14 @@ func (w *Worker) event(e EventType, reason string, now time.Time) Event {
 	return Event{Type: e, At: now, WorkerID: w.ID, Reason: reason}
 }
 
+// LoadSample is a worker's load at one moment, for looking back.
+type LoadSample struct {
+	WorkerID    string
+	At          time.Time
+	Sessions    int     // slots used
+	CPU, Memory float64 // percent; negative: unknown
+}
+
 // Probes follows the health probes of one worker. The zero value is ready.
 type Probes struct {
 	Refusals  int       // in a row

@@ -59,6 +59,7 @@ type Tx struct {
 	Workers  Workers
 	Cleanups Cleanups
 	Messages Messages
+	Loads    Loads
 	Outbox   Outbox
 	Settings Settings
 }
@@ -221,6 +222,16 @@ type MessageUsage struct {
 	Direction domain.Direction
 	Failed    bool
 	Count     int
+}
+
+// Loads keeps the load of workers over time.
+type Loads interface {
+	// Append records samples; one of the same worker and time as another is dropped.
+	Append(ctx context.Context, samples ...domain.LoadSample) error
+	// Since gives a worker's samples from a time on, the oldest first.
+	Since(ctx context.Context, workerID string, since time.Time) ([]domain.LoadSample, error)
+	// Trim removes samples older than the time.
+	Trim(ctx context.Context, before time.Time) error
 }
 
 // Outbox keeps the events in the order in which their transactions committed.

@@ -302,6 +302,8 @@ type MonitorStatus struct {
 type FleetUseCases interface {
 	AddWorker(ctx context.Context, r domain.Registration) (*WorkerView, error)
 	Worker(ctx context.Context, id string) (*WorkerView, []*domain.Session, error)
+	// WorkerLoad gives the recorded load of a worker from a time on, the oldest first.
+	WorkerLoad(ctx context.Context, id string, since time.Time) ([]domain.LoadSample, error)
 	ListWorkers(ctx context.Context, f WorkerFilter, p Page) ([]*WorkerView, int, error)
 	UpdateWorker(ctx context.Context, id string, ch WorkerChange) (*WorkerView, error)
 	// RemoveWorker moves its sessions elsewhere first; force disconnects those

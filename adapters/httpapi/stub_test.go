@@ -373,6 +373,10 @@ func (s stubFleet) TestWorker(_ context.Context, id string) (*ports.ProbeReport,
 	return s.probe(), s.note(id)
 }
 
+func (s stubFleet) WorkerLoad(_ context.Context, id string, since time.Time) ([]domain.LoadSample, error) {
+	return []domain.LoadSample{{WorkerID: id, At: since, Sessions: 3, CPU: 12.5, Memory: -1}}, s.note(id)
+}
+
 func (s stubFleet) ProbeAll(context.Context) ([]ports.ProbeReport, error) {
 	return []ports.ProbeReport{*s.probe(), {WorkerID: "worker-2", Endpoint: "http://10.0.0.6:8001", Reachable: true, At: noon}}, s.note(nil)
 }

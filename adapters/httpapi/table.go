@@ -113,6 +113,7 @@ var table = []route{
 	{method: get, path: "/workers/{workerId}", auth: admin, limit: perUser, do: (*api).worker, message: "Worker"},
 	{method: put, path: "/workers/{workerId}", auth: admin, limit: perUser, do: (*api).updateWorker, message: "Worker updated"},
 	{method: del, path: "/workers/{workerId}", auth: adminWorker, limit: perUser, do: (*api).removeWorker, message: "Worker removed"},
+	{method: get, path: "/workers/{workerId}/metrics", auth: admin, limit: perUser, do: (*api).workerLoad, message: "Worker load"},
 	{method: post, path: "/workers/{workerId}/test", auth: admin, limit: perUser, do: (*api).testWorker, message: "Worker tested"},
 	{method: post, path: "/workers/{workerId}/drain", auth: admin, limit: perUser, do: (*api).drain, message: "Worker is draining; its sessions move to others"},
 	{method: post, path: "/workers/{workerId}/activate", auth: admin, limit: perUser, do: (*api).activate, message: "Worker activated"},

@@ -215,6 +215,36 @@ func (a *api) worker(ctx context.Context, c *call) (any, error) {
 	}{viewWorker(w), w.Breakdown, views}, nil
 }
 
+type loadView struct {
+	At           stamp  `json:"at"`
+	SessionCount int    `json:"sessionCount"`
+	CPUUsage     figure `json:"cpuUsage"`
+	MemoryUsage  figure `json:"memoryUsage"`
+}
+
+// workerLoad gives the recorded load of the last day, or since a time.
+func (a *api) workerLoad(ctx context.Context, c *call) (any, error) {
+	q := c.query()
+	since := c.start.Add(-24 * time.Hour)
+	q.time("since", &since)
+	if err := q.end(); err != nil {
+		return nil, err
+	}
+	samples, err := a.Fleet.WorkerLoad(ctx, c.workerRef(), since)
+	if err != nil {
+		return nil, err
+	}
+	views := make([]loadView, len(samples))
+	for i, l := range samples {
+		views[i] = loadView{stamp(l.At), l.Sessions, figure(l.CPU), figure(l.Memory)}
+	}
+	return struct {
+		WorkerID string     `json:"workerId"`
+		Since    stamp      `json:"since"`
+		Metrics  []loadView `json:"metrics"`
+	}{c.workerRef(), stamp(since), views}, nil
+}
+
 func (a *api) updateWorker(ctx context.Context, c *call) (any, error) {
 	b, err := c.read()
 	if err != nil {

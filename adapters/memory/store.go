@@ -54,7 +54,8 @@ type Store struct {
 	repeats  map[whatsAppKey][]*message // the others
 	pending  queue[*message]
 
-	events []domain.Event // by Seq
+	events []domain.Event                 // by Seq
+	loads  map[string][]domain.LoadSample // by worker, in order of time
 	seq    int64
 
 	settings map[string]string
@@ -93,6 +94,7 @@ func NewStore() *Store {
 		whatsApp:  make(map[whatsAppKey]*message),
 		repeats:   make(map[whatsAppKey][]*message),
 		settings:  make(map[string]string),
+		loads:     make(map[string][]domain.LoadSample),
 	}
 }
 
@@ -155,7 +157,7 @@ func (s *Store) run(ctx context.Context, fn func(ctx context.Context, tx *ports.
 	defer func() { t.over = true }()
 	t.tx = ports.Tx{
 		Users: users{t}, SignIns: signIns{t}, Resets: resets{t}, Keys: keys{t}, Sessions: sessions{t},
-		Workers: workers{t}, Cleanups: cleanups{t}, Messages: messages{t}, Outbox: outbox{t}, Settings: settings{t},
+		Workers: workers{t}, Cleanups: cleanups{t}, Messages: messages{t}, Loads: loads{t}, Outbox: outbox{t}, Settings: settings{t},
 	}
 	if err := fn(t, &t.tx); err != nil {
 		return err

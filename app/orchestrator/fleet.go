@@ -280,6 +280,17 @@ func (f *fleet) each(fn func(n *node)) {
 	}
 }
 
+// samples gives the load of every worker that is online.
+func (f *fleet) samples(now time.Time) []domain.LoadSample {
+	var all []domain.LoadSample
+	f.each(func(n *node) {
+		if w := n.worker; w.Online {
+			all = append(all, domain.LoadSample{WorkerID: w.ID, At: now, Sessions: len(n.sessions), CPU: w.CPU, Memory: w.Memory})
+		}
+	})
+	return all
+}
+
 // on calls fn with one worker under the lock, if it is known.
 func (f *fleet) on(id string, fn func(n *node)) {
 	f.mu.Lock()

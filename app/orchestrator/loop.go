@@ -23,6 +23,7 @@ const (
 	pauseAfterFault = time.Second            // before a session that could not be worked on is tried again
 	shortest        = 20 * time.Millisecond  // between two passes of Run
 	glance          = 500 * time.Millisecond // between two passes while rows that are due are worked on
+	loadLife        = 24 * time.Hour         // how long the load of workers is kept
 	eventLife       = 24 * time.Hour         // how long published events are kept
 	relayPosition   = "relay.position"       // setting: Seq of the last published event
 )
@@ -393,7 +394,7 @@ func (o *Orchestrator) publish(ctx context.Context, _ *sync.WaitGroup) (time.Tim
 }
 
 // house does what is to be done now and then: messages whose outcome was never
-// learnt fail, and what has expired goes.
+// learnt fail, the load of workers is recorded, and what has expired goes.
 func (o *Orchestrator) house(ctx context.Context, _ *sync.WaitGroup) (time.Time, error) {
 	now := o.now()
 	o.loop.mu.Lock()
@@ -413,8 +414,11 @@ func (o *Orchestrator) house(ctx context.Context, _ *sync.WaitGroup) (time.Time,
 	}
 	o.loop.relay.Store(true) // whatever an earlier process left unpublished
 	errs := []error{o.expireMessages(ctx, now), o.keys.flush(ctx, o)}
+	loads := o.fleet.samples(now)
 	errs = append(errs, o.update(ctx, func(ctx context.Context, tx *ports.Tx) error {
 		return errors.Join(
+			tx.Loads.Append(ctx, loads...),
+			tx.Loads.Trim(ctx, now.Add(-loadLife)),
 			tx.Outbox.Trim(ctx, now.Add(-eventLife)),
 			tx.SignIns.DeleteExpired(ctx, now),
 		)

@@ -89,6 +89,20 @@ func (o *Orchestrator) Worker(ctx context.Context, id string) (*ports.WorkerView
 	return o.workerView(w), assigned, nil
 }
 
+// WorkerLoad gives the load of a worker, which is recorded once a minute and
+// kept for a day.
+func (o *Orchestrator) WorkerLoad(ctx context.Context, id string, since time.Time) (samples []domain.LoadSample, err error) {
+	err = o.store.View(ctx, func(ctx context.Context, tx *ports.Tx) error {
+		w, err := tx.Workers.Get(ctx, domain.NormalizeWorkerRef(id))
+		if err != nil {
+			return workerMissing(err)
+		}
+		samples, err = tx.Loads.Since(ctx, w.ID, since)
+		return err
+	})
+	return samples, o.fault(err)
+}
+
 // ListWorkers lists the fleet by id.
 func (o *Orchestrator) ListWorkers(ctx context.Context, f ports.WorkerFilter, p ports.Page) ([]*ports.WorkerView, int, error) {
 	if err := o.ready(ctx); err != nil {

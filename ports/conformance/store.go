@@ -34,6 +34,7 @@ func Store(t *testing.T, open func(t *testing.T) ports.Store) {
 		{"Workers", workerClauses},
 		{"Messages", messageClauses},
 		{"History", historyClauses},
+		{"Loads", loadClauses},
 		{"Outbox", outboxClauses},
 		{"Settings", settingsClauses},
 		{"Model", modelClauses},

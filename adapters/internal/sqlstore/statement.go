@@ -39,6 +39,7 @@ type Body struct {
 	workers  workerStatements
 	cleanups cleanupStatements
 	messages messageStatements
+	loads    loadStatements
 	outbox   outboxStatements
 	settings settingStatements
 	schema   schemaStatements
@@ -57,6 +58,7 @@ func compile(d Dialect) *Body {
 	b.workers = b.workerStatements()
 	b.cleanups = b.cleanupStatements()
 	b.messages = b.messageStatements()
+	b.loads = b.loadStatements()
 	b.outbox = b.outboxStatements()
 	b.settings = b.settingStatements()
 	b.schema = b.schemaStatements()

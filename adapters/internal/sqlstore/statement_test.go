@@ -116,12 +116,15 @@ func TestRevsNeverRepeat(t *testing.T) {
 	require.Less(t, nextRev(math.MaxInt64), ahead)
 }
 
-// TestPlans asks SQLite how it would carry out each query: always with an
-// index, and without sorting what may be many rows.
-func TestPlans(t *testing.T) {
+func init() {
 	sql.Register("sqlite3-with-fold", &sqlite3.SQLiteDriver{ConnectHook: func(c *sqlite3.SQLiteConn) error {
 		return c.RegisterFunc(FoldFunction, strings.ToLower, true)
 	}})
+}
+
+// TestPlans asks SQLite how it would carry out each query: always with an
+// index, and without sorting what may be many rows.
+func TestPlans(t *testing.T) {
 	db, err := sql.Open("sqlite3-with-fold", "file:"+filepath.Join(t.TempDir(), "plans.db"))
 	require.NoError(t, err)
 	defer db.Close()

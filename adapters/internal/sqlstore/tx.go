@@ -59,7 +59,7 @@ func (b *Body) Begin(ctx context.Context, c Conn, owner any, write bool) *Tx {
 	t.ports = ports.Tx{
 		Users: (*users)(t), SignIns: (*signIns)(t), Resets: (*resets)(t), Keys: (*keys)(t),
 		Sessions: (*sessions)(t), Workers: (*workers)(t), Cleanups: (*cleanups)(t),
-		Messages: (*messages)(t), Outbox: (*outbox)(t), Settings: (*settings)(t),
+		Messages: (*messages)(t), Loads: (*loads)(t), Outbox: (*outbox)(t), Settings: (*settings)(t),
 	}
 	return t
 }

@@ -189,6 +189,16 @@ CREATE TABLE outbox (
 ) {{.Plain}};
 CREATE INDEX outbox_age ON outbox (occurred_at);
 
+CREATE TABLE worker_loads (
+	worker_id {{.Text}} NOT NULL,
+	at        {{.Integer}} NOT NULL,
+	sessions  {{.Integer}} NOT NULL,
+	cpu       {{.Real}} NOT NULL,
+	memory    {{.Real}} NOT NULL,
+	PRIMARY KEY (worker_id, at)
+) {{.Clustered}};
+CREATE INDEX worker_loads_age ON worker_loads (at);
+
 CREATE TABLE settings (
 	name  {{.Text}} NOT NULL PRIMARY KEY,
 	value {{.Text}} NOT NULL

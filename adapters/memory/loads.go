@@ -1,0 +1,61 @@
+package memory
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/switchyard-wa/switchyard/domain"
+)
+
+type loads struct{ *txn }
+
+func (t loads) Append(_ context.Context, samples ...domain.LoadSample) error {
+	if err := t.writable(); err != nil {
+		return err
+	}
+	for _, l := range samples {
+		keep(&l.At)
+		i, there := slices.BinarySearchFunc(t.s.loads[l.WorkerID], l.At, byTime)
+		if !there {
+			t.replace(l.WorkerID, slices.Insert(slices.Clone(t.s.loads[l.WorkerID]), i, l))
+		}
+	}
+	return nil
+}
+
+func byTime(l domain.LoadSample, at time.Time) int { return l.At.Compare(at) }
+
+// replace sets a worker's samples, which are never changed in place.
+func (t loads) replace(workerID string, samples []domain.LoadSample) {
+	s, old := t.s, t.s.loads[workerID]
+	if s.loads[workerID] = samples; len(samples) == 0 {
+		delete(s.loads, workerID)
+	}
+	t.undo(func() {
+		if s.loads[workerID] = old; len(old) == 0 {
+			delete(s.loads, workerID)
+		}
+	})
+}
+
+func (t loads) Since(_ context.Context, workerID string, since time.Time) ([]domain.LoadSample, error) {
+	if err := t.readable(); err != nil {
+		return nil, err
+	}
+	all := t.s.loads[workerID]
+	i, _ := slices.BinarySearchFunc(all, since, byTime)
+	return slices.Clone(all[i:]), nil
+}
+
+func (t loads) Trim(_ context.Context, before time.Time) error {
+	if err := t.writable(); err != nil {
+		return err
+	}
+	for id, all := range t.s.loads {
+		if i, _ := slices.BinarySearchFunc(all, before, byTime); i > 0 {
+			t.replace(id, slices.Clone(all[i:]))
+		}
+	}
+	return nil
+}
