@@ -106,7 +106,7 @@ func (w *world) connect(id string) {
 	if s.Intent == domain.Down && w.live[s.UserID] == limitOf(s.UserID) {
 		w.t.Skip("no more live sessions")
 	}
-	if err := s.Clone().Connect("", w.timing, w.now); err != nil {
+	if err := s.Clone().Connect("", w.now); err != nil {
 		require.True(w.t, s.Status.Live(), err)
 		return
 	}
@@ -115,7 +115,7 @@ func (w *world) connect(id string) {
 		return // the caller is told
 	}
 	w.change("connect", id, func(s *domain.Session) []domain.Event {
-		require.NoError(w.t, s.Connect("", w.timing, w.now))
+		require.NoError(w.t, s.Connect("", w.now))
 		if s.Assigned() {
 			return nil
 		}
@@ -129,7 +129,7 @@ func (w *world) connect(id string) {
 
 func (w *world) disconnect(id string) {
 	w.change("disconnect", id, func(s *domain.Session) []domain.Event {
-		told, events := s.Disconnect(w.timing, w.now)
+		told, events := s.Disconnect(w.now)
 		require.Equal(w.t, s.Assigned(), told)
 		return events
 	})
@@ -145,7 +145,7 @@ func (w *world) logout(id string) {
 	}
 	home := s.HomeID
 	w.change("logout", id, func(s *domain.Session) []domain.Event {
-		_, events := s.Logout(w.timing, w.now)
+		_, events := s.Logout(w.now)
 		require.Empty(w.t, s.PhoneNumber+s.DisplayName+s.HomeID)
 		return events
 	})
@@ -157,11 +157,11 @@ func (w *world) logout(id string) {
 
 func (w *world) restart(id string) {
 	if w.sessions[id].Intent == domain.Down {
-		require.Error(w.t, w.sessions[id].Clone().Restart(w.timing, w.now))
+		require.Error(w.t, w.sessions[id].Clone().Restart(w.now))
 		return
 	}
 	w.change("restart", id, func(s *domain.Session) []domain.Event {
-		require.NoError(w.t, s.Restart(w.timing, w.now))
+		require.NoError(w.t, s.Restart(w.now))
 		return nil
 	})
 	w.pursue(id)

@@ -178,7 +178,7 @@ func (w *world) choose(s *domain.Session, avoid ...string) string {
 
 func (w *world) assign(s *domain.Session, worker string) []domain.Event {
 	delete(w.cleanups, place{worker, s.ID})
-	events := s.Assign(worker, w.timing, w.now)
+	events := s.Assign(worker, w.now)
 	w.fresh[s.ID] = s.Generation
 	return events
 }
@@ -234,7 +234,7 @@ func (w *world) take(s *domain.Session, step domain.Step) (more bool) {
 				s.DueAt = w.now.Add(w.timing.RestartBackoff)
 				return nil
 			}
-			s.Move(w.timing, w.now)
+			s.Move(w.now)
 			return nil
 		})
 		return room
@@ -440,7 +440,7 @@ func (w *world) back(worker string, grace time.Duration) {
 			c.DueAt = w.now
 		}
 	}
-	w.eachOn(worker, "back", func(s *domain.Session) []domain.Event { return s.Recovering(grace, w.timing, w.now) })
+	w.eachOn(worker, "back", func(s *domain.Session) []domain.Event { return s.Recovering(grace, w.now) })
 }
 
 // register takes a worker into the fleet, or takes a new process of it back.
@@ -504,6 +504,6 @@ func (w *world) beat(p *process) {
 			w.now.Sub(s.AssignedAt) <= w.timing.StartTimeout {
 			return nil
 		}
-		return s.Missing(w.timing, w.now)
+		return s.Missing(w.now)
 	})
 }

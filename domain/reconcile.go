@@ -59,8 +59,6 @@ func Next(s *Session, w *Worker, t Timing, now time.Time) (step Step, at time.Ti
 		return due(StepCall, s.DueAt, now)
 	case w.Draining:
 		return StepMove, time.Time{}
-	case !s.Confirms && !s.DueAt.IsZero():
-		return due(StepCall, s.DueAt, now)
 	}
 	return StepNone, time.Time{}
 }

@@ -142,7 +142,7 @@ func carryOut(t *rapid.T, s *domain.Session, step domain.Step, now time.Time) {
 		if turn == 0 {
 			s.NoRoom(timing, now)
 		} else {
-			s.Assign("w2", timing, now)
+			s.Assign("w2", now)
 		}
 	case domain.StepCall:
 		switch {
@@ -162,7 +162,7 @@ func carryOut(t *rapid.T, s *domain.Session, step domain.Step, now time.Time) {
 	case domain.StepLeave:
 		s.Leave(domain.EventSessionFailedOver, now)
 	case domain.StepMove:
-		s.Move(timing, now)
+		s.Move(now)
 	case domain.StepGiveUp:
 		s.GiveUp("no", timing, now)
 	default:

@@ -153,7 +153,7 @@ func Card(id, userID, name, description string, now time.Time) *Session {
 // settles, or its stop is not confirmed), it starts again where it is;
 // otherwise it is to be placed. A logout that is not confirmed yet comes
 // first: credentials that were to be forgotten are not used again.
-func (s *Session) Connect(pairingPhone string, t Timing, now time.Time) error {
+func (s *Session) Connect(pairingPhone string, now time.Time) error {
 	switch {
 	case s.Status == Connected:
 		return Errorf(Conflict, CodeSessionConnected, "Session is already connected")
@@ -173,7 +173,7 @@ func (s *Session) Connect(pairingPhone string, t Timing, now time.Time) error {
 
 // Assign gives the session to a worker, with a new generation. A session that
 // was linked keeps RECONNECTING; others start afresh at INIT.
-func (s *Session) Assign(workerID string, t Timing, now time.Time) []Event {
+func (s *Session) Assign(workerID string, now time.Time) []Event {
 	from, kind := s.MovedFrom, s.MoveEvent
 	s.WorkerID, s.AssignedAt = workerID, now
 	s.Generation++
@@ -196,7 +196,7 @@ func (s *Session) Assign(workerID string, t Timing, now time.Time) []Event {
 
 // Disconnect records that the user wants the session down, keeping its
 // credentials. It reports whether a worker has still to be told.
-func (s *Session) Disconnect(t Timing, now time.Time) (told bool, events []Event) {
+func (s *Session) Disconnect(now time.Time) (told bool, events []Event) {
 	return s.stop(OrderDisconnect, "user disconnected", now)
 }
 
@@ -204,7 +204,7 @@ func (s *Session) Disconnect(t Timing, now time.Time) (told bool, events []Event
 // The phone number is forgotten at once. It reports whether the assigned
 // worker has still to be told; the home of an unassigned session is the
 // caller's to clean up.
-func (s *Session) Logout(t Timing, now time.Time) (told bool, events []Event) {
+func (s *Session) Logout(now time.Time) (told bool, events []Event) {
 	s.unlink()
 	return s.stop(OrderLogout, "user logged out", now)
 }
@@ -228,7 +228,7 @@ func (s *Session) stop(o Order, reason string, now time.Time) (bool, []Event) {
 
 // Restart records that the user wants the session started afresh. A session
 // that is down cannot restart.
-func (s *Session) Restart(t Timing, now time.Time) error {
+func (s *Session) Restart(now time.Time) error {
 	if s.Intent != Up {
 		return Errorf(Conflict, CodeInvalidState, "Session is not running; connect it instead")
 	}
@@ -273,7 +273,7 @@ func (s *Session) Lost(reason string, now time.Time) []Event {
 }
 
 // Move orders the session to be stopped on its worker and started elsewhere.
-func (s *Session) Move(t Timing, now time.Time) {
+func (s *Session) Move(now time.Time) {
 	if s.Status == Connected {
 		s.move(Reconnecting, now)
 	}
@@ -283,7 +283,7 @@ func (s *Session) Move(t Timing, now time.Time) {
 
 // Missing notes that the worker, which should have had the session for long,
 // does not list it: it is started there again.
-func (s *Session) Missing(t Timing, now time.Time) []Event {
+func (s *Session) Missing(now time.Time) []Event {
 	events := s.Lost("worker does not have the session", now)
 	s.order(OrderStart, now)
 	return events
@@ -291,7 +291,7 @@ func (s *Session) Missing(t Timing, now time.Time) []Event {
 
 // Recovering notes that the worker is back, perhaps as a new process: the
 // session is the worker's to recover, and is asked for again after a grace.
-func (s *Session) Recovering(grace time.Duration, t Timing, now time.Time) []Event {
+func (s *Session) Recovering(grace time.Duration, now time.Time) []Event {
 	if s.Intent != Up || s.Order.Stops() {
 		s.DueAt = now
 		return nil
@@ -404,7 +404,7 @@ func (s *Session) Refused(why string, t Timing, now time.Time) {
 func (s *Session) GiveUp(why string, t Timing, now time.Time) {
 	s.AvoidID, s.AvoidUntil = s.WorkerID, now.Add(t.Avoid)
 	s.LastError = why
-	s.Move(t, now)
+	s.Move(now)
 	if s.Misses >= t.StartTries {
 		s.DueAt = now.Add(t.Backoff(s.Misses - t.StartTries + 1))
 	}

@@ -41,7 +41,7 @@ func TestReportsOfARestart(t *testing.T) {
 						reports[0], reports[1] = reports[1], reports[0]
 					}
 					if asked != "by itself" {
-						require.NoError(t, s.Restart(timing, s.now))
+						require.NoError(t, s.Restart(s.now))
 						require.Equal(t, domain.OrderRestart, s.Order)
 					}
 					if asked == "after the call" {
@@ -157,7 +157,7 @@ func TestQRAttemptsUsedUp(t *testing.T) {
 		"first link":            func(s *stage) { s.is(domain.QRRequired) },
 		"it never got to a QR":  func(*stage) {},
 		"credentials lost":      func(s *stage) { s.is(domain.Connected).is(domain.Reconnecting).is(domain.QRRequired) },
-		"restarted when linked": func(s *stage) { s.is(domain.Connected); _ = s.Restart(timing, s.now); s.is(domain.QRRequired) },
+		"restarted when linked": func(s *stage) { s.is(domain.Connected); _ = s.Restart(s.now); s.is(domain.QRRequired) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := starting(t)
@@ -198,7 +198,7 @@ func TestUnwantedDisconnects(t *testing.T) {
 	require.NotEmpty(t, s.LastError)
 	requireAtRest(t, s, domain.Errored)
 
-	require.NoError(t, s.Connect("", timing, s.now))
+	require.NoError(t, s.Connect("", s.now))
 	require.Zero(t, s.Restarts)
 	require.Empty(t, s.LastError)
 }
@@ -213,7 +213,7 @@ func TestStableConnectionForgives(t *testing.T) {
 		"stable, link lost":      {timing.Stable, func(s *stage) { s.is(domain.Reconnecting).is(domain.Disconnected) }, 1},
 		"not quite":              {timing.Stable - 1, func(s *stage) { s.is(domain.Disconnected) }, 4},
 		"not quite, link lost":   {timing.Stable - 1, func(s *stage) { s.is(domain.Reconnecting).after(time.Hour).is(domain.Disconnected) }, 4},
-		"the user has restarted": {0, func(s *stage) { _ = s.Restart(timing, s.now); s.is(domain.Connected).is(domain.Disconnected) }, 1},
+		"the user has restarted": {0, func(s *stage) { _ = s.Restart(s.now); s.is(domain.Connected).is(domain.Disconnected) }, 1},
 	} {
 		s := at(t, "CONNECTED")
 		s.Restarts = 3
@@ -228,7 +228,7 @@ func TestStableConnectionForgives(t *testing.T) {
 func TestAnswerKeepsSettling(t *testing.T) {
 	s := at(t, "CONNECTED")
 	s.Leave(domain.EventSessionFailedOver, s.now)
-	s.Assign("w1", timing, s.now)
+	s.Assign("w1", s.now)
 	s.is(domain.Disconnected)
 	until := s.now.Add(timing.Settle)
 	s.Asked(timing, s.after(time.Second).now)
@@ -242,7 +242,7 @@ func TestAnswerKeepsSettling(t *testing.T) {
 // not go down because DISCONNECTED was the last that was heard of it.
 func TestRestartBeforeTheFirstScan(t *testing.T) {
 	s := at(t, "QR_REQUIRED")
-	require.NoError(t, s.Restart(timing, s.now))
+	require.NoError(t, s.Restart(s.now))
 	outcome, _ := s.hears(domain.Report{Status: domain.Reconnecting})
 	require.Equal(t, domain.Stale, outcome)
 	s.is(domain.Disconnected)
@@ -256,14 +256,14 @@ func TestRestartBeforeTheFirstScan(t *testing.T) {
 
 	// One that logs out does not.
 	s = at(t, "QR_REQUIRED")
-	require.NoError(t, s.Restart(timing, s.now))
+	require.NoError(t, s.Restart(s.now))
 	s.hears(domain.Report{Status: domain.Disconnected, LoggedOut: true})
 	require.Equal(t, s.now.Add(timing.Settle), s.SettleAt)
 }
 
 func TestUserActsWhileItSettles(t *testing.T) {
 	s := at(t, "settling").after(time.Second)
-	told, events := s.Disconnect(timing, s.now)
+	told, events := s.Disconnect(s.now)
 	require.True(t, told)
 	require.Empty(t, events, "it was DISCONNECTED before")
 	step, _ := s.next(online)
@@ -272,6 +272,6 @@ func TestUserActsWhileItSettles(t *testing.T) {
 	requireAtRest(t, s, domain.Disconnected)
 
 	s = at(t, "settling").after(time.Second)
-	require.NoError(t, s.Connect("", timing, s.now))
+	require.NoError(t, s.Connect("", s.now))
 	require.Equal(t, []any{"w1", int64(1), domain.OrderStart, 0}, []any{s.WorkerID, s.Generation, s.Order, s.Restarts})
 }

@@ -19,9 +19,9 @@ func TestCard(t *testing.T) {
 
 func TestAssign(t *testing.T) {
 	s := card(t)
-	require.NoError(t, s.Connect("", timing, s.now))
+	require.NoError(t, s.Connect("", s.now))
 	s.after(time.Second)
-	events := s.Assign("w1", timing, s.now)
+	events := s.Assign("w1", s.now)
 	require.Equal(t, []domain.Event{{
 		Type: domain.EventSessionPlaced, At: s.now, UserID: "u1", SessionID: "s1", WorkerID: "w1", Generation: 1, Status: domain.Init,
 	}}, events)
@@ -34,7 +34,7 @@ func TestAssign(t *testing.T) {
 		s := at(t, state).after(time.Second)
 		s.Leave(domain.EventSessionFailedOver, s.now)
 		require.Equal(t, []any{"", want, int64(1), "w1", s.now}, []any{s.WorkerID, s.Status, s.Generation, s.MovedFrom, s.DueAt}, state)
-		events := s.Assign("w2", timing, s.now)
+		events := s.Assign("w2", s.now)
 		require.Equal(t, []domain.Event{{
 			Type: domain.EventSessionFailedOver, At: s.now, UserID: "u1", SessionID: "s1", WorkerID: "w2", FromWorker: "w1",
 			Generation: 2, Status: want,
@@ -48,7 +48,7 @@ func TestAssign(t *testing.T) {
 func TestCredentialsGone(t *testing.T) {
 	s := at(t, "CONNECTED")
 	s.Leave(domain.EventSessionFailedOver, s.now)
-	s.Assign("w2", timing, s.now)
+	s.Assign("w2", s.now)
 	_, events := s.Apply(domain.Report{Status: domain.QRRequired, Reason: "qr"}, timing, s.now)
 	require.Len(t, events, 1)
 	require.Equal(t, "credentials are gone; scan again", events[0].Reason)
@@ -63,7 +63,7 @@ func TestMove(t *testing.T) {
 		"INIT": domain.Init, "QR_REQUIRED": domain.QRRequired, "CONNECTED": domain.Reconnecting, "RECONNECTING": domain.Reconnecting,
 	} {
 		s := at(t, state).after(time.Second)
-		s.Move(timing, s.now)
+		s.Move(s.now)
 		require.Equal(t, []any{domain.Up, want, "w1", domain.OrderMove}, []any{s.Intent, s.Status, s.WorkerID, s.Order})
 		step, _ := s.next(online)
 		require.Equal(t, domain.StepCall, step)
@@ -80,27 +80,27 @@ func TestMove(t *testing.T) {
 		s.Stopped(s.now)
 		require.Equal(t, []any{"", "w1", domain.EventSessionMigrated, s.now}, []any{s.WorkerID, s.MovedFrom, s.MoveEvent, s.DueAt})
 		require.Equal(t, want == domain.Reconnecting, s.Status == domain.Reconnecting)
-		events := s.Assign("w2", timing, s.now)
+		events := s.Assign("w2", s.now)
 		require.Equal(t, []domain.EventType{domain.EventSessionMigrated}, types(events))
 		require.Equal(t, "w1", events[0].FromWorker)
 	}
 
 	t.Run("the user stops it on the way", func(t *testing.T) {
 		s := at(t, "CONNECTED")
-		s.Move(timing, s.now)
-		s.Disconnect(timing, s.now)
+		s.Move(s.now)
+		s.Disconnect(s.now)
 		require.Equal(t, domain.OrderDisconnect, s.Order)
 		s.Stopped(s.now)
 		requireAtRest(t, s, domain.Disconnected)
 
 		s = at(t, "CONNECTED")
-		s.Move(timing, s.now)
+		s.Move(s.now)
 		s.Stopped(s.now)
-		_, events := s.Disconnect(timing, s.now)
+		_, events := s.Disconnect(s.now)
 		require.Equal(t, []domain.EventType{domain.EventSessionDisconnected}, types(events))
 		requireAtRest(t, s, domain.Disconnected)
-		require.NoError(t, s.Connect("", timing, s.now))
-		require.Equal(t, []domain.EventType{domain.EventSessionPlaced}, types(s.Assign("w2", timing, s.now)), "a new start is no migration")
+		require.NoError(t, s.Connect("", s.now))
+		require.Equal(t, []domain.EventType{domain.EventSessionPlaced}, types(s.Assign("w2", s.now)), "a new start is no migration")
 	})
 }
 
@@ -108,7 +108,7 @@ func TestMove(t *testing.T) {
 // been started again, and runs.
 func TestStoppedTooLate(t *testing.T) {
 	s := at(t, "stopping")
-	require.NoError(t, s.Connect("", timing, s.now))
+	require.NoError(t, s.Connect("", s.now))
 	s.is(domain.Connected)
 	before := *s.Session
 	s.Stopped(s.now)
@@ -118,7 +118,7 @@ func TestStoppedTooLate(t *testing.T) {
 func TestSnapshots(t *testing.T) {
 	restarting := func(t *testing.T) *stage {
 		s := at(t, "CONNECTED")
-		require.NoError(t, s.Restart(timing, s.now))
+		require.NoError(t, s.Restart(s.now))
 		return s
 	}
 	for name, c := range map[string]struct {
@@ -159,13 +159,13 @@ func TestLost(t *testing.T) {
 
 func TestMissing(t *testing.T) {
 	s := at(t, "CONNECTED").after(time.Hour)
-	require.Empty(t, s.Missing(timing, s.now))
+	require.Empty(t, s.Missing(s.now))
 	require.Equal(t, []any{domain.Reconnecting, domain.OrderStart, false, "w1", int64(1)}, []any{s.Status, s.Order, s.Confirms, s.WorkerID, s.Generation})
 	step, _ := s.next(online)
 	require.Equal(t, domain.StepCall, step)
 
 	s = at(t, "QR_REQUIRED")
-	s.Missing(timing, s.now)
+	s.Missing(s.now)
 	require.Equal(t, []any{domain.QRRequired, domain.OrderStart}, []any{s.Status, s.Order})
 }
 
@@ -175,7 +175,7 @@ func TestRecovering(t *testing.T) {
 		"INIT": domain.Init, "QR_REQUIRED": domain.QRRequired, "CONNECTED": domain.Reconnecting, "RECONNECTING": domain.Reconnecting,
 	} {
 		s := at(t, state).after(time.Second)
-		require.Empty(t, s.Recovering(grace, timing, s.now))
+		require.Empty(t, s.Recovering(grace, s.now))
 		require.Equal(t, []any{domain.Up, status, domain.OrderStart, false, s.now.Add(grace)}, []any{s.Intent, s.Status, s.Order, s.Confirms, s.DueAt}, state)
 		require.True(t, domain.Recoverable(s.Session, "w1"))
 		require.False(t, domain.Recoverable(s.Session, "w2"))
@@ -186,19 +186,19 @@ func TestRecovering(t *testing.T) {
 
 	s := at(t, "settling")
 	settles := s.SettleAt
-	s.Recovering(grace, timing, s.now)
+	s.Recovering(grace, s.now)
 	require.Equal(t, []time.Time{settles, settles}, []time.Time{s.SettleAt, s.DueAt}, "that goes on")
 	require.False(t, domain.Recoverable(s.Session, "w1"))
 
 	s = at(t, "CONNECTED")
-	require.NoError(t, s.Restart(timing, s.now))
-	s.Recovering(grace, timing, s.now)
+	require.NoError(t, s.Restart(s.now))
+	s.Recovering(grace, s.now)
 	require.Equal(t, domain.OrderRestart, s.Order, "the user was told that it would be")
 
 	moving := at(t, "CONNECTED")
-	moving.Move(timing, moving.now)
+	moving.Move(moving.now)
 	for order, s := range map[domain.Order]*stage{domain.OrderDisconnect: at(t, "stopping"), domain.OrderMove: moving} {
-		s.after(time.Minute).Recovering(grace, timing, s.now)
+		s.after(time.Minute).Recovering(grace, s.now)
 		require.Equal(t, []any{order, s.now}, []any{s.Order, s.DueAt}, "it can be told now")
 		require.False(t, domain.Recoverable(s.Session, "w1"))
 	}
@@ -208,7 +208,7 @@ func TestRecovering(t *testing.T) {
 // at once, and with a back-off once that has failed as well.
 func TestStartIsTriedElsewhere(t *testing.T) {
 	s := card(t)
-	require.NoError(t, s.Connect("", timing, s.now))
+	require.NoError(t, s.Connect("", s.now))
 	var waits []time.Duration
 	for generation := int64(1); generation <= 5; generation++ {
 		step, at := s.next(nil)
@@ -217,7 +217,7 @@ func TestStartIsTriedElsewhere(t *testing.T) {
 			step, _ = s.next(nil)
 		}
 		require.Equal(t, domain.StepPlace, step)
-		s.Assign("w1", timing, s.now)
+		s.Assign("w1", s.now)
 		require.Equal(t, generation, s.Generation)
 		for range timing.StartTries {
 			step, _ := s.next(online)
@@ -242,7 +242,7 @@ func TestStartIsTriedElsewhere(t *testing.T) {
 	}
 	require.Equal(t, []time.Duration{0, 0, 2, 4, 8}, waits)
 
-	s.Assign("w2", timing, s.now)
+	s.Assign("w2", s.now)
 	s.is(domain.Connected)
 	require.Empty(t, s.AvoidID+s.LastError)
 	require.Zero(t, s.Misses)
@@ -250,10 +250,10 @@ func TestStartIsTriedElsewhere(t *testing.T) {
 
 func TestRefused(t *testing.T) {
 	s := card(t)
-	require.NoError(t, s.Connect("", timing, s.now))
+	require.NoError(t, s.Connect("", s.now))
 	var waits []time.Duration
 	for range 5 {
-		s.Assign("w1", timing, s.now)
+		s.Assign("w1", s.now)
 		s.Refused("busy", timing, s.now)
 		require.Equal(t, []any{domain.Up, domain.Init, "", "w1", s.now.Add(timing.Avoid), "busy"},
 			[]any{s.Intent, s.Status, s.WorkerID, s.AvoidID, s.AvoidUntil, s.LastError})
@@ -265,14 +265,14 @@ func TestRefused(t *testing.T) {
 
 	s = at(t, "CONNECTED")
 	s.Leave(domain.EventSessionFailedOver, s.now)
-	s.Assign("w2", timing, s.now)
+	s.Assign("w2", s.now)
 	s.Refused("busy", timing, s.now)
 	require.Equal(t, []any{domain.Reconnecting, "", "w2"}, []any{s.Status, s.WorkerID, s.AvoidID}, "it was linked, and still is")
 
 	// A DISCONNECTED that was reported during the call is no longer waited for.
 	s = card(t)
-	require.NoError(t, s.Connect("", timing, s.now))
-	s.Assign("w1", timing, s.now)
+	require.NoError(t, s.Connect("", s.now))
+	s.Assign("w1", s.now)
 	s.is(domain.Disconnected).Refused("busy", timing, s.now)
 	require.Equal(t, []any{domain.Up, domain.Init, time.Time{}}, []any{s.Intent, s.Status, s.SettleAt})
 
@@ -303,7 +303,7 @@ func TestUnanswered(t *testing.T) {
 
 func TestNoRoom(t *testing.T) {
 	s := card(t)
-	require.NoError(t, s.Connect("", timing, s.now))
+	require.NoError(t, s.Connect("", s.now))
 	for _, wait := range []time.Duration{2, 4, 8, 16, 32, 60, 60} {
 		s.NoRoom(timing, s.now)
 		require.Equal(t, []any{domain.Up, domain.Init}, []any{s.Intent, s.Status})
@@ -314,20 +314,20 @@ func TestNoRoom(t *testing.T) {
 	}
 	step, _ := s.next(nil)
 	require.Equal(t, domain.StepPlace, step)
-	require.NoError(t, s.Restart(timing, s.now))
+	require.NoError(t, s.Restart(s.now))
 	require.Equal(t, s.now, s.DueAt)
 }
 
 func TestWithdraw(t *testing.T) {
 	s := card(t)
-	require.NoError(t, s.Connect("", timing, s.now))
-	s.Assign("w1", timing, s.now)
+	require.NoError(t, s.Connect("", s.now))
+	s.Assign("w1", s.now)
 	s.Refused("busy", timing, s.now)
 	s.Withdraw(s.now)
 	requireAtRest(t, s, domain.Disconnected)
 	require.Equal(t, int64(1), s.Generation)
-	require.NoError(t, s.Connect("", timing, s.now))
-	s.Assign("w2", timing, s.now)
+	require.NoError(t, s.Connect("", s.now))
+	s.Assign("w2", s.now)
 	require.Equal(t, int64(2), s.Generation, "it never shrinks")
 }
 

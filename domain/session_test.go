@@ -32,8 +32,8 @@ func card(t *testing.T) *stage {
 // starting is a session whose worker, w1, has been told to start it.
 func starting(t *testing.T) *stage {
 	s := card(t)
-	require.NoError(t, s.Connect("", timing, s.now))
-	s.Assign("w1", timing, s.now)
+	require.NoError(t, s.Connect("", s.now))
+	s.Assign("w1", s.now)
 	s.Asked(timing, s.now)
 	return s
 }
@@ -85,10 +85,10 @@ func at(t *testing.T, state string) *stage {
 		s.is(domain.Connected).is(domain.Disconnected)
 	case "stopping":
 		s.is(domain.Connected)
-		s.Disconnect(timing, s.now)
+		s.Disconnect(s.now)
 	case "DISCONNECTED":
 		s.is(domain.Connected)
-		s.Disconnect(timing, s.now)
+		s.Disconnect(s.now)
 		s.Stopped(s.now)
 	case "ERROR":
 		s.is(domain.Errored)
@@ -176,13 +176,13 @@ func TestLifeCycleByUser(t *testing.T) {
 				var events []domain.Event
 				switch verb {
 				case "connect":
-					err = s.Connect("", timing, s.now)
+					err = s.Connect("", s.now)
 				case "restart":
-					err = s.Restart(timing, s.now)
+					err = s.Restart(s.now)
 				case "disconnect":
-					told, events = s.Disconnect(timing, s.now)
+					told, events = s.Disconnect(s.now)
 				case "logout":
-					told, events = s.Logout(timing, s.now)
+					told, events = s.Logout(s.now)
 				}
 				if err != nil {
 					require.Equal(t, want, string(domain.CodeOf(err)))
@@ -225,19 +225,19 @@ func TestLogoutForgetsAndDisconnectKeeps(t *testing.T) {
 		return s
 	}
 	s := linked()
-	s.Disconnect(timing, s.now)
+	s.Disconnect(s.now)
 	s.Stopped(s.now)
 	require.Equal(t, []string{"6281234567890", "Ann", "w1"}, []string{s.PhoneNumber, s.DisplayName, s.HomeID})
 
 	s = linked()
-	s.Logout(timing, s.now)
+	s.Logout(s.now)
 	require.Empty(t, s.PhoneNumber+s.DisplayName+s.HomeID)
-	s.Disconnect(timing, s.now)
+	s.Disconnect(s.now)
 	require.Equal(t, domain.OrderLogout, s.Order, "never weakened")
 
 	s = linked()
-	s.Disconnect(timing, s.now)
-	s.Logout(timing, s.now)
+	s.Disconnect(s.now)
+	s.Logout(s.now)
 	require.Equal(t, domain.OrderLogout, s.Order)
 }
 
@@ -247,16 +247,16 @@ func TestConnectAfterLogout(t *testing.T) {
 	worker := &domain.Worker{ID: "w1", Online: true}
 	for name, again := range map[string]func(s *stage){
 		"connect":             func(*stage) {},
-		"connect and restart": func(s *stage) { require.NoError(t, s.Restart(timing, s.now)) },
+		"connect and restart": func(s *stage) { require.NoError(t, s.Restart(s.now)) },
 		"worker came back": func(s *stage) {
-			require.Empty(t, s.Recovering(time.Second, timing, s.now))
+			require.Empty(t, s.Recovering(time.Second, s.now))
 			require.False(t, domain.Recoverable(s.Session, "w1"))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := at(t, "CONNECTED")
-			s.Logout(timing, s.now)
-			require.NoError(t, s.Connect("", timing, s.now))
+			s.Logout(s.now)
+			require.NoError(t, s.Connect("", s.now))
 			again(s)
 			require.Equal(t, []any{domain.Up, domain.Init, domain.OrderLogout}, []any{s.Intent, s.Status, s.Order})
 			step, _ := s.next(worker)
@@ -308,10 +308,10 @@ func TestQR(t *testing.T) {
 		"CONNECTED":    func(s *stage) { s.is(domain.Connected) },
 		"DISCONNECTED": func(s *stage) { s.is(domain.Disconnected) },
 		"ERROR":        func(s *stage) { s.is(domain.Errored) },
-		"disconnect":   func(s *stage) { s.Disconnect(timing, s.now) },
-		"logout":       func(s *stage) { s.Logout(timing, s.now) },
-		"restart":      func(s *stage) { require.NoError(t, s.Restart(timing, s.now)) },
-		"move":         func(s *stage) { s.Move(timing, s.now) },
+		"disconnect":   func(s *stage) { s.Disconnect(s.now) },
+		"logout":       func(s *stage) { s.Logout(s.now) },
+		"restart":      func(s *stage) { require.NoError(t, s.Restart(s.now)) },
+		"move":         func(s *stage) { s.Move(s.now) },
 		"failover":     func(s *stage) { s.Leave(domain.EventSessionFailedOver, s.now) },
 	} {
 		s := at(t, "INIT")
@@ -324,11 +324,11 @@ func TestQR(t *testing.T) {
 
 func TestPairing(t *testing.T) {
 	s := card(t)
-	require.NoError(t, s.Connect("6281234567890", timing, s.now))
-	s.Assign("w1", timing, s.now)
+	require.NoError(t, s.Connect("6281234567890", s.now))
+	s.Assign("w1", s.now)
 	s.is(domain.QRRequired)
 	s.Leave(domain.EventSessionFailedOver, s.now)
-	s.Assign("w2", timing, s.now)
+	s.Assign("w2", s.now)
 	require.Equal(t, "6281234567890", s.PairingPhone, "it is asked for again elsewhere")
 	s.is(domain.Connected)
 	require.Empty(t, s.PairingPhone)
@@ -415,9 +415,9 @@ func TestReportsOutOfOrder(t *testing.T) {
 
 	// A worker's clock says nothing about another's, nor about that of its next process.
 	s.Leave(domain.EventSessionFailedOver, s.now)
-	s.Assign("w2", timing, s.now)
+	s.Assign("w2", s.now)
 	require.Equal(t, domain.Applied, say(domain.Connected, -1000))
-	s.Recovering(time.Second, timing, s.now)
+	s.Recovering(time.Second, s.now)
 	require.Equal(t, domain.Applied, say(domain.Connected, -2000))
 }
 

@@ -199,7 +199,7 @@ func (o *Orchestrator) back(ctx context.Context, tx *ports.Tx, c *changes, w *do
 		if running[s.ID] && s.Status == domain.Connected && s.Order == domain.OrderNone {
 			return nil
 		}
-		return s.Recovering(grace, o.timing, now)
+		return s.Recovering(grace, now)
 	})
 }
 

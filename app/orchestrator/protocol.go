@@ -354,7 +354,7 @@ func (o *Orchestrator) restartMissing(ctx context.Context, tx *ports.Tx, c *chan
 			}
 			s.Stopped(now)
 		case s.Intent == domain.Up && s.Order == domain.OrderNone && s.Status.Live():
-			events = s.Missing(o.timing, now)
+			events = s.Missing(now)
 		default:
 			continue
 		}

@@ -203,7 +203,7 @@ func (o *Orchestrator) move(ctx context.Context, s *domain.Session) (done bool, 
 			now.DueAt = o.now().Add(moveEvery)
 			return nil, nil
 		}
-		now.Move(o.timing, o.now())
+		now.Move(o.now())
 		return nil, nil
 	})
 	return room && free, err

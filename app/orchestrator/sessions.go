@@ -201,7 +201,7 @@ func (o *Orchestrator) intendUp(ctx context.Context, userID, sessionID, pairing 
 			return err
 		}
 		now := o.now()
-		if err := s.Connect(pairing, o.timing, now); err != nil {
+		if err := s.Connect(pairing, now); err != nil {
 			return err // it would fail in the transaction too
 		}
 		worker := ""
@@ -218,7 +218,7 @@ func (o *Orchestrator) intendUp(ctx context.Context, userID, sessionID, pairing 
 			if s.UserID != userID {
 				return nil, sessionMissing(ports.ErrNotFound)
 			}
-			if err := s.Connect(pairing, o.timing, now); err != nil {
+			if err := s.Connect(pairing, now); err != nil {
 				return nil, err
 			}
 			if s.Assigned() || worker == "" {
@@ -259,7 +259,7 @@ func (o *Orchestrator) assign(ctx context.Context, tx *ports.Tx, s *domain.Sessi
 			return nil, err
 		}
 	}
-	return s.Assign(worker, o.timing, now), nil
+	return s.Assign(worker, now), nil
 }
 
 // request says what placement has to know of the session.
@@ -399,7 +399,7 @@ func (o *Orchestrator) Logout(ctx context.Context, userID, sessionID string) (*p
 }
 
 func (o *Orchestrator) down(ctx context.Context, userID, sessionID string,
-	stop func(*domain.Session, domain.Timing, time.Time) (bool, []domain.Event),
+	stop func(*domain.Session, time.Time) (bool, []domain.Event),
 ) (*ports.SessionView, error) {
 	if err := o.ready(ctx); err != nil {
 		return nil, err
@@ -411,7 +411,7 @@ func (o *Orchestrator) down(ctx context.Context, userID, sessionID string,
 		}
 		home = s.HomeID
 		assigned, generation := s.WorkerID, s.Generation
-		_, events := stop(s, o.timing, o.now())
+		_, events := stop(s, o.now())
 		if s.HomeID != "" || home == "" || home == assigned {
 			home = ""
 			return events, nil
@@ -441,7 +441,7 @@ func (o *Orchestrator) Restart(ctx context.Context, userID, sessionID string) (*
 		if s.UserID != userID {
 			return nil, sessionMissing(ports.ErrNotFound)
 		}
-		return nil, s.Restart(o.timing, o.now())
+		return nil, s.Restart(o.now())
 	})
 	if err != nil {
 		return nil, o.fault(err)
@@ -575,7 +575,7 @@ func (o *Orchestrator) UserChanged(ctx context.Context, userID string) error {
 				continue
 			}
 			before := s.Clone()
-			_, events := s.Disconnect(o.timing, o.now())
+			_, events := s.Disconnect(o.now())
 			if err := o.save(ctx, tx, c, before, s, events); err != nil {
 				return err
 			}

@@ -291,7 +291,7 @@ func (o *Orchestrator) clear(ctx context.Context, id string, force bool) (left i
 			return err
 		}
 		return o.eachOn(ctx, tx, c, id, func(s *domain.Session) []domain.Event {
-			_, events := s.Disconnect(o.timing, o.now())
+			_, events := s.Disconnect(o.now())
 			s.Stopped(o.now())
 			return events
 		})
