@@ -19,6 +19,7 @@ const (
 	exitOK     = 0
 	exitFailed = 1
 	exitUsage  = 2
+	exitKilled = 130 // by a second signal
 )
 
 // version is set when a release is built: -ldflags "-X main.version=1.2.3".
@@ -49,11 +50,16 @@ func main() {
 // run carries out a command line and returns the exit code.
 func run(args []string, out, errOut io.Writer) int {
 	// The first signal ends the command in good order; the second at once.
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	defer signal.Stop(signals)
 	go func() {
-		<-ctx.Done()
+		<-signals
 		stop()
+		<-signals
+		os.Exit(exitKilled)
 	}()
 	if len(args) > 1 && args[0] == "help" {
 		args = []string{args[1], "--help"}
