@@ -17,6 +17,9 @@ const (
 	EventSessionDeleted      EventType = "session.deleted"
 	EventWorkerOnline        EventType = "worker.online"
 	EventWorkerOffline       EventType = "worker.offline"
+	EventWorkerDraining      EventType = "worker.draining"
+	EventWorkerDrained       EventType = "worker.drained" // no session is left on it
+	EventWorkerSuspect       EventType = "worker.suspect" // an alert: see Unusual
 )
 
 // Event is something that happened, recorded in the transaction that made it

@@ -41,6 +41,8 @@ func TestLifeCycle(t *testing.T) {
 			"logout":     w.withSession(w.logout),
 			"restart":    w.withSession(w.restart),
 			"delete":     w.withSession(w.remove),
+			"migrate":    w.withSession(w.migrate),
+			"stay":       w.withSession(w.stay),
 			"live":       w.with(w.something),
 			"live on":    w.with(w.something),
 			"mail":       w.with(w.post),
@@ -180,7 +182,34 @@ func (w *world) remove(id string) {
 	if s.Intent == domain.Up {
 		w.live[s.UserID]--
 	}
+	if m := w.moves[s.MoveID]; m != nil {
+		m.Deleted(w.now)
+	}
 	delete(w.sessions, id)
+}
+
+func (w *world) migrate(id string) {
+	if s := w.sessions[id]; !s.Assigned() || s.Intent == domain.Down || s.Order.Stops() {
+		w.t.Skip("it runs nowhere")
+	}
+	w.change("migrate", id, func(s *domain.Session) []domain.Event {
+		w.depart(s, domain.MoveOperator)
+		return nil
+	})
+}
+
+// stay cancels a migration.
+func (w *world) stay(id string) {
+	m := w.moves[w.sessions[id].MoveID]
+	if m == nil {
+		w.t.Skip("it does not move")
+	}
+	pending := m.Status == domain.MigrationPending
+	w.change("stay", id, func(s *domain.Session) []domain.Event {
+		require.Equal(w.t, pending, m.Cancel(s, "changed my mind", w.now) == nil)
+		require.Equal(w.t, pending, s.MoveID == "")
+		return nil
+	})
 }
 
 // something happens to a session that runs somewhere.
@@ -340,6 +369,8 @@ func (w *world) checkSession(s *domain.Session) {
 	require.True(t, !s.LoggedOut || settling)
 	require.True(t, s.Assigned() || !s.Confirms, "nothing confirms that %s runs", s.ID)
 	require.True(t, !s.Assigned() || s.Confirms || s.Order != domain.OrderNone, "%s was never asked for", s.ID)
+	require.True(t, s.MoveID == "" || !w.moves[s.MoveID].Status.Ended(), "%s still has a migration that is over", s.ID)
+	require.True(t, s.MoveID != "" || s.MoveTo == "")
 	require.True(t, s.QR.IsZero() || s.Status == domain.QRRequired, "%s shows a QR at %s", s.ID, s.Status)
 	step, at := domain.Next(s, w.workers[s.WorkerID], w.timing, w.now)
 	if step != domain.StepNone || !at.IsZero() {
@@ -397,6 +428,9 @@ func (w *world) settle() {
 		}
 		require.Empty(w.t, s.Order)
 		require.Zero(w.t, s.DueAt)
+	}
+	for _, m := range w.moves {
+		require.True(w.t, m.Status.Ended(), "%+v", m)
 	}
 	for _, p := range w.processes {
 		for session := range p.sessions {

@@ -25,6 +25,7 @@ type world struct {
 	sessions map[string]*domain.Session
 	workers  map[string]*domain.Worker
 	cleanups map[place]*domain.Cleanup
+	moves    map[string]*domain.Migration
 	live     map[string]int // by user: sessions wanted up
 
 	processes map[string]*process
@@ -57,7 +58,7 @@ func newWorld(t *rapid.T) *world {
 	return &world{
 		t: t, timing: domain.DefaultTiming(), now: noon, faulty: true, calm: rapid.IntRange(0, 3).Draw(t, "calm"),
 		sessions: map[string]*domain.Session{}, workers: map[string]*domain.Worker{},
-		cleanups: map[place]*domain.Cleanup{}, live: map[string]int{}, processes: map[string]*process{}, fresh: map[string]int64{},
+		cleanups: map[place]*domain.Cleanup{}, moves: map[string]*domain.Migration{}, live: map[string]int{}, processes: map[string]*process{}, fresh: map[string]int64{},
 	}
 }
 
@@ -80,6 +81,7 @@ func (w *world) change(op, id string, fn func(s *domain.Session) []domain.Event)
 	}
 	s := before.Clone()
 	events := fn(s)
+	w.follow(s)
 	if before.Assigned() && !s.Assigned() && s.Intent == domain.Down && slices.Contains([]string{"settle", "report", "answer"}, op) {
 		w.processes[before.WorkerID].excused[id] = true // as it said itself, it does not run there
 	}
@@ -95,7 +97,11 @@ func (w *world) change(op, id string, fn func(s *domain.Session) []domain.Event)
 			require.Equal(w.t, before.Generation+1, s.Generation)
 		}
 	} else {
-		require.Equal(w.t, before.Generation, s.Generation, "the generation grew without an assignment: %s", op)
+		want := before.Generation
+		if op == "connect" && before.Order.Stops() && before.Order != domain.OrderLogout {
+			want++ // it is assigned anew where it is
+		}
+		require.Equal(w.t, want, s.Generation, "the generation grew without an assignment: %s", op)
 	}
 	if before.Intent != s.Intent {
 		if w.live[s.UserID]--; s.Intent == domain.Up {
@@ -108,6 +114,44 @@ func (w *world) change(op, id string, fn func(s *domain.Session) []domain.Event)
 	}
 	w.checkEvents(op, before, s, events)
 	w.sessions[id] = s
+}
+
+// follow keeps the migration of a session up to date.
+func (w *world) follow(s *domain.Session) {
+	m := w.moves[s.MoveID]
+	if m == nil {
+		return
+	}
+	before := *m
+	m.Follow(s, w.now)
+	switch m.Status {
+	case domain.MigrationPending:
+		require.Equal(w.t, m.FromWorker, s.WorkerID, "it has not left yet")
+	case domain.MigrationRunning:
+		require.False(w.t, m.StartedAt.IsZero())
+	case domain.MigrationCompleted:
+		require.Equal(w.t, domain.MigrationRunning, before.Status)
+		require.Equal(w.t, m.ToWorker, s.WorkerID)
+		require.True(w.t, s.Confirms && s.Intent == domain.Up)
+		require.True(w.t, m.Kind == domain.MoveFailover || m.ToWorker != m.FromWorker)
+	case domain.MigrationFailed:
+		require.True(w.t, s.Status == domain.Errored || m.ToWorker == m.FromWorker, m.Error)
+	case domain.MigrationCancelled:
+		require.Equal(w.t, domain.Down, s.Intent)
+	}
+	require.Equal(w.t, m.Status.Ended(), s.MoveID == "")
+	require.Equal(w.t, m.Status.Ended(), !m.CompletedAt.IsZero())
+	require.Equal(w.t, m.Status == domain.MigrationFailed || m.Status == domain.MigrationCancelled, m.Error != "")
+}
+
+// depart begins a migration, unless the session has one.
+func (w *world) depart(s *domain.Session, kind domain.MigrationKind) {
+	if s.MoveID == "" {
+		w.ids++
+		m := domain.Plan(fmt.Sprint("m", w.ids), s, kind, "", "", w.now)
+		w.moves[m.ID] = m
+		s.Migrate(m, w.now)
+	}
 }
 
 // checkEvents: exactly one event for entering a status that has one, and one
@@ -234,6 +278,7 @@ func (w *world) take(s *domain.Session, step domain.Step) (more bool) {
 				s.DueAt = w.now.Add(w.timing.RestartBackoff)
 				return nil
 			}
+			w.depart(s, domain.MoveDrain)
 			s.Move(w.now)
 			return nil
 		})
@@ -250,11 +295,16 @@ func (w *world) take(s *domain.Session, step domain.Step) (more bool) {
 	case domain.StepLeave:
 		w.leave(s.WorkerID, s.ID, domain.OrderDisconnect)
 		w.change("leave", s.ID, func(s *domain.Session) []domain.Event {
+			w.depart(s, domain.MoveFailover)
 			s.Leave(domain.EventSessionFailedOver, w.now)
 			return nil
 		})
 	case domain.StepGiveUp:
-		w.change("give up", s.ID, func(s *domain.Session) []domain.Event { s.GiveUp("not confirmed", w.timing, w.now); return nil })
+		w.change("give up", s.ID, func(s *domain.Session) []domain.Event {
+			w.depart(s, domain.MoveFailover)
+			s.GiveUp("not confirmed", w.timing, w.now)
+			return nil
+		})
 	default:
 		w.t.Fatalf("step %d", step)
 	}

@@ -18,10 +18,24 @@ type Load struct {
 	ChosenAt       time.Time         // when placement last chose it; zero: never
 	Labels         map[string]string // what a selector is matched with
 	SuspendedUntil time.Time         // back-off after repeated failures; zero: none
+	Suspect        string            // why it receives nothing since its trial; empty: it does
 }
+
+// receives reports whether the worker is one that sessions are given to at all.
+func (l *Load) receives() bool { return l.Status == WorkerOnline && l.Suspect == "" }
 
 // full reports whether no slot is free.
 func (l *Load) full() bool { return max(l.Used, 0) >= l.Capacity }
+
+// matches reports whether the worker has every label that a selector asks for.
+func (l *Load) matches(selector map[string]string) bool {
+	for k, want := range selector {
+		if got, ok := l.Labels[k]; !ok || got != want {
+			return false
+		}
+	}
+	return true
+}
 
 // suspended reports whether the back-off lasts, by the wall clock.
 func (l *Load) suspended(now time.Time) bool {
@@ -34,6 +48,7 @@ type Request struct {
 	Avoid       []string          // workers the session just failed on
 	Prefer      string            // the worker that holds its credentials: taken, whatever its score, if it passes the filters
 	UserWorkers map[string]int    // how many live sessions of the same user each worker has, for [Spread]
+	Moved       bool              // it comes from another worker: [MultiFactor] heeds UserWorkers too
 }
 
 // Factor is one part of a score.
@@ -163,6 +178,7 @@ const (
 	lacksLabel
 	isAvoided
 	isSuspended
+	isSuspect
 )
 
 // filter comes before any score.
@@ -172,13 +188,12 @@ func filter(l *Load, req *Request, now time.Time) filterResult {
 		return isMaintained
 	case l.Status != WorkerOnline:
 		return isOffline
+	case l.Suspect != "":
+		return isSuspect
 	case l.full():
 		return isFull
-	}
-	for k, want := range req.Selector {
-		if got, ok := l.Labels[k]; !ok || got != want {
-			return lacksLabel
-		}
+	case !l.matches(req.Selector):
+		return lacksLabel
 	}
 	if slices.Contains(req.Avoid, l.WorkerID) {
 		return isAvoided
@@ -198,6 +213,8 @@ func (f filterResult) reason(l *Load, req *Request) string {
 		return "maintenance"
 	case isFull:
 		return "full"
+	case isSuspect:
+		return "suspect: " + l.Suspect
 	case lacksLabel:
 		var missing []string
 		for k, want := range req.Selector {

@@ -237,6 +237,9 @@ func someLoad(t *rapid.T) domain.Load {
 	if rapid.IntRange(0, 2).Draw(t, "suspended?") == 0 {
 		l.SuspendedUntil = someTimes().Draw(t, "suspended")
 	}
+	if rapid.IntRange(0, 5).Draw(t, "suspect?") == 0 {
+		l.Suspect = "it drops sessions"
+	}
 	return l
 }
 
@@ -254,6 +257,7 @@ func someRequest(t *rapid.T) domain.Request {
 	}
 	if rapid.Bool().Draw(t, "user?") {
 		req.UserWorkers = rapid.MapOfN(someID, someCounts, 0, 4).Draw(t, "user's")
+		req.Moved = rapid.Bool().Draw(t, "moved?")
 	}
 	return req
 }
@@ -276,7 +280,7 @@ func TestExplainAlwaysMakesSense(t *testing.T) {
 		}
 		for i, c := range all {
 			l := byID[c.WorkerID]
-			bad := l.Status != domain.WorkerOnline || l.Capacity <= 0 || l.Used >= l.Capacity || !l.SuspendedUntil.IsZero() && l.SuspendedUntil.After(now) || slices.Contains(req.Avoid, c.WorkerID)
+			bad := l.Status != domain.WorkerOnline || l.Capacity <= 0 || l.Used >= l.Capacity || !l.SuspendedUntil.IsZero() && l.SuspendedUntil.After(now) || slices.Contains(req.Avoid, c.WorkerID) || l.Suspect != ""
 			for k, v := range req.Selector {
 				got, ok := l.Labels[k]
 				bad = bad || !ok || got != v
@@ -297,7 +301,7 @@ func TestExplainAlwaysMakesSense(t *testing.T) {
 				if math.Abs(sum-c.Score) > 1e-5 {
 					t.Fatalf("factors of %+v add up to %v", c, sum)
 				}
-				if c.Score < 0 || c.Score > 225+2*float64(max(l.Used, 0)) {
+				if c.Score < 0 || c.Score > 225+2*float64(max(l.Used, 0)) && !req.Moved {
 					t.Fatalf("%+v gives %+v", l, c)
 				}
 			}

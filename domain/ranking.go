@@ -122,7 +122,7 @@ func (r *Ranking) Put(l Load) {
 	s := stand(&l, r.strategy.Score(l))
 	place := placedReady
 	switch {
-	case l.Status != WorkerOnline || l.full():
+	case !l.receives() || l.full():
 		place = placedNowhere
 	case !l.SuspendedUntil.IsZero() && millis(l.SuspendedUntil) > r.latest:
 		place = placedSuspended

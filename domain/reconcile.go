@@ -19,13 +19,16 @@ const (
 	StepSettle              // Session.Settle
 	StepRelease             // Session.Stopped: the stop cannot be confirmed any more; clean up there later
 	StepLeave               // Session.Leave: the worker is lost; place elsewhere
-	StepMove                // Session.Move: the worker is being drained
+	StepMove                // Session.Move, when its turn comes: the worker is being drained, or it is to migrate
 	StepGiveUp              // Session.GiveUp: the worker may have had the start but never confirmed it
 )
 
 // Next decides what is to be done about a session, given its worker as it is
 // known (nil if there is no such worker). at is when to ask again if the step
 // is StepNone; zero means that only a change of state can bring work.
+//
+// A session that is claimed waits for the claim to end, unless its worker is
+// lost; the replica that has the claim asks about a copy without it.
 //
 // It is level-triggered: it looks at the recorded state alone, never at how
 // that came about.
@@ -49,6 +52,8 @@ func Next(s *Session, w *Worker, t Timing, now time.Time) (step Step, at time.Ti
 		return StepLeave, time.Time{}
 	case !w.Online:
 		return StepNone, w.FailoverAt
+	case s.Claimed(now):
+		return StepNone, s.ClaimedUntil
 	case s.Order.Stops(), s.Intent == Down:
 		return due(StepCall, s.DueAt, now)
 	case !s.SettleAt.IsZero():
@@ -57,7 +62,7 @@ func Next(s *Session, w *Worker, t Timing, now time.Time) (step Step, at time.Ti
 		return due(StepGiveUp, s.DueAt, now)
 	case s.Order != OrderNone:
 		return due(StepCall, s.DueAt, now)
-	case w.Draining:
+	case w.Draining || s.MoveID != "":
 		return StepMove, time.Time{}
 	}
 	return StepNone, time.Time{}

@@ -40,6 +40,8 @@ func TestNext(t *testing.T) {
 	waiting := func(due time.Time) *domain.Session {
 		return up(func(s *domain.Session) { s.WorkerID, s.Confirms, s.Status, s.DueAt = "", false, domain.Init, due })
 	}
+	starting := ordered(domain.OrderStart, 0, noon)
+	starting.MoveID = "m1"
 	none, never := domain.StepNone, time.Time{}
 	for name, c := range map[string]struct {
 		s    *domain.Session
@@ -62,6 +64,8 @@ func TestNext(t *testing.T) {
 		"to be restarted":             {ordered(domain.OrderRestart, 0, noon), online, domain.StepCall, never},
 		"a draining worker starts it": {ordered(domain.OrderStart, 0, noon), draining, domain.StepCall, never},
 		"drained":                     {up(func(*domain.Session) {}), draining, domain.StepMove, never},
+		"to migrate":                  {up(func(s *domain.Session) { s.MoveID = "m1" }), online, domain.StepMove, never},
+		"to migrate, started first":   {starting, online, domain.StepCall, never},
 		"moving":                      {ordered(domain.OrderMove, 0, noon), draining, domain.StepCall, never},
 		"moving, many tries":          {ordered(domain.OrderMove, 99, noon), draining, domain.StepCall, never},
 		"moving, again later":         {ordered(domain.OrderMove, 1, soon), draining, none, soon},

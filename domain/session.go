@@ -104,12 +104,17 @@ type Session struct {
 	HomeID     string // the worker that holds its credentials; empty if none does
 	MovedFrom  string // the worker it is on its way from; empty unless moving
 	MoveEvent  EventType
+	MoveID     string // the migration that is open; empty: none
+	MoveTo     string // where that wants it, if it can; empty: anywhere
 
 	Order    Order
 	Confirms bool // the worker confirmed that the session runs there
 	Tries    int  // of the present order, or of finding room
 	Misses   int  // starts in a row that failed, on any worker
 	Restarts int  // unwanted disconnects in a row
+
+	ClaimedBy    string    // the replica that is calling the worker about it; empty: none
+	ClaimedUntil time.Time // the claim counts until then
 
 	SettleAt  time.Time // a DISCONNECTED with the intent up is final then; zero: not settling
 	LoggedOut bool      // while settling: the phone logged out
@@ -165,11 +170,28 @@ func (s *Session) Connect(pairingPhone string, now time.Time) error {
 	s.PairingPhone, s.PairingCode = pairingPhone, ""
 	s.settled()
 	s.move(Init, now)
-	if s.Order != OrderLogout {
-		s.order(OrderStart, now)
+	switch {
+	case s.Order == OrderLogout:
+		return nil
+	case s.Order.Stops():
+		s.Generation++ // the worker may have been told to stop the present one, and starts that no more
+		s.ReportedAt = time.Time{}
 	}
+	s.order(OrderStart, now)
 	return nil
 }
+
+// Claim notes that a replica is about to call the worker about the session:
+// until then no other does. What is decided without a call is not held up.
+func (s *Session) Claim(replicaID string, until time.Time) {
+	s.ClaimedBy, s.ClaimedUntil = replicaID, until
+}
+
+// Unclaim ends a claim.
+func (s *Session) Unclaim() { s.ClaimedBy, s.ClaimedUntil = "", time.Time{} }
+
+// Claimed reports whether a replica has a claim on the session.
+func (s *Session) Claimed(now time.Time) bool { return s.ClaimedBy != "" && now.Before(s.ClaimedUntil) }
 
 // Assign gives the session to a worker, with a new generation. A session that
 // was linked keeps RECONNECTING; others start afresh at INIT.
@@ -238,6 +260,7 @@ func (s *Session) Restart(now time.Time) error {
 	s.move(Init, now)
 	switch {
 	case s.Order == OrderLogout: // it comes first, see Connect
+	case s.Order == OrderMove: // it starts afresh anyway, elsewhere
 	case s.Assigned():
 		s.order(OrderRestart, now)
 	default:
@@ -473,6 +496,7 @@ func (s *Session) settled() { s.SettleAt, s.LoggedOut = time.Time{}, false }
 func (s *Session) unassign() {
 	s.WorkerID, s.Order, s.Confirms, s.DueAt = "", OrderNone, false, time.Time{}
 	s.PairingCode, s.QR = "", QR{}
+	s.Unclaim()
 }
 
 func (s *Session) unlink() {

@@ -38,7 +38,8 @@ func (w Weights) Validate() error {
 // store, and what it says of itself is held within that. CPU or memory that
 // is not known (NaN or negative) counts as half used, so that silence is never
 // better than an honest low figure. Without a breakdown, capacity, resources
-// and stability count.
+// and stability count. Of a session that is being moved it also heeds where its
+// user has others.
 type MultiFactor struct{ Weights Weights }
 
 // Name is "multi-factor".
@@ -69,6 +70,18 @@ func (m MultiFactor) Score(l Load) Score {
 	}
 	return Score{Factors: factors, Aging: w.Stability}
 }
+
+// Penalty keeps sessions that come from another worker apart from others of
+// the same user, among workers that are about as good.
+func (m MultiFactor) Penalty(l Load, req Request) float64 {
+	if !req.Moved {
+		return 0
+	}
+	return float64(max(req.UserWorkers[l.WorkerID], 0)) * apart
+}
+
+// apart is how many points one more session of the same user costs.
+const apart = 10
 
 // percent holds a percentage within 0 to 100; what is not known counts as 50.
 func percent(p float64) float64 {

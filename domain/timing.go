@@ -27,6 +27,7 @@ type Timing struct {
 	Avoid             time.Duration // how long the worker that just failed a session is avoided
 	QRLife            time.Duration
 	MessageLife       time.Duration // a message of unknown outcome fails after it
+	Trial             time.Duration // how long a worker is watched after it joined or changed its version
 }
 
 // DefaultTiming returns the durations of the reference service.
@@ -50,6 +51,7 @@ func DefaultTiming() Timing {
 		Avoid:             time.Minute,
 		QRLife:            time.Minute,
 		MessageLife:       time.Hour,
+		Trial:             15 * time.Minute,
 	}
 }
 
@@ -82,7 +84,7 @@ func (t *Timing) durations() []duration {
 		{"Drift", &t.Drift}, {"ProbeInterval", &t.ProbeInterval}, {"ProbeRetry", &t.ProbeRetry},
 		{"FailoverDelay", &t.FailoverDelay}, {"Settle", &t.Settle}, {"StartTimeout", &t.StartTimeout},
 		{"RestartBackoff", &t.RestartBackoff}, {"MaxBackoff", &t.MaxBackoff}, {"Stable", &t.Stable},
-		{"Avoid", &t.Avoid}, {"QRLife", &t.QRLife}, {"MessageLife", &t.MessageLife},
+		{"Avoid", &t.Avoid}, {"QRLife", &t.QRLife}, {"MessageLife", &t.MessageLife}, {"Trial", &t.Trial},
 	}
 }
 

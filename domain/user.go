@@ -129,8 +129,9 @@ func (k *APIKey) Usable(now time.Time) error {
 // Window counts uses within an hour, or any other length, that begins with the
 // first use rather than on the hour. The zero value is ready to use.
 type Window struct {
-	Start time.Time
-	Used  int
+	Start  time.Time
+	Used   int
+	Seeded bool // uses from before the window was known have been added
 }
 
 // Usage says where a caller stands after asking for room in a window.
@@ -138,7 +139,9 @@ type Usage struct {
 	Allowed   bool
 	Limit     int
 	Remaining int
+	Used      int
 	ResetAt   time.Time // when the present window ends
+	Known     bool      // the limiter remembered the key from before
 }
 
 // Take counts n uses at the given time if limit allows them all, and nothing
@@ -150,12 +153,27 @@ func (w *Window) Take(now time.Time, length time.Duration, limit, n int) Usage {
 		if n <= 0 {
 			return Usage{Allowed: true, Limit: limit, Remaining: max(limit, 0), ResetAt: now.Add(length)}
 		}
-		*w = Window{Start: now}
+		w.Start, w.Used = now, 0
 	}
 	u := Usage{Limit: limit, ResetAt: w.Start.Add(length)}
 	if u.Allowed = n <= 0 || w.Used+n <= limit; u.Allowed {
 		w.Used = max(w.Used+n, 0)
 	}
-	u.Remaining = max(limit-w.Used, 0)
+	u.Used, u.Remaining = w.Used, max(limit-w.Used, 0)
 	return u
+}
+
+// Seed adds uses that were made before the window was known, the first of them
+// at a time; it does so once.
+func (w *Window) Seed(first time.Time, used int) {
+	if w.Seeded {
+		return
+	}
+	if w.Seeded = true; used <= 0 {
+		return
+	}
+	if w.Start.IsZero() || first.Before(w.Start) {
+		w.Start = first
+	}
+	w.Used += used
 }

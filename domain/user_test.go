@@ -59,11 +59,32 @@ func TestWindow(t *testing.T) {
 				require.False(t, u.Allowed)
 			}
 			require.Equal(t, domain.Usage{
-				Allowed: u.Allowed, Limit: limit, Remaining: max(0, limit-len(log)), ResetAt: begin.Add(length),
+				Allowed: u.Allowed, Limit: limit, Used: len(log), Remaining: max(0, limit-len(log)), ResetAt: begin.Add(length),
 			}, u)
 			require.Equal(t, domain.Window{Start: begin, Used: len(log)}, w)
 		}
 	})
+}
+
+func TestWindowSeed(t *testing.T) {
+	var w domain.Window
+	w.Seed(noon, 3)
+	require.Equal(t, domain.Window{Start: noon, Used: 3, Seeded: true}, w)
+	w.Seed(noon.Add(-time.Minute), 5)
+	require.Equal(t, 3, w.Used, "the past is added once")
+
+	w = domain.Window{}
+	require.True(t, w.Take(noon, time.Hour, 5, 2).Allowed)
+	w.Seed(noon.Add(-time.Minute), 3)
+	require.Equal(t, domain.Window{Start: noon.Add(-time.Minute), Used: 5, Seeded: true}, w, "the window began with the first use of all")
+	require.False(t, w.Take(noon.Add(58*time.Minute), time.Hour, 5, 1).Allowed)
+	require.True(t, w.Take(noon.Add(59*time.Minute), time.Hour, 5, 1).Allowed)
+	w.Seed(noon, 9)
+	require.Equal(t, 1, w.Used, "nor is it added to a later window")
+
+	w = domain.Window{}
+	w.Seed(noon, 0)
+	require.Equal(t, domain.Window{Seeded: true}, w)
 }
 
 func TestSignInUsable(t *testing.T) {

@@ -88,7 +88,11 @@ type Worker struct {
 	Interval     time.Duration // between its heartbeats
 
 	Online   bool
-	Draining bool // an operator wants its sessions elsewhere
+	Draining bool   // an operator wants its sessions elsewhere
+	DrainID  string // the latest drain: BatchID of its moves; empty: not draining
+
+	TrialSince time.Time // when it joined, or changed its version; zero: no trial
+	Suspect    string    // why it receives no sessions since its trial; empty: it does
 
 	LastHeartbeat time.Time // or its latest registration, if that is newer
 	RegisteredAt  time.Time // latest registration; a new one is a new process
@@ -158,6 +162,9 @@ func (w *Worker) Register(r Registration, t Timing, now time.Time) []Event {
 	if r.Capacity != w.Claimed {
 		w.Capacity, w.Claimed = r.Capacity, r.Capacity
 	}
+	if w.RegisteredAt.IsZero() || w.Version != r.Version {
+		w.try(now)
+	}
 	w.Version, w.Environment, w.Capabilities = r.Version, r.Environment, slices.Clone(r.Capabilities)
 	if r.Description != "" {
 		w.Description = r.Description
@@ -223,8 +230,9 @@ func (w *Worker) Beat(h Heartbeat, t Timing, now time.Time) []Event {
 	if h.Capacity > 0 && h.Capacity != w.Claimed {
 		w.Capacity, w.Claimed = h.Capacity, h.Capacity
 	}
-	if h.Version != "" {
+	if h.Version != "" && h.Version != w.Version {
 		w.Version = h.Version
+		w.try(now)
 	}
 	if h.Environment != "" {
 		w.Environment = h.Environment
@@ -259,6 +267,30 @@ func (w *Worker) Lose(why Loss, t Timing, now time.Time) []Event {
 		w.FailoverAt = now.Add(t.FailoverDelay)
 	}
 	return []Event{w.event(EventWorkerOffline, string(why), now)}
+}
+
+// Drain notes that an operator wants the worker's sessions elsewhere; id names
+// their moves.
+func (w *Worker) Drain(id string, now time.Time) []Event {
+	if w.Draining {
+		return nil
+	}
+	w.Draining, w.DrainID, w.UpdatedAt = true, id, now
+	return []Event{w.event(EventWorkerDraining, "", now)}
+}
+
+// Drained tells that no session is left on a draining worker, if that is so.
+func (w *Worker) Drained(now time.Time) []Event {
+	if !w.Draining || w.Used > 0 {
+		return nil
+	}
+	return []Event{w.event(EventWorkerDrained, "", now)}
+}
+
+// Activate notes that an operator wants the worker to receive sessions: what
+// its trial found, if anything, does not count any more.
+func (w *Worker) Activate(now time.Time) {
+	w.Draining, w.DrainID, w.TrialSince, w.Suspect, w.UpdatedAt = false, "", time.Time{}, "", now
 }
 
 // SilentAt gives the time at which the worker, if nothing is heard of it,
@@ -340,5 +372,7 @@ type Cleanup struct {
 	Generation int64 // what was assigned there
 	DueAt      time.Time
 	Attempts   int
+	ClaimedBy  string // the replica that carries it out at the moment, until DueAt; empty: none
 	CreatedAt  time.Time
+	Rev        int64
 }

@@ -252,3 +252,19 @@ func TestTiming(t *testing.T) {
 	}
 	require.Equal(t, time.Second, domain.Timing{RestartBackoff: time.Hour, MaxBackoff: time.Second}.Backoff(1))
 }
+
+func TestDrain(t *testing.T) {
+	w := registered()
+	w.Used = 1
+	at := noon.Add(time.Hour)
+	require.Equal(t, []domain.Event{{Type: domain.EventWorkerDraining, At: at, WorkerID: "w1"}}, w.Drain("d1", at))
+	require.Equal(t, []any{domain.WorkerMaintenance, "d1", at}, []any{w.Status(), w.DrainID, w.UpdatedAt})
+	require.Empty(t, w.Drain("d2", at))
+	require.Equal(t, "d1", w.DrainID, "the same drain goes on")
+	require.Empty(t, w.Drained(at))
+	w.Used = 0
+	require.Equal(t, []domain.Event{{Type: domain.EventWorkerDrained, At: at, WorkerID: "w1"}}, w.Drained(at))
+	w.Activate(at)
+	require.Equal(t, []any{domain.WorkerOnline, ""}, []any{w.Status(), w.DrainID})
+	require.Empty(t, w.Drained(at))
+}

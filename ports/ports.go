@@ -51,7 +51,14 @@ type Limiter interface {
 	// Take asks for n uses at a time, in a window of the given length with room
 	// for limit. It is atomic: all of n or nothing. n of 0 only looks; a
 	// negative n gives back.
+	//
+	// A key is remembered for one length more than its window. Of one that is
+	// not, because it is new or was lost, the usage says so (Known is false).
 	Take(ctx context.Context, key string, at time.Time, length time.Duration, limit, n int) (domain.Usage, error)
+	// Seed adds uses from before the limiter knew the key, the first of them at a
+	// time: the window then began no later than that. Only the first Seed of a
+	// remembered key counts.
+	Seed(ctx context.Context, key string, first time.Time, length time.Duration, used int) error
 }
 
 // Bus carries recorded events to whoever listens, in every process that shares
@@ -64,6 +71,36 @@ type Bus interface {
 	Subscribe(fn func(domain.Event)) (cancel func())
 }
 
+// Hint names what has changed in the store, for processes that keep a part of it
+// in memory.
+type Hint struct {
+	Sessions []string // ids
+	Workers  []string // ids
+	Users    []string // ids of those whose account, sign-ins or API keys changed
+	All      bool     // anything may have changed: earlier hints may have been lost
+}
+
+// Hints tells the other processes that share a store what has changed. A hint
+// may be lost or come twice; it is never the only way to learn of a change.
+type Hints interface {
+	// Tell passes a hint on to every other process. It is quick and never fails: it
+	// may send hints later, and together.
+	Tell(h Hint)
+	// Listen calls fn with what others tell, one hint at a time, until cancel is
+	// called. fn must be quick. After a gap in which hints may have been lost, fn
+	// gets one with All.
+	Listen(fn func(Hint)) (cancel func())
+}
+
+// Alone is [Hints] for a process that shares its store with no other.
+type Alone struct{}
+
+// Tell does nothing.
+func (Alone) Tell(Hint) {}
+
+// Listen never calls fn.
+func (Alone) Listen(func(Hint)) (cancel func()) { return func() {} }
+
 // Backend is a Store together with everything else that the core needs from its
 // surroundings. The core takes a plain Store too, with the rest given apart.
 type Backend interface {
@@ -71,9 +108,12 @@ type Backend interface {
 	Routes() Routes
 	Limiter() Limiter
 	Bus() Bus
+	Hints() Hints
 	Clock() Clock
 	IDs() IDs
 	Random() Random
+	// Shared reports whether other processes may work on the same store.
+	Shared() bool
 }
 
 // Passwords hashes passwords so that guessing is slow.

@@ -51,17 +51,19 @@ type Store interface {
 
 // Tx gives a transaction's repositories.
 type Tx struct {
-	Users    Users
-	SignIns  SignIns
-	Resets   Resets
-	Keys     Keys
-	Sessions Sessions
-	Workers  Workers
-	Cleanups Cleanups
-	Messages Messages
-	Loads    Loads
-	Outbox   Outbox
-	Settings Settings
+	Users      Users
+	SignIns    SignIns
+	Resets     Resets
+	Keys       Keys
+	Sessions   Sessions
+	Workers    Workers
+	Cleanups   Cleanups
+	Migrations Migrations
+	Messages   Messages
+	Loads      Loads
+	Outbox     Outbox
+	Settings   Settings
+	Replicas   Replicas
 }
 
 // Page selects a part of a list.
@@ -154,6 +156,8 @@ type Sessions interface {
 	Due(ctx context.Context, at time.Time, limit int) ([]*domain.Session, error)
 	// NextDue gives the earliest DueAt that is set, or the zero time.
 	NextDue(ctx context.Context) (time.Time, error)
+	// ClaimedBy gives the sessions that a replica has claimed, by id.
+	ClaimedBy(ctx context.Context, replicaID string) ([]*domain.Session, error)
 	// CountByStatus counts all sessions.
 	CountByStatus(ctx context.Context) (map[domain.Status]int, error)
 }
@@ -174,15 +178,15 @@ type Workers interface {
 	Put(ctx context.Context, w *domain.Worker) error
 	// Delete refuses with ErrConflict while slots are used.
 	Delete(ctx context.Context, id string) error
-	// Reserve takes a slot if the worker is online, not draining, and has one
-	// free; otherwise ErrFull. It does not change Rev.
+	// Reserve takes a slot if the worker is online, neither draining nor Suspect,
+	// and has one free; otherwise ErrFull. It does not change Rev.
 	Reserve(ctx context.Context, id string) error
 	// Release gives a slot back. A missing worker is no error.
 	Release(ctx context.Context, id string) error
 }
 
 // Cleanups keeps what is left to do on workers for sessions that are not
-// theirs any more. There is at most one for a worker and session; Put replaces.
+// theirs any more. There is at most one for a worker and session.
 type Cleanups interface {
 	Put(ctx context.Context, c *domain.Cleanup) error
 	// Due gives those whose DueAt is set and not after the time, earliest first.
@@ -190,8 +194,31 @@ type Cleanups interface {
 	NextDue(ctx context.Context) (time.Time, error)
 	ByWorker(ctx context.Context, workerID string) ([]*domain.Cleanup, error)
 	BySession(ctx context.Context, sessionID string) ([]*domain.Cleanup, error)
-	// Delete of a missing one is no error.
-	Delete(ctx context.Context, workerID, sessionID string) error
+	// Delete removes the one of the same worker, session and Rev. A missing one is
+	// no error; one of another Rev is ErrConflict.
+	Delete(ctx context.Context, c *domain.Cleanup) error
+}
+
+// MigrationFilter selects migrations. Zero fields do not restrict.
+type MigrationFilter struct {
+	SessionID string
+	WorkerID  string // it came from there or went there
+	BatchID   string
+	Kind      domain.MigrationKind
+	Status    domain.MigrationStatus
+}
+
+// Migrations keeps the history of sessions' moves between workers, and those
+// that are under way or wait.
+type Migrations interface {
+	Get(ctx context.Context, id string) (*domain.Migration, error)
+	Put(ctx context.Context, m *domain.Migration) error
+	// List gives matching ones, newest first by CreatedAt, and how many match in all.
+	List(ctx context.Context, f MigrationFilter, p Page) ([]*domain.Migration, int, error)
+	// Open gives those that are PENDING or RUNNING, oldest first.
+	Open(ctx context.Context) ([]*domain.Migration, error)
+	// Trim removes those that ended before the time.
+	Trim(ctx context.Context, before time.Time) error
 }
 
 // Messages keeps the history.
@@ -253,4 +280,14 @@ type Settings interface {
 	Put(ctx context.Context, name, value string) error
 	// PutNew sets the value if there is none and returns the one that stands.
 	PutNew(ctx context.Context, name, value string) (string, error)
+}
+
+// Replicas keeps the processes of the control plane that work on the store.
+type Replicas interface {
+	// Put adds or replaces the row; each replica writes its own alone.
+	Put(ctx context.Context, r *domain.Replica) error
+	// List gives all, by id.
+	List(ctx context.Context) ([]*domain.Replica, error)
+	// Delete of a missing one is no error.
+	Delete(ctx context.Context, id string) error
 }

@@ -172,12 +172,14 @@ type Registered struct {
 	Interval  time.Duration
 	Lease     time.Duration
 	Breakdown domain.Breakdown
+	Commands  []Command // to be carried out before anything is started
 }
 
-// Command tells a worker to stop a session that is not its own.
+// Command tells a worker to stop a session that is not its own, whether or not
+// it runs there: this generation and older ones are never to be started there again.
 type Command struct {
 	SessionID  string
-	Generation int64 // what runs with this generation or an older one has to stop
+	Generation int64
 }
 
 // HeartbeatAnswer answers a heartbeat.
@@ -260,7 +262,8 @@ type WorkerProtocol interface {
 type WorkerView struct {
 	*domain.Worker
 	Breakdown domain.Breakdown
-	Warning   string // why its latest probe failed, while its heartbeats arrive
+	Warning   string         // why its latest probe failed, while its heartbeats arrive
+	Drain     *DrainProgress // only when a single worker was asked for, and it is draining
 }
 
 // WorkerChange is what an administrator may change of a worker. Nil fields stay.
@@ -319,5 +322,83 @@ type FleetUseCases interface {
 	ProbeAll(ctx context.Context) ([]ProbeReport, error)
 	Monitor(ctx context.Context) MonitorStatus
 	// SetMonitor starts or stops the background health monitor.
-	SetMonitor(ctx context.Context, running bool) MonitorStatus
+	SetMonitor(ctx context.Context, running bool) (MonitorStatus, error)
+}
+
+// DrainProgress is how far a worker's sessions have moved elsewhere since its
+// drain began.
+type DrainProgress struct {
+	BatchID   string // of the moves
+	Total     int    // sessions to move; less if some were taken down meanwhile
+	Remaining int    // sessions still there
+	Moving    int    // on their way, whether or not they have left
+	Moved     int
+	Failed    int // did not come up again elsewhere
+}
+
+// WorkerLoad is how full a worker is, before and after a plan.
+type WorkerLoad struct {
+	WorkerID string
+	Capacity int
+	Before   int // sessions
+	After    int
+}
+
+// Rebalance is a plan to even the load out, and what became of it.
+type Rebalance struct {
+	DryRun  bool
+	BatchID string // of the moves; empty if none was begun
+	Moves   []domain.PlannedMove
+	Left    int          // further moves that the plan would need; they are left to the next one
+	Workers []WorkerLoad // by id; those that the plan is about
+}
+
+// BulkLimit bounds how many sessions a bulk action, and how many moves a
+// rebalance, may have.
+const BulkLimit = 1000
+
+// BulkAction is what can be done to many sessions at once.
+type BulkAction string
+
+// The bulk actions.
+const (
+	BulkRestart    BulkAction = "restart"
+	BulkDisconnect BulkAction = "disconnect"
+	BulkMigrate    BulkAction = "migrate"
+	BulkDelete     BulkAction = "delete"
+)
+
+// Bulk is an action and the sessions that it is for: those listed or, if none
+// is, those of the filter. There may be at most BulkLimit.
+type Bulk struct {
+	Action         BulkAction
+	SessionIDs     []string
+	Filter         SessionFilter // not the zero value, if it counts
+	TargetWorkerID string        // of BulkMigrate; empty: anywhere
+	Reason         string        // of BulkMigrate
+}
+
+// BulkResult says what became of one session of a bulk action.
+type BulkResult struct {
+	SessionID string
+	Err       error // nil: it is recorded, and carried out in the background
+}
+
+// OperatorUseCases are what administrators do to sessions, whoever owns them.
+type OperatorUseCases interface {
+	// AllSessions lists sessions of all users, newest first.
+	AllSessions(ctx context.Context, f SessionFilter, p Page) ([]*SessionView, int, error)
+	RemoveSession(ctx context.Context, sessionID string) error
+	// BulkSessions gives one result for each session, in the order of the list.
+	BulkSessions(ctx context.Context, b Bulk) ([]BulkResult, error)
+	// Migrate moves a session to another worker, to the target if one is named.
+	// The migration returned may have to wait for its turn.
+	Migrate(ctx context.Context, sessionID, targetWorkerID, reason string) (*domain.Migration, error)
+	// Migrations lists moves and failovers, newest first.
+	Migrations(ctx context.Context, f MigrationFilter, p Page) ([]*domain.Migration, int, error)
+	// CancelMigrations cancels a migration, or all of a batch, as far as they have
+	// not begun. It gives those that were cancelled, and how many are under way.
+	CancelMigrations(ctx context.Context, id string) (cancelled []*domain.Migration, running int, err error)
+	// Rebalance moves sessions so that workers are about equally full.
+	Rebalance(ctx context.Context, dryRun bool) (*Rebalance, error)
 }

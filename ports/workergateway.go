@@ -46,15 +46,23 @@ type Sent struct {
 // for Health, 30 s otherwise) and by the context. Those that are safe to repeat
 // are retried; a Send only if it cannot have reached the worker, or the worker
 // has dedupe. Every failure is a *WorkerError.
+//
+// Start, Restart, Disconnect, Logout and Delete name the generation that is
+// meant, so that a call which was delayed does no harm to a newer one. Workers
+// that know generations carry out a stop for that generation and every older
+// one, now and for ever: they refuse (WorkerRejected) to start or restart it
+// again. A stop that is older than what runs is answered as done and stops
+// nothing. Generation 0 means whatever runs there. Other workers are not told
+// of generations.
 type WorkerGateway interface {
 	Health(ctx context.Context, endpoint string) error
 	Start(ctx context.Context, w WorkerRef, s Start) (domain.Report, error)
 	Status(ctx context.Context, w WorkerRef, sessionID string) (domain.Report, error)
 	List(ctx context.Context, w WorkerRef) ([]domain.Report, error)
-	Restart(ctx context.Context, w WorkerRef, sessionID string) error
-	Disconnect(ctx context.Context, w WorkerRef, sessionID string) error
-	Logout(ctx context.Context, w WorkerRef, sessionID string) error
-	Delete(ctx context.Context, w WorkerRef, sessionID string) error
+	Restart(ctx context.Context, w WorkerRef, sessionID string, generation int64) error
+	Disconnect(ctx context.Context, w WorkerRef, sessionID string, generation int64) error
+	Logout(ctx context.Context, w WorkerRef, sessionID string, generation int64) error
+	Delete(ctx context.Context, w WorkerRef, sessionID string, generation int64) error
 	Send(ctx context.Context, w WorkerRef, s Send) (Sent, error)
 	Act(ctx context.Context, w WorkerRef, sessionID string, a domain.Action) error
 }

@@ -63,6 +63,8 @@ var bodies = map[string]string{
 	"POST /webhooks/message-received":             `{"sessionId":"support","messageId":"3EB1","from":"6289999999999@s.whatsapp.net","type":"text","content":"hi","timestamp":1772366400}`,
 	"POST /webhooks/worker-heartbeat":             `{"workerId":"worker-1","status":"ONLINE","sessionCount":2}`,
 	"PUT /admin/users/{id}":                       `{"tier":"max","isActive":false}`,
+	"POST /admin/sessions/bulk":                   `{"action":"restart","sessionIds":["support","sales","odd"]}`,
+	"POST /admin/sessions/{id}/migrate":           `{"targetWorkerId":"worker-2","reason":"maintenance"}`,
 }
 
 // tokenFor is a credential that the route takes.

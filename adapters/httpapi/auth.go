@@ -144,20 +144,33 @@ func (a *api) byKeyOrUser(ctx context.Context, c *call, token string) error {
 }
 
 func (a *api) byWorker(_ context.Context, c *call, token string) error {
-	if !a.WorkerToken(token) {
+	if c.own, c.worker = a.WorkerTokens.Check(token); !c.worker {
 		return domain.Errorf(domain.Unauthenticated, domain.CodeAuthTokenInvalid,
-			"Worker token is not valid; use the one from the server's configuration")
+			"Worker token is not valid; use the one from the server's configuration, or register again for one of your own")
 	}
-	c.worker = true
-	return nil
+	_, err := c.speaksFor(c.workerRef())
+	return err
 }
 
 func (a *api) byAdminOrWorker(ctx context.Context, c *call, token string) error {
-	if a.WorkerToken(token) {
-		c.worker = true
-		return nil
+	if _, ok := a.WorkerTokens.Check(token); ok {
+		return a.byWorker(ctx, c, token)
 	}
 	return a.byAdmin(ctx, c, token)
+}
+
+// speaksFor gives the id of the worker that speaks, by what the request says and
+// whose token it shows; empty: neither tells. With a token of its own a worker
+// cannot speak for another.
+func (c *call) speaksFor(workerID string) (string, error) {
+	switch {
+	case c.own == "" || workerID == c.own:
+		return workerID, nil
+	case workerID == "":
+		return c.own, nil
+	}
+	return "", domain.Errorf(domain.Forbidden, domain.CodeInsufficientPermission,
+		"This token is worker %s's own and cannot speak for another; use that worker's token or the fleet's", c.own)
 }
 
 // showUsage says how much of a limit is left. A limit of 0 is none at all.

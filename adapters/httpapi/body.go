@@ -40,6 +40,7 @@ type body struct {
 	problems domain.Problems
 	count    int // of problems
 	missing  bool
+	worker   string // which sends it, as far as it says; see workerID
 }
 
 // What a client hears of one request; the rest is more of the same.
@@ -47,7 +48,7 @@ const maxProblems = 50
 
 // open begins to read what is in src. Nothing at all counts as an empty object.
 func (b *body) open() {
-	b.name, b.unread, b.err, b.problems, b.count = nil, false, nil, domain.Problems{}, 0
+	b.name, b.unread, b.err, b.problems, b.count, b.worker = nil, false, nil, domain.Problems{}, 0, ""
 	if b.missing = len(bytes.TrimSpace(b.src.Bytes())) == 0; b.missing {
 		return
 	}

@@ -31,6 +31,7 @@ type call struct {
 	caller ports.Caller    // zero unless an access token was accepted
 	key    ports.KeyHolder // zero unless an API key was accepted
 	worker bool            // a worker's token was accepted
+	own    string          // the worker whose own token that was; empty: the fleet's
 
 	message string // instead of the route's
 	success int    // status instead of the route's; 0: the route's
@@ -125,7 +126,7 @@ func (c *call) sessionID() string {
 	if c.key.SessionID != "" {
 		return c.key.SessionID
 	}
-	if c.route != nil && strings.HasPrefix(c.route.path, "/sessions/{id}") {
+	if c.route != nil && strings.Contains(c.route.path, "/sessions/{id}") {
 		return c.sessionRef()
 	}
 	return ""

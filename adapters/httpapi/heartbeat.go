@@ -19,6 +19,9 @@ func (a *api) heartbeat(ctx context.Context, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if _, err := c.speaksFor(b.worker); err != nil {
+		return nil, err
+	}
 	return beaten(a.Workers.Heartbeat(ctx, h))
 }
 
@@ -28,15 +31,18 @@ func (a *api) oldHeartbeat(ctx context.Context, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	h, err := decodeHeartbeat(b, "")
+	h, err := decodeHeartbeat(b, c.own)
 	if err != nil {
+		return nil, err
+	}
+	if _, err := c.speaksFor(b.worker); err != nil {
 		return nil, err
 	}
 	return beaten(a.Workers.Heartbeat(ctx, h))
 }
 
-// decodeHeartbeat reads any of the forms that are in the field. Without a
-// worker id from the path, the body has to name the worker.
+// decodeHeartbeat reads any of the forms that are in the field. Unless the path
+// or the token says which worker it is, the body has to.
 func decodeHeartbeat(b *body, workerID string) (domain.Heartbeat, error) {
 	h := domain.Heartbeat{WorkerID: workerID, CPU: -1, Memory: -1, MessageCount: -1}
 	for b.next() {
@@ -45,6 +51,8 @@ func decodeHeartbeat(b *body, workerID string) (domain.Heartbeat, error) {
 			if workerID == "" {
 				b.text(&h.WorkerID, maxID)
 				h.WorkerID = domain.NormalizeWorkerRef(h.WorkerID)
+			} else {
+				b.workerID()
 			}
 		case "sessions":
 			b.beatSessions(&h)
@@ -321,7 +329,7 @@ func (v *beatView) appendJSON(b []byte) []byte {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = append(b, `{"type":"STOP_SESSION","sessionId":`...)
+		b = append(b, `{"type":"`+stopSession+`","sessionId":`...)
 		b = appendString(b, command.SessionID)
 		b = append(b, `,"generation":`...)
 		b = strconv.AppendInt(b, command.Generation, 10)

@@ -16,7 +16,7 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// Config is what the API is made of. The use cases and WorkerToken are needed;
+// Config is what the API is made of. The use cases and WorkerTokens are needed;
 // the zero value of everything else works.
 type Config struct {
 	Accounts ports.AccountUseCases
@@ -24,10 +24,9 @@ type Config struct {
 	Messages ports.MessageUseCases
 	Workers  ports.WorkerProtocol
 	Fleet    ports.FleetUseCases
+	Operator ports.OperatorUseCases
 
-	// WorkerToken reports whether token is one that workers may use. It takes
-	// the same time for every wrong one. Nil accepts none.
-	WorkerToken func(token string) bool
+	WorkerTokens *WorkerTokens // those that workers may use; nil: none
 
 	// RateLimits turns on the limits per address and per user, which Limiter
 	// counts. The limits of the tiers are the use cases' and not affected.
@@ -85,9 +84,6 @@ func newAPI(cfg Config) *api {
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
-	}
-	if cfg.WorkerToken == nil {
-		cfg.WorkerToken = func(string) bool { return false }
 	}
 	if cfg.QRLife <= 0 {
 		cfg.QRLife = time.Minute

@@ -25,6 +25,12 @@ func (b *body) note(to *string, most int) {
 	}
 }
 
+// workerID reads the id of the worker that sends the request.
+func (b *body) workerID() {
+	b.note(&b.worker, maxID)
+	b.worker = domain.NormalizeWorkerRef(b.worker)
+}
+
 // qrText reads a QR. A number is none.
 func (b *body) qrText(to *string) {
 	if b.kind() == jsontext.KindString {

@@ -103,12 +103,12 @@ type monitorView struct {
 	Workers    int   `json:"workers"`
 }
 
-func viewMonitor(m ports.MonitorStatus) (any, error) {
-	return monitorView{m.Running, m.Interval.Milliseconds(), stamp(m.LastCheck), m.Workers}, nil
+func viewMonitor(m ports.MonitorStatus, err error) (any, error) {
+	return monitorView{m.Running, m.Interval.Milliseconds(), stamp(m.LastCheck), m.Workers}, err
 }
 
 func (a *api) monitor(ctx context.Context, _ *call) (any, error) {
-	return viewMonitor(a.Fleet.Monitor(ctx))
+	return viewMonitor(a.Fleet.Monitor(ctx), nil)
 }
 
 func (a *api) startMonitor(ctx context.Context, _ *call) (any, error) {

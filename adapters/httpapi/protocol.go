@@ -25,9 +25,21 @@ type registeredView struct {
 	LastHeartbeat        stamp               `json:"lastHeartbeat"`
 	CreatedAt            stamp               `json:"createdAt"`
 	UpdatedAt            stamp               `json:"updatedAt"`
+	WorkerToken          string              `json:"workerToken"`
 	HeartbeatIntervalMS  int64               `json:"heartbeatIntervalMs,omitzero"`
 	LeaseMS              int64               `json:"leaseMs,omitzero"`
+	Commands             []commandView       `json:"commands"`
 }
+
+// commandView tells a worker what to do; it is in the answers to registrations
+// and heartbeats.
+type commandView struct {
+	Type       string `json:"type"`
+	SessionID  string `json:"sessionId"`
+	Generation int64  `json:"generation"`
+}
+
+const stopSession = "STOP_SESSION"
 
 func (a *api) registerWorker(ctx context.Context, c *call) (any, error) {
 	b, err := c.read()
@@ -38,6 +50,9 @@ func (a *api) registerWorker(ctx context.Context, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if _, err := c.speaksFor(in.WorkerID); err != nil {
+		return nil, err
+	}
 	r, err := a.Workers.RegisterWorker(ctx, in)
 	if err != nil {
 		return nil, err
@@ -46,12 +61,17 @@ func (a *api) registerWorker(ctx context.Context, c *call) (any, error) {
 		c.success = http.StatusOK
 	}
 	w := r.Worker
+	commands := make([]commandView, len(r.Commands))
+	for i, stop := range r.Commands {
+		commands[i] = commandView{stopSession, stop.SessionID, stop.Generation}
+	}
 	return registeredView{
 		ID: w.ID, WorkerID: w.ID, Endpoint: w.Endpoint, Status: w.Status(), SessionCount: w.Used,
 		MaxSessions: w.Capacity, Description: optional(w.Description), Version: optional(w.Version),
 		Environment: optional(w.Environment), RecoveryRequired: r.Assigned > 0, AssignedSessionCount: r.Assigned,
 		LastHeartbeat: stamp(w.LastHeartbeat), CreatedAt: stamp(w.CreatedAt), UpdatedAt: stamp(w.UpdatedAt),
-		HeartbeatIntervalMS: r.Interval.Milliseconds(), LeaseMS: r.Lease.Milliseconds(),
+		WorkerToken: a.WorkerTokens.Of(w.ID), HeartbeatIntervalMS: r.Interval.Milliseconds(), LeaseMS: r.Lease.Milliseconds(),
+		Commands: commands,
 	}, nil
 }
 
@@ -110,6 +130,9 @@ func (a *api) recovered(ctx context.Context, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if _, err := c.speaksFor(b.worker); err != nil {
+		return nil, err
+	}
 	id := c.workerRef()
 	outcomes, err := a.Workers.Recovered(ctx, id, results)
 	if err != nil {
@@ -161,6 +184,8 @@ func decodeRecovery(b *body) ([]ports.RecoveryResult, error) {
 					b.total()
 				}
 			}
+		case "workerId":
+			b.workerID()
 		default:
 			summed = b.total() || summed
 		}
@@ -227,6 +252,9 @@ func (a *api) preserved(ctx context.Context, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if _, err := c.speaksFor(b.worker); err != nil {
+		return nil, err
+	}
 	id := c.workerRef()
 	n, err := a.Workers.Preserved(ctx, id, ids)
 	if err != nil {
@@ -243,6 +271,10 @@ func decodePreserved(b *body) ([]string, error) {
 	ids := []string{}
 	listed := false
 	for b.next() {
+		if b.member() == "workerId" {
+			b.workerID()
+			continue
+		}
 		if b.member() != "preservedSessions" || !b.array() {
 			continue
 		}
@@ -275,6 +307,9 @@ func (a *api) unregister(ctx context.Context, c *call) (any, error) {
 	}
 	id, endpoint, err := decodeUnregister(b)
 	if err != nil {
+		return nil, err
+	}
+	if id, err = c.speaksFor(id); err != nil {
 		return nil, err
 	}
 	return a.leave(ctx, c, id, endpoint)

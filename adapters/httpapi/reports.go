@@ -18,6 +18,9 @@ func (a *api) sessionReport(ctx context.Context, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if r.WorkerID, err = c.speaksFor(r.WorkerID); err != nil {
+		return nil, err
+	}
 	outcome, err := a.Workers.SessionReport(ctx, r)
 	if err != nil {
 		return nil, err
@@ -105,6 +108,9 @@ func (a *api) messageReport(ctx context.Context, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if _, err := c.speaksFor(b.worker); err != nil {
+		return nil, err
+	}
 	applied, err := a.Workers.MessageReport(ctx, r)
 	if err != nil {
 		return nil, err
@@ -128,6 +134,8 @@ func decodeMessageReport(b *body) (domain.MessageReport, error) {
 			b.text(&r.WhatsAppID, maxID)
 		case "clientMessageId":
 			b.note(&r.ID, maxID)
+		case "workerId":
+			b.workerID()
 		case "status":
 			b.optional(&status)
 		case "timestamp":
@@ -163,6 +171,9 @@ func (a *api) messageReceived(ctx context.Context, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if _, err := c.speaksFor(b.worker); err != nil {
+		return nil, err
+	}
 	stored, err := a.Workers.MessageReceived(ctx, m)
 	if err != nil {
 		return nil, err
@@ -185,6 +196,8 @@ func decodeInbound(b *body) (ports.InboundMessage, error) {
 			b.sessionID(&m.SessionID)
 		case "messageId":
 			b.text(&m.WhatsAppID, maxID)
+		case "workerId":
+			b.workerID()
 		case "from":
 			b.note(&m.From, maxID)
 		case "to":

@@ -122,14 +122,18 @@ func (a *api) sessions(ctx context.Context, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	return sessionList(list, p, total, c.isAdmin()), nil
+}
+
+func sessionList(list []*ports.SessionView, p page, total int, admin bool) any {
 	views := make([]sessionView, len(list))
 	for i, s := range list {
-		views[i] = viewSession(s.Session, s.Worker, c.isAdmin())
+		views[i] = viewSession(s.Session, s.Worker, admin)
 	}
 	return struct {
 		Sessions   []sessionView `json:"sessions"`
 		Pagination pagination    `json:"pagination"`
-	}{views, p.of(total)}, nil
+	}{views, p.of(total)}
 }
 
 func (a *api) session(ctx context.Context, c *call) (any, error) {
@@ -153,10 +157,12 @@ func (a *api) deleteSession(ctx context.Context, c *call) (any, error) {
 	if err := a.Sessions.DeleteSession(ctx, c.caller.UserID, id); err != nil {
 		return nil, err
 	}
-	return struct {
-		SessionID string `json:"sessionId"`
-		Deleted   bool   `json:"deleted"`
-	}{id, true}, nil
+	return deletedSession{id, true}, nil
+}
+
+type deletedSession struct {
+	SessionID string `json:"sessionId"`
+	Deleted   bool   `json:"deleted"`
 }
 
 func (a *api) rotateKey(ctx context.Context, c *call) (any, error) {

@@ -267,6 +267,7 @@ func (s stubProtocol) RegisterWorker(_ context.Context, r domain.Registration) (
 	w.ID, w.Endpoint, w.Capacity = r.WorkerID, r.Endpoint, r.Capacity
 	return &ports.Registered{
 		Worker: w, Known: r.WorkerID == "known", Assigned: 2, Interval: 30 * time.Second, Lease: 45 * time.Second,
+		Commands: []ports.Command{{SessionID: "moved", Generation: 7}},
 	}, s.note(r)
 }
 
@@ -324,7 +325,9 @@ func (s stubFleet) AddWorker(_ context.Context, r domain.Registration) (*ports.W
 }
 
 func (s stubFleet) Worker(_ context.Context, id string) (*ports.WorkerView, []*domain.Session, error) {
-	return s.view(), []*domain.Session{someSession("support")}, s.note(id)
+	v := s.view()
+	v.Drain = &ports.DrainProgress{BatchID: "batch-1", Total: 10, Remaining: 4, Moving: 2, Moved: 5, Failed: 1}
+	return v, []*domain.Session{someSession("support")}, s.note(id)
 }
 
 func (s stubFleet) ListWorkers(_ context.Context, f ports.WorkerFilter, p ports.Page) ([]*ports.WorkerView, int, error) {
@@ -385,8 +388,8 @@ func (s stubFleet) Monitor(context.Context) ports.MonitorStatus {
 	return ports.MonitorStatus{Running: true, Interval: 5 * time.Second, LastCheck: noon, Workers: 2}
 }
 
-func (s stubFleet) SetMonitor(_ context.Context, running bool) ports.MonitorStatus {
-	return ports.MonitorStatus{Running: running, Interval: 5 * time.Second, Workers: 2}
+func (s stubFleet) SetMonitor(_ context.Context, running bool) (ports.MonitorStatus, error) {
+	return ports.MonitorStatus{Running: running, Interval: 5 * time.Second, Workers: 2}, s.note(running)
 }
 
 type fixedClock struct{ at time.Time }
@@ -401,9 +404,9 @@ func (id fixedID) NewID() string { return string(id) }
 func config(s *stub) Config {
 	return Config{
 		Accounts: stubAccounts{s}, Sessions: stubSessions{s}, Messages: stubMessages{s},
-		Workers: stubProtocol{s}, Fleet: stubFleet{s},
-		WorkerToken: func(token string) bool { return token == fleetToken },
-		Clock:       fixedClock{noon}, IDs: fixedID("req-1"), Log: slog.New(slog.DiscardHandler), Version: "1.0.0",
+		Workers: stubProtocol{s}, Fleet: stubFleet{s}, Operator: stubOperator{s},
+		WorkerTokens: NewWorkerTokens(fleetToken),
+		Clock:        fixedClock{noon}, IDs: fixedID("req-1"), Log: slog.New(slog.DiscardHandler), Version: "1.0.0",
 	}
 }
 

@@ -134,6 +134,13 @@ var table = []route{
 	{method: get, path: "/admin/users", auth: admin, limit: perUser, do: (*api).users, message: "Users"},
 	{method: get, path: "/admin/users/{id}", auth: admin, limit: perUser, do: (*api).user, message: "User"},
 	{method: put, path: "/admin/users/{id}", auth: admin, limit: perUser, do: (*api).updateUser, message: "User updated"},
+	{method: get, path: "/admin/sessions", auth: admin, limit: perUser, do: (*api).allSessions, message: "Sessions"},
+	{method: post, path: "/admin/sessions/bulk", auth: admin, limit: perUser, do: (*api).bulkSessions, message: "Sessions"},
+	{method: del, path: "/admin/sessions/{id}", auth: admin, limit: perUser, do: (*api).removeSession, message: "Session deleted"},
+	{method: post, path: "/admin/sessions/{id}/migrate", auth: admin, limit: perUser, do: (*api).migrate, message: "Session migrated"},
+	{method: get, path: "/admin/migrations", auth: admin, limit: perUser, do: (*api).migrations, message: "Migrations"},
+	{method: post, path: "/admin/migrations/{id}/cancel", auth: admin, limit: perUser, do: (*api).cancelMigrations, message: "Migrations cancelled"},
+	{method: post, path: "/admin/rebalance", auth: admin, limit: perUser, do: (*api).rebalance, message: "Rebalance"},
 
 	// Health, outside the base paths.
 	{method: get, path: "/health", auth: nobody, do: (*api).health, quiet: true, outside: true, message: "The server is up"},

@@ -48,13 +48,13 @@ func example(r *route) string {
 // it looks at anything else.
 func TestCredentials(t *testing.T) {
 	presented := map[string]string{
-		"none": "", "user": userToken, "admin": adminToken, "key": keyText, "worker": fleetToken,
+		"none": "", "user": userToken, "admin": adminToken, "key": keyText, "worker": fleetToken, "worker's own": NewWorkerTokens(fleetToken).Of("worker-1"),
 		"garbage": "garbage", "unknown key": "wg_ffffffffffffffffffffffffffffffffffff",
 	}
 	accepted := map[credential][]string{
-		nobody: {"none", "user", "admin", "key", "worker", "garbage", "unknown key"},
+		nobody: {"none", "user", "admin", "key", "worker", "worker's own", "garbage", "unknown key"},
 		user:   {"user", "admin"}, admin: {"admin"}, apiKey: {"key"}, keyOrUser: {"user", "admin", "key"},
-		worker: {"worker"}, adminWorker: {"admin", "worker"},
+		worker: {"worker", "worker's own"}, adminWorker: {"admin", "worker", "worker's own"},
 	}
 	refusal := func(kind credential, name string) (int, domain.Code) {
 		switch {

@@ -36,6 +36,7 @@ type workerView struct {
 	CreatedAt     stamp               `json:"createdAt"`
 	UpdatedAt     stamp               `json:"updatedAt"`
 	Warning       string              `json:"warning,omitzero"`
+	Suspect       string              `json:"suspect,omitzero"` // why it receives no sessions, though it is ONLINE
 }
 
 func viewWorker(w *ports.WorkerView) workerView {
@@ -44,7 +45,7 @@ func viewWorker(w *ports.WorkerView) workerView {
 		CPUUsage: figure(w.CPU), MemoryUsage: figure(w.Memory),
 		Version: optional(w.Version), Environment: optional(w.Environment), Description: optional(w.Description),
 		Labels: w.Labels, LastHeartbeat: stamp(w.LastHeartbeat), Uptime: int64(w.Uptime / time.Second),
-		CreatedAt: stamp(w.CreatedAt), UpdatedAt: stamp(w.UpdatedAt), Warning: w.Warning,
+		CreatedAt: stamp(w.CreatedAt), UpdatedAt: stamp(w.UpdatedAt), Warning: w.Warning, Suspect: w.Suspect,
 	}
 }
 
@@ -212,7 +213,8 @@ func (a *api) worker(ctx context.Context, c *call) (any, error) {
 		workerView
 		SessionBreakdown domain.Breakdown `json:"sessionBreakdown"`
 		Sessions         []sessionView    `json:"sessions"`
-	}{viewWorker(w), w.Breakdown, views}, nil
+		Drain            *drainView       `json:"drain"` // null unless it is draining
+	}{viewWorker(w), w.Breakdown, views, viewDrain(w.Drain)}, nil
 }
 
 type loadView struct {

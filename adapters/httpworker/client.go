@@ -89,7 +89,10 @@ type Client struct {
 
 var _ ports.WorkerGateway = (*Client)(nil)
 
-// New makes a client that shows workers the token.
+// New makes a client that shows workers the token, which is the fleet's: the
+// tokens of their own that workers are handed serve the other direction alone. A
+// worker is called before it has one, for its registration is not answered until
+// its health route was, and after a restart; older ones never have one.
 func New(token string, opts ...Option) *Client {
 	var cfg Config
 	for _, o := range opts {

@@ -192,6 +192,11 @@ func newStartBody(s ports.Start, caps []domain.Capability) startBody {
 	return b
 }
 
+// orderBody names the generation that a restart or stop is meant for.
+type orderBody struct {
+	Generation int64 `json:"generation"`
+}
+
 func can(caps []domain.Capability, c domain.Capability) bool {
 	for _, have := range caps {
 		if have == c {

@@ -97,25 +97,25 @@ func (c *Client) List(ctx context.Context, w ports.WorkerRef) ([]domain.Report, 
 
 // Restart restarts a session. A second restart would disturb what the first
 // began, so it is repeated only if it cannot have arrived.
-func (c *Client) Restart(ctx context.Context, w ports.WorkerRef, sessionID string) error {
-	return c.order(ctx, w, http.MethodPost, sessionID, "/restart", unmade)
+func (c *Client) Restart(ctx context.Context, w ports.WorkerRef, sessionID string, generation int64) error {
+	return c.order(ctx, w, http.MethodPost, sessionID, "/restart", generation, unmade)
 }
 
 // Disconnect stops a session; it is no error if the worker does not have it.
-func (c *Client) Disconnect(ctx context.Context, w ports.WorkerRef, sessionID string) error {
-	return gone(c.order(ctx, w, http.MethodPost, sessionID, "/disconnect", harmless))
+func (c *Client) Disconnect(ctx context.Context, w ports.WorkerRef, sessionID string, generation int64) error {
+	return gone(c.order(ctx, w, http.MethodPost, sessionID, "/disconnect", generation, harmless))
 }
 
 // Logout stops a session and forgets its credentials; it is no error if the
 // worker does not have it.
-func (c *Client) Logout(ctx context.Context, w ports.WorkerRef, sessionID string) error {
-	return gone(c.order(ctx, w, http.MethodPost, sessionID, "/logout", harmless))
+func (c *Client) Logout(ctx context.Context, w ports.WorkerRef, sessionID string, generation int64) error {
+	return gone(c.order(ctx, w, http.MethodPost, sessionID, "/logout", generation, harmless))
 }
 
 // Delete removes everything of a session; it is no error if the worker does not
 // have it.
-func (c *Client) Delete(ctx context.Context, w ports.WorkerRef, sessionID string) error {
-	return gone(c.order(ctx, w, http.MethodDelete, sessionID, "", harmless))
+func (c *Client) Delete(ctx context.Context, w ports.WorkerRef, sessionID string, generation int64) error {
+	return gone(c.order(ctx, w, http.MethodDelete, sessionID, "", generation, harmless))
 }
 
 // Send sends one message.
@@ -174,13 +174,18 @@ func (c *Client) Act(ctx context.Context, w ports.WorkerRef, sessionID string, a
 	return nil
 }
 
-// order makes a call about a session whose answer is only whether it worked.
-func (c *Client) order(ctx context.Context, w ports.WorkerRef, method, sessionID, after string, may repeats) error {
+// order makes a call about a generation of a session, whose answer is only
+// whether it worked.
+func (c *Client) order(ctx context.Context, w ports.WorkerRef, method, sessionID, after string, generation int64, may repeats) error {
 	path, failure := sessionPath("/api/sessions/", sessionID, after)
 	if failure != nil {
 		return failure
 	}
-	resp, failure := c.call(ctx, w, method, path, nil, may)
+	var body any
+	if generation != 0 && can(w.Capabilities, domain.CapGeneration) {
+		body = orderBody{generation}
+	}
+	resp, failure := c.call(ctx, w, method, path, body, may)
 	if failure != nil {
 		return failure
 	}

@@ -480,12 +480,29 @@ func TestBodies(t *testing.T) {
 		_, deduped := fake.Last(t).Body["clientMessageId"]
 		require.Equal(t, len(k.caps) > 0 && k.caps[0] == domain.CapDedupe, deduped)
 
-		require.NoError(t, c.Delete(t.Context(), w.Ref, "one"))
-		require.Equal(t, conformance.HTTPCall{Method: "DELETE", Path: "/api/sessions/one"}, fake.Last(t))
-		for _, id := range []string{"", ".", ".."} {
-			failed(t, c.Delete(t.Context(), w.Ref, id), ports.WorkerRejected)
+		var named map[string]any
+		if len(k.caps) > 0 && k.caps[0] == domain.CapGeneration {
+			named = map[string]any{"generation": 4.0}
 		}
-		require.NoError(t, c.Delete(t.Context(), w.Ref, "a/../b?c"))
+		for _, order := range []struct {
+			method, after string
+			call          func(context.Context, ports.WorkerRef, string, int64) error
+		}{
+			{"POST", "/restart", c.Restart}, {"POST", "/disconnect", c.Disconnect}, {"POST", "/logout", c.Logout}, {"DELETE", "", c.Delete},
+		} {
+			want := conformance.HTTPCall{Method: order.method, Path: "/api/sessions/one" + order.after}
+			fake.Worker().Connect(t, "one")
+			require.NoError(t, order.call(t.Context(), w.Ref, "one", 0))
+			require.Equal(t, want, fake.Last(t), "there is nothing to say")
+			fake.Worker().Connect(t, "one")
+			require.NoError(t, order.call(t.Context(), w.Ref, "one", 4))
+			want.Body = named
+			require.Equal(t, want, fake.Last(t))
+		}
+		for _, id := range []string{"", ".", ".."} {
+			failed(t, c.Delete(t.Context(), w.Ref, id, 4), ports.WorkerRejected)
+		}
+		require.NoError(t, c.Delete(t.Context(), w.Ref, "a/../b?c", 4))
 		require.Equal(t, "/api/sessions/a/../b?c", fake.Last(t).Path, "an id is one segment, escaped")
 	}
 }

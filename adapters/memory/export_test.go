@@ -13,3 +13,6 @@ func Windows(l *Limiter) (n int) {
 
 // Subscribers counts those of a bus.
 func Subscribers(b *Bus) int { return len(b.subscribers) }
+
+// Listeners counts those of all parties.
+func Listeners(h *Hints) int { return len(h.hub.listeners) }

@@ -55,6 +55,15 @@ func removeFrom[R comparable](m map[string]*list[R], key string, r R, compare fu
 	}
 }
 
+// listed returns copies of one list, in its order.
+func listed[R comparable, V any](m map[string]*list[R], key string, clone func(R) V) []V {
+	l := m[key]
+	if l == nil {
+		return nil
+	}
+	return copies(*l, clone)
+}
+
 // queued is a row that a queue can hold.
 type queued[R any] interface {
 	comparable

@@ -10,8 +10,8 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// Limiter implements [ports.Limiter]. Keys whose window is over go away as new
-// ones come, so it holds hardly more of them than have a window that runs.
+// Limiter implements [ports.Limiter]. Keys whose time is over go away as new
+// ones come, so it holds hardly more of them than have to be remembered.
 type Limiter struct {
 	seed   maphash.Seed
 	shards [shards]limitShard
@@ -61,6 +61,7 @@ func (l *Limiter) Take(
 		next = w.Window
 	}
 	usage := next.Take(at, length, limit, n)
+	usage.Known = known
 	runs := known && next.Start.Equal(w.Start)
 	switch {
 	case !usage.Allowed, n <= 0 && !runs:
@@ -73,12 +74,33 @@ func (l *Limiter) Take(
 	return usage, nil
 }
 
-// sweep removes windows that are over from a few chosen at random. It is
-// called for each new one, so those that are over stay the smaller part.
+// Seed implements [ports.Limiter]. Nothing is remembered of a key that had no
+// window and has none by what it is told.
+func (l *Limiter) Seed(ctx context.Context, key string, first time.Time, length time.Duration, used int) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	s := &l.shards[shardOf(l.seed, key)]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if w, known := s.windows[key]; known {
+		w.Seed(first, used)
+		return nil
+	}
+	next := limitWindow{length: length}
+	if next.Seed(first, used); !next.Start.IsZero() {
+		s.sweep(first)
+		s.windows[key] = &next
+	}
+	return nil
+}
+
+// sweep forgets a few windows, chosen at random, if it is time. It is called
+// for each new one, so those that need not be remembered stay the smaller part.
 func (s *limitShard) sweep(at time.Time) {
 	seen := 0
 	for key, w := range s.windows {
-		if !at.Before(w.Start.Add(w.length + limiterGrace)) {
+		if !at.Before(w.Start.Add(2*w.length + limiterGrace)) {
 			delete(s.windows, key)
 		}
 		if seen++; seen == limiterSweep {

@@ -62,7 +62,7 @@ func (t sessions) Put(_ context.Context, s *domain.Session) error {
 	}
 	v := s.Clone()
 	v.UserID = user.v.ID // one text for all sessions of the user
-	keep(&v.StatusAt, &v.AssignedAt, &v.SettleAt, &v.AvoidUntil, &v.QR.ExpiresAt, &v.DueAt,
+	keep(&v.StatusAt, &v.AssignedAt, &v.ClaimedUntil, &v.SettleAt, &v.AvoidUntil, &v.QR.ExpiresAt, &v.DueAt,
 		&v.ReportedAt, &v.HeardAt, &v.LastSeenAt, &v.CreatedAt, &v.UpdatedAt)
 	v.Rev = t.s.nextRev()
 	t.set(r, v)
@@ -83,6 +83,7 @@ func (s *Store) setSession(r *sessionRow, v *domain.Session) {
 	ages := !stays || !old.CreatedAt.Equal(v.CreatedAt) || old.UserID != v.UserID
 	due := !stays || !old.DueAt.Equal(v.DueAt)
 	moves := !stays || old.WorkerID != v.WorkerID
+	claimed := !stays || old.ClaimedBy != v.ClaimedBy
 	if old != nil {
 		s.statuses[old.Status]--
 		if ages {
@@ -95,6 +96,9 @@ func (s *Store) setSession(r *sessionRow, v *domain.Session) {
 		}
 		if moves && old.Assigned() {
 			removeFrom(s.assigned, old.WorkerID, r, sessionID)
+		}
+		if claimed && old.ClaimedBy != "" {
+			removeFrom(s.claimed, old.ClaimedBy, r, sessionID)
 		}
 	}
 	if r.v = v; v == nil {
@@ -111,6 +115,9 @@ func (s *Store) setSession(r *sessionRow, v *domain.Session) {
 	}
 	if moves && v.Assigned() {
 		addTo(s.assigned, v.WorkerID, r, sessionID)
+	}
+	if claimed && v.ClaimedBy != "" {
+		addTo(s.claimed, v.ClaimedBy, r, sessionID)
 	}
 }
 
@@ -162,11 +169,7 @@ func (t sessions) Assigned(_ context.Context, workerID string) ([]*domain.Sessio
 	if err := t.readable(); err != nil {
 		return nil, err
 	}
-	rows := t.s.assigned[workerID]
-	if rows == nil {
-		return nil, nil
-	}
-	return copies(*rows, (*sessionRow).clone), nil
+	return listed(t.s.assigned, workerID, (*sessionRow).clone), nil
 }
 
 // EachAssigned goes by worker and id, so that a run can be repeated. fn may
@@ -206,6 +209,13 @@ func (t sessions) NextDue(context.Context) (time.Time, error) {
 		return time.Time{}, err
 	}
 	return t.s.due[0].v.DueAt, nil
+}
+
+func (t sessions) ClaimedBy(_ context.Context, replicaID string) ([]*domain.Session, error) {
+	if err := t.readable(); err != nil {
+		return nil, err
+	}
+	return listed(t.s.claimed, replicaID, (*sessionRow).clone), nil
 }
 
 func (t sessions) CountByStatus(context.Context) (map[domain.Status]int, error) {

@@ -37,6 +37,7 @@ type Store struct {
 	sessions     map[string]*sessionRow
 	sessionOrder list[*sessionRow]             // by age
 	assigned     map[string]*list[*sessionRow] // by worker; those of one by id
+	claimed      map[string]*list[*sessionRow] // by replica; those of one by id
 	due          queue[*sessionRow]
 	statuses     map[domain.Status]int
 
@@ -49,6 +50,10 @@ type Store struct {
 	bySession  map[string]*list[*cleanupRow] // those of one by worker
 	cleanupDue queue[*cleanupRow]
 
+	moves     map[string]*moveRow
+	moveOrder list[*moveRow] // by age
+	movesOpen list[*moveRow] // by age
+
 	messages map[string]*message
 	whatsApp map[whatsAppKey]*message   // one of the messages with that id
 	repeats  map[whatsAppKey][]*message // the others
@@ -59,6 +64,7 @@ type Store struct {
 	seq    int64
 
 	settings map[string]string
+	replicas map[string]domain.Replica
 
 	undos []undo    // of the Update that runs, oldest first
 	was   []message // the former values that undos refer to, oldest first
@@ -84,16 +90,19 @@ func NewStore() *Store {
 		hashes:    make(map[[32]byte]*keyRow),
 		sessions:  make(map[string]*sessionRow),
 		assigned:  make(map[string]*list[*sessionRow]),
+		claimed:   make(map[string]*list[*sessionRow]),
 		statuses:  make(map[domain.Status]int),
 		workers:   make(map[string]*workerRow),
 		endpoints: make(map[string]*workerRow),
 		cleanups:  make(map[cleanupKey]*cleanupRow),
 		byWorker:  make(map[string]*list[*cleanupRow]),
 		bySession: make(map[string]*list[*cleanupRow]),
+		moves:     make(map[string]*moveRow),
 		messages:  make(map[string]*message),
 		whatsApp:  make(map[whatsAppKey]*message),
 		repeats:   make(map[whatsAppKey][]*message),
 		settings:  make(map[string]string),
+		replicas:  make(map[string]domain.Replica),
 		loads:     make(map[string][]domain.LoadSample),
 	}
 }
@@ -157,7 +166,8 @@ func (s *Store) run(ctx context.Context, fn func(ctx context.Context, tx *ports.
 	defer func() { t.over = true }()
 	t.tx = ports.Tx{
 		Users: users{t}, SignIns: signIns{t}, Resets: resets{t}, Keys: keys{t}, Sessions: sessions{t},
-		Workers: workers{t}, Cleanups: cleanups{t}, Messages: messages{t}, Loads: loads{t}, Outbox: outbox{t}, Settings: settings{t},
+		Workers: workers{t}, Cleanups: cleanups{t}, Migrations: moves{t}, Messages: messages{t}, Loads: loads{t},
+		Outbox: outbox{t}, Settings: settings{t}, Replicas: replicas{t},
 	}
 	if err := fn(t, &t.tx); err != nil {
 		return err

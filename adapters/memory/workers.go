@@ -3,7 +3,6 @@ package memory
 import (
 	"cmp"
 	"context"
-	"time"
 
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
@@ -67,7 +66,7 @@ func (t workers) Put(_ context.Context, w *domain.Worker) error {
 		r = &workerRow{}
 	}
 	v := w.Clone()
-	keep(&v.LastHeartbeat, &v.RegisteredAt, &v.LostAt, &v.FailoverAt, &v.CreatedAt, &v.UpdatedAt)
+	keep(&v.TrialSince, &v.LastHeartbeat, &v.RegisteredAt, &v.LostAt, &v.FailoverAt, &v.CreatedAt, &v.UpdatedAt)
 	v.Rev = t.s.nextRev()
 	t.set(r, v)
 	w.Rev = v.Rev
@@ -118,7 +117,7 @@ func (t workers) Reserve(_ context.Context, id string) error {
 		return err
 	}
 	r := t.s.workers[id]
-	if r == nil || r.v.Status() != domain.WorkerOnline || r.used >= r.v.Capacity {
+	if r == nil || r.v.Status() != domain.WorkerOnline || r.v.Suspect != "" || r.used >= r.v.Capacity {
 		return ports.ErrFull
 	}
 	r.used++
@@ -135,107 +134,4 @@ func (t workers) Release(_ context.Context, id string) error {
 		t.undo(func() { r.used++ })
 	}
 	return nil
-}
-
-type cleanupKey struct{ worker, session string }
-
-type cleanupRow struct {
-	v  *domain.Cleanup
-	at int32
-}
-
-func cleanupSession(a, b *cleanupRow) int { return cmp.Compare(a.v.SessionID, b.v.SessionID) }
-func cleanupWorker(a, b *cleanupRow) int  { return cmp.Compare(a.v.WorkerID, b.v.WorkerID) }
-
-func (r *cleanupRow) place() *int32 { return &r.at }
-func (r *cleanupRow) before(o *cleanupRow) bool {
-	return cmp.Or(r.v.DueAt.Compare(o.v.DueAt), cleanupWorker(r, o), cleanupSession(r, o)) < 0
-}
-
-func (r *cleanupRow) clone() *domain.Cleanup {
-	c := *r.v
-	return &c
-}
-
-type cleanups struct{ *txn }
-
-func (t cleanups) Put(_ context.Context, c *domain.Cleanup) error {
-	if err := t.writable(); err != nil {
-		return err
-	}
-	r := t.s.cleanups[cleanupKey{c.WorkerID, c.SessionID}]
-	if r == nil {
-		r = &cleanupRow{}
-	}
-	v := *c
-	keep(&v.DueAt, &v.CreatedAt)
-	t.set(r, &v)
-	return nil
-}
-
-func (t cleanups) Due(_ context.Context, at time.Time, limit int) ([]*domain.Cleanup, error) {
-	if err := t.readable(); err != nil {
-		return nil, err
-	}
-	rows := t.s.cleanupDue.first(limit, func(r *cleanupRow) bool { return !r.v.DueAt.After(at) })
-	return copies(rows, (*cleanupRow).clone), nil
-}
-
-func (t cleanups) NextDue(context.Context) (time.Time, error) {
-	if err := t.readable(); err != nil || len(t.s.cleanupDue) == 0 {
-		return time.Time{}, err
-	}
-	return t.s.cleanupDue[0].v.DueAt, nil
-}
-
-func (t cleanups) ByWorker(_ context.Context, workerID string) ([]*domain.Cleanup, error) {
-	return t.list(t.s.byWorker, workerID)
-}
-
-func (t cleanups) BySession(_ context.Context, sessionID string) ([]*domain.Cleanup, error) {
-	return t.list(t.s.bySession, sessionID)
-}
-
-func (t cleanups) list(by map[string]*list[*cleanupRow], key string) ([]*domain.Cleanup, error) {
-	if err := t.readable(); err != nil {
-		return nil, err
-	}
-	rows := by[key]
-	if rows == nil {
-		return nil, nil
-	}
-	return copies(*rows, (*cleanupRow).clone), nil
-}
-
-func (t cleanups) Delete(_ context.Context, workerID, sessionID string) error {
-	if err := t.writable(); err != nil {
-		return err
-	}
-	if r := t.s.cleanups[cleanupKey{workerID, sessionID}]; r != nil {
-		t.set(r, nil)
-	}
-	return nil
-}
-
-func (t cleanups) set(r *cleanupRow, v *domain.Cleanup) {
-	old := r.v
-	t.s.setCleanup(r, v)
-	t.undo(func() { t.s.setCleanup(r, old) })
-}
-
-func (s *Store) setCleanup(r *cleanupRow, v *domain.Cleanup) {
-	if old := r.v; old != nil {
-		delete(s.cleanups, cleanupKey{old.WorkerID, old.SessionID})
-		removeFrom(s.byWorker, old.WorkerID, r, cleanupSession)
-		removeFrom(s.bySession, old.SessionID, r, cleanupWorker)
-		s.cleanupDue.remove(r)
-	}
-	if r.v = v; v != nil {
-		s.cleanups[cleanupKey{v.WorkerID, v.SessionID}] = r
-		addTo(s.byWorker, v.WorkerID, r, cleanupSession)
-		addTo(s.bySession, v.SessionID, r, cleanupWorker)
-		if !v.DueAt.IsZero() {
-			s.cleanupDue.add(r)
-		}
-	}
 }

@@ -33,6 +33,8 @@ func (w *Worker) begin(ctx context.Context, mayFail bool) (now time.Time, err *p
 		return now, e
 	}
 	w.mu.Lock()
+	now = w.cfg.Now()
+	w.fence(now)
 	switch {
 	case w.cut:
 		err = failure(ports.WorkerUnreachable, 0, "Connection timed out: the worker did not accept it")
@@ -47,8 +49,6 @@ func (w *Worker) begin(ctx context.Context, mayFail bool) (now time.Time, err *p
 		w.mu.Unlock()
 		return now, err
 	}
-	now = w.cfg.Now()
-	w.fence(now)
 	return now, nil
 }
 
@@ -61,7 +61,8 @@ func (w *Worker) Health(ctx context.Context) error {
 	return nil
 }
 
-// Start starts a session, unless it runs already or a newer generation of it is known.
+// Start starts a session, unless it runs already or its generation is over. While
+// no lease is held nothing is started.
 func (w *Worker) Start(ctx context.Context, order ports.Start) (domain.Report, error) {
 	id, err := domain.NormalizeSessionID(order.SessionID)
 	if err != nil {
@@ -76,16 +77,18 @@ func (w *Worker) Start(ctx context.Context, order ports.Start) (domain.Report, e
 	}
 	s := w.sessions[id]
 	switch {
-	case order.Generation != 0 && order.Generation < w.known[id]:
-		refused = failure(ports.WorkerRejected, 409, "The worker rejected the call: a newer generation of the session is known")
-	case !w.cfg.Legacy && w.control != nil && !w.registered && !w.registering:
-		// Nothing may run here that no lease ends.
-		refused = failure(ports.WorkerFailed, 503, "The worker failed: it is not registered yet")
+	case w.damage != nil:
+		refused = broken(w.damage)
+	case w.over(id, order.Generation):
+		refused = outdated()
+	case !w.mayRun():
+		refused = leaseless()
 	case s != nil && s.running:
-		if order.Generation > s.generation { // the same run, under a new number
-			s.generation = order.Generation
-			w.known[id] = order.Generation
-			_ = w.record(Started, s, now, "") // evidence only: it ran before
+		if order.Generation > s.generation {
+			if err := w.goOn(s, order.Generation, now); err != nil {
+				refused = broken(err)
+				break
+			}
 		}
 		r := w.report(s)
 		w.mu.Unlock()
@@ -162,17 +165,25 @@ func (w *Worker) list() []domain.Report {
 	return reports
 }
 
-// Restart stops a session and starts it afresh.
-func (w *Worker) Restart(ctx context.Context, sessionID string) error {
+// Restart stops a session and starts it afresh, unless the generation is over.
+func (w *Worker) Restart(ctx context.Context, sessionID string, generation int64) error {
+	if w.cfg.Legacy {
+		generation = 0
+	}
 	id := domain.NormalizeSessionRef(sessionID)
 	now, refused := w.begin(ctx, true)
 	if refused != nil {
 		return refused
 	}
 	s := w.sessions[id]
-	if s == nil {
+	switch {
+	case w.over(id, generation):
+		refused = outdated()
+	case !w.mayRun():
+		refused = leaseless()
+	case s == nil:
 		refused = unknown()
-	} else {
+	default:
 		w.limited(id, "session", 5, 5*time.Minute, now, &refused)
 	}
 	if refused != nil {
@@ -180,13 +191,15 @@ func (w *Worker) Restart(ctx context.Context, sessionID string) error {
 		return refused
 	}
 	w.stop(s, "restart", now)
+	s.generation = max(s.generation, generation)
 	down := w.report(s)
 	back := down
 	back.Status, back.At = domain.Reconnecting, now.Add(time.Millisecond)
-	if err := w.start(s, now.Add(2*time.Millisecond)); err != nil {
+	if err := w.start(s, now); err != nil {
 		w.mu.Unlock()
 		return broken(err)
 	}
+	s.statusAt = now.Add(2 * time.Millisecond)
 	if w.random.IntN(2) == 0 {
 		down.At, back.At = back.At, down.At
 		down, back = back, down
@@ -195,22 +208,27 @@ func (w *Worker) Restart(ctx context.Context, sessionID string) error {
 	return nil
 }
 
-// Disconnect stops a session and keeps its credentials.
-func (w *Worker) Disconnect(ctx context.Context, sessionID string) error {
-	return w.end(ctx, sessionID, domain.OrderDisconnect)
+// Disconnect stops a session and keeps its credentials. It is for good for its
+// generation and older ones, as are Logout and Delete; if what runs is newer,
+// nothing happens.
+func (w *Worker) Disconnect(ctx context.Context, sessionID string, generation int64) error {
+	return w.end(ctx, sessionID, generation, domain.OrderDisconnect)
 }
 
 // Logout stops a session and forgets its credentials.
-func (w *Worker) Logout(ctx context.Context, sessionID string) error {
-	return w.end(ctx, sessionID, domain.OrderLogout)
+func (w *Worker) Logout(ctx context.Context, sessionID string, generation int64) error {
+	return w.end(ctx, sessionID, generation, domain.OrderLogout)
 }
 
 // Delete forgets everything of a session.
-func (w *Worker) Delete(ctx context.Context, sessionID string) error {
-	return w.end(ctx, sessionID, domain.OrderDelete)
+func (w *Worker) Delete(ctx context.Context, sessionID string, generation int64) error {
+	return w.end(ctx, sessionID, generation, domain.OrderDelete)
 }
 
-func (w *Worker) end(ctx context.Context, sessionID string, order domain.Order) error {
+func (w *Worker) end(ctx context.Context, sessionID string, generation int64, order domain.Order) error {
+	if w.cfg.Legacy {
+		generation = 0
+	}
 	id := domain.NormalizeSessionRef(sessionID)
 	now, refused := w.begin(ctx, true)
 	if refused != nil {
@@ -219,13 +237,21 @@ func (w *Worker) end(ctx context.Context, sessionID string, order domain.Order) 
 	s := w.sessions[id]
 	_, linked := w.cfg.State.Phone(id)
 	forget := order != domain.OrderDisconnect
-	if s == nil && !(forget && linked) {
-		w.mu.Unlock()
-		return unknown()
-	}
-	if w.limited(id, "session", 5, 5*time.Minute, now, &refused) {
+	nothing := s == nil && !(forget && linked) || generation != 0 && generation < w.known[id]
+	if !nothing && w.limited(id, "session", 5, 5*time.Minute, now, &refused) {
 		w.mu.Unlock()
 		return refused
+	}
+	if err := w.bar(id, generation); err != nil {
+		w.mu.Unlock()
+		return broken(err)
+	}
+	if nothing {
+		w.mu.Unlock()
+		if generation == 0 {
+			return unknown()
+		}
+		return nil
 	}
 	if forget {
 		if err := w.cfg.State.Unlink(id); err != nil {
@@ -257,16 +283,17 @@ func (w *Worker) Send(ctx context.Context, m ports.Send) (ports.Sent, error) {
 		return ports.Sent{}, refused
 	}
 	defer w.mu.Unlock()
-	s, refused := w.connected(m.SessionID)
-	if refused != nil {
-		return ports.Sent{}, refused
-	}
 	key := ""
 	if !w.cfg.Legacy && m.ClientMessageID != "" {
-		key = s.id + " " + m.ClientMessageID
+		// First of all: it went out, whatever has become of the session since.
+		key = dedupeKey(domain.NormalizeSessionRef(m.SessionID), m.ClientMessageID)
 		if sent, repeated := w.done[key]; repeated {
 			return sent, nil
 		}
+	}
+	s, refused := w.connected(m.SessionID)
+	if refused != nil {
+		return ports.Sent{}, refused
 	}
 	if w.limited(s.id, "send", 10, time.Minute, now, &refused) {
 		return ports.Sent{}, refused
@@ -276,11 +303,15 @@ func (w *Worker) Send(ctx context.Context, m ports.Send) (ports.Sent, error) {
 		text = m.Message.Body()
 	}
 	sum := sha256.Sum256([]byte(w.token(s.id)))
-	sent := ports.Sent{WhatsAppID: "3EB0" + strings.ToUpper(hex.EncodeToString(sum[:8])), Status: domain.MessageSent, At: now}
-	entry := Entry{
-		Time: now, Event: SentOut, Worker: w.cfg.ID, Session: s.id, Generation: s.generation,
-		MessageID: sent.WhatsAppID, To: string(m.To), Text: text,
+	// Once more, as close to the act as can be: what is between a look at the clock
+	// and an act is what no lease can rule out.
+	now = w.cfg.Now()
+	if w.fence(now); !s.running {
+		return ports.Sent{}, unknown()
 	}
+	sent := ports.Sent{WhatsAppID: "3EB0" + strings.ToUpper(hex.EncodeToString(sum[:8])), Status: domain.MessageSent, At: now}
+	entry := w.about(SentOut, s, now)
+	entry.MessageID, entry.To, entry.Text = sent.WhatsAppID, string(m.To), text
 	if !w.cfg.Legacy {
 		entry.ClientMessageID = m.ClientMessageID
 	}
@@ -296,6 +327,9 @@ func (w *Worker) Send(ctx context.Context, m ports.Send) (ports.Sent, error) {
 	}
 	return sent, nil
 }
+
+// dedupeKey names a message by the control plane's ids.
+func dedupeKey(sessionID, messageID string) string { return sessionID + " " + messageID }
 
 // remember keeps an answer for repeats, and forgets the oldest.
 func (w *Worker) remember(key string, sent ports.Sent) {
@@ -377,6 +411,16 @@ func (w *Worker) running() int {
 		}
 	}
 	return n
+}
+
+// outdated refuses what must not run here any more.
+func outdated() *ports.WorkerError {
+	return failure(ports.WorkerRejected, 409, "The worker rejected the call: this generation of the session is over here")
+}
+
+// leaseless refuses what no lease would end. The caller may try again in a moment.
+func leaseless() *ports.WorkerError {
+	return failure(ports.WorkerFailed, 503, "The worker failed: it holds no lease until the control plane accepts its heartbeat or registration")
 }
 
 func unknown() *ports.WorkerError {

@@ -108,7 +108,7 @@ func TestScanAndSharedCredentials(t *testing.T) {
 	require.Equal(t, domain.Connected, r.Status, "no QR where the credentials are")
 	other.step()
 	require.Equal(t, []string{"report one/2 CONNECTED"}, other.plane.calls())
-	require.NoError(t, other.Logout(t.Context(), "one"))
+	require.NoError(t, other.Logout(t.Context(), "one", 0))
 	require.Equal(t, domain.QRRequired, other.start("one", 3).Status)
 }
 
@@ -168,6 +168,19 @@ func TestLease(t *testing.T) {
 	require.Equal(t, domain.Connected, w.start("one", 2).Status, "it is a worker like any other again")
 }
 
+// However long the answer takes, the lease runs from when the message was sent,
+// for the control plane may have begun to count then.
+func TestLeaseCountsFromTheSending(t *testing.T) {
+	w := newWorld(t, simworker.Config{})
+	w.plane.during = func(string) { w.now = w.now.Add(4 * time.Second) }
+	w.Crash()
+	w.Boot()
+	w.step()
+	require.Equal(t, began.Add(45*time.Second), w.LeaseEnd())
+	w.advance(6 * time.Second)
+	require.Equal(t, began.Add(55*time.Second), w.LeaseEnd())
+}
+
 func TestLeaseEndsWhileCutOff(t *testing.T) {
 	w := newWorld(t, simworker.Config{})
 	w.connected("one", 1)
@@ -196,27 +209,35 @@ func TestLeaseEndsDuringAHang(t *testing.T) {
 	require.Equal(t, []string{"heartbeat []"}, w.plane.calls())
 }
 
-// Without a lease nothing may run: a start is taken while the registration is
-// under way, and is undone if that fails.
+// Without a lease nothing is started: not before the registration's answer has
+// been read, nor between the end of a lease and the next that is granted.
 func TestNothingRunsWithoutALease(t *testing.T) {
 	w := newWorld(t, simworker.Config{})
+	refused := func(string) {
+		t.Helper()
+		_, err := w.Start(t.Context(), ports.Start{SessionID: "one", Generation: 1})
+		require.Equal(t, 503, failure(t, err, ports.WorkerFailed).Status)
+		require.Equal(t, 503, failure(t, w.Restart(t.Context(), "one", 1), ports.WorkerFailed).Status)
+	}
 	w.Crash()
 	w.Boot()
-	_, err := w.Start(t.Context(), ports.Start{SessionID: "one", Generation: 1})
-	require.Equal(t, 503, failure(t, err, ports.WorkerFailed).Status)
-
-	w.plane.err = errDown
-	w.plane.during = func(call string) {
-		if call == "register w1" {
-			w.start("one", 1)
-		}
-	}
+	refused("")
+	w.plane.during = refused
 	w.step()
+	w.plane.during = nil
+	require.Equal(t, []string{"register w1"}, w.plane.calls())
+	w.start("one", 1)
+
+	w.plane.beatErr = errDown
+	w.advance(45 * time.Second)
 	require.Empty(t, w.Running())
-	require.Equal(t, "stop w1 one/1 not registered", w.journal()[len(w.journal())-1])
-	w.plane.err = nil
-	w.advance(time.Second)
-	require.Equal(t, []string{"one"}, w.Running())
+	refused("")
+	w.plane.during = refused
+	w.plane.beatErr = nil
+	w.advance(2 * time.Second)
+	w.plane.during = nil
+	require.Contains(t, w.plane.calls(), "heartbeat []")
+	w.start("one", 1) // it is for the control plane to say whether it still is this worker's
 }
 
 func TestGenerations(t *testing.T) {
@@ -226,10 +247,218 @@ func TestGenerations(t *testing.T) {
 	require.Equal(t, 409, failure(t, err, ports.WorkerRejected).Status)
 	require.Equal(t, int64(5), w.start("one", 5).Generation, "the same again is no error")
 	require.Equal(t, int64(6), w.start("one", 6).Generation, "the same run under a newer number")
-	require.NoError(t, w.Disconnect(t.Context(), "one"))
+	require.Equal(t, []string{"start w1 one/5", "continue w1 one/6"}, w.journal())
+	require.NoError(t, w.Disconnect(t.Context(), "one", 0))
 	_, err = w.Start(t.Context(), ports.Start{SessionID: "one", Generation: 5})
 	failed(t, err, ports.WorkerRejected)
-	w.start("one", 6)
+	w.start("one", 6) // no generation was ordered to stop
+	require.NoError(t, w.Restart(t.Context(), "one", 7))
+	require.Equal(t, []string{"stop w1 one/6 restart", "start w1 one/7"}, w.journal()[4:])
+	failed(t, w.Restart(t.Context(), "one", 6), ports.WorkerRejected)
+}
+
+// A stop that was ordered is for good, whether or not anything ran, and also for
+// the worker's next process.
+func TestOrderedStopsAreFinal(t *testing.T) {
+	stops := map[string]func(*world, int64) error{
+		"disconnect": func(w *world, g int64) error { return w.Disconnect(t.Context(), "one", g) },
+		"logout":     func(w *world, g int64) error { return w.Logout(t.Context(), "one", g) },
+		"delete":     func(w *world, g int64) error { return w.Delete(t.Context(), "one", g) },
+		"command": func(w *world, g int64) error {
+			w.plane.commands = []ports.Command{{SessionID: "ONE", Generation: g}}
+			w.advance(10 * time.Second)
+			return nil
+		},
+	}
+	for name, stop := range stops {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			open := func() *simworker.State {
+				state, err := simworker.OpenState(dir)
+				require.NoError(t, err)
+				t.Cleanup(func() { _ = state.Close() })
+				return state
+			}
+			w := newWorld(t, simworker.Config{State: open()})
+			final := func(w *world, g int64) {
+				t.Helper()
+				_, err := w.Start(t.Context(), ports.Start{SessionID: "one", Generation: g})
+				failed(t, err, ports.WorkerRejected)
+				failed(t, w.Restart(t.Context(), "one", g), ports.WorkerRejected)
+				w.plane.assigned = []ports.AssignedSession{{Session: &domain.Session{ID: "one", Generation: g}}}
+				w.Crash()
+				w.Boot()
+				w.step()
+				require.Equal(t, ports.RecoverySkipped, w.plane.results[0].Status)
+				w.plane.assigned = nil
+				require.Empty(t, w.Running())
+			}
+			w.connected("one", 5)
+			require.NoError(t, stop(w, 4))
+			require.Equal(t, []string{"one"}, w.Running(), "what runs is newer")
+			_, linked := w.state.Phone("one")
+			require.True(t, linked, "what it uses too")
+			require.NoError(t, stop(w, 5))
+			final(w, 5)
+			require.NoError(t, stop(w, 7), "nothing of it runs, but a start may be on its way")
+			final(w, 6)
+			require.NoError(t, stop(w, 3))
+			final(w, 7)
+
+			other := newWorld(t, simworker.Config{State: open()}) // the next process
+			final(other, 7)
+			other.start("one", 8)
+		})
+	}
+}
+
+// What one worker was told to stop another may run, with a state that they share.
+func TestOrderedStopsAreTheWorkersOwn(t *testing.T) {
+	state := simworker.NewState()
+	w := newWorld(t, simworker.Config{State: state})
+	w.start("one", 5)
+	require.NoError(t, w.Disconnect(t.Context(), "one", 5))
+	neighbour := simworker.New(simworker.Config{ID: "w2", State: state, Now: func() time.Time { return w.now }}, w.plane)
+	neighbour.Step(t.Context(), w.now)
+	_, err := neighbour.Start(t.Context(), ports.Start{SessionID: "one", Generation: 5})
+	require.NoError(t, err)
+}
+
+// Sessions that end by themselves may be started again under the same number.
+func TestUnorderedStopsAreNot(t *testing.T) {
+	w := newWorld(t, simworker.Config{})
+	w.connected("one", 5)
+	require.NoError(t, w.Unlink("one"))
+	w.start("one", 5)
+	require.NoError(t, w.Scan("one"))
+	require.NoError(t, w.Ban("one"))
+	w.start("one", 5)
+	w.plane.beatErr = errDown
+	w.advance(45 * time.Second)
+	require.Empty(t, w.Running())
+	w.plane.beatErr = nil
+	w.advance(2 * time.Second)
+	w.start("one", 5)
+	w.plane.assigned = []ports.AssignedSession{{Session: &domain.Session{ID: "one", Generation: 5}}}
+	w.Crash()
+	w.Boot()
+	w.step()
+	require.Equal(t, []string{"one"}, w.Running())
+}
+
+// The commands in a registration's answer come before anything is recovered.
+func TestCommandsOfARegistration(t *testing.T) {
+	w := newWorld(t, simworker.Config{})
+	w.connected("one", 5)
+	w.connected("two", 5)
+	w.plane.registering = []ports.Command{{SessionID: "one", Generation: 5}, {SessionID: "never-seen", Generation: 9}}
+	w.plane.beatErr = domain.Errorf(domain.NotFound, domain.CodeWorkerNotFound, "no")
+	w.advance(10 * time.Second)
+	require.Equal(t, []string{"two"}, w.Running())
+	_, err := w.Start(t.Context(), ports.Start{SessionID: "never-seen", Generation: 9})
+	failed(t, err, ports.WorkerRejected)
+
+	w.plane.registering = []ports.Command{{SessionID: "two", Generation: 5}}
+	w.plane.assigned = []ports.AssignedSession{{Session: &domain.Session{ID: "two", Generation: 5}}} // from before it moved
+	w.Crash()
+	w.Boot()
+	w.step()
+	require.Empty(t, w.Running())
+}
+
+// A newer generation takes over what runs, also by way of a recovery.
+func TestRecoveryTakesOver(t *testing.T) {
+	w := newWorld(t, simworker.Config{})
+	w.connected("one", 5)
+	w.plane.assigned = []ports.AssignedSession{{Session: &domain.Session{ID: "one", Generation: 6}}}
+	w.plane.beatErr = domain.Errorf(domain.Unauthenticated, domain.CodeAuthTokenInvalid, "no")
+	w.advance(10 * time.Second)
+	require.Contains(t, w.plane.calls(), "register w1", "another token may do")
+	require.Equal(t, ports.RecoverySuccess, w.plane.results[0].Status)
+	require.Equal(t, []string{"start w1 one/5", "continue w1 one/6"}, w.journal())
+	require.NoError(t, w.Disconnect(t.Context(), "one", 5))
+	require.Equal(t, []string{"one"}, w.Running())
+}
+
+// A process that is paused past its lease does nothing more for its sessions,
+// whatever was under way, and says in the journal when that was over.
+func TestAPauseBeyondTheLease(t *testing.T) {
+	pause := func(w *world) { w.now = began.Add(100 * time.Second) } // without a step
+	over := began.Add(45 * time.Second)
+	for name, act := range map[string]func(w *world){
+		"health": func(w *world) { require.NoError(t, w.Health(t.Context())) },
+		"a list": func(w *world) { list, err := w.List(t.Context()); require.NoError(t, err); require.Empty(t, list) },
+		"a send": func(w *world) { _, err := w.send("one", "m1"); failed(t, err, ports.WorkerUnknown) },
+		"a start": func(w *world) {
+			_, err := w.Start(t.Context(), ports.Start{SessionID: "one", Generation: 1})
+			require.Equal(t, 503, failure(t, err, ports.WorkerFailed).Status)
+		},
+		"a restart":   func(w *world) { failed(t, w.Restart(t.Context(), "one", 1), ports.WorkerFailed) },
+		"the phone":   func(w *world) { failed(t, w.LoseLink("one", time.Second), ports.WorkerUnknown) },
+		"a message":   func(w *world) { failed(t, w.Receive(t.Context(), "one", "628999", "hi"), ports.WorkerUnknown) },
+		"a step":      func(w *world) { w.step() },
+		"its own end": func(w *world) { require.NoError(t, w.Stop(t.Context())) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, simworker.Config{})
+			w.connected("one", 1)
+			pause(w)
+			act(w)
+			require.Empty(t, w.Running())
+			require.Equal(t, []string{"start w1 one/1", "stop w1 one/1 the lease ran out"}, w.journal())
+			entries, err := w.state.Journal()
+			require.NoError(t, err)
+			require.Equal(t, w.now, entries[1].Time)
+			require.Equal(t, over, entries[1].Effective)
+			for _, call := range w.plane.calls() {
+				require.NotContains(t, call, "one", "nothing of the session is said any more")
+			}
+		})
+	}
+
+	t.Run("during a heartbeat", func(t *testing.T) {
+		w := newWorld(t, simworker.Config{})
+		w.connected("one", 1)
+		w.plane.during = func(call string) {
+			if call == "heartbeat [one/1 CONNECTED]" {
+				pause(w)
+			}
+		}
+		w.advance(10 * time.Second)
+		require.Equal(t, []string{"start w1 one/1", "stop w1 one/1 the lease ran out"}, w.journal(),
+			"the answer is to a message from before")
+	})
+	t.Run("during a late heartbeat", func(t *testing.T) {
+		w := newWorld(t, simworker.Config{})
+		w.connected("one", 1)
+		w.plane.beatErr = errDown
+		w.advance(40 * time.Second)
+		w.plane.beatErr = nil
+		w.plane.during = func(call string) {
+			if call == "heartbeat [one/1 CONNECTED]" {
+				w.now = began.Add(46 * time.Second) // this lease is out, the one that is granted is not
+				w.plane.during = nil
+			}
+		}
+		w.step()
+		w.advance(2 * time.Second)
+		require.Equal(t, "stop w1 one/1 the lease ran out", w.journal()[1])
+		w.start("one", 1)
+	})
+	t.Run("during a recovery", func(t *testing.T) {
+		w := newWorld(t, simworker.Config{})
+		w.plane.assigned = []ports.AssignedSession{{Session: &domain.Session{ID: "one", Generation: 1}}}
+		w.Crash()
+		w.Boot()
+		w.plane.during = func(call string) {
+			if call == "assigned" {
+				pause(w)
+			}
+		}
+		w.step()
+		require.Equal(t, ports.RecoverySkipped, w.plane.results[0].Status)
+		require.Equal(t, []string{"crash w1 /0"}, w.journal())
+	})
 }
 
 func TestCommands(t *testing.T) {
@@ -243,8 +472,8 @@ func TestCommands(t *testing.T) {
 	_, linked := w.state.Phone("one")
 	require.True(t, linked, "credentials stay")
 
-	// A start that overtakes the answer is not what the command is about.
-	w.plane.commands = []ports.Command{{SessionID: "two", Generation: 4}}
+	// A newer start that overtakes the answer is not what the command is about.
+	w.plane.commands = []ports.Command{{SessionID: "two", Generation: 3}}
 	w.plane.during = func(call string) {
 		if call == "heartbeat [two/3 CONNECTED]" {
 			w.start("two", 4)
@@ -337,7 +566,7 @@ func TestLegacyReportsInsideCalls(t *testing.T) {
 
 	orders := map[string]bool{}
 	for range 20 {
-		require.NoError(t, w.Restart(t.Context(), "one"))
+		require.NoError(t, w.Restart(t.Context(), "one", 0))
 		calls := w.plane.calls()
 		require.Len(t, calls, 3)
 		require.Equal(t, "report one/0 CONNECTED", calls[2])
@@ -347,18 +576,18 @@ func TestLegacyReportsInsideCalls(t *testing.T) {
 	}
 	require.Len(t, orders, 2, "in either order")
 
-	require.NoError(t, w.Disconnect(t.Context(), "one"))
+	require.NoError(t, w.Disconnect(t.Context(), "one", 0))
 	require.Equal(t, []string{"report one/0 DISCONNECTED"}, w.plane.calls())
 	w.advance(30 * time.Second)
 	require.Equal(t, []string{"heartbeat [one/0 DISCONNECTED]"}, w.plane.calls(), "it goes on listing it")
 
 	w.start("one", 0)
 	w.plane.calls()
-	require.NoError(t, w.Logout(t.Context(), "one"))
+	require.NoError(t, w.Logout(t.Context(), "one", 0))
 	last := w.plane.reports[len(w.plane.reports)-1]
 	require.Equal(t, domain.Disconnected, last.Status)
 	require.True(t, last.LoggedOut)
-	require.NoError(t, w.Delete(t.Context(), "one"))
+	require.NoError(t, w.Delete(t.Context(), "one", 0))
 	require.Equal(t, domain.Disconnected, w.plane.reports[len(w.plane.reports)-1].Status)
 
 	w.plane.err = errDown
@@ -430,9 +659,9 @@ func TestLimits(t *testing.T) {
 	_, err = w.send("one", "")
 	require.NoError(t, err)
 	for range 4 {
-		require.NoError(t, w.Restart(t.Context(), "one"))
+		require.NoError(t, w.Restart(t.Context(), "one", 0))
 	}
-	failed(t, w.Restart(t.Context(), "one"), ports.WorkerBusy)
+	failed(t, w.Restart(t.Context(), "one", 0), ports.WorkerBusy)
 
 	w.start("two", 0)
 	_, err = w.Start(t.Context(), ports.Start{SessionID: "three"})
@@ -465,9 +694,9 @@ func TestNoLockAcrossCalls(t *testing.T) {
 		w.connected("one", 1)
 		_, err := w.send("one", "m1")
 		require.NoError(t, err)
-		require.NoError(t, w.Restart(t.Context(), "one"))
+		require.NoError(t, w.Restart(t.Context(), "one", 0))
 		w.advance(time.Minute)
-		require.NoError(t, w.Disconnect(t.Context(), "one"))
+		require.NoError(t, w.Disconnect(t.Context(), "one", 0))
 		w.plane.during = nil
 		require.NoError(t, w.Stop(t.Context()))
 	}

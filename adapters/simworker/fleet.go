@@ -100,8 +100,8 @@ func (f *Fleet) Start(ctx context.Context, ref ports.WorkerRef, s ports.Start) (
 		return domain.Report{}, refused
 	}
 	order := s
-	if !slices.Contains(ref.Capabilities, domain.CapGeneration) {
-		order.Generation, order.Recover = 0, false
+	if order.Generation = named(ref, s.Generation); !slices.Contains(ref.Capabilities, domain.CapGeneration) {
+		order.Recover = false
 	}
 	if len(ref.Capabilities) == 0 {
 		order.PairingPhone = ""
@@ -148,23 +148,23 @@ func (f *Fleet) List(ctx context.Context, ref ports.WorkerRef) ([]domain.Report,
 }
 
 // Restart implements ports.WorkerGateway.
-func (f *Fleet) Restart(ctx context.Context, ref ports.WorkerRef, sessionID string) error {
-	return f.order(ref, func(w *Worker) error { return w.Restart(ctx, sessionID) })
+func (f *Fleet) Restart(ctx context.Context, ref ports.WorkerRef, sessionID string, generation int64) error {
+	return f.order(ref, func(w *Worker) error { return w.Restart(ctx, sessionID, named(ref, generation)) })
 }
 
 // Disconnect implements ports.WorkerGateway.
-func (f *Fleet) Disconnect(ctx context.Context, ref ports.WorkerRef, sessionID string) error {
-	return gone(f.order(ref, func(w *Worker) error { return w.Disconnect(ctx, sessionID) }))
+func (f *Fleet) Disconnect(ctx context.Context, ref ports.WorkerRef, sessionID string, generation int64) error {
+	return gone(f.order(ref, func(w *Worker) error { return w.Disconnect(ctx, sessionID, named(ref, generation)) }))
 }
 
 // Logout implements ports.WorkerGateway.
-func (f *Fleet) Logout(ctx context.Context, ref ports.WorkerRef, sessionID string) error {
-	return gone(f.order(ref, func(w *Worker) error { return w.Logout(ctx, sessionID) }))
+func (f *Fleet) Logout(ctx context.Context, ref ports.WorkerRef, sessionID string, generation int64) error {
+	return gone(f.order(ref, func(w *Worker) error { return w.Logout(ctx, sessionID, named(ref, generation)) }))
 }
 
 // Delete implements ports.WorkerGateway.
-func (f *Fleet) Delete(ctx context.Context, ref ports.WorkerRef, sessionID string) error {
-	return gone(f.order(ref, func(w *Worker) error { return w.Delete(ctx, sessionID) }))
+func (f *Fleet) Delete(ctx context.Context, ref ports.WorkerRef, sessionID string, generation int64) error {
+	return gone(f.order(ref, func(w *Worker) error { return w.Delete(ctx, sessionID, named(ref, generation)) }))
 }
 
 // Send implements ports.WorkerGateway.
@@ -182,6 +182,14 @@ func (f *Fleet) Send(ctx context.Context, ref ports.WorkerRef, s ports.Send) (po
 // Act implements ports.WorkerGateway.
 func (f *Fleet) Act(ctx context.Context, ref ports.WorkerRef, sessionID string, a domain.Action) error {
 	return f.order(ref, func(w *Worker) error { return w.Act(ctx, sessionID, a) })
+}
+
+// named is the generation as the worker is told it.
+func named(ref ports.WorkerRef, generation int64) int64 {
+	if !slices.Contains(ref.Capabilities, domain.CapGeneration) {
+		return 0
+	}
+	return generation
 }
 
 func (f *Fleet) order(ref ports.WorkerRef, fn func(*Worker) error) error {

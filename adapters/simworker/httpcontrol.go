@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/switchyard-wa/switchyard/domain"
@@ -24,10 +25,14 @@ const (
 )
 
 // Control is a worker's way to the control plane over HTTP. It implements
-// ports.WorkerProtocol; the errors of answers are *domain.Error.
+// ports.WorkerProtocol; the errors of answers are *domain.Error. From its
+// registration on the worker shows the token of its own that it was handed, until
+// that is refused; then it is the fleet's again. So each worker needs a Control to
+// itself. It is safe for concurrent use.
 type Control struct {
 	base   string
-	token  string
+	token  string // the fleet's
+	own    atomic.Pointer[string]
 	legacy bool
 	client *http.Client
 }
@@ -94,7 +99,11 @@ func (c *Control) call(ctx context.Context, limit time.Duration, method, path st
 	if err != nil {
 		return 0, err
 	}
-	req.Header.Set("Authorization", "Bearer "+c.token)
+	token, own := c.token, c.own.Load()
+	if own != nil {
+		token = *own
+	}
+	req.Header.Set("Authorization", "Bearer "+token)
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
@@ -114,6 +123,9 @@ func (c *Control) call(ctx context.Context, limit time.Duration, method, path st
 			Message string              `json:"message"`
 			Details []domain.FieldError `json:"details"`
 		} `json:"error"`
+	}
+	if resp.StatusCode == http.StatusUnauthorized {
+		c.own.CompareAndSwap(own, nil) // the fleet's token was changed, perhaps
 	}
 	parsed := json.Unmarshal(doc, &answer)
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
@@ -176,6 +188,25 @@ func (a workerAnswer) worker() *domain.Worker {
 	}
 }
 
+// commandsAnswer is the part of an answer that tells the worker what to do.
+type commandsAnswer struct {
+	Commands []struct {
+		Type       string `json:"type"`
+		SessionID  string `json:"sessionId"`
+		Generation int64  `json:"generation"`
+	} `json:"commands"`
+}
+
+// commands gives those that are known.
+func (a commandsAnswer) commands() (all []ports.Command) {
+	for _, c := range a.Commands {
+		if c.Type == "STOP_SESSION" {
+			all = append(all, ports.Command{SessionID: c.SessionID, Generation: c.Generation})
+		}
+	}
+	return all
+}
+
 // RegisterWorker implements ports.WorkerProtocol.
 func (c *Control) RegisterWorker(ctx context.Context, r domain.Registration) (*ports.Registered, error) {
 	body := fields{
@@ -196,6 +227,8 @@ func (c *Control) RegisterWorker(ctx context.Context, r domain.Registration) (*p
 		RecoveryRequired     bool  `json:"recoveryRequired"`
 		AssignedSessionCount int   `json:"assignedSessionCount"`
 		HeartbeatIntervalMs  int64 `json:"heartbeatIntervalMs"`
+		commandsAnswer
+		WorkerToken string `json:"workerToken"`
 	}
 	status, err := c.call(ctx, registerLimit, http.MethodPost, "/workers/register", body, &a)
 	if err != nil {
@@ -205,9 +238,14 @@ func (c *Control) RegisterWorker(ctx context.Context, r domain.Registration) (*p
 		Worker: a.worker(), Known: status == http.StatusOK, Assigned: a.AssignedSessionCount,
 		Interval: time.Duration(a.HeartbeatIntervalMs) * time.Millisecond,
 		Lease:    time.Duration(a.LeaseMs) * time.Millisecond,
+		Commands: a.commands(),
 	}
 	if a.RecoveryRequired {
 		out.Assigned = max(out.Assigned, 1)
+	}
+	if a.WorkerToken != "" && !c.legacy {
+		token := a.WorkerToken
+		c.own.Store(&token)
 	}
 	return out, nil
 }
@@ -231,11 +269,7 @@ func (c *Control) Heartbeat(ctx context.Context, h domain.Heartbeat) (*ports.Hea
 		SessionsSynced       int              `json:"sessionsSynced"`
 		StaleWorkersDetected int              `json:"staleWorkersDetected"`
 		SessionBreakdown     domain.Breakdown `json:"sessionBreakdown"`
-		Commands             []struct {
-			Type       string `json:"type"`
-			SessionID  string `json:"sessionId"`
-			Generation int64  `json:"generation"`
-		} `json:"commands"`
+		commandsAnswer
 	}
 	_, err := c.call(ctx, controlLimit, http.MethodPut, c.workerPath(h.WorkerID, "/heartbeat"), fields{
 		"sessions":     sessions,
@@ -249,16 +283,10 @@ func (c *Control) Heartbeat(ctx context.Context, h domain.Heartbeat) (*ports.Hea
 	if err != nil {
 		return nil, err
 	}
-	out := &ports.HeartbeatAnswer{
+	return &ports.HeartbeatAnswer{
 		Worker: a.worker(), Processed: a.SessionsProcessed, Synced: a.SessionsSynced, Stale: a.StaleWorkersDetected,
-		Breakdown: a.SessionBreakdown, Lease: time.Duration(a.LeaseMs) * time.Millisecond,
-	}
-	for _, command := range a.Commands {
-		if command.Type == "STOP_SESSION" {
-			out.Commands = append(out.Commands, ports.Command{SessionID: command.SessionID, Generation: command.Generation})
-		}
-	}
-	return out, nil
+		Breakdown: a.SessionBreakdown, Lease: time.Duration(a.LeaseMs) * time.Millisecond, Commands: a.commands(),
+	}, nil
 }
 
 // AssignedSessions implements ports.WorkerProtocol.

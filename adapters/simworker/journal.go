@@ -2,6 +2,7 @@ package simworker
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -14,17 +15,23 @@ type Event string
 
 // The events of a journal.
 const (
-	Started Event = "start"
-	Stopped Event = "stop"
-	SentOut Event = "send"
-	Crashed Event = "crash" // the worker's process ended without stopping anything
+	Started   Event = "start"
+	Continued Event = "continue" // the same run goes on under a newer generation
+	Stopped   Event = "stop"
+	SentOut   Event = "send"
+	Crashed   Event = "crash" // the worker's process ended without stopping anything
 )
 
 // Entry is one line of the journal.
 type Entry struct {
-	Time            time.Time `json:"time"`
-	Event           Event     `json:"event"`
-	Worker          string    `json:"worker"`
+	Time    time.Time `json:"time"` // wall clock, when it was written
+	Event   Event     `json:"event"`
+	Worker  string    `json:"worker"`
+	Process int64     `json:"process,omitempty"` // of the worker's processes, from 1; 0: not known
+	// Effective is when a stop or crash took effect, if that was before it was
+	// written: a process that is paused beyond its lease does nothing after it, and
+	// can only say so once it goes on. Otherwise zero.
+	Effective       time.Time `json:"effective,omitzero"`
 	Session         string    `json:"sessionId,omitempty"`
 	Generation      int64     `json:"generation,omitempty"`
 	Reason          string    `json:"reason,omitempty"`          // of a stop
@@ -34,8 +41,17 @@ type Entry struct {
 	Text            string    `json:"text,omitempty"`
 }
 
+// At gives when what the entry tells of took effect.
+func (e Entry) At() time.Time {
+	if !e.Effective.IsZero() {
+		return e.Effective
+	}
+	return e.Time
+}
+
 // ReadJournal reads a journal. A last line that is cut short, which is still
-// being written, is left out.
+// being written, is left out; so is what a process wrote of a line when it was
+// killed.
 func ReadJournal(path string) ([]Entry, error) {
 	b, err := os.ReadFile(path)
 	if err != nil {
@@ -47,13 +63,79 @@ func ReadJournal(path string) ([]Entry, error) {
 		if !whole {
 			return entries, nil
 		}
-		var e Entry
-		if err := json.Unmarshal(line, &e); err != nil {
+		e, err := parseEntry(line)
+		if err != nil {
 			return nil, fmt.Errorf("journal line %d: %w", n, err)
 		}
 		entries = append(entries, e)
 		b = rest
 	}
+}
+
+// parseEntry reads one line. If its beginning is what remains of an entry whose
+// writer was killed, the entry that another process wrote behind it counts.
+func parseEntry(line []byte) (e Entry, err error) {
+	if err = json.Unmarshal(line, &e); err != nil {
+		// Within text there would be backslashes before the quotes.
+		if at := bytes.LastIndex(line, []byte(`{"time":"`)); at > 0 {
+			e = Entry{}
+			err = json.Unmarshal(line[at:], &e)
+		}
+	}
+	return e, err
+}
+
+// run is a time in which a session ran on a worker, by the journal: from the
+// entry that started it to the one that ended it.
+type run struct {
+	session     string
+	worker      string
+	process     int64
+	from, to    time.Time // to is zero if it goes on
+	first, last int       // indices of those entries
+	effective   bool      // it was over before that was written
+}
+
+// over reports whether the run had ended when another entry was written.
+func (r *run) over(at time.Time, index int) bool {
+	return r.last <= index || r.effective && !r.to.After(at)
+}
+
+// runs gives the runs of each session in the order in which they began.
+func runs(entries []Entry) map[string][]*run {
+	all := map[string][]*run{}
+	open := map[string][]*run{} // by worker
+	end := func(i int, which func(*run) bool) {
+		e := entries[i]
+		open[e.Worker] = slices.DeleteFunc(open[e.Worker], func(r *run) bool {
+			if !which(r) {
+				return false
+			}
+			r.to, r.last, r.effective = e.At(), i, !e.Effective.IsZero()
+			if r.to.Before(r.from) {
+				r.to = r.from
+			}
+			return true
+		})
+	}
+	for i, e := range entries {
+		mine := func(r *run) bool { return r.session == e.Session && r.process == e.Process }
+		switch e.Event {
+		case Started, Continued:
+			end(i, func(r *run) bool { return r.session == e.Session && r.process < e.Process }) // of a former process
+			if slices.ContainsFunc(open[e.Worker], mine) {
+				continue
+			}
+			r := &run{session: e.Session, worker: e.Worker, process: e.Process, from: e.Time, first: i, last: len(entries)}
+			open[e.Worker] = append(open[e.Worker], r)
+			all[e.Session] = append(all[e.Session], r)
+		case Stopped:
+			end(i, mine)
+		case Crashed:
+			end(i, func(r *run) bool { return e.Process == 0 || r.process == e.Process })
+		}
+	}
+	return all
 }
 
 // Overlap is a time in which a session ran on two workers.
@@ -63,41 +145,45 @@ type Overlap struct {
 	From, To time.Time // To is zero if it had not ended
 }
 
-// Overlaps finds the violations of the rule that a session has one owner. The
-// entries are in the order of the journal. A worker that was killed writes
-// nothing: whoever killed it inserts an entry for the event Crashed.
+// Overlaps finds the violations of the rule that a session has one owner, in the
+// order in which they began. The entries are in the order of the journal, from
+// its beginning. A worker that was killed writes nothing: whoever killed it
+// inserts an entry for the event Crashed, which was effective when the worker was
+// paused, if it was paused until then.
 func Overlaps(entries []Entry) []Overlap {
 	var found []Overlap
-	running := map[string][]string{} // workers by session
-	stop := func(session, worker string, at time.Time) {
-		i := slices.Index(running[session], worker)
-		if i < 0 {
-			return
-		}
-		running[session] = slices.Delete(running[session], i, i+1)
-		for j := range found {
-			o := &found[j]
-			if o.Session == session && o.To.IsZero() && slices.Contains(o.Workers[:], worker) {
-				o.To = at
+	for session, all := range runs(entries) {
+		var active []*run
+		for _, r := range all {
+			active = slices.DeleteFunc(active, func(other *run) bool { return other.last <= r.first })
+			for _, other := range active {
+				if other.over(r.from, r.first) {
+					continue
+				}
+				o := Overlap{Session: session, Workers: [2]string{other.worker, r.worker}, From: r.from, To: r.to}
+				if o.To.IsZero() || !other.to.IsZero() && other.to.Before(o.To) {
+					o.To = other.to
+				}
+				found = append(found, o)
 			}
+			active = append(active, r)
 		}
 	}
-	for _, e := range entries {
-		switch e.Event {
-		case Started:
-			if slices.Contains(running[e.Session], e.Worker) {
-				continue
-			}
-			for _, other := range running[e.Session] {
-				found = append(found, Overlap{Session: e.Session, Workers: [2]string{other, e.Worker}, From: e.Time})
-			}
-			running[e.Session] = append(running[e.Session], e.Worker)
-		case Stopped:
-			stop(e.Session, e.Worker, e.Time)
-		case Crashed:
-			for session := range running {
-				stop(session, e.Worker, e.Time)
-			}
+	slices.SortFunc(found, func(a, b Overlap) int { return cmp.Or(a.From.Compare(b.From), cmp.Compare(a.Session, b.Session)) })
+	return found
+}
+
+// Strays finds the sends of workers that had no business with the session any
+// more: those made before its run there began or after it was over, by order or
+// because the lease had run out. The entries are as for [Overlaps].
+func Strays(entries []Entry) []Entry {
+	all := runs(entries)
+	var found []Entry
+	for i, e := range entries {
+		if e.Event == SentOut && !slices.ContainsFunc(all[e.Session], func(r *run) bool {
+			return r.worker == e.Worker && r.process == e.Process && r.first < i && !r.over(e.Time, i)
+		}) {
+			found = append(found, e)
 		}
 	}
 	return found

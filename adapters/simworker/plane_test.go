@@ -36,7 +36,9 @@ type plane struct {
 	interval time.Duration
 	assigned []ports.AssignedSession
 	commands []ports.Command
-	during   func(call string) // inside each call
+	// registering are those in the answer to a registration.
+	registering []ports.Command
+	during      func(call string) // inside each call
 }
 
 func (p *plane) called(format string, args ...any) error {
@@ -74,7 +76,7 @@ func (p *plane) RegisterWorker(_ context.Context, r domain.Registration) (*ports
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return &ports.Registered{Worker: &domain.Worker{ID: r.WorkerID}, Assigned: len(p.assigned), Interval: p.interval, Lease: p.lease}, nil
+	return &ports.Registered{Worker: &domain.Worker{ID: r.WorkerID}, Assigned: len(p.assigned), Interval: p.interval, Lease: p.lease, Commands: p.registering}, nil
 }
 
 func (p *plane) Heartbeat(_ context.Context, h domain.Heartbeat) (*ports.HeartbeatAnswer, error) {

@@ -179,10 +179,22 @@ func (h *handler) status(r *http.Request, _ []byte) (int, any, error) {
 	return 0, view(report, false), err
 }
 
-func (h *handler) order(fn func(context.Context, string) error) func(*http.Request, []byte) (int, any, error) {
-	return func(r *http.Request, _ []byte) (int, any, error) {
+func (h *handler) order(fn func(ctx context.Context, sessionID string, generation int64) error) func(*http.Request, []byte) (int, any, error) {
+	return func(r *http.Request, body []byte) (int, any, error) {
 		id := r.PathValue("id")
-		return 0, map[string]any{"sessionId": id}, fn(r.Context(), id)
+		var b struct {
+			Generation int64 `json:"generation"`
+		}
+		if len(body) > 0 {
+			var to any = &b
+			if h.w.cfg.Legacy {
+				to = &struct{}{}
+			}
+			if err := decode(body, to); err != nil {
+				return 0, nil, err
+			}
+		}
+		return 0, map[string]any{"sessionId": id}, fn(r.Context(), id, b.Generation)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -50,13 +51,21 @@ var ErrCrashed = errors.New("the worker crashed")
 // Serve serves the worker protocol on the listener and drives the worker in
 // real time, until the context ends; then the worker stops gracefully. If the
 // worker crashes, everything is closed at once, as it is when a process ends. A
-// worker without an endpoint gets the listener's. The listener is closed.
+// worker without an endpoint gets the listener's. The listener is closed. If the
+// worker's state cannot be read it is not served: it might start what it was told
+// to stop for good.
 func Serve(ctx context.Context, ln net.Listener, w *Worker, cfg ServeConfig) error {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	wake := make(chan struct{}, 1)
+	callers := &callers{open: map[net.Conn]struct{}{}}
 	w.mu.Lock()
+	if err := w.damage; err != nil {
+		w.mu.Unlock()
+		return errors.Join(fmt.Errorf("reading the state of worker %s: %w", w.cfg.ID, err), ln.Close())
+	}
+	w.hangUp = callers.hangUp
 	if w.cfg.Endpoint == "" {
 		w.cfg.Endpoint = EndpointOf(ln.Addr())
 	}
@@ -70,7 +79,7 @@ func Serve(ctx context.Context, ln net.Listener, w *Worker, cfg ServeConfig) err
 	w.mu.Unlock()
 
 	server := &http.Server{
-		Handler: Handler(w, cfg), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute,
+		Handler: Handler(w, cfg), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute, ConnState: callers.note,
 		ErrorLog: slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug),
 	}
 	served := make(chan error, 1)
@@ -114,6 +123,34 @@ func Serve(ctx context.Context, ln net.Listener, w *Worker, cfg ServeConfig) err
 		err = nil
 	}
 	return err
+}
+
+// callers are the connections that are open. When a process that was paused goes
+// on, requests may lie in them that were sent long ago, and that nobody waits for
+// any more.
+type callers struct {
+	mu   sync.Mutex
+	open map[net.Conn]struct{}
+}
+
+func (c *callers) note(conn net.Conn, state http.ConnState) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch state {
+	case http.StateNew:
+		c.open[conn] = struct{}{}
+	case http.StateClosed, http.StateHijacked:
+		delete(c.open, conn)
+	}
+}
+
+// hangUp closes them all. What is being done for a caller sees its context end.
+func (c *callers) hangUp() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for conn := range c.open {
+		_ = conn.Close() // it may be closed already
+	}
 }
 
 // drive steps the worker whenever something is due, until the context ends or

@@ -4,10 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"sync"
 	"syscall"
@@ -108,22 +110,28 @@ type webPlane struct {
 	mu      sync.Mutex
 	bodies  map[string][]map[string]any // by method and path
 	answers map[string]string           // data, by method and path; "404 CODE" for a failure
+	tokens  map[string]int              // how often each was shown
+	fleet   string                      // the token that is good
+	own     string                      // another
 }
 
 func newWebPlane(t *testing.T) *webPlane {
-	p := &webPlane{bodies: map[string][]map[string]any{}, answers: map[string]string{}}
+	p := &webPlane{bodies: map[string][]map[string]any{}, answers: map[string]string{}, tokens: map[string]int{}, fleet: "fleet-token"}
 	p.Server = httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		key := r.Method + " " + r.URL.Path
 		var body map[string]any
 		_ = json.NewDecoder(r.Body).Decode(&body)
 		p.mu.Lock()
-		p.bodies[key] = append(p.bodies[key], body)
-		answer := p.answers[key]
-		p.mu.Unlock()
-		if r.Header.Get("Authorization") != "Bearer fleet-token" {
+		token := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
+		p.tokens[token]++
+		if good := token == p.fleet || token != "" && token == p.own; !good {
+			p.mu.Unlock()
 			rw.WriteHeader(http.StatusUnauthorized)
 			return
 		}
+		p.bodies[key] = append(p.bodies[key], body)
+		answer := p.answers[key]
+		p.mu.Unlock()
 		if code, failing := strings.CutPrefix(answer, "404 "); failing {
 			rw.WriteHeader(http.StatusNotFound)
 			_, _ = io.WriteString(rw, `{"success":false,"error":{"code":"`+code+`","message":"No."}}`)
@@ -136,6 +144,19 @@ func newWebPlane(t *testing.T) *webPlane {
 	}))
 	t.Cleanup(p.Close)
 	return p
+}
+
+func (p *webPlane) set(fn func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	fn()
+}
+
+// shown counts how often a token was shown so far.
+func (p *webPlane) shown(token string) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.tokens[token]
 }
 
 func (p *webPlane) last(t *testing.T, key string) map[string]any {
@@ -153,10 +174,13 @@ func TestControl(t *testing.T) {
 	defer c.Close()
 	at := began
 
-	p.answers["POST /api/v1/workers/register"] = `{"workerId":"w1","status":"ONLINE","assignedSessionCount":2,"recoveryRequired":true,"heartbeatIntervalMs":5000,"leaseMs":15000}`
+	p.answers["POST /api/v1/workers/register"] = `{"workerId":"w1","status":"ONLINE","assignedSessionCount":2,"recoveryRequired":true,"heartbeatIntervalMs":5000,"leaseMs":15000,
+		"workerToken":"wt_w1_secret","commands":[{"type":"STOP_SESSION","sessionId":"one","generation":3},{"type":"DANCE"}]}`
+	p.own = "wt_w1_secret"
 	r, err := c.RegisterWorker(ctx, domain.Registration{WorkerID: "W 1", Endpoint: "http://w1", Capacity: 9, Interval: time.Second, Capabilities: []domain.Capability{domain.CapLease}})
 	require.NoError(t, err)
-	require.Equal(t, &ports.Registered{Worker: &domain.Worker{ID: "w1", Online: true}, Known: true, Assigned: 2, Interval: 5 * time.Second, Lease: 15 * time.Second}, r)
+	require.Equal(t, &ports.Registered{Worker: &domain.Worker{ID: "w1", Online: true}, Known: true, Assigned: 2, Interval: 5 * time.Second, Lease: 15 * time.Second,
+		Commands: []ports.Command{{SessionID: "one", Generation: 3}}}, r)
 	body := p.last(t, "POST /api/v1/workers/register")
 	require.Equal(t, "W 1", body["workerId"])
 	require.Equal(t, []any{"lease"}, body["capabilities"])
@@ -207,6 +231,14 @@ func TestControl(t *testing.T) {
 	_, err = c.Heartbeat(ctx, domain.Heartbeat{WorkerID: "w1"})
 	require.Equal(t, domain.CodeWorkerNotFound, domain.CodeOf(err))
 
+	require.Equal(t, 1, p.shown("fleet-token"), "from the registration on it shows its own")
+	p.set(func() { p.own = "wt_w1_another" })
+	_, err = c.MessageReceived(ctx, ports.InboundMessage{SessionID: "one"})
+	require.Equal(t, domain.Unauthenticated, kind(t, err))
+	_, err = c.MessageReceived(ctx, ports.InboundMessage{SessionID: "one"})
+	require.NoError(t, err, "and the fleet's again if that is refused")
+	require.Equal(t, 2, p.shown("fleet-token"))
+
 	older := simworker.NewControl(p.URL, "fleet-token", true)
 	defer older.Close()
 	_, err = older.SessionReport(ctx, domain.Report{SessionID: "one", Status: domain.QRRequired, WorkerID: "w1", Generation: 4, PairingCode: "X", QR: domain.QR{Code: "2@"}})
@@ -217,6 +249,144 @@ func TestControl(t *testing.T) {
 	body = p.last(t, "POST /api/workers/register")
 	require.NotContains(t, body, "labels")
 	require.NotContains(t, body, "capabilities")
+	require.Equal(t, 4, p.shown("fleet-token"), "older workers know no other")
+}
+
+func kind(t *testing.T, err error) domain.Kind {
+	t.Helper()
+	var e *domain.Error
+	require.True(t, errors.As(err, &e), "%v", err)
+	return e.Kind
+}
+
+// With another fleet token every worker's own is another too: it registers again.
+func TestFleetTokenIsChanged(t *testing.T) {
+	p := newWebPlane(t)
+	p.answers["POST /api/v1/workers/register"] = `{"workerId":"w1","leaseMs":45000,"heartbeatIntervalMs":10,"workerToken":"own-1"}`
+	p.own = "own-1"
+	c := simworker.NewControl(p.URL, "fleet-token", false)
+	t.Cleanup(c.Close)
+	serve(t, simworker.New(simworker.Config{ID: "w1"}, c), simworker.ServeConfig{})
+	require.Eventually(t, func() bool { return p.shown("own-1") > 2 }, 5*time.Second, time.Millisecond)
+	require.Equal(t, 1, p.shown("fleet-token"))
+	p.set(func() {
+		p.answers["POST /api/v1/workers/register"] = `{"workerId":"w1","leaseMs":45000,"heartbeatIntervalMs":10,"workerToken":"own-2"}`
+		p.own = "own-2"
+	})
+	require.Eventually(t, func() bool { return p.shown("own-2") > 2 }, 5*time.Second, time.Millisecond)
+	require.Equal(t, 2, p.shown("fleet-token"))
+}
+
+// Restarts and stops say which generation they are for, if they are told to.
+func TestOrdersOverHTTP(t *testing.T) {
+	older := simworker.New(simworker.Config{ID: "w1", Legacy: true}, nil)
+	serve(t, older, simworker.ServeConfig{})
+	newer := simworker.New(simworker.Config{ID: "w2"}, nil)
+	serve(t, newer, simworker.ServeConfig{})
+	for _, w := range []*simworker.Worker{older, newer} {
+		_, err := w.Start(t.Context(), ports.Start{SessionID: "one", Generation: 3})
+		require.NoError(t, err)
+	}
+	for _, c := range []struct {
+		path, body   string
+		older, newer int
+	}{
+		{"restart", `{"generation":3}`, 400, 200},
+		{"restart", `{"generation":2}`, 400, 409},
+		{"restart", ``, 200, 200},
+		{"disconnect", `{"generation":"x"}`, 400, 400},
+		{"disconnect", `{"generation":2}`, 400, 200},
+		{"restart", `{"generation":3}`, 400, 200}, // it went on
+		{"disconnect", `{"generation":3}`, 400, 200},
+		{"restart", `{"generation":3}`, 400, 409},
+		{"disconnect", ``, 200, 404},
+		{"logout", `{}`, 200, 404},
+		{"logout", `{"generation":4}`, 400, 200},
+	} {
+		for w, want := range map[*simworker.Worker]int{older: c.older, newer: c.newer} {
+			status, answer := post(t, w, "/api/sessions/one/"+c.path, "", c.body)
+			require.Equal(t, want, status, "%s %+v: %s", w.ID(), c, answer)
+		}
+	}
+	status, body := post(t, newer, "/api/sessions/start", "", `{"sessionId":"one","userId":"u","sessionName":"n","generation":4}`)
+	require.Equal(t, 409, status)
+	require.Contains(t, body, `{"code":"REJECTED","message":"this generation of the session is over here"}`)
+}
+
+// Repeats that come while the first is under way get its answer too.
+func TestConcurrentRepeats(t *testing.T) {
+	w := simworker.New(simworker.Config{ID: "w1"}, nil)
+	serve(t, w, simworker.ServeConfig{Latency: 10 * time.Millisecond})
+	_, err := w.Start(t.Context(), ports.Start{SessionID: "one"})
+	require.NoError(t, err)
+	require.NoError(t, w.Scan("one"))
+	var wg sync.WaitGroup
+	ids := make([]string, 16)
+	for i := range ids {
+		wg.Go(func() {
+			_, body := post(t, w, "/api/one/send", "", `{"to":"6281234567890@s.whatsapp.net","type":"text","message":"x","clientMessageId":"m","humanSimulation":false}`)
+			_, ids[i], _ = strings.Cut(body, `"messageId":"`)
+			ids[i], _, _ = strings.Cut(ids[i], `"`)
+		})
+	}
+	wg.Wait()
+	for _, id := range ids {
+		require.NotEmpty(t, id)
+		require.Equal(t, ids[0], id)
+	}
+	entries, err := w.State().Journal()
+	require.NoError(t, err)
+	require.Len(t, entries, 2)
+}
+
+// When the lease ends, what callers have asked for and nobody has done yet is
+// not done any more, nor what came before the worker was heard of again.
+func TestStaleRequestsDie(t *testing.T) {
+	p := &plane{lease: 300 * time.Millisecond, interval: 20 * time.Millisecond}
+	w := simworker.New(simworker.Config{ID: "w1"}, p)
+	serve(t, w, simworker.ServeConfig{Latency: time.Minute})
+	require.Eventually(t, w.Registered, 5*time.Second, time.Millisecond)
+	dial := func() net.Conn {
+		t.Helper()
+		conn, err := net.Dial("tcp", strings.TrimPrefix(w.Endpoint(), "http://"))
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = conn.Close() })
+		return conn
+	}
+	closed := func(conn net.Conn, why string) {
+		t.Helper()
+		require.NoError(t, conn.SetReadDeadline(time.Now().Add(10*time.Second)))
+		_, err := conn.Read(make([]byte, 1))
+		require.Error(t, err)
+		require.NotErrorIs(t, err, os.ErrDeadlineExceeded, why)
+	}
+	const start = `{"sessionId":"one","generation":1}`
+	request := fmt.Sprintf("POST /api/sessions/start HTTP/1.1\r\nHost: w\r\nContent-Length: %d\r\n\r\n%s", len(start), start)
+	half, whole := dial(), dial()
+	_, err := half.Write([]byte(request[:20]))
+	require.NoError(t, err)
+	_, err = whole.Write([]byte(request))
+	require.NoError(t, err)
+
+	p.set(func() { p.beatErr = errDown })
+	closed(half, "half a request")
+	closed(whole, "one that is being worked on")
+	late := dial()
+	_, err = late.Write([]byte(request))
+	require.NoError(t, err)
+	p.set(func() { p.beatErr = nil })
+	closed(late, "one that came while there was no lease")
+	entries, err := w.State().Journal()
+	require.NoError(t, err)
+	require.Empty(t, entries)
+	require.Eventually(t, func() bool { return w.LeaseEnd().After(time.Now()) }, 5*time.Second, time.Millisecond)
+	fresh := dial()
+	_, err = fresh.Write([]byte("GET /health HTTP/1.1\r\nHost: w\r\n\r\n"))
+	require.NoError(t, err)
+	answer := make([]byte, len("HTTP/1.1 200"))
+	_, err = io.ReadFull(fresh, answer)
+	require.NoError(t, err)
+	require.Equal(t, "HTTP/1.1 200", string(answer))
 }
 
 // A served worker registers, reports, and leaves when it is stopped.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
 )
 
 // The functions of this file need the worker's lock.
@@ -17,7 +18,7 @@ import (
 // start begins to run a session. If its phone is linked it is connected at
 // once, otherwise there is a QR to scan.
 func (w *Worker) start(s *session, now time.Time) error {
-	if err := w.record(Started, s, now, ""); err != nil {
+	if err := w.cfg.State.Record(w.about(Started, s, now)); err != nil {
 		return err
 	}
 	s.running, s.loggedOut, s.fault, s.reason = true, false, "", ""
@@ -33,9 +34,16 @@ func (w *Worker) start(s *session, now time.Time) error {
 }
 
 // stop ends a session's run; its credentials stay.
-func (w *Worker) stop(s *session, reason string, now time.Time) {
+func (w *Worker) stop(s *session, reason string, now time.Time) { w.stopped(s, reason, now, now) }
+
+// stopped ends a session's run that was over in effect at a time, now or before.
+func (w *Worker) stopped(s *session, reason string, now, effective time.Time) {
 	if s.running {
-		_ = w.record(Stopped, s, now, reason) // it stops, whether or not that can be noted
+		e := w.about(Stopped, s, now)
+		if e.Reason = reason; effective.Before(now) {
+			e.Effective = effective
+		}
+		_ = w.cfg.State.Record(e) // it stops, whether or not that can be noted
 	}
 	s.running = false
 	s.qrAt, s.scanAt, s.upAt = time.Time{}, time.Time{}, time.Time{}
@@ -141,19 +149,99 @@ func (w *Worker) report(s *session) domain.Report {
 	return r
 }
 
-// fence stops every session if the lease has run out: others may have them now.
-func (w *Worker) fence(now time.Time) {
-	if end := w.leaseEnd(); end.IsZero() || now.Before(end) {
-		return
+// goOn gives a session that runs a newer generation: the same run goes on.
+func (w *Worker) goOn(s *session, generation int64, now time.Time) error {
+	older := s.generation
+	s.generation = generation
+	if err := w.cfg.State.Record(w.about(Continued, s, now)); err != nil {
+		s.generation = older
+		return err
 	}
-	w.drop("the lease ran out", now)
+	w.known[s.id] = generation
+	return nil
 }
 
-// drop stops all sessions and forgets them.
-func (w *Worker) drop(reason string, now time.Time) {
+// mayRun reports whether sessions may run: older workers always let them, the
+// others only while a lease ends it.
+func (w *Worker) mayRun() bool {
+	return w.cfg.Legacy || w.control == nil || w.registered && !w.fenced
+}
+
+// over reports whether a generation of a session must not run here any more: it
+// was ordered to stop, or a newer one has been started since.
+func (w *Worker) over(id string, generation int64) bool {
+	return generation != 0 && (generation <= w.ended[id] || generation < w.known[id])
+}
+
+// bar remembers that a generation of a session, and every older one, was ordered
+// to stop. It is for good, so that a start which was delayed on its way does not
+// bring back what has moved on.
+func (w *Worker) bar(id string, generation int64) error {
+	if generation <= w.ended[id] {
+		return nil
+	}
+	if normal, err := domain.NormalizeSessionID(id); err != nil || normal != id {
+		return nil // nothing of that name is ever started
+	}
+	if err := w.cfg.State.end(w.id(), id, generation); err != nil {
+		return err
+	}
+	w.ended[id] = generation
+	return nil
+}
+
+// fence stops every session if the lease has run out: others may have them now.
+// Until the worker is heard of again nothing is started, and what is asked for
+// over connections that callers have open is not done any more: it may have been
+// there for long.
+func (w *Worker) fence(now time.Time) {
+	end := w.leaseEnd()
+	if end.IsZero() || now.Before(end) || w.fenced {
+		return
+	}
+	w.fenced = true
+	w.drop("the lease ran out", now, end)
+	if w.hangUp != nil {
+		w.hangUp()
+	}
+}
+
+// heard notes that the control plane accepted a message that was sent at a time.
+// If the lease has run out meanwhile, that has taken effect before, see
+// [Worker.within]. What is commanded comes before anything that is started.
+func (w *Worker) heard(sent, now time.Time, lease time.Duration, commands []ports.Command) {
+	w.obey(commands, now)
+	if w.heardAt.Before(sent) {
+		w.heardAt = sent
+	}
+	w.lease = lease
+	wasFenced := w.fenced
+	w.fenced = false
+	if w.fence(now); wasFenced && !w.fenced && w.hangUp != nil {
+		w.hangUp() // on those who connected before this process went on and read it only now
+	}
+}
+
+// obey stops sessions that belong to others, for good.
+func (w *Worker) obey(commands []ports.Command, now time.Time) {
+	if w.cfg.Legacy {
+		return
+	}
+	for _, c := range commands {
+		id := domain.NormalizeSessionRef(c.SessionID)
+		_ = w.bar(id, c.Generation) // if that cannot be kept, it is commanded again
+		if s := w.sessions[id]; s != nil && s.generation <= c.Generation {
+			w.stop(s, "told to stop", now)
+			delete(w.sessions, id)
+		}
+	}
+}
+
+// drop stops all sessions, which were over in effect at a time, and forgets them.
+func (w *Worker) drop(reason string, now, effective time.Time) {
 	for _, s := range w.sorted() {
 		if s.running {
-			w.stop(s, reason, now)
+			w.stopped(s, reason, now, effective)
 		}
 		delete(w.sessions, s.id)
 	}
@@ -169,8 +257,16 @@ func (w *Worker) leaseEnd() time.Time {
 	return w.heardAt.Add(w.lease)
 }
 
-func (w *Worker) record(e Event, s *session, now time.Time, reason string) error {
-	return w.cfg.State.Record(Entry{Time: now, Event: e, Worker: w.cfg.ID, Session: s.id, Generation: s.generation, Reason: reason})
+// entry begins an entry of the journal.
+func (w *Worker) entry(e Event, now time.Time) Entry {
+	return Entry{Time: now, Event: e, Worker: w.cfg.ID, Process: w.process}
+}
+
+// about begins an entry about a session.
+func (w *Worker) about(e Event, s *session, now time.Time) Entry {
+	entry := w.entry(e, now)
+	entry.Session, entry.Generation = s.id, s.generation
+	return entry
 }
 
 // token makes text that looks random, differs each time, and is the same in a replay.

@@ -1,13 +1,18 @@
 package simworker
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"maps"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"sync"
 
 	"github.com/switchyard-wa/switchyard/domain"
@@ -16,24 +21,31 @@ import (
 const (
 	journalFile = "journal.jsonl"
 	journalKept = 1 << 18 // entries, in memory
+	journalTail = 8 << 20 // bytes of a file that are looked at for what was sent
 )
 
 // State is what outlives a worker's process: the credentials of phones, by
-// session, and the journal. Workers given the same one share them, as real
-// ones do with shared storage. It is safe for concurrent use, and one in a
-// directory is safe for several processes.
+// session, the journal, and, for each worker apart, how many processes it has
+// had and which generations of sessions it was told to stop for good. Workers
+// given the same one share the credentials and the journal, as real ones do with
+// shared storage. It is safe for concurrent use, and one in a directory is safe
+// for several processes, of which each can be killed at any time.
 type State struct {
 	dir string // empty: in memory
 
-	mu      sync.Mutex
-	phones  map[string]string
-	entries []Entry
-	journal *os.File
+	mu        sync.Mutex
+	phones    map[string]string
+	entries   []Entry
+	processes map[string]int64            // by worker
+	ended     map[string]map[string]int64 // generations, by worker and session
+	journal   *os.File
 }
 
 // NewState makes a state in memory. Its journal keeps the newest entries, some
 // hundred thousand.
-func NewState() *State { return &State{phones: map[string]string{}} }
+func NewState() *State {
+	return &State{phones: map[string]string{}, processes: map[string]int64{}, ended: map[string]map[string]int64{}}
+}
 
 // OpenState opens the state in a directory, which it makes if need be.
 func OpenState(dir string) (*State, error) {
@@ -84,11 +96,16 @@ func (s *State) Link(sessionID, phone string) error {
 	if err != nil {
 		return err
 	}
+	return s.write(path, phone)
+}
+
+// write puts text into a file, all of it or nothing.
+func (s *State) write(path, text string) error {
 	f, err := os.CreateTemp(s.dir, "new-*")
 	if err != nil {
 		return err
 	}
-	_, err = f.WriteString(phone)
+	_, err = f.WriteString(text)
 	if err = errors.Join(err, f.Close()); err == nil {
 		err = os.Rename(f.Name(), path)
 	}
@@ -125,9 +142,131 @@ func (s *State) path(sessionID string) (string, error) {
 	return filepath.Join(s.dir, "phones", sessionID), nil
 }
 
+// boot notes that a process of the worker begins. It gives its number and the
+// newest generations, by session, that the worker was told to stop.
+func (s *State) boot(worker string) (process int64, ended map[string]int64, err error) {
+	if s.dir == "" {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.processes[worker]++
+		if ended = maps.Clone(s.ended[worker]); ended == nil {
+			ended = map[string]int64{}
+		}
+		return s.processes[worker], ended, nil
+	}
+	dir := s.own(worker)
+	if err := os.MkdirAll(filepath.Join(dir, "ended"), 0o700); err != nil {
+		return 0, nil, err
+	}
+	if process, err = readNumber(filepath.Join(dir, "processes")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return 0, nil, err
+	}
+	process++
+	if err := s.write(filepath.Join(dir, "processes"), strconv.FormatInt(process, 10)); err != nil {
+		return 0, nil, err
+	}
+	files, err := os.ReadDir(filepath.Join(dir, "ended"))
+	if err != nil {
+		return 0, nil, err
+	}
+	ended = make(map[string]int64, len(files))
+	for _, f := range files {
+		if ended[f.Name()], err = readNumber(filepath.Join(dir, "ended", f.Name())); err != nil {
+			return 0, nil, err
+		}
+	}
+	return process, ended, nil
+}
+
+// end notes the newest generation of a session that the worker was told to stop.
+func (s *State) end(worker, sessionID string, generation int64) error {
+	if s.dir == "" {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.ended[worker] == nil {
+			s.ended[worker] = map[string]int64{}
+		}
+		s.ended[worker][sessionID] = generation
+		return nil
+	}
+	return s.write(filepath.Join(s.own(worker), "ended", sessionID), strconv.FormatInt(generation, 10))
+}
+
+// own is the directory of what is the worker's alone.
+func (s *State) own(worker string) string {
+	return filepath.Join(s.dir, "worker-"+url.PathEscape(worker))
+}
+
+func readNumber(path string) (int64, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return 0, err
+	}
+	n, err := strconv.ParseInt(string(b), 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("%s does not hold a number; restore or remove the file: %w", path, err)
+	}
+	return n, nil
+}
+
+// sent gives the newest messages in the journal that the worker sent under an
+// id of the control plane's, the oldest first: some ten thousand, and no more
+// than most.
+func (s *State) sent(worker string, most int) ([]Entry, error) {
+	var found []Entry
+	keep := func(e Entry) {
+		if e.Event == SentOut && e.Worker == worker && e.ClientMessageID != "" {
+			found = append(found, e)
+		}
+	}
+	if s.dir == "" {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for _, e := range s.entries {
+			keep(e)
+		}
+		return found[max(len(found)-most, 0):], nil
+	}
+	tail, err := s.tail()
+	if err != nil {
+		return nil, err
+	}
+	for line := range bytes.Lines(tail) {
+		if !bytes.Contains(line, []byte(`"event":"send"`)) {
+			continue
+		}
+		if e, err := parseEntry(line); err == nil { // else it was never written to the end
+			keep(e)
+		}
+	}
+	return found[max(len(found)-most, 0):], nil
+}
+
+// tail gives the end of the journal's file, from the beginning of a line.
+func (s *State) tail() ([]byte, error) {
+	f, err := os.Open(filepath.Join(s.dir, journalFile))
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	size, err := f.Seek(0, io.SeekEnd)
+	if err != nil {
+		return nil, err
+	}
+	from := max(size-journalTail, 0)
+	tail := make([]byte, size-from)
+	if _, err := f.ReadAt(tail, from); err != nil {
+		return nil, err
+	}
+	if from > 0 {
+		_, tail, _ = bytes.Cut(tail, []byte("\n"))
+	}
+	return tail, nil
+}
+
 // Record appends an entry to the journal, in one write.
 func (s *State) Record(e Entry) error {
-	e.Time = e.Time.UTC()
+	e.Time, e.Effective = e.Time.UTC(), e.Effective.UTC()
 	if s.dir == "" {
 		s.mu.Lock()
 		defer s.mu.Unlock()

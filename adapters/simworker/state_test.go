@@ -2,6 +2,7 @@ package simworker_test
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,6 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/switchyard-wa/switchyard/adapters/simworker"
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
 )
 
 // Two processes, as good as: each has the directory open by itself.
@@ -63,6 +66,101 @@ func TestStateInADirectory(t *testing.T) {
 	entries, err = simworker.ReadJournal(path)
 	require.NoError(t, err, "a line that is being written")
 	require.Len(t, entries, 2*each)
+	last := simworker.Entry{Time: began, Event: simworker.SentOut, Worker: "0", Text: `{"time":"now"}`}
+	require.NoError(t, a.Record(last))
+	entries, err = a.Journal()
+	require.NoError(t, err, "it was killed before the line was whole, and another went on")
+	require.Equal(t, last, entries[2*each])
+}
+
+// A process that was killed leaves enough behind for the next: what it sent, and
+// how many processes there were. Workers that share a directory do not disturb
+// each other.
+func TestWhatAProcessLeavesBehind(t *testing.T) {
+	for name, open := range map[string]func(t *testing.T) func() *simworker.State{
+		"memory": func(*testing.T) func() *simworker.State {
+			state := simworker.NewState()
+			return func() *simworker.State { return state }
+		},
+		"directory": func(t *testing.T) func() *simworker.State {
+			dir := t.TempDir()
+			return func() *simworker.State {
+				state, err := simworker.OpenState(dir)
+				require.NoError(t, err)
+				t.Cleanup(func() { _ = state.Close() })
+				return state
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			open := open(t)
+			w := newWorld(t, simworker.Config{State: open()})
+			w.connected("one", 1)
+			first, err := w.send("one", "m1")
+			require.NoError(t, err)
+
+			next := newWorld(t, simworker.Config{State: open()})
+			again, err := next.send("one", "m1")
+			require.NoError(t, err, "before the session runs again")
+			require.Equal(t, first, again)
+			next.connected("one", 1)
+			_, err = next.send("one", "m2")
+			require.NoError(t, err)
+
+			neighbour := simworker.New(simworker.Config{ID: "w/2", State: open()}, nil)
+			_, err = neighbour.Start(t.Context(), ports.Start{SessionID: "one", Generation: 2})
+			require.NoError(t, err)
+			entries, err := w.state.Journal()
+			require.NoError(t, err)
+			require.Len(t, entries, 5)
+			for i, process := range []int64{1, 1, 2, 2, 1} {
+				require.Equal(t, process, entries[i].Process)
+			}
+			require.NotEqual(t, entries[1].MessageID, entries[3].MessageID)
+		})
+	}
+}
+
+// Of a long journal only the end is looked at, line by line.
+func TestDedupeAfterALongLife(t *testing.T) {
+	dir := t.TempDir()
+	state, err := simworker.OpenState(dir)
+	require.NoError(t, err)
+	defer state.Close()
+	text := strings.Repeat("x", 1<<20)
+	for i := range 10 {
+		require.NoError(t, state.Record(simworker.Entry{Time: began, Event: simworker.SentOut, Worker: "w1", Session: "one",
+			ClientMessageID: fmt.Sprint("m", i), MessageID: fmt.Sprint("3EB0", i), Text: text}))
+	}
+	w := newWorld(t, simworker.Config{State: state})
+	sent, err := w.send("one", "m9")
+	require.NoError(t, err)
+	require.Equal(t, "3EB09", sent.WhatsAppID)
+	_, err = w.send("one", "m0")
+	failed(t, err, ports.WorkerUnknown)
+}
+
+// A worker that cannot read what it was told starts nothing, and is not served.
+func TestDamagedState(t *testing.T) {
+	dir := t.TempDir()
+	state, err := simworker.OpenState(dir)
+	require.NoError(t, err)
+	defer state.Close()
+	w := newWorld(t, simworker.Config{State: state})
+	require.NoError(t, w.Disconnect(t.Context(), "one", 5))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "worker-w1", "ended", "one"), []byte("five"), 0o600))
+	w.Crash()
+	w.Boot()
+	w.plane.assigned = []ports.AssignedSession{{Session: &domain.Session{ID: "one", Generation: 5}}}
+	w.step()
+	require.Equal(t, ports.RecoverySkipped, w.plane.results[0].Status)
+	_, err = w.Start(t.Context(), ports.Start{SessionID: "two", Generation: 1})
+	failed(t, err, ports.WorkerFailed)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	require.ErrorContains(t, simworker.Serve(t.Context(), ln, w.Worker, simworker.ServeConfig{}), "ended/one does not hold a number")
+	_, err = ln.Accept()
+	require.ErrorIs(t, err, net.ErrClosed)
 }
 
 func TestJournalForm(t *testing.T) {
@@ -76,10 +174,17 @@ func TestJournalForm(t *testing.T) {
 	require.NoError(t, err)
 	b, err := os.ReadFile(filepath.Join(dir, "journal.jsonl"))
 	require.NoError(t, err)
-	require.Equal(t, `{"time":"2026-01-02T03:04:05Z","event":"start","worker":"w1","sessionId":"one","generation":4}
-{"time":"2026-01-02T03:04:05Z","event":"send","worker":"w1","sessionId":"one","generation":4,"messageId":"`+sent.WhatsAppID+
+	require.Equal(t, `{"time":"2026-01-02T03:04:05Z","event":"start","worker":"w1","process":1,"sessionId":"one","generation":4}
+{"time":"2026-01-02T03:04:05Z","event":"send","worker":"w1","process":1,"sessionId":"one","generation":4,"messageId":"`+sent.WhatsAppID+
 		`","clientMessageId":"m1","to":"6281234567890@s.whatsapp.net","text":"hello"}
 `, string(b))
+	w.now = w.now.Add(time.Minute)
+	require.NoError(t, w.Health(t.Context()))
+	b, err = os.ReadFile(filepath.Join(dir, "journal.jsonl"))
+	require.NoError(t, err)
+	require.True(t, strings.HasSuffix(string(b), `
+{"time":"2026-01-02T03:05:05Z","event":"stop","worker":"w1","process":1,"effective":"2026-01-02T03:04:50Z","sessionId":"one","generation":4,"reason":"the lease ran out"}
+`))
 }
 
 func TestOverlaps(t *testing.T) {
@@ -98,6 +203,59 @@ func TestOverlaps(t *testing.T) {
 		{Session: "two", Workers: [2]string{"a", "b"}, From: at(7)},
 	}, simworker.Overlaps(append(clean, entry(6, simworker.Started, "b", "one"), entry(7, simworker.Started, "b", "two"),
 		entry(8, simworker.Stopped, "a", "one"), entry(9, simworker.Stopped, "b", "one"))))
+}
+
+// A stop that could be written only later counts from when it took effect. One of
+// a former process ends at the latest when the next begins.
+func TestOverlapsAfterAPause(t *testing.T) {
+	at := func(s int) time.Time { return began.Add(time.Duration(s) * time.Second) }
+	entry := func(s int, e simworker.Event, worker string, process int64) simworker.Entry {
+		return simworker.Entry{Time: at(s), Event: e, Worker: worker, Process: process, Session: "one"}
+	}
+	late := func(written, effective int) simworker.Entry {
+		e := entry(written, simworker.Stopped, "a", 1)
+		e.Effective = at(effective)
+		return e
+	}
+	entries := []simworker.Entry{entry(0, simworker.Started, "a", 1), entry(46, simworker.Started, "b", 1)}
+	require.Empty(t, simworker.Overlaps(append(entries, late(60, 45))))
+	require.Empty(t, simworker.Overlaps(append(entries, late(60, 46))))
+	require.Equal(t, []simworker.Overlap{{Session: "one", Workers: [2]string{"a", "b"}, From: at(46), To: at(47)}},
+		simworker.Overlaps(append(entries, late(60, 47))))
+	require.Equal(t, []simworker.Overlap{{Session: "one", Workers: [2]string{"a", "b"}, From: at(46)}}, simworker.Overlaps(entries))
+
+	killed := simworker.Entry{Time: at(60), Effective: at(40), Event: simworker.Crashed, Worker: "a"}
+	require.Empty(t, simworker.Overlaps(append(entries, killed)), "it was paused before")
+
+	sameInstant := []simworker.Entry{entry(0, simworker.Started, "a", 1), entry(5, simworker.Started, "b", 1), entry(5, simworker.Stopped, "a", 1)}
+	require.Len(t, simworker.Overlaps(sameInstant), 1, "the order of the journal tells what came first")
+
+	restarted := []simworker.Entry{
+		entry(0, simworker.Started, "a", 1), entry(10, simworker.Started, "a", 2), entry(20, simworker.Continued, "a", 2),
+		entry(30, simworker.Stopped, "a", 2), entry(31, simworker.Started, "b", 1),
+	}
+	require.Empty(t, simworker.Overlaps(restarted))
+}
+
+func TestStrays(t *testing.T) {
+	at := func(s int) time.Time { return began.Add(time.Duration(s) * time.Second) }
+	entry := func(s int, e simworker.Event, worker string) simworker.Entry {
+		return simworker.Entry{Time: at(s), Event: e, Worker: worker, Process: 1, Session: "one"}
+	}
+	stop := entry(60, simworker.Stopped, "a")
+	stop.Effective = at(45)
+	entries := []simworker.Entry{
+		entry(0, simworker.SentOut, "a"), // stray
+		entry(1, simworker.Started, "a"),
+		entry(2, simworker.SentOut, "a"),
+		entry(3, simworker.SentOut, "b"),  // stray
+		entry(45, simworker.SentOut, "a"), // stray: the lease was out
+		stop,
+		entry(61, simworker.SentOut, "a"), // stray
+		entry(62, simworker.Started, "a"),
+		entry(63, simworker.SentOut, "a"),
+	}
+	require.Equal(t, []simworker.Entry{entries[0], entries[3], entries[4], entries[6]}, simworker.Strays(entries))
 }
 
 func TestRepeats(t *testing.T) {

@@ -1,6 +1,7 @@
 package simworker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -20,6 +21,9 @@ func (w *Worker) Step(ctx context.Context, now time.Time) time.Time {
 		}
 		if task(ctx, now); ctx.Err() != nil {
 			break
+		}
+		if later := w.cfg.Now(); later.After(now) {
+			now = later // the task took its time, and a heartbeat may be due
 		}
 	}
 	w.mu.Lock()
@@ -77,13 +81,13 @@ func (w *Worker) next(now time.Time) func(context.Context, time.Time) {
 	if !w.up {
 		return nil
 	}
-	if w.fence(now); w.hung {
+	if w.fence(w.cfg.Now()); w.hung {
 		return nil
 	}
 	due := func(t time.Time) bool { return !t.IsZero() && !t.After(now) }
 	switch {
 	case due(w.registerAt):
-		w.registering, w.registerAt = true, time.Time{}
+		w.registerAt = time.Time{}
 		return w.register
 	case due(w.recoverAt):
 		w.recoverAt = time.Time{}
@@ -98,13 +102,13 @@ func (w *Worker) next(now time.Time) func(context.Context, time.Time) {
 		}
 		s.reportAt = time.Time{}
 		r, process := w.report(s), w.process
-		return func(ctx context.Context, now time.Time) { w.say(ctx, s, r, process, now) }
+		return func(ctx context.Context, _ time.Time) { w.say(ctx, s, r, process) }
 	}
 	for i, queue := range w.receipts {
 		if len(queue) > 0 && due(queue[0].at) {
 			w.receipts[i] = queue[1:]
 			process := w.process
-			return func(ctx context.Context, now time.Time) { w.deliver(ctx, queue[0], process, now) }
+			return func(ctx context.Context, _ time.Time) { w.deliver(ctx, queue[0], process) }
 		}
 	}
 	return nil
@@ -127,17 +131,19 @@ func (w *Worker) mostDue(now time.Time) *session {
 	return most
 }
 
-// within runs fn under the lock, unless the process that began the call has
-// ended since.
-func (w *Worker) within(process int, fn func()) {
+// within runs fn under the lock with the time it is then, unless the process that
+// began the call has ended since. A lease that has run out takes effect before.
+func (w *Worker) within(process int64, fn func(now time.Time)) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.process == process && w.up {
-		fn()
+		now := w.cfg.Now()
+		w.fence(now)
+		fn(now)
 	}
 }
 
-func (w *Worker) register(ctx context.Context, now time.Time) {
+func (w *Worker) register(ctx context.Context, sent time.Time) {
 	w.mu.Lock()
 	process := w.process
 	r := domain.Registration{
@@ -153,10 +159,10 @@ func (w *Worker) register(ctx context.Context, now time.Time) {
 	if err == nil {
 		answer, err = control.RegisterWorker(ctx, r)
 	}
-	w.within(process, func() {
-		w.registering, w.refusal = false, err
+	w.within(process, func(now time.Time) {
+		w.refusal = err
 		if err == nil {
-			w.accepted(answer, now)
+			w.accepted(answer, sent, now)
 			return
 		}
 		w.tries++
@@ -164,7 +170,7 @@ func (w *Worker) register(ctx context.Context, now time.Time) {
 		case !w.cfg.Legacy:
 			w.registerAt = now.Add(min(time.Second<<min(w.tries-1, 10), maxRetry))
 			if w.lease <= 0 {
-				w.drop("not registered", now) // nothing may run here that no lease ends
+				w.drop("not registered", now, now) // nothing may run here that no lease ends
 			}
 		case w.tries < legacyTries:
 			w.registerAt = now.Add(legacyRetry)
@@ -175,13 +181,13 @@ func (w *Worker) register(ctx context.Context, now time.Time) {
 }
 
 // accepted takes in the answer to a registration. It needs the lock.
-func (w *Worker) accepted(answer *ports.Registered, now time.Time) {
+func (w *Worker) accepted(answer *ports.Registered, sent, now time.Time) {
+	w.heard(sent, now, answer.Lease, answer.Commands)
 	w.registered, w.tries = true, 0
-	w.heardAt, w.lease = now, answer.Lease
 	if !w.cfg.Legacy && w.cfg.Interval <= 0 && answer.Interval > 0 {
 		w.interval = answer.Interval
 	}
-	w.beatAt = now.Add(w.interval)
+	w.beatAt = sent.Add(w.interval)
 	if answer.Assigned > 0 {
 		w.recoverAt = now
 	}
@@ -189,7 +195,7 @@ func (w *Worker) accepted(answer *ports.Registered, now time.Time) {
 
 // recover resumes the sessions that the control plane says are this worker's,
 // and tells it how that went.
-func (w *Worker) recover(ctx context.Context, now time.Time) {
+func (w *Worker) recover(ctx context.Context, _ time.Time) {
 	w.mu.Lock()
 	process := w.process
 	w.mu.Unlock()
@@ -200,7 +206,7 @@ func (w *Worker) recover(ctx context.Context, now time.Time) {
 	}
 	var results []ports.RecoveryResult
 	if err == nil {
-		w.within(process, func() {
+		w.within(process, func(now time.Time) {
 			for _, a := range assigned {
 				results = append(results, w.resume(a, now))
 			}
@@ -210,7 +216,7 @@ func (w *Worker) recover(ctx context.Context, now time.Time) {
 		_, err = control.Recovered(ctx, w.cfg.ID, results)
 	}
 	if err != nil && !w.cfg.Legacy {
-		w.within(process, func() { w.recoverAt = now.Add(reportRetry) })
+		w.within(process, func(now time.Time) { w.recoverAt = now.Add(reportRetry) })
 	}
 }
 
@@ -224,8 +230,14 @@ func (w *Worker) resume(a ports.AssignedSession, now time.Time) ports.RecoveryRe
 	}
 	s := w.sessions[a.ID]
 	switch {
-	case generation < w.known[a.ID]:
-		result.Error = "a newer generation is known"
+	case w.damage != nil:
+		result.Error = "its state cannot be read"
+		return result
+	case w.over(a.ID, generation):
+		result.Error = "this generation of the session is over here"
+		return result
+	case !w.mayRun():
+		result.Error = "the lease ran out"
 		return result
 	case s == nil || !s.running:
 		if w.running() >= w.cfg.Capacity {
@@ -237,6 +249,11 @@ func (w *Worker) resume(a ports.AssignedSession, now time.Time) ports.RecoveryRe
 			result.Status, result.Error = ports.RecoveryFailed, "its state cannot be written"
 			return result
 		}
+	case generation > s.generation:
+		if err := w.goOn(s, generation, now); err != nil {
+			result.Error = "its state cannot be written"
+			return result
+		}
 	}
 	if s.status == domain.Connected {
 		result.Status = ports.RecoverySuccess
@@ -246,18 +263,14 @@ func (w *Worker) resume(a ports.AssignedSession, now time.Time) ports.RecoveryRe
 	return result
 }
 
-func (w *Worker) beat(ctx context.Context, now time.Time) {
+func (w *Worker) beat(ctx context.Context, sent time.Time) {
 	w.mu.Lock()
 	process := w.process
 	h := domain.Heartbeat{
 		WorkerID: w.cfg.ID, Sessions: w.list(), Lists: true,
 		CPU: min(2+float64(len(w.sessions))/2, 95), Memory: min(10+float64(len(w.sessions)), 95),
-		Uptime: now.Sub(w.bootedAt), MessageCount: w.sent,
+		Uptime: sent.Sub(w.bootedAt), MessageCount: w.sent,
 		Capacity: w.cfg.Capacity, Version: w.cfg.Version, Environment: w.cfg.Environment,
-	}
-	listed := make(map[string]int64, len(h.Sessions))
-	for id, s := range w.sessions {
-		listed[id] = s.generation
 	}
 	w.mu.Unlock()
 	control, err := w.line()
@@ -265,47 +278,30 @@ func (w *Worker) beat(ctx context.Context, now time.Time) {
 	if err == nil {
 		answer, err = control.Heartbeat(ctx, h)
 	}
-	w.within(process, func() {
-		w.beatAt = now.Add(w.interval)
+	w.within(process, func(now time.Time) {
+		w.beatAt = sent.Add(w.interval)
 		switch {
 		case err == nil:
-			if w.heardAt.Before(now) {
-				w.heardAt = now
-			}
-			if answer.Lease > 0 {
-				w.lease = answer.Lease
-			}
-			w.obey(answer.Commands, listed, now)
+			w.heard(sent, now, cmp.Or(answer.Lease, w.lease), answer.Commands)
 		case w.cfg.Legacy: // the next one repairs what this one missed
-		case domain.CodeOf(err) == domain.CodeWorkerNotFound:
+		case domain.CodeOf(err) == domain.CodeWorkerNotFound, unauthenticated(err):
 			w.registered, w.registerAt, w.beatAt = false, now, time.Time{}
 		default:
-			w.beatAt = now.Add(min(retry, w.interval))
+			w.beatAt = sent.Add(min(retry, w.interval))
 		}
 	})
 }
 
-// obey stops sessions that belong to others: those which still are what the
-// heartbeat said, and not of a newer generation than the command. It needs the lock.
-func (w *Worker) obey(commands []ports.Command, listed map[string]int64, now time.Time) {
-	if w.cfg.Legacy {
-		return
-	}
-	for _, c := range commands {
-		s := w.sessions[domain.NormalizeSessionRef(c.SessionID)]
-		if s == nil || s.generation > c.Generation {
-			continue
-		}
-		if generation, said := listed[s.id]; said && generation == s.generation {
-			w.stop(s, "told to stop", now)
-			delete(w.sessions, s.id)
-		}
-	}
+// unauthenticated reports whether the worker's token was refused: by registering
+// again it gets another.
+func unauthenticated(err error) bool {
+	var e *domain.Error
+	return errors.As(err, &e) && e.Kind == domain.Unauthenticated
 }
 
 // say reports a session. Older workers say it once; the others until it has
 // been heard, or there is something newer to say.
-func (w *Worker) say(ctx context.Context, s *session, r domain.Report, process int, now time.Time) {
+func (w *Worker) say(ctx context.Context, s *session, r domain.Report, process int64) {
 	control, err := w.line()
 	if err == nil {
 		_, err = control.SessionReport(ctx, r)
@@ -313,7 +309,7 @@ func (w *Worker) say(ctx context.Context, s *session, r domain.Report, process i
 	if errors.Is(err, errNobody) {
 		return
 	}
-	w.within(process, func() {
+	w.within(process, func(now time.Time) {
 		if w.sessions[s.id] != s || s.status != r.Status || !s.statusAt.Equal(r.At) || w.cfg.Legacy {
 			return
 		}
@@ -328,7 +324,7 @@ func (w *Worker) say(ctx context.Context, s *session, r domain.Report, process i
 
 // deliver reports the status of a message. It may not be known yet, for the
 // answer to its send can be slower.
-func (w *Worker) deliver(ctx context.Context, r receipt, process int, now time.Time) {
+func (w *Worker) deliver(ctx context.Context, r receipt, process int64) {
 	control, err := w.line()
 	if err == nil {
 		_, err = control.MessageReport(ctx, r.report)
@@ -336,7 +332,7 @@ func (w *Worker) deliver(ctx context.Context, r receipt, process int, now time.T
 	if r.tries++; err == nil || w.cfg.Legacy || r.tries >= receiptTries {
 		return
 	}
-	w.within(process, func() {
+	w.within(process, func(now time.Time) {
 		r.at = now.Add(reportRetry)
 		w.receipts[2] = append(w.receipts[2], r)
 	})
@@ -405,12 +401,14 @@ func (w *Worker) Ban(sessionID string) error {
 // happen lets something happen to a session that runs; Step reports it.
 func (w *Worker) happen(sessionID string, fn func(*session, time.Time)) error {
 	w.mu.Lock()
+	now := w.cfg.Now()
+	w.fence(now)
 	s := w.sessions[domain.NormalizeSessionRef(sessionID)]
 	if s == nil || !s.running {
 		w.mu.Unlock()
 		return unknown()
 	}
-	fn(s, w.cfg.Now())
+	fn(s, now)
 	w.mu.Unlock()
 	w.due()
 	return nil

@@ -54,8 +54,10 @@ type Config struct {
 	// Limited makes it limit its caller as older workers do: 5 session
 	// operations in 5 minutes and 10 sends a minute for each session.
 	Limited bool
-	Seed    uint64           // of what is random about it
-	Now     func() time.Time // its clock, the same that Step is told; default time.Now
+	Seed    uint64 // of what is random about it
+	// Now is its clock, the same that Step is told; default time.Now. Leases are
+	// measured by the monotonic clock if the readings have one, as time.Now's do.
+	Now func() time.Time
 }
 
 func (c Config) withDefaults() Config {
@@ -81,26 +83,29 @@ type Worker struct {
 	control ports.WorkerProtocol // nil: it belongs to nobody
 
 	mu       sync.Mutex
-	process  int // grows with each; what a call began in an older one is void
+	process  int64 // grows with each; what a call began in an older one is void
 	up       bool
 	hung     bool
 	cut      bool
 	bootedAt time.Time
 	onDue    func() // told when there is something new for Step to do
+	hangUp   func() // told when what callers have asked for so far is not to be done any more
+	damage   error  // why the state could not be read; nothing is started then
 
-	registered  bool
-	registering bool
-	refusal     error // why the latest registration did not succeed
-	tries       int
-	registerAt  time.Time // zero: not any more
-	recoverAt   time.Time // zero: nothing to recover
-	interval    time.Duration
-	beatAt      time.Time // zero: not yet
-	lease       time.Duration
-	heardAt     time.Time // when the newest message that was accepted had been sent
+	registered bool
+	refusal    error // why the latest registration did not succeed
+	tries      int
+	registerAt time.Time // zero: not any more
+	recoverAt  time.Time // zero: nothing to recover
+	interval   time.Duration
+	beatAt     time.Time // zero: not yet
+	lease      time.Duration
+	heardAt    time.Time // when the newest message that was accepted had been sent
+	fenced     bool      // the lease ran out, and nothing was heard since
 
 	sessions map[string]*session
-	known    map[string]int64 // newest generation seen, by session
+	known    map[string]int64 // newest generation started by this process, by session
+	ended    map[string]int64 // newest generation that was ordered to stop, which is for good, by session
 	done     map[string]ports.Sent
 	doneKeys []string
 	receipts [3][]receipt // delivered, read, tried again; each in order of time
@@ -143,20 +148,41 @@ func New(cfg Config, control ports.WorkerProtocol) *Worker {
 	return w
 }
 
-// boot begins a process: nothing is left of an earlier one. It needs the lock.
+// boot begins a process, with what the state remembers. It needs the lock.
 func (w *Worker) boot(now time.Time) {
-	w.process++
-	w.up, w.hung, w.bootedAt = true, false, now
-	w.registered, w.registering, w.refusal, w.tries, w.registerAt = false, false, nil, 0, now
-	w.recoverAt, w.beatAt, w.heardAt, w.lease = time.Time{}, time.Time{}, time.Time{}, 0
-	w.interval = cmp.Or(w.cfg.Interval, legacyBeat)
-	w.sessions, w.known = map[string]*session{}, map[string]int64{}
-	w.done, w.doneKeys = map[string]ports.Sent{}, nil
-	w.receipts, w.uses, w.sent = [3][]receipt{}, map[string][]time.Time{}, 0
-	if w.control == nil {
-		w.registerAt = time.Time{}
+	w.forget()
+	w.up, w.bootedAt = true, now
+	if w.control != nil {
+		w.registerAt = now
+	}
+	if w.cfg.Legacy {
+		w.process++
+		return
+	}
+	process, ended, err := w.cfg.State.boot(w.id())
+	sent, sentErr := w.cfg.State.sent(w.cfg.ID, dedupeKept)
+	w.process, w.damage = max(w.process+1, process), errors.Join(err, sentErr)
+	if ended != nil {
+		w.ended = ended
+	}
+	for _, e := range sent {
+		w.remember(dedupeKey(e.Session, e.ClientMessageID), ports.Sent{WhatsAppID: e.MessageID, Status: domain.MessageSent, At: e.Time})
 	}
 }
+
+// forget leaves nothing of a process. It needs the lock.
+func (w *Worker) forget() {
+	w.up, w.hung, w.damage = false, false, nil
+	w.registered, w.refusal, w.tries, w.registerAt = false, nil, 0, time.Time{}
+	w.recoverAt, w.beatAt, w.heardAt, w.lease, w.fenced = time.Time{}, time.Time{}, time.Time{}, 0, false
+	w.interval = cmp.Or(w.cfg.Interval, legacyBeat)
+	w.sessions, w.known, w.ended = map[string]*session{}, map[string]int64{}, map[string]int64{}
+	w.done, w.doneKeys = map[string]ports.Sent{}, nil
+	w.receipts, w.uses, w.sent = [3][]receipt{}, map[string][]time.Time{}, 0
+}
+
+// id gives the id in its one spelling.
+func (w *Worker) id() string { return domain.NormalizeWorkerRef(w.cfg.ID) }
 
 // ID gives the worker's id as it was configured.
 func (w *Worker) ID() string { return w.cfg.ID }
@@ -181,7 +207,7 @@ func (w *Worker) Capabilities() []domain.Capability {
 
 // Ref names the worker to a gateway.
 func (w *Worker) Ref() ports.WorkerRef {
-	return ports.WorkerRef{ID: domain.NormalizeWorkerRef(w.cfg.ID), Endpoint: w.Endpoint(), Capabilities: w.Capabilities()}
+	return ports.WorkerRef{ID: w.id(), Endpoint: w.Endpoint(), Capabilities: w.Capabilities()}
 }
 
 // Crash ends the process: calls are refused, and everything but the state is
@@ -189,9 +215,13 @@ func (w *Worker) Ref() ports.WorkerRef {
 func (w *Worker) Crash() {
 	w.mu.Lock()
 	if w.up {
-		w.boot(w.cfg.Now())
-		w.up = false
-		_ = w.cfg.State.Record(Entry{Time: w.cfg.Now(), Event: Crashed, Worker: w.cfg.ID}) // evidence, as far as it can be had
+		now := w.cfg.Now()
+		e := w.entry(Crashed, now)
+		if end := w.leaseEnd(); end.Before(now) {
+			e.Effective = end // it did nothing after it; zero if there is none
+		}
+		w.forget()
+		_ = w.cfg.State.Record(e) // evidence, as far as it can be had
 	}
 	w.mu.Unlock()
 	w.due()
@@ -275,6 +305,7 @@ func (w *Worker) due() {
 func (w *Worker) line() (ports.WorkerProtocol, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.fence(w.cfg.Now()) // before anything more is said
 	switch {
 	case w.control == nil:
 		return nil, errNobody
@@ -321,14 +352,14 @@ func (w *Worker) halt() (ids []string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	now := w.cfg.Now()
+	w.fence(now)
 	for _, s := range w.sorted() {
 		if s.running {
 			ids = append(ids, s.id)
 			w.stop(s, "worker stops", now)
 		}
 	}
-	w.boot(now)
-	w.up = false
+	w.forget()
 	return ids
 }
 

@@ -1,10 +1,16 @@
 package sqlite
 
 import (
+	"context"
+	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
 )
 
 func TestANewerSchemaIsRefused(t *testing.T) {
@@ -46,4 +52,77 @@ func TestAMigrationIsAllOrNothing(t *testing.T) {
 	s, err := Open(ctx, path, Options{Migrate: true})
 	require.NoError(t, err)
 	require.NoError(t, s.Close())
+}
+
+// TestAnOlderSchemaIsUpgraded has a database of version 1, dumped with rows in
+// it when that was the latest.
+func TestAnOlderSchemaIsUpgraded(t *testing.T) {
+	ctx, path := t.Context(), filepath.Join(t.TempDir(), "store.db")
+	dump, err := os.ReadFile("testdata/version-1.sql")
+	require.NoError(t, err)
+	require.NoError(t, makeFile(path, true))
+	c, err := connect(path, readWrite, 1)
+	require.NoError(t, err)
+	require.NoError(t, c.Script(ctx, string(dump)))
+	require.NoError(t, c.close())
+	version, latest, err := Status(ctx, path)
+	require.NoError(t, err)
+	require.Equal(t, 1, version)
+	_, err = Open(ctx, path, Options{})
+	require.ErrorIs(t, err, ErrOutdated)
+
+	s, err := Open(ctx, path, Options{Migrate: true})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	version, _, err = Status(ctx, path)
+	require.NoError(t, err)
+	require.Equal(t, latest, version)
+
+	at := func(minute int) time.Time { return time.Date(2026, 3, 2, 12, minute, 0, 0, time.UTC) }
+	require.NoError(t, s.Update(ctx, func(ctx context.Context, tx *ports.Tx) error {
+		session, err := tx.Sessions.Get(ctx, "s1")
+		require.NoError(t, err)
+		was := domain.Card("s1", "u1", "Support line", "two\nlines", at(2))
+		was.Intent, was.Status, was.StatusAt, was.WasConnected = domain.Up, domain.Connected, at(4), true
+		was.WorkerID, was.Generation, was.AssignedAt, was.HomeID = "w1", 3, at(3), "w1"
+		was.PhoneNumber, was.DueAt = "6281234567890", at(9)
+		was.QR = domain.QR{Code: "2@abc", Image: []byte("\x89PNG\x00\xff"), ExpiresAt: at(3)}
+		was.Rev = session.Rev
+		require.Equal(t, was, session)
+		session.ClaimedBy, session.ClaimedUntil = "r1", at(10)
+		require.NoError(t, tx.Sessions.Put(ctx, session))
+		claimed, err := tx.Sessions.ClaimedBy(ctx, "r1")
+		require.NoError(t, err)
+		require.Equal(t, []*domain.Session{session}, claimed)
+
+		worker, err := tx.Workers.Get(ctx, "w1")
+		require.NoError(t, err)
+		require.Equal(t, []any{"1.2.3", 1, time.Time{}, ""}, []any{worker.Version, worker.Used, worker.TrialSince, worker.Suspect})
+		require.NoError(t, tx.Workers.Reserve(ctx, "w1"))
+
+		cleanups, err := tx.Cleanups.ByWorker(ctx, "w1")
+		require.NoError(t, err)
+		require.Len(t, cleanups, 2)
+		require.Equal(t, &domain.Cleanup{
+			WorkerID: "w1", SessionID: "s8", Order: domain.OrderLogout, Generation: 4, DueAt: at(6), Attempts: 2, CreatedAt: at(5), Rev: 1,
+		}, cleanups[0])
+		require.ErrorIs(t, tx.Cleanups.Put(ctx, &domain.Cleanup{WorkerID: "w1", SessionID: "s8"}), ports.ErrExists)
+		require.NoError(t, tx.Cleanups.Put(ctx, cleanups[0]))
+		require.Greater(t, cleanups[0].Rev, int64(1))
+		require.NoError(t, tx.Cleanups.Delete(ctx, cleanups[1]))
+
+		message, err := tx.Messages.Get(ctx, "s1", "m1")
+		require.NoError(t, err)
+		require.Equal(t, "Hello; it's me", message.Content)
+		secret, err := tx.Settings.Get(ctx, "secret")
+		require.NoError(t, err)
+		require.Equal(t, "kept", secret)
+		last, err := tx.Outbox.Last(ctx)
+		require.NoError(t, err)
+		require.EqualValues(t, 1, last)
+
+		require.NoError(t, tx.Migrations.Put(ctx, &domain.Migration{ID: "g1", SessionID: "s1", Status: domain.MigrationPending, CreatedAt: at(7)}))
+		require.NoError(t, tx.Replicas.Put(ctx, &domain.Replica{ID: "r1", StartedAt: at(7)}))
+		return nil
+	}))
 }

@@ -19,11 +19,16 @@ var (
 )
 
 // Clock is the system clock, in UTC and to the microsecond, as rows keep it:
-// a time that was stored equals itself when it comes back.
+// a time that was stored equals itself when it comes back. Times that were not
+// stored compare by the monotonic clock, so leases do not end early when the
+// system's time is set.
 type Clock struct{}
 
 // Now implements [ports.Clock].
-func (Clock) Now() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }
+func (Clock) Now() time.Time {
+	now := time.Now().UTC()
+	return now.Add(-time.Duration(now.Nanosecond() % 1000)) // Truncate would take the monotonic reading away
+}
 
 // Random is the randomness of the operating system, fit for secrets. It never
 // fails: without randomness the program ends, see [rand.Read].

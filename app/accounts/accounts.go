@@ -41,6 +41,8 @@ type Accounts struct {
 
 	standings *standings
 	mails     *background
+	hints     ports.Hints
+	deafen    func() // ends hearing
 }
 
 var _ ports.AccountUseCases = (*Accounts)(nil)
@@ -52,18 +54,23 @@ func New(c Config) (*Accounts, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	return &Accounts{
+	a := &Accounts{
 		store: c.Store, tokens: c.Tokens, passwords: c.Passwords, mailer: c.Mailer, limiter: c.Limiter,
 		ids: c.IDs, random: c.Random, now: c.Clock.Now, tiers: c.Tiers, firstTier: c.FirstTier, log: c.Log,
 		accessLife: c.AccessLife, refreshLife: c.RefreshLife, resetLife: c.ResetLife,
 		resetURL: c.ResetURL, onChange: c.OnChange,
-		standings: newStandings(), mails: newBackground(c.Spawn),
-	}, nil
+		standings: newStandings(), mails: newBackground(c.Spawn), hints: c.Hints,
+	}
+	a.deafen = a.hints.Listen(a.hear)
+	return a, nil
 }
 
 // Close waits, until the context ends, for mail that is being sent. Mail asked
 // for afterwards is not sent.
-func (a *Accounts) Close(ctx context.Context) error { return a.mails.close(ctx) }
+func (a *Accounts) Close(ctx context.Context) error {
+	a.deafen()
+	return a.mails.close(ctx)
+}
 
 // Maintain removes sign-ins that have expired and takes down the sessions that
 // deactivated users still have, which happens if a crash came between. It is

@@ -13,8 +13,8 @@ import (
 )
 
 // Config is what accounts are made of. Store, Tokens, Passwords and Mailer are
-// required. If Store is a [ports.Backend], it lends Limiter, Clock, IDs and
-// Random where they are nil.
+// required. If Store is a [ports.Backend], it lends Limiter, Hints, Clock, IDs
+// and Random where they are nil.
 type Config struct {
 	Store     ports.Store
 	Tokens    ports.Tokens
@@ -22,6 +22,7 @@ type Config struct {
 	Mailer    ports.Mailer
 
 	Limiter ports.Limiter
+	Hints   ports.Hints // nil: ports.Alone
 	Clock   ports.Clock
 	IDs     ports.IDs
 	Random  ports.Random
@@ -53,6 +54,9 @@ func (c Config) WithDefaults() Config {
 		if c.Limiter == nil {
 			c.Limiter = b.Limiter()
 		}
+		if c.Hints == nil {
+			c.Hints = b.Hints()
+		}
 		if c.Clock == nil {
 			c.Clock = b.Clock()
 		}
@@ -62,6 +66,9 @@ func (c Config) WithDefaults() Config {
 		if c.Random == nil {
 			c.Random = b.Random()
 		}
+	}
+	if c.Hints == nil {
+		c.Hints = ports.Alone{}
 	}
 	if c.Tiers == nil {
 		c.Tiers = domain.DefaultTiers()

@@ -114,7 +114,7 @@ func (a *Accounts) changeProfile(ctx context.Context, c ports.Caller, name, emai
 		return a.voidReset(ctx, tx, u.ID, now)
 	})
 	if next != "" {
-		a.standings.forget(c.UserID)
+		a.changed(c.UserID)
 	}
 	if err != nil {
 		return nil, err
@@ -290,7 +290,7 @@ func (a *Accounts) ResetPassword(ctx context.Context, token, next string) error 
 		return a.replacePassword(ctx, tx, u, hash, "", now)
 	})
 	if userID != "" {
-		a.standings.forget(userID)
+		a.changed(userID)
 	}
 	if errors.Is(err, errReset) {
 		p.Check("token", errReset)

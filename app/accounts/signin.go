@@ -164,7 +164,7 @@ func (a *Accounts) Refresh(ctx context.Context, refreshToken string) (*ports.Sig
 		return tx.SignIns.Put(ctx, f)
 	})
 	if userID != "" {
-		a.standings.forget(userID)
+		a.changed(userID)
 	}
 	if err != nil {
 		return nil, err
@@ -196,7 +196,7 @@ func (a *Accounts) Logout(ctx context.Context, c ports.Caller) error {
 		f.RevokedAt = a.stamp()
 		return tx.SignIns.Put(ctx, f)
 	})
-	a.standings.forget(c.UserID)
+	a.changed(c.UserID)
 	if err == nil {
 		a.log.InfoContext(ctx, "signed out", "user", c.UserID)
 	}

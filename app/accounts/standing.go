@@ -139,6 +139,33 @@ func (c *standings) put(userID, signInID string, s standing, generation uint64) 
 	shard.entries[key] = s
 }
 
+// changed forgets the standing of the user's sign-ins, here and on other replicas.
+func (a *Accounts) changed(userID string) {
+	a.standings.forget(userID)
+	a.hints.Tell(ports.Hint{Users: []string{userID}})
+}
+
+// hear takes in what other replicas say has changed.
+func (a *Accounts) hear(h ports.Hint) {
+	if h.All {
+		a.standings.forgetAll()
+	}
+	for _, id := range h.Users {
+		a.standings.forget(id)
+	}
+}
+
+// forgetAll drops everything.
+func (c *standings) forgetAll() {
+	for i := range c.shards {
+		shard := &c.shards[i]
+		shard.mu.Lock()
+		shard.generation++
+		clear(shard.entries)
+		shard.mu.Unlock()
+	}
+}
+
 // forget drops everything about the user. It is called after a change was
 // committed, or may have been, and before the change is answered.
 func (c *standings) forget(userID string) {

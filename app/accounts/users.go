@@ -104,7 +104,7 @@ func (a *Accounts) UpdateUser(ctx context.Context, userID string, ch ports.UserC
 		s, err = summary(ctx, tx, u)
 		return err
 	})
-	a.standings.forget(userID)
+	a.changed(userID)
 	if err != nil {
 		return nil, err
 	}
@@ -181,7 +181,7 @@ func (a *Accounts) Deactivate(ctx context.Context, c ports.Caller, password stri
 		u.Active = false
 		return a.save(ctx, tx, u, before)
 	})
-	a.standings.forget(c.UserID)
+	a.changed(c.UserID)
 	if err != nil {
 		return err
 	}
@@ -308,7 +308,7 @@ func (a *Accounts) change(ctx context.Context, email string, fn func(context.Con
 		return fn(ctx, tx, u)
 	})
 	if userID != "" {
-		a.standings.forget(userID)
+		a.changed(userID)
 	}
 	if err == nil {
 		a.log.InfoContext(ctx, "user changed by an operator", "user", userID)

@@ -18,11 +18,17 @@ import (
 // harness sees to that), nor a message be sent twice; and when the faults are
 // over, what is wanted up is connected in one place and what is wanted down
 // runs nowhere.
-func TestRandomFaults(t *testing.T) {
-	for seed := range uint64(150) {
+func TestRandomFaults(t *testing.T) { randomFaults(t, 150, 1) }
+
+// TestRandomFaultsOfReplicas does the same to three replicas on one store, which
+// come and go as well.
+func TestRandomFaultsOfReplicas(t *testing.T) { randomFaults(t, 150, 3) }
+
+func randomFaults(t *testing.T, seeds uint64, replicas int) {
+	for seed := range seeds {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
-			f := newFaulty(t, seed)
+			f := newFaulty(t, seed, replicas)
 			for range 150 {
 				f.anything()
 				f.Advance(time.Duration(f.r.IntN(20_000)) * time.Millisecond)
@@ -55,12 +61,14 @@ type faulty struct {
 	user    *domain.User
 	ids     []string
 	workers []string
+
+	replicas int
 }
 
-func newFaulty(t *testing.T, seed uint64) *faulty {
+func newFaulty(t *testing.T, seed uint64, replicas int) *faulty {
 	f := &faulty{
-		Harness: apptest.With(t, apptest.Options{Seed: seed, Worker: func(c *apptest.WorkerConfig) { c.FailRate = 0.05 }}),
-		t:       t, r: rand.New(rand.NewPCG(seed, 1)), workers: []string{"w1", "w2", "w3"},
+		Harness: apptest.With(t, apptest.Options{Seed: seed, Replicas: replicas, Worker: func(c *apptest.WorkerConfig) { c.FailRate = 0.05 }}),
+		t:       t, r: rand.New(rand.NewPCG(seed, 1)), workers: []string{"w1", "w2", "w3"}, replicas: replicas,
 	}
 	for _, w := range f.workers {
 		f.Workers(w, 10)
@@ -75,6 +83,20 @@ func newFaulty(t *testing.T, seed uint64) *faulty {
 // anything does one thing. Use cases may well refuse; that is not looked at.
 func (f *faulty) anything() {
 	ctx, o := f.t.Context(), f.Orchestrator
+	if f.replicas > 1 {
+		some := f.r.IntN(f.replicas)
+		switch f.r.IntN(6) {
+		case 0:
+			if some > 0 { // one is left
+				f.Kill(some)
+			}
+		case 1:
+			f.Start(some)
+		}
+		if other := f.Replica(some); other != nil {
+			o = other
+		}
+	}
 	w, id := f.workers[f.r.IntN(len(f.workers))], f.ids[f.r.IntN(len(f.ids))]
 	switch f.r.IntN(14) {
 	case 0:

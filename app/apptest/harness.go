@@ -2,6 +2,7 @@ package apptest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -26,6 +27,7 @@ type Options struct {
 	Strategy domain.Strategy
 	Store    ports.Store           // default: one in memory
 	Worker   func(c *WorkerConfig) // refines each worker before it is made
+	Replicas int                   // of the control plane, on one store; default 1
 	Log      *slog.Logger          // default: none
 }
 
@@ -34,7 +36,8 @@ type WorkerConfig = simworker.Config
 
 // Harness is a fleet in a test.
 type Harness struct {
-	// Orchestrator is the real one; its use cases may be called directly.
+	// Orchestrator is the real one; its use cases may be called directly. With
+	// several replicas it is the first that runs.
 	Orchestrator *orchestrator.Orchestrator
 	// Store is what it stores to.
 	Store ports.Store
@@ -46,6 +49,8 @@ type Harness struct {
 	fleet   *simworker.Fleet
 	state   *simworker.State
 	line    *line
+	fabric  fabric
+	planes  []*orchestrator.Orchestrator // by replica; nil: it does not run
 	ids     *ids
 	workers []*simworker.Worker
 	users   int
@@ -67,13 +72,18 @@ func With(t testing.TB, o Options) *Harness {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	o.Replicas = max(o.Replicas, 1)
 	h := &Harness{
 		t: t, options: o, Store: o.Store, clock: &clock{now: o.Start}, line: &line{},
 		random: &random{source: rand.NewChaCha8([32]byte{byte(o.Seed), byte(o.Seed >> 8), byte(o.Seed >> 16), byte(o.Seed >> 24)})},
 		fleet:  new(simworker.Fleet), state: simworker.NewState(),
 	}
 	h.ids = &ids{clock: h.clock}
-	h.Restart()
+	h.fabric = newFabric()
+	h.planes = make([]*orchestrator.Orchestrator, o.Replicas)
+	for i := range h.planes {
+		h.Start(i)
+	}
 	t.Cleanup(func() {
 		h.checkOwners()
 		if err := h.Store.Close(); err != nil {
@@ -83,22 +93,115 @@ func With(t testing.TB, o Options) *Harness {
 	return h
 }
 
-// Restart replaces the control plane by a new process on the same store, as
-// after a crash. Workers notice nothing.
-func (h *Harness) Restart() {
-	h.t.Helper()
-	o, err := orchestrator.New(orchestrator.Config{
-		Store: h.Store, Workers: h.fleet, Routes: memory.NewRoutes(), Limiter: memory.NewLimiter(), Bus: memory.NewBus(),
-		Clock: h.clock, IDs: h.ids, Random: h.random,
-		Tiers: h.options.Tiers, Timing: h.options.Timing, Strategy: h.options.Strategy, Log: h.options.Log,
-		Spawn: func(f func()) { f() },
-	})
-	h.must(err)
-	h.Orchestrator, h.line.WorkerProtocol = o, o
+// fabric is what replicas share besides the store.
+type fabric struct {
+	routes  ports.Routes
+	limiter ports.Limiter
+	bus     ports.Bus
+	hints   *memory.Hints
 }
 
-// line leads workers to the control plane of the moment.
-type line struct{ ports.WorkerProtocol }
+func newFabric() fabric {
+	return fabric{memory.NewRoutes(), memory.NewLimiter(), memory.NewBus(), memory.NewHints()}
+}
+
+// Restart replaces the control plane, all replicas of it and what they share but
+// the store, by new processes, as after a crash. Workers notice nothing.
+func (h *Harness) Restart() {
+	h.t.Helper()
+	h.fabric = newFabric()
+	for i := range h.planes {
+		h.Start(i)
+	}
+}
+
+// Start runs a replica, counted from 0, as a new process on the same store; one
+// that runs is replaced, as after a crash.
+func (h *Harness) Start(replica int) {
+	h.t.Helper()
+	shared := len(h.planes) > 1
+	o, err := orchestrator.New(orchestrator.Config{
+		Store: h.Store, Workers: h.fleet,
+		Routes: h.fabric.routes, Limiter: h.fabric.limiter, Bus: h.fabric.bus, Hints: h.fabric.hints.Join(),
+		Clock: h.clock, IDs: h.ids, Random: h.random,
+		Shared: &shared, Name: fmt.Sprintf("replica-%d", replica),
+		Tiers: h.options.Tiers, Timing: h.options.Timing, Strategy: h.options.Strategy, Log: h.options.Log,
+		Spawn: func(f func()) { f() },
+		Sleep: func(context.Context, time.Duration) error { return errVirtual },
+	})
+	h.must(err)
+	h.planes[replica] = o
+	h.connect()
+}
+
+// Kill ends a replica without a word. One has to be left.
+func (h *Harness) Kill(replica int) {
+	h.t.Helper()
+	h.planes[replica] = nil
+	h.connect()
+}
+
+// Replica gives one of the replicas, or nil if it does not run.
+func (h *Harness) Replica(replica int) *orchestrator.Orchestrator { return h.planes[replica] }
+
+// connect leads everyone to the replicas that run.
+func (h *Harness) connect() {
+	h.t.Helper()
+	running := slices.DeleteFunc(slices.Clone(h.planes), func(o *orchestrator.Orchestrator) bool { return o == nil })
+	if len(running) == 0 {
+		h.t.Fatal("apptest: no replica is left; start one before the last is killed")
+	}
+	h.Orchestrator, h.line.planes = running[0], running
+}
+
+var errVirtual = errors.New("virtual time goes by between calls only")
+
+// line leads workers to the replicas in turn.
+type line struct {
+	planes []*orchestrator.Orchestrator
+	next   int
+}
+
+func (l *line) plane() *orchestrator.Orchestrator {
+	l.next++
+	return l.planes[l.next%len(l.planes)]
+}
+
+func (l *line) RegisterWorker(ctx context.Context, r domain.Registration) (*ports.Registered, error) {
+	return l.plane().RegisterWorker(ctx, r)
+}
+
+func (l *line) Heartbeat(ctx context.Context, b domain.Heartbeat) (*ports.HeartbeatAnswer, error) {
+	return l.plane().Heartbeat(ctx, b)
+}
+
+func (l *line) AssignedSessions(ctx context.Context, workerID string) ([]ports.AssignedSession, error) {
+	return l.plane().AssignedSessions(ctx, workerID)
+}
+
+func (l *line) Recovered(ctx context.Context, workerID string, results []ports.RecoveryResult) ([]ports.RecoveryOutcome, error) {
+	return l.plane().Recovered(ctx, workerID, results)
+}
+
+func (l *line) Preserved(ctx context.Context, workerID string, sessionIDs []string) (int, error) {
+	return l.plane().Preserved(ctx, workerID, sessionIDs)
+}
+
+func (l *line) UnregisterWorker(ctx context.Context, workerID, endpoint string) error {
+	return l.plane().UnregisterWorker(ctx, workerID, endpoint)
+}
+
+func (l *line) SessionReport(ctx context.Context, r domain.Report) (domain.Outcome, error) {
+	return l.plane().SessionReport(ctx, r)
+}
+
+func (l *line) MessageReport(ctx context.Context, r domain.MessageReport) (bool, error) {
+	return l.plane().MessageReport(ctx, r)
+}
+
+func (l *line) MessageReceived(ctx context.Context, m ports.InboundMessage) (bool, error) {
+	return l.plane().MessageReceived(ctx, m)
+}
 
 // Workers adds workers, given as names and capacities in turn, and lets them
 // register. A name of fewer than three characters gets "worker-" before it.
@@ -259,10 +362,12 @@ func (h *Harness) Advance(d time.Duration) {
 				next = at
 			}
 		}
-		at, err := h.Orchestrator.Step(ctx)
-		h.must(err)
-		if at.Before(next) {
-			next = at
+		for _, o := range h.line.planes {
+			at, err := o.Step(ctx)
+			h.must(err)
+			if at.Before(next) {
+				next = at
+			}
 		}
 		if next.After(end) {
 			break

@@ -1,27 +1,34 @@
-// Package backend turns a data source name into everything that the core needs
-// besides workers: the store, and with it routes, limits, events, the clock,
-// ids and randomness.
+// Package backend turns data source names into everything that the core needs
+// besides workers: the store, and with it routes, limits, events, hints, the
+// clock, ids and randomness.
 package backend
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"net/url"
 	"strings"
+	"time"
 
 	"github.com/switchyard-wa/switchyard/adapters/memory"
+	"github.com/switchyard-wa/switchyard/adapters/postgres"
+	"github.com/switchyard-wa/switchyard/adapters/redis"
 	"github.com/switchyard-wa/switchyard/adapters/sqlite"
 	"github.com/switchyard-wa/switchyard/adapters/system"
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// Backend is a store with an in-process fabric around it. It implements
-// [ports.Backend].
+// Backend is a store with a fabric around it. It implements [ports.Backend].
 type Backend struct {
 	ports.Store
+	shared  bool
+	fabric  *redis.Fabric // nil: in process
 	routes  ports.Routes
 	limiter ports.Limiter
 	bus     ports.Bus
+	hints   ports.Hints
 	clock   ports.Clock
 	ids     ports.IDs
 	random  ports.Random
@@ -38,6 +45,12 @@ func (b *Backend) Limiter() ports.Limiter { return b.limiter }
 // Bus gives the event bus.
 func (b *Backend) Bus() ports.Bus { return b.bus }
 
+// Hints gives the way to tell other processes of changes.
+func (b *Backend) Hints() ports.Hints { return b.hints }
+
+// Shared reports whether other processes may work on the same store.
+func (b *Backend) Shared() bool { return b.shared }
+
 // Clock gives the system's clock.
 func (b *Backend) Clock() ports.Clock { return b.clock }
 
@@ -47,58 +60,172 @@ func (b *Backend) IDs() ports.IDs { return b.ids }
 // Random gives the source of secrets.
 func (b *Backend) Random() ports.Random { return b.random }
 
+// Close releases everything.
+func (b *Backend) Close() error {
+	if b.fabric == nil {
+		return b.Store.Close()
+	}
+	return errors.Join(b.fabric.Close(), b.Store.Close())
+}
+
 // Around puts an in-process fabric around any store, such as one of the
-// caller's own.
+// caller's own, that no other process works on.
 func Around(store ports.Store) *Backend {
 	return &Backend{
 		Store:  store,
-		routes: memory.NewRoutes(), limiter: memory.NewLimiter(), bus: memory.NewBus(),
+		routes: memory.NewRoutes(), limiter: memory.NewLimiter(), bus: memory.NewBus(), hints: ports.Alone{},
 		clock: system.Clock{}, ids: new(system.IDs), random: system.Random{},
 	}
+}
+
+// Config says what a backend is made of.
+type Config struct {
+	Store     string       // data source name, see Open
+	Fabric    string       // what replicas share: memory: (or nothing) for this process alone, or a URL of Redis
+	CheckOnly bool         // fail rather than change the schema of the store
+	Log       *slog.Logger // nil: slog.Default
 }
 
 // Open opens the store that a data source name means, and brings its schema up
 // to date:
 //
-//	memory:        in memory, gone with the process
-//	sqlite:PATH    a file, made if it is not there
+//	memory:          in memory, gone with the process
+//	sqlite:PATH      a file, made if it is not there
+//	postgres://…     a PostgreSQL database, as libpq writes its URL
 //
 // The caller closes it.
-func Open(ctx context.Context, dsn string) (*Backend, error) { return open(ctx, dsn, true) }
+func Open(ctx context.Context, dsn string) (*Backend, error) { return With(ctx, Config{Store: dsn}) }
 
-// OpenOnly opens like Open, but fails rather than change the schema of a store.
-func OpenOnly(ctx context.Context, dsn string) (*Backend, error) { return open(ctx, dsn, false) }
+// With opens a store together with the fabric that replicas share.
+func With(ctx context.Context, c Config) (*Backend, error) {
+	if err := errors.Join(Check(c.Store), CheckFabric(c.Fabric)); err != nil {
+		return nil, err
+	}
+	b, err := open(ctx, c)
+	if err != nil {
+		return nil, fmt.Errorf("opening the store: %w", err)
+	}
+	if inProcess(c.Fabric) {
+		return b, nil
+	}
+	if b.fabric, err = redis.Open(ctx, c.Fabric, redis.Options{Log: c.Log}); err != nil {
+		return nil, errors.Join(fmt.Errorf("opening the fabric: %w", err), b.Store.Close())
+	}
+	b.routes, b.limiter, b.bus = b.fabric.Routes(), b.fabric.Limiter(), b.fabric.Bus()
+	b.hints = both{b.hints, b.fabric.Hints()}
+	return b, nil
+}
 
-func open(ctx context.Context, dsn string, migrate bool) (*Backend, error) {
-	scheme, path, _ := strings.Cut(dsn, ":")
-	switch {
-	case dsn == "memory:":
+func open(ctx context.Context, c Config) (*Backend, error) {
+	scheme, path, _ := strings.Cut(c.Store, ":")
+	switch scheme {
+	case "memory":
 		return Around(memory.NewStore()), nil
-	case scheme == "sqlite":
-		store, err := sqlite.Open(ctx, path, sqlite.Options{Migrate: migrate})
+	case "sqlite":
+		store, err := sqlite.Open(ctx, path, sqlite.Options{Migrate: !c.CheckOnly})
 		if err != nil {
-			return nil, fmt.Errorf("opening the store: %w", err)
+			return nil, err
 		}
 		return Around(store), nil
 	}
-	return nil, unknown(dsn)
+	store, err := postgres.Open(ctx, c.Store, postgres.Options{Migrate: !c.CheckOnly})
+	if err != nil {
+		return nil, err
+	}
+	b := Around(store)
+	b.shared, b.hints = true, store.Hints()
+	return b, nil
+}
+
+// both passes hints on by two ways: either is enough.
+type both [2]ports.Hints
+
+func (b both) Tell(h ports.Hint) {
+	b[0].Tell(h)
+	b[1].Tell(h)
+}
+
+func (b both) Listen(fn func(ports.Hint)) (cancel func()) {
+	first, second := b[0].Listen(fn), b[1].Listen(fn)
+	return func() { first(); second() }
 }
 
 // Check reports whether a data source name is one that Open understands,
 // without opening anything.
 func Check(dsn string) error {
-	if scheme, path, _ := strings.Cut(dsn, ":"); dsn == "memory:" || scheme == "sqlite" && path != "" {
+	scheme, path, _ := strings.Cut(dsn, ":")
+	if dsn == "memory:" || scheme == "sqlite" && path != "" {
 		return nil
 	}
-	return unknown(dsn)
+	if scheme == "postgres" || scheme == "postgresql" {
+		return postgres.Check(dsn)
+	}
+	return unknown(dsn, "memory:, sqlite:PATH or postgres://USER:PASSWORD@HOST/DATABASE")
 }
 
 // unknown does not repeat what it was given: it may hold a password.
-func unknown(dsn string) error {
+func unknown(dsn, use string) error {
 	if scheme, _, found := strings.Cut(dsn, ":"); found && len(scheme) <= 16 {
-		return fmt.Errorf("store %s: is not one that is known; use memory: or sqlite:PATH", scheme)
+		return fmt.Errorf("%s: is not one that is known; use %s", scheme, use)
 	}
-	return errors.New("the store must be memory: or sqlite:PATH")
+	return errors.New("use " + use)
+}
+
+// CheckFabric reports whether a fabric is one that With understands, without
+// connecting to anything.
+func CheckFabric(fabric string) error {
+	if inProcess(fabric) {
+		return nil
+	}
+	switch scheme, _, _ := strings.Cut(fabric, ":"); scheme {
+	case "redis", "rediss":
+		return redis.Check(fabric)
+	}
+	return unknown(fabric, "memory: (this process alone), redis://HOST or rediss://HOST")
+}
+
+func inProcess(fabric string) bool { return fabric == "" || fabric == "memory:" }
+
+// Name gives a store or fabric as it may be shown: without a password.
+func Name(dsn string) string {
+	u, err := url.Parse(dsn)
+	if err != nil || u.Host == "" {
+		scheme, path, _ := strings.Cut(dsn, ":")
+		if scheme == "memory" || scheme == "sqlite" {
+			return scheme + ":" + path
+		}
+		return scheme
+	}
+	return u.Scheme + "://" + u.Host + u.Path
+}
+
+// Part is one part of a backend's health.
+type Part struct {
+	Name string
+	Took time.Duration
+	Err  error // nil: it answers
+}
+
+// Health asks everything that the backend depends on.
+func (b *Backend) Health(ctx context.Context) []Part {
+	ask := func(name string, fn func(context.Context) error) Part {
+		began := time.Now()
+		err := fn(ctx)
+		return Part{Name: name, Took: time.Since(began), Err: err}
+	}
+	parts := []Part{ask("store", func(ctx context.Context) error {
+		return b.View(ctx, func(ctx context.Context, tx *ports.Tx) error {
+			_, err := tx.Settings.Get(ctx, "health")
+			if errors.Is(err, ports.ErrNotFound) {
+				return nil
+			}
+			return err
+		})
+	})}
+	if b.fabric != nil {
+		parts = append(parts, ask("fabric", b.fabric.Health))
+	}
+	return parts
 }
 
 // Migration is the state of a store's schema.
@@ -112,7 +239,11 @@ func Status(ctx context.Context, dsn string) (Migration, error) {
 	if err := Check(dsn); err != nil || dsn == "memory:" {
 		return Migration{}, err
 	}
-	_, path, _ := strings.Cut(dsn, ":")
-	version, latest, err := sqlite.Status(ctx, path)
+	status := postgres.Status
+	source := dsn
+	if scheme, path, _ := strings.Cut(dsn, ":"); scheme == "sqlite" {
+		status, source = sqlite.Status, path
+	}
+	version, latest, err := status(ctx, source)
 	return Migration{Version: version, Latest: latest}, err
 }

@@ -27,7 +27,9 @@ type changes struct {
 	sessions []*domain.Session
 	deleted  []*domain.Session
 	workers  []*domain.Worker
+	read     []*domain.Session // not changed, but perhaps newer than the view
 	events   bool
+	moved    bool // a migration is over, so another may begin
 }
 
 // transact runs fn in an Update and, once it has committed, takes its changes
@@ -48,11 +50,17 @@ func (o *Orchestrator) transact(ctx context.Context, fn func(ctx context.Context
 // note makes committed changes known in this process and to other replicas.
 func (o *Orchestrator) note(ctx context.Context, c *changes) {
 	ctx = context.WithoutCancel(ctx)
+	var hint ports.Hint
 	for _, w := range c.workers {
-		o.fleet.putWorker(w)
+		o.sawWorker(w)
+		hint.Workers = append(hint.Workers, w.ID)
+	}
+	for _, s := range c.read {
+		o.fleet.putSession(s)
 	}
 	for _, s := range c.sessions {
 		o.fleet.putSession(s)
+		hint.Sessions = append(hint.Sessions, s.ID)
 		if err := o.routes.Put(ctx, route(s)); err != nil {
 			o.log.WarnContext(ctx, "route not kept", "session", s.ID, "error", err)
 		}
@@ -60,6 +68,7 @@ func (o *Orchestrator) note(ctx context.Context, c *changes) {
 	}
 	for _, s := range c.deleted {
 		o.fleet.removeSession(s.ID, s.Rev)
+		hint.Sessions = append(hint.Sessions, s.ID)
 		if err := o.routes.Delete(ctx, s.ID); err != nil {
 			o.log.WarnContext(ctx, "route not removed", "session", s.ID, "error", err)
 		}
@@ -67,6 +76,12 @@ func (o *Orchestrator) note(ctx context.Context, c *changes) {
 	}
 	if c.events {
 		o.loop.relay.Store(true)
+	}
+	if c.moved {
+		o.fleet.moved.Store(true)
+	}
+	if len(hint.Sessions)+len(hint.Workers) > 0 {
+		o.hint(hint)
 	}
 	o.loop.wake()
 }
@@ -79,16 +94,16 @@ func route(s *domain.Session) ports.Route {
 }
 
 // save stores what has become of a session, and keeps the books that hang on
-// it: the slot of its worker, the live sessions of its user, and the outbox.
+// it: the slot of its worker, the live sessions of its user, its migration, and
+// the outbox.
 // before is the session as it was read. It returns ports.ErrFull if the worker
 // has no slot.
 func (o *Orchestrator) save(ctx context.Context, tx *ports.Tx, c *changes, before, after *domain.Session, events []domain.Event) error {
 	if before.WorkerID != after.WorkerID {
 		if before.Assigned() {
-			if err := tx.Workers.Release(ctx, before.WorkerID); err != nil {
+			if err := o.release(ctx, tx, c, before.WorkerID); err != nil {
 				return err
 			}
-			o.loop.capacity.Store(true)
 		}
 		if after.Assigned() {
 			if err := tx.Workers.Reserve(ctx, after.WorkerID); err != nil {
@@ -100,6 +115,9 @@ func (o *Orchestrator) save(ctx context.Context, tx *ports.Tx, c *changes, befor
 		if err := o.count(ctx, tx, after); err != nil {
 			return err
 		}
+	}
+	if err := o.follow(ctx, tx, c, after); err != nil {
+		return err
 	}
 	if err := tx.Sessions.Put(ctx, after); err != nil {
 		return err

@@ -22,9 +22,17 @@ type Config struct {
 	Routes  ports.Routes
 	Limiter ports.Limiter
 	Bus     ports.Bus
+	Hints   ports.Hints // nil, and not lent: ports.Alone
 	Clock   ports.Clock
 	IDs     ports.IDs
 	Random  ports.Random
+
+	// Shared says that other replicas may work on the same store; nil: as the
+	// ports.Backend says, otherwise not. Replicas share background work, and
+	// claim a session before they call its worker.
+	Shared *bool
+	// Name and Version tell people which replica this is; they may be empty.
+	Name, Version string
 
 	Tiers    domain.Tiers    // nil: domain.DefaultTiers
 	Timing   domain.Timing   // zero fields: domain.DefaultTiming
@@ -34,12 +42,16 @@ type Config struct {
 	// Parallel bounds how many sessions, and how many probes, the background loop
 	// works on at once; 0: 256.
 	Parallel int
-	// MovesPerWorker bounds how many sessions leave a draining worker at once;
-	// 0: 4.
-	MovesPerWorker int
+	// MovesPerWorker bounds how many sessions leave one worker at once, when it is
+	// drained or they migrate, and Moves how many do so in the whole fleet; 0: 4 and
+	// 32. Failovers are not held up, but count.
+	MovesPerWorker, Moves int
 	// Spawn runs background work; nil: in a goroutine of its own. A harness that
 	// wants everything to happen inside [Orchestrator.Step] runs it in place.
 	Spawn func(func())
+	// Sleep waits within a use case for what another replica is doing; nil: by the
+	// system's clock. A harness that owns the clock returns an error: it does not wait.
+	Sleep func(ctx context.Context, d time.Duration) error
 }
 
 // WithDefaults returns a copy in which everything that may be left out is set.
@@ -48,9 +60,20 @@ func (c Config) WithDefaults() Config {
 		c.Routes = or(c.Routes, b.Routes)
 		c.Limiter = or(c.Limiter, b.Limiter)
 		c.Bus = or(c.Bus, b.Bus)
+		c.Hints = or(c.Hints, b.Hints)
 		c.Clock = or(c.Clock, b.Clock)
 		c.IDs = or(c.IDs, b.IDs)
 		c.Random = or(c.Random, b.Random)
+		if c.Shared == nil {
+			shared := b.Shared()
+			c.Shared = &shared
+		}
+	}
+	if c.Shared == nil {
+		c.Shared = new(bool)
+	}
+	if c.Hints == nil {
+		c.Hints = ports.Alone{}
 	}
 	if c.Tiers == nil {
 		c.Tiers = domain.DefaultTiers()
@@ -68,8 +91,14 @@ func (c Config) WithDefaults() Config {
 	if c.MovesPerWorker <= 0 {
 		c.MovesPerWorker = 4
 	}
+	if c.Moves <= 0 {
+		c.Moves = 32
+	}
 	if c.Spawn == nil {
 		c.Spawn = func(f func()) { go f() }
+	}
+	if c.Sleep == nil {
+		c.Sleep = sleep
 	}
 	return c
 }
@@ -80,6 +109,17 @@ func or[T comparable](have T, lend func() T) T {
 		return have
 	}
 	return lend()
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // Validate reports everything that is missing or makes no sense.
@@ -118,6 +158,7 @@ type Orchestrator struct {
 	routes   ports.Routes
 	limiter  ports.Limiter
 	bus      ports.Bus
+	hints    ports.Hints
 	ids      ports.IDs
 	random   ports.Random
 	now      func() time.Time
@@ -125,9 +166,13 @@ type Orchestrator struct {
 	timing   domain.Timing
 	log      *slog.Logger
 	parallel int
-	moves    int
+	moves    int // off one worker
+	movesAll int
 	spawn    func(func())
+	sleep    func(ctx context.Context, d time.Duration) error
 
+	self    domain.Replica // ID is empty if the store is not shared
+	members members
 	fleet   *fleet
 	calls   inFlight
 	watch   watchers
@@ -144,6 +189,8 @@ var (
 	_ ports.MessageUseCases = (*Orchestrator)(nil)
 	_ ports.WorkerProtocol  = (*Orchestrator)(nil)
 	_ ports.FleetUseCases   = (*Orchestrator)(nil)
+
+	_ ports.OperatorUseCases = (*Orchestrator)(nil)
 )
 
 // New makes an orchestrator. It does not touch the store yet. The caller keeps
@@ -154,12 +201,16 @@ func New(c Config) (*Orchestrator, error) {
 		return nil, err
 	}
 	o := &Orchestrator{
-		store: c.Store, workers: c.Workers, routes: c.Routes, limiter: c.Limiter, bus: c.Bus,
+		store: c.Store, workers: c.Workers, routes: c.Routes, limiter: c.Limiter, bus: c.Bus, hints: c.Hints,
 		ids: c.IDs, random: c.Random, now: c.Clock.Now,
 		timing: c.Timing, log: c.Log,
-		parallel: c.Parallel, moves: c.MovesPerWorker, spawn: c.Spawn,
+		parallel: c.Parallel, moves: c.MovesPerWorker, movesAll: c.Moves, spawn: c.Spawn, sleep: c.Sleep,
 		fleet: newFleet(c.Strategy), keys: newKeyring(),
 	}
+	if *c.Shared {
+		o.self = domain.Replica{ID: c.IDs.NewID(), Name: c.Name, Version: c.Version, StartedAt: c.Clock.Now()}
+	}
+	o.members.init()
 	o.SetTiers(c.Tiers)
 	o.loop.init(c.Parallel)
 	return o, nil
@@ -182,18 +233,7 @@ func (o *Orchestrator) Load(ctx context.Context) error {
 	if o.loaded {
 		return nil
 	}
-	err := o.store.View(ctx, func(ctx context.Context, tx *ports.Tx) error {
-		workers, _, err := tx.Workers.List(ctx, ports.WorkerFilter{}, ports.Page{})
-		if err != nil {
-			return err
-		}
-		o.fleet.reset(workers, o.now())
-		return tx.Sessions.EachAssigned(ctx, func(s *domain.Session) error {
-			o.fleet.putSession(s)
-			return nil
-		})
-	})
-	if err != nil {
+	if err := o.reload(ctx); err != nil {
 		return fmt.Errorf("loading the fleet: %w", err)
 	}
 	o.loaded = true

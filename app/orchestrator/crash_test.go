@@ -19,8 +19,10 @@ import (
 )
 
 // This file kills the process at every step: before, and after, each store
-// write and each call to a worker that a scenario makes, in turn. A new process
-// on the same store must then finish what was begun.
+// write and each call to a worker that a scenario makes, in turn. Another process
+// on the same store must then finish what was begun: the next one, or a replica.
+// Or the process is only stopped, and goes on when a replica has long done its
+// work: then it must do no harm.
 
 var errDead = errors.New("the process is dead")
 
@@ -31,6 +33,7 @@ type life struct {
 	dieAt  int  // 0: never
 	before bool // whether the fatal operation still takes effect
 	dead   bool
+	stop   func() // if set, the fatal operation is not fatal: it waits until this has returned
 }
 
 func (l *life) do(effect func() error) error {
@@ -41,6 +44,16 @@ func (l *life) do(effect func() error) error {
 	}
 	l.ops++
 	dies := l.ops == l.dieAt
+	if dies && l.stop != nil {
+		l.mu.Unlock()
+		if !l.before {
+			err := effect()
+			l.stop()
+			return err
+		}
+		l.stop()
+		return effect()
+	}
 	if dies && l.before {
 		l.dead = true
 		l.mu.Unlock()
@@ -72,17 +85,32 @@ type place struct {
 	up      bool
 	running map[string]int64 // session → generation
 	linked  map[string]bool  // sessions with credentials
+	over    map[string]int64 // session → generation that it was told to stop
+}
+
+// halt stops the session if it runs with that generation or an older one, which
+// is never started again.
+func (at *place) halt(id string, generation int64) {
+	if at.running[id] <= generation {
+		delete(at.running, id)
+	}
+	at.over[id] = max(at.over[id], generation)
 }
 
 // places is a fleet of workers that outlives the control plane.
 type places struct {
 	mu   sync.Mutex
 	all  map[string]*place
-	life *life
 	sent map[string]int // client message id → times
 }
 
-func (p *places) on(w ports.WorkerRef, fn func(*place) error) error {
+// gate is the way of one process to the workers.
+type gate struct {
+	*places
+	life *life
+}
+
+func (p gate) on(w ports.WorkerRef, fn func(*place) error) error {
 	return p.life.do(func() error {
 		p.mu.Lock()
 		defer p.mu.Unlock()
@@ -94,7 +122,7 @@ func (p *places) on(w ports.WorkerRef, fn func(*place) error) error {
 	})
 }
 
-func (p *places) Health(_ context.Context, endpoint string) error {
+func (p gate) Health(_ context.Context, endpoint string) error {
 	for id := range p.all {
 		if endpoint == "http://"+id+":1" {
 			return p.on(ports.WorkerRef{ID: id}, func(*place) error { return nil })
@@ -103,8 +131,11 @@ func (p *places) Health(_ context.Context, endpoint string) error {
 	return &ports.WorkerError{Failure: ports.WorkerRefused}
 }
 
-func (p *places) Start(_ context.Context, w ports.WorkerRef, s ports.Start) (r domain.Report, err error) {
+func (p gate) Start(_ context.Context, w ports.WorkerRef, s ports.Start) (r domain.Report, err error) {
 	err = p.on(w, func(at *place) error {
+		if s.Generation <= at.over[s.SessionID] || s.Generation < at.running[s.SessionID] {
+			return &ports.WorkerError{Failure: ports.WorkerRejected, Status: 409, Message: "an old generation"}
+		}
 		at.running[s.SessionID], at.linked[s.SessionID] = s.Generation, true
 		r = domain.Report{SessionID: s.SessionID, Status: domain.Connected, PhoneNumber: "6281234567890"}
 		return nil
@@ -112,28 +143,28 @@ func (p *places) Start(_ context.Context, w ports.WorkerRef, s ports.Start) (r d
 	return r, err
 }
 
-func (p *places) Restart(_ context.Context, w ports.WorkerRef, id string) error {
+func (p gate) Restart(_ context.Context, w ports.WorkerRef, id string, generation int64) error {
 	return p.on(w, func(at *place) error {
-		if _, ok := at.running[id]; !ok {
+		if at.running[id] != generation {
 			return &ports.WorkerError{Failure: ports.WorkerUnknown}
 		}
 		return nil
 	})
 }
 
-func (p *places) Disconnect(_ context.Context, w ports.WorkerRef, id string) error {
-	return p.on(w, func(at *place) error { delete(at.running, id); return nil })
+func (p gate) Disconnect(_ context.Context, w ports.WorkerRef, id string, generation int64) error {
+	return p.on(w, func(at *place) error { at.halt(id, generation); return nil })
 }
 
-func (p *places) Logout(_ context.Context, w ports.WorkerRef, id string) error {
-	return p.on(w, func(at *place) error { delete(at.running, id); delete(at.linked, id); return nil })
+func (p gate) Logout(_ context.Context, w ports.WorkerRef, id string, generation int64) error {
+	return p.on(w, func(at *place) error { at.halt(id, generation); delete(at.linked, id); return nil })
 }
 
-func (p *places) Delete(ctx context.Context, w ports.WorkerRef, id string) error {
-	return p.Logout(ctx, w, id)
+func (p gate) Delete(ctx context.Context, w ports.WorkerRef, id string, generation int64) error {
+	return p.Logout(ctx, w, id, generation)
 }
 
-func (p *places) Send(_ context.Context, w ports.WorkerRef, s ports.Send) (ports.Sent, error) {
+func (p gate) Send(_ context.Context, w ports.WorkerRef, s ports.Send) (ports.Sent, error) {
 	err := p.on(w, func(*place) error { p.sent[s.ClientMessageID]++; return nil })
 	if errors.Is(err, errDead) {
 		return ports.Sent{}, &ports.WorkerError{Failure: ports.WorkerTimedOut, Err: err}
@@ -141,26 +172,31 @@ func (p *places) Send(_ context.Context, w ports.WorkerRef, s ports.Send) (ports
 	return ports.Sent{WhatsAppID: "WA-" + s.ClientMessageID}, err
 }
 
-func (p *places) Act(context.Context, ports.WorkerRef, string, domain.Action) error { return nil }
-func (p *places) List(context.Context, ports.WorkerRef) ([]domain.Report, error)    { return nil, nil }
-func (p *places) Status(context.Context, ports.WorkerRef, string) (domain.Report, error) {
+func (p gate) Act(context.Context, ports.WorkerRef, string, domain.Action) error { return nil }
+func (p gate) List(context.Context, ports.WorkerRef) ([]domain.Report, error)    { return nil, nil }
+func (p gate) Status(context.Context, ports.WorkerRef, string) (domain.Report, error) {
 	return domain.Report{}, nil
 }
 
 // mortal is a control plane that may die, on a store and workers that do not.
 type mortal struct {
 	*orchestrator.Orchestrator
-	t     *testing.T
-	clock *clock
-	store ports.Store
-	fleet *places
-	user  string
-	id    string // of the session that the scenario is about
-	key   string
+	t      *testing.T
+	clock  *clock
+	store  ports.Store
+	hints  *memory.Hints
+	fleet  *places
+	shared bool // by replicas
+	user   string
+	id     string // of the session that the scenario is about
+	key    string
 }
 
-func newMortal(t *testing.T) *mortal {
-	m := &mortal{t: t, clock: &clock{}, store: memory.NewStore(), fleet: &places{all: map[string]*place{}, sent: map[string]int{}}}
+func newMortal(t *testing.T, shared bool) *mortal {
+	m := &mortal{
+		t: t, clock: &clock{}, store: memory.NewStore(), shared: shared, hints: memory.NewHints(),
+		fleet: &places{all: map[string]*place{}, sent: map[string]int{}},
+	}
 	m.clock.us.Store(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC).UnixMicro())
 	m.begin(&life{})
 	m.user = (&world{t: t, store: m.store, clock: m.clock}).user(domain.TierBasic)
@@ -174,24 +210,35 @@ func newMortal(t *testing.T) *mortal {
 
 // begin starts a process with a life of its own.
 func (m *mortal) begin(l *life) {
-	m.fleet.life = l
 	var err error
 	m.Orchestrator, err = orchestrator.New(orchestrator.Config{
-		Store: mortalStore{m.store, l}, Workers: m.fleet, Routes: memory.NewRoutes(), Limiter: memory.NewLimiter(),
+		Store: mortalStore{m.store, l}, Workers: gate{m.fleet, l}, Routes: memory.NewRoutes(), Limiter: memory.NewLimiter(),
 		Bus: memory.NewBus(), Clock: m.clock, IDs: new(system.IDs), Random: system.Random{},
+		Shared: &m.shared, Hints: m.hints.Join(),
 		Log: slog.New(slog.DiscardHandler), Spawn: func(f func()) { f() },
+		Sleep: func(context.Context, time.Duration) error { return errDead },
 	})
 	require.NoError(m.t, err)
 }
 
 func (m *mortal) register(id string) {
 	if m.fleet.all[id] == nil {
-		m.fleet.all[id] = &place{up: true, linked: map[string]bool{}}
+		m.fleet.all[id] = &place{up: true, linked: map[string]bool{}, over: map[string]int64{}}
 	}
 	m.fleet.all[id].up, m.fleet.all[id].running = true, map[string]int64{}
-	_, err := m.RegisterWorker(context.Background(), domain.Registration{WorkerID: id, Endpoint: "http://" + id + ":1"})
-	if !errors.Is(err, errDead) {
-		require.NoError(m.t, err)
+	answer, err := m.RegisterWorker(context.Background(), domain.Registration{
+		WorkerID: id, Endpoint: "http://" + id + ":1", Capabilities: []domain.Capability{domain.CapGeneration},
+	})
+	if errors.Is(err, errDead) {
+		return
+	}
+	require.NoError(m.t, err)
+	m.obey(id, answer.Commands)
+}
+
+func (m *mortal) obey(id string, commands []ports.Command) {
+	for _, c := range commands {
+		m.fleet.all[id].halt(c.SessionID, c.Generation)
 	}
 }
 
@@ -204,13 +251,33 @@ func (m *mortal) pass(d time.Duration) {
 				continue
 			}
 			h := domain.Heartbeat{WorkerID: id, Lists: true, CPU: -1, Memory: -1, MessageCount: -1}
-			for s := range at.running {
-				h.Sessions = append(h.Sessions, domain.Report{SessionID: s, Status: domain.Connected})
+			for s, generation := range at.running {
+				h.Sessions = append(h.Sessions, domain.Report{SessionID: s, Generation: generation, Status: domain.Connected})
 			}
-			_, _ = m.Heartbeat(ctx, h)
+			if answer, err := m.Heartbeat(ctx, h); err == nil {
+				m.obey(id, answer.Commands)
+			}
 		}
 		_, _ = m.Step(ctx)
 	}
+}
+
+// move has the session leave the worker that it is on, if it is on one.
+func (m *mortal) move() {
+	err := m.store.View(context.Background(), func(ctx context.Context, tx *ports.Tx) error {
+		_, err := tx.Sessions.Get(ctx, m.id)
+		return err
+	})
+	if err != nil || !m.stored().Assigned() || !m.fleet.all[m.stored().WorkerID].up {
+		return
+	}
+	from := m.stored().WorkerID
+	_, err = m.Drain(context.Background(), from)
+	require.NoError(m.t, err)
+	m.pass(time.Minute)
+	delete(m.fleet.all[from].linked, m.id) // credentials go with it
+	_, err = m.Activate(context.Background(), from)
+	require.NoError(m.t, err)
 }
 
 func (m *mortal) connect() {
@@ -428,28 +495,56 @@ func TestEveryCrashIsFinishedByTheNextProcess(t *testing.T) {
 		},
 	}
 	for _, sc := range scenarios {
-		t.Run(sc.name, func(t *testing.T) {
-			for _, before := range []bool{true, false} {
-				for at := 1; ; at++ {
-					m := newMortal(t)
-					sc.given(m)
-					intent, rev := m.stored().Intent, m.stored().Rev
-					doomed := &life{dieAt: at, before: before}
-					m.begin(doomed)
-					sc.when(m)
-					began := m.began(intent, rev)
-					m.begin(&life{})
-					m.pass(3 * time.Minute)
-					if !t.Run(fmt.Sprintf("%d/before=%v", at, before), func(t *testing.T) {
-						m.t = t
-						m.sound()
-						sc.then(m, began)
-					}) || !doomed.dead {
-						break
+		for _, fate := range []struct {
+			name                   string
+			shared, returns, moved bool
+		}{
+			{"dies", false, false, false},
+			{"dies beside a replica", true, false, false},
+			{"comes back beside a replica", true, true, false},
+			{"comes back after the session was moved", true, true, true},
+		} {
+			t.Run(sc.name+"/"+fate.name, func(t *testing.T) {
+				t.Parallel()
+				for _, before := range []bool{true, false} {
+					for at := 1; ; at++ {
+						m := newMortal(t, fate.shared)
+						sc.given(m)
+						intent, rev := m.stored().Intent, m.stored().Rev
+						doomed := &life{dieAt: at, before: before}
+						stopped, began := false, false
+						if fate.returns {
+							doomed.stop = func() {
+								stopped = true
+								process := m.Orchestrator
+								began = m.began(intent, rev)
+								m.begin(&life{})
+								m.pass(time.Minute)
+								if fate.moved {
+									m.move()
+								}
+								m.pass(2 * time.Minute)
+								m.sound()
+								m.Orchestrator = process
+							}
+						}
+						m.begin(doomed)
+						sc.when(m)
+						require.LessOrEqual(t, len(m.where()), 1, "one owner, at operation %d, before=%v", at, before)
+						began = began || m.began(intent, rev)
+						m.begin(&life{})
+						m.pass(3 * time.Minute)
+						if !t.Run(fmt.Sprintf("%d/before=%v", at, before), func(t *testing.T) {
+							m.t = t
+							m.sound()
+							sc.then(m, began)
+						}) || !doomed.dead && !stopped {
+							break
+						}
 					}
 				}
-			}
-		})
+			})
+		}
 	}
 }
 

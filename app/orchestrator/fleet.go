@@ -1,7 +1,9 @@
 package orchestrator
 
 import (
+	"maps"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/switchyard-wa/switchyard/domain"
@@ -12,18 +14,22 @@ import (
 // that placing, sending and heartbeats need no look-up in the store. It may lag
 // behind; the store has the last word.
 type fleet struct {
-	mu       sync.RWMutex
-	strategy domain.Strategy
-	ranking  *domain.Ranking
-	workers  map[string]*node
-	sessions map[string]*seat
-	since    time.Time        // when this process began to listen to workers
-	gone     map[string]int64 // newest Rev of workers and sessions that left the view, so that older news does not bring them back
+	mu        sync.RWMutex
+	strategy  domain.Strategy
+	ranking   *domain.Ranking
+	workers   map[string]*node
+	sessions  map[string]*seat
+	migrating map[string]*seat // those of them that a migration is about
+	freed     atomic.Bool      // there may be room where there was none
+	moved     atomic.Bool      // a session may move that had to wait for its turn
+	dropped   atomic.Bool      // a session disconnected though nobody wanted it to
+	gone      map[string]int64 // newest Rev of workers and sessions that left the view, so that older news does not bring them back
 }
 
 // node is one worker. The Worker it points to is never changed, only replaced.
 type node struct {
 	worker   *domain.Worker
+	heardAt  time.Time // when its latest heartbeat was first known here, by our clock
 	sessions map[string]*seat
 	counts   domain.Breakdown
 	pending  int // slots chosen but not yet committed
@@ -31,6 +37,8 @@ type node struct {
 	busy     time.Time // it limits us until then
 	probes   domain.Probes
 	probing  bool
+	drops    drops
+	doubtful time.Time // when its drops count as unusual if they still are; zero: they are not
 }
 
 // seat is what is kept of one assigned session. It is replaced, never changed.
@@ -38,20 +46,22 @@ type seat struct {
 	id, userID, workerID string
 	phone, name          string
 	generation, rev      int64
-	assignedAt           time.Time
+	assignedAt, heardAt  time.Time
 	status               domain.Status
 	intent               domain.Intent
 	order                domain.Order
 	confirms             bool
+	moveID               string
 }
 
 func newFleet(s domain.Strategy) *fleet {
 	return &fleet{
-		strategy: s,
-		ranking:  domain.NewRanking(s),
-		workers:  make(map[string]*node),
-		sessions: make(map[string]*seat),
-		gone:     make(map[string]int64),
+		strategy:  s,
+		ranking:   domain.NewRanking(s),
+		workers:   make(map[string]*node),
+		sessions:  make(map[string]*seat),
+		migrating: make(map[string]*seat),
+		gone:      make(map[string]int64),
 	}
 }
 
@@ -66,17 +76,37 @@ func (f *fleet) left(key string, rev int64) {
 // maxGone bounds what is remembered; news overtakes news by moments only.
 const maxGone = 10_000
 
-func (f *fleet) reset(workers []*domain.Worker, now time.Time) {
+// mark gives what is in the view now, for sweep.
+func (f *fleet) mark() map[string]*seat {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return maps.Clone(f.sessions)
+}
+
+// sweep takes out what was in the view at mark, has not changed since, and is
+// not in the store.
+func (f *fleet) sweep(before map[string]*seat, workers []*domain.Worker, sessions map[string]bool) {
 	f.mu.Lock()
-	f.since = now
-	f.mu.Unlock()
+	defer f.mu.Unlock()
+	for id, seat := range before {
+		if !sessions[id] && f.sessions[id] == seat {
+			f.unseat(seat)
+			f.freed.Store(true)
+		}
+	}
+	listed := make(map[string]bool, len(workers))
 	for _, w := range workers {
-		f.putWorker(w)
+		listed[w.ID] = true
+	}
+	for id, n := range f.workers {
+		if !listed[id] && len(n.sessions) == 0 {
+			f.dropWorker(id)
+		}
 	}
 }
 
 // putWorker takes over a row of the store unless a newer one is known.
-func (f *fleet) putWorker(w *domain.Worker) {
+func (f *fleet) putWorker(w *domain.Worker, now time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	n := f.workers[w.ID]
@@ -84,20 +114,39 @@ func (f *fleet) putWorker(w *domain.Worker) {
 	case w.Rev <= f.gone["worker/"+w.ID]:
 		return
 	case n == nil:
-		n = &node{sessions: make(map[string]*seat)}
+		n = &node{sessions: make(map[string]*seat), heardAt: now}
 		f.workers[w.ID] = n
 	case n.worker.Rev > w.Rev:
 		return
 	case !n.worker.RegisteredAt.Equal(w.RegisteredAt):
-		n.probes = domain.Probes{}
+		n.probes, n.drops = domain.Probes{}, drops{}
+	case !w.Online:
+		n.drops = drops{} // it may have been about to go
+	}
+	if n.worker != nil && !n.worker.LastHeartbeat.Equal(w.LastHeartbeat) {
+		n.heardAt = now
+	}
+	if roomier(n.worker, w) {
+		f.freed.Store(true)
 	}
 	n.worker = w.Clone()
 	f.rank(n)
 }
 
+// roomier reports whether what became of a worker may let it take what it could
+// not before.
+func roomier(before, after *domain.Worker) bool {
+	return before == nil || after.Capacity > before.Capacity || before.Suspect != after.Suspect ||
+		before.Status() != after.Status() || !maps.Equal(before.Labels, after.Labels)
+}
+
 func (f *fleet) removeWorker(id string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.dropWorker(id)
+}
+
+func (f *fleet) dropWorker(id string) {
 	if n := f.workers[id]; n != nil {
 		f.left("worker/"+id, n.worker.Rev)
 	}
@@ -109,21 +158,25 @@ func (f *fleet) removeWorker(id string) {
 func (f *fleet) rank(n *node) { f.ranking.Put(n.load()) }
 
 func (n *node) load() domain.Load {
-	w := n.worker
-	l := domain.Load{
-		WorkerID: w.ID, Status: w.Status(),
-		Used: len(n.sessions) + n.pending, Capacity: w.Capacity,
-		CPU: w.CPU, Memory: w.Memory,
-		HeartbeatAt: w.LastHeartbeat, ChosenAt: n.chosenAt, SuspendedUntil: n.busy, Labels: w.Labels,
-	}
-	if len(n.sessions) > 0 || w.Reported != nil {
+	l := loadOf(n.worker)
+	l.Used, l.ChosenAt, l.SuspendedUntil = len(n.sessions)+n.pending, n.chosenAt, n.busy
+	if len(n.sessions) > 0 || n.worker.Reported != nil {
 		b := n.counts
 		l.Breakdown = &b
 	}
 	return l
 }
 
-// putSession takes over a row of the store unless a newer one is known.
+// loadOf gives the load of a worker as far as its row tells.
+func loadOf(w *domain.Worker) domain.Load {
+	return domain.Load{
+		WorkerID: w.ID, Status: w.Status(), Suspect: w.Suspect, Used: w.Used, Capacity: w.Capacity,
+		CPU: w.CPU, Memory: w.Memory, HeartbeatAt: w.LastHeartbeat, Labels: w.Labels,
+	}
+}
+
+// putSession takes over a row of the store unless a newer one is known. The
+// worker has to be in the view already.
 func (f *fleet) putSession(s *domain.Session) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -133,6 +186,13 @@ func (f *fleet) putSession(s *domain.Session) {
 	}
 	if old != nil {
 		f.unseat(old)
+		if old.workerID != s.WorkerID {
+			f.freed.Store(true)
+		}
+		if old.moveID != "" && s.MoveID == "" {
+			f.moved.Store(true)
+		}
+		f.noteDrop(old, s)
 	}
 	if !s.Assigned() {
 		f.left("session/"+s.ID, s.Rev)
@@ -144,10 +204,13 @@ func (f *fleet) putSession(s *domain.Session) {
 	}
 	seat := &seat{
 		id: s.ID, userID: s.UserID, workerID: n.worker.ID, phone: s.PhoneNumber, name: s.DisplayName,
-		generation: s.Generation, rev: s.Rev, assignedAt: s.AssignedAt,
-		status: s.Status, intent: s.Intent, order: s.Order, confirms: s.Confirms,
+		generation: s.Generation, rev: s.Rev, assignedAt: s.AssignedAt, heardAt: s.HeardAt,
+		status: s.Status, intent: s.Intent, order: s.Order, confirms: s.Confirms, moveID: s.MoveID,
 	}
 	f.sessions[s.ID] = seat
+	if seat.moveID != "" {
+		f.migrating[s.ID] = seat
+	}
 	n.sessions[s.ID] = seat
 	n.counts.Add(s.Status)
 	f.rank(n)
@@ -160,11 +223,24 @@ func (f *fleet) removeSession(id string, rev int64) {
 	f.left("session/"+id, rev)
 	if old := f.sessions[id]; old != nil {
 		f.unseat(old)
+		f.freed.Store(true)
+	}
+}
+
+// dropSession takes out a session that is not in the store any more.
+func (f *fleet) dropSession(id string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if old := f.sessions[id]; old != nil {
+		f.left("session/"+id, old.rev)
+		f.unseat(old)
+		f.freed.Store(true)
 	}
 }
 
 func (f *fleet) unseat(old *seat) {
 	delete(f.sessions, old.id)
+	delete(f.migrating, old.id)
 	n := f.workers[old.workerID]
 	if n == nil || n.sessions[old.id] == nil {
 		return
@@ -220,7 +296,7 @@ func (f *fleet) free() (n int) {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
 	for _, node := range f.workers {
-		if l := node.load(); l.Status == domain.WorkerOnline {
+		if l := node.load(); l.Status == domain.WorkerOnline && l.Suspect == "" {
 			n += max(l.Capacity-l.Used, 0)
 		}
 	}
@@ -235,6 +311,35 @@ func (f *fleet) worker(id string) *domain.Worker {
 		return n.worker
 	}
 	return nil
+}
+
+// seats gives the sessions of a worker.
+func (f *fleet) seats(workerID string) map[string]*seat {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	if n := f.workers[workerID]; n != nil {
+		return maps.Clone(n.sessions)
+	}
+	return nil
+}
+
+// heard gives the worker as it is known, and when its latest heartbeat was
+// first known here; nil if there is no such worker.
+func (f *fleet) heard(id string) (*domain.Worker, time.Time) {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	if n := f.workers[id]; n != nil {
+		return n.worker, n.heardAt
+	}
+	return nil, time.Time{}
+}
+
+// refuses reports whether the worker refused the latest call.
+func (f *fleet) refuses(id string) bool {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	n := f.workers[id]
+	return n != nil && n.probes.Refusals > 0
 }
 
 func (f *fleet) breakdown(id string) domain.Breakdown {
@@ -257,6 +362,68 @@ func (f *fleet) userWorkers(ids []string) map[string]int {
 		}
 	}
 	return by
+}
+
+// workerOf gives the worker that a session is assigned to; empty: none.
+func (f *fleet) workerOf(sessionID string) string {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	if s := f.sessions[sessionID]; s != nil {
+		return s.workerID
+	}
+	return ""
+}
+
+// movable reports whether nothing but its turn keeps the session from moving.
+func (s *seat) movable() bool {
+	return s.intent == domain.Up && s.order == domain.OrderNone && s.confirms
+}
+
+// waitingToMove gives the sessions that are to leave their workers and have not
+// begun to.
+func (f *fleet) waitingToMove() (all []*seat) {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	for _, s := range f.migrating {
+		if s.movable() {
+			all = append(all, s)
+		}
+	}
+	for _, n := range f.workers {
+		if !n.worker.Draining || !n.worker.Online {
+			continue
+		}
+		for _, s := range n.sessions {
+			if s.movable() && s.moveID == "" {
+				all = append(all, s)
+			}
+		}
+	}
+	return all
+}
+
+// draining gives the worker whose drain has the id; empty: none.
+func (f *fleet) draining(id string) string {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	for _, n := range f.workers {
+		if n.worker.Draining && n.worker.DrainID == id {
+			return n.worker.ID
+		}
+	}
+	return ""
+}
+
+// steady gives the sessions that run well where they are and are to stay.
+func (f *fleet) steady() (all []*seat) {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	for _, s := range f.sessions {
+		if s.movable() && s.status == domain.Connected && s.moveID == "" {
+			all = append(all, s)
+		}
+	}
+	return all
 }
 
 // loads gives what placement knows of every worker.
@@ -308,6 +475,8 @@ type news struct {
 	counts  domain.Breakdown // as known before the heartbeat
 }
 
+func (n *news) any() bool { return len(n.changed)+len(n.foreign)+len(n.missing) > 0 }
+
 // compare finds what a heartbeat says that is not known yet. Of a worker with
 // nothing new it costs a look-up a session, and no allocation.
 func (f *fleet) compare(h *domain.Heartbeat, t domain.Timing, now time.Time) news {
@@ -350,8 +519,9 @@ func (f *fleet) missing(n *node, h *domain.Heartbeat, t domain.Timing, now time.
 	}
 	var gone []string
 	for id, s := range n.sessions {
-		lost := s.intent == domain.Up && s.order == domain.OrderNone && s.status.Live() &&
-			now.Sub(s.assignedAt) > t.StartTimeout
+		// A list may be older than the confirmation, but not by much.
+		should := now.Sub(s.assignedAt) > t.StartTimeout || s.confirms && now.Sub(s.heardAt) > t.Settle
+		lost := s.intent == domain.Up && s.order == domain.OrderNone && s.status.Live() && should
 		if !there[id] && (lost || s.order.Stops()) {
 			gone = append(gone, id)
 		}

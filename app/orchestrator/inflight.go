@@ -3,6 +3,7 @@ package orchestrator
 import (
 	"context"
 	"sync"
+	"time"
 
 	"github.com/switchyard-wa/switchyard/domain"
 )
@@ -13,7 +14,40 @@ import (
 type inFlight struct {
 	mu    sync.Mutex
 	m     map[string]chan struct{}
-	fresh map[string]int64 // generations assigned by this process and not called about yet
+	fresh map[string]int64                            // generations assigned by this process and not called about yet
+	calls map[string]map[*context.CancelFunc]struct{} // under way, by worker
+}
+
+// calling gives the context of a call to a worker, which is given up when the
+// worker is lost.
+func (f *inFlight) calling(ctx context.Context, workerID string, limit time.Duration) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.calls == nil {
+		f.calls = make(map[string]map[*context.CancelFunc]struct{})
+	}
+	if f.calls[workerID] == nil {
+		f.calls[workerID] = make(map[*context.CancelFunc]struct{})
+	}
+	f.calls[workerID][&cancel] = struct{}{}
+	return ctx, func() {
+		cancel()
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if delete(f.calls[workerID], &cancel); len(f.calls[workerID]) == 0 {
+			delete(f.calls, workerID)
+		}
+	}
+}
+
+// giveUp ends the calls to a worker.
+func (f *inFlight) giveUp(workerID string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for cancel := range f.calls[workerID] {
+		(*cancel)()
+	}
 }
 
 // assigned notes that this process has just assigned the session.
@@ -72,32 +106,10 @@ func (f *inFlight) try(sessionID string) (end func(), busy <-chan struct{}) {
 	}, nil
 }
 
-// watchers wakes those who wait for a session to change, and knows which
-// sessions are being stopped on workers that are not their owners.
+// watchers wakes those who wait for a session to change.
 type watchers struct {
-	mu       sync.Mutex
-	m        map[string]chan struct{}
-	evicting map[string]int // by session
-}
-
-// evict counts the stops under way (n is +1 or -1) of a session on a worker
-// that does not own it. Older workers report the stop without saying who they
-// are, so such a report proves nothing while one is under way.
-func (w *watchers) evict(sessionID string, n int) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.evicting == nil {
-		w.evicting = make(map[string]int)
-	}
-	if w.evicting[sessionID] += n; w.evicting[sessionID] <= 0 {
-		delete(w.evicting, sessionID)
-	}
-}
-
-func (w *watchers) isEvicting(sessionID string) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.evicting[sessionID] > 0
+	mu sync.Mutex
+	m  map[string]chan struct{}
 }
 
 // changed returns a channel that is closed at the next change.

@@ -45,7 +45,7 @@ type allowance struct {
 	messages string // limiter keys
 	calls    string
 	until    time.Time
-	seeded   *atomic.Bool // messages sent before this process began are counted
+	seeded   *atomic.Bool // it has been made sure that messages sent earlier are counted
 }
 
 func newKeyring() *keyring {
@@ -300,6 +300,7 @@ func (o *Orchestrator) RotateKey(ctx context.Context, userID, sessionID string, 
 		return "", o.fault(err)
 	}
 	o.keys.forget()
+	o.hint(ports.Hint{Users: []string{userID}})
 	return text, nil
 }
 
@@ -320,6 +321,7 @@ func (o *Orchestrator) RevokeKey(ctx context.Context, userID, keyID string) erro
 	}
 	o.keys.used.Delete(keyID)
 	o.keys.forget()
+	o.hint(ports.Hint{Users: []string{userID}})
 	return nil
 }
 

@@ -30,12 +30,11 @@ const (
 
 // loop is the state of the background work of this process.
 type loop struct {
-	ready    atomic.Bool
-	relay    atomic.Bool // there are events to publish
-	capacity atomic.Bool // a slot may have become free
-	stale    atomic.Int64
-	stopped  atomic.Bool // the health monitor
-	checked  atomic.Int64
+	ready   atomic.Bool
+	relay   atomic.Bool // there are events to publish
+	stale   atomic.Int64
+	stopped atomic.Bool // the health monitor
+	checked atomic.Int64
 
 	turns  chan struct{} // bounds how many sessions and cleanups are worked on at once
 	probes chan struct{} // bounds probes, which must not wait for a worker that hangs
@@ -47,7 +46,10 @@ type loop struct {
 	blocked int                  // due rows that the latest pass could not take on
 	pause   map[string]time.Time // not before, after a fault of ours
 	waiting map[string]bool      // sessions that found no room
+	cramped map[string]time.Time // sessions that could not move for lack of room: not before
 	houseAt time.Time
+	turnAt  time.Time // when sessions that wait to move are looked at again
+	judgeAt time.Time // when a worker on trial is found out, if it gets no better; zero: none is in doubt
 }
 
 func (l *loop) init(parallel int) {
@@ -58,6 +60,7 @@ func (l *loop) init(parallel int) {
 	l.running = make(map[string]bool)
 	l.pause = make(map[string]time.Time)
 	l.waiting = make(map[string]bool)
+	l.cramped = make(map[string]time.Time)
 }
 
 // wake makes Run look again soon.
@@ -83,6 +86,24 @@ func (l *loop) takeWaiting() []string {
 	ids := slices.Sorted(maps.Keys(l.waiting))
 	clear(l.waiting)
 	return ids
+}
+
+// later notes that a session which is to move found no room.
+func (l *loop) later(sessionID string, at time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.cramped[sessionID] = at
+}
+
+// isLater reports whether it is too early to look for room again.
+func (l *loop) isLater(sessionID string, now time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	at, known := l.cramped[sessionID]
+	if known && !now.Before(at) {
+		delete(l.cramped, sessionID)
+	}
+	return now.Before(at)
 }
 
 // task is a piece of background work.
@@ -125,12 +146,15 @@ func (l *loop) release(t task, pauseUntil time.Time) {
 }
 
 // Run does the background work until ctx ends, and then waits for what is
-// under way. It returns ctx's error, or the reason why it could not begin.
+// under way and hands over to other replicas. It returns ctx's error, or the
+// reason why it could not begin.
 func (o *Orchestrator) Run(ctx context.Context) error {
 	if err := o.Load(ctx); err != nil {
 		return err
 	}
+	defer o.hints.Listen(o.hear)()
 	var work sync.WaitGroup
+	defer o.retire(ctx)
 	defer work.Wait()
 	for {
 		next, err := o.step(ctx, &work)
@@ -157,6 +181,7 @@ func (o *Orchestrator) Run(ctx context.Context) error {
 // Step does what is due now, once, and returns when something will be due next.
 // Run calls it in a loop; a harness that owns the clock calls it itself.
 func (o *Orchestrator) Step(ctx context.Context) (next time.Time, err error) {
+	o.members.listen.Do(func() { o.hints.Listen(o.hear) })
 	var work sync.WaitGroup
 	next, err = o.step(ctx, &work)
 	work.Wait()
@@ -180,7 +205,7 @@ func (o *Orchestrator) step(ctx context.Context, work *sync.WaitGroup) (time.Tim
 	}
 	var errs []error
 	for _, part := range []func(context.Context, *sync.WaitGroup) (time.Time, error){
-		o.monitor, o.reconcile, o.cleanups, o.house, o.publish,
+		o.attend, o.catchUp, o.monitor, o.judge, o.turns, o.reconcile, o.cleanups, o.house, o.publish,
 	} {
 		at, err := part(ctx, work)
 		sooner(at)
@@ -214,9 +239,9 @@ func (o *Orchestrator) dispatch(work *sync.WaitGroup, t task, fn func() error) b
 // gives.
 func (o *Orchestrator) reconcile(ctx context.Context, work *sync.WaitGroup) (time.Time, error) {
 	now := o.now()
-	if o.loop.capacity.Swap(false) {
+	if o.fleet.freed.Swap(false) {
 		if err := o.callWaiting(ctx, now); err != nil {
-			o.loop.capacity.Store(true)
+			o.fleet.freed.Store(true)
 			return now.Add(pauseAfterFault), err
 		}
 	}
@@ -238,6 +263,10 @@ func (o *Orchestrator) reconcile(ctx context.Context, work *sync.WaitGroup) (tim
 	}
 	o.loop.blocked = 0
 	for _, s := range domain.FailoverPlan(due, func(user string) int { return ranks[user] }) {
+		if o.taken(s, now) || !o.turn("session/"+s.ID, s.DueAt, now) {
+			o.loop.blocked++
+			continue
+		}
 		if !o.dispatch(work, task{"session/" + s.ID, s.WorkerID, o.loop.turns}, func() error {
 			return o.further(context.WithoutCancel(ctx), s.ID)
 		}) {
@@ -254,7 +283,7 @@ func (o *Orchestrator) further(ctx context.Context, sessionID string) error {
 		return err
 	}
 	defer end()
-	_, err = o.advance(ctx, sessionID, true)
+	_, err = o.advance(ctx, sessionID, pass{background: true})
 	var failure *ports.WorkerError
 	if errors.As(err, &failure) || domain.CodeOf(err) == domain.CodeSessionNotFound {
 		return nil // recorded, or gone
@@ -351,6 +380,9 @@ func (o *Orchestrator) cleanups(ctx context.Context, work *sync.WaitGroup) (time
 		return now.Add(pauseAfterFault), err
 	}
 	for _, c := range due {
+		if !o.turn("cleanup/"+c.WorkerID+"/"+c.SessionID, c.DueAt, now) {
+			continue
+		}
 		o.dispatch(work, task{"cleanup/" + c.WorkerID + "/" + c.SessionID, c.WorkerID, o.loop.turns}, func() error {
 			o.clean(context.WithoutCancel(ctx), c.WorkerID, c.SessionID)
 			return nil
@@ -361,7 +393,7 @@ func (o *Orchestrator) cleanups(ctx context.Context, work *sync.WaitGroup) (time
 
 // publish hands recorded events to the bus, in order and at least once.
 func (o *Orchestrator) publish(ctx context.Context, _ *sync.WaitGroup) (time.Time, error) {
-	if !o.loop.relay.Swap(false) {
+	if !o.loop.relay.Swap(false) || !o.mine("relay") {
 		return time.Time{}, nil
 	}
 	for {
@@ -413,7 +445,11 @@ func (o *Orchestrator) house(ctx context.Context, _ *sync.WaitGroup) (time.Time,
 		return at, nil
 	}
 	o.loop.relay.Store(true) // whatever an earlier process left unpublished
-	errs := []error{o.expireMessages(ctx, now), o.keys.flush(ctx, o)}
+	errs := []error{o.keys.flush(ctx, o)}
+	if !o.mine("house") {
+		return at, errors.Join(errs...)
+	}
+	errs = append(errs, o.expireMessages(ctx, now))
 	loads := o.fleet.samples(now)
 	errs = append(errs, o.update(ctx, func(ctx context.Context, tx *ports.Tx) error {
 		return errors.Join(
@@ -421,6 +457,7 @@ func (o *Orchestrator) house(ctx context.Context, _ *sync.WaitGroup) (time.Time,
 			tx.Loads.Trim(ctx, now.Add(-loadLife)),
 			tx.Outbox.Trim(ctx, now.Add(-eventLife)),
 			tx.SignIns.DeleteExpired(ctx, now),
+			tx.Migrations.Trim(ctx, now.Add(-moveLife)),
 		)
 	}))
 	return at, errors.Join(errs...)

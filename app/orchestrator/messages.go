@@ -57,9 +57,14 @@ func (o *Orchestrator) Send(ctx context.Context, h ports.KeyHolder, out *domain.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), sendLimit)
 	defer cancel()
 	early := o.sending.begin(h.SessionID)
-	sent, err := o.workers.Send(ctx, ref(w), ports.Send{
-		SessionID: h.SessionID, ClientMessageID: m.ID, To: to, Message: out,
-	})
+	send := ports.Send{SessionID: h.SessionID, ClientMessageID: m.ID, To: to, Message: out}
+	sent, err := o.workers.Send(ctx, ref(w), send)
+	if err != nil {
+		if next := o.moved(ctx, h, w, err); next != nil {
+			w = next
+			sent, err = o.workers.Send(ctx, ref(w), send)
+		}
+	}
 	if err != nil {
 		o.sending.end(early, "")
 		return o.unsent(ctx, a, w, m, err)
@@ -99,12 +104,49 @@ func (o *Orchestrator) putMessage(ctx context.Context, m *domain.Message) error 
 	})
 }
 
-// connected gives the route and the worker of a session that can send.
+// moved gives the worker that the session is on by now, if the message was
+// certainly not sent because it has left the one that was asked.
+func (o *Orchestrator) moved(ctx context.Context, h ports.KeyHolder, asked *domain.Worker, err error) *domain.Worker {
+	var failure *ports.WorkerError
+	if !o.shared() || !errors.As(err, &failure) || !failure.NotDone() {
+		return nil
+	}
+	r, err := o.routeAfresh(ctx, h.SessionID)
+	if err != nil || r.WorkerID == asked.ID {
+		return nil
+	}
+	o.noteCall(ctx, asked, failure)
+	_, w, err := o.usable(h, r)
+	if err != nil {
+		return nil
+	}
+	return w
+}
+
+// connected gives the route and the worker of a session that can send. Where
+// replicas share the store, a route may be old: what it forbids is looked up.
 func (o *Orchestrator) connected(ctx context.Context, h ports.KeyHolder) (ports.Route, *domain.Worker, error) {
 	r, err := o.route(ctx, h.SessionID)
 	if err != nil {
 		return r, nil, o.fault(err)
 	}
+	r, w, err := o.usable(h, r)
+	if err == nil || !o.shared() {
+		return r, w, err
+	}
+	if r, err = o.routeAfresh(ctx, h.SessionID); err != nil {
+		return r, nil, o.fault(err)
+	}
+	if r.WorkerID != "" {
+		if _, err := o.known(ctx, r.WorkerID); err != nil && domain.CodeOf(err) != domain.CodeWorkerNotFound {
+			return r, nil, err
+		}
+	}
+	return o.usable(h, r)
+}
+
+// usable gives the worker that a route leads to, if the session can send by it.
+func (o *Orchestrator) usable(h ports.KeyHolder, r ports.Route) (ports.Route, *domain.Worker, error) {
 	switch {
 	case r.UserID != h.UserID:
 		return r, nil, sessionMissing(ports.ErrNotFound)
@@ -131,30 +173,55 @@ func (o *Orchestrator) route(ctx context.Context, sessionID string) (ports.Route
 	if !errors.Is(err, ports.ErrNotFound) {
 		o.log.WarnContext(ctx, "route not read", "session", sessionID, "error", err)
 	}
+	return o.routeAfresh(ctx, sessionID)
+}
+
+// routeAfresh finds where a session is from the store, and keeps the route.
+func (o *Orchestrator) routeAfresh(ctx context.Context, sessionID string) (ports.Route, error) {
 	var s *domain.Session
-	err = o.store.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
+	err := o.store.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
 		s, err = tx.Sessions.Get(ctx, sessionID)
 		return sessionMissing(err)
 	})
 	if err != nil {
 		return ports.Route{}, err
 	}
-	r = route(s)
+	r := route(s)
 	if err := o.routes.Put(ctx, r); err != nil {
 		o.log.WarnContext(ctx, "route not kept", "session", sessionID, "error", err)
 	}
 	return r, nil
 }
 
-// takeMessages counts messages of a user. The first time it also counts what
-// the history says was sent before this process began.
+// takeMessages counts messages of a user. When the limiter does not know of any,
+// because a process has just begun or what it kept was lost, those that the
+// history has of the last hour are counted first.
 func (o *Orchestrator) takeMessages(ctx context.Context, a *allowance, now time.Time, n int) (domain.Usage, error) {
-	if !a.seeded.Load() {
-		if err := o.seed(ctx, a, now); err != nil {
-			return domain.Usage{}, err
-		}
+	take := func(n int) (domain.Usage, error) {
+		return o.limiter.Take(ctx, a.messages, now, hour, a.limits.MessagesPerHour, n)
 	}
-	return o.limiter.Take(ctx, a.messages, now, hour, a.limits.MessagesPerHour, n)
+	if !a.seeded.Load() {
+		usage, err := take(0)
+		if err == nil && !usage.Known {
+			err = o.seed(ctx, a, now)
+		}
+		if err != nil {
+			return usage, err
+		}
+		a.seeded.Store(true)
+	}
+	usage, err := take(n)
+	if err != nil || usage.Known {
+		return usage, err
+	}
+	if err := o.seed(ctx, a, now); err != nil {
+		return usage, err
+	}
+	if usage, err = take(0); err == nil && n > 0 && usage.Used > usage.Limit {
+		o.giveBack(ctx, a)
+		usage.Allowed = false
+	}
+	return usage, err
 }
 
 func (o *Orchestrator) seed(ctx context.Context, a *allowance, now time.Time) error {
@@ -167,24 +234,7 @@ func (o *Orchestrator) seed(ctx context.Context, a *allowance, now time.Time) er
 	if err != nil {
 		return err
 	}
-	o.keys.mu.Lock() // one of those who come at once seeds
-	defer o.keys.mu.Unlock()
-	if a.seeded.Load() {
-		return nil
-	}
-	if sent > 0 {
-		have, err := o.limiter.Take(ctx, a.messages, first, hour, sent, 0)
-		if err != nil {
-			return err
-		}
-		if missing := sent - (have.Limit - have.Remaining); missing > 0 {
-			if _, err := o.limiter.Take(ctx, a.messages, first, hour, sent, missing); err != nil {
-				return err
-			}
-		}
-	}
-	a.seeded.Store(true)
-	return nil
+	return o.limiter.Seed(ctx, a.messages, first, hour, sent)
 }
 
 func (o *Orchestrator) giveBack(ctx context.Context, a *allowance) {
@@ -288,10 +338,33 @@ func messageMissing(err error) error {
 }
 
 // MessageReport applies a worker's word on a message. A report can overtake
-// the answer to the send that it is about; it is then kept until that is here.
+// the answer to the send that it is about. If that is under way here, the
+// report is kept until it is answered; if it may be under way at another replica,
+// the report waits a little.
 func (o *Orchestrator) MessageReport(ctx context.Context, r domain.MessageReport) (applied bool, err error) {
 	r.SessionID = domain.NormalizeSessionRef(r.SessionID)
 	wait := o.sending.hold(r)
+	applied, err = o.applyReport(ctx, r)
+	for pause := earlyPause; !wait && errors.Is(err, ports.ErrNotFound) && pause <= earlyLimit && o.others(); pause *= 2 {
+		if o.sleep(ctx, pause) != nil {
+			break
+		}
+		applied, err = o.applyReport(ctx, r)
+	}
+	if errors.Is(err, ports.ErrNotFound) && wait {
+		return true, nil
+	}
+	return applied, o.fault(messageMissing(err))
+}
+
+// Between two looks for a message that another replica may be sending: about
+// two seconds in all, less than workers wait for an answer.
+const (
+	earlyPause = 30 * time.Millisecond
+	earlyLimit = time.Second
+)
+
+func (o *Orchestrator) applyReport(ctx context.Context, r domain.MessageReport) (applied bool, err error) {
 	err = o.update(ctx, func(ctx context.Context, tx *ports.Tx) error {
 		applied = false
 		m, err := reported(ctx, tx, r)
@@ -303,10 +376,7 @@ func (o *Orchestrator) MessageReport(ctx context.Context, r domain.MessageReport
 		}
 		return tx.Messages.Put(ctx, m)
 	})
-	if errors.Is(err, ports.ErrNotFound) && wait {
-		return true, nil
-	}
-	return applied, o.fault(messageMissing(err))
+	return applied, err
 }
 
 // reported finds the message that a report is about. One whose send was never

@@ -14,18 +14,28 @@ import (
 func (o *Orchestrator) monitor(ctx context.Context, work *sync.WaitGroup) (time.Time, error) {
 	now := o.now()
 	probing := !o.loop.stopped.Load()
-	var silent []string
+	type silence struct {
+		id    string
+		heard time.Time // the heartbeat that none has followed
+	}
+	var silent []silence
 	var probes []*domain.Worker
 	o.fleet.each(func(n *node) {
 		w := n.worker
 		switch {
 		case !w.Online:
-		case domain.Silent(w, o.timing, o.fleet.since, now):
-			silent = append(silent, w.ID)
+		case domain.Silent(w, o.timing, n.heardAt, now):
+			if o.turn("worker/"+w.ID, w.SilentAt(o.timing, n.heardAt), now) {
+				silent = append(silent, silence{w.ID, w.LastHeartbeat})
+			}
 		case n.probes.NextAt.IsZero():
 			// A worker that has just been heard of need not be asked at once.
 			n.probes.NextAt = now.Add(o.timing.ProbeInterval)
 		case probing && !n.probing && !now.Before(n.probes.NextAt):
+			if n.probes.Refusals == 0 && !o.mine("worker/"+w.ID) {
+				n.probes.NextAt = now.Add(o.timing.ProbeInterval) // another replica asks it
+				return
+			}
 			n.probing = true
 			probes = append(probes, w)
 		}
@@ -35,9 +45,10 @@ func (o *Orchestrator) monitor(ctx context.Context, work *sync.WaitGroup) (time.
 		o.loop.checked.Store(now.UnixMicro())
 	}
 	var errs []error
-	for _, id := range silent {
-		errs = append(errs, o.lose(ctx, id, domain.LossSilent, func(w *domain.Worker) bool {
-			return domain.Silent(w, o.timing, o.fleet.since, o.now())
+	for _, s := range silent {
+		// Another replica may have heard of it since: then the row says so.
+		errs = append(errs, o.lose(ctx, s.id, domain.LossSilent, func(w *domain.Worker) bool {
+			return w.LastHeartbeat.Equal(s.heard)
 		}))
 	}
 	for _, w := range probes {
@@ -53,7 +64,7 @@ func (o *Orchestrator) monitor(ctx context.Context, work *sync.WaitGroup) (time.
 		if !n.worker.Online {
 			return
 		}
-		at := n.worker.SilentAt(o.timing, o.fleet.since)
+		at := n.worker.SilentAt(o.timing, n.heardAt)
 		if probing && !n.probing && n.probes.NextAt.Before(at) {
 			at = n.probes.NextAt
 		}
@@ -105,8 +116,16 @@ func (o *Orchestrator) noteCall(ctx context.Context, w *domain.Worker, err error
 			warning = failure.Message
 		}
 	}
+	if result == domain.ProbeRefused && o.shared() && !o.fleet.refuses(w.ID) {
+		// The first refusal: whatever was heard of it elsewhere before must be known,
+		// so that only what is heard after it counts.
+		if err := o.refresh(ctx, w.ID); err != nil {
+			o.logFailure(ctx, "worker not read", err, "worker", w.ID)
+			return
+		}
+	}
 	crashed := false
-	var refusedAt time.Time
+	var heard time.Time // its latest heartbeat
 	o.fleet.on(w.ID, func(n *node) {
 		if !n.worker.RegisteredAt.Equal(w.RegisteredAt) || n.worker.Endpoint != w.Endpoint {
 			return // it was a former process
@@ -115,12 +134,12 @@ func (o *Orchestrator) noteCall(ctx context.Context, w *domain.Worker, err error
 			o.now().Add(o.timing.ProbeInterval/2).Before(n.probes.NextAt) {
 			return // nothing new
 		}
-		crashed = n.probes.Note(result, warning, n.worker.LastHeartbeat, o.timing, o.now()) && n.worker.Online
-		refusedAt = n.probes.RefusedAt
+		crashed = n.probes.Note(result, warning, n.heardAt, o.timing, o.now()) && n.worker.Online
+		heard = n.worker.LastHeartbeat
 	})
 	if crashed {
 		err := o.lose(ctx, w.ID, domain.LossCrashed, func(now *domain.Worker) bool {
-			return now.RegisteredAt.Equal(w.RegisteredAt) && now.Endpoint == w.Endpoint && !now.LastHeartbeat.After(refusedAt)
+			return now.RegisteredAt.Equal(w.RegisteredAt) && now.Endpoint == w.Endpoint && now.LastHeartbeat.Equal(heard)
 		})
 		o.logFailure(ctx, "crashed worker not recorded", err, "worker", w.ID)
 	} else if result == domain.ProbeRefused {
@@ -194,7 +213,6 @@ func (o *Orchestrator) back(ctx context.Context, tx *ports.Tx, c *changes, w *do
 			return err
 		}
 	}
-	o.loop.capacity.Store(true)
 	return o.eachOn(ctx, tx, c, w.ID, func(s *domain.Session) []domain.Event {
 		if running[s.ID] && s.Status == domain.Connected && s.Order == domain.OrderNone {
 			return nil
@@ -203,26 +221,40 @@ func (o *Orchestrator) back(ctx context.Context, tx *ports.Tx, c *changes, w *do
 	})
 }
 
-// refresh reads a worker afresh after the view turned out to be wrong about it.
-func (o *Orchestrator) refresh(ctx context.Context, workerID string) {
-	err := o.store.View(ctx, func(ctx context.Context, tx *ports.Tx) error {
-		w, err := tx.Workers.Get(ctx, workerID)
-		if errors.Is(err, ports.ErrNotFound) {
-			o.fleet.removeWorker(workerID)
-			return nil
-		}
-		if err != nil {
+// refresh reads a worker and its sessions afresh: the view may be wrong about
+// them, or another replica has changed them.
+func (o *Orchestrator) refresh(ctx context.Context, workerID string) error {
+	var w *domain.Worker
+	var assigned []*domain.Session
+	before := o.fleet.seats(workerID)
+	err := o.store.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
+		if w, err = tx.Workers.Get(ctx, workerID); err != nil {
 			return err
 		}
-		assigned, err := tx.Sessions.Assigned(ctx, workerID)
-		if err != nil {
-			return err
-		}
-		o.fleet.putWorker(w)
-		for _, s := range assigned {
-			o.fleet.putSession(s)
-		}
-		return nil
+		assigned, err = tx.Sessions.Assigned(ctx, workerID)
+		return err
 	})
-	o.logFailure(ctx, "worker not read", err, "worker", workerID)
+	if errors.Is(err, ports.ErrNotFound) {
+		o.fleet.removeWorker(workerID)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	o.sawWorker(w)
+	for _, s := range assigned {
+		delete(before, s.ID)
+		o.fleet.putSession(s)
+	}
+	if len(before) == 0 {
+		return nil
+	}
+	// These have left it; where to, their own rows say.
+	o.members.mu.Lock()
+	defer o.members.mu.Unlock()
+	for id := range before {
+		o.members.stale.sessions[id] = true
+	}
+	o.loop.wake()
+	return nil
 }

@@ -201,7 +201,7 @@ func TestConnectTriesTheNextWorker(t *testing.T) {
 			}
 			return domain.Report{Status: domain.Init}, nil
 		}).Times(2)
-	w.workers.EXPECT().Disconnect(gomock.Any(), gomock.Any(), id).Return(nil).AnyTimes()
+	w.workers.EXPECT().Disconnect(gomock.Any(), gomock.Any(), id, gomock.Any()).Return(nil).AnyTimes()
 	q, err := w.Connect(context.Background(), user, id, ports.ConnectOptions{})
 	require.NoError(t, err)
 	require.Len(t, tried, 2)

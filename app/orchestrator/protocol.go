@@ -64,7 +64,8 @@ func (o *Orchestrator) RegisterWorker(ctx context.Context, r domain.Registration
 		}
 		w.Used = len(assigned)
 		out.Worker, out.Interval = w, w.Interval
-		return nil
+		out.Commands, err = leftBehind(ctx, tx, w)
+		return err
 	})
 	if err != nil {
 		return nil, o.fault(err)
@@ -218,13 +219,22 @@ func (o *Orchestrator) Heartbeat(ctx context.Context, h domain.Heartbeat) (*port
 		h.Sessions[i].Snapshot = true
 	}
 	now := o.now()
+	known, err := o.known(ctx, h.WorkerID)
+	if err != nil {
+		return nil, err
+	}
 	found := o.fleet.compare(&h, o.timing, now)
-	known := o.fleet.worker(h.WorkerID)
-	var err error
-	if known != nil && known.Online && len(found.changed)+len(found.missing)+len(found.foreign) == 0 {
+	old := false
+	if known.Online && !found.any() {
 		known, err = o.beat(ctx, known, h, now)
+		old = known == nil
 	} else {
 		known = nil
+	}
+	if old && err == nil {
+		if err = o.refresh(ctx, h.WorkerID); err == nil {
+			found = o.fleet.compare(&h, o.timing, now)
+		}
 	}
 	answer := &ports.HeartbeatAnswer{Processed: len(h.Sessions), Lease: o.timing.Lease, Stale: int(o.loop.stale.Load())}
 	if known == nil && err == nil {
@@ -255,7 +265,7 @@ func (o *Orchestrator) beat(ctx context.Context, known *domain.Worker, h domain.
 	if err != nil {
 		return nil, err
 	}
-	o.fleet.putWorker(w)
+	o.fleet.putWorker(w, o.now())
 	return w, nil
 }
 
@@ -279,6 +289,9 @@ func (o *Orchestrator) beatWithNews(ctx context.Context, h domain.Heartbeat, fou
 			if err := o.back(ctx, tx, c, w, o.timing.Settle, nil, now); err != nil {
 				return err
 			}
+			if commands, err = leftBehind(ctx, tx, w); err != nil {
+				return err
+			}
 		}
 		if err := o.sync(ctx, tx, c, w, append(found.changed, found.foreign...), answer, &commands, now); err != nil {
 			return err
@@ -294,6 +307,24 @@ func (o *Orchestrator) beatWithNews(ctx context.Context, h domain.Heartbeat, fou
 		o.evict(ctx, worker, commands)
 	}
 	return worker, nil
+}
+
+// leftBehind lists what a worker that is back must not run any more. It learns
+// so before it may run anything again, so that a start of ours which was on its
+// way for long comes too late.
+func leftBehind(ctx context.Context, tx *ports.Tx, w *domain.Worker) ([]ports.Command, error) {
+	if !w.Can(domain.CapGeneration) {
+		return nil, nil // it is told by calls
+	}
+	left, err := tx.Cleanups.ByWorker(ctx, w.ID)
+	if err != nil {
+		return nil, err
+	}
+	commands := make([]ports.Command, len(left))
+	for i, l := range left {
+		commands[i] = ports.Command{SessionID: l.SessionID, Generation: l.Generation}
+	}
+	return commands, nil
 }
 
 // sync applies what a heartbeat says of sessions, and finds those that the
@@ -321,6 +352,8 @@ func (o *Orchestrator) sync(ctx context.Context, tx *ports.Tx, c *changes, w *do
 				if err := o.save(ctx, tx, c, before, s, events); err != nil {
 					return err
 				}
+			} else {
+				c.read = append(c.read, before)
 			}
 		}
 		stopping := s != nil && s.WorkerID == w.ID && s.Order.Stops()
@@ -345,7 +378,7 @@ func (o *Orchestrator) restartMissing(ctx context.Context, tx *ports.Tx, c *chan
 		var events []domain.Event
 		switch {
 		case s.WorkerID != w.ID:
-			c.sessions = append(c.sessions, s) // the view was old
+			c.read = append(c.read, s)
 			continue
 		case s.Order.Stops() && s.Tries >= o.timing.StartTries:
 			// The worker does not confirm the stop, but its list does.
@@ -356,6 +389,7 @@ func (o *Orchestrator) restartMissing(ctx context.Context, tx *ports.Tx, c *chan
 		case s.Intent == domain.Up && s.Order == domain.OrderNone && s.Status.Live():
 			events = s.Missing(now)
 		default:
+			c.read = append(c.read, s)
 			continue
 		}
 		if err := o.save(ctx, tx, c, before, s, events); err != nil {
@@ -402,10 +436,16 @@ func (o *Orchestrator) SessionReport(ctx context.Context, r domain.Report) (doma
 		r.WorkerID = domain.NormalizeWorkerRef(r.WorkerID)
 	}
 	outcome := domain.NotOwner
-	_, err := o.change(ctx, r.SessionID, func(_ context.Context, _ *ports.Tx, s *domain.Session) ([]domain.Event, error) {
-		if r.WorkerID == "" && r.Generation == 0 && !r.Status.Live() && o.watch.isEvicting(r.SessionID) {
-			outcome = domain.NotOwner // most likely the former owner, which is being stopped
-			return nil, errUnchanged
+	_, err := o.change(ctx, r.SessionID, func(ctx context.Context, tx *ports.Tx, s *domain.Session) ([]domain.Event, error) {
+		if r.WorkerID == "" && r.Generation == 0 && !r.Status.Live() {
+			stopping, err := stoppingElsewhere(ctx, tx, s)
+			if err != nil {
+				return nil, err
+			}
+			if stopping {
+				outcome = domain.NotOwner // most likely the former owner
+				return nil, errUnchanged
+			}
 		}
 		var events []domain.Event
 		outcome, events = s.Apply(r, o.timing, o.now())
@@ -419,6 +459,16 @@ func (o *Orchestrator) SessionReport(ctx context.Context, r domain.Report) (doma
 	}
 	o.noteOutcome(ctx, r, outcome)
 	return outcome, nil
+}
+
+// stoppingElsewhere reports whether the session is being stopped on a worker that
+// does not own it. Older workers report that without saying who they are. A
+// heartbeat repairs it if the report was the owner's after all.
+func stoppingElsewhere(ctx context.Context, tx *ports.Tx, s *domain.Session) (bool, error) {
+	left, err := tx.Cleanups.BySession(ctx, s.ID)
+	return slices.ContainsFunc(left, func(c *domain.Cleanup) bool {
+		return c.WorkerID != s.WorkerID && !c.DueAt.IsZero()
+	}), err
 }
 
 // AssignedSessions lists what a restarted worker has to recover.

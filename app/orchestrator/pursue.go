@@ -3,6 +3,7 @@ package orchestrator
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/switchyard-wa/switchyard/domain"
@@ -12,25 +13,31 @@ import (
 // maxSteps bounds how far one pass takes a session; the loop goes on from there.
 const maxSteps = 12
 
-// moveEvery is how often a session looks whether it may leave a draining worker.
-const moveEvery = 5 * time.Second
-
 // pursue takes a session as far towards what is wanted as it goes now. It is
 // the single way by which sessions are started, moved, restarted and stopped:
 // use cases call it for the first pass, the loop for everything after. It
 // returns the session as it is then, and the last failure of a worker, if any.
 func (o *Orchestrator) pursue(ctx context.Context, sessionID string) (*domain.Session, error) {
+	return o.pursueBy(ctx, sessionID, pass{})
+}
+
+func (o *Orchestrator) pursueBy(ctx context.Context, sessionID string, p pass) (*domain.Session, error) {
 	end, err := o.calls.begin(ctx, sessionID)
 	if err != nil {
 		return nil, err
 	}
 	defer end()
-	return o.advance(ctx, sessionID, false)
+	return o.advance(ctx, sessionID, p)
 }
 
-// advance does the work of pursue; the caller has the turn. In the background
-// it ends once the session has got a worker, whose turn it then has to wait for.
-func (o *Orchestrator) advance(ctx context.Context, sessionID string, background bool) (*domain.Session, error) {
+// pass says in what way a session is taken on.
+type pass struct {
+	background bool // it ends once the session has got a worker, whose turn it then has to wait for
+	hurry      bool // a session that is to leave its worker does not wait for its turn
+}
+
+// advance does the work of pursue; the caller has the turn.
+func (o *Orchestrator) advance(ctx context.Context, sessionID string, p pass) (*domain.Session, error) {
 	var last error
 	for range maxSteps {
 		s, w, err := o.readWithWorker(ctx, sessionID)
@@ -38,14 +45,14 @@ func (o *Orchestrator) advance(ctx context.Context, sessionID string, background
 			return nil, err
 		}
 		now := o.now()
-		step, at := domain.Next(s, w, o.timing, now)
+		step, at := o.next(s, w, now)
 		if step == domain.StepNone {
-			if !s.DueAt.IsZero() && !now.Before(s.DueAt) {
+			if !s.DueAt.IsZero() && !now.Before(s.DueAt) && !o.taken(s, now) {
 				s, err = o.postpone(ctx, sessionID, at)
 			}
 			return s, errors.Join(last, err)
 		}
-		done, err := o.take(ctx, s, w, step)
+		done, err := o.take(ctx, s, w, step, p)
 		if err != nil {
 			last = err
 			var failure *ports.WorkerError
@@ -53,7 +60,7 @@ func (o *Orchestrator) advance(ctx context.Context, sessionID string, background
 				return s, err
 			}
 		}
-		if !done || background && step == domain.StepPlace {
+		if !done || p.background && step == domain.StepPlace {
 			s, _, err = o.readWithWorker(ctx, sessionID)
 			return s, errors.Join(last, err)
 		}
@@ -92,14 +99,14 @@ func (o *Orchestrator) postpone(ctx context.Context, sessionID string, at time.T
 
 // take carries out one step. done is false if there is nothing more to be done
 // for now; a *ports.WorkerError is a failure that has been recorded already.
-func (o *Orchestrator) take(ctx context.Context, s *domain.Session, w *domain.Worker, step domain.Step) (done bool, err error) {
+func (o *Orchestrator) take(ctx context.Context, s *domain.Session, w *domain.Worker, step domain.Step, p pass) (done bool, err error) {
 	switch step {
 	case domain.StepPlace:
 		return o.place(ctx, s)
 	case domain.StepCall:
 		return o.call(ctx, s, w)
 	case domain.StepMove:
-		return o.move(ctx, s)
+		return o.move(ctx, s, p.hurry)
 	}
 	worker := s.WorkerID
 	_, err = o.change(ctx, s.ID, func(ctx context.Context, tx *ports.Tx, s *domain.Session) ([]domain.Event, error) {
@@ -108,7 +115,7 @@ func (o *Orchestrator) take(ctx context.Context, s *domain.Session, w *domain.Wo
 			return nil, err
 		}
 		now := o.now()
-		if again, _ := domain.Next(s, w, o.timing, now); again != step || s.WorkerID != worker {
+		if again, _ := o.next(s, w, now); again != step || s.WorkerID != worker {
 			return nil, errUnchanged
 		}
 		switch step {
@@ -123,9 +130,14 @@ func (o *Orchestrator) take(ctx context.Context, s *domain.Session, w *domain.Wo
 			if err := o.leave(ctx, tx, worker, s.ID, domain.OrderDisconnect, s.Generation); err != nil {
 				return nil, err
 			}
-			s.Leave(domain.EventSessionFailedOver, now)
+			batch := ""
+			if w != nil {
+				batch = w.DrainID
+			}
+			return nil, o.depart(ctx, tx, s, domain.MoveFailover, batch, lostReason(w), func() { s.Leave(domain.EventSessionFailedOver, now) })
 		case domain.StepGiveUp:
-			s.GiveUp("the worker did not confirm the start", o.timing, now)
+			const why = "the worker did not confirm the start"
+			return nil, o.depart(ctx, tx, s, domain.MoveFailover, "", why, func() { s.GiveUp(why, o.timing, now) })
 		}
 		return nil, nil
 	})
@@ -147,6 +159,11 @@ func (o *Orchestrator) place(ctx context.Context, s *domain.Session) (done bool,
 	}
 	for {
 		worker, ok := o.fleet.choose(req, o.now())
+		if !ok && s.MovedFrom != "" {
+			// Rather back where it was than nowhere.
+			req.Avoid = slices.DeleteFunc(req.Avoid, func(id string) bool { return id == s.MovedFrom && id != s.AvoidID })
+			worker, ok = o.fleet.choose(req, o.now())
+		}
 		if !ok {
 			o.loop.wait(s.ID)
 			_, err := o.change(ctx, s.ID, func(_ context.Context, _ *ports.Tx, s *domain.Session) ([]domain.Event, error) {
@@ -160,7 +177,7 @@ func (o *Orchestrator) place(ctx context.Context, s *domain.Session) (done bool,
 		}
 		placed, err := o.change(ctx, s.ID, func(ctx context.Context, tx *ports.Tx, s *domain.Session) ([]domain.Event, error) {
 			now := o.now()
-			if step, _ := domain.Next(s, nil, o.timing, now); s.Assigned() || step != domain.StepPlace {
+			if step, _ := o.next(s, nil, now); s.Assigned() || step != domain.StepPlace {
 				return nil, errUnchanged
 			}
 			return o.assign(ctx, tx, s, worker, now)
@@ -172,70 +189,58 @@ func (o *Orchestrator) place(ctx context.Context, s *domain.Session) (done bool,
 			}
 			return true, err
 		}
-		o.refresh(ctx, worker)
+		if err := o.refresh(ctx, worker); err != nil {
+			return false, err
+		}
 		req.Avoid = append(req.Avoid, worker)
 	}
 }
 
-// move begins to take a session off a draining worker, if there is room
-// elsewhere and not too many are on their way already.
-func (o *Orchestrator) move(ctx context.Context, s *domain.Session) (done bool, err error) {
-	req, err := o.request(ctx, s, []string{s.WorkerID})
-	if err != nil {
-		return false, err
-	}
-	room := o.fleet.hasRoom(req, o.now())
-	free := false
-	o.fleet.on(s.WorkerID, func(n *node) {
-		moving := 0
-		for _, seat := range n.sessions {
-			if seat.order == domain.OrderMove {
-				moving++
-			}
-		}
-		free = moving < o.moves
-	})
-	_, err = o.change(ctx, s.ID, func(_ context.Context, _ *ports.Tx, now *domain.Session) ([]domain.Event, error) {
-		if now.Rev != s.Rev {
-			return nil, errUnchanged
-		}
-		if !room || !free {
-			now.DueAt = o.now().Add(moveEvery)
-			return nil, nil
-		}
-		now.Move(o.now())
-		return nil, nil
-	})
-	return room && free, err
-}
-
 // call tells the worker what the session's order says, and records the answer.
+// The replica has a claim meanwhile: with the assignment, or by one write more.
 func (o *Orchestrator) call(ctx context.Context, s *domain.Session, w *domain.Worker) (done bool, err error) {
 	order, generation, heard := s.Order, s.Generation, s.HeardAt
+	if s.ClaimedBy != o.self.ID {
+		claimed, err := o.change(ctx, s.ID, func(_ context.Context, _ *ports.Tx, now *domain.Session) ([]domain.Event, error) {
+			if now.Rev != s.Rev {
+				return nil, errUnchanged
+			}
+			o.claim(now, o.now())
+			return nil, nil
+		})
+		if err != nil || claimed.ClaimedBy != o.self.ID {
+			return err == nil && !o.taken(claimed, o.now()), err
+		}
+	}
 	first := o.calls.first(s) && order == domain.OrderStart
-	report, err := o.tell(ctx, s, w, order)
+	calling, end := o.calls.calling(ctx, w.ID, callLimit)
+	report, err := o.tell(calling, s, w, order)
+	end()
 	o.noteCall(ctx, w, err)
 	var failure *ports.WorkerError
 	if err != nil && !errors.As(err, &failure) {
 		return false, err
 	}
 	_, changeErr := o.change(ctx, s.ID, func(ctx context.Context, tx *ports.Tx, s *domain.Session) ([]domain.Event, error) {
-		now := o.now()
-		if s.WorkerID != w.ID || s.Generation != generation || s.Order != order && s.Order != domain.OrderNone {
+		if s.WorkerID != w.ID || s.Generation != generation || s.ClaimedBy != o.self.ID {
 			return nil, errUnchanged // it was overtaken
 		}
-		if failure != nil {
-			return nil, o.failed(ctx, tx, s, first, failure, now)
+		now := o.now()
+		unchanged := errUnchanged
+		if s.ClaimedBy != "" {
+			s.Unclaim()
+			unchanged = nil
 		}
-		if order.Stops() {
-			if s.Order != order {
-				return nil, errUnchanged
-			}
+		switch {
+		case s.Order != order && s.Order != domain.OrderNone:
+			return nil, unchanged // there is something else to be done now
+		case failure != nil:
+			return nil, o.failed(ctx, tx, s, first, failure, now)
+		case s.Order == domain.OrderNone:
+			return nil, unchanged // a report confirmed it during the call
+		case order.Stops():
 			s.Stopped(now)
 			return nil, nil
-		}
-		if s.Order == domain.OrderNone {
-			return nil, errUnchanged // a report confirmed it during the call
 		}
 		s.Asked(o.timing, now)
 		if report.Status == "" || !s.HeardAt.Equal(heard) {
@@ -255,16 +260,16 @@ func (o *Orchestrator) call(ctx context.Context, s *domain.Session, w *domain.Wo
 func (o *Orchestrator) tell(ctx context.Context, s *domain.Session, w *domain.Worker, order domain.Order) (domain.Report, error) {
 	switch order {
 	case domain.OrderRestart:
-		err := o.workers.Restart(ctx, ref(w), s.ID)
+		err := o.workers.Restart(ctx, ref(w), s.ID, s.Generation)
 		var failure *ports.WorkerError
 		if !errors.As(err, &failure) || failure.Failure != ports.WorkerUnknown {
 			return domain.Report{}, err
 		}
 		// The worker does not have it: a start does what is wanted.
 	case domain.OrderDisconnect, domain.OrderMove:
-		return domain.Report{}, o.workers.Disconnect(ctx, ref(w), s.ID)
+		return domain.Report{}, o.workers.Disconnect(ctx, ref(w), s.ID, s.Generation)
 	case domain.OrderLogout:
-		return domain.Report{}, o.workers.Logout(ctx, ref(w), s.ID)
+		return domain.Report{}, o.workers.Logout(ctx, ref(w), s.ID, s.Generation)
 	}
 	return o.workers.Start(ctx, ref(w), ports.Start{
 		SessionID: s.ID, UserID: s.UserID, SessionName: s.Name, Generation: s.Generation,
@@ -320,7 +325,8 @@ func (o *Orchestrator) leave(ctx context.Context, tx *ports.Tx, worker, sessionI
 	}
 	for _, earlier := range left {
 		if earlier.WorkerID == worker {
-			c.Order = c.Order.Stronger(earlier.Order)
+			c.Order, c.Rev = c.Order.Stronger(earlier.Order), earlier.Rev
+			c.Generation = max(c.Generation, earlier.Generation)
 		}
 	}
 	return tx.Cleanups.Put(ctx, c)
@@ -339,15 +345,18 @@ func (o *Orchestrator) clean(ctx context.Context, workerID, sessionID string) {
 		return
 	}
 	switch {
+	case c.ClaimedBy != o.self.ID && c.ClaimedBy != "" && o.now().Before(c.DueAt):
+		return // another replica is at it
 	case w == nil, owner && c.Order == domain.OrderDisconnect:
-		err = o.update(ctx, func(ctx context.Context, tx *ports.Tx) error {
-			return tx.Cleanups.Delete(ctx, workerID, sessionID)
-		})
-		o.logFailure(ctx, "cleanup not dropped", err, "session", sessionID, "worker", workerID)
+		o.cleaned(ctx, c)
 		return
 	case !w.Online:
 		o.park(ctx, c, time.Time{})
 		return
+	case o.shared():
+		if c.ClaimedBy = o.self.ID; !o.park(ctx, c, o.now().Add(claimLife)) {
+			return
+		}
 	}
 	call := o.workers.Disconnect
 	switch c.Order {
@@ -356,23 +365,30 @@ func (o *Orchestrator) clean(ctx context.Context, workerID, sessionID string) {
 	case domain.OrderDelete:
 		call = o.workers.Delete
 	}
-	o.watch.evict(sessionID, +1)
-	err = call(ctx, ref(w), sessionID)
-	o.watch.evict(sessionID, -1)
+	calling, release := o.calls.calling(ctx, w.ID, callLimit)
+	err = call(calling, ref(w), sessionID, c.Generation)
+	release()
 	o.noteCall(ctx, w, err)
 	if err != nil {
-		wait := o.timing.Backoff(c.Attempts + 1)
+		c.Attempts++
+		wait := o.timing.Backoff(c.Attempts)
 		var failure *ports.WorkerError
 		if errors.As(err, &failure) {
 			wait = max(wait, min(failure.Retry, o.timing.MaxBackoff))
 		}
+		c.ClaimedBy = ""
 		o.park(ctx, c, o.now().Add(wait))
 		return
 	}
-	err = o.update(ctx, func(ctx context.Context, tx *ports.Tx) error {
-		return tx.Cleanups.Delete(ctx, workerID, sessionID)
-	})
-	o.logFailure(ctx, "cleanup not dropped", err, "session", sessionID, "worker", workerID)
+	o.cleaned(ctx, c)
+}
+
+// cleaned drops a cleanup that is done, unless there is more to do by now.
+func (o *Orchestrator) cleaned(ctx context.Context, c *domain.Cleanup) {
+	err := o.store.Update(ctx, func(ctx context.Context, tx *ports.Tx) error { return tx.Cleanups.Delete(ctx, c) })
+	if !errors.Is(err, ports.ErrConflict) {
+		o.logFailure(ctx, "cleanup not dropped", err, "session", c.SessionID, "worker", c.WorkerID)
+	}
 }
 
 // readCleanup gives the cleanup, its worker (nil if there is none any more), and
@@ -402,30 +418,27 @@ func (o *Orchestrator) readCleanup(ctx context.Context, workerID, sessionID stri
 	return c, w, owner, err
 }
 
-// park puts a cleanup off; the zero time means until its worker is back.
-func (o *Orchestrator) park(ctx context.Context, c *domain.Cleanup, until time.Time) {
-	err := o.update(ctx, func(ctx context.Context, tx *ports.Tx) error {
-		left, err := tx.Cleanups.BySession(ctx, c.SessionID)
-		if err != nil {
+// park puts a cleanup off; the zero time means until its worker is back. It
+// reports whether it could: nobody else has changed it.
+func (o *Orchestrator) park(ctx context.Context, c *domain.Cleanup, until time.Time) bool {
+	next := *c
+	err := o.store.Update(ctx, func(ctx context.Context, tx *ports.Tx) error {
+		next = *c
+		w, err := tx.Workers.Get(ctx, c.WorkerID)
+		if err != nil && !errors.Is(err, ports.ErrNotFound) {
 			return err
 		}
-		for _, l := range left {
-			if l.WorkerID != c.WorkerID {
-				continue
-			}
-			w, err := tx.Workers.Get(ctx, l.WorkerID)
-			if err != nil && !errors.Is(err, ports.ErrNotFound) {
-				return err
-			}
-			if l.DueAt = until; until.IsZero() && w != nil && w.Online {
-				l.DueAt = o.now() // it came back meanwhile
-			}
-			l.Attempts++
-			return tx.Cleanups.Put(ctx, l)
+		if next.DueAt = until; until.IsZero() && w != nil && w.Online {
+			next.DueAt = o.now() // it came back meanwhile
 		}
-		return nil
+		return tx.Cleanups.Put(ctx, &next)
 	})
-	o.logFailure(ctx, "cleanup not put off", err, "session", c.SessionID, "worker", c.WorkerID)
+	if err == nil {
+		*c = next
+	} else if !errors.Is(err, ports.ErrConflict) {
+		o.logFailure(ctx, "cleanup not put off", err, "session", c.SessionID, "worker", c.WorkerID)
+	}
+	return err == nil
 }
 
 func (o *Orchestrator) logFailure(ctx context.Context, what string, err error, args ...any) {

@@ -134,10 +134,14 @@ func (o *Orchestrator) view(s *domain.Session) *ports.SessionView {
 
 // Sessions lists the user's sessions, newest first.
 func (o *Orchestrator) Sessions(ctx context.Context, userID string, f ports.SessionFilter, p ports.Page) ([]*ports.SessionView, int, error) {
+	f.UserID = userID
+	return o.listSessions(ctx, f, p)
+}
+
+func (o *Orchestrator) listSessions(ctx context.Context, f ports.SessionFilter, p ports.Page) ([]*ports.SessionView, int, error) {
 	if err := o.ready(ctx); err != nil {
 		return nil, 0, err
 	}
-	f.UserID = userID
 	var found []*domain.Session
 	var total int
 	err := o.store.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
@@ -235,14 +239,16 @@ func (o *Orchestrator) intendUp(ctx context.Context, userID, sessionID, pairing 
 		if !errors.Is(err, ports.ErrFull) {
 			return err
 		}
-		o.refresh(ctx, worker)
+		if err := o.refresh(ctx, worker); err != nil {
+			return err
+		}
 		request.Avoid = append(request.Avoid, worker)
 	}
 }
 
 // assign gives the session to the worker. A stop that was still to be made
-// there is superseded by the start; credentials that are still to be wiped are
-// not, so the worker counts as full for it.
+// there is superseded by the start, unless another replica is making it;
+// credentials that are still to be wiped are not: then the worker counts as full.
 func (o *Orchestrator) assign(ctx context.Context, tx *ports.Tx, s *domain.Session, worker string, now time.Time) ([]domain.Event, error) {
 	left, err := tx.Cleanups.BySession(ctx, s.ID)
 	if err != nil {
@@ -252,21 +258,30 @@ func (o *Orchestrator) assign(ctx context.Context, tx *ports.Tx, s *domain.Sessi
 		if c.WorkerID != worker {
 			continue
 		}
-		if c.Order != domain.OrderDisconnect {
+		underWay := c.ClaimedBy != "" && c.ClaimedBy != o.self.ID && now.Before(c.DueAt)
+		if c.Order != domain.OrderDisconnect || underWay {
 			return nil, ports.ErrFull
 		}
-		if err := tx.Cleanups.Delete(ctx, worker, s.ID); err != nil {
+		if err := tx.Cleanups.Delete(ctx, c); err != nil {
 			return nil, err
 		}
 	}
-	return s.Assign(worker, now), nil
+	events := s.Assign(worker, now)
+	o.claim(s, now) // for the call that follows
+	return events, nil
 }
 
 // request says what placement has to know of the session.
 func (o *Orchestrator) request(ctx context.Context, s *domain.Session, avoid []string) (domain.Request, error) {
-	req := domain.Request{Avoid: avoid}
-	if s.PhoneNumber != "" {
+	req := domain.Request{Avoid: avoid, Moved: s.MoveID != "" || s.MovedFrom != ""}
+	switch {
+	case s.MoveTo != "":
+		req.Prefer = s.MoveTo
+	case s.PhoneNumber != "":
 		req.Prefer = s.HomeID
+	}
+	if s.MoveEvent == domain.EventSessionMigrated {
+		req.Avoid = append(req.Avoid, s.MovedFrom)
 	}
 	if s.AvoidID != "" && o.now().Before(s.AvoidUntil) {
 		req.Avoid = append(req.Avoid, s.AvoidID)
@@ -456,15 +471,28 @@ func (o *Orchestrator) Restart(ctx context.Context, userID, sessionID string) (*
 // DeleteSession removes the session and everything of it. What is on a worker
 // is wiped at once, or when that worker can be reached.
 func (o *Orchestrator) DeleteSession(ctx context.Context, userID, sessionID string) error {
+	places, err := o.takeOut(ctx, userID, sessionID)
+	for _, worker := range places {
+		o.clean(context.WithoutCancel(ctx), worker, sessionID)
+	}
+	return err
+}
+
+// takeOut deletes a session of the user, and gives the workers on which there is
+// something left of it.
+func (o *Orchestrator) takeOut(ctx context.Context, userID, sessionID string) (places []string, err error) {
 	if err := o.ready(ctx); err != nil {
-		return err
+		return nil, err
 	}
 	// A call that is under way must not start it again behind our back.
 	end, err := o.calls.begin(ctx, sessionID)
 	if err != nil {
-		return o.fault(err)
+		return nil, o.fault(err)
 	}
-	var places []string
+	if err := o.unclaimed(ctx, sessionID); err != nil {
+		end()
+		return nil, o.fault(err)
+	}
 	err = o.transact(ctx, func(ctx context.Context, tx *ports.Tx, c *changes) error {
 		s, err := owned(ctx, tx, userID, sessionID)
 		if err != nil {
@@ -475,13 +503,11 @@ func (o *Orchestrator) DeleteSession(ctx context.Context, userID, sessionID stri
 	})
 	end()
 	if err != nil {
-		return o.fault(err)
+		return nil, o.fault(err)
 	}
 	o.keys.forget()
-	for _, worker := range places {
-		o.clean(context.WithoutCancel(ctx), worker, sessionID)
-	}
-	return nil
+	o.hint(ports.Hint{Users: []string{userID}})
+	return places, nil
 }
 
 // remove deletes the session within a transaction and notes on which workers
@@ -498,10 +524,12 @@ func (o *Orchestrator) remove(ctx context.Context, tx *ports.Tx, c *changes, s *
 		}
 	}
 	if s.Assigned() {
-		if err := tx.Workers.Release(ctx, s.WorkerID); err != nil {
+		if err := o.release(ctx, tx, c, s.WorkerID); err != nil {
 			return nil, err
 		}
-		o.loop.capacity.Store(true)
+	}
+	if err := o.forget(ctx, tx, c, s); err != nil {
+		return nil, err
 	}
 	back := domain.UserUsage{Sessions: -1}
 	if s.Intent == domain.Up {
@@ -554,6 +582,7 @@ func (o *Orchestrator) UserChanged(ctx context.Context, userID string) error {
 		return err
 	}
 	o.keys.forget()
+	o.hint(ports.Hint{Users: []string{userID}})
 	err := o.transact(ctx, func(ctx context.Context, tx *ports.Tx, c *changes) error {
 		u, err := tx.Users.Get(ctx, userID)
 		if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -30,9 +31,6 @@ func (o *Orchestrator) AddWorker(ctx context.Context, r domain.Registration) (*p
 	if err := o.endpointFree(ctx, r); err != nil {
 		return nil, o.fault(err)
 	}
-	if o.fleet.worker(r.WorkerID) != nil {
-		return nil, workerTaken()
-	}
 	if err := o.reach(ctx, r.Endpoint); err != nil {
 		return nil, err
 	}
@@ -48,7 +46,6 @@ func (o *Orchestrator) AddWorker(ctx context.Context, r domain.Registration) (*p
 		}
 		w = &domain.Worker{ID: r.WorkerID, CPU: -1, Memory: -1, CreatedAt: now}
 		events := w.Register(r, o.timing, now)
-		o.loop.capacity.Store(true)
 		return endpointTaken(o.saveWorker(ctx, tx, c, w, events))
 	})
 	if err != nil {
@@ -76,17 +73,48 @@ func (o *Orchestrator) Worker(ctx context.Context, id string) (*ports.WorkerView
 	}
 	var w *domain.Worker
 	var assigned []*domain.Session
+	var drain *ports.DrainProgress
 	err := o.store.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
 		if w, err = tx.Workers.Get(ctx, domain.NormalizeWorkerRef(id)); err != nil {
 			return workerMissing(err)
 		}
-		assigned, err = tx.Sessions.Assigned(ctx, w.ID)
+		if assigned, err = tx.Sessions.Assigned(ctx, w.ID); err != nil {
+			return err
+		}
+		drain, err = drainProgress(ctx, tx, w, assigned)
 		return err
 	})
 	if err != nil {
 		return nil, nil, o.fault(err)
 	}
-	return o.workerView(w), assigned, nil
+	v := o.workerView(w)
+	v.Drain = drain
+	return v, assigned, nil
+}
+
+// drainProgress tells how far the drain of a worker is; nil: it is not draining.
+func drainProgress(ctx context.Context, tx *ports.Tx, w *domain.Worker, assigned []*domain.Session) (*ports.DrainProgress, error) {
+	if !w.Draining {
+		return nil, nil
+	}
+	p := &ports.DrainProgress{BatchID: w.DrainID, Remaining: len(assigned)}
+	running, _, err := tx.Migrations.List(ctx, ports.MigrationFilter{BatchID: w.DrainID, Status: domain.MigrationRunning}, ports.Page{})
+	if err != nil {
+		return nil, err
+	}
+	for status, n := range map[domain.MigrationStatus]*int{domain.MigrationCompleted: &p.Moved, domain.MigrationFailed: &p.Failed} {
+		if _, *n, err = tx.Migrations.List(ctx, ports.MigrationFilter{BatchID: w.DrainID, Status: status}, ports.Page{Limit: 1}); err != nil {
+			return nil, err
+		}
+	}
+	p.Moving = len(running)
+	p.Total = p.Remaining + p.Moving + p.Moved + p.Failed
+	for _, m := range running {
+		if slices.ContainsFunc(assigned, func(s *domain.Session) bool { return s.ID == m.SessionID }) {
+			p.Total-- // it is among the remaining
+		}
+	}
+	return p, nil
 }
 
 // WorkerLoad gives the load of a worker, which is recorded once a minute and
@@ -177,7 +205,6 @@ func (o *Orchestrator) UpdateWorker(ctx context.Context, id string, ch ports.Wor
 			w.Labels = ch.Labels
 		}
 		w.UpdatedAt = o.now()
-		o.loop.capacity.Store(true)
 		return nil, nil
 	})
 	if err != nil {
@@ -190,10 +217,18 @@ func (o *Orchestrator) UpdateWorker(ctx context.Context, id string, ch ports.Wor
 // at a time.
 func (o *Orchestrator) Drain(ctx context.Context, id string) (*ports.WorkerView, error) {
 	w, err := o.changeWorker(ctx, id, func(ctx context.Context, tx *ports.Tx, c *changes, w *domain.Worker) ([]domain.Event, error) {
-		w.Draining, w.UpdatedAt = true, o.now()
-		return nil, o.eachOn(ctx, tx, c, w.ID, func(s *domain.Session) []domain.Event {
+		now := o.now()
+		events := w.Drain(o.ids.NewID(), now)
+		if events == nil {
+			return nil, nil
+		}
+		c.moved = true
+		events = append(events, w.Drained(now)...)
+		due := now
+		return events, o.eachOn(ctx, tx, c, w.ID, func(s *domain.Session) []domain.Event {
 			if s.DueAt.IsZero() {
-				s.DueAt = w.UpdatedAt
+				s.DueAt = due
+				due = now.Add(moveEvery) // the others wait for their turn
 			}
 			return nil
 		})
@@ -204,14 +239,15 @@ func (o *Orchestrator) Drain(ctx context.Context, id string) (*ports.WorkerView,
 	return o.workerView(w), nil
 }
 
-// Activate puts a worker back into placement, if it answers.
+// Activate puts a worker back into placement, if it answers. Sessions that have
+// not begun to leave it stay, and what its trial found is forgotten.
 func (o *Orchestrator) Activate(ctx context.Context, id string) (*ports.WorkerView, error) {
 	if err := o.ready(ctx); err != nil {
 		return nil, err
 	}
-	known := o.fleet.worker(domain.NormalizeWorkerRef(id))
-	if known == nil {
-		return nil, workerMissing(ports.ErrNotFound)
+	known, err := o.known(ctx, domain.NormalizeWorkerRef(id))
+	if err != nil {
+		return nil, err
 	}
 	if err := o.reach(ctx, known.Endpoint); err != nil {
 		return nil, err
@@ -219,9 +255,8 @@ func (o *Orchestrator) Activate(ctx context.Context, id string) (*ports.WorkerVi
 	w, err := o.changeWorker(ctx, id, func(ctx context.Context, tx *ports.Tx, c *changes, w *domain.Worker) ([]domain.Event, error) {
 		now := o.now()
 		wasOnline := w.Online
-		w.Draining, w.UpdatedAt = false, now
+		w.Activate(now)
 		events := w.Beat(domain.Heartbeat{CPU: -1, Memory: -1, MessageCount: -1}, o.timing, now)
-		o.loop.capacity.Store(true)
 		if wasOnline {
 			return events, nil
 		}
@@ -256,7 +291,7 @@ func (o *Orchestrator) RemoveWorker(ctx context.Context, id string, force bool) 
 			return err
 		}
 		for _, l := range todo {
-			if err := tx.Cleanups.Delete(ctx, id, l.SessionID); err != nil {
+			if err := tx.Cleanups.Delete(ctx, l); err != nil {
 				return err
 			}
 		}
@@ -264,6 +299,7 @@ func (o *Orchestrator) RemoveWorker(ctx context.Context, id string, force bool) 
 	})
 	if err == nil {
 		o.fleet.removeWorker(id)
+		o.hint(ports.Hint{Workers: []string{id}})
 	}
 	return o.fault(err)
 }
@@ -279,7 +315,7 @@ func (o *Orchestrator) clear(ctx context.Context, id string, force bool) (left i
 	moving, cancel := context.WithTimeout(ctx, moveLimit)
 	defer cancel()
 	o.eachAtOnce(assigned, func(s *domain.Session) {
-		_, err := o.pursue(moving, s.ID)
+		_, err := o.pursueBy(moving, s.ID, pass{hurry: true})
 		o.logFailure(moving, "session not moved", err, "session", s.ID, "worker", id)
 	})
 	if assigned, err = o.assignedTo(ctx, id); err != nil || !force || len(assigned) == 0 {
@@ -302,7 +338,7 @@ func (o *Orchestrator) clear(ctx context.Context, id string, force bool) (left i
 	telling, cancel := context.WithTimeout(ctx, tellLimit)
 	defer cancel()
 	o.eachAtOnce(assigned, func(s *domain.Session) {
-		err := o.workers.Disconnect(telling, ref(w), s.ID)
+		err := o.workers.Disconnect(telling, ref(w), s.ID, s.Generation)
 		if err != nil {
 			o.log.WarnContext(ctx, "session not stopped on a worker that is removed", "session", s.ID, "worker", id, "error", err)
 		}
@@ -327,14 +363,19 @@ func (o *Orchestrator) assignedTo(ctx context.Context, workerID string) (assigne
 
 // eachAtOnce calls fn for all sessions, a few at a time.
 func (o *Orchestrator) eachAtOnce(sessions []*domain.Session, fn func(*domain.Session)) {
+	o.atOnce(len(sessions), func(i int) { fn(sessions[i]) })
+}
+
+// atOnce calls fn for 0 to n-1, a few at a time.
+func (o *Orchestrator) atOnce(n int, fn func(i int)) {
 	turns := make(chan struct{}, 2*o.moves)
 	var all sync.WaitGroup
-	for _, s := range sessions {
+	for i := range n {
 		all.Add(1)
 		turns <- struct{}{}
 		o.spawn(func() {
 			defer func() { <-turns; all.Done() }()
-			fn(s)
+			fn(i)
 		})
 	}
 	all.Wait()
@@ -407,9 +448,9 @@ func (o *Orchestrator) TestWorker(ctx context.Context, id string) (*ports.ProbeR
 	if err := o.ready(ctx); err != nil {
 		return nil, err
 	}
-	w := o.fleet.worker(domain.NormalizeWorkerRef(id))
-	if w == nil {
-		return nil, workerMissing(ports.ErrNotFound)
+	w, err := o.known(ctx, domain.NormalizeWorkerRef(id))
+	if err != nil {
+		return nil, err
 	}
 	r := o.probe(ctx, w, w.Endpoint)
 	return &r, nil
@@ -443,6 +484,19 @@ func (o *Orchestrator) ProbeAll(ctx context.Context) ([]ports.ProbeReport, error
 	return reports, nil
 }
 
+// known gives a worker from the view, or else from the store.
+func (o *Orchestrator) known(ctx context.Context, id string) (*domain.Worker, error) {
+	if o.fleet.worker(id) == nil {
+		if err := o.refresh(ctx, id); err != nil {
+			return nil, o.fault(err)
+		}
+	}
+	if w := o.fleet.worker(id); w != nil {
+		return w, nil
+	}
+	return nil, workerMissing(ports.ErrNotFound)
+}
+
 // Monitor tells the state of the background health monitor.
 func (o *Orchestrator) Monitor(context.Context) ports.MonitorStatus {
 	st := ports.MonitorStatus{Running: !o.loop.stopped.Load(), Interval: o.timing.ProbeInterval}
@@ -453,10 +507,28 @@ func (o *Orchestrator) Monitor(context.Context) ports.MonitorStatus {
 	return st
 }
 
-// SetMonitor starts or stops the probes of the background health monitor.
-// Workers that fall silent are noticed either way.
-func (o *Orchestrator) SetMonitor(ctx context.Context, running bool) ports.MonitorStatus {
+// SetMonitor starts or stops the probes of the background health monitor, on
+// all replicas. Workers that fall silent are noticed either way.
+func (o *Orchestrator) SetMonitor(ctx context.Context, running bool) (ports.MonitorStatus, error) {
+	err := o.update(ctx, func(ctx context.Context, tx *ports.Tx) error {
+		return tx.Settings.Put(ctx, monitorStopped, strconv.FormatBool(!running))
+	})
+	if err != nil {
+		return ports.MonitorStatus{}, o.fault(err)
+	}
 	o.loop.stopped.Store(!running)
 	o.loop.wake()
-	return o.Monitor(ctx)
+	return o.Monitor(ctx), nil
+}
+
+const monitorStopped = "monitor.stopped" // setting
+
+// readMonitor takes over whether the monitor is stopped.
+func (o *Orchestrator) readMonitor(ctx context.Context, tx *ports.Tx) error {
+	text, err := tx.Settings.Get(ctx, monitorStopped)
+	if err != nil && !errors.Is(err, ports.ErrNotFound) {
+		return err
+	}
+	o.loop.stopped.Store(text == "true")
+	return nil
 }

@@ -78,7 +78,7 @@ func TestAStopIsProvedByTheWorkersList(t *testing.T) {
 	w.worker("worker-1", 50)
 	user := w.user(domain.TierBasic)
 	s := w.connected(user)
-	w.workers.EXPECT().Disconnect(gomock.Any(), gomock.Any(), s.ID).
+	w.workers.EXPECT().Disconnect(gomock.Any(), gomock.Any(), s.ID, gomock.Any()).
 		Return(&ports.WorkerError{Failure: ports.WorkerFailed, Status: 500, Message: "no"}).AnyTimes()
 	_, err := w.Disconnect(context.Background(), user, s.ID)
 	require.NoError(t, err)

@@ -55,12 +55,12 @@ func openServers(ctx context.Context, dsn string) (*backend.Backend, error) {
 	if dsn == "memory:" {
 		return nil, errors.New("a store in memory belongs to its process alone; name the store of the server")
 	}
-	b, err := backend.OpenOnly(ctx, dsn)
+	b, err := backend.With(ctx, backend.Config{Store: dsn, CheckOnly: true})
 	if err == nil {
 		return b, nil
 	}
 	if st, e := backend.Status(ctx, dsn); e == nil && st.Version == 0 {
-		return nil, fmt.Errorf("there is no store %s yet; start the server first, or name its store with --store", dsn)
+		return nil, fmt.Errorf("there is no store %s yet; start the server first, or name its store with --store", backend.Name(dsn))
 	}
 	return nil, err
 }

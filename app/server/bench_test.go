@@ -23,6 +23,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/switchyard-wa/switchyard/adapters/postgres/postgrestest"
+	"github.com/switchyard-wa/switchyard/adapters/redis/redistest"
 	"github.com/switchyard-wa/switchyard/app/server"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
@@ -46,20 +48,19 @@ func BenchmarkSendPath(b *testing.B) {
 		open func(b *testing.B, worker string) target
 	}{
 		{"proxy", 1, bareProxy},
-		{"memory", 1.2, func(b *testing.B, worker string) target { return gateway(b, "memory:", worker) }},
-		{"sqlite", 1, func(b *testing.B, worker string) target {
-			return gateway(b, "sqlite:"+filepath.Join(b.TempDir(), "bench.db"), worker)
-		}},
+		{"memory", 1.2, func(b *testing.B, worker string) target { return gateway(b, inMemory(b), worker) }},
+		{"sqlite", 1, func(b *testing.B, worker string) target { return gateway(b, onSQLite(b), worker) }},
+		{"postgres+redis", 0.7, func(b *testing.B, worker string) target { return gateway(b, onPostgres(b), worker) }},
 	}
 	rates := make(map[string][]float64)
 	opened := make([]target, len(targets))
 	for i, t := range targets {
 		opened[i] = t.open(b, worker.URL)
-		opened[i].load(b, measured/3) // warm up
+		opened[i].load(b, connections, measured/3) // warm up
 	}
 	for range rounds {
 		for i, t := range targets {
-			rates[t.name] = append(rates[t.name], opened[i].load(b, measured))
+			rates[t.name] = append(rates[t.name], opened[i].load(b, connections, measured))
 		}
 	}
 	b.ReportMetric(0, "ns/op")
@@ -105,8 +106,8 @@ type target struct {
 	request []byte
 }
 
-// load keeps all connections busy for a time and returns the answers per second.
-func (t target) load(b *testing.B, d time.Duration) float64 {
+// load keeps some connections busy for a time and returns the answers per second.
+func (t target) load(b *testing.B, connections int, d time.Duration) float64 {
 	var done atomic.Int64
 	var wait sync.WaitGroup
 	began := time.Now()
@@ -200,9 +201,27 @@ var bufferPool = sync.Pool{New: func() any { return make([]byte, 32<<10) }}
 func (buffers) Get() []byte  { return bufferPool.Get().([]byte) }
 func (buffers) Put(p []byte) { bufferPool.Put(p) } //nolint:staticcheck // SA6002: the interface wants a slice
 
+// backing is what a server keeps its data in.
+type backing struct{ store, fabric string }
+
+func inMemory(*testing.B) backing { return backing{store: "memory:"} }
+
+func onSQLite(b *testing.B) backing {
+	return backing{store: "sqlite:" + filepath.Join(b.TempDir(), "bench.db")}
+}
+
+// onPostgres is a PostgreSQL server that writes to disk before it answers, and
+// a Redis server, on this machine.
+func onPostgres(b *testing.B) backing {
+	return backing{postgrestest.Start(b, "fsync=on").NewDatabase(b), redistest.Start(b).URL()}
+}
+
 // gateway is a whole server with one connected session.
-func gateway(b *testing.B, store, worker string) target {
-	s := startServer(b, store)
+func gateway(b *testing.B, on backing, worker string) target {
+	return connected(b, startServer(b, on), worker)
+}
+
+func connected(b *testing.B, s *server.Server, worker string) target {
 	ctx := context.Background()
 	user, err := s.Accounts.CreateUser(ctx, "Bench", "bench@example.com", "correct-horse-1", domain.TierMax, domain.RoleUser)
 	require.NoError(b, err)
@@ -218,10 +237,11 @@ func gateway(b *testing.B, store, worker string) target {
 }
 
 // startServer runs a server whose limits count but are not reached.
-func startServer(b *testing.B, store string) *server.Server {
+func startServer(b *testing.B, on backing) *server.Server {
 	ctx, stop := context.WithCancel(context.Background())
 	s, err := server.New(ctx, server.Config{
-		Addr: "127.0.0.1:0", Store: store, AdminPassword: "correct-horse-1",
+		Addr: "127.0.0.1:0", Store: on.store, Fabric: on.fabric, AdminPassword: "correct-horse-1",
+		JWTSecret: strings.Repeat("benchmark", 4), WorkerToken: "benchmark-token",
 		Limits: `{"MAX":{"messagesPerHour":2000000000,"apiCallsPerHour":2000000000}}`,
 		Log:    slog.New(slog.DiscardHandler), Out: io.Discard,
 	})
@@ -235,11 +255,41 @@ func startServer(b *testing.B, store string) *server.Server {
 	return s
 }
 
+// BenchmarkReplicas compares two replicas with one: the same load, and half of
+// it for each.
+func BenchmarkReplicas(b *testing.B) {
+	worker := httptest.NewServer(http.HandlerFunc(instantWorker))
+	defer worker.Close()
+	on := onPostgres(b)
+	one := connected(b, startServer(b, on), worker.URL)
+	other := one
+	other.addr = strings.TrimPrefix(startServer(b, on).URL(), "http://")
+	alone, together := []float64{}, []float64{}
+	for range rounds {
+		alone = append(alone, one.load(b, connections, measured))
+		var sum [2]float64
+		var wait sync.WaitGroup
+		for i, t := range []target{one, other} {
+			wait.Go(func() { sum[i] = t.load(b, connections/2, measured) })
+		}
+		wait.Wait()
+		together = append(together, sum[0]+sum[1])
+	}
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(median(alone), "one-req/s")
+	b.ReportMetric(median(together), "two-req/s")
+}
+
 // BenchmarkHeartbeats measures heartbeats that list 50 sessions with nothing
-// new, from 32 workers, over HTTP, on SQLite.
+// new, from 32 workers, over HTTP.
 func BenchmarkHeartbeats(b *testing.B) {
+	b.Run("sqlite", func(b *testing.B) { heartbeats(b, onSQLite(b), 4000) })
+	b.Run("postgres+redis", func(b *testing.B) { heartbeats(b, onPostgres(b), 2000) })
+}
+
+func heartbeats(b *testing.B, on backing, want float64) {
 	const sessions = 50
-	s := startServer(b, "sqlite:"+filepath.Join(b.TempDir(), "bench.db"))
+	s := startServer(b, on)
 	ctx := context.Background()
 	worker := httptest.NewServer(http.HandlerFunc(instantWorker))
 	defer worker.Close()
@@ -255,7 +305,7 @@ func BenchmarkHeartbeats(b *testing.B) {
 		Status      string `json:"status"`
 		PhoneNumber string `json:"phoneNumber"`
 	}
-	on := make(map[string][]listed)
+	lists := make(map[string][]listed)
 	var owner string
 	for i := range connections * sessions {
 		if i%20 == 0 {
@@ -267,12 +317,12 @@ func BenchmarkHeartbeats(b *testing.B) {
 		require.NoError(b, err)
 		q, err := s.Orchestrator.Connect(ctx, owner, c.ID, ports.ConnectOptions{})
 		require.NoError(b, err)
-		on[q.WorkerID] = append(on[q.WorkerID], listed{c.ID, "CONNECTED", "6281234567890"})
+		lists[q.WorkerID] = append(lists[q.WorkerID], listed{c.ID, "CONNECTED", "6281234567890"})
 	}
 	for i := range targets {
 		id := fmt.Sprintf("worker-%02d", i)
 		body, err := json.Marshal(map[string]any{
-			"sessions": on[id], "metrics": map[string]any{"cpuUsage": 12.5, "memoryUsage": 40, "uptime": 3600, "messageCount": 7},
+			"sessions": lists[id], "metrics": map[string]any{"cpuUsage": 12.5, "memoryUsage": 40, "uptime": 3600, "messageCount": 7},
 		})
 		require.NoError(b, err)
 		request := post(addr, "/api/v1/workers/"+id+"/heartbeat", s.WorkerToken(), string(body))
@@ -309,5 +359,5 @@ func BenchmarkHeartbeats(b *testing.B) {
 	}
 	b.ReportMetric(0, "ns/op")
 	b.ReportMetric(median(rates), "heartbeats/s")
-	shortfall(b, "heartbeats per second", median(rates), 4000)
+	shortfall(b, "heartbeats per second", median(rates), want)
 }

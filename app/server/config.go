@@ -21,8 +21,8 @@ import (
 // listens on 127.0.0.1:8000 and keeps its data in switchyard.db.
 type Config struct {
 	Addr    string // default 127.0.0.1:8000
-	Store   string // data source name, default sqlite:switchyard.db
-	Fabric  string // what replicas share; default memory:, this process alone
+	Store   string // data source name, see backend.Open; default sqlite:switchyard.db
+	Fabric  string // what replicas share: a URL of Redis; default memory:, this process alone
 	CheckDB bool   // only check the schema, do not bring it up to date
 
 	WorkerToken string // default: generated and kept in the store
@@ -78,8 +78,10 @@ func (c Config) Validate() error {
 	if err := backend.Check(c.Store); err != nil {
 		problem("--store: %w", err)
 	}
-	if c.Fabric != "memory:" {
-		problem("--fabric must be memory: (this process alone)")
+	if err := backend.CheckFabric(c.Fabric); err != nil {
+		problem("--fabric: %w", err)
+	} else if scheme, _, _ := strings.Cut(c.Store, ":"); c.Fabric != "memory:" && !strings.HasPrefix(scheme, "postgres") {
+		problem("--fabric is for replicas that share a store: it goes with --store postgres://…")
 	}
 	if c.JWTSecret != "" && len(c.JWTSecret) < 32 {
 		problem("--jwt-secret must have at least 32 bytes; make one with: openssl rand -hex 32")

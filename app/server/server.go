@@ -2,8 +2,6 @@ package server
 
 import (
 	"context"
-	"crypto/sha256"
-	"crypto/subtle"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -12,6 +10,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"os"
 	"strconv"
 	"sync/atomic"
 	"syscall"
@@ -58,11 +57,7 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	open := backend.Open
-	if cfg.CheckDB {
-		open = backend.OpenOnly
-	}
-	b, err := open(ctx, cfg.Store)
+	b, err := backend.With(ctx, backend.Config{Store: cfg.Store, Fabric: cfg.Fabric, CheckOnly: cfg.CheckDB, Log: cfg.Log})
 	if err != nil {
 		return nil, err
 	}
@@ -74,7 +69,7 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 }
 
 func (s *Server) assemble(ctx context.Context) error {
-	secret, err := s.secret(ctx, settingJWTSecret, s.cfg.JWTSecret)
+	secret, err := s.jwtSecret(ctx)
 	if err != nil {
 		return err
 	}
@@ -94,6 +89,7 @@ func (s *Server) assemble(ctx context.Context) error {
 	}
 	s.Orchestrator, err = orchestrator.New(orchestrator.Config{
 		Store: s.backend, Workers: s.gateway, Tiers: tiers, Timing: s.cfg.Timing, Log: s.cfg.Log,
+		Name: hostname(), Version: s.cfg.Version,
 	})
 	if err != nil {
 		return err
@@ -107,7 +103,7 @@ func (s *Server) assemble(ctx context.Context) error {
 	s.handler = httpapi.New(httpapi.Config{
 		Accounts: s.Accounts, Sessions: s.Orchestrator, Messages: s.Orchestrator,
 		Workers: s.Orchestrator, Fleet: s.Orchestrator,
-		WorkerToken: sameToken(s.token), RateLimits: !off, Limiter: s.backend.Limiter(),
+		WorkerTokens: httpapi.NewWorkerTokens(s.token), RateLimits: !off, Limiter: s.backend.Limiter(),
 		Clock: s.backend.Clock(), IDs: s.backend.IDs(), Log: s.cfg.Log,
 		Health: s.health, Ready: s.ready.Load, Version: s.cfg.Version, QRLife: s.cfg.Timing.QRLife,
 		CORSOrigins: s.cfg.CORSOrigins, TrustedProxies: s.cfg.TrustedProxies,
@@ -137,6 +133,33 @@ func newAccounts(cfg Config, b *backend.Backend, secret string, mailer ports.Mai
 	})
 }
 
+// jwtSecret gives what signs access tokens. Replicas that begin together each
+// with one of their own would refuse each other's tokens, so for them it has to
+// be given, or be in the store already.
+func (s *Server) jwtSecret(ctx context.Context) (string, error) {
+	if s.cfg.JWTSecret != "" || !s.backend.Shared() || s.cfg.Fabric == "memory:" {
+		return s.secret(ctx, settingJWTSecret, s.cfg.JWTSecret)
+	}
+	var stored string
+	err := s.backend.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
+		stored, err = tx.Settings.Get(ctx, settingJWTSecret)
+		return err
+	})
+	if errors.Is(err, ports.ErrNotFound) {
+		return "", errors.New("--jwt-secret is required when replicas share a store that has none yet; make one with: openssl rand -hex 32, and give all of them the same")
+	}
+	return stored, err
+}
+
+// hostname names this process to people who look at the replicas.
+func hostname() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	return host + ":" + strconv.Itoa(os.Getpid())
+}
+
 // secret gives the configured value, or else the one in the store, which is
 // made at the first start.
 func (s *Server) secret(ctx context.Context, name, configured string) (value string, err error) {
@@ -156,15 +179,6 @@ func storedSecret(ctx context.Context, b *backend.Backend, name string) (value s
 		return err
 	})
 	return value, err
-}
-
-// sameToken compares without telling by its time where the difference is.
-func sameToken(token string) func(string) bool {
-	want := sha256.Sum256([]byte(token))
-	return func(given string) bool {
-		got := sha256.Sum256([]byte(given))
-		return subtle.ConstantTimeCompare(got[:], want[:]) == 1
-	}
 }
 
 func (s *Server) mailer() (ports.Mailer, error) {
@@ -208,20 +222,16 @@ func (s *Server) dialer() func(ctx context.Context, network, address string) (ne
 
 // health looks at what the server depends on.
 func (s *Server) health(ctx context.Context) []httpapi.Check {
-	began := time.Now()
-	err := s.backend.View(ctx, func(ctx context.Context, tx *ports.Tx) error {
-		_, err := tx.Settings.Get(ctx, settingJWTSecret)
-		if errors.Is(err, ports.ErrNotFound) {
-			return nil
+	var checks []httpapi.Check
+	for _, part := range s.backend.Health(ctx) {
+		c := httpapi.Check{Name: part.Name, OK: part.Err == nil, Took: part.Took}
+		if part.Err != nil {
+			c.Message = "the " + part.Name + " does not answer"
+			s.cfg.Log.ErrorContext(ctx, "health check", "part", part.Name, "error", part.Err)
 		}
-		return err
-	})
-	c := httpapi.Check{Name: "store", OK: err == nil, Took: time.Since(began)}
-	if err != nil {
-		c.Message = "the store does not answer"
-		s.cfg.Log.ErrorContext(ctx, "health check", "error", err)
+		checks = append(checks, c)
 	}
-	return []httpapi.Check{c}
+	return checks
 }
 
 // URL gives where the server listens, as a client on this machine would call it.
@@ -257,9 +267,12 @@ func (s *Server) SetLimits(text string) error {
 func (s *Server) Run(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, s.Close()) }()
 	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
-	background := make(chan error, 2)
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	background := make(chan error, 3)
 	go func() { background <- s.Orchestrator.Run(work) }()
 	go func() { background <- s.maintain(work) }()
+	go func() { background <- s.stayAlone(work, stop) }()
 	defer func() {
 		stopWork()
 		for range cap(background) {
@@ -297,11 +310,37 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	s.cfg.Log.Info("stopping", "grace", drain)
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
 	defer cancel()
-	if err := web.Shutdown(grace); err != nil {
-		s.cfg.Log.Warn("requests were cut off", "error", err)
-		return web.Close()
+	if errors.Is(context.Cause(ctx), errNotAlone) {
+		err = errNotAlone
 	}
-	return nil
+	if e := web.Shutdown(grace); e != nil {
+		s.cfg.Log.Warn("requests were cut off", "error", e)
+		return errors.Join(err, web.Close())
+	}
+	return err
+}
+
+var errNotAlone = errors.New("another replica works on the same store: give all of them the same --fabric redis://…, or run one only")
+
+// stayAlone ends a server that has no fabric when it finds that another one was
+// there before it: limits and routes would differ between the two.
+func (s *Server) stayAlone(ctx context.Context, stop context.CancelCauseFunc) error {
+	if !s.backend.Shared() || s.cfg.Fabric != "memory:" {
+		return nil
+	}
+	ticker := time.NewTicker(time.Second)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-ticker.C:
+			if s.Orchestrator.Joined() {
+				stop(errNotAlone)
+				return nil
+			}
+		}
+	}
 }
 
 // maintain does what accounts need now and then.
@@ -323,7 +362,7 @@ func (s *Server) maintain(ctx context.Context) error {
 // banner says that the server is up and what to do next.
 func (s *Server) banner() {
 	out := s.cfg.Out
-	fmt.Fprintf(out, "Switchyard %s listens on %s\n  store    %s\n  fabric   %s\n", s.cfg.Version, s.URL(), s.cfg.Store, fabricName(s.cfg.Fabric))
+	fmt.Fprintf(out, "Switchyard %s listens on %s\n  store    %s\n  fabric   %s\n", s.cfg.Version, s.URL(), backend.Name(s.cfg.Store), fabricName(s.cfg.Fabric))
 	if s.cfg.SimulatedWorkers > 0 {
 		fmt.Fprintf(out, "  workers  %d simulated, in this process\n", s.cfg.SimulatedWorkers)
 	}
@@ -348,7 +387,7 @@ func fabricName(fabric string) string {
 	if fabric == "memory:" {
 		return "in process"
 	}
-	return fabric
+	return backend.Name(fabric)
 }
 
 // Close releases everything. Run does so itself.

@@ -31,6 +31,7 @@ func TestHelp(t *testing.T) {
 	workerDefaults := map[string]string{
 		"--simulated": "", "--id": "", "--addr": "127.0.0.1:0", "--control-plane": "http://127.0.0.1:8000", "--token": "",
 		"--max-sessions": "50", "--state": "", "--scan-after": "2s", "--latency": "", "--fail-rate": "", "--legacy": "",
+		"--endpoint": "the listener's",
 	}
 	for command, c := range map[string]struct {
 		lines int
@@ -90,6 +91,7 @@ func TestBadConfiguration(t *testing.T) {
 		{"serve word", nil, []string{"word"}},
 		{"serve --config missing.conf", nil, []string{"--config", "missing.conf"}},
 		{"serve --config .", nil, []string{"--config"}},
+		{"worker --simulated --token x --endpoint w1:81 --control-plane ftp://x", nil, []string{"--endpoint must be", "--control-plane must be"}},
 		{"worker --simulated --token x --max-sessions 0 --latency 0s", nil, []string{"--max-sessions must be between 1 and 1000"}},
 		{"version extra", nil, []string{"extra"}},
 		{"user set-tier --email a@example.com", nil, []string{"--tier is required"}},

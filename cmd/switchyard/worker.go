@@ -21,6 +21,7 @@ func worker(ctx context.Context, args []string, out, errOut io.Writer) error {
 	f.bit(&simulated, "simulated", "false", "required: this is the only kind there is here")
 	f.text(&c.ID, "id", "ID", "simulated", "its id")
 	f.text(&c.Addr, "addr", "HOST:PORT", "127.0.0.1:0", "listen address")
+	f.text(&c.Endpoint, "endpoint", "URL", "the listener's", "where it is called, if that is behind a proxy or NAT")
 	f.text(&c.ControlPlane, "control-plane", "URL", "http://127.0.0.1:8000", "where to register")
 	f.text(&c.Token, "token", "TOKEN", "", "the fleet token, see: switchyard token")
 	f.number(&c.Capacity, "max-sessions", "50", "how many sessions it takes")
@@ -45,8 +46,10 @@ func worker(ctx context.Context, args []string, out, errOut io.Writer) error {
 	if c.Capacity < 1 || c.Capacity > 1000 {
 		errs = append(errs, errors.New("--max-sessions must be between 1 and 1000"))
 	}
-	if u, err := url.Parse(c.ControlPlane); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-		errs = append(errs, fmt.Errorf("--control-plane must be an http:// or https:// URL, not %q", c.ControlPlane))
+	for flag, text := range map[string]string{"--control-plane": c.ControlPlane, "--endpoint": c.Endpoint} {
+		if u, err := url.Parse(text); text != "" && (err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "") {
+			errs = append(errs, fmt.Errorf("%s must be an http:// or https:// URL, not %q", flag, text))
+		}
 	}
 	var err error
 	switch scan {

@@ -155,14 +155,48 @@ func Bus(t *testing.T, open func(t *testing.T) ports.Bus) {
 	})
 }
 
+// SharedBus tests two handles on one bus, such as those of two processes.
+func SharedBus(t *testing.T, open func(t *testing.T) (a, b ports.Bus)) {
+	t.Run("what is published through one arrives at the other, in order for each session", func(t *testing.T) {
+		a, b := open(t)
+		for _, way := range []busTest{{t, a, b, unique(t)}, {t, b, a, unique(t)}} {
+			l := way.listen()
+			const each = 50
+			for n := range each {
+				way.publish(way.event(1, 2*n), way.event(2, n), way.event(1, 2*n+1))
+			}
+			requireOrder(t, l.wait(way.session(1), 2*each))
+			requireOrder(t, l.wait(way.session(2), each))
+		}
+	})
+	t.Run("publishers on both sides do not disturb each other", func(t *testing.T) {
+		a, b := open(t)
+		name := unique(t)
+		sides := []*busTest{{t, a, b, name}, {t, b, a, name}}
+		listeners := []*listener{sides[0].listen(), sides[1].listen()}
+		race(4, func(i int) {
+			for n := range 25 {
+				sides[i%2].publish(sides[i%2].event(i, n))
+			}
+		})
+		for _, l := range listeners {
+			for i := range 4 {
+				requireOrder(t, l.wait(sides[0].session(i), 25))
+			}
+		}
+	})
+}
+
 type busTest struct {
 	t    *testing.T
-	bus  ports.Bus
+	bus  ports.Bus // that is published through
+	on   ports.Bus // that is listened to
 	name string
 }
 
 func newBusTest(t *testing.T, open func(t *testing.T) ports.Bus) *busTest {
-	return &busTest{t: t, bus: open(t), name: unique(t)}
+	bus := open(t)
+	return &busTest{t: t, bus: bus, on: bus, name: unique(t)}
 }
 
 func (b *busTest) session(i int) string { return fmt.Sprint(b.name, "/", i) }
@@ -183,7 +217,7 @@ func (b *busTest) subscribe(fn func(domain.Event)) (cancel func()) {
 	probe := fmt.Sprint(unique(b.t), "/probe")
 	seen := make(chan struct{})
 	var once sync.Once
-	cancel = b.bus.Subscribe(func(e domain.Event) {
+	cancel = b.on.Subscribe(func(e domain.Event) {
 		switch {
 		case e.SessionID == probe:
 			once.Do(func() { close(seen) })

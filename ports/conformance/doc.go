@@ -10,5 +10,7 @@
 //		conformance.Store(t, func(t *testing.T) ports.Store { return memory.NewStore() })
 //	}
 //
-// Suites ask for what an implementation does, never for what it is.
+// Suites whose names begin with Shared take two handles on one thing, as two
+// processes have them. Suites ask for what an implementation does, never for
+// what it is.
 package conformance

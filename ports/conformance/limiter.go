@@ -20,7 +20,8 @@ import (
 //
 // A window begins with a use that is allowed. What looking, giving back or
 // being refused does to a key of which no window runs is left open, but for
-// looking, which does nothing.
+// looking, which does nothing. So is whether a key is remembered for longer than
+// it has to be, and what a Seed does that comes when the window is over.
 func Limiter(t *testing.T, open func(t *testing.T) ports.Limiter) {
 	for name, test := range map[string]func(l *limits){
 		"room is used up":                     limitUsedUp,
@@ -36,6 +37,15 @@ func Limiter(t *testing.T, open func(t *testing.T) ports.Limiter) {
 		"any uses count as a Window does":     limitModel,
 		"an expired context takes nothing":    limitExpired,
 		"what was looked at begins no window": limitLookBegins,
+		"only a key that was used is known":   limitKnown,
+		"a key is remembered for a while":     limitRemembered,
+		"a Seed adds to a window":             limitSeed,
+		"a Seed begins a window":              limitSeedBegins,
+		"a Seed counts once":                  limitSeedOnce,
+		"a Seed may exceed the limit":         limitSeedExceeds,
+		"a Seed in a race loses no use":       limitSeedRace,
+		"of Seeds in a race one counts":       limitSeedsRace,
+		"an expired context seeds nothing":    limitSeedExpired,
 	} {
 		t.Run(name, func(t *testing.T) {
 			test(&limits{T: t, limiter: open(t), key: unique(t), now: time.Now().UTC().Truncate(time.Millisecond)})
@@ -69,6 +79,43 @@ func (l *limits) expect(u domain.Usage, allowed bool, remaining int, reset time.
 	require.Equal(l.T, allowed, u.Allowed)
 	require.Equal(l.T, remaining, u.Remaining)
 	require.WithinDuration(l.T, l.now.Add(reset), u.ResetAt, 0)
+}
+
+// SharedLimiter tests two handles on one limiter, such as those of two processes.
+func SharedLimiter(t *testing.T, open func(t *testing.T) (a, b ports.Limiter)) {
+	for name, test := range map[string]func(a, b *limits){
+		"uses through one count for the other":          limitBoth,
+		"in a race through both no more than the limit": limitBothRace,
+		"a Seed through one counts for the other":       limitBothSeed,
+	} {
+		t.Run(name, func(t *testing.T) {
+			one, other := open(t)
+			a := &limits{T: t, limiter: one, key: unique(t), now: time.Now().UTC().Truncate(time.Millisecond)}
+			b := *a
+			b.limiter = other
+			test(a, &b)
+		})
+	}
+}
+
+func limitBoth(a, b *limits) {
+	require.False(a.T, a.take(0, 3, 2).Known)
+	u := b.take(time.Minute, 3, 1)
+	require.True(b.T, u.Known)
+	b.expect(u, true, 0, time.Hour)
+	a.expect(a.take(time.Minute, 3, 1), false, 0, time.Hour)
+	a.expect(a.take(time.Minute, 3, -1), true, 1, time.Hour)
+	b.expect(b.take(time.Minute, 3, 1), true, 0, time.Hour)
+}
+
+func limitBothRace(a, b *limits) { raceForLimit(a, b.limiter) }
+
+func limitBothSeed(a, b *limits) {
+	a.take(0, 10, 1)
+	b.seed(-10*time.Minute, 3)
+	a.seed(-20*time.Minute, 4)
+	a.expect(a.take(0, 10, 0), true, 6, 50*time.Minute)
+	b.expect(b.take(0, 10, 0), true, 6, 50*time.Minute)
 }
 
 func limitUsedUp(l *limits) {
@@ -153,15 +200,18 @@ func limitChanges(l *limits) {
 	l.expect(l.take(0, 2, 1), true, 0, time.Hour)
 }
 
-func limitRace(l *limits) {
+func limitRace(l *limits) { raceForLimit(l, l.limiter) }
+
+// raceForLimit asks for more than there is, through two limiters that may be one.
+func raceForLimit(l *limits, other ports.Limiter) {
 	for round := range 3 {
 		const limit = 50
 		key := fmt.Sprint(l.key, round)
 		var allowed, remaining atomic.Int64
 		var failed atomic.Value
-		race(racers, func(int) {
+		race(racers, func(i int) {
 			for range 20 {
-				u, err := l.limiter.Take(l.Context(), key, l.now, time.Hour, limit, 1)
+				u, err := []ports.Limiter{l.limiter, other}[i%2].Take(l.Context(), key, l.now, time.Hour, limit, 1)
 				if err != nil {
 					failed.Store(err)
 					return
@@ -186,12 +236,23 @@ func limitModel(l *limits) {
 		var window domain.Window
 		now := l.now
 		for range rapid.IntRange(1, 12).Draw(t, "uses") {
+			if used := rapid.IntRange(0, 9).Draw(t, "seed"); used < 3 && (used > 0 || !window.Start.IsZero()) {
+				first := now.Add(-time.Duration(rapid.IntRange(0, 29).Draw(t, "minutes ago")) * time.Minute)
+				if window.Start.IsZero() || now.Before(window.Start.Add(30*time.Minute)) {
+					window.Seed(first, used)
+					require.NoError(t, l.limiter.Seed(l.Context(), key, first, 30*time.Minute, used))
+				}
+			}
 			now = now.Add(time.Duration(rapid.IntRange(-5, 40).Draw(t, "minutes")) * time.Minute)
 			limit := rapid.IntRange(0, 6).Draw(t, "limit")
 			n := rapid.IntRange(-2, 4).Draw(t, "n")
 			length := time.Duration(rapid.IntRange(30, 31).Draw(t, "length")) * time.Minute
+			if !window.Start.IsZero() && !now.Before(window.Start.Add(time.Hour)) {
+				return // the key may be forgotten by now, or not
+			}
 			next := window
 			want := next.Take(now, length, limit, n)
+			want.Known = !window.Start.IsZero()
 			if !next.Start.Equal(window.Start) && (n <= 0 || !want.Allowed) {
 				continue // no window runs, and this would begin none
 			}
@@ -211,4 +272,140 @@ func limitExpired(l *limits) {
 	_, err := l.limiter.Take(ctx, l.key, l.now, time.Hour, 3, 1)
 	require.ErrorIs(l.T, err, context.Canceled)
 	l.expect(l.take(0, 3, 1), true, 2, time.Hour)
+}
+
+// seed seeds the key with uses from some time after the test began.
+func (l *limits) seed(after time.Duration, used int) {
+	l.Helper()
+	require.NoError(l.T, l.limiter.Seed(l.Context(), l.key, l.now.Add(after), time.Hour, used))
+}
+
+func limitKnown(l *limits) {
+	require.False(l.T, l.take(0, 3, 0).Known)
+	require.False(l.T, l.take(0, 3, 0).Known, "looking leaves nothing to remember")
+	require.False(l.T, l.take(0, 3, 2).Known, "it was not known before")
+	for _, n := range []int{0, 1, 1, -1, 0} { // the second is refused
+		require.True(l.T, l.take(time.Minute, 3, n).Known)
+	}
+	require.False(l.T, l.takeOf(l.key+":other", 0, 3, 1).Known)
+}
+
+func limitRemembered(l *limits) {
+	l.take(0, 3, 3)
+	for i := range 500 { // which is when some limiters forget the others
+		l.takeOf(fmt.Sprint(l.key, ":", i), 2*time.Hour-time.Millisecond, 3, 1)
+	}
+	u := l.take(2*time.Hour-time.Millisecond, 3, 0)
+	require.True(l.T, u.Known)
+	l.expect(u, true, 3, 3*time.Hour-time.Millisecond)
+	u = l.take(2*time.Hour-time.Millisecond, 3, 1)
+	require.True(l.T, u.Known)
+	l.expect(u, true, 2, 3*time.Hour-time.Millisecond)
+	require.True(l.T, l.take(4*time.Hour-2*time.Millisecond, 3, 0).Known, "from the later window on")
+}
+
+func limitSeed(l *limits) {
+	l.take(0, 10, 2)
+	l.seed(-20*time.Minute, 3)
+	u := l.take(time.Minute, 10, 1)
+	l.expect(u, true, 4, 40*time.Minute)
+	require.Equal(l.T, 6, u.Used)
+	require.True(l.T, u.Known)
+	l.expect(l.take(40*time.Minute, 10, 1), true, 9, 100*time.Minute)
+
+	l.key += ":later" // a Seed of uses that began after the window did
+	l.take(0, 10, 2)
+	l.seed(10*time.Minute, 3)
+	l.expect(l.take(time.Minute, 10, 0), true, 5, time.Hour)
+}
+
+func limitSeedBegins(l *limits) {
+	l.seed(-20*time.Minute, 3)
+	u := l.take(0, 10, 0)
+	l.expect(u, true, 7, 40*time.Minute)
+	require.Equal(l.T, 3, u.Used)
+	require.True(l.T, u.Known)
+	l.expect(l.take(39*time.Minute, 10, 2), true, 5, 40*time.Minute)
+	l.expect(l.take(40*time.Minute, 10, 2), true, 8, 100*time.Minute)
+
+	l.key += ":nothing"
+	l.seed(0, 0)
+	l.expect(l.take(30*time.Minute, 10, 1), true, 9, 90*time.Minute)
+}
+
+func limitSeedOnce(l *limits) {
+	l.take(0, 10, 1)
+	l.seed(-20*time.Minute, 2)
+	l.seed(-40*time.Minute, 4)
+	l.expect(l.take(time.Minute, 10, 1), true, 6, 40*time.Minute)
+	l.take(50*time.Minute, 10, 1) // a new window
+	l.seed(45*time.Minute, 4)
+	l.expect(l.take(51*time.Minute, 10, 0), true, 9, 110*time.Minute)
+
+	l.key += ":nothing" // is what was counted, and it was
+	l.take(0, 10, 1)
+	l.seed(0, 0)
+	l.seed(-10*time.Minute, 4)
+	l.expect(l.take(time.Minute, 10, 0), true, 9, time.Hour)
+}
+
+func limitSeedExceeds(l *limits) {
+	l.take(0, 3, 1)
+	l.seed(-10*time.Minute, 5)
+	u := l.take(time.Minute, 3, 1)
+	l.expect(u, false, 0, 50*time.Minute)
+	require.Equal(l.T, 6, u.Used)
+	l.expect(l.take(time.Minute, 3, -4), true, 1, 50*time.Minute)
+	l.expect(l.take(time.Minute, 3, 1), true, 0, 50*time.Minute)
+	l.expect(l.take(50*time.Minute, 3, 1), true, 2, 110*time.Minute)
+}
+
+func limitSeedRace(l *limits) {
+	for round := range 5 {
+		const each, seeded, limit = 10, 30, 70
+		l.key += fmt.Sprint(round)
+		l.take(0, limit, 1)
+		var allowed atomic.Int64
+		allowed.Add(1)
+		var failed atomic.Value
+		race(racers, func(i int) {
+			for range each {
+				u, err := l.limiter.Take(l.Context(), l.key, l.now, time.Hour, limit, 1)
+				if err == nil && i == 0 {
+					err = l.limiter.Seed(l.Context(), l.key, l.now.Add(-time.Minute), time.Hour, seeded)
+				}
+				if err != nil {
+					failed.Store(err)
+					return
+				}
+				if u.Allowed {
+					allowed.Add(1)
+				}
+			}
+		})
+		require.Nil(l.T, failed.Load())
+		u := l.take(0, limit, 0)
+		require.EqualValues(l.T, allowed.Load()+seeded, u.Used)
+		require.WithinDuration(l.T, l.now.Add(59*time.Minute), u.ResetAt, 0)
+	}
+}
+
+func limitSeedsRace(l *limits) {
+	l.take(0, 100, 1)
+	race(racers, func(i int) {
+		if err := l.limiter.Seed(l.Context(), l.key, l.now, time.Hour, 10+i); err != nil {
+			l.Error("seeding:", err)
+		}
+	})
+	used := l.take(0, 100, 0).Used
+	require.True(l.T, used >= 11 && used < 11+racers, "%d used", used)
+}
+
+func limitSeedExpired(l *limits) {
+	ctx, cancel := context.WithCancel(l.Context())
+	cancel()
+	require.ErrorIs(l.T, l.limiter.Seed(ctx, l.key, l.now, time.Hour, 2), context.Canceled)
+	l.expect(l.take(0, 3, 1), true, 2, time.Hour)
+	l.seed(0, 1)
+	l.expect(l.take(0, 3, 0), true, 1, time.Hour)
 }

@@ -2,10 +2,12 @@ package conformance
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -112,6 +114,56 @@ func Routes(t *testing.T, open func(t *testing.T) ports.Routes) {
 		_, err := r.Get(ctx, first.SessionID)
 		require.ErrorIs(t, err, context.Canceled)
 		require.ErrorIs(t, r.Delete(ctx, first.SessionID), context.Canceled)
+	})
+}
+
+// SharedRoutes tests two handles on one set of routes, such as those of two
+// processes. Each may keep what it has seen for a second.
+func SharedRoutes(t *testing.T, open func(t *testing.T) (a, b ports.Routes)) {
+	route := func(id string, rev int64) ports.Route {
+		return ports.Route{SessionID: id, UserID: "u1", WorkerID: fmt.Sprint("w", rev), Generation: 1, Status: domain.Connected, Rev: rev}
+	}
+	soon := func(t *testing.T, r ports.Routes, id string, want int64) {
+		t.Helper()
+		require.Eventually(t, func() bool {
+			got, err := r.Get(t.Context(), id)
+			if want == 0 {
+				return errors.Is(err, ports.ErrNotFound)
+			}
+			return err == nil && got == route(id, want)
+		}, 2*time.Second, 5*time.Millisecond, "Rev %d of %s; a second, and another since this machine may be busy", want, id)
+	}
+
+	t.Run("what is put through one is seen through the other", func(t *testing.T) {
+		a, b := open(t)
+		id := unique(t)
+		soon(t, b, id, 0)
+		require.NoError(t, a.Put(t.Context(), route(id, 5)))
+		soon(t, b, id, 5)
+		require.NoError(t, b.Put(t.Context(), route(id, 6)))
+		soon(t, a, id, 6)
+		require.NoError(t, a.Delete(t.Context(), id))
+		soon(t, b, id, 0)
+		soon(t, a, id, 0)
+	})
+	t.Run("the highest Rev stays, through whichever it came", func(t *testing.T) {
+		a, b := open(t)
+		for n := range 5 {
+			id := fmt.Sprint(unique(t), n)
+			require.NoError(t, a.Put(t.Context(), route(id, 10)))
+			require.NoError(t, b.Put(t.Context(), route(id, 9)))
+			soon(t, b, id, 10)
+			soon(t, a, id, 10)
+			race(racers, func(i int) {
+				for k := range 5 {
+					if err := []ports.Routes{a, b}[i%2].Put(t.Context(), route(id, int64(11+k*racers+i))); err != nil {
+						t.Error("putting:", err)
+					}
+				}
+			})
+			soon(t, a, id, 10+5*racers)
+			soon(t, b, id, 10+5*racers)
+		}
 	})
 }
 

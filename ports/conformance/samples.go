@@ -65,6 +65,18 @@ func cleanup(workerID, sessionID string, due time.Time) *domain.Cleanup {
 	}
 }
 
+// migration is one of some minutes after noon that waits.
+func migration(id, sessionID string, minute int) *domain.Migration {
+	return &domain.Migration{
+		ID: id, SessionID: sessionID, UserID: "u1", Kind: domain.MoveOperator, FromWorker: "w1",
+		Status: domain.MigrationPending, CreatedAt: at(minute),
+	}
+}
+
+func replica(id string) *domain.Replica {
+	return &domain.Replica{ID: id, Name: "host " + id, Version: "1.0.0", StartedAt: noon, SeenAt: noon}
+}
+
 // sent and received are messages of some minutes after noon.
 func sent(id, sessionID, userID string, minute int) *domain.Message {
 	return &domain.Message{
@@ -104,7 +116,7 @@ func full() []any {
 		ID: "w1", Endpoint: "http://w1:8001/base", Capacity: 50, Claimed: 50, Used: 7, Description: "first", Version: "1.2.3",
 		Environment: "production", Labels: map[string]string{"pool": "max", "zone": "a'b\"c"},
 		Capabilities: []domain.Capability{domain.CapLease, domain.CapDedupe}, Interval: 1500 * time.Millisecond,
-		Online: true, Draining: true, LastHeartbeat: when(), RegisteredAt: when(),
+		Online: true, Draining: true, DrainID: "b1", TrialSince: when(), Suspect: "it's \"unwell\"", LastHeartbeat: when(), RegisteredAt: when(),
 		Loss: domain.LossSilent, LostAt: when(), FailoverAt: when(),
 		CPU: 12.5, Memory: -1, Uptime: 90*time.Minute + time.Millisecond, MessageCount: 1 << 40,
 		Reported: &domain.Breakdown{
@@ -116,9 +128,9 @@ func full() []any {
 		ID: "s1", UserID: "u1", Name: "Support line", Description: "two\nlines", DisplayName: "Ann’s 📱",
 		PhoneNumber: "6281234567890", Intent: domain.Up, Status: domain.Reconnecting, StatusAt: when(),
 		WasConnected: true, LastError: "it's \"broken\"", WorkerID: "w1", Generation: 1 << 40, AssignedAt: when(),
-		HomeID: "w2", MovedFrom: "w3", MoveEvent: domain.EventSessionMigrated,
+		HomeID: "w2", MovedFrom: "w3", MoveEvent: domain.EventSessionMigrated, MoveID: "g1", MoveTo: "w5",
 		Order: domain.OrderRestart, Confirms: true, Tries: 2, Misses: 6, Restarts: 3,
-		SettleAt: when(), LoggedOut: true, AvoidID: "w4", AvoidUntil: when(),
+		ClaimedBy: "r1", ClaimedUntil: when(), SettleAt: when(), LoggedOut: true, AvoidID: "w4", AvoidUntil: when(),
 		QR:           domain.QR{Code: "2@abc,def", Image: []byte("\x89PNG\r\n\x1a\n\x00\xff"), ExpiresAt: when()},
 		PairingPhone: "6281234567891", PairingCode: "ABCD-1234",
 		DueAt: when(), ReportedAt: when(), HeardAt: when(), LastSeenAt: when(), CreatedAt: when(), UpdatedAt: when(),
@@ -135,8 +147,14 @@ func full() []any {
 		},
 		&domain.Cleanup{
 			WorkerID: "w1", SessionID: "s9", Order: domain.OrderDelete, Generation: 4, DueAt: when(),
-			Attempts: 3, CreatedAt: when(),
+			Attempts: 3, ClaimedBy: "r1", CreatedAt: when(),
 		},
+		&domain.Migration{
+			ID: "g1", SessionID: "s1", UserID: "u1", Kind: domain.MoveRebalance, BatchID: "b1", FromWorker: "w1", ToWorker: "w2",
+			Status: domain.MigrationRunning, Reason: "it's \"better\"", Error: "two\nlines",
+			CreatedAt: when(), StartedAt: when(), CompletedAt: when(),
+		},
+		&domain.Replica{ID: "r1", Name: "host – 1", Version: "1.2.3", StartedAt: when(), SeenAt: when()},
 		&domain.Message{
 			ID: "m1", WhatsAppID: "3EB0C431C26A1916E07A", SessionID: "s1", UserID: "u1", Direction: domain.Inbound,
 			From: "6281234567890@s.whatsapp.net", To: "6281100000000@s.whatsapp.net",
@@ -161,6 +179,8 @@ func spare() []any {
 		&domain.PasswordReset{UserID: "u1", TokenHash: hash("reset")},
 		&domain.APIKey{ID: "k1", SessionID: "s1", UserID: "u1", Hash: hash("key")},
 		&domain.Cleanup{WorkerID: "w1", SessionID: "s9", Order: domain.OrderLogout},
+		&domain.Migration{ID: "g1", SessionID: "s1", Kind: domain.MoveDrain, Status: domain.MigrationPending},
+		&domain.Replica{ID: "r1"},
 		&domain.Message{
 			ID: "m1", SessionID: "s1", UserID: "u1", Direction: domain.Outbound, Type: domain.TypeText,
 			Status: domain.MessagePending,

@@ -32,11 +32,14 @@ func Store(t *testing.T, open func(t *testing.T) ports.Store) {
 		{"Accounts", accountClauses},
 		{"Sessions", sessionClauses},
 		{"Workers", workerClauses},
+		{"Cleanups", cleanupClauses},
+		{"Migrations", migrationClauses},
 		{"Messages", messageClauses},
 		{"History", historyClauses},
 		{"Loads", loadClauses},
 		{"Outbox", outboxClauses},
 		{"Settings", settingsClauses},
+		{"Replicas", replicaClauses},
 		{"Model", modelClauses},
 	} {
 		t.Run(group.name, func(t *testing.T) {
@@ -148,6 +151,10 @@ func put(ctx context.Context, tx *ports.Tx, row any) error {
 		return tx.Workers.Put(ctx, v)
 	case *domain.Cleanup:
 		return tx.Cleanups.Put(ctx, v)
+	case *domain.Migration:
+		return tx.Migrations.Put(ctx, v)
+	case *domain.Replica:
+		return tx.Replicas.Put(ctx, v)
 	case *domain.Message:
 		return tx.Messages.Put(ctx, v)
 	case *domain.Event:
@@ -176,6 +183,16 @@ func get(ctx context.Context, tx *ports.Tx, row any) (any, error) {
 		for _, c := range all {
 			if c.SessionID == v.SessionID {
 				return c, err
+			}
+		}
+		return nil, firstError(err, ports.ErrNotFound)
+	case *domain.Migration:
+		return tx.Migrations.Get(ctx, v.ID)
+	case *domain.Replica:
+		all, err := tx.Replicas.List(ctx)
+		for _, r := range all {
+			if r.ID == v.ID {
+				return r, err
 			}
 		}
 		return nil, firstError(err, ports.ErrNotFound)

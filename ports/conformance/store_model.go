@@ -30,7 +30,10 @@ type model struct {
 	messages map[string]domain.Message
 	cleanups map[string]domain.Cleanup
 	settings map[string]string
+	replicas map[string]domain.Replica
 	events   []string
+
+	migrations map[string]domain.Migration
 }
 
 func newModel(prefix string) *model {
@@ -38,6 +41,7 @@ func newModel(prefix string) *model {
 		prefix: prefix, users: map[string]domain.User{}, usage: map[string]domain.UserUsage{},
 		workers: map[string]domain.Worker{}, sessions: map[string]domain.Session{}, keys: map[string]domain.APIKey{},
 		messages: map[string]domain.Message{}, cleanups: map[string]domain.Cleanup{}, settings: map[string]string{},
+		replicas: map[string]domain.Replica{}, migrations: map[string]domain.Migration{},
 	}
 }
 
@@ -46,6 +50,7 @@ func (m *model) clone() *model {
 		prefix: m.prefix, users: maps.Clone(m.users), usage: maps.Clone(m.usage), workers: maps.Clone(m.workers),
 		sessions: maps.Clone(m.sessions), keys: maps.Clone(m.keys), messages: maps.Clone(m.messages),
 		cleanups: maps.Clone(m.cleanups), settings: maps.Clone(m.settings), events: slices.Clone(m.events),
+		replicas: maps.Clone(m.replicas), migrations: maps.Clone(m.migrations),
 	}
 }
 
@@ -157,7 +162,9 @@ var calls = []func(ctx context.Context, tx *ports.Tx, m *model, s step) (want, g
 	},
 	func(ctx context.Context, tx *ports.Tx, m *model, s step) (want, got error) { // a worker
 		w := worker(fmt.Sprint(m.prefix, "w", s.I%2), s.J)
-		w.Online, w.Draining = s.K != 0, s.K == 1
+		if w.Online, w.Draining = s.K != 0, s.K == 1; s.K == 2 {
+			w.Suspect = "unwell"
+		}
 		old, there := m.workers[w.ID]
 		w.Rev, want = s.present(there, old.Rev)
 		if got = tx.Workers.Put(ctx, w); want == nil {
@@ -172,7 +179,7 @@ var calls = []func(ctx context.Context, tx *ports.Tx, m *model, s step) (want, g
 		if !there {
 			return nil, nil
 		}
-		if w.Status() != domain.WorkerOnline || w.Used >= w.Capacity {
+		if w.Status() != domain.WorkerOnline || w.Suspect != "" || w.Used >= w.Capacity {
 			want = ports.ErrFull
 		} else {
 			w.Used++
@@ -243,13 +250,52 @@ var calls = []func(ctx context.Context, tx *ports.Tx, m *model, s step) (want, g
 	func(ctx context.Context, tx *ports.Tx, m *model, s step) (want, got error) { // a cleanup
 		c := cleanup(fmt.Sprint(m.prefix, "w", s.I%2), fmt.Sprint(m.prefix, "s", s.J%3), at(s.K))
 		c.Attempts = s.Rev
-		m.cleanups[c.WorkerID+c.SessionID] = *c
-		return nil, tx.Cleanups.Put(ctx, c)
+		old, there := m.cleanups[c.WorkerID+c.SessionID]
+		c.Rev, want = s.present(there, old.Rev)
+		if got = tx.Cleanups.Put(ctx, c); want == nil {
+			m.cleanups[c.WorkerID+c.SessionID] = *c
+		}
+		return want, got
 	},
 	func(ctx context.Context, tx *ports.Tx, m *model, s step) (want, got error) { // a cleanup done
-		w, s9 := fmt.Sprint(m.prefix, "w", s.I%2), fmt.Sprint(m.prefix, "s", s.J%3)
-		delete(m.cleanups, w+s9)
-		return nil, tx.Cleanups.Delete(ctx, w, s9)
+		c := cleanup(fmt.Sprint(m.prefix, "w", s.I%2), fmt.Sprint(m.prefix, "s", s.J%3), noon)
+		old, there := m.cleanups[c.WorkerID+c.SessionID]
+		switch c.Rev = old.Rev; {
+		case there && s.Rev == 0:
+			want = ports.ErrConflict
+			c.Rev++
+		default:
+			delete(m.cleanups, c.WorkerID+c.SessionID)
+		}
+		return want, tx.Cleanups.Delete(ctx, c)
+	},
+	func(ctx context.Context, tx *ports.Tx, m *model, s step) (want, got error) { // a migration
+		v := migration(fmt.Sprint(m.prefix, "g", s.I%3), fmt.Sprint(m.prefix, "s", s.J%3), s.K)
+		v.Status = []domain.MigrationStatus{domain.MigrationPending, domain.MigrationRunning, domain.MigrationCompleted}[s.J%3]
+		if v.Status.Ended() {
+			v.CompletedAt = at(s.K + 1)
+		}
+		old, there := m.migrations[v.ID]
+		v.Rev, want = s.present(there, old.Rev)
+		if got = tx.Migrations.Put(ctx, v); want == nil {
+			m.migrations[v.ID] = *v
+		}
+		return want, got
+	},
+	func(ctx context.Context, tx *ports.Tx, m *model, s step) (want, got error) { // old migrations gone
+		maps.DeleteFunc(m.migrations, func(_ string, v domain.Migration) bool {
+			return !v.CompletedAt.IsZero() && v.CompletedAt.Before(at(s.K))
+		})
+		return nil, tx.Migrations.Trim(ctx, at(s.K))
+	},
+	func(ctx context.Context, tx *ports.Tx, m *model, s step) (want, got error) { // a replica, or none
+		r := replica(fmt.Sprint(m.prefix, "r", s.I%2))
+		if r.SeenAt = at(s.K); s.J == 0 {
+			delete(m.replicas, r.ID)
+			return nil, tx.Replicas.Delete(ctx, r.ID)
+		}
+		m.replicas[r.ID] = *r
+		return nil, tx.Replicas.Put(ctx, r)
 	},
 	func(ctx context.Context, tx *ports.Tx, m *model, s step) (want, got error) { // an event
 		m.events = append(m.events, fmt.Sprint(s.I))
@@ -288,6 +334,7 @@ func putSession(ctx context.Context, tx *ports.Tx, m *model, s step) (want, got 
 	}
 	if s.J > 1 {
 		v.DueAt = at(s.J)
+		v.ClaimedBy = fmt.Sprint(m.prefix, "r", s.J%2)
 	}
 	v.Status = []domain.Status{domain.Init, domain.Connected, domain.Errored}[s.J%3]
 	v.Rev, want = s.present(there, old.Rev)
@@ -393,6 +440,7 @@ func (m *model) compare(ctx context.Context, tx *ports.Tx, start int64) error {
 	cleanups, err := tx.Cleanups.Due(ctx, at(600), 1<<20)
 	cleanups = slices.DeleteFunc(cleanups, func(c *domain.Cleanup) bool { return !ours(c.SessionID) })
 	expect("cleanups", len(m.cleanups), len(cleanups), err)
+	m.compareReplicas(ctx, tx, ours, expect)
 	pending, err := tx.Messages.PendingBefore(ctx, at(600), 1<<20)
 	pending = slices.DeleteFunc(pending, func(v *domain.Message) bool { return !ours(v.ID) })
 	expect("pending", m.messageIDs(func(v domain.Message) bool { return v.Status == domain.MessagePending }), sorted(messageIDs(pending)), err)
@@ -414,6 +462,41 @@ func (m *model) compare(ctx context.Context, tx *ports.Tx, start int64) error {
 	events, err := tx.Outbox.After(ctx, start, 1<<20)
 	expect("events", m.events, reasons(events), err)
 	return errors.Join(wrong...)
+}
+
+// compareReplicas compares replicas, what they have claimed, and migrations.
+func (m *model) compareReplicas(
+	ctx context.Context, tx *ports.Tx, ours func(id string) bool, expect func(what string, want, got any, err error),
+) {
+	replicas, err := tx.Replicas.List(ctx)
+	replicas = slices.DeleteFunc(replicas, func(r *domain.Replica) bool { return !ours(r.ID) })
+	expect("replicas", len(m.replicas), len(replicas), err)
+	for _, r := range replicas {
+		expect("replica", m.replicas[r.ID], *r, nil)
+	}
+	for i := range 2 {
+		id := fmt.Sprint(m.prefix, "r", i)
+		claimed, err := tx.Sessions.ClaimedBy(ctx, id)
+		expect("claimed by "+id, m.sessionIDs(func(s domain.Session) bool { return s.ClaimedBy == id }), sessionIDs(claimed), err)
+	}
+	age := func(a, b domain.Migration) int {
+		return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.ID, b.ID))
+	}
+	values := func(all []*domain.Migration) (list []domain.Migration) {
+		for _, v := range all {
+			if ours(v.ID) {
+				list = append(list, *v)
+			}
+		}
+		return list
+	}
+	want := slices.SortedFunc(maps.Values(m.migrations), age)
+	open, err := tx.Migrations.Open(ctx)
+	expect("open migrations",
+		slices.DeleteFunc(slices.Clone(want), func(v domain.Migration) bool { return v.Status.Ended() }), values(open), err)
+	all, _, err := tx.Migrations.List(ctx, ports.MigrationFilter{}, ports.Page{})
+	slices.Reverse(want)
+	expect("migrations", want, values(all), err)
 }
 
 func (m *model) compareHistory(ctx context.Context, tx *ports.Tx, id string, expect func(what string, want, got any, err error)) {

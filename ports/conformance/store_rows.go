@@ -125,6 +125,9 @@ func copiesOut(d *db) {
 		"Sessions.Due": several(func(ctx context.Context, tx *ports.Tx) ([]*domain.Session, error) {
 			return tx.Sessions.Due(ctx, at(9999), 10)
 		}),
+		"Sessions.ClaimedBy": several(func(ctx context.Context, tx *ports.Tx) ([]*domain.Session, error) {
+			return tx.Sessions.ClaimedBy(ctx, "r1")
+		}),
 		"Sessions.EachAssigned": func(ctx context.Context, tx *ports.Tx) (all []any, err error) {
 			err = tx.Sessions.EachAssigned(ctx, func(s *domain.Session) error {
 				all = append(all, s)
@@ -149,6 +152,15 @@ func copiesOut(d *db) {
 		"Cleanups.BySession": several(func(ctx context.Context, tx *ports.Tx) ([]*domain.Cleanup, error) {
 			return tx.Cleanups.BySession(ctx, "s9")
 		}),
+		"Migrations.Get": one(func(ctx context.Context, tx *ports.Tx) (*domain.Migration, error) {
+			return tx.Migrations.Get(ctx, "g1")
+		}),
+		"Migrations.List": several(func(ctx context.Context, tx *ports.Tx) ([]*domain.Migration, error) {
+			all, _, err := tx.Migrations.List(ctx, ports.MigrationFilter{}, ports.Page{})
+			return all, err
+		}),
+		"Migrations.Open": several(func(ctx context.Context, tx *ports.Tx) ([]*domain.Migration, error) { return tx.Migrations.Open(ctx) }),
+		"Replicas.List":   several(func(ctx context.Context, tx *ports.Tx) ([]*domain.Replica, error) { return tx.Replicas.List(ctx) }),
 		"Messages.Get": one(func(ctx context.Context, tx *ports.Tx) (*domain.Message, error) {
 			return tx.Messages.Get(ctx, "s1", "m1")
 		}),
@@ -271,10 +283,13 @@ func putGone(d *db) {
 	k := fresh(d, &domain.APIKey{ID: "k1"})
 	m := fresh(d, &domain.Message{SessionID: "s1", ID: "m1"})
 	w := fresh(d, &domain.Worker{ID: "w1"})
+	c := fresh(d, &domain.Cleanup{WorkerID: "w1", SessionID: "s9"})
+	g := fresh(d, &domain.Migration{ID: "g1"})
 	d.update(func(ctx context.Context, tx *ports.Tx) error {
-		return firstError(tx.Sessions.Delete(ctx, "s1", s.Rev), tx.Workers.Delete(ctx, "w1"))
+		return firstError(tx.Sessions.Delete(ctx, "s1", s.Rev), tx.Workers.Delete(ctx, "w1"),
+			tx.Cleanups.Delete(ctx, c), tx.Migrations.Trim(ctx, at(9999)))
 	})
-	for _, row := range []any{s, k, m, w} {
+	for _, row := range []any{s, k, m, w, c, g} {
 		require.ErrorIs(d.T, d.try(row), ports.ErrConflict, "%T that was deleted", row)
 		d.gone(row)
 	}
@@ -312,7 +327,7 @@ func refusedPut(d *db) {
 
 // rename changes a text of the row that nothing depends on.
 func rename(row any) bool {
-	for _, name := range []string{"Name", "PasswordHash", "Description", "Caption", "TokenHash"} {
+	for _, name := range []string{"Name", "PasswordHash", "Description", "Caption", "TokenHash", "Reason", "ClaimedBy"} {
 		if f := reflect.ValueOf(row).Elem().FieldByName(name); f.IsValid() {
 			if f.Kind() == reflect.String {
 				f.SetString("renamed")
@@ -340,6 +355,9 @@ func notFound(d *db) {
 		missing(d, func(ctx context.Context, tx *ports.Tx) (*domain.Worker, error) { return tx.Workers.Get(ctx, "none") })
 		missing(d, func(ctx context.Context, tx *ports.Tx) (*domain.Worker, error) {
 			return tx.Workers.ByEndpoint(ctx, "none")
+		})
+		missing(d, func(ctx context.Context, tx *ports.Tx) (*domain.Migration, error) {
+			return tx.Migrations.Get(ctx, "none")
 		})
 		missing(d, func(ctx context.Context, tx *ports.Tx) (*domain.Message, error) {
 			return tx.Messages.Get(ctx, "s1", "none")
@@ -376,7 +394,8 @@ func notFound(d *db) {
 		}
 		d.update(func(ctx context.Context, tx *ports.Tx) error {
 			return firstError(
-				tx.Cleanups.Delete(ctx, "none", "none"), tx.Workers.Release(ctx, "none"),
+				tx.Cleanups.Delete(ctx, cleanup("none", "none", noon)), tx.Workers.Release(ctx, "none"),
+				tx.Replicas.Delete(ctx, "none"), tx.Migrations.Trim(ctx, at(-600)),
 				tx.SignIns.RevokeAll(ctx, "none", "", noon), tx.SignIns.DeleteExpired(ctx, at(-600)),
 				tx.Outbox.Trim(ctx, at(-600)),
 			)
@@ -387,6 +406,9 @@ func notFound(d *db) {
 		require.Empty(d.T, read(d, func(ctx context.Context, tx *ports.Tx) ([]*domain.APIKey, error) { return tx.Keys.ByUser(ctx, "none") }))
 		require.Empty(d.T, read(d, func(ctx context.Context, tx *ports.Tx) ([]*domain.Session, error) {
 			return tx.Sessions.Assigned(ctx, "none")
+		}))
+		require.Empty(d.T, read(d, func(ctx context.Context, tx *ports.Tx) ([]*domain.Session, error) {
+			return tx.Sessions.ClaimedBy(ctx, "none")
 		}))
 	}
 	look() // in an empty store

@@ -20,6 +20,7 @@ var sessionClauses = []clause{
 	{"Assigned", assigned},
 	{"EachAssigned", eachAssigned},
 	{"Due and NextDue", sessionsDue},
+	{"ClaimedBy", claimedBy},
 	{"CountByStatus", countByStatus},
 }
 
@@ -279,6 +280,36 @@ func sessionsDue(d *db) {
 	d.update(func(ctx context.Context, tx *ports.Tx) error { return tx.Sessions.Delete(ctx, "b", s.Rev) })
 	require.Equal(d.T, at(2), next())
 	require.Equal(d.T, []string{"c", "j", "a", "i", "e", "g", "d"}, due(at(600), 100))
+}
+
+func claimedBy(d *db) {
+	d.put(user("u1"))
+	for id, replica := range map[string]string{"s10": "r1", "s-2": "r1", "s1": "r2", "s2": "", "s-10": "r1"} {
+		s := session(id, "u1")
+		if s.ClaimedBy = replica; replica != "" {
+			s.ClaimedUntil = at(1)
+		}
+		d.put(s)
+	}
+	list := func(id string) []string {
+		return sessionIDs(read(d, func(ctx context.Context, tx *ports.Tx) ([]*domain.Session, error) {
+			return tx.Sessions.ClaimedBy(ctx, id)
+		}))
+	}
+	require.Equal(d.T, []string{"s-10", "s-2", "s10"}, list("r1"), "by the bytes of ids")
+	require.Equal(d.T, []string{"s1"}, list("r2"))
+	require.Empty(d.T, list(""), "no replica has those that are not claimed")
+	require.Empty(d.T, list("r"))
+
+	for id, replica := range map[string]string{"s-2": "", "s2": "r2"} {
+		s := fresh(d, session(id, "u1"))
+		s.ClaimedBy = replica
+		d.put(s)
+	}
+	s := fresh(d, session("s10", "u1"))
+	d.update(func(ctx context.Context, tx *ports.Tx) error { return tx.Sessions.Delete(ctx, "s10", s.Rev) })
+	require.Equal(d.T, []string{"s-10"}, list("r1"))
+	require.Equal(d.T, []string{"s1", "s2"}, list("r2"))
 }
 
 func countByStatus(d *db) {

@@ -54,13 +54,15 @@ func atomicUpdate(d *db) {
 func readsOwnWrites(d *db) {
 	type found struct {
 		user, email, key, session, worker, message, whatsApp, setting bool
-		sessions, assigned, due, cleanups, messages, events, sent     int
+		sessions, assigned, claimed, due, cleanups, migrations, open  int
+		messages, events, sent, replicas                              int
 	}
 	var f, gone found
 	d.update(func(ctx context.Context, tx *ports.Tx) error {
 		f, gone = found{}, found{}
 		s := seated("s1", "u1", "w1")
-		s.DueAt = noon
+		s.DueAt, s.ClaimedBy = noon, "r1"
+		c, g := cleanup("w1", "s9", noon), migration("g1", "s1", 0)
 		m := received("m1", "x1", "s1", "u1", 1)
 		look := func() (f found, err error) {
 			there := func(e error) bool {
@@ -90,11 +92,22 @@ func readsOwnWrites(d *db) {
 			assigned, e := tx.Sessions.Assigned(ctx, "w1")
 			f.assigned = len(assigned)
 			there(e)
+			claimed, e := tx.Sessions.ClaimedBy(ctx, "r1")
+			f.claimed = len(claimed)
+			there(e)
 			due, e := tx.Sessions.Due(ctx, noon, 10)
 			f.due = len(due)
 			there(e)
 			cleanups, e := tx.Cleanups.ByWorker(ctx, "w1")
 			f.cleanups = len(cleanups)
+			there(e)
+			_, f.migrations, e = tx.Migrations.List(ctx, ports.MigrationFilter{}, ports.Page{})
+			there(e)
+			open, e := tx.Migrations.Open(ctx)
+			f.open = len(open)
+			there(e)
+			replicas, e := tx.Replicas.List(ctx)
+			f.replicas = len(replicas)
 			there(e)
 			messages, e := tx.Messages.List(ctx, "s1", domain.MessageFilter{})
 			f.messages = len(messages)
@@ -107,8 +120,8 @@ func readsOwnWrites(d *db) {
 			return f, err
 		}
 		for _, row := range []any{
-			user("u1"), worker("w1", 1), s, apiKey("k1", "s1", "u1"), cleanup("w1", "s9", noon), m,
-			sent("m2", "s1", "u1", 2), event("one", noon),
+			user("u1"), worker("w1", 1), s, apiKey("k1", "s1", "u1"), c, g, m,
+			sent("m2", "s1", "u1", 2), event("one", noon), replica("r1"),
 		} {
 			if err := put(ctx, tx, row); err != nil {
 				return err
@@ -121,7 +134,11 @@ func readsOwnWrites(d *db) {
 		if f, err = look(); err != nil {
 			return err
 		}
-		if err := firstError(tx.Sessions.Delete(ctx, "s1", s.Rev), tx.Workers.Delete(ctx, "w1"), tx.Cleanups.Delete(ctx, "w1", "s9")); err != nil {
+		g.Status, g.CompletedAt = domain.MigrationCompleted, at(1)
+		if err := firstError(
+			tx.Sessions.Delete(ctx, "s1", s.Rev), tx.Workers.Delete(ctx, "w1"), tx.Cleanups.Delete(ctx, c),
+			tx.Migrations.Put(ctx, g), tx.Replicas.Delete(ctx, "r1"),
+		); err != nil {
 			return err
 		}
 		gone, err = look()
@@ -129,9 +146,10 @@ func readsOwnWrites(d *db) {
 	})
 	require.Equal(d.T, found{
 		user: true, email: true, key: true, session: true, worker: true, message: true, whatsApp: true, setting: true,
-		sessions: 1, assigned: 1, due: 1, cleanups: 1, messages: 2, events: 1, sent: 1,
+		sessions: 1, assigned: 1, claimed: 1, due: 1, cleanups: 1, migrations: 1, open: 1,
+		messages: 2, events: 1, sent: 1, replicas: 1,
 	}, f)
-	require.Equal(d.T, found{user: true, email: true, setting: true, events: 1}, gone)
+	require.Equal(d.T, found{user: true, email: true, setting: true, events: 1, migrations: 1}, gone)
 }
 
 func errorRollsBack(d *db) {
@@ -224,12 +242,16 @@ func refusalWithin(d *db) {
 			tx.Users.Reserve(ctx, "u1", domain.UserUsage{Live: 1}, domain.UserUsage{}),
 			tx.Workers.Delete(ctx, "w1"),
 			tx.Sessions.Delete(ctx, "none", 1),
+			tx.Cleanups.Put(ctx, cleanup("w1", "s9", noon)),
+			tx.Cleanups.Delete(ctx, cleanup("w1", "s9", noon)),
+			tx.Migrations.Put(ctx, migration("g1", "s1", 0)),
 		}
 		return tx.Settings.Put(ctx, "secret", "after all")
 	})
 	for i, want := range []error{
 		ports.ErrNotFound, ports.ErrNotFound, ports.ErrConflict, ports.ErrExists, ports.ErrExists, ports.ErrExists,
 		ports.ErrExists, ports.ErrExists, ports.ErrExists, ports.ErrFull, ports.ErrConflict, ports.ErrNotFound,
+		ports.ErrExists, ports.ErrConflict, ports.ErrExists,
 	} {
 		require.ErrorIs(d.T, got[i], want, "refusal %d", i)
 	}
@@ -266,7 +288,11 @@ func readOnly(d *db) {
 			tx.Workers.Reserve(ctx, "w2"),
 			tx.Workers.Release(ctx, "w1"),
 			tx.Cleanups.Put(ctx, cleanup("w1", "s8", noon)),
-			tx.Cleanups.Delete(ctx, "w1", "s9"),
+			tx.Cleanups.Delete(ctx, cleanup("w1", "s9", noon)),
+			tx.Migrations.Put(ctx, migration("g9", "s1", 9)),
+			tx.Migrations.Trim(ctx, at(600)),
+			tx.Replicas.Put(ctx, replica("r9")),
+			tx.Replicas.Delete(ctx, "r1"),
 			tx.Messages.Put(ctx, sent("m9", "s1", "u1", 9)),
 			tx.Outbox.Append(ctx, *event("three", noon)),
 			tx.Outbox.Trim(ctx, at(600)),

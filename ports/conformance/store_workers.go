@@ -3,7 +3,6 @@ package conformance
 import (
 	"context"
 	"errors"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -18,10 +17,8 @@ var workerClauses = []clause{
 	{"a Put does not write Used", putLeavesUsed},
 	{"slots are reserved and released", slots},
 	{"only a worker that is online is reserved", reserveOnline},
+	{"a suspect worker is not reserved", reserveSuspect},
 	{"a worker with used slots is not deleted", deleteUsed},
-	{"a cleanup replaces the one before", cleanupsReplaced},
-	{"cleanups by worker and by session", cleanupLists},
-	{"Due and NextDue of cleanups", cleanupsDue},
 }
 
 func (d *db) reserve(id string) error {
@@ -188,6 +185,23 @@ func reserveOnline(d *db) {
 	require.True(d.T, errors.Is(err, ports.ErrFull) || errors.Is(err, ports.ErrNotFound), "a worker that is gone: %v", err)
 }
 
+func reserveSuspect(d *db) {
+	w := worker("w1", 3)
+	w.Suspect = "it lost many sessions"
+	d.put(w)
+	require.ErrorIs(d.T, d.reserve("w1"), ports.ErrFull)
+	w.Suspect = ""
+	d.put(w)
+	require.NoError(d.T, d.reserve("w1"))
+	w.Suspect = "again"
+	d.put(w)
+	require.ErrorIs(d.T, d.reserve("w1"), ports.ErrFull)
+	ids, _ := d.workers(ports.WorkerFilter{Status: domain.WorkerOnline}, ports.Page{})
+	require.Equal(d.T, []string{"w1"}, ids, "it stays online")
+	d.release("w1")
+	require.Zero(d.T, fresh(d, w).Used, "what it had is released")
+}
+
 func deleteUsed(d *db) {
 	w := worker("w1", 2)
 	d.put(w)
@@ -202,76 +216,4 @@ func deleteUsed(d *db) {
 	w.Rev = 0
 	d.put(w)
 	require.Zero(d.T, fresh(d, w).Used)
-}
-
-func cleanupsReplaced(d *db) {
-	d.put(worker("w1", 1), cleanup("w1", "s1", at(5)), cleanup("w1", "s2", at(6)))
-	next := cleanup("w1", "s1", at(7))
-	next.Order, next.Generation, next.Attempts, next.CreatedAt = domain.OrderDelete, 9, 3, at(1)
-	d.put(next, next)
-	requireSame(d.T, next, fresh(d, next))
-	all := read(d, func(ctx context.Context, tx *ports.Tx) ([]*domain.Cleanup, error) {
-		return tx.Cleanups.ByWorker(ctx, "w1")
-	})
-	require.Len(d.T, all, 2)
-	remove := func(ctx context.Context, tx *ports.Tx) error { return tx.Cleanups.Delete(ctx, "w1", "s1") }
-	d.update(remove)
-	d.update(remove)
-	d.gone(next)
-	require.Equal(d.T, at(6), fresh(d, cleanup("w1", "s2", noon)).DueAt)
-}
-
-func cleanupNames(all []*domain.Cleanup) (names []string) {
-	for _, c := range all {
-		names = append(names, c.WorkerID+"/"+c.SessionID)
-	}
-	return names
-}
-
-func cleanupLists(d *db) {
-	d.put(cleanup("w1", "s1", at(1)), cleanup("w1", "s2", at(2)), cleanup("w2", "s1", at(3)))
-	list := func(fn func(ctx context.Context, tx *ports.Tx) ([]*domain.Cleanup, error)) []string {
-		return cleanupNames(read(d, fn))
-	}
-	require.ElementsMatch(d.T, []string{"w1/s1", "w1/s2"},
-		list(func(ctx context.Context, tx *ports.Tx) ([]*domain.Cleanup, error) {
-			return tx.Cleanups.ByWorker(ctx, "w1")
-		}))
-	require.ElementsMatch(d.T, []string{"w1/s1", "w2/s1"},
-		list(func(ctx context.Context, tx *ports.Tx) ([]*domain.Cleanup, error) {
-			return tx.Cleanups.BySession(ctx, "s1")
-		}))
-	require.Empty(d.T,
-		list(func(ctx context.Context, tx *ports.Tx) ([]*domain.Cleanup, error) {
-			return tx.Cleanups.ByWorker(ctx, "s1")
-		}))
-	require.Empty(d.T,
-		list(func(ctx context.Context, tx *ports.Tx) ([]*domain.Cleanup, error) {
-			return tx.Cleanups.BySession(ctx, "w1")
-		}))
-}
-
-func cleanupsDue(d *db) {
-	next := func() time.Time {
-		return read(d, func(ctx context.Context, tx *ports.Tx) (time.Time, error) { return tx.Cleanups.NextDue(ctx) })
-	}
-	due := func(at time.Time, limit int) []string {
-		return cleanupNames(read(d, func(ctx context.Context, tx *ports.Tx) ([]*domain.Cleanup, error) {
-			return tx.Cleanups.Due(ctx, at, limit)
-		}))
-	}
-	require.True(d.T, next().IsZero())
-	require.Empty(d.T, due(at(600), 10))
-	d.put(
-		cleanup("w1", "s3", at(3)), cleanup("w1", "s1", at(1)), cleanup("w2", "s4", at(4)), cleanup("w2", "s2", at(2)),
-		cleanup("w1", "s0", time.Time{}),
-	)
-	require.Equal(d.T, at(1), next())
-	require.Empty(d.T, due(at(0), 10))
-	require.Equal(d.T, []string{"w1/s1", "w2/s2", "w1/s3"}, due(at(3), 10))
-	require.Equal(d.T, []string{"w1/s1", "w2/s2"}, due(at(3), 2))
-	d.put(cleanup("w1", "s1", at(9)), cleanup("w2", "s4", time.Time{}))
-	d.update(func(ctx context.Context, tx *ports.Tx) error { return tx.Cleanups.Delete(ctx, "w2", "s2") })
-	require.Equal(d.T, at(3), next())
-	require.Equal(d.T, []string{"w1/s3", "w1/s1"}, due(at(600), 10))
 }

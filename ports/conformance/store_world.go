@@ -14,13 +14,16 @@ import (
 // world writes a few rows of every kind and what hangs on them.
 func world(ctx context.Context, tx *ports.Tx) error {
 	due := seated("s1", "u1", "w1")
-	due.DueAt = at(5)
+	due.DueAt, due.ClaimedBy = at(5), "r1"
 	failed := sent("m4", "s3", "u2", 4)
 	failed.Error, failed.Caption = "why", "caption"
+	over := migration("g2", "s1", 2)
+	over.Status, over.CompletedAt = domain.MigrationFailed, at(3)
 	for _, row := range []any{
 		user("u1"), user("u2"), worker("w1", 2), worker("w2", 2), due, session("s2", "u1"), seated("s3", "u2", "w1"),
 		apiKey("k1", "s1", "u1"), apiKey("k2", "s1", "u1"), apiKey("k3", "s2", "u1"),
 		signIn("f1", "u1"), signIn("f2", "u2"), cleanup("w1", "s9", at(1)), cleanup("w2", "s9", at(2)),
+		migration("g1", "s1", 1), over, migration("g3", "s3", 3), replica("r1"), replica("r2"),
 		sent("m1", "s1", "u1", 1), received("m2", "x2", "s1", "u1", 2), sent("m3", "s1", "u1", 3), failed,
 		event("one", at(1)), event("two", at(2)),
 	} {
@@ -51,7 +54,7 @@ func upheaval(ctx context.Context, tx *ports.Tx) error {
 	if err != nil {
 		return err
 	}
-	s.WorkerID, s.Status, s.DueAt, s.CreatedAt = "w2", domain.Init, at(1), at(-1)
+	s.WorkerID, s.Status, s.DueAt, s.CreatedAt, s.ClaimedBy = "w2", domain.Init, at(1), at(-1), "r1"
 	m, err := tx.Messages.Get(ctx, "s3", "m4")
 	if err != nil {
 		return err
@@ -66,10 +69,27 @@ func upheaval(ctx context.Context, tx *ports.Tx) error {
 	if err != nil {
 		return err
 	}
+	found, err := get(ctx, tx, cleanup("w1", "s9", noon))
+	if err != nil {
+		return err
+	}
+	c := found.(*domain.Cleanup)
+	c.DueAt, c.ClaimedBy = at(9), "r2"
+	if found, err = get(ctx, tx, cleanup("w2", "s9", noon)); err != nil {
+		return err
+	}
+	done := found.(*domain.Cleanup)
+	g, err := tx.Migrations.Get(ctx, "g1")
+	if err != nil {
+		return err
+	}
+	g.Status, g.CompletedAt, g.CreatedAt, g.ToWorker = domain.MigrationCompleted, at(8), at(-1), "w2"
+	r := replica("r1")
+	r.SeenAt = at(1)
 	for _, row := range []any{
-		u, w, s, m, k, user("u3"), session("s4", "u3"), worker("w3", 1), sent("m5", "s4", "u3", 5), apiKey("k4", "s4", "u3"),
-		sent("m0", "s3", "u2", 0), signIn("f3", "u1"), cleanup("w1", "s9", at(9)), cleanup("w3", "s9", at(0)), event("three", at(3)),
-		sent("m6", "s1", "u1", 2),
+		u, w, s, m, k, c, g, r, user("u3"), session("s4", "u3"), worker("w3", 1), sent("m5", "s4", "u3", 5), apiKey("k4", "s4", "u3"),
+		sent("m0", "s3", "u2", 0), signIn("f3", "u1"), cleanup("w3", "s9", at(0)), event("three", at(3)),
+		sent("m6", "s1", "u1", 2), migration("g4", "s4", 0), replica("r0"),
 	} {
 		if err := put(ctx, tx, row); err != nil {
 			return err
@@ -84,7 +104,9 @@ func upheaval(ctx context.Context, tx *ports.Tx) error {
 		tx.SignIns.DeleteExpired(ctx, at(600)),
 		tx.Keys.Delete(ctx, "k3"),
 		tx.Sessions.Delete(ctx, "s1", gone.Rev),
-		tx.Cleanups.Delete(ctx, "w2", "s9"),
+		tx.Cleanups.Delete(ctx, done),
+		tx.Migrations.Trim(ctx, at(5)),
+		tx.Replicas.Delete(ctx, "r2"),
 		tx.Outbox.Trim(ctx, at(2)),
 		tx.Settings.Put(ctx, "secret", "2"),
 		tx.Settings.Put(ctx, "other", "3"),
@@ -154,12 +176,21 @@ func (d *db) dump() map[string]any {
 		see("due sessions", sessions, err)
 		next, err := tx.Sessions.NextDue(ctx)
 		see("next due session", next, err)
+		claimed, err := tx.Sessions.ClaimedBy(ctx, "r1")
+		see("claimed sessions", claimed, err)
 		counts, err := tx.Sessions.CountByStatus(ctx)
 		see("statuses", counts, err)
 		cleanups, err := tx.Cleanups.Due(ctx, at(600), 10)
 		see("due cleanups", cleanups, err)
 		next, err = tx.Cleanups.NextDue(ctx)
 		see("next due cleanup", next, err)
+		migrations, total, err := tx.Migrations.List(ctx, ports.MigrationFilter{}, ports.Page{})
+		see("migrations", migrations, err)
+		see("migrations in all", total, err)
+		open, err := tx.Migrations.Open(ctx)
+		see("open migrations", open, err)
+		replicas, err := tx.Replicas.List(ctx)
+		see("replicas", replicas, err)
 		pending, err := tx.Messages.PendingBefore(ctx, at(600), 10)
 		see("pending", pending, err)
 		events, err := tx.Outbox.After(ctx, 0, 10)

@@ -60,6 +60,7 @@ func WorkerGateway(t *testing.T, open func(t *testing.T, caps ...domain.Capabili
 			t.Run("start, status, list", g.start)
 			t.Run("stop", g.stop)
 			t.Run("restart", g.restart)
+			t.Run("generations", func(t *testing.T) { g.generations(t, kind.caps != nil) })
 			t.Run("a session that is not there", g.unknown)
 			t.Run("send", g.send)
 			t.Run("act", g.act)
@@ -172,29 +173,80 @@ func (g gatewaySuite) start(t *testing.T) {
 }
 
 func (g gatewaySuite) stop(t *testing.T) {
-	for name, stop := range map[string]func(ports.WorkerGateway) func(context.Context, ports.WorkerRef, string) error{
-		"disconnect": func(g ports.WorkerGateway) func(context.Context, ports.WorkerRef, string) error { return g.Disconnect },
-		"logout":     func(g ports.WorkerGateway) func(context.Context, ports.WorkerRef, string) error { return g.Logout },
-		"delete":     func(g ports.WorkerGateway) func(context.Context, ports.WorkerRef, string) error { return g.Delete },
-	} {
+	for name, stop := range gatewayStops {
 		t.Run(name, func(t *testing.T) {
 			gateway, w := g.started(t)
-			require.NoError(t, stop(gateway)(t.Context(), w.Ref, "one"))
-			r, err := gateway.Status(t.Context(), w.Ref, "one")
-			if err == nil {
-				require.Equal(t, domain.Disconnected, r.Status)
-			} else {
-				gatewayFails(t, w, err, ports.WorkerUnknown)
+			require.NoError(t, stop(gateway, t.Context(), w.Ref, "one", 3))
+			g.down(t, gateway, w)
+			require.NoError(t, stop(gateway, t.Context(), w.Ref, "one", 3), "repeated")
+			require.NoError(t, stop(gateway, t.Context(), w.Ref, "never-seen", 3), "nothing to do is done")
+			require.NoError(t, stop(gateway, t.Context(), w.Ref, "never-seen", 0), "nothing to do is done")
+		})
+	}
+}
+
+// gatewayStops are the ways to stop a session, by name.
+var gatewayStops = map[string]func(ports.WorkerGateway, context.Context, ports.WorkerRef, string, int64) error{
+	"disconnect": ports.WorkerGateway.Disconnect,
+	"logout":     ports.WorkerGateway.Logout,
+	"delete":     ports.WorkerGateway.Delete,
+}
+
+// down checks that the session does not run.
+func (g gatewaySuite) down(t *testing.T, gateway ports.WorkerGateway, w GatewayWorker) {
+	t.Helper()
+	r, err := gateway.Status(t.Context(), w.Ref, "one")
+	if err == nil {
+		require.Equal(t, domain.Disconnected, r.Status)
+	} else {
+		gatewayFails(t, w, err, ports.WorkerUnknown)
+	}
+}
+
+// generations checks that calls which were delayed do nothing to what is newer,
+// as far as the worker knows generations.
+func (g gatewaySuite) generations(t *testing.T, known bool) {
+	for name, stop := range gatewayStops {
+		t.Run(name, func(t *testing.T) {
+			gateway, w := g.started(t) // generation 3
+			start := func(generation int64) error {
+				_, err := gateway.Start(t.Context(), w.Ref, ports.Start{SessionID: "one", UserID: "u", SessionName: "One", Generation: generation})
+				return err
 			}
-			require.NoError(t, stop(gateway)(t.Context(), w.Ref, "one"), "repeated")
-			require.NoError(t, stop(gateway)(t.Context(), w.Ref, "never-seen"), "nothing to do is done")
+			require.NoError(t, stop(gateway, t.Context(), w.Ref, "one", 2))
+			if !known {
+				g.down(t, gateway, w)
+				require.NoError(t, start(3), "what a worker is not told it cannot refuse")
+				return
+			}
+			r, err := gateway.Status(t.Context(), w.Ref, "one")
+			require.NoError(t, err)
+			require.True(t, r.Status.Live(), "the stop was older than what runs")
+
+			e := gatewayFailure(t, w, gateway.Restart(t.Context(), w.Ref, "one", 2), ports.WorkerRejected)
+			require.True(t, e.NotDone())
+			require.NoError(t, gateway.Restart(t.Context(), w.Ref, "one", 3))
+			gatewayFails(t, w, start(2), ports.WorkerRejected)
+
+			require.NoError(t, stop(gateway, t.Context(), w.Ref, "one", 3))
+			require.NoError(t, stop(gateway, t.Context(), w.Ref, "one", 2), "an older one changes nothing")
+			require.True(t, gatewayFailure(t, w, start(3), ports.WorkerRejected).NotDone(), "it was stopped for good")
+			g.down(t, gateway, w)
+			require.NoError(t, start(4))
+
+			require.NoError(t, stop(gateway, t.Context(), w.Ref, "one", 9), "also for what has not come yet")
+			gatewayFails(t, w, start(8), ports.WorkerRejected)
+			g.down(t, gateway, w)
+			require.NoError(t, start(10))
+			require.NoError(t, stop(gateway, t.Context(), w.Ref, "one", 0), "whatever runs")
+			g.down(t, gateway, w)
 		})
 	}
 }
 
 func (g gatewaySuite) restart(t *testing.T) {
 	gateway, w := g.started(t)
-	require.NoError(t, gateway.Restart(t.Context(), w.Ref, "one"))
+	require.NoError(t, gateway.Restart(t.Context(), w.Ref, "one", 3))
 	r, err := gateway.Status(t.Context(), w.Ref, "one")
 	require.NoError(t, err)
 	require.True(t, r.Status.Live(), r.Status)
@@ -206,7 +258,7 @@ func (g gatewaySuite) unknown(t *testing.T) {
 	e := gatewayFailure(t, w, err, ports.WorkerUnknown)
 	require.True(t, e.NotDone())
 	require.Equal(t, domain.ProbeAnswered, e.Probe())
-	gatewayFails(t, w, gateway.Restart(t.Context(), w.Ref, "never-seen"), ports.WorkerUnknown)
+	gatewayFails(t, w, gateway.Restart(t.Context(), w.Ref, "never-seen", 3), ports.WorkerUnknown)
 	_, err = gateway.Send(t.Context(), w.Ref, gatewayText("never-seen", "m1", "hello"))
 	require.True(t, gatewayFailure(t, w, err, ports.WorkerUnknown).NotDone())
 	err = gateway.Act(t.Context(), w.Ref, "never-seen", domain.Action{Type: domain.ActionStar, MessageID: "X", Phone: "6281234567890"})
@@ -358,7 +410,7 @@ func (g gatewaySuite) again(t *testing.T) {
 		_, err := gateway.Start(t.Context(), w.Ref, ports.Start{SessionID: "two"})
 		require.NoError(t, err, "a start is safe to repeat")
 		w.FailNext(fault, fault)
-		require.NoError(t, gateway.Disconnect(t.Context(), w.Ref, "two"), "so is a stop")
+		require.NoError(t, gateway.Disconnect(t.Context(), w.Ref, "two", 0), "so is a stop")
 		w.FailNext(fault, fault)
 		_, err = gateway.List(t.Context(), w.Ref)
 		require.NoError(t, err, "so is a question")

@@ -30,6 +30,8 @@ type HTTPWorker struct {
 
 	mu       sync.Mutex
 	sessions map[string]string // status words
+	runs     map[string]int64  // newest generation started
+	stopped  map[string]int64  // newest generation that a stop was ordered for
 	texts    map[string][]string
 	sent     map[string]string // by client message id
 	faults   []GatewayFault
@@ -49,7 +51,8 @@ func NewHTTPWorker(t *testing.T, token string, caps ...domain.Capability) *HTTPW
 	t.Helper()
 	w := &HTTPWorker{
 		prefix: "/below", token: token, caps: caps,
-		sessions: map[string]string{}, texts: map[string][]string{}, sent: map[string]string{},
+		sessions: map[string]string{}, runs: map[string]int64{}, stopped: map[string]int64{},
+		texts: map[string][]string{}, sent: map[string]string{},
 	}
 	w.Server = httptest.NewServer(http.HandlerFunc(w.serve))
 	t.Cleanup(func() {
@@ -174,40 +177,68 @@ func (w *HTTPWorker) handle(rw http.ResponseWriter, c HTTPCall) {
 		if w.has(rw, parts[1]) && w.known(rw, c.Body, "action", "messageId", "phone", "forEveryone", "newText", "emoji", "jid", "messageKey") {
 			gatewayOK(rw, nil)
 		}
-	case len(parts) == 2 && c.Method == "DELETE" && parts[0] == "sessions":
-		if w.has(rw, parts[1]) {
-			delete(w.sessions, parts[1])
+	case len(parts) == 3 && c.Method == "GET" && parts[0] == "sessions" && parts[2] == "status":
+		if id := parts[1]; w.has(rw, id) {
+			gatewayOK(rw, map[string]any{"sessionId": id, "status": w.sessions[id], "phoneNumber": "6281234567890:4@s.whatsapp.net", "qrCode": nil})
+		}
+	case len(parts) == 3 && route == "POST sessions/"+parts[1]+"/restart":
+		if id := parts[1]; w.has(rw, id) && w.known(rw, c.Body, "generation") && w.current(rw, id, c.Body) {
+			w.sessions[id] = "restarting"
 			gatewayOK(rw, nil)
 		}
-	case len(parts) == 3 && parts[0] == "sessions" && w.has(rw, parts[1]):
-		w.session(rw, c.Method, parts[1], parts[2])
-	}
-}
-
-func (w *HTTPWorker) session(rw http.ResponseWriter, method, id, verb string) {
-	switch method + " " + verb {
-	case "GET status":
-		gatewayOK(rw, map[string]any{"sessionId": id, "status": w.sessions[id], "phoneNumber": "6281234567890:4@s.whatsapp.net", "qrCode": nil})
-	case "POST restart":
-		w.sessions[id] = "restarting"
-		gatewayOK(rw, nil)
-	case "POST disconnect":
-		w.sessions[id] = "disconnected"
-		gatewayOK(rw, nil)
-	case "POST logout":
-		w.sessions[id] = "logged_out"
-		gatewayOK(rw, nil)
+	case len(parts) == 3 && route == "POST sessions/"+parts[1]+"/disconnect":
+		w.stop(rw, parts[1], "disconnected", c.Body)
+	case len(parts) == 3 && route == "POST sessions/"+parts[1]+"/logout":
+		w.stop(rw, parts[1], "logged_out", c.Body)
+	case len(parts) == 2 && c.Method == "DELETE" && parts[0] == "sessions":
+		w.stop(rw, parts[1], "", c.Body)
 	default:
 		gatewayFail(rw, 404, "No such route", false)
 	}
 }
 
-func (w *HTTPWorker) start(rw http.ResponseWriter, body map[string]any) {
-	if !w.known(rw, body, "sessionId", "userId", "sessionName", "generation", "recover", "pairing") {
+// generation is what a call names; 0: nothing.
+func generation(body map[string]any) int64 {
+	n, _ := body["generation"].(float64)
+	return int64(n)
+}
+
+// current refuses to start or restart what is older than what runs, or was stopped for good.
+func (w *HTTPWorker) current(rw http.ResponseWriter, id string, body map[string]any) bool {
+	g := generation(body)
+	if g != 0 && (g < w.runs[id] || g <= w.stopped[id]) {
+		gatewayFail(rw, 409, "This generation of the session is over", true)
+		return false
+	}
+	w.runs[id] = max(w.runs[id], g)
+	return true
+}
+
+// stop stops a session, unless what runs is newer than what the call names. The
+// empty status removes it.
+func (w *HTTPWorker) stop(rw http.ResponseWriter, id, status string, body map[string]any) {
+	if !w.known(rw, body, "generation") {
 		return
 	}
+	g := generation(body)
+	w.stopped[id] = max(w.stopped[id], g)
+	if !w.has(rw, id) {
+		return
+	}
+	if g == 0 || g >= w.runs[id] {
+		if w.sessions[id] = status; status == "" {
+			delete(w.sessions, id)
+		}
+	}
+	gatewayOK(rw, nil)
+}
+
+func (w *HTTPWorker) start(rw http.ResponseWriter, body map[string]any) {
 	id := fmt.Sprint(body["sessionId"])
-	if w.sessions[id] == "" {
+	if !w.known(rw, body, "sessionId", "userId", "sessionName", "generation", "recover", "pairing") || !w.current(rw, id, body) {
+		return
+	}
+	if s := w.sessions[id]; s == "" || s == "disconnected" || s == "logged_out" {
 		w.sessions[id] = "qr_ready"
 	}
 	rw.WriteHeader(http.StatusCreated)

@@ -51,31 +51,31 @@ func (mr *MockWorkerGatewayMockRecorder) Act(ctx, w, sessionID, a interface{}) *
 }
 
 // Delete mocks base method.
-func (m *MockWorkerGateway) Delete(ctx context.Context, w ports.WorkerRef, sessionID string) error {
+func (m *MockWorkerGateway) Delete(ctx context.Context, w ports.WorkerRef, sessionID string, generation int64) error {
 	m.ctrl.T.Helper()
-	ret := m.ctrl.Call(m, "Delete", ctx, w, sessionID)
+	ret := m.ctrl.Call(m, "Delete", ctx, w, sessionID, generation)
 	ret0, _ := ret[0].(error)
 	return ret0
 }
 
 // Delete indicates an expected call of Delete.
-func (mr *MockWorkerGatewayMockRecorder) Delete(ctx, w, sessionID interface{}) *gomock.Call {
+func (mr *MockWorkerGatewayMockRecorder) Delete(ctx, w, sessionID, generation interface{}) *gomock.Call {
 	mr.mock.ctrl.T.Helper()
-	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Delete", reflect.TypeOf((*MockWorkerGateway)(nil).Delete), ctx, w, sessionID)
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Delete", reflect.TypeOf((*MockWorkerGateway)(nil).Delete), ctx, w, sessionID, generation)
 }
 
 // Disconnect mocks base method.
-func (m *MockWorkerGateway) Disconnect(ctx context.Context, w ports.WorkerRef, sessionID string) error {
+func (m *MockWorkerGateway) Disconnect(ctx context.Context, w ports.WorkerRef, sessionID string, generation int64) error {
 	m.ctrl.T.Helper()
-	ret := m.ctrl.Call(m, "Disconnect", ctx, w, sessionID)
+	ret := m.ctrl.Call(m, "Disconnect", ctx, w, sessionID, generation)
 	ret0, _ := ret[0].(error)
 	return ret0
 }
 
 // Disconnect indicates an expected call of Disconnect.
-func (mr *MockWorkerGatewayMockRecorder) Disconnect(ctx, w, sessionID interface{}) *gomock.Call {
+func (mr *MockWorkerGatewayMockRecorder) Disconnect(ctx, w, sessionID, generation interface{}) *gomock.Call {
 	mr.mock.ctrl.T.Helper()
-	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Disconnect", reflect.TypeOf((*MockWorkerGateway)(nil).Disconnect), ctx, w, sessionID)
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Disconnect", reflect.TypeOf((*MockWorkerGateway)(nil).Disconnect), ctx, w, sessionID, generation)
 }
 
 // Health mocks base method.
@@ -108,31 +108,31 @@ func (mr *MockWorkerGatewayMockRecorder) List(ctx, w interface{}) *gomock.Call {
 }
 
 // Logout mocks base method.
-func (m *MockWorkerGateway) Logout(ctx context.Context, w ports.WorkerRef, sessionID string) error {
+func (m *MockWorkerGateway) Logout(ctx context.Context, w ports.WorkerRef, sessionID string, generation int64) error {
 	m.ctrl.T.Helper()
-	ret := m.ctrl.Call(m, "Logout", ctx, w, sessionID)
+	ret := m.ctrl.Call(m, "Logout", ctx, w, sessionID, generation)
 	ret0, _ := ret[0].(error)
 	return ret0
 }
 
 // Logout indicates an expected call of Logout.
-func (mr *MockWorkerGatewayMockRecorder) Logout(ctx, w, sessionID interface{}) *gomock.Call {
+func (mr *MockWorkerGatewayMockRecorder) Logout(ctx, w, sessionID, generation interface{}) *gomock.Call {
 	mr.mock.ctrl.T.Helper()
-	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Logout", reflect.TypeOf((*MockWorkerGateway)(nil).Logout), ctx, w, sessionID)
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Logout", reflect.TypeOf((*MockWorkerGateway)(nil).Logout), ctx, w, sessionID, generation)
 }
 
 // Restart mocks base method.
-func (m *MockWorkerGateway) Restart(ctx context.Context, w ports.WorkerRef, sessionID string) error {
+func (m *MockWorkerGateway) Restart(ctx context.Context, w ports.WorkerRef, sessionID string, generation int64) error {
 	m.ctrl.T.Helper()
-	ret := m.ctrl.Call(m, "Restart", ctx, w, sessionID)
+	ret := m.ctrl.Call(m, "Restart", ctx, w, sessionID, generation)
 	ret0, _ := ret[0].(error)
 	return ret0
 }
 
 // Restart indicates an expected call of Restart.
-func (mr *MockWorkerGatewayMockRecorder) Restart(ctx, w, sessionID interface{}) *gomock.Call {
+func (mr *MockWorkerGatewayMockRecorder) Restart(ctx, w, sessionID, generation interface{}) *gomock.Call {
 	mr.mock.ctrl.T.Helper()
-	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Restart", reflect.TypeOf((*MockWorkerGateway)(nil).Restart), ctx, w, sessionID)
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Restart", reflect.TypeOf((*MockWorkerGateway)(nil).Restart), ctx, w, sessionID, generation)
 }
 
 // Send mocks base method.

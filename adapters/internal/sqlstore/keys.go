@@ -8,7 +8,7 @@ import (
 )
 
 var keysTable = table{
-	name: "api_keys", key: "id", fixed: []string{"session_id", "user_id", "hash", "created_at"},
+	name: "api_keys", key: []string{"id"}, fixed: []string{"session_id", "user_id", "hash", "created_at"},
 	rest: []string{"name", "hint", "last_used_at", "expires_at", "revoked_at"},
 }
 

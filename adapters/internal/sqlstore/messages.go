@@ -13,7 +13,7 @@ import (
 )
 
 var messagesTable = table{
-	name: "messages", key: "id", fixed: []string{"session_id", "created_at", "direction"},
+	name: "messages", key: []string{"id"}, fixed: []string{"session_id", "created_at", "direction"},
 	rest: []string{
 		"whatsapp_id", "user_id", "from_jid", "to_jid", "type", "content", "media_url", "filename", "caption",
 		"status", "error", "sent_at", "delivered_at", "read_at",

@@ -12,7 +12,7 @@ import (
 )
 
 var sessionsTable = table{
-	name: "sessions", key: "id", fixed: []string{"user_id", "created_at"},
+	name: "sessions", key: []string{"id"}, fixed: []string{"user_id", "created_at"},
 	rest: []string{
 		"name", "description", "display_name", "phone_number",
 		"intent", "status", "status_at", "was_connected", "last_error",
@@ -21,6 +21,7 @@ var sessionsTable = table{
 		"settle_at", "logged_out", "avoid_id", "avoid_until",
 		"qr_code", "qr_image", "qr_expires_at", "pairing_phone", "pairing_code",
 		"due_at", "reported_at", "heard_at", "last_seen_at", "updated_at",
+		"claimed_by", "claimed_until", "move_id", "move_to",
 	},
 }
 
@@ -37,13 +38,14 @@ func scanSession(r row) *domain.Session {
 		QR:           domain.QR{Code: r.text(27), Image: r.bytes(28), ExpiresAt: r.time(29)},
 		PairingPhone: r.text(30), PairingCode: r.text(31),
 		DueAt: r.time(32), ReportedAt: r.time(33), HeardAt: r.time(34), LastSeenAt: r.time(35), UpdatedAt: r.time(36),
-		Rev: r.int64(37),
+		ClaimedBy: r.text(37), ClaimedUntil: r.time(38), MoveID: r.text(39), MoveTo: r.text(40),
+		Rev: r.int64(41),
 	}
 }
 
 type sessionStatements struct {
 	puts
-	get, remove, assigned, eachAssigned, due, nextDue, countByStatus *Statement
+	get, remove, assigned, eachAssigned, due, nextDue, claimedBy, countByStatus *Statement
 }
 
 func (b *Body) sessionStatements() sessionStatements {
@@ -58,6 +60,7 @@ func (b *Body) sessionStatements() sessionStatements {
 		eachAssigned:  b.scan(sessions.where("id > ? AND worker_id > ''").order("id").first()),
 		due:           b.read(sessions.where("due_at <= ? AND due_at IS NOT NULL").order("due_at", "id").first()),
 		nextDue:       b.read(pick("sessions", "due_at").where("due_at IS NOT NULL").order("due_at").first()),
+		claimedBy:     b.read(sessions.where("claimed_by = ? AND claimed_by <> ''").order("id")),
 		countByStatus: b.scan(pick("sessions", "status", "COUNT(*)").group("status")),
 	}
 }
@@ -76,7 +79,8 @@ func (t *sessions) Put(ctx context.Context, s *domain.Session) error {
 		string(s.Order), s.Confirms, s.Tries, s.Misses, s.Restarts,
 		when(s.SettleAt), s.LoggedOut, s.AvoidID, when(s.AvoidUntil),
 		s.QR.Code, bytes(s.QR.Image), when(s.QR.ExpiresAt), s.PairingPhone, s.PairingCode,
-		when(s.DueAt), when(s.ReportedAt), when(s.HeardAt), when(s.LastSeenAt), when(s.UpdatedAt))
+		when(s.DueAt), when(s.ReportedAt), when(s.HeardAt), when(s.LastSeenAt), when(s.UpdatedAt),
+		s.ClaimedBy, when(s.ClaimedUntil), s.MoveID, s.MoveTo)
 }
 
 // Delete leaves keys and messages to the schema.
@@ -149,6 +153,10 @@ func earliest(ctx context.Context, t *Tx, s *Statement) (time.Time, error) {
 		err = nil
 	}
 	return at, err
+}
+
+func (t *sessions) ClaimedBy(ctx context.Context, replicaID string) ([]*domain.Session, error) {
+	return many(ctx, (*Tx)(t), t.body.sessions.claimedBy, scanSession, replicaID)
 }
 
 func (t *sessions) CountByStatus(ctx context.Context) (map[domain.Status]int, error) {

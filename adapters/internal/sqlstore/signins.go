@@ -8,7 +8,7 @@ import (
 )
 
 var signInsTable = table{
-	name: "sign_ins", key: "id", fixed: []string{"user_id"},
+	name: "sign_ins", key: []string{"id"}, fixed: []string{"user_id"},
 	rest: []string{"token_hash", "created_at", "expires_at", "revoked_at"},
 }
 

@@ -38,10 +38,12 @@ type Body struct {
 	sessions sessionStatements
 	workers  workerStatements
 	cleanups cleanupStatements
+	moves    moveStatements
 	messages messageStatements
 	loads    loadStatements
 	outbox   outboxStatements
 	settings settingStatements
+	replicas replicaStatements
 	schema   schemaStatements
 }
 
@@ -57,10 +59,12 @@ func compile(d Dialect) *Body {
 	b.sessions = b.sessionStatements()
 	b.workers = b.workerStatements()
 	b.cleanups = b.cleanupStatements()
+	b.moves = b.moveStatements()
 	b.messages = b.messageStatements()
 	b.loads = b.loadStatements()
 	b.outbox = b.outboxStatements()
 	b.settings = b.settingStatements()
+	b.replicas = b.replicaStatements()
 	b.schema = b.schemaStatements()
 	return b
 }
@@ -233,7 +237,7 @@ func join(lists ...[]string) []string {
 // Its values are given in the order key, fixed, rest.
 type table struct {
 	name string
-	key  string
+	key  []string
 	// fixed are columns that are indexed and hardly ever change: an update
 	// does without them, and thus without touching their indexes, if they are
 	// as they were. They are never NULL.
@@ -243,23 +247,25 @@ type table struct {
 
 // columns are those that a row is read from.
 func (t table) columns(more ...string) []string {
-	return join([]string{t.key}, t.fixed, t.rest, []string{"rev"}, more)
+	return join(t.key, t.fixed, t.rest, []string{"rev"}, more)
 }
 
 // puts are the statements of a Put.
 type puts struct {
-	fixed                   int
+	keys, fixed             int
 	insert, update, replace *Statement
 }
 
 func (b *Body) puts(t table) puts {
+	present := same(join(t.key, []string{"rev"})...)
 	p := puts{
+		keys:   len(t.key),
 		fixed:  len(t.fixed),
 		insert: b.insert(t.name, t.columns()...),
-		update: b.write(b.update(t.name, sets(join(t.rest, []string{"rev"})...), same(t.key, "rev")+still(t.fixed))),
+		update: b.write(b.update(t.name, sets(join(t.rest, []string{"rev"})...), present+still(t.fixed))),
 	}
 	if len(t.fixed) > 0 {
-		p.replace = b.write(b.update(t.name, sets(join(t.fixed, t.rest, []string{"rev"})...), same(t.key, "rev")))
+		p.replace = b.write(b.update(t.name, sets(join(t.fixed, t.rest, []string{"rev"})...), present))
 	}
 	return p
 }

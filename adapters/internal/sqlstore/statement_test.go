@@ -140,7 +140,10 @@ func TestPlans(t *testing.T) {
 	index := map[*Statement]string{
 		b.users.byEmail: "sqlite_autoindex_users_2 (email=?)", b.keys.byHash: "sqlite_autoindex_api_keys_2 (hash=?)",
 		b.users.update: "PRIMARY KEY (id=?)", b.keys.update: "PRIMARY KEY (id=?)", b.workers.update: "PRIMARY KEY (id=?)",
-		b.sessions.update: "PRIMARY KEY (id=?)", b.messages.update: "sqlite_autoindex_messages_1 (id=?)",
+		b.cleanups.update: "PRIMARY KEY (worker_id=? AND session_id=?)", b.cleanups.byWorker: "PRIMARY KEY (worker_id=?)",
+		b.moves.update: "PRIMARY KEY (id=?)", b.moves.trim: "moves_ended (completed_at<?)",
+		b.sessions.claimedBy: "sessions_claimed (claimed_by=?)",
+		b.sessions.update:    "PRIMARY KEY (id=?)", b.messages.update: "sqlite_autoindex_messages_1 (id=?)",
 		b.sessions.assigned: "sessions_worker (worker_id=?)", b.sessions.eachAssigned: "PRIMARY KEY (id>?)",
 		b.sessions.due: "sessions_due (due_at>? AND due_at<?)", b.cleanups.due: "cleanups_due (due_at>? AND due_at<?)",
 		b.messages.get:                  "sqlite_autoindex_messages_1 (id=?)",
@@ -153,6 +156,8 @@ func TestPlans(t *testing.T) {
 	}
 	mayScan := map[*Statement]string{
 		b.sessions.countByStatus: "SCAN sessions USING COVERING INDEX sessions_status",
+		b.moves.open:             "SCAN moves USING INDEX moves_open",
+		b.replicas.list:          "SCAN replicas",
 		b.schema.version:         "SEARCH schema_migrations",
 		b.schema.exists:          "SCAN sqlite_master",
 	}
@@ -170,7 +175,14 @@ func TestPlans(t *testing.T) {
 		order("created_at DESC", "id DESC").page(ports.Page{Limit: 20}))
 	require.NoError(t, err)
 	index[ofUser] = "sessions_user (user_id=?)"
-	for _, s := range append(slices.Clone(b.all), history, ofUser) {
+	latest, _, err := b.list(pick("moves", movesTable.columns()...).order("created_at DESC", "id DESC").page(ports.Page{Limit: 20}))
+	require.NoError(t, err)
+	mayScan[latest] = "SCAN moves USING INDEX moves_age"
+	ofSession, _, err := b.list(pick("moves", movesTable.columns()...).where("session_id = ?").
+		order("created_at DESC", "id DESC").page(ports.Page{Limit: 20}))
+	require.NoError(t, err)
+	index[ofSession] = "moves_session (session_id=?)"
+	for _, s := range append(slices.Clone(b.all), history, ofUser, latest, ofSession) {
 		all := plan(t, db, s)
 		if testing.Verbose() {
 			t.Logf("%s\n    %s", s.SQL, all)

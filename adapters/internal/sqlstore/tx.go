@@ -58,8 +58,9 @@ func (b *Body) Begin(ctx context.Context, c Conn, owner any, write bool) *Tx {
 	t := &Tx{Context: ctx, body: b, conn: c, owner: owner, write: write}
 	t.ports = ports.Tx{
 		Users: (*users)(t), SignIns: (*signIns)(t), Resets: (*resets)(t), Keys: (*keys)(t),
-		Sessions: (*sessions)(t), Workers: (*workers)(t), Cleanups: (*cleanups)(t),
+		Sessions: (*sessions)(t), Workers: (*workers)(t), Cleanups: (*cleanups)(t), Migrations: (*moves)(t),
 		Messages: (*messages)(t), Loads: (*loads)(t), Outbox: (*outbox)(t), Settings: (*settings)(t),
+		Replicas: (*replicas)(t),
 	}
 	return t
 }
@@ -158,10 +159,10 @@ func (t *Tx) put(ctx context.Context, p *puts, rev *int64, values ...any) error 
 		return nil
 	}
 	next := nextRev(old)
-	key, fixed, rest := values[:1], values[1:1+p.fixed], values[1+p.fixed:]
-	n, err = t.conn.Exec(ctx, p.update, t.args(rest, []any{next, key[0], old}, fixed))
+	key, fixed, rest := values[:p.keys], values[p.keys:p.keys+p.fixed], values[p.keys+p.fixed:]
+	n, err = t.conn.Exec(ctx, p.update, t.args(rest, []any{next}, key, []any{old}, fixed))
 	if err == nil && n == 0 && p.replace != nil {
-		n, err = t.conn.Exec(ctx, p.replace, t.args(fixed, rest, []any{next, key[0], old}))
+		n, err = t.conn.Exec(ctx, p.replace, t.args(fixed, rest, []any{next}, key, []any{old}))
 	}
 	switch {
 	case err != nil:

@@ -11,7 +11,7 @@ import (
 )
 
 var usersTable = table{
-	name: "users", key: "id", fixed: []string{"email"},
+	name: "users", key: []string{"id"}, fixed: []string{"email"},
 	rest: []string{
 		"name", "password_hash", "role", "tier", "active", "credentials_at", "last_login_at", "created_at", "updated_at",
 	},

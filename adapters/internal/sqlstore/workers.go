@@ -3,7 +3,6 @@ package sqlstore
 import (
 	"context"
 	"errors"
-	"time"
 
 	sq "github.com/Masterminds/squirrel"
 
@@ -12,11 +11,12 @@ import (
 )
 
 var workersTable = table{
-	name: "workers", key: "id", fixed: []string{"endpoint"},
+	name: "workers", key: []string{"id"}, fixed: []string{"endpoint"},
 	rest: []string{
 		"capacity", "description", "version", "environment", "labels", "capabilities", "interval_ns",
 		"online", "draining", "last_heartbeat", "registered_at", "loss", "lost_at", "failover_at",
 		"cpu", "memory", "uptime_ns", "message_count", "reported", "created_at", "updated_at", "claimed",
+		"drain_id", "trial_since", "suspect",
 	},
 }
 
@@ -28,7 +28,8 @@ func scanWorker(r row) *domain.Worker {
 		Loss: domain.Loss(r.text(13)), LostAt: r.time(14), FailoverAt: r.time(15),
 		CPU: r.float(16), Memory: r.float(17), Uptime: r.duration(18), MessageCount: r.int64(19),
 		CreatedAt: r.time(21), UpdatedAt: r.time(22),
-		Claimed: r.int(23), Rev: r.int64(24), Used: r.int(25),
+		Claimed: r.int(23), DrainID: r.text(24), TrialSince: r.time(25), Suspect: r.text(26),
+		Rev: r.int64(27), Used: r.int(28),
 	}
 	r.decode(6, &w.Labels)
 	r.decode(7, &w.Capabilities)
@@ -51,7 +52,7 @@ func (b *Body) workerStatements() workerStatements {
 		byEndpoint: b.read(workers.where(same("endpoint"))),
 		remove:     b.write(b.remove("workers", "id = ? AND used = 0")),
 		reserve: b.write(b.update("workers", []set{{"used", "used + 1"}},
-			"id = ? AND used < capacity AND "+workerOnline)),
+			"id = ? AND used < capacity AND suspect = '' AND "+workerOnline)),
 		release: b.write(b.update("workers", []set{{"used", "used - 1"}}, "id = ? AND used > 0")),
 	}
 }
@@ -102,7 +103,8 @@ func (t *workers) Put(ctx context.Context, w *domain.Worker) error {
 	return (*Tx)(t).put(ctx, &t.body.workers.puts, &w.Rev, w.ID, w.Endpoint,
 		w.Capacity, w.Description, w.Version, w.Environment, labels, capabilities, int64(w.Interval),
 		w.Online, w.Draining, when(w.LastHeartbeat), when(w.RegisteredAt), string(w.Loss), when(w.LostAt), when(w.FailoverAt),
-		percent(w.CPU), percent(w.Memory), int64(w.Uptime), w.MessageCount, reported, when(w.CreatedAt), when(w.UpdatedAt), w.Claimed)
+		percent(w.CPU), percent(w.Memory), int64(w.Uptime), w.MessageCount, reported, when(w.CreatedAt), when(w.UpdatedAt), w.Claimed,
+		w.DrainID, when(w.TrialSince), w.Suspect)
 }
 
 func (t *workers) Delete(ctx context.Context, id string) error {
@@ -122,57 +124,4 @@ func (t *workers) Reserve(ctx context.Context, id string) error {
 
 func (t *workers) Release(ctx context.Context, id string) error {
 	return (*Tx)(t).done(ctx, t.body.workers.release, id)
-}
-
-var cleanupColumns = []string{
-	"worker_id", "session_id", "pending_order", "generation", "due_at", "attempts", "created_at",
-}
-
-func scanCleanup(r row) *domain.Cleanup {
-	return &domain.Cleanup{
-		WorkerID: r.text(0), SessionID: r.text(1), Order: domain.Order(r.text(2)), Generation: r.int64(3),
-		DueAt: r.time(4), Attempts: r.int(5), CreatedAt: r.time(6),
-	}
-}
-
-type cleanupStatements struct{ put, due, nextDue, byWorker, bySession, remove *Statement }
-
-func (b *Body) cleanupStatements() cleanupStatements {
-	cleanups := pick("cleanups", cleanupColumns...)
-	return cleanupStatements{
-		put: b.upsert("cleanups", cleanupColumns[:2], cleanupColumns[2:]),
-		due: b.read(cleanups.where("due_at <= ? AND due_at IS NOT NULL").
-			order("due_at", "worker_id", "session_id").first()),
-		nextDue:   b.read(pick("cleanups", "due_at").where("due_at IS NOT NULL").order("due_at").first()),
-		byWorker:  b.read(cleanups.where(same("worker_id")).order("session_id")),
-		bySession: b.read(cleanups.where(same("session_id")).order("worker_id")),
-		remove:    b.write(b.remove("cleanups", same("worker_id", "session_id"))),
-	}
-}
-
-type cleanups Tx
-
-func (t *cleanups) Put(ctx context.Context, c *domain.Cleanup) error {
-	return (*Tx)(t).done(ctx, t.body.cleanups.put, c.WorkerID, c.SessionID,
-		string(c.Order), c.Generation, when(c.DueAt), c.Attempts, when(c.CreatedAt))
-}
-
-func (t *cleanups) Due(ctx context.Context, at time.Time, limit int) ([]*domain.Cleanup, error) {
-	return many(ctx, (*Tx)(t), t.body.cleanups.due, scanCleanup, micros(at), upTo(limit))
-}
-
-func (t *cleanups) NextDue(ctx context.Context) (time.Time, error) {
-	return earliest(ctx, (*Tx)(t), t.body.cleanups.nextDue)
-}
-
-func (t *cleanups) ByWorker(ctx context.Context, workerID string) ([]*domain.Cleanup, error) {
-	return many(ctx, (*Tx)(t), t.body.cleanups.byWorker, scanCleanup, workerID)
-}
-
-func (t *cleanups) BySession(ctx context.Context, sessionID string) ([]*domain.Cleanup, error) {
-	return many(ctx, (*Tx)(t), t.body.cleanups.bySession, scanCleanup, sessionID)
-}
-
-func (t *cleanups) Delete(ctx context.Context, workerID, sessionID string) error {
-	return (*Tx)(t).done(ctx, t.body.cleanups.remove, workerID, sessionID)
 }

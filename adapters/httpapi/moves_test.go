@@ -1,0 +1,172 @@
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
+)
+
+type stubOperator struct{ *stub }
+
+func someMigration(status domain.MigrationStatus) *domain.Migration {
+	m := &domain.Migration{
+		ID: "mig-1", SessionID: "support", UserID: "u1", Kind: domain.MoveOperator, FromWorker: "worker-1", ToWorker: "worker-2",
+		Status: status, Reason: "maintenance", CreatedAt: noon,
+	}
+	if status != domain.MigrationPending {
+		m.StartedAt = noon.Add(time.Second)
+	}
+	if status.Ended() {
+		m.CompletedAt = noon.Add(2500 * time.Millisecond)
+	}
+	return m
+}
+
+func (s stubOperator) AllSessions(ctx context.Context, f ports.SessionFilter, p ports.Page) ([]*ports.SessionView, int, error) {
+	return stubSessions(s).Sessions(ctx, "", f, p)
+}
+
+func (s stubOperator) RemoveSession(_ context.Context, id string) error { return s.note(id) }
+
+func (s stubOperator) BulkSessions(_ context.Context, b ports.Bulk) ([]ports.BulkResult, error) {
+	return []ports.BulkResult{
+		{SessionID: "support"},
+		{SessionID: "sales", Err: domain.Errorf(domain.NotFound, domain.CodeSessionNotFound, "Session not found")},
+		{SessionID: "odd", Err: errors.New("the disk at 10.0.0.9 is full")},
+	}, s.note(b)
+}
+
+func (s stubOperator) Migrate(_ context.Context, id, target, reason string) (*domain.Migration, error) {
+	return someMigration(domain.MigrationRunning), s.note([]string{id, target, reason})
+}
+
+func (s stubOperator) Migrations(_ context.Context, f ports.MigrationFilter, p ports.Page) ([]*domain.Migration, int, error) {
+	failed := someMigration(domain.MigrationFailed)
+	failed.Kind, failed.BatchID, failed.Error = domain.MoveRebalance, "batch-1", "worker-2 is full"
+	return []*domain.Migration{someMigration(domain.MigrationPending), someMigration(domain.MigrationCompleted), failed}, 43, s.note([]any{f, p})
+}
+
+func (s stubOperator) CancelMigrations(_ context.Context, id string) ([]*domain.Migration, int, error) {
+	return []*domain.Migration{someMigration(domain.MigrationCancelled)}, 3, s.note(id)
+}
+
+func (s stubOperator) Rebalance(_ context.Context, dryRun bool) (*ports.Rebalance, error) {
+	r := &ports.Rebalance{
+		DryRun: dryRun, BatchID: "batch-1", Left: 7,
+		Moves:   []domain.PlannedMove{{SessionID: "support", UserID: "u1", FromWorker: "worker-1", ToWorker: "worker-2"}},
+		Workers: []ports.WorkerLoad{{WorkerID: "worker-1", Capacity: 30, Before: 20, After: 19}, {WorkerID: "worker-2", Capacity: 30, After: 1}},
+	}
+	if dryRun {
+		r.BatchID = ""
+	}
+	return r, s.note(dryRun)
+}
+
+func TestMigrate(t *testing.T) {
+	path := "/api/v1/admin/sessions/Support_1/migrate"
+	got, s := ask(t, "POST", path, adminToken, `{"targetWorkerId":" Worker 2 ","reason":" too hot "}`)
+	require.Equal(t, http.StatusOK, got.Code, got.Body)
+	assert.Equal(t, []string{"support-1", "worker-2", "too hot"}, s.last)
+	assert.Equal(t, "Session is migrating", got.Message)
+	assert.Nil(t, got.Data["migration"].(map[string]any)["duration"])
+	for _, nothing := range []string{``, `{}`, `{"targetWorkerId":null,"reason":null}`, `{"targetWorkerId":"","reason":""}`} {
+		_, s = ask(t, "POST", path, adminToken, nothing)
+		assert.Equal(t, []string{"support-1", "", ""}, s.last)
+	}
+	for body, fields := range map[string][]string{
+		`{"targetWorkerId":7,"reason":{}}`:                                   {"targetWorkerId", "reason"},
+		`{"targetWorkerId":"!","reason":"` + strings.Repeat("x", 256) + `"}`: {"targetWorkerId", "reason"},
+		`{"targetWorkerId":"worker-2",`:                                      {"body"},
+	} {
+		got, s := ask(t, "POST", path, adminToken, body)
+		assert.Equal(t, http.StatusBadRequest, got.Code)
+		assert.Equal(t, fields, got.fields(), body)
+		assert.Zero(t, s.calls)
+	}
+}
+
+func TestMigrations(t *testing.T) {
+	_, s := ask(t, "GET", "/api/v1/admin/migrations?sessionId=Support_1&workerId=Worker_2&status=completed&kind=failover&batchId=b1&page=3&limit=10", adminToken, "")
+	assert.Equal(t, []any{ports.MigrationFilter{
+		SessionID: "support-1", WorkerID: "worker-2", BatchID: "b1", Kind: domain.MoveFailover, Status: domain.MigrationCompleted,
+	}, ports.Page{Offset: 20, Limit: 10}}, s.last)
+	got, _ := ask(t, "GET", "/api/v1/admin/migrations?status=gone&kind=whim&limit=0", adminToken, "")
+	assert.Equal(t, http.StatusBadRequest, got.Code)
+	assert.Equal(t, []string{"status", "kind", "limit"}, got.fields())
+
+	got, s = ask(t, "POST", "/api/v1/admin/migrations/batch-1/cancel", adminToken, "")
+	assert.Equal(t, "batch-1", s.last)
+	assert.Equal(t, "1 migration cancelled; 3 had begun and take their course", got.Message)
+}
+
+func TestRebalance(t *testing.T) {
+	for query, dry := range map[string]bool{"": false, "?dryRun=true": true, "?dryRun=0": false} {
+		got, s := ask(t, "POST", "/api/v1/admin/rebalance"+query, adminToken, "")
+		assert.Equal(t, http.StatusOK, got.Code)
+		assert.Equal(t, dry, s.last)
+		assert.Equal(t, dry, got.Data["dryRun"])
+		assert.Equal(t, dry, got.Data["batchId"] == nil)
+	}
+	got, _ := ask(t, "POST", "/api/v1/admin/rebalance?dryRun=maybe", adminToken, "")
+	assert.Equal(t, []string{"dryRun"}, got.fields())
+}
+
+func TestBulk(t *testing.T) {
+	path := "/api/v1/admin/sessions/bulk"
+	got, s := ask(t, "POST", path, adminToken, `{"action":"RESTART","sessionIds":["Support_1","sales"],"targetWorkerId":null}`)
+	require.Equal(t, http.StatusOK, got.Code, got.Body)
+	assert.Equal(t, ports.Bulk{Action: ports.BulkRestart, SessionIDs: []string{"support-1", "sales"}}, s.last)
+	assert.Equal(t, "1 session accepted, 2 refused", got.Message)
+	assert.NotContains(t, got.Body.String(), "10.0.0.9")
+	_, s = ask(t, "POST", path, adminToken,
+		`{"action":"migrate","filter":{"status":"connected","workerId":"Worker_1","userId":"u1","search":"desk"},"targetWorkerId":"Worker 2","reason":"r"}`)
+	assert.Equal(t, ports.Bulk{
+		Action: ports.BulkMigrate, TargetWorkerID: "worker-2", Reason: "r",
+		Filter: ports.SessionFilter{Status: domain.Connected, WorkerID: "worker-1", UserID: "u1", Search: "desk"},
+	}, s.last)
+	_, s = ask(t, "POST", path, adminToken, `{"action":"delete","sessionIds":null,"filter":{"userId":"u1"}}`)
+	assert.Equal(t, ports.SessionFilter{UserID: "u1"}, s.last.(ports.Bulk).Filter)
+
+	for body, fields := range map[string][]string{
+		``: {"action", "sessionIds"},
+		`{"action":"explode","sessionIds":[7],"targetWorkerId":"?","reason":7}`:             {"sessionIds[0]", "reason", "action", "targetWorkerId"},
+		`{"action":"restart","sessionIds":["a"],"filter":{"userId":"u1"}}`:                  {"sessionIds"},
+		`{"action":"restart","sessionIds":["abc"],"targetWorkerId":"worker-2"}`:             {"targetWorkerId"},
+		`{"action":"restart","sessionIds":["abc","  "]}`:                                    {"sessionIds[1]"},
+		`{"action":"restart","sessionIds":[]}`:                                              {"sessionIds"},
+		`{"action":"restart","filter":{}}`:                                                  {"filter"},
+		`{"action":"restart","filter":{"status":"gone","userId":7}}`:                        {"filter.userId", "filter.status"},
+		`{"action":"restart","filter":[]}`:                                                  {"filter", "sessionIds"},
+		`{"action":"restart","sessionIds":[` + strings.Repeat(`"abc",`, 1000) + `"abc"]}`:   {"sessionIds"},
+		`{"action":"restart","sessionIds":["abc"],"sessionIds":["def"]}`:                    {"sessionIds"},
+		`{"action":"restart","sessionIds":["abc"]} {"action":"delete","sessionIds":["abc"]`: {"body"},
+	} {
+		got, s := ask(t, "POST", path, adminToken, body)
+		assert.Equal(t, http.StatusBadRequest, got.Code)
+		assert.Equal(t, fields, got.fields(), body)
+		assert.Zero(t, s.calls)
+	}
+}
+
+func TestAllSessions(t *testing.T) {
+	got, s := ask(t, "GET", "/api/v1/admin/sessions?status=connected&workerId=Worker_1&userId=u1&search=desk&limit=5", adminToken, "")
+	require.Equal(t, http.StatusOK, got.Code, got.Body)
+	assert.Equal(t, []any{ports.SessionFilter{UserID: "u1", WorkerID: "worker-1", Status: domain.Connected, Search: "desk"}, ports.Page{Limit: 5}}, s.last)
+	assert.Contains(t, got.Body.String(), "http://10.0.0.5:8001", "administrators see where it is")
+	got, _ = ask(t, "GET", "/api/v1/admin/sessions?status=gone&offset=-1", adminToken, "")
+	assert.Equal(t, []string{"status", "offset"}, got.fields())
+	got, s = ask(t, "DELETE", "/api/v1/admin/sessions/Support_1", adminToken, "")
+	assert.Equal(t, map[string]any{"sessionId": "support-1", "deleted": true}, got.Data)
+	assert.Equal(t, "support-1", s.last)
+	got, _ = ask(t, "PATCH", "/api/v1/admin/sessions/bulk", adminToken, "")
+	assert.Equal(t, "OPTIONS, POST", got.Header().Get("Allow"), "never taken for an id")
+}

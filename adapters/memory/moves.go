@@ -1,0 +1,114 @@
+package memory
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
+)
+
+type moveRow struct{ v *domain.Migration }
+
+func moveAge(a, b *moveRow) int {
+	return cmp.Or(a.v.CreatedAt.Compare(b.v.CreatedAt), cmp.Compare(a.v.ID, b.v.ID))
+}
+
+func (r *moveRow) clone() *domain.Migration {
+	m := *r.v
+	return &m
+}
+
+func (r *moveRow) rev() int64 {
+	if r == nil {
+		return 0
+	}
+	return r.v.Rev
+}
+
+// moves keeps migrations of sessions.
+type moves struct{ *txn }
+
+func (t moves) Get(_ context.Context, id string) (*domain.Migration, error) {
+	return find(t.txn, t.s.moves, id, (*moveRow).clone)
+}
+
+func (t moves) Put(_ context.Context, m *domain.Migration) error {
+	if err := t.writable(); err != nil {
+		return err
+	}
+	r := t.s.moves[m.ID]
+	if err := swap(r != nil, r.rev(), m.Rev); err != nil {
+		return err
+	}
+	if r == nil {
+		r = &moveRow{}
+	}
+	v := *m
+	keep(&v.CreatedAt, &v.StartedAt, &v.CompletedAt)
+	v.Rev = t.s.nextRev()
+	t.set(r, &v)
+	m.Rev = v.Rev
+	return nil
+}
+
+func (t moves) List(_ context.Context, f ports.MigrationFilter, p ports.Page) ([]*domain.Migration, int, error) {
+	if err := t.readable(); err != nil {
+		return nil, 0, err
+	}
+	rows := newest(t.s.moveOrder, func(r *moveRow) bool {
+		return (f.SessionID == "" || r.v.SessionID == f.SessionID) &&
+			(f.WorkerID == "" || r.v.FromWorker == f.WorkerID || r.v.ToWorker == f.WorkerID) &&
+			(f.BatchID == "" || r.v.BatchID == f.BatchID) &&
+			(f.Kind == "" || r.v.Kind == f.Kind) && (f.Status == "" || r.v.Status == f.Status)
+	})
+	return copies(page(rows, p), (*moveRow).clone), len(rows), nil
+}
+
+func (t moves) Open(context.Context) ([]*domain.Migration, error) {
+	if err := t.readable(); err != nil {
+		return nil, err
+	}
+	return copies(t.s.movesOpen, (*moveRow).clone), nil
+}
+
+func (t moves) Trim(_ context.Context, before time.Time) error {
+	if err := t.writable(); err != nil {
+		return err
+	}
+	for _, r := range slices.Clone(t.s.moveOrder) {
+		if ended := r.v.CompletedAt; !ended.IsZero() && ended.Before(before) {
+			t.set(r, nil)
+		}
+	}
+	return nil
+}
+
+func (t moves) set(r *moveRow, v *domain.Migration) {
+	old := r.v
+	t.s.setMove(r, v)
+	t.undo(func() { t.s.setMove(r, old) })
+}
+
+func (s *Store) setMove(r *moveRow, v *domain.Migration) {
+	if old := r.v; old != nil {
+		delete(s.moves, old.ID)
+		s.moveOrder.remove(r, moveAge)
+		if isOpen(old) {
+			s.movesOpen.remove(r, moveAge)
+		}
+	}
+	if r.v = v; v != nil {
+		s.moves[v.ID] = r
+		s.moveOrder.add(r, moveAge)
+		if isOpen(v) {
+			s.movesOpen.add(r, moveAge)
+		}
+	}
+}
+
+func isOpen(m *domain.Migration) bool {
+	return m.Status == domain.MigrationPending || m.Status == domain.MigrationRunning
+}

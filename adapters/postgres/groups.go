@@ -1,0 +1,337 @@
+package postgres
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"io"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/switchyard-wa/switchyard/adapters/internal/sqlstore"
+)
+
+const (
+	// writers is how many groups run at a time: while one is being committed,
+	// another's statements run.
+	writers = 2
+	// groupSize is how many Updates a group has at most, and groupRounds how
+	// many statements each of them.
+	groupSize   = 64
+	groupRounds = 16
+	// groupPatience is how long the functions of a group may take between two
+	// round trips before each has to run on its own.
+	groupPatience = 250 * time.Millisecond
+)
+
+// beginGroup has a group give up early on a row that somebody else holds: two
+// groups may each wait for what the other has.
+var beginGroup = []*sqlstore.Statement{beginWrite, {SQL: "SET LOCAL lock_timeout = '250ms'"}}
+
+// errAlone: the group was rolled back, and its Updates are to run on their own.
+var errAlone = errors.New("postgres: the Update runs again on its own")
+
+// groups have Updates share transactions. The functions of a group run at the
+// same time, each in the goroutine of its Update, and halt at every statement
+// until all have come to one or to their end. Then the statements go out
+// together.
+type groups struct {
+	store *Store
+
+	mu      sync.Mutex
+	waiting []*seat // for a group
+	running int
+}
+
+// group is a transaction that several Updates share.
+type group struct {
+	mu         sync.Mutex
+	asking     []*seat       // have halted at a statement
+	thinking   int           // how many run their function
+	broken     bool          // it cannot be committed
+	committing bool          // nobody leaves any more
+	halted     chan struct{} // receives when nobody is thinking
+	over       chan struct{} // is closed once the outcome stands
+	outcome    error
+}
+
+// seat is the part of one Update in a group.
+type seat struct {
+	groups   *groups
+	group    *group // nil: waiting for one; guarded by groups.mu until answered
+	left     bool   // its Update has ended before the group
+	wrote    bool   // it has changed something
+	refused  bool   // its statement was, which broke the group
+	params   params
+	asked    *sqlstore.Statement
+	answer   reply
+	answered chan struct{} // receives once there is an answer, or the group is over
+}
+
+// reply is the answer to a statement, in memory. It implements [sqlstore.Rows].
+type reply struct {
+	tag  pgconn.CommandTag
+	rows [][]driver.Value
+}
+
+func (r *reply) Next(row []driver.Value) error {
+	if len(r.rows) == 0 {
+		return io.EOF
+	}
+	copy(row, r.rows[0])
+	r.rows = r.rows[1:]
+	return nil
+}
+
+func (r *reply) Close() error { return nil }
+
+func newSeat(g *groups) *seat { return &seat{groups: g, answered: make(chan struct{}, 1)} }
+
+// ask halts until the statement is answered.
+func (s *seat) ask(ctx context.Context, statement *sqlstore.Statement) (reply, error) {
+	s.asked = statement
+	if s.group == nil {
+		s.groups.join(s)
+	} else {
+		s.group.halt(s)
+	}
+	select {
+	case <-s.answered:
+	case <-ctx.Done():
+		if s.leave() {
+			return reply{}, ctx.Err()
+		}
+		<-s.answered
+	}
+	select {
+	case <-s.group.over:
+		return reply{}, s.group.outcome
+	default:
+		return s.answer, nil
+	}
+}
+
+// vote says how the function has ended, and gives the outcome of the group.
+func (s *seat) vote(ctx context.Context, keep bool) error {
+	if s.left || s.group == nil {
+		return nil // what counts is why
+	}
+	g := s.group
+	g.mu.Lock()
+	g.broken = g.broken || s.wrote && !keep
+	g.rest()
+	g.mu.Unlock()
+	select {
+	case <-g.over:
+	case <-ctx.Done():
+		if s.leave() {
+			return ctx.Err()
+		}
+		<-g.over
+	}
+	return g.outcome
+}
+
+// leave ends the wait for an answer or the outcome, unless it is there or the
+// outcome is not in our hands any more.
+func (s *seat) leave() bool {
+	s.groups.mu.Lock()
+	g := s.group
+	if g == nil {
+		s.groups.waiting = slices.DeleteFunc(s.groups.waiting, func(o *seat) bool { return o == s })
+		s.left = true
+	}
+	s.groups.mu.Unlock()
+	if g == nil {
+		return true
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if len(s.answered) > 0 || g.committing {
+		return false
+	}
+	s.left, g.broken = true, true
+	return true
+}
+
+// join adds a seat, which asks, to those that wait for a group.
+func (g *groups) join(s *seat) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.waiting = append(g.waiting, s)
+	if g.running < writers {
+		g.running++
+		go g.run()
+	}
+}
+
+// run forms groups of those who wait, until nobody does.
+func (g *groups) run() {
+	for {
+		g.mu.Lock()
+		n := min(len(g.waiting), groupSize)
+		if n == 0 {
+			g.running--
+			g.mu.Unlock()
+			return
+		}
+		next := &group{halted: make(chan struct{}, 1), over: make(chan struct{})}
+		next.asking = slices.Clone(g.waiting[:n])
+		g.waiting = slices.Delete(g.waiting, 0, n)
+		for _, s := range next.asking {
+			s.group = next
+		}
+		g.mu.Unlock()
+		next.end(next.run(g.store))
+	}
+}
+
+// run gives the outcome.
+func (g *group) run(s *Store) error {
+	pooled, err := s.acquire(context.Background())
+	if err != nil {
+		return apart(err)
+	}
+	defer pooled.Release()
+	c := ours(pooled)
+	defer c.rest()
+	if err = g.transact(c); err != nil && !errors.Is(err, ErrUncertain) {
+		_, _ = c.do(rollback) // or else the pool closes the connection
+		err = apart(err)
+	}
+	return err
+}
+
+func (g *group) transact(c *conn) error {
+	for round := range groupRounds {
+		if err := g.exchange(c, round == 0); err != nil {
+			return err
+		}
+		if !g.think() {
+			break
+		}
+		if g.committing {
+			return c.commit()
+		}
+	}
+	return errAlone
+}
+
+// apart says what comes of a group that failed: unless the server does not
+// answer at all, its Updates may do better on their own.
+func apart(err error) error {
+	if pgconn.Timeout(err) || errors.Is(err, ErrUnavailable) {
+		return err
+	}
+	return errAlone
+}
+
+// exchange sends what is asked, and reads the answers.
+func (g *group) exchange(c *conn, first bool) (err error) {
+	var batch pgconn.Batch
+	before := beginGroup
+	if !first {
+		before = nil
+	}
+	for _, s := range before {
+		err = errors.Join(err, c.add(context.Background(), &batch, s, none))
+	}
+	for _, s := range g.asking {
+		err = errors.Join(err, c.add(context.Background(), &batch, s.asked, &s.params))
+	}
+	if err != nil {
+		return err
+	}
+	c.hurry()
+	results := c.pg.ExecBatch(context.Background(), &batch)
+	for range before {
+		results.NextResult()
+	}
+	for _, s := range g.asking {
+		if s.answer, err = c.collect(results); err != nil {
+			s.refused = refusal(err)
+			break
+		}
+		s.wrote = s.wrote || s.asked.Write && s.answer.tag.RowsAffected() > 0
+	}
+	return errors.Join(err, results.Close())
+}
+
+// collect reads the answer to the next statement of a batch.
+func (c *conn) collect(results *pgconn.MultiResultReader) (a reply, err error) {
+	if !results.NextResult() {
+		return a, results.Close()
+	}
+	r := rows{conn: c, one: results.ResultReader()}
+	columns := len(r.one.FieldDescriptions())
+	for err == nil && columns > 0 {
+		row := make([]driver.Value, columns)
+		if err = r.next(row); err == nil {
+			a.rows = append(a.rows, row)
+		}
+	}
+	tag, failure := r.finish()
+	if a.tag = tag; failure != nil || errors.Is(err, io.EOF) {
+		err = failure
+	}
+	return a, err
+}
+
+// think hands out the answers and waits until everybody has halted again. It
+// reports whether the group goes on.
+func (g *group) think() bool {
+	g.mu.Lock()
+	if g.broken {
+		g.mu.Unlock()
+		return false
+	}
+	g.thinking = len(g.asking)
+	for _, s := range g.asking {
+		s.answered <- struct{}{}
+	}
+	g.asking = g.asking[:0]
+	g.mu.Unlock()
+	select {
+	case <-g.halted:
+	case <-time.After(groupPatience):
+		return false
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.committing = !g.broken && len(g.asking) == 0
+	return !g.broken
+}
+
+// halt takes note that somebody who was thinking asks.
+func (g *group) halt(s *seat) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	select {
+	case <-g.over:
+		s.answered <- struct{}{}
+	default:
+		g.asking = append(g.asking, s)
+		g.rest()
+	}
+}
+
+// rest takes note that somebody is not thinking any more.
+func (g *group) rest() {
+	if g.thinking--; g.thinking == 0 {
+		g.halted <- struct{}{}
+	}
+}
+
+// end tells everybody.
+func (g *group) end(outcome error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.outcome = outcome
+	close(g.over)
+	for _, s := range g.asking {
+		s.answered <- struct{}{}
+	}
+}

@@ -1,0 +1,169 @@
+//go:build unix
+
+package postgrestest
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// install is PostgreSQL as it is installed, and whom to run it as.
+type install struct {
+	bin string
+	as  *syscall.Credential // nil: ourselves
+}
+
+// folders are where packages put PostgreSQL's programs besides the PATH.
+var folders = []string{
+	"/usr/lib/postgresql/*/bin", "/usr/libexec/postgresql*", "/usr/pgsql-*/bin", "/opt/homebrew/opt/postgresql*/bin",
+}
+
+var errMissing = errors.New("postgrestest: PostgreSQL's programs initdb and postgres are not on this machine; " +
+	"`make servers` installs them, or put their folder into PATH")
+
+func find() (install, error) {
+	as, err := unprivileged()
+	if err != nil {
+		return install{}, err
+	}
+	if path, err := exec.LookPath("initdb"); err == nil {
+		if path, err = filepath.EvalSymlinks(path); err == nil && complete(filepath.Dir(path)) {
+			return install{filepath.Dir(path), as}, nil
+		}
+	}
+	var found []string
+	for _, pattern := range folders {
+		matches, err := filepath.Glob(pattern)
+		if err != nil {
+			return install{}, err
+		}
+		found = append(found, slices.DeleteFunc(matches, func(dir string) bool { return !complete(dir) })...)
+	}
+	if len(found) == 0 {
+		return install{}, errMissing
+	}
+	return install{slices.MaxFunc(found, func(a, b string) int { return version(a) - version(b) }), as}, nil
+}
+
+func complete(dir string) bool {
+	for _, program := range []string{"initdb", "postgres"} {
+		if _, err := exec.LookPath(filepath.Join(dir, program)); err != nil {
+			return false
+		}
+	}
+	return true
+}
+
+// version is the first number in a path.
+func version(path string) int {
+	digits := strings.FieldsFunc(path, func(r rune) bool { return r < '0' || r > '9' })
+	if len(digits) == 0 {
+		return 0
+	}
+	n, _ := strconv.Atoi(digits[0])
+	return n
+}
+
+// unprivileged says whom to run the server as, since it refuses to be root's.
+func unprivileged() (*syscall.Credential, error) {
+	if os.Getuid() != 0 {
+		return nil, nil
+	}
+	for _, name := range []string{"postgres", "nobody"} {
+		u, err := user.Lookup(name)
+		if err != nil {
+			continue
+		}
+		uid, err := strconv.ParseUint(u.Uid, 10, 32)
+		if err != nil {
+			return nil, err
+		}
+		gid, err := strconv.ParseUint(u.Gid, 10, 32)
+		return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, err
+	}
+	return nil, errors.New("postgrestest: PostgreSQL does not run as root, and there is neither a user postgres nor a user nobody")
+}
+
+func (i install) path(program string) string { return filepath.Join(i.bin, program) }
+
+// command is a command in a session of its own, so that signals of a terminal
+// do not reach it.
+func (i install) command(name string, args ...string) *exec.Cmd {
+	c := exec.Command(name, args...) //nolint:noctx // the guardian ends it
+	c.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Credential: i.as}
+	c.Env = append(os.Environ(), "LC_ALL=C", "TZ=UTC")
+	return c
+}
+
+// give hands a file or folder over to whom the server runs as.
+func (i install) give(path string) error {
+	if i.as == nil {
+		return nil
+	}
+	return os.Chown(path, int(i.as.Uid), int(i.as.Gid))
+}
+
+// folder makes a folder for a server. That of a test would not do: its parents
+// are the test's user's alone.
+func (i install) folder() (string, error) {
+	parent := os.TempDir()
+	if i.as != nil && !public(parent) {
+		parent = "/tmp"
+	}
+	dir, err := os.MkdirTemp(parent, "postgrestest-")
+	if err != nil {
+		return "", err
+	}
+	return dir, i.give(dir)
+}
+
+// public reports whether everybody can reach what is in a folder.
+func public(dir string) bool {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return false
+	}
+	for ; ; dir = filepath.Dir(dir) {
+		info, err := os.Stat(dir)
+		if err != nil || info.Mode()&fs.ModePerm&0o001 == 0 {
+			return false
+		}
+		if dir == filepath.Dir(dir) {
+			return true
+		}
+	}
+}
+
+// children gives the processes that a process has started.
+func children(parent int) (pids []int) {
+	files, _ := filepath.Glob("/proc/[0-9]*/stat")
+	for _, file := range files {
+		stat, _ := os.ReadFile(file)                                   // pid (name) state parent …
+		after := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:]) // a name may hold anything
+		if len(after) > 1 && string(after[1]) == strconv.Itoa(parent) {
+			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(file)))
+			pids = append(pids, pid)
+		}
+	}
+	if len(files) > 0 {
+		return pids
+	}
+	list, _ := exec.Command("ps", "-A", "-o", "pid=", "-o", "ppid=").Output() //nolint:noctx // it ends by itself
+	var pid, of int
+	for _, line := range strings.Split(string(list), "\n") {
+		if n, _ := fmt.Sscan(line, &pid, &of); n == 2 && of == parent {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}

@@ -1,0 +1,206 @@
+package postgres
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/switchyard-wa/switchyard/adapters/internal/sqlstore"
+	"github.com/switchyard-wa/switchyard/ports"
+)
+
+// tx is one run of a function in a transaction: one of its own, whose BEGIN goes
+// out together with the first statement, or a seat in that of a group. It
+// implements [sqlstore.Conn].
+type tx struct {
+	store   *Store
+	write   bool
+	shares  bool // joins a group if its first statement is a write
+	careful bool // each write has a savepoint, so that one that is refused can be taken back
+
+	pooled *pgxpool.Conn
+	conn   *conn // nil: no statement has run
+	begun  bool
+	seat   *seat // nil: not in a group
+	// failure is why the transaction cannot go on, whatever the function makes of it.
+	failure error
+
+	scratch sqlstore.Scratch
+	params  params
+}
+
+func (t *tx) Scratch() *sqlstore.Scratch { return &t.scratch }
+
+// run has fn run and returns its error. What then counts is t.failure, if there
+// is one.
+func (t *tx) run(ctx context.Context, fn func(ctx context.Context, tx *ports.Tx) error) error {
+	returned := false
+	defer func() {
+		if !returned { // fn panics, or ends its goroutine
+			t.end(ctx, false)
+		}
+	}()
+	err := t.store.body.Begin(ctx, t, t.store, t.write).Run(fn)
+	returned = true
+	t.end(ctx, err == nil)
+	return err
+}
+
+// end commits, or takes everything back.
+func (t *tx) end(ctx context.Context, keep bool) {
+	if t.seat != nil {
+		if failure := t.seat.vote(ctx, keep); t.failure == nil {
+			t.failure = failure
+		}
+		return
+	}
+	if t.conn == nil {
+		return
+	}
+	switch {
+	case !t.begun:
+	case !keep || t.failure != nil:
+		_, _ = t.conn.do(rollback) // or else the pool closes the connection
+	case t.write:
+		t.failure = t.conn.commit()
+	default:
+		_, _ = t.conn.do(commit) // everything has been read
+	}
+	t.conn.rest()
+	if t.pooled != nil {
+		t.pooled.Release()
+	}
+}
+
+// commit returns [ErrUncertain] if it is not known what has become of the
+// transaction. It waits for the outcome even if nobody else does any more.
+func (c *conn) commit() error {
+	tag, err := c.do(commit)
+	var reported *pgconn.PgError
+	switch {
+	case err == nil && tag == "COMMIT":
+		return nil
+	case err == nil:
+		return fmt.Errorf("postgres: the transaction was lost: the server answered COMMIT with %s", tag)
+	case pgconn.SafeToRetry(err), errors.As(err, &reported) && reported.SeverityUnlocalized == "ERROR":
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrUncertain, err)
+}
+
+func (t *tx) Exec(ctx context.Context, s *sqlstore.Statement, args []any) (int64, error) {
+	if err := t.choose(ctx, s, args); err != nil {
+		return 0, err
+	}
+	if t.seat != nil {
+		a, err := t.seat.ask(ctx, s)
+		return a.tag.RowsAffected(), t.note(ctx, err)
+	}
+	r, err := t.ask(ctx, s)
+	if err != nil {
+		return 0, t.note(ctx, err)
+	}
+	tag, err := r.finish()
+	return tag.RowsAffected(), t.note(ctx, err)
+}
+
+func (t *tx) Query(ctx context.Context, s *sqlstore.Statement, args []any) (sqlstore.Rows, error) {
+	if err := t.choose(ctx, s, args); err != nil {
+		return nil, err
+	}
+	if t.seat != nil {
+		a, err := t.seat.ask(ctx, s)
+		return &a, t.note(ctx, err)
+	}
+	r, err := t.ask(ctx, s)
+	return &answer{tx: t, ctx: ctx, rows: r}, t.note(ctx, err)
+}
+
+// answer gives the rows of a transaction of its own.
+type answer struct {
+	tx  *tx
+	ctx context.Context
+	rows
+}
+
+func (a *answer) Next(row []driver.Value) error { return a.next(row) }
+
+func (a *answer) Close() error {
+	_, err := a.finish()
+	return a.tx.note(a.ctx, err)
+}
+
+// errOver is the answer of a run that cannot go on, and of which nothing counts.
+var errOver = errors.New("postgres: this run of the transaction is over")
+
+// choose finds the transaction for the first statement, and prepares the
+// arguments of each.
+func (t *tx) choose(ctx context.Context, s *sqlstore.Statement, args []any) error {
+	if t.failure != nil {
+		return errOver
+	}
+	if t.conn == nil && t.seat == nil {
+		if t.shares && s.Write {
+			t.seat = newSeat(t.store.groups)
+		} else if pooled, err := t.store.acquire(ctx); err == nil {
+			t.pooled, t.conn = pooled, ours(pooled)
+		} else {
+			return t.note(ctx, err)
+		}
+	}
+	p := &t.params
+	if t.seat != nil {
+		p = &t.seat.params
+	}
+	return t.note(ctx, p.set(args))
+}
+
+func (t *tx) ask(ctx context.Context, s *sqlstore.Statement) (rows, error) {
+	if !t.begun {
+		t.begun = true
+		begin := beginRead
+		if t.write {
+			begin = beginWrite
+		}
+		if !t.careful {
+			return t.conn.askBetween(ctx, begin, s, &t.params, nil)
+		}
+		if _, err := t.conn.do(begin); err != nil {
+			return rows{}, err
+		}
+	}
+	if t.careful && s.Write {
+		return t.conn.askBetween(ctx, savepoint, s, &t.params, release)
+	}
+	return t.conn.ask(ctx, s, &t.params)
+}
+
+// note takes note of a failure, and gives the error that the function gets.
+func (t *tx) note(ctx context.Context, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case t.careful && refusal(err):
+		if _, t.failure = t.conn.do(rollbackTo); t.failure == nil {
+			return translate(err)
+		}
+	case t.failure == nil:
+		t.failure = err
+	}
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case refusal(err):
+		return errOver
+	}
+	return translate(err)
+}
+
+// Script runs any number of statements.
+func (t *tx) Script(ctx context.Context, sql string) error {
+	return t.note(ctx, t.conn.pg.Exec(ctx, sql).Close())
+}

@@ -1,0 +1,89 @@
+package postgres
+
+import (
+	"database/sql/driver"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/jackc/pgx/v5/pgtype"
+)
+
+// errUnknownType: the SQL has something that this file does not know.
+var errUnknownType = errors.New("postgres: a value of an unknown type")
+
+// params are the arguments of a statement as they go over the wire.
+type params struct {
+	memory []byte
+	values [][]byte
+	types  []uint32 // 0: for the server to find out
+}
+
+func (p *params) set(args []any) error {
+	if p.memory == nil {
+		p.memory = make([]byte, 0, 512) // so that no value is nil, which would be NULL
+	}
+	b := p.memory[:0]
+	p.values, p.types = p.values[:0], p.types[:0]
+	for _, a := range args {
+		begin, oid := len(b), uint32(0)
+		switch v := a.(type) {
+		case nil:
+			p.values, p.types = append(p.values, nil), append(p.types, 0)
+			continue
+		case int64:
+			b, oid = binary.BigEndian.AppendUint64(b, uint64(v)), pgtype.Int8OID
+		case string:
+			b, oid = append(b, storable(v)...), pgtype.TextOID
+		case []byte:
+			b, oid = append(b, v...), pgtype.ByteaOID
+		case bool:
+			if b, oid = append(b, 0), pgtype.BoolOID; v {
+				b[begin] = 1
+			}
+		case float64:
+			b, oid = binary.BigEndian.AppendUint64(b, math.Float64bits(v)), pgtype.Float8OID
+		default:
+			return fmt.Errorf("%w: %T", errUnknownType, a)
+		}
+		p.values = append(p.values, b[begin:len(b):len(b)]) // it stays as it is if b moves
+		p.types = append(p.types, oid)
+	}
+	p.memory = b
+	return nil
+}
+
+// storable gives a text that PostgreSQL can hold.
+func storable(s string) string {
+	const unknown = string(utf8.RuneError)
+	if strings.IndexByte(s, 0) >= 0 {
+		s = strings.ReplaceAll(s, "\x00", unknown)
+	}
+	return strings.ToValidUTF8(s, unknown)
+}
+
+// decode reads a value of the types that the schema and its queries have.
+func decode(into *driver.Value, v []byte, oid uint32) error {
+	switch {
+	case v == nil:
+		*into = nil
+	case oid == pgtype.Int8OID && len(v) == 8:
+		*into = int64(binary.BigEndian.Uint64(v))
+	case oid == pgtype.Int4OID && len(v) == 4:
+		*into = int64(int32(binary.BigEndian.Uint32(v)))
+	case oid == pgtype.TextOID, oid == pgtype.VarcharOID, oid == pgtype.NameOID:
+		*into = string(v)
+	case oid == pgtype.ByteaOID:
+		*into = append([]byte{}, v...)
+	case oid == pgtype.BoolOID && len(v) == 1:
+		*into = v[0] != 0
+	case oid == pgtype.Float8OID && len(v) == 8:
+		*into = math.Float64frombits(binary.BigEndian.Uint64(v))
+	default:
+		return fmt.Errorf("%w: OID %d", errUnknownType, oid)
+	}
+	return nil
+}

@@ -1,0 +1,236 @@
+package redis
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/sony/gobreaker/v2"
+
+	"github.com/switchyard-wa/switchyard/ports"
+)
+
+// Options of a fabric. The zero value is ready to use.
+type Options struct {
+	// Prefix is what keys and channels begin with; empty means "switchyard:".
+	// Processes that share a store have the same, others have another.
+	Prefix string
+	// Log hears when Redis is lost and when it is back; nil: nobody does. What
+	// go-redis says by itself goes there too, at the level of debugging, and since
+	// it has one log for the whole process, that of the fabric opened last.
+	Log *slog.Logger
+}
+
+// Fabric is what processes share through Redis. Its parts may be used
+// concurrently. Make one with [Open].
+type Fabric struct {
+	rdb      redis.UniversalClient
+	cluster  bool
+	prefix   string
+	channels channels
+	id       string // of this process
+	log      *slog.Logger
+
+	breaker *gobreaker.CircuitBreaker[struct{}]
+	failure atomic.Pointer[error] // the latest
+
+	limiter *Limiter
+	routes  *Routes
+	bus     *Bus
+	hints   *Hints
+
+	ctx     context.Context // until Close
+	cancel  context.CancelFunc
+	running sync.WaitGroup
+	closing sync.Once
+}
+
+// idLength is that of the name by which a process knows its own messages.
+const idLength = 16
+
+// Open makes a fabric of what Redis has at a URL. It fails if the URL cannot be
+// read. If Redis does not answer it logs a warning, and the fabric works without,
+// until it does. The URL is redis:// or rediss:// (with TLS), or unix://; with a
+// query that has master_name it is that of a sentinel, and with addr, another
+// node's address, that of a cluster. The caller closes the fabric.
+func Open(ctx context.Context, url string, o Options) (*Fabric, error) {
+	to, err := parse(url)
+	if err != nil {
+		return nil, err
+	}
+	if o.Prefix == "" {
+		o.Prefix = "switchyard:"
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	redis.SetLogger(libraryLog{o.Log})
+	f := &Fabric{
+		rdb: to.connect(), cluster: to.cluster, prefix: o.Prefix, log: o.Log, id: rand.Text()[:idLength],
+		channels: newChannels(o.Prefix, to.db),
+	}
+	f.ctx, f.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	f.breaker = f.newBreaker()
+	f.limiter, f.routes, f.bus, f.hints = newLimiter(f), newRoutes(f), newBus(f), newHints(f)
+	_ = f.do(ctx, f.probe) // a failure is logged, and makes the fabric do without
+	f.running.Go(f.pulse)
+	f.running.Go(f.subscribe)
+	f.running.Go(f.hints.send)
+	return f, nil
+}
+
+// Routes gives the routes.
+func (f *Fabric) Routes() ports.Routes { return f.routes }
+
+// Limiter gives the limiter.
+func (f *Fabric) Limiter() ports.Limiter { return f.limiter }
+
+// Bus gives the event bus.
+func (f *Fabric) Bus() ports.Bus { return f.bus }
+
+// Hints gives the way to tell other processes of changes.
+func (f *Fabric) Hints() ports.Hints { return f.hints }
+
+// Health reports whether Redis does its work at the moment. An error is no reason
+// not to serve: the fabric does without.
+func (f *Fabric) Health(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return f.do(ctx, f.probe)
+}
+
+// Close tells the hints that wait and ends everything; subscribers and listeners hear
+// nothing more. What is used afterwards works as it does without Redis.
+func (f *Fabric) Close() error {
+	var err error
+	f.closing.Do(func() {
+		f.cancel()
+		f.limiter.close()
+		f.running.Wait()
+		f.bus.close()
+		f.hints.close()
+		err = f.rdb.Close()
+	})
+	return err
+}
+
+// callLimit bounds a call of Redis.
+const callLimit = 250 * time.Millisecond
+
+const (
+	pulseEvery   = 500 * time.Millisecond // between probes while Redis is away
+	suspendedFor = pulseEvery / 2         // less, so that every pulse may probe
+)
+
+var errClosed = errors.New("redis: the fabric is closed")
+
+func (f *Fabric) newBreaker() *gobreaker.CircuitBreaker[struct{}] {
+	return gobreaker.NewCircuitBreaker[struct{}](gobreaker.Settings{
+		Timeout:     suspendedFor,
+		ReadyToTrip: func(n gobreaker.Counts) bool { return n.ConsecutiveFailures > 0 },
+		OnStateChange: func(_ string, from, to gobreaker.State) {
+			switch {
+			case from == gobreaker.StateClosed:
+				f.routes.near.clear()
+				f.log.Warn("Redis does not do its work; going on without it", "error", f.lastFailure())
+			case to == gobreaker.StateClosed:
+				f.routes.near.clear()
+				f.log.Info("Redis is back")
+			}
+		},
+	})
+}
+
+// up reports whether Redis is worth a call.
+func (f *Fabric) up() bool {
+	return f.ctx.Err() == nil && f.breaker.State() == gobreaker.StateClosed
+}
+
+// do makes calls of Redis, bounded in time whatever the context, unless Redis is
+// known to be away.
+func (f *Fabric) do(ctx context.Context, call func(ctx context.Context) error) error {
+	if f.ctx.Err() != nil {
+		return errClosed
+	}
+	if !f.up() {
+		return f.away()
+	}
+	return f.try(ctx, call)
+}
+
+// try makes calls of Redis even if that was away.
+func (f *Fabric) try(ctx context.Context, call func(ctx context.Context) error) error {
+	_, err := f.breaker.Execute(func() (struct{}, error) {
+		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), callLimit)
+		defer cancel()
+		err := call(bounded)
+		if err != nil {
+			f.failure.Store(&err)
+		}
+		return struct{}{}, err
+	})
+	if errors.Is(err, gobreaker.ErrOpenState) || errors.Is(err, gobreaker.ErrTooManyRequests) {
+		return f.away()
+	}
+	return err
+}
+
+func (f *Fabric) lastFailure() error {
+	if err := f.failure.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+func (f *Fabric) away() error {
+	return fmt.Errorf("redis: it does not do its work and will be tried again within a second: %w", f.lastFailure())
+}
+
+// probe tries to write, which a server may refuse that answers otherwise.
+func (f *Fabric) probe(ctx context.Context) error {
+	return f.rdb.Set(ctx, f.prefix+"probe", f.id, time.Minute).Err()
+}
+
+// pulse probes Redis while it is away, and then mends what went wrong meanwhile.
+func (f *Fabric) pulse() {
+	beat := time.NewTicker(pulseEvery)
+	defer beat.Stop()
+	for {
+		select {
+		case <-f.ctx.Done():
+			return
+		case <-beat.C:
+		}
+		if f.breaker.State() != gobreaker.StateClosed && f.try(f.ctx, f.recover) != nil {
+			continue
+		}
+		_ = f.do(f.ctx, f.routes.forget) // what came in while it recovered
+		f.limiter.carry()
+	}
+}
+
+// recover finds out whether Redis is back, and has it forget what may be out of
+// date before anybody asks for it.
+func (f *Fabric) recover(ctx context.Context) error {
+	if err := f.probe(ctx); err != nil {
+		return err
+	}
+	return f.routes.forget(ctx)
+}
+
+// libraryLog is go-redis' log.
+type libraryLog struct{ log *slog.Logger }
+
+// Printf is what go-redis calls.
+func (l libraryLog) Printf(ctx context.Context, format string, args ...any) {
+	if l.log.Enabled(ctx, slog.LevelDebug) {
+		l.log.DebugContext(ctx, "go-redis: "+fmt.Sprintf(format, args...))
+	}
+}

@@ -1,0 +1,261 @@
+package redis
+
+import (
+	"context"
+	_ "embed"
+	"encoding/binary"
+	"errors"
+	"math"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
+)
+
+// Limiter implements [ports.Limiter], exactly for all processes together. While
+// Redis is away each process counts for itself; see the package's documentation.
+//
+// Calls of Take that arrive while another is on its way to Redis wait for it and go
+// together, as one call of a script.
+type Limiter struct {
+	f      *Fabric
+	prefix string
+	alone  *windows // while Redis is away
+
+	mu      sync.Mutex
+	waiting []*ask
+	flying  bool // a batch is under way
+	closed  bool
+}
+
+var _ ports.Limiter = (*Limiter)(nil)
+
+// maxBatch is how many asks are in one call; a longer one would hold up Redis.
+const maxBatch = 256
+
+//go:embed take.lua
+var takeSource string
+
+//go:embed seed.lua
+var seedSource string
+
+//go:embed carry.lua
+var carrySource string
+
+var takeScript, seedScript = redis.NewScript(takeSource), redis.NewScript(seedSource)
+
+func newLimiter(f *Fabric) *Limiter {
+	return &Limiter{f: f, prefix: f.prefix + "limit:", alone: newWindows()}
+}
+
+// ask is a call of Take on its way.
+type ask struct {
+	key                  string
+	at, length, limit, n int64 // times in ms
+	flags, used, start   int64
+	err                  error
+	done                 chan struct{} // gets one when the rest is there
+}
+
+// The flags of an answer.
+const (
+	flagAllowed = 1 << iota
+	flagKnown
+)
+
+var asks = sync.Pool{New: func() any { return &ask{done: make(chan struct{}, 1)} }}
+
+// Take implements [ports.Limiter]. Only a use that is allowed begins a window;
+// looking, giving back and being refused do not. A time counts to the millisecond.
+func (l *Limiter) Take(
+	ctx context.Context, key string, at time.Time, length time.Duration, limit, n int,
+) (domain.Usage, error) {
+	if err := ctx.Err(); err != nil {
+		return domain.Usage{}, err
+	}
+	if !l.f.up() {
+		return l.alone.take(key, at, length, limit, n), nil
+	}
+	a := asks.Get().(*ask)
+	a.key, a.at, a.length, a.limit, a.n = l.prefix+key, at.UnixMilli(), millis(length), int64(limit), int64(n)
+	if l.leads(a) {
+		l.send([]*ask{a})
+		l.land()
+	}
+	select {
+	case <-a.done:
+	case <-ctx.Done():
+		return domain.Usage{}, ctx.Err()
+	}
+	defer asks.Put(a)
+	if a.err != nil {
+		return l.alone.take(key, at, length, limit, n), nil
+	}
+	return domain.Usage{
+		Allowed: a.flags&flagAllowed != 0, Known: a.flags&flagKnown != 0,
+		Limit: limit, Used: int(a.used), Remaining: max(limit-int(a.used), 0),
+		ResetAt: time.UnixMilli(a.start + a.length).UTC(),
+	}, nil
+}
+
+// millis is a length as Redis counts it, which wants one that is positive.
+func millis(length time.Duration) int64 { return max(length.Milliseconds(), 1) }
+
+// leads reports whether the caller sends the ask itself, because no batch is under
+// way; otherwise it goes with others when that is back.
+func (l *Limiter) leads(a *ask) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.flying {
+		l.flying = true
+		return true
+	}
+	l.waiting = append(l.waiting, a)
+	return false
+}
+
+// land is called when a batch is back, and has those sent who wait.
+func (l *Limiter) land() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	batch := l.waiting
+	l.waiting = nil
+	if len(batch) > maxBatch {
+		batch, l.waiting = batch[:maxBatch:maxBatch], batch[maxBatch:]
+	}
+	switch {
+	case len(batch) == 0:
+		l.flying = false
+	case l.closed:
+		deliver(append(batch, l.waiting...), errClosed)
+		l.waiting, l.flying = nil, false
+	default:
+		l.f.running.Go(func() {
+			l.send(batch)
+			l.land()
+		})
+	}
+}
+
+// send asks Redis, and tells who wait for the answers.
+func (l *Limiter) send(batch []*ask) {
+	deliver(batch, l.f.do(context.Background(), func(ctx context.Context) error { return l.call(ctx, batch) }))
+}
+
+func deliver(batch []*ask, err error) {
+	for _, a := range batch {
+		a.err = err
+		a.done <- struct{}{}
+	}
+}
+
+// call asks Redis, once for all or, if it is a cluster, for each key where it is.
+func (l *Limiter) call(ctx context.Context, batch []*ask) error {
+	if !l.f.cluster {
+		return answer(batch, takeScript.Run(ctx, l.f.rdb, keysOf(batch), encode(batch)))
+	}
+	p := l.f.rdb.Pipeline()
+	answers := make([]*redis.Cmd, len(batch))
+	for i := range batch {
+		answers[i] = takeScript.EvalSha(ctx, p, keysOf(batch[i:i+1]), encode(batch[i:i+1]))
+	}
+	_, _ = p.Exec(ctx) // each has its error
+	for i := range batch {
+		one := batch[i : i+1]
+		if redis.HasErrorPrefix(answers[i].Err(), "NOSCRIPT") {
+			answers[i] = takeScript.Eval(ctx, l.f.rdb, keysOf(one), encode(one))
+		}
+		if err := answer(one, answers[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func keysOf(batch []*ask) []string {
+	keys := make([]string, len(batch))
+	for i, a := range batch {
+		keys[i] = a.key
+	}
+	return keys
+}
+
+// encode writes what take.lua reads.
+func encode(batch []*ask) []byte {
+	b := make([]byte, 0, len(batch)*4*8)
+	for _, a := range batch {
+		for _, v := range [...]int64{a.at, a.length, a.limit, a.n} {
+			b = binary.LittleEndian.AppendUint64(b, math.Float64bits(float64(v)))
+		}
+	}
+	return b
+}
+
+var errAnswer = errors.New("redis: a script's answer is not what it should be; is it Redis that answers?")
+
+// answer reads what take.lua wrote.
+func answer(batch []*ask, cmd *redis.Cmd) error {
+	text, err := cmd.Text()
+	if err != nil {
+		return err
+	}
+	b := []byte(text)
+	if len(b) != len(batch)*3*8 {
+		return errAnswer
+	}
+	for _, a := range batch {
+		for _, v := range [...]*int64{&a.flags, &a.used, &a.start} {
+			*v = int64(math.Float64frombits(binary.LittleEndian.Uint64(b)))
+			b = b[8:]
+		}
+	}
+	return nil
+}
+
+// Seed implements [ports.Limiter]. Nothing is remembered of a key that had no
+// window and has none by what it is told.
+func (l *Limiter) Seed(ctx context.Context, key string, first time.Time, length time.Duration, used int) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	err := l.f.do(ctx, func(ctx context.Context) error {
+		return seedScript.Run(ctx, l.f.rdb, []string{l.prefix + key}, first.UnixMilli(), millis(length), used).Err()
+	})
+	if err != nil {
+		l.alone.seed(key, first, length, used)
+	}
+	return nil
+}
+
+// carry tells Redis what was counted while it was away. It forgets keys that were
+// seeded meanwhile: what they are seeded with next includes it.
+func (l *Limiter) carry() {
+	for l.f.up() {
+		some := l.alone.remove(maxBatch)
+		if len(some) == 0 {
+			return
+		}
+		_ = l.f.do(context.Background(), func(ctx context.Context) error {
+			p := l.f.rdb.Pipeline()
+			for key, w := range some {
+				if key = l.prefix + key; w.Seeded {
+					p.Del(ctx, key)
+				} else {
+					p.Eval(ctx, carrySource, []string{key}, w.Start.UnixMilli(), millis(w.length), w.Used)
+				}
+			}
+			_, err := p.Exec(ctx)
+			return err
+		})
+	}
+}
+
+// close has whoever waits, and comes later, count alone.
+func (l *Limiter) close() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.closed = true
+}

@@ -1,0 +1,137 @@
+package redis
+
+import (
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-wa/switchyard/ports"
+)
+
+func TestNear(t *testing.T) {
+	route := func(rev int64) ports.Route { return ports.Route{SessionID: "s1", Rev: rev} }
+	for name, test := range map[string]struct {
+		do   func(n *near)
+		want int64 // Rev; 0: ask Redis
+	}{
+		"what was put":                 {func(n *near) { n.put(route(5), n.mark("s1")) }, 5},
+		"what was found":               {func(n *near) { n.found(route(5), n.mark("s1")) }, 5},
+		"what was heard":               {func(n *near) { n.heard(route(5)) }, 5},
+		"a higher Rev stays":           {func(n *near) { n.heard(route(5)); n.put(route(4), n.mark("s1")); n.found(route(3), n.mark("s1")) }, 5},
+		"a lower Rev goes":             {func(n *near) { n.put(route(4), n.mark("s1")); n.heard(route(5)) }, 5},
+		"deleted by others":            {func(n *near) { n.heard(route(5)); n.heardDelete("s1") }, 0},
+		"deleted here":                 {func(n *near) { n.heard(route(5)); n.delete("s1") }, 0},
+		"late news of before deletion": {func(n *near) { n.delete("s1"); n.heard(route(5)) }, 0},
+		"news after it": {func(n *near) {
+			n.delete("s1")
+			n.heard(route(5))
+			n.heardDelete("s1")
+			n.heard(route(3))
+		}, 3},
+		"put after deletion": {func(n *near) { n.delete("s1"); n.put(route(3), n.mark("s1")) }, 3},
+		"found before deletion": {func(n *near) {
+			since := n.mark("s1")
+			n.heardDelete("s1")
+			n.found(route(5), since)
+		}, 0},
+		"put before deletion": {func(n *near) {
+			since := n.mark("s1")
+			n.delete("s1")
+			n.put(route(5), since)
+		}, 0},
+		"put before all was cleared, and an older one after": {func(n *near) {
+			since := n.mark("s1")
+			n.clear()
+			n.put(route(5), since)
+			n.put(route(4), n.mark("s1"))
+		}, 0},
+		"put before all was cleared, and a newer one after": {func(n *near) {
+			since := n.mark("s1")
+			n.clear()
+			n.put(route(5), since)
+			n.found(route(6), n.mark("s1"))
+		}, 6},
+		"cleared": {func(n *near) { n.put(route(5), n.mark("s1")); n.clear() }, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := newNear()
+			test.do(n)
+			got, _ := n.get("s1")
+			require.Equal(t, test.want, got.Rev)
+		})
+	}
+}
+
+func TestNearForgets(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNear()
+		n.heard(ports.Route{SessionID: "s1", Rev: 5})
+		time.Sleep(nearLife - time.Nanosecond)
+		_, found := n.get("s1")
+		require.True(t, found)
+		time.Sleep(time.Nanosecond)
+		_, found = n.get("s1")
+		require.False(t, found)
+		n.heard(ports.Route{SessionID: "s1", Rev: 4})
+		got, _ := n.get("s1")
+		require.EqualValues(t, 4, got.Rev, "what is over holds up nothing")
+	})
+}
+
+func TestNearIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNear()
+		count := func() (sum int) {
+			for i := range n.shards {
+				sum += len(n.shards[i].entries)
+			}
+			return sum
+		}
+		for i := range nearSize + nearSize/2 {
+			id := fmt.Sprint("s", i)
+			if n.heard(ports.Route{SessionID: id}); i%3 == 0 {
+				n.delete(id)
+			}
+		}
+		require.LessOrEqual(t, count(), nearSize)
+		require.Greater(t, count(), nearSize*9/10)
+		time.Sleep(nearLife)
+		for i := range nearSize / 2 {
+			n.heard(ports.Route{SessionID: fmt.Sprint("t", i)})
+		}
+		require.LessOrEqual(t, count(), nearSize*2/3, "what is over goes")
+	})
+}
+
+func TestRouteEncoding(t *testing.T) {
+	for _, text := range []string{"", "5", "x {}", "5 {", "5", " {}", "5 [1]"} {
+		_, ok := decodeRoute(text)
+		require.False(t, ok, text)
+	}
+	r, ok := decodeRoute(`-7 {"s":"s1","new":{"a":[1]}}`)
+	require.True(t, ok, "what a newer version adds is left out")
+	require.Equal(t, ports.Route{SessionID: "s1", Rev: -7}, r)
+}
+
+func TestGathering(t *testing.T) {
+	g := newGathering()
+	g.add(ports.Hint{})
+	_, some := g.take()
+	require.False(t, some)
+	for i := range maxHinted {
+		g.add(ports.Hint{Sessions: []string{fmt.Sprint(i), fmt.Sprint(i)}})
+	}
+	hint, _ := g.take()
+	require.Len(t, hint.Sessions, maxHinted)
+	require.False(t, hint.All)
+	for i := range maxHinted + 1 {
+		g.add(ports.Hint{Workers: []string{fmt.Sprint(i)}})
+	}
+	hint, _ = g.take()
+	require.Equal(t, ports.Hint{All: true}, hint)
+	_, some = g.take()
+	require.False(t, some)
+}

@@ -1,0 +1,95 @@
+package redis
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// channels are what a fabric is subscribed to.
+type channels struct{ routes, events, hints string }
+
+func newChannels(prefix string, db int) channels {
+	name := func(of string) string { return fmt.Sprintf("%s%s@%d", prefix, of, db) }
+	return channels{name("routes"), name("events"), name("hints")}
+}
+
+func (c channels) all() []string { return []string{c.routes, c.events, c.hints} }
+
+const (
+	pingEvery = 500 * time.Millisecond // through the subscription
+	silence   = 2 * time.Second        // after which it counts as broken
+	joinAgain = 200 * time.Millisecond // after it broke, on average
+)
+
+// subscribe keeps the one connection on which the fabric hears of everything.
+func (f *Fabric) subscribe() {
+	for f.ctx.Err() == nil {
+		err := f.listen()
+		f.routes.near.clear()
+		if f.ctx.Err() == nil {
+			f.log.Debug("subscription to Redis broken", "error", err)
+		}
+		select {
+		case <-f.ctx.Done():
+		case <-time.After(joinAgain/2 + rand.N(joinAgain)):
+		}
+	}
+}
+
+// listen passes on what arrives until the connection breaks.
+func (f *Fabric) listen() error {
+	s := f.rdb.Subscribe(f.ctx, f.channels.all()...)
+	done := make(chan struct{})
+	var pings sync.WaitGroup
+	pings.Go(func() { ping(f.ctx, s, done) })
+	defer pings.Wait()
+	defer close(done)
+	shut := context.AfterFunc(f.ctx, func() { _ = s.Close() })
+	defer func() {
+		if shut() {
+			_ = s.Close()
+		}
+	}()
+	joined := 0
+	for {
+		message, err := s.ReceiveTimeout(f.ctx, silence)
+		if err != nil {
+			return err
+		}
+		switch m := message.(type) {
+		case *redis.Subscription:
+			if joined++; joined == len(f.channels.all()) {
+				f.routes.near.clear()
+				f.hints.missed()
+			}
+		case *redis.Message:
+			switch m.Channel {
+			case f.channels.routes:
+				f.routes.heard(m.Payload)
+			case f.channels.events:
+				f.bus.heard(m.Payload)
+			case f.channels.hints:
+				f.hints.heard(m.Payload)
+			}
+		}
+	}
+}
+
+// ping has something arrive now and then.
+func ping(ctx context.Context, s *redis.PubSub, done <-chan struct{}) {
+	beat := time.NewTicker(pingEvery)
+	defer beat.Stop()
+	for {
+		select {
+		case <-done:
+			return
+		case <-beat.C:
+			_ = s.Ping(ctx) // what does not get through is missed by listen
+		}
+	}
+}

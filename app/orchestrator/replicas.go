@@ -1,0 +1,413 @@
+package orchestrator
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
+)
+
+// Replicas share the background work without doing it twice. Each keeps a row
+// in the store and writes it every two seconds; one whose row does not change for
+// a while is dead, by the clock of whoever looks, so no two clocks are compared.
+// What falls to whom follows from who is alive (domain.Share). That is for
+// speed only: what must not happen twice at a time is claimed in its own row,
+// and whoever was away finds its claims gone.
+const (
+	attendEvery = 2 * time.Second        // between two signs of life
+	absence     = 8 * time.Second        // without one, a replica is dead
+	claimGlance = 100 * time.Millisecond // between two looks whether a claim has ended
+	patience    = 2 * time.Second        // what another replica has not begun by then, anyone may
+	claimLife   = 40 * time.Second       // longer than any call to a worker
+	callLimit   = 35 * time.Second       // of a call under a claim
+	workersLife = 10 * time.Second       // how old the view of workers that report elsewhere may get
+	reloadEvery = 2 * time.Minute        // between two looks at everything, should hints have been lost
+)
+
+// members is what is known of the replicas.
+type members struct {
+	mu      sync.Mutex
+	seen    map[string]sighting
+	alive   []string // all that live, this one among them
+	due     time.Time
+	reload  time.Time // when everything is to be read again
+	workers time.Time // when the workers are
+	listen  sync.Once // of Step
+
+	stale struct {
+		all, workers   bool
+		sessions, some map[string]bool // ids of sessions, and of workers
+	}
+}
+
+// sighting is a sign of life, when it was first seen here, and whether there was
+// another before it.
+type sighting struct {
+	sign, at time.Time
+	again    bool
+	since    time.Time // when that replica began, by its own clock
+}
+
+func (m *members) init() {
+	m.seen = make(map[string]sighting)
+	m.stale.sessions, m.stale.some = make(map[string]bool), make(map[string]bool)
+}
+
+// shared reports whether there may be other replicas.
+func (o *Orchestrator) shared() bool { return o.self.ID != "" }
+
+// others reports whether other replicas are alive.
+func (o *Orchestrator) others() bool {
+	o.members.mu.Lock()
+	defer o.members.mu.Unlock()
+	return len(o.members.alive) > 1
+}
+
+// Joined reports whether another replica, which certainly lives, was at work on
+// the store before this one.
+func (o *Orchestrator) Joined() bool {
+	o.members.mu.Lock()
+	defer o.members.mu.Unlock()
+	for id, s := range o.members.seen {
+		if s.again && (s.since.Before(o.self.StartedAt) || s.since.Equal(o.self.StartedAt) && id < o.self.ID) {
+			return true
+		}
+	}
+	return false
+}
+
+// mine reports whether a piece of work falls to this replica.
+func (o *Orchestrator) mine(work string) bool {
+	if !o.shared() {
+		return true
+	}
+	o.members.mu.Lock()
+	defer o.members.mu.Unlock()
+	return domain.Share(o.self.ID, o.members.alive, work)
+}
+
+// turn reports whether this replica should do what has been due for a while:
+// its own work at once, that of others if they have not.
+func (o *Orchestrator) turn(work string, due, now time.Time) bool {
+	return o.mine(work) || now.Sub(due) >= patience
+}
+
+// claim keeps other replicas from calling the worker about the session.
+func (o *Orchestrator) claim(s *domain.Session, now time.Time) {
+	if o.shared() {
+		s.Claim(o.self.ID, now.Add(claimLife))
+	}
+}
+
+// taken reports whether another replica has a claim on the session.
+func (o *Orchestrator) taken(s *domain.Session, now time.Time) bool {
+	return s.ClaimedBy != o.self.ID && s.Claimed(now)
+}
+
+// unclaimed waits until no other replica has a claim on the session, or it does
+// not exist.
+func (o *Orchestrator) unclaimed(ctx context.Context, sessionID string) error {
+	for o.shared() {
+		s, _, err := o.readWithWorker(ctx, sessionID)
+		if domain.CodeOf(err) == domain.CodeSessionNotFound || err == nil && !o.taken(s, o.now()) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := o.sleep(ctx, claimGlance); err != nil {
+			return domain.Errorf(domain.Conflict, domain.CodeInvalidState,
+				"The session is being started or stopped at the moment; try again in a minute").Because(err)
+		}
+	}
+	return nil
+}
+
+// next is domain.Next, in which a claim of this replica is no reason to wait.
+func (o *Orchestrator) next(s *domain.Session, w *domain.Worker, now time.Time) (domain.Step, time.Time) {
+	if s.ClaimedBy != "" && s.ClaimedBy == o.self.ID {
+		own := *s
+		own.Unclaim()
+		s = &own
+	}
+	return domain.Next(s, w, o.timing, now)
+}
+
+// attend gives a sign of life now and then, and takes over from those that give
+// none any more.
+func (o *Orchestrator) attend(ctx context.Context, _ *sync.WaitGroup) (time.Time, error) {
+	if !o.shared() {
+		return time.Time{}, nil
+	}
+	m := &o.members
+	now := o.now()
+	m.mu.Lock()
+	due := m.due
+	m.mu.Unlock()
+	if now.Before(due) {
+		return due, nil
+	}
+	var all []*domain.Replica
+	err := o.update(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
+		self := o.self
+		self.SeenAt = now
+		if err := tx.Replicas.Put(ctx, &self); err != nil {
+			return err
+		}
+		if all, err = tx.Replicas.List(ctx); err != nil {
+			return err
+		}
+		return o.readMonitor(ctx, tx)
+	})
+	if err != nil {
+		return now.Add(pauseAfterFault), err
+	}
+	next := now.Add(attendEvery)
+	var errs []error
+	for _, id := range m.look(o.self.ID, all, next, o.now()) {
+		errs = append(errs, o.inherit(ctx, id))
+	}
+	o.loop.relay.Store(true) // hints of events may have been lost
+	return next, errors.Join(errs...)
+}
+
+// look takes in who gave a sign of life, and gives those that are dead.
+func (m *members) look(self string, all []*domain.Replica, next, now time.Time) (dead []string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.due = next
+	m.alive = append(m.alive[:0:0], self)
+	listed := make(map[string]bool, len(all))
+	for _, r := range all {
+		listed[r.ID] = true
+		if r.ID == self {
+			continue
+		}
+		if s, known := m.seen[r.ID]; !known || !s.sign.Equal(r.SeenAt) {
+			m.seen[r.ID] = sighting{r.SeenAt, now, known, r.StartedAt}
+		}
+		if now.Sub(m.seen[r.ID].at) >= absence {
+			dead = append(dead, r.ID)
+		} else {
+			m.alive = append(m.alive, r.ID)
+		}
+	}
+	for id := range m.seen {
+		if !listed[id] {
+			delete(m.seen, id)
+		}
+	}
+	return dead
+}
+
+// inherit takes away the claims of a dead replica: what it was doing is due for
+// everyone. Should it come back, it finds them gone.
+func (o *Orchestrator) inherit(ctx context.Context, replicaID string) error {
+	return o.transact(ctx, func(ctx context.Context, tx *ports.Tx, c *changes) error {
+		claimed, err := tx.Sessions.ClaimedBy(ctx, replicaID)
+		if err != nil {
+			return err
+		}
+		now := o.now()
+		for _, s := range claimed {
+			before := s.Clone()
+			s.Unclaim()
+			s.DueAt = now
+			if err := o.save(ctx, tx, c, before, s, nil); err != nil {
+				return err
+			}
+		}
+		o.log.WarnContext(ctx, "replica is gone", "replica", replicaID, "takenOver", len(claimed))
+		return tx.Replicas.Delete(ctx, replicaID)
+	})
+}
+
+// retire hands the background work over.
+func (o *Orchestrator) retire(ctx context.Context) {
+	if !o.shared() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	err := o.update(ctx, func(ctx context.Context, tx *ports.Tx) error {
+		return tx.Replicas.Delete(ctx, o.self.ID)
+	})
+	if err != nil {
+		o.log.WarnContext(ctx, "background work not handed over; others take it on a little later", "error", err)
+	}
+}
+
+// hear takes in a hint of another replica. What it names is read again soon.
+func (o *Orchestrator) hear(h ports.Hint) {
+	if h.All || len(h.Users) > 0 {
+		o.keys.forget()
+	}
+	m := &o.members
+	m.mu.Lock()
+	m.stale.all = m.stale.all || h.All
+	for _, id := range h.Sessions {
+		m.stale.sessions[id] = true
+	}
+	for _, id := range h.Workers {
+		m.stale.some[id] = true
+	}
+	m.mu.Unlock()
+	o.loop.relay.Store(true)
+	o.loop.wake()
+}
+
+// hint tells the other replicas what has changed.
+func (o *Orchestrator) hint(h ports.Hint) {
+	if o.shared() {
+		o.hints.Tell(h)
+	}
+}
+
+// catchUp reads what others have changed, or what the view was wrong about.
+func (o *Orchestrator) catchUp(ctx context.Context, _ *sync.WaitGroup) (time.Time, error) {
+	now := o.now()
+	m := &o.members
+	m.mu.Lock()
+	all, fleet := m.stale.all, false
+	if o.shared() {
+		all, fleet = all || !now.Before(m.reload), !now.Before(m.workers)
+	}
+	sessions, workers := m.stale.sessions, m.stale.some
+	m.stale.all, m.stale.sessions, m.stale.some = false, make(map[string]bool), make(map[string]bool)
+	m.mu.Unlock()
+	var err error
+	switch {
+	case all:
+		err = o.reload(ctx)
+	case fleet:
+		if err = o.rereadWorkers(ctx); err != nil {
+			break
+		}
+		fallthrough
+	default:
+		err = o.reread(ctx, sessions, workers)
+	}
+	for id := range sessions {
+		o.watch.notify(id)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err != nil {
+		m.stale.all = true
+		return now.Add(pauseAfterFault), err
+	}
+	if !o.shared() {
+		return time.Time{}, nil
+	}
+	return m.workers, nil
+}
+
+// rereadWorkers takes over the rows of all workers: heartbeats with nothing new
+// come without a hint.
+func (o *Orchestrator) rereadWorkers(ctx context.Context) error {
+	var workers []*domain.Worker
+	err := o.store.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
+		workers, _, err = tx.Workers.List(ctx, ports.WorkerFilter{}, ports.Page{})
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for _, w := range workers {
+		o.sawWorker(w)
+	}
+	o.members.mu.Lock()
+	o.members.workers = o.now().Add(workersLife)
+	o.members.mu.Unlock()
+	return nil
+}
+
+// reread takes over some rows as they are now.
+func (o *Orchestrator) reread(ctx context.Context, sessions, workers map[string]bool) error {
+	for _, id := range slices.Sorted(maps.Keys(workers)) {
+		if err := o.refresh(ctx, id); err != nil {
+			return err
+		}
+	}
+	for ids := range slices.Chunk(slices.Sorted(maps.Keys(sessions)), batch) {
+		found := make([]*domain.Session, 0, len(ids))
+		var gone []string
+		err := o.store.View(ctx, func(ctx context.Context, tx *ports.Tx) error {
+			found, gone = found[:0], gone[:0]
+			for _, id := range ids {
+				s, err := tx.Sessions.Get(ctx, id)
+				switch {
+				case errors.Is(err, ports.ErrNotFound):
+					gone = append(gone, id)
+				case err != nil:
+					return err
+				default:
+					found = append(found, s)
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		for _, s := range found {
+			if s.Assigned() && o.fleet.worker(s.WorkerID) == nil {
+				if err := o.refresh(ctx, s.WorkerID); err != nil {
+					return err
+				}
+			}
+			o.fleet.putSession(s)
+		}
+		for _, id := range gone {
+			o.fleet.dropSession(id)
+		}
+	}
+	return nil
+}
+
+// reload takes over everything as it is now.
+func (o *Orchestrator) reload(ctx context.Context) error {
+	now := o.now()
+	before := o.fleet.mark()
+	var workers []*domain.Worker
+	seen := make(map[string]bool)
+	err := o.store.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
+		if workers, _, err = tx.Workers.List(ctx, ports.WorkerFilter{}, ports.Page{}); err != nil {
+			return err
+		}
+		for _, w := range workers {
+			o.sawWorker(w)
+		}
+		if err := o.readMonitor(ctx, tx); err != nil {
+			return err
+		}
+		clear(seen)
+		return tx.Sessions.EachAssigned(ctx, func(s *domain.Session) error {
+			seen[s.ID] = true
+			o.fleet.putSession(s)
+			return nil
+		})
+	})
+	if err != nil {
+		return err
+	}
+	o.fleet.sweep(before, workers, seen)
+	o.members.mu.Lock()
+	o.members.reload, o.members.workers = now.Add(reloadEvery), now.Add(workersLife)
+	o.members.mu.Unlock()
+	return nil
+}
+
+// sawWorker takes over a row of a worker. Calls to one that is lost are given
+// up: they would only hold up what comes next.
+func (o *Orchestrator) sawWorker(w *domain.Worker) {
+	o.fleet.putWorker(w, o.now())
+	if !w.Online {
+		o.calls.giveUp(w.ID)
+	}
+}

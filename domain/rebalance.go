@@ -1,0 +1,214 @@
+package domain
+
+import (
+	"cmp"
+	"slices"
+)
+
+// Seat is a session that could move, as far as planning has to know it.
+type Seat struct {
+	SessionID string
+	UserID    string
+	WorkerID  string
+	Selector  map[string]string // labels that its worker must have: its tier is bound to a pool
+}
+
+// PlannedMove is one move of a plan.
+type PlannedMove struct {
+	SessionID  string
+	UserID     string
+	FromWorker string
+	ToWorker   string
+}
+
+// PlanRebalance gives the moves that even out how full workers are, in the
+// order in which they are best made. Each is from the fullest worker to the
+// emptiest one that may have a session of it, by the share of their capacity
+// that is used; but only if they are more than tolerance (0.1 is 10 % of the
+// capacity) apart and do not change places by it. So no worker gets fuller than
+// the fullest was, and the plan is over as soon as the shares are near enough:
+// once it is carried out, the next one is empty.
+//
+// Only workers that receive sessions take part. seats are the sessions that may
+// move; the loads count the others too. Of those that could, the session moves
+// whose user has the fewest others at the new worker and the most at the old
+// one. No session moves twice.
+func PlanRebalance(loads []Load, seats []Seat, tolerance float64) []PlannedMove {
+	b := newBalance(loads, seats)
+	var plan []PlannedMove
+	for {
+		m, ok := b.next(tolerance)
+		if !ok {
+			return plan
+		}
+		if at := slices.IndexFunc(plan, func(p PlannedMove) bool { return p.SessionID == m.SessionID }); at >= 0 {
+			m.FromWorker = plan[at].FromWorker // it goes on: at once, then
+			plan = slices.Delete(plan, at, at+1)
+		}
+		if m.FromWorker != m.ToWorker {
+			plan = append(plan, m)
+		}
+	}
+}
+
+// A balance is the state of a fleet while moves are planned.
+type balance struct {
+	order     []*scale            // by share, the emptiest first
+	selectors []map[string]string // the different ones; sessions with the same form a group
+	users     map[userAt]int      // how many sessions a user has on a worker
+}
+
+type userAt struct{ user, worker string }
+
+// A scale is one worker of a balance.
+type scale struct {
+	id             string
+	used, capacity int
+	hosts          []bool   // by group: whether it may have such sessions
+	seats          [][]Seat // by group
+}
+
+func newBalance(loads []Load, seats []Seat) *balance {
+	b := &balance{users: make(map[userAt]int)}
+	groups := make(map[string]int)
+	for _, s := range seats {
+		if key := selectorKey(s.Selector); groups[key] == 0 {
+			b.selectors = append(b.selectors, s.Selector)
+			groups[key] = len(b.selectors)
+		}
+		b.users[userAt{s.UserID, s.WorkerID}]++
+	}
+	at := make(map[string]*scale, len(loads))
+	for i := range loads {
+		l := &loads[i]
+		if l.receives() && l.Capacity > 0 {
+			w := &scale{id: l.WorkerID, used: max(l.Used, 0), capacity: l.Capacity, seats: make([][]Seat, len(b.selectors))}
+			for _, selector := range b.selectors {
+				w.hosts = append(w.hosts, l.matches(selector))
+			}
+			at[l.WorkerID] = w
+			b.order = append(b.order, w)
+		}
+	}
+	slices.SortFunc(b.order, compareScales)
+	for _, s := range seats {
+		if w := at[s.WorkerID]; w != nil {
+			g := groups[selectorKey(s.Selector)] - 1
+			w.seats[g] = append(w.seats[g], s)
+		}
+	}
+	return b
+}
+
+// selectorKey writes a selector as text, the same for equal ones.
+func selectorKey(selector map[string]string) string {
+	pairs := make([]string, 0, len(selector))
+	for k, v := range selector {
+		pairs = append(pairs, k+"\x00"+v+"\x00")
+	}
+	slices.Sort(pairs)
+	key := ""
+	for _, pair := range pairs {
+		key += pair
+	}
+	return key
+}
+
+// compareShares compares how full workers are, or would be.
+func compareShares(usedA, capacityA, usedB, capacityB int) int {
+	return cmp.Compare(int64(usedA)*int64(capacityB), int64(usedB)*int64(capacityA))
+}
+
+func compareScales(a, b *scale) int {
+	return cmp.Or(compareShares(a.used, a.capacity, b.used, b.capacity), cmp.Compare(a.id, b.id))
+}
+
+func (s *scale) share() float64 { return float64(s.used) / float64(s.capacity) }
+
+// A shift is a move of any session of a group.
+type shift struct {
+	from, to *scale
+	group    int
+	apart    float64 // how much fuller the one is than the other
+}
+
+// next finds the shift between workers that are furthest apart, and makes it.
+func (b *balance) next(tolerance float64) (PlannedMove, bool) {
+	var best shift
+	for _, from := range slices.Backward(b.order) {
+		if widest := from.share() - b.order[0].share(); widest <= tolerance || best.from != nil && widest < best.apart {
+			break // and those that follow are emptier still
+		}
+		for group, seats := range from.seats {
+			if len(seats) == 0 {
+				continue
+			}
+			if s := b.shift(from, group, tolerance); s.from != nil && (best.from == nil || s.compare(&best) > 0) {
+				best = s
+			}
+		}
+	}
+	if best.from == nil {
+		return PlannedMove{}, false
+	}
+	return b.move(best), true
+}
+
+// compare prefers what is further apart; ties go by id, for the plan to be the
+// same each time.
+func (s *shift) compare(other *shift) int {
+	return cmp.Or(
+		cmp.Compare(s.apart, other.apart),
+		cmp.Compare(other.from.id, s.from.id),
+		cmp.Compare(other.to.id, s.to.id),
+		cmp.Compare(other.group, s.group),
+	)
+}
+
+// shift finds the emptiest worker that should have a session of the group from
+// another one; from is nil if there is none.
+func (b *balance) shift(from *scale, group int, tolerance float64) shift {
+	for _, to := range b.order {
+		apart := from.share() - to.share()
+		if apart <= tolerance {
+			break
+		}
+		if to.hosts[group] && to.used < to.capacity &&
+			compareShares(to.used+1, to.capacity, from.used, from.capacity) < 0 &&
+			compareShares(from.used-1, from.capacity, to.used, to.capacity) >= 0 {
+			return shift{from, to, group, apart}
+		}
+	}
+	return shift{}
+}
+
+// move chooses the session and makes the shift with it.
+func (b *balance) move(s shift) PlannedMove {
+	seats := s.from.seats[s.group]
+	crowd := func(seat Seat) int {
+		return b.users[userAt{seat.UserID, s.to.id}] - b.users[userAt{seat.UserID, s.from.id}]
+	}
+	at := 0
+	for i := range seats {
+		if cmp.Or(cmp.Compare(crowd(seats[i]), crowd(seats[at])), cmp.Compare(seats[i].SessionID, seats[at].SessionID)) < 0 {
+			at = i
+		}
+	}
+	seat := seats[at]
+	s.from.seats[s.group] = slices.Delete(seats, at, at+1)
+	s.to.seats[s.group] = append(s.to.seats[s.group], seat)
+	b.users[userAt{seat.UserID, s.from.id}]--
+	b.users[userAt{seat.UserID, s.to.id}]++
+	b.resize(s.from, -1)
+	b.resize(s.to, +1)
+	return PlannedMove{SessionID: seat.SessionID, UserID: seat.UserID, FromWorker: s.from.id, ToWorker: s.to.id}
+}
+
+// resize changes how much a worker has, and keeps the order.
+func (b *balance) resize(s *scale, n int) {
+	at, _ := slices.BinarySearchFunc(b.order, s, compareScales)
+	b.order = slices.Delete(b.order, at, at+1)
+	s.used += n
+	at, _ = slices.BinarySearchFunc(b.order, s, compareScales)
+	b.order = slices.Insert(b.order, at, s)
+}

@@ -1,0 +1,159 @@
+package conformance
+
+import (
+	"context"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
+)
+
+var cleanupClauses = []clause{
+	{"there is one for a worker and session", oneCleanup},
+	{"deleting needs the present Rev", deleteStaleCleanup},
+	{"of those who carry it out and those who put it off one wins", cleanupRace},
+	{"cleanups by worker and by session", cleanupLists},
+	{"Due and NextDue", cleanupsDue},
+}
+
+func (d *db) finish(c *domain.Cleanup) error {
+	return d.store.Update(d.ctx, func(ctx context.Context, tx *ports.Tx) error { return tx.Cleanups.Delete(ctx, c) })
+}
+
+func oneCleanup(d *db) {
+	first, other := cleanup("w1", "s1", at(5)), cleanup("w1", "s2", at(6))
+	d.put(worker("w1", 1), first, other, cleanup("w2", "s1", at(5)))
+	next := cleanup("w1", "s1", at(7))
+	next.Order, next.Generation, next.Attempts, next.CreatedAt = domain.OrderDelete, 9, 3, at(1)
+	require.ErrorIs(d.T, d.try(next), ports.ErrExists)
+	requireSame(d.T, first, fresh(d, next))
+	next.Rev = other.Rev + 1_000_000
+	require.ErrorIs(d.T, d.try(next), ports.ErrConflict)
+	next.Rev = first.Rev
+	d.put(next)
+	requireSame(d.T, next, fresh(d, next))
+	require.ErrorIs(d.T, d.try(first), ports.ErrConflict, "it was replaced")
+	require.Len(d.T, read(d, func(ctx context.Context, tx *ports.Tx) ([]*domain.Cleanup, error) {
+		return tx.Cleanups.ByWorker(ctx, "w1")
+	}), 2)
+	requireSame(d.T, other, fresh(d, other))
+	requireSame(d.T, cleanup("w2", "s1", at(5)), fresh(d, cleanup("w2", "s1", noon)))
+}
+
+func deleteStaleCleanup(d *db) {
+	c, other := cleanup("w1", "s1", at(5)), cleanup("w1", "s2", at(6))
+	d.put(c, other)
+	stale := c.Rev
+	d.put(c)
+	d.put(c)
+	for _, rev := range []int64{0, stale, c.Rev - 1, c.Rev + 1} {
+		old := *c
+		old.Rev = rev
+		require.ErrorIs(d.T, d.finish(&old), ports.ErrConflict)
+	}
+	requireSame(d.T, c, fresh(d, c))
+	require.NoError(d.T, d.finish(&domain.Cleanup{WorkerID: "w1", SessionID: "s1", Rev: c.Rev}), "only these say which it is")
+	d.gone(c)
+	require.NoError(d.T, d.finish(c), "it is gone already")
+	require.ErrorIs(d.T, d.try(c), ports.ErrConflict)
+
+	again := cleanup("w1", "s1", at(9))
+	d.put(again)
+	require.ErrorIs(d.T, d.finish(c), ports.ErrConflict, "one that was made anew is another")
+	requireSame(d.T, again, fresh(d, c))
+	requireSame(d.T, other, fresh(d, other))
+}
+
+// cleanupRace has a cleanup deleted by some while others put it off: what was
+// put off after all is there, and otherwise nothing.
+func cleanupRace(d *db) {
+	for range 5 {
+		c := cleanup("w1", "s1", at(5))
+		d.put(c)
+		var deleted, putOff [racers]bool
+		t := compete(func(i int) error {
+			mine := *c
+			if i%2 == 0 {
+				err := d.finish(&mine)
+				deleted[i] = err == nil
+				return err
+			}
+			mine.DueAt, mine.Attempts = at(6), i
+			err := d.try(&mine)
+			putOff[i] = err == nil
+			return err
+		}, ports.ErrConflict)
+		require.NoError(d.T, t.failure)
+		for i, won := range putOff {
+			if !won {
+				continue
+			}
+			require.NotContains(d.T, deleted, true)
+			require.Equal(d.T, 1, t.wins)
+			left := fresh(d, c)
+			require.Equal(d.T, i, left.Attempts)
+			require.NoError(d.T, d.finish(left))
+		}
+		d.gone(c)
+	}
+}
+
+func cleanupNames(all []*domain.Cleanup) (names []string) {
+	for _, c := range all {
+		names = append(names, c.WorkerID+"/"+c.SessionID)
+	}
+	return names
+}
+
+func cleanupLists(d *db) {
+	d.put(cleanup("w1", "s1", at(1)), cleanup("w1", "s2", at(2)), cleanup("w2", "s1", at(3)))
+	list := func(fn func(ctx context.Context, tx *ports.Tx) ([]*domain.Cleanup, error)) []string {
+		return cleanupNames(read(d, fn))
+	}
+	require.ElementsMatch(d.T, []string{"w1/s1", "w1/s2"},
+		list(func(ctx context.Context, tx *ports.Tx) ([]*domain.Cleanup, error) {
+			return tx.Cleanups.ByWorker(ctx, "w1")
+		}))
+	require.ElementsMatch(d.T, []string{"w1/s1", "w2/s1"},
+		list(func(ctx context.Context, tx *ports.Tx) ([]*domain.Cleanup, error) {
+			return tx.Cleanups.BySession(ctx, "s1")
+		}))
+	require.Empty(d.T,
+		list(func(ctx context.Context, tx *ports.Tx) ([]*domain.Cleanup, error) {
+			return tx.Cleanups.ByWorker(ctx, "s1")
+		}))
+	require.Empty(d.T,
+		list(func(ctx context.Context, tx *ports.Tx) ([]*domain.Cleanup, error) {
+			return tx.Cleanups.BySession(ctx, "w1")
+		}))
+}
+
+func cleanupsDue(d *db) {
+	next := func() time.Time {
+		return read(d, func(ctx context.Context, tx *ports.Tx) (time.Time, error) { return tx.Cleanups.NextDue(ctx) })
+	}
+	due := func(at time.Time, limit int) []string {
+		return cleanupNames(read(d, func(ctx context.Context, tx *ports.Tx) ([]*domain.Cleanup, error) {
+			return tx.Cleanups.Due(ctx, at, limit)
+		}))
+	}
+	require.True(d.T, next().IsZero())
+	require.Empty(d.T, due(at(600), 10))
+	d.put(
+		cleanup("w1", "s3", at(3)), cleanup("w1", "s1", at(1)), cleanup("w2", "s4", at(4)), cleanup("w2", "s2", at(2)),
+		cleanup("w1", "s0", time.Time{}),
+	)
+	require.Equal(d.T, at(1), next())
+	require.Empty(d.T, due(at(0), 10))
+	require.Equal(d.T, []string{"w1/s1", "w2/s2", "w1/s3"}, due(at(3), 10))
+	require.Equal(d.T, []string{"w1/s1", "w2/s2"}, due(at(3), 2))
+	later, never := fresh(d, cleanup("w1", "s1", noon)), fresh(d, cleanup("w2", "s4", noon))
+	later.DueAt, never.DueAt = at(9), time.Time{}
+	d.put(later, never)
+	gone := fresh(d, cleanup("w2", "s2", noon))
+	d.update(func(ctx context.Context, tx *ports.Tx) error { return tx.Cleanups.Delete(ctx, gone) })
+	require.Equal(d.T, at(3), next())
+	require.Equal(d.T, []string{"w1/s3", "w1/s1"}, due(at(600), 10))
+}
