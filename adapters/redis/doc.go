@@ -8,7 +8,8 @@
 //     until Redis has answered a probe, which is tried twice a second.
 //   - Routes are not found meanwhile, so that callers read the store, but for those
 //     that this process has put within the last second. What could not be put or
-//     deleted is deleted when Redis is back.
+//     deleted is deleted when Redis is back; if this process ends before, or Redis
+//     itself loses a change by failing over, a route may be out of date for a minute.
 //   - Limits are counted by each process for itself, and no key is known at first. So
 //     where callers seed from a history, as they do for messages, the bound is what the
 //     history lacks: uses of the same moment in other processes. Other limits hold for
@@ -30,7 +31,7 @@
 //
 // # What is needed
 //
-// Redis 6.0 or later, with the right to EVALSHA, EVAL, GET, SET, DEL, PUBLISH and
-// SUBSCRIBE. Keys and channels begin with a prefix, channels with the database's
+// Redis 6.0 or later, with the right to EVALSHA, EVAL, GET, SET, DEL, PUBLISH,
+// SUBSCRIBE and PING. Keys and channels begin with a prefix, channels with the database's
 // number after it, since Redis does not keep channels of databases apart.
 package redis

@@ -21,6 +21,9 @@ type Options struct {
 	// Prefix is what keys and channels begin with; empty means "switchyard:".
 	// Processes that share a store have the same, others have another.
 	Prefix string
+	// CallLimit bounds each call of Redis, and so how long somebody waits before the
+	// fabric does without; 0 means 250 ms.
+	CallLimit time.Duration
 	// Log hears when Redis is lost and when it is back; nil: nobody does. What
 	// go-redis says by itself goes there too, at the level of debugging, and since
 	// it has one log for the whole process, that of the fabric opened last.
@@ -34,7 +37,8 @@ type Fabric struct {
 	cluster  bool
 	prefix   string
 	channels channels
-	id       string // of this process
+	id       string        // of this process
+	limit    time.Duration // of a call
 	log      *slog.Logger
 
 	breaker *gobreaker.CircuitBreaker[struct{}]
@@ -60,19 +64,22 @@ const idLength = 16
 // query that has master_name it is that of a sentinel, and with addr, another
 // node's address, that of a cluster. The caller closes the fabric.
 func Open(ctx context.Context, url string, o Options) (*Fabric, error) {
-	to, err := parse(url)
-	if err != nil {
-		return nil, err
-	}
 	if o.Prefix == "" {
 		o.Prefix = "switchyard:"
+	}
+	if o.CallLimit <= 0 {
+		o.CallLimit = 250 * time.Millisecond
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	to, err := parse(url, o.CallLimit)
+	if err != nil {
+		return nil, err
+	}
 	redis.SetLogger(libraryLog{o.Log})
 	f := &Fabric{
-		rdb: to.connect(), cluster: to.cluster, prefix: o.Prefix, log: o.Log, id: rand.Text()[:idLength],
+		rdb: to.connect(), cluster: to.cluster, prefix: o.Prefix, limit: o.CallLimit, log: o.Log, id: rand.Text()[:idLength],
 		channels: newChannels(o.Prefix, to.db),
 	}
 	f.ctx, f.cancel = context.WithCancel(context.WithoutCancel(ctx))
@@ -107,7 +114,8 @@ func (f *Fabric) Health(ctx context.Context) error {
 }
 
 // Close tells the hints that wait and ends everything; subscribers and listeners hear
-// nothing more. What is used afterwards works as it does without Redis.
+// nothing more, and it waits for calls of them that have begun. What is used afterwards
+// works as it does without Redis.
 func (f *Fabric) Close() error {
 	var err error
 	f.closing.Do(func() {
@@ -120,9 +128,6 @@ func (f *Fabric) Close() error {
 	})
 	return err
 }
-
-// callLimit bounds a call of Redis.
-const callLimit = 250 * time.Millisecond
 
 const (
 	pulseEvery   = 500 * time.Millisecond // between probes while Redis is away
@@ -168,7 +173,7 @@ func (f *Fabric) do(ctx context.Context, call func(ctx context.Context) error) e
 // try makes calls of Redis even if that was away.
 func (f *Fabric) try(ctx context.Context, call func(ctx context.Context) error) error {
 	_, err := f.breaker.Execute(func() (struct{}, error) {
-		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), callLimit)
+		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), f.limit)
 		defer cancel()
 		err := call(bounded)
 		if err != nil {

@@ -25,9 +25,15 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // prefix gives what the keys of one test begin with.
 func prefix() string { return rand.Text()[:8] + ":" }
 
+// open opens a fabric that does not take a busy machine for a lost Redis.
 func open(tb testing.TB, url, prefix string) *redis.Fabric {
 	tb.Helper()
-	f, err := redis.Open(tb.Context(), url, redis.Options{Prefix: prefix})
+	return openWith(tb, url, redis.Options{Prefix: prefix, CallLimit: 10 * time.Second})
+}
+
+func openWith(tb testing.TB, url string, o redis.Options) *redis.Fabric {
+	tb.Helper()
+	f, err := redis.Open(tb.Context(), url, o)
 	require.NoError(tb, err)
 	tb.Cleanup(func() { require.NoError(tb, f.Close()) })
 	return f

@@ -28,11 +28,16 @@ const (
 
 // subscribe keeps the one connection on which the fabric hears of everything.
 func (f *Fabric) subscribe() {
-	for f.ctx.Err() == nil {
-		err := f.listen()
+	for told := false; f.ctx.Err() == nil; {
+		joined, err := f.listen()
 		f.routes.near.clear()
-		if f.ctx.Err() == nil {
-			f.log.Debug("subscription to Redis broken", "error", err)
+		switch {
+		case f.ctx.Err() != nil:
+		case joined:
+			told = false
+		case f.up() && !told:
+			told = true
+			f.log.Warn("Redis does not let us subscribe; is the user allowed to? Until it does, events of other processes do not arrive", "error", err)
 		}
 		select {
 		case <-f.ctx.Done():
@@ -41,8 +46,9 @@ func (f *Fabric) subscribe() {
 	}
 }
 
-// listen passes on what arrives until the connection breaks.
-func (f *Fabric) listen() error {
+// listen passes on what arrives until the connection breaks, and reports whether it
+// was subscribed at all.
+func (f *Fabric) listen() (joined bool, err error) {
 	s := f.rdb.Subscribe(f.ctx, f.channels.all()...)
 	done := make(chan struct{})
 	var pings sync.WaitGroup
@@ -55,15 +61,16 @@ func (f *Fabric) listen() error {
 			_ = s.Close()
 		}
 	}()
-	joined := 0
+	answers := 0
 	for {
 		message, err := s.ReceiveTimeout(f.ctx, silence)
 		if err != nil {
-			return err
+			return joined, err
 		}
 		switch m := message.(type) {
 		case *redis.Subscription:
-			if joined++; joined == len(f.channels.all()) {
+			if answers++; answers == len(f.channels.all()) {
+				joined = true
 				f.routes.near.clear()
 				f.hints.missed()
 			}

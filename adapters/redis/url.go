@@ -16,12 +16,12 @@ func quiet() *maintnotifications.Config {
 	return &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 }
 
-// slack is how long connecting, and what has no limit of its own, may take.
+// slack is how long connecting, and what has no limit of its own, may take at least.
 const slack = time.Second
 
 // Check reports whether a URL is one that [Open] understands, without connecting.
 func Check(url string) error {
-	_, err := parse(url)
+	_, err := parse(url, 0)
 	return err
 }
 
@@ -33,16 +33,17 @@ type target struct {
 }
 
 // parse reads a URL as go-redis does: with master_name it is that of a sentinel,
-// with addr that of a cluster.
-func parse(raw string) (target, error) {
-	t, err := read(raw)
+// with addr that of a cluster. Calls are limited by their contexts and by no less
+// than the limit.
+func parse(raw string, limit time.Duration) (target, error) {
+	t, err := read(raw, limit)
 	if err == nil {
 		return t, nil
 	}
 	// Reasons may repeat what they are about. Behind the last @ there is no password.
 	scheme, rest, found := strings.Cut(raw, "://")
 	if at := strings.LastIndexByte(rest, '@'); found && at >= 0 {
-		if _, err = read(scheme + "://" + rest[at+1:]); err == nil {
+		if _, err = read(scheme+"://"+rest[at+1:], limit); err == nil {
 			return target{}, fmt.Errorf("the URL is not valid: user and password end early; %s", form)
 		}
 	}
@@ -55,7 +56,7 @@ func parse(raw string) (target, error) {
 
 const form = "write it as redis://user:password@host:port/database, with special characters percent-encoded"
 
-func read(raw string) (target, error) {
+func read(raw string, limit time.Duration) (target, error) {
 	u, err := url.Parse(raw)
 	if err != nil {
 		return target{}, err
@@ -69,7 +70,7 @@ func read(raw string) (target, error) {
 		settings{
 			&o.ContextTimeoutEnabled, &o.DisableIdentity, &o.MaxRetries, &o.DialerRetries, &o.PipelinePoolSize, &o.Protocol,
 			&o.DialTimeout, &o.ReadTimeout, &o.WriteTimeout,
-		}.tune()
+		}.tune(limit)
 		return target{connect: func() redis.UniversalClient { return redis.NewFailoverClient(o) }, db: o.DB}, nil
 	case query.Has("addr"):
 		o, err := redis.ParseClusterURL(raw)
@@ -79,7 +80,7 @@ func read(raw string) (target, error) {
 		settings{
 			&o.ContextTimeoutEnabled, &o.DisableIdentity, &o.MaxRetries, &o.DialerRetries, &o.PipelinePoolSize, &o.Protocol,
 			&o.DialTimeout, &o.ReadTimeout, &o.WriteTimeout,
-		}.tune()
+		}.tune(limit)
 		o.MaintNotificationsConfig = quiet()
 		return target{connect: func() redis.UniversalClient { return redis.NewClusterClient(o) }, cluster: true}, nil
 	default:
@@ -90,7 +91,7 @@ func read(raw string) (target, error) {
 		settings{
 			&o.ContextTimeoutEnabled, &o.DisableIdentity, &o.MaxRetries, &o.DialerRetries, &o.PipelinePoolSize, &o.Protocol,
 			&o.DialTimeout, &o.ReadTimeout, &o.WriteTimeout,
-		}.tune()
+		}.tune(limit)
 		o.MaintNotificationsConfig = quiet()
 		return target{connect: func() redis.UniversalClient { return redis.NewClient(o) }, db: o.DB}, nil
 	}
@@ -106,7 +107,7 @@ type settings struct {
 // tune has calls end when their context does, and fail at the first failure, since
 // the fabric knows what to do then. Protocol 2 does all that is needed, and looks for
 // no messages between answers, which saves a system call each.
-func (s settings) tune() {
+func (s settings) tune(limit time.Duration) {
 	*s.contextTimeouts, *s.noIdentity = true, true
 	*s.retries, *s.dials = -1, 1
 	*s.pipelinePool = -1
@@ -115,7 +116,7 @@ func (s settings) tune() {
 	}
 	for _, t := range []*time.Duration{s.dialTimeout, s.readTimeout, s.writeTimeout} {
 		if *t == 0 {
-			*t = slack
+			*t = max(slack, limit)
 		}
 	}
 }
