@@ -26,14 +26,14 @@ func (a *api) health(context.Context, *call) (any, error) {
 func (a *api) livez(context.Context, *call) (any, error) { return healthView{Status: statusUp}, nil }
 
 // readyz says whether to send requests here: the server wants them, and
-// everything that it depends on answers.
+// everything that it cannot do without answers.
 func (a *api) readyz(ctx context.Context, _ *call) (any, error) {
 	if a.Ready != nil && !a.Ready() {
 		return nil, notReady("The server is starting or about to stop; try another one", nil)
 	}
 	var down []domain.FieldError
 	for _, check := range a.checks(ctx) {
-		if !check.OK {
+		if !check.OK && !check.Optional {
 			down = append(down, domain.FieldError{Field: check.Name, Message: check.Message})
 		}
 	}

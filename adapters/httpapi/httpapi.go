@@ -57,10 +57,11 @@ type Config struct {
 
 // Check is the state of one thing that the server depends on.
 type Check struct {
-	Name    string
-	OK      bool
-	Message string // in plain words, free of addresses and secrets; may be empty
-	Took    time.Duration
+	Name     string
+	OK       bool
+	Optional bool   // the server is ready without it
+	Message  string // in plain words, free of addresses and secrets; may be empty
+	Took     time.Duration
 }
 
 type api struct {

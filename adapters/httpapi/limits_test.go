@@ -30,7 +30,9 @@ func (l *countingLimiter) Take(_ context.Context, key string, at time.Time, leng
 	return l.windows[key].Take(at, length, limit, n), nil
 }
 
-func (l *countingLimiter) Seed(context.Context, string, time.Time, time.Duration, int) error { return nil }
+func (l *countingLimiter) Seed(context.Context, string, time.Time, time.Duration, int) error {
+	return nil
+}
 
 func limited(s *stub) (http.Handler, *countingLimiter) {
 	l := &countingLimiter{windows: make(map[string]*domain.Window)}

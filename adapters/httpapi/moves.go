@@ -288,13 +288,13 @@ func decodeBulk(b *body) (ports.Bulk, error) {
 	var in ports.Bulk
 	var action, target, why *string
 	var ids []string
-	filtered := false
+	listed, filtered := false, false
 	for b.next() {
 		switch b.member() {
 		case "action":
 			b.optional(&action)
 		case "sessionIds":
-			b.strings(&ids)
+			listed = b.strings(&ids)
 		case "filter":
 			if filtered = b.object(); filtered {
 				in.Filter = b.sessionFilter()
@@ -311,7 +311,7 @@ func decodeBulk(b *body) (ports.Bulk, error) {
 		in.Action = word
 	}
 	switch {
-	case ids != nil && filtered:
+	case listed && filtered:
 		b.once("sessionIds", "Give sessionIds or a filter, not both")
 	case filtered && in.Filter == (ports.SessionFilter{}):
 		b.once("filter", "Filter must say something: status, workerId, userId or search")

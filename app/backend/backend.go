@@ -201,9 +201,10 @@ func Name(dsn string) string {
 
 // Part is one part of a backend's health.
 type Part struct {
-	Name string
-	Took time.Duration
-	Err  error // nil: it answers
+	Name     string
+	Optional bool // all goes on without it, if more slowly
+	Took     time.Duration
+	Err      error // nil: it answers
 }
 
 // Health asks everything that the backend depends on.
@@ -223,7 +224,9 @@ func (b *Backend) Health(ctx context.Context) []Part {
 		})
 	})}
 	if b.fabric != nil {
-		parts = append(parts, ask("fabric", b.fabric.Health))
+		fabric := ask("fabric", b.fabric.Health)
+		fabric.Optional = true
+		parts = append(parts, fabric)
 	}
 	return parts
 }

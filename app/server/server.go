@@ -102,7 +102,7 @@ func (s *Server) assemble(ctx context.Context) error {
 	}
 	s.handler = httpapi.New(httpapi.Config{
 		Accounts: s.Accounts, Sessions: s.Orchestrator, Messages: s.Orchestrator,
-		Workers: s.Orchestrator, Fleet: s.Orchestrator,
+		Workers: s.Orchestrator, Fleet: s.Orchestrator, Operator: s.Orchestrator,
 		WorkerTokens: httpapi.NewWorkerTokens(s.token), RateLimits: !off, Limiter: s.backend.Limiter(),
 		Clock: s.backend.Clock(), IDs: s.backend.IDs(), Log: s.cfg.Log,
 		Health: s.health, Ready: s.ready.Load, Version: s.cfg.Version, QRLife: s.cfg.Timing.QRLife,
@@ -224,7 +224,7 @@ func (s *Server) dialer() func(ctx context.Context, network, address string) (ne
 func (s *Server) health(ctx context.Context) []httpapi.Check {
 	var checks []httpapi.Check
 	for _, part := range s.backend.Health(ctx) {
-		c := httpapi.Check{Name: part.Name, OK: part.Err == nil, Took: part.Took}
+		c := httpapi.Check{Name: part.Name, OK: part.Err == nil, Optional: part.Optional, Took: part.Took}
 		if part.Err != nil {
 			c.Message = "the " + part.Name + " does not answer"
 			s.cfg.Log.ErrorContext(ctx, "health check", "part", part.Name, "error", part.Err)
