@@ -209,7 +209,8 @@ func watchLease(ctx context.Context, w *Worker) {
 	}
 }
 
-// Handler is the HTTP side of a worker, below the path of its endpoint.
+// Handler is the HTTP side of a worker, below the path of its endpoint, which a
+// proxy may have taken off.
 func Handler(w *Worker, cfg ServeConfig) http.Handler {
 	h := &handler{w: w, cfg: cfg, token: sha256.Sum256([]byte("Bearer " + cfg.Token))}
 	mux := http.NewServeMux()
@@ -227,6 +228,9 @@ func Handler(w *Worker, cfg ServeConfig) http.Handler {
 		prefix := ""
 		if u, err := url.Parse(w.Endpoint()); err == nil {
 			prefix = strings.TrimRight(u.Path, "/")
+		}
+		if !strings.HasPrefix(r.URL.Path, prefix+"/") {
+			prefix = ""
 		}
 		http.StripPrefix(prefix, mux).ServeHTTP(rw, r)
 	})

@@ -455,6 +455,7 @@ func TestLeaseEndsInRealTime(t *testing.T) {
 	_, err := w.Start(t.Context(), ports.Start{SessionID: "one", Generation: 1})
 	require.NoError(t, err)
 	end := w.LeaseEnd()
+	require.Contains(t, end.String(), " m=", "it is measured by the monotonic clock")
 	require.Eventually(t, func() bool { return len(w.Running()) == 0 }, 5*time.Second, time.Millisecond)
 	entries, err := w.State().Journal()
 	require.NoError(t, err)

@@ -180,7 +180,7 @@ func (w *Worker) bar(id string, generation int64) error {
 	if generation <= w.ended[id] {
 		return nil
 	}
-	if normal, err := domain.NormalizeSessionID(id); err != nil || normal != id {
+	if normal, _ := domain.NormalizeSessionID(id); normal == "" || normal != id {
 		return nil // nothing of that name is ever started
 	}
 	if err := w.cfg.State.end(w.id(), id, generation); err != nil {

@@ -248,7 +248,7 @@ func (s *State) tail() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // nothing was written
 	size, err := f.Seek(0, io.SeekEnd)
 	if err != nil {
 		return nil, err

@@ -305,7 +305,7 @@ func (s *server) stop() {
 	s.web.CloseIdleConnections()
 }
 
-var secrets = regexp.MustCompile(`wg_[0-9A-Za-z]{20,}|eyJ[0-9A-Za-z_-]{10,}|` +
+var secrets = regexp.MustCompile(`wg_[0-9A-Za-z]{20,}|eyJ[0-9A-Za-z_-]{10,}|wt_[0-9a-z-]+_[0-9a-f]{20,}|` +
 	regexp.QuoteMeta(fleetToken) + `|` + regexp.QuoteMeta(adminPassword) + `|` + regexp.QuoteMeta(password))
 
 // keepsSecrets looks whether the log gives anything away.

@@ -46,10 +46,9 @@ func worker(ctx context.Context, args []string, out, errOut io.Writer) error {
 	if c.Capacity < 1 || c.Capacity > 1000 {
 		errs = append(errs, errors.New("--max-sessions must be between 1 and 1000"))
 	}
-	for flag, text := range map[string]string{"--control-plane": c.ControlPlane, "--endpoint": c.Endpoint} {
-		if u, err := url.Parse(text); text != "" && (err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "") {
-			errs = append(errs, fmt.Errorf("%s must be an http:// or https:// URL, not %q", flag, text))
-		}
+	errs = append(errs, checkURL("control-plane", c.ControlPlane))
+	if c.Endpoint != "" {
+		errs = append(errs, checkURL("endpoint", c.Endpoint))
 	}
 	var err error
 	switch scan {
@@ -69,4 +68,11 @@ func worker(ctx context.Context, args []string, out, errOut io.Writer) error {
 		return err
 	}
 	return server.RunWorker(ctx, c, server.Config{Log: log, Out: out})
+}
+
+func checkURL(flag, text string) error {
+	if u, err := url.Parse(text); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+		return fmt.Errorf("--%s must be an http:// or https:// URL, not %q", flag, text)
+	}
+	return nil
 }
