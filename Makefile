@@ -50,16 +50,23 @@ build: compiler ## the binary, bin/switchyard
 ##@ Test
 
 .PHONY: test
-test: compiler ## every test, under the race detector (TEST_FLAGS='-run Name -v')
+test: compiler servers ## every test, under the race detector (TEST_FLAGS='-run Name -v')
 	go test -race -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) ./...
 
 # The end-to-end benchmark drives a whole server: it comes last, apart from the micro benchmarks.
 END_TO_END := app/server
 
 .PHONY: bench
-bench: compiler ## micro benchmarks of every package, then the end-to-end one (BENCH=Regexp)
+bench: compiler servers ## micro benchmarks of every package, then the end-to-end one (BENCH=Regexp)
 	go test -run '^$$' -bench '$(BENCH)' $(BENCH_FLAGS) $$(go list ./... | grep -v '/$(END_TO_END)$$')
 	go test -run '^$$' -bench '$(BENCH)' $(BENCH_FLAGS) ./$(END_TO_END)
+
+.PHONY: servers
+servers: ## PostgreSQL and Redis for the tests, from the system's packages if they are missing
+	@if $(SERVED); then exit 0; fi; \
+	echo 'Tests run servers of their own; PostgreSQL or Redis is missing: installing them.'; \
+	$(call install_servers) || true; \
+	$(SERVED) || { echo 'PostgreSQL (initdb, postgres) and Redis (redis-server) are needed: install postgresql and redis-server (or what your system calls them) as root, or put the folders of their programs into PATH. Their services need not run.'; exit 1; }
 
 .PHONY: fuzz
 fuzz: compiler ## every Fuzz target for a moment each (FUZZ_TIME=10s)
@@ -152,3 +159,20 @@ compiler:
 		apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends gcc libc6-dev || true; \
 	fi; \
 	$(COMPILES) || { echo 'A C compiler and the C library headers are needed for SQLite: install gcc and libc6-dev (or what your system calls them), or name another compiler in CC.'; exit 1; }
+
+# Where PostgreSQL is looked for is what adapters/postgres/postgrestest knows too.
+SERVED = { command -v initdb || compgen -G '/usr/lib/postgresql/*/bin/initdb' || compgen -G '/usr/libexec/postgresql*/initdb' || \
+	compgen -G '/usr/pgsql-*/bin/initdb' || compgen -G '/opt/homebrew/opt/postgresql*/bin/initdb'; } >/dev/null 2>&1 && \
+	command -v redis-server >/dev/null
+
+# Debian starts what it installs as a service, unless there is a policy against that.
+define install_servers
+if command -v apt-get >/dev/null; then \
+	policy=/usr/sbin/policy-rc.d; \
+	if [ ! -e $$policy ] && printf '#!/bin/sh\nexit 101\n' >$$policy; then chmod +x $$policy; trap "rm -f $$policy" EXIT; fi; \
+	apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends postgresql redis-server; \
+elif command -v apk >/dev/null; then apk add --quiet postgresql redis; \
+elif command -v dnf >/dev/null; then dnf -q -y install postgresql-server redis; \
+elif command -v brew >/dev/null; then brew install --quiet postgresql redis; \
+else false; fi
+endef

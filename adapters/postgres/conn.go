@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/switchyard-wa/switchyard/adapters/internal/sqlstore"
 )
@@ -44,8 +45,15 @@ func (c *conn) hurry() {
 	}
 }
 
-// rest ends the hurry, or else the pool would take the connection for broken.
-func (c *conn) rest() { _ = c.pg.Conn().SetDeadline(time.Time{}) }
+// back gives a connection back to its pool.
+func (c *conn) back(pooled *pgxpool.Conn) {
+	if c.pg.IsClosed() {
+		pooled.Hijack() // the pool would keep its place until the server, too, has closed it
+		return
+	}
+	_ = c.pg.Conn().SetDeadline(time.Time{}) // or else the pool would take it for broken
+	pooled.Release()
+}
 
 // prepare sees to it that the server knows a statement. Those that are built
 // for one use are not prepared.
@@ -99,9 +107,12 @@ func (c *conn) askBetween(ctx context.Context, before, s *sqlstore.Statement, p 
 	}
 	c.hurry()
 	r.conn, r.all = c, c.pg.ExecBatch(ctx, &batch)
-	if r.all.NextResult() && r.all.NextResult() {
-		r.one = r.all.ResultReader()
+	for range 2 { // the first has no rows
+		if !r.all.NextResult() {
+			return r, nil
+		}
 	}
+	r.one = r.all.ResultReader()
 	return r, nil
 }
 

@@ -195,9 +195,8 @@ func (g *group) run(s *Store) error {
 	if err != nil {
 		return apart(err)
 	}
-	defer pooled.Release()
 	c := ours(pooled)
-	defer c.rest()
+	defer c.back(pooled)
 	if err = g.transact(c); err != nil && !errors.Is(err, ErrUncertain) {
 		_, _ = c.do(rollback) // or else the pool closes the connection
 		err = apart(err)

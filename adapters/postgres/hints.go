@@ -172,9 +172,8 @@ func (h *hints) send(ctx context.Context, what map[about]struct{}) error {
 	if err != nil {
 		return err
 	}
-	defer pooled.Release()
 	c := ours(pooled)
-	defer c.rest()
+	defer c.back(pooled)
 	var batch pgconn.Batch
 	for _, n := range h.notifications(what) {
 		payload, err := json.Marshal(n)

@@ -1,7 +1,6 @@
 package postgres_test
 
 import (
-	"io"
 	"net"
 	"net/url"
 	"sync"
@@ -16,11 +15,11 @@ type proxy struct {
 	listener net.Listener
 	server   string
 
-	mu    sync.Mutex
-	state sync.Cond // of what follows
-	open  map[net.Conn]bool
-	down  bool // refuses and drops connections
-	stuck bool // swallows what is sent, as a network that loses everything
+	mu   sync.Mutex
+	open map[net.Conn]bool
+	down bool // drops connections
+	deaf bool // what the server says disappears
+	mute bool // what the client says does
 }
 
 // through puts a proxy in front of the server that a URL names, and gives it
@@ -32,13 +31,11 @@ func through(t *testing.T, dsn string) (*proxy, string) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	p := &proxy{listener: l, server: u.Host, open: make(map[net.Conn]bool)}
-	p.state.L = &p.mu
 	var accepting sync.WaitGroup
 	accepting.Go(p.accept)
 	t.Cleanup(func() {
 		l.Close()
 		p.cut()
-		p.set(func() { p.stuck = false })
 		accepting.Wait()
 	})
 	u.Host = l.Addr().String()
@@ -49,7 +46,6 @@ func (p *proxy) set(change func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	change()
-	p.state.Broadcast()
 }
 
 // cut ends all connections and refuses new ones until heal.
@@ -62,10 +58,10 @@ func (p *proxy) cut() {
 	})
 }
 
-func (p *proxy) heal() { p.set(func() { p.down, p.stuck = false, false }) }
+func (p *proxy) heal() { p.set(func() { p.down, p.deaf, p.mute = false, false, false }) }
 
 // lose has everything disappear that is sent from now on, until heal.
-func (p *proxy) lose() { p.set(func() { p.stuck = true }) }
+func (p *proxy) lose() { p.set(func() { p.deaf, p.mute = true, true }) }
 
 func (p *proxy) accept() {
 	var connections sync.WaitGroup
@@ -87,34 +83,33 @@ func (p *proxy) serve(client net.Conn) {
 	}
 	p.set(func() { p.open[client], p.open[server] = true, true })
 	var both sync.WaitGroup
-	for _, way := range [][2]net.Conn{{client, server}, {server, client}} {
-		both.Go(func() {
-			_, _ = io.Copy(way[0], lossy{p, way[1]})
-			client.Close()
-			server.Close()
-		})
-	}
+	both.Go(func() { p.copy(server, client, &p.mute) })
+	both.Go(func() { p.copy(client, server, &p.deaf) })
 	both.Wait()
 	p.set(func() { delete(p.open, client); delete(p.open, server) })
 }
 
-// lossy is one direction of a connection.
-type lossy struct {
-	p *proxy
-	net.Conn
-}
-
-func (l lossy) Read(b []byte) (int, error) {
+// copy passes on what comes, unless it is to disappear.
+func (p *proxy) copy(to, from net.Conn, lost *bool) {
+	defer to.Close()
+	defer from.Close()
+	b := make([]byte, 1<<16)
 	for {
-		n, err := l.Conn.Read(b)
-		l.p.mu.Lock()
-		down, stuck := l.p.down, l.p.stuck
-		l.p.mu.Unlock()
-		switch {
-		case down:
-			return 0, io.EOF
-		case err != nil || !stuck:
-			return n, err
+		n, err := from.Read(b)
+		if err != nil {
+			return
+		}
+		p.mu.Lock()
+		down, lost := p.down, *lost
+		p.mu.Unlock()
+		if down {
+			return
+		}
+		if lost {
+			continue
+		}
+		if _, err := to.Write(b[:n]); err != nil {
+			return
 		}
 	}
 }

@@ -123,9 +123,14 @@ func parse(dsn string, timeout time.Duration) (*pgxpool.Config, error) {
 	c.BuildContextWatcherHandler = func(pg *pgconn.PgConn) ctxwatch.Handler {
 		return &pgconn.DeadlineContextWatcherHandler{Conn: pg.Conn(), DeadlineDelay: 100 * time.Millisecond}
 	}
-	config.AfterConnect = func(_ context.Context, p *pgx.Conn) error {
-		p.PgConn().CustomData()[ownData] = newConn(p.PgConn(), timeout)
-		return nil
+	config.AfterConnect = func(ctx context.Context, p *pgx.Conn) error {
+		own := newConn(p.PgConn(), timeout)
+		p.PgConn().CustomData()[ownData] = own
+		var err error
+		for _, s := range []*sqlstore.Statement{beginRead, beginWrite, commit, rollback} {
+			err = errors.Join(err, own.prepare(ctx, s, none))
+		}
+		return errors.Join(err, p.PgConn().Conn().SetDeadline(time.Time{}))
 	}
 	return config, nil
 }

@@ -2,13 +2,19 @@ package postgres_test
 
 import (
 	"context"
+	"errors"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
 	"github.com/switchyard-wa/switchyard/adapters/postgres"
 	"github.com/switchyard-wa/switchyard/adapters/postgres/postgrestest"
+	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
 	"github.com/switchyard-wa/switchyard/ports/conformance"
 )
@@ -22,14 +28,210 @@ func TestStore(t *testing.T) {
 // open opens a store that is closed with the test.
 func open(t testing.TB, dsn string) *postgres.Store {
 	t.Helper()
-	s, err := postgres.Open(t.Context(), dsn, postgres.Options{Migrate: true})
+	return openWith(t, dsn, postgres.Options{Migrate: true})
+}
+
+func openWith(t testing.TB, dsn string, o postgres.Options) *postgres.Store {
+	t.Helper()
+	s, err := postgres.Open(t.Context(), dsn, o)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
 	return s
 }
 
+type work = func(ctx context.Context, tx *ports.Tx) error
+
+func put(name, value string) work {
+	return func(ctx context.Context, tx *ports.Tx) error { return tx.Settings.Put(ctx, name, value) }
+}
+
+// after is work that begins with a read, and so has a transaction of its own.
+func after(fn work) work {
+	return func(ctx context.Context, tx *ports.Tx) error {
+		if _, err := tx.Settings.Get(ctx, "none"); !errors.Is(err, ports.ErrNotFound) {
+			return err
+		}
+		return fn(ctx, tx)
+	}
+}
+
 func set(s ports.Store, name, value string) error {
-	return s.Update(context.Background(), func(ctx context.Context, tx *ports.Tx) error {
-		return tx.Settings.Put(ctx, name, value)
-	})
+	return s.Update(context.Background(), put(name, value))
+}
+
+// setting gives a value, or "" if there is none.
+func setting(t testing.TB, s ports.Store, name string) (value string) {
+	t.Helper()
+	require.NoError(t, s.View(t.Context(), func(ctx context.Context, tx *ports.Tx) (err error) {
+		if value, err = tx.Settings.Get(ctx, name); errors.Is(err, ports.ErrNotFound) {
+			err = nil
+		}
+		return err
+	}), "the setting %q", name)
+	return value
+}
+
+func TestSchema(t *testing.T) {
+	ctx, dsn := t.Context(), postgrestest.Shared(t).NewDatabase(t)
+	version, latest, err := postgres.Status(ctx, dsn)
+	require.NoError(t, err)
+	require.Zero(t, version)
+	require.Positive(t, latest)
+
+	_, err = postgres.Open(ctx, dsn, postgres.Options{})
+	require.ErrorIs(t, err, postgres.ErrOutdated)
+	require.ErrorContains(t, err, "switchyard migrate up")
+	for range 2 {
+		s, err := postgres.Open(ctx, dsn, postgres.Options{Migrate: true})
+		require.NoError(t, err)
+		require.NoError(t, s.Close())
+	}
+	openWith(t, dsn, postgres.Options{})
+	version, _, err = postgres.Status(ctx, dsn)
+	require.NoError(t, err)
+	require.Equal(t, latest, version)
+}
+
+func TestReplicasMigrateTogether(t *testing.T) {
+	dsn := postgrestest.Shared(t).NewDatabase(t)
+	const replicas = 8
+	stores := make([]*postgres.Store, replicas)
+	errs := make([]error, replicas)
+	var wg sync.WaitGroup
+	for i := range replicas {
+		wg.Go(func() { stores[i], errs[i] = postgres.Open(t.Context(), dsn, postgres.Options{Migrate: true}) })
+	}
+	wg.Wait()
+	for i, s := range stores {
+		require.NoError(t, errs[i])
+		require.NoError(t, set(s, "name", "value"))
+		require.NoError(t, s.Close())
+	}
+}
+
+func TestAMigrationThatFailsLeavesNothing(t *testing.T) {
+	ctx, dsn := t.Context(), postgrestest.Shared(t).NewDatabase(t)
+	run(t, dsn, "CREATE TABLE settings (mine int)")
+	_, err := postgres.Open(ctx, dsn, postgres.Options{Migrate: true})
+	require.ErrorContains(t, err, "0001_first")
+	require.ErrorContains(t, err, `"settings" already exists`)
+	version, _, err := postgres.Status(ctx, dsn)
+	require.NoError(t, err)
+	require.Zero(t, version)
+	run(t, dsn, "DROP TABLE settings")
+	require.NoError(t, set(open(t, dsn), "name", "value"))
+}
+
+func TestPasswordsAreNotInErrors(t *testing.T) {
+	server := postgrestest.Shared(t)
+	_, host, _ := strings.Cut(server.DSN(), "@")
+	host, _, _ = strings.Cut(host, "/")
+	for _, dsn := range []string{
+		"postgres://switchyard:s3cr3t@" + host + "/postgres?sslmode=disable",
+		"postgres://switchyard:s3cr3t@127.0.0.1:1/postgres",
+		"postgres://switchyard:s3cr3t@" + host + "/postgres?sslmode=s3cr3t",
+		"postgres://switchyard:s3cr3t/x@" + host + "/postgres",
+		"postgres://switchyard:s3cr3t%zz@" + host + "/postgres",
+		"postgres://switchyard:s3cr3t-%25/x@[::1/postgres",
+		"host=127.0.0.1 port=1 user=x password=s3cr3t",
+		"host=127.0.0.1 port=x user=x password=s3cr3t",
+		"user=x password='s3cr3t",
+		"s3cr3t",
+	} {
+		_, err := postgres.Open(t.Context(), dsn, postgres.Options{Timeout: 100 * time.Millisecond})
+		require.Error(t, err, dsn)
+		require.NotContains(t, err.Error(), "s3cr3t")
+		if err := postgres.Check(dsn); err != nil {
+			require.NotContains(t, err.Error(), "s3cr3t")
+		}
+	}
+	require.NoError(t, postgres.Check(server.DSN()))
+}
+
+// TestRefusalsWithin: a refusal by PostgreSQL itself ends a transaction, but not an Update.
+func TestRefusalsWithin(t *testing.T) {
+	s := open(t, postgrestest.Shared(t).NewDatabase(t))
+	refused := func(ctx context.Context, tx *ports.Tx) error {
+		if err := tx.Settings.Put(ctx, "before", "1"); err != nil {
+			return err
+		}
+		if err := tx.Sessions.Put(ctx, domain.Card("s1", "nobody", "s1", "", time.Now())); !errors.Is(err, ports.ErrNotFound) {
+			return errors.Join(errors.New("no refusal"), err)
+		}
+		if err := tx.Users.Put(ctx, &domain.User{ID: "u1", Email: "u1@example.com"}); err != nil {
+			return err
+		}
+		u := &domain.User{ID: "u2", Email: "u2@example.com"}
+		if err := tx.Users.Put(ctx, u); err != nil {
+			return err
+		}
+		u.Email = "u1@example.com"
+		if err := tx.Users.Put(ctx, u); !errors.Is(err, ports.ErrExists) {
+			return errors.Join(errors.New("no refusal"), err)
+		}
+		return tx.Settings.Put(ctx, "after", "1")
+	}
+	clear := func(ctx context.Context, tx *ports.Tx) error { return tx.Settings.Put(ctx, "after", "0") }
+	for name, fn := range map[string]work{"in a group": refused, "alone": after(refused)} {
+		t.Run(name, func(t *testing.T) {
+			s := open(t, postgrestest.Shared(t).NewDatabase(t))
+			require.NoError(t, s.Update(t.Context(), clear))
+			require.NoError(t, s.Update(t.Context(), fn))
+			require.Equal(t, "1", setting(t, s, "before"))
+			require.Equal(t, "1", setting(t, s, "after"))
+		})
+	}
+	require.ErrorIs(t, s.Update(t.Context(), func(ctx context.Context, tx *ports.Tx) error {
+		return tx.Sessions.Put(ctx, domain.Card("s1", "nobody", "s1", "", time.Now()))
+	}), ports.ErrNotFound)
+}
+
+// TestDeadlocks has two Updates wait for each other.
+func TestDeadlocks(t *testing.T) {
+	dsn := postgrestest.Shared(t).NewDatabase(t)
+	s := open(t, dsn+"&deadlock_timeout=10ms")
+	require.NoError(t, set(s, "a", "0"))
+	require.NoError(t, set(s, "b", "0"))
+	var runs atomic.Int32
+	var met sync.WaitGroup
+	met.Add(2)
+	var wg sync.WaitGroup
+	for _, order := range [][2]string{{"a", "b"}, {"b", "a"}} {
+		meet := sync.OnceFunc(func() {
+			met.Done()
+			met.Wait()
+		})
+		wg.Go(func() {
+			err := s.Update(context.Background(), after(func(ctx context.Context, tx *ports.Tx) error {
+				runs.Add(1)
+				if err := tx.Settings.Put(ctx, order[0], order[0]); err != nil {
+					return err
+				}
+				meet()
+				return tx.Settings.Put(ctx, order[1], order[0])
+			}))
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	require.EqualValues(t, 3, runs.Load())
+	require.Equal(t, setting(t, s, "a"), setting(t, s, "b"), "one after the other")
+}
+
+func TestTextThatCannotBeStored(t *testing.T) {
+	s := open(t, postgrestest.Shared(t).NewDatabase(t))
+	for given, want := range map[string]string{"a\x00b": "a\uFFFDb", "a\xffb": "a\uFFFDb", "\xed\xa0\x80": "\uFFFD", "größe ✓ 🙂": "größe ✓ 🙂"} {
+		require.NoError(t, set(s, "name", given))
+		require.Equal(t, want, setting(t, s, "name"))
+	}
+	require.Empty(t, setting(t, s, "no\x00such"))
+}
+
+func TestOneStoreIsOneSchema(t *testing.T) {
+	server := postgrestest.Shared(t)
+	one, two := open(t, server.NewDatabase(t)), open(t, server.NewDatabase(t))
+	require.NoError(t, set(one, "name", "one"))
+	require.Empty(t, setting(t, two, "name"))
 }

@@ -70,9 +70,8 @@ func (t *tx) end(ctx context.Context, keep bool) {
 	default:
 		_, _ = t.conn.do(commit) // everything has been read
 	}
-	t.conn.rest()
 	if t.pooled != nil {
-		t.pooled.Release()
+		t.conn.back(t.pooled)
 	}
 }
 

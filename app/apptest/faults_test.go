@@ -38,7 +38,14 @@ func randomFaults(t *testing.T, seeds uint64, replicas int) {
 				f.Hang(w, false)
 				f.CutOff(w, false)
 			}
+			f.Advance(time.Minute)
+			for _, w := range f.workers {
+				_, err := f.Orchestrator.Activate(t.Context(), "worker-"+w)
+				require.NoError(t, err)
+			}
 			f.Advance(5 * time.Minute)
+			pending, running := open(t, f.Harness)
+			require.Zero(t, pending+running, "migrations that nothing comes of")
 			for _, id := range f.ids {
 				s := f.Session(id)
 				if s.Intent == domain.Down {
@@ -98,7 +105,7 @@ func (f *faulty) anything() {
 		}
 	}
 	w, id := f.workers[f.r.IntN(len(f.workers))], f.ids[f.r.IntN(len(f.ids))]
-	switch f.r.IntN(14) {
+	switch f.r.IntN(22) {
 	case 0:
 		f.Crash(w)
 	case 1, 2:
@@ -126,6 +133,24 @@ func (f *faulty) anything() {
 		if f.r.IntN(3) == 0 {
 			_, _ = o.Logout(ctx, f.user.ID, id)
 		}
+	case 12:
+		target := ""
+		if f.r.IntN(2) == 0 {
+			target = "worker-" + w
+		}
+		_, _ = o.Migrate(ctx, id, target, "")
+	case 13:
+		_, _ = o.Rebalance(ctx, false)
+	case 14:
+		_, _ = o.BulkSessions(ctx, ports.Bulk{Action: ports.BulkMigrate, Filter: ports.SessionFilter{WorkerID: "worker-" + w}})
+	case 15:
+		if list, _, _ := o.Migrations(ctx, ports.MigrationFilter{}, ports.Page{Limit: 1}); len(list) > 0 {
+			_, _, _ = o.CancelMigrations(ctx, list[0].ID)
+		}
+	case 16:
+		_, _ = o.Drain(ctx, "worker-"+w)
+	case 17:
+		_, _ = o.Activate(ctx, "worker-"+w)
 	default:
 		_, _ = o.Connect(ctx, f.user.ID, id, ports.ConnectOptions{})
 	}

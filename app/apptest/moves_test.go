@@ -391,8 +391,15 @@ func TestFailoversAreInTheHistory(t *testing.T) {
 	list := migrations(t, h, ports.MigrationFilter{Kind: domain.MoveFailover, Status: domain.MigrationCompleted, WorkerID: "worker-w1"})
 	require.Len(t, list, 8)
 	require.Equal(t, []string{"worker-w1", "worker-w2", "the worker crashed"}, []string{list[0].FromWorker, list[0].ToWorker, list[0].Reason})
-	h.Advance(31 * 24 * time.Hour)
-	require.Empty(t, migrations(t, h, ports.MigrationFilter{}), "history is kept for a month")
+
+	old := *list[0]
+	old.ID, old.CompletedAt = "old", h.Now().Add(-30*24*time.Hour-time.Minute)
+	require.NoError(t, h.Store.Update(t.Context(), func(ctx context.Context, tx *ports.Tx) error {
+		old.Rev = 0
+		return tx.Migrations.Put(ctx, &old)
+	}))
+	h.Advance(2 * time.Minute)
+	require.Len(t, migrations(t, h, ports.MigrationFilter{}), 8, "what is older than 30 days goes")
 }
 
 // The sessions of a user that fail over do not all end up in one place.
@@ -483,7 +490,7 @@ func canary(t *testing.T, replicas int) (h *apptest.Harness, on map[string][]str
 	h = apptest.With(t, apptest.Options{Replicas: replicas, Worker: func(c *apptest.WorkerConfig) { c.Version = version }}).
 		Workers("w1", 50, "w2", 50, "w3", 50)
 	ids := append(lines(h, 20), lines(h, 20)...)
-	h.Advance(time.Hour)
+	h.Advance(16 * time.Minute)
 	version = "2.0.0"
 	h.Workers("w4", 50)
 	_, err := h.Orchestrator.Rebalance(t.Context(), false)
@@ -572,6 +579,13 @@ func TestInnocentCanaries(t *testing.T) {
 		"crashes": func(h *apptest.Harness, _ map[string][]string) {
 			h.Crash("w4")
 			h.Advance(2 * time.Second)
+			h.Boot("w4")
+		},
+		"goes down in order": func(h *apptest.Harness, on map[string][]string) {
+			_, err := h.Orchestrator.Preserved(context.Background(), "worker-w4", on["worker-w4"])
+			require.NoError(t, err)
+			h.Advance(time.Second)
+			h.Crash("w4")
 			h.Boot("w4")
 		},
 		"is lost": func(h *apptest.Harness, _ map[string][]string) {

@@ -104,6 +104,9 @@ func (o *Orchestrator) save(ctx context.Context, tx *ports.Tx, c *changes, befor
 			if err := o.release(ctx, tx, c, before.WorkerID); err != nil {
 				return err
 			}
+			if err := o.fence(ctx, tx, before); err != nil {
+				return err
+			}
 		}
 		if after.Assigned() {
 			if err := tx.Workers.Reserve(ctx, after.WorkerID); err != nil {
@@ -127,6 +130,22 @@ func (o *Orchestrator) save(ctx context.Context, tx *ports.Tx, c *changes, befor
 	}
 	c.sessions = append(c.sessions, after)
 	return nil
+}
+
+// fence has a worker told that it is over with a session that left it without
+// being stopped there by us: another replica may have a start on its way still.
+func (o *Orchestrator) fence(ctx context.Context, tx *ports.Tx, s *domain.Session) error {
+	if !o.shared() || s.Order.Stops() {
+		return nil
+	}
+	w, err := tx.Workers.Get(ctx, s.WorkerID)
+	if errors.Is(err, ports.ErrNotFound) || err == nil && !w.Can(domain.CapGeneration) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return o.leave(ctx, tx, s.WorkerID, s.ID, domain.OrderDisconnect, s.Generation)
 }
 
 // count keeps the number of the user's sessions that are wanted up, within the

@@ -321,6 +321,9 @@ func (m *mortal) sound() {
 		for _, w := range workers {
 			require.Equal(m.t, used[w.ID], w.Used, "slots of %s", w.ID)
 		}
+		open, err := tx.Migrations.Open(ctx)
+		require.NoError(m.t, err)
+		require.Empty(m.t, open, "migrations that nothing comes of")
 		return nil
 	})
 	require.NoError(m.t, err)
@@ -463,6 +466,14 @@ func TestEveryCrashIsFinishedByTheNextProcess(t *testing.T) {
 			"drain", (*mortal).connect,
 			func(m *mortal) {
 				_, _ = m.Drain(ctx, m.stored().WorkerID)
+				m.pass(10 * time.Second)
+			},
+			func(m *mortal, _ bool) { m.up() },
+		},
+		{
+			"migrate", (*mortal).connect,
+			func(m *mortal) {
+				_, _ = m.Migrate(ctx, m.id, "", "")
 				m.pass(10 * time.Second)
 			},
 			func(m *mortal, _ bool) { m.up() },

@@ -323,15 +323,9 @@ func (f *fleet) seats(workerID string) map[string]*seat {
 	return nil
 }
 
-// heard gives the worker as it is known, and when its latest heartbeat was
-// first known here; nil if there is no such worker.
-func (f *fleet) heard(id string) (*domain.Worker, time.Time) {
-	f.mu.RLock()
-	defer f.mu.RUnlock()
-	if n := f.workers[id]; n != nil {
-		return n.worker, n.heardAt
-	}
-	return nil, time.Time{}
+// listenAnew counts the silence of all workers from now.
+func (f *fleet) listenAnew(now time.Time) {
+	f.each(func(n *node) { n.heardAt = now })
 }
 
 // refuses reports whether the worker refused the latest call.

@@ -70,6 +70,13 @@ func (f *inFlight) first(s *domain.Session) bool {
 	return fresh && generation == s.Generation
 }
 
+// underWay reports whether anything is being done about the session.
+func (f *inFlight) underWay(sessionID string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.m[sessionID] != nil
+}
+
 // begin waits for its turn, or until the context ends.
 func (f *inFlight) begin(ctx context.Context, sessionID string) (end func(), err error) {
 	for {

@@ -48,8 +48,9 @@ type loop struct {
 	waiting map[string]bool      // sessions that found no room
 	cramped map[string]time.Time // sessions that could not move for lack of room: not before
 	houseAt time.Time
-	turnAt  time.Time // when sessions that wait to move are looked at again
-	judgeAt time.Time // when a worker on trial is found out, if it gets no better; zero: none is in doubt
+	called  map[string]time.Time // workers that other replicas were calling, and when; of Step alone
+	turnAt  time.Time            // when sessions that wait to move are looked at again
+	judgeAt time.Time            // when a worker on trial is found out, if it gets no better; zero: none is in doubt
 }
 
 func (l *loop) init(parallel int) {
@@ -61,6 +62,7 @@ func (l *loop) init(parallel int) {
 	l.pause = make(map[string]time.Time)
 	l.waiting = make(map[string]bool)
 	l.cramped = make(map[string]time.Time)
+	l.called = make(map[string]time.Time)
 }
 
 // wake makes Run look again soon.
@@ -149,10 +151,10 @@ func (l *loop) release(t task, pauseUntil time.Time) {
 // under way and hands over to other replicas. It returns ctx's error, or the
 // reason why it could not begin.
 func (o *Orchestrator) Run(ctx context.Context) error {
+	defer o.listen()()
 	if err := o.Load(ctx); err != nil {
 		return err
 	}
-	defer o.hints.Listen(o.hear)()
 	var work sync.WaitGroup
 	defer o.retire(ctx)
 	defer work.Wait()
@@ -181,7 +183,7 @@ func (o *Orchestrator) Run(ctx context.Context) error {
 // Step does what is due now, once, and returns when something will be due next.
 // Run calls it in a loop; a harness that owns the clock calls it itself.
 func (o *Orchestrator) Step(ctx context.Context) (next time.Time, err error) {
-	o.members.listen.Do(func() { o.hints.Listen(o.hear) })
+	o.members.listen.Do(func() { o.listen() })
 	var work sync.WaitGroup
 	next, err = o.step(ctx, &work)
 	work.Wait()
@@ -262,12 +264,14 @@ func (o *Orchestrator) reconcile(ctx context.Context, work *sync.WaitGroup) (tim
 		return now.Add(pauseAfterFault), err
 	}
 	o.loop.blocked = 0
+	o.noteCalled(due, now)
 	for _, s := range domain.FailoverPlan(due, func(user string) int { return ranks[user] }) {
-		if o.taken(s, now) || !o.turn("session/"+s.ID, s.DueAt, now) {
+		worker := o.turnTaker(s)
+		if o.taken(s, now) || !o.turnFor(s, worker, now) {
 			o.loop.blocked++
 			continue
 		}
-		if !o.dispatch(work, task{"session/" + s.ID, s.WorkerID, o.loop.turns}, func() error {
+		if !o.dispatch(work, task{"session/" + s.ID, worker, o.loop.turns}, func() error {
 			return o.further(context.WithoutCancel(ctx), s.ID)
 		}) {
 			o.loop.blocked++
@@ -380,7 +384,7 @@ func (o *Orchestrator) cleanups(ctx context.Context, work *sync.WaitGroup) (time
 		return now.Add(pauseAfterFault), err
 	}
 	for _, c := range due {
-		if !o.turn("cleanup/"+c.WorkerID+"/"+c.SessionID, c.DueAt, now) {
+		if !o.turn(workOn(c.WorkerID), c.DueAt, now) {
 			continue
 		}
 		o.dispatch(work, task{"cleanup/" + c.WorkerID + "/" + c.SessionID, c.WorkerID, o.loop.turns}, func() error {
@@ -435,10 +439,8 @@ func (o *Orchestrator) house(ctx context.Context, _ *sync.WaitGroup) (time.Time,
 		o.loop.houseAt = now.Add(houseEvery)
 	}
 	at := o.loop.houseAt
-	for key, until := range o.loop.pause {
-		if due && now.After(until) {
-			delete(o.loop.pause, key)
-		}
+	for _, until := range []map[string]time.Time{o.loop.pause, o.loop.cramped} {
+		maps.DeleteFunc(until, func(_ string, at time.Time) bool { return due && now.After(at) })
 	}
 	o.loop.mu.Unlock()
 	if !due {

@@ -25,14 +25,14 @@ func (o *Orchestrator) monitor(ctx context.Context, work *sync.WaitGroup) (time.
 		switch {
 		case !w.Online:
 		case domain.Silent(w, o.timing, n.heardAt, now):
-			if o.turn("worker/"+w.ID, w.SilentAt(o.timing, n.heardAt), now) {
+			if !o.members.blind.Load() && o.turn(workOn(w.ID), w.SilentAt(o.timing, n.heardAt), now) {
 				silent = append(silent, silence{w.ID, w.LastHeartbeat})
 			}
 		case n.probes.NextAt.IsZero():
 			// A worker that has just been heard of need not be asked at once.
 			n.probes.NextAt = now.Add(o.timing.ProbeInterval)
 		case probing && !n.probing && !now.Before(n.probes.NextAt):
-			if n.probes.Refusals == 0 && !o.mine("worker/"+w.ID) {
+			if n.probes.Refusals == 0 && !o.mine(workOn(w.ID)) {
 				n.probes.NextAt = now.Add(o.timing.ProbeInterval) // another replica asks it
 				return
 			}
@@ -64,7 +64,7 @@ func (o *Orchestrator) monitor(ctx context.Context, work *sync.WaitGroup) (time.
 		if !n.worker.Online {
 			return
 		}
-		at := n.worker.SilentAt(o.timing, n.heardAt)
+		at := n.silentAt(o.timing)
 		if probing && !n.probing && n.probes.NextAt.Before(at) {
 			at = n.probes.NextAt
 		}
@@ -73,6 +73,15 @@ func (o *Orchestrator) monitor(ctx context.Context, work *sync.WaitGroup) (time.
 		}
 	})
 	return next, errors.Join(errs...)
+}
+
+// silentAt is when the worker counts as lost if nothing is heard of it. When
+// its latest heartbeat was first known here decides, not the time in its row:
+// that is by the clock of whichever replica heard it. It needs the lock.
+func (n *node) silentAt(t domain.Timing) time.Time {
+	w := *n.worker
+	w.LastHeartbeat = time.Time{}
+	return w.SilentAt(t, n.heardAt)
 }
 
 // probe calls a worker's health route and draws the conclusion, if the worker

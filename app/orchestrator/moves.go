@@ -143,59 +143,62 @@ func (o *Orchestrator) move(ctx context.Context, s *domain.Session, hurry bool) 
 		return false, err
 	}
 	room := o.fleet.hasRoom(req, o.now())
-	if !room {
-		o.loop.later(s.ID, o.now().Add(moveEvery))
-	}
-	_, err = o.change(ctx, s.ID, func(ctx context.Context, tx *ports.Tx, current *domain.Session) ([]domain.Event, error) {
-		if done = false; current.Rev != s.Rev {
+	cramped := false
+	_, err = o.change(ctx, s.ID, func(ctx context.Context, tx *ports.Tx, current *domain.Session) (_ []domain.Event, err error) {
+		if done, cramped = false, false; current.Rev != s.Rev {
 			return nil, errUnchanged
 		}
-		var err error
-		done, err = o.beginMove(ctx, tx, current, req, room, hurry)
-		return nil, err
+		open, err := tx.Migrations.Open(ctx)
+		if err != nil {
+			return nil, err
+		}
+		full := !hurry && o.tally(open).full(current.WorkerID)
+		cramped = !room
+		if current.MoveTo != "" {
+			if done, cramped, err = o.checkTarget(ctx, tx, current, req, open); done || err != nil {
+				return nil, err
+			}
+		}
+		if cramped || full {
+			current.DueAt = o.now().Add(moveEvery)
+			return nil, nil
+		}
+		done = true
+		return nil, o.beginMove(ctx, tx, current)
 	})
+	if cramped {
+		o.loop.later(s.ID, o.now().Add(moveEvery))
+	}
 	return done, err
 }
 
-// beginMove does so in the transaction. It reports whether there is more to be
-// done now.
-func (o *Orchestrator) beginMove(ctx context.Context, tx *ports.Tx, s *domain.Session, req domain.Request, room, hurry bool) (more bool, err error) {
-	w, err := tx.Workers.Get(ctx, s.WorkerID)
+// checkTarget looks whether the worker that a session is wanted on can take it
+// still. If not, its migration is over; cramped is if it cannot at the moment.
+func (o *Orchestrator) checkTarget(ctx context.Context, tx *ports.Tx, s *domain.Session, req domain.Request, open []*domain.Migration) (over, cramped bool, err error) {
+	i := slices.IndexFunc(open, func(m *domain.Migration) bool { return m.ID == s.MoveID })
+	if i < 0 {
+		s.MoveID, s.MoveTo = "", ""
+		return true, false, nil
+	}
+	m := open[i]
+	why, left, err := o.unfit(ctx, tx, m.ToWorker, req)
 	if err != nil {
-		return false, err
+		return false, false, err
 	}
-	open, err := tx.Migrations.Open(ctx)
-	if err != nil {
-		return false, err
+	if why != "" {
+		m.Abandon(s, fmt.Sprintf("%s cannot take the session any more: %s", m.ToWorker, why), o.now())
+		return true, false, tx.Migrations.Put(ctx, m)
 	}
-	now := o.now()
-	if s.MoveTo != "" {
-		why, left, err := o.unfit(ctx, tx, s.MoveTo, req)
-		switch m := openOne(open, s.MoveID); {
-		case err != nil:
-			return false, err
-		case m == nil:
-			s.MoveID, s.MoveTo = "", ""
-			return true, nil
-		case why != "":
-			m.Abandon(s, fmt.Sprintf("%s cannot take the session any more: %s", m.ToWorker, why), now)
-			return true, tx.Migrations.Put(ctx, m)
-		case left <= o.promised(open, m, domain.MigrationRunning):
-			room = false
-		}
-	}
-	if !room || !hurry && o.tally(open).full(s.WorkerID) {
-		s.DueAt = now.Add(moveEvery)
-		return false, nil
-	}
-	return true, o.depart(ctx, tx, s, domain.MoveDrain, w.DrainID, "the worker is being drained", func() { s.Move(now) })
+	return false, left <= o.promised(open, m, domain.MigrationRunning), nil
 }
 
-func openOne(open []*domain.Migration, id string) *domain.Migration {
-	if i := slices.IndexFunc(open, func(m *domain.Migration) bool { return m.ID == id }); i >= 0 {
-		return open[i]
+// beginMove orders the session to leave, in the transaction.
+func (o *Orchestrator) beginMove(ctx context.Context, tx *ports.Tx, s *domain.Session) error {
+	w, err := tx.Workers.Get(ctx, s.WorkerID)
+	if err != nil {
+		return err
 	}
-	return nil
+	return o.depart(ctx, tx, s, domain.MoveDrain, w.DrainID, "the worker is being drained", func() { s.Move(o.now()) })
 }
 
 // unfit says why a worker cannot take what is requested; empty: it can, and has
@@ -254,11 +257,18 @@ func (o *Orchestrator) turns(ctx context.Context, _ *sync.WaitGroup) (time.Time,
 	return o.loop.turnAt, o.transact(ctx, func(ctx context.Context, tx *ports.Tx, c *changes) error {
 		for _, id := range ids {
 			s, err := tx.Sessions.Get(ctx, id)
-			if errors.Is(err, ports.ErrNotFound) || err == nil && !s.DueAt.After(now) {
+			if errors.Is(err, ports.ErrNotFound) || err == nil && !s.Assigned() {
 				continue
 			}
 			if err != nil {
 				return err
+			}
+			w, err := tx.Workers.Get(ctx, s.WorkerID)
+			if err != nil && !errors.Is(err, ports.ErrNotFound) {
+				return err
+			}
+			if step, _ := o.next(s, w, now); step != domain.StepMove || !s.DueAt.IsZero() && !s.DueAt.After(now) {
+				continue
 			}
 			before := s.Clone()
 			s.DueAt = now

@@ -350,17 +350,22 @@ func (o *Orchestrator) BulkSessions(ctx context.Context, b ports.Bulk) ([]ports.
 		return nil, o.fault(err)
 	}
 	results := make([]ports.BulkResult, len(ids))
+	all, cancel := context.WithTimeout(context.WithoutCancel(ctx), bulkTime)
+	defer cancel()
 	o.atOnce(len(ids), func(i int) {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), bulkPatience)
+		ctx, cancel := context.WithTimeout(all, bulkPatience)
 		defer cancel()
 		results[i] = ports.BulkResult{SessionID: ids[i], Err: o.fault(act(ctx, ids[i]))}
 	})
 	return results, nil
 }
 
-// bulkPatience bounds how long a bulk action waits for one session, which may
-// just be started or stopped.
-const bulkPatience = 10 * time.Second
+// How long a bulk action may take in all, and for one session, which may just be
+// started or stopped.
+const (
+	bulkTime     = time.Minute
+	bulkPatience = 10 * time.Second
+)
 
 // bulk gives the sessions that a bulk action is for.
 func (o *Orchestrator) bulk(ctx context.Context, b ports.Bulk, p *domain.Problems) (ids []string, err error) {

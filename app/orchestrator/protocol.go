@@ -253,7 +253,7 @@ func (o *Orchestrator) Heartbeat(ctx context.Context, h domain.Heartbeat) (*port
 // turned out to be old.
 func (o *Orchestrator) beat(ctx context.Context, known *domain.Worker, h domain.Heartbeat, now time.Time) (*domain.Worker, error) {
 	w := known.Clone()
-	w.Beat(h, o.timing, now)
+	o.applyBeat(w, h, now)
 	rev := w.Rev
 	err := o.store.Update(ctx, func(ctx context.Context, tx *ports.Tx) error {
 		w.Rev = rev
@@ -269,6 +269,18 @@ func (o *Orchestrator) beat(ctx context.Context, known *domain.Worker, h domain.
 	return w, nil
 }
 
+// applyBeat applies a heartbeat to a row. The time of the latest one moves on by
+// each, though the clock of another replica may have been ahead: that it moves is
+// what shows the others that the worker is heard of.
+func (o *Orchestrator) applyBeat(w *domain.Worker, h domain.Heartbeat, now time.Time) []domain.Event {
+	latest := w.LastHeartbeat
+	events := w.Beat(h, o.timing, now)
+	if !w.LastHeartbeat.After(latest) {
+		w.LastHeartbeat = latest.Add(time.Microsecond)
+	}
+	return events
+}
+
 func (o *Orchestrator) beatWithNews(ctx context.Context, h domain.Heartbeat, found news, answer *ports.HeartbeatAnswer, now time.Time) (*domain.Worker, error) {
 	var worker *domain.Worker
 	var commands []ports.Command
@@ -279,7 +291,7 @@ func (o *Orchestrator) beatWithNews(ctx context.Context, h domain.Heartbeat, fou
 			return workerMissing(err)
 		}
 		wasOnline := w.Online
-		events := w.Beat(h, o.timing, now)
+		events := o.applyBeat(w, h, now)
 		if err := o.saveWorker(ctx, tx, c, w, events); err != nil {
 			return err
 		}

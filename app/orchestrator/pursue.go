@@ -200,7 +200,8 @@ func (o *Orchestrator) place(ctx context.Context, s *domain.Session) (done bool,
 // The replica has a claim meanwhile: with the assignment, or by one write more.
 func (o *Orchestrator) call(ctx context.Context, s *domain.Session, w *domain.Worker) (done bool, err error) {
 	order, generation, heard := s.Order, s.Generation, s.HeardAt
-	if s.ClaimedBy != o.self.ID {
+	began, kept := o.now(), s.ClaimedBy == o.self.ID
+	if !o.holds(s, began.Add(callLimit)) {
 		claimed, err := o.change(ctx, s.ID, func(_ context.Context, _ *ports.Tx, now *domain.Session) ([]domain.Event, error) {
 			if now.Rev != s.Rev {
 				return nil, errUnchanged
@@ -212,8 +213,9 @@ func (o *Orchestrator) call(ctx context.Context, s *domain.Session, w *domain.Wo
 			return err == nil && !o.taken(claimed, o.now()), err
 		}
 	}
-	first := o.calls.first(s) && order == domain.OrderStart
-	calling, end := o.calls.calling(ctx, w.ID, callLimit)
+	// Without a claim since the assignment, another replica may have called meanwhile.
+	first := o.calls.first(s) && kept && order == domain.OrderStart
+	calling, end := o.calls.calling(ctx, w.ID, callLimit-o.now().Sub(began))
 	report, err := o.tell(calling, s, w, order)
 	end()
 	o.noteCall(ctx, w, err)
@@ -345,7 +347,7 @@ func (o *Orchestrator) clean(ctx context.Context, workerID, sessionID string) {
 		return
 	}
 	switch {
-	case c.ClaimedBy != o.self.ID && c.ClaimedBy != "" && o.now().Before(c.DueAt):
+	case o.othersClaim(c.ClaimedBy, c.DueAt, o.now()):
 		return // another replica is at it
 	case w == nil, owner && c.Order == domain.OrderDisconnect:
 		o.cleaned(ctx, c)

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/switchyard-wa/switchyard/domain"
@@ -33,14 +34,16 @@ const (
 type members struct {
 	mu      sync.Mutex
 	seen    map[string]sighting
-	alive   []string // all that live, this one among them
-	due     time.Time
-	reload  time.Time // when everything is to be read again
-	workers time.Time // when the workers are
-	listen  sync.Once // of Step
+	alive   []string    // all that live, this one among them
+	due     time.Time   // of the next sign of life
+	looked  time.Time   // when the others were last looked at
+	reload  time.Time   // when everything is to be read again
+	workers time.Time   // when the workers are
+	blind   atomic.Bool // the store does not answer
+	listen  sync.Once   // of Step
 
 	stale struct {
-		all, workers   bool
+		all            bool
 		sessions, some map[string]bool // ids of sessions, and of workers
 	}
 }
@@ -48,7 +51,7 @@ type members struct {
 // sighting is a sign of life, when it was first seen here, and whether there was
 // another before it.
 type sighting struct {
-	sign, at time.Time
+	sign, at time.Time // by its clock, and by ours
 	again    bool
 	since    time.Time // when that replica began, by its own clock
 }
@@ -97,16 +100,86 @@ func (o *Orchestrator) turn(work string, due, now time.Time) bool {
 	return o.mine(work) || now.Sub(due) >= patience
 }
 
+// turnFor is turn for a session. A worker that another replica has been calling
+// a moment ago is left to it, so that one which has many sessions due is called by
+// one replica, a few at a time.
+func (o *Orchestrator) turnFor(s *domain.Session, worker string, now time.Time) bool {
+	switch {
+	case o.shared() && s.ClaimedBy == o.self.ID:
+		return true // it goes on with what it has begun
+	case worker == "":
+		return o.turn("session/"+s.ID, s.DueAt, now)
+	}
+	return o.turn(workOn(worker), later(s.DueAt, o.loop.called[worker]), now)
+}
+
+// workOn names the work that concerns a worker.
+func workOn(workerID string) string { return "worker/" + workerID }
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
+
+// noteCalled remembers which workers other replicas are calling about sessions
+// that are due.
+func (o *Orchestrator) noteCalled(due []*domain.Session, now time.Time) {
+	called := o.loop.called
+	for worker, at := range called {
+		if now.Sub(at) >= patience {
+			delete(called, worker)
+		}
+	}
+	for _, s := range due {
+		if s.Assigned() && o.taken(s, now) {
+			called[s.WorkerID] = now
+		}
+	}
+}
+
+// turnTaker gives the worker that has to be called about the session; empty: none,
+// since it has none or that is lost.
+func (o *Orchestrator) turnTaker(s *domain.Session) string {
+	if w := o.fleet.worker(s.WorkerID); w == nil || !w.Online {
+		return ""
+	}
+	return s.WorkerID
+}
+
 // claim keeps other replicas from calling the worker about the session.
 func (o *Orchestrator) claim(s *domain.Session, now time.Time) {
-	if o.shared() {
+	if s.Unclaim(); o.shared() {
 		s.Claim(o.self.ID, now.Add(claimLife))
 	}
 }
 
+// holds reports whether this replica has a claim on the session until a time. One
+// that is alone has it always.
+func (o *Orchestrator) holds(s *domain.Session, until time.Time) bool {
+	return s.ClaimedBy == o.self.ID && (!o.shared() || !s.ClaimedUntil.Before(until))
+}
+
 // taken reports whether another replica has a claim on the session.
 func (o *Orchestrator) taken(s *domain.Session, now time.Time) bool {
-	return s.ClaimedBy != o.self.ID && s.Claimed(now)
+	return o.othersClaim(s.ClaimedBy, s.ClaimedUntil, now)
+}
+
+// othersClaim reports whether a claim is another replica's and has not ended.
+func (o *Orchestrator) othersClaim(by string, until, now time.Time) bool {
+	return by != "" && by != o.self.ID && now.Before(o.members.here(by, until))
+}
+
+// here gives what another replica's clock will show at that time by this one's,
+// or up to two seconds more: so old is the latest sign of life that was seen of it.
+func (m *members) here(replicaID string, at time.Time) time.Time {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if s, known := m.seen[replicaID]; known {
+		at = at.Add(s.at.Sub(s.sign))
+	}
+	return at
 }
 
 // unclaimed waits until no other replica has a claim on the session, or it does
@@ -128,12 +201,15 @@ func (o *Orchestrator) unclaimed(ctx context.Context, sessionID string) error {
 	return nil
 }
 
-// next is domain.Next, in which a claim of this replica is no reason to wait.
+// next is domain.Next, in which a claim of this replica is no reason to wait, and
+// one of another ends by this replica's clock.
 func (o *Orchestrator) next(s *domain.Session, w *domain.Worker, now time.Time) (domain.Step, time.Time) {
-	if s.ClaimedBy != "" && s.ClaimedBy == o.self.ID {
-		own := *s
-		own.Unclaim()
-		s = &own
+	if s.ClaimedBy != "" {
+		seen := *s
+		if seen.ClaimedUntil = o.members.here(s.ClaimedBy, s.ClaimedUntil); s.ClaimedBy == o.self.ID {
+			seen.Unclaim()
+		}
+		s = &seen
 	}
 	return domain.Next(s, w, o.timing, now)
 }
@@ -165,22 +241,30 @@ func (o *Orchestrator) attend(ctx context.Context, _ *sync.WaitGroup) (time.Time
 		return o.readMonitor(ctx, tx)
 	})
 	if err != nil {
+		m.blind.Store(true)
 		return now.Add(pauseAfterFault), err
 	}
 	next := now.Add(attendEvery)
 	var errs []error
-	for _, id := range m.look(o.self.ID, all, next, o.now()) {
+	dead, away := m.look(o.self.ID, all, next, o.now())
+	if away {
+		o.fleet.listenAnew(o.now()) // heartbeats were refused, or not read
+	}
+	m.blind.Store(false)
+	for _, id := range dead {
 		errs = append(errs, o.inherit(ctx, id))
 	}
 	o.loop.relay.Store(true) // hints of events may have been lost
 	return next, errors.Join(errs...)
 }
 
-// look takes in who gave a sign of life, and gives those that are dead.
-func (m *members) look(self string, all []*domain.Replica, next, now time.Time) (dead []string) {
+// look takes in who gave a sign of life, and gives those that are dead. away says
+// that the store was away, or this replica: signs of life may be on their way.
+func (m *members) look(self string, all []*domain.Replica, next, now time.Time) (dead []string, away bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.due = next
+	away = m.blind.Load() || now.Sub(m.looked) >= absence/2
+	m.due, m.looked = next, now
 	m.alive = append(m.alive[:0:0], self)
 	listed := make(map[string]bool, len(all))
 	for _, r := range all {
@@ -188,8 +272,13 @@ func (m *members) look(self string, all []*domain.Replica, next, now time.Time) 
 		if r.ID == self {
 			continue
 		}
-		if s, known := m.seen[r.ID]; !known || !s.sign.Equal(r.SeenAt) {
+		s, known := m.seen[r.ID]
+		switch {
+		case !known || !s.sign.Equal(r.SeenAt):
 			m.seen[r.ID] = sighting{r.SeenAt, now, known, r.StartedAt}
+		case away:
+			s.at = now
+			m.seen[r.ID] = s
 		}
 		if now.Sub(m.seen[r.ID].at) >= absence {
 			dead = append(dead, r.ID)
@@ -202,29 +291,39 @@ func (m *members) look(self string, all []*domain.Replica, next, now time.Time) 
 			delete(m.seen, id)
 		}
 	}
-	return dead
+	return dead, away
 }
 
-// inherit takes away the claims of a dead replica: what it was doing is due for
-// everyone. Should it come back, it finds them gone.
+// inherit takes away the claims of a replica that is dead, or of this one when it
+// retires: what it was doing is due for everyone. Should it come back, it finds
+// them gone.
 func (o *Orchestrator) inherit(ctx context.Context, replicaID string) error {
-	return o.transact(ctx, func(ctx context.Context, tx *ports.Tx, c *changes) error {
+	freed := 0
+	err := o.transact(ctx, func(ctx context.Context, tx *ports.Tx, c *changes) error {
+		freed = 0
 		claimed, err := tx.Sessions.ClaimedBy(ctx, replicaID)
 		if err != nil {
 			return err
 		}
 		now := o.now()
 		for _, s := range claimed {
+			if replicaID == o.self.ID && o.calls.underWay(s.ID) {
+				continue // for a use case, which ends the claim
+			}
 			before := s.Clone()
 			s.Unclaim()
 			s.DueAt = now
 			if err := o.save(ctx, tx, c, before, s, nil); err != nil {
 				return err
 			}
+			freed++
 		}
-		o.log.WarnContext(ctx, "replica is gone", "replica", replicaID, "takenOver", len(claimed))
 		return tx.Replicas.Delete(ctx, replicaID)
 	})
+	if err == nil && replicaID != o.self.ID {
+		o.log.WarnContext(ctx, "replica is gone", "replica", replicaID, "takenOver", freed)
+	}
+	return err
 }
 
 // retire hands the background work over.
@@ -234,12 +333,23 @@ func (o *Orchestrator) retire(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
-	err := o.update(ctx, func(ctx context.Context, tx *ports.Tx) error {
-		return tx.Replicas.Delete(ctx, o.self.ID)
-	})
-	if err != nil {
+	if err := o.inherit(ctx, o.self.ID); err != nil {
 		o.log.WarnContext(ctx, "background work not handed over; others take it on a little later", "error", err)
 	}
+}
+
+// listen begins to take in hints. What was read before is read again, since a hint
+// about it may have been missed.
+func (o *Orchestrator) listen() (cancel func()) {
+	cancel = o.hints.Listen(o.hear)
+	o.loadMu.Lock()
+	defer o.loadMu.Unlock()
+	if o.loaded && o.shared() {
+		o.members.mu.Lock()
+		defer o.members.mu.Unlock()
+		o.members.stale.all = true
+	}
+	return cancel
 }
 
 // hear takes in a hint of another replica. What it names is read again soon.

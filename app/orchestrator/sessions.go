@@ -258,8 +258,7 @@ func (o *Orchestrator) assign(ctx context.Context, tx *ports.Tx, s *domain.Sessi
 		if c.WorkerID != worker {
 			continue
 		}
-		underWay := c.ClaimedBy != "" && c.ClaimedBy != o.self.ID && now.Before(c.DueAt)
-		if c.Order != domain.OrderDisconnect || underWay {
+		if c.Order != domain.OrderDisconnect || o.othersClaim(c.ClaimedBy, c.DueAt, now) {
 			return nil, ports.ErrFull
 		}
 		if err := tx.Cleanups.Delete(ctx, c); err != nil {

@@ -38,7 +38,7 @@ func newServeFlags(out io.Writer) *serveFlags {
 	f.text(&c.Fabric, "fabric", "DSN", "in process", "what replicas share: memory: or redis://…")
 	f.bit(&f.migrate, "migrate", "true", "bring the schema up to date; false: only check it")
 	f.text(&c.WorkerToken, "worker-token", "TOKEN", "generated, kept in the store", "what workers send")
-	f.text(&c.JWTSecret, "jwt-secret", "SECRET", "generated, kept in the store", "at least 32 bytes; the same for all replicas")
+	f.text(&c.JWTSecret, "jwt-secret", "SECRET", "generated, kept in the store", "32 bytes or more; one for all")
 	f.text(&c.AdminEmail, "admin-email", "EMAIL", "admin@localhost", "first administrator")
 	f.text(&c.AdminPassword, "admin-password", "PASSWORD", "generated, printed once", "its password")
 	f.number(&c.SimulatedWorkers, "simulated-workers", "0", "workers to simulate in this process")

@@ -38,5 +38,6 @@ CREATE TABLE moves (
 ) {{.Clustered}};
 CREATE INDEX moves_age ON moves (created_at, id);
 CREATE INDEX moves_session ON moves (session_id, created_at, id);
+CREATE INDEX moves_batch ON moves (batch_id, created_at, id);
 CREATE INDEX moves_open ON moves (created_at, id) WHERE status IN ('PENDING', 'RUNNING');
 CREATE INDEX moves_ended ON moves (completed_at) WHERE completed_at IS NOT NULL;

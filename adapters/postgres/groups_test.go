@@ -1,0 +1,322 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-wa/switchyard/adapters/postgres/postgrestest"
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
+)
+
+func openShared(t *testing.T) *Store {
+	t.Helper()
+	s, err := Open(t.Context(), postgrestest.Shared(t).NewDatabase(t), Options{Migrate: true})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	return s
+}
+
+type work = func(ctx context.Context, tx *ports.Tx) error
+
+func put(name string) work {
+	return func(ctx context.Context, tx *ports.Tx) error { return tx.Settings.Put(ctx, name, "1") }
+}
+
+func has(t *testing.T, s *Store, name string) bool {
+	t.Helper()
+	err := s.View(t.Context(), func(ctx context.Context, tx *ports.Tx) error {
+		_, err := tx.Settings.Get(ctx, name)
+		return err
+	})
+	if !errors.Is(err, ports.ErrNotFound) {
+		require.NoError(t, err)
+	}
+	return err == nil
+}
+
+// member is an Update in a group.
+type member struct {
+	fn   work
+	ctx  context.Context // nil: none
+	then func()          // nil: nothing; called once it waits for a group
+	// What came of it.
+	runs   atomic.Int32
+	err    error
+	panics any
+	exits  bool
+}
+
+// together has the members run in one group.
+func together(t *testing.T, s *Store, members ...*member) {
+	t.Helper()
+	s.groups.mu.Lock()
+	s.groups.running += writers // none is free
+	s.groups.mu.Unlock()
+	waiting := func() int {
+		s.groups.mu.Lock()
+		defer s.groups.mu.Unlock()
+		return len(s.groups.waiting)
+	}
+	var wg sync.WaitGroup
+	for _, m := range members {
+		before := waiting()
+		wg.Go(func() {
+			m.exits = true
+			defer func() { m.panics = recover() }()
+			ctx := context.Background()
+			if m.ctx != nil {
+				ctx = m.ctx
+			}
+			m.err = s.Update(ctx, func(ctx context.Context, tx *ports.Tx) error {
+				m.runs.Add(1)
+				return m.fn(ctx, tx)
+			})
+			m.exits = false
+		})
+		require.Eventually(t, func() bool { return waiting() > before }, 10*time.Second, 100*time.Microsecond)
+		if m.then != nil {
+			m.then()
+		}
+	}
+	s.groups.mu.Lock()
+	s.groups.running -= writers - 1
+	s.groups.mu.Unlock()
+	s.groups.run()
+	wg.Wait()
+}
+
+func TestAGroup(t *testing.T) {
+	s := openShared(t)
+	members := make([]*member, 2*groupSize)
+	for i := range members {
+		members[i] = &member{fn: func(ctx context.Context, tx *ports.Tx) error {
+			for n := range i % 4 {
+				if err := put(fmt.Sprint(i, "-", n))(ctx, tx); err != nil {
+					return err
+				}
+				if _, err := tx.Settings.Get(ctx, fmt.Sprint(i, "-", n)); err != nil {
+					return fmt.Errorf("what was just written: %w", err)
+				}
+			}
+			return put(fmt.Sprint(i))(ctx, tx)
+		}}
+	}
+	together(t, s, members...)
+	for i, m := range members {
+		require.NoError(t, m.err)
+		require.EqualValues(t, 1, m.runs.Load(), "member %d ran alone", i)
+		require.True(t, has(t, s, fmt.Sprint(i)))
+	}
+}
+
+func TestWhatBreaksAGroup(t *testing.T) {
+	ours := errors.New("ours")
+	after := func(fn, then work) work {
+		return func(ctx context.Context, tx *ports.Tx) error {
+			if err := fn(ctx, tx); err != nil {
+				return err
+			}
+			return then(ctx, tx)
+		}
+	}
+	for name, c := range map[string]struct {
+		fn    work
+		runs  int // of the others
+		check func(t *testing.T, m *member)
+	}{
+		"an error after a write": {
+			fn:   after(put("bad"), func(context.Context, *ports.Tx) error { return ours }),
+			runs: 2, check: func(t *testing.T, m *member) { require.Same(t, ours, m.err) },
+		},
+		"an error of one that wrote nothing": {
+			fn: func(ctx context.Context, tx *ports.Tx) error {
+				return errors.Join(ours, tx.SignIns.DeleteExpired(ctx, time.Now()))
+			},
+			runs: 1, check: func(t *testing.T, m *member) { require.ErrorIs(t, m.err, ours) },
+		},
+		"a panic": {
+			fn:   after(put("bad"), func(context.Context, *ports.Tx) error { panic("help") }),
+			runs: 2, check: func(t *testing.T, m *member) { require.Equal(t, "help", m.panics) },
+		},
+		"a goroutine that ends": {
+			fn: after(put("bad"), func(context.Context, *ports.Tx) error {
+				runtime.Goexit()
+				return nil
+			}),
+			runs: 2, check: func(t *testing.T, m *member) { require.True(t, m.exits) },
+		},
+		"a refusal by PostgreSQL": {
+			fn: func(ctx context.Context, tx *ports.Tx) error {
+				return tx.Sessions.Put(ctx, domain.Card("s1", "nobody", "s1", "", time.Now()))
+			},
+			runs: 2, check: func(t *testing.T, m *member) { require.ErrorIs(t, m.err, ports.ErrNotFound) },
+		},
+		"a function that takes too long": {
+			fn: after(put("slow"), func(ctx context.Context, tx *ports.Tx) error {
+				time.Sleep(groupPatience + groupPatience/2)
+				return put("slow")(ctx, tx)
+			}),
+			runs: 2, check: func(t *testing.T, m *member) { require.NoError(t, m.err) },
+		},
+		"very many statements": {
+			fn: after(put("long"), func(ctx context.Context, tx *ports.Tx) error {
+				for range groupRounds {
+					if err := put("long")(ctx, tx); err != nil {
+						return err
+					}
+				}
+				return nil
+			}),
+			runs: 2, check: func(t *testing.T, m *member) { require.NoError(t, m.err) },
+		},
+		"a conflict": {
+			fn: func(ctx context.Context, tx *ports.Tx) error {
+				if err := put("bad")(ctx, tx); err != nil {
+					return err
+				}
+				return tx.Users.Put(ctx, &domain.User{ID: "nobody", Rev: 7})
+			},
+			runs: 2, check: func(t *testing.T, m *member) { require.ErrorIs(t, m.err, ports.ErrConflict) },
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := openShared(t)
+			first, odd, last := &member{fn: put("first")}, &member{fn: c.fn}, &member{fn: after(put("last"), put("more"))}
+			together(t, s, first, odd, last)
+			c.check(t, odd)
+			for _, m := range []*member{first, last} {
+				require.NoError(t, m.err)
+				require.EqualValues(t, c.runs, m.runs.Load())
+			}
+			for name, want := range map[string]bool{"first": true, "last": true, "more": true, "bad": false} {
+				require.Equal(t, want, has(t, s, name), name)
+			}
+		})
+	}
+}
+
+func TestLeavingBeforeAGroupBegins(t *testing.T) {
+	s := openShared(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	goes, stays := &member{ctx: ctx, fn: put("gone")}, &member{fn: put("stays")}
+	goes.then = func() {
+		cancel()
+		require.Eventually(t, func() bool {
+			s.groups.mu.Lock()
+			defer s.groups.mu.Unlock()
+			return len(s.groups.waiting) == 0
+		}, 10*time.Second, 100*time.Microsecond)
+	}
+	together(t, s, goes, stays)
+	require.ErrorIs(t, goes.err, context.Canceled)
+	require.NoError(t, stays.err)
+	require.EqualValues(t, 1, stays.runs.Load())
+	require.False(t, has(t, s, "gone"))
+}
+
+// TestLeavingWhileOthersWait has a group wait for a row that somebody holds.
+func TestLeavingWhileOthersWait(t *testing.T) {
+	s := openShared(t)
+	require.NoError(t, s.Update(t.Context(), put("held")))
+	ctx, cancel := context.WithCancel(t.Context())
+	held, release, holder := make(chan bool), make(chan bool), make(chan error, 1)
+	go func() {
+		holder <- s.Update(context.Background(), func(ctx context.Context, tx *ports.Tx) error {
+			if _, err := tx.Settings.Get(ctx, "held"); err != nil { // a transaction of its own
+				return err
+			}
+			err := put("held")(ctx, tx)
+			held <- true
+			<-release
+			return err
+		})
+	}()
+	<-held
+	answered := make(chan error, 1)
+	voter := &member{ctx: ctx, fn: put("gone")}
+	asker := &member{ctx: ctx, fn: func(ctx context.Context, tx *ports.Tx) error {
+		err := errors.Join(put("gone too")(ctx, tx), put("held")(ctx, tx))
+		answered <- err
+		return err
+	}}
+	other := &member{fn: put("stays")}
+	go func() {
+		time.Sleep(groupPatience / 5)
+		cancel()
+		if err := <-answered; !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+		close(release)
+	}()
+	together(t, s, voter, asker, other)
+	require.NoError(t, <-holder)
+	require.ErrorIs(t, voter.err, context.Canceled)
+	require.ErrorIs(t, asker.err, context.Canceled)
+	require.NoError(t, other.err)
+	for name, want := range map[string]bool{"gone": false, "gone too": false, "stays": true} {
+		require.Equal(t, want, has(t, s, name), name)
+	}
+}
+
+// TestGroupsThatWaitForEachOther has two groups lock the same rows in different
+// orders.
+func TestGroupsThatWaitForEachOther(t *testing.T) {
+	s := openShared(t)
+	var met sync.WaitGroup
+	met.Add(2)
+	var wg sync.WaitGroup
+	for _, order := range [][2]string{{"a", "b"}, {"b", "a"}} {
+		meet := sync.OnceFunc(func() {
+			met.Done()
+			met.Wait()
+		})
+		wg.Go(func() {
+			if err := s.Update(context.Background(), func(ctx context.Context, tx *ports.Tx) error {
+				if err := put(order[0])(ctx, tx); err != nil {
+					return err
+				}
+				meet()
+				return put(order[1])(ctx, tx)
+			}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func TestDurabilityIsOn(t *testing.T) {
+	s := openShared(t)
+	pooled, err := s.acquire(t.Context())
+	require.NoError(t, err)
+	defer pooled.Release()
+	for name, want := range map[string]string{
+		"synchronous_commit": "on", "statement_timeout": "8s", "lock_timeout": "5s",
+		"idle_in_transaction_session_timeout": "5s", "application_name": "switchyard",
+	} {
+		results, err := ours(pooled).pg.Exec(t.Context(), "SHOW "+name).ReadAll()
+		require.NoError(t, err)
+		require.Equal(t, want, string(results[0].Rows[0][0]), name)
+	}
+}
+
+// TestTextIsComparedBytewise: whatever the database compares by itself.
+func TestTextIsComparedBytewise(t *testing.T) {
+	s := openShared(t)
+	pooled, err := s.acquire(t.Context())
+	require.NoError(t, err)
+	defer pooled.Release()
+	results, err := ours(pooled).pg.Exec(t.Context(), `SELECT table_name, column_name FROM information_schema.columns
+		WHERE table_schema = current_schema() AND data_type = 'text' AND collation_name IS DISTINCT FROM 'C'`).ReadAll()
+	require.NoError(t, err)
+	require.Empty(t, results[0].Rows)
+}

@@ -1,0 +1,999 @@
+package orchestrator_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-wa/switchyard/adapters/memory"
+	"github.com/switchyard-wa/switchyard/adapters/system"
+	"github.com/switchyard-wa/switchyard/app/orchestrator"
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
+)
+
+// This file has several replicas work on one store. Time stands still until it
+// is moved; each replica may see another time, hear no hints, and hang in a call.
+
+// call is one call to a worker.
+type call struct {
+	by              string // the replica
+	kind            string // "start", "disconnect", …
+	worker, session string
+	generation      int64
+}
+
+// hands are workers that do what the test says.
+type hands struct {
+	mu     sync.Mutex
+	calls  []call
+	answer func(call) error           // may block; nil: everything works
+	report func(call) domain.Report   // the answer to a start; nil: CONNECTED
+	sent   map[string][]string        // workers that sent a message, by our id of it
+	sends  func(call) (string, error) // WhatsApp's id; nil: "WA-" and ours
+}
+
+func (h *hands) do(c call) error {
+	h.mu.Lock()
+	h.calls = append(h.calls, c)
+	answer := h.answer
+	h.mu.Unlock()
+	if answer != nil {
+		return answer(c)
+	}
+	return nil
+}
+
+// made counts the calls of a kind.
+func (h *hands) made(kind string) (n int) { return len(h.all(kind)) }
+
+// all gives the calls of a kind.
+func (h *hands) all(kind string) (all []call) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, c := range h.calls {
+		if c.kind == kind {
+			all = append(all, c)
+		}
+	}
+	return all
+}
+
+func (h *hands) set(answer func(call) error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.answer = answer
+}
+
+// arm is a replica's way to the workers.
+type arm struct {
+	*hands
+	by string
+}
+
+func (a arm) call(kind string, w ports.WorkerRef, session string, generation int64) error {
+	return a.do(call{a.by, kind, w.ID, session, generation})
+}
+
+func (a arm) Health(_ context.Context, endpoint string) error {
+	return a.do(call{by: a.by, kind: "health", worker: endpoint[len("http://") : len(endpoint)-len(":1")]})
+}
+
+func (a arm) Start(_ context.Context, w ports.WorkerRef, s ports.Start) (domain.Report, error) {
+	c := call{a.by, "start", w.ID, s.SessionID, s.Generation}
+	if err := a.do(c); err != nil {
+		return domain.Report{}, err
+	}
+	if a.report != nil {
+		return a.report(c), nil
+	}
+	return domain.Report{SessionID: s.SessionID, Status: domain.Connected, PhoneNumber: "6281234567890"}, nil
+}
+
+func (a arm) Restart(_ context.Context, w ports.WorkerRef, id string, generation int64) error {
+	return a.call("restart", w, id, generation)
+}
+
+func (a arm) Disconnect(_ context.Context, w ports.WorkerRef, id string, generation int64) error {
+	return a.call("disconnect", w, id, generation)
+}
+
+func (a arm) Logout(_ context.Context, w ports.WorkerRef, id string, generation int64) error {
+	return a.call("logout", w, id, generation)
+}
+
+func (a arm) Delete(_ context.Context, w ports.WorkerRef, id string, generation int64) error {
+	return a.call("delete", w, id, generation)
+}
+
+func (a arm) Send(_ context.Context, w ports.WorkerRef, s ports.Send) (ports.Sent, error) {
+	if err := a.call("send", w, s.SessionID, 0); err != nil {
+		return ports.Sent{}, err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.sent[s.ClientMessageID] = append(a.sent[s.ClientMessageID], w.ID)
+	return ports.Sent{WhatsAppID: "WA-" + s.ClientMessageID}, nil
+}
+
+func (a arm) Act(_ context.Context, w ports.WorkerRef, id string, _ domain.Action) error {
+	return a.call("act", w, id, 0)
+}
+
+func (a arm) List(_ context.Context, w ports.WorkerRef) ([]domain.Report, error) {
+	return nil, a.call("list", w, "", 0)
+}
+
+func (a arm) Status(_ context.Context, w ports.WorkerRef, id string) (domain.Report, error) {
+	return domain.Report{}, a.call("status", w, id, 0)
+}
+
+// shownTime is what a replica's clock shows: the same for all, but for its skew.
+type shownTime struct {
+	*clock
+	skew time.Duration
+}
+
+func (c *shownTime) Now() time.Time { return c.clock.Now().Add(c.skew) }
+
+// earshot carries a replica's hints, unless it is cut.
+type earshot struct {
+	*memory.Hints
+	cut atomic.Bool
+}
+
+func (e *earshot) Tell(h ports.Hint) {
+	if !e.cut.Load() {
+		e.Hints.Tell(h)
+	}
+}
+
+func (e *earshot) Listen(fn func(ports.Hint)) (cancel func()) {
+	return e.Hints.Listen(func(h ports.Hint) {
+		if !e.cut.Load() {
+			fn(h)
+		}
+	})
+}
+
+// countingStore counts transactions, and may call before and after each write.
+type countingStore struct {
+	ports.Store
+	views, updates atomic.Int64
+	lost           atomic.Bool // nothing is read or written any more
+	run            int64       // reads since the latest write
+	before         func(run int64)
+	after          func()
+}
+
+var errLost = errors.New("the store cannot be reached")
+
+func (s *countingStore) View(ctx context.Context, fn func(context.Context, *ports.Tx) error) error {
+	if s.views.Add(1); s.lost.Load() {
+		return errLost
+	}
+	atomic.AddInt64(&s.run, 1)
+	return s.Store.View(ctx, fn)
+}
+
+func (s *countingStore) Update(ctx context.Context, fn func(context.Context, *ports.Tx) error) error {
+	if s.updates.Add(1); s.lost.Load() {
+		return errLost
+	}
+	if run := atomic.SwapInt64(&s.run, 0); s.before != nil {
+		s.before(run)
+	}
+	if s.after != nil {
+		defer s.after()
+	}
+	return s.Store.Update(ctx, fn)
+}
+
+// record is a bus that remembers what was published.
+type record struct {
+	mu     sync.Mutex
+	events []domain.Event
+	fail   bool
+}
+
+func (r *record) Publish(_ context.Context, events ...domain.Event) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.fail {
+		return errLost
+	}
+	r.events = append(r.events, events...)
+	return nil
+}
+
+func (r *record) Subscribe(func(domain.Event)) (cancel func()) { return func() {} }
+
+// replica is one of several.
+type replica struct {
+	*orchestrator.Orchestrator
+	name  string
+	clock *shownTime
+	ears  *earshot
+	store *countingStore
+	dead  bool // it does nothing any more
+}
+
+// crowd is several replicas on one store.
+type crowd struct {
+	t       *testing.T
+	clock   *clock
+	store   ports.Store
+	hands   *hands
+	hub     *memory.Hints
+	routes  ports.Routes
+	limiter ports.Limiter
+	bus     *record
+	config  func(*orchestrator.Config) // refines that of each replica
+	all     []*replica
+}
+
+// newCrowd makes replicas named A, B, C.
+func newCrowd(t *testing.T, n int, config ...func(*orchestrator.Config)) *crowd {
+	t.Helper()
+	return newSkewed(t, make([]time.Duration, n), config...)
+}
+
+// newSkewed makes a replica for each clock, which is off by so much.
+func newSkewed(t *testing.T, clocks []time.Duration, config ...func(*orchestrator.Config)) *crowd {
+	t.Helper()
+	c := &crowd{
+		t: t, clock: &clock{}, store: memory.NewStore(), hub: memory.NewHints(), routes: memory.NewRoutes(),
+		limiter: memory.NewLimiter(), bus: &record{}, hands: &hands{sent: map[string][]string{}},
+	}
+	c.clock.us.Store(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC).UnixMicro())
+	if len(config) > 0 {
+		c.config = config[0]
+	}
+	for _, skew := range clocks {
+		c.join(skew)
+	}
+	c.step()
+	c.pass(3 * time.Second) // now all know of all
+	return c
+}
+
+// join adds a replica.
+func (c *crowd) join(skew time.Duration) *replica {
+	r := &replica{
+		name: string(rune('A' + len(c.all))), clock: &shownTime{c.clock, skew},
+		ears: &earshot{Hints: c.hub.Join()}, store: &countingStore{Store: c.store},
+	}
+	shared := true
+	cfg := orchestrator.Config{
+		Store: r.store, Workers: arm{c.hands, r.name}, Routes: c.routes, Limiter: c.limiter, Bus: c.bus,
+		Clock: r.clock, IDs: new(system.IDs), Random: system.Random{}, Shared: &shared, Hints: r.ears, Name: r.name,
+		Log: slog.New(slog.DiscardHandler), Spawn: func(f func()) { f() },
+		Sleep: func(context.Context, time.Duration) error { return errors.New("time stands still") },
+	}
+	if c.config != nil {
+		c.config(&cfg)
+	}
+	var err error
+	r.Orchestrator, err = orchestrator.New(cfg)
+	require.NoError(c.t, err)
+	c.all = append(c.all, r)
+	return r
+}
+
+// step lets every replica do what is due.
+func (c *crowd) step() {
+	for _, r := range c.all {
+		if !r.dead {
+			_, err := r.Step(c.t.Context())
+			require.NoError(c.t, err)
+		}
+	}
+}
+
+const tick = 250 * time.Millisecond
+
+// pass lets time go by. Before each tick it does what is given.
+func (c *crowd) pass(d time.Duration, each ...func()) {
+	for end := c.clock.Now().Add(d); c.clock.Now().Before(end); {
+		for _, fn := range each {
+			fn()
+		}
+		c.clock.advance(tick)
+		c.step()
+	}
+}
+
+// breathe gives a sign of life of a replica that is not stepped, because it
+// hangs in a call.
+func (c *crowd) breathe(r *replica) func() {
+	return func() {
+		require.NoError(c.t, c.store.Update(c.t.Context(), func(ctx context.Context, tx *ports.Tx) error {
+			all, err := tx.Replicas.List(ctx)
+			for _, row := range all {
+				if row.Name == r.name {
+					row.SeenAt = r.clock.Now()
+					return tx.Replicas.Put(ctx, row)
+				}
+			}
+			return err
+		}))
+	}
+}
+
+func (c *crowd) world() *world { return &world{t: c.t, store: c.store, clock: c.clock} }
+
+func (c *crowd) session(id string) *domain.Session {
+	c.t.Helper()
+	return c.world().session(id)
+}
+
+func (c *crowd) worker(id string) (w *domain.Worker) {
+	c.t.Helper()
+	require.NoError(c.t, c.store.View(c.t.Context(), func(ctx context.Context, tx *ports.Tx) (err error) {
+		w, err = tx.Workers.Get(ctx, id)
+		return err
+	}))
+	return w
+}
+
+// register has a worker register at a replica.
+func (c *crowd) register(at *replica, id string, capacity int, can ...domain.Capability) *ports.Registered {
+	c.t.Helper()
+	answer, err := at.RegisterWorker(c.t.Context(), domain.Registration{
+		WorkerID: id, Endpoint: "http://" + id + ":1", Capacity: capacity, Capabilities: can, Interval: 10 * time.Second,
+	})
+	require.NoError(c.t, err)
+	return answer
+}
+
+// beat has a worker send a heartbeat to a replica, with the sessions that it has
+// connected, each of the generation that is stored.
+func (c *crowd) beat(at *replica, id string, sessions ...string) *ports.HeartbeatAnswer {
+	c.t.Helper()
+	h := domain.Heartbeat{WorkerID: id, Lists: true, CPU: -1, Memory: -1, MessageCount: -1}
+	for _, s := range sessions {
+		h.Sessions = append(h.Sessions, domain.Report{SessionID: s, Status: domain.Connected, Generation: c.session(s).Generation})
+	}
+	answer, err := at.Heartbeat(c.t.Context(), h)
+	require.NoError(c.t, err)
+	return answer
+}
+
+// pulse has workers send heartbeats to a replica, without a list of sessions.
+func (c *crowd) pulse(at *replica, ids ...string) func() {
+	return func() {
+		for _, id := range ids {
+			_, err := at.Heartbeat(c.t.Context(), domain.Heartbeat{WorkerID: id, CPU: -1, Memory: -1, MessageCount: -1})
+			require.NoError(c.t, err)
+		}
+	}
+}
+
+// line adds a session of a user of its own.
+func (c *crowd) line() *ports.CreatedSession {
+	c.t.Helper()
+	user := c.world().user(domain.TierBasic)
+	s, err := c.all[0].CreateSession(c.t.Context(), user, ports.NewSession{Name: "line"})
+	require.NoError(c.t, err)
+	return s
+}
+
+// connected adds a session that is connected, by a replica.
+func (c *crowd) connected(by *replica) *ports.CreatedSession {
+	c.t.Helper()
+	s := c.line()
+	_, err := by.Connect(c.t.Context(), s.UserID, s.ID, ports.ConnectOptions{})
+	require.NoError(c.t, err)
+	require.Equal(c.t, domain.Connected, c.session(s.ID).Status)
+	return s
+}
+
+// ask wants a session up without doing anything about it yet.
+func (c *crowd) ask(s *ports.CreatedSession) {
+	c.t.Helper()
+	require.NoError(c.t, c.store.Update(c.t.Context(), func(ctx context.Context, tx *ports.Tx) error {
+		row, err := tx.Sessions.Get(ctx, s.ID)
+		if err != nil {
+			return err
+		}
+		if err := row.Connect("", c.clock.Now()); err != nil {
+			return err
+		}
+		if err := tx.Users.Reserve(ctx, row.UserID, domain.UserUsage{Live: 1}, domain.UserUsage{Live: 1 << 20}); err != nil {
+			return err
+		}
+		return tx.Sessions.Put(ctx, row)
+	}))
+}
+
+// hang makes the first call of the kind wait; the test ends it with an outcome.
+// Later ones are answered at once.
+func (c *crowd) hang(kind string) (began <-chan struct{}, end func(error)) {
+	reached, outcome := make(chan struct{}), make(chan error, 1)
+	var once atomic.Bool
+	c.hands.set(func(made call) error {
+		if made.kind == kind && once.CompareAndSwap(false, true) {
+			close(reached)
+			return <-outcome
+		}
+		return nil
+	})
+	return reached, func(err error) { outcome <- err }
+}
+
+func wait(t *testing.T, done <-chan struct{}) {
+	t.Helper()
+	select {
+	case <-done:
+	case <-time.After(20 * time.Second):
+		t.Fatal("it did not come to that")
+	}
+}
+
+// aside runs fn in a goroutine of its own and gives what is closed at its end.
+func aside(fn func()) <-chan struct{} {
+	done := make(chan struct{})
+	go func() { defer close(done); fn() }()
+	return done
+}
+
+func TestWhileOneReplicaCallsNoOtherDoes(t *testing.T) {
+	c := newCrowd(t, 2)
+	a, b := c.all[0], c.all[1]
+	c.register(a, "worker-1", 10)
+	s := c.line()
+	began, end := c.hang("start")
+	connected := aside(func() { _, _ = a.Connect(context.Background(), s.UserID, s.ID, ports.ConnectOptions{}) })
+	wait(t, began)
+	a.dead = true // it is not stepped, since it hangs
+	pulse := c.pulse(b, "worker-1")
+	c.pass(15*time.Second, pulse, c.breathe(a))
+	view, err := b.Disconnect(t.Context(), s.UserID, s.ID)
+	require.NoError(t, err)
+	require.Equal(t, domain.Disconnected, view.Status, "said so at once")
+	c.pass(15*time.Second, pulse, c.breathe(a))
+	require.Equal(t, 1, c.hands.made("start"))
+	require.Zero(t, c.hands.made("disconnect"))
+	require.Equal(t, domain.Conflict, kindOf(b.DeleteSession(t.Context(), s.UserID, s.ID)), "nor is it deleted meanwhile")
+	end(nil)
+	wait(t, connected)
+	a.dead = false
+	c.pass(time.Second)
+	require.Equal(t, []call{{"A", "disconnect", "worker-1", s.ID, 1}}, c.hands.all("disconnect"), "once, after the start")
+	row := c.session(s.ID)
+	require.False(t, row.Assigned())
+	require.Equal(t, domain.Disconnected, row.Status)
+	require.Empty(t, row.ClaimedBy)
+}
+
+func kindOf(err error) domain.Kind {
+	var e *domain.Error
+	if errors.As(err, &e) {
+		return e.Kind
+	}
+	return 0
+}
+
+func TestAnotherReplicaTakesOverWhenAClaimEnds(t *testing.T) {
+	outcomes := map[string]error{
+		"done":      nil,
+		"refused":   &ports.WorkerError{Failure: ports.WorkerRefused, Message: "refused"},
+		"busy":      &ports.WorkerError{Failure: ports.WorkerBusy, Status: 429, Message: "busy"},
+		"rejected":  &ports.WorkerError{Failure: ports.WorkerRejected, Status: 409, Message: "rejected"},
+		"timed out": &ports.WorkerError{Failure: ports.WorkerTimedOut, Message: "timed out"},
+	}
+	for name, outcome := range outcomes {
+		for _, dies := range []bool{true, false} {
+			for _, again := range []string{"started", "started, stopped and started", "asked, not confirmed"} {
+				t.Run(fmt.Sprintf("%s/dies=%v/%s", name, dies, again), func(t *testing.T) {
+					c := newCrowd(t, 2)
+					a, b := c.all[0], c.all[1]
+					c.register(a, "worker-1", 10)
+					c.register(a, "worker-2", 10)
+					if again == "asked, not confirmed" {
+						c.hands.report = func(call) domain.Report { return domain.Report{} }
+					}
+					s := c.line()
+					began, end := c.hang("start")
+					connected := aside(func() { _, _ = a.Connect(context.Background(), s.UserID, s.ID, ports.ConnectOptions{}) })
+					wait(t, began)
+					a.dead = true
+					breath, patience := func() {}, 5*time.Second // its last sign of life may be two seconds old
+					if !dies {
+						breath, patience = c.breathe(a), 39*time.Second
+					}
+					pulse := c.pulse(b, "worker-1", "worker-2")
+					c.pass(patience, pulse, breath)
+					require.Equal(t, 1, c.hands.made("start"))
+					c.pass(5*time.Second, pulse, breath)
+					require.Equal(t, 2, c.hands.made("start"), "the other took over")
+					if again == "started, stopped and started" {
+						_, err := b.Disconnect(t.Context(), s.UserID, s.ID)
+						require.NoError(t, err)
+						_, err = b.Connect(t.Context(), s.UserID, s.ID, ports.ConnectOptions{})
+						require.NoError(t, err)
+						require.Equal(t, 3, c.hands.made("start"))
+					}
+					before := c.session(s.ID)
+					end(outcome)
+					wait(t, connected)
+					require.Equal(t, before, c.session(s.ID), "the late answer changes nothing")
+				})
+			}
+		}
+	}
+}
+
+func TestAClaimLastsAsLongAsTheCall(t *testing.T) {
+	c := newCrowd(t, 2)
+	a, b := c.all[0], c.all[1]
+	c.register(a, "worker-1", 10)
+	s := c.line()
+	c.ask(s)
+	b.dead = true
+	for !c.session(s.ID).Assigned() { // in the background a session is placed first, and started by the next step
+		c.clock.advance(tick)
+		_, err := a.Step(t.Context())
+		require.NoError(t, err)
+	}
+	require.Zero(t, c.hands.made("start"))
+	a.dead = true
+	c.pass(38*time.Second, c.pulse(b, "worker-1"), c.breathe(b))
+	began, end := c.hang("start")
+	stepped := aside(func() { _, _ = a.Step(context.Background()) })
+	wait(t, began)
+	a.dead, b.dead = true, false
+	c.pass(30*time.Second, c.pulse(b, "worker-1"), c.breathe(a))
+	require.Equal(t, 1, c.hands.made("start"), "the claim that was made with the assignment has been renewed")
+	end(nil)
+	wait(t, stepped)
+	require.Equal(t, domain.Connected, c.session(s.ID).Status)
+}
+
+func TestClaimsHoldForReplicasWithOtherClocks(t *testing.T) {
+	for _, skew := range []time.Duration{time.Minute, -time.Minute} {
+		t.Run(skew.String(), func(t *testing.T) {
+			c := newSkewed(t, []time.Duration{0, skew})
+			a, b := c.all[0], c.all[1]
+			c.register(a, "worker-1", 10)
+			s := c.line()
+			began, end := c.hang("start")
+			connected := aside(func() { _, _ = a.Connect(context.Background(), s.UserID, s.ID, ports.ConnectOptions{}) })
+			wait(t, began)
+			a.dead = true
+			pulse := c.pulse(b, "worker-1")
+			c.pass(30*time.Second, pulse, c.breathe(a))
+			_, err := b.Disconnect(t.Context(), s.UserID, s.ID)
+			require.NoError(t, err)
+			c.pass(3*time.Second, pulse, c.breathe(a))
+			require.Len(t, c.hands.all("start"), 1)
+			require.Zero(t, c.hands.made("disconnect"))
+			end(nil)
+			wait(t, connected)
+			c.pass(time.Second) // by B's clock it was due at once, by A's it may be later
+			require.Equal(t, 1, c.hands.made("disconnect"))
+		})
+	}
+}
+
+func TestOnlyWhoeverAssignedKnowsThatNothingRuns(t *testing.T) {
+	c := newCrowd(t, 2)
+	a, b := c.all[0], c.all[1]
+	c.register(a, "worker-1", 10)
+	s := c.line()
+	c.ask(s)
+	a.dead = true
+	c.hands.set(func(made call) error {
+		if made.by == "A" && made.kind == "start" {
+			a.store.lost.Store(true) // it runs, but A never says so
+		}
+		return nil
+	})
+	for due := c.clock.Now(); c.hands.made("start") == 0; c.clock.advance(tick) {
+		require.Less(t, c.clock.Now().Sub(due), 10*time.Second)
+		b.store.before = func(reads int64) {
+			for reads >= 3 && !a.store.lost.Load() { // B has chosen a worker too, when A assigns and calls
+				_, _ = a.Step(t.Context())
+				c.clock.advance(tick)
+			}
+		}
+		b.store.run = 0
+		_, err := b.Step(t.Context())
+		require.NoError(t, err)
+	}
+	c.register(b, "worker-2", 10)
+	c.hands.set(func(made call) error {
+		if made.kind == "start" {
+			return &ports.WorkerError{Failure: ports.WorkerBusy, Status: 429, Message: "busy"}
+		}
+		return nil
+	})
+	c.pass(12*time.Second, c.pulse(b, "worker-1", "worker-2"))
+	starts := c.hands.all("start")
+	require.Greater(t, len(starts), 1, "B took over")
+	for _, start := range starts {
+		require.Equal(t, "worker-1", start.worker, "it may run there: %v", starts)
+	}
+}
+
+// A cleanup that hangs on worker-1, where the session would prefer to be.
+func TestNothingStartsWhereAnotherReplicaIsStoppingIt(t *testing.T) {
+	for _, skew := range []time.Duration{0, time.Minute, -time.Minute} {
+		t.Run(skew.String(), func(t *testing.T) {
+			c := newSkewed(t, []time.Duration{0, skew})
+			a, b := c.all[0], c.all[1]
+			c.register(a, "worker-1", 10)
+			s := c.connected(a)
+			require.NoError(t, c.store.Update(t.Context(), func(ctx context.Context, tx *ports.Tx) error {
+				return tx.Cleanups.Put(ctx, &domain.Cleanup{
+					WorkerID: "worker-1", SessionID: s.ID, Order: domain.OrderDisconnect, Generation: 1,
+				})
+			}))
+			_, err := b.Disconnect(t.Context(), s.UserID, s.ID)
+			require.NoError(t, err)
+			began, end := c.hang("disconnect")
+			require.NoError(t, c.store.Update(t.Context(), func(ctx context.Context, tx *ports.Tx) error {
+				left, err := tx.Cleanups.BySession(ctx, s.ID)
+				require.NoError(t, err)
+				left[0].DueAt = c.clock.Now().Add(-time.Minute)
+				return tx.Cleanups.Put(ctx, left[0])
+			}))
+			stepped := aside(func() { _, _ = a.Step(context.Background()) })
+			wait(t, began)
+			a.dead = true
+			c.pass(5*time.Second, c.pulse(b, "worker-1"), c.breathe(a))
+			require.Equal(t, 2, c.hands.made("disconnect"), "the user's, and A's")
+			_, err = b.Connect(t.Context(), s.UserID, s.ID, ports.ConnectOptions{})
+			require.Equal(t, domain.CodeNoAvailableWorkers, domain.CodeOf(err), "there is no other worker")
+			end(nil)
+			wait(t, stepped)
+			_, err = b.Connect(t.Context(), s.UserID, s.ID, ports.ConnectOptions{})
+			require.NoError(t, err)
+			require.Equal(t, domain.Connected, c.session(s.ID).Status)
+		})
+	}
+}
+
+func TestNoClockMakesALivingWorkerSilent(t *testing.T) {
+	for _, skew := range []time.Duration{time.Minute, -time.Minute, time.Hour, -time.Hour} {
+		for _, can := range [][]domain.Capability{nil, {domain.CapLease, domain.CapGeneration}} {
+			t.Run(fmt.Sprint(skew, can), func(t *testing.T) {
+				c := newSkewed(t, []time.Duration{skew, 0, skew / 2})
+				a, b, d := c.all[0], c.all[1], c.all[2]
+				c.register(a, "worker-1", 10, can...)
+				s := c.connected(a)
+				for _, hears := range []*replica{a, b, d, b, a, d} { // for minutes each
+					beat := c.clock.Now()
+					c.pass(150*time.Second, func() {
+						if !c.clock.Now().Before(beat) {
+							c.beat(hears, "worker-1", s.ID)
+							beat = beat.Add(10 * time.Second)
+						}
+					})
+					require.Empty(t, c.worker("worker-1").Loss)
+				}
+				require.EqualValues(t, 1, c.session(s.ID).Generation)
+				require.Len(t, c.replicas(), 3, "nor is a living replica dead")
+				require.Equal(t, 1, c.hands.made("start"))
+			})
+		}
+	}
+}
+
+// replicas lists those that are known in the store.
+func (c *crowd) replicas() (all []*domain.Replica) {
+	c.t.Helper()
+	require.NoError(c.t, c.store.View(c.t.Context(), func(ctx context.Context, tx *ports.Tx) (err error) {
+		all, err = tx.Replicas.List(ctx)
+		return err
+	}))
+	return all
+}
+
+func TestASilentWorkerIsLostWhenItsLeaseIsOutAndNotBefore(t *testing.T) {
+	const lease, drift = 45 * time.Second, time.Second
+	for _, skew := range []time.Duration{0, 5 * time.Second, -5 * time.Second, time.Minute, -time.Minute} {
+		for _, cut := range []bool{false, true} { // the others learn of heartbeats late
+			t.Run(fmt.Sprint(skew, cut), func(t *testing.T) {
+				c := newSkewed(t, []time.Duration{-skew, 0, skew})
+				for _, r := range c.all {
+					r.ears.cut.Store(cut)
+				}
+				c.register(c.all[0], "worker-1", 10, domain.CapLease, domain.CapGeneration)
+				c.pass(12 * time.Second)
+				for _, hears := range []int{0, 1, 2, 0, 2, 1} {
+					c.beat(c.all[hears], "worker-1")
+					c.pass(44 * time.Second)
+					require.Empty(t, c.worker("worker-1").Loss)
+				}
+				c.beat(c.all[1], "worker-1")
+				last := c.clock.Now()
+				for c.worker("worker-1").Online {
+					c.pass(tick)
+					require.Less(t, c.clock.Now().Sub(last), 2*time.Minute)
+				}
+				took := c.clock.Now().Sub(last)
+				require.GreaterOrEqual(t, took, lease+drift)
+				require.LessOrEqual(t, took, lease+drift+12*time.Second)
+			})
+		}
+	}
+}
+
+// probes counts calls of health routes, by worker.
+func (c *crowd) probes() map[string]int {
+	n := make(map[string]int)
+	for _, made := range c.hands.all("health") {
+		n[made.worker]++
+	}
+	return n
+}
+
+func TestBackgroundWorkIsDoneOnce(t *testing.T) {
+	c := newCrowd(t, 3)
+	var workers []string
+	for i := range 6 {
+		workers = append(workers, fmt.Sprint("worker-", i))
+		c.register(c.all[i%3], workers[i], 50)
+	}
+	turn := 0
+	pulse := func() { // each heartbeat reaches another replica
+		if turn++; turn%20 == 0 {
+			c.pulse(c.all[turn/20%3], workers...)()
+		}
+	}
+	c.pass(10*time.Second, pulse)
+	before := c.probes()
+	c.pass(time.Minute, pulse)
+	askers := make(map[string]bool)
+	for _, made := range c.hands.all("health") {
+		askers[made.by] = true
+	}
+	for worker, n := range c.probes() {
+		require.InDelta(t, 12, n-before[worker], 2, worker)
+	}
+	require.Greater(t, len(askers), 1, "they share it: %v", askers)
+
+	var ids []string
+	for range 40 {
+		s := c.line()
+		c.ask(s)
+		ids = append(ids, s.ID)
+	}
+	require.NoError(t, c.store.Update(t.Context(), func(ctx context.Context, tx *ports.Tx) error {
+		for i := range 40 {
+			err := tx.Cleanups.Put(ctx, &domain.Cleanup{
+				WorkerID: workers[i%6], SessionID: fmt.Sprint("gone-", i), Order: domain.OrderDelete, DueAt: c.clock.Now(),
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+	c.pass(10*time.Second, pulse)
+	started := make(map[string]int)
+	by := make(map[string]int)
+	for _, made := range c.hands.all("start") {
+		started[made.session]++
+		by[made.by]++
+	}
+	for _, id := range ids {
+		require.Equal(t, domain.Connected, c.session(id).Status)
+		require.Equal(t, 1, started[id], id)
+	}
+	require.Len(t, by, 3, "all take their part")
+	cleaned := make(map[string]int)
+	for _, made := range c.hands.all("delete") {
+		cleaned[made.session]++
+	}
+	require.Len(t, cleaned, 40)
+	require.Equal(t, 40, c.hands.made("delete"))
+
+	c.pass(3*time.Second, pulse)
+	require.NoError(t, c.store.View(t.Context(), func(ctx context.Context, tx *ports.Tx) error {
+		recorded, err := tx.Outbox.After(ctx, 0, 0)
+		require.Equal(t, recorded, c.bus.events, "published once, in order")
+		return err
+	}))
+}
+
+func TestOthersTakeOverWhatADeadReplicaDid(t *testing.T) {
+	c := newCrowd(t, 3)
+	workers := []string{"worker-1", "worker-2", "worker-3", "worker-4", "worker-5", "worker-6"}
+	for _, w := range workers {
+		c.register(c.all[0], w, 50)
+	}
+	pulse := c.pulse(c.all[0], workers...)
+	c.pass(10*time.Second, pulse)
+	c.all[1].dead, c.all[2].dead = true, true
+	for range 30 {
+		c.ask(c.line())
+	}
+	c.pass(5*time.Second, pulse)
+	require.Equal(t, 30, c.hands.made("start"), "they wait for their turn no longer than a moment")
+	c.pass(6*time.Second, pulse)
+	require.Len(t, c.replicas(), 1)
+	before := c.probes()
+	c.pass(time.Minute, pulse)
+	for _, w := range workers {
+		require.InDelta(t, 12, c.probes()[w]-before[w], 2, w)
+	}
+	require.NoError(t, c.store.View(t.Context(), func(ctx context.Context, tx *ports.Tx) error {
+		recorded, err := tx.Outbox.After(ctx, 0, 0)
+		require.Equal(t, recorded, c.bus.events)
+		return err
+	}))
+}
+
+func TestAnOrderlyEndHandsOverAtOnce(t *testing.T) {
+	c := newCrowd(t, 2)
+	a, b := c.all[0], c.all[1]
+	c.register(b, "worker-1", 50)
+	s := c.line()
+	a.dead, b.dead = true, true
+	ctx, cancel := context.WithCancel(context.Background())
+	a.store.after = func() {
+		if c.session(s.ID).Assigned() {
+			cancel() // A has just placed the session, and will not come to start it
+		}
+	}
+	c.ask(s)
+	c.clock.advance(5 * time.Second)
+	ended := aside(func() { _ = a.Run(ctx) })
+	wait(t, ended)
+	require.True(t, c.session(s.ID).Assigned())
+	require.Zero(t, c.hands.made("start"))
+	require.Len(t, c.replicas(), 1)
+	b.dead = false
+	c.pass(3*time.Second, c.pulse(b, "worker-1"))
+	require.Equal(t, domain.Connected, c.session(s.ID).Status)
+}
+
+func TestNothingIsMissedBeforeAReplicaListens(t *testing.T) {
+	c := newCrowd(t, 1)
+	a := c.all[0]
+	late := c.join(0)
+	_, err := late.Statistics(t.Context()) // it has read everything now
+	require.NoError(t, err)
+	c.register(a, "worker-1", 1)
+	c.connected(a)
+	require.NoError(t, c.stepOf(late))
+	used, err := late.Statistics(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, 1, used.Used)
+}
+
+func (c *crowd) stepOf(r *replica) error {
+	_, err := r.Step(c.t.Context())
+	return err
+}
+
+// load counts the calls that are under way.
+type load struct {
+	mu            sync.Mutex
+	now, most     map[string]int // by replica and worker, by worker, by replica
+	starts, again int
+	started       map[string]bool
+}
+
+func newLoad() *load {
+	return &load{now: map[string]int{}, most: map[string]int{}, started: map[string]bool{}}
+}
+
+// take lets a start take a while.
+func (l *load) take(made call) error {
+	if made.kind != "start" {
+		return nil
+	}
+	keys := []string{made.by + "/" + made.worker, made.worker, made.by}
+	l.mu.Lock()
+	for _, k := range keys {
+		l.now[k]++
+		l.most[k] = max(l.most[k], l.now[k])
+	}
+	if l.starts++; l.started[made.session] {
+		l.again++
+	}
+	l.started[made.session] = true
+	l.mu.Unlock()
+	time.Sleep(3 * time.Millisecond)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, k := range keys {
+		l.now[k]--
+	}
+	return nil
+}
+
+// full assigns connected sessions to workers, so many to each.
+func (c *crowd) full(workers []string, sessions int) (ids []string) {
+	c.t.Helper()
+	user := c.world().user(domain.TierMax)
+	now := c.all[0].clock.Now()
+	require.NoError(c.t, c.store.Update(c.t.Context(), func(ctx context.Context, tx *ports.Tx) error {
+		for _, w := range workers {
+			for i := range sessions {
+				s := domain.Card(fmt.Sprintf("%s-line-%d", w, i), user, "line", "", now)
+				require.NoError(c.t, s.Connect("", now))
+				s.Assign(w, now)
+				s.Apply(domain.Report{Status: domain.Connected, WorkerID: w, PhoneNumber: "6281234567890"}, domain.DefaultTiming(), now)
+				s.DueAt = time.Time{}
+				require.NoError(c.t, tx.Workers.Reserve(ctx, w))
+				require.NoError(c.t, tx.Sessions.Put(ctx, s))
+				ids = append(ids, s.ID)
+			}
+		}
+		return nil
+	}))
+	return ids
+}
+
+// running lets the replicas run, in real time, until the end of the test.
+func (c *crowd) running() {
+	ctx, cancel := context.WithCancel(context.Background())
+	var ended sync.WaitGroup
+	for _, r := range c.all {
+		ended.Go(func() { _ = r.Run(ctx) })
+	}
+	c.t.Cleanup(func() { cancel(); ended.Wait() })
+	begin := time.Now()
+	require.Eventually(c.t, func() bool { // all know of all
+		return !slices.ContainsFunc(c.replicas(), func(r *domain.Replica) bool { return r.SeenAt.Before(begin) })
+	}, time.Minute, 10*time.Millisecond)
+}
+
+func realTime(cfg *orchestrator.Config) {
+	cfg.Clock, cfg.Spawn, cfg.Sleep = system.Clock{}, nil, nil
+	cfg.Parallel = 24
+	cfg.Timing.StartTimeout = time.Second // the grace of a worker that is back
+}
+
+func TestRecoveryAtScale(t *testing.T) {
+	for _, size := range []struct{ replicas, workers, sessions int }{{1, 1, 1000}, {3, 1, 1000}, {3, 20, 50}} {
+		t.Run(fmt.Sprint(size), func(t *testing.T) {
+			c := newCrowd(t, size.replicas, realTime)
+			c.clock.us.Store(time.Now().UnixMicro())
+			var workers []string
+			for i := range size.workers {
+				workers = append(workers, fmt.Sprint("worker-", i))
+				c.register(c.all[0], workers[i], 1000)
+			}
+			ids := c.full(workers, size.sessions)
+			l := newLoad()
+			c.hands.set(l.take)
+			c.running()
+			for i, w := range workers { // all of them restart at once
+				c.register(c.all[i%size.replicas], w, 1000)
+			}
+			began := time.Now()
+			back := func() (n int) {
+				require.NoError(t, c.store.View(t.Context(), func(ctx context.Context, tx *ports.Tx) error {
+					by, err := tx.Sessions.CountByStatus(ctx)
+					n = by[domain.Connected]
+					return err
+				}))
+				return n
+			}
+			require.Eventually(t, func() bool { return back() == len(ids) }, time.Minute, 20*time.Millisecond)
+			t.Logf("%v back after %v; %d starts, %d of them again; most at once: %v",
+				len(ids), time.Since(began).Round(time.Millisecond), l.starts, l.again, l.most)
+			for by, n := range l.most {
+				switch {
+				case len(by) == 1:
+					require.LessOrEqual(t, n, 24, "calls of one replica")
+				case by[1] == '/':
+					require.LessOrEqual(t, n, 8, "calls of one replica to one worker")
+				}
+			}
+		})
+	}
+}
