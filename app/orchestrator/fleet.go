@@ -47,6 +47,8 @@ type seat struct {
 	phone, name          string
 	generation, rev      int64
 	assignedAt, heardAt  time.Time
+	dueAt                time.Time
+	tries                int
 	status               domain.Status
 	intent               domain.Intent
 	order                domain.Order
@@ -76,32 +78,45 @@ func (f *fleet) left(key string, rev int64) {
 // maxGone bounds what is remembered; news overtakes news by moments only.
 const maxGone = 10_000
 
-// mark gives what is in the view now, for sweep.
+// mark gives the sessions that are in the view now, for sweep.
 func (f *fleet) mark() map[string]*seat {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
 	return maps.Clone(f.sessions)
 }
 
-// sweep takes out what was in the view at mark, has not changed since, and is
-// not in the store.
-func (f *fleet) sweep(before map[string]*seat, workers []*domain.Worker, sessions map[string]bool) {
+// sweep takes out the sessions that were in the view at mark, have not changed
+// since, and are not assigned in the store.
+func (f *fleet) sweep(before map[string]*seat, assigned map[string]bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for id, seat := range before {
-		if !sessions[id] && f.sessions[id] == seat {
+		if !assigned[id] && f.sessions[id] == seat {
 			f.unseat(seat)
 			f.freed.Store(true)
 		}
 	}
-	listed := make(map[string]bool, len(workers))
-	for _, w := range workers {
-		listed[w.ID] = true
-	}
+}
+
+// markWorkers gives the Revs of the workers in the view now, for sweepWorkers.
+func (f *fleet) markWorkers() map[string]int64 {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	revs := make(map[string]int64, len(f.workers))
 	for id, n := range f.workers {
-		if !listed[id] && len(n.sessions) == 0 {
-			f.dropWorker(id)
-		}
+		revs[id] = n.worker.Rev
+	}
+	return revs
+}
+
+// sweepWorkers takes out the workers that were in the view at markWorkers, have
+// not changed since, and are not in the store.
+func (f *fleet) sweepWorkers(before map[string]int64, stored []*domain.Worker) {
+	for _, w := range stored {
+		delete(before, w.ID)
+	}
+	for id, rev := range before {
+		f.removeWorker(id, rev)
 	}
 }
 
@@ -140,18 +155,16 @@ func roomier(before, after *domain.Worker) bool {
 		before.Status() != after.Status() || !maps.Equal(before.Labels, after.Labels)
 }
 
-func (f *fleet) removeWorker(id string) {
+// removeWorker takes out a worker that was of that Rev when it was last in the
+// store; by now it may have come back.
+func (f *fleet) removeWorker(id string, rev int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.dropWorker(id)
-}
-
-func (f *fleet) dropWorker(id string) {
-	if n := f.workers[id]; n != nil {
-		f.left("worker/"+id, n.worker.Rev)
+	f.left("worker/"+id, rev)
+	if n := f.workers[id]; n != nil && n.worker.Rev <= rev {
+		delete(f.workers, id)
+		f.ranking.Remove(id)
 	}
-	delete(f.workers, id)
-	f.ranking.Remove(id)
 }
 
 // rank tells the ranking what the worker's load is now. It needs the lock.
@@ -204,7 +217,7 @@ func (f *fleet) putSession(s *domain.Session) {
 	}
 	seat := &seat{
 		id: s.ID, userID: s.UserID, workerID: n.worker.ID, phone: s.PhoneNumber, name: s.DisplayName,
-		generation: s.Generation, rev: s.Rev, assignedAt: s.AssignedAt, heardAt: s.HeardAt,
+		generation: s.Generation, rev: s.Rev, assignedAt: s.AssignedAt, heardAt: s.HeardAt, dueAt: s.DueAt, tries: s.Tries,
 		status: s.Status, intent: s.Intent, order: s.Order, confirms: s.Confirms, moveID: s.MoveID,
 	}
 	f.sessions[s.ID] = seat
@@ -516,7 +529,11 @@ func (f *fleet) missing(n *node, h *domain.Heartbeat, t domain.Timing, now time.
 		// A list may be older than the confirmation, but not by much.
 		should := now.Sub(s.assignedAt) > t.StartTimeout || s.confirms && now.Sub(s.heardAt) > t.Settle
 		lost := s.intent == domain.Up && s.order == domain.OrderNone && s.status.Live() && should
-		if !there[id] && (lost || s.order.Stops()) {
+		// A worker that knows generations lists what it has begun to start, too.
+		wait := s.dueAt.Sub(now)
+		asked := s.order == domain.OrderStart && s.tries > 0 && n.worker.Can(domain.CapGeneration) &&
+			wait > t.Backoff(s.tries) && wait < t.StartTimeout-t.Settle
+		if !there[id] && (lost || asked || s.order.Stops()) {
 			gone = append(gone, id)
 		}
 	}

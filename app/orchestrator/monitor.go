@@ -235,7 +235,7 @@ func (o *Orchestrator) back(ctx context.Context, tx *ports.Tx, c *changes, w *do
 func (o *Orchestrator) refresh(ctx context.Context, workerID string) error {
 	var w *domain.Worker
 	var assigned []*domain.Session
-	before := o.fleet.seats(workerID)
+	known, before := o.fleet.worker(workerID), o.fleet.seats(workerID)
 	err := o.store.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
 		if w, err = tx.Workers.Get(ctx, workerID); err != nil {
 			return err
@@ -244,7 +244,9 @@ func (o *Orchestrator) refresh(ctx context.Context, workerID string) error {
 		return err
 	})
 	if errors.Is(err, ports.ErrNotFound) {
-		o.fleet.removeWorker(workerID)
+		if known != nil {
+			o.fleet.removeWorker(workerID, known.Rev)
+		}
 		return nil
 	}
 	if err != nil {

@@ -400,6 +400,8 @@ func (o *Orchestrator) restartMissing(ctx context.Context, tx *ports.Tx, c *chan
 			s.Stopped(now)
 		case s.Intent == domain.Up && s.Order == domain.OrderNone && s.Status.Live():
 			events = s.Missing(now)
+		case s.Order == domain.OrderStart && s.Tries > 0 && s.DueAt.After(now):
+			s.DueAt = now // it was accepted and came to nothing
 		default:
 			c.read = append(c.read, s)
 			continue

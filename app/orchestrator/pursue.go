@@ -48,7 +48,7 @@ func (o *Orchestrator) advance(ctx context.Context, sessionID string, p pass) (*
 		step, at := o.next(s, w, now)
 		if step == domain.StepNone {
 			if !s.DueAt.IsZero() && !now.Before(s.DueAt) && !o.taken(s, now) {
-				s, err = o.postpone(ctx, sessionID, at)
+				s, err = o.postpone(ctx, s, at)
 			}
 			return s, errors.Join(last, err)
 		}
@@ -86,10 +86,11 @@ func (o *Orchestrator) readWithWorker(ctx context.Context, sessionID string) (s 
 	return s, w, err
 }
 
-// postpone clears or moves a due time at which there turned out to be nothing to do.
-func (o *Orchestrator) postpone(ctx context.Context, sessionID string, at time.Time) (*domain.Session, error) {
-	return o.change(ctx, sessionID, func(ctx context.Context, tx *ports.Tx, s *domain.Session) ([]domain.Event, error) {
-		if s.DueAt.IsZero() || o.now().Before(s.DueAt) {
+// postpone clears or moves a due time at which there turned out to be nothing to
+// do, unless the session has changed since: then there may be.
+func (o *Orchestrator) postpone(ctx context.Context, read *domain.Session, at time.Time) (*domain.Session, error) {
+	return o.change(ctx, read.ID, func(ctx context.Context, tx *ports.Tx, s *domain.Session) ([]domain.Event, error) {
+		if s.Rev != read.Rev {
 			return nil, errUnchanged
 		}
 		s.DueAt = at

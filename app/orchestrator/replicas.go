@@ -23,6 +23,7 @@ const (
 	attendEvery = 2 * time.Second        // between two signs of life
 	absence     = 8 * time.Second        // without one, a replica is dead
 	claimGlance = 100 * time.Millisecond // between two looks whether a claim has ended
+	awaitGlance = time.Second            // between two looks at a session that somebody waits for
 	patience    = 2 * time.Second        // what another replica has not begun by then, anyone may
 	claimLife   = 40 * time.Second       // longer than any call to a worker
 	callLimit   = 35 * time.Second       // of a call under a claim
@@ -420,6 +421,7 @@ func (o *Orchestrator) catchUp(ctx context.Context, _ *sync.WaitGroup) (time.Tim
 // rereadWorkers takes over the rows of all workers: heartbeats with nothing new
 // come without a hint.
 func (o *Orchestrator) rereadWorkers(ctx context.Context) error {
+	before := o.fleet.markWorkers()
 	var workers []*domain.Worker
 	err := o.store.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
 		workers, _, err = tx.Workers.List(ctx, ports.WorkerFilter{}, ports.Page{})
@@ -429,20 +431,31 @@ func (o *Orchestrator) rereadWorkers(ctx context.Context) error {
 		return err
 	}
 	for _, w := range workers {
-		o.sawWorker(w)
+		if err := o.sawAny(ctx, w); err != nil {
+			return err
+		}
 	}
+	o.fleet.sweepWorkers(before, workers)
 	o.members.mu.Lock()
+	defer o.members.mu.Unlock()
 	o.members.workers = o.now().Add(workersLife)
-	o.members.mu.Unlock()
+	return nil
+}
+
+// sawAny takes over a row of a worker that may not have been known: then its
+// sessions were not either.
+func (o *Orchestrator) sawAny(ctx context.Context, w *domain.Worker) error {
+	if o.fleet.worker(w.ID) == nil {
+		return o.refresh(ctx, w.ID)
+	}
+	o.sawWorker(w)
 	return nil
 }
 
 // reread takes over some rows as they are now.
 func (o *Orchestrator) reread(ctx context.Context, sessions, workers map[string]bool) error {
-	for _, id := range slices.Sorted(maps.Keys(workers)) {
-		if err := o.refresh(ctx, id); err != nil {
-			return err
-		}
+	if err := o.rereadSome(ctx, slices.Sorted(maps.Keys(workers))); err != nil {
+		return err
 	}
 	for ids := range slices.Chunk(slices.Sorted(maps.Keys(sessions)), batch) {
 		found := make([]*domain.Session, 0, len(ids))
@@ -480,10 +493,49 @@ func (o *Orchestrator) reread(ctx context.Context, sessions, workers map[string]
 	return nil
 }
 
+// rereadSome takes over the rows of some workers. Their sessions have hints of
+// their own.
+func (o *Orchestrator) rereadSome(ctx context.Context, ids []string) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	before := make(map[string]int64, len(ids))
+	for _, id := range ids {
+		if w := o.fleet.worker(id); w != nil {
+			before[id] = w.Rev
+		}
+	}
+	var found []*domain.Worker
+	err := o.store.View(ctx, func(ctx context.Context, tx *ports.Tx) error {
+		found = nil
+		for _, id := range ids {
+			w, err := tx.Workers.Get(ctx, id)
+			if errors.Is(err, ports.ErrNotFound) {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			found = append(found, w)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, w := range found {
+		if err := o.sawAny(ctx, w); err != nil {
+			return err
+		}
+	}
+	o.fleet.sweepWorkers(before, found)
+	return nil
+}
+
 // reload takes over everything as it is now.
 func (o *Orchestrator) reload(ctx context.Context) error {
 	now := o.now()
-	before := o.fleet.mark()
+	before, known := o.fleet.mark(), o.fleet.markWorkers()
 	var workers []*domain.Worker
 	seen := make(map[string]bool)
 	err := o.store.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
@@ -506,7 +558,8 @@ func (o *Orchestrator) reload(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	o.fleet.sweep(before, workers, seen)
+	o.fleet.sweep(before, seen)
+	o.fleet.sweepWorkers(known, workers)
 	o.members.mu.Lock()
 	o.members.reload, o.members.workers = now.Add(reloadEvery), now.Add(workersLife)
 	o.members.mu.Unlock()

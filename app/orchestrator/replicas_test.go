@@ -164,7 +164,8 @@ func (e *earshot) Listen(fn func(ports.Hint)) (cancel func()) {
 	})
 }
 
-// countingStore counts transactions, and may call before and after each write.
+// countingStore counts transactions, and may have something happen
+// before and after a write, and after a read.
 type countingStore struct {
 	ports.Store
 	views, updates atomic.Int64
@@ -172,6 +173,7 @@ type countingStore struct {
 	run            int64       // reads since the latest write
 	before         func(run int64)
 	after          func()
+	viewed         func()
 }
 
 var errLost = errors.New("the store cannot be reached")
@@ -180,7 +182,10 @@ func (s *countingStore) View(ctx context.Context, fn func(context.Context, *port
 	if s.views.Add(1); s.lost.Load() {
 		return errLost
 	}
-	atomic.AddInt64(&s.run, 1)
+	if atomic.AddInt64(&s.run, 1); s.viewed != nil {
+		viewed := s.viewed
+		defer viewed()
+	}
 	return s.Store.View(ctx, fn)
 }
 
@@ -251,9 +256,10 @@ func newSkewed(t *testing.T, clocks []time.Duration, config ...func(*orchestrato
 	t.Helper()
 	c := &crowd{
 		t: t, clock: &clock{}, store: memory.NewStore(), hub: memory.NewHints(), routes: memory.NewRoutes(),
-		limiter: memory.NewLimiter(), bus: &record{}, hands: &hands{sent: map[string][]string{}},
+		limiter: new(forgetful), bus: &record{}, hands: &hands{sent: map[string][]string{}},
 	}
 	c.clock.us.Store(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC).UnixMicro())
+	c.limiter.(*forgetful).forget()
 	if len(config) > 0 {
 		c.config = config[0]
 	}
@@ -960,6 +966,7 @@ func realTime(cfg *orchestrator.Config) {
 func TestRecoveryAtScale(t *testing.T) {
 	for _, size := range []struct{ replicas, workers, sessions int }{{1, 1, 1000}, {3, 1, 1000}, {3, 20, 50}} {
 		t.Run(fmt.Sprint(size), func(t *testing.T) {
+			t.Parallel()
 			c := newCrowd(t, size.replicas, realTime)
 			c.clock.us.Store(time.Now().UnixMicro())
 			var workers []string
@@ -992,7 +999,578 @@ func TestRecoveryAtScale(t *testing.T) {
 					require.LessOrEqual(t, n, 24, "calls of one replica")
 				case by[1] == '/':
 					require.LessOrEqual(t, n, 8, "calls of one replica to one worker")
+				default: // as a rule it is 8 too: a worker is called by one replica
+					require.LessOrEqual(t, n, 16, "calls to one worker")
 				}
+			}
+		})
+	}
+}
+
+// commands gives the sessions that a heartbeat's answer has the worker stop.
+func commands(answer *ports.HeartbeatAnswer) (ids []string) {
+	for _, c := range answer.Commands {
+		ids = append(ids, c.SessionID)
+	}
+	return ids
+}
+
+func TestEachReplicaSeesWhatOthersDo(t *testing.T) {
+	for _, cut := range []bool{false, true} {
+		name, late := "hints", time.Duration(0)
+		if cut {
+			name, late = "hints are lost", 2*time.Minute+time.Second
+		}
+		t.Run(name, func(t *testing.T) {
+			c := newCrowd(t, 2)
+			a, b := c.all[0], c.all[1]
+			a.ears.cut.Store(cut)
+			beat := c.clock.Now()
+			alive := make(map[string][]string)
+			see := func() { // B gets to see what A has done, at the latest
+				c.pass(late, func() {
+					if c.clock.Now().Before(beat) {
+						return
+					}
+					for w, sessions := range alive {
+						c.beat(a, w, sessions...)
+					}
+					beat = c.clock.Now().Add(10 * time.Second)
+				})
+				require.NoError(t, c.stepOf(b))
+			}
+			at := func(r *replica, worker string) int {
+				view, _, err := r.Worker(t.Context(), worker)
+				require.NoError(t, err)
+				return view.Breakdown.Total
+			}
+			c.register(a, "worker-1", 1)
+			alive["worker-1"] = nil
+			see()
+			chosen, _, err := b.Available(t.Context())
+			require.NoError(t, err)
+			require.Equal(t, "worker-1", chosen)
+
+			s := c.connected(a)
+			alive["worker-1"] = []string{s.ID}
+			see()
+			require.Equal(t, 1, at(b, "worker-1"))
+			chosen, _, err = b.Available(t.Context())
+			require.NoError(t, err)
+			require.Empty(t, chosen, "it is full")
+
+			_, err = a.Disconnect(t.Context(), s.UserID, s.ID)
+			require.NoError(t, err)
+			alive["worker-1"] = nil
+			see()
+			require.Zero(t, at(b, "worker-1"))
+
+			_, err = a.Drain(t.Context(), "worker-1")
+			require.NoError(t, err)
+			see()
+			chosen, _, err = b.Available(t.Context())
+			require.NoError(t, err)
+			require.Empty(t, chosen)
+
+			require.NoError(t, a.RemoveWorker(t.Context(), "worker-1", false))
+			delete(alive, "worker-1")
+			see()
+			_, candidates, err := b.Available(t.Context())
+			require.NoError(t, err)
+			require.Empty(t, candidates)
+			b.ears.Hints.Tell(ports.Hint{}) // no effect on itself
+			c.hub.Join().Tell(ports.Hint{Workers: []string{"worker-1"}, Sessions: []string{s.ID}})
+			require.NoError(t, c.stepOf(b))
+			_, candidates, err = b.Available(t.Context())
+			require.NoError(t, err)
+			require.Empty(t, candidates, "a late hint brings nothing back")
+
+			c.register(a, "worker-1", 5) // it is another one
+			alive["worker-1"] = nil
+			see()
+			chosen, _, err = b.Available(t.Context())
+			require.NoError(t, err)
+			require.Equal(t, "worker-1", chosen)
+		})
+	}
+}
+
+func TestAReplicaServesWorkersThatItHasNotHeardOf(t *testing.T) {
+	c := newCrowd(t, 2)
+	a, b := c.all[0], c.all[1]
+	a.ears.cut.Store(true)
+	for _, w := range []string{"worker-1", "worker-2", "worker-3", "worker-4"} {
+		c.register(a, w, 5)
+	}
+	s := c.connected(a)
+	home := c.session(s.ID).WorkerID
+	before := c.session(s.ID)
+	require.Empty(t, c.beat(b, home, s.ID).Commands)
+	require.Equal(t, before, c.session(s.ID), "its session is neither stopped nor started again")
+	require.Equal(t, 1, c.hands.made("start"))
+	var rest []string
+	for _, w := range []string{"worker-1", "worker-2", "worker-3", "worker-4"} {
+		if w != home {
+			rest = append(rest, w)
+		}
+	}
+	_, err := b.Drain(t.Context(), rest[0])
+	require.NoError(t, err)
+	require.NoError(t, b.RemoveWorker(t.Context(), rest[1], false))
+	_, err = b.Activate(t.Context(), rest[2])
+	require.NoError(t, err)
+	_, err = b.Disconnect(t.Context(), s.UserID, s.ID)
+	require.NoError(t, err)
+	require.False(t, c.session(s.ID).Assigned())
+}
+
+func TestWorkersAreToldWhatIsNotTheirsWhateverReplicaTheyReportTo(t *testing.T) {
+	for _, cut := range []bool{false, true} {
+		t.Run(fmt.Sprint("cut=", cut), func(t *testing.T) {
+			c := newCrowd(t, 2)
+			a, b := c.all[0], c.all[1]
+			can := []domain.Capability{domain.CapGeneration, domain.CapLease}
+			c.register(a, "worker-1", 5, can...)
+			s := c.connected(a)
+			c.register(a, "worker-2", 5, can...)
+			require.NoError(t, c.stepOf(b))
+			a.ears.cut.Store(cut)
+			require.NoError(t, a.UnregisterWorker(t.Context(), "worker-1", ""))
+			b.dead = true
+			c.pass(9*time.Second, c.pulse(a, "worker-2"), c.breathe(b))
+			require.Equal(t, "worker-2", c.session(s.ID).WorkerID)
+			h := domain.Heartbeat{WorkerID: "worker-1", Lists: true, CPU: -1, Memory: -1, MessageCount: -1, Sessions: []domain.Report{
+				{SessionID: s.ID, Status: domain.Connected, Generation: 1},
+			}}
+			answer, err := b.Heartbeat(t.Context(), h)
+			require.NoError(t, err)
+			require.Contains(t, commands(answer), s.ID)
+			moved := c.session(s.ID)
+
+			// Nor does anybody start it again where it was, or stop it where it is.
+			b.dead = false
+			h.Sessions = nil
+			_, err = b.Heartbeat(t.Context(), h)
+			require.NoError(t, err)
+			require.Empty(t, commands(c.beat(b, "worker-2", s.ID)))
+			c.pass(10*time.Second, c.pulse(b, "worker-1", "worker-2"))
+			now := c.session(s.ID)
+			require.Equal(t, []any{moved.WorkerID, moved.Generation, domain.Connected}, []any{now.WorkerID, now.Generation, now.Status})
+			require.Equal(t, 2, c.hands.made("start"))
+		})
+	}
+}
+
+func TestAStaleReadBringsNothingBack(t *testing.T) {
+	c := newCrowd(t, 2)
+	a, b := c.all[0], c.all[1]
+	c.register(a, "worker-1", 5)
+	s := c.connected(a)
+	require.NoError(t, c.stepOf(b))
+	view, _, err := b.Worker(t.Context(), "worker-1")
+	require.NoError(t, err)
+	require.Equal(t, 1, view.Breakdown.Total)
+	_, err = a.Restart(t.Context(), s.UserID, s.ID) // B is told, reads the row, …
+	require.NoError(t, err)
+	b.store.viewed = func() { // … and before it makes use of that, the session is deleted
+		b.store.viewed = nil
+		require.NoError(t, a.DeleteSession(t.Context(), s.UserID, s.ID))
+	}
+	require.NoError(t, c.stepOf(b))
+	require.NoError(t, c.stepOf(b))
+	view, _, err = b.Worker(t.Context(), "worker-1")
+	require.NoError(t, err)
+	require.Zero(t, view.Breakdown.Total)
+}
+
+func TestWhoWaitsForAQRSeesWhatWasReportedElsewhere(t *testing.T) {
+	for _, cut := range []bool{false, true} {
+		t.Run(fmt.Sprint("cut=", cut), func(t *testing.T) {
+			t.Parallel()
+			c := newCrowd(t, 2, func(cfg *orchestrator.Config) { realTime(cfg); cfg.Timing.StartTimeout = 0 })
+			a, b := c.all[0], c.all[1]
+			c.hands.report = func(call) domain.Report { return domain.Report{Status: domain.Init} }
+			c.running()
+			c.register(a, "worker-1", 5)
+			s := c.line()
+			require.Eventually(t, func() bool {
+				chosen, _, err := b.Available(t.Context())
+				return err == nil && chosen != ""
+			}, 20*time.Second, time.Millisecond)
+			b.ears.cut.Store(cut)
+			began := time.Now()
+			asked := make(chan *ports.SessionQR, 1)
+			go func() {
+				q, err := b.Connect(context.Background(), s.UserID, s.ID, ports.ConnectOptions{Wait: 30 * time.Second})
+				require.NoError(t, err)
+				asked <- q
+			}()
+			require.Eventually(t, func() bool { return c.session(s.ID).Tries > 0 }, 20*time.Second, time.Millisecond)
+			_, err := a.SessionReport(t.Context(), domain.Report{
+				SessionID: s.ID, Status: domain.QRRequired, QR: domain.QR{Code: "scan me", ExpiresAt: time.Now().Add(time.Minute)},
+			})
+			require.NoError(t, err)
+			require.Equal(t, "scan me", (<-asked).QR.Code)
+			require.Less(t, time.Since(began), 15*time.Second)
+		})
+	}
+}
+
+func TestAWorkerThatRegistersDuringALookAtTheStoreStays(t *testing.T) {
+	c := newCrowd(t, 1)
+	a := c.all[0]
+	c.register(a, "worker-1", 5)
+	for name, look := range map[string]func(){
+		"everything": func() { c.hub.Join().Tell(ports.Hint{All: true}) },
+		"one":        func() { c.hub.Join().Tell(ports.Hint{Workers: []string{"worker-2"}}) },
+		"the fleet":  func() { c.clock.advance(11 * time.Second) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			look()
+			a.store.viewed = func() {
+				a.store.viewed = nil
+				c.register(a, "worker-2", 5)
+			}
+			require.NoError(t, c.stepOf(a))
+			require.Nil(t, a.store.viewed)
+			c.beat(a, "worker-2")
+			require.NoError(t, a.RemoveWorker(t.Context(), "worker-2", false))
+		})
+	}
+}
+
+func TestWorkersComeAndGoWithoutHints(t *testing.T) {
+	c := newCrowd(t, 2)
+	a, b := c.all[0], c.all[1]
+	a.ears.cut.Store(true)
+	c.register(a, "worker-1", 5)
+	s := c.connected(a)
+	c.pass(11*time.Second, c.pulse(a, "worker-1"))
+	used, err := b.Statistics(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, 1, used.Used, "with its sessions")
+	_, err = a.Disconnect(t.Context(), s.UserID, s.ID)
+	require.NoError(t, err)
+	require.NoError(t, a.RemoveWorker(t.Context(), "worker-1", false))
+	c.pass(11 * time.Second)
+	used, err = b.Statistics(t.Context())
+	require.NoError(t, err)
+	require.Zero(t, used.Online)
+}
+
+// ownRoutes gives each replica routes that the others do not write to.
+func ownRoutes(cfg *orchestrator.Config) { cfg.Routes = memory.NewRoutes() }
+
+func holder(s *ports.CreatedSession) ports.KeyHolder {
+	return ports.KeyHolder{UserID: s.UserID, SessionID: s.ID}
+}
+
+var hello = domain.Outgoing{To: "6281234567890", Type: domain.TypeText, Text: "hello"}
+
+func TestSendsFollowASessionThatHasMoved(t *testing.T) {
+	for _, known := range []bool{true, false} { // whether B knows the new worker
+		t.Run(fmt.Sprint("known=", known), func(t *testing.T) {
+			c := newCrowd(t, 2, ownRoutes)
+			a, b := c.all[0], c.all[1]
+			c.register(a, "worker-1", 5)
+			s := c.connected(a)
+			_, err := b.Send(t.Context(), holder(s), &hello)
+			require.NoError(t, err)
+			if known {
+				c.register(a, "worker-2", 5)
+				require.NoError(t, c.stepOf(b))
+			}
+			a.ears.cut.Store(true)
+			if !known {
+				c.register(a, "worker-2", 5)
+			}
+			_, err = a.Migrate(t.Context(), s.ID, "worker-2", "")
+			require.NoError(t, err)
+			require.Equal(t, "worker-2", c.session(s.ID).WorkerID)
+			require.Equal(t, domain.Connected, c.session(s.ID).Status)
+			c.hands.set(func(made call) error {
+				if (made.kind == "send" || made.kind == "act") && made.worker == "worker-1" {
+					return &ports.WorkerError{Failure: ports.WorkerUnknown, Status: 404, Message: "no such session"}
+				}
+				return nil
+			})
+			if known {
+				require.NoError(t, b.Act(t.Context(), holder(s), domain.Action{Type: domain.ActionTypingStart, Phone: "6281234567890"}))
+			}
+			m, err := b.Send(t.Context(), holder(s), &hello)
+			require.NoError(t, err)
+			require.Equal(t, []string{"worker-2"}, c.hands.sent[m.ID])
+			require.Equal(t, domain.MessageSent, m.Status)
+		})
+	}
+}
+
+func TestNothingIsSentTwice(t *testing.T) {
+	c := newCrowd(t, 2, ownRoutes)
+	a, b := c.all[0], c.all[1]
+	c.register(a, "worker-1", 5)
+	c.register(a, "worker-2", 5)
+	s := c.connected(a)
+	_, err := b.Send(t.Context(), holder(s), &hello)
+	require.NoError(t, err)
+	first := c.session(s.ID).WorkerID
+	for _, failure := range []ports.WorkerFailure{ports.WorkerTimedOut, ports.WorkerBroken, ports.WorkerFailed} {
+		c.hands.set(func(made call) error {
+			if made.kind == "send" {
+				_, err := a.Restart(t.Context(), s.UserID, s.ID)
+				require.NoError(t, err)
+				return &ports.WorkerError{Failure: failure, Status: 500, Message: "no answer"}
+			}
+			return nil
+		})
+		before := c.hands.made("send")
+		_, err := b.Send(t.Context(), holder(s), &hello)
+		require.Error(t, err)
+		require.Equal(t, before+1, c.hands.made("send"), "it may have been sent")
+	}
+	c.hands.set(nil)
+	require.Equal(t, first, c.session(s.ID).WorkerID)
+}
+
+func TestASessionThatIsConnectedSends(t *testing.T) {
+	c := newCrowd(t, 2, ownRoutes)
+	a, b := c.all[0], c.all[1]
+	c.register(a, "worker-1", 5)
+	s := c.connected(b)
+	_, err := b.Disconnect(t.Context(), s.UserID, s.ID)
+	require.NoError(t, err)
+	_, err = b.Send(t.Context(), holder(s), &hello)
+	require.Equal(t, domain.CodeSessionNotConnected, domain.CodeOf(err))
+
+	a.ears.cut.Store(true) // B does not hear that it is connected again, nor that its worker is
+	require.NoError(t, c.stepOf(b))
+	require.NoError(t, b.UnregisterWorker(t.Context(), "worker-1", ""))
+	c.register(a, "worker-1", 5)
+	_, err = a.Connect(t.Context(), s.UserID, s.ID, ports.ConnectOptions{})
+	require.NoError(t, err)
+	require.Equal(t, domain.Connected, c.session(s.ID).Status)
+	m, err := b.Send(t.Context(), holder(s), &hello)
+	require.NoError(t, err)
+	require.Len(t, c.hands.sent[m.ID], 1)
+}
+
+func TestAReportReachesAnotherReplicaBeforeTheSendIsAnswered(t *testing.T) {
+	for _, busy := range []bool{false, true} { // whether that replica is sending, too
+		t.Run(fmt.Sprint("busy=", busy), func(t *testing.T) {
+			slept := func() {}
+			c := newCrowd(t, 2, func(cfg *orchestrator.Config) {
+				cfg.Sleep = func(context.Context, time.Duration) error { slept(); return nil }
+			})
+			a, b := c.all[0], c.all[1]
+			c.register(a, "worker-1", 5)
+			s := c.connected(a)
+			answerA, answerB := make(chan struct{}), make(chan struct{})
+			reached := make(chan string, 2)
+			c.hands.set(func(made call) error {
+				if made.kind != "send" {
+					return nil
+				}
+				reached <- made.by
+				if made.by == "A" {
+					<-answerA
+				} else {
+					<-answerB
+				}
+				return nil
+			})
+			var sent *domain.Message
+			sentA := aside(func() { sent, _ = a.Send(context.Background(), holder(s), &hello) })
+			require.Equal(t, "A", <-reached)
+			sentB := aside(func() {})
+			if busy {
+				sentB = aside(func() { _, _ = b.Send(context.Background(), holder(s), &hello) })
+				require.Equal(t, "B", <-reached)
+			}
+			var id string
+			require.NoError(t, c.store.View(t.Context(), func(ctx context.Context, tx *ports.Tx) error {
+				pending, err := tx.Messages.List(ctx, s.ID, domain.MessageFilter{Limit: 10})
+				for _, m := range pending {
+					id = m.ID // the oldest is A's
+				}
+				return err
+			}))
+			var once sync.Once
+			slept = func() { once.Do(func() { close(answerA); wait(t, sentA) }) }
+			applied, err := b.MessageReport(t.Context(), domain.MessageReport{SessionID: s.ID, WhatsAppID: "WA-" + id, Status: domain.MessageDelivered})
+			require.NoError(t, err)
+			require.True(t, applied)
+			close(answerB)
+			wait(t, sentB)
+			wait(t, sentA)
+			require.Equal(t, id, sent.ID)
+			m, err := b.Message(t.Context(), s.UserID, s.ID, id)
+			require.NoError(t, err)
+			require.Equal(t, domain.MessageDelivered, m.Status)
+		})
+	}
+}
+
+func TestWhatIsRevokedIsRefusedEverywhere(t *testing.T) {
+	change := func(c *crowd, user string, fn func(*domain.User)) {
+		require.NoError(c.t, c.store.Update(c.t.Context(), func(ctx context.Context, tx *ports.Tx) error {
+			u, err := tx.Users.Get(ctx, user)
+			require.NoError(c.t, err)
+			fn(u)
+			return tx.Users.Put(ctx, u)
+		}))
+		require.NoError(c.t, c.all[0].UserChanged(c.t.Context(), user))
+	}
+	for name, revoke := range map[string]struct {
+		how  func(c *crowd, s *ports.CreatedSession)
+		code domain.Code
+	}{
+		"key rotated": {func(c *crowd, s *ports.CreatedSession) {
+			_, err := c.all[0].RotateKey(c.t.Context(), s.UserID, s.ID, 0)
+			require.NoError(c.t, err)
+		}, domain.CodeAPIKeyInvalid},
+		"key revoked": {func(c *crowd, s *ports.CreatedSession) {
+			keys, err := c.all[0].Keys(c.t.Context(), s.UserID)
+			require.NoError(c.t, err)
+			require.NoError(c.t, c.all[0].RevokeKey(c.t.Context(), s.UserID, keys[0].ID))
+		}, domain.CodeAPIKeyInvalid},
+		"session deleted": {func(c *crowd, s *ports.CreatedSession) {
+			require.NoError(c.t, c.all[0].DeleteSession(c.t.Context(), s.UserID, s.ID))
+		}, domain.CodeAPIKeyInvalid},
+		"user deactivated": {func(c *crowd, s *ports.CreatedSession) {
+			change(c, s.UserID, func(u *domain.User) { u.Active = false })
+		}, domain.CodeAccountDeactivated},
+		"used up by a downgrade": {func(c *crowd, s *ports.CreatedSession) {
+			change(c, s.UserID, func(u *domain.User) { u.Tier = domain.TierBasic })
+		}, domain.CodeAPILimit},
+	} {
+		for _, cut := range []bool{false, true} {
+			t.Run(fmt.Sprint(name, "/cut=", cut), func(t *testing.T) {
+				c := newCrowd(t, 2)
+				user := c.world().user(domain.TierPro)
+				s, err := c.all[0].CreateSession(t.Context(), user, ports.NewSession{Name: "line"})
+				require.NoError(t, err)
+				use := func() error {
+					_, _, err := c.all[1].AuthenticateKey(t.Context(), s.APIKey)
+					return err
+				}
+				for range 1001 { // more than the lower tier allows
+					require.NoError(t, use())
+				}
+				c.all[0].ears.cut.Store(cut)
+				revoke.how(c, s)
+				if cut {
+					c.clock.advance(999 * time.Millisecond)
+					require.NoError(t, use(), "the test would prove nothing")
+					c.clock.advance(time.Millisecond)
+				}
+				require.Equal(t, revoke.code, domain.CodeOf(use()))
+			})
+		}
+	}
+}
+
+func TestLimitsHoldForAllReplicasTogether(t *testing.T) {
+	c := newCrowd(t, 2, func(cfg *orchestrator.Config) {
+		cfg.Tiers = domain.DefaultTiers()
+		limits := cfg.Tiers[domain.TierBasic]
+		limits.MessagesPerHour = 50
+		cfg.Tiers[domain.TierBasic] = limits
+	})
+	c.register(c.all[0], "worker-1", 5)
+	s := c.connected(c.all[0])
+	require.NoError(t, c.stepOf(c.all[1]))
+	var sent, refused atomic.Int64
+	flood := func(n int) {
+		race(n, func(i int) {
+			_, err := c.all[i%2].Send(context.Background(), holder(s), &hello)
+			switch domain.CodeOf(err) {
+			case "":
+				sent.Add(1)
+			case domain.CodeMessageLimit:
+				refused.Add(1)
+			}
+		})
+	}
+	flood(30)
+	require.EqualValues(t, 30, sent.Load())
+	c.limiter.(*forgetful).forget()
+	flood(4) // as many may be under way while what was lost is counted again
+	flood(60)
+	require.LessOrEqual(t, sent.Load(), int64(50+4))
+	require.GreaterOrEqual(t, sent.Load(), int64(50))
+	require.EqualValues(t, 94, sent.Load()+refused.Load())
+	require.EqualValues(t, sent.Load(), c.hands.made("send"))
+	c.limiter.(*forgetful).forget()
+	_, err := c.all[1].Send(t.Context(), holder(s), &hello)
+	require.Equal(t, domain.CodeMessageLimit, domain.CodeOf(err))
+}
+
+// forgetful is a limiter that can lose everything.
+type forgetful struct{ atomic.Pointer[memory.Limiter] }
+
+func (f *forgetful) forget() { f.Store(memory.NewLimiter()) }
+
+func (f *forgetful) Take(ctx context.Context, key string, at time.Time, length time.Duration, limit, n int) (domain.Usage, error) {
+	return f.Load().Take(ctx, key, at, length, limit, n)
+}
+
+func (f *forgetful) Seed(ctx context.Context, key string, first time.Time, length time.Duration, used int) error {
+	return f.Load().Seed(ctx, key, first, length, used)
+}
+
+func TestTheMonitorIsStoppedEverywhere(t *testing.T) {
+	c := newCrowd(t, 3)
+	for i := range 6 {
+		c.register(c.all[0], fmt.Sprint("worker-", i), 5)
+	}
+	pulse := c.pulse(c.all[0], "worker-0", "worker-1", "worker-2", "worker-3", "worker-4", "worker-5")
+	_, err := c.all[1].SetMonitor(t.Context(), false)
+	require.NoError(t, err)
+	c.pass(3*time.Second, pulse)
+	for _, r := range c.all {
+		require.False(t, r.Monitor(t.Context()).Running)
+	}
+	before := c.hands.made("health")
+	c.pass(time.Minute, pulse)
+	require.Equal(t, before, c.hands.made("health"))
+	late := c.join(0)
+	require.NoError(t, c.stepOf(late))
+	require.False(t, late.Monitor(t.Context()).Running, "one that comes later knows")
+	_, err = c.all[2].SetMonitor(t.Context(), true)
+	require.NoError(t, err)
+	c.pass(10*time.Second, pulse)
+	require.Greater(t, c.hands.made("health"), before)
+	for _, r := range c.all {
+		require.True(t, r.Monitor(t.Context()).Running)
+	}
+}
+
+func TestAWorkerThatRefusesOneReplicaIsNotLostWhileItReportsToAnother(t *testing.T) {
+	for _, cut := range []bool{false, true} {
+		t.Run(fmt.Sprint("cut=", cut), func(t *testing.T) {
+			c := newCrowd(t, 2)
+			a, b := c.all[0], c.all[1]
+			b.ears.cut.Store(cut)
+			workers := []string{"worker-1", "worker-2", "worker-3", "worker-4"} // some are B's to ask
+			for _, w := range workers {
+				c.register(a, w, 5)
+			}
+			c.hands.set(func(made call) error {
+				if made.by == "B" && made.kind == "health" {
+					return &ports.WorkerError{Failure: ports.WorkerRefused, Message: "connection refused"}
+				}
+				return nil
+			})
+			c.pass(2*time.Minute, c.pulse(a, workers...))
+			asked := 0
+			for _, made := range c.hands.all("health") {
+				if made.by == "B" {
+					asked++
+				}
+			}
+			require.Positive(t, asked)
+			for _, w := range workers {
+				require.Empty(t, c.worker(w).Loss)
 			}
 		})
 	}

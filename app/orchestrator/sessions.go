@@ -368,8 +368,13 @@ func (o *Orchestrator) await(ctx context.Context, userID, sessionID string, limi
 		if err != nil || !q.QR.IsZero() || q.PairingCode != "" || q.Status != domain.Init {
 			return q, err
 		}
+		var again <-chan time.Time // the hint of another replica may be lost
+		if o.shared() {
+			again = time.After(awaitGlance)
+		}
 		select {
 		case <-changed:
+		case <-again:
 		case <-wait.Done():
 			return q, nil
 		}

@@ -285,7 +285,13 @@ func (o *Orchestrator) RemoveWorker(ctx context.Context, id string, force bool) 
 		return domain.Errorf(domain.Conflict, domain.CodeInvalidState,
 			"%d session(s) could not move to another worker; the worker is in maintenance now: add capacity and try again, or use force=true to disconnect them", left)
 	}
+	var rev int64
 	err = o.transact(ctx, func(ctx context.Context, tx *ports.Tx, c *changes) error {
+		w, err := tx.Workers.Get(ctx, id)
+		if err != nil {
+			return workerMissing(err)
+		}
+		rev = w.Rev
 		todo, err := tx.Cleanups.ByWorker(ctx, id)
 		if err != nil {
 			return err
@@ -298,7 +304,7 @@ func (o *Orchestrator) RemoveWorker(ctx context.Context, id string, force bool) 
 		return workerMissing(tx.Workers.Delete(ctx, id))
 	})
 	if err == nil {
-		o.fleet.removeWorker(id)
+		o.fleet.removeWorker(id, rev)
 		o.hint(ports.Hint{Workers: []string{id}})
 	}
 	return o.fault(err)
