@@ -3,6 +3,7 @@ package orchestrator
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -66,17 +67,13 @@ func (o *Orchestrator) Send(ctx context.Context, h ports.KeyHolder, out *domain.
 		}
 	}
 	if err != nil {
-		o.sending.end(early, "")
+		o.ended(ctx, early, "")
 		return o.unsent(ctx, a, w, m, err)
 	}
 	m.WhatsAppID = sent.WhatsAppID
 	m.Advance(domain.MessageSent, o.now(), "")
 	err = o.putMessage(ctx, m)
-	for _, report := range o.sending.end(early, sent.WhatsAppID) {
-		if _, err := o.MessageReport(ctx, report); err != nil {
-			o.logFailure(ctx, "early report not applied", err, "message", m.ID)
-		}
-	}
+	o.ended(ctx, early, sent.WhatsAppID)
 	if err != nil {
 		if errors.Is(err, ports.ErrConflict) || errors.Is(err, ports.ErrNotFound) {
 			return m, nil // the session was deleted meanwhile, with its history
@@ -104,22 +101,18 @@ func (o *Orchestrator) putMessage(ctx context.Context, m *domain.Message) error 
 	})
 }
 
-// moved gives the worker that the session is on by now, if the message was
-// certainly not sent because it has left the one that was asked.
+// moved gives the worker that the session is on by now, if the call was certainly
+// not carried out because that is another than the one that was asked.
 func (o *Orchestrator) moved(ctx context.Context, h ports.KeyHolder, asked *domain.Worker, err error) *domain.Worker {
 	var failure *ports.WorkerError
 	if !o.shared() || !errors.As(err, &failure) || !failure.NotDone() {
 		return nil
 	}
-	r, err := o.routeAfresh(ctx, h.SessionID)
-	if err != nil || r.WorkerID == asked.ID {
+	_, w, err := o.usableNow(ctx, h)
+	if err != nil || w.ID == asked.ID && w.Endpoint == asked.Endpoint {
 		return nil
 	}
 	o.noteCall(ctx, asked, failure)
-	_, w, err := o.usable(h, r)
-	if err != nil {
-		return nil
-	}
 	return w
 }
 
@@ -134,13 +127,17 @@ func (o *Orchestrator) connected(ctx context.Context, h ports.KeyHolder) (ports.
 	if err == nil || !o.shared() {
 		return r, w, err
 	}
-	if r, err = o.routeAfresh(ctx, h.SessionID); err != nil {
-		return r, nil, o.fault(err)
+	return o.usableNow(ctx, h)
+}
+
+// usableNow is usable by what the store says now.
+func (o *Orchestrator) usableNow(ctx context.Context, h ports.KeyHolder) (ports.Route, *domain.Worker, error) {
+	r, err := o.routeAfresh(ctx, h.SessionID)
+	if err == nil && r.WorkerID != "" {
+		err = o.rereadSome(ctx, []string{r.WorkerID})
 	}
-	if r.WorkerID != "" {
-		if _, err := o.known(ctx, r.WorkerID); err != nil && domain.CodeOf(err) != domain.CodeWorkerNotFound {
-			return r, nil, err
-		}
+	if err != nil {
+		return r, nil, o.fault(err)
 	}
 	return o.usable(h, r)
 }
@@ -287,6 +284,12 @@ func (o *Orchestrator) Act(ctx context.Context, h ports.KeyHolder, a domain.Acti
 	}
 	err = o.workers.Act(ctx, ref(w), h.SessionID, a)
 	if err != nil {
+		if next := o.moved(ctx, h, w, err); next != nil {
+			w = next
+			err = o.workers.Act(ctx, ref(w), h.SessionID, a)
+		}
+	}
+	if err != nil {
 		o.noteCall(ctx, w, err)
 		return o.workerFault(err)
 	}
@@ -343,22 +346,51 @@ func messageMissing(err error) error {
 // the report waits a little.
 func (o *Orchestrator) MessageReport(ctx context.Context, r domain.MessageReport) (applied bool, err error) {
 	r.SessionID = domain.NormalizeSessionRef(r.SessionID)
-	wait := o.sending.hold(r)
+	held := o.sending.hold(r)
 	applied, err = o.applyReport(ctx, r)
-	for pause := earlyPause; !wait && errors.Is(err, ports.ErrNotFound) && pause <= earlyLimit && o.others(); pause *= 2 {
-		if o.sleep(ctx, pause) != nil {
-			break
-		}
-		applied, err = o.applyReport(ctx, r)
-	}
-	if errors.Is(err, ports.ErrNotFound) && wait {
+	switch {
+	case !errors.Is(err, ports.ErrNotFound):
+		o.sending.drop(r)
+	case held:
 		return true, nil
+	default:
+		applied, err = o.applyLater(ctx, r)
 	}
 	return applied, o.fault(messageMissing(err))
 }
 
-// Between two looks for a message that another replica may be sending: about
-// two seconds in all, less than workers wait for an answer.
+// ended ends a send, and applies the reports that came before its answer. Those
+// that are about none of the sends of this replica are another's.
+func (o *Orchestrator) ended(ctx context.Context, u *underWay, whatsAppID string) {
+	early, rest := o.sending.end(u, whatsAppID)
+	for _, r := range early {
+		if _, err := o.applyReport(ctx, r); err != nil && !errors.Is(err, ports.ErrNotFound) {
+			o.logFailure(ctx, "early report not applied", err, "session", r.SessionID)
+		}
+	}
+	if len(rest) > 0 && o.others() {
+		o.spawn(func() { _, _ = o.applyLater(context.WithoutCancel(ctx), rest...) })
+	}
+}
+
+// applyLater applies reports about messages that other replicas may be sending,
+// in about two seconds, which is less than workers wait for an answer. It gives
+// what became of the last.
+func (o *Orchestrator) applyLater(ctx context.Context, reports ...domain.MessageReport) (applied bool, err error) {
+	err = ports.ErrNotFound
+	for pause := earlyPause; len(reports) > 0 && pause <= earlyLimit && o.others(); pause *= 2 {
+		if o.sleep(ctx, pause) != nil {
+			break
+		}
+		reports = slices.DeleteFunc(reports, func(r domain.MessageReport) bool {
+			applied, err = o.applyReport(ctx, r)
+			return !errors.Is(err, ports.ErrNotFound)
+		})
+	}
+	return applied, err
+}
+
+// Between two looks for a message that another replica may be sending.
 const (
 	earlyPause = 30 * time.Millisecond
 	earlyLimit = time.Second
@@ -483,19 +515,32 @@ func (s *sends) begin(sessionID string) *underWay {
 	return u
 }
 
-// end gives the reports that came early about the message.
-func (s *sends) end(u *underWay, whatsAppID string) (early []domain.MessageReport) {
+// end gives the reports that came early about the message; of the last send of
+// the session also the rest, which nobody has asked for.
+func (s *sends) end(u *underWay, whatsAppID string) (early, rest []domain.MessageReport) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, r := range u.early {
-		if r.WhatsAppID == whatsAppID {
+	u.early = slices.DeleteFunc(u.early, func(r domain.MessageReport) bool {
+		own := r.WhatsAppID == whatsAppID
+		if own {
 			early = append(early, r)
 		}
-	}
+		return own
+	})
 	if u.n--; u.n == 0 {
 		delete(s.m, u.sessionID)
+		rest = u.early
 	}
-	return early
+	return early, rest
+}
+
+// drop forgets a report that was held and has been applied.
+func (s *sends) drop(r domain.MessageReport) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if u := s.m[r.SessionID]; u != nil {
+		u.early = slices.DeleteFunc(u.early, func(held domain.MessageReport) bool { return held == r })
+	}
 }
 
 // hold keeps the report if a send of its session is under way.

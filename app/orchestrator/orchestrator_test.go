@@ -35,11 +35,13 @@ type clock struct{ us atomic.Int64 }
 func (c *clock) Now() time.Time          { return time.UnixMicro(c.us.Load()).UTC() }
 func (c *clock) advance(d time.Duration) { c.us.Add(d.Microseconds()) }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t *testing.T) *world { return worldOn(t, memory.NewStore()) }
+
+func worldOn(t *testing.T, store ports.Store) *world {
 	t.Helper()
 	c := &clock{}
 	c.us.Store(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC).UnixMicro())
-	w := &world{t: t, store: memory.NewStore(), clock: c, workers: mocks.NewMockWorkerGateway(gomock.NewController(t))}
+	w := &world{t: t, store: store, clock: c, workers: mocks.NewMockWorkerGateway(gomock.NewController(t))}
 	var err error
 	w.Orchestrator, err = orchestrator.New(orchestrator.Config{
 		Store: w.store, Workers: w.workers, Routes: memory.NewRoutes(), Limiter: memory.NewLimiter(),

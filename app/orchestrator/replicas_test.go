@@ -1336,6 +1336,7 @@ func TestASessionThatIsConnectedSends(t *testing.T) {
 	c := newCrowd(t, 2, ownRoutes)
 	a, b := c.all[0], c.all[1]
 	c.register(a, "worker-1", 5)
+	c.step()
 	s := c.connected(b)
 	_, err := b.Disconnect(t.Context(), s.UserID, s.ID)
 	require.NoError(t, err)

@@ -8,6 +8,7 @@ import (
 	"github.com/golang/mock/gomock"
 	"github.com/stretchr/testify/require"
 
+	"github.com/switchyard-wa/switchyard/adapters/memory"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
 )
@@ -130,4 +131,46 @@ func TestAnUnansweredStartStaysWhereItIs(t *testing.T) {
 	require.Equal(t, domain.Init, q.Status)
 	require.Equal(t, q.WorkerID, w.session(s.ID).WorkerID)
 	require.EqualValues(t, 1, w.session(s.ID).Generation)
+}
+
+// meddling is a store in which something else happens just before an Update.
+type meddling struct {
+	ports.Store
+	before func()
+}
+
+func (m *meddling) Update(ctx context.Context, fn func(context.Context, *ports.Tx) error) error {
+	if meddle := m.before; meddle != nil {
+		m.before = nil
+		meddle()
+	}
+	return m.Store.Update(ctx, fn)
+}
+
+// There was nothing to do about the session, but before that is noted there is.
+func TestWorkThatComesWhileADueTimeIsClearedIsNotForgotten(t *testing.T) {
+	m := &meddling{Store: memory.NewStore()}
+	w := worldOn(t, m)
+	starts := w.starts()
+	w.worker("worker-1", 50)
+	s := w.connected(w.user(domain.TierBasic))
+	w.clock.advance(time.Minute)
+	require.NoError(t, m.Store.Update(context.Background(), func(ctx context.Context, tx *ports.Tx) error {
+		row, err := tx.Sessions.Get(ctx, s.ID)
+		require.NoError(t, err)
+		row.DueAt = w.clock.Now()
+		return tx.Sessions.Put(ctx, row)
+	}))
+	before := starts.Load()
+	m.before = func() {
+		_, err := w.Heartbeat(context.Background(), domain.Heartbeat{WorkerID: "worker-1", Lists: true, CPU: -1, Memory: -1, MessageCount: -1})
+		require.NoError(t, err)
+		require.Equal(t, domain.OrderStart, w.session(s.ID).Order)
+	}
+	for range 2 {
+		_, err := w.Step(context.Background())
+		require.NoError(t, err)
+	}
+	require.Nil(t, m.before, "the due time was to be cleared")
+	require.Equal(t, before+1, starts.Load())
 }
