@@ -5,6 +5,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"io"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -15,21 +16,24 @@ import (
 )
 
 const (
-	// writers is how many groups run at a time: while one is being committed,
-	// another's statements run.
-	writers = 2
+	// writers is how many groups run at a time. The second runs only while there
+	// are Updates enough: large groups cost least.
+	writers     = 2
+	groupEnough = 32
 	// groupSize is how many Updates a group has at most, and groupRounds how
 	// many statements each of them.
-	groupSize   = 64
+	groupSize   = 128
 	groupRounds = 16
 	// groupPatience is how long the functions of a group may take between two
 	// round trips before each has to run on its own.
 	groupPatience = 250 * time.Millisecond
+	// scatter is within which time the Updates of a group that failed begin again.
+	scatter = 10 * time.Millisecond
 )
 
 // beginGroup has a group give up early on a row that somebody else holds: two
 // groups may each wait for what the other has.
-var beginGroup = []*sqlstore.Statement{beginWrite, {SQL: "SET LOCAL lock_timeout = '250ms'"}}
+var beginGroup = []*sqlstore.Statement{beginWrite, {SQL: "SET LOCAL lock_timeout = '100ms'"}}
 
 // errAlone: the group was rolled back, and its Updates are to run on their own.
 var errAlone = errors.New("postgres: the Update runs again on its own")
@@ -65,8 +69,8 @@ type seat struct {
 	left     bool   // its Update has ended before the group
 	wrote    bool   // it has changed something
 	refused  bool   // its statement was, which broke the group
-	params   params
 	asked    *sqlstore.Statement
+	params   *params
 	answer   reply
 	answered chan struct{} // receives once there is an answer, or the group is over
 }
@@ -87,8 +91,6 @@ func (r *reply) Next(row []driver.Value) error {
 }
 
 func (r *reply) Close() error { return nil }
-
-func newSeat(g *groups) *seat { return &seat{groups: g, answered: make(chan struct{}, 1)} }
 
 // ask halts until the statement is answered.
 func (s *seat) ask(ctx context.Context, statement *sqlstore.Statement) (reply, error) {
@@ -162,30 +164,55 @@ func (g *groups) join(s *seat) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.waiting = append(g.waiting, s)
-	if g.running < writers {
+	if g.running == 0 || g.running < writers && len(g.waiting) >= groupEnough {
 		g.running++
 		go g.run()
 	}
 }
 
-// run forms groups of those who wait, until nobody does.
+// run forms groups of those who wait.
 func (g *groups) run() {
-	for {
+	for next := g.form(); next != nil; next = g.form() {
+		crowd := len(next.asking)
+		next.end(next.run(g.store))
+		if crowd > 1 {
+			g.gather()
+		}
+	}
+}
+
+// form gives the next group, or nil if there is none for this goroutine.
+func (g *groups) form() *group {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	n := min(len(g.waiting), groupSize)
+	if n == 0 || g.running > 1 && n < groupEnough {
+		g.running--
+		return nil
+	}
+	next := &group{
+		asking: slices.Clone(g.waiting[:n]), halted: make(chan struct{}, 1), over: make(chan struct{}),
+	}
+	g.waiting = slices.Delete(g.waiting, 0, n)
+	for _, s := range next.asking {
+		s.group = next
+	}
+	return next
+}
+
+// gather lets those who were just told the outcome go on: they may have more to
+// write, and then it is in the next group and not in the one after it. It waits
+// for nothing, and only as long as more come.
+func (g *groups) gather() {
+	for came := 0; ; {
+		runtime.Gosched()
 		g.mu.Lock()
-		n := min(len(g.waiting), groupSize)
-		if n == 0 {
-			g.running--
-			g.mu.Unlock()
+		n := len(g.waiting)
+		g.mu.Unlock()
+		if n == came {
 			return
 		}
-		next := &group{halted: make(chan struct{}, 1), over: make(chan struct{})}
-		next.asking = slices.Clone(g.waiting[:n])
-		g.waiting = slices.Delete(g.waiting, 0, n)
-		for _, s := range next.asking {
-			s.group = next
-		}
-		g.mu.Unlock()
-		next.end(next.run(g.store))
+		came = n
 	}
 }
 
@@ -236,13 +263,14 @@ func (g *group) exchange(c *conn, first bool) (err error) {
 		before = nil
 	}
 	for _, s := range before {
-		err = errors.Join(err, c.add(context.Background(), &batch, s, none))
+		if err := c.add(context.Background(), &batch, s, none); err != nil {
+			return err
+		}
 	}
 	for _, s := range g.asking {
-		err = errors.Join(err, c.add(context.Background(), &batch, s.asked, &s.params))
-	}
-	if err != nil {
-		return err
+		if err := c.add(context.Background(), &batch, s.asked, s.params); err != nil {
+			return err
+		}
 	}
 	c.hurry()
 	results := c.pg.ExecBatch(context.Background(), &batch)

@@ -19,7 +19,7 @@ func (s *Store) migrate(ctx context.Context) error {
 	for _, limit := range []string{"statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"} {
 		config.RuntimeParams[limit] = "0"
 	}
-	return single(ctx, &config, 0, tx{write: true}, func(t *tx) error {
+	return single(ctx, &config, 0, kind{write: true}, func(t *tx) error {
 		if _, err := t.Exec(ctx, lockSchema, nil); err != nil {
 			return err
 		}
@@ -29,7 +29,7 @@ func (s *Store) migrate(ctx context.Context) error {
 
 // check returns an error if the schema is not up to date.
 func (s *Store) check(ctx context.Context) error {
-	return single(ctx, &s.config.ConnConfig.Config, s.timeout, tx{}, func(t *tx) error { return s.body.Check(ctx, t) })
+	return single(ctx, &s.config.ConnConfig.Config, s.timeout, kind{}, func(t *tx) error { return s.body.Check(ctx, t) })
 }
 
 // Status gives the version of the schema in the database, 0 if there is none,
@@ -41,7 +41,7 @@ func Status(ctx context.Context, dsn string) (version, latest int, err error) {
 	if err != nil {
 		return 0, latest, err
 	}
-	err = single(ctx, &config.ConnConfig.Config, wait, tx{}, func(t *tx) error {
+	err = single(ctx, &config.ConnConfig.Config, wait, kind{}, func(t *tx) error {
 		version, err = sqlstore.Postgres().Version(ctx, t)
 		return err
 	})
@@ -50,10 +50,10 @@ func Status(ctx context.Context, dsn string) (version, latest int, err error) {
 
 // single runs fn in a transaction on a connection outside the pool, again if
 // the server was not there.
-func single(ctx context.Context, config *pgconn.Config, timeout time.Duration, kind tx, fn func(t *tx) error) error {
+func single(ctx context.Context, config *pgconn.Config, timeout time.Duration, k kind, fn func(t *tx) error) error {
 	p := patience{limit: config.ConnectTimeout}
 	for {
-		t := kind
+		t := tx{kind: k}
 		err := t.connect(ctx, config, timeout)
 		if err == nil {
 			err = fn(&t)
@@ -63,10 +63,10 @@ func single(ctx context.Context, config *pgconn.Config, timeout time.Duration, k
 		switch {
 		case t.failure == nil:
 			return err
-		case ctx.Err() != nil:
-			return ctx.Err()
 		case p.again(ctx, t.failure):
 			continue
+		case ctx.Err() != nil:
+			return ctx.Err()
 		case err != nil:
 			return err
 		}

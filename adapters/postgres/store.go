@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strconv"
 	"sync"
 	"time"
@@ -152,16 +153,16 @@ func (s *Store) acquire(ctx context.Context) (*pgxpool.Conn, error) {
 
 // View implements [ports.Store].
 func (s *Store) View(ctx context.Context, fn func(ctx context.Context, tx *ports.Tx) error) error {
-	return s.transact(ctx, tx{store: s}, fn)
+	return s.transact(ctx, kind{}, fn)
 }
 
 // Update implements [ports.Store].
 func (s *Store) Update(ctx context.Context, fn func(ctx context.Context, tx *ports.Tx) error) error {
-	return s.transact(ctx, tx{store: s, write: true, shares: true}, fn)
+	return s.transact(ctx, kind{write: true, shares: true}, fn)
 }
 
 // transact runs fn until a transaction stands, or has failed for good.
-func (s *Store) transact(ctx context.Context, kind tx, fn func(ctx context.Context, tx *ports.Tx) error) error {
+func (s *Store) transact(ctx context.Context, k kind, fn func(ctx context.Context, tx *ports.Tx) error) error {
 	if sqlstore.Inside(ctx, s) {
 		return ports.ErrNested
 	}
@@ -174,26 +175,30 @@ func (s *Store) transact(ctx context.Context, kind tx, fn func(ctx context.Conte
 	defer s.running.Done()
 	p := patience{limit: s.timeout / 2}
 	for {
-		t := new(tx)
-		*t = kind
+		t := s.newTx(k)
 		err := t.run(ctx, fn)
+		failure, refused := t.failure, t.seat.refused
+		t.recycle()
 		switch {
-		case t.failure == nil:
+		case failure == nil:
 			return err
+		case errors.Is(failure, ErrUncertain):
+			return failure
+		case errors.Is(failure, errAlone):
+			time.Sleep(rand.N(scatter)) // or else they would be in each other's way again
+			k.shares, k.careful = false, refused
+			continue
+		case refusal(failure) && !k.careful:
+			k.shares, k.careful = false, true
+			continue
+		case p.again(ctx, failure):
+			continue
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case errors.Is(t.failure, errAlone):
-			kind.shares, kind.careful = false, t.seat.refused
-			continue
-		case refusal(t.failure) && !kind.careful:
-			kind.shares, kind.careful = false, true
-			continue
-		case p.again(ctx, t.failure):
-			continue
 		case err != nil && !errors.Is(err, errOver):
 			return err
 		}
-		return translate(t.failure)
+		return translate(failure)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -13,24 +14,48 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// tx is one run of a function in a transaction: one of its own, whose BEGIN goes
-// out together with the first statement, or a seat in that of a group. It
-// implements [sqlstore.Conn].
-type tx struct {
-	store   *Store
+// kind is what sort of a transaction to run.
+type kind struct {
 	write   bool
 	shares  bool // joins a group if its first statement is a write
 	careful bool // each write has a savepoint, so that one that is refused can be taken back
+}
 
-	pooled *pgxpool.Conn
-	conn   *conn // nil: no statement has run
-	begun  bool
-	seat   *seat // nil: not in a group
-	// failure is why the transaction cannot go on, whatever the function makes of it.
-	failure error
+// tx is one run of a function in a transaction: one of its own, whose BEGIN goes
+// out together with the first statement, or that of a group. It implements
+// [sqlstore.Conn].
+type tx struct {
+	kind
+	store   *Store
+	pooled  *pgxpool.Conn
+	conn    *conn // nil: there has been no statement, or it is in a group
+	begun   bool
+	seated  bool  // it is in a group
+	failure error // why it cannot go on, whatever the function makes of it
 
+	seat    seat
 	scratch sqlstore.Scratch
 	params  params
+}
+
+// txs are at hand for their memory.
+var txs = sync.Pool{New: func() any { return &tx{seat: seat{answered: make(chan struct{}, 1)}} }}
+
+func (s *Store) newTx(k kind) *tx {
+	t := txs.Get().(*tx)
+	t.kind, t.store = k, s
+	return t
+}
+
+// recycle leaves alone what the group may still have a use for.
+func (t *tx) recycle() {
+	if t.seat.left {
+		return
+	}
+	answered := t.seat.answered
+	*t = tx{scratch: t.scratch, params: t.params}
+	t.seat.answered = answered
+	txs.Put(t)
 }
 
 func (t *tx) Scratch() *sqlstore.Scratch { return &t.scratch }
@@ -52,7 +77,7 @@ func (t *tx) run(ctx context.Context, fn func(ctx context.Context, tx *ports.Tx)
 
 // end commits, or takes everything back.
 func (t *tx) end(ctx context.Context, keep bool) {
-	if t.seat != nil {
+	if t.seated {
 		if failure := t.seat.vote(ctx, keep); t.failure == nil {
 			t.failure = failure
 		}
@@ -95,7 +120,7 @@ func (t *tx) Exec(ctx context.Context, s *sqlstore.Statement, args []any) (int64
 	if err := t.choose(ctx, s, args); err != nil {
 		return 0, err
 	}
-	if t.seat != nil {
+	if t.seated {
 		a, err := t.seat.ask(ctx, s)
 		return a.tag.RowsAffected(), t.note(ctx, err)
 	}
@@ -111,7 +136,7 @@ func (t *tx) Query(ctx context.Context, s *sqlstore.Statement, args []any) (sqls
 	if err := t.choose(ctx, s, args); err != nil {
 		return nil, err
 	}
-	if t.seat != nil {
+	if t.seated {
 		a, err := t.seat.ask(ctx, s)
 		return &a, t.note(ctx, err)
 	}
@@ -142,20 +167,16 @@ func (t *tx) choose(ctx context.Context, s *sqlstore.Statement, args []any) erro
 	if t.failure != nil {
 		return errOver
 	}
-	if t.conn == nil && t.seat == nil {
+	if t.conn == nil && !t.seated {
 		if t.shares && s.Write {
-			t.seat = newSeat(t.store.groups)
+			t.seated, t.seat.groups, t.seat.params = true, t.store.groups, &t.params
 		} else if pooled, err := t.store.acquire(ctx); err == nil {
 			t.pooled, t.conn = pooled, ours(pooled)
 		} else {
 			return t.note(ctx, err)
 		}
 	}
-	p := &t.params
-	if t.seat != nil {
-		p = &t.seat.params
-	}
-	return t.note(ctx, p.set(args))
+	return t.note(ctx, t.params.set(args))
 }
 
 func (t *tx) ask(ctx context.Context, s *sqlstore.Statement) (rows, error) {

@@ -58,11 +58,11 @@ func (p *params) set(args []any) error {
 
 // storable gives a text that PostgreSQL can hold.
 func storable(s string) string {
-	const unknown = string(utf8.RuneError)
-	if strings.IndexByte(s, 0) >= 0 {
-		s = strings.ReplaceAll(s, "\x00", unknown)
+	if strings.IndexByte(s, 0) < 0 && utf8.ValidString(s) {
+		return s
 	}
-	return strings.ToValidUTF8(s, unknown)
+	const unknown = string(utf8.RuneError)
+	return strings.ReplaceAll(strings.ToValidUTF8(s, unknown), "\x00", unknown)
 }
 
 // decode reads a value of the types that the schema and its queries have.

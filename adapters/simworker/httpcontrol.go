@@ -33,6 +33,7 @@ type Control struct {
 	base   string
 	token  string // the fleet's
 	own    atomic.Pointer[string]
+	lease  atomic.Int64 // the latest that it was given, in ms
 	legacy bool
 	client *http.Client
 }
@@ -243,6 +244,7 @@ func (c *Control) RegisterWorker(ctx context.Context, r domain.Registration) (*p
 	if a.RecoveryRequired {
 		out.Assigned = max(out.Assigned, 1)
 	}
+	c.lease.Store(a.LeaseMs)
 	if a.WorkerToken != "" && !c.legacy {
 		token := a.WorkerToken
 		c.own.Store(&token)
@@ -271,7 +273,11 @@ func (c *Control) Heartbeat(ctx context.Context, h domain.Heartbeat) (*ports.Hea
 		SessionBreakdown     domain.Breakdown `json:"sessionBreakdown"`
 		commandsAnswer
 	}
-	_, err := c.call(ctx, controlLimit, http.MethodPut, c.workerPath(h.WorkerID, "/heartbeat"), fields{
+	limit := controlLimit
+	if lease := time.Duration(c.lease.Load()) * time.Millisecond; lease > 0 {
+		limit = min(limit, lease/3) // one that goes astray leaves time for another
+	}
+	_, err := c.call(ctx, limit, http.MethodPut, c.workerPath(h.WorkerID, "/heartbeat"), fields{
 		"sessions":     sessions,
 		"capabilities": fields{"maxSessions": h.Capacity, "version": h.Version, "environment": h.Environment},
 		"metrics": fields{
@@ -283,6 +289,7 @@ func (c *Control) Heartbeat(ctx context.Context, h domain.Heartbeat) (*ports.Hea
 	if err != nil {
 		return nil, err
 	}
+	c.lease.Store(a.LeaseMs)
 	return &ports.HeartbeatAnswer{
 		Worker: a.worker(), Processed: a.SessionsProcessed, Synced: a.SessionsSynced, Stale: a.StaleWorkersDetected,
 		Breakdown: a.SessionBreakdown, Lease: time.Duration(a.LeaseMs) * time.Millisecond, Commands: a.commands(),

@@ -195,10 +195,16 @@ func (w *Worker) accepted(answer *ports.Registered, sent, now time.Time) {
 
 // recover resumes the sessions that the control plane says are this worker's,
 // and tells it how that went.
-func (w *Worker) recover(ctx context.Context, _ time.Time) {
+func (w *Worker) recover(ctx context.Context, now time.Time) {
 	w.mu.Lock()
-	process := w.process
+	process, ready := w.process, w.mayRun()
+	if !ready {
+		w.recoverAt = now.Add(reportRetry) // once there is a lease
+	}
 	w.mu.Unlock()
+	if !ready {
+		return
+	}
 	control, err := w.line()
 	var assigned []ports.AssignedSession
 	if err == nil {

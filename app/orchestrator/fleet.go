@@ -37,6 +37,7 @@ type node struct {
 	busy     time.Time // it limits us until then
 	probes   domain.Probes
 	probing  bool
+	doubted  time.Time // LostAt of the loss that this replica has looked into
 	drops    drops
 	doubtful time.Time // when its drops count as unusual if they still are; zero: they are not
 }

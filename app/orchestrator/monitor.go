@@ -19,13 +19,16 @@ func (o *Orchestrator) monitor(ctx context.Context, work *sync.WaitGroup) (time.
 		heard time.Time // the heartbeat that none has followed
 	}
 	var silent []silence
-	var probes []*domain.Worker
+	var probes, doubts []*domain.Worker
 	o.fleet.each(func(n *node) {
 		w := n.worker
 		switch {
 		case !w.Online:
-		case domain.Silent(w, o.timing, n.heardAt, now):
-			if !o.members.blind.Load() && o.turn(workOn(w.ID), w.SilentAt(o.timing, n.heardAt), now) {
+			if probing && n.doubt(now) {
+				doubts = append(doubts, w)
+			}
+		case !now.Before(n.silentAt(o.timing)):
+			if !o.members.blind.Load() && o.turn(workOn(w.ID), n.silentAt(o.timing), now) {
 				silent = append(silent, silence{w.ID, w.LastHeartbeat})
 			}
 		case n.probes.NextAt.IsZero():
@@ -59,6 +62,11 @@ func (o *Orchestrator) monitor(ctx context.Context, work *sync.WaitGroup) (time.
 			o.fleet.on(w.ID, func(n *node) { n.probing = false })
 		}
 	}
+	for _, w := range doubts {
+		o.dispatch(work, task{key: "doubt/" + w.ID, pool: o.loop.probes}, func() error {
+			return o.contradict(context.WithoutCancel(ctx), w)
+		})
+	}
 	var next time.Time
 	o.fleet.each(func(n *node) {
 		if !n.worker.Online {
@@ -82,6 +90,43 @@ func (n *node) silentAt(t domain.Timing) time.Time {
 	w := *n.worker
 	w.LastHeartbeat = time.Time{}
 	return w.SilentAt(t, n.heardAt)
+}
+
+// doubt reports, once for each loss, whether another replica found that the
+// worker crashed, and this one has not been refused by it. It needs the lock.
+func (n *node) doubt(now time.Time) bool {
+	w := n.worker
+	if w.Loss != domain.LossCrashed || n.probes.Refusals > 0 || n.doubted.Equal(w.LostAt) || !now.Before(w.FailoverAt) {
+		return false
+	}
+	n.doubted = w.LostAt
+	return true
+}
+
+// contradict asks a worker that crashed, by another replica's word. If it answers,
+// its process is there, and only the other's way to it is cut.
+func (o *Orchestrator) contradict(ctx context.Context, lost *domain.Worker) error {
+	if err := o.workers.Health(ctx, lost.Endpoint); err != nil {
+		return nil //nolint:nilerr // then it crashed, as far as this replica can tell
+	}
+	err := o.transact(ctx, func(ctx context.Context, tx *ports.Tx, c *changes) error {
+		w, err := tx.Workers.Get(ctx, lost.ID)
+		if errors.Is(err, ports.ErrNotFound) || err == nil && (w.Online || !w.LostAt.Equal(lost.LostAt)) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		now := o.now()
+		events := o.applyBeat(w, domain.Heartbeat{CPU: -1, Memory: -1, MessageCount: -1}, now)
+		if err := o.saveWorker(ctx, tx, c, w, events); err != nil {
+			return err
+		}
+		o.log.WarnContext(ctx, "worker answers, though another replica is refused", "worker", w.ID)
+		return o.back(ctx, tx, c, w, o.timing.Settle, nil, now)
+	})
+	o.logFailure(ctx, "worker not taken back", err, "worker", lost.ID)
+	return err
 }
 
 // probe calls a worker's health route and draws the conclusion, if the worker

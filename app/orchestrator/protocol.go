@@ -556,7 +556,12 @@ func (o *Orchestrator) recovered(ctx context.Context, tx *ports.Tx, c *changes, 
 	switch r.Status {
 	case ports.RecoverySkipped:
 		out.Action = "left unchanged"
-		return out, nil
+		if s.Order != domain.OrderStart || !s.DueAt.After(o.now()) {
+			return out, nil
+		}
+		before := s.Clone()
+		s.DueAt = o.now() // it is not going to come up by itself
+		return out, o.save(ctx, tx, c, before, s, nil)
 	case ports.RecoveryFailed:
 		report.Status = domain.Errored
 	}

@@ -584,7 +584,7 @@ func TestClaimsHoldForReplicasWithOtherClocks(t *testing.T) {
 			require.Zero(t, c.hands.made("disconnect"))
 			end(nil)
 			wait(t, connected)
-			c.pass(time.Second) // by B's clock it was due at once, by A's it may be later
+			c.pass(3 * time.Second) // by B's clock it was due at once, by A's it may be later
 			require.Equal(t, 1, c.hands.made("disconnect"))
 		})
 	}
@@ -1546,15 +1546,22 @@ func TestTheMonitorIsStoppedEverywhere(t *testing.T) {
 	}
 }
 
-func TestAWorkerThatRefusesOneReplicaIsNotLostWhileItReportsToAnother(t *testing.T) {
-	for _, cut := range []bool{false, true} {
-		t.Run(fmt.Sprint("cut=", cut), func(t *testing.T) {
+func TestAWorkerThatRefusesOneReplicaIsNotLost(t *testing.T) {
+	for _, every := range []time.Duration{tick, 25 * time.Second} { // between heartbeats, which reach the other
+		t.Run(fmt.Sprint("every ", every), func(t *testing.T) {
 			c := newCrowd(t, 2)
 			a, b := c.all[0], c.all[1]
-			b.ears.cut.Store(cut)
+			b.ears.cut.Store(every == tick)                                     // hints are needed only if heartbeats are rare
 			workers := []string{"worker-1", "worker-2", "worker-3", "worker-4"} // some are B's to ask
+			on := make(map[string][]string)
 			for _, w := range workers {
 				c.register(a, w, 5)
+			}
+			c.step()
+			for range 8 {
+				s := c.connected(a)
+				home := c.session(s.ID).WorkerID
+				on[home] = append(on[home], s.ID)
 			}
 			c.hands.set(func(made call) error {
 				if made.by == "B" && made.kind == "health" {
@@ -1562,7 +1569,16 @@ func TestAWorkerThatRefusesOneReplicaIsNotLostWhileItReportsToAnother(t *testing
 				}
 				return nil
 			})
-			c.pass(2*time.Minute, c.pulse(a, workers...))
+			beat := c.clock.Now().Add(every)
+			c.pass(2*time.Minute, func() {
+				if c.clock.Now().Before(beat) {
+					return
+				}
+				for _, w := range workers {
+					c.beat(a, w, on[w]...)
+				}
+				beat = beat.Add(every)
+			})
 			asked := 0
 			for _, made := range c.hands.all("health") {
 				if made.by == "B" {
@@ -1572,7 +1588,102 @@ func TestAWorkerThatRefusesOneReplicaIsNotLostWhileItReportsToAnother(t *testing
 			require.Positive(t, asked)
 			for _, w := range workers {
 				require.Empty(t, c.worker(w).Loss)
+				for _, id := range on[w] {
+					s := c.session(id)
+					require.Equal(t, []any{w, int64(1), domain.Connected}, []any{s.WorkerID, s.Generation, s.Status})
+				}
 			}
 		})
 	}
+}
+
+func TestWhoWaitsForRoomGetsItInOrder(t *testing.T) {
+	c := newCrowd(t, 3)
+	tiers := []domain.Tier{domain.TierBasic, domain.TierMax, domain.TierPro}
+	var want []string // sessions, the highest tier and the oldest first
+	by := make(map[domain.Tier][]string)
+	for i := range 12 {
+		user := c.world().user(tiers[i%3])
+		s, err := c.all[i%3].CreateSession(t.Context(), user, ports.NewSession{Name: "line"})
+		require.NoError(t, err)
+		c.clock.advance(time.Second)
+		c.ask(s)
+		by[tiers[i%3]] = append(by[tiers[i%3]], s.ID)
+	}
+	want = slices.Concat(by[domain.TierMax], by[domain.TierPro], by[domain.TierBasic])
+	c.pass(5 * time.Minute) // they look for room once a minute by now
+	require.Zero(t, c.hands.made("start"))
+	var workers []string
+	for i := range want {
+		if i == 6 {
+			c.all[2].dead = true // whoever it was that they told
+		}
+		if i == 7 {
+			c.pass(9*time.Second, c.pulse(c.all[0], workers...))
+		}
+		workers = append(workers, fmt.Sprint("worker-", i))
+		c.register(c.all[i%2], workers[i], 1)
+		c.pass(5*time.Second, c.pulse(c.all[0], workers...))
+		var got []string
+		for _, made := range c.hands.all("start") {
+			got = append(got, made.session)
+		}
+		if i < 6 || i > 7 {
+			require.Equal(t, want[:i+1], got)
+		}
+		if i == 7 {
+			require.ElementsMatch(t, want[:i+1], got)
+		}
+	}
+}
+
+func TestIdleReplicasHardlyTouchTheStore(t *testing.T) {
+	c := newCrowd(t, 3)
+	var workers []string
+	for i := range 10 {
+		workers = append(workers, fmt.Sprint("worker-", i))
+		c.register(c.all[0], workers[i], 5)
+	}
+	ids := c.full(workers, 5)
+	for range 5 {
+		c.ask(c.line()) // and these find no room
+	}
+	on := make(map[string][]string)
+	for _, id := range ids {
+		w := c.session(id).WorkerID
+		on[w] = append(on[w], id)
+	}
+	beatAt := c.clock.Now()
+	next := make(map[*replica]time.Time)
+	minute := func() {
+		for end := c.clock.Now().Add(time.Minute); c.clock.Now().Before(end); c.clock.advance(20 * time.Millisecond) {
+			if now := c.clock.Now(); !now.Before(beatAt) {
+				for i, w := range workers {
+					c.beat(c.all[i%3], w, on[w]...)
+				}
+				beatAt = now.Add(10 * time.Second)
+			}
+			for _, r := range c.all {
+				if !c.clock.Now().Before(next[r]) {
+					at, err := r.Step(t.Context())
+					require.NoError(t, err)
+					next[r] = at
+				}
+			}
+		}
+	}
+	for range 3 {
+		minute()
+	}
+	for _, r := range c.all {
+		r.store.views.Store(0)
+		r.store.updates.Store(0)
+	}
+	minute()
+	for _, r := range c.all {
+		t.Logf("%s: %d reads and %d writes in a minute", r.name, r.store.views.Load(), r.store.updates.Load())
+		require.LessOrEqual(t, r.store.updates.Load(), int64(30+20+15), "signs of life, heartbeats, the rest")
+		require.LessOrEqual(t, r.store.views.Load(), int64(240))
+	}
+	require.Zero(t, c.hands.made("start"))
 }

@@ -146,24 +146,43 @@ func public(dir string) bool {
 
 // children gives the processes that a process has started.
 func children(parent int) (pids []int) {
-	files, _ := filepath.Glob("/proc/[0-9]*/stat")
-	for _, file := range files {
-		stat, _ := os.ReadFile(file)                                   // pid (name) state parent …
-		after := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:]) // a name may hold anything
-		if len(after) > 1 && string(after[1]) == strconv.Itoa(parent) {
-			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(file)))
-			pids = append(pids, pid)
+	if _, err := os.Stat("/proc/self/stat"); err != nil {
+		list, _ := exec.Command("ps", "-A", "-o", "pid=", "-o", "ppid=").Output() //nolint:noctx // it ends by itself
+		for line := range strings.Lines(string(list)) {
+			var pid, of int
+			if n, _ := fmt.Sscan(line, &pid, &of); n == 2 && of == parent {
+				pids = append(pids, pid)
+			}
 		}
-	}
-	if len(files) > 0 {
 		return pids
 	}
-	list, _ := exec.Command("ps", "-A", "-o", "pid=", "-o", "ppid=").Output() //nolint:noctx // it ends by itself
-	var pid, of int
-	for _, line := range strings.Split(string(list), "\n") {
-		if n, _ := fmt.Sscan(line, &pid, &of); n == 2 && of == parent {
+	files, _ := filepath.Glob("/proc/[0-9]*")
+	for _, file := range files {
+		pid, _ := strconv.Atoi(filepath.Base(file))
+		if _, of := status(pid); of == parent {
 			pids = append(pids, pid)
 		}
 	}
 	return pids
+}
+
+// status gives the state of a process, as a letter, and who started it.
+func status(pid int) (state string, parent int) {
+	stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid)) // pid (name) state parent …
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	if len(fields) < 2 {
+		return "", 0
+	}
+	parent, _ = strconv.Atoi(fields[1])
+	return fields[0], parent
+}
+
+// alive reports whether a process runs. One that has ended may stay in the list
+// of processes when nobody asks for its result.
+func alive(pid int) bool {
+	if syscall.Kill(pid, 0) != nil {
+		return false
+	}
+	state, _ := status(pid)
+	return state != "Z"
 }

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -290,9 +291,12 @@ func (s *Server) kill() {
 	if s.process == nil {
 		return
 	}
-	s.signal(syscall.SIGKILL)
+	others := s.signal(syscall.SIGKILL)
 	_, _ = syscall.Wait4(s.process.Process.Pid, nil, 0, nil)
 	s.process = nil
+	for end := time.Now().Add(patience); slices.ContainsFunc(others, alive) && time.Now().Before(end); {
+		time.Sleep(time.Millisecond)
+	}
 	_ = os.Remove(s.pidFile()) // its number may soon be somebody else's
 }
 
@@ -321,13 +325,14 @@ func (s *Server) resume() {
 	}
 }
 
-// signal reaches every process of the server. The first of them is stopped
-// before the others are looked for, so that it starts no more of them.
-func (s *Server) signal(sig syscall.Signal) {
-	master := s.process.Process.Pid
-	_ = syscall.Kill(master, syscall.SIGSTOP)
-	for _, pid := range children(master) {
+// signal reaches every process of the server, and gives all but the first. That
+// one is stopped before the others are looked for, so that it starts no more.
+func (s *Server) signal(sig syscall.Signal) (others []int) {
+	first := s.process.Process.Pid
+	_ = syscall.Kill(first, syscall.SIGSTOP)
+	others = children(first)
+	for _, pid := range append(others, first) {
 		_ = syscall.Kill(pid, sig)
 	}
-	_ = syscall.Kill(master, sig)
+	return others
 }
