@@ -53,6 +53,18 @@ build: compiler ## the binary, bin/switchyard
 test: compiler servers ## every test, under the race detector (TEST_FLAGS='-run Name -v')
 	go test -race -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) ./...
 
+# Without SEED it comes from the clock. What the processes wrote is kept in .cache/chaos. CHAOS_FLAGS=-race finds races too,
+# but a machine with few cores is then too slow for 300 sessions; `make test` has a short run with fewer of them.
+SEED ?= 0
+DURATION ?= 2m
+CHAOS_FLAGS ?=
+
+.PHONY: chaos
+chaos: compiler servers ## the fault test with real processes, in full (SEED=1 DURATION=2m)
+	@mkdir -p .cache/chaos
+	go test $(CHAOS_FLAGS) -v -timeout 0 -run '^TestChaos$$' -artifacts -outputdir $(CURDIR)/.cache/chaos \
+		./cmd/switchyard -chaos.seed=$(SEED) -chaos.duration=$(DURATION)
+
 # The end-to-end benchmark drives a whole server: it comes last, apart from the micro benchmarks.
 END_TO_END := app/server
 

@@ -1,0 +1,74 @@
+package main_test
+
+import (
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-wa/switchyard/adapters/simworker"
+)
+
+// BenchmarkFailover kills workers at any time between two probes, and measures
+// for each of their sessions how long it takes until it starts on another one:
+// the only other one, which has to take them all.
+func BenchmarkFailover(b *testing.B) {
+	for _, c := range []struct {
+		name   string
+		z      size
+		probes time.Duration
+	}{
+		{"Sessions=200", size{users: 10, each: 20}, 5 * time.Second},
+		{"Sessions=40/Quick", size{users: 2, each: 20, timing: []string{"--probe-interval", "300ms", "--failover-delay", "500ms"}}, 300 * time.Millisecond},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			const crashes = 6 // for each turn
+			c.z.replicas, c.z.workers, c.z.capacity = 3, 1, 250
+			s := newScene(b, c.z)
+			crowd := newCrowd(s)
+			s.size.workers = 2
+			s.addWorker(2)
+			r := rand.New(rand.NewPCG(1, 1))
+			owner, other := s.machines[worker(1)], s.machines[worker(2)]
+			var times []time.Duration
+			for b.Loop() {
+				for range crashes {
+					time.Sleep(time.Duration(r.Int64N(int64(c.probes))))
+					times = append(times, s.startsAfter(b, s.crash(owner).from, other, len(crowd.lines))...)
+					require.NoError(b, owner.start())
+					waitFor(b, "everything is as it should be", func() (bool, any) {
+						all := crowd.unsettled()
+						return len(all) == 0, all
+					})
+					owner, other = other, owner
+				}
+			}
+			slices.Sort(times)
+			for name, share := range map[string]float64{"p50": 0.5, "p99": 0.99, "max": 1} {
+				b.ReportMetric(times[max(0, int(share*float64(len(times)))-1)].Seconds(), name+"-s")
+			}
+		})
+	}
+}
+
+// startsAfter waits until so many sessions have started on a worker since a
+// time, and gives how long each took.
+func (s *scene) startsAfter(b *testing.B, since time.Time, on *machine, n int) (took []time.Duration) {
+	b.Helper()
+	waitFor(b, "all sessions start elsewhere", func() (bool, any) {
+		first := make(map[string]time.Duration)
+		for _, e := range s.journal() {
+			if _, known := first[e.Session]; e.Event == simworker.Started && e.Worker == on.name && e.Time.After(since) && !known {
+				first[e.Session] = e.Time.Sub(since)
+			}
+		}
+		took = took[:0]
+		for _, d := range first {
+			took = append(took, d)
+		}
+		return len(took) == n, len(took)
+	})
+	return took
+}

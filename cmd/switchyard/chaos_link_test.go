@@ -1,0 +1,352 @@
+package main_test
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// A direction of a link.
+type direction int
+
+const (
+	forth direction = iota // toward the target
+	back
+)
+
+// A link is a piece of network on loopback: whoever calls its address reaches
+// its target. It can be cut, in one direction or both, as if packets were
+// dropped: nothing is refused, nothing moves, and what was sent meanwhile
+// arrives when the link is whole again, even if the sender has given up. While
+// nothing listens at the target, calls are refused, as they would be without
+// the link; but not while it is cut.
+type link struct {
+	name   string
+	addr   string // of the link
+	target string
+
+	mu       sync.Mutex
+	closed   bool
+	up       bool             // something listens at the target
+	gates    [2]chan struct{} // closed: passable
+	listener net.Listener     // nil: calls are refused
+	pairs    map[*pair]bool
+	work     sync.WaitGroup
+}
+
+// A pair is one connection through a link.
+type pair struct {
+	near, far net.Conn
+	over      chan struct{}
+	once      sync.Once
+}
+
+// newLink lays a link to a target, at which something is taken to listen.
+func newLink(t testing.TB, name, target string) *link {
+	t.Helper()
+	l := &link{name: name, addr: address() + ":0", target: target, up: true, pairs: make(map[*pair]bool)}
+	for d := range l.gates {
+		l.gates[d] = open()
+	}
+	l.mu.Lock()
+	require.NoError(t, l.adjust())
+	l.addr = l.listener.Addr().String()
+	l.mu.Unlock()
+	t.Cleanup(l.close)
+	return l
+}
+
+func open() chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}
+
+func isOpen(c chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+// adjust listens exactly if calls are not to be refused. It needs the lock.
+func (l *link) adjust() (err error) {
+	listens := !l.closed && (l.up || !isOpen(l.gates[forth]) || !isOpen(l.gates[back]))
+	switch {
+	case listens && l.listener == nil:
+		if l.listener, err = net.Listen("tcp", l.addr); err != nil {
+			l.listener = nil
+			return fmt.Errorf("link %s: %w", l.name, err)
+		}
+		listener := l.listener
+		l.work.Go(func() { l.accept(listener) })
+	case !listens && l.listener != nil:
+		l.listener.Close()
+		l.listener = nil
+	}
+	return nil
+}
+
+func (l *link) accept(listener net.Listener) {
+	for {
+		c, err := listener.Accept()
+		if err != nil {
+			return // closed
+		}
+		p := &pair{near: c, over: make(chan struct{})}
+		l.mu.Lock()
+		if l.closed {
+			l.mu.Unlock()
+			c.Close()
+			return
+		}
+		l.pairs[p] = true
+		l.work.Go(func() { l.carry(p) })
+		l.mu.Unlock()
+	}
+}
+
+// carry carries one connection, from when the link is whole until it ends.
+func (l *link) carry(p *pair) {
+	defer func() {
+		p.end(false)
+		l.mu.Lock()
+		delete(l.pairs, p)
+		l.mu.Unlock()
+	}()
+	if !l.pass(p, forth) || !l.pass(p, back) {
+		return
+	}
+	far, err := net.DialTimeout("tcp", l.target, patience)
+	if err != nil {
+		p.end(true)
+		return
+	}
+	l.mu.Lock()
+	p.far = far
+	l.mu.Unlock()
+	if isOpen(p.over) { // it ended meanwhile
+		far.Close()
+		return
+	}
+	var both sync.WaitGroup
+	both.Go(func() { l.pump(p, forth, p.near, far) })
+	both.Go(func() { l.pump(p, back, far, p.near) })
+	both.Wait()
+}
+
+// pump moves bytes one way, and in the end what ended them.
+func (l *link) pump(p *pair, d direction, from, to net.Conn) {
+	buffer := make([]byte, 32<<10)
+	for {
+		n, err := from.Read(buffer)
+		if !l.pass(p, d) {
+			return
+		}
+		if n > 0 {
+			if _, err := to.Write(buffer[:n]); err != nil {
+				p.end(true)
+				return
+			}
+		}
+		switch {
+		case errors.Is(err, io.EOF):
+			_ = to.(*net.TCPConn).CloseWrite() // it may be gone
+			return
+		case err != nil:
+			p.end(true)
+			return
+		}
+	}
+}
+
+// pass waits until a direction is passable, unless the connection ends.
+func (l *link) pass(p *pair, d direction) bool {
+	for {
+		l.mu.Lock()
+		gate := l.gates[d]
+		l.mu.Unlock()
+		if isOpen(gate) {
+			return !isOpen(p.over)
+		}
+		select {
+		case <-gate:
+		case <-p.over:
+			return false
+		}
+	}
+}
+
+// end closes both sides, with a reset or in good order.
+func (p *pair) end(reset bool) {
+	p.once.Do(func() {
+		close(p.over)
+		for _, c := range []net.Conn{p.near, p.far} {
+			if c == nil {
+				continue
+			}
+			if reset {
+				_ = c.(*net.TCPConn).SetLinger(0) // as good as it gets
+			}
+			c.Close()
+		}
+	})
+}
+
+// cut stops what goes in the given directions.
+func (l *link) cut(directions ...direction) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, d := range directions {
+		if isOpen(l.gates[d]) {
+			l.gates[d] = make(chan struct{})
+		}
+	}
+	_ = l.adjust() // fails only where the address is gone; then calls are refused
+}
+
+// heal makes the link whole.
+func (l *link) heal() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, gate := range l.gates {
+		if !isOpen(gate) {
+			close(gate)
+		}
+	}
+	_ = l.adjust()
+}
+
+// reset breaks all connections off.
+func (l *link) reset() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for p := range l.pairs {
+		p.end(true)
+	}
+}
+
+// leads says whether something listens at the target.
+func (l *link) leads(up bool) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.up = up
+	return l.adjust()
+}
+
+func (l *link) close() {
+	l.mu.Lock()
+	l.closed = true
+	_ = l.adjust()
+	for p := range l.pairs {
+		p.end(true)
+	}
+	l.mu.Unlock()
+	l.work.Wait()
+}
+
+// echo serves what it is sent, until the test ends.
+func echo(t *testing.T) (addr string, stop func()) {
+	t.Helper()
+	l, err := net.Listen("tcp", address()+":0")
+	require.NoError(t, err)
+	var work sync.WaitGroup
+	work.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			work.Go(func() {
+				defer c.Close()
+				_, _ = io.Copy(c, c)
+			})
+		}
+	})
+	stop = sync.OnceFunc(func() { l.Close() })
+	t.Cleanup(func() { stop(); work.Wait() })
+	return l.Addr().String(), stop
+}
+
+func TestLink(t *testing.T) {
+	t.Parallel()
+	const soon = 100 * time.Millisecond
+	target, stop := echo(t)
+	l := newLink(t, "test", target)
+	dial := func() net.Conn {
+		t.Helper()
+		c, err := net.Dial("tcp", l.addr)
+		require.NoError(t, err)
+		t.Cleanup(func() { c.Close() })
+		return c
+	}
+	say := func(c net.Conn, text string) {
+		t.Helper()
+		_, err := io.WriteString(c, text)
+		require.NoError(t, err)
+	}
+	hear := func(c net.Conn, text string) {
+		t.Helper()
+		require.NoError(t, c.SetReadDeadline(time.Now().Add(patience)))
+		got := make([]byte, len(text))
+		_, err := io.ReadFull(c, got)
+		require.NoError(t, err)
+		require.Equal(t, text, string(got))
+	}
+	silent := func(c net.Conn) {
+		t.Helper()
+		require.NoError(t, c.SetReadDeadline(time.Now().Add(soon)))
+		_, err := c.Read(make([]byte, 1))
+		var timeout net.Error
+		require.ErrorAs(t, err, &timeout)
+		require.True(t, timeout.Timeout(), "not silent but %v", err)
+	}
+
+	before := dial()
+	say(before, "one")
+	hear(before, "one")
+	for _, directions := range [][]direction{{forth}, {back}, {forth, back}} {
+		l.cut(directions...)
+		during := dial()
+		say(before, "two")
+		say(during, "three")
+		silent(before)
+		silent(during)
+		l.heal()
+		hear(before, "two")
+		hear(during, "three")
+	}
+
+	l.cut(forth)
+	gone := dial()
+	say(gone, "late")
+	require.NoError(t, gone.(*net.TCPConn).CloseWrite())
+	l.heal()
+	hear(gone, "late")
+	_, err := gone.Read(make([]byte, 1))
+	assert.ErrorIs(t, err, io.EOF, "the end comes after what was sent")
+
+	l.reset()
+	_, err = before.Read(make([]byte, 1))
+	assert.Error(t, err)
+	assert.NotErrorIs(t, err, io.EOF)
+
+	stop()
+	require.NoError(t, l.leads(false))
+	_, err = net.Dial("tcp", l.addr)
+	assert.Error(t, err, "refused")
+	l.cut(forth)
+	silent(dial())
+	l.heal()
+	_, err = net.Dial("tcp", l.addr)
+	assert.Error(t, err, "refused")
+}

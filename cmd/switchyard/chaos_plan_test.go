@@ -1,0 +1,213 @@
+package main_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// What a fault does.
+type action string
+
+const (
+	killing    action = "kill -9"  // of processes, which are started again later
+	freezing   action = "SIGSTOP"  // of processes, which go on later
+	restarting action = "SIGTERM"  // of processes, which are started again once they have ended
+	rolling    action = "roll"     // SIGTERM for one process after the other, each once the one before is ready again
+	cutting    action = "cut"      // of links, both ways
+	muting     action = "mute"     // of links: nothing reaches the target
+	deafening  action = "deafen"   // of links: nothing comes back
+	resetting  action = "reset"    // of links: connections break off
+	flushing   action = "FLUSHALL" // of Redis
+	draining   action = "drain"    // of workers, which are activated later
+)
+
+// A fault happens to processes or links, by name, some time after the beginning.
+type fault struct {
+	at, lasts time.Duration
+	action    action
+	on        []string
+}
+
+func (f fault) String() string {
+	if f.lasts == 0 {
+		return fmt.Sprintf("%s %s", f.action, strings.Join(f.on, ", "))
+	}
+	return fmt.Sprintf("%s %s for %v", f.action, strings.Join(f.on, ", "), f.lasts)
+}
+
+// Names of processes and links.
+const (
+	postgres = "postgres"
+	redis    = "redis"
+)
+
+func replica(n int) string           { return fmt.Sprint("replica-", n) }
+func worker(n int) string            { return fmt.Sprint("worker-", n) }
+func between(from, to string) string { return from + ">" + to }
+
+// all gives a name for each number from 1.
+func all(n int, name func(int) string) []string {
+	names := make([]string, n)
+	for i := range names {
+		names[i] = name(i + 1)
+	}
+	return names
+}
+
+const (
+	clients = "clients"
+	control = "control" // the control plane as workers see it: whichever replica is ready
+)
+
+// links of a replica, and of a worker.
+func toPostgres(n int) string { return between(replica(n), postgres) }
+func toRedis(n int) string    { return between(replica(n), redis) }
+func toReplica(n int) string  { return between(clients, replica(n)) }
+func toWorker(n int) string   { return between(control, worker(n)) }
+func toControl(n int) string  { return between(worker(n), control) }
+
+// Faults come in waves, which are over before the next one begins.
+const (
+	waveLeast, waveMost     = 5 * time.Second, 9 * time.Second
+	breathLeast, breathMost = 1500 * time.Millisecond, 3 * time.Second
+	mostInWave              = 5
+)
+
+// plan makes a schedule of faults, which is a function of the seed and the
+// duration. lease is how long a worker may run unheard: faults are either much
+// shorter or longer.
+func plan(seed uint64, duration time.Duration, replicas, workers int, lease time.Duration) (faults []fault) {
+	r := rand.New(rand.NewPCG(seed, uint64(duration)))
+	span := func(least, most time.Duration) time.Duration {
+		return (least + time.Duration(r.Int64N(int64(most-least)))).Round(10 * time.Millisecond)
+	}
+	// The deck is dealt to its end before it is shuffled again, so that whatever
+	// can happen does. One card stands for one fault.
+	oneOf := func(n int, name func(int) string) []string { return []string{name(1 + r.IntN(n))} }
+	cards := []func() fault{
+		func() fault { return fault{action: killing, on: oneOf(replicas, replica)} },
+		func() fault { return fault{action: killing, on: oneOf(replicas, replica)} },
+		func() fault { return fault{action: freezing, on: oneOf(replicas, replica)} },
+		func() fault { return fault{action: freezing, on: oneOf(replicas, replica)} },
+		func() fault { return fault{action: restarting, on: oneOf(replicas, replica)} },
+		func() fault { return fault{action: rolling, on: all(replicas, replica)} },
+		func() fault { // a replica that is alone in the world
+			n := 1 + r.IntN(replicas)
+			return fault{action: cutting, on: []string{toPostgres(n), toRedis(n), toReplica(n)}}
+		},
+		func() fault { return fault{action: cutting, on: oneOf(replicas, toPostgres)} },
+		func() fault { return fault{action: deafening, on: oneOf(replicas, toPostgres)} },
+		func() fault { return fault{action: cutting, on: oneOf(replicas, toRedis)} },
+		func() fault { return fault{action: muting, on: oneOf(replicas, toReplica)} },
+		func() fault { return fault{action: resetting, on: all(replicas, toPostgres)} },
+		func() fault {
+			return fault{action: resetting, on: append(all(replicas, toRedis), all(replicas, toReplica)...)}
+		},
+
+		func() fault { return fault{action: killing, on: oneOf(workers, worker)} },
+		func() fault { return fault{action: killing, on: oneOf(workers, worker)} },
+		func() fault { return fault{action: killing, on: oneOf(workers, worker)} },
+		func() fault { return fault{action: freezing, on: oneOf(workers, worker)} },
+		func() fault { return fault{action: freezing, on: oneOf(workers, worker)} },
+		func() fault { return fault{action: restarting, on: oneOf(workers, worker)} },
+		func() fault { return fault{action: draining, on: oneOf(workers, worker)} },
+		func() fault { // a worker that is alone in the world
+			n := 1 + r.IntN(workers)
+			return fault{action: cutting, on: []string{toWorker(n), toControl(n)}}
+		},
+		func() fault { return fault{action: cutting, on: oneOf(workers, toWorker)} },
+		func() fault { return fault{action: muting, on: oneOf(workers, toWorker)} },
+		func() fault { return fault{action: deafening, on: oneOf(workers, toWorker)} },
+		func() fault { return fault{action: cutting, on: oneOf(workers, toControl)} },
+		func() fault { return fault{action: deafening, on: oneOf(workers, toControl)} },
+		func() fault {
+			return fault{action: resetting, on: append(all(workers, toWorker), all(workers, toControl)...)}
+		},
+
+		func() fault { return fault{action: killing, on: []string{postgres}} },
+		func() fault { return fault{action: freezing, on: []string{postgres}} },
+		func() fault { return fault{action: killing, on: []string{redis}} },
+		func() fault { return fault{action: freezing, on: []string{redis}} },
+		func() fault { return fault{action: flushing, on: []string{redis}} },
+	}
+	var deck []func() fault
+	for from := time.Second; ; from += span(breathLeast, breathMost) {
+		wave := span(waveLeast, waveMost)
+		if from+wave > duration {
+			wave = duration - from
+		}
+		if wave < waveLeast {
+			slices.SortStableFunc(faults, func(a, b fault) int { return int(a.at - b.at) })
+			return faults
+		}
+		busy := make(map[string]bool)
+		for range 2 + r.IntN(mostInWave-1) {
+			if len(deck) == 0 {
+				deck = slices.Clone(cards)
+				r.Shuffle(len(deck), func(i, j int) { deck[i], deck[j] = deck[j], deck[i] })
+			}
+			f := deck[0]()
+			if slices.ContainsFunc(f.on, func(name string) bool { return busy[name] }) {
+				continue // it is dealt in the next wave
+			}
+			deck = deck[1:]
+			for _, name := range f.on {
+				busy[name] = true
+			}
+			f.at = from + span(0, wave/3)
+			switch f.action {
+			case restarting, rolling, resetting, flushing:
+			default:
+				if f.lasts = span(200*time.Millisecond, lease/2); r.IntN(2) == 0 {
+					f.lasts = span(lease+time.Second, 2*lease+2*time.Second)
+				}
+				f.lasts = min(f.lasts, from+wave-f.at)
+			}
+			faults = append(faults, f)
+		}
+		from += wave
+	}
+}
+
+func TestThePlan(t *testing.T) {
+	t.Parallel()
+	const replicas, workers, lease = 3, 6, 3 * time.Second
+	for seed := range uint64(200) {
+		for _, duration := range []time.Duration{12 * time.Second, 3 * time.Minute} {
+			faults := plan(seed, duration, replicas, workers, lease)
+			require.Equal(t, faults, plan(seed, duration, replicas, workers, lease), "a function of the seed")
+			if seed > 0 {
+				require.NotEqual(t, plan(seed-1, duration, replicas, workers, lease), faults)
+			}
+			seen := make(map[action]int)
+			ends := make(map[string]time.Duration)
+			for _, f := range faults {
+				seen[f.action]++
+				require.Positive(t, f.at)
+				require.LessOrEqual(t, f.at+f.lasts, duration, f)
+				for _, name := range f.on {
+					require.GreaterOrEqual(t, f.at, ends[name], "%v at %v", f, f.at)
+					ends[name] = f.at + f.lasts
+				}
+				together := 0
+				for _, other := range faults {
+					if other.at <= f.at && f.at <= other.at+other.lasts {
+						together++
+					}
+				}
+				require.LessOrEqual(t, together, mostInWave)
+			}
+			if duration == 3*time.Minute {
+				assert.Len(t, seen, 10, "seed %d: whatever can happen does: %v", seed, seen)
+			}
+			require.NotEmpty(t, faults)
+		}
+	}
+}

@@ -1,0 +1,333 @@
+package main_test
+
+import (
+	"cmp"
+	"database/sql"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	_ "github.com/jackc/pgx/v5/stdlib" // the driver that reads the events
+	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-wa/switchyard/adapters/simworker"
+)
+
+const (
+	recovery = time.Minute // after the last fault everything is as it should be
+	shown    = 3           // sessions, in full, for each thing that is wrong
+)
+
+// A verdict is everything that is known in the end, and what is wrong with it.
+type verdict struct {
+	*crowd
+	entries []simworker.Entry // of all workers, with the crashes, in the order of time
+	record  record
+	events  map[string][]op // assignments on record, by session
+	failed  int
+}
+
+func (c *crowd) verdict() *verdict {
+	c.s.t.Helper()
+	c.s.mu.Lock()
+	crashes := slices.Clone(c.s.crashes)
+	c.s.mu.Unlock()
+	entries := c.s.journal()
+	return &verdict{crowd: c, entries: chronicle(entries, crashes), record: read(entries, crashes), events: c.s.events()}
+}
+
+// wrong reports something that must not be, with all that is known of the session.
+func (v *verdict) wrong(l *subject, format string, args ...any) {
+	v.failed++
+	evidence := ""
+	if v.failed <= shown {
+		evidence = "\n" + v.evidence(l)
+	}
+	v.s.t.Errorf("%s: %s%s", l.id, fmt.Sprintf(format, args...), evidence)
+}
+
+// evidence is everything that happened about a session, in the order of time.
+func (v *verdict) evidence(l *subject) string {
+	v.s.mu.Lock()
+	all := slices.Clone(v.s.diary)
+	v.s.mu.Unlock()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	all = append(all, l.asked...)
+	for _, o := range slices.Concat(v.record.ops[l.id], v.events[l.id], l.seen) {
+		all = append(all, o.String())
+	}
+	for _, p := range l.sends {
+		if p.fate == unknown {
+			all = append(all, fmt.Sprintf("%s to %s: a send, %s", p.from.UTC().Format("15:04:05.000000"), p.to.UTC().Format("15:04:05.000000"), p.answer))
+		}
+	}
+	slices.Sort(all)
+	return strings.Join(append(all, v.s.row(l.id)), "\n")
+}
+
+// unsettled tells what is not yet as it should be: every session that is wanted
+// up is connected, and runs on the worker that the API names, and there alone;
+// the others run nowhere.
+func (c *crowd) unsettled() (all []string) {
+	states, err := c.states()
+	if err != nil {
+		return []string{err.Error()}
+	}
+	hosts, err := c.s.hosts()
+	if err != nil {
+		return []string{err.Error()}
+	}
+	c.s.mu.Lock()
+	crashes := slices.Clone(c.s.crashes)
+	c.s.mu.Unlock()
+	journals := read(c.s.journal(), crashes).running
+	for _, l := range c.lines {
+		l.mu.Lock()
+		wanted := l.intent
+		l.mu.Unlock()
+		v := states[l.id]
+		status, worker, generation := text(v, "status"), text(v, "workerId"), int64(number(v, "generation"))
+		running := journals[l.id]
+		isUp := status == "CONNECTED" && slices.Equal(hosts[l.id], []string{worker}) && len(running) == 1 && running[worker] == generation
+		isDown := status == "DISCONNECTED" && worker == "" && len(hosts[l.id]) == 0 && len(running) == 0
+		if wanted == up && !isUp || wanted == down && !isDown || !isUp && !isDown {
+			all = append(all, fmt.Sprintf("%s is wanted %s, is %s on %q with generation %d; workers that say it runs there: %q; by their journals it runs on: %v",
+				l.id, wanted, status, worker, generation, hosts[l.id], running))
+		}
+	}
+	return all
+}
+
+// settle waits until everything is as it should be, and then has every session
+// that is up send. It reports how long that took since the last fault.
+func (c *crowd) settle(last time.Time) time.Duration {
+	for told := last; ; {
+		all := c.unsettled()
+		if len(all) == 0 {
+			break
+		}
+		if time.Since(last) > recovery {
+			c.s.t.Errorf("%d sessions are forgotten %v after the last fault:\n%s", len(all), recovery, strings.Join(all[:min(len(all), 10)], "\n"))
+			for v, i := c.verdict(), 0; i < len(c.lines) && v.failed < shown; i++ {
+				if l := c.lines[i]; strings.Contains(strings.Join(all, " "), l.id+" ") {
+					v.wrong(l, "forgotten")
+				}
+			}
+			break
+		}
+		if time.Since(told) > 5*time.Second && len(all) > 0 {
+			told = time.Now()
+			c.s.tell("%d sessions are not as they should be, such as: %s", len(all), all[0])
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	took := time.Since(last)
+	if err := parallel(len(c.lines), 6, func(i int) error {
+		l := c.lines[i]
+		if l.intent == up {
+			if p := l.send(l.id + ", at last"); p.fate != acknowledged {
+				return fmt.Errorf("%s is connected, but does not send: %s", l.id, p.answer)
+			}
+		}
+		return nil
+	}); err != nil {
+		c.s.t.Error(err)
+	}
+	return took
+}
+
+// judge looks at everything that was recorded. Nothing is under way any more.
+func (c *crowd) judge() {
+	t := c.s.t
+	t.Helper()
+	v := c.verdict()
+	v.owners()
+	v.messages()
+	v.processes()
+}
+
+// owners: no session ever had two, and assignment was a register.
+func (v *verdict) owners() {
+	lines := make(map[string]*subject)
+	for _, l := range v.lines {
+		lines[l.id] = l
+	}
+	var longest time.Duration
+	for _, o := range simworker.Overlaps(v.entries) {
+		end := o.To
+		if end.IsZero() {
+			end = time.Now()
+		}
+		longest = max(longest, end.Sub(o.From))
+		v.wrong(lines[o.Session], "two owners, %v, from %v for %v", o.Workers, o.From, end.Sub(o.From))
+	}
+	v.s.t.Logf("the longest time with two owners: %v", longest)
+	starts := 0
+	for _, l := range v.lines {
+		starts += len(v.record.ops[l.id])
+		history := slices.Concat(v.events[l.id], v.record.ops[l.id], l.seen)
+		if ok, why := linearizable(history); !ok {
+			v.wrong(l, "%s", why)
+		}
+	}
+	for _, e := range simworker.Strays(v.entries) {
+		v.wrong(lines[e.Session], "%s sent %q at %v, but it did not run there, or not alone", e.Worker, e.Text, e.Time)
+	}
+	v.s.t.Logf("%d starts and stops", starts)
+}
+
+// messages: what was acknowledged has gone out once and is in the history, what
+// was refused has not gone out, and nothing has gone out twice.
+func (v *verdict) messages() {
+	t := v.s.t
+	out := make(map[string][]simworker.Entry) // by text
+	for _, e := range v.entries {
+		if e.Event == simworker.SentOut {
+			out[e.Text] = append(out[e.Text], e)
+		}
+	}
+	kept := make(map[string]any) // history by our id
+	var mu sync.Mutex
+	require.NoError(t, parallel(len(v.lines), 6, func(i int) error {
+		page, err := v.lines[i].everything()
+		mu.Lock()
+		defer mu.Unlock()
+		for _, m := range page {
+			kept[text(m, "id")] = m
+		}
+		return err
+	}))
+	fates := make(map[fate]int)
+	answers := make(map[string]int)
+	for _, l := range v.lines {
+		for _, p := range l.sends {
+			fates[p.fate]++
+			sent, m := out[p.text], kept[p.id]
+			delete(out, p.text)
+			if len(sent) > 1 {
+				v.wrong(l, "sent %d times: %+v; the caller was told %s", len(sent), sent, cmp.Or(p.answer, p.id))
+				continue
+			}
+			switch p.fate {
+			case acknowledged:
+				switch {
+				case len(sent) == 0:
+					v.wrong(l, "%q was acknowledged, but no worker has sent it", p.text)
+				case sent[0].MessageID != p.whatsApp || sent[0].ClientMessageID != p.id:
+					v.wrong(l, "%q was acknowledged as %s, %s, but is %+v", p.text, p.id, p.whatsApp, sent[0])
+				case !slices.Contains([]string{"SENT", "DELIVERED", "READ"}, text(m, "status")) || text(m, "messageId") != p.whatsApp:
+					v.wrong(l, "%q was acknowledged as %s, %s, but the history has %v", p.text, p.id, p.whatsApp, m)
+				}
+				continue
+			case refused:
+				if len(sent) > 0 {
+					v.wrong(l, "%q was refused (%s), but went out: %+v", p.text, p.answer, sent)
+				}
+			}
+			answers[fmt.Sprintf("%s: %.60s", p.fate, p.answer)]++
+			for _, e := range sent {
+				if m := kept[e.ClientMessageID]; text(m, "content") != p.text {
+					v.wrong(l, "it was forwarded without being recorded: %+v; the history has %v", e, m)
+				}
+			}
+		}
+	}
+	for text, sent := range out {
+		t.Errorf("%q was sent by nobody, but went out: %+v", text, sent)
+	}
+	if again := simworker.Repeats(v.entries); len(again) > 0 {
+		t.Errorf("sent again: %+v", again)
+	}
+	t.Logf("sends: %v", fates)
+	for _, answer := range slices.Sorted(maps.Keys(answers)) {
+		t.Logf("%6d %s", answers[answer], answer)
+	}
+}
+
+// everything is the history of a line.
+func (l *subject) everything() (all []any, err error) {
+	for cursor := ""; ; {
+		a, err := l.expect(http.StatusOK, "GET", l.path("/messages?limit=100&cursor="+cursor), nil)
+		if err != nil {
+			return all, err
+		}
+		all = append(all, a.list("data.messages")...)
+		if cursor = a.str("data.nextCursor"); cursor == "" {
+			return all, nil
+		}
+	}
+}
+
+// processes: all are there, none has said what it must not, and all end in good order.
+func (v *verdict) processes() {
+	t := v.s.t
+	for _, d := range v.s.front.doors {
+		if !d.ready.Load() {
+			t.Errorf("%s: the replica is not ready", d.link.name)
+		}
+	}
+	a, err := v.s.admin.expect(http.StatusOK, "GET", "/workers?limit=100", nil)
+	require.NoError(t, err)
+	online := 0
+	for _, w := range a.list("data.workers") {
+		if text(w, "status") == "ONLINE" {
+			online++
+		}
+	}
+	if online != v.s.size.workers {
+		t.Errorf("%d of %d workers are online: %s", online, v.s.size.workers, a)
+	}
+	for _, kind := range [][]string{all(v.s.size.workers, worker), all(v.s.size.replicas, replica)} {
+		if err := parallel(len(kind), len(kind), func(i int) error { return v.s.machines[kind[i]].end() }); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(v.s.machines)) {
+		said := string(v.s.machines[name].said())
+		for _, bad := range []string{"DATA RACE", "panic:", "panic in a request", "fatal error:", "goroutine "} {
+			if i := strings.Index(said, bad); i >= 0 {
+				t.Errorf("%s has said: %s", name, said[max(0, i-500):min(len(said), i+3000)])
+			}
+		}
+		if s := secrets.FindString(said); s != "" {
+			t.Errorf("%s has a secret in its log", name)
+		}
+	}
+}
+
+// events reads which assignments are on record.
+func (s *scene) events() map[string][]op {
+	s.t.Helper()
+	db, err := sql.Open("pgx", s.dsn)
+	require.NoError(s.t, err)
+	defer db.Close()
+	rows, err := db.Query(`SELECT type, seq, occurred_at, session_id, worker_id, generation FROM outbox
+		WHERE type IN ('session.placed', 'session.migrated', 'session.failed_over') ORDER BY seq`)
+	require.NoError(s.t, err)
+	defer rows.Close()
+	events := make(map[string][]op)
+	for rows.Next() {
+		var kind, session string
+		var seq, micros int64
+		o := op{deed: assigned}
+		require.NoError(s.t, rows.Scan(&kind, &seq, &micros, &session, &o.worker, &o.generation))
+		o.from, o.source = time.UnixMicro(micros).UTC(), fmt.Sprintf("event %d, %s", seq, kind)
+		events[session] = append(events[session], o)
+	}
+	require.NoError(s.t, rows.Err())
+	return events
+}
+
+// row is a session as it is stored.
+func (s *scene) row(id string) (row string) {
+	db, err := sql.Open("pgx", s.dsn)
+	require.NoError(s.t, err)
+	defer db.Close()
+	require.NoError(s.t, db.QueryRow("SELECT row_to_json(s)::jsonb - 'qr_image' FROM sessions s WHERE id = $1", id).Scan(&row))
+	return row
+}
