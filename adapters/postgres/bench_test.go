@@ -152,6 +152,7 @@ func BenchmarkGetSession(b *testing.B) {
 	seed(b, s, sessions)
 	var n atomic.Int64
 	b.ReportAllocs()
+	b.ResetTimer()
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
 			id := sessionID(int(n.Add(1)) % sessions)

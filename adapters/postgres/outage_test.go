@@ -74,14 +74,12 @@ func recovers(t *testing.T, s *postgres.Store) {
 func TestAServerThatHangs(t *testing.T) {
 	server := postgrestest.Start(t)
 	s := openWith(t, server.NewDatabase(t), postgres.Options{Migrate: true, Timeout: soon})
-	for range 2 {
-		require.NoError(t, set(s, "name", "value"))
-		server.Pause()
-		inTime(t, s)
-		inTime(t, s)
-		server.Resume()
-		recovers(t, s)
-	}
+	require.NoError(t, set(s, "name", "value"))
+	server.Pause()
+	inTime(t, s) // on connections that there are
+	inTime(t, s) // while making new ones
+	server.Resume()
+	recovers(t, s)
 }
 
 func TestANetworkThatLosesEverything(t *testing.T) {

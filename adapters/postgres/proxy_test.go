@@ -20,6 +20,7 @@ type proxy struct {
 	down bool // drops connections
 	deaf bool // what the server says disappears
 	mute bool // what the client says does
+	made int  // how many connections there have been
 }
 
 // through puts a proxy in front of the server that a URL names, and gives it
@@ -63,6 +64,12 @@ func (p *proxy) heal() { p.set(func() { p.down, p.deaf, p.mute = false, false, f
 // lose has everything disappear that is sent from now on, until heal.
 func (p *proxy) lose() { p.set(func() { p.deaf, p.mute = true, true }) }
 
+func (p *proxy) connections() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.made
+}
+
 func (p *proxy) accept() {
 	var connections sync.WaitGroup
 	defer connections.Wait()
@@ -81,7 +88,10 @@ func (p *proxy) serve(client net.Conn) {
 		client.Close()
 		return
 	}
-	p.set(func() { p.open[client], p.open[server] = true, true })
+	p.set(func() {
+		p.open[client], p.open[server] = true, true
+		p.made++
+	})
 	var both sync.WaitGroup
 	both.Go(func() { p.copy(server, client, &p.mute) })
 	both.Go(func() { p.copy(client, server, &p.deaf) })

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/switchyard-wa/switchyard/app/apptest"
+	"github.com/switchyard-wa/switchyard/app/orchestrator"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
 )
@@ -21,7 +22,8 @@ import (
 func TestRandomFaults(t *testing.T) { randomFaults(t, 150, 1) }
 
 // TestRandomFaultsOfReplicas does the same to three replicas on one store, which
-// come and go as well.
+// come and go, stand still for a while, do not hear of each other, and have clocks
+// that differ by seconds.
 func TestRandomFaultsOfReplicas(t *testing.T) { randomFaults(t, 150, 3) }
 
 func randomFaults(t *testing.T, seeds uint64, replicas int) {
@@ -37,6 +39,9 @@ func randomFaults(t *testing.T, seeds uint64, replicas int) {
 				f.Boot(w)
 				f.Hang(w, false)
 				f.CutOff(w, false)
+			}
+			for i := range replicas {
+				f.Pause(i, false)
 			}
 			f.Advance(time.Minute)
 			for _, w := range f.workers {
@@ -87,22 +92,40 @@ func newFaulty(t *testing.T, seed uint64, replicas int) *faulty {
 	return f
 }
 
+// replica has something happen to a replica, and gives one that runs.
+func (f *faulty) replica() *orchestrator.Orchestrator {
+	some := f.r.IntN(f.replicas)
+	others := some > 0 // the first always runs
+	switch f.r.IntN(12) {
+	case 0:
+		if others {
+			f.Kill(some)
+		}
+	case 1:
+		f.Skew(some, time.Duration(f.r.IntN(6000)-3000)*time.Millisecond)
+		f.Start(some)
+	case 2:
+		if others {
+			f.Pause(some, true)
+		}
+	case 3, 4:
+		f.Pause(some, false)
+	case 5:
+		f.Deafen(some, true)
+	case 6:
+		f.Deafen(some, false)
+	}
+	if o := f.Running(); len(o) > 0 {
+		return o[f.r.IntN(len(o))]
+	}
+	return f.Orchestrator
+}
+
 // anything does one thing. Use cases may well refuse; that is not looked at.
 func (f *faulty) anything() {
 	ctx, o := f.t.Context(), f.Orchestrator
 	if f.replicas > 1 {
-		some := f.r.IntN(f.replicas)
-		switch f.r.IntN(6) {
-		case 0:
-			if some > 0 { // one is left
-				f.Kill(some)
-			}
-		case 1:
-			f.Start(some)
-		}
-		if other := f.Replica(some); other != nil {
-			o = other
-		}
+		o = f.replica()
 	}
 	w, id := f.workers[f.r.IntN(len(f.workers))], f.ids[f.r.IntN(len(f.ids))]
 	switch f.r.IntN(22) {

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -50,7 +51,7 @@ type Harness struct {
 	state   *simworker.State
 	line    *line
 	fabric  fabric
-	planes  []*orchestrator.Orchestrator // by replica; nil: it does not run
+	planes  []plane // by replica
 	ids     *ids
 	workers []*simworker.Worker
 	users   int
@@ -80,7 +81,7 @@ func With(t testing.TB, o Options) *Harness {
 	}
 	h.ids = &ids{clock: h.clock}
 	h.fabric = newFabric()
-	h.planes = make([]*orchestrator.Orchestrator, o.Replicas)
+	h.planes = make([]plane, o.Replicas)
 	for i := range h.planes {
 		h.Start(i)
 	}
@@ -115,56 +116,124 @@ func (h *Harness) Restart() {
 	}
 }
 
+// plane is a replica.
+type plane struct {
+	*orchestrator.Orchestrator // nil: it does not run
+	ears                       *ears
+	clock                      skewed
+	skew                       time.Duration // of its clock, from its next start on
+	deaf, paused               bool
+}
+
 // Start runs a replica, counted from 0, as a new process on the same store; one
 // that runs is replaced, as after a crash.
 func (h *Harness) Start(replica int) {
 	h.t.Helper()
 	shared := len(h.planes) > 1
+	h.Kill(replica)
+	p := &h.planes[replica]
+	p.clock, p.ears, p.paused = skewed{h.clock, p.skew}, &ears{Hints: h.fabric.hints.Join()}, false
+	p.ears.cut.Store(p.deaf)
 	o, err := orchestrator.New(orchestrator.Config{
 		Store: h.Store, Workers: h.fleet,
-		Routes: h.fabric.routes, Limiter: h.fabric.limiter, Bus: h.fabric.bus, Hints: h.fabric.hints.Join(),
-		Clock: h.clock, IDs: h.ids, Random: h.random,
+		Routes: h.fabric.routes, Limiter: h.fabric.limiter, Bus: h.fabric.bus, Hints: p.ears,
+		Clock: p.clock, IDs: h.ids, Random: h.random,
 		Shared: &shared, Name: fmt.Sprintf("replica-%d", replica),
 		Tiers: h.options.Tiers, Timing: h.options.Timing, Strategy: h.options.Strategy, Log: h.options.Log,
 		Spawn: func(f func()) { f() },
 		Sleep: func(context.Context, time.Duration) error { return errVirtual },
 	})
 	h.must(err)
-	h.planes[replica] = o
+	p.Orchestrator = o
 	h.connect()
 }
 
-// Kill ends a replica without a word. One has to be left.
+// Kill ends a replica without a word. One has to run before time goes by.
 func (h *Harness) Kill(replica int) {
-	h.t.Helper()
-	h.planes[replica] = nil
+	p := &h.planes[replica]
+	if p.ears != nil {
+		p.ears.cut.Store(true) // the dead hear nothing
+	}
+	p.Orchestrator = nil
 	h.connect()
 }
+
+// Pause makes a replica stand still in the middle of its life, or go on: while
+// it does, nobody can reach it.
+func (h *Harness) Pause(replica int, on bool) {
+	h.planes[replica].paused = on
+	h.connect()
+}
+
+// Deafen has the hints to and from a replica be lost, or arrive again.
+func (h *Harness) Deafen(replica int, on bool) {
+	p := &h.planes[replica]
+	if p.deaf = on; p.Orchestrator != nil {
+		p.ears.cut.Store(on)
+	}
+}
+
+// Skew sets by how much a replica's clock is ahead of the harness's, from the
+// next start of the replica on.
+func (h *Harness) Skew(replica int, d time.Duration) { h.planes[replica].skew = d }
 
 // Replica gives one of the replicas, or nil if it does not run.
-func (h *Harness) Replica(replica int) *orchestrator.Orchestrator { return h.planes[replica] }
+func (h *Harness) Replica(replica int) *orchestrator.Orchestrator {
+	return h.planes[replica].Orchestrator
+}
+
+// Running gives the replicas that run and are not paused.
+func (h *Harness) Running() (all []*orchestrator.Orchestrator) {
+	for _, p := range h.line.planes {
+		all = append(all, p.Orchestrator)
+	}
+	return all
+}
 
 // connect leads everyone to the replicas that run.
 func (h *Harness) connect() {
-	h.t.Helper()
-	running := slices.DeleteFunc(slices.Clone(h.planes), func(o *orchestrator.Orchestrator) bool { return o == nil })
-	if len(running) == 0 {
-		h.t.Fatal("apptest: no replica is left; start one before the last is killed")
+	h.Orchestrator, h.line.planes = nil, nil
+	for _, p := range h.planes {
+		if p.Orchestrator != nil && !p.paused {
+			h.line.planes = append(h.line.planes, p)
+		}
 	}
-	h.Orchestrator, h.line.planes = running[0], running
+	if len(h.line.planes) > 0 {
+		h.Orchestrator = h.line.planes[0].Orchestrator
+	}
+}
+
+// ears carry a replica's hints unless they are cut.
+type ears struct {
+	*memory.Hints
+	cut atomic.Bool
+}
+
+func (e *ears) Tell(hint ports.Hint) {
+	if !e.cut.Load() {
+		e.Hints.Tell(hint)
+	}
+}
+
+func (e *ears) Listen(fn func(ports.Hint)) (cancel func()) {
+	return e.Hints.Listen(func(hint ports.Hint) {
+		if !e.cut.Load() {
+			fn(hint)
+		}
+	})
 }
 
 var errVirtual = errors.New("virtual time goes by between calls only")
 
 // line leads workers to the replicas in turn.
 type line struct {
-	planes []*orchestrator.Orchestrator
+	planes []plane
 	next   int
 }
 
 func (l *line) plane() *orchestrator.Orchestrator {
 	l.next++
-	return l.planes[l.next%len(l.planes)]
+	return l.planes[l.next%len(l.planes)].Orchestrator
 }
 
 func (l *line) RegisterWorker(ctx context.Context, r domain.Registration) (*ports.Registered, error) {
@@ -352,6 +421,9 @@ func (h *Harness) Now() time.Time { return h.clock.Now() }
 // due, in order. Advance(0) does what is due now.
 func (h *Harness) Advance(d time.Duration) {
 	h.t.Helper()
+	if len(h.line.planes) == 0 {
+		h.t.Fatal("apptest: no replica runs; start one, or let one go on, before time goes by")
+	}
 	ctx := h.t.Context()
 	end := h.clock.Now().Add(d)
 	for {
@@ -362,10 +434,10 @@ func (h *Harness) Advance(d time.Duration) {
 				next = at
 			}
 		}
-		for _, o := range h.line.planes {
-			at, err := o.Step(ctx)
+		for _, p := range h.line.planes {
+			at, err := p.Step(ctx)
 			h.must(err)
-			if at.Before(next) {
+			if at = at.Add(-p.clock.ahead); at.Before(next) {
 				next = at
 			}
 		}
@@ -432,6 +504,14 @@ func (c *clock) set(t time.Time) {
 	defer c.mu.Unlock()
 	c.now = t
 }
+
+// skewed shows another time than the clock.
+type skewed struct {
+	*clock
+	ahead time.Duration
+}
+
+func (s skewed) Now() time.Time { return s.clock.Now().Add(s.ahead) }
 
 // ids counts, so that they are the same in every run and sort by time.
 type ids struct {

@@ -2,6 +2,7 @@ package orchestrator
 
 import (
 	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,6 +21,7 @@ type fleet struct {
 	workers   map[string]*node
 	sessions  map[string]*seat
 	migrating map[string]*seat // those of them that a migration is about
+	waiting   map[string]bool  // sessions that found no room
 	freed     atomic.Bool      // there may be room where there was none
 	moved     atomic.Bool      // a session may move that had to wait for its turn
 	dropped   atomic.Bool      // a session disconnected though nobody wanted it to
@@ -64,6 +66,7 @@ func newFleet(s domain.Strategy) *fleet {
 		workers:   make(map[string]*node),
 		sessions:  make(map[string]*seat),
 		migrating: make(map[string]*seat),
+		waiting:   make(map[string]bool),
 		gone:      make(map[string]int64),
 	}
 }
@@ -208,7 +211,11 @@ func (f *fleet) putSession(s *domain.Session) {
 		}
 		f.noteDrop(old, s)
 	}
+	delete(f.waiting, s.ID)
 	if !s.Assigned() {
+		if s.Intent == domain.Up && s.Tries > 0 {
+			f.waiting[s.ID] = true
+		}
 		f.left("session/"+s.ID, s.Rev)
 		return
 	}
@@ -235,6 +242,7 @@ func (f *fleet) removeSession(id string, rev int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.left("session/"+id, rev)
+	delete(f.waiting, id)
 	if old := f.sessions[id]; old != nil {
 		f.unseat(old)
 		f.freed.Store(true)
@@ -245,6 +253,7 @@ func (f *fleet) removeSession(id string, rev int64) {
 func (f *fleet) dropSession(id string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	delete(f.waiting, id)
 	if old := f.sessions[id]; old != nil {
 		f.left("session/"+id, old.rev)
 		f.unseat(old)
@@ -262,6 +271,13 @@ func (f *fleet) unseat(old *seat) {
 	delete(n.sessions, old.id)
 	n.counts.Remove(old.status)
 	f.rank(n)
+}
+
+// waitingForRoom gives the ids of the sessions that found no room, as far as is known.
+func (f *fleet) waitingForRoom() []string {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return slices.Sorted(maps.Keys(f.waiting))
 }
 
 // choose picks a worker and holds a slot of it until settle is called.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"maps"
-	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -45,9 +44,9 @@ type loop struct {
 	busy    map[string]int       // how many of them, by worker
 	blocked int                  // due rows that the latest pass could not take on
 	pause   map[string]time.Time // not before, after a fault of ours
-	waiting map[string]bool      // sessions that found no room
 	cramped map[string]time.Time // sessions that could not move for lack of room: not before
 	houseAt time.Time
+	wakes   bool                 // those that wait for room are called by this replica; of Step alone
 	called  map[string]time.Time // workers that other replicas were calling, and when; of Step alone
 	turnAt  time.Time            // when sessions that wait to move are looked at again
 	judgeAt time.Time            // when a worker on trial is found out, if it gets no better; zero: none is in doubt
@@ -60,7 +59,6 @@ func (l *loop) init(parallel int) {
 	l.woken = make(chan struct{}, 1)
 	l.running = make(map[string]bool)
 	l.pause = make(map[string]time.Time)
-	l.waiting = make(map[string]bool)
 	l.cramped = make(map[string]time.Time)
 	l.called = make(map[string]time.Time)
 }
@@ -71,23 +69,6 @@ func (l *loop) wake() {
 	case l.woken <- struct{}{}:
 	default:
 	}
-}
-
-// wait notes that sessions wait for room.
-func (l *loop) wait(sessionIDs ...string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, id := range sessionIDs {
-		l.waiting[id] = true
-	}
-}
-
-func (l *loop) takeWaiting() []string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	ids := slices.Sorted(maps.Keys(l.waiting))
-	clear(l.waiting)
-	return ids
 }
 
 // later notes that a session which is to move found no room.
@@ -241,7 +222,10 @@ func (o *Orchestrator) dispatch(work *sync.WaitGroup, t task, fn func() error) b
 // gives.
 func (o *Orchestrator) reconcile(ctx context.Context, work *sync.WaitGroup) (time.Time, error) {
 	now := o.now()
-	if o.fleet.freed.Swap(false) {
+	wakes := o.mine("waiting") // of several replicas one keeps the order
+	begins := wakes && !o.loop.wakes
+	o.loop.wakes = wakes
+	if o.fleet.freed.Swap(false) && wakes || begins {
 		if err := o.callWaiting(ctx, now); err != nil {
 			o.fleet.freed.Store(true)
 			return now.Add(pauseAfterFault), err
@@ -325,15 +309,11 @@ func (o *Orchestrator) ranks(ctx context.Context, tx *ports.Tx, sessions []*doma
 // callWaiting makes those due that wait for room, as many as there is room
 // for, the first in FailoverPlan's order. The others go on waiting.
 func (o *Orchestrator) callWaiting(ctx context.Context, now time.Time) error {
-	free := o.fleet.free()
-	ids := o.loop.takeWaiting()
+	free, ids := o.fleet.free(), o.fleet.waitingForRoom()
 	if free == 0 || len(ids) == 0 {
-		o.loop.wait(ids...)
 		return nil
 	}
-	var later []string
-	err := o.transact(ctx, func(ctx context.Context, tx *ports.Tx, c *changes) error {
-		later = nil
+	return o.transact(ctx, func(ctx context.Context, tx *ports.Tx, c *changes) error {
 		var waiting []*domain.Session
 		for _, id := range ids {
 			s, err := tx.Sessions.Get(ctx, id)
@@ -348,10 +328,10 @@ func (o *Orchestrator) callWaiting(ctx context.Context, now time.Time) error {
 		if err != nil {
 			return err
 		}
-		for i, s := range domain.FailoverPlan(waiting, func(user string) int { return ranks[user] }) {
-			if i >= free {
-				later = append(later, s.ID)
-				continue
+		plan := domain.FailoverPlan(waiting, func(user string) int { return ranks[user] })
+		for _, s := range plan[:min(free, len(plan))] {
+			if !s.DueAt.After(now) {
+				continue // it is about to be placed as it is
 			}
 			before := s.Clone()
 			s.DueAt = now
@@ -361,11 +341,6 @@ func (o *Orchestrator) callWaiting(ctx context.Context, now time.Time) error {
 		}
 		return nil
 	})
-	if err != nil {
-		later = ids
-	}
-	o.loop.wait(later...)
-	return err
 }
 
 // cleanups works on what is left to do on workers.
@@ -412,11 +387,12 @@ func (o *Orchestrator) publish(ctx context.Context, _ *sync.WaitGroup) (time.Tim
 			return err
 		})
 		if err == nil && len(events) > 0 {
+			if o.stoodStill() { // and another replica may have published more by now
+				o.loop.relay.Store(true)
+				return o.now(), nil
+			}
 			if err = o.bus.Publish(ctx, events...); err == nil {
-				last := strconv.FormatInt(events[len(events)-1].Seq, 10)
-				err = o.update(ctx, func(ctx context.Context, tx *ports.Tx) error {
-					return tx.Settings.Put(ctx, relayPosition, last)
-				})
+				err = o.published(ctx, events[len(events)-1].Seq)
 			}
 		}
 		if err != nil {
@@ -427,6 +403,21 @@ func (o *Orchestrator) publish(ctx context.Context, _ *sync.WaitGroup) (time.Tim
 			return time.Time{}, nil
 		}
 	}
+}
+
+// published notes how far events have been published, unless that is known to be
+// farther already.
+func (o *Orchestrator) published(ctx context.Context, seq int64) error {
+	return o.update(ctx, func(ctx context.Context, tx *ports.Tx) error {
+		text, err := tx.Settings.Get(ctx, relayPosition)
+		if err != nil && !errors.Is(err, ports.ErrNotFound) {
+			return err
+		}
+		if at, _ := strconv.ParseInt(text, 10, 64); at >= seq {
+			return nil
+		}
+		return tx.Settings.Put(ctx, relayPosition, strconv.FormatInt(seq, 10))
+	})
 }
 
 // house does what is to be done now and then: messages whose outcome was never

@@ -166,7 +166,6 @@ func (o *Orchestrator) place(ctx context.Context, s *domain.Session) (done bool,
 			worker, ok = o.fleet.choose(req, o.now())
 		}
 		if !ok {
-			o.loop.wait(s.ID)
 			_, err := o.change(ctx, s.ID, func(_ context.Context, _ *ports.Tx, s *domain.Session) ([]domain.Event, error) {
 				if s.Assigned() || s.Intent != domain.Up {
 					return nil, errUnchanged

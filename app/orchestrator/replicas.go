@@ -65,6 +65,14 @@ func (m *members) init() {
 // shared reports whether there may be other replicas.
 func (o *Orchestrator) shared() bool { return o.self.ID != "" }
 
+// stoodStill reports whether this replica has not looked who lives for so long that
+// others may count it as dead by now.
+func (o *Orchestrator) stoodStill() bool {
+	o.members.mu.Lock()
+	defer o.members.mu.Unlock()
+	return o.shared() && o.now().Sub(o.members.looked) >= absence-attendEvery
+}
+
 // others reports whether other replicas are alive.
 func (o *Orchestrator) others() bool {
 	o.members.mu.Lock()
@@ -183,15 +191,14 @@ func (m *members) here(replicaID string, at time.Time) time.Time {
 	return at
 }
 
-// unclaimed waits until no other replica has a claim on the session, or it does
-// not exist.
-func (o *Orchestrator) unclaimed(ctx context.Context, sessionID string) error {
-	for o.shared() {
-		s, _, err := o.readWithWorker(ctx, sessionID)
-		if domain.CodeOf(err) == domain.CodeSessionNotFound || err == nil && !o.taken(s, o.now()) {
-			return nil
-		}
-		if err != nil {
+// errTaken is returned by the function given to unclaimed if another replica has a
+// claim on the session.
+var errTaken = errors.New("another replica has a claim")
+
+// unclaimed calls fn until it does not return errTaken, or the context ends.
+func (o *Orchestrator) unclaimed(ctx context.Context, fn func() error) error {
+	for {
+		if err := fn(); !errors.Is(err, errTaken) {
 			return err
 		}
 		if err := o.sleep(ctx, claimGlance); err != nil {
@@ -199,7 +206,6 @@ func (o *Orchestrator) unclaimed(ctx context.Context, sessionID string) error {
 				"The session is being started or stopped at the moment; try again in a minute").Because(err)
 		}
 	}
-	return nil
 }
 
 // next is domain.Next, in which a claim of this replica is no reason to wait, and

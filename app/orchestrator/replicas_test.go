@@ -174,6 +174,7 @@ type countingStore struct {
 	before         func(run int64)
 	after          func()
 	viewed         func()
+	readEvents     func() // once, after events were read to be published
 }
 
 var errLost = errors.New("the store cannot be reached")
@@ -186,7 +187,32 @@ func (s *countingStore) View(ctx context.Context, fn func(context.Context, *port
 		viewed := s.viewed
 		defer viewed()
 	}
-	return s.Store.View(ctx, fn)
+	if s.readEvents == nil {
+		return s.Store.View(ctx, fn)
+	}
+	seen := outbox{}
+	err := s.Store.View(ctx, func(ctx context.Context, tx *ports.Tx) error {
+		spied := *tx
+		seen.Outbox, spied.Outbox = tx.Outbox, &seen
+		return fn(ctx, &spied)
+	})
+	if fn := s.readEvents; seen.found {
+		s.readEvents = nil
+		fn()
+	}
+	return err
+}
+
+// outbox sees whether events were read.
+type outbox struct {
+	ports.Outbox
+	found bool
+}
+
+func (o *outbox) After(ctx context.Context, seq int64, limit int) ([]domain.Event, error) {
+	events, err := o.Outbox.After(ctx, seq, limit)
+	o.found = o.found || len(events) > 0
+	return events, err
 }
 
 func (s *countingStore) Update(ctx context.Context, fn func(context.Context, *ports.Tx) error) error {
@@ -206,16 +232,18 @@ func (s *countingStore) Update(ctx context.Context, fn func(context.Context, *po
 type record struct {
 	mu     sync.Mutex
 	events []domain.Event
-	fail   bool
+	after  func() // if set, called once after a Publish
 }
 
 func (r *record) Publish(_ context.Context, events ...domain.Event) error {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.fail {
-		return errLost
-	}
 	r.events = append(r.events, events...)
+	after := r.after
+	r.after = nil
+	r.mu.Unlock()
+	if after != nil {
+		after()
+	}
 	return nil
 }
 
@@ -1686,4 +1714,169 @@ func TestIdleReplicasHardlyTouchTheStore(t *testing.T) {
 		require.LessOrEqual(t, r.store.views.Load(), int64(240))
 	}
 	require.Zero(t, c.hands.made("start"))
+}
+
+// owners follows where sessions run, by the calls that are made.
+type owners struct {
+	mu sync.Mutex
+	on map[string]map[string]bool // workers, by session
+}
+
+// watchOwners answers all calls, and fails the test if a session is started while
+// it runs elsewhere.
+func (c *crowd) watchOwners() *owners {
+	o := &owners{on: make(map[string]map[string]bool)}
+	c.hands.set(func(made call) error {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		if o.on[made.session] == nil {
+			o.on[made.session] = make(map[string]bool)
+		}
+		switch made.kind {
+		case "start":
+			o.on[made.session][made.worker] = true
+			if len(o.on[made.session]) > 1 {
+				c.t.Errorf("%+v, though it runs on %v", made, o.on[made.session])
+			}
+		case "disconnect":
+			delete(o.on[made.session], made.worker)
+		}
+		return nil
+	})
+	return o
+}
+
+// gone ends what runs on a worker.
+func (o *owners) gone(worker string) {
+	for _, on := range o.on {
+		delete(on, worker)
+	}
+}
+
+// A replica dies, or only stands still, before each write of its part of a
+// failover in turn: what it has begun is finished by the others, and what it does
+// when it goes on harms nothing.
+func TestAFailoverGoesOnWhenAReplicaEndsInTheMiddle(t *testing.T) {
+	const sessions = 30
+	for _, returns := range []bool{false, true} {
+		for at, more := 1, true; more; at++ {
+			t.Run(fmt.Sprintf("returns=%v/%d", returns, at), func(t *testing.T) {
+				c := newCrowd(t, 3)
+				a := c.all[0]
+				where := c.watchOwners()
+				c.register(a, "worker-1", sessions)
+				var ids []string
+				for range sessions {
+					ids = append(ids, c.connected(a).ID)
+				}
+				others := []string{"worker-2", "worker-3"}
+				for _, w := range others {
+					c.register(a, w, 50)
+				}
+				where.gone("worker-1")
+				require.NoError(t, c.all[1].UnregisterWorker(t.Context(), "worker-1", ""))
+				pulse := c.pulse(c.all[1], others...)
+				c.pass(5*time.Second-tick, pulse)
+				writes := 0
+				more = false
+				a.store.before = func(int64) {
+					if writes++; writes != at {
+						return
+					}
+					more = true
+					a.dead = true
+					if returns {
+						c.pass(time.Minute, pulse)
+						a.dead = false
+						return
+					}
+					a.store.lost.Store(true)
+				}
+				failover := c.clock.Now()
+				for done := 0; done < sessions; {
+					if _, err := a.Step(t.Context()); !a.store.lost.Load() {
+						require.NoError(t, err)
+					}
+					a.dead = true
+					c.pass(tick, pulse)
+					a.dead = a.store.lost.Load()
+					done = 0
+					for _, id := range ids {
+						if s := c.session(id); s.Status == domain.Connected && where.on[id][s.WorkerID] {
+							done++
+						}
+					}
+					require.Less(t, c.clock.Now().Sub(failover), 75*time.Second)
+				}
+				if !returns {
+					require.LessOrEqual(t, c.clock.Now().Sub(failover), 12*time.Second)
+				}
+				a.store.before = nil
+				c.pass(time.Minute, pulse)
+				for _, id := range ids {
+					s := c.session(id)
+					require.Equal(t, []any{domain.Connected, map[string]bool{s.WorkerID: true}}, []any{s.Status, where.on[id]})
+				}
+			})
+		}
+	}
+}
+
+func TestAPublisherThatStoodStillDoesNotTurnBack(t *testing.T) {
+	for _, when := range []string{"after it read", "after it published"} {
+		t.Run(when, func(t *testing.T) {
+			c := newCrowd(t, 2)
+			c.register(c.all[0], "worker-1", 50)
+			var stands, other *replica // that which publishes, and the other
+			for i, r := range c.all {
+				r.store.readEvents = func() { stands, other = r, c.all[1-i] }
+			}
+			c.pass(3 * time.Second)
+			require.Len(t, c.bus.events, 1)
+			published := 0
+			stall := func() {
+				stands.dead = true
+				for range 5 {
+					c.connected(other)
+					c.pass(3*time.Second, c.pulse(other, "worker-1"))
+				}
+				require.Len(t, c.replicas(), 1)
+				published = len(c.bus.events)
+				stands.dead = false
+			}
+			stands.store.readEvents, other.store.readEvents = nil, nil
+			if when == "after it read" {
+				stands.store.readEvents = stall
+			} else {
+				c.bus.after = stall
+			}
+			c.connected(other)
+			require.NoError(t, c.stepOf(stands))
+			c.pass(10*time.Second, c.pulse(other, "worker-1"))
+			require.Len(t, c.bus.events, published, "nothing is published again")
+		})
+	}
+}
+
+func TestASessionIsNotDeletedWhileAnotherReplicaStartsIt(t *testing.T) {
+	c := newCrowd(t, 2)
+	a, b := c.all[0], c.all[1]
+	c.register(a, "worker-1", 50)
+	s := c.line()
+	c.ask(s)
+	b.dead = true
+	c.pass(3*time.Second, c.breathe(b)) // it is placed and started
+	require.Equal(t, 1, c.hands.made("start"))
+	began, end := c.hang("restart")
+	var restarted <-chan struct{}
+	b.store.before = func(int64) { // nobody is calling, and then A does
+		b.store.before = nil
+		restarted = aside(func() { _, _ = a.Restart(context.Background(), s.UserID, s.ID) })
+		wait(t, began)
+	}
+	err := b.DeleteSession(t.Context(), s.UserID, s.ID)
+	require.Equal(t, domain.Conflict, kindOf(err))
+	end(nil)
+	wait(t, restarted)
+	require.NoError(t, b.DeleteSession(t.Context(), s.UserID, s.ID))
 }

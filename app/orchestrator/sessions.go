@@ -493,17 +493,18 @@ func (o *Orchestrator) takeOut(ctx context.Context, userID, sessionID string) (p
 	if err != nil {
 		return nil, o.fault(err)
 	}
-	if err := o.unclaimed(ctx, sessionID); err != nil {
-		end()
-		return nil, o.fault(err)
-	}
-	err = o.transact(ctx, func(ctx context.Context, tx *ports.Tx, c *changes) error {
-		s, err := owned(ctx, tx, userID, sessionID)
-		if err != nil {
+	err = o.unclaimed(ctx, func() error {
+		return o.transact(ctx, func(ctx context.Context, tx *ports.Tx, c *changes) error {
+			s, err := owned(ctx, tx, userID, sessionID)
+			if err == nil && o.taken(s, o.now()) {
+				err = errTaken
+			}
+			if err != nil {
+				return err
+			}
+			places, err = o.remove(ctx, tx, c, s)
 			return err
-		}
-		places, err = o.remove(ctx, tx, c, s)
-		return err
+		})
 	})
 	end()
 	if err != nil {
