@@ -227,9 +227,11 @@ func (r *keyring) flush(ctx context.Context, o *Orchestrator) error {
 			if err != nil {
 				return err
 			}
-			k.LastUsedAt = time.UnixMicro(us).UTC()
-			if err := tx.Keys.Put(ctx, k); err != nil {
-				return err
+			if at := time.UnixMicro(us).UTC(); at.After(k.LastUsedAt) {
+				k.LastUsedAt = at
+				if err := tx.Keys.Put(ctx, k); err != nil {
+					return err
+				}
 			}
 		}
 		return nil

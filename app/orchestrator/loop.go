@@ -46,10 +46,10 @@ type loop struct {
 	pause   map[string]time.Time // not before, after a fault of ours
 	cramped map[string]time.Time // sessions that could not move for lack of room: not before
 	houseAt time.Time
-	wakes   bool                 // those that wait for room are called by this replica; of Step alone
-	called  map[string]time.Time // workers that other replicas were calling, and when; of Step alone
-	turnAt  time.Time            // when sessions that wait to move are looked at again
-	judgeAt time.Time            // when a worker on trial is found out, if it gets no better; zero: none is in doubt
+	wakes   bool                            // those that wait for room are called by this replica; of Step alone
+	callers map[string]map[string]time.Time // other replicas that call a worker, and when they were last seen to; of Step alone
+	turnAt  time.Time                       // when sessions that wait to move are looked at again
+	judgeAt time.Time                       // when a worker on trial is found out, if it gets no better; zero: none is in doubt
 }
 
 func (l *loop) init(parallel int) {
@@ -60,7 +60,7 @@ func (l *loop) init(parallel int) {
 	l.running = make(map[string]bool)
 	l.pause = make(map[string]time.Time)
 	l.cramped = make(map[string]time.Time)
-	l.called = make(map[string]time.Time)
+	l.callers = make(map[string]map[string]time.Time)
 }
 
 // wake makes Run look again soon.
@@ -87,6 +87,13 @@ func (l *loop) isLater(sessionID string, now time.Time) bool {
 		delete(l.cramped, sessionID)
 	}
 	return now.Before(at)
+}
+
+// works reports whether anything is being done about a worker.
+func (l *loop) works(worker string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.busy[worker] > 0
 }
 
 // task is a piece of background work.
@@ -138,7 +145,7 @@ func (o *Orchestrator) Run(ctx context.Context) error {
 	}
 	var work sync.WaitGroup
 	defer o.retire(ctx)
-	defer work.Wait()
+	defer o.finish(ctx, &work)
 	for {
 		next, err := o.step(ctx, &work)
 		if err != nil && ctx.Err() == nil {
@@ -158,6 +165,26 @@ func (o *Orchestrator) Run(ctx context.Context) error {
 			<-timer.C
 		}
 		timer.Stop()
+	}
+}
+
+// finish waits for what is under way. Meanwhile this replica goes on giving signs
+// of life, so that no other takes that over.
+func (o *Orchestrator) finish(ctx context.Context, work *sync.WaitGroup) {
+	ctx = context.WithoutCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		work.Wait()
+	}()
+	for {
+		select {
+		case <-done:
+			return
+		case <-time.After(attendEvery):
+			_, err := o.attend(ctx, work)
+			o.logFailure(ctx, "no sign of life given", err)
+		}
 	}
 }
 
@@ -248,7 +275,7 @@ func (o *Orchestrator) reconcile(ctx context.Context, work *sync.WaitGroup) (tim
 		return now.Add(pauseAfterFault), err
 	}
 	o.loop.blocked = 0
-	o.noteCalled(due, now)
+	o.noteCallers(due, now)
 	for _, s := range domain.FailoverPlan(due, func(user string) int { return ranks[user] }) {
 		worker := o.turnTaker(s)
 		if o.taken(s, now) || !o.turnFor(s, worker, now) {

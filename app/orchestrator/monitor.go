@@ -173,7 +173,7 @@ func (o *Orchestrator) noteCall(ctx context.Context, w *domain.Worker, err error
 	if result == domain.ProbeRefused && o.shared() && !o.fleet.refuses(w.ID) {
 		// The first refusal: whatever was heard of it elsewhere before must be known,
 		// so that only what is heard after it counts.
-		if err := o.refresh(ctx, w.ID); err != nil {
+		if err := o.rereadSome(ctx, []string{w.ID}); err != nil {
 			o.logFailure(ctx, "worker not read", err, "worker", w.ID)
 			return
 		}

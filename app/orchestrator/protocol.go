@@ -78,8 +78,8 @@ func (o *Orchestrator) RegisterWorker(ctx context.Context, r domain.Registration
 // already. Only one that was online at the same endpoint is asked: it may be the
 // same process, whose sessions need no recovery.
 func (o *Orchestrator) stillRunning(ctx context.Context, r domain.Registration) map[string]bool {
-	known := o.fleet.worker(r.WorkerID)
-	if known == nil || !known.Online || known.Endpoint != r.Endpoint || o.fleet.breakdown(r.WorkerID).Connected == 0 {
+	known, err := o.known(ctx, r.WorkerID)
+	if err != nil || !known.Online || known.Endpoint != r.Endpoint || o.fleet.breakdown(r.WorkerID).Connected == 0 {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, listLimit)
@@ -252,11 +252,19 @@ func (o *Orchestrator) Heartbeat(ctx context.Context, h domain.Heartbeat) (*port
 // beat stores a heartbeat that brings nothing new. It returns nil if the view
 // turned out to be old.
 func (o *Orchestrator) beat(ctx context.Context, known *domain.Worker, h domain.Heartbeat, now time.Time) (*domain.Worker, error) {
-	w := known.Clone()
-	o.applyBeat(w, h, now)
-	rev := w.Rev
-	err := o.store.Update(ctx, func(ctx context.Context, tx *ports.Tx) error {
-		w.Rev = rev
+	var w *domain.Worker
+	others := o.others() // then the row is likely to have changed, by a heartbeat that came to one of them
+	err := o.store.Update(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
+		if w = known.Clone(); others {
+			w, err = tx.Workers.Get(ctx, known.ID)
+		}
+		switch {
+		case errors.Is(err, ports.ErrNotFound), err == nil && (!w.Online || !w.RegisteredAt.Equal(known.RegisteredAt)):
+			return ports.ErrConflict
+		case err != nil:
+			return err
+		}
+		o.applyBeat(w, h, now)
 		return tx.Workers.Put(ctx, w)
 	})
 	if errors.Is(err, ports.ErrConflict) {

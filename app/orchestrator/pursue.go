@@ -331,7 +331,10 @@ func (o *Orchestrator) leave(ctx context.Context, tx *ports.Tx, worker, sessionI
 			c.Generation = max(c.Generation, earlier.Generation)
 		}
 	}
-	return tx.Cleanups.Put(ctx, c)
+	if err = tx.Cleanups.Put(ctx, c); errors.Is(err, ports.ErrExists) {
+		return ports.ErrConflict // another replica noted it since
+	}
+	return err
 }
 
 // clean carries out one cleanup, if it is still to be done.

@@ -111,39 +111,38 @@ func (o *Orchestrator) turn(work string, due, now time.Time) bool {
 
 // turnFor is turn for a session. A worker that another replica has been calling
 // a moment ago is left to it, so that one which has many sessions due is called by
-// one replica, a few at a time.
+// one replica, a few at a time. If several have begun, one of them goes on.
 func (o *Orchestrator) turnFor(s *domain.Session, worker string, now time.Time) bool {
-	switch {
+	switch callers := o.loop.callers[worker]; {
 	case o.shared() && s.ClaimedBy == o.self.ID:
 		return true // it goes on with what it has begun
 	case worker == "":
 		return o.turn("session/"+s.ID, s.DueAt, now)
+	case len(callers) > 0:
+		return o.loop.works(worker) && domain.Share(o.self.ID, slices.Collect(maps.Keys(callers)), workOn(worker))
 	}
-	return o.turn(workOn(worker), later(s.DueAt, o.loop.called[worker]), now)
+	return o.turn(workOn(worker), s.DueAt, now)
 }
 
 // workOn names the work that concerns a worker.
 func workOn(workerID string) string { return "worker/" + workerID }
 
-func later(a, b time.Time) time.Time {
-	if b.After(a) {
-		return b
-	}
-	return a
-}
-
-// noteCalled remembers which workers other replicas are calling about sessions
+// noteCallers remembers which other replicas call which workers about sessions
 // that are due.
-func (o *Orchestrator) noteCalled(due []*domain.Session, now time.Time) {
-	called := o.loop.called
-	for worker, at := range called {
-		if now.Sub(at) >= patience {
-			delete(called, worker)
+func (o *Orchestrator) noteCallers(due []*domain.Session, now time.Time) {
+	all := o.loop.callers
+	for worker, callers := range all {
+		maps.DeleteFunc(callers, func(_ string, seen time.Time) bool { return now.Sub(seen) >= patience })
+		if len(callers) == 0 {
+			delete(all, worker)
 		}
 	}
 	for _, s := range due {
 		if s.Assigned() && o.taken(s, now) {
-			called[s.WorkerID] = now
+			if all[s.WorkerID] == nil {
+				all[s.WorkerID] = make(map[string]time.Time)
+			}
+			all[s.WorkerID][s.ClaimedBy] = now
 		}
 	}
 }

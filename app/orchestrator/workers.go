@@ -256,7 +256,7 @@ func (o *Orchestrator) Activate(ctx context.Context, id string) (*ports.WorkerVi
 		now := o.now()
 		wasOnline := w.Online
 		w.Activate(now)
-		events := w.Beat(domain.Heartbeat{CPU: -1, Memory: -1, MessageCount: -1}, o.timing, now)
+		events := o.applyBeat(w, domain.Heartbeat{CPU: -1, Memory: -1, MessageCount: -1}, now)
 		if wasOnline {
 			return events, nil
 		}
