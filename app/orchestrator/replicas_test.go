@@ -36,11 +36,10 @@ type call struct {
 type hands struct {
 	mu     sync.Mutex
 	calls  []call
-	answer func(call) error           // may block; nil: everything works
-	report func(call) domain.Report   // the answer to a start; nil: CONNECTED
-	listed []domain.Report            // the answer to a list
-	sent   map[string][]string        // workers that sent a message, by our id of it
-	sends  func(call) (string, error) // WhatsApp's id; nil: "WA-" and ours
+	answer func(call) error         // may block; nil: everything works
+	report func(call) domain.Report // the answer to a start; nil: CONNECTED
+	listed []domain.Report          // the answer to a list
+	sent   map[string][]string      // workers that sent a message, by our id of it
 }
 
 func (h *hands) do(c call) error {

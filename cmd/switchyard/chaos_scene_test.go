@@ -529,7 +529,9 @@ func (s *scene) do(f fault) {
 	case resetting:
 		wires((*link).reset)
 	case flushing:
-		s.redis.FlushAll()
+		if err := s.redis.FlushAll(); err != nil {
+			s.tell("Redis was not flushed: %v", err)
+		}
 	case draining:
 		s.drain(f)
 	}
