@@ -114,6 +114,8 @@ func (f *faulty) replica() *orchestrator.Orchestrator {
 		f.Deafen(some, true)
 	case 6:
 		f.Deafen(some, false)
+	case 7:
+		f.Stick(f.r.IntN(2) == 0)
 	}
 	if o := f.Running(); len(o) > 0 {
 		return o[f.r.IntN(len(o))]

@@ -173,6 +173,9 @@ func (h *Harness) Deafen(replica int, on bool) {
 	}
 }
 
+// Stick has workers talk to one replica only, or to all in turn again.
+func (h *Harness) Stick(on bool) { h.line.stays = on }
+
 // Skew sets by how much a replica's clock is ahead of the harness's, from the
 // next start of the replica on.
 func (h *Harness) Skew(replica int, d time.Duration) { h.planes[replica].skew = d }
@@ -229,10 +232,13 @@ var errVirtual = errors.New("virtual time goes by between calls only")
 type line struct {
 	planes []plane
 	next   int
+	stays  bool // with the one it is at
 }
 
 func (l *line) plane() *orchestrator.Orchestrator {
-	l.next++
+	if !l.stays {
+		l.next++
+	}
 	return l.planes[l.next%len(l.planes)].Orchestrator
 }
 

@@ -34,6 +34,7 @@ type loop struct {
 	stale   atomic.Int64
 	stopped atomic.Bool // the health monitor
 	checked atomic.Int64
+	passed  atomic.Int64 // when the latest pass began, µs
 
 	turns  chan struct{} // bounds how many sessions and cleanups are worked on at once
 	probes chan struct{} // bounds probes, which must not wait for a worker that hangs
@@ -145,7 +146,8 @@ func (o *Orchestrator) Run(ctx context.Context) error {
 	}
 	var work sync.WaitGroup
 	defer o.retire(ctx)
-	defer o.finish(ctx, &work)
+	defer o.live(ctx)()
+	defer work.Wait()
 	for {
 		next, err := o.step(ctx, &work)
 		if err != nil && ctx.Err() == nil {
@@ -168,26 +170,6 @@ func (o *Orchestrator) Run(ctx context.Context) error {
 	}
 }
 
-// finish waits for what is under way. Meanwhile this replica goes on giving signs
-// of life, so that no other takes that over.
-func (o *Orchestrator) finish(ctx context.Context, work *sync.WaitGroup) {
-	ctx = context.WithoutCancel(ctx)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		work.Wait()
-	}()
-	for {
-		select {
-		case <-done:
-			return
-		case <-time.After(attendEvery):
-			_, err := o.attend(ctx, work)
-			o.logFailure(ctx, "no sign of life given", err)
-		}
-	}
-}
-
 // Step does what is due now, once, and returns when something will be due next.
 // Run calls it in a loop; a harness that owns the clock calls it itself.
 func (o *Orchestrator) Step(ctx context.Context) (next time.Time, err error) {
@@ -204,6 +186,7 @@ func (o *Orchestrator) Step(ctx context.Context) (next time.Time, err error) {
 }
 
 func (o *Orchestrator) step(ctx context.Context, work *sync.WaitGroup) (time.Time, error) {
+	o.loop.passed.Store(o.now().UnixMicro())
 	if err := o.ready(ctx); err != nil {
 		return o.now().Add(pauseAfterFault), err
 	}

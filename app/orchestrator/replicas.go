@@ -22,6 +22,7 @@ import (
 const (
 	attendEvery = 2 * time.Second        // between two signs of life
 	absence     = 8 * time.Second        // without one, a replica is dead
+	stuck       = 30 * time.Second       // no pass of the loop takes that long
 	claimGlance = 100 * time.Millisecond // between two looks whether a claim has ended
 	awaitGlance = time.Second            // between two looks at a session that somebody waits for
 	patience    = 2 * time.Second        // what another replica has not begun by then, anyone may
@@ -42,6 +43,8 @@ type members struct {
 	workers time.Time   // when the workers are
 	blind   atomic.Bool // the store does not answer
 	listen  sync.Once   // of Step
+
+	attending sync.Mutex
 
 	stale struct {
 		all            bool
@@ -227,6 +230,8 @@ func (o *Orchestrator) attend(ctx context.Context, _ *sync.WaitGroup) (time.Time
 		return time.Time{}, nil
 	}
 	m := &o.members
+	m.attending.Lock()
+	defer m.attending.Unlock()
 	now := o.now()
 	m.mu.Lock()
 	due := m.due
@@ -262,6 +267,33 @@ func (o *Orchestrator) attend(ctx context.Context, _ *sync.WaitGroup) (time.Time
 	}
 	o.loop.relay.Store(true) // hints of events may have been lost
 	return next, errors.Join(errs...)
+}
+
+// live gives signs of life until stop is called, also while one pass of the loop
+// takes long, or its end is waited for; but not if the loop is stuck.
+func (o *Orchestrator) live(loop context.Context) (stop func()) {
+	if !o.shared() {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(loop))
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			next := o.now().Add(attendEvery)
+			if loop.Err() != nil || time.UnixMicro(o.loop.passed.Load()).Add(stuck).After(o.now()) {
+				var err error
+				next, err = o.attend(ctx, nil)
+				o.logFailure(ctx, "no sign of life given", err)
+			}
+			select {
+			case <-time.After(next.Sub(o.now())):
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return func() { cancel(); <-ended }
 }
 
 // look takes in who gave a sign of life, and gives those that are dead. away says

@@ -163,6 +163,17 @@ func (p *process) signal(sig os.Signal) {
 	require.NoError(p.t, p.cmd.Process.Signal(sig))
 }
 
+// pause is SIGSTOP. The signal takes effect some time after it was sent: pause
+// returns when nothing of the process runs any more.
+func (p *process) pause() {
+	p.t.Helper()
+	p.signal(syscall.SIGSTOP)
+	var status syscall.WaitStatus
+	_, err := syscall.Wait4(p.cmd.Process.Pid, &status, syscall.WUNTRACED, nil)
+	require.NoError(p.t, err)
+	require.True(p.t, status.Stopped(), "%v", status)
+}
+
 // exit waits for the end of the process and returns its exit code.
 func (p *process) exit() int {
 	p.t.Helper()

@@ -24,7 +24,7 @@ func BenchmarkFailover(b *testing.B) {
 		{"Sessions=40/Quick", size{users: 2, each: 20, timing: []string{"--probe-interval", "300ms", "--failover-delay", "500ms"}}, 300 * time.Millisecond},
 	} {
 		b.Run(c.name, func(b *testing.B) {
-			const crashes = 6 // for each turn
+			const crashes = 10 // for each turn
 			c.z.replicas, c.z.workers, c.z.capacity = 3, 1, 250
 			s := newScene(b, c.z)
 			crowd := newCrowd(s)
@@ -36,7 +36,11 @@ func BenchmarkFailover(b *testing.B) {
 			for b.Loop() {
 				for range crashes {
 					time.Sleep(time.Duration(r.Int64N(int64(c.probes))))
-					times = append(times, s.startsAfter(b, s.crash(owner).from, other, len(crowd.lines))...)
+					killed := s.crash(owner).from
+					took := s.startsAfter(b, killed, other, len(crowd.lines))
+					placed := s.placedAfter(killed)
+					b.Logf("placed after %v to %v, started after %v to %v", placed[0], placed[len(placed)-1], took[0], took[len(took)-1])
+					times = append(times, took...)
 					require.NoError(b, owner.start())
 					waitFor(b, "everything is as it should be", func() (bool, any) {
 						all := crowd.unsettled()
@@ -70,5 +74,19 @@ func (s *scene) startsAfter(b *testing.B, since time.Time, on *machine, n int) (
 		}
 		return len(took) == n, len(took)
 	})
+	slices.Sort(took)
+	return took
+}
+
+// placedAfter gives how long after a time sessions were assigned anew.
+func (s *scene) placedAfter(since time.Time) (took []time.Duration) {
+	for _, events := range s.events() {
+		for _, e := range events {
+			if e.from.After(since) {
+				took = append(took, e.from.Sub(since))
+			}
+		}
+	}
+	slices.Sort(took)
 	return took
 }

@@ -156,7 +156,7 @@ func TestAPausedWorker(t *testing.T) {
 	sent := readJournal(t, dir)
 	require.Equal(t, "send", sent[1].Event)
 
-	w.signal(syscall.SIGSTOP)
+	w.pause()
 	var stale []net.Conn
 	for path, body := range map[string]obj{
 		"/api/sessions/start": order(1), "/api/sessions/one/restart": {"generation": 1}, "/api/one/send": message("m2"),
