@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"database/sql/driver"
+	"encoding/binary"
 	"errors"
 	"io"
 	"runtime"
@@ -24,6 +25,8 @@ const (
 	// many statements each of them.
 	groupSize   = 128
 	groupRounds = 16
+	// smallEnough are arguments, in bytes, that go out together with others.
+	smallEnough = 64 << 10
 	// groupPatience is how long the functions of a group may take between two
 	// round trips before each has to run on its own.
 	groupPatience = 250 * time.Millisecond
@@ -32,8 +35,11 @@ const (
 )
 
 // beginGroup has a group give up early on a row that somebody else holds: two
-// groups may each wait for what the other has.
-var beginGroup = []*sqlstore.Statement{beginWrite, {SQL: "SET LOCAL lock_timeout = '100ms'"}}
+// groups may each wait for what the other has. And it has the server look for
+// rows by their keys, also while it takes a table that grows for a small one.
+var beginGroup = []*sqlstore.Statement{beginWrite, {
+	SQL: "SELECT set_config('lock_timeout', '100ms', true), set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true)",
+}}
 
 // errAlone: the group was rolled back, and its Updates are to run on their own.
 var errAlone = errors.New("postgres: the Update runs again on its own")
@@ -77,8 +83,8 @@ type seat struct {
 
 // reply is the answer to a statement, in memory. It implements [sqlstore.Rows].
 type reply struct {
-	tag  pgconn.CommandTag
-	rows [][]driver.Value
+	changed int64 // rows
+	rows    [][]driver.Value
 }
 
 func (r *reply) Next(row []driver.Value) error {
@@ -267,24 +273,80 @@ func (g *group) exchange(c *conn, first bool) (err error) {
 			return err
 		}
 	}
-	for _, s := range g.asking {
-		if err := c.add(context.Background(), &batch, s.asked, s.params); err != nil {
+	calls := g.calls()
+	for i := range calls {
+		if err := calls[i].add(c, &batch); err != nil {
 			return err
 		}
 	}
 	c.hurry()
 	results := c.pg.ExecBatch(context.Background(), &batch)
 	for range before {
-		results.NextResult()
-	}
-	for _, s := range g.asking {
-		if s.answer, err = c.collect(results); err != nil {
-			s.refused = refusal(err)
+		if _, err = c.collect(results); err != nil {
 			break
 		}
-		s.wrote = s.wrote || s.asked.Write && s.answer.tag.RowsAffected() > 0
+	}
+	for i := 0; i < len(calls) && err == nil; i++ {
+		err = calls[i].answer(c, results)
 	}
 	return errors.Join(err, results.Close())
+}
+
+// call is a statement that goes out for one seat, or at once for several.
+type call struct {
+	statement *sqlstore.Statement
+	seats     []*seat
+}
+
+// calls gives what is asked, in as few statements as can be.
+func (g *group) calls() []call {
+	calls := make([]call, 0, len(g.asking))
+next:
+	for _, s := range g.asking {
+		if s.asked.Together != nil && len(s.params.memory) <= smallEnough {
+			for i := range calls {
+				if c := &calls[i]; c.statement == s.asked && !slices.ContainsFunc(c.seats, func(o *seat) bool { return o.rev() == s.rev() }) {
+					c.seats = append(c.seats, s)
+					continue next
+				}
+			}
+		}
+		calls = append(calls, call{s.asked, []*seat{s}})
+	}
+	return calls
+}
+
+// rev is what a statement that can go out with others makes of the row's rev.
+func (s *seat) rev() int64 { return int64(binary.BigEndian.Uint64(s.params.values[s.asked.Rev])) }
+
+func (a *call) add(c *conn, b *pgconn.Batch) error {
+	if len(a.seats) == 1 {
+		return c.add(context.Background(), b, a.statement, a.seats[0].params)
+	}
+	// The server knows the types, also of what is NULL.
+	if err := c.prepare(context.Background(), a.statement, a.seats[0].params); err != nil {
+		return err
+	}
+	if err := c.params.arrays(c.prepared[a.statement].ParamOIDs, a.seats); err != nil {
+		return err
+	}
+	return c.add(context.Background(), b, a.statement.Together, &c.params)
+}
+
+func (a *call) answer(c *conn, results *pgconn.MultiResultReader) error {
+	r, err := c.collect(results)
+	for _, s := range a.seats {
+		if s.refused = refusal(err); len(a.seats) == 1 {
+			s.answer = r
+		} else {
+			s.answer = reply{}
+			if slices.ContainsFunc(r.rows, func(row []driver.Value) bool { return row[0] == s.rev() }) {
+				s.answer.changed = 1
+			}
+		}
+		s.wrote = s.wrote || s.asked.Write && s.answer.changed > 0
+	}
+	return err
 }
 
 // collect reads the answer to the next statement of a batch.
@@ -301,7 +363,7 @@ func (c *conn) collect(results *pgconn.MultiResultReader) (a reply, err error) {
 		}
 	}
 	tag, failure := r.finish()
-	if a.tag = tag; failure != nil || errors.Is(err, io.EOF) {
+	if a.changed = tag.RowsAffected(); failure != nil || errors.Is(err, io.EOF) {
 		err = failure
 	}
 	return a, err

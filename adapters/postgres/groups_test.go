@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -123,6 +125,85 @@ func TestAGroup(t *testing.T) {
 	}
 }
 
+// TestPutsThatGoOutTogether: what is one statement for many must be to each what
+// a statement of its own would have been.
+func TestPutsThatGoOutTogether(t *testing.T) {
+	s := openShared(t)
+	at := time.UnixMicro(1_700_000_000_000_000).UTC()
+	message := func(id string) *domain.Message {
+		return &domain.Message{ID: id, SessionID: "s", UserID: "u", Direction: domain.Outbound, Content: id, Status: domain.MessagePending, CreatedAt: at}
+	}
+	user := func(id string) *domain.User { return &domain.User{ID: id, Email: id + "@example.com", Name: id} }
+	ahead := []*domain.User{user("ahead-1"), user("ahead-2")}
+	there := message("there")
+	require.NoError(t, s.Update(t.Context(), func(ctx context.Context, tx *ports.Tx) error {
+		err := errors.Join(tx.Users.Put(ctx, user("u")), tx.Users.Put(ctx, ahead[0]), tx.Users.Put(ctx, ahead[1]))
+		return errors.Join(err, tx.Sessions.Put(ctx, domain.Card("s", "u", "s", "", at)), tx.Messages.Put(ctx, there))
+	}))
+	const future = 1 << 60
+	_, err := s.pool.Exec(t.Context(), "UPDATE users SET rev = $1 WHERE id LIKE 'ahead%'", int64(future))
+	require.NoError(t, err)
+	for _, u := range ahead {
+		u.Rev = future // both get the same one next
+	}
+
+	putting := func(m *domain.Message) *member {
+		return &member{fn: func(ctx context.Context, tx *ports.Tx) error {
+			next := *m
+			return tx.Messages.Put(ctx, &next)
+		}}
+	}
+	naming := func(u *domain.User) *member {
+		return &member{fn: func(ctx context.Context, tx *ports.Tx) error {
+			next := *u
+			next.Name = "renamed"
+			return tx.Users.Put(ctx, &next)
+		}}
+	}
+	fresh, sent, sentToo, long := message("fresh"), *there, *there, message("long")
+	sent.SentAt, sent.WhatsAppID, sent.Content = at.Add(time.Second), "wa", "first"
+	sentToo.Content = "second"
+	long.Content = strings.Repeat("long ", smallEnough)
+	members := []*member{
+		putting(fresh), putting(message("there")), putting(message("twice")), putting(message("twice")), putting(long),
+		putting(&sent), putting(&sentToo), naming(ahead[0]), naming(ahead[1]),
+	}
+	together(t, s, members...)
+	outcomes := func(of ...*member) (errs []error) {
+		for _, m := range of {
+			require.EqualValues(t, 1, m.runs.Load(), "it ran alone")
+			if m.err != nil {
+				errs = append(errs, m.err)
+			}
+		}
+		return errs
+	}
+	require.Empty(t, outcomes(members[0], members[4], members[7], members[8]))
+	require.Equal(t, []error{ports.ErrExists}, outcomes(members[1]))
+	require.Equal(t, []error{ports.ErrExists}, outcomes(members[2], members[3]), "one of two with the same id")
+	require.Equal(t, []error{ports.ErrConflict}, outcomes(members[5], members[6]), "one of two with the same rev")
+
+	require.NoError(t, s.View(t.Context(), func(ctx context.Context, tx *ports.Tx) error {
+		found, err := tx.Messages.List(ctx, "s", domain.MessageFilter{})
+		for _, m := range found {
+			want := map[string]*domain.Message{"fresh": fresh, "there": &sent, "twice": message("twice"), "long": long}[m.ID]
+			if m.ID == "there" && m.Content == sentToo.Content {
+				want = &sentToo
+			}
+			require.NotEqual(t, want.Rev, m.Rev)
+			want.Rev = m.Rev
+			require.Equal(t, want, m, "and nothing is NULL that should not be, or the other way round")
+		}
+		require.Len(t, found, 4)
+		for _, u := range ahead {
+			got, err := tx.Users.Get(ctx, u.ID)
+			require.NoError(t, err)
+			require.Equal(t, "renamed", got.Name)
+		}
+		return err
+	}))
+}
+
 func TestWhatBreaksAGroup(t *testing.T) {
 	ours := errors.New("ours")
 	after := func(fn, then work) work {
@@ -135,7 +216,8 @@ func TestWhatBreaksAGroup(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		fn    work
-		runs  int // of the others
+		with  work // of another; nil: there is none
+		runs  int  // of the others
 		check func(t *testing.T, m *member)
 	}{
 		"an error after a write": {
@@ -183,6 +265,15 @@ func TestWhatBreaksAGroup(t *testing.T) {
 			}),
 			runs: 2, check: func(t *testing.T, m *member) { require.NoError(t, m.err) },
 		},
+		"a refusal by PostgreSQL of what goes out with others": {
+			fn: func(ctx context.Context, tx *ports.Tx) error {
+				return tx.Messages.Put(ctx, &domain.Message{ID: "m2", SessionID: "nothing", UserID: "u", CreatedAt: time.Now()})
+			},
+			with: func(ctx context.Context, tx *ports.Tx) error {
+				return tx.Messages.Put(ctx, &domain.Message{ID: "m1", SessionID: "s", UserID: "u", CreatedAt: time.Now()})
+			},
+			runs: 2, check: func(t *testing.T, m *member) { require.ErrorIs(t, m.err, ports.ErrNotFound) },
+		},
 		"a conflict": {
 			fn: func(ctx context.Context, tx *ports.Tx) error {
 				if err := put("bad")(ctx, tx); err != nil {
@@ -196,9 +287,17 @@ func TestWhatBreaksAGroup(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := openShared(t)
 			first, odd, last := &member{fn: put("first")}, &member{fn: c.fn}, &member{fn: after(put("last"), put("more"))}
-			together(t, s, first, odd, last)
+			others := []*member{first, last}
+			if c.with != nil {
+				require.NoError(t, s.Update(t.Context(), func(ctx context.Context, tx *ports.Tx) error {
+					err := tx.Users.Put(ctx, &domain.User{ID: "u", Email: "u@example.com"})
+					return errors.Join(err, tx.Sessions.Put(ctx, domain.Card("s", "u", "s", "", time.Now())))
+				}))
+				others = append(others, &member{fn: c.with})
+			}
+			together(t, s, append(slices.Clone(others), odd)...)
 			c.check(t, odd)
-			for _, m := range []*member{first, last} {
+			for _, m := range others {
 				require.NoError(t, m.err)
 				require.EqualValues(t, c.runs, m.runs.Load())
 			}

@@ -122,7 +122,7 @@ func (t *tx) Exec(ctx context.Context, s *sqlstore.Statement, args []any) (int64
 	}
 	if t.seated {
 		a, err := t.seat.ask(ctx, s)
-		return a.tag.RowsAffected(), t.note(ctx, err)
+		return a.changed, t.note(ctx, err)
 	}
 	r, err := t.ask(ctx, s)
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -54,6 +55,42 @@ func (p *params) set(args []any) error {
 	}
 	p.memory = b
 	return nil
+}
+
+// arrays gives each argument of several as one array, for elements of these types.
+func (p *params) arrays(types []uint32, of []*seat) error {
+	b := p.memory[:0]
+	p.values, p.types = p.values[:0], p.types[:0]
+	for i, oid := range types {
+		array, known := arrayOf[oid]
+		if !known {
+			return fmt.Errorf("%w: OID %d", errUnknownType, oid)
+		}
+		begin := len(b)
+		hasNull := slices.ContainsFunc(of, func(s *seat) bool { return s.params.values[i] == nil })
+		for _, v := range [...]uint32{1, 0, oid, uint32(len(of)), 1} { // dimensions, NULLs, element, how many, from
+			b = binary.BigEndian.AppendUint32(b, v)
+		}
+		if hasNull {
+			b[begin+7] = 1
+		}
+		for _, s := range of {
+			if v := s.params.values[i]; v == nil {
+				b = binary.BigEndian.AppendUint32(b, math.MaxUint32)
+			} else {
+				b = append(binary.BigEndian.AppendUint32(b, uint32(len(v))), v...)
+			}
+		}
+		p.values, p.types = append(p.values, b[begin:len(b):len(b)]), append(p.types, array)
+	}
+	p.memory = b
+	return nil
+}
+
+// arrayOf gives the type of arrays of a type.
+var arrayOf = map[uint32]uint32{
+	pgtype.Int8OID: pgtype.Int8ArrayOID, pgtype.TextOID: pgtype.TextArrayOID, pgtype.ByteaOID: pgtype.ByteaArrayOID,
+	pgtype.BoolOID: pgtype.BoolArrayOID, pgtype.Float8OID: pgtype.Float8ArrayOID,
 }
 
 // storable gives a text that PostgreSQL can hold.

@@ -1,6 +1,7 @@
 package sqlstore
 
 import (
+	"regexp"
 	"strings"
 	"sync"
 
@@ -17,6 +18,9 @@ type Dialect struct {
 	folded func(column string, ascii bool) string
 	// tables asks whether there is a table of a name.
 	tables string
+	// together makes a statement that puts one row into one that puts many; nil:
+	// one after the other costs no more.
+	together func(sql string) string
 }
 
 type types struct {
@@ -50,8 +54,23 @@ var postgres = Dialect{
 	types: types{
 		Text: `TEXT COLLATE "C"`, Integer: "BIGINT", Real: "DOUBLE PRECISION", Bytes: "BYTEA", Bool: "BOOLEAN", False: "FALSE",
 	},
-	folded: func(column string, _ bool) string { return `lower(` + column + ` COLLATE "und-x-icu")` },
-	tables: "SELECT COUNT(*) FROM pg_catalog.pg_tables WHERE schemaname = current_schema() AND tablename = ?",
+	folded:   func(column string, _ bool) string { return `lower(` + column + ` COLLATE "und-x-icu")` },
+	tables:   "SELECT COUNT(*) FROM pg_catalog.pg_tables WHERE schemaname = current_schema() AND tablename = ?",
+	together: unnested,
+}
+
+var argument = regexp.MustCompile(`\$(\d+)`)
+
+// unnested has an INSERT of values, or an UPDATE, take arrays, and give revs.
+func unnested(sql string) string {
+	args := argument.FindAllString(sql, -1)
+	arrays := "unnest(" + strings.Join(args, ", ") + ")"
+	if before, after, insert := strings.Cut(sql, " VALUES ("); insert {
+		_, after, _ = strings.Cut(after, ")")
+		return before + " SELECT * FROM " + arrays + after + " RETURNING rev"
+	}
+	each := " FROM " + arrays + " AS many (" + argument.ReplaceAllString(strings.Join(args, ", "), "a$1") + ") WHERE "
+	return strings.Replace(argument.ReplaceAllString(sql, "many.a$1"), " WHERE ", each, 1) + " RETURNING rev"
 }
 
 // SQLite returns the body in the dialect of SQLite 3.37 or later.

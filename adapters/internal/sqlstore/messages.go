@@ -61,8 +61,8 @@ func (b *Body) messageStatements() messageStatements {
 	fixed, rest := messagesTable.fixed, messagesTable.rest
 	later := puts
 	later.fixed++
-	later.update = b.write(b.update("messages", sets(join(rest[1:], []string{"rev"})...),
-		same("id", "rev")+still(join(fixed, rest[:1]))))
+	later.update = b.put(b.update("messages", sets(join(rest[1:], []string{"rev"})...),
+		same("id", "rev")+still(join(fixed, rest[:1]))), len(rest)-1)
 	return messageStatements{
 		puts:                 puts,
 		later:                later,

@@ -21,6 +21,12 @@ type Statement struct {
 	// Long tells that it may read many rows, so that it is worth the cost of
 	// being interrupted when its context ends.
 	Long bool
+	// Together does at once what several of this statement would do one after
+	// the other; nil: there is no such statement. Its arguments are arrays of
+	// theirs, and it gives the rev of every row that it has changed.
+	Together *Statement
+	// Rev is, with Together, the place of the argument that becomes the rev.
+	Rev int
 	// columns is how many each of its rows has; 0: it has no rows.
 	columns int
 }
@@ -98,6 +104,16 @@ func (b *Body) write(change sq.Sqlizer) *Statement {
 	return b.add(Statement{Write: true}, change)
 }
 
+// put builds a statement that changes at most one row, and its rev to that of an
+// argument.
+func (b *Body) put(change sq.Sqlizer, rev int) *Statement {
+	s := b.write(change)
+	if b.dialect.together != nil {
+		s.Together, s.Rev = &Statement{SQL: b.dialect.together(s.SQL), Write: true, columns: 1}, rev
+	}
+	return s
+}
+
 // list builds a query whose conditions are known only now.
 func (b *Body) list(q query) (*Statement, []any, error) {
 	text, args, err := q.ToSql()
@@ -162,7 +178,11 @@ func upTo(limit int) int64 {
 // insert builds an INSERT that changes nothing if a unique value is there
 // already.
 func (b *Body) insert(table string, columns ...string) *Statement {
-	return b.write(insertInto(table, columns...).Suffix("ON CONFLICT DO NOTHING"))
+	return b.write(insertNew(table, columns...))
+}
+
+func insertNew(table string, columns ...string) sq.InsertBuilder {
+	return insertInto(table, columns...).Suffix("ON CONFLICT DO NOTHING")
 }
 
 // upsert builds an INSERT that replaces the row of the same key.
@@ -261,8 +281,8 @@ func (b *Body) puts(t table) puts {
 	p := puts{
 		keys:   len(t.key),
 		fixed:  len(t.fixed),
-		insert: b.insert(t.name, t.columns()...),
-		update: b.write(b.update(t.name, sets(join(t.rest, []string{"rev"})...), present+still(t.fixed))),
+		insert: b.put(insertNew(t.name, t.columns()...), len(t.columns())-1),
+		update: b.put(b.update(t.name, sets(join(t.rest, []string{"rev"})...), present+still(t.fixed)), len(t.rest)),
 	}
 	if len(t.fixed) > 0 {
 		p.replace = b.write(b.update(t.name, sets(join(t.fixed, t.rest, []string{"rev"})...), present))
