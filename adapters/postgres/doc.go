@@ -2,13 +2,12 @@
 // later and built with ICU: the store of a control plane whose replicas run on
 // many machines.
 //
-// Each View is one read-only transaction that sees one state, each Update one
-// that reads what is committed. Updates that begin with a write and arrive
-// together share a transaction, its round trips and its COMMIT; nobody hears of
-// it before that. If anything goes wrong in such a group it is rolled back as a
-// whole, and every member runs again, on its own. So the function of an Update
-// may run several times, which is also what follows if it lost a race or its
-// connection.
+// Each View is one read-only transaction that sees one state. Updates that arrive
+// together share a transaction, its round trips and its COMMIT, and see what the
+// others write; nobody hears of it before that. If anything goes wrong in such a
+// group it is rolled back as a whole, and every member runs again, on its own. So
+// the function of an Update may run several times, which is also what follows if
+// it lost a race or its connection.
 //
 // An Update is acknowledged once PostgreSQL has it on disk. What certainly was
 // not committed is tried again for a few seconds, so that a restart of the

@@ -63,15 +63,15 @@ type member struct {
 }
 
 // together has the members run in one group.
-func together(t *testing.T, s *Store, members ...*member) {
+func together(t *testing.T, g *groups, members ...*member) {
 	t.Helper()
-	s.groups.mu.Lock()
-	s.groups.running += writers // no more of them
-	s.groups.mu.Unlock()
+	g.mu.Lock()
+	g.running += writers // no more of them
+	g.mu.Unlock()
 	waiting := func() int {
-		s.groups.mu.Lock()
-		defer s.groups.mu.Unlock()
-		return len(s.groups.waiting)
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		return len(g.waiting)
 	}
 	var wg sync.WaitGroup
 	for _, m := range members {
@@ -83,7 +83,7 @@ func together(t *testing.T, s *Store, members ...*member) {
 			if m.ctx != nil {
 				ctx = m.ctx
 			}
-			m.err = s.Update(ctx, func(ctx context.Context, tx *ports.Tx) error {
+			m.err = g.store.Update(ctx, func(ctx context.Context, tx *ports.Tx) error {
 				m.runs.Add(1)
 				return m.fn(ctx, tx)
 			})
@@ -94,10 +94,10 @@ func together(t *testing.T, s *Store, members ...*member) {
 			m.then()
 		}
 	}
-	s.groups.mu.Lock()
-	s.groups.running = 1
-	s.groups.mu.Unlock()
-	s.groups.run()
+	g.mu.Lock()
+	g.running = 1
+	g.mu.Unlock()
+	g.run()
 	wg.Wait()
 }
 
@@ -117,12 +117,54 @@ func TestAGroup(t *testing.T) {
 			return put(fmt.Sprint(i))(ctx, tx)
 		}}
 	}
-	together(t, s, members...)
+	together(t, s.short, members...)
 	for i, m := range members {
 		require.NoError(t, m.err)
 		require.EqualValues(t, 1, m.runs.Load(), "member %d ran alone", i)
 		require.True(t, has(t, s, fmt.Sprint(i)))
 	}
+}
+
+// TestAGroupOfThoseThatRead: they see what the others of the group wrote, and of
+// those that change a row that all have read one wins.
+func TestAGroupOfThoseThatRead(t *testing.T) {
+	s := openShared(t)
+	require.NoError(t, s.Update(t.Context(), func(ctx context.Context, tx *ports.Tx) error {
+		return tx.Users.Put(ctx, &domain.User{ID: "u", Email: "u@example.com"})
+	}))
+	members := make([]*member, groupSize)
+	var saw atomic.Int32
+	for i := range members {
+		members[i] = &member{fn: func(ctx context.Context, tx *ports.Tx) error {
+			u, err := tx.Users.Get(ctx, "u")
+			if err == nil {
+				u.Name = fmt.Sprint(i)
+				err = tx.Users.Put(ctx, u)
+			}
+			if !errors.Is(err, ports.ErrConflict) {
+				return errors.Join(err, put("winner")(ctx, tx))
+			}
+			if _, seen := tx.Settings.Get(ctx, "winner"); seen != nil { // in the round of the winner's put
+				if _, seen = tx.Settings.Get(ctx, "winner"); seen != nil {
+					return seen
+				}
+			}
+			saw.Add(1)
+			return err
+		}}
+	}
+	together(t, s.long, members...)
+	won := 0
+	for i, m := range members {
+		require.EqualValues(t, 1, m.runs.Load(), "member %d ran alone", i)
+		if m.err == nil {
+			won++
+		} else {
+			require.Equal(t, ports.ErrConflict, m.err)
+		}
+	}
+	require.Equal(t, 1, won)
+	require.EqualValues(t, groupSize-1, saw.Load())
 }
 
 // TestPutsThatGoOutTogether: what is one statement for many must be to each what
@@ -168,7 +210,7 @@ func TestPutsThatGoOutTogether(t *testing.T) {
 		putting(fresh), putting(message("there")), putting(message("twice")), putting(message("twice")), putting(long),
 		putting(&sent), putting(&sentToo), naming(ahead[0]), naming(ahead[1]),
 	}
-	together(t, s, members...)
+	together(t, s.short, members...)
 	outcomes := func(of ...*member) (errs []error) {
 		for _, m := range of {
 			require.EqualValues(t, 1, m.runs.Load(), "it ran alone")
@@ -295,7 +337,7 @@ func TestWhatBreaksAGroup(t *testing.T) {
 				}))
 				others = append(others, &member{fn: c.with})
 			}
-			together(t, s, append(slices.Clone(others), odd)...)
+			together(t, s.short, append(slices.Clone(others), odd)...)
 			c.check(t, odd)
 			for _, m := range others {
 				require.NoError(t, m.err)
@@ -315,12 +357,12 @@ func TestLeavingBeforeAGroupBegins(t *testing.T) {
 	goes.then = func() {
 		cancel()
 		require.Eventually(t, func() bool {
-			s.groups.mu.Lock()
-			defer s.groups.mu.Unlock()
-			return len(s.groups.waiting) == 0
+			s.short.mu.Lock()
+			defer s.short.mu.Unlock()
+			return len(s.short.waiting) == 0
 		}, 10*time.Second, 100*time.Microsecond)
 	}
-	together(t, s, goes, stays)
+	together(t, s.short, goes, stays)
 	require.ErrorIs(t, goes.err, context.Canceled)
 	require.NoError(t, stays.err)
 	require.EqualValues(t, 1, stays.runs.Load())
@@ -361,7 +403,7 @@ func TestLeavingWhileOthersWait(t *testing.T) {
 		}
 		close(release)
 	}()
-	together(t, s, voter, asker, other)
+	together(t, s.short, voter, asker, other)
 	require.NoError(t, <-holder)
 	require.ErrorIs(t, voter.err, context.Canceled)
 	require.ErrorIs(t, asker.err, context.Canceled)

@@ -37,8 +37,11 @@ type Store struct {
 	config  *pgxpool.Config
 	pool    *pgxpool.Pool
 	timeout time.Duration
-	groups  *groups
 	hints   *hints
+
+	// Updates that begin with a write are short, such as those of messages and
+	// heartbeats: they do not wait for those that read first.
+	short, long *groups
 
 	mu      sync.Mutex
 	closed  bool
@@ -70,7 +73,7 @@ func Open(ctx context.Context, dsn string, o Options) (*Store, error) {
 	if s.pool, err = pgxpool.NewWithConfig(ctx, config); err != nil {
 		return nil, fmt.Errorf("postgres: %w", err)
 	}
-	s.groups, s.hints = &groups{store: s}, newHints(s)
+	s.short, s.long, s.hints = &groups{store: s}, &groups{store: s}, newHints(s)
 	return s, nil
 }
 
@@ -177,7 +180,7 @@ func (s *Store) transact(ctx context.Context, k kind, fn func(ctx context.Contex
 	for {
 		t := s.newTx(k)
 		err := t.run(ctx, fn)
-		failure, refused := t.failure, t.seat.refused
+		failure, refused := t.failure, !t.seat.left && t.seat.refused
 		t.recycle()
 		switch {
 		case failure == nil:

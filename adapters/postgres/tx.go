@@ -17,7 +17,7 @@ import (
 // kind is what sort of a transaction to run.
 type kind struct {
 	write   bool
-	shares  bool // joins a group if its first statement is a write
+	shares  bool // joins a group
 	careful bool // each write has a savepoint, so that one that is refused can be taken back
 }
 
@@ -168,8 +168,11 @@ func (t *tx) choose(ctx context.Context, s *sqlstore.Statement, args []any) erro
 		return errOver
 	}
 	if t.conn == nil && !t.seated {
-		if t.shares && s.Write {
-			t.seated, t.seat.groups, t.seat.params = true, t.store.groups, &t.params
+		if t.shares {
+			t.seated, t.seat.groups, t.seat.params = true, t.store.long, &t.params
+			if s.Write {
+				t.seat.groups = t.store.short
+			}
 		} else if pooled, err := t.store.acquire(ctx); err == nil {
 			t.pooled, t.conn = pooled, ours(pooled)
 		} else {
