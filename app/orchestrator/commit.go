@@ -164,7 +164,18 @@ func (o *Orchestrator) count(ctx context.Context, tx *ports.Tx, s *domain.Sessio
 		return domain.Errorf(domain.Conflict, domain.CodeSessionLimit,
 			"%s tier allows %d live session(s) at a time; disconnect another one first or upgrade", u.Tier, limit)
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	// The reservation holds the row: what it says of the user now is true when we commit.
+	if u, err = tx.Users.Get(ctx, s.UserID); err != nil {
+		return err
+	}
+	if !u.Active {
+		return domain.Errorf(domain.Forbidden, domain.CodeAccountDeactivated,
+			"This account is deactivated; ask an administrator to activate it")
+	}
+	return nil
 }
 
 func (o *Orchestrator) record(ctx context.Context, tx *ports.Tx, c *changes, events []domain.Event) error {

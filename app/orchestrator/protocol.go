@@ -27,7 +27,8 @@ func (o *Orchestrator) RegisterWorker(ctx context.Context, r domain.Registration
 	if err := checkRegistration(&r); err != nil {
 		return nil, err
 	}
-	if err := o.endpointFree(ctx, r); err != nil {
+	seen, err := o.endpointFree(ctx, r)
+	if err != nil {
 		return nil, o.fault(err)
 	}
 	if err := o.reach(ctx, r.Endpoint); err != nil {
@@ -35,7 +36,7 @@ func (o *Orchestrator) RegisterWorker(ctx context.Context, r domain.Registration
 	}
 	running := o.stillRunning(ctx, r)
 	var out *ports.Registered
-	err := o.transact(ctx, func(ctx context.Context, tx *ports.Tx, c *changes) error {
+	err = o.transact(ctx, func(ctx context.Context, tx *ports.Tx, c *changes) error {
 		out = &ports.Registered{Lease: o.timing.Lease}
 		now := o.now()
 		w, err := tx.Workers.Get(ctx, r.WorkerID)
@@ -44,6 +45,9 @@ func (o *Orchestrator) RegisterWorker(ctx context.Context, r domain.Registration
 		}
 		if err != nil {
 			return err
+		}
+		if w.Online && w.Endpoint != r.Endpoint && (seen == nil || !seen.RegisteredAt.Equal(w.RegisteredAt) || seen.Endpoint != w.Endpoint) {
+			return errRunsElsewhere // it registered since it was looked at
 		}
 		events := w.Register(r, o.timing, now)
 		if err := o.saveWorker(ctx, tx, c, w, events); err != nil {
@@ -169,9 +173,9 @@ func (o *Orchestrator) reach(ctx context.Context, endpoint string) error {
 
 // endpointFree refuses an endpoint that another worker holds, and a new
 // endpoint for a worker that still runs at its old one.
-func (o *Orchestrator) endpointFree(ctx context.Context, r domain.Registration) error {
-	var known, holder *domain.Worker
-	err := o.store.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
+func (o *Orchestrator) endpointFree(ctx context.Context, r domain.Registration) (known *domain.Worker, err error) {
+	var holder *domain.Worker
+	err = o.store.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
 		if known, err = tx.Workers.Get(ctx, r.WorkerID); err != nil && !errors.Is(err, ports.ErrNotFound) {
 			return err
 		}
@@ -182,18 +186,20 @@ func (o *Orchestrator) endpointFree(ctx context.Context, r domain.Registration) 
 	})
 	switch {
 	case err != nil:
-		return err
+		return nil, err
 	case holder != nil && holder.ID != r.WorkerID:
-		return endpointTaken(ports.ErrExists)
+		return nil, endpointTaken(ports.ErrExists)
 	case known == nil || known.Endpoint == r.Endpoint || !known.Online:
-		return nil
+		return known, nil
 	}
 	if o.workers.Health(ctx, known.Endpoint) == nil {
-		return domain.Errorf(domain.Conflict, domain.CodeWorkerConflict,
-			"A worker with this id is running at another endpoint; stop it first or choose another id")
+		return nil, errRunsElsewhere
 	}
-	return nil
+	return known, nil
 }
+
+var errRunsElsewhere = domain.Errorf(domain.Conflict, domain.CodeWorkerConflict,
+	"A worker with this id is running at another endpoint; stop it first or choose another id")
 
 func endpointTaken(err error) error {
 	if errors.Is(err, ports.ErrExists) {

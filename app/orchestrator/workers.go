@@ -28,14 +28,15 @@ func (o *Orchestrator) AddWorker(ctx context.Context, r domain.Registration) (*p
 	if err := checkRegistration(&r); err != nil {
 		return nil, err
 	}
-	if err := o.endpointFree(ctx, r); err != nil {
+	_, err := o.endpointFree(ctx, r)
+	if err != nil {
 		return nil, o.fault(err)
 	}
 	if err := o.reach(ctx, r.Endpoint); err != nil {
 		return nil, err
 	}
 	var w *domain.Worker
-	err := o.transact(ctx, func(ctx context.Context, tx *ports.Tx, c *changes) error {
+	err = o.transact(ctx, func(ctx context.Context, tx *ports.Tx, c *changes) error {
 		now := o.now()
 		_, err := tx.Workers.Get(ctx, r.WorkerID)
 		if err == nil {
@@ -270,7 +271,8 @@ func (o *Orchestrator) Activate(ctx context.Context, id string) (*ports.WorkerVi
 
 // RemoveWorker moves the sessions of a worker elsewhere and then forgets it.
 // Those that cannot move keep it from being removed, unless force is set: then
-// they are disconnected.
+// they are disconnected. Those of a worker that does not answer keep it until
+// it certainly has stopped them, forced or not.
 func (o *Orchestrator) RemoveWorker(ctx context.Context, id string, force bool) error {
 	id = domain.NormalizeWorkerRef(id)
 	if _, err := o.Drain(ctx, id); err != nil {
@@ -281,7 +283,11 @@ func (o *Orchestrator) RemoveWorker(ctx context.Context, id string, force bool) 
 	if err != nil {
 		return o.fault(err)
 	}
-	if left > 0 {
+	switch {
+	case left > 0 && force:
+		return domain.Errorf(domain.Conflict, domain.CodeInvalidState,
+			"The worker does not confirm that it has stopped %d session(s); they are disconnected, and it can be removed once it does or its lease is over: try again in a minute", left)
+	case left > 0:
 		return domain.Errorf(domain.Conflict, domain.CodeInvalidState,
 			"%d session(s) could not move to another worker; the worker is in maintenance now: add capacity and try again, or use force=true to disconnect them", left)
 	}
@@ -311,49 +317,46 @@ func (o *Orchestrator) RemoveWorker(ctx context.Context, id string, force bool) 
 }
 
 // clear gets the sessions off a worker and returns how many are left. With
-// force, those that did not move in time are taken down; the worker is told so,
-// but not waited for.
+// force, those that did not move in time are disconnected.
 func (o *Orchestrator) clear(ctx context.Context, id string, force bool) (left int, err error) {
-	assigned, err := o.assignedTo(ctx, id)
-	if err != nil {
-		return 0, err
+	left, err = o.pursueAll(ctx, id, moveLimit)
+	if err != nil || !force || left == 0 {
+		return left, err
 	}
-	moving, cancel := context.WithTimeout(ctx, moveLimit)
-	defer cancel()
-	o.eachAtOnce(assigned, func(s *domain.Session) {
-		_, err := o.pursueBy(moving, s.ID, pass{hurry: true})
-		o.logFailure(moving, "session not moved", err, "session", s.ID, "worker", id)
-	})
-	if assigned, err = o.assignedTo(ctx, id); err != nil || !force || len(assigned) == 0 {
-		return len(assigned), err
-	}
-	var w *domain.Worker
 	err = o.transact(ctx, func(ctx context.Context, tx *ports.Tx, c *changes) (err error) {
-		if w, err = tx.Workers.Get(ctx, id); err != nil {
-			return err
-		}
 		return o.eachOn(ctx, tx, c, id, func(s *domain.Session) []domain.Event {
+			if s.Intent == domain.Down {
+				return nil
+			}
 			_, events := s.Disconnect(o.now())
-			s.Stopped(o.now())
 			return events
 		})
 	})
 	if err != nil {
-		return len(assigned), err
+		return left, err
 	}
-	telling, cancel := context.WithTimeout(ctx, tellLimit)
-	defer cancel()
-	o.eachAtOnce(assigned, func(s *domain.Session) {
-		err := o.workers.Disconnect(telling, ref(w), s.ID, s.Generation)
-		if err != nil {
-			o.log.WarnContext(ctx, "session not stopped on a worker that is removed", "session", s.ID, "worker", id, "error", err)
-		}
-	})
-	return 0, nil
+	return o.pursueAll(ctx, id, tellLimit)
 }
 
-// How long removing a worker may take for moving its sessions, and for telling
-// it about those that stay behind.
+// pursueAll takes all sessions of a worker on, whosever turn it is, and returns
+// how many it still has.
+func (o *Orchestrator) pursueAll(ctx context.Context, id string, limit time.Duration) (left int, err error) {
+	assigned, err := o.assignedTo(ctx, id)
+	if err != nil {
+		return 0, err
+	}
+	limited, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	o.eachAtOnce(assigned, func(s *domain.Session) {
+		_, err := o.pursueBy(limited, s.ID, pass{hurry: true})
+		o.logFailure(limited, "session not moved or stopped", err, "session", s.ID, "worker", id)
+	})
+	assigned, err = o.assignedTo(ctx, id)
+	return len(assigned), err
+}
+
+// How long removing a worker may take for moving its sessions, and for stopping
+// those that cannot move.
 const (
 	moveLimit = 20 * time.Second
 	tellLimit = 5 * time.Second

@@ -174,3 +174,109 @@ func TestWorkThatComesWhileADueTimeIsClearedIsNotForgotten(t *testing.T) {
 	require.Nil(t, m.before, "the due time was to be cleared")
 	require.Equal(t, before+1, starts.Load())
 }
+
+func TestForceDoesNotGiveUpWhatAWorkerMayStillRun(t *testing.T) {
+	for name, can := range map[string][]domain.Capability{"lease": {domain.CapLease, domain.CapGeneration}, "none": nil} {
+		t.Run(name, func(t *testing.T) {
+			c := newCrowd(t, 1)
+			a := c.all[0]
+			c.register(a, "worker-1", 5, can...)
+			s := c.connected(a)
+			hung := c.now()
+			c.hands.set(func(call) error { return &ports.WorkerError{Failure: ports.WorkerTimedOut} })
+			remove := func() error { return a.RemoveWorker(t.Context(), "worker-1", true) }
+			err := remove()
+			require.Equal(t, domain.CodeInvalidState, domain.CodeOf(err), "%v", err)
+			require.ErrorContains(t, err, "1 session(s)")
+			require.Equal(t, domain.Down, c.session(s.ID).Intent, "it is disconnected")
+			require.Equal(t, domain.Disconnected, c.session(s.ID).Status)
+			for c.session(s.ID).Assigned() {
+				require.Error(t, remove())
+				c.pass(time.Second)
+				require.Less(t, c.now().Sub(hung), 100*time.Second)
+			}
+			if can != nil {
+				require.Greater(t, c.now().Sub(hung), 45*time.Second, "its lease was waited for")
+			}
+			require.NoError(t, remove())
+		})
+	}
+}
+
+// TestOneOfTwoProcessesWithTheSameIDIsTakenIn has a second register, at another
+// endpoint, between the look of the first at the worker and its registration.
+func TestOneOfTwoProcessesWithTheSameIDIsTakenIn(t *testing.T) {
+	registration := func(port string) domain.Registration {
+		return domain.Registration{WorkerID: "worker-1", Endpoint: "http://worker-1:" + port, Capacity: 5}
+	}
+	for name, before := range map[string]func(c *crowd){
+		"new": func(*crowd) {},
+		"known": func(c *crowd) {
+			c.register(c.all[0], "worker-1", 5)
+			require.NoError(c.t, c.all[0].UnregisterWorker(c.t.Context(), "worker-1", ""))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newCrowd(t, 2)
+			before(c)
+			first := true
+			c.hands.set(func(made call) error {
+				if made.kind == "health" && first {
+					first = false
+					_, err := c.all[1].RegisterWorker(t.Context(), registration("2"))
+					require.NoError(t, err)
+				}
+				return nil
+			})
+			_, err := c.all[0].RegisterWorker(t.Context(), registration("3"))
+			require.Equal(t, domain.CodeWorkerConflict, domain.CodeOf(err), "%v", err)
+			require.Equal(t, "http://worker-1:2", c.worker("worker-1").Endpoint)
+		})
+	}
+}
+
+// TestDeactivationDuringAConnect has the user deactivated at another replica
+// once the first has read that it is active.
+func TestDeactivationDuringAConnect(t *testing.T) {
+	c := newCrowd(t, 2)
+	a, b := c.all[0], c.all[1]
+	c.register(a, "worker-1", 5)
+	s := c.line()
+	spied := spyStore{Store: c.store}
+	a.store.Store = &spied
+	spied.reserving = func(ctx context.Context, tx *ports.Tx) {
+		u, err := tx.Users.Get(ctx, s.UserID)
+		require.NoError(t, err)
+		u.Active = false
+		require.NoError(t, tx.Users.Put(ctx, u))
+	}
+	_, err := a.Connect(t.Context(), s.UserID, s.ID, ports.ConnectOptions{})
+	require.Equal(t, domain.CodeAccountDeactivated, domain.CodeOf(err), "%v", err)
+	require.NoError(t, b.UserChanged(t.Context(), s.UserID))
+	require.Equal(t, domain.Down, c.session(s.ID).Intent)
+}
+
+// spyStore has something happen in the transaction before a user's sessions are
+// counted, as if it had been committed at that moment.
+type spyStore struct {
+	ports.Store
+	reserving func(ctx context.Context, tx *ports.Tx)
+}
+
+func (s *spyStore) Update(ctx context.Context, fn func(context.Context, *ports.Tx) error) error {
+	return s.Store.Update(ctx, func(ctx context.Context, tx *ports.Tx) error {
+		spied := *tx
+		spied.Users = &spyUsers{tx.Users, func() { s.reserving(ctx, tx) }}
+		return fn(ctx, &spied)
+	})
+}
+
+type spyUsers struct {
+	ports.Users
+	reserving func()
+}
+
+func (u *spyUsers) Reserve(ctx context.Context, id string, add, limit domain.UserUsage) error {
+	u.reserving()
+	return u.Users.Reserve(ctx, id, add, limit)
+}
