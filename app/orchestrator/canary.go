@@ -87,8 +87,8 @@ func (f *fleet) suspects(t domain.Timing, now time.Time) (found []verdict, next 
 	}
 	for _, n := range f.workers {
 		w := n.worker
-		own := domain.Drops{Drops: n.drops.since(w.TrialSince), Sessions: len(n.sessions)}
-		rest := domain.Drops{Drops: all.since(w.TrialSince) - own.Drops, Sessions: sessions - own.Sessions}
+		own := domain.Drops{Drops: n.drops.since(n.trialAt), Sessions: len(n.sessions)}
+		rest := domain.Drops{Drops: all.since(n.trialAt) - own.Drops, Sessions: sessions - own.Sessions}
 		if !w.Online || !w.OnTrial(t, now) || !domain.Unusual(own, rest) {
 			n.doubtful = time.Time{}
 			continue

@@ -41,6 +41,7 @@ type node struct {
 	probing  bool
 	doubted  time.Time // LostAt of the loss that this replica has looked into
 	drops    drops
+	trialAt  time.Time // since when its drops count
 	doubtful time.Time // when its drops count as unusual if they still are; zero: they are not
 }
 
@@ -144,6 +145,11 @@ func (f *fleet) putWorker(w *domain.Worker, now time.Time) {
 	}
 	if n.worker != nil && !n.worker.LastHeartbeat.Equal(w.LastHeartbeat) {
 		n.heardAt = now
+	}
+	if n.worker == nil || !n.worker.TrialSince.Equal(w.TrialSince) {
+		if n.trialAt = w.TrialSince; n.trialAt.After(now) {
+			n.trialAt = now // by a clock that is ahead
+		}
 	}
 	if roomier(n.worker, w) {
 		f.freed.Store(true)
@@ -396,6 +402,19 @@ func (f *fleet) workerOf(sessionID string) string {
 		return s.workerID
 	}
 	return ""
+}
+
+// upByUser counts the sessions that are assigned and wanted up.
+func (f *fleet) upByUser() map[string]int {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	up := make(map[string]int)
+	for _, s := range f.sessions {
+		if s.intent == domain.Up {
+			up[s.userID]++
+		}
+	}
+	return up
 }
 
 // movable reports whether nothing but its turn keeps the session from moving.

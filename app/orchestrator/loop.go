@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -24,6 +25,7 @@ const (
 	glance          = 500 * time.Millisecond // between two passes while rows that are due are worked on
 	loadLife        = 24 * time.Hour         // how long the load of workers is kept
 	eventLife       = 24 * time.Hour         // how long published events are kept
+	relayLook       = 20 * time.Second       // between two looks whether the replica that publishes does
 	relayPosition   = "relay.position"       // setting: Seq of the last published event
 )
 
@@ -40,17 +42,21 @@ type loop struct {
 	probes chan struct{} // bounds probes, which must not wait for a worker that hangs
 	woken  chan struct{}
 
-	mu      sync.Mutex
-	running map[string]bool      // sessions and cleanups being worked on
-	busy    map[string]int       // how many of them, by worker
-	blocked int                  // due rows that the latest pass could not take on
-	pause   map[string]time.Time // not before, after a fault of ours
-	cramped map[string]time.Time // sessions that could not move for lack of room: not before
-	houseAt time.Time
-	wakes   bool                            // those that wait for room are called by this replica; of Step alone
-	callers map[string]map[string]time.Time // other replicas that call a worker, and when they were last seen to; of Step alone
-	turnAt  time.Time                       // when sessions that wait to move are looked at again
-	judgeAt time.Time                       // when a worker on trial is found out, if it gets no better; zero: none is in doubt
+	mu        sync.Mutex
+	running   map[string]bool      // sessions and cleanups being worked on
+	busy      map[string]int       // how many of them, by worker
+	blocked   int                  // due rows that the latest pass could not take on
+	unclean   int                  // the same of cleanups
+	pause     map[string]time.Time // not before, after a fault of ours
+	moving    map[string]time.Time // moves that are under way, and when they were first seen to be
+	houseAt   time.Time
+	relayAt   time.Time                       // when it is looked at whether whoever publishes does; of Step alone
+	relayNext int64                           // the event that was to be published then
+	wakes     bool                            // those that wait for room are called by this replica; of Step alone
+	callers   map[string]map[string]time.Time // other replicas that call a worker, and when they were last seen to; of Step alone
+	turnAt    time.Time                       // when sessions that wait to move are looked at again
+	userAt    string                          // the last user that was checked; of Step alone
+	judgeAt   time.Time                       // when a worker on trial is found out, if it gets no better; zero: none is in doubt
 }
 
 func (l *loop) init(parallel int) {
@@ -60,7 +66,6 @@ func (l *loop) init(parallel int) {
 	l.woken = make(chan struct{}, 1)
 	l.running = make(map[string]bool)
 	l.pause = make(map[string]time.Time)
-	l.cramped = make(map[string]time.Time)
 	l.callers = make(map[string]map[string]time.Time)
 }
 
@@ -70,24 +75,6 @@ func (l *loop) wake() {
 	case l.woken <- struct{}{}:
 	default:
 	}
-}
-
-// later notes that a session which is to move found no room.
-func (l *loop) later(sessionID string, at time.Time) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.cramped[sessionID] = at
-}
-
-// isLater reports whether it is too early to look for room again.
-func (l *loop) isLater(sessionID string, now time.Time) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	at, known := l.cramped[sessionID]
-	if known && !now.Before(at) {
-		delete(l.cramped, sessionID)
-	}
-	return now.Before(at)
 }
 
 // works reports whether anything is being done about a worker.
@@ -359,7 +346,7 @@ func (o *Orchestrator) cleanups(ctx context.Context, work *sync.WaitGroup) (time
 	var due []*domain.Cleanup
 	var next time.Time
 	err := o.store.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
-		if due, err = tx.Cleanups.Due(ctx, now, batch); err != nil {
+		if due, err = tx.Cleanups.Due(ctx, now, min(batch+o.loop.unclean, maxBatch)); err != nil {
 			return err
 		}
 		next, err = tx.Cleanups.NextDue(ctx)
@@ -368,24 +355,36 @@ func (o *Orchestrator) cleanups(ctx context.Context, work *sync.WaitGroup) (time
 	if err != nil {
 		return now.Add(pauseAfterFault), err
 	}
+	o.loop.unclean = 0
 	for _, c := range due {
-		if !o.turn(workOn(c.WorkerID), c.DueAt, now) {
-			continue
+		whose := workOn(c.WorkerID)
+		if c.Attempts > 1 {
+			whose = again(whose, c.Attempts)
 		}
-		o.dispatch(work, task{"cleanup/" + c.WorkerID + "/" + c.SessionID, c.WorkerID, o.loop.turns}, func() error {
-			o.clean(context.WithoutCancel(ctx), c.WorkerID, c.SessionID)
-			return nil
-		})
+		if !o.turn(whose, c.DueAt, now) ||
+			!o.dispatch(work, task{"cleanup/" + c.WorkerID + "/" + c.SessionID, c.WorkerID, o.loop.turns}, func() error {
+				o.clean(context.WithoutCancel(ctx), c.WorkerID, c.SessionID)
+				return nil
+			}) {
+			o.loop.unclean++
+		}
 	}
 	return soon(next, now), nil
 }
 
 // publish hands recorded events to the bus, in order and at least once.
 func (o *Orchestrator) publish(ctx context.Context, _ *sync.WaitGroup) (time.Time, error) {
-	if !o.loop.relay.Swap(false) || !o.mine("relay") {
+	if !o.loop.relay.Swap(false) {
 		return time.Time{}, nil
 	}
-	for {
+	mine := o.mine("relay")
+	if !mine { // whose it is may be cut off from the bus
+		if o.now().Before(o.loop.relayAt) {
+			return time.Time{}, nil
+		}
+		o.loop.relayAt = o.now().Add(relayLook)
+	}
+	for first := true; ; first = false {
 		var events []domain.Event
 		err := o.store.View(ctx, func(ctx context.Context, tx *ports.Tx) error {
 			text, err := tx.Settings.Get(ctx, relayPosition)
@@ -396,6 +395,15 @@ func (o *Orchestrator) publish(ctx context.Context, _ *sync.WaitGroup) (time.Tim
 			events, err = tx.Outbox.After(ctx, at, batch)
 			return err
 		})
+		if !mine && first && err == nil {
+			stuck := len(events) > 0 && o.loop.relayNext == events[0].Seq // for a whole round
+			if o.loop.relayNext = 0; len(events) > 0 {
+				o.loop.relayNext = events[0].Seq
+			}
+			if !stuck {
+				return time.Time{}, nil
+			}
+		}
 		if err == nil && len(events) > 0 {
 			if o.stoodStill() { // and another replica may have published more by now
 				o.loop.relay.Store(true)
@@ -440,9 +448,7 @@ func (o *Orchestrator) house(ctx context.Context, _ *sync.WaitGroup) (time.Time,
 		o.loop.houseAt = now.Add(houseEvery)
 	}
 	at := o.loop.houseAt
-	for _, until := range []map[string]time.Time{o.loop.pause, o.loop.cramped} {
-		maps.DeleteFunc(until, func(_ string, at time.Time) bool { return due && now.After(at) })
-	}
+	maps.DeleteFunc(o.loop.pause, func(_ string, at time.Time) bool { return due && now.After(at) })
 	o.loop.mu.Unlock()
 	if !due {
 		return at, nil
@@ -452,18 +458,64 @@ func (o *Orchestrator) house(ctx context.Context, _ *sync.WaitGroup) (time.Time,
 	if !o.mine("house") {
 		return at, errors.Join(errs...)
 	}
-	errs = append(errs, o.expireMessages(ctx, now))
+	errs = append(errs, o.expireMessages(ctx, now.Add(-o.members.spread())), o.checkUsers(ctx))
 	loads := o.fleet.samples(now)
 	errs = append(errs, o.update(ctx, func(ctx context.Context, tx *ports.Tx) error {
+		text, err := tx.Settings.Get(ctx, relayPosition)
+		if err != nil && !errors.Is(err, ports.ErrNotFound) {
+			return err
+		}
+		at, _ := strconv.ParseInt(text, 10, 64)
+		waiting, err := tx.Outbox.After(ctx, at, 1)
+		if err != nil {
+			return err
+		}
+		over := now.Add(-eventLife)
+		if len(waiting) > 0 && waiting[0].At.Before(over) {
+			over = waiting[0].At // it has not been published yet
+		}
 		return errors.Join(
 			tx.Loads.Append(ctx, loads...),
 			tx.Loads.Trim(ctx, now.Add(-loadLife)),
-			tx.Outbox.Trim(ctx, now.Add(-eventLife)),
+			tx.Outbox.Trim(ctx, over),
 			tx.SignIns.DeleteExpired(ctx, now),
 			tx.Migrations.Trim(ctx, now.Add(-moveLife)),
 		)
 	}))
 	return at, errors.Join(errs...)
+}
+
+// checkUsers takes down what users may not have up any more, should whoever changed
+// the user have died before: some of the users in each round.
+func (o *Orchestrator) checkUsers(ctx context.Context) error {
+	up := o.fleet.upByUser()
+	ids := slices.Sorted(maps.Keys(up))
+	at, _ := slices.BinarySearch(ids, o.loop.userAt+"\x00")
+	ids = slices.Concat(ids[at:], ids[:at])
+	ids = ids[:min(len(ids), batch)]
+	var over []string
+	err := o.store.View(ctx, func(ctx context.Context, tx *ports.Tx) error {
+		over = over[:0]
+		for _, id := range ids {
+			u, err := tx.Users.Get(ctx, id)
+			if err != nil && !errors.Is(err, ports.ErrNotFound) {
+				return err
+			}
+			if u != nil && (!u.Active || up[id] > o.limits(u.Tier).Sessions) {
+				over = append(over, id)
+			}
+		}
+		return nil
+	})
+	if err != nil || len(ids) == 0 {
+		return err
+	}
+	o.loop.userAt = ids[len(ids)-1]
+	var errs []error
+	for _, id := range over {
+		errs = append(errs, o.UserChanged(ctx, id))
+	}
+	return errors.Join(errs...)
 }
 
 // expireMessages fails the messages whose outcome was not learnt in time.

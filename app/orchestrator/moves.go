@@ -115,13 +115,37 @@ type tally struct {
 
 func (o *Orchestrator) tally(open []*domain.Migration) *tally {
 	t := &tally{o: o, off: make(map[string]int)}
-	now := o.now()
+	since := o.loop.movesSince(open, o.now())
 	for _, m := range open {
-		if m.Status == domain.MigrationRunning && now.Sub(m.StartedAt) < moveStuck {
+		waits := m.Kind == domain.MoveFailover && m.ToWorker == "" // for room, and burdens nobody
+		switch stuck := since[m.ID] >= moveStuck; {
+		case m.Status != domain.MigrationRunning || waits:
+		case !stuck:
 			t.begin(m.FromWorker)
+		case o.fleet.workerOf(m.SessionID) == m.FromWorker:
+			t.off[m.FromWorker]++ // that does not stop it, nor would it others
 		}
 	}
 	return t
+}
+
+// movesSince gives how long moves have been known here to be under way: when they
+// began is by the clock of whichever replica began them.
+func (l *loop) movesSince(open []*domain.Migration, now time.Time) map[string]time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	since, seen := make(map[string]time.Duration), make(map[string]time.Time)
+	for _, m := range open {
+		if m.Status == domain.MigrationRunning {
+			at, known := l.moving[m.ID]
+			if !known {
+				at = now
+			}
+			seen[m.ID], since[m.ID] = at, now.Sub(at)
+		}
+	}
+	l.moving = seen
+	return since
 }
 
 func (t *tally) begin(worker string) {
@@ -143,9 +167,8 @@ func (o *Orchestrator) move(ctx context.Context, s *domain.Session, hurry bool) 
 		return false, err
 	}
 	room := o.fleet.hasRoom(req, o.now())
-	cramped := false
 	_, err = o.change(ctx, s.ID, func(ctx context.Context, tx *ports.Tx, current *domain.Session) (_ []domain.Event, err error) {
-		if done, cramped = false, false; current.Rev != s.Rev {
+		if done = false; current.Rev != s.Rev {
 			return nil, errUnchanged
 		}
 		open, err := tx.Migrations.Open(ctx)
@@ -153,22 +176,21 @@ func (o *Orchestrator) move(ctx context.Context, s *domain.Session, hurry bool) 
 			return nil, err
 		}
 		full := !hurry && o.tally(open).full(current.WorkerID)
-		cramped = !room
+		cramped := !room
 		if current.MoveTo != "" {
 			if done, cramped, err = o.checkTarget(ctx, tx, current, req, open); done || err != nil {
 				return nil, err
 			}
 		}
 		if cramped || full {
-			current.DueAt = o.now().Add(moveEvery)
+			if current.DueAt = o.now().Add(moveEvery); cramped {
+				current.Tries++ // all replicas see that it is too early for another look
+			}
 			return nil, nil
 		}
 		done = true
 		return nil, o.beginMove(ctx, tx, current)
 	})
-	if cramped {
-		o.loop.later(s.ID, o.now().Add(moveEvery))
-	}
 	return done, err
 }
 
@@ -295,7 +317,7 @@ func (o *Orchestrator) nextToMove(open []*domain.Migration, waiting []*seat, now
 	slices.SortFunc(waiting, func(a, b *seat) int { return cmp.Or(cmp.Compare(place(a), place(b)), cmp.Compare(a.id, b.id)) })
 	t := o.tally(open)
 	for _, s := range waiting {
-		if !t.full(s.workerID) && !o.loop.isLater(s.id, now) {
+		if !t.full(s.workerID) && (s.tries == 0 || !now.Before(s.dueAt)) {
 			ids = append(ids, s.id)
 			t.begin(s.workerID)
 		}

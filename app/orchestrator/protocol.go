@@ -27,7 +27,7 @@ func (o *Orchestrator) RegisterWorker(ctx context.Context, r domain.Registration
 	if err := checkRegistration(&r); err != nil {
 		return nil, err
 	}
-	seen, err := o.endpointFree(ctx, r)
+	known, err := o.endpointFree(ctx, r)
 	if err != nil {
 		return nil, o.fault(err)
 	}
@@ -46,8 +46,8 @@ func (o *Orchestrator) RegisterWorker(ctx context.Context, r domain.Registration
 		if err != nil {
 			return err
 		}
-		if w.Online && w.Endpoint != r.Endpoint && (seen == nil || !seen.RegisteredAt.Equal(w.RegisteredAt) || seen.Endpoint != w.Endpoint) {
-			return errRunsElsewhere // it registered since it was looked at
+		if w.Online && w.Endpoint != r.Endpoint && (known == nil || known.Endpoint != w.Endpoint || !known.RegisteredAt.Equal(w.RegisteredAt)) {
+			return errStillRuns // it has registered from there since we looked
 		}
 		events := w.Register(r, o.timing, now)
 		if err := o.saveWorker(ctx, tx, c, w, events); err != nil {
@@ -171,8 +171,10 @@ func (o *Orchestrator) reach(ctx context.Context, endpoint string) error {
 	return nil
 }
 
-// endpointFree refuses an endpoint that another worker holds, and a new
-// endpoint for a worker that still runs at its old one.
+// endpointFree refuses an endpoint that another worker holds, and a new endpoint
+// for a worker that runs at its old one, or that may until its lease is out: only
+// a refused connection proves that it does not. It gives the worker as it is
+// known by now; nil: it is not.
 func (o *Orchestrator) endpointFree(ctx context.Context, r domain.Registration) (known *domain.Worker, err error) {
 	var holder *domain.Worker
 	err = o.store.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
@@ -192,14 +194,17 @@ func (o *Orchestrator) endpointFree(ctx context.Context, r domain.Registration) 
 	case known == nil || known.Endpoint == r.Endpoint || !known.Online:
 		return known, nil
 	}
-	if o.workers.Health(ctx, known.Endpoint) == nil {
-		return nil, errRunsElsewhere
+	err = o.workers.Health(ctx, known.Endpoint)
+	var failure *ports.WorkerError
+	refused := errors.As(err, &failure) && failure.Failure == ports.WorkerRefused
+	if err == nil || known.Can(domain.CapLease) && !refused {
+		return nil, errStillRuns
 	}
 	return known, nil
 }
 
-var errRunsElsewhere = domain.Errorf(domain.Conflict, domain.CodeWorkerConflict,
-	"A worker with this id is running at another endpoint; stop it first or choose another id")
+var errStillRuns = domain.Errorf(domain.Conflict, domain.CodeWorkerConflict,
+	"A worker with this id is running at another endpoint, or was until a moment ago; stop it first, try again in a minute, or choose another id")
 
 func endpointTaken(err error) error {
 	if errors.Is(err, ports.ErrExists) {
@@ -322,6 +327,9 @@ func (o *Orchestrator) beatWithNews(ctx context.Context, h domain.Heartbeat, fou
 		if err := o.sync(ctx, tx, c, w, append(found.changed, found.foreign...), answer, &commands, now); err != nil {
 			return err
 		}
+		if o.now().Sub(now) > heldUpFor {
+			return nil // what was missing then may have come since
+		}
 		return o.restartMissing(ctx, tx, c, w, found.missing, now)
 	})
 	if err != nil {
@@ -359,6 +367,9 @@ func (o *Orchestrator) sync(ctx context.Context, tx *ports.Tx, c *changes, w *do
 	answer *ports.HeartbeatAnswer, commands *[]ports.Command, now time.Time,
 ) error {
 	for _, r := range reports {
+		if o.heldUp(now, r.Status) {
+			continue
+		}
 		s, err := tx.Sessions.Get(ctx, r.SessionID)
 		if err != nil && !errors.Is(err, ports.ErrNotFound) {
 			return err
@@ -463,8 +474,12 @@ func (o *Orchestrator) SessionReport(ctx context.Context, r domain.Report) (doma
 	if r.WorkerID != "" {
 		r.WorkerID = domain.NormalizeWorkerRef(r.WorkerID)
 	}
-	outcome := domain.NotOwner
+	outcome, arrived := domain.NotOwner, o.now()
 	_, err := o.change(ctx, r.SessionID, func(ctx context.Context, tx *ports.Tx, s *domain.Session) ([]domain.Event, error) {
+		if o.heldUp(arrived, r.Status) {
+			outcome = domain.Stale
+			return nil, errUnchanged
+		}
 		if r.WorkerID == "" && r.Generation == 0 && !r.Status.Live() {
 			stopping, err := stoppingElsewhere(ctx, tx, s)
 			if err != nil {
@@ -488,6 +503,15 @@ func (o *Orchestrator) SessionReport(ctx context.Context, r domain.Report) (doma
 	o.noteOutcome(ctx, r, outcome)
 	return outcome, nil
 }
+
+// heldUp reports whether this replica, or the store, has stood still since a report
+// of an end arrived. It may be of a former process by now; what is true of it the
+// next heartbeat says again.
+func (o *Orchestrator) heldUp(arrived time.Time, status domain.Status) bool {
+	return !status.Live() && o.now().Sub(arrived) > heldUpFor
+}
+
+const heldUpFor = 5 * time.Second
 
 // stoppingElsewhere reports whether the session is being stopped on a worker that
 // does not own it. Older workers report that without saying who they are. A
@@ -538,6 +562,7 @@ func (o *Orchestrator) Recovered(ctx context.Context, workerID string, results [
 	}
 	workerID = domain.NormalizeWorkerRef(workerID)
 	var outcomes []ports.RecoveryOutcome
+	arrived := o.now()
 	err := o.transact(ctx, func(ctx context.Context, tx *ports.Tx, c *changes) error {
 		outcomes = make([]ports.RecoveryOutcome, 0, len(results))
 		if _, err := tx.Workers.Get(ctx, workerID); err != nil {
@@ -545,6 +570,10 @@ func (o *Orchestrator) Recovered(ctx context.Context, workerID string, results [
 		}
 		for _, r := range results {
 			r.SessionID = domain.NormalizeSessionRef(r.SessionID)
+			if r.Status == ports.RecoveryFailed && o.heldUp(arrived, domain.Errored) {
+				outcomes = append(outcomes, ports.RecoveryOutcome{SessionID: r.SessionID, Status: ports.RecoveryIgnored, Action: "refused: held up"})
+				continue
+			}
 			out, err := o.recovered(ctx, tx, c, workerID, r)
 			if err != nil {
 				return err
@@ -661,7 +690,23 @@ func (o *Orchestrator) UnregisterWorker(ctx context.Context, workerID, endpoint 
 		}
 	}
 	canonical, err := domain.ParseEndpoint(endpoint)
-	return o.fault(o.lose(ctx, domain.NormalizeWorkerRef(workerID), domain.LossLeft, func(w *domain.Worker) bool {
-		return err != nil || canonical == w.Endpoint // a former process may say so when the next one runs already
+	leaving, failure := o.row(ctx, domain.NormalizeWorkerRef(workerID))
+	if failure != nil || leaving == nil {
+		return o.fault(failure)
+	}
+	return o.fault(o.lose(ctx, leaving.ID, domain.LossLeft, func(w *domain.Worker) bool {
+		// A former process may say so when the next one runs already, or has registered since.
+		return (err != nil || canonical == w.Endpoint) && w.RegisteredAt.Equal(leaving.RegisteredAt) && ctx.Err() == nil
 	}))
+}
+
+// row gives a worker as it is stored; nil: there is none.
+func (o *Orchestrator) row(ctx context.Context, id string) (w *domain.Worker, err error) {
+	err = o.store.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
+		if w, err = tx.Workers.Get(ctx, id); errors.Is(err, ports.ErrNotFound) {
+			w, err = nil, nil
+		}
+		return err
+	})
+	return w, err
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -121,6 +122,8 @@ func (o *Orchestrator) turnFor(s *domain.Session, worker string, now time.Time) 
 		return true // it goes on with what it has begun
 	case worker == "":
 		return o.turn("session/"+s.ID, s.DueAt, now)
+	case s.Order.Stops() && s.Tries >= o.timing.StartTries:
+		return o.turn(again(workOn(worker), s.Tries), s.DueAt, now)
 	case len(callers) > 0:
 		return o.loop.works(worker) && domain.Share(o.self.ID, slices.Collect(maps.Keys(callers)), workOn(worker))
 	}
@@ -129,6 +132,10 @@ func (o *Orchestrator) turnFor(s *domain.Session, worker string, now time.Time) 
 
 // workOn names the work that concerns a worker.
 func workOn(workerID string) string { return "worker/" + workerID }
+
+// again names work that has not worked out so many times. It changes hands with
+// each: perhaps only one replica cannot reach the worker.
+func again(work string, tries int) string { return work + "/" + strconv.Itoa(tries) }
 
 // noteCallers remembers which other replicas call which workers about sessions
 // that are due.
@@ -336,9 +343,9 @@ func (m *members) look(self string, all []*domain.Replica, next, now time.Time) 
 // retires: what it was doing is due for everyone. Should it come back, it finds
 // them gone.
 func (o *Orchestrator) inherit(ctx context.Context, replicaID string) error {
-	freed := 0
+	freed, kept := 0, 0
 	err := o.transact(ctx, func(ctx context.Context, tx *ports.Tx, c *changes) error {
-		freed = 0
+		freed, kept = 0, 0
 		claimed, err := tx.Sessions.ClaimedBy(ctx, replicaID)
 		if err != nil {
 			return err
@@ -346,6 +353,7 @@ func (o *Orchestrator) inherit(ctx context.Context, replicaID string) error {
 		now := o.now()
 		for _, s := range claimed {
 			if replicaID == o.self.ID && o.calls.underWay(s.ID) {
+				kept++
 				continue // for a use case, which ends the claim
 			}
 			before := s.Clone()
@@ -356,12 +364,88 @@ func (o *Orchestrator) inherit(ctx context.Context, replicaID string) error {
 			}
 			freed++
 		}
+		if ahead := o.members.ahead(replicaID); ahead > time.Minute {
+			if err := o.sooner(ctx, tx, c, ahead); err != nil {
+				return err
+			}
+		}
+		if kept > 0 {
+			return nil // if the process ends before, the others find it dead and take the claims away
+		}
 		return tx.Replicas.Delete(ctx, replicaID)
 	})
 	if err == nil && replicaID != o.self.ID {
 		o.log.WarnContext(ctx, "replica is gone", "replica", replicaID, "takenOver", freed)
 	}
 	return err
+}
+
+// ahead gives by how much the clock of another replica is ahead of ours.
+func (m *members) ahead(replicaID string) time.Duration {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if s, known := m.seen[replicaID]; known {
+		return s.sign.Sub(s.at)
+	}
+	return 0
+}
+
+// sooner makes due what a replica that is dead would have done when it is due by its
+// clock, which was ahead: by ours that would be long after.
+func (o *Orchestrator) sooner(ctx context.Context, tx *ports.Tx, c *changes, ahead time.Duration) error {
+	now := o.now()
+	longest := now.Add(o.timing.MaxBackoff + o.timing.StartTimeout) // nothing of ours waits for longer
+	workers, _, err := tx.Workers.List(ctx, ports.WorkerFilter{}, ports.Page{})
+	if err != nil {
+		return err
+	}
+	for _, w := range workers {
+		if at := now.Add(o.timing.FailoverDelay); !w.Online && w.FailoverAt.After(at) {
+			w.FailoverAt = at
+			if err := o.saveWorker(ctx, tx, c, w, nil); err != nil {
+				return err
+			}
+		}
+	}
+	due, err := tx.Sessions.Due(ctx, longest.Add(ahead), 0)
+	if err != nil {
+		return err
+	}
+	for _, s := range due {
+		if !s.DueAt.After(longest) {
+			continue
+		}
+		before := s.Clone()
+		if s.DueAt = now; s.SettleAt.After(longest) {
+			s.SettleAt = now.Add(o.timing.Settle)
+		}
+		if err := o.save(ctx, tx, c, before, s, nil); err != nil {
+			return err
+		}
+	}
+	left, err := tx.Cleanups.Due(ctx, longest.Add(ahead), 0)
+	if err != nil {
+		return err
+	}
+	for _, l := range left {
+		if l.DueAt.After(longest) {
+			l.DueAt, l.ClaimedBy = now, ""
+			if err := tx.Cleanups.Put(ctx, l); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// spread gives by how much the clock that is furthest behind ours is.
+func (m *members) spread() (most time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, s := range m.seen {
+		most = max(most, s.at.Sub(s.sign))
+	}
+	return most
 }
 
 // retire hands the background work over.

@@ -980,11 +980,18 @@ func (l *load) take(made call) error {
 // full assigns connected sessions to workers, so many to each.
 func (c *crowd) full(workers []string, sessions int) (ids []string) {
 	c.t.Helper()
-	user := c.world().user(domain.TierMax)
+	var user string
+	var users []string // of each so many that they are not over their limit
+	for range (sessions*len(workers) + 19) / 20 {
+		users = append(users, c.world().user(domain.TierMax))
+	}
+	n := 0
 	now := c.now()
 	require.NoError(c.t, c.store.Update(c.t.Context(), func(ctx context.Context, tx *ports.Tx) error {
 		for _, w := range workers {
 			for i := range sessions {
+				user = users[n/20]
+				n++
 				s := domain.Card(fmt.Sprintf("%s-line-%d", w, i), user, "line", "", now)
 				require.NoError(c.t, s.Connect("", now))
 				s.Assign(w, now)

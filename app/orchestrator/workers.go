@@ -28,15 +28,14 @@ func (o *Orchestrator) AddWorker(ctx context.Context, r domain.Registration) (*p
 	if err := checkRegistration(&r); err != nil {
 		return nil, err
 	}
-	_, err := o.endpointFree(ctx, r)
-	if err != nil {
+	if _, err := o.endpointFree(ctx, r); err != nil {
 		return nil, o.fault(err)
 	}
 	if err := o.reach(ctx, r.Endpoint); err != nil {
 		return nil, err
 	}
 	var w *domain.Worker
-	err = o.transact(ctx, func(ctx context.Context, tx *ports.Tx, c *changes) error {
+	err := o.transact(ctx, func(ctx context.Context, tx *ports.Tx, c *changes) error {
 		now := o.now()
 		_, err := tx.Workers.Get(ctx, r.WorkerID)
 		if err == nil {

@@ -1,0 +1,128 @@
+package apptest_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-wa/switchyard/adapters/memory"
+	"github.com/switchyard-wa/switchyard/app/apptest"
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
+)
+
+// flaky is a store whose Updates fail now and then: before anything was done, or
+// after the commit, which is then not known to have taken place.
+type flaky struct {
+	ports.Store
+	r    *rand.Rand
+	rate float64
+}
+
+var errFlaky = errors.New("the connection was lost")
+
+func (s *flaky) Update(ctx context.Context, fn func(context.Context, *ports.Tx) error) error {
+	if s.r.Float64() < s.rate {
+		return errFlaky
+	}
+	err := s.Store.Update(ctx, fn)
+	if err == nil && s.r.Float64() < s.rate {
+		return errFlaky
+	}
+	return err
+}
+
+// TestFaultsOfTheStore has Updates fail besides all other faults. Afterwards nothing is
+// left over: no move, no cleanup, no claim, no slot.
+func TestFaultsOfTheStore(t *testing.T) {
+	for seed := range uint64(60) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			replicas := 1 + int(seed%3)
+			store := &flaky{Store: memory.NewStore(), r: rand.New(rand.NewPCG(seed, 7))}
+			f := &faulty{
+				Harness: apptest.With(t, apptest.Options{Seed: seed, Replicas: replicas, Store: store,
+					Worker: func(c *apptest.WorkerConfig) { c.FailRate = 0.05 }}),
+				t: t, r: rand.New(rand.NewPCG(seed, 1)), workers: []string{"w1", "w2", "w3"}, replicas: replicas,
+			}
+			for _, w := range f.workers {
+				f.Workers(w, 10)
+			}
+			f.user = f.User(domain.TierMax)
+			for i := range 8 {
+				f.ids = append(f.ids, f.Card(f.user, fmt.Sprint("line ", i)).ID)
+			}
+			f.Tolerant = true
+			store.rate = 0.08
+			for range 120 {
+				switch f.r.IntN(12) {
+				case 0:
+					_ = f.Orchestrator.RemoveWorker(t.Context(), "worker-"+f.workers[f.r.IntN(3)], f.r.IntN(2) == 0)
+				case 1:
+					id := f.ids[f.r.IntN(len(f.ids))]
+					if f.Orchestrator.RemoveSession(t.Context(), id) == nil {
+						_, _ = f.Orchestrator.CreateSession(t.Context(), f.user.ID, ports.NewSession{Name: "again", ID: id})
+					}
+				default:
+					f.anything()
+				}
+				f.Advance(time.Duration(f.r.IntN(20_000)) * time.Millisecond)
+			}
+			store.rate = 0
+			for _, w := range f.workers {
+				f.Boot(w)
+				f.Hang(w, false)
+				f.CutOff(w, false)
+			}
+			for i := range replicas {
+				f.Pause(i, false)
+			}
+			f.Advance(2 * time.Minute)
+			for _, w := range f.workers {
+				_, err := f.Orchestrator.Activate(t.Context(), "worker-"+w)
+				require.NoError(t, err)
+			}
+			f.Advance(6 * time.Minute)
+			pending, running := open(t, f.Harness)
+			require.Zero(t, pending+running, "migrations that nothing comes of")
+			require.NoError(t, store.View(t.Context(), func(ctx context.Context, tx *ports.Tx) error {
+				live := 0
+				used := map[string]int{}
+				for _, id := range f.ids {
+					s, err := tx.Sessions.Get(ctx, id)
+					if errors.Is(err, ports.ErrNotFound) {
+						require.Empty(t, f.Owners(id), "deleted")
+						continue
+					}
+					require.NoError(t, err)
+					used[s.WorkerID]++
+					require.False(t, s.ClaimedBy != "" && f.Now().Before(s.ClaimedUntil), "a claim that has not ended: %+v", *s)
+					if s.Intent == domain.Down {
+						require.Empty(t, f.Owners(id), "%s is wanted down", id)
+						continue
+					}
+					live++
+					require.Equal(t, domain.Connected, s.Status, "%s: order %s, tries %d, %s", id, s.Order, s.Tries, s.LastError)
+					require.Equal(t, []string{s.WorkerID}, f.Owners(id))
+				}
+				for _, w := range f.workers {
+					row, err := tx.Workers.Get(ctx, "worker-"+w)
+					require.NoError(t, err)
+					require.Equal(t, used[row.ID], row.Used)
+					left, err := tx.Cleanups.ByWorker(ctx, row.ID)
+					require.NoError(t, err)
+					require.Empty(t, left, "cleanups on a worker that is there")
+				}
+				u, err := tx.Users.Usage(ctx, f.user.ID)
+				require.NoError(t, err)
+				require.Equal(t, live, u.Live)
+				return nil
+			}))
+			require.Empty(t, f.Repeats())
+		})
+	}
+}
