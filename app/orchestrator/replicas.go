@@ -563,6 +563,14 @@ func (o *Orchestrator) rereadWorkers(ctx context.Context) error {
 	return nil
 }
 
+// workersAreOld reports whether what is known of all workers may be worth another
+// look, because another replica may have taken in one since.
+func (o *Orchestrator) workersAreOld() bool {
+	o.members.mu.Lock()
+	defer o.members.mu.Unlock()
+	return o.shared() && o.members.workers.Sub(o.now()) < workersLife-time.Second
+}
+
 // sawAny takes over a row of a worker that may not have been known: then its
 // sessions were not either.
 func (o *Orchestrator) sawAny(ctx context.Context, w *domain.Worker) error {

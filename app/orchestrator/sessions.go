@@ -214,7 +214,13 @@ func (o *Orchestrator) intendUp(ctx context.Context, userID, sessionID, pairing 
 				return err
 			}
 			var ok bool
-			if worker, ok = o.fleet.choose(request, now); !ok {
+			if worker, ok = o.fleet.choose(request, now); !ok && o.workersAreOld() {
+				if err := o.rereadWorkers(ctx); err != nil {
+					return err
+				}
+				worker, ok = o.fleet.choose(request, now)
+			}
+			if !ok {
 				return o.noWorkers()
 			}
 		}
