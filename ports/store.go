@@ -34,8 +34,10 @@ var (
 // repositories; passing it to View or Update gives [ErrNested]. An Update is
 // atomic: it reads its own writes, it is durable when Update returns nil, and
 // it leaves no trace when fn returns an error, which Update returns unchanged,
-// or panics, which Update passes on. A View sees one consistent state. An
-// expired context makes both return its error without effect.
+// or panics, which Update passes on. Updates that run at the same time may see
+// what each other writes, which then comes to stay with theirs or not at all. A
+// View sees one consistent state. An expired context makes both return its error
+// without effect.
 //
 // Every row that can change carries a Rev. Put inserts a row whose Rev is 0
 // (ErrExists if it is there) and otherwise replaces the row of the same Rev

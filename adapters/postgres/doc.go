@@ -3,8 +3,8 @@
 // many machines.
 //
 // Each View is one read-only transaction that sees one state. Updates that arrive
-// together share a transaction, its round trips and its COMMIT, and see what the
-// others write; nobody hears of it before that. If anything goes wrong in such a
+// together share a transaction, its round trips and its COMMIT, and see what each
+// other writes; nobody hears of it before that. If anything goes wrong in such a
 // group it is rolled back as a whole, and every member runs again, on its own. So
 // the function of an Update may run several times, which is also what follows if
 // it lost a race or its connection.

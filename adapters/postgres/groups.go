@@ -17,10 +17,10 @@ import (
 )
 
 const (
-	// writers is how many groups run at a time. The second runs only while there
-	// are Updates enough: large groups cost least.
-	writers     = 2
-	groupEnough = 32
+	// shortAtOnce and longAtOnce are how many groups run at a time. The second short
+	// one runs only while there are Updates enough: large groups cost least.
+	shortAtOnce, longAtOnce = 2, 1
+	groupEnough             = 32
 	// groupSize is how many Updates a group has at most, and groupRounds how
 	// many statements each of them.
 	groupSize   = 128
@@ -34,12 +34,16 @@ const (
 	scatter = 10 * time.Millisecond
 )
 
-// beginGroup has a group give up early on a row that somebody else holds: two
-// groups may each wait for what the other has. And it has the server look for
-// rows by their keys, also while it takes a table that grows for a small one.
-var beginGroup = []*sqlstore.Statement{beginWrite, {
+// settings have a group give up early on a row that somebody else holds: two groups
+// may each wait for what the other has. And they have the server look for rows by
+// their keys, also while it takes a table that grows for a small one.
+var settings = &sqlstore.Statement{
 	SQL: "SELECT set_config('lock_timeout', '100ms', true), set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true)",
-}}
+}
+
+// longTurn has the long groups of all replicas take turns: most of them want the same
+// few rows, such as the one that numbers events.
+var longTurn = &sqlstore.Statement{SQL: "SELECT 1 FROM pg_advisory_xact_lock(7526768903562)"}
 
 // errAlone: the group was rolled back, and its Updates are to run on their own.
 var errAlone = errors.New("postgres: the Update runs again on its own")
@@ -49,7 +53,9 @@ var errAlone = errors.New("postgres: the Update runs again on its own")
 // until all have come to one or to their end. Then the statements go out
 // together.
 type groups struct {
-	store *Store
+	store  *Store
+	atOnce int                 // groups
+	turn   *sqlstore.Statement // what a group waits for before it is formed; nil: nothing
 
 	mu      sync.Mutex
 	waiting []*seat // for a group
@@ -58,6 +64,7 @@ type groups struct {
 
 // group is a transaction that several Updates share.
 type group struct {
+	begun      bool // its transaction
 	mu         sync.Mutex
 	asking     []*seat       // have halted at a statement
 	thinking   int           // how many run their function
@@ -170,32 +177,67 @@ func (g *groups) join(s *seat) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.waiting = append(g.waiting, s)
-	if g.running == 0 || g.running < writers && len(g.waiting) >= groupEnough {
+	if g.running == 0 || g.running < g.atOnce && len(g.waiting) >= groupEnough {
 		g.running++
 		go g.run()
 	}
 }
 
-// run forms groups of those who wait.
+// run has groups formed until nobody waits.
 func (g *groups) run() {
-	for next := g.form(); next != nil; next = g.form() {
-		crowd := len(next.asking)
-		next.end(next.run(g.store))
-		if crowd > 1 {
+	for g.goesOn() {
+		if crowd := g.one(); crowd > 1 {
 			g.gather()
 		}
 	}
 }
 
-// form gives the next group, or nil if there is none for this goroutine.
+// goesOn reports whether there is a group for this goroutine to form.
+func (g *groups) goesOn() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	n := len(g.waiting)
+	if n == 0 || g.running > 1 && n < groupEnough {
+		g.running--
+		return false
+	}
+	return true
+}
+
+// one forms a group of those who wait once it is the group's turn, and gives how
+// many they are.
+func (g *groups) one() int {
+	pooled, err := g.store.acquire(context.Background())
+	if err != nil {
+		next := g.form()
+		next.end(apart(err))
+		return len(next.asking)
+	}
+	c := ours(pooled)
+	defer c.back(pooled)
+	if g.turn != nil {
+		err = c.transact(beginWrite, g.turn, settings)
+	}
+	next := g.form()
+	crowd := len(next.asking)
+	if next.begun = g.turn != nil; err == nil && crowd > 0 {
+		err = next.transact(c)
+	}
+	if (err != nil || crowd == 0) && !errors.Is(err, ErrUncertain) {
+		_, _ = c.do(rollback) // or else the pool closes the connection
+	}
+	if err != nil && !errors.Is(err, ErrUncertain) {
+		err = apart(err)
+	}
+	next.end(err)
+	return crowd
+}
+
+// form gives a group of those who wait, if there is anybody.
 func (g *groups) form() *group {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	n := min(len(g.waiting), groupSize)
-	if n == 0 || g.running > 1 && n < groupEnough {
-		g.running--
-		return nil
-	}
 	next := &group{
 		asking: slices.Clone(g.waiting[:n]), halted: make(chan struct{}, 1), over: make(chan struct{}),
 	}
@@ -222,24 +264,10 @@ func (g *groups) gather() {
 	}
 }
 
-// run gives the outcome.
-func (g *group) run(s *Store) error {
-	pooled, err := s.acquire(context.Background())
-	if err != nil {
-		return apart(err)
-	}
-	c := ours(pooled)
-	defer c.back(pooled)
-	if err = g.transact(c); err != nil && !errors.Is(err, ErrUncertain) {
-		_, _ = c.do(rollback) // or else the pool closes the connection
-		err = apart(err)
-	}
-	return err
-}
-
+// transact runs everything but the end of a group that fails.
 func (g *group) transact(c *conn) error {
 	for round := range groupRounds {
-		if err := g.exchange(c, round == 0); err != nil {
+		if err := g.exchange(c, round == 0 && !g.begun); err != nil {
 			return err
 		}
 		if !g.think() {
@@ -261,17 +289,16 @@ func apart(err error) error {
 	return errAlone
 }
 
-// exchange sends what is asked, and reads the answers.
-func (g *group) exchange(c *conn, first bool) (err error) {
+// exchange sends what is asked, after the begin of the transaction if it is to, and
+// reads the answers.
+func (g *group) exchange(c *conn, begin bool) (err error) {
 	var batch pgconn.Batch
-	before := beginGroup
-	if !first {
-		before = nil
+	var before []*sqlstore.Statement
+	if begin {
+		before = []*sqlstore.Statement{beginWrite, settings}
 	}
-	for _, s := range before {
-		if err := c.add(context.Background(), &batch, s, none); err != nil {
-			return err
-		}
+	if err := c.addAll(&batch, before); err != nil {
+		return err
 	}
 	calls := g.calls()
 	for i := range calls {
@@ -281,10 +308,8 @@ func (g *group) exchange(c *conn, first bool) (err error) {
 	}
 	c.hurry()
 	results := c.pg.ExecBatch(context.Background(), &batch)
-	for range before {
-		if _, err = c.collect(results); err != nil {
-			break
-		}
+	for i := 0; i < len(before) && err == nil; i++ {
+		_, err = c.collect(results)
 	}
 	for i := 0; i < len(calls) && err == nil; i++ {
 		err = calls[i].answer(c, results)
@@ -347,6 +372,26 @@ func (a *call) answer(c *conn, results *pgconn.MultiResultReader) error {
 		s.wrote = s.wrote || s.asked.Write && s.answer.changed > 0
 	}
 	return err
+}
+
+// addAll adds statements of transactions to a batch.
+func (c *conn) addAll(b *pgconn.Batch, statements []*sqlstore.Statement) error {
+	for _, s := range statements {
+		if err := c.add(context.Background(), b, s, none); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// transact runs statements of transactions.
+func (c *conn) transact(statements ...*sqlstore.Statement) error {
+	var batch pgconn.Batch
+	if err := c.addAll(&batch, statements); err != nil {
+		return err
+	}
+	c.hurry()
+	return c.pg.ExecBatch(context.Background(), &batch).Close()
 }
 
 // collect reads the answer to the next statement of a batch.

@@ -66,7 +66,7 @@ type member struct {
 func together(t *testing.T, g *groups, members ...*member) {
 	t.Helper()
 	g.mu.Lock()
-	g.running += writers // no more of them
+	g.running += g.atOnce // no more of them
 	g.mu.Unlock()
 	waiting := func() int {
 		g.mu.Lock()

@@ -73,7 +73,8 @@ func Open(ctx context.Context, dsn string, o Options) (*Store, error) {
 	if s.pool, err = pgxpool.NewWithConfig(ctx, config); err != nil {
 		return nil, fmt.Errorf("postgres: %w", err)
 	}
-	s.short, s.long, s.hints = &groups{store: s}, &groups{store: s}, newHints(s)
+	s.short, s.long = &groups{store: s, atOnce: shortAtOnce}, &groups{store: s, atOnce: longAtOnce, turn: longTurn}
+	s.hints = newHints(s)
 	return s, nil
 }
 

@@ -186,7 +186,8 @@ func TestRefusalsWithin(t *testing.T) {
 	}), ports.ErrNotFound)
 }
 
-// TestDeadlocks has two Updates wait for each other.
+// TestDeadlocks has two Updates wait for each other, each of which runs on its own
+// since it has failed in a group.
 func TestDeadlocks(t *testing.T) {
 	dsn := postgrestest.Shared(t).NewDatabase(t)
 	s := open(t, dsn+"&deadlock_timeout=10ms")
@@ -201,15 +202,17 @@ func TestDeadlocks(t *testing.T) {
 			met.Done()
 			met.Wait()
 		})
+		failed := false
 		wg.Go(func() {
-			err := s.Update(context.Background(), after(func(ctx context.Context, tx *ports.Tx) error {
-				runs.Add(1)
-				if err := tx.Settings.Put(ctx, order[0], order[0]); err != nil {
-					return err
+			err := s.Update(context.Background(), func(ctx context.Context, tx *ports.Tx) error {
+				if err := tx.Settings.Put(ctx, order[0], order[0]); err != nil || !failed {
+					failed = true
+					return errors.Join(err, errors.New("not yet"))
 				}
+				runs.Add(1)
 				meet()
 				return tx.Settings.Put(ctx, order[1], order[0])
-			}))
+			})
 			if err != nil {
 				t.Error(err)
 			}

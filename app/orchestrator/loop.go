@@ -45,6 +45,7 @@ type loop struct {
 	mu        sync.Mutex
 	running   map[string]bool      // sessions and cleanups being worked on
 	busy      map[string]int       // how many of them, by worker
+	queues    map[string][]string  // sessions that wait for a worker to be less busy, as of the latest pass
 	blocked   int                  // due rows that the latest pass could not take on
 	unclean   int                  // the same of cleanups
 	pause     map[string]time.Time // not before, after a fault of ours
@@ -123,6 +124,23 @@ func (l *loop) release(t task, pauseUntil time.Time) {
 	}
 }
 
+// queue remembers which sessions wait for workers to be less busy.
+func (l *loop) queue(waiting map[string][]string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.queues = waiting
+}
+
+// following gives the next session that waits for the worker; empty: there is none.
+func (l *loop) following(worker string) (sessionID string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if q := l.queues[worker]; len(q) > 0 {
+		sessionID, l.queues[worker] = q[0], q[1:]
+	}
+	return sessionID
+}
+
 // Run does the background work until ctx ends, and then waits for what is
 // under way and hands over to other replicas. It returns ctx's error, or the
 // reason why it could not begin.
@@ -195,8 +213,9 @@ func (o *Orchestrator) step(ctx context.Context, work *sync.WaitGroup) (time.Tim
 }
 
 // dispatch does a piece of work in the background, unless it is being done or
-// there is no room for more at the moment.
-func (o *Orchestrator) dispatch(work *sync.WaitGroup, t task, fn func() error) bool {
+// there is no room for more at the moment; and once it has made room, what is to
+// follow.
+func (o *Orchestrator) dispatch(work *sync.WaitGroup, t task, fn func() error, then ...func()) bool {
 	if !o.loop.claim(t, o.now()) {
 		return false
 	}
@@ -206,6 +225,9 @@ func (o *Orchestrator) dispatch(work *sync.WaitGroup, t task, fn func() error) b
 		var pause time.Time
 		defer func() {
 			o.loop.release(t, pause)
+			for _, follow := range then {
+				follow()
+			}
 			o.loop.wake()
 		}()
 		if err := fn(); err != nil {
@@ -246,19 +268,35 @@ func (o *Orchestrator) reconcile(ctx context.Context, work *sync.WaitGroup) (tim
 	}
 	o.loop.blocked = 0
 	o.noteCallers(due, now)
+	waiting := make(map[string][]string)
 	for _, s := range domain.FailoverPlan(due, func(user string) int { return ranks[user] }) {
 		worker := o.turnTaker(s)
 		if o.taken(s, now) || !o.turnFor(s, worker, now) {
 			o.loop.blocked++
 			continue
 		}
-		if !o.dispatch(work, task{"session/" + s.ID, worker, o.loop.turns}, func() error {
-			return o.further(context.WithoutCancel(ctx), s.ID)
-		}) {
+		if !o.takeOn(ctx, work, s.ID, worker) {
 			o.loop.blocked++
+			waiting[worker] = append(waiting[worker], s.ID)
 		}
 	}
+	o.loop.queue(waiting)
 	return soon(next, now), nil
+}
+
+// takeOn takes a session on in the background. When that is done, another that
+// waits for the same worker follows at once: a worker that is to be called about
+// many sessions is not left idle between two passes.
+func (o *Orchestrator) takeOn(ctx context.Context, work *sync.WaitGroup, sessionID, worker string) bool {
+	return o.dispatch(work, task{"session/" + sessionID, worker, o.loop.turns}, func() error {
+		return o.further(context.WithoutCancel(ctx), sessionID)
+	}, func() {
+		for ctx.Err() == nil && worker != "" {
+			if next := o.loop.following(worker); next == "" || o.takeOn(ctx, work, next, worker) {
+				return
+			}
+		}
+	})
 }
 
 // further takes one session on in the background.

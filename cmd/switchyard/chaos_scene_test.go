@@ -89,6 +89,10 @@ func newScene(t testing.TB, z size) *scene {
 	a, err := s.api.anonymous().expect(http.StatusOK, "POST", "/auth/login", obj{"email": adminEmail, "password": adminPassword})
 	require.NoError(t, err)
 	s.admin = s.api.with(a.str("data.token"))
+	waitFor(t, "all workers are online", func() (bool, any) {
+		a, err := s.admin.expect(http.StatusOK, "GET", "/workers/statistics", nil)
+		return err == nil && a.at("data.workers.online") == float64(z.workers), a
+	})
 	return s
 }
 
