@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/switchyard-wa/switchyard/domain"
@@ -106,7 +105,7 @@ func (f *fleet) suspects(t domain.Timing, now time.Time) (found []verdict, next 
 }
 
 // judge keeps workers that fail their trial from receiving sessions.
-func (o *Orchestrator) judge(ctx context.Context, _ *sync.WaitGroup) (time.Time, error) {
+func (o *Orchestrator) judge(ctx context.Context, _ *tasks) (time.Time, error) {
 	now := o.now()
 	if !o.fleet.dropped.Swap(false) && (o.loop.judgeAt.IsZero() || now.Before(o.loop.judgeAt)) {
 		return o.loop.judgeAt, nil

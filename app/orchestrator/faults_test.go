@@ -433,3 +433,41 @@ func TestAWorkerThatNobodyHasHintedAt(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "worker-1", c.session(s.ID).WorkerID)
 }
+
+// hung is a way to the workers on which calls to stop get no answer.
+type hung struct{ arm }
+
+func (h hung) Disconnect(ctx context.Context, w ports.WorkerRef, id string, generation int64) error {
+	_ = h.call("disconnect", w, id, generation)
+	<-ctx.Done()
+	return &ports.WorkerError{Failure: ports.WorkerTimedOut, Message: "timed out"}
+}
+
+// TestAnEndIsNotHeldUpByAWorkerThatHangs: a replica that is to end while its worker
+// does not answer does so in time, and what it was at another goes on with.
+func TestAnEndIsNotHeldUpByAWorkerThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCrowd(t, 1, func(cfg *orchestrator.Config) {
+			realTime(cfg)
+			cfg.Workers = hung{cfg.Workers.(arm)}
+		})
+		a := c.all[0]
+		c.register(a, "worker-1", 10)
+		s := c.connected(a)
+		ctx, stop := context.WithCancel(t.Context())
+		var ended error
+		over := aside(func() { ended = a.Run(ctx) })
+		asked := aside(func() { _, _ = a.Disconnect(t.Context(), s.UserID, s.ID) })
+		time.Sleep(time.Second)
+		_, err := a.Drain(t.Context(), "worker-1") // by the loop
+		require.NoError(t, err)
+		time.Sleep(time.Second)
+		require.NotEmpty(t, c.hands.all("disconnect"))
+		stop()
+		began := time.Now()
+		wait(t, over)
+		require.ErrorIs(t, ended, context.Canceled)
+		require.LessOrEqual(t, time.Since(began), 11*time.Second)
+		<-asked
+	})
+}

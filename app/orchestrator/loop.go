@@ -25,6 +25,7 @@ const (
 	glance          = 500 * time.Millisecond // between two passes while rows that are due are worked on
 	loadLife        = 24 * time.Hour         // how long the load of workers is kept
 	eventLife       = 24 * time.Hour         // how long published events are kept
+	handOver        = 10 * time.Second       // what is under way when Run is to end may take
 	relayLook       = 20 * time.Second       // between two looks whether the replica that publishes does
 	relayPosition   = "relay.position"       // setting: Seq of the last published event
 )
@@ -85,6 +86,12 @@ func (l *loop) works(worker string) bool {
 	return l.busy[worker] > 0
 }
 
+// tasks are the pieces of background work that are being done.
+type tasks struct {
+	sync.WaitGroup
+	ctx context.Context // goes on for a while when the loop has ended
+}
+
 // task is a piece of background work.
 type task struct {
 	key    string        // there is one at a time of each
@@ -142,17 +149,23 @@ func (l *loop) following(worker string) (sessionID string) {
 }
 
 // Run does the background work until ctx ends, and then waits for what is
-// under way and hands over to other replicas. It returns ctx's error, or the
-// reason why it could not begin.
+// under way, for 10 s, and hands over to other replicas. It returns ctx's error, or
+// the reason why it could not begin.
 func (o *Orchestrator) Run(ctx context.Context) error {
 	defer o.listen()()
 	if err := o.Load(ctx); err != nil {
 		return err
 	}
-	var work sync.WaitGroup
+	lasting, giveUp := context.WithCancel(context.WithoutCancel(ctx))
+	defer giveUp()
+	work := tasks{ctx: lasting}
 	defer o.retire(ctx)
 	defer o.live(ctx)()
-	defer work.Wait()
+	defer func() {
+		// A call that takes longer is made again by whoever takes over.
+		defer time.AfterFunc(handOver, giveUp).Stop()
+		work.Wait()
+	}()
 	for {
 		next, err := o.step(ctx, &work)
 		if err != nil && ctx.Err() == nil {
@@ -179,7 +192,7 @@ func (o *Orchestrator) Run(ctx context.Context) error {
 // Run calls it in a loop; a harness that owns the clock calls it itself.
 func (o *Orchestrator) Step(ctx context.Context) (next time.Time, err error) {
 	o.members.listen.Do(func() { o.listen() })
-	var work sync.WaitGroup
+	work := tasks{ctx: context.WithoutCancel(ctx)}
 	next, err = o.step(ctx, &work)
 	work.Wait()
 	select {
@@ -190,7 +203,7 @@ func (o *Orchestrator) Step(ctx context.Context) (next time.Time, err error) {
 	return next, err
 }
 
-func (o *Orchestrator) step(ctx context.Context, work *sync.WaitGroup) (time.Time, error) {
+func (o *Orchestrator) step(ctx context.Context, work *tasks) (time.Time, error) {
 	o.loop.passed.Store(o.now().UnixMicro())
 	if err := o.ready(ctx); err != nil {
 		return o.now().Add(pauseAfterFault), err
@@ -202,7 +215,7 @@ func (o *Orchestrator) step(ctx context.Context, work *sync.WaitGroup) (time.Tim
 		}
 	}
 	var errs []error
-	for _, part := range []func(context.Context, *sync.WaitGroup) (time.Time, error){
+	for _, part := range []func(context.Context, *tasks) (time.Time, error){
 		o.attend, o.catchUp, o.monitor, o.judge, o.turns, o.reconcile, o.cleanups, o.house, o.publish,
 	} {
 		at, err := part(ctx, work)
@@ -215,7 +228,7 @@ func (o *Orchestrator) step(ctx context.Context, work *sync.WaitGroup) (time.Tim
 // dispatch does a piece of work in the background, unless it is being done or
 // there is no room for more at the moment; and once it has made room, what is to
 // follow.
-func (o *Orchestrator) dispatch(work *sync.WaitGroup, t task, fn func() error, then ...func()) bool {
+func (o *Orchestrator) dispatch(work *tasks, t task, fn func() error, then ...func()) bool {
 	if !o.loop.claim(t, o.now()) {
 		return false
 	}
@@ -239,7 +252,7 @@ func (o *Orchestrator) dispatch(work *sync.WaitGroup, t task, fn func() error, t
 
 // reconcile works on the sessions that are due, in the order that FailoverPlan
 // gives.
-func (o *Orchestrator) reconcile(ctx context.Context, work *sync.WaitGroup) (time.Time, error) {
+func (o *Orchestrator) reconcile(ctx context.Context, work *tasks) (time.Time, error) {
 	now := o.now()
 	wakes := o.mine("waiting") // of several replicas one keeps the order
 	begins := wakes && !o.loop.wakes
@@ -276,8 +289,9 @@ func (o *Orchestrator) reconcile(ctx context.Context, work *sync.WaitGroup) (tim
 			continue
 		}
 		if !o.takeOn(ctx, work, s.ID, worker) {
-			o.loop.blocked++
-			waiting[worker] = append(waiting[worker], s.ID)
+			if o.loop.blocked++; s.ClaimedBy == o.self.ID || o.mine(workOn(worker)) {
+				waiting[worker] = append(waiting[worker], s.ID)
+			}
 		}
 	}
 	o.loop.queue(waiting)
@@ -287,9 +301,9 @@ func (o *Orchestrator) reconcile(ctx context.Context, work *sync.WaitGroup) (tim
 // takeOn takes a session on in the background. When that is done, another that
 // waits for the same worker follows at once: a worker that is to be called about
 // many sessions is not left idle between two passes.
-func (o *Orchestrator) takeOn(ctx context.Context, work *sync.WaitGroup, sessionID, worker string) bool {
+func (o *Orchestrator) takeOn(ctx context.Context, work *tasks, sessionID, worker string) bool {
 	return o.dispatch(work, task{"session/" + sessionID, worker, o.loop.turns}, func() error {
-		return o.further(context.WithoutCancel(ctx), sessionID)
+		return o.further(work.ctx, sessionID)
 	}, func() {
 		for ctx.Err() == nil && worker != "" {
 			if next := o.loop.following(worker); next == "" || o.takeOn(ctx, work, next, worker) {
@@ -379,7 +393,7 @@ func (o *Orchestrator) callWaiting(ctx context.Context, now time.Time) error {
 }
 
 // cleanups works on what is left to do on workers.
-func (o *Orchestrator) cleanups(ctx context.Context, work *sync.WaitGroup) (time.Time, error) {
+func (o *Orchestrator) cleanups(ctx context.Context, work *tasks) (time.Time, error) {
 	now := o.now()
 	var due []*domain.Cleanup
 	var next time.Time
@@ -401,7 +415,7 @@ func (o *Orchestrator) cleanups(ctx context.Context, work *sync.WaitGroup) (time
 		}
 		if !o.turn(whose, c.DueAt, now) ||
 			!o.dispatch(work, task{"cleanup/" + c.WorkerID + "/" + c.SessionID, c.WorkerID, o.loop.turns}, func() error {
-				o.clean(context.WithoutCancel(ctx), c.WorkerID, c.SessionID)
+				o.clean(work.ctx, c.WorkerID, c.SessionID)
 				return nil
 			}) {
 			o.loop.unclean++
@@ -411,7 +425,7 @@ func (o *Orchestrator) cleanups(ctx context.Context, work *sync.WaitGroup) (time
 }
 
 // publish hands recorded events to the bus, in order and at least once.
-func (o *Orchestrator) publish(ctx context.Context, _ *sync.WaitGroup) (time.Time, error) {
+func (o *Orchestrator) publish(ctx context.Context, _ *tasks) (time.Time, error) {
 	if !o.loop.relay.Swap(false) {
 		return time.Time{}, nil
 	}
@@ -478,7 +492,7 @@ func (o *Orchestrator) published(ctx context.Context, seq int64) error {
 
 // house does what is to be done now and then: messages whose outcome was never
 // learnt fail, the load of workers is recorded, and what has expired goes.
-func (o *Orchestrator) house(ctx context.Context, _ *sync.WaitGroup) (time.Time, error) {
+func (o *Orchestrator) house(ctx context.Context, _ *tasks) (time.Time, error) {
 	now := o.now()
 	o.loop.mu.Lock()
 	due := !now.Before(o.loop.houseAt)

@@ -3,7 +3,6 @@ package orchestrator
 import (
 	"context"
 	"errors"
-	"sync"
 	"time"
 
 	"github.com/switchyard-wa/switchyard/domain"
@@ -11,7 +10,7 @@ import (
 )
 
 // monitor finds workers that are silent and probes those whose turn it is.
-func (o *Orchestrator) monitor(ctx context.Context, work *sync.WaitGroup) (time.Time, error) {
+func (o *Orchestrator) monitor(ctx context.Context, work *tasks) (time.Time, error) {
 	now := o.now()
 	probing := !o.loop.stopped.Load()
 	type silence struct {
@@ -56,7 +55,7 @@ func (o *Orchestrator) monitor(ctx context.Context, work *sync.WaitGroup) (time.
 	}
 	for _, w := range probes {
 		if !o.dispatch(work, task{key: "probe/" + w.ID, pool: o.loop.probes}, func() error {
-			o.probe(context.WithoutCancel(ctx), w, w.Endpoint)
+			o.probe(work.ctx, w, w.Endpoint)
 			return nil
 		}) {
 			o.fleet.on(w.ID, func(n *node) { n.probing = false })
@@ -64,7 +63,7 @@ func (o *Orchestrator) monitor(ctx context.Context, work *sync.WaitGroup) (time.
 	}
 	for _, w := range doubts {
 		o.dispatch(work, task{key: "doubt/" + w.ID, pool: o.loop.probes}, func() error {
-			return o.contradict(context.WithoutCancel(ctx), w)
+			return o.contradict(work.ctx, w)
 		})
 	}
 	var next time.Time

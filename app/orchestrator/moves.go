@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/switchyard-wa/switchyard/domain"
@@ -250,7 +249,7 @@ func (o *Orchestrator) promised(open []*domain.Migration, to *domain.Migration, 
 
 // turns gives sessions that wait to move their turn: migrations in the order in
 // which they were asked for, then what is on draining workers.
-func (o *Orchestrator) turns(ctx context.Context, _ *sync.WaitGroup) (time.Time, error) {
+func (o *Orchestrator) turns(ctx context.Context, _ *tasks) (time.Time, error) {
 	now := o.now()
 	waiting := o.fleet.waitingToMove()
 	ended := o.fleet.moved.Swap(false)

@@ -232,7 +232,7 @@ func (o *Orchestrator) next(s *domain.Session, w *domain.Worker, now time.Time) 
 
 // attend gives a sign of life now and then, and takes over from those that give
 // none any more.
-func (o *Orchestrator) attend(ctx context.Context, _ *sync.WaitGroup) (time.Time, error) {
+func (o *Orchestrator) attend(ctx context.Context, _ *tasks) (time.Time, error) {
 	if !o.shared() {
 		return time.Time{}, nil
 	}
@@ -501,7 +501,7 @@ func (o *Orchestrator) hint(h ports.Hint) {
 }
 
 // catchUp reads what others have changed, or what the view was wrong about.
-func (o *Orchestrator) catchUp(ctx context.Context, _ *sync.WaitGroup) (time.Time, error) {
+func (o *Orchestrator) catchUp(ctx context.Context, _ *tasks) (time.Time, error) {
 	now := o.now()
 	m := &o.members
 	m.mu.Lock()

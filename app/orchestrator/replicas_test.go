@@ -1295,7 +1295,7 @@ func TestAReplicaThatEndsKeepsItsClaims(t *testing.T) {
 		c.running()
 		c.hands.set(func(made call) error {
 			if made.kind == "start" {
-				time.Sleep(25 * time.Second)
+				time.Sleep(12 * time.Second)
 			}
 			return nil
 		})
