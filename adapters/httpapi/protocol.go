@@ -53,6 +53,7 @@ func (a *api) registerWorker(ctx context.Context, c *call) (any, error) {
 	if _, err := c.speaksFor(in.WorkerID); err != nil {
 		return nil, err
 	}
+	in.Own = c.own != ""
 	r, err := a.Workers.RegisterWorker(ctx, in)
 	if err != nil {
 		return nil, err

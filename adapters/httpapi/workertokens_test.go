@@ -109,4 +109,8 @@ func TestReportsAreAttributed(t *testing.T) {
 	assert.Equal(t, "worker-1", s.last.(domain.Heartbeat).WorkerID)
 	_, s = ask(t, "DELETE", "/api/workers/unregister", own, `{"endpoint":"http://10.0.0.9:8001"}`)
 	assert.Equal(t, []string{"worker-1", "http://10.0.0.9:8001"}, s.last, "never the one that has the endpoint")
+	for token, isOwn := range map[string]bool{own: true, fleetToken: false} {
+		_, s = ask(t, "POST", "/api/workers/register", token, bodies["POST /workers/register"])
+		assert.Equal(t, isOwn, s.last.(domain.Registration).Own)
+	}
 }

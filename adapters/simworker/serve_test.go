@@ -239,6 +239,13 @@ func TestControl(t *testing.T) {
 	require.NoError(t, err, "and the fleet's again if that is refused")
 	require.Equal(t, 2, p.shown("fleet-token"))
 
+	p.set(func() { p.own = "wt_w1_secret" })
+	for range 2 {
+		_, err = c.RegisterWorker(ctx, domain.Registration{WorkerID: "w1", Endpoint: "http://w1"})
+		require.NoError(t, err)
+	}
+	require.Equal(t, 4, p.shown("fleet-token"), "its own does not bring it back once it was removed")
+
 	older := simworker.NewControl(p.URL, "fleet-token", true)
 	defer older.Close()
 	_, err = older.SessionReport(ctx, domain.Report{SessionID: "one", Status: domain.QRRequired, WorkerID: "w1", Generation: 4, PairingCode: "X", QR: domain.QR{Code: "2@"}})
@@ -249,7 +256,7 @@ func TestControl(t *testing.T) {
 	body = p.last(t, "POST /api/workers/register")
 	require.NotContains(t, body, "labels")
 	require.NotContains(t, body, "capabilities")
-	require.Equal(t, 4, p.shown("fleet-token"), "older workers know no other")
+	require.Equal(t, 6, p.shown("fleet-token"), "older workers know no other")
 }
 
 func kind(t *testing.T, err error) domain.Kind {

@@ -27,6 +27,9 @@ func (o *Orchestrator) RegisterWorker(ctx context.Context, r domain.Registration
 	if err := checkRegistration(&r); err != nil {
 		return nil, err
 	}
+	if err := o.mayRegister(ctx, r); err != nil {
+		return nil, o.fault(err)
+	}
 	if err := o.endpointFree(ctx, r); err != nil {
 		return nil, o.fault(err)
 	}
@@ -43,6 +46,9 @@ func (o *Orchestrator) RegisterWorker(ctx context.Context, r domain.Registration
 			w, err = &domain.Worker{ID: r.WorkerID, CPU: -1, Memory: -1, CreatedAt: now}, nil
 		}
 		if err != nil {
+			return err
+		}
+		if err := atHome(w, r); err != nil {
 			return err
 		}
 		events := w.Register(r, o.timing, now)
@@ -165,6 +171,32 @@ func (o *Orchestrator) reach(ctx context.Context, endpoint string) error {
 			"The worker's endpoint could not be reached: %s", plain(err)).Because(err)
 	}
 	return nil
+}
+
+// mayRegister refuses a worker that shows its own token for an endpoint where it
+// is not known to be. This comes before the endpoint is called, for calls carry
+// the fleet token.
+func (o *Orchestrator) mayRegister(ctx context.Context, r domain.Registration) error {
+	if !r.Own {
+		return nil
+	}
+	return o.store.View(ctx, func(ctx context.Context, tx *ports.Tx) error {
+		known, err := tx.Workers.Get(ctx, r.WorkerID)
+		if err != nil && !errors.Is(err, ports.ErrNotFound) {
+			return err
+		}
+		return atHome(known, r)
+	})
+}
+
+// atHome lets a worker's own token say no more than what is recorded: the token
+// outlives the worker's removal, and must not become the whole fleet's.
+func atHome(known *domain.Worker, r domain.Registration) error {
+	if !r.Own || known != nil && known.Endpoint == r.Endpoint {
+		return nil
+	}
+	return domain.Errorf(domain.Forbidden, domain.CodeInsufficientPermission,
+		"A worker's own token registers it only where it is known to be; a new worker or a new endpoint needs the fleet token")
 }
 
 // endpointFree refuses an endpoint that another worker holds, and a new

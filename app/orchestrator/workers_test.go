@@ -2,6 +2,7 @@ package orchestrator_test
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -35,6 +36,53 @@ func TestALateFarewellOfAFormerProcessChangesNothing(t *testing.T) {
 	v, _, err = w.Worker(context.Background(), "worker-1")
 	require.NoError(t, err)
 	require.Equal(t, domain.WorkerOffline, v.Status())
+}
+
+// A worker's own token outlives its stay in the fleet, and calls to an endpoint
+// carry the fleet's: it neither leads elsewhere nor back in.
+func TestAnOwnTokenRegistersOnlyWhatIsKnown(t *testing.T) {
+	ctx := context.Background()
+	var health atomic.Int64
+	w := newWorld(t)
+	w.workers.EXPECT().Health(gomock.Any(), gomock.Any()).DoAndReturn(func(context.Context, string) error {
+		health.Add(1)
+		return nil
+	}).AnyTimes()
+	register := func(endpoint string, own bool) error {
+		before := health.Load()
+		_, err := w.RegisterWorker(ctx, domain.Registration{WorkerID: "worker-1", Endpoint: endpoint, Own: own})
+		require.Equal(t, err == nil, health.Load() > before, "who may not register is not called")
+		return err
+	}
+	const home, elsewhere = "http://worker-1:1", "http://worker-1:2"
+	forbidden := func(err error) {
+		t.Helper()
+		require.Equal(t, domain.CodeInsufficientPermission, domain.CodeOf(err))
+		require.ErrorContains(t, err, "needs the fleet token")
+	}
+	forbidden(register(home, true))
+	require.NoError(t, register(home, false))
+	require.NoError(t, register("HTTP://worker-1:1/", true), "it repeats what is recorded")
+	require.NoError(t, w.UnregisterWorker(ctx, "worker-1", home))
+	forbidden(register(elsewhere, true))
+	require.NoError(t, register(home, true), "it is back")
+	require.NoError(t, w.UnregisterWorker(ctx, "worker-1", home))
+	require.NoError(t, register(elsewhere, false))
+	forbidden(register(home, true))
+	require.NoError(t, w.RemoveWorker(ctx, "worker-1", false))
+	forbidden(register(elsewhere, true))
+	require.NoError(t, register(home, false))
+}
+
+// The worker is removed while its registration is under way.
+func TestAnOwnTokenDoesNotUndoARemoval(t *testing.T) {
+	m := &meddling{Store: memory.NewStore()}
+	w := worldOn(t, m)
+	w.worker("worker-1", 50)
+	m.before = func() { require.NoError(t, w.RemoveWorker(context.Background(), "worker-1", false)) }
+	_, err := w.RegisterWorker(context.Background(), domain.Registration{WorkerID: "worker-1", Endpoint: "http://worker-1:1", Own: true})
+	require.Equal(t, domain.CodeInsufficientPermission, domain.CodeOf(err))
+	require.Nil(t, m.before)
 }
 
 func TestRegisteringAgainInterruptsNothingThatRuns(t *testing.T) {
