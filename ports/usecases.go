@@ -231,6 +231,7 @@ type RecoveryOutcome struct {
 // InboundMessage is a message that a worker received.
 type InboundMessage struct {
 	SessionID  string
+	WorkerID   string // empty: the worker did not say who it is
 	WhatsAppID string
 	From, To   string
 	Type       domain.MessageType

@@ -108,7 +108,7 @@ func (a *api) messageReport(ctx context.Context, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := c.speaksFor(b.worker); err != nil {
+	if r.WorkerID, err = c.speaksFor(b.worker); err != nil {
 		return nil, err
 	}
 	applied, err := a.Workers.MessageReport(ctx, r)
@@ -171,7 +171,7 @@ func (a *api) messageReceived(ctx context.Context, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := c.speaksFor(b.worker); err != nil {
+	if m.WorkerID, err = c.speaksFor(b.worker); err != nil {
 		return nil, err
 	}
 	stored, err := a.Workers.MessageReceived(ctx, m)

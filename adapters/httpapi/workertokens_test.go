@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
 )
 
 func TestWorkerTokens(t *testing.T) {
@@ -105,6 +106,18 @@ func TestReportsAreAttributed(t *testing.T) {
 	assert.Equal(t, "worker-1", s.last.(domain.Report).WorkerID)
 	_, s = ask(t, "POST", "/api/webhooks/session-status", fleetToken, report)
 	assert.Empty(t, s.last.(domain.Report).WorkerID)
+	for path, by := range map[string]func(any) string{
+		"/webhooks/message-status":   func(last any) string { return last.(domain.MessageReport).WorkerID },
+		"/webhooks/message-received": func(last any) string { return last.(ports.InboundMessage).WorkerID },
+	} {
+		body := bodies["POST "+path]
+		_, s = ask(t, "POST", "/api"+path, own, body)
+		assert.Equal(t, "worker-1", by(s.last))
+		_, s = ask(t, "POST", "/api"+path, fleetToken, saying(t, body, "Worker_2"))
+		assert.Equal(t, "worker-2", by(s.last))
+		_, s = ask(t, "POST", "/api"+path, fleetToken, body)
+		assert.Empty(t, by(s.last), "older workers do not say")
+	}
 	_, s = ask(t, "POST", "/api/webhooks/worker-heartbeat", own, `{"status":"ONLINE"}`)
 	assert.Equal(t, "worker-1", s.last.(domain.Heartbeat).WorkerID)
 	_, s = ask(t, "DELETE", "/api/workers/unregister", own, `{"endpoint":"http://10.0.0.9:8001"}`)
