@@ -37,11 +37,16 @@ func (q *query) get(name string) string { return strings.TrimSpace(q.values.Get(
 // text reads a text to look for.
 func (q *query) text(name string, to *string) {
 	s := q.get(name)
-	if len(s) > maxID || !utf8.ValidString(s) || strings.ContainsFunc(s, unicode.IsControl) {
+	if !searchable(s) {
 		q.problems.Add(name, "%s must be plain text of at most %d bytes", name, maxID)
 		return
 	}
 	*to = s
+}
+
+// searchable reports whether every store can be asked for a text.
+func searchable(s string) bool {
+	return len(s) <= maxID && utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl)
 }
 
 // parse reads a parameter by a function that may find it wrong.
