@@ -181,10 +181,8 @@ type rebalancedView struct {
 }
 
 func (a *api) rebalance(ctx context.Context, c *call) (any, error) {
-	q := c.query()
-	var dryRun bool
-	q.flag("dryRun", &dryRun)
-	if err := q.end(); err != nil {
+	dryRun, err := c.dryRun()
+	if err != nil {
 		return nil, err
 	}
 	r, err := a.Operator.Rebalance(ctx, dryRun)
@@ -217,6 +215,30 @@ func (a *api) rebalance(ctx context.Context, c *call) (any, error) {
 		c.message += fmt.Sprintf("; %d more are left to the next rebalance", r.Left)
 	}
 	return v, nil
+}
+
+// dryRun reads the query and the body, either of which may ask for the plan
+// alone. What looks like it is not overlooked.
+func (c *call) dryRun() (bool, error) {
+	q := c.query()
+	q.only("dryRun")
+	var query, said bool
+	q.flag("dryRun", &query)
+	if err := q.end(); err != nil {
+		return false, err
+	}
+	b, err := c.read()
+	if err != nil {
+		return false, err
+	}
+	for b.next() {
+		if b.member() == "dryRun" {
+			b.bool(&said)
+		} else {
+			b.unknown("dryRun")
+		}
+	}
+	return query || said, b.end()
 }
 
 // drainView is how far a drain is.

@@ -116,8 +116,22 @@ func TestRebalance(t *testing.T) {
 		assert.Equal(t, dry, got.Data["dryRun"])
 		assert.Equal(t, dry, got.Data["batchId"] == nil)
 	}
-	got, _ := ask(t, "POST", "/api/v1/admin/rebalance?dryRun=maybe", adminToken, "")
-	assert.Equal(t, []string{"dryRun"}, got.fields())
+	for _, c := range []struct {
+		query, body string
+		dry         bool
+	}{{"", `{"dryRun":true}`, true}, {"", `{"dryRun":false}`, false}, {"?dryRun=true", `{"dryRun":null}`, true}, {"?dryRun=false", `{"dryRun":true}`, true}} {
+		_, s := ask(t, "POST", "/api/v1/admin/rebalance"+c.query, adminToken, c.body)
+		assert.Equal(t, c.dry, s.last, c)
+	}
+	for _, c := range []struct{ query, body, field string }{
+		{"?dryRun=maybe", "", "dryRun"}, {"?dryRun", "", "dryRun"}, {"?dryRun=false&dryRun=true", "", "dryRun"}, {"?dryrun=true", "", "dryrun"},
+		{"", `{"dryrun":true}`, "dryrun"}, {"", `{"dryRun":"true"}`, "dryRun"}, {"", `{"dryRun":true`, "body"},
+	} {
+		got, s := ask(t, "POST", "/api/v1/admin/rebalance"+c.query, adminToken, c.body)
+		assert.Equal(t, http.StatusBadRequest, got.Code, c)
+		assert.Equal(t, []string{c.field}, got.fields(), c)
+		assert.Zero(t, s.calls)
+	}
 }
 
 func TestBulk(t *testing.T) {
