@@ -195,6 +195,69 @@ func (m *meddling) Update(ctx context.Context, fn func(context.Context, *ports.T
 	return m.Store.Update(ctx, fn)
 }
 
+// outdated is a store that gives a session as it was, a few times.
+type outdated struct {
+	ports.Store
+	row  *domain.Session
+	left int
+}
+
+type outdatedSessions struct {
+	ports.Sessions
+	*outdated
+}
+
+func (s outdatedSessions) Get(ctx context.Context, id string) (*domain.Session, error) {
+	if s.left == 0 {
+		return s.Sessions.Get(ctx, id)
+	}
+	s.left--
+	return s.row.Clone(), nil
+}
+
+func (o *outdated) View(ctx context.Context, fn func(context.Context, *ports.Tx) error) error {
+	return o.Store.View(ctx, o.wrap(fn))
+}
+
+func (o *outdated) Update(ctx context.Context, fn func(context.Context, *ports.Tx) error) error {
+	return o.Store.Update(ctx, o.wrap(fn))
+}
+
+func (o *outdated) wrap(fn func(context.Context, *ports.Tx) error) func(context.Context, *ports.Tx) error {
+	return func(ctx context.Context, tx *ports.Tx) error {
+		wrapped := *tx
+		wrapped.Sessions = outdatedSessions{tx.Sessions, o}
+		return fn(ctx, &wrapped)
+	}
+}
+
+// The transaction of a connect sees the slot that another connect of the same
+// session has taken, but not yet the session.
+func TestASessionIsNotInItsOwnWay(t *testing.T) {
+	ctx := context.Background()
+	store := &outdated{Store: memory.NewStore()}
+	w := worldOn(t, store)
+	w.starts()
+	w.worker("worker-1", 50)
+	user := w.user(domain.TierBasic)
+	s := w.card(user, "line")
+	store.row = w.session(s.ID)
+	_, err := w.Connect(ctx, user, s.ID, ports.ConnectOptions{})
+	require.NoError(t, err)
+	store.left = 2
+	_, err = w.Connect(ctx, user, s.ID, ports.ConnectOptions{})
+	require.Equal(t, domain.CodeSessionConnecting, domain.CodeOf(err))
+	require.Zero(t, store.left)
+
+	tier := domain.DefaultTiers()
+	tier[domain.TierBasic] = domain.Limits{Sessions: 2, MessagesPerHour: 1, APICallsPerHour: 1}
+	w.SetTiers(tier)
+	another := w.card(user, "another")
+	w.SetTiers(domain.DefaultTiers())
+	_, err = w.Connect(ctx, user, another.ID, ports.ConnectOptions{})
+	require.Equal(t, domain.CodeSessionLimit, domain.CodeOf(err), "another is")
+}
+
 // There was nothing to do about the session, but before that is noted there is.
 func TestWorkThatComesWhileADueTimeIsClearedIsNotForgotten(t *testing.T) {
 	m := &meddling{Store: memory.NewStore()}
