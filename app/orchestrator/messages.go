@@ -43,7 +43,7 @@ func (o *Orchestrator) Send(ctx context.Context, h ports.KeyHolder, out *domain.
 	if !usage.Allowed {
 		return nil, domain.Errorf(domain.Exceeded, domain.CodeMessageLimit,
 			"Message limit exceeded. %s tier allows %d messages per hour", a.user.Tier, usage.Limit).
-			Because(wait(usage.ResetAt.Sub(now)))
+			Because(usedUp{usage, usage.ResetAt.Sub(now)})
 	}
 	m := &domain.Message{
 		ID: o.ids.NewID(), SessionID: h.SessionID, UserID: h.UserID, Direction: domain.Outbound,
