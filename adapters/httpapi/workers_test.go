@@ -172,11 +172,17 @@ func TestDeleteWorker(t *testing.T) {
 }
 
 func TestUnregister(t *testing.T) {
-	_, s := ask(t, "DELETE", "/api/workers/unregister", fleetToken, `{"workerId":"Worker_1","endpoint":"HTTP://W:1/"}`)
+	got, s := ask(t, "DELETE", "/api/workers/unregister", fleetToken, `{"workerId":"Worker_1","endpoint":"HTTP://W:1/"}`)
 	assert.Equal(t, []string{"worker-1", "http://w:1"}, s.last)
+	assert.Equal(t, "OFFLINE", got.Data["status"])
+	assert.NotNil(t, got.Data["unregisteredAt"])
+	got, _ = ask(t, "DELETE", "/api/workers/unregister", fleetToken, `{"workerId":"Worker_1","endpoint":"http://former:1"}`)
+	assert.Equal(t, http.StatusOK, got.Code)
+	assert.Equal(t, "ONLINE", got.Data["status"])
+	assert.Nil(t, got.Data["unregisteredAt"])
 	_, s = ask(t, "DELETE", "/api/workers/unregister", fleetToken, `{"endpoint":"http://w:1"}`)
 	assert.Equal(t, []string{"", "http://w:1"}, s.last)
-	got, _ := ask(t, "DELETE", "/api/workers/unregister", fleetToken, ``)
+	got, _ = ask(t, "DELETE", "/api/workers/unregister", fleetToken, ``)
 	assert.Equal(t, []string{"workerId"}, got.fields())
 }
 

@@ -371,9 +371,10 @@ func (c *Control) Preserved(ctx context.Context, workerID string, sessionIDs []s
 }
 
 // UnregisterWorker implements ports.WorkerProtocol.
-func (c *Control) UnregisterWorker(ctx context.Context, workerID, endpoint string) error {
-	_, err := c.call(ctx, controlLimit, http.MethodDelete, "/workers/unregister", fields{"workerId": workerID, "endpoint": endpoint}, nil)
-	return err
+func (c *Control) UnregisterWorker(ctx context.Context, workerID, endpoint string) (domain.WorkerStatus, error) {
+	var a workerAnswer
+	_, err := c.call(ctx, controlLimit, http.MethodDelete, "/workers/unregister", fields{"workerId": workerID, "endpoint": endpoint}, &a)
+	return a.Status, err
 }
 
 // status is the word for a status in what a worker sends.

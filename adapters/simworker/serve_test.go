@@ -224,7 +224,10 @@ func TestControl(t *testing.T) {
 	require.True(t, stored)
 	_, err = c.Preserved(ctx, "w1", []string{"one"})
 	require.NoError(t, err)
-	require.NoError(t, c.UnregisterWorker(ctx, "w1", "http://w1"))
+	p.answers["DELETE /api/v1/workers/unregister"] = `{"status":"OFFLINE"}`
+	left, err := c.UnregisterWorker(ctx, "w1", "http://w1")
+	require.NoError(t, err)
+	require.Equal(t, domain.WorkerOffline, left)
 	require.Equal(t, map[string]any{"workerId": "w1", "endpoint": "http://w1"}, p.last(t, "DELETE /api/v1/workers/unregister"))
 
 	p.answers["PUT /api/v1/workers/w1/heartbeat"] = "404 WORKER_NOT_FOUND"

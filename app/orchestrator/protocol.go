@@ -656,10 +656,10 @@ func (o *Orchestrator) Preserved(ctx context.Context, workerID string, sessionID
 }
 
 // UnregisterWorker lets a worker leave: its sessions are placed elsewhere
-// unless it is back within the failover delay.
-func (o *Orchestrator) UnregisterWorker(ctx context.Context, workerID, endpoint string) error {
+// unless it is back within the failover delay. It gives the worker's status.
+func (o *Orchestrator) UnregisterWorker(ctx context.Context, workerID, endpoint string) (domain.WorkerStatus, error) {
 	if err := o.ready(ctx); err != nil {
-		return err
+		return "", err
 	}
 	if workerID == "" {
 		var p domain.Problems
@@ -670,7 +670,7 @@ func (o *Orchestrator) UnregisterWorker(ctx context.Context, workerID, endpoint 
 			p.Check("endpoint", err)
 		}
 		if err := p.Err(); err != nil {
-			return err
+			return "", err
 		}
 		err = o.store.View(ctx, func(ctx context.Context, tx *ports.Tx) error {
 			w, err := tx.Workers.ByEndpoint(ctx, canonical)
@@ -680,14 +680,20 @@ func (o *Orchestrator) UnregisterWorker(ctx context.Context, workerID, endpoint 
 			return err
 		})
 		if errors.Is(err, ports.ErrNotFound) {
-			return nil
+			return domain.WorkerOffline, nil
 		}
 		if err != nil {
-			return o.fault(err)
+			return "", o.fault(err)
 		}
 	}
 	canonical, err := domain.ParseEndpoint(endpoint)
-	return o.fault(o.lose(ctx, domain.NormalizeWorkerRef(workerID), domain.LossLeft, func(w *domain.Worker) bool {
-		return err != nil || canonical == w.Endpoint // a former process may say so when the next one runs already
-	}))
+	status := domain.WorkerOffline
+	lost := o.lose(ctx, domain.NormalizeWorkerRef(workerID), domain.LossLeft, func(w *domain.Worker) bool {
+		if status = domain.WorkerOffline; err == nil && canonical != w.Endpoint {
+			status = w.Status() // a former process says so, and the next one runs already
+			return false
+		}
+		return true
+	})
+	return status, o.fault(lost)
 }

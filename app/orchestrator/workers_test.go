@@ -28,14 +28,22 @@ func (w *world) connected(user string) *ports.CreatedSession {
 func TestALateFarewellOfAFormerProcessChangesNothing(t *testing.T) {
 	w := newWorld(t)
 	w.worker("worker-1", 50)
-	require.NoError(t, w.UnregisterWorker(context.Background(), "worker-1", "http://worker-1:999"))
-	v, _, err := w.Worker(context.Background(), "worker-1")
-	require.NoError(t, err)
-	require.Equal(t, domain.WorkerOnline, v.Status())
-	require.NoError(t, w.UnregisterWorker(context.Background(), "worker-1", "http://worker-1:1"))
-	v, _, err = w.Worker(context.Background(), "worker-1")
-	require.NoError(t, err)
-	require.Equal(t, domain.WorkerOffline, v.Status())
+	for _, c := range []struct {
+		endpoint string
+		want     domain.WorkerStatus
+	}{{"http://worker-1:999", domain.WorkerOnline}, {"http://worker-1:1", domain.WorkerOffline}, {"http://worker-1:1", domain.WorkerOffline}} {
+		status, err := w.UnregisterWorker(context.Background(), "worker-1", c.endpoint)
+		require.NoError(t, err)
+		require.Equal(t, c.want, status)
+		v, _, err := w.Worker(context.Background(), "worker-1")
+		require.NoError(t, err)
+		require.Equal(t, c.want, v.Status())
+	}
+	for id, endpoint := range map[string]string{"worker-2": "http://worker-1:1", "": "http://worker-1:999"} {
+		status, err := w.UnregisterWorker(context.Background(), id, endpoint)
+		require.NoError(t, err)
+		require.Equal(t, domain.WorkerOffline, status, "nobody is")
+	}
 }
 
 // A worker's own token outlives its stay in the fleet, and calls to an endpoint
@@ -54,6 +62,11 @@ func TestAnOwnTokenRegistersOnlyWhatIsKnown(t *testing.T) {
 		require.Equal(t, err == nil, health.Load() > before, "who may not register is not called")
 		return err
 	}
+	leave := func() {
+		t.Helper()
+		_, err := w.UnregisterWorker(ctx, "worker-1", "http://worker-1:1")
+		require.NoError(t, err)
+	}
 	const home, elsewhere = "http://worker-1:1", "http://worker-1:2"
 	forbidden := func(err error) {
 		t.Helper()
@@ -63,10 +76,10 @@ func TestAnOwnTokenRegistersOnlyWhatIsKnown(t *testing.T) {
 	forbidden(register(home, true))
 	require.NoError(t, register(home, false))
 	require.NoError(t, register("HTTP://worker-1:1/", true), "it repeats what is recorded")
-	require.NoError(t, w.UnregisterWorker(ctx, "worker-1", home))
+	leave()
 	forbidden(register(elsewhere, true))
 	require.NoError(t, register(home, true), "it is back")
-	require.NoError(t, w.UnregisterWorker(ctx, "worker-1", home))
+	leave()
 	require.NoError(t, register(elsewhere, false))
 	forbidden(register(home, true))
 	require.NoError(t, w.RemoveWorker(ctx, "worker-1", false))
