@@ -53,7 +53,7 @@ func (o *Orchestrator) RegisterWorker(ctx context.Context, r domain.Registration
 		}
 		events := w.Register(r, o.timing, now)
 		if err := o.saveWorker(ctx, tx, c, w, events); err != nil {
-			return endpointTaken(err)
+			return err
 		}
 		if err := o.back(ctx, tx, c, w, o.timing.StartTimeout, running, now); err != nil {
 			return err
@@ -73,6 +73,9 @@ func (o *Orchestrator) RegisterWorker(ctx context.Context, r domain.Registration
 		out.Commands, err = leftBehind(ctx, tx, w)
 		return err
 	})
+	if errors.Is(err, ports.ErrExists) {
+		err = o.outrun(ctx, r)
+	}
 	if err != nil {
 		return nil, o.fault(err)
 	}
@@ -225,6 +228,23 @@ func (o *Orchestrator) endpointFree(ctx context.Context, r domain.Registration) 
 			"A worker with this id is running at another endpoint; stop it first or choose another id")
 	}
 	return nil
+}
+
+// outrun says which of its id and endpoint a registration has lost to another that
+// came at the same time.
+func (o *Orchestrator) outrun(ctx context.Context, r domain.Registration) error {
+	err := o.store.View(ctx, func(ctx context.Context, tx *ports.Tx) error {
+		holder, err := tx.Workers.ByEndpoint(ctx, r.Endpoint)
+		if err == nil && holder.ID != r.WorkerID {
+			return ports.ErrExists
+		}
+		return err
+	})
+	if err == nil || errors.Is(err, ports.ErrNotFound) {
+		return domain.Errorf(domain.Conflict, domain.CodeWorkerConflict,
+			"Another process has just registered with this id; choose another id, or register again if it was this one")
+	}
+	return endpointTaken(err)
 }
 
 func endpointTaken(err error) error {

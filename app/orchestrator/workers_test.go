@@ -208,11 +208,14 @@ func (m *meddling) Update(ctx context.Context, fn func(context.Context, *ports.T
 	return m.Store.Update(ctx, fn)
 }
 
-// outdated is a store that gives a session as it was, a few times.
+// outdated is a store that gives a session as it was, a few times, or knows of no
+// worker until one is stored.
 type outdated struct {
 	ports.Store
 	row  *domain.Session
 	left int
+
+	noWorkers bool // until one is stored
 }
 
 type outdatedSessions struct {
@@ -228,18 +231,38 @@ func (s outdatedSessions) Get(ctx context.Context, id string) (*domain.Session, 
 	return s.row.Clone(), nil
 }
 
+type outdatedWorkers struct {
+	ports.Workers
+	*outdated
+}
+
+func (w outdatedWorkers) Get(ctx context.Context, id string) (*domain.Worker, error) {
+	if w.noWorkers {
+		return nil, ports.ErrNotFound
+	}
+	return w.Workers.Get(ctx, id)
+}
+
+func (w outdatedWorkers) ByEndpoint(ctx context.Context, endpoint string) (*domain.Worker, error) {
+	if w.noWorkers {
+		return nil, ports.ErrNotFound
+	}
+	return w.Workers.ByEndpoint(ctx, endpoint)
+}
+
 func (o *outdated) View(ctx context.Context, fn func(context.Context, *ports.Tx) error) error {
 	return o.Store.View(ctx, o.wrap(fn))
 }
 
 func (o *outdated) Update(ctx context.Context, fn func(context.Context, *ports.Tx) error) error {
+	defer func() { o.noWorkers = false }()
 	return o.Store.Update(ctx, o.wrap(fn))
 }
 
 func (o *outdated) wrap(fn func(context.Context, *ports.Tx) error) func(context.Context, *ports.Tx) error {
 	return func(ctx context.Context, tx *ports.Tx) error {
 		wrapped := *tx
-		wrapped.Sessions = outdatedSessions{tx.Sessions, o}
+		wrapped.Sessions, wrapped.Workers = outdatedSessions{tx.Sessions, o}, outdatedWorkers{tx.Workers, o}
 		return fn(ctx, &wrapped)
 	}
 }
@@ -269,6 +292,23 @@ func TestASessionIsNotInItsOwnWay(t *testing.T) {
 	w.SetTiers(domain.DefaultTiers())
 	_, err = w.Connect(ctx, user, another.ID, ports.ConnectOptions{})
 	require.Equal(t, domain.CodeSessionLimit, domain.CodeOf(err), "another is")
+}
+
+// Each registration saw that id and endpoint were free.
+func TestTheLoserOfARegistrationHearsOfWhat(t *testing.T) {
+	store := &outdated{Store: memory.NewStore()}
+	w := worldOn(t, store)
+	w.worker("worker-1", 50)
+	for _, c := range []struct{ id, endpoint, says string }{
+		{"worker-1", "http://worker-1:2", "registered with this id"},
+		{"worker-1", "http://worker-1:1", "registered with this id"},
+		{"worker-2", "http://worker-1:1", "has this endpoint"},
+	} {
+		store.noWorkers = true
+		_, err := w.RegisterWorker(context.Background(), domain.Registration{WorkerID: c.id, Endpoint: c.endpoint})
+		require.Equal(t, domain.CodeWorkerConflict, domain.CodeOf(err))
+		require.ErrorContains(t, err, c.says)
+	}
 }
 
 // There was nothing to do about the session, but before that is noted there is.
