@@ -311,6 +311,33 @@ func TestTheLoserOfARegistrationHearsOfWhat(t *testing.T) {
 	}
 }
 
+// Users, administrators and workers read the same: what each of them can do.
+func TestWhatIsNotThere(t *testing.T) {
+	ctx := context.Background()
+	w := newWorld(t)
+	w.starts()
+	w.worker("worker-1", 50)
+	user := w.user(domain.TierBasic)
+	s := w.connected(user)
+	for what, ask := range map[string]func() error{
+		"drain":     func() error { _, err := w.Drain(ctx, "nobody"); return err },
+		"migrate":   func() error { _, err := w.Migrate(ctx, s.ID, "nobody", ""); return err },
+		"heartbeat": func() error { _, err := w.Heartbeat(ctx, domain.Heartbeat{WorkerID: "nobody"}); return err },
+	} {
+		require.ErrorContains(t, ask(), "Worker not found; check its id, or register it first", what)
+	}
+	for what, ask := range map[string]func() error{
+		"connect": func() error { _, err := w.Connect(ctx, user, "none", ports.ConnectOptions{}); return err },
+		"migrate": func() error { _, err := w.Migrate(ctx, "none", "worker-1", ""); return err },
+		"report": func() error {
+			_, err := w.SessionReport(ctx, domain.Report{SessionID: "none", Status: domain.Connected})
+			return err
+		},
+	} {
+		require.ErrorContains(t, ask(), "Session not found; check its id, or whether it was deleted", what)
+	}
+}
+
 // There was nothing to do about the session, but before that is noted there is.
 func TestWorkThatComesWhileADueTimeIsClearedIsNotForgotten(t *testing.T) {
 	m := &meddling{Store: memory.NewStore()}
