@@ -155,6 +155,10 @@ func TestUpdateWorker(t *testing.T) {
 	assert.Equal(t, ports.WorkerChange{}, s.last)
 	got, _ := ask(t, "PUT", "/api/v1/workers/worker-1", adminToken, `{"maxSessions":2.5,"labels":[]}`)
 	assert.Equal(t, []string{"maxSessions", "labels"}, got.fields())
+	got, s = ask(t, "PUT", "/api/v1/workers/worker-1", adminToken, `{"maxSessions":7,"endpoint":"http://10.0.0.6:8001","status":{"x":1},"id":null}`)
+	assert.Equal(t, http.StatusBadRequest, got.Code)
+	assert.Equal(t, []string{"endpoint", "status", "id"}, got.fields(), "what does not change is not passed over in silence")
+	assert.Zero(t, s.calls)
 }
 
 // The same route is a worker's way to leave and an administrator's to remove.
