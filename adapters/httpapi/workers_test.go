@@ -309,6 +309,17 @@ func TestMessagesReceived(t *testing.T) {
 	got, _ = ask(t, "POST", "/api/webhooks/message-received", fleetToken, `{"sessionId":"support","messageId":7,"from":"1","type":"text","timestamp":"soon"}`)
 	assert.Equal(t, []string{"messageId", "timestamp"}, got.fields())
 
+	for id, code := range map[string]int{strings.Repeat("A", 255): 200, strings.Repeat("A", 256): 400, `A\u0000`: 400} {
+		for path, more := range map[string]string{"received": `"from":"1","type":"text","timestamp":1`, "status": `"status":"READ"`} {
+			got, s := ask(t, "POST", "/api/webhooks/message-"+path, fleetToken, `{"sessionId":"support","messageId":"`+id+`",`+more+`}`)
+			assert.Equal(t, code, got.Code, path+id)
+			if code == http.StatusBadRequest {
+				assert.Equal(t, []string{"messageId"}, got.fields())
+				assert.Zero(t, s.calls)
+			}
+		}
+	}
+
 	plain := ports.InboundMessage{SessionID: "support", WhatsAppID: "3EB1", From: "1", Type: domain.TypeLink, At: time.Unix(1, 0).UTC()}
 	for _, optional := range []string{
 		`"to":{},"mediaUrl":[],"caption":true,"generation":"2"`, `"content":["x"]`, `"content":{"x":"` + strings.Repeat("x", maxContent) + `"}`,
