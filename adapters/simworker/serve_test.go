@@ -53,6 +53,12 @@ func TestOlderWorkersAreStrict(t *testing.T) {
 	status, body = post(t, older, "/api/sessions/start", "t", `{"sessionId":"one","userId":"u","sessionName":"n"}`)
 	require.Equal(t, 201, status)
 	require.Contains(t, body, `"status":"qr_ready"`)
+	for _, w := range []*simworker.Worker{older, newer} {
+		for _, more := range []string{`{}`, `{"sessionId":"two"}`, `x`, `}`} {
+			status, _ = post(t, w, "/api/sessions/start", "t", `{"sessionId":"one","userId":"u","sessionName":"n"}`+more)
+			require.Equal(t, 400, status, more)
+		}
+	}
 	require.NoError(t, older.Scan("one"))
 	status, body = post(t, newer, "/api/sessions/start", "", `{"sessionId":"one","userId":"u","sessionName":"n","generation":3,"recover":true,"pairing":{"phoneNumber":"6281234567890"}}`)
 	require.Equal(t, 201, status)
