@@ -214,6 +214,7 @@ type Action struct {
 // MessageReport is a worker's word on the status of a message.
 type MessageReport struct {
 	SessionID   string
+	WorkerID    string // empty: the worker did not say who it is
 	WhatsAppID  string
 	ID          string // ours, if the worker says it
 	Status      MessageStatus

@@ -147,6 +147,7 @@ type Registration struct {
 	Labels       map[string]string
 	Interval     time.Duration // 0: the interval it is told
 	Capabilities []Capability
+	Own          bool // by its own token: good only for a worker that is known to be at the endpoint
 }
 
 // olderInterval is the rhythm of workers that hear nothing of ours.

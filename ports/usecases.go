@@ -231,6 +231,7 @@ type RecoveryOutcome struct {
 // InboundMessage is a message that a worker received.
 type InboundMessage struct {
 	SessionID  string
+	WorkerID   string // empty: the worker did not say who it is
 	WhatsAppID string
 	From, To   string
 	Type       domain.MessageType
@@ -251,8 +252,9 @@ type WorkerProtocol interface {
 	Recovered(ctx context.Context, workerID string, results []RecoveryResult) ([]RecoveryOutcome, error)
 	Preserved(ctx context.Context, workerID string, sessionIDs []string) (int, error)
 	// UnregisterWorker finds the worker by id or, without one, by endpoint.
-	// Repeating it is no error.
-	UnregisterWorker(ctx context.Context, workerID, endpoint string) error
+	// Repeating it is no error. The status given is what the worker is then: one that
+	// runs at another endpoint than this is left alone.
+	UnregisterWorker(ctx context.Context, workerID, endpoint string) (domain.WorkerStatus, error)
 	SessionReport(ctx context.Context, r domain.Report) (domain.Outcome, error)
 	MessageReport(ctx context.Context, r domain.MessageReport) (applied bool, err error)
 	MessageReceived(ctx context.Context, m InboundMessage) (stored bool, err error)

@@ -89,6 +89,8 @@ func decodeUserChange(b *body) (ports.UserChange, error) {
 			if b.bool(&active) {
 				ch.Active = &active
 			}
+		default:
+			b.unknown("name, tier, role or isActive")
 		}
 	}
 	if name != nil {

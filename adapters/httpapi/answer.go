@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"context"
+	"errors"
 	"math"
 	"net/http"
 	"strconv"
@@ -10,6 +11,8 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/switchyard-wa/switchyard/domain"
 )
 
 // An appender writes itself as JSON. It is for answers that are made
@@ -103,6 +106,10 @@ func (c *call) fail(err error) {
 		h["Connection"] = closing // rather than reading on to the end
 	case f.retry > 0:
 		h.Set("Retry-After", strconv.FormatInt(seconds(f.retry), 10))
+	}
+	var limit interface{ Window() domain.Usage }
+	if f.status == http.StatusTooManyRequests && errors.As(err, &limit) {
+		c.showUsage(limit.Window()) // not the one of the route, of which there may be plenty
 	}
 	b := append(c.scratch.out[:0], `{"success":false,"error":{"code":`...)
 	b = appendString(b, string(f.code))

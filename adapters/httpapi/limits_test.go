@@ -124,6 +124,24 @@ func TestLimitPerKey(t *testing.T) {
 	assert.Equal(t, "0", got.Header().Get("X-RateLimit-Remaining"))
 }
 
+// usedUp is the cause of a use case's error, as use cases have it.
+type usedUp struct{ domain.Usage }
+
+func (u usedUp) Error() string        { return "used up" }
+func (u usedUp) Window() domain.Usage { return u.Usage }
+
+func TestALimitOfAUseCaseIsShown(t *testing.T) {
+	s := &stub{usage: domain.Usage{Allowed: true, Limit: 1000, Remaining: 900, ResetAt: noon.Add(90 * time.Second)}}
+	s.err = domain.Errorf(domain.Exceeded, domain.CodeMessageLimit, "m").
+		Because(usedUp{domain.Usage{Limit: 100, ResetAt: time.Unix(1772370000, 0)}})
+	h, _ := limited(s)
+	got := serve(t, h, request("POST", "/api/v1/sendText", keyText, bodies["POST /sendText"]))
+	assert.Equal(t, http.StatusTooManyRequests, got.Code)
+	for header, want := range map[string]string{"Limit": "100", "Remaining": "0", "Reset": "1772370000"} {
+		assert.Equal(t, want, got.Header().Get("X-RateLimit-"+header))
+	}
+}
+
 func TestWorkersAreNotLimited(t *testing.T) {
 	h, l := limited(&stub{})
 	for i := range table {

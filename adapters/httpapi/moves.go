@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/go-json-experiment/json/jsontext"
+
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
 )
@@ -179,10 +181,8 @@ type rebalancedView struct {
 }
 
 func (a *api) rebalance(ctx context.Context, c *call) (any, error) {
-	q := c.query()
-	var dryRun bool
-	q.flag("dryRun", &dryRun)
-	if err := q.end(); err != nil {
+	dryRun, err := c.dryRun()
+	if err != nil {
 		return nil, err
 	}
 	r, err := a.Operator.Rebalance(ctx, dryRun)
@@ -215,6 +215,30 @@ func (a *api) rebalance(ctx context.Context, c *call) (any, error) {
 		c.message += fmt.Sprintf("; %d more are left to the next rebalance", r.Left)
 	}
 	return v, nil
+}
+
+// dryRun reads the query and the body, either of which may ask for the plan
+// alone. What looks like it is not overlooked.
+func (c *call) dryRun() (bool, error) {
+	q := c.query()
+	q.only("dryRun")
+	var query, said bool
+	q.flag("dryRun", &query)
+	if err := q.end(); err != nil {
+		return false, err
+	}
+	b, err := c.read()
+	if err != nil {
+		return false, err
+	}
+	for b.next() {
+		if b.member() == "dryRun" {
+			b.bool(&said)
+		} else {
+			b.unknown("dryRun")
+		}
+	}
+	return query || said, b.end()
 }
 
 // drainView is how far a drain is.
@@ -303,6 +327,8 @@ func decodeBulk(b *body) (ports.Bulk, error) {
 			b.optional(&target)
 		case "reason":
 			b.optional(&why)
+		default:
+			b.unknown("action, sessionIds, filter, targetWorkerId or reason")
 		}
 	}
 	if raw := b.need("action", action, "Action"); raw != "" {
@@ -332,29 +358,47 @@ func decodeBulk(b *body) (ports.Bulk, error) {
 	return in, b.end()
 }
 
-// sessionFilter reads the object that was entered.
+// sessionFilter reads the object that was entered. A criterion that says nothing,
+// or is overlooked, would have the action done to the sessions of others, too.
 func (b *body) sessionFilter() ports.SessionFilter {
 	var f ports.SessionFilter
-	var status *string
+	var status string
 	for b.next() {
 		switch b.member() {
 		case "status":
-			b.optional(&status)
+			b.criterion(&status)
 		case "workerId":
-			b.text(&f.WorkerID, maxID)
+			b.criterion(&f.WorkerID)
 			f.WorkerID = domain.NormalizeWorkerRef(f.WorkerID)
 		case "userId":
-			b.text(&f.UserID, maxID)
+			b.criterion(&f.UserID)
 		case "search":
-			b.text(&f.Search, maxID)
+			b.criterion(&f.Search)
+		default:
+			b.unknown("status, workerId, userId or search")
 		}
 	}
-	if status != nil && *status != "" {
-		word, err := domain.ParseStatus(*status)
+	if status != "" {
+		word, err := domain.ParseStatus(status)
 		b.check("filter.status", err)
 		f.Status = word
 	}
 	return f
+}
+
+// criterion reads a text to look for, which must be there.
+func (b *body) criterion(to *string) {
+	var s string
+	if b.kind() == jsontext.KindNull {
+		b.skip()
+	} else if !b.string(&s) {
+		return
+	}
+	if s = strings.TrimSpace(s); s == "" || !searchable(s) {
+		b.mistyped(fmt.Sprintf("plain text of 1 to %d bytes; leave out what does not matter", maxID))
+		return
+	}
+	*to = s
 }
 
 func (a *api) allSessions(ctx context.Context, c *call) (any, error) {

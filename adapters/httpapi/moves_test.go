@@ -116,8 +116,22 @@ func TestRebalance(t *testing.T) {
 		assert.Equal(t, dry, got.Data["dryRun"])
 		assert.Equal(t, dry, got.Data["batchId"] == nil)
 	}
-	got, _ := ask(t, "POST", "/api/v1/admin/rebalance?dryRun=maybe", adminToken, "")
-	assert.Equal(t, []string{"dryRun"}, got.fields())
+	for _, c := range []struct {
+		query, body string
+		dry         bool
+	}{{"", `{"dryRun":true}`, true}, {"", `{"dryRun":false}`, false}, {"?dryRun=true", `{"dryRun":null}`, true}, {"?dryRun=false", `{"dryRun":true}`, true}} {
+		_, s := ask(t, "POST", "/api/v1/admin/rebalance"+c.query, adminToken, c.body)
+		assert.Equal(t, c.dry, s.last, c)
+	}
+	for _, c := range []struct{ query, body, field string }{
+		{"?dryRun=maybe", "", "dryRun"}, {"?dryRun", "", "dryRun"}, {"?dryRun=false&dryRun=true", "", "dryRun"}, {"?dryrun=true", "", "dryrun"},
+		{"", `{"dryrun":true}`, "dryrun"}, {"", `{"dryRun":"true"}`, "dryRun"}, {"", `{"dryRun":true`, "body"},
+	} {
+		got, s := ask(t, "POST", "/api/v1/admin/rebalance"+c.query, adminToken, c.body)
+		assert.Equal(t, http.StatusBadRequest, got.Code, c)
+		assert.Equal(t, []string{c.field}, got.fields(), c)
+		assert.Zero(t, s.calls)
+	}
 }
 
 func TestBulk(t *testing.T) {
@@ -145,6 +159,13 @@ func TestBulk(t *testing.T) {
 		`{"action":"restart","sessionIds":[]}`:                                              {"sessionIds"},
 		`{"action":"restart","filter":{}}`:                                                  {"filter"},
 		`{"action":"restart","filter":{"status":"gone","userId":7}}`:                        {"filter.userId", "filter.status"},
+		`{"action":"delete","filter":{"userid":"u1"}}`:                                      {"filter.userid"},
+		`{"action":"delete","filter":{"status":"CONNECTED","userid":"u1"}}`:                 {"filter.userid"},
+		`{"action":"delete","filter":{"status":"CONNECTED","userId":""}}`:                   {"filter.userId"},
+		`{"action":"delete","filter":{"status":"CONNECTED","userId":null,"workerId":" "}}`:  {"filter.userId", "filter.workerId"},
+		`{"action":"delete","filter":{"userId":"u1","status":"","search":""}}`:              {"filter.status", "filter.search"},
+		`{"action":"delete","filter":{"search":"` + strings.Repeat("x", 256) + `"}}`:        {"filter.search"},
+		`{"action":"delete","filter":{"status":"CONNECTED"},"userId":"u1"}`:                 {"userId"},
 		`{"action":"restart","filter":[]}`:                                                  {"filter", "sessionIds"},
 		`{"action":"restart","sessionIds":[` + strings.Repeat(`"abc",`, 1000) + `"abc"]}`:   {"sessionIds"},
 		`{"action":"restart","sessionIds":["abc"],"sessionIds":["def"]}`:                    {"sessionIds"},

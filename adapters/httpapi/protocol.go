@@ -53,6 +53,7 @@ func (a *api) registerWorker(ctx context.Context, c *call) (any, error) {
 	if _, err := c.speaksFor(in.WorkerID); err != nil {
 		return nil, err
 	}
+	in.Own = c.own != ""
 	r, err := a.Workers.RegisterWorker(ctx, in)
 	if err != nil {
 		return nil, err
@@ -336,13 +337,17 @@ func decodeUnregister(b *body) (id, endpoint string, err error) {
 
 // leave is how a worker goes of its own accord.
 func (a *api) leave(ctx context.Context, c *call, id, endpoint string) (any, error) {
-	if err := a.Workers.UnregisterWorker(ctx, id, endpoint); err != nil {
+	status, err := a.Workers.UnregisterWorker(ctx, id, endpoint)
+	if err != nil {
 		return nil, err
 	}
-	c.message = "Worker unregistered"
-	return struct {
+	v := struct {
 		WorkerID       optional            `json:"workerId"`
 		Status         domain.WorkerStatus `json:"status"`
 		UnregisteredAt stamp               `json:"unregisteredAt"`
-	}{optional(id), domain.WorkerOffline, stamp(a.Clock.Now())}, nil
+	}{optional(id), status, stamp(a.Clock.Now())}
+	if c.message = "Worker unregistered"; status != domain.WorkerOffline {
+		v.UnregisteredAt, c.message = stamp{}, "The worker is at another endpoint by now; nothing has changed"
+	}
+	return v, nil
 }

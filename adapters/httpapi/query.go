@@ -1,8 +1,10 @@
 package httpapi
 
 import (
+	"maps"
 	"math"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -32,16 +34,34 @@ func (c *call) query() *query {
 // end returns everything that was wrong, or nil.
 func (q *query) end() error { return q.problems.Err() }
 
+// only refuses parameters of other names, and those of these that do not say one
+// thing, where it would do harm to overlook them.
+func (q *query) only(names ...string) {
+	for _, name := range slices.Sorted(maps.Keys(q.values)) {
+		switch given := q.values[name]; {
+		case !slices.Contains(names, name):
+			q.problems.Add(clean(name, maxID), "Unknown parameter; use %s", strings.Join(names, ", "))
+		case len(given) > 1 || strings.TrimSpace(given[0]) == "":
+			q.problems.Add(name, "%s must be given once, with a value", name)
+		}
+	}
+}
+
 func (q *query) get(name string) string { return strings.TrimSpace(q.values.Get(name)) }
 
 // text reads a text to look for.
 func (q *query) text(name string, to *string) {
 	s := q.get(name)
-	if len(s) > maxID || !utf8.ValidString(s) || strings.ContainsFunc(s, unicode.IsControl) {
+	if !searchable(s) {
 		q.problems.Add(name, "%s must be plain text of at most %d bytes", name, maxID)
 		return
 	}
 	*to = s
+}
+
+// searchable reports whether every store can be asked for a text.
+func searchable(s string) bool {
+	return len(s) <= maxID && utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl)
 }
 
 // parse reads a parameter by a function that may find it wrong.

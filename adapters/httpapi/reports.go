@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"time"
 
@@ -108,7 +109,7 @@ func (a *api) messageReport(ctx context.Context, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := c.speaksFor(b.worker); err != nil {
+	if r.WorkerID, err = c.speaksFor(b.worker); err != nil {
 		return nil, err
 	}
 	applied, err := a.Workers.MessageReport(ctx, r)
@@ -131,7 +132,7 @@ func decodeMessageReport(b *body) (domain.MessageReport, error) {
 		case "sessionId":
 			b.sessionID(&r.SessionID)
 		case "messageId":
-			b.text(&r.WhatsAppID, maxID)
+			b.messageID(&r.WhatsAppID)
 		case "clientMessageId":
 			b.note(&r.ID, maxID)
 		case "workerId":
@@ -171,7 +172,7 @@ func (a *api) messageReceived(ctx context.Context, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := c.speaksFor(b.worker); err != nil {
+	if m.WorkerID, err = c.speaksFor(b.worker); err != nil {
 		return nil, err
 	}
 	stored, err := a.Workers.MessageReceived(ctx, m)
@@ -185,6 +186,20 @@ func (a *api) messageReceived(ctx context.Context, c *call) (any, error) {
 	}{m.SessionID, m.WhatsAppID, stored}, nil
 }
 
+// messageID reads WhatsApp's id of a message, which is kept as it is or not at all:
+// two that were cut might be the same.
+func (b *body) messageID(to *string) {
+	var s string
+	if !b.string(&s) {
+		return
+	}
+	if s != clean(s, maxID) {
+		b.mistyped(fmt.Sprintf("an id of at most %d bytes", maxID))
+		return
+	}
+	*to = s
+}
+
 const maxContent = 64 << 10 // bytes of a message that is kept
 
 func decodeInbound(b *body) (ports.InboundMessage, error) {
@@ -195,7 +210,7 @@ func decodeInbound(b *body) (ports.InboundMessage, error) {
 		case "sessionId":
 			b.sessionID(&m.SessionID)
 		case "messageId":
-			b.text(&m.WhatsAppID, maxID)
+			b.messageID(&m.WhatsAppID)
 		case "workerId":
 			b.workerID()
 		case "from":

@@ -53,6 +53,14 @@ func (b *body) optional(to **string) {
 	}
 }
 
+// unknown refuses the present member, where it would do harm to overlook it.
+func (b *body) unknown(known string) {
+	if b.skip(); b.err == nil {
+		at := b.path()
+		b.add(at, "%s cannot be given here; use %s", at, known)
+	}
+}
+
 // also takes over the problems that err lists, apart from those with fields
 // that have one already.
 func (b *body) also(err error) {

@@ -100,6 +100,10 @@ func TestOtherFilters(t *testing.T) {
 	tier, role, name := domain.Tier("MAX"), domain.RoleAdministrator, "Ada"
 	_, s = ask(t, "PUT", "/api/v1/admin/users/u1", adminToken, `{"tier":"max","role":"administrator","isActive":true,"name":"Ada"}`)
 	assert.Equal(t, ports.UserChange{Name: &name, Tier: &tier, Role: &role, Active: &active}, s.last)
+	got, s = ask(t, "PUT", "/api/v1/admin/users/u1", adminToken, `{"tier":"max","email":"ada@example.com"}`)
+	assert.Equal(t, http.StatusBadRequest, got.Code)
+	assert.Equal(t, []string{"email"}, got.fields())
+	assert.Zero(t, s.calls)
 	got, _ = ask(t, "PUT", "/api/v1/admin/users/u1", adminToken, `{"tier":"","role":"king","isActive":"yes","name":"A"}`)
 	assert.Equal(t, []string{"isActive", "name", "tier", "role"}, got.fields())
 }

@@ -298,8 +298,11 @@ func (s stubProtocol) Preserved(_ context.Context, _ string, ids []string) (int,
 	return len(ids), s.note(ids)
 }
 
-func (s stubProtocol) UnregisterWorker(_ context.Context, id, endpoint string) error {
-	return s.note([]string{id, endpoint})
+func (s stubProtocol) UnregisterWorker(_ context.Context, id, endpoint string) (domain.WorkerStatus, error) {
+	if endpoint == "http://former:1" {
+		return domain.WorkerOnline, s.note([]string{id, endpoint})
+	}
+	return domain.WorkerOffline, s.note([]string{id, endpoint})
 }
 
 func (s stubProtocol) SessionReport(_ context.Context, r domain.Report) (domain.Outcome, error) {

@@ -278,6 +278,8 @@ func decodeWorkerChange(b *body) (ports.WorkerChange, error) {
 			ch.Environment = b.newWord()
 		case "labels":
 			ch.Labels = b.labels()
+		default:
+			b.unknown("maxSessions, description, version, environment or labels")
 		}
 	}
 	if description != nil {

@@ -155,6 +155,10 @@ func TestUpdateWorker(t *testing.T) {
 	assert.Equal(t, ports.WorkerChange{}, s.last)
 	got, _ := ask(t, "PUT", "/api/v1/workers/worker-1", adminToken, `{"maxSessions":2.5,"labels":[]}`)
 	assert.Equal(t, []string{"maxSessions", "labels"}, got.fields())
+	got, s = ask(t, "PUT", "/api/v1/workers/worker-1", adminToken, `{"maxSessions":7,"endpoint":"http://10.0.0.6:8001","status":{"x":1},"id":null}`)
+	assert.Equal(t, http.StatusBadRequest, got.Code)
+	assert.Equal(t, []string{"endpoint", "status", "id"}, got.fields(), "what does not change is not passed over in silence")
+	assert.Zero(t, s.calls)
 }
 
 // The same route is a worker's way to leave and an administrator's to remove.
@@ -172,11 +176,17 @@ func TestDeleteWorker(t *testing.T) {
 }
 
 func TestUnregister(t *testing.T) {
-	_, s := ask(t, "DELETE", "/api/workers/unregister", fleetToken, `{"workerId":"Worker_1","endpoint":"HTTP://W:1/"}`)
+	got, s := ask(t, "DELETE", "/api/workers/unregister", fleetToken, `{"workerId":"Worker_1","endpoint":"HTTP://W:1/"}`)
 	assert.Equal(t, []string{"worker-1", "http://w:1"}, s.last)
+	assert.Equal(t, "OFFLINE", got.Data["status"])
+	assert.NotNil(t, got.Data["unregisteredAt"])
+	got, _ = ask(t, "DELETE", "/api/workers/unregister", fleetToken, `{"workerId":"Worker_1","endpoint":"http://former:1"}`)
+	assert.Equal(t, http.StatusOK, got.Code)
+	assert.Equal(t, "ONLINE", got.Data["status"])
+	assert.Nil(t, got.Data["unregisteredAt"])
 	_, s = ask(t, "DELETE", "/api/workers/unregister", fleetToken, `{"endpoint":"http://w:1"}`)
 	assert.Equal(t, []string{"", "http://w:1"}, s.last)
-	got, _ := ask(t, "DELETE", "/api/workers/unregister", fleetToken, ``)
+	got, _ = ask(t, "DELETE", "/api/workers/unregister", fleetToken, ``)
 	assert.Equal(t, []string{"workerId"}, got.fields())
 }
 
@@ -298,6 +308,17 @@ func TestMessagesReceived(t *testing.T) {
 	assert.Equal(t, []string{"sessionId", "messageId", "from", "type", "timestamp"}, got.fields())
 	got, _ = ask(t, "POST", "/api/webhooks/message-received", fleetToken, `{"sessionId":"support","messageId":7,"from":"1","type":"text","timestamp":"soon"}`)
 	assert.Equal(t, []string{"messageId", "timestamp"}, got.fields())
+
+	for id, code := range map[string]int{strings.Repeat("A", 255): 200, strings.Repeat("A", 256): 400, `A\u0000`: 400} {
+		for path, more := range map[string]string{"received": `"from":"1","type":"text","timestamp":1`, "status": `"status":"READ"`} {
+			got, s := ask(t, "POST", "/api/webhooks/message-"+path, fleetToken, `{"sessionId":"support","messageId":"`+id+`",`+more+`}`)
+			assert.Equal(t, code, got.Code, path+id)
+			if code == http.StatusBadRequest {
+				assert.Equal(t, []string{"messageId"}, got.fields())
+				assert.Zero(t, s.calls)
+			}
+		}
+	}
 
 	plain := ports.InboundMessage{SessionID: "support", WhatsAppID: "3EB1", From: "1", Type: domain.TypeLink, At: time.Unix(1, 0).UTC()}
 	for _, optional := range []string{

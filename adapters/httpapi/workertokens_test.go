@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
 )
 
 func TestWorkerTokens(t *testing.T) {
@@ -105,8 +106,24 @@ func TestReportsAreAttributed(t *testing.T) {
 	assert.Equal(t, "worker-1", s.last.(domain.Report).WorkerID)
 	_, s = ask(t, "POST", "/api/webhooks/session-status", fleetToken, report)
 	assert.Empty(t, s.last.(domain.Report).WorkerID)
+	for path, by := range map[string]func(any) string{
+		"/webhooks/message-status":   func(last any) string { return last.(domain.MessageReport).WorkerID },
+		"/webhooks/message-received": func(last any) string { return last.(ports.InboundMessage).WorkerID },
+	} {
+		body := bodies["POST "+path]
+		_, s = ask(t, "POST", "/api"+path, own, body)
+		assert.Equal(t, "worker-1", by(s.last))
+		_, s = ask(t, "POST", "/api"+path, fleetToken, saying(t, body, "Worker_2"))
+		assert.Equal(t, "worker-2", by(s.last))
+		_, s = ask(t, "POST", "/api"+path, fleetToken, body)
+		assert.Empty(t, by(s.last), "older workers do not say")
+	}
 	_, s = ask(t, "POST", "/api/webhooks/worker-heartbeat", own, `{"status":"ONLINE"}`)
 	assert.Equal(t, "worker-1", s.last.(domain.Heartbeat).WorkerID)
 	_, s = ask(t, "DELETE", "/api/workers/unregister", own, `{"endpoint":"http://10.0.0.9:8001"}`)
 	assert.Equal(t, []string{"worker-1", "http://10.0.0.9:8001"}, s.last, "never the one that has the endpoint")
+	for token, isOwn := range map[string]bool{own: true, fleetToken: false} {
+		_, s = ask(t, "POST", "/api/workers/register", token, bodies["POST /workers/register"])
+		assert.Equal(t, isOwn, s.last.(domain.Registration).Own)
+	}
 }

@@ -291,7 +291,9 @@ func (l modelLine) Recovered(context.Context, string, []ports.RecoveryResult) ([
 func (l modelLine) Preserved(_ context.Context, _ string, ids []string) (int, error) {
 	return len(ids), nil
 }
-func (l modelLine) UnregisterWorker(context.Context, string, string) error { return nil }
+func (l modelLine) UnregisterWorker(context.Context, string, string) (domain.WorkerStatus, error) {
+	return domain.WorkerOffline, nil
+}
 func (l modelLine) SessionReport(context.Context, domain.Report) (domain.Outcome, error) {
 	return domain.Applied, l.exchange(func() {})
 }

@@ -27,7 +27,7 @@ const (
 // Control is a worker's way to the control plane over HTTP. It implements
 // ports.WorkerProtocol; the errors of answers are *domain.Error. From its
 // registration on the worker shows the token of its own that it was handed, until
-// that is refused; then it is the fleet's again. So each worker needs a Control to
+// that is refused or it registers again; then it is the fleet's. So each worker needs a Control to
 // itself. It is safe for concurrent use.
 type Control struct {
 	base   string
@@ -231,6 +231,7 @@ func (c *Control) RegisterWorker(ctx context.Context, r domain.Registration) (*p
 		commandsAnswer
 		WorkerToken string `json:"workerToken"`
 	}
+	c.own.Store(nil) // that is not enough once the worker was removed
 	status, err := c.call(ctx, registerLimit, http.MethodPost, "/workers/register", body, &a)
 	if err != nil {
 		return nil, err
@@ -370,9 +371,10 @@ func (c *Control) Preserved(ctx context.Context, workerID string, sessionIDs []s
 }
 
 // UnregisterWorker implements ports.WorkerProtocol.
-func (c *Control) UnregisterWorker(ctx context.Context, workerID, endpoint string) error {
-	_, err := c.call(ctx, controlLimit, http.MethodDelete, "/workers/unregister", fields{"workerId": workerID, "endpoint": endpoint}, nil)
-	return err
+func (c *Control) UnregisterWorker(ctx context.Context, workerID, endpoint string) (domain.WorkerStatus, error) {
+	var a workerAnswer
+	_, err := c.call(ctx, controlLimit, http.MethodDelete, "/workers/unregister", fields{"workerId": workerID, "endpoint": endpoint}, &a)
+	return a.Status, err
 }
 
 // status is the word for a status in what a worker sends.

@@ -115,8 +115,8 @@ func (p *plane) Preserved(_ context.Context, _ string, ids []string) (int, error
 	return len(ids), p.called("preserved %v", ids)
 }
 
-func (p *plane) UnregisterWorker(_ context.Context, id, endpoint string) error {
-	return p.called("unregister %s %s", id, endpoint)
+func (p *plane) UnregisterWorker(_ context.Context, id, endpoint string) (domain.WorkerStatus, error) {
+	return domain.WorkerOffline, p.called("unregister %s %s", id, endpoint)
 }
 
 func (p *plane) SessionReport(_ context.Context, r domain.Report) (domain.Outcome, error) {

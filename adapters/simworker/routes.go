@@ -112,6 +112,9 @@ func decode(body []byte, to any) error {
 	if err := d.Decode(to); err != nil {
 		return badRequest("Validation failed: " + strings.TrimPrefix(err.Error(), "json: "))
 	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return badRequest("Validation failed: the body must be one JSON value with nothing after it")
+	}
 	return nil
 }
 

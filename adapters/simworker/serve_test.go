@@ -53,6 +53,12 @@ func TestOlderWorkersAreStrict(t *testing.T) {
 	status, body = post(t, older, "/api/sessions/start", "t", `{"sessionId":"one","userId":"u","sessionName":"n"}`)
 	require.Equal(t, 201, status)
 	require.Contains(t, body, `"status":"qr_ready"`)
+	for _, w := range []*simworker.Worker{older, newer} {
+		for _, more := range []string{`{}`, `{"sessionId":"two"}`, `x`, `}`} {
+			status, _ = post(t, w, "/api/sessions/start", "t", `{"sessionId":"one","userId":"u","sessionName":"n"}`+more)
+			require.Equal(t, 400, status, more)
+		}
+	}
 	require.NoError(t, older.Scan("one"))
 	status, body = post(t, newer, "/api/sessions/start", "", `{"sessionId":"one","userId":"u","sessionName":"n","generation":3,"recover":true,"pairing":{"phoneNumber":"6281234567890"}}`)
 	require.Equal(t, 201, status)
@@ -224,7 +230,10 @@ func TestControl(t *testing.T) {
 	require.True(t, stored)
 	_, err = c.Preserved(ctx, "w1", []string{"one"})
 	require.NoError(t, err)
-	require.NoError(t, c.UnregisterWorker(ctx, "w1", "http://w1"))
+	p.answers["DELETE /api/v1/workers/unregister"] = `{"status":"OFFLINE"}`
+	left, err := c.UnregisterWorker(ctx, "w1", "http://w1")
+	require.NoError(t, err)
+	require.Equal(t, domain.WorkerOffline, left)
 	require.Equal(t, map[string]any{"workerId": "w1", "endpoint": "http://w1"}, p.last(t, "DELETE /api/v1/workers/unregister"))
 
 	p.answers["PUT /api/v1/workers/w1/heartbeat"] = "404 WORKER_NOT_FOUND"
@@ -239,6 +248,13 @@ func TestControl(t *testing.T) {
 	require.NoError(t, err, "and the fleet's again if that is refused")
 	require.Equal(t, 2, p.shown("fleet-token"))
 
+	p.set(func() { p.own = "wt_w1_secret" })
+	for range 2 {
+		_, err = c.RegisterWorker(ctx, domain.Registration{WorkerID: "w1", Endpoint: "http://w1"})
+		require.NoError(t, err)
+	}
+	require.Equal(t, 4, p.shown("fleet-token"), "its own does not bring it back once it was removed")
+
 	older := simworker.NewControl(p.URL, "fleet-token", true)
 	defer older.Close()
 	_, err = older.SessionReport(ctx, domain.Report{SessionID: "one", Status: domain.QRRequired, WorkerID: "w1", Generation: 4, PairingCode: "X", QR: domain.QR{Code: "2@"}})
@@ -249,7 +265,7 @@ func TestControl(t *testing.T) {
 	body = p.last(t, "POST /api/workers/register")
 	require.NotContains(t, body, "labels")
 	require.NotContains(t, body, "capabilities")
-	require.Equal(t, 4, p.shown("fleet-token"), "older workers know no other")
+	require.Equal(t, 6, p.shown("fleet-token"), "older workers know no other")
 }
 
 func kind(t *testing.T, err error) domain.Kind {

@@ -344,7 +344,8 @@ func (w *Worker) leave(ctx context.Context) error {
 	if w.control == nil || w.isCut() {
 		return nil
 	}
-	return w.control.UnregisterWorker(ctx, w.cfg.ID, w.Endpoint())
+	_, err := w.control.UnregisterWorker(ctx, w.cfg.ID, w.Endpoint())
+	return err
 }
 
 // halt stops all sessions, ends the process, and gives the ids of those stopped.

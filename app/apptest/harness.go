@@ -265,7 +265,7 @@ func (l *line) Preserved(ctx context.Context, workerID string, sessionIDs []stri
 	return l.plane().Preserved(ctx, workerID, sessionIDs)
 }
 
-func (l *line) UnregisterWorker(ctx context.Context, workerID, endpoint string) error {
+func (l *line) UnregisterWorker(ctx context.Context, workerID, endpoint string) (domain.WorkerStatus, error) {
 	return l.plane().UnregisterWorker(ctx, workerID, endpoint)
 }
 

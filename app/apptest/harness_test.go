@@ -140,7 +140,12 @@ func TestLimitsOfATier(t *testing.T) {
 			&domain.Outgoing{To: "6281234567890", Type: domain.TypeText, Text: "one more"})
 		return err
 	}
-	require.Equal(t, domain.CodeMessageLimit, domain.CodeOf(send()))
+	err := send()
+	require.Equal(t, domain.CodeMessageLimit, domain.CodeOf(err))
+	var limit interface{ Window() domain.Usage }
+	require.ErrorAs(t, err, &limit, "it says which limit")
+	require.Equal(t, 100, limit.Window().Limit)
+	require.Zero(t, limit.Window().Remaining)
 	h.Restart() // the history is counted again
 	require.Equal(t, domain.CodeMessageLimit, domain.CodeOf(send()))
 	h.Advance(time.Hour)

@@ -223,17 +223,17 @@ func (o *Orchestrator) change(ctx context.Context, sessionID string,
 	return result, err
 }
 
-// sessionMissing gives not found its public form.
+// sessionMissing gives not found its public form, for users, administrators and workers.
 func sessionMissing(err error) error {
 	if errors.Is(err, ports.ErrNotFound) {
-		return domain.Errorf(domain.NotFound, domain.CodeSessionNotFound, "Session not found; list your sessions to see their ids")
+		return domain.Errorf(domain.NotFound, domain.CodeSessionNotFound, "Session not found; check its id, or whether it was deleted")
 	}
 	return err
 }
 
 func workerMissing(err error) error {
 	if errors.Is(err, ports.ErrNotFound) {
-		return domain.Errorf(domain.NotFound, domain.CodeWorkerNotFound, "Worker not found; it must register first")
+		return domain.Errorf(domain.NotFound, domain.CodeWorkerNotFound, "Worker not found; check its id, or register it first")
 	}
 	return err
 }

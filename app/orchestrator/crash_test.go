@@ -457,7 +457,7 @@ func TestEveryCrashIsFinishedByTheNextProcess(t *testing.T) {
 			func(m *mortal) {
 				id := m.stored().WorkerID
 				m.fleet.all[id].up = false
-				_ = m.UnregisterWorker(ctx, id, "")
+				_, _ = m.UnregisterWorker(ctx, id, "")
 				m.pass(10 * time.Second)
 			},
 			func(m *mortal, _ bool) { m.up() },

@@ -243,7 +243,8 @@ func TestALateFarewellDoesNotHitTheNextProcess(t *testing.T) {
 		c.pass(time.Minute, c.pulse(b, "worker-2"), beat)
 		a.dead = false
 	}
-	require.NoError(t, a.UnregisterWorker(t.Context(), "worker-1", "http://process-1:1"))
+	_, err := a.UnregisterWorker(t.Context(), "worker-1", "http://process-1:1")
+	require.NoError(t, err)
 	beats := c.clock.Now().Add(30 * time.Second)
 	c.pass(time.Minute, c.pulse(b, "worker-2"), func() {
 		if !c.clock.Now().Before(beats) {

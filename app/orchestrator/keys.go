@@ -129,18 +129,24 @@ func (o *Orchestrator) AuthenticateKey(ctx context.Context, text string) (ports.
 	if !usage.Allowed {
 		return c.holder, usage, domain.Errorf(domain.Exceeded, domain.CodeAPILimit,
 			"API call limit exceeded. %s tier allows %d calls per hour", c.user.user.Tier, usage.Limit).
-			Because(wait(usage.ResetAt.Sub(now)))
+			Because(usedUp{usage, usage.ResetAt.Sub(now)})
 	}
 	return c.holder, usage, nil
 }
 
-// wait is the cause of an error that time cures.
-type wait time.Duration
+// usedUp is the cause of an error that time cures.
+type usedUp struct {
+	usage domain.Usage
+	wait  time.Duration
+}
 
-func (w wait) Error() string { return "used up for " + time.Duration(w).String() }
+func (u usedUp) Error() string { return "used up for " + u.wait.String() }
 
 // RetryAfter is how long to wait.
-func (w wait) RetryAfter() time.Duration { return time.Duration(w) }
+func (u usedUp) RetryAfter() time.Duration { return u.wait }
+
+// Window is the limit that it is about.
+func (u usedUp) Window() domain.Usage { return u.usage }
 
 func (o *Orchestrator) readKey(ctx context.Context, hash [32]byte, epoch uint64, now time.Time) (*credential, error) {
 	var key *domain.APIKey

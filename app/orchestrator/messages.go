@@ -43,7 +43,7 @@ func (o *Orchestrator) Send(ctx context.Context, h ports.KeyHolder, out *domain.
 	if !usage.Allowed {
 		return nil, domain.Errorf(domain.Exceeded, domain.CodeMessageLimit,
 			"Message limit exceeded. %s tier allows %d messages per hour", a.user.Tier, usage.Limit).
-			Because(wait(usage.ResetAt.Sub(now)))
+			Because(usedUp{usage, usage.ResetAt.Sub(now)})
 	}
 	m := &domain.Message{
 		ID: o.ids.NewID(), SessionID: h.SessionID, UserID: h.UserID, Direction: domain.Outbound,
@@ -345,7 +345,7 @@ func messageMissing(err error) error {
 // report is kept until it is answered; if it may be under way at another replica,
 // the report waits a little.
 func (o *Orchestrator) MessageReport(ctx context.Context, r domain.MessageReport) (applied bool, err error) {
-	r.SessionID = domain.NormalizeSessionRef(r.SessionID)
+	r.SessionID, r.WorkerID = domain.NormalizeSessionRef(r.SessionID), domain.NormalizeWorkerRef(r.WorkerID)
 	held := o.sending.hold(r)
 	applied, err = o.applyReport(ctx, r)
 	switch {
@@ -399,6 +399,15 @@ const (
 func (o *Orchestrator) applyReport(ctx context.Context, r domain.MessageReport) (applied bool, err error) {
 	err = o.update(ctx, func(ctx context.Context, tx *ports.Tx) error {
 		applied = false
+		if r.WorkerID != "" {
+			s, err := tx.Sessions.Get(ctx, r.SessionID)
+			if err != nil {
+				return err
+			}
+			if !speaksOf(s, r.WorkerID) {
+				return nil
+			}
+		}
 		m, err := reported(ctx, tx, r)
 		if err != nil {
 			return err
@@ -409,6 +418,15 @@ func (o *Orchestrator) applyReport(ctx context.Context, r domain.MessageReport) 
 		return tx.Messages.Put(ctx, m)
 	})
 	return applied, err
+}
+
+// speaksOf reports whether a worker may speak of the messages of a session: only
+// the one that has it now, as with the session's status. One that had it before may
+// say the truth, but nothing in its words proves that. Little is lost: WhatsApp sends
+// receipts to whoever has the account's connection, and that a message was sent is in
+// the answer to its send. A worker that does not say who it is is believed.
+func speaksOf(s *domain.Session, workerID string) bool {
+	return workerID == "" || workerID == s.WorkerID
 }
 
 // reported finds the message that a report is about. One whose send was never
@@ -452,7 +470,7 @@ func advance(m *domain.Message, r domain.MessageReport, now time.Time) bool {
 // MessageReceived stores an inbound message; one that is there already is not
 // stored again.
 func (o *Orchestrator) MessageReceived(ctx context.Context, in ports.InboundMessage) (stored bool, err error) {
-	in.SessionID = domain.NormalizeSessionRef(in.SessionID)
+	in.SessionID, in.WorkerID = domain.NormalizeSessionRef(in.SessionID), domain.NormalizeWorkerRef(in.WorkerID)
 	now := o.now()
 	m := &domain.Message{
 		ID: o.ids.NewID(), WhatsAppID: in.WhatsAppID, SessionID: in.SessionID, Direction: domain.Inbound,
@@ -468,7 +486,7 @@ func (o *Orchestrator) MessageReceived(ctx context.Context, in ports.InboundMess
 		if err != nil {
 			return sessionMissing(err)
 		}
-		if in.Generation != 0 && in.Generation != s.Generation {
+		if !speaksOf(s, in.WorkerID) || in.Generation != 0 && in.Generation != s.Generation {
 			return nil
 		}
 		if m.UserID = s.UserID; m.To == "" {

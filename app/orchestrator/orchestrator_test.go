@@ -244,6 +244,61 @@ func TestAnswerDoesNotOverwriteWhatWasReportedDuringTheCall(t *testing.T) {
 	require.Equal(t, domain.Connected, w.session(id).Status)
 }
 
+func TestOnlyTheOwnerSpeaksOfMessages(t *testing.T) {
+	ctx := context.Background()
+	w := newWorld(t)
+	w.starts()
+	w.worker("worker-1", 50)
+	user := w.user(domain.TierBasic)
+	s := w.connected(user)
+	report := func(by string, status domain.MessageStatus) bool {
+		t.Helper()
+		applied, err := w.MessageReport(ctx, domain.MessageReport{SessionID: s.ID, WorkerID: by, WhatsAppID: "WA1", Status: status})
+		require.NoError(t, err)
+		return applied
+	}
+	w.workers.EXPECT().Send(gomock.Any(), gomock.Any(), gomock.Any()).DoAndReturn(
+		func(context.Context, ports.WorkerRef, ports.Send) (ports.Sent, error) {
+			require.False(t, report("worker-2", domain.MessageRead), "not even before the answer")
+			require.True(t, report("worker-1", domain.MessageDelivered))
+			return ports.Sent{WhatsAppID: "WA1"}, nil
+		})
+	m, err := w.Send(ctx, ports.KeyHolder{UserID: user, SessionID: s.ID}, &domain.Outgoing{To: "6281234567890", Type: domain.TypeText, Text: "hello"})
+	require.NoError(t, err)
+	status := func() domain.MessageStatus {
+		m, err := w.Message(ctx, user, s.ID, m.ID)
+		require.NoError(t, err)
+		return m.Status
+	}
+	require.Equal(t, domain.MessageDelivered, status())
+	require.False(t, report("worker-2", domain.MessageRead))
+	require.Equal(t, domain.MessageDelivered, status())
+	require.True(t, report("Worker 1", domain.MessageRead))
+
+	stored := 0
+	for i, by := range []string{"worker-2", "worker-1", ""} {
+		in := ports.InboundMessage{SessionID: s.ID, WorkerID: by, WhatsAppID: fmt.Sprint("IN", i), From: "1", Type: domain.TypeText, At: w.clock.Now()}
+		taken, err := w.MessageReceived(ctx, in)
+		require.NoError(t, err)
+		require.Equal(t, by != "worker-2", taken)
+		if taken {
+			stored++
+		}
+	}
+	all, _, err := w.History(ctx, user, s.ID, domain.MessageFilter{Direction: domain.Inbound, Limit: 10})
+	require.NoError(t, err)
+	require.Len(t, all, stored)
+
+	_, err = w.MessageReport(ctx, domain.MessageReport{SessionID: "none", WorkerID: "worker-1", WhatsAppID: "WA1", Status: domain.MessageRead})
+	require.Equal(t, domain.CodeMessageNotFound, domain.CodeOf(err))
+	w.workers.EXPECT().Disconnect(gomock.Any(), gomock.Any(), s.ID, gomock.Any()).Return(nil)
+	_, err = w.Disconnect(ctx, user, s.ID)
+	require.NoError(t, err)
+	taken, err := w.MessageReceived(ctx, ports.InboundMessage{SessionID: s.ID, WorkerID: "worker-1", WhatsAppID: "IN9", From: "1", Type: domain.TypeText, At: w.clock.Now()})
+	require.NoError(t, err)
+	require.False(t, taken, "it is nobody's")
+}
+
 func TestEarlyMessageReportIsKept(t *testing.T) {
 	w := newWorld(t)
 	w.starts()

@@ -27,6 +27,9 @@ func (o *Orchestrator) RegisterWorker(ctx context.Context, r domain.Registration
 	if err := checkRegistration(&r); err != nil {
 		return nil, err
 	}
+	if err := o.mayRegister(ctx, r); err != nil {
+		return nil, o.fault(err)
+	}
 	known, err := o.endpointFree(ctx, r)
 	if err != nil {
 		return nil, o.fault(err)
@@ -49,9 +52,12 @@ func (o *Orchestrator) RegisterWorker(ctx context.Context, r domain.Registration
 		if w.Online && w.Endpoint != r.Endpoint && (known == nil || known.Endpoint != w.Endpoint || !known.RegisteredAt.Equal(w.RegisteredAt)) {
 			return errStillRuns // it has registered from there since we looked
 		}
+		if err := atHome(w, r); err != nil {
+			return err
+		}
 		events := w.Register(r, o.timing, now)
 		if err := o.saveWorker(ctx, tx, c, w, events); err != nil {
-			return endpointTaken(err)
+			return err
 		}
 		if err := o.back(ctx, tx, c, w, o.timing.StartTimeout, running, now); err != nil {
 			return err
@@ -71,6 +77,9 @@ func (o *Orchestrator) RegisterWorker(ctx context.Context, r domain.Registration
 		out.Commands, err = leftBehind(ctx, tx, w)
 		return err
 	})
+	if errors.Is(err, ports.ErrExists) {
+		err = o.outrun(ctx, r)
+	}
 	if err != nil {
 		return nil, o.fault(err)
 	}
@@ -171,6 +180,32 @@ func (o *Orchestrator) reach(ctx context.Context, endpoint string) error {
 	return nil
 }
 
+// mayRegister refuses a worker that shows its own token for an endpoint where it
+// is not known to be. This comes before the endpoint is called, for calls carry
+// the fleet token.
+func (o *Orchestrator) mayRegister(ctx context.Context, r domain.Registration) error {
+	if !r.Own {
+		return nil
+	}
+	return o.store.View(ctx, func(ctx context.Context, tx *ports.Tx) error {
+		known, err := tx.Workers.Get(ctx, r.WorkerID)
+		if err != nil && !errors.Is(err, ports.ErrNotFound) {
+			return err
+		}
+		return atHome(known, r)
+	})
+}
+
+// atHome lets a worker's own token say no more than what is recorded: the token
+// outlives the worker's removal, and must not become the whole fleet's.
+func atHome(known *domain.Worker, r domain.Registration) error {
+	if !r.Own || known != nil && known.Endpoint == r.Endpoint {
+		return nil
+	}
+	return domain.Errorf(domain.Forbidden, domain.CodeInsufficientPermission,
+		"A worker's own token registers it only where it is known to be; a new worker or a new endpoint needs the fleet token")
+}
+
 // endpointFree refuses an endpoint that another worker holds, and a new endpoint
 // for a worker that runs at its old one, or that may until its lease is out: only
 // a refused connection proves that it does not. It gives the worker as it is
@@ -205,6 +240,23 @@ func (o *Orchestrator) endpointFree(ctx context.Context, r domain.Registration) 
 
 var errStillRuns = domain.Errorf(domain.Conflict, domain.CodeWorkerConflict,
 	"A worker with this id is running at another endpoint, or was until a moment ago; stop it first, try again in a minute, or choose another id")
+
+// outrun says which of its id and endpoint a registration has lost to another that
+// came at the same time.
+func (o *Orchestrator) outrun(ctx context.Context, r domain.Registration) error {
+	err := o.store.View(ctx, func(ctx context.Context, tx *ports.Tx) error {
+		holder, err := tx.Workers.ByEndpoint(ctx, r.Endpoint)
+		if err == nil && holder.ID != r.WorkerID {
+			return ports.ErrExists
+		}
+		return err
+	})
+	if err == nil || errors.Is(err, ports.ErrNotFound) {
+		return domain.Errorf(domain.Conflict, domain.CodeWorkerConflict,
+			"Another process has just registered with this id; choose another id, or register again if it was this one")
+	}
+	return endpointTaken(err)
+}
 
 func endpointTaken(err error) error {
 	if errors.Is(err, ports.ErrExists) {
@@ -659,10 +711,10 @@ func (o *Orchestrator) Preserved(ctx context.Context, workerID string, sessionID
 }
 
 // UnregisterWorker lets a worker leave: its sessions are placed elsewhere
-// unless it is back within the failover delay.
-func (o *Orchestrator) UnregisterWorker(ctx context.Context, workerID, endpoint string) error {
+// unless it is back within the failover delay. It gives the worker's status.
+func (o *Orchestrator) UnregisterWorker(ctx context.Context, workerID, endpoint string) (domain.WorkerStatus, error) {
 	if err := o.ready(ctx); err != nil {
-		return err
+		return "", err
 	}
 	if workerID == "" {
 		var p domain.Problems
@@ -673,7 +725,7 @@ func (o *Orchestrator) UnregisterWorker(ctx context.Context, workerID, endpoint 
 			p.Check("endpoint", err)
 		}
 		if err := p.Err(); err != nil {
-			return err
+			return "", err
 		}
 		err = o.store.View(ctx, func(ctx context.Context, tx *ports.Tx) error {
 			w, err := tx.Workers.ByEndpoint(ctx, canonical)
@@ -683,21 +735,27 @@ func (o *Orchestrator) UnregisterWorker(ctx context.Context, workerID, endpoint 
 			return err
 		})
 		if errors.Is(err, ports.ErrNotFound) {
-			return nil
+			return domain.WorkerOffline, nil
 		}
 		if err != nil {
-			return o.fault(err)
+			return "", o.fault(err)
 		}
 	}
 	canonical, err := domain.ParseEndpoint(endpoint)
 	leaving, failure := o.row(ctx, domain.NormalizeWorkerRef(workerID))
 	if failure != nil || leaving == nil {
-		return o.fault(failure)
+		return domain.WorkerOffline, o.fault(failure)
 	}
-	return o.fault(o.lose(ctx, leaving.ID, domain.LossLeft, func(w *domain.Worker) bool {
+	status := domain.WorkerOffline
+	lost := o.lose(ctx, leaving.ID, domain.LossLeft, func(w *domain.Worker) bool {
 		// A former process may say so when the next one runs already, or has registered since.
-		return (err != nil || canonical == w.Endpoint) && w.RegisteredAt.Equal(leaving.RegisteredAt) && ctx.Err() == nil
-	}))
+		leaves := (err != nil || canonical == w.Endpoint) && w.RegisteredAt.Equal(leaving.RegisteredAt) && ctx.Err() == nil
+		if status = domain.WorkerOffline; !leaves {
+			status = w.Status()
+		}
+		return leaves
+	})
+	return status, o.fault(lost)
 }
 
 // row gives a worker as it is stored; nil: there is none.

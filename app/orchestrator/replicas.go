@@ -97,6 +97,44 @@ func (o *Orchestrator) Joined() bool {
 	return false
 }
 
+// Living reports whether replicas are at work on a store, for a process that is
+// not one of them yet. It waits for a sign of life: for the time given, which may
+// be none, and where there are rows until their replicas count as dead.
+func Living(ctx context.Context, store ports.Store, wait time.Duration) (bool, error) {
+	began := time.Now()
+	var signs map[string]time.Time
+	for {
+		var all []*domain.Replica
+		err := store.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
+			all, err = tx.Replicas.List(ctx)
+			return err
+		})
+		if err != nil {
+			return false, err
+		}
+		if signs == nil {
+			signs = make(map[string]time.Time)
+			for _, r := range all {
+				signs[r.ID] = r.SeenAt
+				wait = max(wait, absence)
+			}
+		}
+		for _, r := range all {
+			if sign, known := signs[r.ID]; !known || !sign.Equal(r.SeenAt) {
+				return true, nil
+			}
+		}
+		if time.Since(began) >= wait {
+			return false, nil
+		}
+		select {
+		case <-ctx.Done():
+			return false, ctx.Err()
+		case <-time.After(claimGlance):
+		}
+	}
+}
+
 // mine reports whether a piece of work falls to this replica.
 func (o *Orchestrator) mine(work string) bool {
 	if !o.shared() {

@@ -1205,7 +1205,7 @@ func TestWorkersAreToldWhatIsNotTheirsWhateverReplicaTheyReportTo(t *testing.T) 
 			c.register(a, "worker-2", 5, can...)
 			require.NoError(t, c.stepOf(b))
 			a.ears.cut.Store(cut)
-			require.NoError(t, a.UnregisterWorker(t.Context(), "worker-1", ""))
+			require.NoError(t, left(a.UnregisterWorker(t.Context(), "worker-1", "")))
 			b.dead = true
 			c.pass(9*time.Second, c.pulse(a, "worker-2"), c.breathe(b))
 			require.Equal(t, "worker-2", c.session(s.ID).WorkerID)
@@ -1453,7 +1453,7 @@ func TestASessionThatIsConnectedSends(t *testing.T) {
 
 	a.ears.cut.Store(true) // B does not hear that it is connected again, nor that its worker is
 	require.NoError(t, c.stepOf(b))
-	require.NoError(t, b.UnregisterWorker(t.Context(), "worker-1", ""))
+	require.NoError(t, left(b.UnregisterWorker(t.Context(), "worker-1", "")))
 	c.register(a, "worker-1", 5)
 	_, err = a.Connect(t.Context(), s.UserID, s.ID, ports.ConnectOptions{})
 	require.NoError(t, err)
@@ -1854,7 +1854,7 @@ func TestAFailoverGoesOnWhenAReplicaEndsInTheMiddle(t *testing.T) {
 					c.register(a, w, 50)
 				}
 				where.gone("worker-1")
-				require.NoError(t, c.all[1].UnregisterWorker(t.Context(), "worker-1", ""))
+				require.NoError(t, left(c.all[1].UnregisterWorker(t.Context(), "worker-1", "")))
 				pulse := c.pulse(c.all[1], others...)
 				c.pass(5*time.Second-tick, pulse)
 				writes := 0
@@ -2059,3 +2059,6 @@ func TestABusyReplicaLivesButNotAStuckOne(t *testing.T) {
 		require.Equal(t, []string{"A", "B"}, names())
 	})
 }
+
+// left is the error of a worker that leaves.
+func left(_ domain.WorkerStatus, err error) error { return err }

@@ -242,6 +242,15 @@ func (o *Orchestrator) intendUp(ctx context.Context, userID, sessionID, pairing 
 				o.calls.assigned(placed)
 			}
 		}
+		if domain.CodeOf(err) == domain.CodeSessionLimit {
+			// It may be this very session that counts by now, on an isolation level that
+			// shows its row as it was.
+			if s, e := o.readOwned(ctx, userID, sessionID); e == nil {
+				if e := s.Connect(pairing, now); e != nil {
+					return e
+				}
+			}
+		}
 		if !errors.Is(err, ports.ErrFull) {
 			return err
 		}

@@ -2,6 +2,7 @@ package orchestrator_test
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -27,14 +28,74 @@ func (w *world) connected(user string) *ports.CreatedSession {
 func TestALateFarewellOfAFormerProcessChangesNothing(t *testing.T) {
 	w := newWorld(t)
 	w.worker("worker-1", 50)
-	require.NoError(t, w.UnregisterWorker(context.Background(), "worker-1", "http://worker-1:999"))
-	v, _, err := w.Worker(context.Background(), "worker-1")
-	require.NoError(t, err)
-	require.Equal(t, domain.WorkerOnline, v.Status())
-	require.NoError(t, w.UnregisterWorker(context.Background(), "worker-1", "http://worker-1:1"))
-	v, _, err = w.Worker(context.Background(), "worker-1")
-	require.NoError(t, err)
-	require.Equal(t, domain.WorkerOffline, v.Status())
+	for _, c := range []struct {
+		endpoint string
+		want     domain.WorkerStatus
+	}{{"http://worker-1:999", domain.WorkerOnline}, {"http://worker-1:1", domain.WorkerOffline}, {"http://worker-1:1", domain.WorkerOffline}} {
+		status, err := w.UnregisterWorker(context.Background(), "worker-1", c.endpoint)
+		require.NoError(t, err)
+		require.Equal(t, c.want, status)
+		v, _, err := w.Worker(context.Background(), "worker-1")
+		require.NoError(t, err)
+		require.Equal(t, c.want, v.Status())
+	}
+	for id, endpoint := range map[string]string{"worker-2": "http://worker-1:1", "": "http://worker-1:999"} {
+		status, err := w.UnregisterWorker(context.Background(), id, endpoint)
+		require.NoError(t, err)
+		require.Equal(t, domain.WorkerOffline, status, "nobody is")
+	}
+}
+
+// A worker's own token outlives its stay in the fleet, and calls to an endpoint
+// carry the fleet's: it neither leads elsewhere nor back in.
+func TestAnOwnTokenRegistersOnlyWhatIsKnown(t *testing.T) {
+	ctx := context.Background()
+	var health atomic.Int64
+	w := newWorld(t)
+	w.workers.EXPECT().Health(gomock.Any(), gomock.Any()).DoAndReturn(func(context.Context, string) error {
+		health.Add(1)
+		return nil
+	}).AnyTimes()
+	register := func(endpoint string, own bool) error {
+		before := health.Load()
+		_, err := w.RegisterWorker(ctx, domain.Registration{WorkerID: "worker-1", Endpoint: endpoint, Own: own})
+		require.Equal(t, err == nil, health.Load() > before, "who may not register is not called")
+		return err
+	}
+	leave := func() {
+		t.Helper()
+		_, err := w.UnregisterWorker(ctx, "worker-1", "http://worker-1:1")
+		require.NoError(t, err)
+	}
+	const home, elsewhere = "http://worker-1:1", "http://worker-1:2"
+	forbidden := func(err error) {
+		t.Helper()
+		require.Equal(t, domain.CodeInsufficientPermission, domain.CodeOf(err))
+		require.ErrorContains(t, err, "needs the fleet token")
+	}
+	forbidden(register(home, true))
+	require.NoError(t, register(home, false))
+	require.NoError(t, register("HTTP://worker-1:1/", true), "it repeats what is recorded")
+	leave()
+	forbidden(register(elsewhere, true))
+	require.NoError(t, register(home, true), "it is back")
+	leave()
+	require.NoError(t, register(elsewhere, false))
+	forbidden(register(home, true))
+	require.NoError(t, w.RemoveWorker(ctx, "worker-1", false))
+	forbidden(register(elsewhere, true))
+	require.NoError(t, register(home, false))
+}
+
+// The worker is removed while its registration is under way.
+func TestAnOwnTokenDoesNotUndoARemoval(t *testing.T) {
+	m := &meddling{Store: memory.NewStore()}
+	w := worldOn(t, m)
+	w.worker("worker-1", 50)
+	m.before = func() { require.NoError(t, w.RemoveWorker(context.Background(), "worker-1", false)) }
+	_, err := w.RegisterWorker(context.Background(), domain.Registration{WorkerID: "worker-1", Endpoint: "http://worker-1:1", Own: true})
+	require.Equal(t, domain.CodeInsufficientPermission, domain.CodeOf(err))
+	require.Nil(t, m.before)
 }
 
 func TestRegisteringAgainInterruptsNothingThatRuns(t *testing.T) {
@@ -147,6 +208,136 @@ func (m *meddling) Update(ctx context.Context, fn func(context.Context, *ports.T
 	return m.Store.Update(ctx, fn)
 }
 
+// outdated is a store that gives a session as it was, a few times, or knows of no
+// worker until one is stored.
+type outdated struct {
+	ports.Store
+	row  *domain.Session
+	left int
+
+	noWorkers bool // until one is stored
+}
+
+type outdatedSessions struct {
+	ports.Sessions
+	*outdated
+}
+
+func (s outdatedSessions) Get(ctx context.Context, id string) (*domain.Session, error) {
+	if s.left == 0 {
+		return s.Sessions.Get(ctx, id)
+	}
+	s.left--
+	return s.row.Clone(), nil
+}
+
+type outdatedWorkers struct {
+	ports.Workers
+	*outdated
+}
+
+func (w outdatedWorkers) Get(ctx context.Context, id string) (*domain.Worker, error) {
+	if w.noWorkers {
+		return nil, ports.ErrNotFound
+	}
+	return w.Workers.Get(ctx, id)
+}
+
+func (w outdatedWorkers) ByEndpoint(ctx context.Context, endpoint string) (*domain.Worker, error) {
+	if w.noWorkers {
+		return nil, ports.ErrNotFound
+	}
+	return w.Workers.ByEndpoint(ctx, endpoint)
+}
+
+func (o *outdated) View(ctx context.Context, fn func(context.Context, *ports.Tx) error) error {
+	return o.Store.View(ctx, o.wrap(fn))
+}
+
+func (o *outdated) Update(ctx context.Context, fn func(context.Context, *ports.Tx) error) error {
+	defer func() { o.noWorkers = false }()
+	return o.Store.Update(ctx, o.wrap(fn))
+}
+
+func (o *outdated) wrap(fn func(context.Context, *ports.Tx) error) func(context.Context, *ports.Tx) error {
+	return func(ctx context.Context, tx *ports.Tx) error {
+		wrapped := *tx
+		wrapped.Sessions, wrapped.Workers = outdatedSessions{tx.Sessions, o}, outdatedWorkers{tx.Workers, o}
+		return fn(ctx, &wrapped)
+	}
+}
+
+// The transaction of a connect sees the slot that another connect of the same
+// session has taken, but not yet the session.
+func TestASessionIsNotInItsOwnWay(t *testing.T) {
+	ctx := context.Background()
+	store := &outdated{Store: memory.NewStore()}
+	w := worldOn(t, store)
+	w.starts()
+	w.worker("worker-1", 50)
+	user := w.user(domain.TierBasic)
+	s := w.card(user, "line")
+	store.row = w.session(s.ID)
+	_, err := w.Connect(ctx, user, s.ID, ports.ConnectOptions{})
+	require.NoError(t, err)
+	store.left = 2
+	_, err = w.Connect(ctx, user, s.ID, ports.ConnectOptions{})
+	require.Equal(t, domain.CodeSessionConnecting, domain.CodeOf(err))
+	require.Zero(t, store.left)
+
+	tier := domain.DefaultTiers()
+	tier[domain.TierBasic] = domain.Limits{Sessions: 2, MessagesPerHour: 1, APICallsPerHour: 1}
+	w.SetTiers(tier)
+	another := w.card(user, "another")
+	w.SetTiers(domain.DefaultTiers())
+	_, err = w.Connect(ctx, user, another.ID, ports.ConnectOptions{})
+	require.Equal(t, domain.CodeSessionLimit, domain.CodeOf(err), "another is")
+}
+
+// Each registration saw that id and endpoint were free.
+func TestTheLoserOfARegistrationHearsOfWhat(t *testing.T) {
+	store := &outdated{Store: memory.NewStore()}
+	w := worldOn(t, store)
+	w.worker("worker-1", 50)
+	for _, c := range []struct{ id, endpoint, says string }{
+		{"worker-1", "http://worker-1:2", "registered with this id"},
+		{"worker-1", "http://worker-1:1", "registered with this id"},
+		{"worker-2", "http://worker-1:1", "has this endpoint"},
+	} {
+		store.noWorkers = true
+		_, err := w.RegisterWorker(context.Background(), domain.Registration{WorkerID: c.id, Endpoint: c.endpoint})
+		require.Equal(t, domain.CodeWorkerConflict, domain.CodeOf(err))
+		require.ErrorContains(t, err, c.says)
+	}
+}
+
+// Users, administrators and workers read the same: what each of them can do.
+func TestWhatIsNotThere(t *testing.T) {
+	ctx := context.Background()
+	w := newWorld(t)
+	w.starts()
+	w.worker("worker-1", 50)
+	user := w.user(domain.TierBasic)
+	s := w.connected(user)
+	for what, ask := range map[string]func() error{
+		"drain":     func() error { _, err := w.Drain(ctx, "nobody"); return err },
+		"migrate":   func() error { _, err := w.Migrate(ctx, s.ID, "nobody", ""); return err },
+		"heartbeat": func() error { _, err := w.Heartbeat(ctx, domain.Heartbeat{WorkerID: "nobody"}); return err },
+	} {
+		require.ErrorContains(t, ask(), "Worker not found; check its id, or register it first", what)
+	}
+	for what, ask := range map[string]func() error{
+		"connect": func() error { _, err := w.Connect(ctx, user, "none", ports.ConnectOptions{}); return err },
+		"migrate": func() error { _, err := w.Migrate(ctx, "none", "worker-1", ""); return err },
+		"report": func() error {
+			_, err := w.SessionReport(ctx, domain.Report{SessionID: "none", Status: domain.Connected})
+			return err
+		},
+	} {
+		require.ErrorContains(t, ask(), "Session not found; check its id, or whether it was deleted", what)
+	}
+}
+
 // There was nothing to do about the session, but before that is noted there is.
 func TestWorkThatComesWhileADueTimeIsClearedIsNotForgotten(t *testing.T) {
 	m := &meddling{Store: memory.NewStore()}
@@ -213,7 +404,8 @@ func TestOneOfTwoProcessesWithTheSameIDIsTakenIn(t *testing.T) {
 		"new": func(*crowd) {},
 		"known": func(c *crowd) {
 			c.register(c.all[0], "worker-1", 5)
-			require.NoError(c.t, c.all[0].UnregisterWorker(c.t.Context(), "worker-1", ""))
+			_, err := c.all[0].UnregisterWorker(c.t.Context(), "worker-1", "")
+			require.NoError(c.t, err)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -20,7 +20,7 @@ func Administer(ctx context.Context, cfg Config, fn func(*accounts.Accounts) err
 	if err != nil {
 		return err
 	}
-	secret, err := storedSecret(ctx, b, settingJWTSecret)
+	secret, err := randomSecret(b.Random()) // nobody signs in here, and the server's may be in no store
 	if err != nil {
 		return errors.Join(err, b.Close())
 	}
@@ -43,7 +43,7 @@ func StoredWorkerToken(ctx context.Context, dsn string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	token, err := storedSecret(ctx, b, settingWorkerToken)
+	token, err := storedSecret(ctx, b, b.Random(), settingWorkerToken)
 	return token, errors.Join(err, b.Close())
 }
 

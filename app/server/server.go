@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -28,11 +27,7 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-const (
-	settingWorkerToken = "secret.worker-token"
-	settingJWTSecret   = "secret.jwt"
-	drain              = 10 * time.Second // for what is in flight when the server stops
-)
+const drain = 10 * time.Second // for what is in flight when the server stops
 
 // Server is a reference server. Make one with [New].
 type Server struct {
@@ -69,11 +64,12 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 }
 
 func (s *Server) assemble(ctx context.Context) error {
-	secret, err := s.jwtSecret(ctx)
+	keep := &secrets{store: s.backend, random: s.backend.Random(), shared: s.backend.Shared(), fabric: s.cfg.Fabric != "memory:"}
+	secret, err := keep.settle(ctx, s.jwtSecret())
 	if err != nil {
 		return err
 	}
-	if s.token, err = s.secret(ctx, settingWorkerToken, s.cfg.WorkerToken); err != nil {
+	if s.token, err = keep.settle(ctx, s.workerToken()); err != nil {
 		return err
 	}
 	mailer, err := s.mailer()
@@ -133,24 +129,6 @@ func newAccounts(cfg Config, b *backend.Backend, secret string, mailer ports.Mai
 	})
 }
 
-// jwtSecret gives what signs access tokens. Replicas that begin together each
-// with one of their own would refuse each other's tokens, so for them it has to
-// be given, or be in the store already.
-func (s *Server) jwtSecret(ctx context.Context) (string, error) {
-	if s.cfg.JWTSecret != "" || !s.backend.Shared() || s.cfg.Fabric == "memory:" {
-		return s.secret(ctx, settingJWTSecret, s.cfg.JWTSecret)
-	}
-	var stored string
-	err := s.backend.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
-		stored, err = tx.Settings.Get(ctx, settingJWTSecret)
-		return err
-	})
-	if errors.Is(err, ports.ErrNotFound) {
-		return "", errors.New("--jwt-secret is required when replicas share a store that has none yet; make one with: openssl rand -hex 32, and give all of them the same")
-	}
-	return stored, err
-}
-
 // hostname names this process to people who look at the replicas.
 func hostname() string {
 	host, err := os.Hostname()
@@ -158,27 +136,6 @@ func hostname() string {
 		host = "unknown"
 	}
 	return host + ":" + strconv.Itoa(os.Getpid())
-}
-
-// secret gives the configured value, or else the one in the store, which is
-// made at the first start.
-func (s *Server) secret(ctx context.Context, name, configured string) (value string, err error) {
-	if configured != "" {
-		return configured, nil
-	}
-	return storedSecret(ctx, s.backend, name)
-}
-
-func storedSecret(ctx context.Context, b *backend.Backend, name string) (value string, err error) {
-	random := make([]byte, 32)
-	if _, err := b.Random().Read(random); err != nil {
-		return "", err
-	}
-	err = b.Update(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
-		value, err = tx.Settings.PutNew(ctx, name, hex.EncodeToString(random))
-		return err
-	})
-	return value, err
 }
 
 func (s *Server) mailer() (ports.Mailer, error) {
