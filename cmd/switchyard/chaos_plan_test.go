@@ -16,16 +16,17 @@ import (
 type action string
 
 const (
-	killing    action = "kill -9"  // of processes, which are started again later
-	freezing   action = "SIGSTOP"  // of processes, which go on later
-	restarting action = "SIGTERM"  // of processes, which are started again once they have ended
-	rolling    action = "roll"     // SIGTERM for one process after the other, each once the one before is ready again
-	cutting    action = "cut"      // of links, both ways
-	muting     action = "mute"     // of links: nothing reaches the target
-	deafening  action = "deafen"   // of links: nothing comes back
-	resetting  action = "reset"    // of links: connections break off
-	flushing   action = "FLUSHALL" // of Redis
-	draining   action = "drain"    // of workers, which are activated later
+	killing    action = "kill -9"   // of processes, which are started again later
+	freezing   action = "SIGSTOP"   // of processes, which go on later
+	restarting action = "SIGTERM"   // of processes, which are started again once they have ended
+	rolling    action = "roll"      // SIGTERM for one process after the other, each once the one before is ready again
+	cutting    action = "cut"       // of links, both ways
+	muting     action = "mute"      // of links: nothing reaches the target
+	deafening  action = "deafen"    // of links: nothing comes back
+	resetting  action = "reset"     // of links: connections break off
+	flushing   action = "FLUSHALL"  // of Redis
+	draining   action = "drain"     // by an operator, of workers, which are activated later
+	balancing  action = "rebalance" // by an operator, of all workers
 )
 
 // A fault happens to processes or links, by name, some time after the beginning.
@@ -62,8 +63,10 @@ func all(n int, name func(int) string) []string {
 }
 
 const (
-	clients = "clients"
-	control = "control" // the control plane as workers see it: whichever replica is ready
+	clients  = "clients"
+	control  = "control" // the control plane as workers see it: whichever replica is ready
+	operator = "operator"
+	fleet    = "fleet"
 )
 
 // links of a replica, and of a worker.
@@ -72,6 +75,9 @@ func toRedis(n int) string    { return between(replica(n), redis) }
 func toReplica(n int) string  { return between(clients, replica(n)) }
 func toWorker(n int) string   { return between(control, worker(n)) }
 func toControl(n int) string  { return between(worker(n), control) }
+
+// onDuty is what an operator does to a worker, whatever else happens to that.
+func onDuty(n int) string { return between(operator, worker(n)) }
 
 // Faults come in waves, which are over before the next one begins.
 const (
@@ -117,7 +123,10 @@ func plan(seed uint64, duration time.Duration, replicas, workers int, lease time
 		func() fault { return fault{action: freezing, on: oneOf(workers, worker)} },
 		func() fault { return fault{action: freezing, on: oneOf(workers, worker)} },
 		func() fault { return fault{action: restarting, on: oneOf(workers, worker)} },
-		func() fault { return fault{action: draining, on: oneOf(workers, worker)} },
+		func() fault { return fault{action: draining, on: oneOf(workers, onDuty)} },
+		func() fault { return fault{action: draining, on: oneOf(workers, onDuty)} },
+		func() fault { return fault{action: balancing, on: []string{between(operator, fleet)}} },
+		func() fault { return fault{action: balancing, on: []string{between(operator, fleet)}} },
 		func() fault { // a worker that is alone in the world
 			n := 1 + r.IntN(workers)
 			return fault{action: cutting, on: []string{toWorker(n), toControl(n)}}
@@ -163,7 +172,7 @@ func plan(seed uint64, duration time.Duration, replicas, workers int, lease time
 			}
 			f.at = from + span(0, wave/3)
 			switch f.action {
-			case restarting, rolling, resetting, flushing:
+			case restarting, rolling, resetting, flushing, balancing:
 			default:
 				if f.lasts = span(200*time.Millisecond, lease/2); r.IntN(2) == 0 {
 					f.lasts = span(lease+time.Second, 2*lease+2*time.Second)
@@ -205,7 +214,7 @@ func TestThePlan(t *testing.T) {
 				require.LessOrEqual(t, together, mostInWave)
 			}
 			if duration == 3*time.Minute {
-				assert.Len(t, seen, 10, "seed %d: whatever can happen does: %v", seed, seen)
+				assert.Len(t, seen, 11, "seed %d: whatever can happen does: %v", seed, seen)
 			}
 			require.NotEmpty(t, faults)
 		}

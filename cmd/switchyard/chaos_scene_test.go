@@ -56,9 +56,12 @@ type scene struct {
 	api      *server // the control plane as clients see it
 	admin    client
 
-	mu      sync.Mutex
-	crashes []crash
-	diary   []string // what was done to it
+	mu       sync.Mutex
+	crashes  []crash
+	diary    []string        // what was done to it
+	faults   int             // under way
+	turned   time.Time       // when one last began or ended
+	doubtful map[string]bool // workers of which a drain had no clear answer
 }
 
 // newScene starts everything and waits until it is ready.
@@ -66,7 +69,7 @@ func newScene(t testing.TB, z size) *scene {
 	t.Helper()
 	s := &scene{
 		t: t, size: z, dir: t.ArtifactDir(), began: time.Now(),
-		links: make(map[string]*link), machines: make(map[string]*machine),
+		links: make(map[string]*link), machines: make(map[string]*machine), doubtful: make(map[string]bool),
 	}
 	s.postgres = postgrestest.Start(t, "fsync=on", "full_page_writes=on")
 	s.redis = redistest.Start(t)
@@ -465,8 +468,28 @@ func (s *scene) hosts() (where map[string][]string, err error) {
 	return where, nil
 }
 
+// aftermath is how long what a fault has held up takes to arrive after it.
+const aftermath = time.Second
+
+// calmSince reports whether nothing that was under way at a time can still have
+// an effect: there is no fault any more, and what they held up has arrived.
+func (s *scene) calmSince(t time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.faults == 0 && time.Since(s.turned) > aftermath && time.Since(t) > aftermath
+}
+
+// count counts the faults that are under way.
+func (s *scene) count(by int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.faults, s.turned = s.faults+by, time.Now()
+}
+
 // do carries out a fault and undoes it when its time is over.
 func (s *scene) do(f fault) {
+	s.count(1)
+	defer s.count(-1)
 	s.tell("%s", f)
 	defer s.tell("over: %s", f)
 	for _, name := range f.on {
@@ -534,6 +557,12 @@ func (s *scene) do(f fault) {
 		}
 	case draining:
 		s.drain(f)
+	case balancing:
+		if a, err := s.admin.expect(http.StatusOK, "POST", "/admin/rebalance", nil); err != nil {
+			s.tell("not rebalanced: %v", err)
+		} else {
+			s.tell("a rebalance moves %d sessions", len(a.list("data.moves")))
+		}
 	}
 	switch f.action {
 	case cutting, muting, deafening:
@@ -586,15 +615,22 @@ func (s *scene) awaitDoor(m *machine) {
 	s.t.Errorf("%s is not ready after %v", m.name, patience)
 }
 
-// drain has a worker drained, and activates it when the time is over.
+// drain has a worker drained, and activates it when the time is over, or as
+// soon after that as it answers: other faults may happen to it meanwhile.
 func (s *scene) drain(f fault) {
 	over := time.Now().Add(f.lasts)
-	ask := func(what string, until time.Time) (err error) {
-		for {
-			if _, err = s.admin.expect(http.StatusOK, "POST", "/workers/"+f.on[0]+"/"+what, nil); err == nil || time.Now().After(until) {
+	name := strings.TrimPrefix(f.on[0], between(operator, ""))
+	ask := func(what string, until time.Time) error {
+		for ; ; time.Sleep(100 * time.Millisecond) {
+			a, err := s.admin.expect(http.StatusOK, "POST", "/workers/"+name+"/"+what, nil)
+			if what == "drain" && !a.clear() {
+				s.mu.Lock()
+				s.doubtful[name] = true // it may come after the activation
+				s.mu.Unlock()
+			}
+			if err == nil || time.Now().After(until) {
 				return err
 			}
-			time.Sleep(100 * time.Millisecond)
 		}
 	}
 	if err := ask("drain", over); err != nil {
