@@ -20,6 +20,7 @@ const (
 	freezing   action = "SIGSTOP"   // of processes, which go on later
 	restarting action = "SIGTERM"   // of processes, which are started again once they have ended
 	rolling    action = "roll"      // SIGTERM for one process after the other, each once the one before is ready again
+	silencing  action = "silence"   // of workers: their links out are cut, while they can be called
 	cutting    action = "cut"       // of links, both ways
 	muting     action = "mute"      // of links: nothing reaches the target
 	deafening  action = "deafen"    // of links: nothing comes back
@@ -34,14 +35,22 @@ type fault struct {
 	at, lasts time.Duration
 	action    action
 	on        []string
+	then      action // rather than that it just goes on; empty: it does
 }
 
 func (f fault) String() string {
-	if f.lasts == 0 {
-		return fmt.Sprintf("%s %s", f.action, strings.Join(f.on, ", "))
+	s := fmt.Sprintf("%s %s", f.action, strings.Join(f.on, ", "))
+	if f.lasts > 0 {
+		s += fmt.Sprintf(" for %v", f.lasts)
 	}
-	return fmt.Sprintf("%s %s for %v", f.action, strings.Join(f.on, ", "), f.lasts)
+	if f.then != "" {
+		s += fmt.Sprintf(", then %s", f.then)
+	}
+	return s
 }
+
+// sequels are what may follow a fault.
+var sequels = map[action]action{silencing: killing}
 
 // Names of processes and links.
 const (
@@ -97,6 +106,10 @@ func plan(seed uint64, duration time.Duration, replicas, workers int, lease time
 	// The deck is dealt to its end before it is shuffled again, so that whatever
 	// can happen does. One card stands for one fault.
 	oneOf := func(n int, name func(int) string) []string { return []string{name(1 + r.IntN(n))} }
+	silence := func() fault {
+		n := 1 + r.IntN(workers)
+		return fault{action: silencing, on: []string{worker(n), toControl(n)}}
+	}
 	cards := []func() fault{
 		func() fault { return fault{action: killing, on: oneOf(replicas, replica)} },
 		func() fault { return fault{action: killing, on: oneOf(replicas, replica)} },
@@ -123,6 +136,7 @@ func plan(seed uint64, duration time.Duration, replicas, workers int, lease time
 		func() fault { return fault{action: freezing, on: oneOf(workers, worker)} },
 		func() fault { return fault{action: freezing, on: oneOf(workers, worker)} },
 		func() fault { return fault{action: restarting, on: oneOf(workers, worker)} },
+		silence, silence,
 		func() fault { return fault{action: draining, on: oneOf(workers, onDuty)} },
 		func() fault { return fault{action: draining, on: oneOf(workers, onDuty)} },
 		func() fault { return fault{action: balancing, on: []string{between(operator, fleet)}} },
@@ -179,6 +193,9 @@ func plan(seed uint64, duration time.Duration, replicas, workers int, lease time
 				}
 				f.lasts = min(f.lasts, from+wave-f.at)
 			}
+			if r.IntN(2) == 0 {
+				f.then = sequels[f.action]
+			}
 			faults = append(faults, f)
 		}
 		from += wave
@@ -188,6 +205,7 @@ func plan(seed uint64, duration time.Duration, replicas, workers int, lease time
 func TestThePlan(t *testing.T) {
 	t.Parallel()
 	const replicas, workers, lease = 3, 6, 3 * time.Second
+	then := make(map[action]action)
 	for seed := range uint64(200) {
 		for _, duration := range []time.Duration{12 * time.Second, 3 * time.Minute} {
 			faults := plan(seed, duration, replicas, workers, lease)
@@ -199,6 +217,9 @@ func TestThePlan(t *testing.T) {
 			ends := make(map[string]time.Duration)
 			for _, f := range faults {
 				seen[f.action]++
+				if f.then != "" {
+					then[f.action] = f.then
+				}
 				require.Positive(t, f.at)
 				require.LessOrEqual(t, f.at+f.lasts, duration, f)
 				for _, name := range f.on {
@@ -214,9 +235,10 @@ func TestThePlan(t *testing.T) {
 				require.LessOrEqual(t, together, mostInWave)
 			}
 			if duration == 3*time.Minute {
-				assert.Len(t, seen, 11, "seed %d: whatever can happen does: %v", seed, seen)
+				assert.Len(t, seen, 12, "seed %d: whatever can happen does: %v", seed, seen)
 			}
 			require.NotEmpty(t, faults)
 		}
 	}
+	assert.Equal(t, sequels, then)
 }

@@ -519,15 +519,32 @@ func (s *scene) do(f fault) {
 			s.t.Errorf("%s: %v", f, err)
 		}
 	}
-	switch f.action {
-	case killing:
+	kill := func() {
 		each(func(m *machine) { s.crash(m) })
 		s.server(f.on, func(p *postgrestest.Server) { p.Kill() }, func(r *redistest.Server) { r.Kill() })
 		must(s.serve(f.on, false))
-		time.Sleep(f.lasts)
+	}
+	revive := func() {
 		s.server(f.on, func(p *postgrestest.Server) { must(p.Restart()) }, func(r *redistest.Server) { must(r.Restart()) })
 		must(s.serve(f.on, true))
 		each(func(m *machine) { must(m.start()) })
+	}
+	switch f.action {
+	case killing:
+		kill()
+		time.Sleep(f.lasts)
+		revive()
+	case silencing:
+		wires(func(l *link) { l.cut(forth, back) })
+		time.Sleep(f.lasts / 2)
+		if f.then == killing {
+			kill() // for the other half
+		}
+		time.Sleep(f.lasts / 2)
+		wires((*link).heal)
+		if f.then == killing {
+			revive()
+		}
 	case freezing:
 		each(func(m *machine) { m.signal(syscall.SIGSTOP) })
 		s.server(f.on, func(p *postgrestest.Server) { p.Pause() }, func(r *redistest.Server) { r.Pause() })
