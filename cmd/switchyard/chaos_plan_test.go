@@ -35,7 +35,7 @@ type fault struct {
 	at, lasts time.Duration
 	action    action
 	on        []string
-	then      action // rather than that it just goes on; empty: it does
+	then      action // how it ends; empty: what was held up just goes on
 }
 
 func (f fault) String() string {
@@ -50,7 +50,7 @@ func (f fault) String() string {
 }
 
 // sequels are what may follow a fault.
-var sequels = map[action]action{silencing: killing}
+var sequels = map[action]action{silencing: killing, cutting: resetting, muting: resetting, deafening: resetting}
 
 // Names of processes and links.
 const (
@@ -88,11 +88,15 @@ func toControl(n int) string  { return between(worker(n), control) }
 // onDuty is what an operator does to a worker, whatever else happens to that.
 func onDuty(n int) string { return between(operator, worker(n)) }
 
-// Faults come in waves, which are over before the next one begins.
+// Faults come in waves, which are over before the next one begins. But now and
+// then one is longer than the default lease, and than any call or claim: then
+// waves come and go meanwhile.
 const (
 	waveLeast, waveMost     = 5 * time.Second, 9 * time.Second
 	breathLeast, breathMost = 1500 * time.Millisecond, 3 * time.Second
 	mostInWave              = 5
+	longLeast, longMost     = 46 * time.Second, 60 * time.Second
+	longOneIn               = 8
 )
 
 // plan makes a schedule of faults, which is a function of the seed and the
@@ -103,8 +107,7 @@ func plan(seed uint64, duration time.Duration, replicas, workers int, lease time
 	span := func(least, most time.Duration) time.Duration {
 		return (least + time.Duration(r.Int64N(int64(most-least)))).Round(10 * time.Millisecond)
 	}
-	// The deck is dealt to its end before it is shuffled again, so that whatever
-	// can happen does. One card stands for one fault.
+	// One card stands for one fault.
 	oneOf := func(n int, name func(int) string) []string { return []string{name(1 + r.IntN(n))} }
 	silence := func() fault {
 		n := 1 + r.IntN(workers)
@@ -160,7 +163,24 @@ func plan(seed uint64, duration time.Duration, replicas, workers int, lease time
 		func() fault { return fault{action: freezing, on: []string{redis}} },
 		func() fault { return fault{action: flushing, on: []string{redis}} },
 	}
+	busy := make(map[string]time.Duration) // until when, by name
 	var deck []func() fault
+	// A card that does not fit stays in the deck. Another deck comes only when none
+	// fits, so that whatever can happen does.
+	deal := func(now time.Duration) fault {
+		for {
+			for i, card := range deck {
+				if f := card(); !slices.ContainsFunc(f.on, func(name string) bool { return busy[name] > now }) {
+					deck = slices.Delete(deck, i, i+1)
+					return f
+				}
+			}
+			old := len(deck)
+			deck = append(deck, cards...)
+			r.Shuffle(len(cards), func(i, j int) { deck[old+i], deck[old+j] = deck[old+j], deck[old+i] })
+		}
+	}
+	var long time.Duration // until when there is a long fault
 	for from := time.Second; ; from += span(breathLeast, breathMost) {
 		wave := span(waveLeast, waveMost)
 		if from+wave > duration {
@@ -170,20 +190,8 @@ func plan(seed uint64, duration time.Duration, replicas, workers int, lease time
 			slices.SortStableFunc(faults, func(a, b fault) int { return int(a.at - b.at) })
 			return faults
 		}
-		busy := make(map[string]bool)
 		for range 2 + r.IntN(mostInWave-1) {
-			if len(deck) == 0 {
-				deck = slices.Clone(cards)
-				r.Shuffle(len(deck), func(i, j int) { deck[i], deck[j] = deck[j], deck[i] })
-			}
-			f := deck[0]()
-			if slices.ContainsFunc(f.on, func(name string) bool { return busy[name] }) {
-				continue // it is dealt in the next wave
-			}
-			deck = deck[1:]
-			for _, name := range f.on {
-				busy[name] = true
-			}
+			f, until := deal(from), from+wave
 			f.at = from + span(0, wave/3)
 			switch f.action {
 			case restarting, rolling, resetting, flushing, balancing:
@@ -191,7 +199,14 @@ func plan(seed uint64, duration time.Duration, replicas, workers int, lease time
 				if f.lasts = span(200*time.Millisecond, lease/2); r.IntN(2) == 0 {
 					f.lasts = span(lease+time.Second, 2*lease+2*time.Second)
 				}
-				f.lasts = min(f.lasts, from+wave-f.at)
+				f.lasts = min(f.lasts, until-f.at)
+				if lasts := span(longLeast, longMost); long <= from && f.at+lasts <= duration && r.IntN(longOneIn) == 0 {
+					f.lasts, long = lasts, f.at+lasts+breathLeast
+					until = long
+				}
+			}
+			for _, name := range f.on {
+				busy[name] = until
 			}
 			if r.IntN(2) == 0 {
 				f.then = sequels[f.action]
@@ -205,7 +220,7 @@ func plan(seed uint64, duration time.Duration, replicas, workers int, lease time
 func TestThePlan(t *testing.T) {
 	t.Parallel()
 	const replicas, workers, lease = 3, 6, 3 * time.Second
-	then := make(map[action]action)
+	then, long := make(map[action]action), 0
 	for seed := range uint64(200) {
 		for _, duration := range []time.Duration{12 * time.Second, 3 * time.Minute} {
 			faults := plan(seed, duration, replicas, workers, lease)
@@ -226,13 +241,18 @@ func TestThePlan(t *testing.T) {
 					require.GreaterOrEqual(t, f.at, ends[name], "%v at %v", f, f.at)
 					ends[name] = f.at + f.lasts
 				}
-				together := 0
+				together, longOnes := 0, 0
 				for _, other := range faults {
 					if other.at <= f.at && f.at <= other.at+other.lasts {
 						together++
+						if other.lasts >= longLeast {
+							longOnes++
+						}
 					}
 				}
-				require.LessOrEqual(t, together, mostInWave)
+				require.LessOrEqual(t, together, mostInWave+longOnes)
+				require.LessOrEqual(t, longOnes, 1)
+				long += longOnes
 			}
 			if duration == 3*time.Minute {
 				assert.Len(t, seen, 12, "seed %d: whatever can happen does: %v", seed, seen)
@@ -241,4 +261,5 @@ func TestThePlan(t *testing.T) {
 		}
 	}
 	assert.Equal(t, sequels, then)
+	assert.Positive(t, long)
 }

@@ -192,11 +192,14 @@ func (s *scene) machine(name string) *machine {
 	return m
 }
 
+// outlasting bounds waits for what may take until another fault is over.
+const outlasting = longMost + patience
+
 // start starts the process and waits until it listens. A replica may end before
 // that, if its store is not there: then it is started again, as any supervisor
 // would.
 func (m *machine) start() error {
-	for deadline := time.Now().Add(2 * patience); ; time.Sleep(200 * time.Millisecond) {
+	for deadline := time.Now().Add(outlasting); ; time.Sleep(200 * time.Millisecond) {
 		if err := m.launch(); err != nil {
 			return err
 		}
@@ -534,17 +537,6 @@ func (s *scene) do(f fault) {
 		kill()
 		time.Sleep(f.lasts)
 		revive()
-	case silencing:
-		wires(func(l *link) { l.cut(forth, back) })
-		time.Sleep(f.lasts / 2)
-		if f.then == killing {
-			kill() // for the other half
-		}
-		time.Sleep(f.lasts / 2)
-		wires((*link).heal)
-		if f.then == killing {
-			revive()
-		}
 	case freezing:
 		each(func(m *machine) { m.signal(syscall.SIGSTOP) })
 		s.server(f.on, func(p *postgrestest.Server) { p.Pause() }, func(r *redistest.Server) { r.Pause() })
@@ -560,12 +552,20 @@ func (s *scene) do(f fault) {
 				s.awaitDoor(m)
 			}
 		}
-	case cutting:
-		wires(func(l *link) { l.cut(forth, back) })
-	case muting:
-		wires(func(l *link) { l.cut(forth) })
-	case deafening:
-		wires(func(l *link) { l.cut(back) })
+	case silencing, cutting, muting, deafening:
+		wires(func(l *link) { l.cut(ways[f.action]...) })
+		time.Sleep(f.lasts / 2)
+		if f.then == killing {
+			kill() // for the other half
+		}
+		time.Sleep(f.lasts / 2)
+		if f.then == resetting {
+			wires((*link).reset)
+		}
+		wires((*link).heal)
+		if f.then == killing {
+			revive()
+		}
 	case resetting:
 		wires((*link).reset)
 	case flushing:
@@ -581,12 +581,10 @@ func (s *scene) do(f fault) {
 			s.tell("a rebalance moves %d sessions", len(a.list("data.moves")))
 		}
 	}
-	switch f.action {
-	case cutting, muting, deafening:
-		time.Sleep(f.lasts)
-		wires((*link).heal)
-	}
 }
+
+// ways are the directions that are cut.
+var ways = map[action][]direction{silencing: {forth, back}, cutting: {forth, back}, muting: {forth}, deafening: {back}}
 
 // crash kills a process, and notes when: it cannot do so itself.
 func (s *scene) crash(m *machine) crash {
@@ -622,14 +620,14 @@ func (s *scene) serve(names []string, up bool) (err error) {
 
 // awaitDoor waits until the balancer passes requests on to a replica.
 func (s *scene) awaitDoor(m *machine) {
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(outlasting); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		for _, d := range s.front.doors {
 			if d.link == m.leading[0] && d.ready.Load() {
 				return
 			}
 		}
 	}
-	s.t.Errorf("%s is not ready after %v", m.name, patience)
+	s.t.Errorf("%s is not ready after %v", m.name, outlasting)
 }
 
 // drain has a worker drained, and activates it when the time is over, or as
@@ -654,7 +652,7 @@ func (s *scene) drain(f fault) {
 		s.tell("not drained: %v", err) // whatever is in the way is another fault's
 	}
 	time.Sleep(time.Until(over))
-	if err := ask("activate", time.Now().Add(patience)); err != nil {
+	if err := ask("activate", time.Now().Add(outlasting)); err != nil {
 		s.t.Errorf("%s: %v", f, err)
 	}
 }
