@@ -57,8 +57,7 @@ type request struct {
 }
 
 func (q request) String() string {
-	const clock = "15:04:05.000000"
-	return fmt.Sprintf("%s to %s: %s: %s %v", q.from.UTC().Format(clock), q.to.UTC().Format(clock), q.what, q.answer, q.err)
+	return fmt.Sprintf("%s: %s: %s %v", during(q.from, q.to), q.what, q.answer, q.err)
 }
 
 // What became of a send, as far as its caller knows.

@@ -65,7 +65,7 @@ func (v *verdict) evidence(l *subject) string {
 	}
 	for _, p := range l.sends {
 		if p.fate == unknown {
-			all = append(all, fmt.Sprintf("%s to %s: a send, %s", p.from.UTC().Format("15:04:05.000000"), p.to.UTC().Format("15:04:05.000000"), p.answer))
+			all = append(all, fmt.Sprintf("%s: a send, %s", during(p.from, p.to), p.answer))
 		}
 	}
 	slices.Sort(all)
