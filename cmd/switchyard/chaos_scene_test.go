@@ -292,7 +292,13 @@ func (m *machine) end() error {
 	select {
 	case <-ended:
 	case <-time.After(patience):
-		return fmt.Errorf("%s has not ended %v after SIGTERM", m.name, patience)
+		m.signal(syscall.SIGQUIT) // its log shows what it waits for
+		select {
+		case <-ended:
+		case <-time.After(time.Second):
+		}
+		m.s.crash(m)
+		return fmt.Errorf("%s has not ended %v after SIGTERM; what it was doing is in %s", m.name, patience, m.log.Name())
 	}
 	if err := m.lead(false); err != nil {
 		return err
