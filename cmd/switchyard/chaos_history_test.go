@@ -33,12 +33,17 @@ type op struct {
 }
 
 func (o op) String() string {
+	return fmt.Sprintf("%s: generation %d %s %s (%s)", during(o.from, o.to), o.generation, o.deed, cmp.Or(o.worker, "the API"), o.source)
+}
+
+// during writes a time, or from when to when, so that evidence can be sorted.
+func during(from, to time.Time) string {
 	const clock = "15:04:05.000000"
-	at := o.from.Format(clock)
-	if o.to.After(o.from) {
-		at += " to " + o.to.Format(clock)
+	at := from.UTC().Format(clock)
+	if to.After(from) {
+		at += " to " + to.UTC().Format(clock)
 	}
-	return fmt.Sprintf("%s: generation %d %s %s (%s)", at, o.generation, o.deed, cmp.Or(o.worker, "the API"), o.source)
+	return at
 }
 
 // A register is the assignment of one session, as a sequential program would

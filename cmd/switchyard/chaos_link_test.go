@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -24,7 +25,8 @@ const (
 // A link is a piece of network on loopback: whoever calls its address reaches
 // its target. It can be cut, in one direction or both, as if packets were
 // dropped: nothing is refused, nothing moves, and what was sent meanwhile
-// arrives when the link is whole again, even if the sender has given up. While
+// arrives when the link is whole again, even if the sender has given up; unless
+// it is reset first: then that is lost, and both sides are told. While
 // nothing listens at the target, calls are refused, as they would be without
 // the link; but not while it is cut.
 type link struct {
@@ -335,10 +337,22 @@ func TestLink(t *testing.T) {
 	_, err := gone.Read(make([]byte, 1))
 	assert.ErrorIs(t, err, io.EOF, "the end comes after what was sent")
 
+	l.cut(back)
+	during := dial()
+	say(before, "lost")
+	say(during, "lost")
+	silent(before)
+	silent(during)
 	l.reset()
-	_, err = before.Read(make([]byte, 1))
-	assert.Error(t, err)
-	assert.NotErrorIs(t, err, io.EOF)
+	l.heal()
+	for _, c := range []net.Conn{before, during} {
+		require.NoError(t, c.SetReadDeadline(time.Now().Add(patience)))
+		_, err = c.Read(make([]byte, 1))
+		assert.ErrorIs(t, err, syscall.ECONNRESET)
+	}
+	after := dial()
+	say(after, "four")
+	hear(after, "four")
 
 	stop()
 	require.NoError(t, l.leads(false))

@@ -20,20 +20,44 @@ type intent string
 const (
 	up     intent = "up"
 	down   intent = "down"
+	out    intent = "logged out"
 	either intent = "up or down" // a call that would change it has had no clear answer
 )
+
+// wishes are the calls that change it, and what it is once they are acknowledged.
+var wishes = map[string]intent{"connect": up, "disconnect": down, "logout": out}
+
+// whims are what happens to a session that is wanted up: calls of its user or
+// of an administrator, each made when the one before has had a clear answer.
+var whims = [][]string{
+	{"disconnect"}, {"disconnect", "connect"}, {"logout"}, {"logout", "connect"},
+	{"restart"}, {"restart"}, {"migrate"}, {"migrate"},
+}
 
 // A subject is a session under test, and what its user knows of it.
 type subject struct {
 	*card
 	scene *scene
 
-	turn   sync.Mutex // held by whoever changes what the user wants
-	mu     sync.Mutex
-	intent intent
-	asked  []string // calls that change it, for whoever has to find out what went wrong
-	sends  []*letter
-	seen   []op
+	turn    sync.Mutex // held by whoever changes what the user wants
+	mu      sync.Mutex
+	intent  intent
+	unclear time.Time // when a call had no clear answer
+	asked   []request
+	sends   []*letter
+	seen    []op
+}
+
+// A request is one call out of a whim.
+type request struct {
+	from, to time.Time
+	what     string
+	answer   string
+	err      error
+}
+
+func (q request) String() string {
+	return fmt.Sprintf("%s: %s: %s %v", during(q.from, q.to), q.what, q.answer, q.err)
 }
 
 // What became of a send, as far as its caller knows.
@@ -87,6 +111,11 @@ func (c client) expect(status int, method, path string, body any) (answer, error
 		err = fmt.Errorf("%s", a)
 	}
 	return a, err
+}
+
+// clear reports whether a call has certainly been carried out, or certainly not.
+func (a answer) clear() bool {
+	return a.status >= 200 && a.status < 500 || strings.HasPrefix(a.header.Get(viaBalancer), errNobody.Error())
 }
 
 // newCrowd makes users with their sessions and waits until all are connected.
@@ -158,11 +187,11 @@ func (c *crowd) begin(rate int, seed uint64) {
 	var mu sync.Mutex
 	c.deciding = streaming(16*every, 16, func(int) {
 		mu.Lock()
-		l, choice := c.lines[r.IntN((len(c.lines)+4)/5)*5], r.IntN(6)
+		l, whim, target := c.lines[r.IntN((len(c.lines)+4)/5)*5], whims[r.IntN(len(whims))], 1+r.IntN(2*c.s.size.workers)
 		mu.Unlock()
 		if l.turn.TryLock() {
 			defer l.turn.Unlock()
-			c.change(l, choice)
+			l.change(whim, target)
 		}
 	})
 	for _, s := range []*stream{c.sending, c.looking, c.deciding} {
@@ -253,38 +282,50 @@ func (l *subject) look() {
 }
 
 // change is a user who changes their mind, or an administrator who moves the
-// session. Whoever calls it has the line's turn.
-func (c *crowd) change(l *subject, choice int) {
-	by, path := l.client, l.path("/connect")
-	switch {
-	case l.intent != up: // it goes up, or becomes clear
-	case choice < 2:
-		path = l.path("/disconnect")
-	case choice < 4:
-		path = l.path("/restart")
-	default:
-		by, path = c.s.admin, "/admin/sessions/"+l.id+"/migrate"
+// session: to the worker of the given number, or to any if there is none. A
+// session that is not wanted up goes up. Whoever calls it has the line's turn.
+func (l *subject) change(whim []string, target int) {
+	if l.intent == either && !l.scene.calmSince(l.unclear) {
+		return // the call may still be on its way, and would undo another
 	}
-	began := time.Now()
-	a, err := by.call("POST", path, obj{})
+	if l.intent != up {
+		whim = []string{"connect"}
+	}
+	for _, what := range whim {
+		if l.ask(what, target); l.intent == either {
+			return
+		}
+	}
+}
+
+// ask makes one call, and notes what that says of the intent.
+func (l *subject) ask(what string, target int) {
+	by, path, body := l.client, l.path("/"+what), obj{}
+	if what == "migrate" {
+		by, path = l.scene.admin, "/admin/sessions/"+l.id+"/migrate"
+		if target <= l.scene.size.workers {
+			body["targetWorkerId"] = worker(target)
+		}
+	}
+	q := request{what: what, from: time.Now()}
+	a, err := by.call("POST", path, body)
 	code := a.str("error.code")
+	q.to, q.answer, q.err = time.Now(), fmt.Sprint(a.status, " ", code), err
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.asked = append(l.asked, fmt.Sprintf("%s to %s: POST %s: %d %s %v",
-		began.UTC().Format("15:04:05.000000"), time.Now().UTC().Format("15:04:05.000000"), path, a.status, code, err))
-	clear := err == nil && a.status < 500
-	switch path {
-	case l.path("/disconnect"):
-		if l.intent = either; clear {
-			l.intent = down
-		}
-	case l.path("/connect"):
-		if l.intent = either; clear { // also if it is connected already
-			l.intent = up
-		}
-	case l.path("/restart"):
-		if code == "INVALID_STATE" {
-			c.s.t.Errorf("%s is wanted up, but cannot be restarted: %s", l.id, a)
-		}
+	l.asked = append(l.asked, q)
+	isUp := code == "SESSION_CONNECTING" || code == "SESSION_ALREADY_CONNECTED"
+	isDown := strings.Contains(a.str("error.message"), "is not running")
+	if isDown && l.intent == up || isUp && (l.intent == down || l.intent == out) {
+		l.scene.t.Errorf("%s is wanted %s, but: %s", l.id, l.intent, a)
+	}
+	switch wish := wishes[what]; {
+	case wish == "":
+	case a.status/100 == 2, code == "SESSION_ALREADY_CONNECTED":
+		l.intent = wish
+	case a.clear() && code != "SESSION_CONNECTING":
+		// It was refused: nothing has changed.
+	default:
+		l.intent, l.unclear = either, q.to
 	}
 }

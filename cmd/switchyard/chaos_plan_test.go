@@ -16,16 +16,18 @@ import (
 type action string
 
 const (
-	killing    action = "kill -9"  // of processes, which are started again later
-	freezing   action = "SIGSTOP"  // of processes, which go on later
-	restarting action = "SIGTERM"  // of processes, which are started again once they have ended
-	rolling    action = "roll"     // SIGTERM for one process after the other, each once the one before is ready again
-	cutting    action = "cut"      // of links, both ways
-	muting     action = "mute"     // of links: nothing reaches the target
-	deafening  action = "deafen"   // of links: nothing comes back
-	resetting  action = "reset"    // of links: connections break off
-	flushing   action = "FLUSHALL" // of Redis
-	draining   action = "drain"    // of workers, which are activated later
+	killing    action = "kill -9"   // of processes, which are started again later
+	freezing   action = "SIGSTOP"   // of processes, which go on later
+	restarting action = "SIGTERM"   // of processes, which are started again once they have ended
+	rolling    action = "roll"      // SIGTERM for one process after the other, each once the one before is ready again
+	silencing  action = "silence"   // of workers: their links out are cut, while they can be called
+	cutting    action = "cut"       // of links, both ways
+	muting     action = "mute"      // of links: nothing reaches the target
+	deafening  action = "deafen"    // of links: nothing comes back
+	resetting  action = "reset"     // of links: connections break off
+	flushing   action = "FLUSHALL"  // of Redis
+	draining   action = "drain"     // by an operator, of workers, which are activated later
+	balancing  action = "rebalance" // by an operator, of all workers
 )
 
 // A fault happens to processes or links, by name, some time after the beginning.
@@ -33,14 +35,22 @@ type fault struct {
 	at, lasts time.Duration
 	action    action
 	on        []string
+	then      action // how it ends; empty: what was held up just goes on
 }
 
 func (f fault) String() string {
-	if f.lasts == 0 {
-		return fmt.Sprintf("%s %s", f.action, strings.Join(f.on, ", "))
+	s := fmt.Sprintf("%s %s", f.action, strings.Join(f.on, ", "))
+	if f.lasts > 0 {
+		s += fmt.Sprintf(" for %v", f.lasts)
 	}
-	return fmt.Sprintf("%s %s for %v", f.action, strings.Join(f.on, ", "), f.lasts)
+	if f.then != "" {
+		s += fmt.Sprintf(", then %s", f.then)
+	}
+	return s
 }
+
+// sequels are what may follow a fault.
+var sequels = map[action]action{silencing: killing, cutting: resetting, muting: resetting, deafening: resetting}
 
 // Names of processes and links.
 const (
@@ -62,8 +72,10 @@ func all(n int, name func(int) string) []string {
 }
 
 const (
-	clients = "clients"
-	control = "control" // the control plane as workers see it: whichever replica is ready
+	clients  = "clients"
+	control  = "control" // the control plane as workers see it: whichever replica is ready
+	operator = "operator"
+	fleet    = "fleet"
 )
 
 // links of a replica, and of a worker.
@@ -73,11 +85,18 @@ func toReplica(n int) string  { return between(clients, replica(n)) }
 func toWorker(n int) string   { return between(control, worker(n)) }
 func toControl(n int) string  { return between(worker(n), control) }
 
-// Faults come in waves, which are over before the next one begins.
+// onDuty is what an operator does to a worker, whatever else happens to that.
+func onDuty(n int) string { return between(operator, worker(n)) }
+
+// Faults come in waves, which are over before the next one begins. But now and
+// then one is longer than the default lease, and than any call or claim: then
+// waves come and go meanwhile.
 const (
 	waveLeast, waveMost     = 5 * time.Second, 9 * time.Second
 	breathLeast, breathMost = 1500 * time.Millisecond, 3 * time.Second
 	mostInWave              = 5
+	longLeast, longMost     = 46 * time.Second, 60 * time.Second
+	longOneIn               = 8
 )
 
 // plan makes a schedule of faults, which is a function of the seed and the
@@ -88,9 +107,12 @@ func plan(seed uint64, duration time.Duration, replicas, workers int, lease time
 	span := func(least, most time.Duration) time.Duration {
 		return (least + time.Duration(r.Int64N(int64(most-least)))).Round(10 * time.Millisecond)
 	}
-	// The deck is dealt to its end before it is shuffled again, so that whatever
-	// can happen does. One card stands for one fault.
+	// One card stands for one fault.
 	oneOf := func(n int, name func(int) string) []string { return []string{name(1 + r.IntN(n))} }
+	silence := func() fault {
+		n := 1 + r.IntN(workers)
+		return fault{action: silencing, on: []string{worker(n), toControl(n)}}
+	}
 	cards := []func() fault{
 		func() fault { return fault{action: killing, on: oneOf(replicas, replica)} },
 		func() fault { return fault{action: killing, on: oneOf(replicas, replica)} },
@@ -117,7 +139,11 @@ func plan(seed uint64, duration time.Duration, replicas, workers int, lease time
 		func() fault { return fault{action: freezing, on: oneOf(workers, worker)} },
 		func() fault { return fault{action: freezing, on: oneOf(workers, worker)} },
 		func() fault { return fault{action: restarting, on: oneOf(workers, worker)} },
-		func() fault { return fault{action: draining, on: oneOf(workers, worker)} },
+		silence, silence,
+		func() fault { return fault{action: draining, on: oneOf(workers, onDuty)} },
+		func() fault { return fault{action: draining, on: oneOf(workers, onDuty)} },
+		func() fault { return fault{action: balancing, on: []string{between(operator, fleet)}} },
+		func() fault { return fault{action: balancing, on: []string{between(operator, fleet)}} },
 		func() fault { // a worker that is alone in the world
 			n := 1 + r.IntN(workers)
 			return fault{action: cutting, on: []string{toWorker(n), toControl(n)}}
@@ -137,7 +163,24 @@ func plan(seed uint64, duration time.Duration, replicas, workers int, lease time
 		func() fault { return fault{action: freezing, on: []string{redis}} },
 		func() fault { return fault{action: flushing, on: []string{redis}} },
 	}
+	busy := make(map[string]time.Duration) // until when, by name
 	var deck []func() fault
+	// A card that does not fit stays in the deck. Another deck comes only when none
+	// fits, so that whatever can happen does.
+	deal := func(now time.Duration) fault {
+		for {
+			for i, card := range deck {
+				if f := card(); !slices.ContainsFunc(f.on, func(name string) bool { return busy[name] > now }) {
+					deck = slices.Delete(deck, i, i+1)
+					return f
+				}
+			}
+			old := len(deck)
+			deck = append(deck, cards...)
+			r.Shuffle(len(cards), func(i, j int) { deck[old+i], deck[old+j] = deck[old+j], deck[old+i] })
+		}
+	}
+	var long time.Duration // until when there is a long fault
 	for from := time.Second; ; from += span(breathLeast, breathMost) {
 		wave := span(waveLeast, waveMost)
 		if from+wave > duration {
@@ -147,28 +190,26 @@ func plan(seed uint64, duration time.Duration, replicas, workers int, lease time
 			slices.SortStableFunc(faults, func(a, b fault) int { return int(a.at - b.at) })
 			return faults
 		}
-		busy := make(map[string]bool)
 		for range 2 + r.IntN(mostInWave-1) {
-			if len(deck) == 0 {
-				deck = slices.Clone(cards)
-				r.Shuffle(len(deck), func(i, j int) { deck[i], deck[j] = deck[j], deck[i] })
-			}
-			f := deck[0]()
-			if slices.ContainsFunc(f.on, func(name string) bool { return busy[name] }) {
-				continue // it is dealt in the next wave
-			}
-			deck = deck[1:]
-			for _, name := range f.on {
-				busy[name] = true
-			}
+			f, until := deal(from), from+wave
 			f.at = from + span(0, wave/3)
 			switch f.action {
-			case restarting, rolling, resetting, flushing:
+			case restarting, rolling, resetting, flushing, balancing:
 			default:
 				if f.lasts = span(200*time.Millisecond, lease/2); r.IntN(2) == 0 {
 					f.lasts = span(lease+time.Second, 2*lease+2*time.Second)
 				}
-				f.lasts = min(f.lasts, from+wave-f.at)
+				f.lasts = min(f.lasts, until-f.at)
+				if lasts := span(longLeast, longMost); long <= from && f.at+lasts <= duration && r.IntN(longOneIn) == 0 {
+					f.lasts, long = lasts, f.at+lasts+breathLeast
+					until = long
+				}
+			}
+			for _, name := range f.on {
+				busy[name] = until
+			}
+			if r.IntN(2) == 0 {
+				f.then = sequels[f.action]
 			}
 			faults = append(faults, f)
 		}
@@ -179,6 +220,7 @@ func plan(seed uint64, duration time.Duration, replicas, workers int, lease time
 func TestThePlan(t *testing.T) {
 	t.Parallel()
 	const replicas, workers, lease = 3, 6, 3 * time.Second
+	then, long := make(map[action]action), 0
 	for seed := range uint64(200) {
 		for _, duration := range []time.Duration{12 * time.Second, 3 * time.Minute} {
 			faults := plan(seed, duration, replicas, workers, lease)
@@ -190,24 +232,34 @@ func TestThePlan(t *testing.T) {
 			ends := make(map[string]time.Duration)
 			for _, f := range faults {
 				seen[f.action]++
+				if f.then != "" {
+					then[f.action] = f.then
+				}
 				require.Positive(t, f.at)
 				require.LessOrEqual(t, f.at+f.lasts, duration, f)
 				for _, name := range f.on {
 					require.GreaterOrEqual(t, f.at, ends[name], "%v at %v", f, f.at)
 					ends[name] = f.at + f.lasts
 				}
-				together := 0
+				together, longOnes := 0, 0
 				for _, other := range faults {
 					if other.at <= f.at && f.at <= other.at+other.lasts {
 						together++
+						if other.lasts >= longLeast {
+							longOnes++
+						}
 					}
 				}
-				require.LessOrEqual(t, together, mostInWave)
+				require.LessOrEqual(t, together, mostInWave+longOnes)
+				require.LessOrEqual(t, longOnes, 1)
+				long += longOnes
 			}
 			if duration == 3*time.Minute {
-				assert.Len(t, seen, 10, "seed %d: whatever can happen does: %v", seed, seen)
+				assert.Len(t, seen, 12, "seed %d: whatever can happen does: %v", seed, seen)
 			}
 			require.NotEmpty(t, faults)
 		}
 	}
+	assert.Equal(t, sequels, then)
+	assert.Positive(t, long)
 }

@@ -56,9 +56,12 @@ type scene struct {
 	api      *server // the control plane as clients see it
 	admin    client
 
-	mu      sync.Mutex
-	crashes []crash
-	diary   []string // what was done to it
+	mu       sync.Mutex
+	crashes  []crash
+	diary    []string        // what was done to it
+	faults   int             // under way
+	turned   time.Time       // when one last began or ended
+	doubtful map[string]bool // workers of which a drain had no clear answer
 }
 
 // newScene starts everything and waits until it is ready.
@@ -66,7 +69,7 @@ func newScene(t testing.TB, z size) *scene {
 	t.Helper()
 	s := &scene{
 		t: t, size: z, dir: t.ArtifactDir(), began: time.Now(),
-		links: make(map[string]*link), machines: make(map[string]*machine),
+		links: make(map[string]*link), machines: make(map[string]*machine), doubtful: make(map[string]bool),
 	}
 	s.postgres = postgrestest.Start(t, "fsync=on", "full_page_writes=on")
 	s.redis = redistest.Start(t)
@@ -193,11 +196,14 @@ func (s *scene) machine(name string) *machine {
 	return m
 }
 
+// outlasting bounds waits for what may take until another fault is over.
+const outlasting = longMost + patience
+
 // start starts the process and waits until it listens. A replica may end before
 // that, if its store is not there: then it is started again, as any supervisor
 // would.
 func (m *machine) start() error {
-	for deadline := time.Now().Add(2 * patience); ; time.Sleep(200 * time.Millisecond) {
+	for deadline := time.Now().Add(outlasting); ; time.Sleep(200 * time.Millisecond) {
 		if err := m.launch(); err != nil {
 			return err
 		}
@@ -290,7 +296,13 @@ func (m *machine) end() error {
 	select {
 	case <-ended:
 	case <-time.After(patience):
-		return fmt.Errorf("%s has not ended %v after SIGTERM", m.name, patience)
+		m.signal(syscall.SIGQUIT) // its log shows what it waits for
+		select {
+		case <-ended:
+		case <-time.After(time.Second):
+		}
+		m.s.crash(m)
+		return fmt.Errorf("%s has not ended %v after SIGTERM; what it was doing is in %s", m.name, patience, m.log.Name())
 	}
 	if err := m.lead(false); err != nil {
 		return err
@@ -469,8 +481,28 @@ func (s *scene) hosts() (where map[string][]string, err error) {
 	return where, nil
 }
 
+// aftermath is how long what a fault has held up takes to arrive after it.
+const aftermath = time.Second
+
+// calmSince reports whether nothing that was under way at a time can still have
+// an effect: there is no fault any more, and what they held up has arrived.
+func (s *scene) calmSince(t time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.faults == 0 && time.Since(s.turned) > aftermath && time.Since(t) > aftermath
+}
+
+// count counts the faults that are under way.
+func (s *scene) count(by int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.faults, s.turned = s.faults+by, time.Now()
+}
+
 // do carries out a fault and undoes it when its time is over.
 func (s *scene) do(f fault) {
+	s.count(1)
+	defer s.count(-1)
 	s.tell("%s", f)
 	defer s.tell("over: %s", f)
 	for _, name := range f.on {
@@ -500,15 +532,21 @@ func (s *scene) do(f fault) {
 			s.t.Errorf("%s: %v", f, err)
 		}
 	}
-	switch f.action {
-	case killing:
+	kill := func() {
 		each(func(m *machine) { s.crash(m) })
 		s.server(f.on, func(p *postgrestest.Server) { p.Kill() }, func(r *redistest.Server) { r.Kill() })
 		must(s.serve(f.on, false))
-		time.Sleep(f.lasts)
+	}
+	revive := func() {
 		s.server(f.on, func(p *postgrestest.Server) { must(p.Restart()) }, func(r *redistest.Server) { must(r.Restart()) })
 		must(s.serve(f.on, true))
 		each(func(m *machine) { must(m.start()) })
+	}
+	switch f.action {
+	case killing:
+		kill()
+		time.Sleep(f.lasts)
+		revive()
 	case freezing:
 		each(func(m *machine) { m.signal(syscall.SIGSTOP) })
 		s.server(f.on, func(p *postgrestest.Server) { p.Pause() }, func(r *redistest.Server) { r.Pause() })
@@ -524,12 +562,20 @@ func (s *scene) do(f fault) {
 				s.awaitDoor(m)
 			}
 		}
-	case cutting:
-		wires(func(l *link) { l.cut(forth, back) })
-	case muting:
-		wires(func(l *link) { l.cut(forth) })
-	case deafening:
-		wires(func(l *link) { l.cut(back) })
+	case silencing, cutting, muting, deafening:
+		wires(func(l *link) { l.cut(ways[f.action]...) })
+		time.Sleep(f.lasts / 2)
+		if f.then == killing {
+			kill() // for the other half
+		}
+		time.Sleep(f.lasts / 2)
+		if f.then == resetting {
+			wires((*link).reset)
+		}
+		wires((*link).heal)
+		if f.then == killing {
+			revive()
+		}
 	case resetting:
 		wires((*link).reset)
 	case flushing:
@@ -538,13 +584,17 @@ func (s *scene) do(f fault) {
 		}
 	case draining:
 		s.drain(f)
-	}
-	switch f.action {
-	case cutting, muting, deafening:
-		time.Sleep(f.lasts)
-		wires((*link).heal)
+	case balancing:
+		if a, err := s.admin.expect(http.StatusOK, "POST", "/admin/rebalance", nil); err != nil {
+			s.tell("not rebalanced: %v", err)
+		} else {
+			s.tell("a rebalance moves %d sessions", len(a.list("data.moves")))
+		}
 	}
 }
+
+// ways are the directions that are cut.
+var ways = map[action][]direction{silencing: {forth, back}, cutting: {forth, back}, muting: {forth}, deafening: {back}}
 
 // crash kills a process, and notes when: it cannot do so itself.
 func (s *scene) crash(m *machine) crash {
@@ -580,32 +630,39 @@ func (s *scene) serve(names []string, up bool) (err error) {
 
 // awaitDoor waits until the balancer passes requests on to a replica.
 func (s *scene) awaitDoor(m *machine) {
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(outlasting); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		for _, d := range s.front.doors {
 			if d.link == m.leading[0] && d.ready.Load() {
 				return
 			}
 		}
 	}
-	s.t.Errorf("%s is not ready after %v", m.name, patience)
+	s.t.Errorf("%s is not ready after %v", m.name, outlasting)
 }
 
-// drain has a worker drained, and activates it when the time is over.
+// drain has a worker drained, and activates it when the time is over, or as
+// soon after that as it answers: other faults may happen to it meanwhile.
 func (s *scene) drain(f fault) {
 	over := time.Now().Add(f.lasts)
-	ask := func(what string, until time.Time) (err error) {
-		for {
-			if _, err = s.admin.expect(http.StatusOK, "POST", "/workers/"+f.on[0]+"/"+what, nil); err == nil || time.Now().After(until) {
+	name := strings.TrimPrefix(f.on[0], between(operator, ""))
+	ask := func(what string, until time.Time) error {
+		for ; ; time.Sleep(100 * time.Millisecond) {
+			a, err := s.admin.expect(http.StatusOK, "POST", "/workers/"+name+"/"+what, nil)
+			if what == "drain" && !a.clear() {
+				s.mu.Lock()
+				s.doubtful[name] = true // it may come after the activation
+				s.mu.Unlock()
+			}
+			if err == nil || time.Now().After(until) {
 				return err
 			}
-			time.Sleep(100 * time.Millisecond)
 		}
 	}
 	if err := ask("drain", over); err != nil {
 		s.tell("not drained: %v", err) // whatever is in the way is another fault's
 	}
 	time.Sleep(time.Until(over))
-	if err := ask("activate", time.Now().Add(patience)); err != nil {
+	if err := ask("activate", time.Now().Add(outlasting)); err != nil {
 		s.t.Errorf("%s: %v", f, err)
 	}
 }

@@ -57,13 +57,15 @@ func (v *verdict) evidence(l *subject) string {
 	v.s.mu.Unlock()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	all = append(all, l.asked...)
+	for _, q := range l.asked {
+		all = append(all, q.String())
+	}
 	for _, o := range slices.Concat(v.record.ops[l.id], v.events[l.id], l.seen) {
 		all = append(all, o.String())
 	}
 	for _, p := range l.sends {
 		if p.fate == unknown {
-			all = append(all, fmt.Sprintf("%s to %s: a send, %s", p.from.UTC().Format("15:04:05.000000"), p.to.UTC().Format("15:04:05.000000"), p.answer))
+			all = append(all, fmt.Sprintf("%s: a send, %s", during(p.from, p.to), p.answer))
 		}
 	}
 	slices.Sort(all)
@@ -72,7 +74,8 @@ func (v *verdict) evidence(l *subject) string {
 
 // unsettled tells what is not yet as it should be: every session that is wanted
 // up is connected, and runs on the worker that the API names, and there alone;
-// the others run nowhere.
+// the others run nowhere, and have no number if they are logged out. None is on
+// its way to another worker, or has to wait for that.
 func (c *crowd) unsettled() (all []string) {
 	states, err := c.states()
 	if err != nil {
@@ -81,6 +84,15 @@ func (c *crowd) unsettled() (all []string) {
 	hosts, err := c.s.hosts()
 	if err != nil {
 		return []string{err.Error()}
+	}
+	for _, status := range []string{"PENDING", "RUNNING"} {
+		a, err := c.s.admin.expect(http.StatusOK, "GET", "/admin/migrations?limit=100&status="+status, nil)
+		if err != nil {
+			return []string{err.Error()}
+		}
+		for _, m := range a.list("data.migrations") {
+			all = append(all, fmt.Sprintf("%s has a move that has not ended: %v", text(m, "sessionId"), m))
+		}
 	}
 	c.s.mu.Lock()
 	crashes := slices.Clone(c.s.crashes)
@@ -95,7 +107,8 @@ func (c *crowd) unsettled() (all []string) {
 		running := journals[l.id]
 		isUp := status == "CONNECTED" && slices.Equal(hosts[l.id], []string{worker}) && len(running) == 1 && running[worker] == generation
 		isDown := status == "DISCONNECTED" && worker == "" && len(hosts[l.id]) == 0 && len(running) == 0
-		if wanted == up && !isUp || wanted == down && !isDown || !isUp && !isDown {
+		fits := map[intent]bool{up: isUp, down: isDown, out: isDown && text(v, "phoneNumber") == "", either: isUp || isDown}
+		if !fits[wanted] {
 			all = append(all, fmt.Sprintf("%s is wanted %s, is %s on %q with generation %d; workers that say it runs there: %q; by their journals it runs on: %v",
 				l.id, wanted, status, worker, generation, hosts[l.id], running))
 		}
@@ -147,6 +160,7 @@ func (c *crowd) judge() {
 	t.Helper()
 	v := c.verdict()
 	v.owners()
+	v.intents()
 	v.messages()
 	v.processes()
 }
@@ -179,6 +193,27 @@ func (v *verdict) owners() {
 		v.wrong(lines[e.Session], "%s sent %q at %v, but it did not run there, or not alone", e.Worker, e.Text, e.Time)
 	}
 	v.s.t.Logf("%d starts and stops", starts)
+}
+
+// intents: settle has judged them; this tells what there was to judge.
+func (v *verdict) intents() {
+	wanted := make(map[intent]int)
+	answers := make(map[string]int)
+	for _, l := range v.lines {
+		wanted[l.intent]++
+		for _, q := range l.asked {
+			answers[q.what+": "+q.answer]++
+		}
+	}
+	v.s.t.Logf("sessions wanted: %v", wanted)
+	v.list(answers)
+}
+
+// list shows how often there was each answer.
+func (v *verdict) list(answers map[string]int) {
+	for _, answer := range slices.Sorted(maps.Keys(answers)) {
+		v.s.t.Logf("%6d %s", answers[answer], answer)
+	}
 }
 
 // messages: what was acknowledged has gone out once and is in the history, what
@@ -244,9 +279,7 @@ func (v *verdict) messages() {
 		t.Errorf("sent again: %+v", again)
 	}
 	t.Logf("sends: %v", fates)
-	for _, answer := range slices.Sorted(maps.Keys(answers)) {
-		t.Logf("%6d %s", answers[answer], answer)
-	}
+	v.list(answers)
 }
 
 // everything is the history of a line.
@@ -275,7 +308,7 @@ func (v *verdict) processes() {
 	require.NoError(t, err)
 	online := 0
 	for _, w := range a.list("data.workers") {
-		if text(w, "status") == "ONLINE" {
+		if status := text(w, "status"); status == "ONLINE" || status == "MAINTENANCE" && v.s.doubtful[text(w, "id")] {
 			online++
 		}
 	}
