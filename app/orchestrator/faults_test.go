@@ -275,8 +275,7 @@ func TestEventsArePublishedByWhoeverReachesTheBus(t *testing.T) {
 	for _, cut := range []string{"A", "B", "C"} {
 		t.Run(cut, func(t *testing.T) {
 			buses := map[string]*deafBus{}
-			var c *crowd
-			c = newCrowd(t, 3, func(cfg *orchestrator.Config) {
+			c := newCrowd(t, 3, func(cfg *orchestrator.Config) {
 				b := &deafBus{Bus: cfg.Bus}
 				buses[cfg.Name] = b
 				cfg.Bus = b
