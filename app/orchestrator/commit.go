@@ -3,6 +3,8 @@ package orchestrator
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
+	"time"
 
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
@@ -11,10 +13,14 @@ import (
 // retries bounds how often an Update that lost a race is tried.
 const retries = 8
 
-// update runs fn in an Update, again if it lost a race for a row.
+// update runs fn in an Update, again if it lost a race for a row, and with pauses
+// that grow if it did more than once: then many write what it reads.
 func (o *Orchestrator) update(ctx context.Context, fn func(ctx context.Context, tx *ports.Tx) error) error {
 	var err error
-	for range retries {
+	for try := range retries {
+		if try > 1 {
+			time.Sleep(rand.N(time.Millisecond << try))
+		}
 		if err = o.store.Update(ctx, fn); !errors.Is(err, ports.ErrConflict) {
 			return err
 		}

@@ -225,10 +225,10 @@ func (o *Orchestrator) lose(ctx context.Context, workerID string, why domain.Los
 		if err := o.saveWorker(ctx, tx, c, w, events); err != nil {
 			return err
 		}
-		return o.eachOn(ctx, tx, c, w.ID, func(s *domain.Session) []domain.Event {
+		return o.eachOn(ctx, tx, c, w.ID, func(s *domain.Session) ([]domain.Event, error) {
 			events := s.Lost("worker "+w.ID+" is gone", now)
 			s.DueAt = w.FailoverAt
-			return events
+			return events, nil
 		})
 	})
 	if errors.Is(err, ports.ErrClosed) {
@@ -237,15 +237,23 @@ func (o *Orchestrator) lose(ctx context.Context, workerID string, why domain.Los
 	return err
 }
 
-// eachOn changes every session that is assigned to a worker.
-func (o *Orchestrator) eachOn(ctx context.Context, tx *ports.Tx, c *changes, workerID string, fn func(*domain.Session) []domain.Event) error {
+// eachOn changes the sessions that are assigned to a worker, but for those of which
+// fn says errUnchanged.
+func (o *Orchestrator) eachOn(ctx context.Context, tx *ports.Tx, c *changes, workerID string, fn func(*domain.Session) ([]domain.Event, error)) error {
 	assigned, err := tx.Sessions.Assigned(ctx, workerID)
 	if err != nil {
 		return err
 	}
 	for _, s := range assigned {
 		before := s.Clone()
-		if err := o.save(ctx, tx, c, before, s, fn(s)); err != nil {
+		events, err := fn(s)
+		if errors.Is(err, errUnchanged) {
+			continue
+		}
+		if err == nil {
+			err = o.save(ctx, tx, c, before, s, events)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -266,11 +274,11 @@ func (o *Orchestrator) back(ctx context.Context, tx *ports.Tx, c *changes, w *do
 			return err
 		}
 	}
-	return o.eachOn(ctx, tx, c, w.ID, func(s *domain.Session) []domain.Event {
+	return o.eachOn(ctx, tx, c, w.ID, func(s *domain.Session) ([]domain.Event, error) {
 		if running[s.ID] && s.Status == domain.Connected && s.Order == domain.OrderNone {
-			return nil
+			return nil, errUnchanged
 		}
-		return s.Recovering(grace, now)
+		return s.Recovering(grace, now), nil
 	})
 }
 

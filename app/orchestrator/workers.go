@@ -225,12 +225,13 @@ func (o *Orchestrator) Drain(ctx context.Context, id string) (*ports.WorkerView,
 		c.moved = true
 		events = append(events, w.Drained(now)...)
 		due := now
-		return events, o.eachOn(ctx, tx, c, w.ID, func(s *domain.Session) []domain.Event {
-			if s.DueAt.IsZero() {
-				s.DueAt = due
-				due = now.Add(moveEvery) // the others wait for their turn
+		return events, o.eachOn(ctx, tx, c, w.ID, func(s *domain.Session) ([]domain.Event, error) {
+			if !s.DueAt.IsZero() {
+				return nil, errUnchanged
 			}
-			return nil
+			s.DueAt = due
+			due = now.Add(moveEvery) // the others wait for their turn
+			return nil, nil
 		})
 	})
 	if err != nil {
@@ -323,12 +324,12 @@ func (o *Orchestrator) clear(ctx context.Context, id string, force bool) (left i
 		return left, err
 	}
 	err = o.transact(ctx, func(ctx context.Context, tx *ports.Tx, c *changes) (err error) {
-		return o.eachOn(ctx, tx, c, id, func(s *domain.Session) []domain.Event {
+		return o.eachOn(ctx, tx, c, id, func(s *domain.Session) ([]domain.Event, error) {
 			if s.Intent == domain.Down {
-				return nil
+				return nil, errUnchanged
 			}
 			_, events := s.Disconnect(o.now())
-			return events
+			return events, nil
 		})
 	})
 	if err != nil {
