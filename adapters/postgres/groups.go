@@ -60,6 +60,7 @@ type groups struct {
 	mu      sync.Mutex
 	waiting []*seat // for a group
 	running int
+	trust   int // how many the next group has at most, after one that failed; 0: groupSize
 }
 
 // group is a transaction that several Updates share.
@@ -226,6 +227,7 @@ func (g *groups) one() int {
 	if (err != nil || crowd == 0) && !errors.Is(err, ErrUncertain) {
 		_, _ = c.do(rollback) // or else the pool closes the connection
 	}
+	g.learn(crowd, err == nil)
 	if err != nil && !errors.Is(err, ErrUncertain) {
 		err = apart(err)
 	}
@@ -233,11 +235,31 @@ func (g *groups) one() int {
 	return crowd
 }
 
+// learn has the next groups be smaller after one that failed, which costs every
+// member a second run, and larger again as they succeed. An Update that failed by
+// itself was in nobody's way.
+func (g *groups) learn(crowd int, stands bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch {
+	case !stands && crowd > 1:
+		g.trust = max(crowd/4, 1)
+	case !stands:
+	case g.trust > 0 && crowd >= g.trust:
+		if g.trust += max(g.trust/4, 1); g.trust >= groupSize {
+			g.trust = 0
+		}
+	}
+}
+
 // form gives a group of those who wait, if there is anybody.
 func (g *groups) form() *group {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	n := min(len(g.waiting), groupSize)
+	if g.trust > 0 {
+		n = min(n, g.trust)
+	}
 	next := &group{
 		asking: slices.Clone(g.waiting[:n]), halted: make(chan struct{}, 1), over: make(chan struct{}),
 	}

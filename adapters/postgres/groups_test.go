@@ -125,6 +125,30 @@ func TestAGroup(t *testing.T) {
 	}
 }
 
+// TestGroupsAreSmallerAfterAFailure: one that fails costs every member a second run.
+func TestGroupsAreSmallerAfterAFailure(t *testing.T) {
+	g := &groups{}
+	form := func(stands bool) int {
+		g.waiting = make([]*seat, 2*groupSize)
+		for i := range g.waiting {
+			g.waiting[i] = &seat{}
+		}
+		crowd := len(g.form().asking)
+		g.learn(crowd, stands)
+		return crowd
+	}
+	for _, want := range []int{groupSize, groupSize / 4, groupSize / 16, 2, 1, 1} {
+		require.Equal(t, want, form(false))
+	}
+	last, turns := 1, 0
+	for ; last < groupSize; turns++ {
+		crowd := form(true)
+		require.GreaterOrEqual(t, crowd, last)
+		last = crowd
+	}
+	require.Less(t, turns, 30)
+}
+
 // TestAGroupOfThoseThatRead: they see what the others of the group wrote, and of
 // those that change a row that all have read one wins.
 func TestAGroupOfThoseThatRead(t *testing.T) {

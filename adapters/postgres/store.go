@@ -52,7 +52,9 @@ var _ ports.Store = (*Store)(nil)
 
 // Open connects to the database of a data source name, a URL or a list of
 // keywords and values as libpq has them. pool_max_conns in it bounds the number
-// of connections; without it there are at most 16.
+// of connections; without it there are at most 16. Where other processes use the
+// database too it should be 2 at least: one of them may stand still while it
+// holds what an Update here, with its connection, waits for.
 func Open(ctx context.Context, dsn string, o Options) (*Store, error) {
 	if o.Timeout <= 0 {
 		o.Timeout = 10 * time.Second

@@ -166,6 +166,8 @@ func (o *Orchestrator) move(ctx context.Context, s *domain.Session, hurry bool) 
 		return false, err
 	}
 	room := o.fleet.hasRoom(req, o.now())
+	o.loop.moves.Lock()
+	defer o.loop.moves.Unlock()
 	_, err = o.change(ctx, s.ID, func(ctx context.Context, tx *ports.Tx, current *domain.Session) (_ []domain.Event, err error) {
 		if done = false; current.Rev != s.Rev {
 			return nil, errUnchanged

@@ -235,8 +235,8 @@ func checked(table, condition string) string {
 // same is the condition that every column has the value of an argument.
 func same(columns ...string) string { return strings.Join(columns, " = ? AND ") + " = ?" }
 
-// still is the condition that columns are what they were, in words that do not
-// make a database look for the row by them.
+// still is the condition that columns are what they were, in words that keep
+// SQLite from looking for the row by them.
 func still(columns []string) string {
 	var s strings.Builder
 	for _, column := range columns {
