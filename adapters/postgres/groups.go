@@ -227,24 +227,24 @@ func (g *groups) one() int {
 	if (err != nil || crowd == 0) && !errors.Is(err, ErrUncertain) {
 		_, _ = c.do(rollback) // or else the pool closes the connection
 	}
-	g.learn(crowd, err == nil)
 	if err != nil && !errors.Is(err, ErrUncertain) {
 		err = apart(err)
 	}
+	g.learn(crowd, err)
 	next.end(err)
 	return crowd
 }
 
-// learn has the next groups be smaller after one that failed, which costs every
-// member a second run, and larger again as they succeed. An Update that failed by
-// itself was in nobody's way.
-func (g *groups) learn(crowd int, stands bool) {
+// learn has the next groups be smaller after one whose members have to run again on
+// their own, and larger again as they succeed. An Update that was by itself was in
+// nobody's way.
+func (g *groups) learn(crowd int, outcome error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	switch {
-	case !stands && crowd > 1:
+	case errors.Is(outcome, errAlone) && crowd > 1:
 		g.trust = max(crowd/4, 1)
-	case !stands:
+	case outcome != nil:
 	case g.trust > 0 && crowd >= g.trust:
 		if g.trust += max(g.trust/4, 1); g.trust >= groupSize {
 			g.trust = 0

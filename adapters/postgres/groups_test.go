@@ -128,21 +128,22 @@ func TestAGroup(t *testing.T) {
 // TestGroupsAreSmallerAfterAFailure: one that fails costs every member a second run.
 func TestGroupsAreSmallerAfterAFailure(t *testing.T) {
 	g := &groups{}
-	form := func(stands bool) int {
+	form := func(outcome error) int {
 		g.waiting = make([]*seat, 2*groupSize)
 		for i := range g.waiting {
 			g.waiting[i] = &seat{}
 		}
 		crowd := len(g.form().asking)
-		g.learn(crowd, stands)
+		g.learn(crowd, outcome)
 		return crowd
 	}
 	for _, want := range []int{groupSize, groupSize / 4, groupSize / 16, 2, 1, 1} {
-		require.Equal(t, want, form(false))
+		require.Equal(t, want, form(errAlone))
 	}
+	require.Equal(t, 1, form(ErrUnavailable), "that is nobody's fault")
 	last, turns := 1, 0
 	for ; last < groupSize; turns++ {
-		crowd := form(true)
+		crowd := form(nil)
 		require.GreaterOrEqual(t, crowd, last)
 		last = crowd
 	}

@@ -50,6 +50,9 @@ func TestTheCheckerTellsGoodFromBad(t *testing.T) {
 		"a generation without a record": {history: []op{
 			since(1, "a", 1), at(2, started, "a", 1), at(3, stopped, "a", 1), at(4, started, "a", 2), at(5, seen, "a", 2),
 		}},
+		"a generation without a record, whose end is known before an answer that may be older": {history: []op{
+			within(20, 21, released, "", 1), within(19, 22, seen, "a", 1),
+		}},
 		"answers that overlap with a change may be old or new": {history: []op{
 			since(1, "a", 1), since(4, "b", 2), within(3, 6, seen, "b", 2), within(3.5, 6, seen, "a", 1),
 		}},

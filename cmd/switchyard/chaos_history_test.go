@@ -152,10 +152,14 @@ func explain(history []op, longest []porcupine.Operation, result porcupine.Check
 func complete(history []op) []op {
 	history = slices.Clone(history)
 	var first, last time.Time
-	signs := make(map[int64]op) // the earliest of each generation
+	signs := make(map[int64]op)       // the earliest of each generation
+	workers := make(map[int64]string) // that are seen to have it
 	known := make(map[int64]bool)
 	for _, o := range history {
 		known[o.generation] = known[o.generation] || o.deed == assigned
+		if o.worker != "" {
+			workers[o.generation] = o.worker
+		}
 		if first.IsZero() || o.from.Before(first) {
 			first = o.from
 		}
@@ -180,9 +184,9 @@ func complete(history []op) []op {
 			o.to = o.from
 		}
 	}
-	for generation, s := range signs {
-		if !known[generation] && s.deed != released {
-			history = append(history, op{assigned, s.worker, generation, first, s.to, "concluded from what follows"})
+	for generation, worker := range workers {
+		if !known[generation] {
+			history = append(history, op{assigned, worker, generation, first, signs[generation].to, "concluded from what follows"})
 		}
 	}
 	return history
