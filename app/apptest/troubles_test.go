@@ -182,21 +182,28 @@ func TestFailoversWithoutRoomHoldUpNoDrain(t *testing.T) {
 	require.Less(t, h.Now().Sub(began), 30*time.Second)
 }
 
-// TestANewProcessOfACutOffWorkerWaitsForTheLease: a worker that is cut off is replaced by a process of the same id at another
-// endpoint while its lease lasts.
-func TestANewProcessOfACutOffWorkerWaitsForTheLease(t *testing.T) {
+// succeeded gives a worker that is cut off and goes on running, and whose next
+// process has just begun at another endpoint.
+func succeeded(t *testing.T) (h *apptest.Harness, ids []string, old *simworker.Worker) {
 	n := 0
 	state := simworker.NewState()
-	h := apptest.With(t, apptest.Options{Worker: func(c *apptest.WorkerConfig) {
+	h = apptest.With(t, apptest.Options{Worker: func(c *apptest.WorkerConfig) {
 		n++
 		c.ID, c.Endpoint = "worker-w1", fmt.Sprintf("http://process-%d.sim:1", n)
 		c.Seed, c.State = uint64(n), state
 	}}).Workers("w1", 50)
-	ids := lines(h, 3)
-	old := h.Worker("w1")
-	old.CutOff(true) // it goes on running
+	ids = lines(h, 3)
+	old = h.Worker("w1")
+	old.CutOff(true)
 	h.Advance(5 * time.Second)
-	h.Workers("w1", 50) // the new process
+	h.Workers("w1", 50)
+	return h, ids, old
+}
+
+// TestANewProcessOfACutOffWorkerWaitsForTheLease: a worker that is cut off is replaced by a process of the same id at another
+// endpoint while its lease lasts.
+func TestANewProcessOfACutOffWorkerWaitsForTheLease(t *testing.T) {
+	h, ids, old := succeeded(t)
 	for range 600 {
 		h.Advance(100 * time.Millisecond)
 		for _, w := range h.All() {
@@ -296,18 +303,7 @@ func TestSessionsOfADeactivatedUserGoDownWhoeverDies(t *testing.T) {
 
 // TestAFormerProcessThatIsBackDoesNotRunOn: the same, and the former process is reachable again before its lease is out.
 func TestAFormerProcessThatIsBackDoesNotRunOn(t *testing.T) {
-	n := 0
-	state := simworker.NewState()
-	h := apptest.With(t, apptest.Options{Worker: func(c *apptest.WorkerConfig) {
-		n++
-		c.ID, c.Endpoint = "worker-w1", fmt.Sprintf("http://process-%d.sim:1", n)
-		c.Seed, c.State = uint64(n), state
-	}}).Workers("w1", 50)
-	ids := lines(h, 3)
-	old := h.Worker("w1")
-	old.CutOff(true)
-	h.Advance(5 * time.Second)
-	h.Workers("w1", 50) // the new process
+	h, ids, old := succeeded(t)
 	h.Advance(5 * time.Second)
 	old.CutOff(false)
 	h.Advance(time.Hour)

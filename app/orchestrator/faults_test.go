@@ -383,6 +383,11 @@ func TestALateReportOfAFormerProcessTakesNothingDown(t *testing.T) {
 				Status: domain.Disconnected, LoggedOut: true, At: r.clock.Now()})
 			return err
 		},
+		"a heartbeat's list": func(r *replica, id string) error {
+			_, err := r.Heartbeat(context.Background(), domain.Heartbeat{WorkerID: "worker-1", Lists: true, CPU: -1, Memory: -1, MessageCount: -1,
+				Sessions: []domain.Report{{SessionID: id, Status: domain.Errored, Error: "out of memory", Generation: 1}}})
+			return err
+		},
 		"not recovered": func(r *replica, id string) error {
 			_, err := r.Recovered(context.Background(), "worker-1", []ports.RecoveryResult{{SessionID: id, Status: ports.RecoveryFailed}})
 			return err
