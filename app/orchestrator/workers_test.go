@@ -116,6 +116,18 @@ func TestRegisteringAgainInterruptsNothingThatRuns(t *testing.T) {
 	}
 }
 
+func TestAWorkerThatRegistersAgainElsewhereKeepsWhatRuns(t *testing.T) {
+	c := newCrowd(t, 2)
+	a, b := c.all[0], c.all[1]
+	a.ears.cut.Store(true)
+	c.register(a, "worker-1", 50)
+	s := c.connected(a)
+	c.hands.listed = []domain.Report{{SessionID: s.ID, Status: domain.Connected, Generation: 1}}
+	c.register(b, "worker-1", 50) // it is the same process
+	require.Equal(t, 1, c.hands.made("list"))
+	require.Equal(t, domain.Connected, c.session(s.ID).Status)
+}
+
 func TestAnAdministratorsWordOutlivesARegistration(t *testing.T) {
 	w := newWorld(t)
 	w.worker("worker-1", 50)

@@ -1,0 +1,122 @@
+package orchestrator_test
+
+import (
+	"context"
+	"sync"
+
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
+)
+
+// call is one call to a worker.
+type call struct {
+	by              string // the replica
+	kind            string // "start", "disconnect", …
+	worker, session string
+	generation      int64
+}
+
+// hands are workers that do what the test says.
+type hands struct {
+	mu     sync.Mutex
+	calls  []call
+	answer func(call) error         // may block; nil: everything works
+	report func(call) domain.Report // the answer to a start; nil: CONNECTED
+	listed []domain.Report          // the answer to a list
+	sent   map[string][]string      // workers that sent a message, by our id of it
+}
+
+func (h *hands) do(c call) error {
+	h.mu.Lock()
+	h.calls = append(h.calls, c)
+	answer := h.answer
+	h.mu.Unlock()
+	if answer != nil {
+		return answer(c)
+	}
+	return nil
+}
+
+// made counts the calls of a kind.
+func (h *hands) made(kind string) (n int) { return len(h.all(kind)) }
+
+// all gives the calls of a kind.
+func (h *hands) all(kind string) (all []call) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, c := range h.calls {
+		if c.kind == kind {
+			all = append(all, c)
+		}
+	}
+	return all
+}
+
+func (h *hands) set(answer func(call) error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.answer = answer
+}
+
+// arm is a replica's way to the workers.
+type arm struct {
+	*hands
+	by string
+}
+
+func (a arm) call(kind string, w ports.WorkerRef, session string, generation int64) error {
+	return a.do(call{a.by, kind, w.ID, session, generation})
+}
+
+func (a arm) Health(_ context.Context, endpoint string) error {
+	return a.do(call{by: a.by, kind: "health", worker: endpoint[len("http://") : len(endpoint)-len(":1")]})
+}
+
+func (a arm) Start(_ context.Context, w ports.WorkerRef, s ports.Start) (domain.Report, error) {
+	c := call{a.by, "start", w.ID, s.SessionID, s.Generation}
+	if err := a.do(c); err != nil {
+		return domain.Report{}, err
+	}
+	if a.report != nil {
+		return a.report(c), nil
+	}
+	return domain.Report{SessionID: s.SessionID, Status: domain.Connected, PhoneNumber: "6281234567890"}, nil
+}
+
+func (a arm) Restart(_ context.Context, w ports.WorkerRef, id string, generation int64) error {
+	return a.call("restart", w, id, generation)
+}
+
+func (a arm) Disconnect(_ context.Context, w ports.WorkerRef, id string, generation int64) error {
+	return a.call("disconnect", w, id, generation)
+}
+
+func (a arm) Logout(_ context.Context, w ports.WorkerRef, id string, generation int64) error {
+	return a.call("logout", w, id, generation)
+}
+
+func (a arm) Delete(_ context.Context, w ports.WorkerRef, id string, generation int64) error {
+	return a.call("delete", w, id, generation)
+}
+
+func (a arm) Send(_ context.Context, w ports.WorkerRef, s ports.Send) (ports.Sent, error) {
+	if err := a.call("send", w, s.SessionID, 0); err != nil {
+		return ports.Sent{}, err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.sent[s.ClientMessageID] = append(a.sent[s.ClientMessageID], w.ID)
+	return ports.Sent{WhatsAppID: "WA-" + s.ClientMessageID}, nil
+}
+
+func (a arm) Act(_ context.Context, w ports.WorkerRef, id string, _ domain.Action) error {
+	return a.call("act", w, id, 0)
+}
+
+func (a arm) List(_ context.Context, w ports.WorkerRef) ([]domain.Report, error) {
+	return a.listed, a.call("list", w, "", 0)
+}
+
+func (a arm) Status(_ context.Context, w ports.WorkerRef, id string) (domain.Report, error) {
+	return domain.Report{}, a.call("status", w, id, 0)
+}

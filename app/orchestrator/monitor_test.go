@@ -1,0 +1,158 @@
+package orchestrator_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
+)
+
+func TestNoClockMakesALivingWorkerSilent(t *testing.T) {
+	for _, skew := range []time.Duration{time.Minute, -time.Minute, time.Hour, -time.Hour} {
+		for _, can := range [][]domain.Capability{nil, {domain.CapLease, domain.CapGeneration}} {
+			t.Run(fmt.Sprint(skew, can), func(t *testing.T) {
+				c := newSkewed(t, []time.Duration{skew, 0, skew / 2})
+				a, b, d := c.all[0], c.all[1], c.all[2]
+				c.register(a, "worker-1", 10, can...)
+				s := c.connected(a)
+				for _, hears := range []*replica{a, b, d, b, a, d} { // for minutes each
+					beat := c.clock.Now()
+					c.pass(150*time.Second, func() {
+						if !c.clock.Now().Before(beat) {
+							c.beat(hears, "worker-1", s.ID)
+							beat = beat.Add(10 * time.Second)
+						}
+					})
+					require.Empty(t, c.worker("worker-1").Loss)
+				}
+				require.EqualValues(t, 1, c.session(s.ID).Generation)
+				require.Len(t, c.replicas(), 3, "nor is a living replica dead")
+				require.Equal(t, 1, c.hands.made("start"))
+			})
+		}
+	}
+}
+
+func TestASilentWorkerIsLostWhenItsLeaseIsOutAndNotBefore(t *testing.T) {
+	const lease, drift = 45 * time.Second, time.Second
+	for _, skew := range []time.Duration{0, 5 * time.Second, -5 * time.Second, time.Minute, -time.Minute} {
+		for _, cut := range []bool{false, true} { // the others learn of heartbeats late
+			t.Run(fmt.Sprint(skew, cut), func(t *testing.T) {
+				c := newSkewed(t, []time.Duration{-skew, 0, skew})
+				for _, r := range c.all {
+					r.ears.cut.Store(cut)
+				}
+				c.register(c.all[0], "worker-1", 10, domain.CapLease, domain.CapGeneration)
+				c.pass(12 * time.Second)
+				for _, hears := range []int{0, 1, 2, 0, 2, 1} {
+					c.beat(c.all[hears], "worker-1")
+					c.pass(44 * time.Second)
+					require.Empty(t, c.worker("worker-1").Loss)
+				}
+				c.beat(c.all[1], "worker-1")
+				last := c.clock.Now()
+				for c.worker("worker-1").Online {
+					c.pass(tick)
+					require.Less(t, c.clock.Now().Sub(last), 2*time.Minute)
+				}
+				took := c.clock.Now().Sub(last)
+				require.GreaterOrEqual(t, took, lease+drift)
+				require.LessOrEqual(t, took, lease+drift+12*time.Second)
+			})
+		}
+	}
+}
+
+func TestAWorkerThatRefusesOneReplicaIsNotLost(t *testing.T) {
+	for _, every := range []time.Duration{tick, 25 * time.Second} { // between heartbeats, which reach the other
+		t.Run(fmt.Sprint("every ", every), func(t *testing.T) {
+			c := newCrowd(t, 2)
+			a, b := c.all[0], c.all[1]
+			b.ears.cut.Store(every == tick)                                                             // hints are needed only if heartbeats are rare
+			workers := []string{"worker-1", "worker-2", "worker-3", "worker-4", "worker-5", "worker-6"} // some are B's to ask
+			on := make(map[string][]string)
+			for _, w := range workers {
+				c.register(a, w, 5)
+			}
+			c.step()
+			for range 8 {
+				s := c.connected(a)
+				home := c.session(s.ID).WorkerID
+				on[home] = append(on[home], s.ID)
+			}
+			c.hands.set(func(made call) error {
+				if made.by == "B" && made.kind == "health" {
+					return &ports.WorkerError{Failure: ports.WorkerRefused, Message: "connection refused"}
+				}
+				return nil
+			})
+			beat := c.clock.Now().Add(every)
+			c.pass(2*time.Minute, func() {
+				if c.clock.Now().Before(beat) {
+					return
+				}
+				for _, w := range workers {
+					c.beat(a, w, on[w]...)
+				}
+				beat = beat.Add(every)
+			})
+			asked := 0
+			for _, made := range c.hands.all("health") {
+				if made.by == "B" {
+					asked++
+				}
+			}
+			require.Positive(t, asked)
+			for _, w := range workers {
+				require.Empty(t, c.worker(w).Loss)
+				for _, id := range on[w] {
+					s := c.session(id)
+					require.Equal(t, []any{w, int64(1), domain.Connected}, []any{s.WorkerID, s.Generation, s.Status})
+				}
+			}
+		})
+	}
+}
+
+func TestAnActivatedWorkerIsHeardOf(t *testing.T) {
+	c := newSkewed(t, []time.Duration{time.Minute, 0})
+	a, b := c.all[0], c.all[1]
+	c.register(a, "worker-1", 50)
+	c.pass(40 * time.Second)
+	require.Equal(t, domain.LossSilent, c.worker("worker-1").Loss)
+	_, err := b.Activate(t.Context(), "worker-1")
+	require.NoError(t, err)
+	c.pass(20 * time.Second)
+	require.Empty(t, c.worker("worker-1").Loss)
+}
+
+func TestTheMonitorIsStoppedEverywhere(t *testing.T) {
+	c := newCrowd(t, 3)
+	for i := range 6 {
+		c.register(c.all[0], fmt.Sprint("worker-", i), 5)
+	}
+	pulse := c.pulse(c.all[0], "worker-0", "worker-1", "worker-2", "worker-3", "worker-4", "worker-5")
+	_, err := c.all[1].SetMonitor(t.Context(), false)
+	require.NoError(t, err)
+	c.pass(3*time.Second, pulse)
+	for _, r := range c.all {
+		require.False(t, r.Monitor(t.Context()).Running)
+	}
+	before := c.hands.made("health")
+	c.pass(time.Minute, pulse)
+	require.Equal(t, before, c.hands.made("health"))
+	late := c.join(0)
+	require.NoError(t, c.stepOf(late))
+	require.False(t, late.Monitor(t.Context()).Running, "one that comes later knows")
+	_, err = c.all[2].SetMonitor(t.Context(), true)
+	require.NoError(t, err)
+	c.pass(10*time.Second, pulse)
+	require.Greater(t, c.hands.made("health"), before)
+	for _, r := range c.all {
+		require.True(t, r.Monitor(t.Context()).Running)
+	}
+}
