@@ -1,0 +1,153 @@
+package apptest_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-wa/switchyard/app/apptest"
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
+)
+
+// canary is a fleet of old hands with ten sessions each that a worker with a new
+// version has joined; it got ten as well.
+func canary(t *testing.T, replicas int) (h *apptest.Harness, on map[string][]string) {
+	version := "1.0.0"
+	h = apptest.With(t, apptest.Options{Replicas: replicas, Worker: func(c *apptest.WorkerConfig) { c.Version = version }}).
+		Workers("w1", 50, "w2", 50, "w3", 50)
+	ids := append(lines(h, 20), lines(h, 20)...)
+	h.Advance(16 * time.Minute)
+	version = "2.0.0"
+	h.Workers("w4", 50)
+	_, err := h.Orchestrator.Rebalance(t.Context(), false)
+	require.NoError(t, err)
+	h.Advance(time.Minute)
+	connectedOn(t, h, ids)
+	on = make(map[string][]string)
+	for _, id := range ids {
+		w := h.Session(id).WorkerID
+		on[w] = append(on[w], id)
+	}
+	require.GreaterOrEqual(t, len(on["worker-w4"]), 4)
+	return h, on
+}
+
+func dropAll(t *testing.T, h *apptest.Harness, worker string, ids []string) {
+	t.Helper()
+	for _, id := range ids {
+		require.NoError(t, h.Worker(worker).LoseLink(id, 3*time.Second))
+	}
+}
+
+func suspicion(t *testing.T, h *apptest.Harness, worker string) string {
+	t.Helper()
+	w, _, err := h.Orchestrator.Worker(t.Context(), worker)
+	require.NoError(t, err)
+	return w.Suspect
+}
+
+func TestCanary(t *testing.T) {
+	for _, replicas := range []int{1, 3} {
+		t.Run(fmt.Sprint(replicas), func(t *testing.T) {
+			h, on := canary(t, replicas)
+			ids := on["worker-w4"]
+			dropAll(t, h, "worker-w1", on["worker-w1"][:2])
+			dropAll(t, h, "worker-w4", ids)
+			h.Advance(10 * time.Second)
+			require.Empty(t, suspicion(t, h, "worker-w4"), "perhaps the others suffer the same")
+			h.Advance(30 * time.Second)
+			require.Contains(t, suspicion(t, h, "worker-w4"), fmt.Sprintf("%d disconnects among %[1]d sessions", len(ids)))
+			require.Equal(t, 1, count(eventsOf(h, "worker-w4"), domain.EventWorkerSuspect))
+			require.Equal(t, map[string]int{"worker-w4": len(ids)}, connectedOn(t, h, ids), "what it has stays")
+
+			_, all, err := h.Orchestrator.Available(t.Context())
+			require.NoError(t, err)
+			last := all[len(all)-1]
+			require.Equal(t, "worker-w4", last.WorkerID)
+			require.Contains(t, last.Excluded, "suspect: ")
+			_, err = h.Orchestrator.Migrate(t.Context(), on["worker-w1"][0], "worker-w4", "")
+			require.ErrorContains(t, err, "suspect")
+			for _, w := range []string{"w1", "w2", "w3"} {
+				_, err := h.Orchestrator.Drain(t.Context(), "worker-"+w)
+				require.NoError(t, err)
+			}
+			card := h.Card(h.User(domain.TierPro), "late")
+			_, err = h.Orchestrator.Connect(t.Context(), card.UserID, card.ID, ports.ConnectOptions{})
+			require.Equal(t, domain.CodeNoAvailableWorkers, domain.CodeOf(err))
+
+			_, err = h.Orchestrator.Activate(t.Context(), "worker-w4")
+			require.NoError(t, err)
+			require.Empty(t, suspicion(t, h, "worker-w4"))
+			dropAll(t, h, "worker-w4", ids)
+			h.Advance(5 * time.Minute)
+			require.Empty(t, suspicion(t, h, "worker-w4"), "the trial is over")
+			_, err = h.Orchestrator.Connect(t.Context(), card.UserID, card.ID, ports.ConnectOptions{})
+			require.NoError(t, err)
+		})
+	}
+}
+
+// When WhatsApp itself is down, nobody is to blame; nor is a worker that is lost,
+// that restarts, or whose sessions are ordered about.
+func TestInnocentCanaries(t *testing.T) {
+	for name, happen := range map[string]func(h *apptest.Harness, on map[string][]string){
+		"everybody suffers": func(h *apptest.Harness, on map[string][]string) {
+			dropAll(t, h, "worker-w4", on["worker-w4"]) // which tells of it first
+			h.Advance(5 * time.Second)
+			for _, w := range []string{"worker-w1", "worker-w2", "worker-w3"} {
+				dropAll(t, h, w, on[w])
+			}
+		},
+		"restarts": func(h *apptest.Harness, _ map[string][]string) {
+			h.Crash("w4")
+			h.Boot("w4")
+		},
+		"crashes": func(h *apptest.Harness, _ map[string][]string) {
+			h.Crash("w4")
+			h.Advance(2 * time.Second)
+			h.Boot("w4")
+		},
+		"goes down in order": func(h *apptest.Harness, on map[string][]string) {
+			_, err := h.Orchestrator.Preserved(context.Background(), "worker-w4", on["worker-w4"])
+			require.NoError(t, err)
+			h.Advance(time.Second)
+			h.Crash("w4")
+			h.Boot("w4")
+		},
+		"is lost": func(h *apptest.Harness, _ map[string][]string) {
+			h.Hang("w4", true)
+			h.Advance(2 * time.Minute)
+			h.Hang("w4", false)
+		},
+		"is told": func(h *apptest.Harness, on map[string][]string) {
+			for _, id := range on["worker-w4"] {
+				_, err := h.Orchestrator.Restart(context.Background(), h.Session(id).UserID, id)
+				require.NoError(t, err)
+			}
+			h.Advance(10 * time.Second)
+			_, err := h.Orchestrator.BulkSessions(context.Background(), ports.Bulk{Action: ports.BulkDisconnect, SessionIDs: on["worker-w4"]})
+			require.NoError(t, err)
+		},
+		"is old": func(h *apptest.Harness, on map[string][]string) {
+			dropAll(t, h, "worker-w1", on["worker-w1"])
+		},
+		"two only": func(h *apptest.Harness, on map[string][]string) {
+			dropAll(t, h, "worker-w4", on["worker-w4"][:2])
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h, on := canary(t, 1)
+			happen(h, on)
+			for range 12 {
+				h.Advance(15 * time.Second)
+				for _, w := range []string{"worker-w1", "worker-w2", "worker-w3", "worker-w4"} {
+					require.Empty(t, suspicion(t, h, w))
+				}
+			}
+		})
+	}
+}
