@@ -30,27 +30,12 @@ func randomFaults(t *testing.T, seeds uint64, replicas int) {
 	for seed := range seeds {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
-			f := newFaulty(t, seed, replicas)
+			f := newFaulty(t, apptest.Options{Seed: seed, Replicas: replicas})
 			for range 150 {
 				f.anything()
 				f.Advance(time.Duration(f.r.IntN(20_000)) * time.Millisecond)
 			}
-			for _, w := range f.workers {
-				f.Boot(w)
-				f.Hang(w, false)
-				f.CutOff(w, false)
-			}
-			for i := range replicas {
-				f.Pause(i, false)
-			}
-			f.Advance(time.Minute)
-			for _, w := range f.workers {
-				_, err := f.Orchestrator.Activate(t.Context(), "worker-"+w)
-				require.NoError(t, err)
-			}
-			f.Advance(5 * time.Minute)
-			pending, running := open(t, f.Harness)
-			require.Zero(t, pending+running, "migrations that nothing comes of")
+			f.over(time.Minute, 5*time.Minute)
 			for _, id := range f.ids {
 				s := f.Session(id)
 				if s.Intent == domain.Down {
@@ -77,10 +62,11 @@ type faulty struct {
 	replicas int
 }
 
-func newFaulty(t *testing.T, seed uint64, replicas int) *faulty {
+func newFaulty(t *testing.T, o apptest.Options) *faulty {
+	o.Worker = func(c *apptest.WorkerConfig) { c.FailRate = 0.05 }
 	f := &faulty{
-		Harness: apptest.With(t, apptest.Options{Seed: seed, Replicas: replicas, Worker: func(c *apptest.WorkerConfig) { c.FailRate = 0.05 }}),
-		t:       t, r: rand.New(rand.NewPCG(seed, 1)), workers: []string{"w1", "w2", "w3"}, replicas: replicas,
+		Harness: apptest.With(t, o),
+		t:       t, r: rand.New(rand.NewPCG(o.Seed, 1)), workers: []string{"w1", "w2", "w3"}, replicas: o.Replicas,
 	}
 	for _, w := range f.workers {
 		f.Workers(w, 10)
@@ -90,6 +76,28 @@ func newFaulty(t *testing.T, seed uint64, replicas int) *faulty {
 		f.ids = append(f.ids, f.Card(f.user, fmt.Sprint("line ", i)).ID)
 	}
 	return f
+}
+
+// over ends all faults. After a while every worker is there and taken back into
+// use; after another nothing may be on the move any more.
+func (f *faulty) over(back, rest time.Duration) {
+	f.t.Helper()
+	for _, w := range f.workers {
+		f.Boot(w)
+		f.Hang(w, false)
+		f.CutOff(w, false)
+	}
+	for i := range f.replicas {
+		f.Pause(i, false)
+	}
+	f.Advance(back)
+	for _, w := range f.workers {
+		_, err := f.Orchestrator.Activate(f.t.Context(), "worker-"+w)
+		require.NoError(f.t, err)
+	}
+	f.Advance(rest)
+	pending, running := open(f.t, f.Harness)
+	require.Zero(f.t, pending+running, "migrations that nothing comes of")
 }
 
 // replica has something happen to a replica, and gives one that runs.

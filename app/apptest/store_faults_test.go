@@ -42,20 +42,8 @@ func (s *flaky) Update(ctx context.Context, fn func(context.Context, *ports.Tx) 
 func TestFaultsOfTheStore(t *testing.T) {
 	for seed := range uint64(60) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			replicas := 1 + int(seed%3)
 			store := &flaky{Store: memory.NewStore(), r: rand.New(rand.NewPCG(seed, 7))}
-			f := &faulty{
-				Harness: apptest.With(t, apptest.Options{Seed: seed, Replicas: replicas, Store: store,
-					Worker: func(c *apptest.WorkerConfig) { c.FailRate = 0.05 }}),
-				t: t, r: rand.New(rand.NewPCG(seed, 1)), workers: []string{"w1", "w2", "w3"}, replicas: replicas,
-			}
-			for _, w := range f.workers {
-				f.Workers(w, 10)
-			}
-			f.user = f.User(domain.TierMax)
-			for i := range 8 {
-				f.ids = append(f.ids, f.Card(f.user, fmt.Sprint("line ", i)).ID)
-			}
+			f := newFaulty(t, apptest.Options{Seed: seed, Replicas: 1 + int(seed%3), Store: store})
 			f.Tolerant = true
 			store.rate = 0.08
 			for range 120 {
@@ -73,22 +61,7 @@ func TestFaultsOfTheStore(t *testing.T) {
 				f.Advance(time.Duration(f.r.IntN(20_000)) * time.Millisecond)
 			}
 			store.rate = 0
-			for _, w := range f.workers {
-				f.Boot(w)
-				f.Hang(w, false)
-				f.CutOff(w, false)
-			}
-			for i := range replicas {
-				f.Pause(i, false)
-			}
-			f.Advance(2 * time.Minute)
-			for _, w := range f.workers {
-				_, err := f.Orchestrator.Activate(t.Context(), "worker-"+w)
-				require.NoError(t, err)
-			}
-			f.Advance(6 * time.Minute)
-			pending, running := open(t, f.Harness)
-			require.Zero(t, pending+running, "migrations that nothing comes of")
+			f.over(2*time.Minute, 6*time.Minute)
 			require.NoError(t, store.View(t.Context(), func(ctx context.Context, tx *ports.Tx) error {
 				live := 0
 				used := map[string]int{}

@@ -270,16 +270,22 @@ func (b *deafBus) Publish(ctx context.Context, events ...domain.Event) error {
 	return b.Bus.Publish(ctx, events...)
 }
 
+// newDeaf makes replicas with a way to the bus each.
+func newDeaf(t *testing.T, n int) (*crowd, map[string]*deafBus) {
+	t.Helper()
+	buses := map[string]*deafBus{}
+	return newCrowd(t, n, func(cfg *orchestrator.Config) {
+		b := &deafBus{Bus: cfg.Bus}
+		buses[cfg.Name] = b
+		cfg.Bus = b
+	}), buses
+}
+
 // TestEventsArePublishedByWhoeverReachesTheBus: one replica is cut off from Redis; events are published by another.
 func TestEventsArePublishedByWhoeverReachesTheBus(t *testing.T) {
 	for _, cut := range []string{"A", "B", "C"} {
 		t.Run(cut, func(t *testing.T) {
-			buses := map[string]*deafBus{}
-			c := newCrowd(t, 3, func(cfg *orchestrator.Config) {
-				b := &deafBus{Bus: cfg.Bus}
-				buses[cfg.Name] = b
-				cfg.Bus = b
-			})
+			c, buses := newDeaf(t, 3)
 			other := c.all[0]
 			if cut == "A" {
 				other = c.all[1]
@@ -318,12 +324,7 @@ func TestEventsArePublishedByWhoeverReachesTheBus(t *testing.T) {
 
 // TestEventsWaitForTheBusHoweverLong: redis is away for longer than published events are kept: events wait.
 func TestEventsWaitForTheBusHoweverLong(t *testing.T) {
-	buses := map[string]*deafBus{}
-	c := newCrowd(t, 1, func(cfg *orchestrator.Config) {
-		b := &deafBus{Bus: cfg.Bus}
-		buses[cfg.Name] = b
-		cfg.Bus = b
-	})
+	c, buses := newDeaf(t, 1)
 	a := c.all[0]
 	buses["A"].cut = true
 	c.register(a, "worker-1", 10)
