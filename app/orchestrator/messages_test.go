@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/golang/mock/gomock"
 	"github.com/stretchr/testify/require"
 
 	"github.com/switchyard-wa/switchyard/adapters/memory"
@@ -203,4 +204,93 @@ func TestLimitsHoldForAllReplicasTogether(t *testing.T) {
 	c.limiter.(*forgetful).forget()
 	_, err := c.all[1].Send(t.Context(), holder(s), &hello)
 	require.Equal(t, domain.CodeMessageLimit, domain.CodeOf(err))
+}
+
+func TestOnlyTheOwnerSpeaksOfMessages(t *testing.T) {
+	ctx := context.Background()
+	w, s := newLine(t)
+	report := func(by string, status domain.MessageStatus) bool {
+		t.Helper()
+		applied, err := w.MessageReport(ctx, domain.MessageReport{SessionID: s.ID, WorkerID: by, WhatsAppID: "WA1", Status: status})
+		require.NoError(t, err)
+		return applied
+	}
+	w.workers.EXPECT().Send(gomock.Any(), gomock.Any(), gomock.Any()).DoAndReturn(
+		func(context.Context, ports.WorkerRef, ports.Send) (ports.Sent, error) {
+			require.False(t, report("worker-2", domain.MessageRead), "not even before the answer")
+			require.True(t, report("worker-1", domain.MessageDelivered))
+			return ports.Sent{WhatsAppID: "WA1"}, nil
+		})
+	m, err := w.Send(ctx, holder(s), &hello)
+	require.NoError(t, err)
+	status := func() domain.MessageStatus {
+		m, err := w.Message(ctx, s.UserID, s.ID, m.ID)
+		require.NoError(t, err)
+		return m.Status
+	}
+	require.Equal(t, domain.MessageDelivered, status())
+	require.False(t, report("worker-2", domain.MessageRead))
+	require.Equal(t, domain.MessageDelivered, status())
+	require.True(t, report("Worker 1", domain.MessageRead))
+
+	stored := 0
+	for i, by := range []string{"worker-2", "worker-1", ""} {
+		in := ports.InboundMessage{SessionID: s.ID, WorkerID: by, WhatsAppID: fmt.Sprint("IN", i), From: "1", Type: domain.TypeText, At: w.clock.Now()}
+		taken, err := w.MessageReceived(ctx, in)
+		require.NoError(t, err)
+		require.Equal(t, by != "worker-2", taken)
+		if taken {
+			stored++
+		}
+	}
+	all, _, err := w.History(ctx, s.UserID, s.ID, domain.MessageFilter{Direction: domain.Inbound, Limit: 10})
+	require.NoError(t, err)
+	require.Len(t, all, stored)
+
+	_, err = w.MessageReport(ctx, domain.MessageReport{SessionID: "none", WorkerID: "worker-1", WhatsAppID: "WA1", Status: domain.MessageRead})
+	require.Equal(t, domain.CodeMessageNotFound, domain.CodeOf(err))
+	w.workers.EXPECT().Disconnect(gomock.Any(), gomock.Any(), s.ID, gomock.Any()).Return(nil)
+	_, err = w.Disconnect(ctx, s.UserID, s.ID)
+	require.NoError(t, err)
+	taken, err := w.MessageReceived(ctx, ports.InboundMessage{SessionID: s.ID, WorkerID: "worker-1", WhatsAppID: "IN9", From: "1", Type: domain.TypeText, At: w.clock.Now()})
+	require.NoError(t, err)
+	require.False(t, taken, "it is nobody's")
+}
+
+func TestEarlyMessageReportIsKept(t *testing.T) {
+	w, s := newLine(t)
+	by, usage, err := w.AuthenticateKey(context.Background(), s.APIKey)
+	require.NoError(t, err)
+	require.True(t, usage.Allowed)
+	w.workers.EXPECT().Send(gomock.Any(), gomock.Any(), gomock.Any()).DoAndReturn(
+		func(ctx context.Context, _ ports.WorkerRef, send ports.Send) (ports.Sent, error) {
+			applied, err := w.MessageReport(ctx, domain.MessageReport{SessionID: s.ID, WhatsAppID: "WA1", Status: domain.MessageDelivered})
+			require.NoError(t, err)
+			require.True(t, applied)
+			return ports.Sent{WhatsAppID: "WA1"}, nil
+		})
+	m, err := w.Send(context.Background(), by, &hello)
+	require.NoError(t, err)
+	stored, err := w.Message(context.Background(), s.UserID, s.ID, m.ID)
+	require.NoError(t, err)
+	require.Equal(t, domain.MessageDelivered, stored.Status)
+	_, err = w.MessageReport(context.Background(), domain.MessageReport{SessionID: s.ID, WhatsAppID: "WA2", Status: domain.MessageRead})
+	require.Equal(t, domain.CodeMessageNotFound, domain.CodeOf(err))
+}
+
+func TestASendWithASenselessAnswerStaysPending(t *testing.T) {
+	w, s := newLine(t)
+	w.workers.EXPECT().Send(gomock.Any(), gomock.Any(), gomock.Any()).
+		Return(ports.Sent{}, &ports.WorkerError{Failure: ports.WorkerFailed, Status: 200, Message: "no messageId"})
+	m, err := w.Send(context.Background(), holder(s), &hello)
+	require.Equal(t, domain.CodeWorkerTimeout, domain.CodeOf(err))
+	require.Equal(t, domain.MessagePending, m.Status)
+
+	// The worker may report it by our id, and so tells WhatsApp's.
+	applied, err := w.MessageReport(context.Background(), domain.MessageReport{SessionID: s.ID, ID: m.ID, WhatsAppID: "WA1", Status: domain.MessageDelivered})
+	require.NoError(t, err)
+	require.True(t, applied)
+	found, err := w.Message(context.Background(), s.UserID, s.ID, "WA1")
+	require.NoError(t, err)
+	require.Equal(t, domain.MessageDelivered, found.Status)
 }

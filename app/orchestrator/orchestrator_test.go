@@ -82,6 +82,27 @@ func (w *world) card(user, name string) *ports.CreatedSession {
 	return s
 }
 
+// connected gives a session that is CONNECTED on worker-1.
+func (w *world) connected(user string) *ports.CreatedSession {
+	w.t.Helper()
+	s := w.card(user, "line")
+	_, err := w.Connect(context.Background(), user, s.ID, ports.ConnectOptions{})
+	require.NoError(w.t, err)
+	_, err = w.SessionReport(context.Background(), domain.Report{SessionID: s.ID, Status: domain.Connected, PhoneNumber: "6281234567890"})
+	require.NoError(w.t, err)
+	return s
+}
+
+// newLine gives a world in which a session is CONNECTED on worker-1, which has room
+// for 50.
+func newLine(t *testing.T) (*world, *ports.CreatedSession) {
+	t.Helper()
+	w := newWorld(t)
+	w.starts()
+	w.worker("worker-1", 50)
+	return w, w.connected(w.user(domain.TierBasic))
+}
+
 func (w *world) session(id string) *domain.Session {
 	w.t.Helper()
 	var s *domain.Session
@@ -242,88 +263,4 @@ func TestAnswerDoesNotOverwriteWhatWasReportedDuringTheCall(t *testing.T) {
 	_, err := w.Connect(context.Background(), user, id, ports.ConnectOptions{})
 	require.NoError(t, err)
 	require.Equal(t, domain.Connected, w.session(id).Status)
-}
-
-func TestOnlyTheOwnerSpeaksOfMessages(t *testing.T) {
-	ctx := context.Background()
-	w := newWorld(t)
-	w.starts()
-	w.worker("worker-1", 50)
-	user := w.user(domain.TierBasic)
-	s := w.connected(user)
-	report := func(by string, status domain.MessageStatus) bool {
-		t.Helper()
-		applied, err := w.MessageReport(ctx, domain.MessageReport{SessionID: s.ID, WorkerID: by, WhatsAppID: "WA1", Status: status})
-		require.NoError(t, err)
-		return applied
-	}
-	w.workers.EXPECT().Send(gomock.Any(), gomock.Any(), gomock.Any()).DoAndReturn(
-		func(context.Context, ports.WorkerRef, ports.Send) (ports.Sent, error) {
-			require.False(t, report("worker-2", domain.MessageRead), "not even before the answer")
-			require.True(t, report("worker-1", domain.MessageDelivered))
-			return ports.Sent{WhatsAppID: "WA1"}, nil
-		})
-	m, err := w.Send(ctx, ports.KeyHolder{UserID: user, SessionID: s.ID}, &domain.Outgoing{To: "6281234567890", Type: domain.TypeText, Text: "hello"})
-	require.NoError(t, err)
-	status := func() domain.MessageStatus {
-		m, err := w.Message(ctx, user, s.ID, m.ID)
-		require.NoError(t, err)
-		return m.Status
-	}
-	require.Equal(t, domain.MessageDelivered, status())
-	require.False(t, report("worker-2", domain.MessageRead))
-	require.Equal(t, domain.MessageDelivered, status())
-	require.True(t, report("Worker 1", domain.MessageRead))
-
-	stored := 0
-	for i, by := range []string{"worker-2", "worker-1", ""} {
-		in := ports.InboundMessage{SessionID: s.ID, WorkerID: by, WhatsAppID: fmt.Sprint("IN", i), From: "1", Type: domain.TypeText, At: w.clock.Now()}
-		taken, err := w.MessageReceived(ctx, in)
-		require.NoError(t, err)
-		require.Equal(t, by != "worker-2", taken)
-		if taken {
-			stored++
-		}
-	}
-	all, _, err := w.History(ctx, user, s.ID, domain.MessageFilter{Direction: domain.Inbound, Limit: 10})
-	require.NoError(t, err)
-	require.Len(t, all, stored)
-
-	_, err = w.MessageReport(ctx, domain.MessageReport{SessionID: "none", WorkerID: "worker-1", WhatsAppID: "WA1", Status: domain.MessageRead})
-	require.Equal(t, domain.CodeMessageNotFound, domain.CodeOf(err))
-	w.workers.EXPECT().Disconnect(gomock.Any(), gomock.Any(), s.ID, gomock.Any()).Return(nil)
-	_, err = w.Disconnect(ctx, user, s.ID)
-	require.NoError(t, err)
-	taken, err := w.MessageReceived(ctx, ports.InboundMessage{SessionID: s.ID, WorkerID: "worker-1", WhatsAppID: "IN9", From: "1", Type: domain.TypeText, At: w.clock.Now()})
-	require.NoError(t, err)
-	require.False(t, taken, "it is nobody's")
-}
-
-func TestEarlyMessageReportIsKept(t *testing.T) {
-	w := newWorld(t)
-	w.starts()
-	w.worker("worker-1", 50)
-	user := w.user(domain.TierBasic)
-	s := w.card(user, "line")
-	_, err := w.Connect(context.Background(), user, s.ID, ports.ConnectOptions{})
-	require.NoError(t, err)
-	_, err = w.SessionReport(context.Background(), domain.Report{SessionID: s.ID, Status: domain.Connected})
-	require.NoError(t, err)
-	holder, usage, err := w.AuthenticateKey(context.Background(), s.APIKey)
-	require.NoError(t, err)
-	require.True(t, usage.Allowed)
-	w.workers.EXPECT().Send(gomock.Any(), gomock.Any(), gomock.Any()).DoAndReturn(
-		func(ctx context.Context, _ ports.WorkerRef, send ports.Send) (ports.Sent, error) {
-			applied, err := w.MessageReport(ctx, domain.MessageReport{SessionID: s.ID, WhatsAppID: "WA1", Status: domain.MessageDelivered})
-			require.NoError(t, err)
-			require.True(t, applied)
-			return ports.Sent{WhatsAppID: "WA1"}, nil
-		})
-	m, err := w.Send(context.Background(), holder, &domain.Outgoing{To: "6281234567890", Type: domain.TypeText, Text: "hello"})
-	require.NoError(t, err)
-	stored, err := w.Message(context.Background(), user, s.ID, m.ID)
-	require.NoError(t, err)
-	require.Equal(t, domain.MessageDelivered, stored.Status)
-	_, err = w.MessageReport(context.Background(), domain.MessageReport{SessionID: s.ID, WhatsAppID: "WA2", Status: domain.MessageRead})
-	require.Equal(t, domain.CodeMessageNotFound, domain.CodeOf(err))
 }

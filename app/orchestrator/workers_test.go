@@ -14,17 +14,6 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// connected gives a session that is CONNECTED on worker-1.
-func (w *world) connected(user string) *ports.CreatedSession {
-	w.t.Helper()
-	s := w.card(user, "line")
-	_, err := w.Connect(context.Background(), user, s.ID, ports.ConnectOptions{})
-	require.NoError(w.t, err)
-	_, err = w.SessionReport(context.Background(), domain.Report{SessionID: s.ID, Status: domain.Connected, PhoneNumber: "6281234567890"})
-	require.NoError(w.t, err)
-	return s
-}
-
 func TestALateFarewellOfAFormerProcessChangesNothing(t *testing.T) {
 	w := newWorld(t)
 	w.worker("worker-1", 50)
@@ -101,10 +90,7 @@ func TestAnOwnTokenDoesNotUndoARemoval(t *testing.T) {
 func TestRegisteringAgainInterruptsNothingThatRuns(t *testing.T) {
 	for name, list := range map[string]domain.Status{"it runs": domain.Connected, "it does not": domain.Disconnected} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t)
-			w.starts()
-			w.worker("worker-1", 50)
-			s := w.connected(w.user(domain.TierBasic))
+			w, s := newLine(t)
 			w.workers.EXPECT().List(gomock.Any(), gomock.Any()).Return([]domain.Report{{SessionID: s.ID, Status: list}}, nil)
 			w.worker("worker-1", 50)
 			want := domain.Connected
@@ -147,14 +133,10 @@ func TestAnAdministratorsWordOutlivesARegistration(t *testing.T) {
 // A worker whose session calls fail while its heartbeats arrive proves by its
 // own list that a stop is done.
 func TestAStopIsProvedByTheWorkersList(t *testing.T) {
-	w := newWorld(t)
-	w.starts()
-	w.worker("worker-1", 50)
-	user := w.user(domain.TierBasic)
-	s := w.connected(user)
+	w, s := newLine(t)
 	w.workers.EXPECT().Disconnect(gomock.Any(), gomock.Any(), s.ID, gomock.Any()).
 		Return(&ports.WorkerError{Failure: ports.WorkerFailed, Status: 500, Message: "no"}).AnyTimes()
-	_, err := w.Disconnect(context.Background(), user, s.ID)
+	_, err := w.Disconnect(context.Background(), s.UserID, s.ID)
 	require.NoError(t, err)
 	for range 3 {
 		require.True(t, w.session(s.ID).Assigned())
@@ -165,28 +147,6 @@ func TestAStopIsProvedByTheWorkersList(t *testing.T) {
 	_, err = w.Heartbeat(context.Background(), domain.Heartbeat{WorkerID: "worker-1", Lists: true, CPU: -1, Memory: -1, MessageCount: -1})
 	require.NoError(t, err)
 	require.False(t, w.session(s.ID).Assigned())
-}
-
-func TestASendWithASenselessAnswerStaysPending(t *testing.T) {
-	w := newWorld(t)
-	w.starts()
-	w.worker("worker-1", 50)
-	user := w.user(domain.TierBasic)
-	s := w.connected(user)
-	w.workers.EXPECT().Send(gomock.Any(), gomock.Any(), gomock.Any()).
-		Return(ports.Sent{}, &ports.WorkerError{Failure: ports.WorkerFailed, Status: 200, Message: "no messageId"})
-	m, err := w.Send(context.Background(), ports.KeyHolder{UserID: user, SessionID: s.ID},
-		&domain.Outgoing{To: "6281234567890", Type: domain.TypeText, Text: "hello"})
-	require.Equal(t, domain.CodeWorkerTimeout, domain.CodeOf(err))
-	require.Equal(t, domain.MessagePending, m.Status)
-
-	// The worker may report it by our id, and so tells WhatsApp's.
-	applied, err := w.MessageReport(context.Background(), domain.MessageReport{SessionID: s.ID, ID: m.ID, WhatsAppID: "WA1", Status: domain.MessageDelivered})
-	require.NoError(t, err)
-	require.True(t, applied)
-	found, err := w.Message(context.Background(), user, s.ID, "WA1")
-	require.NoError(t, err)
-	require.Equal(t, domain.MessageDelivered, found.Status)
 }
 
 // A start that was not answered may have been carried out: the session stays
@@ -326,11 +286,7 @@ func TestTheLoserOfARegistrationHearsOfWhat(t *testing.T) {
 // Users, administrators and workers read the same: what each of them can do.
 func TestWhatIsNotThere(t *testing.T) {
 	ctx := context.Background()
-	w := newWorld(t)
-	w.starts()
-	w.worker("worker-1", 50)
-	user := w.user(domain.TierBasic)
-	s := w.connected(user)
+	w, s := newLine(t)
 	for what, ask := range map[string]func() error{
 		"drain":     func() error { _, err := w.Drain(ctx, "nobody"); return err },
 		"migrate":   func() error { _, err := w.Migrate(ctx, s.ID, "nobody", ""); return err },
@@ -339,7 +295,7 @@ func TestWhatIsNotThere(t *testing.T) {
 		require.ErrorContains(t, ask(), "Worker not found; check its id, or register it first", what)
 	}
 	for what, ask := range map[string]func() error{
-		"connect": func() error { _, err := w.Connect(ctx, user, "none", ports.ConnectOptions{}); return err },
+		"connect": func() error { _, err := w.Connect(ctx, s.UserID, "none", ports.ConnectOptions{}); return err },
 		"migrate": func() error { _, err := w.Migrate(ctx, "none", "worker-1", ""); return err },
 		"report": func() error {
 			_, err := w.SessionReport(ctx, domain.Report{SessionID: "none", Status: domain.Connected})
