@@ -92,3 +92,13 @@ func (t settings) PutNew(ctx context.Context, name, value string) (string, error
 	}
 	return value, t.Put(ctx, name, value)
 }
+
+func (t settings) Swap(ctx context.Context, name, old, value string) error {
+	if err := t.writable(); err != nil {
+		return err
+	}
+	if stands, there := t.s.settings[name]; stands != old || there && old == "" {
+		return ports.ErrConflict
+	}
+	return t.Put(ctx, name, value)
+}

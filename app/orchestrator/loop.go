@@ -42,7 +42,7 @@ type loop struct {
 	turns  chan struct{} // bounds how many sessions and cleanups are worked on at once
 	probes chan struct{} // bounds probes, which must not wait for a worker that hangs
 	woken  chan struct{}
-	moves  sync.Mutex // one move begins at a time: each counts those that are under way
+	moves  sync.Mutex // one move begins at a time, or they would only be in conflict
 
 	mu        sync.Mutex
 	running   map[string]bool      // sessions and cleanups being worked on

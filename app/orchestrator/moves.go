@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/switchyard-wa/switchyard/domain"
@@ -104,8 +105,11 @@ func (o *Orchestrator) release(ctx context.Context, tx *ports.Tx, c *changes, wo
 	return o.record(ctx, tx, c, w.Drained(o.now()))
 }
 
-// tally counts the moves that are under way. Several replicas that begin moves
-// at the same moment may go over the limits by as many.
+// movesBegun is the setting that counts them. Who begins a move has counted those
+// that are under way; that none has begun meanwhile on any replica, this shows.
+const movesBegun = "moves.begun"
+
+// tally counts the moves that are under way.
 type tally struct {
 	o   *Orchestrator
 	all int
@@ -172,6 +176,10 @@ func (o *Orchestrator) move(ctx context.Context, s *domain.Session, hurry bool) 
 		if done = false; current.Rev != s.Rev {
 			return nil, errUnchanged
 		}
+		begun, err := tx.Settings.Get(ctx, movesBegun) // before they are counted
+		if err != nil && !errors.Is(err, ports.ErrNotFound) {
+			return nil, err
+		}
 		open, err := tx.Migrations.Open(ctx)
 		if err != nil {
 			return nil, err
@@ -190,6 +198,10 @@ func (o *Orchestrator) move(ctx context.Context, s *domain.Session, hurry bool) 
 			return nil, nil
 		}
 		done = true
+		n, _ := strconv.ParseInt(begun, 10, 64) // 0: none has
+		if err := tx.Settings.Swap(ctx, movesBegun, begun, strconv.FormatInt(n+1, 10)); err != nil {
+			return nil, err
+		}
 		return nil, o.beginMove(ctx, tx, current)
 	})
 	return done, err

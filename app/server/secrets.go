@@ -130,13 +130,9 @@ func (k *secrets) compare(ctx context.Context, s secret, value string) error {
 			return err
 		}
 		err = k.store.Update(ctx, func(ctx context.Context, tx *ports.Tx) error {
-			now, err := tx.Settings.Get(ctx, s.check)
-			if err != nil || now != stands {
-				return err // somebody else was first
-			}
-			return tx.Settings.Put(ctx, s.check, hash)
+			return tx.Settings.Swap(ctx, s.check, stands, hash)
 		})
-		if err != nil {
+		if err != nil && !errors.Is(err, ports.ErrConflict) { // a conflict: somebody else was first
 			return err
 		}
 	}

@@ -303,6 +303,14 @@ var calls = []func(ctx context.Context, tx *ports.Tx, m *model, s step) (want, g
 	},
 	func(ctx context.Context, tx *ports.Tx, m *model, s step) (want, got error) { // a setting
 		name, value := fmt.Sprint(m.prefix, s.I%2), fmt.Sprint(s.K)
+		if s.Rev > 5 {
+			old, there := m.settings[name]
+			if s.J == 0 || !there && s.J > 2 {
+				return ports.ErrConflict, tx.Settings.Swap(ctx, name, "another", value)
+			}
+			m.settings[name] = value
+			return nil, tx.Settings.Swap(ctx, name, old, value)
+		}
 		if s.Rev > 3 {
 			m.settings[name] = value
 			return nil, tx.Settings.Put(ctx, name, value)

@@ -21,6 +21,7 @@ var outboxClauses = []clause{
 
 var settingsClauses = []clause{
 	{"Put replaces, PutNew does not", putNew},
+	{"Swap replaces what is expected", swap},
 	{"any text comes back", settingTexts},
 }
 
@@ -139,6 +140,21 @@ func putNew(d *db) {
 	require.Equal(d.T, "4", d.setting("a"))
 	require.Equal(d.T, "3", d.setting("b"))
 	missing(d, func(ctx context.Context, tx *ports.Tx) (string, error) { return tx.Settings.Get(ctx, "A") })
+}
+
+func swap(d *db) {
+	set := func(name, old, value string) work {
+		return func(ctx context.Context, tx *ports.Tx) error { return tx.Settings.Swap(ctx, name, old, value) }
+	}
+	d.refuse(ports.ErrConflict, set("a", "0", "1"))
+	missing(d, func(ctx context.Context, tx *ports.Tx) (string, error) { return tx.Settings.Get(ctx, "a") })
+	d.update(set("a", "", "1"))
+	d.refuse(ports.ErrConflict, set("a", "", "2"))
+	d.refuse(ports.ErrConflict, set("a", "0", "2"))
+	require.Equal(d.T, "1", d.setting("a"))
+	d.update(set("a", "1", ""))
+	d.refuse(ports.ErrConflict, set("a", "", "2")) // an empty value is one
+	require.Equal(d.T, "", d.setting("a"))
 }
 
 func settingTexts(d *db) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"strconv"
 	"sync"
 	"sync/atomic"
 
@@ -20,6 +21,7 @@ var raceClauses = []clause{
 	{"of unique values one wins", oneValueWins},
 	{"of takers of a reset one wins", oneTakerWins},
 	{"of new settings one stands", oneSettingStands},
+	{"no swap of a setting is lost", swapsAdd},
 	{"users stay within their limit", usersWithinLimit},
 	{"workers stay within their capacity", workersWithinCapacity},
 	{"a worker is not deleted under a reservation", deleteOrReserve},
@@ -133,6 +135,32 @@ func oneSettingStands(d *db) {
 	for _, value := range values {
 		require.Equal(d.T, stands, value)
 	}
+}
+
+// swapsAdd counts by reading a setting and swapping it.
+func swapsAdd(d *db) {
+	const each = 5
+	var failures [racers]error
+	race(racers, func(i int) {
+		for done := 0; done < each && failures[i] == nil; {
+			err := d.store.Update(d.ctx, func(ctx context.Context, tx *ports.Tx) error {
+				count, err := tx.Settings.Get(ctx, "count")
+				if err != nil && !errors.Is(err, ports.ErrNotFound) {
+					return err
+				}
+				n, _ := strconv.Atoi(count)
+				return tx.Settings.Swap(ctx, "count", count, strconv.Itoa(n+1))
+			})
+			switch {
+			case err == nil:
+				done++
+			case !errors.Is(err, ports.ErrConflict):
+				failures[i] = err
+			}
+		}
+	})
+	require.NoError(d.T, errors.Join(failures[:]...))
+	require.Equal(d.T, strconv.Itoa(racers*each), d.setting("count"))
 }
 
 func usersWithinLimit(d *db) {

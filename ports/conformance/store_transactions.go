@@ -297,6 +297,7 @@ func readOnly(d *db) {
 			tx.Outbox.Append(ctx, *event("three", noon)),
 			tx.Outbox.Trim(ctx, at(600)),
 			tx.Settings.Put(ctx, "secret", "2"),
+			tx.Settings.Swap(ctx, "secret", "1", "2"),
 		}
 		return nil
 	}))

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
 )
 
 var outboxColumns = []string{
@@ -69,13 +70,14 @@ func (t *outbox) Trim(ctx context.Context, before time.Time) error {
 	return (*Tx)(t).done(ctx, t.body.outbox.trim, ceiling(before))
 }
 
-type settingStatements struct{ get, put, putNew *Statement }
+type settingStatements struct{ get, put, putNew, swap *Statement }
 
 func (b *Body) settingStatements() settingStatements {
 	return settingStatements{
 		get:    b.read(pick("settings", "value").where(same("name"))),
 		put:    b.upsert("settings", []string{"name"}, []string{"value"}),
 		putNew: b.insert("settings", "name", "value"),
+		swap:   b.write(b.update("settings", sets("value"), same("name", "value"))),
 	}
 }
 
@@ -94,4 +96,11 @@ func (t *settings) PutNew(ctx context.Context, name, value string) (string, erro
 		return "", err
 	}
 	return t.Get(ctx, name)
+}
+
+func (t *settings) Swap(ctx context.Context, name, old, value string) error {
+	if old == "" {
+		return (*Tx)(t).changed(ctx, ports.ErrConflict, t.body.settings.putNew, name, value)
+	}
+	return (*Tx)(t).changed(ctx, ports.ErrConflict, t.body.settings.swap, value, name, old)
 }
