@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/switchyard-wa/switchyard/adapters/bcrypt"
 	"github.com/switchyard-wa/switchyard/adapters/httpworker"
 	"github.com/switchyard-wa/switchyard/adapters/logmail"
 	"github.com/switchyard-wa/switchyard/app/accounts"
@@ -29,7 +30,11 @@ func Administer(ctx context.Context, cfg Config, fn func(*accounts.Accounts) err
 	if err != nil {
 		return errors.Join(err, b.Close())
 	}
-	a, err := newAccounts(cfg, b, secret, logmail.New(cfg.Log), o.UserChanged)
+	passwords, err := bcrypt.New(bcrypt.Config{})
+	if err != nil {
+		return errors.Join(err, b.Close())
+	}
+	a, err := newAccounts(cfg, b, passwords, secret, logmail.New(cfg.Log), o.UserChanged)
 	if err != nil {
 		return errors.Join(err, b.Close())
 	}

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/switchyard-wa/switchyard/adapters/bcrypt"
 	"github.com/switchyard-wa/switchyard/app/orchestrator"
 	"github.com/switchyard-wa/switchyard/ports"
 )
@@ -35,10 +34,11 @@ const settingWorkerToken = "secret.worker-token"
 
 // secrets settles which secrets a server uses.
 type secrets struct {
-	store  ports.Store
-	random ports.Random
-	shared bool // there may be replicas
-	fabric bool // there are meant to be
+	store     ports.Store
+	random    ports.Random
+	passwords ports.Passwords
+	shared    bool // there may be replicas
+	fabric    bool // there are meant to be
 }
 
 // settle gives the secret to be used. Where there may be replicas, none is made
@@ -107,13 +107,9 @@ const begins = 3 * time.Second
 // this is the one from now on. What is kept for it is slow to compare with, so
 // that a short secret cannot be guessed from it.
 func (k *secrets) compare(ctx context.Context, s secret, value string) error {
-	passwords, err := bcrypt.New(bcrypt.Config{})
-	if err != nil {
-		return err
-	}
 	sum := sha256.Sum256([]byte(s.name + "\x00" + value)) // bcrypt looks at 72 bytes
 	digest := hex.EncodeToString(sum[:])
-	hash, err := passwords.Hash(digest)
+	hash, err := k.passwords.Hash(digest)
 	if err != nil {
 		return err
 	}
@@ -123,7 +119,7 @@ func (k *secrets) compare(ctx context.Context, s secret, value string) error {
 			stands, err = tx.Settings.PutNew(ctx, s.check, hash)
 			return err
 		})
-		if err != nil || stands == hash || passwords.Matches(stands, digest) {
+		if err != nil || stands == hash || k.passwords.Matches(stands, digest) {
 			return err
 		}
 		if err := k.alone(ctx, s, begins); err != nil {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/switchyard-wa/switchyard/adapters/bcrypt"
 	"github.com/switchyard-wa/switchyard/adapters/memory"
 	"github.com/switchyard-wa/switchyard/adapters/postgres/postgrestest"
 	"github.com/switchyard-wa/switchyard/adapters/redis/redistest"
@@ -35,7 +36,9 @@ func inPlace(t *testing.T, test func(p *place)) {
 // settle settles a secret as a server does that has a fabric, or not.
 func (p *place) settle(fabric bool, s secret, given string) (string, error) {
 	s.given = given
-	k := &secrets{store: p.store, random: system.Random{}, shared: true, fabric: fabric}
+	passwords, err := bcrypt.New(bcrypt.Config{Cost: 4}) // as quick as can be
+	require.NoError(p.t, err)
+	k := &secrets{store: p.store, random: system.Random{}, passwords: passwords, shared: true, fabric: fabric}
 	return k.settle(p.t.Context(), s)
 }
 
@@ -119,6 +122,25 @@ func TestASecretIsNotReplacedAtOnce(t *testing.T) {
 		time.AfterFunc(time.Second, p.sign)
 		_, err = p.settle(true, jwtSecret, other)
 		require.ErrorContains(t, err, "different --jwt-secret")
+	})
+}
+
+func TestOfTwoThatReplaceASecretOneStarts(t *testing.T) {
+	inPlace(t, func(p *place) {
+		_, err := p.settle(true, jwtSecret, one)
+		require.NoError(t, err)
+		errs := make(chan error, 2)
+		for _, given := range []string{other, other + other} {
+			go func() {
+				_, err := p.settle(true, jwtSecret, given)
+				if err == nil {
+					p.sign()
+				}
+				errs <- err
+			}()
+		}
+		require.NoError(t, <-errs)
+		require.ErrorContains(t, <-errs, "different --jwt-secret")
 	})
 }
 

@@ -64,7 +64,14 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 }
 
 func (s *Server) assemble(ctx context.Context) error {
-	keep := &secrets{store: s.backend, random: s.backend.Random(), shared: s.backend.Shared(), fabric: s.cfg.Fabric != "memory:"}
+	passwords, err := bcrypt.New(bcrypt.Config{})
+	if err != nil {
+		return err
+	}
+	keep := &secrets{
+		store: s.backend, random: s.backend.Random(), passwords: passwords,
+		shared: s.backend.Shared(), fabric: s.cfg.Fabric != "memory:",
+	}
 	secret, err := keep.settle(ctx, s.jwtSecret())
 	if err != nil {
 		return err
@@ -90,7 +97,7 @@ func (s *Server) assemble(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if s.Accounts, err = newAccounts(s.cfg, s.backend, secret, mailer, s.Orchestrator.UserChanged); err != nil {
+	if s.Accounts, err = newAccounts(s.cfg, s.backend, passwords, secret, mailer, s.Orchestrator.UserChanged); err != nil {
 		return err
 	}
 	if err := s.Orchestrator.Load(ctx); err != nil {
@@ -114,11 +121,9 @@ func (s *Server) assemble(ctx context.Context) error {
 	return nil
 }
 
-func newAccounts(cfg Config, b *backend.Backend, secret string, mailer ports.Mailer, onChange func(context.Context, string) error) (*accounts.Accounts, error) {
-	passwords, err := bcrypt.New(bcrypt.Config{})
-	if err != nil {
-		return nil, err
-	}
+func newAccounts(
+	cfg Config, b *backend.Backend, passwords ports.Passwords, secret string, mailer ports.Mailer, onChange func(context.Context, string) error,
+) (*accounts.Accounts, error) {
 	tokens, err := jwt.New([]byte(secret))
 	if err != nil {
 		return nil, err
