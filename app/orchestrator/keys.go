@@ -244,7 +244,7 @@ func (r *keyring) flush(ctx context.Context, o *Orchestrator) error {
 	})
 }
 
-// Keys lists the user's API keys that are not revoked, newest first.
+// Keys lists the user's API keys that are good, newest first.
 func (o *Orchestrator) Keys(ctx context.Context, userID string) ([]*ports.KeyView, error) {
 	var views []*ports.KeyView
 	now := o.now()
@@ -255,7 +255,7 @@ func (o *Orchestrator) Keys(ctx context.Context, userID string) ([]*ports.KeyVie
 			return err
 		}
 		for _, k := range keys {
-			if !k.RevokedAt.IsZero() && !now.Before(k.RevokedAt) {
+			if k.Usable(now) != nil {
 				continue
 			}
 			s, err := tx.Sessions.Get(ctx, k.SessionID)
@@ -274,8 +274,8 @@ func (o *Orchestrator) Keys(ctx context.Context, userID string) ([]*ports.KeyVie
 	return views, o.fault(err)
 }
 
-// RotateKey gives the session a new key. The old ones end at once, or after
-// the grace.
+// RotateKey gives the session a new key. The old ones end at once, or expire
+// after the grace.
 func (o *Orchestrator) RotateKey(ctx context.Context, userID, sessionID string, grace time.Duration) (string, error) {
 	var text string
 	err := o.update(ctx, func(ctx context.Context, tx *ports.Tx) error {
@@ -290,10 +290,14 @@ func (o *Orchestrator) RotateKey(ctx context.Context, userID, sessionID string, 
 		}
 		for _, k := range old {
 			end := now.Add(grace)
-			if !k.RevokedAt.IsZero() && !k.RevokedAt.After(end) {
+			switch {
+			case k.Usable(now) != nil, grace > 0 && !k.ExpiresAt.IsZero() && !k.ExpiresAt.After(end):
 				continue
+			case grace > 0:
+				k.ExpiresAt = end
+			default:
+				k.RevokedAt = now
 			}
-			k.RevokedAt = end
 			if err := tx.Keys.Put(ctx, k); err != nil {
 				return err
 			}

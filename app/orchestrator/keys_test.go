@@ -89,3 +89,32 @@ func TestTheLatestUseOfAKeyIsKept(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, latest, keys[0].LastUsedAt)
 }
+
+func TestAKeyThatWasRotatedExpiresWithItsGrace(t *testing.T) {
+	c := newCrowd(t, 2)
+	a, b := c.all[0], c.all[1]
+	s := c.line()
+	use := func(key string) domain.Code {
+		_, _, err := b.AuthenticateKey(t.Context(), key)
+		return domain.CodeOf(err)
+	}
+	rotate := func(grace time.Duration) string {
+		key, err := a.RotateKey(t.Context(), s.UserID, s.ID, grace)
+		require.NoError(t, err)
+		return key
+	}
+	second := rotate(time.Minute)
+	third := rotate(time.Hour)
+	require.Empty(t, use(s.APIKey))
+	c.clock.advance(time.Minute)
+	require.Equal(t, domain.CodeAPIKeyExpired, use(s.APIKey), "another rotation does not prolong it")
+	require.Empty(t, use(second))
+	keys, err := a.Keys(t.Context(), s.UserID)
+	require.NoError(t, err)
+	require.Len(t, keys, 2, "what has expired is not listed")
+	fourth := rotate(0)
+	require.Equal(t, domain.CodeAPIKeyExpired, use(s.APIKey))
+	require.Equal(t, domain.CodeAPIKeyInvalid, use(second))
+	require.Equal(t, domain.CodeAPIKeyInvalid, use(third))
+	require.Empty(t, use(fourth))
+}
