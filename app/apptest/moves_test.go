@@ -251,12 +251,22 @@ func TestRebalance(t *testing.T) {
 	on := connectedOn(t, h, ids)
 	for _, w := range run.Workers {
 		require.Equal(t, w.After, on[w.WorkerID], w.WorkerID)
-		require.InDelta(t, 0.24, float64(w.After)/float64(w.Capacity), 0.08)
+		require.InDelta(t, 0.24, float64(w.After)/float64(w.Capacity), 0.02)
 	}
 	require.Len(t, migrations(t, h, ports.MigrationFilter{BatchID: run.BatchID, Status: domain.MigrationCompleted}), len(run.Moves))
 	again, err = h.Orchestrator.Rebalance(t.Context(), true)
 	require.NoError(t, err)
 	require.Empty(t, again.Moves)
+}
+
+func TestRebalanceEvensOutFewSessionsToo(t *testing.T) {
+	h := apptest.New(t).Workers("w1", 50)
+	ids := lines(h, 4)
+	h.Workers("w2", 50)
+	_, err := h.Orchestrator.Rebalance(t.Context(), false)
+	require.NoError(t, err)
+	h.Advance(time.Minute)
+	require.Equal(t, map[string]int{"worker-w1": 2, "worker-w2": 2}, connectedOn(t, h, ids))
 }
 
 func TestRebalanceRespectsPools(t *testing.T) {
@@ -281,7 +291,7 @@ func TestRebalanceRespectsPools(t *testing.T) {
 	_, err = h.Orchestrator.Rebalance(t.Context(), false)
 	require.NoError(t, err)
 	h.Advance(time.Minute)
-	require.Equal(t, map[string]int{"worker-w1": 6, "worker-w3": 4}, connectedOn(t, h, ids))
+	require.Equal(t, map[string]int{"worker-w1": 5, "worker-w3": 5}, connectedOn(t, h, ids))
 	_, err = h.Orchestrator.Migrate(t.Context(), ids[0], "worker-w2", "")
 	require.ErrorContains(t, err, "label pool=max missing")
 }
@@ -293,10 +303,10 @@ func TestCancel(t *testing.T) {
 	h.Hang("w2", true)
 	r, err := h.Orchestrator.Rebalance(t.Context(), false)
 	require.NoError(t, err)
-	require.Len(t, r.Moves, 8)
+	require.Len(t, r.Moves, 10)
 	h.Advance(time.Second)
 	pending, running := open(t, h)
-	require.Equal(t, []int{4, 4}, []int{pending, running})
+	require.Equal(t, []int{6, 4}, []int{pending, running})
 
 	last := migrations(t, h, ports.MigrationFilter{Status: domain.MigrationPending})[0]
 	cancelled, _, err := h.Orchestrator.CancelMigrations(t.Context(), last.ID)
@@ -308,7 +318,7 @@ func TestCancel(t *testing.T) {
 
 	cancelled, running, err = h.Orchestrator.CancelMigrations(t.Context(), r.BatchID)
 	require.NoError(t, err)
-	require.Equal(t, []int{3, 4}, []int{len(cancelled), running})
+	require.Equal(t, []int{5, 4}, []int{len(cancelled), running})
 	h.Hang("w2", false)
 	h.Advance(2 * time.Minute)
 	require.Equal(t, map[string]int{"worker-w1": 16, "worker-w2": 4}, connectedOn(t, h, ids))

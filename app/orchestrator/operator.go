@@ -12,8 +12,8 @@ import (
 )
 
 // tolerance is how far apart, by the share of their capacity, workers may be
-// without a rebalance.
-const tolerance = 0.1
+// without a rebalance: one session of fifty, and as little of what large workers have.
+const tolerance = 0.02
 
 // AllSessions lists sessions of all users, newest first.
 func (o *Orchestrator) AllSessions(ctx context.Context, f ports.SessionFilter, p ports.Page) ([]*ports.SessionView, int, error) {
