@@ -23,9 +23,9 @@ func TestNothingIsMissedBeforeAReplicaListens(t *testing.T) {
 	c.register(a, "worker-1", 1)
 	c.connected(a)
 	require.NoError(t, c.stepOf(late))
-	used, err := late.Statistics(t.Context())
+	w, _, err := late.Worker(t.Context(), "worker-1")
 	require.NoError(t, err)
-	require.Equal(t, 1, used.Used)
+	require.Equal(t, 1, w.Breakdown.Total)
 }
 
 func TestEachReplicaSeesWhatOthersDo(t *testing.T) {
@@ -216,6 +216,44 @@ func TestAWorkerThatRegistersDuringALookAtTheStoreStays(t *testing.T) {
 	}
 }
 
+// An operator who asks another replica hears of what has just changed, though no
+// hint has come there yet.
+func TestOperatorsHearTheSameFromAllReplicas(t *testing.T) {
+	c := newCrowd(t, 2)
+	a, b := c.all[0], c.all[1]
+	_, err := b.Statistics(t.Context()) // it has read everything now
+	require.NoError(t, err)
+	a.ears.cut.Store(true)
+	c.register(a, "worker-1", 5)
+	c.register(a, "worker-2", 7)
+	c.connected(a)
+	_, err = a.Drain(t.Context(), "worker-1")
+	require.NoError(t, err)
+	_, err = a.SetMonitor(t.Context(), false)
+	require.NoError(t, err)
+	for _, r := range []*replica{a, b} {
+		st, err := r.Statistics(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, []int{1, 1, 12, 1}, []int{st.Online, st.Maintenance, st.Capacity, st.Used})
+		chosen, all, err := r.Available(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, "worker-2", chosen)
+		require.Len(t, all, 2)
+		probed, err := r.ProbeAll(t.Context())
+		require.NoError(t, err)
+		require.Len(t, probed, 2)
+		require.False(t, r.Monitor(t.Context()).Running)
+		require.Equal(t, 2, r.Monitor(t.Context()).Workers)
+	}
+	_, err = b.SetMonitor(t.Context(), true)
+	require.NoError(t, err)
+	require.True(t, a.Monitor(t.Context()).Running)
+	require.NoError(t, a.RemoveWorker(t.Context(), "worker-2", true))
+	_, all, err := b.Available(t.Context())
+	require.NoError(t, err)
+	require.Len(t, all, 1)
+}
+
 func TestWorkersComeAndGoWithoutHints(t *testing.T) {
 	c := newCrowd(t, 2)
 	a, b := c.all[0], c.all[1]
@@ -223,14 +261,12 @@ func TestWorkersComeAndGoWithoutHints(t *testing.T) {
 	c.register(a, "worker-1", 5)
 	s := c.connected(a)
 	c.pass(11*time.Second, c.pulse(a, "worker-1"))
-	used, err := b.Statistics(t.Context())
+	w, _, err := b.Worker(t.Context(), "worker-1")
 	require.NoError(t, err)
-	require.Equal(t, 1, used.Used, "with its sessions")
+	require.Equal(t, 1, w.Breakdown.Total, "with its sessions")
 	_, err = a.Disconnect(t.Context(), s.UserID, s.ID)
 	require.NoError(t, err)
 	require.NoError(t, a.RemoveWorker(t.Context(), "worker-1", false))
 	c.pass(11 * time.Second)
-	used, err = b.Statistics(t.Context())
-	require.NoError(t, err)
-	require.Zero(t, used.Online)
+	require.Zero(t, b.Monitor(t.Context()).Workers)
 }

@@ -396,7 +396,11 @@ func (o *Orchestrator) Statistics(ctx context.Context) (*ports.FleetStatistics, 
 		return nil, err
 	}
 	st := &ports.FleetStatistics{}
+	var workers []*domain.Worker
 	err := o.store.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
+		if workers, _, err = tx.Workers.List(ctx, ports.WorkerFilter{}, ports.Page{}); err != nil {
+			return err
+		}
 		st.Sessions, err = tx.Sessions.CountByStatus(ctx)
 		return err
 	})
@@ -404,19 +408,18 @@ func (o *Orchestrator) Statistics(ctx context.Context) (*ports.FleetStatistics, 
 		return nil, o.fault(err)
 	}
 	cpus, memories := 0, 0
-	o.fleet.each(func(n *node) {
-		w := n.worker
+	for _, w := range workers {
 		switch w.Status() {
 		case domain.WorkerOnline:
 			st.Online++
 		case domain.WorkerOffline:
 			st.Offline++
-			return
+			continue
 		case domain.WorkerMaintenance:
 			st.Maintenance++
 		}
 		st.Capacity += w.Capacity
-		st.Used += len(n.sessions)
+		st.Used += w.Used
 		if w.CPU >= 0 {
 			st.CPU += w.CPU
 			cpus++
@@ -425,7 +428,7 @@ func (o *Orchestrator) Statistics(ctx context.Context) (*ports.FleetStatistics, 
 			st.Memory += w.Memory
 			memories++
 		}
-	})
+	}
 	st.CPU /= float64(max(cpus, 1))
 	st.Memory /= float64(max(memories, 1))
 	return st, nil
@@ -433,11 +436,20 @@ func (o *Orchestrator) Statistics(ctx context.Context) (*ports.FleetStatistics, 
 
 // Available explains which worker the next session would get.
 func (o *Orchestrator) Available(ctx context.Context) (string, []domain.Candidate, error) {
-	if err := o.ready(ctx); err != nil {
+	if err := o.look(ctx); err != nil {
 		return "", nil, err
 	}
 	chosen, all := domain.Explain(o.fleet.loads(), domain.Request{}, o.fleet.strategy, o.now())
 	return chosen, all, nil
+}
+
+// look makes sure that all workers are known as they are now: an operator may ask
+// one replica right after a change on another, before any hint of it.
+func (o *Orchestrator) look(ctx context.Context) error {
+	if err := o.ready(ctx); err != nil || !o.shared() {
+		return err
+	}
+	return o.fault(o.rereadWorkers(ctx))
 }
 
 // TestEndpoint calls a health route that need not belong to a worker.
@@ -467,7 +479,7 @@ func (o *Orchestrator) TestWorker(ctx context.Context, id string) (*ports.ProbeR
 
 // ProbeAll calls every worker's health route now.
 func (o *Orchestrator) ProbeAll(ctx context.Context) ([]ports.ProbeReport, error) {
-	if err := o.ready(ctx); err != nil {
+	if err := o.look(ctx); err != nil {
 		return nil, err
 	}
 	var all []*domain.Worker
@@ -507,8 +519,18 @@ func (o *Orchestrator) known(ctx context.Context, id string) (*domain.Worker, er
 }
 
 // Monitor tells the state of the background health monitor.
-func (o *Orchestrator) Monitor(context.Context) ports.MonitorStatus {
-	st := ports.MonitorStatus{Running: !o.loop.stopped.Load(), Interval: o.timing.ProbeInterval}
+func (o *Orchestrator) Monitor(ctx context.Context) ports.MonitorStatus {
+	stopped := o.loop.stopped.Load()
+	if o.shared() { // another replica may have changed it a moment ago
+		o.logFailure(ctx, "monitor's setting not read", o.store.View(ctx, func(ctx context.Context, tx *ports.Tx) error {
+			now, err := monitorIsStopped(ctx, tx)
+			if err == nil {
+				stopped = now
+			}
+			return err
+		}))
+	}
+	st := ports.MonitorStatus{Running: !stopped, Interval: o.timing.ProbeInterval}
 	if us := o.loop.checked.Load(); us != 0 {
 		st.LastCheck = time.UnixMicro(us).UTC()
 	}
@@ -532,12 +554,19 @@ func (o *Orchestrator) SetMonitor(ctx context.Context, running bool) (ports.Moni
 
 const monitorStopped = "monitor.stopped" // setting
 
-// readMonitor takes over whether the monitor is stopped.
-func (o *Orchestrator) readMonitor(ctx context.Context, tx *ports.Tx) error {
+func monitorIsStopped(ctx context.Context, tx *ports.Tx) (bool, error) {
 	text, err := tx.Settings.Get(ctx, monitorStopped)
 	if err != nil && !errors.Is(err, ports.ErrNotFound) {
-		return err
+		return false, err
 	}
-	o.loop.stopped.Store(text == "true")
-	return nil
+	return text == "true", nil
+}
+
+// readMonitor takes over whether the monitor is stopped.
+func (o *Orchestrator) readMonitor(ctx context.Context, tx *ports.Tx) error {
+	stopped, err := monitorIsStopped(ctx, tx)
+	if err == nil {
+		o.loop.stopped.Store(stopped)
+	}
+	return err
 }
