@@ -244,6 +244,9 @@ func actBody(a domain.Action) (body any, bySend bool) {
 			m.Phone = string(to)
 		}
 	}
+	if jid, err := domain.ParseRecipient(a.JID); err == nil {
+		m.JID = string(jid)
+	}
 	if a.Type == domain.ActionReaction {
 		m.Emoji = &a.Emoji // empty takes the reaction away
 	}

@@ -170,6 +170,8 @@ func TestActBody(t *testing.T) {
 		{domain.Action{Type: domain.ActionRead, MessageID: "X", JID: "6281234567890@s.whatsapp.net",
 			MessageKey: &domain.MessageKey{RemoteJID: "r", ID: "i"}}, false,
 			`{"action":"read","messageId":"X","jid":"6281234567890@s.whatsapp.net","messageKey":{"remoteJid":"r","fromMe":false,"id":"i"}}`},
+		{domain.Action{Type: domain.ActionRead, MessageID: "X", JID: "+62 812-3456-7890"}, false,
+			`{"action":"read","messageId":"X","jid":"6281234567890@s.whatsapp.net"}`},
 	} {
 		body, bySend := actBody(c.a)
 		doc, err := json.Marshal(body)
