@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"context"
+	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -57,6 +58,7 @@ func (a *api) history(ctx context.Context, c *call) (any, error) {
 	parse(q, "type", &f.Type, domain.ParseMessageType)
 	parse(q, "status", &f.Status, domain.ParseMessageStatus)
 	q.text("to", &f.To)
+	f.To = recipientPart(f.To)
 	q.text("search", &f.Search)
 	q.time("since", &f.Since)
 	q.time("until", &f.Until)
@@ -77,6 +79,19 @@ func (a *api) history(ctx context.Context, c *call) (any, error) {
 		Messages   []messageView `json:"messages"`
 		NextCursor optional      `json:"nextCursor"`
 	}{views, optional(next.String())}, nil
+}
+
+// recipientPart gives a whole number or JID, however it is written, as the history
+// has it. Parts of one are looked for as they are.
+func recipientPart(s string) string {
+	if strings.Contains(s, "@") {
+		if jid, err := domain.ParseRecipient(s); err == nil {
+			return string(jid)
+		}
+	} else if digits, err := domain.ParsePhone(s); err == nil {
+		return digits
+	}
+	return s
 }
 
 func (a *api) messageByID(ctx context.Context, c *call) (any, error) {

@@ -117,6 +117,13 @@ func TestHistoryFilters(t *testing.T) {
 	}, s.last)
 	got, _ := ask(t, "GET", "/api/v1/sessions/support/messages?direction=up&type=smell&status=eaten&since=soon&until=-5&cursor=x&limit=1000", userToken, "")
 	assert.Equal(t, []string{"direction", "type", "status", "since", "until", "cursor", "limit"}, got.fields())
+	for to, want := range map[string]string{
+		"%2B62 812-3456-7890": "6281234567890", "+62 (812) 34567890": "6281234567890", "6281": "6281",
+		"6281234567890@C.US": "6281234567890@s.whatsapp.net", "1-2@g": "1-2@g",
+	} {
+		_, s = ask(t, "GET", "/api/v1/sessions/support/messages?to="+strings.ReplaceAll(to, " ", "%20"), userToken, "")
+		assert.Equal(t, want, s.last.(domain.MessageFilter).To, to)
+	}
 	_, s = ask(t, "GET", "/api/v1/sessions/support/messages?since=1772366400", userToken, "")
 	assert.Equal(t, time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), s.last.(domain.MessageFilter).Since)
 }
