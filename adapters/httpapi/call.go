@@ -86,11 +86,14 @@ func isRequestID(s string) bool {
 
 // param returns a variable of the route's path, or "" if it has none of that
 // name. It is text that every store can be asked for.
-func (c *call) param(name string) string {
+func (c *call) param(name string) string { return clean(c.variable(name), maxID) }
+
+// variable is like param, but returns what was sent, whatever it is.
+func (c *call) variable(name string) string {
 	if c.resource != nil {
 		for i, v := range c.resource.variables {
 			if v == name {
-				return clean(c.params[i], maxID)
+				return c.params[i]
 			}
 		}
 	}

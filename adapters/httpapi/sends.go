@@ -321,7 +321,7 @@ func act(kind domain.ActionType) handler {
 		if err != nil {
 			return nil, err
 		}
-		action, err := decodeAction(b, kind, c.param("messageId"))
+		action, err := decodeAction(b, kind, c.variable("messageId"))
 		if err != nil {
 			return nil, err
 		}
@@ -329,7 +329,7 @@ func act(kind domain.ActionType) handler {
 			return nil, err
 		}
 		return actView{
-			SessionID: c.key.SessionID, Action: kind, MessageID: action.MessageID, To: action.Phone,
+			SessionID: c.key.SessionID, Action: kind, MessageID: action.MessageID, To: chatOf(action),
 		}, nil
 	}
 }
@@ -338,7 +338,20 @@ type actView struct {
 	SessionID string            `json:"sessionId"`
 	Action    domain.ActionType `json:"action"`
 	MessageID string            `json:"messageId,omitzero"`
-	To        string            `json:"to,omitzero"`
+	To        domain.JID        `json:"to,omitzero"`
+}
+
+// chatOf is where something is done.
+func chatOf(a domain.Action) domain.JID {
+	chat := a.Phone
+	if chat == "" {
+		chat = a.JID
+	}
+	jid, err := domain.ParseRecipient(chat)
+	if err != nil {
+		return ""
+	}
+	return jid
 }
 
 func decodeAction(b *body, kind domain.ActionType, messageID string) (domain.Action, error) {

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -140,7 +141,22 @@ func TestActions(t *testing.T) {
 			got, s := ask(t, "POST", "/api/v1"+c.path, keyText, c.body)
 			require.Equal(t, http.StatusOK, got.Code, got.Body)
 			assert.Equal(t, c.want, s.last)
+			jid := "1-2@g.us"
+			if c.want.Phone != "" {
+				jid = phone + "@s.whatsapp.net"
+			}
+			assert.Equal(t, jid, got.Data["to"], "as in the answers to messages")
 		})
+	}
+}
+
+// An id that no message can have is refused, not made to fit another.
+func TestActionsOnImpossibleIDs(t *testing.T) {
+	for _, id := range []string{strings.Repeat("x", 256), "a%00b", "%ff"} {
+		got, s := ask(t, "POST", "/api/v1/message/"+id+"/star", keyText, `{"phone":"6289999999999"}`)
+		assert.Equal(t, http.StatusBadRequest, got.Code, id)
+		assert.Equal(t, []string{"messageId"}, got.fields(), id)
+		assert.Zero(t, s.calls)
 	}
 }
 
