@@ -167,7 +167,7 @@ type Sessions interface {
 // WorkerFilter selects workers. Zero fields do not restrict.
 type WorkerFilter struct {
 	Status      domain.WorkerStatus
-	Environment string
+	Environment string // in any case
 }
 
 // Workers keeps the fleet.

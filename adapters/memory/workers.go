@@ -3,6 +3,7 @@ package memory
 import (
 	"cmp"
 	"context"
+	"strings"
 
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
@@ -44,7 +45,7 @@ func (t workers) List(_ context.Context, f ports.WorkerFilter, p ports.Page) ([]
 	}
 	var rows []*workerRow
 	for _, r := range t.s.workerOrder {
-		if (f.Status == "" || r.v.Status() == f.Status) && (f.Environment == "" || r.v.Environment == f.Environment) {
+		if (f.Status == "" || r.v.Status() == f.Status) && (f.Environment == "" || strings.EqualFold(r.v.Environment, f.Environment)) {
 			rows = append(rows, r)
 		}
 	}

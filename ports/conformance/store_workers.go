@@ -84,12 +84,17 @@ func workersFiltered(d *db) {
 	add("b", true, true, "production")
 	add("c", false, false, "staging")
 	add("d", false, true, "")
+	add("e", false, false, "Größe_1")
 	for f, want := range map[ports.WorkerFilter][]string{
-		{}:                                 {"a", "b", "c", "d"},
+		{}:                                 {"a", "b", "c", "d", "e"},
 		{Status: domain.WorkerOnline}:      {"a"},
 		{Status: domain.WorkerMaintenance}: {"b"},
-		{Status: domain.WorkerOffline}:     {"c", "d"},
+		{Status: domain.WorkerOffline}:     {"c", "d", "e"},
 		{Environment: "production"}:        {"a", "b"},
+		{Environment: "Production"}:        {"a", "b"},
+		{Environment: "p%"}:                nil,
+		{Environment: "GRÖßE_1"}:           {"e"},
+		{Environment: "größe-1"}:           nil,
 		{Environment: "prod"}:              nil,
 		{Status: domain.WorkerOffline, Environment: "staging"}: {"c"},
 		{Status: domain.WorkerOnline, Environment: "staging"}:  nil,

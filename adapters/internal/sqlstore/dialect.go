@@ -85,6 +85,13 @@ const longestSearch = 20_000
 
 // contains is the condition that a column contains a text, whatever the case.
 func (d *Dialect) contains(column, text string) sq.Sqlizer {
+	return d.like(column, text, "%")
+}
+
+// is is the condition that a column is a text, whatever the case.
+func (d *Dialect) is(column, text string) sq.Sqlizer { return d.like(column, text, "") }
+
+func (d *Dialect) like(column, text, around string) sq.Sqlizer {
 	if len(text) > longestSearch {
 		return sq.Expr("1 = 0")
 	}
@@ -92,7 +99,7 @@ func (d *Dialect) contains(column, text string) sq.Sqlizer {
 	for i := range len(text) {
 		ascii = ascii && text[i] < 0x80
 	}
-	return sq.Expr(d.folded(column, ascii)+` LIKE ? ESCAPE '\'`, "%"+likeEscaper.Replace(strings.ToLower(text))+"%")
+	return sq.Expr(d.folded(column, ascii)+` LIKE ? ESCAPE '\'`, around+likeEscaper.Replace(strings.ToLower(text))+around)
 }
 
 var likeEscaper = strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`)

@@ -81,7 +81,7 @@ func (t *workers) List(ctx context.Context, f ports.WorkerFilter, p ports.Page) 
 		return nil, 0, (*Tx)(t).allow(ctx, false) // no worker is that
 	}
 	if f.Environment != "" {
-		conditions = append(conditions, sq.Expr("environment = ?", f.Environment))
+		conditions = append(conditions, t.body.dialect.is("environment", f.Environment))
 	}
 	rows := pick("workers", workersTable.columns("used")...).all(conditions).order("id")
 	return listed(ctx, (*Tx)(t), rows, pick("workers", "COUNT(*)").all(conditions), p, scanWorker)
