@@ -40,7 +40,8 @@ type Server struct {
 	handler  http.Handler
 	listener net.Listener
 	token    string
-	password string // of an administrator just made; shown once
+	firstRun bool   // an administrator was just made
+	password string // of that one, if it was generated; shown once
 	ready    atomic.Bool
 }
 
@@ -115,7 +116,8 @@ func (s *Server) assemble(ctx context.Context) error {
 		return fmt.Errorf("listening on %s: %w; use another --addr or stop what listens there", s.cfg.Addr, err)
 	}
 	// Last: a password made here is lost if the start fails before it is shown.
-	if _, s.password, err = s.Accounts.EnsureAdministrator(ctx, s.cfg.AdminEmail, s.cfg.AdminPassword); err != nil {
+	admin, password, err := s.Accounts.EnsureAdministrator(ctx, s.cfg.AdminEmail, s.cfg.AdminPassword)
+	if s.firstRun, s.password = admin != nil, password; err != nil {
 		return fmt.Errorf("making the first administrator: %w", err)
 	}
 	return nil
@@ -328,13 +330,17 @@ func (s *Server) banner() {
 	if s.cfg.SimulatedWorkers > 0 {
 		fmt.Fprintf(out, "  workers  %d simulated, in this process\n", s.cfg.SimulatedWorkers)
 	}
-	if s.password == "" {
+	if !s.firstRun {
 		return
 	}
+	once, password := " The password is shown this once.", s.password
+	if password == "" {
+		once, password = "", "(the one that was given)"
+	}
 	fmt.Fprintf(out, `
-First run: an administrator was made. The password is shown this once.
-  email     %s
-  password  %s
+First run: an administrator was made.%[4]s
+  email     %[1]s
+  password  %[2]s
 
 Try next:
   curl -s %[3]s/api/v1/auth/register -H 'Content-Type: application/json' \
@@ -342,7 +348,7 @@ Try next:
   curl -s %[3]s/api/v1/sessions -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' \
     -d '{"name":"Support line"}'        # TOKEN is the token of the answer to the first
 
-`, s.cfg.AdminEmail, s.password, s.URL())
+`, s.cfg.AdminEmail, password, s.URL(), once)
 }
 
 func fabricName(fabric string) string {

@@ -327,6 +327,22 @@ func TestGeneratedSecrets(t *testing.T) {
 	})
 }
 
+// A first run says whom it made and what to try next, also with a password that
+// was given; that one it need not say.
+func TestFirstRun(t *testing.T) {
+	t.Parallel()
+	s := serve(t, "--admin-email", "boss@example.com")
+	first := s.out.String()
+	assert.Contains(t, first, "boss@example.com")
+	assert.Contains(t, first, "Try next")
+	assert.NotContains(t, first, adminPassword)
+	s.login("boss@example.com", adminPassword)
+	s.stop()
+	s.again()
+	assert.NotContains(t, s.out.String(), "boss@example.com")
+	assert.NotContains(t, s.out.String(), "Try next")
+}
+
 // TestStop: the first signal finishes what is in flight, the second one does
 // not wait.
 func TestStop(t *testing.T) {
