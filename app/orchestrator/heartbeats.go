@@ -3,6 +3,7 @@ package orchestrator
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/switchyard-wa/switchyard/domain"
@@ -190,7 +191,10 @@ func (o *Orchestrator) sync(ctx context.Context, tx *ports.Tx, c *changes, w *do
 		}
 		stopping := s != nil && s.WorkerID == w.ID && s.Order.Stops()
 		if r.Status.Live() && !stopping && (outcome == domain.NotOwner || outcome == domain.NotWanted) {
-			*commands = append(*commands, ports.Command{SessionID: r.SessionID, Generation: generation})
+			stop := ports.Command{SessionID: r.SessionID, Generation: generation}
+			if !slices.Contains(*commands, stop) { // it may be among what it left behind
+				*commands = append(*commands, stop)
+			}
 		}
 	}
 	return nil

@@ -57,9 +57,11 @@ func TestEachReplicaSeesWhatOthersDo(t *testing.T) {
 				require.NoError(t, err)
 				return view.Breakdown.Total
 			}
+			known := func() int { return b.Monitor(t.Context()).Workers } // without another look
 			c.register(a, "worker-1", 1)
 			alive["worker-1"] = nil
 			see()
+			require.Equal(t, 1, known())
 			chosen, _, err := b.Available(t.Context())
 			require.NoError(t, err)
 			require.Equal(t, "worker-1", chosen)
@@ -88,24 +90,41 @@ func TestEachReplicaSeesWhatOthersDo(t *testing.T) {
 			require.NoError(t, a.RemoveWorker(t.Context(), "worker-1", false))
 			delete(alive, "worker-1")
 			see()
+			require.Zero(t, known())
 			_, candidates, err := b.Available(t.Context())
 			require.NoError(t, err)
 			require.Empty(t, candidates)
 			b.ears.Hints.Tell(ports.Hint{}) // no effect on itself
 			c.hub.Join().Tell(ports.Hint{Workers: []string{"worker-1"}, Sessions: []string{s.ID}})
 			require.NoError(t, c.stepOf(b))
-			_, candidates, err = b.Available(t.Context())
-			require.NoError(t, err)
-			require.Empty(t, candidates, "a late hint brings nothing back")
+			require.Zero(t, known(), "a late hint brings nothing back")
 
 			c.register(a, "worker-1", 5) // it is another one
 			alive["worker-1"] = nil
 			see()
+			require.Equal(t, 1, known())
 			chosen, _, err = b.Available(t.Context())
 			require.NoError(t, err)
 			require.Equal(t, "worker-1", chosen)
 		})
 	}
+}
+
+// What a worker lists when it is back may be what it has been told to stop anyway.
+func TestAWorkerThatIsBackHearsOfEachStopOnce(t *testing.T) {
+	c := newCrowd(t, 1)
+	a := c.all[0]
+	c.register(a, "worker-1", 5, domain.CapLease, domain.CapGeneration)
+	s := c.connected(a)
+	c.register(a, "worker-2", 5, domain.CapLease, domain.CapGeneration)
+	c.pass(time.Minute, c.pulse(a, "worker-2"))
+	require.Equal(t, "worker-2", c.session(s.ID).WorkerID)
+	answer, err := a.Heartbeat(t.Context(), domain.Heartbeat{
+		WorkerID: "worker-1", Lists: true, CPU: -1, Memory: -1, MessageCount: -1,
+		Sessions: []domain.Report{{SessionID: s.ID, Status: domain.Connected, Generation: 1}},
+	})
+	require.NoError(t, err)
+	require.Equal(t, []ports.Command{{SessionID: s.ID, Generation: 1}}, answer.Commands)
 }
 
 func TestAReplicaServesWorkersThatItHasNotHeardOf(t *testing.T) {
