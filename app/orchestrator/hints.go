@@ -93,6 +93,16 @@ func (o *Orchestrator) catchUp(ctx context.Context, _ *tasks) (time.Time, error)
 // rereadWorkers takes over the rows of all workers: heartbeats with nothing new
 // come without a hint.
 func (o *Orchestrator) rereadWorkers(ctx context.Context) error {
+	if err := o.readWorkers(ctx); err != nil {
+		return err
+	}
+	o.members.mu.Lock()
+	defer o.members.mu.Unlock()
+	o.members.workers = o.now().Add(workersLife)
+	return nil
+}
+
+func (o *Orchestrator) readWorkers(ctx context.Context) error {
 	before := o.fleet.markWorkers()
 	var workers []*domain.Worker
 	err := o.store.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
@@ -108,9 +118,6 @@ func (o *Orchestrator) rereadWorkers(ctx context.Context) error {
 		}
 	}
 	o.fleet.sweepWorkers(before, workers)
-	o.members.mu.Lock()
-	defer o.members.mu.Unlock()
-	o.members.workers = o.now().Add(workersLife)
 	return nil
 }
 

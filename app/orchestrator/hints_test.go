@@ -273,6 +273,41 @@ func TestOperatorsHearTheSameFromAllReplicas(t *testing.T) {
 	require.Len(t, all, 1)
 }
 
+// What an operator has just made room for on one replica can go there by another.
+func TestOperatorsMoveSessionsToWorkersThatAreNewElsewhere(t *testing.T) {
+	for name, move := range map[string]func(t *testing.T, b *replica, s *ports.CreatedSession) error{
+		"migrate": func(t *testing.T, b *replica, s *ports.CreatedSession) error {
+			_, err := b.Migrate(t.Context(), s.ID, "", "")
+			return err
+		},
+		"bulk": func(t *testing.T, b *replica, s *ports.CreatedSession) error {
+			results, err := b.BulkSessions(t.Context(), ports.Bulk{Action: ports.BulkMigrate, SessionIDs: []string{s.ID}})
+			require.NoError(t, err)
+			return results[0].Err
+		},
+		"rebalance": func(t *testing.T, b *replica, _ *ports.CreatedSession) error {
+			plan, err := b.Rebalance(t.Context(), true)
+			require.NoError(t, err)
+			require.Len(t, plan.Moves, 1)
+			return nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newCrowd(t, 2)
+			a, b := c.all[0], c.all[1]
+			c.register(a, "worker-1", 9)
+			s := c.connected(a)
+			c.connected(a)
+			require.NoError(t, c.stepOf(b))
+			_, _, err := b.Available(t.Context()) // a look that was a moment ago
+			require.NoError(t, err)
+			a.ears.cut.Store(true)
+			c.register(a, "worker-2", 9)
+			require.NoError(t, move(t, b, s))
+		})
+	}
+}
+
 func TestWorkersComeAndGoWithoutHints(t *testing.T) {
 	c := newCrowd(t, 2)
 	a, b := c.all[0], c.all[1]

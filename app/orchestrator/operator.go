@@ -49,6 +49,9 @@ func (o *Orchestrator) Migrations(ctx context.Context, f ports.MigrationFilter, 
 // Migrate moves a session to another worker: to the target, if one is named, or
 // to the best. It begins at once unless too many others are on their way.
 func (o *Orchestrator) Migrate(ctx context.Context, sessionID, targetWorkerID, reason string) (*domain.Migration, error) {
+	if err := o.look(ctx); err != nil {
+		return nil, err
+	}
 	m, err := o.plan(ctx, sessionID, targetWorkerID, reason)
 	if err != nil {
 		return nil, err
@@ -211,7 +214,7 @@ func (o *Orchestrator) cancel(ctx context.Context, m *domain.Migration) (*domain
 // equally full. With dryRun it only says what it would do. The moves are
 // recorded at once and carried out a few at a time.
 func (o *Orchestrator) Rebalance(ctx context.Context, dryRun bool) (*ports.Rebalance, error) {
-	if err := o.ready(ctx); err != nil {
+	if err := o.look(ctx); err != nil {
 		return nil, err
 	}
 	loads, seats, err := o.situation(ctx)
@@ -326,7 +329,7 @@ func outlook(loads []domain.Load, moves []domain.PlannedMove) []ports.WorkerLoad
 // BulkSessions does the same to many sessions. What can be done is recorded at
 // once, session by session, and carried out in the background.
 func (o *Orchestrator) BulkSessions(ctx context.Context, b ports.Bulk) ([]ports.BulkResult, error) {
-	if err := o.ready(ctx); err != nil {
+	if err := o.look(ctx); err != nil {
 		return nil, err
 	}
 	act := map[ports.BulkAction]func(ctx context.Context, id string) error{

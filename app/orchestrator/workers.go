@@ -449,7 +449,7 @@ func (o *Orchestrator) look(ctx context.Context) error {
 	if err := o.ready(ctx); err != nil || !o.shared() {
 		return err
 	}
-	return o.fault(o.rereadWorkers(ctx))
+	return o.fault(o.readWorkers(ctx))
 }
 
 // TestEndpoint calls a health route that need not belong to a worker.
