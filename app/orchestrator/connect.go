@@ -65,8 +65,8 @@ func (o *Orchestrator) intendUp(ctx context.Context, userID, sessionID, pairing 
 				return err
 			}
 			var ok bool
-			if worker, ok = o.fleet.choose(request, now); !ok && o.workersAreOld() {
-				if err := o.rereadWorkers(ctx); err != nil {
+			if worker, ok = o.fleet.choose(request, now); !ok && o.shared() {
+				if err := o.look(ctx); err != nil {
 					return err
 				}
 				worker, ok = o.fleet.choose(request, now)

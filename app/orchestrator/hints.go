@@ -121,12 +121,30 @@ func (o *Orchestrator) readWorkers(ctx context.Context) error {
 	return nil
 }
 
-// workersAreOld reports whether what is known of all workers may be worth another
-// look, because another replica may have taken in one since.
-func (o *Orchestrator) workersAreOld() bool {
-	o.members.mu.Lock()
-	defer o.members.mu.Unlock()
-	return o.shared() && o.members.workers.Sub(o.now()) < workersLife-time.Second
+// look makes sure that all workers are known as they are now, when another replica
+// may have changed them and no hint of it has come yet. Whoever waits meanwhile
+// shares the next look.
+func (o *Orchestrator) look(ctx context.Context) error {
+	if err := o.ready(ctx); err != nil || !o.shared() {
+		return err
+	}
+	l := &o.members.looks
+	before := l.begun.Load()
+	select {
+	case l.turn <- struct{}{}:
+		defer func() { <-l.turn }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if l.done > before {
+		return nil // it began after this one was called
+	}
+	this := l.begun.Add(1)
+	if err := o.readWorkers(ctx); err != nil {
+		return o.fault(err)
+	}
+	l.done = this
+	return nil
 }
 
 // sawAny takes over a row of a worker that may not have been known: then its

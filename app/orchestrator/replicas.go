@@ -44,6 +44,12 @@ type members struct {
 
 	attending sync.Mutex
 
+	looks struct {
+		turn  chan struct{} // one at a time
+		begun atomic.Uint64
+		done  uint64 // the latest that succeeded; for whoever has the turn
+	}
+
 	stale struct {
 		all            bool
 		sessions, some map[string]bool // ids of sessions, and of workers
@@ -60,6 +66,7 @@ type sighting struct {
 
 func (m *members) init() {
 	m.seen = make(map[string]sighting)
+	m.looks.turn = make(chan struct{}, 1)
 	m.stale.sessions, m.stale.some = make(map[string]bool), make(map[string]bool)
 }
 

@@ -443,15 +443,6 @@ func (o *Orchestrator) Available(ctx context.Context) (string, []domain.Candidat
 	return chosen, all, nil
 }
 
-// look makes sure that all workers are known as they are now: an operator may ask
-// one replica right after a change on another, before any hint of it.
-func (o *Orchestrator) look(ctx context.Context) error {
-	if err := o.ready(ctx); err != nil || !o.shared() {
-		return err
-	}
-	return o.fault(o.readWorkers(ctx))
-}
-
 // TestEndpoint calls a health route that need not belong to a worker.
 func (o *Orchestrator) TestEndpoint(ctx context.Context, endpoint string) (*ports.ProbeReport, error) {
 	canonical, err := domain.ParseEndpoint(endpoint)
