@@ -93,6 +93,7 @@ func TestBadConfiguration(t *testing.T) {
 		{"serve --config .", nil, []string{"--config"}},
 		{"worker --simulated --token x --endpoint w1:81 --control-plane ftp://x", nil, []string{"--endpoint must be", "--control-plane must be"}},
 		{"worker --simulated --token x --max-sessions 0 --latency 0s", nil, []string{"--max-sessions must be between 1 and 1000"}},
+		{"worker --simulated --addr nowhere --id @@", nil, []string{"--addr must be HOST:PORT", "--id: Worker ID must be", "--token"}},
 		{"version extra", nil, []string{"extra"}},
 		{"user set-tier --email a@example.com", nil, []string{"--tier is required"}},
 		{"user --no-such-flag create --email a@example.com", nil, []string{"--no-such-flag is not a flag of user"}},

@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/url"
 	"time"
 
 	"github.com/switchyard-wa/switchyard/app/server"
+	"github.com/switchyard-wa/switchyard/domain"
 )
 
 func worker(ctx context.Context, args []string, out, errOut io.Writer) error {
@@ -39,6 +41,13 @@ func worker(ctx context.Context, args []string, out, errOut io.Writer) error {
 	}
 	if c.ID == "" {
 		c.ID = "simulated"
+	}
+	var problem *domain.Error
+	if _, err := domain.NormalizeWorkerID(c.ID); errors.As(err, &problem) {
+		errs = append(errs, fmt.Errorf("--id: %s", problem.Message))
+	}
+	if _, _, err := net.SplitHostPort(c.Addr); err != nil && c.Addr != "" {
+		errs = append(errs, fmt.Errorf("--addr must be HOST:PORT or :PORT, not %q", c.Addr))
 	}
 	if c.Token == "" {
 		errs = append(errs, errors.New("--token is required; switchyard token prints it"))
