@@ -24,11 +24,16 @@ import (
 // errNoVerdict tells a circuit breaker that a call says nothing of the worker.
 var errNoVerdict = errors.New("no verdict")
 
+// ErrNotAllowed is what a Dial of the configuration returns for an address that
+// it does not call.
+var ErrNotAllowed = errors.New("the address is not allowed")
+
 // The messages are for people and name no address.
 const (
 	msgRefused     = "Connection refused: nothing listens at the worker's endpoint"
 	msgNameUnknown = "The host name of the worker's endpoint was not found"
 	msgUnreachable = "The worker cannot be reached"
+	msgNotAllowed  = "The address of the worker's endpoint is not one that this server may call"
 	msgNoConn      = "Connection timed out: the worker did not accept it"
 	msgTimedOut    = "Timed out: the worker did not answer in time"
 	msgCancelled   = "The call to the worker was given up"
@@ -60,6 +65,8 @@ func notConnected(ctx context.Context, err error) *ports.WorkerError {
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		e.Failure, e.Message = ports.WorkerRefused, msgRefused
+	case errors.Is(err, ErrNotAllowed):
+		e.Message = msgNotAllowed
 	case errors.As(err, &dns) && dns.IsNotFound:
 		e.Failure, e.Message = ports.WorkerNameUnknown, msgNameUnknown
 	case errors.Is(err, fasthttp.ErrNoFreeConns), errors.Is(err, fasthttp.ErrTimeout):

@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -304,6 +305,7 @@ func TestNoConnection(t *testing.T) {
 		{&net.DNSError{Name: "worker.example", IsNotFound: true}, ports.WorkerNameUnknown, "not found"},
 		{&net.DNSError{Name: "worker.example", IsTimeout: true}, ports.WorkerUnreachable, "timed out"},
 		{context.DeadlineExceeded, ports.WorkerUnreachable, "timed out"},
+		{fmt.Errorf("10.0.0.7: %w", httpworker.ErrNotAllowed), ports.WorkerUnreachable, "not one that this server may call"},
 		{errors.New("no route to host 10.0.0.7"), ports.WorkerUnreachable, "cannot be reached"},
 	} {
 		c, dials := dialing(t, func(context.Context) error { return k.err })

@@ -176,7 +176,7 @@ func (s *Server) dialer() func(ctx context.Context, network, address string) (ne
 	if s.cfg.AllowPublicOnly {
 		d.Control = func(_, address string, _ syscall.RawConn) error {
 			if ap, err := netip.ParseAddrPort(address); err != nil || !isPublic(ap.Addr()) {
-				return errors.New("the address is not public, and --allow-private-workers is off")
+				return fmt.Errorf("%w: it is not public, and --allow-private-workers is off", httpworker.ErrNotAllowed)
 			}
 			return nil
 		}
