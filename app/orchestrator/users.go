@@ -11,10 +11,23 @@ import (
 
 // AddUser makes a user known whose account the embedding program manages
 // itself. ID, Email and Tier are needed; the rest is filled in. A user that is
-// known already takes over the tier.
+// known already takes over the tier, and nothing else. An email that another
+// user has is a Conflict.
 func (o *Orchestrator) AddUser(ctx context.Context, u domain.User) error {
+	var p domain.Problems
+	if u.ID == "" {
+		p.Add("id", "User ID is required")
+	}
+	email, err := domain.NormalizeEmail(u.Email)
+	p.Check("email", err)
+	if _, known := (*o.tiers.Load())[u.Tier]; !known {
+		p.Add("tier", "There is no tier %q", u.Tier)
+	}
+	if err := p.Err(); err != nil {
+		return err
+	}
 	now := o.now()
-	err := o.update(ctx, func(ctx context.Context, tx *ports.Tx) error {
+	err = o.update(ctx, func(ctx context.Context, tx *ports.Tx) error {
 		known, err := tx.Users.Get(ctx, u.ID)
 		if err == nil {
 			known.Tier, known.UpdatedAt = u.Tier, now
@@ -23,12 +36,22 @@ func (o *Orchestrator) AddUser(ctx context.Context, u domain.User) error {
 		if !errors.Is(err, ports.ErrNotFound) {
 			return err
 		}
+		switch _, err := tx.Users.ByEmail(ctx, email); {
+		case err == nil:
+			return domain.Errorf(domain.Conflict, domain.CodeEmailRegistered, "Another user has this email")
+		case !errors.Is(err, ports.ErrNotFound):
+			return err
+		}
 		fresh := u
+		fresh.Email = email
 		fresh.Rev, fresh.Active, fresh.CreatedAt, fresh.UpdatedAt, fresh.CredentialsAt = 0, true, now, now, now
 		if fresh.Role == "" {
 			fresh.Role = domain.RoleUser
 		}
-		return tx.Users.Put(ctx, &fresh)
+		if err = tx.Users.Put(ctx, &fresh); errors.Is(err, ports.ErrExists) {
+			return ports.ErrConflict // added since, perhaps by another replica that begins
+		}
+		return err
 	})
 	if err != nil {
 		return o.fault(err)
@@ -37,7 +60,8 @@ func (o *Orchestrator) AddUser(ctx context.Context, u domain.User) error {
 }
 
 // UserChanged takes over a change of the user's tier or activity: it holds at
-// once, and if more sessions are up than the tier allows, the youngest go down.
+// once, on other replicas within a second, and if more sessions are up than the
+// tier allows, the youngest go down.
 func (o *Orchestrator) UserChanged(ctx context.Context, userID string) error {
 	if err := o.ready(ctx); err != nil {
 		return err

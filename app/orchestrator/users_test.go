@@ -1,0 +1,87 @@
+package orchestrator_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-wa/switchyard/adapters/memory"
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
+)
+
+func TestAddUser(t *testing.T) {
+	w := newWorld(t)
+	ctx := context.Background()
+	read := func() (u *domain.User) {
+		require.NoError(t, w.store.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
+			u, err = tx.Users.Get(ctx, "ada")
+			return err
+		}))
+		return u
+	}
+	require.NoError(t, w.AddUser(ctx, domain.User{ID: "ada", Email: " Ada@Example.com", Tier: domain.TierPro}))
+	u := read()
+	require.Equal(t, []any{"ada@example.com", domain.TierPro, domain.RoleUser, true, w.clock.Now()},
+		[]any{u.Email, u.Tier, u.Role, u.Active, u.CreatedAt})
+
+	require.NoError(t, w.AddUser(ctx, domain.User{ID: "ada", Email: "other@example.com", Tier: domain.TierMax}))
+	u = read()
+	require.Equal(t, []any{"ada@example.com", domain.TierMax}, []any{u.Email, u.Tier}, "it is known: the tier alone changes")
+
+	err := w.AddUser(ctx, domain.User{ID: "eve", Email: "ada@example.com", Tier: domain.TierPro})
+	require.Equal(t, domain.CodeEmailRegistered, domain.CodeOf(err))
+
+	var failure *domain.Error
+	require.ErrorAs(t, w.AddUser(ctx, domain.User{Email: "nobody", Tier: "GOLD"}), &failure)
+	require.Equal(t, domain.Invalid, failure.Kind)
+	require.Len(t, failure.Fields, 3)
+}
+
+// Replicas that begin together add the users of their program together: a row that
+// another has written meanwhile is that very user's.
+func TestTheSameUserAddedByTwo(t *testing.T) {
+	store := &lateStore{Store: memory.NewStore()}
+	w := worldOn(t, store)
+	ada := domain.User{ID: "ada", Email: "ada@example.com", Tier: domain.TierPro}
+	require.NoError(t, w.AddUser(context.Background(), ada))
+	store.late = 2
+	require.NoError(t, w.AddUser(context.Background(), ada))
+	require.Zero(t, store.late)
+}
+
+// lateStore is a store on which so many reads of users do not show them yet.
+type lateStore struct {
+	ports.Store
+	late int
+}
+
+func (s *lateStore) Update(ctx context.Context, fn func(ctx context.Context, tx *ports.Tx) error) error {
+	return s.Store.Update(ctx, func(ctx context.Context, tx *ports.Tx) error {
+		late := *tx
+		late.Users = lateUsers{tx.Users, s}
+		return fn(ctx, &late)
+	})
+}
+
+type lateUsers struct {
+	ports.Users
+	store *lateStore
+}
+
+func (u lateUsers) Get(ctx context.Context, id string) (*domain.User, error) {
+	if u.store.late > 0 {
+		u.store.late--
+		return nil, ports.ErrNotFound
+	}
+	return u.Users.Get(ctx, id)
+}
+
+func (u lateUsers) ByEmail(ctx context.Context, email string) (*domain.User, error) {
+	if u.store.late > 0 {
+		u.store.late--
+		return nil, ports.ErrNotFound
+	}
+	return u.Users.ByEmail(ctx, email)
+}
