@@ -297,7 +297,7 @@ func (w *world) monitor() {
 	for _, id := range sorted(w.processes) {
 		k, p := w.workers[id], w.processes[id]
 		switch {
-		case domain.Silent(k, w.timing, noon, w.now):
+		case k.Online && !w.now.Before(k.SilentAt(w.timing, noon)):
 			w.lose(id, domain.LossSilent)
 		case !p.up:
 			w.lose(id, domain.LossCrashed)

@@ -94,9 +94,3 @@ func FailoverPlan(sessions []*Session, rank func(userID string) int) []*Session 
 func Recoverable(s *Session, workerID string) bool {
 	return s.WorkerID == workerID && s.Intent == Up && s.Status.Live() && !s.Order.Stops()
 }
-
-// Silent reports whether a worker that is online has not been heard of for too
-// long. heard is when this replica began to listen.
-func Silent(w *Worker, t Timing, heard, now time.Time) bool {
-	return w.Online && !now.Before(w.SilentAt(t, heard))
-}

@@ -2,9 +2,7 @@ package httpapi
 
 import (
 	"context"
-	"fmt"
 	"net/http"
-	"strings"
 
 	"github.com/go-kit/kit/endpoint"
 	kithttp "github.com/go-kit/kit/transport/http"
@@ -161,19 +159,3 @@ func (a *api) mount(r *route, l *limits) mounted {
 // decodeCall is go-kit's request decoder. The body is left to the handler: who
 // may not call is told so before it is read.
 func decodeCall(ctx context.Context, _ *http.Request) (any, error) { return callOf(ctx), nil }
-
-// listing writes the table for people, one route a line.
-func listing(routes []route) string {
-	var b strings.Builder
-	for _, r := range routes {
-		base, size := "/api/v1", "1 MiB"
-		if r.outside {
-			base = ""
-		}
-		if r.media {
-			size = "16 MiB"
-		}
-		fmt.Fprintf(&b, "%-6s  %-52s  %-15s  limit %-4s  body %s\n", r.method, base+r.path, r.auth, r.limit, size)
-	}
-	return b.String()
-}

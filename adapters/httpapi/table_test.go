@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"flag"
+	"fmt"
 	"net/http"
 	"net/url"
 	"os"
@@ -245,4 +246,20 @@ func TestContradictoryTable(t *testing.T) {
 	r := mounted{route: &route{method: "GET", path: "/twice"}}
 	assert.Panics(t, func() { newRouter([]mounted{r, r}) })
 	assert.Panics(t, func() { newRouter([]mounted{{route: &route{method: "GET", path: "/{a}/{b}/{c}"}}}) })
+}
+
+// listing writes the table for people, one route a line.
+func listing(routes []route) string {
+	var b strings.Builder
+	for _, r := range routes {
+		base, size := "/api/v1", "1 MiB"
+		if r.outside {
+			base = ""
+		}
+		if r.media {
+			size = "16 MiB"
+		}
+		fmt.Fprintf(&b, "%-6s  %-52s  %-15s  limit %-4s  body %s\n", r.method, base+r.path, r.auth, r.limit, size)
+	}
+	return b.String()
 }
