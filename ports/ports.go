@@ -35,7 +35,8 @@ type Route struct {
 	Rev        int64  // of the session row that it was made from
 }
 
-// Routes maps sessions to their workers.
+// Routes maps sessions to their workers, for all processes that share it. An
+// answer may be out of date, if another process has put or deleted the route.
 type Routes interface {
 	// Get returns the route, or ErrNotFound.
 	Get(ctx context.Context, sessionID string) (Route, error)
@@ -65,6 +66,8 @@ type Limiter interface {
 // it. Delivery is at least once and in order of Seq per session, unless the
 // bus loses its connection; what must not be missed is read from the store.
 type Bus interface {
+	// Publish may be called again with the same events after an error, when nothing or
+	// some may have been published.
 	Publish(ctx context.Context, events ...domain.Event) error
 	// Subscribe calls fn, one event at a time, until cancel is called. A slow
 	// fn loses events rather than holding up the publisher.
@@ -118,6 +121,7 @@ type Backend interface {
 
 // Passwords hashes passwords so that guessing is slow.
 type Passwords interface {
+	// Hash gives another result each time, for the salt.
 	Hash(password string) (string, error)
 	// Matches takes as long for a wrong password as for the right one; an empty
 	// hash matches nothing, in the same time.
@@ -135,6 +139,8 @@ type Claims struct {
 
 // Tokens signs and checks access tokens.
 type Tokens interface {
+	// Sign gives a token that is good, for every process with the same secret, until
+	// Claims.ExpiresAt.
 	Sign(c Claims) (string, error)
 	// Verify returns the claims of a token that this service signed and that
 	// has not expired at the given time, or a domain error with the code

@@ -34,7 +34,8 @@ var (
 // repositories; passing it to View or Update gives [ErrNested]. An Update is
 // atomic: it reads its own writes, it is durable when Update returns nil, and
 // it leaves no trace when fn returns an error, which Update returns unchanged,
-// or panics, which Update passes on. Updates that run at the same time may see
+// or panics, which Update passes on. After an error of the engine itself, such as
+// a connection that broke during the commit, it may have taken place or not. Updates that run at the same time may see
 // what each other writes, which then comes to stay with theirs or not at all. A
 // View sees one consistent state. An expired context makes both return its error
 // without effect.

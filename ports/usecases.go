@@ -10,7 +10,9 @@ import (
 // The interfaces of this file are what the core offers: inbound adapters call
 // them, package app/orchestrator and app/accounts implement them. Every error is a
 // *domain.Error or the context's. Whatever belongs to someone else is reported
-// as not found.
+// as not found. All of it may be called at the same time, on any replica. What one
+// replica records holds on all; of API keys, sign-ins and tiers another may go by
+// what it has read within the last second.
 
 // Profile is what a user may change of an account. Nil fields stay.
 type Profile struct {
@@ -50,22 +52,35 @@ type UserSummary struct {
 }
 
 // AccountUseCases are the use cases of people: signing in and managing an account.
+// Whatever changes a password, role or activity ends the user's access tokens.
 type AccountUseCases interface {
+	// Register makes a user and signs it in. An email that is taken is a Conflict.
 	Register(ctx context.Context, name, email, password string) (*SignedIn, error)
-	// Login takes the same time whether or not the email exists.
+	// Login takes the same time whether or not the email exists. Too many that
+	// fail, by email and ip, are Exceeded.
 	Login(ctx context.Context, email, password, ip string) (*SignedIn, error)
+	// Refresh gives new tokens for the newest refresh token of a sign-in; an older
+	// one ends the sign-in.
 	Refresh(ctx context.Context, refreshToken string) (*SignedIn, error)
+	// Logout ends the caller's sign-in. Repeating it is no error.
 	Logout(ctx context.Context, c Caller) error
 	// Authenticate checks an access token, including that nothing has revoked it.
 	Authenticate(ctx context.Context, token string) (Caller, error)
 	User(ctx context.Context, userID string) (*UserSummary, error)
+	// UpdateProfile changes what is given, all or nothing; a new password needs the
+	// current one.
 	UpdateProfile(ctx context.Context, c Caller, p Profile) (*domain.User, error)
+	// ChangePassword ends every other sign-in of the caller.
 	ChangePassword(ctx context.Context, c Caller, current, next string) error
+	// ForgotPassword mails a token in the background. It answers any email alike.
 	ForgotPassword(ctx context.Context, email string) error
+	// ResetPassword sets a password by such a token, which is good once, and ends
+	// every sign-in of the user.
 	ResetPassword(ctx context.Context, token, next string) error
 	// Deactivate ends the account; its sessions go down.
 	Deactivate(ctx context.Context, c Caller, password string) error
-	// Users and UpdateUser are for administrators.
+	// Users and UpdateUser are for administrators. Users also gives how many match
+	// in all.
 	Users(ctx context.Context, f UserFilter, p Page) ([]*UserSummary, int, error)
 	UpdateUser(ctx context.Context, userID string, ch UserChange) (*UserSummary, error)
 }
@@ -121,23 +136,37 @@ type TierView struct {
 }
 
 // SessionUseCases are the use cases of a session's owner.
+//
+// Connect, Disconnect, Logout, Restart and DeleteSession record what is wanted and
+// try to carry it out before they return. Once it is recorded the background
+// work goes on with it, also after a crash, and whether or not the caller waits.
 type SessionUseCases interface {
+	// CreateSession makes a session card and its API key; nothing is started. More
+	// than the tier allows are a Conflict (SESSION_LIMIT_EXCEEDED).
 	CreateSession(ctx context.Context, userID string, n NewSession) (*CreatedSession, error)
 	Session(ctx context.Context, userID, sessionID string) (*SessionView, error)
+	// Sessions lists the newest first, and gives how many match in all.
 	Sessions(ctx context.Context, userID string, f SessionFilter, p Page) ([]*SessionView, int, error)
+	// Connect places the session and has it started. Without a worker that takes it
+	// nothing is recorded, and the error (NO_AVAILABLE_WORKERS and others) says why.
 	Connect(ctx context.Context, userID, sessionID string, o ConnectOptions) (*SessionQR, error)
 	QR(ctx context.Context, userID, sessionID string) (*SessionQR, error)
+	// Disconnect keeps the session's credentials. One that is down already is no error.
 	Disconnect(ctx context.Context, userID, sessionID string) (*SessionView, error)
+	// Logout unlinks the phone too.
 	Logout(ctx context.Context, userID, sessionID string) (*SessionView, error)
+	// Restart is for a session that is wanted up; another is a Conflict.
 	Restart(ctx context.Context, userID, sessionID string) (*SessionView, error)
 	DeleteSession(ctx context.Context, userID, sessionID string) error
 
+	// Keys lists those that are not revoked, newest first.
 	Keys(ctx context.Context, userID string) ([]*KeyView, error)
 	// RotateKey returns a new key; the old ones end after the grace.
 	RotateKey(ctx context.Context, userID, sessionID string, grace time.Duration) (string, error)
 	RevokeKey(ctx context.Context, userID, keyID string) error
 
 	Tier(ctx context.Context, userID string) (*TierView, error)
+	// Usage counts as [Messages.Usage] does.
 	Usage(ctx context.Context, userID, sessionID string, since time.Time, bucket time.Duration) ([]MessageUsage, error)
 }
 
@@ -159,6 +188,7 @@ type MessageUseCases interface {
 	Send(ctx context.Context, h KeyHolder, m *domain.Outgoing) (*domain.Message, error)
 	// Act does something to a message or in a chat.
 	Act(ctx context.Context, h KeyHolder, a domain.Action) error
+	// History gives the newest first; next is zero on the last page.
 	History(ctx context.Context, userID, sessionID string, f domain.MessageFilter) (messages []*domain.Message, next domain.Cursor, err error)
 	// Message finds a message by our id or WhatsApp's.
 	Message(ctx context.Context, userID, sessionID, messageID string) (*domain.Message, error)
@@ -167,10 +197,10 @@ type MessageUseCases interface {
 // Registered answers a registration.
 type Registered struct {
 	Worker    *domain.Worker
-	Known     bool // it had registered before
-	Assigned  int  // sessions that are its to recover
-	Interval  time.Duration
-	Lease     time.Duration
+	Known     bool          // it had registered before
+	Assigned  int           // sessions that are its to recover
+	Interval  time.Duration // between its heartbeats
+	Lease     time.Duration // how long it may run without an accepted one, if it has that capability
 	Breakdown domain.Breakdown
 	Commands  []Command // to be carried out before anything is started
 }
@@ -187,7 +217,7 @@ type HeartbeatAnswer struct {
 	Worker    *domain.Worker
 	Processed int // sessions listed
 	Synced    int // of them, those whose status or data changed here
-	Stale     int // other workers found silent
+	Stale     int // workers that this replica has just found silent
 	Breakdown domain.Breakdown
 	Commands  []Command
 	Lease     time.Duration
@@ -247,16 +277,26 @@ type InboundMessage struct {
 type WorkerProtocol interface {
 	// RegisterWorker calls the worker's health route first.
 	RegisterWorker(ctx context.Context, r domain.Registration) (*Registered, error)
+	// Heartbeat renews the worker's lease when it returns without an error. A worker
+	// that is not known is NotFound, and has to register.
 	Heartbeat(ctx context.Context, h domain.Heartbeat) (*HeartbeatAnswer, error)
+	// AssignedSessions lists what a restarted worker has to recover.
 	AssignedSessions(ctx context.Context, workerID string) ([]AssignedSession, error)
+	// Recovered gives one outcome for each result, in the order given.
 	Recovered(ctx context.Context, workerID string, results []RecoveryResult) ([]RecoveryOutcome, error)
+	// Preserved notes that the worker goes down and keeps credentials, and gives how
+	// many of the sessions are its own.
 	Preserved(ctx context.Context, workerID string, sessionIDs []string) (int, error)
 	// UnregisterWorker finds the worker by id or, without one, by endpoint.
 	// Repeating it is no error. The status given is what the worker is then: one that
 	// runs at another endpoint than this is left alone.
 	UnregisterWorker(ctx context.Context, workerID, endpoint string) (domain.WorkerStatus, error)
+	// SessionReport applies a worker's word on a session. One that is refused, since
+	// it is stale or not the owner's, is no error; the outcome says so.
 	SessionReport(ctx context.Context, r domain.Report) (domain.Outcome, error)
+	// MessageReport applies nothing that would take a message back.
 	MessageReport(ctx context.Context, r domain.MessageReport) (applied bool, err error)
+	// MessageReceived stores a message once, however often it is reported.
 	MessageReceived(ctx context.Context, m InboundMessage) (stored bool, err error)
 }
 
@@ -295,35 +335,45 @@ type FleetStatistics struct {
 	Sessions                     map[domain.Status]int
 }
 
-// MonitorStatus is the state of the background health monitor.
+// MonitorStatus is the state of the background health monitor, which replicas
+// share.
 type MonitorStatus struct {
 	Running   bool
-	Interval  time.Duration
-	LastCheck time.Time
-	Workers   int
+	Interval  time.Duration // between probes of one worker
+	LastCheck time.Time     // when this replica last probed; zero: not yet
+	Workers   int           // in the fleet
 }
 
-// FleetUseCases are an administrator's use cases on workers.
+// FleetUseCases are an administrator's use cases on workers. Breakdowns, warnings
+// and statistics are as the replica that is asked sees the fleet; rows are
+// everybody's.
 type FleetUseCases interface {
+	// AddWorker calls the worker's health route first. An id or endpoint that another
+	// has is a Conflict.
 	AddWorker(ctx context.Context, r domain.Registration) (*WorkerView, error)
 	Worker(ctx context.Context, id string) (*WorkerView, []*domain.Session, error)
 	// WorkerLoad gives the recorded load of a worker from a time on, the oldest first.
 	WorkerLoad(ctx context.Context, id string, since time.Time) ([]domain.LoadSample, error)
+	// ListWorkers lists them by id, and gives how many match in all.
 	ListWorkers(ctx context.Context, f WorkerFilter, p Page) ([]*WorkerView, int, error)
 	UpdateWorker(ctx context.Context, id string, ch WorkerChange) (*WorkerView, error)
 	// RemoveWorker moves its sessions elsewhere first; force disconnects those
 	// that cannot move.
 	RemoveWorker(ctx context.Context, id string, force bool) error
+	// Drain takes the worker out of placement; its sessions move in the background.
 	Drain(ctx context.Context, id string) (*WorkerView, error)
+	// Activate puts it back into placement, if its health route answers.
 	Activate(ctx context.Context, id string) (*WorkerView, error)
 	Statistics(ctx context.Context) (*FleetStatistics, error)
 	// Available explains which worker the next session would get.
 	Available(ctx context.Context) (chosen string, all []domain.Candidate, err error)
+	// TestEndpoint, TestWorker and ProbeAll call health routes now, from this
+	// replica. That one does not answer is a report, not an error.
 	TestEndpoint(ctx context.Context, endpoint string) (*ProbeReport, error)
 	TestWorker(ctx context.Context, id string) (*ProbeReport, error)
 	ProbeAll(ctx context.Context) ([]ProbeReport, error)
 	Monitor(ctx context.Context) MonitorStatus
-	// SetMonitor starts or stops the background health monitor.
+	// SetMonitor starts or stops the probes on all replicas, within seconds.
 	SetMonitor(ctx context.Context, running bool) (MonitorStatus, error)
 }
 
@@ -390,6 +440,7 @@ type BulkResult struct {
 type OperatorUseCases interface {
 	// AllSessions lists sessions of all users, newest first.
 	AllSessions(ctx context.Context, f SessionFilter, p Page) ([]*SessionView, int, error)
+	// RemoveSession deletes a session as its owner would.
 	RemoveSession(ctx context.Context, sessionID string) error
 	// BulkSessions gives one result for each session, in the order of the list.
 	BulkSessions(ctx context.Context, b Bulk) ([]BulkResult, error)

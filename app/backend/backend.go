@@ -93,7 +93,8 @@ type Config struct {
 //	sqlite:PATH      a file, made if it is not there
 //	postgres://…     a PostgreSQL database, as libpq writes its URL
 //
-// The caller closes it.
+// The caller closes it. Processes that share a database share a fabric too, see
+// [With]: without one each counts limits by itself.
 func Open(ctx context.Context, dsn string) (*Backend, error) { return With(ctx, Config{Store: dsn}) }
 
 // With opens a store together with the fabric that replicas share.

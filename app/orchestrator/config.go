@@ -15,6 +15,7 @@ import (
 
 // Config is what an orchestrator is made of. Store and Workers are required.
 // If Store is a [ports.Backend], it lends whatever of the ports below is nil.
+// Replicas have the same Tiers, Timing, Strategy and bounds of moves.
 type Config struct {
 	Store   ports.Store
 	Workers ports.WorkerGateway
@@ -39,12 +40,13 @@ type Config struct {
 	Strategy domain.Strategy // nil: domain.MultiFactor with its default weights
 	Log      *slog.Logger    // nil: slog.Default
 
-	// Parallel bounds how many sessions, and how many probes, the background loop
-	// works on at once; 0: 256.
+	// Parallel bounds how many sessions, and how many probes, the background loop of
+	// this process works on at once; 0: 256.
 	Parallel int
 	// MovesPerWorker bounds how many sessions leave one worker at once, when it is
-	// drained or they migrate, and Moves how many do so in the whole fleet; 0: 4 and
-	// 32. Failovers are not held up, but count.
+	// drained or they migrate, and Moves how many do so in the whole fleet, whichever
+	// replicas move them; 0: 4 and 32. Failovers, and the removal of a worker, are not
+	// held up, but count.
 	MovesPerWorker, Moves int
 	// Spawn runs background work; nil: in a goroutine of its own. A harness that
 	// wants everything to happen inside [Orchestrator.Step] runs it in place.
@@ -216,8 +218,8 @@ func New(c Config) (*Orchestrator, error) {
 	return o, nil
 }
 
-// SetTiers replaces the limits of all tiers. They hold for whatever begins
-// after it has returned.
+// SetTiers replaces the limits of all tiers. They hold for whatever begins on
+// this replica after it has returned.
 func (o *Orchestrator) SetTiers(t domain.Tiers) {
 	o.tiers.Store(&t)
 	o.keys.forget()

@@ -102,6 +102,8 @@ func (o *Orchestrator) newKey(s *domain.Session, now time.Time) (string, *domain
 }
 
 // AuthenticateKey checks an API key and counts the call against the user's tier.
+// What this process changed of a key or user counts at once, what others changed
+// within a second.
 func (o *Orchestrator) AuthenticateKey(ctx context.Context, text string) (ports.KeyHolder, domain.Usage, error) {
 	hash, err := domain.ParseAPIKey(text)
 	if err != nil {
@@ -274,8 +276,8 @@ func (o *Orchestrator) Keys(ctx context.Context, userID string) ([]*ports.KeyVie
 	return views, o.fault(err)
 }
 
-// RotateKey gives the session a new key. The old ones end at once, or expire
-// after the grace.
+// RotateKey gives the session a new key. The old ones end at once, on other
+// replicas within a second, or expire after the grace.
 func (o *Orchestrator) RotateKey(ctx context.Context, userID, sessionID string, grace time.Duration) (string, error) {
 	var text string
 	err := o.update(ctx, func(ctx context.Context, tx *ports.Tx) error {
@@ -316,7 +318,7 @@ func (o *Orchestrator) RotateKey(ctx context.Context, userID, sessionID string, 
 	return text, nil
 }
 
-// RevokeKey ends a key at once.
+// RevokeKey ends a key at once, on other replicas within a second.
 func (o *Orchestrator) RevokeKey(ctx context.Context, userID, keyID string) error {
 	err := o.update(ctx, func(ctx context.Context, tx *ports.Tx) error {
 		k, err := tx.Keys.Get(ctx, keyID)

@@ -151,7 +151,8 @@ func (l *loop) following(worker string) (sessionID string) {
 
 // Run does the background work until ctx ends, and then waits for what is
 // under way, for 10 s, and hands over to other replicas. It returns ctx's error, or
-// the reason why it could not begin.
+// the reason why it could not begin. It is called once, and not together with Step;
+// use cases may be called before, meanwhile and after.
 func (o *Orchestrator) Run(ctx context.Context) error {
 	defer o.listen()()
 	if err := o.Load(ctx); err != nil {
@@ -190,7 +191,8 @@ func (o *Orchestrator) Run(ctx context.Context) error {
 }
 
 // Step does what is due now, once, and returns when something will be due next.
-// Run calls it in a loop; a harness that owns the clock calls it itself.
+// Run does the same in a loop; a harness that owns the clock calls it itself, from
+// one goroutine.
 func (o *Orchestrator) Step(ctx context.Context) (next time.Time, err error) {
 	o.members.listen.Do(func() { o.listen() })
 	work := tasks{ctx: context.WithoutCancel(ctx)}

@@ -390,7 +390,8 @@ func (o *Orchestrator) atOnce(n int, fn func(i int)) {
 	all.Wait()
 }
 
-// Statistics sums up the fleet.
+// Statistics sums up the sessions in the store, and the fleet as this replica sees
+// it.
 func (o *Orchestrator) Statistics(ctx context.Context) (*ports.FleetStatistics, error) {
 	if err := o.ready(ctx); err != nil {
 		return nil, err
@@ -530,7 +531,8 @@ func (o *Orchestrator) Monitor(ctx context.Context) ports.MonitorStatus {
 }
 
 // SetMonitor starts or stops the probes of the background health monitor, on
-// all replicas. Workers that fall silent are noticed either way.
+// all replicas, the others at their next sign of life. Workers that fall silent are
+// noticed either way.
 func (o *Orchestrator) SetMonitor(ctx context.Context, running bool) (ports.MonitorStatus, error) {
 	err := o.update(ctx, func(ctx context.Context, tx *ports.Tx) error {
 		return tx.Settings.Put(ctx, monitorStopped, strconv.FormatBool(!running))
