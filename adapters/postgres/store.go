@@ -39,8 +39,9 @@ type Store struct {
 	timeout time.Duration
 	hints   *hints
 
-	// Updates that begin with a write are short, such as those of messages and
-	// heartbeats: they do not wait for those that read first.
+	// Updates that begin with a write are short, such as those of messages, and of
+	// heartbeats while no other replica lives: they do not wait for those that
+	// read first.
 	short, long *groups
 
 	mu      sync.Mutex
