@@ -29,16 +29,17 @@ type serveFlags struct {
 
 func newServeFlags(out io.Writer) *serveFlags {
 	f := &serveFlags{
-		flags:   newFlags("serve", "", "Runs the server. It needs nothing: without flags it keeps its data in switchyard.db.", out),
+		flags: newFlags("serve", "", "Runs the server. It needs nothing: without flags it keeps its data in switchyard.db.\n"+
+			"SIGTERM ends it in good order, SIGHUP has it read --log-level and --rate-limits again.", out),
 		migrate: true, private: true, level: "info",
 	}
 	c := &f.cfg
 	f.text(&c.Addr, "addr", "HOST:PORT", "127.0.0.1:8000", "listen address; :8000 listens everywhere")
 	f.text(&c.Store, "store", "DSN", "sqlite:switchyard.db", "memory:, sqlite:PATH or postgres://…")
-	f.text(&c.Fabric, "fabric", "DSN", "in process", "what replicas share: memory: or redis://…")
+	f.text(&c.Fabric, "fabric", "DSN", "in process", "memory:, or redis://… which several replicas need")
 	f.bit(&f.migrate, "migrate", "true", "bring the schema up to date; false: only check it")
-	f.text(&c.WorkerToken, "worker-token", "TOKEN", "generated, kept in the store", "what workers send")
-	f.text(&c.JWTSecret, "jwt-secret", "SECRET", "generated, kept in the store", "32 bytes or more; one for all")
+	f.text(&c.WorkerToken, "worker-token", "TOKEN", "generated, kept in the store", "what workers send, all replicas the same")
+	f.text(&c.JWTSecret, "jwt-secret", "SECRET", "generated, kept in the store", "32 bytes or more, all replicas the same")
 	f.text(&c.AdminEmail, "admin-email", "EMAIL", "admin@localhost", "first administrator")
 	f.text(&c.AdminPassword, "admin-password", "PASSWORD", "generated, printed once", "its password")
 	f.number(&c.SimulatedWorkers, "simulated-workers", "0", "workers to simulate in this process")
