@@ -11,6 +11,7 @@
 // write-ahead log from being reused, so the log grows until it ends.
 //
 // The file may be opened by several processes of one machine, which then take
-// turns; they must not share it over a network. It uses WAL mode: beside it
+// turns, but one orchestrator at a time runs on it: others would not hear of what
+// it changes. They must not share it over a network. It uses WAL mode: beside it
 // live files with the endings -wal and -shm, which belong to it.
 package sqlite

@@ -90,7 +90,7 @@ type Config struct {
 // to date:
 //
 //	memory:          in memory, gone with the process
-//	sqlite:PATH      a file, made if it is not there
+//	sqlite:PATH      a file, made if it is not there; for one orchestrator at a time
 //	postgres://…     a PostgreSQL database, as libpq writes its URL
 //
 // The caller closes it. Processes that share a database share a fabric too, see
