@@ -34,15 +34,6 @@ func errMessageType() error {
 		"Message type must be one of text, image, document, audio, video, sticker, location, contact, link, poll")
 }
 
-// IsMedia reports whether messages of the type carry a file.
-func (t MessageType) IsMedia() bool {
-	switch t {
-	case TypeImage, TypeDocument, TypeAudio, TypeVideo, TypeSticker:
-		return true
-	}
-	return false
-}
-
 // Validate checks the message and returns every problem at once, by the names
 // that the fields have in the HTTP API.
 func (m *Outgoing) Validate() error {

@@ -20,9 +20,6 @@ const (
 // or 120363025246125486@g.us for a group. [ParseRecipient] makes valid ones.
 type JID string
 
-// IsGroup reports whether j addresses a group.
-func (j JID) IsGroup() bool { return strings.HasSuffix(string(j), "@"+serverGroup) }
-
 // Phone returns the digits of the phone number that j stands for, and "" for
 // groups, hidden ids (…@lid) and anything that is no valid address of a person.
 func (j JID) Phone() string {
