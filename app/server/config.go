@@ -25,8 +25,10 @@ type Config struct {
 	Fabric  string // what replicas share: a URL of Redis; default memory:, this process alone
 	CheckDB bool   // only check the schema, do not bring it up to date
 
-	WorkerToken string // default: generated and kept in the store
-	JWTSecret   string // default: generated and kept in the store
+	// Default: generated and kept in the store. Replicas have the same; where they share
+	// a store that has no JWTSecret yet, it is required.
+	WorkerToken string
+	JWTSecret   string // 32 bytes or more
 
 	AdminEmail    string // default admin@localhost
 	AdminPassword string // default: generated and shown once
