@@ -159,7 +159,7 @@ type SessionUseCases interface {
 	Restart(ctx context.Context, userID, sessionID string) (*SessionView, error)
 	DeleteSession(ctx context.Context, userID, sessionID string) error
 
-	// Keys lists those that are not revoked, newest first.
+	// Keys lists those that are good, newest first.
 	Keys(ctx context.Context, userID string) ([]*KeyView, error)
 	// RotateKey returns a new key; the old ones end after the grace.
 	RotateKey(ctx context.Context, userID, sessionID string, grace time.Duration) (string, error)
@@ -344,9 +344,8 @@ type MonitorStatus struct {
 	Workers   int           // in the fleet
 }
 
-// FleetUseCases are an administrator's use cases on workers. Breakdowns, warnings
-// and statistics are as the replica that is asked sees the fleet; rows are
-// everybody's.
+// FleetUseCases are an administrator's use cases on workers. Breakdowns and
+// warnings are as the replica that is asked sees the fleet; the rest is everybody's.
 type FleetUseCases interface {
 	// AddWorker calls the worker's health route first. An id or endpoint that another
 	// has is a Conflict.

@@ -390,8 +390,7 @@ func (o *Orchestrator) atOnce(n int, fn func(i int)) {
 	all.Wait()
 }
 
-// Statistics sums up the sessions in the store, and the fleet as this replica sees
-// it.
+// Statistics sums up the sessions and workers in the store.
 func (o *Orchestrator) Statistics(ctx context.Context) (*ports.FleetStatistics, error) {
 	if err := o.ready(ctx); err != nil {
 		return nil, err
