@@ -249,18 +249,31 @@ func TestConnectThatNoWorkerTakesIsWithdrawn(t *testing.T) {
 }
 
 func TestAnswerDoesNotOverwriteWhatWasReportedDuringTheCall(t *testing.T) {
-	w := newWorld(t)
-	w.worker("worker-1", 50)
-	user := w.user(domain.TierBasic)
-	id := w.card(user, "line").ID
-	w.workers.EXPECT().Start(gomock.Any(), gomock.Any(), gomock.Any()).DoAndReturn(
-		func(ctx context.Context, _ ports.WorkerRef, _ ports.Start) (domain.Report, error) {
-			outcome, err := w.SessionReport(ctx, domain.Report{SessionID: id, Status: domain.Connected, PhoneNumber: "6281234567890"})
+	for _, c := range []struct {
+		reported domain.Report
+		answered domain.Status
+	}{
+		{domain.Report{Status: domain.Connected, PhoneNumber: "6281234567890"}, domain.Disconnected},
+		{domain.Report{Status: domain.Disconnected, LoggedOut: true}, domain.Connected}, // nothing confirms the start
+	} {
+		t.Run(string(c.reported.Status), func(t *testing.T) {
+			w := newWorld(t)
+			w.worker("worker-1", 50)
+			user := w.user(domain.TierBasic)
+			id := w.card(user, "line").ID
+			w.clock.advance(time.Second)
+			w.workers.EXPECT().Start(gomock.Any(), gomock.Any(), gomock.Any()).DoAndReturn(
+				func(ctx context.Context, _ ports.WorkerRef, _ ports.Start) (domain.Report, error) {
+					r := c.reported
+					r.SessionID = id
+					outcome, err := w.SessionReport(ctx, r)
+					require.NoError(t, err)
+					require.Equal(t, domain.Applied, outcome)
+					return domain.Report{Status: c.answered}, nil // older than the report
+				})
+			_, err := w.Connect(context.Background(), user, id, ports.ConnectOptions{})
 			require.NoError(t, err)
-			require.Equal(t, domain.Applied, outcome)
-			return domain.Report{Status: domain.Disconnected}, nil // older than the report
+			require.Equal(t, c.reported.Status, w.session(id).Status)
 		})
-	_, err := w.Connect(context.Background(), user, id, ports.ConnectOptions{})
-	require.NoError(t, err)
-	require.Equal(t, domain.Connected, w.session(id).Status)
+	}
 }

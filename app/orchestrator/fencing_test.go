@@ -1,0 +1,152 @@
+package orchestrator_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
+)
+
+// What is over on a worker stays over there, whatever is on its way to it.
+
+// cleanup gives what is left to be done on a worker about a session; nil: nothing.
+func (c *crowd) cleanup(worker, session string) (left *domain.Cleanup) {
+	c.t.Helper()
+	require.NoError(c.t, c.store.View(c.t.Context(), func(ctx context.Context, tx *ports.Tx) error {
+		all, err := tx.Cleanups.BySession(ctx, session)
+		for _, l := range all {
+			if l.WorkerID == worker {
+				left = l
+			}
+		}
+		return err
+	}))
+	return left
+}
+
+// TestAGenerationThatFailedIsOver: a session fails on its worker while a start of it is on its way there still.
+func TestAGenerationThatFailedIsOver(t *testing.T) {
+	for name, can := range map[string][]domain.Capability{"generations": {domain.CapLease, domain.CapGeneration}, "none": nil} {
+		t.Run(name, func(t *testing.T) {
+			c := newCrowd(t, 2)
+			a, b := c.all[0], c.all[1]
+			c.register(a, "worker-1", 10, can...)
+			s := c.line()
+			began, end := c.hang("start")
+			connected := aside(func() { _, _ = a.Connect(context.Background(), s.UserID, s.ID, ports.ConnectOptions{}) })
+			wait(t, began)
+			_, err := b.SessionReport(t.Context(), domain.Report{SessionID: s.ID, WorkerID: "worker-1", Status: domain.Errored})
+			require.NoError(t, err)
+			require.False(t, c.session(s.ID).Assigned())
+			a.dead = true
+			c.pass(5*time.Second, c.pulse(b, "worker-1"), c.breathe(a))
+			told := c.hands.all("disconnect")
+			if can == nil {
+				require.Empty(t, told, "it would stop what the user has started again")
+			} else {
+				require.Len(t, told, 1)
+				require.Equal(t, call{told[0].by, "disconnect", "worker-1", s.ID, 1}, told[0], "the worker starts that no more")
+			}
+			end(nil)
+			wait(t, connected)
+		})
+	}
+}
+
+// TestAWorkerThatRegistersLearnsWhatIsOver: before it may start anything.
+func TestAWorkerThatRegistersLearnsWhatIsOver(t *testing.T) {
+	c := newCrowd(t, 1)
+	a := c.all[0]
+	can := []domain.Capability{domain.CapLease, domain.CapGeneration}
+	c.register(a, "worker-1", 10, can...)
+	s := c.connected(a)
+	c.register(a, "worker-2", 10, can...)
+	require.NoError(t, left(a.UnregisterWorker(t.Context(), "worker-1", "")))
+	c.pass(10*time.Second, c.pulse(a, "worker-2"))
+	require.Equal(t, "worker-2", c.session(s.ID).WorkerID)
+	require.Equal(t, []ports.Command{{SessionID: s.ID, Generation: 1}}, c.register(a, "worker-1", 10, can...).Commands)
+	require.Empty(t, c.register(a, "worker-2", 10, can...).Commands)
+}
+
+// TestACleanupIsNotWeakened: a session was deleted, its worker could not be told yet, and goes on listing it.
+func TestACleanupIsNotWeakened(t *testing.T) {
+	c := newCrowd(t, 1)
+	a := c.all[0]
+	c.register(a, "worker-1", 10)
+	s := c.connected(a)
+	c.hands.set(func(made call) error {
+		if made.kind == "health" {
+			return nil
+		}
+		return &ports.WorkerError{Failure: ports.WorkerTimedOut, Message: "timed out"}
+	})
+	require.NoError(t, a.DeleteSession(t.Context(), s.UserID, s.ID))
+	_, err := a.Heartbeat(t.Context(), domain.Heartbeat{WorkerID: "worker-1", Lists: true, CPU: -1, Memory: -1, MessageCount: -1,
+		Sessions: []domain.Report{{SessionID: s.ID, Status: domain.Connected}}})
+	require.NoError(t, err)
+	left := c.cleanup("worker-1", s.ID)
+	require.Equal(t, []any{domain.OrderDelete, int64(1)}, []any{left.Order, left.Generation})
+}
+
+// TestWhatAWorkerOwnsByNowIsNotStoppedThere: a worker lists a session that is not its own; before that it is to be stopped is
+// noted, it is assigned there.
+func TestWhatAWorkerOwnsByNowIsNotStoppedThere(t *testing.T) {
+	c := newCrowd(t, 1)
+	a := c.all[0]
+	c.register(a, "worker-1", 10)
+	s := c.line()
+	a.store.after = func() {
+		a.store.after = nil
+		_, err := a.Connect(t.Context(), s.UserID, s.ID, ports.ConnectOptions{})
+		require.NoError(t, err)
+	}
+	_, err := a.Heartbeat(t.Context(), domain.Heartbeat{WorkerID: "worker-1", Lists: true, CPU: -1, Memory: -1, MessageCount: -1,
+		Sessions: []domain.Report{{SessionID: s.ID, Status: domain.Connected}}})
+	require.NoError(t, err)
+	require.NotNil(t, c.cleanup("worker-1", s.ID))
+	c.pass(5*time.Second, c.pulse(a, "worker-1"))
+	require.Zero(t, c.hands.made("disconnect"))
+	require.Nil(t, c.cleanup("worker-1", s.ID))
+	require.Equal(t, domain.Connected, c.session(s.ID).Status)
+}
+
+// TestAStartThatAnotherReplicaMayHaveMade: whoever assigned a session stands still before it calls. Another replica begins
+// with the call meanwhile, and ends before it can say so. Then the worker refuses the first.
+func TestAStartThatAnotherReplicaMayHaveMade(t *testing.T) {
+	c := newCrowd(t, 2)
+	a, b := c.all[0], c.all[1]
+	c.register(a, "worker-1", 10)
+	s := c.line()
+	began, end := c.hang("start")
+	var called <-chan struct{}
+	a.store.after = func() {
+		a.store.after = nil // it stands still here
+		require.True(t, c.session(s.ID).Assigned())
+		called = aside(func() {
+			for c.hands.made("start") == 0 {
+				_, _ = b.Step(context.Background())
+				c.clock.advance(tick)
+			}
+		})
+		wait(t, began)
+		b.store.lost.Store(true)
+		c.clock.advance(time.Minute) // longer than its claim lasts
+		c.register(a, "worker-2", 10)
+		c.hands.set(func(made call) error {
+			if made.kind == "start" && made.worker == "worker-1" {
+				return &ports.WorkerError{Failure: ports.WorkerBusy, Status: 429, Message: "busy"}
+			}
+			return nil
+		})
+	}
+	_, _ = a.Connect(t.Context(), s.UserID, s.ID, ports.ConnectOptions{})
+	require.NotNil(t, called)
+	require.Len(t, c.hands.all("start"), 2)
+	require.Equal(t, "worker-1", c.session(s.ID).WorkerID, "it may run there")
+	end(nil)
+	wait(t, called)
+}

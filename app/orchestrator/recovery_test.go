@@ -1,0 +1,32 @@
+package orchestrator_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
+)
+
+// TestARestartedWorkerHasTimeToRecover: a worker that registers again recovers its sessions by itself; only those of which it
+// says nothing for a while are started there once more.
+func TestARestartedWorkerHasTimeToRecover(t *testing.T) {
+	c := newCrowd(t, 2)
+	a := c.all[0]
+	c.register(a, "worker-1", 10)
+	recovered, silent := c.connected(a), c.connected(a)
+	c.pass(time.Second)
+	before := c.hands.made("start")
+	c.register(a, "worker-1", 10)
+	require.Equal(t, domain.Reconnecting, c.session(recovered.ID).Status)
+	c.pass(20*time.Second, c.pulse(a, "worker-1"))
+	require.Equal(t, before, c.hands.made("start"), "it is at it")
+	_, err := a.Recovered(t.Context(), "worker-1", []ports.RecoveryResult{{SessionID: recovered.ID, Status: ports.RecoverySuccess}})
+	require.NoError(t, err)
+	c.pass(time.Minute, c.pulse(a, "worker-1"))
+	starts := c.hands.all("start")[before:]
+	require.Len(t, starts, 1)
+	require.Equal(t, silent.ID, starts[0].session)
+}
