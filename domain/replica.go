@@ -21,7 +21,7 @@ type Replica struct {
 func Share(replicaID string, alive []string, work string) bool {
 	own := weight(replicaID, work)
 	for _, other := range alive {
-		if w := weight(other, work); w > own || w == own && other > replicaID {
+		if weight(other, work) > own {
 			return false
 		}
 	}

@@ -331,6 +331,18 @@ func TestWithdraw(t *testing.T) {
 	require.Equal(t, int64(2), s.Generation, "it never shrinks")
 }
 
+func TestConnectBeforeAStopIsConfirmed(t *testing.T) {
+	s := at(t, "CONNECTED")
+	s.Disconnect(s.now)
+	require.NoError(t, s.Connect("", s.now))
+	require.Equal(t, []any{"w1", int64(2), domain.OrderStart}, []any{s.WorkerID, s.Generation, s.Order}, "the worker may have been told to stop the first")
+
+	s = at(t, "CONNECTED")
+	s.Logout(s.now)
+	require.NoError(t, s.Connect("", s.now))
+	require.Equal(t, []any{"w1", int64(1), domain.OrderLogout}, []any{s.WorkerID, s.Generation, s.Order}, "that comes first")
+}
+
 func TestFail(t *testing.T) {
 	for _, state := range []string{"INIT", "QR_REQUIRED", "CONNECTED", "RECONNECTING", "settling"} {
 		s := at(t, state)

@@ -29,6 +29,7 @@ func TestWorkerTokens(t *testing.T) {
 	for _, wrong := range []string{
 		"", "wt_", "wt__", "wt_worker-1", "wt_worker-1_", "wt_worker-1_" + proof[1:], "wt_worker-1_" + proof + "00", "wt_worker-1_" + proof[:64-1] + "g",
 		"wt_worker-2_" + proof, "wt_Worker-1_" + proof, "wt_" + proof, "wt__" + proof, "WT_worker-1_" + proof, own + "_" + proof, proof,
+		tokens.Of(""), tokens.Of("Worker_1"), // they would speak for all, and for one that goes by another name
 		NewWorkerTokens("another").Of("worker-1"), "another", fleetToken + " ",
 	} {
 		id, ok = tokens.Check(wrong)

@@ -107,6 +107,27 @@ func TestNothingRunsWithoutALease(t *testing.T) {
 	w.start("one", 1) // it is for the control plane to say whether it still is this worker's
 }
 
+// A control plane that grants no lease does not know the worker any more, and does
+// not take it in again.
+func TestNothingRunsThatNoLeaseEnds(t *testing.T) {
+	w := newWorld(t, simworker.Config{})
+	w.plane.lease = 0
+	w.Crash()
+	w.Boot()
+	w.step()
+	w.connected("one", 1)
+	w.plane.beatErr = domain.Errorf(domain.NotFound, domain.CodeWorkerNotFound, "who?")
+	w.plane.during = func(call string) {
+		w.plane.set(func() {
+			if w.plane.err = nil; call == "register w1" {
+				w.plane.err = errDown
+			}
+		})
+	}
+	w.advance(10 * time.Second)
+	require.Empty(t, w.Running())
+}
+
 // A process that is paused past its lease does nothing more for its sessions,
 // whatever was under way, and says in the journal when that was over.
 func TestAPauseBeyondTheLease(t *testing.T) {
@@ -143,6 +164,19 @@ func TestAPauseBeyondTheLease(t *testing.T) {
 		})
 	}
 
+	t.Run("during a send", func(t *testing.T) {
+		w := newWorld(t, simworker.Config{})
+		w.connected("one", 1)
+		seen := 0
+		w.looks = func() {
+			if seen++; seen == 2 { // the call was let in, and the message is about to go out
+				pause(w)
+			}
+		}
+		_, err := w.send("one", "m1")
+		failed(t, err, ports.WorkerUnknown)
+		require.Equal(t, []string{"start w1 one/1", "stop w1 one/1 the lease ran out"}, w.journal())
+	})
 	t.Run("during a heartbeat", func(t *testing.T) {
 		w := newWorld(t, simworker.Config{})
 		w.connected("one", 1)

@@ -151,6 +151,7 @@ type world struct {
 	state *simworker.State
 	now   time.Time
 	next  time.Time
+	looks func() // if set, called at each look at the clock
 }
 
 // newWorld makes a worker of the given kind, registered if the plane takes it.
@@ -160,7 +161,12 @@ func newWorld(t *testing.T, cfg simworker.Config) *world {
 		cfg.State = simworker.NewState()
 	}
 	w.state = cfg.State
-	cfg.ID, cfg.Endpoint, cfg.Now = "w1", "http://w1.sim:1", func() time.Time { return w.now }
+	cfg.ID, cfg.Endpoint, cfg.Now = "w1", "http://w1.sim:1", func() time.Time {
+		if w.looks != nil {
+			w.looks()
+		}
+		return w.now
+	}
 	w.Worker = simworker.New(cfg, w.plane)
 	w.step()
 	require.Equal(t, []string{"register w1"}, w.plane.calls())
