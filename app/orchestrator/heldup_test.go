@@ -36,3 +36,17 @@ func TestAListThatWasHeldUpStartsNothingAgain(t *testing.T) {
 		})
 	}
 }
+
+// TestAListFromBeforeAConfirmation: a worker says that a session is connected, and then a list of it arrives that it has made before.
+func TestAListFromBeforeAConfirmation(t *testing.T) {
+	c := newCrowd(t, 1)
+	a := c.all[0]
+	c.register(a, "worker-1", 10)
+	s := c.connected(a)
+	c.pass(3 * time.Second)
+	c.beat(a, "worker-1")
+	require.Equal(t, domain.Connected, c.session(s.ID).Status)
+	c.pass(3 * time.Second)
+	c.beat(a, "worker-1")
+	require.Equal(t, domain.Reconnecting, c.session(s.ID).Status, "no list is as old as that")
+}

@@ -1,0 +1,43 @@
+package orchestrator_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
+)
+
+// TestATargetThatHasRoomForOne: two sessions are to go where there is room for one by now. While that is on its way the other
+// stays in use where it is.
+func TestATargetThatHasRoomForOne(t *testing.T) {
+	c := newCrowd(t, 1)
+	a := c.all[0]
+	c.register(a, "worker-1", 5)
+	ids := []string{c.connected(a).ID, c.connected(a).ID}
+	c.register(a, "worker-2", 2)
+	results, err := a.BulkSessions(t.Context(), ports.Bulk{Action: ports.BulkMigrate, SessionIDs: ids, TargetWorkerID: "worker-2"})
+	require.NoError(t, err)
+	for _, r := range results {
+		require.NoError(t, r.Err)
+	}
+	one := 1
+	_, err = a.UpdateWorker(t.Context(), "worker-2", ports.WorkerChange{Capacity: &one})
+	require.NoError(t, err)
+	c.hands.set(func(made call) error {
+		if made.kind == "disconnect" {
+			return &ports.WorkerError{Failure: ports.WorkerTimedOut, Message: "timed out"}
+		}
+		return nil
+	})
+	c.step()
+	c.step()
+	stay := 0
+	for _, id := range ids {
+		if s := c.session(id); s.Status == domain.Connected && s.Order == domain.OrderNone {
+			stay++
+		}
+	}
+	require.Equal(t, 1, stay)
+}
