@@ -30,3 +30,18 @@ func TestARestartedWorkerHasTimeToRecover(t *testing.T) {
 	require.Len(t, starts, 1)
 	require.Equal(t, silent.ID, starts[0].session)
 }
+
+// TestWhatHasRecoveredIsHeardByAnyReplica: a worker has registered again at one replica, and what it has recovered is in the heartbeat
+// that it sends to another, which does not know yet that it was down.
+func TestWhatHasRecoveredIsHeardByAnyReplica(t *testing.T) {
+	c := newCrowd(t, 2)
+	a, b := c.all[0], c.all[1]
+	c.register(a, "worker-1", 10)
+	s := c.connected(a)
+	c.pass(time.Second)
+	a.ears.cut.Store(true)
+	c.register(b, "worker-1", 10)
+	require.Equal(t, domain.Reconnecting, c.session(s.ID).Status)
+	c.beat(a, "worker-1", s.ID)
+	require.Equal(t, domain.Connected, c.session(s.ID).Status)
+}

@@ -1,0 +1,74 @@
+package orchestrator_test
+
+import (
+	"context"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-wa/switchyard/app/orchestrator"
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
+)
+
+// TestNobodyIsSilentWhileTheStoreIsAway: heartbeats are refused while the store is away. Once it is back, workers have as long to be
+// heard of as they ever have.
+func TestNobodyIsSilentWhileTheStoreIsAway(t *testing.T) {
+	c := newCrowd(t, 2)
+	a := c.all[0]
+	workers := c.fleetOf(6)
+	for _, r := range c.all {
+		r.store.lost.Store(true)
+	}
+	for away := time.Duration(0); away < 5*time.Minute; away += tick {
+		c.clock.advance(tick)
+		for _, r := range c.all {
+			_, _ = r.Step(t.Context())
+		}
+	}
+	for _, r := range c.all {
+		r.store.lost.Store(false)
+	}
+	c.pass(20 * time.Second)
+	c.pass(time.Minute, c.pulse(a, workers...))
+	for _, e := range c.bus.events {
+		require.NotEqual(t, domain.EventWorkerOffline, e.Type)
+	}
+}
+
+// slowToSeed is a limiter that takes a moment to learn what was used before.
+type slowToSeed struct{ ports.Limiter }
+
+func (l slowToSeed) Seed(ctx context.Context, key string, first time.Time, length time.Duration, used int) error {
+	time.Sleep(20 * time.Millisecond) // others may ask
+	return l.Limiter.Seed(ctx, key, first, length, used)
+}
+
+// TestAReplicaThatBeginsCountsFirst: what was sent before is counted before anything else is let through.
+func TestAReplicaThatBeginsCountsFirst(t *testing.T) {
+	c := newCrowd(t, 1, func(cfg *orchestrator.Config) {
+		cfg.Tiers = domain.DefaultTiers()
+		limits := cfg.Tiers[domain.TierBasic]
+		limits.MessagesPerHour = 10
+		cfg.Tiers[domain.TierBasic] = limits
+		cfg.Limiter = slowToSeed{cfg.Limiter}
+	})
+	c.register(c.all[0], "worker-1", 5)
+	s := c.connected(c.all[0])
+	for range 10 {
+		_, err := c.all[0].Send(t.Context(), holder(s), &hello)
+		require.NoError(t, err)
+	}
+	c.limiter.(*forgetful).forget()
+	late := c.join(0)
+	require.NoError(t, c.stepOf(late))
+	var refused atomic.Int64
+	race(20, func(int) {
+		if _, err := late.Send(context.Background(), holder(s), &hello); domain.CodeOf(err) == domain.CodeMessageLimit {
+			refused.Add(1)
+		}
+	})
+	require.EqualValues(t, 20, refused.Load())
+}
