@@ -150,3 +150,60 @@ func TestAStartThatAnotherReplicaMayHaveMade(t *testing.T) {
 	end(nil)
 	wait(t, called)
 }
+
+// TestWhatIsBeingLoggedOutIsNotStopped: a worker that still lists a session which is to be logged out there is not told to stop
+// it in other words: it might forget the session, and with it what is to be wiped.
+func TestWhatIsBeingLoggedOutIsNotStopped(t *testing.T) {
+	c := newCrowd(t, 1)
+	a := c.all[0]
+	c.register(a, "worker-1", 10, domain.CapLease, domain.CapGeneration)
+	s := c.connected(a)
+	c.hands.set(func(made call) error {
+		return &ports.WorkerError{Failure: ports.WorkerTimedOut, Message: "timed out"}
+	})
+	_, err := a.Logout(t.Context(), s.UserID, s.ID)
+	require.NoError(t, err)
+	require.Equal(t, domain.OrderLogout, c.session(s.ID).Order)
+	require.Empty(t, c.beat(a, "worker-1", s.ID).Commands)
+}
+
+// TestAFormerOwnerThatDoesNotSayWhoItIs: an older worker is told to stop a session that runs elsewhere by now, and reports that it has.
+func TestAFormerOwnerThatDoesNotSayWhoItIs(t *testing.T) {
+	c := newCrowd(t, 1)
+	a := c.all[0]
+	c.register(a, "worker-1", 10)
+	s := c.connected(a)
+	c.register(a, "worker-2", 10)
+	c.leave("worker-2", s.ID, c.now())
+	stopped := domain.Report{SessionID: s.ID, Status: domain.Disconnected}
+	outcome, err := a.SessionReport(t.Context(), stopped)
+	require.NoError(t, err)
+	require.Equal(t, domain.NotOwner, outcome)
+	require.Equal(t, domain.Connected, c.session(s.ID).Status)
+	c.pass(time.Second) // that it is stopped there
+	require.Nil(t, c.cleanup("worker-2", s.ID))
+	outcome, err = a.SessionReport(t.Context(), stopped)
+	require.NoError(t, err)
+	require.Equal(t, domain.Applied, outcome, "it is the owner's")
+}
+
+// TestNothingStartsWithCredentialsThatAreToBeWiped: that a worker has to wipe them is noted while the session is about to be placed there.
+func TestNothingStartsWithCredentialsThatAreToBeWiped(t *testing.T) {
+	c := newCrowd(t, 1)
+	a := c.all[0]
+	c.register(a, "worker-1", 10)
+	s := c.line()
+	a.store.before = func(int64) {
+		a.store.before = nil
+		require.NoError(t, c.store.Update(t.Context(), func(ctx context.Context, tx *ports.Tx) error {
+			return tx.Cleanups.Put(ctx, &domain.Cleanup{WorkerID: "worker-1", SessionID: s.ID, Order: domain.OrderLogout, DueAt: c.now(), CreatedAt: c.now()})
+		}))
+	}
+	_, err := a.Connect(t.Context(), s.UserID, s.ID, ports.ConnectOptions{})
+	require.Equal(t, domain.CodeNoAvailableWorkers, domain.CodeOf(err))
+	require.Zero(t, c.hands.made("start"))
+	c.pass(2 * time.Second)
+	require.Equal(t, 1, c.hands.made("logout"))
+	_, err = a.Connect(t.Context(), s.UserID, s.ID, ports.ConnectOptions{})
+	require.NoError(t, err)
+}
