@@ -1,6 +1,7 @@
 package orchestrator_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -35,6 +36,17 @@ func TestACanaryIsNotBlamedForWhatHappensElsewhere(t *testing.T) {
 	require.Empty(t, c.worker("worker-1").Suspect)
 }
 
+// flap has sessions lose their link for a moment.
+func (c *crowd) flap(worker string, ids ...string) {
+	c.t.Helper()
+	for _, id := range ids {
+		for _, status := range []domain.Status{domain.Reconnecting, domain.Connected} {
+			_, err := c.all[0].SessionReport(c.t.Context(), domain.Report{SessionID: id, WorkerID: worker, Generation: 1, Status: status})
+			require.NoError(c.t, err)
+		}
+	}
+}
+
 // TestAnUpgradeBeginsATrialAnew: what a worker dropped before it changed its version is not the new one's fault.
 func TestAnUpgradeBeginsATrialAnew(t *testing.T) {
 	c := newCrowd(t, 1)
@@ -47,23 +59,37 @@ func TestAnUpgradeBeginsATrialAnew(t *testing.T) {
 	c.pulse(a, workers...)()
 	c.hub.Join().Tell(ports.Hint{All: true})
 	c.step()
-	flap := func(worker string, ids ...string) {
-		for _, id := range ids {
-			for _, status := range []domain.Status{domain.Reconnecting, domain.Connected} {
-				_, err := a.SessionReport(t.Context(), domain.Report{SessionID: id, WorkerID: worker, Generation: 1, Status: status})
-				require.NoError(t, err)
-			}
-		}
-	}
-	flap("worker-2", ids[4:]...)
+	c.flap("worker-2", ids[4:]...)
 	c.pass(2*time.Minute, c.pulse(a, workers...))
 	require.Empty(t, c.worker("worker-2").Suspect, "it is not on trial")
 	_, err := a.Heartbeat(t.Context(), domain.Heartbeat{WorkerID: "worker-2", Version: "2.0.0", CPU: -1, Memory: -1, MessageCount: -1})
 	require.NoError(t, err)
-	flap("worker-1", ids[0])
+	c.flap("worker-1", ids[0])
 	c.pass(time.Minute, c.pulse(a, workers...))
 	require.Empty(t, c.worker("worker-2").Suspect)
-	flap("worker-2", ids[4:]...)
+	c.flap("worker-2", ids[4:]...)
 	c.pass(time.Minute, c.pulse(a, workers...))
 	require.Contains(t, c.worker("worker-2").Suspect, "4 disconnects among 4 sessions")
+}
+
+// TestAWorkerThatIsAboutToGoIsNotBlamed: what it drops before it leaves, or is lost, is of the going.
+func TestAWorkerThatIsAboutToGoIsNotBlamed(t *testing.T) {
+	for _, leaves := range []bool{false, true} {
+		t.Run(fmt.Sprint(leaves), func(t *testing.T) {
+			c := newCrowd(t, 1)
+			a := c.all[0]
+			workers := []string{"worker-1", "worker-2"}
+			c.register(a, workers[0], 50)
+			c.register(a, workers[1], 50)
+			ids := c.full(workers, 4)
+			c.hub.Join().Tell(ports.Hint{All: true})
+			c.step()
+			c.flap("worker-2", ids[4:]...)
+			if leaves {
+				require.NoError(t, left(a.UnregisterWorker(t.Context(), "worker-2", "")))
+			}
+			c.pass(2*time.Minute, c.pulse(a, workers...))
+			require.Equal(t, leaves, c.worker("worker-2").Suspect == "")
+		})
+	}
 }
