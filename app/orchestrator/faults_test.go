@@ -71,7 +71,7 @@ func TestCleanupsOfAHungWorkerHoldUpNoOther(t *testing.T) {
 // TestAClaimLeftBehindIsTakenOver: a replica that ends while a request of its own hangs in a call leaves a claim
 // behind. It holds up neither the session for long nor what else is due on the worker.
 func TestAClaimLeftBehindIsTakenOver(t *testing.T) {
-	for _, skew := range []time.Duration{0, time.Hour} {
+	for _, skew := range []time.Duration{0, 50 * time.Second, time.Hour} {
 		t.Run(skew.String(), func(t *testing.T) {
 			c := newSkewed(t, []time.Duration{skew, 0})
 			a, b := c.all[0], c.all[1]
