@@ -41,3 +41,23 @@ func TestATargetThatHasRoomForOne(t *testing.T) {
 	}
 	require.Equal(t, 1, stay)
 }
+
+// TestRatherBackThanNowhere: while a session is stopped for a move, the only other worker leaves.
+func TestRatherBackThanNowhere(t *testing.T) {
+	c := newCrowd(t, 1)
+	a := c.all[0]
+	c.register(a, "worker-1", 5)
+	s := c.connected(a)
+	c.register(a, "worker-2", 5)
+	c.hands.set(func(made call) error {
+		if made.kind == "disconnect" {
+			require.NoError(t, left(a.UnregisterWorker(t.Context(), "worker-2", "")))
+		}
+		return nil
+	})
+	m, err := a.Migrate(t.Context(), s.ID, "", "")
+	require.NoError(t, err)
+	now := c.session(s.ID)
+	require.Equal(t, []any{"worker-1", int64(2), domain.Connected}, []any{now.WorkerID, now.Generation, now.Status})
+	require.Equal(t, []any{domain.MigrationFailed, "no other worker could take the session; it runs where it was"}, []any{m.Status, m.Error})
+}
