@@ -1,6 +1,7 @@
 package orchestrator_test
 
 import (
+	"context"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -60,4 +61,20 @@ func TestRatherBackThanNowhere(t *testing.T) {
 	now := c.session(s.ID)
 	require.Equal(t, []any{"worker-1", int64(2), domain.Connected}, []any{now.WorkerID, now.Generation, now.Status})
 	require.Equal(t, []any{domain.MigrationFailed, "no other worker could take the session; it runs where it was"}, []any{m.Status, m.Error})
+}
+
+// TestNothingIsStoppedForATargetWithCredentialsToWipe: the only other worker has to forget what an earlier time of the session
+// has left there first.
+func TestNothingIsStoppedForATargetWithCredentialsToWipe(t *testing.T) {
+	c := newCrowd(t, 1)
+	a := c.all[0]
+	c.register(a, "worker-1", 5)
+	s := c.connected(a)
+	c.register(a, "worker-2", 5)
+	require.NoError(t, c.store.Update(t.Context(), func(ctx context.Context, tx *ports.Tx) error {
+		return tx.Cleanups.Put(ctx, &domain.Cleanup{WorkerID: "worker-2", SessionID: s.ID, Order: domain.OrderLogout, CreatedAt: c.now()})
+	}))
+	_, err := a.Migrate(t.Context(), s.ID, "", "")
+	require.Equal(t, domain.CodeNoAvailableWorkers, domain.CodeOf(err))
+	require.Zero(t, c.hands.made("disconnect"))
 }
