@@ -55,6 +55,7 @@ type member struct {
 	fn   work
 	ctx  context.Context // nil: none
 	then func()          // nil: nothing; called once it waits for a group
+	over chan struct{}   // nil: none; is closed once its Update has returned
 	// What came of it.
 	runs   atomic.Int32
 	err    error
@@ -87,6 +88,9 @@ func together(t *testing.T, g *groups, members ...*member) {
 				m.runs.Add(1)
 				return m.fn(ctx, tx)
 			})
+			if m.over != nil {
+				close(m.over)
+			}
 			m.exits = false
 		})
 		require.Eventually(t, func() bool { return waiting() > before }, 10*time.Second, 100*time.Microsecond)
@@ -436,6 +440,55 @@ func TestLeavingWhileOthersWait(t *testing.T) {
 	for name, want := range map[string]bool{"gone": false, "gone too": false, "stays": true} {
 		require.Equal(t, want, has(t, s, name), name)
 	}
+}
+
+// TestLeavingAfterTheVote: whoever does not wait for the outcome is told that it was
+// in vain, and so it is.
+func TestLeavingAfterTheVote(t *testing.T) {
+	s := openShared(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	voter := &member{ctx: ctx, fn: put("gone"), over: make(chan struct{})}
+	other := &member{fn: func(ctx context.Context, tx *ports.Tx) error {
+		err := errors.Join(put("stays")(ctx, tx), put("stays")(ctx, tx)) // the second goes out once the voter has voted
+		cancel()
+		<-voter.over
+		return err
+	}}
+	together(t, s.short, voter, other)
+	require.ErrorIs(t, voter.err, context.Canceled)
+	require.NoError(t, other.err)
+	require.EqualValues(t, 2, other.runs.Load())
+	require.False(t, has(t, s, "gone"))
+	require.True(t, has(t, s, "stays"))
+}
+
+// TestNobodyLeavesDuringTheCommit: it may succeed.
+func TestNobodyLeavesDuringTheCommit(t *testing.T) {
+	s := openShared(t)
+	_, err := s.pool.Exec(t.Context(), `
+		CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(1); RETURN NULL; END';
+		CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON settings DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION slow()`)
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	stays := &member{ctx: ctx, fn: put("stays"), over: make(chan struct{})}
+	committing := false
+	var watcher sync.WaitGroup
+	watcher.Go(func() {
+		defer cancel()
+		for err := error(nil); err == nil && !committing; {
+			err = s.pool.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep')").Scan(&committing)
+			select {
+			case <-stays.over:
+				return
+			default:
+			}
+		}
+	})
+	together(t, s.short, stays)
+	watcher.Wait()
+	require.True(t, committing)
+	require.NoError(t, stays.err)
+	require.True(t, has(t, s, "stays"))
 }
 
 // TestGroupsThatWaitForEachOther has groups of two replicas lock the same rows in

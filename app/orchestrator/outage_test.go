@@ -72,3 +72,25 @@ func TestAReplicaThatBeginsCountsFirst(t *testing.T) {
 	})
 	require.EqualValues(t, 20, refused.Load())
 }
+
+// TestReplicasAreNotTakenForDeadWhileTheStoreIsAway: whoever reaches it first finds signs of life of the others that are old, like its own.
+func TestReplicasAreNotTakenForDeadWhileTheStoreIsAway(t *testing.T) {
+	c := newCrowd(t, 3)
+	for _, r := range c.all {
+		r.store.lost.Store(true)
+	}
+	for range 120 {
+		c.clock.advance(tick)
+		for _, r := range c.all {
+			_, _ = r.Step(t.Context())
+		}
+	}
+	for _, r := range c.all {
+		r.store.lost.Store(false)
+	}
+	for range 8 {
+		c.clock.advance(tick)
+		require.NoError(t, c.stepOf(c.all[2]))
+	}
+	require.Len(t, c.replicas(), 3)
+}

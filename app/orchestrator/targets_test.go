@@ -3,6 +3,7 @@ package orchestrator_test
 import (
 	"context"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -77,4 +78,32 @@ func TestNothingIsStoppedForATargetWithCredentialsToWipe(t *testing.T) {
 	_, err := a.Migrate(t.Context(), s.ID, "", "")
 	require.Equal(t, domain.CodeNoAvailableWorkers, domain.CodeOf(err))
 	require.Zero(t, c.hands.made("disconnect"))
+}
+
+// TestARebalanceLeavesAloneWhatHasMoved: between the plan of a rebalance and its record a session goes elsewhere by another replica.
+func TestARebalanceLeavesAloneWhatHasMoved(t *testing.T) {
+	c := newCrowd(t, 2)
+	a, b := c.all[0], c.all[1]
+	c.register(a, "worker-1", 10)
+	c.full([]string{"worker-1"}, 6)
+	c.register(a, "worker-2", 10)
+	c.register(a, "worker-3", 10)
+	c.hub.Join().Tell(ports.Hint{All: true})
+	c.step()
+	dry, err := a.Rebalance(t.Context(), true)
+	require.NoError(t, err)
+	require.Greater(t, len(dry.Moves), 1)
+	first := dry.Moves[0]
+	elsewhere := map[string]string{"worker-2": "worker-3", "worker-3": "worker-2"}[first.ToWorker]
+	a.store.before = func(int64) {
+		a.store.before = nil
+		_, err := b.Migrate(t.Context(), first.SessionID, elsewhere, "")
+		require.NoError(t, err)
+	}
+	r, err := a.Rebalance(t.Context(), false)
+	require.NoError(t, err)
+	require.Equal(t, dry.Moves[1:], r.Moves)
+	c.pass(time.Minute, c.pulse(a, "worker-1", "worker-2", "worker-3"))
+	s := c.session(first.SessionID)
+	require.Equal(t, []any{elsewhere, int64(2)}, []any{s.WorkerID, s.Generation})
 }
