@@ -205,17 +205,17 @@ func TestPutsThatGoOutTogether(t *testing.T) {
 		return &domain.Message{ID: id, SessionID: "s", UserID: "u", Direction: domain.Outbound, Content: id, Status: domain.MessagePending, CreatedAt: at}
 	}
 	user := func(id string) *domain.User { return &domain.User{ID: id, Email: id + "@example.com", Name: id} }
-	ahead := []*domain.User{user("ahead-1"), user("ahead-2")}
+	ahead := []*domain.User{user("ahead-1"), user("ahead-2"), user("behind")}
 	there := message("there")
 	require.NoError(t, s.Update(t.Context(), func(ctx context.Context, tx *ports.Tx) error {
-		err := errors.Join(tx.Users.Put(ctx, user("u")), tx.Users.Put(ctx, ahead[0]), tx.Users.Put(ctx, ahead[1]))
+		err := errors.Join(tx.Users.Put(ctx, user("u")), tx.Users.Put(ctx, ahead[0]), tx.Users.Put(ctx, ahead[1]), tx.Users.Put(ctx, ahead[2]))
 		return errors.Join(err, tx.Sessions.Put(ctx, domain.Card("s", "u", "s", "", at)), tx.Messages.Put(ctx, there))
 	}))
 	const future = 1 << 60
 	_, err := s.pool.Exec(t.Context(), "UPDATE users SET rev = $1 WHERE id LIKE 'ahead%'", int64(future))
 	require.NoError(t, err)
 	for _, u := range ahead {
-		u.Rev = future // both get the same one next
+		u.Rev = future // all get the same one next, but the last is not of that rev any more
 	}
 
 	putting := func(m *domain.Message) *member {
@@ -237,7 +237,7 @@ func TestPutsThatGoOutTogether(t *testing.T) {
 	long.Content = strings.Repeat("long ", smallEnough)
 	members := []*member{
 		putting(fresh), putting(message("there")), putting(message("twice")), putting(message("twice")), putting(long),
-		putting(&sent), putting(&sentToo), naming(ahead[0]), naming(ahead[1]),
+		putting(&sent), putting(&sentToo), naming(ahead[0]), naming(ahead[1]), naming(ahead[2]),
 	}
 	together(t, s.short, members...)
 	outcomes := func(of ...*member) (errs []error) {
@@ -251,6 +251,7 @@ func TestPutsThatGoOutTogether(t *testing.T) {
 	}
 	require.Empty(t, outcomes(members[0], members[4], members[7], members[8]))
 	require.Equal(t, []error{ports.ErrExists}, outcomes(members[1]))
+	require.Equal(t, []error{ports.ErrConflict}, outcomes(members[9]))
 	require.Equal(t, []error{ports.ErrExists}, outcomes(members[2], members[3]), "one of two with the same id")
 	require.Equal(t, []error{ports.ErrConflict}, outcomes(members[5], members[6]), "one of two with the same rev")
 
@@ -266,7 +267,7 @@ func TestPutsThatGoOutTogether(t *testing.T) {
 			require.Equal(t, want, m, "and nothing is NULL that should not be, or the other way round")
 		}
 		require.Len(t, found, 4)
-		for _, u := range ahead {
+		for _, u := range ahead[:2] {
 			got, err := tx.Users.Get(ctx, u.ID)
 			require.NoError(t, err)
 			require.Equal(t, "renamed", got.Name)
