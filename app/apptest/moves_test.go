@@ -105,6 +105,22 @@ func TestDrainMovesFewAtATimeAndTellsHowFarItIs(t *testing.T) {
 	require.Nil(t, w.Drain)
 }
 
+// Sessions that a draining worker loses by a crash are part of its drain.
+func TestACrashIsPartOfTheDrain(t *testing.T) {
+	h := apptest.New(t).Workers("w1", 50)
+	ids := lines(h, 12)
+	h.Workers("w2", 50)
+	view, err := h.Orchestrator.Drain(t.Context(), "worker-w1")
+	require.NoError(t, err)
+	h.Crash("w1")
+	h.Advance(time.Minute)
+	require.Equal(t, map[string]int{"worker-w2": 12}, connectedOn(t, h, ids))
+	w, _, err := h.Orchestrator.Worker(t.Context(), "worker-w1")
+	require.NoError(t, err)
+	require.Equal(t, ports.DrainProgress{BatchID: view.DrainID, Total: 12, Moved: 12}, *w.Drain)
+	require.NotEmpty(t, migrations(t, h, ports.MigrationFilter{BatchID: view.DrainID, Kind: domain.MoveFailover}))
+}
+
 func TestMovesAreLimitedInTheWholeFleet(t *testing.T) {
 	h := apptest.New(t)
 	for i := range 9 {

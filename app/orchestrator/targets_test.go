@@ -107,3 +107,27 @@ func TestARebalanceLeavesAloneWhatHasMoved(t *testing.T) {
 	s := c.session(first.SessionID)
 	require.Equal(t, []any{elsewhere, int64(2)}, []any{s.WorkerID, s.Generation})
 }
+
+// TestWhatIsBeingStoppedIsCountedOnce: it still is on the worker that is drained, and has begun to move.
+func TestWhatIsBeingStoppedIsCountedOnce(t *testing.T) {
+	c := newCrowd(t, 1)
+	a := c.all[0]
+	c.register(a, "worker-1", 10)
+	for range 6 {
+		c.connected(a)
+	}
+	c.register(a, "worker-2", 10)
+	c.hands.set(func(made call) error {
+		if made.kind == "disconnect" {
+			return &ports.WorkerError{Failure: ports.WorkerTimedOut, Message: "timed out"}
+		}
+		return nil
+	})
+	_, err := a.Drain(t.Context(), "worker-1")
+	require.NoError(t, err)
+	c.pass(5*time.Second, c.pulse(a, "worker-1", "worker-2"))
+	w, sessions, err := a.Worker(t.Context(), "worker-1")
+	require.NoError(t, err)
+	require.Len(t, sessions, 6)
+	require.Equal(t, ports.DrainProgress{BatchID: w.DrainID, Total: 6, Remaining: 6, Moving: 4}, *w.Drain)
+}

@@ -1,0 +1,30 @@
+package orchestrator_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-wa/switchyard/ports"
+)
+
+// TestAnOldRowSeatsNobody: a row is read again, and before it is made use of the session leaves its worker, by this very replica.
+func TestAnOldRowSeatsNobody(t *testing.T) {
+	c := newCrowd(t, 1)
+	a := c.all[0]
+	c.register(a, "worker-1", 1)
+	s := c.connected(a)
+	c.step()
+	c.hub.Join().Tell(ports.Hint{Sessions: []string{s.ID}})
+	a.store.viewed = func() {
+		a.store.viewed = nil
+		_, err := a.Disconnect(t.Context(), s.UserID, s.ID)
+		require.NoError(t, err)
+	}
+	c.step()
+	require.False(t, c.session(s.ID).Assigned())
+	used, err := a.Statistics(t.Context())
+	require.NoError(t, err)
+	require.Zero(t, used.Used)
+	c.connected(a)
+}
