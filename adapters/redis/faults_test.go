@@ -329,6 +329,37 @@ func TestCloseTellsHints(t *testing.T) {
 	}
 }
 
+// What was told while Redis was away is told when it is back, if only that there was something.
+func TestHintsToldInVain(t *testing.T) {
+	server := redistest.Shared(t)
+	prefix := prefix()
+	w := newWire(t, server.Addr())
+	a, b := open(t, w.url(), prefix), open(t, server.URL(), prefix)
+	heard := make(chan ports.Hint, 100)
+	t.Cleanup(b.Hints().Listen(func(h ports.Hint) { heard <- h }))
+	hears := func(tell ports.Hint, is func(h ports.Hint) bool) {
+		t.Helper()
+		for limit := time.After(patience); ; {
+			a.Hints().Tell(tell)
+			select {
+			case h := <-heard:
+				if is(h) {
+					return
+				}
+			case <-time.After(20 * time.Millisecond):
+			case <-limit:
+				require.FailNow(t, "it was not told")
+			}
+		}
+	}
+	hears(ports.Hint{Sessions: []string{"probe"}}, func(h ports.Hint) bool { return len(h.Sessions) > 0 })
+	w.cut()
+	a.Hints().Tell(ports.Hint{Users: []string{"u1"}})
+	time.Sleep(time.Second) // longer than until it is tried, in vain
+	w.heal()
+	hears(ports.Hint{}, func(h ports.Hint) bool { return h.All })
+}
+
 // A fabric that is closed counts and forgets like one without Redis.
 func TestClosed(t *testing.T) {
 	f, err := redis.Open(t.Context(), redistest.Shared(t).URL(), redis.Options{Prefix: prefix()})

@@ -1,6 +1,7 @@
 package orchestrator_test
 
 import (
+	"context"
 	"fmt"
 	"testing"
 	"time"
@@ -66,4 +67,22 @@ func TestACrashAfterAHeartbeatThatIsNotKnownYet(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestAnAnswerForAFormerProcess: a worker has registered anew when the outcome of a call to its former process comes.
+func TestAnAnswerForAFormerProcess(t *testing.T) {
+	c := newCrowd(t, 1)
+	a := c.all[0]
+	require.NoError(t, c.worker1(a, "http://process-1:1"))
+	began, end := c.hang("health")
+	tested := aside(func() { _, _ = a.TestWorker(context.Background(), "worker-1") })
+	wait(t, began)
+	c.clock.advance(time.Second)
+	require.NoError(t, c.worker1(a, "http://process-1:1"))
+	end(refused())
+	wait(t, tested)
+	w, _, err := a.Worker(t.Context(), "worker-1")
+	require.NoError(t, err)
+	require.Empty(t, w.Warning)
+	require.Equal(t, domain.WorkerOnline, w.Status())
 }
