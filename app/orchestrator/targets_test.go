@@ -131,3 +131,32 @@ func TestWhatIsBeingStoppedIsCountedOnce(t *testing.T) {
 	require.Len(t, sessions, 6)
 	require.Equal(t, ports.DrainProgress{BatchID: w.DrainID, Total: 6, Remaining: 6, Moving: 4}, *w.Drain)
 }
+
+// TestABusyWorkerIsLeftAlone: one that limits how much is started there is chosen for nothing else for as long as it says.
+func TestABusyWorkerIsLeftAlone(t *testing.T) {
+	c := newCrowd(t, 1)
+	a := c.all[0]
+	c.register(a, "worker-1", 10)
+	c.register(a, "worker-2", 10)
+	c.hands.set(func(made call) error {
+		if made.kind == "start" && made.worker == "worker-1" {
+			return &ports.WorkerError{Failure: ports.WorkerBusy, Status: 429, Message: "busy", Retry: 30 * time.Second}
+		}
+		return nil
+	})
+	refused := func() (n int) {
+		for _, made := range c.hands.all("start") {
+			if made.worker == "worker-1" {
+				n++
+			}
+		}
+		return n
+	}
+	for range 4 {
+		require.Equal(t, "worker-2", c.session(c.connected(a).ID).WorkerID)
+	}
+	require.Equal(t, 1, refused())
+	c.pass(35*time.Second, c.pulse(a, "worker-1", "worker-2"))
+	c.connected(a)
+	require.Equal(t, 2, refused(), "it is asked again")
+}
