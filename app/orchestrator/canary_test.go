@@ -93,3 +93,30 @@ func TestAWorkerThatIsAboutToGoIsNotBlamed(t *testing.T) {
 		})
 	}
 }
+
+// TestACanaryIsFoundOutOnce: two replicas come to the same verdict, one of them before it knows of the other's.
+func TestACanaryIsFoundOutOnce(t *testing.T) {
+	c := newCrowd(t, 2)
+	a, b := c.all[0], c.all[1]
+	workers := []string{"worker-1", "worker-2"}
+	c.register(a, workers[0], 50)
+	c.register(a, workers[1], 50)
+	ids := c.full(workers, 4)
+	c.hub.Join().Tell(ports.Hint{All: true})
+	c.step()
+	for _, id := range ids[4:] {
+		_, err := a.SessionReport(t.Context(), domain.Report{SessionID: id, WorkerID: "worker-2", Generation: 1, Status: domain.Reconnecting})
+		require.NoError(t, err)
+	}
+	c.step()
+	b.ears.cut.Store(true)
+	c.pass(time.Minute, c.pulse(a, workers...))
+	require.NotEmpty(t, c.worker("worker-2").Suspect)
+	found := 0
+	for _, e := range c.bus.events {
+		if e.Type == domain.EventWorkerSuspect {
+			found++
+		}
+	}
+	require.Equal(t, 1, found)
+}

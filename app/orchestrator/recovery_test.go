@@ -45,3 +45,31 @@ func TestWhatHasRecoveredIsHeardByAnyReplica(t *testing.T) {
 	c.beat(a, "worker-1", s.ID)
 	require.Equal(t, domain.Connected, c.session(s.ID).Status)
 }
+
+// TestAStartThatCameToNothing: a worker that lists what it has begun to start has accepted a start, and lists nothing.
+func TestAStartThatCameToNothing(t *testing.T) {
+	for name, can := range map[string][]domain.Capability{"generations": {domain.CapLease, domain.CapGeneration}, "none": nil} {
+		t.Run(name, func(t *testing.T) {
+			c := newCrowd(t, 1)
+			a := c.all[0]
+			c.register(a, "worker-1", 10, can...)
+			c.hands.report = func(call) domain.Report { return domain.Report{Status: domain.Init} }
+			s := c.line()
+			_, err := a.Connect(t.Context(), s.UserID, s.ID, ports.ConnectOptions{})
+			require.NoError(t, err)
+			list := func(starts int) {
+				t.Helper()
+				c.beat(a, "worker-1")
+				c.step()
+				require.Equal(t, starts, c.hands.made("start"))
+			}
+			list(1) // it may be an old one
+			c.pass(10*time.Second, c.pulse(a, "worker-1"))
+			if can == nil {
+				list(1) // it need not be on the list yet
+			} else {
+				list(2)
+			}
+		})
+	}
+}
