@@ -50,6 +50,7 @@ func Hints(t *testing.T, open func(t *testing.T) (a, b ports.Hints)) {
 		h := newHintTest(t, open)
 		own, other := h.listen(h.b), h.listen(h.a)
 		hint := ports.Hint{Sessions: []string{h.id("s", 0)}, Workers: []string{h.id("w", 0)}, Users: []string{h.id("u", 0)}}
+		other.forget() // or else it would wait for nothing
 		h.b.Tell(hint)
 		other.wait(hint)
 		own.settle()
