@@ -369,6 +369,7 @@ func (w *world) checkSession(s *domain.Session) {
 	require.True(t, !s.LoggedOut || settling)
 	require.True(t, s.Assigned() || !s.Confirms, "nothing confirms that %s runs", s.ID)
 	require.True(t, !s.Assigned() || s.Confirms || s.Order != domain.OrderNone, "%s was never asked for", s.ID)
+	require.True(t, !s.Order.Stops() || s.Status != domain.Connected, "%s is being stopped and CONNECTED", s.ID)
 	require.True(t, s.MoveID == "" || !w.moves[s.MoveID].Status.Ended(), "%s still has a migration that is over", s.ID)
 	require.True(t, s.MoveID != "" || s.MoveTo == "")
 	require.True(t, s.QR.IsZero() || s.Status == domain.QRRequired, "%s shows a QR at %s", s.ID, s.Status)

@@ -51,7 +51,7 @@ func (f *fleet) noteDrop(old *seat, s *domain.Session) {
 	if n == nil || !n.worker.Online || old.status != domain.Connected || old.generation != s.Generation {
 		return
 	}
-	failed := s.Status == domain.Errored && !old.order.Stops()
+	failed := s.Status == domain.Errored
 	lost := s.WorkerID == old.workerID && s.Intent == domain.Up && s.Order == domain.OrderNone &&
 		(s.Status == domain.Reconnecting || s.Status == domain.Disconnected)
 	if failed || lost {
