@@ -492,6 +492,42 @@ func TestNobodyLeavesDuringTheCommit(t *testing.T) {
 	require.True(t, has(t, s, "stays"))
 }
 
+// TestLongGroupsTakeTurns: while a replica has the turn, Updates of others that read
+// first wait, and those that write first do not.
+func TestLongGroupsTakeTurns(t *testing.T) {
+	s := openShared(t)
+	tx, err := s.pool.Begin(t.Context())
+	require.NoError(t, err)
+	defer func() { _ = tx.Rollback(context.Background()) }() // if it fails
+	_, err = tx.Exec(t.Context(), longTurn.SQL)
+	require.NoError(t, err)
+	done := make(chan error, 1)
+	go func() {
+		done <- s.Update(context.Background(), func(ctx context.Context, tx *ports.Tx) error {
+			_, err := tx.Settings.Get(ctx, "long")
+			return errors.Join(put("long")(ctx, tx), ignore(err, ports.ErrNotFound))
+		})
+	}()
+	require.NoError(t, s.Update(t.Context(), put("short")))
+	require.Eventually(t, func() bool {
+		var waits bool
+		err := s.pool.QueryRow(t.Context(), "SELECT EXISTS (SELECT FROM pg_locks l, pg_database d "+
+			"WHERE l.database = d.oid AND d.datname = current_database() AND l.locktype = 'advisory' AND NOT l.granted)").Scan(&waits)
+		return err == nil && waits
+	}, 4*time.Second, 10*time.Millisecond)
+	require.Empty(t, done)
+	require.NoError(t, tx.Commit(t.Context()))
+	require.NoError(t, <-done)
+	require.True(t, has(t, s, "long"))
+}
+
+func ignore(err, expected error) error {
+	if errors.Is(err, expected) {
+		return nil
+	}
+	return err
+}
+
 // TestGroupsThatWaitForEachOther has groups of two replicas lock the same rows in
 // different orders.
 func TestGroupsThatWaitForEachOther(t *testing.T) {
