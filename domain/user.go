@@ -141,7 +141,7 @@ type Usage struct {
 	Remaining int
 	Used      int
 	ResetAt   time.Time // when the present window ends
-	Known     bool      // the limiter remembered the key from before
+	Seeded    bool      // uses from before the window was known have been added
 }
 
 // Take counts n uses at the given time if limit allows them all, and nothing
@@ -151,11 +151,11 @@ type Usage struct {
 func (w *Window) Take(now time.Time, length time.Duration, limit, n int) Usage {
 	if w.Start.IsZero() || !now.Before(w.Start.Add(length)) {
 		if n <= 0 {
-			return Usage{Allowed: true, Limit: limit, Remaining: max(limit, 0), ResetAt: now.Add(length)}
+			return Usage{Allowed: true, Limit: limit, Remaining: max(limit, 0), ResetAt: now.Add(length), Seeded: w.Seeded}
 		}
 		w.Start, w.Used = now, 0
 	}
-	u := Usage{Limit: limit, ResetAt: w.Start.Add(length)}
+	u := Usage{Limit: limit, ResetAt: w.Start.Add(length), Seeded: w.Seeded}
 	if u.Allowed = n <= 0 || w.Used+n <= limit; u.Allowed {
 		w.Used = max(w.Used+n, 0)
 	}
@@ -164,16 +164,15 @@ func (w *Window) Take(now time.Time, length time.Duration, limit, n int) Usage {
 }
 
 // Seed adds uses that were made before the window was known, the first of them
-// at a time; it does so once.
+// at a time; it does so once. If there were none, and there is no window yet, that
+// is when the first would have been.
 func (w *Window) Seed(first time.Time, used int) {
 	if w.Seeded {
 		return
 	}
-	if w.Seeded = true; used <= 0 {
-		return
-	}
-	if w.Start.IsZero() || first.Before(w.Start) {
+	w.Seeded = true
+	if w.Start.IsZero() || used > 0 && first.Before(w.Start) {
 		w.Start = first
 	}
-	w.Used += used
+	w.Used += max(used, 0)
 }

@@ -83,8 +83,12 @@ func TestWindowSeed(t *testing.T) {
 	require.Equal(t, 1, w.Used, "nor is it added to a later window")
 
 	w = domain.Window{}
-	w.Seed(noon, 0)
-	require.Equal(t, domain.Window{Seeded: true}, w)
+	require.False(t, w.Take(noon, time.Hour, 5, 0).Seeded)
+	w.Seed(noon.Add(-2*time.Hour), 0)
+	require.True(t, w.Take(noon, time.Hour, 5, 0).Seeded)
+	require.Equal(t, 1, w.Take(noon, time.Hour, 5, 1).Used)
+	w.Seed(noon, 1)
+	require.Equal(t, domain.Window{Start: noon, Used: 1, Seeded: true}, w, "that there was nothing counts, too")
 }
 
 func TestSignInUsable(t *testing.T) {

@@ -53,12 +53,13 @@ type Limiter interface {
 	// for limit. It is atomic: all of n or nothing. n of 0 only looks; a
 	// negative n gives back.
 	//
-	// A key is remembered for one length more than its window. Of one that is
-	// not, because it is new or was lost, the usage says so (Known is false).
+	// A key is remembered for one length more than its window. Whether it was seeded
+	// since it is remembered, the usage says.
 	Take(ctx context.Context, key string, at time.Time, length time.Duration, limit, n int) (domain.Usage, error)
 	// Seed adds uses from before the limiter knew the key, the first of them at a
 	// time: the window then began no later than that. Only the first Seed of a
-	// remembered key counts.
+	// remembered key counts, also if it adds nothing: of a key that was not known,
+	// the window then began at that time.
 	Seed(ctx context.Context, key string, first time.Time, length time.Duration, used int) error
 }
 

@@ -61,7 +61,6 @@ func (l *Limiter) Take(
 		next = w.Window
 	}
 	usage := next.Take(at, length, limit, n)
-	usage.Known = known
 	runs := known && next.Start.Equal(w.Start)
 	switch {
 	case !usage.Allowed, n <= 0 && !runs:
@@ -74,8 +73,7 @@ func (l *Limiter) Take(
 	return usage, nil
 }
 
-// Seed implements [ports.Limiter]. Nothing is remembered of a key that had no
-// window and has none by what it is told.
+// Seed implements [ports.Limiter].
 func (l *Limiter) Seed(ctx context.Context, key string, first time.Time, length time.Duration, used int) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -88,10 +86,9 @@ func (l *Limiter) Seed(ctx context.Context, key string, first time.Time, length 
 		return nil
 	}
 	next := limitWindow{length: length}
-	if next.Seed(first, used); !next.Start.IsZero() {
-		s.sweep(first)
-		s.windows[key] = &next
-	}
+	next.Seed(first, used)
+	s.sweep(first)
+	s.windows[key] = &next
 	return nil
 }
 

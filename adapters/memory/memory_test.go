@@ -276,12 +276,3 @@ func TestHintsForgetWhoCancelled(t *testing.T) {
 	require.Equal(t, 1, heard, "one cancelled the other")
 	require.Equal(t, 1, memory.Listeners(a))
 }
-
-// A Seed of a key that was never used is not remembered if it says nothing.
-func TestLimiterSeedOfNothing(t *testing.T) {
-	l := memory.NewLimiter()
-	require.NoError(t, l.Seed(t.Context(), "key", noon, time.Hour, 0))
-	require.Zero(t, memory.Windows(l))
-	require.NoError(t, l.Seed(t.Context(), "key", noon, time.Hour, 1))
-	require.Equal(t, 1, memory.Windows(l))
-}

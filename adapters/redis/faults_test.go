@@ -122,7 +122,7 @@ func TestRedisLost(t *testing.T) {
 			require.Error(t, a.Health(t.Context()))
 			require.Error(t, a.Bus().Publish(t.Context(), domain.Event{Seq: 1}))
 
-			require.False(t, take(t, b, "k", 1).Known, "b counts for itself, from the start")
+			require.Equal(t, 1, take(t, b, "k", 1).Used, "b counts for itself, from the start")
 			put(t, a, "s1", 2)
 			require.EqualValues(t, 2, revOf(t, a, "s1"), "what it has put itself")
 			require.Zero(t, revOf(t, b, "s1"))
@@ -155,8 +155,8 @@ func TestOpenWithoutRedis(t *testing.T) {
 	require.Less(t, time.Since(start), 3*time.Second)
 	require.Contains(t, log.String(), "level=WARN")
 	require.ErrorContains(t, f.Health(t.Context()), "refused")
-	require.False(t, take(t, f, "k", 2).Known)
-	require.True(t, take(t, f, "k", 1).Known)
+	require.Equal(t, 2, take(t, f, "k", 2).Used)
+	require.Equal(t, 3, take(t, f, "k", 1).Used)
 
 	require.NoError(t, server.Restart())
 	waitUntilUp(t, f)
@@ -172,12 +172,13 @@ func TestCountedWithoutRedis(t *testing.T) {
 	a, b := open(t, w.url(), prefix), open(t, server.URL(), prefix)
 	take(t, a, "calls", 5)
 	take(t, b, "messages", 5)
+	require.NoError(t, b.Limiter().Seed(t.Context(), "messages", time.Now(), time.Hour, 0))
 	w.cut()
 	for i := range 1000 { // more than one batch
 		take(t, a, prefix+string(rune('a'+i)), 1)
 	}
-	require.False(t, take(t, a, "calls", 7).Known)
-	require.False(t, take(t, a, "messages", 2).Known)
+	require.Equal(t, 7, take(t, a, "calls", 7).Used)
+	require.False(t, take(t, a, "messages", 2).Seeded)
 	require.NoError(t, a.Limiter().Seed(t.Context(), "messages", time.Now().Add(-time.Minute), time.Hour, 5))
 	require.Equal(t, 8, take(t, a, "messages", 1).Used)
 	require.Equal(t, 6, take(t, b, "calls", 1).Used)
@@ -185,7 +186,7 @@ func TestCountedWithoutRedis(t *testing.T) {
 	w.heal()
 	waitUntilUp(t, a)
 	eventually(t, func() bool { return take(t, b, "calls", 0).Used == 13 }, "the sum")
-	eventually(t, func() bool { return !take(t, b, "messages", 0).Known }, "to be seeded anew")
+	eventually(t, func() bool { return !take(t, b, "messages", 0).Seeded }, "to be seeded anew")
 	for i := range 1000 {
 		eventually(t, func() bool { return take(t, b, prefix+string(rune('a'+i)), 0).Used == 1 }, "every key")
 	}
@@ -195,9 +196,10 @@ func TestRedisFlushed(t *testing.T) {
 	server := redistest.Start(t)
 	f := open(t, server.URL(), prefix())
 	take(t, f, "k", 5)
+	require.NoError(t, f.Limiter().Seed(t.Context(), "k", time.Now(), time.Hour, 0))
 	put(t, f, "s1", 1)
 	require.NoError(t, server.FlushAll())
-	require.False(t, take(t, f, "k", 1).Known)
+	require.False(t, take(t, f, "k", 1).Seeded)
 	require.NoError(t, f.Limiter().Seed(t.Context(), "k", time.Now().Add(-10*time.Minute), time.Hour, 5))
 	u := take(t, f, "k", 1)
 	require.Equal(t, 7, u.Used)

@@ -63,7 +63,7 @@ type ask struct {
 // The flags of an answer.
 const (
 	flagAllowed = 1 << iota
-	flagKnown
+	flagSeeded
 )
 
 var asks = sync.Pool{New: func() any { return &ask{done: make(chan struct{}, 1)} }}
@@ -95,7 +95,7 @@ func (l *Limiter) Take(
 		return l.alone.take(key, at, length, limit, n), nil
 	}
 	return domain.Usage{
-		Allowed: a.flags&flagAllowed != 0, Known: a.flags&flagKnown != 0,
+		Allowed: a.flags&flagAllowed != 0, Seeded: a.flags&flagSeeded != 0,
 		Limit: limit, Used: int(a.used), Remaining: max(limit-int(a.used), 0),
 		ResetAt: time.UnixMilli(a.start + a.length).UTC(),
 	}, nil
@@ -215,8 +215,7 @@ func answer(batch []*ask, cmd *redis.Cmd) error {
 	return nil
 }
 
-// Seed implements [ports.Limiter]. Nothing is remembered of a key that had no
-// window and has none by what it is told.
+// Seed implements [ports.Limiter].
 func (l *Limiter) Seed(ctx context.Context, key string, first time.Time, length time.Duration, used int) error {
 	if err := ctx.Err(); err != nil {
 		return err

@@ -3,9 +3,7 @@
 local first, length, used = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local kept = redis.call('GET', KEYS[1])
 if not kept then
-  if used > 0 then
-    redis.call('SET', KEYS[1], struct.pack('<ddB', first, used, 1), 'PX', 2 * length)
-  end
+  redis.call('SET', KEYS[1], struct.pack('<ddB', first, used, 1), 'PX', 2 * length)
   return 1
 end
 local start, had, seeded = struct.unpack('<ddB', kept)

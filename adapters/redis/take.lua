@@ -1,6 +1,6 @@
 -- Takes from windows as domain.Window does. For each key, ARGV[1] has four doubles: the
 -- time and the length in ms, the limit, and how many. The answer has three for each: 1 if
--- they are allowed plus 2 if the key was known, the uses, and when the window began.
+-- they are allowed plus 2 if the key was seeded, the uses, and when the window began.
 -- A window is kept as two doubles, when it began and the uses, and a byte, 1 if seeded.
 local call, pack, unpack = redis.call, struct.pack, struct.unpack
 local answers, next = {}, 1
@@ -14,7 +14,7 @@ for i = 1, #KEYS do
     if at >= began + 2 * length then
       call('DEL', key)
     else
-      flags, seeded, runs = 2, mark, at < began + length
+      flags, seeded, runs = 2 * mark, mark, at < began + length
       if runs then
         start, used = began, had
       end

@@ -35,7 +35,6 @@ func (ws *windows) take(key string, at time.Time, length time.Duration, limit, n
 		next = w.Window
 	}
 	usage := next.Take(at, length, limit, n)
-	usage.Known = known
 	runs := known && next.Start.Equal(w.Start)
 	switch {
 	case !usage.Allowed, n <= 0 && !runs:
@@ -55,9 +54,8 @@ func (ws *windows) seed(key string, first time.Time, length time.Duration, used 
 		return
 	}
 	next := window{length: length}
-	if next.Seed(first, used); !next.Start.IsZero() {
-		ws.add(key, first, &next)
-	}
+	next.Seed(first, used)
+	ws.add(key, first, &next)
 }
 
 // add keeps a new window, and forgets a few others, chosen at random, if it is time.

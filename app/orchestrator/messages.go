@@ -190,16 +190,17 @@ func (o *Orchestrator) routeAfresh(ctx context.Context, sessionID string) (ports
 	return r, nil
 }
 
-// takeMessages counts messages of a user. When the limiter does not know of any,
-// because a process has just begun or what it kept was lost, those that the
-// history has of the last hour are counted first.
+// takeMessages counts messages of a user. When the limiter was told of none before,
+// because a process has just begun or what was kept is lost, those that the
+// history has of the last hour are counted first. What is counted here is not in
+// the history before the limiter was seeded, so that nothing counts twice.
 func (o *Orchestrator) takeMessages(ctx context.Context, a *allowance, now time.Time, n int) (domain.Usage, error) {
 	take := func(n int) (domain.Usage, error) {
 		return o.limiter.Take(ctx, a.messages, now, hour, a.limits.MessagesPerHour, n)
 	}
 	if !a.seeded.Load() {
 		usage, err := take(0)
-		if err == nil && !usage.Known {
+		if err == nil && !usage.Seeded {
 			err = o.seed(ctx, a, now)
 		}
 		if err != nil {
@@ -208,7 +209,7 @@ func (o *Orchestrator) takeMessages(ctx context.Context, a *allowance, now time.
 		a.seeded.Store(true)
 	}
 	usage, err := take(n)
-	if err != nil || usage.Known {
+	if err != nil || usage.Seeded {
 		return usage, err
 	}
 	if err := o.seed(ctx, a, now); err != nil {
@@ -230,6 +231,9 @@ func (o *Orchestrator) seed(ctx context.Context, a *allowance, now time.Time) er
 	})
 	if err != nil {
 		return err
+	}
+	if sent == 0 {
+		first = now.Add(-hour * 3 / 2) // that window is over, also by a clock that is behind
 	}
 	return o.limiter.Seed(ctx, a.messages, first, hour, sent)
 }

@@ -37,7 +37,8 @@ func Limiter(t *testing.T, open func(t *testing.T) ports.Limiter) {
 		"any uses count as a Window does":     limitModel,
 		"an expired context takes nothing":    limitExpired,
 		"what was looked at begins no window": limitLookBegins,
-		"only a key that was used is known":   limitKnown,
+		"whether it was seeded is told":       limitSeeded,
+		"nothing may be seeded, once":         limitSeededWithNothing,
 		"a key is remembered for a while":     limitRemembered,
 		"a Seed adds to a window":             limitSeed,
 		"a Seed begins a window":              limitSeedBegins,
@@ -99,10 +100,8 @@ func SharedLimiter(t *testing.T, open func(t *testing.T) (a, b ports.Limiter)) {
 }
 
 func limitBoth(a, b *limits) {
-	require.False(a.T, a.take(0, 3, 2).Known)
-	u := b.take(time.Minute, 3, 1)
-	require.True(b.T, u.Known)
-	b.expect(u, true, 0, time.Hour)
+	a.take(0, 3, 2)
+	b.expect(b.take(time.Minute, 3, 1), true, 0, time.Hour)
 	a.expect(a.take(time.Minute, 3, 1), false, 0, time.Hour)
 	a.expect(a.take(time.Minute, 3, -1), true, 1, time.Hour)
 	b.expect(b.take(time.Minute, 3, 1), true, 0, time.Hour)
@@ -236,7 +235,7 @@ func limitModel(l *limits) {
 		var window domain.Window
 		now := l.now
 		for range rapid.IntRange(1, 12).Draw(t, "uses") {
-			if used := rapid.IntRange(0, 9).Draw(t, "seed"); used < 3 && (used > 0 || !window.Start.IsZero()) {
+			if used := rapid.IntRange(0, 9).Draw(t, "seed"); used < 3 {
 				first := now.Add(-time.Duration(rapid.IntRange(0, 29).Draw(t, "minutes ago")) * time.Minute)
 				if window.Start.IsZero() || now.Before(window.Start.Add(30*time.Minute)) {
 					window.Seed(first, used)
@@ -252,7 +251,6 @@ func limitModel(l *limits) {
 			}
 			next := window
 			want := next.Take(now, length, limit, n)
-			want.Known = !window.Start.IsZero()
 			if !next.Start.Equal(window.Start) && (n <= 0 || !want.Allowed) {
 				continue // no window runs, and this would begin none
 			}
@@ -280,28 +278,45 @@ func (l *limits) seed(after time.Duration, used int) {
 	require.NoError(l.T, l.limiter.Seed(l.Context(), l.key, l.now.Add(after), time.Hour, used))
 }
 
-func limitKnown(l *limits) {
-	require.False(l.T, l.take(0, 3, 0).Known)
-	require.False(l.T, l.take(0, 3, 0).Known, "looking leaves nothing to remember")
-	require.False(l.T, l.take(0, 3, 2).Known, "it was not known before")
-	for _, n := range []int{0, 1, 1, -1, 0} { // the second is refused
-		require.True(l.T, l.take(time.Minute, 3, n).Known)
+func limitSeeded(l *limits) {
+	require.False(l.T, l.take(0, 3, 0).Seeded)
+	require.False(l.T, l.take(0, 3, 2).Seeded)
+	require.False(l.T, l.take(0, 3, 0).Seeded)
+	l.seed(-time.Minute, 1)
+	for _, n := range []int{0, 1, -1, 0} { // the second is refused
+		require.True(l.T, l.take(time.Minute, 3, n).Seeded)
 	}
-	require.False(l.T, l.takeOf(l.key+":other", 0, 3, 1).Known)
+	require.True(l.T, l.take(time.Hour, 3, 0).Seeded, "its window is over")
+	l.expect(l.take(time.Hour, 3, 1), true, 2, 2*time.Hour)
+	require.True(l.T, l.take(time.Hour, 3, 0).Seeded, "another window")
+	require.False(l.T, l.takeOf(l.key+":other", 0, 3, 1).Seeded)
+}
+
+// limitSeededWithNothing: what is told later was counted meanwhile.
+func limitSeededWithNothing(l *limits) {
+	l.seed(-90*time.Minute, 0)
+	u := l.take(0, 3, 0)
+	require.True(l.T, u.Seeded)
+	l.expect(u, true, 3, time.Hour)
+	l.expect(l.take(0, 3, 1), true, 2, time.Hour)
+	l.seed(-time.Minute, 2)
+	l.expect(l.take(0, 3, 0), true, 2, time.Hour)
+	require.True(l.T, l.take(0, 3, 0).Seeded)
 }
 
 func limitRemembered(l *limits) {
+	l.seed(0, 0)
 	l.take(0, 3, 3)
 	for i := range 500 { // which is when some limiters forget the others
 		l.takeOf(fmt.Sprint(l.key, ":", i), 2*time.Hour-time.Millisecond, 3, 1)
 	}
 	u := l.take(2*time.Hour-time.Millisecond, 3, 0)
-	require.True(l.T, u.Known)
+	require.True(l.T, u.Seeded)
 	l.expect(u, true, 3, 3*time.Hour-time.Millisecond)
 	u = l.take(2*time.Hour-time.Millisecond, 3, 1)
-	require.True(l.T, u.Known)
+	require.True(l.T, u.Seeded)
 	l.expect(u, true, 2, 3*time.Hour-time.Millisecond)
-	require.True(l.T, l.take(4*time.Hour-2*time.Millisecond, 3, 0).Known, "from the later window on")
+	require.True(l.T, l.take(4*time.Hour-2*time.Millisecond, 3, 0).Seeded, "from the later window on")
 }
 
 func limitSeed(l *limits) {
@@ -310,7 +325,7 @@ func limitSeed(l *limits) {
 	u := l.take(time.Minute, 10, 1)
 	l.expect(u, true, 4, 40*time.Minute)
 	require.Equal(l.T, 6, u.Used)
-	require.True(l.T, u.Known)
+	require.True(l.T, u.Seeded)
 	l.expect(l.take(40*time.Minute, 10, 1), true, 9, 100*time.Minute)
 
 	l.key += ":later" // a Seed of uses that began after the window did
@@ -324,13 +339,13 @@ func limitSeedBegins(l *limits) {
 	u := l.take(0, 10, 0)
 	l.expect(u, true, 7, 40*time.Minute)
 	require.Equal(l.T, 3, u.Used)
-	require.True(l.T, u.Known)
+	require.True(l.T, u.Seeded)
 	l.expect(l.take(39*time.Minute, 10, 2), true, 5, 40*time.Minute)
 	l.expect(l.take(40*time.Minute, 10, 2), true, 8, 100*time.Minute)
 
 	l.key += ":nothing"
 	l.seed(0, 0)
-	l.expect(l.take(30*time.Minute, 10, 1), true, 9, 90*time.Minute)
+	l.expect(l.take(30*time.Minute, 10, 1), true, 9, time.Hour)
 }
 
 func limitSeedOnce(l *limits) {
