@@ -209,10 +209,13 @@ func (o *Orchestrator) takeMessages(ctx context.Context, a *allowance, now time.
 		a.seeded.Store(true)
 	}
 	usage, err := take(n)
-	if err != nil || usage.Seeded {
+	if err != nil || usage.Seeded || !usage.Allowed { // what the history has makes room for nobody
 		return usage, err
 	}
 	if err := o.seed(ctx, a, now); err != nil {
+		if n > 0 {
+			o.giveBack(ctx, a)
+		}
 		return usage, err
 	}
 	if usage, err = take(0); err == nil && n > 0 && usage.Used > usage.Limit {

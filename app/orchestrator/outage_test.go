@@ -73,6 +73,61 @@ func TestAReplicaThatBeginsCountsFirst(t *testing.T) {
 	require.EqualValues(t, 20, refused.Load())
 }
 
+// TestALimiterThatLostEverythingLetsNobodyThroughThatItRefused: while the history is read, it refuses on its own.
+func TestALimiterThatLostEverythingLetsNobodyThroughThatItRefused(t *testing.T) {
+	for _, limit := range []int{0, 10} {
+		c := newCrowd(t, 1, func(cfg *orchestrator.Config) {
+			cfg.Tiers = domain.DefaultTiers()
+			limits := cfg.Tiers[domain.TierBasic]
+			limits.MessagesPerHour = limit
+			cfg.Tiers[domain.TierBasic] = limits
+			cfg.Limiter = slowToSeed{cfg.Limiter}
+		})
+		a := c.all[0]
+		c.register(a, "worker-1", 5)
+		s := c.connected(a)
+		for _, before := range []int{0, limit / 2} {
+			_, err := a.Tier(t.Context(), s.UserID) // from here on it was told of what was sent
+			require.NoError(t, err)
+			for range before {
+				_, err := a.Send(t.Context(), holder(s), &hello)
+				require.NoError(t, err)
+			}
+			c.limiter.(*forgetful).forget()
+			var sent atomic.Int64
+			race(20, func(int) {
+				if _, err := a.Send(context.Background(), holder(s), &hello); err == nil {
+					sent.Add(1)
+				}
+			})
+			require.LessOrEqual(t, int(sent.Load()), limit-before)
+			_, err = a.Send(t.Context(), holder(s), &hello)
+			require.Equal(t, domain.CodeMessageLimit, domain.CodeOf(err))
+			c.clock.advance(90 * time.Minute)
+		}
+	}
+}
+
+// TestWhatCannotBeCountedIsGivenBack: the history that a limiter needs cannot be read, so nothing is sent.
+func TestWhatCannotBeCountedIsGivenBack(t *testing.T) {
+	c := newCrowd(t, 1)
+	a := c.all[0]
+	c.register(a, "worker-1", 5)
+	s := c.connected(a)
+	_, err := a.Send(t.Context(), holder(s), &hello)
+	require.NoError(t, err)
+	c.limiter.(*forgetful).forget()
+	a.store.lost.Store(true)
+	for range 3 {
+		_, err := a.Send(t.Context(), holder(s), &hello)
+		require.Equal(t, domain.CodeInternal, domain.CodeOf(err))
+	}
+	a.store.lost.Store(false)
+	tier, err := a.Tier(t.Context(), s.UserID)
+	require.NoError(t, err)
+	require.Equal(t, 1, tier.Messages)
+}
+
 // TestReplicasAreNotTakenForDeadWhileTheStoreIsAway: whoever reaches it first finds signs of life of the others that are old, like its own.
 func TestReplicasAreNotTakenForDeadWhileTheStoreIsAway(t *testing.T) {
 	c := newCrowd(t, 3)
