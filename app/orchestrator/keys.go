@@ -291,16 +291,7 @@ func (o *Orchestrator) RotateKey(ctx context.Context, userID, sessionID string, 
 			return err
 		}
 		for _, k := range old {
-			end := now.Add(grace)
-			switch {
-			case k.Usable(now) != nil, grace > 0 && !k.ExpiresAt.IsZero() && !k.ExpiresAt.After(end):
-				continue
-			case grace > 0:
-				k.ExpiresAt = end
-			default:
-				k.RevokedAt = now
-			}
-			if err := tx.Keys.Put(ctx, k); err != nil {
+			if err := endKey(ctx, tx, k, grace, now); err != nil {
 				return err
 			}
 		}
@@ -316,6 +307,25 @@ func (o *Orchestrator) RotateKey(ctx context.Context, userID, sessionID string, 
 	o.keys.forget()
 	o.hint(ports.Hint{Users: []string{userID}})
 	return text, nil
+}
+
+// endKey has a key expire after the grace. Without one it is gone, for a time would
+// leave it good where the clock is behind.
+func endKey(ctx context.Context, tx *ports.Tx, k *domain.APIKey, grace time.Duration, now time.Time) error {
+	if grace <= 0 {
+		err := tx.Keys.Delete(ctx, k.ID)
+		if errors.Is(err, ports.ErrNotFound) {
+			return ports.ErrConflict // it was rotated or revoked since
+		}
+		return err
+	}
+	end := now.Add(grace)
+	sooner := !k.ExpiresAt.IsZero() && !k.ExpiresAt.After(end)
+	if usable := k.Usable(now) == nil; !usable || sooner {
+		return nil
+	}
+	k.ExpiresAt = end
+	return tx.Keys.Put(ctx, k)
 }
 
 // RevokeKey ends a key at once, on other replicas within a second.

@@ -3,11 +3,13 @@ package orchestrator_test
 import (
 	"context"
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/switchyard-wa/switchyard/app/orchestrator"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
 )
@@ -113,8 +115,90 @@ func TestAKeyThatWasRotatedExpiresWithItsGrace(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, keys, 2, "what has expired is not listed")
 	fourth := rotate(0)
-	require.Equal(t, domain.CodeAPIKeyExpired, use(s.APIKey))
+	require.Equal(t, domain.CodeAPIKeyInvalid, use(s.APIKey))
 	require.Equal(t, domain.CodeAPIKeyInvalid, use(second))
 	require.Equal(t, domain.CodeAPIKeyInvalid, use(third))
 	require.Empty(t, use(fourth))
+}
+
+// TestAKeyThatIsRotatedWithoutGraceEndsWhateverTheClocksShow: the replica that rotates is hours ahead.
+func TestAKeyThatIsRotatedWithoutGraceEndsWhateverTheClocksShow(t *testing.T) {
+	c := newSkewed(t, []time.Duration{2 * time.Hour, 0})
+	a, b := c.all[0], c.all[1]
+	s, err := b.CreateSession(t.Context(), c.world().user(domain.TierBasic), ports.NewSession{Name: "line"})
+	require.NoError(t, err)
+	_, err = b.RotateKey(t.Context(), s.UserID, s.ID, time.Hour) // over, by a's clock
+	require.NoError(t, err)
+	second, err := b.RotateKey(t.Context(), s.UserID, s.ID, time.Hour)
+	require.NoError(t, err)
+	third, err := a.RotateKey(t.Context(), s.UserID, s.ID, 0)
+	require.NoError(t, err)
+	for _, r := range c.all {
+		for _, old := range []string{s.APIKey, second} {
+			_, _, err := r.AuthenticateKey(t.Context(), old)
+			require.Equal(t, domain.CodeAPIKeyInvalid, domain.CodeOf(err))
+		}
+		_, _, err := r.AuthenticateKey(t.Context(), third)
+		require.NoError(t, err)
+	}
+}
+
+// staleKeys is a store on which transactions that run at the same time do not see
+// how the others change a session's keys.
+type staleKeys struct {
+	ports.Store
+	session string
+	read    *sync.WaitGroup // nil: nobody waits
+}
+
+func (s *staleKeys) Update(ctx context.Context, fn func(context.Context, *ports.Tx) error) error {
+	var before []*domain.APIKey
+	err := s.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
+		before, err = tx.Keys.BySession(ctx, s.session)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if s.read != nil {
+		s.read.Done()
+		s.read.Wait()
+		s.read = nil
+	}
+	return s.Store.Update(ctx, func(ctx context.Context, tx *ports.Tx) error {
+		stale := *tx
+		stale.Keys = keysBefore{tx.Keys, before}
+		return fn(ctx, &stale)
+	})
+}
+
+type keysBefore struct {
+	ports.Keys
+	keys []*domain.APIKey
+}
+
+func (k keysBefore) BySession(context.Context, string) ([]*domain.APIKey, error) { return k.keys, nil }
+
+func TestOfRotationsAtOnceTheLastHolds(t *testing.T) {
+	for _, grace := range []time.Duration{0, time.Minute} {
+		var stores []*staleKeys
+		c := newCrowd(t, 2, func(cfg *orchestrator.Config) {
+			stores = append(stores, &staleKeys{Store: cfg.Store})
+			cfg.Store = stores[len(stores)-1]
+		})
+		s := c.line()
+		var read sync.WaitGroup
+		read.Add(len(stores))
+		for _, store := range stores {
+			store.session, store.read = s.ID, &read
+		}
+		race(2, func(i int) {
+			_, err := c.all[i].RotateKey(context.Background(), s.UserID, s.ID, grace)
+			require.NoError(t, err)
+		})
+		c.clock.advance(grace)
+		keys, err := c.all[0].Keys(t.Context(), s.UserID)
+		require.NoError(t, err)
+		require.Len(t, keys, 1)
+	}
 }
