@@ -123,7 +123,7 @@ func (o *Orchestrator) readWorkers(ctx context.Context) error {
 
 // look makes sure that all workers are known as they are now, when another replica
 // may have changed them and no hint of it has come yet. Whoever waits meanwhile
-// shares the next look.
+// shares the next look, also one that fails.
 func (o *Orchestrator) look(ctx context.Context) error {
 	if err := o.ready(ctx); err != nil || !o.shared() {
 		return err
@@ -137,14 +137,14 @@ func (o *Orchestrator) look(ctx context.Context) error {
 		return ctx.Err()
 	}
 	if l.done > before {
-		return nil // it began after this one was called
+		return l.outcome // it began after this one was called
 	}
 	this := l.begun.Add(1)
-	if err := o.readWorkers(ctx); err != nil {
-		return o.fault(err)
+	err := o.fault(o.readWorkers(ctx))
+	if err == nil || ctx.Err() == nil {
+		l.done, l.outcome = this, err
 	}
-	l.done = this
-	return nil
+	return err
 }
 
 // sawAny takes over a row of a worker that may not have been known: then its

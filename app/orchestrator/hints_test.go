@@ -3,6 +3,8 @@ package orchestrator_test
 import (
 	"context"
 	"fmt"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -323,4 +325,55 @@ func TestWorkersComeAndGoWithoutHints(t *testing.T) {
 	require.NoError(t, a.RemoveWorker(t.Context(), "worker-1", false))
 	c.pass(11 * time.Second)
 	require.Zero(t, b.Monitor(t.Context()).Workers)
+}
+
+// hangingStore is a store that may be cut off: each read takes a while to fail.
+type hangingStore struct {
+	ports.Store
+	hangs atomic.Bool
+	after time.Duration
+}
+
+func (s *hangingStore) View(ctx context.Context, fn func(context.Context, *ports.Tx) error) error {
+	if !s.hangs.Load() {
+		return s.Store.View(ctx, fn)
+	}
+	select {
+	case <-time.After(s.after):
+		return errLost
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// TestWhoWaitsForALookWaitsForOne: those who come while the store hangs do not wait for each other's attempts, and whoever
+// gives up takes nobody along.
+func TestWhoWaitsForALookWaitsForOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &hangingStore{after: 10 * time.Second}
+		c := newCrowd(t, 2, func(cfg *orchestrator.Config) {
+			realTime(cfg)
+			if store.Store == nil {
+				store.Store = cfg.Store
+				cfg.Store = store
+			}
+		})
+		a := c.all[0]
+		ask := func(ctx context.Context) error { _, _, err := a.Available(ctx); return err }
+		require.NoError(t, ask(t.Context()))
+		store.hangs.Store(true)
+		begun := time.Now()
+		impatient, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		defer cancel()
+		var all sync.WaitGroup
+		all.Go(func() { require.ErrorIs(t, ask(impatient), context.DeadlineExceeded) })
+		synctest.Wait()
+		for range 20 {
+			all.Go(func() { require.Equal(t, domain.CodeInternal, domain.CodeOf(ask(t.Context()))) })
+		}
+		all.Wait()
+		require.Equal(t, 13*time.Second, time.Since(begun))
+		store.hangs.Store(false)
+		require.NoError(t, ask(t.Context()))
+	})
 }

@@ -47,7 +47,9 @@ type members struct {
 	looks struct {
 		turn  chan struct{} // one at a time
 		begun atomic.Uint64
-		done  uint64 // the latest that succeeded; for whoever has the turn
+		// The latest that nobody gave up; for whoever has the turn.
+		done    uint64
+		outcome error
 	}
 
 	stale struct {
