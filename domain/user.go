@@ -115,9 +115,10 @@ type APIKey struct {
 	Rev        int64
 }
 
-// Usable reports why the key is refused at the given time, or nil.
+// Usable reports why the key is refused at the given time, or nil. One that is
+// revoked is refused whatever the clock shows.
 func (k *APIKey) Usable(now time.Time) error {
-	if !k.RevokedAt.IsZero() && !now.Before(k.RevokedAt) {
+	if !k.RevokedAt.IsZero() {
 		return Errorf(Unauthenticated, CodeAPIKeyInvalid, "API key is not valid; use the key shown when the session was created or rotate it")
 	}
 	if !k.ExpiresAt.IsZero() && !now.Before(k.ExpiresAt) {

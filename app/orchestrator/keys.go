@@ -309,22 +309,18 @@ func (o *Orchestrator) RotateKey(ctx context.Context, userID, sessionID string, 
 	return text, nil
 }
 
-// endKey has a key expire after the grace. Without one it is gone, for a time would
-// leave it good where the clock is behind.
+// endKey has a key expire after the grace, or revokes it if there is none.
 func endKey(ctx context.Context, tx *ports.Tx, k *domain.APIKey, grace time.Duration, now time.Time) error {
-	if grace <= 0 {
-		err := tx.Keys.Delete(ctx, k.ID)
-		if errors.Is(err, ports.ErrNotFound) {
-			return ports.ErrConflict // it was rotated or revoked since
-		}
-		return err
-	}
 	end := now.Add(grace)
 	sooner := !k.ExpiresAt.IsZero() && !k.ExpiresAt.After(end)
-	if usable := k.Usable(now) == nil; !usable || sooner {
+	switch {
+	case !k.RevokedAt.IsZero(), grace > 0 && sooner:
 		return nil
+	case grace > 0:
+		k.ExpiresAt = end
+	default:
+		k.RevokedAt = now
 	}
-	k.ExpiresAt = end
 	return tx.Keys.Put(ctx, k)
 }
 
