@@ -116,16 +116,15 @@ func (o *Orchestrator) moved(ctx context.Context, h ports.KeyHolder, asked *doma
 	return w
 }
 
-// connected gives the route and the worker of a session that can send. Where
-// replicas share the store, a route may be old: what it forbids is looked up.
+// connected gives the route and the worker of a session that can send. A route may
+// be older than the row, on this replica for a moment: what it forbids is looked up.
 func (o *Orchestrator) connected(ctx context.Context, h ports.KeyHolder) (ports.Route, *domain.Worker, error) {
 	r, err := o.route(ctx, h.SessionID)
 	if err != nil {
 		return r, nil, o.fault(err)
 	}
-	r, w, err := o.usable(h, r)
-	if err == nil || !o.shared() {
-		return r, w, err
+	if r, w, err := o.usable(h, r); err == nil {
+		return r, w, nil
 	}
 	return o.usableNow(ctx, h)
 }
