@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"github.com/switchyard-wa/switchyard/domain"
-	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 // userView is a user as the API shows it.
@@ -39,7 +39,7 @@ type profileView struct {
 	Stats userStats `json:"stats"`
 }
 
-func viewProfile(u *ports.UserSummary) profileView {
+func viewProfile(u *service.UserSummary) profileView {
 	return profileView{viewUser(u.User), userStats{ActiveSessions: u.Live, TotalSessions: u.UserUsage.Sessions}}
 }
 
@@ -50,7 +50,7 @@ type signedInView struct {
 	ExpiresIn    int64    `json:"expiresIn"` // seconds
 }
 
-func viewSignedIn(s *ports.SignedIn, err error) (any, error) {
+func viewSignedIn(s *service.AuthTokens, err error) (any, error) {
 	if err != nil {
 		return nil, err
 	}
@@ -130,7 +130,7 @@ func (a *api) logout(ctx context.Context, c *call) (any, error) {
 }
 
 func (a *api) me(ctx context.Context, c *call) (any, error) {
-	u, err := a.Accounts.User(ctx, c.caller.UserID)
+	u, err := a.Accounts.Get(ctx, c.caller.UserID)
 	if err != nil {
 		return nil, err
 	}
@@ -194,7 +194,7 @@ func (a *api) deactivate(ctx context.Context, c *call) (any, error) {
 }
 
 func (a *api) profile(ctx context.Context, c *call) (any, error) {
-	u, err := a.Accounts.User(ctx, c.caller.UserID)
+	u, err := a.Accounts.Get(ctx, c.caller.UserID)
 	if err != nil {
 		return nil, err
 	}
@@ -207,7 +207,7 @@ func (a *api) updateProfile(ctx context.Context, c *call) (any, error) {
 		return nil, err
 	}
 	in := b.credentials()
-	var p ports.Profile
+	var p service.Profile
 	if in.name != nil {
 		name, err := domain.CheckUserName(*in.name)
 		b.check("name", err)
@@ -251,7 +251,7 @@ type keySessionView struct {
 }
 
 func (a *api) apiKeys(ctx context.Context, c *call) (any, error) {
-	keys, err := a.Sessions.Keys(ctx, c.caller.UserID)
+	keys, err := a.APIKeys.List(ctx, c.caller.UserID)
 	if err != nil {
 		return nil, err
 	}
@@ -275,7 +275,7 @@ func (a *api) apiKeys(ctx context.Context, c *call) (any, error) {
 
 func (a *api) revokeKey(ctx context.Context, c *call) (any, error) {
 	id := c.param("id")
-	if err := a.Sessions.RevokeKey(ctx, c.caller.UserID, id); err != nil {
+	if err := a.APIKeys.Revoke(ctx, c.caller.UserID, id); err != nil {
 		return nil, err
 	}
 	return struct {
@@ -297,7 +297,7 @@ type tierUsage struct {
 }
 
 func (a *api) tier(ctx context.Context, c *call) (any, error) {
-	t, err := a.Sessions.Tier(ctx, c.caller.UserID)
+	t, err := a.APIKeys.Tier(ctx, c.caller.UserID)
 	if err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 func (a *api) users(ctx context.Context, c *call) (any, error) {
@@ -26,7 +27,7 @@ func (a *api) users(ctx context.Context, c *call) (any, error) {
 	if err := q.end(); err != nil {
 		return nil, err
 	}
-	list, total, err := a.Accounts.Users(ctx, f, p.Page)
+	list, total, err := a.Accounts.List(ctx, f, p.Page)
 	if err != nil {
 		return nil, err
 	}
@@ -50,7 +51,7 @@ func parseTier(s string) (domain.Tier, error) {
 }
 
 func (a *api) user(ctx context.Context, c *call) (any, error) {
-	u, err := a.Accounts.User(ctx, c.param("id"))
+	u, err := a.Accounts.Get(ctx, c.param("id"))
 	if err != nil {
 		return nil, err
 	}
@@ -66,15 +67,15 @@ func (a *api) updateUser(ctx context.Context, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	u, err := a.Accounts.UpdateUser(ctx, c.param("id"), ch)
+	u, err := a.Accounts.Update(ctx, c.param("id"), ch)
 	if err != nil {
 		return nil, err
 	}
 	return viewProfile(u), nil
 }
 
-func decodeUserChange(b *body) (ports.UserChange, error) {
-	var ch ports.UserChange
+func decodeUserChange(b *body) (service.UserChange, error) {
+	var ch service.UserChange
 	var name, tier, role *string
 	for b.next() {
 		switch b.member() {

@@ -120,7 +120,7 @@ func (a *api) byKey(ctx context.Context, c *call, token string) error {
 		return domain.Errorf(domain.Unauthenticated, domain.CodeAPIKeyInvalid,
 			"Only an API key is accepted here; use the key shown when the session was created or rotate it")
 	}
-	holder, usage, err := a.Messages.AuthenticateKey(ctx, token)
+	holder, usage, err := a.APIKeys.Authenticate(ctx, token)
 	c.showUsage(usage)
 	if err != nil {
 		return retryAt(err, usage.ResetAt, c.start)

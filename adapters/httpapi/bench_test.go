@@ -13,27 +13,28 @@ import (
 	"time"
 
 	"github.com/switchyard-wa/switchyard/domain"
-	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 // quick is use cases that cost nothing.
 type quick struct {
+	stubKeys
 	stubMessages
 	stubProtocol
 	message domain.Message
-	answer  ports.HeartbeatAnswer
+	answer  service.HeartbeatResult
 }
 
-func (q *quick) AuthenticateKey(context.Context, string) (ports.KeyHolder, domain.Usage, error) {
-	return ports.KeyHolder{KeyID: "k1", UserID: "u1", SessionID: "support"},
+func (q *quick) Authenticate(context.Context, string) (service.Sender, domain.Usage, error) {
+	return service.Sender{KeyID: "k1", UserID: "u1", SessionID: "support"},
 		domain.Usage{Allowed: true, Limit: 100_000, Remaining: 99_000, ResetAt: noon}, nil
 }
 
-func (q *quick) Send(context.Context, ports.KeyHolder, *domain.Outgoing) (*domain.Message, error) {
+func (q *quick) Send(context.Context, service.Sender, *domain.Outgoing) (*domain.Message, error) {
 	return &q.message, nil
 }
 
-func (q *quick) Heartbeat(context.Context, domain.Heartbeat) (*ports.HeartbeatAnswer, error) {
+func (q *quick) Heartbeat(context.Context, domain.Heartbeat) (*service.HeartbeatResult, error) {
 	return &q.answer, nil
 }
 
@@ -57,9 +58,9 @@ func check(b *testing.B, ok bool, what any) {
 }
 
 func quickHandler(log *slog.Logger) http.Handler {
-	q := &quick{message: *someMessage(), answer: ports.HeartbeatAnswer{Worker: someWorker(), Lease: 45 * time.Second}}
+	q := &quick{message: *someMessage(), answer: service.HeartbeatResult{Worker: someWorker(), Lease: 45 * time.Second}}
 	cfg := config(&stub{})
-	cfg.Messages, cfg.Workers, cfg.Log, cfg.Clock, cfg.IDs = q, q, log, systemClock{}, randomIDs{}
+	cfg.APIKeys, cfg.Messages, cfg.Protocol, cfg.Log, cfg.Clock, cfg.IDs = q, q, q, log, systemClock{}, randomIDs{}
 	return New(cfg)
 }
 

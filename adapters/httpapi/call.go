@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/switchyard-wa/switchyard/domain"
-	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 // A call is one request on its way through the handler. It is the request's
@@ -28,10 +28,10 @@ type call struct {
 	resource *resource
 	params   [2]string // values of the path's variables, decoded
 
-	caller ports.Caller    // zero unless an access token was accepted
-	key    ports.KeyHolder // zero unless an API key was accepted
-	worker bool            // a worker's token was accepted
-	own    string          // the worker whose own token that was; empty: the fleet's
+	caller service.Principal // zero unless an access token was accepted
+	key    service.Sender    // zero unless an API key was accepted
+	worker bool              // a worker's token was accepted
+	own    string            // the worker whose own token that was; empty: the fleet's
 
 	message string // instead of the route's
 	success int    // status instead of the route's; 0: the route's
@@ -107,11 +107,11 @@ func (c *call) sessionRef() string { return domain.NormalizeSessionRef(c.param("
 func (c *call) workerRef() string { return domain.NormalizeWorkerRef(c.param("workerId")) }
 
 // sender is who sends or looks at a session with the credential of the call.
-func (c *call) sender() ports.KeyHolder {
+func (c *call) sender() service.Sender {
 	if c.key.KeyID != "" || c.key.UserID != "" {
 		return c.key
 	}
-	return ports.KeyHolder{UserID: c.caller.UserID, SessionID: c.sessionRef()}
+	return service.Sender{UserID: c.caller.UserID, SessionID: c.sessionRef()}
 }
 
 func (c *call) isAdmin() bool { return c.caller.Role == domain.RoleAdministrator }

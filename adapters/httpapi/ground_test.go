@@ -21,7 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/switchyard-wa/switchyard/domain"
-	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 const loginBody = `{"email":"ada@example.com","password":"pw"}`
@@ -50,9 +50,7 @@ func TestRequestID(t *testing.T) {
 
 func TestZeroConfig(t *testing.T) {
 	s := &stub{}
-	h := New(Config{
-		Accounts: stubAccounts{s}, Sessions: stubSessions{s}, Messages: stubMessages{s}, Workers: stubProtocol{s}, Fleet: stubFleet{s},
-	})
+	h := New(Config{Services: config(s).Services, Accounts: stubAccounts{s}})
 	got := serve(t, h, request("GET", "/health", "", ""))
 	assert.Equal(t, http.StatusOK, got.Code)
 	assert.NotEmpty(t, got.Header().Get("X-Request-Id"))
@@ -234,7 +232,7 @@ type panicking struct{ stubAccounts }
 
 func (panicking) ForgotPassword(context.Context, string) error { panic("the secret of the stack") }
 
-func (panicking) Refresh(context.Context, string) (*ports.SignedIn, error) {
+func (panicking) Refresh(context.Context, string) (*service.AuthTokens, error) {
 	panic(http.ErrAbortHandler)
 }
 

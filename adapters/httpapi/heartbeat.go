@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/switchyard-wa/switchyard/domain"
-	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 func (a *api) heartbeat(ctx context.Context, c *call) (any, error) {
@@ -22,7 +22,7 @@ func (a *api) heartbeat(ctx context.Context, c *call) (any, error) {
 	if _, err := c.speaksFor(b.worker); err != nil {
 		return nil, err
 	}
-	return beaten(a.Workers.Heartbeat(ctx, h))
+	return beaten(a.Protocol.Heartbeat(ctx, h))
 }
 
 // oldHeartbeat is the oldest form, which names its worker in the body.
@@ -38,7 +38,7 @@ func (a *api) oldHeartbeat(ctx context.Context, c *call) (any, error) {
 	if _, err := c.speaksFor(b.worker); err != nil {
 		return nil, err
 	}
-	return beaten(a.Workers.Heartbeat(ctx, h))
+	return beaten(a.Protocol.Heartbeat(ctx, h))
 }
 
 // decodeHeartbeat reads any of the forms that are in the field. Unless the path
@@ -288,10 +288,10 @@ func (b *body) count32(to *int) {
 const maxExact = 1 << 53
 
 // beatView is the answer to a heartbeat.
-type beatView ports.HeartbeatAnswer
+type beatView service.HeartbeatResult
 
 // beaten is the answer of a use case to a heartbeat, or its error.
-func beaten(answer *ports.HeartbeatAnswer, err error) (any, error) {
+func beaten(answer *service.HeartbeatResult, err error) (any, error) {
 	if err != nil {
 		return nil, err
 	}

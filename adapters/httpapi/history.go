@@ -95,7 +95,7 @@ func recipientPart(s string) string {
 }
 
 func (a *api) messageByID(ctx context.Context, c *call) (any, error) {
-	m, err := a.Messages.Message(ctx, c.caller.UserID, c.sessionRef(), c.param("messageId"))
+	m, err := a.Messages.Get(ctx, c.caller.UserID, c.sessionRef(), c.param("messageId"))
 	if err != nil {
 		return nil, err
 	}

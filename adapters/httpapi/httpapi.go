@@ -14,17 +14,14 @@ import (
 
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 // Config is what the API is made of. The use cases and WorkerTokens are needed;
 // the zero value of everything else works.
 type Config struct {
-	Accounts ports.AccountUseCases
-	Sessions ports.SessionUseCases
-	Messages ports.MessageUseCases
-	Workers  ports.WorkerProtocol
-	Fleet    ports.FleetUseCases
-	Operator ports.OperatorUseCases
+	service.Services
+	Accounts service.Accounts
 
 	WorkerTokens *WorkerTokens // those that workers may use; nil: none
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 // migrationView is a migration as administrators see it.
@@ -59,7 +60,7 @@ func (a *api) migrate(ctx context.Context, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	m, err := a.Operator.Migrate(ctx, c.sessionRef(), target, reason)
+	m, err := a.Operations.Migrate(ctx, c.sessionRef(), target, reason)
 	if err != nil {
 		return nil, err
 	}
@@ -122,7 +123,7 @@ func (a *api) migrations(ctx context.Context, c *call) (any, error) {
 	if err := q.end(); err != nil {
 		return nil, err
 	}
-	list, total, err := a.Operator.Migrations(ctx, f, p.Page)
+	list, total, err := a.Operations.ListMigrations(ctx, f, p.Page)
 	if err != nil {
 		return nil, err
 	}
@@ -137,7 +138,7 @@ func sessionRef(s string) (string, error) { return domain.NormalizeSessionRef(cl
 func workerRef(s string) (string, error)  { return domain.NormalizeWorkerRef(clean(s, maxID)), nil }
 
 func (a *api) cancelMigrations(ctx context.Context, c *call) (any, error) {
-	cancelled, running, err := a.Operator.CancelMigrations(ctx, c.param("id"))
+	cancelled, running, err := a.Operations.CancelMigrations(ctx, c.param("id"))
 	if err != nil {
 		return nil, err
 	}
@@ -185,7 +186,7 @@ func (a *api) rebalance(ctx context.Context, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	r, err := a.Operator.Rebalance(ctx, dryRun)
+	r, err := a.Operations.Rebalance(ctx, service.RebalanceOptions{DryRun: dryRun})
 	if err != nil {
 		return nil, err
 	}
@@ -195,7 +196,7 @@ func (a *api) rebalance(ctx context.Context, c *call) (any, error) {
 		Moves   []plannedView    `json:"moves"`
 		Left    int              `json:"left"` // moves that the next rebalance would make
 		Workers []rebalancedView `json:"workers"`
-	}{r.DryRun, optional(r.BatchID), make([]plannedView, len(r.Moves)), r.Left, make([]rebalancedView, len(r.Workers))}
+	}{r.DryRun, optional(r.BatchID), make([]plannedView, len(r.Moves)), r.RemainingMoves, make([]rebalancedView, len(r.Workers))}
 	for i, m := range r.Moves {
 		v.Moves[i] = plannedView(m)
 	}
@@ -211,8 +212,8 @@ func (a *api) rebalance(ctx context.Context, c *call) (any, error) {
 	default:
 		c.message = counted(len(r.Moves), "session") + " will move, a few at a time; follow them with GET /admin/migrations?batchId=" + r.BatchID
 	}
-	if r.Left > 0 {
-		c.message += fmt.Sprintf("; %d more are left to the next rebalance", r.Left)
+	if r.RemainingMoves > 0 {
+		c.message += fmt.Sprintf("; %d more are left to the next rebalance", r.RemainingMoves)
 	}
 	return v, nil
 }
@@ -251,7 +252,7 @@ type drainView struct {
 	Failed    int    `json:"failed"`
 }
 
-func viewDrain(d *ports.DrainProgress) *drainView {
+func viewDrain(d *service.DrainProgress) *drainView {
 	if d == nil {
 		return nil
 	}
@@ -280,16 +281,16 @@ func (a *api) bulkSessions(ctx context.Context, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	results, err := a.Operator.BulkSessions(ctx, in)
+	results, err := a.Operations.Bulk(ctx, in)
 	if err != nil {
 		return nil, err
 	}
 	v := struct {
-		Action  ports.BulkAction `json:"action"`
-		Total   int              `json:"total"`
-		OK      int              `json:"ok"`
-		Failed  int              `json:"failed"`
-		Results []bulkView       `json:"results"`
+		Action  service.BulkAction `json:"action"`
+		Total   int                `json:"total"`
+		OK      int                `json:"ok"`
+		Failed  int                `json:"failed"`
+		Results []bulkView         `json:"results"`
 	}{Action: in.Action, Total: len(results), Results: make([]bulkView, len(results))}
 	for i, r := range results {
 		v.Results[i] = bulkView{SessionID: r.SessionID, OK: r.Err == nil}
@@ -308,8 +309,8 @@ func (a *api) bulkSessions(ctx context.Context, c *call) (any, error) {
 	return v, nil
 }
 
-func decodeBulk(b *body) (ports.Bulk, error) {
-	var in ports.Bulk
+func decodeBulk(b *body) (service.BulkRequest, error) {
+	var in service.BulkRequest
 	var action, target, why *string
 	var ids []string
 	listed, filtered := false, false
@@ -332,7 +333,7 @@ func decodeBulk(b *body) (ports.Bulk, error) {
 		}
 	}
 	if raw := b.need("action", action, "Action"); raw != "" {
-		word, err := oneOf(ports.BulkRestart, ports.BulkDisconnect, ports.BulkMigrate, ports.BulkDelete)(raw)
+		word, err := oneOf(service.BulkRestart, service.BulkDisconnect, service.BulkMigrate, service.BulkDelete)(raw)
 		b.check("action", err)
 		in.Action = word
 	}
@@ -343,8 +344,8 @@ func decodeBulk(b *body) (ports.Bulk, error) {
 		b.once("filter", "Filter must say something: status, workerId, userId or search")
 	case !filtered && len(ids) == 0:
 		b.once("sessionIds", "sessionIds or a filter is required")
-	case len(ids) > ports.BulkLimit:
-		b.once("sessionIds", "At most %d sessions at once; use several requests", ports.BulkLimit)
+	case len(ids) > service.BulkLimit:
+		b.once("sessionIds", "At most %d sessions at once; use several requests", service.BulkLimit)
 	}
 	for i, id := range ids {
 		if ids[i] = domain.NormalizeSessionRef(clean(id, maxID)); strings.TrimSpace(id) == "" {
@@ -352,7 +353,7 @@ func decodeBulk(b *body) (ports.Bulk, error) {
 		}
 	}
 	in.SessionIDs, in.TargetWorkerID, in.Reason = ids, b.target(target), b.reason(why)
-	if target != nil && in.Action != "" && in.Action != ports.BulkMigrate {
+	if target != nil && in.Action != "" && in.Action != service.BulkMigrate {
 		b.once("targetWorkerId", "targetWorkerId goes with the action migrate only")
 	}
 	return in, b.end()
@@ -412,7 +413,7 @@ func (a *api) allSessions(ctx context.Context, c *call) (any, error) {
 	if err := q.end(); err != nil {
 		return nil, err
 	}
-	list, total, err := a.Operator.AllSessions(ctx, f, p.Page)
+	list, total, err := a.Operations.ListSessions(ctx, f, p.Page)
 	if err != nil {
 		return nil, err
 	}
@@ -421,7 +422,7 @@ func (a *api) allSessions(ctx context.Context, c *call) (any, error) {
 
 func (a *api) removeSession(ctx context.Context, c *call) (any, error) {
 	id := c.sessionRef()
-	if err := a.Operator.RemoveSession(ctx, id); err != nil {
+	if err := a.Operations.DeleteSession(ctx, id); err != nil {
 		return nil, err
 	}
 	return deletedSession{id, true}, nil

@@ -13,9 +13,10 @@ import (
 
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
-type stubOperator struct{ *stub }
+type stubOperations struct{ *stub }
 
 func someMigration(status domain.MigrationStatus) *domain.Migration {
 	m := &domain.Migration{
@@ -31,44 +32,44 @@ func someMigration(status domain.MigrationStatus) *domain.Migration {
 	return m
 }
 
-func (s stubOperator) AllSessions(ctx context.Context, f ports.SessionFilter, p ports.Page) ([]*ports.SessionView, int, error) {
-	return stubSessions(s).Sessions(ctx, "", f, p)
+func (s stubOperations) ListSessions(ctx context.Context, f ports.SessionFilter, p ports.Page) ([]*service.SessionView, int, error) {
+	return stubSessions(s).List(ctx, "", f, p)
 }
 
-func (s stubOperator) RemoveSession(_ context.Context, id string) error { return s.note(id) }
+func (s stubOperations) DeleteSession(_ context.Context, id string) error { return s.note(id) }
 
-func (s stubOperator) BulkSessions(_ context.Context, b ports.Bulk) ([]ports.BulkResult, error) {
-	return []ports.BulkResult{
+func (s stubOperations) Bulk(_ context.Context, b service.BulkRequest) ([]service.BulkResult, error) {
+	return []service.BulkResult{
 		{SessionID: "support"},
 		{SessionID: "sales", Err: domain.Errorf(domain.NotFound, domain.CodeSessionNotFound, "Session not found")},
 		{SessionID: "odd", Err: errors.New("the disk at 10.0.0.9 is full")},
 	}, s.note(b)
 }
 
-func (s stubOperator) Migrate(_ context.Context, id, target, reason string) (*domain.Migration, error) {
+func (s stubOperations) Migrate(_ context.Context, id, target, reason string) (*domain.Migration, error) {
 	return someMigration(domain.MigrationRunning), s.note([]string{id, target, reason})
 }
 
-func (s stubOperator) Migrations(_ context.Context, f ports.MigrationFilter, p ports.Page) ([]*domain.Migration, int, error) {
+func (s stubOperations) ListMigrations(_ context.Context, f ports.MigrationFilter, p ports.Page) ([]*domain.Migration, int, error) {
 	failed := someMigration(domain.MigrationFailed)
 	failed.Kind, failed.BatchID, failed.Error = domain.MoveRebalance, "batch-1", "worker-2 is full"
 	return []*domain.Migration{someMigration(domain.MigrationPending), someMigration(domain.MigrationCompleted), failed}, 43, s.note([]any{f, p})
 }
 
-func (s stubOperator) CancelMigrations(_ context.Context, id string) ([]*domain.Migration, int, error) {
+func (s stubOperations) CancelMigrations(_ context.Context, id string) ([]*domain.Migration, int, error) {
 	return []*domain.Migration{someMigration(domain.MigrationCancelled)}, 3, s.note(id)
 }
 
-func (s stubOperator) Rebalance(_ context.Context, dryRun bool) (*ports.Rebalance, error) {
-	r := &ports.Rebalance{
-		DryRun: dryRun, BatchID: "batch-1", Left: 7,
+func (s stubOperations) Rebalance(_ context.Context, opt service.RebalanceOptions) (*service.RebalanceResult, error) {
+	r := &service.RebalanceResult{
+		DryRun: opt.DryRun, BatchID: "batch-1", RemainingMoves: 7,
 		Moves:   []domain.PlannedMove{{SessionID: "support", UserID: "u1", FromWorker: "worker-1", ToWorker: "worker-2"}},
-		Workers: []ports.WorkerLoad{{WorkerID: "worker-1", Capacity: 30, Before: 20, After: 19}, {WorkerID: "worker-2", Capacity: 30, After: 1}},
+		Workers: []service.WorkerLoad{{WorkerID: "worker-1", Capacity: 30, Before: 20, After: 19}, {WorkerID: "worker-2", Capacity: 30, After: 1}},
 	}
-	if dryRun {
+	if opt.DryRun {
 		r.BatchID = ""
 	}
-	return r, s.note(dryRun)
+	return r, s.note(opt.DryRun)
 }
 
 func TestMigrate(t *testing.T) {
@@ -138,17 +139,17 @@ func TestBulk(t *testing.T) {
 	path := "/api/v1/admin/sessions/bulk"
 	got, s := ask(t, "POST", path, adminToken, `{"action":"RESTART","sessionIds":["Support_1","sales"],"targetWorkerId":null}`)
 	require.Equal(t, http.StatusOK, got.Code, got.Body)
-	assert.Equal(t, ports.Bulk{Action: ports.BulkRestart, SessionIDs: []string{"support-1", "sales"}}, s.last)
+	assert.Equal(t, service.BulkRequest{Action: service.BulkRestart, SessionIDs: []string{"support-1", "sales"}}, s.last)
 	assert.Equal(t, "1 session accepted, 2 refused", got.Message)
 	assert.NotContains(t, got.Body.String(), "10.0.0.9")
 	_, s = ask(t, "POST", path, adminToken,
 		`{"action":"migrate","filter":{"status":"connected","workerId":"Worker_1","userId":"u1","search":"desk"},"targetWorkerId":"Worker 2","reason":"r"}`)
-	assert.Equal(t, ports.Bulk{
-		Action: ports.BulkMigrate, TargetWorkerID: "worker-2", Reason: "r",
+	assert.Equal(t, service.BulkRequest{
+		Action: service.BulkMigrate, TargetWorkerID: "worker-2", Reason: "r",
 		Filter: ports.SessionFilter{Status: domain.Connected, WorkerID: "worker-1", UserID: "u1", Search: "desk"},
 	}, s.last)
 	_, s = ask(t, "POST", path, adminToken, `{"action":"delete","sessionIds":null,"filter":{"userId":"u1"}}`)
-	assert.Equal(t, ports.SessionFilter{UserID: "u1"}, s.last.(ports.Bulk).Filter)
+	assert.Equal(t, ports.SessionFilter{UserID: "u1"}, s.last.(service.BulkRequest).Filter)
 
 	for body, fields := range map[string][]string{
 		``: {"action", "sessionIds"},

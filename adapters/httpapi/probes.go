@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"github.com/switchyard-wa/switchyard/domain"
-	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 // probeView is the result of calling one worker now.
@@ -20,7 +20,7 @@ type probeView struct {
 
 func milliseconds(d time.Duration) figure { return figure(float64(d) / float64(time.Millisecond)) }
 
-func (c *call) probed(r *ports.ProbeReport, err error) (any, error) {
+func (c *call) probed(r *service.ProbeReport, err error) (any, error) {
 	if err != nil {
 		return nil, err
 	}
@@ -49,11 +49,11 @@ func (a *api) testEndpoint(ctx context.Context, c *call) (any, error) {
 	if err := b.end(); err != nil {
 		return nil, err
 	}
-	return c.probed(a.Fleet.TestEndpoint(ctx, target))
+	return c.probed(a.Workers.TestEndpoint(ctx, target))
 }
 
 func (a *api) testWorker(ctx context.Context, c *call) (any, error) {
-	return c.probed(a.Fleet.TestWorker(ctx, c.workerRef()))
+	return c.probed(a.Workers.Test(ctx, c.workerRef()))
 }
 
 type checkView struct {
@@ -66,7 +66,7 @@ type checkView struct {
 }
 
 func (a *api) probeAll(ctx context.Context, _ *call) (any, error) {
-	reports, err := a.Fleet.ProbeAll(ctx)
+	reports, err := a.Workers.ProbeAll(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -103,18 +103,18 @@ type monitorView struct {
 	Workers    int   `json:"workers"`
 }
 
-func viewMonitor(m ports.MonitorStatus, err error) (any, error) {
+func viewMonitor(m service.ProbeStatus, err error) (any, error) {
 	return monitorView{m.Running, m.Interval.Milliseconds(), stamp(m.LastCheck), m.Workers}, err
 }
 
 func (a *api) monitor(ctx context.Context, _ *call) (any, error) {
-	return viewMonitor(a.Fleet.Monitor(ctx), nil)
+	return viewMonitor(a.Workers.ProbeStatus(ctx), nil)
 }
 
 func (a *api) startMonitor(ctx context.Context, _ *call) (any, error) {
-	return viewMonitor(a.Fleet.SetMonitor(ctx, true))
+	return viewMonitor(a.Workers.StartProbes(ctx))
 }
 
 func (a *api) stopMonitor(ctx context.Context, _ *call) (any, error) {
-	return viewMonitor(a.Fleet.SetMonitor(ctx, false))
+	return viewMonitor(a.Workers.StopProbes(ctx))
 }

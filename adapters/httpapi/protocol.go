@@ -7,7 +7,7 @@ import (
 	"strings"
 
 	"github.com/switchyard-wa/switchyard/domain"
-	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 type registeredView struct {
@@ -54,7 +54,7 @@ func (a *api) registerWorker(ctx context.Context, c *call) (any, error) {
 		return nil, err
 	}
 	in.Own = c.own != ""
-	r, err := a.Workers.RegisterWorker(ctx, in)
+	r, err := a.Protocol.Register(ctx, in)
 	if err != nil {
 		return nil, err
 	}
@@ -93,7 +93,7 @@ type assignedView struct {
 
 func (a *api) assigned(ctx context.Context, c *call) (any, error) {
 	id := c.workerRef()
-	list, err := a.Workers.AssignedSessions(ctx, id)
+	list, err := a.Protocol.AssignedSessions(ctx, id)
 	if err != nil {
 		return nil, err
 	}
@@ -116,10 +116,10 @@ func (a *api) assigned(ctx context.Context, c *call) (any, error) {
 }
 
 type recoveredView struct {
-	SessionID string               `json:"sessionId"`
-	Status    ports.RecoveryStatus `json:"status"`
-	Action    string               `json:"action"`
-	Error     string               `json:"error,omitzero"`
+	SessionID string                 `json:"sessionId"`
+	Status    service.RecoveryStatus `json:"status"`
+	Action    string                 `json:"action"`
+	Error     string                 `json:"error,omitzero"`
 }
 
 func (a *api) recovered(ctx context.Context, c *call) (any, error) {
@@ -135,7 +135,7 @@ func (a *api) recovered(ctx context.Context, c *call) (any, error) {
 		return nil, err
 	}
 	id := c.workerRef()
-	outcomes, err := a.Workers.Recovered(ctx, id, results)
+	outcomes, err := a.Protocol.ReportRecovery(ctx, id, results)
 	if err != nil {
 		return nil, err
 	}
@@ -150,11 +150,11 @@ func (a *api) recovered(ctx context.Context, c *call) (any, error) {
 	}{WorkerID: id, ProcessedSessions: len(outcomes)}
 	for _, o := range outcomes {
 		switch o.Status {
-		case ports.RecoverySuccess:
+		case service.RecoverySuccess:
 			v.SuccessfulRecoveries++
-		case ports.RecoveryFailed:
+		case service.RecoveryFailed:
 			v.FailedRecoveries++
-		case ports.RecoverySkipped:
+		case service.RecoverySkipped:
 			v.SkippedRecoveries++
 		}
 		if o.Updated {
@@ -167,8 +167,8 @@ func (a *api) recovered(ctx context.Context, c *call) (any, error) {
 
 // decodeRecovery reads the results. The totals, which have to be there in one
 // place or the other, are not believed.
-func decodeRecovery(b *body) ([]ports.RecoveryResult, error) {
-	var results []ports.RecoveryResult
+func decodeRecovery(b *body) ([]service.RecoveryResult, error) {
+	var results []service.RecoveryResult
 	listed, summed := false, false
 	for b.next() {
 		switch b.member() {
@@ -210,8 +210,8 @@ func (b *body) total() bool {
 	return false
 }
 
-func (b *body) recovery(i int) ports.RecoveryResult {
-	var r ports.RecoveryResult
+func (b *body) recovery(i int) service.RecoveryResult {
+	var r service.RecoveryResult
 	at := "recoveryResults[" + strconv.Itoa(i) + "]"
 	if !b.object() {
 		b.once(at, "Result must be an object")
@@ -240,8 +240,8 @@ func (b *body) recovery(i int) ports.RecoveryResult {
 	return r
 }
 
-func recoveryStatus(s string) (ports.RecoveryStatus, error) {
-	return oneOf(ports.RecoverySuccess, ports.RecoveryFailed, ports.RecoverySkipped)(strings.TrimSpace(s))
+func recoveryStatus(s string) (service.RecoveryStatus, error) {
+	return oneOf(service.RecoverySuccess, service.RecoveryFailed, service.RecoverySkipped)(strings.TrimSpace(s))
 }
 
 func (a *api) preserved(ctx context.Context, c *call) (any, error) {
@@ -257,7 +257,7 @@ func (a *api) preserved(ctx context.Context, c *call) (any, error) {
 		return nil, err
 	}
 	id := c.workerRef()
-	n, err := a.Workers.Preserved(ctx, id, ids)
+	n, err := a.Protocol.ReportPreserved(ctx, id, ids)
 	if err != nil {
 		return nil, err
 	}
@@ -337,7 +337,7 @@ func decodeUnregister(b *body) (id, endpoint string, err error) {
 
 // leave is how a worker goes of its own accord.
 func (a *api) leave(ctx context.Context, c *call, id, endpoint string) (any, error) {
-	status, err := a.Workers.UnregisterWorker(ctx, id, endpoint)
+	status, err := a.Protocol.Unregister(ctx, id, endpoint)
 	if err != nil {
 		return nil, err
 	}

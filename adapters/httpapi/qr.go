@@ -15,7 +15,7 @@ import (
 	"rsc.io/qr"
 
 	"github.com/switchyard-wa/switchyard/domain"
-	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 // qrView is what there is to scan or type.
@@ -30,7 +30,7 @@ type qrView struct {
 }
 
 // view shows what there is at the given time. What has expired is not there.
-func viewQR(s *ports.SessionQR, pairing bool, now time.Time) qrView {
+func viewQR(s *service.SessionQR, pairing bool, now time.Time) qrView {
 	v := qrView{SessionID: s.SessionID, Status: s.Status}
 	if code := optional(s.PairingCode); pairing || code != "" {
 		v.PairingCode = &code
@@ -55,7 +55,7 @@ func current(q domain.QR, now time.Time) domain.QR {
 
 func (a *api) connect(ctx context.Context, c *call) (any, error) {
 	q := c.query()
-	var o ports.ConnectOptions
+	var o service.ConnectOptions
 	q.duration("wait", &o.Wait, maxWait)
 	b, err := c.read()
 	if err != nil {
@@ -79,7 +79,7 @@ func (a *api) connect(ctx context.Context, c *call) (any, error) {
 
 // decodePairing reads the body of a connect and reports whether it asks for a
 // pairing code.
-func decodePairing(b *body, o *ports.ConnectOptions) bool {
+func decodePairing(b *body, o *service.ConnectOptions) bool {
 	pairing := false
 	for b.next() {
 		if b.member() != "pairing" || !b.object() {

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/switchyard-wa/switchyard/domain"
-	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 func (a *api) sessionReport(ctx context.Context, c *call) (any, error) {
@@ -22,7 +22,7 @@ func (a *api) sessionReport(ctx context.Context, c *call) (any, error) {
 	if r.WorkerID, err = c.speaksFor(r.WorkerID); err != nil {
 		return nil, err
 	}
-	outcome, err := a.Workers.SessionReport(ctx, r)
+	outcome, err := a.Protocol.ReportSession(ctx, r)
 	if err != nil {
 		return nil, err
 	}
@@ -112,7 +112,7 @@ func (a *api) messageReport(ctx context.Context, c *call) (any, error) {
 	if r.WorkerID, err = c.speaksFor(b.worker); err != nil {
 		return nil, err
 	}
-	applied, err := a.Workers.MessageReport(ctx, r)
+	applied, err := a.Protocol.ReportMessage(ctx, r)
 	if err != nil {
 		return nil, err
 	}
@@ -175,7 +175,7 @@ func (a *api) messageReceived(ctx context.Context, c *call) (any, error) {
 	if m.WorkerID, err = c.speaksFor(b.worker); err != nil {
 		return nil, err
 	}
-	stored, err := a.Workers.MessageReceived(ctx, m)
+	stored, err := a.Protocol.ReceiveMessage(ctx, m)
 	if err != nil {
 		return nil, err
 	}
@@ -202,8 +202,8 @@ func (b *body) messageID(to *string) {
 
 const maxContent = 64 << 10 // bytes of a message that is kept
 
-func decodeInbound(b *body) (ports.InboundMessage, error) {
-	var m ports.InboundMessage
+func decodeInbound(b *body) (service.InboundMessage, error) {
+	var m service.InboundMessage
 	var kind string
 	for b.next() {
 		switch b.member() {

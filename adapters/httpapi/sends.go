@@ -325,7 +325,7 @@ func act(kind domain.ActionType) handler {
 		if err != nil {
 			return nil, err
 		}
-		if err := a.Messages.Act(ctx, c.sender(), action); err != nil {
+		if err := a.Messages.PerformAction(ctx, c.sender(), action); err != nil {
 			return nil, err
 		}
 		return actView{

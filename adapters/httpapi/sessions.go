@@ -6,6 +6,7 @@ import (
 
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 const (
@@ -56,7 +57,7 @@ func viewSession(s *domain.Session, w *domain.Worker, admin bool) sessionView {
 }
 
 // shown is a session that a use case returned, or its error.
-func (c *call) shown(s *ports.SessionView, err error) (any, error) {
+func (c *call) shown(s *service.SessionView, err error) (any, error) {
 	if err != nil {
 		return nil, err
 	}
@@ -72,7 +73,7 @@ func (a *api) createSession(ctx context.Context, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := a.Sessions.CreateSession(ctx, c.caller.UserID, in)
+	s, err := a.Sessions.Create(ctx, c.caller.UserID, in)
 	if err != nil {
 		return nil, err
 	}
@@ -82,7 +83,7 @@ func (a *api) createSession(ctx context.Context, c *call) (any, error) {
 	}{viewSession(s.Session, nil, c.isAdmin()), s.APIKey}, nil
 }
 
-func decodeNewSession(b *body) (ports.NewSession, error) {
+func decodeNewSession(b *body) (service.CreateSessionParams, error) {
 	var name, id, description *string
 	for b.next() {
 		switch b.member() {
@@ -94,7 +95,7 @@ func decodeNewSession(b *body) (ports.NewSession, error) {
 			b.optional(&description)
 		}
 	}
-	var n ports.NewSession
+	var n service.CreateSessionParams
 	n.Name = b.checked("name", name, "Name", domain.CheckSessionName)
 	if id != nil {
 		normalized, err := domain.NormalizeSessionID(*id)
@@ -118,14 +119,14 @@ func (a *api) sessions(ctx context.Context, c *call) (any, error) {
 	if err := q.end(); err != nil {
 		return nil, err
 	}
-	list, total, err := a.Sessions.Sessions(ctx, c.caller.UserID, f, p.Page)
+	list, total, err := a.Sessions.List(ctx, c.caller.UserID, f, p.Page)
 	if err != nil {
 		return nil, err
 	}
 	return sessionList(list, p, total, c.isAdmin()), nil
 }
 
-func sessionList(list []*ports.SessionView, p page, total int, admin bool) any {
+func sessionList(list []*service.SessionView, p page, total int, admin bool) any {
 	views := make([]sessionView, len(list))
 	for i, s := range list {
 		views[i] = viewSession(s.Session, s.Worker, admin)
@@ -137,7 +138,7 @@ func sessionList(list []*ports.SessionView, p page, total int, admin bool) any {
 }
 
 func (a *api) session(ctx context.Context, c *call) (any, error) {
-	return c.shown(a.Sessions.Session(ctx, c.caller.UserID, c.sessionRef()))
+	return c.shown(a.Sessions.Get(ctx, c.caller.UserID, c.sessionRef()))
 }
 
 func (a *api) disconnect(ctx context.Context, c *call) (any, error) {
@@ -154,7 +155,7 @@ func (a *api) restart(ctx context.Context, c *call) (any, error) {
 
 func (a *api) deleteSession(ctx context.Context, c *call) (any, error) {
 	id := c.sessionRef()
-	if err := a.Sessions.DeleteSession(ctx, c.caller.UserID, id); err != nil {
+	if err := a.Sessions.Delete(ctx, c.caller.UserID, id); err != nil {
 		return nil, err
 	}
 	return deletedSession{id, true}, nil
@@ -173,7 +174,7 @@ func (a *api) rotateKey(ctx context.Context, c *call) (any, error) {
 		return nil, err
 	}
 	id := c.sessionRef()
-	key, err := a.Sessions.RotateKey(ctx, c.caller.UserID, id, grace)
+	key, err := a.APIKeys.Rotate(ctx, c.caller.UserID, id, grace)
 	if err != nil {
 		return nil, err
 	}
@@ -199,7 +200,7 @@ type statusView struct {
 // sessionStatus answers for the session in the path, or that of the API key.
 func (a *api) sessionStatus(ctx context.Context, c *call) (any, error) {
 	who := c.sender()
-	s, err := a.Sessions.Session(ctx, who.UserID, who.SessionID)
+	s, err := a.Sessions.Get(ctx, who.UserID, who.SessionID)
 	if err != nil {
 		return nil, err
 	}

@@ -17,13 +17,14 @@ import (
 
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 func TestCreateSession(t *testing.T) {
 	_, s := ask(t, "POST", "/api/v1/sessions", userToken, `{"name":" Support ","sessionId":"Support__Line","description":" d "}`)
-	assert.Equal(t, ports.NewSession{ID: "support-line", Name: "Support", Description: "d"}, s.last)
+	assert.Equal(t, service.CreateSessionParams{ID: "support-line", Name: "Support", Description: "d"}, s.last)
 	_, s = ask(t, "POST", "/api/v1/sessions", userToken, `{"name":"Support","sessionId":null}`)
-	assert.Equal(t, ports.NewSession{Name: "Support"}, s.last)
+	assert.Equal(t, service.CreateSessionParams{Name: "Support"}, s.last)
 	for body, fields := range map[string][]string{
 		``: {"name"},
 		`{"name":"","sessionId":"a b","description":"` + strings.Repeat("x", 256) + `"}`: {"name", "sessionId", "description"},
@@ -99,7 +100,7 @@ func TestOtherFilters(t *testing.T) {
 
 	tier, role, name := domain.Tier("MAX"), domain.RoleAdministrator, "Ada"
 	_, s = ask(t, "PUT", "/api/v1/admin/users/u1", adminToken, `{"tier":"max","role":"administrator","isActive":true,"name":"Ada"}`)
-	assert.Equal(t, ports.UserChange{Name: &name, Tier: &tier, Role: &role, Active: &active}, s.last)
+	assert.Equal(t, service.UserChange{Name: &name, Tier: &tier, Role: &role, Active: &active}, s.last)
 	got, s = ask(t, "PUT", "/api/v1/admin/users/u1", adminToken, `{"tier":"max","email":"ada@example.com"}`)
 	assert.Equal(t, http.StatusBadRequest, got.Code)
 	assert.Equal(t, []string{"email"}, got.fields())
@@ -140,9 +141,9 @@ func TestUsageParameters(t *testing.T) {
 func TestProfile(t *testing.T) {
 	name, email := "Ada L", "ada@example.com"
 	_, s := ask(t, "PUT", "/api/v1/users/profile", userToken, `{"name":" Ada L ","email":"ADA@example.com","currentPassword":"old","newPassword":"new pass 1"}`)
-	assert.Equal(t, ports.Profile{Name: &name, Email: &email, CurrentPassword: "old", NewPassword: "new pass 1"}, s.last)
+	assert.Equal(t, service.Profile{Name: &name, Email: &email, CurrentPassword: "old", NewPassword: "new pass 1"}, s.last)
 	_, s = ask(t, "PUT", "/api/v1/users/profile", userToken, ``)
-	assert.Equal(t, ports.Profile{}, s.last)
+	assert.Equal(t, service.Profile{}, s.last)
 	got, _ := ask(t, "PUT", "/api/v1/users/profile", userToken, `{"name":"","email":"x","newPassword":"short"}`)
 	assert.Equal(t, []string{"name", "email", "newPassword", "currentPassword"}, got.fields())
 }
@@ -157,7 +158,7 @@ func TestSignIn(t *testing.T) {
 func TestConnectOptions(t *testing.T) {
 	for query, want := range map[string]time.Duration{"": 0, "?wait=10s": 10 * time.Second, "?wait=30": 30 * time.Second, "?wait=1.5": 1500 * time.Millisecond, "?wait=0": 0} {
 		_, s := ask(t, "POST", "/api/v1/sessions/support/connect"+query, userToken, "")
-		assert.Equal(t, ports.ConnectOptions{Wait: want}, s.last, query)
+		assert.Equal(t, service.ConnectOptions{Wait: want}, s.last, query)
 	}
 	for _, query := range []string{"31s", "31", "-1", "-1s", "soon", "NaN", "1e300", "Inf"} {
 		got, s := ask(t, "POST", "/api/v1/sessions/support/connect?wait="+query, userToken, "")
@@ -165,7 +166,7 @@ func TestConnectOptions(t *testing.T) {
 		assert.Zero(t, s.calls)
 	}
 	got, s := ask(t, "POST", "/api/v1/sessions/support/connect?wait=1s", userToken, `{"pairing":{"phoneNumber":"+62 812-3456-7890"}}`)
-	assert.Equal(t, ports.ConnectOptions{Wait: time.Second, PairingPhone: "6281234567890"}, s.last)
+	assert.Equal(t, service.ConnectOptions{Wait: time.Second, PairingPhone: "6281234567890"}, s.last)
 	assert.Contains(t, got.Data, "pairingCode")
 	assert.Nil(t, got.Data["pairingCode"])
 	for body, fields := range map[string][]string{

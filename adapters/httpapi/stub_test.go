@@ -16,6 +16,7 @@ import (
 
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 var noon = time.Date(2026, 3, 1, 12, 0, 0, 123456000, time.UTC)
@@ -56,9 +57,10 @@ func (s *stub) note(v any) error {
 type (
 	stubAccounts struct{ *stub }
 	stubSessions struct{ *stub }
+	stubKeys     struct{ *stub }
 	stubMessages struct{ *stub }
 	stubProtocol struct{ *stub }
-	stubFleet    struct{ *stub }
+	stubWorkers  struct{ *stub }
 )
 
 func someUser() *domain.User {
@@ -68,8 +70,8 @@ func someUser() *domain.User {
 	}
 }
 
-func someSummary() *ports.UserSummary {
-	return &ports.UserSummary{User: someUser(), UserUsage: domain.UserUsage{Sessions: 3, Live: 2}}
+func someSummary() *service.UserSummary {
+	return &service.UserSummary{User: someUser(), UserUsage: domain.UserUsage{Sessions: 3, Live: 2}}
 }
 
 func someWorker() *domain.Worker {
@@ -97,43 +99,43 @@ func someMessage() *domain.Message {
 	}
 }
 
-func (s stubAccounts) signedIn() *ports.SignedIn {
-	return &ports.SignedIn{User: someUser(), Token: "access", RefreshToken: "refresh", ExpiresIn: time.Hour}
+func (s stubAccounts) signedIn() *service.AuthTokens {
+	return &service.AuthTokens{User: someUser(), Token: "access", RefreshToken: "refresh", ExpiresIn: time.Hour}
 }
 
-func (s stubAccounts) Register(_ context.Context, name, email, password string) (*ports.SignedIn, error) {
+func (s stubAccounts) Register(_ context.Context, name, email, password string) (*service.AuthTokens, error) {
 	return s.signedIn(), s.note([]string{name, email, password})
 }
 
-func (s stubAccounts) Login(_ context.Context, email, password, ip string) (*ports.SignedIn, error) {
+func (s stubAccounts) Login(_ context.Context, email, password, ip string) (*service.AuthTokens, error) {
 	return s.signedIn(), s.note([]string{email, password, ip})
 }
 
-func (s stubAccounts) Refresh(_ context.Context, token string) (*ports.SignedIn, error) {
+func (s stubAccounts) Refresh(_ context.Context, token string) (*service.AuthTokens, error) {
 	return s.signedIn(), s.note(token)
 }
 
-func (s stubAccounts) Logout(_ context.Context, c ports.Caller) error { return s.note(c) }
+func (s stubAccounts) Logout(_ context.Context, c service.Principal) error { return s.note(c) }
 
-func (s stubAccounts) Authenticate(_ context.Context, token string) (ports.Caller, error) {
+func (s stubAccounts) Authenticate(_ context.Context, token string) (service.Principal, error) {
 	switch token {
 	case userToken:
-		return ports.Caller{UserID: "u1", Role: domain.RoleUser, SignInID: "f1"}, nil
+		return service.Principal{UserID: "u1", Role: domain.RoleUser, SignInID: "f1"}, nil
 	case adminToken:
-		return ports.Caller{UserID: "a1", Role: domain.RoleAdministrator, SignInID: "f2"}, nil
+		return service.Principal{UserID: "a1", Role: domain.RoleAdministrator, SignInID: "f2"}, nil
 	}
-	return ports.Caller{}, domain.Errorf(domain.Unauthenticated, domain.CodeAuthTokenInvalid, "Access token is not valid; sign in again")
+	return service.Principal{}, domain.Errorf(domain.Unauthenticated, domain.CodeAuthTokenInvalid, "Access token is not valid; sign in again")
 }
 
-func (s stubAccounts) User(_ context.Context, id string) (*ports.UserSummary, error) {
+func (s stubAccounts) Get(_ context.Context, id string) (*service.UserSummary, error) {
 	return someSummary(), s.note(id)
 }
 
-func (s stubAccounts) UpdateProfile(_ context.Context, _ ports.Caller, p ports.Profile) (*domain.User, error) {
+func (s stubAccounts) UpdateProfile(_ context.Context, _ service.Principal, p service.Profile) (*domain.User, error) {
 	return someUser(), s.note(p)
 }
 
-func (s stubAccounts) ChangePassword(_ context.Context, _ ports.Caller, current, next string) error {
+func (s stubAccounts) ChangePassword(_ context.Context, _ service.Principal, current, next string) error {
 	return s.note([]string{current, next})
 }
 
@@ -143,84 +145,84 @@ func (s stubAccounts) ResetPassword(_ context.Context, token, next string) error
 	return s.note([]string{token, next})
 }
 
-func (s stubAccounts) Deactivate(_ context.Context, _ ports.Caller, password string) error {
+func (s stubAccounts) Deactivate(_ context.Context, _ service.Principal, password string) error {
 	return s.note(password)
 }
 
-func (s stubAccounts) Users(_ context.Context, f ports.UserFilter, p ports.Page) ([]*ports.UserSummary, int, error) {
-	return []*ports.UserSummary{someSummary()}, 41, s.note([]any{f, p})
+func (s stubAccounts) List(_ context.Context, f ports.UserFilter, p ports.Page) ([]*service.UserSummary, int, error) {
+	return []*service.UserSummary{someSummary()}, 41, s.note([]any{f, p})
 }
 
-func (s stubAccounts) UpdateUser(_ context.Context, _ string, ch ports.UserChange) (*ports.UserSummary, error) {
+func (s stubAccounts) Update(_ context.Context, _ string, ch service.UserChange) (*service.UserSummary, error) {
 	return someSummary(), s.note(ch)
 }
 
-func (s stubSessions) view(id string) *ports.SessionView {
-	return &ports.SessionView{Session: someSession(id), Worker: someWorker()}
+func (s stubSessions) view(id string) *service.SessionView {
+	return &service.SessionView{Session: someSession(id), Worker: someWorker()}
 }
 
-func (s stubSessions) CreateSession(_ context.Context, _ string, n ports.NewSession) (*ports.CreatedSession, error) {
+func (s stubSessions) Create(_ context.Context, _ string, n service.CreateSessionParams) (*service.CreatedSession, error) {
 	card := domain.Card("support-abc", "u1", n.Name, n.Description, noon)
-	return &ports.CreatedSession{Session: card, APIKey: keyText}, s.note(n)
+	return &service.CreatedSession{Session: card, APIKey: keyText}, s.note(n)
 }
 
-func (s stubSessions) Session(_ context.Context, _, id string) (*ports.SessionView, error) {
+func (s stubSessions) Get(_ context.Context, _, id string) (*service.SessionView, error) {
 	return s.view(id), s.note(id)
 }
 
-func (s stubSessions) Sessions(_ context.Context, _ string, f ports.SessionFilter, p ports.Page) ([]*ports.SessionView, int, error) {
-	idle := &ports.SessionView{Session: domain.Card("idle", "u1", "Idle", "Not started yet", noon)}
-	return []*ports.SessionView{s.view("support"), idle}, 42, s.note([]any{f, p})
+func (s stubSessions) List(_ context.Context, _ string, f ports.SessionFilter, p ports.Page) ([]*service.SessionView, int, error) {
+	idle := &service.SessionView{Session: domain.Card("idle", "u1", "Idle", "Not started yet", noon)}
+	return []*service.SessionView{s.view("support"), idle}, 42, s.note([]any{f, p})
 }
 
-func (s stubSessions) sessionQR(id string) *ports.SessionQR {
-	v := &ports.SessionQR{SessionID: id, Status: domain.Init, WorkerID: "worker-1", QR: s.qr, PairingCode: s.code}
+func (s stubSessions) sessionQR(id string) *service.SessionQR {
+	v := &service.SessionQR{SessionID: id, Status: domain.Init, WorkerID: "worker-1", QR: s.qr, PairingCode: s.code}
 	if !s.qr.IsZero() || s.code != "" {
 		v.Status = domain.QRRequired
 	}
 	return v
 }
 
-func (s stubSessions) Connect(_ context.Context, _, id string, o ports.ConnectOptions) (*ports.SessionQR, error) {
+func (s stubSessions) Connect(_ context.Context, _, id string, o service.ConnectOptions) (*service.SessionQR, error) {
 	return s.sessionQR(id), s.note(o)
 }
 
-func (s stubSessions) QR(_ context.Context, _, id string) (*ports.SessionQR, error) {
+func (s stubSessions) QR(_ context.Context, _, id string) (*service.SessionQR, error) {
 	return s.sessionQR(id), s.note(id)
 }
 
-func (s stubSessions) Disconnect(_ context.Context, _, id string) (*ports.SessionView, error) {
+func (s stubSessions) Disconnect(_ context.Context, _, id string) (*service.SessionView, error) {
 	return s.view(id), s.note(id)
 }
 
-func (s stubSessions) Logout(_ context.Context, _, id string) (*ports.SessionView, error) {
+func (s stubSessions) Logout(_ context.Context, _, id string) (*service.SessionView, error) {
 	return s.view(id), s.note(id)
 }
 
-func (s stubSessions) Restart(_ context.Context, _, id string) (*ports.SessionView, error) {
+func (s stubSessions) Restart(_ context.Context, _, id string) (*service.SessionView, error) {
 	return s.view(id), s.note(id)
 }
 
-func (s stubSessions) DeleteSession(_ context.Context, _, id string) error { return s.note(id) }
+func (s stubSessions) Delete(_ context.Context, _, id string) error { return s.note(id) }
 
-func (s stubSessions) Keys(_ context.Context, user string) ([]*ports.KeyView, error) {
-	return []*ports.KeyView{
+func (s stubKeys) List(_ context.Context, user string) ([]*service.APIKeyView, error) {
+	return []*service.APIKeyView{
 		{APIKey: &domain.APIKey{ID: "k1", SessionID: "support", Name: "default", Hint: "wg_0123", CreatedAt: noon, LastUsedAt: noon}, Session: someSession("support")},
 		{APIKey: &domain.APIKey{ID: "k0", SessionID: "support", Name: "default", Hint: "wg_9876", CreatedAt: noon, RevokedAt: noon}, Session: someSession("support")},
 	}, s.note(user)
 }
 
-func (s stubSessions) RotateKey(_ context.Context, _, _ string, grace time.Duration) (string, error) {
+func (s stubKeys) Rotate(_ context.Context, _, _ string, grace time.Duration) (string, error) {
 	return keyText, s.note(grace)
 }
 
-func (s stubSessions) RevokeKey(_ context.Context, _, id string) error { return s.note(id) }
+func (s stubKeys) Revoke(_ context.Context, _, id string) error { return s.note(id) }
 
-func (s stubSessions) Tier(_ context.Context, user string) (*ports.TierView, error) {
-	return &ports.TierView{Tier: domain.TierPro, Limits: domain.DefaultTiers().Of(domain.TierPro), Sessions: 3, Messages: 17, APICalls: 40}, s.note(user)
+func (s stubKeys) Tier(_ context.Context, user string) (*service.TierView, error) {
+	return &service.TierView{Tier: domain.TierPro, Limits: domain.DefaultTiers().Of(domain.TierPro), Sessions: 3, Messages: 17, APICalls: 40}, s.note(user)
 }
 
-func (s stubSessions) Usage(_ context.Context, _, session string, since time.Time, bucket time.Duration) ([]ports.MessageUsage, error) {
+func (s stubMessages) Usage(_ context.Context, _, session string, since time.Time, bucket time.Duration) ([]ports.MessageUsage, error) {
 	return []ports.MessageUsage{
 		{Bucket: since, SessionID: "support", Type: domain.TypeText, Direction: domain.Outbound, Count: 5},
 		{Bucket: since, SessionID: "support", Type: domain.TypeImage, Direction: domain.Outbound, Failed: true, Count: 1},
@@ -228,14 +230,14 @@ func (s stubSessions) Usage(_ context.Context, _, session string, since time.Tim
 	}, s.note([]any{session, since, bucket})
 }
 
-func (s stubMessages) AuthenticateKey(_ context.Context, key string) (ports.KeyHolder, domain.Usage, error) {
+func (s stubKeys) Authenticate(_ context.Context, key string) (service.Sender, domain.Usage, error) {
 	if key != keyText {
-		return ports.KeyHolder{}, domain.Usage{}, domain.Errorf(domain.Unauthenticated, domain.CodeAPIKeyInvalid, "API key is not valid")
+		return service.Sender{}, domain.Usage{}, domain.Errorf(domain.Unauthenticated, domain.CodeAPIKeyInvalid, "API key is not valid")
 	}
-	return ports.KeyHolder{KeyID: "k1", UserID: "u1", SessionID: "support"}, s.usage, s.keys
+	return service.Sender{KeyID: "k1", UserID: "u1", SessionID: "support"}, s.usage, s.keys
 }
 
-func (s stubMessages) Send(_ context.Context, _ ports.KeyHolder, m *domain.Outgoing) (*domain.Message, error) {
+func (s stubMessages) Send(_ context.Context, _ service.Sender, m *domain.Outgoing) (*domain.Message, error) {
 	if err := m.Validate(); err != nil {
 		return nil, err
 	}
@@ -245,7 +247,7 @@ func (s stubMessages) Send(_ context.Context, _ ports.KeyHolder, m *domain.Outgo
 	return someMessage(), s.note(m)
 }
 
-func (s stubMessages) Act(_ context.Context, _ ports.KeyHolder, a domain.Action) error {
+func (s stubMessages) PerformAction(_ context.Context, _ service.Sender, a domain.Action) error {
 	if err := a.Validate(); err != nil {
 		return err
 	}
@@ -258,141 +260,145 @@ func (s stubMessages) History(_ context.Context, _, _ string, f domain.MessageFi
 	return []*domain.Message{someMessage(), place}, domain.Cursor{At: noon, ID: "m0"}, s.note(f)
 }
 
-func (s stubMessages) Message(_ context.Context, _, _, id string) (*domain.Message, error) {
+func (s stubMessages) Get(_ context.Context, _, _, id string) (*domain.Message, error) {
 	return someMessage(), s.note(id)
 }
 
-func (s stubProtocol) RegisterWorker(_ context.Context, r domain.Registration) (*ports.Registered, error) {
+func (s stubProtocol) Register(_ context.Context, r domain.Registration) (*service.RegisterResult, error) {
 	w := someWorker()
 	w.ID, w.Endpoint, w.Capacity = r.WorkerID, r.Endpoint, r.Capacity
-	return &ports.Registered{
+	return &service.RegisterResult{
 		Worker: w, Known: r.WorkerID == "known", Assigned: 2, Interval: 30 * time.Second, Lease: 45 * time.Second,
-		Commands: []ports.Command{{SessionID: "moved", Generation: 7}},
+		Commands: []service.StopCommand{{SessionID: "moved", Generation: 7}},
 	}, s.note(r)
 }
 
-func (s stubProtocol) Heartbeat(_ context.Context, h domain.Heartbeat) (*ports.HeartbeatAnswer, error) {
+func (s stubProtocol) Heartbeat(_ context.Context, h domain.Heartbeat) (*service.HeartbeatResult, error) {
 	if h.WorkerID == "unknown" {
 		return nil, domain.Errorf(domain.NotFound, domain.CodeWorkerNotFound, "Worker not found; register again")
 	}
-	return &ports.HeartbeatAnswer{
+	return &service.HeartbeatResult{
 		Worker: someWorker(), Processed: len(h.Sessions), Synced: 1,
 		Breakdown: domain.Breakdown{Total: 2, Connected: 1, Init: 1},
-		Commands:  []ports.Command{{SessionID: "gone", Generation: 4}}, Lease: 45 * time.Second,
+		Commands:  []service.StopCommand{{SessionID: "gone", Generation: 4}}, Lease: 45 * time.Second,
 	}, s.note(h)
 }
 
-func (s stubProtocol) AssignedSessions(_ context.Context, id string) ([]ports.AssignedSession, error) {
-	return []ports.AssignedSession{{Session: someSession("support"), UserEmail: "ada@example.com", UserTier: domain.TierPro}}, s.note(id)
+func (s stubProtocol) AssignedSessions(_ context.Context, id string) ([]service.AssignedSession, error) {
+	return []service.AssignedSession{{Session: someSession("support"), UserEmail: "ada@example.com", UserTier: domain.TierPro}}, s.note(id)
 }
 
-func (s stubProtocol) Recovered(_ context.Context, _ string, results []ports.RecoveryResult) ([]ports.RecoveryOutcome, error) {
-	var out []ports.RecoveryOutcome
+func (s stubProtocol) ReportRecovery(_ context.Context, _ string, results []service.RecoveryResult) ([]service.RecoveryOutcome, error) {
+	var out []service.RecoveryOutcome
 	for _, r := range results {
-		out = append(out, ports.RecoveryOutcome{SessionID: r.SessionID, Status: r.Status, Action: "noted", Error: r.Error, Updated: r.Status != ports.RecoverySkipped})
+		out = append(out, service.RecoveryOutcome{SessionID: r.SessionID, Status: r.Status, Action: "noted", Error: r.Error, Updated: r.Status != service.RecoverySkipped})
 	}
 	return out, s.note(results)
 }
 
-func (s stubProtocol) Preserved(_ context.Context, _ string, ids []string) (int, error) {
+func (s stubProtocol) ReportPreserved(_ context.Context, _ string, ids []string) (int, error) {
 	return len(ids), s.note(ids)
 }
 
-func (s stubProtocol) UnregisterWorker(_ context.Context, id, endpoint string) (domain.WorkerStatus, error) {
+func (s stubProtocol) Unregister(_ context.Context, id, endpoint string) (domain.WorkerStatus, error) {
 	if endpoint == "http://former:1" {
 		return domain.WorkerOnline, s.note([]string{id, endpoint})
 	}
 	return domain.WorkerOffline, s.note([]string{id, endpoint})
 }
 
-func (s stubProtocol) SessionReport(_ context.Context, r domain.Report) (domain.Outcome, error) {
+func (s stubProtocol) ReportSession(_ context.Context, r domain.Report) (domain.Outcome, error) {
 	return s.outcome, s.note(r)
 }
 
-func (s stubProtocol) MessageReport(_ context.Context, r domain.MessageReport) (bool, error) {
+func (s stubProtocol) ReportMessage(_ context.Context, r domain.MessageReport) (bool, error) {
 	return true, s.note(r)
 }
 
-func (s stubProtocol) MessageReceived(_ context.Context, m ports.InboundMessage) (bool, error) {
+func (s stubProtocol) ReceiveMessage(_ context.Context, m service.InboundMessage) (bool, error) {
 	return true, s.note(m)
 }
 
-func (s stubFleet) view() *ports.WorkerView {
-	return &ports.WorkerView{Worker: someWorker(), Breakdown: domain.Breakdown{Total: 1, Connected: 1}}
+func (s stubWorkers) view() *service.WorkerView {
+	return &service.WorkerView{Worker: someWorker(), Breakdown: domain.Breakdown{Total: 1, Connected: 1}}
 }
 
-func (s stubFleet) AddWorker(_ context.Context, r domain.Registration) (*ports.WorkerView, error) {
+func (s stubWorkers) Add(_ context.Context, r domain.Registration) (*service.WorkerView, error) {
 	v := s.view()
 	v.ID = r.WorkerID
 	return v, s.note(r)
 }
 
-func (s stubFleet) Worker(_ context.Context, id string) (*ports.WorkerView, []*domain.Session, error) {
+func (s stubWorkers) Get(_ context.Context, id string) (*service.WorkerView, []*domain.Session, error) {
 	v := s.view()
-	v.Drain = &ports.DrainProgress{BatchID: "batch-1", Total: 10, Remaining: 4, Moving: 2, Moved: 5, Failed: 1}
+	v.Drain = &service.DrainProgress{BatchID: "batch-1", Total: 10, Remaining: 4, Moving: 2, Moved: 5, Failed: 1}
 	return v, []*domain.Session{someSession("support")}, s.note(id)
 }
 
-func (s stubFleet) ListWorkers(_ context.Context, f ports.WorkerFilter, p ports.Page) ([]*ports.WorkerView, int, error) {
-	return []*ports.WorkerView{s.view()}, 1, s.note([]any{f, p})
+func (s stubWorkers) List(_ context.Context, f ports.WorkerFilter, p ports.Page) ([]*service.WorkerView, int, error) {
+	return []*service.WorkerView{s.view()}, 1, s.note([]any{f, p})
 }
 
-func (s stubFleet) UpdateWorker(_ context.Context, _ string, ch ports.WorkerChange) (*ports.WorkerView, error) {
+func (s stubWorkers) Update(_ context.Context, _ string, ch service.WorkerChange) (*service.WorkerView, error) {
 	return s.view(), s.note(ch)
 }
 
-func (s stubFleet) RemoveWorker(_ context.Context, id string, force bool) error {
-	return s.note([]any{id, force})
+func (s stubWorkers) Remove(_ context.Context, id string, opt service.RemoveOptions) error {
+	return s.note([]any{id, opt.Force})
 }
 
-func (s stubFleet) Drain(_ context.Context, id string) (*ports.WorkerView, error) {
+func (s stubWorkers) Drain(_ context.Context, id string) (*service.WorkerView, error) {
 	return s.view(), s.note(id)
 }
 
-func (s stubFleet) Activate(_ context.Context, id string) (*ports.WorkerView, error) {
+func (s stubWorkers) Activate(_ context.Context, id string) (*service.WorkerView, error) {
 	return s.view(), s.note(id)
 }
 
-func (s stubFleet) Statistics(context.Context) (*ports.FleetStatistics, error) {
-	return &ports.FleetStatistics{
+func (s stubWorkers) Statistics(context.Context) (*service.FleetStatistics, error) {
+	return &service.FleetStatistics{
 		Online: 2, Offline: 1, Capacity: 100, Used: 10, CPU: 33.333, Memory: -1,
 		Sessions: map[domain.Status]int{domain.Connected: 9, domain.Init: 1},
 	}, s.note(nil)
 }
 
-func (s stubFleet) Available(context.Context) (string, []domain.Candidate, error) {
+func (s stubWorkers) ExplainPlacement(context.Context) (string, []domain.Candidate, error) {
 	return "worker-1", []domain.Candidate{
 		{WorkerID: "worker-1", Score: 14.5, Factors: []domain.Factor{{Name: "capacity", Points: 4}, {Name: "resources", Points: 10.5}}},
 		{WorkerID: "worker-2", Excluded: "offline"},
 	}, s.note(nil)
 }
 
-func (s stubFleet) probe() *ports.ProbeReport {
-	return &ports.ProbeReport{WorkerID: "worker-1", Endpoint: "http://10.0.0.5:8001", Error: "connection refused", Took: 1500 * time.Microsecond, At: noon}
+func (s stubWorkers) probe() *service.ProbeReport {
+	return &service.ProbeReport{WorkerID: "worker-1", Endpoint: "http://10.0.0.5:8001", Error: "connection refused", Took: 1500 * time.Microsecond, At: noon}
 }
 
-func (s stubFleet) TestEndpoint(_ context.Context, endpoint string) (*ports.ProbeReport, error) {
-	return &ports.ProbeReport{Endpoint: endpoint, Reachable: true, Took: time.Millisecond, At: noon}, s.note(endpoint)
+func (s stubWorkers) TestEndpoint(_ context.Context, endpoint string) (*service.ProbeReport, error) {
+	return &service.ProbeReport{Endpoint: endpoint, Reachable: true, Took: time.Millisecond, At: noon}, s.note(endpoint)
 }
 
-func (s stubFleet) TestWorker(_ context.Context, id string) (*ports.ProbeReport, error) {
+func (s stubWorkers) Test(_ context.Context, id string) (*service.ProbeReport, error) {
 	return s.probe(), s.note(id)
 }
 
-func (s stubFleet) WorkerLoad(_ context.Context, id string, since time.Time) ([]domain.LoadSample, error) {
+func (s stubWorkers) LoadSamples(_ context.Context, id string, since time.Time) ([]domain.LoadSample, error) {
 	return []domain.LoadSample{{WorkerID: id, At: since, Sessions: 3, CPU: 12.5, Memory: -1}}, s.note(id)
 }
 
-func (s stubFleet) ProbeAll(context.Context) ([]ports.ProbeReport, error) {
-	return []ports.ProbeReport{*s.probe(), {WorkerID: "worker-2", Endpoint: "http://10.0.0.6:8001", Reachable: true, At: noon}}, s.note(nil)
+func (s stubWorkers) ProbeAll(context.Context) ([]service.ProbeReport, error) {
+	return []service.ProbeReport{*s.probe(), {WorkerID: "worker-2", Endpoint: "http://10.0.0.6:8001", Reachable: true, At: noon}}, s.note(nil)
 }
 
-func (s stubFleet) Monitor(context.Context) ports.MonitorStatus {
-	return ports.MonitorStatus{Running: true, Interval: 5 * time.Second, LastCheck: noon, Workers: 2}
+func (s stubWorkers) ProbeStatus(context.Context) service.ProbeStatus {
+	return service.ProbeStatus{Running: true, Interval: 5 * time.Second, LastCheck: noon, Workers: 2}
 }
 
-func (s stubFleet) SetMonitor(_ context.Context, running bool) (ports.MonitorStatus, error) {
-	return ports.MonitorStatus{Running: running, Interval: 5 * time.Second, Workers: 2}, s.note(running)
+func (s stubWorkers) StartProbes(context.Context) (service.ProbeStatus, error) {
+	return service.ProbeStatus{Running: true, Interval: 5 * time.Second, Workers: 2}, s.note(true)
+}
+
+func (s stubWorkers) StopProbes(context.Context) (service.ProbeStatus, error) {
+	return service.ProbeStatus{Interval: 5 * time.Second, Workers: 2}, s.note(false)
 }
 
 type fixedClock struct{ at time.Time }
@@ -406,8 +412,11 @@ func (id fixedID) NewID() string { return string(id) }
 // config is a Config for tests: everything stands still.
 func config(s *stub) Config {
 	return Config{
-		Accounts: stubAccounts{s}, Sessions: stubSessions{s}, Messages: stubMessages{s},
-		Workers: stubProtocol{s}, Fleet: stubFleet{s}, Operator: stubOperator{s},
+		Accounts: stubAccounts{s},
+		Services: service.Services{
+			Sessions: stubSessions{s}, APIKeys: stubKeys{s}, Messages: stubMessages{s},
+			Workers: stubWorkers{s}, Operations: stubOperations{s}, Protocol: stubProtocol{s},
+		},
 		WorkerTokens: NewWorkerTokens(fleetToken),
 		Clock:        fixedClock{noon}, IDs: fixedID("req-1"), Log: slog.New(slog.DiscardHandler), Version: "1.0.0",
 	}

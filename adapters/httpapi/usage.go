@@ -79,7 +79,7 @@ func (a *api) usage(ctx context.Context, c *call) (any, error) {
 	p := usagePeriods[period]
 	now := c.start.UTC()
 	since := now.Truncate(p.step).Add(-time.Duration(p.n-1) * p.step) // the last step is the present one
-	cells, err := a.Sessions.Usage(ctx, c.caller.UserID, session, since, p.step)
+	cells, err := a.Messages.Usage(ctx, c.caller.UserID, session, since, p.step)
 	if err != nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 const (
@@ -39,7 +40,7 @@ type workerView struct {
 	Suspect       string              `json:"suspect,omitzero"` // why it receives no sessions, though it is ONLINE
 }
 
-func viewWorker(w *ports.WorkerView) workerView {
+func viewWorker(w *service.WorkerView) workerView {
 	return workerView{
 		ID: w.ID, Endpoint: w.Endpoint, Status: w.Status(), SessionCount: w.Used, MaxSessions: w.Capacity,
 		CPUUsage: figure(w.CPU), MemoryUsage: figure(w.Memory),
@@ -50,7 +51,7 @@ func viewWorker(w *ports.WorkerView) workerView {
 }
 
 // shownWorker is a worker that a use case returned, or its error.
-func shownWorker(w *ports.WorkerView, err error) (any, error) {
+func shownWorker(w *service.WorkerView, err error) (any, error) {
 	if err != nil {
 		return nil, err
 	}
@@ -66,7 +67,7 @@ func (a *api) workers(ctx context.Context, c *call) (any, error) {
 	if err := q.end(); err != nil {
 		return nil, err
 	}
-	list, total, err := a.Fleet.ListWorkers(ctx, f, p.Page)
+	list, total, err := a.Workers.List(ctx, f, p.Page)
 	if err != nil {
 		return nil, err
 	}
@@ -89,7 +90,7 @@ func (a *api) addWorker(ctx context.Context, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return shownWorker(a.Fleet.AddWorker(ctx, r))
+	return shownWorker(a.Workers.Add(ctx, r))
 }
 
 // decodeRegistration reads what a worker says of itself or, if derive, an
@@ -201,7 +202,7 @@ func (b *body) capabilities() []domain.Capability {
 }
 
 func (a *api) worker(ctx context.Context, c *call) (any, error) {
-	w, sessions, err := a.Fleet.Worker(ctx, c.workerRef())
+	w, sessions, err := a.Workers.Get(ctx, c.workerRef())
 	if err != nil {
 		return nil, err
 	}
@@ -232,7 +233,7 @@ func (a *api) workerLoad(ctx context.Context, c *call) (any, error) {
 	if err := q.end(); err != nil {
 		return nil, err
 	}
-	samples, err := a.Fleet.WorkerLoad(ctx, c.workerRef(), since)
+	samples, err := a.Workers.LoadSamples(ctx, c.workerRef(), since)
 	if err != nil {
 		return nil, err
 	}
@@ -256,11 +257,11 @@ func (a *api) updateWorker(ctx context.Context, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return shownWorker(a.Fleet.UpdateWorker(ctx, c.workerRef(), ch))
+	return shownWorker(a.Workers.Update(ctx, c.workerRef(), ch))
 }
 
-func decodeWorkerChange(b *body) (ports.WorkerChange, error) {
-	var ch ports.WorkerChange
+func decodeWorkerChange(b *body) (service.WorkerChange, error) {
+	var ch service.WorkerChange
 	var description *string
 	for b.next() {
 		switch b.member() {
@@ -310,7 +311,7 @@ func (a *api) removeWorker(ctx context.Context, c *call) (any, error) {
 	if err := q.end(); err != nil {
 		return nil, err
 	}
-	if err := a.Fleet.RemoveWorker(ctx, id, force); err != nil {
+	if err := a.Workers.Remove(ctx, id, service.RemoveOptions{Force: force}); err != nil {
 		return nil, err
 	}
 	return struct {
@@ -320,11 +321,11 @@ func (a *api) removeWorker(ctx context.Context, c *call) (any, error) {
 }
 
 func (a *api) drain(ctx context.Context, c *call) (any, error) {
-	return shownWorker(a.Fleet.Drain(ctx, c.workerRef()))
+	return shownWorker(a.Workers.Drain(ctx, c.workerRef()))
 }
 
 func (a *api) activate(ctx context.Context, c *call) (any, error) {
-	return shownWorker(a.Fleet.Activate(ctx, c.workerRef()))
+	return shownWorker(a.Workers.Activate(ctx, c.workerRef()))
 }
 
 type statisticsView struct {
@@ -352,7 +353,7 @@ type statisticsView struct {
 }
 
 func (a *api) statistics(ctx context.Context, _ *call) (any, error) {
-	s, err := a.Fleet.Statistics(ctx)
+	s, err := a.Workers.Statistics(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -383,7 +384,7 @@ type candidateView struct {
 }
 
 func (a *api) available(ctx context.Context, c *call) (any, error) {
-	chosen, all, err := a.Fleet.Available(ctx)
+	chosen, all, err := a.Workers.ExplainPlacement(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -406,7 +407,7 @@ func (a *api) available(ctx context.Context, c *call) (any, error) {
 		c.message = "No worker can take a session now"
 		return v, nil
 	}
-	w, _, err := a.Fleet.Worker(ctx, chosen)
+	w, _, err := a.Workers.Get(ctx, chosen)
 	if err != nil {
 		return nil, err
 	}

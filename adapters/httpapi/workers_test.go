@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/switchyard-wa/switchyard/domain"
-	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 func TestHeartbeatForms(t *testing.T) {
@@ -150,9 +150,9 @@ func TestAddWorker(t *testing.T) {
 func TestUpdateWorker(t *testing.T) {
 	_, s := ask(t, "PUT", "/api/v1/workers/worker-1", adminToken, `{"maxSessions":7,"description":"","version":"2","environment":null,"labels":{}}`)
 	capacity, description, version := 7, "", "2"
-	assert.Equal(t, ports.WorkerChange{Capacity: &capacity, Description: &description, Version: &version, Labels: map[string]string{}}, s.last)
+	assert.Equal(t, service.WorkerChange{Capacity: &capacity, Description: &description, Version: &version, Labels: map[string]string{}}, s.last)
 	_, s = ask(t, "PUT", "/api/v1/workers/worker-1", adminToken, ``)
-	assert.Equal(t, ports.WorkerChange{}, s.last)
+	assert.Equal(t, service.WorkerChange{}, s.last)
 	got, _ := ask(t, "PUT", "/api/v1/workers/worker-1", adminToken, `{"maxSessions":2.5,"labels":[]}`)
 	assert.Equal(t, []string{"maxSessions", "labels"}, got.fields())
 	got, s = ask(t, "PUT", "/api/v1/workers/worker-1", adminToken, `{"maxSessions":7,"endpoint":"http://10.0.0.6:8001","status":{"x":1},"id":null}`)
@@ -195,9 +195,9 @@ func TestRecovery(t *testing.T) {
 	got, s := ask(t, "POST", path, fleetToken,
 		`{"recoveryResults":[{"sessionId":"Support_1","status":"success","recoveredAt":"2026-03-01T12:00:00+01:00"},{"sessionId":"sales","status":"FAILED","error":"gone"}],"totalSessions":9,"successfulRecoveries":9}`)
 	require.Equal(t, http.StatusOK, got.Code, got.Body)
-	assert.Equal(t, []ports.RecoveryResult{
-		{SessionID: "support-1", Status: ports.RecoverySuccess, At: time.Date(2026, 3, 1, 11, 0, 0, 0, time.UTC)},
-		{SessionID: "sales", Status: ports.RecoveryFailed, Error: "gone"},
+	assert.Equal(t, []service.RecoveryResult{
+		{SessionID: "support-1", Status: service.RecoverySuccess, At: time.Date(2026, 3, 1, 11, 0, 0, 0, time.UTC)},
+		{SessionID: "sales", Status: service.RecoveryFailed, Error: "gone"},
 	}, s.last)
 	assert.EqualValues(t, 1, got.Data["successfulRecoveries"], "the server counts for itself")
 	assert.EqualValues(t, 2, got.Data["processedSessions"])
@@ -300,7 +300,7 @@ func TestMessageReports(t *testing.T) {
 func TestMessagesReceived(t *testing.T) {
 	_, s := ask(t, "POST", "/api/webhooks/message-received", fleetToken,
 		`{"sessionId":"support","messageId":"3EB1","from":"1@s.whatsapp.net","to":null,"type":"LOCATION","content":{"latitude": 1, "longitude": 2},"timestamp":1772366400000,"generation":2}`)
-	assert.Equal(t, ports.InboundMessage{
+	assert.Equal(t, service.InboundMessage{
 		SessionID: "support", WhatsAppID: "3EB1", From: "1@s.whatsapp.net", Type: domain.TypeLocation,
 		Content: `{"latitude":1,"longitude":2}`, At: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), Generation: 2,
 	}, s.last)
@@ -320,7 +320,7 @@ func TestMessagesReceived(t *testing.T) {
 		}
 	}
 
-	plain := ports.InboundMessage{SessionID: "support", WhatsAppID: "3EB1", From: "1", Type: domain.TypeLink, At: time.Unix(1, 0).UTC()}
+	plain := service.InboundMessage{SessionID: "support", WhatsAppID: "3EB1", From: "1", Type: domain.TypeLink, At: time.Unix(1, 0).UTC()}
 	for _, optional := range []string{
 		`"to":{},"mediaUrl":[],"caption":true,"generation":"2"`, `"content":["x"]`, `"content":{"x":"` + strings.Repeat("x", maxContent) + `"}`,
 	} {
@@ -343,7 +343,7 @@ func TestMessagesReceived(t *testing.T) {
 		got, s := ask(t, "POST", "/api/webhooks/message-received", fleetToken,
 			`{"sessionId":"support","messageId":"3EB1","from":"1","timestamp":1,"type":`+word+`}`)
 		assert.Equal(t, http.StatusOK, got.Code, word)
-		assert.Equal(t, want, s.last.(ports.InboundMessage).Type, word)
+		assert.Equal(t, want, s.last.(service.InboundMessage).Type, word)
 	}
 }
 

@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/switchyard-wa/switchyard/domain"
-	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 func TestWorkerTokens(t *testing.T) {
@@ -109,7 +109,7 @@ func TestReportsAreAttributed(t *testing.T) {
 	assert.Empty(t, s.last.(domain.Report).WorkerID)
 	for path, by := range map[string]func(any) string{
 		"/webhooks/message-status":   func(last any) string { return last.(domain.MessageReport).WorkerID },
-		"/webhooks/message-received": func(last any) string { return last.(ports.InboundMessage).WorkerID },
+		"/webhooks/message-received": func(last any) string { return last.(service.InboundMessage).WorkerID },
 	} {
 		body := bodies["POST "+path]
 		_, s = ask(t, "POST", "/api"+path, own, body)

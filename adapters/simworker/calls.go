@@ -125,7 +125,7 @@ func (w *Worker) told(ctx context.Context, s *session, reports ...domain.Report)
 	w.mu.Unlock()
 	for _, r := range reports {
 		if control, err := w.line(); err == nil {
-			_, _ = control.SessionReport(ctx, r) // never repeated
+			_, _ = control.ReportSession(ctx, r) // never repeated
 		}
 	}
 	w.due()

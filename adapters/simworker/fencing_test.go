@@ -14,6 +14,7 @@ import (
 	"github.com/switchyard-wa/switchyard/adapters/simworker"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 const (
@@ -221,16 +222,16 @@ func (m *model) meanwhile() {
 }
 
 // accept notes that a worker is heard of and gives what it has to stop.
-func (m *model) accept(worker string, listed []domain.Report) (commands []ports.Command) {
+func (m *model) accept(worker string, listed []domain.Report) (commands []service.StopCommand) {
 	m.heard[worker] = m.now
 	for at, generation := range m.left {
 		if at[0] == worker {
-			commands = append(commands, ports.Command{SessionID: at[1], Generation: generation})
+			commands = append(commands, service.StopCommand{SessionID: at[1], Generation: generation})
 		}
 	}
 	for _, r := range listed {
 		if m.owners[r.SessionID] != worker || m.numbers[r.SessionID] != r.Generation {
-			commands = append(commands, ports.Command{SessionID: r.SessionID, Generation: r.Generation})
+			commands = append(commands, service.StopCommand{SessionID: r.SessionID, Generation: r.Generation})
 		}
 	}
 	return commands
@@ -255,14 +256,14 @@ func (l modelLine) exchange(accept func()) error {
 	return nil
 }
 
-func (l modelLine) RegisterWorker(context.Context, domain.Registration) (*ports.Registered, error) {
-	a := &ports.Registered{Worker: &domain.Worker{ID: l.worker}, Lease: modelLease, Interval: 10 * time.Second, Assigned: 1}
+func (l modelLine) Register(context.Context, domain.Registration) (*service.RegisterResult, error) {
+	a := &service.RegisterResult{Worker: &domain.Worker{ID: l.worker}, Lease: modelLease, Interval: 10 * time.Second, Assigned: 1}
 	err := l.exchange(func() { a.Commands = l.m.accept(l.worker, nil) })
 	return a, err
 }
 
-func (l modelLine) Heartbeat(_ context.Context, h domain.Heartbeat) (*ports.HeartbeatAnswer, error) {
-	a := &ports.HeartbeatAnswer{Lease: modelLease}
+func (l modelLine) Heartbeat(_ context.Context, h domain.Heartbeat) (*service.HeartbeatResult, error) {
+	a := &service.HeartbeatResult{Lease: modelLease}
 	err := l.exchange(func() {
 		if _, known := l.m.heard[l.worker]; known {
 			a.Commands = l.m.accept(l.worker, h.Sessions)
@@ -271,36 +272,36 @@ func (l modelLine) Heartbeat(_ context.Context, h domain.Heartbeat) (*ports.Hear
 	return a, err
 }
 
-func (l modelLine) AssignedSessions(context.Context, string) ([]ports.AssignedSession, error) {
-	var all []ports.AssignedSession
+func (l modelLine) AssignedSessions(context.Context, string) ([]service.AssignedSession, error) {
+	var all []service.AssignedSession
 	err := l.exchange(func() {
 		for session, owner := range l.m.owners {
 			if owner == l.worker {
-				all = append(all, ports.AssignedSession{Session: &domain.Session{ID: session, Generation: l.m.numbers[session]}})
+				all = append(all, service.AssignedSession{Session: &domain.Session{ID: session, Generation: l.m.numbers[session]}})
 			}
 		}
 	})
-	slices.SortFunc(all, func(a, b ports.AssignedSession) int { return strings.Compare(a.ID, b.ID) })
+	slices.SortFunc(all, func(a, b service.AssignedSession) int { return strings.Compare(a.ID, b.ID) })
 	return all, err
 }
 
-func (l modelLine) Recovered(context.Context, string, []ports.RecoveryResult) ([]ports.RecoveryOutcome, error) {
+func (l modelLine) ReportRecovery(context.Context, string, []service.RecoveryResult) ([]service.RecoveryOutcome, error) {
 	return nil, l.exchange(func() {})
 }
 
-func (l modelLine) Preserved(_ context.Context, _ string, ids []string) (int, error) {
+func (l modelLine) ReportPreserved(_ context.Context, _ string, ids []string) (int, error) {
 	return len(ids), nil
 }
-func (l modelLine) UnregisterWorker(context.Context, string, string) (domain.WorkerStatus, error) {
+func (l modelLine) Unregister(context.Context, string, string) (domain.WorkerStatus, error) {
 	return domain.WorkerOffline, nil
 }
-func (l modelLine) SessionReport(context.Context, domain.Report) (domain.Outcome, error) {
+func (l modelLine) ReportSession(context.Context, domain.Report) (domain.Outcome, error) {
 	return domain.Applied, l.exchange(func() {})
 }
-func (l modelLine) MessageReport(context.Context, domain.MessageReport) (bool, error) {
+func (l modelLine) ReportMessage(context.Context, domain.MessageReport) (bool, error) {
 	return true, nil
 }
-func (l modelLine) MessageReceived(context.Context, ports.InboundMessage) (bool, error) {
+func (l modelLine) ReceiveMessage(context.Context, service.InboundMessage) (bool, error) {
 	return true, nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/switchyard-wa/switchyard/adapters/simworker"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 func TestGenerations(t *testing.T) {
@@ -36,7 +37,7 @@ func TestOrderedStopsAreFinal(t *testing.T) {
 		"logout":     func(w *world, g int64) error { return w.Logout(t.Context(), "one", g) },
 		"delete":     func(w *world, g int64) error { return w.Delete(t.Context(), "one", g) },
 		"command": func(w *world, g int64) error {
-			w.plane.commands = []ports.Command{{SessionID: "ONE", Generation: g}}
+			w.plane.commands = []service.StopCommand{{SessionID: "ONE", Generation: g}}
 			w.advance(10 * time.Second)
 			return nil
 		},
@@ -56,11 +57,11 @@ func TestOrderedStopsAreFinal(t *testing.T) {
 				_, err := w.Start(t.Context(), ports.Start{SessionID: "one", Generation: g})
 				failed(t, err, ports.WorkerRejected)
 				failed(t, w.Restart(t.Context(), "one", g), ports.WorkerRejected)
-				w.plane.assigned = []ports.AssignedSession{{Session: &domain.Session{ID: "one", Generation: g}}}
+				w.plane.assigned = []service.AssignedSession{{Session: &domain.Session{ID: "one", Generation: g}}}
 				w.Crash()
 				w.Boot()
 				w.step()
-				require.Equal(t, ports.RecoverySkipped, w.plane.results[0].Status)
+				require.Equal(t, service.RecoverySkipped, w.plane.results[0].Status)
 				w.plane.assigned = nil
 				require.Empty(t, w.Running())
 			}
@@ -110,7 +111,7 @@ func TestUnorderedStopsAreNot(t *testing.T) {
 	w.plane.beatErr = nil
 	w.advance(2 * time.Second)
 	w.start("one", 5)
-	w.plane.assigned = []ports.AssignedSession{{Session: &domain.Session{ID: "one", Generation: 5}}}
+	w.plane.assigned = []service.AssignedSession{{Session: &domain.Session{ID: "one", Generation: 5}}}
 	w.Crash()
 	w.Boot()
 	w.step()
@@ -122,15 +123,15 @@ func TestCommandsOfARegistration(t *testing.T) {
 	w := newWorld(t, simworker.Config{})
 	w.connected("one", 5)
 	w.connected("two", 5)
-	w.plane.registering = []ports.Command{{SessionID: "one", Generation: 5}, {SessionID: "never-seen", Generation: 9}}
+	w.plane.registering = []service.StopCommand{{SessionID: "one", Generation: 5}, {SessionID: "never-seen", Generation: 9}}
 	w.plane.beatErr = domain.Errorf(domain.NotFound, domain.CodeWorkerNotFound, "no")
 	w.advance(10 * time.Second)
 	require.Equal(t, []string{"two"}, w.Running())
 	_, err := w.Start(t.Context(), ports.Start{SessionID: "never-seen", Generation: 9})
 	failed(t, err, ports.WorkerRejected)
 
-	w.plane.registering = []ports.Command{{SessionID: "two", Generation: 5}}
-	w.plane.assigned = []ports.AssignedSession{{Session: &domain.Session{ID: "two", Generation: 5}}} // from before it moved
+	w.plane.registering = []service.StopCommand{{SessionID: "two", Generation: 5}}
+	w.plane.assigned = []service.AssignedSession{{Session: &domain.Session{ID: "two", Generation: 5}}} // from before it moved
 	w.Crash()
 	w.Boot()
 	w.step()
@@ -141,11 +142,11 @@ func TestCommandsOfARegistration(t *testing.T) {
 func TestRecoveryTakesOver(t *testing.T) {
 	w := newWorld(t, simworker.Config{})
 	w.connected("one", 5)
-	w.plane.assigned = []ports.AssignedSession{{Session: &domain.Session{ID: "one", Generation: 6}}}
+	w.plane.assigned = []service.AssignedSession{{Session: &domain.Session{ID: "one", Generation: 6}}}
 	w.plane.beatErr = domain.Errorf(domain.Unauthenticated, domain.CodeAuthTokenInvalid, "no")
 	w.advance(10 * time.Second)
 	require.Contains(t, w.plane.calls(), "register w1", "another token may do")
-	require.Equal(t, ports.RecoverySuccess, w.plane.results[0].Status)
+	require.Equal(t, service.RecoverySuccess, w.plane.results[0].Status)
 	require.Equal(t, []string{"start w1 one/5", "continue w1 one/6"}, w.journal())
 	require.NoError(t, w.Disconnect(t.Context(), "one", 5))
 	require.Equal(t, []string{"one"}, w.Running())
@@ -155,7 +156,7 @@ func TestCommands(t *testing.T) {
 	w := newWorld(t, simworker.Config{})
 	w.connected("one", 5)
 	w.connected("two", 3)
-	w.plane.commands = []ports.Command{{SessionID: "one", Generation: 5}, {SessionID: "two", Generation: 2}, {SessionID: "never-seen", Generation: 9}}
+	w.plane.commands = []service.StopCommand{{SessionID: "one", Generation: 5}, {SessionID: "two", Generation: 2}, {SessionID: "never-seen", Generation: 9}}
 	w.advance(10 * time.Second)
 	require.Equal(t, []string{"two"}, w.Running(), "what is not newer than the command stops")
 	require.Contains(t, w.journal(), "stop w1 one/5 told to stop")
@@ -163,7 +164,7 @@ func TestCommands(t *testing.T) {
 	require.True(t, linked, "credentials stay")
 
 	// A newer start that overtakes the answer is not what the command is about.
-	w.plane.commands = []ports.Command{{SessionID: "two", Generation: 3}}
+	w.plane.commands = []service.StopCommand{{SessionID: "two", Generation: 3}}
 	w.plane.during = func(call string) {
 		if call == "heartbeat [two/3 CONNECTED]" {
 			w.start("two", 4)

@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"github.com/switchyard-wa/switchyard/domain"
-	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 const (
@@ -38,7 +38,7 @@ type Control struct {
 	client *http.Client
 }
 
-var _ ports.WorkerProtocol = (*Control)(nil)
+var _ service.WorkerProtocol = (*Control)(nil)
 
 // NewControl makes a way to the control plane at a base URL such as
 // http://127.0.0.1:8000. A legacy one uses the older paths and says nothing
@@ -199,17 +199,17 @@ type commandsAnswer struct {
 }
 
 // commands gives those that are known.
-func (a commandsAnswer) commands() (all []ports.Command) {
+func (a commandsAnswer) commands() (all []service.StopCommand) {
 	for _, c := range a.Commands {
 		if c.Type == "STOP_SESSION" {
-			all = append(all, ports.Command{SessionID: c.SessionID, Generation: c.Generation})
+			all = append(all, service.StopCommand{SessionID: c.SessionID, Generation: c.Generation})
 		}
 	}
 	return all
 }
 
-// RegisterWorker implements ports.WorkerProtocol.
-func (c *Control) RegisterWorker(ctx context.Context, r domain.Registration) (*ports.Registered, error) {
+// Register implements ports.WorkerProtocol.
+func (c *Control) Register(ctx context.Context, r domain.Registration) (*service.RegisterResult, error) {
 	body := fields{
 		"workerId": r.WorkerID, "endpoint": r.Endpoint, "maxSessions": r.Capacity, "description": r.Description,
 		"version": r.Version, "environment": r.Environment, "status": "ONLINE", "timestamp": time.Now(),
@@ -236,7 +236,7 @@ func (c *Control) RegisterWorker(ctx context.Context, r domain.Registration) (*p
 	if err != nil {
 		return nil, err
 	}
-	out := &ports.Registered{
+	out := &service.RegisterResult{
 		Worker: a.worker(), Known: status == http.StatusOK, Assigned: a.AssignedSessionCount,
 		Interval: time.Duration(a.HeartbeatIntervalMs) * time.Millisecond,
 		Lease:    time.Duration(a.LeaseMs) * time.Millisecond,
@@ -254,7 +254,7 @@ func (c *Control) RegisterWorker(ctx context.Context, r domain.Registration) (*p
 }
 
 // Heartbeat implements ports.WorkerProtocol, with the first form of the body.
-func (c *Control) Heartbeat(ctx context.Context, h domain.Heartbeat) (*ports.HeartbeatAnswer, error) {
+func (c *Control) Heartbeat(ctx context.Context, h domain.Heartbeat) (*service.HeartbeatResult, error) {
 	sessions, active := []fields{}, 0
 	for _, r := range h.Sessions {
 		s := fields{"sessionId": r.SessionID, "status": c.status(r), "phoneNumber": r.PhoneNumber, "displayName": r.DisplayName}
@@ -291,14 +291,14 @@ func (c *Control) Heartbeat(ctx context.Context, h domain.Heartbeat) (*ports.Hea
 		return nil, err
 	}
 	c.lease.Store(a.LeaseMs)
-	return &ports.HeartbeatAnswer{
+	return &service.HeartbeatResult{
 		Worker: a.worker(), Processed: a.SessionsProcessed, Synced: a.SessionsSynced, Stale: a.StaleWorkersDetected,
 		Breakdown: a.SessionBreakdown, Lease: time.Duration(a.LeaseMs) * time.Millisecond, Commands: a.commands(),
 	}, nil
 }
 
 // AssignedSessions implements ports.WorkerProtocol.
-func (c *Control) AssignedSessions(ctx context.Context, workerID string) ([]ports.AssignedSession, error) {
+func (c *Control) AssignedSessions(ctx context.Context, workerID string) ([]service.AssignedSession, error) {
 	var a struct {
 		Sessions []struct {
 			SessionID   string        `json:"sessionId"`
@@ -314,9 +314,9 @@ func (c *Control) AssignedSessions(ctx context.Context, workerID string) ([]port
 	if _, err := c.call(ctx, controlLimit, http.MethodGet, c.workerPath(workerID, "/sessions/assigned"), nil, &a); err != nil {
 		return nil, err
 	}
-	out := make([]ports.AssignedSession, 0, len(a.Sessions))
+	out := make([]service.AssignedSession, 0, len(a.Sessions))
 	for _, s := range a.Sessions {
-		out = append(out, ports.AssignedSession{
+		out = append(out, service.AssignedSession{
 			Session: &domain.Session{
 				ID: s.SessionID, UserID: s.UserID, Name: s.SessionName, PhoneNumber: s.PhoneNumber,
 				Status: s.Status, Generation: s.Generation, WorkerID: workerID,
@@ -327,40 +327,40 @@ func (c *Control) AssignedSessions(ctx context.Context, workerID string) ([]port
 	return out, nil
 }
 
-// Recovered implements ports.WorkerProtocol.
-func (c *Control) Recovered(ctx context.Context, workerID string, results []ports.RecoveryResult) ([]ports.RecoveryOutcome, error) {
-	list, counts := []fields{}, map[ports.RecoveryStatus]int{}
+// ReportRecovery implements ports.WorkerProtocol.
+func (c *Control) ReportRecovery(ctx context.Context, workerID string, results []service.RecoveryResult) ([]service.RecoveryOutcome, error) {
+	list, counts := []fields{}, map[service.RecoveryStatus]int{}
 	for _, r := range results {
 		counts[r.Status]++
 		list = append(list, fields{"sessionId": r.SessionID, "status": string(r.Status), "error": r.Error, "recoveredAt": r.At})
 	}
 	var a struct {
 		ProcessedResults []struct {
-			SessionID string               `json:"sessionId"`
-			Status    ports.RecoveryStatus `json:"status"`
-			Action    string               `json:"action"`
-			Error     string               `json:"error"`
+			SessionID string                 `json:"sessionId"`
+			Status    service.RecoveryStatus `json:"status"`
+			Action    string                 `json:"action"`
+			Error     string                 `json:"error"`
 		} `json:"processedResults"`
 	}
 	_, err := c.call(ctx, controlLimit, http.MethodPost, c.workerPath(workerID, "/sessions/recovery-status"), fields{
 		"recoveryResults": list,
 		"summary": fields{
-			"totalSessions": len(list), "successfulRecoveries": counts[ports.RecoverySuccess],
-			"failedRecoveries": counts[ports.RecoveryFailed], "skippedRecoveries": counts[ports.RecoverySkipped],
+			"totalSessions": len(list), "successfulRecoveries": counts[service.RecoverySuccess],
+			"failedRecoveries": counts[service.RecoveryFailed], "skippedRecoveries": counts[service.RecoverySkipped],
 		},
 	}, &a)
 	if err != nil {
 		return nil, err
 	}
-	out := make([]ports.RecoveryOutcome, 0, len(a.ProcessedResults))
+	out := make([]service.RecoveryOutcome, 0, len(a.ProcessedResults))
 	for _, r := range a.ProcessedResults {
-		out = append(out, ports.RecoveryOutcome{SessionID: r.SessionID, Status: r.Status, Action: r.Action, Error: r.Error})
+		out = append(out, service.RecoveryOutcome{SessionID: r.SessionID, Status: r.Status, Action: r.Action, Error: r.Error})
 	}
 	return out, nil
 }
 
-// Preserved implements ports.WorkerProtocol.
-func (c *Control) Preserved(ctx context.Context, workerID string, sessionIDs []string) (int, error) {
+// ReportPreserved implements ports.WorkerProtocol.
+func (c *Control) ReportPreserved(ctx context.Context, workerID string, sessionIDs []string) (int, error) {
 	_, err := c.call(ctx, controlLimit, http.MethodPost, c.workerPath(workerID, "/sessions-preserved"), fields{
 		"workerId": workerID, "preservedSessions": sessionIDs, "timestamp": time.Now(),
 	}, nil)
@@ -370,8 +370,8 @@ func (c *Control) Preserved(ctx context.Context, workerID string, sessionIDs []s
 	return len(sessionIDs), nil
 }
 
-// UnregisterWorker implements ports.WorkerProtocol.
-func (c *Control) UnregisterWorker(ctx context.Context, workerID, endpoint string) (domain.WorkerStatus, error) {
+// Unregister implements ports.WorkerProtocol.
+func (c *Control) Unregister(ctx context.Context, workerID, endpoint string) (domain.WorkerStatus, error) {
 	var a workerAnswer
 	_, err := c.call(ctx, controlLimit, http.MethodDelete, "/workers/unregister", fields{"workerId": workerID, "endpoint": endpoint}, &a)
 	return a.Status, err
@@ -385,9 +385,9 @@ func (c *Control) status(r domain.Report) string {
 	return string(r.Status)
 }
 
-// SessionReport implements ports.WorkerProtocol. The answer only tells whether
+// ReportSession implements ports.WorkerProtocol. The answer only tells whether
 // the report was applied.
-func (c *Control) SessionReport(ctx context.Context, r domain.Report) (domain.Outcome, error) {
+func (c *Control) ReportSession(ctx context.Context, r domain.Report) (domain.Outcome, error) {
 	body := fields{
 		"sessionId": r.SessionID, "status": string(r.Status), "qrCode": r.QR.Code, "phoneNumber": r.PhoneNumber,
 		"displayName": r.DisplayName, "workerId": r.WorkerID, "timestamp": r.At, "reason": r.Reason, "error": r.Error,
@@ -413,8 +413,8 @@ func (c *Control) SessionReport(ctx context.Context, r domain.Report) (domain.Ou
 	return domain.Applied, nil
 }
 
-// MessageReport implements ports.WorkerProtocol.
-func (c *Control) MessageReport(ctx context.Context, r domain.MessageReport) (bool, error) {
+// ReportMessage implements ports.WorkerProtocol.
+func (c *Control) ReportMessage(ctx context.Context, r domain.MessageReport) (bool, error) {
 	a := struct {
 		Applied bool `json:"applied"`
 	}{Applied: true}
@@ -425,8 +425,8 @@ func (c *Control) MessageReport(ctx context.Context, r domain.MessageReport) (bo
 	return a.Applied && err == nil, err
 }
 
-// MessageReceived implements ports.WorkerProtocol.
-func (c *Control) MessageReceived(ctx context.Context, m ports.InboundMessage) (bool, error) {
+// ReceiveMessage implements ports.WorkerProtocol.
+func (c *Control) ReceiveMessage(ctx context.Context, m service.InboundMessage) (bool, error) {
 	body := fields{
 		"sessionId": m.SessionID, "messageId": m.WhatsAppID, "from": m.From, "to": m.To, "type": string(m.Type),
 		"content": m.Content, "mediaUrl": m.MediaURL, "caption": m.Caption, "timestamp": m.At,

@@ -9,6 +9,7 @@ import (
 	"github.com/switchyard-wa/switchyard/adapters/simworker"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 // The lease runs from when the heartbeat was sent, and ends by itself.
@@ -208,7 +209,7 @@ func TestAPauseBeyondTheLease(t *testing.T) {
 	})
 	t.Run("during a recovery", func(t *testing.T) {
 		w := newWorld(t, simworker.Config{})
-		w.plane.assigned = []ports.AssignedSession{{Session: &domain.Session{ID: "one", Generation: 1}}}
+		w.plane.assigned = []service.AssignedSession{{Session: &domain.Session{ID: "one", Generation: 1}}}
 		w.Crash()
 		w.Boot()
 		w.plane.during = func(call string) {
@@ -217,7 +218,7 @@ func TestAPauseBeyondTheLease(t *testing.T) {
 			}
 		}
 		w.step()
-		require.Equal(t, ports.RecoverySkipped, w.plane.results[0].Status)
+		require.Equal(t, service.RecoverySkipped, w.plane.results[0].Status)
 		require.Equal(t, []string{"crash w1 /0"}, w.journal())
 	})
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/switchyard-wa/switchyard/adapters/simworker"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 var (
@@ -28,16 +29,16 @@ type plane struct {
 	reports  []domain.Report
 	messages []domain.MessageReport
 	beats    []domain.Heartbeat
-	results  []ports.RecoveryResult
+	results  []service.RecoveryResult
 
 	err      error // of every call
 	beatErr  error
 	lease    time.Duration
 	interval time.Duration
-	assigned []ports.AssignedSession
-	commands []ports.Command
+	assigned []service.AssignedSession
+	commands []service.StopCommand
 	// registering are those in the answer to a registration.
-	registering []ports.Command
+	registering []service.StopCommand
 	during      func(call string) // inside each call
 }
 
@@ -70,16 +71,16 @@ func (p *plane) set(fn func()) {
 	fn()
 }
 
-func (p *plane) RegisterWorker(_ context.Context, r domain.Registration) (*ports.Registered, error) {
+func (p *plane) Register(_ context.Context, r domain.Registration) (*service.RegisterResult, error) {
 	if err := p.called("register %s", r.WorkerID); err != nil {
 		return nil, err
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return &ports.Registered{Worker: &domain.Worker{ID: r.WorkerID}, Assigned: len(p.assigned), Interval: p.interval, Lease: p.lease, Commands: p.registering}, nil
+	return &service.RegisterResult{Worker: &domain.Worker{ID: r.WorkerID}, Assigned: len(p.assigned), Interval: p.interval, Lease: p.lease, Commands: p.registering}, nil
 }
 
-func (p *plane) Heartbeat(_ context.Context, h domain.Heartbeat) (*ports.HeartbeatAnswer, error) {
+func (p *plane) Heartbeat(_ context.Context, h domain.Heartbeat) (*service.HeartbeatResult, error) {
 	var listed []string
 	for _, s := range h.Sessions {
 		listed = append(listed, fmt.Sprintf("%s/%d %s", s.SessionID, s.Generation, s.Status))
@@ -93,17 +94,17 @@ func (p *plane) Heartbeat(_ context.Context, h domain.Heartbeat) (*ports.Heartbe
 	}
 	commands := p.commands
 	p.commands = nil
-	return &ports.HeartbeatAnswer{Commands: commands, Lease: p.lease}, nil
+	return &service.HeartbeatResult{Commands: commands, Lease: p.lease}, nil
 }
 
-func (p *plane) AssignedSessions(context.Context, string) ([]ports.AssignedSession, error) {
+func (p *plane) AssignedSessions(context.Context, string) ([]service.AssignedSession, error) {
 	err := p.called("assigned")
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.assigned, err
 }
 
-func (p *plane) Recovered(_ context.Context, _ string, results []ports.RecoveryResult) ([]ports.RecoveryOutcome, error) {
+func (p *plane) ReportRecovery(_ context.Context, _ string, results []service.RecoveryResult) ([]service.RecoveryOutcome, error) {
 	err := p.called("recovered")
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -111,15 +112,15 @@ func (p *plane) Recovered(_ context.Context, _ string, results []ports.RecoveryR
 	return nil, err
 }
 
-func (p *plane) Preserved(_ context.Context, _ string, ids []string) (int, error) {
+func (p *plane) ReportPreserved(_ context.Context, _ string, ids []string) (int, error) {
 	return len(ids), p.called("preserved %v", ids)
 }
 
-func (p *plane) UnregisterWorker(_ context.Context, id, endpoint string) (domain.WorkerStatus, error) {
+func (p *plane) Unregister(_ context.Context, id, endpoint string) (domain.WorkerStatus, error) {
 	return domain.WorkerOffline, p.called("unregister %s %s", id, endpoint)
 }
 
-func (p *plane) SessionReport(_ context.Context, r domain.Report) (domain.Outcome, error) {
+func (p *plane) ReportSession(_ context.Context, r domain.Report) (domain.Outcome, error) {
 	err := p.called("report %s/%d %s", r.SessionID, r.Generation, r.Status)
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -129,7 +130,7 @@ func (p *plane) SessionReport(_ context.Context, r domain.Report) (domain.Outcom
 	return domain.Applied, err
 }
 
-func (p *plane) MessageReport(_ context.Context, r domain.MessageReport) (bool, error) {
+func (p *plane) ReportMessage(_ context.Context, r domain.MessageReport) (bool, error) {
 	err := p.called("message %s", r.Status)
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -139,7 +140,7 @@ func (p *plane) MessageReport(_ context.Context, r domain.MessageReport) (bool, 
 	return true, err
 }
 
-func (p *plane) MessageReceived(_ context.Context, m ports.InboundMessage) (bool, error) {
+func (p *plane) ReceiveMessage(_ context.Context, m service.InboundMessage) (bool, error) {
 	return true, p.called("received %s %s %q", m.SessionID, m.From, m.Content)
 }
 

@@ -22,6 +22,7 @@ import (
 	"github.com/switchyard-wa/switchyard/adapters/simworker"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 // post makes a call to a worker as it goes over the wire.
@@ -183,10 +184,10 @@ func TestControl(t *testing.T) {
 	p.answers["POST /api/v1/workers/register"] = `{"workerId":"w1","status":"ONLINE","assignedSessionCount":2,"recoveryRequired":true,"heartbeatIntervalMs":5000,"leaseMs":15000,
 		"workerToken":"wt_w1_secret","commands":[{"type":"STOP_SESSION","sessionId":"one","generation":3},{"type":"DANCE"}]}`
 	p.own = "wt_w1_secret"
-	r, err := c.RegisterWorker(ctx, domain.Registration{WorkerID: "W 1", Endpoint: "http://w1", Capacity: 9, Interval: time.Second, Capabilities: []domain.Capability{domain.CapLease}})
+	r, err := c.Register(ctx, domain.Registration{WorkerID: "W 1", Endpoint: "http://w1", Capacity: 9, Interval: time.Second, Capabilities: []domain.Capability{domain.CapLease}})
 	require.NoError(t, err)
-	require.Equal(t, &ports.Registered{Worker: &domain.Worker{ID: "w1", Online: true}, Known: true, Assigned: 2, Interval: 5 * time.Second, Lease: 15 * time.Second,
-		Commands: []ports.Command{{SessionID: "one", Generation: 3}}}, r)
+	require.Equal(t, &service.RegisterResult{Worker: &domain.Worker{ID: "w1", Online: true}, Known: true, Assigned: 2, Interval: 5 * time.Second, Lease: 15 * time.Second,
+		Commands: []service.StopCommand{{SessionID: "one", Generation: 3}}}, r)
 	body := p.last(t, "POST /api/v1/workers/register")
 	require.Equal(t, "W 1", body["workerId"])
 	require.Equal(t, []any{"lease"}, body["capabilities"])
@@ -195,7 +196,7 @@ func TestControl(t *testing.T) {
 	p.answers["PUT /api/v1/workers/W 1/heartbeat"] = `{"workerId":"w1","sessionsProcessed":1,"leaseMs":15000,"commands":[{"type":"STOP_SESSION","sessionId":"one","generation":3},{"type":"DANCE"}]}`
 	h, err := c.Heartbeat(ctx, domain.Heartbeat{WorkerID: "W 1", Sessions: []domain.Report{{SessionID: "one", Status: domain.Connected, Generation: 3}}, Uptime: time.Minute})
 	require.NoError(t, err)
-	require.Equal(t, []ports.Command{{SessionID: "one", Generation: 3}}, h.Commands)
+	require.Equal(t, []service.StopCommand{{SessionID: "one", Generation: 3}}, h.Commands)
 	require.Equal(t, 15*time.Second, h.Lease)
 	body = p.last(t, "PUT /api/v1/workers/W 1/heartbeat")
 	require.Equal(t, []any{map[string]any{"sessionId": "one", "status": "CONNECTED", "generation": 3.0}}, body["sessions"])
@@ -209,29 +210,29 @@ func TestControl(t *testing.T) {
 	require.Equal(t, domain.TierPro, assigned[0].UserTier)
 
 	p.answers["POST /api/v1/workers/w1/sessions/recovery-status"] = `{"processedResults":[{"sessionId":"one","status":"IGNORED","action":"none"}]}`
-	outcomes, err := c.Recovered(ctx, "w1", []ports.RecoveryResult{{SessionID: "one", Status: ports.RecoverySuccess, At: at}})
+	outcomes, err := c.ReportRecovery(ctx, "w1", []service.RecoveryResult{{SessionID: "one", Status: service.RecoverySuccess, At: at}})
 	require.NoError(t, err)
-	require.Equal(t, ports.RecoveryIgnored, outcomes[0].Status)
+	require.Equal(t, service.RecoveryIgnored, outcomes[0].Status)
 	body = p.last(t, "POST /api/v1/workers/w1/sessions/recovery-status")
 	require.Equal(t, map[string]any{"totalSessions": 1.0, "successfulRecoveries": 1.0, "failedRecoveries": 0.0, "skippedRecoveries": 0.0}, body["summary"])
 
 	p.answers["POST /api/v1/webhooks/session-status"] = `{"applied":false}`
-	outcome, err := c.SessionReport(ctx, domain.Report{SessionID: "one", WorkerID: "w1", Status: domain.Disconnected, LoggedOut: true, Generation: 4, At: at})
+	outcome, err := c.ReportSession(ctx, domain.Report{SessionID: "one", WorkerID: "w1", Status: domain.Disconnected, LoggedOut: true, Generation: 4, At: at})
 	require.NoError(t, err)
 	require.Equal(t, domain.NotOwner, outcome)
 	require.Equal(t, map[string]any{"sessionId": "one", "workerId": "w1", "status": "DISCONNECTED", "generation": 4.0,
 		"timestamp": "2026-01-02T03:04:05.000Z", "loggedOutAt": "2026-01-02T03:04:05.000Z"}, p.last(t, "POST /api/v1/webhooks/session-status"))
 
-	applied, err := c.MessageReport(ctx, domain.MessageReport{SessionID: "one", WhatsAppID: "3EB0", Status: domain.MessageRead})
+	applied, err := c.ReportMessage(ctx, domain.MessageReport{SessionID: "one", WhatsAppID: "3EB0", Status: domain.MessageRead})
 	require.NoError(t, err)
 	require.True(t, applied)
-	stored, err := c.MessageReceived(ctx, ports.InboundMessage{SessionID: "one", WhatsAppID: "3AEB", From: "x", Type: domain.TypeText, At: at})
+	stored, err := c.ReceiveMessage(ctx, service.InboundMessage{SessionID: "one", WhatsAppID: "3AEB", From: "x", Type: domain.TypeText, At: at})
 	require.NoError(t, err)
 	require.True(t, stored)
-	_, err = c.Preserved(ctx, "w1", []string{"one"})
+	_, err = c.ReportPreserved(ctx, "w1", []string{"one"})
 	require.NoError(t, err)
 	p.answers["DELETE /api/v1/workers/unregister"] = `{"status":"OFFLINE"}`
-	left, err := c.UnregisterWorker(ctx, "w1", "http://w1")
+	left, err := c.Unregister(ctx, "w1", "http://w1")
 	require.NoError(t, err)
 	require.Equal(t, domain.WorkerOffline, left)
 	require.Equal(t, map[string]any{"workerId": "w1", "endpoint": "http://w1"}, p.last(t, "DELETE /api/v1/workers/unregister"))
@@ -242,25 +243,25 @@ func TestControl(t *testing.T) {
 
 	require.Equal(t, 1, p.shown("fleet-token"), "from the registration on it shows its own")
 	p.set(func() { p.own = "wt_w1_another" })
-	_, err = c.MessageReceived(ctx, ports.InboundMessage{SessionID: "one"})
+	_, err = c.ReceiveMessage(ctx, service.InboundMessage{SessionID: "one"})
 	require.Equal(t, domain.Unauthenticated, kind(t, err))
-	_, err = c.MessageReceived(ctx, ports.InboundMessage{SessionID: "one"})
+	_, err = c.ReceiveMessage(ctx, service.InboundMessage{SessionID: "one"})
 	require.NoError(t, err, "and the fleet's again if that is refused")
 	require.Equal(t, 2, p.shown("fleet-token"))
 
 	p.set(func() { p.own = "wt_w1_secret" })
 	for range 2 {
-		_, err = c.RegisterWorker(ctx, domain.Registration{WorkerID: "w1", Endpoint: "http://w1"})
+		_, err = c.Register(ctx, domain.Registration{WorkerID: "w1", Endpoint: "http://w1"})
 		require.NoError(t, err)
 	}
 	require.Equal(t, 4, p.shown("fleet-token"), "its own does not bring it back once it was removed")
 
 	older := simworker.NewControl(p.URL, "fleet-token", true)
 	defer older.Close()
-	_, err = older.SessionReport(ctx, domain.Report{SessionID: "one", Status: domain.QRRequired, WorkerID: "w1", Generation: 4, PairingCode: "X", QR: domain.QR{Code: "2@"}})
+	_, err = older.ReportSession(ctx, domain.Report{SessionID: "one", Status: domain.QRRequired, WorkerID: "w1", Generation: 4, PairingCode: "X", QR: domain.QR{Code: "2@"}})
 	require.NoError(t, err)
 	require.Equal(t, map[string]any{"sessionId": "one", "workerId": "w1", "status": "QR_REQUIRED", "qrCode": "2@"}, p.last(t, "POST /api/webhooks/session-status"))
-	_, err = older.RegisterWorker(ctx, domain.Registration{WorkerID: "w1", Labels: map[string]string{"a": "b"}, Capabilities: []domain.Capability{domain.CapLease}})
+	_, err = older.Register(ctx, domain.Registration{WorkerID: "w1", Labels: map[string]string{"a": "b"}, Capabilities: []domain.Capability{domain.CapLease}})
 	require.NoError(t, err)
 	body = p.last(t, "POST /api/workers/register")
 	require.NotContains(t, body, "labels")
@@ -453,7 +454,7 @@ type hanging struct {
 	release chan struct{}
 }
 
-func (h *hanging) Heartbeat(ctx context.Context, _ domain.Heartbeat) (*ports.HeartbeatAnswer, error) {
+func (h *hanging) Heartbeat(ctx context.Context, _ domain.Heartbeat) (*service.HeartbeatResult, error) {
 	select {
 	case <-ctx.Done():
 	case <-h.release:

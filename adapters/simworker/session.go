@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/switchyard-wa/switchyard/domain"
-	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 // The functions of this file need the worker's lock.
@@ -209,7 +209,7 @@ func (w *Worker) fence(now time.Time) {
 // heard notes that the control plane accepted a message that was sent at a time.
 // If the lease has run out meanwhile, that has taken effect before, see
 // [Worker.within]. What is commanded comes before anything that is started.
-func (w *Worker) heard(sent, now time.Time, lease time.Duration, commands []ports.Command) {
+func (w *Worker) heard(sent, now time.Time, lease time.Duration, commands []service.StopCommand) {
 	w.obey(commands, now)
 	if w.heardAt.Before(sent) {
 		w.heardAt = sent
@@ -223,7 +223,7 @@ func (w *Worker) heard(sent, now time.Time, lease time.Duration, commands []port
 }
 
 // obey stops sessions that belong to others, for good.
-func (w *Worker) obey(commands []ports.Command, now time.Time) {
+func (w *Worker) obey(commands []service.StopCommand, now time.Time) {
 	if w.cfg.Legacy {
 		return
 	}

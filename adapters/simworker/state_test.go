@@ -15,6 +15,7 @@ import (
 	"github.com/switchyard-wa/switchyard/adapters/simworker"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 // Two processes, as good as: each has the directory open by itself.
@@ -151,9 +152,9 @@ func TestDamagedState(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "worker-w1", "ended", "one"), []byte("five"), 0o600))
 	w.Crash()
 	w.Boot()
-	w.plane.assigned = []ports.AssignedSession{{Session: &domain.Session{ID: "one", Generation: 5}}}
+	w.plane.assigned = []service.AssignedSession{{Session: &domain.Session{ID: "one", Generation: 5}}}
 	w.step()
-	require.Equal(t, ports.RecoverySkipped, w.plane.results[0].Status)
+	require.Equal(t, service.RecoverySkipped, w.plane.results[0].Status)
 	_, err = w.Start(t.Context(), ports.Start{SessionID: "two", Generation: 1})
 	failed(t, err, ports.WorkerFailed)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")

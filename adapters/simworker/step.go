@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/switchyard-wa/switchyard/domain"
-	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 // Step does everything that is due at now, and returns when it has to be called
@@ -155,9 +155,9 @@ func (w *Worker) register(ctx context.Context, sent time.Time) {
 	}
 	w.mu.Unlock()
 	control, err := w.line()
-	var answer *ports.Registered
+	var answer *service.RegisterResult
 	if err == nil {
-		answer, err = control.RegisterWorker(ctx, r)
+		answer, err = control.Register(ctx, r)
 	}
 	w.within(process, func(now time.Time) {
 		w.refusal = err
@@ -181,7 +181,7 @@ func (w *Worker) register(ctx context.Context, sent time.Time) {
 }
 
 // accepted takes in the answer to a registration. It needs the lock.
-func (w *Worker) accepted(answer *ports.Registered, sent, now time.Time) {
+func (w *Worker) accepted(answer *service.RegisterResult, sent, now time.Time) {
 	w.heard(sent, now, answer.Lease, answer.Commands)
 	w.registered, w.tries = true, 0
 	if !w.cfg.Legacy && w.cfg.Interval <= 0 && answer.Interval > 0 {
@@ -206,11 +206,11 @@ func (w *Worker) recover(ctx context.Context, now time.Time) {
 		return
 	}
 	control, err := w.line()
-	var assigned []ports.AssignedSession
+	var assigned []service.AssignedSession
 	if err == nil {
 		assigned, err = control.AssignedSessions(ctx, w.cfg.ID)
 	}
-	var results []ports.RecoveryResult
+	var results []service.RecoveryResult
 	if err == nil {
 		w.within(process, func(now time.Time) {
 			for _, a := range assigned {
@@ -219,7 +219,7 @@ func (w *Worker) recover(ctx context.Context, now time.Time) {
 		})
 	}
 	if len(results) > 0 {
-		_, err = control.Recovered(ctx, w.cfg.ID, results)
+		_, err = control.ReportRecovery(ctx, w.cfg.ID, results)
 	}
 	if err != nil && !w.cfg.Legacy {
 		w.within(process, func(now time.Time) { w.recoverAt = now.Add(reportRetry) })
@@ -228,8 +228,8 @@ func (w *Worker) recover(ctx context.Context, now time.Time) {
 
 // resume starts one session that was assigned before. Without credentials it is
 // started all the same, and asks for a scan. It needs the lock.
-func (w *Worker) resume(a ports.AssignedSession, now time.Time) ports.RecoveryResult {
-	result := ports.RecoveryResult{SessionID: a.ID, Status: ports.RecoverySkipped, At: now}
+func (w *Worker) resume(a service.AssignedSession, now time.Time) service.RecoveryResult {
+	result := service.RecoveryResult{SessionID: a.ID, Status: service.RecoverySkipped, At: now}
 	generation := a.Generation
 	if w.cfg.Legacy {
 		generation = 0
@@ -252,7 +252,7 @@ func (w *Worker) resume(a ports.AssignedSession, now time.Time) ports.RecoveryRe
 		}
 		s = &session{id: a.ID, user: a.UserID, name: a.Name, generation: generation, pairing: a.PairingPhone}
 		if err := w.start(s, now); err != nil {
-			result.Status, result.Error = ports.RecoveryFailed, "its state cannot be written"
+			result.Status, result.Error = service.RecoveryFailed, "its state cannot be written"
 			return result
 		}
 	case generation > s.generation:
@@ -262,7 +262,7 @@ func (w *Worker) resume(a ports.AssignedSession, now time.Time) ports.RecoveryRe
 		}
 	}
 	if s.status == domain.Connected {
-		result.Status = ports.RecoverySuccess
+		result.Status = service.RecoverySuccess
 	} else {
 		result.Error = "no credentials; it waits for a scan"
 	}
@@ -280,7 +280,7 @@ func (w *Worker) beat(ctx context.Context, sent time.Time) {
 	}
 	w.mu.Unlock()
 	control, err := w.line()
-	var answer *ports.HeartbeatAnswer
+	var answer *service.HeartbeatResult
 	if err == nil {
 		answer, err = control.Heartbeat(ctx, h)
 	}
@@ -310,7 +310,7 @@ func unauthenticated(err error) bool {
 func (w *Worker) say(ctx context.Context, s *session, r domain.Report, process int64) {
 	control, err := w.line()
 	if err == nil {
-		_, err = control.SessionReport(ctx, r)
+		_, err = control.ReportSession(ctx, r)
 	}
 	if errors.Is(err, errNobody) {
 		return
@@ -333,7 +333,7 @@ func (w *Worker) say(ctx context.Context, s *session, r domain.Report, process i
 func (w *Worker) deliver(ctx context.Context, r receipt, process int64) {
 	control, err := w.line()
 	if err == nil {
-		_, err = control.MessageReport(ctx, r.report)
+		_, err = control.ReportMessage(ctx, r.report)
 	}
 	if r.tries++; err == nil || w.cfg.Legacy || r.tries >= receiptTries {
 		return
@@ -356,7 +356,7 @@ func (w *Worker) Receive(ctx context.Context, sessionID, from, text string) erro
 		w.mu.Unlock()
 		return refused
 	}
-	m := ports.InboundMessage{
+	m := service.InboundMessage{
 		SessionID: s.id, WhatsAppID: "3AEB" + w.token(s.id)[:16], From: from, To: s.phone + "@s.whatsapp.net",
 		Type: domain.TypeText, Content: text, At: now, Generation: s.generation,
 	}
@@ -365,7 +365,7 @@ func (w *Worker) Receive(ctx context.Context, sessionID, from, text string) erro
 	if err != nil {
 		return err
 	}
-	_, err = control.MessageReceived(ctx, m)
+	_, err = control.ReceiveMessage(ctx, m)
 	return err
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 // Never as a delay means that it does not happen at all.
@@ -80,7 +81,7 @@ func (c Config) withDefaults() Config {
 // lock is held while it calls the control plane.
 type Worker struct {
 	cfg     Config
-	control ports.WorkerProtocol // nil: it belongs to nobody
+	control service.WorkerProtocol // nil: it belongs to nobody
 
 	mu       sync.Mutex
 	process  int64 // grows with each; what a call began in an older one is void
@@ -141,7 +142,7 @@ type receipt struct {
 
 // New makes a worker that reports to the control plane, which may be nil for
 // one that nobody has to know. Its process runs from now on.
-func New(cfg Config, control ports.WorkerProtocol) *Worker {
+func New(cfg Config, control service.WorkerProtocol) *Worker {
 	w := &Worker{cfg: cfg.withDefaults(), control: control}
 	w.random = rand.New(rand.NewPCG(w.cfg.Seed, hash(w.cfg.ID)))
 	w.boot(w.cfg.Now())
@@ -302,7 +303,7 @@ func (w *Worker) due() {
 }
 
 // line gives the way to the control plane.
-func (w *Worker) line() (ports.WorkerProtocol, error) {
+func (w *Worker) line() (service.WorkerProtocol, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.fence(w.cfg.Now()) // before anything more is said
@@ -332,7 +333,7 @@ func (w *Worker) Stop(ctx context.Context) error {
 		return nil
 	}
 	if len(ids) > 0 && w.control != nil && !w.isCut() {
-		if _, err := w.control.Preserved(ctx, w.cfg.ID, ids); err != nil {
+		if _, err := w.control.ReportPreserved(ctx, w.cfg.ID, ids); err != nil {
 			return errors.Join(err, w.leave(ctx))
 		}
 	}
@@ -344,7 +345,7 @@ func (w *Worker) leave(ctx context.Context) error {
 	if w.control == nil || w.isCut() {
 		return nil
 	}
-	_, err := w.control.UnregisterWorker(ctx, w.cfg.ID, w.Endpoint())
+	_, err := w.control.Unregister(ctx, w.cfg.ID, w.Endpoint())
 	return err
 }
 

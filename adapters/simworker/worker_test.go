@@ -11,6 +11,7 @@ import (
 	"github.com/switchyard-wa/switchyard/adapters/simworker"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 func TestHeartbeatsAtTheIntervalTold(t *testing.T) {
@@ -89,7 +90,7 @@ func TestRecovery(t *testing.T) {
 	w.step()
 	w.Crash()
 	failed(t, w.Health(t.Context()), ports.WorkerRefused)
-	w.plane.assigned = []ports.AssignedSession{
+	w.plane.assigned = []service.AssignedSession{
 		{Session: &domain.Session{ID: "linked", Name: "L", UserID: "u", Generation: 3}},
 		{Session: &domain.Session{ID: "waiting", Name: "W", UserID: "u", Generation: 4}},
 	}
@@ -98,8 +99,8 @@ func TestRecovery(t *testing.T) {
 	w.step()
 	require.Equal(t, []string{"register w1", "assigned", "recovered", "report linked/3 CONNECTED", "report waiting/4 QR_REQUIRED"}, w.plane.calls())
 	require.Len(t, w.plane.results, 2)
-	require.Equal(t, ports.RecoverySuccess, w.plane.results[0].Status)
-	require.Equal(t, ports.RecoverySkipped, w.plane.results[1].Status)
+	require.Equal(t, service.RecoverySuccess, w.plane.results[0].Status)
+	require.Equal(t, service.RecoverySkipped, w.plane.results[1].Status)
 	require.Equal(t, []string{"linked", "waiting"}, w.Running())
 
 	// A failure on the way is no reason to forget it.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 const (
@@ -45,7 +46,7 @@ type Accounts struct {
 	deafen    func() // ends hearing
 }
 
-var _ ports.AccountUseCases = (*Accounts)(nil)
+var _ service.Accounts = (*Accounts)(nil)
 
 // New makes accounts. It does not touch the store. The caller closes them with
 // [Accounts.Close] before the store.
@@ -199,12 +200,12 @@ func shown(u *domain.User) *domain.User {
 	return &c
 }
 
-func summary(ctx context.Context, tx *ports.Tx, u *domain.User) (*ports.UserSummary, error) {
+func summary(ctx context.Context, tx *ports.Tx, u *domain.User) (*service.UserSummary, error) {
 	has, err := tx.Users.Usage(ctx, u.ID)
 	if err != nil {
 		return nil, err
 	}
-	return &ports.UserSummary{User: shown(u), UserUsage: has}, nil
+	return &service.UserSummary{User: shown(u), UserUsage: has}, nil
 }
 
 // renew ends the access tokens that the user has. The value differs from the

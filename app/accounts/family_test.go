@@ -10,7 +10,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/switchyard-wa/switchyard/domain"
-	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 // A model of what sign-ins promise, in as few words as possible.
@@ -24,7 +24,7 @@ type (
 	}
 	modelFamily struct {
 		user    *modelUser
-		caller  ports.Caller
+		caller  service.Principal
 		refresh []string // oldest first; only the last is good
 		access  []modelAccess
 		ended   bool
@@ -52,7 +52,7 @@ func (f *modelFamily) verdict(a modelAccess, now time.Time) domain.Code {
 	return ""
 }
 
-func (f *modelFamily) took(s *ports.SignedIn, now time.Time) {
+func (f *modelFamily) took(s *service.AuthTokens, now time.Time) {
 	f.refresh = append(f.refresh, s.RefreshToken)
 	f.access = append(f.access, modelAccess{s.Token, f.user.epoch, now.Add(time.Hour)})
 	f.expires = now.Add(30 * 24 * time.Hour)
@@ -174,7 +174,7 @@ func TestFamilies(t *testing.T) {
 			},
 			"activate": func(t *rapid.T) {
 				u := user(t)
-				_, err := h.UpdateUser(ctx, u.id, ports.UserChange{Active: &yes})
+				_, err := h.Update(ctx, u.id, service.UserChange{Active: &yes})
 				require.NoError(t, err)
 				if !u.active {
 					u.active = true

@@ -22,6 +22,7 @@ import (
 	"github.com/switchyard-wa/switchyard/app/accounts"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 const (
@@ -80,8 +81,8 @@ func (h *harness) config() accounts.Config {
 
 // person is somebody who signed in.
 type person struct {
-	ports.SignedIn
-	ports.Caller
+	service.AuthTokens
+	service.Principal
 	email string
 }
 
@@ -98,10 +99,10 @@ func (h *harness) login(email, pw string) *person {
 	return h.person(s, email)
 }
 
-func (h *harness) person(s *ports.SignedIn, email string) *person {
+func (h *harness) person(s *service.AuthTokens, email string) *person {
 	c, err := h.Authenticate(context.Background(), s.Token)
 	require.NoError(h.t, err)
-	return &person{SignedIn: *s, Caller: c, email: email}
+	return &person{AuthTokens: *s, Principal: c, email: email}
 }
 
 // administrator makes the first administrator and signs it in.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 const (
@@ -19,7 +20,7 @@ const (
 // ChangePassword sets a new password. Every access token of the user ends, the
 // caller's too, and every sign-in but the caller's, which gets its next access
 // token by refreshing.
-func (a *Accounts) ChangePassword(ctx context.Context, c ports.Caller, current, next string) error {
+func (a *Accounts) ChangePassword(ctx context.Context, c service.Principal, current, next string) error {
 	var p domain.Problems
 	checkExchange(&p, current, next)
 	if err := p.Err(); err != nil {
@@ -33,7 +34,7 @@ func (a *Accounts) ChangePassword(ctx context.Context, c ports.Caller, current, 
 // A new password needs the current one, and has the effect of
 // [Accounts.ChangePassword]. A new email voids a password reset that was mailed
 // to the old one.
-func (a *Accounts) UpdateProfile(ctx context.Context, c ports.Caller, ch ports.Profile) (*domain.User, error) {
+func (a *Accounts) UpdateProfile(ctx context.Context, c service.Principal, ch service.Profile) (*domain.User, error) {
 	var p domain.Problems
 	name, email := changed(ch.Name), changed(ch.Email)
 	var err error
@@ -71,7 +72,7 @@ func changed[T any](p *T) *T {
 }
 
 // changeProfile carries out what has been checked. next may be empty.
-func (a *Accounts) changeProfile(ctx context.Context, c ports.Caller, name, email *string, current, next string) (*domain.User, error) {
+func (a *Accounts) changeProfile(ctx context.Context, c service.Principal, name, email *string, current, next string) (*domain.User, error) {
 	var proved, hash string
 	var err error
 	if next != "" {

@@ -12,16 +12,17 @@ import (
 	"github.com/switchyard-wa/switchyard/app/accounts"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 func TestChangePassword(t *testing.T) {
 	h := newHarness(t)
 	here, there := h.register("ann"), h.login("ann@example.com", password)
-	require.Equal(t, []string{"currentPassword", "newPassword"}, h.fields(h.ChangePassword(t.Context(), here.Caller, "", "")))
-	h.refused(h.ChangePassword(t.Context(), here.Caller, other, other), domain.CodeInvalidCredentials)
+	require.Equal(t, []string{"currentPassword", "newPassword"}, h.fields(h.ChangePassword(t.Context(), here.Principal, "", "")))
+	h.refused(h.ChangePassword(t.Context(), here.Principal, other, other), domain.CodeInvalidCredentials)
 	h.good(here)
 
-	require.NoError(t, h.ChangePassword(t.Context(), here.Caller, password, other))
+	require.NoError(t, h.ChangePassword(t.Context(), here.Principal, password, other))
 	h.bad(here, domain.CodeAuthTokenInvalid)
 	h.bad(there, domain.CodeAuthTokenInvalid)
 	_, err := h.Refresh(t.Context(), there.RefreshToken)
@@ -42,16 +43,16 @@ func TestConfirmingThePasswordIsLimited(t *testing.T) {
 	ann := h.register("ann")
 	for i := range 10 {
 		if i%2 == 0 {
-			h.refused(h.ChangePassword(t.Context(), ann.Caller, other, other), domain.CodeInvalidCredentials)
+			h.refused(h.ChangePassword(t.Context(), ann.Principal, other, other), domain.CodeInvalidCredentials)
 		} else {
-			h.refused(h.Deactivate(t.Context(), ann.Caller, other), domain.CodeInvalidCredentials)
+			h.refused(h.Deactivate(t.Context(), ann.Principal, other), domain.CodeInvalidCredentials)
 		}
 	}
-	h.refused(h.ChangePassword(t.Context(), ann.Caller, password, other), domain.CodeRateLimit)
-	h.refused(h.Deactivate(t.Context(), ann.Caller, password), domain.CodeRateLimit)
+	h.refused(h.ChangePassword(t.Context(), ann.Principal, password, other), domain.CodeRateLimit)
+	h.refused(h.Deactivate(t.Context(), ann.Principal, password), domain.CodeRateLimit)
 	h.login(ann.email, password)
 	h.clock.advance(15 * time.Minute)
-	require.NoError(t, h.ChangePassword(t.Context(), ann.Caller, password, other))
+	require.NoError(t, h.ChangePassword(t.Context(), ann.Principal, password, other))
 }
 
 func TestUpdateProfile(t *testing.T) {
@@ -59,12 +60,12 @@ func TestUpdateProfile(t *testing.T) {
 	h.register("bob")
 	ann := h.register("ann")
 	ptr := func(s string) *string { return &s }
-	_, err := h.UpdateProfile(t.Context(), ann.Caller, ports.Profile{Name: ptr("x"), Email: ptr("x"), NewPassword: "x"})
+	_, err := h.UpdateProfile(t.Context(), ann.Principal, service.Profile{Name: ptr("x"), Email: ptr("x"), NewPassword: "x"})
 	require.Equal(t, []string{"name", "email", "currentPassword", "newPassword"}, h.fields(err))
 
 	h.clock.advance(time.Minute)
 	name, email := " Ann Lee ", " ANN.Lee@example.com"
-	u, err := h.UpdateProfile(t.Context(), ann.Caller, ports.Profile{Name: &name, Email: &email})
+	u, err := h.UpdateProfile(t.Context(), ann.Principal, service.Profile{Name: &name, Email: &email})
 	require.NoError(t, err)
 	require.Equal(t, " Ann Lee ", name, "what the caller passes stays")
 	require.Equal(t, "Ann Lee", u.Name)
@@ -73,25 +74,25 @@ func TestUpdateProfile(t *testing.T) {
 	require.Empty(t, u.PasswordHash)
 	h.good(ann)
 
-	_, err = h.UpdateProfile(t.Context(), ann.Caller, ports.Profile{Name: ptr("Other"), Email: ptr("BOB@example.com")})
+	_, err = h.UpdateProfile(t.Context(), ann.Principal, service.Profile{Name: ptr("Other"), Email: ptr("BOB@example.com")})
 	h.refused(err, domain.CodeEmailRegistered)
 	require.Equal(t, "Ann Lee", h.row("ann.lee@example.com").Name, "all or nothing")
 
 	rev := h.row("ann.lee@example.com").Rev
-	_, err = h.UpdateProfile(t.Context(), ann.Caller, ports.Profile{Name: ptr("Ann Lee"), CurrentPassword: "ignored"})
+	_, err = h.UpdateProfile(t.Context(), ann.Principal, service.Profile{Name: ptr("Ann Lee"), CurrentPassword: "ignored"})
 	require.NoError(t, err)
 	require.Equal(t, rev, h.row("ann.lee@example.com").Rev, "nothing to do")
 
-	_, err = h.UpdateProfile(t.Context(), ann.Caller, ports.Profile{Name: ptr("Other"), CurrentPassword: other, NewPassword: other})
+	_, err = h.UpdateProfile(t.Context(), ann.Principal, service.Profile{Name: ptr("Other"), CurrentPassword: other, NewPassword: other})
 	h.refused(err, domain.CodeInvalidCredentials)
-	u, err = h.UpdateProfile(t.Context(), ann.Caller, ports.Profile{Name: ptr("Anna"), CurrentPassword: password, NewPassword: other})
+	u, err = h.UpdateProfile(t.Context(), ann.Principal, service.Profile{Name: ptr("Anna"), CurrentPassword: password, NewPassword: other})
 	require.NoError(t, err)
 	require.Equal(t, "Anna", u.Name)
 	require.Empty(t, u.PasswordHash)
 	h.bad(ann, domain.CodeAuthTokenInvalid)
 	h.login("ann.lee@example.com", other)
 
-	_, err = h.UpdateProfile(t.Context(), ports.Caller{UserID: "none"}, ports.Profile{Name: &name})
+	_, err = h.UpdateProfile(t.Context(), service.Principal{UserID: "none"}, service.Profile{Name: &name})
 	h.refused(err, domain.CodeUserNotFound)
 }
 
@@ -148,23 +149,23 @@ func TestResetsEnd(t *testing.T) {
 	require.NoError(t, h.ResetPassword(t.Context(), next, password))
 
 	token = ask()
-	require.NoError(t, h.ChangePassword(t.Context(), ann.Caller, password, other))
+	require.NoError(t, h.ChangePassword(t.Context(), ann.Principal, password, other))
 	void(token, "the password was changed")
-	require.NoError(t, h.ChangePassword(t.Context(), ann.Caller, other, password), "twice at the same time")
+	require.NoError(t, h.ChangePassword(t.Context(), ann.Principal, other, password), "twice at the same time")
 
 	token = ask()
 	email := "ann2@example.com"
-	_, err := h.UpdateProfile(t.Context(), ann.Caller, ports.Profile{Email: &email})
+	_, err := h.UpdateProfile(t.Context(), ann.Principal, service.Profile{Email: &email})
 	require.NoError(t, err)
 	ann.email = email
 	void(token, "mailed to the former address")
 
 	token = ask()
 	yes, no := true, false
-	_, err = h.UpdateUser(t.Context(), ann.UserID, ports.UserChange{Active: &no})
+	_, err = h.Update(t.Context(), ann.UserID, service.UserChange{Active: &no})
 	require.NoError(t, err)
 	void(token, "deactivated")
-	_, err = h.UpdateUser(t.Context(), ann.UserID, ports.UserChange{Active: &yes})
+	_, err = h.Update(t.Context(), ann.UserID, service.UserChange{Active: &yes})
 	require.NoError(t, err)
 	void(token, "deactivated in between")
 	h.login(ann.email, password)

@@ -13,6 +13,7 @@ import (
 	"github.com/switchyard-wa/switchyard/app/accounts"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 // racing runs a test on the memory store, which runs one Update at a time, and
@@ -71,7 +72,7 @@ func TestOneEmailIsRegisteredOnce(t *testing.T) {
 			return err
 		})...)
 		require.Equal(t, map[domain.Code]int{"": 1, domain.CodeEmailRegistered: 15}, codes(errs))
-		_, total, err := h.Users(t.Context(), ports.UserFilter{}, ports.Page{})
+		_, total, err := h.List(t.Context(), ports.UserFilter{}, ports.Page{})
 		require.NoError(t, err)
 		require.Equal(t, 1, total)
 	})
@@ -82,7 +83,7 @@ func TestOneOfManyRefreshesWins(t *testing.T) {
 		for _, name := range []string{"ann", "bob", "cid"} {
 			p := h.register(name)
 			var mu sync.Mutex
-			var won []*ports.SignedIn
+			var won []*service.AuthTokens
 			errs := atOnce(times(16, func() error {
 				s, err := h.Refresh(t.Context(), p.RefreshToken)
 				if err == nil {
@@ -156,7 +157,7 @@ func TestAResetWorksOnceEvenAtOnce(t *testing.T) {
 func TestPasswordIsChangedOnceAtOnce(t *testing.T) {
 	racing(t, func(t *testing.T, h *harness) {
 		ann := h.register("ann")
-		errs := atOnce(times(8, func() error { return h.ChangePassword(t.Context(), ann.Caller, password, other) })...)
+		errs := atOnce(times(8, func() error { return h.ChangePassword(t.Context(), ann.Principal, password, other) })...)
 		n := codes(errs)
 		require.Equal(t, 1, n[""], n)
 		require.Equal(t, 7, n[domain.CodeInvalidCredentials], n)
@@ -171,8 +172,8 @@ func TestNothingSlipsPastAChangeOfPassword(t *testing.T) {
 			here := h.register(fmt.Sprint("ann", i))
 			there := h.login(here.email, password)
 			var mu sync.Mutex
-			got := []*ports.SignedIn{&there.SignedIn}
-			keep := func(s *ports.SignedIn, err error) error {
+			got := []*service.AuthTokens{&there.AuthTokens}
+			keep := func(s *service.AuthTokens, err error) error {
 				mu.Lock()
 				defer mu.Unlock()
 				if err == nil {
@@ -183,7 +184,7 @@ func TestNothingSlipsPastAChangeOfPassword(t *testing.T) {
 			login := func() error { return keep(h.Login(t.Context(), here.email, password, "")) }
 			errs := atOnce(
 				login,
-				func() error { return h.ChangePassword(t.Context(), here.Caller, password, other) },
+				func() error { return h.ChangePassword(t.Context(), here.Principal, password, other) },
 				func() error { return keep(h.Refresh(t.Context(), there.RefreshToken)) },
 				login,
 			)
@@ -209,7 +210,7 @@ func TestDeactivateOvertaken(t *testing.T) {
 		h.passwords.hook = nil
 		require.NoError(t, h.SetPassword(t.Context(), ann.email, other))
 	}
-	h.refused(h.Deactivate(t.Context(), ann.Caller, password), domain.CodeInvalidCredentials)
+	h.refused(h.Deactivate(t.Context(), ann.Principal, password), domain.CodeInvalidCredentials)
 	require.True(t, h.row(ann.email).Active)
 }
 
@@ -222,16 +223,16 @@ func TestOneAdministratorIsLeft(t *testing.T) {
 		two := h.register("two")
 		for range 20 {
 			for _, p := range []*person{one, two} {
-				_, err := h.UpdateUser(t.Context(), p.UserID, ports.UserChange{Role: &role, Active: &yes})
+				_, err := h.Update(t.Context(), p.UserID, service.UserChange{Role: &role, Active: &yes})
 				require.NoError(t, err)
 			}
 			errs := atOnce(
 				func() error {
-					_, err := h.UpdateUser(t.Context(), one.UserID, ports.UserChange{Role: &user})
+					_, err := h.Update(t.Context(), one.UserID, service.UserChange{Role: &user})
 					return err
 				},
 				func() error {
-					_, err := h.UpdateUser(t.Context(), two.UserID, ports.UserChange{Active: &no})
+					_, err := h.Update(t.Context(), two.UserID, service.UserChange{Active: &no})
 					return err
 				},
 			)
@@ -279,7 +280,7 @@ func TestLogoutWhileEverybodyAuthenticates(t *testing.T) {
 		}
 		for range 20 {
 			p := h.login(ann.email, password)
-			if err := h.Logout(t.Context(), p.Caller); err != nil {
+			if err := h.Logout(t.Context(), p.Principal); err != nil {
 				t.Error(err)
 			}
 			if _, err := h.Authenticate(t.Context(), p.Token); err == nil {

@@ -10,7 +10,7 @@ import (
 	"github.com/switchyard-wa/switchyard/adapters/memory"
 	"github.com/switchyard-wa/switchyard/app/accounts"
 	"github.com/switchyard-wa/switchyard/domain"
-	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 func TestOtherReplicasHearAtOnceWhoIsNotToBeTrusted(t *testing.T) {
@@ -21,24 +21,24 @@ func TestOtherReplicasHearAtOnceWhoIsNotToBeTrusted(t *testing.T) {
 		change func(h *harness, p *person)
 		code   domain.Code
 	}{
-		"signed out": {func(h *harness, p *person) { require.NoError(t, h.Logout(ctx, p.Caller)) }, domain.CodeAuthTokenInvalid},
+		"signed out": {func(h *harness, p *person) { require.NoError(t, h.Logout(ctx, p.Principal)) }, domain.CodeAuthTokenInvalid},
 		"password changed": {func(h *harness, p *person) {
 			second := h.login(p.email, password)
-			require.NoError(t, h.ChangePassword(ctx, second.Caller, password, other))
+			require.NoError(t, h.ChangePassword(ctx, second.Principal, password, other))
 		}, domain.CodeAuthTokenInvalid},
 		"password set": {func(h *harness, p *person) {
 			require.NoError(t, h.SetPassword(ctx, p.email, other))
 		}, domain.CodeAuthTokenInvalid},
 		"deactivated": {func(h *harness, p *person) {
-			_, err := h.UpdateUser(ctx, p.UserID, ports.UserChange{Active: &no})
+			_, err := h.Update(ctx, p.UserID, service.UserChange{Active: &no})
 			require.NoError(t, err)
 		}, domain.CodeAccountDeactivated},
 		"no administrator any more": {func(h *harness, p *person) {
-			_, err := h.UpdateUser(ctx, p.UserID, ports.UserChange{Role: &user})
+			_, err := h.Update(ctx, p.UserID, service.UserChange{Role: &user})
 			require.NoError(t, err)
 		}, domain.CodeAuthTokenInvalid},
 		"deactivated by themselves": {func(h *harness, p *person) {
-			require.NoError(t, h.Deactivate(ctx, p.Caller, password))
+			require.NoError(t, h.Deactivate(ctx, p.Principal, password))
 		}, domain.CodeAccountDeactivated},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -63,7 +63,7 @@ func TestOtherReplicasHearAtOnceWhoIsNotToBeTrusted(t *testing.T) {
 			require.NoError(t, elsewhere.Close(ctx))
 			_, err = elsewhere.Authenticate(ctx, admin.Token)
 			require.NoError(t, err)
-			require.NoError(t, h.Logout(ctx, admin.Caller))
+			require.NoError(t, h.Logout(ctx, admin.Principal))
 			_, err = elsewhere.Authenticate(ctx, admin.Token)
 			require.NoError(t, err)
 			h.clock.advance(time.Second)

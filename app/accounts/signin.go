@@ -7,10 +7,11 @@ import (
 
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 // Register makes a user of the first tier and signs it in.
-func (a *Accounts) Register(ctx context.Context, name, email, password string) (*ports.SignedIn, error) {
+func (a *Accounts) Register(ctx context.Context, name, email, password string) (*service.AuthTokens, error) {
 	u, err := a.draft(ctx, name, email, password, a.firstTier, domain.RoleUser)
 	if err != nil {
 		return nil, err
@@ -39,7 +40,7 @@ func (a *Accounts) Register(ctx context.Context, name, email, password string) (
 // alike and in the same time, and are counted per email and address: ten within
 // a quarter of an hour are too many. That the account is deactivated is told
 // only to who knows its password.
-func (a *Accounts) Login(ctx context.Context, email, password, ip string) (*ports.SignedIn, error) {
+func (a *Accounts) Login(ctx context.Context, email, password, ip string) (*service.AuthTokens, error) {
 	var p domain.Problems
 	email, err := domain.NormalizeEmail(email)
 	p.Check("email", err)
@@ -64,7 +65,7 @@ func (a *Accounts) Login(ctx context.Context, email, password, ip string) (*port
 	if err != nil {
 		return nil, err
 	}
-	var s *ports.SignedIn
+	var s *service.AuthTokens
 	if err = a.prove(ctx, "sign-in:"+email+"|"+ip, hash, password, errCredentials); err == nil {
 		s, err = a.login(ctx, id, hash)
 	}
@@ -77,7 +78,7 @@ func (a *Accounts) Login(ctx context.Context, email, password, ip string) (*port
 }
 
 // login begins a sign-in of a user whose password was proved by the hash.
-func (a *Accounts) login(ctx context.Context, userID, proved string) (*ports.SignedIn, error) {
+func (a *Accounts) login(ctx context.Context, userID, proved string) (*service.AuthTokens, error) {
 	f, refresh, err := a.begin(ctx, userID)
 	if err != nil {
 		return nil, err
@@ -111,7 +112,7 @@ func (a *Accounts) login(ctx context.Context, userID, proved string) (*ports.Sig
 // stands for another RefreshLife by it. An older token ends the sign-in: it
 // was stolen, or the newest was. Of two that come at once with the same token
 // one is the older.
-func (a *Accounts) Refresh(ctx context.Context, refreshToken string) (*ports.SignedIn, error) {
+func (a *Accounts) Refresh(ctx context.Context, refreshToken string) (*service.AuthTokens, error) {
 	var p domain.Problems
 	if refreshToken == "" {
 		p.Add("refreshToken", "Refresh token is required")
@@ -184,7 +185,7 @@ var (
 )
 
 // Logout ends the sign-in of the caller. Repeating it is no error.
-func (a *Accounts) Logout(ctx context.Context, c ports.Caller) error {
+func (a *Accounts) Logout(ctx context.Context, c service.Principal) error {
 	err := a.update(ctx, func(ctx context.Context, tx *ports.Tx) error {
 		f, err := tx.SignIns.Get(ctx, c.SignInID)
 		if errors.Is(err, ports.ErrNotFound) {
@@ -216,7 +217,7 @@ func (a *Accounts) begin(ctx context.Context, userID string) (*domain.SignIn, st
 }
 
 // signedIn issues an access token.
-func (a *Accounts) signedIn(ctx context.Context, u *domain.User, signInID, refresh string) (*ports.SignedIn, error) {
+func (a *Accounts) signedIn(ctx context.Context, u *domain.User, signInID, refresh string) (*service.AuthTokens, error) {
 	token, err := a.tokens.Sign(ports.Claims{
 		UserID: u.ID, SignInID: signInID, Role: u.Role,
 		CredentialsAt: u.CredentialsAt, ExpiresAt: a.stamp().Add(a.accessLife),
@@ -224,7 +225,7 @@ func (a *Accounts) signedIn(ctx context.Context, u *domain.User, signInID, refre
 	if err != nil {
 		return nil, fault(ctx, err)
 	}
-	return &ports.SignedIn{User: shown(u), Token: token, RefreshToken: refresh, ExpiresIn: a.accessLife}, nil
+	return &service.AuthTokens{User: shown(u), Token: token, RefreshToken: refresh, ExpiresIn: a.accessLife}, nil
 }
 
 // draft makes a user, not stored yet, from what somebody entered. It hashes

@@ -12,6 +12,7 @@ import (
 	"github.com/switchyard-wa/switchyard/app/accounts"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 func TestRegister(t *testing.T) {
@@ -242,14 +243,14 @@ func TestLogout(t *testing.T) {
 	h := newHarness(t)
 	one, two := h.register("ann"), h.login("ann@example.com", password)
 	bob := h.register("bob")
-	require.NoError(t, h.Logout(t.Context(), one.Caller))
+	require.NoError(t, h.Logout(t.Context(), one.Principal))
 	h.bad(one, domain.CodeAuthTokenInvalid)
 	_, err := h.Refresh(t.Context(), one.RefreshToken)
 	h.refused(err, domain.CodeAuthTokenInvalid)
 	h.good(two)
-	require.NoError(t, h.Logout(t.Context(), one.Caller), "again")
-	require.NoError(t, h.Logout(t.Context(), ports.Caller{UserID: bob.UserID, SignInID: two.SignInID}))
-	require.NoError(t, h.Logout(t.Context(), ports.Caller{UserID: bob.UserID, SignInID: "none"}))
+	require.NoError(t, h.Logout(t.Context(), one.Principal), "again")
+	require.NoError(t, h.Logout(t.Context(), service.Principal{UserID: bob.UserID, SignInID: two.SignInID}))
+	require.NoError(t, h.Logout(t.Context(), service.Principal{UserID: bob.UserID, SignInID: "none"}))
 	h.good(two)
 	h.good(bob)
 }
@@ -265,21 +266,21 @@ func TestFaultsStayInside(t *testing.T) {
 		},
 		"login":   func(ctx context.Context) error { _, err := h.Login(ctx, ann.email, password, ""); return err },
 		"refresh": func(ctx context.Context) error { _, err := h.Refresh(ctx, ann.RefreshToken); return err },
-		"logout":  func(ctx context.Context) error { return h.Logout(ctx, ann.Caller) },
-		"user":    func(ctx context.Context) error { _, err := h.User(ctx, ann.UserID); return err },
+		"logout":  func(ctx context.Context) error { return h.Logout(ctx, ann.Principal) },
+		"user":    func(ctx context.Context) error { _, err := h.Get(ctx, ann.UserID); return err },
 		"users": func(ctx context.Context) error {
-			_, _, err := h.Users(ctx, ports.UserFilter{}, ports.Page{})
+			_, _, err := h.List(ctx, ports.UserFilter{}, ports.Page{})
 			return err
 		},
-		"change":   func(ctx context.Context) error { return h.ChangePassword(ctx, ann.Caller, password, other) },
+		"change":   func(ctx context.Context) error { return h.ChangePassword(ctx, ann.Principal, password, other) },
 		"reset":    func(ctx context.Context) error { return h.ResetPassword(ctx, strings.Repeat("A", 43), other) },
 		"maintain": h.Maintain,
 		"deactivate": func(ctx context.Context) error {
-			return h.Deactivate(ctx, ann.Caller, password)
+			return h.Deactivate(ctx, ann.Principal, password)
 		},
 		"update": func(ctx context.Context) error {
 			name := "Bob"
-			_, err := h.UpdateProfile(ctx, ann.Caller, ports.Profile{Name: &name})
+			_, err := h.UpdateProfile(ctx, ann.Principal, service.Profile{Name: &name})
 			return err
 		},
 		"authenticate": func(ctx context.Context) error {
@@ -310,7 +311,7 @@ func TestConflictsAreRetried(t *testing.T) {
 	ann := h.register("ann")
 	name := "Anna"
 	h.store.conflicts.Store(19)
-	_, err := h.UpdateProfile(t.Context(), ann.Caller, ports.Profile{Name: &name})
+	_, err := h.UpdateProfile(t.Context(), ann.Principal, service.Profile{Name: &name})
 	require.NoError(t, err)
 	require.Equal(t, name, h.row(ann.email).Name)
 

@@ -9,36 +9,37 @@ import (
 
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 // Authenticate checks an access token and returns who holds it, with the role
 // that the user has now. What this process changed counts at once, what others
 // changed within a second.
-func (a *Accounts) Authenticate(ctx context.Context, token string) (ports.Caller, error) {
+func (a *Accounts) Authenticate(ctx context.Context, token string) (service.Principal, error) {
 	if token == "" {
-		return ports.Caller{}, domain.Errorf(domain.Unauthenticated, domain.CodeAuthTokenMissing,
+		return service.Principal{}, domain.Errorf(domain.Unauthenticated, domain.CodeAuthTokenMissing,
 			"Send the access token as Authorization: Bearer …")
 	}
 	now := a.now()
 	claims, err := a.tokens.Verify(token, now)
 	if err != nil {
-		return ports.Caller{}, fault(ctx, err)
+		return service.Principal{}, fault(ctx, err)
 	}
 	s, generation, ok := a.standings.get(claims.UserID, claims.SignInID, now)
 	if !ok {
 		if s, err = a.standing(ctx, claims); err != nil {
-			return ports.Caller{}, err
+			return service.Principal{}, err
 		}
 		s.readAt = now // before it was read
 		a.standings.put(claims.UserID, claims.SignInID, s, generation)
 	}
 	switch {
 	case !s.active:
-		return ports.Caller{}, errDeactivated
+		return service.Principal{}, errDeactivated
 	case !now.Before(s.until), !s.credentialsAt.Equal(claims.CredentialsAt):
-		return ports.Caller{}, errToken
+		return service.Principal{}, errToken
 	}
-	return ports.Caller{UserID: claims.UserID, Role: s.role, SignInID: claims.SignInID}, nil
+	return service.Principal{UserID: claims.UserID, Role: s.role, SignInID: claims.SignInID}, nil
 }
 
 var errToken = domain.Errorf(domain.Unauthenticated, domain.CodeAuthTokenInvalid,

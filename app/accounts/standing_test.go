@@ -10,12 +10,13 @@ import (
 	"github.com/switchyard-wa/switchyard/app/accounts"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 func TestAuthenticate(t *testing.T) {
 	h := newHarness(t)
 	ann := h.register("ann")
-	require.Equal(t, ports.Caller{UserID: ann.User.ID, Role: domain.RoleUser, SignInID: ann.SignInID}, ann.Caller)
+	require.Equal(t, service.Principal{UserID: ann.User.ID, Role: domain.RoleUser, SignInID: ann.SignInID}, ann.Principal)
 	require.NotEmpty(t, ann.SignInID)
 
 	_, err := h.Authenticate(t.Context(), "")
@@ -82,9 +83,9 @@ func TestChangesShowElsewhereWithinASecond(t *testing.T) {
 		change func(*person) error
 		code   domain.Code
 	}{
-		"logout":          {func(p *person) error { return elsewhere.Logout(t.Context(), p.Caller) }, domain.CodeAuthTokenInvalid},
-		"change-password": {func(p *person) error { return elsewhere.ChangePassword(t.Context(), p.Caller, password, other) }, domain.CodeAuthTokenInvalid},
-		"deactivate":      {func(p *person) error { return elsewhere.Deactivate(t.Context(), p.Caller, password) }, domain.CodeAccountDeactivated},
+		"logout":          {func(p *person) error { return elsewhere.Logout(t.Context(), p.Principal) }, domain.CodeAuthTokenInvalid},
+		"change-password": {func(p *person) error { return elsewhere.ChangePassword(t.Context(), p.Principal, password, other) }, domain.CodeAuthTokenInvalid},
+		"deactivate":      {func(p *person) error { return elsewhere.Deactivate(t.Context(), p.Principal, password) }, domain.CodeAccountDeactivated},
 		"reuse": {func(p *person) error {
 			if _, err := elsewhere.Refresh(t.Context(), p.RefreshToken); err != nil {
 				return err
@@ -108,14 +109,14 @@ func TestChangesShowElsewhereWithinASecond(t *testing.T) {
 // A read that began before a change and ends after it must not be remembered.
 func TestAReadOvertakenByAChangeIsNotRemembered(t *testing.T) {
 	for what, change := range map[string]func(*harness, *person) error{
-		"logout": func(h *harness, p *person) error { return h.Logout(context.Background(), p.Caller) },
+		"logout": func(h *harness, p *person) error { return h.Logout(context.Background(), p.Principal) },
 		"change-password": func(h *harness, p *person) error {
-			return h.ChangePassword(context.Background(), p.Caller, password, other)
+			return h.ChangePassword(context.Background(), p.Principal, password, other)
 		},
-		"deactivate": func(h *harness, p *person) error { return h.Deactivate(context.Background(), p.Caller, password) },
+		"deactivate": func(h *harness, p *person) error { return h.Deactivate(context.Background(), p.Principal, password) },
 		"role": func(h *harness, p *person) error {
 			role := domain.RoleAdministrator
-			_, err := h.UpdateUser(context.Background(), p.UserID, ports.UserChange{Role: &role})
+			_, err := h.Update(context.Background(), p.UserID, service.UserChange{Role: &role})
 			return err
 		},
 		"set-password": func(h *harness, p *person) error { return h.SetPassword(context.Background(), p.email, other) },
@@ -161,7 +162,7 @@ func TestALostAnswerCountsAsAChange(t *testing.T) {
 	ann := h.register("ann")
 	h.good(ann)
 	h.store.updated = func(error) error { return context.DeadlineExceeded }
-	h.refused(h.Logout(t.Context(), ann.Caller), domain.CodeInternal)
+	h.refused(h.Logout(t.Context(), ann.Principal), domain.CodeInternal)
 	h.store.updated = nil
 	h.bad(ann, domain.CodeAuthTokenInvalid)
 }

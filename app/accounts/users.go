@@ -11,11 +11,12 @@ import (
 
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
-// User gives a user with what it has.
-func (a *Accounts) User(ctx context.Context, userID string) (*ports.UserSummary, error) {
-	var s *ports.UserSummary
+// Get gives a user with what it has.
+func (a *Accounts) Get(ctx context.Context, userID string) (*service.UserSummary, error) {
+	var s *service.UserSummary
 	err := a.view(ctx, func(ctx context.Context, tx *ports.Tx) error {
 		u, err := user(ctx, tx, userID)
 		if err != nil {
@@ -27,8 +28,8 @@ func (a *Accounts) User(ctx context.Context, userID string) (*ports.UserSummary,
 	return s, err
 }
 
-// Users gives the users that match, and how many match in all.
-func (a *Accounts) Users(ctx context.Context, f ports.UserFilter, page ports.Page) ([]*ports.UserSummary, int, error) {
+// List gives the users that match, and how many match in all.
+func (a *Accounts) List(ctx context.Context, f ports.UserFilter, page ports.Page) ([]*service.UserSummary, int, error) {
 	var p domain.Problems
 	switch f.Sort {
 	case "", "createdAt", "name", "email", "lastLoginAt":
@@ -41,14 +42,14 @@ func (a *Accounts) Users(ctx context.Context, f ports.UserFilter, page ports.Pag
 	if err := p.Err(); err != nil {
 		return nil, 0, err
 	}
-	var list []*ports.UserSummary
+	var list []*service.UserSummary
 	var total int
 	err := a.view(ctx, func(ctx context.Context, tx *ports.Tx) error {
 		users, n, err := tx.Users.List(ctx, f, page)
 		if err != nil {
 			return err
 		}
-		list, total = make([]*ports.UserSummary, len(users)), n
+		list, total = make([]*service.UserSummary, len(users)), n
 		for i, u := range users {
 			if list[i], err = summary(ctx, tx, u); err != nil {
 				return err
@@ -59,10 +60,10 @@ func (a *Accounts) Users(ctx context.Context, f ports.UserFilter, page ports.Pag
 	return list, total, err
 }
 
-// UpdateUser changes what is given of a user. A change of role or activity ends
+// Update changes what is given of a user. A change of role or activity ends
 // its access tokens, a deactivation its sign-ins and sessions too. The last
 // active administrator stays one.
-func (a *Accounts) UpdateUser(ctx context.Context, userID string, ch ports.UserChange) (*ports.UserSummary, error) {
+func (a *Accounts) Update(ctx context.Context, userID string, ch service.UserChange) (*service.UserSummary, error) {
 	var p domain.Problems
 	name := changed(ch.Name)
 	if name != nil {
@@ -79,7 +80,7 @@ func (a *Accounts) UpdateUser(ctx context.Context, userID string, ch ports.UserC
 	if err := p.Err(); err != nil {
 		return nil, err
 	}
-	var s *ports.UserSummary
+	var s *service.UserSummary
 	err := a.update(ctx, func(ctx context.Context, tx *ports.Tx) error {
 		u, err := user(ctx, tx, userID)
 		if err != nil {
@@ -159,7 +160,7 @@ func leaveAnother(ctx context.Context, tx *ports.Tx, userID string) error {
 // Deactivate ends the caller's account, after checking its password: nobody
 // can sign in to it, and its sessions go down. An administrator can activate
 // it again. The last active administrator cannot leave.
-func (a *Accounts) Deactivate(ctx context.Context, c ports.Caller, password string) error {
+func (a *Accounts) Deactivate(ctx context.Context, c service.Principal, password string) error {
 	var p domain.Problems
 	if password == "" {
 		p.Add("password", "Password is required")

@@ -11,6 +11,7 @@ import (
 	"github.com/switchyard-wa/switchyard/app/accounts"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 var yes, no = true, false
@@ -21,13 +22,13 @@ func TestUser(t *testing.T) {
 	require.NoError(t, h.store.Store.Update(t.Context(), func(ctx context.Context, tx *ports.Tx) error {
 		return tx.Users.Reserve(ctx, ann.UserID, domain.UserUsage{Sessions: 1, Live: 1}, domain.UserUsage{Sessions: 9, Live: 9})
 	}))
-	u, err := h.User(t.Context(), ann.UserID)
+	u, err := h.Get(t.Context(), ann.UserID)
 	require.NoError(t, err)
 	require.Equal(t, "ann@example.com", u.Email)
 	require.Empty(t, u.PasswordHash)
 	require.Equal(t, domain.UserUsage{Sessions: 1, Live: 1}, u.UserUsage)
 	for _, id := range []string{"", "none", "x\x00", "\xff"} {
-		_, err = h.User(t.Context(), id)
+		_, err = h.Get(t.Context(), id)
 		require.Equal(t, domain.NotFound, h.refusal(err, domain.CodeUserNotFound).Kind)
 	}
 }
@@ -38,13 +39,13 @@ func TestUsers(t *testing.T) {
 		h.register(name)
 		h.clock.advance(time.Minute)
 	}
-	list, total, err := h.Users(t.Context(), ports.UserFilter{Sort: "name", Asc: true}, ports.Page{Offset: 1, Limit: 1})
+	list, total, err := h.List(t.Context(), ports.UserFilter{Sort: "name", Asc: true}, ports.Page{Offset: 1, Limit: 1})
 	require.NoError(t, err)
 	require.Equal(t, 3, total)
 	require.Len(t, list, 1)
 	require.Equal(t, "bob", list[0].Name)
 	require.Empty(t, list[0].PasswordHash)
-	_, _, err = h.Users(t.Context(), ports.UserFilter{Sort: "passwordHash", Search: "\x00"}, ports.Page{})
+	_, _, err = h.List(t.Context(), ports.UserFilter{Sort: "passwordHash", Search: "\x00"}, ports.Page{})
 	require.Equal(t, []string{"sort", "search"}, h.fields(err))
 }
 
@@ -53,16 +54,16 @@ func TestUpdateUser(t *testing.T) {
 	h.administrator()
 	ann := h.register("ann")
 	x, gold, boss := "x", domain.Tier("GOLD"), domain.Role("BOSS")
-	_, err := h.UpdateUser(t.Context(), ann.UserID, ports.UserChange{Name: &x, Tier: &gold, Role: &boss})
+	_, err := h.Update(t.Context(), ann.UserID, service.UserChange{Name: &x, Tier: &gold, Role: &boss})
 	require.Equal(t, []string{"name", "tier", "role"}, h.fields(err))
 	require.ErrorContains(t, h.SetTier(t.Context(), ann.email, gold), "BASIC, PRO, MAX")
-	_, err = h.UpdateUser(t.Context(), "none", ports.UserChange{Active: &no})
+	_, err = h.Update(t.Context(), "none", service.UserChange{Active: &no})
 	h.refused(err, domain.CodeUserNotFound)
 	require.Empty(t, h.deactivated)
 
 	h.clock.advance(time.Minute)
 	name, pro, role := " Ann Lee ", domain.TierPro, domain.RoleAdministrator
-	u, err := h.UpdateUser(t.Context(), ann.UserID, ports.UserChange{Name: &name, Tier: &pro})
+	u, err := h.Update(t.Context(), ann.UserID, service.UserChange{Name: &name, Tier: &pro})
 	require.NoError(t, err)
 	require.Equal(t, "Ann Lee", u.Name)
 	require.Equal(t, domain.TierPro, u.Tier)
@@ -70,7 +71,7 @@ func TestUpdateUser(t *testing.T) {
 	require.Empty(t, u.PasswordHash)
 	h.good(ann)
 
-	_, err = h.UpdateUser(t.Context(), ann.UserID, ports.UserChange{Role: &role, Active: &yes})
+	_, err = h.Update(t.Context(), ann.UserID, service.UserChange{Role: &role, Active: &yes})
 	require.NoError(t, err)
 	h.bad(ann, domain.CodeAuthTokenInvalid)
 	s, err := h.Refresh(t.Context(), ann.RefreshToken)
@@ -83,7 +84,7 @@ func TestUpdateUser(t *testing.T) {
 func TestAdministratorsDeactivate(t *testing.T) {
 	h := newHarness(t)
 	ann := h.register("ann")
-	u, err := h.UpdateUser(t.Context(), ann.UserID, ports.UserChange{Active: &no})
+	u, err := h.Update(t.Context(), ann.UserID, service.UserChange{Active: &no})
 	require.NoError(t, err)
 	require.False(t, u.Active)
 	require.Equal(t, []string{ann.UserID}, h.deactivated)
@@ -93,17 +94,17 @@ func TestAdministratorsDeactivate(t *testing.T) {
 	_, err = h.Login(t.Context(), ann.email, password, "")
 	h.refused(err, domain.CodeAccountDeactivated)
 	name := "Ann"
-	_, err = h.UpdateProfile(t.Context(), ann.Caller, ports.Profile{Name: &name})
+	_, err = h.UpdateProfile(t.Context(), ann.Principal, service.Profile{Name: &name})
 	h.refused(err, domain.CodeAccountDeactivated)
 
-	_, err = h.UpdateUser(t.Context(), ann.UserID, ports.UserChange{Active: &no})
+	_, err = h.Update(t.Context(), ann.UserID, service.UserChange{Active: &no})
 	require.NoError(t, err)
 	require.Len(t, h.deactivated, 2, "asking again finishes what was left")
-	_, err = h.UpdateUser(t.Context(), ann.UserID, ports.UserChange{Name: &name})
+	_, err = h.Update(t.Context(), ann.UserID, service.UserChange{Name: &name})
 	require.NoError(t, err)
 	require.Len(t, h.deactivated, 2)
 
-	_, err = h.UpdateUser(t.Context(), ann.UserID, ports.UserChange{Active: &yes})
+	_, err = h.Update(t.Context(), ann.UserID, service.UserChange{Active: &yes})
 	require.NoError(t, err)
 	h.bad(ann, domain.CodeAuthTokenInvalid)
 	_, err = h.Refresh(t.Context(), ann.RefreshToken)
@@ -114,14 +115,14 @@ func TestAdministratorsDeactivate(t *testing.T) {
 func TestDeactivate(t *testing.T) {
 	h := newHarness(t)
 	ann, there := h.register("ann"), h.login("ann@example.com", password)
-	require.Equal(t, []string{"password"}, h.fields(h.Deactivate(t.Context(), ann.Caller, "")))
-	h.refused(h.Deactivate(t.Context(), ann.Caller, other), domain.CodeInvalidCredentials)
+	require.Equal(t, []string{"password"}, h.fields(h.Deactivate(t.Context(), ann.Principal, "")))
+	h.refused(h.Deactivate(t.Context(), ann.Principal, other), domain.CodeInvalidCredentials)
 	h.good(ann)
 	require.Empty(t, h.deactivated)
 
 	ctx, cancel := context.WithCancel(t.Context())
 	h.store.updated = func(err error) error { cancel(); return err } // the caller leaves as soon as it is done
-	require.NoError(t, h.Deactivate(ctx, ann.Caller, password))
+	require.NoError(t, h.Deactivate(ctx, ann.Principal, password))
 	h.store.updated = nil
 	require.Equal(t, []string{ann.UserID}, h.deactivated)
 	require.NotContains(t, h.log.String(), "still up")
@@ -129,7 +130,7 @@ func TestDeactivate(t *testing.T) {
 	h.bad(there, domain.CodeAccountDeactivated)
 	_, err := h.Refresh(t.Context(), there.RefreshToken)
 	h.refused(err, domain.CodeAccountDeactivated)
-	h.refused(h.Deactivate(t.Context(), ann.Caller, password), domain.CodeAccountDeactivated)
+	h.refused(h.Deactivate(t.Context(), ann.Principal, password), domain.CodeAccountDeactivated)
 	require.False(t, h.row(ann.email).Active)
 }
 
@@ -158,8 +159,8 @@ func TestMaintainFinishesDeactivations(t *testing.T) {
 	}
 	ann, bob := live("ann"), h.register("bob")
 	live("cid")
-	require.NoError(t, h.Deactivate(t.Context(), ann.Caller, password))
-	require.NoError(t, h.Deactivate(t.Context(), bob.Caller, password))
+	require.NoError(t, h.Deactivate(t.Context(), ann.Principal, password))
+	require.NoError(t, h.Deactivate(t.Context(), bob.Principal, password))
 	require.Contains(t, h.log.String(), "no workers")
 	asked, down = nil, nil
 	require.NoError(t, h.Maintain(t.Context()))
@@ -175,26 +176,26 @@ func TestTheLastAdministratorStays(t *testing.T) {
 	ann := h.register("ann")
 	user, administrator := domain.RoleUser, domain.RoleAdministrator
 	stays := func() {
-		for _, ch := range []ports.UserChange{{Role: &user}, {Active: &no}, {Role: &user, Active: &no}} {
-			_, err := h.UpdateUser(t.Context(), admin.UserID, ch)
+		for _, ch := range []service.UserChange{{Role: &user}, {Active: &no}, {Role: &user, Active: &no}} {
+			_, err := h.Update(t.Context(), admin.UserID, ch)
 			require.Equal(t, domain.Conflict, h.refusal(err, domain.CodeInvalidState).Kind)
 		}
-		h.refused(h.Deactivate(t.Context(), admin.Caller, password), domain.CodeInvalidState)
+		h.refused(h.Deactivate(t.Context(), admin.Principal, password), domain.CodeInvalidState)
 		h.good(admin)
 		require.Empty(t, h.deactivated)
 	}
 	stays()
-	_, err := h.UpdateUser(t.Context(), ann.UserID, ports.UserChange{Role: &administrator, Active: &no})
+	_, err := h.Update(t.Context(), ann.UserID, service.UserChange{Role: &administrator, Active: &no})
 	require.NoError(t, err)
 	h.deactivated = nil
 	stays() // the other one is not active
 
-	_, err = h.UpdateUser(t.Context(), ann.UserID, ports.UserChange{Active: &yes})
+	_, err = h.Update(t.Context(), ann.UserID, service.UserChange{Active: &yes})
 	require.NoError(t, err)
-	_, err = h.UpdateUser(t.Context(), admin.UserID, ports.UserChange{Active: &yes, Role: &administrator})
+	_, err = h.Update(t.Context(), admin.UserID, service.UserChange{Active: &yes, Role: &administrator})
 	require.NoError(t, err)
-	require.NoError(t, h.Deactivate(t.Context(), admin.Caller, password))
-	_, err = h.UpdateUser(t.Context(), ann.UserID, ports.UserChange{Role: &user})
+	require.NoError(t, h.Deactivate(t.Context(), admin.Principal, password))
+	_, err = h.Update(t.Context(), ann.UserID, service.UserChange{Role: &user})
 	h.refused(err, domain.CodeInvalidState)
 }
 

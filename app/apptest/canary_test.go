@@ -10,7 +10,7 @@ import (
 
 	"github.com/switchyard-wa/switchyard/app/apptest"
 	"github.com/switchyard-wa/switchyard/domain"
-	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 // canary is a fleet of old hands with ten sessions each that a worker with a new
@@ -23,7 +23,7 @@ func canary(t *testing.T, replicas int) (h *apptest.Harness, on map[string][]str
 	h.Advance(16 * time.Minute)
 	version = "2.0.0"
 	h.Workers("w4", 50)
-	_, err := h.Orchestrator.Rebalance(t.Context(), false)
+	_, err := h.Orchestrator.Operations.Rebalance(t.Context(), service.RebalanceOptions{})
 	require.NoError(t, err)
 	h.Advance(time.Minute)
 	connectedOn(t, h, ids)
@@ -45,7 +45,7 @@ func dropAll(t *testing.T, h *apptest.Harness, worker string, ids []string) {
 
 func suspicion(t *testing.T, h *apptest.Harness, worker string) string {
 	t.Helper()
-	w, _, err := h.Orchestrator.Worker(t.Context(), worker)
+	w, _, err := h.Orchestrator.Workers.Get(t.Context(), worker)
 	require.NoError(t, err)
 	return w.Suspect
 }
@@ -64,28 +64,28 @@ func TestCanary(t *testing.T) {
 			require.Equal(t, 1, count(eventsOf(h, "worker-w4"), domain.EventWorkerSuspect))
 			require.Equal(t, map[string]int{"worker-w4": len(ids)}, connectedOn(t, h, ids), "what it has stays")
 
-			_, all, err := h.Orchestrator.Available(t.Context())
+			_, all, err := h.Orchestrator.Workers.ExplainPlacement(t.Context())
 			require.NoError(t, err)
 			last := all[len(all)-1]
 			require.Equal(t, "worker-w4", last.WorkerID)
 			require.Contains(t, last.Excluded, "suspect: ")
-			_, err = h.Orchestrator.Migrate(t.Context(), on["worker-w1"][0], "worker-w4", "")
+			_, err = h.Orchestrator.Operations.Migrate(t.Context(), on["worker-w1"][0], "worker-w4", "")
 			require.ErrorContains(t, err, "suspect")
 			for _, w := range []string{"w1", "w2", "w3"} {
-				_, err := h.Orchestrator.Drain(t.Context(), "worker-"+w)
+				_, err := h.Orchestrator.Workers.Drain(t.Context(), "worker-"+w)
 				require.NoError(t, err)
 			}
 			card := h.Card(h.User(domain.TierPro), "late")
-			_, err = h.Orchestrator.Connect(t.Context(), card.UserID, card.ID, ports.ConnectOptions{})
+			_, err = h.Orchestrator.Sessions.Connect(t.Context(), card.UserID, card.ID, service.ConnectOptions{})
 			require.Equal(t, domain.CodeNoAvailableWorkers, domain.CodeOf(err))
 
-			_, err = h.Orchestrator.Activate(t.Context(), "worker-w4")
+			_, err = h.Orchestrator.Workers.Activate(t.Context(), "worker-w4")
 			require.NoError(t, err)
 			require.Empty(t, suspicion(t, h, "worker-w4"))
 			dropAll(t, h, "worker-w4", ids)
 			h.Advance(5 * time.Minute)
 			require.Empty(t, suspicion(t, h, "worker-w4"), "the trial is over")
-			_, err = h.Orchestrator.Connect(t.Context(), card.UserID, card.ID, ports.ConnectOptions{})
+			_, err = h.Orchestrator.Sessions.Connect(t.Context(), card.UserID, card.ID, service.ConnectOptions{})
 			require.NoError(t, err)
 		})
 	}
@@ -112,7 +112,7 @@ func TestInnocentCanaries(t *testing.T) {
 			h.Boot("w4")
 		},
 		"goes down in order": func(h *apptest.Harness, on map[string][]string) {
-			_, err := h.Orchestrator.Preserved(context.Background(), "worker-w4", on["worker-w4"])
+			_, err := h.Orchestrator.Protocol.ReportPreserved(context.Background(), "worker-w4", on["worker-w4"])
 			require.NoError(t, err)
 			h.Advance(time.Second)
 			h.Crash("w4")
@@ -125,11 +125,11 @@ func TestInnocentCanaries(t *testing.T) {
 		},
 		"is told": func(h *apptest.Harness, on map[string][]string) {
 			for _, id := range on["worker-w4"] {
-				_, err := h.Orchestrator.Restart(context.Background(), h.Session(id).UserID, id)
+				_, err := h.Orchestrator.Sessions.Restart(context.Background(), h.Session(id).UserID, id)
 				require.NoError(t, err)
 			}
 			h.Advance(10 * time.Second)
-			_, err := h.Orchestrator.BulkSessions(context.Background(), ports.Bulk{Action: ports.BulkDisconnect, SessionIDs: on["worker-w4"]})
+			_, err := h.Orchestrator.Operations.Bulk(context.Background(), service.BulkRequest{Action: service.BulkDisconnect, SessionIDs: on["worker-w4"]})
 			require.NoError(t, err)
 		},
 		"is old": func(h *apptest.Harness, on map[string][]string) {

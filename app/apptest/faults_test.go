@@ -12,6 +12,7 @@ import (
 	"github.com/switchyard-wa/switchyard/app/orchestrator"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 // TestRandomFaults lets users, workers and the control plane do and suffer what
@@ -92,7 +93,7 @@ func (f *faulty) over(back, rest time.Duration) {
 	}
 	f.Advance(back)
 	for _, w := range f.workers {
-		_, err := f.Orchestrator.Activate(f.t.Context(), "worker-"+w)
+		_, err := f.Orchestrator.Workers.Activate(f.t.Context(), "worker-"+w)
 		require.NoError(f.t, err)
 	}
 	f.Advance(rest)
@@ -152,39 +153,39 @@ func (f *faulty) anything() {
 	case 6:
 		f.CutOff(w, false)
 	case 7:
-		_, _ = o.Disconnect(ctx, f.user.ID, id)
+		_, _ = o.Sessions.Disconnect(ctx, f.user.ID, id)
 	case 8:
-		_, _ = o.Restart(ctx, f.user.ID, id)
+		_, _ = o.Sessions.Restart(ctx, f.user.ID, id)
 	case 9:
 		if f.r.IntN(4) == 0 {
 			f.Restart()
 		}
 	case 10:
-		_, _ = o.Send(ctx, ports.KeyHolder{UserID: f.user.ID, SessionID: id},
+		_, _ = o.Messages.Send(ctx, service.Sender{UserID: f.user.ID, SessionID: id},
 			&domain.Outgoing{To: "6281234567890", Type: domain.TypeText, Text: "hello"})
 	case 11:
 		if f.r.IntN(3) == 0 {
-			_, _ = o.Logout(ctx, f.user.ID, id)
+			_, _ = o.Sessions.Logout(ctx, f.user.ID, id)
 		}
 	case 12:
 		target := ""
 		if f.r.IntN(2) == 0 {
 			target = "worker-" + w
 		}
-		_, _ = o.Migrate(ctx, id, target, "")
+		_, _ = o.Operations.Migrate(ctx, id, target, "")
 	case 13:
-		_, _ = o.Rebalance(ctx, false)
+		_, _ = o.Operations.Rebalance(ctx, service.RebalanceOptions{})
 	case 14:
-		_, _ = o.BulkSessions(ctx, ports.Bulk{Action: ports.BulkMigrate, Filter: ports.SessionFilter{WorkerID: "worker-" + w}})
+		_, _ = o.Operations.Bulk(ctx, service.BulkRequest{Action: service.BulkMigrate, Filter: ports.SessionFilter{WorkerID: "worker-" + w}})
 	case 15:
-		if list, _, _ := o.Migrations(ctx, ports.MigrationFilter{}, ports.Page{Limit: 1}); len(list) > 0 {
-			_, _, _ = o.CancelMigrations(ctx, list[0].ID)
+		if list, _, _ := o.Operations.ListMigrations(ctx, ports.MigrationFilter{}, ports.Page{Limit: 1}); len(list) > 0 {
+			_, _, _ = o.Operations.CancelMigrations(ctx, list[0].ID)
 		}
 	case 16:
-		_, _ = o.Drain(ctx, "worker-"+w)
+		_, _ = o.Workers.Drain(ctx, "worker-"+w)
 	case 17:
-		_, _ = o.Activate(ctx, "worker-"+w)
+		_, _ = o.Workers.Activate(ctx, "worker-"+w)
 	default:
-		_, _ = o.Connect(ctx, f.user.ID, id, ports.ConnectOptions{})
+		_, _ = o.Sessions.Connect(ctx, f.user.ID, id, service.ConnectOptions{})
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/switchyard-wa/switchyard/app/orchestrator"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 // Options change what a harness is made of. The zero value is the reference service.
@@ -245,40 +246,40 @@ func (l *line) plane() *orchestrator.Orchestrator {
 	return l.planes[l.next%len(l.planes)].Orchestrator
 }
 
-func (l *line) RegisterWorker(ctx context.Context, r domain.Registration) (*ports.Registered, error) {
-	return l.plane().RegisterWorker(ctx, r)
+func (l *line) Register(ctx context.Context, r domain.Registration) (*service.RegisterResult, error) {
+	return l.plane().Protocol.Register(ctx, r)
 }
 
-func (l *line) Heartbeat(ctx context.Context, b domain.Heartbeat) (*ports.HeartbeatAnswer, error) {
-	return l.plane().Heartbeat(ctx, b)
+func (l *line) Heartbeat(ctx context.Context, b domain.Heartbeat) (*service.HeartbeatResult, error) {
+	return l.plane().Protocol.Heartbeat(ctx, b)
 }
 
-func (l *line) AssignedSessions(ctx context.Context, workerID string) ([]ports.AssignedSession, error) {
-	return l.plane().AssignedSessions(ctx, workerID)
+func (l *line) AssignedSessions(ctx context.Context, workerID string) ([]service.AssignedSession, error) {
+	return l.plane().Protocol.AssignedSessions(ctx, workerID)
 }
 
-func (l *line) Recovered(ctx context.Context, workerID string, results []ports.RecoveryResult) ([]ports.RecoveryOutcome, error) {
-	return l.plane().Recovered(ctx, workerID, results)
+func (l *line) ReportRecovery(ctx context.Context, workerID string, results []service.RecoveryResult) ([]service.RecoveryOutcome, error) {
+	return l.plane().Protocol.ReportRecovery(ctx, workerID, results)
 }
 
-func (l *line) Preserved(ctx context.Context, workerID string, sessionIDs []string) (int, error) {
-	return l.plane().Preserved(ctx, workerID, sessionIDs)
+func (l *line) ReportPreserved(ctx context.Context, workerID string, sessionIDs []string) (int, error) {
+	return l.plane().Protocol.ReportPreserved(ctx, workerID, sessionIDs)
 }
 
-func (l *line) UnregisterWorker(ctx context.Context, workerID, endpoint string) (domain.WorkerStatus, error) {
-	return l.plane().UnregisterWorker(ctx, workerID, endpoint)
+func (l *line) Unregister(ctx context.Context, workerID, endpoint string) (domain.WorkerStatus, error) {
+	return l.plane().Protocol.Unregister(ctx, workerID, endpoint)
 }
 
-func (l *line) SessionReport(ctx context.Context, r domain.Report) (domain.Outcome, error) {
-	return l.plane().SessionReport(ctx, r)
+func (l *line) ReportSession(ctx context.Context, r domain.Report) (domain.Outcome, error) {
+	return l.plane().Protocol.ReportSession(ctx, r)
 }
 
-func (l *line) MessageReport(ctx context.Context, r domain.MessageReport) (bool, error) {
-	return l.plane().MessageReport(ctx, r)
+func (l *line) ReportMessage(ctx context.Context, r domain.MessageReport) (bool, error) {
+	return l.plane().Protocol.ReportMessage(ctx, r)
 }
 
-func (l *line) MessageReceived(ctx context.Context, m ports.InboundMessage) (bool, error) {
-	return l.plane().MessageReceived(ctx, m)
+func (l *line) ReceiveMessage(ctx context.Context, m service.InboundMessage) (bool, error) {
+	return l.plane().Protocol.ReceiveMessage(ctx, m)
 }
 
 // Workers adds workers, given as names and capacities in turn, and lets them
@@ -358,9 +359,9 @@ func (h *Harness) User(tier domain.Tier) *domain.User {
 }
 
 // Card makes a session that is not started.
-func (h *Harness) Card(u *domain.User, name string) *ports.CreatedSession {
+func (h *Harness) Card(u *domain.User, name string) *service.CreatedSession {
 	h.t.Helper()
-	s, err := h.Orchestrator.CreateSession(h.t.Context(), u.ID, ports.NewSession{Name: name})
+	s, err := h.Orchestrator.Sessions.Create(h.t.Context(), u.ID, service.CreateSessionParams{Name: name})
 	h.must(err)
 	return s
 }
@@ -369,7 +370,7 @@ func (h *Harness) Card(u *domain.User, name string) *ports.CreatedSession {
 func (h *Harness) Connected(u *domain.User, name string) *domain.Session {
 	h.t.Helper()
 	s := h.Card(u, name)
-	_, err := h.Orchestrator.Connect(h.t.Context(), u.ID, s.ID, ports.ConnectOptions{})
+	_, err := h.Orchestrator.Sessions.Connect(h.t.Context(), u.ID, s.ID, service.ConnectOptions{})
 	h.must(err)
 	for range 60 {
 		if now := h.Session(s.ID); now.Status == domain.Connected {
@@ -395,7 +396,7 @@ func (h *Harness) Session(id string) *domain.Session {
 // Send sends a text through a connected session of its owner.
 func (h *Harness) Send(s *domain.Session, to, text string) *domain.Message {
 	h.t.Helper()
-	m, err := h.Orchestrator.Send(h.t.Context(), ports.KeyHolder{UserID: s.UserID, SessionID: s.ID},
+	m, err := h.Orchestrator.Messages.Send(h.t.Context(), service.Sender{UserID: s.UserID, SessionID: s.ID},
 		&domain.Outgoing{To: to, Type: domain.TypeText, Text: text})
 	h.must(err)
 	return m

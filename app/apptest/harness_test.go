@@ -8,7 +8,7 @@ import (
 
 	"github.com/switchyard-wa/switchyard/app/apptest"
 	"github.com/switchyard-wa/switchyard/domain"
-	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 func TestSessionsOfACrashedWorkerMove(t *testing.T) {
@@ -87,7 +87,7 @@ func TestDrainMovesEverySessionAndLosesNone(t *testing.T) {
 		ids = append(ids, h.Connected(user, "line").ID)
 	}
 	h.Workers("w2", 50)
-	_, err := h.Orchestrator.Drain(t.Context(), "worker-w1")
+	_, err := h.Orchestrator.Workers.Drain(t.Context(), "worker-w1")
 	require.NoError(t, err)
 	h.Advance(2 * time.Minute)
 	for _, id := range ids {
@@ -107,7 +107,7 @@ func TestEverythingSurvivesTheControlPlane(t *testing.T) {
 	require.Equal(t, domain.Connected, after.Status)
 	require.Equal(t, s.Generation, after.Generation, "it stayed where it was")
 	h.Send(after, "6281234567890", "after")
-	got, err := h.Orchestrator.Message(t.Context(), s.UserID, s.ID, m.ID)
+	got, err := h.Orchestrator.Messages.Get(t.Context(), s.UserID, s.ID, m.ID)
 	require.NoError(t, err)
 	require.Equal(t, domain.MessageRead, got.Status)
 }
@@ -136,7 +136,7 @@ func TestLimitsOfATier(t *testing.T) {
 		h.Send(s, "6281234567890", "hello")
 	}
 	send := func() error {
-		_, err := h.Orchestrator.Send(t.Context(), ports.KeyHolder{UserID: s.UserID, SessionID: s.ID},
+		_, err := h.Orchestrator.Messages.Send(t.Context(), service.Sender{UserID: s.UserID, SessionID: s.ID},
 			&domain.Outgoing{To: "6281234567890", Type: domain.TypeText, Text: "one more"})
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/switchyard-wa/switchyard/app/apptest"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 // lines connects so many sessions of a user of the highest tier.
@@ -24,7 +25,7 @@ func lines(h *apptest.Harness, n int) (ids []string) {
 
 func migrations(t *testing.T, h *apptest.Harness, f ports.MigrationFilter) []*domain.Migration {
 	t.Helper()
-	list, total, err := h.Orchestrator.Migrations(t.Context(), f, ports.Page{})
+	list, total, err := h.Orchestrator.Operations.ListMigrations(t.Context(), f, ports.Page{})
 	require.NoError(t, err)
 	require.Len(t, list, total)
 	return list
@@ -66,18 +67,18 @@ func TestDrainMovesFewAtATimeAndTellsHowFarItIs(t *testing.T) {
 	h.Workers("w2", 50, "w3", 50)
 	h.Hang("w2", true) // simulated workers are too quick to be watched
 	h.Hang("w3", true)
-	view, err := h.Orchestrator.Drain(t.Context(), "worker-w1")
+	view, err := h.Orchestrator.Workers.Drain(t.Context(), "worker-w1")
 	require.NoError(t, err)
-	progress := func() ports.DrainProgress {
+	progress := func() service.DrainProgress {
 		t.Helper()
-		w, sessions, err := h.Orchestrator.Worker(t.Context(), "worker-w1")
+		w, sessions, err := h.Orchestrator.Workers.Get(t.Context(), "worker-w1")
 		require.NoError(t, err)
 		require.Len(t, sessions, w.Drain.Remaining)
 		return *w.Drain
 	}
 	for range 10 {
 		h.Advance(time.Second)
-		require.Equal(t, ports.DrainProgress{BatchID: view.DrainID, Total: 20, Remaining: 16, Moving: 4}, progress())
+		require.Equal(t, service.DrainProgress{BatchID: view.DrainID, Total: 20, Remaining: 16, Moving: 4}, progress())
 	}
 	h.Hang("w2", false)
 	h.Hang("w3", false)
@@ -98,9 +99,9 @@ func TestDrainMovesFewAtATimeAndTellsHowFarItIs(t *testing.T) {
 	require.Less(t, list[0].CreatedAt.Sub(list[15].CreatedAt), 5*time.Second, "one follows the other without delay")
 	require.Equal(t, []domain.EventType{domain.EventWorkerOnline, domain.EventWorkerDraining, domain.EventWorkerDrained}, eventsOf(h, "worker-w1"))
 
-	_, err = h.Orchestrator.Activate(t.Context(), "worker-w1")
+	_, err = h.Orchestrator.Workers.Activate(t.Context(), "worker-w1")
 	require.NoError(t, err)
-	w, _, err := h.Orchestrator.Worker(t.Context(), "worker-w1")
+	w, _, err := h.Orchestrator.Workers.Get(t.Context(), "worker-w1")
 	require.NoError(t, err)
 	require.Nil(t, w.Drain)
 }
@@ -110,14 +111,14 @@ func TestACrashIsPartOfTheDrain(t *testing.T) {
 	h := apptest.New(t).Workers("w1", 50)
 	ids := lines(h, 12)
 	h.Workers("w2", 50)
-	view, err := h.Orchestrator.Drain(t.Context(), "worker-w1")
+	view, err := h.Orchestrator.Workers.Drain(t.Context(), "worker-w1")
 	require.NoError(t, err)
 	h.Crash("w1")
 	h.Advance(time.Minute)
 	require.Equal(t, map[string]int{"worker-w2": 12}, connectedOn(t, h, ids))
-	w, _, err := h.Orchestrator.Worker(t.Context(), "worker-w1")
+	w, _, err := h.Orchestrator.Workers.Get(t.Context(), "worker-w1")
 	require.NoError(t, err)
-	require.Equal(t, ports.DrainProgress{BatchID: view.DrainID, Total: 12, Moved: 12}, *w.Drain)
+	require.Equal(t, service.DrainProgress{BatchID: view.DrainID, Total: 12, Moved: 12}, *w.Drain)
 	require.NotEmpty(t, migrations(t, h, ports.MigrationFilter{BatchID: view.DrainID, Kind: domain.MoveFailover}))
 }
 
@@ -133,7 +134,7 @@ func TestMovesAreLimitedInTheWholeFleet(t *testing.T) {
 	h.Workers("new", 50)
 	h.Hang("new", true)
 	for i := range 9 {
-		_, err := h.Orchestrator.Drain(t.Context(), fmt.Sprintf("old-%d", i))
+		_, err := h.Orchestrator.Workers.Drain(t.Context(), fmt.Sprintf("old-%d", i))
 		require.NoError(t, err)
 	}
 	for range 5 {
@@ -151,11 +152,11 @@ func TestActivateKeepsWhatHasNotLeft(t *testing.T) {
 	ids := lines(h, 12)
 	h.Workers("w2", 50)
 	h.Hang("w2", true)
-	_, err := h.Orchestrator.Drain(t.Context(), "worker-w1")
+	_, err := h.Orchestrator.Workers.Drain(t.Context(), "worker-w1")
 	require.NoError(t, err)
 	h.Advance(time.Second)
 	h.Hang("w2", false)
-	_, err = h.Orchestrator.Activate(t.Context(), "worker-w1")
+	_, err = h.Orchestrator.Workers.Activate(t.Context(), "worker-w1")
 	require.NoError(t, err)
 	h.Advance(5 * time.Minute)
 	require.Equal(t, map[string]int{"worker-w1": 8, "worker-w2": 4}, connectedOn(t, h, ids))
@@ -165,7 +166,7 @@ func TestActivateKeepsWhatHasNotLeft(t *testing.T) {
 func TestDrainWaitsForRoom(t *testing.T) {
 	h := apptest.New(t).Workers("w1", 50, "w2", 1)
 	ids := lines(h, 6)
-	_, err := h.Orchestrator.Drain(t.Context(), "worker-w1")
+	_, err := h.Orchestrator.Workers.Drain(t.Context(), "worker-w1")
 	require.NoError(t, err)
 	h.Advance(5 * time.Minute)
 	require.Equal(t, map[string]int{"worker-w1": 5, "worker-w2": 1}, connectedOn(t, h, ids))
@@ -178,7 +179,7 @@ func TestMigrate(t *testing.T) {
 	h := apptest.New(t).Workers("w1", 50)
 	ids := lines(h, 2)
 	h.Workers("w2", 1, "w3", 50)
-	m, err := h.Orchestrator.Migrate(t.Context(), ids[0], "worker-w2", "closer to its users")
+	m, err := h.Orchestrator.Operations.Migrate(t.Context(), ids[0], "worker-w2", "closer to its users")
 	require.NoError(t, err)
 	require.False(t, m.StartedAt.IsZero(), "it began at once")
 	h.Advance(10 * time.Second)
@@ -189,20 +190,20 @@ func TestMigrate(t *testing.T) {
 	require.Equal(t, domain.EventSessionMigrated, placements(h, ids[0])[1].Type)
 
 	refused := func(id, target string) domain.Code {
-		_, err := h.Orchestrator.Migrate(t.Context(), id, target, "")
+		_, err := h.Orchestrator.Operations.Migrate(t.Context(), id, target, "")
 		return domain.CodeOf(err)
 	}
 	require.Equal(t, domain.CodeSessionNotFound, refused("nobody", ""))
 	require.Equal(t, domain.CodeWorkerNotFound, refused(ids[1], "worker-w9"))
 	require.Equal(t, domain.CodeInvalidState, refused(ids[1], "worker-w1"), "it is there")
 	require.Equal(t, domain.CodeNoAvailableWorkers, refused(ids[1], "worker-w2"), "full")
-	_, err = h.Orchestrator.Disconnect(t.Context(), h.Session(ids[1]).UserID, ids[1])
+	_, err = h.Orchestrator.Sessions.Disconnect(t.Context(), h.Session(ids[1]).UserID, ids[1])
 	require.NoError(t, err)
 	require.Equal(t, domain.CodeInvalidState, refused(ids[1], "worker-w3"), "down")
-	_, err = h.Orchestrator.Drain(t.Context(), "worker-w3")
+	_, err = h.Orchestrator.Workers.Drain(t.Context(), "worker-w3")
 	require.NoError(t, err)
 	require.Equal(t, domain.CodeInvalidState, refused(ids[0], "worker-w3"), "in maintenance")
-	_, err = h.Orchestrator.Drain(t.Context(), "worker-w1")
+	_, err = h.Orchestrator.Workers.Drain(t.Context(), "worker-w1")
 	require.NoError(t, err)
 	require.Equal(t, domain.CodeNoAvailableWorkers, refused(ids[0], ""), "nowhere to go")
 }
@@ -225,13 +226,13 @@ func TestTargetIsFullWhenTheTurnComes(t *testing.T) {
 	h := apptest.New(t).Workers("w1", 50)
 	ids := lines(h, 1)
 	h.Workers("w2", 1)
-	results, err := h.Orchestrator.BulkSessions(t.Context(), ports.Bulk{Action: ports.BulkMigrate, SessionIDs: ids, TargetWorkerID: "worker-w2"})
+	results, err := h.Orchestrator.Operations.Bulk(t.Context(), service.BulkRequest{Action: service.BulkMigrate, SessionIDs: ids, TargetWorkerID: "worker-w2"})
 	require.NoError(t, err)
 	require.NoError(t, results[0].Err)
-	_, err = h.Orchestrator.Migrate(t.Context(), ids[0], "", "")
+	_, err = h.Orchestrator.Operations.Migrate(t.Context(), ids[0], "", "")
 	require.Equal(t, domain.CodeInvalidState, domain.CodeOf(err), "one at a time")
 	other := h.Card(h.User(domain.TierPro), "other")
-	q, err := h.Orchestrator.Connect(t.Context(), other.UserID, other.ID, ports.ConnectOptions{})
+	q, err := h.Orchestrator.Sessions.Connect(t.Context(), other.UserID, other.ID, service.ConnectOptions{})
 	require.NoError(t, err)
 	require.Equal(t, "worker-w2", q.WorkerID)
 	h.Advance(time.Minute)
@@ -248,14 +249,14 @@ func TestRebalance(t *testing.T) {
 		ids = append(ids, lines(h, 10)...)
 	}
 	h.Workers("w2", 50, "w3", 25)
-	plan, err := h.Orchestrator.Rebalance(t.Context(), true)
+	plan, err := h.Orchestrator.Operations.Rebalance(t.Context(), service.RebalanceOptions{DryRun: true})
 	require.NoError(t, err)
 	require.Empty(t, plan.BatchID)
 	require.Empty(t, migrations(t, h, ports.MigrationFilter{}))
-	run, err := h.Orchestrator.Rebalance(t.Context(), false)
+	run, err := h.Orchestrator.Operations.Rebalance(t.Context(), service.RebalanceOptions{})
 	require.NoError(t, err)
 	require.Equal(t, plan.Moves, run.Moves)
-	again, err := h.Orchestrator.Rebalance(t.Context(), false)
+	again, err := h.Orchestrator.Operations.Rebalance(t.Context(), service.RebalanceOptions{})
 	require.NoError(t, err)
 	require.Empty(t, again.Moves, "what is under way counts")
 	for range 100 {
@@ -270,7 +271,7 @@ func TestRebalance(t *testing.T) {
 		require.InDelta(t, 0.24, float64(w.After)/float64(w.Capacity), 0.02)
 	}
 	require.Len(t, migrations(t, h, ports.MigrationFilter{BatchID: run.BatchID, Status: domain.MigrationCompleted}), len(run.Moves))
-	again, err = h.Orchestrator.Rebalance(t.Context(), true)
+	again, err = h.Orchestrator.Operations.Rebalance(t.Context(), service.RebalanceOptions{DryRun: true})
 	require.NoError(t, err)
 	require.Empty(t, again.Moves)
 }
@@ -279,7 +280,7 @@ func TestRebalanceEvensOutFewSessionsToo(t *testing.T) {
 	h := apptest.New(t).Workers("w1", 50)
 	ids := lines(h, 4)
 	h.Workers("w2", 50)
-	_, err := h.Orchestrator.Rebalance(t.Context(), false)
+	_, err := h.Orchestrator.Operations.Rebalance(t.Context(), service.RebalanceOptions{})
 	require.NoError(t, err)
 	h.Advance(time.Minute)
 	require.Equal(t, map[string]int{"worker-w1": 2, "worker-w2": 2}, connectedOn(t, h, ids))
@@ -300,15 +301,15 @@ func TestRebalanceRespectsPools(t *testing.T) {
 	}}).Workers("w1", 20)
 	ids := lines(h, 10)
 	h.Workers("w2", 20)
-	r, err := h.Orchestrator.Rebalance(t.Context(), false)
+	r, err := h.Orchestrator.Operations.Rebalance(t.Context(), service.RebalanceOptions{})
 	require.NoError(t, err)
 	require.Empty(t, r.Moves, "they may not be on w2")
 	h.Workers("w3", 20)
-	_, err = h.Orchestrator.Rebalance(t.Context(), false)
+	_, err = h.Orchestrator.Operations.Rebalance(t.Context(), service.RebalanceOptions{})
 	require.NoError(t, err)
 	h.Advance(time.Minute)
 	require.Equal(t, map[string]int{"worker-w1": 5, "worker-w3": 5}, connectedOn(t, h, ids))
-	_, err = h.Orchestrator.Migrate(t.Context(), ids[0], "worker-w2", "")
+	_, err = h.Orchestrator.Operations.Migrate(t.Context(), ids[0], "worker-w2", "")
 	require.ErrorContains(t, err, "label pool=max missing")
 }
 
@@ -317,7 +318,7 @@ func TestCancel(t *testing.T) {
 	ids := lines(h, 20)
 	h.Workers("w2", 50)
 	h.Hang("w2", true)
-	r, err := h.Orchestrator.Rebalance(t.Context(), false)
+	r, err := h.Orchestrator.Operations.Rebalance(t.Context(), service.RebalanceOptions{})
 	require.NoError(t, err)
 	require.Len(t, r.Moves, 10)
 	h.Advance(time.Second)
@@ -325,25 +326,25 @@ func TestCancel(t *testing.T) {
 	require.Equal(t, []int{6, 4}, []int{pending, running})
 
 	last := migrations(t, h, ports.MigrationFilter{Status: domain.MigrationPending})[0]
-	cancelled, _, err := h.Orchestrator.CancelMigrations(t.Context(), last.ID)
+	cancelled, _, err := h.Orchestrator.Operations.CancelMigrations(t.Context(), last.ID)
 	require.NoError(t, err)
 	require.Len(t, cancelled, 1)
 	require.Equal(t, domain.MigrationCancelled, cancelled[0].Status)
-	_, _, err = h.Orchestrator.CancelMigrations(t.Context(), last.ID)
+	_, _, err = h.Orchestrator.Operations.CancelMigrations(t.Context(), last.ID)
 	require.Equal(t, domain.CodeInvalidState, domain.CodeOf(err))
 
-	cancelled, running, err = h.Orchestrator.CancelMigrations(t.Context(), r.BatchID)
+	cancelled, running, err = h.Orchestrator.Operations.CancelMigrations(t.Context(), r.BatchID)
 	require.NoError(t, err)
 	require.Equal(t, []int{5, 4}, []int{len(cancelled), running})
 	h.Hang("w2", false)
 	h.Advance(2 * time.Minute)
 	require.Equal(t, map[string]int{"worker-w1": 16, "worker-w2": 4}, connectedOn(t, h, ids))
-	_, _, err = h.Orchestrator.CancelMigrations(t.Context(), "nothing")
+	_, _, err = h.Orchestrator.Operations.CancelMigrations(t.Context(), "nothing")
 	require.Equal(t, domain.CodeNotFound, domain.CodeOf(err))
-	w, err := h.Orchestrator.Drain(t.Context(), "worker-w1")
+	w, err := h.Orchestrator.Workers.Drain(t.Context(), "worker-w1")
 	require.NoError(t, err)
 	h.Advance(10 * time.Millisecond)
-	_, _, err = h.Orchestrator.CancelMigrations(t.Context(), w.DrainID)
+	_, _, err = h.Orchestrator.Operations.CancelMigrations(t.Context(), w.DrainID)
 	require.ErrorContains(t, err, "activate the worker")
 }
 
@@ -380,14 +381,14 @@ func TestMovesSurviveTheControlPlane(t *testing.T) {
 				}
 				h.Advance(2 * time.Minute)
 			}
-			r, err := h.Orchestrator.Rebalance(t.Context(), false)
+			r, err := h.Orchestrator.Operations.Rebalance(t.Context(), service.RebalanceOptions{})
 			require.NoError(t, err)
 			trouble()
 			on := connectedOn(t, h, ids)
 			for _, w := range r.Workers {
 				require.Equal(t, w.After, on[w.WorkerID], w.WorkerID)
 			}
-			_, err = h.Orchestrator.Drain(t.Context(), "worker-w1")
+			_, err = h.Orchestrator.Workers.Drain(t.Context(), "worker-w1")
 			require.NoError(t, err)
 			trouble()
 			require.Zero(t, connectedOn(t, h, ids)["worker-w1"])
@@ -448,11 +449,11 @@ func TestMigrationsEndWithTheirSessions(t *testing.T) {
 	h := apptest.New(t).Workers("w1", 50)
 	ids := lines(h, 2)
 	h.Workers("w2", 50)
-	_, err := h.Orchestrator.BulkSessions(t.Context(), ports.Bulk{Action: ports.BulkMigrate, SessionIDs: ids})
+	_, err := h.Orchestrator.Operations.Bulk(t.Context(), service.BulkRequest{Action: service.BulkMigrate, SessionIDs: ids})
 	require.NoError(t, err)
-	_, err = h.Orchestrator.Disconnect(t.Context(), h.Session(ids[0]).UserID, ids[0])
+	_, err = h.Orchestrator.Sessions.Disconnect(t.Context(), h.Session(ids[0]).UserID, ids[0])
 	require.NoError(t, err)
-	require.NoError(t, h.Orchestrator.RemoveSession(t.Context(), ids[1]))
+	require.NoError(t, h.Orchestrator.Operations.DeleteSession(t.Context(), ids[1]))
 	for i, why := range []string{"the session was taken down", "the session was deleted"} {
 		m := migrations(t, h, ports.MigrationFilter{SessionID: ids[i]})[0]
 		require.Equal(t, []any{domain.MigrationCancelled, why}, []any{m.Status, m.Error})

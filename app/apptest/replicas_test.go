@@ -9,7 +9,7 @@ import (
 
 	"github.com/switchyard-wa/switchyard/app/apptest"
 	"github.com/switchyard-wa/switchyard/domain"
-	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 // several makes a harness with three replicas and workers w1 to w4.
@@ -78,7 +78,7 @@ func TestRollingRestartUnderSends(t *testing.T) {
 		for end := h.Now().Add(d); h.Now().Before(end); h.Advance(50 * time.Millisecond) {
 			replicas := h.Running()
 			s := before[ids[len(sent)%len(ids)]]
-			m, err := replicas[len(sent)%len(replicas)].Send(t.Context(), ports.KeyHolder{UserID: s.UserID, SessionID: s.ID},
+			m, err := replicas[len(sent)%len(replicas)].Messages.Send(t.Context(), service.Sender{UserID: s.UserID, SessionID: s.ID},
 				&domain.Outgoing{To: "6281234567890", Type: domain.TypeText, Text: "hello"})
 			require.NoError(t, err)
 			sent = append(sent, m)
@@ -93,7 +93,7 @@ func TestRollingRestartUnderSends(t *testing.T) {
 	send(30 * time.Second)
 	require.Empty(t, h.Repeats())
 	for _, m := range sent {
-		stored, err := h.Orchestrator.Message(t.Context(), m.UserID, m.SessionID, m.ID)
+		stored, err := h.Orchestrator.Messages.Get(t.Context(), m.UserID, m.SessionID, m.ID)
 		require.NoError(t, err)
 		require.NotEqual(t, domain.MessageFailed, stored.Status)
 		require.NotEqual(t, domain.MessagePending, stored.Status)
@@ -113,7 +113,7 @@ func TestAllReplicasRestartAtOnce(t *testing.T) {
 		before[id] = h.Session(id).Generation
 	}
 	fresh := h.Card(user, "one that is on its way")
-	_, err := h.Orchestrator.Connect(t.Context(), user.ID, fresh.ID, ports.ConnectOptions{})
+	_, err := h.Orchestrator.Sessions.Connect(t.Context(), user.ID, fresh.ID, service.ConnectOptions{})
 	require.NoError(t, err)
 	h.Restart()
 	h.Advance(2 * time.Minute)
@@ -138,7 +138,7 @@ func TestAReplicaThatStoodStillDoesNoHarm(t *testing.T) {
 			h.Pause(2, true)
 			h.Crash("w1")
 			h.Advance(30 * time.Second)
-			_, err := h.Orchestrator.Drain(t.Context(), "worker-w2")
+			_, err := h.Orchestrator.Workers.Drain(t.Context(), "worker-w2")
 			require.NoError(t, err)
 			h.Advance(2 * time.Minute)
 			h.Boot("w1") // it registers at those that run
@@ -153,7 +153,7 @@ func TestAReplicaThatStoodStillDoesNoHarm(t *testing.T) {
 			back := h.Replica(2)
 			for _, id := range ids { // it believes that many are where they were
 				s := h.Session(id)
-				_, err := back.Send(t.Context(), ports.KeyHolder{UserID: s.UserID, SessionID: id},
+				_, err := back.Messages.Send(t.Context(), service.Sender{UserID: s.UserID, SessionID: id},
 					&domain.Outgoing{To: "6281234567890", Type: domain.TypeText, Text: "hello"})
 				require.NoError(t, err)
 			}

@@ -14,6 +14,7 @@ import (
 	"github.com/switchyard-wa/switchyard/app/apptest"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 // flaky is a store whose Updates fail now and then: before anything was done, or
@@ -49,11 +50,11 @@ func TestFaultsOfTheStore(t *testing.T) {
 			for range 120 {
 				switch f.r.IntN(12) {
 				case 0:
-					_ = f.Orchestrator.RemoveWorker(t.Context(), "worker-"+f.workers[f.r.IntN(3)], f.r.IntN(2) == 0)
+					_ = f.Orchestrator.Workers.Remove(t.Context(), "worker-"+f.workers[f.r.IntN(3)], service.RemoveOptions{Force: f.r.IntN(2) == 0})
 				case 1:
 					id := f.ids[f.r.IntN(len(f.ids))]
-					if f.Orchestrator.RemoveSession(t.Context(), id) == nil {
-						_, _ = f.Orchestrator.CreateSession(t.Context(), f.user.ID, ports.NewSession{Name: "again", ID: id})
+					if f.Orchestrator.Operations.DeleteSession(t.Context(), id) == nil {
+						_, _ = f.Orchestrator.Sessions.Create(t.Context(), f.user.ID, service.CreateSessionParams{Name: "again", ID: id})
 					}
 				default:
 					f.anything()

@@ -13,6 +13,7 @@ import (
 	"github.com/switchyard-wa/switchyard/app/apptest"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 // skewedReplicas makes a harness whose second replica's clock is off.
@@ -33,7 +34,7 @@ func TestMovesAreLimitedWhateverTheClocks(t *testing.T) {
 			ids := lines(h, 20)
 			h.Workers("w2", 50)
 			h.Hang("w2", true)
-			_, err := h.Orchestrator.Drain(t.Context(), "worker-w1")
+			_, err := h.Orchestrator.Workers.Drain(t.Context(), "worker-w1")
 			require.NoError(t, err)
 			most := 0
 			for range 30 {
@@ -63,7 +64,7 @@ func TestAStuckMoveBlocksForFiveMinutesOnly(t *testing.T) {
 			// The replica whose clock is ahead begins four moves, which find no room when it matters.
 			h.Hang("w2", true)
 			for _, id := range ids[:4] {
-				_, err := h.Replica(1).Migrate(t.Context(), id, "worker-w2", "")
+				_, err := h.Replica(1).Operations.Migrate(t.Context(), id, "worker-w2", "")
 				require.NoError(t, err)
 			}
 			_, running := open(t, h)
@@ -74,7 +75,7 @@ func TestAStuckMoveBlocksForFiveMinutesOnly(t *testing.T) {
 			h.Advance(6 * time.Minute)
 			h.Workers("w3", 50)
 			began := h.Now()
-			_, err := h.Orchestrator.Drain(t.Context(), "worker-w1")
+			_, err := h.Orchestrator.Workers.Drain(t.Context(), "worker-w1")
 			require.NoError(t, err)
 			for h.Now().Sub(began) < 3*time.Hour {
 				h.Advance(10 * time.Second)
@@ -104,7 +105,7 @@ func TestMessagesOfUnknownOutcomeWhateverTheClocks(t *testing.T) {
 	h.Workers("w1", 50)
 	s := h.Session(lines(h, 1)[0])
 	h.Hang("w1", true)
-	_, err := h.Replica(0).Send(t.Context(), ports.KeyHolder{UserID: s.UserID, SessionID: s.ID},
+	_, err := h.Replica(0).Messages.Send(t.Context(), service.Sender{UserID: s.UserID, SessionID: s.ID},
 		&domain.Outgoing{To: "6281234567890", Type: domain.TypeText, Text: "hello"})
 	require.Error(t, err)
 	var list []*domain.Message
@@ -116,7 +117,7 @@ func TestMessagesOfUnknownOutcomeWhateverTheClocks(t *testing.T) {
 	h.Hang("w1", false)
 	for range 5 {
 		h.Advance(time.Minute)
-		m, err := h.Orchestrator.Message(t.Context(), s.UserID, s.ID, list[0].ID)
+		m, err := h.Orchestrator.Messages.Get(t.Context(), s.UserID, s.ID, list[0].ID)
 		require.NoError(t, err)
 		require.NotEqual(t, domain.MessageFailed, m.Status, "not yet an hour")
 	}
@@ -133,7 +134,7 @@ func TestFailoverGoesOnWhenAReplicaThatIsAheadDies(t *testing.T) {
 	h.Crash("w1")
 	for range 100 {
 		h.Advance(100 * time.Millisecond)
-		w, _, err := h.Replica(1).Worker(t.Context(), "worker-w1")
+		w, _, err := h.Replica(1).Workers.Get(t.Context(), "worker-w1")
 		require.NoError(t, err)
 		if !w.Online {
 			break
@@ -173,7 +174,7 @@ func TestFailoversWithoutRoomHoldUpNoDrain(t *testing.T) {
 	_, running := open(t, h)
 	require.Equal(t, 40, running)
 	began := h.Now()
-	_, err := h.Orchestrator.Drain(t.Context(), "worker-w2")
+	_, err := h.Orchestrator.Workers.Drain(t.Context(), "worker-w2")
 	require.NoError(t, err)
 	for connectedOn(t, h, ids)["worker-w3"] < 5 && h.Now().Sub(began) < time.Hour {
 		h.Advance(time.Second)
@@ -240,7 +241,7 @@ func TestCrampedSessionsHoldUpNoOthers(t *testing.T) {
 			h.Workers("w2", 50)
 			h.Advance(10 * time.Second)
 			began := h.Now()
-			_, err := h.Orchestrator.Drain(t.Context(), old)
+			_, err := h.Orchestrator.Workers.Drain(t.Context(), old)
 			require.NoError(t, err)
 			for whereConnected(h, ids)["worker-w2"] < len(ids) && h.Now().Sub(began) < 20*time.Minute {
 				h.Advance(time.Second)
@@ -288,7 +289,7 @@ func TestSessionsOfADeactivatedUserGoDownWhoeverDies(t *testing.T) {
 			h.Start(0)
 			h.Advance(time.Hour)
 			up := 0
-			list, _, err := h.Orchestrator.Sessions(t.Context(), user.ID, ports.SessionFilter{}, ports.Page{})
+			list, _, err := h.Orchestrator.Sessions.List(t.Context(), user.ID, ports.SessionFilter{}, ports.Page{})
 			require.NoError(t, err)
 			for _, s := range list {
 				if s.Intent == domain.Up {

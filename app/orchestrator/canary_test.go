@@ -25,10 +25,10 @@ func TestACanaryIsNotBlamedForWhatHappensElsewhere(t *testing.T) {
 	c.register(a, "worker-2", 50)
 	b.dead = true
 	for _, id := range ids {
-		_, err := a.Migrate(t.Context(), id, "worker-2", "")
+		_, err := a.Operations.Migrate(t.Context(), id, "worker-2", "")
 		require.NoError(t, err)
 		require.Equal(t, []any{"worker-2", domain.Connected}, []any{c.session(id).WorkerID, c.session(id).Status})
-		_, err = a.SessionReport(t.Context(), domain.Report{SessionID: id, WorkerID: "worker-2", Generation: 2, Status: domain.Errored})
+		_, err = a.Protocol.ReportSession(t.Context(), domain.Report{SessionID: id, WorkerID: "worker-2", Generation: 2, Status: domain.Errored})
 		require.NoError(t, err)
 	}
 	a.dead, b.dead = true, false
@@ -41,7 +41,7 @@ func (c *crowd) flap(worker string, ids ...string) {
 	c.t.Helper()
 	for _, id := range ids {
 		for _, status := range []domain.Status{domain.Reconnecting, domain.Connected} {
-			_, err := c.all[0].SessionReport(c.t.Context(), domain.Report{SessionID: id, WorkerID: worker, Generation: 1, Status: status})
+			_, err := c.all[0].Protocol.ReportSession(c.t.Context(), domain.Report{SessionID: id, WorkerID: worker, Generation: 1, Status: status})
 			require.NoError(c.t, err)
 		}
 	}
@@ -62,7 +62,7 @@ func TestAnUpgradeBeginsATrialAnew(t *testing.T) {
 	c.flap("worker-2", ids[4:]...)
 	c.pass(2*time.Minute, c.pulse(a, workers...))
 	require.Empty(t, c.worker("worker-2").Suspect, "it is not on trial")
-	_, err := a.Heartbeat(t.Context(), domain.Heartbeat{WorkerID: "worker-2", Version: "2.0.0", CPU: -1, Memory: -1, MessageCount: -1})
+	_, err := a.Protocol.Heartbeat(t.Context(), domain.Heartbeat{WorkerID: "worker-2", Version: "2.0.0", CPU: -1, Memory: -1, MessageCount: -1})
 	require.NoError(t, err)
 	c.flap("worker-1", ids[0])
 	c.pass(time.Minute, c.pulse(a, workers...))
@@ -86,7 +86,7 @@ func TestAWorkerThatIsAboutToGoIsNotBlamed(t *testing.T) {
 			c.step()
 			c.flap("worker-2", ids[4:]...)
 			if leaves {
-				require.NoError(t, left(a.UnregisterWorker(t.Context(), "worker-2", "")))
+				require.NoError(t, left(a.Protocol.Unregister(t.Context(), "worker-2", "")))
 			}
 			c.pass(2*time.Minute, c.pulse(a, workers...))
 			require.Equal(t, leaves, c.worker("worker-2").Suspect == "")
@@ -105,7 +105,7 @@ func TestACanaryIsFoundOutOnce(t *testing.T) {
 	c.hub.Join().Tell(ports.Hint{All: true})
 	c.pass(5 * time.Second) // B does not look at all workers when A finds it out
 	for _, id := range ids[4:] {
-		_, err := a.SessionReport(t.Context(), domain.Report{SessionID: id, WorkerID: "worker-2", Generation: 1, Status: domain.Reconnecting})
+		_, err := a.Protocol.ReportSession(t.Context(), domain.Report{SessionID: id, WorkerID: "worker-2", Generation: 1, Status: domain.Reconnecting})
 		require.NoError(t, err)
 	}
 	c.step()

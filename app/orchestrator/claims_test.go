@@ -12,6 +12,7 @@ import (
 
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 func TestWhileOneReplicaCallsNoOtherDoes(t *testing.T) {
@@ -20,18 +21,18 @@ func TestWhileOneReplicaCallsNoOtherDoes(t *testing.T) {
 	c.register(a, "worker-1", 10)
 	s := c.line()
 	began, end := c.hang("start")
-	connected := aside(func() { _, _ = a.Connect(context.Background(), s.UserID, s.ID, ports.ConnectOptions{}) })
+	connected := aside(func() { _, _ = a.Sessions.Connect(context.Background(), s.UserID, s.ID, service.ConnectOptions{}) })
 	wait(t, began)
 	a.dead = true // it is not stepped, since it hangs
 	pulse := c.pulse(b, "worker-1")
 	c.pass(15*time.Second, pulse, c.breathe(a))
-	view, err := b.Disconnect(t.Context(), s.UserID, s.ID)
+	view, err := b.Sessions.Disconnect(t.Context(), s.UserID, s.ID)
 	require.NoError(t, err)
 	require.Equal(t, domain.Disconnected, view.Status, "said so at once")
 	c.pass(15*time.Second, pulse, c.breathe(a))
 	require.Equal(t, 1, c.hands.made("start"))
 	require.Zero(t, c.hands.made("disconnect"))
-	require.Equal(t, domain.Conflict, kindOf(b.DeleteSession(t.Context(), s.UserID, s.ID)), "nor is it deleted meanwhile")
+	require.Equal(t, domain.Conflict, kindOf(b.Sessions.Delete(t.Context(), s.UserID, s.ID)), "nor is it deleted meanwhile")
 	end(nil)
 	wait(t, connected)
 	a.dead = false
@@ -72,7 +73,7 @@ func TestAnotherReplicaTakesOverWhenAClaimEnds(t *testing.T) {
 					}
 					s := c.line()
 					began, end := c.hang("start")
-					connected := aside(func() { _, _ = a.Connect(context.Background(), s.UserID, s.ID, ports.ConnectOptions{}) })
+					connected := aside(func() { _, _ = a.Sessions.Connect(context.Background(), s.UserID, s.ID, service.ConnectOptions{}) })
 					wait(t, began)
 					a.dead = true
 					breath, patience := func() {}, 5*time.Second // its last sign of life may be two seconds old
@@ -85,9 +86,9 @@ func TestAnotherReplicaTakesOverWhenAClaimEnds(t *testing.T) {
 					c.pass(5*time.Second, pulse, breath)
 					require.Equal(t, 2, c.hands.made("start"), "the other took over")
 					if again == "started, stopped and started" {
-						_, err := b.Disconnect(t.Context(), s.UserID, s.ID)
+						_, err := b.Sessions.Disconnect(t.Context(), s.UserID, s.ID)
 						require.NoError(t, err)
-						_, err = b.Connect(t.Context(), s.UserID, s.ID, ports.ConnectOptions{})
+						_, err = b.Sessions.Connect(t.Context(), s.UserID, s.ID, service.ConnectOptions{})
 						require.NoError(t, err)
 						require.Equal(t, 3, c.hands.made("start"))
 					}
@@ -135,12 +136,12 @@ func TestClaimsHoldForReplicasWithOtherClocks(t *testing.T) {
 			c.register(a, "worker-1", 10)
 			s := c.line()
 			began, end := c.hang("start")
-			connected := aside(func() { _, _ = a.Connect(context.Background(), s.UserID, s.ID, ports.ConnectOptions{}) })
+			connected := aside(func() { _, _ = a.Sessions.Connect(context.Background(), s.UserID, s.ID, service.ConnectOptions{}) })
 			wait(t, began)
 			a.dead = true
 			pulse := c.pulse(b, "worker-1")
 			c.pass(30*time.Second, pulse, c.breathe(a))
-			_, err := b.Disconnect(t.Context(), s.UserID, s.ID)
+			_, err := b.Sessions.Disconnect(t.Context(), s.UserID, s.ID)
 			require.NoError(t, err)
 			c.pass(3*time.Second, pulse, c.breathe(a))
 			require.Len(t, c.hands.all("start"), 1)
@@ -206,7 +207,7 @@ func TestNothingStartsWhereAnotherReplicaIsStoppingIt(t *testing.T) {
 					WorkerID: "worker-1", SessionID: s.ID, Order: domain.OrderDisconnect, Generation: 1,
 				})
 			}))
-			_, err := b.Disconnect(t.Context(), s.UserID, s.ID)
+			_, err := b.Sessions.Disconnect(t.Context(), s.UserID, s.ID)
 			require.NoError(t, err)
 			began, end := c.hang("disconnect")
 			require.NoError(t, c.store.Update(t.Context(), func(ctx context.Context, tx *ports.Tx) error {
@@ -220,11 +221,11 @@ func TestNothingStartsWhereAnotherReplicaIsStoppingIt(t *testing.T) {
 			a.dead = true
 			c.pass(5*time.Second, c.pulse(b, "worker-1"), c.breathe(a))
 			require.Equal(t, 2, c.hands.made("disconnect"), "the user's, and A's")
-			_, err = b.Connect(t.Context(), s.UserID, s.ID, ports.ConnectOptions{})
+			_, err = b.Sessions.Connect(t.Context(), s.UserID, s.ID, service.ConnectOptions{})
 			require.Equal(t, domain.CodeNoAvailableWorkers, domain.CodeOf(err), "there is no other worker")
 			end(nil)
 			wait(t, stepped)
-			_, err = b.Connect(t.Context(), s.UserID, s.ID, ports.ConnectOptions{})
+			_, err = b.Sessions.Connect(t.Context(), s.UserID, s.ID, service.ConnectOptions{})
 			require.NoError(t, err)
 			require.Equal(t, domain.Connected, c.session(s.ID).Status)
 		})
@@ -281,12 +282,12 @@ func TestASessionIsNotDeletedWhileAnotherReplicaStartsIt(t *testing.T) {
 	var restarted <-chan struct{}
 	b.store.before = func(int64) { // nobody is calling, and then A does
 		b.store.before = nil
-		restarted = aside(func() { _, _ = a.Restart(context.Background(), s.UserID, s.ID) })
+		restarted = aside(func() { _, _ = a.Sessions.Restart(context.Background(), s.UserID, s.ID) })
 		wait(t, began)
 	}
-	err := b.DeleteSession(t.Context(), s.UserID, s.ID)
+	err := b.Sessions.Delete(t.Context(), s.UserID, s.ID)
 	require.Equal(t, domain.Conflict, kindOf(err))
 	end(nil)
 	wait(t, restarted)
-	require.NoError(t, b.DeleteSession(t.Context(), s.UserID, s.ID))
+	require.NoError(t, b.Sessions.Delete(t.Context(), s.UserID, s.ID))
 }

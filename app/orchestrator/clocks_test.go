@@ -17,7 +17,7 @@ func TestWhatAReplicaThatWasAheadHasPutOff(t *testing.T) {
 	c.register(b, "worker-1", 10)
 	c.step()
 	s := c.connected(b)
-	_, err := a.SessionReport(t.Context(), domain.Report{SessionID: s.ID, WorkerID: "worker-1", Generation: 1, Status: domain.Disconnected})
+	_, err := a.Protocol.ReportSession(t.Context(), domain.Report{SessionID: s.ID, WorkerID: "worker-1", Generation: 1, Status: domain.Disconnected})
 	require.NoError(t, err)
 	c.leave("worker-1", "gone", a.clock.Now().Add(2*time.Second))
 	a.dead = true

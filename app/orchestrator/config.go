@@ -11,6 +11,7 @@ import (
 
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 // Config is what an orchestrator is made of. Store and Workers are required.
@@ -152,9 +153,11 @@ func (c Config) Validate() error {
 	return errors.Join(errs...)
 }
 
-// Orchestrator implements the use cases of package ports. It is safe for
+// Orchestrator offers its services as fields, such as o.Sessions.Connect. It is safe for
 // concurrent use.
 type Orchestrator struct {
+	service.Services
+
 	store    ports.Store
 	workers  ports.WorkerGateway
 	routes   ports.Routes
@@ -186,15 +189,6 @@ type Orchestrator struct {
 	loaded bool
 }
 
-var (
-	_ ports.SessionUseCases = (*Orchestrator)(nil)
-	_ ports.MessageUseCases = (*Orchestrator)(nil)
-	_ ports.WorkerProtocol  = (*Orchestrator)(nil)
-	_ ports.FleetUseCases   = (*Orchestrator)(nil)
-
-	_ ports.OperatorUseCases = (*Orchestrator)(nil)
-)
-
 // New makes an orchestrator. It does not touch the store yet. The caller keeps
 // the store and closes it after everything has ended.
 func New(c Config) (*Orchestrator, error) {
@@ -211,6 +205,11 @@ func New(c Config) (*Orchestrator, error) {
 	}
 	if *c.Shared {
 		o.self = domain.Replica{ID: c.IDs.NewID(), Name: c.Name, Version: c.Version, StartedAt: c.Clock.Now()}
+	}
+	o.Services = service.Services{
+		Sessions: &sessionService{o}, APIKeys: &apiKeyService{o}, Messages: &messageService{o},
+		Workers: &workerService{o}, Operations: &operationService{o}, Users: &userService{o},
+		Protocol: &workerProtocol{o},
 	}
 	o.members.init()
 	o.SetTiers(c.Tiers)

@@ -7,12 +7,13 @@ import (
 
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 // Connect records that the user wants the session up and makes the first pass
 // at once: it places the session and starts it. If no worker can take it, the
 // session stays down and the error says why.
-func (o *Orchestrator) Connect(ctx context.Context, userID, sessionID string, opt ports.ConnectOptions) (*ports.SessionQR, error) {
+func (o *sessionService) Connect(ctx context.Context, userID, sessionID string, opt service.ConnectOptions) (*service.SessionQR, error) {
 	if err := o.ready(ctx); err != nil {
 		return nil, err
 	}
@@ -225,12 +226,12 @@ func (o *Orchestrator) workerFault(err error) error {
 }
 
 // await waits for something to scan, something to type, or the connection.
-func (o *Orchestrator) await(ctx context.Context, userID, sessionID string, limit time.Duration) (*ports.SessionQR, error) {
+func (o *Orchestrator) await(ctx context.Context, userID, sessionID string, limit time.Duration) (*service.SessionQR, error) {
 	wait, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	for {
 		changed := o.watch.changed(sessionID)
-		q, err := o.QR(ctx, userID, sessionID)
+		q, err := o.Sessions.QR(ctx, userID, sessionID)
 		if err != nil || !q.QR.IsZero() || q.PairingCode != "" || q.Status != domain.Init {
 			return q, err
 		}
@@ -248,7 +249,7 @@ func (o *Orchestrator) await(ctx context.Context, userID, sessionID string, limi
 }
 
 // QR gives what there is to scan at the moment.
-func (o *Orchestrator) QR(ctx context.Context, userID, sessionID string) (*ports.SessionQR, error) {
+func (o *sessionService) QR(ctx context.Context, userID, sessionID string) (*service.SessionQR, error) {
 	s, err := o.readOwned(ctx, userID, sessionID)
 	if err != nil {
 		return nil, o.fault(err)
@@ -256,8 +257,8 @@ func (o *Orchestrator) QR(ctx context.Context, userID, sessionID string) (*ports
 	return qrOf(s, o.now()), nil
 }
 
-func qrOf(s *domain.Session, now time.Time) *ports.SessionQR {
-	q := &ports.SessionQR{SessionID: s.ID, Status: s.Status, WorkerID: s.WorkerID, PairingCode: s.PairingCode}
+func qrOf(s *domain.Session, now time.Time) *service.SessionQR {
+	q := &service.SessionQR{SessionID: s.ID, Status: s.Status, WorkerID: s.WorkerID, PairingCode: s.PairingCode}
 	if now.Before(s.QR.ExpiresAt) {
 		q.QR = s.QR
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/switchyard-wa/switchyard/app/orchestrator"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 // This file kills the process at every step: before, and after, each store
@@ -202,7 +203,7 @@ func newMortal(t *testing.T, shared bool) *mortal {
 	m.user = (&world{t: t, store: m.store, clock: m.clock}).user(domain.TierBasic)
 	m.register("worker-1")
 	m.register("worker-2")
-	s, err := m.CreateSession(context.Background(), m.user, ports.NewSession{Name: "line"})
+	s, err := m.Sessions.Create(context.Background(), m.user, service.CreateSessionParams{Name: "line"})
 	require.NoError(t, err)
 	m.id, m.key = s.ID, s.APIKey
 	return m
@@ -226,7 +227,7 @@ func (m *mortal) register(id string) {
 		m.fleet.all[id] = &place{up: true, linked: map[string]bool{}, over: map[string]int64{}}
 	}
 	m.fleet.all[id].up, m.fleet.all[id].running = true, map[string]int64{}
-	answer, err := m.RegisterWorker(context.Background(), domain.Registration{
+	answer, err := m.Protocol.Register(context.Background(), domain.Registration{
 		WorkerID: id, Endpoint: "http://" + id + ":1", Capabilities: []domain.Capability{domain.CapGeneration},
 	})
 	if errors.Is(err, errDead) {
@@ -236,7 +237,7 @@ func (m *mortal) register(id string) {
 	m.obey(id, answer.Commands)
 }
 
-func (m *mortal) obey(id string, commands []ports.Command) {
+func (m *mortal) obey(id string, commands []service.StopCommand) {
 	for _, c := range commands {
 		m.fleet.all[id].halt(c.SessionID, c.Generation)
 	}
@@ -254,7 +255,7 @@ func (m *mortal) pass(d time.Duration) {
 			for s, generation := range at.running {
 				h.Sessions = append(h.Sessions, domain.Report{SessionID: s, Generation: generation, Status: domain.Connected})
 			}
-			if answer, err := m.Heartbeat(ctx, h); err == nil {
+			if answer, err := m.Protocol.Heartbeat(ctx, h); err == nil {
 				m.obey(id, answer.Commands)
 			}
 		}
@@ -272,16 +273,16 @@ func (m *mortal) move() {
 		return
 	}
 	from := m.stored().WorkerID
-	_, err = m.Drain(context.Background(), from)
+	_, err = m.Workers.Drain(context.Background(), from)
 	require.NoError(m.t, err)
 	m.pass(time.Minute)
 	delete(m.fleet.all[from].linked, m.id) // credentials go with it
-	_, err = m.Activate(context.Background(), from)
+	_, err = m.Workers.Activate(context.Background(), from)
 	require.NoError(m.t, err)
 }
 
 func (m *mortal) connect() {
-	_, err := m.Connect(context.Background(), m.user, m.id, ports.ConnectOptions{})
+	_, err := m.Sessions.Connect(context.Background(), m.user, m.id, service.ConnectOptions{})
 	require.NoError(m.t, err)
 }
 
@@ -356,7 +357,7 @@ func TestEveryCrashIsFinishedByTheNextProcess(t *testing.T) {
 	}{
 		{
 			"connect", func(*mortal) {},
-			func(m *mortal) { _, _ = m.Connect(ctx, m.user, m.id, ports.ConnectOptions{}) },
+			func(m *mortal) { _, _ = m.Sessions.Connect(ctx, m.user, m.id, service.ConnectOptions{}) },
 			func(m *mortal, began bool) {
 				if began {
 					m.up()
@@ -367,7 +368,7 @@ func TestEveryCrashIsFinishedByTheNextProcess(t *testing.T) {
 		},
 		{
 			"disconnect", (*mortal).connect,
-			func(m *mortal) { _, _ = m.Disconnect(ctx, m.user, m.id) },
+			func(m *mortal) { _, _ = m.Sessions.Disconnect(ctx, m.user, m.id) },
 			func(m *mortal, began bool) {
 				if began {
 					m.down()
@@ -379,7 +380,7 @@ func TestEveryCrashIsFinishedByTheNextProcess(t *testing.T) {
 		},
 		{
 			"logout", (*mortal).connect,
-			func(m *mortal) { _, _ = m.Logout(ctx, m.user, m.id) },
+			func(m *mortal) { _, _ = m.Sessions.Logout(ctx, m.user, m.id) },
 			func(m *mortal, began bool) {
 				if !began {
 					m.up()
@@ -395,10 +396,10 @@ func TestEveryCrashIsFinishedByTheNextProcess(t *testing.T) {
 		{
 			"logout while down", func(m *mortal) {
 				m.connect()
-				_, err := m.Disconnect(ctx, m.user, m.id)
+				_, err := m.Sessions.Disconnect(ctx, m.user, m.id)
 				require.NoError(m.t, err)
 			},
-			func(m *mortal) { _, _ = m.Logout(ctx, m.user, m.id) },
+			func(m *mortal) { _, _ = m.Sessions.Logout(ctx, m.user, m.id) },
 			func(m *mortal, began bool) {
 				m.down()
 				for _, at := range m.fleet.all {
@@ -408,12 +409,12 @@ func TestEveryCrashIsFinishedByTheNextProcess(t *testing.T) {
 		},
 		{
 			"restart", (*mortal).connect,
-			func(m *mortal) { _, _ = m.Restart(ctx, m.user, m.id) },
+			func(m *mortal) { _, _ = m.Sessions.Restart(ctx, m.user, m.id) },
 			func(m *mortal, _ bool) { m.up() },
 		},
 		{
 			"delete", (*mortal).connect,
-			func(m *mortal) { _ = m.DeleteSession(ctx, m.user, m.id) },
+			func(m *mortal) { _ = m.Sessions.Delete(ctx, m.user, m.id) },
 			func(m *mortal, began bool) {
 				if !began {
 					m.up()
@@ -457,7 +458,7 @@ func TestEveryCrashIsFinishedByTheNextProcess(t *testing.T) {
 			func(m *mortal) {
 				id := m.stored().WorkerID
 				m.fleet.all[id].up = false
-				_, _ = m.UnregisterWorker(ctx, id, "")
+				_, _ = m.Protocol.Unregister(ctx, id, "")
 				m.pass(10 * time.Second)
 			},
 			func(m *mortal, _ bool) { m.up() },
@@ -465,7 +466,7 @@ func TestEveryCrashIsFinishedByTheNextProcess(t *testing.T) {
 		{
 			"drain", (*mortal).connect,
 			func(m *mortal) {
-				_, _ = m.Drain(ctx, m.stored().WorkerID)
+				_, _ = m.Workers.Drain(ctx, m.stored().WorkerID)
 				m.pass(10 * time.Second)
 			},
 			func(m *mortal, _ bool) { m.up() },
@@ -473,28 +474,28 @@ func TestEveryCrashIsFinishedByTheNextProcess(t *testing.T) {
 		{
 			"migrate", (*mortal).connect,
 			func(m *mortal) {
-				_, _ = m.Migrate(ctx, m.id, "", "")
+				_, _ = m.Operations.Migrate(ctx, m.id, "", "")
 				m.pass(10 * time.Second)
 			},
 			func(m *mortal, _ bool) { m.up() },
 		},
 		{
 			"remove worker", (*mortal).connect,
-			func(m *mortal) { _ = m.RemoveWorker(ctx, m.stored().WorkerID, false) },
+			func(m *mortal) { _ = m.Workers.Remove(ctx, m.stored().WorkerID, service.RemoveOptions{}) },
 			func(m *mortal, _ bool) { m.up() },
 		},
 		{
 			"send", (*mortal).connect,
 			func(m *mortal) {
-				holder, _, err := m.AuthenticateKey(ctx, m.key)
+				holder, _, err := m.APIKeys.Authenticate(ctx, m.key)
 				if err != nil {
 					return
 				}
-				_, _ = m.Send(ctx, holder, &domain.Outgoing{To: "6281234567890", Type: domain.TypeText, Text: "x"})
+				_, _ = m.Messages.Send(ctx, holder, &domain.Outgoing{To: "6281234567890", Type: domain.TypeText, Text: "x"})
 			},
 			func(m *mortal, _ bool) {
 				m.up()
-				history, _, err := m.History(ctx, m.user, m.id, domain.MessageFilter{Limit: 10})
+				history, _, err := m.Messages.History(ctx, m.user, m.id, domain.MessageFilter{Limit: 10})
 				require.NoError(m.t, err)
 				require.LessOrEqual(m.t, len(history), 1)
 				for id, n := range m.fleet.sent {

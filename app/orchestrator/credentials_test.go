@@ -8,6 +8,7 @@ import (
 
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 // TestWhatIsRevokedWhileItIsReadIsNotKept: a key is revoked, or its user deactivated, between the look at its row and what is made of that.
@@ -15,15 +16,15 @@ func TestWhatIsRevokedWhileItIsReadIsNotKept(t *testing.T) {
 	for _, what := range []struct {
 		name string
 		read int // after so many reads
-		do   func(c *crowd, s *ports.CreatedSession)
+		do   func(c *crowd, s *service.CreatedSession)
 		code domain.Code
 	}{
-		{"a key", 1, func(c *crowd, s *ports.CreatedSession) {
-			keys, err := c.all[0].Keys(c.t.Context(), s.UserID)
+		{"a key", 1, func(c *crowd, s *service.CreatedSession) {
+			keys, err := c.all[0].APIKeys.List(c.t.Context(), s.UserID)
 			require.NoError(c.t, err)
-			require.NoError(c.t, c.all[0].RevokeKey(c.t.Context(), s.UserID, keys[0].ID))
+			require.NoError(c.t, c.all[0].APIKeys.Revoke(c.t.Context(), s.UserID, keys[0].ID))
 		}, domain.CodeAPIKeyInvalid},
-		{"a user", 2, func(c *crowd, s *ports.CreatedSession) {
+		{"a user", 2, func(c *crowd, s *service.CreatedSession) {
 			require.NoError(c.t, c.store.Update(c.t.Context(), func(ctx context.Context, tx *ports.Tx) error {
 				u, err := tx.Users.Get(ctx, s.UserID)
 				if err != nil {
@@ -32,7 +33,7 @@ func TestWhatIsRevokedWhileItIsReadIsNotKept(t *testing.T) {
 				u.Active = false
 				return tx.Users.Put(ctx, u)
 			}))
-			require.NoError(c.t, c.all[0].UserChanged(c.t.Context(), s.UserID))
+			require.NoError(c.t, c.all[0].Users.ApplyChange(c.t.Context(), s.UserID))
 		}, domain.CodeAccountDeactivated},
 	} {
 		t.Run(what.name, func(t *testing.T) {
@@ -46,9 +47,9 @@ func TestWhatIsRevokedWhileItIsReadIsNotKept(t *testing.T) {
 					what.do(c, s)
 				}
 			}
-			_, _, err := a.AuthenticateKey(t.Context(), s.APIKey)
+			_, _, err := a.APIKeys.Authenticate(t.Context(), s.APIKey)
 			require.NoError(t, err, "it was good when it was asked for")
-			_, _, err = a.AuthenticateKey(t.Context(), s.APIKey)
+			_, _, err = a.APIKeys.Authenticate(t.Context(), s.APIKey)
 			require.Equal(t, what.code, domain.CodeOf(err))
 		})
 	}

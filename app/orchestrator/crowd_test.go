@@ -18,6 +18,7 @@ import (
 	"github.com/switchyard-wa/switchyard/app/orchestrator"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 // crowd is several replicas on one store. Time stands still until it is moved;
@@ -347,9 +348,9 @@ func (c *crowd) probes() map[string]int {
 }
 
 // register has a worker register at a replica.
-func (c *crowd) register(at *replica, id string, capacity int, can ...domain.Capability) *ports.Registered {
+func (c *crowd) register(at *replica, id string, capacity int, can ...domain.Capability) *service.RegisterResult {
 	c.t.Helper()
-	answer, err := at.RegisterWorker(c.t.Context(), domain.Registration{
+	answer, err := at.Protocol.Register(c.t.Context(), domain.Registration{
 		WorkerID: id, Endpoint: "http://" + id + ":1", Capacity: capacity, Capabilities: can, Interval: 10 * time.Second,
 	})
 	require.NoError(c.t, err)
@@ -358,13 +359,13 @@ func (c *crowd) register(at *replica, id string, capacity int, can ...domain.Cap
 
 // beat has a worker send a heartbeat to a replica, with the sessions that it has
 // connected, each of the generation that is stored.
-func (c *crowd) beat(at *replica, id string, sessions ...string) *ports.HeartbeatAnswer {
+func (c *crowd) beat(at *replica, id string, sessions ...string) *service.HeartbeatResult {
 	c.t.Helper()
 	h := domain.Heartbeat{WorkerID: id, Lists: true, CPU: -1, Memory: -1, MessageCount: -1}
 	for _, s := range sessions {
 		h.Sessions = append(h.Sessions, domain.Report{SessionID: s, Status: domain.Connected, Generation: c.session(s).Generation})
 	}
-	answer, err := at.Heartbeat(c.t.Context(), h)
+	answer, err := at.Protocol.Heartbeat(c.t.Context(), h)
 	require.NoError(c.t, err)
 	return answer
 }
@@ -373,33 +374,33 @@ func (c *crowd) beat(at *replica, id string, sessions ...string) *ports.Heartbea
 func (c *crowd) pulse(at *replica, ids ...string) func() {
 	return func() {
 		for _, id := range ids {
-			_, err := at.Heartbeat(c.t.Context(), domain.Heartbeat{WorkerID: id, CPU: -1, Memory: -1, MessageCount: -1})
+			_, err := at.Protocol.Heartbeat(c.t.Context(), domain.Heartbeat{WorkerID: id, CPU: -1, Memory: -1, MessageCount: -1})
 			require.NoError(c.t, err)
 		}
 	}
 }
 
 // line adds a session of a user of its own.
-func (c *crowd) line() *ports.CreatedSession {
+func (c *crowd) line() *service.CreatedSession {
 	c.t.Helper()
 	user := c.world().user(domain.TierBasic)
-	s, err := c.all[0].CreateSession(c.t.Context(), user, ports.NewSession{Name: "line"})
+	s, err := c.all[0].Sessions.Create(c.t.Context(), user, service.CreateSessionParams{Name: "line"})
 	require.NoError(c.t, err)
 	return s
 }
 
 // connected adds a session that is connected, by a replica.
-func (c *crowd) connected(by *replica) *ports.CreatedSession {
+func (c *crowd) connected(by *replica) *service.CreatedSession {
 	c.t.Helper()
 	s := c.line()
-	_, err := by.Connect(c.t.Context(), s.UserID, s.ID, ports.ConnectOptions{})
+	_, err := by.Sessions.Connect(c.t.Context(), s.UserID, s.ID, service.ConnectOptions{})
 	require.NoError(c.t, err)
 	require.Equal(c.t, domain.Connected, c.session(s.ID).Status)
 	return s
 }
 
 // ask wants a session up without doing anything about it yet.
-func (c *crowd) ask(s *ports.CreatedSession) {
+func (c *crowd) ask(s *service.CreatedSession) {
 	c.t.Helper()
 	require.NoError(c.t, c.store.Update(c.t.Context(), func(ctx context.Context, tx *ports.Tx) error {
 		row, err := tx.Sessions.Get(ctx, s.ID)

@@ -12,7 +12,7 @@ import (
 	"github.com/switchyard-wa/switchyard/app/backend"
 	"github.com/switchyard-wa/switchyard/app/orchestrator"
 	"github.com/switchyard-wa/switchyard/domain"
-	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 // A program that embeds Switchyard opens a store, makes an orchestrator and
@@ -28,19 +28,19 @@ func Example() {
 	go func() { ended <- o.Run(ctx) }()
 
 	// One worker registers, as it would over HTTP.
-	w := simworker.New(simworker.Config{ID: "worker-1", Endpoint: "http://worker-1.sim:1", ScanAfter: time.Nanosecond}, o)
+	w := simworker.New(simworker.Config{ID: "worker-1", Endpoint: "http://worker-1.sim:1", ScanAfter: time.Nanosecond}, o.Protocol)
 	workers.Add(w)
 	w.Step(ctx, time.Now())
 
-	check(o.AddUser(ctx, domain.User{ID: "ada", Email: "ada@example.com", Tier: domain.TierPro}))
-	session, err := o.CreateSession(ctx, "ada", ports.NewSession{ID: "support", Name: "Support line"})
+	check(o.Users.Add(ctx, domain.User{ID: "ada", Email: "ada@example.com", Tier: domain.TierPro}))
+	session, err := o.Sessions.Create(ctx, "ada", service.CreateSessionParams{ID: "support", Name: "Support line"})
 	check(err)
-	placed, err := o.Connect(ctx, "ada", session.ID, ports.ConnectOptions{Wait: 10 * time.Second})
+	placed, err := o.Sessions.Connect(ctx, "ada", session.ID, service.ConnectOptions{Wait: 10 * time.Second})
 	check(err)
 	fmt.Println(placed.SessionID, "is", placed.Status, "on", placed.WorkerID)
 
 	w.Step(ctx, time.Now().Add(time.Second)) // the pretended phone scans the QR code
-	message, err := o.Send(ctx, ports.KeyHolder{UserID: "ada", SessionID: session.ID},
+	message, err := o.Messages.Send(ctx, service.Sender{UserID: "ada", SessionID: session.ID},
 		&domain.Outgoing{To: "+62 812-3456-7890", Type: domain.TypeText, Text: "Hello"})
 	check(err)
 	fmt.Println(message.Type, "to", message.To, "is", message.Status)

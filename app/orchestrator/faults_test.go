@@ -13,6 +13,7 @@ import (
 	"github.com/switchyard-wa/switchyard/app/orchestrator"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 // leave writes a cleanup as it is left behind.
@@ -79,7 +80,7 @@ func TestAClaimLeftBehindIsTakenOver(t *testing.T) {
 			c.step()
 			s, other := c.line(), c.connected(b)
 			began, end := c.hang("start")
-			ended := aside(func() { _, _ = a.Connect(context.Background(), s.UserID, s.ID, ports.ConnectOptions{}) })
+			ended := aside(func() { _, _ = a.Sessions.Connect(context.Background(), s.UserID, s.ID, service.ConnectOptions{}) })
 			wait(t, began)
 			// A ends in order: its loop is over and hands over what it has; then the process is gone.
 			a.dead = true
@@ -190,7 +191,7 @@ func TestTheDrainOfASickWorkerLeavesMostInUse(t *testing.T) {
 		}
 		return nil
 	})
-	_, err := a.Drain(t.Context(), "worker-1")
+	_, err := a.Workers.Drain(t.Context(), "worker-1")
 	require.NoError(t, err)
 	beats, most := c.clock.Now(), 0
 	c.pass(time.Hour, c.pulse(a, "worker-2"), func() {
@@ -213,7 +214,7 @@ func TestTheDrainOfASickWorkerLeavesMostInUse(t *testing.T) {
 
 // worker1 registers at a replica, as a process of its own endpoint.
 func (c *crowd) worker1(at *replica, endpoint string) error {
-	_, err := at.RegisterWorker(c.t.Context(), domain.Registration{
+	_, err := at.Protocol.Register(c.t.Context(), domain.Registration{
 		WorkerID: "worker-1", Endpoint: endpoint, Capacity: 10, Interval: 30 * time.Second,
 		Capabilities: []domain.Capability{domain.CapLease, domain.CapGeneration},
 	})
@@ -231,7 +232,7 @@ func TestALateFarewellDoesNotHitTheNextProcess(t *testing.T) {
 	c.register(b, "worker-2", 10)
 	c.step()
 	beat := func() {
-		_, err := b.Heartbeat(t.Context(), domain.Heartbeat{WorkerID: "worker-1", CPU: -1, Memory: -1, MessageCount: -1,
+		_, err := b.Protocol.Heartbeat(t.Context(), domain.Heartbeat{WorkerID: "worker-1", CPU: -1, Memory: -1, MessageCount: -1,
 			Lists: true, Sessions: []domain.Report{{SessionID: s.ID, Status: domain.Connected, Generation: 1}}})
 		require.NoError(t, err)
 	}
@@ -243,7 +244,7 @@ func TestALateFarewellDoesNotHitTheNextProcess(t *testing.T) {
 		c.pass(time.Minute, c.pulse(b, "worker-2"), beat)
 		a.dead = false
 	}
-	_, err := a.UnregisterWorker(t.Context(), "worker-1", "http://process-1:1")
+	_, err := a.Protocol.Unregister(t.Context(), "worker-1", "http://process-1:1")
 	require.NoError(t, err)
 	beats := c.clock.Now().Add(30 * time.Second)
 	c.pass(time.Minute, c.pulse(b, "worker-2"), func() {
@@ -294,7 +295,7 @@ func TestEventsArePublishedByWhoeverReachesTheBus(t *testing.T) {
 			c.step()
 			buses[cut].cut = true
 			s := c.line()
-			_, err := other.Connect(t.Context(), s.UserID, s.ID, ports.ConnectOptions{})
+			_, err := other.Sessions.Connect(t.Context(), s.UserID, s.ID, service.ConnectOptions{})
 			require.NoError(t, err)
 			began := c.clock.Now()
 			published := func() bool {
@@ -360,7 +361,7 @@ func TestTrialsWhateverTheClocks(t *testing.T) {
 			c.step()
 			c.step()
 			for _, id := range on2 { // all its sessions lose their link, and say so to A
-				_, err := a.SessionReport(t.Context(), domain.Report{SessionID: id, WorkerID: "worker-2", Generation: 1, Status: domain.Reconnecting})
+				_, err := a.Protocol.ReportSession(t.Context(), domain.Report{SessionID: id, WorkerID: "worker-2", Generation: 1, Status: domain.Reconnecting})
 				require.NoError(t, err)
 			}
 			c.pass(2*time.Minute, func() { c.beat(a, "worker-1", on1...) }, c.pulse(a, "worker-2"))
@@ -375,22 +376,22 @@ func TestTrialsWhateverTheClocks(t *testing.T) {
 func TestALateReportOfAFormerProcessTakesNothingDown(t *testing.T) {
 	for name, late := range map[string]func(r *replica, id string) error{
 		"error": func(r *replica, id string) error {
-			_, err := r.SessionReport(context.Background(), domain.Report{SessionID: id, WorkerID: "worker-1", Generation: 1,
+			_, err := r.Protocol.ReportSession(context.Background(), domain.Report{SessionID: id, WorkerID: "worker-1", Generation: 1,
 				Status: domain.Errored, Error: "out of memory", At: r.clock.Now()})
 			return err
 		},
 		"logged out": func(r *replica, id string) error {
-			_, err := r.SessionReport(context.Background(), domain.Report{SessionID: id, WorkerID: "worker-1", Generation: 1,
+			_, err := r.Protocol.ReportSession(context.Background(), domain.Report{SessionID: id, WorkerID: "worker-1", Generation: 1,
 				Status: domain.Disconnected, LoggedOut: true, At: r.clock.Now()})
 			return err
 		},
 		"a heartbeat's list": func(r *replica, id string) error {
-			_, err := r.Heartbeat(context.Background(), domain.Heartbeat{WorkerID: "worker-1", Lists: true, CPU: -1, Memory: -1, MessageCount: -1,
+			_, err := r.Protocol.Heartbeat(context.Background(), domain.Heartbeat{WorkerID: "worker-1", Lists: true, CPU: -1, Memory: -1, MessageCount: -1,
 				Sessions: []domain.Report{{SessionID: id, Status: domain.Errored, Error: "out of memory", Generation: 1}}})
 			return err
 		},
 		"not recovered": func(r *replica, id string) error {
-			_, err := r.Recovered(context.Background(), "worker-1", []ports.RecoveryResult{{SessionID: id, Status: ports.RecoveryFailed}})
+			_, err := r.Protocol.ReportRecovery(context.Background(), "worker-1", []service.RecoveryResult{{SessionID: id, Status: service.RecoveryFailed}})
 			return err
 		},
 	} {
@@ -405,9 +406,9 @@ func TestALateReportOfAFormerProcessTakesNothingDown(t *testing.T) {
 				a.dead = true
 				c.pass(3 * time.Second)
 				require.NoError(t, c.worker1(b, "http://process-1:1"))
-				_, err := b.Recovered(t.Context(), "worker-1", []ports.RecoveryResult{{SessionID: s.ID, Status: ports.RecoverySuccess}})
+				_, err := b.Protocol.ReportRecovery(t.Context(), "worker-1", []service.RecoveryResult{{SessionID: s.ID, Status: service.RecoverySuccess}})
 				require.NoError(t, err)
-				_, err = b.SessionReport(t.Context(), domain.Report{SessionID: s.ID, WorkerID: "worker-1", Generation: 1,
+				_, err = b.Protocol.ReportSession(t.Context(), domain.Report{SessionID: s.ID, WorkerID: "worker-1", Generation: 1,
 					Status: domain.Connected, At: c.clock.Now()})
 				require.NoError(t, err)
 				require.Equal(t, domain.Connected, c.session(s.ID).Status)
@@ -416,7 +417,7 @@ func TestALateReportOfAFormerProcessTakesNothingDown(t *testing.T) {
 			}
 			_ = late(a, s.ID)
 			c.pass(30*time.Second, func() {
-				_, err := b.Heartbeat(t.Context(), domain.Heartbeat{WorkerID: "worker-1", CPU: -1, Memory: -1, MessageCount: -1,
+				_, err := b.Protocol.Heartbeat(t.Context(), domain.Heartbeat{WorkerID: "worker-1", CPU: -1, Memory: -1, MessageCount: -1,
 					Lists: true, Sessions: []domain.Report{{SessionID: s.ID, Status: domain.Connected, Generation: 1}}})
 				require.NoError(t, err)
 			})
@@ -433,10 +434,10 @@ func TestAWorkerThatNobodyHasHintedAt(t *testing.T) {
 	a, b := c.all[0], c.all[1]
 	a.ears.cut.Store(true)
 	s := c.line()
-	_, err := a.Connect(t.Context(), s.UserID, s.ID, ports.ConnectOptions{})
+	_, err := a.Sessions.Connect(t.Context(), s.UserID, s.ID, service.ConnectOptions{})
 	require.Equal(t, domain.CodeNoAvailableWorkers, domain.CodeOf(err))
 	c.register(b, "worker-1", 10)
-	_, err = a.Connect(t.Context(), s.UserID, s.ID, ports.ConnectOptions{})
+	_, err = a.Sessions.Connect(t.Context(), s.UserID, s.ID, service.ConnectOptions{})
 	require.NoError(t, err, "that it has just looked does not matter")
 	require.Equal(t, "worker-1", c.session(s.ID).WorkerID)
 }
@@ -464,9 +465,9 @@ func TestAnEndIsNotHeldUpByAWorkerThatHangs(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		var ended error
 		over := aside(func() { ended = a.Run(ctx) })
-		asked := aside(func() { _, _ = a.Disconnect(t.Context(), s.UserID, s.ID) })
+		asked := aside(func() { _, _ = a.Sessions.Disconnect(t.Context(), s.UserID, s.ID) })
 		time.Sleep(time.Second)
-		_, err := a.Drain(t.Context(), "worker-1") // by the loop
+		_, err := a.Workers.Drain(t.Context(), "worker-1") // by the loop
 		require.NoError(t, err)
 		time.Sleep(time.Second)
 		require.NotEmpty(t, c.hands.all("disconnect"))

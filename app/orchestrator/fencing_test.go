@@ -9,6 +9,7 @@ import (
 
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 // What is over on a worker stays over there, whatever is on its way to it.
@@ -37,9 +38,9 @@ func TestAGenerationThatFailedIsOver(t *testing.T) {
 			c.register(a, "worker-1", 10, can...)
 			s := c.line()
 			began, end := c.hang("start")
-			connected := aside(func() { _, _ = a.Connect(context.Background(), s.UserID, s.ID, ports.ConnectOptions{}) })
+			connected := aside(func() { _, _ = a.Sessions.Connect(context.Background(), s.UserID, s.ID, service.ConnectOptions{}) })
 			wait(t, began)
-			_, err := b.SessionReport(t.Context(), domain.Report{SessionID: s.ID, WorkerID: "worker-1", Status: domain.Errored})
+			_, err := b.Protocol.ReportSession(t.Context(), domain.Report{SessionID: s.ID, WorkerID: "worker-1", Status: domain.Errored})
 			require.NoError(t, err)
 			require.False(t, c.session(s.ID).Assigned())
 			a.dead = true
@@ -65,10 +66,10 @@ func TestAWorkerThatRegistersLearnsWhatIsOver(t *testing.T) {
 	c.register(a, "worker-1", 10, can...)
 	s := c.connected(a)
 	c.register(a, "worker-2", 10, can...)
-	require.NoError(t, left(a.UnregisterWorker(t.Context(), "worker-1", "")))
+	require.NoError(t, left(a.Protocol.Unregister(t.Context(), "worker-1", "")))
 	c.pass(10*time.Second, c.pulse(a, "worker-2"))
 	require.Equal(t, "worker-2", c.session(s.ID).WorkerID)
-	require.Equal(t, []ports.Command{{SessionID: s.ID, Generation: 1}}, c.register(a, "worker-1", 10, can...).Commands)
+	require.Equal(t, []service.StopCommand{{SessionID: s.ID, Generation: 1}}, c.register(a, "worker-1", 10, can...).Commands)
 	require.Empty(t, c.register(a, "worker-2", 10, can...).Commands)
 }
 
@@ -84,8 +85,8 @@ func TestACleanupIsNotWeakened(t *testing.T) {
 		}
 		return &ports.WorkerError{Failure: ports.WorkerTimedOut, Message: "timed out"}
 	})
-	require.NoError(t, a.DeleteSession(t.Context(), s.UserID, s.ID))
-	_, err := a.Heartbeat(t.Context(), domain.Heartbeat{WorkerID: "worker-1", Lists: true, CPU: -1, Memory: -1, MessageCount: -1,
+	require.NoError(t, a.Sessions.Delete(t.Context(), s.UserID, s.ID))
+	_, err := a.Protocol.Heartbeat(t.Context(), domain.Heartbeat{WorkerID: "worker-1", Lists: true, CPU: -1, Memory: -1, MessageCount: -1,
 		Sessions: []domain.Report{{SessionID: s.ID, Status: domain.Connected}}})
 	require.NoError(t, err)
 	left := c.cleanup("worker-1", s.ID)
@@ -101,10 +102,10 @@ func TestWhatAWorkerOwnsByNowIsNotStoppedThere(t *testing.T) {
 	s := c.line()
 	a.store.after = func() {
 		a.store.after = nil
-		_, err := a.Connect(t.Context(), s.UserID, s.ID, ports.ConnectOptions{})
+		_, err := a.Sessions.Connect(t.Context(), s.UserID, s.ID, service.ConnectOptions{})
 		require.NoError(t, err)
 	}
-	_, err := a.Heartbeat(t.Context(), domain.Heartbeat{WorkerID: "worker-1", Lists: true, CPU: -1, Memory: -1, MessageCount: -1,
+	_, err := a.Protocol.Heartbeat(t.Context(), domain.Heartbeat{WorkerID: "worker-1", Lists: true, CPU: -1, Memory: -1, MessageCount: -1,
 		Sessions: []domain.Report{{SessionID: s.ID, Status: domain.Connected}}})
 	require.NoError(t, err)
 	require.NotNil(t, c.cleanup("worker-1", s.ID))
@@ -143,7 +144,7 @@ func TestAStartThatAnotherReplicaMayHaveMade(t *testing.T) {
 			return nil
 		})
 	}
-	_, _ = a.Connect(t.Context(), s.UserID, s.ID, ports.ConnectOptions{})
+	_, _ = a.Sessions.Connect(t.Context(), s.UserID, s.ID, service.ConnectOptions{})
 	require.NotNil(t, called)
 	require.Len(t, c.hands.all("start"), 2)
 	require.Equal(t, "worker-1", c.session(s.ID).WorkerID, "it may run there")
@@ -161,7 +162,7 @@ func TestWhatIsBeingLoggedOutIsNotStopped(t *testing.T) {
 	c.hands.set(func(made call) error {
 		return &ports.WorkerError{Failure: ports.WorkerTimedOut, Message: "timed out"}
 	})
-	_, err := a.Logout(t.Context(), s.UserID, s.ID)
+	_, err := a.Sessions.Logout(t.Context(), s.UserID, s.ID)
 	require.NoError(t, err)
 	require.Equal(t, domain.OrderLogout, c.session(s.ID).Order)
 	require.Empty(t, c.beat(a, "worker-1", s.ID).Commands)
@@ -176,13 +177,13 @@ func TestAFormerOwnerThatDoesNotSayWhoItIs(t *testing.T) {
 	c.register(a, "worker-2", 10)
 	c.leave("worker-2", s.ID, c.now())
 	stopped := domain.Report{SessionID: s.ID, Status: domain.Disconnected}
-	outcome, err := a.SessionReport(t.Context(), stopped)
+	outcome, err := a.Protocol.ReportSession(t.Context(), stopped)
 	require.NoError(t, err)
 	require.Equal(t, domain.NotOwner, outcome)
 	require.Equal(t, domain.Connected, c.session(s.ID).Status)
 	c.pass(time.Second) // that it is stopped there
 	require.Nil(t, c.cleanup("worker-2", s.ID))
-	outcome, err = a.SessionReport(t.Context(), stopped)
+	outcome, err = a.Protocol.ReportSession(t.Context(), stopped)
 	require.NoError(t, err)
 	require.Equal(t, domain.Applied, outcome, "it is the owner's")
 }
@@ -199,11 +200,11 @@ func TestNothingStartsWithCredentialsThatAreToBeWiped(t *testing.T) {
 			return tx.Cleanups.Put(ctx, &domain.Cleanup{WorkerID: "worker-1", SessionID: s.ID, Order: domain.OrderLogout, DueAt: c.now(), CreatedAt: c.now()})
 		}))
 	}
-	_, err := a.Connect(t.Context(), s.UserID, s.ID, ports.ConnectOptions{})
+	_, err := a.Sessions.Connect(t.Context(), s.UserID, s.ID, service.ConnectOptions{})
 	require.Equal(t, domain.CodeNoAvailableWorkers, domain.CodeOf(err))
 	require.Zero(t, c.hands.made("start"))
 	c.pass(2 * time.Second)
 	require.Equal(t, 1, c.hands.made("logout"))
-	_, err = a.Connect(t.Context(), s.UserID, s.ID, ports.ConnectOptions{})
+	_, err = a.Sessions.Connect(t.Context(), s.UserID, s.ID, service.ConnectOptions{})
 	require.NoError(t, err)
 }

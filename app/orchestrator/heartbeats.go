@@ -8,11 +8,12 @@ import (
 
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 // Heartbeat takes in what a worker says of itself and its sessions. With
 // nothing new it costs one row.
-func (o *Orchestrator) Heartbeat(ctx context.Context, h domain.Heartbeat) (*ports.HeartbeatAnswer, error) {
+func (o *workerProtocol) Heartbeat(ctx context.Context, h domain.Heartbeat) (*service.HeartbeatResult, error) {
 	if err := o.ready(ctx); err != nil {
 		return nil, err
 	}
@@ -43,7 +44,7 @@ func (o *Orchestrator) Heartbeat(ctx context.Context, h domain.Heartbeat) (*port
 			found = o.fleet.compare(&h, o.timing, now)
 		}
 	}
-	answer := &ports.HeartbeatAnswer{Processed: len(h.Sessions), Lease: o.timing.Lease, Stale: int(o.loop.stale.Load())}
+	answer := &service.HeartbeatResult{Processed: len(h.Sessions), Lease: o.timing.Lease, Stale: int(o.loop.stale.Load())}
 	if known == nil && err == nil {
 		known, err = o.beatWithNews(ctx, h, found, answer, now)
 	}
@@ -96,9 +97,9 @@ func (o *Orchestrator) applyBeat(w *domain.Worker, h domain.Heartbeat, now time.
 	return events
 }
 
-func (o *Orchestrator) beatWithNews(ctx context.Context, h domain.Heartbeat, found news, answer *ports.HeartbeatAnswer, now time.Time) (*domain.Worker, error) {
+func (o *Orchestrator) beatWithNews(ctx context.Context, h domain.Heartbeat, found news, answer *service.HeartbeatResult, now time.Time) (*domain.Worker, error) {
 	var worker *domain.Worker
-	var commands []ports.Command
+	var commands []service.StopCommand
 	err := o.transact(ctx, func(ctx context.Context, tx *ports.Tx, c *changes) error {
 		answer.Synced, commands = 0, nil
 		w, err := tx.Workers.Get(ctx, h.WorkerID)
@@ -142,7 +143,7 @@ func (o *Orchestrator) beatWithNews(ctx context.Context, h domain.Heartbeat, fou
 // leftBehind lists what a worker that is back must not run any more. It learns
 // so before it may run anything again, so that a start of ours which was on its
 // way for long comes too late.
-func leftBehind(ctx context.Context, tx *ports.Tx, w *domain.Worker) ([]ports.Command, error) {
+func leftBehind(ctx context.Context, tx *ports.Tx, w *domain.Worker) ([]service.StopCommand, error) {
 	if !w.Can(domain.CapGeneration) {
 		return nil, nil // it is told by calls
 	}
@@ -150,9 +151,9 @@ func leftBehind(ctx context.Context, tx *ports.Tx, w *domain.Worker) ([]ports.Co
 	if err != nil {
 		return nil, err
 	}
-	commands := make([]ports.Command, len(left))
+	commands := make([]service.StopCommand, len(left))
 	for i, l := range left {
-		commands[i] = ports.Command{SessionID: l.SessionID, Generation: l.Generation}
+		commands[i] = service.StopCommand{SessionID: l.SessionID, Generation: l.Generation}
 	}
 	return commands, nil
 }
@@ -160,7 +161,7 @@ func leftBehind(ctx context.Context, tx *ports.Tx, w *domain.Worker) ([]ports.Co
 // sync applies what a heartbeat says of sessions, and finds those that the
 // worker has to stop.
 func (o *Orchestrator) sync(ctx context.Context, tx *ports.Tx, c *changes, w *domain.Worker, reports []domain.Report,
-	answer *ports.HeartbeatAnswer, commands *[]ports.Command, now time.Time,
+	answer *service.HeartbeatResult, commands *[]service.StopCommand, now time.Time,
 ) error {
 	for _, r := range reports {
 		if o.heldUp(now, r.Status) {
@@ -191,7 +192,7 @@ func (o *Orchestrator) sync(ctx context.Context, tx *ports.Tx, c *changes, w *do
 		}
 		stopping := s != nil && s.WorkerID == w.ID && s.Order.Stops()
 		if r.Status.Live() && !stopping && (outcome == domain.NotOwner || outcome == domain.NotWanted) {
-			stop := ports.Command{SessionID: r.SessionID, Generation: generation}
+			stop := service.StopCommand{SessionID: r.SessionID, Generation: generation}
 			if !slices.Contains(*commands, stop) { // it may be among what it left behind
 				*commands = append(*commands, stop)
 			}
@@ -239,7 +240,7 @@ func (o *Orchestrator) restartMissing(ctx context.Context, tx *ports.Tx, c *chan
 
 // evict stops sessions on a worker that does not own them and knows no
 // commands. It goes by the cleanup list, so it is done in the end.
-func (o *Orchestrator) evict(ctx context.Context, w *domain.Worker, commands []ports.Command) {
+func (o *Orchestrator) evict(ctx context.Context, w *domain.Worker, commands []service.StopCommand) {
 	if len(commands) == 0 {
 		return
 	}

@@ -9,10 +9,11 @@ import (
 
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 // commands gives the sessions that a heartbeat's answer has the worker stop.
-func commands(answer *ports.HeartbeatAnswer) (ids []string) {
+func commands(answer *service.HeartbeatResult) (ids []string) {
 	for _, c := range answer.Commands {
 		ids = append(ids, c.SessionID)
 	}
@@ -30,14 +31,14 @@ func TestWorkersAreToldWhatIsNotTheirsWhateverReplicaTheyReportTo(t *testing.T) 
 			c.register(a, "worker-2", 5, can...)
 			require.NoError(t, c.stepOf(b))
 			a.ears.cut.Store(cut)
-			require.NoError(t, left(a.UnregisterWorker(t.Context(), "worker-1", "")))
+			require.NoError(t, left(a.Protocol.Unregister(t.Context(), "worker-1", "")))
 			b.dead = true
 			c.pass(9*time.Second, c.pulse(a, "worker-2"), c.breathe(b))
 			require.Equal(t, "worker-2", c.session(s.ID).WorkerID)
 			h := domain.Heartbeat{WorkerID: "worker-1", Lists: true, CPU: -1, Memory: -1, MessageCount: -1, Sessions: []domain.Report{
 				{SessionID: s.ID, Status: domain.Connected, Generation: 1},
 			}}
-			answer, err := b.Heartbeat(t.Context(), h)
+			answer, err := b.Protocol.Heartbeat(t.Context(), h)
 			require.NoError(t, err)
 			require.Contains(t, commands(answer), s.ID)
 			moved := c.session(s.ID)
@@ -45,7 +46,7 @@ func TestWorkersAreToldWhatIsNotTheirsWhateverReplicaTheyReportTo(t *testing.T) 
 			// Nor does anybody start it again where it was, or stop it where it is.
 			b.dead = false
 			h.Sessions = nil
-			_, err = b.Heartbeat(t.Context(), h)
+			_, err = b.Protocol.Heartbeat(t.Context(), h)
 			require.NoError(t, err)
 			require.Empty(t, commands(c.beat(b, "worker-2", s.ID)))
 			c.pass(10*time.Second, c.pulse(b, "worker-1", "worker-2"))
@@ -66,7 +67,7 @@ func TestHeartbeatsThatReachReplicasInTurnAreCheap(t *testing.T) {
 	}
 	beat := func(n int) {
 		for i := range n {
-			_, err := c.all[i%3].Heartbeat(t.Context(), h)
+			_, err := c.all[i%3].Protocol.Heartbeat(t.Context(), h)
 			require.NoError(t, err)
 		}
 	}

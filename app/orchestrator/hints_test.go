@@ -14,18 +14,19 @@ import (
 	"github.com/switchyard-wa/switchyard/app/orchestrator"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 func TestNothingIsMissedBeforeAReplicaListens(t *testing.T) {
 	c := newCrowd(t, 1)
 	a := c.all[0]
 	late := c.join(0)
-	_, err := late.Statistics(t.Context()) // it has read everything now
+	_, err := late.Workers.Statistics(t.Context()) // it has read everything now
 	require.NoError(t, err)
 	c.register(a, "worker-1", 1)
 	c.connected(a)
 	require.NoError(t, c.stepOf(late))
-	w, _, err := late.Worker(t.Context(), "worker-1")
+	w, _, err := late.Workers.Get(t.Context(), "worker-1")
 	require.NoError(t, err)
 	require.Equal(t, 1, w.Breakdown.Total)
 }
@@ -55,16 +56,16 @@ func TestEachReplicaSeesWhatOthersDo(t *testing.T) {
 				require.NoError(t, c.stepOf(b))
 			}
 			at := func(r *replica, worker string) int {
-				view, _, err := r.Worker(t.Context(), worker)
+				view, _, err := r.Workers.Get(t.Context(), worker)
 				require.NoError(t, err)
 				return view.Breakdown.Total
 			}
-			known := func() int { return b.Monitor(t.Context()).Workers } // without another look
+			known := func() int { return b.Workers.ProbeStatus(t.Context()).Workers } // without another look
 			c.register(a, "worker-1", 1)
 			alive["worker-1"] = nil
 			see()
 			require.Equal(t, 1, known())
-			chosen, _, err := b.Available(t.Context())
+			chosen, _, err := b.Workers.ExplainPlacement(t.Context())
 			require.NoError(t, err)
 			require.Equal(t, "worker-1", chosen)
 
@@ -72,28 +73,28 @@ func TestEachReplicaSeesWhatOthersDo(t *testing.T) {
 			alive["worker-1"] = []string{s.ID}
 			see()
 			require.Equal(t, 1, at(b, "worker-1"))
-			chosen, _, err = b.Available(t.Context())
+			chosen, _, err = b.Workers.ExplainPlacement(t.Context())
 			require.NoError(t, err)
 			require.Empty(t, chosen, "it is full")
 
-			_, err = a.Disconnect(t.Context(), s.UserID, s.ID)
+			_, err = a.Sessions.Disconnect(t.Context(), s.UserID, s.ID)
 			require.NoError(t, err)
 			alive["worker-1"] = nil
 			see()
 			require.Zero(t, at(b, "worker-1"))
 
-			_, err = a.Drain(t.Context(), "worker-1")
+			_, err = a.Workers.Drain(t.Context(), "worker-1")
 			require.NoError(t, err)
 			see()
-			chosen, _, err = b.Available(t.Context())
+			chosen, _, err = b.Workers.ExplainPlacement(t.Context())
 			require.NoError(t, err)
 			require.Empty(t, chosen)
 
-			require.NoError(t, a.RemoveWorker(t.Context(), "worker-1", false))
+			require.NoError(t, a.Workers.Remove(t.Context(), "worker-1", service.RemoveOptions{}))
 			delete(alive, "worker-1")
 			see()
 			require.Zero(t, known())
-			_, candidates, err := b.Available(t.Context())
+			_, candidates, err := b.Workers.ExplainPlacement(t.Context())
 			require.NoError(t, err)
 			require.Empty(t, candidates)
 			b.ears.Hints.Tell(ports.Hint{}) // no effect on itself
@@ -105,7 +106,7 @@ func TestEachReplicaSeesWhatOthersDo(t *testing.T) {
 			alive["worker-1"] = nil
 			see()
 			require.Equal(t, 1, known())
-			chosen, _, err = b.Available(t.Context())
+			chosen, _, err = b.Workers.ExplainPlacement(t.Context())
 			require.NoError(t, err)
 			require.Equal(t, "worker-1", chosen)
 		})
@@ -121,12 +122,12 @@ func TestAWorkerThatIsBackHearsOfEachStopOnce(t *testing.T) {
 	c.register(a, "worker-2", 5, domain.CapLease, domain.CapGeneration)
 	c.pass(time.Minute, c.pulse(a, "worker-2"))
 	require.Equal(t, "worker-2", c.session(s.ID).WorkerID)
-	answer, err := a.Heartbeat(t.Context(), domain.Heartbeat{
+	answer, err := a.Protocol.Heartbeat(t.Context(), domain.Heartbeat{
 		WorkerID: "worker-1", Lists: true, CPU: -1, Memory: -1, MessageCount: -1,
 		Sessions: []domain.Report{{SessionID: s.ID, Status: domain.Connected, Generation: 1}},
 	})
 	require.NoError(t, err)
-	require.Equal(t, []ports.Command{{SessionID: s.ID, Generation: 1}}, answer.Commands)
+	require.Equal(t, []service.StopCommand{{SessionID: s.ID, Generation: 1}}, answer.Commands)
 }
 
 func TestAReplicaServesWorkersThatItHasNotHeardOf(t *testing.T) {
@@ -148,12 +149,12 @@ func TestAReplicaServesWorkersThatItHasNotHeardOf(t *testing.T) {
 			rest = append(rest, w)
 		}
 	}
-	_, err := b.Drain(t.Context(), rest[0])
+	_, err := b.Workers.Drain(t.Context(), rest[0])
 	require.NoError(t, err)
-	require.NoError(t, b.RemoveWorker(t.Context(), rest[1], false))
-	_, err = b.Activate(t.Context(), rest[2])
+	require.NoError(t, b.Workers.Remove(t.Context(), rest[1], service.RemoveOptions{}))
+	_, err = b.Workers.Activate(t.Context(), rest[2])
 	require.NoError(t, err)
-	_, err = b.Disconnect(t.Context(), s.UserID, s.ID)
+	_, err = b.Sessions.Disconnect(t.Context(), s.UserID, s.ID)
 	require.NoError(t, err)
 	require.False(t, c.session(s.ID).Assigned())
 }
@@ -164,18 +165,18 @@ func TestAStaleReadBringsNothingBack(t *testing.T) {
 	c.register(a, "worker-1", 5)
 	s := c.connected(a)
 	require.NoError(t, c.stepOf(b))
-	view, _, err := b.Worker(t.Context(), "worker-1")
+	view, _, err := b.Workers.Get(t.Context(), "worker-1")
 	require.NoError(t, err)
 	require.Equal(t, 1, view.Breakdown.Total)
-	_, err = a.Restart(t.Context(), s.UserID, s.ID) // B is told, reads the row, …
+	_, err = a.Sessions.Restart(t.Context(), s.UserID, s.ID) // B is told, reads the row, …
 	require.NoError(t, err)
 	b.store.viewed = func() { // … and before it makes use of that, the session is deleted
 		b.store.viewed = nil
-		require.NoError(t, a.DeleteSession(t.Context(), s.UserID, s.ID))
+		require.NoError(t, a.Sessions.Delete(t.Context(), s.UserID, s.ID))
 	}
 	require.NoError(t, c.stepOf(b))
 	require.NoError(t, c.stepOf(b))
-	view, _, err = b.Worker(t.Context(), "worker-1")
+	view, _, err = b.Workers.Get(t.Context(), "worker-1")
 	require.NoError(t, err)
 	require.Zero(t, view.Breakdown.Total)
 }
@@ -192,14 +193,14 @@ func TestWhoWaitsForAQRSeesWhatWasReportedElsewhere(t *testing.T) {
 				s := c.line()
 				time.Sleep(time.Second)
 				b.ears.cut.Store(cut)
-				asked := make(chan *ports.SessionQR, 1)
+				asked := make(chan *service.SessionQR, 1)
 				go func() {
-					q, _ := b.Connect(context.Background(), s.UserID, s.ID, ports.ConnectOptions{Wait: 30 * time.Second})
+					q, _ := b.Sessions.Connect(context.Background(), s.UserID, s.ID, service.ConnectOptions{Wait: 30 * time.Second})
 					asked <- q
 				}()
 				time.Sleep(10 * time.Second)
 				began := time.Now()
-				_, err := a.SessionReport(t.Context(), domain.Report{
+				_, err := a.Protocol.ReportSession(t.Context(), domain.Report{
 					SessionID: s.ID, Status: domain.QRRequired, QR: domain.QR{Code: "scan me", ExpiresAt: time.Now().Add(time.Minute)},
 				})
 				require.NoError(t, err)
@@ -232,7 +233,7 @@ func TestAWorkerThatRegistersDuringALookAtTheStoreStays(t *testing.T) {
 			require.NoError(t, c.stepOf(a))
 			require.Nil(t, a.store.viewed)
 			c.beat(a, "worker-2")
-			require.NoError(t, a.RemoveWorker(t.Context(), "worker-2", false))
+			require.NoError(t, a.Workers.Remove(t.Context(), "worker-2", service.RemoveOptions{}))
 		})
 	}
 }
@@ -242,53 +243,53 @@ func TestAWorkerThatRegistersDuringALookAtTheStoreStays(t *testing.T) {
 func TestOperatorsHearTheSameFromAllReplicas(t *testing.T) {
 	c := newCrowd(t, 2)
 	a, b := c.all[0], c.all[1]
-	_, err := b.Statistics(t.Context()) // it has read everything now
+	_, err := b.Workers.Statistics(t.Context()) // it has read everything now
 	require.NoError(t, err)
 	a.ears.cut.Store(true)
 	c.register(a, "worker-1", 5)
 	c.register(a, "worker-2", 7)
 	c.connected(a)
-	_, err = a.Drain(t.Context(), "worker-1")
+	_, err = a.Workers.Drain(t.Context(), "worker-1")
 	require.NoError(t, err)
-	_, err = a.SetMonitor(t.Context(), false)
+	_, err = a.Workers.StopProbes(t.Context())
 	require.NoError(t, err)
 	for _, r := range []*replica{a, b} {
-		st, err := r.Statistics(t.Context())
+		st, err := r.Workers.Statistics(t.Context())
 		require.NoError(t, err)
 		require.Equal(t, []int{1, 1, 12, 1}, []int{st.Online, st.Maintenance, st.Capacity, st.Used})
-		chosen, all, err := r.Available(t.Context())
+		chosen, all, err := r.Workers.ExplainPlacement(t.Context())
 		require.NoError(t, err)
 		require.Equal(t, "worker-2", chosen)
 		require.Len(t, all, 2)
-		probed, err := r.ProbeAll(t.Context())
+		probed, err := r.Workers.ProbeAll(t.Context())
 		require.NoError(t, err)
 		require.Len(t, probed, 2)
-		require.False(t, r.Monitor(t.Context()).Running)
-		require.Equal(t, 2, r.Monitor(t.Context()).Workers)
+		require.False(t, r.Workers.ProbeStatus(t.Context()).Running)
+		require.Equal(t, 2, r.Workers.ProbeStatus(t.Context()).Workers)
 	}
-	_, err = b.SetMonitor(t.Context(), true)
+	_, err = b.Workers.StartProbes(t.Context())
 	require.NoError(t, err)
-	require.True(t, a.Monitor(t.Context()).Running)
-	require.NoError(t, a.RemoveWorker(t.Context(), "worker-2", true))
-	_, all, err := b.Available(t.Context())
+	require.True(t, a.Workers.ProbeStatus(t.Context()).Running)
+	require.NoError(t, a.Workers.Remove(t.Context(), "worker-2", service.RemoveOptions{Force: true}))
+	_, all, err := b.Workers.ExplainPlacement(t.Context())
 	require.NoError(t, err)
 	require.Len(t, all, 1)
 }
 
 // What an operator has just made room for on one replica can go there by another.
 func TestOperatorsMoveSessionsToWorkersThatAreNewElsewhere(t *testing.T) {
-	for name, move := range map[string]func(t *testing.T, b *replica, s *ports.CreatedSession) error{
-		"migrate": func(t *testing.T, b *replica, s *ports.CreatedSession) error {
-			_, err := b.Migrate(t.Context(), s.ID, "", "")
+	for name, move := range map[string]func(t *testing.T, b *replica, s *service.CreatedSession) error{
+		"migrate": func(t *testing.T, b *replica, s *service.CreatedSession) error {
+			_, err := b.Operations.Migrate(t.Context(), s.ID, "", "")
 			return err
 		},
-		"bulk": func(t *testing.T, b *replica, s *ports.CreatedSession) error {
-			results, err := b.BulkSessions(t.Context(), ports.Bulk{Action: ports.BulkMigrate, SessionIDs: []string{s.ID}})
+		"bulk": func(t *testing.T, b *replica, s *service.CreatedSession) error {
+			results, err := b.Operations.Bulk(t.Context(), service.BulkRequest{Action: service.BulkMigrate, SessionIDs: []string{s.ID}})
 			require.NoError(t, err)
 			return results[0].Err
 		},
-		"rebalance": func(t *testing.T, b *replica, _ *ports.CreatedSession) error {
-			plan, err := b.Rebalance(t.Context(), true)
+		"rebalance": func(t *testing.T, b *replica, _ *service.CreatedSession) error {
+			plan, err := b.Operations.Rebalance(t.Context(), service.RebalanceOptions{DryRun: true})
 			require.NoError(t, err)
 			require.Len(t, plan.Moves, 1)
 			return nil
@@ -301,7 +302,7 @@ func TestOperatorsMoveSessionsToWorkersThatAreNewElsewhere(t *testing.T) {
 			s := c.connected(a)
 			c.connected(a)
 			require.NoError(t, c.stepOf(b))
-			_, _, err := b.Available(t.Context()) // a look that was a moment ago
+			_, _, err := b.Workers.ExplainPlacement(t.Context()) // a look that was a moment ago
 			require.NoError(t, err)
 			a.ears.cut.Store(true)
 			c.register(a, "worker-2", 9)
@@ -317,14 +318,14 @@ func TestWorkersComeAndGoWithoutHints(t *testing.T) {
 	c.register(a, "worker-1", 5)
 	s := c.connected(a)
 	c.pass(11*time.Second, c.pulse(a, "worker-1"))
-	w, _, err := b.Worker(t.Context(), "worker-1")
+	w, _, err := b.Workers.Get(t.Context(), "worker-1")
 	require.NoError(t, err)
 	require.Equal(t, 1, w.Breakdown.Total, "with its sessions")
-	_, err = a.Disconnect(t.Context(), s.UserID, s.ID)
+	_, err = a.Sessions.Disconnect(t.Context(), s.UserID, s.ID)
 	require.NoError(t, err)
-	require.NoError(t, a.RemoveWorker(t.Context(), "worker-1", false))
+	require.NoError(t, a.Workers.Remove(t.Context(), "worker-1", service.RemoveOptions{}))
 	c.pass(11 * time.Second)
-	require.Zero(t, b.Monitor(t.Context()).Workers)
+	require.Zero(t, b.Workers.ProbeStatus(t.Context()).Workers)
 }
 
 // hangingStore is a store that may be cut off: each read takes a while to fail.
@@ -359,7 +360,7 @@ func TestWhoWaitsForALookWaitsForOne(t *testing.T) {
 			}
 		})
 		a := c.all[0]
-		ask := func(ctx context.Context) error { _, _, err := a.Available(ctx); return err }
+		ask := func(ctx context.Context) error { _, _, err := a.Workers.ExplainPlacement(ctx); return err }
 		require.NoError(t, ask(t.Context()))
 		store.hangs.Store(true)
 		begun := time.Now()

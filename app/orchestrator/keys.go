@@ -9,6 +9,7 @@ import (
 
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 const (
@@ -31,7 +32,7 @@ type keyring struct {
 
 // credential is an API key that is good until it has to be read again.
 type credential struct {
-	holder ports.KeyHolder
+	holder service.Sender
 	key    domain.APIKey
 	user   *allowance
 	until  time.Time
@@ -101,31 +102,31 @@ func (o *Orchestrator) newKey(s *domain.Session, now time.Time) (string, *domain
 	}, nil
 }
 
-// AuthenticateKey checks an API key and counts the call against the user's tier.
+// Authenticate checks an API key and counts the call against the user's tier.
 // What this process changed of a key or user counts at once, what others changed
 // within a second.
-func (o *Orchestrator) AuthenticateKey(ctx context.Context, text string) (ports.KeyHolder, domain.Usage, error) {
+func (o *apiKeyService) Authenticate(ctx context.Context, text string) (service.Sender, domain.Usage, error) {
 	hash, err := domain.ParseAPIKey(text)
 	if err != nil {
-		return ports.KeyHolder{}, domain.Usage{}, err
+		return service.Sender{}, domain.Usage{}, err
 	}
 	now := o.now()
 	c, epoch := o.keys.key(hash, now)
 	if c == nil {
 		if c, err = o.readKey(ctx, hash, epoch, now); err != nil {
-			return ports.KeyHolder{}, domain.Usage{}, o.fault(err)
+			return service.Sender{}, domain.Usage{}, o.fault(err)
 		}
 	}
 	if err := c.key.Usable(now); err != nil {
-		return ports.KeyHolder{}, domain.Usage{}, err
+		return service.Sender{}, domain.Usage{}, err
 	}
 	if !c.user.user.Active {
-		return ports.KeyHolder{}, domain.Usage{}, domain.Errorf(domain.Forbidden, domain.CodeAccountDeactivated,
+		return service.Sender{}, domain.Usage{}, domain.Errorf(domain.Forbidden, domain.CodeAccountDeactivated,
 			"This account is deactivated; ask an administrator to activate it")
 	}
 	usage, err := o.limiter.Take(ctx, c.user.calls, now, hour, c.user.limits.APICallsPerHour, 1)
 	if err != nil {
-		return ports.KeyHolder{}, usage, o.fault(err)
+		return service.Sender{}, usage, o.fault(err)
 	}
 	c.used.Store(now.UnixMicro())
 	if !usage.Allowed {
@@ -169,7 +170,7 @@ func (o *Orchestrator) readKey(ctx context.Context, hash [32]byte, epoch uint64,
 	}
 	used, _ := o.keys.used.LoadOrStore(key.ID, new(atomic.Int64))
 	c := &credential{
-		holder: ports.KeyHolder{KeyID: key.ID, UserID: key.UserID, SessionID: key.SessionID},
+		holder: service.Sender{KeyID: key.ID, UserID: key.UserID, SessionID: key.SessionID},
 		key:    *key, user: a, until: now.Add(cacheLife), used: used.(*atomic.Int64),
 	}
 	o.keys.keep(hash, c, epoch)
@@ -246,9 +247,9 @@ func (r *keyring) flush(ctx context.Context, o *Orchestrator) error {
 	})
 }
 
-// Keys lists the user's API keys that are good, newest first.
-func (o *Orchestrator) Keys(ctx context.Context, userID string) ([]*ports.KeyView, error) {
-	var views []*ports.KeyView
+// List lists the user's API keys that are good, newest first.
+func (o *apiKeyService) List(ctx context.Context, userID string) ([]*service.APIKeyView, error) {
+	var views []*service.APIKeyView
 	now := o.now()
 	err := o.store.View(ctx, func(ctx context.Context, tx *ports.Tx) error {
 		views = nil
@@ -269,16 +270,16 @@ func (o *Orchestrator) Keys(ctx context.Context, userID string) ([]*ports.KeyVie
 					k.LastUsedAt = time.UnixMicro(us).UTC()
 				}
 			}
-			views = append(views, &ports.KeyView{APIKey: k, Session: s})
+			views = append(views, &service.APIKeyView{APIKey: k, Session: s})
 		}
 		return nil
 	})
 	return views, o.fault(err)
 }
 
-// RotateKey gives the session a new key. The old ones end at once, on other
+// Rotate gives the session a new key. The old ones end at once, on other
 // replicas within a second, or expire after the grace.
-func (o *Orchestrator) RotateKey(ctx context.Context, userID, sessionID string, grace time.Duration) (string, error) {
+func (o *apiKeyService) Rotate(ctx context.Context, userID, sessionID string, grace time.Duration) (string, error) {
 	var text string
 	err := o.update(ctx, func(ctx context.Context, tx *ports.Tx) error {
 		s, err := owned(ctx, tx, userID, sessionID)
@@ -324,8 +325,8 @@ func endKey(ctx context.Context, tx *ports.Tx, k *domain.APIKey, grace time.Dura
 	return tx.Keys.Put(ctx, k)
 }
 
-// RevokeKey ends a key at once, on other replicas within a second.
-func (o *Orchestrator) RevokeKey(ctx context.Context, userID, keyID string) error {
+// Revoke ends a key at once, on other replicas within a second.
+func (o *apiKeyService) Revoke(ctx context.Context, userID, keyID string) error {
 	err := o.update(ctx, func(ctx context.Context, tx *ports.Tx) error {
 		k, err := tx.Keys.Get(ctx, keyID)
 		if errors.Is(err, ports.ErrNotFound) || err == nil && k.UserID != userID {
@@ -346,7 +347,7 @@ func (o *Orchestrator) RevokeKey(ctx context.Context, userID, keyID string) erro
 }
 
 // Tier tells what the user's tier allows and how much of it is used.
-func (o *Orchestrator) Tier(ctx context.Context, userID string) (*ports.TierView, error) {
+func (o *apiKeyService) Tier(ctx context.Context, userID string) (*service.TierView, error) {
 	a, err := o.allowance(ctx, userID)
 	if err != nil {
 		return nil, o.fault(err)
@@ -368,14 +369,14 @@ func (o *Orchestrator) Tier(ctx context.Context, userID string) (*ports.TierView
 	if err != nil {
 		return nil, o.fault(err)
 	}
-	return &ports.TierView{
+	return &service.TierView{
 		Tier: a.user.Tier, Limits: a.limits, Sessions: owns.Sessions,
 		Messages: messages.Limit - messages.Remaining, APICalls: calls.Limit - calls.Remaining,
 	}, nil
 }
 
 // Usage counts the user's messages by time, session, type and outcome.
-func (o *Orchestrator) Usage(ctx context.Context, userID, sessionID string, since time.Time, bucket time.Duration) ([]ports.MessageUsage, error) {
+func (o *messageService) Usage(ctx context.Context, userID, sessionID string, since time.Time, bucket time.Duration) ([]ports.MessageUsage, error) {
 	var cells []ports.MessageUsage
 	err := o.store.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
 		if sessionID != "" {

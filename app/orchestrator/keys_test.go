@@ -12,6 +12,7 @@ import (
 	"github.com/switchyard-wa/switchyard/app/orchestrator"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 func TestWhatIsRevokedIsRefusedEverywhere(t *testing.T) {
@@ -22,28 +23,28 @@ func TestWhatIsRevokedIsRefusedEverywhere(t *testing.T) {
 			fn(u)
 			return tx.Users.Put(ctx, u)
 		}))
-		require.NoError(c.t, c.all[0].UserChanged(c.t.Context(), user))
+		require.NoError(c.t, c.all[0].Users.ApplyChange(c.t.Context(), user))
 	}
 	for name, revoke := range map[string]struct {
-		how  func(c *crowd, s *ports.CreatedSession)
+		how  func(c *crowd, s *service.CreatedSession)
 		code domain.Code
 	}{
-		"key rotated": {func(c *crowd, s *ports.CreatedSession) {
-			_, err := c.all[0].RotateKey(c.t.Context(), s.UserID, s.ID, 0)
+		"key rotated": {func(c *crowd, s *service.CreatedSession) {
+			_, err := c.all[0].APIKeys.Rotate(c.t.Context(), s.UserID, s.ID, 0)
 			require.NoError(c.t, err)
 		}, domain.CodeAPIKeyInvalid},
-		"key revoked": {func(c *crowd, s *ports.CreatedSession) {
-			keys, err := c.all[0].Keys(c.t.Context(), s.UserID)
+		"key revoked": {func(c *crowd, s *service.CreatedSession) {
+			keys, err := c.all[0].APIKeys.List(c.t.Context(), s.UserID)
 			require.NoError(c.t, err)
-			require.NoError(c.t, c.all[0].RevokeKey(c.t.Context(), s.UserID, keys[0].ID))
+			require.NoError(c.t, c.all[0].APIKeys.Revoke(c.t.Context(), s.UserID, keys[0].ID))
 		}, domain.CodeAPIKeyInvalid},
-		"session deleted": {func(c *crowd, s *ports.CreatedSession) {
-			require.NoError(c.t, c.all[0].DeleteSession(c.t.Context(), s.UserID, s.ID))
+		"session deleted": {func(c *crowd, s *service.CreatedSession) {
+			require.NoError(c.t, c.all[0].Sessions.Delete(c.t.Context(), s.UserID, s.ID))
 		}, domain.CodeAPIKeyInvalid},
-		"user deactivated": {func(c *crowd, s *ports.CreatedSession) {
+		"user deactivated": {func(c *crowd, s *service.CreatedSession) {
 			change(c, s.UserID, func(u *domain.User) { u.Active = false })
 		}, domain.CodeAccountDeactivated},
-		"used up by a downgrade": {func(c *crowd, s *ports.CreatedSession) {
+		"used up by a downgrade": {func(c *crowd, s *service.CreatedSession) {
 			change(c, s.UserID, func(u *domain.User) { u.Tier = domain.TierBasic })
 		}, domain.CodeAPILimit},
 	} {
@@ -51,10 +52,10 @@ func TestWhatIsRevokedIsRefusedEverywhere(t *testing.T) {
 			t.Run(fmt.Sprint(name, "/cut=", cut), func(t *testing.T) {
 				c := newCrowd(t, 2)
 				user := c.world().user(domain.TierPro)
-				s, err := c.all[0].CreateSession(t.Context(), user, ports.NewSession{Name: "line"})
+				s, err := c.all[0].Sessions.Create(t.Context(), user, service.CreateSessionParams{Name: "line"})
 				require.NoError(t, err)
 				use := func() error {
-					_, _, err := c.all[1].AuthenticateKey(t.Context(), s.APIKey)
+					_, _, err := c.all[1].APIKeys.Authenticate(t.Context(), s.APIKey)
 					return err
 				}
 				for range 1001 { // more than the lower tier allows
@@ -77,17 +78,17 @@ func TestTheLatestUseOfAKeyIsKept(t *testing.T) {
 	c := newCrowd(t, 2)
 	a, b := c.all[0], c.all[1]
 	s := c.line()
-	_, _, err := b.AuthenticateKey(t.Context(), s.APIKey)
+	_, _, err := b.APIKeys.Authenticate(t.Context(), s.APIKey)
 	require.NoError(t, err)
 	b.dead = true
 	c.pass(2*time.Minute, c.breathe(b))
-	_, _, err = a.AuthenticateKey(t.Context(), s.APIKey)
+	_, _, err = a.APIKeys.Authenticate(t.Context(), s.APIKey)
 	require.NoError(t, err)
 	latest := c.clock.Now()
 	c.pass(2*time.Minute, c.breathe(b))
 	b.dead = false
 	c.pass(time.Minute)
-	keys, err := a.Keys(t.Context(), s.UserID)
+	keys, err := a.APIKeys.List(t.Context(), s.UserID)
 	require.NoError(t, err)
 	require.Equal(t, latest, keys[0].LastUsedAt)
 }
@@ -97,11 +98,11 @@ func TestAKeyThatWasRotatedExpiresWithItsGrace(t *testing.T) {
 	a, b := c.all[0], c.all[1]
 	s := c.line()
 	use := func(key string) domain.Code {
-		_, _, err := b.AuthenticateKey(t.Context(), key)
+		_, _, err := b.APIKeys.Authenticate(t.Context(), key)
 		return domain.CodeOf(err)
 	}
 	rotate := func(grace time.Duration) string {
-		key, err := a.RotateKey(t.Context(), s.UserID, s.ID, grace)
+		key, err := a.APIKeys.Rotate(t.Context(), s.UserID, s.ID, grace)
 		require.NoError(t, err)
 		return key
 	}
@@ -111,7 +112,7 @@ func TestAKeyThatWasRotatedExpiresWithItsGrace(t *testing.T) {
 	c.clock.advance(time.Minute)
 	require.Equal(t, domain.CodeAPIKeyExpired, use(s.APIKey), "another rotation does not prolong it")
 	require.Empty(t, use(second))
-	keys, err := a.Keys(t.Context(), s.UserID)
+	keys, err := a.APIKeys.List(t.Context(), s.UserID)
 	require.NoError(t, err)
 	require.Len(t, keys, 2, "what has expired is not listed")
 	fourth := rotate(0)
@@ -125,20 +126,20 @@ func TestAKeyThatWasRotatedExpiresWithItsGrace(t *testing.T) {
 func TestAKeyThatIsRotatedWithoutGraceEndsWhateverTheClocksShow(t *testing.T) {
 	c := newSkewed(t, []time.Duration{2 * time.Hour, 0})
 	a, b := c.all[0], c.all[1]
-	s, err := b.CreateSession(t.Context(), c.world().user(domain.TierBasic), ports.NewSession{Name: "line"})
+	s, err := b.Sessions.Create(t.Context(), c.world().user(domain.TierBasic), service.CreateSessionParams{Name: "line"})
 	require.NoError(t, err)
-	_, err = b.RotateKey(t.Context(), s.UserID, s.ID, time.Hour) // over, by a's clock
+	_, err = b.APIKeys.Rotate(t.Context(), s.UserID, s.ID, time.Hour) // over, by a's clock
 	require.NoError(t, err)
-	second, err := b.RotateKey(t.Context(), s.UserID, s.ID, time.Hour)
+	second, err := b.APIKeys.Rotate(t.Context(), s.UserID, s.ID, time.Hour)
 	require.NoError(t, err)
-	third, err := a.RotateKey(t.Context(), s.UserID, s.ID, 0)
+	third, err := a.APIKeys.Rotate(t.Context(), s.UserID, s.ID, 0)
 	require.NoError(t, err)
 	for _, r := range c.all {
 		for _, old := range []string{s.APIKey, second} {
-			_, _, err := r.AuthenticateKey(t.Context(), old)
+			_, _, err := r.APIKeys.Authenticate(t.Context(), old)
 			require.Equal(t, domain.CodeAPIKeyInvalid, domain.CodeOf(err))
 		}
-		_, _, err := r.AuthenticateKey(t.Context(), third)
+		_, _, err := r.APIKeys.Authenticate(t.Context(), third)
 		require.NoError(t, err)
 	}
 }
@@ -193,11 +194,11 @@ func TestOfRotationsAtOnceTheLastHolds(t *testing.T) {
 			store.session, store.read = s.ID, &read
 		}
 		race(2, func(i int) {
-			_, err := c.all[i].RotateKey(context.Background(), s.UserID, s.ID, grace)
+			_, err := c.all[i].APIKeys.Rotate(context.Background(), s.UserID, s.ID, grace)
 			require.NoError(t, err)
 		})
 		c.clock.advance(grace)
-		keys, err := c.all[0].Keys(t.Context(), s.UserID)
+		keys, err := c.all[0].APIKeys.List(t.Context(), s.UserID)
 		require.NoError(t, err)
 		require.Len(t, keys, 1)
 	}

@@ -568,7 +568,7 @@ func (o *Orchestrator) checkUsers(ctx context.Context) error {
 	o.loop.userAt = ids[len(ids)-1]
 	var errs []error
 	for _, id := range over {
-		errs = append(errs, o.UserChanged(ctx, id))
+		errs = append(errs, o.Users.ApplyChange(ctx, id))
 	}
 	return errors.Join(errs...)
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 func TestBackgroundWorkIsDoneOnce(t *testing.T) {
@@ -179,7 +180,7 @@ func TestWhoWaitsForRoomGetsItInOrder(t *testing.T) {
 	by := make(map[domain.Tier][]string)
 	for i := range 12 {
 		user := c.world().user(tiers[i%3])
-		s, err := c.all[i%3].CreateSession(t.Context(), user, ports.NewSession{Name: "line"})
+		s, err := c.all[i%3].Sessions.Create(t.Context(), user, service.CreateSessionParams{Name: "line"})
 		require.NoError(t, err)
 		c.clock.advance(time.Second)
 		c.ask(s)

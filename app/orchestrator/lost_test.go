@@ -20,11 +20,11 @@ func TestCallsToAWorkerThatIsLostAreGivenUp(t *testing.T) {
 		a := c.all[0]
 		c.register(a, "worker-1", 10)
 		s := c.connected(a)
-		asked := aside(func() { _, _ = a.Disconnect(t.Context(), s.UserID, s.ID) })
+		asked := aside(func() { _, _ = a.Sessions.Disconnect(t.Context(), s.UserID, s.ID) })
 		time.Sleep(time.Second)
 		require.Equal(t, 1, c.hands.made("disconnect"))
 		began := time.Now()
-		require.NoError(t, left(a.UnregisterWorker(t.Context(), "worker-1", "")))
+		require.NoError(t, left(a.Protocol.Unregister(t.Context(), "worker-1", "")))
 		<-asked
 		require.Less(t, time.Since(began), time.Second)
 	})

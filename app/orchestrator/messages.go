@@ -9,6 +9,7 @@ import (
 
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 const sendLimit = 35 * time.Second // a send may take, whatever became of its caller
@@ -16,7 +17,7 @@ const sendLimit = 35 * time.Second // a send may take, whatever became of its ca
 // Send records the message as PENDING, forwards it once, and records the
 // outcome before it returns. If the outcome is unknown the message stays
 // PENDING, and the error says so.
-func (o *Orchestrator) Send(ctx context.Context, h ports.KeyHolder, out *domain.Outgoing) (*domain.Message, error) {
+func (o *messageService) Send(ctx context.Context, h service.Sender, out *domain.Outgoing) (*domain.Message, error) {
 	if err := o.ready(ctx); err != nil {
 		return nil, err
 	}
@@ -103,7 +104,7 @@ func (o *Orchestrator) putMessage(ctx context.Context, m *domain.Message) error 
 
 // moved gives the worker that the session is on by now, if the call was certainly
 // not carried out because that is another than the one that was asked.
-func (o *Orchestrator) moved(ctx context.Context, h ports.KeyHolder, asked *domain.Worker, err error) *domain.Worker {
+func (o *Orchestrator) moved(ctx context.Context, h service.Sender, asked *domain.Worker, err error) *domain.Worker {
 	var failure *ports.WorkerError
 	if !o.shared() || !errors.As(err, &failure) || !failure.NotDone() {
 		return nil
@@ -118,7 +119,7 @@ func (o *Orchestrator) moved(ctx context.Context, h ports.KeyHolder, asked *doma
 
 // connected gives the route and the worker of a session that can send. A route may
 // be older than the row, on this replica for a moment: what it forbids is looked up.
-func (o *Orchestrator) connected(ctx context.Context, h ports.KeyHolder) (ports.Route, *domain.Worker, error) {
+func (o *Orchestrator) connected(ctx context.Context, h service.Sender) (ports.Route, *domain.Worker, error) {
 	r, err := o.route(ctx, h.SessionID)
 	if err != nil {
 		return r, nil, o.fault(err)
@@ -130,7 +131,7 @@ func (o *Orchestrator) connected(ctx context.Context, h ports.KeyHolder) (ports.
 }
 
 // usableNow is usable by what the store says now.
-func (o *Orchestrator) usableNow(ctx context.Context, h ports.KeyHolder) (ports.Route, *domain.Worker, error) {
+func (o *Orchestrator) usableNow(ctx context.Context, h service.Sender) (ports.Route, *domain.Worker, error) {
 	r, err := o.routeAfresh(ctx, h.SessionID)
 	if err == nil && r.WorkerID != "" {
 		err = o.rereadSome(ctx, []string{r.WorkerID})
@@ -142,7 +143,7 @@ func (o *Orchestrator) usableNow(ctx context.Context, h ports.KeyHolder) (ports.
 }
 
 // usable gives the worker that a route leads to, if the session can send by it.
-func (o *Orchestrator) usable(h ports.KeyHolder, r ports.Route) (ports.Route, *domain.Worker, error) {
+func (o *Orchestrator) usable(h service.Sender, r ports.Route) (ports.Route, *domain.Worker, error) {
 	switch {
 	case r.UserID != h.UserID:
 		return r, nil, sessionMissing(ports.ErrNotFound)
@@ -276,8 +277,8 @@ func (o *Orchestrator) unsent(ctx context.Context, a *allowance, w *domain.Worke
 		"The worker could not send the message: %s", failure.Message).Because(err)
 }
 
-// Act does something to a message or in a chat.
-func (o *Orchestrator) Act(ctx context.Context, h ports.KeyHolder, a domain.Action) error {
+// PerformAction does something to a message or in a chat.
+func (o *messageService) PerformAction(ctx context.Context, h service.Sender, a domain.Action) error {
 	if err := o.ready(ctx); err != nil {
 		return err
 	}
@@ -304,7 +305,7 @@ func (o *Orchestrator) Act(ctx context.Context, h ports.KeyHolder, a domain.Acti
 
 // History lists messages of a session, newest first. next is the zero cursor
 // on the last page.
-func (o *Orchestrator) History(ctx context.Context, userID, sessionID string, f domain.MessageFilter) (page []*domain.Message, next domain.Cursor, err error) {
+func (o *messageService) History(ctx context.Context, userID, sessionID string, f domain.MessageFilter) (page []*domain.Message, next domain.Cursor, err error) {
 	limit := f.Limit
 	f.Limit++ // one more tells whether there is a next page
 	err = o.store.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
@@ -325,8 +326,8 @@ func (o *Orchestrator) History(ctx context.Context, userID, sessionID string, f 
 	return page, next, nil
 }
 
-// Message finds one message by our id or WhatsApp's.
-func (o *Orchestrator) Message(ctx context.Context, userID, sessionID, messageID string) (m *domain.Message, err error) {
+// Get finds one message by our id or WhatsApp's.
+func (o *messageService) Get(ctx context.Context, userID, sessionID, messageID string) (m *domain.Message, err error) {
 	err = o.store.View(ctx, func(ctx context.Context, tx *ports.Tx) error {
 		if _, err := owned(ctx, tx, userID, sessionID); err != nil {
 			return err
@@ -346,11 +347,11 @@ func messageMissing(err error) error {
 	return err
 }
 
-// MessageReport applies a worker's word on a message. A report can overtake
+// ReportMessage applies a worker's word on a message. A report can overtake
 // the answer to the send that it is about. If that is under way here, the
 // report is kept until it is answered; if it may be under way at another replica,
 // the report waits a little.
-func (o *Orchestrator) MessageReport(ctx context.Context, r domain.MessageReport) (applied bool, err error) {
+func (o *workerProtocol) ReportMessage(ctx context.Context, r domain.MessageReport) (applied bool, err error) {
 	r.SessionID, r.WorkerID = domain.NormalizeSessionRef(r.SessionID), domain.NormalizeWorkerRef(r.WorkerID)
 	held := o.sending.hold(r)
 	applied, err = o.applyReport(ctx, r)
@@ -473,9 +474,9 @@ func advance(m *domain.Message, r domain.MessageReport, now time.Time) bool {
 	return m.Advance(r.Status, at, r.Error) || changed
 }
 
-// MessageReceived stores an inbound message; one that is there already is not
+// ReceiveMessage stores an inbound message; one that is there already is not
 // stored again.
-func (o *Orchestrator) MessageReceived(ctx context.Context, in ports.InboundMessage) (stored bool, err error) {
+func (o *workerProtocol) ReceiveMessage(ctx context.Context, in service.InboundMessage) (stored bool, err error) {
 	in.SessionID, in.WorkerID = domain.NormalizeSessionRef(in.SessionID), domain.NormalizeWorkerRef(in.WorkerID)
 	now := o.now()
 	m := &domain.Message{

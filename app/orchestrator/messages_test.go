@@ -15,13 +15,14 @@ import (
 	"github.com/switchyard-wa/switchyard/app/orchestrator"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 // ownRoutes gives each replica routes that the others do not write to.
 func ownRoutes(cfg *orchestrator.Config) { cfg.Routes = memory.NewRoutes() }
 
-func holder(s *ports.CreatedSession) ports.KeyHolder {
-	return ports.KeyHolder{UserID: s.UserID, SessionID: s.ID}
+func holder(s *service.CreatedSession) service.Sender {
+	return service.Sender{UserID: s.UserID, SessionID: s.ID}
 }
 
 var hello = domain.Outgoing{To: "6281234567890", Type: domain.TypeText, Text: "hello"}
@@ -33,7 +34,7 @@ func TestSendsFollowASessionThatHasMoved(t *testing.T) {
 			a, b := c.all[0], c.all[1]
 			c.register(a, "worker-1", 5)
 			s := c.connected(a)
-			_, err := b.Send(t.Context(), holder(s), &hello)
+			_, err := b.Messages.Send(t.Context(), holder(s), &hello)
 			require.NoError(t, err)
 			if known {
 				c.register(a, "worker-2", 5)
@@ -43,7 +44,7 @@ func TestSendsFollowASessionThatHasMoved(t *testing.T) {
 			if !known {
 				c.register(a, "worker-2", 5)
 			}
-			_, err = a.Migrate(t.Context(), s.ID, "worker-2", "")
+			_, err = a.Operations.Migrate(t.Context(), s.ID, "worker-2", "")
 			require.NoError(t, err)
 			require.Equal(t, "worker-2", c.session(s.ID).WorkerID)
 			require.Equal(t, domain.Connected, c.session(s.ID).Status)
@@ -54,9 +55,9 @@ func TestSendsFollowASessionThatHasMoved(t *testing.T) {
 				return nil
 			})
 			if known {
-				require.NoError(t, b.Act(t.Context(), holder(s), domain.Action{Type: domain.ActionTypingStart, Phone: "6281234567890"}))
+				require.NoError(t, b.Messages.PerformAction(t.Context(), holder(s), domain.Action{Type: domain.ActionTypingStart, Phone: "6281234567890"}))
 			}
-			m, err := b.Send(t.Context(), holder(s), &hello)
+			m, err := b.Messages.Send(t.Context(), holder(s), &hello)
 			require.NoError(t, err)
 			require.Equal(t, []string{"worker-2"}, c.hands.sent[m.ID])
 			require.Equal(t, domain.MessageSent, m.Status)
@@ -70,20 +71,20 @@ func TestNothingIsSentTwice(t *testing.T) {
 	c.register(a, "worker-1", 5)
 	c.register(a, "worker-2", 5)
 	s := c.connected(a)
-	_, err := b.Send(t.Context(), holder(s), &hello)
+	_, err := b.Messages.Send(t.Context(), holder(s), &hello)
 	require.NoError(t, err)
 	first := c.session(s.ID).WorkerID
 	for _, failure := range []ports.WorkerFailure{ports.WorkerTimedOut, ports.WorkerBroken, ports.WorkerFailed} {
 		c.hands.set(func(made call) error {
 			if made.kind == "send" {
-				_, err := a.Restart(t.Context(), s.UserID, s.ID)
+				_, err := a.Sessions.Restart(t.Context(), s.UserID, s.ID)
 				require.NoError(t, err)
 				return &ports.WorkerError{Failure: failure, Status: 500, Message: "no answer"}
 			}
 			return nil
 		})
 		before := c.hands.made("send")
-		_, err := b.Send(t.Context(), holder(s), &hello)
+		_, err := b.Messages.Send(t.Context(), holder(s), &hello)
 		require.Error(t, err)
 		require.Equal(t, before+1, c.hands.made("send"), "it may have been sent")
 	}
@@ -97,19 +98,19 @@ func TestASessionThatIsConnectedSends(t *testing.T) {
 	c.register(a, "worker-1", 5)
 	c.step()
 	s := c.connected(b)
-	_, err := b.Disconnect(t.Context(), s.UserID, s.ID)
+	_, err := b.Sessions.Disconnect(t.Context(), s.UserID, s.ID)
 	require.NoError(t, err)
-	_, err = b.Send(t.Context(), holder(s), &hello)
+	_, err = b.Messages.Send(t.Context(), holder(s), &hello)
 	require.Equal(t, domain.CodeSessionNotConnected, domain.CodeOf(err))
 
 	a.ears.cut.Store(true) // B does not hear that it is connected again, nor that its worker is
 	require.NoError(t, c.stepOf(b))
-	require.NoError(t, left(b.UnregisterWorker(t.Context(), "worker-1", "")))
+	require.NoError(t, left(b.Protocol.Unregister(t.Context(), "worker-1", "")))
 	c.register(a, "worker-1", 5)
-	_, err = a.Connect(t.Context(), s.UserID, s.ID, ports.ConnectOptions{})
+	_, err = a.Sessions.Connect(t.Context(), s.UserID, s.ID, service.ConnectOptions{})
 	require.NoError(t, err)
 	require.Equal(t, domain.Connected, c.session(s.ID).Status)
-	m, err := b.Send(t.Context(), holder(s), &hello)
+	m, err := b.Messages.Send(t.Context(), holder(s), &hello)
 	require.NoError(t, err)
 	require.Len(t, c.hands.sent[m.ID], 1)
 }
@@ -139,11 +140,11 @@ func TestAReportReachesAnotherReplicaBeforeTheSendIsAnswered(t *testing.T) {
 				return nil
 			})
 			var sent *domain.Message
-			sentA := aside(func() { sent, _ = a.Send(context.Background(), holder(s), &hello) })
+			sentA := aside(func() { sent, _ = a.Messages.Send(context.Background(), holder(s), &hello) })
 			require.Equal(t, "A", <-reached)
 			sentB := aside(func() {})
 			if busy {
-				sentB = aside(func() { _, _ = b.Send(context.Background(), holder(s), &hello) })
+				sentB = aside(func() { _, _ = b.Messages.Send(context.Background(), holder(s), &hello) })
 				require.Equal(t, "B", <-reached)
 			}
 			var id string
@@ -156,14 +157,14 @@ func TestAReportReachesAnotherReplicaBeforeTheSendIsAnswered(t *testing.T) {
 			}))
 			var once sync.Once
 			slept = func() { once.Do(func() { close(answerA); wait(t, sentA) }) }
-			applied, err := b.MessageReport(t.Context(), domain.MessageReport{SessionID: s.ID, WhatsAppID: "WA-" + id, Status: domain.MessageDelivered})
+			applied, err := b.Protocol.ReportMessage(t.Context(), domain.MessageReport{SessionID: s.ID, WhatsAppID: "WA-" + id, Status: domain.MessageDelivered})
 			require.NoError(t, err)
 			require.True(t, applied)
 			close(answerB)
 			wait(t, sentB)
 			wait(t, sentA)
 			require.Equal(t, id, sent.ID)
-			m, err := b.Message(t.Context(), s.UserID, s.ID, id)
+			m, err := b.Messages.Get(t.Context(), s.UserID, s.ID, id)
 			require.NoError(t, err)
 			require.Equal(t, domain.MessageDelivered, m.Status)
 		})
@@ -183,7 +184,7 @@ func TestLimitsHoldForAllReplicasTogether(t *testing.T) {
 	var sent, refused atomic.Int64
 	flood := func(n int) {
 		race(n, func(i int) {
-			_, err := c.all[i%2].Send(context.Background(), holder(s), &hello)
+			_, err := c.all[i%2].Messages.Send(context.Background(), holder(s), &hello)
 			switch domain.CodeOf(err) {
 			case "":
 				sent.Add(1)
@@ -201,7 +202,7 @@ func TestLimitsHoldForAllReplicasTogether(t *testing.T) {
 	require.EqualValues(t, 44, refused.Load())
 	require.Equal(t, 50, c.hands.made("send"))
 	c.limiter.(*forgetful).forget()
-	_, err := c.all[1].Send(t.Context(), holder(s), &hello)
+	_, err := c.all[1].Messages.Send(t.Context(), holder(s), &hello)
 	require.Equal(t, domain.CodeMessageLimit, domain.CodeOf(err))
 }
 
@@ -210,7 +211,7 @@ func TestOnlyTheOwnerSpeaksOfMessages(t *testing.T) {
 	w, s := newLine(t)
 	report := func(by string, status domain.MessageStatus) bool {
 		t.Helper()
-		applied, err := w.MessageReport(ctx, domain.MessageReport{SessionID: s.ID, WorkerID: by, WhatsAppID: "WA1", Status: status})
+		applied, err := w.Protocol.ReportMessage(ctx, domain.MessageReport{SessionID: s.ID, WorkerID: by, WhatsAppID: "WA1", Status: status})
 		require.NoError(t, err)
 		return applied
 	}
@@ -220,10 +221,10 @@ func TestOnlyTheOwnerSpeaksOfMessages(t *testing.T) {
 			require.True(t, report("worker-1", domain.MessageDelivered))
 			return ports.Sent{WhatsAppID: "WA1"}, nil
 		})
-	m, err := w.Send(ctx, holder(s), &hello)
+	m, err := w.Messages.Send(ctx, holder(s), &hello)
 	require.NoError(t, err)
 	status := func() domain.MessageStatus {
-		m, err := w.Message(ctx, s.UserID, s.ID, m.ID)
+		m, err := w.Messages.Get(ctx, s.UserID, s.ID, m.ID)
 		require.NoError(t, err)
 		return m.Status
 	}
@@ -234,46 +235,46 @@ func TestOnlyTheOwnerSpeaksOfMessages(t *testing.T) {
 
 	stored := 0
 	for i, by := range []string{"worker-2", "worker-1", ""} {
-		in := ports.InboundMessage{SessionID: s.ID, WorkerID: by, WhatsAppID: fmt.Sprint("IN", i), From: "1", Type: domain.TypeText, At: w.clock.Now()}
-		taken, err := w.MessageReceived(ctx, in)
+		in := service.InboundMessage{SessionID: s.ID, WorkerID: by, WhatsAppID: fmt.Sprint("IN", i), From: "1", Type: domain.TypeText, At: w.clock.Now()}
+		taken, err := w.Protocol.ReceiveMessage(ctx, in)
 		require.NoError(t, err)
 		require.Equal(t, by != "worker-2", taken)
 		if taken {
 			stored++
 		}
 	}
-	all, _, err := w.History(ctx, s.UserID, s.ID, domain.MessageFilter{Direction: domain.Inbound, Limit: 10})
+	all, _, err := w.Messages.History(ctx, s.UserID, s.ID, domain.MessageFilter{Direction: domain.Inbound, Limit: 10})
 	require.NoError(t, err)
 	require.Len(t, all, stored)
 
-	_, err = w.MessageReport(ctx, domain.MessageReport{SessionID: "none", WorkerID: "worker-1", WhatsAppID: "WA1", Status: domain.MessageRead})
+	_, err = w.Protocol.ReportMessage(ctx, domain.MessageReport{SessionID: "none", WorkerID: "worker-1", WhatsAppID: "WA1", Status: domain.MessageRead})
 	require.Equal(t, domain.CodeMessageNotFound, domain.CodeOf(err))
 	w.workers.EXPECT().Disconnect(gomock.Any(), gomock.Any(), s.ID, gomock.Any()).Return(nil)
-	_, err = w.Disconnect(ctx, s.UserID, s.ID)
+	_, err = w.Sessions.Disconnect(ctx, s.UserID, s.ID)
 	require.NoError(t, err)
-	taken, err := w.MessageReceived(ctx, ports.InboundMessage{SessionID: s.ID, WorkerID: "worker-1", WhatsAppID: "IN9", From: "1", Type: domain.TypeText, At: w.clock.Now()})
+	taken, err := w.Protocol.ReceiveMessage(ctx, service.InboundMessage{SessionID: s.ID, WorkerID: "worker-1", WhatsAppID: "IN9", From: "1", Type: domain.TypeText, At: w.clock.Now()})
 	require.NoError(t, err)
 	require.False(t, taken, "it is nobody's")
 }
 
 func TestEarlyMessageReportIsKept(t *testing.T) {
 	w, s := newLine(t)
-	by, usage, err := w.AuthenticateKey(context.Background(), s.APIKey)
+	by, usage, err := w.APIKeys.Authenticate(context.Background(), s.APIKey)
 	require.NoError(t, err)
 	require.True(t, usage.Allowed)
 	w.workers.EXPECT().Send(gomock.Any(), gomock.Any(), gomock.Any()).DoAndReturn(
 		func(ctx context.Context, _ ports.WorkerRef, send ports.Send) (ports.Sent, error) {
-			applied, err := w.MessageReport(ctx, domain.MessageReport{SessionID: s.ID, WhatsAppID: "WA1", Status: domain.MessageDelivered})
+			applied, err := w.Protocol.ReportMessage(ctx, domain.MessageReport{SessionID: s.ID, WhatsAppID: "WA1", Status: domain.MessageDelivered})
 			require.NoError(t, err)
 			require.True(t, applied)
 			return ports.Sent{WhatsAppID: "WA1"}, nil
 		})
-	m, err := w.Send(context.Background(), by, &hello)
+	m, err := w.Messages.Send(context.Background(), by, &hello)
 	require.NoError(t, err)
-	stored, err := w.Message(context.Background(), s.UserID, s.ID, m.ID)
+	stored, err := w.Messages.Get(context.Background(), s.UserID, s.ID, m.ID)
 	require.NoError(t, err)
 	require.Equal(t, domain.MessageDelivered, stored.Status)
-	_, err = w.MessageReport(context.Background(), domain.MessageReport{SessionID: s.ID, WhatsAppID: "WA2", Status: domain.MessageRead})
+	_, err = w.Protocol.ReportMessage(context.Background(), domain.MessageReport{SessionID: s.ID, WhatsAppID: "WA2", Status: domain.MessageRead})
 	require.Equal(t, domain.CodeMessageNotFound, domain.CodeOf(err))
 }
 
@@ -281,15 +282,15 @@ func TestASendWithASenselessAnswerStaysPending(t *testing.T) {
 	w, s := newLine(t)
 	w.workers.EXPECT().Send(gomock.Any(), gomock.Any(), gomock.Any()).
 		Return(ports.Sent{}, &ports.WorkerError{Failure: ports.WorkerFailed, Status: 200, Message: "no messageId"})
-	m, err := w.Send(context.Background(), holder(s), &hello)
+	m, err := w.Messages.Send(context.Background(), holder(s), &hello)
 	require.Equal(t, domain.CodeWorkerTimeout, domain.CodeOf(err))
 	require.Equal(t, domain.MessagePending, m.Status)
 
 	// The worker may report it by our id, and so tells WhatsApp's.
-	applied, err := w.MessageReport(context.Background(), domain.MessageReport{SessionID: s.ID, ID: m.ID, WhatsAppID: "WA1", Status: domain.MessageDelivered})
+	applied, err := w.Protocol.ReportMessage(context.Background(), domain.MessageReport{SessionID: s.ID, ID: m.ID, WhatsAppID: "WA1", Status: domain.MessageDelivered})
 	require.NoError(t, err)
 	require.True(t, applied)
-	found, err := w.Message(context.Background(), s.UserID, s.ID, "WA1")
+	found, err := w.Messages.Get(context.Background(), s.UserID, s.ID, "WA1")
 	require.NoError(t, err)
 	require.Equal(t, domain.MessageDelivered, found.Status)
 }

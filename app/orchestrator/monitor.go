@@ -7,6 +7,7 @@ import (
 
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 // monitor finds workers that are silent and probes those whose turn it is.
@@ -130,10 +131,10 @@ func (o *Orchestrator) contradict(ctx context.Context, lost *domain.Worker) erro
 
 // probe calls a worker's health route and draws the conclusion, if the worker
 // is one of the fleet.
-func (o *Orchestrator) probe(ctx context.Context, w *domain.Worker, endpoint string) ports.ProbeReport {
+func (o *Orchestrator) probe(ctx context.Context, w *domain.Worker, endpoint string) service.ProbeReport {
 	began := o.now()
 	err := o.workers.Health(ctx, endpoint)
-	r := ports.ProbeReport{Endpoint: endpoint, Reachable: err == nil, At: o.now()}
+	r := service.ProbeReport{Endpoint: endpoint, Reachable: err == nil, At: o.now()}
 	r.Took = r.At.Sub(began)
 	if err != nil {
 		r.Error = plain(err)

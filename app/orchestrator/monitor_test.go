@@ -124,7 +124,7 @@ func TestAnActivatedWorkerIsHeardOf(t *testing.T) {
 	c.register(a, "worker-1", 50)
 	c.pass(40 * time.Second)
 	require.Equal(t, domain.LossSilent, c.worker("worker-1").Loss)
-	_, err := b.Activate(t.Context(), "worker-1")
+	_, err := b.Workers.Activate(t.Context(), "worker-1")
 	require.NoError(t, err)
 	c.pass(20 * time.Second)
 	require.Empty(t, c.worker("worker-1").Loss)
@@ -136,23 +136,23 @@ func TestTheMonitorIsStoppedEverywhere(t *testing.T) {
 		c.register(c.all[0], fmt.Sprint("worker-", i), 5)
 	}
 	pulse := c.pulse(c.all[0], "worker-0", "worker-1", "worker-2", "worker-3", "worker-4", "worker-5")
-	_, err := c.all[1].SetMonitor(t.Context(), false)
+	_, err := c.all[1].Workers.StopProbes(t.Context())
 	require.NoError(t, err)
 	c.pass(3*time.Second, pulse)
 	for _, r := range c.all {
-		require.False(t, r.Monitor(t.Context()).Running)
+		require.False(t, r.Workers.ProbeStatus(t.Context()).Running)
 	}
 	before := c.hands.made("health")
 	c.pass(time.Minute, pulse)
 	require.Equal(t, before, c.hands.made("health"))
 	late := c.join(0)
 	require.NoError(t, c.stepOf(late))
-	require.False(t, late.Monitor(t.Context()).Running, "one that comes later knows")
-	_, err = c.all[2].SetMonitor(t.Context(), true)
+	require.False(t, late.Workers.ProbeStatus(t.Context()).Running, "one that comes later knows")
+	_, err = c.all[2].Workers.StartProbes(t.Context())
 	require.NoError(t, err)
 	c.pass(10*time.Second, pulse)
 	require.Greater(t, c.hands.made("health"), before)
 	for _, r := range c.all {
-		require.True(t, r.Monitor(t.Context()).Running)
+		require.True(t, r.Workers.ProbeStatus(t.Context()).Running)
 	}
 }

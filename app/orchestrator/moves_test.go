@@ -10,6 +10,7 @@ import (
 	"github.com/switchyard-wa/switchyard/app/orchestrator"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 // overtaken is a store in which something else happens, once, between what an
@@ -93,7 +94,7 @@ func TestMovesThatBeginOnTwoReplicasAtOnceKeepTheLimit(t *testing.T) {
 		c := newCrowd(t, 2, func(cfg *orchestrator.Config) { cfg.MovesPerWorker = begun + 1 })
 		a, b := c.all[0], c.all[1]
 		c.register(a, "worker-1", 10)
-		var sessions []*ports.CreatedSession
+		var sessions []*service.CreatedSession
 		for range begun + 2 {
 			sessions = append(sessions, c.connected(a))
 		}
@@ -101,7 +102,7 @@ func TestMovesThatBeginOnTwoReplicasAtOnceKeepTheLimit(t *testing.T) {
 		c.pass(tick)
 		c.hands.set(func(call) error { return &ports.WorkerError{Failure: ports.WorkerTimedOut, Message: "timed out"} })
 		move := func(by *replica, i int) {
-			_, err := by.Migrate(t.Context(), sessions[i].ID, "", "")
+			_, err := by.Operations.Migrate(t.Context(), sessions[i].ID, "", "")
 			require.NoError(t, err)
 		}
 		for i := range begun {
@@ -109,7 +110,7 @@ func TestMovesThatBeginOnTwoReplicasAtOnceKeepTheLimit(t *testing.T) {
 		}
 		a.store.Store = &overtaken{Store: c.store, by: func() { move(b, begun) }}
 		move(a, begun+1)
-		_, running, err := a.Migrations(t.Context(), ports.MigrationFilter{Status: domain.MigrationRunning}, ports.Page{})
+		_, running, err := a.Operations.ListMigrations(t.Context(), ports.MigrationFilter{Status: domain.MigrationRunning}, ports.Page{})
 		require.NoError(t, err)
 		require.Equal(t, begun+1, running)
 	}

@@ -9,24 +9,25 @@ import (
 
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 // tolerance is how far apart, by the share of their capacity, workers may be
 // without a rebalance: one session of fifty, and as little of what large workers have.
 const tolerance = 0.02
 
-// AllSessions lists sessions of all users, newest first.
-func (o *Orchestrator) AllSessions(ctx context.Context, f ports.SessionFilter, p ports.Page) ([]*ports.SessionView, int, error) {
+// ListSessions lists sessions of all users, newest first.
+func (o *operationService) ListSessions(ctx context.Context, f ports.SessionFilter, p ports.Page) ([]*service.SessionView, int, error) {
 	return o.listSessions(ctx, f, p)
 }
 
-// RemoveSession does what [Orchestrator.DeleteSession] does, whoever the owner is.
-func (o *Orchestrator) RemoveSession(ctx context.Context, sessionID string) error {
+// DeleteSession does what [Orchestrator.DeleteSession] does, whoever the owner is.
+func (o *operationService) DeleteSession(ctx context.Context, sessionID string) error {
 	s, err := o.anySession(ctx, sessionID)
 	if err != nil {
 		return err
 	}
-	return o.DeleteSession(ctx, s.UserID, sessionID)
+	return o.Sessions.Delete(ctx, s.UserID, sessionID)
 }
 
 func (o *Orchestrator) anySession(ctx context.Context, id string) (*domain.Session, error) {
@@ -37,8 +38,8 @@ func (o *Orchestrator) anySession(ctx context.Context, id string) (*domain.Sessi
 	return s, o.fault(err)
 }
 
-// Migrations lists moves and failovers, newest first. They are kept for 30 days.
-func (o *Orchestrator) Migrations(ctx context.Context, f ports.MigrationFilter, p ports.Page) (list []*domain.Migration, total int, err error) {
+// ListMigrations lists moves and failovers, newest first. They are kept for 30 days.
+func (o *operationService) ListMigrations(ctx context.Context, f ports.MigrationFilter, p ports.Page) (list []*domain.Migration, total int, err error) {
 	err = o.store.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
 		list, total, err = tx.Migrations.List(ctx, f, p)
 		return err
@@ -48,7 +49,7 @@ func (o *Orchestrator) Migrations(ctx context.Context, f ports.MigrationFilter, 
 
 // Migrate moves a session to another worker: to the target, if one is named, or
 // to the best. It begins at once unless too many others are on their way.
-func (o *Orchestrator) Migrate(ctx context.Context, sessionID, targetWorkerID, reason string) (*domain.Migration, error) {
+func (o *operationService) Migrate(ctx context.Context, sessionID, targetWorkerID, reason string) (*domain.Migration, error) {
 	if err := o.look(ctx); err != nil {
 		return nil, err
 	}
@@ -146,7 +147,7 @@ func (o *Orchestrator) canTake(ctx context.Context, tx *ports.Tx, m *domain.Migr
 // CancelMigrations cancels a migration, or all of a batch, as far as they have
 // not begun: their sessions stay where they are. Those that have begun take their
 // course; running counts them.
-func (o *Orchestrator) CancelMigrations(ctx context.Context, id string) (cancelled []*domain.Migration, running int, err error) {
+func (o *operationService) CancelMigrations(ctx context.Context, id string) (cancelled []*domain.Migration, running int, err error) {
 	if err := o.ready(ctx); err != nil {
 		return nil, 0, err
 	}
@@ -211,9 +212,9 @@ func (o *Orchestrator) cancel(ctx context.Context, m *domain.Migration) (*domain
 }
 
 // Rebalance moves sessions so that the workers that may have them are about
-// equally full. With dryRun it only says what it would do. The moves are
+// equally full. With DryRun it only says what it would do. The moves are
 // recorded at once and carried out a few at a time.
-func (o *Orchestrator) Rebalance(ctx context.Context, dryRun bool) (*ports.Rebalance, error) {
+func (o *operationService) Rebalance(ctx context.Context, opt service.RebalanceOptions) (*service.RebalanceResult, error) {
 	if err := o.look(ctx); err != nil {
 		return nil, err
 	}
@@ -222,9 +223,9 @@ func (o *Orchestrator) Rebalance(ctx context.Context, dryRun bool) (*ports.Rebal
 		return nil, o.fault(err)
 	}
 	plan := domain.PlanRebalance(loads, seats, tolerance)
-	r := &ports.Rebalance{DryRun: dryRun, Moves: plan[:min(len(plan), ports.BulkLimit)]}
-	r.Left = len(plan) - len(r.Moves)
-	if !dryRun && len(r.Moves) > 0 {
+	r := &service.RebalanceResult{DryRun: opt.DryRun, Moves: plan[:min(len(plan), service.BulkLimit)]}
+	r.RemainingMoves = len(plan) - len(r.Moves)
+	if !opt.DryRun && len(r.Moves) > 0 {
 		r.BatchID = o.ids.NewID()
 		if r.Moves, err = o.schedule(context.WithoutCancel(ctx), r.BatchID, r.Moves); err != nil {
 			return nil, o.fault(err)
@@ -310,40 +311,40 @@ func (o *Orchestrator) schedule(ctx context.Context, batch string, plan []domain
 }
 
 // outlook gives the workers that receive sessions, before and after the moves.
-func outlook(loads []domain.Load, moves []domain.PlannedMove) []ports.WorkerLoad {
+func outlook(loads []domain.Load, moves []domain.PlannedMove) []service.WorkerLoad {
 	change := make(map[string]int)
 	for _, m := range moves {
 		change[m.FromWorker]--
 		change[m.ToWorker]++
 	}
-	list := make([]ports.WorkerLoad, 0, len(loads))
+	list := make([]service.WorkerLoad, 0, len(loads))
 	for _, l := range loads {
 		if l.Status == domain.WorkerOnline && l.Suspect == "" {
-			list = append(list, ports.WorkerLoad{WorkerID: l.WorkerID, Capacity: l.Capacity, Before: l.Used, After: l.Used + change[l.WorkerID]})
+			list = append(list, service.WorkerLoad{WorkerID: l.WorkerID, Capacity: l.Capacity, Before: l.Used, After: l.Used + change[l.WorkerID]})
 		}
 	}
-	slices.SortFunc(list, func(a, b ports.WorkerLoad) int { return cmp.Compare(a.WorkerID, b.WorkerID) })
+	slices.SortFunc(list, func(a, b service.WorkerLoad) int { return cmp.Compare(a.WorkerID, b.WorkerID) })
 	return list
 }
 
-// BulkSessions does the same to many sessions. What can be done is recorded at
+// Bulk does the same to many sessions. What can be done is recorded at
 // once, session by session, and carried out in the background.
-func (o *Orchestrator) BulkSessions(ctx context.Context, b ports.Bulk) ([]ports.BulkResult, error) {
+func (o *operationService) Bulk(ctx context.Context, b service.BulkRequest) ([]service.BulkResult, error) {
 	if err := o.look(ctx); err != nil {
 		return nil, err
 	}
-	act := map[ports.BulkAction]func(ctx context.Context, id string) error{
-		ports.BulkRestart:    o.restartLater,
-		ports.BulkDisconnect: o.disconnectLater,
-		ports.BulkDelete:     o.deleteLater,
-		ports.BulkMigrate: func(ctx context.Context, id string) error {
+	act := map[service.BulkAction]func(ctx context.Context, id string) error{
+		service.BulkRestart:    o.restartLater,
+		service.BulkDisconnect: o.disconnectLater,
+		service.BulkDelete:     o.deleteLater,
+		service.BulkMigrate: func(ctx context.Context, id string) error {
 			_, err := o.plan(ctx, id, b.TargetWorkerID, b.Reason)
 			return err
 		},
 	}[b.Action]
 	var p domain.Problems
 	if act == nil {
-		p.Add("action", "Action must be one of %s, %s, %s, %s", ports.BulkRestart, ports.BulkDisconnect, ports.BulkMigrate, ports.BulkDelete)
+		p.Add("action", "Action must be one of %s, %s, %s, %s", service.BulkRestart, service.BulkDisconnect, service.BulkMigrate, service.BulkDelete)
 	}
 	ids, err := o.bulk(ctx, b, &p)
 	if err == nil {
@@ -352,13 +353,13 @@ func (o *Orchestrator) BulkSessions(ctx context.Context, b ports.Bulk) ([]ports.
 	if err != nil {
 		return nil, o.fault(err)
 	}
-	results := make([]ports.BulkResult, len(ids))
+	results := make([]service.BulkResult, len(ids))
 	all, cancel := context.WithTimeout(context.WithoutCancel(ctx), bulkTime)
 	defer cancel()
 	o.atOnce(len(ids), func(i int) {
 		ctx, cancel := context.WithTimeout(all, bulkPatience)
 		defer cancel()
-		results[i] = ports.BulkResult{SessionID: ids[i], Err: o.fault(act(ctx, ids[i]))}
+		results[i] = service.BulkResult{SessionID: ids[i], Err: o.fault(act(ctx, ids[i]))}
 	})
 	return results, nil
 }
@@ -371,7 +372,7 @@ const (
 )
 
 // bulk gives the sessions that a bulk action is for.
-func (o *Orchestrator) bulk(ctx context.Context, b ports.Bulk, p *domain.Problems) (ids []string, err error) {
+func (o *Orchestrator) bulk(ctx context.Context, b service.BulkRequest, p *domain.Problems) (ids []string, err error) {
 	field := "sessionIds"
 	switch {
 	case len(b.SessionIDs) > 0:
@@ -387,7 +388,7 @@ func (o *Orchestrator) bulk(ctx context.Context, b ports.Bulk, p *domain.Problem
 	default:
 		field = "filter"
 		err = o.store.View(ctx, func(ctx context.Context, tx *ports.Tx) error {
-			found, _, err := tx.Sessions.List(ctx, b.Filter, ports.Page{Limit: ports.BulkLimit + 1})
+			found, _, err := tx.Sessions.List(ctx, b.Filter, ports.Page{Limit: service.BulkLimit + 1})
 			ids = ids[:0]
 			for _, s := range found {
 				ids = append(ids, s.ID)
@@ -395,8 +396,8 @@ func (o *Orchestrator) bulk(ctx context.Context, b ports.Bulk, p *domain.Problem
 			return err
 		})
 	}
-	if len(ids) > ports.BulkLimit {
-		p.Add(field, "There are more than %d sessions; do fewer at a time", ports.BulkLimit)
+	if len(ids) > service.BulkLimit {
+		p.Add(field, "There are more than %d sessions; do fewer at a time", service.BulkLimit)
 	}
 	return ids, err
 }

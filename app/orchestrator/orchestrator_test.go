@@ -18,6 +18,7 @@ import (
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
 	"github.com/switchyard-wa/switchyard/ports/mocks"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 // world is an orchestrator over a store in memory, with workers that are mocks
@@ -69,33 +70,33 @@ func (w *world) user(tier domain.Tier) string {
 func (w *world) worker(id string, capacity int) {
 	w.t.Helper()
 	w.workers.EXPECT().Health(gomock.Any(), gomock.Any()).Return(nil).AnyTimes()
-	_, err := w.RegisterWorker(context.Background(), domain.Registration{
+	_, err := w.Protocol.Register(context.Background(), domain.Registration{
 		WorkerID: id, Endpoint: "http://" + id + ":1", Capacity: capacity,
 	})
 	require.NoError(w.t, err)
 }
 
-func (w *world) card(user, name string) *ports.CreatedSession {
+func (w *world) card(user, name string) *service.CreatedSession {
 	w.t.Helper()
-	s, err := w.CreateSession(context.Background(), user, ports.NewSession{Name: name})
+	s, err := w.Sessions.Create(context.Background(), user, service.CreateSessionParams{Name: name})
 	require.NoError(w.t, err)
 	return s
 }
 
 // connected gives a session that is CONNECTED on worker-1.
-func (w *world) connected(user string) *ports.CreatedSession {
+func (w *world) connected(user string) *service.CreatedSession {
 	w.t.Helper()
 	s := w.card(user, "line")
-	_, err := w.Connect(context.Background(), user, s.ID, ports.ConnectOptions{})
+	_, err := w.Sessions.Connect(context.Background(), user, s.ID, service.ConnectOptions{})
 	require.NoError(w.t, err)
-	_, err = w.SessionReport(context.Background(), domain.Report{SessionID: s.ID, Status: domain.Connected, PhoneNumber: "6281234567890"})
+	_, err = w.Protocol.ReportSession(context.Background(), domain.Report{SessionID: s.ID, Status: domain.Connected, PhoneNumber: "6281234567890"})
 	require.NoError(w.t, err)
 	return s
 }
 
 // newLine gives a world in which a session is CONNECTED on worker-1, which has room
 // for 50.
-func newLine(t *testing.T) (*world, *ports.CreatedSession) {
+func newLine(t *testing.T) (*world, *service.CreatedSession) {
 	t.Helper()
 	w := newWorld(t)
 	w.starts()
@@ -128,7 +129,7 @@ func TestManyCreatesMakeOneSession(t *testing.T) {
 	user := w.user(domain.TierBasic)
 	var made, refused atomic.Int64
 	race(40, func(i int) {
-		_, err := w.CreateSession(context.Background(), user, ports.NewSession{Name: fmt.Sprint("line ", i)})
+		_, err := w.Sessions.Create(context.Background(), user, service.CreateSessionParams{Name: fmt.Sprint("line ", i)})
 		if err == nil {
 			made.Add(1)
 		} else if domain.CodeOf(err) == domain.CodeSessionLimit {
@@ -152,7 +153,7 @@ func TestManyConnectsFillExactlyTheCapacity(t *testing.T) {
 	}
 	var connected, full atomic.Int64
 	race(30, func(i int) {
-		_, err := w.Connect(context.Background(), users[i], ids[i], ports.ConnectOptions{})
+		_, err := w.Sessions.Connect(context.Background(), users[i], ids[i], service.ConnectOptions{})
 		if err == nil {
 			connected.Add(1)
 		} else if domain.CodeOf(err) == domain.CodeNoAvailableWorkers {
@@ -178,7 +179,7 @@ func TestManyConnectsOfOneSessionStartItOnce(t *testing.T) {
 	id := w.card(user, "line").ID
 	var connected, connecting atomic.Int64
 	race(16, func(int) {
-		_, err := w.Connect(context.Background(), user, id, ports.ConnectOptions{})
+		_, err := w.Sessions.Connect(context.Background(), user, id, service.ConnectOptions{})
 		if err == nil {
 			connected.Add(1)
 		} else if domain.CodeOf(err) == domain.CodeSessionConnecting {
@@ -204,7 +205,7 @@ func TestConnectWithoutWorkersChangesNothing(t *testing.T) {
 	w := newWorld(t)
 	user := w.user(domain.TierBasic)
 	id := w.card(user, "line").ID
-	_, err := w.Connect(context.Background(), user, id, ports.ConnectOptions{})
+	_, err := w.Sessions.Connect(context.Background(), user, id, service.ConnectOptions{})
 	require.Equal(t, domain.CodeNoAvailableWorkers, domain.CodeOf(err))
 	require.Equal(t, domain.Disconnected, w.session(id).Status)
 }
@@ -225,7 +226,7 @@ func TestConnectTriesTheNextWorker(t *testing.T) {
 			return domain.Report{Status: domain.Init}, nil
 		}).Times(2)
 	w.workers.EXPECT().Disconnect(gomock.Any(), gomock.Any(), id, gomock.Any()).Return(nil).AnyTimes()
-	q, err := w.Connect(context.Background(), user, id, ports.ConnectOptions{})
+	q, err := w.Sessions.Connect(context.Background(), user, id, service.ConnectOptions{})
 	require.NoError(t, err)
 	require.Len(t, tried, 2)
 	require.NotEqual(t, tried[0], tried[1])
@@ -240,7 +241,7 @@ func TestConnectThatNoWorkerTakesIsWithdrawn(t *testing.T) {
 	id := w.card(user, "line").ID
 	w.workers.EXPECT().Start(gomock.Any(), gomock.Any(), gomock.Any()).
 		Return(domain.Report{}, &ports.WorkerError{Failure: ports.WorkerRefused, Message: "refused"})
-	_, err := w.Connect(context.Background(), user, id, ports.ConnectOptions{})
+	_, err := w.Sessions.Connect(context.Background(), user, id, service.ConnectOptions{})
 	require.Equal(t, domain.CodeWorkerUnreachable, domain.CodeOf(err))
 	s := w.session(id)
 	require.Equal(t, domain.Disconnected, s.Status)
@@ -266,12 +267,12 @@ func TestAnswerDoesNotOverwriteWhatWasReportedDuringTheCall(t *testing.T) {
 				func(ctx context.Context, _ ports.WorkerRef, _ ports.Start) (domain.Report, error) {
 					r := c.reported
 					r.SessionID = id
-					outcome, err := w.SessionReport(ctx, r)
+					outcome, err := w.Protocol.ReportSession(ctx, r)
 					require.NoError(t, err)
 					require.Equal(t, domain.Applied, outcome)
 					return domain.Report{Status: c.answered}, nil // older than the report
 				})
-			_, err := w.Connect(context.Background(), user, id, ports.ConnectOptions{})
+			_, err := w.Sessions.Connect(context.Background(), user, id, service.ConnectOptions{})
 			require.NoError(t, err)
 			require.Equal(t, c.reported.Status, w.session(id).Status)
 		})

@@ -58,7 +58,7 @@ func TestAReplicaThatBeginsCountsFirst(t *testing.T) {
 	c.register(c.all[0], "worker-1", 5)
 	s := c.connected(c.all[0])
 	for range 10 {
-		_, err := c.all[0].Send(t.Context(), holder(s), &hello)
+		_, err := c.all[0].Messages.Send(t.Context(), holder(s), &hello)
 		require.NoError(t, err)
 	}
 	c.limiter.(*forgetful).forget()
@@ -66,7 +66,7 @@ func TestAReplicaThatBeginsCountsFirst(t *testing.T) {
 	require.NoError(t, c.stepOf(late))
 	var refused atomic.Int64
 	race(20, func(int) {
-		if _, err := late.Send(context.Background(), holder(s), &hello); domain.CodeOf(err) == domain.CodeMessageLimit {
+		if _, err := late.Messages.Send(context.Background(), holder(s), &hello); domain.CodeOf(err) == domain.CodeMessageLimit {
 			refused.Add(1)
 		}
 	})
@@ -87,21 +87,21 @@ func TestALimiterThatLostEverythingLetsNobodyThroughThatItRefused(t *testing.T) 
 		c.register(a, "worker-1", 5)
 		s := c.connected(a)
 		for _, before := range []int{0, limit / 2} {
-			_, err := a.Tier(t.Context(), s.UserID) // from here on it was told of what was sent
+			_, err := a.APIKeys.Tier(t.Context(), s.UserID) // from here on it was told of what was sent
 			require.NoError(t, err)
 			for range before {
-				_, err := a.Send(t.Context(), holder(s), &hello)
+				_, err := a.Messages.Send(t.Context(), holder(s), &hello)
 				require.NoError(t, err)
 			}
 			c.limiter.(*forgetful).forget()
 			var sent atomic.Int64
 			race(20, func(int) {
-				if _, err := a.Send(context.Background(), holder(s), &hello); err == nil {
+				if _, err := a.Messages.Send(context.Background(), holder(s), &hello); err == nil {
 					sent.Add(1)
 				}
 			})
 			require.LessOrEqual(t, int(sent.Load()), limit-before)
-			_, err = a.Send(t.Context(), holder(s), &hello)
+			_, err = a.Messages.Send(t.Context(), holder(s), &hello)
 			require.Equal(t, domain.CodeMessageLimit, domain.CodeOf(err))
 			c.clock.advance(90 * time.Minute)
 		}
@@ -114,16 +114,16 @@ func TestWhatCannotBeCountedIsGivenBack(t *testing.T) {
 	a := c.all[0]
 	c.register(a, "worker-1", 5)
 	s := c.connected(a)
-	_, err := a.Send(t.Context(), holder(s), &hello)
+	_, err := a.Messages.Send(t.Context(), holder(s), &hello)
 	require.NoError(t, err)
 	c.limiter.(*forgetful).forget()
 	a.store.lost.Store(true)
 	for range 3 {
-		_, err := a.Send(t.Context(), holder(s), &hello)
+		_, err := a.Messages.Send(t.Context(), holder(s), &hello)
 		require.Equal(t, domain.CodeInternal, domain.CodeOf(err))
 	}
 	a.store.lost.Store(false)
-	tier, err := a.Tier(t.Context(), s.UserID)
+	tier, err := a.APIKeys.Tier(t.Context(), s.UserID)
 	require.NoError(t, err)
 	require.Equal(t, 1, tier.Messages)
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/switchyard-wa/switchyard/app/orchestrator"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 // blindStore is one on which transactions that run at the same time do not see which
@@ -57,7 +58,7 @@ func TestMovesOfAReplicaBeginOneAtATime(t *testing.T) {
 		}
 		return nil
 	})
-	_, err := a.BulkSessions(t.Context(), ports.Bulk{Action: ports.BulkMigrate, SessionIDs: ids})
+	_, err := a.Operations.Bulk(t.Context(), service.BulkRequest{Action: service.BulkMigrate, SessionIDs: ids})
 	require.NoError(t, err)
 	c.step()
 	require.Equal(t, 4, c.hands.made("disconnect"))

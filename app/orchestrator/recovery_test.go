@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/switchyard-wa/switchyard/domain"
-	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 // TestARestartedWorkerHasTimeToRecover: a worker that registers again recovers its sessions by itself; only those of which it
@@ -23,7 +23,7 @@ func TestARestartedWorkerHasTimeToRecover(t *testing.T) {
 	require.Equal(t, domain.Reconnecting, c.session(recovered.ID).Status)
 	c.pass(20*time.Second, c.pulse(a, "worker-1"))
 	require.Equal(t, before, c.hands.made("start"), "it is at it")
-	_, err := a.Recovered(t.Context(), "worker-1", []ports.RecoveryResult{{SessionID: recovered.ID, Status: ports.RecoverySuccess}})
+	_, err := a.Protocol.ReportRecovery(t.Context(), "worker-1", []service.RecoveryResult{{SessionID: recovered.ID, Status: service.RecoverySuccess}})
 	require.NoError(t, err)
 	c.pass(time.Minute, c.pulse(a, "worker-1"))
 	starts := c.hands.all("start")[before:]
@@ -55,7 +55,7 @@ func TestAStartThatCameToNothing(t *testing.T) {
 			c.register(a, "worker-1", 10, can...)
 			c.hands.report = func(call) domain.Report { return domain.Report{Status: domain.Init} }
 			s := c.line()
-			_, err := a.Connect(t.Context(), s.UserID, s.ID, ports.ConnectOptions{})
+			_, err := a.Sessions.Connect(t.Context(), s.UserID, s.ID, service.ConnectOptions{})
 			require.NoError(t, err)
 			list := func(starts int) {
 				t.Helper()

@@ -8,6 +8,7 @@ import (
 
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 const (
@@ -18,9 +19,9 @@ const (
 // reservedIDs would hide a worker behind a fixed path of the HTTP API.
 var reservedIDs = []string{"available", "health-check", "register", "statistics", "test", "unregister"}
 
-// RegisterWorker takes a worker into the fleet, or takes it back after a
+// Register takes a worker into the fleet, or takes it back after a
 // restart. Its health route must answer.
-func (o *Orchestrator) RegisterWorker(ctx context.Context, r domain.Registration) (*ports.Registered, error) {
+func (o *workerProtocol) Register(ctx context.Context, r domain.Registration) (*service.RegisterResult, error) {
 	if err := o.ready(ctx); err != nil {
 		return nil, err
 	}
@@ -38,9 +39,9 @@ func (o *Orchestrator) RegisterWorker(ctx context.Context, r domain.Registration
 		return nil, err
 	}
 	running := o.stillRunning(ctx, r)
-	var out *ports.Registered
+	var out *service.RegisterResult
 	err = o.transact(ctx, func(ctx context.Context, tx *ports.Tx, c *changes) error {
-		out = &ports.Registered{Lease: o.timing.Lease}
+		out = &service.RegisterResult{Lease: o.timing.Lease}
 		now := o.now()
 		w, err := tx.Workers.Get(ctx, r.WorkerID)
 		if out.Known = err == nil; errors.Is(err, ports.ErrNotFound) {
@@ -266,9 +267,9 @@ func endpointTaken(err error) error {
 	return err
 }
 
-// UnregisterWorker lets a worker leave: its sessions are placed elsewhere
+// Unregister lets a worker leave: its sessions are placed elsewhere
 // unless it is back within the failover delay. It gives the worker's status.
-func (o *Orchestrator) UnregisterWorker(ctx context.Context, workerID, endpoint string) (domain.WorkerStatus, error) {
+func (o *workerProtocol) Unregister(ctx context.Context, workerID, endpoint string) (domain.WorkerStatus, error) {
 	if err := o.ready(ctx); err != nil {
 		return "", err
 	}

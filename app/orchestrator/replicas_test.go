@@ -126,7 +126,7 @@ func TestAFailoverGoesOnWhenAReplicaEndsInTheMiddle(t *testing.T) {
 					c.register(a, w, 50)
 				}
 				where.gone("worker-1")
-				require.NoError(t, left(c.all[1].UnregisterWorker(t.Context(), "worker-1", "")))
+				require.NoError(t, left(c.all[1].Protocol.Unregister(t.Context(), "worker-1", "")))
 				pulse := c.pulse(c.all[1], others...)
 				c.pass(5*time.Second-tick, pulse)
 				writes := 0

@@ -8,10 +8,11 @@ import (
 
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
-// SessionReport applies a worker's word on one session.
-func (o *Orchestrator) SessionReport(ctx context.Context, r domain.Report) (domain.Outcome, error) {
+// ReportSession applies a worker's word on one session.
+func (o *workerProtocol) ReportSession(ctx context.Context, r domain.Report) (domain.Outcome, error) {
 	if err := o.ready(ctx); err != nil {
 		return 0, err
 	}
@@ -78,9 +79,9 @@ func (o *Orchestrator) noteOutcome(ctx context.Context, r domain.Report, outcome
 }
 
 // AssignedSessions lists what a restarted worker has to recover.
-func (o *Orchestrator) AssignedSessions(ctx context.Context, workerID string) ([]ports.AssignedSession, error) {
+func (o *workerProtocol) AssignedSessions(ctx context.Context, workerID string) ([]service.AssignedSession, error) {
 	workerID = domain.NormalizeWorkerRef(workerID)
-	var list []ports.AssignedSession
+	var list []service.AssignedSession
 	err := o.store.View(ctx, func(ctx context.Context, tx *ports.Tx) error {
 		list = nil
 		if _, err := tx.Workers.Get(ctx, workerID); err != nil {
@@ -102,30 +103,30 @@ func (o *Orchestrator) AssignedSessions(ctx context.Context, workerID string) ([
 				}
 				owners[s.UserID] = u
 			}
-			list = append(list, ports.AssignedSession{Session: s, UserEmail: u.Email, UserTier: u.Tier})
+			list = append(list, service.AssignedSession{Session: s, UserEmail: u.Email, UserTier: u.Tier})
 		}
 		return nil
 	})
 	return list, o.fault(err)
 }
 
-// Recovered takes in what became of the sessions that a worker tried to recover.
-func (o *Orchestrator) Recovered(ctx context.Context, workerID string, results []ports.RecoveryResult) ([]ports.RecoveryOutcome, error) {
+// ReportRecovery takes in what became of the sessions that a worker tried to recover.
+func (o *workerProtocol) ReportRecovery(ctx context.Context, workerID string, results []service.RecoveryResult) ([]service.RecoveryOutcome, error) {
 	if err := o.ready(ctx); err != nil {
 		return nil, err
 	}
 	workerID = domain.NormalizeWorkerRef(workerID)
-	var outcomes []ports.RecoveryOutcome
+	var outcomes []service.RecoveryOutcome
 	arrived := o.now()
 	err := o.transact(ctx, func(ctx context.Context, tx *ports.Tx, c *changes) error {
-		outcomes = make([]ports.RecoveryOutcome, 0, len(results))
+		outcomes = make([]service.RecoveryOutcome, 0, len(results))
 		if _, err := tx.Workers.Get(ctx, workerID); err != nil {
 			return workerMissing(err)
 		}
 		for _, r := range results {
 			r.SessionID = domain.NormalizeSessionRef(r.SessionID)
-			if r.Status == ports.RecoveryFailed && o.heldUp(arrived, domain.Errored) {
-				outcomes = append(outcomes, ports.RecoveryOutcome{SessionID: r.SessionID, Status: ports.RecoveryIgnored, Action: "refused: held up"})
+			if r.Status == service.RecoveryFailed && o.heldUp(arrived, domain.Errored) {
+				outcomes = append(outcomes, service.RecoveryOutcome{SessionID: r.SessionID, Status: service.RecoveryIgnored, Action: "refused: held up"})
 				continue
 			}
 			out, err := o.recovered(ctx, tx, c, workerID, r)
@@ -139,19 +140,19 @@ func (o *Orchestrator) Recovered(ctx context.Context, workerID string, results [
 	return outcomes, o.fault(err)
 }
 
-func (o *Orchestrator) recovered(ctx context.Context, tx *ports.Tx, c *changes, workerID string, r ports.RecoveryResult) (ports.RecoveryOutcome, error) {
-	out := ports.RecoveryOutcome{SessionID: r.SessionID, Status: r.Status, Error: r.Error}
+func (o *Orchestrator) recovered(ctx context.Context, tx *ports.Tx, c *changes, workerID string, r service.RecoveryResult) (service.RecoveryOutcome, error) {
+	out := service.RecoveryOutcome{SessionID: r.SessionID, Status: r.Status, Error: r.Error}
 	s, err := tx.Sessions.Get(ctx, r.SessionID)
 	if err != nil && !errors.Is(err, ports.ErrNotFound) {
 		return out, err
 	}
 	if s == nil || s.WorkerID != workerID {
-		out.Status, out.Action = ports.RecoveryIgnored, "not a session of this worker"
+		out.Status, out.Action = service.RecoveryIgnored, "not a session of this worker"
 		return out, nil
 	}
 	report := domain.Report{SessionID: s.ID, WorkerID: workerID, Status: domain.Connected, Error: r.Error}
 	switch r.Status {
-	case ports.RecoverySkipped:
+	case service.RecoverySkipped:
 		out.Action = "left unchanged"
 		if s.Order != domain.OrderStart || !s.DueAt.After(o.now()) {
 			return out, nil
@@ -159,7 +160,7 @@ func (o *Orchestrator) recovered(ctx context.Context, tx *ports.Tx, c *changes, 
 		before := s.Clone()
 		s.DueAt = o.now() // it is not going to come up by itself
 		return out, o.save(ctx, tx, c, before, s, nil)
-	case ports.RecoveryFailed:
+	case service.RecoveryFailed:
 		report.Status = domain.Errored
 	}
 	now := o.now()
@@ -175,12 +176,12 @@ func (o *Orchestrator) recovered(ctx context.Context, tx *ports.Tx, c *changes, 
 		out.Action = "connected"
 		return out, nil
 	}
-	out.Status, out.Action = ports.RecoveryIgnored, "refused: "+outcome.String()
+	out.Status, out.Action = service.RecoveryIgnored, "refused: "+outcome.String()
 	return out, nil
 }
 
-// Preserved notes that a worker goes down but keeps credentials.
-func (o *Orchestrator) Preserved(ctx context.Context, workerID string, sessionIDs []string) (int, error) {
+// ReportPreserved notes that a worker goes down but keeps credentials.
+func (o *workerProtocol) ReportPreserved(ctx context.Context, workerID string, sessionIDs []string) (int, error) {
 	if err := o.ready(ctx); err != nil {
 		return 0, err
 	}

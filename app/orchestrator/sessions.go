@@ -7,10 +7,11 @@ import (
 
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
-// CreateSession makes a session card and its API key. Nothing is started.
-func (o *Orchestrator) CreateSession(ctx context.Context, userID string, n ports.NewSession) (*ports.CreatedSession, error) {
+// Create makes a session card and its API key. Nothing is started.
+func (o *sessionService) Create(ctx context.Context, userID string, n service.CreateSessionParams) (*service.CreatedSession, error) {
 	if err := o.ready(ctx); err != nil {
 		return nil, err
 	}
@@ -55,10 +56,10 @@ func (o *Orchestrator) CreateSession(ctx context.Context, userID string, n ports
 	if err != nil {
 		return nil, o.fault(err)
 	}
-	return &ports.CreatedSession{Session: s, APIKey: text}, nil
+	return &service.CreatedSession{Session: s, APIKey: text}, nil
 }
 
-func (o *Orchestrator) checkNew(n ports.NewSession) (id, name, description string, err error) {
+func (o *Orchestrator) checkNew(n service.CreateSessionParams) (id, name, description string, err error) {
 	var p domain.Problems
 	name, err = domain.CheckSessionName(n.Name)
 	p.Check("name", err)
@@ -104,8 +105,8 @@ func idTaken(err error) error {
 	return err
 }
 
-// Session gives one session of the user.
-func (o *Orchestrator) Session(ctx context.Context, userID, sessionID string) (*ports.SessionView, error) {
+// Get gives one session of the user.
+func (o *sessionService) Get(ctx context.Context, userID, sessionID string) (*service.SessionView, error) {
 	if err := o.ready(ctx); err != nil {
 		return nil, err
 	}
@@ -120,8 +121,8 @@ func (o *Orchestrator) Session(ctx context.Context, userID, sessionID string) (*
 	return o.view(s), nil
 }
 
-func (o *Orchestrator) view(s *domain.Session) *ports.SessionView {
-	v := &ports.SessionView{Session: s}
+func (o *Orchestrator) view(s *domain.Session) *service.SessionView {
+	v := &service.SessionView{Session: s}
 	if s.Assigned() {
 		v.Worker = o.fleet.worker(s.WorkerID)
 		if v.Worker != nil && s.Confirms && s.Status.Live() && v.Worker.LastHeartbeat.After(s.LastSeenAt) {
@@ -131,13 +132,13 @@ func (o *Orchestrator) view(s *domain.Session) *ports.SessionView {
 	return v
 }
 
-// Sessions lists the user's sessions, newest first.
-func (o *Orchestrator) Sessions(ctx context.Context, userID string, f ports.SessionFilter, p ports.Page) ([]*ports.SessionView, int, error) {
+// List lists the user's sessions, newest first.
+func (o *sessionService) List(ctx context.Context, userID string, f ports.SessionFilter, p ports.Page) ([]*service.SessionView, int, error) {
 	f.UserID = userID
 	return o.listSessions(ctx, f, p)
 }
 
-func (o *Orchestrator) listSessions(ctx context.Context, f ports.SessionFilter, p ports.Page) ([]*ports.SessionView, int, error) {
+func (o *Orchestrator) listSessions(ctx context.Context, f ports.SessionFilter, p ports.Page) ([]*service.SessionView, int, error) {
 	if err := o.ready(ctx); err != nil {
 		return nil, 0, err
 	}
@@ -150,7 +151,7 @@ func (o *Orchestrator) listSessions(ctx context.Context, f ports.SessionFilter, 
 	if err != nil {
 		return nil, 0, o.fault(err)
 	}
-	views := make([]*ports.SessionView, len(found))
+	views := make([]*service.SessionView, len(found))
 	for i, s := range found {
 		views[i] = o.view(s)
 	}
@@ -167,18 +168,18 @@ func (o *Orchestrator) readOwned(ctx context.Context, userID, sessionID string) 
 
 // Disconnect stops the session and keeps its credentials. If the worker cannot
 // be reached now it is told later.
-func (o *Orchestrator) Disconnect(ctx context.Context, userID, sessionID string) (*ports.SessionView, error) {
+func (o *sessionService) Disconnect(ctx context.Context, userID, sessionID string) (*service.SessionView, error) {
 	return o.down(ctx, userID, sessionID, (*domain.Session).Disconnect)
 }
 
 // Logout stops the session and unlinks its phone, wherever its credentials are.
-func (o *Orchestrator) Logout(ctx context.Context, userID, sessionID string) (*ports.SessionView, error) {
+func (o *sessionService) Logout(ctx context.Context, userID, sessionID string) (*service.SessionView, error) {
 	return o.down(ctx, userID, sessionID, (*domain.Session).Logout)
 }
 
 func (o *Orchestrator) down(ctx context.Context, userID, sessionID string,
 	stop func(*domain.Session, time.Time) (bool, []domain.Event),
-) (*ports.SessionView, error) {
+) (*service.SessionView, error) {
 	if err := o.ready(ctx); err != nil {
 		return nil, err
 	}
@@ -211,7 +212,7 @@ func (o *Orchestrator) down(ctx context.Context, userID, sessionID string,
 }
 
 // Restart starts the session afresh where it is, or elsewhere if its worker is lost.
-func (o *Orchestrator) Restart(ctx context.Context, userID, sessionID string) (*ports.SessionView, error) {
+func (o *sessionService) Restart(ctx context.Context, userID, sessionID string) (*service.SessionView, error) {
 	if err := o.ready(ctx); err != nil {
 		return nil, err
 	}
@@ -231,9 +232,9 @@ func (o *Orchestrator) Restart(ctx context.Context, userID, sessionID string) (*
 	return o.view(s), nil
 }
 
-// DeleteSession removes the session and everything of it. What is on a worker
+// Delete removes the session and everything of it. What is on a worker
 // is wiped at once, or when that worker can be reached.
-func (o *Orchestrator) DeleteSession(ctx context.Context, userID, sessionID string) error {
+func (o *sessionService) Delete(ctx context.Context, userID, sessionID string) error {
 	places, err := o.takeOut(ctx, userID, sessionID)
 	for _, worker := range places {
 		o.clean(context.WithoutCancel(ctx), worker, sessionID)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 // TestATargetThatHasRoomForOne: two sessions are to go where there is room for one by now. While that is on its way the other
@@ -19,13 +20,13 @@ func TestATargetThatHasRoomForOne(t *testing.T) {
 	c.register(a, "worker-1", 5)
 	ids := []string{c.connected(a).ID, c.connected(a).ID}
 	c.register(a, "worker-2", 2)
-	results, err := a.BulkSessions(t.Context(), ports.Bulk{Action: ports.BulkMigrate, SessionIDs: ids, TargetWorkerID: "worker-2"})
+	results, err := a.Operations.Bulk(t.Context(), service.BulkRequest{Action: service.BulkMigrate, SessionIDs: ids, TargetWorkerID: "worker-2"})
 	require.NoError(t, err)
 	for _, r := range results {
 		require.NoError(t, r.Err)
 	}
 	one := 1
-	_, err = a.UpdateWorker(t.Context(), "worker-2", ports.WorkerChange{Capacity: &one})
+	_, err = a.Workers.Update(t.Context(), "worker-2", service.WorkerChange{Capacity: &one})
 	require.NoError(t, err)
 	c.hands.set(func(made call) error {
 		if made.kind == "disconnect" {
@@ -53,11 +54,11 @@ func TestRatherBackThanNowhere(t *testing.T) {
 	c.register(a, "worker-2", 5)
 	c.hands.set(func(made call) error {
 		if made.kind == "disconnect" {
-			require.NoError(t, left(a.UnregisterWorker(t.Context(), "worker-2", "")))
+			require.NoError(t, left(a.Protocol.Unregister(t.Context(), "worker-2", "")))
 		}
 		return nil
 	})
-	m, err := a.Migrate(t.Context(), s.ID, "", "")
+	m, err := a.Operations.Migrate(t.Context(), s.ID, "", "")
 	require.NoError(t, err)
 	now := c.session(s.ID)
 	require.Equal(t, []any{"worker-1", int64(2), domain.Connected}, []any{now.WorkerID, now.Generation, now.Status})
@@ -75,7 +76,7 @@ func TestNothingIsStoppedForATargetWithCredentialsToWipe(t *testing.T) {
 	require.NoError(t, c.store.Update(t.Context(), func(ctx context.Context, tx *ports.Tx) error {
 		return tx.Cleanups.Put(ctx, &domain.Cleanup{WorkerID: "worker-2", SessionID: s.ID, Order: domain.OrderLogout, CreatedAt: c.now()})
 	}))
-	_, err := a.Migrate(t.Context(), s.ID, "", "")
+	_, err := a.Operations.Migrate(t.Context(), s.ID, "", "")
 	require.Equal(t, domain.CodeNoAvailableWorkers, domain.CodeOf(err))
 	require.Zero(t, c.hands.made("disconnect"))
 }
@@ -90,17 +91,17 @@ func TestARebalanceLeavesAloneWhatHasMoved(t *testing.T) {
 	c.register(a, "worker-3", 10)
 	c.hub.Join().Tell(ports.Hint{All: true})
 	c.step()
-	dry, err := a.Rebalance(t.Context(), true)
+	dry, err := a.Operations.Rebalance(t.Context(), service.RebalanceOptions{DryRun: true})
 	require.NoError(t, err)
 	require.Greater(t, len(dry.Moves), 1)
 	first := dry.Moves[0]
 	elsewhere := map[string]string{"worker-2": "worker-3", "worker-3": "worker-2"}[first.ToWorker]
 	a.store.before = func(int64) {
 		a.store.before = nil
-		_, err := b.Migrate(t.Context(), first.SessionID, elsewhere, "")
+		_, err := b.Operations.Migrate(t.Context(), first.SessionID, elsewhere, "")
 		require.NoError(t, err)
 	}
-	r, err := a.Rebalance(t.Context(), false)
+	r, err := a.Operations.Rebalance(t.Context(), service.RebalanceOptions{})
 	require.NoError(t, err)
 	require.Equal(t, dry.Moves[1:], r.Moves)
 	c.pass(time.Minute, c.pulse(a, "worker-1", "worker-2", "worker-3"))
@@ -123,13 +124,13 @@ func TestWhatIsBeingStoppedIsCountedOnce(t *testing.T) {
 		}
 		return nil
 	})
-	_, err := a.Drain(t.Context(), "worker-1")
+	_, err := a.Workers.Drain(t.Context(), "worker-1")
 	require.NoError(t, err)
 	c.pass(5*time.Second, c.pulse(a, "worker-1", "worker-2"))
-	w, sessions, err := a.Worker(t.Context(), "worker-1")
+	w, sessions, err := a.Workers.Get(t.Context(), "worker-1")
 	require.NoError(t, err)
 	require.Len(t, sessions, 6)
-	require.Equal(t, ports.DrainProgress{BatchID: w.DrainID, Total: 6, Remaining: 6, Moving: 4}, *w.Drain)
+	require.Equal(t, service.DrainProgress{BatchID: w.DrainID, Total: 6, Remaining: 6, Moving: 4}, *w.Drain)
 }
 
 // TestABusyWorkerIsLeftAlone: one that limits how much is started there is chosen for nothing else for as long as it says.

@@ -9,11 +9,11 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// AddUser makes a user known whose account the embedding program manages
+// Add makes a user known whose account the embedding program manages
 // itself. ID, Email and Tier are needed; the rest is filled in. A user that is
 // known already takes over the tier, and nothing else. An email that another
 // user has is a Conflict.
-func (o *Orchestrator) AddUser(ctx context.Context, u domain.User) error {
+func (o *userService) Add(ctx context.Context, u domain.User) error {
 	var p domain.Problems
 	if u.ID == "" {
 		p.Add("id", "User ID is required")
@@ -56,13 +56,13 @@ func (o *Orchestrator) AddUser(ctx context.Context, u domain.User) error {
 	if err != nil {
 		return o.fault(err)
 	}
-	return o.UserChanged(ctx, u.ID)
+	return o.Users.ApplyChange(ctx, u.ID)
 }
 
-// UserChanged takes over a change of the user's tier or activity: it holds at
+// ApplyChange takes over a change of the user's tier or activity: it holds at
 // once, on other replicas within a second, and if more sessions are up than the
 // tier allows, the youngest go down.
-func (o *Orchestrator) UserChanged(ctx context.Context, userID string) error {
+func (o *userService) ApplyChange(ctx context.Context, userID string) error {
 	if err := o.ready(ctx); err != nil {
 		return err
 	}

@@ -21,20 +21,20 @@ func TestAddUser(t *testing.T) {
 		}))
 		return u
 	}
-	require.NoError(t, w.AddUser(ctx, domain.User{ID: "ada", Email: " Ada@Example.com", Tier: domain.TierPro}))
+	require.NoError(t, w.Users.Add(ctx, domain.User{ID: "ada", Email: " Ada@Example.com", Tier: domain.TierPro}))
 	u := read()
 	require.Equal(t, []any{"ada@example.com", domain.TierPro, domain.RoleUser, true, w.clock.Now()},
 		[]any{u.Email, u.Tier, u.Role, u.Active, u.CreatedAt})
 
-	require.NoError(t, w.AddUser(ctx, domain.User{ID: "ada", Email: "other@example.com", Tier: domain.TierMax}))
+	require.NoError(t, w.Users.Add(ctx, domain.User{ID: "ada", Email: "other@example.com", Tier: domain.TierMax}))
 	u = read()
 	require.Equal(t, []any{"ada@example.com", domain.TierMax}, []any{u.Email, u.Tier}, "it is known: the tier alone changes")
 
-	err := w.AddUser(ctx, domain.User{ID: "eve", Email: "ada@example.com", Tier: domain.TierPro})
+	err := w.Users.Add(ctx, domain.User{ID: "eve", Email: "ada@example.com", Tier: domain.TierPro})
 	require.Equal(t, domain.CodeEmailRegistered, domain.CodeOf(err))
 
 	var failure *domain.Error
-	require.ErrorAs(t, w.AddUser(ctx, domain.User{Email: "nobody", Tier: "GOLD"}), &failure)
+	require.ErrorAs(t, w.Users.Add(ctx, domain.User{Email: "nobody", Tier: "GOLD"}), &failure)
 	require.Equal(t, domain.Invalid, failure.Kind)
 	require.Len(t, failure.Fields, 3)
 }
@@ -45,9 +45,9 @@ func TestTheSameUserAddedByTwo(t *testing.T) {
 	store := &lateStore{Store: memory.NewStore()}
 	w := worldOn(t, store)
 	ada := domain.User{ID: "ada", Email: "ada@example.com", Tier: domain.TierPro}
-	require.NoError(t, w.AddUser(context.Background(), ada))
+	require.NoError(t, w.Users.Add(context.Background(), ada))
 	store.late = 2
-	require.NoError(t, w.AddUser(context.Background(), ada))
+	require.NoError(t, w.Users.Add(context.Background(), ada))
 	require.Zero(t, store.late)
 }
 

@@ -18,12 +18,12 @@ func TestAnOldRowSeatsNobody(t *testing.T) {
 	c.hub.Join().Tell(ports.Hint{Sessions: []string{s.ID}})
 	a.store.viewed = func() {
 		a.store.viewed = nil
-		_, err := a.Disconnect(t.Context(), s.UserID, s.ID)
+		_, err := a.Sessions.Disconnect(t.Context(), s.UserID, s.ID)
 		require.NoError(t, err)
 	}
 	c.step()
 	require.False(t, c.session(s.ID).Assigned())
-	used, err := a.Statistics(t.Context())
+	used, err := a.Workers.Statistics(t.Context())
 	require.NoError(t, err)
 	require.Zero(t, used.Used)
 	c.connected(a)

@@ -10,11 +10,12 @@ import (
 
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
-// AddWorker takes a worker into the fleet on an administrator's word. Its
+// Add takes a worker into the fleet on an administrator's word. Its
 // health route must answer. Without an id one is derived from the endpoint.
-func (o *Orchestrator) AddWorker(ctx context.Context, r domain.Registration) (*ports.WorkerView, error) {
+func (o *workerService) Add(ctx context.Context, r domain.Registration) (*service.WorkerView, error) {
 	if err := o.ready(ctx); err != nil {
 		return nil, err
 	}
@@ -58,22 +59,22 @@ func workerTaken() error {
 	return domain.Errorf(domain.Conflict, domain.CodeWorkerConflict, "A worker with this id exists already; choose another id")
 }
 
-func (o *Orchestrator) workerView(w *domain.Worker) *ports.WorkerView {
-	v := &ports.WorkerView{Worker: w}
+func (o *Orchestrator) workerView(w *domain.Worker) *service.WorkerView {
+	v := &service.WorkerView{Worker: w}
 	o.fleet.on(w.ID, func(n *node) {
 		v.Breakdown, v.Warning = n.counts, n.probes.Warning
 	})
 	return v
 }
 
-// Worker gives one worker with the sessions assigned to it.
-func (o *Orchestrator) Worker(ctx context.Context, id string) (*ports.WorkerView, []*domain.Session, error) {
+// Get gives one worker with the sessions assigned to it.
+func (o *workerService) Get(ctx context.Context, id string) (*service.WorkerView, []*domain.Session, error) {
 	if err := o.ready(ctx); err != nil {
 		return nil, nil, err
 	}
 	var w *domain.Worker
 	var assigned []*domain.Session
-	var drain *ports.DrainProgress
+	var drain *service.DrainProgress
 	err := o.store.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
 		if w, err = tx.Workers.Get(ctx, domain.NormalizeWorkerRef(id)); err != nil {
 			return workerMissing(err)
@@ -93,11 +94,11 @@ func (o *Orchestrator) Worker(ctx context.Context, id string) (*ports.WorkerView
 }
 
 // drainProgress tells how far the drain of a worker is; nil: it is not draining.
-func drainProgress(ctx context.Context, tx *ports.Tx, w *domain.Worker, assigned []*domain.Session) (*ports.DrainProgress, error) {
+func drainProgress(ctx context.Context, tx *ports.Tx, w *domain.Worker, assigned []*domain.Session) (*service.DrainProgress, error) {
 	if !w.Draining {
 		return nil, nil
 	}
-	p := &ports.DrainProgress{BatchID: w.DrainID, Remaining: len(assigned)}
+	p := &service.DrainProgress{BatchID: w.DrainID, Remaining: len(assigned)}
 	running, _, err := tx.Migrations.List(ctx, ports.MigrationFilter{BatchID: w.DrainID, Status: domain.MigrationRunning}, ports.Page{})
 	if err != nil {
 		return nil, err
@@ -117,9 +118,9 @@ func drainProgress(ctx context.Context, tx *ports.Tx, w *domain.Worker, assigned
 	return p, nil
 }
 
-// WorkerLoad gives the load of a worker, which is recorded once a minute and
+// LoadSamples gives the load of a worker, which is recorded once a minute and
 // kept for a day.
-func (o *Orchestrator) WorkerLoad(ctx context.Context, id string, since time.Time) (samples []domain.LoadSample, err error) {
+func (o *workerService) LoadSamples(ctx context.Context, id string, since time.Time) (samples []domain.LoadSample, err error) {
 	err = o.store.View(ctx, func(ctx context.Context, tx *ports.Tx) error {
 		w, err := tx.Workers.Get(ctx, domain.NormalizeWorkerRef(id))
 		if err != nil {
@@ -131,8 +132,8 @@ func (o *Orchestrator) WorkerLoad(ctx context.Context, id string, since time.Tim
 	return samples, o.fault(err)
 }
 
-// ListWorkers lists the fleet by id.
-func (o *Orchestrator) ListWorkers(ctx context.Context, f ports.WorkerFilter, p ports.Page) ([]*ports.WorkerView, int, error) {
+// List lists the fleet by id.
+func (o *workerService) List(ctx context.Context, f ports.WorkerFilter, p ports.Page) ([]*service.WorkerView, int, error) {
 	if err := o.ready(ctx); err != nil {
 		return nil, 0, err
 	}
@@ -145,7 +146,7 @@ func (o *Orchestrator) ListWorkers(ctx context.Context, f ports.WorkerFilter, p 
 	if err != nil {
 		return nil, 0, o.fault(err)
 	}
-	views := make([]*ports.WorkerView, len(list))
+	views := make([]*service.WorkerView, len(list))
 	for i, w := range list {
 		views[i] = o.workerView(w)
 	}
@@ -175,8 +176,8 @@ func (o *Orchestrator) changeWorker(ctx context.Context, id string,
 	return result, o.fault(err)
 }
 
-// UpdateWorker changes what an administrator may change of a worker.
-func (o *Orchestrator) UpdateWorker(ctx context.Context, id string, ch ports.WorkerChange) (*ports.WorkerView, error) {
+// Update changes what an administrator may change of a worker.
+func (o *workerService) Update(ctx context.Context, id string, ch service.WorkerChange) (*service.WorkerView, error) {
 	var p domain.Problems
 	if ch.Capacity != nil {
 		checkCapacity(&p, *ch.Capacity)
@@ -215,7 +216,7 @@ func (o *Orchestrator) UpdateWorker(ctx context.Context, id string, ch ports.Wor
 
 // Drain takes a worker out of placement and moves its sessions to others, a few
 // at a time.
-func (o *Orchestrator) Drain(ctx context.Context, id string) (*ports.WorkerView, error) {
+func (o *workerService) Drain(ctx context.Context, id string) (*service.WorkerView, error) {
 	w, err := o.changeWorker(ctx, id, func(ctx context.Context, tx *ports.Tx, c *changes, w *domain.Worker) ([]domain.Event, error) {
 		now := o.now()
 		events := w.Drain(o.ids.NewID(), now)
@@ -242,7 +243,7 @@ func (o *Orchestrator) Drain(ctx context.Context, id string) (*ports.WorkerView,
 
 // Activate puts a worker back into placement, if it answers. Sessions that have
 // not begun to leave it stay, and what its trial found is forgotten.
-func (o *Orchestrator) Activate(ctx context.Context, id string) (*ports.WorkerView, error) {
+func (o *workerService) Activate(ctx context.Context, id string) (*service.WorkerView, error) {
 	if err := o.ready(ctx); err != nil {
 		return nil, err
 	}
@@ -269,22 +270,22 @@ func (o *Orchestrator) Activate(ctx context.Context, id string) (*ports.WorkerVi
 	return o.workerView(w), nil
 }
 
-// RemoveWorker moves the sessions of a worker elsewhere and then forgets it.
+// Remove moves the sessions of a worker elsewhere and then forgets it.
 // Those that cannot move keep it from being removed, unless force is set: then
 // they are disconnected. Those of a worker that does not answer keep it until
 // it certainly has stopped them, forced or not.
-func (o *Orchestrator) RemoveWorker(ctx context.Context, id string, force bool) error {
+func (o *workerService) Remove(ctx context.Context, id string, opt service.RemoveOptions) error {
 	id = domain.NormalizeWorkerRef(id)
-	if _, err := o.Drain(ctx, id); err != nil {
+	if _, err := o.Workers.Drain(ctx, id); err != nil {
 		return err
 	}
 	ctx = context.WithoutCancel(ctx)
-	left, err := o.clear(ctx, id, force)
+	left, err := o.clear(ctx, id, opt.Force)
 	if err != nil {
 		return o.fault(err)
 	}
 	switch {
-	case left > 0 && force:
+	case left > 0 && opt.Force:
 		return domain.Errorf(domain.Conflict, domain.CodeInvalidState,
 			"The worker does not confirm that it has stopped %d session(s); they are disconnected, and it can be removed once it does or its lease is over: try again in a minute", left)
 	case left > 0:
@@ -391,11 +392,11 @@ func (o *Orchestrator) atOnce(n int, fn func(i int)) {
 }
 
 // Statistics sums up the sessions and workers in the store.
-func (o *Orchestrator) Statistics(ctx context.Context) (*ports.FleetStatistics, error) {
+func (o *workerService) Statistics(ctx context.Context) (*service.FleetStatistics, error) {
 	if err := o.ready(ctx); err != nil {
 		return nil, err
 	}
-	st := &ports.FleetStatistics{}
+	st := &service.FleetStatistics{}
 	var workers []*domain.Worker
 	err := o.store.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
 		if workers, _, err = tx.Workers.List(ctx, ports.WorkerFilter{}, ports.Page{}); err != nil {
@@ -434,8 +435,8 @@ func (o *Orchestrator) Statistics(ctx context.Context) (*ports.FleetStatistics, 
 	return st, nil
 }
 
-// Available explains which worker the next session would get.
-func (o *Orchestrator) Available(ctx context.Context) (string, []domain.Candidate, error) {
+// ExplainPlacement explains which worker the next session would get.
+func (o *workerService) ExplainPlacement(ctx context.Context) (string, []domain.Candidate, error) {
 	if err := o.look(ctx); err != nil {
 		return "", nil, err
 	}
@@ -444,7 +445,7 @@ func (o *Orchestrator) Available(ctx context.Context) (string, []domain.Candidat
 }
 
 // TestEndpoint calls a health route that need not belong to a worker.
-func (o *Orchestrator) TestEndpoint(ctx context.Context, endpoint string) (*ports.ProbeReport, error) {
+func (o *workerService) TestEndpoint(ctx context.Context, endpoint string) (*service.ProbeReport, error) {
 	canonical, err := domain.ParseEndpoint(endpoint)
 	if err != nil {
 		var p domain.Problems
@@ -455,8 +456,8 @@ func (o *Orchestrator) TestEndpoint(ctx context.Context, endpoint string) (*port
 	return &r, nil
 }
 
-// TestWorker calls a worker's health route now.
-func (o *Orchestrator) TestWorker(ctx context.Context, id string) (*ports.ProbeReport, error) {
+// Test calls a worker's health route now.
+func (o *workerService) Test(ctx context.Context, id string) (*service.ProbeReport, error) {
 	if err := o.ready(ctx); err != nil {
 		return nil, err
 	}
@@ -469,7 +470,7 @@ func (o *Orchestrator) TestWorker(ctx context.Context, id string) (*ports.ProbeR
 }
 
 // ProbeAll calls every worker's health route now.
-func (o *Orchestrator) ProbeAll(ctx context.Context) ([]ports.ProbeReport, error) {
+func (o *workerService) ProbeAll(ctx context.Context) ([]service.ProbeReport, error) {
 	if err := o.look(ctx); err != nil {
 		return nil, err
 	}
@@ -481,7 +482,7 @@ func (o *Orchestrator) ProbeAll(ctx context.Context) ([]ports.ProbeReport, error
 		}
 		return 1
 	})
-	reports := make([]ports.ProbeReport, len(all))
+	reports := make([]service.ProbeReport, len(all))
 	turns := make(chan struct{}, o.parallel)
 	var asked sync.WaitGroup
 	for i, w := range all {
@@ -509,8 +510,8 @@ func (o *Orchestrator) known(ctx context.Context, id string) (*domain.Worker, er
 	return nil, workerMissing(ports.ErrNotFound)
 }
 
-// Monitor tells the state of the background health monitor.
-func (o *Orchestrator) Monitor(ctx context.Context) ports.MonitorStatus {
+// ProbeStatus tells the state of the background health monitor.
+func (o *workerService) ProbeStatus(ctx context.Context) service.ProbeStatus {
 	stopped := o.loop.stopped.Load()
 	if o.shared() { // another replica may have changed it a moment ago
 		o.logFailure(ctx, "monitor's setting not read", o.store.View(ctx, func(ctx context.Context, tx *ports.Tx) error {
@@ -521,7 +522,7 @@ func (o *Orchestrator) Monitor(ctx context.Context) ports.MonitorStatus {
 			return err
 		}))
 	}
-	st := ports.MonitorStatus{Running: !stopped, Interval: o.timing.ProbeInterval}
+	st := service.ProbeStatus{Running: !stopped, Interval: o.timing.ProbeInterval}
 	if us := o.loop.checked.Load(); us != 0 {
 		st.LastCheck = time.UnixMicro(us).UTC()
 	}
@@ -529,19 +530,28 @@ func (o *Orchestrator) Monitor(ctx context.Context) ports.MonitorStatus {
 	return st
 }
 
-// SetMonitor starts or stops the probes of the background health monitor, on
-// all replicas, the others at their next sign of life. Workers that fall silent are
-// noticed either way.
-func (o *Orchestrator) SetMonitor(ctx context.Context, running bool) (ports.MonitorStatus, error) {
+// StartProbes starts the background probes on all replicas. Other replicas follow at
+// their next heartbeat.
+func (o *workerService) StartProbes(ctx context.Context) (service.ProbeStatus, error) {
+	return o.setProbesEnabled(ctx, true)
+}
+
+// StopProbes stops the background probes on all replicas. Silent workers are still
+// marked down.
+func (o *workerService) StopProbes(ctx context.Context) (service.ProbeStatus, error) {
+	return o.setProbesEnabled(ctx, false)
+}
+
+func (o *workerService) setProbesEnabled(ctx context.Context, running bool) (service.ProbeStatus, error) {
 	err := o.update(ctx, func(ctx context.Context, tx *ports.Tx) error {
 		return tx.Settings.Put(ctx, monitorStopped, strconv.FormatBool(!running))
 	})
 	if err != nil {
-		return ports.MonitorStatus{}, o.fault(err)
+		return service.ProbeStatus{}, o.fault(err)
 	}
 	o.loop.stopped.Store(!running)
 	o.loop.wake()
-	return o.Monitor(ctx), nil
+	return o.Workers.ProbeStatus(ctx), nil
 }
 
 const monitorStopped = "monitor.stopped" // setting

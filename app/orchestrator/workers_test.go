@@ -12,6 +12,7 @@ import (
 	"github.com/switchyard-wa/switchyard/adapters/memory"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 func TestALateFarewellOfAFormerProcessChangesNothing(t *testing.T) {
@@ -21,15 +22,15 @@ func TestALateFarewellOfAFormerProcessChangesNothing(t *testing.T) {
 		endpoint string
 		want     domain.WorkerStatus
 	}{{"http://worker-1:999", domain.WorkerOnline}, {"http://worker-1:1", domain.WorkerOffline}, {"http://worker-1:1", domain.WorkerOffline}} {
-		status, err := w.UnregisterWorker(context.Background(), "worker-1", c.endpoint)
+		status, err := w.Protocol.Unregister(context.Background(), "worker-1", c.endpoint)
 		require.NoError(t, err)
 		require.Equal(t, c.want, status)
-		v, _, err := w.Worker(context.Background(), "worker-1")
+		v, _, err := w.Workers.Get(context.Background(), "worker-1")
 		require.NoError(t, err)
 		require.Equal(t, c.want, v.Status())
 	}
 	for id, endpoint := range map[string]string{"worker-2": "http://worker-1:1", "": "http://worker-1:999"} {
-		status, err := w.UnregisterWorker(context.Background(), id, endpoint)
+		status, err := w.Protocol.Unregister(context.Background(), id, endpoint)
 		require.NoError(t, err)
 		require.Equal(t, domain.WorkerOffline, status, "nobody is")
 	}
@@ -47,13 +48,13 @@ func TestAnOwnTokenRegistersOnlyWhatIsKnown(t *testing.T) {
 	}).AnyTimes()
 	register := func(endpoint string, own bool) error {
 		before := health.Load()
-		_, err := w.RegisterWorker(ctx, domain.Registration{WorkerID: "worker-1", Endpoint: endpoint, Own: own})
+		_, err := w.Protocol.Register(ctx, domain.Registration{WorkerID: "worker-1", Endpoint: endpoint, Own: own})
 		require.Equal(t, err == nil, health.Load() > before, "who may not register is not called")
 		return err
 	}
 	leave := func() {
 		t.Helper()
-		_, err := w.UnregisterWorker(ctx, "worker-1", "http://worker-1:1")
+		_, err := w.Protocol.Unregister(ctx, "worker-1", "http://worker-1:1")
 		require.NoError(t, err)
 	}
 	const home, elsewhere = "http://worker-1:1", "http://worker-1:2"
@@ -71,7 +72,7 @@ func TestAnOwnTokenRegistersOnlyWhatIsKnown(t *testing.T) {
 	leave()
 	require.NoError(t, register(elsewhere, false))
 	forbidden(register(home, true))
-	require.NoError(t, w.RemoveWorker(ctx, "worker-1", false))
+	require.NoError(t, w.Workers.Remove(ctx, "worker-1", service.RemoveOptions{}))
 	forbidden(register(elsewhere, true))
 	require.NoError(t, register(home, false))
 }
@@ -81,8 +82,10 @@ func TestAnOwnTokenDoesNotUndoARemoval(t *testing.T) {
 	m := &meddling{Store: memory.NewStore()}
 	w := worldOn(t, m)
 	w.worker("worker-1", 50)
-	m.before = func() { require.NoError(t, w.RemoveWorker(context.Background(), "worker-1", false)) }
-	_, err := w.RegisterWorker(context.Background(), domain.Registration{WorkerID: "worker-1", Endpoint: "http://worker-1:1", Own: true})
+	m.before = func() {
+		require.NoError(t, w.Workers.Remove(context.Background(), "worker-1", service.RemoveOptions{}))
+	}
+	_, err := w.Protocol.Register(context.Background(), domain.Registration{WorkerID: "worker-1", Endpoint: "http://worker-1:1", Own: true})
 	require.Equal(t, domain.CodeInsufficientPermission, domain.CodeOf(err))
 	require.Nil(t, m.before)
 }
@@ -118,12 +121,12 @@ func TestAnAdministratorsWordOutlivesARegistration(t *testing.T) {
 	w := newWorld(t)
 	w.worker("worker-1", 50)
 	seven, about := 7, "the big one"
-	_, err := w.UpdateWorker(context.Background(), "worker-1", ports.WorkerChange{
+	_, err := w.Workers.Update(context.Background(), "worker-1", service.WorkerChange{
 		Capacity: &seven, Description: &about, Labels: map[string]string{"pool": "max"},
 	})
 	require.NoError(t, err)
 	w.worker("worker-1", 50)
-	v, _, err := w.Worker(context.Background(), "worker-1")
+	v, _, err := w.Workers.Get(context.Background(), "worker-1")
 	require.NoError(t, err)
 	require.Equal(t, 7, v.Capacity)
 	require.Equal(t, about, v.Description)
@@ -136,10 +139,10 @@ func TestAStopIsProvedByTheWorkersList(t *testing.T) {
 	w, s := newLine(t)
 	w.workers.EXPECT().Disconnect(gomock.Any(), gomock.Any(), s.ID, gomock.Any()).
 		Return(&ports.WorkerError{Failure: ports.WorkerFailed, Status: 500, Message: "no"}).AnyTimes()
-	_, err := w.Disconnect(context.Background(), s.UserID, s.ID)
+	_, err := w.Sessions.Disconnect(context.Background(), s.UserID, s.ID)
 	require.NoError(t, err)
 	list := func() {
-		_, err = w.Heartbeat(context.Background(), domain.Heartbeat{WorkerID: "worker-1", Lists: true, CPU: -1, Memory: -1, MessageCount: -1})
+		_, err = w.Protocol.Heartbeat(context.Background(), domain.Heartbeat{WorkerID: "worker-1", Lists: true, CPU: -1, Memory: -1, MessageCount: -1})
 		require.NoError(t, err)
 	}
 	list()
@@ -163,7 +166,7 @@ func TestAnUnansweredStartStaysWhereItIs(t *testing.T) {
 		Return(domain.Report{}, &ports.WorkerError{Failure: ports.WorkerTimedOut, Message: "no answer"})
 	user := w.user(domain.TierBasic)
 	s := w.card(user, "line")
-	q, err := w.Connect(context.Background(), user, s.ID, ports.ConnectOptions{})
+	q, err := w.Sessions.Connect(context.Background(), user, s.ID, service.ConnectOptions{})
 	require.NoError(t, err)
 	require.Equal(t, domain.Init, q.Status)
 	require.Equal(t, q.WorkerID, w.session(s.ID).WorkerID)
@@ -254,10 +257,10 @@ func TestASessionIsNotInItsOwnWay(t *testing.T) {
 	user := w.user(domain.TierBasic)
 	s := w.card(user, "line")
 	store.row = w.session(s.ID)
-	_, err := w.Connect(ctx, user, s.ID, ports.ConnectOptions{})
+	_, err := w.Sessions.Connect(ctx, user, s.ID, service.ConnectOptions{})
 	require.NoError(t, err)
 	store.left = 2
-	_, err = w.Connect(ctx, user, s.ID, ports.ConnectOptions{})
+	_, err = w.Sessions.Connect(ctx, user, s.ID, service.ConnectOptions{})
 	require.Equal(t, domain.CodeSessionConnecting, domain.CodeOf(err))
 	require.Zero(t, store.left)
 
@@ -266,7 +269,7 @@ func TestASessionIsNotInItsOwnWay(t *testing.T) {
 	w.SetTiers(tier)
 	another := w.card(user, "another")
 	w.SetTiers(domain.DefaultTiers())
-	_, err = w.Connect(ctx, user, another.ID, ports.ConnectOptions{})
+	_, err = w.Sessions.Connect(ctx, user, another.ID, service.ConnectOptions{})
 	require.Equal(t, domain.CodeSessionLimit, domain.CodeOf(err), "another is")
 }
 
@@ -281,7 +284,7 @@ func TestTheLoserOfARegistrationHearsOfWhat(t *testing.T) {
 		{"worker-2", "http://worker-1:1", "has this endpoint"},
 	} {
 		store.noWorkers = true
-		_, err := w.RegisterWorker(context.Background(), domain.Registration{WorkerID: c.id, Endpoint: c.endpoint})
+		_, err := w.Protocol.Register(context.Background(), domain.Registration{WorkerID: c.id, Endpoint: c.endpoint})
 		require.Equal(t, domain.CodeWorkerConflict, domain.CodeOf(err))
 		require.ErrorContains(t, err, c.says)
 	}
@@ -292,17 +295,20 @@ func TestWhatIsNotThere(t *testing.T) {
 	ctx := context.Background()
 	w, s := newLine(t)
 	for what, ask := range map[string]func() error{
-		"drain":     func() error { _, err := w.Drain(ctx, "nobody"); return err },
-		"migrate":   func() error { _, err := w.Migrate(ctx, s.ID, "nobody", ""); return err },
-		"heartbeat": func() error { _, err := w.Heartbeat(ctx, domain.Heartbeat{WorkerID: "nobody"}); return err },
+		"drain":     func() error { _, err := w.Workers.Drain(ctx, "nobody"); return err },
+		"migrate":   func() error { _, err := w.Operations.Migrate(ctx, s.ID, "nobody", ""); return err },
+		"heartbeat": func() error { _, err := w.Protocol.Heartbeat(ctx, domain.Heartbeat{WorkerID: "nobody"}); return err },
 	} {
 		require.ErrorContains(t, ask(), "Worker not found; check its id, or register it first", what)
 	}
 	for what, ask := range map[string]func() error{
-		"connect": func() error { _, err := w.Connect(ctx, s.UserID, "none", ports.ConnectOptions{}); return err },
-		"migrate": func() error { _, err := w.Migrate(ctx, "none", "worker-1", ""); return err },
+		"connect": func() error {
+			_, err := w.Sessions.Connect(ctx, s.UserID, "none", service.ConnectOptions{})
+			return err
+		},
+		"migrate": func() error { _, err := w.Operations.Migrate(ctx, "none", "worker-1", ""); return err },
 		"report": func() error {
-			_, err := w.SessionReport(ctx, domain.Report{SessionID: "none", Status: domain.Connected})
+			_, err := w.Protocol.ReportSession(ctx, domain.Report{SessionID: "none", Status: domain.Connected})
 			return err
 		},
 	} {
@@ -326,7 +332,7 @@ func TestWorkThatComesWhileADueTimeIsClearedIsNotForgotten(t *testing.T) {
 	}))
 	before := starts.Load()
 	m.before = func() {
-		_, err := w.Heartbeat(context.Background(), domain.Heartbeat{WorkerID: "worker-1", Lists: true, CPU: -1, Memory: -1, MessageCount: -1})
+		_, err := w.Protocol.Heartbeat(context.Background(), domain.Heartbeat{WorkerID: "worker-1", Lists: true, CPU: -1, Memory: -1, MessageCount: -1})
 		require.NoError(t, err)
 		require.Equal(t, domain.OrderStart, w.session(s.ID).Order)
 	}
@@ -347,7 +353,7 @@ func TestForceDoesNotGiveUpWhatAWorkerMayStillRun(t *testing.T) {
 			s := c.connected(a)
 			hung := c.now()
 			c.hands.set(func(call) error { return &ports.WorkerError{Failure: ports.WorkerTimedOut} })
-			remove := func() error { return a.RemoveWorker(t.Context(), "worker-1", true) }
+			remove := func() error { return a.Workers.Remove(t.Context(), "worker-1", service.RemoveOptions{Force: true}) }
 			err := remove()
 			require.Equal(t, domain.CodeInvalidState, domain.CodeOf(err), "%v", err)
 			require.ErrorContains(t, err, "1 session(s)")
@@ -376,7 +382,7 @@ func TestOneOfTwoProcessesWithTheSameIDIsTakenIn(t *testing.T) {
 		"new": func(*crowd) {},
 		"known": func(c *crowd) {
 			c.register(c.all[0], "worker-1", 5)
-			_, err := c.all[0].UnregisterWorker(c.t.Context(), "worker-1", "")
+			_, err := c.all[0].Protocol.Unregister(c.t.Context(), "worker-1", "")
 			require.NoError(c.t, err)
 		},
 	} {
@@ -387,12 +393,12 @@ func TestOneOfTwoProcessesWithTheSameIDIsTakenIn(t *testing.T) {
 			c.hands.set(func(made call) error {
 				if made.kind == "health" && first {
 					first = false
-					_, err := c.all[1].RegisterWorker(t.Context(), registration("2"))
+					_, err := c.all[1].Protocol.Register(t.Context(), registration("2"))
 					require.NoError(t, err)
 				}
 				return nil
 			})
-			_, err := c.all[0].RegisterWorker(t.Context(), registration("3"))
+			_, err := c.all[0].Protocol.Register(t.Context(), registration("3"))
 			require.Equal(t, domain.CodeWorkerConflict, domain.CodeOf(err), "%v", err)
 			require.Equal(t, "http://worker-1:2", c.worker("worker-1").Endpoint)
 		})
@@ -414,9 +420,9 @@ func TestDeactivationDuringAConnect(t *testing.T) {
 		u.Active = false
 		require.NoError(t, tx.Users.Put(ctx, u))
 	}
-	_, err := a.Connect(t.Context(), s.UserID, s.ID, ports.ConnectOptions{})
+	_, err := a.Sessions.Connect(t.Context(), s.UserID, s.ID, service.ConnectOptions{})
 	require.Equal(t, domain.CodeAccountDeactivated, domain.CodeOf(err), "%v", err)
-	require.NoError(t, b.UserChanged(t.Context(), s.UserID))
+	require.NoError(t, b.Users.ApplyChange(t.Context(), s.UserID))
 	require.Equal(t, domain.Down, c.session(s.ID).Intent)
 }
 

@@ -37,7 +37,7 @@ func TestRowsThatManyWrite(t *testing.T) {
 		w.worker("worker-1", 50)
 		s := w.connected(w.user(domain.TierBasic))
 		store.until = time.Now().Add(5 * time.Millisecond)
-		_, err := w.SessionReport(t.Context(), domain.Report{SessionID: s.ID, Status: domain.Reconnecting})
+		_, err := w.Protocol.ReportSession(t.Context(), domain.Report{SessionID: s.ID, Status: domain.Reconnecting})
 		require.NoError(t, err)
 		require.Positive(t, store.lost)
 		require.Equal(t, domain.Reconnecting, w.session(s.ID).Status)
@@ -59,7 +59,7 @@ func TestOnlyWhatChangesIsWritten(t *testing.T) {
 	require.False(t, waits.DueAt.IsZero())
 
 	c.step()
-	_, err := a.Drain(t.Context(), "worker-1")
+	_, err := a.Workers.Drain(t.Context(), "worker-1")
 	require.NoError(t, err)
 	require.Equal(t, waits.Rev, c.session(stopped.ID).Rev, "it is due already")
 	require.False(t, c.session(runs.ID).DueAt.IsZero())

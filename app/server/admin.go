@@ -34,7 +34,7 @@ func Administer(ctx context.Context, cfg Config, fn func(*accounts.Accounts) err
 	if err != nil {
 		return errors.Join(err, b.Close())
 	}
-	a, err := newAccounts(cfg, b, passwords, secret, logmail.New(cfg.Log), o.UserChanged)
+	a, err := newAccounts(cfg, b, passwords, secret, logmail.New(cfg.Log), o.Users.ApplyChange)
 	if err != nil {
 		return errors.Join(err, b.Close())
 	}

@@ -27,7 +27,7 @@ import (
 	"github.com/switchyard-wa/switchyard/adapters/redis/redistest"
 	"github.com/switchyard-wa/switchyard/app/server"
 	"github.com/switchyard-wa/switchyard/domain"
-	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 const (
@@ -225,11 +225,11 @@ func connected(b *testing.B, s *server.Server, worker string) target {
 	ctx := context.Background()
 	user, err := s.Accounts.CreateUser(ctx, "Bench", "bench@example.com", "correct-horse-1", domain.TierMax, domain.RoleUser)
 	require.NoError(b, err)
-	_, err = s.Orchestrator.RegisterWorker(ctx, domain.Registration{WorkerID: "instant", Endpoint: worker, Interval: time.Hour})
+	_, err = s.Orchestrator.Protocol.Register(ctx, domain.Registration{WorkerID: "instant", Endpoint: worker, Interval: time.Hour})
 	require.NoError(b, err)
-	session, err := s.Orchestrator.CreateSession(ctx, user.ID, ports.NewSession{Name: "line"})
+	session, err := s.Orchestrator.Sessions.Create(ctx, user.ID, service.CreateSessionParams{Name: "line"})
 	require.NoError(b, err)
-	q, err := s.Orchestrator.Connect(ctx, user.ID, session.ID, ports.ConnectOptions{})
+	q, err := s.Orchestrator.Sessions.Connect(ctx, user.ID, session.ID, service.ConnectOptions{})
 	require.NoError(b, err)
 	require.Equal(b, domain.Connected, q.Status)
 	addr := strings.TrimPrefix(s.URL(), "http://")
@@ -297,7 +297,7 @@ func heartbeats(b *testing.B, on backing, want float64) {
 	targets := make([]target, connections)
 	for i := range targets {
 		id := fmt.Sprintf("worker-%02d", i)
-		_, err := s.Orchestrator.RegisterWorker(ctx, domain.Registration{WorkerID: id, Endpoint: fmt.Sprintf("%s/%d", worker.URL, i), Capacity: sessions})
+		_, err := s.Orchestrator.Protocol.Register(ctx, domain.Registration{WorkerID: id, Endpoint: fmt.Sprintf("%s/%d", worker.URL, i), Capacity: sessions})
 		require.NoError(b, err)
 	}
 	type listed struct {
@@ -313,9 +313,9 @@ func heartbeats(b *testing.B, on backing, want float64) {
 			require.NoError(b, err)
 			owner = u.ID
 		}
-		c, err := s.Orchestrator.CreateSession(ctx, owner, ports.NewSession{Name: "line"})
+		c, err := s.Orchestrator.Sessions.Create(ctx, owner, service.CreateSessionParams{Name: "line"})
 		require.NoError(b, err)
-		q, err := s.Orchestrator.Connect(ctx, owner, c.ID, ports.ConnectOptions{})
+		q, err := s.Orchestrator.Sessions.Connect(ctx, owner, c.ID, service.ConnectOptions{})
 		require.NoError(b, err)
 		lists[q.WorkerID] = append(lists[q.WorkerID], listed{c.ID, "CONNECTED", "6281234567890"})
 	}

@@ -98,15 +98,14 @@ func (s *Server) assemble(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if s.Accounts, err = newAccounts(s.cfg, s.backend, passwords, secret, mailer, s.Orchestrator.UserChanged); err != nil {
+	if s.Accounts, err = newAccounts(s.cfg, s.backend, passwords, secret, mailer, s.Orchestrator.Users.ApplyChange); err != nil {
 		return err
 	}
 	if err := s.Orchestrator.Load(ctx); err != nil {
 		return err
 	}
 	s.handler = httpapi.New(httpapi.Config{
-		Accounts: s.Accounts, Sessions: s.Orchestrator, Messages: s.Orchestrator,
-		Workers: s.Orchestrator, Fleet: s.Orchestrator, Operator: s.Orchestrator,
+		Services: s.Orchestrator.Services, Accounts: s.Accounts,
 		WorkerTokens: httpapi.NewWorkerTokens(s.token), RateLimits: !off, Limiter: s.backend.Limiter(),
 		Clock: s.backend.Clock(), IDs: s.backend.IDs(), Log: s.cfg.Log,
 		Health: s.health, Ready: s.ready.Load, Version: s.cfg.Version, QRLife: s.cfg.Timing.QRLife,

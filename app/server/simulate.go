@@ -40,7 +40,7 @@ func (s *Server) simulate(ctx context.Context) (stop func(), err error) {
 			stop()
 			return nil, err
 		}
-		w := simworker.New(simworker.Config{ID: fmt.Sprintf("simulated-%d", i+1), State: state}, s.Orchestrator)
+		w := simworker.New(simworker.Config{ID: fmt.Sprintf("simulated-%d", i+1), State: state}, s.Orchestrator.Protocol)
 		running.Go(func() {
 			if err := simworker.Serve(ctx, listener, w, simworker.ServeConfig{Token: s.token, Log: s.cfg.Log}); err != nil {
 				s.cfg.Log.Error("simulated worker", "error", err)

@@ -1,0 +1,80 @@
+package service
+
+import (
+	"context"
+
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
+)
+
+// RebalanceOptions refines a rebalance.
+type RebalanceOptions struct {
+	DryRun bool // plan, and move nothing
+}
+
+// WorkerLoad is the number of sessions on a worker, before and after a plan.
+type WorkerLoad struct {
+	WorkerID string
+	Capacity int
+	Before   int
+	After    int
+}
+
+// RebalanceResult is a plan to even out the load, and the migrations it began.
+type RebalanceResult struct {
+	DryRun         bool
+	BatchID        string // of the migrations; empty if none was begun
+	Moves          []domain.PlannedMove
+	RemainingMoves int          // moves left to the next rebalance, beyond BulkLimit
+	Workers        []WorkerLoad // by id; only the workers of the plan
+}
+
+// BulkLimit bounds the sessions of a bulk action and the moves of a rebalance.
+const BulkLimit = 1000
+
+// BulkAction names an action on many sessions at once.
+type BulkAction string
+
+// The bulk actions.
+const (
+	BulkRestart    BulkAction = "restart"
+	BulkDisconnect BulkAction = "disconnect"
+	BulkMigrate    BulkAction = "migrate"
+	BulkDelete     BulkAction = "delete"
+)
+
+// BulkRequest is an action on the listed sessions or, if none is listed, on those
+// of the filter: at most BulkLimit.
+type BulkRequest struct {
+	Action         BulkAction
+	SessionIDs     []string
+	Filter         ports.SessionFilter // ignored if it is the zero value
+	TargetWorkerID string              // of BulkMigrate; empty: any worker
+	Reason         string              // of BulkMigrate
+}
+
+// BulkResult is the outcome for one session of a bulk action.
+type BulkResult struct {
+	SessionID string
+	Err       error // nil: recorded, and carried out in the background
+}
+
+// Operations serves administrators who act on sessions of any owner.
+type Operations interface {
+	// ListSessions lists sessions of all users, newest first.
+	ListSessions(ctx context.Context, f ports.SessionFilter, p ports.Page) ([]*SessionView, int, error)
+	// DeleteSession deletes a session as its owner would.
+	DeleteSession(ctx context.Context, sessionID string) error
+	// Bulk returns one result for each session, in the order of the list.
+	Bulk(ctx context.Context, b BulkRequest) ([]BulkResult, error)
+	// Migrate moves a session to another worker, or to the named target. The
+	// migration may still wait for admission when Migrate returns.
+	Migrate(ctx context.Context, sessionID, targetWorkerID, reason string) (*domain.Migration, error)
+	// ListMigrations lists migrations and failovers, newest first.
+	ListMigrations(ctx context.Context, f ports.MigrationFilter, p ports.Page) ([]*domain.Migration, int, error)
+	// CancelMigrations cancels a migration, or all of a batch, that have not begun.
+	// It returns the cancelled ones, and how many are under way.
+	CancelMigrations(ctx context.Context, id string) (cancelled []*domain.Migration, running int, err error)
+	// Rebalance moves sessions until workers are about equally full.
+	Rebalance(ctx context.Context, opt RebalanceOptions) (*RebalanceResult, error)
+}
