@@ -80,17 +80,17 @@ const (
 	defaultRetry    = time.Minute // where nobody knows better
 )
 
-// A refusal is an error of HTTP itself: it knows its status.
-type refusal struct {
+// A httpError is an error of HTTP itself: it knows its status.
+type httpError struct {
 	status int
 	shown  *domain.Error
 }
 
 // Error is for the log.
-func (r *refusal) Error() string { return r.shown.Error() }
+func (r *httpError) Error() string { return r.shown.Error() }
 
 func refuse(status int, code domain.Code, field, message string) error {
-	r := &refusal{status, &domain.Error{Kind: domain.Invalid, Code: code, Message: message}}
+	r := &httpError{status, &domain.Error{Kind: domain.Invalid, Code: code, Message: message}}
 	if field != "" {
 		r.shown.Fields = []domain.FieldError{{Field: field, Message: message}}
 	}
@@ -105,9 +105,9 @@ func errNoRoute(r *http.Request) error {
 		"There is nothing here; the routes of the API are below /api/v1")
 }
 
-func errMethod(r *http.Request, res *resource) error {
+func errMethod(r *http.Request, allow string) error {
 	return refuse(http.StatusMethodNotAllowed, codeMethodNotAllowed, "",
-		"This route does not answer "+clean(r.Method, 16)+"; use "+res.allow[0])
+		"This route does not answer "+clean(r.Method, 16)+"; use "+allow)
 }
 
 // A delayed error says when another try makes sense.
@@ -131,12 +131,12 @@ type failure struct {
 	retry   time.Duration // 0: not said
 }
 
-// explain is where errors become HTTP. Whatever is not meant for the caller
+// toHTTPError is where errors become HTTP. Whatever is not meant for the caller
 // stays out; the log has it.
-func explain(err error) failure {
+func toHTTPError(err error) failure {
 	var f failure
 	var e *domain.Error
-	var r *refusal
+	var r *httpError
 	switch {
 	case errors.As(err, &r):
 		f = failure{status: r.status, code: r.shown.Code, message: r.shown.Message, fields: r.shown.Fields}

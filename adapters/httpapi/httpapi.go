@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-kit/kit/endpoint"
+
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
 	"github.com/switchyard-wa/switchyard/ports/service"
@@ -63,10 +65,10 @@ type Check struct {
 
 type api struct {
 	Config
-	inside  *router // below the base paths
-	outside *router
-	origins map[string]bool
-	started time.Time
+	surface   *surface
+	endpoints []endpoint.Endpoint // by the index of the route
+	origins   map[string]bool
+	started   time.Time
 }
 
 // New returns the handler of the whole API. It panics if its route table is
@@ -86,78 +88,35 @@ func newAPI(cfg Config) *api {
 	if cfg.QRLife <= 0 {
 		cfg.QRLife = time.Minute
 	}
-	a := &api{Config: cfg, origins: make(map[string]bool), started: cfg.Clock.Now()}
+	a := &api{Config: cfg, surface: theSurface(), origins: make(map[string]bool), started: cfg.Clock.Now()}
 	for _, origin := range cfg.CORSOrigins {
 		a.origins[strings.ToLower(strings.TrimRight(origin, "/"))] = true
 	}
 	limits := newLimits(a)
-	var inside, outside []mounted
-	for i := range table {
-		m := a.mount(&table[i], limits)
-		if table[i].outside {
-			outside = append(outside, m)
-		} else {
-			inside = append(inside, m)
-		}
+	for _, r := range a.surface.routes {
+		around := endpoint.Chain(a.authenticate(r.credential), limits.of(r.limit))
+		a.endpoints = append(a.endpoints, around(decodeAndHandle))
 	}
-	a.inside, a.outside = newRouter(inside), newRouter(outside)
 	return a
 }
 
 // ServeHTTP answers one request.
 func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	c := &call{
+	c := &requestContext{
 		Context: r.Context(), api: a, w: w, r: r,
-		start: a.Clock.Now(), scratch: scratches.Get().(*scratch),
+		start: a.Clock.Now(), buffers: bufferPool.Get().(*buffers),
 	}
 	c.identify()
 	setHeaders(w.Header(), r)
 	defer c.finish()
-	if a.cors(c) {
-		return
+	if !a.cors(c) {
+		a.surface.router.ServeHTTP(w, c.rewrite())
 	}
-	res, params := a.find(r)
-	if res == nil {
-		c.fail(errNoRoute(r))
-		return
-	}
-	m := res.method(r.Method)
-	switch {
-	case m != nil:
-		c.route, c.resource, c.params = m.route, res, params
-		m.server.ServeHTTP(w, r.WithContext(c))
-	case r.Method == http.MethodOptions:
-		w.Header()["Allow"] = res.allow
-		c.send(http.StatusNoContent, nil, nil)
-	default:
-		w.Header()["Allow"] = res.allow
-		c.fail(errMethod(r, res))
-	}
-}
-
-// find looks the request's path up, below a base path or outside.
-func (a *api) find(r *http.Request) (*resource, [2]string) {
-	path, raw := r.URL.Path, r.URL.RawPath
-	for _, base := range basePaths {
-		if inside, ok := below(path, base); ok {
-			rawInside, _ := below(raw, base)
-			return a.inside.find(inside, rawInside)
-		}
-	}
-	return a.outside.find(path, raw)
-}
-
-// basePaths are tried in this order.
-var basePaths = [...]string{"/api/v1", "/api"}
-
-func below(path, base string) (string, bool) {
-	rest, ok := strings.CutPrefix(path, base)
-	return rest, ok && strings.HasPrefix(rest, "/")
 }
 
 // finish ends a request: it answers for a panic, writes the access log and
-// gives the buffers back.
-func (c *call) finish() {
+// releases the buffers.
+func (c *requestContext) finish() {
 	if p := recover(); p != nil {
 		if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 			panic(p)
@@ -170,18 +129,16 @@ func (c *call) finish() {
 		c.fail(domain.Errorf(domain.Internal, domain.CodeInternal, internalMessage))
 	}
 	c.log()
-	if c.scratch.reusable() {
-		scratches.Put(c.scratch)
-	}
-	c.scratch = nil
+	c.buffers.release()
+	c.buffers = nil
 }
 
-// Log is where the call's messages go.
-func (c *call) Log() *slog.Logger { return c.api.Config.Log }
+// Log returns the logger of the API.
+func (c *requestContext) Log() *slog.Logger { return c.api.Config.Log }
 
 // log writes the access log: who asked for what and what came of it, but
 // never a token, a body, or a query, which can hold secrets.
-func (c *call) log() {
+func (c *requestContext) log() {
 	level := slog.LevelInfo
 	switch {
 	case c.status >= http.StatusInternalServerError:

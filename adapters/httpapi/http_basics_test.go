@@ -24,7 +24,7 @@ import (
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
-const loginBody = `{"email":"ada@example.com","password":"pw"}`
+const goodLogin = `{"email":"ada@example.com","password":"pw"}`
 
 func TestRequestID(t *testing.T) {
 	h := New(config(&stub{}))
@@ -77,9 +77,9 @@ func TestBodies(t *testing.T) {
 		status int
 		fields []string
 	}{
-		"good":                   {loginBody, 200, nil},
+		"good":                   {goodLogin, 200, nil},
 		"unknown fields":         {`{"email":"a","password":"b","x":{"y":[1,{"z":null}]},"":0}`, 200, nil},
-		"blank around":           {" \r\n\t" + loginBody + " \n", 200, nil},
+		"blank around":           {" \r\n\t" + goodLogin + " \n", 200, nil},
 		"nothing":                {"", 400, []string{"email", "password"}},
 		"blank":                  {"  \n", 400, []string{"email", "password"}},
 		"empty object":           {"{}", 400, []string{"email", "password"}},
@@ -91,8 +91,8 @@ func TestBodies(t *testing.T) {
 		"null":                   {"null", 400, []string{"body"}},
 		"no JSON":                {"email=a&password=b", 400, []string{"body"}},
 		"half":                   {`{"email":"a"`, 400, []string{"body"}},
-		"trailing garbage":       {loginBody + "x", 400, []string{"body"}},
-		"two objects":            {loginBody + loginBody, 400, []string{"body"}},
+		"trailing garbage":       {goodLogin + "x", 400, []string{"body"}},
+		"two objects":            {goodLogin + goodLogin, 400, []string{"body"}},
 		"trailing comma":         {`{"email":"a",}`, 400, []string{"body"}},
 		"twice":                  {`{"email":"a","password":"b","email":"c"}`, 400, []string{"email"}},
 		"twice, where unread":    {`{"email":"a","password":"b","x":{"y":1,"y":2}}`, 400, []string{"x.y"}},
@@ -102,7 +102,7 @@ func TestBodies(t *testing.T) {
 		"deep":                   {strings.Repeat(`{"x":`, 20_000), 400, []string{"body"}},
 		"deep and closed":        {`{"x":` + strings.Repeat("[", 200_000) + strings.Repeat("]", 200_000) + `}`, 400, []string{"body"}},
 		"too large":              {big, 413, []string{"body"}},
-		"NUL after the document": {loginBody + "\x00", 400, []string{"body"}},
+		"NUL after the document": {goodLogin + "\x00", 400, []string{"body"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, chunked := range []bool{false, true} {
@@ -151,7 +151,7 @@ func TestContentType(t *testing.T) {
 		"application/json": 200, "application/json; charset=utf-8": 200, "Application/JSON;charset=UTF-8": 200, "": 200,
 		"text/plain": 415, "application/x-www-form-urlencoded": 415, "application/json; charset=latin1": 415, "application/jsonx": 415, ";": 415,
 	} {
-		r := request("POST", "/api/v1/auth/login", "", loginBody)
+		r := request("POST", "/api/v1/auth/login", "", goodLogin)
 		r.Header.Set("Content-Type", value)
 		got := serve(t, New(config(&stub{})), r)
 		assert.Equal(t, want, got.Code, value)
@@ -164,14 +164,14 @@ func TestContentType(t *testing.T) {
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	assert.Equal(t, http.StatusOK, serve(t, New(config(&stub{})), r).Code)
 
-	r = request("POST", "/api/v1/auth/login", "", loginBody)
+	r = request("POST", "/api/v1/auth/login", "", goodLogin)
 	r.Header.Set("Content-Encoding", "gzip")
 	assert.Equal(t, http.StatusUnsupportedMediaType, serve(t, New(config(&stub{})), r).Code)
 }
 
 func TestBodyThatBreaks(t *testing.T) {
 	for want, err := range map[int]error{http.StatusBadRequest: io.ErrUnexpectedEOF, http.StatusRequestTimeout: os.ErrDeadlineExceeded} {
-		r := request("POST", "/api/v1/auth/login", "", loginBody)
+		r := request("POST", "/api/v1/auth/login", "", goodLogin)
 		r.Body = io.NopCloser(io.MultiReader(strings.NewReader(`{"email":`), iotest.ErrReader(err)))
 		assert.Equal(t, want, serve(t, New(config(&stub{})), r).Code)
 	}
@@ -283,7 +283,7 @@ func TestErrorMap(t *testing.T) {
 // Every code of the contract has the status that the contract gives it.
 func TestEveryCodeHasAStatus(t *testing.T) {
 	for code, status := range statusByCode {
-		f := explain(domain.Errorf(domain.Internal, code, "m"))
+		f := toHTTPError(domain.Errorf(domain.Internal, code, "m"))
 		assert.Equal(t, status, f.status)
 		assert.Equal(t, code, f.code)
 	}
@@ -294,9 +294,9 @@ func TestEveryCodeHasAStatus(t *testing.T) {
 
 // Every use case's error reaches the client, on every route.
 func TestEveryRouteReportsErrors(t *testing.T) {
-	for i := range table {
-		r := &table[i]
-		if r.outside || strings.HasPrefix(r.path, "/workers/health/") {
+	for i := range apiRoutes {
+		r := &apiRoutes[i]
+		if r.root || strings.HasPrefix(r.path, "/workers/health/") {
 			continue
 		}
 		s := &stub{err: domain.Errorf(domain.Conflict, domain.CodeInvalidState, "Not now")}
@@ -391,23 +391,23 @@ func TestRemoteAddress(t *testing.T) {
 		for _, line := range c.forwarded {
 			r.Header.Add("X-Forwarded-For", line)
 		}
-		call := &call{api: a, r: r}
+		call := &requestContext{api: a, r: r}
 		assert.Equal(t, c.want, call.remoteIP(), c.forwarded)
 	}
 	assert.Equal(t, "2001:db8::/64", network(netip.MustParseAddr("2001:db8::1:2:3:4")))
 	assert.Equal(t, "local", network(netip.Addr{}))
 }
 
-func TestTimes(t *testing.T) {
-	at := time.Date(2026, 3, 1, 13, 0, 0, 7_000_000, time.FixedZone("CET", 3600))
-	assert.Equal(t, `"2026-03-01T12:00:00.007Z"`, string(appendTime(nil, at)))
-	assert.Equal(t, "null", string(appendTime(nil, time.Time{})))
+// marshalled returns a value as the API writes it.
+func marshalled(t *testing.T, v any) string {
+	t.Helper()
+	var out strings.Builder
+	require.NoError(t, marshal(&out, v))
+	return out.String()
 }
 
-func TestStrings(t *testing.T) {
-	for in, want := range map[string]string{
-		"plain": `"plain"`, "": `""`, `a"b\`: `"a\"b\\"`, "tab\t": `"tab\t"`, "ü": `"ü"`, "\xff": "\"\ufffd\"", "\x7f": "\"\x7f\"",
-	} {
-		assert.Equal(t, want, string(appendString(nil, in)))
-	}
+func TestTimes(t *testing.T) {
+	at := time.Date(2026, 3, 1, 13, 0, 0, 7_000_000, time.FixedZone("CET", 3600))
+	assert.Equal(t, `"2026-03-01T12:00:00.007Z"`, marshalled(t, jsonTime(at)))
+	assert.Equal(t, "null", marshalled(t, jsonTime{}))
 }
