@@ -152,7 +152,7 @@ func (w *world) logout(id string) {
 		return events
 	})
 	if home != "" && home != s.WorkerID {
-		w.leave(home, id, domain.OrderLogout)
+		w.leave(home, id, domain.CommandLogout)
 	}
 	w.pursue(id)
 }
@@ -173,7 +173,7 @@ func (w *world) remove(id string) {
 	s := w.sessions[id]
 	for _, worker := range []string{s.WorkerID, s.HomeID} {
 		if worker != "" {
-			w.leave(worker, id, domain.OrderDelete)
+			w.leave(worker, id, domain.CommandDelete)
 		}
 	}
 	if s.Assigned() {
@@ -189,7 +189,7 @@ func (w *world) remove(id string) {
 }
 
 func (w *world) migrate(id string) {
-	if s := w.sessions[id]; !s.Assigned() || s.Intent == domain.Down || s.Order.Stops() {
+	if s := w.sessions[id]; !s.Assigned() || s.Intent == domain.Down || s.Command.Stops() {
 		w.t.Skip("it runs nowhere")
 	}
 	w.change("migrate", id, func(s *domain.Session) []domain.Event {
@@ -368,14 +368,14 @@ func (w *world) checkSession(s *domain.Session) {
 	require.True(t, !settling || s.Assigned() && s.Intent == domain.Up && s.Status == domain.Disconnected, "%s settles", s.ID)
 	require.True(t, !s.LoggedOut || settling)
 	require.True(t, s.Assigned() || !s.Confirms, "nothing confirms that %s runs", s.ID)
-	require.True(t, !s.Assigned() || s.Confirms || s.Order != domain.OrderNone, "%s was never asked for", s.ID)
-	require.True(t, !s.Order.Stops() || s.Status != domain.Connected, "%s is being stopped and CONNECTED", s.ID)
+	require.True(t, !s.Assigned() || s.Confirms || s.Command != domain.CommandNone, "%s was never asked for", s.ID)
+	require.True(t, !s.Command.Stops() || s.Status != domain.Connected, "%s is being stopped and CONNECTED", s.ID)
 	require.True(t, s.MoveID == "" || !w.moves[s.MoveID].Status.Ended(), "%s still has a migration that is over", s.ID)
 	require.True(t, s.MoveID != "" || s.MoveTo == "")
 	require.True(t, s.QR.IsZero() || s.Status == domain.QRRequired, "%s shows a QR at %s", s.ID, s.Status)
 	step, at := domain.Next(s, w.workers[s.WorkerID], w.timing, w.now)
 	if step != domain.StepNone || !at.IsZero() {
-		require.False(t, s.DueAt.IsZero(), "nobody will look at %s (%s, %s, %q): step %d at %v", s.ID, s.Status, s.WorkerID, s.Order, step, at)
+		require.False(t, s.DueAt.IsZero(), "nobody will look at %s (%s, %s, %q): step %d at %v", s.ID, s.Status, s.WorkerID, s.Command, step, at)
 	}
 	if step != domain.StepNone {
 		require.False(t, s.DueAt.After(w.now.Add(w.timing.StartTimeout)), "%s is looked at late", s.ID)
@@ -427,7 +427,7 @@ func (w *world) settle() {
 		} else {
 			require.False(w.t, s.Assigned(), "%s is not wanted: %+v", id, s)
 		}
-		require.Empty(w.t, s.Order)
+		require.Empty(w.t, s.Command)
 		require.Zero(w.t, s.DueAt)
 	}
 	for _, m := range w.moves {

@@ -98,7 +98,7 @@ func (w *world) change(op, id string, fn func(s *domain.Session) []domain.Event)
 		}
 	} else {
 		want := before.Generation
-		if op == "connect" && before.Order.Stops() && before.Order != domain.OrderLogout {
+		if op == "connect" && before.Command.Stops() && before.Command != domain.CommandLogout {
 			want++ // it is assigned anew where it is
 		}
 		require.Equal(w.t, want, s.Generation, "the generation grew without an assignment: %s", op)
@@ -187,11 +187,11 @@ func (w *world) checkEvents(op string, before, after *domain.Session, events []d
 }
 
 // leave notes that something of the session is to be stopped or wiped on a worker.
-func (w *world) leave(worker, session string, order domain.Order) {
+func (w *world) leave(worker, session string, order domain.Command) {
 	at := place{worker, session}
-	c := &domain.Cleanup{WorkerID: worker, SessionID: session, Order: order}
+	c := &domain.Cleanup{WorkerID: worker, SessionID: session, Command: order}
 	if old := w.cleanups[at]; old != nil {
-		c.Order = order.Stronger(old.Order)
+		c.Command = order.MoreDestructive(old.Command)
 	}
 	if w.workers[worker].Online {
 		c.DueAt = w.now
@@ -212,7 +212,7 @@ func (w *world) choose(s *domain.Session, avoid ...string) string {
 	for _, id := range sorted(w.workers) {
 		k := w.workers[id]
 		loads = append(loads, domain.Load{WorkerID: id, Status: k.Status(), Used: k.Used, Capacity: k.Capacity})
-		if c := w.cleanups[place{id, s.ID}]; c != nil && c.Order != domain.OrderDisconnect {
+		if c := w.cleanups[place{id, s.ID}]; c != nil && c.Command != domain.CommandDisconnect {
 			req.Avoid = append(req.Avoid, id) // a start would find what is to be wiped
 		}
 	}
@@ -286,14 +286,14 @@ func (w *world) take(s *domain.Session, step domain.Step) (more bool) {
 	case domain.StepSettle:
 		w.change("settle", s.ID, func(s *domain.Session) []domain.Event { return s.Settle(w.timing, w.now) })
 	case domain.StepRelease:
-		order := domain.OrderDisconnect
-		if s.Order == domain.OrderLogout {
-			order = domain.OrderLogout
+		order := domain.CommandDisconnect
+		if s.Command == domain.CommandLogout {
+			order = domain.CommandLogout
 		}
 		w.leave(s.WorkerID, s.ID, order)
 		w.change("release", s.ID, func(s *domain.Session) []domain.Event { s.Stopped(w.now); return nil })
 	case domain.StepLeave:
-		w.leave(s.WorkerID, s.ID, domain.OrderDisconnect)
+		w.leave(s.WorkerID, s.ID, domain.CommandDisconnect)
 		w.change("leave", s.ID, func(s *domain.Session) []domain.Event {
 			w.depart(s, domain.MoveFailover)
 			s.Leave(domain.EventSessionFailedOver, w.now)
@@ -320,9 +320,9 @@ type answer struct {
 // call tells the worker what the session's order says and records the answer,
 // if the process that called lives to see it, and when.
 func (w *world) call(s *domain.Session) {
-	order, generation, heard, worker := s.Order, s.Generation, s.HeardAt, s.WorkerID
+	order, generation, heard, worker := s.Command, s.Generation, s.HeardAt, s.WorkerID
 	require.NotEmpty(w.t, order, "nothing to tell the worker")
-	first := w.fresh[s.ID] == generation && order == domain.OrderStart
+	first := w.fresh[s.ID] == generation && order == domain.CommandStart
 	delete(w.fresh, s.ID)
 	a := w.tell(worker, s.ID, order, generation)
 	a.notDone = a.notDone && first // otherwise an earlier call may have been carried out
@@ -337,21 +337,21 @@ func (w *world) call(s *domain.Session) {
 	}
 }
 
-func (w *world) record(id, worker string, order domain.Order, generation int64, heard time.Time, a answer) {
+func (w *world) record(id, worker string, order domain.Command, generation int64, heard time.Time, a answer) {
 	w.change("answer", id, func(s *domain.Session) []domain.Event {
 		switch {
-		case s.WorkerID != worker || s.Generation != generation || s.Order != order && s.Order != domain.OrderNone:
+		case s.WorkerID != worker || s.Generation != generation || s.Command != order && s.Command != domain.CommandNone:
 		case !a.done && !a.notDone:
-			s.Unanswered(w.timing, w.now)
+			s.CommandOutcomeUnknown(w.timing, w.now)
 		case !a.done:
 			if !a.refused {
-				w.leave(worker, id, domain.OrderDisconnect)
+				w.leave(worker, id, domain.CommandDisconnect)
 			}
 			s.Refused("not done", w.timing, w.now)
 		case order.Stops():
 			s.Stopped(w.now)
-		case s.Order != domain.OrderNone:
-			s.Asked(w.timing, w.now)
+		case s.Command != domain.CommandNone:
+			s.CommandAccepted(w.timing, w.now)
 			if a.status != "" && s.HeardAt.Equal(heard) {
 				r := domain.Report{SessionID: id, WorkerID: worker, Generation: generation, Status: a.status}
 				_, events := s.Apply(r, w.timing, w.now)
@@ -363,7 +363,7 @@ func (w *world) record(id, worker string, order domain.Order, generation int64, 
 }
 
 // tell makes a call.
-func (w *world) tell(worker, session string, order domain.Order, generation int64) answer {
+func (w *world) tell(worker, session string, order domain.Command, generation int64) answer {
 	p := w.processes[worker]
 	switch {
 	case !p.up:
@@ -398,12 +398,12 @@ func (w *world) tell(worker, session string, order domain.Order, generation int6
 func (w *world) clean(at place) {
 	c, k, s := w.cleanups[at], w.workers[at.worker], w.sessions[at.session]
 	switch {
-	case c.Order == domain.OrderDisconnect && s != nil && s.WorkerID == at.worker:
+	case c.Command == domain.CommandDisconnect && s != nil && s.WorkerID == at.worker:
 		delete(w.cleanups, at)
 	case !k.Online:
 		c.DueAt = time.Time{}
 	default:
-		if a := w.tell(at.worker, at.session, c.Order, 0); a.done {
+		if a := w.tell(at.worker, at.session, c.Command, 0); a.done {
 			delete(w.cleanups, at)
 			return
 		}
@@ -536,12 +536,12 @@ func (w *world) beat(p *process) {
 		}
 		outcome := w.deliver(r)
 		s := w.sessions[id]
-		stopping := s != nil && s.WorkerID == p.id && s.Order.Stops()
+		stopping := s != nil && s.WorkerID == p.id && s.Command.Stops()
 		if r.Status.Live() && !stopping && (outcome == domain.NotOwner || outcome == domain.NotWanted) {
 			if p.modern {
-				p.obey(w, id, domain.OrderDisconnect, 0)
+				p.obey(w, id, domain.CommandDisconnect, 0)
 			} else {
-				w.leave(p.id, id, domain.OrderDisconnect)
+				w.leave(p.id, id, domain.CommandDisconnect)
 			}
 		}
 	}
@@ -550,7 +550,7 @@ func (w *world) beat(p *process) {
 		if p.modern && !status.Live() && p.versions[s.ID] != s.Generation {
 			there = false // what it lists is what is left of an earlier assignment
 		}
-		if there || s.Intent == domain.Down || s.Order != domain.OrderNone || !s.Status.Live() ||
+		if there || s.Intent == domain.Down || s.Command != domain.CommandNone || !s.Status.Live() ||
 			w.now.Sub(s.AssignedAt) <= w.timing.StartTimeout {
 			return nil
 		}

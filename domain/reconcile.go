@@ -15,7 +15,7 @@ type Step uint8
 const (
 	StepNone    Step = iota // nothing to do, now or at Session.DueAt
 	StepPlace               // choose a worker, reserve a slot, assign
-	StepCall                // tell the assigned worker Session.Order
+	StepCall                // tell the assigned worker Session.Command
 	StepSettle              // Session.Settle
 	StepRelease             // Session.Stopped: the stop cannot be confirmed any more; clean up there later
 	StepLeave               // Session.Leave: the worker is lost; place elsewhere
@@ -44,7 +44,7 @@ func Next(s *Session, w *Worker, t Timing, now time.Time) (step Step, at time.Ti
 	}
 	lost := w == nil || !w.Online && !now.Before(w.FailoverAt)
 	switch {
-	case lost && (s.Intent == Down || s.Order == OrderLogout):
+	case lost && (s.Intent == Down || s.Command == CommandLogout):
 		return StepRelease, time.Time{}
 	case lost && s.LoggedOut:
 		return due(StepSettle, s.SettleAt, now) // it is not wanted elsewhere
@@ -54,13 +54,13 @@ func Next(s *Session, w *Worker, t Timing, now time.Time) (step Step, at time.Ti
 		return StepNone, w.FailoverAt
 	case s.Claimed(now):
 		return StepNone, s.ClaimedUntil
-	case s.Order.Stops(), s.Intent == Down:
+	case s.Command.Stops(), s.Intent == Down:
 		return due(StepCall, s.DueAt, now)
 	case !s.SettleAt.IsZero():
 		return due(StepSettle, s.SettleAt, now)
-	case s.Order != OrderNone && s.Tries >= t.StartTries:
+	case s.Command != CommandNone && s.Tries >= t.StartTries:
 		return due(StepGiveUp, s.DueAt, now)
-	case s.Order != OrderNone:
+	case s.Command != CommandNone:
 		return due(StepCall, s.DueAt, now)
 	case w.Draining || s.MoveID != "":
 		return StepMove, time.Time{}
@@ -92,5 +92,5 @@ func FailoverPlan(sessions []*Session, rank func(userID string) int) []*Session 
 // Recoverable reports whether a restarted worker is to recover the session:
 // it is still assigned there, wanted up, and not about to be stopped there.
 func Recoverable(s *Session, workerID string) bool {
-	return s.WorkerID == workerID && s.Intent == Up && s.Status.Live() && !s.Order.Stops()
+	return s.WorkerID == workerID && s.Intent == Up && s.Status.Live() && !s.Command.Stops()
 }

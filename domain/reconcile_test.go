@@ -23,11 +23,11 @@ func TestNext(t *testing.T) {
 		change(s)
 		return s
 	}
-	down := func(order domain.Order, due time.Time) *domain.Session {
-		return &domain.Session{ID: "s1", Intent: domain.Down, Status: domain.Disconnected, WorkerID: "w1", Order: order, DueAt: due}
+	down := func(order domain.Command, due time.Time) *domain.Session {
+		return &domain.Session{ID: "s1", Intent: domain.Down, Status: domain.Disconnected, WorkerID: "w1", Command: order, DueAt: due}
 	}
-	ordered := func(order domain.Order, tries int, due time.Time) *domain.Session {
-		return up(func(s *domain.Session) { s.Order, s.Tries, s.DueAt, s.Confirms = order, tries, due, false })
+	ordered := func(order domain.Command, tries int, due time.Time) *domain.Session {
+		return up(func(s *domain.Session) { s.Command, s.Tries, s.DueAt, s.Confirms = order, tries, due, false })
 	}
 	settling := func(until time.Time) *domain.Session {
 		return up(func(s *domain.Session) { s.Status, s.SettleAt, s.DueAt = domain.Disconnected, until, until })
@@ -40,7 +40,7 @@ func TestNext(t *testing.T) {
 	waiting := func(due time.Time) *domain.Session {
 		return up(func(s *domain.Session) { s.WorkerID, s.Confirms, s.Status, s.DueAt = "", false, domain.Init, due })
 	}
-	starting := ordered(domain.OrderStart, 0, noon)
+	starting := ordered(domain.CommandStart, 0, noon)
 	starting.MoveID = "m1"
 	none, never := domain.StepNone, time.Time{}
 	for name, c := range map[string]struct {
@@ -56,43 +56,43 @@ func TestNext(t *testing.T) {
 
 		"all is well":                 {up(func(*domain.Session) {}), online, none, never},
 		"well, with an old due time":  {up(func(s *domain.Session) { s.DueAt = noon }), online, none, never},
-		"to be started":               {ordered(domain.OrderStart, 0, noon), online, domain.StepCall, never},
-		"started, not confirmed yet":  {ordered(domain.OrderStart, 1, soon), online, none, soon},
-		"not confirmed in time":       {ordered(domain.OrderStart, 1, noon), online, domain.StepCall, never},
-		"not confirmed, last try":     {ordered(domain.OrderStart, 2, soon), online, none, soon},
-		"never confirmed":             {ordered(domain.OrderStart, 2, noon), online, domain.StepGiveUp, never},
-		"to be restarted":             {ordered(domain.OrderRestart, 0, noon), online, domain.StepCall, never},
-		"a draining worker starts it": {ordered(domain.OrderStart, 0, noon), draining, domain.StepCall, never},
+		"to be started":               {ordered(domain.CommandStart, 0, noon), online, domain.StepCall, never},
+		"started, not confirmed yet":  {ordered(domain.CommandStart, 1, soon), online, none, soon},
+		"not confirmed in time":       {ordered(domain.CommandStart, 1, noon), online, domain.StepCall, never},
+		"not confirmed, last try":     {ordered(domain.CommandStart, 2, soon), online, none, soon},
+		"never confirmed":             {ordered(domain.CommandStart, 2, noon), online, domain.StepGiveUp, never},
+		"to be restarted":             {ordered(domain.CommandRestart, 0, noon), online, domain.StepCall, never},
+		"a draining worker starts it": {ordered(domain.CommandStart, 0, noon), draining, domain.StepCall, never},
 		"drained":                     {up(func(*domain.Session) {}), draining, domain.StepMove, never},
 		"to migrate":                  {up(func(s *domain.Session) { s.MoveID = "m1" }), online, domain.StepMove, never},
 		"to migrate, started first":   {starting, online, domain.StepCall, never},
-		"moving":                      {ordered(domain.OrderMove, 0, noon), draining, domain.StepCall, never},
-		"moving, many tries":          {ordered(domain.OrderMove, 99, noon), draining, domain.StepCall, never},
-		"moving, again later":         {ordered(domain.OrderMove, 1, soon), draining, none, soon},
+		"moving":                      {ordered(domain.CommandMove, 0, noon), draining, domain.StepCall, never},
+		"moving, many tries":          {ordered(domain.CommandMove, 99, noon), draining, domain.StepCall, never},
+		"moving, again later":         {ordered(domain.CommandMove, 1, soon), draining, none, soon},
 
 		"settling":               {settling(soon), online, none, soon},
 		"settled":                {settling(noon), online, domain.StepSettle, never},
 		"settling while drained": {settling(soon), draining, none, soon},
 
-		"down, to be told":        {down(domain.OrderDisconnect, noon), online, domain.StepCall, never},
-		"down, never told":        {down(domain.OrderNone, never), online, domain.StepCall, never},
-		"down, again later":       {down(domain.OrderDisconnect, soon), online, none, soon},
-		"logout of one wanted up": {ordered(domain.OrderLogout, 9, noon), online, domain.StepCall, never},
+		"down, to be told":        {down(domain.CommandDisconnect, noon), online, domain.StepCall, never},
+		"down, never told":        {down(domain.CommandNone, never), online, domain.StepCall, never},
+		"down, again later":       {down(domain.CommandDisconnect, soon), online, none, soon},
+		"logout of one wanted up": {ordered(domain.CommandLogout, 9, noon), online, domain.StepCall, never},
 
 		"worker offline":                   {up(func(*domain.Session) {}), crashed, none, crashed.FailoverAt},
-		"worker offline, to be started":    {ordered(domain.OrderStart, 9, noon), crashed, none, crashed.FailoverAt},
+		"worker offline, to be started":    {ordered(domain.CommandStart, 9, noon), crashed, none, crashed.FailoverAt},
 		"worker offline, settled":          {settling(noon), crashed, none, crashed.FailoverAt},
-		"worker offline, down":             {down(domain.OrderLogout, noon), crashed, none, crashed.FailoverAt},
+		"worker offline, down":             {down(domain.CommandLogout, noon), crashed, none, crashed.FailoverAt},
 		"worker lost":                      {up(func(*domain.Session) {}), lost, domain.StepLeave, never},
-		"worker lost, not due":             {ordered(domain.OrderStart, 0, soon), lost, domain.StepLeave, never},
-		"worker lost, moving":              {ordered(domain.OrderMove, 0, soon), lost, domain.StepLeave, never},
+		"worker lost, not due":             {ordered(domain.CommandStart, 0, soon), lost, domain.StepLeave, never},
+		"worker lost, moving":              {ordered(domain.CommandMove, 0, soon), lost, domain.StepLeave, never},
 		"worker lost, settling":            {settling(soon), lost, domain.StepLeave, never},
 		"worker lost, logged out":          {loggedOut(noon), lost, domain.StepSettle, never},
 		"worker lost, perhaps logged out":  {loggedOut(soon), lost, none, soon},
-		"worker lost, down":                {down(domain.OrderDisconnect, soon), lost, domain.StepRelease, never},
-		"worker lost, logout, wanted up":   {ordered(domain.OrderLogout, 0, soon), lost, domain.StepRelease, never},
+		"worker lost, down":                {down(domain.CommandDisconnect, soon), lost, domain.StepRelease, never},
+		"worker lost, logout, wanted up":   {ordered(domain.CommandLogout, 0, soon), lost, domain.StepRelease, never},
 		"worker unknown":                   {up(func(*domain.Session) {}), nil, domain.StepLeave, never},
-		"worker unknown, down":             {down(domain.OrderDisconnect, soon), nil, domain.StepRelease, never},
+		"worker unknown, down":             {down(domain.CommandDisconnect, soon), nil, domain.StepRelease, never},
 		"drained worker that is lost":      {up(func(*domain.Session) {}), &domain.Worker{Draining: true, FailoverAt: noon}, domain.StepLeave, never},
 		"drained worker, not lost for now": {up(func(*domain.Session) {}), &domain.Worker{Draining: true, FailoverAt: soon}, none, soon},
 	} {
@@ -151,13 +151,13 @@ func carryOut(t *rapid.T, s *domain.Session, step domain.Step, now time.Time) {
 	case domain.StepCall:
 		switch {
 		case turn == 0:
-			s.Unanswered(timing, now)
-		case s.Order.Stops() || s.Intent == domain.Down:
+			s.CommandOutcomeUnknown(timing, now)
+		case s.Command.Stops() || s.Intent == domain.Down:
 			s.Stopped(now)
 		case turn == 1:
 			s.Refused("no", timing, now)
 		default:
-			s.Asked(timing, now)
+			s.CommandAccepted(timing, now)
 		}
 	case domain.StepSettle:
 		s.Settle(timing, now)
@@ -175,8 +175,8 @@ func carryOut(t *rapid.T, s *domain.Session, step domain.Step, now time.Time) {
 }
 
 var (
-	someOrder = rapid.SampledFrom([]domain.Order{
-		domain.OrderNone, domain.OrderStart, domain.OrderRestart, domain.OrderDisconnect, domain.OrderLogout, domain.OrderMove,
+	someOrder = rapid.SampledFrom([]domain.Command{
+		domain.CommandNone, domain.CommandStart, domain.CommandRestart, domain.CommandDisconnect, domain.CommandLogout, domain.CommandMove,
 	})
 	aroundNoon = rapid.SampledFrom([]time.Time{{}, noon.Add(-time.Hour), noon, noon.Add(1), noon.Add(time.Minute)})
 )
@@ -191,11 +191,11 @@ func someSession(t *rapid.T) *domain.Session {
 	s.Restarts = rapid.IntRange(0, timing.RestartTries).Draw(t, "restarts")
 	s.DueAt = aroundNoon.Draw(t, "due")
 	if rapid.Bool().Draw(t, "assigned") {
-		s.WorkerID, s.Order = "w1", someOrder.Draw(t, "order")
+		s.WorkerID, s.Command = "w1", someOrder.Draw(t, "order")
 	}
 	if rapid.IntRange(0, 3).Draw(t, "wanted") == 0 {
-		if s.Assigned() && !s.Order.Stops() {
-			s.Order = domain.OrderDisconnect
+		if s.Assigned() && !s.Command.Stops() {
+			s.Command = domain.CommandDisconnect
 		}
 		return s
 	}
@@ -204,8 +204,8 @@ func someSession(t *rapid.T) *domain.Session {
 	if !s.Assigned() {
 		return s
 	}
-	s.Confirms = s.Order == domain.OrderNone
-	if !s.Order.Stops() && rapid.IntRange(0, 2).Draw(t, "settles") == 0 {
+	s.Confirms = s.Command == domain.CommandNone
+	if !s.Command.Stops() && rapid.IntRange(0, 2).Draw(t, "settles") == 0 {
 		s.Status, s.SettleAt = domain.Disconnected, rapid.SampledFrom([]time.Time{noon, noon.Add(time.Second)}).Draw(t, "until")
 		s.LoggedOut = rapid.Bool().Draw(t, "logged out")
 	}

@@ -75,9 +75,9 @@ func (s *Session) Apply(r Report, t Timing, now time.Time) (Outcome, []Event) {
 		return NotOwner, nil
 	case s.Intent == Down && r.Status.Live():
 		return NotWanted, nil
-	case s.Intent == Up && s.Order.Stops():
+	case s.Intent == Up && s.Command.Stops():
 		return Stale, nil // it is being stopped there to start afresh or elsewhere
-	case r.Snapshot && !s.Confirms && (s.Order == OrderRestart || s.Order == OrderStart && !r.Status.Live()):
+	case r.Snapshot && !s.Confirms && (s.Command == CommandRestart || s.Command == CommandStart && !r.Status.Live()):
 		return Stale, nil // the worker may not have had the order yet
 	case r.Snapshot && s.LoggedOut && r.Status.Live():
 		return Stale, nil // the list was made before the phone logged out
@@ -126,7 +126,7 @@ func (s *Session) applied(r Report, t Timing, now time.Time) []Event {
 		return s.enter(Connected, r.Reason, now)
 	case Disconnected:
 		s.SettleAt = now.Add(t.Settle)
-		if s.Order == OrderRestart && !s.WasConnected && !r.LoggedOut {
+		if s.Command == CommandRestart && !s.WasConnected && !r.LoggedOut {
 			s.SettleAt = now.Add(t.StartTimeout) // a moment of that restart; a first QR may take its time
 		}
 		s.DueAt = s.SettleAt

@@ -49,30 +49,30 @@ func ParseStatus(s string) (Status, error) {
 		"Status must be one of INIT, QR_REQUIRED, CONNECTED, RECONNECTING, DISCONNECTED, ERROR")
 }
 
-// Order is what the assigned worker has still to be told, or has not yet
+// Command is what the assigned worker has still to be told, or has not yet
 // confirmed. It is recorded before the call is made, so a crash in between is
 // found and finished by the reconciler.
-type Order string
+type Command string
 
 // The orders.
 const (
-	OrderNone       Order = ""
-	OrderStart      Order = "START"
-	OrderRestart    Order = "RESTART"
-	OrderDisconnect Order = "DISCONNECT" // stop, keep credentials
-	OrderLogout     Order = "LOGOUT"     // stop, forget credentials
-	OrderMove       Order = "MOVE"       // stop there, then start elsewhere
-	OrderDelete     Order = "DELETE"     // forget everything; only as a Cleanup
+	CommandNone       Command = ""
+	CommandStart      Command = "START"
+	CommandRestart    Command = "RESTART"
+	CommandDisconnect Command = "DISCONNECT" // stop, keep credentials
+	CommandLogout     Command = "LOGOUT"     // stop, forget credentials
+	CommandMove       Command = "MOVE"       // stop there, then start elsewhere
+	CommandDelete     Command = "DELETE"     // forget everything; only as a Cleanup
 )
 
 // Stops reports whether the order ends with the session not running there.
-func (o Order) Stops() bool {
-	return o == OrderDisconnect || o == OrderLogout || o == OrderMove || o == OrderDelete
+func (o Command) Stops() bool {
+	return o == CommandDisconnect || o == CommandLogout || o == CommandMove || o == CommandDelete
 }
 
-// Stronger returns whichever of two stops leaves less behind.
-func (o Order) Stronger(other Order) Order {
-	for _, most := range []Order{OrderDelete, OrderLogout} {
+// MoreDestructive returns whichever of two stops leaves less behind.
+func (o Command) MoreDestructive(other Command) Command {
+	for _, most := range []Command{CommandDelete, CommandLogout} {
 		if o == most || other == most {
 			return most
 		}
@@ -107,7 +107,7 @@ type Session struct {
 	MoveID     string // the migration that is open; empty: none
 	MoveTo     string // where that wants it, if it can; empty: anywhere
 
-	Order    Order
+	Command  Command
 	Confirms bool // the worker confirmed that the session runs there
 	Tries    int  // of the present order, or of finding room
 	Misses   int  // starts in a row that failed, on any worker
@@ -171,13 +171,13 @@ func (s *Session) Connect(pairingPhone string, now time.Time) error {
 	s.settled()
 	s.move(Init, now)
 	switch {
-	case s.Order == OrderLogout:
+	case s.Command == CommandLogout:
 		return nil
-	case s.Order.Stops():
+	case s.Command.Stops():
 		s.Generation++ // the worker may have been told to stop the present one, and starts that no more
 		s.ReportedAt = time.Time{}
 	}
-	s.order(OrderStart, now)
+	s.setCommand(CommandStart, now)
 	return nil
 }
 
@@ -207,7 +207,7 @@ func (s *Session) Assign(workerID string, now time.Time) []Event {
 	if s.Status != Reconnecting {
 		s.move(Init, now)
 	}
-	s.order(OrderStart, now)
+	s.setCommand(CommandStart, now)
 	if kind == "" || from == "" {
 		kind = EventSessionPlaced
 	}
@@ -219,7 +219,7 @@ func (s *Session) Assign(workerID string, now time.Time) []Event {
 // Disconnect records that the user wants the session down, keeping its
 // credentials. It reports whether a worker has still to be told.
 func (s *Session) Disconnect(now time.Time) (told bool, events []Event) {
-	return s.stop(OrderDisconnect, "user disconnected", now)
+	return s.stop(CommandDisconnect, "user disconnected", now)
 }
 
 // Logout records that the user wants the session down and its phone unlinked.
@@ -228,23 +228,23 @@ func (s *Session) Disconnect(now time.Time) (told bool, events []Event) {
 // caller's to clean up.
 func (s *Session) Logout(now time.Time) (told bool, events []Event) {
 	s.unlink()
-	return s.stop(OrderLogout, "user logged out", now)
+	return s.stop(CommandLogout, "user logged out", now)
 }
 
-func (s *Session) stop(o Order, reason string, now time.Time) (bool, []Event) {
+func (s *Session) stop(o Command, reason string, now time.Time) (bool, []Event) {
 	s.Intent = Down
 	s.settled()
 	s.AvoidID, s.MovedFrom, s.MoveEvent, s.LastError = "", "", "", ""
 	s.QR, s.PairingCode = QR{}, ""
 	events := s.enter(Disconnected, reason, now)
 	if !s.Assigned() {
-		s.Order, s.DueAt = OrderNone, time.Time{}
+		s.Command, s.DueAt = CommandNone, time.Time{}
 		return false, events
 	}
-	if s.Order == OrderLogout {
-		o = OrderLogout // never weakened to a mere disconnect
+	if s.Command == CommandLogout {
+		o = CommandLogout // never weakened to a mere disconnect
 	}
-	s.order(o, now)
+	s.setCommand(o, now)
 	return true, events
 }
 
@@ -259,12 +259,12 @@ func (s *Session) Restart(now time.Time) error {
 	s.QR, s.PairingCode = QR{}, ""
 	s.move(Init, now)
 	switch {
-	case s.Order == OrderLogout: // it comes first, see Connect
-	case s.Order == OrderMove: // it starts afresh anyway, elsewhere
+	case s.Command == CommandLogout: // it comes first, see Connect
+	case s.Command == CommandMove: // it starts afresh anyway, elsewhere
 	case s.Assigned():
-		s.order(OrderRestart, now)
+		s.setCommand(CommandRestart, now)
 	default:
-		s.order(OrderStart, now)
+		s.setCommand(CommandStart, now)
 	}
 	return nil
 }
@@ -301,42 +301,42 @@ func (s *Session) Move(now time.Time) {
 		s.move(Reconnecting, now)
 	}
 	s.QR, s.PairingCode = QR{}, "" // not to be linked where it leaves
-	s.order(OrderMove, now)
+	s.setCommand(CommandMove, now)
 }
 
 // Missing notes that the worker, which should have had the session for long,
 // does not list it: it is started there again.
 func (s *Session) Missing(now time.Time) []Event {
 	events := s.Lost("worker does not have the session", now)
-	s.order(OrderStart, now)
+	s.setCommand(CommandStart, now)
 	return events
 }
 
 // Recovering notes that the worker is back, perhaps as a new process: the
 // session is the worker's to recover, and is asked for again after a grace.
 func (s *Session) Recovering(grace time.Duration, now time.Time) []Event {
-	if s.Intent != Up || s.Order.Stops() {
+	if s.Intent != Up || s.Command.Stops() {
 		s.DueAt = now
 		return nil
 	}
 	events := s.Lost("worker came back", now)
 	s.ReportedAt = time.Time{} // a new process may have another clock
 	if s.SettleAt.IsZero() {
-		o := OrderStart
-		if s.Order == OrderRestart {
-			o = OrderRestart // not lost if it was only cut off
+		o := CommandStart
+		if s.Command == CommandRestart {
+			o = CommandRestart // not lost if it was only cut off
 		}
-		s.order(o, now)
+		s.setCommand(o, now)
 		s.DueAt = now.Add(grace)
 	}
 	return events
 }
 
-// Asked notes that the worker accepted the order. A start is confirmed only by
+// CommandAccepted notes that the worker accepted the order. A start is confirmed only by
 // a report that the session runs; until then it is asked for again in time.
-func (s *Session) Asked(t Timing, now time.Time) {
-	if s.Order == OrderRestart {
-		s.Order = OrderStart
+func (s *Session) CommandAccepted(t Timing, now time.Time) {
+	if s.Command == CommandRestart {
+		s.Command = CommandStart
 	}
 	s.Tries++
 	if s.DueAt = s.SettleAt; s.DueAt.IsZero() {
@@ -344,16 +344,16 @@ func (s *Session) Asked(t Timing, now time.Time) {
 	}
 }
 
-// Unanswered notes that the outcome of a call about the present order is not
+// CommandOutcomeUnknown notes that the outcome of a call about the present order is not
 // known; it is made again after a back-off.
-func (s *Session) Unanswered(t Timing, now time.Time) {
+func (s *Session) CommandOutcomeUnknown(t Timing, now time.Time) {
 	s.Tries++
 	s.DueAt = now.Add(t.Backoff(s.Tries))
 }
 
-// Busy notes that the worker limits us and did nothing: the call is made again
+// CommandThrottled notes that the worker limits us and did nothing: the call is made again
 // when the worker asked for it, and does not count against it.
-func (s *Session) Busy(wait time.Duration, t Timing, now time.Time) {
+func (s *Session) CommandThrottled(wait time.Duration, t Timing, now time.Time) {
 	s.DueAt = now.Add(min(max(wait, 2*t.RestartBackoff), t.MaxBackoff))
 }
 
@@ -376,10 +376,10 @@ func (s *Session) Leave(kind EventType, now time.Time) {
 // more: the slot is free. A session that was only moving waits to be placed. One
 // that the user has started again meanwhile stays.
 func (s *Session) Stopped(now time.Time) {
-	if s.Intent == Up && !s.Order.Stops() {
+	if s.Intent == Up && !s.Command.Stops() {
 		return
 	}
-	if s.Order == OrderMove {
+	if s.Command == CommandMove {
 		kind := EventSessionMigrated
 		if s.AvoidID == s.WorkerID {
 			kind = EventSessionFailedOver
@@ -403,7 +403,7 @@ func (s *Session) Refused(why string, t Timing, now time.Time) {
 	case s.Confirms:
 		return
 	case s.Tries > 0:
-		s.Unanswered(t, now)
+		s.CommandOutcomeUnknown(t, now)
 		return
 	}
 	s.AvoidID, s.AvoidUntil = s.WorkerID, now.Add(t.Avoid)
@@ -468,15 +468,15 @@ func (s *Session) Settle(t Timing, now time.Time) []Event {
 		return s.Fail("the connection was lost and could not be restored", now)
 	}
 	s.move(Init, now)
-	s.order(OrderStart, now)
+	s.setCommand(CommandStart, now)
 	s.DueAt = now.Add(t.Backoff(s.Restarts))
 	return nil
 }
 
-// order sets what the worker is to be told now.
-func (s *Session) order(o Order, now time.Time) {
-	s.Order, s.Tries, s.DueAt, s.UpdatedAt = o, 0, now, now
-	if o == OrderStart || o == OrderRestart {
+// setCommand sets what the worker is to be told now.
+func (s *Session) setCommand(o Command, now time.Time) {
+	s.Command, s.Tries, s.DueAt, s.UpdatedAt = o, 0, now, now
+	if o == CommandStart || o == CommandRestart {
 		s.Confirms = false
 	}
 }
@@ -486,15 +486,15 @@ func (s *Session) order(o Order, now time.Time) {
 // more to do.
 func (s *Session) confirmed() {
 	s.Confirms, s.Tries, s.Misses, s.AvoidID = true, 0, 0, ""
-	if !s.Order.Stops() {
-		s.Order = OrderNone
+	if !s.Command.Stops() {
+		s.Command = CommandNone
 	}
 }
 
 func (s *Session) settled() { s.SettleAt, s.LoggedOut = time.Time{}, false }
 
 func (s *Session) unassign() {
-	s.WorkerID, s.Order, s.Confirms, s.DueAt = "", OrderNone, false, time.Time{}
+	s.WorkerID, s.Command, s.Confirms, s.DueAt = "", CommandNone, false, time.Time{}
 	s.PairingCode, s.QR = "", QR{}
 	s.Unclaim()
 }

@@ -42,11 +42,11 @@ func TestReportsOfARestart(t *testing.T) {
 					}
 					if asked != "by itself" {
 						require.NoError(t, s.Restart(s.now))
-						require.Equal(t, domain.OrderRestart, s.Order)
+						require.Equal(t, domain.CommandRestart, s.Command)
 					}
 					if asked == "after the call" {
-						s.Asked(timing, s.now)
-						require.Equal(t, domain.OrderStart, s.Order)
+						s.CommandAccepted(timing, s.now)
+						require.Equal(t, domain.CommandStart, s.Command)
 					}
 					for _, r := range reports[:2] {
 						s.hears(r)
@@ -56,7 +56,7 @@ func TestReportsOfARestart(t *testing.T) {
 						require.Contains(t, []domain.Step{domain.StepNone, domain.StepCall}, step)
 					}
 					if asked == "during the call" {
-						s.Asked(timing, s.now)
+						s.CommandAccepted(timing, s.now)
 					}
 					s.after(4 * time.Second)
 					step, _ := s.next(online)
@@ -64,7 +64,7 @@ func TestReportsOfARestart(t *testing.T) {
 					outcome, events := s.hears(reports[2])
 					require.Equal(t, domain.Applied, outcome)
 					require.Equal(t, []domain.EventType{domain.EventSessionConnected}, events)
-					require.True(t, s.Confirms && s.SettleAt.IsZero() && s.Order == domain.OrderNone)
+					require.True(t, s.Confirms && s.SettleAt.IsZero() && s.Command == domain.CommandNone)
 					require.Equal(t, []any{"w1", int64(1), 0}, []any{s.WorkerID, s.Generation, s.Restarts})
 					s.after(time.Hour)
 					step, at := s.next(online)
@@ -145,7 +145,7 @@ func TestPhoneLoggedOut(t *testing.T) {
 // requireAtRest: the slot is free, and nothing is left to do.
 func requireAtRest(t *testing.T, s *stage, status domain.Status) {
 	t.Helper()
-	require.Equal(t, []any{domain.Down, status, "", domain.OrderNone}, []any{s.Intent, s.Status, s.WorkerID, s.Order})
+	require.Equal(t, []any{domain.Down, status, "", domain.CommandNone}, []any{s.Intent, s.Status, s.WorkerID, s.Command})
 	require.Zero(t, s.DueAt)
 	step, at := s.next(nil)
 	require.Equal(t, domain.StepNone, step)
@@ -177,8 +177,8 @@ func TestUnwantedDisconnects(t *testing.T) {
 	for i, wait := range []time.Duration{2, 4, 8, 16, 32} {
 		s.is(domain.Disconnected).after(timing.Settle)
 		require.Empty(t, s.Settle(timing, s.now))
-		require.Equal(t, []any{domain.Up, domain.Init, "w1", int64(1), domain.OrderStart},
-			[]any{s.Intent, s.Status, s.WorkerID, s.Generation, s.Order})
+		require.Equal(t, []any{domain.Up, domain.Init, "w1", int64(1), domain.CommandStart},
+			[]any{s.Intent, s.Status, s.WorkerID, s.Generation, s.Command})
 		require.Equal(t, i+1, s.Restarts)
 		step, at := s.next(online)
 		require.Equal(t, domain.StepNone, step)
@@ -188,7 +188,7 @@ func TestUnwantedDisconnects(t *testing.T) {
 		s.after(wait * time.Second)
 		step, _ = s.next(online)
 		require.Equal(t, domain.StepCall, step)
-		s.Asked(timing, s.now)
+		s.CommandAccepted(timing, s.now)
 		s.is(domain.Connected)
 	}
 	s.is(domain.Disconnected).after(timing.Settle)
@@ -231,9 +231,9 @@ func TestAnswerKeepsSettling(t *testing.T) {
 	s.Assign("w1", s.now)
 	s.is(domain.Disconnected)
 	until := s.now.Add(timing.Settle)
-	s.Asked(timing, s.after(time.Second).now)
+	s.CommandAccepted(timing, s.after(time.Second).now)
 	require.Equal(t, until, s.DueAt)
-	s.Unanswered(timing, s.now)
+	s.CommandOutcomeUnknown(timing, s.now)
 	_, at := s.next(online)
 	require.Equal(t, until, at)
 }
@@ -248,7 +248,7 @@ func TestRestartBeforeTheFirstScan(t *testing.T) {
 	s.is(domain.Disconnected)
 	until := s.now.Add(timing.StartTimeout)
 	require.Equal(t, until, s.SettleAt)
-	s.Asked(timing, s.now)
+	s.CommandAccepted(timing, s.now)
 	step, _ := s.after(10 * time.Second).next(online)
 	require.Equal(t, domain.StepNone, step)
 	s.is(domain.QRRequired)
@@ -273,5 +273,5 @@ func TestUserActsWhileItSettles(t *testing.T) {
 
 	s = at(t, "settling").after(time.Second)
 	require.NoError(t, s.Connect("", s.now))
-	require.Equal(t, []any{"w1", int64(1), domain.OrderStart, 0}, []any{s.WorkerID, s.Generation, s.Order, s.Restarts})
+	require.Equal(t, []any{"w1", int64(1), domain.CommandStart, 0}, []any{s.WorkerID, s.Generation, s.Command, s.Restarts})
 }

@@ -25,7 +25,7 @@ func TestAssign(t *testing.T) {
 	require.Equal(t, []domain.Event{{
 		Type: domain.EventSessionPlaced, At: s.now, UserID: "u1", SessionID: "s1", WorkerID: "w1", Generation: 1, Status: domain.Init,
 	}}, events)
-	require.Equal(t, []any{"w1", int64(1), domain.Init, domain.OrderStart, false}, []any{s.WorkerID, s.Generation, s.Status, s.Order, s.Confirms})
+	require.Equal(t, []any{"w1", int64(1), domain.Init, domain.CommandStart, false}, []any{s.WorkerID, s.Generation, s.Status, s.Command, s.Confirms})
 	require.Equal(t, []time.Time{s.now, s.now}, []time.Time{s.AssignedAt, s.DueAt})
 
 	for state, want := range map[string]domain.Status{
@@ -64,7 +64,7 @@ func TestMove(t *testing.T) {
 	} {
 		s := at(t, state).after(time.Second)
 		s.Move(s.now)
-		require.Equal(t, []any{domain.Up, want, "w1", domain.OrderMove}, []any{s.Intent, s.Status, s.WorkerID, s.Order})
+		require.Equal(t, []any{domain.Up, want, "w1", domain.CommandMove}, []any{s.Intent, s.Status, s.WorkerID, s.Command})
 		step, _ := s.next(online)
 		require.Equal(t, domain.StepCall, step)
 		before := *s.Session
@@ -75,8 +75,8 @@ func TestMove(t *testing.T) {
 		}
 		require.Equal(t, before, *s.Session)
 
-		s.Unanswered(timing, s.now)
-		require.Equal(t, domain.OrderMove, s.Order)
+		s.CommandOutcomeUnknown(timing, s.now)
+		require.Equal(t, domain.CommandMove, s.Command)
 		s.Stopped(s.now)
 		require.Equal(t, []any{"", "w1", domain.EventSessionMigrated, s.now}, []any{s.WorkerID, s.MovedFrom, s.MoveEvent, s.DueAt})
 		require.Equal(t, want == domain.Reconnecting, s.Status == domain.Reconnecting)
@@ -89,7 +89,7 @@ func TestMove(t *testing.T) {
 		s := at(t, "CONNECTED")
 		s.Move(s.now)
 		s.Disconnect(s.now)
-		require.Equal(t, domain.OrderDisconnect, s.Order)
+		require.Equal(t, domain.CommandDisconnect, s.Command)
 		s.Stopped(s.now)
 		requireAtRest(t, s, domain.Disconnected)
 
@@ -160,13 +160,13 @@ func TestLost(t *testing.T) {
 func TestMissing(t *testing.T) {
 	s := at(t, "CONNECTED").after(time.Hour)
 	require.Empty(t, s.Missing(s.now))
-	require.Equal(t, []any{domain.Reconnecting, domain.OrderStart, false, "w1", int64(1)}, []any{s.Status, s.Order, s.Confirms, s.WorkerID, s.Generation})
+	require.Equal(t, []any{domain.Reconnecting, domain.CommandStart, false, "w1", int64(1)}, []any{s.Status, s.Command, s.Confirms, s.WorkerID, s.Generation})
 	step, _ := s.next(online)
 	require.Equal(t, domain.StepCall, step)
 
 	s = at(t, "QR_REQUIRED")
 	s.Missing(s.now)
-	require.Equal(t, []any{domain.QRRequired, domain.OrderStart}, []any{s.Status, s.Order})
+	require.Equal(t, []any{domain.QRRequired, domain.CommandStart}, []any{s.Status, s.Command})
 }
 
 func TestRecovering(t *testing.T) {
@@ -176,12 +176,12 @@ func TestRecovering(t *testing.T) {
 	} {
 		s := at(t, state).after(time.Second)
 		require.Empty(t, s.Recovering(grace, s.now))
-		require.Equal(t, []any{domain.Up, status, domain.OrderStart, false, s.now.Add(grace)}, []any{s.Intent, s.Status, s.Order, s.Confirms, s.DueAt}, state)
+		require.Equal(t, []any{domain.Up, status, domain.CommandStart, false, s.now.Add(grace)}, []any{s.Intent, s.Status, s.Command, s.Confirms, s.DueAt}, state)
 		require.True(t, domain.Recoverable(s.Session, "w1"))
 		require.False(t, domain.Recoverable(s.Session, "w2"))
 		outcome, _ := s.hears(domain.Report{Status: domain.Connected})
 		require.Equal(t, domain.Applied, outcome)
-		require.Empty(t, s.Order, "it has recovered the session by itself")
+		require.Empty(t, s.Command, "it has recovered the session by itself")
 	}
 
 	s := at(t, "settling")
@@ -193,13 +193,13 @@ func TestRecovering(t *testing.T) {
 	s = at(t, "CONNECTED")
 	require.NoError(t, s.Restart(s.now))
 	s.Recovering(grace, s.now)
-	require.Equal(t, domain.OrderRestart, s.Order, "the user was told that it would be")
+	require.Equal(t, domain.CommandRestart, s.Command, "the user was told that it would be")
 
 	moving := at(t, "CONNECTED")
 	moving.Move(moving.now)
-	for order, s := range map[domain.Order]*stage{domain.OrderDisconnect: at(t, "stopping"), domain.OrderMove: moving} {
+	for order, s := range map[domain.Command]*stage{domain.CommandDisconnect: at(t, "stopping"), domain.CommandMove: moving} {
 		s.after(time.Minute).Recovering(grace, s.now)
-		require.Equal(t, []any{order, s.now}, []any{s.Order, s.DueAt}, "it can be told now")
+		require.Equal(t, []any{order, s.now}, []any{s.Command, s.DueAt}, "it can be told now")
 		require.False(t, domain.Recoverable(s.Session, "w1"))
 	}
 }
@@ -222,7 +222,7 @@ func TestStartIsTriedElsewhere(t *testing.T) {
 		for range timing.StartTries {
 			step, _ := s.next(online)
 			require.Equal(t, domain.StepCall, step)
-			s.Asked(timing, s.now)
+			s.CommandAccepted(timing, s.now)
 			step, at := s.next(online)
 			require.Equal(t, domain.StepNone, step)
 			require.Equal(t, s.now.Add(timing.StartTimeout), at)
@@ -231,8 +231,8 @@ func TestStartIsTriedElsewhere(t *testing.T) {
 		step, _ = s.next(online)
 		require.Equal(t, domain.StepGiveUp, step)
 		s.GiveUp("not confirmed", timing, s.now)
-		require.Equal(t, []any{domain.Up, domain.Init, "w1", "w1", s.now.Add(timing.Avoid), "not confirmed", domain.OrderMove},
-			[]any{s.Intent, s.Status, s.WorkerID, s.AvoidID, s.AvoidUntil, s.LastError, s.Order}, "it might run there")
+		require.Equal(t, []any{domain.Up, domain.Init, "w1", "w1", s.now.Add(timing.Avoid), "not confirmed", domain.CommandMove},
+			[]any{s.Intent, s.Status, s.WorkerID, s.AvoidID, s.AvoidUntil, s.LastError, s.Command}, "it might run there")
 		waits = append(waits, s.DueAt.Sub(s.now)/time.Second)
 		s.now = s.DueAt
 		step, _ = s.next(online)
@@ -285,13 +285,13 @@ func TestRefused(t *testing.T) {
 	// Another replica has asked again meanwhile: it may run there after all.
 	s = starting(t)
 	s.Refused("busy", timing, s.now)
-	require.Equal(t, []any{"w1", domain.OrderStart, 2}, []any{s.WorkerID, s.Order, s.Tries})
+	require.Equal(t, []any{"w1", domain.CommandStart, 2}, []any{s.WorkerID, s.Command, s.Tries})
 }
 
 func TestUnanswered(t *testing.T) {
 	s := at(t, "stopping")
 	for _, wait := range []time.Duration{2, 4, 8, 16, 32, 60, 60} {
-		s.Unanswered(timing, s.now)
+		s.CommandOutcomeUnknown(timing, s.now)
 		step, at := s.next(online)
 		require.Equal(t, domain.StepNone, step)
 		require.Equal(t, s.now.Add(wait*time.Second), at)
@@ -335,12 +335,12 @@ func TestConnectBeforeAStopIsConfirmed(t *testing.T) {
 	s := at(t, "CONNECTED")
 	s.Disconnect(s.now)
 	require.NoError(t, s.Connect("", s.now))
-	require.Equal(t, []any{"w1", int64(2), domain.OrderStart}, []any{s.WorkerID, s.Generation, s.Order}, "the worker may have been told to stop the first")
+	require.Equal(t, []any{"w1", int64(2), domain.CommandStart}, []any{s.WorkerID, s.Generation, s.Command}, "the worker may have been told to stop the first")
 
 	s = at(t, "CONNECTED")
 	s.Logout(s.now)
 	require.NoError(t, s.Connect("", s.now))
-	require.Equal(t, []any{"w1", int64(1), domain.OrderLogout}, []any{s.WorkerID, s.Generation, s.Order}, "that comes first")
+	require.Equal(t, []any{"w1", int64(1), domain.CommandLogout}, []any{s.WorkerID, s.Generation, s.Command}, "that comes first")
 }
 
 func TestFail(t *testing.T) {

@@ -34,7 +34,7 @@ func starting(t *testing.T) *stage {
 	s := card(t)
 	require.NoError(t, s.Connect("", s.now))
 	s.Assign("w1", s.now)
-	s.Asked(timing, s.now)
+	s.CommandAccepted(timing, s.now)
 	return s
 }
 
@@ -208,10 +208,10 @@ func TestLifeCycleByUser(t *testing.T) {
 				}
 				if told {
 					require.Equal(t, s.now, s.DueAt)
-					require.Equal(t, map[string]domain.Order{"disconnect": domain.OrderDisconnect, "logout": domain.OrderLogout}[verb], s.Order)
+					require.Equal(t, map[string]domain.Command{"disconnect": domain.CommandDisconnect, "logout": domain.CommandLogout}[verb], s.Command)
 				} else {
 					require.Zero(t, s.DueAt)
-					require.Empty(t, s.Order)
+					require.Empty(t, s.Command)
 				}
 			})
 		}
@@ -233,12 +233,12 @@ func TestLogoutForgetsAndDisconnectKeeps(t *testing.T) {
 	s.Logout(s.now)
 	require.Empty(t, s.PhoneNumber+s.DisplayName+s.HomeID)
 	s.Disconnect(s.now)
-	require.Equal(t, domain.OrderLogout, s.Order, "never weakened")
+	require.Equal(t, domain.CommandLogout, s.Command, "never weakened")
 
 	s = linked()
 	s.Disconnect(s.now)
 	s.Logout(s.now)
-	require.Equal(t, domain.OrderLogout, s.Order)
+	require.Equal(t, domain.CommandLogout, s.Command)
 }
 
 // A logout that the worker has not confirmed is carried out before the session
@@ -258,7 +258,7 @@ func TestConnectAfterLogout(t *testing.T) {
 			s.Logout(s.now)
 			require.NoError(t, s.Connect("", s.now))
 			again(s)
-			require.Equal(t, []any{domain.Up, domain.Init, domain.OrderLogout}, []any{s.Intent, s.Status, s.Order})
+			require.Equal(t, []any{domain.Up, domain.Init, domain.CommandLogout}, []any{s.Intent, s.Status, s.Command})
 			step, _ := s.next(worker)
 			require.Equal(t, domain.StepCall, step)
 			step, _ = s.next(nil)
@@ -437,8 +437,8 @@ func TestWords(t *testing.T) {
 		_, err := domain.ParseStatus(raw)
 		requireRefused(t, err, "Status must be one of")
 	}
-	orders := []domain.Order{
-		domain.OrderNone, domain.OrderStart, domain.OrderRestart, domain.OrderMove, domain.OrderDisconnect, domain.OrderLogout, domain.OrderDelete,
+	orders := []domain.Command{
+		domain.CommandNone, domain.CommandStart, domain.CommandRestart, domain.CommandMove, domain.CommandDisconnect, domain.CommandLogout, domain.CommandDelete,
 	}
 	for i, o := range orders {
 		require.Equal(t, i >= 3, o.Stops(), o)
@@ -446,7 +446,7 @@ func TestWords(t *testing.T) {
 	stops := orders[4:]
 	for i, o := range stops {
 		for j, other := range stops {
-			require.Equal(t, stops[max(i, j)], o.Stronger(other), "%s or %s", o, other)
+			require.Equal(t, stops[max(i, j)], o.MoreDestructive(other), "%s or %s", o, other)
 		}
 	}
 }

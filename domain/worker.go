@@ -369,8 +369,8 @@ func (p *Probes) Note(r ProbeResult, warning string, heard time.Time, t Timing, 
 type Cleanup struct {
 	WorkerID   string
 	SessionID  string
-	Order      Order // OrderDisconnect, OrderLogout or OrderDelete
-	Generation int64 // what was assigned there
+	Command    Command // CommandDisconnect, CommandLogout or CommandDelete
+	Generation int64   // what was assigned there
 	DueAt      time.Time
 	Attempts   int
 	ClaimedBy  string // the replica that carries it out at the moment, until DueAt; empty: none

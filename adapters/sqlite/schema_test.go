@@ -104,7 +104,7 @@ func TestAnOlderSchemaIsUpgraded(t *testing.T) {
 		require.NoError(t, err)
 		require.Len(t, cleanups, 2)
 		require.Equal(t, &domain.Cleanup{
-			WorkerID: "w1", SessionID: "s8", Order: domain.OrderLogout, Generation: 4, DueAt: at(6), Attempts: 2, CreatedAt: at(5), Rev: 1,
+			WorkerID: "w1", SessionID: "s8", Command: domain.CommandLogout, Generation: 4, DueAt: at(6), Attempts: 2, CreatedAt: at(5), Rev: 1,
 		}, cleanups[0])
 		require.ErrorIs(t, tx.Cleanups.Put(ctx, &domain.Cleanup{WorkerID: "w1", SessionID: "s8"}), ports.ErrExists)
 		require.NoError(t, tx.Cleanups.Put(ctx, cleanups[0]))

@@ -52,7 +52,7 @@ func (f *fleet) noteDrop(old *seat, s *domain.Session) {
 		return
 	}
 	failed := s.Status == domain.Errored
-	lost := s.WorkerID == old.workerID && s.Intent == domain.Up && s.Order == domain.OrderNone &&
+	lost := s.WorkerID == old.workerID && s.Intent == domain.Up && s.Command == domain.CommandNone &&
 		(s.Status == domain.Reconnecting || s.Status == domain.Disconnected)
 	if failed || lost {
 		n.drops.add(s.StatusAt, 1)

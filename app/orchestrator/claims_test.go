@@ -204,7 +204,7 @@ func TestNothingStartsWhereAnotherReplicaIsStoppingIt(t *testing.T) {
 			s := c.connected(a)
 			require.NoError(t, c.store.Update(t.Context(), func(ctx context.Context, tx *ports.Tx) error {
 				return tx.Cleanups.Put(ctx, &domain.Cleanup{
-					WorkerID: "worker-1", SessionID: s.ID, Order: domain.OrderDisconnect, Generation: 1,
+					WorkerID: "worker-1", SessionID: s.ID, Command: domain.CommandDisconnect, Generation: 1,
 				})
 			}))
 			_, err := b.Sessions.Disconnect(t.Context(), s.UserID, s.ID)

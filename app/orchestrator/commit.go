@@ -141,7 +141,7 @@ func (o *Orchestrator) save(ctx context.Context, tx *ports.Tx, c *changes, befor
 // fence has a worker told that it is over with a session that left it without
 // being stopped there by us: another replica may have a start on its way still.
 func (o *Orchestrator) fence(ctx context.Context, tx *ports.Tx, s *domain.Session) error {
-	if !o.shared() || s.Order.Stops() {
+	if !o.shared() || s.Command.Stops() {
 		return nil
 	}
 	w, err := tx.Workers.Get(ctx, s.WorkerID)
@@ -151,7 +151,7 @@ func (o *Orchestrator) fence(ctx context.Context, tx *ports.Tx, s *domain.Sessio
 	if err != nil {
 		return err
 	}
-	return o.leave(ctx, tx, s.WorkerID, s.ID, domain.OrderDisconnect, s.Generation)
+	return o.leave(ctx, tx, s.WorkerID, s.ID, domain.CommandDisconnect, s.Generation)
 }
 
 // count keeps the number of the user's sessions that are wanted up, within the

@@ -125,7 +125,7 @@ func (o *Orchestrator) assign(ctx context.Context, tx *ports.Tx, s *domain.Sessi
 		if c.WorkerID != worker {
 			continue
 		}
-		if c.Order != domain.OrderDisconnect || o.othersClaim(c.ClaimedBy, c.DueAt, now) {
+		if c.Command != domain.CommandDisconnect || o.othersClaim(c.ClaimedBy, c.DueAt, now) {
 			return nil, ports.ErrFull
 		}
 		if err := tx.Cleanups.Delete(ctx, c); err != nil {
@@ -172,7 +172,7 @@ func (o *Orchestrator) request(ctx context.Context, s *domain.Session, avoid []s
 		// Where its credentials have yet to be wiped, a start would find them.
 		left, err := tx.Cleanups.BySession(ctx, s.ID)
 		for _, c := range left {
-			if c.Order == domain.OrderLogout || c.Order == domain.OrderDelete {
+			if c.Command == domain.CommandLogout || c.Command == domain.CommandDelete {
 				req.Avoid = append(req.Avoid, c.WorkerID)
 			}
 		}

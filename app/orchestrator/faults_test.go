@@ -20,7 +20,7 @@ import (
 func (c *crowd) leave(worker, session string, at time.Time) {
 	require.NoError(c.t, c.store.Update(c.t.Context(), func(ctx context.Context, tx *ports.Tx) error {
 		return tx.Cleanups.Put(ctx, &domain.Cleanup{
-			WorkerID: worker, SessionID: session, Order: domain.OrderDisconnect, Generation: 1, DueAt: at, CreatedAt: at,
+			WorkerID: worker, SessionID: session, Command: domain.CommandDisconnect, Generation: 1, DueAt: at, CreatedAt: at,
 		})
 	}))
 }

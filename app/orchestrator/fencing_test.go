@@ -90,7 +90,7 @@ func TestACleanupIsNotWeakened(t *testing.T) {
 		Sessions: []domain.Report{{SessionID: s.ID, Status: domain.Connected}}})
 	require.NoError(t, err)
 	left := c.cleanup("worker-1", s.ID)
-	require.Equal(t, []any{domain.OrderDelete, int64(1)}, []any{left.Order, left.Generation})
+	require.Equal(t, []any{domain.CommandDelete, int64(1)}, []any{left.Command, left.Generation})
 }
 
 // TestWhatAWorkerOwnsByNowIsNotStoppedThere: a worker lists a session that is not its own; before that it is to be stopped is
@@ -164,7 +164,7 @@ func TestWhatIsBeingLoggedOutIsNotStopped(t *testing.T) {
 	})
 	_, err := a.Sessions.Logout(t.Context(), s.UserID, s.ID)
 	require.NoError(t, err)
-	require.Equal(t, domain.OrderLogout, c.session(s.ID).Order)
+	require.Equal(t, domain.CommandLogout, c.session(s.ID).Command)
 	require.Empty(t, c.beat(a, "worker-1", s.ID).Commands)
 }
 
@@ -197,7 +197,7 @@ func TestNothingStartsWithCredentialsThatAreToBeWiped(t *testing.T) {
 	a.store.before = func(int64) {
 		a.store.before = nil
 		require.NoError(t, c.store.Update(t.Context(), func(ctx context.Context, tx *ports.Tx) error {
-			return tx.Cleanups.Put(ctx, &domain.Cleanup{WorkerID: "worker-1", SessionID: s.ID, Order: domain.OrderLogout, DueAt: c.now(), CreatedAt: c.now()})
+			return tx.Cleanups.Put(ctx, &domain.Cleanup{WorkerID: "worker-1", SessionID: s.ID, Command: domain.CommandLogout, DueAt: c.now(), CreatedAt: c.now()})
 		}))
 	}
 	_, err := a.Sessions.Connect(t.Context(), s.UserID, s.ID, service.ConnectOptions{})

@@ -55,7 +55,7 @@ type seat struct {
 	tries                int
 	status               domain.Status
 	intent               domain.Intent
-	order                domain.Order
+	order                domain.Command
 	confirms             bool
 	moveID               string
 }
@@ -232,7 +232,7 @@ func (f *fleet) putSession(s *domain.Session) {
 	seat := &seat{
 		id: s.ID, userID: s.UserID, workerID: n.worker.ID, phone: s.PhoneNumber, name: s.DisplayName,
 		generation: s.Generation, rev: s.Rev, assignedAt: s.AssignedAt, heardAt: s.HeardAt, dueAt: s.DueAt, tries: s.Tries,
-		status: s.Status, intent: s.Intent, order: s.Order, confirms: s.Confirms, moveID: s.MoveID,
+		status: s.Status, intent: s.Intent, order: s.Command, confirms: s.Confirms, moveID: s.MoveID,
 	}
 	f.sessions[s.ID] = seat
 	if seat.moveID != "" {
@@ -419,7 +419,7 @@ func (f *fleet) upByUser() map[string]int {
 
 // movable reports whether nothing but its turn keeps the session from moving.
 func (s *seat) movable() bool {
-	return s.intent == domain.Up && s.order == domain.OrderNone && s.confirms
+	return s.intent == domain.Up && s.order == domain.CommandNone && s.confirms
 }
 
 // waitingToMove gives the sessions that are to leave their workers and have not
@@ -564,10 +564,10 @@ func (f *fleet) missing(n *node, h *domain.Heartbeat, t domain.Timing, now time.
 	for id, s := range n.sessions {
 		// A list may be older than the confirmation, but not by much.
 		should := now.Sub(s.assignedAt) > t.StartTimeout || s.confirms && now.Sub(s.heardAt) > t.Settle
-		lost := s.intent == domain.Up && s.order == domain.OrderNone && s.status.Live() && should
+		lost := s.intent == domain.Up && s.order == domain.CommandNone && s.status.Live() && should
 		// A worker that knows generations lists what it has begun to start, too.
 		wait := s.dueAt.Sub(now)
-		asked := s.order == domain.OrderStart && s.tries > 0 && n.worker.Can(domain.CapGeneration) &&
+		asked := s.order == domain.CommandStart && s.tries > 0 && n.worker.Can(domain.CapGeneration) &&
 			wait > t.Backoff(s.tries) && wait < t.StartTimeout-t.Settle
 		if !there[id] && (lost || asked || s.order.Stops()) {
 			gone = append(gone, id)

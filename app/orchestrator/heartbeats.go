@@ -190,7 +190,7 @@ func (o *Orchestrator) sync(ctx context.Context, tx *ports.Tx, c *changes, w *do
 				c.read = append(c.read, before)
 			}
 		}
-		stopping := s != nil && s.WorkerID == w.ID && s.Order.Stops()
+		stopping := s != nil && s.WorkerID == w.ID && s.Command.Stops()
 		if r.Status.Live() && !stopping && (outcome == domain.NotOwner || outcome == domain.NotWanted) {
 			stop := service.StopCommand{SessionID: r.SessionID, Generation: generation}
 			if !slices.Contains(*commands, stop) { // it may be among what it left behind
@@ -217,15 +217,15 @@ func (o *Orchestrator) restartMissing(ctx context.Context, tx *ports.Tx, c *chan
 		case s.WorkerID != w.ID:
 			c.read = append(c.read, s)
 			continue
-		case s.Order.Stops() && s.Tries >= o.timing.StartTries:
+		case s.Command.Stops() && s.Tries >= o.timing.StartTries:
 			// The worker does not confirm the stop, but its list does.
-			if err := o.leave(ctx, tx, w.ID, s.ID, stopOrder(s.Order), s.Generation); err != nil {
+			if err := o.leave(ctx, tx, w.ID, s.ID, stopOrder(s.Command), s.Generation); err != nil {
 				return err
 			}
 			s.Stopped(now)
-		case s.Intent == domain.Up && s.Order == domain.OrderNone && s.Status.Live():
+		case s.Intent == domain.Up && s.Command == domain.CommandNone && s.Status.Live():
 			events = s.Missing(now)
-		case s.Order == domain.OrderStart && s.Tries > 0 && s.DueAt.After(now):
+		case s.Command == domain.CommandStart && s.Tries > 0 && s.DueAt.After(now):
 			s.DueAt = now // it was accepted and came to nothing
 		default:
 			c.read = append(c.read, s)
@@ -246,7 +246,7 @@ func (o *Orchestrator) evict(ctx context.Context, w *domain.Worker, commands []s
 	}
 	err := o.update(ctx, func(ctx context.Context, tx *ports.Tx) error {
 		for _, c := range commands {
-			if err := o.leave(ctx, tx, w.ID, c.SessionID, domain.OrderDisconnect, c.Generation); err != nil {
+			if err := o.leave(ctx, tx, w.ID, c.SessionID, domain.CommandDisconnect, c.Generation); err != nil {
 				return err
 			}
 		}

@@ -276,7 +276,7 @@ func (o *Orchestrator) back(ctx context.Context, tx *ports.Tx, c *changes, w *do
 		}
 	}
 	return o.eachOn(ctx, tx, c, w.ID, func(s *domain.Session) ([]domain.Event, error) {
-		if running[s.ID] && s.Status == domain.Connected && s.Order == domain.OrderNone {
+		if running[s.ID] && s.Status == domain.Connected && s.Command == domain.CommandNone {
 			return nil, errUnchanged
 		}
 		return s.Recovering(grace, now), nil

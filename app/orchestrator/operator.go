@@ -109,13 +109,13 @@ func (o *Orchestrator) plan(ctx context.Context, sessionID, target, reason strin
 // canMigrate refuses sessions that are not where a migration could begin.
 func canMigrate(s *domain.Session) error {
 	switch {
-	case s.MoveID != "" || s.Order == domain.OrderMove:
+	case s.MoveID != "" || s.Command == domain.CommandMove:
 		return domain.Errorf(domain.Conflict, domain.CodeInvalidState, "The session is migrating already; see its migrations")
 	case s.Intent == domain.Down:
 		return domain.Errorf(domain.Conflict, domain.CodeInvalidState, "The session is not running; connect it first")
 	case !s.Assigned():
 		return domain.Errorf(domain.Conflict, domain.CodeInvalidState, "The session is waiting for a worker already; it takes the first that has room")
-	case s.Order.Stops():
+	case s.Command.Stops():
 		return domain.Errorf(domain.Conflict, domain.CodeInvalidState, "The session is being stopped at the moment; try again in a minute")
 	}
 	return nil

@@ -154,7 +154,7 @@ func (o *Orchestrator) recovered(ctx context.Context, tx *ports.Tx, c *changes, 
 	switch r.Status {
 	case service.RecoverySkipped:
 		out.Action = "left unchanged"
-		if s.Order != domain.OrderStart || !s.DueAt.After(o.now()) {
+		if s.Command != domain.CommandStart || !s.DueAt.After(o.now()) {
 			return out, nil
 		}
 		before := s.Clone()

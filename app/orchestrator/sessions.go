@@ -90,7 +90,7 @@ func idFree(ctx context.Context, tx *ports.Tx, id string) error {
 		return err
 	}
 	for _, c := range left {
-		if c.Order == domain.OrderDelete || c.Order == domain.OrderLogout {
+		if c.Command == domain.CommandDelete || c.Command == domain.CommandLogout {
 			return domain.Errorf(domain.Conflict, domain.CodeSessionExists,
 				"A session with this id was deleted and is still being wiped from its worker; choose another id or try again later")
 		}
@@ -195,7 +195,7 @@ func (o *Orchestrator) down(ctx context.Context, userID, sessionID string,
 			home = ""
 			return events, nil
 		}
-		return events, o.leave(ctx, tx, home, sessionID, domain.OrderLogout, generation)
+		return events, o.leave(ctx, tx, home, sessionID, domain.CommandLogout, generation)
 	})
 	if err != nil {
 		return nil, o.fault(err)
@@ -284,7 +284,7 @@ func (o *Orchestrator) remove(ctx context.Context, tx *ports.Tx, c *changes, s *
 		}
 	}
 	for _, worker := range places {
-		if err := o.leave(ctx, tx, worker, s.ID, domain.OrderDelete, s.Generation); err != nil {
+		if err := o.leave(ctx, tx, worker, s.ID, domain.CommandDelete, s.Generation); err != nil {
 			return nil, err
 		}
 	}

@@ -334,7 +334,7 @@ func TestWorkThatComesWhileADueTimeIsClearedIsNotForgotten(t *testing.T) {
 	m.before = func() {
 		_, err := w.Protocol.Heartbeat(context.Background(), domain.Heartbeat{WorkerID: "worker-1", Lists: true, CPU: -1, Memory: -1, MessageCount: -1})
 		require.NoError(t, err)
-		require.Equal(t, domain.OrderStart, w.session(s.ID).Order)
+		require.Equal(t, domain.CommandStart, w.session(s.ID).Command)
 	}
 	for range 2 {
 		_, err := w.Step(context.Background())

@@ -61,7 +61,7 @@ func signIn(id, userID string) *domain.SignIn {
 
 func cleanup(workerID, sessionID string, due time.Time) *domain.Cleanup {
 	return &domain.Cleanup{
-		WorkerID: workerID, SessionID: sessionID, Order: domain.OrderLogout, Generation: 1, DueAt: due, CreatedAt: noon,
+		WorkerID: workerID, SessionID: sessionID, Command: domain.CommandLogout, Generation: 1, DueAt: due, CreatedAt: noon,
 	}
 }
 
@@ -129,7 +129,7 @@ func full() []any {
 		PhoneNumber: "6281234567890", Intent: domain.Up, Status: domain.Reconnecting, StatusAt: when(),
 		WasConnected: true, LastError: "it's \"broken\"", WorkerID: "w1", Generation: 1 << 40, AssignedAt: when(),
 		HomeID: "w2", MovedFrom: "w3", MoveEvent: domain.EventSessionMigrated, MoveID: "g1", MoveTo: "w5",
-		Order: domain.OrderRestart, Confirms: true, Tries: 2, Misses: 6, Restarts: 3,
+		Command: domain.CommandRestart, Confirms: true, Tries: 2, Misses: 6, Restarts: 3,
 		ClaimedBy: "r1", ClaimedUntil: when(), SettleAt: when(), LoggedOut: true, AvoidID: "w4", AvoidUntil: when(),
 		QR:           domain.QR{Code: "2@abc,def", Image: []byte("\x89PNG\r\n\x1a\n\x00\xff"), ExpiresAt: when()},
 		PairingPhone: "6281234567891", PairingCode: "ABCD-1234",
@@ -146,7 +146,7 @@ func full() []any {
 			LastUsedAt: when(), CreatedAt: when(), ExpiresAt: when(), RevokedAt: when(),
 		},
 		&domain.Cleanup{
-			WorkerID: "w1", SessionID: "s9", Order: domain.OrderDelete, Generation: 4, DueAt: when(),
+			WorkerID: "w1", SessionID: "s9", Command: domain.CommandDelete, Generation: 4, DueAt: when(),
 			Attempts: 3, ClaimedBy: "r1", CreatedAt: when(),
 		},
 		&domain.Migration{
@@ -178,7 +178,7 @@ func spare() []any {
 		&domain.SignIn{ID: "f1", UserID: "u1", TokenHash: hash("token")},
 		&domain.PasswordReset{UserID: "u1", TokenHash: hash("reset")},
 		&domain.APIKey{ID: "k1", SessionID: "s1", UserID: "u1", Hash: hash("key")},
-		&domain.Cleanup{WorkerID: "w1", SessionID: "s9", Order: domain.OrderLogout},
+		&domain.Cleanup{WorkerID: "w1", SessionID: "s9", Command: domain.CommandLogout},
 		&domain.Migration{ID: "g1", SessionID: "s1", Kind: domain.MoveDrain, Status: domain.MigrationPending},
 		&domain.Replica{ID: "r1"},
 		&domain.Message{
