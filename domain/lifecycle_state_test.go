@@ -124,7 +124,7 @@ func (w *world) connect(id string) {
 		return w.assign(s, worker)
 	})
 	w.pursue(id)
-	if s := w.sessions[id]; s.Intent == domain.Up && !s.Assigned() && s.Misses > 0 && w.pick("crash before withdrawing", 4) == 0 {
+	if s := w.sessions[id]; s.Intent == domain.Up && !s.Assigned() && s.FailedStarts > 0 && w.pick("crash before withdrawing", 4) == 0 {
 		w.change("withdraw", id, func(s *domain.Session) []domain.Event { s.Withdraw(w.now); return nil })
 	}
 }

@@ -58,7 +58,7 @@ func Next(s *Session, w *Worker, t Timing, now time.Time) (step Step, at time.Ti
 		return due(StepCall, s.DueAt, now)
 	case !s.SettleAt.IsZero():
 		return due(StepSettle, s.SettleAt, now)
-	case s.Command != CommandNone && s.Tries >= t.StartTries:
+	case s.Command != CommandNone && s.Attempts >= t.StartAttempts:
 		return due(StepGiveUp, s.DueAt, now)
 	case s.Command != CommandNone:
 		return due(StepCall, s.DueAt, now)

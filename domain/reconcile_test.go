@@ -27,7 +27,7 @@ func TestNext(t *testing.T) {
 		return &domain.Session{ID: "s1", Intent: domain.Down, Status: domain.Disconnected, WorkerID: "w1", Command: order, DueAt: due}
 	}
 	ordered := func(order domain.Command, tries int, due time.Time) *domain.Session {
-		return up(func(s *domain.Session) { s.Command, s.Tries, s.DueAt, s.Confirms = order, tries, due, false })
+		return up(func(s *domain.Session) { s.Command, s.Attempts, s.DueAt, s.Confirms = order, tries, due, false })
 	}
 	settling := func(until time.Time) *domain.Session {
 		return up(func(s *domain.Session) { s.Status, s.SettleAt, s.DueAt = domain.Disconnected, until, until })
@@ -186,9 +186,9 @@ func someSession(t *rapid.T) *domain.Session {
 	s := domain.Card("s1", "u1", "", "", noon)
 	s.Generation = rapid.Int64Range(0, 3).Draw(t, "generation")
 	s.WasConnected = rapid.Bool().Draw(t, "was connected")
-	s.Tries = rapid.IntRange(0, 4).Draw(t, "tries")
-	s.Misses = rapid.IntRange(0, 4).Draw(t, "misses")
-	s.Restarts = rapid.IntRange(0, timing.RestartTries).Draw(t, "restarts")
+	s.Attempts = rapid.IntRange(0, 4).Draw(t, "tries")
+	s.FailedStarts = rapid.IntRange(0, 4).Draw(t, "misses")
+	s.Restarts = rapid.IntRange(0, timing.RestartAttempts).Draw(t, "restarts")
 	s.DueAt = aroundNoon.Draw(t, "due")
 	if rapid.Bool().Draw(t, "assigned") {
 		s.WorkerID, s.Command = "w1", someOrder.Draw(t, "order")

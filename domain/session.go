@@ -107,11 +107,11 @@ type Session struct {
 	MoveID     string // the migration that is open; empty: none
 	MoveTo     string // where that wants it, if it can; empty: anywhere
 
-	Command  Command
-	Confirms bool // the worker confirmed that the session runs there
-	Tries    int  // of the present order, or of finding room
-	Misses   int  // starts in a row that failed, on any worker
-	Restarts int  // unwanted disconnects in a row
+	Command      Command
+	Confirms     bool // the worker confirmed that the session runs there
+	Attempts     int  // of the present order, or of finding room
+	FailedStarts int  // starts in a row that failed, on any worker
+	Restarts     int  // unwanted disconnects in a row
 
 	ClaimedBy    string    // the replica that is calling the worker about it; empty: none
 	ClaimedUntil time.Time // the claim counts until then
@@ -166,7 +166,7 @@ func (s *Session) Connect(pairingPhone string, now time.Time) error {
 		return Errorf(Conflict, CodeSessionConnecting, "Session is already connecting; follow it with its status or QR route")
 	}
 	s.Intent, s.LastError = Up, ""
-	s.WasConnected, s.Restarts, s.Misses = false, 0, 0
+	s.WasConnected, s.Restarts, s.FailedStarts = false, 0, 0
 	s.PairingPhone, s.PairingCode = pairingPhone, ""
 	s.settled()
 	s.move(Init, now)
@@ -201,7 +201,7 @@ func (s *Session) Assign(workerID string, now time.Time) []Event {
 	s.Generation++
 	s.MovedFrom, s.MoveEvent = "", ""
 	s.ReportedAt = time.Time{}
-	s.Confirms, s.Tries = false, 0
+	s.Confirms, s.Attempts = false, 0
 	s.QR, s.PairingCode = QR{}, ""
 	s.settled()
 	if s.Status != Reconnecting {
@@ -338,7 +338,7 @@ func (s *Session) CommandAccepted(t Timing, now time.Time) {
 	if s.Command == CommandRestart {
 		s.Command = CommandStart
 	}
-	s.Tries++
+	s.Attempts++
 	if s.DueAt = s.SettleAt; s.DueAt.IsZero() {
 		s.DueAt = now.Add(t.StartTimeout)
 	}
@@ -347,8 +347,8 @@ func (s *Session) CommandAccepted(t Timing, now time.Time) {
 // CommandOutcomeUnknown notes that the outcome of a call about the present order is not
 // known; it is made again after a back-off.
 func (s *Session) CommandOutcomeUnknown(t Timing, now time.Time) {
-	s.Tries++
-	s.DueAt = now.Add(t.Backoff(s.Tries))
+	s.Attempts++
+	s.DueAt = now.Add(t.Backoff(s.Attempts))
 }
 
 // CommandThrottled notes that the worker limits us and did nothing: the call is made again
@@ -402,7 +402,7 @@ func (s *Session) Refused(why string, t Timing, now time.Time) {
 	switch {
 	case s.Confirms:
 		return
-	case s.Tries > 0:
+	case s.Attempts > 0:
 		s.CommandOutcomeUnknown(t, now)
 		return
 	}
@@ -413,10 +413,10 @@ func (s *Session) Refused(why string, t Timing, now time.Time) {
 	if s.Status != Reconnecting {
 		s.move(Init, now)
 	}
-	if s.DueAt = now; s.Misses >= t.StartTries {
-		s.DueAt = now.Add(t.Backoff(s.Misses - t.StartTries + 1))
+	if s.DueAt = now; s.FailedStarts >= t.StartAttempts {
+		s.DueAt = now.Add(t.Backoff(s.FailedStarts - t.StartAttempts + 1))
 	}
-	s.Misses++
+	s.FailedStarts++
 }
 
 // GiveUp notes that the worker never confirmed a start that it may have had all
@@ -428,10 +428,10 @@ func (s *Session) GiveUp(why string, t Timing, now time.Time) {
 	s.AvoidID, s.AvoidUntil = s.WorkerID, now.Add(t.Avoid)
 	s.LastError = why
 	s.Move(now)
-	if s.Misses >= t.StartTries {
-		s.DueAt = now.Add(t.Backoff(s.Misses - t.StartTries + 1))
+	if s.FailedStarts >= t.StartAttempts {
+		s.DueAt = now.Add(t.Backoff(s.FailedStarts - t.StartAttempts + 1))
 	}
-	s.Misses++
+	s.FailedStarts++
 }
 
 // Withdraw takes back an intent that could not be carried out even once: the
@@ -445,8 +445,8 @@ func (s *Session) Withdraw(now time.Time) {
 
 // NoRoom notes that no worker could take the session; it waits.
 func (s *Session) NoRoom(t Timing, now time.Time) {
-	s.Tries++
-	s.DueAt = now.Add(t.Backoff(s.Tries))
+	s.Attempts++
+	s.DueAt = now.Add(t.Backoff(s.Attempts))
 }
 
 // Settle ends the settling of a DISCONNECTED that nothing has followed: the
@@ -464,7 +464,7 @@ func (s *Session) Settle(t Timing, now time.Time) []Event {
 		s.UpdatedAt = now
 		return nil
 	}
-	if s.Restarts++; s.Restarts > t.RestartTries {
+	if s.Restarts++; s.Restarts > t.RestartAttempts {
 		return s.Fail("the connection was lost and could not be restored", now)
 	}
 	s.move(Init, now)
@@ -475,7 +475,7 @@ func (s *Session) Settle(t Timing, now time.Time) []Event {
 
 // setCommand sets what the worker is to be told now.
 func (s *Session) setCommand(o Command, now time.Time) {
-	s.Command, s.Tries, s.DueAt, s.UpdatedAt = o, 0, now, now
+	s.Command, s.Attempts, s.DueAt, s.UpdatedAt = o, 0, now, now
 	if o == CommandStart || o == CommandRestart {
 		s.Confirms = false
 	}
@@ -485,7 +485,7 @@ func (s *Session) setCommand(o Command, now time.Time) {
 // worker may be offline or draining, which is not known here, and then there is
 // more to do.
 func (s *Session) confirmed() {
-	s.Confirms, s.Tries, s.Misses, s.AvoidID = true, 0, 0, ""
+	s.Confirms, s.Attempts, s.FailedStarts, s.AvoidID = true, 0, 0, ""
 	if !s.Command.Stops() {
 		s.Command = CommandNone
 	}

@@ -219,7 +219,7 @@ func TestStartIsTriedElsewhere(t *testing.T) {
 		require.Equal(t, domain.StepPlace, step)
 		s.Assign("w1", s.now)
 		require.Equal(t, generation, s.Generation)
-		for range timing.StartTries {
+		for range timing.StartAttempts {
 			step, _ := s.next(online)
 			require.Equal(t, domain.StepCall, step)
 			s.CommandAccepted(timing, s.now)
@@ -245,7 +245,7 @@ func TestStartIsTriedElsewhere(t *testing.T) {
 	s.Assign("w2", s.now)
 	s.is(domain.Connected)
 	require.Empty(t, s.AvoidID+s.LastError)
-	require.Zero(t, s.Misses)
+	require.Zero(t, s.FailedStarts)
 }
 
 func TestRefused(t *testing.T) {
@@ -285,7 +285,7 @@ func TestRefused(t *testing.T) {
 	// Another replica has asked again meanwhile: it may run there after all.
 	s = starting(t)
 	s.Refused("busy", timing, s.now)
-	require.Equal(t, []any{"w1", domain.CommandStart, 2}, []any{s.WorkerID, s.Command, s.Tries})
+	require.Equal(t, []any{"w1", domain.CommandStart, 2}, []any{s.WorkerID, s.Command, s.Attempts})
 }
 
 func TestUnanswered(t *testing.T) {

@@ -19,8 +19,8 @@ type Timing struct {
 	FailoverDelay     time.Duration // grace for a crashed worker to come back
 	Settle            time.Duration // how long a DISCONNECTED may be a moment of a restart
 	StartTimeout      time.Duration // a start not confirmed by then is asked for again
-	StartTries        int           // on one worker, before another is tried
-	RestartTries      int           // after an unwanted disconnect, before giving up
+	StartAttempts     int           // on one worker, before another is tried
+	RestartAttempts   int           // after an unwanted disconnect, before giving up
 	RestartBackoff    time.Duration // before the first; doubles each time
 	MaxBackoff        time.Duration
 	Stable            time.Duration // connected for so long, earlier tries are forgiven
@@ -43,8 +43,8 @@ func DefaultTiming() Timing {
 		FailoverDelay:     5 * time.Second,
 		Settle:            5 * time.Second,
 		StartTimeout:      45 * time.Second,
-		StartTries:        2,
-		RestartTries:      5,
+		StartAttempts:     2,
+		RestartAttempts:   5,
 		RestartBackoff:    2 * time.Second,
 		MaxBackoff:        time.Minute,
 		Stable:            time.Minute,
@@ -64,7 +64,7 @@ func (t Timing) WithDefaults() Timing {
 		}
 	}
 	for have, standard := range map[*int]int{
-		&t.ProbeFailures: d.ProbeFailures, &t.StartTries: d.StartTries, &t.RestartTries: d.RestartTries,
+		&t.ProbeFailures: d.ProbeFailures, &t.StartAttempts: d.StartAttempts, &t.RestartAttempts: d.RestartAttempts,
 	} {
 		if *have == 0 {
 			*have = standard
@@ -97,7 +97,7 @@ func (t Timing) Validate() error {
 			errs = append(errs, fmt.Errorf("timing: %s must not be negative", d.name))
 		}
 	}
-	if t.ProbeFailures < 0 || t.StartTries < 0 || t.RestartTries < 0 {
+	if t.ProbeFailures < 0 || t.StartAttempts < 0 || t.RestartAttempts < 0 {
 		errs = append(errs, errors.New("timing: ProbeFailures, StartTries and RestartTries must not be negative"))
 	}
 	if t.Lease <= t.HeartbeatInterval {

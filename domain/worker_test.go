@@ -236,9 +236,9 @@ func TestTiming(t *testing.T) {
 	require.NoError(t, timing.Validate())
 	require.Equal(t, timing, domain.Timing{}.WithDefaults())
 	mine := domain.Timing{Settle: time.Second, ProbeFailures: 9}.WithDefaults()
-	require.Equal(t, []any{time.Second, 9, timing.Lease, timing.StartTries}, []any{mine.Settle, mine.ProbeFailures, mine.Lease, mine.StartTries})
+	require.Equal(t, []any{time.Second, 9, timing.Lease, timing.StartAttempts}, []any{mine.Settle, mine.ProbeFailures, mine.Lease, mine.StartAttempts})
 
-	err := domain.Timing{Settle: -1, MaxBackoff: -1, StartTries: -1}.Validate()
+	err := domain.Timing{Settle: -1, MaxBackoff: -1, StartAttempts: -1}.Validate()
 	for _, part := range []string{"Settle must not be negative", "MaxBackoff must not be negative", "StartTries", "Lease (0s) must be longer"} {
 		require.ErrorContains(t, err, part, "every problem at once")
 	}

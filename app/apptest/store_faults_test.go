@@ -80,7 +80,7 @@ func TestFaultsOfTheStore(t *testing.T) {
 						continue
 					}
 					live++
-					require.Equal(t, domain.Connected, s.Status, "%s: order %s, tries %d, %s", id, s.Command, s.Tries, s.LastError)
+					require.Equal(t, domain.Connected, s.Status, "%s: order %s, tries %d, %s", id, s.Command, s.Attempts, s.LastError)
 					require.Equal(t, []string{s.WorkerID}, f.Owners(id))
 				}
 				for _, w := range f.workers {

@@ -34,7 +34,7 @@ func (o *sessionService) Connect(ctx context.Context, userID, sessionID string, 
 	if err != nil && s == nil {
 		return nil, o.fault(err)
 	}
-	if s.Intent == domain.Up && !s.Assigned() && s.Misses > 0 {
+	if s.Intent == domain.Up && !s.Assigned() && s.FailedStarts > 0 {
 		return nil, o.withdraw(ctx, sessionID, err)
 	}
 	if s.Status == domain.Errored {

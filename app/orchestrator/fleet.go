@@ -219,7 +219,7 @@ func (f *fleet) putSession(s *domain.Session) {
 	}
 	delete(f.waiting, s.ID)
 	if !s.Assigned() {
-		if s.Intent == domain.Up && s.Tries > 0 {
+		if s.Intent == domain.Up && s.Attempts > 0 {
 			f.waiting[s.ID] = true
 		}
 		f.left("session/"+s.ID, s.Rev)
@@ -231,7 +231,7 @@ func (f *fleet) putSession(s *domain.Session) {
 	}
 	seat := &seat{
 		id: s.ID, userID: s.UserID, workerID: n.worker.ID, phone: s.PhoneNumber, name: s.DisplayName,
-		generation: s.Generation, rev: s.Rev, assignedAt: s.AssignedAt, heardAt: s.HeardAt, dueAt: s.DueAt, tries: s.Tries,
+		generation: s.Generation, rev: s.Rev, assignedAt: s.AssignedAt, heardAt: s.HeardAt, dueAt: s.DueAt, tries: s.Attempts,
 		status: s.Status, intent: s.Intent, order: s.Command, confirms: s.Confirms, moveID: s.MoveID,
 	}
 	f.sessions[s.ID] = seat

@@ -217,7 +217,7 @@ func (o *Orchestrator) restartMissing(ctx context.Context, tx *ports.Tx, c *chan
 		case s.WorkerID != w.ID:
 			c.read = append(c.read, s)
 			continue
-		case s.Command.Stops() && s.Tries >= o.timing.StartTries:
+		case s.Command.Stops() && s.Attempts >= o.timing.StartAttempts:
 			// The worker does not confirm the stop, but its list does.
 			if err := o.leave(ctx, tx, w.ID, s.ID, stopOrder(s.Command), s.Generation); err != nil {
 				return err
@@ -225,7 +225,7 @@ func (o *Orchestrator) restartMissing(ctx context.Context, tx *ports.Tx, c *chan
 			s.Stopped(now)
 		case s.Intent == domain.Up && s.Command == domain.CommandNone && s.Status.Live():
 			events = s.Missing(now)
-		case s.Command == domain.CommandStart && s.Tries > 0 && s.DueAt.After(now):
+		case s.Command == domain.CommandStart && s.Attempts > 0 && s.DueAt.After(now):
 			s.DueAt = now // it was accepted and came to nothing
 		default:
 			c.read = append(c.read, s)

@@ -193,7 +193,7 @@ func (o *Orchestrator) move(ctx context.Context, s *domain.Session, hurry bool) 
 		}
 		if cramped || full {
 			if current.DueAt = o.now().Add(moveEvery); cramped {
-				current.Tries++ // all replicas see that it is too early for another look
+				current.Attempts++ // all replicas see that it is too early for another look
 			}
 			return nil, nil
 		}

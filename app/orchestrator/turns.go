@@ -34,8 +34,8 @@ func (o *Orchestrator) turnFor(s *domain.Session, worker string, now time.Time) 
 		return true // it goes on with what it has begun
 	case worker == "":
 		return o.turn("session/"+s.ID, s.DueAt, now)
-	case s.Command.Stops() && s.Tries >= o.timing.StartTries:
-		return o.turn(again(workOn(worker), s.Tries), s.DueAt, now)
+	case s.Command.Stops() && s.Attempts >= o.timing.StartAttempts:
+		return o.turn(again(workOn(worker), s.Attempts), s.DueAt, now)
 	case len(callers) > 0:
 		return o.loop.works(worker) && domain.Share(o.self.ID, slices.Collect(maps.Keys(callers)), workOn(worker))
 	}
