@@ -132,7 +132,7 @@ func (w *world) follow(s *domain.Session) {
 	case domain.MigrationCompleted:
 		require.Equal(w.t, domain.MigrationRunning, before.Status)
 		require.Equal(w.t, m.ToWorker, s.WorkerID)
-		require.True(w.t, s.Confirms && s.Intent == domain.Up)
+		require.True(w.t, s.Confirmed && s.Intent == domain.Up)
 		require.True(w.t, m.Kind == domain.MoveFailover || m.ToWorker != m.FromWorker)
 	case domain.MigrationFailed:
 		require.True(w.t, s.Status == domain.Errored || m.ToWorker == m.FromWorker, m.Error)

@@ -88,7 +88,7 @@ func (m *Migration) Follow(s *Session, now time.Time) {
 		m.end(MigrationFailed, first(s.LastError, "the session failed"), now)
 	case s.Intent == Down:
 		m.end(MigrationCancelled, "the session was taken down", now)
-	case !placed || !s.Confirms:
+	case !placed || !s.Confirmed:
 	case m.ToWorker == m.FromWorker && m.Kind != MoveFailover:
 		m.end(MigrationFailed, "no other worker could take the session; it runs where it was", now)
 	default:

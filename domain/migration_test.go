@@ -12,7 +12,7 @@ import (
 // migrating gives a session that runs on w1 and is to move to w2.
 func migrating(kind domain.MigrationKind) (*domain.Session, *domain.Migration) {
 	s := &domain.Session{
-		ID: "s1", UserID: "u1", Intent: domain.Up, Status: domain.Connected, WorkerID: "w1", Generation: 1, Confirms: true, WasConnected: true,
+		ID: "s1", UserID: "u1", Intent: domain.Up, Status: domain.Connected, WorkerID: "w1", Generation: 1, Confirmed: true, WasConnected: true,
 	}
 	m := domain.Plan("m1", s, kind, "w2", "because", noon)
 	s.Migrate(m, noon)

@@ -19,7 +19,7 @@ func TestNext(t *testing.T) {
 		soon     = noon.Add(time.Second)
 	)
 	up := func(change func(s *domain.Session)) *domain.Session {
-		s := &domain.Session{ID: "s1", Intent: domain.Up, Status: domain.Connected, WorkerID: "w1", Generation: 1, Confirms: true}
+		s := &domain.Session{ID: "s1", Intent: domain.Up, Status: domain.Connected, WorkerID: "w1", Generation: 1, Confirmed: true}
 		change(s)
 		return s
 	}
@@ -27,7 +27,7 @@ func TestNext(t *testing.T) {
 		return &domain.Session{ID: "s1", Intent: domain.Down, Status: domain.Disconnected, WorkerID: "w1", Command: order, DueAt: due}
 	}
 	ordered := func(order domain.Command, tries int, due time.Time) *domain.Session {
-		return up(func(s *domain.Session) { s.Command, s.Attempts, s.DueAt, s.Confirms = order, tries, due, false })
+		return up(func(s *domain.Session) { s.Command, s.Attempts, s.DueAt, s.Confirmed = order, tries, due, false })
 	}
 	settling := func(until time.Time) *domain.Session {
 		return up(func(s *domain.Session) { s.Status, s.SettleAt, s.DueAt = domain.Disconnected, until, until })
@@ -38,7 +38,7 @@ func TestNext(t *testing.T) {
 		return s
 	}
 	waiting := func(due time.Time) *domain.Session {
-		return up(func(s *domain.Session) { s.WorkerID, s.Confirms, s.Status, s.DueAt = "", false, domain.Init, due })
+		return up(func(s *domain.Session) { s.WorkerID, s.Confirmed, s.Status, s.DueAt = "", false, domain.Init, due })
 	}
 	starting := ordered(domain.CommandStart, 0, noon)
 	starting.MoveID = "m1"
@@ -204,7 +204,7 @@ func someSession(t *rapid.T) *domain.Session {
 	if !s.Assigned() {
 		return s
 	}
-	s.Confirms = s.Command == domain.CommandNone
+	s.Confirmed = s.Command == domain.CommandNone
 	if !s.Command.Stops() && rapid.IntRange(0, 2).Draw(t, "settles") == 0 {
 		s.Status, s.SettleAt = domain.Disconnected, rapid.SampledFrom([]time.Time{noon, noon.Add(time.Second)}).Draw(t, "until")
 		s.LoggedOut = rapid.Bool().Draw(t, "logged out")

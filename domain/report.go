@@ -77,7 +77,7 @@ func (s *Session) Apply(r Report, t Timing, now time.Time) (Outcome, []Event) {
 		return NotWanted, nil
 	case s.Intent == Up && s.Command.Stops():
 		return Stale, nil // it is being stopped there to start afresh or elsewhere
-	case r.Snapshot && !s.Confirms && (s.Command == CommandRestart || s.Command == CommandStart && !r.Status.Live()):
+	case r.Snapshot && !s.Confirmed && (s.Command == CommandRestart || s.Command == CommandStart && !r.Status.Live()):
 		return Stale, nil // the worker may not have had the order yet
 	case r.Snapshot && s.LoggedOut && r.Status.Live():
 		return Stale, nil // the list was made before the phone logged out
@@ -106,12 +106,12 @@ func (s *Session) applied(r Report, t Timing, now time.Time) []Event {
 	}
 	switch r.Status {
 	case Init, Reconnecting:
-		if !s.Confirms {
+		if !s.Confirmed {
 			s.DueAt = now.Add(t.StartTimeout)
 		}
 		return s.enter(r.Status, r.Reason, now)
 	case QRRequired:
-		s.confirmed()
+		s.markConfirmed()
 		s.WasConnected = false // the link is gone: without a scan the attempts run out
 		events := s.enter(QRRequired, r.Reason, now)
 		if was == Reconnecting {
@@ -120,7 +120,7 @@ func (s *Session) applied(r Report, t Timing, now time.Time) []Event {
 		}
 		return events
 	case Connected:
-		s.confirmed()
+		s.markConfirmed()
 		s.WasConnected, s.LastError, s.HomeID = true, "", s.WorkerID
 		s.QR, s.PairingCode, s.PairingPhone = QR{}, "", ""
 		return s.enter(Connected, r.Reason, now)
@@ -147,8 +147,8 @@ func (s *Session) refresh(r Report, now time.Time) Outcome {
 	if r.Status == Connected {
 		s.PhoneNumber = first(r.PhoneNumber, s.PhoneNumber)
 		s.DisplayName = first(r.DisplayName, s.DisplayName)
-		if s.Status == Connected && !s.Confirms {
-			s.confirmed()
+		if s.Status == Connected && !s.Confirmed {
+			s.markConfirmed()
 		}
 	}
 	if r.Status == QRRequired {
@@ -156,8 +156,8 @@ func (s *Session) refresh(r Report, now time.Time) Outcome {
 			s.QR = r.QR
 		}
 		s.PairingCode = first(r.PairingCode, s.PairingCode)
-		if s.Status == QRRequired && !s.Confirms {
-			s.confirmed()
+		if s.Status == QRRequired && !s.Confirmed {
+			s.markConfirmed()
 		}
 	}
 	if r.Status == Disconnected && r.LoggedOut && !s.LoggedOut && s.Status == Disconnected {
@@ -172,7 +172,7 @@ func (s *Session) refresh(r Report, now time.Time) Outcome {
 	}
 	if before.PhoneNumber == s.PhoneNumber && before.DisplayName == s.DisplayName &&
 		before.QR.Code == s.QR.Code && len(r.QR.Image) == 0 && before.PairingCode == s.PairingCode &&
-		before.Confirms == s.Confirms && before.LoggedOut == s.LoggedOut && before.HomeID == s.HomeID {
+		before.Confirmed == s.Confirmed && before.LoggedOut == s.LoggedOut && before.HomeID == s.HomeID {
 		return Unchanged
 	}
 	s.LastSeenAt, s.UpdatedAt = now, now

@@ -108,7 +108,7 @@ type Session struct {
 	MoveTo     string // where that wants it, if it can; empty: anywhere
 
 	Command      Command
-	Confirms     bool // the worker confirmed that the session runs there
+	Confirmed    bool // the worker confirmed that the session runs there
 	Attempts     int  // of the present order, or of finding room
 	FailedStarts int  // starts in a row that failed, on any worker
 	Restarts     int  // unwanted disconnects in a row
@@ -201,7 +201,7 @@ func (s *Session) Assign(workerID string, now time.Time) []Event {
 	s.Generation++
 	s.MovedFrom, s.MoveEvent = "", ""
 	s.ReportedAt = time.Time{}
-	s.Confirms, s.Attempts = false, 0
+	s.Confirmed, s.Attempts = false, 0
 	s.QR, s.PairingCode = QR{}, ""
 	s.settled()
 	if s.Status != Reconnecting {
@@ -255,7 +255,7 @@ func (s *Session) Restart(now time.Time) error {
 		return Errorf(Conflict, CodeInvalidState, "Session is not running; connect it instead")
 	}
 	s.settled()
-	s.Restarts, s.Confirms, s.LastError = 0, false, ""
+	s.Restarts, s.Confirmed, s.LastError = 0, false, ""
 	s.QR, s.PairingCode = QR{}, ""
 	s.move(Init, now)
 	switch {
@@ -400,7 +400,7 @@ func (s *Session) Stopped(now time.Time) {
 // again meanwhile, by another replica, it may have taken that.
 func (s *Session) Refused(why string, t Timing, now time.Time) {
 	switch {
-	case s.Confirms:
+	case s.Confirmed:
 		return
 	case s.Attempts > 0:
 		s.CommandOutcomeUnknown(t, now)
@@ -477,15 +477,15 @@ func (s *Session) Settle(t Timing, now time.Time) []Event {
 func (s *Session) setCommand(o Command, now time.Time) {
 	s.Command, s.Attempts, s.DueAt, s.UpdatedAt = o, 0, now, now
 	if o == CommandStart || o == CommandRestart {
-		s.Confirms = false
+		s.Confirmed = false
 	}
 }
 
-// confirmed notes that the worker has done what it was told to. DueAt stays: the
+// markConfirmed notes that the worker has done what it was told to. DueAt stays: the
 // worker may be offline or draining, which is not known here, and then there is
 // more to do.
-func (s *Session) confirmed() {
-	s.Confirms, s.Attempts, s.FailedStarts, s.AvoidID = true, 0, 0, ""
+func (s *Session) markConfirmed() {
+	s.Confirmed, s.Attempts, s.FailedStarts, s.AvoidID = true, 0, 0, ""
 	if !s.Command.Stops() {
 		s.Command = CommandNone
 	}
@@ -494,7 +494,7 @@ func (s *Session) confirmed() {
 func (s *Session) settled() { s.SettleAt, s.LoggedOut = time.Time{}, false }
 
 func (s *Session) unassign() {
-	s.WorkerID, s.Command, s.Confirms, s.DueAt = "", CommandNone, false, time.Time{}
+	s.WorkerID, s.Command, s.Confirmed, s.DueAt = "", CommandNone, false, time.Time{}
 	s.PairingCode, s.QR = "", QR{}
 	s.Unclaim()
 }

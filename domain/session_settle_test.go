@@ -64,7 +64,7 @@ func TestReportsOfARestart(t *testing.T) {
 					outcome, events := s.hears(reports[2])
 					require.Equal(t, domain.Applied, outcome)
 					require.Equal(t, []domain.EventType{domain.EventSessionConnected}, events)
-					require.True(t, s.Confirms && s.SettleAt.IsZero() && s.Command == domain.CommandNone)
+					require.True(t, s.Confirmed && s.SettleAt.IsZero() && s.Command == domain.CommandNone)
 					require.Equal(t, []any{"w1", int64(1), 0}, []any{s.WorkerID, s.Generation, s.Restarts})
 					s.after(time.Hour)
 					step, at := s.next(online)
@@ -252,7 +252,7 @@ func TestRestartBeforeTheFirstScan(t *testing.T) {
 	step, _ := s.after(10 * time.Second).next(online)
 	require.Equal(t, domain.StepNone, step)
 	s.is(domain.QRRequired)
-	require.True(t, s.Confirms && s.Intent == domain.Up)
+	require.True(t, s.Confirmed && s.Intent == domain.Up)
 
 	// One that logs out does not.
 	s = at(t, "QR_REQUIRED")

@@ -25,7 +25,7 @@ func TestAssign(t *testing.T) {
 	require.Equal(t, []domain.Event{{
 		Type: domain.EventSessionPlaced, At: s.now, UserID: "u1", SessionID: "s1", WorkerID: "w1", Generation: 1, Status: domain.Init,
 	}}, events)
-	require.Equal(t, []any{"w1", int64(1), domain.Init, domain.CommandStart, false}, []any{s.WorkerID, s.Generation, s.Status, s.Command, s.Confirms})
+	require.Equal(t, []any{"w1", int64(1), domain.Init, domain.CommandStart, false}, []any{s.WorkerID, s.Generation, s.Status, s.Command, s.Confirmed})
 	require.Equal(t, []time.Time{s.now, s.now}, []time.Time{s.AssignedAt, s.DueAt})
 
 	for state, want := range map[string]domain.Status{
@@ -160,7 +160,7 @@ func TestLost(t *testing.T) {
 func TestMissing(t *testing.T) {
 	s := at(t, "CONNECTED").after(time.Hour)
 	require.Empty(t, s.Missing(s.now))
-	require.Equal(t, []any{domain.Reconnecting, domain.CommandStart, false, "w1", int64(1)}, []any{s.Status, s.Command, s.Confirms, s.WorkerID, s.Generation})
+	require.Equal(t, []any{domain.Reconnecting, domain.CommandStart, false, "w1", int64(1)}, []any{s.Status, s.Command, s.Confirmed, s.WorkerID, s.Generation})
 	step, _ := s.next(online)
 	require.Equal(t, domain.StepCall, step)
 
@@ -176,7 +176,7 @@ func TestRecovering(t *testing.T) {
 	} {
 		s := at(t, state).after(time.Second)
 		require.Empty(t, s.Recovering(grace, s.now))
-		require.Equal(t, []any{domain.Up, status, domain.CommandStart, false, s.now.Add(grace)}, []any{s.Intent, s.Status, s.Command, s.Confirms, s.DueAt}, state)
+		require.Equal(t, []any{domain.Up, status, domain.CommandStart, false, s.now.Add(grace)}, []any{s.Intent, s.Status, s.Command, s.Confirmed, s.DueAt}, state)
 		require.True(t, domain.Recoverable(s.Session, "w1"))
 		require.False(t, domain.Recoverable(s.Session, "w2"))
 		outcome, _ := s.hears(domain.Report{Status: domain.Connected})

@@ -196,7 +196,7 @@ func TestLifeCycleByUser(t *testing.T) {
 					require.Equal(t, want, string(s.Status))
 					require.Equal(t, domain.Up, s.Intent)
 					require.Equal(t, s.now, s.DueAt)
-					require.False(t, s.Confirms)
+					require.False(t, s.Confirmed)
 					return
 				}
 				require.Equal(t, []any{domain.Down, domain.Disconnected}, []any{s.Intent, s.Status})

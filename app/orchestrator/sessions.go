@@ -125,7 +125,7 @@ func (o *Orchestrator) view(s *domain.Session) *service.SessionView {
 	v := &service.SessionView{Session: s}
 	if s.Assigned() {
 		v.Worker = o.fleet.worker(s.WorkerID)
-		if v.Worker != nil && s.Confirms && s.Status.Live() && v.Worker.LastHeartbeat.After(s.LastSeenAt) {
+		if v.Worker != nil && s.Confirmed && s.Status.Live() && v.Worker.LastHeartbeat.After(s.LastSeenAt) {
 			s.LastSeenAt = v.Worker.LastHeartbeat // a heartbeat that changed nothing is not stored session by session
 		}
 	}
