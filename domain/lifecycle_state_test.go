@@ -361,7 +361,7 @@ func (w *world) check() {
 }
 
 func (w *world) checkSession(s *domain.Session) {
-	t, settling := w.t, !s.SettleAt.IsZero()
+	t, settling := w.t, !s.DebounceUntil.IsZero()
 	require.True(t, s.Intent == domain.Up || !s.Status.Live(), "%s is not wanted and %s", s.ID, s.Status)
 	require.True(t, s.Intent == domain.Down || s.Status.Live() || settling, "%s is wanted and at rest at %s", s.ID, s.Status)
 	require.True(t, s.Status != domain.Errored || !s.Assigned(), "%s holds a slot in ERROR", s.ID)

@@ -283,8 +283,8 @@ func (w *world) take(s *domain.Session, step domain.Step) (more bool) {
 			return nil
 		})
 		return room
-	case domain.StepSettle:
-		w.change("settle", s.ID, func(s *domain.Session) []domain.Event { return s.Settle(w.timing, w.now) })
+	case domain.StepEndDebounce:
+		w.change("settle", s.ID, func(s *domain.Session) []domain.Event { return s.EndDebounce(w.timing, w.now) })
 	case domain.StepRelease:
 		order := domain.CommandDisconnect
 		if s.Command == domain.CommandLogout {
@@ -527,7 +527,7 @@ func (w *world) beat(p *process) {
 	wasOnline := k.Online
 	k.Beat(domain.Heartbeat{WorkerID: p.id, CPU: -1, Memory: -1, MessageCount: -1}, w.timing, w.now)
 	if p.beatAt = w.now; !wasOnline {
-		w.back(p.id, w.timing.Settle)
+		w.back(p.id, w.timing.DisconnectDebounce)
 	}
 	for _, id := range sorted(p.sessions) {
 		r := domain.Report{SessionID: id, WorkerID: p.id, Status: p.sessions[id], Snapshot: true}

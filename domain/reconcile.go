@@ -13,14 +13,14 @@ type Step uint8
 // followed by one transaction; a crash before, between or after them leaves a
 // state from which [Next] gives the right step again.
 const (
-	StepNone    Step = iota // nothing to do, now or at Session.DueAt
-	StepPlace               // choose a worker, reserve a slot, assign
-	StepCall                // tell the assigned worker Session.Command
-	StepSettle              // Session.Settle
-	StepRelease             // Session.Stopped: the stop cannot be confirmed any more; clean up there later
-	StepLeave               // Session.Leave: the worker is lost; place elsewhere
-	StepMove                // Session.Move, when its turn comes: the worker is being drained, or it is to migrate
-	StepGiveUp              // Session.GiveUp: the worker may have had the start but never confirmed it
+	StepNone        Step = iota // nothing to do, now or at Session.DueAt
+	StepPlace                   // choose a worker, reserve a slot, assign
+	StepCall                    // tell the assigned worker Session.Command
+	StepEndDebounce             // Session.EndDebounce
+	StepRelease                 // Session.Stopped: the stop cannot be confirmed any more; clean up there later
+	StepLeave                   // Session.Leave: the worker is lost; place elsewhere
+	StepMove                    // Session.Move, when its turn comes: the worker is being drained, or it is to migrate
+	StepGiveUp                  // Session.GiveUp: the worker may have had the start but never confirmed it
 )
 
 // Next decides what is to be done about a session, given its worker as it is
@@ -47,7 +47,7 @@ func Next(s *Session, w *Worker, t Timing, now time.Time) (step Step, at time.Ti
 	case lost && (s.Intent == Down || s.Command == CommandLogout):
 		return StepRelease, time.Time{}
 	case lost && s.LoggedOut:
-		return due(StepSettle, s.SettleAt, now) // it is not wanted elsewhere
+		return due(StepEndDebounce, s.DebounceUntil, now) // it is not wanted elsewhere
 	case lost:
 		return StepLeave, time.Time{}
 	case !w.Online:
@@ -56,8 +56,8 @@ func Next(s *Session, w *Worker, t Timing, now time.Time) (step Step, at time.Ti
 		return StepNone, s.ClaimedUntil
 	case s.Command.Stops(), s.Intent == Down:
 		return due(StepCall, s.DueAt, now)
-	case !s.SettleAt.IsZero():
-		return due(StepSettle, s.SettleAt, now)
+	case !s.DebounceUntil.IsZero():
+		return due(StepEndDebounce, s.DebounceUntil, now)
 	case s.Command != CommandNone && s.Attempts >= t.StartAttempts:
 		return due(StepGiveUp, s.DueAt, now)
 	case s.Command != CommandNone:

@@ -30,7 +30,7 @@ func TestNext(t *testing.T) {
 		return up(func(s *domain.Session) { s.Command, s.Attempts, s.DueAt, s.Confirmed = order, tries, due, false })
 	}
 	settling := func(until time.Time) *domain.Session {
-		return up(func(s *domain.Session) { s.Status, s.SettleAt, s.DueAt = domain.Disconnected, until, until })
+		return up(func(s *domain.Session) { s.Status, s.DebounceUntil, s.DueAt = domain.Disconnected, until, until })
 	}
 	loggedOut := func(until time.Time) *domain.Session {
 		s := settling(until)
@@ -71,7 +71,7 @@ func TestNext(t *testing.T) {
 		"moving, again later":         {ordered(domain.CommandMove, 1, soon), draining, none, soon},
 
 		"settling":               {settling(soon), online, none, soon},
-		"settled":                {settling(noon), online, domain.StepSettle, never},
+		"settled":                {settling(noon), online, domain.StepEndDebounce, never},
 		"settling while drained": {settling(soon), draining, none, soon},
 
 		"down, to be told":        {down(domain.CommandDisconnect, noon), online, domain.StepCall, never},
@@ -87,7 +87,7 @@ func TestNext(t *testing.T) {
 		"worker lost, not due":             {ordered(domain.CommandStart, 0, soon), lost, domain.StepLeave, never},
 		"worker lost, moving":              {ordered(domain.CommandMove, 0, soon), lost, domain.StepLeave, never},
 		"worker lost, settling":            {settling(soon), lost, domain.StepLeave, never},
-		"worker lost, logged out":          {loggedOut(noon), lost, domain.StepSettle, never},
+		"worker lost, logged out":          {loggedOut(noon), lost, domain.StepEndDebounce, never},
 		"worker lost, perhaps logged out":  {loggedOut(soon), lost, none, soon},
 		"worker lost, down":                {down(domain.CommandDisconnect, soon), lost, domain.StepRelease, never},
 		"worker lost, logout, wanted up":   {ordered(domain.CommandLogout, 0, soon), lost, domain.StepRelease, never},
@@ -159,8 +159,8 @@ func carryOut(t *rapid.T, s *domain.Session, step domain.Step, now time.Time) {
 		default:
 			s.CommandAccepted(timing, now)
 		}
-	case domain.StepSettle:
-		s.Settle(timing, now)
+	case domain.StepEndDebounce:
+		s.EndDebounce(timing, now)
 	case domain.StepRelease:
 		s.Stopped(now)
 	case domain.StepLeave:
@@ -206,7 +206,7 @@ func someSession(t *rapid.T) *domain.Session {
 	}
 	s.Confirmed = s.Command == domain.CommandNone
 	if !s.Command.Stops() && rapid.IntRange(0, 2).Draw(t, "settles") == 0 {
-		s.Status, s.SettleAt = domain.Disconnected, rapid.SampledFrom([]time.Time{noon, noon.Add(time.Second)}).Draw(t, "until")
+		s.Status, s.DebounceUntil = domain.Disconnected, rapid.SampledFrom([]time.Time{noon, noon.Add(time.Second)}).Draw(t, "until")
 		s.LoggedOut = rapid.Bool().Draw(t, "logged out")
 	}
 	return s

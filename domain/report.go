@@ -87,7 +87,7 @@ func (s *Session) Apply(r Report, t Timing, now time.Time) (Outcome, []Event) {
 	if r.Status == s.Status {
 		return s.refresh(r, now), nil
 	}
-	settling := !s.SettleAt.IsZero()
+	settling := !s.DebounceUntil.IsZero()
 	if !MayReport(s.Status, r.Status) || s.Status == Disconnected && !settling {
 		return Stale, nil
 	}
@@ -100,8 +100,8 @@ func (s *Session) Apply(r Report, t Timing, now time.Time) (Outcome, []Event) {
 func (s *Session) applied(r Report, t Timing, now time.Time) []Event {
 	connectedFor := now.Sub(s.StatusAt)
 	was := s.Status
-	s.settled()
-	if was == Connected && connectedFor >= t.Stable {
+	s.clearDebounce()
+	if was == Connected && connectedFor >= t.StableAfter {
 		s.Restarts = 0
 	}
 	switch r.Status {
@@ -125,11 +125,11 @@ func (s *Session) applied(r Report, t Timing, now time.Time) []Event {
 		s.QR, s.PairingCode, s.PairingPhone = QR{}, "", ""
 		return s.enter(Connected, r.Reason, now)
 	case Disconnected:
-		s.SettleAt = now.Add(t.Settle)
+		s.DebounceUntil = now.Add(t.DisconnectDebounce)
 		if s.Command == CommandRestart && !s.WasConnected && !r.LoggedOut {
-			s.SettleAt = now.Add(t.StartTimeout) // a moment of that restart; a first QR may take its time
+			s.DebounceUntil = now.Add(t.StartTimeout) // a moment of that restart; a first QR may take its time
 		}
-		s.DueAt = s.SettleAt
+		s.DueAt = s.DebounceUntil
 		s.LoggedOut = r.LoggedOut
 		s.QR, s.PairingCode = QR{}, ""
 		if r.LoggedOut {
@@ -161,7 +161,7 @@ func (s *Session) refresh(r Report, now time.Time) Outcome {
 		}
 	}
 	if r.Status == Disconnected && r.LoggedOut && !s.LoggedOut && s.Status == Disconnected {
-		s.LoggedOut = !s.SettleAt.IsZero()
+		s.LoggedOut = !s.DebounceUntil.IsZero()
 		s.unlink()
 	}
 	if r.At.After(s.ReportedAt) {

@@ -116,8 +116,8 @@ type Session struct {
 	ClaimedBy    string    // the replica that is calling the worker about it; empty: none
 	ClaimedUntil time.Time // the claim counts until then
 
-	SettleAt  time.Time // a DISCONNECTED with the intent up is final then; zero: not settling
-	LoggedOut bool      // while settling: the phone logged out
+	DebounceUntil time.Time // a DISCONNECTED with the intent up is final then; zero: not settling
+	LoggedOut     bool      // while settling: the phone logged out
 
 	AvoidID    string // not there, until
 	AvoidUntil time.Time
@@ -168,7 +168,7 @@ func (s *Session) Connect(pairingPhone string, now time.Time) error {
 	s.Intent, s.LastError = Up, ""
 	s.WasConnected, s.Restarts, s.FailedStarts = false, 0, 0
 	s.PairingPhone, s.PairingCode = pairingPhone, ""
-	s.settled()
+	s.clearDebounce()
 	s.move(Init, now)
 	switch {
 	case s.Command == CommandLogout:
@@ -203,7 +203,7 @@ func (s *Session) Assign(workerID string, now time.Time) []Event {
 	s.ReportedAt = time.Time{}
 	s.Confirmed, s.Attempts = false, 0
 	s.QR, s.PairingCode = QR{}, ""
-	s.settled()
+	s.clearDebounce()
 	if s.Status != Reconnecting {
 		s.move(Init, now)
 	}
@@ -233,7 +233,7 @@ func (s *Session) Logout(now time.Time) (told bool, events []Event) {
 
 func (s *Session) stop(o Command, reason string, now time.Time) (bool, []Event) {
 	s.Intent = Down
-	s.settled()
+	s.clearDebounce()
 	s.AvoidID, s.MovedFrom, s.MoveEvent, s.LastError = "", "", "", ""
 	s.QR, s.PairingCode = QR{}, ""
 	events := s.enter(Disconnected, reason, now)
@@ -254,7 +254,7 @@ func (s *Session) Restart(now time.Time) error {
 	if s.Intent != Up {
 		return Errorf(Conflict, CodeInvalidState, "Session is not running; connect it instead")
 	}
-	s.settled()
+	s.clearDebounce()
 	s.Restarts, s.Confirmed, s.LastError = 0, false, ""
 	s.QR, s.PairingCode = QR{}, ""
 	s.move(Init, now)
@@ -273,7 +273,7 @@ func (s *Session) Restart(now time.Time) error {
 // user connects, disconnects or logs out.
 func (s *Session) Fail(why string, now time.Time) []Event {
 	s.Intent, s.LastError = Down, why
-	s.settled()
+	s.clearDebounce()
 	s.QR, s.PairingCode = QR{}, ""
 	s.MovedFrom, s.MoveEvent = "", ""
 	worker := s.WorkerID
@@ -321,7 +321,7 @@ func (s *Session) Recovering(grace time.Duration, now time.Time) []Event {
 	}
 	events := s.Lost("worker came back", now)
 	s.ReportedAt = time.Time{} // a new process may have another clock
-	if s.SettleAt.IsZero() {
+	if s.DebounceUntil.IsZero() {
 		o := CommandStart
 		if s.Command == CommandRestart {
 			o = CommandRestart // not lost if it was only cut off
@@ -339,7 +339,7 @@ func (s *Session) CommandAccepted(t Timing, now time.Time) {
 		s.Command = CommandStart
 	}
 	s.Attempts++
-	if s.DueAt = s.SettleAt; s.DueAt.IsZero() {
+	if s.DueAt = s.DebounceUntil; s.DueAt.IsZero() {
 		s.DueAt = now.Add(t.StartTimeout)
 	}
 }
@@ -365,7 +365,7 @@ func (s *Session) Leave(kind EventType, now time.Time) {
 	} else if s.Status != Reconnecting {
 		s.move(Init, now)
 	}
-	s.settled()
+	s.clearDebounce()
 	s.QR, s.PairingCode = QR{}, ""
 	s.MovedFrom, s.MoveEvent = s.WorkerID, kind
 	s.unassign()
@@ -408,7 +408,7 @@ func (s *Session) Refused(why string, t Timing, now time.Time) {
 	}
 	s.AvoidID, s.AvoidUntil = s.WorkerID, now.Add(t.Avoid)
 	s.LastError = why
-	s.settled()
+	s.clearDebounce()
 	s.unassign()
 	if s.Status != Reconnecting {
 		s.move(Init, now)
@@ -438,7 +438,7 @@ func (s *Session) GiveUp(why string, t Timing, now time.Time) {
 // caller is told so, and the session is down as before.
 func (s *Session) Withdraw(now time.Time) {
 	s.Intent = Down
-	s.settled()
+	s.clearDebounce()
 	s.unassign()
 	s.move(Disconnected, now)
 }
@@ -449,15 +449,15 @@ func (s *Session) NoRoom(t Timing, now time.Time) {
 	s.DueAt = now.Add(t.Backoff(s.Attempts))
 }
 
-// Settle ends the settling of a DISCONNECTED that nothing has followed: the
+// EndDebounce ends the settling of a DISCONNECTED that nothing has followed: the
 // intent goes down if the phone logged out or the session was never linked;
 // otherwise the session is to be started again, or has failed too often.
-func (s *Session) Settle(t Timing, now time.Time) []Event {
-	if s.SettleAt.IsZero() {
+func (s *Session) EndDebounce(t Timing, now time.Time) []Event {
+	if s.DebounceUntil.IsZero() {
 		return nil
 	}
 	gone := s.LoggedOut || !s.WasConnected
-	s.settled()
+	s.clearDebounce()
 	if gone {
 		s.Intent = Down
 		s.unassign()
@@ -491,7 +491,7 @@ func (s *Session) markConfirmed() {
 	}
 }
 
-func (s *Session) settled() { s.SettleAt, s.LoggedOut = time.Time{}, false }
+func (s *Session) clearDebounce() { s.DebounceUntil, s.LoggedOut = time.Time{}, false }
 
 func (s *Session) unassign() {
 	s.WorkerID, s.Command, s.Confirmed, s.DueAt = "", CommandNone, false, time.Time{}

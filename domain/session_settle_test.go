@@ -16,7 +16,7 @@ var online = &domain.Worker{ID: "w1", Online: true}
 func requireSettling(t *testing.T, s *stage, until time.Time) {
 	t.Helper()
 	require.Equal(t, []any{domain.Up, domain.Disconnected, "w1", int64(1)}, []any{s.Intent, s.Status, s.WorkerID, s.Generation})
-	require.Equal(t, []time.Time{until, until}, []time.Time{s.SettleAt, s.DueAt})
+	require.Equal(t, []time.Time{until, until}, []time.Time{s.DebounceUntil, s.DueAt})
 	step, at := s.next(online)
 	require.Equal(t, domain.StepNone, step)
 	require.Equal(t, until, at)
@@ -64,7 +64,7 @@ func TestReportsOfARestart(t *testing.T) {
 					outcome, events := s.hears(reports[2])
 					require.Equal(t, domain.Applied, outcome)
 					require.Equal(t, []domain.EventType{domain.EventSessionConnected}, events)
-					require.True(t, s.Confirmed && s.SettleAt.IsZero() && s.Command == domain.CommandNone)
+					require.True(t, s.Confirmed && s.DebounceUntil.IsZero() && s.Command == domain.CommandNone)
 					require.Equal(t, []any{"w1", int64(1), 0}, []any{s.WorkerID, s.Generation, s.Restarts})
 					s.after(time.Hour)
 					step, at := s.next(online)
@@ -79,11 +79,11 @@ func TestReportsOfARestart(t *testing.T) {
 func TestSettlingIsOverWhenTheSessionIsBack(t *testing.T) {
 	for _, status := range []domain.Status{domain.Init, domain.QRRequired, domain.Reconnecting, domain.Connected} {
 		s := at(t, "settling")
-		requireSettling(t, s, s.now.Add(timing.Settle))
-		s.after(timing.Settle - 1).is(status)
-		require.True(t, s.SettleAt.IsZero() && s.Assigned())
+		requireSettling(t, s, s.now.Add(timing.DisconnectDebounce))
+		s.after(timing.DisconnectDebounce - 1).is(status)
+		require.True(t, s.DebounceUntil.IsZero() && s.Assigned())
 		before := *s.Session
-		require.Empty(t, s.Settle(timing, s.now))
+		require.Empty(t, s.EndDebounce(timing, s.now))
 		require.Equal(t, before, *s.Session, "there is nothing to settle")
 	}
 }
@@ -124,12 +124,12 @@ func TestPhoneLoggedOut(t *testing.T) {
 	require.Equal(t, domain.Applied, outcome)
 	require.Equal(t, []domain.EventType{domain.EventSessionDisconnected}, events)
 	require.Empty(t, s.PhoneNumber+s.DisplayName+s.HomeID)
-	requireSettling(t, s, s.now.Add(timing.Settle))
+	requireSettling(t, s, s.now.Add(timing.DisconnectDebounce))
 
-	s.after(timing.Settle)
+	s.after(timing.DisconnectDebounce)
 	step, _ := s.next(online)
-	require.Equal(t, domain.StepSettle, step)
-	require.Empty(t, s.Settle(timing, s.now), "DISCONNECTED has been told already")
+	require.Equal(t, domain.StepEndDebounce, step)
+	require.Empty(t, s.EndDebounce(timing, s.now), "DISCONNECTED has been told already")
 	requireAtRest(t, s, domain.Disconnected)
 
 	// It is not started elsewhere because its worker is lost in that moment.
@@ -137,9 +137,9 @@ func TestPhoneLoggedOut(t *testing.T) {
 	s.hears(domain.Report{Status: domain.Disconnected, LoggedOut: true})
 	step, at := s.next(nil)
 	require.Equal(t, domain.StepNone, step)
-	require.Equal(t, s.SettleAt, at)
-	step, _ = s.after(timing.Settle).next(nil)
-	require.Equal(t, domain.StepSettle, step)
+	require.Equal(t, s.DebounceUntil, at)
+	step, _ = s.after(timing.DisconnectDebounce).next(nil)
+	require.Equal(t, domain.StepEndDebounce, step)
 }
 
 // requireAtRest: the slot is free, and nothing is left to do.
@@ -163,8 +163,8 @@ func TestQRAttemptsUsedUp(t *testing.T) {
 			s := starting(t)
 			lead(s)
 			s.is(domain.Disconnected)
-			requireSettling(t, s, s.now.Add(timing.Settle))
-			require.Empty(t, s.after(timing.Settle).Settle(timing, s.now))
+			requireSettling(t, s, s.now.Add(timing.DisconnectDebounce))
+			require.Empty(t, s.after(timing.DisconnectDebounce).EndDebounce(timing, s.now))
 			requireAtRest(t, s, domain.Disconnected)
 		})
 	}
@@ -175,8 +175,8 @@ func TestQRAttemptsUsedUp(t *testing.T) {
 func TestUnwantedDisconnects(t *testing.T) {
 	s := at(t, "CONNECTED")
 	for i, wait := range []time.Duration{2, 4, 8, 16, 32} {
-		s.is(domain.Disconnected).after(timing.Settle)
-		require.Empty(t, s.Settle(timing, s.now))
+		s.is(domain.Disconnected).after(timing.DisconnectDebounce)
+		require.Empty(t, s.EndDebounce(timing, s.now))
 		require.Equal(t, []any{domain.Up, domain.Init, "w1", int64(1), domain.CommandStart},
 			[]any{s.Intent, s.Status, s.WorkerID, s.Generation, s.Command})
 		require.Equal(t, i+1, s.Restarts)
@@ -191,8 +191,8 @@ func TestUnwantedDisconnects(t *testing.T) {
 		s.CommandAccepted(timing, s.now)
 		s.is(domain.Connected)
 	}
-	s.is(domain.Disconnected).after(timing.Settle)
-	events := s.Settle(timing, s.now)
+	s.is(domain.Disconnected).after(timing.DisconnectDebounce)
+	events := s.EndDebounce(timing, s.now)
 	require.Equal(t, []domain.EventType{domain.EventSessionError}, types(events))
 	require.Equal(t, "w1", events[0].WorkerID, "where it was")
 	require.NotEmpty(t, s.LastError)
@@ -209,16 +209,16 @@ func TestStableConnectionForgives(t *testing.T) {
 		end  func(s *stage)
 		want int
 	}{
-		"stable":                 {timing.Stable, func(s *stage) { s.is(domain.Disconnected) }, 1},
-		"stable, link lost":      {timing.Stable, func(s *stage) { s.is(domain.Reconnecting).is(domain.Disconnected) }, 1},
-		"not quite":              {timing.Stable - 1, func(s *stage) { s.is(domain.Disconnected) }, 4},
-		"not quite, link lost":   {timing.Stable - 1, func(s *stage) { s.is(domain.Reconnecting).after(time.Hour).is(domain.Disconnected) }, 4},
+		"stable":                 {timing.StableAfter, func(s *stage) { s.is(domain.Disconnected) }, 1},
+		"stable, link lost":      {timing.StableAfter, func(s *stage) { s.is(domain.Reconnecting).is(domain.Disconnected) }, 1},
+		"not quite":              {timing.StableAfter - 1, func(s *stage) { s.is(domain.Disconnected) }, 4},
+		"not quite, link lost":   {timing.StableAfter - 1, func(s *stage) { s.is(domain.Reconnecting).after(time.Hour).is(domain.Disconnected) }, 4},
 		"the user has restarted": {0, func(s *stage) { _ = s.Restart(s.now); s.is(domain.Connected).is(domain.Disconnected) }, 1},
 	} {
 		s := at(t, "CONNECTED")
 		s.Restarts = 3
 		c.end(s.after(c.held))
-		s.after(timing.Settle).Settle(timing, s.now)
+		s.after(timing.DisconnectDebounce).EndDebounce(timing, s.now)
 		require.Equal(t, c.want, s.Restarts, name)
 	}
 }
@@ -230,7 +230,7 @@ func TestAnswerKeepsSettling(t *testing.T) {
 	s.Leave(domain.EventSessionFailedOver, s.now)
 	s.Assign("w1", s.now)
 	s.is(domain.Disconnected)
-	until := s.now.Add(timing.Settle)
+	until := s.now.Add(timing.DisconnectDebounce)
 	s.CommandAccepted(timing, s.after(time.Second).now)
 	require.Equal(t, until, s.DueAt)
 	s.CommandOutcomeUnknown(timing, s.now)
@@ -247,7 +247,7 @@ func TestRestartBeforeTheFirstScan(t *testing.T) {
 	require.Equal(t, domain.Stale, outcome)
 	s.is(domain.Disconnected)
 	until := s.now.Add(timing.StartTimeout)
-	require.Equal(t, until, s.SettleAt)
+	require.Equal(t, until, s.DebounceUntil)
 	s.CommandAccepted(timing, s.now)
 	step, _ := s.after(10 * time.Second).next(online)
 	require.Equal(t, domain.StepNone, step)
@@ -258,7 +258,7 @@ func TestRestartBeforeTheFirstScan(t *testing.T) {
 	s = at(t, "QR_REQUIRED")
 	require.NoError(t, s.Restart(s.now))
 	s.hears(domain.Report{Status: domain.Disconnected, LoggedOut: true})
-	require.Equal(t, s.now.Add(timing.Settle), s.SettleAt)
+	require.Equal(t, s.now.Add(timing.DisconnectDebounce), s.DebounceUntil)
 }
 
 func TestUserActsWhileItSettles(t *testing.T) {

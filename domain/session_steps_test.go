@@ -40,7 +40,7 @@ func TestAssign(t *testing.T) {
 			Generation: 2, Status: want,
 		}}, events)
 		require.Empty(t, s.MovedFrom+string(s.MoveEvent))
-		require.True(t, s.SettleAt.IsZero())
+		require.True(t, s.DebounceUntil.IsZero())
 	}
 }
 
@@ -185,9 +185,9 @@ func TestRecovering(t *testing.T) {
 	}
 
 	s := at(t, "settling")
-	settles := s.SettleAt
+	settles := s.DebounceUntil
 	s.Recovering(grace, s.now)
-	require.Equal(t, []time.Time{settles, settles}, []time.Time{s.SettleAt, s.DueAt}, "that goes on")
+	require.Equal(t, []time.Time{settles, settles}, []time.Time{s.DebounceUntil, s.DueAt}, "that goes on")
 	require.False(t, domain.Recoverable(s.Session, "w1"))
 
 	s = at(t, "CONNECTED")
@@ -274,7 +274,7 @@ func TestRefused(t *testing.T) {
 	require.NoError(t, s.Connect("", s.now))
 	s.Assign("w1", s.now)
 	s.is(domain.Disconnected).Refused("busy", timing, s.now)
-	require.Equal(t, []any{domain.Up, domain.Init, time.Time{}}, []any{s.Intent, s.Status, s.SettleAt})
+	require.Equal(t, []any{domain.Up, domain.Init, time.Time{}}, []any{s.Intent, s.Status, s.DebounceUntil})
 
 	// A report of the session running is newer than the failure of the call.
 	s = at(t, "CONNECTED")

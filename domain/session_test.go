@@ -190,7 +190,7 @@ func TestLifeCycleByUser(t *testing.T) {
 					return
 				}
 				require.Equal(t, before.WorkerID, s.WorkerID, "that is for the reconciler to change")
-				require.True(t, s.SettleAt.IsZero() && s.QR.IsZero())
+				require.True(t, s.DebounceUntil.IsZero() && s.QR.IsZero())
 				switch verb {
 				case "connect", "restart":
 					require.Equal(t, want, string(s.Status))

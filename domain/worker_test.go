@@ -235,10 +235,10 @@ func TestWorkerClone(t *testing.T) {
 func TestTiming(t *testing.T) {
 	require.NoError(t, timing.Validate())
 	require.Equal(t, timing, domain.Timing{}.WithDefaults())
-	mine := domain.Timing{Settle: time.Second, ProbeFailures: 9}.WithDefaults()
-	require.Equal(t, []any{time.Second, 9, timing.Lease, timing.StartAttempts}, []any{mine.Settle, mine.ProbeFailures, mine.Lease, mine.StartAttempts})
+	mine := domain.Timing{DisconnectDebounce: time.Second, ProbeFailures: 9}.WithDefaults()
+	require.Equal(t, []any{time.Second, 9, timing.Lease, timing.StartAttempts}, []any{mine.DisconnectDebounce, mine.ProbeFailures, mine.Lease, mine.StartAttempts})
 
-	err := domain.Timing{Settle: -1, MaxBackoff: -1, StartAttempts: -1}.Validate()
+	err := domain.Timing{DisconnectDebounce: -1, MaxBackoff: -1, StartAttempts: -1}.Validate()
 	for _, part := range []string{"Settle must not be negative", "MaxBackoff must not be negative", "StartTries", "Lease (0s) must be longer"} {
 		require.ErrorContains(t, err, part, "every problem at once")
 	}

@@ -563,12 +563,12 @@ func (f *fleet) missing(n *node, h *domain.Heartbeat, t domain.Timing, now time.
 	var gone []string
 	for id, s := range n.sessions {
 		// A list may be older than the confirmation, but not by much.
-		should := now.Sub(s.assignedAt) > t.StartTimeout || s.confirms && now.Sub(s.heardAt) > t.Settle
+		should := now.Sub(s.assignedAt) > t.StartTimeout || s.confirms && now.Sub(s.heardAt) > t.DisconnectDebounce
 		lost := s.intent == domain.Up && s.order == domain.CommandNone && s.status.Live() && should
 		// A worker that knows generations lists what it has begun to start, too.
 		wait := s.dueAt.Sub(now)
 		asked := s.order == domain.CommandStart && s.tries > 0 && n.worker.Can(domain.CapGeneration) &&
-			wait > t.Backoff(s.tries) && wait < t.StartTimeout-t.Settle
+			wait > t.Backoff(s.tries) && wait < t.StartTimeout-t.DisconnectDebounce
 		if !there[id] && (lost || asked || s.order.Stops()) {
 			gone = append(gone, id)
 		}

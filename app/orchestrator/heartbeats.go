@@ -114,7 +114,7 @@ func (o *Orchestrator) beatWithNews(ctx context.Context, h domain.Heartbeat, fou
 		worker = w
 		if !wasOnline {
 			// Whatever it still has it will list, now or in its next heartbeat.
-			if err := o.back(ctx, tx, c, w, o.timing.Settle, nil, now); err != nil {
+			if err := o.back(ctx, tx, c, w, o.timing.DisconnectDebounce, nil, now); err != nil {
 				return err
 			}
 			if commands, err = leftBehind(ctx, tx, w); err != nil {

@@ -123,7 +123,7 @@ func (o *Orchestrator) contradict(ctx context.Context, lost *domain.Worker) erro
 			return err
 		}
 		o.log.WarnContext(ctx, "worker answers, though another replica is refused", "worker", w.ID)
-		return o.back(ctx, tx, c, w, o.timing.Settle, nil, now)
+		return o.back(ctx, tx, c, w, o.timing.DisconnectDebounce, nil, now)
 	})
 	o.logFailure(ctx, "worker not taken back", err, "worker", lost.ID)
 	return err

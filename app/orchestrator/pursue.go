@@ -120,8 +120,8 @@ func (o *Orchestrator) take(ctx context.Context, s *domain.Session, w *domain.Wo
 			return nil, errUnchanged
 		}
 		switch step {
-		case domain.StepSettle:
-			return s.Settle(o.timing, now), nil
+		case domain.StepEndDebounce:
+			return s.EndDebounce(o.timing, now), nil
 		case domain.StepRelease:
 			if err := o.leave(ctx, tx, worker, s.ID, stopOrder(s.Command), s.Generation); err != nil {
 				return nil, err

@@ -327,8 +327,8 @@ func (o *Orchestrator) sooner(ctx context.Context, tx *ports.Tx, c *changes, ahe
 			continue
 		}
 		before := s.Clone()
-		if s.DueAt = now; s.SettleAt.After(longest) {
-			s.SettleAt = now.Add(o.timing.Settle)
+		if s.DueAt = now; s.DebounceUntil.After(longest) {
+			s.DebounceUntil = now.Add(o.timing.DisconnectDebounce)
 		}
 		if err := o.save(ctx, tx, c, before, s, nil); err != nil {
 			return err

@@ -262,7 +262,7 @@ func (o *workerService) Activate(ctx context.Context, id string) (*service.Worke
 		if wasOnline {
 			return events, nil
 		}
-		return events, o.back(ctx, tx, c, w, o.timing.Settle, nil, now)
+		return events, o.back(ctx, tx, c, w, o.timing.DisconnectDebounce, nil, now)
 	})
 	if err != nil {
 		return nil, err

@@ -130,7 +130,7 @@ func full() []any {
 		WasConnected: true, LastError: "it's \"broken\"", WorkerID: "w1", Generation: 1 << 40, AssignedAt: when(),
 		HomeID: "w2", MovedFrom: "w3", MoveEvent: domain.EventSessionMigrated, MoveID: "g1", MoveTo: "w5",
 		Command: domain.CommandRestart, Confirmed: true, Attempts: 2, FailedStarts: 6, Restarts: 3,
-		ClaimedBy: "r1", ClaimedUntil: when(), SettleAt: when(), LoggedOut: true, AvoidID: "w4", AvoidUntil: when(),
+		ClaimedBy: "r1", ClaimedUntil: when(), DebounceUntil: when(), LoggedOut: true, AvoidID: "w4", AvoidUntil: when(),
 		QR:           domain.QR{Code: "2@abc,def", Image: []byte("\x89PNG\r\n\x1a\n\x00\xff"), ExpiresAt: when()},
 		PairingPhone: "6281234567891", PairingCode: "ABCD-1234",
 		DueAt: when(), ReportedAt: when(), HeardAt: when(), LastSeenAt: when(), CreatedAt: when(), UpdatedAt: when(),

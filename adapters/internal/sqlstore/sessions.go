@@ -34,7 +34,7 @@ func scanSession(r row) *domain.Session {
 		WorkerID: r.text(12), Generation: r.int64(13), AssignedAt: r.time(14), HomeID: r.text(15),
 		MovedFrom: r.text(16), MoveEvent: domain.EventType(r.text(17)),
 		Command: domain.Command(r.text(18)), Confirmed: r.bool(19), Attempts: r.int(20), FailedStarts: r.int(21), Restarts: r.int(22),
-		SettleAt: r.time(23), LoggedOut: r.bool(24), AvoidID: r.text(25), AvoidUntil: r.time(26),
+		DebounceUntil: r.time(23), LoggedOut: r.bool(24), AvoidID: r.text(25), AvoidUntil: r.time(26),
 		QR:           domain.QR{Code: r.text(27), Image: r.bytes(28), ExpiresAt: r.time(29)},
 		PairingPhone: r.text(30), PairingCode: r.text(31),
 		DueAt: r.time(32), ReportedAt: r.time(33), HeardAt: r.time(34), LastSeenAt: r.time(35), UpdatedAt: r.time(36),
@@ -77,7 +77,7 @@ func (t *sessions) Put(ctx context.Context, s *domain.Session) error {
 		string(s.Intent), string(s.Status), when(s.StatusAt), s.WasConnected, s.LastError,
 		s.WorkerID, s.Generation, when(s.AssignedAt), s.HomeID, s.MovedFrom, string(s.MoveEvent),
 		string(s.Command), s.Confirmed, s.Attempts, s.FailedStarts, s.Restarts,
-		when(s.SettleAt), s.LoggedOut, s.AvoidID, when(s.AvoidUntil),
+		when(s.DebounceUntil), s.LoggedOut, s.AvoidID, when(s.AvoidUntil),
 		s.QR.Code, bytes(s.QR.Image), when(s.QR.ExpiresAt), s.PairingPhone, s.PairingCode,
 		when(s.DueAt), when(s.ReportedAt), when(s.HeardAt), when(s.LastSeenAt), when(s.UpdatedAt),
 		s.ClaimedBy, when(s.ClaimedUntil), s.MoveID, s.MoveTo)
