@@ -140,15 +140,15 @@ func (w *world) disconnect(id string) {
 
 func (w *world) logout(id string) {
 	s := w.sessions[id]
-	for _, worker := range []string{s.WorkerID, s.HomeID} {
+	for _, worker := range []string{s.WorkerID, s.CredentialsWorkerID} {
 		if p := w.processes[worker]; p != nil && p.linked[id] {
 			p.doomed[id] = true
 		}
 	}
-	home := s.HomeID
+	home := s.CredentialsWorkerID
 	w.change("logout", id, func(s *domain.Session) []domain.Event {
 		_, events := s.Logout(w.now)
-		require.Empty(w.t, s.PhoneNumber+s.DisplayName+s.HomeID)
+		require.Empty(w.t, s.PhoneNumber+s.DisplayName+s.CredentialsWorkerID)
 		return events
 	})
 	if home != "" && home != s.WorkerID {
@@ -171,7 +171,7 @@ func (w *world) restart(id string) {
 
 func (w *world) remove(id string) {
 	s := w.sessions[id]
-	for _, worker := range []string{s.WorkerID, s.HomeID} {
+	for _, worker := range []string{s.WorkerID, s.CredentialsWorkerID} {
 		if worker != "" {
 			w.leave(worker, id, domain.CommandDelete)
 		}
@@ -182,7 +182,7 @@ func (w *world) remove(id string) {
 	if s.Intent == domain.Up {
 		w.live[s.UserID]--
 	}
-	if m := w.moves[s.MoveID]; m != nil {
+	if m := w.moves[s.MigrationID]; m != nil {
 		m.Deleted(w.now)
 	}
 	delete(w.sessions, id)
@@ -200,14 +200,14 @@ func (w *world) migrate(id string) {
 
 // stay cancels a migration.
 func (w *world) stay(id string) {
-	m := w.moves[w.sessions[id].MoveID]
+	m := w.moves[w.sessions[id].MigrationID]
 	if m == nil {
 		w.t.Skip("it does not move")
 	}
 	pending := m.Status == domain.MigrationPending
 	w.change("stay", id, func(s *domain.Session) []domain.Event {
 		require.Equal(w.t, pending, m.Cancel(s, "changed my mind", w.now) == nil)
-		require.Equal(w.t, pending, s.MoveID == "")
+		require.Equal(w.t, pending, s.MigrationID == "")
 		return nil
 	})
 }
@@ -370,8 +370,8 @@ func (w *world) checkSession(s *domain.Session) {
 	require.True(t, s.Assigned() || !s.Confirmed, "nothing confirms that %s runs", s.ID)
 	require.True(t, !s.Assigned() || s.Confirmed || s.Command != domain.CommandNone, "%s was never asked for", s.ID)
 	require.True(t, !s.Command.Stops() || s.Status != domain.Connected, "%s is being stopped and CONNECTED", s.ID)
-	require.True(t, s.MoveID == "" || !w.moves[s.MoveID].Status.Ended(), "%s still has a migration that is over", s.ID)
-	require.True(t, s.MoveID != "" || s.MoveTo == "")
+	require.True(t, s.MigrationID == "" || !w.moves[s.MigrationID].Status.Ended(), "%s still has a migration that is over", s.ID)
+	require.True(t, s.MigrationID != "" || s.MigrationTargetID == "")
 	require.True(t, s.QR.IsZero() || s.Status == domain.QRRequired, "%s shows a QR at %s", s.ID, s.Status)
 	step, at := domain.Next(s, w.workers[s.WorkerID], w.timing, w.now)
 	if step != domain.StepNone || !at.IsZero() {

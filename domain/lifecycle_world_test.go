@@ -118,7 +118,7 @@ func (w *world) change(op, id string, fn func(s *domain.Session) []domain.Event)
 
 // follow keeps the migration of a session up to date.
 func (w *world) follow(s *domain.Session) {
-	m := w.moves[s.MoveID]
+	m := w.moves[s.MigrationID]
 	if m == nil {
 		return
 	}
@@ -139,14 +139,14 @@ func (w *world) follow(s *domain.Session) {
 	case domain.MigrationCancelled:
 		require.Equal(w.t, domain.Down, s.Intent)
 	}
-	require.Equal(w.t, m.Status.Ended(), s.MoveID == "")
+	require.Equal(w.t, m.Status.Ended(), s.MigrationID == "")
 	require.Equal(w.t, m.Status.Ended(), !m.CompletedAt.IsZero())
 	require.Equal(w.t, m.Status == domain.MigrationFailed || m.Status == domain.MigrationCancelled, m.Error != "")
 }
 
 // depart begins a migration, unless the session has one.
 func (w *world) depart(s *domain.Session, kind domain.MigrationKind) {
-	if s.MoveID == "" {
+	if s.MigrationID == "" {
 		w.ids++
 		m := domain.Plan(fmt.Sprint("m", w.ids), s, kind, "", "", w.now)
 		w.moves[m.ID] = m
@@ -175,9 +175,9 @@ func (w *world) checkEvents(op string, before, after *domain.Session, events []d
 		switch e.Type {
 		case domain.EventSessionPlaced, domain.EventSessionMigrated, domain.EventSessionFailedOver:
 			require.True(w.t, !before.Assigned() && e.WorkerID == after.WorkerID, "%s by %s", e.Type, op)
-			require.Equal(w.t, before.MovedFrom, e.FromWorker)
-			if before.MovedFrom != "" {
-				require.Equal(w.t, before.MoveEvent, e.Type)
+			require.Equal(w.t, before.PreviousWorkerID, e.FromWorker)
+			if before.PreviousWorkerID != "" {
+				require.Equal(w.t, before.PlacementEvent, e.Type)
 			}
 		default:
 			got = append(got, e.Type)
@@ -203,10 +203,10 @@ func (w *world) leave(worker, session string, order domain.Command) {
 func (w *world) choose(s *domain.Session, avoid ...string) string {
 	req := domain.Request{Avoid: avoid}
 	if s.PhoneNumber != "" {
-		req.Prefer = s.HomeID
+		req.Prefer = s.CredentialsWorkerID
 	}
-	if s.AvoidID != "" && w.now.Before(s.AvoidUntil) {
-		req.Avoid = append(req.Avoid, s.AvoidID)
+	if s.ExcludedWorkerID != "" && w.now.Before(s.ExcludedUntil) {
+		req.Avoid = append(req.Avoid, s.ExcludedWorkerID)
 	}
 	var loads []domain.Load
 	for _, id := range sorted(w.workers) {

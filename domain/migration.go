@@ -66,7 +66,7 @@ func Plan(id string, s *Session, kind MigrationKind, toWorker, reason string, no
 // The caller makes sure that it is assigned, wanted up, not being stopped, and
 // has no migration yet.
 func (s *Session) Migrate(m *Migration, due time.Time) {
-	s.MoveID, s.MoveTo = m.ID, m.ToWorker
+	s.MigrationID, s.MigrationTargetID = m.ID, m.ToWorker
 	if s.DueAt.IsZero() {
 		s.DueAt = due
 	}
@@ -94,8 +94,8 @@ func (m *Migration) Follow(s *Session, now time.Time) {
 	default:
 		m.end(MigrationCompleted, "", now)
 	}
-	if m.Status.Ended() && s.MoveID == m.ID {
-		s.MoveID, s.MoveTo = "", ""
+	if m.Status.Ended() && s.MigrationID == m.ID {
+		s.MigrationID, s.MigrationTargetID = "", ""
 	}
 }
 

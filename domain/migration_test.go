@@ -26,7 +26,7 @@ func TestMigration(t *testing.T) {
 		ID: "m1", SessionID: "s1", UserID: "u1", Kind: domain.MoveOperator, FromWorker: "w1", ToWorker: "w2",
 		Status: domain.MigrationPending, Reason: "because", CreatedAt: noon,
 	}, *m)
-	require.Equal(t, []any{"m1", "w2", noon}, []any{s.MoveID, s.MoveTo, s.DueAt})
+	require.Equal(t, []any{"m1", "w2", noon}, []any{s.MigrationID, s.MigrationTargetID, s.DueAt})
 
 	at := noon.Add(time.Second)
 	step := func(fn func()) domain.MigrationStatus {
@@ -45,7 +45,7 @@ func TestMigration(t *testing.T) {
 		s.Apply(domain.Report{SessionID: "s1", WorkerID: "w3", Generation: 2, Status: domain.Connected}, timing, at)
 	}))
 	require.Equal(t, []any{began, at, ""}, []any{m.StartedAt, m.CompletedAt, m.Error})
-	require.Equal(t, []any{"", ""}, []any{s.MoveID, s.MoveTo})
+	require.Equal(t, []any{"", ""}, []any{s.MigrationID, s.MigrationTargetID})
 }
 
 func TestMigrationsThatComeToNothing(t *testing.T) {
@@ -87,7 +87,7 @@ func TestMigrationsThatComeToNothing(t *testing.T) {
 		m.Follow(s, noon)
 		require.Equal(t, c.want, outcome{m.Status, m.Error}, name)
 		require.Equal(t, noon, m.CompletedAt)
-		require.Equal(t, []any{"", ""}, []any{s.MoveID, s.MoveTo})
+		require.Equal(t, []any{"", ""}, []any{s.MigrationID, s.MigrationTargetID})
 		over := *m
 		m.Follow(s, noon.Add(time.Hour))
 		require.Equal(t, over, *m, "what is over stays as it is")

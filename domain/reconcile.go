@@ -62,7 +62,7 @@ func Next(s *Session, w *Worker, t Timing, now time.Time) (step Step, at time.Ti
 		return due(StepGiveUp, s.DueAt, now)
 	case s.Command != CommandNone:
 		return due(StepCall, s.DueAt, now)
-	case w.Draining || s.MoveID != "":
+	case w.Draining || s.MigrationID != "":
 		return StepMove, time.Time{}
 	}
 	return StepNone, time.Time{}

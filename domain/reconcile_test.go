@@ -41,7 +41,7 @@ func TestNext(t *testing.T) {
 		return up(func(s *domain.Session) { s.WorkerID, s.Confirmed, s.Status, s.DueAt = "", false, domain.Init, due })
 	}
 	starting := ordered(domain.CommandStart, 0, noon)
-	starting.MoveID = "m1"
+	starting.MigrationID = "m1"
 	none, never := domain.StepNone, time.Time{}
 	for name, c := range map[string]struct {
 		s    *domain.Session
@@ -64,7 +64,7 @@ func TestNext(t *testing.T) {
 		"to be restarted":             {ordered(domain.CommandRestart, 0, noon), online, domain.StepCall, never},
 		"a draining worker starts it": {ordered(domain.CommandStart, 0, noon), draining, domain.StepCall, never},
 		"drained":                     {up(func(*domain.Session) {}), draining, domain.StepMove, never},
-		"to migrate":                  {up(func(s *domain.Session) { s.MoveID = "m1" }), online, domain.StepMove, never},
+		"to migrate":                  {up(func(s *domain.Session) { s.MigrationID = "m1" }), online, domain.StepMove, never},
 		"to migrate, started first":   {starting, online, domain.StepCall, never},
 		"moving":                      {ordered(domain.CommandMove, 0, noon), draining, domain.StepCall, never},
 		"moving, many tries":          {ordered(domain.CommandMove, 99, noon), draining, domain.StepCall, never},

@@ -121,7 +121,7 @@ func (s *Session) applied(r Report, t Timing, now time.Time) []Event {
 		return events
 	case Connected:
 		s.markConfirmed()
-		s.WasConnected, s.LastError, s.HomeID = true, "", s.WorkerID
+		s.WasConnected, s.LastError, s.CredentialsWorkerID = true, "", s.WorkerID
 		s.QR, s.PairingCode, s.PairingPhone = QR{}, "", ""
 		return s.enter(Connected, r.Reason, now)
 	case Disconnected:
@@ -172,7 +172,7 @@ func (s *Session) refresh(r Report, now time.Time) Outcome {
 	}
 	if before.PhoneNumber == s.PhoneNumber && before.DisplayName == s.DisplayName &&
 		before.QR.Code == s.QR.Code && len(r.QR.Image) == 0 && before.PairingCode == s.PairingCode &&
-		before.Confirmed == s.Confirmed && before.LoggedOut == s.LoggedOut && before.HomeID == s.HomeID {
+		before.Confirmed == s.Confirmed && before.LoggedOut == s.LoggedOut && before.CredentialsWorkerID == s.CredentialsWorkerID {
 		return Unchanged
 	}
 	s.LastSeenAt, s.UpdatedAt = now, now

@@ -98,14 +98,14 @@ type Session struct {
 	WasConnected bool      // since the intent went up, or a QR was last shown
 	LastError    string
 
-	WorkerID   string
-	Generation int64 // grows by one with each assignment, never shrinks
-	AssignedAt time.Time
-	HomeID     string // the worker that holds its credentials; empty if none does
-	MovedFrom  string // the worker it is on its way from; empty unless moving
-	MoveEvent  EventType
-	MoveID     string // the migration that is open; empty: none
-	MoveTo     string // where that wants it, if it can; empty: anywhere
+	WorkerID            string
+	Generation          int64 // grows by one with each assignment, never shrinks
+	AssignedAt          time.Time
+	CredentialsWorkerID string // the worker that holds its credentials; empty if none does
+	PreviousWorkerID    string // the worker it is on its way from; empty unless moving
+	PlacementEvent      EventType
+	MigrationID         string // the migration that is open; empty: none
+	MigrationTargetID   string // where that wants it, if it can; empty: anywhere
 
 	Command      Command
 	Confirmed    bool // the worker confirmed that the session runs there
@@ -119,8 +119,8 @@ type Session struct {
 	DebounceUntil time.Time // a DISCONNECTED with the intent up is final then; zero: not settling
 	LoggedOut     bool      // while settling: the phone logged out
 
-	AvoidID    string // not there, until
-	AvoidUntil time.Time
+	ExcludedWorkerID string // not there, until
+	ExcludedUntil    time.Time
 
 	QR           QR
 	PairingPhone string // asks for a pairing code instead of a QR; digits
@@ -196,10 +196,10 @@ func (s *Session) Claimed(now time.Time) bool { return s.ClaimedBy != "" && now.
 // Assign gives the session to a worker, with a new generation. A session that
 // was linked keeps RECONNECTING; others start afresh at INIT.
 func (s *Session) Assign(workerID string, now time.Time) []Event {
-	from, kind := s.MovedFrom, s.MoveEvent
+	from, kind := s.PreviousWorkerID, s.PlacementEvent
 	s.WorkerID, s.AssignedAt = workerID, now
 	s.Generation++
-	s.MovedFrom, s.MoveEvent = "", ""
+	s.PreviousWorkerID, s.PlacementEvent = "", ""
 	s.ReportedAt = time.Time{}
 	s.Confirmed, s.Attempts = false, 0
 	s.QR, s.PairingCode = QR{}, ""
@@ -234,7 +234,7 @@ func (s *Session) Logout(now time.Time) (told bool, events []Event) {
 func (s *Session) stop(o Command, reason string, now time.Time) (bool, []Event) {
 	s.Intent = Down
 	s.clearDebounce()
-	s.AvoidID, s.MovedFrom, s.MoveEvent, s.LastError = "", "", "", ""
+	s.ExcludedWorkerID, s.PreviousWorkerID, s.PlacementEvent, s.LastError = "", "", "", ""
 	s.QR, s.PairingCode = QR{}, ""
 	events := s.enter(Disconnected, reason, now)
 	if !s.Assigned() {
@@ -275,7 +275,7 @@ func (s *Session) Fail(why string, now time.Time) []Event {
 	s.Intent, s.LastError = Down, why
 	s.clearDebounce()
 	s.QR, s.PairingCode = QR{}, ""
-	s.MovedFrom, s.MoveEvent = "", ""
+	s.PreviousWorkerID, s.PlacementEvent = "", ""
 	worker := s.WorkerID
 	s.unassign()
 	events := s.enter(Errored, why, now)
@@ -367,7 +367,7 @@ func (s *Session) Leave(kind EventType, now time.Time) {
 	}
 	s.clearDebounce()
 	s.QR, s.PairingCode = QR{}, ""
-	s.MovedFrom, s.MoveEvent = s.WorkerID, kind
+	s.PreviousWorkerID, s.PlacementEvent = s.WorkerID, kind
 	s.unassign()
 	s.DueAt = now
 }
@@ -381,7 +381,7 @@ func (s *Session) Stopped(now time.Time) {
 	}
 	if s.Command == CommandMove {
 		kind := EventSessionMigrated
-		if s.AvoidID == s.WorkerID {
+		if s.ExcludedWorkerID == s.WorkerID {
 			kind = EventSessionFailedOver
 		}
 		s.Leave(kind, now)
@@ -406,7 +406,7 @@ func (s *Session) Refused(why string, t Timing, now time.Time) {
 		s.CommandOutcomeUnknown(t, now)
 		return
 	}
-	s.AvoidID, s.AvoidUntil = s.WorkerID, now.Add(t.Avoid)
+	s.ExcludedWorkerID, s.ExcludedUntil = s.WorkerID, now.Add(t.ExclusionPeriod)
 	s.LastError = why
 	s.clearDebounce()
 	s.unassign()
@@ -425,7 +425,7 @@ func (s *Session) Refused(why string, t Timing, now time.Time) {
 // back-off. A stop that cannot be confirmed waits until the worker counts as
 // lost.
 func (s *Session) GiveUp(why string, t Timing, now time.Time) {
-	s.AvoidID, s.AvoidUntil = s.WorkerID, now.Add(t.Avoid)
+	s.ExcludedWorkerID, s.ExcludedUntil = s.WorkerID, now.Add(t.ExclusionPeriod)
 	s.LastError = why
 	s.Move(now)
 	if s.FailedStarts >= t.StartAttempts {
@@ -485,7 +485,7 @@ func (s *Session) setCommand(o Command, now time.Time) {
 // worker may be offline or draining, which is not known here, and then there is
 // more to do.
 func (s *Session) markConfirmed() {
-	s.Confirmed, s.Attempts, s.FailedStarts, s.AvoidID = true, 0, 0, ""
+	s.Confirmed, s.Attempts, s.FailedStarts, s.ExcludedWorkerID = true, 0, 0, ""
 	if !s.Command.Stops() {
 		s.Command = CommandNone
 	}
@@ -500,7 +500,7 @@ func (s *Session) unassign() {
 }
 
 func (s *Session) unlink() {
-	s.PhoneNumber, s.DisplayName, s.HomeID = "", "", ""
+	s.PhoneNumber, s.DisplayName, s.CredentialsWorkerID = "", "", ""
 }
 
 // move changes the status without an event.

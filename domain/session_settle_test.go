@@ -123,7 +123,7 @@ func TestPhoneLoggedOut(t *testing.T) {
 	outcome, events := s.hears(domain.Report{Status: domain.Disconnected, LoggedOut: true, Reason: "logged out on the phone"})
 	require.Equal(t, domain.Applied, outcome)
 	require.Equal(t, []domain.EventType{domain.EventSessionDisconnected}, events)
-	require.Empty(t, s.PhoneNumber+s.DisplayName+s.HomeID)
+	require.Empty(t, s.PhoneNumber+s.DisplayName+s.CredentialsWorkerID)
 	requireSettling(t, s, s.now.Add(timing.DisconnectDebounce))
 
 	s.after(timing.DisconnectDebounce)

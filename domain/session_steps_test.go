@@ -33,13 +33,13 @@ func TestAssign(t *testing.T) {
 	} {
 		s := at(t, state).after(time.Second)
 		s.Leave(domain.EventSessionFailedOver, s.now)
-		require.Equal(t, []any{"", want, int64(1), "w1", s.now}, []any{s.WorkerID, s.Status, s.Generation, s.MovedFrom, s.DueAt}, state)
+		require.Equal(t, []any{"", want, int64(1), "w1", s.now}, []any{s.WorkerID, s.Status, s.Generation, s.PreviousWorkerID, s.DueAt}, state)
 		events := s.Assign("w2", s.now)
 		require.Equal(t, []domain.Event{{
 			Type: domain.EventSessionFailedOver, At: s.now, UserID: "u1", SessionID: "s1", WorkerID: "w2", FromWorker: "w1",
 			Generation: 2, Status: want,
 		}}, events)
-		require.Empty(t, s.MovedFrom+string(s.MoveEvent))
+		require.Empty(t, s.PreviousWorkerID+string(s.PlacementEvent))
 		require.True(t, s.DebounceUntil.IsZero())
 	}
 }
@@ -53,9 +53,9 @@ func TestCredentialsGone(t *testing.T) {
 	require.Len(t, events, 1)
 	require.Equal(t, "credentials are gone; scan again", events[0].Reason)
 	require.Empty(t, s.PhoneNumber)
-	require.Equal(t, "w1", s.HomeID, "what is there is still to be wiped by a logout")
+	require.Equal(t, "w1", s.CredentialsWorkerID, "what is there is still to be wiped by a logout")
 	s.is(domain.Connected)
-	require.Equal(t, "w2", s.HomeID)
+	require.Equal(t, "w2", s.CredentialsWorkerID)
 }
 
 func TestMove(t *testing.T) {
@@ -78,7 +78,7 @@ func TestMove(t *testing.T) {
 		s.CommandOutcomeUnknown(timing, s.now)
 		require.Equal(t, domain.CommandMove, s.Command)
 		s.Stopped(s.now)
-		require.Equal(t, []any{"", "w1", domain.EventSessionMigrated, s.now}, []any{s.WorkerID, s.MovedFrom, s.MoveEvent, s.DueAt})
+		require.Equal(t, []any{"", "w1", domain.EventSessionMigrated, s.now}, []any{s.WorkerID, s.PreviousWorkerID, s.PlacementEvent, s.DueAt})
 		require.Equal(t, want == domain.Reconnecting, s.Status == domain.Reconnecting)
 		events := s.Assign("w2", s.now)
 		require.Equal(t, []domain.EventType{domain.EventSessionMigrated}, types(events))
@@ -231,20 +231,20 @@ func TestStartIsTriedElsewhere(t *testing.T) {
 		step, _ = s.next(online)
 		require.Equal(t, domain.StepGiveUp, step)
 		s.GiveUp("not confirmed", timing, s.now)
-		require.Equal(t, []any{domain.Up, domain.Init, "w1", "w1", s.now.Add(timing.Avoid), "not confirmed", domain.CommandMove},
-			[]any{s.Intent, s.Status, s.WorkerID, s.AvoidID, s.AvoidUntil, s.LastError, s.Command}, "it might run there")
+		require.Equal(t, []any{domain.Up, domain.Init, "w1", "w1", s.now.Add(timing.ExclusionPeriod), "not confirmed", domain.CommandMove},
+			[]any{s.Intent, s.Status, s.WorkerID, s.ExcludedWorkerID, s.ExcludedUntil, s.LastError, s.Command}, "it might run there")
 		waits = append(waits, s.DueAt.Sub(s.now)/time.Second)
 		s.now = s.DueAt
 		step, _ = s.next(online)
 		require.Equal(t, domain.StepCall, step)
 		s.Stopped(s.now)
-		require.Equal(t, []any{"", domain.EventSessionFailedOver, "w1"}, []any{s.WorkerID, s.MoveEvent, s.MovedFrom})
+		require.Equal(t, []any{"", domain.EventSessionFailedOver, "w1"}, []any{s.WorkerID, s.PlacementEvent, s.PreviousWorkerID})
 	}
 	require.Equal(t, []time.Duration{0, 0, 2, 4, 8}, waits)
 
 	s.Assign("w2", s.now)
 	s.is(domain.Connected)
-	require.Empty(t, s.AvoidID+s.LastError)
+	require.Empty(t, s.ExcludedWorkerID+s.LastError)
 	require.Zero(t, s.FailedStarts)
 }
 
@@ -255,8 +255,8 @@ func TestRefused(t *testing.T) {
 	for range 5 {
 		s.Assign("w1", s.now)
 		s.Refused("busy", timing, s.now)
-		require.Equal(t, []any{domain.Up, domain.Init, "", "w1", s.now.Add(timing.Avoid), "busy"},
-			[]any{s.Intent, s.Status, s.WorkerID, s.AvoidID, s.AvoidUntil, s.LastError})
+		require.Equal(t, []any{domain.Up, domain.Init, "", "w1", s.now.Add(timing.ExclusionPeriod), "busy"},
+			[]any{s.Intent, s.Status, s.WorkerID, s.ExcludedWorkerID, s.ExcludedUntil, s.LastError})
 		waits = append(waits, s.DueAt.Sub(s.now)/time.Second)
 		step, at := s.next(nil)
 		require.True(t, step == domain.StepPlace || at.Equal(s.DueAt))
@@ -267,7 +267,7 @@ func TestRefused(t *testing.T) {
 	s.Leave(domain.EventSessionFailedOver, s.now)
 	s.Assign("w2", s.now)
 	s.Refused("busy", timing, s.now)
-	require.Equal(t, []any{domain.Reconnecting, "", "w2"}, []any{s.Status, s.WorkerID, s.AvoidID}, "it was linked, and still is")
+	require.Equal(t, []any{domain.Reconnecting, "", "w2"}, []any{s.Status, s.WorkerID, s.ExcludedWorkerID}, "it was linked, and still is")
 
 	// A DISCONNECTED that was reported during the call is no longer waited for.
 	s = card(t)

@@ -227,11 +227,11 @@ func TestLogoutForgetsAndDisconnectKeeps(t *testing.T) {
 	s := linked()
 	s.Disconnect(s.now)
 	s.Stopped(s.now)
-	require.Equal(t, []string{"6281234567890", "Ann", "w1"}, []string{s.PhoneNumber, s.DisplayName, s.HomeID})
+	require.Equal(t, []string{"6281234567890", "Ann", "w1"}, []string{s.PhoneNumber, s.DisplayName, s.CredentialsWorkerID})
 
 	s = linked()
 	s.Logout(s.now)
-	require.Empty(t, s.PhoneNumber+s.DisplayName+s.HomeID)
+	require.Empty(t, s.PhoneNumber+s.DisplayName+s.CredentialsWorkerID)
 	s.Disconnect(s.now)
 	require.Equal(t, domain.CommandLogout, s.Command, "never weakened")
 
@@ -354,15 +354,15 @@ func TestRepeatedReport(t *testing.T) {
 	require.Equal(t, domain.Repeated, outcome)
 	require.Empty(t, events)
 	require.True(t, s.LoggedOut)
-	require.Empty(t, s.PhoneNumber+s.HomeID)
+	require.Empty(t, s.PhoneNumber+s.CredentialsWorkerID)
 
 	// The same while the user's own disconnect is under way.
 	s = at(t, "stopping")
 	outcome, _ = s.hears(domain.Report{Status: domain.Disconnected, LoggedOut: true})
 	require.Equal(t, domain.Repeated, outcome)
 	require.False(t, s.LoggedOut, "it does not settle")
-	require.Empty(t, s.PhoneNumber+s.HomeID)
-	s.HomeID = "w1"
+	require.Empty(t, s.PhoneNumber+s.CredentialsWorkerID)
+	s.CredentialsWorkerID = "w1"
 	outcome, _ = s.hears(domain.Report{Status: domain.Disconnected, LoggedOut: true})
 	require.Equal(t, domain.Repeated, outcome)
 }

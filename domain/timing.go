@@ -24,7 +24,7 @@ type Timing struct {
 	RestartBackoff     time.Duration // before the first; doubles each time
 	MaxBackoff         time.Duration
 	StableAfter        time.Duration // connected for so long, earlier tries are forgiven
-	Avoid              time.Duration // how long the worker that just failed a session is avoided
+	ExclusionPeriod    time.Duration // how long the worker that just failed a session is avoided
 	QRLife             time.Duration
 	MessageLife        time.Duration // a message of unknown outcome fails after it
 	Trial              time.Duration // how long a worker is watched after it joined or changed its version
@@ -48,7 +48,7 @@ func DefaultTiming() Timing {
 		RestartBackoff:     2 * time.Second,
 		MaxBackoff:         time.Minute,
 		StableAfter:        time.Minute,
-		Avoid:              time.Minute,
+		ExclusionPeriod:    time.Minute,
 		QRLife:             time.Minute,
 		MessageLife:        time.Hour,
 		Trial:              15 * time.Minute,
@@ -84,7 +84,7 @@ func (t *Timing) durations() []duration {
 		{"Drift", &t.Drift}, {"ProbeInterval", &t.ProbeInterval}, {"ProbeRetry", &t.ProbeRetry},
 		{"FailoverDelay", &t.FailoverDelay}, {"Settle", &t.DisconnectDebounce}, {"StartTimeout", &t.StartTimeout},
 		{"RestartBackoff", &t.RestartBackoff}, {"MaxBackoff", &t.MaxBackoff}, {"Stable", &t.StableAfter},
-		{"Avoid", &t.Avoid}, {"QRLife", &t.QRLife}, {"MessageLife", &t.MessageLife}, {"Trial", &t.Trial},
+		{"Avoid", &t.ExclusionPeriod}, {"QRLife", &t.QRLife}, {"MessageLife", &t.MessageLife}, {"Trial", &t.Trial},
 	}
 }
 

@@ -84,7 +84,7 @@ func TestAnOlderSchemaIsUpgraded(t *testing.T) {
 		require.NoError(t, err)
 		was := domain.Card("s1", "u1", "Support line", "two\nlines", at(2))
 		was.Intent, was.Status, was.StatusAt, was.WasConnected = domain.Up, domain.Connected, at(4), true
-		was.WorkerID, was.Generation, was.AssignedAt, was.HomeID = "w1", 3, at(3), "w1"
+		was.WorkerID, was.Generation, was.AssignedAt, was.CredentialsWorkerID = "w1", 3, at(3), "w1"
 		was.PhoneNumber, was.DueAt = "6281234567890", at(9)
 		was.QR = domain.QR{Code: "2@abc", Image: []byte("\x89PNG\x00\xff"), ExpiresAt: at(3)}
 		was.Rev = session.Rev

@@ -46,7 +46,7 @@ func connectedOn(t *testing.T, h *apptest.Harness, ids []string) map[string]int 
 		s := h.Session(id)
 		require.Equal(t, domain.Connected, s.Status, id)
 		require.Equal(t, []string{s.WorkerID}, h.Owners(id))
-		require.Empty(t, s.MoveID+s.MoveTo)
+		require.Empty(t, s.MigrationID+s.MigrationTargetID)
 		on[s.WorkerID]++
 	}
 	return on

@@ -139,18 +139,18 @@ func (o *Orchestrator) assign(ctx context.Context, tx *ports.Tx, s *domain.Sessi
 
 // request says what placement has to know of the session.
 func (o *Orchestrator) request(ctx context.Context, s *domain.Session, avoid []string) (domain.Request, error) {
-	req := domain.Request{Avoid: avoid, Moved: s.MoveID != "" || s.MovedFrom != ""}
+	req := domain.Request{Avoid: avoid, Moved: s.MigrationID != "" || s.PreviousWorkerID != ""}
 	switch {
-	case s.MoveTo != "":
-		req.Prefer = s.MoveTo
+	case s.MigrationTargetID != "":
+		req.Prefer = s.MigrationTargetID
 	case s.PhoneNumber != "":
-		req.Prefer = s.HomeID
+		req.Prefer = s.CredentialsWorkerID
 	}
-	if s.MoveEvent == domain.EventSessionMigrated {
-		req.Avoid = append(req.Avoid, s.MovedFrom)
+	if s.PlacementEvent == domain.EventSessionMigrated {
+		req.Avoid = append(req.Avoid, s.PreviousWorkerID)
 	}
-	if s.AvoidID != "" && o.now().Before(s.AvoidUntil) {
-		req.Avoid = append(req.Avoid, s.AvoidID)
+	if s.ExcludedWorkerID != "" && o.now().Before(s.ExcludedUntil) {
+		req.Avoid = append(req.Avoid, s.ExcludedWorkerID)
 	}
 	err := o.store.View(ctx, func(ctx context.Context, tx *ports.Tx) error {
 		u, err := tx.Users.Get(ctx, s.UserID)

@@ -212,7 +212,7 @@ func (f *fleet) putSession(s *domain.Session) {
 		if old.workerID != s.WorkerID {
 			f.freed.Store(true)
 		}
-		if old.moveID != "" && s.MoveID == "" {
+		if old.moveID != "" && s.MigrationID == "" {
 			f.moved.Store(true)
 		}
 		f.noteDrop(old, s)
@@ -232,7 +232,7 @@ func (f *fleet) putSession(s *domain.Session) {
 	seat := &seat{
 		id: s.ID, userID: s.UserID, workerID: n.worker.ID, phone: s.PhoneNumber, name: s.DisplayName,
 		generation: s.Generation, rev: s.Rev, assignedAt: s.AssignedAt, heardAt: s.HeardAt, dueAt: s.DueAt, tries: s.Attempts,
-		status: s.Status, intent: s.Intent, order: s.Command, confirms: s.Confirmed, moveID: s.MoveID,
+		status: s.Status, intent: s.Intent, order: s.Command, confirms: s.Confirmed, moveID: s.MigrationID,
 	}
 	f.sessions[s.ID] = seat
 	if seat.moveID != "" {

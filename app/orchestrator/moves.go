@@ -26,12 +26,12 @@ const (
 
 // follow keeps the migration of a session up to date.
 func (o *Orchestrator) follow(ctx context.Context, tx *ports.Tx, c *changes, s *domain.Session) error {
-	if s.MoveID == "" {
+	if s.MigrationID == "" {
 		return nil
 	}
-	m, err := tx.Migrations.Get(ctx, s.MoveID)
+	m, err := tx.Migrations.Get(ctx, s.MigrationID)
 	if errors.Is(err, ports.ErrNotFound) {
-		s.MoveID, s.MoveTo = "", ""
+		s.MigrationID, s.MigrationTargetID = "", ""
 		return nil
 	}
 	if err != nil {
@@ -48,7 +48,7 @@ func (o *Orchestrator) follow(ctx context.Context, tx *ports.Tx, c *changes, s *
 // depart lets a session leave its worker, by a migration of its own unless it
 // has one already.
 func (o *Orchestrator) depart(ctx context.Context, tx *ports.Tx, s *domain.Session, kind domain.MigrationKind, batch, reason string, leave func()) error {
-	if s.MoveID != "" {
+	if s.MigrationID != "" {
 		leave()
 		return nil
 	}
@@ -75,10 +75,10 @@ func lostReason(w *domain.Worker) string {
 
 // forget ends the migration of a session that is deleted.
 func (o *Orchestrator) forget(ctx context.Context, tx *ports.Tx, c *changes, s *domain.Session) error {
-	if s.MoveID == "" {
+	if s.MigrationID == "" {
 		return nil
 	}
-	m, err := tx.Migrations.Get(ctx, s.MoveID)
+	m, err := tx.Migrations.Get(ctx, s.MigrationID)
 	if errors.Is(err, ports.ErrNotFound) {
 		return nil
 	}
@@ -186,7 +186,7 @@ func (o *Orchestrator) move(ctx context.Context, s *domain.Session, hurry bool) 
 		}
 		full := !hurry && o.tally(open).full(current.WorkerID)
 		cramped := !room
-		if current.MoveTo != "" {
+		if current.MigrationTargetID != "" {
 			if done, cramped, err = o.checkTarget(ctx, tx, current, req, open); done || err != nil {
 				return nil, err
 			}
@@ -210,9 +210,9 @@ func (o *Orchestrator) move(ctx context.Context, s *domain.Session, hurry bool) 
 // checkTarget looks whether the worker that a session is wanted on can take it
 // still. If not, its migration is over; cramped is if it cannot at the moment.
 func (o *Orchestrator) checkTarget(ctx context.Context, tx *ports.Tx, s *domain.Session, req domain.Request, open []*domain.Migration) (over, cramped bool, err error) {
-	i := slices.IndexFunc(open, func(m *domain.Migration) bool { return m.ID == s.MoveID })
+	i := slices.IndexFunc(open, func(m *domain.Migration) bool { return m.ID == s.MigrationID })
 	if i < 0 {
-		s.MoveID, s.MoveTo = "", ""
+		s.MigrationID, s.MigrationTargetID = "", ""
 		return true, false, nil
 	}
 	m := open[i]

@@ -109,7 +109,7 @@ func (o *Orchestrator) plan(ctx context.Context, sessionID, target, reason strin
 // canMigrate refuses sessions that are not where a migration could begin.
 func canMigrate(s *domain.Session) error {
 	switch {
-	case s.MoveID != "" || s.Command == domain.CommandMove:
+	case s.MigrationID != "" || s.Command == domain.CommandMove:
 		return domain.Errorf(domain.Conflict, domain.CodeInvalidState, "The session is migrating already; see its migrations")
 	case s.Intent == domain.Down:
 		return domain.Errorf(domain.Conflict, domain.CodeInvalidState, "The session is not running; connect it first")

@@ -160,9 +160,9 @@ func (o *Orchestrator) place(ctx context.Context, s *domain.Session) (done bool,
 	}
 	for {
 		worker, ok := o.fleet.choose(req, o.now())
-		if !ok && s.MovedFrom != "" {
+		if !ok && s.PreviousWorkerID != "" {
 			// Rather back where it was than nowhere.
-			req.Avoid = slices.DeleteFunc(req.Avoid, func(id string) bool { return id == s.MovedFrom && id != s.AvoidID })
+			req.Avoid = slices.DeleteFunc(req.Avoid, func(id string) bool { return id == s.PreviousWorkerID && id != s.ExcludedWorkerID })
 			worker, ok = o.fleet.choose(req, o.now())
 		}
 		if !ok {

@@ -188,10 +188,10 @@ func (o *Orchestrator) down(ctx context.Context, userID, sessionID string,
 		if s.UserID != userID {
 			return nil, sessionMissing(ports.ErrNotFound)
 		}
-		home = s.HomeID
+		home = s.CredentialsWorkerID
 		assigned, generation := s.WorkerID, s.Generation
 		_, events := stop(s, o.now())
-		if s.HomeID != "" || home == "" || home == assigned {
+		if s.CredentialsWorkerID != "" || home == "" || home == assigned {
 			home = ""
 			return events, nil
 		}
@@ -278,7 +278,7 @@ func (o *Orchestrator) takeOut(ctx context.Context, userID, sessionID string) (p
 // remove deletes the session within a transaction and notes on which workers
 // there is something left of it.
 func (o *Orchestrator) remove(ctx context.Context, tx *ports.Tx, c *changes, s *domain.Session) (places []string, err error) {
-	for _, worker := range []string{s.WorkerID, s.HomeID} {
+	for _, worker := range []string{s.WorkerID, s.CredentialsWorkerID} {
 		if worker != "" && (len(places) == 0 || places[0] != worker) {
 			places = append(places, worker)
 		}

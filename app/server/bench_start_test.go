@@ -66,7 +66,7 @@ func fill(b *testing.B, dsn string, workers, each int) {
 			}
 			for s := range each {
 				card := domain.Card(fmt.Sprintf("session-%04d-%02d", w, s), owner.ID, "Support line", "", now)
-				card.Intent, card.Status, card.WorkerID, card.HomeID = domain.Up, domain.Connected, id, id
+				card.Intent, card.Status, card.WorkerID, card.CredentialsWorkerID = domain.Up, domain.Connected, id, id
 				card.PhoneNumber, card.DisplayName = fmt.Sprintf("62812%08d", w*each+s), "Support"
 				card.Generation, card.Confirmed, card.WasConnected, card.AssignedAt = 1, true, true, now
 				if err := tx.Workers.Reserve(ctx, id); err != nil {
