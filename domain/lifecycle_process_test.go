@@ -18,7 +18,7 @@ func (w *world) enter(id string, modern bool, clock time.Duration) *process {
 }
 
 // running reports whether the session really runs there.
-func (p *process) running(session string) bool { return p.up && p.sessions[session].Live() }
+func (p *process) running(session string) bool { return p.up && p.sessions[session].IsActive() }
 
 // expired reports whether the worker has a lease and it has run out.
 func (p *process) expired(w *world) bool { return p.modern && w.now.Sub(p.beatAt) >= w.timing.Lease }

@@ -97,7 +97,7 @@ func (w *world) create() {
 
 func (w *world) add(user string) {
 	w.ids++
-	s := domain.Card(fmt.Sprint("s", w.ids), user, "name", "", w.now)
+	s := domain.NewSession(fmt.Sprint("s", w.ids), user, "name", "", w.now)
 	w.sessions[s.ID] = s
 }
 
@@ -109,30 +109,30 @@ func (w *world) connect(id string) {
 		w.t.Skip("no more live sessions")
 	}
 	if err := s.Clone().Connect("", w.now); err != nil {
-		require.True(w.t, s.Status.Live(), err)
+		require.True(w.t, s.Status.IsActive(), err)
 		return
 	}
 	worker := w.choose(s)
-	if !s.Assigned() && worker == "" {
+	if !s.IsAssigned() && worker == "" {
 		return // the caller is told
 	}
 	w.change("connect", id, func(s *domain.Session) []domain.Event {
 		require.NoError(w.t, s.Connect("", w.now))
-		if s.Assigned() {
+		if s.IsAssigned() {
 			return nil
 		}
 		return w.assign(s, worker)
 	})
 	w.pursue(id)
-	if s := w.sessions[id]; s.Intent == domain.Up && !s.Assigned() && s.FailedStarts > 0 && w.pick("crash before withdrawing", 4) == 0 {
-		w.change("withdraw", id, func(s *domain.Session) []domain.Event { s.Withdraw(w.now); return nil })
+	if s := w.sessions[id]; s.Intent == domain.Up && !s.IsAssigned() && s.FailedStarts > 0 && w.pick("crash before withdrawing", 4) == 0 {
+		w.change("withdraw", id, func(s *domain.Session) []domain.Event { s.CancelConnect(w.now); return nil })
 	}
 }
 
 func (w *world) disconnect(id string) {
 	w.change("disconnect", id, func(s *domain.Session) []domain.Event {
 		told, events := s.Disconnect(w.now)
-		require.Equal(w.t, s.Assigned(), told)
+		require.Equal(w.t, s.IsAssigned(), told)
 		return events
 	})
 	w.pursue(id)
@@ -176,7 +176,7 @@ func (w *world) remove(id string) {
 			w.leave(worker, id, domain.CommandDelete)
 		}
 	}
-	if s.Assigned() {
+	if s.IsAssigned() {
 		w.workers[s.WorkerID].Used--
 	}
 	if s.Intent == domain.Up {
@@ -189,7 +189,7 @@ func (w *world) remove(id string) {
 }
 
 func (w *world) migrate(id string) {
-	if s := w.sessions[id]; !s.Assigned() || s.Intent == domain.Down || s.Command.Stops() {
+	if s := w.sessions[id]; !s.IsAssigned() || s.Intent == domain.Down || s.Command.Stops() {
 		w.t.Skip("it runs nowhere")
 	}
 	w.change("migrate", id, func(s *domain.Session) []domain.Event {
@@ -330,7 +330,7 @@ func (w *world) pass(d time.Duration) {
 	for _, p := range w.processes {
 		if p.expired(w) {
 			for id, s := range p.sessions {
-				if s.Live() {
+				if s.IsActive() {
 					p.sessions[id] = domain.Disconnected
 				}
 			}
@@ -343,7 +343,7 @@ func (w *world) check() {
 	used, live := map[string]int{}, map[string]int{}
 	for _, s := range w.sessions {
 		w.checkSession(s)
-		if s.Assigned() {
+		if s.IsAssigned() {
 			used[s.WorkerID]++
 		}
 		if s.Intent == domain.Up {
@@ -362,18 +362,18 @@ func (w *world) check() {
 
 func (w *world) checkSession(s *domain.Session) {
 	t, settling := w.t, !s.DebounceUntil.IsZero()
-	require.True(t, s.Intent == domain.Up || !s.Status.Live(), "%s is not wanted and %s", s.ID, s.Status)
-	require.True(t, s.Intent == domain.Down || s.Status.Live() || settling, "%s is wanted and at rest at %s", s.ID, s.Status)
-	require.True(t, s.Status != domain.Errored || !s.Assigned(), "%s holds a slot in ERROR", s.ID)
-	require.True(t, !settling || s.Assigned() && s.Intent == domain.Up && s.Status == domain.Disconnected, "%s settles", s.ID)
+	require.True(t, s.Intent == domain.Up || !s.Status.IsActive(), "%s is not wanted and %s", s.ID, s.Status)
+	require.True(t, s.Intent == domain.Down || s.Status.IsActive() || settling, "%s is wanted and at rest at %s", s.ID, s.Status)
+	require.True(t, s.Status != domain.Errored || !s.IsAssigned(), "%s holds a slot in ERROR", s.ID)
+	require.True(t, !settling || s.IsAssigned() && s.Intent == domain.Up && s.Status == domain.Disconnected, "%s settles", s.ID)
 	require.True(t, !s.LoggedOut || settling)
-	require.True(t, s.Assigned() || !s.Confirmed, "nothing confirms that %s runs", s.ID)
-	require.True(t, !s.Assigned() || s.Confirmed || s.Command != domain.CommandNone, "%s was never asked for", s.ID)
+	require.True(t, s.IsAssigned() || !s.Confirmed, "nothing confirms that %s runs", s.ID)
+	require.True(t, !s.IsAssigned() || s.Confirmed || s.Command != domain.CommandNone, "%s was never asked for", s.ID)
 	require.True(t, !s.Command.Stops() || s.Status != domain.Connected, "%s is being stopped and CONNECTED", s.ID)
 	require.True(t, s.MigrationID == "" || !w.moves[s.MigrationID].Status.Ended(), "%s still has a migration that is over", s.ID)
 	require.True(t, s.MigrationID != "" || s.MigrationTargetID == "")
 	require.True(t, s.QR.IsZero() || s.Status == domain.QRRequired, "%s shows a QR at %s", s.ID, s.Status)
-	step, at := domain.Next(s, w.workers[s.WorkerID], w.timing, w.now)
+	step, at := domain.NextStep(s, w.workers[s.WorkerID], w.timing, w.now)
 	if step != domain.StepNone || !at.IsZero() {
 		require.False(t, s.DueAt.IsZero(), "nobody will look at %s (%s, %s, %q): step %d at %v", s.ID, s.Status, s.WorkerID, s.Command, step, at)
 	}
@@ -425,7 +425,7 @@ func (w *world) settle() {
 			require.Equal(w.t, domain.WorkerOnline, w.workers[s.WorkerID].Status(), "%s is on %s", id, s.WorkerID)
 			require.True(w.t, w.processes[s.WorkerID].running(id), "%s runs on %s", id, s.WorkerID)
 		} else {
-			require.False(w.t, s.Assigned(), "%s is not wanted: %+v", id, s)
+			require.False(w.t, s.IsAssigned(), "%s is not wanted: %+v", id, s)
 		}
 		require.Empty(w.t, s.Command)
 		require.Zero(w.t, s.DueAt)

@@ -82,12 +82,12 @@ func (w *world) change(op, id string, fn func(s *domain.Session) []domain.Event)
 	s := before.Clone()
 	events := fn(s)
 	w.follow(s)
-	if before.Assigned() && !s.Assigned() && s.Intent == domain.Down && slices.Contains([]string{"settle", "report", "answer"}, op) {
+	if before.IsAssigned() && !s.IsAssigned() && s.Intent == domain.Down && slices.Contains([]string{"settle", "report", "answer"}, op) {
 		w.processes[before.WorkerID].excused[id] = true // as it said itself, it does not run there
 	}
 	if before.WorkerID != s.WorkerID {
-		if before.Assigned() {
-			require.False(w.t, s.Assigned(), "%s went from one worker to another in one step: %s", id, op)
+		if before.IsAssigned() {
+			require.False(w.t, s.IsAssigned(), "%s went from one worker to another in one step: %s", id, op)
 			w.workers[before.WorkerID].Used--
 			require.Equal(w.t, before.Generation, s.Generation)
 		} else {
@@ -174,7 +174,7 @@ func (w *world) checkEvents(op string, before, after *domain.Session, events []d
 		require.Equal(w.t, []any{after.ID, after.UserID, after.Generation, w.now}, []any{e.SessionID, e.UserID, e.Generation, e.At})
 		switch e.Type {
 		case domain.EventSessionPlaced, domain.EventSessionMigrated, domain.EventSessionFailedOver:
-			require.True(w.t, !before.Assigned() && e.WorkerID == after.WorkerID, "%s by %s", e.Type, op)
+			require.True(w.t, !before.IsAssigned() && e.WorkerID == after.WorkerID, "%s by %s", e.Type, op)
 			require.Equal(w.t, before.PreviousWorkerID, e.FromWorker)
 			if before.PreviousWorkerID != "" {
 				require.Equal(w.t, before.PlacementEvent, e.Type)
@@ -240,7 +240,7 @@ func (w *world) pursue(id string) {
 			clear(w.fresh)
 			return
 		}
-		step, at := domain.Next(s, w.workers[s.WorkerID], w.timing, w.now)
+		step, at := domain.NextStep(s, w.workers[s.WorkerID], w.timing, w.now)
 		if step == domain.StepNone {
 			if !s.DueAt.IsZero() && !w.now.Before(s.DueAt) {
 				w.change("postpone", id, func(s *domain.Session) []domain.Event { s.DueAt = at; return nil })
@@ -263,7 +263,7 @@ func (w *world) take(s *domain.Session, step domain.Step) (more bool) {
 		worker := w.choose(s)
 		w.change("place", s.ID, func(s *domain.Session) []domain.Event {
 			if worker == "" {
-				s.NoRoom(w.timing, w.now)
+				s.PlacementFailed(w.timing, w.now)
 				return nil
 			}
 			return w.assign(s, worker)
@@ -271,7 +271,7 @@ func (w *world) take(s *domain.Session, step domain.Step) (more bool) {
 		return worker != ""
 	case domain.StepCall:
 		w.call(s)
-	case domain.StepMove:
+	case domain.StepStopForMove:
 		room := w.choose(s, s.WorkerID) != ""
 		w.change("move", s.ID, func(s *domain.Session) []domain.Event {
 			if !room {
@@ -279,30 +279,30 @@ func (w *world) take(s *domain.Session, step domain.Step) (more bool) {
 				return nil
 			}
 			w.depart(s, domain.MoveDrain)
-			s.Move(w.now)
+			s.RequestStopForMove(w.now)
 			return nil
 		})
 		return room
 	case domain.StepEndDebounce:
 		w.change("settle", s.ID, func(s *domain.Session) []domain.Event { return s.EndDebounce(w.timing, w.now) })
-	case domain.StepRelease:
+	case domain.StepAbandonAssignment:
 		order := domain.CommandDisconnect
 		if s.Command == domain.CommandLogout {
 			order = domain.CommandLogout
 		}
 		w.leave(s.WorkerID, s.ID, order)
-		w.change("release", s.ID, func(s *domain.Session) []domain.Event { s.Stopped(w.now); return nil })
-	case domain.StepLeave:
+		w.change("release", s.ID, func(s *domain.Session) []domain.Event { s.StopConfirmed(w.now); return nil })
+	case domain.StepFailover:
 		w.leave(s.WorkerID, s.ID, domain.CommandDisconnect)
 		w.change("leave", s.ID, func(s *domain.Session) []domain.Event {
 			w.depart(s, domain.MoveFailover)
-			s.Leave(domain.EventSessionFailedOver, w.now)
+			s.UnassignForMove(domain.EventSessionFailedOver, w.now)
 			return nil
 		})
-	case domain.StepGiveUp:
+	case domain.StepStartTimedOut:
 		w.change("give up", s.ID, func(s *domain.Session) []domain.Event {
 			w.depart(s, domain.MoveFailover)
-			s.GiveUp("not confirmed", w.timing, w.now)
+			s.StartTimedOut("not confirmed", w.timing, w.now)
 			return nil
 		})
 	default:
@@ -347,9 +347,9 @@ func (w *world) record(id, worker string, order domain.Command, generation int64
 			if !a.refused {
 				w.leave(worker, id, domain.CommandDisconnect)
 			}
-			s.Refused("not done", w.timing, w.now)
+			s.StartRejected("not done", w.timing, w.now)
 		case order.Stops():
-			s.Stopped(w.now)
+			s.StopConfirmed(w.now)
 		case s.Command != domain.CommandNone:
 			s.CommandAccepted(w.timing, w.now)
 			if a.status != "" && s.HeardAt.Equal(heard) {
@@ -420,7 +420,7 @@ func (w *world) reconcile() {
 			due = append(due, s)
 		}
 	}
-	for _, s := range domain.FailoverPlan(due, func(user string) int { return rankOf[user] }) {
+	for _, s := range domain.SortByPriority(due, func(user string) int { return rankOf[user] }) {
 		w.pursue(s.ID)
 	}
 	for _, at := range slices.SortedFunc(maps.Keys(w.cleanups), func(a, b place) int {
@@ -469,7 +469,7 @@ func (w *world) lose(id string, why domain.Loss) {
 		}
 	}
 	w.eachOn(id, "lose", func(s *domain.Session) []domain.Event {
-		events := s.Lost(fmt.Sprint("worker ", why), w.now)
+		events := s.WorkerLost(fmt.Sprint("worker ", why), w.now)
 		s.DueAt = k.FailoverAt
 		return events
 	})
@@ -490,7 +490,7 @@ func (w *world) back(worker string, grace time.Duration) {
 			c.DueAt = w.now
 		}
 	}
-	w.eachOn(worker, "back", func(s *domain.Session) []domain.Event { return s.Recovering(grace, w.now) })
+	w.eachOn(worker, "back", func(s *domain.Session) []domain.Event { return s.AwaitRecovery(grace, w.now) })
 }
 
 // register takes a worker into the fleet, or takes a new process of it back.
@@ -510,7 +510,7 @@ func (w *world) register(p *process, capacity int) {
 	w.back(p.id, w.timing.StartTimeout)
 	if w.pick("recovers by itself", 2) == 0 {
 		for _, id := range sorted(w.sessions) {
-			if s := w.sessions[id]; domain.Recoverable(s, p.id) && p.linked[id] {
+			if s := w.sessions[id]; domain.IsRecoverableBy(s, p.id) && p.linked[id] {
 				p.run(w, id, s.Generation, domain.Connected)
 				p.report(w, domain.Report{SessionID: id, Status: domain.Connected})
 			}
@@ -537,7 +537,7 @@ func (w *world) beat(p *process) {
 		outcome := w.deliver(r)
 		s := w.sessions[id]
 		stopping := s != nil && s.WorkerID == p.id && s.Command.Stops()
-		if r.Status.Live() && !stopping && (outcome == domain.NotOwner || outcome == domain.NotWanted) {
+		if r.Status.IsActive() && !stopping && (outcome == domain.NotOwner || outcome == domain.NotWanted) {
 			if p.modern {
 				p.obey(w, id, domain.CommandDisconnect, 0)
 			} else {
@@ -547,13 +547,13 @@ func (w *world) beat(p *process) {
 	}
 	w.eachOn(p.id, "missing", func(s *domain.Session) []domain.Event {
 		status, there := p.sessions[s.ID]
-		if p.modern && !status.Live() && p.versions[s.ID] != s.Generation {
+		if p.modern && !status.IsActive() && p.versions[s.ID] != s.Generation {
 			there = false // what it lists is what is left of an earlier assignment
 		}
-		if there || s.Intent == domain.Down || s.Command != domain.CommandNone || !s.Status.Live() ||
+		if there || s.Intent == domain.Down || s.Command != domain.CommandNone || !s.Status.IsActive() ||
 			w.now.Sub(s.AssignedAt) <= w.timing.StartTimeout {
 			return nil
 		}
-		return s.Missing(w.now)
+		return s.ReportedMissing(w.now)
 	})
 }

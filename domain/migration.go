@@ -75,10 +75,10 @@ func (s *Session) Migrate(m *Migration, due time.Time) {
 // Follow brings the migration up to date after a change of its session, and
 // lets go of the session when it is over.
 func (m *Migration) Follow(s *Session, now time.Time) {
-	if m.Status == MigrationPending && (!s.Assigned() || s.Command == CommandMove) {
+	if m.Status == MigrationPending && (!s.IsAssigned() || s.Command == CommandMove) {
 		m.Status, m.StartedAt = MigrationRunning, now
 	}
-	placed := m.Status == MigrationRunning && s.Assigned() && !s.Command.Stops()
+	placed := m.Status == MigrationRunning && s.IsAssigned() && !s.Command.Stops()
 	if placed {
 		m.ToWorker = s.WorkerID
 	}

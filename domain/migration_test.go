@@ -35,9 +35,9 @@ func TestMigration(t *testing.T) {
 		m.Follow(s, at)
 		return m.Status
 	}
-	require.Equal(t, domain.MigrationRunning, step(func() { s.Move(at) }))
+	require.Equal(t, domain.MigrationRunning, step(func() { s.RequestStopForMove(at) }))
 	began := at
-	require.Equal(t, domain.MigrationRunning, step(func() { s.Stopped(at) }))
+	require.Equal(t, domain.MigrationRunning, step(func() { s.StopConfirmed(at) }))
 	require.Equal(t, "w2", m.ToWorker, "where it is to go")
 	require.Equal(t, domain.MigrationRunning, step(func() { s.Assign("w3", at) }))
 	require.Equal(t, "w3", m.ToWorker, "where it went")
@@ -60,19 +60,27 @@ func TestMigrationsThatComeToNothing(t *testing.T) {
 	}{
 		"disconnected": {domain.MoveDrain, func(s *domain.Session, _ *domain.Migration) { s.Disconnect(noon) },
 			outcome{domain.MigrationCancelled, "the session was taken down"}},
-		"disconnected on its way": {domain.MoveDrain, func(s *domain.Session, _ *domain.Migration) { s.Move(noon); s.Stopped(noon); s.Disconnect(noon) },
+		"disconnected on its way": {domain.MoveDrain, func(s *domain.Session, _ *domain.Migration) {
+			s.RequestStopForMove(noon)
+			s.StopConfirmed(noon)
+			s.Disconnect(noon)
+		},
 			outcome{domain.MigrationCancelled, "the session was taken down"}},
-		"failed": {domain.MoveDrain, func(s *domain.Session, _ *domain.Migration) { s.Move(noon); s.Stopped(noon); s.Fail("banned", noon) },
+		"failed": {domain.MoveDrain, func(s *domain.Session, _ *domain.Migration) {
+			s.RequestStopForMove(noon)
+			s.StopConfirmed(noon)
+			s.Fail("banned", noon)
+		},
 			outcome{domain.MigrationFailed, "banned"}},
 		"back where it was": {domain.MoveRebalance, func(s *domain.Session, m *domain.Migration) {
-			s.Move(noon)
-			s.Stopped(noon)
+			s.RequestStopForMove(noon)
+			s.StopConfirmed(noon)
 			m.Follow(s, noon)
 			s.Assign("w1", noon)
 			s.Apply(domain.Report{SessionID: "s1", Status: domain.Connected}, timing, noon)
 		}, outcome{domain.MigrationFailed, "no other worker could take the session; it runs where it was"}},
 		"back after a failover": {domain.MoveFailover, func(s *domain.Session, m *domain.Migration) {
-			s.Leave(domain.EventSessionFailedOver, noon)
+			s.UnassignForMove(domain.EventSessionFailedOver, noon)
 			m.Follow(s, noon)
 			s.Assign("w1", noon)
 			s.Apply(domain.Report{SessionID: "s1", Status: domain.Connected}, timing, noon)
@@ -95,7 +103,7 @@ func TestMigrationsThatComeToNothing(t *testing.T) {
 		require.Equal(t, over, *m)
 	}
 	s, m := migrating(domain.MoveOperator)
-	s.Move(noon)
+	s.RequestStopForMove(noon)
 	m.Follow(s, noon)
 	require.ErrorIs(t, m.Cancel(s, "too late", noon), &domain.Error{Code: domain.CodeInvalidState})
 	require.Equal(t, domain.MigrationRunning, m.Status)

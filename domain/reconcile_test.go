@@ -49,7 +49,7 @@ func TestNext(t *testing.T) {
 		step domain.Step
 		at   time.Time
 	}{
-		"a card":                         {domain.Card("s1", "u1", "", "", noon), nil, none, never},
+		"a card":                         {domain.NewSession("s1", "u1", "", "", noon), nil, none, never},
 		"waiting, due":                   {waiting(noon), nil, domain.StepPlace, never},
 		"waiting, after a crash of ours": {waiting(never), nil, domain.StepPlace, never},
 		"waiting, not yet":               {waiting(soon), nil, none, soon},
@@ -60,11 +60,11 @@ func TestNext(t *testing.T) {
 		"started, not confirmed yet":  {ordered(domain.CommandStart, 1, soon), online, none, soon},
 		"not confirmed in time":       {ordered(domain.CommandStart, 1, noon), online, domain.StepCall, never},
 		"not confirmed, last try":     {ordered(domain.CommandStart, 2, soon), online, none, soon},
-		"never confirmed":             {ordered(domain.CommandStart, 2, noon), online, domain.StepGiveUp, never},
+		"never confirmed":             {ordered(domain.CommandStart, 2, noon), online, domain.StepStartTimedOut, never},
 		"to be restarted":             {ordered(domain.CommandRestart, 0, noon), online, domain.StepCall, never},
 		"a draining worker starts it": {ordered(domain.CommandStart, 0, noon), draining, domain.StepCall, never},
-		"drained":                     {up(func(*domain.Session) {}), draining, domain.StepMove, never},
-		"to migrate":                  {up(func(s *domain.Session) { s.MigrationID = "m1" }), online, domain.StepMove, never},
+		"drained":                     {up(func(*domain.Session) {}), draining, domain.StepStopForMove, never},
+		"to migrate":                  {up(func(s *domain.Session) { s.MigrationID = "m1" }), online, domain.StepStopForMove, never},
 		"to migrate, started first":   {starting, online, domain.StepCall, never},
 		"moving":                      {ordered(domain.CommandMove, 0, noon), draining, domain.StepCall, never},
 		"moving, many tries":          {ordered(domain.CommandMove, 99, noon), draining, domain.StepCall, never},
@@ -83,22 +83,22 @@ func TestNext(t *testing.T) {
 		"worker offline, to be started":    {ordered(domain.CommandStart, 9, noon), crashed, none, crashed.FailoverAt},
 		"worker offline, settled":          {settling(noon), crashed, none, crashed.FailoverAt},
 		"worker offline, down":             {down(domain.CommandLogout, noon), crashed, none, crashed.FailoverAt},
-		"worker lost":                      {up(func(*domain.Session) {}), lost, domain.StepLeave, never},
-		"worker lost, not due":             {ordered(domain.CommandStart, 0, soon), lost, domain.StepLeave, never},
-		"worker lost, moving":              {ordered(domain.CommandMove, 0, soon), lost, domain.StepLeave, never},
-		"worker lost, settling":            {settling(soon), lost, domain.StepLeave, never},
+		"worker lost":                      {up(func(*domain.Session) {}), lost, domain.StepFailover, never},
+		"worker lost, not due":             {ordered(domain.CommandStart, 0, soon), lost, domain.StepFailover, never},
+		"worker lost, moving":              {ordered(domain.CommandMove, 0, soon), lost, domain.StepFailover, never},
+		"worker lost, settling":            {settling(soon), lost, domain.StepFailover, never},
 		"worker lost, logged out":          {loggedOut(noon), lost, domain.StepEndDebounce, never},
 		"worker lost, perhaps logged out":  {loggedOut(soon), lost, none, soon},
-		"worker lost, down":                {down(domain.CommandDisconnect, soon), lost, domain.StepRelease, never},
-		"worker lost, logout, wanted up":   {ordered(domain.CommandLogout, 0, soon), lost, domain.StepRelease, never},
-		"worker unknown":                   {up(func(*domain.Session) {}), nil, domain.StepLeave, never},
-		"worker unknown, down":             {down(domain.CommandDisconnect, soon), nil, domain.StepRelease, never},
-		"drained worker that is lost":      {up(func(*domain.Session) {}), &domain.Worker{Draining: true, FailoverAt: noon}, domain.StepLeave, never},
+		"worker lost, down":                {down(domain.CommandDisconnect, soon), lost, domain.StepAbandonAssignment, never},
+		"worker lost, logout, wanted up":   {ordered(domain.CommandLogout, 0, soon), lost, domain.StepAbandonAssignment, never},
+		"worker unknown":                   {up(func(*domain.Session) {}), nil, domain.StepFailover, never},
+		"worker unknown, down":             {down(domain.CommandDisconnect, soon), nil, domain.StepAbandonAssignment, never},
+		"drained worker that is lost":      {up(func(*domain.Session) {}), &domain.Worker{Draining: true, FailoverAt: noon}, domain.StepFailover, never},
 		"drained worker, not lost for now": {up(func(*domain.Session) {}), &domain.Worker{Draining: true, FailoverAt: soon}, none, soon},
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := *c.s
-			step, at := domain.Next(c.s, c.w, timing, noon)
+			step, at := domain.NextStep(c.s, c.w, timing, noon)
 			require.Equal(t, c.step, step)
 			require.Equal(t, c.at, at)
 			require.Equal(t, before, *c.s, "it only looks")
@@ -119,7 +119,7 @@ func TestEveryStepLeadsOn(t *testing.T) {
 				worker = &domain.Worker{ID: "w2", Online: true}
 			}
 			before := s.Clone()
-			step, at := domain.Next(s, worker, timing, now)
+			step, at := domain.NextStep(s, worker, timing, now)
 			require.Equal(t, before, s)
 			if step == domain.StepNone {
 				require.True(t, at.IsZero() || at.After(now), "ask again at %v", at)
@@ -131,7 +131,7 @@ func TestEveryStepLeadsOn(t *testing.T) {
 			}
 			require.Zero(t, at)
 			carryOut(t, s, step, now)
-			if again, _ := domain.Next(s, worker, timing, now); again == step {
+			if again, _ := domain.NextStep(s, worker, timing, now); again == step {
 				require.NotEqual(t, before, s, "step %d does nothing", step)
 			}
 		}
@@ -144,7 +144,7 @@ func carryOut(t *rapid.T, s *domain.Session, step domain.Step, now time.Time) {
 	switch step {
 	case domain.StepPlace:
 		if turn == 0 {
-			s.NoRoom(timing, now)
+			s.PlacementFailed(timing, now)
 		} else {
 			s.Assign("w2", now)
 		}
@@ -153,22 +153,22 @@ func carryOut(t *rapid.T, s *domain.Session, step domain.Step, now time.Time) {
 		case turn == 0:
 			s.CommandOutcomeUnknown(timing, now)
 		case s.Command.Stops() || s.Intent == domain.Down:
-			s.Stopped(now)
+			s.StopConfirmed(now)
 		case turn == 1:
-			s.Refused("no", timing, now)
+			s.StartRejected("no", timing, now)
 		default:
 			s.CommandAccepted(timing, now)
 		}
 	case domain.StepEndDebounce:
 		s.EndDebounce(timing, now)
-	case domain.StepRelease:
-		s.Stopped(now)
-	case domain.StepLeave:
-		s.Leave(domain.EventSessionFailedOver, now)
-	case domain.StepMove:
-		s.Move(now)
-	case domain.StepGiveUp:
-		s.GiveUp("no", timing, now)
+	case domain.StepAbandonAssignment:
+		s.StopConfirmed(now)
+	case domain.StepFailover:
+		s.UnassignForMove(domain.EventSessionFailedOver, now)
+	case domain.StepStopForMove:
+		s.RequestStopForMove(now)
+	case domain.StepStartTimedOut:
+		s.StartTimedOut("no", timing, now)
 	default:
 		t.Fatalf("step %d", step)
 	}
@@ -183,7 +183,7 @@ var (
 
 // someSession is a session in any state that the methods of Session lead to.
 func someSession(t *rapid.T) *domain.Session {
-	s := domain.Card("s1", "u1", "", "", noon)
+	s := domain.NewSession("s1", "u1", "", "", noon)
 	s.Generation = rapid.Int64Range(0, 3).Draw(t, "generation")
 	s.WasConnected = rapid.Bool().Draw(t, "was connected")
 	s.Attempts = rapid.IntRange(0, 4).Draw(t, "tries")
@@ -194,14 +194,14 @@ func someSession(t *rapid.T) *domain.Session {
 		s.WorkerID, s.Command = "w1", someOrder.Draw(t, "order")
 	}
 	if rapid.IntRange(0, 3).Draw(t, "wanted") == 0 {
-		if s.Assigned() && !s.Command.Stops() {
+		if s.IsAssigned() && !s.Command.Stops() {
 			s.Command = domain.CommandDisconnect
 		}
 		return s
 	}
 	s.Intent = domain.Up
 	s.Status = rapid.SampledFrom(statuses[:4]).Draw(t, "status")
-	if !s.Assigned() {
+	if !s.IsAssigned() {
 		return s
 	}
 	s.Confirmed = s.Command == domain.CommandNone
@@ -233,10 +233,10 @@ func TestFailoverPlan(t *testing.T) {
 	}
 	given := append([]*domain.Session(nil), sessions...)
 	var got []string
-	for _, s := range domain.FailoverPlan(sessions, func(user string) int { return rankOf[user] }) {
+	for _, s := range domain.SortByPriority(sessions, func(user string) int { return rankOf[user] }) {
 		got = append(got, s.ID)
 	}
 	require.Equal(t, []string{"d", "c", "e", "f", "b", "a", "g"}, got, "higher tiers first, then who has waited longest, then by id")
 	require.Equal(t, given, sessions, "the input stays as it is")
-	require.Empty(t, domain.FailoverPlan(nil, nil))
+	require.Empty(t, domain.SortByPriority(nil, nil))
 }

@@ -69,17 +69,17 @@ const clockSkew = 5 * time.Second
 // cycle and the settle rule allow.
 func (s *Session) Apply(r Report, t Timing, now time.Time) (Outcome, []Event) {
 	switch {
-	case !s.Assigned(),
+	case !s.IsAssigned(),
 		r.WorkerID != "" && r.WorkerID != s.WorkerID,
 		r.Generation != 0 && r.Generation != s.Generation:
 		return NotOwner, nil
-	case s.Intent == Down && r.Status.Live():
+	case s.Intent == Down && r.Status.IsActive():
 		return NotWanted, nil
 	case s.Intent == Up && s.Command.Stops():
 		return Stale, nil // it is being stopped there to start afresh or elsewhere
-	case r.Snapshot && !s.Confirmed && (s.Command == CommandRestart || s.Command == CommandStart && !r.Status.Live()):
+	case r.Snapshot && !s.Confirmed && (s.Command == CommandRestart || s.Command == CommandStart && !r.Status.IsActive()):
 		return Stale, nil // the worker may not have had the order yet
-	case r.Snapshot && s.LoggedOut && r.Status.Live():
+	case r.Snapshot && s.LoggedOut && r.Status.IsActive():
 		return Stale, nil // the list was made before the phone logged out
 	case !r.At.IsZero() && r.At.Before(s.ReportedAt) && now.Sub(s.HeardAt) < clockSkew:
 		return Stale, nil // long after, it is rather the worker's clock that was set back
@@ -109,11 +109,11 @@ func (s *Session) applied(r Report, t Timing, now time.Time) []Event {
 		if !s.Confirmed {
 			s.DueAt = now.Add(t.StartTimeout)
 		}
-		return s.enter(r.Status, r.Reason, now)
+		return s.transition(r.Status, r.Reason, now)
 	case QRRequired:
 		s.markConfirmed()
 		s.WasConnected = false // the link is gone: without a scan the attempts run out
-		events := s.enter(QRRequired, r.Reason, now)
+		events := s.transition(QRRequired, r.Reason, now)
 		if was == Reconnecting {
 			s.PhoneNumber = ""
 			events[0].Reason = "credentials are gone; scan again"
@@ -123,7 +123,7 @@ func (s *Session) applied(r Report, t Timing, now time.Time) []Event {
 		s.markConfirmed()
 		s.WasConnected, s.LastError, s.CredentialsWorkerID = true, "", s.WorkerID
 		s.QR, s.PairingCode, s.PairingPhone = QR{}, "", ""
-		return s.enter(Connected, r.Reason, now)
+		return s.transition(Connected, r.Reason, now)
 	case Disconnected:
 		s.DebounceUntil = now.Add(t.DisconnectDebounce)
 		if s.Command == CommandRestart && !s.WasConnected && !r.LoggedOut {
@@ -135,7 +135,7 @@ func (s *Session) applied(r Report, t Timing, now time.Time) []Event {
 		if r.LoggedOut {
 			s.unlink()
 		}
-		return s.enter(Disconnected, r.Reason, now)
+		return s.transition(Disconnected, r.Reason, now)
 	default: // Errored
 		return s.Fail(first(r.Error, r.Reason, "worker reported an error"), now)
 	}

@@ -29,9 +29,9 @@ const (
 	Errored      Status = "ERROR"
 )
 
-// Live reports whether a session of this status counts against the live
+// IsActive reports whether a session of this status counts against the live
 // sessions of its user.
-func (s Status) Live() bool {
+func (s Status) IsActive() bool {
 	switch s {
 	case Init, QRRequired, Connected, Reconnecting:
 		return true
@@ -135,8 +135,8 @@ type Session struct {
 	Rev        int64
 }
 
-// Assigned reports whether the session holds a slot on a worker.
-func (s *Session) Assigned() bool { return s.WorkerID != "" }
+// IsAssigned reports whether the session holds a slot on a worker.
+func (s *Session) IsAssigned() bool { return s.WorkerID != "" }
 
 // Clone returns a copy that shares nothing mutable with s.
 func (s *Session) Clone() *Session {
@@ -145,8 +145,8 @@ func (s *Session) Clone() *Session {
 	return &c
 }
 
-// Card returns a new session that has never been started.
-func Card(id, userID, name, description string, now time.Time) *Session {
+// NewSession returns a new session that has never been started.
+func NewSession(id, userID, name, description string, now time.Time) *Session {
 	return &Session{
 		ID: id, UserID: userID, Name: name, Description: description,
 		Intent: Down, Status: Disconnected, StatusAt: now, CreatedAt: now, UpdatedAt: now,
@@ -162,14 +162,14 @@ func (s *Session) Connect(pairingPhone string, now time.Time) error {
 	switch {
 	case s.Status == Connected:
 		return Errorf(Conflict, CodeSessionConnected, "Session is already connected")
-	case s.Status.Live():
+	case s.Status.IsActive():
 		return Errorf(Conflict, CodeSessionConnecting, "Session is already connecting; follow it with its status or QR route")
 	}
 	s.Intent, s.LastError = Up, ""
 	s.WasConnected, s.Restarts, s.FailedStarts = false, 0, 0
 	s.PairingPhone, s.PairingCode = pairingPhone, ""
 	s.clearDebounce()
-	s.move(Init, now)
+	s.setStatus(Init, now)
 	switch {
 	case s.Command == CommandLogout:
 		return nil
@@ -205,7 +205,7 @@ func (s *Session) Assign(workerID string, now time.Time) []Event {
 	s.QR, s.PairingCode = QR{}, ""
 	s.clearDebounce()
 	if s.Status != Reconnecting {
-		s.move(Init, now)
+		s.setStatus(Init, now)
 	}
 	s.setCommand(CommandStart, now)
 	if kind == "" || from == "" {
@@ -236,8 +236,8 @@ func (s *Session) stop(o Command, reason string, now time.Time) (bool, []Event) 
 	s.clearDebounce()
 	s.ExcludedWorkerID, s.PreviousWorkerID, s.PlacementEvent, s.LastError = "", "", "", ""
 	s.QR, s.PairingCode = QR{}, ""
-	events := s.enter(Disconnected, reason, now)
-	if !s.Assigned() {
+	events := s.transition(Disconnected, reason, now)
+	if !s.IsAssigned() {
 		s.Command, s.DueAt = CommandNone, time.Time{}
 		return false, events
 	}
@@ -257,11 +257,11 @@ func (s *Session) Restart(now time.Time) error {
 	s.clearDebounce()
 	s.Restarts, s.Confirmed, s.LastError = 0, false, ""
 	s.QR, s.PairingCode = QR{}, ""
-	s.move(Init, now)
+	s.setStatus(Init, now)
 	switch {
 	case s.Command == CommandLogout: // it comes first, see Connect
 	case s.Command == CommandMove: // it starts afresh anyway, elsewhere
-	case s.Assigned():
+	case s.IsAssigned():
 		s.setCommand(CommandRestart, now)
 	default:
 		s.setCommand(CommandStart, now)
@@ -278,48 +278,48 @@ func (s *Session) Fail(why string, now time.Time) []Event {
 	s.PreviousWorkerID, s.PlacementEvent = "", ""
 	worker := s.WorkerID
 	s.unassign()
-	events := s.enter(Errored, why, now)
+	events := s.transition(Errored, why, now)
 	for i := range events {
 		events[i].WorkerID = worker
 	}
 	return events
 }
 
-// Lost notes that the worker of the session is gone, perhaps for a moment
+// WorkerLost notes that the worker of the session is gone, perhaps for a moment
 // only: a session that was linked is RECONNECTING from now on.
-func (s *Session) Lost(reason string, now time.Time) []Event {
+func (s *Session) WorkerLost(reason string, now time.Time) []Event {
 	if s.Status != Connected {
 		return nil
 	}
 	s.HeardAt = now
-	return s.enter(Reconnecting, reason, now)
+	return s.transition(Reconnecting, reason, now)
 }
 
-// Move orders the session to be stopped on its worker and started elsewhere.
-func (s *Session) Move(now time.Time) {
+// RequestStopForMove orders the session to be stopped on its worker and started elsewhere.
+func (s *Session) RequestStopForMove(now time.Time) {
 	if s.Status == Connected {
-		s.move(Reconnecting, now)
+		s.setStatus(Reconnecting, now)
 	}
 	s.QR, s.PairingCode = QR{}, "" // not to be linked where it leaves
 	s.setCommand(CommandMove, now)
 }
 
-// Missing notes that the worker, which should have had the session for long,
+// ReportedMissing notes that the worker, which should have had the session for long,
 // does not list it: it is started there again.
-func (s *Session) Missing(now time.Time) []Event {
-	events := s.Lost("worker does not have the session", now)
+func (s *Session) ReportedMissing(now time.Time) []Event {
+	events := s.WorkerLost("worker does not have the session", now)
 	s.setCommand(CommandStart, now)
 	return events
 }
 
-// Recovering notes that the worker is back, perhaps as a new process: the
+// AwaitRecovery notes that the worker is back, perhaps as a new process: the
 // session is the worker's to recover, and is asked for again after a grace.
-func (s *Session) Recovering(grace time.Duration, now time.Time) []Event {
+func (s *Session) AwaitRecovery(grace time.Duration, now time.Time) []Event {
 	if s.Intent != Up || s.Command.Stops() {
 		s.DueAt = now
 		return nil
 	}
-	events := s.Lost("worker came back", now)
+	events := s.WorkerLost("worker came back", now)
 	s.ReportedAt = time.Time{} // a new process may have another clock
 	if s.DebounceUntil.IsZero() {
 		o := CommandStart
@@ -357,13 +357,13 @@ func (s *Session) CommandThrottled(wait time.Duration, t Timing, now time.Time) 
 	s.DueAt = now.Add(min(max(wait, 2*t.RestartBackoff), t.MaxBackoff))
 }
 
-// Leave takes the session from its worker so that it can be placed elsewhere:
+// UnassignForMove takes the session from its worker so that it can be placed elsewhere:
 // kind is [EventSessionFailedOver] or [EventSessionMigrated].
-func (s *Session) Leave(kind EventType, now time.Time) {
+func (s *Session) UnassignForMove(kind EventType, now time.Time) {
 	if s.Status == Connected || s.Status == Disconnected && s.WasConnected {
-		s.move(Reconnecting, now)
+		s.setStatus(Reconnecting, now)
 	} else if s.Status != Reconnecting {
-		s.move(Init, now)
+		s.setStatus(Init, now)
 	}
 	s.clearDebounce()
 	s.QR, s.PairingCode = QR{}, ""
@@ -372,10 +372,10 @@ func (s *Session) Leave(kind EventType, now time.Time) {
 	s.DueAt = now
 }
 
-// Stopped notes that the worker confirmed a stop, or that it need not any
+// StopConfirmed notes that the worker confirmed a stop, or that it need not any
 // more: the slot is free. A session that was only moving waits to be placed. One
 // that the user has started again meanwhile stays.
-func (s *Session) Stopped(now time.Time) {
+func (s *Session) StopConfirmed(now time.Time) {
 	if s.Intent == Up && !s.Command.Stops() {
 		return
 	}
@@ -384,7 +384,7 @@ func (s *Session) Stopped(now time.Time) {
 		if s.ExcludedWorkerID == s.WorkerID {
 			kind = EventSessionFailedOver
 		}
-		s.Leave(kind, now)
+		s.UnassignForMove(kind, now)
 		return
 	}
 	s.unassign()
@@ -393,12 +393,12 @@ func (s *Session) Stopped(now time.Time) {
 	}
 }
 
-// Refused notes that the assigned worker certainly did not take the first start
+// StartRejected notes that the assigned worker certainly did not take the first start
 // of this assignment: the session leaves it, avoids it for a while, and is
 // placed again: at once after the first misses, then with a back-off. A report
 // that it runs there is the newer truth: then nothing changes. If it was asked
 // again meanwhile, by another replica, it may have taken that.
-func (s *Session) Refused(why string, t Timing, now time.Time) {
+func (s *Session) StartRejected(why string, t Timing, now time.Time) {
 	switch {
 	case s.Confirmed:
 		return
@@ -411,7 +411,7 @@ func (s *Session) Refused(why string, t Timing, now time.Time) {
 	s.clearDebounce()
 	s.unassign()
 	if s.Status != Reconnecting {
-		s.move(Init, now)
+		s.setStatus(Init, now)
 	}
 	if s.DueAt = now; s.FailedStarts >= t.StartAttempts {
 		s.DueAt = now.Add(t.Backoff(s.FailedStarts - t.StartAttempts + 1))
@@ -419,32 +419,32 @@ func (s *Session) Refused(why string, t Timing, now time.Time) {
 	s.FailedStarts++
 }
 
-// GiveUp notes that the worker never confirmed a start that it may have had all
+// StartTimedOut notes that the worker never confirmed a start that it may have had all
 // the same: the session is stopped there before it is started elsewhere, so
 // that it never runs twice: at once after the first misses, then with a
 // back-off. A stop that cannot be confirmed waits until the worker counts as
 // lost.
-func (s *Session) GiveUp(why string, t Timing, now time.Time) {
+func (s *Session) StartTimedOut(why string, t Timing, now time.Time) {
 	s.ExcludedWorkerID, s.ExcludedUntil = s.WorkerID, now.Add(t.ExclusionPeriod)
 	s.LastError = why
-	s.Move(now)
+	s.RequestStopForMove(now)
 	if s.FailedStarts >= t.StartAttempts {
 		s.DueAt = now.Add(t.Backoff(s.FailedStarts - t.StartAttempts + 1))
 	}
 	s.FailedStarts++
 }
 
-// Withdraw takes back an intent that could not be carried out even once: the
+// CancelConnect takes back an intent that could not be carried out even once: the
 // caller is told so, and the session is down as before.
-func (s *Session) Withdraw(now time.Time) {
+func (s *Session) CancelConnect(now time.Time) {
 	s.Intent = Down
 	s.clearDebounce()
 	s.unassign()
-	s.move(Disconnected, now)
+	s.setStatus(Disconnected, now)
 }
 
-// NoRoom notes that no worker could take the session; it waits.
-func (s *Session) NoRoom(t Timing, now time.Time) {
+// PlacementFailed notes that no worker could take the session; it waits.
+func (s *Session) PlacementFailed(t Timing, now time.Time) {
 	s.Attempts++
 	s.DueAt = now.Add(t.Backoff(s.Attempts))
 }
@@ -467,7 +467,7 @@ func (s *Session) EndDebounce(t Timing, now time.Time) []Event {
 	if s.Restarts++; s.Restarts > t.RestartAttempts {
 		return s.Fail("the connection was lost and could not be restored", now)
 	}
-	s.move(Init, now)
+	s.setStatus(Init, now)
 	s.setCommand(CommandStart, now)
 	s.DueAt = now.Add(t.Backoff(s.Restarts))
 	return nil
@@ -503,20 +503,20 @@ func (s *Session) unlink() {
 	s.PhoneNumber, s.DisplayName, s.CredentialsWorkerID = "", "", ""
 }
 
-// move changes the status without an event.
-func (s *Session) move(to Status, now time.Time) {
+// setStatus changes the status without an event.
+func (s *Session) setStatus(to Status, now time.Time) {
 	if s.Status != to {
 		s.Status, s.StatusAt = to, now
 	}
 	s.UpdatedAt = now
 }
 
-// enter changes the status and raises the event that goes with it, if any.
-func (s *Session) enter(to Status, reason string, now time.Time) []Event {
+// transition changes the status and raises the event that goes with it, if any.
+func (s *Session) transition(to Status, reason string, now time.Time) []Event {
 	if s.Status == to {
 		return nil
 	}
-	s.move(to, now)
+	s.setStatus(to, now)
 	s.LastSeenAt = now
 	switch to {
 	case Connected:

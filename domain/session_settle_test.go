@@ -81,7 +81,7 @@ func TestSettlingIsOverWhenTheSessionIsBack(t *testing.T) {
 		s := at(t, "settling")
 		requireSettling(t, s, s.now.Add(timing.DisconnectDebounce))
 		s.after(timing.DisconnectDebounce - 1).is(status)
-		require.True(t, s.DebounceUntil.IsZero() && s.Assigned())
+		require.True(t, s.DebounceUntil.IsZero() && s.IsAssigned())
 		before := *s.Session
 		require.Empty(t, s.EndDebounce(timing, s.now))
 		require.Equal(t, before, *s.Session, "there is nothing to settle")
@@ -113,7 +113,7 @@ func TestConfirmedAndStillDue(t *testing.T) {
 			s.is(status)
 			require.Equal(t, noon.Add(time.Second), s.DueAt, name)
 			step, at := s.next(worker)
-			require.True(t, step == domain.StepMove || at.Equal(worker.FailoverAt), name)
+			require.True(t, step == domain.StepStopForMove || at.Equal(worker.FailoverAt), name)
 		}
 	}
 }
@@ -227,7 +227,7 @@ func TestStableConnectionForgives(t *testing.T) {
 // it was under way.
 func TestAnswerKeepsSettling(t *testing.T) {
 	s := at(t, "CONNECTED")
-	s.Leave(domain.EventSessionFailedOver, s.now)
+	s.UnassignForMove(domain.EventSessionFailedOver, s.now)
 	s.Assign("w1", s.now)
 	s.is(domain.Disconnected)
 	until := s.now.Add(timing.DisconnectDebounce)
@@ -268,7 +268,7 @@ func TestUserActsWhileItSettles(t *testing.T) {
 	require.Empty(t, events, "it was DISCONNECTED before")
 	step, _ := s.next(online)
 	require.Equal(t, domain.StepCall, step)
-	s.Stopped(s.now)
+	s.StopConfirmed(s.now)
 	requireAtRest(t, s, domain.Disconnected)
 
 	s = at(t, "settling").after(time.Second)

@@ -32,7 +32,7 @@ func TestAssign(t *testing.T) {
 		"INIT": domain.Init, "QR_REQUIRED": domain.Init, "CONNECTED": domain.Reconnecting, "RECONNECTING": domain.Reconnecting, "settling": domain.Reconnecting,
 	} {
 		s := at(t, state).after(time.Second)
-		s.Leave(domain.EventSessionFailedOver, s.now)
+		s.UnassignForMove(domain.EventSessionFailedOver, s.now)
 		require.Equal(t, []any{"", want, int64(1), "w1", s.now}, []any{s.WorkerID, s.Status, s.Generation, s.PreviousWorkerID, s.DueAt}, state)
 		events := s.Assign("w2", s.now)
 		require.Equal(t, []domain.Event{{
@@ -47,7 +47,7 @@ func TestAssign(t *testing.T) {
 // A moved session that comes back asking for a QR says why.
 func TestCredentialsGone(t *testing.T) {
 	s := at(t, "CONNECTED")
-	s.Leave(domain.EventSessionFailedOver, s.now)
+	s.UnassignForMove(domain.EventSessionFailedOver, s.now)
 	s.Assign("w2", s.now)
 	_, events := s.Apply(domain.Report{Status: domain.QRRequired, Reason: "qr"}, timing, s.now)
 	require.Len(t, events, 1)
@@ -63,7 +63,7 @@ func TestMove(t *testing.T) {
 		"INIT": domain.Init, "QR_REQUIRED": domain.QRRequired, "CONNECTED": domain.Reconnecting, "RECONNECTING": domain.Reconnecting,
 	} {
 		s := at(t, state).after(time.Second)
-		s.Move(s.now)
+		s.RequestStopForMove(s.now)
 		require.Equal(t, []any{domain.Up, want, "w1", domain.CommandMove}, []any{s.Intent, s.Status, s.WorkerID, s.Command})
 		step, _ := s.next(online)
 		require.Equal(t, domain.StepCall, step)
@@ -77,7 +77,7 @@ func TestMove(t *testing.T) {
 
 		s.CommandOutcomeUnknown(timing, s.now)
 		require.Equal(t, domain.CommandMove, s.Command)
-		s.Stopped(s.now)
+		s.StopConfirmed(s.now)
 		require.Equal(t, []any{"", "w1", domain.EventSessionMigrated, s.now}, []any{s.WorkerID, s.PreviousWorkerID, s.PlacementEvent, s.DueAt})
 		require.Equal(t, want == domain.Reconnecting, s.Status == domain.Reconnecting)
 		events := s.Assign("w2", s.now)
@@ -87,15 +87,15 @@ func TestMove(t *testing.T) {
 
 	t.Run("the user stops it on the way", func(t *testing.T) {
 		s := at(t, "CONNECTED")
-		s.Move(s.now)
+		s.RequestStopForMove(s.now)
 		s.Disconnect(s.now)
 		require.Equal(t, domain.CommandDisconnect, s.Command)
-		s.Stopped(s.now)
+		s.StopConfirmed(s.now)
 		requireAtRest(t, s, domain.Disconnected)
 
 		s = at(t, "CONNECTED")
-		s.Move(s.now)
-		s.Stopped(s.now)
+		s.RequestStopForMove(s.now)
+		s.StopConfirmed(s.now)
 		_, events := s.Disconnect(s.now)
 		require.Equal(t, []domain.EventType{domain.EventSessionDisconnected}, types(events))
 		requireAtRest(t, s, domain.Disconnected)
@@ -111,7 +111,7 @@ func TestStoppedTooLate(t *testing.T) {
 	require.NoError(t, s.Connect("", s.now))
 	s.is(domain.Connected)
 	before := *s.Session
-	s.Stopped(s.now)
+	s.StopConfirmed(s.now)
 	require.Equal(t, before, *s.Session)
 }
 
@@ -149,23 +149,23 @@ func TestLost(t *testing.T) {
 	for _, state := range []string{"INIT", "QR_REQUIRED", "RECONNECTING", "settling", "stopping", "DISCONNECTED", "ERROR"} {
 		s := at(t, state).after(time.Second)
 		before := *s.Session
-		require.Empty(t, s.Lost("gone", s.now))
+		require.Empty(t, s.WorkerLost("gone", s.now))
 		require.Equal(t, before, *s.Session, state)
 	}
 	s := at(t, "CONNECTED").after(time.Second)
-	require.Empty(t, s.Lost("gone", s.now))
+	require.Empty(t, s.WorkerLost("gone", s.now))
 	require.Equal(t, []any{domain.Reconnecting, s.now, domain.Up, "w1"}, []any{s.Status, s.StatusAt, s.Intent, s.WorkerID})
 }
 
 func TestMissing(t *testing.T) {
 	s := at(t, "CONNECTED").after(time.Hour)
-	require.Empty(t, s.Missing(s.now))
+	require.Empty(t, s.ReportedMissing(s.now))
 	require.Equal(t, []any{domain.Reconnecting, domain.CommandStart, false, "w1", int64(1)}, []any{s.Status, s.Command, s.Confirmed, s.WorkerID, s.Generation})
 	step, _ := s.next(online)
 	require.Equal(t, domain.StepCall, step)
 
 	s = at(t, "QR_REQUIRED")
-	s.Missing(s.now)
+	s.ReportedMissing(s.now)
 	require.Equal(t, []any{domain.QRRequired, domain.CommandStart}, []any{s.Status, s.Command})
 }
 
@@ -175,10 +175,10 @@ func TestRecovering(t *testing.T) {
 		"INIT": domain.Init, "QR_REQUIRED": domain.QRRequired, "CONNECTED": domain.Reconnecting, "RECONNECTING": domain.Reconnecting,
 	} {
 		s := at(t, state).after(time.Second)
-		require.Empty(t, s.Recovering(grace, s.now))
+		require.Empty(t, s.AwaitRecovery(grace, s.now))
 		require.Equal(t, []any{domain.Up, status, domain.CommandStart, false, s.now.Add(grace)}, []any{s.Intent, s.Status, s.Command, s.Confirmed, s.DueAt}, state)
-		require.True(t, domain.Recoverable(s.Session, "w1"))
-		require.False(t, domain.Recoverable(s.Session, "w2"))
+		require.True(t, domain.IsRecoverableBy(s.Session, "w1"))
+		require.False(t, domain.IsRecoverableBy(s.Session, "w2"))
 		outcome, _ := s.hears(domain.Report{Status: domain.Connected})
 		require.Equal(t, domain.Applied, outcome)
 		require.Empty(t, s.Command, "it has recovered the session by itself")
@@ -186,21 +186,21 @@ func TestRecovering(t *testing.T) {
 
 	s := at(t, "settling")
 	settles := s.DebounceUntil
-	s.Recovering(grace, s.now)
+	s.AwaitRecovery(grace, s.now)
 	require.Equal(t, []time.Time{settles, settles}, []time.Time{s.DebounceUntil, s.DueAt}, "that goes on")
-	require.False(t, domain.Recoverable(s.Session, "w1"))
+	require.False(t, domain.IsRecoverableBy(s.Session, "w1"))
 
 	s = at(t, "CONNECTED")
 	require.NoError(t, s.Restart(s.now))
-	s.Recovering(grace, s.now)
+	s.AwaitRecovery(grace, s.now)
 	require.Equal(t, domain.CommandRestart, s.Command, "the user was told that it would be")
 
 	moving := at(t, "CONNECTED")
-	moving.Move(moving.now)
+	moving.RequestStopForMove(moving.now)
 	for order, s := range map[domain.Command]*stage{domain.CommandDisconnect: at(t, "stopping"), domain.CommandMove: moving} {
-		s.after(time.Minute).Recovering(grace, s.now)
+		s.after(time.Minute).AwaitRecovery(grace, s.now)
 		require.Equal(t, []any{order, s.now}, []any{s.Command, s.DueAt}, "it can be told now")
-		require.False(t, domain.Recoverable(s.Session, "w1"))
+		require.False(t, domain.IsRecoverableBy(s.Session, "w1"))
 	}
 }
 
@@ -229,15 +229,15 @@ func TestStartIsTriedElsewhere(t *testing.T) {
 			s.after(timing.StartTimeout)
 		}
 		step, _ = s.next(online)
-		require.Equal(t, domain.StepGiveUp, step)
-		s.GiveUp("not confirmed", timing, s.now)
+		require.Equal(t, domain.StepStartTimedOut, step)
+		s.StartTimedOut("not confirmed", timing, s.now)
 		require.Equal(t, []any{domain.Up, domain.Init, "w1", "w1", s.now.Add(timing.ExclusionPeriod), "not confirmed", domain.CommandMove},
 			[]any{s.Intent, s.Status, s.WorkerID, s.ExcludedWorkerID, s.ExcludedUntil, s.LastError, s.Command}, "it might run there")
 		waits = append(waits, s.DueAt.Sub(s.now)/time.Second)
 		s.now = s.DueAt
 		step, _ = s.next(online)
 		require.Equal(t, domain.StepCall, step)
-		s.Stopped(s.now)
+		s.StopConfirmed(s.now)
 		require.Equal(t, []any{"", domain.EventSessionFailedOver, "w1"}, []any{s.WorkerID, s.PlacementEvent, s.PreviousWorkerID})
 	}
 	require.Equal(t, []time.Duration{0, 0, 2, 4, 8}, waits)
@@ -254,7 +254,7 @@ func TestRefused(t *testing.T) {
 	var waits []time.Duration
 	for range 5 {
 		s.Assign("w1", s.now)
-		s.Refused("busy", timing, s.now)
+		s.StartRejected("busy", timing, s.now)
 		require.Equal(t, []any{domain.Up, domain.Init, "", "w1", s.now.Add(timing.ExclusionPeriod), "busy"},
 			[]any{s.Intent, s.Status, s.WorkerID, s.ExcludedWorkerID, s.ExcludedUntil, s.LastError})
 		waits = append(waits, s.DueAt.Sub(s.now)/time.Second)
@@ -264,27 +264,27 @@ func TestRefused(t *testing.T) {
 	require.Equal(t, []time.Duration{0, 0, 2, 4, 8}, waits)
 
 	s = at(t, "CONNECTED")
-	s.Leave(domain.EventSessionFailedOver, s.now)
+	s.UnassignForMove(domain.EventSessionFailedOver, s.now)
 	s.Assign("w2", s.now)
-	s.Refused("busy", timing, s.now)
+	s.StartRejected("busy", timing, s.now)
 	require.Equal(t, []any{domain.Reconnecting, "", "w2"}, []any{s.Status, s.WorkerID, s.ExcludedWorkerID}, "it was linked, and still is")
 
 	// A DISCONNECTED that was reported during the call is no longer waited for.
 	s = card(t)
 	require.NoError(t, s.Connect("", s.now))
 	s.Assign("w1", s.now)
-	s.is(domain.Disconnected).Refused("busy", timing, s.now)
+	s.is(domain.Disconnected).StartRejected("busy", timing, s.now)
 	require.Equal(t, []any{domain.Up, domain.Init, time.Time{}}, []any{s.Intent, s.Status, s.DebounceUntil})
 
 	// A report of the session running is newer than the failure of the call.
 	s = at(t, "CONNECTED")
 	before := *s.Session
-	s.Refused("too many requests", timing, s.now)
+	s.StartRejected("too many requests", timing, s.now)
 	require.Equal(t, before, *s.Session)
 
 	// Another replica has asked again meanwhile: it may run there after all.
 	s = starting(t)
-	s.Refused("busy", timing, s.now)
+	s.StartRejected("busy", timing, s.now)
 	require.Equal(t, []any{"w1", domain.CommandStart, 2}, []any{s.WorkerID, s.Command, s.Attempts})
 }
 
@@ -305,7 +305,7 @@ func TestNoRoom(t *testing.T) {
 	s := card(t)
 	require.NoError(t, s.Connect("", s.now))
 	for _, wait := range []time.Duration{2, 4, 8, 16, 32, 60, 60} {
-		s.NoRoom(timing, s.now)
+		s.PlacementFailed(timing, s.now)
 		require.Equal(t, []any{domain.Up, domain.Init}, []any{s.Intent, s.Status})
 		step, at := s.next(nil)
 		require.Equal(t, domain.StepNone, step)
@@ -322,8 +322,8 @@ func TestWithdraw(t *testing.T) {
 	s := card(t)
 	require.NoError(t, s.Connect("", s.now))
 	s.Assign("w1", s.now)
-	s.Refused("busy", timing, s.now)
-	s.Withdraw(s.now)
+	s.StartRejected("busy", timing, s.now)
+	s.CancelConnect(s.now)
 	requireAtRest(t, s, domain.Disconnected)
 	require.Equal(t, int64(1), s.Generation)
 	require.NoError(t, s.Connect("", s.now))

@@ -26,7 +26,7 @@ type stage struct {
 }
 
 func card(t *testing.T) *stage {
-	return &stage{domain.Card("s1", "u1", "name", "about", noon), t, noon}
+	return &stage{domain.NewSession("s1", "u1", "name", "about", noon), t, noon}
 }
 
 // starting is a session whose worker, w1, has been told to start it.
@@ -58,7 +58,7 @@ func (s *stage) is(status domain.Status) *stage {
 }
 
 func (s *stage) next(w *domain.Worker) (domain.Step, time.Time) {
-	return domain.Next(s.Session, w, timing, s.now)
+	return domain.NextStep(s.Session, w, timing, s.now)
 }
 
 func types(events []domain.Event) []domain.EventType {
@@ -89,7 +89,7 @@ func at(t *testing.T, state string) *stage {
 	case "DISCONNECTED":
 		s.is(domain.Connected)
 		s.Disconnect(s.now)
-		s.Stopped(s.now)
+		s.StopConfirmed(s.now)
 	case "ERROR":
 		s.is(domain.Errored)
 	default:
@@ -138,7 +138,7 @@ func TestLifeCycleByReport(t *testing.T) {
 				require.True(t, domain.MayReport(before.Status, s.Status))
 				if to == "ERROR" {
 					require.Equal(t, domain.Down, s.Intent)
-					require.False(t, s.Assigned())
+					require.False(t, s.IsAssigned())
 				} else {
 					require.Equal(t, []any{domain.Up, "w1", int64(1)}, []any{s.Intent, s.WorkerID, s.Generation}, "it keeps its slot")
 				}
@@ -200,7 +200,7 @@ func TestLifeCycleByUser(t *testing.T) {
 					return
 				}
 				require.Equal(t, []any{domain.Down, domain.Disconnected}, []any{s.Intent, s.Status})
-				require.Equal(t, before.Assigned(), told)
+				require.Equal(t, before.IsAssigned(), told)
 				if want == "still" {
 					require.Empty(t, events)
 				} else {
@@ -226,7 +226,7 @@ func TestLogoutForgetsAndDisconnectKeeps(t *testing.T) {
 	}
 	s := linked()
 	s.Disconnect(s.now)
-	s.Stopped(s.now)
+	s.StopConfirmed(s.now)
 	require.Equal(t, []string{"6281234567890", "Ann", "w1"}, []string{s.PhoneNumber, s.DisplayName, s.CredentialsWorkerID})
 
 	s = linked()
@@ -249,8 +249,8 @@ func TestConnectAfterLogout(t *testing.T) {
 		"connect":             func(*stage) {},
 		"connect and restart": func(s *stage) { require.NoError(t, s.Restart(s.now)) },
 		"worker came back": func(s *stage) {
-			require.Empty(t, s.Recovering(time.Second, s.now))
-			require.False(t, domain.Recoverable(s.Session, "w1"))
+			require.Empty(t, s.AwaitRecovery(time.Second, s.now))
+			require.False(t, domain.IsRecoverableBy(s.Session, "w1"))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -262,14 +262,14 @@ func TestConnectAfterLogout(t *testing.T) {
 			step, _ := s.next(worker)
 			require.Equal(t, domain.StepCall, step)
 			step, _ = s.next(nil)
-			require.Equal(t, domain.StepRelease, step, "it is to be logged out there, whenever the worker is back")
+			require.Equal(t, domain.StepAbandonAssignment, step, "it is to be logged out there, whenever the worker is back")
 			for _, status := range statuses {
 				outcome, events := s.hears(domain.Report{Status: status})
 				require.Equal(t, domain.Stale, outcome)
 				require.Empty(t, events)
 			}
-			s.Stopped(s.now)
-			require.Equal(t, []any{domain.Up, domain.Init, false}, []any{s.Intent, s.Status, s.Assigned()})
+			s.StopConfirmed(s.now)
+			require.Equal(t, []any{domain.Up, domain.Init, false}, []any{s.Intent, s.Status, s.IsAssigned()})
 			require.Equal(t, s.now, s.DueAt)
 			step, _ = s.next(nil)
 			require.Equal(t, domain.StepPlace, step)
@@ -311,8 +311,8 @@ func TestQR(t *testing.T) {
 		"disconnect":   func(s *stage) { s.Disconnect(s.now) },
 		"logout":       func(s *stage) { s.Logout(s.now) },
 		"restart":      func(s *stage) { require.NoError(t, s.Restart(s.now)) },
-		"move":         func(s *stage) { s.Move(s.now) },
-		"failover":     func(s *stage) { s.Leave(domain.EventSessionFailedOver, s.now) },
+		"move":         func(s *stage) { s.RequestStopForMove(s.now) },
+		"failover":     func(s *stage) { s.UnassignForMove(domain.EventSessionFailedOver, s.now) },
 	} {
 		s := at(t, "INIT")
 		s.hears(domain.Report{Status: domain.QRRequired, QR: qr, PairingCode: "ABCD-1234"})
@@ -327,7 +327,7 @@ func TestPairing(t *testing.T) {
 	require.NoError(t, s.Connect("6281234567890", s.now))
 	s.Assign("w1", s.now)
 	s.is(domain.QRRequired)
-	s.Leave(domain.EventSessionFailedOver, s.now)
+	s.UnassignForMove(domain.EventSessionFailedOver, s.now)
 	s.Assign("w2", s.now)
 	require.Equal(t, "6281234567890", s.PairingPhone, "it is asked for again elsewhere")
 	s.is(domain.Connected)
@@ -414,10 +414,10 @@ func TestReportsOutOfOrder(t *testing.T) {
 	require.Equal(t, domain.Applied, outcome, "without a time: in the order of arrival")
 
 	// A worker's clock says nothing about another's, nor about that of its next process.
-	s.Leave(domain.EventSessionFailedOver, s.now)
+	s.UnassignForMove(domain.EventSessionFailedOver, s.now)
 	s.Assign("w2", s.now)
 	require.Equal(t, domain.Applied, say(domain.Connected, -1000))
-	s.Recovering(time.Second, s.now)
+	s.AwaitRecovery(time.Second, s.now)
 	require.Equal(t, domain.Applied, say(domain.Connected, -2000))
 }
 
@@ -431,7 +431,7 @@ func TestWords(t *testing.T) {
 		got, err := domain.ParseStatus(" " + strings.ToLower(string(s)) + "\n")
 		require.NoError(t, err)
 		require.Equal(t, s, got)
-		require.Equal(t, s != domain.Disconnected && s != domain.Errored, s.Live())
+		require.Equal(t, s != domain.Disconnected && s != domain.Errored, s.IsActive())
 	}
 	for _, raw := range []string{"", "LOGGED_OUT", "connecting", "ERR OR"} {
 		_, err := domain.ParseStatus(raw)

@@ -71,8 +71,8 @@ type User struct {
 // UserUsage counts what a user has at the moment. The store keeps it together
 // with the rows that it counts.
 type UserUsage struct {
-	Sessions int // session cards
-	Live     int // sessions that are wanted up, which includes every live one
+	Sessions       int // session cards
+	ActiveSessions int // sessions that are wanted up, which includes every live one
 }
 
 // SignIn is one login of a user: the family of refresh tokens that descend

@@ -40,7 +40,7 @@ type profileView struct {
 }
 
 func viewProfile(u *service.UserSummary) profileView {
-	return profileView{viewUser(u.User), userStats{ActiveSessions: u.Live, TotalSessions: u.UserUsage.Sessions}}
+	return profileView{viewUser(u.User), userStats{ActiveSessions: u.ActiveSessions, TotalSessions: u.UserUsage.Sessions}}
 }
 
 type signedInView struct {

@@ -137,11 +137,11 @@ func (t users) Reserve(_ context.Context, id string, add, limit domain.UserUsage
 		return ports.ErrNotFound
 	}
 	old := r.usage
-	sum := domain.UserUsage{Sessions: old.Sessions + add.Sessions, Live: old.Live + add.Live}
-	if add.Sessions > 0 && sum.Sessions > limit.Sessions || add.Live > 0 && sum.Live > limit.Live {
+	sum := domain.UserUsage{Sessions: old.Sessions + add.Sessions, ActiveSessions: old.ActiveSessions + add.ActiveSessions}
+	if add.Sessions > 0 && sum.Sessions > limit.Sessions || add.ActiveSessions > 0 && sum.ActiveSessions > limit.ActiveSessions {
 		return ports.ErrFull
 	}
-	r.usage = domain.UserUsage{Sessions: max(sum.Sessions, 0), Live: max(sum.Live, 0)}
+	r.usage = domain.UserUsage{Sessions: max(sum.Sessions, 0), ActiveSessions: max(sum.ActiveSessions, 0)}
 	t.undo(func() { r.usage = old })
 	return nil
 }

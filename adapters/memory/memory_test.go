@@ -63,7 +63,7 @@ func newStore(tb testing.TB) *memory.Store {
 		if err := tx.Users.Put(ctx, &domain.User{ID: "u1", Email: "u1@example.com", CreatedAt: noon}); err != nil {
 			return err
 		}
-		return tx.Sessions.Put(ctx, domain.Card("s1", "u1", "Session", "", noon))
+		return tx.Sessions.Put(ctx, domain.NewSession("s1", "u1", "Session", "", noon))
 	}))
 	return s
 }
@@ -114,12 +114,12 @@ func TestRevsAreNotRepeated(t *testing.T) {
 	put := func(v *domain.Session) error {
 		return s.Update(t.Context(), func(ctx context.Context, tx *ports.Tx) error { return tx.Sessions.Put(ctx, v) })
 	}
-	old := domain.Card("s2", "u1", "Session", "", noon)
+	old := domain.NewSession("s2", "u1", "Session", "", noon)
 	require.NoError(t, put(old))
 	require.NoError(t, s.Update(t.Context(), func(ctx context.Context, tx *ports.Tx) error {
 		return tx.Sessions.Delete(ctx, "s2", old.Rev)
 	}))
-	next := domain.Card("s2", "u1", "Session", "", noon)
+	next := domain.NewSession("s2", "u1", "Session", "", noon)
 	require.NoError(t, put(next))
 	require.Greater(t, next.Rev, old.Rev)
 	require.ErrorIs(t, put(old), ports.ErrConflict)
@@ -129,7 +129,7 @@ func TestEachAssignedBearsWrites(t *testing.T) {
 	s := newStore(t)
 	require.NoError(t, s.Update(t.Context(), func(ctx context.Context, tx *ports.Tx) error {
 		for i := range 10 {
-			v := domain.Card(fmt.Sprint("a", i), "u1", "", "", noon)
+			v := domain.NewSession(fmt.Sprint("a", i), "u1", "", "", noon)
 			v.WorkerID = fmt.Sprint("w", i%2)
 			if err := tx.Sessions.Put(ctx, v); err != nil {
 				return err

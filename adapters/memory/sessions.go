@@ -94,7 +94,7 @@ func (s *Store) setSession(r *sessionRow, v *domain.Session) {
 		if due {
 			s.due.remove(r)
 		}
-		if moves && old.Assigned() {
+		if moves && old.IsAssigned() {
 			removeFrom(s.assigned, old.WorkerID, r, sessionID)
 		}
 		if claimed && old.ClaimedBy != "" {
@@ -113,7 +113,7 @@ func (s *Store) setSession(r *sessionRow, v *domain.Session) {
 	if due && !v.DueAt.IsZero() {
 		s.due.add(r)
 	}
-	if moves && v.Assigned() {
+	if moves && v.IsAssigned() {
 		addTo(s.assigned, v.WorkerID, r, sessionID)
 	}
 	if claimed && v.ClaimedBy != "" {

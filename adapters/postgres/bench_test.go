@@ -59,7 +59,7 @@ func seed(b testing.TB, s ports.Store, sessions int) {
 			}
 			for i := first; i < min(first+1000, sessions); i++ {
 				now := time.UnixMicro(1_700_000_000_000_000 + int64(i))
-				c := domain.Card(sessionID(i), "user", fmt.Sprintf("Session %d", i), "One of very many sessions", now)
+				c := domain.NewSession(sessionID(i), "user", fmt.Sprintf("Session %d", i), "One of very many sessions", now)
 				c.Intent, c.Status, c.WorkerID, c.Generation = domain.Up, domain.Connected, fmt.Sprintf("worker-%d", i%2000), 1
 				c.PhoneNumber, c.DisplayName, c.CredentialsWorkerID = fmt.Sprintf("49151%08d", i), "Somebody", c.WorkerID
 				c.AssignedAt, c.ReportedAt, c.HeardAt, c.LastSeenAt = now, now, now, now

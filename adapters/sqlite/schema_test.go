@@ -82,7 +82,7 @@ func TestAnOlderSchemaIsUpgraded(t *testing.T) {
 	require.NoError(t, s.Update(ctx, func(ctx context.Context, tx *ports.Tx) error {
 		session, err := tx.Sessions.Get(ctx, "s1")
 		require.NoError(t, err)
-		was := domain.Card("s1", "u1", "Support line", "two\nlines", at(2))
+		was := domain.NewSession("s1", "u1", "Support line", "two\nlines", at(2))
 		was.Intent, was.Status, was.StatusAt, was.WasConnected = domain.Up, domain.Connected, at(4), true
 		was.WorkerID, was.Generation, was.AssignedAt, was.CredentialsWorkerID = "w1", 3, at(3), "w1"
 		was.PhoneNumber, was.DueAt = "6281234567890", at(9)

@@ -100,7 +100,7 @@ func (a *Accounts) Maintain(ctx context.Context) error {
 				if err != nil {
 					return err
 				}
-				if has.Live > 0 {
+				if has.ActiveSessions > 0 {
 					unfinished = append(unfinished, u.ID)
 				}
 			}

@@ -93,7 +93,7 @@ func TestFaultsOfTheStore(t *testing.T) {
 				}
 				u, err := tx.Users.Usage(ctx, f.user.ID)
 				require.NoError(t, err)
-				require.Equal(t, live, u.Live)
+				require.Equal(t, live, u.ActiveSessions)
 				return nil
 			}))
 			require.Empty(t, f.Repeats())

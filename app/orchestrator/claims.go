@@ -59,7 +59,7 @@ func (o *Orchestrator) unclaimed(ctx context.Context, fn func() error) error {
 	}
 }
 
-// next is domain.Next, in which a claim of this replica is no reason to wait, and
+// next is domain.NextStep, in which a claim of this replica is no reason to wait, and
 // one of another ends by this replica's clock.
 func (o *Orchestrator) next(s *domain.Session, w *domain.Worker, now time.Time) (domain.Step, time.Time) {
 	if s.ClaimedBy != "" {
@@ -69,5 +69,5 @@ func (o *Orchestrator) next(s *domain.Session, w *domain.Worker, now time.Time) 
 		}
 		s = &seen
 	}
-	return domain.Next(s, w, o.timing, now)
+	return domain.NextStep(s, w, o.timing, now)
 }

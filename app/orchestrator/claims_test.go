@@ -39,7 +39,7 @@ func TestWhileOneReplicaCallsNoOtherDoes(t *testing.T) {
 	c.pass(time.Second)
 	require.Equal(t, []call{{"A", "disconnect", "worker-1", s.ID, 1}}, c.hands.all("disconnect"), "once, after the start")
 	row := c.session(s.ID)
-	require.False(t, row.Assigned())
+	require.False(t, row.IsAssigned())
 	require.Equal(t, domain.Disconnected, row.Status)
 	require.Empty(t, row.ClaimedBy)
 }
@@ -109,7 +109,7 @@ func TestAClaimLastsAsLongAsTheCall(t *testing.T) {
 	s := c.line()
 	c.ask(s)
 	b.dead = true
-	for !c.session(s.ID).Assigned() { // in the background a session is placed first, and started by the next step
+	for !c.session(s.ID).IsAssigned() { // in the background a session is placed first, and started by the next step
 		c.clock.advance(tick)
 		_, err := a.Step(t.Context())
 		require.NoError(t, err)

@@ -106,7 +106,7 @@ func route(s *domain.Session) ports.Route {
 // has no slot.
 func (o *Orchestrator) save(ctx context.Context, tx *ports.Tx, c *changes, before, after *domain.Session, events []domain.Event) error {
 	if before.WorkerID != after.WorkerID {
-		if before.Assigned() {
+		if before.IsAssigned() {
 			if err := o.release(ctx, tx, c, before.WorkerID); err != nil {
 				return err
 			}
@@ -114,7 +114,7 @@ func (o *Orchestrator) save(ctx context.Context, tx *ports.Tx, c *changes, befor
 				return err
 			}
 		}
-		if after.Assigned() {
+		if after.IsAssigned() {
 			if err := tx.Workers.Reserve(ctx, after.WorkerID); err != nil {
 				return err
 			}
@@ -158,14 +158,14 @@ func (o *Orchestrator) fence(ctx context.Context, tx *ports.Tx, s *domain.Sessio
 // limit of the tier.
 func (o *Orchestrator) count(ctx context.Context, tx *ports.Tx, s *domain.Session) error {
 	if s.Intent == domain.Down {
-		return tx.Users.Reserve(ctx, s.UserID, domain.UserUsage{Live: -1}, domain.UserUsage{})
+		return tx.Users.Reserve(ctx, s.UserID, domain.UserUsage{ActiveSessions: -1}, domain.UserUsage{})
 	}
 	u, err := tx.Users.Get(ctx, s.UserID)
 	if err != nil {
 		return err
 	}
 	limit := o.limits(u.Tier).Sessions
-	err = tx.Users.Reserve(ctx, s.UserID, domain.UserUsage{Live: 1}, domain.UserUsage{Live: limit})
+	err = tx.Users.Reserve(ctx, s.UserID, domain.UserUsage{ActiveSessions: 1}, domain.UserUsage{ActiveSessions: limit})
 	if errors.Is(err, ports.ErrFull) {
 		return domain.Errorf(domain.Conflict, domain.CodeSessionLimit,
 			"%s tier allows %d live session(s) at a time; disconnect another one first or upgrade", u.Tier, limit)

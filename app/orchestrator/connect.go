@@ -34,7 +34,7 @@ func (o *sessionService) Connect(ctx context.Context, userID, sessionID string, 
 	if err != nil && s == nil {
 		return nil, o.fault(err)
 	}
-	if s.Intent == domain.Up && !s.Assigned() && s.FailedStarts > 0 {
+	if s.Intent == domain.Up && !s.IsAssigned() && s.FailedStarts > 0 {
 		return nil, o.withdraw(ctx, sessionID, err)
 	}
 	if s.Status == domain.Errored {
@@ -61,7 +61,7 @@ func (o *Orchestrator) intendUp(ctx context.Context, userID, sessionID, pairing 
 			return err // it would fail in the transaction too
 		}
 		worker := ""
-		if !s.Assigned() {
+		if !s.IsAssigned() {
 			if request, err = o.request(ctx, s, request.Avoid); err != nil {
 				return err
 			}
@@ -83,7 +83,7 @@ func (o *Orchestrator) intendUp(ctx context.Context, userID, sessionID, pairing 
 			if err := s.Connect(pairing, now); err != nil {
 				return nil, err
 			}
-			if s.Assigned() || worker == "" {
+			if s.IsAssigned() || worker == "" {
 				return nil, nil
 			}
 			return o.assign(ctx, tx, s, worker, now)
@@ -189,10 +189,10 @@ func (o *Orchestrator) noWorkers() error {
 // withdraw ends a connect that no worker would take.
 func (o *Orchestrator) withdraw(ctx context.Context, sessionID string, cause error) error {
 	_, err := o.change(context.WithoutCancel(ctx), sessionID, func(_ context.Context, _ *ports.Tx, s *domain.Session) ([]domain.Event, error) {
-		if s.Intent == domain.Down || s.Assigned() {
+		if s.Intent == domain.Down || s.IsAssigned() {
 			return nil, errUnchanged
 		}
-		s.Withdraw(o.now())
+		s.CancelConnect(o.now())
 		return nil, nil
 	})
 	if err != nil {

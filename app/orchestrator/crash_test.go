@@ -269,7 +269,7 @@ func (m *mortal) move() {
 		_, err := tx.Sessions.Get(ctx, m.id)
 		return err
 	})
-	if err != nil || !m.stored().Assigned() || !m.fleet.all[m.stored().WorkerID].up {
+	if err != nil || !m.stored().IsAssigned() || !m.fleet.all[m.stored().WorkerID].up {
 		return
 	}
 	from := m.stored().WorkerID
@@ -310,13 +310,13 @@ func (m *mortal) sound() {
 			if s.Intent == domain.Up {
 				live++
 			}
-			if s.Assigned() {
+			if s.IsAssigned() {
 				used[s.WorkerID]++
 			}
 		}
 		usage, err := tx.Users.Usage(ctx, m.user)
 		require.NoError(m.t, err)
-		require.Equal(m.t, domain.UserUsage{Sessions: len(all), Live: live}, usage)
+		require.Equal(m.t, domain.UserUsage{Sessions: len(all), ActiveSessions: live}, usage)
 		workers, _, err := tx.Workers.List(ctx, ports.WorkerFilter{}, ports.Page{})
 		require.NoError(m.t, err)
 		for _, w := range workers {
@@ -343,7 +343,7 @@ func (m *mortal) down() {
 	s := m.stored()
 	require.Equal(m.t, domain.Disconnected, s.Status)
 	require.Equal(m.t, domain.Down, s.Intent)
-	require.False(m.t, s.Assigned())
+	require.False(m.t, s.IsAssigned())
 	require.Empty(m.t, m.where())
 }
 

@@ -410,7 +410,7 @@ func (c *crowd) ask(s *service.CreatedSession) {
 		if err := row.Connect("", c.now()); err != nil {
 			return err
 		}
-		if err := tx.Users.Reserve(ctx, row.UserID, domain.UserUsage{Live: 1}, domain.UserUsage{Live: 1 << 20}); err != nil {
+		if err := tx.Users.Reserve(ctx, row.UserID, domain.UserUsage{ActiveSessions: 1}, domain.UserUsage{ActiveSessions: 1 << 20}); err != nil {
 			return err
 		}
 		return tx.Sessions.Put(ctx, row)
@@ -432,7 +432,7 @@ func (c *crowd) full(workers []string, sessions int) (ids []string) {
 			for i := range sessions {
 				user = users[n/20]
 				n++
-				s := domain.Card(fmt.Sprintf("%s-line-%d", w, i), user, "line", "", now)
+				s := domain.NewSession(fmt.Sprintf("%s-line-%d", w, i), user, "line", "", now)
 				require.NoError(c.t, s.Connect("", now))
 				s.Assign(w, now)
 				s.Apply(domain.Report{Status: domain.Connected, WorkerID: w, PhoneNumber: "6281234567890"}, domain.DefaultTiming(), now)

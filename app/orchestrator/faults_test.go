@@ -96,7 +96,7 @@ func TestAClaimLeftBehindIsTakenOver(t *testing.T) {
 					return err
 				}
 				row.Disconnect(c.now()) // by a replica that died before it could tell the worker
-				if err := tx.Users.Reserve(ctx, row.UserID, domain.UserUsage{Live: -1}, domain.UserUsage{}); err != nil {
+				if err := tx.Users.Reserve(ctx, row.UserID, domain.UserUsage{ActiveSessions: -1}, domain.UserUsage{}); err != nil {
 					return err
 				}
 				return tx.Sessions.Put(ctx, row)
@@ -108,7 +108,7 @@ func TestAClaimLeftBehindIsTakenOver(t *testing.T) {
 				}
 				return c.clock.Now().Sub(asked)
 			}
-			stopped := until(func() bool { return !c.session(other.ID).Assigned() })
+			stopped := until(func() bool { return !c.session(other.ID).IsAssigned() })
 			started := until(func() bool { return c.session(s.ID).Status == domain.Connected })
 			t.Logf("the other session was stopped after %v, its own started after %v", stopped, started)
 			end(nil)
@@ -150,7 +150,7 @@ func TestWhatOneReplicaCannotReachAnotherDoes(t *testing.T) {
 					return err
 				}
 				s.Disconnect(c.now())
-				if err := tx.Users.Reserve(ctx, s.UserID, domain.UserUsage{Live: -1}, domain.UserUsage{}); err != nil {
+				if err := tx.Users.Reserve(ctx, s.UserID, domain.UserUsage{ActiveSessions: -1}, domain.UserUsage{}); err != nil {
 					return err
 				}
 				return tx.Sessions.Put(ctx, s)
@@ -160,7 +160,7 @@ func TestWhatOneReplicaCannotReachAnotherDoes(t *testing.T) {
 	left := func() (n int) {
 		for _, ids := range on {
 			for _, id := range ids {
-				if c.session(id).Assigned() {
+				if c.session(id).IsAssigned() {
 					n++
 				}
 			}

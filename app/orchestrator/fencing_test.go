@@ -42,7 +42,7 @@ func TestAGenerationThatFailedIsOver(t *testing.T) {
 			wait(t, began)
 			_, err := b.Protocol.ReportSession(t.Context(), domain.Report{SessionID: s.ID, WorkerID: "worker-1", Status: domain.Errored})
 			require.NoError(t, err)
-			require.False(t, c.session(s.ID).Assigned())
+			require.False(t, c.session(s.ID).IsAssigned())
 			a.dead = true
 			c.pass(5*time.Second, c.pulse(b, "worker-1"), c.breathe(a))
 			told := c.hands.all("disconnect")
@@ -126,7 +126,7 @@ func TestAStartThatAnotherReplicaMayHaveMade(t *testing.T) {
 	var called <-chan struct{}
 	a.store.after = func() {
 		a.store.after = nil // it stands still here
-		require.True(t, c.session(s.ID).Assigned())
+		require.True(t, c.session(s.ID).IsAssigned())
 		called = aside(func() {
 			for c.hands.made("start") == 0 {
 				_, _ = b.Step(context.Background())

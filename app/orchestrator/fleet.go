@@ -218,7 +218,7 @@ func (f *fleet) putSession(s *domain.Session) {
 		f.noteDrop(old, s)
 	}
 	delete(f.waiting, s.ID)
-	if !s.Assigned() {
+	if !s.IsAssigned() {
 		if s.Intent == domain.Up && s.Attempts > 0 {
 			f.waiting[s.ID] = true
 		}
@@ -387,7 +387,7 @@ func (f *fleet) userWorkers(ids []string) map[string]int {
 	defer f.mu.RUnlock()
 	by := make(map[string]int, len(ids))
 	for _, id := range ids {
-		if s := f.sessions[id]; s != nil && s.status.Live() {
+		if s := f.sessions[id]; s != nil && s.status.IsActive() {
 			by[s.workerID]++
 		}
 	}
@@ -537,7 +537,7 @@ func (f *fleet) compare(h *domain.Heartbeat, t domain.Timing, now time.Time) new
 		s := n.sessions[r.SessionID]
 		switch {
 		case s == nil || r.Generation != 0 && r.Generation != s.generation:
-			if r.Status.Live() {
+			if r.Status.IsActive() {
 				out.foreign = append(out.foreign, *r)
 			}
 			continue
@@ -564,7 +564,7 @@ func (f *fleet) missing(n *node, h *domain.Heartbeat, t domain.Timing, now time.
 	for id, s := range n.sessions {
 		// A list may be older than the confirmation, but not by much.
 		should := now.Sub(s.assignedAt) > t.StartTimeout || s.confirms && now.Sub(s.heardAt) > t.DisconnectDebounce
-		lost := s.intent == domain.Up && s.order == domain.CommandNone && s.status.Live() && should
+		lost := s.intent == domain.Up && s.order == domain.CommandNone && s.status.IsActive() && should
 		// A worker that knows generations lists what it has begun to start, too.
 		wait := s.dueAt.Sub(now)
 		asked := s.order == domain.CommandStart && s.tries > 0 && n.worker.Can(domain.CapGeneration) &&

@@ -191,7 +191,7 @@ func (o *Orchestrator) sync(ctx context.Context, tx *ports.Tx, c *changes, w *do
 			}
 		}
 		stopping := s != nil && s.WorkerID == w.ID && s.Command.Stops()
-		if r.Status.Live() && !stopping && (outcome == domain.NotOwner || outcome == domain.NotWanted) {
+		if r.Status.IsActive() && !stopping && (outcome == domain.NotOwner || outcome == domain.NotWanted) {
 			stop := service.StopCommand{SessionID: r.SessionID, Generation: generation}
 			if !slices.Contains(*commands, stop) { // it may be among what it left behind
 				*commands = append(*commands, stop)
@@ -222,9 +222,9 @@ func (o *Orchestrator) restartMissing(ctx context.Context, tx *ports.Tx, c *chan
 			if err := o.leave(ctx, tx, w.ID, s.ID, stopOrder(s.Command), s.Generation); err != nil {
 				return err
 			}
-			s.Stopped(now)
-		case s.Intent == domain.Up && s.Command == domain.CommandNone && s.Status.Live():
-			events = s.Missing(now)
+			s.StopConfirmed(now)
+		case s.Intent == domain.Up && s.Command == domain.CommandNone && s.Status.IsActive():
+			events = s.ReportedMissing(now)
 		case s.Command == domain.CommandStart && s.Attempts > 0 && s.DueAt.After(now):
 			s.DueAt = now // it was accepted and came to nothing
 		default:

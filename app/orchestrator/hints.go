@@ -184,7 +184,7 @@ func (o *Orchestrator) reread(ctx context.Context, sessions, workers map[string]
 			return err
 		}
 		for _, s := range found {
-			if s.Assigned() && o.fleet.worker(s.WorkerID) == nil {
+			if s.IsAssigned() && o.fleet.worker(s.WorkerID) == nil {
 				if err := o.refresh(ctx, s.WorkerID); err != nil {
 					return err
 				}

@@ -156,7 +156,7 @@ func TestAReplicaServesWorkersThatItHasNotHeardOf(t *testing.T) {
 	require.NoError(t, err)
 	_, err = b.Sessions.Disconnect(t.Context(), s.UserID, s.ID)
 	require.NoError(t, err)
-	require.False(t, c.session(s.ID).Assigned())
+	require.False(t, c.session(s.ID).IsAssigned())
 }
 
 func TestAStaleReadBringsNothingBack(t *testing.T) {

@@ -227,7 +227,7 @@ func (o *Orchestrator) lose(ctx context.Context, workerID string, why domain.Los
 			return err
 		}
 		return o.eachOn(ctx, tx, c, w.ID, func(s *domain.Session) ([]domain.Event, error) {
-			events := s.Lost("worker "+w.ID+" is gone", now)
+			events := s.WorkerLost("worker "+w.ID+" is gone", now)
 			s.DueAt = w.FailoverAt
 			return events, nil
 		})
@@ -279,7 +279,7 @@ func (o *Orchestrator) back(ctx context.Context, tx *ports.Tx, c *changes, w *do
 		if running[s.ID] && s.Status == domain.Connected && s.Command == domain.CommandNone {
 			return nil, errUnchanged
 		}
-		return s.Recovering(grace, now), nil
+		return s.AwaitRecovery(grace, now), nil
 	})
 }
 

@@ -233,7 +233,7 @@ func (o *Orchestrator) beginMove(ctx context.Context, tx *ports.Tx, s *domain.Se
 	if err != nil {
 		return err
 	}
-	return o.depart(ctx, tx, s, domain.MoveDrain, w.DrainID, "the worker is being drained", func() { s.Move(o.now()) })
+	return o.depart(ctx, tx, s, domain.MoveDrain, w.DrainID, "the worker is being drained", func() { s.RequestStopForMove(o.now()) })
 }
 
 // unfit says why a worker cannot take what is requested; empty: it can, and has
@@ -292,7 +292,7 @@ func (o *Orchestrator) turns(ctx context.Context, _ *tasks) (time.Time, error) {
 	return o.loop.turnAt, o.transact(ctx, func(ctx context.Context, tx *ports.Tx, c *changes) error {
 		for _, id := range ids {
 			s, err := tx.Sessions.Get(ctx, id)
-			if errors.Is(err, ports.ErrNotFound) || err == nil && !s.Assigned() {
+			if errors.Is(err, ports.ErrNotFound) || err == nil && !s.IsAssigned() {
 				continue
 			}
 			if err != nil {
@@ -302,7 +302,7 @@ func (o *Orchestrator) turns(ctx context.Context, _ *tasks) (time.Time, error) {
 			if err != nil && !errors.Is(err, ports.ErrNotFound) {
 				return err
 			}
-			if step, _ := o.next(s, w, now); step != domain.StepMove || !s.DueAt.IsZero() && !s.DueAt.After(now) {
+			if step, _ := o.next(s, w, now); step != domain.StepStopForMove || !s.DueAt.IsZero() && !s.DueAt.After(now) {
 				continue
 			}
 			before := s.Clone()

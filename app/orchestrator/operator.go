@@ -113,7 +113,7 @@ func canMigrate(s *domain.Session) error {
 		return domain.Errorf(domain.Conflict, domain.CodeInvalidState, "The session is migrating already; see its migrations")
 	case s.Intent == domain.Down:
 		return domain.Errorf(domain.Conflict, domain.CodeInvalidState, "The session is not running; connect it first")
-	case !s.Assigned():
+	case !s.IsAssigned():
 		return domain.Errorf(domain.Conflict, domain.CodeInvalidState, "The session is waiting for a worker already; it takes the first that has room")
 	case s.Command.Stops():
 		return domain.Errorf(domain.Conflict, domain.CodeInvalidState, "The session is being stopped at the moment; try again in a minute")
@@ -411,7 +411,7 @@ func (o *Orchestrator) restartLater(ctx context.Context, id string) error {
 
 func (o *Orchestrator) disconnectLater(ctx context.Context, id string) error {
 	_, err := o.change(ctx, id, func(_ context.Context, _ *ports.Tx, s *domain.Session) ([]domain.Event, error) {
-		if s.Intent == domain.Down && !s.Assigned() {
+		if s.Intent == domain.Down && !s.IsAssigned() {
 			return nil, errUnchanged
 		}
 		_, events := s.Disconnect(o.now())

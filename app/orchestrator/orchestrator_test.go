@@ -164,7 +164,7 @@ func TestManyConnectsFillExactlyTheCapacity(t *testing.T) {
 	require.EqualValues(t, 23, full.Load())
 	require.EqualValues(t, 7, starts.Load())
 	for i, id := range ids {
-		if s := w.session(id); !s.Assigned() {
+		if s := w.session(id); !s.IsAssigned() {
 			require.Equal(t, domain.Disconnected, s.Status, "session %d", i)
 			require.Equal(t, domain.Down, s.Intent)
 		}
@@ -246,7 +246,7 @@ func TestConnectThatNoWorkerTakesIsWithdrawn(t *testing.T) {
 	s := w.session(id)
 	require.Equal(t, domain.Disconnected, s.Status)
 	require.Equal(t, domain.Down, s.Intent)
-	require.False(t, s.Assigned())
+	require.False(t, s.IsAssigned())
 }
 
 func TestAnswerDoesNotOverwriteWhatWasReportedDuringTheCall(t *testing.T) {

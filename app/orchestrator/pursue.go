@@ -75,7 +75,7 @@ func (o *Orchestrator) readWithWorker(ctx context.Context, sessionID string) (s 
 		if s, err = tx.Sessions.Get(ctx, sessionID); err != nil {
 			return sessionMissing(err)
 		}
-		if !s.Assigned() {
+		if !s.IsAssigned() {
 			return nil
 		}
 		if w, err = tx.Workers.Get(ctx, s.WorkerID); errors.Is(err, ports.ErrNotFound) {
@@ -106,7 +106,7 @@ func (o *Orchestrator) take(ctx context.Context, s *domain.Session, w *domain.Wo
 		return o.place(ctx, s)
 	case domain.StepCall:
 		return o.call(ctx, s, w)
-	case domain.StepMove:
+	case domain.StepStopForMove:
 		return o.move(ctx, s, p.hurry)
 	}
 	worker := s.WorkerID
@@ -122,12 +122,12 @@ func (o *Orchestrator) take(ctx context.Context, s *domain.Session, w *domain.Wo
 		switch step {
 		case domain.StepEndDebounce:
 			return s.EndDebounce(o.timing, now), nil
-		case domain.StepRelease:
+		case domain.StepAbandonAssignment:
 			if err := o.leave(ctx, tx, worker, s.ID, stopOrder(s.Command), s.Generation); err != nil {
 				return nil, err
 			}
-			s.Stopped(now)
-		case domain.StepLeave:
+			s.StopConfirmed(now)
+		case domain.StepFailover:
 			if err := o.leave(ctx, tx, worker, s.ID, domain.CommandDisconnect, s.Generation); err != nil {
 				return nil, err
 			}
@@ -135,10 +135,10 @@ func (o *Orchestrator) take(ctx context.Context, s *domain.Session, w *domain.Wo
 			if w != nil {
 				batch = w.DrainID
 			}
-			return nil, o.depart(ctx, tx, s, domain.MoveFailover, batch, lostReason(w), func() { s.Leave(domain.EventSessionFailedOver, now) })
-		case domain.StepGiveUp:
+			return nil, o.depart(ctx, tx, s, domain.MoveFailover, batch, lostReason(w), func() { s.UnassignForMove(domain.EventSessionFailedOver, now) })
+		case domain.StepStartTimedOut:
 			const why = "the worker did not confirm the start"
-			return nil, o.depart(ctx, tx, s, domain.MoveFailover, "", why, func() { s.GiveUp(why, o.timing, now) })
+			return nil, o.depart(ctx, tx, s, domain.MoveFailover, "", why, func() { s.StartTimedOut(why, o.timing, now) })
 		}
 		return nil, nil
 	})
@@ -167,17 +167,17 @@ func (o *Orchestrator) place(ctx context.Context, s *domain.Session) (done bool,
 		}
 		if !ok {
 			_, err := o.change(ctx, s.ID, func(_ context.Context, _ *ports.Tx, s *domain.Session) ([]domain.Event, error) {
-				if s.Assigned() || s.Intent != domain.Up {
+				if s.IsAssigned() || s.Intent != domain.Up {
 					return nil, errUnchanged
 				}
-				s.NoRoom(o.timing, o.now())
+				s.PlacementFailed(o.timing, o.now())
 				return nil, nil
 			})
 			return false, err
 		}
 		placed, err := o.change(ctx, s.ID, func(ctx context.Context, tx *ports.Tx, s *domain.Session) ([]domain.Event, error) {
 			now := o.now()
-			if step, _ := o.next(s, nil, now); s.Assigned() || step != domain.StepPlace {
+			if step, _ := o.next(s, nil, now); s.IsAssigned() || step != domain.StepPlace {
 				return nil, errUnchanged
 			}
 			return o.assign(ctx, tx, s, worker, now)
@@ -241,7 +241,7 @@ func (o *Orchestrator) call(ctx context.Context, s *domain.Session, w *domain.Wo
 		case s.Command == domain.CommandNone:
 			return nil, unchanged // a report confirmed it during the call
 		case order.Stops():
-			s.Stopped(now)
+			s.StopConfirmed(now)
 			return nil, nil
 		}
 		s.CommandAccepted(o.timing, now)
@@ -301,7 +301,7 @@ func (o *Orchestrator) failed(ctx context.Context, tx *ports.Tx, s *domain.Sessi
 			return err
 		}
 	}
-	s.Refused(failure.Message, o.timing, now)
+	s.StartRejected(failure.Message, o.timing, now)
 	return nil
 }
 

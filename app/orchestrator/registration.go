@@ -68,7 +68,7 @@ func (o *workerProtocol) Register(ctx context.Context, r domain.Registration) (*
 			return err
 		}
 		for _, s := range assigned {
-			if domain.Recoverable(s, w.ID) {
+			if domain.IsRecoverableBy(s, w.ID) {
 				out.Assigned++
 			}
 			out.Breakdown.Add(s.Status)

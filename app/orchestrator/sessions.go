@@ -20,7 +20,7 @@ func (o *sessionService) Create(ctx context.Context, userID string, n service.Cr
 		return nil, err
 	}
 	now := o.now()
-	s := domain.Card(id, userID, name, description, now)
+	s := domain.NewSession(id, userID, name, description, now)
 	text, key, err := o.newKey(s, now)
 	if err != nil {
 		return nil, o.fault(err)
@@ -123,9 +123,9 @@ func (o *sessionService) Get(ctx context.Context, userID, sessionID string) (*se
 
 func (o *Orchestrator) view(s *domain.Session) *service.SessionView {
 	v := &service.SessionView{Session: s}
-	if s.Assigned() {
+	if s.IsAssigned() {
 		v.Worker = o.fleet.worker(s.WorkerID)
-		if v.Worker != nil && s.Confirmed && s.Status.Live() && v.Worker.LastHeartbeat.After(s.LastSeenAt) {
+		if v.Worker != nil && s.Confirmed && s.Status.IsActive() && v.Worker.LastHeartbeat.After(s.LastSeenAt) {
 			s.LastSeenAt = v.Worker.LastHeartbeat // a heartbeat that changed nothing is not stored session by session
 		}
 	}
@@ -203,7 +203,7 @@ func (o *Orchestrator) down(ctx context.Context, userID, sessionID string,
 	if home != "" {
 		o.clean(context.WithoutCancel(ctx), home, sessionID)
 	}
-	if s.Assigned() {
+	if s.IsAssigned() {
 		if now, _ := o.pursue(context.WithoutCancel(ctx), sessionID); now != nil {
 			s = now // a worker that cannot be told yet is told by the loop
 		}
@@ -288,7 +288,7 @@ func (o *Orchestrator) remove(ctx context.Context, tx *ports.Tx, c *changes, s *
 			return nil, err
 		}
 	}
-	if s.Assigned() {
+	if s.IsAssigned() {
 		if err := o.release(ctx, tx, c, s.WorkerID); err != nil {
 			return nil, err
 		}
@@ -298,7 +298,7 @@ func (o *Orchestrator) remove(ctx context.Context, tx *ports.Tx, c *changes, s *
 	}
 	back := domain.UserUsage{Sessions: -1}
 	if s.Intent == domain.Up {
-		back.Live = -1
+		back.ActiveSessions = -1
 	}
 	if err := tx.Users.Reserve(ctx, s.UserID, back, domain.UserUsage{}); err != nil {
 		return nil, err

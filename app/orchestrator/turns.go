@@ -60,7 +60,7 @@ func (o *Orchestrator) noteCallers(due []*domain.Session, now time.Time) {
 		}
 	}
 	for _, s := range due {
-		if s.Assigned() && o.taken(s, now) {
+		if s.IsAssigned() && o.taken(s, now) {
 			if all[s.WorkerID] == nil {
 				all[s.WorkerID] = make(map[string]time.Time)
 			}

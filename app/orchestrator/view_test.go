@@ -22,7 +22,7 @@ func TestAnOldRowSeatsNobody(t *testing.T) {
 		require.NoError(t, err)
 	}
 	c.step()
-	require.False(t, c.session(s.ID).Assigned())
+	require.False(t, c.session(s.ID).IsAssigned())
 	used, err := a.Workers.Statistics(t.Context())
 	require.NoError(t, err)
 	require.Zero(t, used.Used)

@@ -147,13 +147,13 @@ func TestAStopIsProvedByTheWorkersList(t *testing.T) {
 	}
 	list()
 	for range 3 {
-		require.True(t, w.session(s.ID).Assigned(), "one list without it may be an old one")
+		require.True(t, w.session(s.ID).IsAssigned(), "one list without it may be an old one")
 		w.clock.advance(10 * time.Second)
 		_, err = w.Step(context.Background())
 		require.NoError(t, err)
 	}
 	list()
-	require.False(t, w.session(s.ID).Assigned())
+	require.False(t, w.session(s.ID).IsAssigned())
 }
 
 // A start that was not answered may have been carried out: the session stays
@@ -359,7 +359,7 @@ func TestForceDoesNotGiveUpWhatAWorkerMayStillRun(t *testing.T) {
 			require.ErrorContains(t, err, "1 session(s)")
 			require.Equal(t, domain.Down, c.session(s.ID).Intent, "it is disconnected")
 			require.Equal(t, domain.Disconnected, c.session(s.ID).Status)
-			for c.session(s.ID).Assigned() {
+			for c.session(s.ID).IsAssigned() {
 				require.Error(t, remove())
 				c.pass(time.Second)
 				require.Less(t, c.now().Sub(hung), 100*time.Second)

@@ -33,7 +33,7 @@ func user(id string) *domain.User {
 }
 
 func session(id, userID string) *domain.Session {
-	return domain.Card(id, userID, "Session "+id, "", noon)
+	return domain.NewSession(id, userID, "Session "+id, "", noon)
 }
 
 // seated is a session that is assigned.

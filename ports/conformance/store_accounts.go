@@ -227,15 +227,15 @@ func userReservations(d *db) {
 	}{
 		{usage{Sessions: 2}, usage{Sessions: 2}, false, usage{Sessions: 2}},
 		{usage{Sessions: 1}, usage{Sessions: 2}, true, usage{Sessions: 2}},
-		{usage{Live: 1}, usage{Live: 1}, false, usage{Sessions: 2, Live: 1}}, // Sessions does not grow
-		{usage{Sessions: 1, Live: 1}, usage{Sessions: 9, Live: 1}, true, usage{Sessions: 2, Live: 1}},
-		{usage{Sessions: 1, Live: 1}, usage{Sessions: 2, Live: 9}, true, usage{Sessions: 2, Live: 1}},
-		{usage{Sessions: 1, Live: -1}, usage{Sessions: 3}, false, usage{Sessions: 3}},
+		{usage{ActiveSessions: 1}, usage{ActiveSessions: 1}, false, usage{Sessions: 2, ActiveSessions: 1}}, // Sessions does not grow
+		{usage{Sessions: 1, ActiveSessions: 1}, usage{Sessions: 9, ActiveSessions: 1}, true, usage{Sessions: 2, ActiveSessions: 1}},
+		{usage{Sessions: 1, ActiveSessions: 1}, usage{Sessions: 2, ActiveSessions: 9}, true, usage{Sessions: 2, ActiveSessions: 1}},
+		{usage{Sessions: 1, ActiveSessions: -1}, usage{Sessions: 3}, false, usage{Sessions: 3}},
 		{usage{Sessions: -1}, usage{}, false, usage{Sessions: 2}}, // less than the limit allows is no matter
-		{usage{Live: 3}, usage{Live: 2}, true, usage{Sessions: 2}},
-		{usage{Live: 3}, usage{Live: 3}, false, usage{Sessions: 2, Live: 3}},
-		{usage{}, usage{}, false, usage{Sessions: 2, Live: 3}},
-		{usage{Sessions: -2, Live: -3}, usage{}, false, usage{}},
+		{usage{ActiveSessions: 3}, usage{ActiveSessions: 2}, true, usage{Sessions: 2}},
+		{usage{ActiveSessions: 3}, usage{ActiveSessions: 3}, false, usage{Sessions: 2, ActiveSessions: 3}},
+		{usage{}, usage{}, false, usage{Sessions: 2, ActiveSessions: 3}},
+		{usage{Sessions: -2, ActiveSessions: -3}, usage{}, false, usage{}},
 	} {
 		err := d.store.Update(d.ctx, func(ctx context.Context, tx *ports.Tx) error {
 			return tx.Users.Reserve(ctx, "u1", step.add, step.max)

@@ -147,13 +147,13 @@ var calls = []func(ctx context.Context, tx *ports.Tx, m *model, s step) (want, g
 	},
 	func(ctx context.Context, tx *ports.Tx, m *model, s step) (want, got error) { // what a user has
 		id := fmt.Sprint(m.prefix, "u", s.I%2)
-		add := domain.UserUsage{Sessions: s.J - 2, Live: s.K - 2}
-		limit := domain.UserUsage{Sessions: 3, Live: s.Rev}
+		add := domain.UserUsage{Sessions: s.J - 2, ActiveSessions: s.K - 2}
+		limit := domain.UserUsage{Sessions: 3, ActiveSessions: s.Rev}
 		has := m.usage[id]
-		sum := domain.UserUsage{Sessions: max(has.Sessions+add.Sessions, 0), Live: max(has.Live+add.Live, 0)}
+		sum := domain.UserUsage{Sessions: max(has.Sessions+add.Sessions, 0), ActiveSessions: max(has.ActiveSessions+add.ActiveSessions, 0)}
 		if _, there := m.users[id]; !there {
 			want = ports.ErrNotFound
-		} else if add.Sessions > 0 && sum.Sessions > limit.Sessions || add.Live > 0 && sum.Live > limit.Live {
+		} else if add.Sessions > 0 && sum.Sessions > limit.Sessions || add.ActiveSessions > 0 && sum.ActiveSessions > limit.ActiveSessions {
 			want = ports.ErrFull
 		} else {
 			m.usage[id] = sum

@@ -377,7 +377,7 @@ func notFound(d *db) {
 		missing(d, func(ctx context.Context, tx *ports.Tx) (string, error) { return tx.Settings.Get(ctx, "none") })
 		for name, write := range map[string]work{
 			"Users.Reserve": func(ctx context.Context, tx *ports.Tx) error {
-				return tx.Users.Reserve(ctx, "none", domain.UserUsage{Live: 1}, domain.UserUsage{Live: 1})
+				return tx.Users.Reserve(ctx, "none", domain.UserUsage{ActiveSessions: 1}, domain.UserUsage{ActiveSessions: 1})
 			},
 			"Resets.Take": func(ctx context.Context, tx *ports.Tx) error {
 				_, err := tx.Resets.Take(ctx, hash("none"))

@@ -48,7 +48,7 @@ func atomicUpdate(d *db) {
 	require.Len(d.T, after["s1 messages"], 3)
 	require.Len(d.T, after["w1 sessions"], 2)
 	require.Len(d.T, after["events"], 2)
-	require.Equal(d.T, domain.UserUsage{Sessions: 2, Live: 1}, after["u1 usage"])
+	require.Equal(d.T, domain.UserUsage{Sessions: 2, ActiveSessions: 1}, after["u1 usage"])
 }
 
 func readsOwnWrites(d *db) {
@@ -239,7 +239,7 @@ func refusalWithin(d *db) {
 			tx.Workers.Put(ctx, w),
 			tx.Keys.Put(ctx, apiKey("k1", "s1", "u1")),
 			tx.Messages.Put(ctx, received("m9", "x2", "s1", "u1", 9)),
-			tx.Users.Reserve(ctx, "u1", domain.UserUsage{Live: 1}, domain.UserUsage{}),
+			tx.Users.Reserve(ctx, "u1", domain.UserUsage{ActiveSessions: 1}, domain.UserUsage{}),
 			tx.Workers.Delete(ctx, "w1"),
 			tx.Sessions.Delete(ctx, "none", 1),
 			tx.Cleanups.Put(ctx, cleanup("w1", "s9", noon)),
@@ -274,7 +274,7 @@ func readOnly(d *db) {
 		got = []error{
 			reset, setting, stands,
 			tx.Users.Put(ctx, user("u9")),
-			tx.Users.Reserve(ctx, "u1", domain.UserUsage{Live: -1}, domain.UserUsage{}),
+			tx.Users.Reserve(ctx, "u1", domain.UserUsage{ActiveSessions: -1}, domain.UserUsage{}),
 			tx.SignIns.Put(ctx, signIn("f9", "u1")),
 			tx.SignIns.RevokeAll(ctx, "u1", "", noon),
 			tx.SignIns.DeleteExpired(ctx, at(600)),

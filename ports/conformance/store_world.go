@@ -32,7 +32,7 @@ func world(ctx context.Context, tx *ports.Tx) error {
 		}
 	}
 	return firstError(
-		tx.Users.Reserve(ctx, "u1", domain.UserUsage{Sessions: 2, Live: 1}, domain.UserUsage{Sessions: 2, Live: 1}),
+		tx.Users.Reserve(ctx, "u1", domain.UserUsage{Sessions: 2, ActiveSessions: 1}, domain.UserUsage{Sessions: 2, ActiveSessions: 1}),
 		tx.Workers.Reserve(ctx, "w1"),
 		tx.Settings.Put(ctx, "secret", "1"),
 	)
@@ -96,7 +96,7 @@ func upheaval(ctx context.Context, tx *ports.Tx) error {
 		}
 	}
 	return firstError(
-		tx.Users.Reserve(ctx, "u1", domain.UserUsage{Sessions: -1, Live: 3}, domain.UserUsage{Live: 9}),
+		tx.Users.Reserve(ctx, "u1", domain.UserUsage{Sessions: -1, ActiveSessions: 3}, domain.UserUsage{ActiveSessions: 9}),
 		tx.Workers.Release(ctx, "w1"),
 		tx.Workers.Delete(ctx, "w1"),
 		tx.Workers.Reserve(ctx, "w2"),

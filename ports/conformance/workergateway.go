@@ -145,11 +145,11 @@ func (g gatewaySuite) start(t *testing.T) {
 	require.Equal(t, "one", r.SessionID)
 	require.Equal(t, w.Ref.ID, r.WorkerID)
 	require.Equal(t, int64(3), r.Generation, "the answer is to this start")
-	require.True(t, r.Status.Live(), r.Status)
+	require.True(t, r.Status.IsActive(), r.Status)
 
 	r, err = gateway.Start(t.Context(), w.Ref, order)
 	require.NoError(t, err, "a session that runs already")
-	require.True(t, r.Status.Live(), r.Status)
+	require.True(t, r.Status.IsActive(), r.Status)
 
 	w.Connect(t, "one")
 	r, err = gateway.Status(t.Context(), w.Ref, "one")
@@ -221,7 +221,7 @@ func (g gatewaySuite) generations(t *testing.T, known bool) {
 			}
 			r, err := gateway.Status(t.Context(), w.Ref, "one")
 			require.NoError(t, err)
-			require.True(t, r.Status.Live(), "the stop was older than what runs")
+			require.True(t, r.Status.IsActive(), "the stop was older than what runs")
 
 			e := gatewayFailure(t, w, gateway.Restart(t.Context(), w.Ref, "one", 2), ports.WorkerRejected)
 			require.True(t, e.NotDone())
@@ -249,7 +249,7 @@ func (g gatewaySuite) restart(t *testing.T) {
 	require.NoError(t, gateway.Restart(t.Context(), w.Ref, "one", 3))
 	r, err := gateway.Status(t.Context(), w.Ref, "one")
 	require.NoError(t, err)
-	require.True(t, r.Status.Live(), r.Status)
+	require.True(t, r.Status.IsActive(), r.Status)
 }
 
 func (g gatewaySuite) unknown(t *testing.T) {
