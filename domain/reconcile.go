@@ -52,7 +52,7 @@ func NextStep(s *Session, w *Worker, t Timing, now time.Time) (step Step, at tim
 		return StepFailover, time.Time{}
 	case !w.Online:
 		return StepNone, w.FailoverAt
-	case s.Claimed(now):
+	case s.IsClaimed(now):
 		return StepNone, s.ClaimedUntil
 	case s.Command.Stops(), s.Intent == Down:
 		return due(StepCall, s.DueAt, now)

@@ -181,17 +181,19 @@ func (s *Session) Connect(pairingPhone string, now time.Time) error {
 	return nil
 }
 
-// Claim notes that a replica is about to call the worker about the session:
+// AcquireClaim notes that a replica is about to call the worker about the session:
 // until then no other does. What is decided without a call is not held up.
-func (s *Session) Claim(replicaID string, until time.Time) {
+func (s *Session) AcquireClaim(replicaID string, until time.Time) {
 	s.ClaimedBy, s.ClaimedUntil = replicaID, until
 }
 
-// Unclaim ends a claim.
-func (s *Session) Unclaim() { s.ClaimedBy, s.ClaimedUntil = "", time.Time{} }
+// ReleaseClaim ends a claim.
+func (s *Session) ReleaseClaim() { s.ClaimedBy, s.ClaimedUntil = "", time.Time{} }
 
-// Claimed reports whether a replica has a claim on the session.
-func (s *Session) Claimed(now time.Time) bool { return s.ClaimedBy != "" && now.Before(s.ClaimedUntil) }
+// IsClaimed reports whether a replica has a claim on the session.
+func (s *Session) IsClaimed(now time.Time) bool {
+	return s.ClaimedBy != "" && now.Before(s.ClaimedUntil)
+}
 
 // Assign gives the session to a worker, with a new generation. A session that
 // was linked keeps RECONNECTING; others start afresh at INIT.
@@ -496,7 +498,7 @@ func (s *Session) clearDebounce() { s.DebounceUntil, s.LoggedOut = time.Time{}, 
 func (s *Session) unassign() {
 	s.WorkerID, s.Command, s.Confirmed, s.DueAt = "", CommandNone, false, time.Time{}
 	s.PairingCode, s.QR = "", QR{}
-	s.Unclaim()
+	s.ReleaseClaim()
 }
 
 func (s *Session) unlink() {

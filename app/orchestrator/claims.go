@@ -10,8 +10,8 @@ import (
 
 // claim keeps other replicas from calling the worker about the session.
 func (o *Orchestrator) claim(s *domain.Session, now time.Time) {
-	if s.Unclaim(); o.shared() {
-		s.Claim(o.self.ID, now.Add(claimLife))
+	if s.ReleaseClaim(); o.shared() {
+		s.AcquireClaim(o.self.ID, now.Add(claimLife))
 	}
 }
 
@@ -65,7 +65,7 @@ func (o *Orchestrator) next(s *domain.Session, w *domain.Worker, now time.Time) 
 	if s.ClaimedBy != "" {
 		seen := *s
 		if seen.ClaimedUntil = o.members.here(s.ClaimedBy, s.ClaimedUntil); s.ClaimedBy == o.self.ID {
-			seen.Unclaim()
+			seen.ReleaseClaim()
 		}
 		s = &seen
 	}

@@ -230,7 +230,7 @@ func (o *Orchestrator) call(ctx context.Context, s *domain.Session, w *domain.Wo
 		now := o.now()
 		unchanged := errUnchanged
 		if s.ClaimedBy != "" {
-			s.Unclaim()
+			s.ReleaseClaim()
 			unchanged = nil
 		}
 		switch {

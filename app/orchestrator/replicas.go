@@ -268,7 +268,7 @@ func (o *Orchestrator) inherit(ctx context.Context, replicaID string) error {
 				continue // for a use case, which ends the claim
 			}
 			before := s.Clone()
-			s.Unclaim()
+			s.ReleaseClaim()
 			s.DueAt = now
 			if err := o.save(ctx, tx, c, before, s, nil); err != nil {
 				return err
