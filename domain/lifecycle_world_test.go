@@ -320,7 +320,7 @@ type answer struct {
 // call tells the worker what the session's order says and records the answer,
 // if the process that called lives to see it, and when.
 func (w *world) call(s *domain.Session) {
-	order, generation, heard, worker := s.Command, s.Generation, s.HeardAt, s.WorkerID
+	order, generation, heard, worker := s.Command, s.Generation, s.LastReportAppliedAt, s.WorkerID
 	require.NotEmpty(w.t, order, "nothing to tell the worker")
 	first := w.fresh[s.ID] == generation && order == domain.CommandStart
 	delete(w.fresh, s.ID)
@@ -352,7 +352,7 @@ func (w *world) record(id, worker string, order domain.Command, generation int64
 			s.StopConfirmed(w.now)
 		case s.Command != domain.CommandNone:
 			s.CommandAccepted(w.timing, w.now)
-			if a.status != "" && s.HeardAt.Equal(heard) {
+			if a.status != "" && s.LastReportAppliedAt.Equal(heard) {
 				r := domain.Report{SessionID: id, WorkerID: worker, Generation: generation, Status: a.status}
 				_, events := s.Apply(r, w.timing, w.now)
 				return events

@@ -81,7 +81,7 @@ func (s *Session) Apply(r Report, t Timing, now time.Time) (Outcome, []Event) {
 		return Stale, nil // the worker may not have had the order yet
 	case r.Snapshot && s.LoggedOut && r.Status.IsActive():
 		return Stale, nil // the list was made before the phone logged out
-	case !r.At.IsZero() && r.At.Before(s.ReportedAt) && now.Sub(s.HeardAt) < clockSkew:
+	case !r.At.IsZero() && r.At.Before(s.LastReportWorkerTime) && now.Sub(s.LastReportAppliedAt) < clockSkew:
 		return Stale, nil // long after, it is rather the worker's clock that was set back
 	}
 	if r.Status == s.Status {
@@ -92,7 +92,7 @@ func (s *Session) Apply(r Report, t Timing, now time.Time) (Outcome, []Event) {
 		return Stale, nil
 	}
 	s.refresh(r, now)
-	s.HeardAt = now
+	s.LastReportAppliedAt = now
 	return Applied, s.applied(r, t, now)
 }
 
@@ -164,10 +164,10 @@ func (s *Session) refresh(r Report, now time.Time) Outcome {
 		s.LoggedOut = !s.DebounceUntil.IsZero()
 		s.unlink()
 	}
-	if r.At.After(s.ReportedAt) {
-		s.ReportedAt = r.At
+	if r.At.After(s.LastReportWorkerTime) {
+		s.LastReportWorkerTime = r.At
 		if r.At.After(now.Add(clockSkew)) {
-			s.ReportedAt = now // its clock is wrong, and may be set back
+			s.LastReportWorkerTime = now // its clock is wrong, and may be set back
 		}
 	}
 	if before.PhoneNumber == s.PhoneNumber && before.DisplayName == s.DisplayName &&

@@ -126,13 +126,13 @@ type Session struct {
 	PairingPhone string // asks for a pairing code instead of a QR; digits
 	PairingCode  string
 
-	DueAt      time.Time // when the reconciler must look; zero: nothing to do
-	ReportedAt time.Time // worker's clock: newest report that was applied
-	HeardAt    time.Time // our clock: when a report was last applied
-	LastSeenAt time.Time
-	CreatedAt  time.Time
-	UpdatedAt  time.Time
-	Rev        int64
+	DueAt                time.Time // when the reconciler must look; zero: nothing to do
+	LastReportWorkerTime time.Time // worker's clock: newest report that was applied
+	LastReportAppliedAt  time.Time // our clock: when a report was last applied
+	LastSeenAt           time.Time
+	CreatedAt            time.Time
+	UpdatedAt            time.Time
+	Rev                  int64
 }
 
 // IsAssigned reports whether the session holds a slot on a worker.
@@ -175,7 +175,7 @@ func (s *Session) Connect(pairingPhone string, now time.Time) error {
 		return nil
 	case s.Command.Stops():
 		s.Generation++ // the worker may have been told to stop the present one, and starts that no more
-		s.ReportedAt = time.Time{}
+		s.LastReportWorkerTime = time.Time{}
 	}
 	s.setCommand(CommandStart, now)
 	return nil
@@ -202,7 +202,7 @@ func (s *Session) Assign(workerID string, now time.Time) []Event {
 	s.WorkerID, s.AssignedAt = workerID, now
 	s.Generation++
 	s.PreviousWorkerID, s.PlacementEvent = "", ""
-	s.ReportedAt = time.Time{}
+	s.LastReportWorkerTime = time.Time{}
 	s.Confirmed, s.Attempts = false, 0
 	s.QR, s.PairingCode = QR{}, ""
 	s.clearDebounce()
@@ -293,7 +293,7 @@ func (s *Session) WorkerLost(reason string, now time.Time) []Event {
 	if s.Status != Connected {
 		return nil
 	}
-	s.HeardAt = now
+	s.LastReportAppliedAt = now
 	return s.transition(Reconnecting, reason, now)
 }
 
@@ -322,7 +322,7 @@ func (s *Session) AwaitRecovery(grace time.Duration, now time.Time) []Event {
 		return nil
 	}
 	events := s.WorkerLost("worker came back", now)
-	s.ReportedAt = time.Time{} // a new process may have another clock
+	s.LastReportWorkerTime = time.Time{} // a new process may have another clock
 	if s.DebounceUntil.IsZero() {
 		o := CommandStart
 		if s.Command == CommandRestart {

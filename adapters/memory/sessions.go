@@ -63,7 +63,7 @@ func (t sessions) Put(_ context.Context, s *domain.Session) error {
 	v := s.Clone()
 	v.UserID = user.v.ID // one text for all sessions of the user
 	keep(&v.StatusAt, &v.AssignedAt, &v.ClaimedUntil, &v.DebounceUntil, &v.ExcludedUntil, &v.QR.ExpiresAt, &v.DueAt,
-		&v.ReportedAt, &v.HeardAt, &v.LastSeenAt, &v.CreatedAt, &v.UpdatedAt)
+		&v.LastReportWorkerTime, &v.LastReportAppliedAt, &v.LastSeenAt, &v.CreatedAt, &v.UpdatedAt)
 	v.Rev = t.s.nextRev()
 	t.set(r, v)
 	s.Rev = v.Rev

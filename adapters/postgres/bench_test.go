@@ -62,7 +62,7 @@ func seed(b testing.TB, s ports.Store, sessions int) {
 				c := domain.NewSession(sessionID(i), "user", fmt.Sprintf("Session %d", i), "One of very many sessions", now)
 				c.Intent, c.Status, c.WorkerID, c.Generation = domain.Up, domain.Connected, fmt.Sprintf("worker-%d", i%2000), 1
 				c.PhoneNumber, c.DisplayName, c.CredentialsWorkerID = fmt.Sprintf("49151%08d", i), "Somebody", c.WorkerID
-				c.AssignedAt, c.ReportedAt, c.HeardAt, c.LastSeenAt = now, now, now, now
+				c.AssignedAt, c.LastReportWorkerTime, c.LastReportAppliedAt, c.LastSeenAt = now, now, now, now
 				if err := tx.Sessions.Put(ctx, c); err != nil {
 					return err
 				}

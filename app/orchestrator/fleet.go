@@ -231,7 +231,7 @@ func (f *fleet) putSession(s *domain.Session) {
 	}
 	seat := &seat{
 		id: s.ID, userID: s.UserID, workerID: n.worker.ID, phone: s.PhoneNumber, name: s.DisplayName,
-		generation: s.Generation, rev: s.Rev, assignedAt: s.AssignedAt, heardAt: s.HeardAt, dueAt: s.DueAt, tries: s.Attempts,
+		generation: s.Generation, rev: s.Rev, assignedAt: s.AssignedAt, heardAt: s.LastReportAppliedAt, dueAt: s.DueAt, tries: s.Attempts,
 		status: s.Status, intent: s.Intent, order: s.Command, confirms: s.Confirmed, moveID: s.MigrationID,
 	}
 	f.sessions[s.ID] = seat

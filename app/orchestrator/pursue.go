@@ -199,7 +199,7 @@ func (o *Orchestrator) place(ctx context.Context, s *domain.Session) (done bool,
 // call tells the worker what the session's order says, and records the answer.
 // The replica has a claim meanwhile: with the assignment, or by one write more.
 func (o *Orchestrator) call(ctx context.Context, s *domain.Session, w *domain.Worker) (done bool, err error) {
-	order, generation, heard := s.Command, s.Generation, s.HeardAt
+	order, generation, heard := s.Command, s.Generation, s.LastReportAppliedAt
 	began, kept := o.now(), s.ClaimedBy == o.self.ID
 	if !o.holds(s, began.Add(callLimit)) {
 		claimed, err := o.change(ctx, s.ID, func(_ context.Context, _ *ports.Tx, now *domain.Session) ([]domain.Event, error) {
@@ -245,7 +245,7 @@ func (o *Orchestrator) call(ctx context.Context, s *domain.Session, w *domain.Wo
 			return nil, nil
 		}
 		s.CommandAccepted(o.timing, now)
-		if report.Status == "" || !s.HeardAt.Equal(heard) {
+		if report.Status == "" || !s.LastReportAppliedAt.Equal(heard) {
 			return nil, nil // what was reported during the call is newer than its answer
 		}
 		report.WorkerID, report.Generation = w.ID, generation

@@ -133,7 +133,7 @@ func full() []any {
 		ClaimedBy: "r1", ClaimedUntil: when(), DebounceUntil: when(), LoggedOut: true, ExcludedWorkerID: "w4", ExcludedUntil: when(),
 		QR:           domain.QR{Code: "2@abc,def", Image: []byte("\x89PNG\r\n\x1a\n\x00\xff"), ExpiresAt: when()},
 		PairingPhone: "6281234567891", PairingCode: "ABCD-1234",
-		DueAt: when(), ReportedAt: when(), HeardAt: when(), LastSeenAt: when(), CreatedAt: when(), UpdatedAt: when(),
+		DueAt: when(), LastReportWorkerTime: when(), LastReportAppliedAt: when(), LastSeenAt: when(), CreatedAt: when(), UpdatedAt: when(),
 	}
 	return []any{
 		u, w, s,

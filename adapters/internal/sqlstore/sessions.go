@@ -37,7 +37,7 @@ func scanSession(r row) *domain.Session {
 		DebounceUntil: r.time(23), LoggedOut: r.bool(24), ExcludedWorkerID: r.text(25), ExcludedUntil: r.time(26),
 		QR:           domain.QR{Code: r.text(27), Image: r.bytes(28), ExpiresAt: r.time(29)},
 		PairingPhone: r.text(30), PairingCode: r.text(31),
-		DueAt: r.time(32), ReportedAt: r.time(33), HeardAt: r.time(34), LastSeenAt: r.time(35), UpdatedAt: r.time(36),
+		DueAt: r.time(32), LastReportWorkerTime: r.time(33), LastReportAppliedAt: r.time(34), LastSeenAt: r.time(35), UpdatedAt: r.time(36),
 		ClaimedBy: r.text(37), ClaimedUntil: r.time(38), MigrationID: r.text(39), MigrationTargetID: r.text(40),
 		Rev: r.int64(41),
 	}
@@ -79,7 +79,7 @@ func (t *sessions) Put(ctx context.Context, s *domain.Session) error {
 		string(s.Command), s.Confirmed, s.Attempts, s.FailedStarts, s.Restarts,
 		when(s.DebounceUntil), s.LoggedOut, s.ExcludedWorkerID, when(s.ExcludedUntil),
 		s.QR.Code, bytes(s.QR.Image), when(s.QR.ExpiresAt), s.PairingPhone, s.PairingCode,
-		when(s.DueAt), when(s.ReportedAt), when(s.HeardAt), when(s.LastSeenAt), when(s.UpdatedAt),
+		when(s.DueAt), when(s.LastReportWorkerTime), when(s.LastReportAppliedAt), when(s.LastSeenAt), when(s.UpdatedAt),
 		s.ClaimedBy, when(s.ClaimedUntil), s.MigrationID, s.MigrationTargetID)
 }
 
