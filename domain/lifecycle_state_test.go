@@ -270,7 +270,7 @@ func (w *world) trouble() {
 		p.up = false
 	case "leave":
 		if p.up && !p.cutOff {
-			w.lose(p.id, domain.LossLeft)
+			w.lose(p.id, domain.DownUnregistered)
 		}
 		p.up = false
 	case "cut off":
@@ -297,10 +297,10 @@ func (w *world) monitor() {
 	for _, id := range sorted(w.processes) {
 		k, p := w.workers[id], w.processes[id]
 		switch {
-		case k.Online && !w.now.Before(k.SilentAt(w.timing, noon)):
-			w.lose(id, domain.LossSilent)
+		case k.Online && !w.now.Before(k.HeartbeatDeadline(w.timing, noon)):
+			w.lose(id, domain.DownHeartbeatTimeout)
 		case !p.up:
-			w.lose(id, domain.LossCrashed)
+			w.lose(id, domain.DownCrashed)
 		}
 	}
 }

@@ -457,14 +457,14 @@ func (w *world) deliver(r domain.Report) domain.Outcome {
 }
 
 // lose notes that a worker is gone.
-func (w *world) lose(id string, why domain.Loss) {
+func (w *world) lose(id string, why domain.DownReason) {
 	k := w.workers[id]
 	if k == nil || !k.Online {
 		return
 	}
-	require.Len(w.t, k.Lose(why, w.timing, w.now), 1)
+	require.Len(w.t, k.MarkDown(why, w.timing, w.now), 1)
 	for session := range w.processes[id].sessions {
-		if why == domain.LossSilent && !w.processes[id].modern {
+		if why == domain.DownHeartbeatTimeout && !w.processes[id].modern {
 			w.processes[id].excused[session] = true
 		}
 	}

@@ -14,8 +14,8 @@ import (
 func TestNext(t *testing.T) {
 	var (
 		draining = &domain.Worker{ID: "w1", Online: true, Draining: true}
-		crashed  = &domain.Worker{ID: "w1", Loss: domain.LossCrashed, FailoverAt: noon.Add(5 * time.Second)}
-		lost     = &domain.Worker{ID: "w1", Loss: domain.LossSilent, FailoverAt: noon}
+		crashed  = &domain.Worker{ID: "w1", DownReason: domain.DownCrashed, FailoverAt: noon.Add(5 * time.Second)}
+		lost     = &domain.Worker{ID: "w1", DownReason: domain.DownHeartbeatTimeout, FailoverAt: noon}
 		soon     = noon.Add(time.Second)
 	)
 	up := func(change func(s *domain.Session)) *domain.Session {

@@ -9,49 +9,49 @@ import (
 // Timing holds the durations that the rules depend on. The zero value is not
 // useful; see [DefaultTiming].
 type Timing struct {
-	HeartbeatInterval  time.Duration // what workers are told
-	MaxStale           time.Duration // bound of three missed heartbeats
-	Lease              time.Duration // how long a lease-capable worker may run unheard
-	Drift              time.Duration // allowance for clocks that run apart during a lease
-	ProbeInterval      time.Duration
-	ProbeRetry         time.Duration // between probes after a first refusal
-	ProbeFailures      int           // refusals in a row that mean crashed
-	FailoverDelay      time.Duration // grace for a crashed worker to come back
-	DisconnectDebounce time.Duration // how long a DISCONNECTED may be a moment of a restart
-	StartTimeout       time.Duration // a start not confirmed by then is asked for again
-	StartAttempts      int           // on one worker, before another is tried
-	RestartAttempts    int           // after an unwanted disconnect, before giving up
-	RestartBackoff     time.Duration // before the first; doubles each time
-	MaxBackoff         time.Duration
-	StableAfter        time.Duration // connected for so long, earlier tries are forgiven
-	ExclusionPeriod    time.Duration // how long the worker that just failed a session is avoided
-	QRLife             time.Duration
-	MessageLife        time.Duration // a message of unknown outcome fails after it
-	Trial              time.Duration // how long a worker is watched after it joined or changed its version
+	HeartbeatInterval   time.Duration // what workers are told
+	MaxHeartbeatTimeout time.Duration // bound of three missed heartbeats
+	Lease               time.Duration // how long a lease-capable worker may run unheard
+	Drift               time.Duration // allowance for clocks that run apart during a lease
+	ProbeInterval       time.Duration
+	ProbeRetry          time.Duration // between probes after a first refusal
+	ProbeFailures       int           // refusals in a row that mean crashed
+	FailoverDelay       time.Duration // grace for a crashed worker to come back
+	DisconnectDebounce  time.Duration // how long a DISCONNECTED may be a moment of a restart
+	StartTimeout        time.Duration // a start not confirmed by then is asked for again
+	StartAttempts       int           // on one worker, before another is tried
+	RestartAttempts     int           // after an unwanted disconnect, before giving up
+	RestartBackoff      time.Duration // before the first; doubles each time
+	MaxBackoff          time.Duration
+	StableAfter         time.Duration // connected for so long, earlier tries are forgiven
+	ExclusionPeriod     time.Duration // how long the worker that just failed a session is avoided
+	QRLife              time.Duration
+	MessageLife         time.Duration // a message of unknown outcome fails after it
+	Trial               time.Duration // how long a worker is watched after it joined or changed its version
 }
 
 // DefaultTiming returns the durations of the reference service.
 func DefaultTiming() Timing {
 	return Timing{
-		HeartbeatInterval:  30 * time.Second,
-		MaxStale:           90 * time.Second,
-		Lease:              45 * time.Second,
-		Drift:              time.Second,
-		ProbeInterval:      5 * time.Second,
-		ProbeRetry:         500 * time.Millisecond,
-		ProbeFailures:      3,
-		FailoverDelay:      5 * time.Second,
-		DisconnectDebounce: 5 * time.Second,
-		StartTimeout:       45 * time.Second,
-		StartAttempts:      2,
-		RestartAttempts:    5,
-		RestartBackoff:     2 * time.Second,
-		MaxBackoff:         time.Minute,
-		StableAfter:        time.Minute,
-		ExclusionPeriod:    time.Minute,
-		QRLife:             time.Minute,
-		MessageLife:        time.Hour,
-		Trial:              15 * time.Minute,
+		HeartbeatInterval:   30 * time.Second,
+		MaxHeartbeatTimeout: 90 * time.Second,
+		Lease:               45 * time.Second,
+		Drift:               time.Second,
+		ProbeInterval:       5 * time.Second,
+		ProbeRetry:          500 * time.Millisecond,
+		ProbeFailures:       3,
+		FailoverDelay:       5 * time.Second,
+		DisconnectDebounce:  5 * time.Second,
+		StartTimeout:        45 * time.Second,
+		StartAttempts:       2,
+		RestartAttempts:     5,
+		RestartBackoff:      2 * time.Second,
+		MaxBackoff:          time.Minute,
+		StableAfter:         time.Minute,
+		ExclusionPeriod:     time.Minute,
+		QRLife:              time.Minute,
+		MessageLife:         time.Hour,
+		Trial:               15 * time.Minute,
 	}
 }
 
@@ -80,7 +80,7 @@ type duration struct {
 
 func (t *Timing) durations() []duration {
 	return []duration{
-		{"HeartbeatInterval", &t.HeartbeatInterval}, {"MaxStale", &t.MaxStale}, {"Lease", &t.Lease},
+		{"HeartbeatInterval", &t.HeartbeatInterval}, {"MaxStale", &t.MaxHeartbeatTimeout}, {"Lease", &t.Lease},
 		{"Drift", &t.Drift}, {"ProbeInterval", &t.ProbeInterval}, {"ProbeRetry", &t.ProbeRetry},
 		{"FailoverDelay", &t.FailoverDelay}, {"Settle", &t.DisconnectDebounce}, {"StartTimeout", &t.StartTimeout},
 		{"RestartBackoff", &t.RestartBackoff}, {"MaxBackoff", &t.MaxBackoff}, {"Stable", &t.StableAfter},

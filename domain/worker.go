@@ -62,15 +62,15 @@ func (b *Breakdown) add(s Status, n int) {
 	}
 }
 
-// Loss says why a worker counts as gone.
-type Loss string
+// DownReason says why a worker counts as gone.
+type DownReason string
 
 // The ways to lose a worker.
 const (
-	LossNone    Loss = ""
-	LossCrashed Loss = "CRASHED" // its endpoint refuses connections: the process is gone
-	LossSilent  Loss = "SILENT"  // no heartbeat for too long: perhaps only cut off
-	LossLeft    Loss = "LEFT"    // it unregistered
+	DownNone             DownReason = ""
+	DownCrashed          DownReason = "CRASHED" // its endpoint refuses connections: the process is gone
+	DownHeartbeatTimeout DownReason = "SILENT"  // no heartbeat for too long: perhaps only cut off
+	DownUnregistered     DownReason = "LEFT"    // it unregistered
 )
 
 // Worker is a process that hosts sessions.
@@ -94,10 +94,10 @@ type Worker struct {
 	TrialSince time.Time // when it joined, or changed its version; zero: no trial
 	Suspect    string    // why it receives no sessions since its trial; empty: it does
 
-	LastHeartbeat time.Time // or its latest registration, if that is newer
-	RegisteredAt  time.Time // latest registration; a new one is a new process
-	Loss          Loss      // why it is not Online
-	LostAt        time.Time
+	LastHeartbeat time.Time  // or its latest registration, if that is newer
+	RegisteredAt  time.Time  // latest registration; a new one is a new process
+	DownReason    DownReason // why it is not Online
+	DownAt        time.Time
 	FailoverAt    time.Time // when its sessions may be given to others
 
 	CPU, Memory  float64 // percent, 0–100; negative: unknown
@@ -182,7 +182,7 @@ func (w *Worker) Register(r Registration, t Timing, now time.Time) []Event {
 	}
 	w.RegisteredAt, w.LastHeartbeat, w.UpdatedAt = now, now, now
 	w.Reported = nil
-	w.back()
+	w.markOnline()
 	if wasOnline {
 		return nil
 	}
@@ -242,7 +242,7 @@ func (w *Worker) Beat(h Heartbeat, t Timing, now time.Time) []Event {
 		b := *h.Breakdown
 		w.Reported = &b
 	}
-	w.back()
+	w.markOnline()
 	if wasOnline {
 		return nil
 	}
@@ -250,21 +250,21 @@ func (w *Worker) Beat(h Heartbeat, t Timing, now time.Time) []Event {
 	return []Event{w.event(EventWorkerOnline, "heard of again", now)}
 }
 
-func (w *Worker) back() {
-	w.Online, w.Loss, w.LostAt, w.FailoverAt = true, LossNone, time.Time{}, time.Time{}
+func (w *Worker) markOnline() {
+	w.Online, w.DownReason, w.DownAt, w.FailoverAt = true, DownNone, time.Time{}, time.Time{}
 }
 
-// Lose notes that the worker is gone. Its sessions may be given to others
+// MarkDown notes that the worker is gone. Its sessions may be given to others
 // after the grace that the kind of loss asks for: a crashed worker, or one
 // that left, may come back and recover them within the failover delay; a
 // silent one had its time already.
-func (w *Worker) Lose(why Loss, t Timing, now time.Time) []Event {
+func (w *Worker) MarkDown(why DownReason, t Timing, now time.Time) []Event {
 	if !w.Online {
 		return nil
 	}
-	w.Online, w.Loss, w.LostAt, w.UpdatedAt = false, why, now, now
+	w.Online, w.DownReason, w.DownAt, w.UpdatedAt = false, why, now, now
 	w.FailoverAt = now
-	if why != LossSilent {
+	if why != DownHeartbeatTimeout {
 		w.FailoverAt = now.Add(t.FailoverDelay)
 	}
 	return []Event{w.event(EventWorkerOffline, string(why), now)}
@@ -294,12 +294,12 @@ func (w *Worker) Activate(now time.Time) {
 	w.Draining, w.DrainID, w.TrialSince, w.Suspect, w.UpdatedAt = false, "", time.Time{}, "", now
 }
 
-// SilentAt gives the time at which the worker, if nothing is heard of it,
+// HeartbeatDeadline gives the time at which the worker, if nothing is heard of it,
 // counts as lost: for a worker with a lease, when the lease and the allowance
 // for clocks that drift have run out; for others after three missed
 // heartbeats, at most 90 s. heard is when this replica could have heard of it
 // at the earliest: a control plane that was itself away blames no worker.
-func (w *Worker) SilentAt(t Timing, heard time.Time) time.Time {
+func (w *Worker) HeartbeatDeadline(t Timing, heard time.Time) time.Time {
 	last := w.LastHeartbeat
 	if heard.After(last) {
 		last = heard
@@ -307,7 +307,7 @@ func (w *Worker) SilentAt(t Timing, heard time.Time) time.Time {
 	if w.Can(CapLease) {
 		return last.Add(t.Lease + t.Drift)
 	}
-	return last.Add(min(3*w.Interval, t.MaxStale))
+	return last.Add(min(3*w.Interval, t.MaxHeartbeatTimeout))
 }
 
 func (w *Worker) event(e EventType, reason string, now time.Time) Event {

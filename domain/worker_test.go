@@ -49,23 +49,23 @@ func TestLoseAndComeBack(t *testing.T) {
 		},
 		"beats": func(w *domain.Worker, now time.Time) []domain.Event { return w.Beat(domain.Heartbeat{}, timing, now) },
 	}
-	for why, grace := range map[domain.Loss]time.Duration{
-		domain.LossCrashed: timing.FailoverDelay, domain.LossLeft: timing.FailoverDelay, domain.LossSilent: 0,
+	for why, grace := range map[domain.DownReason]time.Duration{
+		domain.DownCrashed: timing.FailoverDelay, domain.DownUnregistered: timing.FailoverDelay, domain.DownHeartbeatTimeout: 0,
 	} {
 		for name, comeBack := range back {
 			w := registered()
 			at := noon.Add(time.Hour)
-			events := w.Lose(why, timing, at)
+			events := w.MarkDown(why, timing, at)
 			require.Equal(t, []domain.Event{{Type: domain.EventWorkerOffline, At: at, WorkerID: "w1", Reason: string(why)}}, events)
-			require.Equal(t, []any{domain.WorkerOffline, why, at, at.Add(grace)}, []any{w.Status(), w.Loss, w.LostAt, w.FailoverAt})
+			require.Equal(t, []any{domain.WorkerOffline, why, at, at.Add(grace)}, []any{w.Status(), w.DownReason, w.DownAt, w.FailoverAt})
 
-			require.Empty(t, w.Lose(domain.LossSilent, timing, at.Add(time.Second)), "it can be lost only once")
-			require.Equal(t, []any{why, at.Add(grace)}, []any{w.Loss, w.FailoverAt})
+			require.Empty(t, w.MarkDown(domain.DownHeartbeatTimeout, timing, at.Add(time.Second)), "it can be lost only once")
+			require.Equal(t, []any{why, at.Add(grace)}, []any{w.DownReason, w.FailoverAt})
 
 			now := at.Add(2 * time.Second)
 			require.Equal(t, []domain.EventType{domain.EventWorkerOnline}, types(comeBack(w, now)), name)
-			require.Equal(t, []any{domain.WorkerOnline, domain.LossNone}, []any{w.Status(), w.Loss})
-			require.True(t, w.LostAt.IsZero() && w.FailoverAt.IsZero())
+			require.Equal(t, []any{domain.WorkerOnline, domain.DownNone}, []any{w.Status(), w.DownReason})
+			require.True(t, w.DownAt.IsZero() && w.FailoverAt.IsZero())
 			require.Equal(t, []time.Time{now, now}, []time.Time{w.LastHeartbeat, w.UpdatedAt})
 		}
 	}
@@ -82,7 +82,7 @@ func TestRhythmOfAnOlderWorker(t *testing.T) {
 	now := noon
 	beat := func(gap time.Duration) {
 		now = now.Add(gap)
-		require.True(t, now.Before(older.SilentAt(quick, time.Time{})), "after %v", gap)
+		require.True(t, now.Before(older.HeartbeatDeadline(quick, time.Time{})), "after %v", gap)
 		older.Beat(domain.Heartbeat{}, quick, now)
 	}
 	for _, gap := range []time.Duration{30, 30, 6, 30, 30, 1, 29, 45, 15, 30} {
@@ -154,7 +154,7 @@ func TestSilentAt(t *testing.T) {
 		if c.every > 0 {
 			c.w.Interval = c.every
 		}
-		require.Equal(t, noon.Add(c.want), c.w.SilentAt(timing, c.heard), name)
+		require.Equal(t, noon.Add(c.want), c.w.HeartbeatDeadline(timing, c.heard), name)
 	}
 }
 

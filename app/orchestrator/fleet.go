@@ -39,7 +39,7 @@ type node struct {
 	busy     time.Time // it limits us until then
 	probes   domain.Probes
 	probing  bool
-	doubted  time.Time // LostAt of the loss that this replica has looked into
+	doubted  time.Time // DownAt of the loss that this replica has looked into
 	drops    drops
 	trialAt  time.Time // since when its drops count
 	doubtful time.Time // when its drops count as unusual if they still are; zero: they are not

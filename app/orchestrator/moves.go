@@ -66,11 +66,11 @@ func lostReason(w *domain.Worker) string {
 	if w == nil {
 		return "the worker was removed"
 	}
-	return map[domain.Loss]string{
-		domain.LossCrashed: "the worker crashed",
-		domain.LossSilent:  "the worker fell silent",
-		domain.LossLeft:    "the worker left",
-	}[w.Loss]
+	return map[domain.DownReason]string{
+		domain.DownCrashed:          "the worker crashed",
+		domain.DownHeartbeatTimeout: "the worker fell silent",
+		domain.DownUnregistered:     "the worker left",
+	}[w.DownReason]
 }
 
 // forget ends the migration of a session that is deleted.

@@ -63,7 +63,7 @@ func TestACrashAfterAHeartbeatThatIsNotKnownYet(t *testing.T) {
 			c.hands.set(func(call) error { return refused() })
 			c.pass(8 * time.Second)
 			for _, w := range workers {
-				require.Equal(t, domain.LossCrashed, c.worker(w).Loss)
+				require.Equal(t, domain.DownCrashed, c.worker(w).DownReason)
 			}
 		})
 	}

@@ -304,7 +304,7 @@ func (o *workerProtocol) Unregister(ctx context.Context, workerID, endpoint stri
 		return domain.WorkerOffline, o.fault(failure)
 	}
 	status := domain.WorkerOffline
-	lost := o.lose(ctx, leaving.ID, domain.LossLeft, func(w *domain.Worker) bool {
+	lost := o.lose(ctx, leaving.ID, domain.DownUnregistered, func(w *domain.Worker) bool {
 		// A former process may say so when the next one runs already, or has registered since.
 		leaves := (err != nil || canonical == w.Endpoint) && w.RegisteredAt.Equal(leaving.RegisteredAt) && ctx.Err() == nil
 		if status = domain.WorkerOffline; !leaves {

@@ -117,7 +117,7 @@ func full() []any {
 		Environment: "production", Labels: map[string]string{"pool": "max", "zone": "a'b\"c"},
 		Capabilities: []domain.Capability{domain.CapLease, domain.CapDedupe}, Interval: 1500 * time.Millisecond,
 		Online: true, Draining: true, DrainID: "b1", TrialSince: when(), Suspect: "it's \"unwell\"", LastHeartbeat: when(), RegisteredAt: when(),
-		Loss: domain.LossSilent, LostAt: when(), FailoverAt: when(),
+		DownReason: domain.DownHeartbeatTimeout, DownAt: when(), FailoverAt: when(),
 		CPU: 12.5, Memory: -1, Uptime: 90*time.Minute + time.Millisecond, MessageCount: 1 << 40,
 		Reported: &domain.Breakdown{
 			Total: 21, Connected: 1, Disconnected: 2, QRRequired: 3, Reconnecting: 4, Error: 5, Init: 6,
