@@ -525,7 +525,7 @@ func (w *world) beat(p *process) {
 		return
 	}
 	wasOnline := k.Online
-	k.Beat(domain.Heartbeat{WorkerID: p.id, CPU: -1, Memory: -1, MessageCount: -1}, w.timing, w.now)
+	k.ApplyHeartbeat(domain.Heartbeat{WorkerID: p.id, CPU: -1, Memory: -1, MessageCount: -1}, w.timing, w.now)
 	if p.beatAt = w.now; !wasOnline {
 		w.back(p.id, w.timing.DisconnectDebounce)
 	}

@@ -34,10 +34,10 @@ func TestTrial(t *testing.T) {
 	require.Equal(t, domain.WorkerOnline, w.Status())
 	require.False(t, w.OnTrial(timing, hour), "it has failed")
 	w.Register(r, timing, hour.Add(time.Minute))
-	w.Beat(domain.Heartbeat{Version: "1.1"}, timing, hour.Add(time.Minute))
+	w.ApplyHeartbeat(domain.Heartbeat{Version: "1.1"}, timing, hour.Add(time.Minute))
 	require.NotEmpty(t, w.Suspect, "a restart does not mend it")
 
-	w.Beat(domain.Heartbeat{Version: "1.2"}, timing, hour.Add(time.Hour))
+	w.ApplyHeartbeat(domain.Heartbeat{Version: "1.2"}, timing, hour.Add(time.Hour))
 	require.Empty(t, w.Suspect)
 	require.True(t, w.OnTrial(timing, hour.Add(time.Hour)), "another chance")
 	w.Suspected(domain.Drops{}, hour)

@@ -75,17 +75,17 @@ const (
 
 // Worker is a process that hosts sessions.
 type Worker struct {
-	ID           string // normalised
-	Endpoint     string // where we call it; unique
-	Capacity     int    // sessions at most
-	Claimed      int    // the capacity by its own latest word; an administrator's stands until that changes
-	Used         int    // slots taken; owned by the store's reservation, never written by Put
-	Description  string
-	Version      string
-	Environment  string
-	Labels       map[string]string
-	Capabilities []Capability
-	Interval     time.Duration // between its heartbeats
+	ID                string // normalised
+	Endpoint          string // where we call it; unique
+	Capacity          int    // sessions at most
+	AnnouncedCapacity int    // the capacity by its own latest word; an administrator's stands until that changes
+	Used              int    // slots taken; owned by the store's reservation, never written by Put
+	Description       string
+	Version           string
+	Environment       string
+	Labels            map[string]string
+	Capabilities      []Capability
+	Interval          time.Duration // between its heartbeats
 
 	Online   bool
 	Draining bool   // an operator wants its sessions elsewhere
@@ -100,10 +100,10 @@ type Worker struct {
 	DownAt        time.Time
 	FailoverAt    time.Time // when its sessions may be given to others
 
-	CPU, Memory  float64 // percent, 0–100; negative: unknown
-	Uptime       time.Duration
-	MessageCount int64
-	Reported     *Breakdown // by its own word; nil if it never said
+	CPU, Memory       float64 // percent, 0–100; negative: unknown
+	Uptime            time.Duration
+	MessageCount      int64
+	ReportedBreakdown *Breakdown // by its own word; nil if it never said
 
 	CreatedAt time.Time
 	UpdatedAt time.Time
@@ -121,37 +121,37 @@ func (w *Worker) Status() WorkerStatus {
 	return WorkerOnline
 }
 
-// Can reports whether the worker announced the capability.
-func (w *Worker) Can(c Capability) bool { return slices.Contains(w.Capabilities, c) }
+// Supports reports whether the worker announced the capability.
+func (w *Worker) Supports(c Capability) bool { return slices.Contains(w.Capabilities, c) }
 
 // Clone returns a copy that shares nothing with w.
 func (w *Worker) Clone() *Worker {
 	c := *w
 	c.Labels = maps.Clone(w.Labels)
 	c.Capabilities = slices.Clone(w.Capabilities)
-	if w.Reported != nil {
-		b := *w.Reported
-		c.Reported = &b
+	if w.ReportedBreakdown != nil {
+		b := *w.ReportedBreakdown
+		c.ReportedBreakdown = &b
 	}
 	return &c
 }
 
 // Registration is what a worker says of itself when it registers.
 type Registration struct {
-	WorkerID     string
-	Endpoint     string
-	Capacity     int
-	Description  string
-	Version      string
-	Environment  string
-	Labels       map[string]string
-	Interval     time.Duration // 0: the interval it is told
-	Capabilities []Capability
-	Own          bool // by its own token: good only for a worker that is known to be at the endpoint
+	WorkerID      string
+	Endpoint      string
+	Capacity      int
+	Description   string
+	Version       string
+	Environment   string
+	Labels        map[string]string
+	Interval      time.Duration // 0: the interval it is told
+	Capabilities  []Capability
+	ByWorkerToken bool // by its own token: good only for a worker that is known to be at the endpoint
 }
 
-// olderInterval is the rhythm of workers that hear nothing of ours.
-const olderInterval = 30 * time.Second
+// legacyHeartbeatInterval is the rhythm of workers that hear nothing of ours.
+const legacyHeartbeatInterval = 30 * time.Second
 
 // Register applies a registration: the worker is online with a new process.
 // What it does not say, or says again, leaves an administrator's word standing.
@@ -160,8 +160,8 @@ const olderInterval = 30 * time.Second
 func (w *Worker) Register(r Registration, t Timing, now time.Time) []Event {
 	wasOnline := w.Online
 	w.Endpoint = r.Endpoint
-	if r.Capacity != w.Claimed {
-		w.Capacity, w.Claimed = r.Capacity, r.Capacity
+	if r.Capacity != w.AnnouncedCapacity {
+		w.Capacity, w.AnnouncedCapacity = r.Capacity, r.Capacity
 	}
 	if w.RegisteredAt.IsZero() || w.Version != r.Version {
 		w.try(now)
@@ -177,11 +177,11 @@ func (w *Worker) Register(r Registration, t Timing, now time.Time) []Event {
 		w.Interval = t.HeartbeatInterval
 		if len(r.Capabilities) == 0 {
 			// An older worker keeps a rhythm of its own; Beat finds out if it is quicker.
-			w.Interval = max(w.Interval, olderInterval)
+			w.Interval = max(w.Interval, legacyHeartbeatInterval)
 		}
 	}
 	w.RegisteredAt, w.LastHeartbeat, w.UpdatedAt = now, now, now
-	w.Reported = nil
+	w.ReportedBreakdown = nil
 	w.markOnline()
 	if wasOnline {
 		return nil
@@ -192,25 +192,25 @@ func (w *Worker) Register(r Registration, t Timing, now time.Time) []Event {
 // Heartbeat is what a worker says of itself now and then, whatever the form it
 // used.
 type Heartbeat struct {
-	WorkerID     string
-	Sessions     []Report   // its sessions, if it lists them
-	Lists        bool       // it lists all its sessions, so what is missing is not there
-	Breakdown    *Breakdown // its own count, if it gives one
-	CPU, Memory  float64    // percent; negative: not said
-	Uptime       time.Duration
-	MessageCount int64 // negative: not said
-	Capacity     int   // 0: not said
-	Version      string
-	Environment  string
+	WorkerID       string
+	Sessions       []Report   // its sessions, if it lists them
+	IsFullSnapshot bool       // it lists all its sessions, so what is missing is not there
+	Breakdown      *Breakdown // its own count, if it gives one
+	CPU, Memory    float64    // percent; negative: not said
+	Uptime         time.Duration
+	MessageCount   int64 // negative: not said
+	Capacity       int   // 0: not said
+	Version        string
+	Environment    string
 }
 
-// Beat applies a heartbeat. A known worker that was OFFLINE is back by it,
+// ApplyHeartbeat applies a heartbeat. A known worker that was OFFLINE is back by it,
 // whatever the reason it was lost for.
-func (w *Worker) Beat(h Heartbeat, t Timing, now time.Time) []Event {
+func (w *Worker) ApplyHeartbeat(h Heartbeat, t Timing, now time.Time) []Event {
 	wasOnline := w.Online
 	if gap := now.Sub(w.LastHeartbeat); len(w.Capabilities) == 0 && gap >= t.HeartbeatInterval/2 {
 		// One beat out of turn does not make a rhythm: the worker must not count as silent by the next.
-		slowest := max(w.Interval, t.HeartbeatInterval, olderInterval)
+		slowest := max(w.Interval, t.HeartbeatInterval, legacyHeartbeatInterval)
 		w.Interval = min(max(gap, w.Interval/2, t.HeartbeatInterval), slowest)
 	}
 	if now.After(w.LastHeartbeat) {
@@ -228,8 +228,8 @@ func (w *Worker) Beat(h Heartbeat, t Timing, now time.Time) []Event {
 	if h.MessageCount >= 0 {
 		w.MessageCount = h.MessageCount
 	}
-	if h.Capacity > 0 && h.Capacity != w.Claimed {
-		w.Capacity, w.Claimed = h.Capacity, h.Capacity
+	if h.Capacity > 0 && h.Capacity != w.AnnouncedCapacity {
+		w.Capacity, w.AnnouncedCapacity = h.Capacity, h.Capacity
 	}
 	if h.Version != "" && h.Version != w.Version {
 		w.Version = h.Version
@@ -240,7 +240,7 @@ func (w *Worker) Beat(h Heartbeat, t Timing, now time.Time) []Event {
 	}
 	if h.Breakdown != nil {
 		b := *h.Breakdown
-		w.Reported = &b
+		w.ReportedBreakdown = &b
 	}
 	w.markOnline()
 	if wasOnline {
@@ -304,7 +304,7 @@ func (w *Worker) HeartbeatDeadline(t Timing, heard time.Time) time.Time {
 	if heard.After(last) {
 		last = heard
 	}
-	if w.Can(CapLease) {
+	if w.Supports(CapLease) {
 		return last.Add(t.Lease + t.Drift)
 	}
 	return last.Add(min(3*w.Interval, t.MaxHeartbeatTimeout))

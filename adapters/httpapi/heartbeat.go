@@ -81,7 +81,7 @@ func (b *body) beatSessions(h *domain.Heartbeat) {
 		b.breakdown(h)
 	case '[':
 		if b.array() {
-			h.Lists = true
+			h.IsFullSnapshot = true
 			h.Sessions = make([]domain.Report, 0, min(1+b.src.Cap()/128, maxCapacity))
 			for b.item() {
 				b.beatSession(h)

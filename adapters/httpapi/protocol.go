@@ -53,7 +53,7 @@ func (a *api) registerWorker(ctx context.Context, c *call) (any, error) {
 	if _, err := c.speaksFor(in.WorkerID); err != nil {
 		return nil, err
 	}
-	in.Own = c.own != ""
+	in.ByWorkerToken = c.own != ""
 	r, err := a.Protocol.Register(ctx, in)
 	if err != nil {
 		return nil, err

@@ -20,7 +20,7 @@ func TestHeartbeatsAtTheIntervalTold(t *testing.T) {
 	require.Equal(t, began.Add(10*time.Second), w.next)
 	w.advance(35 * time.Second)
 	require.Equal(t, []string{"heartbeat []", "heartbeat []", "heartbeat []"}, w.plane.calls())
-	require.True(t, w.plane.beats[0].Lists)
+	require.True(t, w.plane.beats[0].IsFullSnapshot)
 	require.Equal(t, 10*time.Second, w.plane.beats[0].Uptime)
 }
 

@@ -119,7 +119,7 @@ func BenchmarkHeartbeat(b *testing.B) {
 	}
 	parallel(b, func(g int) error {
 		w := workers[g]
-		w.LastHeartbeat, w.CPU, w.Memory, w.Reported = time.Now(), 12, 40, &domain.Breakdown{Total: 50, Connected: 50}
+		w.LastHeartbeat, w.CPU, w.Memory, w.ReportedBreakdown = time.Now(), 12, 40, &domain.Breakdown{Total: 50, Connected: 50}
 		return s.Update(b.Context(), func(ctx context.Context, tx *ports.Tx) error { return tx.Workers.Put(ctx, w) })
 	})
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "updates/s")

@@ -145,7 +145,7 @@ func (o *Orchestrator) fence(ctx context.Context, tx *ports.Tx, s *domain.Sessio
 		return nil
 	}
 	w, err := tx.Workers.Get(ctx, s.WorkerID)
-	if errors.Is(err, ports.ErrNotFound) || err == nil && !w.Can(domain.CapGeneration) {
+	if errors.Is(err, ports.ErrNotFound) || err == nil && !w.Supports(domain.CapGeneration) {
 		return nil
 	}
 	if err != nil {

@@ -251,7 +251,7 @@ func (m *mortal) pass(d time.Duration) {
 			if !at.up || m.clock.us.Load()%10_000_000 != 0 {
 				continue
 			}
-			h := domain.Heartbeat{WorkerID: id, Lists: true, CPU: -1, Memory: -1, MessageCount: -1}
+			h := domain.Heartbeat{WorkerID: id, IsFullSnapshot: true, CPU: -1, Memory: -1, MessageCount: -1}
 			for s, generation := range at.running {
 				h.Sessions = append(h.Sessions, domain.Report{SessionID: s, Generation: generation, Status: domain.Connected})
 			}

@@ -361,7 +361,7 @@ func (c *crowd) register(at *replica, id string, capacity int, can ...domain.Cap
 // connected, each of the generation that is stored.
 func (c *crowd) beat(at *replica, id string, sessions ...string) *service.HeartbeatResult {
 	c.t.Helper()
-	h := domain.Heartbeat{WorkerID: id, Lists: true, CPU: -1, Memory: -1, MessageCount: -1}
+	h := domain.Heartbeat{WorkerID: id, IsFullSnapshot: true, CPU: -1, Memory: -1, MessageCount: -1}
 	for _, s := range sessions {
 		h.Sessions = append(h.Sessions, domain.Report{SessionID: s, Status: domain.Connected, Generation: c.session(s).Generation})
 	}

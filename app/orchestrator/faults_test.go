@@ -233,7 +233,7 @@ func TestALateFarewellDoesNotHitTheNextProcess(t *testing.T) {
 	c.step()
 	beat := func() {
 		_, err := b.Protocol.Heartbeat(t.Context(), domain.Heartbeat{WorkerID: "worker-1", CPU: -1, Memory: -1, MessageCount: -1,
-			Lists: true, Sessions: []domain.Report{{SessionID: s.ID, Status: domain.Connected, Generation: 1}}})
+			IsFullSnapshot: true, Sessions: []domain.Report{{SessionID: s.ID, Status: domain.Connected, Generation: 1}}})
 		require.NoError(t, err)
 	}
 	a.store.before = func(int64) {
@@ -386,7 +386,7 @@ func TestALateReportOfAFormerProcessTakesNothingDown(t *testing.T) {
 			return err
 		},
 		"a heartbeat's list": func(r *replica, id string) error {
-			_, err := r.Protocol.Heartbeat(context.Background(), domain.Heartbeat{WorkerID: "worker-1", Lists: true, CPU: -1, Memory: -1, MessageCount: -1,
+			_, err := r.Protocol.Heartbeat(context.Background(), domain.Heartbeat{WorkerID: "worker-1", IsFullSnapshot: true, CPU: -1, Memory: -1, MessageCount: -1,
 				Sessions: []domain.Report{{SessionID: id, Status: domain.Errored, Error: "out of memory", Generation: 1}}})
 			return err
 		},
@@ -418,7 +418,7 @@ func TestALateReportOfAFormerProcessTakesNothingDown(t *testing.T) {
 			_ = late(a, s.ID)
 			c.pass(30*time.Second, func() {
 				_, err := b.Protocol.Heartbeat(t.Context(), domain.Heartbeat{WorkerID: "worker-1", CPU: -1, Memory: -1, MessageCount: -1,
-					Lists: true, Sessions: []domain.Report{{SessionID: s.ID, Status: domain.Connected, Generation: 1}}})
+					IsFullSnapshot: true, Sessions: []domain.Report{{SessionID: s.ID, Status: domain.Connected, Generation: 1}}})
 				require.NoError(t, err)
 			})
 			row := c.session(s.ID)

@@ -86,7 +86,7 @@ func TestACleanupIsNotWeakened(t *testing.T) {
 		return &ports.WorkerError{Failure: ports.WorkerTimedOut, Message: "timed out"}
 	})
 	require.NoError(t, a.Sessions.Delete(t.Context(), s.UserID, s.ID))
-	_, err := a.Protocol.Heartbeat(t.Context(), domain.Heartbeat{WorkerID: "worker-1", Lists: true, CPU: -1, Memory: -1, MessageCount: -1,
+	_, err := a.Protocol.Heartbeat(t.Context(), domain.Heartbeat{WorkerID: "worker-1", IsFullSnapshot: true, CPU: -1, Memory: -1, MessageCount: -1,
 		Sessions: []domain.Report{{SessionID: s.ID, Status: domain.Connected}}})
 	require.NoError(t, err)
 	left := c.cleanup("worker-1", s.ID)
@@ -105,7 +105,7 @@ func TestWhatAWorkerOwnsByNowIsNotStoppedThere(t *testing.T) {
 		_, err := a.Sessions.Connect(t.Context(), s.UserID, s.ID, service.ConnectOptions{})
 		require.NoError(t, err)
 	}
-	_, err := a.Protocol.Heartbeat(t.Context(), domain.Heartbeat{WorkerID: "worker-1", Lists: true, CPU: -1, Memory: -1, MessageCount: -1,
+	_, err := a.Protocol.Heartbeat(t.Context(), domain.Heartbeat{WorkerID: "worker-1", IsFullSnapshot: true, CPU: -1, Memory: -1, MessageCount: -1,
 		Sessions: []domain.Report{{SessionID: s.ID, Status: domain.Connected}}})
 	require.NoError(t, err)
 	require.NotNil(t, c.cleanup("worker-1", s.ID))

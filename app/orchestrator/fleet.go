@@ -183,7 +183,7 @@ func (f *fleet) rank(n *node) { f.ranking.Put(n.load()) }
 func (n *node) load() domain.Load {
 	l := loadOf(n.worker)
 	l.Used, l.ChosenAt, l.SuspendedUntil = len(n.sessions)+n.pending, n.chosenAt, n.busy
-	if len(n.sessions) > 0 || n.worker.Reported != nil {
+	if len(n.sessions) > 0 || n.worker.ReportedBreakdown != nil {
 		b := n.counts
 		l.Breakdown = &b
 	}
@@ -549,7 +549,7 @@ func (f *fleet) compare(h *domain.Heartbeat, t domain.Timing, now time.Time) new
 		}
 		listed++
 	}
-	if h.Lists && listed < len(n.sessions) {
+	if h.IsFullSnapshot && listed < len(n.sessions) {
 		out.missing = f.missing(n, h, t, now)
 	}
 	return out
@@ -567,7 +567,7 @@ func (f *fleet) missing(n *node, h *domain.Heartbeat, t domain.Timing, now time.
 		lost := s.intent == domain.Up && s.order == domain.CommandNone && s.status.IsActive() && should
 		// A worker that knows generations lists what it has begun to start, too.
 		wait := s.dueAt.Sub(now)
-		asked := s.order == domain.CommandStart && s.tries > 0 && n.worker.Can(domain.CapGeneration) &&
+		asked := s.order == domain.CommandStart && s.tries > 0 && n.worker.Supports(domain.CapGeneration) &&
 			wait > t.Backoff(s.tries) && wait < t.StartTimeout-t.DisconnectDebounce
 		if !there[id] && (lost || asked || s.order.Stops()) {
 			gone = append(gone, id)

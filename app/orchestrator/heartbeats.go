@@ -90,7 +90,7 @@ func (o *Orchestrator) beat(ctx context.Context, known *domain.Worker, h domain.
 // what shows the others that the worker is heard of.
 func (o *Orchestrator) applyBeat(w *domain.Worker, h domain.Heartbeat, now time.Time) []domain.Event {
 	latest := w.LastHeartbeat
-	events := w.Beat(h, o.timing, now)
+	events := w.ApplyHeartbeat(h, o.timing, now)
 	if !w.LastHeartbeat.After(latest) {
 		w.LastHeartbeat = latest.Add(time.Microsecond)
 	}
@@ -132,7 +132,7 @@ func (o *Orchestrator) beatWithNews(ctx context.Context, h domain.Heartbeat, fou
 	if err != nil {
 		return nil, err
 	}
-	if worker.Can(domain.CapGeneration) {
+	if worker.Supports(domain.CapGeneration) {
 		answer.Commands = commands
 	} else {
 		o.evict(ctx, worker, commands)
@@ -144,7 +144,7 @@ func (o *Orchestrator) beatWithNews(ctx context.Context, h domain.Heartbeat, fou
 // so before it may run anything again, so that a start of ours which was on its
 // way for long comes too late.
 func leftBehind(ctx context.Context, tx *ports.Tx, w *domain.Worker) ([]service.StopCommand, error) {
-	if !w.Can(domain.CapGeneration) {
+	if !w.Supports(domain.CapGeneration) {
 		return nil, nil // it is told by calls
 	}
 	left, err := tx.Cleanups.ByWorker(ctx, w.ID)

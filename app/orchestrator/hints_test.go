@@ -123,7 +123,7 @@ func TestAWorkerThatIsBackHearsOfEachStopOnce(t *testing.T) {
 	c.pass(time.Minute, c.pulse(a, "worker-2"))
 	require.Equal(t, "worker-2", c.session(s.ID).WorkerID)
 	answer, err := a.Protocol.Heartbeat(t.Context(), domain.Heartbeat{
-		WorkerID: "worker-1", Lists: true, CPU: -1, Memory: -1, MessageCount: -1,
+		WorkerID: "worker-1", IsFullSnapshot: true, CPU: -1, Memory: -1, MessageCount: -1,
 		Sessions: []domain.Report{{SessionID: s.ID, Status: domain.Connected, Generation: 1}},
 	})
 	require.NoError(t, err)

@@ -185,7 +185,7 @@ func (o *Orchestrator) reach(ctx context.Context, endpoint string) error {
 // is not known to be. This comes before the endpoint is called, for calls carry
 // the fleet token.
 func (o *Orchestrator) mayRegister(ctx context.Context, r domain.Registration) error {
-	if !r.Own {
+	if !r.ByWorkerToken {
 		return nil
 	}
 	return o.store.View(ctx, func(ctx context.Context, tx *ports.Tx) error {
@@ -200,7 +200,7 @@ func (o *Orchestrator) mayRegister(ctx context.Context, r domain.Registration) e
 // atHome lets a worker's own token say no more than what is recorded: the token
 // outlives the worker's removal, and must not become the whole fleet's.
 func atHome(known *domain.Worker, r domain.Registration) error {
-	if !r.Own || known != nil && known.Endpoint == r.Endpoint {
+	if !r.ByWorkerToken || known != nil && known.Endpoint == r.Endpoint {
 		return nil
 	}
 	return domain.Errorf(domain.Forbidden, domain.CodeInsufficientPermission,
@@ -233,7 +233,7 @@ func (o *Orchestrator) endpointFree(ctx context.Context, r domain.Registration) 
 	err = o.workers.Health(ctx, known.Endpoint)
 	var failure *ports.WorkerError
 	refused := errors.As(err, &failure) && failure.Failure == ports.WorkerRefused
-	if err == nil || known.Can(domain.CapLease) && !refused {
+	if err == nil || known.Supports(domain.CapLease) && !refused {
 		return nil, errStillRuns
 	}
 	return known, nil

@@ -48,7 +48,7 @@ func TestAnOwnTokenRegistersOnlyWhatIsKnown(t *testing.T) {
 	}).AnyTimes()
 	register := func(endpoint string, own bool) error {
 		before := health.Load()
-		_, err := w.Protocol.Register(ctx, domain.Registration{WorkerID: "worker-1", Endpoint: endpoint, Own: own})
+		_, err := w.Protocol.Register(ctx, domain.Registration{WorkerID: "worker-1", Endpoint: endpoint, ByWorkerToken: own})
 		require.Equal(t, err == nil, health.Load() > before, "who may not register is not called")
 		return err
 	}
@@ -85,7 +85,7 @@ func TestAnOwnTokenDoesNotUndoARemoval(t *testing.T) {
 	m.before = func() {
 		require.NoError(t, w.Workers.Remove(context.Background(), "worker-1", service.RemoveOptions{}))
 	}
-	_, err := w.Protocol.Register(context.Background(), domain.Registration{WorkerID: "worker-1", Endpoint: "http://worker-1:1", Own: true})
+	_, err := w.Protocol.Register(context.Background(), domain.Registration{WorkerID: "worker-1", Endpoint: "http://worker-1:1", ByWorkerToken: true})
 	require.Equal(t, domain.CodeInsufficientPermission, domain.CodeOf(err))
 	require.Nil(t, m.before)
 }
@@ -142,7 +142,7 @@ func TestAStopIsProvedByTheWorkersList(t *testing.T) {
 	_, err := w.Sessions.Disconnect(context.Background(), s.UserID, s.ID)
 	require.NoError(t, err)
 	list := func() {
-		_, err = w.Protocol.Heartbeat(context.Background(), domain.Heartbeat{WorkerID: "worker-1", Lists: true, CPU: -1, Memory: -1, MessageCount: -1})
+		_, err = w.Protocol.Heartbeat(context.Background(), domain.Heartbeat{WorkerID: "worker-1", IsFullSnapshot: true, CPU: -1, Memory: -1, MessageCount: -1})
 		require.NoError(t, err)
 	}
 	list()
@@ -332,7 +332,7 @@ func TestWorkThatComesWhileADueTimeIsClearedIsNotForgotten(t *testing.T) {
 	}))
 	before := starts.Load()
 	m.before = func() {
-		_, err := w.Protocol.Heartbeat(context.Background(), domain.Heartbeat{WorkerID: "worker-1", Lists: true, CPU: -1, Memory: -1, MessageCount: -1})
+		_, err := w.Protocol.Heartbeat(context.Background(), domain.Heartbeat{WorkerID: "worker-1", IsFullSnapshot: true, CPU: -1, Memory: -1, MessageCount: -1})
 		require.NoError(t, err)
 		require.Equal(t, domain.CommandStart, w.session(s.ID).Command)
 	}
