@@ -27,7 +27,7 @@ type Timing struct {
 	ExclusionPeriod     time.Duration // how long the worker that just failed a session is avoided
 	QRLife              time.Duration
 	MessageLife         time.Duration // a message of unknown outcome fails after it
-	Trial               time.Duration // how long a worker is watched after it joined or changed its version
+	CanaryPeriod        time.Duration // how long a worker is watched after it joined or changed its version
 }
 
 // DefaultTiming returns the durations of the reference service.
@@ -51,7 +51,7 @@ func DefaultTiming() Timing {
 		ExclusionPeriod:     time.Minute,
 		QRLife:              time.Minute,
 		MessageLife:         time.Hour,
-		Trial:               15 * time.Minute,
+		CanaryPeriod:        15 * time.Minute,
 	}
 }
 
@@ -84,7 +84,7 @@ func (t *Timing) durations() []duration {
 		{"Drift", &t.Drift}, {"ProbeInterval", &t.ProbeInterval}, {"ProbeRetry", &t.ProbeRetry},
 		{"FailoverDelay", &t.FailoverDelay}, {"Settle", &t.DisconnectDebounce}, {"StartTimeout", &t.StartTimeout},
 		{"RestartBackoff", &t.RestartBackoff}, {"MaxBackoff", &t.MaxBackoff}, {"Stable", &t.StableAfter},
-		{"Avoid", &t.ExclusionPeriod}, {"QRLife", &t.QRLife}, {"MessageLife", &t.MessageLife}, {"Trial", &t.Trial},
+		{"Avoid", &t.ExclusionPeriod}, {"QRLife", &t.QRLife}, {"MessageLife", &t.MessageLife}, {"Trial", &t.CanaryPeriod},
 	}
 }
 

@@ -91,8 +91,8 @@ type Worker struct {
 	Draining bool   // an operator wants its sessions elsewhere
 	DrainID  string // the latest drain: BatchID of its moves; empty: not draining
 
-	TrialSince time.Time // when it joined, or changed its version; zero: no trial
-	Suspect    string    // why it receives no sessions since its trial; empty: it does
+	CanarySince time.Time // when it joined, or changed its version; zero: no trial
+	Suspect     string    // why it receives no sessions since its trial; empty: it does
 
 	LastHeartbeat time.Time  // or its latest registration, if that is newer
 	RegisteredAt  time.Time  // latest registration; a new one is a new process
@@ -164,7 +164,7 @@ func (w *Worker) Register(r Registration, t Timing, now time.Time) []Event {
 		w.Capacity, w.AnnouncedCapacity = r.Capacity, r.Capacity
 	}
 	if w.RegisteredAt.IsZero() || w.Version != r.Version {
-		w.try(now)
+		w.startCanary(now)
 	}
 	w.Version, w.Environment, w.Capabilities = r.Version, r.Environment, slices.Clone(r.Capabilities)
 	if r.Description != "" {
@@ -233,7 +233,7 @@ func (w *Worker) ApplyHeartbeat(h Heartbeat, t Timing, now time.Time) []Event {
 	}
 	if h.Version != "" && h.Version != w.Version {
 		w.Version = h.Version
-		w.try(now)
+		w.startCanary(now)
 	}
 	if h.Environment != "" {
 		w.Environment = h.Environment
@@ -291,7 +291,7 @@ func (w *Worker) Drained(now time.Time) []Event {
 // Activate notes that an operator wants the worker to receive sessions: what
 // its trial found, if anything, does not count any more.
 func (w *Worker) Activate(now time.Time) {
-	w.Draining, w.DrainID, w.TrialSince, w.Suspect, w.UpdatedAt = false, "", time.Time{}, "", now
+	w.Draining, w.DrainID, w.CanarySince, w.Suspect, w.UpdatedAt = false, "", time.Time{}, "", now
 }
 
 // HeartbeatDeadline gives the time at which the worker, if nothing is heard of it,

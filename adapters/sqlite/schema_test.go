@@ -97,7 +97,7 @@ func TestAnOlderSchemaIsUpgraded(t *testing.T) {
 
 		worker, err := tx.Workers.Get(ctx, "w1")
 		require.NoError(t, err)
-		require.Equal(t, []any{"1.2.3", 1, time.Time{}, ""}, []any{worker.Version, worker.Used, worker.TrialSince, worker.Suspect})
+		require.Equal(t, []any{"1.2.3", 1, time.Time{}, ""}, []any{worker.Version, worker.Used, worker.CanarySince, worker.Suspect})
 		require.NoError(t, tx.Workers.Reserve(ctx, "w1"))
 
 		cleanups, err := tx.Cleanups.ByWorker(ctx, "w1")

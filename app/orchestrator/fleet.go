@@ -146,8 +146,8 @@ func (f *fleet) putWorker(w *domain.Worker, now time.Time) {
 	if n.worker != nil && !n.worker.LastHeartbeat.Equal(w.LastHeartbeat) {
 		n.heardAt = now
 	}
-	if n.worker == nil || !n.worker.TrialSince.Equal(w.TrialSince) {
-		if n.trialAt = w.TrialSince; n.trialAt.After(now) {
+	if n.worker == nil || !n.worker.CanarySince.Equal(w.CanarySince) {
+		if n.trialAt = w.CanarySince; n.trialAt.After(now) {
 			n.trialAt = now // by a clock that is ahead
 		}
 	}

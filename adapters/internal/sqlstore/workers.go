@@ -28,7 +28,7 @@ func scanWorker(r row) *domain.Worker {
 		DownReason: domain.DownReason(r.text(13)), DownAt: r.time(14), FailoverAt: r.time(15),
 		CPU: r.float(16), Memory: r.float(17), Uptime: r.duration(18), MessageCount: r.int64(19),
 		CreatedAt: r.time(21), UpdatedAt: r.time(22),
-		AnnouncedCapacity: r.int(23), DrainID: r.text(24), TrialSince: r.time(25), Suspect: r.text(26),
+		AnnouncedCapacity: r.int(23), DrainID: r.text(24), CanarySince: r.time(25), Suspect: r.text(26),
 		Rev: r.int64(27), Used: r.int(28),
 	}
 	r.decode(6, &w.Labels)
@@ -104,7 +104,7 @@ func (t *workers) Put(ctx context.Context, w *domain.Worker) error {
 		w.Capacity, w.Description, w.Version, w.Environment, labels, capabilities, int64(w.Interval),
 		w.Online, w.Draining, when(w.LastHeartbeat), when(w.RegisteredAt), string(w.DownReason), when(w.DownAt), when(w.FailoverAt),
 		percent(w.CPU), percent(w.Memory), int64(w.Uptime), w.MessageCount, reported, when(w.CreatedAt), when(w.UpdatedAt), w.AnnouncedCapacity,
-		w.DrainID, when(w.TrialSince), w.Suspect)
+		w.DrainID, when(w.CanarySince), w.Suspect)
 }
 
 func (t *workers) Delete(ctx context.Context, id string) error {
