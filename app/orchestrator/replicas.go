@@ -14,7 +14,7 @@ import (
 // Replicas share the background work without doing it twice. Each keeps a row
 // in the store and writes it every two seconds; one whose row does not change for
 // a while is dead, by the clock of whoever looks, so no two clocks are compared.
-// What falls to whom follows from who is alive (domain.Share). That is for
+// What falls to whom follows from who is alive (domain.OwnsWork). That is for
 // speed only: what must not happen twice at a time is claimed in its own row,
 // and whoever was away finds its claims gone.
 const (

@@ -16,7 +16,7 @@ func (o *Orchestrator) mine(work string) bool {
 	}
 	o.members.mu.Lock()
 	defer o.members.mu.Unlock()
-	return domain.Share(o.self.ID, o.members.alive, work)
+	return domain.OwnsWork(o.self.ID, o.members.alive, work)
 }
 
 // turn reports whether this replica should do what has been due for a while:
@@ -37,7 +37,7 @@ func (o *Orchestrator) turnFor(s *domain.Session, worker string, now time.Time) 
 	case s.Command.Stops() && s.Attempts >= o.timing.StartAttempts:
 		return o.turn(again(workOn(worker), s.Attempts), s.DueAt, now)
 	case len(callers) > 0:
-		return o.loop.works(worker) && domain.Share(o.self.ID, slices.Collect(maps.Keys(callers)), workOn(worker))
+		return o.loop.works(worker) && domain.OwnsWork(o.self.ID, slices.Collect(maps.Keys(callers)), workOn(worker))
 	}
 	return o.turn(workOn(worker), s.DueAt, now)
 }
