@@ -193,7 +193,7 @@ func (w *world) migrate(id string) {
 		w.t.Skip("it runs nowhere")
 	}
 	w.change("migrate", id, func(s *domain.Session) []domain.Event {
-		w.depart(s, domain.MoveOperator)
+		w.depart(s, domain.MigrationByOperator)
 		return nil
 	})
 }

@@ -123,7 +123,7 @@ func (w *world) follow(s *domain.Session) {
 		return
 	}
 	before := *m
-	m.Follow(s, w.now)
+	m.SyncWithSession(s, w.now)
 	switch m.Status {
 	case domain.MigrationPending:
 		require.Equal(w.t, m.FromWorker, s.WorkerID, "it has not left yet")
@@ -133,7 +133,7 @@ func (w *world) follow(s *domain.Session) {
 		require.Equal(w.t, domain.MigrationRunning, before.Status)
 		require.Equal(w.t, m.ToWorker, s.WorkerID)
 		require.True(w.t, s.Confirmed && s.Intent == domain.Up)
-		require.True(w.t, m.Kind == domain.MoveFailover || m.ToWorker != m.FromWorker)
+		require.True(w.t, m.Kind == domain.MigrationByFailover || m.ToWorker != m.FromWorker)
 	case domain.MigrationFailed:
 		require.True(w.t, s.Status == domain.Errored || m.ToWorker == m.FromWorker, m.Error)
 	case domain.MigrationCancelled:
@@ -148,7 +148,7 @@ func (w *world) follow(s *domain.Session) {
 func (w *world) depart(s *domain.Session, kind domain.MigrationKind) {
 	if s.MigrationID == "" {
 		w.ids++
-		m := domain.Plan(fmt.Sprint("m", w.ids), s, kind, "", "", w.now)
+		m := domain.NewMigration(fmt.Sprint("m", w.ids), s, kind, "", "", w.now)
 		w.moves[m.ID] = m
 		s.Migrate(m, w.now)
 	}
@@ -278,7 +278,7 @@ func (w *world) take(s *domain.Session, step domain.Step) (more bool) {
 				s.DueAt = w.now.Add(w.timing.RestartBackoff)
 				return nil
 			}
-			w.depart(s, domain.MoveDrain)
+			w.depart(s, domain.MigrationByDrain)
 			s.RequestStopForMove(w.now)
 			return nil
 		})
@@ -295,13 +295,13 @@ func (w *world) take(s *domain.Session, step domain.Step) (more bool) {
 	case domain.StepFailover:
 		w.leave(s.WorkerID, s.ID, domain.CommandDisconnect)
 		w.change("leave", s.ID, func(s *domain.Session) []domain.Event {
-			w.depart(s, domain.MoveFailover)
+			w.depart(s, domain.MigrationByFailover)
 			s.UnassignForMove(domain.EventSessionFailedOver, w.now)
 			return nil
 		})
 	case domain.StepStartTimedOut:
 		w.change("give up", s.ID, func(s *domain.Session) []domain.Event {
-			w.depart(s, domain.MoveFailover)
+			w.depart(s, domain.MigrationByFailover)
 			s.StartTimedOut("not confirmed", w.timing, w.now)
 			return nil
 		})

@@ -118,7 +118,7 @@ func (a *api) migrations(ctx context.Context, c *call) (any, error) {
 	q.text("batchId", &f.BatchID)
 	parse(q, "status", &f.Status, oneOf(domain.MigrationPending, domain.MigrationRunning,
 		domain.MigrationCompleted, domain.MigrationFailed, domain.MigrationCancelled))
-	parse(q, "kind", &f.Kind, oneOf(domain.MoveOperator, domain.MoveDrain, domain.MoveRebalance, domain.MoveFailover))
+	parse(q, "kind", &f.Kind, oneOf(domain.MigrationByOperator, domain.MigrationByDrain, domain.MigrationByRebalance, domain.MigrationByFailover))
 	p := q.page()
 	if err := q.end(); err != nil {
 		return nil, err

@@ -38,7 +38,7 @@ func (o *Orchestrator) follow(ctx context.Context, tx *ports.Tx, c *changes, s *
 		return err
 	}
 	before := *m
-	if m.Follow(s, o.now()); *m == before {
+	if m.SyncWithSession(s, o.now()); *m == before {
 		return nil
 	}
 	c.moved = c.moved || m.Status.Ended()
@@ -53,11 +53,11 @@ func (o *Orchestrator) depart(ctx context.Context, tx *ports.Tx, s *domain.Sessi
 		return nil
 	}
 	now := o.now()
-	m := domain.Plan(o.ids.NewID(), s, kind, "", reason, now)
+	m := domain.NewMigration(o.ids.NewID(), s, kind, "", reason, now)
 	m.BatchID = batch
 	s.Migrate(m, now)
 	leave()
-	m.Follow(s, now)
+	m.SyncWithSession(s, now)
 	return tx.Migrations.Put(ctx, m)
 }
 
@@ -120,7 +120,7 @@ func (o *Orchestrator) tally(open []*domain.Migration) *tally {
 	t := &tally{o: o, off: make(map[string]int)}
 	since := o.loop.movesSince(open, o.now())
 	for _, m := range open {
-		waits := m.Kind == domain.MoveFailover && m.ToWorker == "" // for room, and burdens nobody
+		waits := m.Kind == domain.MigrationByFailover && m.ToWorker == "" // for room, and burdens nobody
 		switch stuck := since[m.ID] >= moveStuck; {
 		case m.Status != domain.MigrationRunning || waits:
 		case !stuck:
@@ -221,7 +221,7 @@ func (o *Orchestrator) checkTarget(ctx context.Context, tx *ports.Tx, s *domain.
 		return false, false, err
 	}
 	if why != "" {
-		m.Abandon(s, fmt.Sprintf("%s cannot take the session any more: %s", m.ToWorker, why), o.now())
+		m.FailPending(s, fmt.Sprintf("%s cannot take the session any more: %s", m.ToWorker, why), o.now())
 		return true, false, tx.Migrations.Put(ctx, m)
 	}
 	return false, left <= o.promised(open, m, domain.MigrationRunning), nil
@@ -233,7 +233,7 @@ func (o *Orchestrator) beginMove(ctx context.Context, tx *ports.Tx, s *domain.Se
 	if err != nil {
 		return err
 	}
-	return o.depart(ctx, tx, s, domain.MoveDrain, w.DrainID, "the worker is being drained", func() { s.RequestStopForMove(o.now()) })
+	return o.depart(ctx, tx, s, domain.MigrationByDrain, w.DrainID, "the worker is being drained", func() { s.RequestStopForMove(o.now()) })
 }
 
 // unfit says why a worker cannot take what is requested; empty: it can, and has

@@ -85,7 +85,7 @@ func (o *Orchestrator) plan(ctx context.Context, sessionID, target, reason strin
 	room := o.fleet.hasRoom(req, o.now())
 	_, err = o.change(ctx, s.ID, func(ctx context.Context, tx *ports.Tx, current *domain.Session) ([]domain.Event, error) {
 		now := o.now()
-		m = domain.Plan(o.ids.NewID(), current, domain.MoveOperator, target, reason, now)
+		m = domain.NewMigration(o.ids.NewID(), current, domain.MigrationByOperator, target, reason, now)
 		if err := canMigrate(current); err != nil {
 			return nil, err
 		}
@@ -288,7 +288,7 @@ func (o *Orchestrator) schedule(ctx context.Context, batch string, plan []domain
 				return nil, errUnchanged
 			}
 			now := o.now()
-			m := domain.Plan(o.ids.NewID(), s, domain.MoveRebalance, p.ToWorker, "to even out the load", now)
+			m := domain.NewMigration(o.ids.NewID(), s, domain.MigrationByRebalance, p.ToWorker, "to even out the load", now)
 			m.BatchID = batch
 			due := now
 			if i > 0 {

@@ -135,10 +135,10 @@ func (o *Orchestrator) take(ctx context.Context, s *domain.Session, w *domain.Wo
 			if w != nil {
 				batch = w.DrainID
 			}
-			return nil, o.depart(ctx, tx, s, domain.MoveFailover, batch, lostReason(w), func() { s.UnassignForMove(domain.EventSessionFailedOver, now) })
+			return nil, o.depart(ctx, tx, s, domain.MigrationByFailover, batch, lostReason(w), func() { s.UnassignForMove(domain.EventSessionFailedOver, now) })
 		case domain.StepStartTimedOut:
 			const why = "the worker did not confirm the start"
-			return nil, o.depart(ctx, tx, s, domain.MoveFailover, "", why, func() { s.StartTimedOut(why, o.timing, now) })
+			return nil, o.depart(ctx, tx, s, domain.MigrationByFailover, "", why, func() { s.StartTimedOut(why, o.timing, now) })
 		}
 		return nil, nil
 	})

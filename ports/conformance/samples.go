@@ -68,7 +68,7 @@ func cleanup(workerID, sessionID string, due time.Time) *domain.Cleanup {
 // migration is one of some minutes after noon that waits.
 func migration(id, sessionID string, minute int) *domain.Migration {
 	return &domain.Migration{
-		ID: id, SessionID: sessionID, UserID: "u1", Kind: domain.MoveOperator, FromWorker: "w1",
+		ID: id, SessionID: sessionID, UserID: "u1", Kind: domain.MigrationByOperator, FromWorker: "w1",
 		Status: domain.MigrationPending, CreatedAt: at(minute),
 	}
 }
@@ -150,7 +150,7 @@ func full() []any {
 			Attempts: 3, ClaimedBy: "r1", CreatedAt: when(),
 		},
 		&domain.Migration{
-			ID: "g1", SessionID: "s1", UserID: "u1", Kind: domain.MoveRebalance, BatchID: "b1", FromWorker: "w1", ToWorker: "w2",
+			ID: "g1", SessionID: "s1", UserID: "u1", Kind: domain.MigrationByRebalance, BatchID: "b1", FromWorker: "w1", ToWorker: "w2",
 			Status: domain.MigrationRunning, Reason: "it's \"better\"", Error: "two\nlines",
 			CreatedAt: when(), StartedAt: when(), CompletedAt: when(),
 		},
@@ -179,7 +179,7 @@ func spare() []any {
 		&domain.PasswordReset{UserID: "u1", TokenHash: hash("reset")},
 		&domain.APIKey{ID: "k1", SessionID: "s1", UserID: "u1", Hash: hash("key")},
 		&domain.Cleanup{WorkerID: "w1", SessionID: "s9", Command: domain.CommandLogout},
-		&domain.Migration{ID: "g1", SessionID: "s1", Kind: domain.MoveDrain, Status: domain.MigrationPending},
+		&domain.Migration{ID: "g1", SessionID: "s1", Kind: domain.MigrationByDrain, Status: domain.MigrationPending},
 		&domain.Replica{ID: "r1"},
 		&domain.Message{
 			ID: "m1", SessionID: "s1", UserID: "u1", Direction: domain.Outbound, Type: domain.TypeText,
