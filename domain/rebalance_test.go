@@ -17,7 +17,7 @@ const tolerance = 0.1
 // crew is a fleet with its sessions, for plans to be carried out on.
 type crew struct {
 	loads map[string]domain.Load
-	seats []domain.Seat
+	seats []domain.MovableSession
 }
 
 func (c *crew) plan() []domain.PlannedMove {
@@ -26,7 +26,7 @@ func (c *crew) plan() []domain.PlannedMove {
 }
 
 func (c *crew) carryOut(t require.TestingT, m domain.PlannedMove) {
-	at := slices.IndexFunc(c.seats, func(s domain.Seat) bool { return s.SessionID == m.SessionID })
+	at := slices.IndexFunc(c.seats, func(s domain.MovableSession) bool { return s.SessionID == m.SessionID })
 	require.GreaterOrEqual(t, at, 0)
 	seat := &c.seats[at]
 	require.Equal(t, domain.PlannedMove{SessionID: seat.SessionID, UserID: seat.UserID, FromWorker: seat.WorkerID, ToWorker: m.ToWorker}, m)
@@ -79,7 +79,7 @@ func someCrew(t *rapid.T, equal bool) *crew {
 		c.loads[l.WorkerID] = l
 		fixed := rapid.IntRange(0, n/3).Draw(t, "that cannot move")
 		for k := range n - fixed {
-			s := domain.Seat{
+			s := domain.MovableSession{
 				SessionID: fmt.Sprintf("s%d-%02d", i, k), WorkerID: l.WorkerID,
 				UserID: fmt.Sprintf("u%d", rapid.IntRange(0, 9).Draw(t, "user")),
 			}
@@ -135,9 +135,9 @@ func TestRebalanceMovesFew(t *testing.T) {
 	})
 }
 
-func someSeats(n int, worker, user string) (seats []domain.Seat) {
+func someSeats(n int, worker, user string) (seats []domain.MovableSession) {
 	for i := range n {
-		seats = append(seats, domain.Seat{SessionID: fmt.Sprintf("%s-%s-%02d", worker, user, i), UserID: user, WorkerID: worker})
+		seats = append(seats, domain.MovableSession{SessionID: fmt.Sprintf("%s-%s-%02d", worker, user, i), UserID: user, WorkerID: worker})
 	}
 	return seats
 }
@@ -184,7 +184,7 @@ func TestRebalanceExamples(t *testing.T) {
 
 func BenchmarkPlanRebalance(b *testing.B) {
 	var loads []domain.Load
-	var seats []domain.Seat
+	var seats []domain.MovableSession
 	for i := range 2000 {
 		used := (i * 7919) % 50
 		loads = append(loads, hosting(fmt.Sprintf("w%04d", i), used, 50))

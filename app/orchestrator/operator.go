@@ -237,7 +237,7 @@ func (o *operationService) Rebalance(ctx context.Context, opt service.RebalanceO
 
 // situation gives the fleet as it will be when the moves that are open have been
 // made, and the sessions that could be moved further.
-func (o *Orchestrator) situation(ctx context.Context) (loads []domain.Load, seats []domain.Seat, err error) {
+func (o *Orchestrator) situation(ctx context.Context) (loads []domain.Load, seats []domain.MovableSession, err error) {
 	var open []*domain.Migration
 	pools := make(map[string]map[string]string) // selectors by user, where the tier has one
 	err = o.store.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
@@ -272,7 +272,7 @@ func (o *Orchestrator) situation(ctx context.Context) (loads []domain.Load, seat
 		loads[i].Used += shift[loads[i].WorkerID]
 	}
 	for _, s := range o.fleet.steady() {
-		seats = append(seats, domain.Seat{SessionID: s.id, UserID: s.userID, WorkerID: s.workerID, Selector: pools[s.userID]})
+		seats = append(seats, domain.MovableSession{SessionID: s.id, UserID: s.userID, WorkerID: s.workerID, Selector: pools[s.userID]})
 	}
 	return loads, seats, nil
 }
