@@ -81,7 +81,7 @@ func newBalance(loads []Load, seats []MovableSession) *balance {
 	at := make(map[string]*workerLoad, len(loads))
 	for i := range loads {
 		l := &loads[i]
-		if l.receives() && l.Capacity > 0 {
+		if l.isSchedulable() && l.Capacity > 0 {
 			w := &workerLoad{id: l.WorkerID, used: max(l.Used, 0), capacity: l.Capacity, sessions: make([][]MovableSession, len(b.selectors))}
 			for _, selector := range b.selectors {
 				w.hosts = append(w.hosts, l.matches(selector))
