@@ -75,10 +75,10 @@ type UserUsage struct {
 	ActiveSessions int // sessions that are wanted up, which includes every live one
 }
 
-// SignIn is one login of a user: the family of refresh tokens that descend
+// RefreshTokenFamily is one login of a user: the family of refresh tokens that descend
 // from it. Only the newest token of a family is good; using an older one
 // revokes the family.
-type SignIn struct {
+type RefreshTokenFamily struct {
 	ID        string // also the session claim of access tokens
 	UserID    string
 	TokenHash [32]byte // of the newest refresh token
@@ -88,8 +88,8 @@ type SignIn struct {
 	Rev       int64
 }
 
-// Usable reports whether tokens of the family are accepted at the given time.
-func (f *SignIn) Usable(now time.Time) bool {
+// IsUsable reports whether tokens of the family are accepted at the given time.
+func (f *RefreshTokenFamily) IsUsable(now time.Time) bool {
 	return f.RevokedAt.IsZero() && now.Before(f.ExpiresAt)
 }
 
@@ -115,9 +115,9 @@ type APIKey struct {
 	Rev        int64
 }
 
-// Usable reports why the key is refused at the given time, or nil. One that is
+// Check reports why the key is refused at the given time, or nil. One that is
 // revoked is refused whatever the clock shows.
-func (k *APIKey) Usable(now time.Time) error {
+func (k *APIKey) Check(now time.Time) error {
 	if !k.RevokedAt.IsZero() {
 		return Errorf(Unauthenticated, CodeAPIKeyInvalid, "API key is not valid; use the key shown when the session was created or rotate it")
 	}

@@ -92,12 +92,12 @@ func TestWindowSeed(t *testing.T) {
 }
 
 func TestSignInUsable(t *testing.T) {
-	f := domain.SignIn{ExpiresAt: noon}
-	require.True(t, f.Usable(noon.Add(-1)))
-	require.False(t, f.Usable(noon))
+	f := domain.RefreshTokenFamily{ExpiresAt: noon}
+	require.True(t, f.IsUsable(noon.Add(-1)))
+	require.False(t, f.IsUsable(noon))
 	f.RevokedAt = noon.Add(-time.Hour)
-	require.False(t, f.Usable(noon.Add(-time.Minute)))
-	require.False(t, (&domain.SignIn{}).Usable(noon), "a family that never lasts is not one that always does")
+	require.False(t, f.IsUsable(noon.Add(-time.Minute)))
+	require.False(t, (&domain.RefreshTokenFamily{}).IsUsable(noon), "a family that never lasts is not one that always does")
 }
 
 func TestAPIKeyUsable(t *testing.T) {
@@ -113,7 +113,7 @@ func TestAPIKeyUsable(t *testing.T) {
 		"revoked by a clock ahead": {domain.APIKey{RevokedAt: noon.Add(1)}, domain.CodeAPIKeyInvalid},
 		"revoked and expired":      {domain.APIKey{RevokedAt: noon, ExpiresAt: noon}, domain.CodeAPIKeyInvalid},
 	} {
-		err := c.key.Usable(noon)
+		err := c.key.Check(noon)
 		require.Equal(t, c.want, domain.CodeOf(err), name)
 		var e *domain.Error
 		require.True(t, err == nil || errors.As(err, &e) && e.Kind == domain.Unauthenticated, name)

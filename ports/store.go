@@ -103,8 +103,8 @@ type UserFilter struct {
 
 // SignIns keeps refresh-token families.
 type SignIns interface {
-	Get(ctx context.Context, id string) (*domain.SignIn, error)
-	Put(ctx context.Context, f *domain.SignIn) error
+	Get(ctx context.Context, id string) (*domain.RefreshTokenFamily, error)
+	Put(ctx context.Context, f *domain.RefreshTokenFamily) error
 	// RevokeAll revokes every family of the user that is not revoked yet,
 	// except the one named (which may be empty).
 	RevokeAll(ctx context.Context, userID, except string, at time.Time) error

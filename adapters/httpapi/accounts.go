@@ -262,7 +262,7 @@ func (a *api) apiKeys(ctx context.Context, c *call) (any, error) {
 			ends = k.RevokedAt
 		}
 		views[i] = keyView{
-			ID: k.ID, Name: k.Name, Prefix: k.Hint, IsActive: k.Usable(c.start) == nil,
+			ID: k.ID, Name: k.Name, Prefix: k.Hint, IsActive: k.Check(c.start) == nil,
 			LastUsed: stamp(k.LastUsedAt), CreatedAt: stamp(k.CreatedAt), ExpiresAt: stamp(ends),
 			Session: keySessionView{ID: k.SessionID},
 		}

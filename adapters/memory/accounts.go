@@ -147,7 +147,7 @@ func (t users) Reserve(_ context.Context, id string, add, limit domain.UserUsage
 }
 
 type signInRow struct {
-	v    *domain.SignIn
+	v    *domain.RefreshTokenFamily
 	user *userRow
 	at   int32
 }
@@ -168,14 +168,14 @@ func (r *signInRow) rev() int64 {
 
 type signIns struct{ *txn }
 
-func (t signIns) Get(_ context.Context, id string) (*domain.SignIn, error) {
-	return find(t.txn, t.s.signIns, id, func(r *signInRow) *domain.SignIn {
+func (t signIns) Get(_ context.Context, id string) (*domain.RefreshTokenFamily, error) {
+	return find(t.txn, t.s.signIns, id, func(r *signInRow) *domain.RefreshTokenFamily {
 		f := *r.v
 		return &f
 	})
 }
 
-func (t signIns) Put(_ context.Context, f *domain.SignIn) error {
+func (t signIns) Put(_ context.Context, f *domain.RefreshTokenFamily) error {
 	if err := t.writable(); err != nil {
 		return err
 	}
@@ -201,13 +201,13 @@ func (t signIns) Put(_ context.Context, f *domain.SignIn) error {
 	return nil
 }
 
-func (t signIns) set(r *signInRow, v *domain.SignIn) {
+func (t signIns) set(r *signInRow, v *domain.RefreshTokenFamily) {
 	old := r.v
 	t.s.setSignIn(r, v)
 	t.undo(func() { t.s.setSignIn(r, old) })
 }
 
-func (s *Store) setSignIn(r *signInRow, v *domain.SignIn) {
+func (s *Store) setSignIn(r *signInRow, v *domain.RefreshTokenFamily) {
 	if r.v != nil {
 		s.expiring.remove(r)
 		delete(s.signIns, r.v.ID)

@@ -141,7 +141,7 @@ func (a *Accounts) Refresh(ctx context.Context, refreshToken string) (*service.A
 		}
 		userID = f.UserID
 		if subtle.ConstantTimeCompare(f.TokenHash[:], have[:]) != 1 {
-			if !f.Usable(now) {
+			if !f.IsUsable(now) {
 				return errRefresh
 			}
 			reused = true
@@ -158,7 +158,7 @@ func (a *Accounts) Refresh(ctx context.Context, refreshToken string) (*service.A
 			return errDeactivated
 		case !f.RevokedAt.IsZero():
 			return errRefresh
-		case !f.Usable(now):
+		case !f.IsUsable(now):
 			return errRefreshExpired
 		}
 		f.TokenHash, f.ExpiresAt = digest(next), now.Add(a.refreshLife)
@@ -205,9 +205,9 @@ func (a *Accounts) Logout(ctx context.Context, c service.Principal) error {
 }
 
 // begin makes a sign-in, not stored yet, and its first refresh token.
-func (a *Accounts) begin(ctx context.Context, userID string) (*domain.SignIn, string, error) {
+func (a *Accounts) begin(ctx context.Context, userID string) (*domain.RefreshTokenFamily, string, error) {
 	now := a.stamp()
-	f := &domain.SignIn{ID: a.ids.NewID(), UserID: userID, CreatedAt: now, ExpiresAt: now.Add(a.refreshLife)}
+	f := &domain.RefreshTokenFamily{ID: a.ids.NewID(), UserID: userID, CreatedAt: now, ExpiresAt: now.Add(a.refreshLife)}
 	refresh, err := a.refreshToken(f.ID)
 	if err != nil {
 		return nil, "", fault(ctx, err)

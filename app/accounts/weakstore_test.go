@@ -113,7 +113,7 @@ type weakSignIns struct {
 	tx *weakTx
 }
 
-func (r weakSignIns) Get(ctx context.Context, id string) (f *domain.SignIn, err error) {
+func (r weakSignIns) Get(ctx context.Context, id string) (f *domain.RefreshTokenFamily, err error) {
 	err = r.tx.read(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
 		f, err = tx.SignIns.Get(ctx, id)
 		return err
@@ -121,7 +121,7 @@ func (r weakSignIns) Get(ctx context.Context, id string) (f *domain.SignIn, err 
 	return f, err
 }
 
-func (r weakSignIns) Put(_ context.Context, f *domain.SignIn) error {
+func (r weakSignIns) Put(_ context.Context, f *domain.RefreshTokenFamily) error {
 	return r.tx.write(func(ctx context.Context, tx *ports.Tx) error { return tx.SignIns.Put(ctx, f) })
 }
 

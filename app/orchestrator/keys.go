@@ -117,7 +117,7 @@ func (o *apiKeyService) Authenticate(ctx context.Context, text string) (service.
 			return service.Sender{}, domain.Usage{}, o.fault(err)
 		}
 	}
-	if err := c.key.Usable(now); err != nil {
+	if err := c.key.Check(now); err != nil {
 		return service.Sender{}, domain.Usage{}, err
 	}
 	if !c.user.user.Active {
@@ -258,7 +258,7 @@ func (o *apiKeyService) List(ctx context.Context, userID string) ([]*service.API
 			return err
 		}
 		for _, k := range keys {
-			if k.Usable(now) != nil {
+			if k.Check(now) != nil {
 				continue
 			}
 			s, err := tx.Sessions.Get(ctx, k.SessionID)

@@ -55,8 +55,8 @@ func apiKey(id, sessionID, userID string) *domain.APIKey {
 	return &domain.APIKey{ID: id, SessionID: sessionID, UserID: userID, Hash: hash(id), CreatedAt: noon}
 }
 
-func signIn(id, userID string) *domain.SignIn {
-	return &domain.SignIn{ID: id, UserID: userID, TokenHash: hash(id), CreatedAt: noon, ExpiresAt: at(60)}
+func signIn(id, userID string) *domain.RefreshTokenFamily {
+	return &domain.RefreshTokenFamily{ID: id, UserID: userID, TokenHash: hash(id), CreatedAt: noon, ExpiresAt: at(60)}
 }
 
 func cleanup(workerID, sessionID string, due time.Time) *domain.Cleanup {
@@ -137,7 +137,7 @@ func full() []any {
 	}
 	return []any{
 		u, w, s,
-		&domain.SignIn{
+		&domain.RefreshTokenFamily{
 			ID: "f1", UserID: "u1", TokenHash: hash("token"), CreatedAt: when(), ExpiresAt: when(), RevokedAt: when(),
 		},
 		&domain.PasswordReset{TokenHash: hash("reset"), UserID: "u1", ExpiresAt: when()},
@@ -175,7 +175,7 @@ func spare() []any {
 		&domain.User{ID: "u1", Email: "u1@example.com", Role: domain.RoleUser, Tier: domain.TierBasic},
 		&domain.Worker{ID: "w1", Endpoint: "http://w1:8001", Capacity: 1},
 		&domain.Session{ID: "s1", UserID: "u1", Name: "s", Intent: domain.Down, Status: domain.Disconnected},
-		&domain.SignIn{ID: "f1", UserID: "u1", TokenHash: hash("token")},
+		&domain.RefreshTokenFamily{ID: "f1", UserID: "u1", TokenHash: hash("token")},
 		&domain.PasswordReset{UserID: "u1", TokenHash: hash("reset")},
 		&domain.APIKey{ID: "k1", SessionID: "s1", UserID: "u1", Hash: hash("key")},
 		&domain.Cleanup{WorkerID: "w1", SessionID: "s9", Command: domain.CommandLogout},

@@ -139,7 +139,7 @@ func put(ctx context.Context, tx *ports.Tx, row any) error {
 	switch v := row.(type) {
 	case *domain.User:
 		return tx.Users.Put(ctx, v)
-	case *domain.SignIn:
+	case *domain.RefreshTokenFamily:
 		return tx.SignIns.Put(ctx, v)
 	case *domain.PasswordReset:
 		return tx.Resets.Put(ctx, v)
@@ -168,7 +168,7 @@ func get(ctx context.Context, tx *ports.Tx, row any) (any, error) {
 	switch v := row.(type) {
 	case *domain.User:
 		return tx.Users.Get(ctx, v.ID)
-	case *domain.SignIn:
+	case *domain.RefreshTokenFamily:
 		return tx.SignIns.Get(ctx, v.ID)
 	case *domain.PasswordReset:
 		return tx.Resets.Take(ctx, v.TokenHash)

@@ -260,7 +260,7 @@ func userReservations(d *db) {
 func revokeAll(d *db) {
 	early := signIn("f0", "u1")
 	early.RevokedAt = at(1)
-	rows := []*domain.SignIn{early, signIn("f1", "u1"), signIn("f2", "u1"), signIn("f3", "u2")}
+	rows := []*domain.RefreshTokenFamily{early, signIn("f1", "u1"), signIn("f2", "u1"), signIn("f3", "u2")}
 	d.put(user("u1"), user("u2"), rows[0], rows[1], rows[2], rows[3])
 	revoked := func() (at []time.Time) {
 		for _, f := range rows {

@@ -103,8 +103,10 @@ func copiesOut(d *db) {
 		"Users.ByEmail": one(func(ctx context.Context, tx *ports.Tx) (*domain.User, error) {
 			return tx.Users.ByEmail(ctx, "ann@example.com")
 		}),
-		"SignIns.Get": one(func(ctx context.Context, tx *ports.Tx) (*domain.SignIn, error) { return tx.SignIns.Get(ctx, "f1") }),
-		"Keys.Get":    one(func(ctx context.Context, tx *ports.Tx) (*domain.APIKey, error) { return tx.Keys.Get(ctx, "k1") }),
+		"SignIns.Get": one(func(ctx context.Context, tx *ports.Tx) (*domain.RefreshTokenFamily, error) {
+			return tx.SignIns.Get(ctx, "f1")
+		}),
+		"Keys.Get": one(func(ctx context.Context, tx *ports.Tx) (*domain.APIKey, error) { return tx.Keys.Get(ctx, "k1") }),
 		"Keys.ByHash": one(func(ctx context.Context, tx *ports.Tx) (*domain.APIKey, error) {
 			return tx.Keys.ByHash(ctx, hash("key"))
 		}),
@@ -346,7 +348,9 @@ func notFound(d *db) {
 		missing(d, func(ctx context.Context, tx *ports.Tx) (*domain.User, error) { return tx.Users.Get(ctx, "") })
 		missing(d, func(ctx context.Context, tx *ports.Tx) (*domain.User, error) { return tx.Users.ByEmail(ctx, "none") })
 		missing(d, func(ctx context.Context, tx *ports.Tx) (domain.UserUsage, error) { return tx.Users.Usage(ctx, "none") })
-		missing(d, func(ctx context.Context, tx *ports.Tx) (*domain.SignIn, error) { return tx.SignIns.Get(ctx, "none") })
+		missing(d, func(ctx context.Context, tx *ports.Tx) (*domain.RefreshTokenFamily, error) {
+			return tx.SignIns.Get(ctx, "none")
+		})
 		missing(d, func(ctx context.Context, tx *ports.Tx) (*domain.APIKey, error) { return tx.Keys.Get(ctx, "none") })
 		missing(d, func(ctx context.Context, tx *ports.Tx) (*domain.APIKey, error) {
 			return tx.Keys.ByHash(ctx, hash("none"))

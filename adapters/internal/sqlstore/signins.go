@@ -12,8 +12,8 @@ var signInsTable = table{
 	rest: []string{"token_hash", "created_at", "expires_at", "revoked_at"},
 }
 
-func scanSignIn(r row) *domain.SignIn {
-	return &domain.SignIn{
+func scanSignIn(r row) *domain.RefreshTokenFamily {
+	return &domain.RefreshTokenFamily{
 		ID: r.text(0), UserID: r.text(1),
 		TokenHash: r.hash(2), CreatedAt: r.time(3), ExpiresAt: r.time(4), RevokedAt: r.time(5), Rev: r.int64(6),
 	}
@@ -36,12 +36,12 @@ func (b *Body) signInStatements() signInStatements {
 
 type signIns Tx
 
-func (t *signIns) Get(ctx context.Context, id string) (*domain.SignIn, error) {
+func (t *signIns) Get(ctx context.Context, id string) (*domain.RefreshTokenFamily, error) {
 	return one(ctx, (*Tx)(t), t.body.signIns.get, scanSignIn, id)
 }
 
 // Put needs the user to exist, or gives ErrNotFound.
-func (t *signIns) Put(ctx context.Context, f *domain.SignIn) error {
+func (t *signIns) Put(ctx context.Context, f *domain.RefreshTokenFamily) error {
 	return (*Tx)(t).put(ctx, &t.body.signIns.puts, &f.Rev, f.ID, f.UserID,
 		f.TokenHash[:], when(f.CreatedAt), micros(f.ExpiresAt), when(f.RevokedAt))
 }
