@@ -27,7 +27,7 @@ func (l *countingLimiter) Take(_ context.Context, key string, at time.Time, leng
 	if l.windows[key] == nil {
 		l.windows[key] = &domain.Window{}
 	}
-	return l.windows[key].Take(at, length, limit, n), nil
+	return l.windows[key].AllowN(at, length, limit, n), nil
 }
 
 func (l *countingLimiter) Seed(context.Context, string, time.Time, time.Duration, int) error {

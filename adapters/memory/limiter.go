@@ -60,7 +60,7 @@ func (l *Limiter) Take(
 	if known {
 		next = w.Window
 	}
-	usage := next.Take(at, length, limit, n)
+	usage := next.AllowN(at, length, limit, n)
 	runs := known && next.Start.Equal(w.Start)
 	switch {
 	case !usage.Allowed, n <= 0 && !runs:
@@ -82,11 +82,11 @@ func (l *Limiter) Seed(ctx context.Context, key string, first time.Time, length 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if w, known := s.windows[key]; known {
-		w.Seed(first, used)
+		w.Backfill(first, used)
 		return nil
 	}
 	next := limitWindow{length: length}
-	next.Seed(first, used)
+	next.Backfill(first, used)
 	s.sweep(first)
 	s.windows[key] = &next
 	return nil

@@ -178,7 +178,7 @@ func TestCountedWithoutRedis(t *testing.T) {
 		take(t, a, prefix+string(rune('a'+i)), 1)
 	}
 	require.Equal(t, 7, take(t, a, "calls", 7).Used)
-	require.False(t, take(t, a, "messages", 2).Seeded)
+	require.False(t, take(t, a, "messages", 2).Backfilled)
 	require.NoError(t, a.Limiter().Seed(t.Context(), "messages", time.Now().Add(-time.Minute), time.Hour, 5))
 	require.Equal(t, 8, take(t, a, "messages", 1).Used)
 	require.Equal(t, 6, take(t, b, "calls", 1).Used)
@@ -186,7 +186,7 @@ func TestCountedWithoutRedis(t *testing.T) {
 	w.heal()
 	waitUntilUp(t, a)
 	eventually(t, func() bool { return take(t, b, "calls", 0).Used == 13 }, "the sum")
-	eventually(t, func() bool { return !take(t, b, "messages", 0).Seeded }, "to be seeded anew")
+	eventually(t, func() bool { return !take(t, b, "messages", 0).Backfilled }, "to be seeded anew")
 	for i := range 1000 {
 		eventually(t, func() bool { return take(t, b, prefix+string(rune('a'+i)), 0).Used == 1 }, "every key")
 	}
@@ -199,7 +199,7 @@ func TestRedisFlushed(t *testing.T) {
 	require.NoError(t, f.Limiter().Seed(t.Context(), "k", time.Now(), time.Hour, 0))
 	put(t, f, "s1", 1)
 	require.NoError(t, server.FlushAll())
-	require.False(t, take(t, f, "k", 1).Seeded)
+	require.False(t, take(t, f, "k", 1).Backfilled)
 	require.NoError(t, f.Limiter().Seed(t.Context(), "k", time.Now().Add(-10*time.Minute), time.Hour, 5))
 	u := take(t, f, "k", 1)
 	require.Equal(t, 7, u.Used)

@@ -95,7 +95,7 @@ func (l *Limiter) Take(
 		return l.alone.take(key, at, length, limit, n), nil
 	}
 	return domain.Usage{
-		Allowed: a.flags&flagAllowed != 0, Seeded: a.flags&flagSeeded != 0,
+		Allowed: a.flags&flagAllowed != 0, Backfilled: a.flags&flagSeeded != 0,
 		Limit: limit, Used: int(a.used), Remaining: max(limit-int(a.used), 0),
 		ResetAt: time.UnixMilli(a.start + a.length).UTC(),
 	}, nil
@@ -240,7 +240,7 @@ func (l *Limiter) carry() {
 		_ = l.f.do(context.Background(), func(ctx context.Context) error {
 			p := l.f.rdb.Pipeline()
 			for key, w := range some {
-				if key = l.prefix + key; w.Seeded {
+				if key = l.prefix + key; w.Backfilled {
 					p.Del(ctx, key)
 				} else {
 					p.Eval(ctx, carrySource, []string{key}, w.Start.UnixMilli(), millis(w.length), w.Used)

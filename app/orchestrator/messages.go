@@ -200,7 +200,7 @@ func (o *Orchestrator) takeMessages(ctx context.Context, a *allowance, now time.
 	}
 	if !a.seeded.Load() {
 		usage, err := take(0)
-		if err == nil && !usage.Seeded {
+		if err == nil && !usage.Backfilled {
 			err = o.seed(ctx, a, now)
 		}
 		if err != nil {
@@ -209,7 +209,7 @@ func (o *Orchestrator) takeMessages(ctx context.Context, a *allowance, now time.
 		a.seeded.Store(true)
 	}
 	usage, err := take(n)
-	if err != nil || usage.Seeded || !usage.Allowed { // what the history has makes room for nobody
+	if err != nil || usage.Backfilled || !usage.Allowed { // what the history has makes room for nobody
 		return usage, err
 	}
 	if err := o.seed(ctx, a, now); err != nil {

@@ -238,7 +238,7 @@ func limitModel(l *limits) {
 			if used := rapid.IntRange(0, 9).Draw(t, "seed"); used < 3 {
 				first := now.Add(-time.Duration(rapid.IntRange(0, 29).Draw(t, "minutes ago")) * time.Minute)
 				if window.Start.IsZero() || now.Before(window.Start.Add(30*time.Minute)) {
-					window.Seed(first, used)
+					window.Backfill(first, used)
 					require.NoError(t, l.limiter.Seed(l.Context(), key, first, 30*time.Minute, used))
 				}
 			}
@@ -250,7 +250,7 @@ func limitModel(l *limits) {
 				return // the key may be forgotten by now, or not
 			}
 			next := window
-			want := next.Take(now, length, limit, n)
+			want := next.AllowN(now, length, limit, n)
 			if !next.Start.Equal(window.Start) && (n <= 0 || !want.Allowed) {
 				continue // no window runs, and this would begin none
 			}
@@ -279,29 +279,29 @@ func (l *limits) seed(after time.Duration, used int) {
 }
 
 func limitSeeded(l *limits) {
-	require.False(l.T, l.take(0, 3, 0).Seeded)
-	require.False(l.T, l.take(0, 3, 2).Seeded)
-	require.False(l.T, l.take(0, 3, 0).Seeded)
+	require.False(l.T, l.take(0, 3, 0).Backfilled)
+	require.False(l.T, l.take(0, 3, 2).Backfilled)
+	require.False(l.T, l.take(0, 3, 0).Backfilled)
 	l.seed(-time.Minute, 1)
 	for _, n := range []int{0, 1, -1, 0} { // the second is refused
-		require.True(l.T, l.take(time.Minute, 3, n).Seeded)
+		require.True(l.T, l.take(time.Minute, 3, n).Backfilled)
 	}
-	require.True(l.T, l.take(time.Hour, 3, 0).Seeded, "its window is over")
+	require.True(l.T, l.take(time.Hour, 3, 0).Backfilled, "its window is over")
 	l.expect(l.take(time.Hour, 3, 1), true, 2, 2*time.Hour)
-	require.True(l.T, l.take(time.Hour, 3, 0).Seeded, "another window")
-	require.False(l.T, l.takeOf(l.key+":other", 0, 3, 1).Seeded)
+	require.True(l.T, l.take(time.Hour, 3, 0).Backfilled, "another window")
+	require.False(l.T, l.takeOf(l.key+":other", 0, 3, 1).Backfilled)
 }
 
 // limitSeededWithNothing: what is told later was counted meanwhile.
 func limitSeededWithNothing(l *limits) {
 	l.seed(-90*time.Minute, 0)
 	u := l.take(0, 3, 0)
-	require.True(l.T, u.Seeded)
+	require.True(l.T, u.Backfilled)
 	l.expect(u, true, 3, time.Hour)
 	l.expect(l.take(0, 3, 1), true, 2, time.Hour)
 	l.seed(-time.Minute, 2)
 	l.expect(l.take(0, 3, 0), true, 2, time.Hour)
-	require.True(l.T, l.take(0, 3, 0).Seeded)
+	require.True(l.T, l.take(0, 3, 0).Backfilled)
 }
 
 func limitRemembered(l *limits) {
@@ -311,12 +311,12 @@ func limitRemembered(l *limits) {
 		l.takeOf(fmt.Sprint(l.key, ":", i), 2*time.Hour-time.Millisecond, 3, 1)
 	}
 	u := l.take(2*time.Hour-time.Millisecond, 3, 0)
-	require.True(l.T, u.Seeded)
+	require.True(l.T, u.Backfilled)
 	l.expect(u, true, 3, 3*time.Hour-time.Millisecond)
 	u = l.take(2*time.Hour-time.Millisecond, 3, 1)
-	require.True(l.T, u.Seeded)
+	require.True(l.T, u.Backfilled)
 	l.expect(u, true, 2, 3*time.Hour-time.Millisecond)
-	require.True(l.T, l.take(4*time.Hour-2*time.Millisecond, 3, 0).Seeded, "from the later window on")
+	require.True(l.T, l.take(4*time.Hour-2*time.Millisecond, 3, 0).Backfilled, "from the later window on")
 }
 
 func limitSeed(l *limits) {
@@ -325,7 +325,7 @@ func limitSeed(l *limits) {
 	u := l.take(time.Minute, 10, 1)
 	l.expect(u, true, 4, 40*time.Minute)
 	require.Equal(l.T, 6, u.Used)
-	require.True(l.T, u.Seeded)
+	require.True(l.T, u.Backfilled)
 	l.expect(l.take(40*time.Minute, 10, 1), true, 9, 100*time.Minute)
 
 	l.key += ":later" // a Seed of uses that began after the window did
@@ -339,7 +339,7 @@ func limitSeedBegins(l *limits) {
 	u := l.take(0, 10, 0)
 	l.expect(u, true, 7, 40*time.Minute)
 	require.Equal(l.T, 3, u.Used)
-	require.True(l.T, u.Seeded)
+	require.True(l.T, u.Backfilled)
 	l.expect(l.take(39*time.Minute, 10, 2), true, 5, 40*time.Minute)
 	l.expect(l.take(40*time.Minute, 10, 2), true, 8, 100*time.Minute)
 
