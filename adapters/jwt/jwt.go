@@ -103,7 +103,7 @@ func (t *Tokens) Verify(token string, now time.Time) (ports.Claims, error) {
 	case errors.Is(err, jwt.ErrTokenExpired) && c.Issuer == name && c.Audience == name && c.Validate() == nil:
 		return ports.Claims{}, errExpired
 	default:
-		return ports.Claims{}, errInvalid.Because(err)
+		return ports.Claims{}, errInvalid.WithCause(err)
 	}
 	expires, _ := c.GetExpirationTime() // required by now
 	return ports.Claims{

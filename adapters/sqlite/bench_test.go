@@ -97,7 +97,7 @@ func BenchmarkMessage(b *testing.B) {
 					return err
 				}
 				m.WhatsAppID = fmt.Sprintf("3EB0%016X", i)
-				m.Advance(domain.MessageSent, time.Now(), "")
+				m.TransitionTo(domain.MessageSent, time.Now(), "")
 				return s.Update(b.Context(), func(ctx context.Context, tx *ports.Tx) error { return tx.Messages.Put(ctx, m) })
 			})
 			b.ReportMetric(2*float64(b.N)/b.Elapsed().Seconds(), "updates/s")

@@ -130,7 +130,7 @@ func (a *Accounts) update(ctx context.Context, fn func(context.Context, *ports.T
 		}
 		if try == updateTries {
 			return domain.Errorf(domain.Conflict, domain.CodeInvalidState,
-				"The account is being changed by others at the moment; try again").Because(err)
+				"The account is being changed by others at the moment; try again").WithCause(err)
 		}
 	}
 }
@@ -150,7 +150,7 @@ func fault(ctx context.Context, err error) error {
 		return ctx.Err()
 	}
 	return domain.Errorf(domain.Internal, domain.CodeInternal,
-		"Something went wrong on our side; try again, and report the request id if it persists").Because(err)
+		"Something went wrong on our side; try again, and report the request id if it persists").WithCause(err)
 }
 
 // The answers that several use cases give.
@@ -188,7 +188,7 @@ func found(u *domain.User, err error) (*domain.User, error) {
 func put(ctx context.Context, tx *ports.Tx, u *domain.User) error {
 	err := tx.Users.Put(ctx, u)
 	if errors.Is(err, ports.ErrExists) {
-		return errEmailTaken.Because(err)
+		return errEmailTaken.WithCause(err)
 	}
 	return err
 }
@@ -249,7 +249,7 @@ func (a *Accounts) guess(ctx context.Context, key string, n int) error {
 	}
 	wait := use.ResetAt.Sub(now)
 	return domain.Errorf(domain.Exceeded, domain.CodeRateLimit,
-		"Too many wrong passwords; try again in %s", inWords(wait)).Because(limited(wait))
+		"Too many wrong passwords; try again in %s", inWords(wait)).WithCause(limited(wait))
 }
 
 // limited is the cause of errors that go away with time.

@@ -134,7 +134,7 @@ func (a *Accounts) Refresh(ctx context.Context, refreshToken string) (*service.A
 		reused = false
 		f, err := tx.SignIns.Get(ctx, id)
 		if errors.Is(err, ports.ErrNotFound) {
-			return errRefresh.Because(err)
+			return errRefresh.WithCause(err)
 		}
 		if err != nil {
 			return err
@@ -151,7 +151,7 @@ func (a *Accounts) Refresh(ctx context.Context, refreshToken string) (*service.A
 		u, err = tx.Users.Get(ctx, f.UserID)
 		switch {
 		case errors.Is(err, ports.ErrNotFound):
-			return errRefresh.Because(err)
+			return errRefresh.WithCause(err)
 		case err != nil:
 			return err
 		case !u.Active:

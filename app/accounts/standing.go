@@ -66,7 +66,7 @@ func (a *Accounts) standing(ctx context.Context, c ports.Claims) (s standing, er
 		return nil
 	})
 	if errors.Is(err, ports.ErrNotFound) {
-		err = errToken.Because(err)
+		err = errToken.WithCause(err)
 	}
 	return s, err
 }

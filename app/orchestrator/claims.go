@@ -54,7 +54,7 @@ func (o *Orchestrator) unclaimed(ctx context.Context, fn func() error) error {
 		}
 		if err := o.sleep(ctx, claimGlance); err != nil {
 			return domain.Errorf(domain.Conflict, domain.CodeInvalidState,
-				"The session is being started or stopped at the moment; try again in a minute").Because(err)
+				"The session is being started or stopped at the moment; try again in a minute").WithCause(err)
 		}
 	}
 }

@@ -264,8 +264,8 @@ func (o *Orchestrator) fault(err error) error {
 		return err
 	case errors.Is(err, ports.ErrConflict):
 		return domain.Errorf(domain.Conflict, domain.CodeInvalidState,
-			"It is being changed by others at the moment; try again").Because(err)
+			"It is being changed by others at the moment; try again").WithCause(err)
 	}
 	return domain.Errorf(domain.Internal, domain.CodeInternal,
-		"Something went wrong on our side; try again, and report the request id if it persists").Because(err)
+		"Something went wrong on our side; try again, and report the request id if it persists").WithCause(err)
 }

@@ -39,7 +39,7 @@ func (o *sessionService) Connect(ctx context.Context, userID, sessionID string, 
 	}
 	if s.Status == domain.Errored {
 		return nil, domain.Errorf(domain.BadGateway, domain.CodeWorkerCommunication,
-			"The worker could not start the session; connect again, and report it if it persists").Because(errors.New(s.LastError))
+			"The worker could not start the session; connect again, and report it if it persists").WithCause(errors.New(s.LastError))
 	}
 	if opt.Wait > 0 {
 		return o.await(ctx, userID, sessionID, opt.Wait)
@@ -213,16 +213,16 @@ func (o *Orchestrator) workerFault(err error) error {
 	switch w.Failure {
 	case ports.WorkerRefused, ports.WorkerNameUnknown, ports.WorkerUnreachable, ports.WorkerSuspended:
 		return domain.Errorf(domain.Unavailable, domain.CodeWorkerUnreachable,
-			"The session's worker cannot be reached at the moment; try again in a minute").Because(err)
+			"The session's worker cannot be reached at the moment; try again in a minute").WithCause(err)
 	case ports.WorkerTimedOut, ports.WorkerBroken:
 		return domain.Errorf(domain.Timeout, domain.CodeWorkerTimeout,
-			"The worker did not answer in time, so the outcome is not known; look at the status before you try again").Because(err)
+			"The worker did not answer in time, so the outcome is not known; look at the status before you try again").WithCause(err)
 	case ports.WorkerBusy:
 		return domain.Errorf(domain.Unavailable, domain.CodeNoAvailableWorkers,
-			"The workers are busy at the moment; try again in a minute").Because(err)
+			"The workers are busy at the moment; try again in a minute").WithCause(err)
 	}
 	return domain.Errorf(domain.BadGateway, domain.CodeWorkerCommunication,
-		"The worker could not do it; try again, and report it if it persists").Because(err)
+		"The worker could not do it; try again, and report it if it persists").WithCause(err)
 }
 
 // await waits for something to scan, something to type, or the connection.

@@ -132,7 +132,7 @@ func (o *apiKeyService) Authenticate(ctx context.Context, text string) (service.
 	if !usage.Allowed {
 		return c.holder, usage, domain.Errorf(domain.Exceeded, domain.CodeAPILimit,
 			"API call limit exceeded. %s tier allows %d calls per hour", c.user.user.Tier, usage.Limit).
-			Because(usedUp{usage, usage.ResetAt.Sub(now)})
+			WithCause(usedUp{usage, usage.ResetAt.Sub(now)})
 	}
 	return c.holder, usage, nil
 }

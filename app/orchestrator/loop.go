@@ -581,7 +581,7 @@ func (o *Orchestrator) expireMessages(ctx context.Context, now time.Time) error 
 			pending, err := tx.Messages.PendingBefore(ctx, now.Add(-o.timing.MessageLife), batch)
 			n = len(pending)
 			for _, m := range pending {
-				m.Advance(domain.MessageFailed, now, "its outcome was never reported")
+				m.TransitionTo(domain.MessageFailed, now, "its outcome was never reported")
 				if err := tx.Messages.Put(ctx, m); err != nil {
 					return err
 				}

@@ -44,7 +44,7 @@ func (o *messageService) Send(ctx context.Context, h service.Sender, out *domain
 	if !usage.Allowed {
 		return nil, domain.Errorf(domain.Exceeded, domain.CodeMessageLimit,
 			"Message limit exceeded. %s tier allows %d messages per hour", a.user.Tier, usage.Limit).
-			Because(usedUp{usage, usage.ResetAt.Sub(now)})
+			WithCause(usedUp{usage, usage.ResetAt.Sub(now)})
 	}
 	m := &domain.Message{
 		ID: o.ids.NewID(), SessionID: h.SessionID, UserID: h.UserID, Direction: domain.Outbound,
@@ -72,7 +72,7 @@ func (o *messageService) Send(ctx context.Context, h service.Sender, out *domain
 		return o.unsent(ctx, a, w, m, err)
 	}
 	m.WhatsAppID = sent.WhatsAppID
-	m.Advance(domain.MessageSent, o.now(), "")
+	m.TransitionTo(domain.MessageSent, o.now(), "")
 	err = o.putMessage(ctx, m)
 	o.ended(ctx, early, sent.WhatsAppID)
 	if err != nil {
@@ -254,9 +254,9 @@ func (o *Orchestrator) unsent(ctx context.Context, a *allowance, w *domain.Worke
 	accepted := known && failure.Failure == ports.WorkerFailed && failure.Status/100 == 2 // but the answer makes no sense
 	if !known || accepted || failure.Failure == ports.WorkerTimedOut || failure.Failure == ports.WorkerBroken {
 		return m, domain.Errorf(domain.Timeout, domain.CodeWorkerTimeout,
-			"The worker did not answer, so it is not known whether the message was sent; look at its status before sending it again").Because(err)
+			"The worker did not answer, so it is not known whether the message was sent; look at its status before sending it again").WithCause(err)
 	}
-	m.Advance(domain.MessageFailed, o.now(), failure.Message)
+	m.TransitionTo(domain.MessageFailed, o.now(), failure.Message)
 	if err := o.putMessage(ctx, m); err != nil && !errors.Is(err, ports.ErrConflict) {
 		o.logFailure(ctx, "failed message not recorded", err, "message", m.ID)
 	}
@@ -268,13 +268,13 @@ func (o *Orchestrator) unsent(ctx context.Context, a *allowance, w *domain.Worke
 		return m, o.workerFault(err)
 	case ports.WorkerUnknown:
 		return m, domain.Errorf(domain.Conflict, domain.CodeSessionNotConnected,
-			"The worker does not have the session at the moment; it is being brought back, try again in a minute").Because(err)
+			"The worker does not have the session at the moment; it is being brought back, try again in a minute").WithCause(err)
 	case ports.WorkerBusy:
 		return m, domain.Errorf(domain.BadGateway, domain.CodeMessageSendFailed,
-			"The worker limits how fast this session sends; try again in a minute").Because(err)
+			"The worker limits how fast this session sends; try again in a minute").WithCause(err)
 	}
 	return m, domain.Errorf(domain.BadGateway, domain.CodeMessageSendFailed,
-		"The worker could not send the message: %s", failure.Message).Because(err)
+		"The worker could not send the message: %s", failure.Message).WithCause(err)
 }
 
 // PerformAction does something to a message or in a chat.
@@ -469,9 +469,9 @@ func advance(m *domain.Message, r domain.MessageReport, now time.Time) bool {
 	}
 	changed := false
 	if r.Status == domain.MessageRead && !r.DeliveredAt.IsZero() {
-		changed = m.Advance(domain.MessageDelivered, r.DeliveredAt, "")
+		changed = m.TransitionTo(domain.MessageDelivered, r.DeliveredAt, "")
 	}
-	return m.Advance(r.Status, at, r.Error) || changed
+	return m.TransitionTo(r.Status, at, r.Error) || changed
 }
 
 // ReceiveMessage stores an inbound message; one that is there already is not

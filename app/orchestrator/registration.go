@@ -176,7 +176,7 @@ func checkLabels(p *domain.Problems, labels map[string]string) {
 func (o *Orchestrator) reach(ctx context.Context, endpoint string) error {
 	if err := o.workers.Health(ctx, endpoint); err != nil {
 		return domain.Errorf(domain.Unavailable, domain.CodeWorkerUnreachable,
-			"The worker's endpoint could not be reached: %s", plain(err)).Because(err)
+			"The worker's endpoint could not be reached: %s", plain(err)).WithCause(err)
 	}
 	return nil
 }
