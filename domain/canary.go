@@ -5,10 +5,11 @@ import (
 	"time"
 )
 
-// A worker that has just joined the fleet, or changed its version, is on trial:
+// A worker that has just joined the fleet, or changed its version, is in its canary
+// period:
 // a canary. If its sessions disconnect at an unusual rate, it receives no more.
 
-// startCanary begins a trial; what an earlier one found is of the past.
+// startCanary begins a canary period; what an earlier one found is of the past.
 func (w *Worker) startCanary(now time.Time) { w.CanarySince, w.Suspect = now, "" }
 
 // IsCanary reports whether the worker is being watched, and has not failed yet.
@@ -23,7 +24,7 @@ type Disconnects struct {
 	Sessions int // among so many
 }
 
-// ExceedsBaseline reports whether a worker on trial has dropped so many of its sessions
+// ExceedsBaseline reports whether a canary has dropped so many of its sessions
 // that it is to blame: at least three times, at least once for every two
 // sessions, and at least at three times the rate of the rest of the fleet. What
 // everybody suffers from is not its fault; with nobody to compare it with,
@@ -33,7 +34,7 @@ func ExceedsBaseline(own, rest Disconnects) bool {
 		own.Count*rest.Sessions >= 3*rest.Count*max(own.Sessions, 1)
 }
 
-// MarkSuspect notes that the worker failed its trial: from now on it receives no
+// MarkSuspect notes that the worker failed its canary period: from now on it receives no
 // sessions, until it changes its version or an operator says otherwise. Those
 // that it has stay.
 func (w *Worker) MarkSuspect(own Disconnects, now time.Time) []Event {

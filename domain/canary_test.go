@@ -10,7 +10,7 @@ import (
 	"github.com/switchyard-wa/switchyard/domain"
 )
 
-func TestTrial(t *testing.T) {
+func TestIsCanary(t *testing.T) {
 	w := &domain.Worker{ID: "w1"}
 	require.False(t, w.IsCanary(timing, noon), "one of old")
 	r := domain.Registration{Endpoint: "http://w1:8001", Capacity: 50, Version: "1.0"}
@@ -46,7 +46,7 @@ func TestTrial(t *testing.T) {
 	require.False(t, w.IsCanary(timing, hour.Add(time.Hour)))
 }
 
-func TestUnusual(t *testing.T) {
+func TestExceedsBaseline(t *testing.T) {
 	type d = domain.Disconnects
 	for _, c := range []struct {
 		own, rest domain.Disconnects

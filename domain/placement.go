@@ -18,7 +18,7 @@ type Load struct {
 	ChosenAt       time.Time         // when placement last chose it; zero: never
 	Labels         map[string]string // what a selector is matched with
 	SuspendedUntil time.Time         // back-off after repeated failures; zero: none
-	Suspect        string            // why it receives nothing since its trial; empty: it does
+	Suspect        string            // why it receives nothing since its canary period; empty: it does
 }
 
 // isSchedulable reports whether the worker is one that sessions are given to at all.
@@ -63,7 +63,7 @@ type Factor struct {
 // Points count to a millionth. A figure that is not finite counts as the worst
 // there is, and everything is held within ±10 million points, so that no
 // strategy can break the order. Workers with equal points are told apart by
-// Turn, then by fewer sessions, then by the one chosen least recently, then by
+// TieBreak, then by fewer sessions, then by the one chosen least recently, then by
 // id.
 type Score struct {
 	Factors  []Factor

@@ -58,16 +58,16 @@ type rankPlace uint8
 
 const (
 	placedNowhere   rankPlace = iota // no request can use it
-	placedReady                      // line and settled
-	placedFuture                     // early, and asleep until its heartbeat is no longer ahead
-	placedSuspended                  // asleep until the back-off is over
+	placedReady                      // in agingHeap and agedOutHeap
+	placedFuture                     // in futureHeap, and delayed until its heartbeat is no longer ahead
+	placedSuspended                  // delayed until the back-off is over
 )
 
 type rankedWorker struct {
 	rankKey
 	wakes int64 // in ms
 	place rankPlace
-	group *rankGroup // if ready or early
+	group *rankGroup // if ready or in the future
 	pos   [heapSlots]int
 	load  Load
 }

@@ -29,12 +29,12 @@ type PlannedMove struct {
 // the fullest was, and the plan is over as soon as the shares are near enough:
 // once it is carried out, the next one is empty.
 //
-// Only workers that receive sessions take part. seats are the sessions that may
+// Only workers that receive sessions take part. sessions are those that may
 // move; the loads count the others too. Of those that could, the session moves
 // whose user has the fewest others at the new worker and the most at the old
 // one. No session moves twice.
-func PlanRebalance(loads []Load, seats []MovableSession, tolerance float64) []PlannedMove {
-	b := newBalance(loads, seats)
+func PlanRebalance(loads []Load, sessions []MovableSession, tolerance float64) []PlannedMove {
+	b := newBalance(loads, sessions)
 	var plan []PlannedMove
 	for {
 		m, ok := b.nextMove(tolerance)
@@ -68,10 +68,10 @@ type workerLoad struct {
 	sessions       [][]MovableSession // by group
 }
 
-func newBalance(loads []Load, seats []MovableSession) *balance {
+func newBalance(loads []Load, sessions []MovableSession) *balance {
 	b := &balance{users: make(map[userAt]int)}
 	groups := make(map[string]int)
-	for _, s := range seats {
+	for _, s := range sessions {
 		if key := selectorKey(s.Selector); groups[key] == 0 {
 			b.selectors = append(b.selectors, s.Selector)
 			groups[key] = len(b.selectors)
@@ -91,7 +91,7 @@ func newBalance(loads []Load, seats []MovableSession) *balance {
 		}
 	}
 	slices.SortFunc(b.order, compareWorkerLoads)
-	for _, s := range seats {
+	for _, s := range sessions {
 		if w := at[s.WorkerID]; w != nil {
 			g := groups[selectorKey(s.Selector)] - 1
 			w.sessions[g] = append(w.sessions[g], s)
@@ -132,15 +132,15 @@ type candidateMove struct {
 	apart    float64 // how much fuller the one is than the other
 }
 
-// nextMove finds the shift between workers that are furthest apart, and makes it.
+// nextMove finds the move between workers that are furthest apart, and makes it.
 func (b *balance) nextMove(tolerance float64) (PlannedMove, bool) {
 	var best candidateMove
 	for _, from := range slices.Backward(b.order) {
 		if widest := from.share() - b.order[0].share(); widest <= tolerance || best.from != nil && widest < best.apart {
 			break // and those that follow are emptier still
 		}
-		for group, seats := range from.sessions {
-			if len(seats) == 0 {
+		for group, sessions := range from.sessions {
+			if len(sessions) == 0 {
 				continue
 			}
 			if s := b.findMove(from, group, tolerance); s.from != nil && (best.from == nil || s.compare(&best) > 0) {
@@ -182,26 +182,26 @@ func (b *balance) findMove(from *workerLoad, group int, tolerance float64) candi
 	return candidateMove{}
 }
 
-// applyMove chooses the session and makes the shift with it.
+// applyMove chooses the session and makes the move with it.
 func (b *balance) applyMove(s candidateMove) PlannedMove {
-	seats := s.from.sessions[s.group]
-	crowd := func(seat MovableSession) int {
-		return b.users[userAt{seat.UserID, s.to.id}] - b.users[userAt{seat.UserID, s.from.id}]
+	sessions := s.from.sessions[s.group]
+	crowd := func(session MovableSession) int {
+		return b.users[userAt{session.UserID, s.to.id}] - b.users[userAt{session.UserID, s.from.id}]
 	}
 	at := 0
-	for i := range seats {
-		if cmp.Or(cmp.Compare(crowd(seats[i]), crowd(seats[at])), cmp.Compare(seats[i].SessionID, seats[at].SessionID)) < 0 {
+	for i := range sessions {
+		if cmp.Or(cmp.Compare(crowd(sessions[i]), crowd(sessions[at])), cmp.Compare(sessions[i].SessionID, sessions[at].SessionID)) < 0 {
 			at = i
 		}
 	}
-	seat := seats[at]
-	s.from.sessions[s.group] = slices.Delete(seats, at, at+1)
-	s.to.sessions[s.group] = append(s.to.sessions[s.group], seat)
-	b.users[userAt{seat.UserID, s.from.id}]--
-	b.users[userAt{seat.UserID, s.to.id}]++
+	session := sessions[at]
+	s.from.sessions[s.group] = slices.Delete(sessions, at, at+1)
+	s.to.sessions[s.group] = append(s.to.sessions[s.group], session)
+	b.users[userAt{session.UserID, s.from.id}]--
+	b.users[userAt{session.UserID, s.to.id}]++
 	b.resize(s.from, -1)
 	b.resize(s.to, +1)
-	return PlannedMove{SessionID: seat.SessionID, UserID: seat.UserID, FromWorker: s.from.id, ToWorker: s.to.id}
+	return PlannedMove{SessionID: session.SessionID, UserID: session.UserID, FromWorker: s.from.id, ToWorker: s.to.id}
 }
 
 // resize changes how much a worker has, and keeps the order.

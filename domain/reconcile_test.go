@@ -11,7 +11,7 @@ import (
 	"github.com/switchyard-wa/switchyard/domain"
 )
 
-func TestNext(t *testing.T) {
+func TestNextStep(t *testing.T) {
 	var (
 		draining = &domain.Worker{ID: "w1", Online: true, Draining: true}
 		crashed  = &domain.Worker{ID: "w1", DownReason: domain.DownCrashed, FailoverAt: noon.Add(5 * time.Second)}
@@ -223,7 +223,7 @@ func someWorker(t *rapid.T) *domain.Worker {
 	return w
 }
 
-func TestFailoverPlan(t *testing.T) {
+func TestSortByPriority(t *testing.T) {
 	session := func(id, user string, since time.Duration) *domain.Session {
 		return &domain.Session{ID: id, UserID: user, StatusAt: noon.Add(since)}
 	}

@@ -4,7 +4,7 @@ import "time"
 
 // reportable is the life cycle as far as a worker's report may move it: what
 // the user does is in the methods of [Session]. DISCONNECTED is left by a report
-// only while it settles.
+// only while it is debounced.
 var reportable = map[Status][]Status{
 	Init:         {QRRequired, Connected, Disconnected, Errored},
 	QRRequired:   {Connected, Disconnected, Errored},
@@ -14,7 +14,7 @@ var reportable = map[Status][]Status{
 }
 
 // MayReport reports whether a worker's report may move a session from one
-// status to another. From DISCONNECTED this holds only while it settles.
+// status to another. From DISCONNECTED this holds only while it is debounced.
 func MayReport(from, to Status) bool {
 	for _, s := range reportable[from] {
 		if s == to {
@@ -66,7 +66,7 @@ func (o Outcome) String() string {
 const clockSkew = 5 * time.Second
 
 // Apply lets a report change what is known of the session, as far as the life
-// cycle and the settle rule allow.
+// cycle and the debounce rule allow.
 func (s *Session) Apply(r Report, t Timing, now time.Time) (Outcome, []Event) {
 	switch {
 	case !s.IsAssigned(),
@@ -78,7 +78,7 @@ func (s *Session) Apply(r Report, t Timing, now time.Time) (Outcome, []Event) {
 	case s.Intent == Up && s.Command.Stops():
 		return Stale, nil // it is being stopped there to start afresh or elsewhere
 	case r.Snapshot && !s.Confirmed && (s.Command == CommandRestart || s.Command == CommandStart && !r.Status.IsActive()):
-		return Stale, nil // the worker may not have had the order yet
+		return Stale, nil // the worker may not have had the command yet
 	case r.Snapshot && s.LoggedOut && r.Status.IsActive():
 		return Stale, nil // the list was made before the phone logged out
 	case !r.At.IsZero() && r.At.Before(s.LastReportWorkerTime) && now.Sub(s.LastReportAppliedAt) < clockSkew:

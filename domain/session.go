@@ -54,7 +54,7 @@ func ParseStatus(s string) (Status, error) {
 // found and finished by the reconciler.
 type Command string
 
-// The orders.
+// The commands.
 const (
 	CommandNone       Command = ""
 	CommandStart      Command = "START"
@@ -65,7 +65,7 @@ const (
 	CommandDelete     Command = "DELETE"     // forget everything; only as a Cleanup
 )
 
-// Stops reports whether the order ends with the session not running there.
+// Stops reports whether the command ends with the session not running there.
 func (o Command) Stops() bool {
 	return o == CommandDisconnect || o == CommandLogout || o == CommandMove || o == CommandDelete
 }
@@ -109,15 +109,15 @@ type Session struct {
 
 	Command      Command
 	Confirmed    bool // the worker confirmed that the session runs there
-	Attempts     int  // of the present order, or of finding room
+	Attempts     int  // of the present command, or of finding room
 	FailedStarts int  // starts in a row that failed, on any worker
 	Restarts     int  // unwanted disconnects in a row
 
 	ClaimedBy    string    // the replica that is calling the worker about it; empty: none
 	ClaimedUntil time.Time // the claim counts until then
 
-	DebounceUntil time.Time // a DISCONNECTED with the intent up is final then; zero: not settling
-	LoggedOut     bool      // while settling: the phone logged out
+	DebounceUntil time.Time // a DISCONNECTED with the intent up is final then; zero: not debounced
+	LoggedOut     bool      // while debounced: the phone logged out
 
 	ExcludedWorkerID string // not there, until
 	ExcludedUntil    time.Time
@@ -155,7 +155,7 @@ func NewSession(id, userID, name, description string, now time.Time) *Session {
 
 // Connect records that the user wants the session up. pairingPhone, if not
 // empty, asks for a pairing code. If the session is still assigned (it
-// settles, or its stop is not confirmed), it starts again where it is;
+// is debounced, or its stop is not confirmed), it starts again where it is;
 // otherwise it is to be placed. A logout that is not confirmed yet comes
 // first: credentials that were to be forgotten are not used again.
 func (s *Session) Connect(pairingPhone string, now time.Time) error {
@@ -297,7 +297,7 @@ func (s *Session) WorkerLost(reason string, now time.Time) []Event {
 	return s.transition(Reconnecting, reason, now)
 }
 
-// RequestStopForMove orders the session to be stopped on its worker and started elsewhere.
+// RequestStopForMove commands the session to be stopped on its worker and started elsewhere.
 func (s *Session) RequestStopForMove(now time.Time) {
 	if s.Status == Connected {
 		s.setStatus(Reconnecting, now)
@@ -334,7 +334,7 @@ func (s *Session) AwaitRecovery(grace time.Duration, now time.Time) []Event {
 	return events
 }
 
-// CommandAccepted notes that the worker accepted the order. A start is confirmed only by
+// CommandAccepted notes that the worker accepted the command. A start is confirmed only by
 // a report that the session runs; until then it is asked for again in time.
 func (s *Session) CommandAccepted(t Timing, now time.Time) {
 	if s.Command == CommandRestart {
@@ -346,7 +346,7 @@ func (s *Session) CommandAccepted(t Timing, now time.Time) {
 	}
 }
 
-// CommandOutcomeUnknown notes that the outcome of a call about the present order is not
+// CommandOutcomeUnknown notes that the outcome of a call about the present command is not
 // known; it is made again after a back-off.
 func (s *Session) CommandOutcomeUnknown(t Timing, now time.Time) {
 	s.Attempts++
@@ -397,7 +397,7 @@ func (s *Session) StopConfirmed(now time.Time) {
 
 // StartRejected notes that the assigned worker certainly did not take the first start
 // of this assignment: the session leaves it, avoids it for a while, and is
-// placed again: at once after the first misses, then with a back-off. A report
+// placed again: at once after the first failures, then with a back-off. A report
 // that it runs there is the newer truth: then nothing changes. If it was asked
 // again meanwhile, by another replica, it may have taken that.
 func (s *Session) StartRejected(why string, t Timing, now time.Time) {
@@ -423,7 +423,7 @@ func (s *Session) StartRejected(why string, t Timing, now time.Time) {
 
 // StartTimedOut notes that the worker never confirmed a start that it may have had all
 // the same: the session is stopped there before it is started elsewhere, so
-// that it never runs twice: at once after the first misses, then with a
+// that it never runs twice: at once after the first failures, then with a
 // back-off. A stop that cannot be confirmed waits until the worker counts as
 // lost.
 func (s *Session) StartTimedOut(why string, t Timing, now time.Time) {
@@ -451,7 +451,7 @@ func (s *Session) PlacementFailed(t Timing, now time.Time) {
 	s.DueAt = now.Add(t.Backoff(s.Attempts))
 }
 
-// EndDebounce ends the settling of a DISCONNECTED that nothing has followed: the
+// EndDebounce ends the debounce of a DISCONNECTED that nothing has followed: the
 // intent goes down if the phone logged out or the session was never linked;
 // otherwise the session is to be started again, or has failed too often.
 func (s *Session) EndDebounce(t Timing, now time.Time) []Event {

@@ -9,7 +9,7 @@ import (
 	"github.com/switchyard-wa/switchyard/domain"
 )
 
-func TestCard(t *testing.T) {
+func TestNewSession(t *testing.T) {
 	s := card(t)
 	require.Equal(t, []any{domain.Down, domain.Disconnected, int64(0), "name", "about"},
 		[]any{s.Intent, s.Status, s.Generation, s.Name, s.Description})
@@ -58,7 +58,7 @@ func TestCredentialsGone(t *testing.T) {
 	require.Equal(t, "w2", s.CredentialsWorkerID)
 }
 
-func TestMove(t *testing.T) {
+func TestRequestStopForMove(t *testing.T) {
 	for state, want := range map[string]domain.Status{
 		"INIT": domain.Init, "QR_REQUIRED": domain.QRRequired, "CONNECTED": domain.Reconnecting, "RECONNECTING": domain.Reconnecting,
 	} {
@@ -145,7 +145,7 @@ func TestSnapshots(t *testing.T) {
 	require.Equal(t, domain.Applied, outcome)
 }
 
-func TestLost(t *testing.T) {
+func TestWorkerLost(t *testing.T) {
 	for _, state := range []string{"INIT", "QR_REQUIRED", "RECONNECTING", "settling", "stopping", "DISCONNECTED", "ERROR"} {
 		s := at(t, state).after(time.Second)
 		before := *s.Session
@@ -157,7 +157,7 @@ func TestLost(t *testing.T) {
 	require.Equal(t, []any{domain.Reconnecting, s.now, domain.Up, "w1"}, []any{s.Status, s.StatusAt, s.Intent, s.WorkerID})
 }
 
-func TestMissing(t *testing.T) {
+func TestReportedMissing(t *testing.T) {
 	s := at(t, "CONNECTED").after(time.Hour)
 	require.Empty(t, s.ReportedMissing(s.now))
 	require.Equal(t, []any{domain.Reconnecting, domain.CommandStart, false, "w1", int64(1)}, []any{s.Status, s.Command, s.Confirmed, s.WorkerID, s.Generation})
@@ -169,7 +169,7 @@ func TestMissing(t *testing.T) {
 	require.Equal(t, []any{domain.QRRequired, domain.CommandStart}, []any{s.Status, s.Command})
 }
 
-func TestRecovering(t *testing.T) {
+func TestAwaitRecovery(t *testing.T) {
 	grace := 7 * time.Second
 	for state, status := range map[string]domain.Status{
 		"INIT": domain.Init, "QR_REQUIRED": domain.QRRequired, "CONNECTED": domain.Reconnecting, "RECONNECTING": domain.Reconnecting,
@@ -248,7 +248,7 @@ func TestStartIsTriedElsewhere(t *testing.T) {
 	require.Zero(t, s.FailedStarts)
 }
 
-func TestRefused(t *testing.T) {
+func TestStartRejected(t *testing.T) {
 	s := card(t)
 	require.NoError(t, s.Connect("", s.now))
 	var waits []time.Duration
@@ -288,7 +288,7 @@ func TestRefused(t *testing.T) {
 	require.Equal(t, []any{"w1", domain.CommandStart, 2}, []any{s.WorkerID, s.Command, s.Attempts})
 }
 
-func TestUnanswered(t *testing.T) {
+func TestCommandOutcomeUnknown(t *testing.T) {
 	s := at(t, "stopping")
 	for _, wait := range []time.Duration{2, 4, 8, 16, 32, 60, 60} {
 		s.CommandOutcomeUnknown(timing, s.now)
@@ -301,7 +301,7 @@ func TestUnanswered(t *testing.T) {
 	}
 }
 
-func TestNoRoom(t *testing.T) {
+func TestPlacementFailed(t *testing.T) {
 	s := card(t)
 	require.NoError(t, s.Connect("", s.now))
 	for _, wait := range []time.Duration{2, 4, 8, 16, 32, 60, 60} {
@@ -318,7 +318,7 @@ func TestNoRoom(t *testing.T) {
 	require.Equal(t, s.now, s.DueAt)
 }
 
-func TestWithdraw(t *testing.T) {
+func TestCancelConnect(t *testing.T) {
 	s := card(t)
 	require.NoError(t, s.Connect("", s.now))
 	s.Assign("w1", s.now)

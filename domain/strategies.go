@@ -107,7 +107,7 @@ func (LeastSessions) Score(l Load) Score {
 }
 
 // RoundRobin chooses the worker that was chosen least recently. All workers
-// have the same score; the turn decides.
+// have the same score; the tie-break decides.
 type RoundRobin struct{}
 
 // Name is "round-robin".

@@ -23,7 +23,7 @@ type Timing struct {
 	RestartAttempts     int           // after an unwanted disconnect, before giving up
 	RestartBackoff      time.Duration // before the first; doubles each time
 	MaxBackoff          time.Duration
-	StableAfter         time.Duration // connected for so long, earlier tries are forgiven
+	StableAfter         time.Duration // connected for so long, earlier attempts are forgiven
 	ExclusionPeriod     time.Duration // how long the worker that just failed a session is avoided
 	QRLife              time.Duration
 	MessageLife         time.Duration // a message of unknown outcome fails after it
@@ -80,11 +80,11 @@ type duration struct {
 
 func (t *Timing) durations() []duration {
 	return []duration{
-		{"HeartbeatInterval", &t.HeartbeatInterval}, {"MaxStale", &t.MaxHeartbeatTimeout}, {"Lease", &t.Lease},
+		{"HeartbeatInterval", &t.HeartbeatInterval}, {"MaxHeartbeatTimeout", &t.MaxHeartbeatTimeout}, {"Lease", &t.Lease},
 		{"Drift", &t.Drift}, {"ProbeInterval", &t.ProbeInterval}, {"ProbeRetry", &t.ProbeRetry},
-		{"FailoverDelay", &t.FailoverDelay}, {"Settle", &t.DisconnectDebounce}, {"StartTimeout", &t.StartTimeout},
-		{"RestartBackoff", &t.RestartBackoff}, {"MaxBackoff", &t.MaxBackoff}, {"Stable", &t.StableAfter},
-		{"Avoid", &t.ExclusionPeriod}, {"QRLife", &t.QRLife}, {"MessageLife", &t.MessageLife}, {"Trial", &t.CanaryPeriod},
+		{"FailoverDelay", &t.FailoverDelay}, {"DisconnectDebounce", &t.DisconnectDebounce}, {"StartTimeout", &t.StartTimeout},
+		{"RestartBackoff", &t.RestartBackoff}, {"MaxBackoff", &t.MaxBackoff}, {"StableAfter", &t.StableAfter},
+		{"ExclusionPeriod", &t.ExclusionPeriod}, {"QRLife", &t.QRLife}, {"MessageLife", &t.MessageLife}, {"CanaryPeriod", &t.CanaryPeriod},
 	}
 }
 
@@ -98,7 +98,7 @@ func (t Timing) Validate() error {
 		}
 	}
 	if t.ProbeFailures < 0 || t.StartAttempts < 0 || t.RestartAttempts < 0 {
-		errs = append(errs, errors.New("timing: ProbeFailures, StartTries and RestartTries must not be negative"))
+		errs = append(errs, errors.New("timing: ProbeFailures, StartAttempts and RestartAttempts must not be negative"))
 	}
 	if t.Lease <= t.HeartbeatInterval {
 		errs = append(errs, fmt.Errorf("timing: Lease (%v) must be longer than HeartbeatInterval (%v)", t.Lease, t.HeartbeatInterval))
@@ -106,10 +106,10 @@ func (t Timing) Validate() error {
 	return errors.Join(errs...)
 }
 
-// Backoff gives the wait before a try, counted from 1.
-func (t Timing) Backoff(try int) time.Duration {
+// Backoff gives the wait before an attempt, counted from 1.
+func (t Timing) Backoff(attempt int) time.Duration {
 	d := t.RestartBackoff
-	for ; try > 1 && d < t.MaxBackoff; try-- {
+	for ; attempt > 1 && d < t.MaxBackoff; attempt-- {
 		d *= 2
 	}
 	return min(d, t.MaxBackoff)

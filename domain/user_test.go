@@ -66,7 +66,7 @@ func TestWindow(t *testing.T) {
 	})
 }
 
-func TestWindowSeed(t *testing.T) {
+func TestWindowBackfill(t *testing.T) {
 	var w domain.Window
 	w.Backfill(noon, 3)
 	require.Equal(t, domain.Window{Start: noon, Used: 3, Backfilled: true}, w)
@@ -91,7 +91,7 @@ func TestWindowSeed(t *testing.T) {
 	require.Equal(t, domain.Window{Start: noon, Used: 1, Backfilled: true}, w, "that there was nothing counts, too")
 }
 
-func TestSignInUsable(t *testing.T) {
+func TestRefreshTokenFamilyIsUsable(t *testing.T) {
 	f := domain.RefreshTokenFamily{ExpiresAt: noon}
 	require.True(t, f.IsUsable(noon.Add(-1)))
 	require.False(t, f.IsUsable(noon))
@@ -100,7 +100,7 @@ func TestSignInUsable(t *testing.T) {
 	require.False(t, (&domain.RefreshTokenFamily{}).IsUsable(noon), "a family that never lasts is not one that always does")
 }
 
-func TestAPIKeyUsable(t *testing.T) {
+func TestAPIKeyCheck(t *testing.T) {
 	for name, c := range map[string]struct {
 		key  domain.APIKey
 		want domain.Code

@@ -91,8 +91,8 @@ type Worker struct {
 	Draining bool   // an operator wants its sessions elsewhere
 	DrainID  string // the latest drain: BatchID of its moves; empty: not draining
 
-	CanarySince time.Time // when it joined, or changed its version; zero: no trial
-	Suspect     string    // why it receives no sessions since its trial; empty: it does
+	CanarySince time.Time // when it joined, or changed its version; zero: no canary
+	Suspect     string    // why it receives no sessions since its canary period; empty: it does
 
 	LastHeartbeat time.Time  // or its latest registration, if that is newer
 	RegisteredAt  time.Time  // latest registration; a new one is a new process
@@ -176,7 +176,7 @@ func (w *Worker) Register(r Registration, t Timing, now time.Time) []Event {
 	if w.Interval = r.Interval; w.Interval <= 0 {
 		w.Interval = t.HeartbeatInterval
 		if len(r.Capabilities) == 0 {
-			// An older worker keeps a rhythm of its own; Beat finds out if it is quicker.
+			// A legacy worker keeps a rhythm of its own; ApplyHeartbeat finds out if it is quicker.
 			w.Interval = max(w.Interval, legacyHeartbeatInterval)
 		}
 	}
@@ -289,7 +289,7 @@ func (w *Worker) Drained(now time.Time) []Event {
 }
 
 // Activate notes that an operator wants the worker to receive sessions: what
-// its trial found, if anything, does not count any more.
+// its canary period found, if anything, does not count any more.
 func (w *Worker) Activate(now time.Time) {
 	w.Draining, w.DrainID, w.CanarySince, w.Suspect, w.UpdatedAt = false, "", time.Time{}, "", now
 }

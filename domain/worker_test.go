@@ -42,7 +42,7 @@ func TestRegister(t *testing.T) {
 	require.False(t, w.Supports(domain.CapLease))
 }
 
-func TestLoseAndComeBack(t *testing.T) {
+func TestMarkDownAndComeBack(t *testing.T) {
 	back := map[string]func(w *domain.Worker, now time.Time) []domain.Event{
 		"registers": func(w *domain.Worker, now time.Time) []domain.Event {
 			return w.Register(domain.Registration{Endpoint: w.Endpoint, Capacity: 50}, timing, now)
@@ -75,7 +75,7 @@ func TestLoseAndComeBack(t *testing.T) {
 
 // A worker that hears nothing of our interval keeps a rhythm of its own, which
 // is found out; one beat out of turn does not make it count as silent.
-func TestRhythmOfAnOlderWorker(t *testing.T) {
+func TestRhythmOfALegacyWorker(t *testing.T) {
 	quick := timing
 	quick.HeartbeatInterval = 5 * time.Second
 	older := &domain.Worker{ID: "w1"}
@@ -108,7 +108,7 @@ func TestRhythmOfAnOlderWorker(t *testing.T) {
 	require.Equal(t, time.Minute, slow.Interval, "as it said")
 }
 
-func TestBeat(t *testing.T) {
+func TestApplyHeartbeat(t *testing.T) {
 	nothing := domain.Heartbeat{CPU: -1, Memory: -1, MessageCount: -1}
 	w := registered()
 	require.Empty(t, w.ApplyHeartbeat(domain.Heartbeat{
@@ -137,7 +137,7 @@ func TestBeat(t *testing.T) {
 	require.Equal(t, []any{12.5, 100.0, int64(0), 20}, []any{w.CPU, w.Memory, w.MessageCount, w.Capacity})
 }
 
-func TestSilentAt(t *testing.T) {
+func TestHeartbeatDeadline(t *testing.T) {
 	for name, c := range map[string]struct {
 		w     *domain.Worker
 		every time.Duration
@@ -241,7 +241,7 @@ func TestTiming(t *testing.T) {
 	require.Equal(t, []any{time.Second, 9, timing.Lease, timing.StartAttempts}, []any{mine.DisconnectDebounce, mine.ProbeFailures, mine.Lease, mine.StartAttempts})
 
 	err := domain.Timing{DisconnectDebounce: -1, MaxBackoff: -1, StartAttempts: -1}.Validate()
-	for _, part := range []string{"Settle must not be negative", "MaxBackoff must not be negative", "StartTries", "Lease (0s) must be longer"} {
+	for _, part := range []string{"DisconnectDebounce must not be negative", "MaxBackoff must not be negative", "StartAttempts", "Lease (0s) must be longer"} {
 		require.ErrorContains(t, err, part, "every problem at once")
 	}
 	for try, want := range map[int]time.Duration{-1: 2, 0: 2, 1: 2, 2: 4, 5: 32, 6: 60, 1 << 30: 60} {

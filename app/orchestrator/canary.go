@@ -10,7 +10,7 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// A worker that has joined or changed its version is on trial. Every replica
+// A worker that has joined or changed its version is a canary. Every replica
 // sees the disconnects of the whole fleet pass through its view and counts them;
 // whichever is the first to find a worker at fault writes it into its row.
 
@@ -60,7 +60,7 @@ func (f *fleet) noteDrop(old *seat, s *domain.Session) {
 	}
 }
 
-// verdict is what a worker on trial is accused of.
+// verdict is what a canary is accused of.
 type verdict struct {
 	workerID string
 	own      domain.Disconnects
@@ -86,8 +86,8 @@ func (f *fleet) suspects(t domain.Timing, now time.Time) (found []verdict, next 
 	}
 	for _, n := range f.workers {
 		w := n.worker
-		own := domain.Disconnects{Count: n.drops.since(n.trialAt), Sessions: len(n.sessions)}
-		rest := domain.Disconnects{Count: all.since(n.trialAt) - own.Count, Sessions: sessions - own.Sessions}
+		own := domain.Disconnects{Count: n.drops.since(n.canarySince), Sessions: len(n.sessions)}
+		rest := domain.Disconnects{Count: all.since(n.canarySince) - own.Count, Sessions: sessions - own.Sessions}
 		if !w.Online || !w.IsCanary(t, now) || !domain.ExceedsBaseline(own, rest) {
 			n.doubtful = time.Time{}
 			continue
@@ -104,7 +104,7 @@ func (f *fleet) suspects(t domain.Timing, now time.Time) (found []verdict, next 
 	return found, next
 }
 
-// judge keeps workers that fail their trial from receiving sessions.
+// judge keeps workers that fail their canary period from receiving sessions.
 func (o *Orchestrator) judge(ctx context.Context, _ *tasks) (time.Time, error) {
 	now := o.now()
 	if !o.fleet.dropped.Swap(false) && (o.loop.judgeAt.IsZero() || now.Before(o.loop.judgeAt)) {

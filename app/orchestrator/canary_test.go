@@ -11,7 +11,7 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// TestACanaryIsNotBlamedForWhatHappensElsewhere: a replica that stood still sees at once that sessions have left a worker on trial,
+// TestACanaryIsNotBlamedForWhatHappensElsewhere: a replica that stood still sees at once that sessions have left a canary,
 // and that they have failed where they went.
 func TestACanaryIsNotBlamedForWhatHappensElsewhere(t *testing.T) {
 	c := newCrowd(t, 2)
@@ -47,8 +47,8 @@ func (c *crowd) flap(worker string, ids ...string) {
 	}
 }
 
-// TestAnUpgradeBeginsATrialAnew: what a worker dropped before it changed its version is not the new one's fault.
-func TestAnUpgradeBeginsATrialAnew(t *testing.T) {
+// TestUpgradeBeginsANewCanaryPeriod: what a worker dropped before it changed its version is not the new one's fault.
+func TestUpgradeBeginsANewCanaryPeriod(t *testing.T) {
 	c := newCrowd(t, 1)
 	a := c.all[0]
 	workers := []string{"worker-1", "worker-2"}
@@ -61,7 +61,7 @@ func TestAnUpgradeBeginsATrialAnew(t *testing.T) {
 	c.step()
 	c.flap("worker-2", ids[4:]...)
 	c.pass(2*time.Minute, c.pulse(a, workers...))
-	require.Empty(t, c.worker("worker-2").Suspect, "it is not on trial")
+	require.Empty(t, c.worker("worker-2").Suspect, "it is not a canary")
 	_, err := a.Protocol.Heartbeat(t.Context(), domain.Heartbeat{WorkerID: "worker-2", Version: "2.0.0", CPU: -1, Memory: -1, MessageCount: -1})
 	require.NoError(t, err)
 	c.flap("worker-1", ids[0])

@@ -345,8 +345,8 @@ func TestEventsWaitForTheBusHoweverLong(t *testing.T) {
 	require.True(t, found, "it was thrown away before it was published")
 }
 
-// TestTrialsWhateverTheClocks: a canary that registered at a replica whose clock is ahead is watched all the same.
-func TestTrialsWhateverTheClocks(t *testing.T) {
+// TestCanariesWhateverTheClocks: a canary that registered at a replica whose clock is ahead is watched all the same.
+func TestCanariesWhateverTheClocks(t *testing.T) {
 	for _, skew := range []time.Duration{0, 2 * time.Hour, -2 * time.Hour} {
 		t.Run(skew.String(), func(t *testing.T) {
 			c := newSkewed(t, []time.Duration{0, skew})

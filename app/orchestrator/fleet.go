@@ -30,19 +30,19 @@ type fleet struct {
 
 // node is one worker. The Worker it points to is never changed, only replaced.
 type node struct {
-	worker   *domain.Worker
-	heardAt  time.Time // when its latest heartbeat was first known here, by our clock
-	sessions map[string]*seat
-	counts   domain.Breakdown
-	pending  int // slots chosen but not yet committed
-	chosenAt time.Time
-	busy     time.Time // it limits us until then
-	probes   domain.Probes
-	probing  bool
-	doubted  time.Time // DownAt of the loss that this replica has looked into
-	drops    drops
-	trialAt  time.Time // since when its drops count
-	doubtful time.Time // when its drops count as unusual if they still are; zero: they are not
+	worker      *domain.Worker
+	heardAt     time.Time // when its latest heartbeat was first known here, by our clock
+	sessions    map[string]*seat
+	counts      domain.Breakdown
+	pending     int // slots chosen but not yet committed
+	chosenAt    time.Time
+	busy        time.Time // it limits us until then
+	probes      domain.Probes
+	probing     bool
+	doubted     time.Time // DownAt of the loss that this replica has looked into
+	drops       drops
+	canarySince time.Time // since when its drops count
+	doubtful    time.Time // when its drops count as unusual if they still are; zero: they are not
 }
 
 // seat is what is kept of one assigned session. It is replaced, never changed.
@@ -147,8 +147,8 @@ func (f *fleet) putWorker(w *domain.Worker, now time.Time) {
 		n.heardAt = now
 	}
 	if n.worker == nil || !n.worker.CanarySince.Equal(w.CanarySince) {
-		if n.trialAt = w.CanarySince; n.trialAt.After(now) {
-			n.trialAt = now // by a clock that is ahead
+		if n.canarySince = w.CanarySince; n.canarySince.After(now) {
+			n.canarySince = now // by a clock that is ahead
 		}
 	}
 	if roomier(n.worker, w) {

@@ -59,7 +59,7 @@ type loop struct {
 	callers   map[string]map[string]time.Time // other replicas that call a worker, and when they were last seen to; of Step alone
 	turnAt    time.Time                       // when sessions that wait to move are looked at again
 	userAt    string                          // the last user that was checked; of Step alone
-	judgeAt   time.Time                       // when a worker on trial is found out, if it gets no better; zero: none is in doubt
+	judgeAt   time.Time                       // when a canary is found out, if it gets no better; zero: none is in doubt
 }
 
 func (l *loop) init(parallel int) {

@@ -242,7 +242,7 @@ func (o *workerService) Drain(ctx context.Context, id string) (*service.WorkerVi
 }
 
 // Activate puts a worker back into placement, if it answers. Sessions that have
-// not begun to leave it stay, and what its trial found is forgotten.
+// not begun to leave it stay, and what its canary period found is forgotten.
 func (o *workerService) Activate(ctx context.Context, id string) (*service.WorkerView, error) {
 	if err := o.ready(ctx); err != nil {
 		return nil, err

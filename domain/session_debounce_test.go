@@ -12,8 +12,8 @@ import (
 
 var online = &domain.Worker{ID: "w1", Online: true}
 
-// requireSettling: the status has changed, the assignment has not.
-func requireSettling(t *testing.T, s *stage, until time.Time) {
+// requireDebouncing: the status has changed, the assignment has not.
+func requireDebouncing(t *testing.T, s *stage, until time.Time) {
 	t.Helper()
 	require.Equal(t, []any{domain.Up, domain.Disconnected, "w1", int64(1)}, []any{s.Intent, s.Status, s.WorkerID, s.Generation})
 	require.Equal(t, []time.Time{until, until}, []time.Time{s.DebounceUntil, s.DueAt})
@@ -76,10 +76,10 @@ func TestReportsOfARestart(t *testing.T) {
 	}
 }
 
-func TestSettlingIsOverWhenTheSessionIsBack(t *testing.T) {
+func TestDebounceIsOverWhenTheSessionIsBack(t *testing.T) {
 	for _, status := range []domain.Status{domain.Init, domain.QRRequired, domain.Reconnecting, domain.Connected} {
 		s := at(t, "settling")
-		requireSettling(t, s, s.now.Add(timing.DisconnectDebounce))
+		requireDebouncing(t, s, s.now.Add(timing.DisconnectDebounce))
 		s.after(timing.DisconnectDebounce - 1).is(status)
 		require.True(t, s.DebounceUntil.IsZero() && s.IsAssigned())
 		before := *s.Session
@@ -124,7 +124,7 @@ func TestPhoneLoggedOut(t *testing.T) {
 	require.Equal(t, domain.Applied, outcome)
 	require.Equal(t, []domain.EventType{domain.EventSessionDisconnected}, events)
 	require.Empty(t, s.PhoneNumber+s.DisplayName+s.CredentialsWorkerID)
-	requireSettling(t, s, s.now.Add(timing.DisconnectDebounce))
+	requireDebouncing(t, s, s.now.Add(timing.DisconnectDebounce))
 
 	s.after(timing.DisconnectDebounce)
 	step, _ := s.next(online)
@@ -163,7 +163,7 @@ func TestQRAttemptsUsedUp(t *testing.T) {
 			s := starting(t)
 			lead(s)
 			s.is(domain.Disconnected)
-			requireSettling(t, s, s.now.Add(timing.DisconnectDebounce))
+			requireDebouncing(t, s, s.now.Add(timing.DisconnectDebounce))
 			require.Empty(t, s.after(timing.DisconnectDebounce).EndDebounce(timing, s.now))
 			requireAtRest(t, s, domain.Disconnected)
 		})
@@ -225,7 +225,7 @@ func TestStableConnectionForgives(t *testing.T) {
 
 // The answer to a call does not put off the settling that was reported while
 // it was under way.
-func TestAnswerKeepsSettling(t *testing.T) {
+func TestAnswerKeepsDebounce(t *testing.T) {
 	s := at(t, "CONNECTED")
 	s.UnassignForMove(domain.EventSessionFailedOver, s.now)
 	s.Assign("w1", s.now)
@@ -261,7 +261,7 @@ func TestRestartBeforeTheFirstScan(t *testing.T) {
 	require.Equal(t, s.now.Add(timing.DisconnectDebounce), s.DebounceUntil)
 }
 
-func TestUserActsWhileItSettles(t *testing.T) {
+func TestUserActsWhileDebounced(t *testing.T) {
 	s := at(t, "settling").after(time.Second)
 	told, events := s.Disconnect(s.now)
 	require.True(t, told)
