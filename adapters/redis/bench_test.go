@@ -156,10 +156,10 @@ func BenchmarkPublish(b *testing.B) {
 }
 
 func BenchmarkTell(b *testing.B) {
-	hints := open(b, redistest.Shared(b).URL(), prefix()).Hints()
-	hint := ports.Hint{Sessions: []string{"0190f3f0-aaaa-7bbb-8ccc-0123456789ab"}, Workers: []string{"worker-1"}}
+	invalidator := open(b, redistest.Shared(b).URL(), prefix()).Invalidator()
+	invalidation := ports.Invalidation{Sessions: []string{"0190f3f0-aaaa-7bbb-8ccc-0123456789ab"}, Workers: []string{"worker-1"}}
 	b.ReportAllocs()
 	for b.Loop() {
-		hints.Tell(hint)
+		invalidator.Publish(invalidation)
 	}
 }

@@ -89,7 +89,7 @@ func TestRedisLost(t *testing.T) {
 			eventually(t, func() bool { return revOf(t, b, "s1") == 1 }, "b knows the route")
 			var heard sync.Map
 			for _, f := range []*redis.Fabric{a, b} {
-				t.Cleanup(f.Hints().Listen(func(h ports.Hint) {
+				t.Cleanup(f.Invalidator().Subscribe(func(h ports.Invalidation) {
 					if h.All || slices.Contains(h.Sessions, "s1") {
 						heard.Store(f, true)
 					}
@@ -104,7 +104,7 @@ func TestRedisLost(t *testing.T) {
 				require.NoError(t, err)
 				_, err = a.Routes().Get(t.Context(), "s1")
 				require.ErrorIs(t, err, ports.ErrNotFound)
-				a.Hints().Tell(ports.Hint{Sessions: []string{"s1"}})
+				a.Invalidator().Publish(ports.Invalidation{Sessions: []string{"s1"}})
 				require.NoError(t, a.Routes().Delete(t.Context(), "s2"))
 			}
 			require.Less(t, time.Since(start), 3*time.Second, "calls do not wait for Redis again and again")
@@ -134,7 +134,7 @@ func TestRedisLost(t *testing.T) {
 				_, all := heard.Load(a)
 				_, told := heard.Load(b)
 				return (all || name == "paused") && told // a connection that lasts misses nothing
-			}, "no hint is lost")
+			}, "no invalidation is lost")
 			require.NotEqual(t, int64(1), revOf(t, b, "s1"), "the route of before is forgotten")
 			put(t, a, "s1", 3)
 			eventually(t, func() bool { return revOf(t, b, "s1") == 3 }, "routes are shared again")
@@ -282,7 +282,7 @@ func TestSubscriptionKilled(t *testing.T) {
 	server := redistest.Start(t)
 	f := open(t, server.URL(), prefix())
 	var all, events sync.Map
-	t.Cleanup(f.Hints().Listen(func(h ports.Hint) { all.Store("heard", h.All) }))
+	t.Cleanup(f.Invalidator().Subscribe(func(h ports.Invalidation) { all.Store("heard", h.All) }))
 	t.Cleanup(f.Bus().Subscribe(func(e domain.Event) { events.Store(e.Seq, true) }))
 	heard := func() bool {
 		v, found := all.Load("heard")
@@ -304,19 +304,19 @@ func TestSubscriptionKilled(t *testing.T) {
 }
 
 // What was told right before the end is told.
-func TestCloseTellsHints(t *testing.T) {
+func TestClosePublishesInvalidations(t *testing.T) {
 	a, b := pair(t)
-	heard := make(chan ports.Hint, 100)
-	t.Cleanup(b.Hints().Listen(func(h ports.Hint) { heard <- h }))
+	heard := make(chan ports.Invalidation, 100)
+	t.Cleanup(b.Invalidator().Subscribe(func(h ports.Invalidation) { heard <- h }))
 	for told := false; !told; {
-		a.Hints().Tell(ports.Hint{Sessions: []string{"probe"}})
+		a.Invalidator().Publish(ports.Invalidation{Sessions: []string{"probe"}})
 		select {
 		case h := <-heard:
 			told = len(h.Sessions) > 0
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
-	a.Hints().Tell(ports.Hint{Users: []string{"u1"}})
+	a.Invalidator().Publish(ports.Invalidation{Users: []string{"u1"}})
 	require.NoError(t, a.Close())
 	limit := time.After(patience)
 	for {
@@ -332,17 +332,17 @@ func TestCloseTellsHints(t *testing.T) {
 }
 
 // What was told while Redis was away is told when it is back, if only that there was something.
-func TestHintsToldInVain(t *testing.T) {
+func TestInvalidationsPublishedInVain(t *testing.T) {
 	server := redistest.Shared(t)
 	prefix := prefix()
 	w := newWire(t, server.Addr())
 	a, b := open(t, w.url(), prefix), open(t, server.URL(), prefix)
-	heard := make(chan ports.Hint, 100)
-	t.Cleanup(b.Hints().Listen(func(h ports.Hint) { heard <- h }))
-	hears := func(tell ports.Hint, is func(h ports.Hint) bool) {
+	heard := make(chan ports.Invalidation, 100)
+	t.Cleanup(b.Invalidator().Subscribe(func(h ports.Invalidation) { heard <- h }))
+	hears := func(tell ports.Invalidation, is func(h ports.Invalidation) bool) {
 		t.Helper()
 		for limit := time.After(patience); ; {
-			a.Hints().Tell(tell)
+			a.Invalidator().Publish(tell)
 			select {
 			case h := <-heard:
 				if is(h) {
@@ -354,12 +354,12 @@ func TestHintsToldInVain(t *testing.T) {
 			}
 		}
 	}
-	hears(ports.Hint{Sessions: []string{"probe"}}, func(h ports.Hint) bool { return len(h.Sessions) > 0 })
+	hears(ports.Invalidation{Sessions: []string{"probe"}}, func(h ports.Invalidation) bool { return len(h.Sessions) > 0 })
 	w.cut()
-	a.Hints().Tell(ports.Hint{Users: []string{"u1"}})
+	a.Invalidator().Publish(ports.Invalidation{Users: []string{"u1"}})
 	time.Sleep(time.Second) // longer than until it is tried, in vain
 	w.heal()
-	hears(ports.Hint{}, func(h ports.Hint) bool { return h.All })
+	hears(ports.Invalidation{}, func(h ports.Invalidation) bool { return h.All })
 }
 
 // A fabric that is closed counts and forgets like one without Redis.
@@ -384,8 +384,8 @@ func TestClosed(t *testing.T) {
 	require.EqualValues(t, 1, revOf(t, f, "s1"))
 	require.Error(t, f.Bus().Publish(t.Context(), domain.Event{}))
 	require.Error(t, f.Health(t.Context()))
-	f.Hints().Tell(ports.Hint{All: true})
-	f.Hints().Listen(func(ports.Hint) {})()
+	f.Invalidator().Publish(ports.Invalidation{All: true})
+	f.Invalidator().Subscribe(func(ports.Invalidation) {})()
 	f.Bus().Subscribe(func(domain.Event) {})()
 }
 

@@ -40,10 +40,10 @@ type Accounts struct {
 	resetURL                           string
 	onChange                           func(ctx context.Context, userID string) error
 
-	standings *standings
-	mails     *background
-	hints     ports.Hints
-	deafen    func() // ends hearing
+	standings   *standings
+	mails       *background
+	invalidator ports.Invalidator
+	deafen      func() // ends hearing
 }
 
 var _ service.Accounts = (*Accounts)(nil)
@@ -60,9 +60,9 @@ func New(c Config) (*Accounts, error) {
 		ids: c.IDs, random: c.Random, now: c.Clock.Now, tiers: c.Tiers, firstTier: c.FirstTier, log: c.Log,
 		accessLife: c.AccessLife, refreshLife: c.RefreshLife, resetLife: c.ResetLife,
 		resetURL: c.ResetURL, onChange: c.OnChange,
-		standings: newStandings(), mails: newBackground(c.Spawn), hints: c.Hints,
+		standings: newStandings(), mails: newBackground(c.Spawn), invalidator: c.Invalidator,
 	}
-	a.deafen = a.hints.Listen(a.hear)
+	a.deafen = a.invalidator.Subscribe(a.hear)
 	return a, nil
 }
 

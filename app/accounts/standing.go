@@ -143,11 +143,11 @@ func (c *standings) put(userID, signInID string, s standing, generation uint64) 
 // changed forgets the standing of the user's sign-ins, here and on other replicas.
 func (a *Accounts) changed(userID string) {
 	a.standings.forget(userID)
-	a.hints.Tell(ports.Hint{Users: []string{userID}})
+	a.invalidator.Publish(ports.Invalidation{Users: []string{userID}})
 }
 
 // hear takes in what other replicas say has changed.
-func (a *Accounts) hear(h ports.Hint) {
+func (a *Accounts) hear(h ports.Invalidation) {
 	if h.All {
 		a.standings.forgetAll()
 	}

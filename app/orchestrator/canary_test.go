@@ -19,7 +19,7 @@ func TestACanaryIsNotBlamedForWhatHappensElsewhere(t *testing.T) {
 	c.register(a, "worker-1", 50)
 	c.register(a, "worker-3", 50)
 	ids := c.full([]string{"worker-1", "worker-3"}, 4)[:4]
-	c.hub.Join().Tell(ports.Hint{All: true})
+	c.hub.Join().Publish(ports.Invalidation{All: true})
 	c.step()
 	c.step()
 	c.register(a, "worker-2", 50)
@@ -57,7 +57,7 @@ func TestUpgradeBeginsANewCanaryPeriod(t *testing.T) {
 	ids := c.full(workers, 4)
 	c.clock.advance(20 * time.Minute)
 	c.pulse(a, workers...)()
-	c.hub.Join().Tell(ports.Hint{All: true})
+	c.hub.Join().Publish(ports.Invalidation{All: true})
 	c.step()
 	c.flap("worker-2", ids[4:]...)
 	c.pass(2*time.Minute, c.pulse(a, workers...))
@@ -82,7 +82,7 @@ func TestAWorkerThatIsAboutToGoIsNotBlamed(t *testing.T) {
 			c.register(a, workers[0], 50)
 			c.register(a, workers[1], 50)
 			ids := c.full(workers, 4)
-			c.hub.Join().Tell(ports.Hint{All: true})
+			c.hub.Join().Publish(ports.Invalidation{All: true})
 			c.step()
 			c.flap("worker-2", ids[4:]...)
 			if leaves {
@@ -102,7 +102,7 @@ func TestACanaryIsFoundOutOnce(t *testing.T) {
 	c.register(a, workers[0], 50)
 	c.register(a, workers[1], 50)
 	ids := c.full(workers, 4)
-	c.hub.Join().Tell(ports.Hint{All: true})
+	c.hub.Join().Publish(ports.Invalidation{All: true})
 	c.pass(5 * time.Second) // B does not look at all workers when A finds it out
 	for _, id := range ids[4:] {
 		_, err := a.Protocol.ReportSession(t.Context(), domain.Report{SessionID: id, WorkerID: "worker-2", Generation: 1, Status: domain.Reconnecting})

@@ -56,7 +56,7 @@ func (o *Orchestrator) transact(ctx context.Context, fn func(ctx context.Context
 // note makes committed changes known in this process and to other replicas.
 func (o *Orchestrator) note(ctx context.Context, c *changes) {
 	ctx = context.WithoutCancel(ctx)
-	var hint ports.Hint
+	var hint ports.Invalidation
 	for _, w := range c.workers {
 		o.sawWorker(w)
 		hint.Workers = append(hint.Workers, w.ID)

@@ -182,20 +182,20 @@ func (p gate) Status(context.Context, ports.WorkerRef, string) (domain.Report, e
 // mortal is a control plane that may die, on a store and workers that do not.
 type mortal struct {
 	*orchestrator.Orchestrator
-	t      *testing.T
-	clock  *clock
-	store  ports.Store
-	hints  *memory.Hints
-	fleet  *places
-	shared bool // by replicas
-	user   string
-	id     string // of the session that the scenario is about
-	key    string
+	t           *testing.T
+	clock       *clock
+	store       ports.Store
+	invalidator *memory.Invalidator
+	fleet       *places
+	shared      bool // by replicas
+	user        string
+	id          string // of the session that the scenario is about
+	key         string
 }
 
 func newMortal(t *testing.T, shared bool) *mortal {
 	m := &mortal{
-		t: t, clock: &clock{}, store: memory.NewStore(), shared: shared, hints: memory.NewHints(),
+		t: t, clock: &clock{}, store: memory.NewStore(), shared: shared, invalidator: memory.NewInvalidator(),
 		fleet: &places{all: map[string]*place{}, sent: map[string]int{}},
 	}
 	m.clock.us.Store(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC).UnixMicro())
@@ -215,7 +215,7 @@ func (m *mortal) begin(l *life) {
 	m.Orchestrator, err = orchestrator.New(orchestrator.Config{
 		Store: mortalStore{m.store, l}, Workers: gate{m.fleet, l}, Routes: memory.NewRoutes(), Limiter: memory.NewLimiter(),
 		Bus: memory.NewBus(), Clock: m.clock, IDs: new(system.IDs), Random: system.Random{},
-		Shared: &m.shared, Hints: m.hints.Join(),
+		Shared: &m.shared, Invalidator: m.invalidator.Join(),
 		Log: slog.New(slog.DiscardHandler), Spawn: func(f func()) { f() },
 		Sleep: func(context.Context, time.Duration) error { return errDead },
 	})

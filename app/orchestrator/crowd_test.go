@@ -29,7 +29,7 @@ type crowd struct {
 	now     func() time.Time // what a replica whose clock is right sees
 	store   ports.Store
 	hands   *hands
-	hub     *memory.Hints
+	hub     *memory.Invalidator
 	routes  ports.Routes
 	limiter ports.Limiter
 	bus     *record
@@ -49,7 +49,7 @@ func newCrowd(t *testing.T, n int, config ...func(*orchestrator.Config)) *crowd 
 func newSkewed(t *testing.T, clocks []time.Duration, config ...func(*orchestrator.Config)) *crowd {
 	t.Helper()
 	c := &crowd{
-		t: t, clock: &clock{}, store: memory.NewStore(), hub: memory.NewHints(), routes: memory.NewRoutes(),
+		t: t, clock: &clock{}, store: memory.NewStore(), hub: memory.NewInvalidator(), routes: memory.NewRoutes(),
 		limiter: new(forgetful), bus: &record{}, hands: &hands{sent: map[string][]string{}},
 	}
 	c.clock.us.Store(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC).UnixMicro())
@@ -70,12 +70,12 @@ func newSkewed(t *testing.T, clocks []time.Duration, config ...func(*orchestrato
 func (c *crowd) join(skew time.Duration) *replica {
 	r := &replica{
 		name: string(rune('A' + len(c.all))), clock: &shownTime{c.clock, skew},
-		ears: &earshot{Hints: c.hub.Join()}, store: &countingStore{Store: c.store},
+		ears: &earshot{Invalidator: c.hub.Join()}, store: &countingStore{Store: c.store},
 	}
 	shared := true
 	cfg := orchestrator.Config{
 		Store: r.store, Workers: arm{c.hands, r.name}, Routes: c.routes, Limiter: c.limiter, Bus: c.bus,
-		Clock: r.clock, IDs: &c.ids, Random: &c.random, Shared: &shared, Hints: r.ears, Name: r.name,
+		Clock: r.clock, IDs: &c.ids, Random: &c.random, Shared: &shared, Invalidator: r.ears, Name: r.name,
 		Log: slog.New(slog.DiscardHandler), Spawn: func(f func()) { f() },
 		Sleep: func(context.Context, time.Duration) error { return errors.New("time stands still") },
 	}
@@ -112,18 +112,18 @@ func (c *shownTime) Now() time.Time { return c.clock.Now().Add(c.skew) }
 
 // earshot carries a replica's hints, unless it is cut.
 type earshot struct {
-	*memory.Hints
+	*memory.Invalidator
 	cut atomic.Bool
 }
 
-func (e *earshot) Tell(h ports.Hint) {
+func (e *earshot) Publish(h ports.Invalidation) {
 	if !e.cut.Load() {
-		e.Hints.Tell(h)
+		e.Invalidator.Publish(h)
 	}
 }
 
-func (e *earshot) Listen(fn func(ports.Hint)) (cancel func()) {
-	return e.Hints.Listen(func(h ports.Hint) {
+func (e *earshot) Subscribe(fn func(ports.Invalidation)) (cancel func()) {
+	return e.Invalidator.Subscribe(func(h ports.Invalidation) {
 		if !e.cut.Load() {
 			fn(h)
 		}

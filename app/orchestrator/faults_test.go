@@ -182,7 +182,7 @@ func TestTheDrainOfASickWorkerLeavesMostInUse(t *testing.T) {
 	a := c.all[0]
 	c.register(a, "worker-1", 50)
 	ids := c.full([]string{"worker-1"}, 20)
-	c.hub.Join().Tell(ports.Hint{All: true})
+	c.hub.Join().Publish(ports.Invalidation{All: true})
 	c.step()
 	c.register(a, "worker-2", 50)
 	c.hands.set(func(made call) error {
@@ -357,7 +357,7 @@ func TestCanariesWhateverTheClocks(t *testing.T) {
 			c.pulse(a, "worker-1")()
 			c.register(b, "worker-2", 50) // it joins
 			on2 := c.full([]string{"worker-2"}, 10)
-			c.hub.Join().Tell(ports.Hint{All: true})
+			c.hub.Join().Publish(ports.Invalidation{All: true})
 			c.step()
 			c.step()
 			for _, id := range on2 { // all its sessions lose their link, and say so to A

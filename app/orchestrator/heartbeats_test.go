@@ -74,7 +74,7 @@ func TestHeartbeatsThatReachReplicasInTurnAreCheap(t *testing.T) {
 	beat(3) // they learn of the sessions
 	c.step()
 	told := 0
-	defer c.hub.Join().Listen(func(ports.Hint) { told++ })()
+	defer c.hub.Join().Subscribe(func(ports.Invalidation) { told++ })()
 	for _, r := range c.all {
 		r.store.views.Store(0)
 		r.store.updates.Store(0)

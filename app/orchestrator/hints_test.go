@@ -97,8 +97,8 @@ func TestEachReplicaSeesWhatOthersDo(t *testing.T) {
 			_, candidates, err := b.Workers.ExplainPlacement(t.Context())
 			require.NoError(t, err)
 			require.Empty(t, candidates)
-			b.ears.Hints.Tell(ports.Hint{}) // no effect on itself
-			c.hub.Join().Tell(ports.Hint{Workers: []string{"worker-1"}, Sessions: []string{s.ID}})
+			b.ears.Invalidator.Publish(ports.Invalidation{}) // no effect on itself
+			c.hub.Join().Publish(ports.Invalidation{Workers: []string{"worker-1"}, Sessions: []string{s.ID}})
 			require.NoError(t, c.stepOf(b))
 			require.Zero(t, known(), "a late hint brings nothing back")
 
@@ -220,8 +220,8 @@ func TestAWorkerThatRegistersDuringALookAtTheStoreStays(t *testing.T) {
 	a := c.all[0]
 	c.register(a, "worker-1", 5)
 	for name, look := range map[string]func(){
-		"everything": func() { c.hub.Join().Tell(ports.Hint{All: true}) },
-		"one":        func() { c.hub.Join().Tell(ports.Hint{Workers: []string{"worker-2"}}) },
+		"everything": func() { c.hub.Join().Publish(ports.Invalidation{All: true}) },
+		"one":        func() { c.hub.Join().Publish(ports.Invalidation{Workers: []string{"worker-2"}}) },
 		"the fleet":  func() { c.clock.advance(11 * time.Second) },
 	} {
 		t.Run(name, func(t *testing.T) {

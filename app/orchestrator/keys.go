@@ -306,7 +306,7 @@ func (o *apiKeyService) Rotate(ctx context.Context, userID, sessionID string, gr
 		return "", o.fault(err)
 	}
 	o.keys.forget()
-	o.hint(ports.Hint{Users: []string{userID}})
+	o.hint(ports.Invalidation{Users: []string{userID}})
 	return text, nil
 }
 
@@ -342,7 +342,7 @@ func (o *apiKeyService) Revoke(ctx context.Context, userID, keyID string) error 
 	}
 	o.keys.used.Delete(keyID)
 	o.keys.forget()
-	o.hint(ports.Hint{Users: []string{userID}})
+	o.hint(ports.Invalidation{Users: []string{userID}})
 	return nil
 }
 

@@ -271,7 +271,7 @@ func (o *Orchestrator) takeOut(ctx context.Context, userID, sessionID string) (p
 		return nil, o.fault(err)
 	}
 	o.keys.forget()
-	o.hint(ports.Hint{Users: []string{userID}})
+	o.hint(ports.Invalidation{Users: []string{userID}})
 	return places, nil
 }
 

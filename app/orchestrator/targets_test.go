@@ -89,7 +89,7 @@ func TestARebalanceLeavesAloneWhatHasMoved(t *testing.T) {
 	c.full([]string{"worker-1"}, 6)
 	c.register(a, "worker-2", 10)
 	c.register(a, "worker-3", 10)
-	c.hub.Join().Tell(ports.Hint{All: true})
+	c.hub.Join().Publish(ports.Invalidation{All: true})
 	c.step()
 	dry, err := a.Operations.Rebalance(t.Context(), service.RebalanceOptions{DryRun: true})
 	require.NoError(t, err)

@@ -15,7 +15,7 @@ func TestAnOldRowSeatsNobody(t *testing.T) {
 	c.register(a, "worker-1", 1)
 	s := c.connected(a)
 	c.step()
-	c.hub.Join().Tell(ports.Hint{Sessions: []string{s.ID}})
+	c.hub.Join().Publish(ports.Invalidation{Sessions: []string{s.ID}})
 	a.store.viewed = func() {
 		a.store.viewed = nil
 		_, err := a.Sessions.Disconnect(t.Context(), s.UserID, s.ID)

@@ -312,7 +312,7 @@ func (o *workerService) Remove(ctx context.Context, id string, opt service.Remov
 	})
 	if err == nil {
 		o.fleet.removeWorker(id, rev)
-		o.hint(ports.Hint{Workers: []string{id}})
+		o.hint(ports.Invalidation{Workers: []string{id}})
 	}
 	return o.fault(err)
 }
