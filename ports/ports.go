@@ -49,18 +49,18 @@ type Routes interface {
 // Limiter counts uses by key in windows that begin with the first use; see
 // [domain.Window] for the rule.
 type Limiter interface {
-	// Take asks for n uses at a time, in a window of the given length with room
+	// AllowN asks for n uses at a time, in a window of the given length with room
 	// for limit. It is atomic: all of n or nothing. n of 0 only looks; a
 	// negative n gives back.
 	//
 	// A key is remembered for one length more than its window. Whether it was seeded
 	// since it is remembered, the usage says.
-	Take(ctx context.Context, key string, at time.Time, length time.Duration, limit, n int) (domain.Usage, error)
-	// Seed adds uses from before the limiter knew the key, the first of them at a
+	AllowN(ctx context.Context, key string, at time.Time, length time.Duration, limit, n int) (domain.Usage, error)
+	// Backfill adds uses from before the limiter knew the key, the first of them at a
 	// time: the window then began no later than that. Only the first Seed of a
 	// remembered key counts, also if it adds nothing: of a key that was not known,
 	// the window then began at that time.
-	Seed(ctx context.Context, key string, first time.Time, length time.Duration, used int) error
+	Backfill(ctx context.Context, key string, first time.Time, length time.Duration, used int) error
 }
 
 // Bus carries recorded events to whoever listens, in every process that shares

@@ -20,7 +20,7 @@ type countingLimiter struct {
 	err     error
 }
 
-func (l *countingLimiter) Take(_ context.Context, key string, at time.Time, length time.Duration, limit, n int) (domain.Usage, error) {
+func (l *countingLimiter) AllowN(_ context.Context, key string, at time.Time, length time.Duration, limit, n int) (domain.Usage, error) {
 	if l.err != nil {
 		return domain.Usage{}, l.err
 	}
@@ -30,7 +30,7 @@ func (l *countingLimiter) Take(_ context.Context, key string, at time.Time, leng
 	return l.windows[key].AllowN(at, length, limit, n), nil
 }
 
-func (l *countingLimiter) Seed(context.Context, string, time.Time, time.Duration, int) error {
+func (l *countingLimiter) Backfill(context.Context, string, time.Time, time.Duration, int) error {
 	return nil
 }
 

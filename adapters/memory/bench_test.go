@@ -160,7 +160,7 @@ func BenchmarkLimiterTake(b *testing.B) {
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
 		for i := 0; pb.Next(); i++ {
-			if _, err := l.Take(b.Context(), keys[i%len(keys)], noon, time.Hour, 1<<40, 1); err != nil {
+			if _, err := l.AllowN(b.Context(), keys[i%len(keys)], noon, time.Hour, 1<<40, 1); err != nil {
 				b.Error(err)
 			}
 		}
@@ -174,7 +174,7 @@ func BenchmarkLimiterTakeNew(b *testing.B) {
 	for b.Loop() {
 		i++
 		at := noon.Add(time.Duration(i) * 10 * time.Millisecond)
-		if _, err := l.Take(b.Context(), fmt.Sprint("key ", i), at, time.Hour, 10, 1); err != nil {
+		if _, err := l.AllowN(b.Context(), fmt.Sprint("key ", i), at, time.Hour, 10, 1); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -44,9 +44,9 @@ func NewLimiter() *Limiter {
 	return l
 }
 
-// Take implements [ports.Limiter]. Only a use that is allowed begins a window;
+// AllowN implements [ports.Limiter]. Only a use that is allowed begins a window;
 // looking, giving back and being refused do not.
-func (l *Limiter) Take(
+func (l *Limiter) AllowN(
 	ctx context.Context, key string, at time.Time, length time.Duration, limit, n int,
 ) (domain.Usage, error) {
 	if err := ctx.Err(); err != nil {
@@ -73,8 +73,8 @@ func (l *Limiter) Take(
 	return usage, nil
 }
 
-// Seed implements [ports.Limiter].
-func (l *Limiter) Seed(ctx context.Context, key string, first time.Time, length time.Duration, used int) error {
+// Backfill implements [ports.Limiter].
+func (l *Limiter) Backfill(ctx context.Context, key string, first time.Time, length time.Duration, used int) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}

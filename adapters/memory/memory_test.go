@@ -161,10 +161,10 @@ func TestLimiterForgets(t *testing.T) {
 	for hour := range 50 {
 		for i := range 2000 {
 			at := noon.Add(time.Duration(hour) * 2 * time.Hour)
-			u, err := l.Take(t.Context(), fmt.Sprint("key ", hour, " ", i), at, time.Hour, 1, 1)
+			u, err := l.AllowN(t.Context(), fmt.Sprint("key ", hour, " ", i), at, time.Hour, 1, 1)
 			require.NoError(t, err)
 			require.True(t, u.Allowed)
-			_, err = l.Take(t.Context(), fmt.Sprint("looked at ", hour, " ", i), at, time.Hour, 1, 0)
+			_, err = l.AllowN(t.Context(), fmt.Sprint("looked at ", hour, " ", i), at, time.Hour, 1, 0)
 			require.NoError(t, err)
 		}
 	}
@@ -175,7 +175,7 @@ func TestLimiterForgets(t *testing.T) {
 func TestLimiterRefusalBeginsNothing(t *testing.T) {
 	l := memory.NewLimiter()
 	take := func(after time.Duration, n int) domain.Usage {
-		u, err := l.Take(t.Context(), "key", noon.Add(after), time.Hour, 3, n)
+		u, err := l.AllowN(t.Context(), "key", noon.Add(after), time.Hour, 3, n)
 		require.NoError(t, err)
 		return u
 	}

@@ -33,7 +33,7 @@ func BenchmarkTake(b *testing.B) {
 	for _, callers := range []int{1, 32} {
 		b.Run(fmt.Sprintf("together/callers=%d", callers), func(b *testing.B) {
 			measure(b, c, callers, func(i int) error {
-				_, err := limiter.Take(b.Context(), keys[i%len(keys)], now, time.Hour, 1<<40, 1)
+				_, err := limiter.AllowN(b.Context(), keys[i%len(keys)], now, time.Hour, 1<<40, 1)
 				return err
 			})
 		})
@@ -100,7 +100,7 @@ func BenchmarkTakeAlone(b *testing.B) {
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
 		for i := 0; pb.Next(); i++ {
-			if _, err := limiter.Take(b.Context(), keys[i%len(keys)], now, time.Hour, 1<<40, 1); err != nil {
+			if _, err := limiter.AllowN(b.Context(), keys[i%len(keys)], now, time.Hour, 1<<40, 1); err != nil {
 				b.Error(err)
 			}
 		}

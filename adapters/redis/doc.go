@@ -26,7 +26,7 @@
 //
 // Routes are kept in the process for a second, and changes of others arrive
 // through a subscription, so the send path asks Redis about a session once a second.
-// Calls of [Limiter.Take] that come together share round trips: what comes while
+// Calls of [Limiter.AllowN] that come together share round trips: what comes while
 // others are under way goes together with the next.
 //
 // # What is needed

@@ -28,7 +28,7 @@ func openLogged(t *testing.T, url, prefix string) (*redis.Fabric, *record) {
 
 func take(t *testing.T, f *redis.Fabric, key string, n int) domain.Usage {
 	t.Helper()
-	u, err := f.Limiter().Take(t.Context(), key, time.Now(), time.Hour, 10_000, n)
+	u, err := f.Limiter().AllowN(t.Context(), key, time.Now(), time.Hour, 10_000, n)
 	require.NoError(t, err)
 	return u
 }
@@ -100,7 +100,7 @@ func TestRedisLost(t *testing.T) {
 
 			start := time.Now()
 			for range 100 {
-				_, err := a.Limiter().Take(t.Context(), "k", time.Now(), time.Hour, 10_000, 1)
+				_, err := a.Limiter().AllowN(t.Context(), "k", time.Now(), time.Hour, 10_000, 1)
 				require.NoError(t, err)
 				_, err = a.Routes().Get(t.Context(), "s1")
 				require.ErrorIs(t, err, ports.ErrNotFound)
@@ -113,7 +113,7 @@ func TestRedisLost(t *testing.T) {
 			for range 32 {
 				racing.Go(func() {
 					for range 100 {
-						_, _ = a.Limiter().Take(t.Context(), "k2", time.Now(), time.Hour, 10_000, 1)
+						_, _ = a.Limiter().AllowN(t.Context(), "k2", time.Now(), time.Hour, 10_000, 1)
 					}
 				})
 			}
@@ -172,14 +172,14 @@ func TestCountedWithoutRedis(t *testing.T) {
 	a, b := open(t, w.url(), prefix), open(t, server.URL(), prefix)
 	take(t, a, "calls", 5)
 	take(t, b, "messages", 5)
-	require.NoError(t, b.Limiter().Seed(t.Context(), "messages", time.Now(), time.Hour, 0))
+	require.NoError(t, b.Limiter().Backfill(t.Context(), "messages", time.Now(), time.Hour, 0))
 	w.cut()
 	for i := range 1000 { // more than one batch
 		take(t, a, prefix+string(rune('a'+i)), 1)
 	}
 	require.Equal(t, 7, take(t, a, "calls", 7).Used)
 	require.False(t, take(t, a, "messages", 2).Backfilled)
-	require.NoError(t, a.Limiter().Seed(t.Context(), "messages", time.Now().Add(-time.Minute), time.Hour, 5))
+	require.NoError(t, a.Limiter().Backfill(t.Context(), "messages", time.Now().Add(-time.Minute), time.Hour, 5))
 	require.Equal(t, 8, take(t, a, "messages", 1).Used)
 	require.Equal(t, 6, take(t, b, "calls", 1).Used)
 	require.Equal(t, 6, take(t, b, "messages", 1).Used)
@@ -196,11 +196,11 @@ func TestRedisFlushed(t *testing.T) {
 	server := redistest.Start(t)
 	f := open(t, server.URL(), prefix())
 	take(t, f, "k", 5)
-	require.NoError(t, f.Limiter().Seed(t.Context(), "k", time.Now(), time.Hour, 0))
+	require.NoError(t, f.Limiter().Backfill(t.Context(), "k", time.Now(), time.Hour, 0))
 	put(t, f, "s1", 1)
 	require.NoError(t, server.FlushAll())
 	require.False(t, take(t, f, "k", 1).Backfilled)
-	require.NoError(t, f.Limiter().Seed(t.Context(), "k", time.Now().Add(-10*time.Minute), time.Hour, 5))
+	require.NoError(t, f.Limiter().Backfill(t.Context(), "k", time.Now().Add(-10*time.Minute), time.Hour, 5))
 	u := take(t, f, "k", 1)
 	require.Equal(t, 7, u.Used)
 	require.WithinDuration(t, time.Now().Add(50*time.Minute), u.ResetAt, 10*time.Second)
@@ -210,7 +210,7 @@ func TestRedisFlushed(t *testing.T) {
 	require.NoError(t, c.ScriptFlush(t.Context()).Err())
 	require.Equal(t, 8, take(t, f, "k", 1).Used)
 	require.NoError(t, c.ScriptFlush(t.Context()).Err())
-	require.NoError(t, f.Limiter().Seed(t.Context(), "k", time.Now().Add(-20*time.Minute), time.Hour, 9))
+	require.NoError(t, f.Limiter().Backfill(t.Context(), "k", time.Now().Add(-20*time.Minute), time.Hour, 9))
 	require.Equal(t, 9, take(t, f, "k", 1).Used, "seeded once")
 	require.NoError(t, c.ScriptFlush(t.Context()).Err())
 	put(t, f, "s1", 2)
@@ -225,8 +225,8 @@ func TestExpiry(t *testing.T) {
 	put(t, f, "s1", 1)
 	take(t, f, "used", 1)
 	take(t, f, "used", 1)
-	require.NoError(t, f.Limiter().Seed(t.Context(), "used", time.Now().Add(-time.Minute), time.Hour, 5))
-	require.NoError(t, f.Limiter().Seed(t.Context(), "seeded", time.Now().Add(-time.Minute), time.Hour, 5))
+	require.NoError(t, f.Limiter().Backfill(t.Context(), "used", time.Now().Add(-time.Minute), time.Hour, 5))
+	require.NoError(t, f.Limiter().Backfill(t.Context(), "seeded", time.Now().Add(-time.Minute), time.Hour, 5))
 	take(t, f, "seeded", 1)
 	c := client(t, server.Addr())
 	life := map[string]time.Duration{"route": time.Minute, "limit": 2 * time.Hour, "probe": time.Minute}
@@ -370,7 +370,7 @@ func TestClosed(t *testing.T) {
 	for range 8 {
 		racing.Go(func() {
 			for range 200 {
-				_, err := f.Limiter().Take(t.Context(), "k", time.Now(), time.Hour, 10_000, 1)
+				_, err := f.Limiter().AllowN(t.Context(), "k", time.Now(), time.Hour, 10_000, 1)
 				if err != nil {
 					t.Error(err)
 				}
@@ -512,7 +512,7 @@ func TestSlowRedis(t *testing.T) {
 	for range 100 {
 		_, err := f.Routes().Get(ctx, "s1")
 		require.ErrorIs(t, err, ports.ErrNotFound)
-		_, err = f.Limiter().Take(ctx, "k", time.Now(), time.Hour, 100, 1)
+		_, err = f.Limiter().AllowN(ctx, "k", time.Now(), time.Hour, 100, 1)
 		require.NoError(t, err)
 	}
 	require.Less(t, time.Since(start), 3*time.Second)

@@ -68,9 +68,9 @@ const (
 
 var asks = sync.Pool{New: func() any { return &ask{done: make(chan struct{}, 1)} }}
 
-// Take implements [ports.Limiter]. Only a use that is allowed begins a window;
+// AllowN implements [ports.Limiter]. Only a use that is allowed begins a window;
 // looking, giving back and being refused do not. A time counts to the millisecond.
-func (l *Limiter) Take(
+func (l *Limiter) AllowN(
 	ctx context.Context, key string, at time.Time, length time.Duration, limit, n int,
 ) (domain.Usage, error) {
 	if err := ctx.Err(); err != nil {
@@ -215,8 +215,8 @@ func answer(batch []*ask, cmd *redis.Cmd) error {
 	return nil
 }
 
-// Seed implements [ports.Limiter].
-func (l *Limiter) Seed(ctx context.Context, key string, first time.Time, length time.Duration, used int) error {
+// Backfill implements [ports.Limiter].
+func (l *Limiter) Backfill(ctx context.Context, key string, first time.Time, length time.Duration, used int) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}

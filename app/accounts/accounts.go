@@ -237,7 +237,7 @@ func (a *Accounts) prove(ctx context.Context, key, hash, password string, wrong 
 // that fails does not lock people out: there is a limit per address as well.
 func (a *Accounts) guess(ctx context.Context, key string, n int) error {
 	now := a.now()
-	use, err := a.limiter.Take(ctx, key, now, guessWindow, guesses, n)
+	use, err := a.limiter.AllowN(ctx, key, now, guessWindow, guesses, n)
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return ctx.Err()

@@ -199,7 +199,7 @@ func (a *Accounts) ForgotPassword(ctx context.Context, email string) error {
 
 // mailReset makes a reset and mails it, unless there is no such active user.
 func (a *Accounts) mailReset(ctx context.Context, email string) error {
-	use, err := a.limiter.Take(ctx, "reset:"+email, a.now(), resetWindow, resetMails, 1)
+	use, err := a.limiter.AllowN(ctx, "reset:"+email, a.now(), resetWindow, resetMails, 1)
 	if err != nil {
 		a.log.WarnContext(ctx, "reset mails are not limited: the limiter fails", "error", err)
 	} else if !use.Allowed {

@@ -220,12 +220,12 @@ type forgetful struct{ atomic.Pointer[memory.Limiter] }
 
 func (f *forgetful) forget() { f.Store(memory.NewLimiter()) }
 
-func (f *forgetful) Take(ctx context.Context, key string, at time.Time, length time.Duration, limit, n int) (domain.Usage, error) {
-	return f.Load().Take(ctx, key, at, length, limit, n)
+func (f *forgetful) AllowN(ctx context.Context, key string, at time.Time, length time.Duration, limit, n int) (domain.Usage, error) {
+	return f.Load().AllowN(ctx, key, at, length, limit, n)
 }
 
-func (f *forgetful) Seed(ctx context.Context, key string, first time.Time, length time.Duration, used int) error {
-	return f.Load().Seed(ctx, key, first, length, used)
+func (f *forgetful) Backfill(ctx context.Context, key string, first time.Time, length time.Duration, used int) error {
+	return f.Load().Backfill(ctx, key, first, length, used)
 }
 
 // counter gives ids that are the same in every run, so that work is shared alike.

@@ -124,7 +124,7 @@ func (o *apiKeyService) Authenticate(ctx context.Context, text string) (service.
 		return service.Sender{}, domain.Usage{}, domain.Errorf(domain.Forbidden, domain.CodeAccountDeactivated,
 			"This account is deactivated; ask an administrator to activate it")
 	}
-	usage, err := o.limiter.Take(ctx, c.user.calls, now, hour, c.user.limits.APICallsPerHour, 1)
+	usage, err := o.limiter.AllowN(ctx, c.user.calls, now, hour, c.user.limits.APICallsPerHour, 1)
 	if err != nil {
 		return service.Sender{}, usage, o.fault(err)
 	}
@@ -365,7 +365,7 @@ func (o *apiKeyService) Tier(ctx context.Context, userID string) (*service.TierV
 	if err != nil {
 		return nil, o.fault(err)
 	}
-	calls, err := o.limiter.Take(ctx, a.calls, now, hour, a.limits.APICallsPerHour, 0)
+	calls, err := o.limiter.AllowN(ctx, a.calls, now, hour, a.limits.APICallsPerHour, 0)
 	if err != nil {
 		return nil, o.fault(err)
 	}

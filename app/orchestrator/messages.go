@@ -196,7 +196,7 @@ func (o *Orchestrator) routeAfresh(ctx context.Context, sessionID string) (ports
 // the history before the limiter was seeded, so that nothing counts twice.
 func (o *Orchestrator) takeMessages(ctx context.Context, a *allowance, now time.Time, n int) (domain.Usage, error) {
 	take := func(n int) (domain.Usage, error) {
-		return o.limiter.Take(ctx, a.messages, now, hour, a.limits.MessagesPerHour, n)
+		return o.limiter.AllowN(ctx, a.messages, now, hour, a.limits.MessagesPerHour, n)
 	}
 	if !a.seeded.Load() {
 		usage, err := take(0)
@@ -238,11 +238,11 @@ func (o *Orchestrator) seed(ctx context.Context, a *allowance, now time.Time) er
 	if sent == 0 {
 		first = now.Add(-hour * 3 / 2) // that window is over, also by a clock that is behind
 	}
-	return o.limiter.Seed(ctx, a.messages, first, hour, sent)
+	return o.limiter.Backfill(ctx, a.messages, first, hour, sent)
 }
 
 func (o *Orchestrator) giveBack(ctx context.Context, a *allowance) {
-	_, err := o.limiter.Take(context.WithoutCancel(ctx), a.messages, o.now(), hour, a.limits.MessagesPerHour, -1)
+	_, err := o.limiter.AllowN(context.WithoutCancel(ctx), a.messages, o.now(), hour, a.limits.MessagesPerHour, -1)
 	o.logFailure(ctx, "message not given back", err, "user", a.user.ID)
 }
 
