@@ -281,11 +281,11 @@ type Settings interface {
 	Get(ctx context.Context, name string) (string, error)
 	// Put sets the value, replacing an earlier one.
 	Put(ctx context.Context, name, value string) error
-	// PutNew sets the value if there is none and returns the one that stands.
-	PutNew(ctx context.Context, name, value string) (string, error)
-	// Swap sets the value if it is still the old one, or if there is none and old is
+	// PutIfAbsent sets the value if there is none and returns the one that stands.
+	PutIfAbsent(ctx context.Context, name, value string) (string, error)
+	// CompareAndSwap sets the value if it is still the old one, or if there is none and old is
 	// empty; otherwise it returns ErrConflict and changes nothing.
-	Swap(ctx context.Context, name, old, value string) error
+	CompareAndSwap(ctx context.Context, name, old, value string) error
 }
 
 // Replicas keeps the processes of the control plane that work on the store.

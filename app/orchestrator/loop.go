@@ -489,7 +489,7 @@ func (o *Orchestrator) published(ctx context.Context, seq int64) error {
 		if at, _ := strconv.ParseInt(text, 10, 64); at >= seq {
 			return nil
 		}
-		return tx.Settings.Swap(ctx, relayPosition, text, strconv.FormatInt(seq, 10))
+		return tx.Settings.CompareAndSwap(ctx, relayPosition, text, strconv.FormatInt(seq, 10))
 	})
 }
 

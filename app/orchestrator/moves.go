@@ -199,7 +199,7 @@ func (o *Orchestrator) move(ctx context.Context, s *domain.Session, hurry bool) 
 		}
 		done = true
 		n, _ := strconv.ParseInt(begun, 10, 64) // 0: none has
-		if err := tx.Settings.Swap(ctx, movesBegun, begun, strconv.FormatInt(n+1, 10)); err != nil {
+		if err := tx.Settings.CompareAndSwap(ctx, movesBegun, begun, strconv.FormatInt(n+1, 10)); err != nil {
 			return nil, err
 		}
 		return nil, o.beginMove(ctx, tx, current)

@@ -306,10 +306,10 @@ var calls = []func(ctx context.Context, tx *ports.Tx, m *model, s step) (want, g
 		if s.Rev > 5 {
 			old, there := m.settings[name]
 			if s.J == 0 || !there && s.J > 2 {
-				return ports.ErrConflict, tx.Settings.Swap(ctx, name, "another", value)
+				return ports.ErrConflict, tx.Settings.CompareAndSwap(ctx, name, "another", value)
 			}
 			m.settings[name] = value
-			return nil, tx.Settings.Swap(ctx, name, old, value)
+			return nil, tx.Settings.CompareAndSwap(ctx, name, old, value)
 		}
 		if s.Rev > 3 {
 			m.settings[name] = value
@@ -319,7 +319,7 @@ var calls = []func(ctx context.Context, tx *ports.Tx, m *model, s step) (want, g
 			value = old
 		}
 		m.settings[name] = value
-		stands, err := tx.Settings.PutNew(ctx, name, fmt.Sprint(s.K))
+		stands, err := tx.Settings.PutIfAbsent(ctx, name, fmt.Sprint(s.K))
 		if err == nil && stands != value {
 			err = fmt.Errorf("%q stands, not %q", stands, value)
 		}

@@ -126,7 +126,7 @@ func oneSettingStands(d *db) {
 	values := make([]string, racers)
 	t := compete(func(i int) error {
 		return d.store.Update(d.ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
-			values[i], err = tx.Settings.PutNew(ctx, "secret", fmt.Sprint("value ", i))
+			values[i], err = tx.Settings.PutIfAbsent(ctx, "secret", fmt.Sprint("value ", i))
 			return err
 		})
 	})
@@ -149,7 +149,7 @@ func swapsAdd(d *db) {
 					return err
 				}
 				n, _ := strconv.Atoi(count)
-				return tx.Settings.Swap(ctx, "count", count, strconv.Itoa(n+1))
+				return tx.Settings.CompareAndSwap(ctx, "count", count, strconv.Itoa(n+1))
 			})
 			switch {
 			case err == nil:

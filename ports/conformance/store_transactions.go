@@ -269,8 +269,8 @@ func readOnly(d *db) {
 	var got []error
 	require.NoError(d.T, d.store.View(d.ctx, func(ctx context.Context, tx *ports.Tx) error {
 		_, reset := tx.Resets.Take(ctx, hash("none"))
-		_, setting := tx.Settings.PutNew(ctx, "other", "1")
-		_, stands := tx.Settings.PutNew(ctx, "secret", "1")
+		_, setting := tx.Settings.PutIfAbsent(ctx, "other", "1")
+		_, stands := tx.Settings.PutIfAbsent(ctx, "secret", "1")
 		got = []error{
 			reset, setting, stands,
 			tx.Users.Put(ctx, user("u9")),
@@ -297,7 +297,7 @@ func readOnly(d *db) {
 			tx.Outbox.Append(ctx, *event("three", noon)),
 			tx.Outbox.Trim(ctx, at(600)),
 			tx.Settings.Put(ctx, "secret", "2"),
-			tx.Settings.Swap(ctx, "secret", "1", "2"),
+			tx.Settings.CompareAndSwap(ctx, "secret", "1", "2"),
 		}
 		return nil
 	}))
