@@ -220,8 +220,8 @@ type Migrations interface {
 	List(ctx context.Context, f MigrationFilter, p Page) ([]*domain.Migration, int, error)
 	// Open gives those that are PENDING or RUNNING, oldest first.
 	Open(ctx context.Context) ([]*domain.Migration, error)
-	// Trim removes those that ended before the time.
-	Trim(ctx context.Context, before time.Time) error
+	// DeleteBefore removes those that ended before the time.
+	DeleteBefore(ctx context.Context, before time.Time) error
 }
 
 // Messages keeps the history.
@@ -260,8 +260,8 @@ type Loads interface {
 	Append(ctx context.Context, samples ...domain.LoadSample) error
 	// Since gives a worker's samples from a time on, the oldest first.
 	Since(ctx context.Context, workerID string, since time.Time) ([]domain.LoadSample, error)
-	// Trim removes samples older than the time.
-	Trim(ctx context.Context, before time.Time) error
+	// DeleteBefore removes samples older than the time.
+	DeleteBefore(ctx context.Context, before time.Time) error
 }
 
 // Outbox keeps the events in the order in which their transactions committed.
@@ -272,8 +272,8 @@ type Outbox interface {
 	After(ctx context.Context, seq int64, limit int) ([]domain.Event, error)
 	// Last gives the highest Seq so far, or 0.
 	Last(ctx context.Context) (int64, error)
-	// Trim removes events older than the time.
-	Trim(ctx context.Context, before time.Time) error
+	// DeleteBefore removes events older than the time.
+	DeleteBefore(ctx context.Context, before time.Time) error
 }
 
 // Settings keeps a few named values, such as generated secrets.

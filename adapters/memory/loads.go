@@ -48,7 +48,7 @@ func (t loads) Since(_ context.Context, workerID string, since time.Time) ([]dom
 	return slices.Clone(all[i:]), nil
 }
 
-func (t loads) Trim(_ context.Context, before time.Time) error {
+func (t loads) DeleteBefore(_ context.Context, before time.Time) error {
 	if err := t.writable(); err != nil {
 		return err
 	}

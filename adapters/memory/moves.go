@@ -74,7 +74,7 @@ func (t moves) Open(context.Context) ([]*domain.Migration, error) {
 	return copies(t.s.movesOpen, (*moveRow).clone), nil
 }
 
-func (t moves) Trim(_ context.Context, before time.Time) error {
+func (t moves) DeleteBefore(_ context.Context, before time.Time) error {
 	if err := t.writable(); err != nil {
 		return err
 	}

@@ -47,7 +47,7 @@ func (t outbox) Last(context.Context) (int64, error) {
 	return t.s.seq, nil
 }
 
-func (t outbox) Trim(_ context.Context, before time.Time) error {
+func (t outbox) DeleteBefore(_ context.Context, before time.Time) error {
 	if err := t.writable(); err != nil {
 		return err
 	}

@@ -531,10 +531,10 @@ func (o *Orchestrator) house(ctx context.Context, _ *tasks) (time.Time, error) {
 		}
 		return errors.Join(
 			tx.Loads.Append(ctx, loads...),
-			tx.Loads.Trim(ctx, now.Add(-loadLife)),
-			tx.Outbox.Trim(ctx, over),
+			tx.Loads.DeleteBefore(ctx, now.Add(-loadLife)),
+			tx.Outbox.DeleteBefore(ctx, over),
 			tx.SignIns.DeleteExpired(ctx, now),
-			tx.Migrations.Trim(ctx, now.Add(-moveLife)),
+			tx.Migrations.DeleteBefore(ctx, now.Add(-moveLife)),
 		)
 	}))
 	return at, errors.Join(errs...)

@@ -286,7 +286,7 @@ var calls = []func(ctx context.Context, tx *ports.Tx, m *model, s step) (want, g
 		maps.DeleteFunc(m.migrations, func(_ string, v domain.Migration) bool {
 			return !v.CompletedAt.IsZero() && v.CompletedAt.Before(at(s.K))
 		})
-		return nil, tx.Migrations.Trim(ctx, at(s.K))
+		return nil, tx.Migrations.DeleteBefore(ctx, at(s.K))
 	},
 	func(ctx context.Context, tx *ports.Tx, m *model, s step) (want, got error) { // a replica, or none
 		r := replica(fmt.Sprint(m.prefix, "r", s.I%2))

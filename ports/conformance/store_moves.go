@@ -14,7 +14,7 @@ var migrationClauses = []clause{
 	{"migrations are filtered", migrationsFiltered},
 	{"migrations come in pages, newest first", migrationsPaged},
 	{"Open gives those that are not over, oldest first", migrationsOpen},
-	{"Trim removes what ended long ago", migrationsTrimmed},
+	{"Trim removes what ended long ago", migrationsDeletedBefore},
 	{"a migration outlives its session", migrationsOutlive},
 }
 
@@ -127,7 +127,7 @@ func migrationsOpen(d *db) {
 	require.Equal(d.T, []string{"b", "f"}, d.open())
 }
 
-func migrationsTrimmed(d *db) {
+func migrationsDeletedBefore(d *db) {
 	for i, ended := range []time.Time{at(5), {}, at(7), at(3), {}} {
 		m := migration(string(rune('a'+i)), "s1", i)
 		if m.CompletedAt = ended; !ended.IsZero() {
@@ -136,7 +136,7 @@ func migrationsTrimmed(d *db) {
 		d.put(m)
 	}
 	left := func(before time.Time) []string {
-		d.update(func(ctx context.Context, tx *ports.Tx) error { return tx.Migrations.Trim(ctx, before) })
+		d.update(func(ctx context.Context, tx *ports.Tx) error { return tx.Migrations.DeleteBefore(ctx, before) })
 		ids, _ := d.migrations(ports.MigrationFilter{}, ports.Page{})
 		return ids
 	}

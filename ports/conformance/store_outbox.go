@@ -15,7 +15,7 @@ import (
 var outboxClauses = []clause{
 	{"events come in the order of commits", eventOrder},
 	{"After and Last", afterAndLast},
-	{"Trim removes what is old", trimOld},
+	{"Trim removes what is old", deleteBefore},
 	{"a Seq is never used again", seqOnce},
 }
 
@@ -87,10 +87,10 @@ func afterAndLast(d *db) {
 
 func (d *db) trim(before time.Time) {
 	d.Helper()
-	d.update(func(ctx context.Context, tx *ports.Tx) error { return tx.Outbox.Trim(ctx, before) })
+	d.update(func(ctx context.Context, tx *ports.Tx) error { return tx.Outbox.DeleteBefore(ctx, before) })
 }
 
-func trimOld(d *db) {
+func deleteBefore(d *db) {
 	for _, minute := range []int{1, 4, 2, 3} { // clocks differ
 		d.put(event(fmt.Sprint(minute), at(minute)))
 	}

@@ -289,7 +289,7 @@ func putGone(d *db) {
 	g := fresh(d, &domain.Migration{ID: "g1"})
 	d.update(func(ctx context.Context, tx *ports.Tx) error {
 		return firstError(tx.Sessions.Delete(ctx, "s1", s.Rev), tx.Workers.Delete(ctx, "w1"),
-			tx.Cleanups.Delete(ctx, c), tx.Migrations.Trim(ctx, at(9999)))
+			tx.Cleanups.Delete(ctx, c), tx.Migrations.DeleteBefore(ctx, at(9999)))
 	})
 	for _, row := range []any{s, k, m, w, c, g} {
 		require.ErrorIs(d.T, d.try(row), ports.ErrConflict, "%T that was deleted", row)
@@ -399,9 +399,9 @@ func notFound(d *db) {
 		d.update(func(ctx context.Context, tx *ports.Tx) error {
 			return firstError(
 				tx.Cleanups.Delete(ctx, cleanup("none", "none", noon)), tx.Workers.Release(ctx, "none"),
-				tx.Replicas.Delete(ctx, "none"), tx.Migrations.Trim(ctx, at(-600)),
+				tx.Replicas.Delete(ctx, "none"), tx.Migrations.DeleteBefore(ctx, at(-600)),
 				tx.SignIns.RevokeAll(ctx, "none", "", noon), tx.SignIns.DeleteExpired(ctx, at(-600)),
-				tx.Outbox.Trim(ctx, at(-600)),
+				tx.Outbox.DeleteBefore(ctx, at(-600)),
 			)
 		})
 		require.Empty(d.T, read(d, func(ctx context.Context, tx *ports.Tx) ([]*domain.Message, error) {

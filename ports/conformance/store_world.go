@@ -105,9 +105,9 @@ func upheaval(ctx context.Context, tx *ports.Tx) error {
 		tx.Keys.Delete(ctx, "k3"),
 		tx.Sessions.Delete(ctx, "s1", gone.Rev),
 		tx.Cleanups.Delete(ctx, done),
-		tx.Migrations.Trim(ctx, at(5)),
+		tx.Migrations.DeleteBefore(ctx, at(5)),
 		tx.Replicas.Delete(ctx, "r2"),
-		tx.Outbox.Trim(ctx, at(2)),
+		tx.Outbox.DeleteBefore(ctx, at(2)),
 		tx.Settings.Put(ctx, "secret", "2"),
 		tx.Settings.Put(ctx, "other", "3"),
 	)

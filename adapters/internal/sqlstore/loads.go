@@ -13,13 +13,13 @@ func scanLoad(r row) domain.LoadSample {
 	return domain.LoadSample{WorkerID: r.text(0), At: r.time(1), Sessions: r.int(2), CPU: r.float(3), Memory: r.float(4)}
 }
 
-type loadStatements struct{ append, since, trim *Statement }
+type loadStatements struct{ append, since, deleteBefore *Statement }
 
 func (b *Body) loadStatements() loadStatements {
 	return loadStatements{
-		append: b.insert("worker_loads", loadColumns...),
-		since:  b.read(pick("worker_loads", loadColumns...).where("worker_id = ? AND at >= ?").order("at")),
-		trim:   b.write(b.remove("worker_loads", "at < ?")),
+		append:       b.insert("worker_loads", loadColumns...),
+		since:        b.read(pick("worker_loads", loadColumns...).where("worker_id = ? AND at >= ?").order("at")),
+		deleteBefore: b.write(b.remove("worker_loads", "at < ?")),
 	}
 }
 
@@ -39,6 +39,6 @@ func (t *loads) Since(ctx context.Context, workerID string, since time.Time) ([]
 	return many(ctx, (*Tx)(t), t.body.loads.since, scanLoad, workerID, ceiling(since))
 }
 
-func (t *loads) Trim(ctx context.Context, before time.Time) error {
-	return (*Tx)(t).done(ctx, t.body.loads.trim, ceiling(before))
+func (t *loads) DeleteBefore(ctx context.Context, before time.Time) error {
+	return (*Tx)(t).done(ctx, t.body.loads.deleteBefore, ceiling(before))
 }

@@ -30,16 +30,16 @@ func scanMove(r row) *domain.Migration {
 
 type moveStatements struct {
 	puts
-	get, open, trim *Statement
+	get, open, deleteBefore *Statement
 }
 
 func (b *Body) moveStatements() moveStatements {
 	moves := pick("moves", movesTable.columns()...)
 	return moveStatements{
-		puts: b.puts(movesTable),
-		get:  b.read(moves.where(same("id"))),
-		open: b.read(moves.where("status IN ('PENDING', 'RUNNING')").order("created_at", "id")),
-		trim: b.write(b.remove("moves", "completed_at < ?")),
+		puts:         b.puts(movesTable),
+		get:          b.read(moves.where(same("id"))),
+		open:         b.read(moves.where("status IN ('PENDING', 'RUNNING')").order("created_at", "id")),
+		deleteBefore: b.write(b.remove("moves", "completed_at < ?")),
 	}
 }
 
@@ -77,6 +77,6 @@ func (t *moves) Open(ctx context.Context) ([]*domain.Migration, error) {
 	return many(ctx, (*Tx)(t), t.body.moves.open, scanMove)
 }
 
-func (t *moves) Trim(ctx context.Context, before time.Time) error {
-	return (*Tx)(t).done(ctx, t.body.moves.trim, ceiling(before))
+func (t *moves) DeleteBefore(ctx context.Context, before time.Time) error {
+	return (*Tx)(t).done(ctx, t.body.moves.deleteBefore, ceiling(before))
 }

@@ -66,7 +66,7 @@ func (t *outbox) Last(ctx context.Context) (int64, error) {
 	return one(ctx, (*Tx)(t), t.body.outbox.last, func(r row) int64 { return r.int64(0) })
 }
 
-func (t *outbox) Trim(ctx context.Context, before time.Time) error {
+func (t *outbox) DeleteBefore(ctx context.Context, before time.Time) error {
 	return (*Tx)(t).done(ctx, t.body.outbox.trim, ceiling(before))
 }
 

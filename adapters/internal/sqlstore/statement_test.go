@@ -141,7 +141,7 @@ func TestPlans(t *testing.T) {
 		b.users.byEmail: "sqlite_autoindex_users_2 (email=?)", b.keys.byHash: "sqlite_autoindex_api_keys_2 (hash=?)",
 		b.users.update: "PRIMARY KEY (id=?)", b.keys.update: "PRIMARY KEY (id=?)", b.workers.update: "PRIMARY KEY (id=?)",
 		b.cleanups.update: "PRIMARY KEY (worker_id=? AND session_id=?)", b.cleanups.byWorker: "PRIMARY KEY (worker_id=?)",
-		b.moves.update: "PRIMARY KEY (id=?)", b.moves.trim: "moves_ended (completed_at<?)",
+		b.moves.update: "PRIMARY KEY (id=?)", b.moves.deleteBefore: "moves_ended (completed_at<?)",
 		b.sessions.claimedBy: "sessions_claimed (claimed_by=?)",
 		b.sessions.update:    "PRIMARY KEY (id=?)", b.messages.update: "sqlite_autoindex_messages_1 (id=?)",
 		b.sessions.assigned: "sessions_worker (worker_id=?)", b.sessions.eachAssigned: "PRIMARY KEY (id>?)",
