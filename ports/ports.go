@@ -132,7 +132,7 @@ type Passwords interface {
 // Claims is what an access token says.
 type Claims struct {
 	UserID        string
-	SignInID      string
+	FamilyID      string
 	Role          domain.Role
 	CredentialsAt time.Time // see domain.User; microseconds
 	ExpiresAt     time.Time

@@ -120,9 +120,9 @@ func (s stubAccounts) Logout(_ context.Context, c service.Principal) error { ret
 func (s stubAccounts) Authenticate(_ context.Context, token string) (service.Principal, error) {
 	switch token {
 	case userToken:
-		return service.Principal{UserID: "u1", Role: domain.RoleUser, SignInID: "f1"}, nil
+		return service.Principal{UserID: "u1", Role: domain.RoleUser, FamilyID: "f1"}, nil
 	case adminToken:
-		return service.Principal{UserID: "a1", Role: domain.RoleAdministrator, SignInID: "f2"}, nil
+		return service.Principal{UserID: "a1", Role: domain.RoleAdministrator, FamilyID: "f2"}, nil
 	}
 	return service.Principal{}, domain.Errorf(domain.Unauthenticated, domain.CodeAuthTokenInvalid, "Access token is not valid; sign in again")
 }

@@ -12,10 +12,10 @@ import (
 )
 
 type sessionRow struct {
-	v       *domain.Session // nil: the row is gone
-	owner   *userRow        // who made it; its messages are that user's unless they say otherwise
-	keys    list[*keyRow]   // by age
-	history list[*message]  // by age
+	v       *domain.Session  // nil: the row is gone
+	owner   *userRow         // who made it; its messages are that user's unless they say otherwise
+	keys    list[*apiKeyRow] // by age
+	history list[*message]   // by age
 	at      int32
 }
 
@@ -133,7 +133,7 @@ func (t sessions) Delete(_ context.Context, id string, rev int64) error {
 		return ports.ErrConflict
 	}
 	for _, k := range slices.Clone(r.keys) {
-		keys(t).set(k, nil)
+		apiKeys(t).set(k, nil)
 	}
 	messages(t).forget(r)
 	t.set(r, nil)
@@ -165,7 +165,7 @@ func (t sessions) List(_ context.Context, f ports.SessionFilter, p ports.Page) (
 	return copies(page(rows, p), (*sessionRow).clone), len(rows), nil
 }
 
-func (t sessions) Assigned(_ context.Context, workerID string) ([]*domain.Session, error) {
+func (t sessions) ListByWorker(_ context.Context, workerID string) ([]*domain.Session, error) {
 	if err := t.readable(); err != nil {
 		return nil, err
 	}

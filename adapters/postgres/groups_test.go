@@ -298,7 +298,7 @@ func TestWhatBreaksAGroup(t *testing.T) {
 		},
 		"an error of one that wrote nothing": {
 			fn: func(ctx context.Context, tx *ports.Tx) error {
-				return errors.Join(ours, tx.SignIns.DeleteExpired(ctx, time.Now()))
+				return errors.Join(ours, tx.RefreshTokenFamilies.DeleteExpired(ctx, time.Now()))
 			},
 			runs: 1, check: func(t *testing.T, m *member) { require.ErrorIs(t, m.err, ours) },
 		},

@@ -78,7 +78,7 @@ func (a *Accounts) Close(ctx context.Context) error {
 // to be called at the start and now and then, by any replica.
 func (a *Accounts) Maintain(ctx context.Context) error {
 	err := a.update(ctx, func(ctx context.Context, tx *ports.Tx) error {
-		return tx.SignIns.DeleteExpired(ctx, a.stamp())
+		return tx.RefreshTokenFamilies.DeleteExpired(ctx, a.stamp())
 	})
 	if err != nil {
 		return err

@@ -25,13 +25,13 @@ func (a *Accounts) Authenticate(ctx context.Context, token string) (service.Prin
 	if err != nil {
 		return service.Principal{}, fault(ctx, err)
 	}
-	s, generation, ok := a.standings.get(claims.UserID, claims.SignInID, now)
+	s, generation, ok := a.standings.get(claims.UserID, claims.FamilyID, now)
 	if !ok {
 		if s, err = a.standing(ctx, claims); err != nil {
 			return service.Principal{}, err
 		}
 		s.readAt = now // before it was read
-		a.standings.put(claims.UserID, claims.SignInID, s, generation)
+		a.standings.put(claims.UserID, claims.FamilyID, s, generation)
 	}
 	switch {
 	case !s.active:
@@ -39,7 +39,7 @@ func (a *Accounts) Authenticate(ctx context.Context, token string) (service.Prin
 	case !now.Before(s.until), !s.credentialsAt.Equal(claims.CredentialsAt):
 		return service.Principal{}, errToken
 	}
-	return service.Principal{UserID: claims.UserID, Role: s.role, SignInID: claims.SignInID}, nil
+	return service.Principal{UserID: claims.UserID, Role: s.role, FamilyID: claims.FamilyID}, nil
 }
 
 var errToken = domain.Errorf(domain.Unauthenticated, domain.CodeAuthTokenInvalid,
@@ -48,7 +48,7 @@ var errToken = domain.Errorf(domain.Unauthenticated, domain.CodeAuthTokenInvalid
 // standing reads what decides about the access tokens of a sign-in.
 func (a *Accounts) standing(ctx context.Context, c ports.Claims) (s standing, err error) {
 	err = a.view(ctx, func(ctx context.Context, tx *ports.Tx) error {
-		f, err := tx.SignIns.Get(ctx, c.SignInID)
+		f, err := tx.RefreshTokenFamilies.Get(ctx, c.FamilyID)
 		if err == nil && f.UserID != c.UserID {
 			err = errToken
 		}

@@ -154,7 +154,7 @@ func (u usedUp) Window() domain.Usage { return u.usage }
 func (o *Orchestrator) readKey(ctx context.Context, hash [32]byte, epoch uint64, now time.Time) (*credential, error) {
 	var key *domain.APIKey
 	err := o.store.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
-		key, err = tx.Keys.ByHash(ctx, hash)
+		key, err = tx.APIKeys.ByHash(ctx, hash)
 		return err
 	})
 	if errors.Is(err, ports.ErrNotFound) {
@@ -229,7 +229,7 @@ func (r *keyring) flush(ctx context.Context, o *Orchestrator) error {
 	}
 	return o.update(ctx, func(ctx context.Context, tx *ports.Tx) error {
 		for id, us := range used {
-			k, err := tx.Keys.Get(ctx, id)
+			k, err := tx.APIKeys.Get(ctx, id)
 			if errors.Is(err, ports.ErrNotFound) {
 				continue
 			}
@@ -238,7 +238,7 @@ func (r *keyring) flush(ctx context.Context, o *Orchestrator) error {
 			}
 			if at := time.UnixMicro(us).UTC(); at.After(k.LastUsedAt) {
 				k.LastUsedAt = at
-				if err := tx.Keys.Put(ctx, k); err != nil {
+				if err := tx.APIKeys.Put(ctx, k); err != nil {
 					return err
 				}
 			}
@@ -253,7 +253,7 @@ func (o *apiKeyService) List(ctx context.Context, userID string) ([]*service.API
 	now := o.now()
 	err := o.store.View(ctx, func(ctx context.Context, tx *ports.Tx) error {
 		views = nil
-		keys, err := tx.Keys.ByUser(ctx, userID)
+		keys, err := tx.APIKeys.ByUser(ctx, userID)
 		if err != nil {
 			return err
 		}
@@ -287,7 +287,7 @@ func (o *apiKeyService) Rotate(ctx context.Context, userID, sessionID string, gr
 			return err
 		}
 		now := o.now()
-		old, err := tx.Keys.BySession(ctx, sessionID)
+		old, err := tx.APIKeys.BySession(ctx, sessionID)
 		if err != nil {
 			return err
 		}
@@ -300,7 +300,7 @@ func (o *apiKeyService) Rotate(ctx context.Context, userID, sessionID string, gr
 		if text, key, err = o.newKey(s, now); err != nil {
 			return err
 		}
-		return tx.Keys.Put(ctx, key)
+		return tx.APIKeys.Put(ctx, key)
 	})
 	if err != nil {
 		return "", o.fault(err)
@@ -322,20 +322,20 @@ func endKey(ctx context.Context, tx *ports.Tx, k *domain.APIKey, grace time.Dura
 	default:
 		k.RevokedAt = now
 	}
-	return tx.Keys.Put(ctx, k)
+	return tx.APIKeys.Put(ctx, k)
 }
 
 // Revoke ends a key at once, on other replicas within a second.
 func (o *apiKeyService) Revoke(ctx context.Context, userID, keyID string) error {
 	err := o.update(ctx, func(ctx context.Context, tx *ports.Tx) error {
-		k, err := tx.Keys.Get(ctx, keyID)
+		k, err := tx.APIKeys.Get(ctx, keyID)
 		if errors.Is(err, ports.ErrNotFound) || err == nil && k.UserID != userID {
 			return domain.Errorf(domain.NotFound, domain.CodeAPIKeyNotFound, "API key not found; list your keys to see their ids")
 		}
 		if err != nil {
 			return err
 		}
-		return tx.Keys.Delete(ctx, keyID)
+		return tx.APIKeys.Delete(ctx, keyID)
 	})
 	if err != nil {
 		return o.fault(err)

@@ -530,10 +530,10 @@ func (o *Orchestrator) house(ctx context.Context, _ *tasks) (time.Time, error) {
 			over = waiting[0].At // it has not been published yet
 		}
 		return errors.Join(
-			tx.Loads.Append(ctx, loads...),
-			tx.Loads.DeleteBefore(ctx, now.Add(-loadLife)),
+			tx.LoadSamples.Append(ctx, loads...),
+			tx.LoadSamples.DeleteBefore(ctx, now.Add(-loadLife)),
 			tx.Outbox.DeleteBefore(ctx, over),
-			tx.SignIns.DeleteExpired(ctx, now),
+			tx.RefreshTokenFamilies.DeleteExpired(ctx, now),
 			tx.Migrations.DeleteBefore(ctx, now.Add(-moveLife)),
 		)
 	}))

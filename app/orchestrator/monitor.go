@@ -241,7 +241,7 @@ func (o *Orchestrator) lose(ctx context.Context, workerID string, why domain.Dow
 // eachOn changes the sessions that are assigned to a worker, but for those of which
 // fn says errUnchanged.
 func (o *Orchestrator) eachOn(ctx context.Context, tx *ports.Tx, c *changes, workerID string, fn func(*domain.Session) ([]domain.Event, error)) error {
-	assigned, err := tx.Sessions.Assigned(ctx, workerID)
+	assigned, err := tx.Sessions.ListByWorker(ctx, workerID)
 	if err != nil {
 		return err
 	}
@@ -293,7 +293,7 @@ func (o *Orchestrator) refresh(ctx context.Context, workerID string) error {
 		if w, err = tx.Workers.Get(ctx, workerID); err != nil {
 			return err
 		}
-		assigned, err = tx.Sessions.Assigned(ctx, workerID)
+		assigned, err = tx.Sessions.ListByWorker(ctx, workerID)
 		return err
 	})
 	if errors.Is(err, ports.ErrNotFound) {

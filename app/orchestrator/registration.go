@@ -63,7 +63,7 @@ func (o *workerProtocol) Register(ctx context.Context, r domain.Registration) (*
 		if err := o.back(ctx, tx, c, w, o.timing.StartTimeout, running, now); err != nil {
 			return err
 		}
-		assigned, err := tx.Sessions.Assigned(ctx, w.ID)
+		assigned, err := tx.Sessions.ListByWorker(ctx, w.ID)
 		if err != nil {
 			return err
 		}

@@ -87,7 +87,7 @@ func (o *workerProtocol) AssignedSessions(ctx context.Context, workerID string) 
 		if _, err := tx.Workers.Get(ctx, workerID); err != nil {
 			return workerMissing(err)
 		}
-		assigned, err := tx.Sessions.Assigned(ctx, workerID)
+		assigned, err := tx.Sessions.ListByWorker(ctx, workerID)
 		if err != nil {
 			return err
 		}

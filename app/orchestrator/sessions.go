@@ -51,7 +51,7 @@ func (o *sessionService) Create(ctx context.Context, userID string, n service.Cr
 			return idTaken(err)
 		}
 		c.sessions = append(c.sessions, s)
-		return tx.Keys.Put(ctx, key)
+		return tx.APIKeys.Put(ctx, key)
 	})
 	if err != nil {
 		return nil, o.fault(err)

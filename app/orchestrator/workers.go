@@ -79,7 +79,7 @@ func (o *workerService) Get(ctx context.Context, id string) (*service.WorkerView
 		if w, err = tx.Workers.Get(ctx, domain.NormalizeWorkerRef(id)); err != nil {
 			return workerMissing(err)
 		}
-		if assigned, err = tx.Sessions.Assigned(ctx, w.ID); err != nil {
+		if assigned, err = tx.Sessions.ListByWorker(ctx, w.ID); err != nil {
 			return err
 		}
 		drain, err = drainProgress(ctx, tx, w, assigned)
@@ -126,7 +126,7 @@ func (o *workerService) LoadSamples(ctx context.Context, id string, since time.T
 		if err != nil {
 			return workerMissing(err)
 		}
-		samples, err = tx.Loads.Since(ctx, w.ID, since)
+		samples, err = tx.LoadSamples.Since(ctx, w.ID, since)
 		return err
 	})
 	return samples, o.fault(err)
@@ -365,7 +365,7 @@ const (
 
 func (o *Orchestrator) assignedTo(ctx context.Context, workerID string) (assigned []*domain.Session, err error) {
 	err = o.store.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
-		assigned, err = tx.Sessions.Assigned(ctx, workerID)
+		assigned, err = tx.Sessions.ListByWorker(ctx, workerID)
 		return err
 	})
 	return assigned, err

@@ -55,7 +55,7 @@ func apiKey(id, sessionID, userID string) *domain.APIKey {
 	return &domain.APIKey{ID: id, SessionID: sessionID, UserID: userID, Hash: hash(id), CreatedAt: noon}
 }
 
-func signIn(id, userID string) *domain.RefreshTokenFamily {
+func refreshTokenFamily(id, userID string) *domain.RefreshTokenFamily {
 	return &domain.RefreshTokenFamily{ID: id, UserID: userID, TokenHash: hash(id), CreatedAt: noon, ExpiresAt: at(60)}
 }
 

@@ -140,11 +140,11 @@ func put(ctx context.Context, tx *ports.Tx, row any) error {
 	case *domain.User:
 		return tx.Users.Put(ctx, v)
 	case *domain.RefreshTokenFamily:
-		return tx.SignIns.Put(ctx, v)
+		return tx.RefreshTokenFamilies.Put(ctx, v)
 	case *domain.PasswordReset:
-		return tx.Resets.Put(ctx, v)
+		return tx.PasswordResets.Put(ctx, v)
 	case *domain.APIKey:
-		return tx.Keys.Put(ctx, v)
+		return tx.APIKeys.Put(ctx, v)
 	case *domain.Session:
 		return tx.Sessions.Put(ctx, v)
 	case *domain.Worker:
@@ -169,11 +169,11 @@ func get(ctx context.Context, tx *ports.Tx, row any) (any, error) {
 	case *domain.User:
 		return tx.Users.Get(ctx, v.ID)
 	case *domain.RefreshTokenFamily:
-		return tx.SignIns.Get(ctx, v.ID)
+		return tx.RefreshTokenFamilies.Get(ctx, v.ID)
 	case *domain.PasswordReset:
-		return tx.Resets.Take(ctx, v.TokenHash)
+		return tx.PasswordResets.Consume(ctx, v.TokenHash)
 	case *domain.APIKey:
-		return tx.Keys.Get(ctx, v.ID)
+		return tx.APIKeys.Get(ctx, v.ID)
 	case *domain.Session:
 		return tx.Sessions.Get(ctx, v.ID)
 	case *domain.Worker:

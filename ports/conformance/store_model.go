@@ -233,7 +233,7 @@ var calls = []func(ctx context.Context, tx *ports.Tx, m *model, s step) (want, g
 		k.CreatedAt, k.Name = at(s.J), fmt.Sprint("Key ", s.K)
 		old, there := m.keys[k.ID]
 		k.Rev, want = s.present(there, old.Rev)
-		if got = tx.Keys.Put(ctx, k); want == nil {
+		if got = tx.APIKeys.Put(ctx, k); want == nil {
 			m.keys[k.ID] = *k
 		}
 		return want, got
@@ -244,7 +244,7 @@ var calls = []func(ctx context.Context, tx *ports.Tx, m *model, s step) (want, g
 			want = ports.ErrNotFound
 		}
 		delete(m.keys, id)
-		return want, tx.Keys.Delete(ctx, id)
+		return want, tx.APIKeys.Delete(ctx, id)
 	},
 	putMessage, putMessage, putMessage,
 	func(ctx context.Context, tx *ports.Tx, m *model, s step) (want, got error) { // a cleanup
@@ -416,7 +416,7 @@ func (m *model) compare(ctx context.Context, tx *ports.Tx, start int64) error {
 		sessions, total, err := tx.Sessions.List(ctx, ports.SessionFilter{UserID: id}, ports.Page{})
 		expect("sessions of "+id, m.sessionIDs(func(s domain.Session) bool { return s.UserID == id }), sorted(sessionIDs(sessions)), err)
 		expect("their number", len(sessions), total, nil)
-		keys, err := tx.Keys.ByUser(ctx, id)
+		keys, err := tx.APIKeys.ByUser(ctx, id)
 		count := 0
 		for _, k := range m.keys {
 			if k.UserID == id {
@@ -434,7 +434,7 @@ func (m *model) compare(ctx context.Context, tx *ports.Tx, start int64) error {
 		} else {
 			expect("worker", ports.ErrNotFound, err, err)
 		}
-		sessions, err := tx.Sessions.Assigned(ctx, id)
+		sessions, err := tx.Sessions.ListByWorker(ctx, id)
 		expect("sessions of "+id, m.sessionIDs(func(s domain.Session) bool { return s.WorkerID == id }), sessionIDs(sessions), err)
 		cleanups, err := tx.Cleanups.ByWorker(ctx, id)
 		for _, c := range cleanups {

@@ -104,14 +104,16 @@ func copiesOut(d *db) {
 			return tx.Users.ByEmail(ctx, "ann@example.com")
 		}),
 		"SignIns.Get": one(func(ctx context.Context, tx *ports.Tx) (*domain.RefreshTokenFamily, error) {
-			return tx.SignIns.Get(ctx, "f1")
+			return tx.RefreshTokenFamilies.Get(ctx, "f1")
 		}),
-		"Keys.Get": one(func(ctx context.Context, tx *ports.Tx) (*domain.APIKey, error) { return tx.Keys.Get(ctx, "k1") }),
+		"Keys.Get": one(func(ctx context.Context, tx *ports.Tx) (*domain.APIKey, error) { return tx.APIKeys.Get(ctx, "k1") }),
 		"Keys.ByHash": one(func(ctx context.Context, tx *ports.Tx) (*domain.APIKey, error) {
-			return tx.Keys.ByHash(ctx, hash("key"))
+			return tx.APIKeys.ByHash(ctx, hash("key"))
 		}),
-		"Keys.ByUser":    several(func(ctx context.Context, tx *ports.Tx) ([]*domain.APIKey, error) { return tx.Keys.ByUser(ctx, "u1") }),
-		"Keys.BySession": several(func(ctx context.Context, tx *ports.Tx) ([]*domain.APIKey, error) { return tx.Keys.BySession(ctx, "s1") }),
+		"Keys.ByUser": several(func(ctx context.Context, tx *ports.Tx) ([]*domain.APIKey, error) { return tx.APIKeys.ByUser(ctx, "u1") }),
+		"Keys.BySession": several(func(ctx context.Context, tx *ports.Tx) ([]*domain.APIKey, error) {
+			return tx.APIKeys.BySession(ctx, "s1")
+		}),
 		"Users.List": several(func(ctx context.Context, tx *ports.Tx) ([]*domain.User, error) {
 			all, _, err := tx.Users.List(ctx, ports.UserFilter{}, ports.Page{})
 			return all, err
@@ -122,7 +124,7 @@ func copiesOut(d *db) {
 			return all, err
 		}),
 		"Sessions.Assigned": several(func(ctx context.Context, tx *ports.Tx) ([]*domain.Session, error) {
-			return tx.Sessions.Assigned(ctx, "w1")
+			return tx.Sessions.ListByWorker(ctx, "w1")
 		}),
 		"Sessions.Due": several(func(ctx context.Context, tx *ports.Tx) ([]*domain.Session, error) {
 			return tx.Sessions.Due(ctx, at(9999), 10)
@@ -349,11 +351,11 @@ func notFound(d *db) {
 		missing(d, func(ctx context.Context, tx *ports.Tx) (*domain.User, error) { return tx.Users.ByEmail(ctx, "none") })
 		missing(d, func(ctx context.Context, tx *ports.Tx) (domain.UserUsage, error) { return tx.Users.Usage(ctx, "none") })
 		missing(d, func(ctx context.Context, tx *ports.Tx) (*domain.RefreshTokenFamily, error) {
-			return tx.SignIns.Get(ctx, "none")
+			return tx.RefreshTokenFamilies.Get(ctx, "none")
 		})
-		missing(d, func(ctx context.Context, tx *ports.Tx) (*domain.APIKey, error) { return tx.Keys.Get(ctx, "none") })
+		missing(d, func(ctx context.Context, tx *ports.Tx) (*domain.APIKey, error) { return tx.APIKeys.Get(ctx, "none") })
 		missing(d, func(ctx context.Context, tx *ports.Tx) (*domain.APIKey, error) {
-			return tx.Keys.ByHash(ctx, hash("none"))
+			return tx.APIKeys.ByHash(ctx, hash("none"))
 		})
 		missing(d, func(ctx context.Context, tx *ports.Tx) (*domain.Session, error) { return tx.Sessions.Get(ctx, "none") })
 		missing(d, func(ctx context.Context, tx *ports.Tx) (*domain.Worker, error) { return tx.Workers.Get(ctx, "none") })
@@ -384,10 +386,10 @@ func notFound(d *db) {
 				return tx.Users.Reserve(ctx, "none", domain.UserUsage{ActiveSessions: 1}, domain.UserUsage{ActiveSessions: 1})
 			},
 			"Resets.Take": func(ctx context.Context, tx *ports.Tx) error {
-				_, err := tx.Resets.Take(ctx, hash("none"))
+				_, err := tx.PasswordResets.Consume(ctx, hash("none"))
 				return err
 			},
-			"Keys.Delete":     func(ctx context.Context, tx *ports.Tx) error { return tx.Keys.Delete(ctx, "none") },
+			"Keys.Delete":     func(ctx context.Context, tx *ports.Tx) error { return tx.APIKeys.Delete(ctx, "none") },
 			"Sessions.Delete": func(ctx context.Context, tx *ports.Tx) error { return tx.Sessions.Delete(ctx, "none", 1) },
 			"Sessions.Put of no user": func(ctx context.Context, tx *ports.Tx) error {
 				return tx.Sessions.Put(ctx, session("s9", "none"))
@@ -400,16 +402,18 @@ func notFound(d *db) {
 			return firstError(
 				tx.Cleanups.Delete(ctx, cleanup("none", "none", noon)), tx.Workers.Release(ctx, "none"),
 				tx.Replicas.Delete(ctx, "none"), tx.Migrations.DeleteBefore(ctx, at(-600)),
-				tx.SignIns.RevokeAll(ctx, "none", "", noon), tx.SignIns.DeleteExpired(ctx, at(-600)),
+				tx.RefreshTokenFamilies.RevokeAll(ctx, "none", "", noon), tx.RefreshTokenFamilies.DeleteExpired(ctx, at(-600)),
 				tx.Outbox.DeleteBefore(ctx, at(-600)),
 			)
 		})
 		require.Empty(d.T, read(d, func(ctx context.Context, tx *ports.Tx) ([]*domain.Message, error) {
 			return tx.Messages.List(ctx, "none", domain.MessageFilter{})
 		}))
-		require.Empty(d.T, read(d, func(ctx context.Context, tx *ports.Tx) ([]*domain.APIKey, error) { return tx.Keys.ByUser(ctx, "none") }))
+		require.Empty(d.T, read(d, func(ctx context.Context, tx *ports.Tx) ([]*domain.APIKey, error) {
+			return tx.APIKeys.ByUser(ctx, "none")
+		}))
 		require.Empty(d.T, read(d, func(ctx context.Context, tx *ports.Tx) ([]*domain.Session, error) {
-			return tx.Sessions.Assigned(ctx, "none")
+			return tx.Sessions.ListByWorker(ctx, "none")
 		}))
 		require.Empty(d.T, read(d, func(ctx context.Context, tx *ports.Tx) ([]*domain.Session, error) {
 			return tx.Sessions.ClaimedBy(ctx, "none")

@@ -113,7 +113,7 @@ func (t *sessions) List(ctx context.Context, f ports.SessionFilter, p ports.Page
 	return listed(ctx, (*Tx)(t), rows, pick("sessions", "COUNT(*)").all(conditions), p, scanSession)
 }
 
-func (t *sessions) Assigned(ctx context.Context, workerID string) ([]*domain.Session, error) {
+func (t *sessions) ListByWorker(ctx context.Context, workerID string) ([]*domain.Session, error) {
 	return many(ctx, (*Tx)(t), t.body.sessions.assigned, scanSession, workerID)
 }
 

@@ -38,13 +38,13 @@ type Body struct {
 	all     []*Statement
 
 	users    userStatements
-	signIns  signInStatements
-	resets   resetStatements
-	keys     keyStatements
+	signIns  familyStatements
+	resets   passwordResetStatements
+	keys     apiKeyStatements
 	sessions sessionStatements
 	workers  workerStatements
 	cleanups cleanupStatements
-	moves    moveStatements
+	moves    migrationStatements
 	messages messageStatements
 	loads    loadStatements
 	outbox   outboxStatements

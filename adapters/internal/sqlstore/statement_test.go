@@ -175,10 +175,10 @@ func TestPlans(t *testing.T) {
 		order("created_at DESC", "id DESC").page(ports.Page{Limit: 20}))
 	require.NoError(t, err)
 	index[ofUser] = "sessions_user (user_id=?)"
-	latest, _, err := b.list(pick("moves", movesTable.columns()...).order("created_at DESC", "id DESC").page(ports.Page{Limit: 20}))
+	latest, _, err := b.list(pick("moves", migrationRowsTable.columns()...).order("created_at DESC", "id DESC").page(ports.Page{Limit: 20}))
 	require.NoError(t, err)
 	mayScan[latest] = "SCAN moves USING INDEX moves_age"
-	ofSession, _, err := b.list(pick("moves", movesTable.columns()...).where("session_id = ?").
+	ofSession, _, err := b.list(pick("moves", migrationRowsTable.columns()...).where("session_id = ?").
 		order("created_at DESC", "id DESC").page(ports.Page{Limit: 20}))
 	require.NoError(t, err)
 	index[ofSession] = "moves_session (session_id=?)"

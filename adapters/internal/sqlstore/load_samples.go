@@ -23,9 +23,9 @@ func (b *Body) loadStatements() loadStatements {
 	}
 }
 
-type loads Tx
+type loadSamples Tx
 
-func (t *loads) Append(ctx context.Context, samples ...domain.LoadSample) error {
+func (t *loadSamples) Append(ctx context.Context, samples ...domain.LoadSample) error {
 	for _, l := range samples {
 		err := (*Tx)(t).done(ctx, t.body.loads.append, l.WorkerID, micros(l.At), l.Sessions, percent(l.CPU), percent(l.Memory))
 		if err != nil {
@@ -35,10 +35,10 @@ func (t *loads) Append(ctx context.Context, samples ...domain.LoadSample) error 
 	return (*Tx)(t).allow(ctx, true)
 }
 
-func (t *loads) Since(ctx context.Context, workerID string, since time.Time) ([]domain.LoadSample, error) {
+func (t *loadSamples) Since(ctx context.Context, workerID string, since time.Time) ([]domain.LoadSample, error) {
 	return many(ctx, (*Tx)(t), t.body.loads.since, scanLoad, workerID, ceiling(since))
 }
 
-func (t *loads) DeleteBefore(ctx context.Context, before time.Time) error {
+func (t *loadSamples) DeleteBefore(ctx context.Context, before time.Time) error {
 	return (*Tx)(t).done(ctx, t.body.loads.deleteBefore, ceiling(before))
 }
