@@ -214,7 +214,7 @@ func (c *Client) call(ctx context.Context, w ports.WorkerRef, method, path strin
 
 // gone takes a 404 for success.
 func gone(err error) error {
-	if e, ok := err.(*ports.WorkerError); ok && e.Failure == ports.WorkerUnknown { //nolint:errorlint // made just above, never wrapped
+	if e, ok := err.(*ports.WorkerError); ok && e.Failure == ports.WorkerSessionNotFound { //nolint:errorlint // made just above, never wrapped
 		return nil
 	}
 	return err

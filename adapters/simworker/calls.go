@@ -39,7 +39,7 @@ func (w *Worker) begin(ctx context.Context, mayFail bool) (now time.Time, err *p
 	case w.cut:
 		err = failure(ports.WorkerUnreachable, 0, "Connection timed out: the worker did not accept it")
 	case !w.up:
-		err = failure(ports.WorkerRefused, 0, "Connection refused: nothing listens at the worker's endpoint")
+		err = failure(ports.WorkerConnectionRefused, 0, "Connection refused: nothing listens at the worker's endpoint")
 	case w.hung:
 		err = failure(ports.WorkerTimedOut, 0, "Timed out: the worker did not answer in time")
 	case mayFail && w.cfg.FailRate > 0 && w.random.Float64() < w.cfg.FailRate:
@@ -424,7 +424,7 @@ func leaseless() *ports.WorkerError {
 }
 
 func unknown() *ports.WorkerError {
-	return failure(ports.WorkerUnknown, 404, "The worker does not have this session")
+	return failure(ports.WorkerSessionNotFound, 404, "The worker does not have this session")
 }
 
 func broken(err error) *ports.WorkerError {

@@ -79,7 +79,7 @@ func (f *Fleet) at(endpoint string) (*Worker, *ports.WorkerError) {
 		f.mu.RUnlock()
 	}
 	if w == nil {
-		return nil, failure(ports.WorkerRefused, 0, "Connection refused: nothing listens at the worker's endpoint")
+		return nil, failure(ports.WorkerConnectionRefused, 0, "Connection refused: nothing listens at the worker's endpoint")
 	}
 	return w, nil
 }
@@ -203,7 +203,7 @@ func (f *Fleet) order(ref ports.WorkerRef, fn func(*Worker) error) error {
 // gone takes it for success that there is no such session.
 func gone(err error) error {
 	var e *ports.WorkerError
-	if errors.As(err, &e) && e.Failure == ports.WorkerUnknown {
+	if errors.As(err, &e) && e.Failure == ports.WorkerSessionNotFound {
 		return nil
 	}
 	return err

@@ -74,7 +74,7 @@ func (h *handler) fail(rw http.ResponseWriter, r *http.Request, err error) {
 		// Until the caller gives up, or things have changed for too long to matter.
 		wait(r.Context(), time.Minute)
 		panic(http.ErrAbortHandler)
-	case ports.WorkerRefused:
+	case ports.WorkerConnectionRefused:
 		panic(http.ErrAbortHandler)
 	}
 	if e.Retry > 0 {
@@ -89,7 +89,7 @@ func (h *handler) fail(rw http.ResponseWriter, r *http.Request, err error) {
 
 func code(f ports.WorkerFailure) string {
 	switch f {
-	case ports.WorkerUnknown:
+	case ports.WorkerSessionNotFound:
 		return "SESSION_NOT_FOUND"
 	case ports.WorkerBusy:
 		return "RATE_LIMIT_EXCEEDED"

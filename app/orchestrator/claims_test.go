@@ -55,7 +55,7 @@ func kindOf(err error) domain.Kind {
 func TestAnotherReplicaTakesOverWhenAClaimEnds(t *testing.T) {
 	outcomes := map[string]error{
 		"done":      nil,
-		"refused":   &ports.WorkerError{Failure: ports.WorkerRefused, Message: "refused"},
+		"refused":   &ports.WorkerError{Failure: ports.WorkerConnectionRefused, Message: "refused"},
 		"busy":      &ports.WorkerError{Failure: ports.WorkerBusy, Status: 429, Message: "busy"},
 		"rejected":  &ports.WorkerError{Failure: ports.WorkerRejected, Status: 409, Message: "rejected"},
 		"timed out": &ports.WorkerError{Failure: ports.WorkerTimedOut, Message: "timed out"},

@@ -211,10 +211,10 @@ func (o *Orchestrator) workerFault(err error) error {
 		return o.fault(err)
 	}
 	switch w.Failure {
-	case ports.WorkerRefused, ports.WorkerNameUnknown, ports.WorkerUnreachable, ports.WorkerSuspended:
+	case ports.WorkerConnectionRefused, ports.WorkerNameUnknown, ports.WorkerUnreachable, ports.WorkerCircuitOpen:
 		return domain.Errorf(domain.Unavailable, domain.CodeWorkerUnreachable,
 			"The session's worker cannot be reached at the moment; try again in a minute").WithCause(err)
-	case ports.WorkerTimedOut, ports.WorkerBroken:
+	case ports.WorkerTimedOut, ports.WorkerConnectionLost:
 		return domain.Errorf(domain.Timeout, domain.CodeWorkerTimeout,
 			"The worker did not answer in time, so the outcome is not known; look at the status before you try again").WithCause(err)
 	case ports.WorkerBusy:

@@ -117,7 +117,7 @@ func (p gate) on(w ports.WorkerRef, fn func(*place) error) error {
 		defer p.mu.Unlock()
 		at := p.all[w.ID]
 		if !at.up {
-			return &ports.WorkerError{Failure: ports.WorkerRefused, Message: "connection refused"}
+			return &ports.WorkerError{Failure: ports.WorkerConnectionRefused, Message: "connection refused"}
 		}
 		return fn(at)
 	})
@@ -129,7 +129,7 @@ func (p gate) Health(_ context.Context, endpoint string) error {
 			return p.on(ports.WorkerRef{ID: id}, func(*place) error { return nil })
 		}
 	}
-	return &ports.WorkerError{Failure: ports.WorkerRefused}
+	return &ports.WorkerError{Failure: ports.WorkerConnectionRefused}
 }
 
 func (p gate) Start(_ context.Context, w ports.WorkerRef, s ports.Start) (r domain.Report, err error) {
@@ -147,7 +147,7 @@ func (p gate) Start(_ context.Context, w ports.WorkerRef, s ports.Start) (r doma
 func (p gate) Restart(_ context.Context, w ports.WorkerRef, id string, generation int64) error {
 	return p.on(w, func(at *place) error {
 		if at.running[id] != generation {
-			return &ports.WorkerError{Failure: ports.WorkerUnknown}
+			return &ports.WorkerError{Failure: ports.WorkerSessionNotFound}
 		}
 		return nil
 	})

@@ -106,7 +106,7 @@ func (o *Orchestrator) putMessage(ctx context.Context, m *domain.Message) error 
 // not carried out because that is another than the one that was asked.
 func (o *Orchestrator) moved(ctx context.Context, h service.Sender, asked *domain.Worker, err error) *domain.Worker {
 	var failure *ports.WorkerError
-	if !o.shared() || !errors.As(err, &failure) || !failure.NotDone() {
+	if !o.shared() || !errors.As(err, &failure) || !failure.IsNotExecuted() {
 		return nil
 	}
 	_, w, err := o.usableNow(ctx, h)
@@ -252,7 +252,7 @@ func (o *Orchestrator) unsent(ctx context.Context, a *allowance, w *domain.Worke
 	var failure *ports.WorkerError
 	known := errors.As(err, &failure)
 	accepted := known && failure.Failure == ports.WorkerFailed && failure.Status/100 == 2 // but the answer makes no sense
-	if !known || accepted || failure.Failure == ports.WorkerTimedOut || failure.Failure == ports.WorkerBroken {
+	if !known || accepted || failure.Failure == ports.WorkerTimedOut || failure.Failure == ports.WorkerConnectionLost {
 		return m, domain.Errorf(domain.Timeout, domain.CodeWorkerTimeout,
 			"The worker did not answer, so it is not known whether the message was sent; look at its status before sending it again").WithCause(err)
 	}
@@ -260,13 +260,13 @@ func (o *Orchestrator) unsent(ctx context.Context, a *allowance, w *domain.Worke
 	if err := o.putMessage(ctx, m); err != nil && !errors.Is(err, ports.ErrConflict) {
 		o.logFailure(ctx, "failed message not recorded", err, "message", m.ID)
 	}
-	if failure.NotDone() {
+	if failure.IsNotExecuted() {
 		o.giveBack(ctx, a)
 	}
 	switch failure.Failure {
-	case ports.WorkerRefused, ports.WorkerNameUnknown, ports.WorkerUnreachable, ports.WorkerSuspended:
+	case ports.WorkerConnectionRefused, ports.WorkerNameUnknown, ports.WorkerUnreachable, ports.WorkerCircuitOpen:
 		return m, o.workerFault(err)
-	case ports.WorkerUnknown:
+	case ports.WorkerSessionNotFound:
 		return m, domain.Errorf(domain.Conflict, domain.CodeSessionNotConnected,
 			"The worker does not have the session at the moment; it is being brought back, try again in a minute").WithCause(err)
 	case ports.WorkerBusy:

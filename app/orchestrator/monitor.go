@@ -162,7 +162,7 @@ func (o *Orchestrator) noteCall(ctx context.Context, w *domain.Worker, err error
 	result, warning := domain.ProbeAnswered, ""
 	if err != nil {
 		var failure *ports.WorkerError
-		if !errors.As(err, &failure) || failure.Failure == ports.WorkerSuspended || errors.Is(err, context.Canceled) ||
+		if !errors.As(err, &failure) || failure.Failure == ports.WorkerCircuitOpen || errors.Is(err, context.Canceled) ||
 			failure.Failure == ports.WorkerBusy && failure.Status == 0 {
 			return // nothing of the worker's doing
 		}

@@ -86,7 +86,7 @@ func TestAWorkerThatRefusesOneReplicaIsNotLost(t *testing.T) {
 			}
 			c.hands.set(func(made call) error {
 				if made.by == "B" && made.kind == "health" {
-					return &ports.WorkerError{Failure: ports.WorkerRefused, Message: "connection refused"}
+					return &ports.WorkerError{Failure: ports.WorkerConnectionRefused, Message: "connection refused"}
 				}
 				return nil
 			})

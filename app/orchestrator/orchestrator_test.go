@@ -240,7 +240,7 @@ func TestConnectThatNoWorkerTakesIsWithdrawn(t *testing.T) {
 	user := w.user(domain.TierBasic)
 	id := w.card(user, "line").ID
 	w.workers.EXPECT().Start(gomock.Any(), gomock.Any(), gomock.Any()).
-		Return(domain.Report{}, &ports.WorkerError{Failure: ports.WorkerRefused, Message: "refused"})
+		Return(domain.Report{}, &ports.WorkerError{Failure: ports.WorkerConnectionRefused, Message: "refused"})
 	_, err := w.Sessions.Connect(context.Background(), user, id, service.ConnectOptions{})
 	require.Equal(t, domain.CodeWorkerUnreachable, domain.CodeOf(err))
 	s := w.session(id)

@@ -13,7 +13,7 @@ import (
 )
 
 func refused() error {
-	return &ports.WorkerError{Failure: ports.WorkerRefused, Message: "connection refused"}
+	return &ports.WorkerError{Failure: ports.WorkerConnectionRefused, Message: "connection refused"}
 }
 
 // fleetOf registers workers, of which each replica has some to probe, at the first.

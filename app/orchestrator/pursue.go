@@ -264,7 +264,7 @@ func (o *Orchestrator) tell(ctx context.Context, s *domain.Session, w *domain.Wo
 	case domain.CommandRestart:
 		err := o.workers.Restart(ctx, ref(w), s.ID, s.Generation)
 		var failure *ports.WorkerError
-		if !errors.As(err, &failure) || failure.Failure != ports.WorkerUnknown {
+		if !errors.As(err, &failure) || failure.Failure != ports.WorkerSessionNotFound {
 			return domain.Report{}, err
 		}
 		// The worker does not have it: a start does what is wanted.
@@ -291,11 +291,11 @@ func (o *Orchestrator) failed(ctx context.Context, tx *ports.Tx, s *domain.Sessi
 	case busy && !first:
 		s.CommandThrottled(failure.Retry, o.timing, now)
 		return nil
-	case !first || !failure.NotDone():
+	case !first || !failure.IsNotExecuted():
 		s.CommandOutcomeUnknown(o.timing, now)
 		return nil
 	}
-	if failure.Failure != ports.WorkerRefused && !busy {
+	if failure.Failure != ports.WorkerConnectionRefused && !busy {
 		// It answers, so it might have the session from an earlier assignment.
 		if err := o.leave(ctx, tx, s.WorkerID, s.ID, domain.CommandDisconnect, s.Generation); err != nil {
 			return err

@@ -232,7 +232,7 @@ func (o *Orchestrator) endpointFree(ctx context.Context, r domain.Registration) 
 	}
 	err = o.workers.Health(ctx, known.Endpoint)
 	var failure *ports.WorkerError
-	refused := errors.As(err, &failure) && failure.Failure == ports.WorkerRefused
+	refused := errors.As(err, &failure) && failure.Failure == ports.WorkerConnectionRefused
 	if err == nil || known.Supports(domain.CapLease) && !refused {
 		return nil, errStillRuns
 	}
