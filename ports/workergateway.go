@@ -64,7 +64,7 @@ type WorkerGateway interface {
 	Logout(ctx context.Context, w WorkerRef, sessionID string, generation int64) error
 	Delete(ctx context.Context, w WorkerRef, sessionID string, generation int64) error
 	Send(ctx context.Context, w WorkerRef, s Send) (Sent, error)
-	Act(ctx context.Context, w WorkerRef, sessionID string, a domain.Action) error
+	PerformAction(ctx context.Context, w WorkerRef, sessionID string, a domain.Action) error
 }
 
 // WorkerFailure classifies what went wrong in a call to a worker.

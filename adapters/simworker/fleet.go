@@ -179,8 +179,8 @@ func (f *Fleet) Send(ctx context.Context, ref ports.WorkerRef, s ports.Send) (po
 	return w.Send(ctx, s)
 }
 
-// Act implements ports.WorkerGateway.
-func (f *Fleet) Act(ctx context.Context, ref ports.WorkerRef, sessionID string, a domain.Action) error {
+// PerformAction implements ports.WorkerGateway.
+func (f *Fleet) PerformAction(ctx context.Context, ref ports.WorkerRef, sessionID string, a domain.Action) error {
 	return f.order(ref, func(w *Worker) error { return w.Act(ctx, sessionID, a) })
 }
 

@@ -173,8 +173,10 @@ func (p gate) Send(_ context.Context, w ports.WorkerRef, s ports.Send) (ports.Se
 	return ports.Sent{WhatsAppID: "WA-" + s.ClientMessageID}, err
 }
 
-func (p gate) Act(context.Context, ports.WorkerRef, string, domain.Action) error { return nil }
-func (p gate) List(context.Context, ports.WorkerRef) ([]domain.Report, error)    { return nil, nil }
+func (p gate) PerformAction(context.Context, ports.WorkerRef, string, domain.Action) error {
+	return nil
+}
+func (p gate) List(context.Context, ports.WorkerRef) ([]domain.Report, error) { return nil, nil }
 func (p gate) Status(context.Context, ports.WorkerRef, string) (domain.Report, error) {
 	return domain.Report{}, nil
 }

@@ -289,11 +289,11 @@ func (o *messageService) PerformAction(ctx context.Context, h service.Sender, a 
 	if err != nil {
 		return err
 	}
-	err = o.workers.Act(ctx, ref(w), h.SessionID, a)
+	err = o.workers.PerformAction(ctx, ref(w), h.SessionID, a)
 	if err != nil {
 		if next := o.moved(ctx, h, w, err); next != nil {
 			w = next
-			err = o.workers.Act(ctx, ref(w), h.SessionID, a)
+			err = o.workers.PerformAction(ctx, ref(w), h.SessionID, a)
 		}
 	}
 	if err != nil {

@@ -261,7 +261,7 @@ func (g gatewaySuite) unknown(t *testing.T) {
 	gatewayFails(t, w, gateway.Restart(t.Context(), w.Ref, "never-seen", 3), ports.WorkerSessionNotFound)
 	_, err = gateway.Send(t.Context(), w.Ref, gatewayText("never-seen", "m1", "hello"))
 	require.True(t, gatewayFailure(t, w, err, ports.WorkerSessionNotFound).IsNotExecuted())
-	err = gateway.Act(t.Context(), w.Ref, "never-seen", domain.Action{Type: domain.ActionStar, MessageID: "X", Phone: "6281234567890"})
+	err = gateway.PerformAction(t.Context(), w.Ref, "never-seen", domain.Action{Type: domain.ActionStar, MessageID: "X", Phone: "6281234567890"})
 	gatewayFails(t, w, err, ports.WorkerSessionNotFound)
 }
 
@@ -299,7 +299,7 @@ func (g gatewaySuite) act(t *testing.T) {
 		domain.ActionDelete, domain.ActionUnsend, domain.ActionStar, domain.ActionUnstar, domain.ActionEdit,
 		domain.ActionReaction, domain.ActionRead, domain.ActionSeen, domain.ActionTypingStart, domain.ActionTypingStop,
 	} {
-		err := gateway.Act(t.Context(), w.Ref, "one", domain.Action{Type: a, MessageID: "3EB0", Phone: "+62 812-3456-7890", NewText: "n"})
+		err := gateway.PerformAction(t.Context(), w.Ref, "one", domain.Action{Type: a, MessageID: "3EB0", Phone: "+62 812-3456-7890", NewText: "n"})
 		require.NoError(t, err, "%s", a)
 	}
 	require.Empty(t, w.Delivered("one"))
