@@ -57,7 +57,7 @@ type Limiter interface {
 	// since it is remembered, the usage says.
 	AllowN(ctx context.Context, key string, at time.Time, length time.Duration, limit, n int) (domain.Usage, error)
 	// Backfill adds uses from before the limiter knew the key, the first of them at a
-	// time: the window then began no later than that. Only the first Seed of a
+	// time: the window then began no later than that. Only the first Backfill of a
 	// remembered key counts, also if it adds nothing: of a key that was not known,
 	// the window then began at that time.
 	Backfill(ctx context.Context, key string, first time.Time, length time.Duration, used int) error

@@ -17,7 +17,7 @@ type userRow struct {
 	usage    domain.UserUsage
 	sessions list[*sessionRow] // by age
 	keys     list[*apiKeyRow]  // by age
-	signIns  list[*familyRow]  // by id
+	families list[*familyRow]  // by id
 	reset    *domain.PasswordReset
 	sent     list[*message] // by age
 	received list[*message] // by age
@@ -169,7 +169,7 @@ func (r *familyRow) rev() int64 {
 type refreshTokenFamilies struct{ *txn }
 
 func (t refreshTokenFamilies) Get(_ context.Context, id string) (*domain.RefreshTokenFamily, error) {
-	return find(t.txn, t.s.signIns, id, func(r *familyRow) *domain.RefreshTokenFamily {
+	return find(t.txn, t.s.families, id, func(r *familyRow) *domain.RefreshTokenFamily {
 		f := *r.v
 		return &f
 	})
@@ -179,7 +179,7 @@ func (t refreshTokenFamilies) Put(_ context.Context, f *domain.RefreshTokenFamil
 	if err := t.writable(); err != nil {
 		return err
 	}
-	r := t.s.signIns[f.ID]
+	r := t.s.families[f.ID]
 	if err := swap(r != nil, r.rev(), f.Rev); err != nil {
 		return err
 	}
@@ -210,13 +210,13 @@ func (t refreshTokenFamilies) set(r *familyRow, v *domain.RefreshTokenFamily) {
 func (s *Store) setSignIn(r *familyRow, v *domain.RefreshTokenFamily) {
 	if r.v != nil {
 		s.expiring.remove(r)
-		delete(s.signIns, r.v.ID)
-		r.user.signIns.remove(r, familyID)
+		delete(s.families, r.v.ID)
+		r.user.families.remove(r, familyID)
 	}
 	if r.v = v; v != nil {
 		s.expiring.add(r)
-		s.signIns[v.ID] = r
-		r.user.signIns.add(r, familyID)
+		s.families[v.ID] = r
+		r.user.families.add(r, familyID)
 	}
 }
 
@@ -228,7 +228,7 @@ func (t refreshTokenFamilies) RevokeAll(_ context.Context, userID, except string
 	if user == nil {
 		return nil
 	}
-	for _, r := range user.signIns {
+	for _, r := range user.families {
 		if r.v.ID == except || !r.v.RevokedAt.IsZero() {
 			continue
 		}

@@ -9,7 +9,7 @@ import (
 
 // Invalidator implements [ports.Invalidator] for parties within one process, such as
 // several replicas in a test. Nothing is lost and no gap arises. An invalidation is
-// passed on in the goroutine of whoever tells it, before Tell returns, unless
+// passed on in the goroutine of its publisher, before Publish returns, unless
 // the listener is busy with another at the time: then whoever told that one
 // passes on this one too.
 type Invalidator struct{ hub *invalidationHub }

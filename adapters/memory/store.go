@@ -27,7 +27,7 @@ type Store struct {
 	emails    map[string]*userRow
 	userOrder list[*userRow] // by age
 
-	signIns  map[string]*familyRow
+	families map[string]*familyRow
 	expiring queue[*familyRow]
 	resets   map[[32]byte]*domain.PasswordReset
 
@@ -84,7 +84,7 @@ func NewStore() *Store {
 	return &Store{
 		users:     make(map[string]*userRow),
 		emails:    make(map[string]*userRow),
-		signIns:   make(map[string]*familyRow),
+		families:  make(map[string]*familyRow),
 		resets:    make(map[[32]byte]*domain.PasswordReset),
 		keys:      make(map[string]*apiKeyRow),
 		hashes:    make(map[[32]byte]*apiKeyRow),

@@ -19,9 +19,9 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// BenchmarkTake tells what a Take costs, beside a round trip of the smallest script
+// BenchmarkAllowN tells what an AllowN costs, beside a round trip of the smallest script
 // for each, which is what it would cost at least if calls did not go together.
-func BenchmarkTake(b *testing.B) {
+func BenchmarkAllowN(b *testing.B) {
 	server := redistest.Shared(b)
 	limiter := open(b, server.URL(), prefix()).Limiter()
 	c := client(b, server.Addr())

@@ -18,7 +18,7 @@ import (
 // Limiter implements [ports.Limiter], exactly for all processes together. While
 // Redis is away each process counts for itself; see the package's documentation.
 //
-// Calls of Take that arrive while another is on its way to Redis wait for it and go
+// Calls of AllowN that arrive while another is on its way to Redis wait for it and go
 // together, as one call of a script.
 type Limiter struct {
 	f      *Fabric
@@ -51,7 +51,7 @@ func newLimiter(f *Fabric) *Limiter {
 	return &Limiter{f: f, prefix: f.prefix + "limit:", alone: newWindows()}
 }
 
-// ask is a call of Take on its way.
+// ask is a call of AllowN on its way.
 type ask struct {
 	key                  string
 	at, length, limit, n int64 // times in ms

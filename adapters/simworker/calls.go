@@ -358,8 +358,8 @@ func (w *Worker) promise(sessionID string, sent ports.Sent, now time.Time) {
 	}
 }
 
-// Act does something to a message or in a chat, of which nothing is to be seen.
-func (w *Worker) Act(ctx context.Context, sessionID string, _ domain.Action) error {
+// PerformAction does something to a message or in a chat, of which nothing is to be seen.
+func (w *Worker) PerformAction(ctx context.Context, sessionID string, _ domain.Action) error {
 	if _, err := w.begin(ctx, true); err != nil {
 		return err
 	}

@@ -181,7 +181,7 @@ func (f *Fleet) Send(ctx context.Context, ref ports.WorkerRef, s ports.Send) (po
 
 // PerformAction implements ports.WorkerGateway.
 func (f *Fleet) PerformAction(ctx context.Context, ref ports.WorkerRef, sessionID string, a domain.Action) error {
-	return f.order(ref, func(w *Worker) error { return w.Act(ctx, sessionID, a) })
+	return f.order(ref, func(w *Worker) error { return w.PerformAction(ctx, sessionID, a) })
 }
 
 // named is the generation as the worker is told it.

@@ -22,7 +22,7 @@ import (
 )
 
 // crowd is several replicas on one store. Time stands still until it is moved;
-// each replica may see another time, hear no hints, and hang in a call.
+// each replica may see another time, hear no invalidations, and hang in a call.
 type crowd struct {
 	t       *testing.T
 	clock   *clock
@@ -110,7 +110,7 @@ type shownTime struct {
 
 func (c *shownTime) Now() time.Time { return c.clock.Now().Add(c.skew) }
 
-// earshot carries a replica's hints, unless it is cut.
+// earshot carries a replica's invalidations, unless it is cut.
 type earshot struct {
 	*memory.Invalidator
 	cut atomic.Bool

@@ -428,7 +428,7 @@ func TestALateReportOfAFormerProcessTakesNothingDown(t *testing.T) {
 }
 
 // TestAWorkerThatNobodyHasHintedAt: a session finds room on a worker that another
-// replica has taken in, although its hint was lost.
+// replica has taken in, although its invalidation was lost.
 func TestAWorkerThatNobodyHasHintedAt(t *testing.T) {
 	c := newCrowd(t, 2)
 	a, b := c.all[0], c.all[1]

@@ -33,9 +33,9 @@ func TestNothingIsMissedBeforeAReplicaListens(t *testing.T) {
 
 func TestEachReplicaSeesWhatOthersDo(t *testing.T) {
 	for _, cut := range []bool{false, true} {
-		name, late := "hints", time.Duration(0)
+		name, late := "invalidations", time.Duration(0)
 		if cut {
-			name, late = "hints are lost", 2*time.Minute+time.Second
+			name, late = "invalidations are lost", 2*time.Minute+time.Second
 		}
 		t.Run(name, func(t *testing.T) {
 			c := newCrowd(t, 2)
@@ -100,7 +100,7 @@ func TestEachReplicaSeesWhatOthersDo(t *testing.T) {
 			b.ears.Invalidator.Publish(ports.Invalidation{}) // no effect on itself
 			c.hub.Join().Publish(ports.Invalidation{Workers: []string{"worker-1"}, Sessions: []string{s.ID}})
 			require.NoError(t, c.stepOf(b))
-			require.Zero(t, known(), "a late hint brings nothing back")
+			require.Zero(t, known(), "a late invalidation brings nothing back")
 
 			c.register(a, "worker-1", 5) // it is another one
 			alive["worker-1"] = nil
@@ -239,7 +239,7 @@ func TestAWorkerThatRegistersDuringALookAtTheStoreStays(t *testing.T) {
 }
 
 // An operator who asks another replica hears of what has just changed, though no
-// hint has come there yet.
+// invalidation has come there yet.
 func TestOperatorsHearTheSameFromAllReplicas(t *testing.T) {
 	c := newCrowd(t, 2)
 	a, b := c.all[0], c.all[1]
@@ -311,7 +311,7 @@ func TestOperatorsMoveSessionsToWorkersThatAreNewElsewhere(t *testing.T) {
 	}
 }
 
-func TestWorkersComeAndGoWithoutHints(t *testing.T) {
+func TestWorkersComeAndGoWithoutInvalidations(t *testing.T) {
 	c := newCrowd(t, 2)
 	a, b := c.all[0], c.all[1]
 	a.ears.cut.Store(true)

@@ -72,7 +72,7 @@ func TestAWorkerThatRefusesOneReplicaIsNotLost(t *testing.T) {
 		t.Run(fmt.Sprint("every ", every), func(t *testing.T) {
 			c := newCrowd(t, 2)
 			a, b := c.all[0], c.all[1]
-			b.ears.cut.Store(every == tick)                                                             // hints are needed only if heartbeats are rare
+			b.ears.cut.Store(every == tick)                                                             // invalidations are needed only if heartbeats are rare
 			workers := []string{"worker-1", "worker-2", "worker-3", "worker-4", "worker-5", "worker-6"} // some are B's to ask
 			on := make(map[string][]string)
 			for _, w := range workers {

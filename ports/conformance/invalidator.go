@@ -226,7 +226,7 @@ func InvalidatorCut(t *testing.T, open func(t *testing.T) (a, b ports.Invalidato
 				}
 				start := time.Now()
 				h.a.Publish(invalidation)
-				require.Less(t, time.Since(start), time.Second, "Tell is quick")
+				require.Less(t, time.Since(start), time.Second, "Publish is quick")
 				heal()
 				l.wait(invalidation)
 				l.settle() // and it goes on

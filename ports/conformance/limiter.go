@@ -21,7 +21,7 @@ import (
 // A window begins with a use that is allowed. What looking, giving back or
 // being refused does to a key of which no window runs is left open, but for
 // looking, which does nothing. So is whether a key is remembered for longer than
-// it has to be, and what a Seed does that comes when the window is over.
+// it has to be, and what a Backfill does that comes when the window is over.
 func Limiter(t *testing.T, open func(t *testing.T) ports.Limiter) {
 	for name, test := range map[string]func(l *limits){
 		"room is used up":                     limitUsedUp,
@@ -40,11 +40,11 @@ func Limiter(t *testing.T, open func(t *testing.T) ports.Limiter) {
 		"whether it was seeded is told":       limitBackfilled,
 		"nothing may be seeded, once":         limitBackfilledWithNothing,
 		"a key is remembered for a while":     limitRemembered,
-		"a Seed adds to a window":             limitBackfill,
-		"a Seed begins a window":              limitBackfillBegins,
-		"a Seed counts once":                  limitBackfillOnce,
-		"a Seed may exceed the limit":         limitBackfillExceeds,
-		"a Seed in a race loses no use":       limitBackfillRace,
+		"a Backfill adds to a window":         limitBackfill,
+		"a Backfill begins a window":          limitBackfillBegins,
+		"a Backfill counts once":              limitBackfillOnce,
+		"a Backfill may exceed the limit":     limitBackfillExceeds,
+		"a Backfill in a race loses no use":   limitBackfillRace,
 		"of Seeds in a race one counts":       limitBackfillsRace,
 		"an expired context seeds nothing":    limitBackfillExpired,
 	} {
@@ -87,7 +87,7 @@ func SharedLimiter(t *testing.T, open func(t *testing.T) (a, b ports.Limiter)) {
 	for name, test := range map[string]func(a, b *limits){
 		"uses through one count for the other":          limitBoth,
 		"in a race through both no more than the limit": limitBothRace,
-		"a Seed through one counts for the other":       limitBothBackfill,
+		"a Backfill through one counts for the other":   limitBothBackfill,
 	} {
 		t.Run(name, func(t *testing.T) {
 			one, other := open(t)
@@ -328,7 +328,7 @@ func limitBackfill(l *limits) {
 	require.True(l.T, u.Backfilled)
 	l.expect(l.take(40*time.Minute, 10, 1), true, 9, 100*time.Minute)
 
-	l.key += ":later" // a Seed of uses that began after the window did
+	l.key += ":later" // a Backfill of uses that began after the window did
 	l.take(0, 10, 2)
 	l.seed(10*time.Minute, 3)
 	l.expect(l.take(time.Minute, 10, 0), true, 5, time.Hour)

@@ -36,7 +36,7 @@ func Store(t *testing.T, open func(t *testing.T) ports.Store) {
 		{"Migrations", migrationClauses},
 		{"Messages", messageClauses},
 		{"History", historyClauses},
-		{"Loads", loadClauses},
+		{"LoadSamples", loadClauses},
 		{"Outbox", outboxClauses},
 		{"Settings", settingsClauses},
 		{"Replicas", replicaClauses},

@@ -13,7 +13,7 @@ import (
 var loadClauses = []clause{
 	{"samples come by worker and in order of time", loadOrder},
 	{"a sample of the same time is dropped", loadTwice},
-	{"Trim removes what is old", loadDeleteBefore},
+	{"DeleteBefore removes what is old", loadDeleteBefore},
 	{"what fails leaves no sample", loadUndone},
 }
 

@@ -14,7 +14,7 @@ var migrationClauses = []clause{
 	{"migrations are filtered", migrationsFiltered},
 	{"migrations come in pages, newest first", migrationsPaged},
 	{"Open gives those that are not over, oldest first", migrationsOpen},
-	{"Trim removes what ended long ago", migrationsDeletedBefore},
+	{"DeleteBefore removes what ended long ago", migrationsDeletedBefore},
 	{"a migration outlives its session", migrationsOutlive},
 }
 

@@ -15,13 +15,13 @@ import (
 var outboxClauses = []clause{
 	{"events come in the order of commits", eventOrder},
 	{"After and Last", afterAndLast},
-	{"Trim removes what is old", deleteBefore},
+	{"DeleteBefore removes what is old", deleteBefore},
 	{"a Seq is never used again", seqOnce},
 }
 
 var settingsClauses = []clause{
-	{"Put replaces, PutNew does not", putIfAbsent},
-	{"Swap replaces what is expected", compareAndSwap},
+	{"Put replaces, PutIfAbsent does not", putIfAbsent},
+	{"CompareAndSwap replaces what is expected", compareAndSwap},
 	{"any text comes back", settingTexts},
 }
 

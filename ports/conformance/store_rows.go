@@ -103,15 +103,15 @@ func copiesOut(d *db) {
 		"Users.ByEmail": one(func(ctx context.Context, tx *ports.Tx) (*domain.User, error) {
 			return tx.Users.ByEmail(ctx, "ann@example.com")
 		}),
-		"SignIns.Get": one(func(ctx context.Context, tx *ports.Tx) (*domain.RefreshTokenFamily, error) {
+		"RefreshTokenFamilies.Get": one(func(ctx context.Context, tx *ports.Tx) (*domain.RefreshTokenFamily, error) {
 			return tx.RefreshTokenFamilies.Get(ctx, "f1")
 		}),
-		"Keys.Get": one(func(ctx context.Context, tx *ports.Tx) (*domain.APIKey, error) { return tx.APIKeys.Get(ctx, "k1") }),
-		"Keys.ByHash": one(func(ctx context.Context, tx *ports.Tx) (*domain.APIKey, error) {
+		"APIKeys.Get": one(func(ctx context.Context, tx *ports.Tx) (*domain.APIKey, error) { return tx.APIKeys.Get(ctx, "k1") }),
+		"APIKeys.ByHash": one(func(ctx context.Context, tx *ports.Tx) (*domain.APIKey, error) {
 			return tx.APIKeys.ByHash(ctx, hash("key"))
 		}),
-		"Keys.ByUser": several(func(ctx context.Context, tx *ports.Tx) ([]*domain.APIKey, error) { return tx.APIKeys.ByUser(ctx, "u1") }),
-		"Keys.BySession": several(func(ctx context.Context, tx *ports.Tx) ([]*domain.APIKey, error) {
+		"APIKeys.ByUser": several(func(ctx context.Context, tx *ports.Tx) ([]*domain.APIKey, error) { return tx.APIKeys.ByUser(ctx, "u1") }),
+		"APIKeys.BySession": several(func(ctx context.Context, tx *ports.Tx) ([]*domain.APIKey, error) {
 			return tx.APIKeys.BySession(ctx, "s1")
 		}),
 		"Users.List": several(func(ctx context.Context, tx *ports.Tx) ([]*domain.User, error) {
@@ -123,7 +123,7 @@ func copiesOut(d *db) {
 			all, _, err := tx.Sessions.List(ctx, ports.SessionFilter{}, ports.Page{})
 			return all, err
 		}),
-		"Sessions.Assigned": several(func(ctx context.Context, tx *ports.Tx) ([]*domain.Session, error) {
+		"Sessions.ListByWorker": several(func(ctx context.Context, tx *ports.Tx) ([]*domain.Session, error) {
 			return tx.Sessions.ListByWorker(ctx, "w1")
 		}),
 		"Sessions.Due": several(func(ctx context.Context, tx *ports.Tx) ([]*domain.Session, error) {
@@ -385,11 +385,11 @@ func notFound(d *db) {
 			"Users.Reserve": func(ctx context.Context, tx *ports.Tx) error {
 				return tx.Users.Reserve(ctx, "none", domain.UserUsage{ActiveSessions: 1}, domain.UserUsage{ActiveSessions: 1})
 			},
-			"Resets.Take": func(ctx context.Context, tx *ports.Tx) error {
+			"PasswordResets.Consume": func(ctx context.Context, tx *ports.Tx) error {
 				_, err := tx.PasswordResets.Consume(ctx, hash("none"))
 				return err
 			},
-			"Keys.Delete":     func(ctx context.Context, tx *ports.Tx) error { return tx.APIKeys.Delete(ctx, "none") },
+			"APIKeys.Delete":  func(ctx context.Context, tx *ports.Tx) error { return tx.APIKeys.Delete(ctx, "none") },
 			"Sessions.Delete": func(ctx context.Context, tx *ports.Tx) error { return tx.Sessions.Delete(ctx, "none", 1) },
 			"Sessions.Put of no user": func(ctx context.Context, tx *ports.Tx) error {
 				return tx.Sessions.Put(ctx, session("s9", "none"))

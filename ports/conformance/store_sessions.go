@@ -17,7 +17,7 @@ var sessionClauses = []clause{
 	{"sessions are filtered", sessionsFiltered},
 	{"sessions come in pages", sessionsPaged},
 	{"sessions are searched literally", sessionsSearched},
-	{"Assigned", assigned},
+	{"ListByWorker", assigned},
 	{"EachAssigned", eachAssigned},
 	{"Due and NextDue", sessionsDue},
 	{"ClaimedBy", claimedBy},

@@ -37,21 +37,21 @@ func (b *Body) signInStatements() familyStatements {
 type refreshTokenFamilies Tx
 
 func (t *refreshTokenFamilies) Get(ctx context.Context, id string) (*domain.RefreshTokenFamily, error) {
-	return one(ctx, (*Tx)(t), t.body.signIns.get, scanSignIn, id)
+	return one(ctx, (*Tx)(t), t.body.families.get, scanSignIn, id)
 }
 
 // Put needs the user to exist, or gives ErrNotFound.
 func (t *refreshTokenFamilies) Put(ctx context.Context, f *domain.RefreshTokenFamily) error {
-	return (*Tx)(t).put(ctx, &t.body.signIns.puts, &f.Rev, f.ID, f.UserID,
+	return (*Tx)(t).put(ctx, &t.body.families.puts, &f.Rev, f.ID, f.UserID,
 		f.TokenHash[:], when(f.CreatedAt), micros(f.ExpiresAt), when(f.RevokedAt))
 }
 
 func (t *refreshTokenFamilies) RevokeAll(ctx context.Context, userID, except string, at time.Time) error {
-	return (*Tx)(t).done(ctx, t.body.signIns.revokeAll, when(at), userID, except)
+	return (*Tx)(t).done(ctx, t.body.families.revokeAll, when(at), userID, except)
 }
 
 func (t *refreshTokenFamilies) DeleteExpired(ctx context.Context, before time.Time) error {
-	return (*Tx)(t).done(ctx, t.body.signIns.deleteExpired, ceiling(before))
+	return (*Tx)(t).done(ctx, t.body.families.deleteExpired, ceiling(before))
 }
 
 type passwordResetStatements struct{ put, consume *Statement }

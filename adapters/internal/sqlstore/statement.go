@@ -38,7 +38,7 @@ type Body struct {
 	all     []*Statement
 
 	users    userStatements
-	signIns  familyStatements
+	families familyStatements
 	resets   passwordResetStatements
 	keys     apiKeyStatements
 	sessions sessionStatements
@@ -59,7 +59,7 @@ func (b *Body) Statements() int { return len(b.all) }
 func compile(d Dialect) *Body {
 	b := &Body{dialect: d}
 	b.users = b.userStatements()
-	b.signIns = b.signInStatements()
+	b.families = b.signInStatements()
 	b.resets = b.resetStatements()
 	b.keys = b.keyStatements()
 	b.sessions = b.sessionStatements()
