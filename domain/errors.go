@@ -101,8 +101,8 @@ func (e *Error) Is(target error) bool {
 	return ok && t.Code == e.Code
 }
 
-// Because returns a copy of e that carries the internal cause.
-func (e *Error) Because(cause error) *Error {
+// WithCause returns a copy of e that carries the internal cause.
+func (e *Error) WithCause(cause error) *Error {
 	c := *e
 	c.cause = cause
 	return &c

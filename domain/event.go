@@ -19,7 +19,7 @@ const (
 	EventWorkerOffline       EventType = "worker.offline"
 	EventWorkerDraining      EventType = "worker.draining"
 	EventWorkerDrained       EventType = "worker.drained" // no session is left on it
-	EventWorkerSuspect       EventType = "worker.suspect" // an alert: see Unusual
+	EventWorkerSuspect       EventType = "worker.suspect" // an alert: see ExceedsBaseline
 )
 
 // Event is something that happened, recorded in the transaction that made it

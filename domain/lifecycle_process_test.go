@@ -18,7 +18,7 @@ func (w *world) enter(id string, modern bool, clock time.Duration) *process {
 }
 
 // running reports whether the session really runs there.
-func (p *process) running(session string) bool { return p.up && p.sessions[session].Live() }
+func (p *process) running(session string) bool { return p.up && p.sessions[session].IsActive() }
 
 // expired reports whether the worker has a lease and it has run out.
 func (p *process) expired(w *world) bool { return p.modern && w.now.Sub(p.beatAt) >= w.timing.Lease }
@@ -38,10 +38,10 @@ func (p *process) run(w *world, session string, generation int64, status domain.
 }
 
 // obey does what a call asks for and returns the status that it answers.
-func (p *process) obey(w *world, session string, order domain.Order, generation int64) domain.Status {
+func (p *process) obey(w *world, session string, order domain.Command, generation int64) domain.Status {
 	there := p.running(session)
 	switch order {
-	case domain.OrderStart:
+	case domain.CommandStart:
 		if there {
 			p.versions[session] = generation
 			p.excused[session] = p.excused[session] && p.late
@@ -49,13 +49,13 @@ func (p *process) obey(w *world, session string, order domain.Order, generation 
 		}
 		p.run(w, session, generation, domain.Init)
 		p.report(w, domain.Report{SessionID: session, Status: domain.Init})
-	case domain.OrderRestart:
+	case domain.CommandRestart:
 		p.run(w, session, generation, domain.Init)
 		if there {
 			p.restarts(w, session)
 		}
 	default:
-		loggedOut := order != domain.OrderDisconnect && order != domain.OrderMove
+		loggedOut := order != domain.CommandDisconnect && order != domain.CommandMove
 		if loggedOut {
 			delete(p.linked, session)
 			delete(p.doomed, session)

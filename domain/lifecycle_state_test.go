@@ -97,7 +97,7 @@ func (w *world) create() {
 
 func (w *world) add(user string) {
 	w.ids++
-	s := domain.Card(fmt.Sprint("s", w.ids), user, "name", "", w.now)
+	s := domain.NewSession(fmt.Sprint("s", w.ids), user, "name", "", w.now)
 	w.sessions[s.ID] = s
 }
 
@@ -109,30 +109,30 @@ func (w *world) connect(id string) {
 		w.t.Skip("no more live sessions")
 	}
 	if err := s.Clone().Connect("", w.now); err != nil {
-		require.True(w.t, s.Status.Live(), err)
+		require.True(w.t, s.Status.IsActive(), err)
 		return
 	}
 	worker := w.choose(s)
-	if !s.Assigned() && worker == "" {
+	if !s.IsAssigned() && worker == "" {
 		return // the caller is told
 	}
 	w.change("connect", id, func(s *domain.Session) []domain.Event {
 		require.NoError(w.t, s.Connect("", w.now))
-		if s.Assigned() {
+		if s.IsAssigned() {
 			return nil
 		}
 		return w.assign(s, worker)
 	})
 	w.pursue(id)
-	if s := w.sessions[id]; s.Intent == domain.Up && !s.Assigned() && s.Misses > 0 && w.pick("crash before withdrawing", 4) == 0 {
-		w.change("withdraw", id, func(s *domain.Session) []domain.Event { s.Withdraw(w.now); return nil })
+	if s := w.sessions[id]; s.Intent == domain.Up && !s.IsAssigned() && s.FailedStarts > 0 && w.pick("crash before withdrawing", 4) == 0 {
+		w.change("withdraw", id, func(s *domain.Session) []domain.Event { s.CancelConnect(w.now); return nil })
 	}
 }
 
 func (w *world) disconnect(id string) {
 	w.change("disconnect", id, func(s *domain.Session) []domain.Event {
 		told, events := s.Disconnect(w.now)
-		require.Equal(w.t, s.Assigned(), told)
+		require.Equal(w.t, s.IsAssigned(), told)
 		return events
 	})
 	w.pursue(id)
@@ -140,19 +140,19 @@ func (w *world) disconnect(id string) {
 
 func (w *world) logout(id string) {
 	s := w.sessions[id]
-	for _, worker := range []string{s.WorkerID, s.HomeID} {
+	for _, worker := range []string{s.WorkerID, s.CredentialsWorkerID} {
 		if p := w.processes[worker]; p != nil && p.linked[id] {
 			p.doomed[id] = true
 		}
 	}
-	home := s.HomeID
+	home := s.CredentialsWorkerID
 	w.change("logout", id, func(s *domain.Session) []domain.Event {
 		_, events := s.Logout(w.now)
-		require.Empty(w.t, s.PhoneNumber+s.DisplayName+s.HomeID)
+		require.Empty(w.t, s.PhoneNumber+s.DisplayName+s.CredentialsWorkerID)
 		return events
 	})
 	if home != "" && home != s.WorkerID {
-		w.leave(home, id, domain.OrderLogout)
+		w.leave(home, id, domain.CommandLogout)
 	}
 	w.pursue(id)
 }
@@ -171,43 +171,43 @@ func (w *world) restart(id string) {
 
 func (w *world) remove(id string) {
 	s := w.sessions[id]
-	for _, worker := range []string{s.WorkerID, s.HomeID} {
+	for _, worker := range []string{s.WorkerID, s.CredentialsWorkerID} {
 		if worker != "" {
-			w.leave(worker, id, domain.OrderDelete)
+			w.leave(worker, id, domain.CommandDelete)
 		}
 	}
-	if s.Assigned() {
+	if s.IsAssigned() {
 		w.workers[s.WorkerID].Used--
 	}
 	if s.Intent == domain.Up {
 		w.live[s.UserID]--
 	}
-	if m := w.moves[s.MoveID]; m != nil {
+	if m := w.moves[s.MigrationID]; m != nil {
 		m.Deleted(w.now)
 	}
 	delete(w.sessions, id)
 }
 
 func (w *world) migrate(id string) {
-	if s := w.sessions[id]; !s.Assigned() || s.Intent == domain.Down || s.Order.Stops() {
+	if s := w.sessions[id]; !s.IsAssigned() || s.Intent == domain.Down || s.Command.Stops() {
 		w.t.Skip("it runs nowhere")
 	}
 	w.change("migrate", id, func(s *domain.Session) []domain.Event {
-		w.depart(s, domain.MoveOperator)
+		w.depart(s, domain.MigrationByOperator)
 		return nil
 	})
 }
 
 // stay cancels a migration.
 func (w *world) stay(id string) {
-	m := w.moves[w.sessions[id].MoveID]
+	m := w.moves[w.sessions[id].MigrationID]
 	if m == nil {
 		w.t.Skip("it does not move")
 	}
 	pending := m.Status == domain.MigrationPending
 	w.change("stay", id, func(s *domain.Session) []domain.Event {
 		require.Equal(w.t, pending, m.Cancel(s, "changed my mind", w.now) == nil)
-		require.Equal(w.t, pending, s.MoveID == "")
+		require.Equal(w.t, pending, s.MigrationID == "")
 		return nil
 	})
 }
@@ -270,7 +270,7 @@ func (w *world) trouble() {
 		p.up = false
 	case "leave":
 		if p.up && !p.cutOff {
-			w.lose(p.id, domain.LossLeft)
+			w.lose(p.id, domain.DownUnregistered)
 		}
 		p.up = false
 	case "cut off":
@@ -297,10 +297,10 @@ func (w *world) monitor() {
 	for _, id := range sorted(w.processes) {
 		k, p := w.workers[id], w.processes[id]
 		switch {
-		case k.Online && !w.now.Before(k.SilentAt(w.timing, noon)):
-			w.lose(id, domain.LossSilent)
+		case k.Online && !w.now.Before(k.HeartbeatDeadline(w.timing, noon)):
+			w.lose(id, domain.DownHeartbeatTimeout)
 		case !p.up:
-			w.lose(id, domain.LossCrashed)
+			w.lose(id, domain.DownCrashed)
 		}
 	}
 }
@@ -330,7 +330,7 @@ func (w *world) pass(d time.Duration) {
 	for _, p := range w.processes {
 		if p.expired(w) {
 			for id, s := range p.sessions {
-				if s.Live() {
+				if s.IsActive() {
 					p.sessions[id] = domain.Disconnected
 				}
 			}
@@ -343,7 +343,7 @@ func (w *world) check() {
 	used, live := map[string]int{}, map[string]int{}
 	for _, s := range w.sessions {
 		w.checkSession(s)
-		if s.Assigned() {
+		if s.IsAssigned() {
 			used[s.WorkerID]++
 		}
 		if s.Intent == domain.Up {
@@ -361,21 +361,21 @@ func (w *world) check() {
 }
 
 func (w *world) checkSession(s *domain.Session) {
-	t, settling := w.t, !s.SettleAt.IsZero()
-	require.True(t, s.Intent == domain.Up || !s.Status.Live(), "%s is not wanted and %s", s.ID, s.Status)
-	require.True(t, s.Intent == domain.Down || s.Status.Live() || settling, "%s is wanted and at rest at %s", s.ID, s.Status)
-	require.True(t, s.Status != domain.Errored || !s.Assigned(), "%s holds a slot in ERROR", s.ID)
-	require.True(t, !settling || s.Assigned() && s.Intent == domain.Up && s.Status == domain.Disconnected, "%s settles", s.ID)
+	t, settling := w.t, !s.DebounceUntil.IsZero()
+	require.True(t, s.Intent == domain.Up || !s.Status.IsActive(), "%s is not wanted and %s", s.ID, s.Status)
+	require.True(t, s.Intent == domain.Down || s.Status.IsActive() || settling, "%s is wanted and at rest at %s", s.ID, s.Status)
+	require.True(t, s.Status != domain.Errored || !s.IsAssigned(), "%s holds a slot in ERROR", s.ID)
+	require.True(t, !settling || s.IsAssigned() && s.Intent == domain.Up && s.Status == domain.Disconnected, "%s settles", s.ID)
 	require.True(t, !s.LoggedOut || settling)
-	require.True(t, s.Assigned() || !s.Confirms, "nothing confirms that %s runs", s.ID)
-	require.True(t, !s.Assigned() || s.Confirms || s.Order != domain.OrderNone, "%s was never asked for", s.ID)
-	require.True(t, !s.Order.Stops() || s.Status != domain.Connected, "%s is being stopped and CONNECTED", s.ID)
-	require.True(t, s.MoveID == "" || !w.moves[s.MoveID].Status.Ended(), "%s still has a migration that is over", s.ID)
-	require.True(t, s.MoveID != "" || s.MoveTo == "")
+	require.True(t, s.IsAssigned() || !s.Confirmed, "nothing confirms that %s runs", s.ID)
+	require.True(t, !s.IsAssigned() || s.Confirmed || s.Command != domain.CommandNone, "%s was never asked for", s.ID)
+	require.True(t, !s.Command.Stops() || s.Status != domain.Connected, "%s is being stopped and CONNECTED", s.ID)
+	require.True(t, s.MigrationID == "" || !w.moves[s.MigrationID].Status.Ended(), "%s still has a migration that is over", s.ID)
+	require.True(t, s.MigrationID != "" || s.MigrationTargetID == "")
 	require.True(t, s.QR.IsZero() || s.Status == domain.QRRequired, "%s shows a QR at %s", s.ID, s.Status)
-	step, at := domain.Next(s, w.workers[s.WorkerID], w.timing, w.now)
+	step, at := domain.NextStep(s, w.workers[s.WorkerID], w.timing, w.now)
 	if step != domain.StepNone || !at.IsZero() {
-		require.False(t, s.DueAt.IsZero(), "nobody will look at %s (%s, %s, %q): step %d at %v", s.ID, s.Status, s.WorkerID, s.Order, step, at)
+		require.False(t, s.DueAt.IsZero(), "nobody will look at %s (%s, %s, %q): step %d at %v", s.ID, s.Status, s.WorkerID, s.Command, step, at)
 	}
 	if step != domain.StepNone {
 		require.False(t, s.DueAt.After(w.now.Add(w.timing.StartTimeout)), "%s is looked at late", s.ID)
@@ -425,9 +425,9 @@ func (w *world) settle() {
 			require.Equal(w.t, domain.WorkerOnline, w.workers[s.WorkerID].Status(), "%s is on %s", id, s.WorkerID)
 			require.True(w.t, w.processes[s.WorkerID].running(id), "%s runs on %s", id, s.WorkerID)
 		} else {
-			require.False(w.t, s.Assigned(), "%s is not wanted: %+v", id, s)
+			require.False(w.t, s.IsAssigned(), "%s is not wanted: %+v", id, s)
 		}
-		require.Empty(w.t, s.Order)
+		require.Empty(w.t, s.Command)
 		require.Zero(w.t, s.DueAt)
 	}
 	for _, m := range w.moves {

@@ -82,12 +82,12 @@ func (w *world) change(op, id string, fn func(s *domain.Session) []domain.Event)
 	s := before.Clone()
 	events := fn(s)
 	w.follow(s)
-	if before.Assigned() && !s.Assigned() && s.Intent == domain.Down && slices.Contains([]string{"settle", "report", "answer"}, op) {
+	if before.IsAssigned() && !s.IsAssigned() && s.Intent == domain.Down && slices.Contains([]string{"settle", "report", "answer"}, op) {
 		w.processes[before.WorkerID].excused[id] = true // as it said itself, it does not run there
 	}
 	if before.WorkerID != s.WorkerID {
-		if before.Assigned() {
-			require.False(w.t, s.Assigned(), "%s went from one worker to another in one step: %s", id, op)
+		if before.IsAssigned() {
+			require.False(w.t, s.IsAssigned(), "%s went from one worker to another in one step: %s", id, op)
 			w.workers[before.WorkerID].Used--
 			require.Equal(w.t, before.Generation, s.Generation)
 		} else {
@@ -98,7 +98,7 @@ func (w *world) change(op, id string, fn func(s *domain.Session) []domain.Event)
 		}
 	} else {
 		want := before.Generation
-		if op == "connect" && before.Order.Stops() && before.Order != domain.OrderLogout {
+		if op == "connect" && before.Command.Stops() && before.Command != domain.CommandLogout {
 			want++ // it is assigned anew where it is
 		}
 		require.Equal(w.t, want, s.Generation, "the generation grew without an assignment: %s", op)
@@ -118,12 +118,12 @@ func (w *world) change(op, id string, fn func(s *domain.Session) []domain.Event)
 
 // follow keeps the migration of a session up to date.
 func (w *world) follow(s *domain.Session) {
-	m := w.moves[s.MoveID]
+	m := w.moves[s.MigrationID]
 	if m == nil {
 		return
 	}
 	before := *m
-	m.Follow(s, w.now)
+	m.SyncWithSession(s, w.now)
 	switch m.Status {
 	case domain.MigrationPending:
 		require.Equal(w.t, m.FromWorker, s.WorkerID, "it has not left yet")
@@ -132,23 +132,23 @@ func (w *world) follow(s *domain.Session) {
 	case domain.MigrationCompleted:
 		require.Equal(w.t, domain.MigrationRunning, before.Status)
 		require.Equal(w.t, m.ToWorker, s.WorkerID)
-		require.True(w.t, s.Confirms && s.Intent == domain.Up)
-		require.True(w.t, m.Kind == domain.MoveFailover || m.ToWorker != m.FromWorker)
+		require.True(w.t, s.Confirmed && s.Intent == domain.Up)
+		require.True(w.t, m.Kind == domain.MigrationByFailover || m.ToWorker != m.FromWorker)
 	case domain.MigrationFailed:
 		require.True(w.t, s.Status == domain.Errored || m.ToWorker == m.FromWorker, m.Error)
 	case domain.MigrationCancelled:
 		require.Equal(w.t, domain.Down, s.Intent)
 	}
-	require.Equal(w.t, m.Status.Ended(), s.MoveID == "")
+	require.Equal(w.t, m.Status.Ended(), s.MigrationID == "")
 	require.Equal(w.t, m.Status.Ended(), !m.CompletedAt.IsZero())
 	require.Equal(w.t, m.Status == domain.MigrationFailed || m.Status == domain.MigrationCancelled, m.Error != "")
 }
 
 // depart begins a migration, unless the session has one.
 func (w *world) depart(s *domain.Session, kind domain.MigrationKind) {
-	if s.MoveID == "" {
+	if s.MigrationID == "" {
 		w.ids++
-		m := domain.Plan(fmt.Sprint("m", w.ids), s, kind, "", "", w.now)
+		m := domain.NewMigration(fmt.Sprint("m", w.ids), s, kind, "", "", w.now)
 		w.moves[m.ID] = m
 		s.Migrate(m, w.now)
 	}
@@ -174,10 +174,10 @@ func (w *world) checkEvents(op string, before, after *domain.Session, events []d
 		require.Equal(w.t, []any{after.ID, after.UserID, after.Generation, w.now}, []any{e.SessionID, e.UserID, e.Generation, e.At})
 		switch e.Type {
 		case domain.EventSessionPlaced, domain.EventSessionMigrated, domain.EventSessionFailedOver:
-			require.True(w.t, !before.Assigned() && e.WorkerID == after.WorkerID, "%s by %s", e.Type, op)
-			require.Equal(w.t, before.MovedFrom, e.FromWorker)
-			if before.MovedFrom != "" {
-				require.Equal(w.t, before.MoveEvent, e.Type)
+			require.True(w.t, !before.IsAssigned() && e.WorkerID == after.WorkerID, "%s by %s", e.Type, op)
+			require.Equal(w.t, before.PreviousWorkerID, e.FromWorker)
+			if before.PreviousWorkerID != "" {
+				require.Equal(w.t, before.PlacementEvent, e.Type)
 			}
 		default:
 			got = append(got, e.Type)
@@ -187,11 +187,11 @@ func (w *world) checkEvents(op string, before, after *domain.Session, events []d
 }
 
 // leave notes that something of the session is to be stopped or wiped on a worker.
-func (w *world) leave(worker, session string, order domain.Order) {
+func (w *world) leave(worker, session string, order domain.Command) {
 	at := place{worker, session}
-	c := &domain.Cleanup{WorkerID: worker, SessionID: session, Order: order}
+	c := &domain.Cleanup{WorkerID: worker, SessionID: session, Command: order}
 	if old := w.cleanups[at]; old != nil {
-		c.Order = order.Stronger(old.Order)
+		c.Command = order.MoreDestructive(old.Command)
 	}
 	if w.workers[worker].Online {
 		c.DueAt = w.now
@@ -203,16 +203,16 @@ func (w *world) leave(worker, session string, order domain.Order) {
 func (w *world) choose(s *domain.Session, avoid ...string) string {
 	req := domain.Request{Avoid: avoid}
 	if s.PhoneNumber != "" {
-		req.Prefer = s.HomeID
+		req.Prefer = s.CredentialsWorkerID
 	}
-	if s.AvoidID != "" && w.now.Before(s.AvoidUntil) {
-		req.Avoid = append(req.Avoid, s.AvoidID)
+	if s.ExcludedWorkerID != "" && w.now.Before(s.ExcludedUntil) {
+		req.Avoid = append(req.Avoid, s.ExcludedWorkerID)
 	}
 	var loads []domain.Load
 	for _, id := range sorted(w.workers) {
 		k := w.workers[id]
 		loads = append(loads, domain.Load{WorkerID: id, Status: k.Status(), Used: k.Used, Capacity: k.Capacity})
-		if c := w.cleanups[place{id, s.ID}]; c != nil && c.Order != domain.OrderDisconnect {
+		if c := w.cleanups[place{id, s.ID}]; c != nil && c.Command != domain.CommandDisconnect {
 			req.Avoid = append(req.Avoid, id) // a start would find what is to be wiped
 		}
 	}
@@ -240,7 +240,7 @@ func (w *world) pursue(id string) {
 			clear(w.fresh)
 			return
 		}
-		step, at := domain.Next(s, w.workers[s.WorkerID], w.timing, w.now)
+		step, at := domain.NextStep(s, w.workers[s.WorkerID], w.timing, w.now)
 		if step == domain.StepNone {
 			if !s.DueAt.IsZero() && !w.now.Before(s.DueAt) {
 				w.change("postpone", id, func(s *domain.Session) []domain.Event { s.DueAt = at; return nil })
@@ -263,7 +263,7 @@ func (w *world) take(s *domain.Session, step domain.Step) (more bool) {
 		worker := w.choose(s)
 		w.change("place", s.ID, func(s *domain.Session) []domain.Event {
 			if worker == "" {
-				s.NoRoom(w.timing, w.now)
+				s.PlacementFailed(w.timing, w.now)
 				return nil
 			}
 			return w.assign(s, worker)
@@ -271,38 +271,38 @@ func (w *world) take(s *domain.Session, step domain.Step) (more bool) {
 		return worker != ""
 	case domain.StepCall:
 		w.call(s)
-	case domain.StepMove:
+	case domain.StepStopForMove:
 		room := w.choose(s, s.WorkerID) != ""
 		w.change("move", s.ID, func(s *domain.Session) []domain.Event {
 			if !room {
 				s.DueAt = w.now.Add(w.timing.RestartBackoff)
 				return nil
 			}
-			w.depart(s, domain.MoveDrain)
-			s.Move(w.now)
+			w.depart(s, domain.MigrationByDrain)
+			s.RequestStopForMove(w.now)
 			return nil
 		})
 		return room
-	case domain.StepSettle:
-		w.change("settle", s.ID, func(s *domain.Session) []domain.Event { return s.Settle(w.timing, w.now) })
-	case domain.StepRelease:
-		order := domain.OrderDisconnect
-		if s.Order == domain.OrderLogout {
-			order = domain.OrderLogout
+	case domain.StepEndDebounce:
+		w.change("settle", s.ID, func(s *domain.Session) []domain.Event { return s.EndDebounce(w.timing, w.now) })
+	case domain.StepAbandonAssignment:
+		order := domain.CommandDisconnect
+		if s.Command == domain.CommandLogout {
+			order = domain.CommandLogout
 		}
 		w.leave(s.WorkerID, s.ID, order)
-		w.change("release", s.ID, func(s *domain.Session) []domain.Event { s.Stopped(w.now); return nil })
-	case domain.StepLeave:
-		w.leave(s.WorkerID, s.ID, domain.OrderDisconnect)
+		w.change("release", s.ID, func(s *domain.Session) []domain.Event { s.StopConfirmed(w.now); return nil })
+	case domain.StepFailover:
+		w.leave(s.WorkerID, s.ID, domain.CommandDisconnect)
 		w.change("leave", s.ID, func(s *domain.Session) []domain.Event {
-			w.depart(s, domain.MoveFailover)
-			s.Leave(domain.EventSessionFailedOver, w.now)
+			w.depart(s, domain.MigrationByFailover)
+			s.UnassignForMove(domain.EventSessionFailedOver, w.now)
 			return nil
 		})
-	case domain.StepGiveUp:
+	case domain.StepStartTimedOut:
 		w.change("give up", s.ID, func(s *domain.Session) []domain.Event {
-			w.depart(s, domain.MoveFailover)
-			s.GiveUp("not confirmed", w.timing, w.now)
+			w.depart(s, domain.MigrationByFailover)
+			s.StartTimedOut("not confirmed", w.timing, w.now)
 			return nil
 		})
 	default:
@@ -320,9 +320,9 @@ type answer struct {
 // call tells the worker what the session's order says and records the answer,
 // if the process that called lives to see it, and when.
 func (w *world) call(s *domain.Session) {
-	order, generation, heard, worker := s.Order, s.Generation, s.HeardAt, s.WorkerID
+	order, generation, heard, worker := s.Command, s.Generation, s.LastReportAppliedAt, s.WorkerID
 	require.NotEmpty(w.t, order, "nothing to tell the worker")
-	first := w.fresh[s.ID] == generation && order == domain.OrderStart
+	first := w.fresh[s.ID] == generation && order == domain.CommandStart
 	delete(w.fresh, s.ID)
 	a := w.tell(worker, s.ID, order, generation)
 	a.notDone = a.notDone && first // otherwise an earlier call may have been carried out
@@ -337,22 +337,22 @@ func (w *world) call(s *domain.Session) {
 	}
 }
 
-func (w *world) record(id, worker string, order domain.Order, generation int64, heard time.Time, a answer) {
+func (w *world) record(id, worker string, order domain.Command, generation int64, heard time.Time, a answer) {
 	w.change("answer", id, func(s *domain.Session) []domain.Event {
 		switch {
-		case s.WorkerID != worker || s.Generation != generation || s.Order != order && s.Order != domain.OrderNone:
+		case s.WorkerID != worker || s.Generation != generation || s.Command != order && s.Command != domain.CommandNone:
 		case !a.done && !a.notDone:
-			s.Unanswered(w.timing, w.now)
+			s.CommandOutcomeUnknown(w.timing, w.now)
 		case !a.done:
 			if !a.refused {
-				w.leave(worker, id, domain.OrderDisconnect)
+				w.leave(worker, id, domain.CommandDisconnect)
 			}
-			s.Refused("not done", w.timing, w.now)
+			s.StartRejected("not done", w.timing, w.now)
 		case order.Stops():
-			s.Stopped(w.now)
-		case s.Order != domain.OrderNone:
-			s.Asked(w.timing, w.now)
-			if a.status != "" && s.HeardAt.Equal(heard) {
+			s.StopConfirmed(w.now)
+		case s.Command != domain.CommandNone:
+			s.CommandAccepted(w.timing, w.now)
+			if a.status != "" && s.LastReportAppliedAt.Equal(heard) {
 				r := domain.Report{SessionID: id, WorkerID: worker, Generation: generation, Status: a.status}
 				_, events := s.Apply(r, w.timing, w.now)
 				return events
@@ -363,7 +363,7 @@ func (w *world) record(id, worker string, order domain.Order, generation int64, 
 }
 
 // tell makes a call.
-func (w *world) tell(worker, session string, order domain.Order, generation int64) answer {
+func (w *world) tell(worker, session string, order domain.Command, generation int64) answer {
 	p := w.processes[worker]
 	switch {
 	case !p.up:
@@ -398,12 +398,12 @@ func (w *world) tell(worker, session string, order domain.Order, generation int6
 func (w *world) clean(at place) {
 	c, k, s := w.cleanups[at], w.workers[at.worker], w.sessions[at.session]
 	switch {
-	case c.Order == domain.OrderDisconnect && s != nil && s.WorkerID == at.worker:
+	case c.Command == domain.CommandDisconnect && s != nil && s.WorkerID == at.worker:
 		delete(w.cleanups, at)
 	case !k.Online:
 		c.DueAt = time.Time{}
 	default:
-		if a := w.tell(at.worker, at.session, c.Order, 0); a.done {
+		if a := w.tell(at.worker, at.session, c.Command, 0); a.done {
 			delete(w.cleanups, at)
 			return
 		}
@@ -420,7 +420,7 @@ func (w *world) reconcile() {
 			due = append(due, s)
 		}
 	}
-	for _, s := range domain.FailoverPlan(due, func(user string) int { return rankOf[user] }) {
+	for _, s := range domain.SortByPriority(due, func(user string) int { return rankOf[user] }) {
 		w.pursue(s.ID)
 	}
 	for _, at := range slices.SortedFunc(maps.Keys(w.cleanups), func(a, b place) int {
@@ -457,19 +457,19 @@ func (w *world) deliver(r domain.Report) domain.Outcome {
 }
 
 // lose notes that a worker is gone.
-func (w *world) lose(id string, why domain.Loss) {
+func (w *world) lose(id string, why domain.DownReason) {
 	k := w.workers[id]
 	if k == nil || !k.Online {
 		return
 	}
-	require.Len(w.t, k.Lose(why, w.timing, w.now), 1)
+	require.Len(w.t, k.MarkDown(why, w.timing, w.now), 1)
 	for session := range w.processes[id].sessions {
-		if why == domain.LossSilent && !w.processes[id].modern {
+		if why == domain.DownHeartbeatTimeout && !w.processes[id].modern {
 			w.processes[id].excused[session] = true
 		}
 	}
 	w.eachOn(id, "lose", func(s *domain.Session) []domain.Event {
-		events := s.Lost(fmt.Sprint("worker ", why), w.now)
+		events := s.WorkerLost(fmt.Sprint("worker ", why), w.now)
 		s.DueAt = k.FailoverAt
 		return events
 	})
@@ -490,7 +490,7 @@ func (w *world) back(worker string, grace time.Duration) {
 			c.DueAt = w.now
 		}
 	}
-	w.eachOn(worker, "back", func(s *domain.Session) []domain.Event { return s.Recovering(grace, w.now) })
+	w.eachOn(worker, "back", func(s *domain.Session) []domain.Event { return s.AwaitRecovery(grace, w.now) })
 }
 
 // register takes a worker into the fleet, or takes a new process of it back.
@@ -510,7 +510,7 @@ func (w *world) register(p *process, capacity int) {
 	w.back(p.id, w.timing.StartTimeout)
 	if w.pick("recovers by itself", 2) == 0 {
 		for _, id := range sorted(w.sessions) {
-			if s := w.sessions[id]; domain.Recoverable(s, p.id) && p.linked[id] {
+			if s := w.sessions[id]; domain.IsRecoverableBy(s, p.id) && p.linked[id] {
 				p.run(w, id, s.Generation, domain.Connected)
 				p.report(w, domain.Report{SessionID: id, Status: domain.Connected})
 			}
@@ -525,9 +525,9 @@ func (w *world) beat(p *process) {
 		return
 	}
 	wasOnline := k.Online
-	k.Beat(domain.Heartbeat{WorkerID: p.id, CPU: -1, Memory: -1, MessageCount: -1}, w.timing, w.now)
+	k.ApplyHeartbeat(domain.Heartbeat{WorkerID: p.id, CPU: -1, Memory: -1, MessageCount: -1}, w.timing, w.now)
 	if p.beatAt = w.now; !wasOnline {
-		w.back(p.id, w.timing.Settle)
+		w.back(p.id, w.timing.DisconnectDebounce)
 	}
 	for _, id := range sorted(p.sessions) {
 		r := domain.Report{SessionID: id, WorkerID: p.id, Status: p.sessions[id], Snapshot: true}
@@ -536,24 +536,24 @@ func (w *world) beat(p *process) {
 		}
 		outcome := w.deliver(r)
 		s := w.sessions[id]
-		stopping := s != nil && s.WorkerID == p.id && s.Order.Stops()
-		if r.Status.Live() && !stopping && (outcome == domain.NotOwner || outcome == domain.NotWanted) {
+		stopping := s != nil && s.WorkerID == p.id && s.Command.Stops()
+		if r.Status.IsActive() && !stopping && (outcome == domain.NotOwner || outcome == domain.NotWanted) {
 			if p.modern {
-				p.obey(w, id, domain.OrderDisconnect, 0)
+				p.obey(w, id, domain.CommandDisconnect, 0)
 			} else {
-				w.leave(p.id, id, domain.OrderDisconnect)
+				w.leave(p.id, id, domain.CommandDisconnect)
 			}
 		}
 	}
 	w.eachOn(p.id, "missing", func(s *domain.Session) []domain.Event {
 		status, there := p.sessions[s.ID]
-		if p.modern && !status.Live() && p.versions[s.ID] != s.Generation {
+		if p.modern && !status.IsActive() && p.versions[s.ID] != s.Generation {
 			there = false // what it lists is what is left of an earlier assignment
 		}
-		if there || s.Intent == domain.Down || s.Order != domain.OrderNone || !s.Status.Live() ||
+		if there || s.Intent == domain.Down || s.Command != domain.CommandNone || !s.Status.IsActive() ||
 			w.now.Sub(s.AssignedAt) <= w.timing.StartTimeout {
 			return nil
 		}
-		return s.Missing(w.now)
+		return s.ReportedMissing(w.now)
 	})
 }

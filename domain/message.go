@@ -96,10 +96,10 @@ type Message struct {
 	Rev         int64
 }
 
-// Advance moves the message to a status reported at a time, if that is
+// TransitionTo moves the message to a status reported at a time, if that is
 // forward, and reports whether anything changed. A later status implies the
 // earlier ones, so a missing time is filled in.
-func (m *Message) Advance(to MessageStatus, at time.Time, failure string) bool {
+func (m *Message) TransitionTo(to MessageStatus, at time.Time, failure string) bool {
 	if !to.Follows(m.Status) {
 		return false
 	}

@@ -51,7 +51,7 @@ func TestMessageMovesForwardOnly(t *testing.T) {
 			before := *m
 			to := rapid.SampledFrom(messageStatuses).Draw(t, "status")
 			at := noon.Add(time.Duration(rapid.IntRange(-5, 5).Draw(t, "at")) * time.Second)
-			if !m.Advance(to, at, "no such number") {
+			if !m.TransitionTo(to, at, "no such number") {
 				require.Equal(t, before, *m)
 				require.True(t, rank[to] <= rank[before.Status] || rank[before.Status] > 1)
 				continue
@@ -83,7 +83,7 @@ func TestMessageMovesForwardOnly(t *testing.T) {
 
 func TestMessageFailure(t *testing.T) {
 	m := &domain.Message{Status: domain.MessageSent, SentAt: noon}
-	require.True(t, m.Advance(domain.MessageFailed, noon.Add(time.Second), "number not on WhatsApp"))
+	require.True(t, m.TransitionTo(domain.MessageFailed, noon.Add(time.Second), "number not on WhatsApp"))
 	require.Equal(t, domain.Message{Status: domain.MessageFailed, SentAt: noon, Error: "number not on WhatsApp"}, *m)
-	require.False(t, m.Advance(domain.MessageRead, noon, ""))
+	require.False(t, m.TransitionTo(domain.MessageRead, noon, ""))
 }

@@ -7,10 +7,10 @@ type MigrationKind string
 
 // The kinds of migrations.
 const (
-	MoveOperator  MigrationKind = "OPERATOR"  // an administrator asked for it
-	MoveDrain     MigrationKind = "DRAIN"     // its worker is being drained
-	MoveRebalance MigrationKind = "REBALANCE" // to even out the load
-	MoveFailover  MigrationKind = "FAILOVER"  // its worker was lost or failed it
+	MigrationByOperator  MigrationKind = "OPERATOR"  // an administrator asked for it
+	MigrationByDrain     MigrationKind = "DRAIN"     // its worker is being drained
+	MigrationByRebalance MigrationKind = "REBALANCE" // to even out the load
+	MigrationByFailover  MigrationKind = "FAILOVER"  // its worker was lost or failed it
 )
 
 // MigrationStatus is how far a migration is.
@@ -52,9 +52,9 @@ type Migration struct {
 // 255 characters.
 func CheckReason(raw string) (string, error) { return checkText("Reason", raw, 0, 255, "") }
 
-// Plan makes a migration that has not begun. The session does not know of it
+// NewMigration makes a migration that has not begun. The session does not know of it
 // yet; see [Session.Migrate].
-func Plan(id string, s *Session, kind MigrationKind, toWorker, reason string, now time.Time) *Migration {
+func NewMigration(id string, s *Session, kind MigrationKind, toWorker, reason string, now time.Time) *Migration {
 	return &Migration{
 		ID: id, SessionID: s.ID, UserID: s.UserID, Kind: kind,
 		FromWorker: s.WorkerID, ToWorker: toWorker, Status: MigrationPending, Reason: reason, CreatedAt: now,
@@ -66,19 +66,19 @@ func Plan(id string, s *Session, kind MigrationKind, toWorker, reason string, no
 // The caller makes sure that it is assigned, wanted up, not being stopped, and
 // has no migration yet.
 func (s *Session) Migrate(m *Migration, due time.Time) {
-	s.MoveID, s.MoveTo = m.ID, m.ToWorker
+	s.MigrationID, s.MigrationTargetID = m.ID, m.ToWorker
 	if s.DueAt.IsZero() {
 		s.DueAt = due
 	}
 }
 
-// Follow brings the migration up to date after a change of its session, and
+// SyncWithSession brings the migration up to date after a change of its session, and
 // lets go of the session when it is over.
-func (m *Migration) Follow(s *Session, now time.Time) {
-	if m.Status == MigrationPending && (!s.Assigned() || s.Order == OrderMove) {
+func (m *Migration) SyncWithSession(s *Session, now time.Time) {
+	if m.Status == MigrationPending && (!s.IsAssigned() || s.Command == CommandMove) {
 		m.Status, m.StartedAt = MigrationRunning, now
 	}
-	placed := m.Status == MigrationRunning && s.Assigned() && !s.Order.Stops()
+	placed := m.Status == MigrationRunning && s.IsAssigned() && !s.Command.Stops()
 	if placed {
 		m.ToWorker = s.WorkerID
 	}
@@ -88,14 +88,14 @@ func (m *Migration) Follow(s *Session, now time.Time) {
 		m.end(MigrationFailed, first(s.LastError, "the session failed"), now)
 	case s.Intent == Down:
 		m.end(MigrationCancelled, "the session was taken down", now)
-	case !placed || !s.Confirms:
-	case m.ToWorker == m.FromWorker && m.Kind != MoveFailover:
+	case !placed || !s.Confirmed:
+	case m.ToWorker == m.FromWorker && m.Kind != MigrationByFailover:
 		m.end(MigrationFailed, "no other worker could take the session; it runs where it was", now)
 	default:
 		m.end(MigrationCompleted, "", now)
 	}
-	if m.Status.Ended() && s.MoveID == m.ID {
-		s.MoveID, s.MoveTo = "", ""
+	if m.Status.Ended() && s.MigrationID == m.ID {
+		s.MigrationID, s.MigrationTargetID = "", ""
 	}
 }
 
@@ -108,15 +108,15 @@ func (m *Migration) Cancel(s *Session, why string, now time.Time) error {
 		return Errorf(Conflict, CodeInvalidState, "The migration has begun and cannot be cancelled any more; migrate the session back when it is over")
 	}
 	m.end(MigrationCancelled, why, now)
-	m.Follow(s, now)
+	m.SyncWithSession(s, now)
 	return nil
 }
 
-// Abandon ends a migration as failed before it has begun; the session stays
+// FailPending ends a migration as failed before it has begun; the session stays
 // where it is.
-func (m *Migration) Abandon(s *Session, why string, now time.Time) {
+func (m *Migration) FailPending(s *Session, why string, now time.Time) {
 	m.end(MigrationFailed, why, now)
-	m.Follow(s, now)
+	m.SyncWithSession(s, now)
 }
 
 // Deleted ends a migration whose session is no more.

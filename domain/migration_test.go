@@ -12,32 +12,32 @@ import (
 // migrating gives a session that runs on w1 and is to move to w2.
 func migrating(kind domain.MigrationKind) (*domain.Session, *domain.Migration) {
 	s := &domain.Session{
-		ID: "s1", UserID: "u1", Intent: domain.Up, Status: domain.Connected, WorkerID: "w1", Generation: 1, Confirms: true, WasConnected: true,
+		ID: "s1", UserID: "u1", Intent: domain.Up, Status: domain.Connected, WorkerID: "w1", Generation: 1, Confirmed: true, WasConnected: true,
 	}
-	m := domain.Plan("m1", s, kind, "w2", "because", noon)
+	m := domain.NewMigration("m1", s, kind, "w2", "because", noon)
 	s.Migrate(m, noon)
-	m.Follow(s, noon)
+	m.SyncWithSession(s, noon)
 	return s, m
 }
 
 func TestMigration(t *testing.T) {
-	s, m := migrating(domain.MoveOperator)
+	s, m := migrating(domain.MigrationByOperator)
 	require.Equal(t, domain.Migration{
-		ID: "m1", SessionID: "s1", UserID: "u1", Kind: domain.MoveOperator, FromWorker: "w1", ToWorker: "w2",
+		ID: "m1", SessionID: "s1", UserID: "u1", Kind: domain.MigrationByOperator, FromWorker: "w1", ToWorker: "w2",
 		Status: domain.MigrationPending, Reason: "because", CreatedAt: noon,
 	}, *m)
-	require.Equal(t, []any{"m1", "w2", noon}, []any{s.MoveID, s.MoveTo, s.DueAt})
+	require.Equal(t, []any{"m1", "w2", noon}, []any{s.MigrationID, s.MigrationTargetID, s.DueAt})
 
 	at := noon.Add(time.Second)
 	step := func(fn func()) domain.MigrationStatus {
 		fn()
 		at = at.Add(time.Second)
-		m.Follow(s, at)
+		m.SyncWithSession(s, at)
 		return m.Status
 	}
-	require.Equal(t, domain.MigrationRunning, step(func() { s.Move(at) }))
+	require.Equal(t, domain.MigrationRunning, step(func() { s.RequestStopForMove(at) }))
 	began := at
-	require.Equal(t, domain.MigrationRunning, step(func() { s.Stopped(at) }))
+	require.Equal(t, domain.MigrationRunning, step(func() { s.StopConfirmed(at) }))
 	require.Equal(t, "w2", m.ToWorker, "where it is to go")
 	require.Equal(t, domain.MigrationRunning, step(func() { s.Assign("w3", at) }))
 	require.Equal(t, "w3", m.ToWorker, "where it went")
@@ -45,7 +45,7 @@ func TestMigration(t *testing.T) {
 		s.Apply(domain.Report{SessionID: "s1", WorkerID: "w3", Generation: 2, Status: domain.Connected}, timing, at)
 	}))
 	require.Equal(t, []any{began, at, ""}, []any{m.StartedAt, m.CompletedAt, m.Error})
-	require.Equal(t, []any{"", ""}, []any{s.MoveID, s.MoveTo})
+	require.Equal(t, []any{"", ""}, []any{s.MigrationID, s.MigrationTargetID})
 }
 
 func TestMigrationsThatComeToNothing(t *testing.T) {
@@ -58,45 +58,53 @@ func TestMigrationsThatComeToNothing(t *testing.T) {
 		do   func(s *domain.Session, m *domain.Migration)
 		want outcome
 	}{
-		"disconnected": {domain.MoveDrain, func(s *domain.Session, _ *domain.Migration) { s.Disconnect(noon) },
+		"disconnected": {domain.MigrationByDrain, func(s *domain.Session, _ *domain.Migration) { s.Disconnect(noon) },
 			outcome{domain.MigrationCancelled, "the session was taken down"}},
-		"disconnected on its way": {domain.MoveDrain, func(s *domain.Session, _ *domain.Migration) { s.Move(noon); s.Stopped(noon); s.Disconnect(noon) },
+		"disconnected on its way": {domain.MigrationByDrain, func(s *domain.Session, _ *domain.Migration) {
+			s.RequestStopForMove(noon)
+			s.StopConfirmed(noon)
+			s.Disconnect(noon)
+		},
 			outcome{domain.MigrationCancelled, "the session was taken down"}},
-		"failed": {domain.MoveDrain, func(s *domain.Session, _ *domain.Migration) { s.Move(noon); s.Stopped(noon); s.Fail("banned", noon) },
+		"failed": {domain.MigrationByDrain, func(s *domain.Session, _ *domain.Migration) {
+			s.RequestStopForMove(noon)
+			s.StopConfirmed(noon)
+			s.Fail("banned", noon)
+		},
 			outcome{domain.MigrationFailed, "banned"}},
-		"back where it was": {domain.MoveRebalance, func(s *domain.Session, m *domain.Migration) {
-			s.Move(noon)
-			s.Stopped(noon)
-			m.Follow(s, noon)
+		"back where it was": {domain.MigrationByRebalance, func(s *domain.Session, m *domain.Migration) {
+			s.RequestStopForMove(noon)
+			s.StopConfirmed(noon)
+			m.SyncWithSession(s, noon)
 			s.Assign("w1", noon)
 			s.Apply(domain.Report{SessionID: "s1", Status: domain.Connected}, timing, noon)
 		}, outcome{domain.MigrationFailed, "no other worker could take the session; it runs where it was"}},
-		"back after a failover": {domain.MoveFailover, func(s *domain.Session, m *domain.Migration) {
-			s.Leave(domain.EventSessionFailedOver, noon)
-			m.Follow(s, noon)
+		"back after a failover": {domain.MigrationByFailover, func(s *domain.Session, m *domain.Migration) {
+			s.UnassignForMove(domain.EventSessionFailedOver, noon)
+			m.SyncWithSession(s, noon)
 			s.Assign("w1", noon)
 			s.Apply(domain.Report{SessionID: "s1", Status: domain.Connected}, timing, noon)
 		}, outcome{domain.MigrationCompleted, ""}},
-		"cancelled": {domain.MoveOperator, func(s *domain.Session, m *domain.Migration) { _ = m.Cancel(s, "no more", noon) },
+		"cancelled": {domain.MigrationByOperator, func(s *domain.Session, m *domain.Migration) { _ = m.Cancel(s, "no more", noon) },
 			outcome{domain.MigrationCancelled, "no more"}},
-		"abandoned": {domain.MoveOperator, func(s *domain.Session, m *domain.Migration) { m.Abandon(s, "w2 is full", noon) },
+		"abandoned": {domain.MigrationByOperator, func(s *domain.Session, m *domain.Migration) { m.FailPending(s, "w2 is full", noon) },
 			outcome{domain.MigrationFailed, "w2 is full"}},
 	} {
 		s, m := migrating(c.kind)
 		c.do(s, m)
-		m.Follow(s, noon)
+		m.SyncWithSession(s, noon)
 		require.Equal(t, c.want, outcome{m.Status, m.Error}, name)
 		require.Equal(t, noon, m.CompletedAt)
-		require.Equal(t, []any{"", ""}, []any{s.MoveID, s.MoveTo})
+		require.Equal(t, []any{"", ""}, []any{s.MigrationID, s.MigrationTargetID})
 		over := *m
-		m.Follow(s, noon.Add(time.Hour))
+		m.SyncWithSession(s, noon.Add(time.Hour))
 		require.Equal(t, over, *m, "what is over stays as it is")
 		require.ErrorIs(t, m.Cancel(s, "once more", noon), &domain.Error{Code: domain.CodeInvalidState})
 		require.Equal(t, over, *m)
 	}
-	s, m := migrating(domain.MoveOperator)
-	s.Move(noon)
-	m.Follow(s, noon)
+	s, m := migrating(domain.MigrationByOperator)
+	s.RequestStopForMove(noon)
+	m.SyncWithSession(s, noon)
 	require.ErrorIs(t, m.Cancel(s, "too late", noon), &domain.Error{Code: domain.CodeInvalidState})
 	require.Equal(t, domain.MigrationRunning, m.Status)
 	m.Deleted(noon)

@@ -18,11 +18,11 @@ type Load struct {
 	ChosenAt       time.Time         // when placement last chose it; zero: never
 	Labels         map[string]string // what a selector is matched with
 	SuspendedUntil time.Time         // back-off after repeated failures; zero: none
-	Suspect        string            // why it receives nothing since its trial; empty: it does
+	Suspect        string            // why it receives nothing since its canary period; empty: it does
 }
 
-// receives reports whether the worker is one that sessions are given to at all.
-func (l *Load) receives() bool { return l.Status == WorkerOnline && l.Suspect == "" }
+// isSchedulable reports whether the worker is one that sessions are given to at all.
+func (l *Load) isSchedulable() bool { return l.Status == WorkerOnline && l.Suspect == "" }
 
 // full reports whether no slot is free.
 func (l *Load) full() bool { return max(l.Used, 0) >= l.Capacity }
@@ -63,12 +63,12 @@ type Factor struct {
 // Points count to a millionth. A figure that is not finite counts as the worst
 // there is, and everything is held within ±10 million points, so that no
 // strategy can break the order. Workers with equal points are told apart by
-// Turn, then by fewer sessions, then by the one chosen least recently, then by
+// TieBreak, then by fewer sessions, then by the one chosen least recently, then by
 // id.
 type Score struct {
-	Factors []Factor
-	Aging   float64 // points that grow with the age of the heartbeat: none at 0, all of them from 60 s on; never negative
-	Turn    int64   // who goes first among workers with equal points: the lowest
+	Factors  []Factor
+	Aging    float64 // points that grow with the age of the heartbeat: none at 0, all of them from 60 s on; never negative
+	TieBreak int64   // who goes first among workers with equal points: the lowest
 }
 
 // Strategy says how good a worker is. Score depends on nothing but the load:
@@ -108,7 +108,7 @@ type Candidate struct {
 func Explain(loads []Load, req Request, s Strategy, now time.Time) (chosen string, all []Candidate) {
 	type ranked struct {
 		Candidate
-		standing
+		rankKey
 		excluded, other bool
 		total           int64
 	}
@@ -116,16 +116,16 @@ func Explain(loads []Load, req Request, s Strategy, now time.Time) (chosen strin
 	ranks := make([]ranked, 0, len(loads))
 	for i := range loads {
 		l := &loads[i]
-		if f := filter(l, &req, now); f != passes {
+		if f := filter(l, &req, now); f != isEligible {
 			ranks = append(ranks, ranked{
 				Candidate: Candidate{WorkerID: l.WorkerID, Excluded: f.reason(l, &req)},
-				standing:  standing{id: l.WorkerID},
+				rankKey:   rankKey{id: l.WorkerID},
 				excluded:  true,
 			})
 			continue
 		}
 		sc := s.Score(*l)
-		r := ranked{standing: stand(l, sc), other: req.Prefer == "" || l.WorkerID != req.Prefer}
+		r := ranked{rankKey: newRankKey(l, sc), other: req.Prefer == "" || l.WorkerID != req.Prefer}
 		aged, penalty := r.aged(at), penalty(s, l, &req)
 		r.total = r.base + aged + penalty
 		r.Candidate = Candidate{WorkerID: l.WorkerID, Score: points(r.total)}
@@ -144,7 +144,7 @@ func Explain(loads []Load, req Request, s Strategy, now time.Time) (chosen strin
 		return cmp.Or(
 			falseFirst(a.excluded, b.excluded),
 			falseFirst(a.other, b.other),
-			compare(a.total, &a.standing, b.total, &b.standing),
+			compare(a.total, &a.rankKey, b.total, &b.rankKey),
 		)
 	})
 	all = make([]Candidate, len(ranks))
@@ -171,7 +171,7 @@ func falseFirst(a, b bool) int {
 type filterResult uint8
 
 const (
-	passes filterResult = iota
+	isEligible filterResult = iota
 	isOffline
 	isMaintained
 	isFull
@@ -201,13 +201,13 @@ func filter(l *Load, req *Request, now time.Time) filterResult {
 	if l.suspended(now) {
 		return isSuspended
 	}
-	return passes
+	return isEligible
 }
 
 // reason gives the result in words.
 func (f filterResult) reason(l *Load, req *Request) string {
 	switch f {
-	case passes:
+	case isEligible:
 		return ""
 	case isMaintained:
 		return "maintenance"
@@ -265,27 +265,27 @@ func millis(t time.Time) int64 {
 	return sec*1000 + int64(t.Nanosecond()/1_000_000)
 }
 
-// A standing is all that the order of workers depends on, for one load.
-type standing struct {
+// A rankKey is all that the order of workers depends on, for one load.
+type rankKey struct {
 	base      int64 // points that do not age, in millionths · agingWindow
 	aging     int64 // points of a heartbeat as old as the window, in millionths
 	heartbeat int64 // in ms
-	turn      int64
+	tieBreak  int64
 	used      int
 	chosen    int64 // in µs
 	id        string
 }
 
-func stand(l *Load, sc Score) standing {
+func newRankKey(l *Load, sc Score) rankKey {
 	var base int64
 	for _, f := range sc.Factors {
 		base = min(max(base+micros(f.Points), -maxMicros), maxMicros)
 	}
-	return standing{
+	return rankKey{
 		base:      base * agingWindow,
 		aging:     max(micros(sc.Aging), 0),
 		heartbeat: millis(l.HeartbeatAt),
-		turn:      sc.Turn,
+		tieBreak:  sc.TieBreak,
 		used:      max(l.Used, 0),
 		chosen:    l.ChosenAt.UnixMicro(), // never chosen is the year 1: first
 		id:        l.WorkerID,
@@ -294,7 +294,7 @@ func stand(l *Load, sc Score) standing {
 
 // aged gives the points for the age of the heartbeat. One from the future, by
 // a clock that is ahead, is as good as one of this moment, and no better.
-func (s *standing) aged(at int64) int64 {
+func (s *rankKey) aged(at int64) int64 {
 	return s.aging * min(max(at-s.heartbeat, 0), agingWindow)
 }
 
@@ -307,12 +307,12 @@ func penalty(s Strategy, l *Load, req *Request) int64 {
 }
 
 // compare orders two workers by their totals and then by the rules for ties.
-func compare(totalA int64, a *standing, totalB int64, b *standing) int {
+func compare(totalA int64, a *rankKey, totalB int64, b *rankKey) int {
 	switch {
 	case totalA != totalB:
 		return cmp.Compare(totalA, totalB)
-	case a.turn != b.turn:
-		return cmp.Compare(a.turn, b.turn)
+	case a.tieBreak != b.tieBreak:
+		return cmp.Compare(a.tieBreak, b.tieBreak)
 	case a.used != b.used:
 		return cmp.Compare(a.used, b.used)
 	case a.chosen != b.chosen:

@@ -37,9 +37,9 @@ func (oddStrategy) Name() string { return "odd" }
 
 func (oddStrategy) Score(l domain.Load) domain.Score {
 	return domain.Score{
-		Factors: []domain.Factor{{"cpu", l.CPU * 1e5}, {"memory", 1 / l.Memory}},
-		Aging:   float64(l.Used%4-1) * l.Memory,
-		Turn:    int64(l.Capacity) << 61,
+		Factors:  []domain.Factor{{"cpu", l.CPU * 1e5}, {"memory", 1 / l.Memory}},
+		Aging:    float64(l.Used%4-1) * l.Memory,
+		TieBreak: int64(l.Capacity) << 61,
 	}
 }
 

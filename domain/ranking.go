@@ -23,13 +23,13 @@ type Ranking struct {
 	groups   []*rankGroup
 	byKey    map[rankGroupKey]*rankGroup
 	keys     []string   // label keys that selectors have asked for; groups differ in these
-	asleep   workerHeap // workers whose place changes with time, the soonest first
+	delayed  workerHeap // workers whose place changes with time, the soonest first
 	latest   int64      // the latest time of a choice, in ms
 
 	// Scratch space of Choose and Put.
-	frontier  workerHeap
-	misplaced []*rankedWorker
-	key       []byte
+	frontier workerHeap
+	relocate []*rankedWorker
+	key      []byte
 }
 
 // The workers that a selector cannot tell apart and that age equally fast are
@@ -41,11 +41,11 @@ type Ranking struct {
 // anything better.
 type rankGroup struct {
 	rankGroupKey
-	labels  map[string]string // the part of its workers' labels that selectors ask for
-	index   int               // in Ranking.groups
-	line    workerHeap        // as if all were still aging
-	settled workerHeap        // as if none were
-	early   workerHeap        // heartbeat in the future: not aging yet
+	labels      map[string]string // the part of its workers' labels that selectors ask for
+	index       int               // in Ranking.groups
+	agingHeap   workerHeap        // as if all were still aging
+	agedOutHeap workerHeap        // as if none were
+	futureHeap  workerHeap        // heartbeat in the future: not aging yet
 }
 
 type rankGroupKey struct {
@@ -58,16 +58,16 @@ type rankPlace uint8
 
 const (
 	placedNowhere   rankPlace = iota // no request can use it
-	placedReady                      // line and settled
-	placedEarly                      // early, and asleep until its heartbeat is no longer ahead
-	placedSuspended                  // asleep until the back-off is over
+	placedReady                      // in agingHeap and agedOutHeap
+	placedFuture                     // in futureHeap, and delayed until its heartbeat is no longer ahead
+	placedSuspended                  // delayed until the back-off is over
 )
 
 type rankedWorker struct {
-	standing
+	rankKey
 	wakes int64 // in ms
 	place rankPlace
-	group *rankGroup // if ready or early
+	group *rankGroup // if ready or in the future
 	pos   [heapSlots]int
 	load  Load
 }
@@ -82,7 +82,7 @@ func NewRanking(s Strategy) *Ranking {
 		strategy: s,
 		workers:  make(map[string]*rankedWorker),
 		byKey:    make(map[rankGroupKey]*rankGroup),
-		asleep:   workerHeap{order: orderWakes, slot: slotAsleep},
+		delayed:  workerHeap{order: orderWakes, slot: slotDelayed},
 		latest:   math.MinInt64,
 	}
 }
@@ -119,22 +119,22 @@ func (r *Ranking) Put(l Load) {
 		w = &rankedWorker{}
 		r.workers[l.WorkerID] = w
 	}
-	s := stand(&l, r.strategy.Score(l))
+	s := newRankKey(&l, r.strategy.Score(l))
 	place := placedReady
 	switch {
-	case !l.receives() || l.full():
+	case !l.isSchedulable() || l.full():
 		place = placedNowhere
 	case !l.SuspendedUntil.IsZero() && millis(l.SuspendedUntil) > r.latest:
 		place = placedSuspended
 	}
 	if place == placedReady && w.place == placedReady && r.groupOf(&l, s.aging) == w.group {
-		w.load, w.standing = l, s
-		w.group.line.fix(w)
-		w.group.settled.fix(w)
+		w.load, w.rankKey = l, s
+		w.group.agingHeap.fix(w)
+		w.group.agedOutHeap.fix(w)
 		return
 	}
 	r.detach(w)
-	w.load, w.standing = l, s
+	w.load, w.rankKey = l, s
 	r.attach(w, place)
 }
 
@@ -154,7 +154,7 @@ func (r *Ranking) Remove(workerID string) {
 // The first request with a label key in its selector that no request had
 // before takes longer, as the workers are then grouped by it.
 func (r *Ranking) Choose(req Request, now time.Time) (workerID string, ok bool) {
-	if w, ok := r.workers[req.Prefer]; ok && req.Prefer != "" && filter(&w.load, &req, now) == passes {
+	if w, ok := r.workers[req.Prefer]; ok && req.Prefer != "" && filter(&w.load, &req, now) == isEligible {
 		return w.id, true
 	}
 	at := millis(now)
@@ -165,13 +165,13 @@ func (r *Ranking) Choose(req Request, now time.Time) (workerID string, ok bool) 
 	c := choice{ranking: r, req: &req, now: now, at: at}
 	for _, g := range r.groups {
 		if g.matches(r.keys, req.Selector) {
-			c.search(&g.line)
-			c.search(&g.settled)
-			c.search(&g.early)
+			c.search(&g.agingHeap)
+			c.search(&g.agedOutHeap)
+			c.search(&g.futureHeap)
 		}
 	}
-	for i, w := range r.misplaced {
-		r.misplaced[i] = nil
+	for i, w := range r.relocate {
+		r.relocate[i] = nil
 		if w.place != placedReady {
 			continue // met twice
 		}
@@ -179,10 +179,10 @@ func (r *Ranking) Choose(req Request, now time.Time) (workerID string, ok bool) 
 		if w.load.suspended(now) {
 			r.attach(w, placedSuspended)
 		} else {
-			r.attach(w, placedEarly)
+			r.attach(w, placedFuture)
 		}
 	}
-	r.misplaced = r.misplaced[:0]
+	r.relocate = r.relocate[:0]
 	if c.best == nil {
 		return "", false
 	}
@@ -210,7 +210,7 @@ func (c *choice) search(h *workerHeap) {
 	f.push(h.workers[0])
 	for len(f.workers) > 0 {
 		w := f.workers[0]
-		if c.best != nil && compare(h.atLeast(w, c.at), &w.standing, c.total, &c.best.standing) >= 0 {
+		if c.best != nil && compare(h.lowerBound(w, c.at), &w.rankKey, c.total, &c.best.rankKey) >= 0 {
 			break
 		}
 		f.remove(w)
@@ -227,13 +227,13 @@ func (c *choice) consider(w *rankedWorker) {
 	result := filter(&w.load, c.req, c.now)
 	// Putting these elsewhere keeps the next search from meeting them.
 	if w.place == placedReady && (result == isSuspended || w.heartbeat > c.at) {
-		c.ranking.misplaced = append(c.ranking.misplaced, w)
+		c.ranking.relocate = append(c.ranking.relocate, w)
 	}
-	if result != passes {
+	if result != isEligible {
 		return
 	}
 	total := w.base + w.aged(c.at) + penalty(c.ranking.strategy, &w.load, c.req)
-	if c.best == nil || compare(total, &w.standing, c.total, &c.best.standing) < 0 {
+	if c.best == nil || compare(total, &w.rankKey, c.total, &c.best.rankKey) < 0 {
 		c.best, c.total = w, total
 	}
 }
@@ -241,8 +241,8 @@ func (c *choice) consider(w *rankedWorker) {
 // wake makes workers ready whose back-off is over or whose heartbeat is no
 // longer ahead.
 func (r *Ranking) wake(at int64) {
-	for len(r.asleep.workers) > 0 && r.asleep.workers[0].wakes <= at {
-		w := r.asleep.workers[0]
+	for len(r.delayed.workers) > 0 && r.delayed.workers[0].wakes <= at {
+		w := r.delayed.workers[0]
 		r.detach(w)
 		r.attach(w, placedReady)
 	}
@@ -253,31 +253,31 @@ func (r *Ranking) attach(w *rankedWorker, place rankPlace) {
 	switch place {
 	case placedReady:
 		w.group = r.groupOf(&w.load, w.aging)
-		w.group.line.push(w)
-		w.group.settled.push(w)
-	case placedEarly:
+		w.group.agingHeap.push(w)
+		w.group.agedOutHeap.push(w)
+	case placedFuture:
 		w.group = r.groupOf(&w.load, w.aging)
-		w.group.early.push(w)
+		w.group.futureHeap.push(w)
 		w.wakes = w.heartbeat
-		r.asleep.push(w)
+		r.delayed.push(w)
 	case placedSuspended:
 		w.wakes = millis(w.load.SuspendedUntil)
-		r.asleep.push(w)
+		r.delayed.push(w)
 	}
 }
 
 func (r *Ranking) detach(w *rankedWorker) {
 	switch w.place {
 	case placedReady:
-		w.group.line.remove(w)
-		w.group.settled.remove(w)
-	case placedEarly:
-		w.group.early.remove(w)
-		r.asleep.remove(w)
+		w.group.agingHeap.remove(w)
+		w.group.agedOutHeap.remove(w)
+	case placedFuture:
+		w.group.futureHeap.remove(w)
+		r.delayed.remove(w)
 	case placedSuspended:
-		r.asleep.remove(w)
+		r.delayed.remove(w)
 	}
-	if g := w.group; g != nil && len(g.line.workers)+len(g.early.workers) == 0 {
+	if g := w.group; g != nil && len(g.agingHeap.workers)+len(g.futureHeap.workers) == 0 {
 		last := r.groups[len(r.groups)-1]
 		r.groups[g.index], last.index = last, g.index
 		r.groups = slices.Delete(r.groups, len(r.groups)-1, len(r.groups))
@@ -303,9 +303,9 @@ func (r *Ranking) groupBy(selector map[string]string) {
 		switch w.place {
 		case placedReady:
 			r.attach(w, placedReady)
-		case placedEarly:
+		case placedFuture:
 			w.group = r.groupOf(&w.load, w.aging)
-			w.group.early.push(w)
+			w.group.futureHeap.push(w)
 		}
 	}
 }
@@ -328,9 +328,9 @@ func (r *Ranking) groupOf(l *Load, aging int64) *rankGroup {
 		rankGroupKey: rankGroupKey{string(r.key), aging},
 		labels:       make(map[string]string, len(r.keys)),
 		index:        len(r.groups),
-		line:         workerHeap{order: orderLine, slot: slotLine},
-		settled:      workerHeap{order: orderSettled, slot: slotSettled},
-		early:        workerHeap{order: orderEarly, slot: slotSettled},
+		agingHeap:    workerHeap{order: orderAging, slot: slotAging},
+		agedOutHeap:  workerHeap{order: orderAgedOut, slot: slotAgedOut},
+		futureHeap:   workerHeap{order: orderFuture, slot: slotAgedOut},
 	}
 	for _, k := range r.keys {
 		if v, ok := l.Labels[k]; ok {
@@ -357,9 +357,9 @@ func (g *rankGroup) matches(keys []string, selector map[string]string) bool {
 type heapSlot uint8
 
 const (
-	slotLine heapSlot = iota
-	slotSettled
-	slotAsleep
+	slotAging heapSlot = iota
+	slotAgedOut
+	slotDelayed
 	slotFrontier
 	heapSlots
 )
@@ -369,9 +369,9 @@ const (
 type heapOrder uint8
 
 const (
-	orderLine heapOrder = iota
-	orderSettled
-	orderEarly
+	orderAging heapOrder = iota
+	orderAgedOut
+	orderFuture
 	orderWakes
 )
 
@@ -384,22 +384,22 @@ type workerHeap struct {
 
 func (h *workerHeap) less(a, b *rankedWorker) bool {
 	switch h.order {
-	case orderLine:
-		return compare(a.base-b.base, &a.standing, timesSaturating(a.aging, a.heartbeat-b.heartbeat), &b.standing) < 0
+	case orderAging:
+		return compare(a.base-b.base, &a.rankKey, timesSaturating(a.aging, a.heartbeat-b.heartbeat), &b.rankKey) < 0
 	case orderWakes:
 		return a.wakes < b.wakes
 	}
-	return compare(a.base, &a.standing, b.base, &b.standing) < 0
+	return compare(a.base, &a.rankKey, b.base, &b.rankKey) < 0
 }
 
-// atLeast gives the total, without penalty, that a worker in this heap has if
+// lowerBound gives the total, without penalty, that a worker in this heap has if
 // the heap is the one that tells for it. With the rules for ties, it never
 // decreases from one worker to the next.
-func (h *workerHeap) atLeast(w *rankedWorker, at int64) int64 {
+func (h *workerHeap) lowerBound(w *rankedWorker, at int64) int64 {
 	switch h.order {
-	case orderLine:
+	case orderAging:
 		return w.base + timesSaturating(w.aging, at-w.heartbeat)
-	case orderSettled:
+	case orderAgedOut:
 		return w.base + w.aging*agingWindow
 	}
 	return w.base

@@ -5,8 +5,8 @@ import (
 	"slices"
 )
 
-// Seat is a session that could move, as far as planning has to know it.
-type Seat struct {
+// MovableSession is a session that could move, as far as planning has to know it.
+type MovableSession struct {
 	SessionID string
 	UserID    string
 	WorkerID  string
@@ -29,15 +29,15 @@ type PlannedMove struct {
 // the fullest was, and the plan is over as soon as the shares are near enough:
 // once it is carried out, the next one is empty.
 //
-// Only workers that receive sessions take part. seats are the sessions that may
+// Only workers that receive sessions take part. sessions are those that may
 // move; the loads count the others too. Of those that could, the session moves
 // whose user has the fewest others at the new worker and the most at the old
 // one. No session moves twice.
-func PlanRebalance(loads []Load, seats []Seat, tolerance float64) []PlannedMove {
-	b := newBalance(loads, seats)
+func PlanRebalance(loads []Load, sessions []MovableSession, tolerance float64) []PlannedMove {
+	b := newBalance(loads, sessions)
 	var plan []PlannedMove
 	for {
-		m, ok := b.next(tolerance)
+		m, ok := b.nextMove(tolerance)
 		if !ok {
 			return plan
 		}
@@ -53,36 +53,36 @@ func PlanRebalance(loads []Load, seats []Seat, tolerance float64) []PlannedMove 
 
 // A balance is the state of a fleet while moves are planned.
 type balance struct {
-	order     []*scale            // by share, the emptiest first
+	order     []*workerLoad       // by share, the emptiest first
 	selectors []map[string]string // the different ones; sessions with the same form a group
 	users     map[userAt]int      // how many sessions a user has on a worker
 }
 
 type userAt struct{ user, worker string }
 
-// A scale is one worker of a balance.
-type scale struct {
+// A workerLoad is one worker of a balance.
+type workerLoad struct {
 	id             string
 	used, capacity int
-	hosts          []bool   // by group: whether it may have such sessions
-	seats          [][]Seat // by group
+	hosts          []bool             // by group: whether it may have such sessions
+	sessions       [][]MovableSession // by group
 }
 
-func newBalance(loads []Load, seats []Seat) *balance {
+func newBalance(loads []Load, sessions []MovableSession) *balance {
 	b := &balance{users: make(map[userAt]int)}
 	groups := make(map[string]int)
-	for _, s := range seats {
+	for _, s := range sessions {
 		if key := selectorKey(s.Selector); groups[key] == 0 {
 			b.selectors = append(b.selectors, s.Selector)
 			groups[key] = len(b.selectors)
 		}
 		b.users[userAt{s.UserID, s.WorkerID}]++
 	}
-	at := make(map[string]*scale, len(loads))
+	at := make(map[string]*workerLoad, len(loads))
 	for i := range loads {
 		l := &loads[i]
-		if l.receives() && l.Capacity > 0 {
-			w := &scale{id: l.WorkerID, used: max(l.Used, 0), capacity: l.Capacity, seats: make([][]Seat, len(b.selectors))}
+		if l.isSchedulable() && l.Capacity > 0 {
+			w := &workerLoad{id: l.WorkerID, used: max(l.Used, 0), capacity: l.Capacity, sessions: make([][]MovableSession, len(b.selectors))}
 			for _, selector := range b.selectors {
 				w.hosts = append(w.hosts, l.matches(selector))
 			}
@@ -90,11 +90,11 @@ func newBalance(loads []Load, seats []Seat) *balance {
 			b.order = append(b.order, w)
 		}
 	}
-	slices.SortFunc(b.order, compareScales)
-	for _, s := range seats {
+	slices.SortFunc(b.order, compareWorkerLoads)
+	for _, s := range sessions {
 		if w := at[s.WorkerID]; w != nil {
 			g := groups[selectorKey(s.Selector)] - 1
-			w.seats[g] = append(w.seats[g], s)
+			w.sessions[g] = append(w.sessions[g], s)
 		}
 	}
 	return b
@@ -119,31 +119,31 @@ func compareShares(usedA, capacityA, usedB, capacityB int) int {
 	return cmp.Compare(int64(usedA)*int64(capacityB), int64(usedB)*int64(capacityA))
 }
 
-func compareScales(a, b *scale) int {
+func compareWorkerLoads(a, b *workerLoad) int {
 	return cmp.Or(compareShares(a.used, a.capacity, b.used, b.capacity), cmp.Compare(a.id, b.id))
 }
 
-func (s *scale) share() float64 { return float64(s.used) / float64(s.capacity) }
+func (s *workerLoad) share() float64 { return float64(s.used) / float64(s.capacity) }
 
-// A shift is a move of any session of a group.
-type shift struct {
-	from, to *scale
+// A candidateMove is a move of any session of a group.
+type candidateMove struct {
+	from, to *workerLoad
 	group    int
 	apart    float64 // how much fuller the one is than the other
 }
 
-// next finds the shift between workers that are furthest apart, and makes it.
-func (b *balance) next(tolerance float64) (PlannedMove, bool) {
-	var best shift
+// nextMove finds the move between workers that are furthest apart, and makes it.
+func (b *balance) nextMove(tolerance float64) (PlannedMove, bool) {
+	var best candidateMove
 	for _, from := range slices.Backward(b.order) {
 		if widest := from.share() - b.order[0].share(); widest <= tolerance || best.from != nil && widest < best.apart {
 			break // and those that follow are emptier still
 		}
-		for group, seats := range from.seats {
-			if len(seats) == 0 {
+		for group, sessions := range from.sessions {
+			if len(sessions) == 0 {
 				continue
 			}
-			if s := b.shift(from, group, tolerance); s.from != nil && (best.from == nil || s.compare(&best) > 0) {
+			if s := b.findMove(from, group, tolerance); s.from != nil && (best.from == nil || s.compare(&best) > 0) {
 				best = s
 			}
 		}
@@ -151,12 +151,12 @@ func (b *balance) next(tolerance float64) (PlannedMove, bool) {
 	if best.from == nil {
 		return PlannedMove{}, false
 	}
-	return b.move(best), true
+	return b.applyMove(best), true
 }
 
 // compare prefers what is further apart; ties go by id, for the plan to be the
 // same each time.
-func (s *shift) compare(other *shift) int {
+func (s *candidateMove) compare(other *candidateMove) int {
 	return cmp.Or(
 		cmp.Compare(s.apart, other.apart),
 		cmp.Compare(other.from.id, s.from.id),
@@ -165,9 +165,9 @@ func (s *shift) compare(other *shift) int {
 	)
 }
 
-// shift finds the emptiest worker that should have a session of the group from
+// findMove finds the emptiest worker that should have a session of the group from
 // another one; from is nil if there is none.
-func (b *balance) shift(from *scale, group int, tolerance float64) shift {
+func (b *balance) findMove(from *workerLoad, group int, tolerance float64) candidateMove {
 	for _, to := range b.order {
 		apart := from.share() - to.share()
 		if apart <= tolerance {
@@ -176,39 +176,39 @@ func (b *balance) shift(from *scale, group int, tolerance float64) shift {
 		if to.hosts[group] && to.used < to.capacity &&
 			compareShares(to.used+1, to.capacity, from.used, from.capacity) < 0 &&
 			compareShares(from.used-1, from.capacity, to.used, to.capacity) >= 0 {
-			return shift{from, to, group, apart}
+			return candidateMove{from, to, group, apart}
 		}
 	}
-	return shift{}
+	return candidateMove{}
 }
 
-// move chooses the session and makes the shift with it.
-func (b *balance) move(s shift) PlannedMove {
-	seats := s.from.seats[s.group]
-	crowd := func(seat Seat) int {
-		return b.users[userAt{seat.UserID, s.to.id}] - b.users[userAt{seat.UserID, s.from.id}]
+// applyMove chooses the session and makes the move with it.
+func (b *balance) applyMove(s candidateMove) PlannedMove {
+	sessions := s.from.sessions[s.group]
+	crowd := func(session MovableSession) int {
+		return b.users[userAt{session.UserID, s.to.id}] - b.users[userAt{session.UserID, s.from.id}]
 	}
 	at := 0
-	for i := range seats {
-		if cmp.Or(cmp.Compare(crowd(seats[i]), crowd(seats[at])), cmp.Compare(seats[i].SessionID, seats[at].SessionID)) < 0 {
+	for i := range sessions {
+		if cmp.Or(cmp.Compare(crowd(sessions[i]), crowd(sessions[at])), cmp.Compare(sessions[i].SessionID, sessions[at].SessionID)) < 0 {
 			at = i
 		}
 	}
-	seat := seats[at]
-	s.from.seats[s.group] = slices.Delete(seats, at, at+1)
-	s.to.seats[s.group] = append(s.to.seats[s.group], seat)
-	b.users[userAt{seat.UserID, s.from.id}]--
-	b.users[userAt{seat.UserID, s.to.id}]++
+	session := sessions[at]
+	s.from.sessions[s.group] = slices.Delete(sessions, at, at+1)
+	s.to.sessions[s.group] = append(s.to.sessions[s.group], session)
+	b.users[userAt{session.UserID, s.from.id}]--
+	b.users[userAt{session.UserID, s.to.id}]++
 	b.resize(s.from, -1)
 	b.resize(s.to, +1)
-	return PlannedMove{SessionID: seat.SessionID, UserID: seat.UserID, FromWorker: s.from.id, ToWorker: s.to.id}
+	return PlannedMove{SessionID: session.SessionID, UserID: session.UserID, FromWorker: s.from.id, ToWorker: s.to.id}
 }
 
 // resize changes how much a worker has, and keeps the order.
-func (b *balance) resize(s *scale, n int) {
-	at, _ := slices.BinarySearchFunc(b.order, s, compareScales)
+func (b *balance) resize(s *workerLoad, n int) {
+	at, _ := slices.BinarySearchFunc(b.order, s, compareWorkerLoads)
 	b.order = slices.Delete(b.order, at, at+1)
 	s.used += n
-	at, _ = slices.BinarySearchFunc(b.order, s, compareScales)
+	at, _ = slices.BinarySearchFunc(b.order, s, compareWorkerLoads)
 	b.order = slices.Insert(b.order, at, s)
 }

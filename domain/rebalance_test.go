@@ -16,32 +16,32 @@ const tolerance = 0.1
 
 // crew is a fleet with its sessions, for plans to be carried out on.
 type crew struct {
-	loads map[string]domain.Load
-	seats []domain.Seat
+	loads    map[string]domain.Load
+	sessions []domain.MovableSession
 }
 
 func (c *crew) plan() []domain.PlannedMove {
 	loads := slices.Collect(maps.Values(c.loads)) // in any order
-	return domain.PlanRebalance(loads, c.seats, tolerance)
+	return domain.PlanRebalance(loads, c.sessions, tolerance)
 }
 
 func (c *crew) carryOut(t require.TestingT, m domain.PlannedMove) {
-	at := slices.IndexFunc(c.seats, func(s domain.Seat) bool { return s.SessionID == m.SessionID })
+	at := slices.IndexFunc(c.sessions, func(s domain.MovableSession) bool { return s.SessionID == m.SessionID })
 	require.GreaterOrEqual(t, at, 0)
-	seat := &c.seats[at]
-	require.Equal(t, domain.PlannedMove{SessionID: seat.SessionID, UserID: seat.UserID, FromWorker: seat.WorkerID, ToWorker: m.ToWorker}, m)
+	session := &c.sessions[at]
+	require.Equal(t, domain.PlannedMove{SessionID: session.SessionID, UserID: session.UserID, FromWorker: session.WorkerID, ToWorker: m.ToWorker}, m)
 	from, to := c.loads[m.FromWorker], c.loads[m.ToWorker]
 	for _, w := range []domain.Load{from, to} {
 		require.Equal(t, domain.WorkerOnline, w.Status)
 		require.Empty(t, w.Suspect)
 	}
-	for k, v := range seat.Selector {
-		require.Equal(t, v, to.Labels[k], "%s may not be on %s", seat.SessionID, to.WorkerID)
+	for k, v := range session.Selector {
+		require.Equal(t, v, to.Labels[k], "%s may not be on %s", session.SessionID, to.WorkerID)
 	}
 	from.Used--
 	to.Used++
 	c.loads[m.FromWorker], c.loads[m.ToWorker] = from, to
-	seat.WorkerID = m.ToWorker
+	session.WorkerID = m.ToWorker
 }
 
 // extremes gives the shares of the fullest and the emptiest worker that receives sessions.
@@ -79,7 +79,7 @@ func someCrew(t *rapid.T, equal bool) *crew {
 		c.loads[l.WorkerID] = l
 		fixed := rapid.IntRange(0, n/3).Draw(t, "that cannot move")
 		for k := range n - fixed {
-			s := domain.Seat{
+			s := domain.MovableSession{
 				SessionID: fmt.Sprintf("s%d-%02d", i, k), WorkerID: l.WorkerID,
 				UserID: fmt.Sprintf("u%d", rapid.IntRange(0, 9).Draw(t, "user")),
 			}
@@ -87,7 +87,7 @@ func someCrew(t *rapid.T, equal bool) *crew {
 			if pool := rapid.SampledFrom(append(pools, l.Labels["pool"], l.Labels["pool"])).Draw(t, "tier's pool"); pool != "" {
 				s.Selector = map[string]string{"pool": pool}
 			}
-			c.seats = append(c.seats, s)
+			c.sessions = append(c.sessions, s)
 		}
 	}
 	return c
@@ -119,8 +119,8 @@ func TestRebalance(t *testing.T) {
 func TestRebalanceMovesFew(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		c := someCrew(t, true)
-		for i := range c.seats {
-			c.seats[i].Selector = nil
+		for i := range c.sessions {
+			c.sessions[i].Selector = nil
 		}
 		plan := c.plan()
 		for i, m := range plan {
@@ -135,11 +135,11 @@ func TestRebalanceMovesFew(t *testing.T) {
 	})
 }
 
-func someSeats(n int, worker, user string) (seats []domain.Seat) {
+func someSessions(n int, worker, user string) (sessions []domain.MovableSession) {
 	for i := range n {
-		seats = append(seats, domain.Seat{SessionID: fmt.Sprintf("%s-%s-%02d", worker, user, i), UserID: user, WorkerID: worker})
+		sessions = append(sessions, domain.MovableSession{SessionID: fmt.Sprintf("%s-%s-%02d", worker, user, i), UserID: user, WorkerID: worker})
 	}
-	return seats
+	return sessions
 }
 
 func hosting(id string, used, capacity int) domain.Load {
@@ -148,27 +148,27 @@ func hosting(id string, used, capacity int) domain.Load {
 
 func TestRebalanceExamples(t *testing.T) {
 	loads := []domain.Load{hosting("a", 12, 20), hosting("b", 0, 20), hosting("c", 6, 20)}
-	plan := domain.PlanRebalance(loads, someSeats(12, "a", "u"), tolerance)
+	plan := domain.PlanRebalance(loads, someSessions(12, "a", "u"), tolerance)
 	require.Len(t, plan, 5, "7, 5, 6")
 	for _, m := range plan {
 		require.Equal(t, "b", m.ToWorker)
 	}
-	require.Empty(t, domain.PlanRebalance([]domain.Load{hosting("a", 6, 20), hosting("b", 4, 20)}, someSeats(6, "a", "u"), tolerance), "near enough")
-	require.Empty(t, domain.PlanRebalance([]domain.Load{hosting("a", 1, 1), hosting("b", 0, 1)}, someSeats(1, "a", "u"), tolerance), "it would only change places")
+	require.Empty(t, domain.PlanRebalance([]domain.Load{hosting("a", 6, 20), hosting("b", 4, 20)}, someSessions(6, "a", "u"), tolerance), "near enough")
+	require.Empty(t, domain.PlanRebalance([]domain.Load{hosting("a", 1, 1), hosting("b", 0, 1)}, someSessions(1, "a", "u"), tolerance), "it would only change places")
 	require.Empty(t, domain.PlanRebalance(loads, nil, tolerance), "nothing may move")
 	loads[1].Suspect = "it is new"
-	require.Len(t, domain.PlanRebalance(loads, someSeats(12, "a", "u"), tolerance), 2, "10, -, 8")
+	require.Len(t, domain.PlanRebalance(loads, someSessions(12, "a", "u"), tolerance), 2, "10, -, 8")
 
 	t.Run("users apart", func(t *testing.T) {
-		seats := slices.Concat(someSeats(5, "a", "ada"), someSeats(1, "a", "bo"), someSeats(1, "a", "cy"), someSeats(1, "b", "bo"))
-		plan := domain.PlanRebalance([]domain.Load{hosting("a", 7, 10), hosting("b", 1, 10)}, seats, tolerance)
+		sessions := slices.Concat(someSessions(5, "a", "ada"), someSessions(1, "a", "bo"), someSessions(1, "a", "cy"), someSessions(1, "b", "bo"))
+		plan := domain.PlanRebalance([]domain.Load{hosting("a", 7, 10), hosting("b", 1, 10)}, sessions, tolerance)
 		require.Len(t, plan, 3)
 		for _, m := range plan {
 			require.Equal(t, "ada", m.UserID, "she has the most in one place")
 		}
 	})
 	t.Run("pools", func(t *testing.T) {
-		pooled := someSeats(10, "a", "max")
+		pooled := someSessions(10, "a", "max")
 		for i := range pooled {
 			pooled[i].Selector = map[string]string{"pool": "max"}
 		}
@@ -184,14 +184,14 @@ func TestRebalanceExamples(t *testing.T) {
 
 func BenchmarkPlanRebalance(b *testing.B) {
 	var loads []domain.Load
-	var seats []domain.Seat
+	var sessions []domain.MovableSession
 	for i := range 2000 {
 		used := (i * 7919) % 50
 		loads = append(loads, hosting(fmt.Sprintf("w%04d", i), used, 50))
-		seats = append(seats, someSeats(used, fmt.Sprintf("w%04d", i), fmt.Sprintf("u%d", i%97))...)
+		sessions = append(sessions, someSessions(used, fmt.Sprintf("w%04d", i), fmt.Sprintf("u%d", i%97))...)
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		b.ReportMetric(float64(len(domain.PlanRebalance(loads, seats, tolerance))), "moves")
+		b.ReportMetric(float64(len(domain.PlanRebalance(loads, sessions, tolerance))), "moves")
 	}
 }

@@ -11,19 +11,19 @@ type Step uint8
 
 // The steps. Each is carried out by one transaction, or one call to a worker
 // followed by one transaction; a crash before, between or after them leaves a
-// state from which [Next] gives the right step again.
+// state from which [NextStep] gives the right step again.
 const (
-	StepNone    Step = iota // nothing to do, now or at Session.DueAt
-	StepPlace               // choose a worker, reserve a slot, assign
-	StepCall                // tell the assigned worker Session.Order
-	StepSettle              // Session.Settle
-	StepRelease             // Session.Stopped: the stop cannot be confirmed any more; clean up there later
-	StepLeave               // Session.Leave: the worker is lost; place elsewhere
-	StepMove                // Session.Move, when its turn comes: the worker is being drained, or it is to migrate
-	StepGiveUp              // Session.GiveUp: the worker may have had the start but never confirmed it
+	StepNone              Step = iota // nothing to do, now or at Session.DueAt
+	StepPlace                         // choose a worker, reserve a slot, assign
+	StepCall                          // tell the assigned worker Session.Command
+	StepEndDebounce                   // Session.EndDebounce
+	StepAbandonAssignment             // Session.StopConfirmed: the stop cannot be confirmed any more; clean up there later
+	StepFailover                      // Session.UnassignForMove: the worker is lost; place elsewhere
+	StepStopForMove                   // Session.RequestStopForMove, when its turn comes: the worker is being drained, or it is to migrate
+	StepStartTimedOut                 // Session.StartTimedOut: the worker may have had the start but never confirmed it
 )
 
-// Next decides what is to be done about a session, given its worker as it is
+// NextStep decides what is to be done about a session, given its worker as it is
 // known (nil if there is no such worker). at is when to ask again if the step
 // is StepNone; zero means that only a change of state can bring work.
 //
@@ -32,8 +32,8 @@ const (
 //
 // It is level-triggered: it looks at the recorded state alone, never at how
 // that came about.
-func Next(s *Session, w *Worker, t Timing, now time.Time) (step Step, at time.Time) {
-	if !s.Assigned() {
+func NextStep(s *Session, w *Worker, t Timing, now time.Time) (step Step, at time.Time) {
+	if !s.IsAssigned() {
 		switch {
 		case s.Intent == Down:
 			return StepNone, time.Time{}
@@ -44,26 +44,26 @@ func Next(s *Session, w *Worker, t Timing, now time.Time) (step Step, at time.Ti
 	}
 	lost := w == nil || !w.Online && !now.Before(w.FailoverAt)
 	switch {
-	case lost && (s.Intent == Down || s.Order == OrderLogout):
-		return StepRelease, time.Time{}
+	case lost && (s.Intent == Down || s.Command == CommandLogout):
+		return StepAbandonAssignment, time.Time{}
 	case lost && s.LoggedOut:
-		return due(StepSettle, s.SettleAt, now) // it is not wanted elsewhere
+		return due(StepEndDebounce, s.DebounceUntil, now) // it is not wanted elsewhere
 	case lost:
-		return StepLeave, time.Time{}
+		return StepFailover, time.Time{}
 	case !w.Online:
 		return StepNone, w.FailoverAt
-	case s.Claimed(now):
+	case s.IsClaimed(now):
 		return StepNone, s.ClaimedUntil
-	case s.Order.Stops(), s.Intent == Down:
+	case s.Command.Stops(), s.Intent == Down:
 		return due(StepCall, s.DueAt, now)
-	case !s.SettleAt.IsZero():
-		return due(StepSettle, s.SettleAt, now)
-	case s.Order != OrderNone && s.Tries >= t.StartTries:
-		return due(StepGiveUp, s.DueAt, now)
-	case s.Order != OrderNone:
+	case !s.DebounceUntil.IsZero():
+		return due(StepEndDebounce, s.DebounceUntil, now)
+	case s.Command != CommandNone && s.Attempts >= t.StartAttempts:
+		return due(StepStartTimedOut, s.DueAt, now)
+	case s.Command != CommandNone:
 		return due(StepCall, s.DueAt, now)
-	case w.Draining || s.MoveID != "":
-		return StepMove, time.Time{}
+	case w.Draining || s.MigrationID != "":
+		return StepStopForMove, time.Time{}
 	}
 	return StepNone, time.Time{}
 }
@@ -75,9 +75,9 @@ func due(step Step, at, now time.Time) (Step, time.Time) {
 	return step, time.Time{}
 }
 
-// FailoverPlan orders the sessions of a lost worker for placing elsewhere, and
+// SortByPriority orders the sessions of a lost worker for placing elsewhere, and
 // those waiting for capacity: higher tiers first, then those waiting longest.
-func FailoverPlan(sessions []*Session, rank func(userID string) int) []*Session {
+func SortByPriority(sessions []*Session, rank func(userID string) int) []*Session {
 	plan := slices.Clone(sessions)
 	slices.SortStableFunc(plan, func(a, b *Session) int {
 		return cmp.Or(
@@ -89,8 +89,8 @@ func FailoverPlan(sessions []*Session, rank func(userID string) int) []*Session 
 	return plan
 }
 
-// Recoverable reports whether a restarted worker is to recover the session:
+// IsRecoverableBy reports whether a restarted worker is to recover the session:
 // it is still assigned there, wanted up, and not about to be stopped there.
-func Recoverable(s *Session, workerID string) bool {
-	return s.WorkerID == workerID && s.Intent == Up && s.Status.Live() && !s.Order.Stops()
+func IsRecoverableBy(s *Session, workerID string) bool {
+	return s.WorkerID == workerID && s.Intent == Up && s.Status.IsActive() && !s.Command.Stops()
 }

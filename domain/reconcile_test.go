@@ -11,26 +11,26 @@ import (
 	"github.com/switchyard-wa/switchyard/domain"
 )
 
-func TestNext(t *testing.T) {
+func TestNextStep(t *testing.T) {
 	var (
 		draining = &domain.Worker{ID: "w1", Online: true, Draining: true}
-		crashed  = &domain.Worker{ID: "w1", Loss: domain.LossCrashed, FailoverAt: noon.Add(5 * time.Second)}
-		lost     = &domain.Worker{ID: "w1", Loss: domain.LossSilent, FailoverAt: noon}
+		crashed  = &domain.Worker{ID: "w1", DownReason: domain.DownCrashed, FailoverAt: noon.Add(5 * time.Second)}
+		lost     = &domain.Worker{ID: "w1", DownReason: domain.DownHeartbeatTimeout, FailoverAt: noon}
 		soon     = noon.Add(time.Second)
 	)
 	up := func(change func(s *domain.Session)) *domain.Session {
-		s := &domain.Session{ID: "s1", Intent: domain.Up, Status: domain.Connected, WorkerID: "w1", Generation: 1, Confirms: true}
+		s := &domain.Session{ID: "s1", Intent: domain.Up, Status: domain.Connected, WorkerID: "w1", Generation: 1, Confirmed: true}
 		change(s)
 		return s
 	}
-	down := func(order domain.Order, due time.Time) *domain.Session {
-		return &domain.Session{ID: "s1", Intent: domain.Down, Status: domain.Disconnected, WorkerID: "w1", Order: order, DueAt: due}
+	down := func(order domain.Command, due time.Time) *domain.Session {
+		return &domain.Session{ID: "s1", Intent: domain.Down, Status: domain.Disconnected, WorkerID: "w1", Command: order, DueAt: due}
 	}
-	ordered := func(order domain.Order, tries int, due time.Time) *domain.Session {
-		return up(func(s *domain.Session) { s.Order, s.Tries, s.DueAt, s.Confirms = order, tries, due, false })
+	ordered := func(order domain.Command, tries int, due time.Time) *domain.Session {
+		return up(func(s *domain.Session) { s.Command, s.Attempts, s.DueAt, s.Confirmed = order, tries, due, false })
 	}
 	settling := func(until time.Time) *domain.Session {
-		return up(func(s *domain.Session) { s.Status, s.SettleAt, s.DueAt = domain.Disconnected, until, until })
+		return up(func(s *domain.Session) { s.Status, s.DebounceUntil, s.DueAt = domain.Disconnected, until, until })
 	}
 	loggedOut := func(until time.Time) *domain.Session {
 		s := settling(until)
@@ -38,10 +38,10 @@ func TestNext(t *testing.T) {
 		return s
 	}
 	waiting := func(due time.Time) *domain.Session {
-		return up(func(s *domain.Session) { s.WorkerID, s.Confirms, s.Status, s.DueAt = "", false, domain.Init, due })
+		return up(func(s *domain.Session) { s.WorkerID, s.Confirmed, s.Status, s.DueAt = "", false, domain.Init, due })
 	}
-	starting := ordered(domain.OrderStart, 0, noon)
-	starting.MoveID = "m1"
+	starting := ordered(domain.CommandStart, 0, noon)
+	starting.MigrationID = "m1"
 	none, never := domain.StepNone, time.Time{}
 	for name, c := range map[string]struct {
 		s    *domain.Session
@@ -49,56 +49,56 @@ func TestNext(t *testing.T) {
 		step domain.Step
 		at   time.Time
 	}{
-		"a card":                         {domain.Card("s1", "u1", "", "", noon), nil, none, never},
+		"a card":                         {domain.NewSession("s1", "u1", "", "", noon), nil, none, never},
 		"waiting, due":                   {waiting(noon), nil, domain.StepPlace, never},
 		"waiting, after a crash of ours": {waiting(never), nil, domain.StepPlace, never},
 		"waiting, not yet":               {waiting(soon), nil, none, soon},
 
 		"all is well":                 {up(func(*domain.Session) {}), online, none, never},
 		"well, with an old due time":  {up(func(s *domain.Session) { s.DueAt = noon }), online, none, never},
-		"to be started":               {ordered(domain.OrderStart, 0, noon), online, domain.StepCall, never},
-		"started, not confirmed yet":  {ordered(domain.OrderStart, 1, soon), online, none, soon},
-		"not confirmed in time":       {ordered(domain.OrderStart, 1, noon), online, domain.StepCall, never},
-		"not confirmed, last try":     {ordered(domain.OrderStart, 2, soon), online, none, soon},
-		"never confirmed":             {ordered(domain.OrderStart, 2, noon), online, domain.StepGiveUp, never},
-		"to be restarted":             {ordered(domain.OrderRestart, 0, noon), online, domain.StepCall, never},
-		"a draining worker starts it": {ordered(domain.OrderStart, 0, noon), draining, domain.StepCall, never},
-		"drained":                     {up(func(*domain.Session) {}), draining, domain.StepMove, never},
-		"to migrate":                  {up(func(s *domain.Session) { s.MoveID = "m1" }), online, domain.StepMove, never},
+		"to be started":               {ordered(domain.CommandStart, 0, noon), online, domain.StepCall, never},
+		"started, not confirmed yet":  {ordered(domain.CommandStart, 1, soon), online, none, soon},
+		"not confirmed in time":       {ordered(domain.CommandStart, 1, noon), online, domain.StepCall, never},
+		"not confirmed, last try":     {ordered(domain.CommandStart, 2, soon), online, none, soon},
+		"never confirmed":             {ordered(domain.CommandStart, 2, noon), online, domain.StepStartTimedOut, never},
+		"to be restarted":             {ordered(domain.CommandRestart, 0, noon), online, domain.StepCall, never},
+		"a draining worker starts it": {ordered(domain.CommandStart, 0, noon), draining, domain.StepCall, never},
+		"drained":                     {up(func(*domain.Session) {}), draining, domain.StepStopForMove, never},
+		"to migrate":                  {up(func(s *domain.Session) { s.MigrationID = "m1" }), online, domain.StepStopForMove, never},
 		"to migrate, started first":   {starting, online, domain.StepCall, never},
-		"moving":                      {ordered(domain.OrderMove, 0, noon), draining, domain.StepCall, never},
-		"moving, many tries":          {ordered(domain.OrderMove, 99, noon), draining, domain.StepCall, never},
-		"moving, again later":         {ordered(domain.OrderMove, 1, soon), draining, none, soon},
+		"moving":                      {ordered(domain.CommandMove, 0, noon), draining, domain.StepCall, never},
+		"moving, many tries":          {ordered(domain.CommandMove, 99, noon), draining, domain.StepCall, never},
+		"moving, again later":         {ordered(domain.CommandMove, 1, soon), draining, none, soon},
 
 		"settling":               {settling(soon), online, none, soon},
-		"settled":                {settling(noon), online, domain.StepSettle, never},
+		"settled":                {settling(noon), online, domain.StepEndDebounce, never},
 		"settling while drained": {settling(soon), draining, none, soon},
 
-		"down, to be told":        {down(domain.OrderDisconnect, noon), online, domain.StepCall, never},
-		"down, never told":        {down(domain.OrderNone, never), online, domain.StepCall, never},
-		"down, again later":       {down(domain.OrderDisconnect, soon), online, none, soon},
-		"logout of one wanted up": {ordered(domain.OrderLogout, 9, noon), online, domain.StepCall, never},
+		"down, to be told":        {down(domain.CommandDisconnect, noon), online, domain.StepCall, never},
+		"down, never told":        {down(domain.CommandNone, never), online, domain.StepCall, never},
+		"down, again later":       {down(domain.CommandDisconnect, soon), online, none, soon},
+		"logout of one wanted up": {ordered(domain.CommandLogout, 9, noon), online, domain.StepCall, never},
 
 		"worker offline":                   {up(func(*domain.Session) {}), crashed, none, crashed.FailoverAt},
-		"worker offline, to be started":    {ordered(domain.OrderStart, 9, noon), crashed, none, crashed.FailoverAt},
+		"worker offline, to be started":    {ordered(domain.CommandStart, 9, noon), crashed, none, crashed.FailoverAt},
 		"worker offline, settled":          {settling(noon), crashed, none, crashed.FailoverAt},
-		"worker offline, down":             {down(domain.OrderLogout, noon), crashed, none, crashed.FailoverAt},
-		"worker lost":                      {up(func(*domain.Session) {}), lost, domain.StepLeave, never},
-		"worker lost, not due":             {ordered(domain.OrderStart, 0, soon), lost, domain.StepLeave, never},
-		"worker lost, moving":              {ordered(domain.OrderMove, 0, soon), lost, domain.StepLeave, never},
-		"worker lost, settling":            {settling(soon), lost, domain.StepLeave, never},
-		"worker lost, logged out":          {loggedOut(noon), lost, domain.StepSettle, never},
+		"worker offline, down":             {down(domain.CommandLogout, noon), crashed, none, crashed.FailoverAt},
+		"worker lost":                      {up(func(*domain.Session) {}), lost, domain.StepFailover, never},
+		"worker lost, not due":             {ordered(domain.CommandStart, 0, soon), lost, domain.StepFailover, never},
+		"worker lost, moving":              {ordered(domain.CommandMove, 0, soon), lost, domain.StepFailover, never},
+		"worker lost, settling":            {settling(soon), lost, domain.StepFailover, never},
+		"worker lost, logged out":          {loggedOut(noon), lost, domain.StepEndDebounce, never},
 		"worker lost, perhaps logged out":  {loggedOut(soon), lost, none, soon},
-		"worker lost, down":                {down(domain.OrderDisconnect, soon), lost, domain.StepRelease, never},
-		"worker lost, logout, wanted up":   {ordered(domain.OrderLogout, 0, soon), lost, domain.StepRelease, never},
-		"worker unknown":                   {up(func(*domain.Session) {}), nil, domain.StepLeave, never},
-		"worker unknown, down":             {down(domain.OrderDisconnect, soon), nil, domain.StepRelease, never},
-		"drained worker that is lost":      {up(func(*domain.Session) {}), &domain.Worker{Draining: true, FailoverAt: noon}, domain.StepLeave, never},
+		"worker lost, down":                {down(domain.CommandDisconnect, soon), lost, domain.StepAbandonAssignment, never},
+		"worker lost, logout, wanted up":   {ordered(domain.CommandLogout, 0, soon), lost, domain.StepAbandonAssignment, never},
+		"worker unknown":                   {up(func(*domain.Session) {}), nil, domain.StepFailover, never},
+		"worker unknown, down":             {down(domain.CommandDisconnect, soon), nil, domain.StepAbandonAssignment, never},
+		"drained worker that is lost":      {up(func(*domain.Session) {}), &domain.Worker{Draining: true, FailoverAt: noon}, domain.StepFailover, never},
 		"drained worker, not lost for now": {up(func(*domain.Session) {}), &domain.Worker{Draining: true, FailoverAt: soon}, none, soon},
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := *c.s
-			step, at := domain.Next(c.s, c.w, timing, noon)
+			step, at := domain.NextStep(c.s, c.w, timing, noon)
 			require.Equal(t, c.step, step)
 			require.Equal(t, c.at, at)
 			require.Equal(t, before, *c.s, "it only looks")
@@ -119,7 +119,7 @@ func TestEveryStepLeadsOn(t *testing.T) {
 				worker = &domain.Worker{ID: "w2", Online: true}
 			}
 			before := s.Clone()
-			step, at := domain.Next(s, worker, timing, now)
+			step, at := domain.NextStep(s, worker, timing, now)
 			require.Equal(t, before, s)
 			if step == domain.StepNone {
 				require.True(t, at.IsZero() || at.After(now), "ask again at %v", at)
@@ -131,7 +131,7 @@ func TestEveryStepLeadsOn(t *testing.T) {
 			}
 			require.Zero(t, at)
 			carryOut(t, s, step, now)
-			if again, _ := domain.Next(s, worker, timing, now); again == step {
+			if again, _ := domain.NextStep(s, worker, timing, now); again == step {
 				require.NotEqual(t, before, s, "step %d does nothing", step)
 			}
 		}
@@ -144,69 +144,69 @@ func carryOut(t *rapid.T, s *domain.Session, step domain.Step, now time.Time) {
 	switch step {
 	case domain.StepPlace:
 		if turn == 0 {
-			s.NoRoom(timing, now)
+			s.PlacementFailed(timing, now)
 		} else {
 			s.Assign("w2", now)
 		}
 	case domain.StepCall:
 		switch {
 		case turn == 0:
-			s.Unanswered(timing, now)
-		case s.Order.Stops() || s.Intent == domain.Down:
-			s.Stopped(now)
+			s.CommandOutcomeUnknown(timing, now)
+		case s.Command.Stops() || s.Intent == domain.Down:
+			s.StopConfirmed(now)
 		case turn == 1:
-			s.Refused("no", timing, now)
+			s.StartRejected("no", timing, now)
 		default:
-			s.Asked(timing, now)
+			s.CommandAccepted(timing, now)
 		}
-	case domain.StepSettle:
-		s.Settle(timing, now)
-	case domain.StepRelease:
-		s.Stopped(now)
-	case domain.StepLeave:
-		s.Leave(domain.EventSessionFailedOver, now)
-	case domain.StepMove:
-		s.Move(now)
-	case domain.StepGiveUp:
-		s.GiveUp("no", timing, now)
+	case domain.StepEndDebounce:
+		s.EndDebounce(timing, now)
+	case domain.StepAbandonAssignment:
+		s.StopConfirmed(now)
+	case domain.StepFailover:
+		s.UnassignForMove(domain.EventSessionFailedOver, now)
+	case domain.StepStopForMove:
+		s.RequestStopForMove(now)
+	case domain.StepStartTimedOut:
+		s.StartTimedOut("no", timing, now)
 	default:
 		t.Fatalf("step %d", step)
 	}
 }
 
 var (
-	someOrder = rapid.SampledFrom([]domain.Order{
-		domain.OrderNone, domain.OrderStart, domain.OrderRestart, domain.OrderDisconnect, domain.OrderLogout, domain.OrderMove,
+	someOrder = rapid.SampledFrom([]domain.Command{
+		domain.CommandNone, domain.CommandStart, domain.CommandRestart, domain.CommandDisconnect, domain.CommandLogout, domain.CommandMove,
 	})
 	aroundNoon = rapid.SampledFrom([]time.Time{{}, noon.Add(-time.Hour), noon, noon.Add(1), noon.Add(time.Minute)})
 )
 
 // someSession is a session in any state that the methods of Session lead to.
 func someSession(t *rapid.T) *domain.Session {
-	s := domain.Card("s1", "u1", "", "", noon)
+	s := domain.NewSession("s1", "u1", "", "", noon)
 	s.Generation = rapid.Int64Range(0, 3).Draw(t, "generation")
 	s.WasConnected = rapid.Bool().Draw(t, "was connected")
-	s.Tries = rapid.IntRange(0, 4).Draw(t, "tries")
-	s.Misses = rapid.IntRange(0, 4).Draw(t, "misses")
-	s.Restarts = rapid.IntRange(0, timing.RestartTries).Draw(t, "restarts")
+	s.Attempts = rapid.IntRange(0, 4).Draw(t, "tries")
+	s.FailedStarts = rapid.IntRange(0, 4).Draw(t, "misses")
+	s.Restarts = rapid.IntRange(0, timing.RestartAttempts).Draw(t, "restarts")
 	s.DueAt = aroundNoon.Draw(t, "due")
 	if rapid.Bool().Draw(t, "assigned") {
-		s.WorkerID, s.Order = "w1", someOrder.Draw(t, "order")
+		s.WorkerID, s.Command = "w1", someOrder.Draw(t, "order")
 	}
 	if rapid.IntRange(0, 3).Draw(t, "wanted") == 0 {
-		if s.Assigned() && !s.Order.Stops() {
-			s.Order = domain.OrderDisconnect
+		if s.IsAssigned() && !s.Command.Stops() {
+			s.Command = domain.CommandDisconnect
 		}
 		return s
 	}
 	s.Intent = domain.Up
 	s.Status = rapid.SampledFrom(statuses[:4]).Draw(t, "status")
-	if !s.Assigned() {
+	if !s.IsAssigned() {
 		return s
 	}
-	s.Confirms = s.Order == domain.OrderNone
-	if !s.Order.Stops() && rapid.IntRange(0, 2).Draw(t, "settles") == 0 {
-		s.Status, s.SettleAt = domain.Disconnected, rapid.SampledFrom([]time.Time{noon, noon.Add(time.Second)}).Draw(t, "until")
+	s.Confirmed = s.Command == domain.CommandNone
+	if !s.Command.Stops() && rapid.IntRange(0, 2).Draw(t, "settles") == 0 {
+		s.Status, s.DebounceUntil = domain.Disconnected, rapid.SampledFrom([]time.Time{noon, noon.Add(time.Second)}).Draw(t, "until")
 		s.LoggedOut = rapid.Bool().Draw(t, "logged out")
 	}
 	return s
@@ -223,7 +223,7 @@ func someWorker(t *rapid.T) *domain.Worker {
 	return w
 }
 
-func TestFailoverPlan(t *testing.T) {
+func TestSortByPriority(t *testing.T) {
 	session := func(id, user string, since time.Duration) *domain.Session {
 		return &domain.Session{ID: id, UserID: user, StatusAt: noon.Add(since)}
 	}
@@ -233,10 +233,10 @@ func TestFailoverPlan(t *testing.T) {
 	}
 	given := append([]*domain.Session(nil), sessions...)
 	var got []string
-	for _, s := range domain.FailoverPlan(sessions, func(user string) int { return rankOf[user] }) {
+	for _, s := range domain.SortByPriority(sessions, func(user string) int { return rankOf[user] }) {
 		got = append(got, s.ID)
 	}
 	require.Equal(t, []string{"d", "c", "e", "f", "b", "a", "g"}, got, "higher tiers first, then who has waited longest, then by id")
 	require.Equal(t, given, sessions, "the input stays as it is")
-	require.Empty(t, domain.FailoverPlan(nil, nil))
+	require.Empty(t, domain.SortByPriority(nil, nil))
 }

@@ -4,7 +4,7 @@ import "time"
 
 // reportable is the life cycle as far as a worker's report may move it: what
 // the user does is in the methods of [Session]. DISCONNECTED is left by a report
-// only while it settles.
+// only while it is debounced.
 var reportable = map[Status][]Status{
 	Init:         {QRRequired, Connected, Disconnected, Errored},
 	QRRequired:   {Connected, Disconnected, Errored},
@@ -14,7 +14,7 @@ var reportable = map[Status][]Status{
 }
 
 // MayReport reports whether a worker's report may move a session from one
-// status to another. From DISCONNECTED this holds only while it settles.
+// status to another. From DISCONNECTED this holds only while it is debounced.
 func MayReport(from, to Status) bool {
 	for _, s := range reportable[from] {
 		if s == to {
@@ -66,33 +66,33 @@ func (o Outcome) String() string {
 const clockSkew = 5 * time.Second
 
 // Apply lets a report change what is known of the session, as far as the life
-// cycle and the settle rule allow.
+// cycle and the debounce rule allow.
 func (s *Session) Apply(r Report, t Timing, now time.Time) (Outcome, []Event) {
 	switch {
-	case !s.Assigned(),
+	case !s.IsAssigned(),
 		r.WorkerID != "" && r.WorkerID != s.WorkerID,
 		r.Generation != 0 && r.Generation != s.Generation:
 		return NotOwner, nil
-	case s.Intent == Down && r.Status.Live():
+	case s.Intent == Down && r.Status.IsActive():
 		return NotWanted, nil
-	case s.Intent == Up && s.Order.Stops():
+	case s.Intent == Up && s.Command.Stops():
 		return Stale, nil // it is being stopped there to start afresh or elsewhere
-	case r.Snapshot && !s.Confirms && (s.Order == OrderRestart || s.Order == OrderStart && !r.Status.Live()):
-		return Stale, nil // the worker may not have had the order yet
-	case r.Snapshot && s.LoggedOut && r.Status.Live():
+	case r.Snapshot && !s.Confirmed && (s.Command == CommandRestart || s.Command == CommandStart && !r.Status.IsActive()):
+		return Stale, nil // the worker may not have had the command yet
+	case r.Snapshot && s.LoggedOut && r.Status.IsActive():
 		return Stale, nil // the list was made before the phone logged out
-	case !r.At.IsZero() && r.At.Before(s.ReportedAt) && now.Sub(s.HeardAt) < clockSkew:
+	case !r.At.IsZero() && r.At.Before(s.LastReportWorkerTime) && now.Sub(s.LastReportAppliedAt) < clockSkew:
 		return Stale, nil // long after, it is rather the worker's clock that was set back
 	}
 	if r.Status == s.Status {
 		return s.refresh(r, now), nil
 	}
-	settling := !s.SettleAt.IsZero()
+	settling := !s.DebounceUntil.IsZero()
 	if !MayReport(s.Status, r.Status) || s.Status == Disconnected && !settling {
 		return Stale, nil
 	}
 	s.refresh(r, now)
-	s.HeardAt = now
+	s.LastReportAppliedAt = now
 	return Applied, s.applied(r, t, now)
 }
 
@@ -100,42 +100,42 @@ func (s *Session) Apply(r Report, t Timing, now time.Time) (Outcome, []Event) {
 func (s *Session) applied(r Report, t Timing, now time.Time) []Event {
 	connectedFor := now.Sub(s.StatusAt)
 	was := s.Status
-	s.settled()
-	if was == Connected && connectedFor >= t.Stable {
+	s.clearDebounce()
+	if was == Connected && connectedFor >= t.StableAfter {
 		s.Restarts = 0
 	}
 	switch r.Status {
 	case Init, Reconnecting:
-		if !s.Confirms {
+		if !s.Confirmed {
 			s.DueAt = now.Add(t.StartTimeout)
 		}
-		return s.enter(r.Status, r.Reason, now)
+		return s.transition(r.Status, r.Reason, now)
 	case QRRequired:
-		s.confirmed()
+		s.markConfirmed()
 		s.WasConnected = false // the link is gone: without a scan the attempts run out
-		events := s.enter(QRRequired, r.Reason, now)
+		events := s.transition(QRRequired, r.Reason, now)
 		if was == Reconnecting {
 			s.PhoneNumber = ""
 			events[0].Reason = "credentials are gone; scan again"
 		}
 		return events
 	case Connected:
-		s.confirmed()
-		s.WasConnected, s.LastError, s.HomeID = true, "", s.WorkerID
+		s.markConfirmed()
+		s.WasConnected, s.LastError, s.CredentialsWorkerID = true, "", s.WorkerID
 		s.QR, s.PairingCode, s.PairingPhone = QR{}, "", ""
-		return s.enter(Connected, r.Reason, now)
+		return s.transition(Connected, r.Reason, now)
 	case Disconnected:
-		s.SettleAt = now.Add(t.Settle)
-		if s.Order == OrderRestart && !s.WasConnected && !r.LoggedOut {
-			s.SettleAt = now.Add(t.StartTimeout) // a moment of that restart; a first QR may take its time
+		s.DebounceUntil = now.Add(t.DisconnectDebounce)
+		if s.Command == CommandRestart && !s.WasConnected && !r.LoggedOut {
+			s.DebounceUntil = now.Add(t.StartTimeout) // a moment of that restart; a first QR may take its time
 		}
-		s.DueAt = s.SettleAt
+		s.DueAt = s.DebounceUntil
 		s.LoggedOut = r.LoggedOut
 		s.QR, s.PairingCode = QR{}, ""
 		if r.LoggedOut {
 			s.unlink()
 		}
-		return s.enter(Disconnected, r.Reason, now)
+		return s.transition(Disconnected, r.Reason, now)
 	default: // Errored
 		return s.Fail(first(r.Error, r.Reason, "worker reported an error"), now)
 	}
@@ -147,8 +147,8 @@ func (s *Session) refresh(r Report, now time.Time) Outcome {
 	if r.Status == Connected {
 		s.PhoneNumber = first(r.PhoneNumber, s.PhoneNumber)
 		s.DisplayName = first(r.DisplayName, s.DisplayName)
-		if s.Status == Connected && !s.Confirms {
-			s.confirmed()
+		if s.Status == Connected && !s.Confirmed {
+			s.markConfirmed()
 		}
 	}
 	if r.Status == QRRequired {
@@ -156,23 +156,23 @@ func (s *Session) refresh(r Report, now time.Time) Outcome {
 			s.QR = r.QR
 		}
 		s.PairingCode = first(r.PairingCode, s.PairingCode)
-		if s.Status == QRRequired && !s.Confirms {
-			s.confirmed()
+		if s.Status == QRRequired && !s.Confirmed {
+			s.markConfirmed()
 		}
 	}
 	if r.Status == Disconnected && r.LoggedOut && !s.LoggedOut && s.Status == Disconnected {
-		s.LoggedOut = !s.SettleAt.IsZero()
+		s.LoggedOut = !s.DebounceUntil.IsZero()
 		s.unlink()
 	}
-	if r.At.After(s.ReportedAt) {
-		s.ReportedAt = r.At
+	if r.At.After(s.LastReportWorkerTime) {
+		s.LastReportWorkerTime = r.At
 		if r.At.After(now.Add(clockSkew)) {
-			s.ReportedAt = now // its clock is wrong, and may be set back
+			s.LastReportWorkerTime = now // its clock is wrong, and may be set back
 		}
 	}
 	if before.PhoneNumber == s.PhoneNumber && before.DisplayName == s.DisplayName &&
 		before.QR.Code == s.QR.Code && len(r.QR.Image) == 0 && before.PairingCode == s.PairingCode &&
-		before.Confirms == s.Confirms && before.LoggedOut == s.LoggedOut && before.HomeID == s.HomeID {
+		before.Confirmed == s.Confirmed && before.LoggedOut == s.LoggedOut && before.CredentialsWorkerID == s.CredentialsWorkerID {
 		return Unchanged
 	}
 	s.LastSeenAt, s.UpdatedAt = now, now

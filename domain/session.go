@@ -29,9 +29,9 @@ const (
 	Errored      Status = "ERROR"
 )
 
-// Live reports whether a session of this status counts against the live
+// IsActive reports whether a session of this status counts against the live
 // sessions of its user.
-func (s Status) Live() bool {
+func (s Status) IsActive() bool {
 	switch s {
 	case Init, QRRequired, Connected, Reconnecting:
 		return true
@@ -49,30 +49,30 @@ func ParseStatus(s string) (Status, error) {
 		"Status must be one of INIT, QR_REQUIRED, CONNECTED, RECONNECTING, DISCONNECTED, ERROR")
 }
 
-// Order is what the assigned worker has still to be told, or has not yet
+// Command is what the assigned worker has still to be told, or has not yet
 // confirmed. It is recorded before the call is made, so a crash in between is
 // found and finished by the reconciler.
-type Order string
+type Command string
 
-// The orders.
+// The commands.
 const (
-	OrderNone       Order = ""
-	OrderStart      Order = "START"
-	OrderRestart    Order = "RESTART"
-	OrderDisconnect Order = "DISCONNECT" // stop, keep credentials
-	OrderLogout     Order = "LOGOUT"     // stop, forget credentials
-	OrderMove       Order = "MOVE"       // stop there, then start elsewhere
-	OrderDelete     Order = "DELETE"     // forget everything; only as a Cleanup
+	CommandNone       Command = ""
+	CommandStart      Command = "START"
+	CommandRestart    Command = "RESTART"
+	CommandDisconnect Command = "DISCONNECT" // stop, keep credentials
+	CommandLogout     Command = "LOGOUT"     // stop, forget credentials
+	CommandMove       Command = "MOVE"       // stop there, then start elsewhere
+	CommandDelete     Command = "DELETE"     // forget everything; only as a Cleanup
 )
 
-// Stops reports whether the order ends with the session not running there.
-func (o Order) Stops() bool {
-	return o == OrderDisconnect || o == OrderLogout || o == OrderMove || o == OrderDelete
+// Stops reports whether the command ends with the session not running there.
+func (o Command) Stops() bool {
+	return o == CommandDisconnect || o == CommandLogout || o == CommandMove || o == CommandDelete
 }
 
-// Stronger returns whichever of two stops leaves less behind.
-func (o Order) Stronger(other Order) Order {
-	for _, most := range []Order{OrderDelete, OrderLogout} {
+// MoreDestructive returns whichever of two stops leaves less behind.
+func (o Command) MoreDestructive(other Command) Command {
+	for _, most := range []Command{CommandDelete, CommandLogout} {
 		if o == most || other == most {
 			return most
 		}
@@ -98,45 +98,45 @@ type Session struct {
 	WasConnected bool      // since the intent went up, or a QR was last shown
 	LastError    string
 
-	WorkerID   string
-	Generation int64 // grows by one with each assignment, never shrinks
-	AssignedAt time.Time
-	HomeID     string // the worker that holds its credentials; empty if none does
-	MovedFrom  string // the worker it is on its way from; empty unless moving
-	MoveEvent  EventType
-	MoveID     string // the migration that is open; empty: none
-	MoveTo     string // where that wants it, if it can; empty: anywhere
+	WorkerID            string
+	Generation          int64 // grows by one with each assignment, never shrinks
+	AssignedAt          time.Time
+	CredentialsWorkerID string // the worker that holds its credentials; empty if none does
+	PreviousWorkerID    string // the worker it is on its way from; empty unless moving
+	PlacementEvent      EventType
+	MigrationID         string // the migration that is open; empty: none
+	MigrationTargetID   string // where that wants it, if it can; empty: anywhere
 
-	Order    Order
-	Confirms bool // the worker confirmed that the session runs there
-	Tries    int  // of the present order, or of finding room
-	Misses   int  // starts in a row that failed, on any worker
-	Restarts int  // unwanted disconnects in a row
+	Command      Command
+	Confirmed    bool // the worker confirmed that the session runs there
+	Attempts     int  // of the present command, or of finding room
+	FailedStarts int  // starts in a row that failed, on any worker
+	Restarts     int  // unwanted disconnects in a row
 
 	ClaimedBy    string    // the replica that is calling the worker about it; empty: none
 	ClaimedUntil time.Time // the claim counts until then
 
-	SettleAt  time.Time // a DISCONNECTED with the intent up is final then; zero: not settling
-	LoggedOut bool      // while settling: the phone logged out
+	DebounceUntil time.Time // a DISCONNECTED with the intent up is final then; zero: not debounced
+	LoggedOut     bool      // while debounced: the phone logged out
 
-	AvoidID    string // not there, until
-	AvoidUntil time.Time
+	ExcludedWorkerID string // not there, until
+	ExcludedUntil    time.Time
 
 	QR           QR
 	PairingPhone string // asks for a pairing code instead of a QR; digits
 	PairingCode  string
 
-	DueAt      time.Time // when the reconciler must look; zero: nothing to do
-	ReportedAt time.Time // worker's clock: newest report that was applied
-	HeardAt    time.Time // our clock: when a report was last applied
-	LastSeenAt time.Time
-	CreatedAt  time.Time
-	UpdatedAt  time.Time
-	Rev        int64
+	DueAt                time.Time // when the reconciler must look; zero: nothing to do
+	LastReportWorkerTime time.Time // worker's clock: newest report that was applied
+	LastReportAppliedAt  time.Time // our clock: when a report was last applied
+	LastSeenAt           time.Time
+	CreatedAt            time.Time
+	UpdatedAt            time.Time
+	Rev                  int64
 }
 
-// Assigned reports whether the session holds a slot on a worker.
-func (s *Session) Assigned() bool { return s.WorkerID != "" }
+// IsAssigned reports whether the session holds a slot on a worker.
+func (s *Session) IsAssigned() bool { return s.WorkerID != "" }
 
 // Clone returns a copy that shares nothing mutable with s.
 func (s *Session) Clone() *Session {
@@ -145,8 +145,8 @@ func (s *Session) Clone() *Session {
 	return &c
 }
 
-// Card returns a new session that has never been started.
-func Card(id, userID, name, description string, now time.Time) *Session {
+// NewSession returns a new session that has never been started.
+func NewSession(id, userID, name, description string, now time.Time) *Session {
 	return &Session{
 		ID: id, UserID: userID, Name: name, Description: description,
 		Intent: Down, Status: Disconnected, StatusAt: now, CreatedAt: now, UpdatedAt: now,
@@ -155,59 +155,61 @@ func Card(id, userID, name, description string, now time.Time) *Session {
 
 // Connect records that the user wants the session up. pairingPhone, if not
 // empty, asks for a pairing code. If the session is still assigned (it
-// settles, or its stop is not confirmed), it starts again where it is;
+// is debounced, or its stop is not confirmed), it starts again where it is;
 // otherwise it is to be placed. A logout that is not confirmed yet comes
 // first: credentials that were to be forgotten are not used again.
 func (s *Session) Connect(pairingPhone string, now time.Time) error {
 	switch {
 	case s.Status == Connected:
 		return Errorf(Conflict, CodeSessionConnected, "Session is already connected")
-	case s.Status.Live():
+	case s.Status.IsActive():
 		return Errorf(Conflict, CodeSessionConnecting, "Session is already connecting; follow it with its status or QR route")
 	}
 	s.Intent, s.LastError = Up, ""
-	s.WasConnected, s.Restarts, s.Misses = false, 0, 0
+	s.WasConnected, s.Restarts, s.FailedStarts = false, 0, 0
 	s.PairingPhone, s.PairingCode = pairingPhone, ""
-	s.settled()
-	s.move(Init, now)
+	s.clearDebounce()
+	s.setStatus(Init, now)
 	switch {
-	case s.Order == OrderLogout:
+	case s.Command == CommandLogout:
 		return nil
-	case s.Order.Stops():
+	case s.Command.Stops():
 		s.Generation++ // the worker may have been told to stop the present one, and starts that no more
-		s.ReportedAt = time.Time{}
+		s.LastReportWorkerTime = time.Time{}
 	}
-	s.order(OrderStart, now)
+	s.setCommand(CommandStart, now)
 	return nil
 }
 
-// Claim notes that a replica is about to call the worker about the session:
+// AcquireClaim notes that a replica is about to call the worker about the session:
 // until then no other does. What is decided without a call is not held up.
-func (s *Session) Claim(replicaID string, until time.Time) {
+func (s *Session) AcquireClaim(replicaID string, until time.Time) {
 	s.ClaimedBy, s.ClaimedUntil = replicaID, until
 }
 
-// Unclaim ends a claim.
-func (s *Session) Unclaim() { s.ClaimedBy, s.ClaimedUntil = "", time.Time{} }
+// ReleaseClaim ends a claim.
+func (s *Session) ReleaseClaim() { s.ClaimedBy, s.ClaimedUntil = "", time.Time{} }
 
-// Claimed reports whether a replica has a claim on the session.
-func (s *Session) Claimed(now time.Time) bool { return s.ClaimedBy != "" && now.Before(s.ClaimedUntil) }
+// IsClaimed reports whether a replica has a claim on the session.
+func (s *Session) IsClaimed(now time.Time) bool {
+	return s.ClaimedBy != "" && now.Before(s.ClaimedUntil)
+}
 
 // Assign gives the session to a worker, with a new generation. A session that
 // was linked keeps RECONNECTING; others start afresh at INIT.
 func (s *Session) Assign(workerID string, now time.Time) []Event {
-	from, kind := s.MovedFrom, s.MoveEvent
+	from, kind := s.PreviousWorkerID, s.PlacementEvent
 	s.WorkerID, s.AssignedAt = workerID, now
 	s.Generation++
-	s.MovedFrom, s.MoveEvent = "", ""
-	s.ReportedAt = time.Time{}
-	s.Confirms, s.Tries = false, 0
+	s.PreviousWorkerID, s.PlacementEvent = "", ""
+	s.LastReportWorkerTime = time.Time{}
+	s.Confirmed, s.Attempts = false, 0
 	s.QR, s.PairingCode = QR{}, ""
-	s.settled()
+	s.clearDebounce()
 	if s.Status != Reconnecting {
-		s.move(Init, now)
+		s.setStatus(Init, now)
 	}
-	s.order(OrderStart, now)
+	s.setCommand(CommandStart, now)
 	if kind == "" || from == "" {
 		kind = EventSessionPlaced
 	}
@@ -219,7 +221,7 @@ func (s *Session) Assign(workerID string, now time.Time) []Event {
 // Disconnect records that the user wants the session down, keeping its
 // credentials. It reports whether a worker has still to be told.
 func (s *Session) Disconnect(now time.Time) (told bool, events []Event) {
-	return s.stop(OrderDisconnect, "user disconnected", now)
+	return s.stop(CommandDisconnect, "user disconnected", now)
 }
 
 // Logout records that the user wants the session down and its phone unlinked.
@@ -228,23 +230,23 @@ func (s *Session) Disconnect(now time.Time) (told bool, events []Event) {
 // caller's to clean up.
 func (s *Session) Logout(now time.Time) (told bool, events []Event) {
 	s.unlink()
-	return s.stop(OrderLogout, "user logged out", now)
+	return s.stop(CommandLogout, "user logged out", now)
 }
 
-func (s *Session) stop(o Order, reason string, now time.Time) (bool, []Event) {
+func (s *Session) stop(o Command, reason string, now time.Time) (bool, []Event) {
 	s.Intent = Down
-	s.settled()
-	s.AvoidID, s.MovedFrom, s.MoveEvent, s.LastError = "", "", "", ""
+	s.clearDebounce()
+	s.ExcludedWorkerID, s.PreviousWorkerID, s.PlacementEvent, s.LastError = "", "", "", ""
 	s.QR, s.PairingCode = QR{}, ""
-	events := s.enter(Disconnected, reason, now)
-	if !s.Assigned() {
-		s.Order, s.DueAt = OrderNone, time.Time{}
+	events := s.transition(Disconnected, reason, now)
+	if !s.IsAssigned() {
+		s.Command, s.DueAt = CommandNone, time.Time{}
 		return false, events
 	}
-	if s.Order == OrderLogout {
-		o = OrderLogout // never weakened to a mere disconnect
+	if s.Command == CommandLogout {
+		o = CommandLogout // never weakened to a mere disconnect
 	}
-	s.order(o, now)
+	s.setCommand(o, now)
 	return true, events
 }
 
@@ -254,17 +256,17 @@ func (s *Session) Restart(now time.Time) error {
 	if s.Intent != Up {
 		return Errorf(Conflict, CodeInvalidState, "Session is not running; connect it instead")
 	}
-	s.settled()
-	s.Restarts, s.Confirms, s.LastError = 0, false, ""
+	s.clearDebounce()
+	s.Restarts, s.Confirmed, s.LastError = 0, false, ""
 	s.QR, s.PairingCode = QR{}, ""
-	s.move(Init, now)
+	s.setStatus(Init, now)
 	switch {
-	case s.Order == OrderLogout: // it comes first, see Connect
-	case s.Order == OrderMove: // it starts afresh anyway, elsewhere
-	case s.Assigned():
-		s.order(OrderRestart, now)
+	case s.Command == CommandLogout: // it comes first, see Connect
+	case s.Command == CommandMove: // it starts afresh anyway, elsewhere
+	case s.IsAssigned():
+		s.setCommand(CommandRestart, now)
 	default:
-		s.order(OrderStart, now)
+		s.setCommand(CommandStart, now)
 	}
 	return nil
 }
@@ -273,118 +275,118 @@ func (s *Session) Restart(now time.Time) error {
 // user connects, disconnects or logs out.
 func (s *Session) Fail(why string, now time.Time) []Event {
 	s.Intent, s.LastError = Down, why
-	s.settled()
+	s.clearDebounce()
 	s.QR, s.PairingCode = QR{}, ""
-	s.MovedFrom, s.MoveEvent = "", ""
+	s.PreviousWorkerID, s.PlacementEvent = "", ""
 	worker := s.WorkerID
 	s.unassign()
-	events := s.enter(Errored, why, now)
+	events := s.transition(Errored, why, now)
 	for i := range events {
 		events[i].WorkerID = worker
 	}
 	return events
 }
 
-// Lost notes that the worker of the session is gone, perhaps for a moment
+// WorkerLost notes that the worker of the session is gone, perhaps for a moment
 // only: a session that was linked is RECONNECTING from now on.
-func (s *Session) Lost(reason string, now time.Time) []Event {
+func (s *Session) WorkerLost(reason string, now time.Time) []Event {
 	if s.Status != Connected {
 		return nil
 	}
-	s.HeardAt = now
-	return s.enter(Reconnecting, reason, now)
+	s.LastReportAppliedAt = now
+	return s.transition(Reconnecting, reason, now)
 }
 
-// Move orders the session to be stopped on its worker and started elsewhere.
-func (s *Session) Move(now time.Time) {
+// RequestStopForMove commands the session to be stopped on its worker and started elsewhere.
+func (s *Session) RequestStopForMove(now time.Time) {
 	if s.Status == Connected {
-		s.move(Reconnecting, now)
+		s.setStatus(Reconnecting, now)
 	}
 	s.QR, s.PairingCode = QR{}, "" // not to be linked where it leaves
-	s.order(OrderMove, now)
+	s.setCommand(CommandMove, now)
 }
 
-// Missing notes that the worker, which should have had the session for long,
+// ReportedMissing notes that the worker, which should have had the session for long,
 // does not list it: it is started there again.
-func (s *Session) Missing(now time.Time) []Event {
-	events := s.Lost("worker does not have the session", now)
-	s.order(OrderStart, now)
+func (s *Session) ReportedMissing(now time.Time) []Event {
+	events := s.WorkerLost("worker does not have the session", now)
+	s.setCommand(CommandStart, now)
 	return events
 }
 
-// Recovering notes that the worker is back, perhaps as a new process: the
+// AwaitRecovery notes that the worker is back, perhaps as a new process: the
 // session is the worker's to recover, and is asked for again after a grace.
-func (s *Session) Recovering(grace time.Duration, now time.Time) []Event {
-	if s.Intent != Up || s.Order.Stops() {
+func (s *Session) AwaitRecovery(grace time.Duration, now time.Time) []Event {
+	if s.Intent != Up || s.Command.Stops() {
 		s.DueAt = now
 		return nil
 	}
-	events := s.Lost("worker came back", now)
-	s.ReportedAt = time.Time{} // a new process may have another clock
-	if s.SettleAt.IsZero() {
-		o := OrderStart
-		if s.Order == OrderRestart {
-			o = OrderRestart // not lost if it was only cut off
+	events := s.WorkerLost("worker came back", now)
+	s.LastReportWorkerTime = time.Time{} // a new process may have another clock
+	if s.DebounceUntil.IsZero() {
+		o := CommandStart
+		if s.Command == CommandRestart {
+			o = CommandRestart // not lost if it was only cut off
 		}
-		s.order(o, now)
+		s.setCommand(o, now)
 		s.DueAt = now.Add(grace)
 	}
 	return events
 }
 
-// Asked notes that the worker accepted the order. A start is confirmed only by
+// CommandAccepted notes that the worker accepted the command. A start is confirmed only by
 // a report that the session runs; until then it is asked for again in time.
-func (s *Session) Asked(t Timing, now time.Time) {
-	if s.Order == OrderRestart {
-		s.Order = OrderStart
+func (s *Session) CommandAccepted(t Timing, now time.Time) {
+	if s.Command == CommandRestart {
+		s.Command = CommandStart
 	}
-	s.Tries++
-	if s.DueAt = s.SettleAt; s.DueAt.IsZero() {
+	s.Attempts++
+	if s.DueAt = s.DebounceUntil; s.DueAt.IsZero() {
 		s.DueAt = now.Add(t.StartTimeout)
 	}
 }
 
-// Unanswered notes that the outcome of a call about the present order is not
+// CommandOutcomeUnknown notes that the outcome of a call about the present command is not
 // known; it is made again after a back-off.
-func (s *Session) Unanswered(t Timing, now time.Time) {
-	s.Tries++
-	s.DueAt = now.Add(t.Backoff(s.Tries))
+func (s *Session) CommandOutcomeUnknown(t Timing, now time.Time) {
+	s.Attempts++
+	s.DueAt = now.Add(t.Backoff(s.Attempts))
 }
 
-// Busy notes that the worker limits us and did nothing: the call is made again
+// CommandThrottled notes that the worker limits us and did nothing: the call is made again
 // when the worker asked for it, and does not count against it.
-func (s *Session) Busy(wait time.Duration, t Timing, now time.Time) {
+func (s *Session) CommandThrottled(wait time.Duration, t Timing, now time.Time) {
 	s.DueAt = now.Add(min(max(wait, 2*t.RestartBackoff), t.MaxBackoff))
 }
 
-// Leave takes the session from its worker so that it can be placed elsewhere:
+// UnassignForMove takes the session from its worker so that it can be placed elsewhere:
 // kind is [EventSessionFailedOver] or [EventSessionMigrated].
-func (s *Session) Leave(kind EventType, now time.Time) {
+func (s *Session) UnassignForMove(kind EventType, now time.Time) {
 	if s.Status == Connected || s.Status == Disconnected && s.WasConnected {
-		s.move(Reconnecting, now)
+		s.setStatus(Reconnecting, now)
 	} else if s.Status != Reconnecting {
-		s.move(Init, now)
+		s.setStatus(Init, now)
 	}
-	s.settled()
+	s.clearDebounce()
 	s.QR, s.PairingCode = QR{}, ""
-	s.MovedFrom, s.MoveEvent = s.WorkerID, kind
+	s.PreviousWorkerID, s.PlacementEvent = s.WorkerID, kind
 	s.unassign()
 	s.DueAt = now
 }
 
-// Stopped notes that the worker confirmed a stop, or that it need not any
+// StopConfirmed notes that the worker confirmed a stop, or that it need not any
 // more: the slot is free. A session that was only moving waits to be placed. One
 // that the user has started again meanwhile stays.
-func (s *Session) Stopped(now time.Time) {
-	if s.Intent == Up && !s.Order.Stops() {
+func (s *Session) StopConfirmed(now time.Time) {
+	if s.Intent == Up && !s.Command.Stops() {
 		return
 	}
-	if s.Order == OrderMove {
+	if s.Command == CommandMove {
 		kind := EventSessionMigrated
-		if s.AvoidID == s.WorkerID {
+		if s.ExcludedWorkerID == s.WorkerID {
 			kind = EventSessionFailedOver
 		}
-		s.Leave(kind, now)
+		s.UnassignForMove(kind, now)
 		return
 	}
 	s.unassign()
@@ -393,130 +395,130 @@ func (s *Session) Stopped(now time.Time) {
 	}
 }
 
-// Refused notes that the assigned worker certainly did not take the first start
+// StartRejected notes that the assigned worker certainly did not take the first start
 // of this assignment: the session leaves it, avoids it for a while, and is
-// placed again: at once after the first misses, then with a back-off. A report
+// placed again: at once after the first failures, then with a back-off. A report
 // that it runs there is the newer truth: then nothing changes. If it was asked
 // again meanwhile, by another replica, it may have taken that.
-func (s *Session) Refused(why string, t Timing, now time.Time) {
+func (s *Session) StartRejected(why string, t Timing, now time.Time) {
 	switch {
-	case s.Confirms:
+	case s.Confirmed:
 		return
-	case s.Tries > 0:
-		s.Unanswered(t, now)
+	case s.Attempts > 0:
+		s.CommandOutcomeUnknown(t, now)
 		return
 	}
-	s.AvoidID, s.AvoidUntil = s.WorkerID, now.Add(t.Avoid)
+	s.ExcludedWorkerID, s.ExcludedUntil = s.WorkerID, now.Add(t.ExclusionPeriod)
 	s.LastError = why
-	s.settled()
+	s.clearDebounce()
 	s.unassign()
 	if s.Status != Reconnecting {
-		s.move(Init, now)
+		s.setStatus(Init, now)
 	}
-	if s.DueAt = now; s.Misses >= t.StartTries {
-		s.DueAt = now.Add(t.Backoff(s.Misses - t.StartTries + 1))
+	if s.DueAt = now; s.FailedStarts >= t.StartAttempts {
+		s.DueAt = now.Add(t.Backoff(s.FailedStarts - t.StartAttempts + 1))
 	}
-	s.Misses++
+	s.FailedStarts++
 }
 
-// GiveUp notes that the worker never confirmed a start that it may have had all
+// StartTimedOut notes that the worker never confirmed a start that it may have had all
 // the same: the session is stopped there before it is started elsewhere, so
-// that it never runs twice: at once after the first misses, then with a
+// that it never runs twice: at once after the first failures, then with a
 // back-off. A stop that cannot be confirmed waits until the worker counts as
 // lost.
-func (s *Session) GiveUp(why string, t Timing, now time.Time) {
-	s.AvoidID, s.AvoidUntil = s.WorkerID, now.Add(t.Avoid)
+func (s *Session) StartTimedOut(why string, t Timing, now time.Time) {
+	s.ExcludedWorkerID, s.ExcludedUntil = s.WorkerID, now.Add(t.ExclusionPeriod)
 	s.LastError = why
-	s.Move(now)
-	if s.Misses >= t.StartTries {
-		s.DueAt = now.Add(t.Backoff(s.Misses - t.StartTries + 1))
+	s.RequestStopForMove(now)
+	if s.FailedStarts >= t.StartAttempts {
+		s.DueAt = now.Add(t.Backoff(s.FailedStarts - t.StartAttempts + 1))
 	}
-	s.Misses++
+	s.FailedStarts++
 }
 
-// Withdraw takes back an intent that could not be carried out even once: the
+// CancelConnect takes back an intent that could not be carried out even once: the
 // caller is told so, and the session is down as before.
-func (s *Session) Withdraw(now time.Time) {
+func (s *Session) CancelConnect(now time.Time) {
 	s.Intent = Down
-	s.settled()
+	s.clearDebounce()
 	s.unassign()
-	s.move(Disconnected, now)
+	s.setStatus(Disconnected, now)
 }
 
-// NoRoom notes that no worker could take the session; it waits.
-func (s *Session) NoRoom(t Timing, now time.Time) {
-	s.Tries++
-	s.DueAt = now.Add(t.Backoff(s.Tries))
+// PlacementFailed notes that no worker could take the session; it waits.
+func (s *Session) PlacementFailed(t Timing, now time.Time) {
+	s.Attempts++
+	s.DueAt = now.Add(t.Backoff(s.Attempts))
 }
 
-// Settle ends the settling of a DISCONNECTED that nothing has followed: the
+// EndDebounce ends the debounce of a DISCONNECTED that nothing has followed: the
 // intent goes down if the phone logged out or the session was never linked;
 // otherwise the session is to be started again, or has failed too often.
-func (s *Session) Settle(t Timing, now time.Time) []Event {
-	if s.SettleAt.IsZero() {
+func (s *Session) EndDebounce(t Timing, now time.Time) []Event {
+	if s.DebounceUntil.IsZero() {
 		return nil
 	}
 	gone := s.LoggedOut || !s.WasConnected
-	s.settled()
+	s.clearDebounce()
 	if gone {
 		s.Intent = Down
 		s.unassign()
 		s.UpdatedAt = now
 		return nil
 	}
-	if s.Restarts++; s.Restarts > t.RestartTries {
+	if s.Restarts++; s.Restarts > t.RestartAttempts {
 		return s.Fail("the connection was lost and could not be restored", now)
 	}
-	s.move(Init, now)
-	s.order(OrderStart, now)
+	s.setStatus(Init, now)
+	s.setCommand(CommandStart, now)
 	s.DueAt = now.Add(t.Backoff(s.Restarts))
 	return nil
 }
 
-// order sets what the worker is to be told now.
-func (s *Session) order(o Order, now time.Time) {
-	s.Order, s.Tries, s.DueAt, s.UpdatedAt = o, 0, now, now
-	if o == OrderStart || o == OrderRestart {
-		s.Confirms = false
+// setCommand sets what the worker is to be told now.
+func (s *Session) setCommand(o Command, now time.Time) {
+	s.Command, s.Attempts, s.DueAt, s.UpdatedAt = o, 0, now, now
+	if o == CommandStart || o == CommandRestart {
+		s.Confirmed = false
 	}
 }
 
-// confirmed notes that the worker has done what it was told to. DueAt stays: the
+// markConfirmed notes that the worker has done what it was told to. DueAt stays: the
 // worker may be offline or draining, which is not known here, and then there is
 // more to do.
-func (s *Session) confirmed() {
-	s.Confirms, s.Tries, s.Misses, s.AvoidID = true, 0, 0, ""
-	if !s.Order.Stops() {
-		s.Order = OrderNone
+func (s *Session) markConfirmed() {
+	s.Confirmed, s.Attempts, s.FailedStarts, s.ExcludedWorkerID = true, 0, 0, ""
+	if !s.Command.Stops() {
+		s.Command = CommandNone
 	}
 }
 
-func (s *Session) settled() { s.SettleAt, s.LoggedOut = time.Time{}, false }
+func (s *Session) clearDebounce() { s.DebounceUntil, s.LoggedOut = time.Time{}, false }
 
 func (s *Session) unassign() {
-	s.WorkerID, s.Order, s.Confirms, s.DueAt = "", OrderNone, false, time.Time{}
+	s.WorkerID, s.Command, s.Confirmed, s.DueAt = "", CommandNone, false, time.Time{}
 	s.PairingCode, s.QR = "", QR{}
-	s.Unclaim()
+	s.ReleaseClaim()
 }
 
 func (s *Session) unlink() {
-	s.PhoneNumber, s.DisplayName, s.HomeID = "", "", ""
+	s.PhoneNumber, s.DisplayName, s.CredentialsWorkerID = "", "", ""
 }
 
-// move changes the status without an event.
-func (s *Session) move(to Status, now time.Time) {
+// setStatus changes the status without an event.
+func (s *Session) setStatus(to Status, now time.Time) {
 	if s.Status != to {
 		s.Status, s.StatusAt = to, now
 	}
 	s.UpdatedAt = now
 }
 
-// enter changes the status and raises the event that goes with it, if any.
-func (s *Session) enter(to Status, reason string, now time.Time) []Event {
+// transition changes the status and raises the event that goes with it, if any.
+func (s *Session) transition(to Status, reason string, now time.Time) []Event {
 	if s.Status == to {
 		return nil
 	}
-	s.move(to, now)
+	s.setStatus(to, now)
 	s.LastSeenAt = now
 	switch to {
 	case Connected:

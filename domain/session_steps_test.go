@@ -9,7 +9,7 @@ import (
 	"github.com/switchyard-wa/switchyard/domain"
 )
 
-func TestCard(t *testing.T) {
+func TestNewSession(t *testing.T) {
 	s := card(t)
 	require.Equal(t, []any{domain.Down, domain.Disconnected, int64(0), "name", "about"},
 		[]any{s.Intent, s.Status, s.Generation, s.Name, s.Description})
@@ -25,46 +25,46 @@ func TestAssign(t *testing.T) {
 	require.Equal(t, []domain.Event{{
 		Type: domain.EventSessionPlaced, At: s.now, UserID: "u1", SessionID: "s1", WorkerID: "w1", Generation: 1, Status: domain.Init,
 	}}, events)
-	require.Equal(t, []any{"w1", int64(1), domain.Init, domain.OrderStart, false}, []any{s.WorkerID, s.Generation, s.Status, s.Order, s.Confirms})
+	require.Equal(t, []any{"w1", int64(1), domain.Init, domain.CommandStart, false}, []any{s.WorkerID, s.Generation, s.Status, s.Command, s.Confirmed})
 	require.Equal(t, []time.Time{s.now, s.now}, []time.Time{s.AssignedAt, s.DueAt})
 
 	for state, want := range map[string]domain.Status{
 		"INIT": domain.Init, "QR_REQUIRED": domain.Init, "CONNECTED": domain.Reconnecting, "RECONNECTING": domain.Reconnecting, "settling": domain.Reconnecting,
 	} {
 		s := at(t, state).after(time.Second)
-		s.Leave(domain.EventSessionFailedOver, s.now)
-		require.Equal(t, []any{"", want, int64(1), "w1", s.now}, []any{s.WorkerID, s.Status, s.Generation, s.MovedFrom, s.DueAt}, state)
+		s.UnassignForMove(domain.EventSessionFailedOver, s.now)
+		require.Equal(t, []any{"", want, int64(1), "w1", s.now}, []any{s.WorkerID, s.Status, s.Generation, s.PreviousWorkerID, s.DueAt}, state)
 		events := s.Assign("w2", s.now)
 		require.Equal(t, []domain.Event{{
 			Type: domain.EventSessionFailedOver, At: s.now, UserID: "u1", SessionID: "s1", WorkerID: "w2", FromWorker: "w1",
 			Generation: 2, Status: want,
 		}}, events)
-		require.Empty(t, s.MovedFrom+string(s.MoveEvent))
-		require.True(t, s.SettleAt.IsZero())
+		require.Empty(t, s.PreviousWorkerID+string(s.PlacementEvent))
+		require.True(t, s.DebounceUntil.IsZero())
 	}
 }
 
 // A moved session that comes back asking for a QR says why.
 func TestCredentialsGone(t *testing.T) {
 	s := at(t, "CONNECTED")
-	s.Leave(domain.EventSessionFailedOver, s.now)
+	s.UnassignForMove(domain.EventSessionFailedOver, s.now)
 	s.Assign("w2", s.now)
 	_, events := s.Apply(domain.Report{Status: domain.QRRequired, Reason: "qr"}, timing, s.now)
 	require.Len(t, events, 1)
 	require.Equal(t, "credentials are gone; scan again", events[0].Reason)
 	require.Empty(t, s.PhoneNumber)
-	require.Equal(t, "w1", s.HomeID, "what is there is still to be wiped by a logout")
+	require.Equal(t, "w1", s.CredentialsWorkerID, "what is there is still to be wiped by a logout")
 	s.is(domain.Connected)
-	require.Equal(t, "w2", s.HomeID)
+	require.Equal(t, "w2", s.CredentialsWorkerID)
 }
 
-func TestMove(t *testing.T) {
+func TestRequestStopForMove(t *testing.T) {
 	for state, want := range map[string]domain.Status{
 		"INIT": domain.Init, "QR_REQUIRED": domain.QRRequired, "CONNECTED": domain.Reconnecting, "RECONNECTING": domain.Reconnecting,
 	} {
 		s := at(t, state).after(time.Second)
-		s.Move(s.now)
-		require.Equal(t, []any{domain.Up, want, "w1", domain.OrderMove}, []any{s.Intent, s.Status, s.WorkerID, s.Order})
+		s.RequestStopForMove(s.now)
+		require.Equal(t, []any{domain.Up, want, "w1", domain.CommandMove}, []any{s.Intent, s.Status, s.WorkerID, s.Command})
 		step, _ := s.next(online)
 		require.Equal(t, domain.StepCall, step)
 		before := *s.Session
@@ -75,10 +75,10 @@ func TestMove(t *testing.T) {
 		}
 		require.Equal(t, before, *s.Session)
 
-		s.Unanswered(timing, s.now)
-		require.Equal(t, domain.OrderMove, s.Order)
-		s.Stopped(s.now)
-		require.Equal(t, []any{"", "w1", domain.EventSessionMigrated, s.now}, []any{s.WorkerID, s.MovedFrom, s.MoveEvent, s.DueAt})
+		s.CommandOutcomeUnknown(timing, s.now)
+		require.Equal(t, domain.CommandMove, s.Command)
+		s.StopConfirmed(s.now)
+		require.Equal(t, []any{"", "w1", domain.EventSessionMigrated, s.now}, []any{s.WorkerID, s.PreviousWorkerID, s.PlacementEvent, s.DueAt})
 		require.Equal(t, want == domain.Reconnecting, s.Status == domain.Reconnecting)
 		events := s.Assign("w2", s.now)
 		require.Equal(t, []domain.EventType{domain.EventSessionMigrated}, types(events))
@@ -87,15 +87,15 @@ func TestMove(t *testing.T) {
 
 	t.Run("the user stops it on the way", func(t *testing.T) {
 		s := at(t, "CONNECTED")
-		s.Move(s.now)
+		s.RequestStopForMove(s.now)
 		s.Disconnect(s.now)
-		require.Equal(t, domain.OrderDisconnect, s.Order)
-		s.Stopped(s.now)
+		require.Equal(t, domain.CommandDisconnect, s.Command)
+		s.StopConfirmed(s.now)
 		requireAtRest(t, s, domain.Disconnected)
 
 		s = at(t, "CONNECTED")
-		s.Move(s.now)
-		s.Stopped(s.now)
+		s.RequestStopForMove(s.now)
+		s.StopConfirmed(s.now)
 		_, events := s.Disconnect(s.now)
 		require.Equal(t, []domain.EventType{domain.EventSessionDisconnected}, types(events))
 		requireAtRest(t, s, domain.Disconnected)
@@ -111,7 +111,7 @@ func TestStoppedTooLate(t *testing.T) {
 	require.NoError(t, s.Connect("", s.now))
 	s.is(domain.Connected)
 	before := *s.Session
-	s.Stopped(s.now)
+	s.StopConfirmed(s.now)
 	require.Equal(t, before, *s.Session)
 }
 
@@ -145,62 +145,62 @@ func TestSnapshots(t *testing.T) {
 	require.Equal(t, domain.Applied, outcome)
 }
 
-func TestLost(t *testing.T) {
+func TestWorkerLost(t *testing.T) {
 	for _, state := range []string{"INIT", "QR_REQUIRED", "RECONNECTING", "settling", "stopping", "DISCONNECTED", "ERROR"} {
 		s := at(t, state).after(time.Second)
 		before := *s.Session
-		require.Empty(t, s.Lost("gone", s.now))
+		require.Empty(t, s.WorkerLost("gone", s.now))
 		require.Equal(t, before, *s.Session, state)
 	}
 	s := at(t, "CONNECTED").after(time.Second)
-	require.Empty(t, s.Lost("gone", s.now))
+	require.Empty(t, s.WorkerLost("gone", s.now))
 	require.Equal(t, []any{domain.Reconnecting, s.now, domain.Up, "w1"}, []any{s.Status, s.StatusAt, s.Intent, s.WorkerID})
 }
 
-func TestMissing(t *testing.T) {
+func TestReportedMissing(t *testing.T) {
 	s := at(t, "CONNECTED").after(time.Hour)
-	require.Empty(t, s.Missing(s.now))
-	require.Equal(t, []any{domain.Reconnecting, domain.OrderStart, false, "w1", int64(1)}, []any{s.Status, s.Order, s.Confirms, s.WorkerID, s.Generation})
+	require.Empty(t, s.ReportedMissing(s.now))
+	require.Equal(t, []any{domain.Reconnecting, domain.CommandStart, false, "w1", int64(1)}, []any{s.Status, s.Command, s.Confirmed, s.WorkerID, s.Generation})
 	step, _ := s.next(online)
 	require.Equal(t, domain.StepCall, step)
 
 	s = at(t, "QR_REQUIRED")
-	s.Missing(s.now)
-	require.Equal(t, []any{domain.QRRequired, domain.OrderStart}, []any{s.Status, s.Order})
+	s.ReportedMissing(s.now)
+	require.Equal(t, []any{domain.QRRequired, domain.CommandStart}, []any{s.Status, s.Command})
 }
 
-func TestRecovering(t *testing.T) {
+func TestAwaitRecovery(t *testing.T) {
 	grace := 7 * time.Second
 	for state, status := range map[string]domain.Status{
 		"INIT": domain.Init, "QR_REQUIRED": domain.QRRequired, "CONNECTED": domain.Reconnecting, "RECONNECTING": domain.Reconnecting,
 	} {
 		s := at(t, state).after(time.Second)
-		require.Empty(t, s.Recovering(grace, s.now))
-		require.Equal(t, []any{domain.Up, status, domain.OrderStart, false, s.now.Add(grace)}, []any{s.Intent, s.Status, s.Order, s.Confirms, s.DueAt}, state)
-		require.True(t, domain.Recoverable(s.Session, "w1"))
-		require.False(t, domain.Recoverable(s.Session, "w2"))
+		require.Empty(t, s.AwaitRecovery(grace, s.now))
+		require.Equal(t, []any{domain.Up, status, domain.CommandStart, false, s.now.Add(grace)}, []any{s.Intent, s.Status, s.Command, s.Confirmed, s.DueAt}, state)
+		require.True(t, domain.IsRecoverableBy(s.Session, "w1"))
+		require.False(t, domain.IsRecoverableBy(s.Session, "w2"))
 		outcome, _ := s.hears(domain.Report{Status: domain.Connected})
 		require.Equal(t, domain.Applied, outcome)
-		require.Empty(t, s.Order, "it has recovered the session by itself")
+		require.Empty(t, s.Command, "it has recovered the session by itself")
 	}
 
 	s := at(t, "settling")
-	settles := s.SettleAt
-	s.Recovering(grace, s.now)
-	require.Equal(t, []time.Time{settles, settles}, []time.Time{s.SettleAt, s.DueAt}, "that goes on")
-	require.False(t, domain.Recoverable(s.Session, "w1"))
+	settles := s.DebounceUntil
+	s.AwaitRecovery(grace, s.now)
+	require.Equal(t, []time.Time{settles, settles}, []time.Time{s.DebounceUntil, s.DueAt}, "that goes on")
+	require.False(t, domain.IsRecoverableBy(s.Session, "w1"))
 
 	s = at(t, "CONNECTED")
 	require.NoError(t, s.Restart(s.now))
-	s.Recovering(grace, s.now)
-	require.Equal(t, domain.OrderRestart, s.Order, "the user was told that it would be")
+	s.AwaitRecovery(grace, s.now)
+	require.Equal(t, domain.CommandRestart, s.Command, "the user was told that it would be")
 
 	moving := at(t, "CONNECTED")
-	moving.Move(moving.now)
-	for order, s := range map[domain.Order]*stage{domain.OrderDisconnect: at(t, "stopping"), domain.OrderMove: moving} {
-		s.after(time.Minute).Recovering(grace, s.now)
-		require.Equal(t, []any{order, s.now}, []any{s.Order, s.DueAt}, "it can be told now")
-		require.False(t, domain.Recoverable(s.Session, "w1"))
+	moving.RequestStopForMove(moving.now)
+	for order, s := range map[domain.Command]*stage{domain.CommandDisconnect: at(t, "stopping"), domain.CommandMove: moving} {
+		s.after(time.Minute).AwaitRecovery(grace, s.now)
+		require.Equal(t, []any{order, s.now}, []any{s.Command, s.DueAt}, "it can be told now")
+		require.False(t, domain.IsRecoverableBy(s.Session, "w1"))
 	}
 }
 
@@ -219,44 +219,44 @@ func TestStartIsTriedElsewhere(t *testing.T) {
 		require.Equal(t, domain.StepPlace, step)
 		s.Assign("w1", s.now)
 		require.Equal(t, generation, s.Generation)
-		for range timing.StartTries {
+		for range timing.StartAttempts {
 			step, _ := s.next(online)
 			require.Equal(t, domain.StepCall, step)
-			s.Asked(timing, s.now)
+			s.CommandAccepted(timing, s.now)
 			step, at := s.next(online)
 			require.Equal(t, domain.StepNone, step)
 			require.Equal(t, s.now.Add(timing.StartTimeout), at)
 			s.after(timing.StartTimeout)
 		}
 		step, _ = s.next(online)
-		require.Equal(t, domain.StepGiveUp, step)
-		s.GiveUp("not confirmed", timing, s.now)
-		require.Equal(t, []any{domain.Up, domain.Init, "w1", "w1", s.now.Add(timing.Avoid), "not confirmed", domain.OrderMove},
-			[]any{s.Intent, s.Status, s.WorkerID, s.AvoidID, s.AvoidUntil, s.LastError, s.Order}, "it might run there")
+		require.Equal(t, domain.StepStartTimedOut, step)
+		s.StartTimedOut("not confirmed", timing, s.now)
+		require.Equal(t, []any{domain.Up, domain.Init, "w1", "w1", s.now.Add(timing.ExclusionPeriod), "not confirmed", domain.CommandMove},
+			[]any{s.Intent, s.Status, s.WorkerID, s.ExcludedWorkerID, s.ExcludedUntil, s.LastError, s.Command}, "it might run there")
 		waits = append(waits, s.DueAt.Sub(s.now)/time.Second)
 		s.now = s.DueAt
 		step, _ = s.next(online)
 		require.Equal(t, domain.StepCall, step)
-		s.Stopped(s.now)
-		require.Equal(t, []any{"", domain.EventSessionFailedOver, "w1"}, []any{s.WorkerID, s.MoveEvent, s.MovedFrom})
+		s.StopConfirmed(s.now)
+		require.Equal(t, []any{"", domain.EventSessionFailedOver, "w1"}, []any{s.WorkerID, s.PlacementEvent, s.PreviousWorkerID})
 	}
 	require.Equal(t, []time.Duration{0, 0, 2, 4, 8}, waits)
 
 	s.Assign("w2", s.now)
 	s.is(domain.Connected)
-	require.Empty(t, s.AvoidID+s.LastError)
-	require.Zero(t, s.Misses)
+	require.Empty(t, s.ExcludedWorkerID+s.LastError)
+	require.Zero(t, s.FailedStarts)
 }
 
-func TestRefused(t *testing.T) {
+func TestStartRejected(t *testing.T) {
 	s := card(t)
 	require.NoError(t, s.Connect("", s.now))
 	var waits []time.Duration
 	for range 5 {
 		s.Assign("w1", s.now)
-		s.Refused("busy", timing, s.now)
-		require.Equal(t, []any{domain.Up, domain.Init, "", "w1", s.now.Add(timing.Avoid), "busy"},
-			[]any{s.Intent, s.Status, s.WorkerID, s.AvoidID, s.AvoidUntil, s.LastError})
+		s.StartRejected("busy", timing, s.now)
+		require.Equal(t, []any{domain.Up, domain.Init, "", "w1", s.now.Add(timing.ExclusionPeriod), "busy"},
+			[]any{s.Intent, s.Status, s.WorkerID, s.ExcludedWorkerID, s.ExcludedUntil, s.LastError})
 		waits = append(waits, s.DueAt.Sub(s.now)/time.Second)
 		step, at := s.next(nil)
 		require.True(t, step == domain.StepPlace || at.Equal(s.DueAt))
@@ -264,34 +264,34 @@ func TestRefused(t *testing.T) {
 	require.Equal(t, []time.Duration{0, 0, 2, 4, 8}, waits)
 
 	s = at(t, "CONNECTED")
-	s.Leave(domain.EventSessionFailedOver, s.now)
+	s.UnassignForMove(domain.EventSessionFailedOver, s.now)
 	s.Assign("w2", s.now)
-	s.Refused("busy", timing, s.now)
-	require.Equal(t, []any{domain.Reconnecting, "", "w2"}, []any{s.Status, s.WorkerID, s.AvoidID}, "it was linked, and still is")
+	s.StartRejected("busy", timing, s.now)
+	require.Equal(t, []any{domain.Reconnecting, "", "w2"}, []any{s.Status, s.WorkerID, s.ExcludedWorkerID}, "it was linked, and still is")
 
 	// A DISCONNECTED that was reported during the call is no longer waited for.
 	s = card(t)
 	require.NoError(t, s.Connect("", s.now))
 	s.Assign("w1", s.now)
-	s.is(domain.Disconnected).Refused("busy", timing, s.now)
-	require.Equal(t, []any{domain.Up, domain.Init, time.Time{}}, []any{s.Intent, s.Status, s.SettleAt})
+	s.is(domain.Disconnected).StartRejected("busy", timing, s.now)
+	require.Equal(t, []any{domain.Up, domain.Init, time.Time{}}, []any{s.Intent, s.Status, s.DebounceUntil})
 
 	// A report of the session running is newer than the failure of the call.
 	s = at(t, "CONNECTED")
 	before := *s.Session
-	s.Refused("too many requests", timing, s.now)
+	s.StartRejected("too many requests", timing, s.now)
 	require.Equal(t, before, *s.Session)
 
 	// Another replica has asked again meanwhile: it may run there after all.
 	s = starting(t)
-	s.Refused("busy", timing, s.now)
-	require.Equal(t, []any{"w1", domain.OrderStart, 2}, []any{s.WorkerID, s.Order, s.Tries})
+	s.StartRejected("busy", timing, s.now)
+	require.Equal(t, []any{"w1", domain.CommandStart, 2}, []any{s.WorkerID, s.Command, s.Attempts})
 }
 
-func TestUnanswered(t *testing.T) {
+func TestCommandOutcomeUnknown(t *testing.T) {
 	s := at(t, "stopping")
 	for _, wait := range []time.Duration{2, 4, 8, 16, 32, 60, 60} {
-		s.Unanswered(timing, s.now)
+		s.CommandOutcomeUnknown(timing, s.now)
 		step, at := s.next(online)
 		require.Equal(t, domain.StepNone, step)
 		require.Equal(t, s.now.Add(wait*time.Second), at)
@@ -301,11 +301,11 @@ func TestUnanswered(t *testing.T) {
 	}
 }
 
-func TestNoRoom(t *testing.T) {
+func TestPlacementFailed(t *testing.T) {
 	s := card(t)
 	require.NoError(t, s.Connect("", s.now))
 	for _, wait := range []time.Duration{2, 4, 8, 16, 32, 60, 60} {
-		s.NoRoom(timing, s.now)
+		s.PlacementFailed(timing, s.now)
 		require.Equal(t, []any{domain.Up, domain.Init}, []any{s.Intent, s.Status})
 		step, at := s.next(nil)
 		require.Equal(t, domain.StepNone, step)
@@ -318,12 +318,12 @@ func TestNoRoom(t *testing.T) {
 	require.Equal(t, s.now, s.DueAt)
 }
 
-func TestWithdraw(t *testing.T) {
+func TestCancelConnect(t *testing.T) {
 	s := card(t)
 	require.NoError(t, s.Connect("", s.now))
 	s.Assign("w1", s.now)
-	s.Refused("busy", timing, s.now)
-	s.Withdraw(s.now)
+	s.StartRejected("busy", timing, s.now)
+	s.CancelConnect(s.now)
 	requireAtRest(t, s, domain.Disconnected)
 	require.Equal(t, int64(1), s.Generation)
 	require.NoError(t, s.Connect("", s.now))
@@ -335,12 +335,12 @@ func TestConnectBeforeAStopIsConfirmed(t *testing.T) {
 	s := at(t, "CONNECTED")
 	s.Disconnect(s.now)
 	require.NoError(t, s.Connect("", s.now))
-	require.Equal(t, []any{"w1", int64(2), domain.OrderStart}, []any{s.WorkerID, s.Generation, s.Order}, "the worker may have been told to stop the first")
+	require.Equal(t, []any{"w1", int64(2), domain.CommandStart}, []any{s.WorkerID, s.Generation, s.Command}, "the worker may have been told to stop the first")
 
 	s = at(t, "CONNECTED")
 	s.Logout(s.now)
 	require.NoError(t, s.Connect("", s.now))
-	require.Equal(t, []any{"w1", int64(1), domain.OrderLogout}, []any{s.WorkerID, s.Generation, s.Order}, "that comes first")
+	require.Equal(t, []any{"w1", int64(1), domain.CommandLogout}, []any{s.WorkerID, s.Generation, s.Command}, "that comes first")
 }
 
 func TestFail(t *testing.T) {

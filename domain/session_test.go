@@ -26,7 +26,7 @@ type stage struct {
 }
 
 func card(t *testing.T) *stage {
-	return &stage{domain.Card("s1", "u1", "name", "about", noon), t, noon}
+	return &stage{domain.NewSession("s1", "u1", "name", "about", noon), t, noon}
 }
 
 // starting is a session whose worker, w1, has been told to start it.
@@ -34,7 +34,7 @@ func starting(t *testing.T) *stage {
 	s := card(t)
 	require.NoError(t, s.Connect("", s.now))
 	s.Assign("w1", s.now)
-	s.Asked(timing, s.now)
+	s.CommandAccepted(timing, s.now)
 	return s
 }
 
@@ -58,7 +58,7 @@ func (s *stage) is(status domain.Status) *stage {
 }
 
 func (s *stage) next(w *domain.Worker) (domain.Step, time.Time) {
-	return domain.Next(s.Session, w, timing, s.now)
+	return domain.NextStep(s.Session, w, timing, s.now)
 }
 
 func types(events []domain.Event) []domain.EventType {
@@ -89,7 +89,7 @@ func at(t *testing.T, state string) *stage {
 	case "DISCONNECTED":
 		s.is(domain.Connected)
 		s.Disconnect(s.now)
-		s.Stopped(s.now)
+		s.StopConfirmed(s.now)
 	case "ERROR":
 		s.is(domain.Errored)
 	default:
@@ -138,7 +138,7 @@ func TestLifeCycleByReport(t *testing.T) {
 				require.True(t, domain.MayReport(before.Status, s.Status))
 				if to == "ERROR" {
 					require.Equal(t, domain.Down, s.Intent)
-					require.False(t, s.Assigned())
+					require.False(t, s.IsAssigned())
 				} else {
 					require.Equal(t, []any{domain.Up, "w1", int64(1)}, []any{s.Intent, s.WorkerID, s.Generation}, "it keeps its slot")
 				}
@@ -190,17 +190,17 @@ func TestLifeCycleByUser(t *testing.T) {
 					return
 				}
 				require.Equal(t, before.WorkerID, s.WorkerID, "that is for the reconciler to change")
-				require.True(t, s.SettleAt.IsZero() && s.QR.IsZero())
+				require.True(t, s.DebounceUntil.IsZero() && s.QR.IsZero())
 				switch verb {
 				case "connect", "restart":
 					require.Equal(t, want, string(s.Status))
 					require.Equal(t, domain.Up, s.Intent)
 					require.Equal(t, s.now, s.DueAt)
-					require.False(t, s.Confirms)
+					require.False(t, s.Confirmed)
 					return
 				}
 				require.Equal(t, []any{domain.Down, domain.Disconnected}, []any{s.Intent, s.Status})
-				require.Equal(t, before.Assigned(), told)
+				require.Equal(t, before.IsAssigned(), told)
 				if want == "still" {
 					require.Empty(t, events)
 				} else {
@@ -208,10 +208,10 @@ func TestLifeCycleByUser(t *testing.T) {
 				}
 				if told {
 					require.Equal(t, s.now, s.DueAt)
-					require.Equal(t, map[string]domain.Order{"disconnect": domain.OrderDisconnect, "logout": domain.OrderLogout}[verb], s.Order)
+					require.Equal(t, map[string]domain.Command{"disconnect": domain.CommandDisconnect, "logout": domain.CommandLogout}[verb], s.Command)
 				} else {
 					require.Zero(t, s.DueAt)
-					require.Empty(t, s.Order)
+					require.Empty(t, s.Command)
 				}
 			})
 		}
@@ -226,19 +226,19 @@ func TestLogoutForgetsAndDisconnectKeeps(t *testing.T) {
 	}
 	s := linked()
 	s.Disconnect(s.now)
-	s.Stopped(s.now)
-	require.Equal(t, []string{"6281234567890", "Ann", "w1"}, []string{s.PhoneNumber, s.DisplayName, s.HomeID})
+	s.StopConfirmed(s.now)
+	require.Equal(t, []string{"6281234567890", "Ann", "w1"}, []string{s.PhoneNumber, s.DisplayName, s.CredentialsWorkerID})
 
 	s = linked()
 	s.Logout(s.now)
-	require.Empty(t, s.PhoneNumber+s.DisplayName+s.HomeID)
+	require.Empty(t, s.PhoneNumber+s.DisplayName+s.CredentialsWorkerID)
 	s.Disconnect(s.now)
-	require.Equal(t, domain.OrderLogout, s.Order, "never weakened")
+	require.Equal(t, domain.CommandLogout, s.Command, "never weakened")
 
 	s = linked()
 	s.Disconnect(s.now)
 	s.Logout(s.now)
-	require.Equal(t, domain.OrderLogout, s.Order)
+	require.Equal(t, domain.CommandLogout, s.Command)
 }
 
 // A logout that the worker has not confirmed is carried out before the session
@@ -249,8 +249,8 @@ func TestConnectAfterLogout(t *testing.T) {
 		"connect":             func(*stage) {},
 		"connect and restart": func(s *stage) { require.NoError(t, s.Restart(s.now)) },
 		"worker came back": func(s *stage) {
-			require.Empty(t, s.Recovering(time.Second, s.now))
-			require.False(t, domain.Recoverable(s.Session, "w1"))
+			require.Empty(t, s.AwaitRecovery(time.Second, s.now))
+			require.False(t, domain.IsRecoverableBy(s.Session, "w1"))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -258,18 +258,18 @@ func TestConnectAfterLogout(t *testing.T) {
 			s.Logout(s.now)
 			require.NoError(t, s.Connect("", s.now))
 			again(s)
-			require.Equal(t, []any{domain.Up, domain.Init, domain.OrderLogout}, []any{s.Intent, s.Status, s.Order})
+			require.Equal(t, []any{domain.Up, domain.Init, domain.CommandLogout}, []any{s.Intent, s.Status, s.Command})
 			step, _ := s.next(worker)
 			require.Equal(t, domain.StepCall, step)
 			step, _ = s.next(nil)
-			require.Equal(t, domain.StepRelease, step, "it is to be logged out there, whenever the worker is back")
+			require.Equal(t, domain.StepAbandonAssignment, step, "it is to be logged out there, whenever the worker is back")
 			for _, status := range statuses {
 				outcome, events := s.hears(domain.Report{Status: status})
 				require.Equal(t, domain.Stale, outcome)
 				require.Empty(t, events)
 			}
-			s.Stopped(s.now)
-			require.Equal(t, []any{domain.Up, domain.Init, false}, []any{s.Intent, s.Status, s.Assigned()})
+			s.StopConfirmed(s.now)
+			require.Equal(t, []any{domain.Up, domain.Init, false}, []any{s.Intent, s.Status, s.IsAssigned()})
 			require.Equal(t, s.now, s.DueAt)
 			step, _ = s.next(nil)
 			require.Equal(t, domain.StepPlace, step)
@@ -311,8 +311,8 @@ func TestQR(t *testing.T) {
 		"disconnect":   func(s *stage) { s.Disconnect(s.now) },
 		"logout":       func(s *stage) { s.Logout(s.now) },
 		"restart":      func(s *stage) { require.NoError(t, s.Restart(s.now)) },
-		"move":         func(s *stage) { s.Move(s.now) },
-		"failover":     func(s *stage) { s.Leave(domain.EventSessionFailedOver, s.now) },
+		"move":         func(s *stage) { s.RequestStopForMove(s.now) },
+		"failover":     func(s *stage) { s.UnassignForMove(domain.EventSessionFailedOver, s.now) },
 	} {
 		s := at(t, "INIT")
 		s.hears(domain.Report{Status: domain.QRRequired, QR: qr, PairingCode: "ABCD-1234"})
@@ -327,7 +327,7 @@ func TestPairing(t *testing.T) {
 	require.NoError(t, s.Connect("6281234567890", s.now))
 	s.Assign("w1", s.now)
 	s.is(domain.QRRequired)
-	s.Leave(domain.EventSessionFailedOver, s.now)
+	s.UnassignForMove(domain.EventSessionFailedOver, s.now)
 	s.Assign("w2", s.now)
 	require.Equal(t, "6281234567890", s.PairingPhone, "it is asked for again elsewhere")
 	s.is(domain.Connected)
@@ -354,15 +354,15 @@ func TestRepeatedReport(t *testing.T) {
 	require.Equal(t, domain.Repeated, outcome)
 	require.Empty(t, events)
 	require.True(t, s.LoggedOut)
-	require.Empty(t, s.PhoneNumber+s.HomeID)
+	require.Empty(t, s.PhoneNumber+s.CredentialsWorkerID)
 
 	// The same while the user's own disconnect is under way.
 	s = at(t, "stopping")
 	outcome, _ = s.hears(domain.Report{Status: domain.Disconnected, LoggedOut: true})
 	require.Equal(t, domain.Repeated, outcome)
 	require.False(t, s.LoggedOut, "it does not settle")
-	require.Empty(t, s.PhoneNumber+s.HomeID)
-	s.HomeID = "w1"
+	require.Empty(t, s.PhoneNumber+s.CredentialsWorkerID)
+	s.CredentialsWorkerID = "w1"
 	outcome, _ = s.hears(domain.Report{Status: domain.Disconnected, LoggedOut: true})
 	require.Equal(t, domain.Repeated, outcome)
 }
@@ -414,10 +414,10 @@ func TestReportsOutOfOrder(t *testing.T) {
 	require.Equal(t, domain.Applied, outcome, "without a time: in the order of arrival")
 
 	// A worker's clock says nothing about another's, nor about that of its next process.
-	s.Leave(domain.EventSessionFailedOver, s.now)
+	s.UnassignForMove(domain.EventSessionFailedOver, s.now)
 	s.Assign("w2", s.now)
 	require.Equal(t, domain.Applied, say(domain.Connected, -1000))
-	s.Recovering(time.Second, s.now)
+	s.AwaitRecovery(time.Second, s.now)
 	require.Equal(t, domain.Applied, say(domain.Connected, -2000))
 }
 
@@ -431,14 +431,14 @@ func TestWords(t *testing.T) {
 		got, err := domain.ParseStatus(" " + strings.ToLower(string(s)) + "\n")
 		require.NoError(t, err)
 		require.Equal(t, s, got)
-		require.Equal(t, s != domain.Disconnected && s != domain.Errored, s.Live())
+		require.Equal(t, s != domain.Disconnected && s != domain.Errored, s.IsActive())
 	}
 	for _, raw := range []string{"", "LOGGED_OUT", "connecting", "ERR OR"} {
 		_, err := domain.ParseStatus(raw)
 		requireRefused(t, err, "Status must be one of")
 	}
-	orders := []domain.Order{
-		domain.OrderNone, domain.OrderStart, domain.OrderRestart, domain.OrderMove, domain.OrderDisconnect, domain.OrderLogout, domain.OrderDelete,
+	orders := []domain.Command{
+		domain.CommandNone, domain.CommandStart, domain.CommandRestart, domain.CommandMove, domain.CommandDisconnect, domain.CommandLogout, domain.CommandDelete,
 	}
 	for i, o := range orders {
 		require.Equal(t, i >= 3, o.Stops(), o)
@@ -446,7 +446,7 @@ func TestWords(t *testing.T) {
 	stops := orders[4:]
 	for i, o := range stops {
 		for j, other := range stops {
-			require.Equal(t, stops[max(i, j)], o.Stronger(other), "%s or %s", o, other)
+			require.Equal(t, stops[max(i, j)], o.MoreDestructive(other), "%s or %s", o, other)
 		}
 	}
 }

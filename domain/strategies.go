@@ -62,10 +62,10 @@ func (m MultiFactor) Score(l Load) Score {
 	factors[1] = Factor{"resources", (percent(l.CPU) + percent(l.Memory)) / 200 * w.Resources}
 	if b := l.Breakdown; b != nil {
 		some := max(n, 1)
-		ill := min(within(b.Error, some)+within(b.Reconnecting, some), float64(some))
+		ill := min(clampCount(b.Error, some)+clampCount(b.Reconnecting, some), float64(some))
 		factors = append(factors,
 			Factor{"health", ill / float64(some) * w.Health},
-			Factor{"authentication", within(b.QRRequired, n) * w.Authentication},
+			Factor{"authentication", clampCount(b.QRRequired, n) * w.Authentication},
 		)
 	}
 	return Score{Factors: factors, Aging: w.Stability}
@@ -77,11 +77,11 @@ func (m MultiFactor) Penalty(l Load, req Request) float64 {
 	if !req.Moved {
 		return 0
 	}
-	return float64(max(req.UserWorkers[l.WorkerID], 0)) * apart
+	return float64(max(req.UserWorkers[l.WorkerID], 0)) * sameUserPenalty
 }
 
-// apart is how many points one more session of the same user costs.
-const apart = 10
+// sameUserPenalty is how many points one more session of the same user costs.
+const sameUserPenalty = 10
 
 // percent holds a percentage within 0 to 100; what is not known counts as 50.
 func percent(p float64) float64 {
@@ -91,8 +91,8 @@ func percent(p float64) float64 {
 	return min(p, 100)
 }
 
-// within holds a count between 0 and most.
-func within(count, most int) float64 { return float64(min(max(count, 0), most)) }
+// clampCount holds a count between 0 and most.
+func clampCount(count, most int) float64 { return float64(min(max(count, 0), most)) }
 
 // LeastSessions chooses the worker with the fewest sessions, however many it
 // could have.
@@ -107,14 +107,14 @@ func (LeastSessions) Score(l Load) Score {
 }
 
 // RoundRobin chooses the worker that was chosen least recently. All workers
-// have the same score; the turn decides.
+// have the same score; the tie-break decides.
 type RoundRobin struct{}
 
 // Name is "round-robin".
 func (RoundRobin) Name() string { return "round-robin" }
 
 // Score has no factors.
-func (RoundRobin) Score(l Load) Score { return Score{Turn: l.ChosenAt.UnixMicro()} }
+func (RoundRobin) Score(l Load) Score { return Score{TieBreak: l.ChosenAt.UnixMicro()} }
 
 // Spread keeps a user's sessions on different workers, so that the loss of one
 // takes only some of them down. It adds points for each live session of the

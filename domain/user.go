@@ -71,14 +71,14 @@ type User struct {
 // UserUsage counts what a user has at the moment. The store keeps it together
 // with the rows that it counts.
 type UserUsage struct {
-	Sessions int // session cards
-	Live     int // sessions that are wanted up, which includes every live one
+	Sessions       int // session cards
+	ActiveSessions int // sessions that are wanted up, which includes every live one
 }
 
-// SignIn is one login of a user: the family of refresh tokens that descend
+// RefreshTokenFamily is one login of a user: the family of refresh tokens that descend
 // from it. Only the newest token of a family is good; using an older one
 // revokes the family.
-type SignIn struct {
+type RefreshTokenFamily struct {
 	ID        string // also the session claim of access tokens
 	UserID    string
 	TokenHash [32]byte // of the newest refresh token
@@ -88,8 +88,8 @@ type SignIn struct {
 	Rev       int64
 }
 
-// Usable reports whether tokens of the family are accepted at the given time.
-func (f *SignIn) Usable(now time.Time) bool {
+// IsUsable reports whether tokens of the family are accepted at the given time.
+func (f *RefreshTokenFamily) IsUsable(now time.Time) bool {
 	return f.RevokedAt.IsZero() && now.Before(f.ExpiresAt)
 }
 
@@ -115,9 +115,9 @@ type APIKey struct {
 	Rev        int64
 }
 
-// Usable reports why the key is refused at the given time, or nil. One that is
+// Check reports why the key is refused at the given time, or nil. One that is
 // revoked is refused whatever the clock shows.
-func (k *APIKey) Usable(now time.Time) error {
+func (k *APIKey) Check(now time.Time) error {
 	if !k.RevokedAt.IsZero() {
 		return Errorf(Unauthenticated, CodeAPIKeyInvalid, "API key is not valid; use the key shown when the session was created or rotate it")
 	}
@@ -130,33 +130,33 @@ func (k *APIKey) Usable(now time.Time) error {
 // Window counts uses within an hour, or any other length, that begins with the
 // first use rather than on the hour. The zero value is ready to use.
 type Window struct {
-	Start  time.Time
-	Used   int
-	Seeded bool // uses from before the window was known have been added
+	Start      time.Time
+	Used       int
+	Backfilled bool // uses from before the window was known have been added
 }
 
 // Usage says where a caller stands after asking for room in a window.
 type Usage struct {
-	Allowed   bool
-	Limit     int
-	Remaining int
-	Used      int
-	ResetAt   time.Time // when the present window ends
-	Seeded    bool      // uses from before the window was known have been added
+	Allowed    bool
+	Limit      int
+	Remaining  int
+	Used       int
+	ResetAt    time.Time // when the present window ends
+	Backfilled bool      // uses from before the window was known have been added
 }
 
-// Take counts n uses at the given time if limit allows them all, and nothing
+// AllowN counts n uses at the given time if limit allows them all, and nothing
 // otherwise. An n of 0 only looks, and a negative n gives uses back, as when
 // what was counted did not happen; neither begins a window. Time that runs
 // backwards stays in the present window.
-func (w *Window) Take(now time.Time, length time.Duration, limit, n int) Usage {
+func (w *Window) AllowN(now time.Time, length time.Duration, limit, n int) Usage {
 	if w.Start.IsZero() || !now.Before(w.Start.Add(length)) {
 		if n <= 0 {
-			return Usage{Allowed: true, Limit: limit, Remaining: max(limit, 0), ResetAt: now.Add(length), Seeded: w.Seeded}
+			return Usage{Allowed: true, Limit: limit, Remaining: max(limit, 0), ResetAt: now.Add(length), Backfilled: w.Backfilled}
 		}
 		w.Start, w.Used = now, 0
 	}
-	u := Usage{Limit: limit, ResetAt: w.Start.Add(length), Seeded: w.Seeded}
+	u := Usage{Limit: limit, ResetAt: w.Start.Add(length), Backfilled: w.Backfilled}
 	if u.Allowed = n <= 0 || w.Used+n <= limit; u.Allowed {
 		w.Used = max(w.Used+n, 0)
 	}
@@ -164,14 +164,14 @@ func (w *Window) Take(now time.Time, length time.Duration, limit, n int) Usage {
 	return u
 }
 
-// Seed adds uses that were made before the window was known, the first of them
+// Backfill adds uses that were made before the window was known, the first of them
 // at a time; it does so once. If there were none, and there is no window yet, that
 // is when the first would have been.
-func (w *Window) Seed(first time.Time, used int) {
-	if w.Seeded {
+func (w *Window) Backfill(first time.Time, used int) {
+	if w.Backfilled {
 		return
 	}
-	w.Seeded = true
+	w.Backfilled = true
 	if w.Start.IsZero() || used > 0 && first.Before(w.Start) {
 		w.Start = first
 	}

@@ -39,7 +39,7 @@ func TestWindow(t *testing.T) {
 			limit, n := rapid.IntRange(-1, 6).Draw(t, "limit"), rapid.IntRange(-3, 4).Draw(t, "n")
 			over := begin.IsZero() || now.Sub(begin) >= length
 			if before := w; over && n <= 0 {
-				require.Equal(t, domain.Usage{Allowed: true, Limit: limit, Remaining: max(0, limit), ResetAt: now.Add(length)}, w.Take(now, length, limit, n))
+				require.Equal(t, domain.Usage{Allowed: true, Limit: limit, Remaining: max(0, limit), ResetAt: now.Add(length)}, w.AllowN(now, length, limit, n))
 				require.Equal(t, before, w, "only a use begins a window")
 				continue
 			}
@@ -47,7 +47,7 @@ func TestWindow(t *testing.T) {
 				begin, log = now, nil
 			}
 			used := len(log)
-			u := w.Take(now, length, limit, n)
+			u := w.AllowN(now, length, limit, n)
 			switch {
 			case n <= 0:
 				require.True(t, u.Allowed, "giving back, or asking, is always allowed")
@@ -66,41 +66,41 @@ func TestWindow(t *testing.T) {
 	})
 }
 
-func TestWindowSeed(t *testing.T) {
+func TestWindowBackfill(t *testing.T) {
 	var w domain.Window
-	w.Seed(noon, 3)
-	require.Equal(t, domain.Window{Start: noon, Used: 3, Seeded: true}, w)
-	w.Seed(noon.Add(-time.Minute), 5)
+	w.Backfill(noon, 3)
+	require.Equal(t, domain.Window{Start: noon, Used: 3, Backfilled: true}, w)
+	w.Backfill(noon.Add(-time.Minute), 5)
 	require.Equal(t, 3, w.Used, "the past is added once")
 
 	w = domain.Window{}
-	require.True(t, w.Take(noon, time.Hour, 5, 2).Allowed)
-	w.Seed(noon.Add(-time.Minute), 3)
-	require.Equal(t, domain.Window{Start: noon.Add(-time.Minute), Used: 5, Seeded: true}, w, "the window began with the first use of all")
-	require.False(t, w.Take(noon.Add(58*time.Minute), time.Hour, 5, 1).Allowed)
-	require.True(t, w.Take(noon.Add(59*time.Minute), time.Hour, 5, 1).Allowed)
-	w.Seed(noon, 9)
+	require.True(t, w.AllowN(noon, time.Hour, 5, 2).Allowed)
+	w.Backfill(noon.Add(-time.Minute), 3)
+	require.Equal(t, domain.Window{Start: noon.Add(-time.Minute), Used: 5, Backfilled: true}, w, "the window began with the first use of all")
+	require.False(t, w.AllowN(noon.Add(58*time.Minute), time.Hour, 5, 1).Allowed)
+	require.True(t, w.AllowN(noon.Add(59*time.Minute), time.Hour, 5, 1).Allowed)
+	w.Backfill(noon, 9)
 	require.Equal(t, 1, w.Used, "nor is it added to a later window")
 
 	w = domain.Window{}
-	require.False(t, w.Take(noon, time.Hour, 5, 0).Seeded)
-	w.Seed(noon.Add(-2*time.Hour), 0)
-	require.True(t, w.Take(noon, time.Hour, 5, 0).Seeded)
-	require.Equal(t, 1, w.Take(noon, time.Hour, 5, 1).Used)
-	w.Seed(noon, 1)
-	require.Equal(t, domain.Window{Start: noon, Used: 1, Seeded: true}, w, "that there was nothing counts, too")
+	require.False(t, w.AllowN(noon, time.Hour, 5, 0).Backfilled)
+	w.Backfill(noon.Add(-2*time.Hour), 0)
+	require.True(t, w.AllowN(noon, time.Hour, 5, 0).Backfilled)
+	require.Equal(t, 1, w.AllowN(noon, time.Hour, 5, 1).Used)
+	w.Backfill(noon, 1)
+	require.Equal(t, domain.Window{Start: noon, Used: 1, Backfilled: true}, w, "that there was nothing counts, too")
 }
 
-func TestSignInUsable(t *testing.T) {
-	f := domain.SignIn{ExpiresAt: noon}
-	require.True(t, f.Usable(noon.Add(-1)))
-	require.False(t, f.Usable(noon))
+func TestRefreshTokenFamilyIsUsable(t *testing.T) {
+	f := domain.RefreshTokenFamily{ExpiresAt: noon}
+	require.True(t, f.IsUsable(noon.Add(-1)))
+	require.False(t, f.IsUsable(noon))
 	f.RevokedAt = noon.Add(-time.Hour)
-	require.False(t, f.Usable(noon.Add(-time.Minute)))
-	require.False(t, (&domain.SignIn{}).Usable(noon), "a family that never lasts is not one that always does")
+	require.False(t, f.IsUsable(noon.Add(-time.Minute)))
+	require.False(t, (&domain.RefreshTokenFamily{}).IsUsable(noon), "a family that never lasts is not one that always does")
 }
 
-func TestAPIKeyUsable(t *testing.T) {
+func TestAPIKeyCheck(t *testing.T) {
 	for name, c := range map[string]struct {
 		key  domain.APIKey
 		want domain.Code
@@ -113,7 +113,7 @@ func TestAPIKeyUsable(t *testing.T) {
 		"revoked by a clock ahead": {domain.APIKey{RevokedAt: noon.Add(1)}, domain.CodeAPIKeyInvalid},
 		"revoked and expired":      {domain.APIKey{RevokedAt: noon, ExpiresAt: noon}, domain.CodeAPIKeyInvalid},
 	} {
-		err := c.key.Usable(noon)
+		err := c.key.Check(noon)
 		require.Equal(t, c.want, domain.CodeOf(err), name)
 		var e *domain.Error
 		require.True(t, err == nil || errors.As(err, &e) && e.Kind == domain.Unauthenticated, name)

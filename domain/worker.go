@@ -62,48 +62,48 @@ func (b *Breakdown) add(s Status, n int) {
 	}
 }
 
-// Loss says why a worker counts as gone.
-type Loss string
+// DownReason says why a worker counts as gone.
+type DownReason string
 
 // The ways to lose a worker.
 const (
-	LossNone    Loss = ""
-	LossCrashed Loss = "CRASHED" // its endpoint refuses connections: the process is gone
-	LossSilent  Loss = "SILENT"  // no heartbeat for too long: perhaps only cut off
-	LossLeft    Loss = "LEFT"    // it unregistered
+	DownNone             DownReason = ""
+	DownCrashed          DownReason = "CRASHED" // its endpoint refuses connections: the process is gone
+	DownHeartbeatTimeout DownReason = "SILENT"  // no heartbeat for too long: perhaps only cut off
+	DownUnregistered     DownReason = "LEFT"    // it unregistered
 )
 
 // Worker is a process that hosts sessions.
 type Worker struct {
-	ID           string // normalised
-	Endpoint     string // where we call it; unique
-	Capacity     int    // sessions at most
-	Claimed      int    // the capacity by its own latest word; an administrator's stands until that changes
-	Used         int    // slots taken; owned by the store's reservation, never written by Put
-	Description  string
-	Version      string
-	Environment  string
-	Labels       map[string]string
-	Capabilities []Capability
-	Interval     time.Duration // between its heartbeats
+	ID                string // normalised
+	Endpoint          string // where we call it; unique
+	Capacity          int    // sessions at most
+	AnnouncedCapacity int    // the capacity by its own latest word; an administrator's stands until that changes
+	Used              int    // slots taken; owned by the store's reservation, never written by Put
+	Description       string
+	Version           string
+	Environment       string
+	Labels            map[string]string
+	Capabilities      []Capability
+	Interval          time.Duration // between its heartbeats
 
 	Online   bool
 	Draining bool   // an operator wants its sessions elsewhere
 	DrainID  string // the latest drain: BatchID of its moves; empty: not draining
 
-	TrialSince time.Time // when it joined, or changed its version; zero: no trial
-	Suspect    string    // why it receives no sessions since its trial; empty: it does
+	CanarySince time.Time // when it joined, or changed its version; zero: no canary
+	Suspect     string    // why it receives no sessions since its canary period; empty: it does
 
-	LastHeartbeat time.Time // or its latest registration, if that is newer
-	RegisteredAt  time.Time // latest registration; a new one is a new process
-	Loss          Loss      // why it is not Online
-	LostAt        time.Time
+	LastHeartbeat time.Time  // or its latest registration, if that is newer
+	RegisteredAt  time.Time  // latest registration; a new one is a new process
+	DownReason    DownReason // why it is not Online
+	DownAt        time.Time
 	FailoverAt    time.Time // when its sessions may be given to others
 
-	CPU, Memory  float64 // percent, 0–100; negative: unknown
-	Uptime       time.Duration
-	MessageCount int64
-	Reported     *Breakdown // by its own word; nil if it never said
+	CPU, Memory       float64 // percent, 0–100; negative: unknown
+	Uptime            time.Duration
+	MessageCount      int64
+	ReportedBreakdown *Breakdown // by its own word; nil if it never said
 
 	CreatedAt time.Time
 	UpdatedAt time.Time
@@ -121,37 +121,37 @@ func (w *Worker) Status() WorkerStatus {
 	return WorkerOnline
 }
 
-// Can reports whether the worker announced the capability.
-func (w *Worker) Can(c Capability) bool { return slices.Contains(w.Capabilities, c) }
+// Supports reports whether the worker announced the capability.
+func (w *Worker) Supports(c Capability) bool { return slices.Contains(w.Capabilities, c) }
 
 // Clone returns a copy that shares nothing with w.
 func (w *Worker) Clone() *Worker {
 	c := *w
 	c.Labels = maps.Clone(w.Labels)
 	c.Capabilities = slices.Clone(w.Capabilities)
-	if w.Reported != nil {
-		b := *w.Reported
-		c.Reported = &b
+	if w.ReportedBreakdown != nil {
+		b := *w.ReportedBreakdown
+		c.ReportedBreakdown = &b
 	}
 	return &c
 }
 
 // Registration is what a worker says of itself when it registers.
 type Registration struct {
-	WorkerID     string
-	Endpoint     string
-	Capacity     int
-	Description  string
-	Version      string
-	Environment  string
-	Labels       map[string]string
-	Interval     time.Duration // 0: the interval it is told
-	Capabilities []Capability
-	Own          bool // by its own token: good only for a worker that is known to be at the endpoint
+	WorkerID      string
+	Endpoint      string
+	Capacity      int
+	Description   string
+	Version       string
+	Environment   string
+	Labels        map[string]string
+	Interval      time.Duration // 0: the interval it is told
+	Capabilities  []Capability
+	ByWorkerToken bool // by its own token: good only for a worker that is known to be at the endpoint
 }
 
-// olderInterval is the rhythm of workers that hear nothing of ours.
-const olderInterval = 30 * time.Second
+// legacyHeartbeatInterval is the rhythm of workers that hear nothing of ours.
+const legacyHeartbeatInterval = 30 * time.Second
 
 // Register applies a registration: the worker is online with a new process.
 // What it does not say, or says again, leaves an administrator's word standing.
@@ -160,11 +160,11 @@ const olderInterval = 30 * time.Second
 func (w *Worker) Register(r Registration, t Timing, now time.Time) []Event {
 	wasOnline := w.Online
 	w.Endpoint = r.Endpoint
-	if r.Capacity != w.Claimed {
-		w.Capacity, w.Claimed = r.Capacity, r.Capacity
+	if r.Capacity != w.AnnouncedCapacity {
+		w.Capacity, w.AnnouncedCapacity = r.Capacity, r.Capacity
 	}
 	if w.RegisteredAt.IsZero() || w.Version != r.Version {
-		w.try(now)
+		w.startCanary(now)
 	}
 	w.Version, w.Environment, w.Capabilities = r.Version, r.Environment, slices.Clone(r.Capabilities)
 	if r.Description != "" {
@@ -176,13 +176,13 @@ func (w *Worker) Register(r Registration, t Timing, now time.Time) []Event {
 	if w.Interval = r.Interval; w.Interval <= 0 {
 		w.Interval = t.HeartbeatInterval
 		if len(r.Capabilities) == 0 {
-			// An older worker keeps a rhythm of its own; Beat finds out if it is quicker.
-			w.Interval = max(w.Interval, olderInterval)
+			// A legacy worker keeps a rhythm of its own; ApplyHeartbeat finds out if it is quicker.
+			w.Interval = max(w.Interval, legacyHeartbeatInterval)
 		}
 	}
 	w.RegisteredAt, w.LastHeartbeat, w.UpdatedAt = now, now, now
-	w.Reported = nil
-	w.back()
+	w.ReportedBreakdown = nil
+	w.markOnline()
 	if wasOnline {
 		return nil
 	}
@@ -192,25 +192,25 @@ func (w *Worker) Register(r Registration, t Timing, now time.Time) []Event {
 // Heartbeat is what a worker says of itself now and then, whatever the form it
 // used.
 type Heartbeat struct {
-	WorkerID     string
-	Sessions     []Report   // its sessions, if it lists them
-	Lists        bool       // it lists all its sessions, so what is missing is not there
-	Breakdown    *Breakdown // its own count, if it gives one
-	CPU, Memory  float64    // percent; negative: not said
-	Uptime       time.Duration
-	MessageCount int64 // negative: not said
-	Capacity     int   // 0: not said
-	Version      string
-	Environment  string
+	WorkerID       string
+	Sessions       []Report   // its sessions, if it lists them
+	IsFullSnapshot bool       // it lists all its sessions, so what is missing is not there
+	Breakdown      *Breakdown // its own count, if it gives one
+	CPU, Memory    float64    // percent; negative: not said
+	Uptime         time.Duration
+	MessageCount   int64 // negative: not said
+	Capacity       int   // 0: not said
+	Version        string
+	Environment    string
 }
 
-// Beat applies a heartbeat. A known worker that was OFFLINE is back by it,
+// ApplyHeartbeat applies a heartbeat. A known worker that was OFFLINE is back by it,
 // whatever the reason it was lost for.
-func (w *Worker) Beat(h Heartbeat, t Timing, now time.Time) []Event {
+func (w *Worker) ApplyHeartbeat(h Heartbeat, t Timing, now time.Time) []Event {
 	wasOnline := w.Online
 	if gap := now.Sub(w.LastHeartbeat); len(w.Capabilities) == 0 && gap >= t.HeartbeatInterval/2 {
 		// One beat out of turn does not make a rhythm: the worker must not count as silent by the next.
-		slowest := max(w.Interval, t.HeartbeatInterval, olderInterval)
+		slowest := max(w.Interval, t.HeartbeatInterval, legacyHeartbeatInterval)
 		w.Interval = min(max(gap, w.Interval/2, t.HeartbeatInterval), slowest)
 	}
 	if now.After(w.LastHeartbeat) {
@@ -228,21 +228,21 @@ func (w *Worker) Beat(h Heartbeat, t Timing, now time.Time) []Event {
 	if h.MessageCount >= 0 {
 		w.MessageCount = h.MessageCount
 	}
-	if h.Capacity > 0 && h.Capacity != w.Claimed {
-		w.Capacity, w.Claimed = h.Capacity, h.Capacity
+	if h.Capacity > 0 && h.Capacity != w.AnnouncedCapacity {
+		w.Capacity, w.AnnouncedCapacity = h.Capacity, h.Capacity
 	}
 	if h.Version != "" && h.Version != w.Version {
 		w.Version = h.Version
-		w.try(now)
+		w.startCanary(now)
 	}
 	if h.Environment != "" {
 		w.Environment = h.Environment
 	}
 	if h.Breakdown != nil {
 		b := *h.Breakdown
-		w.Reported = &b
+		w.ReportedBreakdown = &b
 	}
-	w.back()
+	w.markOnline()
 	if wasOnline {
 		return nil
 	}
@@ -250,21 +250,21 @@ func (w *Worker) Beat(h Heartbeat, t Timing, now time.Time) []Event {
 	return []Event{w.event(EventWorkerOnline, "heard of again", now)}
 }
 
-func (w *Worker) back() {
-	w.Online, w.Loss, w.LostAt, w.FailoverAt = true, LossNone, time.Time{}, time.Time{}
+func (w *Worker) markOnline() {
+	w.Online, w.DownReason, w.DownAt, w.FailoverAt = true, DownNone, time.Time{}, time.Time{}
 }
 
-// Lose notes that the worker is gone. Its sessions may be given to others
+// MarkDown notes that the worker is gone. Its sessions may be given to others
 // after the grace that the kind of loss asks for: a crashed worker, or one
 // that left, may come back and recover them within the failover delay; a
 // silent one had its time already.
-func (w *Worker) Lose(why Loss, t Timing, now time.Time) []Event {
+func (w *Worker) MarkDown(why DownReason, t Timing, now time.Time) []Event {
 	if !w.Online {
 		return nil
 	}
-	w.Online, w.Loss, w.LostAt, w.UpdatedAt = false, why, now, now
+	w.Online, w.DownReason, w.DownAt, w.UpdatedAt = false, why, now, now
 	w.FailoverAt = now
-	if why != LossSilent {
+	if why != DownHeartbeatTimeout {
 		w.FailoverAt = now.Add(t.FailoverDelay)
 	}
 	return []Event{w.event(EventWorkerOffline, string(why), now)}
@@ -289,25 +289,25 @@ func (w *Worker) Drained(now time.Time) []Event {
 }
 
 // Activate notes that an operator wants the worker to receive sessions: what
-// its trial found, if anything, does not count any more.
+// its canary period found, if anything, does not count any more.
 func (w *Worker) Activate(now time.Time) {
-	w.Draining, w.DrainID, w.TrialSince, w.Suspect, w.UpdatedAt = false, "", time.Time{}, "", now
+	w.Draining, w.DrainID, w.CanarySince, w.Suspect, w.UpdatedAt = false, "", time.Time{}, "", now
 }
 
-// SilentAt gives the time at which the worker, if nothing is heard of it,
+// HeartbeatDeadline gives the time at which the worker, if nothing is heard of it,
 // counts as lost: for a worker with a lease, when the lease and the allowance
 // for clocks that drift have run out; for others after three missed
 // heartbeats, at most 90 s. heard is when this replica could have heard of it
 // at the earliest: a control plane that was itself away blames no worker.
-func (w *Worker) SilentAt(t Timing, heard time.Time) time.Time {
+func (w *Worker) HeartbeatDeadline(t Timing, heard time.Time) time.Time {
 	last := w.LastHeartbeat
 	if heard.After(last) {
 		last = heard
 	}
-	if w.Can(CapLease) {
+	if w.Supports(CapLease) {
 		return last.Add(t.Lease + t.Drift)
 	}
-	return last.Add(min(3*w.Interval, t.MaxStale))
+	return last.Add(min(3*w.Interval, t.MaxHeartbeatTimeout))
 }
 
 func (w *Worker) event(e EventType, reason string, now time.Time) Event {
@@ -369,8 +369,8 @@ func (p *Probes) Note(r ProbeResult, warning string, heard time.Time, t Timing, 
 type Cleanup struct {
 	WorkerID   string
 	SessionID  string
-	Order      Order // OrderDisconnect, OrderLogout or OrderDelete
-	Generation int64 // what was assigned there
+	Command    Command // CommandDisconnect, CommandLogout or CommandDelete
+	Generation int64   // what was assigned there
 	DueAt      time.Time
 	Attempts   int
 	ClaimedBy  string // the replica that carries it out at the moment, until DueAt; empty: none

@@ -28,44 +28,46 @@ func TestRegister(t *testing.T) {
 		[]any{w.Endpoint, w.Capacity, w.Used, w.Description, w.Version, w.Environment, w.Interval})
 	require.Equal(t, []time.Time{noon, noon, noon}, []time.Time{w.RegisteredAt, w.LastHeartbeat, w.UpdatedAt})
 	require.Equal(t, domain.WorkerMaintenance, w.Status(), "an operator's word outlives the process")
-	require.True(t, w.Can(domain.CapLease))
-	require.False(t, w.Can(domain.CapDedupe))
+	require.True(t, w.Supports(domain.CapLease))
+	require.False(t, w.Supports(domain.CapDedupe))
 	r.Labels["pool"], r.Capabilities[0] = "basic", domain.CapDedupe
-	require.Equal(t, []any{"max", true}, []any{w.Labels["pool"], w.Can(domain.CapLease)}, "it shares nothing")
+	require.Equal(t, []any{"max", true}, []any{w.Labels["pool"], w.Supports(domain.CapLease)}, "it shares nothing")
 
 	// Once more, with another interval and without capabilities: the latest word counts.
 	later := noon.Add(time.Minute)
-	w.Reported = &domain.Breakdown{Total: 9}
+	w.ReportedBreakdown = &domain.Breakdown{Total: 9}
 	require.Empty(t, w.Register(domain.Registration{Endpoint: "http://w1:9001", Capacity: 2, Interval: time.Second}, timing, later))
 	require.Equal(t, []any{"http://w1:9001", 2, time.Second, later}, []any{w.Endpoint, w.Capacity, w.Interval, w.RegisteredAt})
-	require.Nil(t, w.Reported, "it is another process")
-	require.False(t, w.Can(domain.CapLease))
+	require.Nil(t, w.ReportedBreakdown, "it is another process")
+	require.False(t, w.Supports(domain.CapLease))
 }
 
-func TestLoseAndComeBack(t *testing.T) {
+func TestMarkDownAndComeBack(t *testing.T) {
 	back := map[string]func(w *domain.Worker, now time.Time) []domain.Event{
 		"registers": func(w *domain.Worker, now time.Time) []domain.Event {
 			return w.Register(domain.Registration{Endpoint: w.Endpoint, Capacity: 50}, timing, now)
 		},
-		"beats": func(w *domain.Worker, now time.Time) []domain.Event { return w.Beat(domain.Heartbeat{}, timing, now) },
+		"beats": func(w *domain.Worker, now time.Time) []domain.Event {
+			return w.ApplyHeartbeat(domain.Heartbeat{}, timing, now)
+		},
 	}
-	for why, grace := range map[domain.Loss]time.Duration{
-		domain.LossCrashed: timing.FailoverDelay, domain.LossLeft: timing.FailoverDelay, domain.LossSilent: 0,
+	for why, grace := range map[domain.DownReason]time.Duration{
+		domain.DownCrashed: timing.FailoverDelay, domain.DownUnregistered: timing.FailoverDelay, domain.DownHeartbeatTimeout: 0,
 	} {
 		for name, comeBack := range back {
 			w := registered()
 			at := noon.Add(time.Hour)
-			events := w.Lose(why, timing, at)
+			events := w.MarkDown(why, timing, at)
 			require.Equal(t, []domain.Event{{Type: domain.EventWorkerOffline, At: at, WorkerID: "w1", Reason: string(why)}}, events)
-			require.Equal(t, []any{domain.WorkerOffline, why, at, at.Add(grace)}, []any{w.Status(), w.Loss, w.LostAt, w.FailoverAt})
+			require.Equal(t, []any{domain.WorkerOffline, why, at, at.Add(grace)}, []any{w.Status(), w.DownReason, w.DownAt, w.FailoverAt})
 
-			require.Empty(t, w.Lose(domain.LossSilent, timing, at.Add(time.Second)), "it can be lost only once")
-			require.Equal(t, []any{why, at.Add(grace)}, []any{w.Loss, w.FailoverAt})
+			require.Empty(t, w.MarkDown(domain.DownHeartbeatTimeout, timing, at.Add(time.Second)), "it can be lost only once")
+			require.Equal(t, []any{why, at.Add(grace)}, []any{w.DownReason, w.FailoverAt})
 
 			now := at.Add(2 * time.Second)
 			require.Equal(t, []domain.EventType{domain.EventWorkerOnline}, types(comeBack(w, now)), name)
-			require.Equal(t, []any{domain.WorkerOnline, domain.LossNone}, []any{w.Status(), w.Loss})
-			require.True(t, w.LostAt.IsZero() && w.FailoverAt.IsZero())
+			require.Equal(t, []any{domain.WorkerOnline, domain.DownNone}, []any{w.Status(), w.DownReason})
+			require.True(t, w.DownAt.IsZero() && w.FailoverAt.IsZero())
 			require.Equal(t, []time.Time{now, now}, []time.Time{w.LastHeartbeat, w.UpdatedAt})
 		}
 	}
@@ -73,7 +75,7 @@ func TestLoseAndComeBack(t *testing.T) {
 
 // A worker that hears nothing of our interval keeps a rhythm of its own, which
 // is found out; one beat out of turn does not make it count as silent.
-func TestRhythmOfAnOlderWorker(t *testing.T) {
+func TestRhythmOfALegacyWorker(t *testing.T) {
 	quick := timing
 	quick.HeartbeatInterval = 5 * time.Second
 	older := &domain.Worker{ID: "w1"}
@@ -82,8 +84,8 @@ func TestRhythmOfAnOlderWorker(t *testing.T) {
 	now := noon
 	beat := func(gap time.Duration) {
 		now = now.Add(gap)
-		require.True(t, now.Before(older.SilentAt(quick, time.Time{})), "after %v", gap)
-		older.Beat(domain.Heartbeat{}, quick, now)
+		require.True(t, now.Before(older.HeartbeatDeadline(quick, time.Time{})), "after %v", gap)
+		older.ApplyHeartbeat(domain.Heartbeat{}, quick, now)
 	}
 	for _, gap := range []time.Duration{30, 30, 6, 30, 30, 1, 29, 45, 15, 30} {
 		beat(gap * time.Second)
@@ -96,46 +98,46 @@ func TestRhythmOfAnOlderWorker(t *testing.T) {
 
 	told := &domain.Worker{ID: "w2"}
 	told.Register(domain.Registration{Capacity: 1, Capabilities: []domain.Capability{domain.CapGeneration}}, quick, noon)
-	told.Beat(domain.Heartbeat{}, quick, noon.Add(20*time.Second))
+	told.ApplyHeartbeat(domain.Heartbeat{}, quick, noon.Add(20*time.Second))
 	require.Equal(t, quick.HeartbeatInterval, told.Interval)
 
 	slow := &domain.Worker{ID: "w3"}
 	slow.Register(domain.Registration{Capacity: 1, Interval: time.Minute}, quick, noon)
-	slow.Beat(domain.Heartbeat{}, quick, noon.Add(time.Minute))
-	slow.Beat(domain.Heartbeat{}, quick, noon.Add(time.Hour))
+	slow.ApplyHeartbeat(domain.Heartbeat{}, quick, noon.Add(time.Minute))
+	slow.ApplyHeartbeat(domain.Heartbeat{}, quick, noon.Add(time.Hour))
 	require.Equal(t, time.Minute, slow.Interval, "as it said")
 }
 
-func TestBeat(t *testing.T) {
+func TestApplyHeartbeat(t *testing.T) {
 	nothing := domain.Heartbeat{CPU: -1, Memory: -1, MessageCount: -1}
 	w := registered()
-	require.Empty(t, w.Beat(domain.Heartbeat{
+	require.Empty(t, w.ApplyHeartbeat(domain.Heartbeat{
 		CPU: 12.5, Memory: 130, MessageCount: 7, Uptime: time.Hour, Capacity: 20, Version: "2", Environment: "PROD",
 		Breakdown: &domain.Breakdown{Total: 1, Init: 1},
 	}, timing, noon.Add(time.Minute)))
 	said := []any{12.5, 100.0, int64(7), time.Hour, 20, "2", "PROD", domain.Breakdown{Total: 1, Init: 1}}
 	got := func() []any {
-		return []any{w.CPU, w.Memory, w.MessageCount, w.Uptime, w.Capacity, w.Version, w.Environment, *w.Reported}
+		return []any{w.CPU, w.Memory, w.MessageCount, w.Uptime, w.Capacity, w.Version, w.Environment, *w.ReportedBreakdown}
 	}
 	require.Equal(t, said, got())
 	require.Equal(t, noon, w.UpdatedAt, "a heartbeat alone is no change of the worker")
 
-	w.Beat(nothing, timing, noon.Add(time.Second))
+	w.ApplyHeartbeat(nothing, timing, noon.Add(time.Second))
 	require.Equal(t, said, got(), "what a heartbeat does not say stays")
 	require.Equal(t, noon.Add(time.Minute), w.LastHeartbeat, "one that was overtaken does not turn the clock back")
 
 	w.Capacity = 10 // an administrator's word
-	w.Beat(domain.Heartbeat{CPU: -1, Memory: -1, MessageCount: -1, Capacity: 20}, timing, noon.Add(time.Second))
+	w.ApplyHeartbeat(domain.Heartbeat{CPU: -1, Memory: -1, MessageCount: -1, Capacity: 20}, timing, noon.Add(time.Second))
 	require.Equal(t, 10, w.Capacity, "stands while the worker repeats itself")
-	w.Beat(domain.Heartbeat{CPU: -1, Memory: -1, MessageCount: -1, Capacity: 21}, timing, noon.Add(time.Second))
+	w.ApplyHeartbeat(domain.Heartbeat{CPU: -1, Memory: -1, MessageCount: -1, Capacity: 21}, timing, noon.Add(time.Second))
 	require.Equal(t, 21, w.Capacity)
 	w.Capacity = 20
 
-	w.Beat(domain.Heartbeat{CPU: math.NaN(), Memory: math.Inf(1), MessageCount: 0, Capacity: -5}, timing, noon.Add(time.Minute))
+	w.ApplyHeartbeat(domain.Heartbeat{CPU: math.NaN(), Memory: math.Inf(1), MessageCount: 0, Capacity: -5}, timing, noon.Add(time.Minute))
 	require.Equal(t, []any{12.5, 100.0, int64(0), 20}, []any{w.CPU, w.Memory, w.MessageCount, w.Capacity})
 }
 
-func TestSilentAt(t *testing.T) {
+func TestHeartbeatDeadline(t *testing.T) {
 	for name, c := range map[string]struct {
 		w     *domain.Worker
 		every time.Duration
@@ -154,7 +156,7 @@ func TestSilentAt(t *testing.T) {
 		if c.every > 0 {
 			c.w.Interval = c.every
 		}
-		require.Equal(t, noon.Add(c.want), c.w.SilentAt(timing, c.heard), name)
+		require.Equal(t, noon.Add(c.want), c.w.HeartbeatDeadline(timing, c.heard), name)
 	}
 }
 
@@ -224,22 +226,22 @@ func TestBreakdown(t *testing.T) {
 
 func TestWorkerClone(t *testing.T) {
 	w := registered(domain.CapLease)
-	w.Labels, w.Reported = map[string]string{"pool": "max"}, &domain.Breakdown{Total: 1}
+	w.Labels, w.ReportedBreakdown = map[string]string{"pool": "max"}, &domain.Breakdown{Total: 1}
 	c := w.Clone()
 	require.Equal(t, w, c)
-	c.Labels["pool"], c.Capabilities[0], c.Reported.Total = "basic", domain.CapDedupe, 2
-	require.Equal(t, []any{"max", domain.CapLease, 1}, []any{w.Labels["pool"], w.Capabilities[0], w.Reported.Total})
+	c.Labels["pool"], c.Capabilities[0], c.ReportedBreakdown.Total = "basic", domain.CapDedupe, 2
+	require.Equal(t, []any{"max", domain.CapLease, 1}, []any{w.Labels["pool"], w.Capabilities[0], w.ReportedBreakdown.Total})
 	require.Equal(t, &domain.Worker{}, (&domain.Worker{}).Clone())
 }
 
 func TestTiming(t *testing.T) {
 	require.NoError(t, timing.Validate())
 	require.Equal(t, timing, domain.Timing{}.WithDefaults())
-	mine := domain.Timing{Settle: time.Second, ProbeFailures: 9}.WithDefaults()
-	require.Equal(t, []any{time.Second, 9, timing.Lease, timing.StartTries}, []any{mine.Settle, mine.ProbeFailures, mine.Lease, mine.StartTries})
+	mine := domain.Timing{DisconnectDebounce: time.Second, ProbeFailures: 9}.WithDefaults()
+	require.Equal(t, []any{time.Second, 9, timing.Lease, timing.StartAttempts}, []any{mine.DisconnectDebounce, mine.ProbeFailures, mine.Lease, mine.StartAttempts})
 
-	err := domain.Timing{Settle: -1, MaxBackoff: -1, StartTries: -1}.Validate()
-	for _, part := range []string{"Settle must not be negative", "MaxBackoff must not be negative", "StartTries", "Lease (0s) must be longer"} {
+	err := domain.Timing{DisconnectDebounce: -1, MaxBackoff: -1, StartAttempts: -1}.Validate()
+	for _, part := range []string{"DisconnectDebounce must not be negative", "MaxBackoff must not be negative", "StartAttempts", "Lease (0s) must be longer"} {
 		require.ErrorContains(t, err, part, "every problem at once")
 	}
 	for try, want := range map[int]time.Duration{-1: 2, 0: 2, 1: 2, 2: 4, 5: 32, 6: 60, 1 << 30: 60} {

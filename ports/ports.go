@@ -49,18 +49,18 @@ type Routes interface {
 // Limiter counts uses by key in windows that begin with the first use; see
 // [domain.Window] for the rule.
 type Limiter interface {
-	// Take asks for n uses at a time, in a window of the given length with room
+	// AllowN asks for n uses at a time, in a window of the given length with room
 	// for limit. It is atomic: all of n or nothing. n of 0 only looks; a
 	// negative n gives back.
 	//
 	// A key is remembered for one length more than its window. Whether it was seeded
 	// since it is remembered, the usage says.
-	Take(ctx context.Context, key string, at time.Time, length time.Duration, limit, n int) (domain.Usage, error)
-	// Seed adds uses from before the limiter knew the key, the first of them at a
-	// time: the window then began no later than that. Only the first Seed of a
+	AllowN(ctx context.Context, key string, at time.Time, length time.Duration, limit, n int) (domain.Usage, error)
+	// Backfill adds uses from before the limiter knew the key, the first of them at a
+	// time: the window then began no later than that. Only the first Backfill of a
 	// remembered key counts, also if it adds nothing: of a key that was not known,
 	// the window then began at that time.
-	Seed(ctx context.Context, key string, first time.Time, length time.Duration, used int) error
+	Backfill(ctx context.Context, key string, first time.Time, length time.Duration, used int) error
 }
 
 // Bus carries recorded events to whoever listens, in every process that shares
@@ -75,35 +75,35 @@ type Bus interface {
 	Subscribe(fn func(domain.Event)) (cancel func())
 }
 
-// Hint names what has changed in the store, for processes that keep a part of it
+// Invalidation names what has changed in the store, for processes that keep a part of it
 // in memory.
-type Hint struct {
+type Invalidation struct {
 	Sessions []string // ids
 	Workers  []string // ids
 	Users    []string // ids of those whose account, sign-ins or API keys changed
-	All      bool     // anything may have changed: earlier hints may have been lost
+	All      bool     // anything may have changed: earlier invalidations may have been lost
 }
 
-// Hints tells the other processes that share a store what has changed. A hint
+// Invalidator tells the other processes that share a store what has changed. An invalidation
 // may be lost or come twice; it is never the only way to learn of a change.
-type Hints interface {
-	// Tell passes a hint on to every other process. It is quick and never fails: it
-	// may send hints later, and together.
-	Tell(h Hint)
-	// Listen calls fn with what others tell, one hint at a time, until cancel is
-	// called. fn must be quick. After a gap in which hints may have been lost, fn
+type Invalidator interface {
+	// Publish passes an invalidation on to every other process. It is quick and never fails: it
+	// may send invalidations later, and together.
+	Publish(h Invalidation)
+	// Subscribe calls fn with what others tell, one invalidation at a time, until cancel is
+	// called. fn must be quick. After a gap in which invalidations may have been lost, fn
 	// gets one with All.
-	Listen(fn func(Hint)) (cancel func())
+	Subscribe(fn func(Invalidation)) (cancel func())
 }
 
-// Alone is [Hints] for a process that shares its store with no other.
-type Alone struct{}
+// NoInvalidator is [Invalidator] for a process that shares its store with no other.
+type NoInvalidator struct{}
 
-// Tell does nothing.
-func (Alone) Tell(Hint) {}
+// Publish does nothing.
+func (NoInvalidator) Publish(Invalidation) {}
 
-// Listen never calls fn.
-func (Alone) Listen(func(Hint)) (cancel func()) { return func() {} }
+// Subscribe never calls fn.
+func (NoInvalidator) Subscribe(func(Invalidation)) (cancel func()) { return func() {} }
 
 // Backend is a Store together with everything else that the core needs from its
 // surroundings. The core takes a plain Store too, with the rest given apart.
@@ -112,7 +112,7 @@ type Backend interface {
 	Routes() Routes
 	Limiter() Limiter
 	Bus() Bus
-	Hints() Hints
+	Invalidator() Invalidator
 	Clock() Clock
 	IDs() IDs
 	Random() Random
@@ -132,7 +132,7 @@ type Passwords interface {
 // Claims is what an access token says.
 type Claims struct {
 	UserID        string
-	SignInID      string
+	FamilyID      string
 	Role          domain.Role
 	CredentialsAt time.Time // see domain.User; microseconds
 	ExpiresAt     time.Time

@@ -54,19 +54,19 @@ type Store interface {
 
 // Tx gives a transaction's repositories.
 type Tx struct {
-	Users      Users
-	SignIns    SignIns
-	Resets     Resets
-	Keys       Keys
-	Sessions   Sessions
-	Workers    Workers
-	Cleanups   Cleanups
-	Migrations Migrations
-	Messages   Messages
-	Loads      Loads
-	Outbox     Outbox
-	Settings   Settings
-	Replicas   Replicas
+	Users                Users
+	RefreshTokenFamilies RefreshTokenFamilies
+	PasswordResets       PasswordResets
+	APIKeys              APIKeys
+	Sessions             Sessions
+	Workers              Workers
+	Cleanups             Cleanups
+	Migrations           Migrations
+	Messages             Messages
+	LoadSamples          LoadSamples
+	Outbox               Outbox
+	Settings             Settings
+	Replicas             Replicas
 }
 
 // Page selects a part of a list.
@@ -101,10 +101,10 @@ type UserFilter struct {
 	Asc    bool
 }
 
-// SignIns keeps refresh-token families.
-type SignIns interface {
-	Get(ctx context.Context, id string) (*domain.SignIn, error)
-	Put(ctx context.Context, f *domain.SignIn) error
+// RefreshTokenFamilies keeps refresh-token families.
+type RefreshTokenFamilies interface {
+	Get(ctx context.Context, id string) (*domain.RefreshTokenFamily, error)
+	Put(ctx context.Context, f *domain.RefreshTokenFamily) error
 	// RevokeAll revokes every family of the user that is not revoked yet,
 	// except the one named (which may be empty).
 	RevokeAll(ctx context.Context, userID, except string, at time.Time) error
@@ -112,16 +112,16 @@ type SignIns interface {
 	DeleteExpired(ctx context.Context, before time.Time) error
 }
 
-// Resets keeps one-use password resets.
-type Resets interface {
+// PasswordResets keeps one-use password resets.
+type PasswordResets interface {
 	// Put adds a reset and removes every earlier one of the same user.
 	Put(ctx context.Context, r *domain.PasswordReset) error
-	// Take removes the reset with the hash and returns it, or ErrNotFound.
-	Take(ctx context.Context, hash [32]byte) (*domain.PasswordReset, error)
+	// Consume removes the reset with the hash and returns it, or ErrNotFound.
+	Consume(ctx context.Context, hash [32]byte) (*domain.PasswordReset, error)
 }
 
-// Keys keeps API keys.
-type Keys interface {
+// APIKeys keeps API keys.
+type APIKeys interface {
 	Get(ctx context.Context, id string) (*domain.APIKey, error)
 	ByHash(ctx context.Context, hash [32]byte) (*domain.APIKey, error)
 	// ByUser gives the user's keys, newest first.
@@ -149,8 +149,8 @@ type Sessions interface {
 	Delete(ctx context.Context, id string, rev int64) error
 	// List gives matching sessions, newest first, and how many match in all.
 	List(ctx context.Context, f SessionFilter, p Page) ([]*domain.Session, int, error)
-	// Assigned gives the sessions that hold a slot on the worker, by id.
-	Assigned(ctx context.Context, workerID string) ([]*domain.Session, error)
+	// ListByWorker gives the sessions that hold a slot on the worker, by id.
+	ListByWorker(ctx context.Context, workerID string) ([]*domain.Session, error)
 	// EachAssigned calls fn with every session that holds a slot anywhere, in
 	// no order, without holding them all in memory. fn may keep the value. It
 	// stops at the first error, which it returns.
@@ -220,8 +220,8 @@ type Migrations interface {
 	List(ctx context.Context, f MigrationFilter, p Page) ([]*domain.Migration, int, error)
 	// Open gives those that are PENDING or RUNNING, oldest first.
 	Open(ctx context.Context) ([]*domain.Migration, error)
-	// Trim removes those that ended before the time.
-	Trim(ctx context.Context, before time.Time) error
+	// DeleteBefore removes those that ended before the time.
+	DeleteBefore(ctx context.Context, before time.Time) error
 }
 
 // Messages keeps the history.
@@ -254,14 +254,14 @@ type MessageUsage struct {
 	Count     int
 }
 
-// Loads keeps the load of workers over time.
-type Loads interface {
+// LoadSamples keeps the load of workers over time.
+type LoadSamples interface {
 	// Append records samples; one of the same worker and time as another is dropped.
 	Append(ctx context.Context, samples ...domain.LoadSample) error
 	// Since gives a worker's samples from a time on, the oldest first.
 	Since(ctx context.Context, workerID string, since time.Time) ([]domain.LoadSample, error)
-	// Trim removes samples older than the time.
-	Trim(ctx context.Context, before time.Time) error
+	// DeleteBefore removes samples older than the time.
+	DeleteBefore(ctx context.Context, before time.Time) error
 }
 
 // Outbox keeps the events in the order in which their transactions committed.
@@ -272,8 +272,8 @@ type Outbox interface {
 	After(ctx context.Context, seq int64, limit int) ([]domain.Event, error)
 	// Last gives the highest Seq so far, or 0.
 	Last(ctx context.Context) (int64, error)
-	// Trim removes events older than the time.
-	Trim(ctx context.Context, before time.Time) error
+	// DeleteBefore removes events older than the time.
+	DeleteBefore(ctx context.Context, before time.Time) error
 }
 
 // Settings keeps a few named values, such as generated secrets.
@@ -281,11 +281,11 @@ type Settings interface {
 	Get(ctx context.Context, name string) (string, error)
 	// Put sets the value, replacing an earlier one.
 	Put(ctx context.Context, name, value string) error
-	// PutNew sets the value if there is none and returns the one that stands.
-	PutNew(ctx context.Context, name, value string) (string, error)
-	// Swap sets the value if it is still the old one, or if there is none and old is
+	// PutIfAbsent sets the value if there is none and returns the one that stands.
+	PutIfAbsent(ctx context.Context, name, value string) (string, error)
+	// CompareAndSwap sets the value if it is still the old one, or if there is none and old is
 	// empty; otherwise it returns ErrConflict and changes nothing.
-	Swap(ctx context.Context, name, old, value string) error
+	CompareAndSwap(ctx context.Context, name, old, value string) error
 }
 
 // Replicas keeps the processes of the control plane that work on the store.

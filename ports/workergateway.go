@@ -64,7 +64,7 @@ type WorkerGateway interface {
 	Logout(ctx context.Context, w WorkerRef, sessionID string, generation int64) error
 	Delete(ctx context.Context, w WorkerRef, sessionID string, generation int64) error
 	Send(ctx context.Context, w WorkerRef, s Send) (Sent, error)
-	Act(ctx context.Context, w WorkerRef, sessionID string, a domain.Action) error
+	PerformAction(ctx context.Context, w WorkerRef, sessionID string, a domain.Action) error
 }
 
 // WorkerFailure classifies what went wrong in a call to a worker.
@@ -72,16 +72,16 @@ type WorkerFailure uint8
 
 // The failures.
 const (
-	WorkerRefused     WorkerFailure = iota + 1 // nothing listens there
-	WorkerNameUnknown                          // its host name does not resolve
-	WorkerUnreachable                          // no connection for another reason
-	WorkerTimedOut                             // it may or may not have done it
-	WorkerBroken                               // the connection ended half-way; it may or may not have done it
-	WorkerBusy                                 // 429: it limits us; nothing was done
-	WorkerRejected                             // another 4xx; nothing was done
-	WorkerFailed                               // a 5xx or an answer that makes no sense
-	WorkerSuspended                            // not called: it kept failing a moment ago
-	WorkerUnknown                              // 404: it does not have the session
+	WorkerConnectionRefused WorkerFailure = iota + 1 // nothing listens there
+	WorkerNameUnknown                                // its host name does not resolve
+	WorkerUnreachable                                // no connection for another reason
+	WorkerTimedOut                                   // it may or may not have done it
+	WorkerConnectionLost                             // the connection ended half-way; it may or may not have done it
+	WorkerBusy                                       // 429: it limits us; nothing was done
+	WorkerRejected                                   // another 4xx; nothing was done
+	WorkerFailed                                     // a 5xx or an answer that makes no sense
+	WorkerCircuitOpen                                // not called: it kept failing a moment ago
+	WorkerSessionNotFound                            // 404: it does not have the session
 )
 
 // WorkerError is the failure of a call to a worker. Message is in plain words
@@ -105,10 +105,10 @@ func (e *WorkerError) Error() string {
 // Unwrap gives the cause.
 func (e *WorkerError) Unwrap() error { return e.Err }
 
-// NotDone reports whether the worker certainly did not do what it was asked.
-func (e *WorkerError) NotDone() bool {
+// IsNotExecuted reports whether the worker certainly did not do what it was asked.
+func (e *WorkerError) IsNotExecuted() bool {
 	switch e.Failure {
-	case WorkerTimedOut, WorkerBroken, WorkerFailed:
+	case WorkerTimedOut, WorkerConnectionLost, WorkerFailed:
 		return false
 	}
 	return true
@@ -117,9 +117,9 @@ func (e *WorkerError) NotDone() bool {
 // Probe says what the failure tells of the worker's process.
 func (e *WorkerError) Probe() domain.ProbeResult {
 	switch e.Failure {
-	case WorkerRefused:
+	case WorkerConnectionRefused:
 		return domain.ProbeRefused
-	case WorkerTimedOut, WorkerUnreachable, WorkerNameUnknown, WorkerBroken, WorkerSuspended:
+	case WorkerTimedOut, WorkerUnreachable, WorkerNameUnknown, WorkerConnectionLost, WorkerCircuitOpen:
 		return domain.ProbeTimedOut
 	}
 	return domain.ProbeAnswered

@@ -96,7 +96,7 @@ func viewProfile(u *service.UserSummary, err error) (profileView, error) {
 	if err != nil {
 		return profileView{}, err
 	}
-	return profileView{viewUser(u.User), userStats{ActiveSessions: u.Live, TotalSessions: u.UserUsage.Sessions}}, nil
+	return profileView{viewUser(u.User), userStats{ActiveSessions: u.ActiveSessions, TotalSessions: u.UserUsage.Sessions}}, nil
 }
 
 func (a *api) profile(ctx context.Context, c *requestContext, _ *noInput) (profileView, error) {
@@ -173,7 +173,7 @@ func (a *api) apiKeys(ctx context.Context, c *requestContext, _ *noInput) ([]key
 			ends = k.RevokedAt
 		}
 		views[i] = keyView{
-			ID: k.ID, Name: k.Name, Prefix: k.Hint, IsActive: k.Usable(c.start) == nil,
+			ID: k.ID, Name: k.Name, Prefix: k.Hint, IsActive: k.Check(c.start) == nil,
 			LastUsed: jsonTime(k.LastUsedAt), CreatedAt: jsonTime(k.CreatedAt), ExpiresAt: jsonTime(ends),
 			Session: keySessionView{ID: k.SessionID},
 		}

@@ -109,7 +109,7 @@ func (in *listMigrationsInput) Resolve(huma.Context) []error {
 	f.BatchID = p.searchText("batchId", in.BatchID)
 	parse(&p, "status", in.Status, &f.Status, oneOf(domain.MigrationPending, domain.MigrationRunning,
 		domain.MigrationCompleted, domain.MigrationFailed, domain.MigrationCancelled))
-	parse(&p, "kind", in.Kind, &f.Kind, oneOf(domain.MoveOperator, domain.MoveDrain, domain.MoveRebalance, domain.MoveFailover))
+	parse(&p, "kind", in.Kind, &f.Kind, oneOf(domain.MigrationByOperator, domain.MigrationByDrain, domain.MigrationByRebalance, domain.MigrationByFailover))
 	return p
 }
 

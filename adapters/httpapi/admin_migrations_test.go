@@ -20,7 +20,7 @@ type stubOperations struct{ *stub }
 
 func someMigration(status domain.MigrationStatus) *domain.Migration {
 	m := &domain.Migration{
-		ID: "mig-1", SessionID: "support", UserID: "u1", Kind: domain.MoveOperator, FromWorker: "worker-1", ToWorker: "worker-2",
+		ID: "mig-1", SessionID: "support", UserID: "u1", Kind: domain.MigrationByOperator, FromWorker: "worker-1", ToWorker: "worker-2",
 		Status: status, Reason: "maintenance", CreatedAt: noon,
 	}
 	if status != domain.MigrationPending {
@@ -52,7 +52,7 @@ func (s stubOperations) Migrate(_ context.Context, id, target, reason string) (*
 
 func (s stubOperations) ListMigrations(_ context.Context, f ports.MigrationFilter, p ports.Page) ([]*domain.Migration, int, error) {
 	failed := someMigration(domain.MigrationFailed)
-	failed.Kind, failed.BatchID, failed.Error = domain.MoveRebalance, "batch-1", "worker-2 is full"
+	failed.Kind, failed.BatchID, failed.Error = domain.MigrationByRebalance, "batch-1", "worker-2 is full"
 	return []*domain.Migration{someMigration(domain.MigrationPending), someMigration(domain.MigrationCompleted), failed}, 43, s.note([]any{f, p})
 }
 
@@ -98,7 +98,7 @@ func TestMigrate(t *testing.T) {
 func TestMigrations(t *testing.T) {
 	_, s := ask(t, "GET", "/api/v1/admin/migrations?sessionId=Support_1&workerId=Worker_2&status=completed&kind=failover&batchId=b1&page=3&limit=10", adminToken, "")
 	assert.Equal(t, []any{ports.MigrationFilter{
-		SessionID: "support-1", WorkerID: "worker-2", BatchID: "b1", Kind: domain.MoveFailover, Status: domain.MigrationCompleted,
+		SessionID: "support-1", WorkerID: "worker-2", BatchID: "b1", Kind: domain.MigrationByFailover, Status: domain.MigrationCompleted,
 	}, ports.Page{Offset: 20, Limit: 10}}, s.last)
 	got, _ := ask(t, "GET", "/api/v1/admin/migrations?status=gone&kind=whim&limit=0", adminToken, "")
 	assert.Equal(t, http.StatusBadRequest, got.Code)

@@ -259,7 +259,7 @@ func (b *heartbeatBody) heartbeat(workerID string) domain.Heartbeat {
 	if !b.Sessions.listed {
 		return h
 	}
-	h.Lists = true
+	h.IsFullSnapshot = true
 	h.Sessions = make([]domain.Report, len(b.Sessions.list))
 	for i := range b.Sessions.list {
 		s := &b.Sessions.list[i]

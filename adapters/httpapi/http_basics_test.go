@@ -265,7 +265,7 @@ func TestErrorMap(t *testing.T) {
 		{domain.Errorf(domain.Exceeded, domain.CodeMessageLimit, "m"), 429, domain.CodeMessageLimit},
 		{domain.Errorf(domain.Conflict, "SOMETHING_NEW", "m"), 409, "SOMETHING_NEW"},
 		{domain.Errorf(domain.Kind(99), "SOMETHING_ODD", "m"), 500, domain.CodeInternal},
-		{fmt.Errorf("wrapped: %w", domain.Errorf(domain.NotFound, domain.CodeUserNotFound, "m").Because(secret)), 404, domain.CodeUserNotFound},
+		{fmt.Errorf("wrapped: %w", domain.Errorf(domain.NotFound, domain.CodeUserNotFound, "m").WithCause(secret)), 404, domain.CodeUserNotFound},
 		{domain.Errorf(domain.Timeout, domain.CodeWorkerTimeout, "m"), 504, domain.CodeWorkerTimeout},
 		{domain.Errorf(domain.BadGateway, domain.CodeMessageSendFailed, "m"), 502, domain.CodeMessageSendFailed},
 		{secret, 500, domain.CodeInternal},

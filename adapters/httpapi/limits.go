@@ -65,7 +65,7 @@ func (l *limits) of(class limitClass) endpoint.Middleware {
 			if key == "" {
 				return next(ctx, request)
 			}
-			usage, err := l.api.Limiter.Take(ctx, key, c.start, time.Minute, most, 1)
+			usage, err := l.api.Limiter.AllowN(ctx, key, c.start, time.Minute, most, 1)
 			if err != nil {
 				c.Log().WarnContext(ctx, "rate limiter failed", "request", c.id, "error", err)
 				return blind(ctx, request)

@@ -20,17 +20,17 @@ type countingLimiter struct {
 	err     error
 }
 
-func (l *countingLimiter) Take(_ context.Context, key string, at time.Time, length time.Duration, limit, n int) (domain.Usage, error) {
+func (l *countingLimiter) AllowN(_ context.Context, key string, at time.Time, length time.Duration, limit, n int) (domain.Usage, error) {
 	if l.err != nil {
 		return domain.Usage{}, l.err
 	}
 	if l.windows[key] == nil {
 		l.windows[key] = &domain.Window{}
 	}
-	return l.windows[key].Take(at, length, limit, n), nil
+	return l.windows[key].AllowN(at, length, limit, n), nil
 }
 
-func (l *countingLimiter) Seed(context.Context, string, time.Time, time.Duration, int) error {
+func (l *countingLimiter) Backfill(context.Context, string, time.Time, time.Duration, int) error {
 	return nil
 }
 
@@ -133,7 +133,7 @@ func (u usedUp) Window() domain.Usage { return u.Usage }
 func TestALimitOfAUseCaseIsShown(t *testing.T) {
 	s := &stub{usage: domain.Usage{Allowed: true, Limit: 1000, Remaining: 900, ResetAt: noon.Add(90 * time.Second)}}
 	s.err = domain.Errorf(domain.Exceeded, domain.CodeMessageLimit, "m").
-		Because(usedUp{domain.Usage{Limit: 100, ResetAt: time.Unix(1772370000, 0)}})
+		WithCause(usedUp{domain.Usage{Limit: 100, ResetAt: time.Unix(1772370000, 0)}})
 	h, _ := limited(s)
 	got := serve(t, h, request("POST", "/api/v1/sendText", keyText, bodies["POST /sendText"]))
 	assert.Equal(t, http.StatusTooManyRequests, got.Code)
@@ -166,7 +166,7 @@ func TestRetryAfterOfAUseCase(t *testing.T) {
 	err := &delayed{domain.Errorf(domain.Exceeded, domain.CodeMessageLimit, "m"), 1500 * time.Millisecond}
 	got := serve(t, New(config(&stub{err: err})), request("POST", "/api/v1/sendText", keyText, bodies["POST /sendText"]))
 	assert.Equal(t, "2", got.Header().Get("Retry-After"))
-	cause := domain.Errorf(domain.Exceeded, domain.CodeRateLimit, "m").Because(&delayed{errors.New("x"), 5 * time.Second})
+	cause := domain.Errorf(domain.Exceeded, domain.CodeRateLimit, "m").WithCause(&delayed{errors.New("x"), 5 * time.Second})
 	got = serve(t, New(config(&stub{err: cause})), request("POST", "/api/v1/auth/login", "", goodLogin))
 	assert.Equal(t, "5", got.Header().Get("Retry-After"), "a use case says so by the cause of its error")
 	err2 := domain.Errorf(domain.Exceeded, domain.CodeMessageLimit, "m")

@@ -176,7 +176,7 @@ func (a *api) registerWorker(ctx context.Context, c *requestContext, in *registe
 	if _, err := c.authorizeWorker(in.registration.WorkerID); err != nil {
 		return registeredView{}, err
 	}
-	in.registration.Own = c.own != ""
+	in.registration.ByWorkerToken = c.own != ""
 	r, err := a.Protocol.Register(ctx, in.registration)
 	if err != nil {
 		return registeredView{}, err

@@ -71,7 +71,7 @@ func someUser() *domain.User {
 }
 
 func someSummary() *service.UserSummary {
-	return &service.UserSummary{User: someUser(), UserUsage: domain.UserUsage{Sessions: 3, Live: 2}}
+	return &service.UserSummary{User: someUser(), UserUsage: domain.UserUsage{Sessions: 3, ActiveSessions: 2}}
 }
 
 func someWorker() *domain.Worker {
@@ -120,9 +120,9 @@ func (s stubAccounts) Logout(_ context.Context, c service.Principal) error { ret
 func (s stubAccounts) Authenticate(_ context.Context, token string) (service.Principal, error) {
 	switch token {
 	case userToken:
-		return service.Principal{UserID: "u1", Role: domain.RoleUser, SignInID: "f1"}, nil
+		return service.Principal{UserID: "u1", Role: domain.RoleUser, FamilyID: "f1"}, nil
 	case adminToken:
-		return service.Principal{UserID: "a1", Role: domain.RoleAdministrator, SignInID: "f2"}, nil
+		return service.Principal{UserID: "a1", Role: domain.RoleAdministrator, FamilyID: "f2"}, nil
 	}
 	return service.Principal{}, domain.Errorf(domain.Unauthenticated, domain.CodeAuthTokenInvalid, "Access token is not valid; sign in again")
 }
@@ -162,7 +162,7 @@ func (s stubSessions) view(id string) *service.SessionView {
 }
 
 func (s stubSessions) Create(_ context.Context, _ string, n service.CreateSessionParams) (*service.CreatedSession, error) {
-	card := domain.Card("support-abc", "u1", n.Name, n.Description, noon)
+	card := domain.NewSession("support-abc", "u1", n.Name, n.Description, noon)
 	return &service.CreatedSession{Session: card, APIKey: keyText}, s.note(n)
 }
 
@@ -171,7 +171,7 @@ func (s stubSessions) Get(_ context.Context, _, id string) (*service.SessionView
 }
 
 func (s stubSessions) List(_ context.Context, _ string, f ports.SessionFilter, p ports.Page) ([]*service.SessionView, int, error) {
-	idle := &service.SessionView{Session: domain.Card("idle", "u1", "Idle", "Not started yet", noon)}
+	idle := &service.SessionView{Session: domain.NewSession("idle", "u1", "Idle", "Not started yet", noon)}
 	return []*service.SessionView{s.view("support"), idle}, 42, s.note([]any{f, p})
 }
 

@@ -41,11 +41,11 @@ func TestHeartbeatForms(t *testing.T) {
 				first.PhoneNumber, first.DisplayName, first.Generation = "6281", "Ada", 3
 				second := report("sales", domain.Disconnected)
 				second.LoggedOut = true
-				h.Sessions, h.Lists = []domain.Report{first, second, report("idle", domain.Disconnected)}, true
+				h.Sessions, h.IsFullSnapshot = []domain.Report{first, second, report("idle", domain.Disconnected)}, true
 				h.Capacity, h.Version, h.Environment = 20, "2.0", "PRODUCTION"
 				h.CPU, h.Memory, h.Uptime, h.MessageCount = 100, 0, 90500*time.Millisecond, 12
 			})},
-		"form 1, empty": {`{"sessions":[]}`, with(func(h *beat) { h.Lists, h.Sessions = true, []domain.Report{} })},
+		"form 1, empty": {`{"sessions":[]}`, with(func(h *beat) { h.IsFullSnapshot, h.Sessions = true, []domain.Report{} })},
 		"form 2": {`{"status":"ONLINE","sessions":{"total":5,"connected":3,"disconnected":1,"qr_required":0,"reconnecting":0,"error":1},"cpuUsage":12.5,"memoryUsage":40,"uptime":60,"messageCount":7}`,
 			with(func(h *beat) {
 				h.Breakdown = &domain.Breakdown{Total: 5, Connected: 3, Disconnected: 1, Error: 1}
@@ -70,7 +70,7 @@ func TestHeartbeatForms(t *testing.T) {
 			with(func(h *beat) {
 				first, second, third := report("abc", domain.Init), report("support", domain.Connected), report("sales", domain.Connected)
 				first.DisplayName, second.PhoneNumber, third.PhoneNumber = "7", "6281234567890", "6281234567890"
-				h.Sessions, h.Lists, h.Version, h.Memory = []domain.Report{first, second, third}, true, "2.5", 40
+				h.Sessions, h.IsFullSnapshot, h.Version, h.Memory = []domain.Report{first, second, third}, true, "2.5", 40
 			})},
 		"malformed count": {`{"sessions":{"total":"5","connected":3,"error":null,"init":[]},"cpuUsage":"12%"}`, with(func(h *beat) {
 			h.Breakdown = &domain.Breakdown{Connected: 3}

@@ -125,6 +125,6 @@ func TestReportsAreAttributed(t *testing.T) {
 	assert.Equal(t, []string{"worker-1", "http://10.0.0.9:8001"}, s.last, "never the one that has the endpoint")
 	for token, isOwn := range map[string]bool{own: true, fleetToken: false} {
 		_, s = ask(t, "POST", "/api/workers/register", token, bodies["POST /workers/register"])
-		assert.Equal(t, isOwn, s.last.(domain.Registration).Own)
+		assert.Equal(t, isOwn, s.last.(domain.Registration).ByWorkerToken)
 	}
 }

@@ -26,9 +26,9 @@ const (
 
 func (r repeats) after(e *ports.WorkerError) bool {
 	switch e.Failure {
-	case ports.WorkerRefused, ports.WorkerNameUnknown, ports.WorkerUnreachable:
+	case ports.WorkerConnectionRefused, ports.WorkerNameUnknown, ports.WorkerUnreachable:
 		return r >= unmade
-	case ports.WorkerBroken:
+	case ports.WorkerConnectionLost:
 		return r == harmless
 	case ports.WorkerFailed:
 		return r == harmless && e.Status >= 500
@@ -142,8 +142,8 @@ func (c *Client) again(ctx context.Context, p *peer, wire []byte, deadline time.
 		if next == nil {
 			return nil
 		}
-		considered := next.Failure == ports.WorkerUnknown || next.Failure == ports.WorkerRejected
-		if next.Failure == ports.WorkerSuspended || !failure.NotDone() && next.NotDone() && !considered {
+		considered := next.Failure == ports.WorkerSessionNotFound || next.Failure == ports.WorkerRejected
+		if next.Failure == ports.WorkerCircuitOpen || !failure.IsNotExecuted() && next.IsNotExecuted() && !considered {
 			return failure // says more: an earlier try may have done it
 		}
 		failure = next
@@ -160,13 +160,13 @@ func (c *Client) guarded(ctx context.Context, p *peer, wire []byte, deadline tim
 		return struct{}{}, verdict(ctx, failure, time.Since(began))
 	})
 	if failure == nil && err != nil {
-		return &ports.WorkerError{Failure: ports.WorkerSuspended, Message: msgSuspended, Err: err}
+		return &ports.WorkerError{Failure: ports.WorkerCircuitOpen, Message: msgSuspended, Err: err}
 	}
 	if failure != nil {
 		switch failure.Failure {
-		case ports.WorkerRefused, ports.WorkerNameUnknown, ports.WorkerUnreachable:
+		case ports.WorkerConnectionRefused, ports.WorkerNameUnknown, ports.WorkerUnreachable:
 			p.unmade.Store(true)
-		case ports.WorkerTimedOut, ports.WorkerBroken:
+		case ports.WorkerTimedOut, ports.WorkerConnectionLost:
 			p.unmade.Store(false)
 		}
 	}
@@ -180,7 +180,7 @@ func verdict(ctx context.Context, e *ports.WorkerError, took time.Duration) erro
 		return nil
 	}
 	switch e.Failure {
-	case ports.WorkerRefused, ports.WorkerNameUnknown, ports.WorkerUnreachable, ports.WorkerTimedOut, ports.WorkerBroken:
+	case ports.WorkerConnectionRefused, ports.WorkerNameUnknown, ports.WorkerUnreachable, ports.WorkerTimedOut, ports.WorkerConnectionLost:
 		if ctx.Err() != nil && (!errors.Is(ctx.Err(), context.DeadlineExceeded) || took < time.Second) {
 			return errNoVerdict
 		}

@@ -64,7 +64,7 @@ func notConnected(ctx context.Context, err error) *ports.WorkerError {
 	var dns *net.DNSError
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
-		e.Failure, e.Message = ports.WorkerRefused, msgRefused
+		e.Failure, e.Message = ports.WorkerConnectionRefused, msgRefused
 	case errors.Is(err, ErrNotAllowed):
 		e.Message = msgNotAllowed
 	case errors.As(err, &dns) && dns.IsNotFound:
@@ -95,7 +95,7 @@ func interrupted(ctx context.Context, n int, err error) *ports.WorkerError {
 	var op *net.OpError
 	var chunk fasthttp.ErrBrokenChunk
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &op) || errors.As(err, &chunk) {
-		return &ports.WorkerError{Failure: ports.WorkerBroken, Message: msgBroken, Err: err}
+		return &ports.WorkerError{Failure: ports.WorkerConnectionLost, Message: msgBroken, Err: err}
 	}
 	if errors.Is(err, fasthttp.ErrBodyTooLarge) {
 		return senseless(0, fmt.Errorf("more than %d bytes", maxAnswer))
@@ -129,7 +129,7 @@ func (c *Client) refusal(resp *fasthttp.Response) *ports.WorkerError {
 		e.Retry = retryAfter(string(resp.Header.Peek("Retry-After")), time.Now())
 		return e
 	case status == http.StatusNotFound:
-		e.Failure, e.Message = ports.WorkerUnknown, msgUnknown
+		e.Failure, e.Message = ports.WorkerSessionNotFound, msgUnknown
 		return e
 	case status == http.StatusUnauthorized || status == http.StatusForbidden:
 		e.Failure, e.Message = ports.WorkerRejected, msgRejected+": it does not accept our token"

@@ -154,9 +154,9 @@ func (c *Client) Send(ctx context.Context, w ports.WorkerRef, s ports.Send) (por
 	return out, nil
 }
 
-// Act does something to a message or in a chat. All of it sets a state, so it
+// PerformAction does something to a message or in a chat. All of it sets a state, so it
 // does no harm twice.
-func (c *Client) Act(ctx context.Context, w ports.WorkerRef, sessionID string, a domain.Action) error {
+func (c *Client) PerformAction(ctx context.Context, w ports.WorkerRef, sessionID string, a domain.Action) error {
 	body, bySend := actBody(a)
 	before, after := "/api/message/", "/manage"
 	if bySend {
@@ -214,7 +214,7 @@ func (c *Client) call(ctx context.Context, w ports.WorkerRef, method, path strin
 
 // gone takes a 404 for success.
 func gone(err error) error {
-	if e, ok := err.(*ports.WorkerError); ok && e.Failure == ports.WorkerUnknown { //nolint:errorlint // made just above, never wrapped
+	if e, ok := err.(*ports.WorkerError); ok && e.Failure == ports.WorkerSessionNotFound { //nolint:errorlint // made just above, never wrapped
 		return nil
 	}
 	return err

@@ -235,7 +235,7 @@ func TestPeersAreForgotten(t *testing.T) {
 	for _, bad := range []string{"", "w1", "ftp://w1", "http://u@w1", "http://w1/?x", "sim://w1"} {
 		_, failure = c.peer(bad)
 		require.NotNil(t, failure, bad)
-		require.True(t, failure.NotDone())
+		require.True(t, failure.IsNotExecuted())
 	}
 }
 

@@ -148,7 +148,7 @@ func TestConnectionEndsHalfWay(t *testing.T) {
 				require.NoError(t, err)
 				require.Equal(t, ends+1, requests.Load())
 			} else {
-				require.False(t, failure(t, err, ports.WorkerBroken).NotDone())
+				require.False(t, failure(t, err, ports.WorkerConnectionLost).IsNotExecuted())
 				require.Equal(t, ends, requests.Load())
 			}
 		}
@@ -188,7 +188,7 @@ func TestStaleConnectionsCountAsTries(t *testing.T) {
 	}
 	ending.Store(true)
 	_, err := c.Send(t.Context(), w, hello)
-	require.False(t, failure(t, err, ports.WorkerBroken).NotDone())
+	require.False(t, failure(t, err, ports.WorkerConnectionLost).IsNotExecuted())
 	require.EqualValues(t, 3, after.Load())
 }
 
@@ -204,7 +204,7 @@ func TestHalfAnAnswer(t *testing.T) {
 				return false
 			})
 			_, err := quick(t, httpworker.Config{}).Send(t.Context(), ports.WorkerRef{Endpoint: endpoint}, hello)
-			failed(t, err, ports.WorkerBroken)
+			failed(t, err, ports.WorkerConnectionLost)
 		})
 	}
 }
@@ -227,7 +227,7 @@ func TestSenselessAnswers(t *testing.T) {
 			})
 			w := ports.WorkerRef{Endpoint: endpoint, Capabilities: []domain.Capability{domain.CapDedupe}}
 			_, err := quick(t, httpworker.Config{}).Send(t.Context(), w, hello)
-			require.False(t, failure(t, err, ports.WorkerFailed).NotDone())
+			require.False(t, failure(t, err, ports.WorkerFailed).IsNotExecuted())
 			require.EqualValues(t, 1, requests.Load(), "it would be no better the next time")
 		})
 	}
@@ -311,7 +311,7 @@ func TestNoConnection(t *testing.T) {
 		c, dials := dialing(t, func(context.Context) error { return k.err })
 		_, err := c.Send(t.Context(), w, hello)
 		e := failure(t, err, k.want)
-		require.True(t, e.NotDone())
+		require.True(t, e.IsNotExecuted())
 		require.Contains(t, e.Message, k.says)
 		require.NotContains(t, e.Message, "worker.example")
 		require.NotContains(t, e.Message, "10.0.0.7")
@@ -329,7 +329,7 @@ func TestCancelledWhileDialing(t *testing.T) {
 		return errors.New("late")
 	})
 	_, err := c.Send(ctx, ports.WorkerRef{Endpoint: "http://worker.example:8001"}, hello)
-	require.True(t, failure(t, err, ports.WorkerUnreachable).NotDone())
+	require.True(t, failure(t, err, ports.WorkerUnreachable).IsNotExecuted())
 	close(released)
 }
 
@@ -352,14 +352,14 @@ func TestSuspension(t *testing.T) {
 	}
 	require.EqualValues(t, 5, dials.Load())
 	_, err := c.Send(t.Context(), w, hello)
-	require.True(t, failure(t, err, ports.WorkerSuspended).NotDone())
+	require.True(t, failure(t, err, ports.WorkerCircuitOpen).IsNotExecuted())
 	require.EqualValues(t, 5, dials.Load(), "it was not called")
 
 	failed(t, c.Health(t.Context(), server.URL), ports.WorkerUnreachable)
 	require.EqualValues(t, 6, dials.Load(), "its health is asked for all the same")
 	down.Store(false)
 	_, err = c.Send(t.Context(), w, hello)
-	failed(t, err, ports.WorkerSuspended)
+	failed(t, err, ports.WorkerCircuitOpen)
 	require.NoError(t, c.Health(t.Context(), server.URL))
 	_, err = c.Send(t.Context(), w, hello)
 	require.NoError(t, err, "a worker that is back is called again at once")
@@ -372,7 +372,7 @@ func TestNoSuspension(t *testing.T) {
 	c := quick(t, httpworker.Config{SuspendFor: time.Hour})
 	for range 10 {
 		_, err := c.Send(t.Context(), w.Ref, hello)
-		failed(t, err, ports.WorkerUnknown)
+		failed(t, err, ports.WorkerSessionNotFound)
 	}
 	for range 10 {
 		ctx, cancel := context.WithCancel(t.Context())
@@ -416,7 +416,7 @@ func TestCallLimit(t *testing.T) {
 	c := quick(t, httpworker.Config{CallLimit: 60 * time.Millisecond, HealthLimit: 40 * time.Millisecond})
 	began := time.Now()
 	_, err := c.Start(t.Context(), ports.WorkerRef{Endpoint: server.URL}, ports.Start{SessionID: "one"})
-	require.False(t, failure(t, err, ports.WorkerTimedOut).NotDone())
+	require.False(t, failure(t, err, ports.WorkerTimedOut).IsNotExecuted())
 	failed(t, c.Health(t.Context(), server.URL), ports.WorkerTimedOut)
 	require.Less(t, time.Since(began), 5*time.Second)
 }
@@ -449,7 +449,7 @@ func TestHTTPS(t *testing.T) {
 		require.NoError(t, err)
 	}
 	_, err := quick(t, httpworker.Config{}).Send(t.Context(), w, hello)
-	require.True(t, failure(t, err, ports.WorkerUnreachable).NotDone(), "its certificate is not known")
+	require.True(t, failure(t, err, ports.WorkerUnreachable).IsNotExecuted(), "its certificate is not known")
 }
 
 // What goes to whom.

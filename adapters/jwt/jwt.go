@@ -41,7 +41,7 @@ type claims struct {
 	Issuer        string      `json:"iss"`
 	Audience      string      `json:"aud"`
 	UserID        string      `json:"sub"`
-	SignInID      string      `json:"sid"`
+	FamilyID      string      `json:"sid"`
 	Role          domain.Role `json:"role"`
 	CredentialsAt int64       `json:"cat"` // µs
 	ExpiresAt     float64     `json:"exp"` // s
@@ -64,7 +64,7 @@ func (c *claims) GetExpirationTime() (*jwt.NumericDate, error) {
 
 // Validate is called by the library once the signature is known to be good.
 func (c *claims) Validate() error {
-	if c.UserID == "" || c.SignInID == "" {
+	if c.UserID == "" || c.FamilyID == "" {
 		return errors.New("token names no user or sign-in")
 	}
 	return nil
@@ -72,12 +72,12 @@ func (c *claims) Validate() error {
 
 // Sign returns a token with the claims. User, sign-in and expiry are required.
 func (t *Tokens) Sign(c ports.Claims) (string, error) {
-	if c.UserID == "" || c.SignInID == "" || c.ExpiresAt.IsZero() {
+	if c.UserID == "" || c.FamilyID == "" || c.ExpiresAt.IsZero() {
 		return "", errors.New("jwt: a token needs a user, a sign-in and an expiry")
 	}
 	return jwt.NewWithClaims(jwt.SigningMethodHS256, &claims{
 		Issuer: name, Audience: name,
-		UserID: c.UserID, SignInID: c.SignInID, Role: c.Role,
+		UserID: c.UserID, FamilyID: c.FamilyID, Role: c.Role,
 		CredentialsAt: c.CredentialsAt.UnixMicro(), ExpiresAt: float64(c.ExpiresAt.UnixMicro()) / 1e6,
 	}).SignedString(t.secret)
 }
@@ -103,11 +103,11 @@ func (t *Tokens) Verify(token string, now time.Time) (ports.Claims, error) {
 	case errors.Is(err, jwt.ErrTokenExpired) && c.Issuer == name && c.Audience == name && c.Validate() == nil:
 		return ports.Claims{}, errExpired
 	default:
-		return ports.Claims{}, errInvalid.Because(err)
+		return ports.Claims{}, errInvalid.WithCause(err)
 	}
 	expires, _ := c.GetExpirationTime() // required by now
 	return ports.Claims{
-		UserID: c.UserID, SignInID: c.SignInID, Role: c.Role,
+		UserID: c.UserID, FamilyID: c.FamilyID, Role: c.Role,
 		CredentialsAt: time.UnixMicro(c.CredentialsAt).UTC(), ExpiresAt: expires.Time,
 	}, nil
 }

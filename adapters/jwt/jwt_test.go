@@ -42,7 +42,7 @@ func tokens(t testing.TB) *jwt.Tokens {
 
 func claims() ports.Claims {
 	return ports.Claims{
-		UserID: "u1", SignInID: "s1", Role: domain.RoleAdministrator,
+		UserID: "u1", FamilyID: "s1", Role: domain.RoleAdministrator,
 		CredentialsAt: now.Add(-time.Hour), ExpiresAt: now.Add(time.Hour),
 	}
 }
@@ -67,7 +67,7 @@ func TestRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		micro := rapid.Int64Range(0, time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC).UnixMicro())
 		c := ports.Claims{
-			UserID: rapid.StringN(1, 64, 256).Draw(t, "user"), SignInID: rapid.StringN(1, 64, 256).Draw(t, "sign-in"),
+			UserID: rapid.StringN(1, 64, 256).Draw(t, "user"), FamilyID: rapid.StringN(1, 64, 256).Draw(t, "sign-in"),
 			Role:          rapid.SampledFrom([]domain.Role{domain.RoleUser, domain.RoleAdministrator}).Draw(t, "role"),
 			CredentialsAt: time.UnixMicro(micro.Draw(t, "credentials")).UTC(),
 			ExpiresAt:     time.UnixMicro(1 + micro.Draw(t, "expires")).UTC(),
@@ -85,7 +85,7 @@ func TestRoundTrip(t *testing.T) {
 func TestSignRefusesHalfAToken(t *testing.T) {
 	for _, spoil := range []func(*ports.Claims){
 		func(c *ports.Claims) { c.UserID = "" },
-		func(c *ports.Claims) { c.SignInID = "" },
+		func(c *ports.Claims) { c.FamilyID = "" },
 		func(c *ports.Claims) { c.ExpiresAt = time.Time{} },
 	} {
 		c := claims()

@@ -16,8 +16,8 @@ type userRow struct {
 	v        *domain.User // nil: the row is gone
 	usage    domain.UserUsage
 	sessions list[*sessionRow] // by age
-	keys     list[*keyRow]     // by age
-	signIns  list[*signInRow]  // by id
+	keys     list[*apiKeyRow]  // by age
+	families list[*familyRow]  // by id
 	reset    *domain.PasswordReset
 	sent     list[*message] // by age
 	received list[*message] // by age
@@ -137,49 +137,49 @@ func (t users) Reserve(_ context.Context, id string, add, limit domain.UserUsage
 		return ports.ErrNotFound
 	}
 	old := r.usage
-	sum := domain.UserUsage{Sessions: old.Sessions + add.Sessions, Live: old.Live + add.Live}
-	if add.Sessions > 0 && sum.Sessions > limit.Sessions || add.Live > 0 && sum.Live > limit.Live {
+	sum := domain.UserUsage{Sessions: old.Sessions + add.Sessions, ActiveSessions: old.ActiveSessions + add.ActiveSessions}
+	if add.Sessions > 0 && sum.Sessions > limit.Sessions || add.ActiveSessions > 0 && sum.ActiveSessions > limit.ActiveSessions {
 		return ports.ErrFull
 	}
-	r.usage = domain.UserUsage{Sessions: max(sum.Sessions, 0), Live: max(sum.Live, 0)}
+	r.usage = domain.UserUsage{Sessions: max(sum.Sessions, 0), ActiveSessions: max(sum.ActiveSessions, 0)}
 	t.undo(func() { r.usage = old })
 	return nil
 }
 
-type signInRow struct {
-	v    *domain.SignIn
+type familyRow struct {
+	v    *domain.RefreshTokenFamily
 	user *userRow
 	at   int32
 }
 
-func signInID(a, b *signInRow) int { return cmp.Compare(a.v.ID, b.v.ID) }
+func familyID(a, b *familyRow) int { return cmp.Compare(a.v.ID, b.v.ID) }
 
-func (r *signInRow) place() *int32 { return &r.at }
-func (r *signInRow) before(o *signInRow) bool {
-	return cmp.Or(r.v.ExpiresAt.Compare(o.v.ExpiresAt), signInID(r, o)) < 0
+func (r *familyRow) place() *int32 { return &r.at }
+func (r *familyRow) before(o *familyRow) bool {
+	return cmp.Or(r.v.ExpiresAt.Compare(o.v.ExpiresAt), familyID(r, o)) < 0
 }
 
-func (r *signInRow) rev() int64 {
+func (r *familyRow) rev() int64 {
 	if r == nil {
 		return 0
 	}
 	return r.v.Rev
 }
 
-type signIns struct{ *txn }
+type refreshTokenFamilies struct{ *txn }
 
-func (t signIns) Get(_ context.Context, id string) (*domain.SignIn, error) {
-	return find(t.txn, t.s.signIns, id, func(r *signInRow) *domain.SignIn {
+func (t refreshTokenFamilies) Get(_ context.Context, id string) (*domain.RefreshTokenFamily, error) {
+	return find(t.txn, t.s.families, id, func(r *familyRow) *domain.RefreshTokenFamily {
 		f := *r.v
 		return &f
 	})
 }
 
-func (t signIns) Put(_ context.Context, f *domain.SignIn) error {
+func (t refreshTokenFamilies) Put(_ context.Context, f *domain.RefreshTokenFamily) error {
 	if err := t.writable(); err != nil {
 		return err
 	}
-	r := t.s.signIns[f.ID]
+	r := t.s.families[f.ID]
 	if err := swap(r != nil, r.rev(), f.Rev); err != nil {
 		return err
 	}
@@ -191,7 +191,7 @@ func (t signIns) Put(_ context.Context, f *domain.SignIn) error {
 		return ports.ErrConflict
 	}
 	if r == nil {
-		r = &signInRow{user: user}
+		r = &familyRow{user: user}
 	}
 	v := *f
 	keep(&v.CreatedAt, &v.ExpiresAt, &v.RevokedAt)
@@ -201,26 +201,26 @@ func (t signIns) Put(_ context.Context, f *domain.SignIn) error {
 	return nil
 }
 
-func (t signIns) set(r *signInRow, v *domain.SignIn) {
+func (t refreshTokenFamilies) set(r *familyRow, v *domain.RefreshTokenFamily) {
 	old := r.v
 	t.s.setSignIn(r, v)
 	t.undo(func() { t.s.setSignIn(r, old) })
 }
 
-func (s *Store) setSignIn(r *signInRow, v *domain.SignIn) {
+func (s *Store) setSignIn(r *familyRow, v *domain.RefreshTokenFamily) {
 	if r.v != nil {
 		s.expiring.remove(r)
-		delete(s.signIns, r.v.ID)
-		r.user.signIns.remove(r, signInID)
+		delete(s.families, r.v.ID)
+		r.user.families.remove(r, familyID)
 	}
 	if r.v = v; v != nil {
 		s.expiring.add(r)
-		s.signIns[v.ID] = r
-		r.user.signIns.add(r, signInID)
+		s.families[v.ID] = r
+		r.user.families.add(r, familyID)
 	}
 }
 
-func (t signIns) RevokeAll(_ context.Context, userID, except string, at time.Time) error {
+func (t refreshTokenFamilies) RevokeAll(_ context.Context, userID, except string, at time.Time) error {
 	if err := t.writable(); err != nil {
 		return err
 	}
@@ -228,7 +228,7 @@ func (t signIns) RevokeAll(_ context.Context, userID, except string, at time.Tim
 	if user == nil {
 		return nil
 	}
-	for _, r := range user.signIns {
+	for _, r := range user.families {
 		if r.v.ID == except || !r.v.RevokedAt.IsZero() {
 			continue
 		}
@@ -241,7 +241,7 @@ func (t signIns) RevokeAll(_ context.Context, userID, except string, at time.Tim
 	return nil
 }
 
-func (t signIns) DeleteExpired(_ context.Context, before time.Time) error {
+func (t refreshTokenFamilies) DeleteExpired(_ context.Context, before time.Time) error {
 	if err := t.writable(); err != nil {
 		return err
 	}
@@ -251,9 +251,9 @@ func (t signIns) DeleteExpired(_ context.Context, before time.Time) error {
 	return nil
 }
 
-type resets struct{ *txn }
+type passwordResets struct{ *txn }
 
-func (t resets) Put(_ context.Context, r *domain.PasswordReset) error {
+func (t passwordResets) Put(_ context.Context, r *domain.PasswordReset) error {
 	if err := t.writable(); err != nil {
 		return err
 	}
@@ -270,7 +270,7 @@ func (t resets) Put(_ context.Context, r *domain.PasswordReset) error {
 	return nil
 }
 
-func (t resets) Take(_ context.Context, hash [32]byte) (*domain.PasswordReset, error) {
+func (t passwordResets) Consume(_ context.Context, hash [32]byte) (*domain.PasswordReset, error) {
 	if err := t.writable(); err != nil {
 		return nil, err
 	}
@@ -283,7 +283,7 @@ func (t resets) Take(_ context.Context, hash [32]byte) (*domain.PasswordReset, e
 	return &taken, nil
 }
 
-func (t resets) set(user *userRow, v *domain.PasswordReset) {
+func (t passwordResets) set(user *userRow, v *domain.PasswordReset) {
 	old := user.reset
 	t.s.setReset(user, v)
 	t.undo(func() { t.s.setReset(user, old) })

@@ -24,7 +24,7 @@ func BenchmarkSend(b *testing.B) {
 			const sessions = 1000
 			for i := range sessions {
 				require.NoError(b, s.Update(b.Context(), func(ctx context.Context, tx *ports.Tx) error {
-					return tx.Sessions.Put(ctx, domain.Card(fmt.Sprint("session-", i), "u1", "Session", "", noon))
+					return tx.Sessions.Put(ctx, domain.NewSession(fmt.Sprint("session-", i), "u1", "Session", "", noon))
 				}))
 			}
 			ids := make([]string, b.N)
@@ -134,7 +134,7 @@ func fleet(tb testing.TB, sessions int) (*memory.Store, uint64) {
 	runtime.ReadMemStats(&before)
 	s := newStore(tb)
 	for i := range sessions {
-		v := domain.Card(fmt.Sprintf("session-%06d-abcd1234", i), "u1", "Support line", "", noon.Add(time.Duration(i)*time.Second))
+		v := domain.NewSession(fmt.Sprintf("session-%06d-abcd1234", i), "u1", "Support line", "", noon.Add(time.Duration(i)*time.Second))
 		v.Status, v.WorkerID, v.Generation = domain.Connected, workerIDs[i%len(workerIDs)], 1
 		v.PhoneNumber, v.DueAt = fmt.Sprintf("6281234%06d", i), noon.Add(time.Duration(i%3600)*time.Second)
 		require.NoError(tb, s.Update(tb.Context(), func(ctx context.Context, tx *ports.Tx) error { return tx.Sessions.Put(ctx, v) }))
@@ -160,7 +160,7 @@ func BenchmarkLimiterTake(b *testing.B) {
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
 		for i := 0; pb.Next(); i++ {
-			if _, err := l.Take(b.Context(), keys[i%len(keys)], noon, time.Hour, 1<<40, 1); err != nil {
+			if _, err := l.AllowN(b.Context(), keys[i%len(keys)], noon, time.Hour, 1<<40, 1); err != nil {
 				b.Error(err)
 			}
 		}
@@ -174,7 +174,7 @@ func BenchmarkLimiterTakeNew(b *testing.B) {
 	for b.Loop() {
 		i++
 		at := noon.Add(time.Duration(i) * 10 * time.Millisecond)
-		if _, err := l.Take(b.Context(), fmt.Sprint("key ", i), at, time.Hour, 10, 1); err != nil {
+		if _, err := l.AllowN(b.Context(), fmt.Sprint("key ", i), at, time.Hour, 10, 1); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -1,5 +1,5 @@
 // Package memory keeps everything in the memory of one process: the store, the
-// routes, the limiter, the bus and the hints.
+// routes, the limiter, the bus and the invalidator.
 //
 // It is for tests, demonstrations, simulations, and for embedding programs
 // that start afresh each time. It keeps every clause of the contracts in

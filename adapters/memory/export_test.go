@@ -15,4 +15,4 @@ func Windows(l *Limiter) (n int) {
 func Subscribers(b *Bus) int { return len(b.subscribers) }
 
 // Listeners counts those of all parties.
-func Listeners(h *Hints) int { return len(h.hub.listeners) }
+func Listeners(h *Invalidator) int { return len(h.hub.listeners) }

@@ -44,9 +44,9 @@ func NewLimiter() *Limiter {
 	return l
 }
 
-// Take implements [ports.Limiter]. Only a use that is allowed begins a window;
+// AllowN implements [ports.Limiter]. Only a use that is allowed begins a window;
 // looking, giving back and being refused do not.
-func (l *Limiter) Take(
+func (l *Limiter) AllowN(
 	ctx context.Context, key string, at time.Time, length time.Duration, limit, n int,
 ) (domain.Usage, error) {
 	if err := ctx.Err(); err != nil {
@@ -60,7 +60,7 @@ func (l *Limiter) Take(
 	if known {
 		next = w.Window
 	}
-	usage := next.Take(at, length, limit, n)
+	usage := next.AllowN(at, length, limit, n)
 	runs := known && next.Start.Equal(w.Start)
 	switch {
 	case !usage.Allowed, n <= 0 && !runs:
@@ -73,8 +73,8 @@ func (l *Limiter) Take(
 	return usage, nil
 }
 
-// Seed implements [ports.Limiter].
-func (l *Limiter) Seed(ctx context.Context, key string, first time.Time, length time.Duration, used int) error {
+// Backfill implements [ports.Limiter].
+func (l *Limiter) Backfill(ctx context.Context, key string, first time.Time, length time.Duration, used int) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -82,11 +82,11 @@ func (l *Limiter) Seed(ctx context.Context, key string, first time.Time, length 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if w, known := s.windows[key]; known {
-		w.Seed(first, used)
+		w.Backfill(first, used)
 		return nil
 	}
 	next := limitWindow{length: length}
-	next.Seed(first, used)
+	next.Backfill(first, used)
 	s.sweep(first)
 	s.windows[key] = &next
 	return nil

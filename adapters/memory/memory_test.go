@@ -46,9 +46,9 @@ func TestBus(t *testing.T) {
 	})
 }
 
-func TestHints(t *testing.T) {
-	conformance.Hints(t, func(*testing.T) (a, b ports.Hints) {
-		party := memory.NewHints()
+func TestInvalidator(t *testing.T) {
+	conformance.Invalidator(t, func(*testing.T) (a, b ports.Invalidator) {
+		party := memory.NewInvalidator()
 		return party, party.Join()
 	})
 }
@@ -63,7 +63,7 @@ func newStore(tb testing.TB) *memory.Store {
 		if err := tx.Users.Put(ctx, &domain.User{ID: "u1", Email: "u1@example.com", CreatedAt: noon}); err != nil {
 			return err
 		}
-		return tx.Sessions.Put(ctx, domain.Card("s1", "u1", "Session", "", noon))
+		return tx.Sessions.Put(ctx, domain.NewSession("s1", "u1", "Session", "", noon))
 	}))
 	return s
 }
@@ -114,12 +114,12 @@ func TestRevsAreNotRepeated(t *testing.T) {
 	put := func(v *domain.Session) error {
 		return s.Update(t.Context(), func(ctx context.Context, tx *ports.Tx) error { return tx.Sessions.Put(ctx, v) })
 	}
-	old := domain.Card("s2", "u1", "Session", "", noon)
+	old := domain.NewSession("s2", "u1", "Session", "", noon)
 	require.NoError(t, put(old))
 	require.NoError(t, s.Update(t.Context(), func(ctx context.Context, tx *ports.Tx) error {
 		return tx.Sessions.Delete(ctx, "s2", old.Rev)
 	}))
-	next := domain.Card("s2", "u1", "Session", "", noon)
+	next := domain.NewSession("s2", "u1", "Session", "", noon)
 	require.NoError(t, put(next))
 	require.Greater(t, next.Rev, old.Rev)
 	require.ErrorIs(t, put(old), ports.ErrConflict)
@@ -129,7 +129,7 @@ func TestEachAssignedBearsWrites(t *testing.T) {
 	s := newStore(t)
 	require.NoError(t, s.Update(t.Context(), func(ctx context.Context, tx *ports.Tx) error {
 		for i := range 10 {
-			v := domain.Card(fmt.Sprint("a", i), "u1", "", "", noon)
+			v := domain.NewSession(fmt.Sprint("a", i), "u1", "", "", noon)
 			v.WorkerID = fmt.Sprint("w", i%2)
 			if err := tx.Sessions.Put(ctx, v); err != nil {
 				return err
@@ -161,10 +161,10 @@ func TestLimiterForgets(t *testing.T) {
 	for hour := range 50 {
 		for i := range 2000 {
 			at := noon.Add(time.Duration(hour) * 2 * time.Hour)
-			u, err := l.Take(t.Context(), fmt.Sprint("key ", hour, " ", i), at, time.Hour, 1, 1)
+			u, err := l.AllowN(t.Context(), fmt.Sprint("key ", hour, " ", i), at, time.Hour, 1, 1)
 			require.NoError(t, err)
 			require.True(t, u.Allowed)
-			_, err = l.Take(t.Context(), fmt.Sprint("looked at ", hour, " ", i), at, time.Hour, 1, 0)
+			_, err = l.AllowN(t.Context(), fmt.Sprint("looked at ", hour, " ", i), at, time.Hour, 1, 0)
 			require.NoError(t, err)
 		}
 	}
@@ -175,7 +175,7 @@ func TestLimiterForgets(t *testing.T) {
 func TestLimiterRefusalBeginsNothing(t *testing.T) {
 	l := memory.NewLimiter()
 	take := func(after time.Duration, n int) domain.Usage {
-		u, err := l.Take(t.Context(), "key", noon.Add(after), time.Hour, 3, n)
+		u, err := l.AllowN(t.Context(), "key", noon.Add(after), time.Hour, 3, n)
 		require.NoError(t, err)
 		return u
 	}
@@ -220,59 +220,59 @@ func TestBusKeepsTheNewest(t *testing.T) {
 	}
 }
 
-// A hint is heard before Tell returns, by everybody but who tells it.
-func TestHintsAreHeardAtOnce(t *testing.T) {
-	a := memory.NewHints()
+// An invalidation is heard before Publish returns, by everybody but its publisher.
+func TestInvalidationsAreHeardAtOnce(t *testing.T) {
+	a := memory.NewInvalidator()
 	b, c := a.Join(), a.Join().Join()
 	var heard []string
-	for name, party := range map[string]*memory.Hints{"a": a, "b": b, "c": c} {
-		t.Cleanup(party.Listen(func(h ports.Hint) { heard = append(heard, name+h.Sessions[0]) }))
+	for name, party := range map[string]*memory.Invalidator{"a": a, "b": b, "c": c} {
+		t.Cleanup(party.Subscribe(func(h ports.Invalidation) { heard = append(heard, name+h.Sessions[0]) }))
 	}
-	b.Tell(ports.Hint{Sessions: []string{"1"}})
+	b.Publish(ports.Invalidation{Sessions: []string{"1"}})
 	require.ElementsMatch(t, []string{"a1", "c1"}, heard)
-	memory.NewHints().Tell(ports.Hint{Sessions: []string{"2"}})
+	memory.NewInvalidator().Publish(ports.Invalidation{Sessions: []string{"2"}})
 	require.Len(t, heard, 2, "others are apart")
 }
 
 // A listener may tell and listen; what it is told meanwhile it hears next.
-func TestHintsWithinHints(t *testing.T) {
-	a := memory.NewHints()
+func TestPublishWithinSubscribers(t *testing.T) {
+	a := memory.NewInvalidator()
 	b := a.Join()
 	var heard []string
 	inside := false
-	t.Cleanup(b.Listen(func(h ports.Hint) {
+	t.Cleanup(b.Subscribe(func(h ports.Invalidation) {
 		require.False(t, inside)
 		inside = true
 		heard = append(heard, h.Users...)
 		if len(heard) < 5 {
-			b.Tell(ports.Hint{Users: h.Users})
+			b.Publish(ports.Invalidation{Users: h.Users})
 		}
 		inside = false
 	}))
-	t.Cleanup(a.Listen(func(h ports.Hint) {
-		a.Tell(ports.Hint{Users: []string{h.Users[0] + "!"}})
-		a.Listen(func(ports.Hint) { t.Error("it came too late for this hint") })()
+	t.Cleanup(a.Subscribe(func(h ports.Invalidation) {
+		a.Publish(ports.Invalidation{Users: []string{h.Users[0] + "!"}})
+		a.Subscribe(func(ports.Invalidation) { t.Error("it came too late for this invalidation") })()
 	}))
-	a.Tell(ports.Hint{Users: []string{"u"}})
+	a.Publish(ports.Invalidation{Users: []string{"u"}})
 	require.Equal(t, []string{"u", "u!", "u!!", "u!!!", "u!!!!"}, heard)
 }
 
-func TestHintsForgetWhoCancelled(t *testing.T) {
-	a := memory.NewHints()
+func TestInvalidatorForgetsWhoCancelled(t *testing.T) {
+	a := memory.NewInvalidator()
 	for range 10 {
-		a.Join().Listen(func(ports.Hint) {})()
+		a.Join().Subscribe(func(ports.Invalidation) {})()
 	}
 	require.Zero(t, memory.Listeners(a))
 
 	heard, b := 0, a.Join()
 	var cancels [2]func()
 	for i := range cancels {
-		cancels[i] = b.Listen(func(ports.Hint) {
+		cancels[i] = b.Subscribe(func(ports.Invalidation) {
 			heard++
 			cancels[1-i]()
 		})
 	}
-	a.Tell(ports.Hint{All: true})
+	a.Publish(ports.Invalidation{All: true})
 	require.Equal(t, 1, heard, "one cancelled the other")
 	require.Equal(t, 1, memory.Listeners(a))
 }

@@ -47,7 +47,7 @@ func (t outbox) Last(context.Context) (int64, error) {
 	return t.s.seq, nil
 }
 
-func (t outbox) Trim(_ context.Context, before time.Time) error {
+func (t outbox) DeleteBefore(_ context.Context, before time.Time) error {
 	if err := t.writable(); err != nil {
 		return err
 	}
@@ -83,7 +83,7 @@ func (t settings) Put(_ context.Context, name, value string) error {
 	return nil
 }
 
-func (t settings) PutNew(ctx context.Context, name, value string) (string, error) {
+func (t settings) PutIfAbsent(ctx context.Context, name, value string) (string, error) {
 	if err := t.writable(); err != nil {
 		return "", err
 	}
@@ -93,7 +93,7 @@ func (t settings) PutNew(ctx context.Context, name, value string) (string, error
 	return value, t.Put(ctx, name, value)
 }
 
-func (t settings) Swap(ctx context.Context, name, old, value string) error {
+func (t settings) CompareAndSwap(ctx context.Context, name, old, value string) error {
 	if err := t.writable(); err != nil {
 		return err
 	}

@@ -12,10 +12,10 @@ import (
 )
 
 type sessionRow struct {
-	v       *domain.Session // nil: the row is gone
-	owner   *userRow        // who made it; its messages are that user's unless they say otherwise
-	keys    list[*keyRow]   // by age
-	history list[*message]  // by age
+	v       *domain.Session  // nil: the row is gone
+	owner   *userRow         // who made it; its messages are that user's unless they say otherwise
+	keys    list[*apiKeyRow] // by age
+	history list[*message]   // by age
 	at      int32
 }
 
@@ -62,8 +62,8 @@ func (t sessions) Put(_ context.Context, s *domain.Session) error {
 	}
 	v := s.Clone()
 	v.UserID = user.v.ID // one text for all sessions of the user
-	keep(&v.StatusAt, &v.AssignedAt, &v.ClaimedUntil, &v.SettleAt, &v.AvoidUntil, &v.QR.ExpiresAt, &v.DueAt,
-		&v.ReportedAt, &v.HeardAt, &v.LastSeenAt, &v.CreatedAt, &v.UpdatedAt)
+	keep(&v.StatusAt, &v.AssignedAt, &v.ClaimedUntil, &v.DebounceUntil, &v.ExcludedUntil, &v.QR.ExpiresAt, &v.DueAt,
+		&v.LastReportWorkerTime, &v.LastReportAppliedAt, &v.LastSeenAt, &v.CreatedAt, &v.UpdatedAt)
 	v.Rev = t.s.nextRev()
 	t.set(r, v)
 	s.Rev = v.Rev
@@ -94,7 +94,7 @@ func (s *Store) setSession(r *sessionRow, v *domain.Session) {
 		if due {
 			s.due.remove(r)
 		}
-		if moves && old.Assigned() {
+		if moves && old.IsAssigned() {
 			removeFrom(s.assigned, old.WorkerID, r, sessionID)
 		}
 		if claimed && old.ClaimedBy != "" {
@@ -113,7 +113,7 @@ func (s *Store) setSession(r *sessionRow, v *domain.Session) {
 	if due && !v.DueAt.IsZero() {
 		s.due.add(r)
 	}
-	if moves && v.Assigned() {
+	if moves && v.IsAssigned() {
 		addTo(s.assigned, v.WorkerID, r, sessionID)
 	}
 	if claimed && v.ClaimedBy != "" {
@@ -133,7 +133,7 @@ func (t sessions) Delete(_ context.Context, id string, rev int64) error {
 		return ports.ErrConflict
 	}
 	for _, k := range slices.Clone(r.keys) {
-		keys(t).set(k, nil)
+		apiKeys(t).set(k, nil)
 	}
 	messages(t).forget(r)
 	t.set(r, nil)
@@ -165,7 +165,7 @@ func (t sessions) List(_ context.Context, f ports.SessionFilter, p ports.Page) (
 	return copies(page(rows, p), (*sessionRow).clone), len(rows), nil
 }
 
-func (t sessions) Assigned(_ context.Context, workerID string) ([]*domain.Session, error) {
+func (t sessions) ListByWorker(_ context.Context, workerID string) ([]*domain.Session, error) {
 	if err := t.readable(); err != nil {
 		return nil, err
 	}

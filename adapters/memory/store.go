@@ -27,12 +27,12 @@ type Store struct {
 	emails    map[string]*userRow
 	userOrder list[*userRow] // by age
 
-	signIns  map[string]*signInRow
-	expiring queue[*signInRow]
+	families map[string]*familyRow
+	expiring queue[*familyRow]
 	resets   map[[32]byte]*domain.PasswordReset
 
-	keys   map[string]*keyRow
-	hashes map[[32]byte]*keyRow
+	keys   map[string]*apiKeyRow
+	hashes map[[32]byte]*apiKeyRow
 
 	sessions     map[string]*sessionRow
 	sessionOrder list[*sessionRow]             // by age
@@ -50,9 +50,9 @@ type Store struct {
 	bySession  map[string]*list[*cleanupRow] // those of one by worker
 	cleanupDue queue[*cleanupRow]
 
-	moves     map[string]*moveRow
-	moveOrder list[*moveRow] // by age
-	movesOpen list[*moveRow] // by age
+	moves     map[string]*migrationRow
+	moveOrder list[*migrationRow] // by age
+	movesOpen list[*migrationRow] // by age
 
 	messages map[string]*message
 	whatsApp map[whatsAppKey]*message   // one of the messages with that id
@@ -84,10 +84,10 @@ func NewStore() *Store {
 	return &Store{
 		users:     make(map[string]*userRow),
 		emails:    make(map[string]*userRow),
-		signIns:   make(map[string]*signInRow),
+		families:  make(map[string]*familyRow),
 		resets:    make(map[[32]byte]*domain.PasswordReset),
-		keys:      make(map[string]*keyRow),
-		hashes:    make(map[[32]byte]*keyRow),
+		keys:      make(map[string]*apiKeyRow),
+		hashes:    make(map[[32]byte]*apiKeyRow),
 		sessions:  make(map[string]*sessionRow),
 		assigned:  make(map[string]*list[*sessionRow]),
 		claimed:   make(map[string]*list[*sessionRow]),
@@ -97,7 +97,7 @@ func NewStore() *Store {
 		cleanups:  make(map[cleanupKey]*cleanupRow),
 		byWorker:  make(map[string]*list[*cleanupRow]),
 		bySession: make(map[string]*list[*cleanupRow]),
-		moves:     make(map[string]*moveRow),
+		moves:     make(map[string]*migrationRow),
 		messages:  make(map[string]*message),
 		whatsApp:  make(map[whatsAppKey]*message),
 		repeats:   make(map[whatsAppKey][]*message),
@@ -165,8 +165,8 @@ func (s *Store) run(ctx context.Context, fn func(ctx context.Context, tx *ports.
 	t := &txn{Context: ctx, s: s, write: write}
 	defer func() { t.over = true }()
 	t.tx = ports.Tx{
-		Users: users{t}, SignIns: signIns{t}, Resets: resets{t}, Keys: keys{t}, Sessions: sessions{t},
-		Workers: workers{t}, Cleanups: cleanups{t}, Migrations: moves{t}, Messages: messages{t}, Loads: loads{t},
+		Users: users{t}, RefreshTokenFamilies: refreshTokenFamilies{t}, PasswordResets: passwordResets{t}, APIKeys: apiKeys{t}, Sessions: sessions{t},
+		Workers: workers{t}, Cleanups: cleanups{t}, Migrations: migrations{t}, Messages: messages{t}, LoadSamples: loadSamples{t},
 		Outbox: outbox{t}, Settings: settings{t}, Replicas: replicas{t},
 	}
 	if err := fn(t, &t.tx); err != nil {

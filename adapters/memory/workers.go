@@ -67,7 +67,7 @@ func (t workers) Put(_ context.Context, w *domain.Worker) error {
 		r = &workerRow{}
 	}
 	v := w.Clone()
-	keep(&v.TrialSince, &v.LastHeartbeat, &v.RegisteredAt, &v.LostAt, &v.FailoverAt, &v.CreatedAt, &v.UpdatedAt)
+	keep(&v.CanarySince, &v.LastHeartbeat, &v.RegisteredAt, &v.DownAt, &v.FailoverAt, &v.CreatedAt, &v.UpdatedAt)
 	v.Rev = t.s.nextRev()
 	t.set(r, v)
 	w.Rev = v.Rev

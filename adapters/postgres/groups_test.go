@@ -209,7 +209,7 @@ func TestPutsThatGoOutTogether(t *testing.T) {
 	there := message("there")
 	require.NoError(t, s.Update(t.Context(), func(ctx context.Context, tx *ports.Tx) error {
 		err := errors.Join(tx.Users.Put(ctx, user("u")), tx.Users.Put(ctx, ahead[0]), tx.Users.Put(ctx, ahead[1]), tx.Users.Put(ctx, ahead[2]))
-		return errors.Join(err, tx.Sessions.Put(ctx, domain.Card("s", "u", "s", "", at)), tx.Messages.Put(ctx, there))
+		return errors.Join(err, tx.Sessions.Put(ctx, domain.NewSession("s", "u", "s", "", at)), tx.Messages.Put(ctx, there))
 	}))
 	const future = 1 << 60
 	_, err := s.pool.Exec(t.Context(), "UPDATE users SET rev = $1 WHERE id LIKE 'ahead%'", int64(future))
@@ -298,7 +298,7 @@ func TestWhatBreaksAGroup(t *testing.T) {
 		},
 		"an error of one that wrote nothing": {
 			fn: func(ctx context.Context, tx *ports.Tx) error {
-				return errors.Join(ours, tx.SignIns.DeleteExpired(ctx, time.Now()))
+				return errors.Join(ours, tx.RefreshTokenFamilies.DeleteExpired(ctx, time.Now()))
 			},
 			runs: 1, check: func(t *testing.T, m *member) { require.ErrorIs(t, m.err, ours) },
 		},
@@ -315,7 +315,7 @@ func TestWhatBreaksAGroup(t *testing.T) {
 		},
 		"a refusal by PostgreSQL": {
 			fn: func(ctx context.Context, tx *ports.Tx) error {
-				return tx.Sessions.Put(ctx, domain.Card("s1", "nobody", "s1", "", time.Now()))
+				return tx.Sessions.Put(ctx, domain.NewSession("s1", "nobody", "s1", "", time.Now()))
 			},
 			runs: 2, check: func(t *testing.T, m *member) { require.ErrorIs(t, m.err, ports.ErrNotFound) },
 		},
@@ -363,7 +363,7 @@ func TestWhatBreaksAGroup(t *testing.T) {
 			if c.with != nil {
 				require.NoError(t, s.Update(t.Context(), func(ctx context.Context, tx *ports.Tx) error {
 					err := tx.Users.Put(ctx, &domain.User{ID: "u", Email: "u@example.com"})
-					return errors.Join(err, tx.Sessions.Put(ctx, domain.Card("s", "u", "s", "", time.Now())))
+					return errors.Join(err, tx.Sessions.Put(ctx, domain.NewSession("s", "u", "s", "", time.Now())))
 				}))
 				others = append(others, &member{fn: c.with})
 			}

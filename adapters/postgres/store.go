@@ -33,11 +33,11 @@ type Options struct {
 
 // Store implements [ports.Store].
 type Store struct {
-	body    *sqlstore.Body
-	config  *pgxpool.Config
-	pool    *pgxpool.Pool
-	timeout time.Duration
-	hints   *hints
+	body        *sqlstore.Body
+	config      *pgxpool.Config
+	pool        *pgxpool.Pool
+	timeout     time.Duration
+	invalidator *invalidator
 
 	// Updates that begin with a write are short, such as those of messages, and of
 	// heartbeats while no other replica lives: they do not wait for those that
@@ -77,7 +77,7 @@ func Open(ctx context.Context, dsn string, o Options) (*Store, error) {
 		return nil, fmt.Errorf("postgres: %w", err)
 	}
 	s.short, s.long = &groups{store: s, atOnce: shortAtOnce}, &groups{store: s, atOnce: longAtOnce, turn: longTurn}
-	s.hints = newHints(s)
+	s.invalidator = newInvalidator(s)
 	return s, nil
 }
 
@@ -261,7 +261,7 @@ func (s *Store) Close() error {
 	s.closed = true
 	s.mu.Unlock()
 	s.running.Wait()
-	s.hints.close()
+	s.invalidator.close()
 	s.pool.Close()
 	return nil
 }

@@ -155,7 +155,7 @@ func TestRefusalsWithin(t *testing.T) {
 		if err := tx.Settings.Put(ctx, "before", "1"); err != nil {
 			return err
 		}
-		if err := tx.Sessions.Put(ctx, domain.Card("s1", "nobody", "s1", "", time.Now())); !errors.Is(err, ports.ErrNotFound) {
+		if err := tx.Sessions.Put(ctx, domain.NewSession("s1", "nobody", "s1", "", time.Now())); !errors.Is(err, ports.ErrNotFound) {
 			return errors.Join(errors.New("no refusal"), err)
 		}
 		if err := tx.Users.Put(ctx, &domain.User{ID: "u1", Email: "u1@example.com"}); err != nil {
@@ -182,7 +182,7 @@ func TestRefusalsWithin(t *testing.T) {
 		})
 	}
 	require.ErrorIs(t, s.Update(t.Context(), func(ctx context.Context, tx *ports.Tx) error {
-		return tx.Sessions.Put(ctx, domain.Card("s1", "nobody", "s1", "", time.Now()))
+		return tx.Sessions.Put(ctx, domain.NewSession("s1", "nobody", "s1", "", time.Now()))
 	}), ports.ErrNotFound)
 }
 

@@ -19,9 +19,9 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// BenchmarkTake tells what a Take costs, beside a round trip of the smallest script
+// BenchmarkAllowN tells what an AllowN costs, beside a round trip of the smallest script
 // for each, which is what it would cost at least if calls did not go together.
-func BenchmarkTake(b *testing.B) {
+func BenchmarkAllowN(b *testing.B) {
 	server := redistest.Shared(b)
 	limiter := open(b, server.URL(), prefix()).Limiter()
 	c := client(b, server.Addr())
@@ -33,7 +33,7 @@ func BenchmarkTake(b *testing.B) {
 	for _, callers := range []int{1, 32} {
 		b.Run(fmt.Sprintf("together/callers=%d", callers), func(b *testing.B) {
 			measure(b, c, callers, func(i int) error {
-				_, err := limiter.Take(b.Context(), keys[i%len(keys)], now, time.Hour, 1<<40, 1)
+				_, err := limiter.AllowN(b.Context(), keys[i%len(keys)], now, time.Hour, 1<<40, 1)
 				return err
 			})
 		})
@@ -100,7 +100,7 @@ func BenchmarkTakeAlone(b *testing.B) {
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
 		for i := 0; pb.Next(); i++ {
-			if _, err := limiter.Take(b.Context(), keys[i%len(keys)], now, time.Hour, 1<<40, 1); err != nil {
+			if _, err := limiter.AllowN(b.Context(), keys[i%len(keys)], now, time.Hour, 1<<40, 1); err != nil {
 				b.Error(err)
 			}
 		}
@@ -156,10 +156,10 @@ func BenchmarkPublish(b *testing.B) {
 }
 
 func BenchmarkTell(b *testing.B) {
-	hints := open(b, redistest.Shared(b).URL(), prefix()).Hints()
-	hint := ports.Hint{Sessions: []string{"0190f3f0-aaaa-7bbb-8ccc-0123456789ab"}, Workers: []string{"worker-1"}}
+	invalidator := open(b, redistest.Shared(b).URL(), prefix()).Invalidator()
+	invalidation := ports.Invalidation{Sessions: []string{"0190f3f0-aaaa-7bbb-8ccc-0123456789ab"}, Workers: []string{"worker-1"}}
 	b.ReportAllocs()
 	for b.Loop() {
-		hints.Tell(hint)
+		invalidator.Publish(invalidation)
 	}
 }

@@ -1,4 +1,4 @@
-// Package redis shares routes, limits, events and hints between the processes
+// Package redis shares routes, limits, events and invalidations between the processes
 // that work on one store, through a Redis server, cluster or sentinel group.
 //
 // Redis is a cache and a fabric here, never the truth. A [Fabric] opens while it
@@ -16,7 +16,7 @@
 //     each process, so that in one window there may be as many times the limit as
 //     there are processes. When Redis is back it is told what was counted, or forgets
 //     what was seeded, to be seeded anew.
-//   - Publishing events fails, so that whoever publishes tries again. Hints become one
+//   - Publishing events fails, so that whoever publishes tries again. Invalidations become one
 //     with All, which is told when Redis is back.
 //
 // A window's times are those of the callers, to the millisecond; Redis' clock only
@@ -26,7 +26,7 @@
 //
 // Routes are kept in the process for a second, and changes of others arrive
 // through a subscription, so the send path asks Redis about a session once a second.
-// Calls of [Limiter.Take] that come together share round trips: what comes while
+// Calls of [Limiter.AllowN] that come together share round trips: what comes while
 // others are under way goes together with the next.
 //
 // # What is needed

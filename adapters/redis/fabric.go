@@ -44,10 +44,10 @@ type Fabric struct {
 	breaker *gobreaker.CircuitBreaker[struct{}]
 	failure atomic.Pointer[error] // the latest
 
-	limiter *Limiter
-	routes  *Routes
-	bus     *Bus
-	hints   *Hints
+	limiter     *Limiter
+	routes      *Routes
+	bus         *Bus
+	invalidator *Invalidator
 
 	ctx     context.Context // until Close
 	cancel  context.CancelFunc
@@ -84,11 +84,11 @@ func Open(ctx context.Context, url string, o Options) (*Fabric, error) {
 	}
 	f.ctx, f.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	f.breaker = f.newBreaker()
-	f.limiter, f.routes, f.bus, f.hints = newLimiter(f), newRoutes(f), newBus(f), newHints(f)
+	f.limiter, f.routes, f.bus, f.invalidator = newLimiter(f), newRoutes(f), newBus(f), newInvalidator(f)
 	_ = f.do(ctx, f.probe) // a failure is logged, and makes the fabric do without
 	f.running.Go(f.pulse)
 	f.running.Go(f.subscribe)
-	f.running.Go(f.hints.send)
+	f.running.Go(f.invalidator.send)
 	return f, nil
 }
 
@@ -101,8 +101,8 @@ func (f *Fabric) Limiter() ports.Limiter { return f.limiter }
 // Bus gives the event bus.
 func (f *Fabric) Bus() ports.Bus { return f.bus }
 
-// Hints gives the way to tell other processes of changes.
-func (f *Fabric) Hints() ports.Hints { return f.hints }
+// Invalidator gives the way to tell other processes of changes.
+func (f *Fabric) Invalidator() ports.Invalidator { return f.invalidator }
 
 // Health reports whether Redis does its work at the moment. An error is no reason
 // not to serve: the fabric does without.
@@ -113,7 +113,7 @@ func (f *Fabric) Health(ctx context.Context) error {
 	return f.do(ctx, f.probe)
 }
 
-// Close tells the hints that wait and ends everything; subscribers and listeners hear
+// Close tells the invalidations that wait and ends everything; subscribers and listeners hear
 // nothing more, and it waits for calls of them that have begun. What is used afterwards
 // works as it does without Redis.
 func (f *Fabric) Close() error {
@@ -123,7 +123,7 @@ func (f *Fabric) Close() error {
 		f.limiter.close()
 		f.running.Wait()
 		f.bus.close()
-		f.hints.close()
+		f.invalidator.close()
 		err = f.rdb.Close()
 	})
 	return err

@@ -28,7 +28,7 @@ func openLogged(t *testing.T, url, prefix string) (*redis.Fabric, *record) {
 
 func take(t *testing.T, f *redis.Fabric, key string, n int) domain.Usage {
 	t.Helper()
-	u, err := f.Limiter().Take(t.Context(), key, time.Now(), time.Hour, 10_000, n)
+	u, err := f.Limiter().AllowN(t.Context(), key, time.Now(), time.Hour, 10_000, n)
 	require.NoError(t, err)
 	return u
 }
@@ -89,7 +89,7 @@ func TestRedisLost(t *testing.T) {
 			eventually(t, func() bool { return revOf(t, b, "s1") == 1 }, "b knows the route")
 			var heard sync.Map
 			for _, f := range []*redis.Fabric{a, b} {
-				t.Cleanup(f.Hints().Listen(func(h ports.Hint) {
+				t.Cleanup(f.Invalidator().Subscribe(func(h ports.Invalidation) {
 					if h.All || slices.Contains(h.Sessions, "s1") {
 						heard.Store(f, true)
 					}
@@ -100,11 +100,11 @@ func TestRedisLost(t *testing.T) {
 
 			start := time.Now()
 			for range 100 {
-				_, err := a.Limiter().Take(t.Context(), "k", time.Now(), time.Hour, 10_000, 1)
+				_, err := a.Limiter().AllowN(t.Context(), "k", time.Now(), time.Hour, 10_000, 1)
 				require.NoError(t, err)
 				_, err = a.Routes().Get(t.Context(), "s1")
 				require.ErrorIs(t, err, ports.ErrNotFound)
-				a.Hints().Tell(ports.Hint{Sessions: []string{"s1"}})
+				a.Invalidator().Publish(ports.Invalidation{Sessions: []string{"s1"}})
 				require.NoError(t, a.Routes().Delete(t.Context(), "s2"))
 			}
 			require.Less(t, time.Since(start), 3*time.Second, "calls do not wait for Redis again and again")
@@ -113,7 +113,7 @@ func TestRedisLost(t *testing.T) {
 			for range 32 {
 				racing.Go(func() {
 					for range 100 {
-						_, _ = a.Limiter().Take(t.Context(), "k2", time.Now(), time.Hour, 10_000, 1)
+						_, _ = a.Limiter().AllowN(t.Context(), "k2", time.Now(), time.Hour, 10_000, 1)
 					}
 				})
 			}
@@ -134,7 +134,7 @@ func TestRedisLost(t *testing.T) {
 				_, all := heard.Load(a)
 				_, told := heard.Load(b)
 				return (all || name == "paused") && told // a connection that lasts misses nothing
-			}, "no hint is lost")
+			}, "no invalidation is lost")
 			require.NotEqual(t, int64(1), revOf(t, b, "s1"), "the route of before is forgotten")
 			put(t, a, "s1", 3)
 			eventually(t, func() bool { return revOf(t, b, "s1") == 3 }, "routes are shared again")
@@ -172,21 +172,21 @@ func TestCountedWithoutRedis(t *testing.T) {
 	a, b := open(t, w.url(), prefix), open(t, server.URL(), prefix)
 	take(t, a, "calls", 5)
 	take(t, b, "messages", 5)
-	require.NoError(t, b.Limiter().Seed(t.Context(), "messages", time.Now(), time.Hour, 0))
+	require.NoError(t, b.Limiter().Backfill(t.Context(), "messages", time.Now(), time.Hour, 0))
 	w.cut()
 	for i := range 1000 { // more than one batch
 		take(t, a, prefix+string(rune('a'+i)), 1)
 	}
 	require.Equal(t, 7, take(t, a, "calls", 7).Used)
-	require.False(t, take(t, a, "messages", 2).Seeded)
-	require.NoError(t, a.Limiter().Seed(t.Context(), "messages", time.Now().Add(-time.Minute), time.Hour, 5))
+	require.False(t, take(t, a, "messages", 2).Backfilled)
+	require.NoError(t, a.Limiter().Backfill(t.Context(), "messages", time.Now().Add(-time.Minute), time.Hour, 5))
 	require.Equal(t, 8, take(t, a, "messages", 1).Used)
 	require.Equal(t, 6, take(t, b, "calls", 1).Used)
 	require.Equal(t, 6, take(t, b, "messages", 1).Used)
 	w.heal()
 	waitUntilUp(t, a)
 	eventually(t, func() bool { return take(t, b, "calls", 0).Used == 13 }, "the sum")
-	eventually(t, func() bool { return !take(t, b, "messages", 0).Seeded }, "to be seeded anew")
+	eventually(t, func() bool { return !take(t, b, "messages", 0).Backfilled }, "to be seeded anew")
 	for i := range 1000 {
 		eventually(t, func() bool { return take(t, b, prefix+string(rune('a'+i)), 0).Used == 1 }, "every key")
 	}
@@ -196,11 +196,11 @@ func TestRedisFlushed(t *testing.T) {
 	server := redistest.Start(t)
 	f := open(t, server.URL(), prefix())
 	take(t, f, "k", 5)
-	require.NoError(t, f.Limiter().Seed(t.Context(), "k", time.Now(), time.Hour, 0))
+	require.NoError(t, f.Limiter().Backfill(t.Context(), "k", time.Now(), time.Hour, 0))
 	put(t, f, "s1", 1)
 	require.NoError(t, server.FlushAll())
-	require.False(t, take(t, f, "k", 1).Seeded)
-	require.NoError(t, f.Limiter().Seed(t.Context(), "k", time.Now().Add(-10*time.Minute), time.Hour, 5))
+	require.False(t, take(t, f, "k", 1).Backfilled)
+	require.NoError(t, f.Limiter().Backfill(t.Context(), "k", time.Now().Add(-10*time.Minute), time.Hour, 5))
 	u := take(t, f, "k", 1)
 	require.Equal(t, 7, u.Used)
 	require.WithinDuration(t, time.Now().Add(50*time.Minute), u.ResetAt, 10*time.Second)
@@ -210,7 +210,7 @@ func TestRedisFlushed(t *testing.T) {
 	require.NoError(t, c.ScriptFlush(t.Context()).Err())
 	require.Equal(t, 8, take(t, f, "k", 1).Used)
 	require.NoError(t, c.ScriptFlush(t.Context()).Err())
-	require.NoError(t, f.Limiter().Seed(t.Context(), "k", time.Now().Add(-20*time.Minute), time.Hour, 9))
+	require.NoError(t, f.Limiter().Backfill(t.Context(), "k", time.Now().Add(-20*time.Minute), time.Hour, 9))
 	require.Equal(t, 9, take(t, f, "k", 1).Used, "seeded once")
 	require.NoError(t, c.ScriptFlush(t.Context()).Err())
 	put(t, f, "s1", 2)
@@ -225,8 +225,8 @@ func TestExpiry(t *testing.T) {
 	put(t, f, "s1", 1)
 	take(t, f, "used", 1)
 	take(t, f, "used", 1)
-	require.NoError(t, f.Limiter().Seed(t.Context(), "used", time.Now().Add(-time.Minute), time.Hour, 5))
-	require.NoError(t, f.Limiter().Seed(t.Context(), "seeded", time.Now().Add(-time.Minute), time.Hour, 5))
+	require.NoError(t, f.Limiter().Backfill(t.Context(), "used", time.Now().Add(-time.Minute), time.Hour, 5))
+	require.NoError(t, f.Limiter().Backfill(t.Context(), "seeded", time.Now().Add(-time.Minute), time.Hour, 5))
 	take(t, f, "seeded", 1)
 	c := client(t, server.Addr())
 	life := map[string]time.Duration{"route": time.Minute, "limit": 2 * time.Hour, "probe": time.Minute}
@@ -282,7 +282,7 @@ func TestSubscriptionKilled(t *testing.T) {
 	server := redistest.Start(t)
 	f := open(t, server.URL(), prefix())
 	var all, events sync.Map
-	t.Cleanup(f.Hints().Listen(func(h ports.Hint) { all.Store("heard", h.All) }))
+	t.Cleanup(f.Invalidator().Subscribe(func(h ports.Invalidation) { all.Store("heard", h.All) }))
 	t.Cleanup(f.Bus().Subscribe(func(e domain.Event) { events.Store(e.Seq, true) }))
 	heard := func() bool {
 		v, found := all.Load("heard")
@@ -304,19 +304,19 @@ func TestSubscriptionKilled(t *testing.T) {
 }
 
 // What was told right before the end is told.
-func TestCloseTellsHints(t *testing.T) {
+func TestClosePublishesInvalidations(t *testing.T) {
 	a, b := pair(t)
-	heard := make(chan ports.Hint, 100)
-	t.Cleanup(b.Hints().Listen(func(h ports.Hint) { heard <- h }))
+	heard := make(chan ports.Invalidation, 100)
+	t.Cleanup(b.Invalidator().Subscribe(func(h ports.Invalidation) { heard <- h }))
 	for told := false; !told; {
-		a.Hints().Tell(ports.Hint{Sessions: []string{"probe"}})
+		a.Invalidator().Publish(ports.Invalidation{Sessions: []string{"probe"}})
 		select {
 		case h := <-heard:
 			told = len(h.Sessions) > 0
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
-	a.Hints().Tell(ports.Hint{Users: []string{"u1"}})
+	a.Invalidator().Publish(ports.Invalidation{Users: []string{"u1"}})
 	require.NoError(t, a.Close())
 	limit := time.After(patience)
 	for {
@@ -332,17 +332,17 @@ func TestCloseTellsHints(t *testing.T) {
 }
 
 // What was told while Redis was away is told when it is back, if only that there was something.
-func TestHintsToldInVain(t *testing.T) {
+func TestInvalidationsPublishedInVain(t *testing.T) {
 	server := redistest.Shared(t)
 	prefix := prefix()
 	w := newWire(t, server.Addr())
 	a, b := open(t, w.url(), prefix), open(t, server.URL(), prefix)
-	heard := make(chan ports.Hint, 100)
-	t.Cleanup(b.Hints().Listen(func(h ports.Hint) { heard <- h }))
-	hears := func(tell ports.Hint, is func(h ports.Hint) bool) {
+	heard := make(chan ports.Invalidation, 100)
+	t.Cleanup(b.Invalidator().Subscribe(func(h ports.Invalidation) { heard <- h }))
+	hears := func(tell ports.Invalidation, is func(h ports.Invalidation) bool) {
 		t.Helper()
 		for limit := time.After(patience); ; {
-			a.Hints().Tell(tell)
+			a.Invalidator().Publish(tell)
 			select {
 			case h := <-heard:
 				if is(h) {
@@ -354,12 +354,12 @@ func TestHintsToldInVain(t *testing.T) {
 			}
 		}
 	}
-	hears(ports.Hint{Sessions: []string{"probe"}}, func(h ports.Hint) bool { return len(h.Sessions) > 0 })
+	hears(ports.Invalidation{Sessions: []string{"probe"}}, func(h ports.Invalidation) bool { return len(h.Sessions) > 0 })
 	w.cut()
-	a.Hints().Tell(ports.Hint{Users: []string{"u1"}})
+	a.Invalidator().Publish(ports.Invalidation{Users: []string{"u1"}})
 	time.Sleep(time.Second) // longer than until it is tried, in vain
 	w.heal()
-	hears(ports.Hint{}, func(h ports.Hint) bool { return h.All })
+	hears(ports.Invalidation{}, func(h ports.Invalidation) bool { return h.All })
 }
 
 // A fabric that is closed counts and forgets like one without Redis.
@@ -370,7 +370,7 @@ func TestClosed(t *testing.T) {
 	for range 8 {
 		racing.Go(func() {
 			for range 200 {
-				_, err := f.Limiter().Take(t.Context(), "k", time.Now(), time.Hour, 10_000, 1)
+				_, err := f.Limiter().AllowN(t.Context(), "k", time.Now(), time.Hour, 10_000, 1)
 				if err != nil {
 					t.Error(err)
 				}
@@ -384,8 +384,8 @@ func TestClosed(t *testing.T) {
 	require.EqualValues(t, 1, revOf(t, f, "s1"))
 	require.Error(t, f.Bus().Publish(t.Context(), domain.Event{}))
 	require.Error(t, f.Health(t.Context()))
-	f.Hints().Tell(ports.Hint{All: true})
-	f.Hints().Listen(func(ports.Hint) {})()
+	f.Invalidator().Publish(ports.Invalidation{All: true})
+	f.Invalidator().Subscribe(func(ports.Invalidation) {})()
 	f.Bus().Subscribe(func(domain.Event) {})()
 }
 
@@ -512,7 +512,7 @@ func TestSlowRedis(t *testing.T) {
 	for range 100 {
 		_, err := f.Routes().Get(ctx, "s1")
 		require.ErrorIs(t, err, ports.ErrNotFound)
-		_, err = f.Limiter().Take(ctx, "k", time.Now(), time.Hour, 100, 1)
+		_, err = f.Limiter().AllowN(ctx, "k", time.Now(), time.Hour, 100, 1)
 		require.NoError(t, err)
 	}
 	require.Less(t, time.Since(start), 3*time.Second)

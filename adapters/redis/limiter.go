@@ -18,7 +18,7 @@ import (
 // Limiter implements [ports.Limiter], exactly for all processes together. While
 // Redis is away each process counts for itself; see the package's documentation.
 //
-// Calls of Take that arrive while another is on its way to Redis wait for it and go
+// Calls of AllowN that arrive while another is on its way to Redis wait for it and go
 // together, as one call of a script.
 type Limiter struct {
 	f      *Fabric
@@ -51,7 +51,7 @@ func newLimiter(f *Fabric) *Limiter {
 	return &Limiter{f: f, prefix: f.prefix + "limit:", alone: newWindows()}
 }
 
-// ask is a call of Take on its way.
+// ask is a call of AllowN on its way.
 type ask struct {
 	key                  string
 	at, length, limit, n int64 // times in ms
@@ -68,9 +68,9 @@ const (
 
 var asks = sync.Pool{New: func() any { return &ask{done: make(chan struct{}, 1)} }}
 
-// Take implements [ports.Limiter]. Only a use that is allowed begins a window;
+// AllowN implements [ports.Limiter]. Only a use that is allowed begins a window;
 // looking, giving back and being refused do not. A time counts to the millisecond.
-func (l *Limiter) Take(
+func (l *Limiter) AllowN(
 	ctx context.Context, key string, at time.Time, length time.Duration, limit, n int,
 ) (domain.Usage, error) {
 	if err := ctx.Err(); err != nil {
@@ -95,7 +95,7 @@ func (l *Limiter) Take(
 		return l.alone.take(key, at, length, limit, n), nil
 	}
 	return domain.Usage{
-		Allowed: a.flags&flagAllowed != 0, Seeded: a.flags&flagSeeded != 0,
+		Allowed: a.flags&flagAllowed != 0, Backfilled: a.flags&flagSeeded != 0,
 		Limit: limit, Used: int(a.used), Remaining: max(limit-int(a.used), 0),
 		ResetAt: time.UnixMilli(a.start + a.length).UTC(),
 	}, nil
@@ -215,8 +215,8 @@ func answer(batch []*ask, cmd *redis.Cmd) error {
 	return nil
 }
 
-// Seed implements [ports.Limiter].
-func (l *Limiter) Seed(ctx context.Context, key string, first time.Time, length time.Duration, used int) error {
+// Backfill implements [ports.Limiter].
+func (l *Limiter) Backfill(ctx context.Context, key string, first time.Time, length time.Duration, used int) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -240,7 +240,7 @@ func (l *Limiter) carry() {
 		_ = l.f.do(context.Background(), func(ctx context.Context) error {
 			p := l.f.rdb.Pipeline()
 			for key, w := range some {
-				if key = l.prefix + key; w.Seeded {
+				if key = l.prefix + key; w.Backfilled {
 					p.Del(ctx, key)
 				} else {
 					p.Eval(ctx, carrySource, []string{key}, w.Start.UnixMilli(), millis(w.length), w.Used)

@@ -117,21 +117,21 @@ func TestRouteEncoding(t *testing.T) {
 }
 
 func TestGathering(t *testing.T) {
-	g := newGathering()
-	g.add(ports.Hint{})
+	g := newInvalidationBatch()
+	g.add(ports.Invalidation{})
 	_, some := g.take()
 	require.False(t, some)
-	for i := range maxHinted {
-		g.add(ports.Hint{Sessions: []string{fmt.Sprint(i), fmt.Sprint(i)}})
+	for i := range maxBatchedIDs {
+		g.add(ports.Invalidation{Sessions: []string{fmt.Sprint(i), fmt.Sprint(i)}})
 	}
-	hint, _ := g.take()
-	require.Len(t, hint.Sessions, maxHinted)
-	require.False(t, hint.All)
-	for i := range maxHinted + 1 {
-		g.add(ports.Hint{Workers: []string{fmt.Sprint(i)}})
+	invalidation, _ := g.take()
+	require.Len(t, invalidation.Sessions, maxBatchedIDs)
+	require.False(t, invalidation.All)
+	for i := range maxBatchedIDs + 1 {
+		g.add(ports.Invalidation{Workers: []string{fmt.Sprint(i)}})
 	}
-	hint, _ = g.take()
-	require.Equal(t, ports.Hint{All: true}, hint)
+	invalidation, _ = g.take()
+	require.Equal(t, ports.Invalidation{All: true}, invalidation)
 	_, some = g.take()
 	require.False(t, some)
 }

@@ -68,10 +68,10 @@ func TestConformance(t *testing.T) {
 			return a.Bus(), b.Bus()
 		})
 	})
-	t.Run("hints", func(t *testing.T) {
-		conformance.Hints(t, func(t *testing.T) (ports.Hints, ports.Hints) {
+	t.Run("invalidator", func(t *testing.T) {
+		conformance.Invalidator(t, func(t *testing.T) (ports.Invalidator, ports.Invalidator) {
 			a, b := pair(t)
-			return a.Hints(), b.Hints()
+			return a.Invalidator(), b.Invalidator()
 		})
 	})
 }
@@ -97,24 +97,24 @@ func TestConformanceOnCluster(t *testing.T) {
 	conformance.Limiter(t, func(t *testing.T) ports.Limiter { return one(t).Limiter() })
 	conformance.Routes(t, func(t *testing.T) ports.Routes { return one(t).Routes() })
 	conformance.Bus(t, func(t *testing.T) ports.Bus { return one(t).Bus() })
-	conformance.Hints(t, func(t *testing.T) (ports.Hints, ports.Hints) {
+	conformance.Invalidator(t, func(t *testing.T) (ports.Invalidator, ports.Invalidator) {
 		prefix := prefix()
-		return open(t, url, prefix).Hints(), open(t, url, prefix).Hints()
+		return open(t, url, prefix).Invalidator(), open(t, url, prefix).Invalidator()
 	})
 }
 
-func TestHintsOverABrokenConnection(t *testing.T) {
+func TestInvalidatorOverABrokenConnection(t *testing.T) {
 	server := redistest.Shared(t)
-	conformance.HintsCut(t, func(t *testing.T) (a, b ports.Hints, cut func(ports.Hints) (heal func())) {
+	conformance.InvalidatorCut(t, func(t *testing.T) (a, b ports.Invalidator, cut func(ports.Invalidator) (heal func())) {
 		prefix := prefix()
-		wires := make(map[ports.Hints]*wire)
-		party := func() ports.Hints {
+		wires := make(map[ports.Invalidator]*wire)
+		party := func() ports.Invalidator {
 			w := newWire(t, server.Addr())
-			h := open(t, w.url(), prefix).Hints()
+			h := open(t, w.url(), prefix).Invalidator()
 			wires[h] = w
 			return h
 		}
-		return party(), party(), func(h ports.Hints) func() {
+		return party(), party(), func(h ports.Invalidator) func() {
 			wires[h].cut()
 			return wires[h].heal
 		}

@@ -11,14 +11,14 @@ import (
 )
 
 // channels are what a fabric is subscribed to.
-type channels struct{ routes, events, hints string }
+type channels struct{ routes, events, invalidations string }
 
 func newChannels(prefix string, db int) channels {
 	name := func(of string) string { return fmt.Sprintf("%s%s@%d", prefix, of, db) }
 	return channels{name("routes"), name("events"), name("hints")}
 }
 
-func (c channels) all() []string { return []string{c.routes, c.events, c.hints} }
+func (c channels) all() []string { return []string{c.routes, c.events, c.invalidations} }
 
 const (
 	pingEvery = 500 * time.Millisecond // through the subscription
@@ -72,7 +72,7 @@ func (f *Fabric) listen() (joined bool, err error) {
 			if answers++; answers == len(f.channels.all()) {
 				joined = true
 				f.routes.near.clear()
-				f.hints.missed()
+				f.invalidator.reportGap()
 			}
 		case *redis.Message:
 			switch m.Channel {
@@ -80,8 +80,8 @@ func (f *Fabric) listen() (joined bool, err error) {
 				f.routes.heard(m.Payload)
 			case f.channels.events:
 				f.bus.heard(m.Payload)
-			case f.channels.hints:
-				f.hints.heard(m.Payload)
+			case f.channels.invalidations:
+				f.invalidator.receive(m.Payload)
 			}
 		}
 	}

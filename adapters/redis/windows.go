@@ -34,7 +34,7 @@ func (ws *windows) take(key string, at time.Time, length time.Duration, limit, n
 	if known {
 		next = w.Window
 	}
-	usage := next.Take(at, length, limit, n)
+	usage := next.AllowN(at, length, limit, n)
 	runs := known && next.Start.Equal(w.Start)
 	switch {
 	case !usage.Allowed, n <= 0 && !runs:
@@ -50,11 +50,11 @@ func (ws *windows) seed(key string, first time.Time, length time.Duration, used 
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	if w, known := ws.byKey[key]; known {
-		w.Seed(first, used)
+		w.Backfill(first, used)
 		return
 	}
 	next := window{length: length}
-	next.Seed(first, used)
+	next.Backfill(first, used)
 	ws.add(key, first, &next)
 }
 

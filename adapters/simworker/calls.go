@@ -39,7 +39,7 @@ func (w *Worker) begin(ctx context.Context, mayFail bool) (now time.Time, err *p
 	case w.cut:
 		err = failure(ports.WorkerUnreachable, 0, "Connection timed out: the worker did not accept it")
 	case !w.up:
-		err = failure(ports.WorkerRefused, 0, "Connection refused: nothing listens at the worker's endpoint")
+		err = failure(ports.WorkerConnectionRefused, 0, "Connection refused: nothing listens at the worker's endpoint")
 	case w.hung:
 		err = failure(ports.WorkerTimedOut, 0, "Timed out: the worker did not answer in time")
 	case mayFail && w.cfg.FailRate > 0 && w.random.Float64() < w.cfg.FailRate:
@@ -212,20 +212,20 @@ func (w *Worker) Restart(ctx context.Context, sessionID string, generation int64
 // generation and older ones, as are Logout and Delete; if what runs is newer,
 // nothing happens.
 func (w *Worker) Disconnect(ctx context.Context, sessionID string, generation int64) error {
-	return w.end(ctx, sessionID, generation, domain.OrderDisconnect)
+	return w.end(ctx, sessionID, generation, domain.CommandDisconnect)
 }
 
 // Logout stops a session and forgets its credentials.
 func (w *Worker) Logout(ctx context.Context, sessionID string, generation int64) error {
-	return w.end(ctx, sessionID, generation, domain.OrderLogout)
+	return w.end(ctx, sessionID, generation, domain.CommandLogout)
 }
 
 // Delete forgets everything of a session.
 func (w *Worker) Delete(ctx context.Context, sessionID string, generation int64) error {
-	return w.end(ctx, sessionID, generation, domain.OrderDelete)
+	return w.end(ctx, sessionID, generation, domain.CommandDelete)
 }
 
-func (w *Worker) end(ctx context.Context, sessionID string, generation int64, order domain.Order) error {
+func (w *Worker) end(ctx context.Context, sessionID string, generation int64, order domain.Command) error {
 	if w.cfg.Legacy {
 		generation = 0
 	}
@@ -236,7 +236,7 @@ func (w *Worker) end(ctx context.Context, sessionID string, generation int64, or
 	}
 	s := w.sessions[id]
 	_, linked := w.cfg.State.Phone(id)
-	forget := order != domain.OrderDisconnect
+	forget := order != domain.CommandDisconnect
 	nothing := s == nil && !(forget && linked) || generation != 0 && generation < w.known[id]
 	if !nothing && w.limited(id, "session", 5, 5*time.Minute, now, &refused) {
 		w.mu.Unlock()
@@ -268,7 +268,7 @@ func (w *Worker) end(ctx context.Context, sessionID string, generation int64, or
 		s.phone = ""
 	}
 	// Older workers go on listing a session that they have stopped.
-	if !w.cfg.Legacy || order == domain.OrderDelete {
+	if !w.cfg.Legacy || order == domain.CommandDelete {
 		delete(w.sessions, id)
 	}
 	w.told(ctx, s, w.report(s))
@@ -358,8 +358,8 @@ func (w *Worker) promise(sessionID string, sent ports.Sent, now time.Time) {
 	}
 }
 
-// Act does something to a message or in a chat, of which nothing is to be seen.
-func (w *Worker) Act(ctx context.Context, sessionID string, _ domain.Action) error {
+// PerformAction does something to a message or in a chat, of which nothing is to be seen.
+func (w *Worker) PerformAction(ctx context.Context, sessionID string, _ domain.Action) error {
 	if _, err := w.begin(ctx, true); err != nil {
 		return err
 	}
@@ -424,7 +424,7 @@ func leaseless() *ports.WorkerError {
 }
 
 func unknown() *ports.WorkerError {
-	return failure(ports.WorkerUnknown, 404, "The worker does not have this session")
+	return failure(ports.WorkerSessionNotFound, 404, "The worker does not have this session")
 }
 
 func broken(err error) *ports.WorkerError {

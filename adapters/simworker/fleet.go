@@ -79,7 +79,7 @@ func (f *Fleet) at(endpoint string) (*Worker, *ports.WorkerError) {
 		f.mu.RUnlock()
 	}
 	if w == nil {
-		return nil, failure(ports.WorkerRefused, 0, "Connection refused: nothing listens at the worker's endpoint")
+		return nil, failure(ports.WorkerConnectionRefused, 0, "Connection refused: nothing listens at the worker's endpoint")
 	}
 	return w, nil
 }
@@ -179,9 +179,9 @@ func (f *Fleet) Send(ctx context.Context, ref ports.WorkerRef, s ports.Send) (po
 	return w.Send(ctx, s)
 }
 
-// Act implements ports.WorkerGateway.
-func (f *Fleet) Act(ctx context.Context, ref ports.WorkerRef, sessionID string, a domain.Action) error {
-	return f.order(ref, func(w *Worker) error { return w.Act(ctx, sessionID, a) })
+// PerformAction implements ports.WorkerGateway.
+func (f *Fleet) PerformAction(ctx context.Context, ref ports.WorkerRef, sessionID string, a domain.Action) error {
+	return f.order(ref, func(w *Worker) error { return w.PerformAction(ctx, sessionID, a) })
 }
 
 // named is the generation as the worker is told it.
@@ -203,7 +203,7 @@ func (f *Fleet) order(ref ports.WorkerRef, fn func(*Worker) error) error {
 // gone takes it for success that there is no such session.
 func gone(err error) error {
 	var e *ports.WorkerError
-	if errors.As(err, &e) && e.Failure == ports.WorkerUnknown {
+	if errors.As(err, &e) && e.Failure == ports.WorkerSessionNotFound {
 		return nil
 	}
 	return err

@@ -119,5 +119,5 @@ func TestFleet(t *testing.T) {
 
 	require.NoError(t, f.Health(t.Context(), "HTTP://A.sim:1/"))
 	f.Remove(a.Endpoint())
-	failed(t, f.Health(t.Context(), a.Endpoint()), ports.WorkerRefused)
+	failed(t, f.Health(t.Context(), a.Endpoint()), ports.WorkerConnectionRefused)
 }

@@ -261,7 +261,7 @@ func (c *Control) Heartbeat(ctx context.Context, h domain.Heartbeat) (*service.H
 		if r.Generation != 0 && !c.legacy {
 			s["generation"] = r.Generation
 		}
-		if r.Status.Live() {
+		if r.Status.IsActive() {
 			active++
 		}
 		sessions = append(sessions, s)

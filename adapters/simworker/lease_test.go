@@ -25,7 +25,7 @@ func TestLease(t *testing.T) {
 
 	w.now = w.now.Add(time.Millisecond)
 	_, err = w.send("one", "m2") // without a Step in between
-	require.True(t, failure(t, err, ports.WorkerUnknown).NotDone())
+	require.True(t, failure(t, err, ports.WorkerSessionNotFound).IsNotExecuted())
 	require.Empty(t, w.Running())
 	require.Equal(t, []string{"start w1 one/1", "send w1 one/1", "stop w1 one/1 the lease ran out"}, w.journal())
 
@@ -137,14 +137,14 @@ func TestAPauseBeyondTheLease(t *testing.T) {
 	for name, act := range map[string]func(w *world){
 		"health": func(w *world) { require.NoError(t, w.Health(t.Context())) },
 		"a list": func(w *world) { list, err := w.List(t.Context()); require.NoError(t, err); require.Empty(t, list) },
-		"a send": func(w *world) { _, err := w.send("one", "m1"); failed(t, err, ports.WorkerUnknown) },
+		"a send": func(w *world) { _, err := w.send("one", "m1"); failed(t, err, ports.WorkerSessionNotFound) },
 		"a start": func(w *world) {
 			_, err := w.Start(t.Context(), ports.Start{SessionID: "one", Generation: 1})
 			require.Equal(t, 503, failure(t, err, ports.WorkerFailed).Status)
 		},
 		"a restart":   func(w *world) { failed(t, w.Restart(t.Context(), "one", 1), ports.WorkerFailed) },
-		"the phone":   func(w *world) { failed(t, w.LoseLink("one", time.Second), ports.WorkerUnknown) },
-		"a message":   func(w *world) { failed(t, w.Receive(t.Context(), "one", "628999", "hi"), ports.WorkerUnknown) },
+		"the phone":   func(w *world) { failed(t, w.LoseLink("one", time.Second), ports.WorkerSessionNotFound) },
+		"a message":   func(w *world) { failed(t, w.Receive(t.Context(), "one", "628999", "hi"), ports.WorkerSessionNotFound) },
 		"a step":      func(w *world) { w.step() },
 		"its own end": func(w *world) { require.NoError(t, w.Stop(t.Context())) },
 	} {
@@ -175,7 +175,7 @@ func TestAPauseBeyondTheLease(t *testing.T) {
 			}
 		}
 		_, err := w.send("one", "m1")
-		failed(t, err, ports.WorkerUnknown)
+		failed(t, err, ports.WorkerSessionNotFound)
 		require.Equal(t, []string{"start w1 one/1", "stop w1 one/1 the lease ran out"}, w.journal())
 	})
 	t.Run("during a heartbeat", func(t *testing.T) {

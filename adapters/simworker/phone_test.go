@@ -35,7 +35,7 @@ func TestQRsFollowEachOther(t *testing.T) {
 	require.Empty(t, w.Running())
 	require.Equal(t, []string{"start w1 one/7", "stop w1 one/7 QR attempts used up"}, w.journal())
 	_, err := w.Status(t.Context(), "one")
-	failed(t, err, ports.WorkerUnknown)
+	failed(t, err, ports.WorkerSessionNotFound)
 }
 
 func TestScanAndSharedCredentials(t *testing.T) {
@@ -112,7 +112,7 @@ func TestPhone(t *testing.T) {
 	require.True(t, last.LoggedOut)
 	_, linked := w.state.Phone("one")
 	require.False(t, linked)
-	failed(t, w.Unlink("one"), ports.WorkerUnknown)
+	failed(t, w.Unlink("one"), ports.WorkerSessionNotFound)
 
 	w.connected("two", 1)
 	require.NoError(t, w.Ban("two"))

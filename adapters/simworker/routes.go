@@ -74,7 +74,7 @@ func (h *handler) fail(rw http.ResponseWriter, r *http.Request, err error) {
 		// Until the caller gives up, or things have changed for too long to matter.
 		wait(r.Context(), time.Minute)
 		panic(http.ErrAbortHandler)
-	case ports.WorkerRefused:
+	case ports.WorkerConnectionRefused:
 		panic(http.ErrAbortHandler)
 	}
 	if e.Retry > 0 {
@@ -89,7 +89,7 @@ func (h *handler) fail(rw http.ResponseWriter, r *http.Request, err error) {
 
 func code(f ports.WorkerFailure) string {
 	switch f {
-	case ports.WorkerUnknown:
+	case ports.WorkerSessionNotFound:
 		return "SESSION_NOT_FOUND"
 	case ports.WorkerBusy:
 		return "RATE_LIMIT_EXCEEDED"
@@ -237,7 +237,7 @@ func (h *handler) send(r *http.Request, body []byte) (int, any, error) {
 	}
 	switch a := domain.ActionType(b.Type); a {
 	case domain.ActionSeen, domain.ActionTypingStart, domain.ActionTypingStop:
-		return 0, nil, h.w.Act(r.Context(), id, domain.Action{Type: a, Phone: b.To, MessageID: b.MessageID})
+		return 0, nil, h.w.PerformAction(r.Context(), id, domain.Action{Type: a, Phone: b.To, MessageID: b.MessageID})
 	}
 	m := &domain.Outgoing{
 		To: b.To, Type: domain.MessageType(b.Type), Text: b.Message, MediaURL: b.MediaURL, Filename: b.Filename,
@@ -289,5 +289,5 @@ func (h *handler) manage(r *http.Request, body []byte) (int, any, error) {
 	if err := a.Validate(); err != nil {
 		return 0, nil, badRequest("Validation failed: " + err.Error())
 	}
-	return 0, nil, h.w.Act(r.Context(), r.PathValue("id"), a)
+	return 0, nil, h.w.PerformAction(r.Context(), r.PathValue("id"), a)
 }

@@ -138,7 +138,7 @@ func TestDedupeAfterALongLife(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "3EB09", sent.WhatsAppID)
 	_, err = w.send("one", "m0")
-	failed(t, err, ports.WorkerUnknown)
+	failed(t, err, ports.WorkerSessionNotFound)
 }
 
 // A worker that cannot read what it was told starts nothing, and is not served.

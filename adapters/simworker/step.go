@@ -273,7 +273,7 @@ func (w *Worker) beat(ctx context.Context, sent time.Time) {
 	w.mu.Lock()
 	process := w.process
 	h := domain.Heartbeat{
-		WorkerID: w.cfg.ID, Sessions: w.list(), Lists: true,
+		WorkerID: w.cfg.ID, Sessions: w.list(), IsFullSnapshot: true,
 		CPU: min(2+float64(len(w.sessions))/2, 95), Memory: min(10+float64(len(w.sessions)), 95),
 		Uptime: sent.Sub(w.bootedAt), MessageCount: w.sent,
 		Capacity: w.cfg.Capacity, Version: w.cfg.Version, Environment: w.cfg.Environment,

@@ -20,7 +20,7 @@ func TestHeartbeatsAtTheIntervalTold(t *testing.T) {
 	require.Equal(t, began.Add(10*time.Second), w.next)
 	w.advance(35 * time.Second)
 	require.Equal(t, []string{"heartbeat []", "heartbeat []", "heartbeat []"}, w.plane.calls())
-	require.True(t, w.plane.beats[0].Lists)
+	require.True(t, w.plane.beats[0].IsFullSnapshot)
 	require.Equal(t, 10*time.Second, w.plane.beats[0].Uptime)
 }
 
@@ -89,7 +89,7 @@ func TestRecovery(t *testing.T) {
 	w.start("waiting", 4)
 	w.step()
 	w.Crash()
-	failed(t, w.Health(t.Context()), ports.WorkerRefused)
+	failed(t, w.Health(t.Context()), ports.WorkerConnectionRefused)
 	w.plane.assigned = []service.AssignedSession{
 		{Session: &domain.Session{ID: "linked", Name: "L", UserID: "u", Generation: 3}},
 		{Session: &domain.Session{ID: "waiting", Name: "W", UserID: "u", Generation: 4}},
@@ -184,7 +184,7 @@ func TestGracefulStop(t *testing.T) {
 	require.NoError(t, w.Stop(t.Context()))
 	require.Equal(t, []string{"preserved [one]", "unregister w1 http://w1.sim:1"}, w.plane.calls())
 	require.Equal(t, []string{"start w1 one/1", "stop w1 one/1 worker stops"}, w.journal())
-	failed(t, w.Health(t.Context()), ports.WorkerRefused)
+	failed(t, w.Health(t.Context()), ports.WorkerConnectionRefused)
 	_, linked := w.state.Phone("one")
 	require.True(t, linked)
 	require.True(t, w.Step(t.Context(), w.now).IsZero(), "there is nothing left to do")

@@ -58,10 +58,10 @@ func seed(b testing.TB, s ports.Store, sessions int) {
 			}
 			for i := first; i < min(first+1000, sessions); i++ {
 				now := time.UnixMicro(1_700_000_000_000_000 + int64(i))
-				c := domain.Card(sessionID(i), "user", fmt.Sprintf("Session %d", i), "One of very many sessions", now)
+				c := domain.NewSession(sessionID(i), "user", fmt.Sprintf("Session %d", i), "One of very many sessions", now)
 				c.Intent, c.Status, c.WorkerID, c.Generation = domain.Up, domain.Connected, fmt.Sprintf("worker-%d", i%2000), 1
-				c.PhoneNumber, c.DisplayName, c.HomeID = fmt.Sprintf("49151%08d", i), "Somebody", c.WorkerID
-				c.AssignedAt, c.ReportedAt, c.HeardAt, c.LastSeenAt = now, now, now, now
+				c.PhoneNumber, c.DisplayName, c.CredentialsWorkerID = fmt.Sprintf("49151%08d", i), "Somebody", c.WorkerID
+				c.AssignedAt, c.LastReportWorkerTime, c.LastReportAppliedAt, c.LastSeenAt = now, now, now, now
 				if err := tx.Sessions.Put(ctx, c); err != nil {
 					return err
 				}
@@ -97,7 +97,7 @@ func BenchmarkMessage(b *testing.B) {
 					return err
 				}
 				m.WhatsAppID = fmt.Sprintf("3EB0%016X", i)
-				m.Advance(domain.MessageSent, time.Now(), "")
+				m.TransitionTo(domain.MessageSent, time.Now(), "")
 				return s.Update(b.Context(), func(ctx context.Context, tx *ports.Tx) error { return tx.Messages.Put(ctx, m) })
 			})
 			b.ReportMetric(2*float64(b.N)/b.Elapsed().Seconds(), "updates/s")
@@ -119,7 +119,7 @@ func BenchmarkHeartbeat(b *testing.B) {
 	}
 	parallel(b, func(g int) error {
 		w := workers[g]
-		w.LastHeartbeat, w.CPU, w.Memory, w.Reported = time.Now(), 12, 40, &domain.Breakdown{Total: 50, Connected: 50}
+		w.LastHeartbeat, w.CPU, w.Memory, w.ReportedBreakdown = time.Now(), 12, 40, &domain.Breakdown{Total: 50, Connected: 50}
 		return s.Update(b.Context(), func(ctx context.Context, tx *ports.Tx) error { return tx.Workers.Put(ctx, w) })
 	})
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "updates/s")

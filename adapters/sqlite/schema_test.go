@@ -82,9 +82,9 @@ func TestAnOlderSchemaIsUpgraded(t *testing.T) {
 	require.NoError(t, s.Update(ctx, func(ctx context.Context, tx *ports.Tx) error {
 		session, err := tx.Sessions.Get(ctx, "s1")
 		require.NoError(t, err)
-		was := domain.Card("s1", "u1", "Support line", "two\nlines", at(2))
+		was := domain.NewSession("s1", "u1", "Support line", "two\nlines", at(2))
 		was.Intent, was.Status, was.StatusAt, was.WasConnected = domain.Up, domain.Connected, at(4), true
-		was.WorkerID, was.Generation, was.AssignedAt, was.HomeID = "w1", 3, at(3), "w1"
+		was.WorkerID, was.Generation, was.AssignedAt, was.CredentialsWorkerID = "w1", 3, at(3), "w1"
 		was.PhoneNumber, was.DueAt = "6281234567890", at(9)
 		was.QR = domain.QR{Code: "2@abc", Image: []byte("\x89PNG\x00\xff"), ExpiresAt: at(3)}
 		was.Rev = session.Rev
@@ -97,14 +97,14 @@ func TestAnOlderSchemaIsUpgraded(t *testing.T) {
 
 		worker, err := tx.Workers.Get(ctx, "w1")
 		require.NoError(t, err)
-		require.Equal(t, []any{"1.2.3", 1, time.Time{}, ""}, []any{worker.Version, worker.Used, worker.TrialSince, worker.Suspect})
+		require.Equal(t, []any{"1.2.3", 1, time.Time{}, ""}, []any{worker.Version, worker.Used, worker.CanarySince, worker.Suspect})
 		require.NoError(t, tx.Workers.Reserve(ctx, "w1"))
 
 		cleanups, err := tx.Cleanups.ByWorker(ctx, "w1")
 		require.NoError(t, err)
 		require.Len(t, cleanups, 2)
 		require.Equal(t, &domain.Cleanup{
-			WorkerID: "w1", SessionID: "s8", Order: domain.OrderLogout, Generation: 4, DueAt: at(6), Attempts: 2, CreatedAt: at(5), Rev: 1,
+			WorkerID: "w1", SessionID: "s8", Command: domain.CommandLogout, Generation: 4, DueAt: at(6), Attempts: 2, CreatedAt: at(5), Rev: 1,
 		}, cleanups[0])
 		require.ErrorIs(t, tx.Cleanups.Put(ctx, &domain.Cleanup{WorkerID: "w1", SessionID: "s8"}), ports.ErrExists)
 		require.NoError(t, tx.Cleanups.Put(ctx, cleanups[0]))

@@ -170,7 +170,7 @@ func TestAFailedCommitIsEverybodys(t *testing.T) {
 				if _, err := s.writer.conn.pragma("defer_foreign_keys = 1"); err != nil {
 					return err
 				}
-				return tx.Sessions.Put(ctx, domain.Card("s1", "none", "s1", "", time.Now()))
+				return tx.Sessions.Put(ctx, domain.NewSession("s1", "none", "s1", "", time.Now()))
 			})
 		},
 		func() error { return s.Update(context.Background(), put("last")) },

@@ -40,10 +40,10 @@ type Accounts struct {
 	resetURL                           string
 	onChange                           func(ctx context.Context, userID string) error
 
-	standings *standings
-	mails     *background
-	hints     ports.Hints
-	deafen    func() // ends hearing
+	standings   *standings
+	mails       *background
+	invalidator ports.Invalidator
+	deafen      func() // ends hearing
 }
 
 var _ service.Accounts = (*Accounts)(nil)
@@ -60,9 +60,9 @@ func New(c Config) (*Accounts, error) {
 		ids: c.IDs, random: c.Random, now: c.Clock.Now, tiers: c.Tiers, firstTier: c.FirstTier, log: c.Log,
 		accessLife: c.AccessLife, refreshLife: c.RefreshLife, resetLife: c.ResetLife,
 		resetURL: c.ResetURL, onChange: c.OnChange,
-		standings: newStandings(), mails: newBackground(c.Spawn), hints: c.Hints,
+		standings: newStandings(), mails: newBackground(c.Spawn), invalidator: c.Invalidator,
 	}
-	a.deafen = a.hints.Listen(a.hear)
+	a.deafen = a.invalidator.Subscribe(a.hear)
 	return a, nil
 }
 
@@ -78,7 +78,7 @@ func (a *Accounts) Close(ctx context.Context) error {
 // to be called at the start and now and then, by any replica.
 func (a *Accounts) Maintain(ctx context.Context) error {
 	err := a.update(ctx, func(ctx context.Context, tx *ports.Tx) error {
-		return tx.SignIns.DeleteExpired(ctx, a.stamp())
+		return tx.RefreshTokenFamilies.DeleteExpired(ctx, a.stamp())
 	})
 	if err != nil {
 		return err
@@ -100,7 +100,7 @@ func (a *Accounts) Maintain(ctx context.Context) error {
 				if err != nil {
 					return err
 				}
-				if has.Live > 0 {
+				if has.ActiveSessions > 0 {
 					unfinished = append(unfinished, u.ID)
 				}
 			}
@@ -130,7 +130,7 @@ func (a *Accounts) update(ctx context.Context, fn func(context.Context, *ports.T
 		}
 		if try == updateTries {
 			return domain.Errorf(domain.Conflict, domain.CodeInvalidState,
-				"The account is being changed by others at the moment; try again").Because(err)
+				"The account is being changed by others at the moment; try again").WithCause(err)
 		}
 	}
 }
@@ -150,7 +150,7 @@ func fault(ctx context.Context, err error) error {
 		return ctx.Err()
 	}
 	return domain.Errorf(domain.Internal, domain.CodeInternal,
-		"Something went wrong on our side; try again, and report the request id if it persists").Because(err)
+		"Something went wrong on our side; try again, and report the request id if it persists").WithCause(err)
 }
 
 // The answers that several use cases give.
@@ -188,7 +188,7 @@ func found(u *domain.User, err error) (*domain.User, error) {
 func put(ctx context.Context, tx *ports.Tx, u *domain.User) error {
 	err := tx.Users.Put(ctx, u)
 	if errors.Is(err, ports.ErrExists) {
-		return errEmailTaken.Because(err)
+		return errEmailTaken.WithCause(err)
 	}
 	return err
 }
@@ -237,7 +237,7 @@ func (a *Accounts) prove(ctx context.Context, key, hash, password string, wrong 
 // that fails does not lock people out: there is a limit per address as well.
 func (a *Accounts) guess(ctx context.Context, key string, n int) error {
 	now := a.now()
-	use, err := a.limiter.Take(ctx, key, now, guessWindow, guesses, n)
+	use, err := a.limiter.AllowN(ctx, key, now, guessWindow, guesses, n)
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return ctx.Err()
@@ -249,7 +249,7 @@ func (a *Accounts) guess(ctx context.Context, key string, n int) error {
 	}
 	wait := use.ResetAt.Sub(now)
 	return domain.Errorf(domain.Exceeded, domain.CodeRateLimit,
-		"Too many wrong passwords; try again in %s", inWords(wait)).Because(limited(wait))
+		"Too many wrong passwords; try again in %s", inWords(wait)).WithCause(limited(wait))
 }
 
 // limited is the cause of errors that go away with time.

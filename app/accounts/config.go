@@ -13,7 +13,7 @@ import (
 )
 
 // Config is what accounts are made of. Store, Tokens, Passwords and Mailer are
-// required. If Store is a [ports.Backend], it lends Limiter, Hints, Clock, IDs
+// required. If Store is a [ports.Backend], it lends Limiter, Invalidator, Clock, IDs
 // and Random where they are nil.
 type Config struct {
 	Store     ports.Store
@@ -21,11 +21,11 @@ type Config struct {
 	Passwords ports.Passwords
 	Mailer    ports.Mailer
 
-	Limiter ports.Limiter
-	Hints   ports.Hints // nil: ports.Alone
-	Clock   ports.Clock
-	IDs     ports.IDs
-	Random  ports.Random
+	Limiter     ports.Limiter
+	Invalidator ports.Invalidator // nil: ports.NoInvalidator
+	Clock       ports.Clock
+	IDs         ports.IDs
+	Random      ports.Random
 
 	Tiers     domain.Tiers // nil: domain.DefaultTiers
 	FirstTier domain.Tier  // of new users; empty: domain.TierBasic
@@ -54,8 +54,8 @@ func (c Config) WithDefaults() Config {
 		if c.Limiter == nil {
 			c.Limiter = b.Limiter()
 		}
-		if c.Hints == nil {
-			c.Hints = b.Hints()
+		if c.Invalidator == nil {
+			c.Invalidator = b.Invalidator()
 		}
 		if c.Clock == nil {
 			c.Clock = b.Clock()
@@ -67,8 +67,8 @@ func (c Config) WithDefaults() Config {
 			c.Random = b.Random()
 		}
 	}
-	if c.Hints == nil {
-		c.Hints = ports.Alone{}
+	if c.Invalidator == nil {
+		c.Invalidator = ports.NoInvalidator{}
 	}
 	if c.Tiers == nil {
 		c.Tiers = domain.DefaultTiers()

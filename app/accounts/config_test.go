@@ -47,14 +47,14 @@ type lender struct {
 	h *harness
 }
 
-func (l lender) Routes() ports.Routes   { return nil }
-func (l lender) Bus() ports.Bus         { return nil }
-func (l lender) Limiter() ports.Limiter { return l.h.limiter }
-func (l lender) Hints() ports.Hints     { return ports.Alone{} }
-func (l lender) Shared() bool           { return false }
-func (l lender) Clock() ports.Clock     { return l.h.clock }
-func (l lender) IDs() ports.IDs         { return &ids{} }
-func (l lender) Random() ports.Random   { return l.h.config().Random }
+func (l lender) Routes() ports.Routes           { return nil }
+func (l lender) Bus() ports.Bus                 { return nil }
+func (l lender) Limiter() ports.Limiter         { return l.h.limiter }
+func (l lender) Invalidator() ports.Invalidator { return ports.NoInvalidator{} }
+func (l lender) Shared() bool                   { return false }
+func (l lender) Clock() ports.Clock             { return l.h.clock }
+func (l lender) IDs() ports.IDs                 { return &ids{} }
+func (l lender) Random() ports.Random           { return l.h.config().Random }
 
 func TestConfigBorrowsFromABackend(t *testing.T) {
 	h := newHarness(t)

@@ -269,12 +269,12 @@ type limiter struct {
 	calls  atomic.Int64
 }
 
-func (l *limiter) Take(ctx context.Context, key string, at time.Time, length time.Duration, limit, n int) (domain.Usage, error) {
+func (l *limiter) AllowN(ctx context.Context, key string, at time.Time, length time.Duration, limit, n int) (domain.Usage, error) {
 	l.calls.Add(1)
 	if l.broken.Load() {
 		return domain.Usage{}, errors.New("limiter is down")
 	}
-	return l.Limiter.Take(ctx, key, at, length, limit, n)
+	return l.Limiter.AllowN(ctx, key, at, length, limit, n)
 }
 
 // logged is a log that tests can read.

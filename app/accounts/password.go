@@ -103,7 +103,7 @@ func (a *Accounts) changeProfile(ctx context.Context, c service.Principal, name,
 		}
 		after = u
 		if next != "" {
-			return a.replacePassword(ctx, tx, u, hash, c.SignInID, now)
+			return a.replacePassword(ctx, tx, u, hash, c.FamilyID, now)
 		}
 		if *u == before {
 			return nil
@@ -160,7 +160,7 @@ func (a *Accounts) replacePassword(ctx context.Context, tx *ports.Tx, u *domain.
 
 // endSignIns revokes a user's sign-ins except the one named, and its reset.
 func (a *Accounts) endSignIns(ctx context.Context, tx *ports.Tx, userID, keep string, now time.Time) error {
-	if err := tx.SignIns.RevokeAll(ctx, userID, keep, now); err != nil {
+	if err := tx.RefreshTokenFamilies.RevokeAll(ctx, userID, keep, now); err != nil {
 		return err
 	}
 	return a.voidReset(ctx, tx, userID, now)
@@ -169,7 +169,7 @@ func (a *Accounts) endSignIns(ctx context.Context, tx *ports.Tx, userID, keep st
 // voidReset removes the user's reset by putting an expired one, which no token
 // fits, in its place.
 func (a *Accounts) voidReset(ctx context.Context, tx *ports.Tx, userID string, now time.Time) error {
-	return tx.Resets.Put(ctx, &domain.PasswordReset{TokenHash: digest("void " + a.ids.NewID()), UserID: userID, ExpiresAt: now})
+	return tx.PasswordResets.Put(ctx, &domain.PasswordReset{TokenHash: digest("void " + a.ids.NewID()), UserID: userID, ExpiresAt: now})
 }
 
 // ForgotPassword mails a way to set a new password to a user of that email, if
@@ -199,7 +199,7 @@ func (a *Accounts) ForgotPassword(ctx context.Context, email string) error {
 
 // mailReset makes a reset and mails it, unless there is no such active user.
 func (a *Accounts) mailReset(ctx context.Context, email string) error {
-	use, err := a.limiter.Take(ctx, "reset:"+email, a.now(), resetWindow, resetMails, 1)
+	use, err := a.limiter.AllowN(ctx, "reset:"+email, a.now(), resetWindow, resetMails, 1)
 	if err != nil {
 		a.log.WarnContext(ctx, "reset mails are not limited: the limiter fails", "error", err)
 	} else if !use.Allowed {
@@ -221,7 +221,7 @@ func (a *Accounts) mailReset(ctx context.Context, email string) error {
 			return err
 		}
 		userID = u.ID
-		return tx.Resets.Put(ctx, &domain.PasswordReset{
+		return tx.PasswordResets.Put(ctx, &domain.PasswordReset{
 			TokenHash: digest(token), UserID: u.ID, ExpiresAt: a.stamp().Add(a.resetLife),
 		})
 	})
@@ -273,7 +273,7 @@ func (a *Accounts) ResetPassword(ctx context.Context, token, next string) error 
 	var userID string
 	err = a.update(ctx, func(ctx context.Context, tx *ports.Tx) error {
 		now := a.stamp()
-		r, err := tx.Resets.Take(ctx, digest(token))
+		r, err := tx.PasswordResets.Consume(ctx, digest(token))
 		if errors.Is(err, ports.ErrNotFound) || err == nil && !now.Before(r.ExpiresAt) {
 			return errReset
 		}

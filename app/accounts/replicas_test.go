@@ -42,10 +42,10 @@ func TestOtherReplicasHearAtOnceWhoIsNotToBeTrusted(t *testing.T) {
 		}, domain.CodeAccountDeactivated},
 	} {
 		t.Run(name, func(t *testing.T) {
-			hub := memory.NewHints()
-			h := newHarness(t, func(c *accounts.Config) { c.Hints = hub.Join() })
+			hub := memory.NewInvalidator()
+			h := newHarness(t, func(c *accounts.Config) { c.Invalidator = hub.Join() })
 			cfg := h.config()
-			cfg.Hints = hub.Join()
+			cfg.Invalidator = hub.Join()
 			elsewhere, err := accounts.New(cfg)
 			require.NoError(t, err)
 			admin := h.administrator()

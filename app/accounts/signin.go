@@ -27,7 +27,7 @@ func (a *Accounts) Register(ctx context.Context, name, email, password string) (
 			return err
 		}
 		made = &user
-		return tx.SignIns.Put(ctx, &family)
+		return tx.RefreshTokenFamilies.Put(ctx, &family)
 	})
 	if err != nil {
 		return nil, err
@@ -100,7 +100,7 @@ func (a *Accounts) login(ctx context.Context, userID, proved string) (*service.A
 		}
 		signed = u
 		family := *f
-		return tx.SignIns.Put(ctx, &family)
+		return tx.RefreshTokenFamilies.Put(ctx, &family)
 	})
 	if err != nil {
 		return nil, err
@@ -132,37 +132,37 @@ func (a *Accounts) Refresh(ctx context.Context, refreshToken string) (*service.A
 	var reused bool
 	err = a.update(ctx, func(ctx context.Context, tx *ports.Tx) error {
 		reused = false
-		f, err := tx.SignIns.Get(ctx, id)
+		f, err := tx.RefreshTokenFamilies.Get(ctx, id)
 		if errors.Is(err, ports.ErrNotFound) {
-			return errRefresh.Because(err)
+			return errRefresh.WithCause(err)
 		}
 		if err != nil {
 			return err
 		}
 		userID = f.UserID
 		if subtle.ConstantTimeCompare(f.TokenHash[:], have[:]) != 1 {
-			if !f.Usable(now) {
+			if !f.IsUsable(now) {
 				return errRefresh
 			}
 			reused = true
 			f.RevokedAt = now
-			return tx.SignIns.Put(ctx, f)
+			return tx.RefreshTokenFamilies.Put(ctx, f)
 		}
 		u, err = tx.Users.Get(ctx, f.UserID)
 		switch {
 		case errors.Is(err, ports.ErrNotFound):
-			return errRefresh.Because(err)
+			return errRefresh.WithCause(err)
 		case err != nil:
 			return err
 		case !u.Active:
 			return errDeactivated
 		case !f.RevokedAt.IsZero():
 			return errRefresh
-		case !f.Usable(now):
+		case !f.IsUsable(now):
 			return errRefreshExpired
 		}
 		f.TokenHash, f.ExpiresAt = digest(next), now.Add(a.refreshLife)
-		return tx.SignIns.Put(ctx, f)
+		return tx.RefreshTokenFamilies.Put(ctx, f)
 	})
 	if userID != "" {
 		a.changed(userID)
@@ -187,7 +187,7 @@ var (
 // Logout ends the sign-in of the caller. Repeating it is no error.
 func (a *Accounts) Logout(ctx context.Context, c service.Principal) error {
 	err := a.update(ctx, func(ctx context.Context, tx *ports.Tx) error {
-		f, err := tx.SignIns.Get(ctx, c.SignInID)
+		f, err := tx.RefreshTokenFamilies.Get(ctx, c.FamilyID)
 		if errors.Is(err, ports.ErrNotFound) {
 			return nil
 		}
@@ -195,7 +195,7 @@ func (a *Accounts) Logout(ctx context.Context, c service.Principal) error {
 			return err
 		}
 		f.RevokedAt = a.stamp()
-		return tx.SignIns.Put(ctx, f)
+		return tx.RefreshTokenFamilies.Put(ctx, f)
 	})
 	a.changed(c.UserID)
 	if err == nil {
@@ -205,9 +205,9 @@ func (a *Accounts) Logout(ctx context.Context, c service.Principal) error {
 }
 
 // begin makes a sign-in, not stored yet, and its first refresh token.
-func (a *Accounts) begin(ctx context.Context, userID string) (*domain.SignIn, string, error) {
+func (a *Accounts) begin(ctx context.Context, userID string) (*domain.RefreshTokenFamily, string, error) {
 	now := a.stamp()
-	f := &domain.SignIn{ID: a.ids.NewID(), UserID: userID, CreatedAt: now, ExpiresAt: now.Add(a.refreshLife)}
+	f := &domain.RefreshTokenFamily{ID: a.ids.NewID(), UserID: userID, CreatedAt: now, ExpiresAt: now.Add(a.refreshLife)}
 	refresh, err := a.refreshToken(f.ID)
 	if err != nil {
 		return nil, "", fault(ctx, err)
@@ -219,7 +219,7 @@ func (a *Accounts) begin(ctx context.Context, userID string) (*domain.SignIn, st
 // signedIn issues an access token.
 func (a *Accounts) signedIn(ctx context.Context, u *domain.User, signInID, refresh string) (*service.AuthTokens, error) {
 	token, err := a.tokens.Sign(ports.Claims{
-		UserID: u.ID, SignInID: signInID, Role: u.Role,
+		UserID: u.ID, FamilyID: signInID, Role: u.Role,
 		CredentialsAt: u.CredentialsAt, ExpiresAt: a.stamp().Add(a.accessLife),
 	})
 	if err != nil {

@@ -50,7 +50,7 @@ func TestLogin(t *testing.T) {
 	second := h.login(" ANN@example.com", password)
 	require.Equal(t, h.clock.now, second.User.LastLoginAt)
 	require.Empty(t, second.User.PasswordHash)
-	require.NotEqual(t, first.SignInID, second.SignInID)
+	require.NotEqual(t, first.FamilyID, second.FamilyID)
 	h.good(first)
 	h.good(second)
 
@@ -181,7 +181,7 @@ func TestRefreshRotates(t *testing.T) {
 		require.NotContains(t, tokens, s.RefreshToken)
 		tokens = append(tokens, s.RefreshToken)
 		next := h.person(s, ann.email)
-		require.Equal(t, ann.SignInID, next.SignInID)
+		require.Equal(t, ann.FamilyID, next.FamilyID)
 		ann = next
 	}
 	elsewhere := h.login(ann.email, password)
@@ -225,8 +225,8 @@ func TestRefreshTokensThatAreNone(t *testing.T) {
 	require.Equal(t, []string{"refreshToken"}, h.fields(err))
 	calls := h.store.calls.Load()
 	for _, token := range []string{
-		"x", ".", ann.SignInID, ann.SignInID + ".", "." + secret, secret, ann.RefreshToken + "x", ann.RefreshToken[1:] + "=", ann.Token,
-		ann.RefreshToken[:len(ann.RefreshToken)-1] + "\n", ann.SignInID + "\x00." + secret, ann.SignInID + "\xff." + secret,
+		"x", ".", ann.FamilyID, ann.FamilyID + ".", "." + secret, secret, ann.RefreshToken + "x", ann.RefreshToken[1:] + "=", ann.Token,
+		ann.RefreshToken[:len(ann.RefreshToken)-1] + "\n", ann.FamilyID + "\x00." + secret, ann.FamilyID + "\xff." + secret,
 		strings.Repeat("x", 65) + "." + secret,
 	} {
 		_, err := h.Refresh(t.Context(), token)
@@ -249,8 +249,8 @@ func TestLogout(t *testing.T) {
 	h.refused(err, domain.CodeAuthTokenInvalid)
 	h.good(two)
 	require.NoError(t, h.Logout(t.Context(), one.Principal), "again")
-	require.NoError(t, h.Logout(t.Context(), service.Principal{UserID: bob.UserID, SignInID: two.SignInID}))
-	require.NoError(t, h.Logout(t.Context(), service.Principal{UserID: bob.UserID, SignInID: "none"}))
+	require.NoError(t, h.Logout(t.Context(), service.Principal{UserID: bob.UserID, FamilyID: two.FamilyID}))
+	require.NoError(t, h.Logout(t.Context(), service.Principal{UserID: bob.UserID, FamilyID: "none"}))
 	h.good(two)
 	h.good(bob)
 }

@@ -25,13 +25,13 @@ func (a *Accounts) Authenticate(ctx context.Context, token string) (service.Prin
 	if err != nil {
 		return service.Principal{}, fault(ctx, err)
 	}
-	s, generation, ok := a.standings.get(claims.UserID, claims.SignInID, now)
+	s, generation, ok := a.standings.get(claims.UserID, claims.FamilyID, now)
 	if !ok {
 		if s, err = a.standing(ctx, claims); err != nil {
 			return service.Principal{}, err
 		}
 		s.readAt = now // before it was read
-		a.standings.put(claims.UserID, claims.SignInID, s, generation)
+		a.standings.put(claims.UserID, claims.FamilyID, s, generation)
 	}
 	switch {
 	case !s.active:
@@ -39,7 +39,7 @@ func (a *Accounts) Authenticate(ctx context.Context, token string) (service.Prin
 	case !now.Before(s.until), !s.credentialsAt.Equal(claims.CredentialsAt):
 		return service.Principal{}, errToken
 	}
-	return service.Principal{UserID: claims.UserID, Role: s.role, SignInID: claims.SignInID}, nil
+	return service.Principal{UserID: claims.UserID, Role: s.role, FamilyID: claims.FamilyID}, nil
 }
 
 var errToken = domain.Errorf(domain.Unauthenticated, domain.CodeAuthTokenInvalid,
@@ -48,7 +48,7 @@ var errToken = domain.Errorf(domain.Unauthenticated, domain.CodeAuthTokenInvalid
 // standing reads what decides about the access tokens of a sign-in.
 func (a *Accounts) standing(ctx context.Context, c ports.Claims) (s standing, err error) {
 	err = a.view(ctx, func(ctx context.Context, tx *ports.Tx) error {
-		f, err := tx.SignIns.Get(ctx, c.SignInID)
+		f, err := tx.RefreshTokenFamilies.Get(ctx, c.FamilyID)
 		if err == nil && f.UserID != c.UserID {
 			err = errToken
 		}
@@ -66,7 +66,7 @@ func (a *Accounts) standing(ctx context.Context, c ports.Claims) (s standing, er
 		return nil
 	})
 	if errors.Is(err, ports.ErrNotFound) {
-		err = errToken.Because(err)
+		err = errToken.WithCause(err)
 	}
 	return s, err
 }
@@ -143,11 +143,11 @@ func (c *standings) put(userID, signInID string, s standing, generation uint64) 
 // changed forgets the standing of the user's sign-ins, here and on other replicas.
 func (a *Accounts) changed(userID string) {
 	a.standings.forget(userID)
-	a.hints.Tell(ports.Hint{Users: []string{userID}})
+	a.invalidator.Publish(ports.Invalidation{Users: []string{userID}})
 }
 
 // hear takes in what other replicas say has changed.
-func (a *Accounts) hear(h ports.Hint) {
+func (a *Accounts) hear(h ports.Invalidation) {
 	if h.All {
 		a.standings.forgetAll()
 	}

@@ -16,8 +16,8 @@ import (
 func TestAuthenticate(t *testing.T) {
 	h := newHarness(t)
 	ann := h.register("ann")
-	require.Equal(t, service.Principal{UserID: ann.User.ID, Role: domain.RoleUser, SignInID: ann.SignInID}, ann.Principal)
-	require.NotEmpty(t, ann.SignInID)
+	require.Equal(t, service.Principal{UserID: ann.User.ID, Role: domain.RoleUser, FamilyID: ann.FamilyID}, ann.Principal)
+	require.NotEmpty(t, ann.FamilyID)
 
 	_, err := h.Authenticate(t.Context(), "")
 	h.refused(err, domain.CodeAuthTokenMissing)
@@ -35,9 +35,9 @@ func TestAuthenticateChecksWhatTheTokenNames(t *testing.T) {
 	ann, bob := h.register("ann"), h.register("bob")
 	tokens := h.config().Tokens
 	for _, c := range []ports.Claims{
-		{UserID: "none", SignInID: ann.SignInID},
-		{UserID: ann.UserID, SignInID: "none"},
-		{UserID: ann.UserID, SignInID: bob.SignInID},
+		{UserID: "none", FamilyID: ann.FamilyID},
+		{UserID: ann.UserID, FamilyID: "none"},
+		{UserID: ann.UserID, FamilyID: bob.FamilyID},
 	} {
 		c.CredentialsAt, c.ExpiresAt = h.row(ann.email).CredentialsAt, h.clock.now.Add(time.Hour)
 		token, err := tokens.Sign(c)

@@ -222,7 +222,7 @@ func (a *Accounts) EnsureAdministrator(ctx context.Context, email, password stri
 			return nil, "", err // another process was quicker
 		}
 		err = domain.Errorf(domain.Conflict, domain.CodeEmailRegistered,
-			"The administrator's email belongs to an ordinary user; choose another").Because(err)
+			"The administrator's email belongs to an ordinary user; choose another").WithCause(err)
 	}
 	return nil, "", err
 }

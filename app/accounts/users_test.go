@@ -20,13 +20,13 @@ func TestUser(t *testing.T) {
 	h := newHarness(t)
 	ann := h.register("ann")
 	require.NoError(t, h.store.Store.Update(t.Context(), func(ctx context.Context, tx *ports.Tx) error {
-		return tx.Users.Reserve(ctx, ann.UserID, domain.UserUsage{Sessions: 1, Live: 1}, domain.UserUsage{Sessions: 9, Live: 9})
+		return tx.Users.Reserve(ctx, ann.UserID, domain.UserUsage{Sessions: 1, ActiveSessions: 1}, domain.UserUsage{Sessions: 9, ActiveSessions: 9})
 	}))
 	u, err := h.Get(t.Context(), ann.UserID)
 	require.NoError(t, err)
 	require.Equal(t, "ann@example.com", u.Email)
 	require.Empty(t, u.PasswordHash)
-	require.Equal(t, domain.UserUsage{Sessions: 1, Live: 1}, u.UserUsage)
+	require.Equal(t, domain.UserUsage{Sessions: 1, ActiveSessions: 1}, u.UserUsage)
 	for _, id := range []string{"", "none", "x\x00", "\xff"} {
 		_, err = h.Get(t.Context(), id)
 		require.Equal(t, domain.NotFound, h.refusal(err, domain.CodeUserNotFound).Kind)
@@ -146,14 +146,14 @@ func TestMaintainFinishesDeactivations(t *testing.T) {
 				return down
 			}
 			return h.store.Update(ctx, func(ctx context.Context, tx *ports.Tx) error {
-				return tx.Users.Reserve(ctx, userID, domain.UserUsage{Live: -1}, domain.UserUsage{})
+				return tx.Users.Reserve(ctx, userID, domain.UserUsage{ActiveSessions: -1}, domain.UserUsage{})
 			})
 		}
 	})
 	live := func(name string) *person {
 		p := h.register(name)
 		require.NoError(t, h.store.Update(t.Context(), func(ctx context.Context, tx *ports.Tx) error {
-			return tx.Users.Reserve(ctx, p.UserID, domain.UserUsage{Live: 1}, domain.UserUsage{Live: 9})
+			return tx.Users.Reserve(ctx, p.UserID, domain.UserUsage{ActiveSessions: 1}, domain.UserUsage{ActiveSessions: 9})
 		}))
 		return p
 	}

@@ -21,7 +21,7 @@ type weakStore struct {
 
 func (s *weakStore) Update(ctx context.Context, fn func(context.Context, *ports.Tx) error) error {
 	w := &weakTx{store: s}
-	if err := fn(ctx, &ports.Tx{Users: weakUsers{tx: w}, SignIns: weakSignIns{tx: w}, Resets: weakResets{tx: w}}); err != nil {
+	if err := fn(ctx, &ports.Tx{Users: weakUsers{tx: w}, RefreshTokenFamilies: weakSignIns{tx: w}, PasswordResets: weakResets{tx: w}}); err != nil {
 		return err
 	}
 	return s.Store.Update(ctx, func(ctx context.Context, tx *ports.Tx) error {
@@ -109,46 +109,48 @@ func (r weakUsers) Put(ctx context.Context, u *domain.User) error {
 }
 
 type weakSignIns struct {
-	ports.SignIns
+	ports.RefreshTokenFamilies
 	tx *weakTx
 }
 
-func (r weakSignIns) Get(ctx context.Context, id string) (f *domain.SignIn, err error) {
+func (r weakSignIns) Get(ctx context.Context, id string) (f *domain.RefreshTokenFamily, err error) {
 	err = r.tx.read(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
-		f, err = tx.SignIns.Get(ctx, id)
+		f, err = tx.RefreshTokenFamilies.Get(ctx, id)
 		return err
 	})
 	return f, err
 }
 
-func (r weakSignIns) Put(_ context.Context, f *domain.SignIn) error {
-	return r.tx.write(func(ctx context.Context, tx *ports.Tx) error { return tx.SignIns.Put(ctx, f) })
+func (r weakSignIns) Put(_ context.Context, f *domain.RefreshTokenFamily) error {
+	return r.tx.write(func(ctx context.Context, tx *ports.Tx) error { return tx.RefreshTokenFamilies.Put(ctx, f) })
 }
 
 func (r weakSignIns) RevokeAll(_ context.Context, userID, except string, at time.Time) error {
-	return r.tx.write(func(ctx context.Context, tx *ports.Tx) error { return tx.SignIns.RevokeAll(ctx, userID, except, at) })
+	return r.tx.write(func(ctx context.Context, tx *ports.Tx) error {
+		return tx.RefreshTokenFamilies.RevokeAll(ctx, userID, except, at)
+	})
 }
 
 type weakResets struct {
-	ports.Resets
+	ports.PasswordResets
 	tx *weakTx
 }
 
 func (r weakResets) Put(_ context.Context, reset *domain.PasswordReset) error {
-	return r.tx.write(func(ctx context.Context, tx *ports.Tx) error { return tx.Resets.Put(ctx, reset) })
+	return r.tx.write(func(ctx context.Context, tx *ports.Tx) error { return tx.PasswordResets.Put(ctx, reset) })
 }
 
-// Take looks by taking and rolling back, and takes at the end.
-func (r weakResets) Take(ctx context.Context, hash [32]byte) (reset *domain.PasswordReset, err error) {
+// Consume looks by taking and rolling back, and takes at the end.
+func (r weakResets) Consume(ctx context.Context, hash [32]byte) (reset *domain.PasswordReset, err error) {
 	err = r.tx.store.dryRun(ctx, func(ctx context.Context, tx *ports.Tx) error {
-		reset, err = tx.Resets.Take(ctx, hash)
+		reset, err = tx.PasswordResets.Consume(ctx, hash)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
 	return reset, r.tx.write(func(ctx context.Context, tx *ports.Tx) error {
-		_, err := tx.Resets.Take(ctx, hash)
+		_, err := tx.PasswordResets.Consume(ctx, hash)
 		if errors.Is(err, ports.ErrNotFound) {
 			return ports.ErrConflict
 		}

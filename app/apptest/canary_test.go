@@ -84,7 +84,7 @@ func TestCanary(t *testing.T) {
 			require.Empty(t, suspicion(t, h, "worker-w4"))
 			dropAll(t, h, "worker-w4", ids)
 			h.Advance(5 * time.Minute)
-			require.Empty(t, suspicion(t, h, "worker-w4"), "the trial is over")
+			require.Empty(t, suspicion(t, h, "worker-w4"), "the canary period is over")
 			_, err = h.Orchestrator.Sessions.Connect(t.Context(), card.UserID, card.ID, service.ConnectOptions{})
 			require.NoError(t, err)
 		})

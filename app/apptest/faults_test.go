@@ -43,7 +43,7 @@ func randomFaults(t *testing.T, seeds uint64, replicas int) {
 					require.Empty(t, f.Owners(id), "%s is wanted down", id)
 					continue
 				}
-				require.Equal(t, domain.Connected, s.Status, "%s: order %s, tries %d, %s", id, s.Order, s.Tries, s.LastError)
+				require.Equal(t, domain.Connected, s.Status, "%s: order %s, tries %d, %s", id, s.Command, s.Attempts, s.LastError)
 				require.Equal(t, []string{s.WorkerID}, f.Owners(id))
 			}
 			require.Empty(t, f.Repeats())

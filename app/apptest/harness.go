@@ -100,14 +100,14 @@ func With(t testing.TB, o Options) *Harness {
 
 // fabric is what replicas share besides the store.
 type fabric struct {
-	routes  ports.Routes
-	limiter ports.Limiter
-	bus     ports.Bus
-	hints   *memory.Hints
+	routes      ports.Routes
+	limiter     ports.Limiter
+	bus         ports.Bus
+	invalidator *memory.Invalidator
 }
 
 func newFabric() fabric {
-	return fabric{memory.NewRoutes(), memory.NewLimiter(), memory.NewBus(), memory.NewHints()}
+	return fabric{memory.NewRoutes(), memory.NewLimiter(), memory.NewBus(), memory.NewInvalidator()}
 }
 
 // Restart replaces the control plane, all replicas of it and what they share but
@@ -136,11 +136,11 @@ func (h *Harness) Start(replica int) {
 	shared := len(h.planes) > 1
 	h.Kill(replica)
 	p := &h.planes[replica]
-	p.clock, p.ears, p.paused = skewed{h.clock, p.skew}, &ears{Hints: h.fabric.hints.Join()}, false
+	p.clock, p.ears, p.paused = skewed{h.clock, p.skew}, &ears{Invalidator: h.fabric.invalidator.Join()}, false
 	p.ears.cut.Store(p.deaf)
 	o, err := orchestrator.New(orchestrator.Config{
 		Store: h.Store, Workers: h.fleet,
-		Routes: h.fabric.routes, Limiter: h.fabric.limiter, Bus: h.fabric.bus, Hints: p.ears,
+		Routes: h.fabric.routes, Limiter: h.fabric.limiter, Bus: h.fabric.bus, Invalidator: p.ears,
 		Clock: p.clock, IDs: h.ids, Random: h.random,
 		Shared: &shared, Name: fmt.Sprintf("replica-%d", replica),
 		Tiers: h.options.Tiers, Timing: h.options.Timing, Strategy: h.options.Strategy, Log: h.options.Log,
@@ -169,7 +169,7 @@ func (h *Harness) Pause(replica int, on bool) {
 	h.connect()
 }
 
-// Deafen has the hints to and from a replica be lost, or arrive again.
+// Deafen has the invalidations to and from a replica be lost, or arrive again.
 func (h *Harness) Deafen(replica int, on bool) {
 	p := &h.planes[replica]
 	if p.deaf = on; p.Orchestrator != nil {
@@ -210,22 +210,22 @@ func (h *Harness) connect() {
 	}
 }
 
-// ears carry a replica's hints unless they are cut.
+// ears carry a replica's invalidations unless they are cut.
 type ears struct {
-	*memory.Hints
+	*memory.Invalidator
 	cut atomic.Bool
 }
 
-func (e *ears) Tell(hint ports.Hint) {
+func (e *ears) Publish(invalidation ports.Invalidation) {
 	if !e.cut.Load() {
-		e.Hints.Tell(hint)
+		e.Invalidator.Publish(invalidation)
 	}
 }
 
-func (e *ears) Listen(fn func(ports.Hint)) (cancel func()) {
-	return e.Hints.Listen(func(hint ports.Hint) {
+func (e *ears) Subscribe(fn func(ports.Invalidation)) (cancel func()) {
+	return e.Invalidator.Subscribe(func(invalidation ports.Invalidation) {
 		if !e.cut.Load() {
-			fn(hint)
+			fn(invalidation)
 		}
 	})
 }

@@ -46,7 +46,7 @@ func connectedOn(t *testing.T, h *apptest.Harness, ids []string) map[string]int 
 		s := h.Session(id)
 		require.Equal(t, domain.Connected, s.Status, id)
 		require.Equal(t, []string{s.WorkerID}, h.Owners(id))
-		require.Empty(t, s.MoveID+s.MoveTo)
+		require.Empty(t, s.MigrationID+s.MigrationTargetID)
 		on[s.WorkerID]++
 	}
 	return on
@@ -94,7 +94,7 @@ func TestDrainMovesFewAtATimeAndTellsHowFarItIs(t *testing.T) {
 	}
 	on := connectedOn(t, h, ids)
 	require.Equal(t, map[string]int{"worker-w2": 10, "worker-w3": 10}, on)
-	list := migrations(t, h, ports.MigrationFilter{BatchID: view.DrainID, Kind: domain.MoveDrain, Status: domain.MigrationCompleted})
+	list := migrations(t, h, ports.MigrationFilter{BatchID: view.DrainID, Kind: domain.MigrationByDrain, Status: domain.MigrationCompleted})
 	require.Len(t, list, 20)
 	require.Less(t, list[0].CreatedAt.Sub(list[15].CreatedAt), 5*time.Second, "one follows the other without delay")
 	require.Equal(t, []domain.EventType{domain.EventWorkerOnline, domain.EventWorkerDraining, domain.EventWorkerDrained}, eventsOf(h, "worker-w1"))
@@ -119,7 +119,7 @@ func TestACrashIsPartOfTheDrain(t *testing.T) {
 	w, _, err := h.Orchestrator.Workers.Get(t.Context(), "worker-w1")
 	require.NoError(t, err)
 	require.Equal(t, service.DrainProgress{BatchID: view.DrainID, Total: 12, Moved: 12}, *w.Drain)
-	require.NotEmpty(t, migrations(t, h, ports.MigrationFilter{BatchID: view.DrainID, Kind: domain.MoveFailover}))
+	require.NotEmpty(t, migrations(t, h, ports.MigrationFilter{BatchID: view.DrainID, Kind: domain.MigrationByFailover}))
 }
 
 func TestMovesAreLimitedInTheWholeFleet(t *testing.T) {
@@ -185,7 +185,7 @@ func TestMigrate(t *testing.T) {
 	h.Advance(10 * time.Second)
 	require.Equal(t, map[string]int{"worker-w1": 1, "worker-w2": 1}, connectedOn(t, h, ids))
 	done := migrations(t, h, ports.MigrationFilter{SessionID: ids[0]})[0]
-	require.Equal(t, []any{m.ID, domain.MoveOperator, domain.MigrationCompleted, "worker-w1", "worker-w2", "closer to its users"},
+	require.Equal(t, []any{m.ID, domain.MigrationByOperator, domain.MigrationCompleted, "worker-w1", "worker-w2", "closer to its users"},
 		[]any{done.ID, done.Kind, done.Status, done.FromWorker, done.ToWorker, done.Reason})
 	require.Equal(t, domain.EventSessionMigrated, placements(h, ids[0])[1].Type)
 
@@ -415,7 +415,7 @@ func TestFailoversAreInTheHistory(t *testing.T) {
 	h.Crash("w1")
 	h.Advance(time.Minute)
 	require.Equal(t, map[string]int{"worker-w2": 8}, connectedOn(t, h, ids))
-	list := migrations(t, h, ports.MigrationFilter{Kind: domain.MoveFailover, Status: domain.MigrationCompleted, WorkerID: "worker-w1"})
+	list := migrations(t, h, ports.MigrationFilter{Kind: domain.MigrationByFailover, Status: domain.MigrationCompleted, WorkerID: "worker-w1"})
 	require.Len(t, list, 8)
 	require.Equal(t, []string{"worker-w1", "worker-w2", "the worker crashed"}, []string{list[0].FromWorker, list[0].ToWorker, list[0].Reason})
 

@@ -80,7 +80,7 @@ func TestFaultsOfTheStore(t *testing.T) {
 						continue
 					}
 					live++
-					require.Equal(t, domain.Connected, s.Status, "%s: order %s, tries %d, %s", id, s.Order, s.Tries, s.LastError)
+					require.Equal(t, domain.Connected, s.Status, "%s: order %s, tries %d, %s", id, s.Command, s.Attempts, s.LastError)
 					require.Equal(t, []string{s.WorkerID}, f.Owners(id))
 				}
 				for _, w := range f.workers {
@@ -93,7 +93,7 @@ func TestFaultsOfTheStore(t *testing.T) {
 				}
 				u, err := tx.Users.Usage(ctx, f.user.ID)
 				require.NoError(t, err)
-				require.Equal(t, live, u.Live)
+				require.Equal(t, live, u.ActiveSessions)
 				return nil
 			}))
 			require.Empty(t, f.Repeats())

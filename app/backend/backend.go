@@ -1,5 +1,5 @@
 // Package backend turns data source names into everything that the core needs
-// besides workers: the store, and with it routes, limits, events, hints, the
+// besides workers: the store, and with it routes, limits, events, invalidations, the
 // clock, ids and randomness.
 package backend
 
@@ -23,15 +23,15 @@ import (
 // Backend is a store with a fabric around it. It implements [ports.Backend].
 type Backend struct {
 	ports.Store
-	shared  bool
-	fabric  *redis.Fabric // nil: in process
-	routes  ports.Routes
-	limiter ports.Limiter
-	bus     ports.Bus
-	hints   ports.Hints
-	clock   ports.Clock
-	ids     ports.IDs
-	random  ports.Random
+	shared      bool
+	fabric      *redis.Fabric // nil: in process
+	routes      ports.Routes
+	limiter     ports.Limiter
+	bus         ports.Bus
+	invalidator ports.Invalidator
+	clock       ports.Clock
+	ids         ports.IDs
+	random      ports.Random
 }
 
 var _ ports.Backend = (*Backend)(nil)
@@ -45,8 +45,8 @@ func (b *Backend) Limiter() ports.Limiter { return b.limiter }
 // Bus gives the event bus.
 func (b *Backend) Bus() ports.Bus { return b.bus }
 
-// Hints gives the way to tell other processes of changes.
-func (b *Backend) Hints() ports.Hints { return b.hints }
+// Invalidator gives the way to tell other processes of changes.
+func (b *Backend) Invalidator() ports.Invalidator { return b.invalidator }
 
 // Shared reports whether other processes may work on the same store.
 func (b *Backend) Shared() bool { return b.shared }
@@ -73,7 +73,7 @@ func (b *Backend) Close() error {
 func Around(store ports.Store) *Backend {
 	return &Backend{
 		Store:  store,
-		routes: memory.NewRoutes(), limiter: memory.NewLimiter(), bus: memory.NewBus(), hints: ports.Alone{},
+		routes: memory.NewRoutes(), limiter: memory.NewLimiter(), bus: memory.NewBus(), invalidator: ports.NoInvalidator{},
 		clock: system.Clock{}, ids: new(system.IDs), random: system.Random{},
 	}
 }
@@ -113,7 +113,7 @@ func With(ctx context.Context, c Config) (*Backend, error) {
 		return nil, errors.Join(fmt.Errorf("opening the fabric: %w", err), b.Store.Close())
 	}
 	b.routes, b.limiter, b.bus = b.fabric.Routes(), b.fabric.Limiter(), b.fabric.Bus()
-	b.hints = both{b.hints, b.fabric.Hints()}
+	b.invalidator = both{b.invalidator, b.fabric.Invalidator()}
 	return b, nil
 }
 
@@ -134,20 +134,20 @@ func open(ctx context.Context, c Config) (*Backend, error) {
 		return nil, err
 	}
 	b := Around(store)
-	b.shared, b.hints = true, store.Hints()
+	b.shared, b.invalidator = true, store.Invalidator()
 	return b, nil
 }
 
-// both passes hints on by two ways: either is enough.
-type both [2]ports.Hints
+// both passes invalidations on by two ways: either is enough.
+type both [2]ports.Invalidator
 
-func (b both) Tell(h ports.Hint) {
-	b[0].Tell(h)
-	b[1].Tell(h)
+func (b both) Publish(h ports.Invalidation) {
+	b[0].Publish(h)
+	b[1].Publish(h)
 }
 
-func (b both) Listen(fn func(ports.Hint)) (cancel func()) {
-	first, second := b[0].Listen(fn), b[1].Listen(fn)
+func (b both) Subscribe(fn func(ports.Invalidation)) (cancel func()) {
+	first, second := b[0].Subscribe(fn), b[1].Subscribe(fn)
 	return func() { first(); second() }
 }
 

@@ -10,7 +10,7 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// A worker that has joined or changed its version is on trial. Every replica
+// A worker that has joined or changed its version is a canary. Every replica
 // sees the disconnects of the whole fleet pass through its view and counts them;
 // whichever is the first to find a worker at fault writes it into its row.
 
@@ -52,7 +52,7 @@ func (f *fleet) noteDrop(old *seat, s *domain.Session) {
 		return
 	}
 	failed := s.Status == domain.Errored
-	lost := s.WorkerID == old.workerID && s.Intent == domain.Up && s.Order == domain.OrderNone &&
+	lost := s.WorkerID == old.workerID && s.Intent == domain.Up && s.Command == domain.CommandNone &&
 		(s.Status == domain.Reconnecting || s.Status == domain.Disconnected)
 	if failed || lost {
 		n.drops.add(s.StatusAt, 1)
@@ -60,10 +60,10 @@ func (f *fleet) noteDrop(old *seat, s *domain.Session) {
 	}
 }
 
-// verdict is what a worker on trial is accused of.
+// verdict is what a canary is accused of.
 type verdict struct {
 	workerID string
-	own      domain.Drops
+	own      domain.Disconnects
 }
 
 // suspects finds the workers whose disconnects have been unusual for a whole
@@ -78,7 +78,7 @@ func (f *fleet) suspects(t domain.Timing, now time.Time) (found []verdict, next 
 		if !n.worker.Online {
 			continue
 		}
-		n.drops = slices.DeleteFunc(n.drops, func(c dropCount) bool { return now.Sub(c.minute) > t.Trial+time.Minute })
+		n.drops = slices.DeleteFunc(n.drops, func(c dropCount) bool { return now.Sub(c.minute) > t.CanaryPeriod+time.Minute })
 		for _, c := range n.drops {
 			all.add(c.minute, c.n)
 		}
@@ -86,9 +86,9 @@ func (f *fleet) suspects(t domain.Timing, now time.Time) (found []verdict, next 
 	}
 	for _, n := range f.workers {
 		w := n.worker
-		own := domain.Drops{Drops: n.drops.since(n.trialAt), Sessions: len(n.sessions)}
-		rest := domain.Drops{Drops: all.since(n.trialAt) - own.Drops, Sessions: sessions - own.Sessions}
-		if !w.Online || !w.OnTrial(t, now) || !domain.Unusual(own, rest) {
+		own := domain.Disconnects{Count: n.drops.since(n.canarySince), Sessions: len(n.sessions)}
+		rest := domain.Disconnects{Count: all.since(n.canarySince) - own.Count, Sessions: sessions - own.Sessions}
+		if !w.Online || !w.IsCanary(t, now) || !domain.ExceedsBaseline(own, rest) {
 			n.doubtful = time.Time{}
 			continue
 		}
@@ -104,7 +104,7 @@ func (f *fleet) suspects(t domain.Timing, now time.Time) (found []verdict, next 
 	return found, next
 }
 
-// judge keeps workers that fail their trial from receiving sessions.
+// judge keeps workers that fail their canary period from receiving sessions.
 func (o *Orchestrator) judge(ctx context.Context, _ *tasks) (time.Time, error) {
 	now := o.now()
 	if !o.fleet.dropped.Swap(false) && (o.loop.judgeAt.IsZero() || now.Before(o.loop.judgeAt)) {
@@ -116,13 +116,13 @@ func (o *Orchestrator) judge(ctx context.Context, _ *tasks) (time.Time, error) {
 	for _, v := range found {
 		errs = append(errs, o.transact(ctx, func(ctx context.Context, tx *ports.Tx, c *changes) error {
 			w, err := tx.Workers.Get(ctx, v.workerID)
-			if errors.Is(err, ports.ErrNotFound) || err == nil && !w.OnTrial(o.timing, now) {
+			if errors.Is(err, ports.ErrNotFound) || err == nil && !w.IsCanary(o.timing, now) {
 				return nil
 			}
 			if err != nil {
 				return err
 			}
-			events := w.Suspected(v.own, now)
+			events := w.MarkSuspect(v.own, now)
 			o.log.WarnContext(ctx, "worker is suspect and receives no sessions", "worker", w.ID, "version", w.Version, "why", w.Suspect)
 			return o.saveWorker(ctx, tx, c, w, events)
 		}))

@@ -11,7 +11,7 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// TestACanaryIsNotBlamedForWhatHappensElsewhere: a replica that stood still sees at once that sessions have left a worker on trial,
+// TestACanaryIsNotBlamedForWhatHappensElsewhere: a replica that stood still sees at once that sessions have left a canary,
 // and that they have failed where they went.
 func TestACanaryIsNotBlamedForWhatHappensElsewhere(t *testing.T) {
 	c := newCrowd(t, 2)
@@ -19,7 +19,7 @@ func TestACanaryIsNotBlamedForWhatHappensElsewhere(t *testing.T) {
 	c.register(a, "worker-1", 50)
 	c.register(a, "worker-3", 50)
 	ids := c.full([]string{"worker-1", "worker-3"}, 4)[:4]
-	c.hub.Join().Tell(ports.Hint{All: true})
+	c.hub.Join().Publish(ports.Invalidation{All: true})
 	c.step()
 	c.step()
 	c.register(a, "worker-2", 50)
@@ -47,8 +47,8 @@ func (c *crowd) flap(worker string, ids ...string) {
 	}
 }
 
-// TestAnUpgradeBeginsATrialAnew: what a worker dropped before it changed its version is not the new one's fault.
-func TestAnUpgradeBeginsATrialAnew(t *testing.T) {
+// TestUpgradeBeginsANewCanaryPeriod: what a worker dropped before it changed its version is not the new one's fault.
+func TestUpgradeBeginsANewCanaryPeriod(t *testing.T) {
 	c := newCrowd(t, 1)
 	a := c.all[0]
 	workers := []string{"worker-1", "worker-2"}
@@ -57,11 +57,11 @@ func TestAnUpgradeBeginsATrialAnew(t *testing.T) {
 	ids := c.full(workers, 4)
 	c.clock.advance(20 * time.Minute)
 	c.pulse(a, workers...)()
-	c.hub.Join().Tell(ports.Hint{All: true})
+	c.hub.Join().Publish(ports.Invalidation{All: true})
 	c.step()
 	c.flap("worker-2", ids[4:]...)
 	c.pass(2*time.Minute, c.pulse(a, workers...))
-	require.Empty(t, c.worker("worker-2").Suspect, "it is not on trial")
+	require.Empty(t, c.worker("worker-2").Suspect, "it is not a canary")
 	_, err := a.Protocol.Heartbeat(t.Context(), domain.Heartbeat{WorkerID: "worker-2", Version: "2.0.0", CPU: -1, Memory: -1, MessageCount: -1})
 	require.NoError(t, err)
 	c.flap("worker-1", ids[0])
@@ -82,7 +82,7 @@ func TestAWorkerThatIsAboutToGoIsNotBlamed(t *testing.T) {
 			c.register(a, workers[0], 50)
 			c.register(a, workers[1], 50)
 			ids := c.full(workers, 4)
-			c.hub.Join().Tell(ports.Hint{All: true})
+			c.hub.Join().Publish(ports.Invalidation{All: true})
 			c.step()
 			c.flap("worker-2", ids[4:]...)
 			if leaves {
@@ -102,7 +102,7 @@ func TestACanaryIsFoundOutOnce(t *testing.T) {
 	c.register(a, workers[0], 50)
 	c.register(a, workers[1], 50)
 	ids := c.full(workers, 4)
-	c.hub.Join().Tell(ports.Hint{All: true})
+	c.hub.Join().Publish(ports.Invalidation{All: true})
 	c.pass(5 * time.Second) // B does not look at all workers when A finds it out
 	for _, id := range ids[4:] {
 		_, err := a.Protocol.ReportSession(t.Context(), domain.Report{SessionID: id, WorkerID: "worker-2", Generation: 1, Status: domain.Reconnecting})

@@ -10,8 +10,8 @@ import (
 
 // claim keeps other replicas from calling the worker about the session.
 func (o *Orchestrator) claim(s *domain.Session, now time.Time) {
-	if s.Unclaim(); o.shared() {
-		s.Claim(o.self.ID, now.Add(claimLife))
+	if s.ReleaseClaim(); o.shared() {
+		s.AcquireClaim(o.self.ID, now.Add(claimLife))
 	}
 }
 
@@ -54,20 +54,20 @@ func (o *Orchestrator) unclaimed(ctx context.Context, fn func() error) error {
 		}
 		if err := o.sleep(ctx, claimGlance); err != nil {
 			return domain.Errorf(domain.Conflict, domain.CodeInvalidState,
-				"The session is being started or stopped at the moment; try again in a minute").Because(err)
+				"The session is being started or stopped at the moment; try again in a minute").WithCause(err)
 		}
 	}
 }
 
-// next is domain.Next, in which a claim of this replica is no reason to wait, and
+// next is domain.NextStep, in which a claim of this replica is no reason to wait, and
 // one of another ends by this replica's clock.
 func (o *Orchestrator) next(s *domain.Session, w *domain.Worker, now time.Time) (domain.Step, time.Time) {
 	if s.ClaimedBy != "" {
 		seen := *s
 		if seen.ClaimedUntil = o.members.here(s.ClaimedBy, s.ClaimedUntil); s.ClaimedBy == o.self.ID {
-			seen.Unclaim()
+			seen.ReleaseClaim()
 		}
 		s = &seen
 	}
-	return domain.Next(s, w, o.timing, now)
+	return domain.NextStep(s, w, o.timing, now)
 }

@@ -39,7 +39,7 @@ func TestWhileOneReplicaCallsNoOtherDoes(t *testing.T) {
 	c.pass(time.Second)
 	require.Equal(t, []call{{"A", "disconnect", "worker-1", s.ID, 1}}, c.hands.all("disconnect"), "once, after the start")
 	row := c.session(s.ID)
-	require.False(t, row.Assigned())
+	require.False(t, row.IsAssigned())
 	require.Equal(t, domain.Disconnected, row.Status)
 	require.Empty(t, row.ClaimedBy)
 }
@@ -55,7 +55,7 @@ func kindOf(err error) domain.Kind {
 func TestAnotherReplicaTakesOverWhenAClaimEnds(t *testing.T) {
 	outcomes := map[string]error{
 		"done":      nil,
-		"refused":   &ports.WorkerError{Failure: ports.WorkerRefused, Message: "refused"},
+		"refused":   &ports.WorkerError{Failure: ports.WorkerConnectionRefused, Message: "refused"},
 		"busy":      &ports.WorkerError{Failure: ports.WorkerBusy, Status: 429, Message: "busy"},
 		"rejected":  &ports.WorkerError{Failure: ports.WorkerRejected, Status: 409, Message: "rejected"},
 		"timed out": &ports.WorkerError{Failure: ports.WorkerTimedOut, Message: "timed out"},
@@ -109,7 +109,7 @@ func TestAClaimLastsAsLongAsTheCall(t *testing.T) {
 	s := c.line()
 	c.ask(s)
 	b.dead = true
-	for !c.session(s.ID).Assigned() { // in the background a session is placed first, and started by the next step
+	for !c.session(s.ID).IsAssigned() { // in the background a session is placed first, and started by the next step
 		c.clock.advance(tick)
 		_, err := a.Step(t.Context())
 		require.NoError(t, err)
@@ -204,7 +204,7 @@ func TestNothingStartsWhereAnotherReplicaIsStoppingIt(t *testing.T) {
 			s := c.connected(a)
 			require.NoError(t, c.store.Update(t.Context(), func(ctx context.Context, tx *ports.Tx) error {
 				return tx.Cleanups.Put(ctx, &domain.Cleanup{
-					WorkerID: "worker-1", SessionID: s.ID, Order: domain.OrderDisconnect, Generation: 1,
+					WorkerID: "worker-1", SessionID: s.ID, Command: domain.CommandDisconnect, Generation: 1,
 				})
 			}))
 			_, err := b.Sessions.Disconnect(t.Context(), s.UserID, s.ID)

@@ -56,7 +56,7 @@ func (o *Orchestrator) transact(ctx context.Context, fn func(ctx context.Context
 // note makes committed changes known in this process and to other replicas.
 func (o *Orchestrator) note(ctx context.Context, c *changes) {
 	ctx = context.WithoutCancel(ctx)
-	var hint ports.Hint
+	var hint ports.Invalidation
 	for _, w := range c.workers {
 		o.sawWorker(w)
 		hint.Workers = append(hint.Workers, w.ID)
@@ -106,7 +106,7 @@ func route(s *domain.Session) ports.Route {
 // has no slot.
 func (o *Orchestrator) save(ctx context.Context, tx *ports.Tx, c *changes, before, after *domain.Session, events []domain.Event) error {
 	if before.WorkerID != after.WorkerID {
-		if before.Assigned() {
+		if before.IsAssigned() {
 			if err := o.release(ctx, tx, c, before.WorkerID); err != nil {
 				return err
 			}
@@ -114,7 +114,7 @@ func (o *Orchestrator) save(ctx context.Context, tx *ports.Tx, c *changes, befor
 				return err
 			}
 		}
-		if after.Assigned() {
+		if after.IsAssigned() {
 			if err := tx.Workers.Reserve(ctx, after.WorkerID); err != nil {
 				return err
 			}
@@ -141,31 +141,31 @@ func (o *Orchestrator) save(ctx context.Context, tx *ports.Tx, c *changes, befor
 // fence has a worker told that it is over with a session that left it without
 // being stopped there by us: another replica may have a start on its way still.
 func (o *Orchestrator) fence(ctx context.Context, tx *ports.Tx, s *domain.Session) error {
-	if !o.shared() || s.Order.Stops() {
+	if !o.shared() || s.Command.Stops() {
 		return nil
 	}
 	w, err := tx.Workers.Get(ctx, s.WorkerID)
-	if errors.Is(err, ports.ErrNotFound) || err == nil && !w.Can(domain.CapGeneration) {
+	if errors.Is(err, ports.ErrNotFound) || err == nil && !w.Supports(domain.CapGeneration) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	return o.leave(ctx, tx, s.WorkerID, s.ID, domain.OrderDisconnect, s.Generation)
+	return o.leave(ctx, tx, s.WorkerID, s.ID, domain.CommandDisconnect, s.Generation)
 }
 
 // count keeps the number of the user's sessions that are wanted up, within the
 // limit of the tier.
 func (o *Orchestrator) count(ctx context.Context, tx *ports.Tx, s *domain.Session) error {
 	if s.Intent == domain.Down {
-		return tx.Users.Reserve(ctx, s.UserID, domain.UserUsage{Live: -1}, domain.UserUsage{})
+		return tx.Users.Reserve(ctx, s.UserID, domain.UserUsage{ActiveSessions: -1}, domain.UserUsage{})
 	}
 	u, err := tx.Users.Get(ctx, s.UserID)
 	if err != nil {
 		return err
 	}
 	limit := o.limits(u.Tier).Sessions
-	err = tx.Users.Reserve(ctx, s.UserID, domain.UserUsage{Live: 1}, domain.UserUsage{Live: limit})
+	err = tx.Users.Reserve(ctx, s.UserID, domain.UserUsage{ActiveSessions: 1}, domain.UserUsage{ActiveSessions: limit})
 	if errors.Is(err, ports.ErrFull) {
 		return domain.Errorf(domain.Conflict, domain.CodeSessionLimit,
 			"%s tier allows %d live session(s) at a time; disconnect another one first or upgrade", u.Tier, limit)

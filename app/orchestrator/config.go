@@ -21,13 +21,13 @@ type Config struct {
 	Store   ports.Store
 	Workers ports.WorkerGateway
 
-	Routes  ports.Routes
-	Limiter ports.Limiter
-	Bus     ports.Bus
-	Hints   ports.Hints // nil, and not lent: ports.Alone
-	Clock   ports.Clock
-	IDs     ports.IDs
-	Random  ports.Random
+	Routes      ports.Routes
+	Limiter     ports.Limiter
+	Bus         ports.Bus
+	Invalidator ports.Invalidator // nil, and not lent: ports.NoInvalidator
+	Clock       ports.Clock
+	IDs         ports.IDs
+	Random      ports.Random
 
 	// Shared says that other replicas may work on the same store; nil: as the
 	// ports.Backend says, otherwise not. Replicas share background work, and
@@ -63,7 +63,7 @@ func (c Config) WithDefaults() Config {
 		c.Routes = or(c.Routes, b.Routes)
 		c.Limiter = or(c.Limiter, b.Limiter)
 		c.Bus = or(c.Bus, b.Bus)
-		c.Hints = or(c.Hints, b.Hints)
+		c.Invalidator = or(c.Invalidator, b.Invalidator)
 		c.Clock = or(c.Clock, b.Clock)
 		c.IDs = or(c.IDs, b.IDs)
 		c.Random = or(c.Random, b.Random)
@@ -75,8 +75,8 @@ func (c Config) WithDefaults() Config {
 	if c.Shared == nil {
 		c.Shared = new(bool)
 	}
-	if c.Hints == nil {
-		c.Hints = ports.Alone{}
+	if c.Invalidator == nil {
+		c.Invalidator = ports.NoInvalidator{}
 	}
 	if c.Tiers == nil {
 		c.Tiers = domain.DefaultTiers()
@@ -163,7 +163,7 @@ type Orchestrator struct {
 	routes   ports.Routes
 	limiter  ports.Limiter
 	bus      ports.Bus
-	hints    ports.Hints
+	hints    ports.Invalidator
 	ids      ports.IDs
 	random   ports.Random
 	now      func() time.Time
@@ -197,7 +197,7 @@ func New(c Config) (*Orchestrator, error) {
 		return nil, err
 	}
 	o := &Orchestrator{
-		store: c.Store, workers: c.Workers, routes: c.Routes, limiter: c.Limiter, bus: c.Bus, hints: c.Hints,
+		store: c.Store, workers: c.Workers, routes: c.Routes, limiter: c.Limiter, bus: c.Bus, hints: c.Invalidator,
 		ids: c.IDs, random: c.Random, now: c.Clock.Now,
 		timing: c.Timing, log: c.Log,
 		parallel: c.Parallel, moves: c.MovesPerWorker, movesAll: c.Moves, spawn: c.Spawn, sleep: c.Sleep,
@@ -264,8 +264,8 @@ func (o *Orchestrator) fault(err error) error {
 		return err
 	case errors.Is(err, ports.ErrConflict):
 		return domain.Errorf(domain.Conflict, domain.CodeInvalidState,
-			"It is being changed by others at the moment; try again").Because(err)
+			"It is being changed by others at the moment; try again").WithCause(err)
 	}
 	return domain.Errorf(domain.Internal, domain.CodeInternal,
-		"Something went wrong on our side; try again, and report the request id if it persists").Because(err)
+		"Something went wrong on our side; try again, and report the request id if it persists").WithCause(err)
 }

@@ -34,12 +34,12 @@ func (o *sessionService) Connect(ctx context.Context, userID, sessionID string, 
 	if err != nil && s == nil {
 		return nil, o.fault(err)
 	}
-	if s.Intent == domain.Up && !s.Assigned() && s.Misses > 0 {
+	if s.Intent == domain.Up && !s.IsAssigned() && s.FailedStarts > 0 {
 		return nil, o.withdraw(ctx, sessionID, err)
 	}
 	if s.Status == domain.Errored {
 		return nil, domain.Errorf(domain.BadGateway, domain.CodeWorkerCommunication,
-			"The worker could not start the session; connect again, and report it if it persists").Because(errors.New(s.LastError))
+			"The worker could not start the session; connect again, and report it if it persists").WithCause(errors.New(s.LastError))
 	}
 	if opt.Wait > 0 {
 		return o.await(ctx, userID, sessionID, opt.Wait)
@@ -61,7 +61,7 @@ func (o *Orchestrator) intendUp(ctx context.Context, userID, sessionID, pairing 
 			return err // it would fail in the transaction too
 		}
 		worker := ""
-		if !s.Assigned() {
+		if !s.IsAssigned() {
 			if request, err = o.request(ctx, s, request.Avoid); err != nil {
 				return err
 			}
@@ -83,7 +83,7 @@ func (o *Orchestrator) intendUp(ctx context.Context, userID, sessionID, pairing 
 			if err := s.Connect(pairing, now); err != nil {
 				return nil, err
 			}
-			if s.Assigned() || worker == "" {
+			if s.IsAssigned() || worker == "" {
 				return nil, nil
 			}
 			return o.assign(ctx, tx, s, worker, now)
@@ -125,7 +125,7 @@ func (o *Orchestrator) assign(ctx context.Context, tx *ports.Tx, s *domain.Sessi
 		if c.WorkerID != worker {
 			continue
 		}
-		if c.Order != domain.OrderDisconnect || o.othersClaim(c.ClaimedBy, c.DueAt, now) {
+		if c.Command != domain.CommandDisconnect || o.othersClaim(c.ClaimedBy, c.DueAt, now) {
 			return nil, ports.ErrFull
 		}
 		if err := tx.Cleanups.Delete(ctx, c); err != nil {
@@ -139,18 +139,18 @@ func (o *Orchestrator) assign(ctx context.Context, tx *ports.Tx, s *domain.Sessi
 
 // request says what placement has to know of the session.
 func (o *Orchestrator) request(ctx context.Context, s *domain.Session, avoid []string) (domain.Request, error) {
-	req := domain.Request{Avoid: avoid, Moved: s.MoveID != "" || s.MovedFrom != ""}
+	req := domain.Request{Avoid: avoid, Moved: s.MigrationID != "" || s.PreviousWorkerID != ""}
 	switch {
-	case s.MoveTo != "":
-		req.Prefer = s.MoveTo
+	case s.MigrationTargetID != "":
+		req.Prefer = s.MigrationTargetID
 	case s.PhoneNumber != "":
-		req.Prefer = s.HomeID
+		req.Prefer = s.CredentialsWorkerID
 	}
-	if s.MoveEvent == domain.EventSessionMigrated {
-		req.Avoid = append(req.Avoid, s.MovedFrom)
+	if s.PlacementEvent == domain.EventSessionMigrated {
+		req.Avoid = append(req.Avoid, s.PreviousWorkerID)
 	}
-	if s.AvoidID != "" && o.now().Before(s.AvoidUntil) {
-		req.Avoid = append(req.Avoid, s.AvoidID)
+	if s.ExcludedWorkerID != "" && o.now().Before(s.ExcludedUntil) {
+		req.Avoid = append(req.Avoid, s.ExcludedWorkerID)
 	}
 	err := o.store.View(ctx, func(ctx context.Context, tx *ports.Tx) error {
 		u, err := tx.Users.Get(ctx, s.UserID)
@@ -172,7 +172,7 @@ func (o *Orchestrator) request(ctx context.Context, s *domain.Session, avoid []s
 		// Where its credentials have yet to be wiped, a start would find them.
 		left, err := tx.Cleanups.BySession(ctx, s.ID)
 		for _, c := range left {
-			if c.Order == domain.OrderLogout || c.Order == domain.OrderDelete {
+			if c.Command == domain.CommandLogout || c.Command == domain.CommandDelete {
 				req.Avoid = append(req.Avoid, c.WorkerID)
 			}
 		}
@@ -189,10 +189,10 @@ func (o *Orchestrator) noWorkers() error {
 // withdraw ends a connect that no worker would take.
 func (o *Orchestrator) withdraw(ctx context.Context, sessionID string, cause error) error {
 	_, err := o.change(context.WithoutCancel(ctx), sessionID, func(_ context.Context, _ *ports.Tx, s *domain.Session) ([]domain.Event, error) {
-		if s.Intent == domain.Down || s.Assigned() {
+		if s.Intent == domain.Down || s.IsAssigned() {
 			return nil, errUnchanged
 		}
-		s.Withdraw(o.now())
+		s.CancelConnect(o.now())
 		return nil, nil
 	})
 	if err != nil {
@@ -211,18 +211,18 @@ func (o *Orchestrator) workerFault(err error) error {
 		return o.fault(err)
 	}
 	switch w.Failure {
-	case ports.WorkerRefused, ports.WorkerNameUnknown, ports.WorkerUnreachable, ports.WorkerSuspended:
+	case ports.WorkerConnectionRefused, ports.WorkerNameUnknown, ports.WorkerUnreachable, ports.WorkerCircuitOpen:
 		return domain.Errorf(domain.Unavailable, domain.CodeWorkerUnreachable,
-			"The session's worker cannot be reached at the moment; try again in a minute").Because(err)
-	case ports.WorkerTimedOut, ports.WorkerBroken:
+			"The session's worker cannot be reached at the moment; try again in a minute").WithCause(err)
+	case ports.WorkerTimedOut, ports.WorkerConnectionLost:
 		return domain.Errorf(domain.Timeout, domain.CodeWorkerTimeout,
-			"The worker did not answer in time, so the outcome is not known; look at the status before you try again").Because(err)
+			"The worker did not answer in time, so the outcome is not known; look at the status before you try again").WithCause(err)
 	case ports.WorkerBusy:
 		return domain.Errorf(domain.Unavailable, domain.CodeNoAvailableWorkers,
-			"The workers are busy at the moment; try again in a minute").Because(err)
+			"The workers are busy at the moment; try again in a minute").WithCause(err)
 	}
 	return domain.Errorf(domain.BadGateway, domain.CodeWorkerCommunication,
-		"The worker could not do it; try again, and report it if it persists").Because(err)
+		"The worker could not do it; try again, and report it if it persists").WithCause(err)
 }
 
 // await waits for something to scan, something to type, or the connection.

@@ -117,7 +117,7 @@ func (p gate) on(w ports.WorkerRef, fn func(*place) error) error {
 		defer p.mu.Unlock()
 		at := p.all[w.ID]
 		if !at.up {
-			return &ports.WorkerError{Failure: ports.WorkerRefused, Message: "connection refused"}
+			return &ports.WorkerError{Failure: ports.WorkerConnectionRefused, Message: "connection refused"}
 		}
 		return fn(at)
 	})
@@ -129,7 +129,7 @@ func (p gate) Health(_ context.Context, endpoint string) error {
 			return p.on(ports.WorkerRef{ID: id}, func(*place) error { return nil })
 		}
 	}
-	return &ports.WorkerError{Failure: ports.WorkerRefused}
+	return &ports.WorkerError{Failure: ports.WorkerConnectionRefused}
 }
 
 func (p gate) Start(_ context.Context, w ports.WorkerRef, s ports.Start) (r domain.Report, err error) {
@@ -147,7 +147,7 @@ func (p gate) Start(_ context.Context, w ports.WorkerRef, s ports.Start) (r doma
 func (p gate) Restart(_ context.Context, w ports.WorkerRef, id string, generation int64) error {
 	return p.on(w, func(at *place) error {
 		if at.running[id] != generation {
-			return &ports.WorkerError{Failure: ports.WorkerUnknown}
+			return &ports.WorkerError{Failure: ports.WorkerSessionNotFound}
 		}
 		return nil
 	})
@@ -173,8 +173,10 @@ func (p gate) Send(_ context.Context, w ports.WorkerRef, s ports.Send) (ports.Se
 	return ports.Sent{WhatsAppID: "WA-" + s.ClientMessageID}, err
 }
 
-func (p gate) Act(context.Context, ports.WorkerRef, string, domain.Action) error { return nil }
-func (p gate) List(context.Context, ports.WorkerRef) ([]domain.Report, error)    { return nil, nil }
+func (p gate) PerformAction(context.Context, ports.WorkerRef, string, domain.Action) error {
+	return nil
+}
+func (p gate) List(context.Context, ports.WorkerRef) ([]domain.Report, error) { return nil, nil }
 func (p gate) Status(context.Context, ports.WorkerRef, string) (domain.Report, error) {
 	return domain.Report{}, nil
 }
@@ -182,20 +184,20 @@ func (p gate) Status(context.Context, ports.WorkerRef, string) (domain.Report, e
 // mortal is a control plane that may die, on a store and workers that do not.
 type mortal struct {
 	*orchestrator.Orchestrator
-	t      *testing.T
-	clock  *clock
-	store  ports.Store
-	hints  *memory.Hints
-	fleet  *places
-	shared bool // by replicas
-	user   string
-	id     string // of the session that the scenario is about
-	key    string
+	t           *testing.T
+	clock       *clock
+	store       ports.Store
+	invalidator *memory.Invalidator
+	fleet       *places
+	shared      bool // by replicas
+	user        string
+	id          string // of the session that the scenario is about
+	key         string
 }
 
 func newMortal(t *testing.T, shared bool) *mortal {
 	m := &mortal{
-		t: t, clock: &clock{}, store: memory.NewStore(), shared: shared, hints: memory.NewHints(),
+		t: t, clock: &clock{}, store: memory.NewStore(), shared: shared, invalidator: memory.NewInvalidator(),
 		fleet: &places{all: map[string]*place{}, sent: map[string]int{}},
 	}
 	m.clock.us.Store(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC).UnixMicro())
@@ -215,7 +217,7 @@ func (m *mortal) begin(l *life) {
 	m.Orchestrator, err = orchestrator.New(orchestrator.Config{
 		Store: mortalStore{m.store, l}, Workers: gate{m.fleet, l}, Routes: memory.NewRoutes(), Limiter: memory.NewLimiter(),
 		Bus: memory.NewBus(), Clock: m.clock, IDs: new(system.IDs), Random: system.Random{},
-		Shared: &m.shared, Hints: m.hints.Join(),
+		Shared: &m.shared, Invalidator: m.invalidator.Join(),
 		Log: slog.New(slog.DiscardHandler), Spawn: func(f func()) { f() },
 		Sleep: func(context.Context, time.Duration) error { return errDead },
 	})
@@ -251,7 +253,7 @@ func (m *mortal) pass(d time.Duration) {
 			if !at.up || m.clock.us.Load()%10_000_000 != 0 {
 				continue
 			}
-			h := domain.Heartbeat{WorkerID: id, Lists: true, CPU: -1, Memory: -1, MessageCount: -1}
+			h := domain.Heartbeat{WorkerID: id, IsFullSnapshot: true, CPU: -1, Memory: -1, MessageCount: -1}
 			for s, generation := range at.running {
 				h.Sessions = append(h.Sessions, domain.Report{SessionID: s, Generation: generation, Status: domain.Connected})
 			}
@@ -269,7 +271,7 @@ func (m *mortal) move() {
 		_, err := tx.Sessions.Get(ctx, m.id)
 		return err
 	})
-	if err != nil || !m.stored().Assigned() || !m.fleet.all[m.stored().WorkerID].up {
+	if err != nil || !m.stored().IsAssigned() || !m.fleet.all[m.stored().WorkerID].up {
 		return
 	}
 	from := m.stored().WorkerID
@@ -310,13 +312,13 @@ func (m *mortal) sound() {
 			if s.Intent == domain.Up {
 				live++
 			}
-			if s.Assigned() {
+			if s.IsAssigned() {
 				used[s.WorkerID]++
 			}
 		}
 		usage, err := tx.Users.Usage(ctx, m.user)
 		require.NoError(m.t, err)
-		require.Equal(m.t, domain.UserUsage{Sessions: len(all), Live: live}, usage)
+		require.Equal(m.t, domain.UserUsage{Sessions: len(all), ActiveSessions: live}, usage)
 		workers, _, err := tx.Workers.List(ctx, ports.WorkerFilter{}, ports.Page{})
 		require.NoError(m.t, err)
 		for _, w := range workers {
@@ -343,7 +345,7 @@ func (m *mortal) down() {
 	s := m.stored()
 	require.Equal(m.t, domain.Disconnected, s.Status)
 	require.Equal(m.t, domain.Down, s.Intent)
-	require.False(m.t, s.Assigned())
+	require.False(m.t, s.IsAssigned())
 	require.Empty(m.t, m.where())
 }
 

@@ -22,14 +22,14 @@ import (
 )
 
 // crowd is several replicas on one store. Time stands still until it is moved;
-// each replica may see another time, hear no hints, and hang in a call.
+// each replica may see another time, hear no invalidations, and hang in a call.
 type crowd struct {
 	t       *testing.T
 	clock   *clock
 	now     func() time.Time // what a replica whose clock is right sees
 	store   ports.Store
 	hands   *hands
-	hub     *memory.Hints
+	hub     *memory.Invalidator
 	routes  ports.Routes
 	limiter ports.Limiter
 	bus     *record
@@ -49,7 +49,7 @@ func newCrowd(t *testing.T, n int, config ...func(*orchestrator.Config)) *crowd 
 func newSkewed(t *testing.T, clocks []time.Duration, config ...func(*orchestrator.Config)) *crowd {
 	t.Helper()
 	c := &crowd{
-		t: t, clock: &clock{}, store: memory.NewStore(), hub: memory.NewHints(), routes: memory.NewRoutes(),
+		t: t, clock: &clock{}, store: memory.NewStore(), hub: memory.NewInvalidator(), routes: memory.NewRoutes(),
 		limiter: new(forgetful), bus: &record{}, hands: &hands{sent: map[string][]string{}},
 	}
 	c.clock.us.Store(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC).UnixMicro())
@@ -70,12 +70,12 @@ func newSkewed(t *testing.T, clocks []time.Duration, config ...func(*orchestrato
 func (c *crowd) join(skew time.Duration) *replica {
 	r := &replica{
 		name: string(rune('A' + len(c.all))), clock: &shownTime{c.clock, skew},
-		ears: &earshot{Hints: c.hub.Join()}, store: &countingStore{Store: c.store},
+		ears: &earshot{Invalidator: c.hub.Join()}, store: &countingStore{Store: c.store},
 	}
 	shared := true
 	cfg := orchestrator.Config{
 		Store: r.store, Workers: arm{c.hands, r.name}, Routes: c.routes, Limiter: c.limiter, Bus: c.bus,
-		Clock: r.clock, IDs: &c.ids, Random: &c.random, Shared: &shared, Hints: r.ears, Name: r.name,
+		Clock: r.clock, IDs: &c.ids, Random: &c.random, Shared: &shared, Invalidator: r.ears, Name: r.name,
 		Log: slog.New(slog.DiscardHandler), Spawn: func(f func()) { f() },
 		Sleep: func(context.Context, time.Duration) error { return errors.New("time stands still") },
 	}
@@ -110,20 +110,20 @@ type shownTime struct {
 
 func (c *shownTime) Now() time.Time { return c.clock.Now().Add(c.skew) }
 
-// earshot carries a replica's hints, unless it is cut.
+// earshot carries a replica's invalidations, unless it is cut.
 type earshot struct {
-	*memory.Hints
+	*memory.Invalidator
 	cut atomic.Bool
 }
 
-func (e *earshot) Tell(h ports.Hint) {
+func (e *earshot) Publish(h ports.Invalidation) {
 	if !e.cut.Load() {
-		e.Hints.Tell(h)
+		e.Invalidator.Publish(h)
 	}
 }
 
-func (e *earshot) Listen(fn func(ports.Hint)) (cancel func()) {
-	return e.Hints.Listen(func(h ports.Hint) {
+func (e *earshot) Subscribe(fn func(ports.Invalidation)) (cancel func()) {
+	return e.Invalidator.Subscribe(func(h ports.Invalidation) {
 		if !e.cut.Load() {
 			fn(h)
 		}
@@ -220,12 +220,12 @@ type forgetful struct{ atomic.Pointer[memory.Limiter] }
 
 func (f *forgetful) forget() { f.Store(memory.NewLimiter()) }
 
-func (f *forgetful) Take(ctx context.Context, key string, at time.Time, length time.Duration, limit, n int) (domain.Usage, error) {
-	return f.Load().Take(ctx, key, at, length, limit, n)
+func (f *forgetful) AllowN(ctx context.Context, key string, at time.Time, length time.Duration, limit, n int) (domain.Usage, error) {
+	return f.Load().AllowN(ctx, key, at, length, limit, n)
 }
 
-func (f *forgetful) Seed(ctx context.Context, key string, first time.Time, length time.Duration, used int) error {
-	return f.Load().Seed(ctx, key, first, length, used)
+func (f *forgetful) Backfill(ctx context.Context, key string, first time.Time, length time.Duration, used int) error {
+	return f.Load().Backfill(ctx, key, first, length, used)
 }
 
 // counter gives ids that are the same in every run, so that work is shared alike.
@@ -361,7 +361,7 @@ func (c *crowd) register(at *replica, id string, capacity int, can ...domain.Cap
 // connected, each of the generation that is stored.
 func (c *crowd) beat(at *replica, id string, sessions ...string) *service.HeartbeatResult {
 	c.t.Helper()
-	h := domain.Heartbeat{WorkerID: id, Lists: true, CPU: -1, Memory: -1, MessageCount: -1}
+	h := domain.Heartbeat{WorkerID: id, IsFullSnapshot: true, CPU: -1, Memory: -1, MessageCount: -1}
 	for _, s := range sessions {
 		h.Sessions = append(h.Sessions, domain.Report{SessionID: s, Status: domain.Connected, Generation: c.session(s).Generation})
 	}
@@ -410,7 +410,7 @@ func (c *crowd) ask(s *service.CreatedSession) {
 		if err := row.Connect("", c.now()); err != nil {
 			return err
 		}
-		if err := tx.Users.Reserve(ctx, row.UserID, domain.UserUsage{Live: 1}, domain.UserUsage{Live: 1 << 20}); err != nil {
+		if err := tx.Users.Reserve(ctx, row.UserID, domain.UserUsage{ActiveSessions: 1}, domain.UserUsage{ActiveSessions: 1 << 20}); err != nil {
 			return err
 		}
 		return tx.Sessions.Put(ctx, row)
@@ -432,7 +432,7 @@ func (c *crowd) full(workers []string, sessions int) (ids []string) {
 			for i := range sessions {
 				user = users[n/20]
 				n++
-				s := domain.Card(fmt.Sprintf("%s-line-%d", w, i), user, "line", "", now)
+				s := domain.NewSession(fmt.Sprintf("%s-line-%d", w, i), user, "line", "", now)
 				require.NoError(c.t, s.Connect("", now))
 				s.Assign(w, now)
 				s.Apply(domain.Report{Status: domain.Connected, WorkerID: w, PhoneNumber: "6281234567890"}, domain.DefaultTiming(), now)

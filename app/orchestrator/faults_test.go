@@ -20,7 +20,7 @@ import (
 func (c *crowd) leave(worker, session string, at time.Time) {
 	require.NoError(c.t, c.store.Update(c.t.Context(), func(ctx context.Context, tx *ports.Tx) error {
 		return tx.Cleanups.Put(ctx, &domain.Cleanup{
-			WorkerID: worker, SessionID: session, Order: domain.OrderDisconnect, Generation: 1, DueAt: at, CreatedAt: at,
+			WorkerID: worker, SessionID: session, Command: domain.CommandDisconnect, Generation: 1, DueAt: at, CreatedAt: at,
 		})
 	}))
 }
@@ -96,7 +96,7 @@ func TestAClaimLeftBehindIsTakenOver(t *testing.T) {
 					return err
 				}
 				row.Disconnect(c.now()) // by a replica that died before it could tell the worker
-				if err := tx.Users.Reserve(ctx, row.UserID, domain.UserUsage{Live: -1}, domain.UserUsage{}); err != nil {
+				if err := tx.Users.Reserve(ctx, row.UserID, domain.UserUsage{ActiveSessions: -1}, domain.UserUsage{}); err != nil {
 					return err
 				}
 				return tx.Sessions.Put(ctx, row)
@@ -108,7 +108,7 @@ func TestAClaimLeftBehindIsTakenOver(t *testing.T) {
 				}
 				return c.clock.Now().Sub(asked)
 			}
-			stopped := until(func() bool { return !c.session(other.ID).Assigned() })
+			stopped := until(func() bool { return !c.session(other.ID).IsAssigned() })
 			started := until(func() bool { return c.session(s.ID).Status == domain.Connected })
 			t.Logf("the other session was stopped after %v, its own started after %v", stopped, started)
 			end(nil)
@@ -150,7 +150,7 @@ func TestWhatOneReplicaCannotReachAnotherDoes(t *testing.T) {
 					return err
 				}
 				s.Disconnect(c.now())
-				if err := tx.Users.Reserve(ctx, s.UserID, domain.UserUsage{Live: -1}, domain.UserUsage{}); err != nil {
+				if err := tx.Users.Reserve(ctx, s.UserID, domain.UserUsage{ActiveSessions: -1}, domain.UserUsage{}); err != nil {
 					return err
 				}
 				return tx.Sessions.Put(ctx, s)
@@ -160,7 +160,7 @@ func TestWhatOneReplicaCannotReachAnotherDoes(t *testing.T) {
 	left := func() (n int) {
 		for _, ids := range on {
 			for _, id := range ids {
-				if c.session(id).Assigned() {
+				if c.session(id).IsAssigned() {
 					n++
 				}
 			}
@@ -182,7 +182,7 @@ func TestTheDrainOfASickWorkerLeavesMostInUse(t *testing.T) {
 	a := c.all[0]
 	c.register(a, "worker-1", 50)
 	ids := c.full([]string{"worker-1"}, 20)
-	c.hub.Join().Tell(ports.Hint{All: true})
+	c.hub.Join().Publish(ports.Invalidation{All: true})
 	c.step()
 	c.register(a, "worker-2", 50)
 	c.hands.set(func(made call) error {
@@ -233,7 +233,7 @@ func TestALateFarewellDoesNotHitTheNextProcess(t *testing.T) {
 	c.step()
 	beat := func() {
 		_, err := b.Protocol.Heartbeat(t.Context(), domain.Heartbeat{WorkerID: "worker-1", CPU: -1, Memory: -1, MessageCount: -1,
-			Lists: true, Sessions: []domain.Report{{SessionID: s.ID, Status: domain.Connected, Generation: 1}}})
+			IsFullSnapshot: true, Sessions: []domain.Report{{SessionID: s.ID, Status: domain.Connected, Generation: 1}}})
 		require.NoError(t, err)
 	}
 	a.store.before = func(int64) {
@@ -345,8 +345,8 @@ func TestEventsWaitForTheBusHoweverLong(t *testing.T) {
 	require.True(t, found, "it was thrown away before it was published")
 }
 
-// TestTrialsWhateverTheClocks: a canary that registered at a replica whose clock is ahead is watched all the same.
-func TestTrialsWhateverTheClocks(t *testing.T) {
+// TestCanariesWhateverTheClocks: a canary that registered at a replica whose clock is ahead is watched all the same.
+func TestCanariesWhateverTheClocks(t *testing.T) {
 	for _, skew := range []time.Duration{0, 2 * time.Hour, -2 * time.Hour} {
 		t.Run(skew.String(), func(t *testing.T) {
 			c := newSkewed(t, []time.Duration{0, skew})
@@ -357,7 +357,7 @@ func TestTrialsWhateverTheClocks(t *testing.T) {
 			c.pulse(a, "worker-1")()
 			c.register(b, "worker-2", 50) // it joins
 			on2 := c.full([]string{"worker-2"}, 10)
-			c.hub.Join().Tell(ports.Hint{All: true})
+			c.hub.Join().Publish(ports.Invalidation{All: true})
 			c.step()
 			c.step()
 			for _, id := range on2 { // all its sessions lose their link, and say so to A
@@ -386,7 +386,7 @@ func TestALateReportOfAFormerProcessTakesNothingDown(t *testing.T) {
 			return err
 		},
 		"a heartbeat's list": func(r *replica, id string) error {
-			_, err := r.Protocol.Heartbeat(context.Background(), domain.Heartbeat{WorkerID: "worker-1", Lists: true, CPU: -1, Memory: -1, MessageCount: -1,
+			_, err := r.Protocol.Heartbeat(context.Background(), domain.Heartbeat{WorkerID: "worker-1", IsFullSnapshot: true, CPU: -1, Memory: -1, MessageCount: -1,
 				Sessions: []domain.Report{{SessionID: id, Status: domain.Errored, Error: "out of memory", Generation: 1}}})
 			return err
 		},
@@ -418,7 +418,7 @@ func TestALateReportOfAFormerProcessTakesNothingDown(t *testing.T) {
 			_ = late(a, s.ID)
 			c.pass(30*time.Second, func() {
 				_, err := b.Protocol.Heartbeat(t.Context(), domain.Heartbeat{WorkerID: "worker-1", CPU: -1, Memory: -1, MessageCount: -1,
-					Lists: true, Sessions: []domain.Report{{SessionID: s.ID, Status: domain.Connected, Generation: 1}}})
+					IsFullSnapshot: true, Sessions: []domain.Report{{SessionID: s.ID, Status: domain.Connected, Generation: 1}}})
 				require.NoError(t, err)
 			})
 			row := c.session(s.ID)
@@ -428,7 +428,7 @@ func TestALateReportOfAFormerProcessTakesNothingDown(t *testing.T) {
 }
 
 // TestAWorkerThatNobodyHasHintedAt: a session finds room on a worker that another
-// replica has taken in, although its hint was lost.
+// replica has taken in, although its invalidation was lost.
 func TestAWorkerThatNobodyHasHintedAt(t *testing.T) {
 	c := newCrowd(t, 2)
 	a, b := c.all[0], c.all[1]

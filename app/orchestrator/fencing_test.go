@@ -42,7 +42,7 @@ func TestAGenerationThatFailedIsOver(t *testing.T) {
 			wait(t, began)
 			_, err := b.Protocol.ReportSession(t.Context(), domain.Report{SessionID: s.ID, WorkerID: "worker-1", Status: domain.Errored})
 			require.NoError(t, err)
-			require.False(t, c.session(s.ID).Assigned())
+			require.False(t, c.session(s.ID).IsAssigned())
 			a.dead = true
 			c.pass(5*time.Second, c.pulse(b, "worker-1"), c.breathe(a))
 			told := c.hands.all("disconnect")
@@ -86,11 +86,11 @@ func TestACleanupIsNotWeakened(t *testing.T) {
 		return &ports.WorkerError{Failure: ports.WorkerTimedOut, Message: "timed out"}
 	})
 	require.NoError(t, a.Sessions.Delete(t.Context(), s.UserID, s.ID))
-	_, err := a.Protocol.Heartbeat(t.Context(), domain.Heartbeat{WorkerID: "worker-1", Lists: true, CPU: -1, Memory: -1, MessageCount: -1,
+	_, err := a.Protocol.Heartbeat(t.Context(), domain.Heartbeat{WorkerID: "worker-1", IsFullSnapshot: true, CPU: -1, Memory: -1, MessageCount: -1,
 		Sessions: []domain.Report{{SessionID: s.ID, Status: domain.Connected}}})
 	require.NoError(t, err)
 	left := c.cleanup("worker-1", s.ID)
-	require.Equal(t, []any{domain.OrderDelete, int64(1)}, []any{left.Order, left.Generation})
+	require.Equal(t, []any{domain.CommandDelete, int64(1)}, []any{left.Command, left.Generation})
 }
 
 // TestWhatAWorkerOwnsByNowIsNotStoppedThere: a worker lists a session that is not its own; before that it is to be stopped is
@@ -105,7 +105,7 @@ func TestWhatAWorkerOwnsByNowIsNotStoppedThere(t *testing.T) {
 		_, err := a.Sessions.Connect(t.Context(), s.UserID, s.ID, service.ConnectOptions{})
 		require.NoError(t, err)
 	}
-	_, err := a.Protocol.Heartbeat(t.Context(), domain.Heartbeat{WorkerID: "worker-1", Lists: true, CPU: -1, Memory: -1, MessageCount: -1,
+	_, err := a.Protocol.Heartbeat(t.Context(), domain.Heartbeat{WorkerID: "worker-1", IsFullSnapshot: true, CPU: -1, Memory: -1, MessageCount: -1,
 		Sessions: []domain.Report{{SessionID: s.ID, Status: domain.Connected}}})
 	require.NoError(t, err)
 	require.NotNil(t, c.cleanup("worker-1", s.ID))
@@ -126,7 +126,7 @@ func TestAStartThatAnotherReplicaMayHaveMade(t *testing.T) {
 	var called <-chan struct{}
 	a.store.after = func() {
 		a.store.after = nil // it stands still here
-		require.True(t, c.session(s.ID).Assigned())
+		require.True(t, c.session(s.ID).IsAssigned())
 		called = aside(func() {
 			for c.hands.made("start") == 0 {
 				_, _ = b.Step(context.Background())
@@ -164,7 +164,7 @@ func TestWhatIsBeingLoggedOutIsNotStopped(t *testing.T) {
 	})
 	_, err := a.Sessions.Logout(t.Context(), s.UserID, s.ID)
 	require.NoError(t, err)
-	require.Equal(t, domain.OrderLogout, c.session(s.ID).Order)
+	require.Equal(t, domain.CommandLogout, c.session(s.ID).Command)
 	require.Empty(t, c.beat(a, "worker-1", s.ID).Commands)
 }
 
@@ -197,7 +197,7 @@ func TestNothingStartsWithCredentialsThatAreToBeWiped(t *testing.T) {
 	a.store.before = func(int64) {
 		a.store.before = nil
 		require.NoError(t, c.store.Update(t.Context(), func(ctx context.Context, tx *ports.Tx) error {
-			return tx.Cleanups.Put(ctx, &domain.Cleanup{WorkerID: "worker-1", SessionID: s.ID, Order: domain.OrderLogout, DueAt: c.now(), CreatedAt: c.now()})
+			return tx.Cleanups.Put(ctx, &domain.Cleanup{WorkerID: "worker-1", SessionID: s.ID, Command: domain.CommandLogout, DueAt: c.now(), CreatedAt: c.now()})
 		}))
 	}
 	_, err := a.Sessions.Connect(t.Context(), s.UserID, s.ID, service.ConnectOptions{})

@@ -30,19 +30,19 @@ type fleet struct {
 
 // node is one worker. The Worker it points to is never changed, only replaced.
 type node struct {
-	worker   *domain.Worker
-	heardAt  time.Time // when its latest heartbeat was first known here, by our clock
-	sessions map[string]*seat
-	counts   domain.Breakdown
-	pending  int // slots chosen but not yet committed
-	chosenAt time.Time
-	busy     time.Time // it limits us until then
-	probes   domain.Probes
-	probing  bool
-	doubted  time.Time // LostAt of the loss that this replica has looked into
-	drops    drops
-	trialAt  time.Time // since when its drops count
-	doubtful time.Time // when its drops count as unusual if they still are; zero: they are not
+	worker      *domain.Worker
+	heardAt     time.Time // when its latest heartbeat was first known here, by our clock
+	sessions    map[string]*seat
+	counts      domain.Breakdown
+	pending     int // slots chosen but not yet committed
+	chosenAt    time.Time
+	busy        time.Time // it limits us until then
+	probes      domain.Probes
+	probing     bool
+	doubted     time.Time // DownAt of the loss that this replica has looked into
+	drops       drops
+	canarySince time.Time // since when its drops count
+	doubtful    time.Time // when its drops count as unusual if they still are; zero: they are not
 }
 
 // seat is what is kept of one assigned session. It is replaced, never changed.
@@ -55,7 +55,7 @@ type seat struct {
 	tries                int
 	status               domain.Status
 	intent               domain.Intent
-	order                domain.Order
+	order                domain.Command
 	confirms             bool
 	moveID               string
 }
@@ -146,9 +146,9 @@ func (f *fleet) putWorker(w *domain.Worker, now time.Time) {
 	if n.worker != nil && !n.worker.LastHeartbeat.Equal(w.LastHeartbeat) {
 		n.heardAt = now
 	}
-	if n.worker == nil || !n.worker.TrialSince.Equal(w.TrialSince) {
-		if n.trialAt = w.TrialSince; n.trialAt.After(now) {
-			n.trialAt = now // by a clock that is ahead
+	if n.worker == nil || !n.worker.CanarySince.Equal(w.CanarySince) {
+		if n.canarySince = w.CanarySince; n.canarySince.After(now) {
+			n.canarySince = now // by a clock that is ahead
 		}
 	}
 	if roomier(n.worker, w) {
@@ -183,7 +183,7 @@ func (f *fleet) rank(n *node) { f.ranking.Put(n.load()) }
 func (n *node) load() domain.Load {
 	l := loadOf(n.worker)
 	l.Used, l.ChosenAt, l.SuspendedUntil = len(n.sessions)+n.pending, n.chosenAt, n.busy
-	if len(n.sessions) > 0 || n.worker.Reported != nil {
+	if len(n.sessions) > 0 || n.worker.ReportedBreakdown != nil {
 		b := n.counts
 		l.Breakdown = &b
 	}
@@ -212,14 +212,14 @@ func (f *fleet) putSession(s *domain.Session) {
 		if old.workerID != s.WorkerID {
 			f.freed.Store(true)
 		}
-		if old.moveID != "" && s.MoveID == "" {
+		if old.moveID != "" && s.MigrationID == "" {
 			f.moved.Store(true)
 		}
 		f.noteDrop(old, s)
 	}
 	delete(f.waiting, s.ID)
-	if !s.Assigned() {
-		if s.Intent == domain.Up && s.Tries > 0 {
+	if !s.IsAssigned() {
+		if s.Intent == domain.Up && s.Attempts > 0 {
 			f.waiting[s.ID] = true
 		}
 		f.left("session/"+s.ID, s.Rev)
@@ -231,8 +231,8 @@ func (f *fleet) putSession(s *domain.Session) {
 	}
 	seat := &seat{
 		id: s.ID, userID: s.UserID, workerID: n.worker.ID, phone: s.PhoneNumber, name: s.DisplayName,
-		generation: s.Generation, rev: s.Rev, assignedAt: s.AssignedAt, heardAt: s.HeardAt, dueAt: s.DueAt, tries: s.Tries,
-		status: s.Status, intent: s.Intent, order: s.Order, confirms: s.Confirms, moveID: s.MoveID,
+		generation: s.Generation, rev: s.Rev, assignedAt: s.AssignedAt, heardAt: s.LastReportAppliedAt, dueAt: s.DueAt, tries: s.Attempts,
+		status: s.Status, intent: s.Intent, order: s.Command, confirms: s.Confirmed, moveID: s.MigrationID,
 	}
 	f.sessions[s.ID] = seat
 	if seat.moveID != "" {
@@ -387,7 +387,7 @@ func (f *fleet) userWorkers(ids []string) map[string]int {
 	defer f.mu.RUnlock()
 	by := make(map[string]int, len(ids))
 	for _, id := range ids {
-		if s := f.sessions[id]; s != nil && s.status.Live() {
+		if s := f.sessions[id]; s != nil && s.status.IsActive() {
 			by[s.workerID]++
 		}
 	}
@@ -419,7 +419,7 @@ func (f *fleet) upByUser() map[string]int {
 
 // movable reports whether nothing but its turn keeps the session from moving.
 func (s *seat) movable() bool {
-	return s.intent == domain.Up && s.order == domain.OrderNone && s.confirms
+	return s.intent == domain.Up && s.order == domain.CommandNone && s.confirms
 }
 
 // waitingToMove gives the sessions that are to leave their workers and have not
@@ -537,7 +537,7 @@ func (f *fleet) compare(h *domain.Heartbeat, t domain.Timing, now time.Time) new
 		s := n.sessions[r.SessionID]
 		switch {
 		case s == nil || r.Generation != 0 && r.Generation != s.generation:
-			if r.Status.Live() {
+			if r.Status.IsActive() {
 				out.foreign = append(out.foreign, *r)
 			}
 			continue
@@ -549,7 +549,7 @@ func (f *fleet) compare(h *domain.Heartbeat, t domain.Timing, now time.Time) new
 		}
 		listed++
 	}
-	if h.Lists && listed < len(n.sessions) {
+	if h.IsFullSnapshot && listed < len(n.sessions) {
 		out.missing = f.missing(n, h, t, now)
 	}
 	return out
@@ -563,12 +563,12 @@ func (f *fleet) missing(n *node, h *domain.Heartbeat, t domain.Timing, now time.
 	var gone []string
 	for id, s := range n.sessions {
 		// A list may be older than the confirmation, but not by much.
-		should := now.Sub(s.assignedAt) > t.StartTimeout || s.confirms && now.Sub(s.heardAt) > t.Settle
-		lost := s.intent == domain.Up && s.order == domain.OrderNone && s.status.Live() && should
+		should := now.Sub(s.assignedAt) > t.StartTimeout || s.confirms && now.Sub(s.heardAt) > t.DisconnectDebounce
+		lost := s.intent == domain.Up && s.order == domain.CommandNone && s.status.IsActive() && should
 		// A worker that knows generations lists what it has begun to start, too.
 		wait := s.dueAt.Sub(now)
-		asked := s.order == domain.OrderStart && s.tries > 0 && n.worker.Can(domain.CapGeneration) &&
-			wait > t.Backoff(s.tries) && wait < t.StartTimeout-t.Settle
+		asked := s.order == domain.CommandStart && s.tries > 0 && n.worker.Supports(domain.CapGeneration) &&
+			wait > t.Backoff(s.tries) && wait < t.StartTimeout-t.DisconnectDebounce
 		if !there[id] && (lost || asked || s.order.Stops()) {
 			gone = append(gone, id)
 		}

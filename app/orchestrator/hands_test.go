@@ -109,7 +109,7 @@ func (a arm) Send(_ context.Context, w ports.WorkerRef, s ports.Send) (ports.Sen
 	return ports.Sent{WhatsAppID: "WA-" + s.ClientMessageID}, nil
 }
 
-func (a arm) Act(_ context.Context, w ports.WorkerRef, id string, _ domain.Action) error {
+func (a arm) PerformAction(_ context.Context, w ports.WorkerRef, id string, _ domain.Action) error {
 	return a.call("act", w, id, 0)
 }
 

@@ -90,7 +90,7 @@ func (o *Orchestrator) beat(ctx context.Context, known *domain.Worker, h domain.
 // what shows the others that the worker is heard of.
 func (o *Orchestrator) applyBeat(w *domain.Worker, h domain.Heartbeat, now time.Time) []domain.Event {
 	latest := w.LastHeartbeat
-	events := w.Beat(h, o.timing, now)
+	events := w.ApplyHeartbeat(h, o.timing, now)
 	if !w.LastHeartbeat.After(latest) {
 		w.LastHeartbeat = latest.Add(time.Microsecond)
 	}
@@ -114,7 +114,7 @@ func (o *Orchestrator) beatWithNews(ctx context.Context, h domain.Heartbeat, fou
 		worker = w
 		if !wasOnline {
 			// Whatever it still has it will list, now or in its next heartbeat.
-			if err := o.back(ctx, tx, c, w, o.timing.Settle, nil, now); err != nil {
+			if err := o.back(ctx, tx, c, w, o.timing.DisconnectDebounce, nil, now); err != nil {
 				return err
 			}
 			if commands, err = leftBehind(ctx, tx, w); err != nil {
@@ -132,7 +132,7 @@ func (o *Orchestrator) beatWithNews(ctx context.Context, h domain.Heartbeat, fou
 	if err != nil {
 		return nil, err
 	}
-	if worker.Can(domain.CapGeneration) {
+	if worker.Supports(domain.CapGeneration) {
 		answer.Commands = commands
 	} else {
 		o.evict(ctx, worker, commands)
@@ -144,7 +144,7 @@ func (o *Orchestrator) beatWithNews(ctx context.Context, h domain.Heartbeat, fou
 // so before it may run anything again, so that a start of ours which was on its
 // way for long comes too late.
 func leftBehind(ctx context.Context, tx *ports.Tx, w *domain.Worker) ([]service.StopCommand, error) {
-	if !w.Can(domain.CapGeneration) {
+	if !w.Supports(domain.CapGeneration) {
 		return nil, nil // it is told by calls
 	}
 	left, err := tx.Cleanups.ByWorker(ctx, w.ID)
@@ -190,8 +190,8 @@ func (o *Orchestrator) sync(ctx context.Context, tx *ports.Tx, c *changes, w *do
 				c.read = append(c.read, before)
 			}
 		}
-		stopping := s != nil && s.WorkerID == w.ID && s.Order.Stops()
-		if r.Status.Live() && !stopping && (outcome == domain.NotOwner || outcome == domain.NotWanted) {
+		stopping := s != nil && s.WorkerID == w.ID && s.Command.Stops()
+		if r.Status.IsActive() && !stopping && (outcome == domain.NotOwner || outcome == domain.NotWanted) {
 			stop := service.StopCommand{SessionID: r.SessionID, Generation: generation}
 			if !slices.Contains(*commands, stop) { // it may be among what it left behind
 				*commands = append(*commands, stop)
@@ -217,15 +217,15 @@ func (o *Orchestrator) restartMissing(ctx context.Context, tx *ports.Tx, c *chan
 		case s.WorkerID != w.ID:
 			c.read = append(c.read, s)
 			continue
-		case s.Order.Stops() && s.Tries >= o.timing.StartTries:
+		case s.Command.Stops() && s.Attempts >= o.timing.StartAttempts:
 			// The worker does not confirm the stop, but its list does.
-			if err := o.leave(ctx, tx, w.ID, s.ID, stopOrder(s.Order), s.Generation); err != nil {
+			if err := o.leave(ctx, tx, w.ID, s.ID, stopOrder(s.Command), s.Generation); err != nil {
 				return err
 			}
-			s.Stopped(now)
-		case s.Intent == domain.Up && s.Order == domain.OrderNone && s.Status.Live():
-			events = s.Missing(now)
-		case s.Order == domain.OrderStart && s.Tries > 0 && s.DueAt.After(now):
+			s.StopConfirmed(now)
+		case s.Intent == domain.Up && s.Command == domain.CommandNone && s.Status.IsActive():
+			events = s.ReportedMissing(now)
+		case s.Command == domain.CommandStart && s.Attempts > 0 && s.DueAt.After(now):
 			s.DueAt = now // it was accepted and came to nothing
 		default:
 			c.read = append(c.read, s)
@@ -246,7 +246,7 @@ func (o *Orchestrator) evict(ctx context.Context, w *domain.Worker, commands []s
 	}
 	err := o.update(ctx, func(ctx context.Context, tx *ports.Tx) error {
 		for _, c := range commands {
-			if err := o.leave(ctx, tx, w.ID, c.SessionID, domain.OrderDisconnect, c.Generation); err != nil {
+			if err := o.leave(ctx, tx, w.ID, c.SessionID, domain.CommandDisconnect, c.Generation); err != nil {
 				return err
 			}
 		}

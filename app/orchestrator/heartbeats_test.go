@@ -35,7 +35,7 @@ func TestWorkersAreToldWhatIsNotTheirsWhateverReplicaTheyReportTo(t *testing.T) 
 			b.dead = true
 			c.pass(9*time.Second, c.pulse(a, "worker-2"), c.breathe(b))
 			require.Equal(t, "worker-2", c.session(s.ID).WorkerID)
-			h := domain.Heartbeat{WorkerID: "worker-1", Lists: true, CPU: -1, Memory: -1, MessageCount: -1, Sessions: []domain.Report{
+			h := domain.Heartbeat{WorkerID: "worker-1", IsFullSnapshot: true, CPU: -1, Memory: -1, MessageCount: -1, Sessions: []domain.Report{
 				{SessionID: s.ID, Status: domain.Connected, Generation: 1},
 			}}
 			answer, err := b.Protocol.Heartbeat(t.Context(), h)
@@ -61,7 +61,7 @@ func TestHeartbeatsThatReachReplicasInTurnAreCheap(t *testing.T) {
 	c := newCrowd(t, 3)
 	c.register(c.all[0], "worker-1", 50)
 	ids := c.full([]string{"worker-1"}, 50)
-	h := domain.Heartbeat{WorkerID: "worker-1", Lists: true, CPU: -1, Memory: -1, MessageCount: -1}
+	h := domain.Heartbeat{WorkerID: "worker-1", IsFullSnapshot: true, CPU: -1, Memory: -1, MessageCount: -1}
 	for _, id := range ids {
 		h.Sessions = append(h.Sessions, domain.Report{SessionID: id, Status: domain.Connected, Generation: 1})
 	}
@@ -74,7 +74,7 @@ func TestHeartbeatsThatReachReplicasInTurnAreCheap(t *testing.T) {
 	beat(3) // they learn of the sessions
 	c.step()
 	told := 0
-	defer c.hub.Join().Listen(func(ports.Hint) { told++ })()
+	defer c.hub.Join().Subscribe(func(ports.Invalidation) { told++ })()
 	for _, r := range c.all {
 		r.store.views.Store(0)
 		r.store.updates.Store(0)

@@ -14,7 +14,7 @@ import (
 // listen begins to take in hints. What was read before is read again, since a hint
 // about it may have been missed.
 func (o *Orchestrator) listen() (cancel func()) {
-	cancel = o.hints.Listen(o.hear)
+	cancel = o.hints.Subscribe(o.hear)
 	o.loadMu.Lock()
 	defer o.loadMu.Unlock()
 	if o.loaded && o.shared() {
@@ -26,7 +26,7 @@ func (o *Orchestrator) listen() (cancel func()) {
 }
 
 // hear takes in a hint of another replica. What it names is read again soon.
-func (o *Orchestrator) hear(h ports.Hint) {
+func (o *Orchestrator) hear(h ports.Invalidation) {
 	if h.All || len(h.Users) > 0 {
 		o.keys.forget()
 	}
@@ -45,9 +45,9 @@ func (o *Orchestrator) hear(h ports.Hint) {
 }
 
 // hint tells the other replicas what has changed.
-func (o *Orchestrator) hint(h ports.Hint) {
+func (o *Orchestrator) hint(h ports.Invalidation) {
 	if o.shared() {
-		o.hints.Tell(h)
+		o.hints.Publish(h)
 	}
 }
 
@@ -184,7 +184,7 @@ func (o *Orchestrator) reread(ctx context.Context, sessions, workers map[string]
 			return err
 		}
 		for _, s := range found {
-			if s.Assigned() && o.fleet.worker(s.WorkerID) == nil {
+			if s.IsAssigned() && o.fleet.worker(s.WorkerID) == nil {
 				if err := o.refresh(ctx, s.WorkerID); err != nil {
 					return err
 				}

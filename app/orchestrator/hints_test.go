@@ -33,9 +33,9 @@ func TestNothingIsMissedBeforeAReplicaListens(t *testing.T) {
 
 func TestEachReplicaSeesWhatOthersDo(t *testing.T) {
 	for _, cut := range []bool{false, true} {
-		name, late := "hints", time.Duration(0)
+		name, late := "invalidations", time.Duration(0)
 		if cut {
-			name, late = "hints are lost", 2*time.Minute+time.Second
+			name, late = "invalidations are lost", 2*time.Minute+time.Second
 		}
 		t.Run(name, func(t *testing.T) {
 			c := newCrowd(t, 2)
@@ -97,10 +97,10 @@ func TestEachReplicaSeesWhatOthersDo(t *testing.T) {
 			_, candidates, err := b.Workers.ExplainPlacement(t.Context())
 			require.NoError(t, err)
 			require.Empty(t, candidates)
-			b.ears.Hints.Tell(ports.Hint{}) // no effect on itself
-			c.hub.Join().Tell(ports.Hint{Workers: []string{"worker-1"}, Sessions: []string{s.ID}})
+			b.ears.Invalidator.Publish(ports.Invalidation{}) // no effect on itself
+			c.hub.Join().Publish(ports.Invalidation{Workers: []string{"worker-1"}, Sessions: []string{s.ID}})
 			require.NoError(t, c.stepOf(b))
-			require.Zero(t, known(), "a late hint brings nothing back")
+			require.Zero(t, known(), "a late invalidation brings nothing back")
 
 			c.register(a, "worker-1", 5) // it is another one
 			alive["worker-1"] = nil
@@ -123,7 +123,7 @@ func TestAWorkerThatIsBackHearsOfEachStopOnce(t *testing.T) {
 	c.pass(time.Minute, c.pulse(a, "worker-2"))
 	require.Equal(t, "worker-2", c.session(s.ID).WorkerID)
 	answer, err := a.Protocol.Heartbeat(t.Context(), domain.Heartbeat{
-		WorkerID: "worker-1", Lists: true, CPU: -1, Memory: -1, MessageCount: -1,
+		WorkerID: "worker-1", IsFullSnapshot: true, CPU: -1, Memory: -1, MessageCount: -1,
 		Sessions: []domain.Report{{SessionID: s.ID, Status: domain.Connected, Generation: 1}},
 	})
 	require.NoError(t, err)
@@ -156,7 +156,7 @@ func TestAReplicaServesWorkersThatItHasNotHeardOf(t *testing.T) {
 	require.NoError(t, err)
 	_, err = b.Sessions.Disconnect(t.Context(), s.UserID, s.ID)
 	require.NoError(t, err)
-	require.False(t, c.session(s.ID).Assigned())
+	require.False(t, c.session(s.ID).IsAssigned())
 }
 
 func TestAStaleReadBringsNothingBack(t *testing.T) {
@@ -220,8 +220,8 @@ func TestAWorkerThatRegistersDuringALookAtTheStoreStays(t *testing.T) {
 	a := c.all[0]
 	c.register(a, "worker-1", 5)
 	for name, look := range map[string]func(){
-		"everything": func() { c.hub.Join().Tell(ports.Hint{All: true}) },
-		"one":        func() { c.hub.Join().Tell(ports.Hint{Workers: []string{"worker-2"}}) },
+		"everything": func() { c.hub.Join().Publish(ports.Invalidation{All: true}) },
+		"one":        func() { c.hub.Join().Publish(ports.Invalidation{Workers: []string{"worker-2"}}) },
 		"the fleet":  func() { c.clock.advance(11 * time.Second) },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -239,7 +239,7 @@ func TestAWorkerThatRegistersDuringALookAtTheStoreStays(t *testing.T) {
 }
 
 // An operator who asks another replica hears of what has just changed, though no
-// hint has come there yet.
+// invalidation has come there yet.
 func TestOperatorsHearTheSameFromAllReplicas(t *testing.T) {
 	c := newCrowd(t, 2)
 	a, b := c.all[0], c.all[1]
@@ -311,7 +311,7 @@ func TestOperatorsMoveSessionsToWorkersThatAreNewElsewhere(t *testing.T) {
 	}
 }
 
-func TestWorkersComeAndGoWithoutHints(t *testing.T) {
+func TestWorkersComeAndGoWithoutInvalidations(t *testing.T) {
 	c := newCrowd(t, 2)
 	a, b := c.all[0], c.all[1]
 	a.ears.cut.Store(true)

@@ -117,14 +117,14 @@ func (o *apiKeyService) Authenticate(ctx context.Context, text string) (service.
 			return service.Sender{}, domain.Usage{}, o.fault(err)
 		}
 	}
-	if err := c.key.Usable(now); err != nil {
+	if err := c.key.Check(now); err != nil {
 		return service.Sender{}, domain.Usage{}, err
 	}
 	if !c.user.user.Active {
 		return service.Sender{}, domain.Usage{}, domain.Errorf(domain.Forbidden, domain.CodeAccountDeactivated,
 			"This account is deactivated; ask an administrator to activate it")
 	}
-	usage, err := o.limiter.Take(ctx, c.user.calls, now, hour, c.user.limits.APICallsPerHour, 1)
+	usage, err := o.limiter.AllowN(ctx, c.user.calls, now, hour, c.user.limits.APICallsPerHour, 1)
 	if err != nil {
 		return service.Sender{}, usage, o.fault(err)
 	}
@@ -132,7 +132,7 @@ func (o *apiKeyService) Authenticate(ctx context.Context, text string) (service.
 	if !usage.Allowed {
 		return c.holder, usage, domain.Errorf(domain.Exceeded, domain.CodeAPILimit,
 			"API call limit exceeded. %s tier allows %d calls per hour", c.user.user.Tier, usage.Limit).
-			Because(usedUp{usage, usage.ResetAt.Sub(now)})
+			WithCause(usedUp{usage, usage.ResetAt.Sub(now)})
 	}
 	return c.holder, usage, nil
 }
@@ -154,7 +154,7 @@ func (u usedUp) Window() domain.Usage { return u.usage }
 func (o *Orchestrator) readKey(ctx context.Context, hash [32]byte, epoch uint64, now time.Time) (*credential, error) {
 	var key *domain.APIKey
 	err := o.store.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
-		key, err = tx.Keys.ByHash(ctx, hash)
+		key, err = tx.APIKeys.ByHash(ctx, hash)
 		return err
 	})
 	if errors.Is(err, ports.ErrNotFound) {
@@ -229,7 +229,7 @@ func (r *keyring) flush(ctx context.Context, o *Orchestrator) error {
 	}
 	return o.update(ctx, func(ctx context.Context, tx *ports.Tx) error {
 		for id, us := range used {
-			k, err := tx.Keys.Get(ctx, id)
+			k, err := tx.APIKeys.Get(ctx, id)
 			if errors.Is(err, ports.ErrNotFound) {
 				continue
 			}
@@ -238,7 +238,7 @@ func (r *keyring) flush(ctx context.Context, o *Orchestrator) error {
 			}
 			if at := time.UnixMicro(us).UTC(); at.After(k.LastUsedAt) {
 				k.LastUsedAt = at
-				if err := tx.Keys.Put(ctx, k); err != nil {
+				if err := tx.APIKeys.Put(ctx, k); err != nil {
 					return err
 				}
 			}
@@ -253,12 +253,12 @@ func (o *apiKeyService) List(ctx context.Context, userID string) ([]*service.API
 	now := o.now()
 	err := o.store.View(ctx, func(ctx context.Context, tx *ports.Tx) error {
 		views = nil
-		keys, err := tx.Keys.ByUser(ctx, userID)
+		keys, err := tx.APIKeys.ByUser(ctx, userID)
 		if err != nil {
 			return err
 		}
 		for _, k := range keys {
-			if k.Usable(now) != nil {
+			if k.Check(now) != nil {
 				continue
 			}
 			s, err := tx.Sessions.Get(ctx, k.SessionID)
@@ -287,7 +287,7 @@ func (o *apiKeyService) Rotate(ctx context.Context, userID, sessionID string, gr
 			return err
 		}
 		now := o.now()
-		old, err := tx.Keys.BySession(ctx, sessionID)
+		old, err := tx.APIKeys.BySession(ctx, sessionID)
 		if err != nil {
 			return err
 		}
@@ -300,13 +300,13 @@ func (o *apiKeyService) Rotate(ctx context.Context, userID, sessionID string, gr
 		if text, key, err = o.newKey(s, now); err != nil {
 			return err
 		}
-		return tx.Keys.Put(ctx, key)
+		return tx.APIKeys.Put(ctx, key)
 	})
 	if err != nil {
 		return "", o.fault(err)
 	}
 	o.keys.forget()
-	o.hint(ports.Hint{Users: []string{userID}})
+	o.hint(ports.Invalidation{Users: []string{userID}})
 	return text, nil
 }
 
@@ -322,27 +322,27 @@ func endKey(ctx context.Context, tx *ports.Tx, k *domain.APIKey, grace time.Dura
 	default:
 		k.RevokedAt = now
 	}
-	return tx.Keys.Put(ctx, k)
+	return tx.APIKeys.Put(ctx, k)
 }
 
 // Revoke ends a key at once, on other replicas within a second.
 func (o *apiKeyService) Revoke(ctx context.Context, userID, keyID string) error {
 	err := o.update(ctx, func(ctx context.Context, tx *ports.Tx) error {
-		k, err := tx.Keys.Get(ctx, keyID)
+		k, err := tx.APIKeys.Get(ctx, keyID)
 		if errors.Is(err, ports.ErrNotFound) || err == nil && k.UserID != userID {
 			return domain.Errorf(domain.NotFound, domain.CodeAPIKeyNotFound, "API key not found; list your keys to see their ids")
 		}
 		if err != nil {
 			return err
 		}
-		return tx.Keys.Delete(ctx, keyID)
+		return tx.APIKeys.Delete(ctx, keyID)
 	})
 	if err != nil {
 		return o.fault(err)
 	}
 	o.keys.used.Delete(keyID)
 	o.keys.forget()
-	o.hint(ports.Hint{Users: []string{userID}})
+	o.hint(ports.Invalidation{Users: []string{userID}})
 	return nil
 }
 
@@ -365,7 +365,7 @@ func (o *apiKeyService) Tier(ctx context.Context, userID string) (*service.TierV
 	if err != nil {
 		return nil, o.fault(err)
 	}
-	calls, err := o.limiter.Take(ctx, a.calls, now, hour, a.limits.APICallsPerHour, 0)
+	calls, err := o.limiter.AllowN(ctx, a.calls, now, hour, a.limits.APICallsPerHour, 0)
 	if err != nil {
 		return nil, o.fault(err)
 	}

@@ -155,7 +155,7 @@ type staleKeys struct {
 func (s *staleKeys) Update(ctx context.Context, fn func(context.Context, *ports.Tx) error) error {
 	var before []*domain.APIKey
 	err := s.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
-		before, err = tx.Keys.BySession(ctx, s.session)
+		before, err = tx.APIKeys.BySession(ctx, s.session)
 		return err
 	})
 	if err != nil {
@@ -168,13 +168,13 @@ func (s *staleKeys) Update(ctx context.Context, fn func(context.Context, *ports.
 	}
 	return s.Store.Update(ctx, func(ctx context.Context, tx *ports.Tx) error {
 		stale := *tx
-		stale.Keys = keysBefore{tx.Keys, before}
+		stale.APIKeys = keysBefore{tx.APIKeys, before}
 		return fn(ctx, &stale)
 	})
 }
 
 type keysBefore struct {
-	ports.Keys
+	ports.APIKeys
 	keys []*domain.APIKey
 }
 

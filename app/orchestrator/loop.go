@@ -59,7 +59,7 @@ type loop struct {
 	callers   map[string]map[string]time.Time // other replicas that call a worker, and when they were last seen to; of Step alone
 	turnAt    time.Time                       // when sessions that wait to move are looked at again
 	userAt    string                          // the last user that was checked; of Step alone
-	judgeAt   time.Time                       // when a worker on trial is found out, if it gets no better; zero: none is in doubt
+	judgeAt   time.Time                       // when a canary is found out, if it gets no better; zero: none is in doubt
 }
 
 func (l *loop) init(parallel int) {
@@ -253,7 +253,7 @@ func (o *Orchestrator) dispatch(work *tasks, t task, fn func() error, then ...fu
 	return true
 }
 
-// reconcile works on the sessions that are due, in the order that FailoverPlan
+// reconcile works on the sessions that are due, in the order that SortByPriority
 // gives.
 func (o *Orchestrator) reconcile(ctx context.Context, work *tasks) (time.Time, error) {
 	now := o.now()
@@ -285,7 +285,7 @@ func (o *Orchestrator) reconcile(ctx context.Context, work *tasks) (time.Time, e
 	o.loop.blocked = 0
 	o.noteCallers(due, now)
 	waiting := make(map[string][]string)
-	for _, s := range domain.FailoverPlan(due, func(user string) int { return ranks[user] }) {
+	for _, s := range domain.SortByPriority(due, func(user string) int { return ranks[user] }) {
 		worker := o.turnTaker(s)
 		if o.taken(s, now) || !o.turnFor(s, worker, now) {
 			o.loop.blocked++
@@ -346,7 +346,7 @@ func soon(next, now time.Time) time.Time {
 func (o *Orchestrator) ranks(ctx context.Context, tx *ports.Tx, sessions []*domain.Session) (map[string]int, error) {
 	ranks := make(map[string]int)
 	for _, s := range sessions {
-		if _, known := ranks[s.UserID]; known || s.Assigned() {
+		if _, known := ranks[s.UserID]; known || s.IsAssigned() {
 			continue
 		}
 		u, err := tx.Users.Get(ctx, s.UserID)
@@ -359,7 +359,7 @@ func (o *Orchestrator) ranks(ctx context.Context, tx *ports.Tx, sessions []*doma
 }
 
 // callWaiting makes those due that wait for room, as many as there is room
-// for, the first in FailoverPlan's order. The others go on waiting.
+// for, the first in SortByPriority's order. The others go on waiting.
 func (o *Orchestrator) callWaiting(ctx context.Context, now time.Time) error {
 	free, ids := o.fleet.free(), o.fleet.waitingForRoom()
 	if free == 0 || len(ids) == 0 {
@@ -372,7 +372,7 @@ func (o *Orchestrator) callWaiting(ctx context.Context, now time.Time) error {
 			if err != nil && !errors.Is(err, ports.ErrNotFound) {
 				return err
 			}
-			if s != nil && s.Intent == domain.Up && !s.Assigned() {
+			if s != nil && s.Intent == domain.Up && !s.IsAssigned() {
 				waiting = append(waiting, s)
 			}
 		}
@@ -380,7 +380,7 @@ func (o *Orchestrator) callWaiting(ctx context.Context, now time.Time) error {
 		if err != nil {
 			return err
 		}
-		plan := domain.FailoverPlan(waiting, func(user string) int { return ranks[user] })
+		plan := domain.SortByPriority(waiting, func(user string) int { return ranks[user] })
 		for _, s := range plan[:min(free, len(plan))] {
 			if !s.DueAt.After(now) {
 				continue // it is about to be placed as it is
@@ -489,7 +489,7 @@ func (o *Orchestrator) published(ctx context.Context, seq int64) error {
 		if at, _ := strconv.ParseInt(text, 10, 64); at >= seq {
 			return nil
 		}
-		return tx.Settings.Swap(ctx, relayPosition, text, strconv.FormatInt(seq, 10))
+		return tx.Settings.CompareAndSwap(ctx, relayPosition, text, strconv.FormatInt(seq, 10))
 	})
 }
 
@@ -530,11 +530,11 @@ func (o *Orchestrator) house(ctx context.Context, _ *tasks) (time.Time, error) {
 			over = waiting[0].At // it has not been published yet
 		}
 		return errors.Join(
-			tx.Loads.Append(ctx, loads...),
-			tx.Loads.Trim(ctx, now.Add(-loadLife)),
-			tx.Outbox.Trim(ctx, over),
-			tx.SignIns.DeleteExpired(ctx, now),
-			tx.Migrations.Trim(ctx, now.Add(-moveLife)),
+			tx.LoadSamples.Append(ctx, loads...),
+			tx.LoadSamples.DeleteBefore(ctx, now.Add(-loadLife)),
+			tx.Outbox.DeleteBefore(ctx, over),
+			tx.RefreshTokenFamilies.DeleteExpired(ctx, now),
+			tx.Migrations.DeleteBefore(ctx, now.Add(-moveLife)),
 		)
 	}))
 	return at, errors.Join(errs...)
@@ -581,7 +581,7 @@ func (o *Orchestrator) expireMessages(ctx context.Context, now time.Time) error 
 			pending, err := tx.Messages.PendingBefore(ctx, now.Add(-o.timing.MessageLife), batch)
 			n = len(pending)
 			for _, m := range pending {
-				m.Advance(domain.MessageFailed, now, "its outcome was never reported")
+				m.TransitionTo(domain.MessageFailed, now, "its outcome was never reported")
 				if err := tx.Messages.Put(ctx, m); err != nil {
 					return err
 				}

@@ -50,7 +50,7 @@ func TestBackgroundWorkIsDoneOnce(t *testing.T) {
 	require.NoError(t, c.store.Update(t.Context(), func(ctx context.Context, tx *ports.Tx) error {
 		for i := range 40 {
 			err := tx.Cleanups.Put(ctx, &domain.Cleanup{
-				WorkerID: workers[i%6], SessionID: fmt.Sprint("gone-", i), Order: domain.OrderDelete, DueAt: c.clock.Now(),
+				WorkerID: workers[i%6], SessionID: fmt.Sprint("gone-", i), Command: domain.CommandDelete, DueAt: c.clock.Now(),
 			})
 			if err != nil {
 				return err

@@ -44,7 +44,7 @@ func (o *messageService) Send(ctx context.Context, h service.Sender, out *domain
 	if !usage.Allowed {
 		return nil, domain.Errorf(domain.Exceeded, domain.CodeMessageLimit,
 			"Message limit exceeded. %s tier allows %d messages per hour", a.user.Tier, usage.Limit).
-			Because(usedUp{usage, usage.ResetAt.Sub(now)})
+			WithCause(usedUp{usage, usage.ResetAt.Sub(now)})
 	}
 	m := &domain.Message{
 		ID: o.ids.NewID(), SessionID: h.SessionID, UserID: h.UserID, Direction: domain.Outbound,
@@ -72,7 +72,7 @@ func (o *messageService) Send(ctx context.Context, h service.Sender, out *domain
 		return o.unsent(ctx, a, w, m, err)
 	}
 	m.WhatsAppID = sent.WhatsAppID
-	m.Advance(domain.MessageSent, o.now(), "")
+	m.TransitionTo(domain.MessageSent, o.now(), "")
 	err = o.putMessage(ctx, m)
 	o.ended(ctx, early, sent.WhatsAppID)
 	if err != nil {
@@ -106,7 +106,7 @@ func (o *Orchestrator) putMessage(ctx context.Context, m *domain.Message) error 
 // not carried out because that is another than the one that was asked.
 func (o *Orchestrator) moved(ctx context.Context, h service.Sender, asked *domain.Worker, err error) *domain.Worker {
 	var failure *ports.WorkerError
-	if !o.shared() || !errors.As(err, &failure) || !failure.NotDone() {
+	if !o.shared() || !errors.As(err, &failure) || !failure.IsNotExecuted() {
 		return nil
 	}
 	_, w, err := o.usableNow(ctx, h)
@@ -196,11 +196,11 @@ func (o *Orchestrator) routeAfresh(ctx context.Context, sessionID string) (ports
 // the history before the limiter was seeded, so that nothing counts twice.
 func (o *Orchestrator) takeMessages(ctx context.Context, a *allowance, now time.Time, n int) (domain.Usage, error) {
 	take := func(n int) (domain.Usage, error) {
-		return o.limiter.Take(ctx, a.messages, now, hour, a.limits.MessagesPerHour, n)
+		return o.limiter.AllowN(ctx, a.messages, now, hour, a.limits.MessagesPerHour, n)
 	}
 	if !a.seeded.Load() {
 		usage, err := take(0)
-		if err == nil && !usage.Seeded {
+		if err == nil && !usage.Backfilled {
 			err = o.seed(ctx, a, now)
 		}
 		if err != nil {
@@ -209,7 +209,7 @@ func (o *Orchestrator) takeMessages(ctx context.Context, a *allowance, now time.
 		a.seeded.Store(true)
 	}
 	usage, err := take(n)
-	if err != nil || usage.Seeded || !usage.Allowed { // what the history has makes room for nobody
+	if err != nil || usage.Backfilled || !usage.Allowed { // what the history has makes room for nobody
 		return usage, err
 	}
 	if err := o.seed(ctx, a, now); err != nil {
@@ -238,11 +238,11 @@ func (o *Orchestrator) seed(ctx context.Context, a *allowance, now time.Time) er
 	if sent == 0 {
 		first = now.Add(-hour * 3 / 2) // that window is over, also by a clock that is behind
 	}
-	return o.limiter.Seed(ctx, a.messages, first, hour, sent)
+	return o.limiter.Backfill(ctx, a.messages, first, hour, sent)
 }
 
 func (o *Orchestrator) giveBack(ctx context.Context, a *allowance) {
-	_, err := o.limiter.Take(context.WithoutCancel(ctx), a.messages, o.now(), hour, a.limits.MessagesPerHour, -1)
+	_, err := o.limiter.AllowN(context.WithoutCancel(ctx), a.messages, o.now(), hour, a.limits.MessagesPerHour, -1)
 	o.logFailure(ctx, "message not given back", err, "user", a.user.ID)
 }
 
@@ -252,29 +252,29 @@ func (o *Orchestrator) unsent(ctx context.Context, a *allowance, w *domain.Worke
 	var failure *ports.WorkerError
 	known := errors.As(err, &failure)
 	accepted := known && failure.Failure == ports.WorkerFailed && failure.Status/100 == 2 // but the answer makes no sense
-	if !known || accepted || failure.Failure == ports.WorkerTimedOut || failure.Failure == ports.WorkerBroken {
+	if !known || accepted || failure.Failure == ports.WorkerTimedOut || failure.Failure == ports.WorkerConnectionLost {
 		return m, domain.Errorf(domain.Timeout, domain.CodeWorkerTimeout,
-			"The worker did not answer, so it is not known whether the message was sent; look at its status before sending it again").Because(err)
+			"The worker did not answer, so it is not known whether the message was sent; look at its status before sending it again").WithCause(err)
 	}
-	m.Advance(domain.MessageFailed, o.now(), failure.Message)
+	m.TransitionTo(domain.MessageFailed, o.now(), failure.Message)
 	if err := o.putMessage(ctx, m); err != nil && !errors.Is(err, ports.ErrConflict) {
 		o.logFailure(ctx, "failed message not recorded", err, "message", m.ID)
 	}
-	if failure.NotDone() {
+	if failure.IsNotExecuted() {
 		o.giveBack(ctx, a)
 	}
 	switch failure.Failure {
-	case ports.WorkerRefused, ports.WorkerNameUnknown, ports.WorkerUnreachable, ports.WorkerSuspended:
+	case ports.WorkerConnectionRefused, ports.WorkerNameUnknown, ports.WorkerUnreachable, ports.WorkerCircuitOpen:
 		return m, o.workerFault(err)
-	case ports.WorkerUnknown:
+	case ports.WorkerSessionNotFound:
 		return m, domain.Errorf(domain.Conflict, domain.CodeSessionNotConnected,
-			"The worker does not have the session at the moment; it is being brought back, try again in a minute").Because(err)
+			"The worker does not have the session at the moment; it is being brought back, try again in a minute").WithCause(err)
 	case ports.WorkerBusy:
 		return m, domain.Errorf(domain.BadGateway, domain.CodeMessageSendFailed,
-			"The worker limits how fast this session sends; try again in a minute").Because(err)
+			"The worker limits how fast this session sends; try again in a minute").WithCause(err)
 	}
 	return m, domain.Errorf(domain.BadGateway, domain.CodeMessageSendFailed,
-		"The worker could not send the message: %s", failure.Message).Because(err)
+		"The worker could not send the message: %s", failure.Message).WithCause(err)
 }
 
 // PerformAction does something to a message or in a chat.
@@ -289,11 +289,11 @@ func (o *messageService) PerformAction(ctx context.Context, h service.Sender, a 
 	if err != nil {
 		return err
 	}
-	err = o.workers.Act(ctx, ref(w), h.SessionID, a)
+	err = o.workers.PerformAction(ctx, ref(w), h.SessionID, a)
 	if err != nil {
 		if next := o.moved(ctx, h, w, err); next != nil {
 			w = next
-			err = o.workers.Act(ctx, ref(w), h.SessionID, a)
+			err = o.workers.PerformAction(ctx, ref(w), h.SessionID, a)
 		}
 	}
 	if err != nil {
@@ -469,9 +469,9 @@ func advance(m *domain.Message, r domain.MessageReport, now time.Time) bool {
 	}
 	changed := false
 	if r.Status == domain.MessageRead && !r.DeliveredAt.IsZero() {
-		changed = m.Advance(domain.MessageDelivered, r.DeliveredAt, "")
+		changed = m.TransitionTo(domain.MessageDelivered, r.DeliveredAt, "")
 	}
-	return m.Advance(r.Status, at, r.Error) || changed
+	return m.TransitionTo(r.Status, at, r.Error) || changed
 }
 
 // ReceiveMessage stores an inbound message; one that is there already is not

@@ -50,7 +50,7 @@ func TestSendsFollowASessionThatHasMoved(t *testing.T) {
 			require.Equal(t, domain.Connected, c.session(s.ID).Status)
 			c.hands.set(func(made call) error {
 				if (made.kind == "send" || made.kind == "act") && made.worker == "worker-1" {
-					return &ports.WorkerError{Failure: ports.WorkerUnknown, Status: 404, Message: "no such session"}
+					return &ports.WorkerError{Failure: ports.WorkerSessionNotFound, Status: 404, Message: "no such session"}
 				}
 				return nil
 			})
@@ -74,7 +74,7 @@ func TestNothingIsSentTwice(t *testing.T) {
 	_, err := b.Messages.Send(t.Context(), holder(s), &hello)
 	require.NoError(t, err)
 	first := c.session(s.ID).WorkerID
-	for _, failure := range []ports.WorkerFailure{ports.WorkerTimedOut, ports.WorkerBroken, ports.WorkerFailed} {
+	for _, failure := range []ports.WorkerFailure{ports.WorkerTimedOut, ports.WorkerConnectionLost, ports.WorkerFailed} {
 		c.hands.set(func(made call) error {
 			if made.kind == "send" {
 				_, err := a.Sessions.Restart(t.Context(), s.UserID, s.ID)

@@ -50,7 +50,7 @@ func (o *Orchestrator) monitor(ctx context.Context, work *tasks) (time.Time, err
 	var errs []error
 	for _, s := range silent {
 		// Another replica may have heard of it since: then the row says so.
-		errs = append(errs, o.lose(ctx, s.id, domain.LossSilent, func(w *domain.Worker) bool {
+		errs = append(errs, o.lose(ctx, s.id, domain.DownHeartbeatTimeout, func(w *domain.Worker) bool {
 			return w.LastHeartbeat.Equal(s.heard)
 		}))
 	}
@@ -89,17 +89,17 @@ func (o *Orchestrator) monitor(ctx context.Context, work *tasks) (time.Time, err
 func (n *node) silentAt(t domain.Timing) time.Time {
 	w := *n.worker
 	w.LastHeartbeat = time.Time{}
-	return w.SilentAt(t, n.heardAt)
+	return w.HeartbeatDeadline(t, n.heardAt)
 }
 
 // doubt reports, once for each loss, whether another replica found that the
 // worker crashed, and this one has not been refused by it. It needs the lock.
 func (n *node) doubt(now time.Time) bool {
 	w := n.worker
-	if w.Loss != domain.LossCrashed || n.probes.Refusals > 0 || n.doubted.Equal(w.LostAt) || !now.Before(w.FailoverAt) {
+	if w.DownReason != domain.DownCrashed || n.probes.Refusals > 0 || n.doubted.Equal(w.DownAt) || !now.Before(w.FailoverAt) {
 		return false
 	}
-	n.doubted = w.LostAt
+	n.doubted = w.DownAt
 	return true
 }
 
@@ -111,7 +111,7 @@ func (o *Orchestrator) contradict(ctx context.Context, lost *domain.Worker) erro
 	}
 	err := o.transact(ctx, func(ctx context.Context, tx *ports.Tx, c *changes) error {
 		w, err := tx.Workers.Get(ctx, lost.ID)
-		if errors.Is(err, ports.ErrNotFound) || err == nil && (w.Online || !w.LostAt.Equal(lost.LostAt)) {
+		if errors.Is(err, ports.ErrNotFound) || err == nil && (w.Online || !w.DownAt.Equal(lost.DownAt)) {
 			return nil
 		}
 		if err != nil {
@@ -123,7 +123,7 @@ func (o *Orchestrator) contradict(ctx context.Context, lost *domain.Worker) erro
 			return err
 		}
 		o.log.WarnContext(ctx, "worker answers, though another replica is refused", "worker", w.ID)
-		return o.back(ctx, tx, c, w, o.timing.Settle, nil, now)
+		return o.back(ctx, tx, c, w, o.timing.DisconnectDebounce, nil, now)
 	})
 	o.logFailure(ctx, "worker not taken back", err, "worker", lost.ID)
 	return err
@@ -162,7 +162,7 @@ func (o *Orchestrator) noteCall(ctx context.Context, w *domain.Worker, err error
 	result, warning := domain.ProbeAnswered, ""
 	if err != nil {
 		var failure *ports.WorkerError
-		if !errors.As(err, &failure) || failure.Failure == ports.WorkerSuspended || errors.Is(err, context.Canceled) ||
+		if !errors.As(err, &failure) || failure.Failure == ports.WorkerCircuitOpen || errors.Is(err, context.Canceled) ||
 			failure.Failure == ports.WorkerBusy && failure.Status == 0 {
 			return // nothing of the worker's doing
 		}
@@ -192,7 +192,7 @@ func (o *Orchestrator) noteCall(ctx context.Context, w *domain.Worker, err error
 		heard = n.worker.LastHeartbeat
 	})
 	if crashed {
-		err := o.lose(ctx, w.ID, domain.LossCrashed, func(now *domain.Worker) bool {
+		err := o.lose(ctx, w.ID, domain.DownCrashed, func(now *domain.Worker) bool {
 			return now.RegisteredAt.Equal(w.RegisteredAt) && now.Endpoint == w.Endpoint && now.LastHeartbeat.Equal(heard)
 		})
 		o.logFailure(ctx, "crashed worker not recorded", err, "worker", w.ID)
@@ -204,7 +204,7 @@ func (o *Orchestrator) noteCall(ctx context.Context, w *domain.Worker, err error
 // lose records that a worker is gone: its linked sessions are RECONNECTING, and
 // all of them are looked at when they may be given to others. still is asked
 // about the row as it is in the transaction: the worker may have come back.
-func (o *Orchestrator) lose(ctx context.Context, workerID string, why domain.Loss, still func(*domain.Worker) bool) error {
+func (o *Orchestrator) lose(ctx context.Context, workerID string, why domain.DownReason, still func(*domain.Worker) bool) error {
 	err := o.transact(context.WithoutCancel(ctx), func(ctx context.Context, tx *ports.Tx, c *changes) error {
 		w, err := tx.Workers.Get(ctx, workerID)
 		if errors.Is(err, ports.ErrNotFound) {
@@ -218,7 +218,7 @@ func (o *Orchestrator) lose(ctx context.Context, workerID string, why domain.Los
 			c.workers = append(c.workers, w)
 			return nil
 		}
-		events := w.Lose(why, o.timing, now)
+		events := w.MarkDown(why, o.timing, now)
 		if events == nil {
 			return nil
 		}
@@ -227,7 +227,7 @@ func (o *Orchestrator) lose(ctx context.Context, workerID string, why domain.Los
 			return err
 		}
 		return o.eachOn(ctx, tx, c, w.ID, func(s *domain.Session) ([]domain.Event, error) {
-			events := s.Lost("worker "+w.ID+" is gone", now)
+			events := s.WorkerLost("worker "+w.ID+" is gone", now)
 			s.DueAt = w.FailoverAt
 			return events, nil
 		})
@@ -241,7 +241,7 @@ func (o *Orchestrator) lose(ctx context.Context, workerID string, why domain.Los
 // eachOn changes the sessions that are assigned to a worker, but for those of which
 // fn says errUnchanged.
 func (o *Orchestrator) eachOn(ctx context.Context, tx *ports.Tx, c *changes, workerID string, fn func(*domain.Session) ([]domain.Event, error)) error {
-	assigned, err := tx.Sessions.Assigned(ctx, workerID)
+	assigned, err := tx.Sessions.ListByWorker(ctx, workerID)
 	if err != nil {
 		return err
 	}
@@ -276,10 +276,10 @@ func (o *Orchestrator) back(ctx context.Context, tx *ports.Tx, c *changes, w *do
 		}
 	}
 	return o.eachOn(ctx, tx, c, w.ID, func(s *domain.Session) ([]domain.Event, error) {
-		if running[s.ID] && s.Status == domain.Connected && s.Order == domain.OrderNone {
+		if running[s.ID] && s.Status == domain.Connected && s.Command == domain.CommandNone {
 			return nil, errUnchanged
 		}
-		return s.Recovering(grace, now), nil
+		return s.AwaitRecovery(grace, now), nil
 	})
 }
 
@@ -293,7 +293,7 @@ func (o *Orchestrator) refresh(ctx context.Context, workerID string) error {
 		if w, err = tx.Workers.Get(ctx, workerID); err != nil {
 			return err
 		}
-		assigned, err = tx.Sessions.Assigned(ctx, workerID)
+		assigned, err = tx.Sessions.ListByWorker(ctx, workerID)
 		return err
 	})
 	if errors.Is(err, ports.ErrNotFound) {

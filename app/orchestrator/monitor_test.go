@@ -27,7 +27,7 @@ func TestNoClockMakesALivingWorkerSilent(t *testing.T) {
 							beat = beat.Add(10 * time.Second)
 						}
 					})
-					require.Empty(t, c.worker("worker-1").Loss)
+					require.Empty(t, c.worker("worker-1").DownReason)
 				}
 				require.EqualValues(t, 1, c.session(s.ID).Generation)
 				require.Len(t, c.replicas(), 3, "nor is a living replica dead")
@@ -51,7 +51,7 @@ func TestASilentWorkerIsLostWhenItsLeaseIsOutAndNotBefore(t *testing.T) {
 				for _, hears := range []int{0, 1, 2, 0, 2, 1} {
 					c.beat(c.all[hears], "worker-1")
 					c.pass(44 * time.Second)
-					require.Empty(t, c.worker("worker-1").Loss)
+					require.Empty(t, c.worker("worker-1").DownReason)
 				}
 				c.beat(c.all[1], "worker-1")
 				last := c.clock.Now()
@@ -72,7 +72,7 @@ func TestAWorkerThatRefusesOneReplicaIsNotLost(t *testing.T) {
 		t.Run(fmt.Sprint("every ", every), func(t *testing.T) {
 			c := newCrowd(t, 2)
 			a, b := c.all[0], c.all[1]
-			b.ears.cut.Store(every == tick)                                                             // hints are needed only if heartbeats are rare
+			b.ears.cut.Store(every == tick)                                                             // invalidations are needed only if heartbeats are rare
 			workers := []string{"worker-1", "worker-2", "worker-3", "worker-4", "worker-5", "worker-6"} // some are B's to ask
 			on := make(map[string][]string)
 			for _, w := range workers {
@@ -86,7 +86,7 @@ func TestAWorkerThatRefusesOneReplicaIsNotLost(t *testing.T) {
 			}
 			c.hands.set(func(made call) error {
 				if made.by == "B" && made.kind == "health" {
-					return &ports.WorkerError{Failure: ports.WorkerRefused, Message: "connection refused"}
+					return &ports.WorkerError{Failure: ports.WorkerConnectionRefused, Message: "connection refused"}
 				}
 				return nil
 			})
@@ -108,7 +108,7 @@ func TestAWorkerThatRefusesOneReplicaIsNotLost(t *testing.T) {
 			}
 			require.Positive(t, asked)
 			for _, w := range workers {
-				require.Empty(t, c.worker(w).Loss)
+				require.Empty(t, c.worker(w).DownReason)
 				for _, id := range on[w] {
 					s := c.session(id)
 					require.Equal(t, []any{w, int64(1), domain.Connected}, []any{s.WorkerID, s.Generation, s.Status})
@@ -123,11 +123,11 @@ func TestAnActivatedWorkerIsHeardOf(t *testing.T) {
 	a, b := c.all[0], c.all[1]
 	c.register(a, "worker-1", 50)
 	c.pass(40 * time.Second)
-	require.Equal(t, domain.LossSilent, c.worker("worker-1").Loss)
+	require.Equal(t, domain.DownHeartbeatTimeout, c.worker("worker-1").DownReason)
 	_, err := b.Workers.Activate(t.Context(), "worker-1")
 	require.NoError(t, err)
 	c.pass(20 * time.Second)
-	require.Empty(t, c.worker("worker-1").Loss)
+	require.Empty(t, c.worker("worker-1").DownReason)
 }
 
 func TestTheMonitorIsStoppedEverywhere(t *testing.T) {

@@ -26,19 +26,19 @@ const (
 
 // follow keeps the migration of a session up to date.
 func (o *Orchestrator) follow(ctx context.Context, tx *ports.Tx, c *changes, s *domain.Session) error {
-	if s.MoveID == "" {
+	if s.MigrationID == "" {
 		return nil
 	}
-	m, err := tx.Migrations.Get(ctx, s.MoveID)
+	m, err := tx.Migrations.Get(ctx, s.MigrationID)
 	if errors.Is(err, ports.ErrNotFound) {
-		s.MoveID, s.MoveTo = "", ""
+		s.MigrationID, s.MigrationTargetID = "", ""
 		return nil
 	}
 	if err != nil {
 		return err
 	}
 	before := *m
-	if m.Follow(s, o.now()); *m == before {
+	if m.SyncWithSession(s, o.now()); *m == before {
 		return nil
 	}
 	c.moved = c.moved || m.Status.Ended()
@@ -48,16 +48,16 @@ func (o *Orchestrator) follow(ctx context.Context, tx *ports.Tx, c *changes, s *
 // depart lets a session leave its worker, by a migration of its own unless it
 // has one already.
 func (o *Orchestrator) depart(ctx context.Context, tx *ports.Tx, s *domain.Session, kind domain.MigrationKind, batch, reason string, leave func()) error {
-	if s.MoveID != "" {
+	if s.MigrationID != "" {
 		leave()
 		return nil
 	}
 	now := o.now()
-	m := domain.Plan(o.ids.NewID(), s, kind, "", reason, now)
+	m := domain.NewMigration(o.ids.NewID(), s, kind, "", reason, now)
 	m.BatchID = batch
 	s.Migrate(m, now)
 	leave()
-	m.Follow(s, now)
+	m.SyncWithSession(s, now)
 	return tx.Migrations.Put(ctx, m)
 }
 
@@ -66,19 +66,19 @@ func lostReason(w *domain.Worker) string {
 	if w == nil {
 		return "the worker was removed"
 	}
-	return map[domain.Loss]string{
-		domain.LossCrashed: "the worker crashed",
-		domain.LossSilent:  "the worker fell silent",
-		domain.LossLeft:    "the worker left",
-	}[w.Loss]
+	return map[domain.DownReason]string{
+		domain.DownCrashed:          "the worker crashed",
+		domain.DownHeartbeatTimeout: "the worker fell silent",
+		domain.DownUnregistered:     "the worker left",
+	}[w.DownReason]
 }
 
 // forget ends the migration of a session that is deleted.
 func (o *Orchestrator) forget(ctx context.Context, tx *ports.Tx, c *changes, s *domain.Session) error {
-	if s.MoveID == "" {
+	if s.MigrationID == "" {
 		return nil
 	}
-	m, err := tx.Migrations.Get(ctx, s.MoveID)
+	m, err := tx.Migrations.Get(ctx, s.MigrationID)
 	if errors.Is(err, ports.ErrNotFound) {
 		return nil
 	}
@@ -120,7 +120,7 @@ func (o *Orchestrator) tally(open []*domain.Migration) *tally {
 	t := &tally{o: o, off: make(map[string]int)}
 	since := o.loop.movesSince(open, o.now())
 	for _, m := range open {
-		waits := m.Kind == domain.MoveFailover && m.ToWorker == "" // for room, and burdens nobody
+		waits := m.Kind == domain.MigrationByFailover && m.ToWorker == "" // for room, and burdens nobody
 		switch stuck := since[m.ID] >= moveStuck; {
 		case m.Status != domain.MigrationRunning || waits:
 		case !stuck:
@@ -186,20 +186,20 @@ func (o *Orchestrator) move(ctx context.Context, s *domain.Session, hurry bool) 
 		}
 		full := !hurry && o.tally(open).full(current.WorkerID)
 		cramped := !room
-		if current.MoveTo != "" {
+		if current.MigrationTargetID != "" {
 			if done, cramped, err = o.checkTarget(ctx, tx, current, req, open); done || err != nil {
 				return nil, err
 			}
 		}
 		if cramped || full {
 			if current.DueAt = o.now().Add(moveEvery); cramped {
-				current.Tries++ // all replicas see that it is too early for another look
+				current.Attempts++ // all replicas see that it is too early for another look
 			}
 			return nil, nil
 		}
 		done = true
 		n, _ := strconv.ParseInt(begun, 10, 64) // 0: none has
-		if err := tx.Settings.Swap(ctx, movesBegun, begun, strconv.FormatInt(n+1, 10)); err != nil {
+		if err := tx.Settings.CompareAndSwap(ctx, movesBegun, begun, strconv.FormatInt(n+1, 10)); err != nil {
 			return nil, err
 		}
 		return nil, o.beginMove(ctx, tx, current)
@@ -210,9 +210,9 @@ func (o *Orchestrator) move(ctx context.Context, s *domain.Session, hurry bool) 
 // checkTarget looks whether the worker that a session is wanted on can take it
 // still. If not, its migration is over; cramped is if it cannot at the moment.
 func (o *Orchestrator) checkTarget(ctx context.Context, tx *ports.Tx, s *domain.Session, req domain.Request, open []*domain.Migration) (over, cramped bool, err error) {
-	i := slices.IndexFunc(open, func(m *domain.Migration) bool { return m.ID == s.MoveID })
+	i := slices.IndexFunc(open, func(m *domain.Migration) bool { return m.ID == s.MigrationID })
 	if i < 0 {
-		s.MoveID, s.MoveTo = "", ""
+		s.MigrationID, s.MigrationTargetID = "", ""
 		return true, false, nil
 	}
 	m := open[i]
@@ -221,7 +221,7 @@ func (o *Orchestrator) checkTarget(ctx context.Context, tx *ports.Tx, s *domain.
 		return false, false, err
 	}
 	if why != "" {
-		m.Abandon(s, fmt.Sprintf("%s cannot take the session any more: %s", m.ToWorker, why), o.now())
+		m.FailPending(s, fmt.Sprintf("%s cannot take the session any more: %s", m.ToWorker, why), o.now())
 		return true, false, tx.Migrations.Put(ctx, m)
 	}
 	return false, left <= o.promised(open, m, domain.MigrationRunning), nil
@@ -233,7 +233,7 @@ func (o *Orchestrator) beginMove(ctx context.Context, tx *ports.Tx, s *domain.Se
 	if err != nil {
 		return err
 	}
-	return o.depart(ctx, tx, s, domain.MoveDrain, w.DrainID, "the worker is being drained", func() { s.Move(o.now()) })
+	return o.depart(ctx, tx, s, domain.MigrationByDrain, w.DrainID, "the worker is being drained", func() { s.RequestStopForMove(o.now()) })
 }
 
 // unfit says why a worker cannot take what is requested; empty: it can, and has
@@ -292,7 +292,7 @@ func (o *Orchestrator) turns(ctx context.Context, _ *tasks) (time.Time, error) {
 	return o.loop.turnAt, o.transact(ctx, func(ctx context.Context, tx *ports.Tx, c *changes) error {
 		for _, id := range ids {
 			s, err := tx.Sessions.Get(ctx, id)
-			if errors.Is(err, ports.ErrNotFound) || err == nil && !s.Assigned() {
+			if errors.Is(err, ports.ErrNotFound) || err == nil && !s.IsAssigned() {
 				continue
 			}
 			if err != nil {
@@ -302,7 +302,7 @@ func (o *Orchestrator) turns(ctx context.Context, _ *tasks) (time.Time, error) {
 			if err != nil && !errors.Is(err, ports.ErrNotFound) {
 				return err
 			}
-			if step, _ := o.next(s, w, now); step != domain.StepMove || !s.DueAt.IsZero() && !s.DueAt.After(now) {
+			if step, _ := o.next(s, w, now); step != domain.StepStopForMove || !s.DueAt.IsZero() && !s.DueAt.After(now) {
 				continue
 			}
 			before := s.Clone()

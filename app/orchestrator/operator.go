@@ -85,7 +85,7 @@ func (o *Orchestrator) plan(ctx context.Context, sessionID, target, reason strin
 	room := o.fleet.hasRoom(req, o.now())
 	_, err = o.change(ctx, s.ID, func(ctx context.Context, tx *ports.Tx, current *domain.Session) ([]domain.Event, error) {
 		now := o.now()
-		m = domain.Plan(o.ids.NewID(), current, domain.MoveOperator, target, reason, now)
+		m = domain.NewMigration(o.ids.NewID(), current, domain.MigrationByOperator, target, reason, now)
 		if err := canMigrate(current); err != nil {
 			return nil, err
 		}
@@ -109,13 +109,13 @@ func (o *Orchestrator) plan(ctx context.Context, sessionID, target, reason strin
 // canMigrate refuses sessions that are not where a migration could begin.
 func canMigrate(s *domain.Session) error {
 	switch {
-	case s.MoveID != "" || s.Order == domain.OrderMove:
+	case s.MigrationID != "" || s.Command == domain.CommandMove:
 		return domain.Errorf(domain.Conflict, domain.CodeInvalidState, "The session is migrating already; see its migrations")
 	case s.Intent == domain.Down:
 		return domain.Errorf(domain.Conflict, domain.CodeInvalidState, "The session is not running; connect it first")
-	case !s.Assigned():
+	case !s.IsAssigned():
 		return domain.Errorf(domain.Conflict, domain.CodeInvalidState, "The session is waiting for a worker already; it takes the first that has room")
-	case s.Order.Stops():
+	case s.Command.Stops():
 		return domain.Errorf(domain.Conflict, domain.CodeInvalidState, "The session is being stopped at the moment; try again in a minute")
 	}
 	return nil
@@ -237,7 +237,7 @@ func (o *operationService) Rebalance(ctx context.Context, opt service.RebalanceO
 
 // situation gives the fleet as it will be when the moves that are open have been
 // made, and the sessions that could be moved further.
-func (o *Orchestrator) situation(ctx context.Context) (loads []domain.Load, seats []domain.Seat, err error) {
+func (o *Orchestrator) situation(ctx context.Context) (loads []domain.Load, seats []domain.MovableSession, err error) {
 	var open []*domain.Migration
 	pools := make(map[string]map[string]string) // selectors by user, where the tier has one
 	err = o.store.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
@@ -272,7 +272,7 @@ func (o *Orchestrator) situation(ctx context.Context) (loads []domain.Load, seat
 		loads[i].Used += shift[loads[i].WorkerID]
 	}
 	for _, s := range o.fleet.steady() {
-		seats = append(seats, domain.Seat{SessionID: s.id, UserID: s.userID, WorkerID: s.workerID, Selector: pools[s.userID]})
+		seats = append(seats, domain.MovableSession{SessionID: s.id, UserID: s.userID, WorkerID: s.workerID, Selector: pools[s.userID]})
 	}
 	return loads, seats, nil
 }
@@ -288,7 +288,7 @@ func (o *Orchestrator) schedule(ctx context.Context, batch string, plan []domain
 				return nil, errUnchanged
 			}
 			now := o.now()
-			m := domain.Plan(o.ids.NewID(), s, domain.MoveRebalance, p.ToWorker, "to even out the load", now)
+			m := domain.NewMigration(o.ids.NewID(), s, domain.MigrationByRebalance, p.ToWorker, "to even out the load", now)
 			m.BatchID = batch
 			due := now
 			if i > 0 {
@@ -411,7 +411,7 @@ func (o *Orchestrator) restartLater(ctx context.Context, id string) error {
 
 func (o *Orchestrator) disconnectLater(ctx context.Context, id string) error {
 	_, err := o.change(ctx, id, func(_ context.Context, _ *ports.Tx, s *domain.Session) ([]domain.Event, error) {
-		if s.Intent == domain.Down && !s.Assigned() {
+		if s.Intent == domain.Down && !s.IsAssigned() {
 			return nil, errUnchanged
 		}
 		_, events := s.Disconnect(o.now())

@@ -164,7 +164,7 @@ func TestManyConnectsFillExactlyTheCapacity(t *testing.T) {
 	require.EqualValues(t, 23, full.Load())
 	require.EqualValues(t, 7, starts.Load())
 	for i, id := range ids {
-		if s := w.session(id); !s.Assigned() {
+		if s := w.session(id); !s.IsAssigned() {
 			require.Equal(t, domain.Disconnected, s.Status, "session %d", i)
 			require.Equal(t, domain.Down, s.Intent)
 		}
@@ -240,13 +240,13 @@ func TestConnectThatNoWorkerTakesIsWithdrawn(t *testing.T) {
 	user := w.user(domain.TierBasic)
 	id := w.card(user, "line").ID
 	w.workers.EXPECT().Start(gomock.Any(), gomock.Any(), gomock.Any()).
-		Return(domain.Report{}, &ports.WorkerError{Failure: ports.WorkerRefused, Message: "refused"})
+		Return(domain.Report{}, &ports.WorkerError{Failure: ports.WorkerConnectionRefused, Message: "refused"})
 	_, err := w.Sessions.Connect(context.Background(), user, id, service.ConnectOptions{})
 	require.Equal(t, domain.CodeWorkerUnreachable, domain.CodeOf(err))
 	s := w.session(id)
 	require.Equal(t, domain.Disconnected, s.Status)
 	require.Equal(t, domain.Down, s.Intent)
-	require.False(t, s.Assigned())
+	require.False(t, s.IsAssigned())
 }
 
 func TestAnswerDoesNotOverwriteWhatWasReportedDuringTheCall(t *testing.T) {

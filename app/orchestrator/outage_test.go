@@ -41,9 +41,9 @@ func TestNobodyIsSilentWhileTheStoreIsAway(t *testing.T) {
 // slowToSeed is a limiter that takes a moment to learn what was used before.
 type slowToSeed struct{ ports.Limiter }
 
-func (l slowToSeed) Seed(ctx context.Context, key string, first time.Time, length time.Duration, used int) error {
+func (l slowToSeed) Backfill(ctx context.Context, key string, first time.Time, length time.Duration, used int) error {
 	time.Sleep(20 * time.Millisecond) // others may ask
-	return l.Limiter.Seed(ctx, key, first, length, used)
+	return l.Limiter.Backfill(ctx, key, first, length, used)
 }
 
 // TestAReplicaThatBeginsCountsFirst: what was sent before is counted before anything else is let through.

@@ -13,7 +13,7 @@ import (
 )
 
 func refused() error {
-	return &ports.WorkerError{Failure: ports.WorkerRefused, Message: "connection refused"}
+	return &ports.WorkerError{Failure: ports.WorkerConnectionRefused, Message: "connection refused"}
 }
 
 // fleetOf registers workers, of which each replica has some to probe, at the first.
@@ -63,7 +63,7 @@ func TestACrashAfterAHeartbeatThatIsNotKnownYet(t *testing.T) {
 			c.hands.set(func(call) error { return refused() })
 			c.pass(8 * time.Second)
 			for _, w := range workers {
-				require.Equal(t, domain.LossCrashed, c.worker(w).Loss)
+				require.Equal(t, domain.DownCrashed, c.worker(w).DownReason)
 			}
 		})
 	}

@@ -75,7 +75,7 @@ func (o *Orchestrator) readWithWorker(ctx context.Context, sessionID string) (s 
 		if s, err = tx.Sessions.Get(ctx, sessionID); err != nil {
 			return sessionMissing(err)
 		}
-		if !s.Assigned() {
+		if !s.IsAssigned() {
 			return nil
 		}
 		if w, err = tx.Workers.Get(ctx, s.WorkerID); errors.Is(err, ports.ErrNotFound) {
@@ -106,7 +106,7 @@ func (o *Orchestrator) take(ctx context.Context, s *domain.Session, w *domain.Wo
 		return o.place(ctx, s)
 	case domain.StepCall:
 		return o.call(ctx, s, w)
-	case domain.StepMove:
+	case domain.StepStopForMove:
 		return o.move(ctx, s, p.hurry)
 	}
 	worker := s.WorkerID
@@ -120,36 +120,36 @@ func (o *Orchestrator) take(ctx context.Context, s *domain.Session, w *domain.Wo
 			return nil, errUnchanged
 		}
 		switch step {
-		case domain.StepSettle:
-			return s.Settle(o.timing, now), nil
-		case domain.StepRelease:
-			if err := o.leave(ctx, tx, worker, s.ID, stopOrder(s.Order), s.Generation); err != nil {
+		case domain.StepEndDebounce:
+			return s.EndDebounce(o.timing, now), nil
+		case domain.StepAbandonAssignment:
+			if err := o.leave(ctx, tx, worker, s.ID, stopOrder(s.Command), s.Generation); err != nil {
 				return nil, err
 			}
-			s.Stopped(now)
-		case domain.StepLeave:
-			if err := o.leave(ctx, tx, worker, s.ID, domain.OrderDisconnect, s.Generation); err != nil {
+			s.StopConfirmed(now)
+		case domain.StepFailover:
+			if err := o.leave(ctx, tx, worker, s.ID, domain.CommandDisconnect, s.Generation); err != nil {
 				return nil, err
 			}
 			batch := ""
 			if w != nil {
 				batch = w.DrainID
 			}
-			return nil, o.depart(ctx, tx, s, domain.MoveFailover, batch, lostReason(w), func() { s.Leave(domain.EventSessionFailedOver, now) })
-		case domain.StepGiveUp:
+			return nil, o.depart(ctx, tx, s, domain.MigrationByFailover, batch, lostReason(w), func() { s.UnassignForMove(domain.EventSessionFailedOver, now) })
+		case domain.StepStartTimedOut:
 			const why = "the worker did not confirm the start"
-			return nil, o.depart(ctx, tx, s, domain.MoveFailover, "", why, func() { s.GiveUp(why, o.timing, now) })
+			return nil, o.depart(ctx, tx, s, domain.MigrationByFailover, "", why, func() { s.StartTimedOut(why, o.timing, now) })
 		}
 		return nil, nil
 	})
 	return true, err
 }
 
-func stopOrder(order domain.Order) domain.Order {
-	if order == domain.OrderLogout {
-		return domain.OrderLogout
+func stopOrder(order domain.Command) domain.Command {
+	if order == domain.CommandLogout {
+		return domain.CommandLogout
 	}
-	return domain.OrderDisconnect
+	return domain.CommandDisconnect
 }
 
 // place chooses a worker and assigns the session to it.
@@ -160,24 +160,24 @@ func (o *Orchestrator) place(ctx context.Context, s *domain.Session) (done bool,
 	}
 	for {
 		worker, ok := o.fleet.choose(req, o.now())
-		if !ok && s.MovedFrom != "" {
+		if !ok && s.PreviousWorkerID != "" {
 			// Rather back where it was than nowhere.
-			req.Avoid = slices.DeleteFunc(req.Avoid, func(id string) bool { return id == s.MovedFrom && id != s.AvoidID })
+			req.Avoid = slices.DeleteFunc(req.Avoid, func(id string) bool { return id == s.PreviousWorkerID && id != s.ExcludedWorkerID })
 			worker, ok = o.fleet.choose(req, o.now())
 		}
 		if !ok {
 			_, err := o.change(ctx, s.ID, func(_ context.Context, _ *ports.Tx, s *domain.Session) ([]domain.Event, error) {
-				if s.Assigned() || s.Intent != domain.Up {
+				if s.IsAssigned() || s.Intent != domain.Up {
 					return nil, errUnchanged
 				}
-				s.NoRoom(o.timing, o.now())
+				s.PlacementFailed(o.timing, o.now())
 				return nil, nil
 			})
 			return false, err
 		}
 		placed, err := o.change(ctx, s.ID, func(ctx context.Context, tx *ports.Tx, s *domain.Session) ([]domain.Event, error) {
 			now := o.now()
-			if step, _ := o.next(s, nil, now); s.Assigned() || step != domain.StepPlace {
+			if step, _ := o.next(s, nil, now); s.IsAssigned() || step != domain.StepPlace {
 				return nil, errUnchanged
 			}
 			return o.assign(ctx, tx, s, worker, now)
@@ -199,7 +199,7 @@ func (o *Orchestrator) place(ctx context.Context, s *domain.Session) (done bool,
 // call tells the worker what the session's order says, and records the answer.
 // The replica has a claim meanwhile: with the assignment, or by one write more.
 func (o *Orchestrator) call(ctx context.Context, s *domain.Session, w *domain.Worker) (done bool, err error) {
-	order, generation, heard := s.Order, s.Generation, s.HeardAt
+	order, generation, heard := s.Command, s.Generation, s.LastReportAppliedAt
 	began, kept := o.now(), s.ClaimedBy == o.self.ID
 	if !o.holds(s, began.Add(callLimit)) {
 		claimed, err := o.change(ctx, s.ID, func(_ context.Context, _ *ports.Tx, now *domain.Session) ([]domain.Event, error) {
@@ -214,7 +214,7 @@ func (o *Orchestrator) call(ctx context.Context, s *domain.Session, w *domain.Wo
 		}
 	}
 	// Without a claim since the assignment, another replica may have called meanwhile.
-	first := o.calls.first(s) && kept && order == domain.OrderStart
+	first := o.calls.first(s) && kept && order == domain.CommandStart
 	calling, end := o.calls.calling(ctx, w.ID, callLimit-o.now().Sub(began))
 	report, err := o.tell(calling, s, w, order)
 	end()
@@ -230,22 +230,22 @@ func (o *Orchestrator) call(ctx context.Context, s *domain.Session, w *domain.Wo
 		now := o.now()
 		unchanged := errUnchanged
 		if s.ClaimedBy != "" {
-			s.Unclaim()
+			s.ReleaseClaim()
 			unchanged = nil
 		}
 		switch {
-		case s.Order != order && s.Order != domain.OrderNone:
+		case s.Command != order && s.Command != domain.CommandNone:
 			return nil, unchanged // there is something else to be done now
 		case failure != nil:
 			return nil, o.failed(ctx, tx, s, first, failure, now)
-		case s.Order == domain.OrderNone:
+		case s.Command == domain.CommandNone:
 			return nil, unchanged // a report confirmed it during the call
 		case order.Stops():
-			s.Stopped(now)
+			s.StopConfirmed(now)
 			return nil, nil
 		}
-		s.Asked(o.timing, now)
-		if report.Status == "" || !s.HeardAt.Equal(heard) {
+		s.CommandAccepted(o.timing, now)
+		if report.Status == "" || !s.LastReportAppliedAt.Equal(heard) {
 			return nil, nil // what was reported during the call is newer than its answer
 		}
 		report.WorkerID, report.Generation = w.ID, generation
@@ -259,18 +259,18 @@ func (o *Orchestrator) call(ctx context.Context, s *domain.Session, w *domain.Wo
 }
 
 // tell makes the call. A report without a status says nothing.
-func (o *Orchestrator) tell(ctx context.Context, s *domain.Session, w *domain.Worker, order domain.Order) (domain.Report, error) {
+func (o *Orchestrator) tell(ctx context.Context, s *domain.Session, w *domain.Worker, order domain.Command) (domain.Report, error) {
 	switch order {
-	case domain.OrderRestart:
+	case domain.CommandRestart:
 		err := o.workers.Restart(ctx, ref(w), s.ID, s.Generation)
 		var failure *ports.WorkerError
-		if !errors.As(err, &failure) || failure.Failure != ports.WorkerUnknown {
+		if !errors.As(err, &failure) || failure.Failure != ports.WorkerSessionNotFound {
 			return domain.Report{}, err
 		}
 		// The worker does not have it: a start does what is wanted.
-	case domain.OrderDisconnect, domain.OrderMove:
+	case domain.CommandDisconnect, domain.CommandMove:
 		return domain.Report{}, o.workers.Disconnect(ctx, ref(w), s.ID, s.Generation)
-	case domain.OrderLogout:
+	case domain.CommandLogout:
 		return domain.Report{}, o.workers.Logout(ctx, ref(w), s.ID, s.Generation)
 	}
 	return o.workers.Start(ctx, ref(w), ports.Start{
@@ -289,25 +289,25 @@ func (o *Orchestrator) failed(ctx context.Context, tx *ports.Tx, s *domain.Sessi
 	}
 	switch {
 	case busy && !first:
-		s.Busy(failure.Retry, o.timing, now)
+		s.CommandThrottled(failure.Retry, o.timing, now)
 		return nil
-	case !first || !failure.NotDone():
-		s.Unanswered(o.timing, now)
+	case !first || !failure.IsNotExecuted():
+		s.CommandOutcomeUnknown(o.timing, now)
 		return nil
 	}
-	if failure.Failure != ports.WorkerRefused && !busy {
+	if failure.Failure != ports.WorkerConnectionRefused && !busy {
 		// It answers, so it might have the session from an earlier assignment.
-		if err := o.leave(ctx, tx, s.WorkerID, s.ID, domain.OrderDisconnect, s.Generation); err != nil {
+		if err := o.leave(ctx, tx, s.WorkerID, s.ID, domain.CommandDisconnect, s.Generation); err != nil {
 			return err
 		}
 	}
-	s.Refused(failure.Message, o.timing, now)
+	s.StartRejected(failure.Message, o.timing, now)
 	return nil
 }
 
 // leave notes that something is to be cleaned up for the session on a worker,
 // once that can be reached.
-func (o *Orchestrator) leave(ctx context.Context, tx *ports.Tx, worker, sessionID string, order domain.Order, generation int64) error {
+func (o *Orchestrator) leave(ctx context.Context, tx *ports.Tx, worker, sessionID string, order domain.Command, generation int64) error {
 	w, err := tx.Workers.Get(ctx, worker)
 	if errors.Is(err, ports.ErrNotFound) {
 		return nil // a worker that was removed keeps nothing that we could reach
@@ -316,7 +316,7 @@ func (o *Orchestrator) leave(ctx context.Context, tx *ports.Tx, worker, sessionI
 		return err
 	}
 	c := &domain.Cleanup{
-		WorkerID: worker, SessionID: sessionID, Order: order, Generation: generation, CreatedAt: o.now(),
+		WorkerID: worker, SessionID: sessionID, Command: order, Generation: generation, CreatedAt: o.now(),
 	}
 	if w.Online {
 		c.DueAt = c.CreatedAt
@@ -327,7 +327,7 @@ func (o *Orchestrator) leave(ctx context.Context, tx *ports.Tx, worker, sessionI
 	}
 	for _, earlier := range left {
 		if earlier.WorkerID == worker {
-			c.Order, c.Rev = c.Order.Stronger(earlier.Order), earlier.Rev
+			c.Command, c.Rev = c.Command.MoreDestructive(earlier.Command), earlier.Rev
 			c.Generation = max(c.Generation, earlier.Generation)
 		}
 	}
@@ -352,7 +352,7 @@ func (o *Orchestrator) clean(ctx context.Context, workerID, sessionID string) {
 	switch {
 	case o.othersClaim(c.ClaimedBy, c.DueAt, o.now()):
 		return // another replica is at it
-	case w == nil, owner && c.Order == domain.OrderDisconnect:
+	case w == nil, owner && c.Command == domain.CommandDisconnect:
 		o.cleaned(ctx, c)
 		return
 	case !w.Online:
@@ -364,10 +364,10 @@ func (o *Orchestrator) clean(ctx context.Context, workerID, sessionID string) {
 		}
 	}
 	call := o.workers.Disconnect
-	switch c.Order {
-	case domain.OrderLogout:
+	switch c.Command {
+	case domain.CommandLogout:
 		call = o.workers.Logout
-	case domain.OrderDelete:
+	case domain.CommandDelete:
 		call = o.workers.Delete
 	}
 	calling, release := o.calls.calling(ctx, w.ID, callLimit)

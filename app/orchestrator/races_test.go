@@ -50,7 +50,7 @@ func TestMovesOfAReplicaBeginOneAtATime(t *testing.T) {
 	c.register(a, "worker-1", 50)
 	ids := c.full([]string{"worker-1"}, 20)
 	c.register(a, "worker-2", 50)
-	c.hub.Join().Tell(ports.Hint{All: true})
+	c.hub.Join().Publish(ports.Invalidation{All: true})
 	c.step()
 	c.hands.set(func(made call) error {
 		if made.kind == "disconnect" {

@@ -63,12 +63,12 @@ func (o *workerProtocol) Register(ctx context.Context, r domain.Registration) (*
 		if err := o.back(ctx, tx, c, w, o.timing.StartTimeout, running, now); err != nil {
 			return err
 		}
-		assigned, err := tx.Sessions.Assigned(ctx, w.ID)
+		assigned, err := tx.Sessions.ListByWorker(ctx, w.ID)
 		if err != nil {
 			return err
 		}
 		for _, s := range assigned {
-			if domain.Recoverable(s, w.ID) {
+			if domain.IsRecoverableBy(s, w.ID) {
 				out.Assigned++
 			}
 			out.Breakdown.Add(s.Status)
@@ -176,7 +176,7 @@ func checkLabels(p *domain.Problems, labels map[string]string) {
 func (o *Orchestrator) reach(ctx context.Context, endpoint string) error {
 	if err := o.workers.Health(ctx, endpoint); err != nil {
 		return domain.Errorf(domain.Unavailable, domain.CodeWorkerUnreachable,
-			"The worker's endpoint could not be reached: %s", plain(err)).Because(err)
+			"The worker's endpoint could not be reached: %s", plain(err)).WithCause(err)
 	}
 	return nil
 }
@@ -185,7 +185,7 @@ func (o *Orchestrator) reach(ctx context.Context, endpoint string) error {
 // is not known to be. This comes before the endpoint is called, for calls carry
 // the fleet token.
 func (o *Orchestrator) mayRegister(ctx context.Context, r domain.Registration) error {
-	if !r.Own {
+	if !r.ByWorkerToken {
 		return nil
 	}
 	return o.store.View(ctx, func(ctx context.Context, tx *ports.Tx) error {
@@ -200,7 +200,7 @@ func (o *Orchestrator) mayRegister(ctx context.Context, r domain.Registration) e
 // atHome lets a worker's own token say no more than what is recorded: the token
 // outlives the worker's removal, and must not become the whole fleet's.
 func atHome(known *domain.Worker, r domain.Registration) error {
-	if !r.Own || known != nil && known.Endpoint == r.Endpoint {
+	if !r.ByWorkerToken || known != nil && known.Endpoint == r.Endpoint {
 		return nil
 	}
 	return domain.Errorf(domain.Forbidden, domain.CodeInsufficientPermission,
@@ -232,8 +232,8 @@ func (o *Orchestrator) endpointFree(ctx context.Context, r domain.Registration) 
 	}
 	err = o.workers.Health(ctx, known.Endpoint)
 	var failure *ports.WorkerError
-	refused := errors.As(err, &failure) && failure.Failure == ports.WorkerRefused
-	if err == nil || known.Can(domain.CapLease) && !refused {
+	refused := errors.As(err, &failure) && failure.Failure == ports.WorkerConnectionRefused
+	if err == nil || known.Supports(domain.CapLease) && !refused {
 		return nil, errStillRuns
 	}
 	return known, nil
@@ -304,7 +304,7 @@ func (o *workerProtocol) Unregister(ctx context.Context, workerID, endpoint stri
 		return domain.WorkerOffline, o.fault(failure)
 	}
 	status := domain.WorkerOffline
-	lost := o.lose(ctx, leaving.ID, domain.LossLeft, func(w *domain.Worker) bool {
+	lost := o.lose(ctx, leaving.ID, domain.DownUnregistered, func(w *domain.Worker) bool {
 		// A former process may say so when the next one runs already, or has registered since.
 		leaves := (err != nil || canonical == w.Endpoint) && w.RegisteredAt.Equal(leaving.RegisteredAt) && ctx.Err() == nil
 		if status = domain.WorkerOffline; !leaves {

@@ -14,7 +14,7 @@ import (
 // Replicas share the background work without doing it twice. Each keeps a row
 // in the store and writes it every two seconds; one whose row does not change for
 // a while is dead, by the clock of whoever looks, so no two clocks are compared.
-// What falls to whom follows from who is alive (domain.Share). That is for
+// What falls to whom follows from who is alive (domain.OwnsWork). That is for
 // speed only: what must not happen twice at a time is claimed in its own row,
 // and whoever was away finds its claims gone.
 const (
@@ -268,7 +268,7 @@ func (o *Orchestrator) inherit(ctx context.Context, replicaID string) error {
 				continue // for a use case, which ends the claim
 			}
 			before := s.Clone()
-			s.Unclaim()
+			s.ReleaseClaim()
 			s.DueAt = now
 			if err := o.save(ctx, tx, c, before, s, nil); err != nil {
 				return err
@@ -327,8 +327,8 @@ func (o *Orchestrator) sooner(ctx context.Context, tx *ports.Tx, c *changes, ahe
 			continue
 		}
 		before := s.Clone()
-		if s.DueAt = now; s.SettleAt.After(longest) {
-			s.SettleAt = now.Add(o.timing.Settle)
+		if s.DueAt = now; s.DebounceUntil.After(longest) {
+			s.DebounceUntil = now.Add(o.timing.DisconnectDebounce)
 		}
 		if err := o.save(ctx, tx, c, before, s, nil); err != nil {
 			return err

@@ -52,7 +52,7 @@ func TestAnOrderlyEndHandsOverAtOnce(t *testing.T) {
 	a.dead, b.dead = true, true
 	ctx, cancel := context.WithCancel(context.Background())
 	a.store.after = func() {
-		if c.session(s.ID).Assigned() {
+		if c.session(s.ID).IsAssigned() {
 			cancel() // A has just placed the session, and will not come to start it
 		}
 	}
@@ -60,7 +60,7 @@ func TestAnOrderlyEndHandsOverAtOnce(t *testing.T) {
 	c.clock.advance(5 * time.Second)
 	ended := aside(func() { _ = a.Run(ctx) })
 	wait(t, ended)
-	require.True(t, c.session(s.ID).Assigned())
+	require.True(t, c.session(s.ID).IsAssigned())
 	require.Zero(t, c.hands.made("start"))
 	require.Len(t, c.replicas(), 1)
 	b.dead = false

@@ -26,7 +26,7 @@ func (o *workerProtocol) ReportSession(ctx context.Context, r domain.Report) (do
 			outcome = domain.Stale
 			return nil, errUnchanged
 		}
-		if r.WorkerID == "" && r.Generation == 0 && !r.Status.Live() {
+		if r.WorkerID == "" && r.Generation == 0 && !r.Status.IsActive() {
 			stopping, err := stoppingElsewhere(ctx, tx, s)
 			if err != nil {
 				return nil, err
@@ -54,7 +54,7 @@ func (o *workerProtocol) ReportSession(ctx context.Context, r domain.Report) (do
 // of an end arrived. It may be of a former process by now; what is true of it the
 // next heartbeat says again.
 func (o *Orchestrator) heldUp(arrived time.Time, status domain.Status) bool {
-	return !status.Live() && o.now().Sub(arrived) > heldUpFor
+	return !status.IsActive() && o.now().Sub(arrived) > heldUpFor
 }
 
 const heldUpFor = 5 * time.Second
@@ -87,13 +87,13 @@ func (o *workerProtocol) AssignedSessions(ctx context.Context, workerID string) 
 		if _, err := tx.Workers.Get(ctx, workerID); err != nil {
 			return workerMissing(err)
 		}
-		assigned, err := tx.Sessions.Assigned(ctx, workerID)
+		assigned, err := tx.Sessions.ListByWorker(ctx, workerID)
 		if err != nil {
 			return err
 		}
 		owners := make(map[string]*domain.User)
 		for _, s := range assigned {
-			if !domain.Recoverable(s, workerID) {
+			if !domain.IsRecoverableBy(s, workerID) {
 				continue
 			}
 			u := owners[s.UserID]
@@ -154,7 +154,7 @@ func (o *Orchestrator) recovered(ctx context.Context, tx *ports.Tx, c *changes, 
 	switch r.Status {
 	case service.RecoverySkipped:
 		out.Action = "left unchanged"
-		if s.Order != domain.OrderStart || !s.DueAt.After(o.now()) {
+		if s.Command != domain.CommandStart || !s.DueAt.After(o.now()) {
 			return out, nil
 		}
 		before := s.Clone()
@@ -202,7 +202,7 @@ func (o *workerProtocol) ReportPreserved(ctx context.Context, workerID string, s
 			}
 			n++
 			before := s.Clone()
-			if events := s.Lost("its worker is going down and keeps the credentials", o.now()); s.Status != before.Status {
+			if events := s.WorkerLost("its worker is going down and keeps the credentials", o.now()); s.Status != before.Status {
 				if err := o.save(ctx, tx, c, before, s, events); err != nil {
 					return err
 				}

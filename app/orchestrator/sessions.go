@@ -20,7 +20,7 @@ func (o *sessionService) Create(ctx context.Context, userID string, n service.Cr
 		return nil, err
 	}
 	now := o.now()
-	s := domain.Card(id, userID, name, description, now)
+	s := domain.NewSession(id, userID, name, description, now)
 	text, key, err := o.newKey(s, now)
 	if err != nil {
 		return nil, o.fault(err)
@@ -51,7 +51,7 @@ func (o *sessionService) Create(ctx context.Context, userID string, n service.Cr
 			return idTaken(err)
 		}
 		c.sessions = append(c.sessions, s)
-		return tx.Keys.Put(ctx, key)
+		return tx.APIKeys.Put(ctx, key)
 	})
 	if err != nil {
 		return nil, o.fault(err)
@@ -90,7 +90,7 @@ func idFree(ctx context.Context, tx *ports.Tx, id string) error {
 		return err
 	}
 	for _, c := range left {
-		if c.Order == domain.OrderDelete || c.Order == domain.OrderLogout {
+		if c.Command == domain.CommandDelete || c.Command == domain.CommandLogout {
 			return domain.Errorf(domain.Conflict, domain.CodeSessionExists,
 				"A session with this id was deleted and is still being wiped from its worker; choose another id or try again later")
 		}
@@ -123,9 +123,9 @@ func (o *sessionService) Get(ctx context.Context, userID, sessionID string) (*se
 
 func (o *Orchestrator) view(s *domain.Session) *service.SessionView {
 	v := &service.SessionView{Session: s}
-	if s.Assigned() {
+	if s.IsAssigned() {
 		v.Worker = o.fleet.worker(s.WorkerID)
-		if v.Worker != nil && s.Confirms && s.Status.Live() && v.Worker.LastHeartbeat.After(s.LastSeenAt) {
+		if v.Worker != nil && s.Confirmed && s.Status.IsActive() && v.Worker.LastHeartbeat.After(s.LastSeenAt) {
 			s.LastSeenAt = v.Worker.LastHeartbeat // a heartbeat that changed nothing is not stored session by session
 		}
 	}
@@ -188,14 +188,14 @@ func (o *Orchestrator) down(ctx context.Context, userID, sessionID string,
 		if s.UserID != userID {
 			return nil, sessionMissing(ports.ErrNotFound)
 		}
-		home = s.HomeID
+		home = s.CredentialsWorkerID
 		assigned, generation := s.WorkerID, s.Generation
 		_, events := stop(s, o.now())
-		if s.HomeID != "" || home == "" || home == assigned {
+		if s.CredentialsWorkerID != "" || home == "" || home == assigned {
 			home = ""
 			return events, nil
 		}
-		return events, o.leave(ctx, tx, home, sessionID, domain.OrderLogout, generation)
+		return events, o.leave(ctx, tx, home, sessionID, domain.CommandLogout, generation)
 	})
 	if err != nil {
 		return nil, o.fault(err)
@@ -203,7 +203,7 @@ func (o *Orchestrator) down(ctx context.Context, userID, sessionID string,
 	if home != "" {
 		o.clean(context.WithoutCancel(ctx), home, sessionID)
 	}
-	if s.Assigned() {
+	if s.IsAssigned() {
 		if now, _ := o.pursue(context.WithoutCancel(ctx), sessionID); now != nil {
 			s = now // a worker that cannot be told yet is told by the loop
 		}
@@ -271,24 +271,24 @@ func (o *Orchestrator) takeOut(ctx context.Context, userID, sessionID string) (p
 		return nil, o.fault(err)
 	}
 	o.keys.forget()
-	o.hint(ports.Hint{Users: []string{userID}})
+	o.hint(ports.Invalidation{Users: []string{userID}})
 	return places, nil
 }
 
 // remove deletes the session within a transaction and notes on which workers
 // there is something left of it.
 func (o *Orchestrator) remove(ctx context.Context, tx *ports.Tx, c *changes, s *domain.Session) (places []string, err error) {
-	for _, worker := range []string{s.WorkerID, s.HomeID} {
+	for _, worker := range []string{s.WorkerID, s.CredentialsWorkerID} {
 		if worker != "" && (len(places) == 0 || places[0] != worker) {
 			places = append(places, worker)
 		}
 	}
 	for _, worker := range places {
-		if err := o.leave(ctx, tx, worker, s.ID, domain.OrderDelete, s.Generation); err != nil {
+		if err := o.leave(ctx, tx, worker, s.ID, domain.CommandDelete, s.Generation); err != nil {
 			return nil, err
 		}
 	}
-	if s.Assigned() {
+	if s.IsAssigned() {
 		if err := o.release(ctx, tx, c, s.WorkerID); err != nil {
 			return nil, err
 		}
@@ -298,7 +298,7 @@ func (o *Orchestrator) remove(ctx context.Context, tx *ports.Tx, c *changes, s *
 	}
 	back := domain.UserUsage{Sessions: -1}
 	if s.Intent == domain.Up {
-		back.Live = -1
+		back.ActiveSessions = -1
 	}
 	if err := tx.Users.Reserve(ctx, s.UserID, back, domain.UserUsage{}); err != nil {
 		return nil, err

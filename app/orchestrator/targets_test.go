@@ -38,7 +38,7 @@ func TestATargetThatHasRoomForOne(t *testing.T) {
 	c.step()
 	stay := 0
 	for _, id := range ids {
-		if s := c.session(id); s.Status == domain.Connected && s.Order == domain.OrderNone {
+		if s := c.session(id); s.Status == domain.Connected && s.Command == domain.CommandNone {
 			stay++
 		}
 	}
@@ -74,7 +74,7 @@ func TestNothingIsStoppedForATargetWithCredentialsToWipe(t *testing.T) {
 	s := c.connected(a)
 	c.register(a, "worker-2", 5)
 	require.NoError(t, c.store.Update(t.Context(), func(ctx context.Context, tx *ports.Tx) error {
-		return tx.Cleanups.Put(ctx, &domain.Cleanup{WorkerID: "worker-2", SessionID: s.ID, Order: domain.OrderLogout, CreatedAt: c.now()})
+		return tx.Cleanups.Put(ctx, &domain.Cleanup{WorkerID: "worker-2", SessionID: s.ID, Command: domain.CommandLogout, CreatedAt: c.now()})
 	}))
 	_, err := a.Operations.Migrate(t.Context(), s.ID, "", "")
 	require.Equal(t, domain.CodeNoAvailableWorkers, domain.CodeOf(err))
@@ -89,7 +89,7 @@ func TestARebalanceLeavesAloneWhatHasMoved(t *testing.T) {
 	c.full([]string{"worker-1"}, 6)
 	c.register(a, "worker-2", 10)
 	c.register(a, "worker-3", 10)
-	c.hub.Join().Tell(ports.Hint{All: true})
+	c.hub.Join().Publish(ports.Invalidation{All: true})
 	c.step()
 	dry, err := a.Operations.Rebalance(t.Context(), service.RebalanceOptions{DryRun: true})
 	require.NoError(t, err)

@@ -16,7 +16,7 @@ func (o *Orchestrator) mine(work string) bool {
 	}
 	o.members.mu.Lock()
 	defer o.members.mu.Unlock()
-	return domain.Share(o.self.ID, o.members.alive, work)
+	return domain.OwnsWork(o.self.ID, o.members.alive, work)
 }
 
 // turn reports whether this replica should do what has been due for a while:
@@ -34,10 +34,10 @@ func (o *Orchestrator) turnFor(s *domain.Session, worker string, now time.Time) 
 		return true // it goes on with what it has begun
 	case worker == "":
 		return o.turn("session/"+s.ID, s.DueAt, now)
-	case s.Order.Stops() && s.Tries >= o.timing.StartTries:
-		return o.turn(again(workOn(worker), s.Tries), s.DueAt, now)
+	case s.Command.Stops() && s.Attempts >= o.timing.StartAttempts:
+		return o.turn(again(workOn(worker), s.Attempts), s.DueAt, now)
 	case len(callers) > 0:
-		return o.loop.works(worker) && domain.Share(o.self.ID, slices.Collect(maps.Keys(callers)), workOn(worker))
+		return o.loop.works(worker) && domain.OwnsWork(o.self.ID, slices.Collect(maps.Keys(callers)), workOn(worker))
 	}
 	return o.turn(workOn(worker), s.DueAt, now)
 }
@@ -60,7 +60,7 @@ func (o *Orchestrator) noteCallers(due []*domain.Session, now time.Time) {
 		}
 	}
 	for _, s := range due {
-		if s.Assigned() && o.taken(s, now) {
+		if s.IsAssigned() && o.taken(s, now) {
 			if all[s.WorkerID] == nil {
 				all[s.WorkerID] = make(map[string]time.Time)
 			}

@@ -67,7 +67,7 @@ func (o *userService) ApplyChange(ctx context.Context, userID string) error {
 		return err
 	}
 	o.keys.forget()
-	o.hint(ports.Hint{Users: []string{userID}})
+	o.hint(ports.Invalidation{Users: []string{userID}})
 	err := o.transact(ctx, func(ctx context.Context, tx *ports.Tx, c *changes) error {
 		u, err := tx.Users.Get(ctx, userID)
 		if err != nil {

@@ -15,14 +15,14 @@ func TestAnOldRowSeatsNobody(t *testing.T) {
 	c.register(a, "worker-1", 1)
 	s := c.connected(a)
 	c.step()
-	c.hub.Join().Tell(ports.Hint{Sessions: []string{s.ID}})
+	c.hub.Join().Publish(ports.Invalidation{Sessions: []string{s.ID}})
 	a.store.viewed = func() {
 		a.store.viewed = nil
 		_, err := a.Sessions.Disconnect(t.Context(), s.UserID, s.ID)
 		require.NoError(t, err)
 	}
 	c.step()
-	require.False(t, c.session(s.ID).Assigned())
+	require.False(t, c.session(s.ID).IsAssigned())
 	used, err := a.Workers.Statistics(t.Context())
 	require.NoError(t, err)
 	require.Zero(t, used.Used)

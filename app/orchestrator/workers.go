@@ -79,7 +79,7 @@ func (o *workerService) Get(ctx context.Context, id string) (*service.WorkerView
 		if w, err = tx.Workers.Get(ctx, domain.NormalizeWorkerRef(id)); err != nil {
 			return workerMissing(err)
 		}
-		if assigned, err = tx.Sessions.Assigned(ctx, w.ID); err != nil {
+		if assigned, err = tx.Sessions.ListByWorker(ctx, w.ID); err != nil {
 			return err
 		}
 		drain, err = drainProgress(ctx, tx, w, assigned)
@@ -126,7 +126,7 @@ func (o *workerService) LoadSamples(ctx context.Context, id string, since time.T
 		if err != nil {
 			return workerMissing(err)
 		}
-		samples, err = tx.Loads.Since(ctx, w.ID, since)
+		samples, err = tx.LoadSamples.Since(ctx, w.ID, since)
 		return err
 	})
 	return samples, o.fault(err)
@@ -242,7 +242,7 @@ func (o *workerService) Drain(ctx context.Context, id string) (*service.WorkerVi
 }
 
 // Activate puts a worker back into placement, if it answers. Sessions that have
-// not begun to leave it stay, and what its trial found is forgotten.
+// not begun to leave it stay, and what its canary period found is forgotten.
 func (o *workerService) Activate(ctx context.Context, id string) (*service.WorkerView, error) {
 	if err := o.ready(ctx); err != nil {
 		return nil, err
@@ -262,7 +262,7 @@ func (o *workerService) Activate(ctx context.Context, id string) (*service.Worke
 		if wasOnline {
 			return events, nil
 		}
-		return events, o.back(ctx, tx, c, w, o.timing.Settle, nil, now)
+		return events, o.back(ctx, tx, c, w, o.timing.DisconnectDebounce, nil, now)
 	})
 	if err != nil {
 		return nil, err
@@ -312,7 +312,7 @@ func (o *workerService) Remove(ctx context.Context, id string, opt service.Remov
 	})
 	if err == nil {
 		o.fleet.removeWorker(id, rev)
-		o.hint(ports.Hint{Workers: []string{id}})
+		o.hint(ports.Invalidation{Workers: []string{id}})
 	}
 	return o.fault(err)
 }
@@ -365,7 +365,7 @@ const (
 
 func (o *Orchestrator) assignedTo(ctx context.Context, workerID string) (assigned []*domain.Session, err error) {
 	err = o.store.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
-		assigned, err = tx.Sessions.Assigned(ctx, workerID)
+		assigned, err = tx.Sessions.ListByWorker(ctx, workerID)
 		return err
 	})
 	return assigned, err

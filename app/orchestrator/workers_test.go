@@ -48,7 +48,7 @@ func TestAnOwnTokenRegistersOnlyWhatIsKnown(t *testing.T) {
 	}).AnyTimes()
 	register := func(endpoint string, own bool) error {
 		before := health.Load()
-		_, err := w.Protocol.Register(ctx, domain.Registration{WorkerID: "worker-1", Endpoint: endpoint, Own: own})
+		_, err := w.Protocol.Register(ctx, domain.Registration{WorkerID: "worker-1", Endpoint: endpoint, ByWorkerToken: own})
 		require.Equal(t, err == nil, health.Load() > before, "who may not register is not called")
 		return err
 	}
@@ -85,7 +85,7 @@ func TestAnOwnTokenDoesNotUndoARemoval(t *testing.T) {
 	m.before = func() {
 		require.NoError(t, w.Workers.Remove(context.Background(), "worker-1", service.RemoveOptions{}))
 	}
-	_, err := w.Protocol.Register(context.Background(), domain.Registration{WorkerID: "worker-1", Endpoint: "http://worker-1:1", Own: true})
+	_, err := w.Protocol.Register(context.Background(), domain.Registration{WorkerID: "worker-1", Endpoint: "http://worker-1:1", ByWorkerToken: true})
 	require.Equal(t, domain.CodeInsufficientPermission, domain.CodeOf(err))
 	require.Nil(t, m.before)
 }
@@ -142,18 +142,18 @@ func TestAStopIsProvedByTheWorkersList(t *testing.T) {
 	_, err := w.Sessions.Disconnect(context.Background(), s.UserID, s.ID)
 	require.NoError(t, err)
 	list := func() {
-		_, err = w.Protocol.Heartbeat(context.Background(), domain.Heartbeat{WorkerID: "worker-1", Lists: true, CPU: -1, Memory: -1, MessageCount: -1})
+		_, err = w.Protocol.Heartbeat(context.Background(), domain.Heartbeat{WorkerID: "worker-1", IsFullSnapshot: true, CPU: -1, Memory: -1, MessageCount: -1})
 		require.NoError(t, err)
 	}
 	list()
 	for range 3 {
-		require.True(t, w.session(s.ID).Assigned(), "one list without it may be an old one")
+		require.True(t, w.session(s.ID).IsAssigned(), "one list without it may be an old one")
 		w.clock.advance(10 * time.Second)
 		_, err = w.Step(context.Background())
 		require.NoError(t, err)
 	}
 	list()
-	require.False(t, w.session(s.ID).Assigned())
+	require.False(t, w.session(s.ID).IsAssigned())
 }
 
 // A start that was not answered may have been carried out: the session stays
@@ -332,9 +332,9 @@ func TestWorkThatComesWhileADueTimeIsClearedIsNotForgotten(t *testing.T) {
 	}))
 	before := starts.Load()
 	m.before = func() {
-		_, err := w.Protocol.Heartbeat(context.Background(), domain.Heartbeat{WorkerID: "worker-1", Lists: true, CPU: -1, Memory: -1, MessageCount: -1})
+		_, err := w.Protocol.Heartbeat(context.Background(), domain.Heartbeat{WorkerID: "worker-1", IsFullSnapshot: true, CPU: -1, Memory: -1, MessageCount: -1})
 		require.NoError(t, err)
-		require.Equal(t, domain.OrderStart, w.session(s.ID).Order)
+		require.Equal(t, domain.CommandStart, w.session(s.ID).Command)
 	}
 	for range 2 {
 		_, err := w.Step(context.Background())
@@ -359,7 +359,7 @@ func TestForceDoesNotGiveUpWhatAWorkerMayStillRun(t *testing.T) {
 			require.ErrorContains(t, err, "1 session(s)")
 			require.Equal(t, domain.Down, c.session(s.ID).Intent, "it is disconnected")
 			require.Equal(t, domain.Disconnected, c.session(s.ID).Status)
-			for c.session(s.ID).Assigned() {
+			for c.session(s.ID).IsAssigned() {
 				require.Error(t, remove())
 				c.pass(time.Second)
 				require.Less(t, c.now().Sub(hung), 100*time.Second)

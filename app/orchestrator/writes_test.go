@@ -55,7 +55,7 @@ func TestOnlyWhatChangesIsWritten(t *testing.T) {
 	c.register(a, "worker-1", 50)
 	require.Equal(t, before, c.session(runs.ID).Rev, "it runs there still")
 	waits := c.session(stopped.ID)
-	require.Equal(t, domain.OrderStart, waits.Order, "it does not")
+	require.Equal(t, domain.CommandStart, waits.Command, "it does not")
 	require.False(t, waits.DueAt.IsZero())
 
 	c.step()

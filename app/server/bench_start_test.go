@@ -65,10 +65,10 @@ func fill(b *testing.B, dsn string, workers, each int) {
 				return err
 			}
 			for s := range each {
-				card := domain.Card(fmt.Sprintf("session-%04d-%02d", w, s), owner.ID, "Support line", "", now)
-				card.Intent, card.Status, card.WorkerID, card.HomeID = domain.Up, domain.Connected, id, id
+				card := domain.NewSession(fmt.Sprintf("session-%04d-%02d", w, s), owner.ID, "Support line", "", now)
+				card.Intent, card.Status, card.WorkerID, card.CredentialsWorkerID = domain.Up, domain.Connected, id, id
 				card.PhoneNumber, card.DisplayName = fmt.Sprintf("62812%08d", w*each+s), "Support"
-				card.Generation, card.Confirms, card.WasConnected, card.AssignedAt = 1, true, true, now
+				card.Generation, card.Confirmed, card.WasConnected, card.AssignedAt = 1, true, true, now
 				if err := tx.Workers.Reserve(ctx, id); err != nil {
 					return err
 				}
@@ -76,7 +76,7 @@ func fill(b *testing.B, dsn string, workers, each int) {
 					return err
 				}
 			}
-			return tx.Users.Reserve(ctx, owner.ID, domain.UserUsage{Sessions: each, Live: each}, domain.UserUsage{Sessions: each, Live: each})
+			return tx.Users.Reserve(ctx, owner.ID, domain.UserUsage{Sessions: each, ActiveSessions: each}, domain.UserUsage{Sessions: each, ActiveSessions: each})
 		}))
 	}
 }

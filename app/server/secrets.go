@@ -116,7 +116,7 @@ func (k *secrets) compare(ctx context.Context, s secret, value string) error {
 	for {
 		var stands string
 		err := k.store.Update(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
-			stands, err = tx.Settings.PutNew(ctx, s.check, hash)
+			stands, err = tx.Settings.PutIfAbsent(ctx, s.check, hash)
 			return err
 		})
 		if err != nil || stands == hash || k.passwords.Matches(stands, digest) {
@@ -126,7 +126,7 @@ func (k *secrets) compare(ctx context.Context, s secret, value string) error {
 			return err
 		}
 		err = k.store.Update(ctx, func(ctx context.Context, tx *ports.Tx) error {
-			return tx.Settings.Swap(ctx, s.check, stands, hash)
+			return tx.Settings.CompareAndSwap(ctx, s.check, stands, hash)
 		})
 		if err != nil && !errors.Is(err, ports.ErrConflict) { // a conflict: somebody else was first
 			return err
@@ -141,7 +141,7 @@ func storedSecret(ctx context.Context, store ports.Store, from ports.Random, nam
 		return "", err
 	}
 	err = store.Update(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
-		value, err = tx.Settings.PutNew(ctx, name, fresh)
+		value, err = tx.Settings.PutIfAbsent(ctx, name, fresh)
 		return err
 	})
 	return value, err

@@ -21,7 +21,7 @@ import (
 // A window begins with a use that is allowed. What looking, giving back or
 // being refused does to a key of which no window runs is left open, but for
 // looking, which does nothing. So is whether a key is remembered for longer than
-// it has to be, and what a Seed does that comes when the window is over.
+// it has to be, and what a Backfill does that comes when the window is over.
 func Limiter(t *testing.T, open func(t *testing.T) ports.Limiter) {
 	for name, test := range map[string]func(l *limits){
 		"room is used up":                     limitUsedUp,
@@ -37,16 +37,16 @@ func Limiter(t *testing.T, open func(t *testing.T) ports.Limiter) {
 		"any uses count as a Window does":     limitModel,
 		"an expired context takes nothing":    limitExpired,
 		"what was looked at begins no window": limitLookBegins,
-		"whether it was seeded is told":       limitSeeded,
-		"nothing may be seeded, once":         limitSeededWithNothing,
+		"whether it was seeded is told":       limitBackfilled,
+		"nothing may be seeded, once":         limitBackfilledWithNothing,
 		"a key is remembered for a while":     limitRemembered,
-		"a Seed adds to a window":             limitSeed,
-		"a Seed begins a window":              limitSeedBegins,
-		"a Seed counts once":                  limitSeedOnce,
-		"a Seed may exceed the limit":         limitSeedExceeds,
-		"a Seed in a race loses no use":       limitSeedRace,
-		"of Seeds in a race one counts":       limitSeedsRace,
-		"an expired context seeds nothing":    limitSeedExpired,
+		"a Backfill adds to a window":         limitBackfill,
+		"a Backfill begins a window":          limitBackfillBegins,
+		"a Backfill counts once":              limitBackfillOnce,
+		"a Backfill may exceed the limit":     limitBackfillExceeds,
+		"a Backfill in a race loses no use":   limitBackfillRace,
+		"of Seeds in a race one counts":       limitBackfillsRace,
+		"an expired context seeds nothing":    limitBackfillExpired,
 	} {
 		t.Run(name, func(t *testing.T) {
 			test(&limits{T: t, limiter: open(t), key: unique(t), now: time.Now().UTC().Truncate(time.Millisecond)})
@@ -69,7 +69,7 @@ func (l *limits) take(after time.Duration, limit, n int) domain.Usage {
 
 func (l *limits) takeOf(key string, after time.Duration, limit, n int) domain.Usage {
 	l.Helper()
-	u, err := l.limiter.Take(l.Context(), key, l.now.Add(after), time.Hour, limit, n)
+	u, err := l.limiter.AllowN(l.Context(), key, l.now.Add(after), time.Hour, limit, n)
 	require.NoError(l.T, err)
 	require.Equal(l.T, limit, u.Limit)
 	return u
@@ -87,7 +87,7 @@ func SharedLimiter(t *testing.T, open func(t *testing.T) (a, b ports.Limiter)) {
 	for name, test := range map[string]func(a, b *limits){
 		"uses through one count for the other":          limitBoth,
 		"in a race through both no more than the limit": limitBothRace,
-		"a Seed through one counts for the other":       limitBothSeed,
+		"a Backfill through one counts for the other":   limitBothBackfill,
 	} {
 		t.Run(name, func(t *testing.T) {
 			one, other := open(t)
@@ -109,7 +109,7 @@ func limitBoth(a, b *limits) {
 
 func limitBothRace(a, b *limits) { raceForLimit(a, b.limiter) }
 
-func limitBothSeed(a, b *limits) {
+func limitBothBackfill(a, b *limits) {
 	a.take(0, 10, 1)
 	b.seed(-10*time.Minute, 3)
 	a.seed(-20*time.Minute, 4)
@@ -210,7 +210,7 @@ func raceForLimit(l *limits, other ports.Limiter) {
 		var failed atomic.Value
 		race(racers, func(i int) {
 			for range 20 {
-				u, err := []ports.Limiter{l.limiter, other}[i%2].Take(l.Context(), key, l.now, time.Hour, limit, 1)
+				u, err := []ports.Limiter{l.limiter, other}[i%2].AllowN(l.Context(), key, l.now, time.Hour, limit, 1)
 				if err != nil {
 					failed.Store(err)
 					return
@@ -238,8 +238,8 @@ func limitModel(l *limits) {
 			if used := rapid.IntRange(0, 9).Draw(t, "seed"); used < 3 {
 				first := now.Add(-time.Duration(rapid.IntRange(0, 29).Draw(t, "minutes ago")) * time.Minute)
 				if window.Start.IsZero() || now.Before(window.Start.Add(30*time.Minute)) {
-					window.Seed(first, used)
-					require.NoError(t, l.limiter.Seed(l.Context(), key, first, 30*time.Minute, used))
+					window.Backfill(first, used)
+					require.NoError(t, l.limiter.Backfill(l.Context(), key, first, 30*time.Minute, used))
 				}
 			}
 			now = now.Add(time.Duration(rapid.IntRange(-5, 40).Draw(t, "minutes")) * time.Minute)
@@ -250,12 +250,12 @@ func limitModel(l *limits) {
 				return // the key may be forgotten by now, or not
 			}
 			next := window
-			want := next.Take(now, length, limit, n)
+			want := next.AllowN(now, length, limit, n)
 			if !next.Start.Equal(window.Start) && (n <= 0 || !want.Allowed) {
 				continue // no window runs, and this would begin none
 			}
 			window = next
-			got, err := l.limiter.Take(l.Context(), key, now, length, limit, n)
+			got, err := l.limiter.AllowN(l.Context(), key, now, length, limit, n)
 			require.NoError(t, err)
 			require.WithinDuration(t, want.ResetAt, got.ResetAt, 0)
 			got.ResetAt = want.ResetAt
@@ -267,7 +267,7 @@ func limitModel(l *limits) {
 func limitExpired(l *limits) {
 	ctx, cancel := context.WithCancel(l.Context())
 	cancel()
-	_, err := l.limiter.Take(ctx, l.key, l.now, time.Hour, 3, 1)
+	_, err := l.limiter.AllowN(ctx, l.key, l.now, time.Hour, 3, 1)
 	require.ErrorIs(l.T, err, context.Canceled)
 	l.expect(l.take(0, 3, 1), true, 2, time.Hour)
 }
@@ -275,33 +275,33 @@ func limitExpired(l *limits) {
 // seed seeds the key with uses from some time after the test began.
 func (l *limits) seed(after time.Duration, used int) {
 	l.Helper()
-	require.NoError(l.T, l.limiter.Seed(l.Context(), l.key, l.now.Add(after), time.Hour, used))
+	require.NoError(l.T, l.limiter.Backfill(l.Context(), l.key, l.now.Add(after), time.Hour, used))
 }
 
-func limitSeeded(l *limits) {
-	require.False(l.T, l.take(0, 3, 0).Seeded)
-	require.False(l.T, l.take(0, 3, 2).Seeded)
-	require.False(l.T, l.take(0, 3, 0).Seeded)
+func limitBackfilled(l *limits) {
+	require.False(l.T, l.take(0, 3, 0).Backfilled)
+	require.False(l.T, l.take(0, 3, 2).Backfilled)
+	require.False(l.T, l.take(0, 3, 0).Backfilled)
 	l.seed(-time.Minute, 1)
 	for _, n := range []int{0, 1, -1, 0} { // the second is refused
-		require.True(l.T, l.take(time.Minute, 3, n).Seeded)
+		require.True(l.T, l.take(time.Minute, 3, n).Backfilled)
 	}
-	require.True(l.T, l.take(time.Hour, 3, 0).Seeded, "its window is over")
+	require.True(l.T, l.take(time.Hour, 3, 0).Backfilled, "its window is over")
 	l.expect(l.take(time.Hour, 3, 1), true, 2, 2*time.Hour)
-	require.True(l.T, l.take(time.Hour, 3, 0).Seeded, "another window")
-	require.False(l.T, l.takeOf(l.key+":other", 0, 3, 1).Seeded)
+	require.True(l.T, l.take(time.Hour, 3, 0).Backfilled, "another window")
+	require.False(l.T, l.takeOf(l.key+":other", 0, 3, 1).Backfilled)
 }
 
-// limitSeededWithNothing: what is told later was counted meanwhile.
-func limitSeededWithNothing(l *limits) {
+// limitBackfilledWithNothing: what is told later was counted meanwhile.
+func limitBackfilledWithNothing(l *limits) {
 	l.seed(-90*time.Minute, 0)
 	u := l.take(0, 3, 0)
-	require.True(l.T, u.Seeded)
+	require.True(l.T, u.Backfilled)
 	l.expect(u, true, 3, time.Hour)
 	l.expect(l.take(0, 3, 1), true, 2, time.Hour)
 	l.seed(-time.Minute, 2)
 	l.expect(l.take(0, 3, 0), true, 2, time.Hour)
-	require.True(l.T, l.take(0, 3, 0).Seeded)
+	require.True(l.T, l.take(0, 3, 0).Backfilled)
 }
 
 func limitRemembered(l *limits) {
@@ -311,35 +311,35 @@ func limitRemembered(l *limits) {
 		l.takeOf(fmt.Sprint(l.key, ":", i), 2*time.Hour-time.Millisecond, 3, 1)
 	}
 	u := l.take(2*time.Hour-time.Millisecond, 3, 0)
-	require.True(l.T, u.Seeded)
+	require.True(l.T, u.Backfilled)
 	l.expect(u, true, 3, 3*time.Hour-time.Millisecond)
 	u = l.take(2*time.Hour-time.Millisecond, 3, 1)
-	require.True(l.T, u.Seeded)
+	require.True(l.T, u.Backfilled)
 	l.expect(u, true, 2, 3*time.Hour-time.Millisecond)
-	require.True(l.T, l.take(4*time.Hour-2*time.Millisecond, 3, 0).Seeded, "from the later window on")
+	require.True(l.T, l.take(4*time.Hour-2*time.Millisecond, 3, 0).Backfilled, "from the later window on")
 }
 
-func limitSeed(l *limits) {
+func limitBackfill(l *limits) {
 	l.take(0, 10, 2)
 	l.seed(-20*time.Minute, 3)
 	u := l.take(time.Minute, 10, 1)
 	l.expect(u, true, 4, 40*time.Minute)
 	require.Equal(l.T, 6, u.Used)
-	require.True(l.T, u.Seeded)
+	require.True(l.T, u.Backfilled)
 	l.expect(l.take(40*time.Minute, 10, 1), true, 9, 100*time.Minute)
 
-	l.key += ":later" // a Seed of uses that began after the window did
+	l.key += ":later" // a Backfill of uses that began after the window did
 	l.take(0, 10, 2)
 	l.seed(10*time.Minute, 3)
 	l.expect(l.take(time.Minute, 10, 0), true, 5, time.Hour)
 }
 
-func limitSeedBegins(l *limits) {
+func limitBackfillBegins(l *limits) {
 	l.seed(-20*time.Minute, 3)
 	u := l.take(0, 10, 0)
 	l.expect(u, true, 7, 40*time.Minute)
 	require.Equal(l.T, 3, u.Used)
-	require.True(l.T, u.Seeded)
+	require.True(l.T, u.Backfilled)
 	l.expect(l.take(39*time.Minute, 10, 2), true, 5, 40*time.Minute)
 	l.expect(l.take(40*time.Minute, 10, 2), true, 8, 100*time.Minute)
 
@@ -348,7 +348,7 @@ func limitSeedBegins(l *limits) {
 	l.expect(l.take(30*time.Minute, 10, 1), true, 9, time.Hour)
 }
 
-func limitSeedOnce(l *limits) {
+func limitBackfillOnce(l *limits) {
 	l.take(0, 10, 1)
 	l.seed(-20*time.Minute, 2)
 	l.seed(-40*time.Minute, 4)
@@ -364,7 +364,7 @@ func limitSeedOnce(l *limits) {
 	l.expect(l.take(time.Minute, 10, 0), true, 9, time.Hour)
 }
 
-func limitSeedExceeds(l *limits) {
+func limitBackfillExceeds(l *limits) {
 	l.take(0, 3, 1)
 	l.seed(-10*time.Minute, 5)
 	u := l.take(time.Minute, 3, 1)
@@ -375,7 +375,7 @@ func limitSeedExceeds(l *limits) {
 	l.expect(l.take(50*time.Minute, 3, 1), true, 2, 110*time.Minute)
 }
 
-func limitSeedRace(l *limits) {
+func limitBackfillRace(l *limits) {
 	for round := range 5 {
 		const each, seeded, limit = 10, 30, 70
 		l.key += fmt.Sprint(round)
@@ -385,9 +385,9 @@ func limitSeedRace(l *limits) {
 		var failed atomic.Value
 		race(racers, func(i int) {
 			for range each {
-				u, err := l.limiter.Take(l.Context(), l.key, l.now, time.Hour, limit, 1)
+				u, err := l.limiter.AllowN(l.Context(), l.key, l.now, time.Hour, limit, 1)
 				if err == nil && i == 0 {
-					err = l.limiter.Seed(l.Context(), l.key, l.now.Add(-time.Minute), time.Hour, seeded)
+					err = l.limiter.Backfill(l.Context(), l.key, l.now.Add(-time.Minute), time.Hour, seeded)
 				}
 				if err != nil {
 					failed.Store(err)
@@ -405,10 +405,10 @@ func limitSeedRace(l *limits) {
 	}
 }
 
-func limitSeedsRace(l *limits) {
+func limitBackfillsRace(l *limits) {
 	l.take(0, 100, 1)
 	race(racers, func(i int) {
-		if err := l.limiter.Seed(l.Context(), l.key, l.now, time.Hour, 10+i); err != nil {
+		if err := l.limiter.Backfill(l.Context(), l.key, l.now, time.Hour, 10+i); err != nil {
 			l.Error("seeding:", err)
 		}
 	})
@@ -416,10 +416,10 @@ func limitSeedsRace(l *limits) {
 	require.True(l.T, used >= 11 && used < 11+racers, "%d used", used)
 }
 
-func limitSeedExpired(l *limits) {
+func limitBackfillExpired(l *limits) {
 	ctx, cancel := context.WithCancel(l.Context())
 	cancel()
-	require.ErrorIs(l.T, l.limiter.Seed(ctx, l.key, l.now, time.Hour, 2), context.Canceled)
+	require.ErrorIs(l.T, l.limiter.Backfill(ctx, l.key, l.now, time.Hour, 2), context.Canceled)
 	l.expect(l.take(0, 3, 1), true, 2, time.Hour)
 	l.seed(0, 1)
 	l.expect(l.take(0, 3, 0), true, 1, time.Hour)

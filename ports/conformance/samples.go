@@ -33,7 +33,7 @@ func user(id string) *domain.User {
 }
 
 func session(id, userID string) *domain.Session {
-	return domain.Card(id, userID, "Session "+id, "", noon)
+	return domain.NewSession(id, userID, "Session "+id, "", noon)
 }
 
 // seated is a session that is assigned.
@@ -55,20 +55,20 @@ func apiKey(id, sessionID, userID string) *domain.APIKey {
 	return &domain.APIKey{ID: id, SessionID: sessionID, UserID: userID, Hash: hash(id), CreatedAt: noon}
 }
 
-func signIn(id, userID string) *domain.SignIn {
-	return &domain.SignIn{ID: id, UserID: userID, TokenHash: hash(id), CreatedAt: noon, ExpiresAt: at(60)}
+func refreshTokenFamily(id, userID string) *domain.RefreshTokenFamily {
+	return &domain.RefreshTokenFamily{ID: id, UserID: userID, TokenHash: hash(id), CreatedAt: noon, ExpiresAt: at(60)}
 }
 
 func cleanup(workerID, sessionID string, due time.Time) *domain.Cleanup {
 	return &domain.Cleanup{
-		WorkerID: workerID, SessionID: sessionID, Order: domain.OrderLogout, Generation: 1, DueAt: due, CreatedAt: noon,
+		WorkerID: workerID, SessionID: sessionID, Command: domain.CommandLogout, Generation: 1, DueAt: due, CreatedAt: noon,
 	}
 }
 
 // migration is one of some minutes after noon that waits.
 func migration(id, sessionID string, minute int) *domain.Migration {
 	return &domain.Migration{
-		ID: id, SessionID: sessionID, UserID: "u1", Kind: domain.MoveOperator, FromWorker: "w1",
+		ID: id, SessionID: sessionID, UserID: "u1", Kind: domain.MigrationByOperator, FromWorker: "w1",
 		Status: domain.MigrationPending, CreatedAt: at(minute),
 	}
 }
@@ -113,13 +113,13 @@ func full() []any {
 		CredentialsAt: when(), LastLoginAt: when(), CreatedAt: when(), UpdatedAt: when(),
 	}
 	w := &domain.Worker{
-		ID: "w1", Endpoint: "http://w1:8001/base", Capacity: 50, Claimed: 50, Used: 7, Description: "first", Version: "1.2.3",
+		ID: "w1", Endpoint: "http://w1:8001/base", Capacity: 50, AnnouncedCapacity: 50, Used: 7, Description: "first", Version: "1.2.3",
 		Environment: "production", Labels: map[string]string{"pool": "max", "zone": "a'b\"c"},
 		Capabilities: []domain.Capability{domain.CapLease, domain.CapDedupe}, Interval: 1500 * time.Millisecond,
-		Online: true, Draining: true, DrainID: "b1", TrialSince: when(), Suspect: "it's \"unwell\"", LastHeartbeat: when(), RegisteredAt: when(),
-		Loss: domain.LossSilent, LostAt: when(), FailoverAt: when(),
+		Online: true, Draining: true, DrainID: "b1", CanarySince: when(), Suspect: "it's \"unwell\"", LastHeartbeat: when(), RegisteredAt: when(),
+		DownReason: domain.DownHeartbeatTimeout, DownAt: when(), FailoverAt: when(),
 		CPU: 12.5, Memory: -1, Uptime: 90*time.Minute + time.Millisecond, MessageCount: 1 << 40,
-		Reported: &domain.Breakdown{
+		ReportedBreakdown: &domain.Breakdown{
 			Total: 21, Connected: 1, Disconnected: 2, QRRequired: 3, Reconnecting: 4, Error: 5, Init: 6,
 		},
 		CreatedAt: when(), UpdatedAt: when(),
@@ -128,16 +128,16 @@ func full() []any {
 		ID: "s1", UserID: "u1", Name: "Support line", Description: "two\nlines", DisplayName: "Ann’s 📱",
 		PhoneNumber: "6281234567890", Intent: domain.Up, Status: domain.Reconnecting, StatusAt: when(),
 		WasConnected: true, LastError: "it's \"broken\"", WorkerID: "w1", Generation: 1 << 40, AssignedAt: when(),
-		HomeID: "w2", MovedFrom: "w3", MoveEvent: domain.EventSessionMigrated, MoveID: "g1", MoveTo: "w5",
-		Order: domain.OrderRestart, Confirms: true, Tries: 2, Misses: 6, Restarts: 3,
-		ClaimedBy: "r1", ClaimedUntil: when(), SettleAt: when(), LoggedOut: true, AvoidID: "w4", AvoidUntil: when(),
+		CredentialsWorkerID: "w2", PreviousWorkerID: "w3", PlacementEvent: domain.EventSessionMigrated, MigrationID: "g1", MigrationTargetID: "w5",
+		Command: domain.CommandRestart, Confirmed: true, Attempts: 2, FailedStarts: 6, Restarts: 3,
+		ClaimedBy: "r1", ClaimedUntil: when(), DebounceUntil: when(), LoggedOut: true, ExcludedWorkerID: "w4", ExcludedUntil: when(),
 		QR:           domain.QR{Code: "2@abc,def", Image: []byte("\x89PNG\r\n\x1a\n\x00\xff"), ExpiresAt: when()},
 		PairingPhone: "6281234567891", PairingCode: "ABCD-1234",
-		DueAt: when(), ReportedAt: when(), HeardAt: when(), LastSeenAt: when(), CreatedAt: when(), UpdatedAt: when(),
+		DueAt: when(), LastReportWorkerTime: when(), LastReportAppliedAt: when(), LastSeenAt: when(), CreatedAt: when(), UpdatedAt: when(),
 	}
 	return []any{
 		u, w, s,
-		&domain.SignIn{
+		&domain.RefreshTokenFamily{
 			ID: "f1", UserID: "u1", TokenHash: hash("token"), CreatedAt: when(), ExpiresAt: when(), RevokedAt: when(),
 		},
 		&domain.PasswordReset{TokenHash: hash("reset"), UserID: "u1", ExpiresAt: when()},
@@ -146,11 +146,11 @@ func full() []any {
 			LastUsedAt: when(), CreatedAt: when(), ExpiresAt: when(), RevokedAt: when(),
 		},
 		&domain.Cleanup{
-			WorkerID: "w1", SessionID: "s9", Order: domain.OrderDelete, Generation: 4, DueAt: when(),
+			WorkerID: "w1", SessionID: "s9", Command: domain.CommandDelete, Generation: 4, DueAt: when(),
 			Attempts: 3, ClaimedBy: "r1", CreatedAt: when(),
 		},
 		&domain.Migration{
-			ID: "g1", SessionID: "s1", UserID: "u1", Kind: domain.MoveRebalance, BatchID: "b1", FromWorker: "w1", ToWorker: "w2",
+			ID: "g1", SessionID: "s1", UserID: "u1", Kind: domain.MigrationByRebalance, BatchID: "b1", FromWorker: "w1", ToWorker: "w2",
 			Status: domain.MigrationRunning, Reason: "it's \"better\"", Error: "two\nlines",
 			CreatedAt: when(), StartedAt: when(), CompletedAt: when(),
 		},
@@ -175,11 +175,11 @@ func spare() []any {
 		&domain.User{ID: "u1", Email: "u1@example.com", Role: domain.RoleUser, Tier: domain.TierBasic},
 		&domain.Worker{ID: "w1", Endpoint: "http://w1:8001", Capacity: 1},
 		&domain.Session{ID: "s1", UserID: "u1", Name: "s", Intent: domain.Down, Status: domain.Disconnected},
-		&domain.SignIn{ID: "f1", UserID: "u1", TokenHash: hash("token")},
+		&domain.RefreshTokenFamily{ID: "f1", UserID: "u1", TokenHash: hash("token")},
 		&domain.PasswordReset{UserID: "u1", TokenHash: hash("reset")},
 		&domain.APIKey{ID: "k1", SessionID: "s1", UserID: "u1", Hash: hash("key")},
-		&domain.Cleanup{WorkerID: "w1", SessionID: "s9", Order: domain.OrderLogout},
-		&domain.Migration{ID: "g1", SessionID: "s1", Kind: domain.MoveDrain, Status: domain.MigrationPending},
+		&domain.Cleanup{WorkerID: "w1", SessionID: "s9", Command: domain.CommandLogout},
+		&domain.Migration{ID: "g1", SessionID: "s1", Kind: domain.MigrationByDrain, Status: domain.MigrationPending},
 		&domain.Replica{ID: "r1"},
 		&domain.Message{
 			ID: "m1", SessionID: "s1", UserID: "u1", Direction: domain.Outbound, Type: domain.TypeText,

@@ -36,7 +36,7 @@ func Store(t *testing.T, open func(t *testing.T) ports.Store) {
 		{"Migrations", migrationClauses},
 		{"Messages", messageClauses},
 		{"History", historyClauses},
-		{"Loads", loadClauses},
+		{"LoadSamples", loadClauses},
 		{"Outbox", outboxClauses},
 		{"Settings", settingsClauses},
 		{"Replicas", replicaClauses},
@@ -139,12 +139,12 @@ func put(ctx context.Context, tx *ports.Tx, row any) error {
 	switch v := row.(type) {
 	case *domain.User:
 		return tx.Users.Put(ctx, v)
-	case *domain.SignIn:
-		return tx.SignIns.Put(ctx, v)
+	case *domain.RefreshTokenFamily:
+		return tx.RefreshTokenFamilies.Put(ctx, v)
 	case *domain.PasswordReset:
-		return tx.Resets.Put(ctx, v)
+		return tx.PasswordResets.Put(ctx, v)
 	case *domain.APIKey:
-		return tx.Keys.Put(ctx, v)
+		return tx.APIKeys.Put(ctx, v)
 	case *domain.Session:
 		return tx.Sessions.Put(ctx, v)
 	case *domain.Worker:
@@ -168,12 +168,12 @@ func get(ctx context.Context, tx *ports.Tx, row any) (any, error) {
 	switch v := row.(type) {
 	case *domain.User:
 		return tx.Users.Get(ctx, v.ID)
-	case *domain.SignIn:
-		return tx.SignIns.Get(ctx, v.ID)
+	case *domain.RefreshTokenFamily:
+		return tx.RefreshTokenFamilies.Get(ctx, v.ID)
 	case *domain.PasswordReset:
-		return tx.Resets.Take(ctx, v.TokenHash)
+		return tx.PasswordResets.Consume(ctx, v.TokenHash)
 	case *domain.APIKey:
-		return tx.Keys.Get(ctx, v.ID)
+		return tx.APIKeys.Get(ctx, v.ID)
 	case *domain.Session:
 		return tx.Sessions.Get(ctx, v.ID)
 	case *domain.Worker:

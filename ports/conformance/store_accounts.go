@@ -227,15 +227,15 @@ func userReservations(d *db) {
 	}{
 		{usage{Sessions: 2}, usage{Sessions: 2}, false, usage{Sessions: 2}},
 		{usage{Sessions: 1}, usage{Sessions: 2}, true, usage{Sessions: 2}},
-		{usage{Live: 1}, usage{Live: 1}, false, usage{Sessions: 2, Live: 1}}, // Sessions does not grow
-		{usage{Sessions: 1, Live: 1}, usage{Sessions: 9, Live: 1}, true, usage{Sessions: 2, Live: 1}},
-		{usage{Sessions: 1, Live: 1}, usage{Sessions: 2, Live: 9}, true, usage{Sessions: 2, Live: 1}},
-		{usage{Sessions: 1, Live: -1}, usage{Sessions: 3}, false, usage{Sessions: 3}},
+		{usage{ActiveSessions: 1}, usage{ActiveSessions: 1}, false, usage{Sessions: 2, ActiveSessions: 1}}, // Sessions does not grow
+		{usage{Sessions: 1, ActiveSessions: 1}, usage{Sessions: 9, ActiveSessions: 1}, true, usage{Sessions: 2, ActiveSessions: 1}},
+		{usage{Sessions: 1, ActiveSessions: 1}, usage{Sessions: 2, ActiveSessions: 9}, true, usage{Sessions: 2, ActiveSessions: 1}},
+		{usage{Sessions: 1, ActiveSessions: -1}, usage{Sessions: 3}, false, usage{Sessions: 3}},
 		{usage{Sessions: -1}, usage{}, false, usage{Sessions: 2}}, // less than the limit allows is no matter
-		{usage{Live: 3}, usage{Live: 2}, true, usage{Sessions: 2}},
-		{usage{Live: 3}, usage{Live: 3}, false, usage{Sessions: 2, Live: 3}},
-		{usage{}, usage{}, false, usage{Sessions: 2, Live: 3}},
-		{usage{Sessions: -2, Live: -3}, usage{}, false, usage{}},
+		{usage{ActiveSessions: 3}, usage{ActiveSessions: 2}, true, usage{Sessions: 2}},
+		{usage{ActiveSessions: 3}, usage{ActiveSessions: 3}, false, usage{Sessions: 2, ActiveSessions: 3}},
+		{usage{}, usage{}, false, usage{Sessions: 2, ActiveSessions: 3}},
+		{usage{Sessions: -2, ActiveSessions: -3}, usage{}, false, usage{}},
 	} {
 		err := d.store.Update(d.ctx, func(ctx context.Context, tx *ports.Tx) error {
 			return tx.Users.Reserve(ctx, "u1", step.add, step.max)
@@ -258,9 +258,9 @@ func userReservations(d *db) {
 }
 
 func revokeAll(d *db) {
-	early := signIn("f0", "u1")
+	early := refreshTokenFamily("f0", "u1")
 	early.RevokedAt = at(1)
-	rows := []*domain.SignIn{early, signIn("f1", "u1"), signIn("f2", "u1"), signIn("f3", "u2")}
+	rows := []*domain.RefreshTokenFamily{early, refreshTokenFamily("f1", "u1"), refreshTokenFamily("f2", "u1"), refreshTokenFamily("f3", "u2")}
 	d.put(user("u1"), user("u2"), rows[0], rows[1], rows[2], rows[3])
 	revoked := func() (at []time.Time) {
 		for _, f := range rows {
@@ -269,7 +269,9 @@ func revokeAll(d *db) {
 		return at
 	}
 	revoke := func(except string, at time.Time) {
-		d.update(func(ctx context.Context, tx *ports.Tx) error { return tx.SignIns.RevokeAll(ctx, "u1", except, at) })
+		d.update(func(ctx context.Context, tx *ports.Tx) error {
+			return tx.RefreshTokenFamilies.RevokeAll(ctx, "u1", except, at)
+		})
 	}
 	revoke("f2", at(5).Add(300*time.Nanosecond).In(time.FixedZone("", 3600)))
 	require.Equal(d.T, []time.Time{at(1), at(5), {}, {}}, revoked())
@@ -282,15 +284,17 @@ func revokeAll(d *db) {
 func deleteExpired(d *db) {
 	d.put(user("u1"))
 	for i, id := range []string{"f2", "f0", "f3", "f1"} {
-		f := signIn(id, "u1")
+		f := refreshTokenFamily(id, "u1")
 		f.ExpiresAt = at([]int{2, 0, 3, 1}[i])
 		d.put(f)
 	}
-	d.update(func(ctx context.Context, tx *ports.Tx) error { return tx.SignIns.DeleteExpired(ctx, at(2)) })
-	d.gone(signIn("f0", "u1"))
-	d.gone(signIn("f1", "u1"))
-	require.Equal(d.T, at(2), fresh(d, signIn("f2", "u1")).ExpiresAt)
-	require.Equal(d.T, at(3), fresh(d, signIn("f3", "u1")).ExpiresAt)
+	d.update(func(ctx context.Context, tx *ports.Tx) error {
+		return tx.RefreshTokenFamilies.DeleteExpired(ctx, at(2))
+	})
+	d.gone(refreshTokenFamily("f0", "u1"))
+	d.gone(refreshTokenFamily("f1", "u1"))
+	require.Equal(d.T, at(2), fresh(d, refreshTokenFamily("f2", "u1")).ExpiresAt)
+	require.Equal(d.T, at(3), fresh(d, refreshTokenFamily("f3", "u1")).ExpiresAt)
 }
 
 func passwordResets(d *db) {
@@ -302,7 +306,7 @@ func passwordResets(d *db) {
 	require.Equal(d.T, reset("u2", "b"), fresh(d, reset("u2", "b")))
 	d.gone(reset("u2", "b")) // taken
 	d.refuse(errOurs, func(ctx context.Context, tx *ports.Tx) error {
-		_, err := tx.Resets.Take(ctx, hash("c"))
+		_, err := tx.PasswordResets.Consume(ctx, hash("c"))
 		return firstError(err, errOurs)
 	})
 	require.Equal(d.T, reset("u1", "c"), fresh(d, reset("u1", "c")), "not taken by what was rolled back")
@@ -318,7 +322,7 @@ func uniqueKeys(d *db) {
 	d.gone(twin)
 	byHash := func(name string) string {
 		return read(d, func(ctx context.Context, tx *ports.Tx) (*domain.APIKey, error) {
-			return tx.Keys.ByHash(ctx, hash(name))
+			return tx.APIKeys.ByHash(ctx, hash(name))
 		}).ID
 	}
 	require.Equal(d.T, "k1", byHash("k1"))
@@ -341,22 +345,24 @@ func keyLists(d *db) {
 		return ids
 	}
 	require.Equal(d.T, []string{"k3", "k2", "k1"},
-		list(func(ctx context.Context, tx *ports.Tx) ([]*domain.APIKey, error) { return tx.Keys.ByUser(ctx, "u1") }))
+		list(func(ctx context.Context, tx *ports.Tx) ([]*domain.APIKey, error) { return tx.APIKeys.ByUser(ctx, "u1") }))
 	require.ElementsMatch(d.T, []string{"k3", "k2"},
-		list(func(ctx context.Context, tx *ports.Tx) ([]*domain.APIKey, error) { return tx.Keys.BySession(ctx, "s1") }))
+		list(func(ctx context.Context, tx *ports.Tx) ([]*domain.APIKey, error) {
+			return tx.APIKeys.BySession(ctx, "s1")
+		}))
 	require.Empty(d.T,
 		list(func(ctx context.Context, tx *ports.Tx) ([]*domain.APIKey, error) {
-			return tx.Keys.BySession(ctx, "none")
+			return tx.APIKeys.BySession(ctx, "none")
 		}))
 }
 
 func keysDeleted(d *db) {
 	d.put(user("u1"), session("s1", "u1"), apiKey("k1", "s1", "u1"), apiKey("k2", "s1", "u1"))
-	d.update(func(ctx context.Context, tx *ports.Tx) error { return tx.Keys.Delete(ctx, "k1") })
+	d.update(func(ctx context.Context, tx *ports.Tx) error { return tx.APIKeys.Delete(ctx, "k1") })
 	d.gone(apiKey("k1", "s1", "u1"))
 	missing(d, func(ctx context.Context, tx *ports.Tx) (*domain.APIKey, error) {
-		return tx.Keys.ByHash(ctx, hash("k1"))
+		return tx.APIKeys.ByHash(ctx, hash("k1"))
 	})
-	require.Len(d.T, read(d, func(ctx context.Context, tx *ports.Tx) ([]*domain.APIKey, error) { return tx.Keys.ByUser(ctx, "u1") }), 1)
+	require.Len(d.T, read(d, func(ctx context.Context, tx *ports.Tx) ([]*domain.APIKey, error) { return tx.APIKeys.ByUser(ctx, "u1") }), 1)
 	d.put(apiKey("k1", "s1", "u1")) // its id and hash are free again
 }

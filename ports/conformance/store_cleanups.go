@@ -26,7 +26,7 @@ func oneCleanup(d *db) {
 	first, other := cleanup("w1", "s1", at(5)), cleanup("w1", "s2", at(6))
 	d.put(worker("w1", 1), first, other, cleanup("w2", "s1", at(5)))
 	next := cleanup("w1", "s1", at(7))
-	next.Order, next.Generation, next.Attempts, next.CreatedAt = domain.OrderDelete, 9, 3, at(1)
+	next.Command, next.Generation, next.Attempts, next.CreatedAt = domain.CommandDelete, 9, 3, at(1)
 	require.ErrorIs(d.T, d.try(next), ports.ErrExists)
 	requireSame(d.T, first, fresh(d, next))
 	next.Rev = other.Rev + 1_000_000

@@ -13,20 +13,20 @@ import (
 var loadClauses = []clause{
 	{"samples come by worker and in order of time", loadOrder},
 	{"a sample of the same time is dropped", loadTwice},
-	{"Trim removes what is old", loadTrim},
+	{"DeleteBefore removes what is old", loadDeleteBefore},
 	{"what fails leaves no sample", loadUndone},
 }
 
 func (d *db) loads(workerID string, since time.Time) []domain.LoadSample {
 	d.Helper()
 	return read(d, func(ctx context.Context, tx *ports.Tx) ([]domain.LoadSample, error) {
-		return tx.Loads.Since(ctx, workerID, since)
+		return tx.LoadSamples.Since(ctx, workerID, since)
 	})
 }
 
 func (d *db) appendLoads(samples ...domain.LoadSample) {
 	d.Helper()
-	d.update(func(ctx context.Context, tx *ports.Tx) error { return tx.Loads.Append(ctx, samples...) })
+	d.update(func(ctx context.Context, tx *ports.Tx) error { return tx.LoadSamples.Append(ctx, samples...) })
 }
 
 func loadAt(workerID string, minute int) domain.LoadSample {
@@ -50,9 +50,9 @@ func loadTwice(d *db) {
 	require.Equal(d.T, []domain.LoadSample{loadAt("w1", 1)}, d.loads("w1", at(0)))
 }
 
-func loadTrim(d *db) {
+func loadDeleteBefore(d *db) {
 	d.appendLoads(loadAt("w1", 1), loadAt("w1", 2), loadAt("w2", 1))
-	d.update(func(ctx context.Context, tx *ports.Tx) error { return tx.Loads.Trim(ctx, at(2)) })
+	d.update(func(ctx context.Context, tx *ports.Tx) error { return tx.LoadSamples.DeleteBefore(ctx, at(2)) })
 	require.Equal(d.T, []domain.LoadSample{loadAt("w1", 2)}, d.loads("w1", at(0)))
 	require.Empty(d.T, d.loads("w2", at(0)))
 }
@@ -60,7 +60,7 @@ func loadTrim(d *db) {
 func loadUndone(d *db) {
 	d.appendLoads(loadAt("w1", 1))
 	d.refuse(errOurs, func(ctx context.Context, tx *ports.Tx) error {
-		return firstError(tx.Loads.Append(ctx, loadAt("w1", 2)), tx.Loads.Trim(ctx, at(9)), errOurs)
+		return firstError(tx.LoadSamples.Append(ctx, loadAt("w1", 2)), tx.LoadSamples.DeleteBefore(ctx, at(9)), errOurs)
 	})
 	require.Equal(d.T, []domain.LoadSample{loadAt("w1", 1)}, d.loads("w1", at(0)))
 }

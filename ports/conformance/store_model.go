@@ -147,13 +147,13 @@ var calls = []func(ctx context.Context, tx *ports.Tx, m *model, s step) (want, g
 	},
 	func(ctx context.Context, tx *ports.Tx, m *model, s step) (want, got error) { // what a user has
 		id := fmt.Sprint(m.prefix, "u", s.I%2)
-		add := domain.UserUsage{Sessions: s.J - 2, Live: s.K - 2}
-		limit := domain.UserUsage{Sessions: 3, Live: s.Rev}
+		add := domain.UserUsage{Sessions: s.J - 2, ActiveSessions: s.K - 2}
+		limit := domain.UserUsage{Sessions: 3, ActiveSessions: s.Rev}
 		has := m.usage[id]
-		sum := domain.UserUsage{Sessions: max(has.Sessions+add.Sessions, 0), Live: max(has.Live+add.Live, 0)}
+		sum := domain.UserUsage{Sessions: max(has.Sessions+add.Sessions, 0), ActiveSessions: max(has.ActiveSessions+add.ActiveSessions, 0)}
 		if _, there := m.users[id]; !there {
 			want = ports.ErrNotFound
-		} else if add.Sessions > 0 && sum.Sessions > limit.Sessions || add.Live > 0 && sum.Live > limit.Live {
+		} else if add.Sessions > 0 && sum.Sessions > limit.Sessions || add.ActiveSessions > 0 && sum.ActiveSessions > limit.ActiveSessions {
 			want = ports.ErrFull
 		} else {
 			m.usage[id] = sum
@@ -233,7 +233,7 @@ var calls = []func(ctx context.Context, tx *ports.Tx, m *model, s step) (want, g
 		k.CreatedAt, k.Name = at(s.J), fmt.Sprint("Key ", s.K)
 		old, there := m.keys[k.ID]
 		k.Rev, want = s.present(there, old.Rev)
-		if got = tx.Keys.Put(ctx, k); want == nil {
+		if got = tx.APIKeys.Put(ctx, k); want == nil {
 			m.keys[k.ID] = *k
 		}
 		return want, got
@@ -244,7 +244,7 @@ var calls = []func(ctx context.Context, tx *ports.Tx, m *model, s step) (want, g
 			want = ports.ErrNotFound
 		}
 		delete(m.keys, id)
-		return want, tx.Keys.Delete(ctx, id)
+		return want, tx.APIKeys.Delete(ctx, id)
 	},
 	putMessage, putMessage, putMessage,
 	func(ctx context.Context, tx *ports.Tx, m *model, s step) (want, got error) { // a cleanup
@@ -286,7 +286,7 @@ var calls = []func(ctx context.Context, tx *ports.Tx, m *model, s step) (want, g
 		maps.DeleteFunc(m.migrations, func(_ string, v domain.Migration) bool {
 			return !v.CompletedAt.IsZero() && v.CompletedAt.Before(at(s.K))
 		})
-		return nil, tx.Migrations.Trim(ctx, at(s.K))
+		return nil, tx.Migrations.DeleteBefore(ctx, at(s.K))
 	},
 	func(ctx context.Context, tx *ports.Tx, m *model, s step) (want, got error) { // a replica, or none
 		r := replica(fmt.Sprint(m.prefix, "r", s.I%2))
@@ -306,10 +306,10 @@ var calls = []func(ctx context.Context, tx *ports.Tx, m *model, s step) (want, g
 		if s.Rev > 5 {
 			old, there := m.settings[name]
 			if s.J == 0 || !there && s.J > 2 {
-				return ports.ErrConflict, tx.Settings.Swap(ctx, name, "another", value)
+				return ports.ErrConflict, tx.Settings.CompareAndSwap(ctx, name, "another", value)
 			}
 			m.settings[name] = value
-			return nil, tx.Settings.Swap(ctx, name, old, value)
+			return nil, tx.Settings.CompareAndSwap(ctx, name, old, value)
 		}
 		if s.Rev > 3 {
 			m.settings[name] = value
@@ -319,7 +319,7 @@ var calls = []func(ctx context.Context, tx *ports.Tx, m *model, s step) (want, g
 			value = old
 		}
 		m.settings[name] = value
-		stands, err := tx.Settings.PutNew(ctx, name, fmt.Sprint(s.K))
+		stands, err := tx.Settings.PutIfAbsent(ctx, name, fmt.Sprint(s.K))
 		if err == nil && stands != value {
 			err = fmt.Errorf("%q stands, not %q", stands, value)
 		}
@@ -416,7 +416,7 @@ func (m *model) compare(ctx context.Context, tx *ports.Tx, start int64) error {
 		sessions, total, err := tx.Sessions.List(ctx, ports.SessionFilter{UserID: id}, ports.Page{})
 		expect("sessions of "+id, m.sessionIDs(func(s domain.Session) bool { return s.UserID == id }), sorted(sessionIDs(sessions)), err)
 		expect("their number", len(sessions), total, nil)
-		keys, err := tx.Keys.ByUser(ctx, id)
+		keys, err := tx.APIKeys.ByUser(ctx, id)
 		count := 0
 		for _, k := range m.keys {
 			if k.UserID == id {
@@ -434,7 +434,7 @@ func (m *model) compare(ctx context.Context, tx *ports.Tx, start int64) error {
 		} else {
 			expect("worker", ports.ErrNotFound, err, err)
 		}
-		sessions, err := tx.Sessions.Assigned(ctx, id)
+		sessions, err := tx.Sessions.ListByWorker(ctx, id)
 		expect("sessions of "+id, m.sessionIDs(func(s domain.Session) bool { return s.WorkerID == id }), sessionIDs(sessions), err)
 		cleanups, err := tx.Cleanups.ByWorker(ctx, id)
 		for _, c := range cleanups {

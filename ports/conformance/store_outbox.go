@@ -15,13 +15,13 @@ import (
 var outboxClauses = []clause{
 	{"events come in the order of commits", eventOrder},
 	{"After and Last", afterAndLast},
-	{"Trim removes what is old", trimOld},
+	{"DeleteBefore removes what is old", deleteBefore},
 	{"a Seq is never used again", seqOnce},
 }
 
 var settingsClauses = []clause{
-	{"Put replaces, PutNew does not", putNew},
-	{"Swap replaces what is expected", swap},
+	{"Put replaces, PutIfAbsent does not", putIfAbsent},
+	{"CompareAndSwap replaces what is expected", compareAndSwap},
 	{"any text comes back", settingTexts},
 }
 
@@ -87,10 +87,10 @@ func afterAndLast(d *db) {
 
 func (d *db) trim(before time.Time) {
 	d.Helper()
-	d.update(func(ctx context.Context, tx *ports.Tx) error { return tx.Outbox.Trim(ctx, before) })
+	d.update(func(ctx context.Context, tx *ports.Tx) error { return tx.Outbox.DeleteBefore(ctx, before) })
 }
 
-func trimOld(d *db) {
+func deleteBefore(d *db) {
 	for _, minute := range []int{1, 4, 2, 3} { // clocks differ
 		d.put(event(fmt.Sprint(minute), at(minute)))
 	}
@@ -121,10 +121,10 @@ func seqOnce(d *db) {
 	require.Equal(d.T, []string{"4"}, reasons(d.events(events[0].Seq)))
 }
 
-func putNew(d *db) {
+func putIfAbsent(d *db) {
 	set := func(name, value string) (stands string) {
 		d.update(func(ctx context.Context, tx *ports.Tx) (err error) {
-			stands, err = tx.Settings.PutNew(ctx, name, value)
+			stands, err = tx.Settings.PutIfAbsent(ctx, name, value)
 			return err
 		})
 		return stands
@@ -142,9 +142,11 @@ func putNew(d *db) {
 	missing(d, func(ctx context.Context, tx *ports.Tx) (string, error) { return tx.Settings.Get(ctx, "A") })
 }
 
-func swap(d *db) {
+func compareAndSwap(d *db) {
 	set := func(name, old, value string) work {
-		return func(ctx context.Context, tx *ports.Tx) error { return tx.Settings.Swap(ctx, name, old, value) }
+		return func(ctx context.Context, tx *ports.Tx) error {
+			return tx.Settings.CompareAndSwap(ctx, name, old, value)
+		}
 	}
 	d.refuse(ports.ErrConflict, set("a", "0", "1"))
 	missing(d, func(ctx context.Context, tx *ports.Tx) (string, error) { return tx.Settings.Get(ctx, "a") })

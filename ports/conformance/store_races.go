@@ -116,7 +116,7 @@ func oneTakerWins(d *db) {
 	d.put(user("u1"), &domain.PasswordReset{UserID: "u1", TokenHash: hash("reset"), ExpiresAt: noon})
 	d.oneWins(compete(func(int) error {
 		return d.store.Update(d.ctx, func(ctx context.Context, tx *ports.Tx) error {
-			_, err := tx.Resets.Take(ctx, hash("reset"))
+			_, err := tx.PasswordResets.Consume(ctx, hash("reset"))
 			return err
 		})
 	}, ports.ErrNotFound))
@@ -126,7 +126,7 @@ func oneSettingStands(d *db) {
 	values := make([]string, racers)
 	t := compete(func(i int) error {
 		return d.store.Update(d.ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
-			values[i], err = tx.Settings.PutNew(ctx, "secret", fmt.Sprint("value ", i))
+			values[i], err = tx.Settings.PutIfAbsent(ctx, "secret", fmt.Sprint("value ", i))
 			return err
 		})
 	})
@@ -149,7 +149,7 @@ func swapsAdd(d *db) {
 					return err
 				}
 				n, _ := strconv.Atoi(count)
-				return tx.Settings.Swap(ctx, "count", count, strconv.Itoa(n+1))
+				return tx.Settings.CompareAndSwap(ctx, "count", count, strconv.Itoa(n+1))
 			})
 			switch {
 			case err == nil:
@@ -292,7 +292,7 @@ func deleteOrPut(d *db) {
 		d.gone(m)
 		d.gone(k)
 	}
-	require.Empty(d.T, read(d, func(ctx context.Context, tx *ports.Tx) ([]*domain.APIKey, error) { return tx.Keys.ByUser(ctx, "u1") }))
+	require.Empty(d.T, read(d, func(ctx context.Context, tx *ports.Tx) ([]*domain.APIKey, error) { return tx.APIKeys.ByUser(ctx, "u1") }))
 	require.Empty(d.T, read(d, func(ctx context.Context, tx *ports.Tx) ([]*domain.Message, error) {
 		return tx.Messages.PendingBefore(ctx, at(600), 10)
 	}))

@@ -103,13 +103,17 @@ func copiesOut(d *db) {
 		"Users.ByEmail": one(func(ctx context.Context, tx *ports.Tx) (*domain.User, error) {
 			return tx.Users.ByEmail(ctx, "ann@example.com")
 		}),
-		"SignIns.Get": one(func(ctx context.Context, tx *ports.Tx) (*domain.SignIn, error) { return tx.SignIns.Get(ctx, "f1") }),
-		"Keys.Get":    one(func(ctx context.Context, tx *ports.Tx) (*domain.APIKey, error) { return tx.Keys.Get(ctx, "k1") }),
-		"Keys.ByHash": one(func(ctx context.Context, tx *ports.Tx) (*domain.APIKey, error) {
-			return tx.Keys.ByHash(ctx, hash("key"))
+		"RefreshTokenFamilies.Get": one(func(ctx context.Context, tx *ports.Tx) (*domain.RefreshTokenFamily, error) {
+			return tx.RefreshTokenFamilies.Get(ctx, "f1")
 		}),
-		"Keys.ByUser":    several(func(ctx context.Context, tx *ports.Tx) ([]*domain.APIKey, error) { return tx.Keys.ByUser(ctx, "u1") }),
-		"Keys.BySession": several(func(ctx context.Context, tx *ports.Tx) ([]*domain.APIKey, error) { return tx.Keys.BySession(ctx, "s1") }),
+		"APIKeys.Get": one(func(ctx context.Context, tx *ports.Tx) (*domain.APIKey, error) { return tx.APIKeys.Get(ctx, "k1") }),
+		"APIKeys.ByHash": one(func(ctx context.Context, tx *ports.Tx) (*domain.APIKey, error) {
+			return tx.APIKeys.ByHash(ctx, hash("key"))
+		}),
+		"APIKeys.ByUser": several(func(ctx context.Context, tx *ports.Tx) ([]*domain.APIKey, error) { return tx.APIKeys.ByUser(ctx, "u1") }),
+		"APIKeys.BySession": several(func(ctx context.Context, tx *ports.Tx) ([]*domain.APIKey, error) {
+			return tx.APIKeys.BySession(ctx, "s1")
+		}),
 		"Users.List": several(func(ctx context.Context, tx *ports.Tx) ([]*domain.User, error) {
 			all, _, err := tx.Users.List(ctx, ports.UserFilter{}, ports.Page{})
 			return all, err
@@ -119,8 +123,8 @@ func copiesOut(d *db) {
 			all, _, err := tx.Sessions.List(ctx, ports.SessionFilter{}, ports.Page{})
 			return all, err
 		}),
-		"Sessions.Assigned": several(func(ctx context.Context, tx *ports.Tx) ([]*domain.Session, error) {
-			return tx.Sessions.Assigned(ctx, "w1")
+		"Sessions.ListByWorker": several(func(ctx context.Context, tx *ports.Tx) ([]*domain.Session, error) {
+			return tx.Sessions.ListByWorker(ctx, "w1")
 		}),
 		"Sessions.Due": several(func(ctx context.Context, tx *ports.Tx) ([]*domain.Session, error) {
 			return tx.Sessions.Due(ctx, at(9999), 10)
@@ -287,7 +291,7 @@ func putGone(d *db) {
 	g := fresh(d, &domain.Migration{ID: "g1"})
 	d.update(func(ctx context.Context, tx *ports.Tx) error {
 		return firstError(tx.Sessions.Delete(ctx, "s1", s.Rev), tx.Workers.Delete(ctx, "w1"),
-			tx.Cleanups.Delete(ctx, c), tx.Migrations.Trim(ctx, at(9999)))
+			tx.Cleanups.Delete(ctx, c), tx.Migrations.DeleteBefore(ctx, at(9999)))
 	})
 	for _, row := range []any{s, k, m, w, c, g} {
 		require.ErrorIs(d.T, d.try(row), ports.ErrConflict, "%T that was deleted", row)
@@ -346,10 +350,12 @@ func notFound(d *db) {
 		missing(d, func(ctx context.Context, tx *ports.Tx) (*domain.User, error) { return tx.Users.Get(ctx, "") })
 		missing(d, func(ctx context.Context, tx *ports.Tx) (*domain.User, error) { return tx.Users.ByEmail(ctx, "none") })
 		missing(d, func(ctx context.Context, tx *ports.Tx) (domain.UserUsage, error) { return tx.Users.Usage(ctx, "none") })
-		missing(d, func(ctx context.Context, tx *ports.Tx) (*domain.SignIn, error) { return tx.SignIns.Get(ctx, "none") })
-		missing(d, func(ctx context.Context, tx *ports.Tx) (*domain.APIKey, error) { return tx.Keys.Get(ctx, "none") })
+		missing(d, func(ctx context.Context, tx *ports.Tx) (*domain.RefreshTokenFamily, error) {
+			return tx.RefreshTokenFamilies.Get(ctx, "none")
+		})
+		missing(d, func(ctx context.Context, tx *ports.Tx) (*domain.APIKey, error) { return tx.APIKeys.Get(ctx, "none") })
 		missing(d, func(ctx context.Context, tx *ports.Tx) (*domain.APIKey, error) {
-			return tx.Keys.ByHash(ctx, hash("none"))
+			return tx.APIKeys.ByHash(ctx, hash("none"))
 		})
 		missing(d, func(ctx context.Context, tx *ports.Tx) (*domain.Session, error) { return tx.Sessions.Get(ctx, "none") })
 		missing(d, func(ctx context.Context, tx *ports.Tx) (*domain.Worker, error) { return tx.Workers.Get(ctx, "none") })
@@ -377,13 +383,13 @@ func notFound(d *db) {
 		missing(d, func(ctx context.Context, tx *ports.Tx) (string, error) { return tx.Settings.Get(ctx, "none") })
 		for name, write := range map[string]work{
 			"Users.Reserve": func(ctx context.Context, tx *ports.Tx) error {
-				return tx.Users.Reserve(ctx, "none", domain.UserUsage{Live: 1}, domain.UserUsage{Live: 1})
+				return tx.Users.Reserve(ctx, "none", domain.UserUsage{ActiveSessions: 1}, domain.UserUsage{ActiveSessions: 1})
 			},
-			"Resets.Take": func(ctx context.Context, tx *ports.Tx) error {
-				_, err := tx.Resets.Take(ctx, hash("none"))
+			"PasswordResets.Consume": func(ctx context.Context, tx *ports.Tx) error {
+				_, err := tx.PasswordResets.Consume(ctx, hash("none"))
 				return err
 			},
-			"Keys.Delete":     func(ctx context.Context, tx *ports.Tx) error { return tx.Keys.Delete(ctx, "none") },
+			"APIKeys.Delete":  func(ctx context.Context, tx *ports.Tx) error { return tx.APIKeys.Delete(ctx, "none") },
 			"Sessions.Delete": func(ctx context.Context, tx *ports.Tx) error { return tx.Sessions.Delete(ctx, "none", 1) },
 			"Sessions.Put of no user": func(ctx context.Context, tx *ports.Tx) error {
 				return tx.Sessions.Put(ctx, session("s9", "none"))
@@ -395,17 +401,19 @@ func notFound(d *db) {
 		d.update(func(ctx context.Context, tx *ports.Tx) error {
 			return firstError(
 				tx.Cleanups.Delete(ctx, cleanup("none", "none", noon)), tx.Workers.Release(ctx, "none"),
-				tx.Replicas.Delete(ctx, "none"), tx.Migrations.Trim(ctx, at(-600)),
-				tx.SignIns.RevokeAll(ctx, "none", "", noon), tx.SignIns.DeleteExpired(ctx, at(-600)),
-				tx.Outbox.Trim(ctx, at(-600)),
+				tx.Replicas.Delete(ctx, "none"), tx.Migrations.DeleteBefore(ctx, at(-600)),
+				tx.RefreshTokenFamilies.RevokeAll(ctx, "none", "", noon), tx.RefreshTokenFamilies.DeleteExpired(ctx, at(-600)),
+				tx.Outbox.DeleteBefore(ctx, at(-600)),
 			)
 		})
 		require.Empty(d.T, read(d, func(ctx context.Context, tx *ports.Tx) ([]*domain.Message, error) {
 			return tx.Messages.List(ctx, "none", domain.MessageFilter{})
 		}))
-		require.Empty(d.T, read(d, func(ctx context.Context, tx *ports.Tx) ([]*domain.APIKey, error) { return tx.Keys.ByUser(ctx, "none") }))
+		require.Empty(d.T, read(d, func(ctx context.Context, tx *ports.Tx) ([]*domain.APIKey, error) {
+			return tx.APIKeys.ByUser(ctx, "none")
+		}))
 		require.Empty(d.T, read(d, func(ctx context.Context, tx *ports.Tx) ([]*domain.Session, error) {
-			return tx.Sessions.Assigned(ctx, "none")
+			return tx.Sessions.ListByWorker(ctx, "none")
 		}))
 		require.Empty(d.T, read(d, func(ctx context.Context, tx *ports.Tx) ([]*domain.Session, error) {
 			return tx.Sessions.ClaimedBy(ctx, "none")

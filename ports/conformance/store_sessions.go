@@ -17,7 +17,7 @@ var sessionClauses = []clause{
 	{"sessions are filtered", sessionsFiltered},
 	{"sessions come in pages", sessionsPaged},
 	{"sessions are searched literally", sessionsSearched},
-	{"Assigned", assigned},
+	{"ListByWorker", assigned},
 	{"EachAssigned", eachAssigned},
 	{"Due and NextDue", sessionsDue},
 	{"ClaimedBy", claimedBy},
@@ -39,7 +39,9 @@ func deleteCascades(d *db) {
 	d.gone(s)
 	for _, id := range []string{"k1", "k2"} {
 		d.gone(apiKey(id, "s1", "u1"))
-		missing(d, func(ctx context.Context, tx *ports.Tx) (*domain.APIKey, error) { return tx.Keys.ByHash(ctx, hash(id)) })
+		missing(d, func(ctx context.Context, tx *ports.Tx) (*domain.APIKey, error) {
+			return tx.APIKeys.ByHash(ctx, hash(id))
+		})
 	}
 	for _, id := range []string{"m1", "m2", "m3"} {
 		d.gone(sent(id, "s1", "u1", 0))
@@ -183,7 +185,7 @@ func assigned(d *db) {
 	d.put(seated("x", "u1", "w2"), session("y", "u1"))
 	list := func(id string) []string {
 		return sessionIDs(read(d, func(ctx context.Context, tx *ports.Tx) ([]*domain.Session, error) {
-			return tx.Sessions.Assigned(ctx, id)
+			return tx.Sessions.ListByWorker(ctx, id)
 		}))
 	}
 	require.Equal(d.T, []string{"s-1", "s-10", "s-2", "s1", "s10"}, list("w1"))

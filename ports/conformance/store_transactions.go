@@ -48,7 +48,7 @@ func atomicUpdate(d *db) {
 	require.Len(d.T, after["s1 messages"], 3)
 	require.Len(d.T, after["w1 sessions"], 2)
 	require.Len(d.T, after["events"], 2)
-	require.Equal(d.T, domain.UserUsage{Sessions: 2, Live: 1}, after["u1 usage"])
+	require.Equal(d.T, domain.UserUsage{Sessions: 2, ActiveSessions: 1}, after["u1 usage"])
 }
 
 func readsOwnWrites(d *db) {
@@ -75,7 +75,7 @@ func readsOwnWrites(d *db) {
 			f.user = there(e)
 			_, e = tx.Users.ByEmail(ctx, "u1@example.com")
 			f.email = there(e)
-			_, e = tx.Keys.ByHash(ctx, hash("k1"))
+			_, e = tx.APIKeys.ByHash(ctx, hash("k1"))
 			f.key = there(e)
 			_, e = tx.Sessions.Get(ctx, "s1")
 			f.session = there(e)
@@ -89,7 +89,7 @@ func readsOwnWrites(d *db) {
 			f.setting = there(e)
 			_, f.sessions, e = tx.Sessions.List(ctx, ports.SessionFilter{UserID: "u1"}, ports.Page{})
 			there(e)
-			assigned, e := tx.Sessions.Assigned(ctx, "w1")
+			assigned, e := tx.Sessions.ListByWorker(ctx, "w1")
 			f.assigned = len(assigned)
 			there(e)
 			claimed, e := tx.Sessions.ClaimedBy(ctx, "r1")
@@ -220,7 +220,7 @@ func refusalWithin(d *db) {
 	var got []error
 	d.update(func(ctx context.Context, tx *ports.Tx) error {
 		_, none := tx.Users.Get(ctx, "none")
-		_, reset := tx.Resets.Take(ctx, hash("none"))
+		_, reset := tx.PasswordResets.Consume(ctx, hash("none"))
 		u, err := tx.Users.Get(ctx, "u1")
 		if err != nil {
 			return err
@@ -237,9 +237,9 @@ func refusalWithin(d *db) {
 			tx.Users.Put(ctx, taken),
 			tx.Sessions.Put(ctx, session("s2", "u1")),
 			tx.Workers.Put(ctx, w),
-			tx.Keys.Put(ctx, apiKey("k1", "s1", "u1")),
+			tx.APIKeys.Put(ctx, apiKey("k1", "s1", "u1")),
 			tx.Messages.Put(ctx, received("m9", "x2", "s1", "u1", 9)),
-			tx.Users.Reserve(ctx, "u1", domain.UserUsage{Live: 1}, domain.UserUsage{}),
+			tx.Users.Reserve(ctx, "u1", domain.UserUsage{ActiveSessions: 1}, domain.UserUsage{}),
 			tx.Workers.Delete(ctx, "w1"),
 			tx.Sessions.Delete(ctx, "none", 1),
 			tx.Cleanups.Put(ctx, cleanup("w1", "s9", noon)),
@@ -268,19 +268,19 @@ func readOnly(d *db) {
 	before := d.dump()
 	var got []error
 	require.NoError(d.T, d.store.View(d.ctx, func(ctx context.Context, tx *ports.Tx) error {
-		_, reset := tx.Resets.Take(ctx, hash("none"))
-		_, setting := tx.Settings.PutNew(ctx, "other", "1")
-		_, stands := tx.Settings.PutNew(ctx, "secret", "1")
+		_, reset := tx.PasswordResets.Consume(ctx, hash("none"))
+		_, setting := tx.Settings.PutIfAbsent(ctx, "other", "1")
+		_, stands := tx.Settings.PutIfAbsent(ctx, "secret", "1")
 		got = []error{
 			reset, setting, stands,
 			tx.Users.Put(ctx, user("u9")),
-			tx.Users.Reserve(ctx, "u1", domain.UserUsage{Live: -1}, domain.UserUsage{}),
-			tx.SignIns.Put(ctx, signIn("f9", "u1")),
-			tx.SignIns.RevokeAll(ctx, "u1", "", noon),
-			tx.SignIns.DeleteExpired(ctx, at(600)),
-			tx.Resets.Put(ctx, &domain.PasswordReset{UserID: "u1", TokenHash: hash("reset")}),
-			tx.Keys.Put(ctx, apiKey("k9", "s1", "u1")),
-			tx.Keys.Delete(ctx, "k1"),
+			tx.Users.Reserve(ctx, "u1", domain.UserUsage{ActiveSessions: -1}, domain.UserUsage{}),
+			tx.RefreshTokenFamilies.Put(ctx, refreshTokenFamily("f9", "u1")),
+			tx.RefreshTokenFamilies.RevokeAll(ctx, "u1", "", noon),
+			tx.RefreshTokenFamilies.DeleteExpired(ctx, at(600)),
+			tx.PasswordResets.Put(ctx, &domain.PasswordReset{UserID: "u1", TokenHash: hash("reset")}),
+			tx.APIKeys.Put(ctx, apiKey("k9", "s1", "u1")),
+			tx.APIKeys.Delete(ctx, "k1"),
 			tx.Sessions.Put(ctx, session("s9", "u1")),
 			tx.Sessions.Delete(ctx, "s1", 1),
 			tx.Workers.Put(ctx, worker("w9", 1)),
@@ -290,14 +290,14 @@ func readOnly(d *db) {
 			tx.Cleanups.Put(ctx, cleanup("w1", "s8", noon)),
 			tx.Cleanups.Delete(ctx, cleanup("w1", "s9", noon)),
 			tx.Migrations.Put(ctx, migration("g9", "s1", 9)),
-			tx.Migrations.Trim(ctx, at(600)),
+			tx.Migrations.DeleteBefore(ctx, at(600)),
 			tx.Replicas.Put(ctx, replica("r9")),
 			tx.Replicas.Delete(ctx, "r1"),
 			tx.Messages.Put(ctx, sent("m9", "s1", "u1", 9)),
 			tx.Outbox.Append(ctx, *event("three", noon)),
-			tx.Outbox.Trim(ctx, at(600)),
+			tx.Outbox.DeleteBefore(ctx, at(600)),
 			tx.Settings.Put(ctx, "secret", "2"),
-			tx.Settings.Swap(ctx, "secret", "1", "2"),
+			tx.Settings.CompareAndSwap(ctx, "secret", "1", "2"),
 		}
 		return nil
 	}))

@@ -22,7 +22,7 @@ func world(ctx context.Context, tx *ports.Tx) error {
 	for _, row := range []any{
 		user("u1"), user("u2"), worker("w1", 2), worker("w2", 2), due, session("s2", "u1"), seated("s3", "u2", "w1"),
 		apiKey("k1", "s1", "u1"), apiKey("k2", "s1", "u1"), apiKey("k3", "s2", "u1"),
-		signIn("f1", "u1"), signIn("f2", "u2"), cleanup("w1", "s9", at(1)), cleanup("w2", "s9", at(2)),
+		refreshTokenFamily("f1", "u1"), refreshTokenFamily("f2", "u2"), cleanup("w1", "s9", at(1)), cleanup("w2", "s9", at(2)),
 		migration("g1", "s1", 1), over, migration("g3", "s3", 3), replica("r1"), replica("r2"),
 		sent("m1", "s1", "u1", 1), received("m2", "x2", "s1", "u1", 2), sent("m3", "s1", "u1", 3), failed,
 		event("one", at(1)), event("two", at(2)),
@@ -32,7 +32,7 @@ func world(ctx context.Context, tx *ports.Tx) error {
 		}
 	}
 	return firstError(
-		tx.Users.Reserve(ctx, "u1", domain.UserUsage{Sessions: 2, Live: 1}, domain.UserUsage{Sessions: 2, Live: 1}),
+		tx.Users.Reserve(ctx, "u1", domain.UserUsage{Sessions: 2, ActiveSessions: 1}, domain.UserUsage{Sessions: 2, ActiveSessions: 1}),
 		tx.Workers.Reserve(ctx, "w1"),
 		tx.Settings.Put(ctx, "secret", "1"),
 	)
@@ -60,7 +60,7 @@ func upheaval(ctx context.Context, tx *ports.Tx) error {
 		return err
 	}
 	m.WhatsAppID, m.Status, m.Error, m.Caption = "x4", domain.MessageSent, "", "other caption"
-	k, err := tx.Keys.Get(ctx, "k3")
+	k, err := tx.APIKeys.Get(ctx, "k3")
 	if err != nil {
 		return err
 	}
@@ -88,7 +88,7 @@ func upheaval(ctx context.Context, tx *ports.Tx) error {
 	r.SeenAt = at(1)
 	for _, row := range []any{
 		u, w, s, m, k, c, g, r, user("u3"), session("s4", "u3"), worker("w3", 1), sent("m5", "s4", "u3", 5), apiKey("k4", "s4", "u3"),
-		sent("m0", "s3", "u2", 0), signIn("f3", "u1"), cleanup("w3", "s9", at(0)), event("three", at(3)),
+		sent("m0", "s3", "u2", 0), refreshTokenFamily("f3", "u1"), cleanup("w3", "s9", at(0)), event("three", at(3)),
 		sent("m6", "s1", "u1", 2), migration("g4", "s4", 0), replica("r0"),
 	} {
 		if err := put(ctx, tx, row); err != nil {
@@ -96,18 +96,18 @@ func upheaval(ctx context.Context, tx *ports.Tx) error {
 		}
 	}
 	return firstError(
-		tx.Users.Reserve(ctx, "u1", domain.UserUsage{Sessions: -1, Live: 3}, domain.UserUsage{Live: 9}),
+		tx.Users.Reserve(ctx, "u1", domain.UserUsage{Sessions: -1, ActiveSessions: 3}, domain.UserUsage{ActiveSessions: 9}),
 		tx.Workers.Release(ctx, "w1"),
 		tx.Workers.Delete(ctx, "w1"),
 		tx.Workers.Reserve(ctx, "w2"),
-		tx.SignIns.RevokeAll(ctx, "u1", "", at(1)),
-		tx.SignIns.DeleteExpired(ctx, at(600)),
-		tx.Keys.Delete(ctx, "k3"),
+		tx.RefreshTokenFamilies.RevokeAll(ctx, "u1", "", at(1)),
+		tx.RefreshTokenFamilies.DeleteExpired(ctx, at(600)),
+		tx.APIKeys.Delete(ctx, "k3"),
 		tx.Sessions.Delete(ctx, "s1", gone.Rev),
 		tx.Cleanups.Delete(ctx, done),
-		tx.Migrations.Trim(ctx, at(5)),
+		tx.Migrations.DeleteBefore(ctx, at(5)),
 		tx.Replicas.Delete(ctx, "r2"),
-		tx.Outbox.Trim(ctx, at(2)),
+		tx.Outbox.DeleteBefore(ctx, at(2)),
 		tx.Settings.Put(ctx, "secret", "2"),
 		tx.Settings.Put(ctx, "other", "3"),
 	)
@@ -135,7 +135,7 @@ func (d *db) dump() map[string]any {
 			see(id+" by email", u, err)
 			usage, err := tx.Users.Usage(ctx, id)
 			see(id+" usage", usage, err)
-			keys, err := tx.Keys.ByUser(ctx, id)
+			keys, err := tx.APIKeys.ByUser(ctx, id)
 			see(id+" keys", keys, err)
 			n, first, err := tx.Messages.CountSince(ctx, id, at(-60))
 			see(id+" messages", []any{n, first}, err)
@@ -145,17 +145,17 @@ func (d *db) dump() map[string]any {
 			see(id+" sessions", list, err)
 		}
 		for _, id := range []string{"f1", "f2", "f3"} {
-			f, err := tx.SignIns.Get(ctx, id)
+			f, err := tx.RefreshTokenFamilies.Get(ctx, id)
 			see(id, f, err)
 		}
 		for _, id := range []string{"s1", "s2", "s3", "s4"} {
-			keys, err := tx.Keys.BySession(ctx, id)
+			keys, err := tx.APIKeys.BySession(ctx, id)
 			see(id+" keys", len(keys), err)
 			messages, err := tx.Messages.List(ctx, id, domain.MessageFilter{})
 			see(id+" messages", messages, err)
 		}
 		for _, id := range []string{"k1", "k2", "k3", "k4", "other"} {
-			k, err := tx.Keys.ByHash(ctx, hash(id))
+			k, err := tx.APIKeys.ByHash(ctx, hash(id))
 			see(id+" by hash", k, err)
 		}
 		for _, id := range []string{"x2", "x4"} {
@@ -167,7 +167,7 @@ func (d *db) dump() map[string]any {
 		for _, id := range []string{"w1", "w2", "w3"} {
 			w, err := tx.Workers.ByEndpoint(ctx, "http://"+id+":8001")
 			see(id+" by endpoint", w, err)
-			sessions, err := tx.Sessions.Assigned(ctx, id)
+			sessions, err := tx.Sessions.ListByWorker(ctx, id)
 			see(id+" sessions", sessions, err)
 			cleanups, err := tx.Cleanups.ByWorker(ctx, id)
 			see(id+" cleanups", cleanups, err)

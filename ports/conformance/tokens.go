@@ -17,7 +17,7 @@ import (
 func Tokens(t *testing.T, open func(t *testing.T) ports.Tokens) {
 	now := time.Date(2024, 5, 17, 12, 0, 0, 0, time.UTC)
 	claims := ports.Claims{
-		UserID: "0190f3f0-user", SignInID: "0190f3f0-sign-in", Role: domain.RoleAdministrator,
+		UserID: "0190f3f0-user", FamilyID: "0190f3f0-sign-in", Role: domain.RoleAdministrator,
 		CredentialsAt: now.Add(-time.Hour + 123456*time.Microsecond), ExpiresAt: now.Add(time.Hour),
 	}
 	sign := func(t *testing.T, s ports.Tokens, c ports.Claims) string {
@@ -43,8 +43,8 @@ func Tokens(t *testing.T, open func(t *testing.T) ports.Tokens) {
 		requireFull(t, &claims)
 		for _, c := range []ports.Claims{
 			claims,
-			{UserID: "u", SignInID: "s", Role: domain.RoleUser, CredentialsAt: now.Add(time.Microsecond), ExpiresAt: now.Add(time.Second)},
-			{UserID: "u", SignInID: "s", Role: domain.RoleUser, ExpiresAt: now.Add(time.Second)},
+			{UserID: "u", FamilyID: "s", Role: domain.RoleUser, CredentialsAt: now.Add(time.Microsecond), ExpiresAt: now.Add(time.Second)},
+			{UserID: "u", FamilyID: "s", Role: domain.RoleUser, ExpiresAt: now.Add(time.Second)},
 		} {
 			got, err := s.Verify(sign(t, s, c), now)
 			require.NoError(t, err)

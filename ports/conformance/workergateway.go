@@ -145,11 +145,11 @@ func (g gatewaySuite) start(t *testing.T) {
 	require.Equal(t, "one", r.SessionID)
 	require.Equal(t, w.Ref.ID, r.WorkerID)
 	require.Equal(t, int64(3), r.Generation, "the answer is to this start")
-	require.True(t, r.Status.Live(), r.Status)
+	require.True(t, r.Status.IsActive(), r.Status)
 
 	r, err = gateway.Start(t.Context(), w.Ref, order)
 	require.NoError(t, err, "a session that runs already")
-	require.True(t, r.Status.Live(), r.Status)
+	require.True(t, r.Status.IsActive(), r.Status)
 
 	w.Connect(t, "one")
 	r, err = gateway.Status(t.Context(), w.Ref, "one")
@@ -199,7 +199,7 @@ func (g gatewaySuite) down(t *testing.T, gateway ports.WorkerGateway, w GatewayW
 	if err == nil {
 		require.Equal(t, domain.Disconnected, r.Status)
 	} else {
-		gatewayFails(t, w, err, ports.WorkerUnknown)
+		gatewayFails(t, w, err, ports.WorkerSessionNotFound)
 	}
 }
 
@@ -221,16 +221,16 @@ func (g gatewaySuite) generations(t *testing.T, known bool) {
 			}
 			r, err := gateway.Status(t.Context(), w.Ref, "one")
 			require.NoError(t, err)
-			require.True(t, r.Status.Live(), "the stop was older than what runs")
+			require.True(t, r.Status.IsActive(), "the stop was older than what runs")
 
 			e := gatewayFailure(t, w, gateway.Restart(t.Context(), w.Ref, "one", 2), ports.WorkerRejected)
-			require.True(t, e.NotDone())
+			require.True(t, e.IsNotExecuted())
 			require.NoError(t, gateway.Restart(t.Context(), w.Ref, "one", 3))
 			gatewayFails(t, w, start(2), ports.WorkerRejected)
 
 			require.NoError(t, stop(gateway, t.Context(), w.Ref, "one", 3))
 			require.NoError(t, stop(gateway, t.Context(), w.Ref, "one", 2), "an older one changes nothing")
-			require.True(t, gatewayFailure(t, w, start(3), ports.WorkerRejected).NotDone(), "it was stopped for good")
+			require.True(t, gatewayFailure(t, w, start(3), ports.WorkerRejected).IsNotExecuted(), "it was stopped for good")
 			g.down(t, gateway, w)
 			require.NoError(t, start(4))
 
@@ -249,20 +249,20 @@ func (g gatewaySuite) restart(t *testing.T) {
 	require.NoError(t, gateway.Restart(t.Context(), w.Ref, "one", 3))
 	r, err := gateway.Status(t.Context(), w.Ref, "one")
 	require.NoError(t, err)
-	require.True(t, r.Status.Live(), r.Status)
+	require.True(t, r.Status.IsActive(), r.Status)
 }
 
 func (g gatewaySuite) unknown(t *testing.T) {
 	gateway, w := g.open(t)
 	_, err := gateway.Status(t.Context(), w.Ref, "never-seen")
-	e := gatewayFailure(t, w, err, ports.WorkerUnknown)
-	require.True(t, e.NotDone())
+	e := gatewayFailure(t, w, err, ports.WorkerSessionNotFound)
+	require.True(t, e.IsNotExecuted())
 	require.Equal(t, domain.ProbeAnswered, e.Probe())
-	gatewayFails(t, w, gateway.Restart(t.Context(), w.Ref, "never-seen", 3), ports.WorkerUnknown)
+	gatewayFails(t, w, gateway.Restart(t.Context(), w.Ref, "never-seen", 3), ports.WorkerSessionNotFound)
 	_, err = gateway.Send(t.Context(), w.Ref, gatewayText("never-seen", "m1", "hello"))
-	require.True(t, gatewayFailure(t, w, err, ports.WorkerUnknown).NotDone())
-	err = gateway.Act(t.Context(), w.Ref, "never-seen", domain.Action{Type: domain.ActionStar, MessageID: "X", Phone: "6281234567890"})
-	gatewayFails(t, w, err, ports.WorkerUnknown)
+	require.True(t, gatewayFailure(t, w, err, ports.WorkerSessionNotFound).IsNotExecuted())
+	err = gateway.PerformAction(t.Context(), w.Ref, "never-seen", domain.Action{Type: domain.ActionStar, MessageID: "X", Phone: "6281234567890"})
+	gatewayFails(t, w, err, ports.WorkerSessionNotFound)
 }
 
 func (g gatewaySuite) send(t *testing.T) {
@@ -299,7 +299,7 @@ func (g gatewaySuite) act(t *testing.T) {
 		domain.ActionDelete, domain.ActionUnsend, domain.ActionStar, domain.ActionUnstar, domain.ActionEdit,
 		domain.ActionReaction, domain.ActionRead, domain.ActionSeen, domain.ActionTypingStart, domain.ActionTypingStop,
 	} {
-		err := gateway.Act(t.Context(), w.Ref, "one", domain.Action{Type: a, MessageID: "3EB0", Phone: "+62 812-3456-7890", NewText: "n"})
+		err := gateway.PerformAction(t.Context(), w.Ref, "one", domain.Action{Type: a, MessageID: "3EB0", Phone: "+62 812-3456-7890", NewText: "n"})
 		require.NoError(t, err, "%s", a)
 	}
 	require.Empty(t, w.Delivered("one"))
@@ -331,12 +331,12 @@ func (g gatewaySuite) concurrent(t *testing.T) {
 func (g gatewaySuite) crashed(t *testing.T) {
 	gateway, w := g.started(t)
 	w.Crash()
-	e := gatewayFailure(t, w, gateway.Health(t.Context(), w.Ref.Endpoint), ports.WorkerRefused)
+	e := gatewayFailure(t, w, gateway.Health(t.Context(), w.Ref.Endpoint), ports.WorkerConnectionRefused)
 	require.Equal(t, domain.ProbeRefused, e.Probe())
 	_, err := gateway.Send(t.Context(), w.Ref, gatewayText("one", "m1", "hello"))
-	require.True(t, gatewayFailure(t, w, err, ports.WorkerRefused).NotDone())
+	require.True(t, gatewayFailure(t, w, err, ports.WorkerConnectionRefused).IsNotExecuted())
 	_, err = gateway.Start(t.Context(), w.Ref, ports.Start{SessionID: "two"})
-	require.True(t, gatewayFailure(t, w, err, ports.WorkerRefused, ports.WorkerSuspended).NotDone())
+	require.True(t, gatewayFailure(t, w, err, ports.WorkerConnectionRefused, ports.WorkerCircuitOpen).IsNotExecuted())
 }
 
 func (g gatewaySuite) hanging(t *testing.T) {
@@ -347,7 +347,7 @@ func (g gatewaySuite) hanging(t *testing.T) {
 	began := time.Now()
 	_, err := gateway.Send(ctx, w.Ref, gatewayText("one", "m1", "hello"))
 	e := gatewayFailure(t, w, err, ports.WorkerTimedOut)
-	require.False(t, e.NotDone(), "it may have been sent")
+	require.False(t, e.IsNotExecuted(), "it may have been sent")
 	require.Equal(t, domain.ProbeTimedOut, e.Probe())
 	require.Less(t, time.Since(began), 3*time.Second, "the context bounds the call")
 
@@ -364,8 +364,8 @@ func (g gatewaySuite) over(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	_, err := gateway.Send(ctx, w.Ref, gatewayText("one", "m1", "hello"))
-	e := gatewayFailure(t, w, err, ports.WorkerUnreachable, ports.WorkerTimedOut, ports.WorkerSuspended)
-	require.True(t, e.NotDone())
+	e := gatewayFailure(t, w, err, ports.WorkerUnreachable, ports.WorkerTimedOut, ports.WorkerCircuitOpen)
+	require.True(t, e.IsNotExecuted())
 	require.Empty(t, w.Delivered("one"))
 }
 
@@ -381,7 +381,7 @@ func (g gatewaySuite) busy(t *testing.T) {
 	gateway, w := g.faulty(t, GatewayFault{Status: 429, Text: "Too many requests", RetryAfter: 7 * time.Second})
 	_, err := gateway.Start(t.Context(), w.Ref, ports.Start{SessionID: "two"})
 	e := gatewayFailure(t, w, err, ports.WorkerBusy)
-	require.True(t, e.NotDone())
+	require.True(t, e.IsNotExecuted())
 	require.Equal(t, 7*time.Second, e.Retry)
 	require.Equal(t, domain.ProbeAnswered, e.Probe())
 	_, err = gateway.Start(t.Context(), w.Ref, ports.Start{SessionID: "two"})
@@ -396,7 +396,7 @@ func (g gatewaySuite) rejected(t *testing.T) {
 		gateway, w := g.faulty(t, fault)
 		_, err := gateway.Send(t.Context(), w.Ref, gatewayText("one", "m1", "hello"))
 		e := gatewayFailure(t, w, err, ports.WorkerRejected)
-		require.True(t, e.NotDone())
+		require.True(t, e.IsNotExecuted())
 		require.Equal(t, fault.Status, e.Status)
 		require.NotContains(t, e.Message, "10.0.0.7")
 		require.NotContains(t, e.Message, "/app")
@@ -436,8 +436,8 @@ func (g gatewaySuite) lost(t *testing.T, dedupe bool) {
 			require.NoError(t, err, "a worker with dedupe can be asked again")
 			require.NotEmpty(t, sent.WhatsAppID)
 		} else {
-			e := gatewayFailure(t, w, err, ports.WorkerBroken, ports.WorkerFailed)
-			require.False(t, e.NotDone())
+			e := gatewayFailure(t, w, err, ports.WorkerConnectionLost, ports.WorkerFailed)
+			require.False(t, e.IsNotExecuted())
 		}
 		require.Equal(t, []string{"hello"}, w.Delivered("one"), "once and never twice")
 	}

@@ -36,20 +36,6 @@ func (m *MockWorkerGateway) EXPECT() *MockWorkerGatewayMockRecorder {
 	return m.recorder
 }
 
-// Act mocks base method.
-func (m *MockWorkerGateway) Act(ctx context.Context, w ports.WorkerRef, sessionID string, a domain.Action) error {
-	m.ctrl.T.Helper()
-	ret := m.ctrl.Call(m, "Act", ctx, w, sessionID, a)
-	ret0, _ := ret[0].(error)
-	return ret0
-}
-
-// Act indicates an expected call of Act.
-func (mr *MockWorkerGatewayMockRecorder) Act(ctx, w, sessionID, a interface{}) *gomock.Call {
-	mr.mock.ctrl.T.Helper()
-	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Act", reflect.TypeOf((*MockWorkerGateway)(nil).Act), ctx, w, sessionID, a)
-}
-
 // Delete mocks base method.
 func (m *MockWorkerGateway) Delete(ctx context.Context, w ports.WorkerRef, sessionID string, generation int64) error {
 	m.ctrl.T.Helper()
@@ -119,6 +105,20 @@ func (m *MockWorkerGateway) Logout(ctx context.Context, w ports.WorkerRef, sessi
 func (mr *MockWorkerGatewayMockRecorder) Logout(ctx, w, sessionID, generation interface{}) *gomock.Call {
 	mr.mock.ctrl.T.Helper()
 	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Logout", reflect.TypeOf((*MockWorkerGateway)(nil).Logout), ctx, w, sessionID, generation)
+}
+
+// PerformAction mocks base method.
+func (m *MockWorkerGateway) PerformAction(ctx context.Context, w ports.WorkerRef, sessionID string, a domain.Action) error {
+	m.ctrl.T.Helper()
+	ret := m.ctrl.Call(m, "PerformAction", ctx, w, sessionID, a)
+	ret0, _ := ret[0].(error)
+	return ret0
+}
+
+// PerformAction indicates an expected call of PerformAction.
+func (mr *MockWorkerGatewayMockRecorder) PerformAction(ctx, w, sessionID, a interface{}) *gomock.Call {
+	mr.mock.ctrl.T.Helper()
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "PerformAction", reflect.TypeOf((*MockWorkerGateway)(nil).PerformAction), ctx, w, sessionID, a)
 }
 
 // Restart mocks base method.

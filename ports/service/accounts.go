@@ -36,7 +36,7 @@ type AuthTokens struct {
 type Principal struct {
 	UserID   string
 	Role     domain.Role
-	SignInID string
+	FamilyID string
 }
 
 // UserSummary is a user with the number of its sessions.

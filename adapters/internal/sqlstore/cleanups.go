@@ -16,7 +16,7 @@ var cleanupsTable = table{
 
 func scanCleanup(r row) *domain.Cleanup {
 	return &domain.Cleanup{
-		WorkerID: r.text(0), SessionID: r.text(1), Order: domain.Order(r.text(2)), Generation: r.int64(3),
+		WorkerID: r.text(0), SessionID: r.text(1), Command: domain.Command(r.text(2)), Generation: r.int64(3),
 		DueAt: r.time(4), Attempts: r.int(5), CreatedAt: r.time(6), ClaimedBy: r.text(7), Rev: r.int64(8),
 	}
 }
@@ -44,7 +44,7 @@ type cleanups Tx
 
 func (t *cleanups) Put(ctx context.Context, c *domain.Cleanup) error {
 	return (*Tx)(t).put(ctx, &t.body.cleanups.puts, &c.Rev, c.WorkerID, c.SessionID,
-		string(c.Order), c.Generation, when(c.DueAt), c.Attempts, when(c.CreatedAt), c.ClaimedBy)
+		string(c.Command), c.Generation, when(c.DueAt), c.Attempts, when(c.CreatedAt), c.ClaimedBy)
 }
 
 func (t *cleanups) Due(ctx context.Context, at time.Time, limit int) ([]*domain.Cleanup, error) {

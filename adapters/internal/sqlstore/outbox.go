@@ -66,7 +66,7 @@ func (t *outbox) Last(ctx context.Context) (int64, error) {
 	return one(ctx, (*Tx)(t), t.body.outbox.last, func(r row) int64 { return r.int64(0) })
 }
 
-func (t *outbox) Trim(ctx context.Context, before time.Time) error {
+func (t *outbox) DeleteBefore(ctx context.Context, before time.Time) error {
 	return (*Tx)(t).done(ctx, t.body.outbox.trim, ceiling(before))
 }
 
@@ -91,14 +91,14 @@ func (t *settings) Put(ctx context.Context, name, value string) error {
 	return (*Tx)(t).done(ctx, t.body.settings.put, name, value)
 }
 
-func (t *settings) PutNew(ctx context.Context, name, value string) (string, error) {
+func (t *settings) PutIfAbsent(ctx context.Context, name, value string) (string, error) {
 	if err := (*Tx)(t).done(ctx, t.body.settings.putNew, name, value); err != nil {
 		return "", err
 	}
 	return t.Get(ctx, name)
 }
 
-func (t *settings) Swap(ctx context.Context, name, old, value string) error {
+func (t *settings) CompareAndSwap(ctx context.Context, name, old, value string) error {
 	if old == "" {
 		return (*Tx)(t).changed(ctx, ports.ErrConflict, t.body.settings.putNew, name, value)
 	}

@@ -31,14 +31,14 @@ func scanSession(r row) *domain.Session {
 		Name: r.text(3), Description: r.text(4), DisplayName: r.text(5), PhoneNumber: r.text(6),
 		Intent: domain.Intent(r.text(7)), Status: domain.Status(r.text(8)), StatusAt: r.time(9),
 		WasConnected: r.bool(10), LastError: r.text(11),
-		WorkerID: r.text(12), Generation: r.int64(13), AssignedAt: r.time(14), HomeID: r.text(15),
-		MovedFrom: r.text(16), MoveEvent: domain.EventType(r.text(17)),
-		Order: domain.Order(r.text(18)), Confirms: r.bool(19), Tries: r.int(20), Misses: r.int(21), Restarts: r.int(22),
-		SettleAt: r.time(23), LoggedOut: r.bool(24), AvoidID: r.text(25), AvoidUntil: r.time(26),
+		WorkerID: r.text(12), Generation: r.int64(13), AssignedAt: r.time(14), CredentialsWorkerID: r.text(15),
+		PreviousWorkerID: r.text(16), PlacementEvent: domain.EventType(r.text(17)),
+		Command: domain.Command(r.text(18)), Confirmed: r.bool(19), Attempts: r.int(20), FailedStarts: r.int(21), Restarts: r.int(22),
+		DebounceUntil: r.time(23), LoggedOut: r.bool(24), ExcludedWorkerID: r.text(25), ExcludedUntil: r.time(26),
 		QR:           domain.QR{Code: r.text(27), Image: r.bytes(28), ExpiresAt: r.time(29)},
 		PairingPhone: r.text(30), PairingCode: r.text(31),
-		DueAt: r.time(32), ReportedAt: r.time(33), HeardAt: r.time(34), LastSeenAt: r.time(35), UpdatedAt: r.time(36),
-		ClaimedBy: r.text(37), ClaimedUntil: r.time(38), MoveID: r.text(39), MoveTo: r.text(40),
+		DueAt: r.time(32), LastReportWorkerTime: r.time(33), LastReportAppliedAt: r.time(34), LastSeenAt: r.time(35), UpdatedAt: r.time(36),
+		ClaimedBy: r.text(37), ClaimedUntil: r.time(38), MigrationID: r.text(39), MigrationTargetID: r.text(40),
 		Rev: r.int64(41),
 	}
 }
@@ -75,12 +75,12 @@ func (t *sessions) Put(ctx context.Context, s *domain.Session) error {
 	return (*Tx)(t).put(ctx, &t.body.sessions.puts, &s.Rev, s.ID, s.UserID, micros(s.CreatedAt),
 		s.Name, s.Description, s.DisplayName, s.PhoneNumber,
 		string(s.Intent), string(s.Status), when(s.StatusAt), s.WasConnected, s.LastError,
-		s.WorkerID, s.Generation, when(s.AssignedAt), s.HomeID, s.MovedFrom, string(s.MoveEvent),
-		string(s.Order), s.Confirms, s.Tries, s.Misses, s.Restarts,
-		when(s.SettleAt), s.LoggedOut, s.AvoidID, when(s.AvoidUntil),
+		s.WorkerID, s.Generation, when(s.AssignedAt), s.CredentialsWorkerID, s.PreviousWorkerID, string(s.PlacementEvent),
+		string(s.Command), s.Confirmed, s.Attempts, s.FailedStarts, s.Restarts,
+		when(s.DebounceUntil), s.LoggedOut, s.ExcludedWorkerID, when(s.ExcludedUntil),
 		s.QR.Code, bytes(s.QR.Image), when(s.QR.ExpiresAt), s.PairingPhone, s.PairingCode,
-		when(s.DueAt), when(s.ReportedAt), when(s.HeardAt), when(s.LastSeenAt), when(s.UpdatedAt),
-		s.ClaimedBy, when(s.ClaimedUntil), s.MoveID, s.MoveTo)
+		when(s.DueAt), when(s.LastReportWorkerTime), when(s.LastReportAppliedAt), when(s.LastSeenAt), when(s.UpdatedAt),
+		s.ClaimedBy, when(s.ClaimedUntil), s.MigrationID, s.MigrationTargetID)
 }
 
 // Delete leaves keys and messages to the schema.
@@ -113,7 +113,7 @@ func (t *sessions) List(ctx context.Context, f ports.SessionFilter, p ports.Page
 	return listed(ctx, (*Tx)(t), rows, pick("sessions", "COUNT(*)").all(conditions), p, scanSession)
 }
 
-func (t *sessions) Assigned(ctx context.Context, workerID string) ([]*domain.Session, error) {
+func (t *sessions) ListByWorker(ctx context.Context, workerID string) ([]*domain.Session, error) {
 	return many(ctx, (*Tx)(t), t.body.sessions.assigned, scanSession, workerID)
 }
 

@@ -38,13 +38,13 @@ type Body struct {
 	all     []*Statement
 
 	users    userStatements
-	signIns  signInStatements
-	resets   resetStatements
-	keys     keyStatements
+	families familyStatements
+	resets   passwordResetStatements
+	keys     apiKeyStatements
 	sessions sessionStatements
 	workers  workerStatements
 	cleanups cleanupStatements
-	moves    moveStatements
+	moves    migrationStatements
 	messages messageStatements
 	loads    loadStatements
 	outbox   outboxStatements
@@ -59,7 +59,7 @@ func (b *Body) Statements() int { return len(b.all) }
 func compile(d Dialect) *Body {
 	b := &Body{dialect: d}
 	b.users = b.userStatements()
-	b.signIns = b.signInStatements()
+	b.families = b.signInStatements()
 	b.resets = b.resetStatements()
 	b.keys = b.keyStatements()
 	b.sessions = b.sessionStatements()

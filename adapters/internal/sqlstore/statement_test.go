@@ -141,7 +141,7 @@ func TestPlans(t *testing.T) {
 		b.users.byEmail: "sqlite_autoindex_users_2 (email=?)", b.keys.byHash: "sqlite_autoindex_api_keys_2 (hash=?)",
 		b.users.update: "PRIMARY KEY (id=?)", b.keys.update: "PRIMARY KEY (id=?)", b.workers.update: "PRIMARY KEY (id=?)",
 		b.cleanups.update: "PRIMARY KEY (worker_id=? AND session_id=?)", b.cleanups.byWorker: "PRIMARY KEY (worker_id=?)",
-		b.moves.update: "PRIMARY KEY (id=?)", b.moves.trim: "moves_ended (completed_at<?)",
+		b.moves.update: "PRIMARY KEY (id=?)", b.moves.deleteBefore: "moves_ended (completed_at<?)",
 		b.sessions.claimedBy: "sessions_claimed (claimed_by=?)",
 		b.sessions.update:    "PRIMARY KEY (id=?)", b.messages.update: "sqlite_autoindex_messages_1 (id=?)",
 		b.sessions.assigned: "sessions_worker (worker_id=?)", b.sessions.eachAssigned: "PRIMARY KEY (id>?)",
@@ -175,10 +175,10 @@ func TestPlans(t *testing.T) {
 		order("created_at DESC", "id DESC").page(ports.Page{Limit: 20}))
 	require.NoError(t, err)
 	index[ofUser] = "sessions_user (user_id=?)"
-	latest, _, err := b.list(pick("moves", movesTable.columns()...).order("created_at DESC", "id DESC").page(ports.Page{Limit: 20}))
+	latest, _, err := b.list(pick("moves", migrationRowsTable.columns()...).order("created_at DESC", "id DESC").page(ports.Page{Limit: 20}))
 	require.NoError(t, err)
 	mayScan[latest] = "SCAN moves USING INDEX moves_age"
-	ofSession, _, err := b.list(pick("moves", movesTable.columns()...).where("session_id = ?").
+	ofSession, _, err := b.list(pick("moves", migrationRowsTable.columns()...).where("session_id = ?").
 		order("created_at DESC", "id DESC").page(ports.Page{Limit: 20}))
 	require.NoError(t, err)
 	index[ofSession] = "moves_session (session_id=?)"

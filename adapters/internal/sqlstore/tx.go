@@ -57,9 +57,9 @@ type Tx struct {
 func (b *Body) Begin(ctx context.Context, c Conn, owner any, write bool) *Tx {
 	t := &Tx{Context: ctx, body: b, conn: c, owner: owner, write: write}
 	t.ports = ports.Tx{
-		Users: (*users)(t), SignIns: (*signIns)(t), Resets: (*resets)(t), Keys: (*keys)(t),
-		Sessions: (*sessions)(t), Workers: (*workers)(t), Cleanups: (*cleanups)(t), Migrations: (*moves)(t),
-		Messages: (*messages)(t), Loads: (*loads)(t), Outbox: (*outbox)(t), Settings: (*settings)(t),
+		Users: (*users)(t), RefreshTokenFamilies: (*refreshTokenFamilies)(t), PasswordResets: (*passwordResets)(t), APIKeys: (*apiKeys)(t),
+		Sessions: (*sessions)(t), Workers: (*workers)(t), Cleanups: (*cleanups)(t), Migrations: (*migrationRows)(t),
+		Messages: (*messages)(t), LoadSamples: (*loadSamples)(t), Outbox: (*outbox)(t), Settings: (*settings)(t),
 		Replicas: (*replicas)(t),
 	}
 	return t

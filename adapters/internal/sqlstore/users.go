@@ -95,7 +95,7 @@ func (t *users) Put(ctx context.Context, u *domain.User) error {
 
 func (t *users) Usage(ctx context.Context, id string) (domain.UserUsage, error) {
 	return one(ctx, (*Tx)(t), t.body.users.usage, func(r row) domain.UserUsage {
-		return domain.UserUsage{Sessions: r.int(0), Live: r.int(1)}
+		return domain.UserUsage{Sessions: r.int(0), ActiveSessions: r.int(1)}
 	}, id)
 }
 
@@ -107,8 +107,8 @@ func (t *users) Reserve(ctx context.Context, id string, add, limit domain.UserUs
 		}
 		return math.MaxInt64
 	}
-	n, err := (*Tx)(t).exec(ctx, t.body.users.reserve, add.Sessions, add.Sessions, add.Live, add.Live,
-		id, add.Sessions, within(add.Sessions, limit.Sessions), add.Live, within(add.Live, limit.Live))
+	n, err := (*Tx)(t).exec(ctx, t.body.users.reserve, add.Sessions, add.Sessions, add.ActiveSessions, add.ActiveSessions,
+		id, add.Sessions, within(add.Sessions, limit.Sessions), add.ActiveSessions, within(add.ActiveSessions, limit.ActiveSessions))
 	if err != nil || n > 0 {
 		return err
 	}

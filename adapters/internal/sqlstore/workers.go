@@ -25,15 +25,15 @@ func scanWorker(r row) *domain.Worker {
 		ID: r.text(0), Endpoint: r.text(1),
 		Capacity: r.int(2), Description: r.text(3), Version: r.text(4), Environment: r.text(5), Interval: r.duration(8),
 		Online: r.bool(9), Draining: r.bool(10), LastHeartbeat: r.time(11), RegisteredAt: r.time(12),
-		Loss: domain.Loss(r.text(13)), LostAt: r.time(14), FailoverAt: r.time(15),
+		DownReason: domain.DownReason(r.text(13)), DownAt: r.time(14), FailoverAt: r.time(15),
 		CPU: r.float(16), Memory: r.float(17), Uptime: r.duration(18), MessageCount: r.int64(19),
 		CreatedAt: r.time(21), UpdatedAt: r.time(22),
-		Claimed: r.int(23), DrainID: r.text(24), TrialSince: r.time(25), Suspect: r.text(26),
+		AnnouncedCapacity: r.int(23), DrainID: r.text(24), CanarySince: r.time(25), Suspect: r.text(26),
 		Rev: r.int64(27), Used: r.int(28),
 	}
 	r.decode(6, &w.Labels)
 	r.decode(7, &w.Capabilities)
-	r.decode(20, &w.Reported)
+	r.decode(20, &w.ReportedBreakdown)
 	return w
 }
 
@@ -96,15 +96,15 @@ func (t *workers) Put(ctx context.Context, w *domain.Worker) error {
 	if err != nil {
 		return err
 	}
-	reported, err := encoded(w.Reported, w.Reported == nil)
+	reported, err := encoded(w.ReportedBreakdown, w.ReportedBreakdown == nil)
 	if err != nil {
 		return err
 	}
 	return (*Tx)(t).put(ctx, &t.body.workers.puts, &w.Rev, w.ID, w.Endpoint,
 		w.Capacity, w.Description, w.Version, w.Environment, labels, capabilities, int64(w.Interval),
-		w.Online, w.Draining, when(w.LastHeartbeat), when(w.RegisteredAt), string(w.Loss), when(w.LostAt), when(w.FailoverAt),
-		percent(w.CPU), percent(w.Memory), int64(w.Uptime), w.MessageCount, reported, when(w.CreatedAt), when(w.UpdatedAt), w.Claimed,
-		w.DrainID, when(w.TrialSince), w.Suspect)
+		w.Online, w.Draining, when(w.LastHeartbeat), when(w.RegisteredAt), string(w.DownReason), when(w.DownAt), when(w.FailoverAt),
+		percent(w.CPU), percent(w.Memory), int64(w.Uptime), w.MessageCount, reported, when(w.CreatedAt), when(w.UpdatedAt), w.AnnouncedCapacity,
+		w.DrainID, when(w.CanarySince), w.Suspect)
 }
 
 func (t *workers) Delete(ctx context.Context, id string) error {

@@ -13,19 +13,19 @@ func scanLoad(r row) domain.LoadSample {
 	return domain.LoadSample{WorkerID: r.text(0), At: r.time(1), Sessions: r.int(2), CPU: r.float(3), Memory: r.float(4)}
 }
 
-type loadStatements struct{ append, since, trim *Statement }
+type loadStatements struct{ append, since, deleteBefore *Statement }
 
 func (b *Body) loadStatements() loadStatements {
 	return loadStatements{
-		append: b.insert("worker_loads", loadColumns...),
-		since:  b.read(pick("worker_loads", loadColumns...).where("worker_id = ? AND at >= ?").order("at")),
-		trim:   b.write(b.remove("worker_loads", "at < ?")),
+		append:       b.insert("worker_loads", loadColumns...),
+		since:        b.read(pick("worker_loads", loadColumns...).where("worker_id = ? AND at >= ?").order("at")),
+		deleteBefore: b.write(b.remove("worker_loads", "at < ?")),
 	}
 }
 
-type loads Tx
+type loadSamples Tx
 
-func (t *loads) Append(ctx context.Context, samples ...domain.LoadSample) error {
+func (t *loadSamples) Append(ctx context.Context, samples ...domain.LoadSample) error {
 	for _, l := range samples {
 		err := (*Tx)(t).done(ctx, t.body.loads.append, l.WorkerID, micros(l.At), l.Sessions, percent(l.CPU), percent(l.Memory))
 		if err != nil {
@@ -35,10 +35,10 @@ func (t *loads) Append(ctx context.Context, samples ...domain.LoadSample) error 
 	return (*Tx)(t).allow(ctx, true)
 }
 
-func (t *loads) Since(ctx context.Context, workerID string, since time.Time) ([]domain.LoadSample, error) {
+func (t *loadSamples) Since(ctx context.Context, workerID string, since time.Time) ([]domain.LoadSample, error) {
 	return many(ctx, (*Tx)(t), t.body.loads.since, scanLoad, workerID, ceiling(since))
 }
 
-func (t *loads) Trim(ctx context.Context, before time.Time) error {
-	return (*Tx)(t).done(ctx, t.body.loads.trim, ceiling(before))
+func (t *loadSamples) DeleteBefore(ctx context.Context, before time.Time) error {
+	return (*Tx)(t).done(ctx, t.body.loads.deleteBefore, ceiling(before))
 }

@@ -17,15 +17,15 @@ import (
 )
 
 const (
-	// hintPause lies between two transactions that tell hints: each holds a lock
+	// publishPause lies between two transactions that tell invalidations: each holds a lock
 	// that every such transaction in the database wants.
-	hintPause = 10 * time.Millisecond
-	// hintSize is how many bytes of ids a notification has at most; PostgreSQL
+	publishPause = 10 * time.Millisecond
+	// maxNotificationSize is how many bytes of ids a notification has at most; PostgreSQL
 	// takes less than 8000 in all.
-	hintSize = 7500
-	// hintCount is how many ids wait at most. Of more it is said that anything
+	maxNotificationSize = 7500
+	// maxWaitingIDs is how many ids wait at most. Of more it is said that anything
 	// may have changed.
-	hintCount = 50_000
+	maxWaitingIDs = 50_000
 )
 
 // The channel belongs to the schema.
@@ -33,8 +33,8 @@ const channel = "'switchyard_' || quote_ident(current_schema())::regnamespace::o
 
 var notify = &sqlstore.Statement{SQL: "SELECT pg_notify(" + channel + ", $1)"}
 
-// hints implements [ports.Hints] by LISTEN and NOTIFY.
-type hints struct {
+// invalidator implements [ports.Invalidator] by LISTEN and NOTIFY.
+type invalidator struct {
 	store *Store
 	self  string // tells what we have told from what others have
 
@@ -43,14 +43,14 @@ type hints struct {
 	running sync.WaitGroup
 	wake    chan struct{} // receives when there is something to tell
 
-	mu                 sync.Mutex
-	telling, listening bool // its goroutine has been started
-	waiting            map[about]struct{}
-	listeners          []*listener
+	mu                    sync.Mutex
+	publishing, listening bool // its goroutine has been started
+	waiting               map[change]struct{}
+	listeners             []*listener
 }
 
-// about names what has changed. The zero value is for anything.
-type about struct{ kind, id string }
+// change names what has changed. The zero value is for anything.
+type change struct{ kind, id string }
 
 const (
 	aSession = "s"
@@ -59,44 +59,44 @@ const (
 )
 
 type listener struct {
-	fn   func(ports.Hint)
+	fn   func(ports.Invalidation)
 	gone atomic.Bool
 }
 
-func newHints(s *Store) *hints {
-	h := &hints{store: s, self: rand.Text(), wake: make(chan struct{}, 1), waiting: make(map[about]struct{})}
+func newInvalidator(s *Store) *invalidator {
+	h := &invalidator{store: s, self: rand.Text(), wake: make(chan struct{}, 1), waiting: make(map[change]struct{})}
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	return h
 }
 
-// Hints tells the other processes whose stores have the same database and
+// Invalidator tells the other processes whose stores have the same database and
 // schema what has changed. They are told some milliseconds later, of everything
 // since together, and hear of a gap within seconds. The store ends it with
 // Close.
-func (s *Store) Hints() ports.Hints { return s.hints }
+func (s *Store) Invalidator() ports.Invalidator { return s.invalidator }
 
-// Tell implements [ports.Hints].
-func (h *hints) Tell(hint ports.Hint) {
+// Publish implements [ports.Invalidator].
+func (h *invalidator) Publish(invalidation ports.Invalidation) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	add := func(kind string, ids []string) {
 		for _, id := range ids {
-			h.waiting[about{kind, id}] = struct{}{}
+			h.waiting[change{kind, id}] = struct{}{}
 		}
 	}
-	add(aSession, hint.Sessions)
-	add(aWorker, hint.Workers)
-	add(aUser, hint.Users)
-	if hint.All || len(h.waiting) > hintCount {
+	add(aSession, invalidation.Sessions)
+	add(aWorker, invalidation.Workers)
+	add(aUser, invalidation.Users)
+	if invalidation.All || len(h.waiting) > maxWaitingIDs {
 		clear(h.waiting)
-		h.waiting[about{}] = struct{}{}
+		h.waiting[change{}] = struct{}{}
 	}
 	if len(h.waiting) == 0 || h.ctx.Err() != nil {
 		return
 	}
-	if !h.telling {
-		h.telling = true
-		h.running.Go(h.tell)
+	if !h.publishing {
+		h.publishing = true
+		h.running.Go(h.publishWaiting)
 	}
 	select {
 	case h.wake <- struct{}{}:
@@ -104,9 +104,9 @@ func (h *hints) Tell(hint ports.Hint) {
 	}
 }
 
-// tell passes on what waits, until the store is closed.
-func (h *hints) tell() {
-	pause := patient(hintPause)
+// publishWaiting passes on what waits, until the store is closed.
+func (h *invalidator) publishWaiting() {
+	pause := patient(publishPause)
 	for {
 		select {
 		case <-h.wake:
@@ -120,7 +120,7 @@ func (h *hints) tell() {
 		}
 		h.mu.Lock()
 		waiting := h.waiting
-		h.waiting = make(map[about]struct{})
+		h.waiting = make(map[change]struct{})
 		h.mu.Unlock()
 		err := h.send(ctx, waiting)
 		switch {
@@ -128,16 +128,16 @@ func (h *hints) tell() {
 			return
 		case err == nil:
 			pause.Reset()
-			h.sleep(hintPause)
+			h.sleep(publishPause)
 		default:
 			h.sleep(pause.NextBackOff())
-			h.again(waiting)
+			h.publishAgain(waiting)
 		}
 	}
 }
 
-// again has hints told again that may not have been.
-func (h *hints) again(untold map[about]struct{}) {
+// publishAgain publishes changes again that may not have been published.
+func (h *invalidator) publishAgain(untold map[change]struct{}) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	maps.Copy(h.waiting, untold)
@@ -147,7 +147,7 @@ func (h *hints) again(untold map[about]struct{}) {
 	}
 }
 
-func (h *hints) sleep(d time.Duration) {
+func (h *invalidator) sleep(d time.Duration) {
 	select {
 	case <-time.After(d):
 	case <-h.ctx.Done():
@@ -164,7 +164,7 @@ type notification struct {
 }
 
 // send tells everything in one transaction.
-func (h *hints) send(ctx context.Context, what map[about]struct{}) error {
+func (h *invalidator) send(ctx context.Context, what map[change]struct{}) error {
 	if len(what) == 0 {
 		return nil
 	}
@@ -192,16 +192,16 @@ func (h *hints) send(ctx context.Context, what map[about]struct{}) error {
 }
 
 // notifications are small enough, each.
-func (h *hints) notifications(what map[about]struct{}) (all []notification) {
+func (h *invalidator) notifications(what map[change]struct{}) (all []notification) {
 	n, size := notification{From: h.self}, 0
 	for a := range what {
 		quoted, _ := json.Marshal(a.id) // a string has no error
-		if size+len(quoted) >= hintSize && size > 0 {
+		if size+len(quoted) >= maxNotificationSize && size > 0 {
 			all = append(all, n)
 			n, size = notification{From: h.self}, 0
 		}
 		switch {
-		case a == about{}, len(quoted) >= hintSize:
+		case a == change{}, len(quoted) >= maxNotificationSize:
 			n.All = true
 			continue
 		case a.kind == aSession:
@@ -216,10 +216,10 @@ func (h *hints) notifications(what map[about]struct{}) (all []notification) {
 	return append(all, n)
 }
 
-// Listen implements [ports.Hints]. What fn is given it shares with other
+// Subscribe implements [ports.Invalidator]. What fn is given it shares with other
 // listeners. cancel does not wait for a call of fn that has begun, so fn may
 // call it too.
-func (h *hints) Listen(fn func(ports.Hint)) (cancel func()) {
+func (h *invalidator) Subscribe(fn func(ports.Invalidation)) (cancel func()) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	l := &listener{fn: fn}
@@ -238,14 +238,14 @@ func (h *hints) Listen(fn func(ports.Hint)) (cancel func()) {
 
 // listen passes on what others tell, over a connection of its own, until the
 // store is closed.
-func (h *hints) listen() {
-	for pause := patient(hintPause); h.ctx.Err() == nil; h.sleep(pause.NextBackOff()) {
+func (h *invalidator) listen() {
+	for pause := patient(publishPause); h.ctx.Err() == nil; h.sleep(pause.NextBackOff()) {
 		h.hear(pause.Reset)
 	}
 }
 
 // hear listens as long as the connection lasts.
-func (h *hints) hear(connected func()) {
+func (h *invalidator) hear(connected func()) {
 	config := h.store.config.ConnConfig.Copy().Config
 	var heard []string
 	config.OnNotification = func(_ *pgconn.PgConn, n *pgconn.Notification) { heard = append(heard, n.Payload) }
@@ -263,7 +263,7 @@ func (h *hints) hear(connected func()) {
 		return
 	}
 	connected()
-	h.deliver(ports.Hint{All: true})
+	h.deliver(ports.Invalidation{All: true})
 	// A connection that is cut off looks like one on which nothing is said.
 	quiet := h.store.timeout / 4
 	for {
@@ -285,30 +285,30 @@ func (h *hints) hear(connected func()) {
 }
 
 // pass delivers a notification, unless it is our own.
-func (h *hints) pass(payload string) {
+func (h *invalidator) pass(payload string) {
 	var n notification
 	if err := json.Unmarshal([]byte(payload), &n); err != nil {
 		n.All = true // a version of this program that says more
 	}
 	if n.From != h.self {
-		h.deliver(ports.Hint{Sessions: n.Sessions, Workers: n.Workers, Users: n.Users, All: n.All})
+		h.deliver(ports.Invalidation{Sessions: n.Sessions, Workers: n.Workers, Users: n.Users, All: n.All})
 	}
 }
 
 // deliver calls the listeners, one after the other.
-func (h *hints) deliver(hint ports.Hint) {
+func (h *invalidator) deliver(invalidation ports.Invalidation) {
 	h.mu.Lock()
 	listeners := h.listeners
 	h.mu.Unlock()
 	for _, l := range listeners {
 		if !l.gone.Load() {
-			l.fn(hint)
+			l.fn(invalidation)
 		}
 	}
 }
 
 // close ends everything, and waits for it.
-func (h *hints) close() {
+func (h *invalidator) close() {
 	h.mu.Lock()
 	h.cancel()
 	h.mu.Unlock()

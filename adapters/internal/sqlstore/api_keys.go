@@ -7,7 +7,7 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-var keysTable = table{
+var apiKeysTable = table{
 	name: "api_keys", key: []string{"id"}, fixed: []string{"session_id", "user_id", "hash", "created_at"},
 	rest: []string{"name", "hint", "last_used_at", "expires_at", "revoked_at"},
 }
@@ -20,16 +20,16 @@ func scanKey(r row) *domain.APIKey {
 	}
 }
 
-type keyStatements struct {
+type apiKeyStatements struct {
 	puts
 	get, byHash, byUser, bySession, remove *Statement
 }
 
-func (b *Body) keyStatements() keyStatements {
-	keys := pick("api_keys", keysTable.columns()...)
+func (b *Body) keyStatements() apiKeyStatements {
+	keys := pick("api_keys", apiKeysTable.columns()...)
 	newest := keys.order("created_at DESC", "id DESC")
-	return keyStatements{
-		puts:      b.puts(keysTable),
+	return apiKeyStatements{
+		puts:      b.puts(apiKeysTable),
 		get:       b.read(keys.where(same("id"))),
 		byHash:    b.read(keys.where(same("hash"))),
 		byUser:    b.read(newest.where(same("user_id"))),
@@ -38,30 +38,30 @@ func (b *Body) keyStatements() keyStatements {
 	}
 }
 
-type keys Tx
+type apiKeys Tx
 
-func (t *keys) Get(ctx context.Context, id string) (*domain.APIKey, error) {
+func (t *apiKeys) Get(ctx context.Context, id string) (*domain.APIKey, error) {
 	return one(ctx, (*Tx)(t), t.body.keys.get, scanKey, id)
 }
 
-func (t *keys) ByHash(ctx context.Context, hash [32]byte) (*domain.APIKey, error) {
+func (t *apiKeys) ByHash(ctx context.Context, hash [32]byte) (*domain.APIKey, error) {
 	return one(ctx, (*Tx)(t), t.body.keys.byHash, scanKey, hash[:])
 }
 
-func (t *keys) ByUser(ctx context.Context, userID string) ([]*domain.APIKey, error) {
+func (t *apiKeys) ByUser(ctx context.Context, userID string) ([]*domain.APIKey, error) {
 	return many(ctx, (*Tx)(t), t.body.keys.byUser, scanKey, userID)
 }
 
-func (t *keys) BySession(ctx context.Context, sessionID string) ([]*domain.APIKey, error) {
+func (t *apiKeys) BySession(ctx context.Context, sessionID string) ([]*domain.APIKey, error) {
 	return many(ctx, (*Tx)(t), t.body.keys.bySession, scanKey, sessionID)
 }
 
 // Put needs the session and the user to exist, or gives ErrNotFound.
-func (t *keys) Put(ctx context.Context, k *domain.APIKey) error {
+func (t *apiKeys) Put(ctx context.Context, k *domain.APIKey) error {
 	return (*Tx)(t).put(ctx, &t.body.keys.puts, &k.Rev, k.ID, k.SessionID, k.UserID, k.Hash[:], micros(k.CreatedAt),
 		k.Name, k.Hint, when(k.LastUsedAt), when(k.ExpiresAt), when(k.RevokedAt))
 }
 
-func (t *keys) Delete(ctx context.Context, id string) error {
+func (t *apiKeys) Delete(ctx context.Context, id string) error {
 	return (*Tx)(t).changed(ctx, ports.ErrNotFound, t.body.keys.remove, id)
 }

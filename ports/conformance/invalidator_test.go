@@ -12,14 +12,14 @@ import (
 // radio is a party behind a connection of its own, as those of a network are.
 // While it is cut off, everything is lost, and after that both sides know.
 type radio struct {
-	inner *memory.Hints
+	inner *memory.Invalidator
 	mu    sync.Mutex
 	cut   bool
-	fns   map[*func(ports.Hint)]bool
+	fns   map[*func(ports.Invalidation)]bool
 }
 
-func newRadio(inner *memory.Hints) *radio {
-	return &radio{inner: inner, fns: make(map[*func(ports.Hint)]bool)}
+func newRadio(inner *memory.Invalidator) *radio {
+	return &radio{inner: inner, fns: make(map[*func(ports.Invalidation)]bool)}
 }
 
 func (r *radio) isCut() bool {
@@ -28,14 +28,14 @@ func (r *radio) isCut() bool {
 	return r.cut
 }
 
-func (r *radio) Tell(h ports.Hint) {
+func (r *radio) Publish(h ports.Invalidation) {
 	if !r.isCut() {
-		r.inner.Tell(h)
+		r.inner.Publish(h)
 	}
 }
 
-func (r *radio) Listen(fn func(ports.Hint)) (cancel func()) {
-	stop := r.inner.Listen(func(h ports.Hint) {
+func (r *radio) Subscribe(fn func(ports.Invalidation)) (cancel func()) {
+	stop := r.inner.Subscribe(func(h ports.Invalidation) {
 		if !r.isCut() {
 			fn(h)
 		}
@@ -59,26 +59,26 @@ func (r *radio) off() (heal func()) {
 	return func() {
 		r.mu.Lock()
 		r.cut = false
-		var fns []func(ports.Hint)
+		var fns []func(ports.Invalidation)
 		for fn := range r.fns {
 			fns = append(fns, *fn)
 		}
 		r.mu.Unlock()
-		r.inner.Tell(ports.Hint{All: true})
+		r.inner.Publish(ports.Invalidation{All: true})
 		for _, fn := range fns {
-			fn(ports.Hint{All: true})
+			fn(ports.Invalidation{All: true})
 		}
 	}
 }
 
-func TestHintsThatBreak(t *testing.T) {
+func TestInvalidatorThatBreak(t *testing.T) {
 	open := func() (a, b *radio) {
-		inner := memory.NewHints()
+		inner := memory.NewInvalidator()
 		return newRadio(inner), newRadio(inner.Join())
 	}
-	conformance.Hints(t, func(*testing.T) (ports.Hints, ports.Hints) { return open() })
-	conformance.HintsCut(t, func(*testing.T) (a, b ports.Hints, cut func(h ports.Hints) (heal func())) {
+	conformance.Invalidator(t, func(*testing.T) (ports.Invalidator, ports.Invalidator) { return open() })
+	conformance.InvalidatorCut(t, func(*testing.T) (a, b ports.Invalidator, cut func(h ports.Invalidator) (heal func())) {
 		a, b = open()
-		return a, b, func(h ports.Hints) func() { return h.(*radio).off() }
+		return a, b, func(h ports.Invalidator) func() { return h.(*radio).off() }
 	})
 }

@@ -12,20 +12,20 @@ import (
 	"github.com/switchyard-wa/switchyard/ports/conformance"
 )
 
-func TestHints(t *testing.T) {
-	conformance.Hints(t, func(t *testing.T) (a, b ports.Hints) {
+func TestInvalidator(t *testing.T) {
+	conformance.Invalidator(t, func(t *testing.T) (a, b ports.Invalidator) {
 		dsn := postgrestest.Shared(t).NewDatabase(t)
-		return open(t, dsn).Hints(), open(t, dsn).Hints()
+		return open(t, dsn).Invalidator(), open(t, dsn).Invalidator()
 	})
 }
 
-func TestHintsOverANetwork(t *testing.T) {
-	conformance.HintsCut(t, func(t *testing.T) (a, b ports.Hints, cut func(h ports.Hints) (heal func())) {
+func TestInvalidatorOverANetwork(t *testing.T) {
+	conformance.InvalidatorCut(t, func(t *testing.T) (a, b ports.Invalidator, cut func(h ports.Invalidator) (heal func())) {
 		dsn := postgrestest.Shared(t).NewDatabase(t)
 		ofA, dsnA := through(t, dsn)
 		ofB, dsnB := through(t, dsn)
-		a, b = open(t, dsnA).Hints(), open(t, dsnB).Hints()
-		return a, b, func(h ports.Hints) (heal func()) {
+		a, b = open(t, dsnA).Invalidator(), open(t, dsnB).Invalidator()
+		return a, b, func(h ports.Invalidator) (heal func()) {
 			p := ofA
 			if h == b {
 				p = ofB
@@ -40,25 +40,25 @@ func TestHintsOverANetwork(t *testing.T) {
 func TestSilence(t *testing.T) {
 	dsn := postgrestest.Shared(t).NewDatabase(t)
 	p, lossy := through(t, dsn)
-	teller := open(t, dsn).Hints()
-	heard := make(chan ports.Hint, 100)
-	hear := func() ports.Hint {
+	teller := open(t, dsn).Invalidator()
+	heard := make(chan ports.Invalidation, 100)
+	hear := func() ports.Invalidation {
 		select {
-		case hint := <-heard:
-			return hint
+		case invalidation := <-heard:
+			return invalidation
 		case <-time.After(20 * time.Second):
 			require.FailNow(t, "nothing is heard")
 		}
-		return ports.Hint{}
+		return ports.Invalidation{}
 	}
-	cancel := openWith(t, lossy, postgres.Options{Timeout: soon}).Hints().Listen(func(h ports.Hint) { heard <- h })
+	cancel := openWith(t, lossy, postgres.Options{Timeout: soon}).Invalidator().Subscribe(func(h ports.Invalidation) { heard <- h })
 	defer cancel()
 	require.True(t, hear().All, "it listens")
-	teller.Tell(ports.Hint{Users: []string{"u1"}})
-	require.Equal(t, ports.Hint{Users: []string{"u1"}}, hear())
+	teller.Publish(ports.Invalidation{Users: []string{"u1"}})
+	require.Equal(t, ports.Invalidation{Users: []string{"u1"}}, hear())
 	before := p.connections()
 	p.lose()
-	teller.Tell(ports.Hint{Users: []string{"u2"}})
+	teller.Publish(ports.Invalidation{Users: []string{"u2"}})
 	require.Eventually(t, func() bool { return p.connections() > before }, 20*time.Second, 10*time.Millisecond)
 	p.heal()
 	require.True(t, hear().All)

@@ -12,11 +12,11 @@ import (
 
 var online = &domain.Worker{ID: "w1", Online: true}
 
-// requireSettling: the status has changed, the assignment has not.
-func requireSettling(t *testing.T, s *stage, until time.Time) {
+// requireDebouncing: the status has changed, the assignment has not.
+func requireDebouncing(t *testing.T, s *stage, until time.Time) {
 	t.Helper()
 	require.Equal(t, []any{domain.Up, domain.Disconnected, "w1", int64(1)}, []any{s.Intent, s.Status, s.WorkerID, s.Generation})
-	require.Equal(t, []time.Time{until, until}, []time.Time{s.SettleAt, s.DueAt})
+	require.Equal(t, []time.Time{until, until}, []time.Time{s.DebounceUntil, s.DueAt})
 	step, at := s.next(online)
 	require.Equal(t, domain.StepNone, step)
 	require.Equal(t, until, at)
@@ -42,11 +42,11 @@ func TestReportsOfARestart(t *testing.T) {
 					}
 					if asked != "by itself" {
 						require.NoError(t, s.Restart(s.now))
-						require.Equal(t, domain.OrderRestart, s.Order)
+						require.Equal(t, domain.CommandRestart, s.Command)
 					}
 					if asked == "after the call" {
-						s.Asked(timing, s.now)
-						require.Equal(t, domain.OrderStart, s.Order)
+						s.CommandAccepted(timing, s.now)
+						require.Equal(t, domain.CommandStart, s.Command)
 					}
 					for _, r := range reports[:2] {
 						s.hears(r)
@@ -56,7 +56,7 @@ func TestReportsOfARestart(t *testing.T) {
 						require.Contains(t, []domain.Step{domain.StepNone, domain.StepCall}, step)
 					}
 					if asked == "during the call" {
-						s.Asked(timing, s.now)
+						s.CommandAccepted(timing, s.now)
 					}
 					s.after(4 * time.Second)
 					step, _ := s.next(online)
@@ -64,7 +64,7 @@ func TestReportsOfARestart(t *testing.T) {
 					outcome, events := s.hears(reports[2])
 					require.Equal(t, domain.Applied, outcome)
 					require.Equal(t, []domain.EventType{domain.EventSessionConnected}, events)
-					require.True(t, s.Confirms && s.SettleAt.IsZero() && s.Order == domain.OrderNone)
+					require.True(t, s.Confirmed && s.DebounceUntil.IsZero() && s.Command == domain.CommandNone)
 					require.Equal(t, []any{"w1", int64(1), 0}, []any{s.WorkerID, s.Generation, s.Restarts})
 					s.after(time.Hour)
 					step, at := s.next(online)
@@ -76,14 +76,14 @@ func TestReportsOfARestart(t *testing.T) {
 	}
 }
 
-func TestSettlingIsOverWhenTheSessionIsBack(t *testing.T) {
+func TestDebounceIsOverWhenTheSessionIsBack(t *testing.T) {
 	for _, status := range []domain.Status{domain.Init, domain.QRRequired, domain.Reconnecting, domain.Connected} {
 		s := at(t, "settling")
-		requireSettling(t, s, s.now.Add(timing.Settle))
-		s.after(timing.Settle - 1).is(status)
-		require.True(t, s.SettleAt.IsZero() && s.Assigned())
+		requireDebouncing(t, s, s.now.Add(timing.DisconnectDebounce))
+		s.after(timing.DisconnectDebounce - 1).is(status)
+		require.True(t, s.DebounceUntil.IsZero() && s.IsAssigned())
 		before := *s.Session
-		require.Empty(t, s.Settle(timing, s.now))
+		require.Empty(t, s.EndDebounce(timing, s.now))
 		require.Equal(t, before, *s.Session, "there is nothing to settle")
 	}
 }
@@ -113,7 +113,7 @@ func TestConfirmedAndStillDue(t *testing.T) {
 			s.is(status)
 			require.Equal(t, noon.Add(time.Second), s.DueAt, name)
 			step, at := s.next(worker)
-			require.True(t, step == domain.StepMove || at.Equal(worker.FailoverAt), name)
+			require.True(t, step == domain.StepStopForMove || at.Equal(worker.FailoverAt), name)
 		}
 	}
 }
@@ -123,13 +123,13 @@ func TestPhoneLoggedOut(t *testing.T) {
 	outcome, events := s.hears(domain.Report{Status: domain.Disconnected, LoggedOut: true, Reason: "logged out on the phone"})
 	require.Equal(t, domain.Applied, outcome)
 	require.Equal(t, []domain.EventType{domain.EventSessionDisconnected}, events)
-	require.Empty(t, s.PhoneNumber+s.DisplayName+s.HomeID)
-	requireSettling(t, s, s.now.Add(timing.Settle))
+	require.Empty(t, s.PhoneNumber+s.DisplayName+s.CredentialsWorkerID)
+	requireDebouncing(t, s, s.now.Add(timing.DisconnectDebounce))
 
-	s.after(timing.Settle)
+	s.after(timing.DisconnectDebounce)
 	step, _ := s.next(online)
-	require.Equal(t, domain.StepSettle, step)
-	require.Empty(t, s.Settle(timing, s.now), "DISCONNECTED has been told already")
+	require.Equal(t, domain.StepEndDebounce, step)
+	require.Empty(t, s.EndDebounce(timing, s.now), "DISCONNECTED has been told already")
 	requireAtRest(t, s, domain.Disconnected)
 
 	// It is not started elsewhere because its worker is lost in that moment.
@@ -137,15 +137,15 @@ func TestPhoneLoggedOut(t *testing.T) {
 	s.hears(domain.Report{Status: domain.Disconnected, LoggedOut: true})
 	step, at := s.next(nil)
 	require.Equal(t, domain.StepNone, step)
-	require.Equal(t, s.SettleAt, at)
-	step, _ = s.after(timing.Settle).next(nil)
-	require.Equal(t, domain.StepSettle, step)
+	require.Equal(t, s.DebounceUntil, at)
+	step, _ = s.after(timing.DisconnectDebounce).next(nil)
+	require.Equal(t, domain.StepEndDebounce, step)
 }
 
 // requireAtRest: the slot is free, and nothing is left to do.
 func requireAtRest(t *testing.T, s *stage, status domain.Status) {
 	t.Helper()
-	require.Equal(t, []any{domain.Down, status, "", domain.OrderNone}, []any{s.Intent, s.Status, s.WorkerID, s.Order})
+	require.Equal(t, []any{domain.Down, status, "", domain.CommandNone}, []any{s.Intent, s.Status, s.WorkerID, s.Command})
 	require.Zero(t, s.DueAt)
 	step, at := s.next(nil)
 	require.Equal(t, domain.StepNone, step)
@@ -163,8 +163,8 @@ func TestQRAttemptsUsedUp(t *testing.T) {
 			s := starting(t)
 			lead(s)
 			s.is(domain.Disconnected)
-			requireSettling(t, s, s.now.Add(timing.Settle))
-			require.Empty(t, s.after(timing.Settle).Settle(timing, s.now))
+			requireDebouncing(t, s, s.now.Add(timing.DisconnectDebounce))
+			require.Empty(t, s.after(timing.DisconnectDebounce).EndDebounce(timing, s.now))
 			requireAtRest(t, s, domain.Disconnected)
 		})
 	}
@@ -175,10 +175,10 @@ func TestQRAttemptsUsedUp(t *testing.T) {
 func TestUnwantedDisconnects(t *testing.T) {
 	s := at(t, "CONNECTED")
 	for i, wait := range []time.Duration{2, 4, 8, 16, 32} {
-		s.is(domain.Disconnected).after(timing.Settle)
-		require.Empty(t, s.Settle(timing, s.now))
-		require.Equal(t, []any{domain.Up, domain.Init, "w1", int64(1), domain.OrderStart},
-			[]any{s.Intent, s.Status, s.WorkerID, s.Generation, s.Order})
+		s.is(domain.Disconnected).after(timing.DisconnectDebounce)
+		require.Empty(t, s.EndDebounce(timing, s.now))
+		require.Equal(t, []any{domain.Up, domain.Init, "w1", int64(1), domain.CommandStart},
+			[]any{s.Intent, s.Status, s.WorkerID, s.Generation, s.Command})
 		require.Equal(t, i+1, s.Restarts)
 		step, at := s.next(online)
 		require.Equal(t, domain.StepNone, step)
@@ -188,11 +188,11 @@ func TestUnwantedDisconnects(t *testing.T) {
 		s.after(wait * time.Second)
 		step, _ = s.next(online)
 		require.Equal(t, domain.StepCall, step)
-		s.Asked(timing, s.now)
+		s.CommandAccepted(timing, s.now)
 		s.is(domain.Connected)
 	}
-	s.is(domain.Disconnected).after(timing.Settle)
-	events := s.Settle(timing, s.now)
+	s.is(domain.Disconnected).after(timing.DisconnectDebounce)
+	events := s.EndDebounce(timing, s.now)
 	require.Equal(t, []domain.EventType{domain.EventSessionError}, types(events))
 	require.Equal(t, "w1", events[0].WorkerID, "where it was")
 	require.NotEmpty(t, s.LastError)
@@ -209,31 +209,31 @@ func TestStableConnectionForgives(t *testing.T) {
 		end  func(s *stage)
 		want int
 	}{
-		"stable":                 {timing.Stable, func(s *stage) { s.is(domain.Disconnected) }, 1},
-		"stable, link lost":      {timing.Stable, func(s *stage) { s.is(domain.Reconnecting).is(domain.Disconnected) }, 1},
-		"not quite":              {timing.Stable - 1, func(s *stage) { s.is(domain.Disconnected) }, 4},
-		"not quite, link lost":   {timing.Stable - 1, func(s *stage) { s.is(domain.Reconnecting).after(time.Hour).is(domain.Disconnected) }, 4},
+		"stable":                 {timing.StableAfter, func(s *stage) { s.is(domain.Disconnected) }, 1},
+		"stable, link lost":      {timing.StableAfter, func(s *stage) { s.is(domain.Reconnecting).is(domain.Disconnected) }, 1},
+		"not quite":              {timing.StableAfter - 1, func(s *stage) { s.is(domain.Disconnected) }, 4},
+		"not quite, link lost":   {timing.StableAfter - 1, func(s *stage) { s.is(domain.Reconnecting).after(time.Hour).is(domain.Disconnected) }, 4},
 		"the user has restarted": {0, func(s *stage) { _ = s.Restart(s.now); s.is(domain.Connected).is(domain.Disconnected) }, 1},
 	} {
 		s := at(t, "CONNECTED")
 		s.Restarts = 3
 		c.end(s.after(c.held))
-		s.after(timing.Settle).Settle(timing, s.now)
+		s.after(timing.DisconnectDebounce).EndDebounce(timing, s.now)
 		require.Equal(t, c.want, s.Restarts, name)
 	}
 }
 
 // The answer to a call does not put off the settling that was reported while
 // it was under way.
-func TestAnswerKeepsSettling(t *testing.T) {
+func TestAnswerKeepsDebounce(t *testing.T) {
 	s := at(t, "CONNECTED")
-	s.Leave(domain.EventSessionFailedOver, s.now)
+	s.UnassignForMove(domain.EventSessionFailedOver, s.now)
 	s.Assign("w1", s.now)
 	s.is(domain.Disconnected)
-	until := s.now.Add(timing.Settle)
-	s.Asked(timing, s.after(time.Second).now)
+	until := s.now.Add(timing.DisconnectDebounce)
+	s.CommandAccepted(timing, s.after(time.Second).now)
 	require.Equal(t, until, s.DueAt)
-	s.Unanswered(timing, s.now)
+	s.CommandOutcomeUnknown(timing, s.now)
 	_, at := s.next(online)
 	require.Equal(t, until, at)
 }
@@ -247,31 +247,31 @@ func TestRestartBeforeTheFirstScan(t *testing.T) {
 	require.Equal(t, domain.Stale, outcome)
 	s.is(domain.Disconnected)
 	until := s.now.Add(timing.StartTimeout)
-	require.Equal(t, until, s.SettleAt)
-	s.Asked(timing, s.now)
+	require.Equal(t, until, s.DebounceUntil)
+	s.CommandAccepted(timing, s.now)
 	step, _ := s.after(10 * time.Second).next(online)
 	require.Equal(t, domain.StepNone, step)
 	s.is(domain.QRRequired)
-	require.True(t, s.Confirms && s.Intent == domain.Up)
+	require.True(t, s.Confirmed && s.Intent == domain.Up)
 
 	// One that logs out does not.
 	s = at(t, "QR_REQUIRED")
 	require.NoError(t, s.Restart(s.now))
 	s.hears(domain.Report{Status: domain.Disconnected, LoggedOut: true})
-	require.Equal(t, s.now.Add(timing.Settle), s.SettleAt)
+	require.Equal(t, s.now.Add(timing.DisconnectDebounce), s.DebounceUntil)
 }
 
-func TestUserActsWhileItSettles(t *testing.T) {
+func TestUserActsWhileDebounced(t *testing.T) {
 	s := at(t, "settling").after(time.Second)
 	told, events := s.Disconnect(s.now)
 	require.True(t, told)
 	require.Empty(t, events, "it was DISCONNECTED before")
 	step, _ := s.next(online)
 	require.Equal(t, domain.StepCall, step)
-	s.Stopped(s.now)
+	s.StopConfirmed(s.now)
 	requireAtRest(t, s, domain.Disconnected)
 
 	s = at(t, "settling").after(time.Second)
 	require.NoError(t, s.Connect("", s.now))
-	require.Equal(t, []any{"w1", int64(1), domain.OrderStart, 0}, []any{s.WorkerID, s.Generation, s.Order, s.Restarts})
+	require.Equal(t, []any{"w1", int64(1), domain.CommandStart, 0}, []any{s.WorkerID, s.Generation, s.Command, s.Restarts})
 }

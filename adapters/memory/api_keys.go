@@ -8,39 +8,39 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-type keyRow struct {
+type apiKeyRow struct {
 	v       *domain.APIKey
 	session *sessionRow
 	user    *userRow
 }
 
-func keyAge(a, b *keyRow) int {
+func apiKeyAge(a, b *apiKeyRow) int {
 	return cmp.Or(a.v.CreatedAt.Compare(b.v.CreatedAt), cmp.Compare(a.v.ID, b.v.ID))
 }
 
-func (r *keyRow) clone() *domain.APIKey {
+func (r *apiKeyRow) clone() *domain.APIKey {
 	k := *r.v
 	return &k
 }
 
-func (r *keyRow) rev() int64 {
+func (r *apiKeyRow) rev() int64 {
 	if r == nil {
 		return 0
 	}
 	return r.v.Rev
 }
 
-type keys struct{ *txn }
+type apiKeys struct{ *txn }
 
-func (t keys) Get(_ context.Context, id string) (*domain.APIKey, error) {
-	return find(t.txn, t.s.keys, id, (*keyRow).clone)
+func (t apiKeys) Get(_ context.Context, id string) (*domain.APIKey, error) {
+	return find(t.txn, t.s.keys, id, (*apiKeyRow).clone)
 }
 
-func (t keys) ByHash(_ context.Context, hash [32]byte) (*domain.APIKey, error) {
-	return find(t.txn, t.s.hashes, hash, (*keyRow).clone)
+func (t apiKeys) ByHash(_ context.Context, hash [32]byte) (*domain.APIKey, error) {
+	return find(t.txn, t.s.hashes, hash, (*apiKeyRow).clone)
 }
 
-func (t keys) ByUser(_ context.Context, userID string) ([]*domain.APIKey, error) {
+func (t apiKeys) ByUser(_ context.Context, userID string) ([]*domain.APIKey, error) {
 	if err := t.readable(); err != nil {
 		return nil, err
 	}
@@ -48,10 +48,10 @@ func (t keys) ByUser(_ context.Context, userID string) ([]*domain.APIKey, error)
 	if user == nil {
 		return nil, nil
 	}
-	return latest(user.keys, ports.Page{}, (*keyRow).clone), nil
+	return latest(user.keys, ports.Page{}, (*apiKeyRow).clone), nil
 }
 
-func (t keys) BySession(_ context.Context, sessionID string) ([]*domain.APIKey, error) {
+func (t apiKeys) BySession(_ context.Context, sessionID string) ([]*domain.APIKey, error) {
 	if err := t.readable(); err != nil {
 		return nil, err
 	}
@@ -59,11 +59,11 @@ func (t keys) BySession(_ context.Context, sessionID string) ([]*domain.APIKey, 
 	if session == nil {
 		return nil, nil
 	}
-	return latest(session.keys, ports.Page{}, (*keyRow).clone), nil
+	return latest(session.keys, ports.Page{}, (*apiKeyRow).clone), nil
 }
 
 // Put needs the session and the user to exist.
-func (t keys) Put(_ context.Context, k *domain.APIKey) error {
+func (t apiKeys) Put(_ context.Context, k *domain.APIKey) error {
 	if err := t.writable(); err != nil {
 		return err
 	}
@@ -79,7 +79,7 @@ func (t keys) Put(_ context.Context, k *domain.APIKey) error {
 	case session == nil || user == nil:
 		return ports.ErrNotFound
 	case r == nil:
-		r = &keyRow{session: session, user: user}
+		r = &apiKeyRow{session: session, user: user}
 	case r.session != session || r.user != user: // the key of another session
 		return ports.ErrConflict
 	}
@@ -91,7 +91,7 @@ func (t keys) Put(_ context.Context, k *domain.APIKey) error {
 	return nil
 }
 
-func (t keys) Delete(_ context.Context, id string) error {
+func (t apiKeys) Delete(_ context.Context, id string) error {
 	if err := t.writable(); err != nil {
 		return err
 	}
@@ -103,23 +103,23 @@ func (t keys) Delete(_ context.Context, id string) error {
 	return nil
 }
 
-func (t keys) set(r *keyRow, v *domain.APIKey) {
+func (t apiKeys) set(r *apiKeyRow, v *domain.APIKey) {
 	old := r.v
 	t.s.setKey(r, v)
 	t.undo(func() { t.s.setKey(r, old) })
 }
 
-func (s *Store) setKey(r *keyRow, v *domain.APIKey) {
+func (s *Store) setKey(r *apiKeyRow, v *domain.APIKey) {
 	if r.v != nil {
 		delete(s.keys, r.v.ID)
 		delete(s.hashes, r.v.Hash)
-		r.session.keys.remove(r, keyAge)
-		r.user.keys.remove(r, keyAge)
+		r.session.keys.remove(r, apiKeyAge)
+		r.user.keys.remove(r, apiKeyAge)
 	}
 	if r.v = v; v != nil {
 		s.keys[v.ID] = r
 		s.hashes[v.Hash] = r
-		r.session.keys.add(r, keyAge)
-		r.user.keys.add(r, keyAge)
+		r.session.keys.add(r, apiKeyAge)
+		r.user.keys.add(r, apiKeyAge)
 	}
 }

@@ -10,46 +10,46 @@ import (
 	"github.com/switchyard-wa/switchyard/domain"
 )
 
-func TestTrial(t *testing.T) {
+func TestIsCanary(t *testing.T) {
 	w := &domain.Worker{ID: "w1"}
-	require.False(t, w.OnTrial(timing, noon), "one of old")
+	require.False(t, w.IsCanary(timing, noon), "one of old")
 	r := domain.Registration{Endpoint: "http://w1:8001", Capacity: 50, Version: "1.0"}
 	w.Register(r, timing, noon)
-	require.True(t, w.OnTrial(timing, noon))
-	require.True(t, w.OnTrial(timing, noon.Add(timing.Trial-1)))
-	require.False(t, w.OnTrial(timing, noon.Add(timing.Trial)), "it has stood the test")
+	require.True(t, w.IsCanary(timing, noon))
+	require.True(t, w.IsCanary(timing, noon.Add(timing.CanaryPeriod-1)))
+	require.False(t, w.IsCanary(timing, noon.Add(timing.CanaryPeriod)), "it has stood the test")
 
 	hour := noon.Add(time.Hour)
 	w.Register(r, timing, hour)
-	require.False(t, w.OnTrial(timing, hour), "the same again, restarted")
+	require.False(t, w.IsCanary(timing, hour), "the same again, restarted")
 	r.Version = "1.1"
 	w.Register(r, timing, hour)
-	require.True(t, w.OnTrial(timing, hour))
+	require.True(t, w.IsCanary(timing, hour))
 
-	events := w.Suspected(domain.Drops{Drops: 7, Sessions: 5}, hour)
+	events := w.MarkSuspect(domain.Disconnects{Count: 7, Sessions: 5}, hour)
 	require.Equal(t, []domain.Event{{
 		Type: domain.EventWorkerSuspect, At: hour, WorkerID: "w1",
 		Reason: "7 disconnects among 5 sessions since it joined or changed its version to 1.1",
 	}}, events)
 	require.Equal(t, domain.WorkerOnline, w.Status())
-	require.False(t, w.OnTrial(timing, hour), "it has failed")
+	require.False(t, w.IsCanary(timing, hour), "it has failed")
 	w.Register(r, timing, hour.Add(time.Minute))
-	w.Beat(domain.Heartbeat{Version: "1.1"}, timing, hour.Add(time.Minute))
+	w.ApplyHeartbeat(domain.Heartbeat{Version: "1.1"}, timing, hour.Add(time.Minute))
 	require.NotEmpty(t, w.Suspect, "a restart does not mend it")
 
-	w.Beat(domain.Heartbeat{Version: "1.2"}, timing, hour.Add(time.Hour))
+	w.ApplyHeartbeat(domain.Heartbeat{Version: "1.2"}, timing, hour.Add(time.Hour))
 	require.Empty(t, w.Suspect)
-	require.True(t, w.OnTrial(timing, hour.Add(time.Hour)), "another chance")
-	w.Suspected(domain.Drops{}, hour)
+	require.True(t, w.IsCanary(timing, hour.Add(time.Hour)), "another chance")
+	w.MarkSuspect(domain.Disconnects{}, hour)
 	w.Activate(hour)
 	require.Empty(t, w.Suspect)
-	require.False(t, w.OnTrial(timing, hour.Add(time.Hour)))
+	require.False(t, w.IsCanary(timing, hour.Add(time.Hour)))
 }
 
-func TestUnusual(t *testing.T) {
-	type d = domain.Drops
+func TestExceedsBaseline(t *testing.T) {
+	type d = domain.Disconnects
 	for _, c := range []struct {
-		own, rest domain.Drops
+		own, rest domain.Disconnects
 		want      bool
 		why       string
 	}{
@@ -63,21 +63,21 @@ func TestUnusual(t *testing.T) {
 		{d{50, 50}, d{34, 100}, false, "not quite"},
 		{d{50, 50}, d{0, 0}, false, "it is alone"},
 	} {
-		require.Equal(t, c.want, domain.Unusual(c.own, c.rest), c.why)
+		require.Equal(t, c.want, domain.ExceedsBaseline(c.own, c.rest), c.why)
 	}
 	rapid.Check(t, func(t *rapid.T) {
 		some := func(what string) d {
 			return d{rapid.IntRange(0, 60).Draw(t, what+" drops"), rapid.IntRange(0, 60).Draw(t, what+" sessions")}
 		}
 		own, rest := some("own"), some("rest")
-		if !domain.Unusual(own, rest) {
+		if !domain.ExceedsBaseline(own, rest) {
 			return
 		}
-		require.False(t, domain.Unusual(rest, own), "not both")
-		own.Drops++
-		require.True(t, domain.Unusual(own, rest), "worse is no better")
-		rest.Drops = max(rest.Drops-1, 0)
-		require.True(t, domain.Unusual(own, rest), "nor if the others are better")
+		require.False(t, domain.ExceedsBaseline(rest, own), "not both")
+		own.Count++
+		require.True(t, domain.ExceedsBaseline(own, rest), "worse is no better")
+		rest.Count = max(rest.Count-1, 0)
+		require.True(t, domain.ExceedsBaseline(own, rest), "nor if the others are better")
 	})
 }
 

@@ -14,7 +14,7 @@ var migrationClauses = []clause{
 	{"migrations are filtered", migrationsFiltered},
 	{"migrations come in pages, newest first", migrationsPaged},
 	{"Open gives those that are not over, oldest first", migrationsOpen},
-	{"Trim removes what ended long ago", migrationsTrimmed},
+	{"DeleteBefore removes what ended long ago", migrationsDeletedBefore},
 	{"a migration outlives its session", migrationsOutlive},
 }
 
@@ -48,11 +48,11 @@ func migrationIDs(all []*domain.Migration) (ids []string) {
 
 func migrationsFiltered(d *db) {
 	for i, m := range []*domain.Migration{
-		{SessionID: "s1", FromWorker: "w1", ToWorker: "w2", Kind: domain.MoveOperator, Status: domain.MigrationCompleted},
-		{SessionID: "s1", FromWorker: "w2", ToWorker: "w3", Kind: domain.MoveDrain, BatchID: "b1", Status: domain.MigrationFailed},
-		{SessionID: "s2", FromWorker: "w2", Kind: domain.MoveDrain, BatchID: "b1", Status: domain.MigrationPending},
-		{SessionID: "s3", FromWorker: "w1", ToWorker: "w3", Kind: domain.MoveRebalance, BatchID: "b2", Status: domain.MigrationRunning},
-		{SessionID: "s2", FromWorker: "w3", ToWorker: "w1", Kind: domain.MoveFailover, Status: domain.MigrationCancelled},
+		{SessionID: "s1", FromWorker: "w1", ToWorker: "w2", Kind: domain.MigrationByOperator, Status: domain.MigrationCompleted},
+		{SessionID: "s1", FromWorker: "w2", ToWorker: "w3", Kind: domain.MigrationByDrain, BatchID: "b1", Status: domain.MigrationFailed},
+		{SessionID: "s2", FromWorker: "w2", Kind: domain.MigrationByDrain, BatchID: "b1", Status: domain.MigrationPending},
+		{SessionID: "s3", FromWorker: "w1", ToWorker: "w3", Kind: domain.MigrationByRebalance, BatchID: "b2", Status: domain.MigrationRunning},
+		{SessionID: "s2", FromWorker: "w3", ToWorker: "w1", Kind: domain.MigrationByFailover, Status: domain.MigrationCancelled},
 	} {
 		m.ID, m.CreatedAt = string(rune('a'+i)), at(i)
 		d.put(m)
@@ -67,21 +67,21 @@ func migrationsFiltered(d *db) {
 		}
 	}
 	check(map[filter][]string{
-		{}:                                       {"e", "d", "c", "b", "a"},
-		{SessionID: "s1"}:                        {"b", "a"},
-		{SessionID: "s"}:                         nil,
-		{WorkerID: "w1"}:                         {"e", "d", "a"},
-		{WorkerID: "w2"}:                         {"c", "b", "a"},
-		{WorkerID: "none"}:                       nil,
-		{BatchID: "b1"}:                          {"c", "b"},
-		{Kind: domain.MoveDrain}:                 {"c", "b"},
-		{Kind: domain.MoveFailover}:              {"e"},
-		{Status: domain.MigrationRunning}:        {"d"},
-		{Status: domain.MigrationCompleted}:      {"a"},
-		{SessionID: "s2", WorkerID: "w1"}:        {"e"},
-		{WorkerID: "w2", BatchID: "b2"}:          nil,
-		{WorkerID: "w3", Kind: domain.MoveDrain}: {"b"},
-		{SessionID: "s1", WorkerID: "w2", BatchID: "b1", Kind: domain.MoveDrain, Status: domain.MigrationFailed}: {"b"},
+		{}:                                              {"e", "d", "c", "b", "a"},
+		{SessionID: "s1"}:                               {"b", "a"},
+		{SessionID: "s"}:                                nil,
+		{WorkerID: "w1"}:                                {"e", "d", "a"},
+		{WorkerID: "w2"}:                                {"c", "b", "a"},
+		{WorkerID: "none"}:                              nil,
+		{BatchID: "b1"}:                                 {"c", "b"},
+		{Kind: domain.MigrationByDrain}:                 {"c", "b"},
+		{Kind: domain.MigrationByFailover}:              {"e"},
+		{Status: domain.MigrationRunning}:               {"d"},
+		{Status: domain.MigrationCompleted}:             {"a"},
+		{SessionID: "s2", WorkerID: "w1"}:               {"e"},
+		{WorkerID: "w2", BatchID: "b2"}:                 nil,
+		{WorkerID: "w3", Kind: domain.MigrationByDrain}: {"b"},
+		{SessionID: "s1", WorkerID: "w2", BatchID: "b1", Kind: domain.MigrationByDrain, Status: domain.MigrationFailed}: {"b"},
 	})
 	// A Put moves a migration from one list to the other.
 	m := fresh(d, &domain.Migration{ID: "c"})
@@ -127,7 +127,7 @@ func migrationsOpen(d *db) {
 	require.Equal(d.T, []string{"b", "f"}, d.open())
 }
 
-func migrationsTrimmed(d *db) {
+func migrationsDeletedBefore(d *db) {
 	for i, ended := range []time.Time{at(5), {}, at(7), at(3), {}} {
 		m := migration(string(rune('a'+i)), "s1", i)
 		if m.CompletedAt = ended; !ended.IsZero() {
@@ -136,7 +136,7 @@ func migrationsTrimmed(d *db) {
 		d.put(m)
 	}
 	left := func(before time.Time) []string {
-		d.update(func(ctx context.Context, tx *ports.Tx) error { return tx.Migrations.Trim(ctx, before) })
+		d.update(func(ctx context.Context, tx *ports.Tx) error { return tx.Migrations.DeleteBefore(ctx, before) })
 		ids, _ := d.migrations(ports.MigrationFilter{}, ports.Page{})
 		return ids
 	}

@@ -8,9 +8,9 @@ import (
 	"github.com/switchyard-wa/switchyard/domain"
 )
 
-type loads struct{ *txn }
+type loadSamples struct{ *txn }
 
-func (t loads) Append(_ context.Context, samples ...domain.LoadSample) error {
+func (t loadSamples) Append(_ context.Context, samples ...domain.LoadSample) error {
 	if err := t.writable(); err != nil {
 		return err
 	}
@@ -27,7 +27,7 @@ func (t loads) Append(_ context.Context, samples ...domain.LoadSample) error {
 func byTime(l domain.LoadSample, at time.Time) int { return l.At.Compare(at) }
 
 // replace sets a worker's samples, which are never changed in place.
-func (t loads) replace(workerID string, samples []domain.LoadSample) {
+func (t loadSamples) replace(workerID string, samples []domain.LoadSample) {
 	s, old := t.s, t.s.loads[workerID]
 	if s.loads[workerID] = samples; len(samples) == 0 {
 		delete(s.loads, workerID)
@@ -39,7 +39,7 @@ func (t loads) replace(workerID string, samples []domain.LoadSample) {
 	})
 }
 
-func (t loads) Since(_ context.Context, workerID string, since time.Time) ([]domain.LoadSample, error) {
+func (t loadSamples) Since(_ context.Context, workerID string, since time.Time) ([]domain.LoadSample, error) {
 	if err := t.readable(); err != nil {
 		return nil, err
 	}
@@ -48,7 +48,7 @@ func (t loads) Since(_ context.Context, workerID string, since time.Time) ([]dom
 	return slices.Clone(all[i:]), nil
 }
 
-func (t loads) Trim(_ context.Context, before time.Time) error {
+func (t loadSamples) DeleteBefore(_ context.Context, before time.Time) error {
 	if err := t.writable(); err != nil {
 		return err
 	}

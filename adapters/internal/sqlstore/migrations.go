@@ -10,8 +10,8 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// movesTable keeps migrations of sessions, as opposed to those of the schema.
-var movesTable = table{
+// migrationRowsTable keeps migrations of sessions, as opposed to those of the schema.
+var migrationRowsTable = table{
 	name: "moves", key: []string{"id"}, fixed: []string{"session_id", "created_at"},
 	rest: []string{
 		"user_id", "kind", "batch_id", "from_worker", "to_worker", "status", "reason", "error", "started_at", "completed_at",
@@ -28,34 +28,34 @@ func scanMove(r row) *domain.Migration {
 	}
 }
 
-type moveStatements struct {
+type migrationStatements struct {
 	puts
-	get, open, trim *Statement
+	get, open, deleteBefore *Statement
 }
 
-func (b *Body) moveStatements() moveStatements {
-	moves := pick("moves", movesTable.columns()...)
-	return moveStatements{
-		puts: b.puts(movesTable),
-		get:  b.read(moves.where(same("id"))),
-		open: b.read(moves.where("status IN ('PENDING', 'RUNNING')").order("created_at", "id")),
-		trim: b.write(b.remove("moves", "completed_at < ?")),
+func (b *Body) moveStatements() migrationStatements {
+	moves := pick("moves", migrationRowsTable.columns()...)
+	return migrationStatements{
+		puts:         b.puts(migrationRowsTable),
+		get:          b.read(moves.where(same("id"))),
+		open:         b.read(moves.where("status IN ('PENDING', 'RUNNING')").order("created_at", "id")),
+		deleteBefore: b.write(b.remove("moves", "completed_at < ?")),
 	}
 }
 
-type moves Tx
+type migrationRows Tx
 
-func (t *moves) Get(ctx context.Context, id string) (*domain.Migration, error) {
+func (t *migrationRows) Get(ctx context.Context, id string) (*domain.Migration, error) {
 	return one(ctx, (*Tx)(t), t.body.moves.get, scanMove, id)
 }
 
-func (t *moves) Put(ctx context.Context, m *domain.Migration) error {
+func (t *migrationRows) Put(ctx context.Context, m *domain.Migration) error {
 	return (*Tx)(t).put(ctx, &t.body.moves.puts, &m.Rev, m.ID, m.SessionID, micros(m.CreatedAt),
 		m.UserID, string(m.Kind), m.BatchID, m.FromWorker, m.ToWorker, string(m.Status), m.Reason, m.Error,
 		when(m.StartedAt), when(m.CompletedAt))
 }
 
-func (t *moves) List(ctx context.Context, f ports.MigrationFilter, p ports.Page) ([]*domain.Migration, int, error) {
+func (t *migrationRows) List(ctx context.Context, f ports.MigrationFilter, p ports.Page) ([]*domain.Migration, int, error) {
 	var conditions []sq.Sqlizer
 	equal := func(column, value string) {
 		if value != "" {
@@ -69,14 +69,14 @@ func (t *moves) List(ctx context.Context, f ports.MigrationFilter, p ports.Page)
 	if f.WorkerID != "" {
 		conditions = append(conditions, sq.Expr("(from_worker = ? OR to_worker = ?)", f.WorkerID, f.WorkerID))
 	}
-	rows := pick("moves", movesTable.columns()...).all(conditions).order("created_at DESC", "id DESC")
+	rows := pick("moves", migrationRowsTable.columns()...).all(conditions).order("created_at DESC", "id DESC")
 	return listed(ctx, (*Tx)(t), rows, pick("moves", "COUNT(*)").all(conditions), p, scanMove)
 }
 
-func (t *moves) Open(ctx context.Context) ([]*domain.Migration, error) {
+func (t *migrationRows) Open(ctx context.Context) ([]*domain.Migration, error) {
 	return many(ctx, (*Tx)(t), t.body.moves.open, scanMove)
 }
 
-func (t *moves) Trim(ctx context.Context, before time.Time) error {
-	return (*Tx)(t).done(ctx, t.body.moves.trim, ceiling(before))
+func (t *migrationRows) DeleteBefore(ctx context.Context, before time.Time) error {
+	return (*Tx)(t).done(ctx, t.body.moves.deleteBefore, ceiling(before))
 }

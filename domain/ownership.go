@@ -15,20 +15,20 @@ type Replica struct {
 	SeenAt    time.Time // by its own clock; that it changes is what shows that the replica lives
 }
 
-// Share reports whether a piece of work falls to a replica, given the ids of
+// OwnsWork reports whether a piece of work falls to a replica, given the ids of
 // those that live. All replicas that know the same ids agree on who it is, and
 // if one goes only its own work changes hands (rendezvous hashing).
-func Share(replicaID string, alive []string, work string) bool {
-	own := weight(replicaID, work)
+func OwnsWork(replicaID string, alive []string, work string) bool {
+	own := rendezvousScore(replicaID, work)
 	for _, other := range alive {
-		if weight(other, work) > own {
+		if rendezvousScore(other, work) > own {
 			return false
 		}
 	}
 	return true
 }
 
-func weight(replicaID, work string) uint64 {
+func rendezvousScore(replicaID, work string) uint64 {
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(replicaID)) // never fails
 	_, _ = h.Write([]byte{0})

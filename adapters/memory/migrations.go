@@ -10,32 +10,32 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-type moveRow struct{ v *domain.Migration }
+type migrationRow struct{ v *domain.Migration }
 
-func moveAge(a, b *moveRow) int {
+func migrationAge(a, b *migrationRow) int {
 	return cmp.Or(a.v.CreatedAt.Compare(b.v.CreatedAt), cmp.Compare(a.v.ID, b.v.ID))
 }
 
-func (r *moveRow) clone() *domain.Migration {
+func (r *migrationRow) clone() *domain.Migration {
 	m := *r.v
 	return &m
 }
 
-func (r *moveRow) rev() int64 {
+func (r *migrationRow) rev() int64 {
 	if r == nil {
 		return 0
 	}
 	return r.v.Rev
 }
 
-// moves keeps migrations of sessions.
-type moves struct{ *txn }
+// migrations keeps migrations of sessions.
+type migrations struct{ *txn }
 
-func (t moves) Get(_ context.Context, id string) (*domain.Migration, error) {
-	return find(t.txn, t.s.moves, id, (*moveRow).clone)
+func (t migrations) Get(_ context.Context, id string) (*domain.Migration, error) {
+	return find(t.txn, t.s.moves, id, (*migrationRow).clone)
 }
 
-func (t moves) Put(_ context.Context, m *domain.Migration) error {
+func (t migrations) Put(_ context.Context, m *domain.Migration) error {
 	if err := t.writable(); err != nil {
 		return err
 	}
@@ -44,7 +44,7 @@ func (t moves) Put(_ context.Context, m *domain.Migration) error {
 		return err
 	}
 	if r == nil {
-		r = &moveRow{}
+		r = &migrationRow{}
 	}
 	v := *m
 	keep(&v.CreatedAt, &v.StartedAt, &v.CompletedAt)
@@ -54,27 +54,27 @@ func (t moves) Put(_ context.Context, m *domain.Migration) error {
 	return nil
 }
 
-func (t moves) List(_ context.Context, f ports.MigrationFilter, p ports.Page) ([]*domain.Migration, int, error) {
+func (t migrations) List(_ context.Context, f ports.MigrationFilter, p ports.Page) ([]*domain.Migration, int, error) {
 	if err := t.readable(); err != nil {
 		return nil, 0, err
 	}
-	rows := newest(t.s.moveOrder, func(r *moveRow) bool {
+	rows := newest(t.s.moveOrder, func(r *migrationRow) bool {
 		return (f.SessionID == "" || r.v.SessionID == f.SessionID) &&
 			(f.WorkerID == "" || r.v.FromWorker == f.WorkerID || r.v.ToWorker == f.WorkerID) &&
 			(f.BatchID == "" || r.v.BatchID == f.BatchID) &&
 			(f.Kind == "" || r.v.Kind == f.Kind) && (f.Status == "" || r.v.Status == f.Status)
 	})
-	return copies(page(rows, p), (*moveRow).clone), len(rows), nil
+	return copies(page(rows, p), (*migrationRow).clone), len(rows), nil
 }
 
-func (t moves) Open(context.Context) ([]*domain.Migration, error) {
+func (t migrations) Open(context.Context) ([]*domain.Migration, error) {
 	if err := t.readable(); err != nil {
 		return nil, err
 	}
-	return copies(t.s.movesOpen, (*moveRow).clone), nil
+	return copies(t.s.movesOpen, (*migrationRow).clone), nil
 }
 
-func (t moves) Trim(_ context.Context, before time.Time) error {
+func (t migrations) DeleteBefore(_ context.Context, before time.Time) error {
 	if err := t.writable(); err != nil {
 		return err
 	}
@@ -86,25 +86,25 @@ func (t moves) Trim(_ context.Context, before time.Time) error {
 	return nil
 }
 
-func (t moves) set(r *moveRow, v *domain.Migration) {
+func (t migrations) set(r *migrationRow, v *domain.Migration) {
 	old := r.v
 	t.s.setMove(r, v)
 	t.undo(func() { t.s.setMove(r, old) })
 }
 
-func (s *Store) setMove(r *moveRow, v *domain.Migration) {
+func (s *Store) setMove(r *migrationRow, v *domain.Migration) {
 	if old := r.v; old != nil {
 		delete(s.moves, old.ID)
-		s.moveOrder.remove(r, moveAge)
+		s.moveOrder.remove(r, migrationAge)
 		if isOpen(old) {
-			s.movesOpen.remove(r, moveAge)
+			s.movesOpen.remove(r, migrationAge)
 		}
 	}
 	if r.v = v; v != nil {
 		s.moves[v.ID] = r
-		s.moveOrder.add(r, moveAge)
+		s.moveOrder.add(r, migrationAge)
 		if isOpen(v) {
-			s.movesOpen.add(r, moveAge)
+			s.movesOpen.add(r, migrationAge)
 		}
 	}
 }
