@@ -237,7 +237,13 @@ func (s *surface) document(version string) map[string]any {
 		}
 		r.finish(op, schemas)
 	}
+	used := make(map[string]bool)
+	collect(doc["paths"], schemas, used)
+	collect(at(doc, "components", "responses"), schemas, used)
 	for name, schema := range schemas {
+		if !used[name] {
+			delete(schemas, name) // huma's own form of errors
+		}
 		finishSchema(schema.(map[string]any), requests[name])
 	}
 	return doc
@@ -391,6 +397,12 @@ func downgradeSchema(s map[string]any) {
 	}
 	if kinds, ok := s["type"].([]any); ok && len(kinds) == 2 {
 		s["type"], s["nullable"] = kinds[0], true
+	}
+	properties, _ := s["properties"].(map[string]any)
+	for _, p := range properties {
+		if property := p.(map[string]any); property["type"] == nil && property["allOf"] == nil && property["$ref"] == nil {
+			property["nullable"] = true // any value
+		}
 	}
 	if s["type"] == "null" {
 		s["type"], s["nullable"], s["maxProperties"] = "object", true, 0

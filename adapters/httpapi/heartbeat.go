@@ -70,7 +70,7 @@ func (s *heartbeatSessions) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 			return err
 		}
 		s.listed = true
-		s.list = make([]heartbeatSession, 0, 16)
+		s.list = make([]heartbeatSession, 0, 64)
 		for dec.PeekKind() != jsontext.KindEndArray {
 			s.list = append(s.list, heartbeatSession{})
 			item := &s.list[len(s.list)-1]
@@ -229,7 +229,7 @@ func (s *reportedStatus) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 // Schema describes the status.
 func (reportedStatus) Schema(huma.Registry) *huma.Schema {
 	return &huma.Schema{
-		Type: huma.TypeString, Nullable: true, Examples: []any{"CONNECTED"},
+		Type: huma.TypeString, Examples: []any{"CONNECTED"},
 		Description: "INIT, QR_REQUIRED, CONNECTED, RECONNECTING, DISCONNECTED, ERROR or LOGGED_OUT, in any case",
 	}
 }

@@ -193,7 +193,7 @@ func (s *strictString) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 
 // Schema describes the text.
 func (strictString) Schema(huma.Registry) *huma.Schema {
-	return &huma.Schema{Type: huma.TypeString, Nullable: true}
+	return &huma.Schema{Type: huma.TypeString}
 }
 
 // sessionRef returns the text as a session's id in its one spelling.

@@ -98,7 +98,7 @@ func (p *problems) whatsAppID(s strictString) string {
 // messageReportBody is a worker's report on the status of a message.
 type messageReportBody struct {
 	SessionID       strictString  `json:"sessionId" example:"support"`
-	MessageID       strictString  `json:"messageId" doc:"WhatsApp's id" example:"3EB0C767D26B"`
+	MessageID       strictString  `json:"messageId,omitempty" doc:"WhatsApp's id; required without clientMessageId" example:"3EB0C767D26B"`
 	ClientMessageID lenientString `json:"clientMessageId,omitempty" doc:"Our id, from the send" example:"\"01JX3B5ZKQ7M\""`
 	WorkerID        lenientString `json:"workerId,omitempty" example:"\"worker-1\""`
 	Status          strictString  `json:"status" doc:"PENDING, SENT, DELIVERED, READ or FAILED, in any case" example:"DELIVERED"`
