@@ -67,6 +67,7 @@ type api struct {
 	Config
 	surface   *surface
 	endpoints []endpoint.Endpoint // by the index of the route
+	pages     map[string]page
 	origins   map[string]bool
 	started   time.Time
 }
@@ -88,7 +89,7 @@ func newAPI(cfg Config) *api {
 	if cfg.QRLife <= 0 {
 		cfg.QRLife = time.Minute
 	}
-	a := &api{Config: cfg, surface: theSurface(), origins: make(map[string]bool), started: cfg.Clock.Now()}
+	a := &api{Config: cfg, surface: theSurface(), pages: pages(cfg.Version), origins: make(map[string]bool), started: cfg.Clock.Now()}
 	for _, origin := range cfg.CORSOrigins {
 		a.origins[strings.ToLower(strings.TrimRight(origin, "/"))] = true
 	}

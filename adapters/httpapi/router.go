@@ -55,6 +55,11 @@ func newSurface(table []route) *surface {
 		}
 		adapter.router(path).Path(path).Handler(otherMethods(byPath[path]))
 	}
+	for _, path := range pagePaths {
+		sub := adapter.router(path)
+		sub.Path(path).Methods(http.MethodGet).HandlerFunc(servePage)
+		sub.Path(path).Handler(otherMethods([]*route{{method: http.MethodGet}}))
+	}
 	return s
 }
 
