@@ -1,7 +1,7 @@
 // Package redis shares routes, limits, events and invalidations between the processes
 // that work on one store, through a Redis server, cluster or sentinel group.
 //
-// Redis is a cache and a fabric here, never the truth. A [Fabric] opens while it
+// Redis is a cache and a means of coordination here, never the truth. A [Coordination] opens while it
 // is down, and works on while it is down, slow, flushed, paused or failing over:
 //
 //   - Every call of Redis is bounded in time. After one that fails none is made,

@@ -21,7 +21,7 @@ import (
 // Calls of AllowN that arrive while another is on its way to Redis wait for it and go
 // together, as one call of a script.
 type Limiter struct {
-	f      *Fabric
+	f      *Coordination
 	prefix string
 	alone  *windows // while Redis is away
 
@@ -47,7 +47,7 @@ var carrySource string
 
 var takeScript, seedScript = redis.NewScript(takeSource), redis.NewScript(seedSource)
 
-func newLimiter(f *Fabric) *Limiter {
+func newLimiter(f *Coordination) *Limiter {
 	return &Limiter{f: f, prefix: f.prefix + "limit:", alone: newWindows()}
 }
 

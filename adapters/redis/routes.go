@@ -22,7 +22,7 @@ import (
 // Redis keeps a route for a minute after it was put, so whatever went wrong, nobody
 // finds for longer one that is out of date.
 type Routes struct {
-	f      *Fabric
+	f      *Coordination
 	prefix string
 	near   *near
 
@@ -42,7 +42,7 @@ var putSource string
 
 var putScript = redis.NewScript(putSource)
 
-func newRoutes(f *Fabric) *Routes {
+func newRoutes(f *Coordination) *Routes {
 	return &Routes{f: f, prefix: f.prefix + "route:", near: newNear(), missed: make(map[string]struct{})}
 }
 

@@ -47,18 +47,18 @@ type Harness struct {
 	// of the test's own that fails now and then.
 	Tolerant bool
 
-	t       testing.TB
-	options Options
-	clock   *clock
-	random  *random
-	fleet   *simworker.Fleet
-	state   *simworker.State
-	line    *line
-	fabric  fabric
-	planes  []plane // by replica
-	ids     *ids
-	workers []*simworker.Worker
-	users   int
+	t            testing.TB
+	options      Options
+	clock        *clock
+	random       *random
+	fleet        *simworker.Fleet
+	state        *simworker.State
+	line         *line
+	coordination coordination
+	planes       []plane // by replica
+	ids          *ids
+	workers      []*simworker.Worker
+	users        int
 }
 
 // New makes a harness without workers. At the end of the test it fails it if
@@ -84,7 +84,7 @@ func With(t testing.TB, o Options) *Harness {
 		fleet:  new(simworker.Fleet), state: simworker.NewState(),
 	}
 	h.ids = &ids{clock: h.clock}
-	h.fabric = newFabric()
+	h.coordination = newCoordination()
 	h.planes = make([]plane, o.Replicas)
 	for i := range h.planes {
 		h.Start(i)
@@ -98,23 +98,23 @@ func With(t testing.TB, o Options) *Harness {
 	return h
 }
 
-// fabric is what replicas share besides the store.
-type fabric struct {
+// coordination is what replicas share besides the store.
+type coordination struct {
 	routes      ports.Routes
 	limiter     ports.Limiter
 	bus         ports.Bus
 	invalidator *memory.Invalidator
 }
 
-func newFabric() fabric {
-	return fabric{memory.NewRoutes(), memory.NewLimiter(), memory.NewBus(), memory.NewInvalidator()}
+func newCoordination() coordination {
+	return coordination{memory.NewRoutes(), memory.NewLimiter(), memory.NewBus(), memory.NewInvalidator()}
 }
 
 // Restart replaces the control plane, all replicas of it and what they share but
 // the store, by new processes, as after a crash. Workers notice nothing.
 func (h *Harness) Restart() {
 	h.t.Helper()
-	h.fabric = newFabric()
+	h.coordination = newCoordination()
 	for i := range h.planes {
 		h.Start(i)
 	}
@@ -136,11 +136,11 @@ func (h *Harness) Start(replica int) {
 	shared := len(h.planes) > 1
 	h.Kill(replica)
 	p := &h.planes[replica]
-	p.clock, p.ears, p.paused = skewed{h.clock, p.skew}, &ears{Invalidator: h.fabric.invalidator.Join()}, false
+	p.clock, p.ears, p.paused = skewed{h.clock, p.skew}, &ears{Invalidator: h.coordination.invalidator.Join()}, false
 	p.ears.cut.Store(p.deaf)
 	o, err := orchestrator.New(orchestrator.Config{
 		Store: h.Store, Workers: h.fleet,
-		Routes: h.fabric.routes, Limiter: h.fabric.limiter, Bus: h.fabric.bus, Invalidator: p.ears,
+		Routes: h.coordination.routes, Limiter: h.coordination.limiter, Bus: h.coordination.bus, Invalidator: p.ears,
 		Clock: p.clock, IDs: h.ids, Random: h.random,
 		Shared: &shared, Name: fmt.Sprintf("replica-%d", replica),
 		Tiers: h.options.Tiers, Timing: h.options.Timing, Strategy: h.options.Strategy, Log: h.options.Log,

@@ -34,11 +34,11 @@ const settingWorkerToken = "secret.worker-token"
 
 // secrets settles which secrets a server uses.
 type secrets struct {
-	store     ports.Store
-	random    ports.Random
-	passwords ports.Passwords
-	shared    bool // there may be replicas
-	fabric    bool // there are meant to be
+	store       ports.Store
+	random      ports.Random
+	passwords   ports.Passwords
+	shared      bool // there may be replicas
+	coordinated bool // replicas are meant to share the store
 }
 
 // settle gives the secret to be used. Where there may be replicas, none is made
@@ -69,12 +69,12 @@ func (k *secrets) make(ctx context.Context, s secret) (string, error) {
 	if !k.shared {
 		return storedSecret(ctx, k.store, k.random, s.name)
 	}
-	if s.must && k.fabric {
+	if s.must && k.coordinated {
 		return "", fmt.Errorf("%s is required when replicas share a store that has none yet; make one with: openssl rand -hex 32, and give all of them the same", s.flag)
 	}
 	wait := begins // somebody was given one, it seems
 	if _, err := k.get(ctx, s.check); errors.Is(err, ports.ErrNotFound) {
-		if k.fabric {
+		if k.coordinated {
 			return storedSecret(ctx, k.store, k.random, s.name)
 		}
 		wait = 0
@@ -93,7 +93,7 @@ func (k *secrets) alone(ctx context.Context, s secret, wait time.Duration) error
 	switch {
 	case err != nil || !living:
 		return err
-	case !k.fabric:
+	case !k.coordinated:
 		return errNotAlone
 	}
 	return fmt.Errorf("another replica uses a different %s; give all of them the same, or stop the others to change it", s.flag)

@@ -53,7 +53,7 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	b, err := backend.With(ctx, backend.Config{Store: cfg.Store, Fabric: cfg.Fabric, CheckOnly: cfg.CheckDB, Log: cfg.Log})
+	b, err := backend.With(ctx, backend.Config{Store: cfg.Store, Coordination: cfg.Coordination, CheckOnly: cfg.CheckDB, Log: cfg.Log})
 	if err != nil {
 		return nil, err
 	}
@@ -71,7 +71,7 @@ func (s *Server) assemble(ctx context.Context) error {
 	}
 	keep := &secrets{
 		store: s.backend, random: s.backend.Random(), passwords: passwords,
-		shared: s.backend.Shared(), fabric: s.cfg.Fabric != "memory:",
+		shared: s.backend.Shared(), coordinated: s.cfg.Coordination != "memory:",
 	}
 	secret, err := keep.settle(ctx, s.jwtSecret())
 	if err != nil {
@@ -288,7 +288,7 @@ var errNotAlone = errors.New("another replica works on the same store: give all 
 // stayAlone ends a server that has no fabric when it finds that another one was
 // there before it: limits and routes would differ between the two.
 func (s *Server) stayAlone(ctx context.Context, stop context.CancelCauseFunc) error {
-	if !s.backend.Shared() || s.cfg.Fabric != "memory:" {
+	if !s.backend.Shared() || s.cfg.Coordination != "memory:" {
 		return nil
 	}
 	ticker := time.NewTicker(time.Second)
@@ -325,7 +325,7 @@ func (s *Server) maintain(ctx context.Context) error {
 // banner says that the server is up and what to do next.
 func (s *Server) banner() {
 	out := s.cfg.Out
-	fmt.Fprintf(out, "Switchyard %s listens on %s\n  store    %s\n  fabric   %s\n", s.cfg.Version, s.URL(), backend.Name(s.cfg.Store), fabricName(s.cfg.Fabric))
+	fmt.Fprintf(out, "Switchyard %s listens on %s\n  store    %s\n  fabric   %s\n", s.cfg.Version, s.URL(), backend.Name(s.cfg.Store), coordinationName(s.cfg.Coordination))
 	if s.cfg.SimulatedWorkers > 0 {
 		fmt.Fprintf(out, "  workers  %d simulated, in this process\n", s.cfg.SimulatedWorkers)
 	}
@@ -350,7 +350,7 @@ Try next:
 `, s.cfg.AdminEmail, password, s.URL(), once)
 }
 
-func fabricName(fabric string) string {
+func coordinationName(fabric string) string {
 	if fabric == "memory:" {
 		return "in process"
 	}
