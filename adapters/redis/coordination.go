@@ -86,7 +86,7 @@ func Open(ctx context.Context, url string, o Options) (*Coordination, error) {
 	f.breaker = f.newBreaker()
 	f.limiter, f.routes, f.bus, f.invalidator = newLimiter(f), newRoutes(f), newBus(f), newInvalidator(f)
 	_ = f.do(ctx, f.probe) // a failure is logged, and makes the coordination do without
-	f.running.Go(f.pulse)
+	f.running.Go(f.probeUntilUp)
 	f.running.Go(f.subscribe)
 	f.running.Go(f.invalidator.send)
 	return f, nil
@@ -131,7 +131,7 @@ func (f *Coordination) Close() error {
 
 const (
 	pulseEvery   = 500 * time.Millisecond // between probes while Redis is away
-	suspendedFor = pulseEvery / 2         // less, so that every pulse may probe
+	suspendedFor = pulseEvery / 2         // less, so that every tick may probe
 )
 
 var errClosed = errors.New("redis: the coordination is closed")
@@ -143,10 +143,10 @@ func (f *Coordination) newBreaker() *gobreaker.CircuitBreaker[struct{}] {
 		OnStateChange: func(_ string, from, to gobreaker.State) {
 			switch {
 			case from == gobreaker.StateClosed:
-				f.routes.near.clear()
+				f.routes.cache.clear()
 				f.log.Warn("Redis does not do its work; going on without it", "error", f.lastFailure())
 			case to == gobreaker.StateClosed:
-				f.routes.near.clear()
+				f.routes.cache.clear()
 				f.log.Info("Redis is back")
 			}
 		},
@@ -203,8 +203,8 @@ func (f *Coordination) probe(ctx context.Context) error {
 	return f.rdb.Set(ctx, f.prefix+"probe", f.id, time.Minute).Err()
 }
 
-// pulse probes Redis while it is away, and then mends what went wrong meanwhile.
-func (f *Coordination) pulse() {
+// probeUntilUp probes Redis while it is away, and then mends what went wrong meanwhile.
+func (f *Coordination) probeUntilUp() {
 	beat := time.NewTicker(pulseEvery)
 	defer beat.Stop()
 	for {
@@ -217,7 +217,7 @@ func (f *Coordination) pulse() {
 			continue
 		}
 		_ = f.do(f.ctx, f.routes.forget) // what came in while it recovered
-		f.limiter.carry()
+		f.limiter.replayLocalCounts()
 	}
 }
 

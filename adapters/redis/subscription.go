@@ -30,7 +30,7 @@ const (
 func (f *Coordination) subscribe() {
 	for told := false; f.ctx.Err() == nil; {
 		joined, err := f.listen()
-		f.routes.near.clear()
+		f.routes.cache.clear()
 		switch {
 		case f.ctx.Err() != nil:
 		case joined:
@@ -71,7 +71,7 @@ func (f *Coordination) listen() (joined bool, err error) {
 		case *redis.Subscription:
 			if answers++; answers == len(f.channels.all()) {
 				joined = true
-				f.routes.near.clear()
+				f.routes.cache.clear()
 				f.invalidator.reportGap()
 			}
 		case *redis.Message:
