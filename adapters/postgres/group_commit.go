@@ -350,7 +350,7 @@ func (g *group) calls() []call {
 	calls := make([]call, 0, len(g.asking))
 next:
 	for _, s := range g.asking {
-		if s.asked.Together != nil && len(s.params.memory) <= smallEnough {
+		if s.asked.Batched != nil && len(s.params.memory) <= smallEnough {
 			for i := range calls {
 				if c := &calls[i]; c.statement == s.asked && !slices.ContainsFunc(c.participants, func(o *participant) bool { return o.rev() == s.rev() }) {
 					c.participants = append(c.participants, s)
@@ -379,7 +379,7 @@ func (a *call) add(c *conn, b *pgconn.Batch) error {
 	if err := c.params.arrays(c.prepared[a.statement].ParamOIDs, a.participants); err != nil {
 		return err
 	}
-	return c.add(context.Background(), b, a.statement.Together, &c.params)
+	return c.add(context.Background(), b, a.statement.Batched, &c.params)
 }
 
 func (a *call) answer(c *conn, results *pgconn.MultiResultReader) error {
