@@ -256,7 +256,7 @@ func TestStrays(t *testing.T) {
 		entry(62, simworker.Started, "a"),
 		entry(63, simworker.SentOut, "a"),
 	}
-	require.Equal(t, []simworker.Entry{entries[0], entries[3], entries[4], entries[6]}, simworker.Strays(entries))
+	require.Equal(t, []simworker.Entry{entries[0], entries[3], entries[4], entries[6]}, simworker.SendsAfterStop(entries))
 }
 
 func TestRepeats(t *testing.T) {

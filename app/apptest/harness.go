@@ -440,7 +440,7 @@ func (h *Harness) Advance(d time.Duration) {
 		now := h.clock.Now()
 		next := end.Add(time.Nanosecond)
 		for _, w := range h.workers {
-			if at := w.Step(ctx, now); !at.IsZero() && at.Before(next) {
+			if at := w.Tick(ctx, now); !at.IsZero() && at.Before(next) {
 				next = at
 			}
 		}

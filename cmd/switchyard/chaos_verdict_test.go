@@ -189,7 +189,7 @@ func (v *verdict) owners() {
 			v.wrong(l, "%s", why)
 		}
 	}
-	for _, e := range simworker.Strays(v.entries) {
+	for _, e := range simworker.SendsAfterStop(v.entries) {
 		v.wrong(lines[e.Session], "%s sent %q at %v, but it did not run there, or not alone", e.Worker, e.Text, e.Time)
 	}
 	v.s.t.Logf("%d starts and stops", starts)
