@@ -39,7 +39,7 @@ func (p *place) settle(fabric bool, s secret, given string) (string, error) {
 	passwords, err := bcrypt.New(bcrypt.Config{Cost: 4}) // as quick as can be
 	require.NoError(p.t, err)
 	k := &secrets{store: p.store, random: system.Random{}, passwords: passwords, shared: true, coordinated: fabric}
-	return k.settle(p.t.Context(), s)
+	return k.resolve(p.t.Context(), s)
 }
 
 // sign has a replica write its row.

@@ -27,7 +27,7 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-const drain = 10 * time.Second // for what is in flight when the server stops
+const shutdownTimeout = 10 * time.Second // for what is in flight when the server stops
 
 // Server is a reference server. Make one with [New].
 type Server struct {
@@ -73,11 +73,11 @@ func (s *Server) assemble(ctx context.Context) error {
 		store: s.backend, random: s.backend.Random(), passwords: passwords,
 		shared: s.backend.Shared(), coordinated: s.cfg.Coordination != "memory:",
 	}
-	secret, err := keep.settle(ctx, s.jwtSecret())
+	secret, err := keep.resolve(ctx, s.jwtSecret())
 	if err != nil {
 		return err
 	}
-	if s.token, err = keep.settle(ctx, s.workerToken()); err != nil {
+	if s.token, err = keep.resolve(ctx, s.workerToken()); err != nil {
 		return err
 	}
 	mailer, err := s.mailer()
@@ -235,7 +235,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	background := make(chan error, 3)
 	go func() { background <- s.Orchestrator.Run(work) }()
 	go func() { background <- s.maintain(work) }()
-	go func() { background <- s.stayAlone(work, stop) }()
+	go func() { background <- s.stopIfReplicaFound(work, stop) }()
 	defer func() {
 		stopWork()
 		for range cap(background) {
@@ -270,8 +270,8 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	case <-ctx.Done():
 	}
 	s.ready.Store(false)
-	s.cfg.Log.Info("stopping", "grace", drain)
-	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
+	s.cfg.Log.Info("stopping", "grace", shutdownTimeout)
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 	defer cancel()
 	if errors.Is(context.Cause(ctx), errNotAlone) {
 		err = errNotAlone
@@ -285,9 +285,9 @@ func (s *Server) Run(ctx context.Context) (err error) {
 
 var errNotAlone = errors.New("another replica works on the same store: give all of them the same --fabric redis://…, or run one only")
 
-// stayAlone ends a server that has no fabric when it finds that another one was
+// stopIfReplicaFound ends a server that has no fabric when it finds that another one was
 // there before it: limits and routes would differ between the two.
-func (s *Server) stayAlone(ctx context.Context, stop context.CancelCauseFunc) error {
+func (s *Server) stopIfReplicaFound(ctx context.Context, stop context.CancelCauseFunc) error {
 	if !s.backend.Shared() || s.cfg.Coordination != "memory:" {
 		return nil
 	}
@@ -366,7 +366,7 @@ func (s *Server) Close() error {
 		}
 	}
 	if s.Accounts != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), drain)
+		ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
 		defer cancel()
 		errs = append(errs, s.Accounts.Close(ctx))
 	}
