@@ -68,9 +68,9 @@ func (b *Backend) Close() error {
 	return errors.Join(b.coordination.Close(), b.Store.Close())
 }
 
-// Around puts an in-process coordination around any store, such as one of the
+// WrapStore puts an in-process coordination around any store, such as one of the
 // caller's own, that no other process works on.
-func Around(store ports.Store) *Backend {
+func WrapStore(store ports.Store) *Backend {
 	return &Backend{
 		Store:  store,
 		routes: memory.NewRoutes(), limiter: memory.NewLimiter(), bus: memory.NewBus(), invalidator: ports.NoInvalidator{},
@@ -113,7 +113,7 @@ func With(ctx context.Context, c Config) (*Backend, error) {
 		return nil, errors.Join(fmt.Errorf("opening the fabric: %w", err), b.Store.Close())
 	}
 	b.routes, b.limiter, b.bus = b.coordination.Routes(), b.coordination.Limiter(), b.coordination.Bus()
-	b.invalidator = both{b.invalidator, b.coordination.Invalidator()}
+	b.invalidator = fanOut{b.invalidator, b.coordination.Invalidator()}
 	return b, nil
 }
 
@@ -121,32 +121,32 @@ func open(ctx context.Context, c Config) (*Backend, error) {
 	scheme, path, _ := strings.Cut(c.Store, ":")
 	switch scheme {
 	case "memory":
-		return Around(memory.NewStore()), nil
+		return WrapStore(memory.NewStore()), nil
 	case "sqlite":
 		store, err := sqlite.Open(ctx, path, sqlite.Options{Migrate: !c.CheckOnly})
 		if err != nil {
 			return nil, err
 		}
-		return Around(store), nil
+		return WrapStore(store), nil
 	}
 	store, err := postgres.Open(ctx, c.Store, postgres.Options{Migrate: !c.CheckOnly})
 	if err != nil {
 		return nil, err
 	}
-	b := Around(store)
+	b := WrapStore(store)
 	b.shared, b.invalidator = true, store.Invalidator()
 	return b, nil
 }
 
-// both passes invalidations on by two ways: either is enough.
-type both [2]ports.Invalidator
+// fanOut passes invalidations on by two ways: either is enough.
+type fanOut [2]ports.Invalidator
 
-func (b both) Publish(h ports.Invalidation) {
+func (b fanOut) Publish(h ports.Invalidation) {
 	b[0].Publish(h)
 	b[1].Publish(h)
 }
 
-func (b both) Subscribe(fn func(ports.Invalidation)) (cancel func()) {
+func (b fanOut) Subscribe(fn func(ports.Invalidation)) (cancel func()) {
 	first, second := b[0].Subscribe(fn), b[1].Subscribe(fn)
 	return func() { first(); second() }
 }
