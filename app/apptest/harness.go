@@ -445,7 +445,7 @@ func (h *Harness) Advance(d time.Duration) {
 			}
 		}
 		for _, p := range h.loadBalancer.replicas {
-			at, err := p.Step(ctx)
+			at, err := p.RunOnce(ctx)
 			if h.IgnoreStepErrors && err != nil {
 				at, err = p.clock.Now().Add(time.Second), nil
 			}

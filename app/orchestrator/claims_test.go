@@ -111,14 +111,14 @@ func TestAClaimLastsAsLongAsTheCall(t *testing.T) {
 	b.dead = true
 	for !c.session(s.ID).IsAssigned() { // in the background a session is placed first, and started by the next step
 		c.clock.advance(tick)
-		_, err := a.Step(t.Context())
+		_, err := a.RunOnce(t.Context())
 		require.NoError(t, err)
 	}
 	require.Zero(t, c.hands.made("start"))
 	a.dead = true
 	c.pass(38*time.Second, c.pulse(b, "worker-1"), c.breathe(b))
 	began, end := c.hang("start")
-	stepped := aside(func() { _, _ = a.Step(context.Background()) })
+	stepped := aside(func() { _, _ = a.RunOnce(context.Background()) })
 	wait(t, began)
 	a.dead, b.dead = true, false
 	c.pass(30*time.Second, c.pulse(b, "worker-1"), c.breathe(a))
@@ -171,12 +171,12 @@ func TestOnlyWhoeverAssignedKnowsThatNothingRuns(t *testing.T) {
 		require.Less(t, c.clock.Now().Sub(due), 10*time.Second)
 		b.store.before = func(reads int64) {
 			for reads >= 3 && !a.store.lost.Load() { // B has chosen a worker too, when A assigns and calls
-				_, _ = a.Step(t.Context())
+				_, _ = a.RunOnce(t.Context())
 				c.clock.advance(tick)
 			}
 		}
 		b.store.run = 0
-		_, err := b.Step(t.Context())
+		_, err := b.RunOnce(t.Context())
 		require.NoError(t, err)
 	}
 	c.register(b, "worker-2", 10)
@@ -216,7 +216,7 @@ func TestNothingStartsWhereAnotherReplicaIsStoppingIt(t *testing.T) {
 				left[0].DueAt = c.clock.Now().Add(-time.Minute)
 				return tx.Cleanups.Put(ctx, left[0])
 			}))
-			stepped := aside(func() { _, _ = a.Step(context.Background()) })
+			stepped := aside(func() { _, _ = a.RunOnce(context.Background()) })
 			wait(t, began)
 			a.dead = true
 			c.pass(5*time.Second, c.pulse(b, "worker-1"), c.breathe(a))

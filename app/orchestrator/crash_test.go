@@ -261,7 +261,7 @@ func (m *mortal) pass(d time.Duration) {
 				m.obey(id, answer.Commands)
 			}
 		}
-		_, _ = m.Step(ctx)
+		_, _ = m.RunOnce(ctx)
 	}
 }
 

@@ -252,14 +252,14 @@ func (d *dice) Read(p []byte) (int, error) {
 func (c *crowd) step() {
 	for _, r := range c.all {
 		if !r.dead {
-			_, err := r.Step(c.t.Context())
+			_, err := r.RunOnce(c.t.Context())
 			require.NoError(c.t, err)
 		}
 	}
 }
 
 func (c *crowd) stepOf(r *replica) error {
-	_, err := r.Step(c.t.Context())
+	_, err := r.RunOnce(c.t.Context())
 	return err
 }
 

@@ -313,7 +313,7 @@ func TestEventsArePublishedByWhoeverReachesTheBus(t *testing.T) {
 					c.pulse(other, "worker-1")()
 					c.clock.advance(tick)
 					for _, r := range c.all {
-						_, _ = r.Step(t.Context())
+						_, _ = r.RunOnce(t.Context())
 					}
 				}()
 			}
@@ -331,12 +331,12 @@ func TestEventsWaitForTheBusHoweverLong(t *testing.T) {
 	c.register(a, "worker-1", 10)
 	for range 25 * 120 {
 		c.clock.advance(30 * time.Second)
-		_, _ = a.Step(t.Context())
+		_, _ = a.RunOnce(t.Context())
 	}
 	buses["A"].cut = false
 	for range 10 {
 		c.clock.advance(time.Second)
-		_, _ = a.Step(t.Context())
+		_, _ = a.RunOnce(t.Context())
 	}
 	found := false
 	for _, e := range c.bus.events {

@@ -129,7 +129,7 @@ func TestAStartThatAnotherReplicaMayHaveMade(t *testing.T) {
 		require.True(t, c.session(s.ID).IsAssigned())
 		called = aside(func() {
 			for c.hands.made("start") == 0 {
-				_, _ = b.Step(context.Background())
+				_, _ = b.RunOnce(context.Background())
 				c.clock.advance(tick)
 			}
 		})

@@ -241,7 +241,7 @@ func TestIdleReplicasHardlyTouchTheStore(t *testing.T) {
 			}
 			for _, r := range c.all {
 				if !c.clock.Now().Before(next[r]) {
-					at, err := r.Step(t.Context())
+					at, err := r.RunOnce(t.Context())
 					require.NoError(t, err)
 					next[r] = at
 				}

@@ -25,7 +25,7 @@ func TestNobodyIsSilentWhileTheStoreIsAway(t *testing.T) {
 	for away := time.Duration(0); away < 5*time.Minute; away += tick {
 		c.clock.advance(tick)
 		for _, r := range c.all {
-			_, _ = r.Step(t.Context())
+			_, _ = r.RunOnce(t.Context())
 		}
 	}
 	for _, r := range c.all {
@@ -137,7 +137,7 @@ func TestReplicasAreNotTakenForDeadWhileTheStoreIsAway(t *testing.T) {
 	for range 120 {
 		c.clock.advance(tick)
 		for _, r := range c.all {
-			_, _ = r.Step(t.Context())
+			_, _ = r.RunOnce(t.Context())
 		}
 	}
 	for _, r := range c.all {

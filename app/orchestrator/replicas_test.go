@@ -146,7 +146,7 @@ func TestAFailoverGoesOnWhenAReplicaEndsInTheMiddle(t *testing.T) {
 				}
 				failover := c.clock.Now()
 				for done := 0; done < sessions; {
-					if _, err := a.Step(t.Context()); !a.store.lost.Load() {
+					if _, err := a.RunOnce(t.Context()); !a.store.lost.Load() {
 						require.NoError(t, err)
 					}
 					a.dead = true

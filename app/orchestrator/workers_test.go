@@ -149,7 +149,7 @@ func TestAStopIsProvedByTheWorkersList(t *testing.T) {
 	for range 3 {
 		require.True(t, w.session(s.ID).IsAssigned(), "one list without it may be an old one")
 		w.clock.advance(10 * time.Second)
-		_, err = w.Step(context.Background())
+		_, err = w.RunOnce(context.Background())
 		require.NoError(t, err)
 	}
 	list()
@@ -337,7 +337,7 @@ func TestWorkThatComesWhileADueTimeIsClearedIsNotForgotten(t *testing.T) {
 		require.Equal(t, domain.CommandStart, w.session(s.ID).Command)
 	}
 	for range 2 {
-		_, err := w.Step(context.Background())
+		_, err := w.RunOnce(context.Background())
 		require.NoError(t, err)
 	}
 	require.Nil(t, m.before, "the due time was to be cleared")

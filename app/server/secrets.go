@@ -89,7 +89,7 @@ func (k *secrets) make(ctx context.Context, s secret) (string, error) {
 
 // requireNoOtherReplica is an error if other replicas live: they have another secret.
 func (k *secrets) requireNoOtherReplica(ctx context.Context, s secret, wait time.Duration) error {
-	living, err := orchestrator.Living(ctx, k.store, wait)
+	living, err := orchestrator.ReplicasAlive(ctx, k.store, wait)
 	switch {
 	case err != nil || !living:
 		return err

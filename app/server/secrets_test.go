@@ -200,7 +200,7 @@ func TestReplicasWithOtherSecretsDoNotStart(t *testing.T) {
 		stop()
 		require.NoError(t, <-ended)
 	}()
-	living, err := orchestrator.Living(t.Context(), first.backend, time.Minute)
+	living, err := orchestrator.ReplicasAlive(t.Context(), first.backend, time.Minute)
 	require.NoError(t, err)
 	require.True(t, living)
 	for want, c := range map[string][3]string{

@@ -298,7 +298,7 @@ func (s *Server) stopIfReplicaFound(ctx context.Context, stop context.CancelCaus
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-ticker.C:
-			if s.Orchestrator.Joined() {
+			if s.Orchestrator.OlderReplicaSeen() {
 				stop(errNotAlone)
 				return nil
 			}
