@@ -16,7 +16,7 @@ import (
 )
 
 func TestWhileOneReplicaCallsNoOtherDoes(t *testing.T) {
-	c := newCrowd(t, 2)
+	c := newReplicaSet(t, 2)
 	a, b := c.all[0], c.all[1]
 	c.register(a, "worker-1", 10)
 	s := c.line()
@@ -64,7 +64,7 @@ func TestAnotherReplicaTakesOverWhenAClaimEnds(t *testing.T) {
 		for _, dies := range []bool{true, false} {
 			for _, again := range []string{"started", "started, stopped and started", "asked, not confirmed"} {
 				t.Run(fmt.Sprintf("%s/dies=%v/%s", name, dies, again), func(t *testing.T) {
-					c := newCrowd(t, 2)
+					c := newReplicaSet(t, 2)
 					a, b := c.all[0], c.all[1]
 					c.register(a, "worker-1", 10)
 					c.register(a, "worker-2", 10)
@@ -103,7 +103,7 @@ func TestAnotherReplicaTakesOverWhenAClaimEnds(t *testing.T) {
 }
 
 func TestAClaimLastsAsLongAsTheCall(t *testing.T) {
-	c := newCrowd(t, 2)
+	c := newReplicaSet(t, 2)
 	a, b := c.all[0], c.all[1]
 	c.register(a, "worker-1", 10)
 	s := c.line()
@@ -131,7 +131,7 @@ func TestAClaimLastsAsLongAsTheCall(t *testing.T) {
 func TestClaimsHoldForReplicasWithOtherClocks(t *testing.T) {
 	for _, skew := range []time.Duration{time.Minute, -time.Minute} {
 		t.Run(skew.String(), func(t *testing.T) {
-			c := newSkewed(t, []time.Duration{0, skew})
+			c := newSkewedReplicaSet(t, []time.Duration{0, skew})
 			a, b := c.all[0], c.all[1]
 			c.register(a, "worker-1", 10)
 			s := c.line()
@@ -155,7 +155,7 @@ func TestClaimsHoldForReplicasWithOtherClocks(t *testing.T) {
 }
 
 func TestOnlyWhoeverAssignedKnowsThatNothingRuns(t *testing.T) {
-	c := newCrowd(t, 2)
+	c := newReplicaSet(t, 2)
 	a, b := c.all[0], c.all[1]
 	c.register(a, "worker-1", 10)
 	s := c.line()
@@ -198,7 +198,7 @@ func TestOnlyWhoeverAssignedKnowsThatNothingRuns(t *testing.T) {
 func TestNothingStartsWhereAnotherReplicaIsStoppingIt(t *testing.T) {
 	for _, skew := range []time.Duration{0, time.Minute, -time.Minute} {
 		t.Run(skew.String(), func(t *testing.T) {
-			c := newSkewed(t, []time.Duration{0, skew})
+			c := newSkewedReplicaSet(t, []time.Duration{0, skew})
 			a, b := c.all[0], c.all[1]
 			c.register(a, "worker-1", 10)
 			s := c.connected(a)
@@ -235,7 +235,7 @@ func TestNothingStartsWhereAnotherReplicaIsStoppingIt(t *testing.T) {
 // A replica that is told to end waits for its calls; meanwhile it lives.
 func TestAReplicaThatEndsKeepsItsClaims(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCrowd(t, 2, realTime)
+		c := newReplicaSet(t, 2, realTime)
 		c.register(c.all[0], "worker-1", 50)
 		c.running()
 		c.hands.set(func(made call) error {
@@ -270,7 +270,7 @@ func TestAReplicaThatEndsKeepsItsClaims(t *testing.T) {
 }
 
 func TestASessionIsNotDeletedWhileAnotherReplicaStartsIt(t *testing.T) {
-	c := newCrowd(t, 2)
+	c := newReplicaSet(t, 2)
 	a, b := c.all[0], c.all[1]
 	c.register(a, "worker-1", 50)
 	s := c.line()
