@@ -48,7 +48,7 @@ var longTurn = &sqlstore.Statement{SQL: "SELECT 1 FROM pg_advisory_xact_lock(752
 // errAlone: the group was rolled back, and its Updates are to run on their own.
 var errAlone = errors.New("postgres: the Update runs again on its own")
 
-// groupCommitter have Updates share transactions. The functions of a group run at the
+// groupCommitter lets Updates share transactions. The functions of a group run at the
 // same time, each in the goroutine of its Update, and halt at every statement
 // until all have come to one or to their end. Then the statements go out
 // together.
@@ -79,7 +79,7 @@ type group struct {
 // participant is the part of one Update in a group.
 type participant struct {
 	committer *groupCommitter
-	group     *group // nil: waiting for one; guarded by groups.mu until answered
+	group     *group // nil: waiting for one; guarded by groupCommitter.mu until answered
 	left      bool   // its Update has ended before the group
 	wrote     bool   // it has changed something
 	refused   bool   // its statement was, which broke the group

@@ -163,7 +163,7 @@ func TestOpenWithoutRedis(t *testing.T) {
 	eventually(t, func() bool { return take(t, f, "k", 0).Used == 3 }, "Redis is told what was counted")
 }
 
-// What is counted by each of two is the sum in the end, but for what was seeded: that
+// What is counted by each of two is the sum in the end, but for what was backfilled: that
 // is asked for again.
 func TestCountedWithoutRedis(t *testing.T) {
 	server := redistest.Shared(t)

@@ -230,7 +230,7 @@ func (l *Limiter) Backfill(ctx context.Context, key string, first time.Time, len
 }
 
 // replayLocalCounts tells Redis what was counted while it was away. It forgets keys that were
-// seeded meanwhile: what they are seeded with next includes it.
+// backfilled meanwhile: what they are backfilled with next includes it.
 func (l *Limiter) replayLocalCounts() {
 	for l.f.up() {
 		some := l.fallback.remove(maxBatch)

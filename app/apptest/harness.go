@@ -55,7 +55,7 @@ type Harness struct {
 	state        *simworker.State
 	loadBalancer *loadBalancer
 	coordination coordination
-	replicas     []replica // by replica
+	replicas     []replica // by index
 	ids          *ids
 	workers      []*simworker.Worker
 	users        int
@@ -120,7 +120,7 @@ func (h *Harness) Restart() {
 	}
 }
 
-// replica is a replica.
+// replica is one process of the control plane.
 type replica struct {
 	*orchestrator.Orchestrator // nil: it does not run
 	invalidator                *cuttableInvalidator
@@ -210,7 +210,7 @@ func (h *Harness) connect() {
 	}
 }
 
-// cuttableInvalidator carry a replica's invalidations unless they are cut.
+// cuttableInvalidator carries a replica's invalidations unless it is cut.
 type cuttableInvalidator struct {
 	*memory.Invalidator
 	cut atomic.Bool

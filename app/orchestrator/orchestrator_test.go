@@ -94,7 +94,7 @@ func (w *fixture) connected(user string) *service.CreatedSession {
 	return s
 }
 
-// newLine gives a world in which a session is CONNECTED on worker-1, which has room
+// newLine returns a fixture in which a session is CONNECTED on worker-1, which has room
 // for 50.
 func newLine(t *testing.T) (*fixture, *service.CreatedSession) {
 	t.Helper()

@@ -25,7 +25,7 @@ type Statement struct {
 	// the other; nil: there is no such statement. Its arguments are arrays of
 	// theirs, and it gives the rev of every row that it has changed.
 	Batched *Statement
-	// Rev is, with Together, the place of the argument that becomes the rev.
+	// Rev is, with Batched, the place of the argument that becomes the rev.
 	Rev int
 	// columns is how many each of its rows has; 0: it has no rows.
 	columns int
