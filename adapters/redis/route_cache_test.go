@@ -11,7 +11,7 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-func TestNear(t *testing.T) {
+func TestRouteCache(t *testing.T) {
 	route := func(rev int64) ports.Route { return ports.Route{SessionID: "s1", Rev: rev} }
 	for name, test := range map[string]struct {
 		do   func(n *routeCache)

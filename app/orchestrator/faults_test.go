@@ -427,9 +427,9 @@ func TestALateReportOfAFormerProcessTakesNothingDown(t *testing.T) {
 	}
 }
 
-// TestAWorkerThatNobodyHasHintedAt: a session finds room on a worker that another
+// TestAWorkerWhoseInvalidationWasLost: a session finds room on a worker that another
 // replica has taken in, although its invalidation was lost.
-func TestAWorkerThatNobodyHasHintedAt(t *testing.T) {
+func TestAWorkerWhoseInvalidationWasLost(t *testing.T) {
 	c := newReplicaSet(t, 2)
 	a, b := c.all[0], c.all[1]
 	a.invalidator.cut.Store(true)
