@@ -38,8 +38,8 @@ func newConn(pg *pgconn.PgConn, timeout time.Duration) *conn {
 	return &conn{pg: pg, timeout: timeout, prepared: make(map[*sqlstore.Statement]*pgconn.StatementDescription)}
 }
 
-// hurry sets the time by which the server has to answer.
-func (c *conn) hurry() {
+// setReadDeadline sets the time by which the server has to answer.
+func (c *conn) setReadDeadline() {
 	if c.timeout > 0 {
 		_ = c.pg.Conn().SetDeadline(time.Now().Add(c.timeout)) // fails as the next read does
 	}
@@ -61,7 +61,7 @@ func (c *conn) prepare(ctx context.Context, s *sqlstore.Statement, p *params) er
 	if s.Index < 0 || c.prepared[s] != nil {
 		return nil
 	}
-	c.hurry()
+	c.setReadDeadline()
 	description, err := c.pg.Prepare(ctx, "s"+strconv.Itoa(len(c.prepared)), s.SQL, p.types)
 	if err == nil {
 		c.prepared[s] = description
@@ -75,12 +75,12 @@ var none = new(params)
 // inBinary is the format of all arguments and results.
 var inBinary = []int16{1}
 
-// ask sends a statement and gives its rows, which have to be closed.
-func (c *conn) ask(ctx context.Context, s *sqlstore.Statement, p *params) (r rows, err error) {
+// query sends a statement and gives its rows, which have to be closed.
+func (c *conn) query(ctx context.Context, s *sqlstore.Statement, p *params) (r rows, err error) {
 	if err := c.prepare(ctx, s, p); err != nil {
 		return r, err
 	}
-	c.hurry()
+	c.setReadDeadline()
 	r.conn = c
 	if s.Index < 0 {
 		r.one = c.pg.ExecParams(ctx, s.SQL, p.values, p.types, inBinary, inBinary)
@@ -90,9 +90,9 @@ func (c *conn) ask(ctx context.Context, s *sqlstore.Statement, p *params) (r row
 	return r, nil
 }
 
-// askBetween is ask for a statement that follows another, and perhaps precedes a
+// queryBetween is ask for a statement that follows another, and perhaps precedes a
 // third (or nil), in one round trip.
-func (c *conn) askBetween(ctx context.Context, before, s *sqlstore.Statement, p *params, after *sqlstore.Statement) (r rows, err error) {
+func (c *conn) queryBetween(ctx context.Context, before, s *sqlstore.Statement, p *params, after *sqlstore.Statement) (r rows, err error) {
 	var batch pgconn.Batch
 	if err := c.add(ctx, &batch, before, none); err != nil {
 		return r, err
@@ -105,7 +105,7 @@ func (c *conn) askBetween(ctx context.Context, before, s *sqlstore.Statement, p 
 			return r, err
 		}
 	}
-	c.hurry()
+	c.setReadDeadline()
 	r.conn, r.all = c, c.pg.ExecBatch(ctx, &batch)
 	for range 2 { // the first has no rows
 		if !r.all.NextResult() {
@@ -132,7 +132,7 @@ func (c *conn) add(ctx context.Context, b *pgconn.Batch, s *sqlstore.Statement, 
 // do runs a statement of transactions and gives the server's word for what it
 // has done.
 func (c *conn) do(s *sqlstore.Statement) (string, error) {
-	r, err := c.ask(context.Background(), s, none)
+	r, err := c.query(context.Background(), s, none)
 	if err != nil {
 		return "", err
 	}
@@ -154,7 +154,7 @@ func (r *rows) next(row []driver.Value) error {
 		return io.EOF
 	}
 	if r.read++; r.read%256 == 0 {
-		r.conn.hurry()
+		r.conn.setReadDeadline()
 	}
 	fields := r.one.FieldDescriptions()
 	for i, v := range r.one.Values() {

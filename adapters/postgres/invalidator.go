@@ -106,7 +106,7 @@ func (h *invalidator) Publish(invalidation ports.Invalidation) {
 
 // publishWaiting passes on what waits, until the store is closed.
 func (h *invalidator) publishWaiting() {
-	pause := patient(publishPause)
+	pause := newBackoff(publishPause)
 	for {
 		select {
 		case <-h.wake:
@@ -172,7 +172,7 @@ func (h *invalidator) send(ctx context.Context, what map[change]struct{}) error 
 	if err != nil {
 		return err
 	}
-	c := ours(pooled)
+	c := wrapConn(pooled)
 	defer c.back(pooled)
 	var batch pgconn.Batch
 	for _, n := range h.notifications(what) {
@@ -187,7 +187,7 @@ func (h *invalidator) send(ctx context.Context, what map[change]struct{}) error 
 			return err
 		}
 	}
-	c.hurry()
+	c.setReadDeadline()
 	return c.pg.ExecBatch(ctx, &batch).Close()
 }
 
@@ -239,7 +239,7 @@ func (h *invalidator) Subscribe(fn func(ports.Invalidation)) (cancel func()) {
 // listen passes on what others tell, over a connection of its own, until the
 // store is closed.
 func (h *invalidator) listen() {
-	for pause := patient(publishPause); h.ctx.Err() == nil; h.sleep(pause.NextBackOff()) {
+	for pause := newBackoff(publishPause); h.ctx.Err() == nil; h.sleep(pause.NextBackOff()) {
 		h.hear(pause.Reset)
 	}
 }

@@ -51,7 +51,7 @@ func Status(ctx context.Context, dsn string) (version, latest int, err error) {
 // single runs fn in a transaction on a connection outside the pool, again if
 // the server was not there.
 func single(ctx context.Context, config *pgconn.Config, timeout time.Duration, k kind, fn func(t *tx) error) error {
-	p := patience{limit: config.ConnectTimeout}
+	p := retryPolicy{limit: config.ConnectTimeout}
 	for {
 		t := tx{kind: k}
 		err := t.connect(ctx, config, timeout)
@@ -63,7 +63,7 @@ func single(ctx context.Context, config *pgconn.Config, timeout time.Duration, k
 		switch {
 		case t.failure == nil:
 			return err
-		case p.again(ctx, t.failure):
+		case p.shouldRetry(ctx, t.failure):
 			continue
 		case ctx.Err() != nil:
 			return ctx.Err()

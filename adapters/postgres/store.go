@@ -33,7 +33,7 @@ type Options struct {
 
 // Store implements [ports.Store].
 type Store struct {
-	body        *sqlstore.Body
+	body        *sqlstore.Queries
 	config      *pgxpool.Config
 	pool        *pgxpool.Pool
 	timeout     time.Duration
@@ -42,7 +42,7 @@ type Store struct {
 	// Updates that begin with a write are short, such as those of messages, and of
 	// heartbeats while no other replica lives: they do not wait for those that
 	// read first.
-	short, long *groups
+	short, long *groupCommitter
 
 	mu      sync.Mutex
 	closed  bool
@@ -76,7 +76,7 @@ func Open(ctx context.Context, dsn string, o Options) (*Store, error) {
 	if s.pool, err = pgxpool.NewWithConfig(ctx, config); err != nil {
 		return nil, fmt.Errorf("postgres: %w", err)
 	}
-	s.short, s.long = &groups{store: s, atOnce: shortAtOnce}, &groups{store: s, atOnce: longAtOnce, turn: longTurn}
+	s.short, s.long = &groupCommitter{store: s, atOnce: shortAtOnce}, &groupCommitter{store: s, atOnce: longAtOnce, turn: longTurn}
 	s.invalidator = newInvalidator(s)
 	return s, nil
 }
@@ -145,7 +145,7 @@ func parse(dsn string, timeout time.Duration) (*pgxpool.Config, error) {
 
 const ownData = "switchyard"
 
-func ours(p *pgxpool.Conn) *conn { return p.Conn().PgConn().CustomData()[ownData].(*conn) }
+func wrapConn(p *pgxpool.Conn) *conn { return p.Conn().PgConn().CustomData()[ownData].(*conn) }
 
 // acquire takes a connection from the pool.
 func (s *Store) acquire(ctx context.Context) (*pgxpool.Conn, error) {
@@ -180,11 +180,11 @@ func (s *Store) transact(ctx context.Context, k kind, fn func(ctx context.Contex
 		return ports.ErrClosed
 	}
 	defer s.running.Done()
-	p := patience{limit: s.timeout / 2}
+	p := retryPolicy{limit: s.timeout / 2}
 	for {
 		t := s.newTx(k)
 		err := t.run(ctx, fn)
-		failure, refused := t.failure, !t.seat.left && t.seat.refused
+		failure, refused := t.failure, !t.participant.left && t.participant.refused
 		t.recycle()
 		switch {
 		case failure == nil:
@@ -192,13 +192,13 @@ func (s *Store) transact(ctx context.Context, k kind, fn func(ctx context.Contex
 		case errors.Is(failure, ErrUncertain):
 			return failure
 		case errors.Is(failure, errAlone):
-			time.Sleep(rand.N(scatter)) // or else they would be in each other's way again
+			time.Sleep(rand.N(retryJitter)) // or else they would be in each other's way again
 			k.shares, k.careful = false, refused
 			continue
 		case refusal(failure) && !k.careful:
 			k.shares, k.careful = false, true
 			continue
-		case p.again(ctx, failure):
+		case p.shouldRetry(ctx, failure):
 			continue
 		case ctx.Err() != nil:
 			return ctx.Err()
@@ -220,19 +220,19 @@ func (s *Store) enter() bool {
 	return true
 }
 
-// patience says whether to begin again after a failure, and waits a little.
-type patience struct {
+// retryPolicy says whether to begin again after a failure, and waits a little.
+type retryPolicy struct {
 	limit time.Duration // counts from the first failure
 	until time.Time
 	waits *backoff.ExponentialBackOff
 }
 
-func (p *patience) again(ctx context.Context, failure error) bool {
+func (p *retryPolicy) shouldRetry(ctx context.Context, failure error) bool {
 	if !raced(failure) && !gone(failure) {
 		return false
 	}
 	if p.waits == nil {
-		p.until, p.waits = time.Now().Add(p.limit), patient(5*time.Millisecond)
+		p.until, p.waits = time.Now().Add(p.limit), newBackoff(5*time.Millisecond)
 	}
 	wait := p.waits.NextBackOff()
 	if time.Now().Add(wait).After(p.until) {
@@ -246,8 +246,8 @@ func (p *patience) again(ctx context.Context, failure error) bool {
 	}
 }
 
-// patient gives waits that grow, with jitter.
-func patient(first time.Duration) *backoff.ExponentialBackOff {
+// newBackoff gives waits that grow, with jitter.
+func newBackoff(first time.Duration) *backoff.ExponentialBackOff {
 	b := &backoff.ExponentialBackOff{
 		InitialInterval: first, Multiplier: 2, RandomizationFactor: 0.5, MaxInterval: 500 * time.Millisecond,
 	}

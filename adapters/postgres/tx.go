@@ -26,20 +26,20 @@ type kind struct {
 // [sqlstore.Conn].
 type tx struct {
 	kind
-	store   *Store
-	pooled  *pgxpool.Conn
-	conn    *conn // nil: there has been no statement, or it is in a group
-	begun   bool
-	seated  bool  // it is in a group
-	failure error // why it cannot go on, whatever the function makes of it
+	store        *Store
+	pooled       *pgxpool.Conn
+	conn         *conn // nil: there has been no statement, or it is in a group
+	begun        bool
+	participates bool  // it is in a group
+	failure      error // why it cannot go on, whatever the function makes of it
 
-	seat    seat
-	scratch sqlstore.Scratch
-	params  params
+	participant participant
+	scratch     sqlstore.Scratch
+	params      params
 }
 
 // txs are at hand for their memory.
-var txs = sync.Pool{New: func() any { return &tx{seat: seat{answered: make(chan struct{}, 1)}} }}
+var txs = sync.Pool{New: func() any { return &tx{participant: participant{answered: make(chan struct{}, 1)}} }}
 
 func (s *Store) newTx(k kind) *tx {
 	t := txs.Get().(*tx)
@@ -49,12 +49,12 @@ func (s *Store) newTx(k kind) *tx {
 
 // recycle leaves alone what the group may still have a use for.
 func (t *tx) recycle() {
-	if t.seat.left {
+	if t.participant.left {
 		return
 	}
-	answered := t.seat.answered
+	answered := t.participant.answered
 	*t = tx{scratch: t.scratch, params: t.params}
-	t.seat.answered = answered
+	t.participant.answered = answered
 	txs.Put(t)
 }
 
@@ -77,8 +77,8 @@ func (t *tx) run(ctx context.Context, fn func(ctx context.Context, tx *ports.Tx)
 
 // end commits, or takes everything back.
 func (t *tx) end(ctx context.Context, keep bool) {
-	if t.seated {
-		if failure := t.seat.vote(ctx, keep); t.failure == nil {
+	if t.participates {
+		if failure := t.participant.finishUpdate(ctx, keep); t.failure == nil {
 			t.failure = failure
 		}
 		return
@@ -120,11 +120,11 @@ func (t *tx) Exec(ctx context.Context, s *sqlstore.Statement, args []any) (int64
 	if err := t.choose(ctx, s, args); err != nil {
 		return 0, err
 	}
-	if t.seated {
-		a, err := t.seat.ask(ctx, s)
+	if t.participates {
+		a, err := t.participant.execute(ctx, s)
 		return a.changed, t.note(ctx, err)
 	}
-	r, err := t.ask(ctx, s)
+	r, err := t.query(ctx, s)
 	if err != nil {
 		return 0, t.note(ctx, err)
 	}
@@ -136,11 +136,11 @@ func (t *tx) Query(ctx context.Context, s *sqlstore.Statement, args []any) (sqls
 	if err := t.choose(ctx, s, args); err != nil {
 		return nil, err
 	}
-	if t.seated {
-		a, err := t.seat.ask(ctx, s)
+	if t.participates {
+		a, err := t.participant.execute(ctx, s)
 		return &a, t.note(ctx, err)
 	}
-	r, err := t.ask(ctx, s)
+	r, err := t.query(ctx, s)
 	return &answer{tx: t, ctx: ctx, rows: r}, t.note(ctx, err)
 }
 
@@ -167,14 +167,14 @@ func (t *tx) choose(ctx context.Context, s *sqlstore.Statement, args []any) erro
 	if t.failure != nil {
 		return errOver
 	}
-	if t.conn == nil && !t.seated {
+	if t.conn == nil && !t.participates {
 		if t.shares {
-			t.seated, t.seat.groups, t.seat.params = true, t.store.long, &t.params
+			t.participates, t.participant.committer, t.participant.params = true, t.store.long, &t.params
 			if s.Write {
-				t.seat.groups = t.store.short
+				t.participant.committer = t.store.short
 			}
 		} else if pooled, err := t.store.acquire(ctx); err == nil {
-			t.pooled, t.conn = pooled, ours(pooled)
+			t.pooled, t.conn = pooled, wrapConn(pooled)
 		} else {
 			return t.note(ctx, err)
 		}
@@ -182,7 +182,7 @@ func (t *tx) choose(ctx context.Context, s *sqlstore.Statement, args []any) erro
 	return t.note(ctx, t.params.set(args))
 }
 
-func (t *tx) ask(ctx context.Context, s *sqlstore.Statement) (rows, error) {
+func (t *tx) query(ctx context.Context, s *sqlstore.Statement) (rows, error) {
 	if !t.begun {
 		t.begun = true
 		begin := beginRead
@@ -190,16 +190,16 @@ func (t *tx) ask(ctx context.Context, s *sqlstore.Statement) (rows, error) {
 			begin = beginWrite
 		}
 		if !t.careful {
-			return t.conn.askBetween(ctx, begin, s, &t.params, nil)
+			return t.conn.queryBetween(ctx, begin, s, &t.params, nil)
 		}
 		if _, err := t.conn.do(begin); err != nil {
 			return rows{}, err
 		}
 	}
 	if t.careful && s.Write {
-		return t.conn.askBetween(ctx, savepoint, s, &t.params, release)
+		return t.conn.queryBetween(ctx, savepoint, s, &t.params, release)
 	}
-	return t.conn.ask(ctx, s, &t.params)
+	return t.conn.query(ctx, s, &t.params)
 }
 
 // note takes note of a failure, and gives the error that the function gets.

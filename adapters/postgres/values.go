@@ -58,7 +58,7 @@ func (p *params) set(args []any) error {
 }
 
 // arrays gives each argument of several as one array, for elements of these types.
-func (p *params) arrays(types []uint32, of []*seat) error {
+func (p *params) arrays(types []uint32, of []*participant) error {
 	b := p.memory[:0]
 	p.values, p.types = p.values[:0], p.types[:0]
 	for i, oid := range types {
@@ -67,7 +67,7 @@ func (p *params) arrays(types []uint32, of []*seat) error {
 			return fmt.Errorf("%w: OID %d", errUnknownType, oid)
 		}
 		begin := len(b)
-		hasNull := slices.ContainsFunc(of, func(s *seat) bool { return s.params.values[i] == nil })
+		hasNull := slices.ContainsFunc(of, func(s *participant) bool { return s.params.values[i] == nil })
 		for _, v := range [...]uint32{1, 0, oid, uint32(len(of)), 1} { // dimensions, NULLs, element, how many, from
 			b = binary.BigEndian.AppendUint32(b, v)
 		}

@@ -50,7 +50,7 @@ type Config struct {
 	// held up, but count.
 	MovesPerWorker, Moves int
 	// Spawn runs background work; nil: in a goroutine of its own. A harness that
-	// wants everything to happen inside [Orchestrator.Step] runs it in place.
+	// wants everything to happen inside [Orchestrator.RunOnce] runs it in place.
 	Spawn func(func())
 	// Sleep waits within a use case for what another replica is doing; nil: by the
 	// system's clock. A harness that owns the clock returns an error: it does not wait.

@@ -53,12 +53,12 @@ type loop struct {
 	pause     map[string]time.Time // not before, after a fault of ours
 	moving    map[string]time.Time // moves that are under way, and when they were first seen to be
 	houseAt   time.Time
-	relayAt   time.Time                       // when it is looked at whether whoever publishes does; of Step alone
+	relayAt   time.Time                       // when it is looked at whether whoever publishes does; of RunOnce alone
 	relayNext int64                           // the event that was to be published then
-	wakes     bool                            // those that wait for room are called by this replica; of Step alone
-	callers   map[string]map[string]time.Time // other replicas that call a worker, and when they were last seen to; of Step alone
+	wakes     bool                            // those that wait for room are called by this replica; of RunOnce alone
+	callers   map[string]map[string]time.Time // other replicas that call a worker, and when they were last seen to; of RunOnce alone
 	turnAt    time.Time                       // when sessions that wait to move are looked at again
-	userAt    string                          // the last user that was checked; of Step alone
+	userAt    string                          // the last user that was checked; of RunOnce alone
 	judgeAt   time.Time                       // when a canary is found out, if it gets no better; zero: none is in doubt
 }
 
@@ -151,7 +151,7 @@ func (l *loop) following(worker string) (sessionID string) {
 
 // Run does the background work until ctx ends, and then waits for what is
 // under way, for 10 s, and hands over to other replicas. It returns ctx's error, or
-// the reason why it could not begin. It is called once, and not together with Step;
+// the reason why it could not begin. It is called once, and not together with RunOnce;
 // use cases may be called before, meanwhile and after.
 func (o *Orchestrator) Run(ctx context.Context) error {
 	defer o.listen()()
@@ -190,10 +190,10 @@ func (o *Orchestrator) Run(ctx context.Context) error {
 	}
 }
 
-// Step does what is due now, once, and returns when something will be due next.
+// RunOnce does what is due now, once, and returns when something will be due next.
 // Run does the same in a loop; a harness that owns the clock calls it itself, from
 // one goroutine.
-func (o *Orchestrator) Step(ctx context.Context) (next time.Time, err error) {
+func (o *Orchestrator) RunOnce(ctx context.Context) (next time.Time, err error) {
 	o.members.listen.Do(func() { o.listen() })
 	work := tasks{ctx: context.WithoutCancel(ctx)}
 	next, err = o.step(ctx, &work)

@@ -40,7 +40,7 @@ type members struct {
 	reload  time.Time   // when everything is to be read again
 	workers time.Time   // when the workers are
 	blind   atomic.Bool // the store does not answer
-	listen  sync.Once   // of Step
+	listen  sync.Once   // of RunOnce
 
 	attending sync.Mutex
 
@@ -90,9 +90,9 @@ func (o *Orchestrator) others() bool {
 	return len(o.members.alive) > 1
 }
 
-// Joined reports whether another replica, which certainly lives, was at work on
+// OlderReplicaSeen reports whether another replica, which certainly lives, was at work on
 // the store before this one.
-func (o *Orchestrator) Joined() bool {
+func (o *Orchestrator) OlderReplicaSeen() bool {
 	o.members.mu.Lock()
 	defer o.members.mu.Unlock()
 	for id, s := range o.members.seen {
@@ -103,10 +103,10 @@ func (o *Orchestrator) Joined() bool {
 	return false
 }
 
-// Living reports whether replicas are at work on a store, for a process that is
+// ReplicasAlive reports whether replicas are at work on a store, for a process that is
 // not one of them yet. It waits for a sign of life: for the time given, which may
 // be none, and where there are rows until their replicas count as dead.
-func Living(ctx context.Context, store ports.Store, wait time.Duration) (bool, error) {
+func ReplicasAlive(ctx context.Context, store ports.Store, wait time.Duration) (bool, error) {
 	began := time.Now()
 	var signs map[string]time.Time
 	for {

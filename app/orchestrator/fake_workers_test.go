@@ -16,8 +16,8 @@ type call struct {
 	generation      int64
 }
 
-// hands are workers that do what the test says.
-type hands struct {
+// fakeWorkers are workers that do what the test says.
+type fakeWorkers struct {
 	mu     sync.Mutex
 	calls  []call
 	answer func(call) error         // may block; nil: everything works
@@ -26,7 +26,7 @@ type hands struct {
 	sent   map[string][]string      // workers that sent a message, by our id of it
 }
 
-func (h *hands) do(c call) error {
+func (h *fakeWorkers) do(c call) error {
 	h.mu.Lock()
 	h.calls = append(h.calls, c)
 	answer := h.answer
@@ -38,10 +38,10 @@ func (h *hands) do(c call) error {
 }
 
 // made counts the calls of a kind.
-func (h *hands) made(kind string) (n int) { return len(h.all(kind)) }
+func (h *fakeWorkers) made(kind string) (n int) { return len(h.all(kind)) }
 
 // all gives the calls of a kind.
-func (h *hands) all(kind string) (all []call) {
+func (h *fakeWorkers) all(kind string) (all []call) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, c := range h.calls {
@@ -52,27 +52,27 @@ func (h *hands) all(kind string) (all []call) {
 	return all
 }
 
-func (h *hands) set(answer func(call) error) {
+func (h *fakeWorkers) set(answer func(call) error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.answer = answer
 }
 
-// arm is a replica's way to the workers.
-type arm struct {
-	*hands
+// replicaGateway is a replica's way to the workers.
+type replicaGateway struct {
+	*fakeWorkers
 	by string
 }
 
-func (a arm) call(kind string, w ports.WorkerRef, session string, generation int64) error {
+func (a replicaGateway) call(kind string, w ports.WorkerRef, session string, generation int64) error {
 	return a.do(call{a.by, kind, w.ID, session, generation})
 }
 
-func (a arm) Health(_ context.Context, endpoint string) error {
+func (a replicaGateway) Health(_ context.Context, endpoint string) error {
 	return a.do(call{by: a.by, kind: "health", worker: endpoint[len("http://") : len(endpoint)-len(":1")]})
 }
 
-func (a arm) Start(_ context.Context, w ports.WorkerRef, s ports.Start) (domain.Report, error) {
+func (a replicaGateway) Start(_ context.Context, w ports.WorkerRef, s ports.Start) (domain.Report, error) {
 	c := call{a.by, "start", w.ID, s.SessionID, s.Generation}
 	if err := a.do(c); err != nil {
 		return domain.Report{}, err
@@ -83,23 +83,23 @@ func (a arm) Start(_ context.Context, w ports.WorkerRef, s ports.Start) (domain.
 	return domain.Report{SessionID: s.SessionID, Status: domain.Connected, PhoneNumber: "6281234567890"}, nil
 }
 
-func (a arm) Restart(_ context.Context, w ports.WorkerRef, id string, generation int64) error {
+func (a replicaGateway) Restart(_ context.Context, w ports.WorkerRef, id string, generation int64) error {
 	return a.call("restart", w, id, generation)
 }
 
-func (a arm) Disconnect(_ context.Context, w ports.WorkerRef, id string, generation int64) error {
+func (a replicaGateway) Disconnect(_ context.Context, w ports.WorkerRef, id string, generation int64) error {
 	return a.call("disconnect", w, id, generation)
 }
 
-func (a arm) Logout(_ context.Context, w ports.WorkerRef, id string, generation int64) error {
+func (a replicaGateway) Logout(_ context.Context, w ports.WorkerRef, id string, generation int64) error {
 	return a.call("logout", w, id, generation)
 }
 
-func (a arm) Delete(_ context.Context, w ports.WorkerRef, id string, generation int64) error {
+func (a replicaGateway) Delete(_ context.Context, w ports.WorkerRef, id string, generation int64) error {
 	return a.call("delete", w, id, generation)
 }
 
-func (a arm) Send(_ context.Context, w ports.WorkerRef, s ports.Send) (ports.Sent, error) {
+func (a replicaGateway) Send(_ context.Context, w ports.WorkerRef, s ports.Send) (ports.Sent, error) {
 	if err := a.call("send", w, s.SessionID, 0); err != nil {
 		return ports.Sent{}, err
 	}
@@ -109,14 +109,14 @@ func (a arm) Send(_ context.Context, w ports.WorkerRef, s ports.Send) (ports.Sen
 	return ports.Sent{WhatsAppID: "WA-" + s.ClientMessageID}, nil
 }
 
-func (a arm) PerformAction(_ context.Context, w ports.WorkerRef, id string, _ domain.Action) error {
+func (a replicaGateway) PerformAction(_ context.Context, w ports.WorkerRef, id string, _ domain.Action) error {
 	return a.call("act", w, id, 0)
 }
 
-func (a arm) List(_ context.Context, w ports.WorkerRef) ([]domain.Report, error) {
+func (a replicaGateway) List(_ context.Context, w ports.WorkerRef) ([]domain.Report, error) {
 	return a.listed, a.call("list", w, "", 0)
 }
 
-func (a arm) Status(_ context.Context, w ports.WorkerRef, id string) (domain.Report, error) {
+func (a replicaGateway) Status(_ context.Context, w ports.WorkerRef, id string) (domain.Report, error) {
 	return domain.Report{}, a.call("status", w, id, 0)
 }

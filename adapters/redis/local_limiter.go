@@ -7,8 +7,8 @@ import (
 	"github.com/switchyard-wa/switchyard/domain"
 )
 
-// windows counts in the process, for the time that Redis is away.
-type windows struct {
+// localLimiter counts in the process, for the time that Redis is away.
+type localLimiter struct {
 	mu    sync.Mutex
 	byKey map[string]*window
 }
@@ -23,10 +23,10 @@ const (
 	windowSweep = 4           // windows looked at for each new one
 )
 
-func newWindows() *windows { return &windows{byKey: make(map[string]*window)} }
+func newLocalLimiter() *localLimiter { return &localLimiter{byKey: make(map[string]*window)} }
 
-// take counts as [domain.Window] does. Only a use that is allowed begins a window.
-func (ws *windows) take(key string, at time.Time, length time.Duration, limit, n int) domain.Usage {
+// allowN counts as [domain.Window] does. Only a use that is allowed begins a window.
+func (ws *localLimiter) allowN(key string, at time.Time, length time.Duration, limit, n int) domain.Usage {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	w, known := ws.byKey[key]
@@ -46,7 +46,7 @@ func (ws *windows) take(key string, at time.Time, length time.Duration, limit, n
 	return usage
 }
 
-func (ws *windows) seed(key string, first time.Time, length time.Duration, used int) {
+func (ws *localLimiter) backfill(key string, first time.Time, length time.Duration, used int) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	if w, known := ws.byKey[key]; known {
@@ -59,7 +59,7 @@ func (ws *windows) seed(key string, first time.Time, length time.Duration, used 
 }
 
 // add keeps a new window, and forgets a few others, chosen at random, if it is time.
-func (ws *windows) add(key string, at time.Time, w *window) {
+func (ws *localLimiter) add(key string, at time.Time, w *window) {
 	seen := 0
 	for old, o := range ws.byKey {
 		if !at.Before(o.Start.Add(2*o.length + windowGrace)) {
@@ -73,7 +73,7 @@ func (ws *windows) add(key string, at time.Time, w *window) {
 }
 
 // remove takes out some windows, at most limit of them.
-func (ws *windows) remove(limit int) map[string]window {
+func (ws *localLimiter) remove(limit int) map[string]window {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	some := make(map[string]window)

@@ -32,7 +32,7 @@ func (s *contested) Update(ctx context.Context, fn func(context.Context, *ports.
 func TestRowsThatManyWrite(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &contested{Store: memory.NewStore()}
-		w := worldOn(t, store)
+		w := newFixtureOn(t, store)
 		w.starts()
 		w.worker("worker-1", 50)
 		s := w.connected(w.user(domain.TierBasic))
@@ -46,7 +46,7 @@ func TestRowsThatManyWrite(t *testing.T) {
 
 // TestOnlyWhatChangesIsWritten: of a worker's sessions, what it runs as it should, or what is due already, is left as it is.
 func TestOnlyWhatChangesIsWritten(t *testing.T) {
-	c := newCrowd(t, 1)
+	c := newReplicaSet(t, 1)
 	a := c.all[0]
 	c.register(a, "worker-1", 50)
 	runs, stopped := c.connected(a), c.connected(a)

@@ -25,13 +25,13 @@ func (a *Accounts) Authenticate(ctx context.Context, token string) (service.Prin
 	if err != nil {
 		return service.Principal{}, fault(ctx, err)
 	}
-	s, generation, ok := a.standings.get(claims.UserID, claims.FamilyID, now)
+	s, generation, ok := a.authCache.get(claims.UserID, claims.FamilyID, now)
 	if !ok {
-		if s, err = a.standing(ctx, claims); err != nil {
+		if s, err = a.readAuthState(ctx, claims); err != nil {
 			return service.Principal{}, err
 		}
 		s.readAt = now // before it was read
-		a.standings.put(claims.UserID, claims.FamilyID, s, generation)
+		a.authCache.put(claims.UserID, claims.FamilyID, s, generation)
 	}
 	switch {
 	case !s.active:
@@ -45,8 +45,8 @@ func (a *Accounts) Authenticate(ctx context.Context, token string) (service.Prin
 var errToken = domain.Errorf(domain.Unauthenticated, domain.CodeAuthTokenInvalid,
 	"The access token is no longer good; refresh it or sign in again")
 
-// standing reads what decides about the access tokens of a sign-in.
-func (a *Accounts) standing(ctx context.Context, c ports.Claims) (s standing, err error) {
+// readAuthState reads what decides about the access tokens of a sign-in.
+func (a *Accounts) readAuthState(ctx context.Context, c ports.Claims) (s authState, err error) {
 	err = a.view(ctx, func(ctx context.Context, tx *ports.Tx) error {
 		f, err := tx.RefreshTokenFamilies.Get(ctx, c.FamilyID)
 		if err == nil && f.UserID != c.UserID {
@@ -59,7 +59,7 @@ func (a *Accounts) standing(ctx context.Context, c ports.Claims) (s standing, er
 		if err != nil {
 			return err
 		}
-		s = standing{role: u.Role, active: u.Active, credentialsAt: u.CredentialsAt, until: f.ExpiresAt}
+		s = authState{role: u.Role, active: u.Active, credentialsAt: u.CredentialsAt, until: f.ExpiresAt}
 		if !f.RevokedAt.IsZero() {
 			s.until = time.Time{}
 		}
@@ -72,13 +72,13 @@ func (a *Accounts) standing(ctx context.Context, c ports.Claims) (s standing, er
 }
 
 const (
-	standingLife   = time.Second
-	standingShards = 16   // a power of two
-	standingRoom   = 1024 // entries per shard
+	authCacheLife   = time.Second
+	authCacheShards = 16   // a power of two
+	authCacheRoom   = 1024 // entries per shard
 )
 
-// standing is what decides about the access tokens of one sign-in.
-type standing struct {
+// authState is what decides about the access tokens of one sign-in.
+type authState struct {
 	role          domain.Role
 	active        bool
 	credentialsAt time.Time
@@ -86,78 +86,78 @@ type standing struct {
 	readAt        time.Time
 }
 
-// standings remembers standings for a second. What is read while something of
+// authCache remembers auth states for a second. What is read while something of
 // the same user changes is not remembered: every change moves the generation,
 // and put refuses what belongs to an earlier one.
-type standings struct {
+type authCache struct {
 	seed   maphash.Seed
-	shards [standingShards]standingShard
+	shards [authCacheShards]authCacheShard
 }
 
-type standingShard struct {
+type authCacheShard struct {
 	mu         sync.Mutex
 	generation uint64
-	entries    map[standingKey]standing
+	entries    map[authCacheKey]authState
 }
 
-type standingKey struct{ userID, signInID string }
+type authCacheKey struct{ userID, familyID string }
 
-func newStandings() *standings {
-	c := &standings{seed: maphash.MakeSeed()}
+func newAuthCache() *authCache {
+	c := &authCache{seed: maphash.MakeSeed()}
 	for i := range c.shards {
-		c.shards[i].entries = make(map[standingKey]standing)
+		c.shards[i].entries = make(map[authCacheKey]authState)
 	}
 	return c
 }
 
-func (c *standings) shard(userID string) *standingShard {
-	return &c.shards[maphash.String(c.seed, userID)%standingShards]
+func (c *authCache) shard(userID string) *authCacheShard {
+	return &c.shards[maphash.String(c.seed, userID)%authCacheShards]
 }
 
 // get returns what is remembered and, for put, the generation to read in.
-func (c *standings) get(userID, signInID string, now time.Time) (s standing, generation uint64, ok bool) {
+func (c *authCache) get(userID, familyID string, now time.Time) (s authState, generation uint64, ok bool) {
 	shard := c.shard(userID)
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
-	s, ok = shard.entries[standingKey{userID, signInID}]
+	s, ok = shard.entries[authCacheKey{userID, familyID}]
 	age := now.Sub(s.readAt)
-	return s, shard.generation, ok && 0 <= age && age < standingLife
+	return s, shard.generation, ok && 0 <= age && age < authCacheLife
 }
 
 // put remembers what was read since get gave the generation. A full shard
 // starts anew: entries are short-lived, so little is lost.
-func (c *standings) put(userID, signInID string, s standing, generation uint64) {
+func (c *authCache) put(userID, familyID string, s authState, generation uint64) {
 	shard := c.shard(userID)
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
-	key := standingKey{userID, signInID}
+	key := authCacheKey{userID, familyID}
 	if shard.generation != generation || shard.entries[key].readAt.After(s.readAt) {
 		return
 	}
-	if len(shard.entries) >= standingRoom {
+	if len(shard.entries) >= authCacheRoom {
 		clear(shard.entries)
 	}
 	shard.entries[key] = s
 }
 
-// changed forgets the standing of the user's sign-ins, here and on other replicas.
-func (a *Accounts) changed(userID string) {
-	a.standings.forget(userID)
+// invalidateUser forgets the auth state of the user's sign-ins, here and on other replicas.
+func (a *Accounts) invalidateUser(userID string) {
+	a.authCache.forget(userID)
 	a.invalidator.Publish(ports.Invalidation{Users: []string{userID}})
 }
 
-// hear takes in what other replicas say has changed.
-func (a *Accounts) hear(h ports.Invalidation) {
+// applyInvalidation takes in what other replicas say has changed.
+func (a *Accounts) applyInvalidation(h ports.Invalidation) {
 	if h.All {
-		a.standings.forgetAll()
+		a.authCache.forgetAll()
 	}
 	for _, id := range h.Users {
-		a.standings.forget(id)
+		a.authCache.forget(id)
 	}
 }
 
 // forgetAll drops everything.
-func (c *standings) forgetAll() {
+func (c *authCache) forgetAll() {
 	for i := range c.shards {
 		shard := &c.shards[i]
 		shard.mu.Lock()
@@ -169,7 +169,7 @@ func (c *standings) forgetAll() {
 
 // forget drops everything about the user. It is called after a change was
 // committed, or may have been, and before the change is answered.
-func (c *standings) forget(userID string) {
+func (c *authCache) forget(userID string) {
 	shard := c.shard(userID)
 	shard.mu.Lock()
 	defer shard.mu.Unlock()

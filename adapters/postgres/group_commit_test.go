@@ -64,7 +64,7 @@ type member struct {
 }
 
 // together has the members run in one group.
-func together(t *testing.T, g *groups, members ...*member) {
+func together(t *testing.T, g *groupCommitter, members ...*member) {
 	t.Helper()
 	g.mu.Lock()
 	g.running += g.atOnce // no more of them
@@ -131,14 +131,14 @@ func TestAGroup(t *testing.T) {
 
 // TestGroupsAreSmallerAfterAFailure: one that fails costs every member a second run.
 func TestGroupsAreSmallerAfterAFailure(t *testing.T) {
-	g := &groups{}
+	g := &groupCommitter{}
 	form := func(outcome error) int {
-		g.waiting = make([]*seat, 2*groupSize)
+		g.waiting = make([]*participant, 2*groupSize)
 		for i := range g.waiting {
-			g.waiting[i] = &seat{}
+			g.waiting[i] = &participant{}
 		}
 		crowd := len(g.form().asking)
-		g.learn(crowd, outcome)
+		g.adaptSize(crowd, outcome)
 		return crowd
 	}
 	for _, want := range []int{groupSize, groupSize / 4, groupSize / 16, 2, 1, 1} {
@@ -567,7 +567,7 @@ func TestDurabilityIsOn(t *testing.T) {
 		"synchronous_commit": "on", "statement_timeout": "8s", "lock_timeout": "5s",
 		"idle_in_transaction_session_timeout": "5s", "application_name": "switchyard",
 	} {
-		results, err := ours(pooled).pg.Exec(t.Context(), "SHOW "+name).ReadAll()
+		results, err := wrapConn(pooled).pg.Exec(t.Context(), "SHOW "+name).ReadAll()
 		require.NoError(t, err)
 		require.Equal(t, want, string(results[0].Rows[0][0]), name)
 	}
@@ -579,7 +579,7 @@ func TestTextIsComparedBytewise(t *testing.T) {
 	pooled, err := s.acquire(t.Context())
 	require.NoError(t, err)
 	defer pooled.Release()
-	results, err := ours(pooled).pg.Exec(t.Context(), `SELECT table_name, column_name FROM information_schema.columns
+	results, err := wrapConn(pooled).pg.Exec(t.Context(), `SELECT table_name, column_name FROM information_schema.columns
 		WHERE table_schema = current_schema() AND data_type = 'text' AND collation_name IS DISTINCT FROM 'C'`).ReadAll()
 	require.NoError(t, err)
 	require.Empty(t, results[0].Rows)

@@ -14,7 +14,7 @@ import (
 func TestAListThatWasHeldUpStartsNothingAgain(t *testing.T) {
 	for _, held := range []time.Duration{0, 30 * time.Second} {
 		t.Run(held.String(), func(t *testing.T) {
-			c := newCrowd(t, 2)
+			c := newReplicaSet(t, 2)
 			a, b := c.all[0], c.all[1]
 			require.NoError(t, c.worker1(b, "http://process-1:1"))
 			c.step()
@@ -39,7 +39,7 @@ func TestAListThatWasHeldUpStartsNothingAgain(t *testing.T) {
 
 // TestAListFromBeforeAConfirmation: a worker says that a session is connected, and then a list of it arrives that it has made before.
 func TestAListFromBeforeAConfirmation(t *testing.T) {
-	c := newCrowd(t, 1)
+	c := newReplicaSet(t, 1)
 	a := c.all[0]
 	c.register(a, "worker-1", 10)
 	s := c.connected(a)

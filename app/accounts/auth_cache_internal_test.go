@@ -8,14 +8,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestStandingsAreBounded(t *testing.T) {
-	c := newStandings()
+func TestAuthStatesAreBounded(t *testing.T) {
+	c := newAuthCache()
 	now := time.Now()
-	for i := range 3 * standingShards * standingRoom {
+	for i := range 3 * authCacheShards * authCacheRoom {
 		id := fmt.Sprint(i)
 		_, generation, ok := c.get(id, id, now)
 		require.False(t, ok)
-		c.put(id, id, standing{readAt: now}, generation)
+		c.put(id, id, authState{readAt: now}, generation)
 		_, _, ok = c.get(id, id, now)
 		require.True(t, ok)
 	}
@@ -23,31 +23,31 @@ func TestStandingsAreBounded(t *testing.T) {
 	for i := range c.shards {
 		total += len(c.shards[i].entries)
 	}
-	require.LessOrEqual(t, total, standingShards*standingRoom)
+	require.LessOrEqual(t, total, authCacheShards*authCacheRoom)
 }
 
-func TestStandingsDoNotOutliveASecond(t *testing.T) {
-	c := newStandings()
+func TestAuthStatesDoNotOutliveASecond(t *testing.T) {
+	c := newAuthCache()
 	now := time.Now()
-	c.put("u", "s", standing{readAt: now, active: true}, 0)
+	c.put("u", "s", authState{readAt: now, active: true}, 0)
 	for after, want := range map[time.Duration]bool{
 		0: true, time.Second - 1: true, time.Second: false, time.Hour: false, -1: false,
 	} {
 		_, _, ok := c.get("u", "s", now.Add(after))
 		require.Equal(t, want, ok, after)
 	}
-	c.put("u", "s", standing{readAt: now.Add(-time.Millisecond)}, 0)
+	c.put("u", "s", authState{readAt: now.Add(-time.Millisecond)}, 0)
 	s, _, _ := c.get("u", "s", now)
 	require.True(t, s.active, "what was read earlier does not replace what was read later")
 }
 
-func TestStandingsForget(t *testing.T) {
-	c := newStandings()
+func TestAuthStatesForget(t *testing.T) {
+	c := newAuthCache()
 	now := time.Now()
 	for _, user := range []string{"u", "v"} {
 		for _, signIn := range []string{"1", "2"} {
 			_, generation, _ := c.get(user, signIn, now)
-			c.put(user, signIn, standing{readAt: now}, generation)
+			c.put(user, signIn, authState{readAt: now}, generation)
 		}
 	}
 	_, generation, _ := c.get("u", "3", now)
@@ -58,7 +58,7 @@ func TestStandingsForget(t *testing.T) {
 		_, _, ok = c.get("v", signIn, now)
 		require.True(t, ok)
 	}
-	c.put("u", "3", standing{readAt: now}, generation)
+	c.put("u", "3", authState{readAt: now}, generation)
 	_, _, ok := c.get("u", "3", now)
 	require.False(t, ok, "it was read before the change")
 }

@@ -21,14 +21,14 @@ import (
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
-// crowd is several replicas on one store. Time stands still until it is moved;
+// replicaSet is several replicas on one store. Time stands still until it is moved;
 // each replica may see another time, hear no invalidations, and hang in a call.
-type crowd struct {
+type replicaSet struct {
 	t       *testing.T
 	clock   *clock
 	now     func() time.Time // what a replica whose clock is right sees
 	store   ports.Store
-	hands   *hands
+	hands   *fakeWorkers
 	hub     *memory.Invalidator
 	routes  ports.Routes
 	limiter ports.Limiter
@@ -39,18 +39,18 @@ type crowd struct {
 	all     []*replica
 }
 
-// newCrowd makes replicas named A, B, C.
-func newCrowd(t *testing.T, n int, config ...func(*orchestrator.Config)) *crowd {
+// newReplicaSet makes replicas named A, B, C.
+func newReplicaSet(t *testing.T, n int, config ...func(*orchestrator.Config)) *replicaSet {
 	t.Helper()
-	return newSkewed(t, make([]time.Duration, n), config...)
+	return newSkewedReplicaSet(t, make([]time.Duration, n), config...)
 }
 
-// newSkewed makes a replica for each clock, which is off by so much.
-func newSkewed(t *testing.T, clocks []time.Duration, config ...func(*orchestrator.Config)) *crowd {
+// newSkewedReplicaSet makes a replica for each clock, which is off by so much.
+func newSkewedReplicaSet(t *testing.T, clocks []time.Duration, config ...func(*orchestrator.Config)) *replicaSet {
 	t.Helper()
-	c := &crowd{
+	c := &replicaSet{
 		t: t, clock: &clock{}, store: memory.NewStore(), hub: memory.NewInvalidator(), routes: memory.NewRoutes(),
-		limiter: new(forgetful), bus: &record{}, hands: &hands{sent: map[string][]string{}},
+		limiter: new(forgetful), bus: &record{}, hands: &fakeWorkers{sent: map[string][]string{}},
 	}
 	c.clock.us.Store(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC).UnixMicro())
 	c.now = c.clock.Now
@@ -67,15 +67,15 @@ func newSkewed(t *testing.T, clocks []time.Duration, config ...func(*orchestrato
 }
 
 // join adds a replica.
-func (c *crowd) join(skew time.Duration) *replica {
+func (c *replicaSet) join(skew time.Duration) *replica {
 	r := &replica{
 		name: string(rune('A' + len(c.all))), clock: &shownTime{c.clock, skew},
-		ears: &earshot{Invalidator: c.hub.Join()}, store: &countingStore{Store: c.store},
+		invalidator: &cuttableInvalidator{Invalidator: c.hub.Join()}, store: &countingStore{Store: c.store},
 	}
 	shared := true
 	cfg := orchestrator.Config{
-		Store: r.store, Workers: arm{c.hands, r.name}, Routes: c.routes, Limiter: c.limiter, Bus: c.bus,
-		Clock: r.clock, IDs: &c.ids, Random: &c.random, Shared: &shared, Invalidator: r.ears, Name: r.name,
+		Store: r.store, Workers: replicaGateway{c.hands, r.name}, Routes: c.routes, Limiter: c.limiter, Bus: c.bus,
+		Clock: r.clock, IDs: &c.ids, Random: &c.random, Shared: &shared, Invalidator: r.invalidator, Name: r.name,
 		Log: slog.New(slog.DiscardHandler), Spawn: func(f func()) { f() },
 		Sleep: func(context.Context, time.Duration) error { return errors.New("time stands still") },
 	}
@@ -95,11 +95,11 @@ func (c *crowd) join(skew time.Duration) *replica {
 // replica is one of several.
 type replica struct {
 	*orchestrator.Orchestrator
-	name  string
-	clock *shownTime
-	ears  *earshot
-	store *countingStore
-	dead  bool // it does nothing any more
+	name        string
+	clock       *shownTime
+	invalidator *cuttableInvalidator
+	store       *countingStore
+	dead        bool // it does nothing any more
 }
 
 // shownTime is what a replica's clock shows: the same for all, but for its skew.
@@ -110,19 +110,19 @@ type shownTime struct {
 
 func (c *shownTime) Now() time.Time { return c.clock.Now().Add(c.skew) }
 
-// earshot carries a replica's invalidations, unless it is cut.
-type earshot struct {
+// cuttableInvalidator carries a replica's invalidations, unless it is cut.
+type cuttableInvalidator struct {
 	*memory.Invalidator
 	cut atomic.Bool
 }
 
-func (e *earshot) Publish(h ports.Invalidation) {
+func (e *cuttableInvalidator) Publish(h ports.Invalidation) {
 	if !e.cut.Load() {
 		e.Invalidator.Publish(h)
 	}
 }
 
-func (e *earshot) Subscribe(fn func(ports.Invalidation)) (cancel func()) {
+func (e *cuttableInvalidator) Subscribe(fn func(ports.Invalidation)) (cancel func()) {
 	return e.Invalidator.Subscribe(func(h ports.Invalidation) {
 		if !e.cut.Load() {
 			fn(h)
@@ -249,24 +249,24 @@ func (d *dice) Read(p []byte) (int, error) {
 }
 
 // step lets every replica do what is due.
-func (c *crowd) step() {
+func (c *replicaSet) step() {
 	for _, r := range c.all {
 		if !r.dead {
-			_, err := r.Step(c.t.Context())
+			_, err := r.RunOnce(c.t.Context())
 			require.NoError(c.t, err)
 		}
 	}
 }
 
-func (c *crowd) stepOf(r *replica) error {
-	_, err := r.Step(c.t.Context())
+func (c *replicaSet) stepOf(r *replica) error {
+	_, err := r.RunOnce(c.t.Context())
 	return err
 }
 
 const tick = 250 * time.Millisecond
 
 // pass lets time go by. Before each tick it does what is given.
-func (c *crowd) pass(d time.Duration, each ...func()) {
+func (c *replicaSet) pass(d time.Duration, each ...func()) {
 	for end := c.clock.Now().Add(d); c.clock.Now().Before(end); {
 		for _, fn := range each {
 			fn()
@@ -278,7 +278,7 @@ func (c *crowd) pass(d time.Duration, each ...func()) {
 
 // breathe gives a sign of life of a replica that is not stepped, because it
 // hangs in a call.
-func (c *crowd) breathe(r *replica) func() {
+func (c *replicaSet) breathe(r *replica) func() {
 	return func() {
 		require.NoError(c.t, c.store.Update(c.t.Context(), func(ctx context.Context, tx *ports.Tx) error {
 			all, err := tx.Replicas.List(ctx)
@@ -302,7 +302,7 @@ func realTime(cfg *orchestrator.Config) {
 
 // running lets the replicas run until the end of the test, and waits until all
 // know of all.
-func (c *crowd) running() {
+func (c *replicaSet) running() {
 	ctx, cancel := context.WithCancel(context.Background())
 	var ended sync.WaitGroup
 	for _, r := range c.all {
@@ -312,14 +312,14 @@ func (c *crowd) running() {
 	time.Sleep(3 * time.Second)
 }
 
-func (c *crowd) world() *world { return &world{t: c.t, store: c.store, clock: c.clock} }
+func (c *replicaSet) fixture() *fixture { return &fixture{t: c.t, store: c.store, clock: c.clock} }
 
-func (c *crowd) session(id string) *domain.Session {
+func (c *replicaSet) session(id string) *domain.Session {
 	c.t.Helper()
-	return c.world().session(id)
+	return c.fixture().session(id)
 }
 
-func (c *crowd) worker(id string) (w *domain.Worker) {
+func (c *replicaSet) worker(id string) (w *domain.Worker) {
 	c.t.Helper()
 	require.NoError(c.t, c.store.View(c.t.Context(), func(ctx context.Context, tx *ports.Tx) (err error) {
 		w, err = tx.Workers.Get(ctx, id)
@@ -329,7 +329,7 @@ func (c *crowd) worker(id string) (w *domain.Worker) {
 }
 
 // replicas lists those that are known in the store.
-func (c *crowd) replicas() (all []*domain.Replica) {
+func (c *replicaSet) replicas() (all []*domain.Replica) {
 	c.t.Helper()
 	require.NoError(c.t, c.store.View(c.t.Context(), func(ctx context.Context, tx *ports.Tx) (err error) {
 		all, err = tx.Replicas.List(ctx)
@@ -339,7 +339,7 @@ func (c *crowd) replicas() (all []*domain.Replica) {
 }
 
 // probes counts calls of health routes, by worker.
-func (c *crowd) probes() map[string]int {
+func (c *replicaSet) probes() map[string]int {
 	n := make(map[string]int)
 	for _, made := range c.hands.all("health") {
 		n[made.worker]++
@@ -348,7 +348,7 @@ func (c *crowd) probes() map[string]int {
 }
 
 // register has a worker register at a replica.
-func (c *crowd) register(at *replica, id string, capacity int, can ...domain.Capability) *service.RegisterResult {
+func (c *replicaSet) register(at *replica, id string, capacity int, can ...domain.Capability) *service.RegisterResult {
 	c.t.Helper()
 	answer, err := at.Protocol.Register(c.t.Context(), domain.Registration{
 		WorkerID: id, Endpoint: "http://" + id + ":1", Capacity: capacity, Capabilities: can, Interval: 10 * time.Second,
@@ -359,7 +359,7 @@ func (c *crowd) register(at *replica, id string, capacity int, can ...domain.Cap
 
 // beat has a worker send a heartbeat to a replica, with the sessions that it has
 // connected, each of the generation that is stored.
-func (c *crowd) beat(at *replica, id string, sessions ...string) *service.HeartbeatResult {
+func (c *replicaSet) beat(at *replica, id string, sessions ...string) *service.HeartbeatResult {
 	c.t.Helper()
 	h := domain.Heartbeat{WorkerID: id, IsFullSnapshot: true, CPU: -1, Memory: -1, MessageCount: -1}
 	for _, s := range sessions {
@@ -371,7 +371,7 @@ func (c *crowd) beat(at *replica, id string, sessions ...string) *service.Heartb
 }
 
 // pulse has workers send heartbeats to a replica, without a list of sessions.
-func (c *crowd) pulse(at *replica, ids ...string) func() {
+func (c *replicaSet) pulse(at *replica, ids ...string) func() {
 	return func() {
 		for _, id := range ids {
 			_, err := at.Protocol.Heartbeat(c.t.Context(), domain.Heartbeat{WorkerID: id, CPU: -1, Memory: -1, MessageCount: -1})
@@ -381,16 +381,16 @@ func (c *crowd) pulse(at *replica, ids ...string) func() {
 }
 
 // line adds a session of a user of its own.
-func (c *crowd) line() *service.CreatedSession {
+func (c *replicaSet) line() *service.CreatedSession {
 	c.t.Helper()
-	user := c.world().user(domain.TierBasic)
+	user := c.fixture().user(domain.TierBasic)
 	s, err := c.all[0].Sessions.Create(c.t.Context(), user, service.CreateSessionParams{Name: "line"})
 	require.NoError(c.t, err)
 	return s
 }
 
 // connected adds a session that is connected, by a replica.
-func (c *crowd) connected(by *replica) *service.CreatedSession {
+func (c *replicaSet) connected(by *replica) *service.CreatedSession {
 	c.t.Helper()
 	s := c.line()
 	_, err := by.Sessions.Connect(c.t.Context(), s.UserID, s.ID, service.ConnectOptions{})
@@ -400,7 +400,7 @@ func (c *crowd) connected(by *replica) *service.CreatedSession {
 }
 
 // ask wants a session up without doing anything about it yet.
-func (c *crowd) ask(s *service.CreatedSession) {
+func (c *replicaSet) ask(s *service.CreatedSession) {
 	c.t.Helper()
 	require.NoError(c.t, c.store.Update(c.t.Context(), func(ctx context.Context, tx *ports.Tx) error {
 		row, err := tx.Sessions.Get(ctx, s.ID)
@@ -418,12 +418,12 @@ func (c *crowd) ask(s *service.CreatedSession) {
 }
 
 // full assigns connected sessions to workers, so many to each.
-func (c *crowd) full(workers []string, sessions int) (ids []string) {
+func (c *replicaSet) full(workers []string, sessions int) (ids []string) {
 	c.t.Helper()
 	var user string
 	var users []string // of each so many that they are not over their limit
 	for range (sessions*len(workers) + 19) / 20 {
-		users = append(users, c.world().user(domain.TierMax))
+		users = append(users, c.fixture().user(domain.TierMax))
 	}
 	n := 0
 	now := c.now()
@@ -449,7 +449,7 @@ func (c *crowd) full(workers []string, sessions int) (ids []string) {
 
 // hang makes the first call of the kind wait; the test ends it with an outcome.
 // Later ones are answered at once.
-func (c *crowd) hang(kind string) (began <-chan struct{}, end func(error)) {
+func (c *replicaSet) hang(kind string) (began <-chan struct{}, end func(error)) {
 	reached, outcome := make(chan struct{}), make(chan error, 1)
 	var once atomic.Bool
 	c.hands.set(func(made call) error {

@@ -30,8 +30,8 @@ const (
 	// groupPatience is how long the functions of a group may take between two
 	// round trips before each has to run on its own.
 	groupPatience = 250 * time.Millisecond
-	// scatter is within which time the Updates of a group that failed begin again.
-	scatter = 10 * time.Millisecond
+	// retryJitter is within which time the Updates of a group that failed begin again.
+	retryJitter = 10 * time.Millisecond
 )
 
 // settings have a group give up early on a row that somebody else holds: two groups
@@ -48,45 +48,45 @@ var longTurn = &sqlstore.Statement{SQL: "SELECT 1 FROM pg_advisory_xact_lock(752
 // errAlone: the group was rolled back, and its Updates are to run on their own.
 var errAlone = errors.New("postgres: the Update runs again on its own")
 
-// groups have Updates share transactions. The functions of a group run at the
+// groupCommitter lets Updates share transactions. The functions of a group run at the
 // same time, each in the goroutine of its Update, and halt at every statement
 // until all have come to one or to their end. Then the statements go out
 // together.
-type groups struct {
+type groupCommitter struct {
 	store  *Store
 	atOnce int                 // groups
 	turn   *sqlstore.Statement // what a group waits for before it is formed; nil: nothing
 
-	mu      sync.Mutex
-	waiting []*seat // for a group
-	running int
-	trust   int // how many the next group has at most, after one that failed; 0: groupSize
+	mu        sync.Mutex
+	waiting   []*participant // for a group
+	running   int
+	sizeLimit int // how many the next group has at most, after one that failed; 0: groupSize
 }
 
 // group is a transaction that several Updates share.
 type group struct {
 	begun      bool // its transaction
 	mu         sync.Mutex
-	asking     []*seat       // have halted at a statement
-	thinking   int           // how many run their function
-	broken     bool          // it cannot be committed
-	committing bool          // nobody leaves any more
-	halted     chan struct{} // receives when nobody is thinking
-	over       chan struct{} // is closed once the outcome stands
+	asking     []*participant // have halted at a statement
+	thinking   int            // how many run their function
+	broken     bool           // it cannot be committed
+	committing bool           // nobody leaves any more
+	halted     chan struct{}  // receives when nobody is thinking
+	over       chan struct{}  // is closed once the outcome stands
 	outcome    error
 }
 
-// seat is the part of one Update in a group.
-type seat struct {
-	groups   *groups
-	group    *group // nil: waiting for one; guarded by groups.mu until answered
-	left     bool   // its Update has ended before the group
-	wrote    bool   // it has changed something
-	refused  bool   // its statement was, which broke the group
-	asked    *sqlstore.Statement
-	params   *params
-	answer   reply
-	answered chan struct{} // receives once there is an answer, or the group is over
+// participant is the part of one Update in a group.
+type participant struct {
+	committer *groupCommitter
+	group     *group // nil: waiting for one; guarded by groupCommitter.mu until answered
+	left      bool   // its Update has ended before the group
+	wrote     bool   // it has changed something
+	refused   bool   // its statement was, which broke the group
+	asked     *sqlstore.Statement
+	params    *params
+	answer    reply
+	answered  chan struct{} // receives once there is an answer, or the group is over
 }
 
 // reply is the answer to a statement, in memory. It implements [sqlstore.Rows].
@@ -106,18 +106,18 @@ func (r *reply) Next(row []driver.Value) error {
 
 func (r *reply) Close() error { return nil }
 
-// ask halts until the statement is answered.
-func (s *seat) ask(ctx context.Context, statement *sqlstore.Statement) (reply, error) {
+// execute halts until the statement is answered.
+func (s *participant) execute(ctx context.Context, statement *sqlstore.Statement) (reply, error) {
 	s.asked = statement
 	if s.group == nil {
-		s.groups.join(s)
+		s.committer.join(s)
 	} else {
-		s.group.halt(s)
+		s.group.enqueueStatement(s)
 	}
 	select {
 	case <-s.answered:
 	case <-ctx.Done():
-		if s.leave() {
+		if s.withdraw() {
 			return reply{}, ctx.Err()
 		}
 		<-s.answered
@@ -130,20 +130,20 @@ func (s *seat) ask(ctx context.Context, statement *sqlstore.Statement) (reply, e
 	}
 }
 
-// vote says how the function has ended, and gives the outcome of the group.
-func (s *seat) vote(ctx context.Context, keep bool) error {
+// finishUpdate says how the function has ended, and gives the outcome of the group.
+func (s *participant) finishUpdate(ctx context.Context, keep bool) error {
 	if s.left || s.group == nil {
 		return nil // what counts is why
 	}
 	g := s.group
 	g.mu.Lock()
 	g.broken = g.broken || s.wrote && !keep
-	g.rest()
+	g.markIdle()
 	g.mu.Unlock()
 	select {
 	case <-g.over:
 	case <-ctx.Done():
-		if s.leave() {
+		if s.withdraw() {
 			return ctx.Err()
 		}
 		<-g.over
@@ -151,16 +151,16 @@ func (s *seat) vote(ctx context.Context, keep bool) error {
 	return g.outcome
 }
 
-// leave ends the wait for an answer or the outcome, unless it is there or the
+// withdraw ends the wait for an answer or the outcome, unless it is there or the
 // outcome is not in our hands any more.
-func (s *seat) leave() bool {
-	s.groups.mu.Lock()
+func (s *participant) withdraw() bool {
+	s.committer.mu.Lock()
 	g := s.group
 	if g == nil {
-		s.groups.waiting = slices.DeleteFunc(s.groups.waiting, func(o *seat) bool { return o == s })
+		s.committer.waiting = slices.DeleteFunc(s.committer.waiting, func(o *participant) bool { return o == s })
 		s.left = true
 	}
-	s.groups.mu.Unlock()
+	s.committer.mu.Unlock()
 	if g == nil {
 		return true
 	}
@@ -173,8 +173,8 @@ func (s *seat) leave() bool {
 	return true
 }
 
-// join adds a seat, which asks, to those that wait for a group.
-func (g *groups) join(s *seat) {
+// join adds a participant, which has a statement, to those that wait for a group.
+func (g *groupCommitter) join(s *participant) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.waiting = append(g.waiting, s)
@@ -185,7 +185,7 @@ func (g *groups) join(s *seat) {
 }
 
 // run has groups formed until nobody waits.
-func (g *groups) run() {
+func (g *groupCommitter) run() {
 	for g.goesOn() {
 		if crowd := g.one(); crowd > 1 {
 			g.gather()
@@ -194,7 +194,7 @@ func (g *groups) run() {
 }
 
 // goesOn reports whether there is a group for this goroutine to form.
-func (g *groups) goesOn() bool {
+func (g *groupCommitter) goesOn() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	n := len(g.waiting)
@@ -207,14 +207,14 @@ func (g *groups) goesOn() bool {
 
 // one forms a group of those who wait once it is the group's turn, and gives how
 // many they are.
-func (g *groups) one() int {
+func (g *groupCommitter) one() int {
 	pooled, err := g.store.acquire(context.Background())
 	if err != nil {
 		next := g.form()
-		next.end(apart(err))
+		next.end(retryIndividually(err))
 		return len(next.asking)
 	}
-	c := ours(pooled)
+	c := wrapConn(pooled)
 	defer c.back(pooled)
 	if g.turn != nil {
 		err = c.transact(beginWrite, g.turn, settings)
@@ -228,37 +228,37 @@ func (g *groups) one() int {
 		_, _ = c.do(rollback) // or else the pool closes the connection
 	}
 	if err != nil && !errors.Is(err, ErrUncertain) {
-		err = apart(err)
+		err = retryIndividually(err)
 	}
-	g.learn(crowd, err)
+	g.adaptSize(crowd, err)
 	next.end(err)
 	return crowd
 }
 
-// learn has the next groups be smaller after one whose members have to run again on
+// adaptSize has the next groups be smaller after one whose members have to run again on
 // their own, and larger again as they succeed. An Update that was by itself was in
 // nobody's way.
-func (g *groups) learn(crowd int, outcome error) {
+func (g *groupCommitter) adaptSize(crowd int, outcome error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	switch {
 	case errors.Is(outcome, errAlone) && crowd > 1:
-		g.trust = max(crowd/4, 1)
+		g.sizeLimit = max(crowd/4, 1)
 	case outcome != nil:
-	case g.trust > 0 && crowd >= g.trust:
-		if g.trust += max(g.trust/4, 1); g.trust >= groupSize {
-			g.trust = 0
+	case g.sizeLimit > 0 && crowd >= g.sizeLimit:
+		if g.sizeLimit += max(g.sizeLimit/4, 1); g.sizeLimit >= groupSize {
+			g.sizeLimit = 0
 		}
 	}
 }
 
 // form gives a group of those who wait, if there is anybody.
-func (g *groups) form() *group {
+func (g *groupCommitter) form() *group {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	n := min(len(g.waiting), groupSize)
-	if g.trust > 0 {
-		n = min(n, g.trust)
+	if g.sizeLimit > 0 {
+		n = min(n, g.sizeLimit)
 	}
 	next := &group{
 		asking: slices.Clone(g.waiting[:n]), halted: make(chan struct{}, 1), over: make(chan struct{}),
@@ -273,7 +273,7 @@ func (g *groups) form() *group {
 // gather lets those who were just told the outcome go on: they may have more to
 // write, and then it is in the next group and not in the one after it. It waits
 // for nothing, and only as long as more come.
-func (g *groups) gather() {
+func (g *groupCommitter) gather() {
 	for came := 0; ; {
 		runtime.Gosched()
 		g.mu.Lock()
@@ -292,7 +292,7 @@ func (g *group) transact(c *conn) error {
 		if err := g.exchange(c, round == 0 && !g.begun); err != nil {
 			return err
 		}
-		if !g.think() {
+		if !g.runRound() {
 			break
 		}
 		if g.committing {
@@ -302,9 +302,9 @@ func (g *group) transact(c *conn) error {
 	return errAlone
 }
 
-// apart says what comes of a group that failed: unless the server does not
+// retryIndividually says what comes of a group that failed: unless the server does not
 // answer at all, its Updates may do better on their own.
-func apart(err error) error {
+func retryIndividually(err error) error {
 	if pgconn.Timeout(err) || errors.Is(err, ErrUnavailable) {
 		return err
 	}
@@ -328,7 +328,7 @@ func (g *group) exchange(c *conn, begin bool) (err error) {
 			return err
 		}
 	}
-	c.hurry()
+	c.setReadDeadline()
 	results := c.pg.ExecBatch(context.Background(), &batch)
 	for i := 0; i < len(before) && err == nil; i++ {
 		_, err = c.collect(results)
@@ -339,10 +339,10 @@ func (g *group) exchange(c *conn, begin bool) (err error) {
 	return errors.Join(err, results.Close())
 }
 
-// call is a statement that goes out for one seat, or at once for several.
+// call is a statement that goes out for one participant, or at once for several.
 type call struct {
-	statement *sqlstore.Statement
-	seats     []*seat
+	statement    *sqlstore.Statement
+	participants []*participant
 }
 
 // calls gives what is asked, in as few statements as can be.
@@ -350,40 +350,42 @@ func (g *group) calls() []call {
 	calls := make([]call, 0, len(g.asking))
 next:
 	for _, s := range g.asking {
-		if s.asked.Together != nil && len(s.params.memory) <= smallEnough {
+		if s.asked.Batched != nil && len(s.params.memory) <= smallEnough {
 			for i := range calls {
-				if c := &calls[i]; c.statement == s.asked && !slices.ContainsFunc(c.seats, func(o *seat) bool { return o.rev() == s.rev() }) {
-					c.seats = append(c.seats, s)
+				if c := &calls[i]; c.statement == s.asked && !slices.ContainsFunc(c.participants, func(o *participant) bool { return o.rev() == s.rev() }) {
+					c.participants = append(c.participants, s)
 					continue next
 				}
 			}
 		}
-		calls = append(calls, call{s.asked, []*seat{s}})
+		calls = append(calls, call{s.asked, []*participant{s}})
 	}
 	return calls
 }
 
 // rev is what a statement that can go out with others makes of the row's rev.
-func (s *seat) rev() int64 { return int64(binary.BigEndian.Uint64(s.params.values[s.asked.Rev])) }
+func (s *participant) rev() int64 {
+	return int64(binary.BigEndian.Uint64(s.params.values[s.asked.Rev]))
+}
 
 func (a *call) add(c *conn, b *pgconn.Batch) error {
-	if len(a.seats) == 1 {
-		return c.add(context.Background(), b, a.statement, a.seats[0].params)
+	if len(a.participants) == 1 {
+		return c.add(context.Background(), b, a.statement, a.participants[0].params)
 	}
 	// The server knows the types, also of what is NULL.
-	if err := c.prepare(context.Background(), a.statement, a.seats[0].params); err != nil {
+	if err := c.prepare(context.Background(), a.statement, a.participants[0].params); err != nil {
 		return err
 	}
-	if err := c.params.arrays(c.prepared[a.statement].ParamOIDs, a.seats); err != nil {
+	if err := c.params.arrays(c.prepared[a.statement].ParamOIDs, a.participants); err != nil {
 		return err
 	}
-	return c.add(context.Background(), b, a.statement.Together, &c.params)
+	return c.add(context.Background(), b, a.statement.Batched, &c.params)
 }
 
 func (a *call) answer(c *conn, results *pgconn.MultiResultReader) error {
 	r, err := c.collect(results)
-	for _, s := range a.seats {
-		if s.refused = refusal(err); len(a.seats) == 1 {
+	for _, s := range a.participants {
+		if s.refused = refusal(err); len(a.participants) == 1 {
 			s.answer = r
 		} else {
 			s.answer = reply{}
@@ -412,7 +414,7 @@ func (c *conn) transact(statements ...*sqlstore.Statement) error {
 	if err := c.addAll(&batch, statements); err != nil {
 		return err
 	}
-	c.hurry()
+	c.setReadDeadline()
 	return c.pg.ExecBatch(context.Background(), &batch).Close()
 }
 
@@ -436,9 +438,9 @@ func (c *conn) collect(results *pgconn.MultiResultReader) (a reply, err error) {
 	return a, err
 }
 
-// think hands out the answers and waits until everybody has halted again. It
+// runRound hands out the answers and waits until everybody has halted again. It
 // reports whether the group goes on.
-func (g *group) think() bool {
+func (g *group) runRound() bool {
 	g.mu.Lock()
 	if g.broken {
 		g.mu.Unlock()
@@ -461,8 +463,8 @@ func (g *group) think() bool {
 	return !g.broken
 }
 
-// halt takes note that somebody who was thinking asks.
-func (g *group) halt(s *seat) {
+// enqueueStatement takes note that somebody who was thinking asks.
+func (g *group) enqueueStatement(s *participant) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	select {
@@ -470,12 +472,12 @@ func (g *group) halt(s *seat) {
 		s.answered <- struct{}{}
 	default:
 		g.asking = append(g.asking, s)
-		g.rest()
+		g.markIdle()
 	}
 }
 
-// rest takes note that somebody is not thinking any more.
-func (g *group) rest() {
+// markIdle takes note that somebody is not thinking any more.
+func (g *group) markIdle() {
 	if g.thinking--; g.thinking == 0 {
 		g.halted <- struct{}{}
 	}

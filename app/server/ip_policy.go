@@ -2,9 +2,9 @@ package server
 
 import "net/netip"
 
-// notPublic are the networks that belong to nobody on the internet, and those
+// reservedNetworks are the networks that belong to nobody on the internet, and those
 // that lead to IPv4 addresses inside IPv6 ones, whichever these are.
-var notPublic = func() (list []netip.Prefix) {
+var reservedNetworks = func() (list []netip.Prefix) {
 	for _, p := range []string{
 		"0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24",
 		"192.168.0.0/16", "198.18.0.0/15", "224.0.0.0/4", "240.0.0.0/4",
@@ -19,7 +19,7 @@ var notPublic = func() (list []netip.Prefix) {
 // isPublic reports whether an address is one of the internet's.
 func isPublic(a netip.Addr) bool {
 	a = a.Unmap().WithZone("") // no network contains an address with a zone
-	for _, p := range notPublic {
+	for _, p := range reservedNetworks {
 		if p.Contains(a) {
 			return false
 		}

@@ -11,53 +11,57 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-func TestNear(t *testing.T) {
+func TestRouteCache(t *testing.T) {
 	route := func(rev int64) ports.Route { return ports.Route{SessionID: "s1", Rev: rev} }
 	for name, test := range map[string]struct {
-		do   func(n *near)
+		do   func(n *routeCache)
 		want int64 // Rev; 0: ask Redis
 	}{
-		"what was put":                 {func(n *near) { n.put(route(5), n.mark("s1")) }, 5},
-		"what was found":               {func(n *near) { n.found(route(5), n.mark("s1")) }, 5},
-		"what was heard":               {func(n *near) { n.heard(route(5)) }, 5},
-		"a higher Rev stays":           {func(n *near) { n.heard(route(5)); n.put(route(4), n.mark("s1")); n.found(route(3), n.mark("s1")) }, 5},
-		"a lower Rev goes":             {func(n *near) { n.put(route(4), n.mark("s1")); n.heard(route(5)) }, 5},
-		"deleted by others":            {func(n *near) { n.heard(route(5)); n.heardDelete("s1") }, 0},
-		"deleted here":                 {func(n *near) { n.heard(route(5)); n.delete("s1") }, 0},
-		"late news of before deletion": {func(n *near) { n.delete("s1"); n.heard(route(5)) }, 0},
-		"news after it": {func(n *near) {
+		"what was put":   {func(n *routeCache) { n.put(route(5), n.mark("s1")) }, 5},
+		"what was found": {func(n *routeCache) { n.keepRead(route(5), n.mark("s1")) }, 5},
+		"what was heard": {func(n *routeCache) { n.applyPut(route(5)) }, 5},
+		"a higher Rev stays": {func(n *routeCache) {
+			n.applyPut(route(5))
+			n.put(route(4), n.mark("s1"))
+			n.keepRead(route(3), n.mark("s1"))
+		}, 5},
+		"a lower Rev goes":             {func(n *routeCache) { n.put(route(4), n.mark("s1")); n.applyPut(route(5)) }, 5},
+		"deleted by others":            {func(n *routeCache) { n.applyPut(route(5)); n.applyDelete("s1") }, 0},
+		"deleted here":                 {func(n *routeCache) { n.applyPut(route(5)); n.delete("s1") }, 0},
+		"late news of before deletion": {func(n *routeCache) { n.delete("s1"); n.applyPut(route(5)) }, 0},
+		"news after it": {func(n *routeCache) {
 			n.delete("s1")
-			n.heard(route(5))
-			n.heardDelete("s1")
-			n.heard(route(3))
+			n.applyPut(route(5))
+			n.applyDelete("s1")
+			n.applyPut(route(3))
 		}, 3},
-		"put after deletion": {func(n *near) { n.delete("s1"); n.put(route(3), n.mark("s1")) }, 3},
-		"found before deletion": {func(n *near) {
+		"put after deletion": {func(n *routeCache) { n.delete("s1"); n.put(route(3), n.mark("s1")) }, 3},
+		"found before deletion": {func(n *routeCache) {
 			since := n.mark("s1")
-			n.heardDelete("s1")
-			n.found(route(5), since)
+			n.applyDelete("s1")
+			n.keepRead(route(5), since)
 		}, 0},
-		"put before deletion": {func(n *near) {
+		"put before deletion": {func(n *routeCache) {
 			since := n.mark("s1")
 			n.delete("s1")
 			n.put(route(5), since)
 		}, 0},
-		"put before all was cleared, and an older one after": {func(n *near) {
+		"put before all was cleared, and an older one after": {func(n *routeCache) {
 			since := n.mark("s1")
 			n.clear()
 			n.put(route(5), since)
 			n.put(route(4), n.mark("s1"))
 		}, 0},
-		"put before all was cleared, and a newer one after": {func(n *near) {
+		"put before all was cleared, and a newer one after": {func(n *routeCache) {
 			since := n.mark("s1")
 			n.clear()
 			n.put(route(5), since)
-			n.found(route(6), n.mark("s1"))
+			n.keepRead(route(6), n.mark("s1"))
 		}, 6},
-		"cleared": {func(n *near) { n.put(route(5), n.mark("s1")); n.clear() }, 0},
+		"cleared": {func(n *routeCache) { n.put(route(5), n.mark("s1")); n.clear() }, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			n := newNear()
+			n := newRouteCache()
 			test.do(n)
 			got, _ := n.get("s1")
 			require.Equal(t, test.want, got.Rev)
@@ -67,15 +71,15 @@ func TestNear(t *testing.T) {
 
 func TestNearForgets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := newNear()
-		n.heard(ports.Route{SessionID: "s1", Rev: 5})
-		time.Sleep(nearLife - time.Nanosecond)
+		n := newRouteCache()
+		n.applyPut(ports.Route{SessionID: "s1", Rev: 5})
+		time.Sleep(routeCacheLife - time.Nanosecond)
 		_, found := n.get("s1")
 		require.True(t, found)
 		time.Sleep(time.Nanosecond)
 		_, found = n.get("s1")
 		require.False(t, found)
-		n.heard(ports.Route{SessionID: "s1", Rev: 4})
+		n.applyPut(ports.Route{SessionID: "s1", Rev: 4})
 		got, _ := n.get("s1")
 		require.EqualValues(t, 4, got.Rev, "what is over holds up nothing")
 	})
@@ -83,26 +87,26 @@ func TestNearForgets(t *testing.T) {
 
 func TestNearIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := newNear()
+		n := newRouteCache()
 		count := func() (sum int) {
 			for i := range n.shards {
 				sum += len(n.shards[i].entries)
 			}
 			return sum
 		}
-		for i := range nearSize + nearSize/2 {
+		for i := range routeCacheSize + routeCacheSize/2 {
 			id := fmt.Sprint("s", i)
-			if n.heard(ports.Route{SessionID: id}); i%3 == 0 {
+			if n.applyPut(ports.Route{SessionID: id}); i%3 == 0 {
 				n.delete(id)
 			}
 		}
-		require.LessOrEqual(t, count(), nearSize)
-		require.Greater(t, count(), nearSize*9/10)
-		time.Sleep(nearLife)
-		for i := range nearSize / 2 {
-			n.heard(ports.Route{SessionID: fmt.Sprint("t", i)})
+		require.LessOrEqual(t, count(), routeCacheSize)
+		require.Greater(t, count(), routeCacheSize*9/10)
+		time.Sleep(routeCacheLife)
+		for i := range routeCacheSize / 2 {
+			n.applyPut(ports.Route{SessionID: fmt.Sprint("t", i)})
 		}
-		require.LessOrEqual(t, count(), nearSize*2/3, "what is over goes")
+		require.LessOrEqual(t, count(), routeCacheSize*2/3, "what is over goes")
 	})
 }
 

@@ -9,13 +9,13 @@ import (
 )
 
 const (
-	nearLife   = time.Second // of an entry that nothing confirms
-	nearShards = 64
-	nearSize   = 100_000 // entries in all
-	nearSweep  = 4       // entries looked at for each new one
+	routeCacheLife   = time.Second // of an entry that nothing confirms
+	routeCacheShards = 64
+	routeCacheSize   = 100_000 // entries in all
+	routeCacheSweep  = 4       // entries looked at for each new one
 )
 
-// near is what a process keeps of the routes.
+// routeCache is what a process keeps of the routes.
 //
 // What comes from Redis may be overtaken by what the subscription says, so whoever
 // asks Redis takes a mark before, and what it then finds is not kept if something was
@@ -23,117 +23,119 @@ const (
 // that keeps out what others had put before, until the subscription has come to it;
 // and a route put by this process that may have been deleted since keeps out those of
 // a lower Rev.
-type near struct {
+type routeCache struct {
 	seed   maphash.Seed
-	shards [nearShards]nearShard
+	shards [routeCacheShards]routeCacheShard
 }
 
-type nearShard struct {
+type routeCacheShard struct {
 	mu      sync.RWMutex
-	entries map[string]nearEntry
+	entries map[string]routeCacheEntry
 	deleted mark
 	_       [24]byte // a cache line each
 }
 
-type nearEntry struct {
-	route  ports.Route
-	until  time.Time
-	unsure bool
-	gone   bool
+type routeCacheEntry struct {
+	route   ports.Route
+	until   time.Time
+	unsure  bool
+	deleted bool
 }
 
 // mark is how often something was deleted.
 type mark uint64
 
-func newNear() *near {
-	n := &near{seed: maphash.MakeSeed()}
+func newRouteCache() *routeCache {
+	n := &routeCache{seed: maphash.MakeSeed()}
 	for i := range n.shards {
-		n.shards[i].entries = make(map[string]nearEntry)
+		n.shards[i].entries = make(map[string]routeCacheEntry)
 	}
 	return n
 }
 
-func (n *near) shard(id string) *nearShard { return &n.shards[maphash.String(n.seed, id)%nearShards] }
+func (n *routeCache) shard(id string) *routeCacheShard {
+	return &n.shards[maphash.String(n.seed, id)%routeCacheShards]
+}
 
-func (n *near) get(id string) (ports.Route, bool) {
+func (n *routeCache) get(id string) (ports.Route, bool) {
 	s := n.shard(id)
 	s.mu.RLock()
 	e := s.entries[id]
 	s.mu.RUnlock()
-	if e.gone || e.unsure || !time.Now().Before(e.until) {
+	if e.deleted || e.unsure || !time.Now().Before(e.until) {
 		return ports.Route{}, false
 	}
 	return e.route, true
 }
 
-func (n *near) mark(id string) mark {
+func (n *routeCache) mark(id string) mark {
 	s := n.shard(id)
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return s.deleted
 }
 
-// found keeps a route that was read from Redis, unless something was deleted since
+// keepRead keeps a route that was read from Redis, unless something was deleted since
 // the mark.
-func (n *near) found(r ports.Route, since mark) {
+func (n *routeCache) keepRead(r ports.Route, since mark) {
 	s := n.shard(r.SessionID)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.deleted == since {
-		s.keep(nearEntry{route: r}, true)
+		s.keep(routeCacheEntry{route: r}, true)
 	}
 }
 
 // put keeps a route that this process has put since the mark: from now on it sees none
 // of a lower Rev.
-func (n *near) put(r ports.Route, since mark) {
+func (n *routeCache) put(r ports.Route, since mark) {
 	s := n.shard(r.SessionID)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	same := s.deleted == since
-	s.keep(nearEntry{route: r, unsure: !same}, same)
+	s.keep(routeCacheEntry{route: r, unsure: !same}, same)
 }
 
-// heard keeps a route that another process has put.
-func (n *near) heard(r ports.Route) {
+// applyPut keeps a route that another process has put.
+func (n *routeCache) applyPut(r ports.Route) {
 	s := n.shard(r.SessionID)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.keep(nearEntry{route: r}, false)
+	s.keep(routeCacheEntry{route: r}, false)
 }
 
 // keep puts an entry in, unless the one there is of a higher Rev, or the rest of a
 // deletion that may not be replaced.
-func (s *nearShard) keep(e nearEntry, replace bool) {
+func (s *routeCacheShard) keep(e routeCacheEntry, replace bool) {
 	id, now := e.route.SessionID, time.Now()
 	old, found := s.entries[id]
-	if found && now.Before(old.until) && (old.gone && !replace || !old.gone && old.route.Rev > e.route.Rev) {
+	if found && now.Before(old.until) && (old.deleted && !replace || !old.deleted && old.route.Rev > e.route.Rev) {
 		return
 	}
 	if !found {
 		s.makeRoom(now)
 	}
-	e.until = now.Add(nearLife)
+	e.until = now.Add(routeCacheLife)
 	s.entries[id] = e
 }
 
 // makeRoom removes what is over among a few entries, and if there is still no room
 // any entry.
-func (s *nearShard) makeRoom(now time.Time) {
+func (s *routeCacheShard) makeRoom(now time.Time) {
 	seen := 0
 	for id, e := range s.entries {
-		full := len(s.entries) >= nearSize/nearShards
-		if seen++; seen > nearSweep && !full {
+		full := len(s.entries) >= routeCacheSize/routeCacheShards
+		if seen++; seen > routeCacheSweep && !full {
 			return
 		}
-		if seen > nearSweep || !now.Before(e.until) {
+		if seen > routeCacheSweep || !now.Before(e.until) {
 			delete(s.entries, id)
 		}
 	}
 }
 
 // delete notes that this process has deleted a route.
-func (n *near) delete(id string) {
+func (n *routeCache) delete(id string) {
 	s := n.shard(id)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -141,11 +143,11 @@ func (n *near) delete(id string) {
 	if _, found := s.entries[id]; !found {
 		s.makeRoom(time.Now())
 	}
-	s.entries[id] = nearEntry{gone: true, until: time.Now().Add(nearLife)}
+	s.entries[id] = routeCacheEntry{deleted: true, until: time.Now().Add(routeCacheLife)}
 }
 
-// heardDelete removes a route of which the subscription says that it was deleted.
-func (n *near) heardDelete(id string) {
+// applyDelete removes a route of which the subscription says that it was deleted.
+func (n *routeCache) applyDelete(id string) {
 	s := n.shard(id)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -154,7 +156,7 @@ func (n *near) heardDelete(id string) {
 }
 
 // clear removes everything.
-func (n *near) clear() {
+func (n *routeCache) clear() {
 	for i := range n.shards {
 		s := &n.shards[i]
 		s.mu.Lock()

@@ -16,23 +16,23 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// Options of a fabric. The zero value is ready to use.
+// Options of coordination. The zero value is ready to use.
 type Options struct {
 	// Prefix is what keys and channels begin with; empty means "switchyard:".
 	// Processes that share a store have the same, others have another.
 	Prefix string
 	// CallLimit bounds each call of Redis, and so how long somebody waits before the
-	// fabric does without; 0 means 250 ms.
+	// coordination does without; 0 means 250 ms.
 	CallLimit time.Duration
 	// Log hears when Redis is lost and when it is back; nil: nobody does. What
 	// go-redis says by itself goes there too, at the level of debugging, and since
-	// it has one log for the whole process, that of the fabric opened last.
+	// it has one log for the whole process, that of the coordination opened last.
 	Log *slog.Logger
 }
 
-// Fabric is what processes share through Redis. Its parts may be used
+// Coordination is what processes share through Redis. Its parts may be used
 // concurrently. Make one with [Open].
-type Fabric struct {
+type Coordination struct {
 	rdb      redis.UniversalClient
 	cluster  bool
 	prefix   string
@@ -58,12 +58,12 @@ type Fabric struct {
 // idLength is that of the name by which a process knows its own messages.
 const idLength = 16
 
-// Open makes a fabric of what Redis has at a URL. It fails if the URL cannot be
-// read. If Redis does not answer it logs a warning, and the fabric works without,
+// Open makes coordination of what Redis has at a URL. It fails if the URL cannot be
+// read. If Redis does not answer it logs a warning, and the coordination works without,
 // until it does. The URL is redis:// or rediss:// (with TLS), or unix://; with a
 // query that has master_name it is that of a sentinel, and with addr, another
-// node's address, that of a cluster. The caller closes the fabric.
-func Open(ctx context.Context, url string, o Options) (*Fabric, error) {
+// node's address, that of a cluster. The caller closes the coordination.
+func Open(ctx context.Context, url string, o Options) (*Coordination, error) {
 	if o.Prefix == "" {
 		o.Prefix = "switchyard:"
 	}
@@ -78,35 +78,35 @@ func Open(ctx context.Context, url string, o Options) (*Fabric, error) {
 		return nil, err
 	}
 	redis.SetLogger(libraryLog{o.Log})
-	f := &Fabric{
+	f := &Coordination{
 		rdb: to.connect(), cluster: to.cluster, prefix: o.Prefix, limit: o.CallLimit, log: o.Log, id: rand.Text()[:idLength],
 		channels: newChannels(o.Prefix, to.db),
 	}
 	f.ctx, f.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	f.breaker = f.newBreaker()
 	f.limiter, f.routes, f.bus, f.invalidator = newLimiter(f), newRoutes(f), newBus(f), newInvalidator(f)
-	_ = f.do(ctx, f.probe) // a failure is logged, and makes the fabric do without
-	f.running.Go(f.pulse)
+	_ = f.do(ctx, f.probe) // a failure is logged, and makes the coordination do without
+	f.running.Go(f.probeUntilUp)
 	f.running.Go(f.subscribe)
 	f.running.Go(f.invalidator.send)
 	return f, nil
 }
 
 // Routes gives the routes.
-func (f *Fabric) Routes() ports.Routes { return f.routes }
+func (f *Coordination) Routes() ports.Routes { return f.routes }
 
 // Limiter gives the limiter.
-func (f *Fabric) Limiter() ports.Limiter { return f.limiter }
+func (f *Coordination) Limiter() ports.Limiter { return f.limiter }
 
 // Bus gives the event bus.
-func (f *Fabric) Bus() ports.Bus { return f.bus }
+func (f *Coordination) Bus() ports.Bus { return f.bus }
 
 // Invalidator gives the way to tell other processes of changes.
-func (f *Fabric) Invalidator() ports.Invalidator { return f.invalidator }
+func (f *Coordination) Invalidator() ports.Invalidator { return f.invalidator }
 
 // Health reports whether Redis does its work at the moment. An error is no reason
-// not to serve: the fabric does without.
-func (f *Fabric) Health(ctx context.Context) error {
+// not to serve: the coordination does without.
+func (f *Coordination) Health(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -116,7 +116,7 @@ func (f *Fabric) Health(ctx context.Context) error {
 // Close tells the invalidations that wait and ends everything; subscribers and listeners hear
 // nothing more, and it waits for calls of them that have begun. What is used afterwards
 // works as it does without Redis.
-func (f *Fabric) Close() error {
+func (f *Coordination) Close() error {
 	var err error
 	f.closing.Do(func() {
 		f.cancel()
@@ -131,22 +131,22 @@ func (f *Fabric) Close() error {
 
 const (
 	pulseEvery   = 500 * time.Millisecond // between probes while Redis is away
-	suspendedFor = pulseEvery / 2         // less, so that every pulse may probe
+	suspendedFor = pulseEvery / 2         // less, so that every tick may probe
 )
 
-var errClosed = errors.New("redis: the fabric is closed")
+var errClosed = errors.New("redis: the coordination is closed")
 
-func (f *Fabric) newBreaker() *gobreaker.CircuitBreaker[struct{}] {
+func (f *Coordination) newBreaker() *gobreaker.CircuitBreaker[struct{}] {
 	return gobreaker.NewCircuitBreaker[struct{}](gobreaker.Settings{
 		Timeout:     suspendedFor,
 		ReadyToTrip: func(n gobreaker.Counts) bool { return n.ConsecutiveFailures > 0 },
 		OnStateChange: func(_ string, from, to gobreaker.State) {
 			switch {
 			case from == gobreaker.StateClosed:
-				f.routes.near.clear()
+				f.routes.cache.clear()
 				f.log.Warn("Redis does not do its work; going on without it", "error", f.lastFailure())
 			case to == gobreaker.StateClosed:
-				f.routes.near.clear()
+				f.routes.cache.clear()
 				f.log.Info("Redis is back")
 			}
 		},
@@ -154,13 +154,13 @@ func (f *Fabric) newBreaker() *gobreaker.CircuitBreaker[struct{}] {
 }
 
 // up reports whether Redis is worth a call.
-func (f *Fabric) up() bool {
+func (f *Coordination) up() bool {
 	return f.ctx.Err() == nil && f.breaker.State() == gobreaker.StateClosed
 }
 
 // do makes calls of Redis, bounded in time whatever the context, unless Redis is
 // known to be away.
-func (f *Fabric) do(ctx context.Context, call func(ctx context.Context) error) error {
+func (f *Coordination) do(ctx context.Context, call func(ctx context.Context) error) error {
 	if f.ctx.Err() != nil {
 		return errClosed
 	}
@@ -171,7 +171,7 @@ func (f *Fabric) do(ctx context.Context, call func(ctx context.Context) error) e
 }
 
 // try makes calls of Redis even if that was away.
-func (f *Fabric) try(ctx context.Context, call func(ctx context.Context) error) error {
+func (f *Coordination) try(ctx context.Context, call func(ctx context.Context) error) error {
 	_, err := f.breaker.Execute(func() (struct{}, error) {
 		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), f.limit)
 		defer cancel()
@@ -187,24 +187,24 @@ func (f *Fabric) try(ctx context.Context, call func(ctx context.Context) error) 
 	return err
 }
 
-func (f *Fabric) lastFailure() error {
+func (f *Coordination) lastFailure() error {
 	if err := f.failure.Load(); err != nil {
 		return *err
 	}
 	return nil
 }
 
-func (f *Fabric) away() error {
+func (f *Coordination) away() error {
 	return fmt.Errorf("redis: it does not do its work and will be tried again within a second: %w", f.lastFailure())
 }
 
 // probe tries to write, which a server may refuse that answers otherwise.
-func (f *Fabric) probe(ctx context.Context) error {
+func (f *Coordination) probe(ctx context.Context) error {
 	return f.rdb.Set(ctx, f.prefix+"probe", f.id, time.Minute).Err()
 }
 
-// pulse probes Redis while it is away, and then mends what went wrong meanwhile.
-func (f *Fabric) pulse() {
+// probeUntilUp probes Redis while it is away, and then mends what went wrong meanwhile.
+func (f *Coordination) probeUntilUp() {
 	beat := time.NewTicker(pulseEvery)
 	defer beat.Stop()
 	for {
@@ -217,13 +217,13 @@ func (f *Fabric) pulse() {
 			continue
 		}
 		_ = f.do(f.ctx, f.routes.forget) // what came in while it recovered
-		f.limiter.carry()
+		f.limiter.replayLocalCounts()
 	}
 }
 
 // recover finds out whether Redis is back, and has it forget what may be out of
 // date before anybody asks for it.
-func (f *Fabric) recover(ctx context.Context) error {
+func (f *Coordination) recover(ctx context.Context) error {
 	if err := f.probe(ctx); err != nil {
 		return err
 	}
