@@ -184,6 +184,13 @@ type transport struct {
 	report  func(error)
 }
 
+// CloseIdleConnections closes those of the transport beneath.
+func (t *transport) CloseIdleConnections() {
+	if c, ok := t.next.(interface{ CloseIdleConnections() }); ok {
+		c.CloseIdleConnections()
+	}
+}
+
 // RoundTrip sends a request.
 func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	x := exchange{request: r}
