@@ -51,7 +51,7 @@ func (k credential) security() []map[string][]string {
 
 // codes returns the errors that checking the credential can end in.
 func (k credential) codes() []domain.Code {
-	token := []domain.Code{domain.CodeAuthTokenMissing, domain.CodeAuthTokenInvalid, domain.CodeAuthTokenExpired}
+	token := []domain.Code{domain.CodeAuthTokenMissing, domain.CodeAuthTokenInvalid, domain.CodeAuthTokenExpired, domain.CodeAccountDeactivated}
 	key := []domain.Code{domain.CodeAPIKeyInvalid, domain.CodeAPIKeyExpired, domain.CodeAccountDeactivated, domain.CodeAPILimit}
 	switch k {
 	case user:

@@ -23,7 +23,7 @@ const docsPolicy = "default-src 'none'; style-src 'self'; base-uri 'none'; form-
 // A page is a resource that describes the API.
 type page struct {
 	contentType string
-	policy      string // Content-Security-Policy, if it is not that of every answer
+	policy      string // Content-Security-Policy; empty: that of every answer
 	content     func() ([]byte, error)
 }
 
@@ -81,7 +81,6 @@ type docGroup struct {
 
 type docOperation struct {
 	ID, Method, Class, Path, Summary, Description, Credential, Limit string
-	Open                                                             bool
 	Params, Body, Answer                                             []docField
 	BodyOptional                                                     bool
 	BodyExample, AnswerExample                                       string

@@ -54,7 +54,11 @@ func failureExample(status int, code domain.Code) map[string]any {
 	case 415:
 		failure["message"] = "Send JSON in UTF-8, with Content-Type: application/json"
 	case 400:
-		failure["details"] = []any{map[string]any{"field": "email", "message": message}}
+		field := "email"
+		if code == domain.CodeInvalidMessageType {
+			field = "type"
+		}
+		failure["details"] = []any{map[string]any{"field": field, "message": message}}
 	}
 	return map[string]any{"success": false, "error": failure, "requestId": "01JX3B5ZKQ7M", "timestamp": "2026-03-01T12:00:00.123Z"}
 }

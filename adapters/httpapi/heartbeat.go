@@ -234,7 +234,7 @@ func (reportedStatus) Schema(huma.Registry) *huma.Schema {
 	}
 }
 
-// status records what is wrong with a session's status.
+// status records a problem with a session's status, if there is one.
 func (p *problems) status(field string, s reportedStatus) {
 	switch {
 	case s.wrong:
@@ -271,7 +271,7 @@ func (b *heartbeatBody) heartbeat(workerID string) domain.Heartbeat {
 	return h
 }
 
-// check records what is wrong with the list of sessions.
+// check records the problems of the list of sessions.
 func (b *heartbeatBody) check(p *problems) {
 	for i := range b.Sessions.list {
 		s := &b.Sessions.list[i]

@@ -64,7 +64,7 @@ func viewContent(m *domain.Message) messageContent {
 	if m.Content == "" {
 		return messageContent("null")
 	}
-	quoted, _ := jsontext.AppendQuote(nil, m.Content) // it replaces what is not UTF-8
+	quoted, _ := jsontext.AppendQuote(nil, m.Content) // invalid UTF-8 is replaced
 	return quoted
 }
 

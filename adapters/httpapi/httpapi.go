@@ -19,16 +19,16 @@ import (
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
-// Config is what the API is made of. The use cases and WorkerTokens are needed;
-// the zero value of everything else works.
+// Config configures the API. The services and WorkerTokens are required; the zero
+// value of every other field works.
 type Config struct {
 	service.Services
 	Accounts service.Accounts
 
-	WorkerTokens *WorkerTokens // those that workers may use; nil: none
+	WorkerTokens *WorkerTokens // accepted of workers; nil: none
 
 	// RateLimits turns on the limits per address and per user, which Limiter
-	// counts. The limits of the tiers are the use cases' and not affected.
+	// counts. The services enforce the limits of the tiers in any case.
 	RateLimits bool
 	Limiter    ports.Limiter
 
@@ -36,15 +36,15 @@ type Config struct {
 	IDs   ports.IDs    // for requests that bring no id of their own; nil: random ones
 	Log   *slog.Logger // the access log, and causes of errors; nil: none
 
-	// Health looks at what the server depends on, for /health/detailed and
-	// /readyz. It is called for every such request. Nil: nothing to look at.
+	// Health checks the dependencies of the server, for /health/detailed and
+	// /readyz. It is called for every such request. Nil: no dependencies.
 	Health func(ctx context.Context) []Check
-	// Ready reports whether the server takes requests; false while it starts
-	// and once it is to stop. Nil: always.
+	// Ready reports whether the server takes requests: false while it starts and
+	// once it stops. Nil: always.
 	Ready   func() bool
 	Version string
 
-	// QRLife is how long a QR in a worker's report is good for; 0: a minute.
+	// QRLife is the life of a QR code in a worker's report; 0: a minute.
 	QRLife time.Duration
 
 	// CORSOrigins are the origins whose pages may call the API, such as
@@ -54,7 +54,7 @@ type Config struct {
 	TrustedProxies []netip.Prefix
 }
 
-// Check is the state of one thing that the server depends on.
+// Check is the state of one dependency of the server.
 type Check struct {
 	Name     string
 	OK       bool
@@ -72,8 +72,8 @@ type api struct {
 	started   time.Time
 }
 
-// New returns the handler of the whole API. It panics if its route table is
-// contradictory, which a test rules out.
+// New returns the handler of the whole API. It may be mounted on any mux, at its
+// root or beside other handlers.
 func New(cfg Config) http.Handler { return newAPI(cfg) }
 
 func newAPI(cfg Config) *api {
@@ -115,17 +115,17 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// finish ends a request: it answers for a panic, writes the access log and
+// finish ends a request: it answers 500 after a panic, writes the access log and
 // releases the buffers.
 func (c *requestContext) finish() {
 	if p := recover(); p != nil {
 		if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 			panic(p)
 		}
-		c.Log().ErrorContext(c.Context, "panic in a request", "request", c.id,
+		c.Log().ErrorContext(c.Context, "request panicked", "request", c.id,
 			"panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 		if c.status != 0 {
-			panic(http.ErrAbortHandler) // half an answer must not look like a whole one
+			panic(http.ErrAbortHandler) // a partial answer must not look complete
 		}
 		c.fail(domain.Errorf(domain.Internal, domain.CodeInternal, internalMessage))
 	}
@@ -137,8 +137,8 @@ func (c *requestContext) finish() {
 // Log returns the logger of the API.
 func (c *requestContext) Log() *slog.Logger { return c.api.Config.Log }
 
-// log writes the access log: who asked for what and what came of it, but
-// never a token, a body, or a query, which can hold secrets.
+// log writes the access log: the caller, the route and the outcome. Tokens, bodies
+// and queries can hold secrets and are not logged.
 func (c *requestContext) log() {
 	level := slog.LevelInfo
 	switch {

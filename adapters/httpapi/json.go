@@ -57,7 +57,7 @@ var decodeOn = json.JoinOptions(
 	})),
 )
 
-// malformedBody says what is wrong with a body that is no JSON object.
+// malformedBody returns the error for a body that is no JSON object.
 func malformedBody(body []byte) error {
 	dec := jsontext.NewDecoder(bytes.NewReader(body))
 	kind := dec.PeekKind()

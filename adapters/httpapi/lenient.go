@@ -12,10 +12,10 @@ import (
 	"github.com/switchyard-wa/switchyard/domain"
 )
 
-// The types of this file decode what deployed workers send. A worker does not
-// repeat a report, so an optional member that is malformed counts as missing. A
-// member that is needed notes instead that it is of the wrong type, for the rules
-// of the input to tell. huma does not validate bodies with these types.
+// The types of this file decode the bodies of deployed workers. huma does not
+// validate these bodies. A malformed optional member counts as missing: a worker
+// does not repeat a refused report. A malformed required member sets a flag, which
+// the resolver of the input turns into a problem.
 
 // maxExact is the largest whole number that a JSON number carries exactly.
 const maxExact = 1 << 53

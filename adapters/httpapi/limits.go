@@ -34,7 +34,7 @@ const (
 	rateMessage = "Too many requests; wait as long as Retry-After says"
 )
 
-// limits makes the middlewares that limit routes.
+// limits builds the endpoint middlewares that limit routes.
 type limits struct {
 	api *api
 	// While the limiter cannot be reached, requests are let through, but
@@ -80,7 +80,8 @@ func (l *limits) of(class limitClass) endpoint.Middleware {
 	}
 }
 
-// key returns what a call is counted under, and how many are allowed a minute.
+// key returns the key that a request is counted under, and the requests allowed a
+// minute. An empty key is not limited.
 func (l *limits) key(c *requestContext, class limitClass) (key string, most int) {
 	switch {
 	case class == perIP:
@@ -91,7 +92,7 @@ func (l *limits) key(c *requestContext, class limitClass) (key string, most int)
 	return "", 0 // an API key or a worker
 }
 
-// network is whom an address belongs to: with IPv6 a customer has a whole /64.
+// network returns the network of an address: with IPv6 a customer has a whole /64.
 func network(ip netip.Addr) string {
 	if ip.Is6() {
 		if p, err := ip.Prefix(64); err == nil {

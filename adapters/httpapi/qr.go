@@ -19,7 +19,7 @@ import (
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
-// qrView is what there is to scan or type.
+// qrView is the QR code to scan, or the pairing code to type.
 type qrView struct {
 	SessionID   string          `json:"sessionId" example:"support"`
 	Status      domain.Status   `json:"status" doc:"A session's status" example:"QR_REQUIRED"`
@@ -30,7 +30,7 @@ type qrView struct {
 	PairingCode *nullableString `json:"pairingCode,omitzero" doc:"Where one was asked for" example:"ABCD-1234"`
 }
 
-// viewQR shows what there is at the given time. What has expired is not there.
+// viewQR shows the codes at the given time. It leaves out expired ones.
 func viewQR(s *service.SessionQR, pairing bool, now time.Time) qrView {
 	v := qrView{SessionID: s.SessionID, Status: s.Status}
 	if code := nullableString(s.PairingCode); pairing || code != "" {

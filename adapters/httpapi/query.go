@@ -151,7 +151,7 @@ func (p *problems) duration(name, s string, to *time.Duration, most time.Duratio
 	*to = d
 }
 
-// spell writes a duration without what is zero: 24h rather than 24h0m0s.
+// spell writes a duration without its zero parts: 24h rather than 24h0m0s.
 func spell(d time.Duration) string {
 	s := d.String()
 	if strings.HasSuffix(s, "m0s") {

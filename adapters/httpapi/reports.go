@@ -48,7 +48,7 @@ func (b *sessionReportBody) report(now time.Time, life time.Duration) domain.Rep
 
 type sessionReportInput struct{ Body sessionReportBody }
 
-// Resolve checks what is needed.
+// Resolve checks the required members.
 func (in *sessionReportInput) Resolve(huma.Context) []error {
 	var p problems
 	p.need("sessionId", "Session ID", in.Body.SessionID, in.Body.SessionID.sessionRef())
@@ -113,7 +113,7 @@ type messageReportInput struct {
 	report domain.MessageReport
 }
 
-// Resolve checks what is needed.
+// Resolve checks the required members.
 func (in *messageReportInput) Resolve(huma.Context) []error {
 	var p problems
 	b := &in.Body
@@ -198,7 +198,7 @@ type inboundInput struct {
 	message service.InboundMessage
 }
 
-// Resolve checks what is needed.
+// Resolve checks the required members.
 func (in *inboundInput) Resolve(huma.Context) []error {
 	var p problems
 	b := &in.Body

@@ -200,8 +200,8 @@ func (c *requestContext) remoteIP() string {
 	return ""
 }
 
-// buffers hold the body and the answer of a request. They are reused, so nothing
-// may keep a piece of them; decoded strings are copies.
+// buffers hold the body and the answer of a request. They are reused: nothing may
+// keep a piece of them. Decoded strings are copies.
 type buffers struct {
 	in  bytes.Buffer // the body, for the order and the names of its members
 	out bytes.Buffer

@@ -25,8 +25,8 @@ type surface struct {
 var theSurface = sync.OnceValue(func() *surface { return newSurface(routes()) })
 
 // newSurface registers the routes with huma and gorilla/mux. Of two paths the one
-// with fewer variables comes first, so that /workers/statistics is never taken
-// for a worker's id, whatever the method.
+// with fewer variables comes first: /workers/statistics is never taken for a
+// worker's id, whatever the method.
 func newSurface(table []route) *surface {
 	s := &surface{router: mux.NewRouter().UseEncodedPath().SkipClean(true)}
 	s.router.NotFoundHandler = http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {

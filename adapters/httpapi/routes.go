@@ -150,6 +150,7 @@ func successOf(r *route) int {
 // learn takes over what huma has made of the declaration.
 func (r *route) learn(doc *huma.OpenAPI, input reflect.Type) {
 	op := operationAt(doc, r)
+	delete(op.Responses, "default") // huma's own form of errors
 	r.registry = doc.Components.Schemas
 	r.params, r.isFlag = make(map[string]*huma.Schema), make(map[string]bool)
 	if body, ok := input.FieldByName("Body"); ok {

@@ -29,7 +29,7 @@ func (b textBody) outgoing() (*domain.Outgoing, map[string]string) {
 
 // Media is the content of a message, for routes that take it as it is.
 type Media struct {
-	Media string `json:"media,omitempty" doc:"The media as base64, with or without the head of a data URL, instead of a URL" example:"aGVsbG8="`
+	Media string `json:"media,omitempty" doc:"The media as base64, with or without the head of a data URL, instead of a URL"`
 }
 
 // Caption is the text beside a media.
@@ -256,7 +256,7 @@ var genericNames = map[string]string{
 }
 
 func (b *anyBody) outgoing() *domain.Outgoing {
-	m := b.message(domain.MessageType(b.Type)) // what is no type is for Validate to say
+	m := b.message(domain.MessageType(b.Type)) // Validate refuses an unknown type
 	if t, err := domain.ParseMessageType(b.Type); err == nil {
 		m.Type = t
 	}

@@ -122,7 +122,7 @@ func (a *api) sendMessage(ctx context.Context, c *requestContext, m *domain.Outg
 	return viewSent(sent), nil
 }
 
-// withMessageID names the message whose outcome is unknown, so that its sender can
+// withMessageID adds the id of the message whose outcome is unknown. The sender can
 // look it up.
 func withMessageID(err error, m *domain.Message) error {
 	var e *domain.Error

@@ -522,3 +522,10 @@ func ask(t testing.TB, method, path, token, body string) (reply, *stub) {
 	s := &stub{}
 	return serve(t, New(config(s)), request(method, path, token, body)), s
 }
+
+// serveRaw answers one request that is for people rather than programs.
+func serveRaw(h http.Handler, r *http.Request) *httptest.ResponseRecorder {
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return w
+}

@@ -289,8 +289,8 @@ func member(s *huma.Schema, name string) *huma.Schema {
 }
 
 // arrange decides between problems of the same field, and puts the problems into
-// order: those at a place in the body by that place, then rules and what is
-// missing in the order of the declaration, and parameters last.
+// order: those at a place in the body by that place, then rules and missing members
+// in the order of the declaration, and parameters last.
 func (r *route) arrange(list []*problem) error {
 	var rules []*problem
 	found := make(map[string]*problem) // by field: the gravest, rules apart

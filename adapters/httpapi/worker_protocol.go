@@ -218,7 +218,7 @@ type recoveryInput struct {
 	results []service.RecoveryResult
 }
 
-// Resolve checks what is needed.
+// Resolve checks the required members.
 func (in *recoveryInput) Resolve(huma.Context) []error {
 	var p problems
 	b := &in.Body
@@ -359,7 +359,7 @@ type preservedInput struct {
 	Body preservedBody
 }
 
-// Resolve checks what is needed.
+// Resolve checks the required members.
 func (in *preservedInput) Resolve(huma.Context) []error {
 	var p problems
 	switch l := in.Body.Sessions; {
@@ -407,7 +407,7 @@ type unregisterInput struct {
 	endpoint string
 }
 
-// Resolve checks what is needed.
+// Resolve checks the required members.
 func (in *unregisterInput) Resolve(huma.Context) []error {
 	var p problems
 	in.endpoint = in.Body.Endpoint.cut(maxID)
