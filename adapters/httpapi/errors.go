@@ -171,6 +171,9 @@ func toHTTPError(err error) failure {
 // renamed returns err with the fields of its problems renamed, for routes whose
 // names of fields differ from those of domain.
 func renamed(err error, names map[string]string) error {
+	if err == nil {
+		return nil
+	}
 	var e *domain.Error
 	if len(names) == 0 || !errors.As(err, &e) || len(e.Fields) == 0 {
 		return err

@@ -28,6 +28,9 @@ func unmarshal(data []byte, v any) error {
 		data = []byte("{}")
 	}
 	err := json.Unmarshal(data, v)
+	if err == nil {
+		return nil
+	}
 	var semantic *json.SemanticError
 	if !errors.As(err, &semantic) {
 		return err

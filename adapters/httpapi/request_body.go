@@ -20,9 +20,10 @@ const (
 // A requestBody is the body of a request for huma to read. It enforces the size
 // limit and the content type. No body at all reads as an empty object.
 type requestBody struct {
-	c     *requestContext
-	empty bool  // there is none
-	err   error // why it could not be read
+	c       *requestContext
+	limited io.LimitedReader
+	empty   bool  // there is none
+	err     error // why it could not be read
 }
 
 // WriteTo reads the whole body into huma's buffer. [io.Copy] prefers it to Read.
@@ -61,7 +62,8 @@ func (b *requestBody) copy(w io.Writer, most int64) (int64, error) {
 	if length > 0 {
 		buffer.Grow(int(length) + bytes.MinRead) // Buffer reads on until there is nothing more
 	}
-	n, err := buffer.ReadFrom(io.LimitReader(b.c.r.Body, most+1))
+	b.limited = io.LimitedReader{R: b.c.r.Body, N: most + 1}
+	n, err := buffer.ReadFrom(&b.limited)
 	switch {
 	case n > most:
 		return n, errTooLarge(most)

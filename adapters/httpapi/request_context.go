@@ -23,11 +23,10 @@ type requestContext struct {
 	w   http.ResponseWriter
 	r   *http.Request // as it came
 
-	start   time.Time
-	id      string    // of the request
-	header  [4]string // backs header values, which saves allocations
-	segment string    // of the path, which selects the router
-	route   *route    // nil until found
+	start  time.Time
+	id     string    // of the request
+	header [4]string // backs header values, which saves allocations
+	route  *route    // nil until found
 
 	operation operationContext // huma's view of the request, once the route is found
 	query     url.Values       // of operations with query parameters

@@ -79,8 +79,11 @@ func setHeaders(h http.Header, r *http.Request) {
 
 // marshal writes an answer as huma's JSON format.
 func marshal(w io.Writer, v any) error {
-	return json.MarshalWrite(w, v, json.Deterministic(true), jsontext.AllowInvalidUTF8(true))
+	return json.MarshalWrite(w, v, encoding)
 }
+
+// encoding sorts the keys of maps, and replaces invalid UTF-8.
+var encoding = json.JoinOptions(json.Deterministic(true), jsontext.AllowInvalidUTF8(true))
 
 // successStatus returns the status of the answer, if the request succeeds.
 func (c *requestContext) successStatus() int {
@@ -166,10 +169,12 @@ func (t jsonTime) MarshalJSONTo(enc *jsontext.Encoder) error {
 	if at.IsZero() {
 		return enc.WriteToken(jsontext.Null)
 	}
-	var space [32]byte
-	b := append(space[:0], '"')
-	b = at.UTC().AppendFormat(b, "2006-01-02T15:04:05.000Z")
-	return enc.WriteValue(append(b, '"'))
+	at = at.UTC()
+	b := append(enc.AvailableBuffer(), '"')
+	b = at.AppendFormat(b, time.RFC3339) // faster than a layout with milliseconds
+	b[len(b)-1] = '.'                    // was the Z
+	ms := at.Nanosecond() / 1_000_000
+	return enc.WriteValue(append(b, byte('0'+ms/100), byte('0'+ms/10%10), byte('0'+ms%10), 'Z', '"'))
 }
 
 // Schema describes the time.
@@ -201,8 +206,7 @@ func (f nullableFloat) MarshalJSONTo(enc *jsontext.Encoder) error {
 	if f < 0 || math.IsNaN(float64(f)) || math.IsInf(float64(f), 0) {
 		return enc.WriteToken(jsontext.Null)
 	}
-	var space [32]byte
-	return enc.WriteValue(strconv.AppendFloat(space[:0], math.Round(float64(f)*100)/100, 'f', -1, 64))
+	return enc.WriteValue(strconv.AppendFloat(enc.AvailableBuffer(), math.Round(float64(f)*100)/100, 'f', -1, 64))
 }
 
 // Schema describes the number.

@@ -33,8 +33,7 @@ func newSurface(table []route) *surface {
 		c := contextOf(r.Context())
 		c.fail(errNoRoute(c.r))
 	})
-	adapter := &segmentAdapter{root: s.router, bySegment: make(map[string]segmentRouter)}
-	s.huma = huma.NewAPI(humaConfig(), adapter)
+	s.huma = humamux.New(s.router, humaConfig())
 	byPath := make(map[string][]*route)
 	for i := range table {
 		r := &table[i]
@@ -53,12 +52,11 @@ func newSurface(table []route) *surface {
 		for _, r := range byPath[path] {
 			r.register(s.huma, r)
 		}
-		adapter.router(path).Path(path).Handler(otherMethods(byPath[path]))
+		s.router.Path(path).Handler(otherMethods(byPath[path]))
 	}
 	for _, path := range pagePaths {
-		sub := adapter.router(path)
-		sub.Path(path).Methods(http.MethodGet).HandlerFunc(servePage)
-		sub.Path(path).Handler(otherMethods([]*route{{method: http.MethodGet}}))
+		s.router.Path(path).Methods(http.MethodGet).HandlerFunc(servePage)
+		s.router.Path(path).Handler(otherMethods([]*route{{method: http.MethodGet}}))
 	}
 	return s
 }
@@ -72,54 +70,6 @@ func humaConfig() huma.Config {
 	}
 	config.AllowAdditionalPropertiesByDefault = true // unknown members pass
 	return config
-}
-
-// A segmentAdapter is huma's adapter for gorilla/mux with one router for each
-// first segment of a path. gorilla/mux tries the regular expressions of a router
-// one after the other, and there are 96 routes.
-type segmentAdapter struct {
-	root      *mux.Router
-	bySegment map[string]segmentRouter
-}
-
-type segmentRouter struct {
-	*mux.Router
-	huma.Adapter
-}
-
-// ServeHTTP finds the route.
-func (a *segmentAdapter) ServeHTTP(w http.ResponseWriter, r *http.Request) { a.root.ServeHTTP(w, r) }
-
-// Handle adds a route.
-func (a *segmentAdapter) Handle(op *huma.Operation, handler func(huma.Context)) {
-	a.router(op.Path)
-	a.bySegment[segment(op.Path)].Adapter.Handle(op, handler)
-}
-
-// router returns the router that a path belongs to.
-func (a *segmentAdapter) router(path string) *mux.Router {
-	name := segment(path)
-	if _, ok := a.bySegment[name]; !ok {
-		sub := a.root.MatcherFunc(func(r *http.Request, _ *mux.RouteMatch) bool {
-			return contextOf(r.Context()).segment == name
-		}).Subrouter()
-		a.bySegment[name] = segmentRouter{sub, humamux.NewAdapter(sub)}
-	}
-	return a.bySegment[name].Router
-}
-
-// segment returns the first segment of a path below the base path, or the path's
-// own with a slash in front.
-func segment(path string) string {
-	rest, below := strings.CutPrefix(path, basePath+"/")
-	if !below {
-		rest = strings.TrimPrefix(path, "/")
-	}
-	first, _, _ := strings.Cut(rest, "/")
-	if below {
-		return first
-	}
-	return "/" + first
 }
 
 // otherMethods answers OPTIONS, and refuses the methods that a path has no route
@@ -160,7 +110,6 @@ func (c *requestContext) rewrite() *http.Request {
 		u := url.URL{Path: path, RawPath: raw, RawQuery: r.URL.RawQuery}
 		r.URL = &u
 	}
-	c.segment = segment(path)
 	return r
 }
 

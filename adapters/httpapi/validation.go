@@ -83,6 +83,9 @@ func (p *problems) check(field string, err error) {
 
 // merge takes over the problems that err lists.
 func (p *problems) merge(err error) {
+	if err == nil {
+		return
+	}
 	var e *domain.Error
 	if !errors.As(err, &e) {
 		return
