@@ -109,7 +109,8 @@ func (in *bulkInput) Resolve(huma.Context) []error {
 		p.add("sessionIds", "At most %d sessions at once; use several requests", service.BulkLimit)
 	}
 	for i, id := range r.SessionIDs {
-		if r.SessionIDs[i] = normalizeSession(id); strings.TrimSpace(id) == "" {
+		r.SessionIDs[i] = normalizeSession(id)
+		if strings.TrimSpace(id) == "" {
 			p.add(fmt.Sprintf("sessionIds[%d]", i), "Session ID is required")
 		}
 	}

@@ -182,7 +182,8 @@ func (a *api) byKeyOrUser(ctx context.Context, c *requestContext, token string) 
 }
 
 func (a *api) byWorker(_ context.Context, c *requestContext, token string) error {
-	if c.own, c.worker = a.WorkerTokens.Check(token); !c.worker {
+	c.own, c.worker = a.WorkerTokens.Check(token)
+	if !c.worker {
 		return domain.Errorf(domain.Unauthenticated, domain.CodeAuthTokenInvalid,
 			"Worker token is not valid; use the one from the server's configuration, or register again for one of your own")
 	}

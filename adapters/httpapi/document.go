@@ -339,7 +339,8 @@ func exampleOf(v any, schemas map[string]any, isRequest bool) any {
 	}
 	kind := schema["type"]
 	if kinds, ok := kind.([]any); ok {
-		if kind = kinds[0]; kind != "array" {
+		kind = kinds[0]
+		if kind != "array" {
 			return nil
 		}
 	}

@@ -219,7 +219,8 @@ func (s *reportedStatus) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 			s.status, s.loggedOut = domain.Disconnected, true
 			return nil
 		}
-		if s.status, err = domain.ParseStatus(word); err != nil {
+		s.status, err = domain.ParseStatus(word)
+		if err != nil {
 			s.unknown = clean(word, 40)
 		}
 	}
@@ -315,7 +316,8 @@ type legacyHeartbeatInput struct {
 // Resolve checks the list of sessions, and that the body or the token names the worker.
 func (in *legacyHeartbeatInput) Resolve(ctx huma.Context) []error {
 	var p problems
-	if in.workerID = contextOf(ctx.Context()).own; in.workerID == "" {
+	in.workerID = contextOf(ctx.Context()).own
+	if in.workerID == "" {
 		in.workerID = in.Body.WorkerID.workerRef()
 	}
 	if in.workerID == "" {

@@ -140,7 +140,8 @@ func (p *problems) duration(name, s string, to *time.Duration, most time.Duratio
 	}
 	d, err := time.ParseDuration(s)
 	if n, notANumber := strconv.ParseFloat(s, 64); notANumber == nil {
-		if d, err = -1, nil; n >= 0 && n <= most.Seconds() {
+		d, err = -1, nil
+		if n >= 0 && n <= most.Seconds() {
 			d = time.Duration(n * float64(time.Second))
 		}
 	}

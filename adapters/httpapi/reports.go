@@ -122,10 +122,12 @@ func (in *messageReportInput) Resolve(huma.Context) []error {
 		DeliveredAt: b.DeliveredAt.at, ReadAt: b.ReadAt.at, Error: b.ErrorMessage.cut(maxNote),
 	}
 	p.need("sessionId", "Session ID", b.SessionID, r.SessionID)
-	if r.WhatsAppID = p.whatsAppID(b.MessageID); r.WhatsAppID == "" && r.ID == "" && !b.MessageID.wrong {
+	r.WhatsAppID = p.whatsAppID(b.MessageID)
+	if r.WhatsAppID == "" && r.ID == "" && !b.MessageID.wrong {
 		p.addMissing("messageId", "Message ID")
 	}
-	if p.need("status", "Status", b.Status, b.Status.text); b.Status.text != "" {
+	p.need("status", "Status", b.Status, b.Status.text)
+	if b.Status.text != "" {
 		status, err := domain.ParseMessageStatus(b.Status.text)
 		p.check("status", err)
 		r.Status = status
@@ -144,7 +146,8 @@ type messageReportedView struct {
 func (a *api) messageReport(ctx context.Context, c *requestContext, in *messageReportInput) (messageReportedView, error) {
 	r := in.report
 	var err error
-	if r.WorkerID, err = c.authorizeWorker(in.Body.WorkerID.workerRef()); err != nil {
+	r.WorkerID, err = c.authorizeWorker(in.Body.WorkerID.workerRef())
+	if err != nil {
 		return messageReportedView{}, err
 	}
 	applied, err := a.Protocol.ReportMessage(ctx, r)
@@ -208,7 +211,8 @@ func (in *inboundInput) Resolve(huma.Context) []error {
 		At: b.Timestamp.at, Generation: b.Generation.generation(),
 	}
 	p.need("sessionId", "Session ID", b.SessionID, m.SessionID)
-	if m.WhatsAppID = p.whatsAppID(b.MessageID); m.WhatsAppID == "" && !b.MessageID.wrong {
+	m.WhatsAppID = p.whatsAppID(b.MessageID)
+	if m.WhatsAppID == "" && !b.MessageID.wrong {
 		p.addMissing("messageId", "Message ID")
 	}
 	if m.From == "" {
@@ -236,7 +240,8 @@ type receivedView struct {
 func (a *api) messageReceived(ctx context.Context, c *requestContext, in *inboundInput) (receivedView, error) {
 	m := in.message
 	var err error
-	if m.WorkerID, err = c.authorizeWorker(in.Body.WorkerID.workerRef()); err != nil {
+	m.WorkerID, err = c.authorizeWorker(in.Body.WorkerID.workerRef())
+	if err != nil {
 		return receivedView{}, err
 	}
 	stored, err := a.Protocol.ReceiveMessage(ctx, m)

@@ -37,7 +37,8 @@ func (b *requestBody) WriteTo(w io.Writer) (int64, error) {
 		b.err = err
 		return n, err
 	}
-	if b.empty = n == 0; b.empty {
+	b.empty = n == 0
+	if b.empty {
 		nothing, err := io.WriteString(w, "{}")
 		return int64(nothing), err
 	}

@@ -161,7 +161,8 @@ func (c *requestContext) ip() netip.Addr {
 			if !ok {
 				return ip
 			}
-			if ip = next; !c.trusts(ip) {
+			ip = next
+			if !c.trusts(ip) {
 				return ip
 			}
 		}

@@ -177,7 +177,8 @@ type recoveryItem struct {
 // UnmarshalJSONFrom reads the results.
 func (l *recoveryList) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	kind := dec.PeekKind()
-	if l.given = kind == jsontext.KindBeginArray; !l.given {
+	l.given = kind == jsontext.KindBeginArray
+	if !l.given {
 		l.wrong = kind != jsontext.KindNull
 		return dec.SkipValue()
 	}
@@ -249,7 +250,8 @@ func (p *problems) recovery(at string, item *recoveryItem) service.RecoveryResul
 		return r
 	}
 	p.need(at+".sessionId", "Session ID", item.SessionID, r.SessionID)
-	if p.need(at+".status", "Status", item.Status, item.Status.text); item.Status.text != "" {
+	p.need(at+".status", "Status", item.Status, item.Status.text)
+	if item.Status.text != "" {
 		status, err := recoveryStatus(item.Status.text)
 		if err != nil {
 			p.add(at+".status", "Status must be one of SUCCESS, FAILED, SKIPPED")
@@ -325,7 +327,8 @@ type preservedList struct {
 // UnmarshalJSONFrom reads the list.
 func (l *preservedList) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	kind := dec.PeekKind()
-	if l.given = kind == jsontext.KindBeginArray; !l.given {
+	l.given = kind == jsontext.KindBeginArray
+	if !l.given {
 		l.wrong = kind != jsontext.KindNull
 		return dec.SkipValue()
 	}
@@ -341,7 +344,8 @@ func (l *preservedList) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 			ID        lenientString `json:"id"`
 		}
 		_, err := unmarshalObject(dec, &object)
-		if id.text = string(object.SessionID); id.text == "" {
+		id.text = string(object.SessionID)
+		if id.text == "" {
 			id.text = string(object.ID)
 		}
 		l.ids = append(l.ids, id)
@@ -435,7 +439,8 @@ func (a *api) unregisterWorker(ctx context.Context, c *requestContext, id, endpo
 		return removedWorkerView{}, err
 	}
 	at := jsonTime(a.Clock.Now())
-	if c.message = "Worker unregistered"; status != domain.WorkerOffline {
+	c.message = "Worker unregistered"
+	if status != domain.WorkerOffline {
 		at, c.message = jsonTime{}, "The worker is at another endpoint by now; nothing has changed"
 	}
 	return removedWorkerView{WorkerID: nullableString(id), Status: nullableString(status), UnregisteredAt: &at}, nil

@@ -60,7 +60,8 @@ func (t *WorkerTokens) Check(token string) (workerID string, ok bool) {
 		return "", false
 	}
 	said, err := hex.DecodeString(id[end+1:])
-	if id = id[:end]; err != nil || id == "" || id != domain.NormalizeWorkerRef(id) {
+	id = id[:end]
+	if err != nil || id == "" || id != domain.NormalizeWorkerRef(id) {
 		return "", false
 	}
 	if mac := t.proof(id); !hmac.Equal(said, mac[:]) {

@@ -133,7 +133,8 @@ func canonical(r *http.Request, body []byte) *http.Request {
 	if len(bytes.TrimSpace(body)) == 0 {
 		body = nil
 	}
-	if r.Body, r.ContentLength = http.NoBody, int64(len(body)); len(body) > 0 {
+	r.Body, r.ContentLength = http.NoBody, int64(len(body))
+	if len(body) > 0 {
 		r.Body = io.NopCloser(bytes.NewReader(body))
 		r.Header.Set("Content-Type", "application/json")
 	}
@@ -147,7 +148,8 @@ func (c *Checker) Handler(next http.Handler, report func(error)) http.Handler {
 		x := exchange{request: r}
 		if r.Body != nil {
 			var err error
-			if x.requestBody, err = io.ReadAll(r.Body); err != nil {
+			x.requestBody, err = io.ReadAll(r.Body)
+			if err != nil {
 				r.Body = io.NopCloser(io.MultiReader(bytes.NewReader(x.requestBody), failing{err}))
 			} else {
 				r.Body = io.NopCloser(bytes.NewReader(x.requestBody))
