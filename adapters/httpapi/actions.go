@@ -145,10 +145,25 @@ func (b stopTypingBody) action() domain.Action {
 // Phone names the chat of a message.
 type Phone struct {
 	Phone string `json:"phone" minLength:"1" doc:"The chat: an international number or a JID" example:"6289999999999"`
+	MessageRef
 }
 
 func (b *Phone) action(kind domain.ActionType) domain.Action {
-	return domain.Action{Type: kind, Phone: b.Phone}
+	return b.MessageRef.action(kind, b.Phone)
+}
+
+// MessageRef is how WhatsApp names a message.
+type MessageRef struct {
+	JID        string          `json:"jid,omitempty" doc:"The chat's JID" example:"6289999999999@s.whatsapp.net"`
+	MessageKey *messageKeyBody `json:"messageKey,omitempty" doc:"The message's key, where the worker reported one"`
+}
+
+func (r *MessageRef) action(kind domain.ActionType, phone string) domain.Action {
+	a := domain.Action{Type: kind, Phone: phone, JID: r.JID}
+	if k := r.MessageKey; k != nil {
+		a.MessageKey = &domain.MessageKey{RemoteJID: k.RemoteJID, FromMe: k.FromMe, ID: k.ID}
+	}
+	return a
 }
 
 type deleteBody struct {
@@ -157,7 +172,9 @@ type deleteBody struct {
 }
 
 func (b deleteBody) action() domain.Action {
-	return domain.Action{Type: domain.ActionDelete, Phone: b.Phone.Phone, ForEveryone: b.ForEveryone}
+	action := b.Phone.action(domain.ActionDelete)
+	action.ForEveryone = b.ForEveryone
+	return action
 }
 
 type unsendBody struct {
@@ -166,7 +183,9 @@ type unsendBody struct {
 }
 
 func (b unsendBody) action() domain.Action {
-	return domain.Action{Type: domain.ActionUnsend, Phone: b.Phone.Phone, ForEveryone: b.ForEveryone}
+	action := b.Phone.action(domain.ActionUnsend)
+	action.ForEveryone = b.ForEveryone
+	return action
 }
 
 type editBody struct {
@@ -175,16 +194,18 @@ type editBody struct {
 }
 
 func (b editBody) action() domain.Action {
-	return domain.Action{Type: domain.ActionEdit, Phone: b.Phone.Phone, NewText: b.NewText}
+	action := b.Phone.action(domain.ActionEdit)
+	action.NewText = b.NewText
+	return action
 }
 
 type reactionBody struct {
-	Phone
 	Emoji *string `json:"emoji" nullable:"false" doc:"One emoji; empty to remove the reaction" example:"👍"`
+	Phone
 }
 
 func (b reactionBody) action() domain.Action {
-	action := domain.Action{Type: domain.ActionReaction, Phone: b.Phone.Phone}
+	action := b.Phone.action(domain.ActionReaction)
 	if b.Emoji != nil {
 		action.Emoji = *b.Emoji
 	}
@@ -192,9 +213,8 @@ func (b reactionBody) action() domain.Action {
 }
 
 type readBody struct {
-	Phone      string          `json:"phone,omitempty" doc:"The chat; not needed with jid" example:"6289999999999"`
-	JID        string          `json:"jid,omitempty" doc:"The chat's JID" example:"6289999999999@s.whatsapp.net"`
-	MessageKey *messageKeyBody `json:"messageKey,omitempty" doc:"The message's key, where the worker reported one"`
+	Phone string `json:"phone,omitempty" doc:"The chat; not needed with jid" example:"6289999999999"`
+	MessageRef
 }
 
 type messageKeyBody struct {
@@ -204,11 +224,7 @@ type messageKeyBody struct {
 }
 
 func (b readBody) action() domain.Action {
-	action := domain.Action{Type: domain.ActionRead, Phone: b.Phone, JID: b.JID}
-	if k := b.MessageKey; k != nil {
-		action.MessageKey = &domain.MessageKey{RemoteJID: k.RemoteJID, FromMe: k.FromMe, ID: k.ID}
-	}
-	return action
+	return b.MessageRef.action(domain.ActionRead, b.Phone)
 }
 
 type starBody struct{ Phone }

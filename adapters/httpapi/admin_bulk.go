@@ -27,8 +27,8 @@ type bulkBody struct {
 type bulkFilter struct {
 	_        struct{}  `additionalProperties:"false"`
 	Status   criterion `json:"status,omitempty" doc:"A session's status, in any case"`
-	UserID   criterion `json:"userId,omitempty" doc:"Of this user"`
 	WorkerID criterion `json:"workerId,omitempty" doc:"On this worker"`
+	UserID   criterion `json:"userId,omitempty" doc:"Of this user"`
 	Search   criterion `json:"search,omitempty" doc:"Part of a name or phone number"`
 	wrong    bool      // no object
 }

@@ -16,11 +16,25 @@ import (
 
 // A heartbeatBody is a heartbeat in any of the forms that are in the field.
 type heartbeatBody struct {
-	WorkerID lenientString         `json:"workerId,omitempty" doc:"Who it is, in the oldest form" example:"\"worker-1\""`
+	WorkerID namedWorker           `json:"workerId,omitempty" doc:"Who it is, in the oldest form" example:"\"worker-1\""`
 	Sessions heartbeatSessions     `json:"sessions,omitempty"`
 	About    heartbeatCapabilities `json:"capabilities,omitempty"`
 	Metrics  heartbeatMetrics      `json:"metrics,omitempty"`
 	Load
+}
+
+// A namedWorker is the id of the worker that sends a heartbeat. wrong notes a value
+// of another type than text, for the oldest form, which needs the id.
+type namedWorker struct {
+	lenientString
+	wrong bool
+}
+
+// UnmarshalJSONFrom reads the id.
+func (n *namedWorker) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
+	kind := dec.PeekKind()
+	n.wrong = kind != jsontext.KindString && kind != jsontext.KindNull
+	return n.lenientString.UnmarshalJSONFrom(dec)
 }
 
 // Load is the figures of a worker, which stand in the heartbeat itself or in its
@@ -319,9 +333,12 @@ func (in *legacyHeartbeatInput) Resolve(ctx huma.Context) []error {
 	in.workerID = contextOf(ctx.Context()).own
 	if in.workerID == "" {
 		in.workerID = in.Body.WorkerID.workerRef()
-	}
-	if in.workerID == "" {
-		p.addMissing("workerId", "Worker ID")
+		switch {
+		case in.Body.WorkerID.wrong:
+			p.add("workerId", "workerId must be a string")
+		case in.workerID == "":
+			p.addMissing("workerId", "Worker ID")
+		}
 	}
 	in.Body.check(&p)
 	return p

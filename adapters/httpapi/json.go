@@ -24,10 +24,14 @@ import (
 //
 // A member of the wrong type does not end the decoding: the rules see the rest.
 func unmarshal(data []byte, v any) error {
-	if len(bytes.TrimLeft(data, " \t\r\n")) == 0 {
-		data = []byte("{}")
+	text := bytes.TrimLeft(data, " \t\r\n")
+	if len(text) == 0 {
+		text = []byte("{}")
 	}
-	err := json.Unmarshal(data, v)
+	if text[0] == 'n' && reflect.TypeOf(v) != anyType {
+		return errNull
+	}
+	err := json.Unmarshal(text, v)
 	if err == nil {
 		return nil
 	}
@@ -35,11 +39,14 @@ func unmarshal(data []byte, v any) error {
 	if !errors.As(err, &semantic) {
 		return err
 	}
-	if err := json.Unmarshal(data, v, decodeOn); err != nil && reflect.TypeOf(v) != anyType {
+	if err := json.Unmarshal(text, v, decodeOn); err != nil && reflect.TypeOf(v) != anyType {
 		return err
 	}
 	return nil
 }
+
+// errNull refuses null in the place of the body, which a decoder takes for nothing.
+var errNull = errors.New("httpapi: the body is null")
 
 var anyType = reflect.TypeFor[*any]()
 
@@ -63,11 +70,12 @@ var decodeOn = json.JoinOptions(
 // malformedBody returns the error for a body that is no JSON object.
 func malformedBody(body []byte) error {
 	dec := jsontext.NewDecoder(bytes.NewReader(body))
-	kind := dec.PeekKind()
-	err := dec.SkipValue()
-	if err == nil && kind != jsontext.KindBeginObject {
+	switch dec.PeekKind() {
+	case jsontext.KindBeginObject, jsontext.KindInvalid:
+	default:
 		return malformed("body", "Request body must be a JSON object")
 	}
+	err := dec.SkipValue()
 	if err == nil {
 		_, err = dec.ReadToken()
 		if err == nil || errors.Is(err, io.EOF) {
@@ -116,16 +124,16 @@ func isIndex(s string) bool {
 // An inspector walks a body along its schema.
 type inspector struct {
 	dec      *jsontext.Decoder
-	registry huma.Registry
+	route    *route
 	places   map[string]int
 	problems []*problem
 }
 
 // inspect returns where each field stands in a well-formed body, and the members
 // that are missing or unknown.
-func inspect(body []byte, s *huma.Schema, registry huma.Registry) (map[string]int, []*problem) {
-	in := &inspector{dec: jsontext.NewDecoder(bytes.NewReader(body)), registry: registry, places: make(map[string]int)}
-	in.value("", s)
+func inspect(body []byte, r *route) (map[string]int, []*problem) {
+	in := &inspector{dec: jsontext.NewDecoder(bytes.NewReader(body)), route: r, places: make(map[string]int)}
+	in.value("", r.schema)
 	return in.places, in.problems
 }
 
@@ -133,7 +141,7 @@ func inspect(body []byte, s *huma.Schema, registry huma.Registry) (map[string]in
 // and an empty text does not where a text is required.
 func (in *inspector) value(path string, s *huma.Schema) (given bool) {
 	in.places[clean(path, maxID)] = int(in.dec.InputOffset())
-	s = resolve(s, in.registry)
+	s = resolve(s, in.route.registry)
 	switch in.dec.PeekKind() {
 	case jsontext.KindBeginObject:
 		in.object(path, s)
@@ -170,8 +178,8 @@ func (in *inspector) object(path string, s *huma.Schema) {
 		if path != "" {
 			field = path + "." + name
 		}
-		if s != nil && s.AdditionalProperties == false && s.Properties[name] == nil {
-			in.add(unknown, field, fmt.Sprintf("%s cannot be given here; use %s", clean(field, maxID), listed(s)))
+		if known := in.route.strict[s]; known != nil && !slices.Contains(known, name) {
+			in.add(unknown, field, fmt.Sprintf("%s cannot be given here; use %s", clean(field, maxID), listed(known)))
 		}
 		given[name] = in.value(field, member(s, name))
 	}
@@ -197,13 +205,8 @@ func (in *inspector) add(s severity, field, message string) {
 	})
 }
 
-// listed names the members of an object: "a, b or c".
-func listed(s *huma.Schema) string {
-	var names []string
-	for name := range s.Properties {
-		names = append(names, name)
-	}
-	slices.Sort(names)
+// listed joins names: "a, b or c".
+func listed(names []string) string {
 	if len(names) < 2 {
 		return strings.Join(names, "")
 	}

@@ -68,15 +68,18 @@ func (s *qrString) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 // Schema describes what workers should send.
 func (qrString) Schema(r huma.Registry) *huma.Schema { return lenientString("").Schema(r) }
 
-// A lenientNumber is a number, infinite beyond the range of a float64.
+// A lenientNumber is a number, infinite beyond the range of a float64. wrong notes
+// a value of another type, for members that are needed.
 type lenientNumber struct {
-	value float64
-	given bool
+	value        float64
+	given, wrong bool
 }
 
 // UnmarshalJSONFrom reads the number.
 func (n *lenientNumber) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
-	if dec.PeekKind() != jsontext.KindNumber {
+	kind := dec.PeekKind()
+	if kind != jsontext.KindNumber {
+		n.wrong = kind != jsontext.KindNull
 		return dec.SkipValue()
 	}
 	raw, err := dec.ReadValue()

@@ -42,7 +42,7 @@ type route struct {
 	params   map[string]*huma.Schema // by name
 	isFlag   map[string]bool         // parameters that are true or false
 	hasQuery bool
-	isStrict bool // refuses unknown members somewhere
+	strict   map[*huma.Schema][]string // the members of objects that refuse others
 }
 
 // A handler uses one service for a decoded request and returns the data of the
@@ -85,7 +85,7 @@ func operation[I, O any](r route, handle handler[I, O]) route {
 		op := r.declare(h.OpenAPI(), reflect.TypeFor[I]())
 		huma.Register(h, op, func(ctx context.Context, in *I) (*output[O], error) {
 			c := contextOf(ctx)
-			if bodyIndex >= 0 && (r.isStrict || !isComplete(reflect.ValueOf(in).Elem().Field(bodyIndex), required)) {
+			if bodyIndex >= 0 && (len(r.strict) > 0 || !isComplete(reflect.ValueOf(in).Elem().Field(bodyIndex), required)) {
 				if err := c.recheck(); err != nil {
 					return nil, &handlerError{err}
 				}
@@ -104,7 +104,7 @@ func operation[I, O any](r route, handle handler[I, O]) route {
 // recheck looks for members of the body that huma takes for present or known
 // because it ignores their case.
 func (c *requestContext) recheck() error {
-	if _, problems := inspect(c.document(), c.route.schema, c.route.registry); len(problems) > 0 || !c.route.isStrict {
+	if _, problems := inspect(c.document(), c.route); len(problems) > 0 || len(c.route.strict) == 0 {
 		return c.invalid(nil)
 	}
 	return nil
@@ -157,7 +157,8 @@ func (r *route) learn(doc *huma.OpenAPI, input reflect.Type) {
 		r.fields = jsonNames(body.Type)
 		op.RequestBody.Required = !r.optional
 		if s := op.RequestBody.Content["application/json"].Schema; !r.lenient {
-			r.schema, r.isStrict = s, isStrict(resolve(s, r.registry), r.registry)
+			r.schema, r.strict = s, make(map[*huma.Schema][]string)
+			findStrict(s, r.registry, r.strict)
 		}
 	}
 	for _, p := range op.Parameters {
@@ -190,26 +191,23 @@ func jsonNames(t reflect.Type) []string {
 			names = append(names, jsonNames(f.Type)...)
 			continue
 		}
-		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-		names = append(names, name)
+		if name, _, _ := strings.Cut(f.Tag.Get("json"), ","); name != "" {
+			names = append(names, name)
+		}
 	}
 	return names
 }
 
-// isStrict reports whether an object, or one within it, refuses unknown members.
-func isStrict(s *huma.Schema, registry huma.Registry) bool {
-	if s == nil {
-		return false
+// findStrict collects the objects that refuse unknown members, with their members
+// as declared.
+func findStrict(s *huma.Schema, registry huma.Registry, found map[*huma.Schema][]string) {
+	object := resolve(s, registry)
+	if object.AdditionalProperties == false && s.Ref != "" {
+		found[object] = jsonNames(registry.TypeFromRef(s.Ref))
 	}
-	if s.AdditionalProperties == false {
-		return true
+	for _, m := range object.Properties {
+		findStrict(m, registry, found)
 	}
-	for _, m := range s.Properties {
-		if isStrict(resolve(m, registry), registry) {
-			return true
-		}
-	}
-	return false
 }
 
 // serve is the huma middleware of the route: it runs the go-kit endpoint of the

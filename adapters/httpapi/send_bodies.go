@@ -3,6 +3,8 @@ package httpapi
 import (
 	"cmp"
 
+	"github.com/go-json-experiment/json/jsontext"
+
 	"github.com/switchyard-wa/switchyard/domain"
 )
 
@@ -104,10 +106,21 @@ func (b stickerBody) outgoing() (*domain.Outgoing, map[string]string) {
 // Place is the content of a location. Coordinates are pointers because zero is a
 // coordinate too.
 type Place struct {
-	Latitude  *float64 `json:"latitude" nullable:"false" minimum:"-90" maximum:"90" example:"-6.2"`
-	Longitude *float64 `json:"longitude" nullable:"false" minimum:"-180" maximum:"180" example:"106.8"`
-	Name      string   `json:"name,omitempty" example:"Head office"`
-	Address   string   `json:"address,omitempty" example:"Jl. Sudirman 1, Jakarta"`
+	Latitude  *coordinate `json:"latitude" nullable:"false" minimum:"-90" maximum:"90" example:"-6.2"`
+	Longitude *coordinate `json:"longitude" nullable:"false" minimum:"-180" maximum:"180" example:"106.8"`
+	Name      string      `json:"name,omitempty" example:"Head office"`
+	Address   string      `json:"address,omitempty" example:"Jl. Sudirman 1, Jakarta"`
+}
+
+// A coordinate is a number, infinite beyond the range of a float64.
+type coordinate float64
+
+// UnmarshalJSONFrom reads the number. huma has checked that it is one.
+func (c *coordinate) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
+	var n lenientNumber
+	err := n.UnmarshalJSONFrom(dec)
+	*c = coordinate(n.value)
+	return err
 }
 
 func (p *Place) location() *domain.Location {
@@ -116,17 +129,17 @@ func (p *Place) location() *domain.Location {
 	}
 	l := &domain.Location{Name: p.Name, Address: p.Address}
 	if p.Latitude != nil {
-		l.Latitude = *p.Latitude
+		l.Latitude = float64(*p.Latitude)
 	}
 	if p.Longitude != nil {
-		l.Longitude = *p.Longitude
+		l.Longitude = float64(*p.Longitude)
 	}
 	return l
 }
 
 type sendLocationBody struct {
-	Recipient
 	Place
+	Recipient
 }
 
 func (b sendLocationBody) outgoing() (*domain.Outgoing, map[string]string) {
@@ -240,11 +253,33 @@ type anyBody struct {
 	MediaURL string       `json:"mediaUrl,omitempty" doc:"Of media, http or https"`
 	Caption  string       `json:"caption,omitempty" doc:"Of an image, document or video, at most 1024 characters"`
 	Filename string       `json:"filename,omitempty" doc:"Of a document, without a path"`
-	Location *Place       `json:"location,omitempty"`
+	Location *anyPlace    `json:"location,omitempty"`
 	Contact  *contactBody `json:"contact,omitempty"`
-	Link     *Link        `json:"link,omitempty"`
-	Poll     *pollBody    `json:"poll,omitempty"`
+	Link     *anyLink     `json:"link,omitempty"`
+	Poll     *anyPoll     `json:"poll,omitempty"`
 }
+
+// The contents of an anyBody have no limits of their own: the rules of the domain
+// apply to the content of the type that is given, and to no other.
+type (
+	anyPlace struct {
+		Latitude  *coordinate `json:"latitude" nullable:"false" doc:"-90 to 90" example:"-6.2"`
+		Longitude *coordinate `json:"longitude" nullable:"false" doc:"-180 to 180" example:"106.8"`
+		Name      string      `json:"name,omitempty" example:"Head office"`
+		Address   string      `json:"address,omitempty" example:"Jl. Sudirman 1, Jakarta"`
+	}
+	anyLink struct {
+		URL         string `json:"url,omitempty" doc:"http or https" example:"https://example.com"`
+		Title       string `json:"title,omitempty" doc:"At most 255 characters" example:"Example"`
+		Description string `json:"description,omitempty" doc:"At most 1024 characters" example:"What is behind the link"`
+		Thumbnail   string `json:"thumbnail,omitempty" doc:"A picture by URL or as base64" example:"https://example.com/t.png"`
+	}
+	anyPoll struct {
+		Question        string    `json:"question,omitempty" doc:"1 to 255 characters" example:"Tea?"`
+		Options         []*string `json:"options,omitempty" doc:"2 to 12 different texts" example:"[\"yes\",\"no\"]"`
+		MultipleAnswers bool      `json:"multipleAnswers,omitempty" example:"false"`
+	}
+)
 
 // genericNames has the names of fields of structured contents in an anyBody.
 var genericNames = map[string]string{
@@ -261,6 +296,6 @@ func (b *anyBody) outgoing() *domain.Outgoing {
 		m.Type = t
 	}
 	m.Text, m.MediaURL, m.Caption, m.Filename = b.Message, b.MediaURL, b.Caption, b.Filename
-	m.Location, m.Contact, m.Link, m.Poll = b.Location.location(), b.Contact.contact(), b.Link.link(), b.Poll.poll()
+	m.Location, m.Contact, m.Link, m.Poll = (*Place)(b.Location).location(), b.Contact.contact(), (*Link)(b.Link).link(), (*pollBody)(b.Poll).poll()
 	return m
 }

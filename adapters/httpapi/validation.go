@@ -147,11 +147,11 @@ func (c *requestContext) invalid(details []*huma.ErrorDetail) error {
 		}
 	}
 	if s := c.route.schema; s != nil && len(body) > 0 {
-		places, more := inspect(body, s, c.route.registry)
+		places, more := inspect(body, c.route)
 		list = append(list, more...)
 		for _, p := range list {
 			p.at = notFound
-			if at, ok := places[p.Field]; ok && p.severity != rule {
+			if at, ok := places[p.Field]; ok && p.severity != rule && p.severity != missing {
 				p.at = at
 			}
 		}
@@ -222,6 +222,8 @@ func describe(s *huma.Schema, sev severity) string {
 		return "true or false"
 	case huma.TypeInteger:
 		switch {
+		case sev == mistyped:
+			return "a number"
 		case s.Minimum != nil && (s.Maximum == nil || *s.Maximum >= math.MaxInt32):
 			return fmt.Sprintf("a whole number of at least %.0f", *s.Minimum)
 		case s.Minimum != nil:
@@ -292,8 +294,9 @@ func member(s *huma.Schema, name string) *huma.Schema {
 }
 
 // arrange decides between problems of the same field, and puts the problems into
-// order: those at a place in the body by that place, then rules and missing members
-// in the order of the declaration, and parameters last.
+// order: those at a place in the body by that place, then members missing within an
+// object, then rules and other missing members in the order of the declaration, and
+// parameters last.
 func (r *route) arrange(list []*problem) error {
 	var rules []*problem
 	found := make(map[string]*problem) // by field: the gravest, rules apart
@@ -332,10 +335,12 @@ func (r *route) group(p *problem) int {
 	switch {
 	case p.at >= 0:
 		return 0
+	case p.severity == missing && strings.Contains(p.Field, "."):
+		return 1
 	case isParam:
-		return 2
+		return 3
 	}
-	return 1
+	return 2
 }
 
 // position returns where the declaration has a field.
@@ -403,7 +408,7 @@ func label(field string) string {
 // takes a member in another case for present, and the decoder does not.
 type requirement struct {
 	index  int
-	nested []requirement // of a struct that may be missing itself
+	nested []requirement // of an embedded struct, or of one that may be missing itself
 }
 
 // requirements returns what has to be there in a body of type t.
@@ -415,6 +420,10 @@ func requirements(t reflect.Type) []requirement {
 		required := f.Tag.Get("required") == "true" || !strings.Contains(tag, ",omit")
 		switch {
 		case !f.IsExported() || tag == "-":
+		case f.Anonymous:
+			if nested := requirements(f.Type); len(nested) > 0 {
+				list = append(list, requirement{i, nested})
+			}
 		case f.Type.Kind() == reflect.Pointer && f.Type.Elem().Kind() == reflect.Struct:
 			if nested := requirements(f.Type.Elem()); len(nested) > 0 {
 				list = append(list, requirement{i, nested})
@@ -431,9 +440,15 @@ func isComplete(v reflect.Value, list []requirement) bool {
 	for _, r := range list {
 		f := v.Field(r.index)
 		switch {
-		case r.nested == nil && f.IsZero():
-			return false
-		case r.nested != nil && !f.IsNil() && !isComplete(f.Elem(), r.nested):
+		case r.nested == nil:
+			if f.IsZero() {
+				return false
+			}
+		case f.Kind() == reflect.Struct:
+			if !isComplete(f, r.nested) {
+				return false
+			}
+		case !f.IsNil() && !isComplete(f.Elem(), r.nested):
 			return false
 		}
 	}

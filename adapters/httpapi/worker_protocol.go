@@ -141,15 +141,35 @@ type RecoveryTotals struct {
 	SkippedRecoveries    lenientNumber `json:"skippedRecoveries,omitempty" example:"1"`
 }
 
-// recoverySummary is an object with the totals.
-type recoverySummary struct{ given, wrong bool }
+// check records totals that are no numbers, and reports whether there is a total.
+func (t *RecoveryTotals) check(p *problems, prefix string) (given bool) {
+	for _, total := range []struct {
+		name string
+		lenientNumber
+	}{
+		{"totalSessions", t.TotalSessions}, {"successfulRecoveries", t.SuccessfulRecoveries},
+		{"failedRecoveries", t.FailedRecoveries}, {"skippedRecoveries", t.SkippedRecoveries},
+	} {
+		if total.wrong {
+			p.add(prefix+total.name, "%s must be a number", prefix+total.name)
+		}
+		given = given || total.given
+	}
+	return given
+}
 
-// UnmarshalJSONFrom notes that there is a summary.
+// recoverySummary is an object with the totals.
+type recoverySummary struct {
+	totals       RecoveryTotals
+	given, wrong bool
+}
+
+// UnmarshalJSONFrom reads the totals.
 func (s *recoverySummary) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
-	kind := dec.PeekKind()
-	s.given = kind == jsontext.KindBeginObject
-	s.wrong = !s.given && kind != jsontext.KindNull
-	return dec.SkipValue()
+	s.wrong = dec.PeekKind() != jsontext.KindNull
+	isObject, err := unmarshalObject(dec, &s.totals)
+	s.given, s.wrong = isObject, s.wrong && !isObject
+	return err
 }
 
 // Schema describes the summary.
@@ -167,11 +187,11 @@ type recoveryList struct {
 }
 
 type recoveryItem struct {
-	SessionID   strictString  `json:"sessionId"`
-	Status      strictString  `json:"status"`
-	Error       lenientString `json:"error"`
-	RecoveredAt lenientTime   `json:"recoveredAt"`
-	wrong       bool          // no object
+	SessionID   strictString `json:"sessionId"`
+	Status      strictString `json:"status"`
+	Error       strictString `json:"error"`
+	RecoveredAt lenientTime  `json:"recoveredAt"`
+	wrong       bool         // no object
 }
 
 // UnmarshalJSONFrom reads the results.
@@ -232,7 +252,8 @@ func (in *recoveryInput) Resolve(huma.Context) []error {
 	for i := range b.Results.list {
 		in.results = append(in.results, p.recovery("recoveryResults["+strconv.Itoa(i)+"]", &b.Results.list[i]))
 	}
-	summed := b.TotalSessions.given || b.SuccessfulRecoveries.given || b.FailedRecoveries.given || b.SkippedRecoveries.given
+	b.Summary.totals.check(&p, "summary.")
+	summed := b.RecoveryTotals.check(&p, "")
 	switch {
 	case b.Summary.wrong:
 		p.add("summary", "summary must be an object")
@@ -244,7 +265,7 @@ func (in *recoveryInput) Resolve(huma.Context) []error {
 
 // recovery checks one result.
 func (p *problems) recovery(at string, item *recoveryItem) service.RecoveryResult {
-	r := service.RecoveryResult{SessionID: item.SessionID.sessionRef(), Error: item.Error.cut(maxNote), At: item.RecoveredAt.at}
+	r := service.RecoveryResult{SessionID: item.SessionID.sessionRef(), Error: clean(item.Error.text, maxNote), At: item.RecoveredAt.at}
 	if item.wrong {
 		p.add(at, "Result must be an object")
 		return r
@@ -257,6 +278,9 @@ func (p *problems) recovery(at string, item *recoveryItem) service.RecoveryResul
 			p.add(at+".status", "Status must be one of SUCCESS, FAILED, SKIPPED")
 		}
 		r.Status = status
+	}
+	if item.Error.wrong {
+		p.add(at+".error", "%s.error must be a string", at)
 	}
 	if item.RecoveredAt.wrong {
 		p.add(at+".recoveredAt", "%s.recoveredAt must be %s", at, timeRule)
@@ -320,8 +344,13 @@ type preservedBody struct {
 
 // preservedList is a list of session ids, bare or within objects.
 type preservedList struct {
-	ids          []strictString
+	ids          []preservedID
 	given, wrong bool
+}
+
+type preservedID struct {
+	strictString
+	within string // the member of the object that has it
 }
 
 // UnmarshalJSONFrom reads the list.
@@ -333,20 +362,20 @@ func (l *preservedList) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 		return dec.SkipValue()
 	}
 	return readList(dec, func() error {
-		var id strictString
+		var id preservedID
 		if dec.PeekKind() != jsontext.KindBeginObject {
 			err := id.UnmarshalJSONFrom(dec)
 			l.ids = append(l.ids, id)
 			return err
 		}
 		var object struct {
-			SessionID lenientString `json:"sessionId"`
-			ID        lenientString `json:"id"`
+			SessionID strictString `json:"sessionId"`
+			ID        strictString `json:"id"`
 		}
 		_, err := unmarshalObject(dec, &object)
-		id.text = string(object.SessionID)
-		if id.text == "" {
-			id.text = string(object.ID)
+		id = preservedID{object.SessionID, ".sessionId"}
+		if !id.wrong && (id.text == "" || object.ID.wrong) {
+			id = preservedID{object.ID, ".id"}
 		}
 		l.ids = append(l.ids, id)
 		return err
@@ -373,7 +402,7 @@ func (in *preservedInput) Resolve(huma.Context) []error {
 		p.addMissing("preservedSessions", "A list of session ids")
 	}
 	for i, id := range in.Body.Sessions.ids {
-		if at := "preservedSessions[" + strconv.Itoa(i) + "]"; id.wrong {
+		if at := "preservedSessions[" + strconv.Itoa(i) + "]" + id.within; id.wrong {
 			p.add(at, "%s must be a string", at)
 		}
 	}
@@ -402,8 +431,8 @@ func (a *api) preserved(ctx context.Context, c *requestContext, in *preservedInp
 
 // unregisterBody names the worker that leaves.
 type unregisterBody struct {
-	WorkerID lenientString `json:"workerId,omitempty" example:"\"worker-1\""`
-	Endpoint lenientString `json:"endpoint,omitempty" doc:"Where it runs; alone it finds the worker" example:"\"http://10.0.0.5:8001\""`
+	WorkerID strictString `json:"workerId,omitempty" example:"worker-1"`
+	Endpoint strictString `json:"endpoint,omitempty" doc:"Where it runs; alone it finds the worker" example:"http://10.0.0.5:8001"`
 }
 
 type unregisterInput struct {
@@ -414,8 +443,13 @@ type unregisterInput struct {
 // Resolve checks the required members.
 func (in *unregisterInput) Resolve(huma.Context) []error {
 	var p problems
-	in.endpoint = in.Body.Endpoint.cut(maxID)
-	if in.Body.WorkerID.workerRef() == "" && in.endpoint == "" {
+	in.endpoint = clean(in.Body.Endpoint.text, maxID)
+	if in.Body.Endpoint.wrong {
+		p.add("endpoint", "endpoint must be a string")
+	}
+	if in.Body.WorkerID.wrong {
+		p.add("workerId", "workerId must be a string")
+	} else if in.Body.WorkerID.text == "" && in.endpoint == "" {
 		p.addMissing("workerId", "Worker ID, or else its endpoint,")
 	}
 	if canonical, err := domain.ParseEndpoint(in.endpoint); err == nil {
@@ -425,7 +459,7 @@ func (in *unregisterInput) Resolve(huma.Context) []error {
 }
 
 func (a *api) unregister(ctx context.Context, c *requestContext, in *unregisterInput) (removedWorkerView, error) {
-	id, err := c.authorizeWorker(in.Body.WorkerID.workerRef())
+	id, err := c.authorizeWorker(normalizeWorker(in.Body.WorkerID.text))
 	if err != nil {
 		return removedWorkerView{}, err
 	}
