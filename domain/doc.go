@@ -15,6 +15,7 @@
 //	status              What workers report of a session, such as CONNECTED.
 //	command             The call that the assigned worker has still to receive or to confirm.
 //	worker              A process that runs sessions and talks to WhatsApp.
+//	fleet               All workers, and the cached view of them.
 //	legacy worker       A worker that announced no capabilities.
 //	capability          An extension of the worker protocol: lease, generation or dedupe.
 //	slot                Capacity for one session on one worker.
@@ -54,9 +55,7 @@
 //	relay               The task that publishes the outbox to the bus, in order.
 //	window              A period that begins with the first use and counts the uses in it.
 //	quota               The uses that a tier allows within one window.
-//	backfill            Adding uses from the history to a window that was lost.
-//	API key             A secret that lets a program send through one session.
-//	token family        The refresh tokens that descend from one login.
+//	backfill            Adding earlier uses from the history to a new window.
 //
 // # Life cycle of a session
 //
@@ -76,7 +75,7 @@
 //	report ERROR, Fail              -> ERROR, intent DOWN; Connect leads to INIT
 //	report DISCONNECTED, intent UP  -> DISCONNECTED, debounced for 5 s
 //	    a further report              -> the reported status
-//	    phone logged out, no link yet -> DISCONNECTED, intent DOWN
+//	    logged out, or never linked   -> DISCONNECTED, intent DOWN
 //	    otherwise                     -> INIT after a backoff, ERROR after 5 restarts
 //
 // The assignment has a cycle of its own. [NextStep] derives each step from recorded state:
@@ -119,9 +118,6 @@
 // A worker with a lease stops its sessions by itself when the lease ends. Lease and drift therefore
 // separate the old run of a session from the new one. Only the rates of two clocks matter: they may
 // differ by at most 1 s in 45 s.
-//
-// A canary becomes suspect after 3 disconnects, one disconnect for every two sessions, and three times
-// the rate of the other workers. Trouble of the whole fleet therefore blames no single worker.
 //
 // Placement compares scores as integers, so every replica computes the same order. [Ranking] answers
 // in about the same time for a hundred workers and for a hundred thousand, and [Explain] returns the

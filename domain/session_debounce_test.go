@@ -156,7 +156,7 @@ func requireAtRest(t *testing.T, s *fixture, status domain.Status) {
 func TestDebounce_NeverLinked_GoesDown(t *testing.T) {
 	for name, lead := range map[string]func(s *fixture){
 		"first link":            func(s *fixture) { s.report(domain.QRRequired) },
-		"no QR at all":  func(*fixture) {},
+		"no QR at all":          func(*fixture) {},
 		"credentials lost":      func(s *fixture) { s.report(domain.Connected).report(domain.Reconnecting).report(domain.QRRequired) },
 		"restarted when linked": func(s *fixture) { s.report(domain.Connected); _ = s.Restart(s.now); s.report(domain.QRRequired) },
 	} {
