@@ -67,7 +67,7 @@ func errAPIKey() error {
 		"API key is not valid; use the key shown when the session was created or rotate it")
 }
 
-// APIKeyHint returns the first 7 characters of a key. Its owner tells keys apart in a list by them.
+// APIKeyHint returns the first 7 characters of a key. They distinguish the keys in a list.
 func APIKeyHint(text string) string {
 	return text[:min(apiKeyHint, len(text))]
 }

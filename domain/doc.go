@@ -50,7 +50,7 @@
 //	rendezvous hashing  The function that computes ownership without coordination.
 //	claim               A replica's short, exclusive right to call a worker about a session.
 //	route               The cached location of a session, for the send path.
-//	invalidation        A message that tells other replicas which cached rows have changed.
+//	invalidation        A message to other replicas about changed rows that they may cache.
 //	outbox              Events recorded in the transaction that caused them.
 //	relay               The task that publishes the outbox to the bus, in order.
 //	window              A period that begins with the first use and counts the uses in it.

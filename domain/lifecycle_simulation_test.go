@@ -104,7 +104,8 @@ func (w *simulation) change(op, id string, fn func(s *domain.Session) []domain.E
 		require.Equal(w.t, want, s.Generation, "the generation grew without an assignment: %s", op)
 	}
 	if before.Intent != s.Intent {
-		if w.live[s.UserID]--; s.Intent == domain.Up {
+		w.live[s.UserID]--
+		if s.Intent == domain.Up {
 			w.live[s.UserID] += 2
 			require.Equal(w.t, "connect", op)
 		} else {
@@ -528,7 +529,8 @@ func (w *simulation) heartbeat(p *process) {
 	}
 	wasOnline := k.Online
 	k.ApplyHeartbeat(domain.Heartbeat{WorkerID: p.id, CPU: -1, Memory: -1, MessageCount: -1}, w.timing, w.now)
-	if p.beatAt = w.now; !wasOnline {
+	p.beatAt = w.now
+	if !wasOnline {
 		w.onWorkerReturned(p.id, w.timing.DisconnectDebounce)
 	}
 	for _, id := range sorted(p.sessions) {

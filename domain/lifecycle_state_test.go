@@ -66,7 +66,8 @@ func (w *simulation) with(fn func()) func(*rapid.T) {
 // withSession returns an action on a random session.
 func (w *simulation) withSession(fn func(id string)) func(*rapid.T) {
 	return func(t *rapid.T) {
-		if w.t = t; len(w.sessions) == 0 {
+		w.t = t
+		if len(w.sessions) == 0 {
 			t.Skip("no session")
 		}
 		fn(rapid.SampledFrom(sorted(w.sessions)).Draw(t, "session"))

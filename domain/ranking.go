@@ -19,7 +19,7 @@ import (
 //
 // # Index
 //
-// Workers that no selector can tell apart and that age equally fast form a group. A group holds its
+// Workers that no selector distinguishes and that age equally fast form a group. A group holds its
 // workers in two heaps. agingHeap assumes that every heartbeat still ages. All workers then lose points
 // at the same pace, so their order never changes. agedOutHeap assumes that every heartbeat is older
 // than the aging window. Points then do not change at all. The true total of a worker is at least the

@@ -144,7 +144,8 @@ func TestRankingChoose_EqualWorkers_FilledInRotation(t *testing.T) {
 					id, ok := r.Choose(domain.Request{}, now)
 					require.True(t, ok)
 					require.False(t, round[id], "%s again in round %d", id, i/7)
-					if round[id] = true; len(round) == 7 {
+					round[id] = true
+					if len(round) == 7 {
 						clear(round)
 					}
 					l, _ := r.Get(id)
@@ -225,7 +226,8 @@ func TestRankingChoose_LargeFleet_LooksAtFewWorkers(t *testing.T) {
 		"random":     func(i int) domain.Load { return random.load(i, noon) },
 		"half of the clocks ahead": func(i int) domain.Load {
 			l := fresh(i)
-			if l.Used = i % 40; i%2 == 0 {
+			l.Used = i % 40
+			if i%2 == 0 {
 				l.HeartbeatAt = noon.Add(time.Hour + time.Duration(i)*time.Millisecond)
 			}
 			return l

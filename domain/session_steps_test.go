@@ -44,7 +44,7 @@ func TestAssign_Unassigned_NewGenerationAndEvent(t *testing.T) {
 	}
 }
 
-// A moved session that requests a QR again tells the reason in its event.
+// A moved session that requests a QR again has the reason in its event.
 func TestSessionApply_MovedSessionShowsQR_ReasonInEvent(t *testing.T) {
 	s := at(t, "CONNECTED")
 	s.UnassignForMove(domain.EventSessionFailedOver, s.now)

@@ -24,7 +24,7 @@
 //	Routes         the cached location of each session, for the send path
 //	Limiter        use counts of users and API keys within windows
 //	Bus            events for subscribers in every process
-//	Invalidator    messages that tell other replicas which rows have changed
+//	Invalidator    messages to other replicas about changed rows
 //	Backend        a Store together with the other ports of its data source
 //	Mailer         mail to people
 //	Passwords      slow password hashes
@@ -70,7 +70,7 @@
 //	Update: record the outcome <--+
 //
 // No call to a worker happens inside a transaction. A crash after the commit loses nothing: the
-// recorded state tells the next process what is due.
+// next process finds the due work in recorded state.
 //
 // Invariants depend on a row's Rev or on a conditional update, never on an isolation level. The same
 // code therefore runs on a store that serializes transactions and on a store that interleaves them.

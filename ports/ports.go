@@ -7,7 +7,7 @@ import (
 	"github.com/switchyard-wa/switchyard/domain"
 )
 
-// Clock tells the time. It runs backwards only when the system clock does.
+// Clock returns the time. It runs backwards only when the system clock does.
 type Clock interface {
 	Now() time.Time
 }
@@ -82,7 +82,7 @@ type Invalidation struct {
 	All      bool     // everything may have changed: earlier invalidations may be lost
 }
 
-// Invalidator tells the other processes that share a store which rows have changed. An invalidation may
+// Invalidator informs the other processes that share a store about changed rows. An invalidation may
 // be lost or repeated. The core never relies on it alone.
 type Invalidator interface {
 	// Publish sends an invalidation to every other process. It returns at once and reports no error. It
