@@ -56,7 +56,7 @@ func TestExceedsBaseline_Disconnects_ComparedWithRest(t *testing.T) {
 		{d{3, 5}, d{0, 100}, true, "more than every other one"},
 		{d{3, 6}, d{0, 100}, true, "every other one"},
 		{d{3, 7}, d{0, 100}, false, "not every other one"},
-		{d{2, 1}, d{0, 100}, false, "too few to tell"},
+		{d{2, 1}, d{0, 100}, false, "too few disconnects"},
 		{d{5, 0}, d{0, 100}, true, "it has none left"},
 		{d{50, 50}, d{100, 100}, false, "everybody suffers"},
 		{d{50, 50}, d{33, 100}, true, "three times the rate"},

@@ -10,9 +10,8 @@ import (
 	"time"
 )
 
-// Ranking is an index of the loads of a fleet for one strategy. A choice looks at a few of them, so it
-// costs about the same for a hundred workers and for a hundred thousand. It makes the same choice as
-// [Explain].
+// Ranking is an index of the loads of a fleet for one strategy. A choice looks at a few of
+// them, whatever the size of the fleet. It makes the same choice as [Explain].
 //
 // Callers serialize all methods with a plain lock. A reader's lock does not suffice: Choose may
 // rearrange the index, so two calls of Choose conflict too.
@@ -20,7 +19,7 @@ import (
 // # Index
 //
 // Workers that no selector distinguishes and that age equally fast form a group. A group holds its
-// workers in two heaps. agingHeap assumes that every heartbeat still ages. All workers then lose points
+// workers in two heaps. agingHeap assumes that every heartbeat still ages. All workers then gain points
 // at the same pace, so their order never changes. agedOutHeap assumes that every heartbeat is older
 // than the aging window. Points then do not change at all. The true total of a worker is at least the
 // smaller of the two totals. Choose walks both heaps in ascending order and stops when neither can
@@ -28,6 +27,13 @@ import (
 //
 // Time moves a worker only in two cases: its heartbeat is in the future, or its backoff lasts. The heap
 // delayed holds these workers by the time when they become ready.
+//
+// # Decision
+//
+// Every connect and every move of a failover chooses a worker while other requests wait for the lock.
+// The alternative is a scan of all loads. On 2 cores [Explain], which scans and explains, takes 8 ms for
+// 10,000 workers. Choose with the Puts around it takes 1.1 to 1.6 µs for 10,000 workers and 2.3 to
+// 2.4 µs for 100,000 (BenchmarkChoose and BenchmarkExplain).
 type Ranking struct {
 	strategy Strategy
 	workers  map[string]*rankedWorker

@@ -243,7 +243,7 @@ func TestWorkerDrain_SessionsLeave_Drained(t *testing.T) {
 	require.Equal(t, []domain.Event{{Type: domain.EventWorkerDraining, At: at, WorkerID: "w1"}}, w.Drain("d1", at))
 	require.Equal(t, []any{domain.WorkerMaintenance, "d1", at}, []any{w.Status(), w.DrainID, w.UpdatedAt})
 	require.Empty(t, w.Drain("d2", at))
-	require.Equal(t, "d1", w.DrainID, "the same drain goes on")
+	require.Equal(t, "d1", w.DrainID, "the first drain continues")
 	require.Empty(t, w.Drained(at))
 	w.Used = 0
 	require.Equal(t, []domain.Event{{Type: domain.EventWorkerDrained, At: at, WorkerID: "w1"}}, w.Drained(at))
