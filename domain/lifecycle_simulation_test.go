@@ -287,11 +287,7 @@ func (w *simulation) executeStep(s *domain.Session, step domain.Step) (more bool
 	case domain.StepEndDebounce:
 		w.change("end debounce", s.ID, func(s *domain.Session) []domain.Event { return s.EndDebounce(w.timing, w.now) })
 	case domain.StepAbandonAssignment:
-		command := domain.CommandDisconnect
-		if s.Command == domain.CommandLogout {
-			command = domain.CommandLogout
-		}
-		w.addCleanup(s.WorkerID, s.ID, command)
+		w.addCleanup(s.WorkerID, s.ID, s.Command.AsStop())
 		w.change("abandon", s.ID, func(s *domain.Session) []domain.Event { s.StopConfirmed(w.now); return nil })
 	case domain.StepFailover:
 		w.addCleanup(s.WorkerID, s.ID, domain.CommandDisconnect)

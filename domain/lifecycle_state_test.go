@@ -153,14 +153,14 @@ func (w *simulation) logout(id string) {
 			p.doomed[id] = true
 		}
 	}
-	home := s.CredentialsWorkerID
+	credentialsWorker := s.CredentialsWorkerID
 	w.change("logout", id, func(s *domain.Session) []domain.Event {
 		_, events := s.Logout(w.now)
 		require.Empty(w.t, s.PhoneNumber+s.DisplayName+s.CredentialsWorkerID)
 		return events
 	})
-	if home != "" && home != s.WorkerID {
-		w.addCleanup(home, id, domain.CommandLogout)
+	if credentialsWorker != "" && credentialsWorker != s.WorkerID {
+		w.addCleanup(credentialsWorker, id, domain.CommandLogout)
 	}
 	w.reconcileSession(id)
 }

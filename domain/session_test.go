@@ -454,6 +454,15 @@ func TestStatusOutcomeAndCommand_Words_AsDocumented(t *testing.T) {
 	}
 }
 
+func TestCommandAsStop_EveryCommand_LogoutOrDisconnect(t *testing.T) {
+	require.Equal(t, domain.CommandLogout, domain.CommandLogout.AsStop())
+	for _, c := range []domain.Command{
+		domain.CommandNone, domain.CommandStart, domain.CommandRestart, domain.CommandMove, domain.CommandDisconnect, domain.CommandDelete,
+	} {
+		require.Equal(t, domain.CommandDisconnect, c.AsStop(), c)
+	}
+}
+
 func TestSessionClone_Changed_OriginalUnchanged(t *testing.T) {
 	s := at(t, "CONNECTED").Session
 	s.QR.Image = []byte("png")

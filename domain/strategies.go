@@ -28,9 +28,9 @@ func (w Weights) Validate() error {
 	return p.Err()
 }
 
-// MultiFactor scores how full a worker is, the state of its sessions, the load of its machine, the age
-// of its heartbeat, and the sessions that wait for a scan. It is the default strategy. The zero value
-// has the default weights.
+// MultiFactor scores how full a worker is, the state of its sessions and the load of its machine. It
+// also scores the age of its heartbeat and its sessions that wait for a scan. It is the default
+// strategy. The zero value has the default weights.
 //
 // The number of sessions comes from the slots reserved in the store. The worker's own breakdown counts
 // up to that number. Unknown CPU or memory (NaN or negative) counts as half used, so silence never
