@@ -233,7 +233,7 @@ func (s *surface) document(version string) map[string]any {
 		media := at(op, "requestBody", "content", "application/json")
 		if media != nil {
 			collect(media, schemas, requests)
-			media["example"] = exampleOf(media["schema"], schemas, true)
+			media["example"] = exampleOf(media["schema"], schemas)
 		}
 		r.finish(op, schemas)
 	}
@@ -255,7 +255,7 @@ func (r *route) finish(op, schemas map[string]any) {
 	response := at(op, "responses", strconv.Itoa(successOf(r)))
 	content := at(response, "content")
 	success := at(content, "application/json")
-	example, _ := exampleOf(success["schema"], schemas, false).(map[string]any)
+	example, _ := exampleOf(success["schema"], schemas).(map[string]any)
 	example["message"] = r.message
 	success["example"] = example
 	if r.images {
@@ -324,18 +324,18 @@ func finishSchema(schema map[string]any, isRequest bool) {
 	}
 }
 
-// exampleOf composes an example of a schema from those of its parts. That of a
-// request leaves out members that may be missing and have no example.
-func exampleOf(v any, schemas map[string]any, isRequest bool) any {
+// exampleOf composes an example of a schema from those of its parts. It leaves out
+// members that may be missing and have no example.
+func exampleOf(v any, schemas map[string]any) any {
 	schema, _ := v.(map[string]any)
 	if examples, ok := schema["examples"].([]any); ok {
 		return examples[0]
 	}
 	if name, ok := referred(schema); ok {
-		return exampleOf(schemas[name], schemas, isRequest)
+		return exampleOf(schemas[name], schemas)
 	}
 	if any, ok := schema["anyOf"].([]any); ok {
-		return exampleOf(any[0], schemas, isRequest)
+		return exampleOf(any[0], schemas)
 	}
 	kind := schema["type"]
 	if kinds, ok := kind.([]any); ok {
@@ -353,14 +353,14 @@ func exampleOf(v any, schemas map[string]any, isRequest bool) any {
 			if !slices.Contains(required, any(name)) && property["examples"] == nil {
 				continue
 			}
-			example[name] = exampleOf(property, schemas, isRequest)
+			example[name] = exampleOf(property, schemas)
 		}
 		if other, ok := schema["additionalProperties"].(map[string]any); ok {
-			example["text"] = exampleOf(other, schemas, isRequest)
+			example["text"] = exampleOf(other, schemas)
 		}
 		return example
 	case "array":
-		return []any{exampleOf(schema["items"], schemas, isRequest)}
+		return []any{exampleOf(schema["items"], schemas)}
 	case "string":
 		return "text"
 	case "integer", "number":

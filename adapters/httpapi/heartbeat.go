@@ -48,12 +48,12 @@ type Load struct {
 
 func (l *Load) apply(h *domain.Heartbeat) {
 	const century = 100 * 365 * 24 * 60 * 60
-	h.CPU, h.Memory = l.CPUUsage.within(0, 100, h.CPU), l.MemoryUsage.within(0, 100, h.Memory)
+	h.CPU, h.Memory = l.CPUUsage.capped(100, h.CPU), l.MemoryUsage.capped(100, h.Memory)
 	if l.Uptime.given {
-		h.Uptime = time.Duration(l.Uptime.within(0, century, 0) * float64(time.Second))
+		h.Uptime = time.Duration(l.Uptime.capped(century, 0) * float64(time.Second))
 	}
 	if l.MessageCount.given {
-		h.MessageCount = int64(l.MessageCount.within(0, maxExact, 0))
+		h.MessageCount = int64(l.MessageCount.capped(maxExact, 0))
 	}
 }
 

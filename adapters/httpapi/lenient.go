@@ -96,16 +96,16 @@ func (lenientNumber) Schema(huma.Registry) *huma.Schema {
 	return &huma.Schema{Description: "Number; anything else counts as missing"}
 }
 
-// within returns the number held within bounds, or another if there is none.
-func (n lenientNumber) within(least, most, otherwise float64) float64 {
+// capped returns the number held within 0 and a bound, or another if there is none.
+func (n lenientNumber) capped(most, otherwise float64) float64 {
 	if !n.given {
 		return otherwise
 	}
-	return min(max(n.value, least), most)
+	return min(max(n.value, 0), most)
 }
 
 // count returns the number held within what a sum can take.
-func (n lenientNumber) count() int { return int(n.within(0, 1e6, 0)) }
+func (n lenientNumber) count() int { return int(n.capped(1e6, 0)) }
 
 // generation returns the number as the generation of a session, or 0.
 func (n lenientNumber) generation() int64 {

@@ -14,6 +14,9 @@ type Recipient struct {
 	HumanSimulation bool   `json:"humanSimulation,omitempty" doc:"The worker types for some seconds before it sends" example:"false"`
 }
 
+// names is for routes whose fields have the names of domain.
+func (Recipient) names() map[string]string { return nil }
+
 func (r *Recipient) message(kind domain.MessageType) *domain.Outgoing {
 	return &domain.Outgoing{To: r.To, Type: kind, HumanSimulation: r.HumanSimulation}
 }
@@ -23,10 +26,10 @@ type textBody struct {
 	Message string `json:"message" minLength:"1" maxLength:"4096" example:"Your code is 123456."`
 }
 
-func (b textBody) outgoing() (*domain.Outgoing, map[string]string) {
+func (b textBody) outgoing() *domain.Outgoing {
 	m := b.message(domain.TypeText)
 	m.Text = b.Message
-	return m, nil
+	return m
 }
 
 // Media is the content of a message, for routes that take it as it is.
@@ -46,11 +49,13 @@ type imageBody struct {
 	Caption
 }
 
-func (b imageBody) outgoing() (*domain.Outgoing, map[string]string) {
+func (b imageBody) outgoing() *domain.Outgoing {
 	m := b.message(domain.TypeImage)
 	m.MediaURL, m.Media, m.Caption = b.ImageURL, b.Media.Media, b.Caption.Caption
-	return m, map[string]string{"mediaUrl": "imageUrl"}
+	return m
 }
+
+func (imageBody) names() map[string]string { return map[string]string{"mediaUrl": "imageUrl"} }
 
 type fileBody struct {
 	Recipient
@@ -60,11 +65,13 @@ type fileBody struct {
 	Caption
 }
 
-func (b fileBody) outgoing() (*domain.Outgoing, map[string]string) {
+func (b fileBody) outgoing() *domain.Outgoing {
 	m := b.message(domain.TypeDocument)
 	m.MediaURL, m.Media, m.Filename, m.Caption = b.FileURL, b.Media.Media, b.Filename, b.Caption.Caption
-	return m, map[string]string{"mediaUrl": "fileUrl"}
+	return m
 }
+
+func (fileBody) names() map[string]string { return map[string]string{"mediaUrl": "fileUrl"} }
 
 type voiceBody struct {
 	Recipient
@@ -72,11 +79,13 @@ type voiceBody struct {
 	Media
 }
 
-func (b voiceBody) outgoing() (*domain.Outgoing, map[string]string) {
+func (b voiceBody) outgoing() *domain.Outgoing {
 	m := b.message(domain.TypeAudio)
 	m.MediaURL, m.Media = b.AudioURL, b.Media.Media
-	return m, map[string]string{"mediaUrl": "audioUrl"}
+	return m
 }
+
+func (voiceBody) names() map[string]string { return map[string]string{"mediaUrl": "audioUrl"} }
 
 type videoBody struct {
 	Recipient
@@ -85,11 +94,13 @@ type videoBody struct {
 	Caption
 }
 
-func (b videoBody) outgoing() (*domain.Outgoing, map[string]string) {
+func (b videoBody) outgoing() *domain.Outgoing {
 	m := b.message(domain.TypeVideo)
 	m.MediaURL, m.Media, m.Caption = b.VideoURL, b.Media.Media, b.Caption.Caption
-	return m, map[string]string{"mediaUrl": "videoUrl"}
+	return m
 }
+
+func (videoBody) names() map[string]string { return map[string]string{"mediaUrl": "videoUrl"} }
 
 type stickerBody struct {
 	Recipient
@@ -97,11 +108,13 @@ type stickerBody struct {
 	Media
 }
 
-func (b stickerBody) outgoing() (*domain.Outgoing, map[string]string) {
+func (b stickerBody) outgoing() *domain.Outgoing {
 	m := b.message(domain.TypeSticker)
 	m.MediaURL, m.Media = b.StickerURL, b.Media.Media
-	return m, map[string]string{"mediaUrl": "stickerUrl"}
+	return m
 }
+
+func (stickerBody) names() map[string]string { return map[string]string{"mediaUrl": "stickerUrl"} }
 
 // Place is the content of a location. Coordinates are pointers because zero is a
 // coordinate too.
@@ -142,10 +155,10 @@ type sendLocationBody struct {
 	Recipient
 }
 
-func (b sendLocationBody) outgoing() (*domain.Outgoing, map[string]string) {
+func (b sendLocationBody) outgoing() *domain.Outgoing {
 	m := b.message(domain.TypeLocation)
 	m.Location = b.location()
-	return m, nil
+	return m
 }
 
 type vcardBody struct {
@@ -156,10 +169,10 @@ type vcardBody struct {
 	ContactOrganization string `json:"contactOrganization,omitempty" example:"Example Ltd"`
 }
 
-func (b vcardBody) outgoing() (*domain.Outgoing, map[string]string) {
+func (b vcardBody) outgoing() *domain.Outgoing {
 	m := b.message(domain.TypeContact)
 	m.Contact = &domain.Contact{Name: b.ContactName, Phone: b.ContactPhone, Email: b.ContactEmail, Organization: b.ContactOrganization}
-	return m, nil
+	return m
 }
 
 // Link is the content of a link message.
@@ -182,10 +195,10 @@ type sendLinkBody struct {
 	Link
 }
 
-func (b sendLinkBody) outgoing() (*domain.Outgoing, map[string]string) {
+func (b sendLinkBody) outgoing() *domain.Outgoing {
 	m := b.message(domain.TypeLink)
 	m.Link = b.link()
-	return m, nil
+	return m
 }
 
 type pollBody struct {
@@ -217,10 +230,10 @@ type sendPollBody struct {
 	Poll *pollBody `json:"poll" required:"true"`
 }
 
-func (b sendPollBody) outgoing() (*domain.Outgoing, map[string]string) {
+func (b sendPollBody) outgoing() *domain.Outgoing {
 	m := b.message(domain.TypePoll)
 	m.Poll = b.Poll.poll()
-	return m, nil
+	return m
 }
 
 // contactBody accepts its fields by short names and by those of /sendContactVcard.

@@ -68,22 +68,22 @@ func viewSent(m *domain.Message) sentView {
 
 // An outgoingBody is the body of a route that sends.
 type outgoingBody interface {
-	// outgoing returns the message, and what the route calls the fields that domain
-	// finds problems with, where the names differ.
-	outgoing() (*domain.Outgoing, map[string]string)
+	// outgoing returns the message.
+	outgoing() *domain.Outgoing
+	// names returns the route's names of fields that domain names otherwise.
+	names() map[string]string
 }
 
 // sendInput is the input of a route that sends by API key.
 type sendInput[B outgoingBody] struct {
 	Body    B
 	message *domain.Outgoing
-	names   map[string]string
 }
 
 // Resolve applies the rules of the domain.
 func (in *sendInput[B]) Resolve(huma.Context) []error {
-	in.message, in.names = in.Body.outgoing()
-	return checkMessage(in.message, in.names)
+	in.message = in.Body.outgoing()
+	return checkMessage(in.message, in.Body.names())
 }
 
 func checkMessage(m *domain.Outgoing, names map[string]string) []error {
@@ -94,7 +94,7 @@ func checkMessage(m *domain.Outgoing, names map[string]string) []error {
 
 // send handles the routes that send by API key.
 func send[B outgoingBody](a *api, ctx context.Context, c *requestContext, in *sendInput[B]) (sentView, error) {
-	return a.sendMessage(ctx, c, in.message, in.names)
+	return a.sendMessage(ctx, c, in.message, in.Body.names())
 }
 
 // sendAnyInput is the input of the route for any type of message.

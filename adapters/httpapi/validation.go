@@ -90,11 +90,12 @@ func (p *problems) merge(err error) {
 	if !errors.As(err, &e) {
 		return
 	}
+	code := e.Code
+	if code == domain.CodeValidation {
+		code = ""
+	}
 	for _, f := range e.Fields {
-		p.add(f.Field, "%s", f.Message)
-		if e.Code != domain.CodeValidation && len(*p) <= maxProblems {
-			(*p)[len(*p)-1].(*problem).code = e.Code
-		}
+		*p = append(*p, &problem{FieldError: f, code: code, at: notFound})
 	}
 }
 

@@ -211,14 +211,16 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	x.body, err = io.ReadAll(response.Body)
+	body, broken := io.ReadAll(response.Body)
 	response.Body.Close()
-	if err != nil {
-		response.Body = io.NopCloser(io.MultiReader(bytes.NewReader(x.body), failing{err}))
-		return response, nil
+	if broken == nil {
+		broken = io.EOF
 	}
-	response.Body = io.NopCloser(bytes.NewReader(x.body))
-	x.status, x.header = response.StatusCode, response.Header
+	response.Body = io.NopCloser(io.MultiReader(bytes.NewReader(body), failing{broken}))
+	if !errors.Is(broken, io.EOF) {
+		return response, nil // half a response is the caller's to judge
+	}
+	x.body, x.status, x.header = body, response.StatusCode, response.Header
 	if err := t.checker.check(x); err != nil {
 		t.report(err)
 	}
