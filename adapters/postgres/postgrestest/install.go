@@ -17,13 +17,13 @@ import (
 	"syscall"
 )
 
-// install is PostgreSQL as it is installed, and whom to run it as.
+// install is an installation of PostgreSQL and the user that runs it.
 type install struct {
 	bin string
-	as  *syscall.Credential // nil: ourselves
+	as  *syscall.Credential // nil: the user of this process
 }
 
-// folders are where packages put PostgreSQL's programs besides the PATH.
+// folders lists where system packages install PostgreSQL's programs, besides the PATH.
 var folders = []string{
 	"/usr/lib/postgresql/*/bin", "/usr/libexec/postgresql*", "/usr/pgsql-*/bin", "/opt/homebrew/opt/postgresql*/bin",
 }
@@ -31,6 +31,7 @@ var folders = []string{
 var errMissing = errors.New("postgrestest: PostgreSQL's programs initdb and postgres are not on this machine; " +
 	"`make servers` installs them, or put their folder into PATH")
 
+// find finds the newest installation.
 func find() (install, error) {
 	as, err := unprivileged()
 	if err != nil {
@@ -55,6 +56,7 @@ func find() (install, error) {
 	return install{slices.MaxFunc(found, func(a, b string) int { return version(a) - version(b) }), as}, nil
 }
 
+// complete reports whether a folder has all programs that a server needs.
 func complete(dir string) bool {
 	for _, program := range []string{"initdb", "postgres"} {
 		if _, err := exec.LookPath(filepath.Join(dir, program)); err != nil {
@@ -64,7 +66,7 @@ func complete(dir string) bool {
 	return true
 }
 
-// version is the first number in a path.
+// version returns the first number in a path, or 0.
 func version(path string) int {
 	digits := strings.FieldsFunc(path, func(r rune) bool { return r < '0' || r > '9' })
 	if len(digits) == 0 {
@@ -74,7 +76,7 @@ func version(path string) int {
 	return n
 }
 
-// unprivileged says whom to run the server as, since it refuses to be root's.
+// unprivileged returns a user that can run the server, which refuses to run as root.
 func unprivileged() (*syscall.Credential, error) {
 	if os.Getuid() != 0 {
 		return nil, nil
@@ -96,8 +98,7 @@ func unprivileged() (*syscall.Credential, error) {
 
 func (i install) path(program string) string { return filepath.Join(i.bin, program) }
 
-// command is a command in a session of its own, so that signals of a terminal
-// do not reach it.
+// command returns a command in a new session, so that signals of a terminal do not reach it.
 func (i install) command(name string, args ...string) *exec.Cmd {
 	c := exec.Command(name, args...) //nolint:noctx // the guardian ends it
 	c.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Credential: i.as}
@@ -105,16 +106,15 @@ func (i install) command(name string, args ...string) *exec.Cmd {
 	return c
 }
 
-// give hands a file or folder over to whom the server runs as.
-func (i install) give(path string) error {
+// chown makes the user of the server own a file or folder.
+func (i install) chown(path string) error {
 	if i.as == nil {
 		return nil
 	}
 	return os.Chown(path, int(i.as.Uid), int(i.as.Gid))
 }
 
-// folder makes a folder for a server. That of a test would not do: its parents
-// are the test's user's alone.
+// folder makes a folder for a server. The folder of a test does not do, because only the test's user can reach it.
 func (i install) folder() (string, error) {
 	parent := os.TempDir()
 	if i.as != nil && !public(parent) {
@@ -124,10 +124,10 @@ func (i install) folder() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return dir, i.give(dir)
+	return dir, i.chown(dir)
 }
 
-// public reports whether everybody can reach what is in a folder.
+// public reports whether every user can reach the files in a folder.
 func public(dir string) bool {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
@@ -144,7 +144,7 @@ func public(dir string) bool {
 	}
 }
 
-// children gives the processes that a process has started.
+// children returns the processes that a process has started.
 func children(parent int) (pids []int) {
 	if _, err := os.Stat("/proc/self/stat"); err != nil {
 		list, _ := exec.Command("ps", "-A", "-o", "pid=", "-o", "ppid=").Output() //nolint:noctx // it ends by itself
@@ -166,7 +166,7 @@ func children(parent int) (pids []int) {
 	return pids
 }
 
-// status gives the state of a process, as a letter, and who started it.
+// status returns the state of a process, as a letter, and its parent.
 func status(pid int) (state string, parent int) {
 	stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid)) // pid (name) state parent …
 	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
@@ -177,8 +177,8 @@ func status(pid int) (state string, parent int) {
 	return fields[0], parent
 }
 
-// alive reports whether a process runs. One that has ended may stay in the list
-// of processes when nobody asks for its result.
+// alive reports whether a process runs. A process that has ended stays in the list of processes, as a zombie, until its
+// parent waits for it.
 func alive(pid int) bool {
 	if syscall.Kill(pid, 0) != nil {
 		return false

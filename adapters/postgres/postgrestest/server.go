@@ -24,27 +24,25 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// Server is a PostgreSQL server with a port and a data directory that it keeps
-// when it is started again. Its methods may be called concurrently.
+// Server is a PostgreSQL server. It keeps its port and its data directory when it is started again. Its methods may be
+// called concurrently.
 type Server struct {
 	install  install
-	dir      string // holds the data directory and what it prints
+	dir      string // holds the data directory and the log
 	port     int
 	password string
 	settings []string
 	guard    *exec.Cmd
-	release  *os.File // has the guard remove everything once it is closed
+	release  *os.File // the guardian removes everything once it is closed
 	names    atomic.Int64
 
 	mu      sync.Mutex
-	process *exec.Cmd // nil: it does not run
+	process *exec.Cmd // nil: the server does not run
 	paused  bool
 }
 
-// Start starts a server that ends with the test. Each setting is one of
-// PostgreSQL's, such as "fsync=on". Without settings the server does not wait
-// for the disk, so that what it has committed survives [Server.Kill] but not the
-// end of the machine.
+// Start starts a server that ends with the test. Each setting is a setting of PostgreSQL, such as "fsync=on". By default
+// the server does not wait for the disk: a commit survives [Server.Kill], but not a crash of the machine.
 func Start(tb testing.TB, settings ...string) *Server {
 	tb.Helper()
 	s, err := start(settings)
@@ -57,9 +55,8 @@ func Start(tb testing.TB, settings ...string) *Server {
 
 var shared = sync.OnceValues(func() (*Server, error) { return start(nil) })
 
-// Shared gives the one server, without settings, that all tests of a process
-// share. It starts with the first use and ends with the process. Tests keep
-// apart by [Server.NewDatabase], and leave it running.
+// Shared returns the server, without settings, that all tests of a process share. It starts with the first call and ends
+// with the process. Each test uses its own [Server.NewDatabase], and leaves the server running.
 func Shared(tb testing.TB) *Server {
 	tb.Helper()
 	s, err := shared()
@@ -88,7 +85,7 @@ func start(settings []string) (*Server, error) {
 		s.remove()
 		return nil, fmt.Errorf("postgrestest: %w", err)
 	}
-	for attempt := 1; ; attempt++ { // somebody may take the port first
+	for attempt := 1; ; attempt++ { // another process may take the port first
 		if s.port, err = freePort(); err == nil {
 			err = s.Restart()
 		}
@@ -110,9 +107,8 @@ func freePort() (int, error) {
 	return l.Addr().(*net.TCPAddr).Port, l.Close()
 }
 
-// guardian waits until its input ends, because the process that started the
-// server has closed it or is gone. Then it kills what is left of the server,
-// also if that is stopped, and removes its folder.
+// guardian waits until its input ends: the process that started the server has closed it, or has ended. Then it kills the
+// processes of the server, even if they are stopped, and removes its folder.
 const guardian = `
 trap '' HUP INT QUIT TERM
 cat >/dev/null
@@ -126,6 +122,7 @@ fi 2>/dev/null
 rm -rf "$1"
 `
 
+// watch starts the guardian.
 func (s *Server) watch() error {
 	input, release, err := os.Pipe()
 	if err != nil {
@@ -141,23 +138,23 @@ func (s *Server) watch() error {
 func (s *Server) remove() {
 	s.Kill()
 	_ = s.release.Close()
-	_ = s.guard.Wait() // it has no opinion
+	_ = s.guard.Wait() // its exit status means nothing
 }
 
 func (s *Server) data() string { return filepath.Join(s.dir, "data") }
 
 func (s *Server) pidFile() string { return filepath.Join(s.data(), "postmaster.pid") }
 
+// initialise creates the data directory.
 func (s *Server) initialise() error {
 	secret := filepath.Join(s.dir, "password")
 	if err := os.WriteFile(secret, []byte(s.password+"\n"), 0o600); err != nil {
 		return err
 	}
-	if err := s.install.give(secret); err != nil {
+	if err := s.install.chown(secret); err != nil {
 		return err
 	}
-	// The password goes over the loopback as it is: hashing it for each
-	// connection would cost more than most tests do.
+	// The password crosses the loopback in plain text. Hashing it for each connection would take longer than most tests.
 	initdb := s.install.command(s.install.path("initdb"), "--pgdata", s.data(), "--username", superuser, "--pwfile", secret,
 		"--auth", "password", "--encoding", "UTF8", "--locale", "C", "--no-sync", "--no-instructions")
 	initdb.Dir = s.dir
@@ -167,11 +164,10 @@ func (s *Server) initialise() error {
 	return os.Remove(secret)
 }
 
-// patience is how long the server may take to start or to stop.
-const patience = time.Minute
+// startTimeout bounds how long the server takes to start, to stop or to answer.
+const startTimeout = time.Minute
 
-// Restart starts the server again on the same port and data directory, after
-// it has stopped it if it runs.
+// Restart starts the server on the same port and data directory. It stops the server first if it runs.
 func (s *Server) Restart() error {
 	s.Stop()
 	s.mu.Lock()
@@ -193,33 +189,33 @@ func (s *Server) Restart() error {
 		return fmt.Errorf("postgrestest: %w", err)
 	}
 	s.process, s.paused = p, false
-	if err := s.await(); err != nil {
+	if err := s.awaitReady(); err != nil {
 		s.kill()
-		said, _ := os.ReadFile(log.Name())
-		return fmt.Errorf("postgrestest: the server does not start: %w\n%s", err, said)
+		output, _ := os.ReadFile(log.Name())
+		return fmt.Errorf("postgrestest: the server does not start: %w\n%s", err, output)
 	}
 	return nil
 }
 
-// await waits until the server says that it is ready.
-func (s *Server) await() error {
-	for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+// awaitReady waits until the server reports that it is ready.
+func (s *Server) awaitReady() error {
+	for end := time.Now().Add(startTimeout); ; time.Sleep(10 * time.Millisecond) {
 		status, _ := os.ReadFile(s.pidFile())
 		lines := strings.Split(string(status), "\n")
 		if len(lines) > 7 && lines[0] == strconv.Itoa(s.process.Process.Pid) && strings.TrimSpace(lines[7]) == "ready" {
 			return nil
 		}
-		if s.ended() {
-			return errors.New("it has ended")
+		if s.hasEnded() {
+			return errors.New("its process has ended")
 		}
 		if time.Now().After(end) {
-			return fmt.Errorf("it is not ready after %v", patience)
+			return fmt.Errorf("not ready after %v", startTimeout)
 		}
 	}
 }
 
-// ended takes note of a server that has ended by itself.
-func (s *Server) ended() bool {
+// hasEnded reports whether the process of the server has ended, and then forgets the process.
+func (s *Server) hasEnded() bool {
 	pid, err := syscall.Wait4(s.process.Process.Pid, nil, syscall.WNOHANG, nil)
 	if pid == 0 && err == nil {
 		return false
@@ -228,7 +224,7 @@ func (s *Server) ended() bool {
 	return true
 }
 
-// DSN is the URL of the server, and of its first database.
+// DSN returns the URL of the server's first database.
 func (s *Server) DSN() string { return s.dsn("") }
 
 func (s *Server) dsn(schema string) string {
@@ -239,8 +235,8 @@ func (s *Server) dsn(schema string) string {
 	return u.String()
 }
 
-// NewDatabase gives the URL of an empty database. It is a schema of its own,
-// which the URL selects: that takes a hundredth of the time of CREATE DATABASE.
+// NewDatabase returns the URL of an empty database. The database is a new schema, which the URL selects. CREATE SCHEMA
+// takes a hundredth of the time of CREATE DATABASE.
 func (s *Server) NewDatabase(tb testing.TB) string {
 	tb.Helper()
 	name := fmt.Sprintf("test%d", s.names.Add(1))
@@ -250,8 +246,9 @@ func (s *Server) NewDatabase(tb testing.TB) string {
 	return s.dsn("&search_path=" + name)
 }
 
+// run runs SQL over a connection of its own.
 func (s *Server) run(sql string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
 	c, err := pgconn.Connect(ctx, s.DSN())
 	if err != nil {
@@ -261,8 +258,8 @@ func (s *Server) run(sql string) error {
 	return errors.Join(err, c.Close(ctx))
 }
 
-// Stop stops the server as an administrator does: it ends connections and
-// writes out what it has. It does nothing if the server does not run.
+// Stop stops the server as an administrator does: the server ends its connections and writes a checkpoint. Stop does
+// nothing if the server does not run.
 func (s *Server) Stop() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -271,7 +268,7 @@ func (s *Server) Stop() {
 	}
 	s.resume()
 	_ = syscall.Kill(s.process.Process.Pid, syscall.SIGINT)
-	for end := time.Now().Add(patience); !s.ended(); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(startTimeout); !s.hasEnded(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			s.kill()
 			return
@@ -279,8 +276,7 @@ func (s *Server) Stop() {
 	}
 }
 
-// Kill ends all processes of the server at once, as kill -9 does. What they
-// have committed stays in the data directory.
+// Kill ends all processes of the server at once, as kill -9 does. Committed data stays in the data directory.
 func (s *Server) Kill() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -294,14 +290,14 @@ func (s *Server) kill() {
 	others := s.signal(syscall.SIGKILL)
 	_, _ = syscall.Wait4(s.process.Process.Pid, nil, 0, nil)
 	s.process = nil
-	for end := time.Now().Add(patience); slices.ContainsFunc(others, alive) && time.Now().Before(end); {
+	for end := time.Now().Add(startTimeout); slices.ContainsFunc(others, alive) && time.Now().Before(end); {
 		time.Sleep(time.Millisecond)
 	}
-	_ = os.Remove(s.pidFile()) // its number may soon be somebody else's
+	_ = os.Remove(s.pidFile()) // another process may soon have its number
 }
 
-// Pause has all processes of the server stand still until [Server.Resume].
-// Connections stay open, and the system still accepts new ones.
+// Pause stops all processes of the server until [Server.Resume]. Connections stay open, and the system still accepts new
+// ones.
 func (s *Server) Pause() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -325,8 +321,8 @@ func (s *Server) resume() {
 	}
 }
 
-// signal reaches every process of the server, and gives all but the first. That
-// one is stopped before the others are looked for, so that it starts no more.
+// signal sends a signal to every process of the server, and returns all but the first. The first process is stopped
+// before the others are looked for, so that it starts no new ones.
 func (s *Server) signal(sig syscall.Signal) (others []int) {
 	first := s.process.Process.Pid
 	_ = syscall.Kill(first, syscall.SIGSTOP)
