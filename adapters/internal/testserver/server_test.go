@@ -164,7 +164,7 @@ func TestServer_ItsProcessKilled_IsRemoved(t *testing.T) {
 	}
 }
 
-// startAndAbandon starts a server that runs and one that is paused, prints their folders, and waits to be killed.
+// startAndAbandon starts a running and a paused server, prints their folders, and waits to be killed.
 func startAndAbandon() {
 	for _, prepare := range []func(*Server){func(*Server) {}, (*Server).Pause} {
 		s, err := Start(scripted(script))
