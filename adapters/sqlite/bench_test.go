@@ -15,10 +15,10 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// goroutines is how many write at a time in the benchmarks.
+// goroutines is the number of concurrent writers in the benchmarks.
 const goroutines = 32
 
-// parallel spreads b.N runs of fn over so many goroutines.
+// parallel runs fn b.N times in all, in several goroutines.
 func parallel(b *testing.B, fn func(goroutine int) error) {
 	var failure atomic.Value
 	left := atomic.Int64{}
@@ -46,7 +46,7 @@ func parallel(b *testing.B, fn func(goroutine int) error) {
 	}
 }
 
-// seed makes a user with so many sessions, all on one worker.
+// seed inserts a user with assigned sessions.
 func seed(b testing.TB, s ports.Store, sessions int) {
 	b.Helper()
 	for first := 0; first < sessions; first += 1000 {
@@ -81,8 +81,8 @@ func message(session int) *domain.Message {
 	}
 }
 
-// BenchmarkMessage is what the send path does: a message is recorded, and once
-// the worker has answered, recorded again. One operation is both Updates.
+// BenchmarkMessage runs the two Updates of a send: one inserts a message, the other updates it after the worker's answer. One
+// operation is both.
 func BenchmarkMessage(b *testing.B) {
 	for _, sessions := range []int{goroutines, 10_000} {
 		b.Run(fmt.Sprintf("sessions=%d", sessions), func(b *testing.B) {
@@ -105,7 +105,7 @@ func BenchmarkMessage(b *testing.B) {
 	}
 }
 
-// BenchmarkHeartbeat is what a heartbeat that changes no session does.
+// BenchmarkHeartbeat runs the Update of a heartbeat that changes no session.
 func BenchmarkHeartbeat(b *testing.B) {
 	s := open(b, filepath.Join(b.TempDir(), "bench.db"))
 	workers := make([]*domain.Worker, goroutines)
@@ -125,8 +125,7 @@ func BenchmarkHeartbeat(b *testing.B) {
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "updates/s")
 }
 
-// BenchmarkEachAssigned loads 100 000 sessions, as a control plane does when
-// it starts.
+// BenchmarkEachAssigned reads 100 000 sessions, as a control plane does when it starts.
 func BenchmarkEachAssigned(b *testing.B) {
 	const sessions = 100_000
 	s := open(b, filepath.Join(b.TempDir(), "bench.db"))
@@ -144,7 +143,7 @@ func BenchmarkEachAssigned(b *testing.B) {
 	}
 }
 
-// BenchmarkGetSession reads one of 10 000 sessions, on all CPUs.
+// BenchmarkGetSession reads one of 10 000 sessions, on all processors.
 func BenchmarkGetSession(b *testing.B) {
 	const sessions = 10_000
 	s := open(b, filepath.Join(b.TempDir(), "bench.db"))
