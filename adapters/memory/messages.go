@@ -137,9 +137,10 @@ func (t messages) Put(_ context.Context, v *domain.Message) error {
 	}
 	user := session.owner
 	if v.UserID != user.v.ID {
-		if user = s.users[v.UserID]; user == nil {
-			return ports.ErrNotFound
-		}
+		user = s.users[v.UserID]
+	}
+	if user == nil {
+		return ports.ErrNotFound
 	}
 	if m != nil && m.session != session { // a message keeps its session
 		return ports.ErrConflict
@@ -237,9 +238,11 @@ func (s *Store) unlinkWhatsApp(m *message) {
 		i := slices.Index(others, m)
 		others = slices.Delete(others, i, i+1)
 	}
-	if s.duplicates[key] = others; len(others) == 0 {
+	if len(others) == 0 {
 		delete(s.duplicates, key)
+		return
 	}
+	s.duplicates[key] = others
 }
 
 // hasInbound reports whether the session has an inbound message with the WhatsApp id, other than the given message.

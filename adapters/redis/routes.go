@@ -57,7 +57,8 @@ func (r *Routes) Get(ctx context.Context, sessionID string) (ports.Route, error)
 	before := r.cache.deletionsOf(sessionID)
 	var text string
 	err := r.c.do(ctx, func(ctx context.Context) (err error) {
-		if text, err = r.c.rdb.Get(ctx, r.prefix+sessionID).Result(); errors.Is(err, redis.Nil) {
+		text, err = r.c.rdb.Get(ctx, r.prefix+sessionID).Result()
+		if errors.Is(err, redis.Nil) {
 			return nil
 		}
 		return err

@@ -6,7 +6,7 @@ import (
 	"github.com/switchyard-wa/switchyard/adapters/internal/sqlstore"
 )
 
-// groupConn is the connection of the Updates of a group. It gives each Update that writes a savepoint.
+// groupConn is the connection of the Updates of a group. It sets a savepoint for each Update that writes.
 type groupConn struct {
 	*conn
 	hasSavepoint bool  // the running Update has written

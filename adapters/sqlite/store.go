@@ -180,7 +180,8 @@ func requireFile(path string) error {
 	return nil
 }
 
-// ensureFile creates the file if it is missing, readable by its owner alone. SQLite would create one that others can read.
+// ensureFile creates the file if it is missing, readable by its owner alone. A file that SQLite creates is readable by
+// others.
 func ensureFile(path string) error {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, fs.ErrExist) {

@@ -286,7 +286,8 @@ func TestView_ContextEndsDuringALongRead_ReturnsItsError(t *testing.T) {
 	n := 0
 	err := s.View(ctx, func(ctx context.Context, tx *ports.Tx) error {
 		return tx.Sessions.EachAssigned(ctx, func(*domain.Session) error {
-			if n++; n == 10 {
+			n++
+			if n == 10 {
 				cancel()
 			}
 			return nil

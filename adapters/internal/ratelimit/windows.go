@@ -66,7 +66,8 @@ func (ws *Windows) add(key string, at time.Time, w Window) {
 		if !at.Before(o.Start.Add(2*o.Length + clockTolerance)) {
 			delete(ws.byKey, other)
 		}
-		if checked++; checked == sweepSize {
+		checked++
+		if checked == sweepSize {
 			break
 		}
 	}

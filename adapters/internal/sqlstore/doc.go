@@ -10,10 +10,10 @@
 //	Queries.Begin(conn) ──▶ Tx ──▶ fn    sqlstore: fn calls tx.Sessions.Put, …
 //	                        │
 //	                        ▼
-//	            Conn.Exec, Conn.Query    adapter: run a [Statement], decode rows, translate errors
+//	            Conn.Exec, Conn.Query    adapter: run a Statement, decode rows, translate errors
 //	   │
 //	   ▼
-//	COMMIT or ROLLBACK                   adapter: from the error that [Tx.Run] returned
+//	COMMIT or ROLLBACK                   adapter: from the error that Tx.Run returned
 //
 // A new database needs four things. None of them touches a repository.
 //
@@ -29,7 +29,7 @@
 // Statements that do not depend on a filter are built once for each dialect and numbered, so an adapter keeps them prepared.
 // Lists are the exception: their conditions depend on a filter, so they are built for each call. Statements of all dialects
 // are equal except for placeholders; a test compares them. Another test asks SQLite for its query plans: every statement uses
-// an index, and none sorts what may be many rows.
+// an index, except for a few that count or list whole tables, and none sorts what may be many rows.
 //
 // # Migrations
 //
@@ -62,6 +62,6 @@
 // touch their indexes. A message is updated at least once, when the worker has answered, and these columns carry four indexes.
 //
 // On PostgreSQL, equal puts of one transaction run as one statement with arrays ([Statement.Batched]). In one run this raised
-// the rate of BenchmarkMessage from 15 400 to 17 900 updates a second, and that of heartbeats of 50 sessions from 6 800 to
-// between 9 000 and 9 800. SQLite runs within the process, so batches would save nothing there.
+// the rate of BenchmarkMessage from 15 400 to 17 900 updates a second, and the rate of heartbeats of 50 sessions from 6 800
+// to between 9 000 and 9 800. SQLite runs within the process, so batches would save nothing there.
 package sqlstore

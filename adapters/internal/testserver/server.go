@@ -61,7 +61,8 @@ const startAttempts = 3
 func Start(c Config) (*Server, error) {
 	s := &Server{config: c}
 	var err error
-	if s.dir, err = s.makeFolder(); err != nil {
+	s.dir, err = s.makeFolder()
+	if err != nil {
 		return nil, s.wrap(err)
 	}
 	if err := s.startGuardian(); err != nil {
@@ -74,9 +75,7 @@ func Start(c Config) (*Server, error) {
 		}
 	}
 	for attempt := 1; ; attempt++ {
-		if s.port, err = freePort(); err == nil {
-			err = s.Restart()
-		}
+		err := s.startOnFreePort()
 		if err == nil {
 			return s, nil
 		}
@@ -85,6 +84,15 @@ func Start(c Config) (*Server, error) {
 			return nil, err
 		}
 	}
+}
+
+func (s *Server) startOnFreePort() error {
+	var err error
+	s.port, err = freePort()
+	if err != nil {
+		return s.wrap(err)
+	}
+	return s.Restart()
 }
 
 func freePort() (int, error) {

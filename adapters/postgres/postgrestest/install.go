@@ -34,10 +34,8 @@ func find() (install, error) {
 	if err != nil {
 		return install{}, err
 	}
-	if path, err := exec.LookPath("initdb"); err == nil {
-		if path, err = filepath.EvalSymlinks(path); err == nil && complete(filepath.Dir(path)) {
-			return install{filepath.Dir(path), as}, nil
-		}
+	if dir := folderInPath(); dir != "" && complete(dir) {
+		return install{dir, as}, nil
 	}
 	var found []string
 	for _, pattern := range folders {
@@ -51,6 +49,19 @@ func find() (install, error) {
 		return install{}, errMissing
 	}
 	return install{slices.MaxFunc(found, func(a, b string) int { return version(a) - version(b) }), as}, nil
+}
+
+// folderInPath returns the folder of the initdb that the PATH leads to, or "".
+func folderInPath() string {
+	link, err := exec.LookPath("initdb")
+	if err != nil {
+		return ""
+	}
+	path, err := filepath.EvalSymlinks(link)
+	if err != nil {
+		return ""
+	}
+	return filepath.Dir(path)
 }
 
 // complete reports whether a folder has all programs that a server needs.

@@ -139,7 +139,7 @@ CREATE INDEX cleanups_due ON cleanups (due_at) WHERE due_at IS NOT NULL;
 
 -- Inserts into messages are the most frequent writes. The table is stored in the order of insertion. The index of its key is
 -- nearly in that order too, because ids begin with the time. Inserts that follow each other therefore write the same pages,
--- except for one page each: that of messages_history.
+-- except for one page of messages_history each.
 CREATE TABLE messages (
 	id           {{.Text}} NOT NULL PRIMARY KEY,
 	session_id   {{.Text}} NOT NULL REFERENCES sessions (id) ON DELETE CASCADE,
