@@ -57,13 +57,13 @@
 // Alternatives: a commit for each Update; a timer that collects Updates; groups that form while the disk is busy. A timer
 // delays every Update of an idle store. The third alternative delays none and has no parameter that depends on the disk.
 //
-// Figures: BenchmarkGroupCommit runs the two Updates of a send, with groups and with single commits, in alternating rounds. In
-// three runs on 2 cores that other processes shared, on an ext4 disk:
+// Figures: BenchmarkGroupCommit runs the two Updates of a send, with group commit and with single commits, in alternating
+// rounds. Updates per second, in four runs on 2 cores that other processes shared, each the median of 7 rounds:
 //
-//	callers   single commits       group commit            ratio (median round)
-//	      1     450 to   730/s      220 to    890/s       0.7 to 1.5: noise, both do the same
-//	     32     410 to   800/s    8 500 to 20 700/s        15 to 28
-//	    256     830 to 1 050/s   44 800 to 50 100/s        43 to 74
+//	callers   single commits     group commit           ratio
+//	      1     540 to   950       600 to    900     0.7 to 1.1: noise, both do the same
+//	     32     490 to   950    11 300 to 16 100      12 to 25
+//	    256     720 to 1 150    20 800 to 28 900      17 to 33
 //
 // One goroutine runs all Updates, instead of one goroutine for each caller that shares a transaction. SQLite has one writer
 // anyhow, and its statements take microseconds, so nothing is gained by running functions concurrently.

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/switchyard-wa/switchyard/adapters/internal/storebench"
 	"github.com/switchyard-wa/switchyard/adapters/sqlite"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
@@ -264,7 +265,7 @@ func writeUntilKilled(path string) {
 func TestEachAssigned_FnWrites_VisitsEachSessionOnce(t *testing.T) {
 	s := open(t, file(t))
 	const sessions = 1203 // more than one batch
-	seed(t, s, sessions)
+	storebench.Seed(t, s, sessions)
 	seen := map[string]bool{}
 	require.NoError(t, s.Update(t.Context(), func(ctx context.Context, tx *ports.Tx) error {
 		return tx.Sessions.EachAssigned(ctx, func(c *domain.Session) error {
@@ -281,7 +282,7 @@ func TestEachAssigned_FnWrites_VisitsEachSessionOnce(t *testing.T) {
 
 func TestView_ContextEndsDuringALongRead_ReturnsItsError(t *testing.T) {
 	s := open(t, file(t))
-	seed(t, s, 2000)
+	storebench.Seed(t, s, 2000)
 	ctx, cancel := context.WithCancel(t.Context())
 	n := 0
 	err := s.View(ctx, func(ctx context.Context, tx *ports.Tx) error {
