@@ -55,7 +55,7 @@ func Run(ctx context.Context, out io.Writer, version string) (err error) {
 		if err != nil {
 			return err
 		}
-		control := simworker.NewControl(t.url, s.WorkerToken(), false)
+		control := simworker.NewControl(t.url, s.WorkerToken())
 		w := simworker.New(simworker.Config{ID: id, State: state, ScanAfter: 3 * time.Second}, control)
 		t.workers[id] = w
 		serving.Go(func() {
