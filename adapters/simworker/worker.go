@@ -35,9 +35,9 @@ const (
 type Config struct {
 	ID          string
 	Endpoint    string // where the control plane calls it; [Serve] sets it if empty
-	Capacity    int    // most sessions; default 50
+	Capacity    int    // most sessions; default domain.DefaultWorkerCapacity
 	Description string
-	Version     string // default 1.0.0
+	Version     string // default domain.DefaultWorkerVersion
 	Environment string // default SIMULATION
 	Labels      map[string]string
 	State       *State        // default: a new one in memory
@@ -63,8 +63,8 @@ type Config struct {
 }
 
 func (c Config) withDefaults() Config {
-	c.Capacity = cmp.Or(c.Capacity, 50)
-	c.Version = cmp.Or(c.Version, "1.0.0")
+	c.Capacity = cmp.Or(c.Capacity, domain.DefaultWorkerCapacity)
+	c.Version = cmp.Or(c.Version, domain.DefaultWorkerVersion)
 	c.Environment = cmp.Or(c.Environment, "SIMULATION")
 	c.ScanAfter = cmp.Or(c.ScanAfter, 2*time.Second)
 	c.ReceiptAfter = cmp.Or(c.ReceiptAfter, 200*time.Millisecond)
