@@ -120,7 +120,8 @@ func TestRegister_RefusedWithoutLease_StopsSessions(t *testing.T) {
 	w.plane.beatErr = domain.Errorf(domain.NotFound, domain.CodeWorkerNotFound, "who?")
 	w.plane.during = func(call string) {
 		w.plane.set(func() {
-			if w.plane.err = nil; call == "register w1" {
+			w.plane.err = nil
+			if call == "register w1" {
 				w.plane.err = errDown
 			}
 		})

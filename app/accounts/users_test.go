@@ -142,7 +142,8 @@ func TestMaintain_UnfinishedDeactivation_StopsSessions(t *testing.T) {
 	var h *harness
 	h = newHarness(t, func(c *accounts.Config) {
 		c.OnChange = func(ctx context.Context, userID string) error {
-			if asked = append(asked, userID); down != nil {
+			asked = append(asked, userID)
+			if down != nil {
 				return down
 			}
 			return h.store.Update(ctx, func(ctx context.Context, tx *ports.Tx) error {

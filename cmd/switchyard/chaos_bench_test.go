@@ -12,9 +12,9 @@ import (
 	"github.com/switchyard-wa/switchyard/adapters/simworker"
 )
 
-// BenchmarkFailover kills workers at any time between two probes, and measures
-// for each of their sessions how long it takes until it starts on another one:
-// the only other one, which has to take them all.
+// BenchmarkFailover kills a worker at a random time between two probes. It measures
+// for each of its sessions the time until the session starts on the other worker,
+// which takes all of them.
 func BenchmarkFailover(b *testing.B) {
 	for _, c := range []struct {
 		name   string
@@ -25,7 +25,7 @@ func BenchmarkFailover(b *testing.B) {
 		{"Sessions=40/Quick", size{users: 2, each: 20, timing: []string{"--probe-interval", "300ms", "--failover-delay", "500ms"}}, 300 * time.Millisecond},
 	} {
 		b.Run(c.name, func(b *testing.B) {
-			const crashes = 10 // for each turn
+			const crashes = 10 // per iteration
 			c.z.replicas, c.z.workers, c.z.capacity = 3, 1, 250
 			s := newScene(b, c.z)
 			crowd := newCrowd(s)
@@ -58,9 +58,9 @@ func BenchmarkFailover(b *testing.B) {
 	}
 }
 
-// startsAfter waits until so many sessions have started on a worker since a
-// time, and gives how long each took. It looks once a second, since looking takes
-// what it measures the time from.
+// startsAfter waits until n sessions have started on a worker since a time, and
+// returns the delay of each. It reads the journal once a second, because reading
+// disturbs the measurement.
 func (s *scene) startsAfter(b *testing.B, since time.Time, on *machine, n int) (took []time.Duration) {
 	b.Helper()
 	for deadline := time.Now().Add(patience); len(took) < n; {
@@ -77,7 +77,7 @@ func (s *scene) startsAfter(b *testing.B, since time.Time, on *machine, n int) (
 	return took
 }
 
-// placedAfter gives how long after a time sessions were assigned anew.
+// placedAfter returns the delays of the assignments after a time.
 func (s *scene) placedAfter(since time.Time) (took []time.Duration) {
 	for _, events := range s.events() {
 		for _, e := range events {

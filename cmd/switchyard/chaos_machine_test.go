@@ -15,20 +15,20 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A machine is a process of the program that comes and goes.
+// machine is a process of the program that crashes and restarts.
 type machine struct {
 	s       *scene
 	name    string
-	addr    string // where it listens
+	addr    string // listen address
 	args    []string
-	leading []*link // that lead to it
+	leading []*link // links to the process
 	log     *os.File
 
-	turn  sync.Mutex // held by whoever does something to it
+	turn  sync.Mutex // held during an operation on the process
 	mu    sync.Mutex
-	cmd   *exec.Cmd // nil: it does not run
+	cmd   *exec.Cmd // nil: not running
 	ended chan struct{}
-	meant bool // that it ends is meant
+	meant bool // the end of the process is expected
 }
 
 func (s *scene) machine(name string) *machine {
@@ -36,7 +36,7 @@ func (s *scene) machine(name string) *machine {
 	l, err := net.Listen("tcp", address()+":0")
 	require.NoError(s.t, err)
 	m := &machine{s: s, name: name, addr: l.Addr().String()}
-	l.Close() // nobody else uses this loopback address
+	l.Close() // no other test uses this loopback address
 	m.log, err = os.Create(filepath.Join(s.dir, name+".log"))
 	require.NoError(s.t, err)
 	s.machines[name] = m
@@ -47,12 +47,11 @@ func (s *scene) machine(name string) *machine {
 	return m
 }
 
-// outlasting bounds waits for what may take until another fault is over.
+// outlasting bounds waits that another fault may delay.
 const outlasting = longMost + patience
 
-// start starts the process and waits until it listens. A replica may end before
-// that, if its store is not there: then it is started again, as any supervisor
-// would.
+// start starts the process and waits until it listens. A replica ends early if its
+// store is unreachable. start then starts it again, as a supervisor would.
 func (m *machine) start() error {
 	for deadline := time.Now().Add(outlasting); ; time.Sleep(200 * time.Millisecond) {
 		if err := m.launch(); err != nil {
@@ -79,7 +78,7 @@ func (m *machine) launch() error {
 	m.cmd, m.ended, m.meant = cmd, ended, true
 	m.mu.Unlock()
 	go func() {
-		_ = cmd.Wait() // how it ended is in ProcessState
+		_ = cmd.Wait() // the result is in ProcessState
 		close(ended)
 		m.mu.Lock()
 		defer m.mu.Unlock()
@@ -116,8 +115,8 @@ func (m *machine) lead(up bool) error {
 	return errors.Join(errs...)
 }
 
-// kill is kill -9, of a process that may have ended already. It ended between
-// two times.
+// kill kills the process, which may have ended before. It returns bounds for the
+// time of the end.
 func (m *machine) kill() (from, to time.Time) {
 	m.mu.Lock()
 	cmd, ended := m.cmd, m.ended
@@ -125,7 +124,7 @@ func (m *machine) kill() (from, to time.Time) {
 	m.mu.Unlock()
 	from = time.Now()
 	if cmd != nil {
-		_ = cmd.Process.Kill() // it may end at this moment
+		_ = cmd.Process.Kill() // the process may end at this moment
 		<-ended
 	}
 	to = time.Now()
@@ -135,7 +134,7 @@ func (m *machine) kill() (from, to time.Time) {
 	return from, to
 }
 
-// end is SIGTERM, and waits for the end.
+// end sends SIGTERM and waits for the end.
 func (m *machine) end() error {
 	m.mu.Lock()
 	cmd, ended := m.cmd, m.ended
@@ -147,7 +146,7 @@ func (m *machine) end() error {
 	select {
 	case <-ended:
 	case <-time.After(patience):
-		m.signal(syscall.SIGQUIT) // its log shows what it waits for
+		m.signal(syscall.SIGQUIT) // the stack traces in the log show why it hangs
 		select {
 		case <-ended:
 		case <-time.After(time.Second):
@@ -167,10 +166,10 @@ func (m *machine) end() error {
 func (m *machine) signal(sig os.Signal) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	_ = m.cmd.Process.Signal(sig) // it may have ended
+	_ = m.cmd.Process.Signal(sig) // the process may have ended
 }
 
-// said is everything that the process and those before it have written.
+// said returns the output of all runs of the process.
 func (m *machine) said() []byte {
 	b, err := os.ReadFile(m.log.Name())
 	if err != nil {

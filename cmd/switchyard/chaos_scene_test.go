@@ -21,18 +21,18 @@ import (
 	"github.com/switchyard-wa/switchyard/adapters/simworker"
 )
 
-// A size says how much there is in a scene, and how quick it is.
+// size configures the number of parts of a scene and their timing.
 type size struct {
 	replicas, workers int
-	capacity          int // of a worker
+	capacity          int // sessions per worker
 	users, each       int // each user has so many sessions
 	scan              time.Duration
 	timing            []string // flags of the replicas
 	lease             time.Duration
 }
 
-// A scene is a control plane of several replicas with its PostgreSQL, Redis and
-// workers, each a process, and a network of links between them.
+// scene is a control plane of several replicas with PostgreSQL, Redis and workers.
+// Each is a process. Links connect them.
 type scene struct {
 	t     testing.TB
 	size  size
@@ -43,17 +43,17 @@ type scene struct {
 	machines map[string]*machine // replicas and workers
 	postgres *postgrestest.Server
 	redis    *redistest.Server
-	dsn      string // of the store, by no link
+	dsn      string // direct DSN of the store
 	front    *balancer
 	api      *server // the control plane as clients see it
 	admin    client
 
 	mu       sync.Mutex
 	crashes  []crash
-	diary    []string        // what was done to it
-	faults   int             // under way
-	turned   time.Time       // when one last began or ended
-	doubtful map[string]bool // workers of which a drain had no clear answer
+	diary    []string        // events so far
+	faults   int             // in progress
+	turned   time.Time       // latest start or end of a fault
+	doubtful map[string]bool // workers whose drain has an unknown outcome
 }
 
 // newScene starts everything and waits until it is ready.
@@ -119,8 +119,8 @@ func (s *scene) addWorker(n int) {
 	require.NoError(s.t, m.start())
 }
 
-// stateDir is where all workers keep the credentials of their phones, so that a
-// session that moves is linked on the next worker too, and their journal.
+// stateDir returns the directory that all workers share. It holds the credentials
+// of phones, so that a moved session stays linked, and the journal.
 func (s *scene) stateDir() string { return filepath.Join(s.dir, "phones") }
 
 func (s *scene) journal() []simworker.Entry {
@@ -130,7 +130,7 @@ func (s *scene) journal() []simworker.Entry {
 	return entries
 }
 
-// link lays a link to an address.
+// link adds a link to an address.
 func (s *scene) link(name, target string) *link {
 	s.t.Helper()
 	l := newLink(s.t, name, target)
@@ -138,7 +138,7 @@ func (s *scene) link(name, target string) *link {
 	return l
 }
 
-// linked is a URL by way of a link.
+// linked returns a URL whose host is a link.
 func (s *scene) linked(name, dsn string) string {
 	s.t.Helper()
 	u, err := url.Parse(dsn)
@@ -147,7 +147,7 @@ func (s *scene) linked(name, dsn string) string {
 	return u.String()
 }
 
-// tell notes what is done, for whoever has to find out what went wrong.
+// tell appends an event to the diary, for the analysis of failures.
 func (s *scene) tell(format string, args ...any) {
 	line := fmt.Sprintf("%s %6.2fs %s", time.Now().UTC().Format("15:04:05.000"), time.Since(s.began).Seconds(), fmt.Sprintf(format, args...))
 	s.mu.Lock()
@@ -156,7 +156,7 @@ func (s *scene) tell(format string, args ...any) {
 	s.t.Log(line)
 }
 
-// hosts asks every worker which sessions run on it.
+// hosts returns the sessions that run on each worker.
 func (s *scene) hosts() (where map[string][]string, err error) {
 	where = make(map[string][]string)
 	for n := range s.size.workers {
@@ -189,25 +189,25 @@ func (s *scene) hosts() (where map[string][]string, err error) {
 	return where, nil
 }
 
-// aftermath is how long what a fault has held up takes to arrive after it.
+// aftermath bounds the delay of messages that a fault has held up.
 const aftermath = time.Second
 
-// calmSince reports whether nothing that was under way at a time can still have
-// an effect: there is no fault any more, and what they held up has arrived.
+// calmSince reports whether everything that was in progress at a time has ended:
+// there is no fault, and delayed messages have arrived.
 func (s *scene) calmSince(t time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.faults == 0 && time.Since(s.turned) > aftermath && time.Since(t) > aftermath
 }
 
-// count counts the faults that are under way.
+// count counts the faults in progress.
 func (s *scene) count(by int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.faults, s.turned = s.faults+by, time.Now()
 }
 
-// do carries out a fault and undoes it when its time is over.
+// do runs a fault and reverts it when its time is over.
 func (s *scene) do(f fault) {
 	s.count(1)
 	defer s.count(-1)
@@ -274,7 +274,7 @@ func (s *scene) do(f fault) {
 		wires(func(l *link) { l.cut(ways[f.action]...) })
 		time.Sleep(f.lasts / 2)
 		if f.then == killing {
-			kill() // for the other half
+			kill() // the remaining half
 		}
 		time.Sleep(f.lasts / 2)
 		if f.then == resetting {
@@ -301,10 +301,10 @@ func (s *scene) do(f fault) {
 	}
 }
 
-// ways are the directions that are cut.
+// ways maps an action to the directions that it cuts.
 var ways = map[action][]direction{silencing: {forth, back}, cutting: {forth, back}, muting: {forth}, deafening: {back}}
 
-// crash kills a process, and notes when: it cannot do so itself.
+// crash kills a process and returns when.
 func (s *scene) crash(m *machine) crash {
 	from, to := m.kill()
 	c := crash{m.name, from, to}
@@ -314,7 +314,7 @@ func (s *scene) crash(m *machine) crash {
 	return c
 }
 
-// server does something to PostgreSQL or Redis, if they are meant.
+// server runs an action on PostgreSQL or Redis if they are among the names.
 func (s *scene) server(names []string, toPostgres func(*postgrestest.Server), toRedis func(*redistest.Server)) {
 	if slices.Contains(names, postgres) {
 		toPostgres(s.postgres)
@@ -324,7 +324,7 @@ func (s *scene) server(names []string, toPostgres func(*postgrestest.Server), to
 	}
 }
 
-// serve says whether PostgreSQL or Redis, if they are meant, can be reached.
+// serve sets whether PostgreSQL or Redis can be reached, if they are among the names.
 func (s *scene) serve(names []string, up bool) (err error) {
 	for _, l := range s.links {
 		for _, name := range []string{postgres, redis} {
@@ -336,7 +336,7 @@ func (s *scene) serve(names []string, up bool) (err error) {
 	return err
 }
 
-// awaitDoor waits until the balancer passes requests on to a replica.
+// awaitDoor waits until the balancer forwards requests to a replica.
 func (s *scene) awaitDoor(m *machine) {
 	for deadline := time.Now().Add(outlasting); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		for _, d := range s.front.doors {
@@ -348,8 +348,8 @@ func (s *scene) awaitDoor(m *machine) {
 	s.t.Errorf("%s is not ready after %v", m.name, outlasting)
 }
 
-// drain has a worker drained, and activates it when the time is over, or as
-// soon after that as it answers: other faults may happen to it meanwhile.
+// drain drains a worker and activates it when the time is over. It retries the
+// activation while other faults prevent it.
 func (s *scene) drain(f fault) {
 	over := time.Now().Add(f.lasts)
 	name := strings.TrimPrefix(f.on[0], between(operator, ""))
@@ -358,7 +358,7 @@ func (s *scene) drain(f fault) {
 			a, err := s.admin.expect(http.StatusOK, "POST", "/workers/"+name+"/"+what, nil)
 			if what == "drain" && !a.clear() {
 				s.mu.Lock()
-				s.doubtful[name] = true // it may come after the activation
+				s.doubtful[name] = true // the drain may still arrive after the activation
 				s.mu.Unlock()
 			}
 			if err == nil || time.Now().After(until) {
@@ -367,7 +367,7 @@ func (s *scene) drain(f fault) {
 		}
 	}
 	if err := ask("drain", over); err != nil {
-		s.tell("not drained: %v", err) // whatever is in the way is another fault's
+		s.tell("not drained: %v", err) // another fault prevents it
 	}
 	time.Sleep(time.Until(over))
 	if err := ask("activate", time.Now().Add(outlasting)); err != nil {

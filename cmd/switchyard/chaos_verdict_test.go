@@ -11,23 +11,23 @@ import (
 	"sync"
 	"time"
 
-	_ "github.com/jackc/pgx/v5/stdlib" // the driver that reads the events
+	_ "github.com/jackc/pgx/v5/stdlib" // the driver to read the events
 	"github.com/stretchr/testify/require"
 
 	"github.com/switchyard-wa/switchyard/adapters/simworker"
 )
 
 const (
-	recovery = time.Minute // after the last fault everything is as it should be
-	shown    = 3           // sessions, in full, for each thing that is wrong
+	recovery = time.Minute // from the last fault until everything is repaired
+	shown    = 3           // sessions shown in full for each violation
 )
 
-// A verdict is everything that is known in the end, and what is wrong with it.
+// verdict holds everything that is known at the end, and the violations.
 type verdict struct {
 	*crowd
-	entries []simworker.Entry // of all workers, with the crashes, in the order of time
+	entries []simworker.Entry // of all workers, with the crashes, in order of time
 	record  record
-	events  map[string][]op // assignments on record, by session
+	events  map[string][]op // recorded assignments by session
 	failed  int
 }
 
@@ -40,7 +40,7 @@ func (c *crowd) verdict() *verdict {
 	return &verdict{crowd: c, entries: chronicle(entries, crashes), record: read(entries, crashes), events: c.s.events()}
 }
 
-// wrong reports something that must not be, with all that is known of the session.
+// wrong reports a violation with everything that is known of the session.
 func (v *verdict) wrong(l *trackedSession, format string, args ...any) {
 	v.failed++
 	evidence := ""
@@ -50,7 +50,7 @@ func (v *verdict) wrong(l *trackedSession, format string, args ...any) {
 	v.s.t.Errorf("%s: %s%s", l.id, fmt.Sprintf(format, args...), evidence)
 }
 
-// evidence is everything that happened about a session, in the order of time.
+// evidence returns all observations of a session in order of time.
 func (v *verdict) evidence(l *trackedSession) string {
 	v.s.mu.Lock()
 	all := slices.Clone(v.s.diary)
@@ -72,10 +72,10 @@ func (v *verdict) evidence(l *trackedSession) string {
 	return strings.Join(append(all, v.s.row(l.id)), "\n")
 }
 
-// unsettled tells what is not yet as it should be: every session that is wanted
-// up is connected, and runs on the worker that the API names, and there alone;
-// the others run nowhere, and have no number if they are logged out. None is on
-// its way to another worker, or has to wait for that.
+// unsettled returns the deviations from the expected final state. A session that
+// should be up is connected, and runs only on the worker that the API shows. Other
+// sessions run nowhere; logged out ones have no number. No session is moving or
+// waits for a move.
 func (c *crowd) unsettled() (all []string) {
 	states, err := c.states()
 	if err != nil {
@@ -116,8 +116,8 @@ func (c *crowd) unsettled() (all []string) {
 	return all
 }
 
-// settle waits until everything is as it should be, and then has every session
-// that is up send. It reports how long that took since the last fault.
+// settle waits for the final state, and then sends over every session that is up.
+// It returns the time since the last fault.
 func (c *crowd) settle(last time.Time) time.Duration {
 	for told := last; ; {
 		all := c.unsettled()
@@ -154,7 +154,7 @@ func (c *crowd) settle(last time.Time) time.Duration {
 	return took
 }
 
-// judge looks at everything that was recorded. Nothing is under way any more.
+// judge checks everything that was recorded. Nothing is in progress any more.
 func (c *crowd) judge() {
 	t := c.s.t
 	t.Helper()
@@ -165,7 +165,8 @@ func (c *crowd) judge() {
 	v.processes()
 }
 
-// owners: no session ever had two, and assignment was a register.
+// owners checks that no session had two owners, and that the assignments are
+// linearizable.
 func (v *verdict) owners() {
 	lines := make(map[string]*trackedSession)
 	for _, l := range v.lines {
@@ -195,7 +196,7 @@ func (v *verdict) owners() {
 	v.s.t.Logf("%d starts and stops", starts)
 }
 
-// intents: settle has judged them; this tells what there was to judge.
+// intents logs the final states, which settle has checked.
 func (v *verdict) intents() {
 	wanted := make(map[intent]int)
 	answers := make(map[string]int)
@@ -209,15 +210,15 @@ func (v *verdict) intents() {
 	v.list(answers)
 }
 
-// list shows how often there was each answer.
+// list logs the number of each kind of outcome.
 func (v *verdict) list(answers map[string]int) {
 	for _, answer := range slices.Sorted(maps.Keys(answers)) {
 		v.s.t.Logf("%6d %s", answers[answer], answer)
 	}
 }
 
-// messages: what was acknowledged has gone out once and is in the history, what
-// was refused has not gone out, and nothing has gone out twice.
+// messages checks the sends. An acknowledged message was sent once and is in the
+// history. A refused one was not sent. No message was sent twice.
 func (v *verdict) messages() {
 	t := v.s.t
 	out := make(map[string][]simworker.Entry) // by text
@@ -226,7 +227,7 @@ func (v *verdict) messages() {
 			out[e.Text] = append(out[e.Text], e)
 		}
 	}
-	kept := make(map[string]any) // history by our id
+	kept := make(map[string]any) // history by the control plane's id
 	var mu sync.Mutex
 	require.NoError(t, parallel(len(v.lines), 6, func(i int) error {
 		page, err := v.lines[i].everything()
@@ -282,7 +283,7 @@ func (v *verdict) messages() {
 	v.list(answers)
 }
 
-// everything is the history of a line.
+// everything returns the history of a session.
 func (l *trackedSession) everything() (all []any, err error) {
 	for cursor := ""; ; {
 		a, err := l.expect(http.StatusOK, "GET", l.path("/messages?limit=100&cursor="+cursor), nil)
@@ -290,13 +291,15 @@ func (l *trackedSession) everything() (all []any, err error) {
 			return all, err
 		}
 		all = append(all, a.list("data.messages")...)
-		if cursor = a.str("data.nextCursor"); cursor == "" {
+		cursor = a.str("data.nextCursor")
+		if cursor == "" {
 			return all, nil
 		}
 	}
 }
 
-// processes: all are there, none has said what it must not, and all end in good order.
+// processes checks that all processes run, logged nothing forbidden, and end
+// gracefully.
 func (v *verdict) processes() {
 	t := v.s.t
 	for _, d := range v.s.front.doors {
@@ -333,7 +336,7 @@ func (v *verdict) processes() {
 	}
 }
 
-// events reads which assignments are on record.
+// events reads the recorded assignments.
 func (s *scene) events() map[string][]op {
 	s.t.Helper()
 	db, err := sql.Open("pgx", s.dsn)
@@ -356,7 +359,7 @@ func (s *scene) events() map[string][]op {
 	return events
 }
 
-// row is a session as it is stored.
+// row returns a session as it is stored.
 func (s *scene) row(id string) (row string) {
 	db, err := sql.Open("pgx", s.dsn)
 	require.NoError(s.t, err)

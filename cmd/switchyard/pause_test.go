@@ -20,15 +20,15 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A post is a control plane that takes in a worker and tells it to stop what it
-// is given.
+// post is a control plane with one worker. It commands the stops that the test
+// sets.
 type post struct {
 	*httptest.Server
 	mu         sync.Mutex
 	registered []obj
-	beats      []time.Time // when heartbeats were accepted
-	tokens     []string    // that those showed
-	statuses   []string    // reported
+	beats      []time.Time // times of accepted heartbeats
+	tokens     []string    // tokens of these heartbeats
+	statuses   []string    // reported statuses
 	commands   []obj
 }
 
@@ -65,7 +65,7 @@ func (p *post) get(fn func()) {
 	fn()
 }
 
-// heard waits for so many more heartbeats.
+// heard waits for more heartbeats.
 func (p *post) heard(t *testing.T, more int) {
 	t.Helper()
 	var have int
@@ -99,11 +99,10 @@ func readJournal(t *testing.T, dir string) (lines []line) {
 	return lines
 }
 
-// TestAPausedWorker stops a worker with SIGSTOP until its lease is out. When it
-// goes on, its session is over before anything else, what was sent to it
-// meanwhile is not done, and what it is told to stop it never starts again, not
-// even as another process.
-func TestAPausedWorker(t *testing.T) {
+// A worker is paused with SIGSTOP until its lease ends. When it resumes, it stops its
+// session before anything else. It drops the requests that waited. It never starts a
+// generation that it was told to stop, not even as another process.
+func TestPause_BeyondLease_StopsSessionFirst(t *testing.T) {
 	t.Parallel()
 	p := newPost(t)
 	dir, host := t.TempDir(), address()
