@@ -103,21 +103,21 @@ func workerRoutes() []route {
 		"POST /webhooks/message-received", "POST /webhooks/worker-heartbeat")
 }
 
-// both is a server with two users, each with a linked session, and an
+// twoUserSetup is a server with two users, each with a linked session, and an
 // administrator.
-type both struct {
+type twoUserSetup struct {
 	s             *server
 	n             *node
 	admin         client
 	owner, other  *person
-	line, another *card
+	line, another *testSession
 	ids           map[string]string // ids of things of the owner
 }
 
-func twoUsers(t *testing.T, flags ...string) *both {
+func twoUsers(t *testing.T, flags ...string) *twoUserSetup {
 	t.Helper()
 	s := serve(t, flags...)
-	b := &both{s: s, n: newNode(s, "Node"), admin: s.admin(), owner: s.register(), other: s.register()}
+	b := &twoUserSetup{s: s, n: newNode(s, "Node"), admin: s.admin(), owner: s.register(), other: s.register()}
 	b.line, b.another = b.owner.create("Line"), b.other.create("Another")
 	b.line.link(b.n)
 	b.another.link(b.n)
@@ -130,7 +130,7 @@ func twoUsers(t *testing.T, flags ...string) *both {
 }
 
 // untouched checks that nothing of the owner has changed.
-func (b *both) untouched(t *testing.T, asked int) {
+func (b *twoUserSetup) untouched(t *testing.T, asked int) {
 	t.Helper()
 	v := b.line.view()
 	assert.Equal(t, "CONNECTED", v.str("data.status"))

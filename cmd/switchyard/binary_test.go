@@ -301,8 +301,8 @@ func (s *server) crash() {
 	s.web.CloseIdleConnections()
 }
 
-// again starts the server again at the same address.
-func (s *server) again() {
+// startAgain starts the server again at the same address.
+func (s *server) startAgain() {
 	s.t.Helper()
 	s.flags = append(s.flags, "--addr", strings.TrimPrefix(s.url, "http://"))
 	s.start()

@@ -20,8 +20,8 @@ import (
 // once, unless it could not open a connection to send it over.
 type balancer struct {
 	addr, url string
-	doors     []*backendProxy
-	turn      atomic.Uint64
+	backends  []*backendProxy
+	next      atomic.Uint64
 }
 
 // backendProxy is the connection pool to one replica.
@@ -47,7 +47,7 @@ func newBalancer(t testing.TB, s *scene) *balancer {
 	var work sync.WaitGroup
 	for n := range s.size.replicas {
 		d := &backendProxy{link: s.links[toReplica(n+1)], transport: &http.Transport{MaxIdleConnsPerHost: 128, DisableCompression: true}}
-		b.doors = append(b.doors, d)
+		b.backends = append(b.backends, d)
 		work.Go(func() { d.watch(ctx) })
 	}
 	proxy := &httputil.ReverseProxy{
@@ -68,7 +68,7 @@ func newBalancer(t testing.TB, s *scene) *balancer {
 		web.Close()
 		cancel()
 		work.Wait()
-		for _, d := range b.doors {
+		for _, d := range b.backends {
 			d.transport.CloseIdleConnections()
 		}
 	})
@@ -108,8 +108,8 @@ func (b *balancer) RoundTrip(req *http.Request) (*http.Response, error) {
 			return nil, e
 		}
 	}
-	for range b.doors {
-		d := b.doors[b.turn.Add(1)%uint64(len(b.doors))]
+	for range b.backends {
+		d := b.backends[b.next.Add(1)%uint64(len(b.backends))]
 		if !d.ready.Load() {
 			continue
 		}

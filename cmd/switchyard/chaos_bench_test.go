@@ -28,7 +28,7 @@ func BenchmarkFailover(b *testing.B) {
 			const crashes = 10 // per iteration
 			c.z.replicas, c.z.workers, c.z.capacity = 3, 1, 250
 			s := newScene(b, c.z)
-			crowd := newCrowd(s)
+			workload := newWorkload(s)
 			s.size.workers = 2
 			s.addWorker(2)
 			r := rand.New(rand.NewPCG(1, 1))
@@ -38,13 +38,13 @@ func BenchmarkFailover(b *testing.B) {
 				for range crashes {
 					time.Sleep(time.Duration(r.Int64N(int64(c.probes))))
 					killed := s.crash(owner).from
-					took := s.startsAfter(b, killed, other, len(crowd.lines))
+					took := s.startsAfter(b, killed, other, len(workload.lines))
 					placed := s.placedAfter(killed)
 					b.Logf("placed after %v to %v, started after %v to %v", placed[0], placed[len(placed)-1], took[0], took[len(took)-1])
 					times = append(times, took...)
 					require.NoError(b, owner.start())
 					waitFor(b, "everything is as it should be", func() (bool, any) {
-						all := crowd.unsettled()
+						all := workload.deviations()
 						return len(all) == 0, all
 					})
 					owner, other = other, owner

@@ -115,13 +115,13 @@ func (l *link) accept(listener net.Listener) {
 			return
 		}
 		l.pairs[p] = true
-		l.work.Go(func() { l.carry(p) })
+		l.work.Go(func() { l.forward(p) })
 		l.mu.Unlock()
 	}
 }
 
-// carry forwards one connection, once the link is passable, until it ends.
-func (l *link) carry(p *pair) {
+// forward copies the bytes of one connection, once the link is passable, until it ends.
+func (l *link) forward(p *pair) {
 	defer func() {
 		p.end(false)
 		l.mu.Lock()
@@ -241,8 +241,8 @@ func (l *link) reset() {
 	}
 }
 
-// leads sets whether the target listens.
-func (l *link) leads(up bool) error {
+// setTargetUp sets whether the target listens.
+func (l *link) setTargetUp(up bool) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.up = up
@@ -359,7 +359,7 @@ func TestLink_Faults_ActLikeANetwork(t *testing.T) {
 	hear(after, "four")
 
 	stop()
-	require.NoError(t, l.leads(false))
+	require.NoError(t, l.setTargetUp(false))
 	_, err = net.Dial("tcp", l.addr)
 	assert.Error(t, err, "refused")
 	l.cut(forth)

@@ -24,31 +24,31 @@ const (
 	either intent = "up or down" // the outcome of a call that changes it is unknown
 )
 
-// wishes maps calls to the intent after their success.
-var wishes = map[string]intent{"connect": up, "disconnect": down, "logout": out}
+// intentAfter maps calls to the intent after their success.
+var intentAfter = map[string]intent{"connect": up, "disconnect": down, "logout": out}
 
-// whims are sequences of calls by the user or an administrator about a session that
+// callSequences holds calls by the user or an administrator about a session that
 // should be up. Each call waits for a definite outcome of the call before it.
-var whims = [][]string{
+var callSequences = [][]string{
 	{"disconnect"}, {"disconnect", "connect"}, {"logout"}, {"logout", "connect"},
 	{"restart"}, {"restart"}, {"migrate"}, {"migrate"},
 }
 
 // trackedSession is a session under test with its user's knowledge of it.
 type trackedSession struct {
-	*card
+	*testSession
 	scene *scene
 
-	turn    sync.Mutex // held while somebody changes the intent
-	mu      sync.Mutex
-	intent  intent
-	unclear time.Time // time of the latest call with an unknown outcome
-	asked   []request
-	sends   []*sentMessage
-	seen    []op
+	intentMu     sync.Mutex // held while somebody changes the intent
+	mu           sync.Mutex
+	intent       intent
+	unknownSince time.Time // time of the latest call with an unknown outcome
+	asked        []request
+	sends        []*sentMessage
+	seen         []op
 }
 
-// request is one call of a whim.
+// request is one call of a sequence.
 type request struct {
 	from, to time.Time
 	what     string
@@ -79,9 +79,9 @@ type sentMessage struct {
 	whatsApp string
 }
 
-// crowd is the load on a scene. Its users send over all sessions, look at their
+// workload is the load on a scene. Its users send over all sessions, look at their
 // sessions, and change the intent for some.
-type crowd struct {
+type workload struct {
 	s     *scene
 	lines []*trackedSession
 
@@ -118,10 +118,10 @@ func (a answer) clear() bool {
 	return a.status >= 200 && a.status < 500 || strings.HasPrefix(a.header.Get(viaBalancer), errNobody.Error())
 }
 
-// newCrowd creates users with their sessions, and waits until all are connected.
-func newCrowd(s *scene) *crowd {
+// newWorkload creates users with their sessions, and waits until all are connected.
+func newWorkload(s *scene) *workload {
 	s.t.Helper()
-	c := &crowd{s: s, lines: make([]*trackedSession, s.size.users*s.size.each)}
+	c := &workload{s: s, lines: make([]*trackedSession, s.size.users*s.size.each)}
 	const width = 6
 	users := make([]client, s.size.users)
 	require.NoError(s.t, parallel(len(users), width, func(i int) error {
@@ -140,7 +140,7 @@ func newCrowd(s *scene) *crowd {
 		if err != nil {
 			return err
 		}
-		c.lines[i] = &trackedSession{scene: s, card: &card{user, a.str("data.id"), a.str("data.apiKey")}, intent: up}
+		c.lines[i] = &trackedSession{scene: s, testSession: &testSession{user, a.str("data.id"), a.str("data.apiKey")}, intent: up}
 		_, err = user.expect(http.StatusOK, "POST", c.lines[i].path("/connect"), nil)
 		return err
 	}))
@@ -158,7 +158,7 @@ func newCrowd(s *scene) *crowd {
 }
 
 // states returns all sessions by id, as the API shows them.
-func (c *crowd) states() (map[string]any, error) {
+func (c *workload) states() (map[string]any, error) {
 	states := make(map[string]any)
 	var mu sync.Mutex
 	err := parallel(c.s.size.users, 4, func(i int) error {
@@ -175,7 +175,7 @@ func (c *crowd) states() (map[string]any, error) {
 
 // begin starts the load: rate messages a second over all sessions, status requests,
 // and a change of intent for every fifth session.
-func (c *crowd) begin(rate int, seed uint64) {
+func (c *workload) begin(rate int, seed uint64) {
 	const most = 128 // concurrent requests
 	every := time.Second / time.Duration(rate)
 	c.sending = streaming(every, most, func(i int) {
@@ -187,11 +187,11 @@ func (c *crowd) begin(rate int, seed uint64) {
 	var mu sync.Mutex
 	c.deciding = streaming(16*every, 16, func(int) {
 		mu.Lock()
-		l, whim, target := c.lines[r.IntN((len(c.lines)+4)/5)*5], whims[r.IntN(len(whims))], 1+r.IntN(2*c.s.size.workers)
+		l, calls, target := c.lines[r.IntN((len(c.lines)+4)/5)*5], callSequences[r.IntN(len(callSequences))], 1+r.IntN(2*c.s.size.workers)
 		mu.Unlock()
-		if l.turn.TryLock() {
-			defer l.turn.Unlock()
-			l.change(whim, target)
+		if l.intentMu.TryLock() {
+			defer l.intentMu.Unlock()
+			l.change(calls, target)
 		}
 	})
 	for _, s := range []*stream{c.sending, c.looking, c.deciding} {
@@ -281,17 +281,17 @@ func (l *trackedSession) look() {
 	l.mu.Unlock()
 }
 
-// change runs a whim. A move goes to the worker of the given number, or to any
+// change makes a sequence of calls. A move goes to the worker of the given number, or to any
 // worker for 0. A session that should be down is connected instead. The caller
-// holds the turn.
-func (l *trackedSession) change(whim []string, target int) {
-	if l.intent == either && !l.scene.calmSince(l.unclear) {
+// holds intentMu.
+func (l *trackedSession) change(calls []string, target int) {
+	if l.intent == either && !l.scene.calmSince(l.unknownSince) {
 		return // an earlier call may still arrive and undo another
 	}
 	if l.intent != up {
-		whim = []string{"connect"}
+		calls = []string{"connect"}
 	}
-	for _, what := range whim {
+	for _, what := range calls {
 		if l.ask(what, target); l.intent == either {
 			return
 		}
@@ -319,13 +319,13 @@ func (l *trackedSession) ask(what string, target int) {
 	if isDown && l.intent == up || isUp && (l.intent == down || l.intent == out) {
 		l.scene.t.Errorf("%s is wanted %s, but: %s", l.id, l.intent, a)
 	}
-	switch wish := wishes[what]; {
+	switch wish := intentAfter[what]; {
 	case wish == "":
 	case a.status/100 == 2, code == "SESSION_ALREADY_CONNECTED":
 		l.intent = wish
 	case a.clear() && code != "SESSION_CONNECTING":
 		// The call was refused: nothing has changed.
 	default:
-		l.intent, l.unclear = either, q.to
+		l.intent, l.unknownSince = either, q.to
 	}
 }

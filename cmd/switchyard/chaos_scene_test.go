@@ -48,12 +48,12 @@ type scene struct {
 	api      *server // the control plane as clients see it
 	admin    client
 
-	mu       sync.Mutex
-	crashes  []crash
-	diary    []string        // events so far
-	faults   int             // in progress
-	turned   time.Time       // latest start or end of a fault
-	doubtful map[string]bool // workers whose drain has an unknown outcome
+	mu              sync.Mutex
+	crashes         []crash
+	eventLog        []string        // events so far
+	faults          int             // in progress
+	lastFaultAt     time.Time       // latest start or end of a fault
+	uncertainDrains map[string]bool // workers whose drain has an unknown outcome
 }
 
 // newScene starts everything and waits until it is ready.
@@ -61,7 +61,7 @@ func newScene(t testing.TB, z size) *scene {
 	t.Helper()
 	s := &scene{
 		t: t, size: z, dir: t.ArtifactDir(), began: time.Now(),
-		links: make(map[string]*link), machines: make(map[string]*machine), doubtful: make(map[string]bool),
+		links: make(map[string]*link), machines: make(map[string]*machine), uncertainDrains: make(map[string]bool),
 	}
 	s.postgres = postgrestest.Start(t, "fsync=on", "full_page_writes=on")
 	s.redis = redistest.Start(t)
@@ -79,7 +79,7 @@ func newScene(t testing.TB, z size) *scene {
 	}}
 	t.Cleanup(s.api.web.CloseIdleConnections)
 	for n := range z.replicas {
-		s.awaitDoor(s.machines[replica(n+1)])
+		s.awaitBackend(s.machines[replica(n+1)])
 	}
 	a, err := s.api.anonymous().expect(http.StatusOK, "POST", "/auth/login", obj{"email": adminEmail, "password": adminPassword})
 	require.NoError(t, err)
@@ -102,7 +102,7 @@ func (s *scene) addReplica(n int) {
 		"--jwt-secret", secretOfReplicas, "--worker-token", fleetToken, "--admin-password", adminPassword,
 		"--rate-limits", "off", "--log-format", "json",
 	}, s.size.timing...)
-	m.leading = []*link{s.link(toReplica(n), m.addr)}
+	m.inboundLinks = []*link{s.link(toReplica(n), m.addr)}
 	require.NoError(s.t, m.start())
 }
 
@@ -115,7 +115,7 @@ func (s *scene) addWorker(n int) {
 		"--control-plane", "http://" + out.addr, "--token", fleetToken, "--state", s.stateDir(),
 		"--max-sessions", fmt.Sprint(s.size.capacity), "--scan-after", s.size.scan.String(),
 	}
-	m.leading = []*link{in}
+	m.inboundLinks = []*link{in}
 	require.NoError(s.t, m.start())
 }
 
@@ -147,11 +147,11 @@ func (s *scene) linked(name, dsn string) string {
 	return u.String()
 }
 
-// tell appends an event to the diary, for the analysis of failures.
-func (s *scene) tell(format string, args ...any) {
+// logEvent appends an event to the eventLog, for the analysis of failures.
+func (s *scene) logEvent(format string, args ...any) {
 	line := fmt.Sprintf("%s %6.2fs %s", time.Now().UTC().Format("15:04:05.000"), time.Since(s.began).Seconds(), fmt.Sprintf(format, args...))
 	s.mu.Lock()
-	s.diary = append(s.diary, line)
+	s.eventLog = append(s.eventLog, line)
 	s.mu.Unlock()
 	s.t.Log(line)
 }
@@ -197,26 +197,26 @@ const aftermath = time.Second
 func (s *scene) calmSince(t time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.faults == 0 && time.Since(s.turned) > aftermath && time.Since(t) > aftermath
+	return s.faults == 0 && time.Since(s.lastFaultAt) > aftermath && time.Since(t) > aftermath
 }
 
 // count counts the faults in progress.
 func (s *scene) count(by int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.faults, s.turned = s.faults+by, time.Now()
+	s.faults, s.lastFaultAt = s.faults+by, time.Now()
 }
 
 // do runs a fault and reverts it when its time is over.
 func (s *scene) do(f fault) {
 	s.count(1)
 	defer s.count(-1)
-	s.tell("%s", f)
-	defer s.tell("over: %s", f)
+	s.logEvent("%s", f)
+	defer s.logEvent("over: %s", f)
 	for _, name := range f.on {
 		if m := s.machines[name]; m != nil {
-			m.turn.Lock()
-			defer m.turn.Unlock()
+			m.opMu.Lock()
+			defer m.opMu.Unlock()
 		}
 	}
 	each := func(fn func(*machine)) {
@@ -267,7 +267,7 @@ func (s *scene) do(f fault) {
 			must(m.end())
 			must(m.start())
 			if f.action == rolling {
-				s.awaitDoor(m)
+				s.awaitBackend(m)
 			}
 		}
 	case silencing, cutting, muting, deafening:
@@ -288,15 +288,15 @@ func (s *scene) do(f fault) {
 		wires((*link).reset)
 	case flushing:
 		if err := s.redis.FlushAll(); err != nil {
-			s.tell("Redis was not flushed: %v", err)
+			s.logEvent("Redis was not flushed: %v", err)
 		}
 	case draining:
 		s.drain(f)
 	case balancing:
 		if a, err := s.admin.expect(http.StatusOK, "POST", "/admin/rebalance", nil); err != nil {
-			s.tell("not rebalanced: %v", err)
+			s.logEvent("not rebalanced: %v", err)
 		} else {
-			s.tell("a rebalance moves %d sessions", len(a.list("data.moves")))
+			s.logEvent("a rebalance moves %d sessions", len(a.list("data.moves")))
 		}
 	}
 }
@@ -329,23 +329,23 @@ func (s *scene) serve(names []string, up bool) (err error) {
 	for _, l := range s.links {
 		for _, name := range []string{postgres, redis} {
 			if slices.Contains(names, name) && strings.HasSuffix(l.name, between("", name)) {
-				err = errors.Join(err, l.leads(up))
+				err = errors.Join(err, l.setTargetUp(up))
 			}
 		}
 	}
 	return err
 }
 
-// awaitDoor waits until the balancer forwards requests to a replica.
-func (s *scene) awaitDoor(m *machine) {
-	for deadline := time.Now().Add(outlasting); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-		for _, d := range s.front.doors {
-			if d.link == m.leading[0] && d.ready.Load() {
+// awaitBackend waits until the balancer forwards requests to a replica.
+func (s *scene) awaitBackend(m *machine) {
+	for deadline := time.Now().Add(longFaultWait); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		for _, d := range s.front.backends {
+			if d.link == m.inboundLinks[0] && d.ready.Load() {
 				return
 			}
 		}
 	}
-	s.t.Errorf("%s is not ready after %v", m.name, outlasting)
+	s.t.Errorf("%s is not ready after %v", m.name, longFaultWait)
 }
 
 // drain drains a worker and activates it when the time is over. It retries the
@@ -358,7 +358,7 @@ func (s *scene) drain(f fault) {
 			a, err := s.admin.expect(http.StatusOK, "POST", "/workers/"+name+"/"+what, nil)
 			if what == "drain" && !a.clear() {
 				s.mu.Lock()
-				s.doubtful[name] = true // the drain may still arrive after the activation
+				s.uncertainDrains[name] = true // the drain may still arrive after the activation
 				s.mu.Unlock()
 			}
 			if err == nil || time.Now().After(until) {
@@ -367,10 +367,10 @@ func (s *scene) drain(f fault) {
 		}
 	}
 	if err := ask("drain", over); err != nil {
-		s.tell("not drained: %v", err) // another fault prevents it
+		s.logEvent("not drained: %v", err) // another fault prevents it
 	}
 	time.Sleep(time.Until(over))
-	if err := ask("activate", time.Now().Add(outlasting)); err != nil {
+	if err := ask("activate", time.Now().Add(longFaultWait)); err != nil {
 		s.t.Errorf("%s: %v", f, err)
 	}
 }

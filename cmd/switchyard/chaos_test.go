@@ -39,8 +39,8 @@ func TestChaos(t *testing.T) {
 	t.Logf("to see this again: make chaos SEED=%d DURATION=%v", seed, duration)
 
 	s := newScene(t, z)
-	c := newCrowd(s)
-	s.tell("%d sessions are connected", len(c.lines))
+	c := newWorkload(s)
+	s.logEvent("%d sessions are connected", len(c.lines))
 	faults := plan(seed, duration, z.replicas, z.workers, z.lease)
 	began := time.Now()
 	c.begin(rate, seed)
@@ -50,12 +50,12 @@ func TestChaos(t *testing.T) {
 		all.Go(func() { s.do(f) })
 	}
 	all.Wait()
-	s.tell("the last of %d faults is over", len(faults))
+	s.logEvent("the last of %d faults is over", len(faults))
 	last := time.Now()
 	c.deciding.end()
-	took := c.settle(last)
+	took := c.awaitFinalState(last)
 	c.sending.end()
 	c.looking.end()
-	s.tell("everything was as it should be %v after the last fault", took.Round(time.Millisecond))
+	s.logEvent("everything was as it should be %v after the last fault", took.Round(time.Millisecond))
 	c.judge()
 }

@@ -316,7 +316,7 @@ func TestServe_NoSecrets_GeneratesAndKeepsThem(t *testing.T) {
 	s.with(fleetToken).refused(http.StatusUnauthorized, "AUTH_TOKEN_INVALID", "POST", "/workers/register", obj{})
 
 	s.stop()
-	s.again()
+	s.startAgain()
 	assert.NotContains(t, s.out.String()+s.err.String(), secret, "it is printed once")
 	admin.get("/auth/me")
 	s.login(adminEmail, secret)
@@ -338,7 +338,7 @@ func TestServe_FirstRun_PrintsAdministrator(t *testing.T) {
 	assert.NotContains(t, first, adminPassword)
 	s.login("boss@example.com", adminPassword)
 	s.stop()
-	s.again()
+	s.startAgain()
 	assert.NotContains(t, s.out.String(), "boss@example.com")
 	assert.NotContains(t, s.out.String(), "Try next")
 }

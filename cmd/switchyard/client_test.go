@@ -266,39 +266,39 @@ func (s *server) admin() client {
 	return s.login(adminEmail, adminPassword).client
 }
 
-// card is a session of a user.
-type card struct {
+// testSession is a session of a user.
+type testSession struct {
 	client // with the user's access token
 	id     string
 	key    string
 }
 
 // create creates a session.
-func (p *person) create(name string) *card {
+func (p *person) create(name string) *testSession {
 	p.s.t.Helper()
 	a := p.want(http.StatusCreated, "POST", "/sessions", obj{"name": name})
-	return &card{p.client, a.str("data.id"), a.str("data.apiKey")}
+	return &testSession{p.client, a.str("data.id"), a.str("data.apiKey")}
 }
 
 // byKey returns a client with the session's API key.
-func (c *card) byKey() client { return c.as(c.key) }
+func (c *testSession) byKey() client { return c.as(c.key) }
 
 // path returns the path of a route of the session.
-func (c *card) path(rest string) string { return "/sessions/" + c.id + rest }
+func (c *testSession) path(rest string) string { return "/sessions/" + c.id + rest }
 
 // view reads the session as its user sees it.
-func (c *card) view() answer {
+func (c *testSession) view() answer {
 	c.s.t.Helper()
 	return c.get(c.path(""))
 }
 
-func (c *card) status() string {
+func (c *testSession) status() string {
 	c.s.t.Helper()
 	return c.view().str("data.status")
 }
 
 // await waits for a status and returns the session with it.
-func (c *card) await(status string) (a answer) {
+func (c *testSession) await(status string) (a answer) {
 	c.s.t.Helper()
 	waitFor(c.s.t, "session is "+status, func() (bool, any) {
 		a = c.view()
@@ -308,7 +308,7 @@ func (c *card) await(status string) (a answer) {
 }
 
 // link connects the session and scans its QR code. It returns the worker.
-func (c *card) link(fleet ...*node) *node {
+func (c *testSession) link(fleet ...*node) *node {
 	c.s.t.Helper()
 	c.post(c.path("/connect?wait=10s"), nil)
 	worker := c.on(fleet...)
@@ -318,7 +318,7 @@ func (c *card) link(fleet ...*node) *node {
 }
 
 // on returns the worker that the session is assigned to.
-func (c *card) on(fleet ...*node) *node {
+func (c *testSession) on(fleet ...*node) *node {
 	c.s.t.Helper()
 	id := c.view().str("data.workerId")
 	for _, n := range fleet {
@@ -331,13 +331,13 @@ func (c *card) on(fleet ...*node) *node {
 }
 
 // say sends a text with the API key.
-func (c *card) say(text string) answer {
+func (c *testSession) say(text string) answer {
 	c.s.t.Helper()
 	return c.byKey().post("/sendText", obj{"to": "6281234567890", "message": text})
 }
 
 // history reads all pages of the history.
-func (c *card) history(limit int) (all []any) {
+func (c *testSession) history(limit int) (all []any) {
 	c.s.t.Helper()
 	seen := make(map[string]bool)
 	for cursor := ""; ; {

@@ -35,7 +35,7 @@ func TestCrash_Server_KeepsAcknowledgedState(t *testing.T) {
 
 	s.crash()
 	n.scan(scanning.id) // its report reaches no server
-	s.again()
+	s.startAgain()
 
 	assert.Equal(t, user.id, user.get("/auth/me").str("data.user.id"), "the access token is still good")
 	assert.Equal(t, "PRO", user.get("/users/tier").str("data.tier"))
@@ -77,7 +77,7 @@ func TestCrash_AfterAcceptedIntent_IsCarriedOut(t *testing.T) {
 	leaving.want(http.StatusOK, "DELETE", leaving.path(""), nil)
 	s.crash()
 	n.loseReports(starting.id, false)
-	s.again()
+	s.startAgain()
 	starting.await("QR_REQUIRED")
 	user.refused(http.StatusNotFound, "SESSION_NOT_FOUND", "GET", leaving.path(""), nil)
 	waitFor(t, "the deleted session is wiped on the worker", func() (bool, any) {
@@ -92,7 +92,7 @@ func TestCrash_DuringSends_KeepsAcknowledgedMessages(t *testing.T) {
 	s := serve(t, "--rate-limits", "off")
 	n := newNode(s, "Node")
 	user := s.registerTier("MAX")
-	cards := make([]*card, 4)
+	cards := make([]*testSession, 4)
 	for i := range cards {
 		cards[i] = user.create(fmt.Sprint("Line ", i))
 		cards[i].link(n)
@@ -133,7 +133,7 @@ func TestCrash_DuringSends_KeepsAcknowledgedMessages(t *testing.T) {
 		}
 		s.crash()
 		streams.Wait()
-		s.again()
+		s.startAgain()
 		for _, c := range cards {
 			waitFor(t, "it sends again", func() (bool, any) {
 				a, err := c.byKey().call("POST", "/sendText", obj{"to": someone, "message": "ready"})
@@ -182,7 +182,7 @@ func fast(delay time.Duration) []string {
 
 // twoNodes starts two nodes with shared credentials, and links a session on the one
 // that is returned first.
-func twoNodes(s *server, options ...nodeOption) (owner, other *node, c *card) {
+func twoNodes(s *server, options ...nodeOption) (owner, other *node, c *testSession) {
 	s.t.Helper()
 	options = append(options, sharing(newDisk()))
 	a, b := newNode(s, "Node_A", options...), newNode(s, "Node_B", options...)

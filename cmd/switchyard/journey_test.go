@@ -26,7 +26,7 @@ type journey struct {
 	s    *server
 	n    *node
 	user *person
-	card *card
+	card *testSession
 }
 
 // The journey runs with clients under one base path and the worker under the other,
@@ -91,7 +91,7 @@ func (j *journey) signUp(base string) {
 func (j *journey) createCard() {
 	a := j.user.want(http.StatusCreated, "POST", "/sessions",
 		obj{"name": "Support line", "sessionId": "Support__Line_01", "description": "first floor"})
-	j.card = &card{j.user.client, a.str("data.id"), a.str("data.apiKey")}
+	j.card = &testSession{j.user.client, a.str("data.id"), a.str("data.apiKey")}
 	assert.Equal(j, "support-line-01", j.card.id)
 	assert.Regexp(j, `^wg_[0-9A-Za-z]{32,}$`, j.card.key)
 	assert.Equal(j, "DISCONNECTED", a.str("data.status"))

@@ -20,9 +20,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// post is a control plane with one worker. It commands the stops that the test
+// fakeControlPlane is a control plane with one worker. It commands the stops that the test
 // sets.
-type post struct {
+type fakeControlPlane struct {
 	*httptest.Server
 	mu         sync.Mutex
 	registered []obj
@@ -34,8 +34,8 @@ type post struct {
 
 const pauseLease = 4 * time.Second
 
-func newPost(t *testing.T) *post {
-	p := &post{}
+func newFakeControlPlane(t *testing.T) *fakeControlPlane {
+	p := &fakeControlPlane{}
 	p.Server = httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		var body obj
 		_ = json.NewDecoder(r.Body).Decode(&body)
@@ -59,14 +59,14 @@ func newPost(t *testing.T) *post {
 	return p
 }
 
-func (p *post) get(fn func()) {
+func (p *fakeControlPlane) get(fn func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	fn()
 }
 
 // heard waits for more heartbeats.
-func (p *post) heard(t *testing.T, more int) {
+func (p *fakeControlPlane) heard(t *testing.T, more int) {
 	t.Helper()
 	var have int
 	p.get(func() { have = len(p.beats) })
@@ -104,7 +104,7 @@ func readJournal(t *testing.T, dir string) (lines []line) {
 // generation that it was told to stop, not even as another process.
 func TestPause_BeyondLease_StopsSessionFirst(t *testing.T) {
 	t.Parallel()
-	p := newPost(t)
+	p := newFakeControlPlane(t)
 	dir, host := t.TempDir(), address()
 	const endpoint = "http://worker.example.com:8101/behind/a/proxy"
 	flags := []string{"worker", "--simulated", "--id", "Node_1", "--addr", host + ":0", "--endpoint", endpoint, "--control-plane", p.URL,

@@ -67,7 +67,7 @@ func TestRace_Connects_RespectCapacity(t *testing.T) {
 	s := serve(t)
 	small := newNode(s, "Small", capacity(7))
 	users := []*person{s.registerTier("MAX"), s.registerTier("MAX")}
-	cards := make([]*card, 30)
+	cards := make([]*testSession, 30)
 	for i := range cards {
 		cards[i] = users[i%len(users)].create(fmt.Sprint("Line ", i))
 	}
@@ -94,7 +94,7 @@ func TestRace_Connects_RespectCapacity(t *testing.T) {
 	assert.Equal(t, obj{"total": 7.0, "used": 7.0, "available": 0.0}, fleet.at("data.capacity"))
 
 	// A free slot is available for the next session.
-	var waiting, leaving *card
+	var waiting, leaving *testSession
 	for i, c := range cards {
 		if answers[i].status == http.StatusOK {
 			leaving = c
