@@ -71,7 +71,7 @@ func (h *handler) fail(rw http.ResponseWriter, r *http.Request, err error) {
 	}
 	switch e.Failure {
 	case ports.WorkerTimedOut, ports.WorkerUnreachable:
-		// Wait until the caller gives up, but not for ever.
+		// Wait until the caller hangs up, for a minute at most.
 		sleep(r.Context(), time.Minute)
 		panic(http.ErrAbortHandler)
 	case ports.WorkerConnectionRefused:

@@ -29,8 +29,8 @@ const (
 // of processes and the blocked generations. Workers with the same State share
 // credentials and journal, like real workers with shared storage.
 //
-// It is safe for concurrent use. A State in a directory is also safe for several
-// processes, each of which may be killed at any time.
+// It is safe for concurrent use. A State in a directory is also safe for
+// several processes. Each may be killed at any time.
 type State struct {
 	dir string // empty: in memory
 

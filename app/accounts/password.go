@@ -168,7 +168,7 @@ func (a *Accounts) endSignIns(ctx context.Context, tx *ports.Tx, userID, keep st
 	return a.voidReset(ctx, tx, userID, now)
 }
 
-// voidReset replaces the user's reset by an expired one that no token fits.
+// voidReset replaces the user's reset by an expired one without a token.
 func (a *Accounts) voidReset(ctx context.Context, tx *ports.Tx, userID string, now time.Time) error {
 	return tx.PasswordResets.Put(ctx, &domain.PasswordReset{TokenHash: digest("void " + a.ids.NewID()), UserID: userID, ExpiresAt: now})
 }
