@@ -127,7 +127,7 @@ func readData(body []byte) (json.RawMessage, error) {
 		return nil, errors.New("not a JSON object")
 	}
 	if a.Success != nil && !*a.Success {
-		return nil, errors.New("not a success, in spite of its status")
+		return nil, errors.New("success is false in spite of a 2xx")
 	}
 	if bytes.Equal(a.Data, []byte("null")) {
 		return nil, nil
@@ -157,7 +157,7 @@ func readSent(body []byte) (ports.Sent, error) {
 		return ports.Sent{}, errors.New("not a JSON object")
 	}
 	if a.Success != nil && !*a.Success {
-		return ports.Sent{}, errors.New("not a success, in spite of its status")
+		return ports.Sent{}, errors.New("success is false in spite of a 2xx")
 	}
 	data := a.Data
 	if data == nil {

@@ -23,7 +23,7 @@ import (
 )
 
 // errNotCounted excludes a call from the counts of a circuit breaker.
-var errNotCounted = errors.New("no breakerResult")
+var errNotCounted = errors.New("not counted by the circuit breaker")
 
 // ErrNotAllowed is the error that Config.Dial returns for an address that the
 // server must not call.

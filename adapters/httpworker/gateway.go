@@ -222,5 +222,5 @@ func ignoreNotFound(err error) error {
 }
 
 func encodeError(err error) *ports.WorkerError {
-	return &ports.WorkerError{Failure: ports.WorkerRejected, Message: "This cannot be data to a worker", Err: err}
+	return &ports.WorkerError{Failure: ports.WorkerRejected, Message: "This cannot be said to a worker", Err: err}
 }

@@ -200,7 +200,7 @@ func TestPresentable_PrivateDetails_AreHidden(t *testing.T) {
 	for _, s := range []string{"Session is not connected", "to must be a JID, e.g. 628123@s.whatsapp.net", "Rate limit: 10/min", "image/png is not allowed"} {
 		require.True(t, presentable(s), s)
 	}
-	for _, s := range []string{"", "see http://x", "10.1.2.3 data no", "worker-1:8001 data no", "[::1]:8001", "at localhost",
+	for _, s := range []string{"", "see http://x", "10.1.2.3 said no", "worker-1:8001 said no", "[::1]:8001", "at localhost",
 		"ENOENT: no such file", "cannot open /app/x", "open '/app/x'", "index.js failed", "a\nb", "TypeError at Object.x", strings.Repeat("x", 301)} {
 		require.False(t, presentable(s), s)
 	}

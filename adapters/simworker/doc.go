@@ -23,8 +23,9 @@
 //	  │                 └──worker unknown, 401─────┘  └──message accepted───┘
 //	  └──Crash, Stop (from every state)
 //
-// Sessions run in the state registered only. A legacy worker has no lease and
-// runs sessions in every state but down.
+// Sessions start in the state registered only. They run until they are stopped or
+// the lease ends. A legacy worker has no lease, and starts sessions in every state
+// but down.
 //
 // # Promises
 //
@@ -37,7 +38,7 @@
 // was paused does nothing for its sessions when it resumes:
 //
 //	worker                           control plane
-//	sends a heartbeat           →    grants a lease of 60 s
+//	sends a heartbeat           →    grants a lease of 45 s
 //	is paused
 //	                                 declares the worker down, fails sessions over
 //	resumes, reads the clock:

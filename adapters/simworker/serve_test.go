@@ -40,31 +40,31 @@ func post(t *testing.T, w *simworker.Worker, path, token, body string) (int, str
 }
 
 func TestHandler_LegacyWorker_RefusesUnknownFields(t *testing.T) {
-	older := simworker.New(simworker.Config{ID: "w1", Legacy: true}, nil)
-	serve(t, older, simworker.ServeConfig{Token: "t"})
-	newer := simworker.New(simworker.Config{ID: "w2"}, nil)
-	serve(t, newer, simworker.ServeConfig{})
+	legacy := simworker.New(simworker.Config{ID: "w1", Legacy: true}, nil)
+	serve(t, legacy, simworker.ServeConfig{Token: "t"})
+	modern := simworker.New(simworker.Config{ID: "w2"}, nil)
+	serve(t, modern, simworker.ServeConfig{})
 	http.DefaultClient.CloseIdleConnections()
 
-	status, _ := post(t, older, "/api/sessions/start", "wrong", `{"sessionId":"one"}`)
+	status, _ := post(t, legacy, "/api/sessions/start", "wrong", `{"sessionId":"one"}`)
 	require.Equal(t, 401, status)
-	status, body := post(t, older, "/api/sessions/start", "t", `{"sessionId":"one","generation":3}`)
+	status, body := post(t, legacy, "/api/sessions/start", "t", `{"sessionId":"one","generation":3}`)
 	require.Equal(t, 400, status)
 	require.Contains(t, body, `"error":"Validation failed`)
-	status, body = post(t, older, "/api/sessions/start", "t", `{"sessionId":"one","userId":"u","sessionName":"n"}`)
+	status, body = post(t, legacy, "/api/sessions/start", "t", `{"sessionId":"one","userId":"u","sessionName":"n"}`)
 	require.Equal(t, 201, status)
 	require.Contains(t, body, `"status":"qr_ready"`)
-	for _, w := range []*simworker.Worker{older, newer} {
+	for _, w := range []*simworker.Worker{legacy, modern} {
 		for _, more := range []string{`{}`, `{"sessionId":"two"}`, `x`, `}`} {
 			status, _ = post(t, w, "/api/sessions/start", "t", `{"sessionId":"one","userId":"u","sessionName":"n"}`+more)
 			require.Equal(t, 400, status, more)
 		}
 	}
-	require.NoError(t, older.Scan("one"))
-	status, body = post(t, newer, "/api/sessions/start", "", `{"sessionId":"one","userId":"u","sessionName":"n","generation":3,"recover":true,"pairing":{"phoneNumber":"6281234567890"}}`)
+	require.NoError(t, legacy.Scan("one"))
+	status, body = post(t, modern, "/api/sessions/start", "", `{"sessionId":"one","userId":"u","sessionName":"n","generation":3,"recover":true,"pairing":{"phoneNumber":"6281234567890"}}`)
 	require.Equal(t, 201, status)
 	require.Contains(t, body, `"pairingCode"`)
-	require.NoError(t, newer.Scan("one"))
+	require.NoError(t, modern.Scan("one"))
 
 	const jid = `"to":"6281234567890@s.whatsapp.net","humanSimulation":false`
 	for body, want := range map[string][2]int{
@@ -79,15 +79,15 @@ func TestHandler_LegacyWorker_RefusesUnknownFields(t *testing.T) {
 		`{"to":"6281234567890@s.whatsapp.net","type":"typing_start"}`:                  {200, 200},
 		`not JSON`: {400, 400},
 	} {
-		for i, w := range []*simworker.Worker{older, newer} {
+		for i, w := range []*simworker.Worker{legacy, modern} {
 			status, answer := post(t, w, "/api/one/send", "t", body)
 			require.Equal(t, want[i], status, "%s: %s", body, answer)
 		}
 	}
-	status, body = post(t, newer, "/api/never-seen/send", "", `{`+jid+`,"type":"text","message":"x"}`)
+	status, body = post(t, modern, "/api/never-seen/send", "", `{`+jid+`,"type":"text","message":"x"}`)
 	require.Equal(t, 404, status)
 	require.Contains(t, body, `{"code":"SESSION_NOT_FOUND","message":`)
-	status, _ = post(t, newer, "/api/message/one/manage", "", `{"action":"dance","messageId":"X","phone":"6281234567890"}`)
+	status, _ = post(t, modern, "/api/message/one/manage", "", `{"action":"dance","messageId":"X","phone":"6281234567890"}`)
 	require.Equal(t, 400, status)
 }
 
@@ -257,17 +257,17 @@ func TestControl_EachCall_SpeaksTheProtocol(t *testing.T) {
 	}
 	require.Equal(t, 4, p.shown("fleet-token"), "its own does not bring it back once it was removed")
 
-	older := simworker.NewLegacyControl(p.URL, "fleet-token")
-	defer older.Close()
-	_, err = older.ReportSession(ctx, domain.Report{SessionID: "one", Status: domain.QRRequired, WorkerID: "w1", Generation: 4, PairingCode: "X", QR: domain.QR{Code: "2@"}})
+	legacy := simworker.NewLegacyControl(p.URL, "fleet-token")
+	defer legacy.Close()
+	_, err = legacy.ReportSession(ctx, domain.Report{SessionID: "one", Status: domain.QRRequired, WorkerID: "w1", Generation: 4, PairingCode: "X", QR: domain.QR{Code: "2@"}})
 	require.NoError(t, err)
 	require.Equal(t, map[string]any{"sessionId": "one", "workerId": "w1", "status": "QR_REQUIRED", "qrCode": "2@"}, p.last(t, "POST /api/webhooks/session-status"))
-	_, err = older.Register(ctx, domain.Registration{WorkerID: "w1", Labels: map[string]string{"a": "b"}, Capabilities: []domain.Capability{domain.CapLease}})
+	_, err = legacy.Register(ctx, domain.Registration{WorkerID: "w1", Labels: map[string]string{"a": "b"}, Capabilities: []domain.Capability{domain.CapLease}})
 	require.NoError(t, err)
 	body = p.last(t, "POST /api/workers/register")
 	require.NotContains(t, body, "labels")
 	require.NotContains(t, body, "capabilities")
-	require.Equal(t, 6, p.shown("fleet-token"), "older workers know no other")
+	require.Equal(t, 6, p.shown("fleet-token"), "legacy workers know no other")
 }
 
 func kind(t *testing.T, err error) domain.Kind {
@@ -297,17 +297,17 @@ func TestControl_FleetTokenChanged_RegistersAgain(t *testing.T) {
 
 // Restarts and stops carry the generation that the caller names.
 func TestHandler_StopsAndRestarts_ReadGeneration(t *testing.T) {
-	older := simworker.New(simworker.Config{ID: "w1", Legacy: true}, nil)
-	serve(t, older, simworker.ServeConfig{})
-	newer := simworker.New(simworker.Config{ID: "w2"}, nil)
-	serve(t, newer, simworker.ServeConfig{})
-	for _, w := range []*simworker.Worker{older, newer} {
+	legacy := simworker.New(simworker.Config{ID: "w1", Legacy: true}, nil)
+	serve(t, legacy, simworker.ServeConfig{})
+	modern := simworker.New(simworker.Config{ID: "w2"}, nil)
+	serve(t, modern, simworker.ServeConfig{})
+	for _, w := range []*simworker.Worker{legacy, modern} {
 		_, err := w.Start(t.Context(), ports.Start{SessionID: "one", Generation: 3})
 		require.NoError(t, err)
 	}
 	for _, c := range []struct {
-		path, body   string
-		older, newer int
+		path, body     string
+		legacy, modern int
 	}{
 		{"restart", `{"generation":3}`, 400, 200},
 		{"restart", `{"generation":2}`, 400, 409},
@@ -321,12 +321,12 @@ func TestHandler_StopsAndRestarts_ReadGeneration(t *testing.T) {
 		{"logout", `{}`, 200, 404},
 		{"logout", `{"generation":4}`, 400, 200},
 	} {
-		for w, want := range map[*simworker.Worker]int{older: c.older, newer: c.newer} {
+		for w, want := range map[*simworker.Worker]int{legacy: c.legacy, modern: c.modern} {
 			status, answer := post(t, w, "/api/sessions/one/"+c.path, "", c.body)
 			require.Equal(t, want, status, "%s %+v: %s", w.ID(), c, answer)
 		}
 	}
-	status, body := post(t, newer, "/api/sessions/start", "", `{"sessionId":"one","userId":"u","sessionName":"n","generation":4}`)
+	status, body := post(t, modern, "/api/sessions/start", "", `{"sessionId":"one","userId":"u","sessionName":"n","generation":4}`)
 	require.Equal(t, 409, status)
 	require.Contains(t, body, `{"code":"REJECTED","message":"this generation of the session is over here"}`)
 }

@@ -152,10 +152,10 @@ func (w *Worker) report(s *session) domain.Report {
 
 // adoptGeneration continues the run of a session under a higher generation.
 func (w *Worker) adoptGeneration(s *session, generation int64, now time.Time) error {
-	older := s.generation
+	previous := s.generation
 	s.generation = generation
 	if err := w.cfg.State.Record(w.sessionEntry(Continued, s, now)); err != nil {
-		s.generation = older
+		s.generation = previous
 		return err
 	}
 	w.known[s.id] = generation

@@ -189,11 +189,11 @@ func TestStop_Graceful_PreservesAndUnregisters(t *testing.T) {
 	require.True(t, linked)
 	require.True(t, w.Tick(t.Context(), w.now).IsZero(), "there is nothing left to do")
 
-	older := newWorld(t, simworker.Config{Legacy: true})
-	older.connected("one", 1)
-	require.NoError(t, older.Stop(t.Context()))
-	require.Equal(t, []string{"unregister w1 http://w1.sim:1"}, older.plane.calls())
-	_, linked = older.state.Phone("one")
+	legacy := newWorld(t, simworker.Config{Legacy: true})
+	legacy.connected("one", 1)
+	require.NoError(t, legacy.Stop(t.Context()))
+	require.Equal(t, []string{"unregister w1 http://w1.sim:1"}, legacy.plane.calls())
+	_, linked = legacy.state.Phone("one")
 	require.False(t, linked, "it logs every session out")
 }
 

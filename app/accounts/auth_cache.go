@@ -95,7 +95,7 @@ type authState struct {
 //	reads the user: active
 //	                              commits the deactivation
 //	                              forget: generation 2
-//	putUser(generation 1): ignored
+//	put(generation 1): ignored
 type authCache struct {
 	seed   maphash.Seed
 	shards [authCacheShards]authCacheShard

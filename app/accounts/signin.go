@@ -79,7 +79,7 @@ func (a *Accounts) Login(ctx context.Context, email, password, ip string) (*serv
 	return s, nil
 }
 
-// login signs a user in whose password was verified against the hash provenHash.
+// login signs in a user whose password matched provenHash.
 func (a *Accounts) login(ctx context.Context, userID, provenHash string) (*service.AuthTokens, error) {
 	f, refresh, err := a.newFamily(ctx, userID)
 	if err != nil {
