@@ -8,8 +8,7 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// Bus implements [ports.Bus] within one process. A slow subscriber delays nobody: when its queue is full, it loses the
-// oldest event.
+// Bus implements [ports.Bus] within one process. When the queue of a slow subscriber is full, it loses the oldest event.
 type Bus struct{ subscribers fanout.Fanout }
 
 var _ ports.Bus = (*Bus)(nil)

@@ -10,7 +10,7 @@ import (
 )
 
 // Bus implements [ports.Bus] for all processes. Events travel through Redis, even to subscribers of the process that
-// publishes them. A slow subscriber delays nobody: when its queue is full, it loses the oldest event.
+// publishes them. When the queue of a slow subscriber is full, it loses the oldest event.
 type Bus struct {
 	c           *Coordination
 	subscribers fanout.Fanout

@@ -219,7 +219,7 @@ func (c *Coordination) probeUntilUp() {
 	}
 }
 
-// recover probes Redis and deletes stale routes from it, before the circuit breaker lets anybody read them.
+// recover probes Redis and deletes stale routes from it, before the circuit breaker closes and callers read them.
 func (c *Coordination) recover(ctx context.Context) error {
 	if err := c.probe(ctx); err != nil {
 		return err

@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	benchmarkRounds   = 7 // of which the median counts
+	benchmarkRounds   = 7 // the median round counts
 	benchmarkDuration = 500 * time.Millisecond
 	benchmarkSessions = 1000
 )
