@@ -211,7 +211,7 @@ func emptied[E any](s []E) []E {
 type txnKey struct{ s *Store }
 
 // mode is the kind of a transaction.
-type mode int
+type mode uint8
 
 const (
 	readOnly mode = iota
