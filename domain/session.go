@@ -70,6 +70,15 @@ func (o Command) Stops() bool {
 	return o == CommandDisconnect || o == CommandLogout || o == CommandMove || o == CommandDelete
 }
 
+// AsStop returns the stop that ends an assignment: Logout stays, every other command
+// is Disconnect.
+func (c Command) AsStop() Command {
+	if c == CommandLogout {
+		return CommandLogout
+	}
+	return CommandDisconnect
+}
+
 // MoreDestructive returns whichever of two stops leaves less behind.
 func (o Command) MoreDestructive(other Command) Command {
 	for _, most := range []Command{CommandDelete, CommandLogout} {

@@ -1,6 +1,7 @@
 package domain
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"time"
@@ -148,6 +149,20 @@ type Registration struct {
 	Interval      time.Duration // 0: the interval it is told
 	Capabilities  []Capability
 	ByWorkerToken bool // by its own token: good only for a worker that is known to be at the endpoint
+}
+
+// Defaults of a registration.
+const (
+	DefaultWorkerCapacity    = 50
+	DefaultWorkerVersion     = "1.0.0"
+	DefaultWorkerEnvironment = "DEVELOPMENT"
+)
+
+// ApplyDefaults fills in a capacity, version and environment that are not given.
+func (r *Registration) ApplyDefaults() {
+	r.Capacity = cmp.Or(r.Capacity, DefaultWorkerCapacity)
+	r.Version = cmp.Or(r.Version, DefaultWorkerVersion)
+	r.Environment = cmp.Or(r.Environment, DefaultWorkerEnvironment)
 }
 
 // legacyHeartbeatInterval is the rhythm of workers that hear nothing of ours.

@@ -15,19 +15,19 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// repeats says which failures of a call may be followed by another try.
-type repeats uint8
+// retryPolicy says which failures of a call may be followed by another try.
+type retryPolicy uint8
 
 const (
-	never    repeats = iota // not at all
-	unmade                  // if it cannot have reached the worker
-	harmless                // whenever the worker may answer better the next time
+	never     retryPolicy = iota // not at all
+	ifNotSent                    // if it cannot have reached the worker
+	harmless                     // whenever the worker may answer better the next time
 )
 
-func (r repeats) after(e *ports.WorkerError) bool {
+func (r retryPolicy) after(e *ports.WorkerError) bool {
 	switch e.Failure {
 	case ports.WorkerConnectionRefused, ports.WorkerNameUnknown, ports.WorkerUnreachable:
-		return r >= unmade
+		return r >= ifNotSent
 	case ports.WorkerConnectionLost:
 		return r == harmless
 	case ports.WorkerFailed:
@@ -98,7 +98,7 @@ func (r *request) wire() []byte {
 
 // do makes the call, repeats it as far as it may, and gives an answer with a
 // 2xx, which the caller releases.
-func (c *Client) do(ctx context.Context, r *request, limit time.Duration, may repeats) (*fasthttp.Response, *ports.WorkerError) {
+func (c *Client) do(ctx context.Context, r *request, limit time.Duration, may retryPolicy) (*fasthttp.Response, *ports.WorkerError) {
 	deadline := time.Now().Add(limit)
 	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
 		deadline = d
@@ -106,9 +106,9 @@ func (c *Client) do(ctx context.Context, r *request, limit time.Duration, may re
 	wire := r.wire()
 	resp := fasthttp.AcquireResponse()
 	left := tries - 1
-	failure := c.guarded(ctx, r.p, wire, deadline, may, &left, resp)
+	failure := c.withCircuitBreaker(ctx, r.p, wire, deadline, may, &left, resp)
 	if failure != nil && may.after(failure) {
-		failure = c.again(ctx, r.p, wire, deadline, may, &left, resp, failure)
+		failure = c.retry(ctx, r.p, wire, deadline, may, &left, resp, failure)
 	}
 	if failure != nil {
 		fasthttp.ReleaseResponse(resp)
@@ -117,8 +117,8 @@ func (c *Client) do(ctx context.Context, r *request, limit time.Duration, may re
 	return resp, nil
 }
 
-// again repeats a call that has failed, for as many tries as are left.
-func (c *Client) again(ctx context.Context, p *peer, wire []byte, deadline time.Time, may repeats, left *int, resp *fasthttp.Response, failure *ports.WorkerError) *ports.WorkerError {
+// retry repeats a call that has failed, for as many tries as are left.
+func (c *Client) retry(ctx context.Context, p *peer, wire []byte, deadline time.Time, may retryPolicy, left *int, resp *fasthttp.Response, failure *ports.WorkerError) *ports.WorkerError {
 	waits := backoff.ExponentialBackOff{
 		InitialInterval: c.cfg.RetryWait, RandomizationFactor: 0.5, Multiplier: 3, MaxInterval: c.cfg.CallLimit,
 	}
@@ -138,7 +138,7 @@ func (c *Client) again(ctx context.Context, p *peer, wire []byte, deadline time.
 		}
 		resp.Reset()
 		*left--
-		next := c.guarded(ctx, p, wire, deadline, may, left, resp)
+		next := c.withCircuitBreaker(ctx, p, wire, deadline, may, left, resp)
 		if next == nil {
 			return nil
 		}
@@ -151,12 +151,12 @@ func (c *Client) again(ctx context.Context, p *peer, wire []byte, deadline time.
 	return failure
 }
 
-// guarded makes one try under the circuit breaker of the worker, for which only
+// withCircuitBreaker makes one try under the circuit breaker of the worker, for which only
 // the failure to communicate counts.
-func (c *Client) guarded(ctx context.Context, p *peer, wire []byte, deadline time.Time, may repeats, left *int, resp *fasthttp.Response) (failure *ports.WorkerError) {
+func (c *Client) withCircuitBreaker(ctx context.Context, p *peer, wire []byte, deadline time.Time, may retryPolicy, left *int, resp *fasthttp.Response) (failure *ports.WorkerError) {
 	began := time.Now()
 	_, err := p.breaker.Load().Execute(func() (struct{}, error) {
-		failure = c.once(ctx, p, wire, deadline, may, left, resp)
+		failure = c.attempt(ctx, p, wire, deadline, may, left, resp)
 		return struct{}{}, verdict(ctx, failure, time.Since(began))
 	})
 	if failure == nil && err != nil {
@@ -165,9 +165,9 @@ func (c *Client) guarded(ctx context.Context, p *peer, wire []byte, deadline tim
 	if failure != nil {
 		switch failure.Failure {
 		case ports.WorkerConnectionRefused, ports.WorkerNameUnknown, ports.WorkerUnreachable:
-			p.unmade.Store(true)
+			p.connectFailed.Store(true)
 		case ports.WorkerTimedOut, ports.WorkerConnectionLost:
-			p.unmade.Store(false)
+			p.connectFailed.Store(false)
 		}
 	}
 	return failure
@@ -193,9 +193,9 @@ func verdict(ctx context.Context, e *ports.WorkerError, took time.Duration) erro
 	return nil
 }
 
-// once makes one try, or more over connections that were closed while they
+// attempt makes one try, or more over connections that were closed while they
 // idled, for as many as are left.
-func (c *Client) once(ctx context.Context, p *peer, wire []byte, deadline time.Time, may repeats, left *int, resp *fasthttp.Response) *ports.WorkerError {
+func (c *Client) attempt(ctx context.Context, p *peer, wire []byte, deadline time.Time, may retryPolicy, left *int, resp *fasthttp.Response) *ports.WorkerError {
 	if may != harmless {
 		left = nil
 	}

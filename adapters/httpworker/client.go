@@ -122,12 +122,12 @@ func (c *Client) Close() error {
 // peer is what is kept of one endpoint: its connections, the part of the
 // request head that is always the same, and the circuit breaker.
 type peer struct {
-	host     *fasthttp.HostClient
-	prefix   string // of the path, without a trailing slash
-	head     string // header lines, each with its line break
-	breaker  atomic.Pointer[breaker]
-	unmade   atomic.Bool  // the latest failure was that no connection could be made
-	lastUsed atomic.Int64 // Unix seconds
+	host          *fasthttp.HostClient
+	prefix        string // of the path, without a trailing slash
+	head          string // header lines, each with its line break
+	breaker       atomic.Pointer[breaker]
+	connectFailed atomic.Bool  // the latest failure was that no connection could be made
+	lastUsed      atomic.Int64 // Unix seconds
 }
 
 type breaker = gobreaker.CircuitBreaker[struct{}]
@@ -214,7 +214,7 @@ func (c *Client) newBreaker() *breaker {
 // connection could be made, that is over.
 func (c *Client) healthy(p *peer) {
 	b := p.breaker.Load()
-	if p.unmade.Load() && b.State() != gobreaker.StateClosed {
+	if p.connectFailed.Load() && b.State() != gobreaker.StateClosed {
 		p.breaker.CompareAndSwap(b, c.newBreaker())
 	}
 }

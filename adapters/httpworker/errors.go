@@ -98,10 +98,10 @@ func interrupted(ctx context.Context, n int, err error) *ports.WorkerError {
 		return &ports.WorkerError{Failure: ports.WorkerConnectionLost, Message: msgBroken, Err: err}
 	}
 	if errors.Is(err, fasthttp.ErrBodyTooLarge) {
-		return senseless(0, fmt.Errorf("more than %d bytes", maxAnswer))
+		return invalidResponse(0, fmt.Errorf("more than %d bytes", maxAnswer))
 	}
 	// fasthttp quotes what it could not read, which may quote our request.
-	return senseless(0, errors.New("not an HTTP answer"))
+	return invalidResponse(0, errors.New("not an HTTP answer"))
 }
 
 func timedOut(err error) bool {
@@ -110,7 +110,7 @@ func timedOut(err error) bool {
 		errors.As(err, &t) && t.Timeout()
 }
 
-func senseless(status int, err error) *ports.WorkerError {
+func invalidResponse(status int, err error) *ports.WorkerError {
 	return &ports.WorkerError{Failure: ports.WorkerFailed, Message: msgSenseless, Status: status, Err: err}
 }
 

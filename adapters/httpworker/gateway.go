@@ -54,7 +54,7 @@ func (c *Client) Start(ctx context.Context, w ports.WorkerRef, s ports.Start) (d
 	defer fasthttp.ReleaseResponse(resp)
 	r, err := c.readSession(resp.Body(), session{SessionID: s.SessionID, Status: "initializing"}, w.ID)
 	if err != nil {
-		return domain.Report{}, senseless(resp.StatusCode(), err)
+		return domain.Report{}, invalidResponse(resp.StatusCode(), err)
 	}
 	if r.Generation == 0 {
 		r.Generation = s.Generation // it answers this start
@@ -75,7 +75,7 @@ func (c *Client) Status(ctx context.Context, w ports.WorkerRef, sessionID string
 	defer fasthttp.ReleaseResponse(resp)
 	r, err := c.readSession(resp.Body(), session{SessionID: sessionID}, w.ID)
 	if err != nil {
-		return domain.Report{}, senseless(resp.StatusCode(), err)
+		return domain.Report{}, invalidResponse(resp.StatusCode(), err)
 	}
 	return r, nil
 }
@@ -90,7 +90,7 @@ func (c *Client) List(ctx context.Context, w ports.WorkerRef) ([]domain.Report, 
 	defer fasthttp.ReleaseResponse(resp)
 	list, err := c.readSessions(resp.Body(), w.ID)
 	if err != nil {
-		return nil, senseless(resp.StatusCode(), err)
+		return nil, invalidResponse(resp.StatusCode(), err)
 	}
 	return list, nil
 }
@@ -98,24 +98,24 @@ func (c *Client) List(ctx context.Context, w ports.WorkerRef) ([]domain.Report, 
 // Restart restarts a session. A second restart would disturb what the first
 // began, so it is repeated only if it cannot have arrived.
 func (c *Client) Restart(ctx context.Context, w ports.WorkerRef, sessionID string, generation int64) error {
-	return c.order(ctx, w, http.MethodPost, sessionID, "/restart", generation, unmade)
+	return c.order(ctx, w, http.MethodPost, sessionID, "/restart", generation, ifNotSent)
 }
 
 // Disconnect stops a session; it is no error if the worker does not have it.
 func (c *Client) Disconnect(ctx context.Context, w ports.WorkerRef, sessionID string, generation int64) error {
-	return gone(c.order(ctx, w, http.MethodPost, sessionID, "/disconnect", generation, harmless))
+	return ignoreNotFound(c.order(ctx, w, http.MethodPost, sessionID, "/disconnect", generation, harmless))
 }
 
 // Logout stops a session and forgets its credentials; it is no error if the
 // worker does not have it.
 func (c *Client) Logout(ctx context.Context, w ports.WorkerRef, sessionID string, generation int64) error {
-	return gone(c.order(ctx, w, http.MethodPost, sessionID, "/logout", generation, harmless))
+	return ignoreNotFound(c.order(ctx, w, http.MethodPost, sessionID, "/logout", generation, harmless))
 }
 
 // Delete removes everything of a session; it is no error if the worker does not
 // have it.
 func (c *Client) Delete(ctx context.Context, w ports.WorkerRef, sessionID string, generation int64) error {
-	return gone(c.order(ctx, w, http.MethodDelete, sessionID, "", generation, harmless))
+	return ignoreNotFound(c.order(ctx, w, http.MethodDelete, sessionID, "", generation, harmless))
 }
 
 // Send sends one message.
@@ -138,7 +138,7 @@ func (c *Client) Send(ctx context.Context, w ports.WorkerRef, s ports.Send) (por
 	if *r.buf, err = appendSend(*r.buf, &s, dedupe); err != nil {
 		return ports.Sent{}, unspeakable(err)
 	}
-	may := unmade
+	may := ifNotSent
 	if dedupe && s.ClientMessageID != "" {
 		may = harmless
 	}
@@ -149,7 +149,7 @@ func (c *Client) Send(ctx context.Context, w ports.WorkerRef, s ports.Send) (por
 	defer fasthttp.ReleaseResponse(resp)
 	out, err := readSent(resp.Body())
 	if err != nil {
-		return ports.Sent{}, senseless(resp.StatusCode(), err)
+		return ports.Sent{}, invalidResponse(resp.StatusCode(), err)
 	}
 	return out, nil
 }
@@ -176,7 +176,7 @@ func (c *Client) PerformAction(ctx context.Context, w ports.WorkerRef, sessionID
 
 // order makes a call about a generation of a session, whose answer is only
 // whether it worked.
-func (c *Client) order(ctx context.Context, w ports.WorkerRef, method, sessionID, after string, generation int64, may repeats) error {
+func (c *Client) order(ctx context.Context, w ports.WorkerRef, method, sessionID, after string, generation int64, may retryPolicy) error {
 	path, failure := sessionPath("/api/sessions/", sessionID, after)
 	if failure != nil {
 		return failure
@@ -195,7 +195,7 @@ func (c *Client) order(ctx context.Context, w ports.WorkerRef, method, sessionID
 
 // call makes a call with a JSON body, or none, and gives the answer with a 2xx,
 // which the caller releases.
-func (c *Client) call(ctx context.Context, w ports.WorkerRef, method, path string, body any, may repeats) (*fasthttp.Response, *ports.WorkerError) {
+func (c *Client) call(ctx context.Context, w ports.WorkerRef, method, path string, body any, may retryPolicy) (*fasthttp.Response, *ports.WorkerError) {
 	p, failure := c.peer(w.Endpoint)
 	if failure != nil {
 		return nil, failure
@@ -212,8 +212,8 @@ func (c *Client) call(ctx context.Context, w ports.WorkerRef, method, path strin
 	return c.do(ctx, &r, c.cfg.CallLimit, may)
 }
 
-// gone takes a 404 for success.
-func gone(err error) error {
+// ignoreNotFound takes a 404 for success.
+func ignoreNotFound(err error) error {
 	if e, ok := err.(*ports.WorkerError); ok && e.Failure == ports.WorkerSessionNotFound { //nolint:errorlint // made just above, never wrapped
 		return nil
 	}

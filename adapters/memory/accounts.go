@@ -233,7 +233,7 @@ func (t refreshTokenFamilies) RevokeAll(_ context.Context, userID, except string
 			continue
 		}
 		v := *r.v
-		v.RevokedAt, v.Rev = kept(at), t.s.nextRev()
+		v.RevokedAt, v.Rev = toStoredTime(at), t.s.nextRev()
 		old := r.v
 		r.v = &v
 		t.undo(func() { r.v = old })

@@ -196,17 +196,17 @@ func copies[R, V any](rows []R, clone func(R) V) []V {
 	return values
 }
 
-// needle is a text to search for in any case. The empty one is everywhere.
-type needle string
+// searchTerm is a text to search for in any case. The empty one is everywhere.
+type searchTerm string
 
-func newNeedle(s string) needle { return needle(strings.ToLower(s)) }
+func newNeedle(s string) searchTerm { return searchTerm(strings.ToLower(s)) }
 
-func (n needle) in(s string) bool {
+func (n searchTerm) in(s string) bool {
 	return n == "" || strings.Contains(strings.ToLower(s), string(n))
 }
 
-// kept is a time as rows keep it: in UTC, to the microsecond.
-func kept(t time.Time) time.Time {
+// toStoredTime is a time as rows keep it: in UTC, to the microsecond.
+func toStoredTime(t time.Time) time.Time {
 	if t.IsZero() {
 		return time.Time{}
 	}
@@ -215,6 +215,6 @@ func kept(t time.Time) time.Time {
 
 func keep(times ...*time.Time) {
 	for _, t := range times {
-		*t = kept(*t)
+		*t = toStoredTime(*t)
 	}
 }

@@ -206,7 +206,7 @@ func mergeStatements(pending []*participant) []mergedStatement {
 	merged := make([]mergedStatement, 0, len(pending))
 next:
 	for _, p := range pending {
-		if p.statement.Together != nil && len(p.params.memory) <= maxMergedSize {
+		if p.statement.Batched != nil && len(p.params.memory) <= maxMergedSize {
 			for i := range merged {
 				m := &merged[i]
 				if m.Statement == p.statement && !slices.ContainsFunc(m.of, func(o *participant) bool { return o.revision() == p.revision() }) {
@@ -232,7 +232,7 @@ func (m *mergedStatement) appendTo(c *conn, b *pgconn.Batch) error {
 	if err := c.params.setArrays(c.prepared[m.Statement].ParamOIDs, m.of); err != nil {
 		return err
 	}
-	return c.appendTo(context.Background(), b, m.Together, &c.params)
+	return c.appendTo(context.Background(), b, m.Batched, &c.params)
 }
 
 // readResults reads the result of the statement and assigns it to the participants.

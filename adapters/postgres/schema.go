@@ -23,13 +23,13 @@ func (s *Store) migrate(ctx context.Context) error {
 		if _, err := t.Exec(ctx, schemaLock, nil); err != nil {
 			return err
 		}
-		return s.body.Migrate(ctx, t)
+		return s.queries.Migrate(ctx, t)
 	})
 }
 
 // check returns an error if the schema is not up to date.
 func (s *Store) check(ctx context.Context) error {
-	return runOutsidePool(ctx, &s.config.ConnConfig.Config, s.timeout, mode{}, func(t *tx) error { return s.body.Check(ctx, t) })
+	return runOutsidePool(ctx, &s.config.ConnConfig.Config, s.timeout, mode{}, func(t *tx) error { return s.queries.Check(ctx, t) })
 }
 
 // Status returns the version of the schema in the database, 0 if there is none, and the version that this binary works

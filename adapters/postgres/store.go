@@ -31,7 +31,7 @@ type Options struct {
 
 // Store implements [ports.Store].
 type Store struct {
-	body        *sqlstore.Body
+	queries     *sqlstore.Queries
 	config      *pgxpool.Config
 	pool        *pgxpool.Pool
 	timeout     time.Duration
@@ -60,7 +60,7 @@ func Open(ctx context.Context, dsn string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{body: sqlstore.Postgres(), config: config, timeout: o.Timeout}
+	s := &Store{queries: sqlstore.Postgres(), config: config, timeout: o.Timeout}
 	if o.Migrate {
 		err = s.migrate(ctx)
 	} else {

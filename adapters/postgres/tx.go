@@ -68,7 +68,7 @@ func (t *tx) run(ctx context.Context, fn func(ctx context.Context, tx *ports.Tx)
 			t.end(ctx, false)
 		}
 	}()
-	err := t.store.body.Begin(ctx, t, t.store, t.write).Run(fn)
+	err := t.store.queries.Begin(ctx, t, t.store, t.write).Run(fn)
 	returned = true
 	t.end(ctx, err == nil)
 	return err

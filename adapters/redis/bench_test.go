@@ -107,8 +107,8 @@ func BenchmarkTakeAlone(b *testing.B) {
 	})
 }
 
-// away opens a fabric whose Redis is not there.
-func away(tb testing.TB) *redis.Fabric {
+// away opens coordination whose Redis is not there.
+func away(tb testing.TB) *redis.Coordination {
 	server := redistest.Start(tb)
 	server.Stop()
 	return open(tb, server.URL(), prefix())

@@ -18,7 +18,7 @@ const busQueue = 4096
 // it is cancelled, and a queue; of a queue that is full the oldest event is
 // dropped, so that the newest state always arrives.
 type Bus struct {
-	f *Fabric
+	f *Coordination
 
 	mu          sync.Mutex
 	subscribers []*subscriber
@@ -28,7 +28,7 @@ type Bus struct {
 
 var _ ports.Bus = (*Bus)(nil)
 
-func newBus(f *Fabric) *Bus { return &Bus{f: f} }
+func newBus(f *Coordination) *Bus { return &Bus{f: f} }
 
 // Publish implements [ports.Bus]. An error means that nothing may have been
 // published, or everything.

@@ -1,7 +1,7 @@
 // Package redis shares routes, limits, events and invalidations between the processes
 // that work on one store, through a Redis server, cluster or sentinel group.
 //
-// Redis is a cache and a fabric here, never the truth. A [Fabric] opens while it
+// Redis is a cache and a means of coordination here, never the truth. A [Coordination] opens while it
 // is down, and works on while it is down, slow, flushed, paused or failing over:
 //
 //   - Every call of Redis is bounded in time. After one that fails none is made,
@@ -11,11 +11,11 @@
 //     deleted is deleted when Redis is back; if this process ends before, or Redis
 //     itself loses a change by failing over, a route may be out of date for a minute.
 //   - Limits are counted by each process for itself, and no key is known at first. So
-//     where callers seed from a history, as they do for messages, the bound is what the
+//     where callers backfill from a history, as they do for messages, the bound is what the
 //     history lacks: uses of the same moment in other processes. Other limits hold for
 //     each process, so that in one window there may be as many times the limit as
 //     there are processes. When Redis is back it is told what was counted, or forgets
-//     what was seeded, to be seeded anew.
+//     what was backfilled, to be backfilled anew.
 //   - Publishing events fails, so that whoever publishes tries again. Invalidations become one
 //     with All, which is told when Redis is back.
 //

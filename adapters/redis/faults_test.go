@@ -19,27 +19,27 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// openLogged opens a fabric like open, and gives its log.
-func openLogged(t *testing.T, url, prefix string) (*redis.Fabric, *record) {
+// openLogged opens coordination like open, and gives its log.
+func openLogged(t *testing.T, url, prefix string) (*redis.Coordination, *record) {
 	t.Helper()
 	log := new(record)
 	return openWith(t, url, redis.Options{Prefix: prefix, CallLimit: 10 * time.Second, Log: log.log()}), log
 }
 
-func take(t *testing.T, f *redis.Fabric, key string, n int) domain.Usage {
+func take(t *testing.T, f *redis.Coordination, key string, n int) domain.Usage {
 	t.Helper()
 	u, err := f.Limiter().AllowN(t.Context(), key, time.Now(), time.Hour, 10_000, n)
 	require.NoError(t, err)
 	return u
 }
 
-func put(t *testing.T, f *redis.Fabric, id string, rev int64) {
+func put(t *testing.T, f *redis.Coordination, id string, rev int64) {
 	t.Helper()
 	require.NoError(t, f.Routes().Put(t.Context(), ports.Route{SessionID: id, WorkerID: "w1", Rev: rev}))
 }
 
 // revOf gives the Rev of a route, or 0 if there is none.
-func revOf(t *testing.T, f *redis.Fabric, id string) int64 {
+func revOf(t *testing.T, f *redis.Coordination, id string) int64 {
 	t.Helper()
 	r, err := f.Routes().Get(t.Context(), id)
 	if err != nil {
@@ -53,7 +53,7 @@ func eventually(t *testing.T, condition func() bool, about string) {
 	require.Eventually(t, condition, patience, 5*time.Millisecond, about)
 }
 
-func waitUntilUp(t *testing.T, f *redis.Fabric) {
+func waitUntilUp(t *testing.T, f *redis.Coordination) {
 	t.Helper()
 	eventually(t, func() bool { return f.Health(t.Context()) == nil }, "Redis is found to be back")
 }
@@ -88,7 +88,7 @@ func TestRedisLost(t *testing.T) {
 			put(t, a, "s1", 1)
 			eventually(t, func() bool { return revOf(t, b, "s1") == 1 }, "b knows the route")
 			var heard sync.Map
-			for _, f := range []*redis.Fabric{a, b} {
+			for _, f := range []*redis.Coordination{a, b} {
 				t.Cleanup(f.Invalidator().Subscribe(func(h ports.Invalidation) {
 					if h.All || slices.Contains(h.Sessions, "s1") {
 						heard.Store(f, true)
@@ -163,7 +163,7 @@ func TestOpenWithoutRedis(t *testing.T) {
 	eventually(t, func() bool { return take(t, f, "k", 0).Used == 3 }, "Redis is told what was counted")
 }
 
-// What is counted by each of two is the sum in the end, but for what was seeded: that
+// What is counted by each of two is the sum in the end, but for what was backfilled: that
 // is asked for again.
 func TestCountedWithoutRedis(t *testing.T) {
 	server := redistest.Shared(t)
@@ -255,7 +255,7 @@ func TestRouteMissedByRedis(t *testing.T) {
 	require.EqualValues(t, 1, revOf(t, b, "moved"))
 	w.heal()
 	waitUntilUp(t, a)
-	for _, f := range []*redis.Fabric{a, b} {
+	for _, f := range []*redis.Coordination{a, b} {
 		eventually(t, func() bool { return revOf(t, f, "moved") != 1 && revOf(t, f, "deleted") == 0 }, "stale routes are gone")
 		require.EqualValues(t, 1, revOf(t, f, "untouched"))
 	}
@@ -362,7 +362,7 @@ func TestInvalidationsPublishedInVain(t *testing.T) {
 	hears(ports.Invalidation{}, func(h ports.Invalidation) bool { return h.All })
 }
 
-// A fabric that is closed counts and forgets like one without Redis.
+// A coordination that is closed counts and forgets like one without Redis.
 func TestClosed(t *testing.T) {
 	f, err := redis.Open(t.Context(), redistest.Shared(t).URL(), redis.Options{Prefix: prefix()})
 	require.NoError(t, err)
@@ -466,7 +466,7 @@ func TestNotAllowedToSubscribe(t *testing.T) {
 	require.Equal(t, 1, take(t, f, "k", 1).Used)
 }
 
-// A replica takes over, and the fabric with it.
+// A replica takes over, and the coordination with it.
 func TestSentinel(t *testing.T) {
 	main := redistest.Start(t)
 	host, port, _ := strings.Cut(main.Addr(), ":")

@@ -18,9 +18,9 @@ const (
 // Invalidator implements [ports.Invalidator]. Nobody waits for Redis: what is told goes out
 // together after a moment, and as All if it is much or Redis was away meanwhile. Each
 // listener has a goroutine, until it is cancelled, and is told together what came while
-// it was busy. All comes whenever the fabric has been connected, the first time too.
+// it was busy. All comes whenever the coordination has been connected, the first time too.
 type Invalidator struct {
-	f           *Fabric
+	f           *Coordination
 	unpublished *invalidationBatch
 
 	mu        sync.Mutex
@@ -31,7 +31,7 @@ type Invalidator struct {
 
 var _ ports.Invalidator = (*Invalidator)(nil)
 
-func newInvalidator(f *Fabric) *Invalidator {
+func newInvalidator(f *Coordination) *Invalidator {
 	return &Invalidator{f: f, unpublished: newInvalidationBatch()}
 }
 
@@ -47,7 +47,7 @@ type invalidationMessage struct {
 	All      bool     `json:"all,omitempty"`
 }
 
-// send tells what has gathered until the fabric is closed, and then once more.
+// send tells what has gathered until the coordination is closed, and then once more.
 func (h *Invalidator) send() {
 	for closing := false; !closing; {
 		wait := publishDelay

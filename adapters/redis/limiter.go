@@ -21,38 +21,38 @@ import (
 // Calls of AllowN that arrive while another is on its way to Redis wait for it and go
 // together, as one call of a script.
 type Limiter struct {
-	f      *Fabric
-	prefix string
-	alone  *windows // while Redis is away
+	f        *Coordination
+	prefix   string
+	fallback *localLimiter // while Redis is away
 
-	mu      sync.Mutex
-	waiting []*ask
-	flying  bool // a batch is under way
-	closed  bool
+	mu            sync.Mutex
+	waiting       []*limitRequest
+	batchInFlight bool // a batch is under way
+	closed        bool
 }
 
 var _ ports.Limiter = (*Limiter)(nil)
 
-// maxBatch is how many asks are in one call; a longer one would hold up Redis.
+// maxBatch is how many requests are in one call; a longer one would hold up Redis.
 const maxBatch = 256
 
-//go:embed take.lua
-var takeSource string
+//go:embed allow.lua
+var allowSource string
 
-//go:embed seed.lua
-var seedSource string
+//go:embed backfill.lua
+var backfillSource string
 
-//go:embed carry.lua
-var carrySource string
+//go:embed replay.lua
+var replaySource string
 
-var takeScript, seedScript = redis.NewScript(takeSource), redis.NewScript(seedSource)
+var allowScript, backfillScript = redis.NewScript(allowSource), redis.NewScript(backfillSource)
 
-func newLimiter(f *Fabric) *Limiter {
-	return &Limiter{f: f, prefix: f.prefix + "limit:", alone: newWindows()}
+func newLimiter(f *Coordination) *Limiter {
+	return &Limiter{f: f, prefix: f.prefix + "limit:", fallback: newLocalLimiter()}
 }
 
-// ask is a call of AllowN on its way.
-type ask struct {
+// limitRequest is a call of AllowN on its way.
+type limitRequest struct {
 	key                  string
 	at, length, limit, n int64 // times in ms
 	flags, used, start   int64
@@ -63,10 +63,10 @@ type ask struct {
 // The flags of an answer.
 const (
 	flagAllowed = 1 << iota
-	flagSeeded
+	flagBackfilled
 )
 
-var asks = sync.Pool{New: func() any { return &ask{done: make(chan struct{}, 1)} }}
+var asks = sync.Pool{New: func() any { return &limitRequest{done: make(chan struct{}, 1)} }}
 
 // AllowN implements [ports.Limiter]. Only a use that is allowed begins a window;
 // looking, giving back and being refused do not. A time counts to the millisecond.
@@ -77,13 +77,13 @@ func (l *Limiter) AllowN(
 		return domain.Usage{}, err
 	}
 	if !l.f.up() {
-		return l.alone.take(key, at, length, limit, n), nil
+		return l.fallback.allowN(key, at, length, limit, n), nil
 	}
-	a := asks.Get().(*ask)
+	a := asks.Get().(*limitRequest)
 	a.key, a.at, a.length, a.limit, a.n = l.prefix+key, at.UnixMilli(), millis(length), int64(limit), int64(n)
-	if l.leads(a) {
-		l.send([]*ask{a})
-		l.land()
+	if l.becomeLeader(a) {
+		l.send([]*limitRequest{a})
+		l.finishBatch()
 	}
 	select {
 	case <-a.done:
@@ -92,10 +92,10 @@ func (l *Limiter) AllowN(
 	}
 	defer asks.Put(a)
 	if a.err != nil {
-		return l.alone.take(key, at, length, limit, n), nil
+		return l.fallback.allowN(key, at, length, limit, n), nil
 	}
 	return domain.Usage{
-		Allowed: a.flags&flagAllowed != 0, Backfilled: a.flags&flagSeeded != 0,
+		Allowed: a.flags&flagAllowed != 0, Backfilled: a.flags&flagBackfilled != 0,
 		Limit: limit, Used: int(a.used), Remaining: max(limit-int(a.used), 0),
 		ResetAt: time.UnixMilli(a.start + a.length).UTC(),
 	}, nil
@@ -104,21 +104,21 @@ func (l *Limiter) AllowN(
 // millis is a length as Redis counts it, which wants one that is positive.
 func millis(length time.Duration) int64 { return max(length.Milliseconds(), 1) }
 
-// leads reports whether the caller sends the ask itself, because no batch is under
+// becomeLeader reports whether the caller sends the request itself, because no batch is under
 // way; otherwise it goes with others when that is back.
-func (l *Limiter) leads(a *ask) bool {
+func (l *Limiter) becomeLeader(a *limitRequest) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.flying {
-		l.flying = true
+	if !l.batchInFlight {
+		l.batchInFlight = true
 		return true
 	}
 	l.waiting = append(l.waiting, a)
 	return false
 }
 
-// land is called when a batch is back, and has those sent who wait.
-func (l *Limiter) land() {
+// finishBatch is called when a batch is back, and has those sent who wait.
+func (l *Limiter) finishBatch() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	batch := l.waiting
@@ -128,24 +128,24 @@ func (l *Limiter) land() {
 	}
 	switch {
 	case len(batch) == 0:
-		l.flying = false
+		l.batchInFlight = false
 	case l.closed:
 		deliver(append(batch, l.waiting...), errClosed)
-		l.waiting, l.flying = nil, false
+		l.waiting, l.batchInFlight = nil, false
 	default:
 		l.f.running.Go(func() {
 			l.send(batch)
-			l.land()
+			l.finishBatch()
 		})
 	}
 }
 
 // send asks Redis, and tells who wait for the answers.
-func (l *Limiter) send(batch []*ask) {
+func (l *Limiter) send(batch []*limitRequest) {
 	deliver(batch, l.f.do(context.Background(), func(ctx context.Context) error { return l.call(ctx, batch) }))
 }
 
-func deliver(batch []*ask, err error) {
+func deliver(batch []*limitRequest, err error) {
 	for _, a := range batch {
 		a.err = err
 		a.done <- struct{}{}
@@ -153,20 +153,20 @@ func deliver(batch []*ask, err error) {
 }
 
 // call asks Redis, once for all or, if it is a cluster, for each key where it is.
-func (l *Limiter) call(ctx context.Context, batch []*ask) error {
+func (l *Limiter) call(ctx context.Context, batch []*limitRequest) error {
 	if !l.f.cluster {
-		return answer(batch, takeScript.Run(ctx, l.f.rdb, keysOf(batch), encode(batch)))
+		return answer(batch, allowScript.Run(ctx, l.f.rdb, keysOf(batch), encode(batch)))
 	}
 	p := l.f.rdb.Pipeline()
 	answers := make([]*redis.Cmd, len(batch))
 	for i := range batch {
-		answers[i] = takeScript.EvalSha(ctx, p, keysOf(batch[i:i+1]), encode(batch[i:i+1]))
+		answers[i] = allowScript.EvalSha(ctx, p, keysOf(batch[i:i+1]), encode(batch[i:i+1]))
 	}
 	_, _ = p.Exec(ctx) // each has its error
 	for i := range batch {
 		one := batch[i : i+1]
 		if redis.HasErrorPrefix(answers[i].Err(), "NOSCRIPT") {
-			answers[i] = takeScript.Eval(ctx, l.f.rdb, keysOf(one), encode(one))
+			answers[i] = allowScript.Eval(ctx, l.f.rdb, keysOf(one), encode(one))
 		}
 		if err := answer(one, answers[i]); err != nil {
 			return err
@@ -175,7 +175,7 @@ func (l *Limiter) call(ctx context.Context, batch []*ask) error {
 	return nil
 }
 
-func keysOf(batch []*ask) []string {
+func keysOf(batch []*limitRequest) []string {
 	keys := make([]string, len(batch))
 	for i, a := range batch {
 		keys[i] = a.key
@@ -183,8 +183,8 @@ func keysOf(batch []*ask) []string {
 	return keys
 }
 
-// encode writes what take.lua reads.
-func encode(batch []*ask) []byte {
+// encode writes what allow.lua reads.
+func encode(batch []*limitRequest) []byte {
 	b := make([]byte, 0, len(batch)*4*8)
 	for _, a := range batch {
 		for _, v := range [...]int64{a.at, a.length, a.limit, a.n} {
@@ -196,8 +196,8 @@ func encode(batch []*ask) []byte {
 
 var errAnswer = errors.New("redis: a script's answer is not what it should be; is it Redis that answers?")
 
-// answer reads what take.lua wrote.
-func answer(batch []*ask, cmd *redis.Cmd) error {
+// answer reads what allow.lua wrote.
+func answer(batch []*limitRequest, cmd *redis.Cmd) error {
 	text, err := cmd.Text()
 	if err != nil {
 		return err
@@ -221,19 +221,19 @@ func (l *Limiter) Backfill(ctx context.Context, key string, first time.Time, len
 		return err
 	}
 	err := l.f.do(ctx, func(ctx context.Context) error {
-		return seedScript.Run(ctx, l.f.rdb, []string{l.prefix + key}, first.UnixMilli(), millis(length), used).Err()
+		return backfillScript.Run(ctx, l.f.rdb, []string{l.prefix + key}, first.UnixMilli(), millis(length), used).Err()
 	})
 	if err != nil {
-		l.alone.seed(key, first, length, used)
+		l.fallback.backfill(key, first, length, used)
 	}
 	return nil
 }
 
-// carry tells Redis what was counted while it was away. It forgets keys that were
-// seeded meanwhile: what they are seeded with next includes it.
-func (l *Limiter) carry() {
+// replayLocalCounts tells Redis what was counted while it was away. It forgets keys that were
+// backfilled meanwhile: what they are backfilled with next includes it.
+func (l *Limiter) replayLocalCounts() {
 	for l.f.up() {
-		some := l.alone.remove(maxBatch)
+		some := l.fallback.remove(maxBatch)
 		if len(some) == 0 {
 			return
 		}
@@ -243,7 +243,7 @@ func (l *Limiter) carry() {
 				if key = l.prefix + key; w.Backfilled {
 					p.Del(ctx, key)
 				} else {
-					p.Eval(ctx, carrySource, []string{key}, w.Start.UnixMilli(), millis(w.length), w.Used)
+					p.Eval(ctx, replaySource, []string{key}, w.Start.UnixMilli(), millis(w.length), w.Used)
 				}
 			}
 			_, err := p.Exec(ctx)

@@ -25,13 +25,13 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // prefix gives what the keys of one test begin with.
 func prefix() string { return rand.Text()[:8] + ":" }
 
-// open opens a fabric that does not take a busy machine for a lost Redis.
-func open(tb testing.TB, url, prefix string) *redis.Fabric {
+// open opens coordination that does not take a busy machine for a lost Redis.
+func open(tb testing.TB, url, prefix string) *redis.Coordination {
 	tb.Helper()
 	return openWith(tb, url, redis.Options{Prefix: prefix, CallLimit: 10 * time.Second})
 }
 
-func openWith(tb testing.TB, url string, o redis.Options) *redis.Fabric {
+func openWith(tb testing.TB, url string, o redis.Options) *redis.Coordination {
 	tb.Helper()
 	f, err := redis.Open(tb.Context(), url, o)
 	require.NoError(tb, err)
@@ -40,13 +40,13 @@ func openWith(tb testing.TB, url string, o redis.Options) *redis.Fabric {
 }
 
 // pair opens two fabrics on the server that all tests share.
-func pair(t *testing.T) (a, b *redis.Fabric) {
+func pair(t *testing.T) (a, b *redis.Coordination) {
 	url, prefix := redistest.Shared(t).URL(), prefix()
 	return open(t, url, prefix), open(t, url, prefix)
 }
 
 func TestConformance(t *testing.T) {
-	one := func(t *testing.T) *redis.Fabric { return open(t, redistest.Shared(t).URL(), prefix()) }
+	one := func(t *testing.T) *redis.Coordination { return open(t, redistest.Shared(t).URL(), prefix()) }
 	t.Run("routes", func(t *testing.T) {
 		conformance.Routes(t, func(t *testing.T) ports.Routes { return one(t).Routes() })
 		conformance.SharedRoutes(t, func(t *testing.T) (ports.Routes, ports.Routes) {
@@ -93,7 +93,7 @@ func TestConformanceOnCluster(t *testing.T) {
 		return err == nil && strings.Contains(info, "cluster_state:ok")
 	}, patience, 10*time.Millisecond)
 	url := "redis://" + server.Addr() + "?addr=" + server.Addr()
-	one := func(t *testing.T) *redis.Fabric { return open(t, url, prefix()) }
+	one := func(t *testing.T) *redis.Coordination { return open(t, url, prefix()) }
 	conformance.Limiter(t, func(t *testing.T) ports.Limiter { return one(t).Limiter() })
 	conformance.Routes(t, func(t *testing.T) ports.Routes { return one(t).Routes() })
 	conformance.Bus(t, func(t *testing.T) ports.Bus { return one(t).Bus() })

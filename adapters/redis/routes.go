@@ -22,9 +22,9 @@ import (
 // Redis keeps a route for a minute after it was put, so whatever went wrong, nobody
 // finds for longer one that is out of date.
 type Routes struct {
-	f      *Fabric
+	f      *Coordination
 	prefix string
-	near   *near
+	cache  *routeCache
 
 	mu     sync.Mutex
 	missed map[string]struct{} // ids whose route in Redis may be out of date
@@ -42,8 +42,8 @@ var putSource string
 
 var putScript = redis.NewScript(putSource)
 
-func newRoutes(f *Fabric) *Routes {
-	return &Routes{f: f, prefix: f.prefix + "route:", near: newNear(), missed: make(map[string]struct{})}
+func newRoutes(f *Coordination) *Routes {
+	return &Routes{f: f, prefix: f.prefix + "route:", cache: newRouteCache(), missed: make(map[string]struct{})}
 }
 
 // Get implements [ports.Routes]. While Redis is away, only what this process has put
@@ -52,10 +52,10 @@ func (r *Routes) Get(ctx context.Context, sessionID string) (ports.Route, error)
 	if err := ctx.Err(); err != nil {
 		return ports.Route{}, err
 	}
-	if route, found := r.near.get(sessionID); found {
+	if route, found := r.cache.get(sessionID); found {
 		return route, nil
 	}
-	since := r.near.mark(sessionID)
+	since := r.cache.mark(sessionID)
 	var text string
 	err := r.f.do(ctx, func(ctx context.Context) (err error) {
 		if text, err = r.f.rdb.Get(ctx, r.prefix+sessionID).Result(); errors.Is(err, redis.Nil) {
@@ -67,7 +67,7 @@ func (r *Routes) Get(ctx context.Context, sessionID string) (ports.Route, error)
 	if err != nil || !ok || route.SessionID != sessionID {
 		return ports.Route{}, ports.ErrNotFound
 	}
-	r.near.found(route, since)
+	r.cache.keepRead(route, since)
 	return route, nil
 }
 
@@ -76,7 +76,7 @@ func (r *Routes) Put(ctx context.Context, route ports.Route) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	since := r.near.mark(route.SessionID)
+	since := r.cache.mark(route.SessionID)
 	var higher string
 	err := r.f.do(ctx, func(ctx context.Context) (err error) {
 		higher, err = putScript.Run(ctx, r.f.rdb, []string{r.prefix + route.SessionID}, encodeRoute(route),
@@ -85,11 +85,11 @@ func (r *Routes) Put(ctx context.Context, route ports.Route) error {
 	})
 	if err != nil {
 		r.miss(route.SessionID)
-		since = r.near.mark(route.SessionID) // losing Redis has emptied it
+		since = r.cache.mark(route.SessionID) // losing Redis has emptied it
 	} else if there, ok := decodeRoute(higher); ok {
 		route = there
 	}
-	r.near.put(route, since)
+	r.cache.put(route, since)
 	return nil
 }
 
@@ -99,7 +99,7 @@ func (r *Routes) Delete(ctx context.Context, sessionID string) error {
 		return err
 	}
 	err := r.f.do(ctx, func(ctx context.Context) error { return r.remove(ctx, r.f.rdb, sessionID) })
-	r.near.delete(sessionID)
+	r.cache.delete(sessionID)
 	if err != nil {
 		r.miss(sessionID)
 	}
@@ -170,10 +170,10 @@ func (r *Routes) heard(message string) {
 	from, kind, rest := message[:idLength], message[idLength:idLength+1], message[idLength+1:]
 	switch kind {
 	case deleteMark:
-		r.near.heardDelete(rest)
+		r.cache.applyDelete(rest)
 	case putMark:
 		if route, ok := decodeRoute(rest); ok && from != r.f.id {
-			r.near.heard(route)
+			r.cache.applyPut(route)
 		}
 	}
 }

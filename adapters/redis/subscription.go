@@ -10,7 +10,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// channels are what a fabric is subscribed to.
+// channels are what coordination is subscribed to.
 type channels struct{ routes, events, invalidations string }
 
 func newChannels(prefix string, db int) channels {
@@ -26,11 +26,11 @@ const (
 	joinAgain = 200 * time.Millisecond // after it broke, on average
 )
 
-// subscribe keeps the one connection on which the fabric hears of everything.
-func (f *Fabric) subscribe() {
+// subscribe keeps the one connection on which the coordination hears of everything.
+func (f *Coordination) subscribe() {
 	for told := false; f.ctx.Err() == nil; {
 		joined, err := f.listen()
-		f.routes.near.clear()
+		f.routes.cache.clear()
 		switch {
 		case f.ctx.Err() != nil:
 		case joined:
@@ -48,7 +48,7 @@ func (f *Fabric) subscribe() {
 
 // listen passes on what arrives until the connection breaks, and reports whether it
 // was subscribed at all.
-func (f *Fabric) listen() (joined bool, err error) {
+func (f *Coordination) listen() (joined bool, err error) {
 	s := f.rdb.Subscribe(f.ctx, f.channels.all()...)
 	done := make(chan struct{})
 	var pings sync.WaitGroup
@@ -71,7 +71,7 @@ func (f *Fabric) listen() (joined bool, err error) {
 		case *redis.Subscription:
 			if answers++; answers == len(f.channels.all()) {
 				joined = true
-				f.routes.near.clear()
+				f.routes.cache.clear()
 				f.invalidator.reportGap()
 			}
 		case *redis.Message:

@@ -105,7 +105,7 @@ type settings struct {
 }
 
 // tune has calls end when their context does, and fail at the first failure, since
-// the fabric knows what to do then. Protocol 2 does all that is needed, and looks for
+// the coordination knows what to do then. Protocol 2 does all that is needed, and looks for
 // no messages between answers, which saves a system call each.
 func (s settings) tune(limit time.Duration) {
 	*s.contextTimeouts, *s.noIdentity = true, true

@@ -112,7 +112,7 @@ func (w *Worker) Start(ctx context.Context, order ports.Start) (domain.Report, e
 }
 
 // told ends a call that changed a session. Older workers report it before they
-// answer; the others leave it to Step. It releases the lock.
+// answer; the others leave it to Tick. It releases the lock.
 func (w *Worker) told(ctx context.Context, s *session, reports ...domain.Report) {
 	if !w.cfg.Legacy {
 		w.mu.Unlock()
@@ -242,7 +242,7 @@ func (w *Worker) end(ctx context.Context, sessionID string, generation int64, or
 		w.mu.Unlock()
 		return refused
 	}
-	if err := w.bar(id, generation); err != nil {
+	if err := w.blockGeneration(id, generation); err != nil {
 		w.mu.Unlock()
 		return broken(err)
 	}

@@ -3,7 +3,7 @@
 //
 // A [Worker] is a deterministic core. It has no goroutine, no socket and no
 // clock of its own: the control plane's calls are its methods, what it does by
-// itself happens in [Worker.Step], and time comes in from outside. So a fleet
+// itself happens in [Worker.Tick], and time comes in from outside. So a fleet
 // can be driven in virtual time, through a [Fleet], which is a
 // ports.WorkerGateway without sockets. [Serve] puts a worker behind HTTP and
 // drives it in real time, and [Control] is its way back to the control plane.
@@ -28,7 +28,7 @@
 // A [State] is what outlives a worker's process: the credentials of the
 // pretended phones, what was ordered to stop, and a journal of every start, stop
 // and sent message, which is the evidence that no session ran twice at once, none
-// went on after its end and no message was sent twice: see [Overlaps], [Strays]
+// went on after its end and no message was sent twice: see [Overlaps], [SendsAfterStop]
 // and [Repeats].
 //
 // A worker can be made to fail in the ways that matter: [Worker.Crash],

@@ -169,7 +169,7 @@ func (m *model) pass() {
 // run lets everybody live for a moment.
 func (m *model) run() {
 	for _, w := range m.workers {
-		w.Step(context.Background(), m.now)
+		w.Tick(context.Background(), m.now)
 	}
 	m.now = m.now.Add(time.Second)
 }
@@ -200,7 +200,7 @@ func (m *model) send() {
 		Message: &domain.Outgoing{Type: domain.TypeText, Text: fmt.Sprint(m.now.UnixNano())}})
 }
 
-func (m *model) step() { m.someWorker().Step(context.Background(), m.now) }
+func (m *model) step() { m.someWorker().Tick(context.Background(), m.now) }
 
 // crash kills a worker and starts it again; the control plane sees neither.
 func (m *model) crash() {
@@ -309,7 +309,7 @@ func (l modelLine) ReceiveMessage(context.Context, service.InboundMessage) (bool
 func (m *model) check(t require.TestingT) {
 	entries := m.journal()
 	require.Empty(t, simworker.Overlaps(entries), "two owners")
-	require.Empty(t, simworker.Strays(entries), "sent after the end")
+	require.Empty(t, simworker.SendsAfterStop(entries), "sent after the end")
 	for _, e := range m.over {
 		for _, entry := range entries[e.entries:] {
 			if entry.Worker == e.worker && entry.Session == e.session && entry.Generation <= e.generation {

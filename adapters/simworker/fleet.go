@@ -51,12 +51,12 @@ func (f *Fleet) Workers() []*Worker {
 	return slices.SortedFunc(maps.Values(f.workers), func(a, b *Worker) int { return cmp.Compare(a.cfg.ID, b.cfg.ID) })
 }
 
-// Step steps every worker, by id, and returns when the next one has to be
+// Tick ticks every worker, by id, and returns when the next one has to be
 // stepped; zero: none before something happens.
-func (f *Fleet) Step(ctx context.Context, now time.Time) time.Time {
+func (f *Fleet) Tick(ctx context.Context, now time.Time) time.Time {
 	var next time.Time
 	for _, w := range f.Workers() {
-		next = earliest(next, w.Step(ctx, now))
+		next = earliest(next, w.Tick(ctx, now))
 	}
 	return next
 }

@@ -98,7 +98,7 @@ func TestFleet(t *testing.T) {
 	f := new(simworker.Fleet)
 	f.Add(b, a)
 	require.Equal(t, []*simworker.Worker{a, b}, f.Workers())
-	require.Equal(t, began.Add(30*time.Second), f.Step(t.Context(), now))
+	require.Equal(t, began.Add(30*time.Second), f.Tick(t.Context(), now))
 	require.Equal(t, []string{"register a", "register b"}, p.calls())
 
 	ref := a.Ref()

@@ -91,7 +91,7 @@ func TestOrderedStopsAreTheWorkersOwn(t *testing.T) {
 	w.start("one", 5)
 	require.NoError(t, w.Disconnect(t.Context(), "one", 5))
 	neighbour := simworker.New(simworker.Config{ID: "w2", State: state, Now: func() time.Time { return w.now }}, w.plane)
-	neighbour.Step(t.Context(), w.now)
+	neighbour.Tick(t.Context(), w.now)
 	_, err := neighbour.Start(t.Context(), ports.Start{SessionID: "one", Generation: 5})
 	require.NoError(t, err)
 }

@@ -173,10 +173,10 @@ func Overlaps(entries []Entry) []Overlap {
 	return found
 }
 
-// Strays finds the sends of workers that had no business with the session any
+// SendsAfterStop finds the sends of workers that had no business with the session any
 // more: those made before its run there began or after it was over, by order or
 // because the lease had run out. The entries are as for [Overlaps].
-func Strays(entries []Entry) []Entry {
+func SendsAfterStop(entries []Entry) []Entry {
 	all := runs(entries)
 	var found []Entry
 	for i, e := range entries {

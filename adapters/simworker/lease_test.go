@@ -24,7 +24,7 @@ func TestLease(t *testing.T) {
 	require.NoError(t, err)
 
 	w.now = w.now.Add(time.Millisecond)
-	_, err = w.send("one", "m2") // without a Step in between
+	_, err = w.send("one", "m2") // without a Tick in between
 	require.True(t, failure(t, err, ports.WorkerSessionNotFound).IsNotExecuted())
 	require.Empty(t, w.Running())
 	require.Equal(t, []string{"start w1 one/1", "send w1 one/1", "stop w1 one/1 the lease ran out"}, w.journal())

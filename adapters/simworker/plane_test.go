@@ -174,7 +174,7 @@ func newWorld(t *testing.T, cfg simworker.Config) *world {
 	return w
 }
 
-func (w *world) step() { w.next = w.Step(w.t.Context(), w.now) }
+func (w *world) step() { w.next = w.Tick(w.t.Context(), w.now) }
 
 // advance lets time pass, stepping whenever the worker asked for it.
 func (w *world) advance(d time.Duration) {

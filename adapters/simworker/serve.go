@@ -18,8 +18,8 @@ import (
 )
 
 const (
-	goodbye  = 5 * time.Second // for leaving the control plane
-	farewell = 5 * time.Second // for requests that are under way
+	goodbye         = 5 * time.Second // for leaving the control plane
+	shutdownTimeout = 5 * time.Second // for requests that are under way
 	// The longest between two looks at a lease that runs, and at whether there is one.
 	leased   = time.Second
 	unleased = 50 * time.Millisecond
@@ -114,7 +114,7 @@ func Serve(ctx context.Context, ln net.Listener, w *Worker, cfg ServeConfig) err
 	if e := w.Stop(leaving); e != nil {
 		cfg.Log.Warn("the control plane was not told that the worker stops", "worker", w.cfg.ID, "error", e)
 	}
-	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
+	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 	defer cancel()
 	if e := server.Shutdown(ending); e != nil {
 		_ = server.Close() // what is under way has had its time
@@ -169,7 +169,7 @@ func drive(ctx context.Context, w *Worker, wake <-chan struct{}, log *slog.Logge
 		if !w.alive() {
 			return true
 		}
-		next := w.Step(ctx, w.cfg.Now())
+		next := w.Tick(ctx, w.cfg.Now())
 		if r := w.Registered(); r != registered {
 			registered = r
 			log.Info("simulated worker", "worker", w.cfg.ID, "registered", r)
@@ -189,7 +189,7 @@ func drive(ctx context.Context, w *Worker, wake <-chan struct{}, log *slog.Logge
 	}
 }
 
-// watchLease stops the sessions in time even while Step waits for an answer.
+// watchLease stops the sessions in time even while Tick waits for an answer.
 func watchLease(ctx context.Context, w *Worker) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()

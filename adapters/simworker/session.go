@@ -173,10 +173,10 @@ func (w *Worker) over(id string, generation int64) bool {
 	return generation != 0 && (generation <= w.ended[id] || generation < w.known[id])
 }
 
-// bar remembers that a generation of a session, and every older one, was ordered
+// blockGeneration remembers that a generation of a session, and every older one, was ordered
 // to stop. It is for good, so that a start which was delayed on its way does not
 // bring back what has moved on.
-func (w *Worker) bar(id string, generation int64) error {
+func (w *Worker) blockGeneration(id string, generation int64) error {
 	if generation <= w.ended[id] {
 		return nil
 	}
@@ -210,7 +210,7 @@ func (w *Worker) fence(now time.Time) {
 // If the lease has run out meanwhile, that has taken effect before, see
 // [Worker.within]. What is commanded comes before anything that is started.
 func (w *Worker) heard(sent, now time.Time, lease time.Duration, commands []service.StopCommand) {
-	w.obey(commands, now)
+	w.applyCommands(commands, now)
 	if w.heardAt.Before(sent) {
 		w.heardAt = sent
 	}
@@ -222,14 +222,14 @@ func (w *Worker) heard(sent, now time.Time, lease time.Duration, commands []serv
 	}
 }
 
-// obey stops sessions that belong to others, for good.
-func (w *Worker) obey(commands []service.StopCommand, now time.Time) {
+// applyCommands stops sessions that belong to others, for good.
+func (w *Worker) applyCommands(commands []service.StopCommand, now time.Time) {
 	if w.cfg.Legacy {
 		return
 	}
 	for _, c := range commands {
 		id := domain.NormalizeSessionRef(c.SessionID)
-		_ = w.bar(id, c.Generation) // if that cannot be kept, it is commanded again
+		_ = w.blockGeneration(id, c.Generation) // if that cannot be kept, it is commanded again
 		if s := w.sessions[id]; s != nil && s.generation <= c.Generation {
 			w.stop(s, "told to stop", now)
 			delete(w.sessions, id)

@@ -238,7 +238,7 @@ func TestOverlapsAfterAPause(t *testing.T) {
 	require.Empty(t, simworker.Overlaps(restarted))
 }
 
-func TestStrays(t *testing.T) {
+func TestSendsAfterStop(t *testing.T) {
 	at := func(s int) time.Time { return began.Add(time.Duration(s) * time.Second) }
 	entry := func(s int, e simworker.Event, worker string) simworker.Entry {
 		return simworker.Entry{Time: at(s), Event: e, Worker: worker, Process: 1, Session: "one"}
@@ -256,7 +256,7 @@ func TestStrays(t *testing.T) {
 		entry(62, simworker.Started, "a"),
 		entry(63, simworker.SentOut, "a"),
 	}
-	require.Equal(t, []simworker.Entry{entries[0], entries[3], entries[4], entries[6]}, simworker.Strays(entries))
+	require.Equal(t, []simworker.Entry{entries[0], entries[3], entries[4], entries[6]}, simworker.SendsAfterStop(entries))
 }
 
 func TestRepeats(t *testing.T) {

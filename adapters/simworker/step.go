@@ -10,10 +10,10 @@ import (
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
-// Step does everything that is due at now, and returns when it has to be called
+// Tick does everything that is due at now, and returns when it has to be called
 // again unless something happens before; zero: only then. Time is of the clock
 // that the worker was configured with.
-func (w *Worker) Step(ctx context.Context, now time.Time) time.Time {
+func (w *Worker) Tick(ctx context.Context, now time.Time) time.Time {
 	for {
 		task := w.next(now)
 		if task == nil {
@@ -31,7 +31,7 @@ func (w *Worker) Step(ctx context.Context, now time.Time) time.Time {
 	return w.nextAt()
 }
 
-// Fence stops every session if the lease has run out by now. Step does it too,
+// Fence stops every session if the lease has run out by now. Tick does it too,
 // but may be waiting for the control plane, which this never does.
 func (w *Worker) Fence(now time.Time) {
 	w.mu.Lock()
@@ -102,7 +102,7 @@ func (w *Worker) next(now time.Time) func(context.Context, time.Time) {
 		}
 		s.reportAt = time.Time{}
 		r, process := w.report(s), w.process
-		return func(ctx context.Context, _ time.Time) { w.say(ctx, s, r, process) }
+		return func(ctx context.Context, _ time.Time) { w.reportSession(ctx, s, r, process) }
 	}
 	for i, queue := range w.receipts {
 		if len(queue) > 0 && due(queue[0].at) {
@@ -305,9 +305,9 @@ func unauthenticated(err error) bool {
 	return errors.As(err, &e) && e.Kind == domain.Unauthenticated
 }
 
-// say reports a session. Older workers say it once; the others until it has
+// reportSession reports a session. Older workers say it once; the others until it has
 // been heard, or there is something newer to say.
-func (w *Worker) say(ctx context.Context, s *session, r domain.Report, process int64) {
+func (w *Worker) reportSession(ctx context.Context, s *session, r domain.Report, process int64) {
 	control, err := w.line()
 	if err == nil {
 		_, err = control.ReportSession(ctx, r)
@@ -371,7 +371,7 @@ func (w *Worker) Receive(ctx context.Context, sessionID, from, text string) erro
 
 // Scan has the phone scan the session's QR now.
 func (w *Worker) Scan(sessionID string) error {
-	return w.happen(sessionID, func(s *session, now time.Time) {
+	return w.injectEvent(sessionID, func(s *session, now time.Time) {
 		if s.status == domain.QRRequired {
 			w.scan(s, now)
 		}
@@ -380,7 +380,7 @@ func (w *Worker) Scan(sessionID string) error {
 
 // Unlink has the user log the session out on the phone: its credentials are gone.
 func (w *Worker) Unlink(sessionID string) error {
-	return w.happen(sessionID, func(s *session, now time.Time) {
+	return w.injectEvent(sessionID, func(s *session, now time.Time) {
 		_ = w.cfg.State.Unlink(s.id) // the phone has forgotten it all the same
 		w.stop(s, "logged out on the phone", now)
 		s.loggedOut, s.phone = true, ""
@@ -389,7 +389,7 @@ func (w *Worker) Unlink(sessionID string) error {
 
 // LoseLink interrupts the session's connection to WhatsApp for a while.
 func (w *Worker) LoseLink(sessionID string, d time.Duration) error {
-	return w.happen(sessionID, func(s *session, now time.Time) {
+	return w.injectEvent(sessionID, func(s *session, now time.Time) {
 		s.upAt = now.Add(d)
 		w.enter(s, domain.Reconnecting, now)
 	})
@@ -397,15 +397,15 @@ func (w *Worker) LoseLink(sessionID string, d time.Duration) error {
 
 // Ban has WhatsApp ban the session's number.
 func (w *Worker) Ban(sessionID string) error {
-	return w.happen(sessionID, func(s *session, now time.Time) {
+	return w.injectEvent(sessionID, func(s *session, now time.Time) {
 		w.stop(s, "banned", now)
 		s.fault = "the number was banned"
 		w.enter(s, domain.Errored, now)
 	})
 }
 
-// happen lets something happen to a session that runs; Step reports it.
-func (w *Worker) happen(sessionID string, fn func(*session, time.Time)) error {
+// injectEvent lets something happen to a session that runs; Tick reports it.
+func (w *Worker) injectEvent(sessionID string, fn func(*session, time.Time)) error {
 	w.mu.Lock()
 	now := w.cfg.Now()
 	w.fence(now)

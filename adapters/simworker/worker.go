@@ -56,7 +56,7 @@ type Config struct {
 	// operations in 5 minutes and 10 sends a minute for each session.
 	Limited bool
 	Seed    uint64 // of what is random about it
-	// Now is its clock, the same that Step is told; default time.Now. Leases are
+	// Now is its clock, the same that Tick is told; default time.Now. Leases are
 	// measured by the monotonic clock if the readings have one, as time.Now's do.
 	Now func() time.Time
 }
@@ -77,7 +77,7 @@ func (c Config) withDefaults() Config {
 }
 
 // Worker is a simulated worker. Make one with [New]. Its methods are safe for
-// concurrent use, except that Step is called by one goroutine at a time. No
+// concurrent use, except that Tick is called by one goroutine at a time. No
 // lock is held while it calls the control plane.
 type Worker struct {
 	cfg     Config
@@ -89,7 +89,7 @@ type Worker struct {
 	hung     bool
 	cut      bool
 	bootedAt time.Time
-	onDue    func() // told when there is something new for Step to do
+	onDue    func() // told when there is something new for Tick to do
 	hangUp   func() // told when what callers have asked for so far is not to be done any more
 	damage   error  // why the state could not be read; nothing is started then
 
@@ -292,7 +292,7 @@ func (w *Worker) Running() []string {
 	return ids
 }
 
-// due tells whoever drives the worker that Step may have something new to do.
+// due tells whoever drives the worker that Tick may have something new to do.
 func (w *Worker) due() {
 	w.mu.Lock()
 	tell := w.onDue
@@ -321,7 +321,7 @@ func (w *Worker) line() (service.WorkerProtocol, error) {
 // older worker leaves first, and then logs every session out without a word.
 func (w *Worker) Stop(ctx context.Context) error {
 	if w.cfg.Legacy {
-		err := w.leave(ctx)
+		err := w.unregister(ctx)
 		for _, id := range w.halt() {
 			err = errors.Join(err, w.cfg.State.Unlink(id))
 		}
@@ -334,14 +334,14 @@ func (w *Worker) Stop(ctx context.Context) error {
 	}
 	if len(ids) > 0 && w.control != nil && !w.isCut() {
 		if _, err := w.control.ReportPreserved(ctx, w.cfg.ID, ids); err != nil {
-			return errors.Join(err, w.leave(ctx))
+			return errors.Join(err, w.unregister(ctx))
 		}
 	}
-	return w.leave(ctx)
+	return w.unregister(ctx)
 }
 
-// leave tells the control plane that the worker goes, as far as it can.
-func (w *Worker) leave(ctx context.Context) error {
+// unregister tells the control plane that the worker goes, as far as it can.
+func (w *Worker) unregister(ctx context.Context) error {
 	if w.control == nil || w.isCut() {
 		return nil
 	}

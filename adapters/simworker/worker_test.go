@@ -187,7 +187,7 @@ func TestGracefulStop(t *testing.T) {
 	failed(t, w.Health(t.Context()), ports.WorkerConnectionRefused)
 	_, linked := w.state.Phone("one")
 	require.True(t, linked)
-	require.True(t, w.Step(t.Context(), w.now).IsZero(), "there is nothing left to do")
+	require.True(t, w.Tick(t.Context(), w.now).IsZero(), "there is nothing left to do")
 
 	older := newWorld(t, simworker.Config{Legacy: true})
 	older.connected("one", 1)

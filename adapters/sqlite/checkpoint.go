@@ -66,7 +66,7 @@ func (c *checkpointer) run() {
 			if rest < c.littleRest {
 				c.writer.mu.Lock()
 				c.writer.checkpoint = true
-				c.writer.rouse()
+				c.writer.wakeAndUnlock()
 				break
 			}
 		}

@@ -33,7 +33,7 @@ type Options struct {
 
 // Store implements [ports.Store].
 type Store struct {
-	body        *sqlstore.Body
+	body        *sqlstore.Queries
 	writer      *writer
 	checkpoints *checkpointer
 	readers     chan *conn

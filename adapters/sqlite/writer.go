@@ -52,12 +52,12 @@ type writer struct {
 	stopped    chan struct{}
 
 	// What follows is the goroutine's.
-	batch []*job // taken from the queue
-	next  int    // the first that is not looked at yet
-	open  bool   // there is a transaction
-	begun time.Time
-	ran   []*job // in it
-	crowd int    // how many were in the last
+	batch         []*job // taken from the queue
+	next          int    // the first that is not looked at yet
+	open          bool   // there is a transaction
+	begun         time.Time
+	ran           []*job // in it
+	lastGroupSize int    // how many were in the last
 
 	commits atomic.Int64
 }
@@ -76,12 +76,12 @@ func (w *writer) start() { go w.run() }
 func (w *writer) stop() {
 	w.mu.Lock()
 	w.closed = true
-	w.rouse()
+	w.wakeAndUnlock()
 	<-w.stopped
 }
 
-// rouse wakes the goroutine and unlocks.
-func (w *writer) rouse() {
+// wakeAndUnlock wakes the goroutine and unlocks.
+func (w *writer) wakeAndUnlock() {
 	asleep := w.asleep
 	w.asleep = false
 	w.mu.Unlock()
@@ -101,7 +101,7 @@ func (w *writer) do(ctx context.Context, fn func(ctx context.Context, tx *ports.
 		return ports.ErrClosed
 	}
 	w.queue = append(w.queue, j)
-	w.rouse()
+	w.wakeAndUnlock()
 	if ended := ctx.Done(); ended == nil {
 		<-j.done
 	} else {
@@ -186,7 +186,7 @@ func (w *writer) take() bool {
 // to write, and then it is in the next group and not in the one after it. It
 // waits for nothing, and only as long as the queue grows.
 func (w *writer) gather() {
-	for grown := 0; w.crowd > 1; {
+	for grown := 0; w.lastGroupSize > 1; {
 		runtime.Gosched()
 		w.mu.Lock()
 		n := len(w.queue)
@@ -247,7 +247,7 @@ func (w *writer) call(j *job) {
 				j.exited = true
 			}
 		}
-		w.conn.settle(returned && j.err == nil)
+		w.conn.finishUpdate(returned && j.err == nil)
 	}()
 	j.err = w.store.body.Begin(j.ctx, w.conn, w.store, true).Run(j.fn)
 	returned = true
@@ -273,7 +273,7 @@ func (w *writer) finish(err error) {
 		_ = w.conn.end() // nothing more can be done
 	}
 	w.conn.lost = nil
-	w.crowd = len(w.ran)
+	w.lastGroupSize = len(w.ran)
 	for i, j := range w.ran {
 		w.ran[i] = nil
 		if j.err == nil {
@@ -282,7 +282,7 @@ func (w *writer) finish(err error) {
 		j.done <- struct{}{}
 	}
 	w.open, w.ran = false, w.ran[:0]
-	w.store.checkpoints.note(w.crowd)
+	w.store.checkpoints.note(w.lastGroupSize)
 }
 
 // grouped is the connection of an Update in a group.
@@ -331,8 +331,8 @@ func (g *grouped) Query(ctx context.Context, s *sqlstore.Statement, args []any) 
 	return rows, g.check(err)
 }
 
-// settle ends the part of one Update.
-func (g *grouped) settle(keep bool) {
+// finishUpdate ends the part of one Update.
+func (g *grouped) finishUpdate(keep bool) {
 	if !g.saved {
 		return
 	}

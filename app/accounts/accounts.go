@@ -40,10 +40,10 @@ type Accounts struct {
 	resetURL                           string
 	onChange                           func(ctx context.Context, userID string) error
 
-	standings   *standings
+	authCache   *authCache
 	mails       *background
 	invalidator ports.Invalidator
-	deafen      func() // ends hearing
+	unsubscribe func() // ends hearing
 }
 
 var _ service.Accounts = (*Accounts)(nil)
@@ -60,16 +60,16 @@ func New(c Config) (*Accounts, error) {
 		ids: c.IDs, random: c.Random, now: c.Clock.Now, tiers: c.Tiers, firstTier: c.FirstTier, log: c.Log,
 		accessLife: c.AccessLife, refreshLife: c.RefreshLife, resetLife: c.ResetLife,
 		resetURL: c.ResetURL, onChange: c.OnChange,
-		standings: newStandings(), mails: newBackground(c.Spawn), invalidator: c.Invalidator,
+		authCache: newAuthCache(), mails: newBackground(c.Spawn), invalidator: c.Invalidator,
 	}
-	a.deafen = a.invalidator.Subscribe(a.hear)
+	a.unsubscribe = a.invalidator.Subscribe(a.applyInvalidation)
 	return a, nil
 }
 
 // Close waits, until the context ends, for mail that is being sent. Mail asked
 // for afterwards is not sent.
 func (a *Accounts) Close(ctx context.Context) error {
-	a.deafen()
+	a.unsubscribe()
 	return a.mails.close(ctx)
 }
 
@@ -110,7 +110,7 @@ func (a *Accounts) Maintain(ctx context.Context) error {
 			return err
 		}
 		for _, id := range unfinished {
-			a.tell(ctx, id)
+			a.notifyUserChanged(ctx, id)
 		}
 		if page.Offset += page.Limit; page.Offset >= total {
 			return ctx.Err()
@@ -208,34 +208,34 @@ func summary(ctx context.Context, tx *ports.Tx, u *domain.User) (*service.UserSu
 	return &service.UserSummary{User: shown(u), UserUsage: has}, nil
 }
 
-// renew ends the access tokens that the user has. The value differs from the
+// revokeAccessTokens ends the access tokens that the user has. The value differs from the
 // one before even if the clock stands still or went back.
-func renew(u *domain.User, now time.Time) {
+func revokeAccessTokens(u *domain.User, now time.Time) {
 	if !now.After(u.CredentialsAt) {
 		now = u.CredentialsAt.Add(time.Microsecond)
 	}
 	u.CredentialsAt = now
 }
 
-// prove returns wrong unless the password is the one of the hash. Wrong ones
+// verifyPassword returns wrong unless the password is the one of the hash. Wrong ones
 // count under the key; once they are used up nothing counts as right, also not
 // what was being compared meanwhile. An empty hash takes as long as another.
-func (a *Accounts) prove(ctx context.Context, key, hash, password string, wrong error) error {
-	if err := a.guess(ctx, key, 0); err != nil {
+func (a *Accounts) verifyPassword(ctx context.Context, key, hash, password string, wrong error) error {
+	if err := a.countFailedLogin(ctx, key, 0); err != nil {
 		return err
 	}
 	if a.passwords.Matches(hash, password) && hash != "" {
-		return a.guess(ctx, key, 0)
+		return a.countFailedLogin(ctx, key, 0)
 	}
-	if err := a.guess(ctx, key, 1); err != nil {
+	if err := a.countFailedLogin(ctx, key, 1); err != nil {
 		return err
 	}
 	return wrong
 }
 
-// guess counts n wrong passwords and refuses when there are too many. A limiter
+// countFailedLogin counts n wrong passwords and refuses when there are too many. A limiter
 // that fails does not lock people out: there is a limit per address as well.
-func (a *Accounts) guess(ctx context.Context, key string, n int) error {
+func (a *Accounts) countFailedLogin(ctx context.Context, key string, n int) error {
 	now := a.now()
 	use, err := a.limiter.AllowN(ctx, key, now, guessWindow, guesses, n)
 	switch {

@@ -115,7 +115,7 @@ func (a *Accounts) changeProfile(ctx context.Context, c service.Principal, name,
 		return a.voidReset(ctx, tx, u.ID, now)
 	})
 	if next != "" {
-		a.changed(c.UserID)
+		a.invalidateUser(c.UserID)
 	}
 	if err != nil {
 		return nil, err
@@ -144,14 +144,14 @@ func (a *Accounts) confirm(ctx context.Context, userID, password string) (string
 	if err != nil {
 		return "", err
 	}
-	return hash, a.prove(ctx, "password:"+userID, hash, password, errPassword)
+	return hash, a.verifyPassword(ctx, "password:"+userID, hash, password, errPassword)
 }
 
 // replacePassword stores the user with a new password. Its access tokens end,
 // and so do its sign-ins except the one named, and its reset.
 func (a *Accounts) replacePassword(ctx context.Context, tx *ports.Tx, u *domain.User, hash, keep string, now time.Time) error {
 	u.PasswordHash, u.UpdatedAt = hash, now
-	renew(u, now)
+	revokeAccessTokens(u, now)
 	if err := put(ctx, tx, u); err != nil {
 		return err
 	}
@@ -291,7 +291,7 @@ func (a *Accounts) ResetPassword(ctx context.Context, token, next string) error 
 		return a.replacePassword(ctx, tx, u, hash, "", now)
 	})
 	if userID != "" {
-		a.changed(userID)
+		a.invalidateUser(userID)
 	}
 	if errors.Is(err, errReset) {
 		p.Check("token", errReset)

@@ -12,7 +12,7 @@ import (
 
 // Register makes a user of the first tier and signs it in.
 func (a *Accounts) Register(ctx context.Context, name, email, password string) (*service.AuthTokens, error) {
-	u, err := a.draft(ctx, name, email, password, a.firstTier, domain.RoleUser)
+	u, err := a.newUser(ctx, name, email, password, a.firstTier, domain.RoleUser)
 	if err != nil {
 		return nil, err
 	}
@@ -66,7 +66,7 @@ func (a *Accounts) Login(ctx context.Context, email, password, ip string) (*serv
 		return nil, err
 	}
 	var s *service.AuthTokens
-	if err = a.prove(ctx, "sign-in:"+email+"|"+ip, hash, password, errCredentials); err == nil {
+	if err = a.verifyPassword(ctx, "sign-in:"+email+"|"+ip, hash, password, errCredentials); err == nil {
 		s, err = a.login(ctx, id, hash)
 	}
 	if err != nil {
@@ -165,7 +165,7 @@ func (a *Accounts) Refresh(ctx context.Context, refreshToken string) (*service.A
 		return tx.RefreshTokenFamilies.Put(ctx, f)
 	})
 	if userID != "" {
-		a.changed(userID)
+		a.invalidateUser(userID)
 	}
 	if err != nil {
 		return nil, err
@@ -197,7 +197,7 @@ func (a *Accounts) Logout(ctx context.Context, c service.Principal) error {
 		f.RevokedAt = a.stamp()
 		return tx.RefreshTokenFamilies.Put(ctx, f)
 	})
-	a.changed(c.UserID)
+	a.invalidateUser(c.UserID)
 	if err == nil {
 		a.log.InfoContext(ctx, "signed out", "user", c.UserID)
 	}
@@ -228,9 +228,9 @@ func (a *Accounts) signedIn(ctx context.Context, u *domain.User, signInID, refre
 	return &service.AuthTokens{User: shown(u), Token: token, RefreshToken: refresh, ExpiresIn: a.accessLife}, nil
 }
 
-// draft makes a user, not stored yet, from what somebody entered. It hashes
+// newUser makes a user, not stored yet, from what somebody entered. It hashes
 // the password, so it is not to be called in a transaction.
-func (a *Accounts) draft(ctx context.Context, name, email, password string, tier domain.Tier, role domain.Role) (*domain.User, error) {
+func (a *Accounts) newUser(ctx context.Context, name, email, password string, tier domain.Tier, role domain.Role) (*domain.User, error) {
 	var p domain.Problems
 	name, err := domain.CheckUserName(name)
 	p.Check("name", err)

@@ -105,13 +105,13 @@ func (a *Accounts) Update(ctx context.Context, userID string, ch service.UserCha
 		s, err = summary(ctx, tx, u)
 		return err
 	})
-	a.changed(userID)
+	a.invalidateUser(userID)
 	if err != nil {
 		return nil, err
 	}
 	a.log.InfoContext(ctx, "user changed by an administrator", "user", userID, "tier", s.Tier, "role", s.Role, "active", s.Active)
 	if ch.Active != nil || ch.Tier != nil {
-		a.tell(ctx, userID)
+		a.notifyUserChanged(ctx, userID)
 	}
 	return s, nil
 }
@@ -125,12 +125,12 @@ func (a *Accounts) save(ctx context.Context, tx *ports.Tx, u *domain.User, befor
 	now := a.stamp()
 	u.UpdatedAt = now
 	if administers(&before) && !administers(u) {
-		if err := leaveAnother(ctx, tx, u.ID); err != nil {
+		if err := requireOtherAdmin(ctx, tx, u.ID); err != nil {
 			return err
 		}
 	}
 	if u.Role != before.Role || u.Active != before.Active {
-		renew(u, now)
+		revokeAccessTokens(u, now)
 	}
 	if err := put(ctx, tx, u); err != nil || u.Active || !before.Active {
 		return err
@@ -140,10 +140,10 @@ func (a *Accounts) save(ctx context.Context, tx *ports.Tx, u *domain.User, befor
 
 func administers(u *domain.User) bool { return u.Active && u.Role == domain.RoleAdministrator }
 
-// leaveAnother makes sure that there is an active administrator besides the
+// requireOtherAdmin makes sure that there is an active administrator besides the
 // user. It writes that one unchanged, which fails if it is changed meanwhile:
 // so two who are taken their role at the same time do not rely on each other.
-func leaveAnother(ctx context.Context, tx *ports.Tx, userID string) error {
+func requireOtherAdmin(ctx context.Context, tx *ports.Tx, userID string) error {
 	active := true
 	all, _, err := tx.Users.List(ctx, ports.UserFilter{Role: domain.RoleAdministrator, Active: &active}, ports.Page{Limit: 2})
 	if err != nil {
@@ -182,18 +182,18 @@ func (a *Accounts) Deactivate(ctx context.Context, c service.Principal, password
 		u.Active = false
 		return a.save(ctx, tx, u, before)
 	})
-	a.changed(c.UserID)
+	a.invalidateUser(c.UserID)
 	if err != nil {
 		return err
 	}
 	a.log.InfoContext(ctx, "user deactivated its account", "user", c.UserID)
-	a.tell(ctx, c.UserID)
+	a.notifyUserChanged(ctx, c.UserID)
 	return nil
 }
 
-// tell tells who has to know of a change that is committed. That the caller
+// notifyUserChanged tells who has to know of a change that is committed. That the caller
 // has gone does not stop it.
-func (a *Accounts) tell(ctx context.Context, userID string) {
+func (a *Accounts) notifyUserChanged(ctx context.Context, userID string) {
 	if err := a.onChange(context.WithoutCancel(ctx), userID); err != nil {
 		a.log.ErrorContext(ctx, "sessions that the user may not have up may still be", "user", userID, "error", err)
 	}
@@ -239,7 +239,7 @@ func (a *Accounts) hasAdministrator(ctx context.Context) (there bool, err error)
 // CreateUser makes a user without signing it in. An empty tier is that of new
 // users, an empty role is USER.
 func (a *Accounts) CreateUser(ctx context.Context, name, email, password string, tier domain.Tier, role domain.Role) (*domain.User, error) {
-	u, err := a.draft(ctx, name, email, password, cmp.Or(tier, a.firstTier), cmp.Or(role, domain.RoleUser))
+	u, err := a.newUser(ctx, name, email, password, cmp.Or(tier, a.firstTier), cmp.Or(role, domain.RoleUser))
 	if err != nil {
 		return nil, err
 	}
@@ -273,7 +273,7 @@ func (a *Accounts) SetTier(ctx context.Context, email string, tier domain.Tier) 
 		return a.save(ctx, tx, u, before)
 	})
 	if err == nil {
-		a.tell(ctx, userID)
+		a.notifyUserChanged(ctx, userID)
 	}
 	return err
 }
@@ -309,7 +309,7 @@ func (a *Accounts) change(ctx context.Context, email string, fn func(context.Con
 		return fn(ctx, tx, u)
 	})
 	if userID != "" {
-		a.changed(userID)
+		a.invalidateUser(userID)
 	}
 	if err == nil {
 		a.log.InfoContext(ctx, "user changed by an operator", "user", userID)

@@ -75,7 +75,7 @@ func TestCanary(t *testing.T) {
 				_, err := h.Orchestrator.Workers.Drain(t.Context(), "worker-"+w)
 				require.NoError(t, err)
 			}
-			card := h.Card(h.User(domain.TierPro), "late")
+			card := h.CreateSession(h.User(domain.TierPro), "late")
 			_, err = h.Orchestrator.Sessions.Connect(t.Context(), card.UserID, card.ID, service.ConnectOptions{})
 			require.Equal(t, domain.CodeNoAvailableWorkers, domain.CodeOf(err))
 
@@ -104,19 +104,19 @@ func TestInnocentCanaries(t *testing.T) {
 		},
 		"restarts": func(h *apptest.Harness, _ map[string][]string) {
 			h.Crash("w4")
-			h.Boot("w4")
+			h.RestartWorker("w4")
 		},
 		"crashes": func(h *apptest.Harness, _ map[string][]string) {
 			h.Crash("w4")
 			h.Advance(2 * time.Second)
-			h.Boot("w4")
+			h.RestartWorker("w4")
 		},
 		"goes down in order": func(h *apptest.Harness, on map[string][]string) {
 			_, err := h.Orchestrator.Protocol.ReportPreserved(context.Background(), "worker-w4", on["worker-w4"])
 			require.NoError(t, err)
 			h.Advance(time.Second)
 			h.Crash("w4")
-			h.Boot("w4")
+			h.RestartWorker("w4")
 		},
 		"is lost": func(h *apptest.Harness, _ map[string][]string) {
 			h.Hang("w4", true)

@@ -74,7 +74,7 @@ func newFaulty(t *testing.T, o apptest.Options) *faulty {
 	}
 	f.user = f.User(domain.TierMax)
 	for i := range 8 {
-		f.ids = append(f.ids, f.Card(f.user, fmt.Sprint("line ", i)).ID)
+		f.ids = append(f.ids, f.CreateSession(f.user, fmt.Sprint("line ", i)).ID)
 	}
 	return f
 }
@@ -84,7 +84,7 @@ func newFaulty(t *testing.T, o apptest.Options) *faulty {
 func (f *faulty) over(back, rest time.Duration) {
 	f.t.Helper()
 	for _, w := range f.workers {
-		f.Boot(w)
+		f.RestartWorker(w)
 		f.Hang(w, false)
 		f.CutOff(w, false)
 	}
@@ -120,11 +120,11 @@ func (f *faulty) replica() *orchestrator.Orchestrator {
 	case 3, 4:
 		f.Pause(some, false)
 	case 5:
-		f.Deafen(some, true)
+		f.DropInvalidations(some, true)
 	case 6:
-		f.Deafen(some, false)
+		f.DropInvalidations(some, false)
 	case 7:
-		f.Stick(f.r.IntN(2) == 0)
+		f.PinWorkers(f.r.IntN(2) == 0)
 	}
 	if o := f.Running(); len(o) > 0 {
 		return o[f.r.IntN(len(o))]
@@ -143,7 +143,7 @@ func (f *faulty) anything() {
 	case 0:
 		f.Crash(w)
 	case 1, 2:
-		f.Boot(w)
+		f.RestartWorker(w)
 	case 3:
 		f.Hang(w, true)
 	case 4:

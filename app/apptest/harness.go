@@ -43,22 +43,22 @@ type Harness struct {
 	Orchestrator *orchestrator.Orchestrator
 	// Store is what it stores to.
 	Store ports.Store
-	// Tolerant has Advance go on when background work fails, as it does with a Store
+	// IgnoreStepErrors has Advance go on when background work fails, as it does with a Store
 	// of the test's own that fails now and then.
-	Tolerant bool
+	IgnoreStepErrors bool
 
-	t       testing.TB
-	options Options
-	clock   *clock
-	random  *random
-	fleet   *simworker.Fleet
-	state   *simworker.State
-	line    *line
-	fabric  fabric
-	planes  []plane // by replica
-	ids     *ids
-	workers []*simworker.Worker
-	users   int
+	t            testing.TB
+	options      Options
+	clock        *clock
+	random       *random
+	fleet        *simworker.Fleet
+	state        *simworker.State
+	loadBalancer *loadBalancer
+	coordination coordination
+	replicas     []replica // by index
+	ids          *ids
+	workers      []*simworker.Worker
+	users        int
 }
 
 // New makes a harness without workers. At the end of the test it fails it if
@@ -79,14 +79,14 @@ func With(t testing.TB, o Options) *Harness {
 	}
 	o.Replicas = max(o.Replicas, 1)
 	h := &Harness{
-		t: t, options: o, Store: o.Store, clock: &clock{now: o.Start}, line: &line{},
+		t: t, options: o, Store: o.Store, clock: &clock{now: o.Start}, loadBalancer: &loadBalancer{},
 		random: &random{source: rand.NewChaCha8([32]byte{byte(o.Seed), byte(o.Seed >> 8), byte(o.Seed >> 16), byte(o.Seed >> 24)})},
 		fleet:  new(simworker.Fleet), state: simworker.NewState(),
 	}
 	h.ids = &ids{clock: h.clock}
-	h.fabric = newFabric()
-	h.planes = make([]plane, o.Replicas)
-	for i := range h.planes {
+	h.coordination = newCoordination()
+	h.replicas = make([]replica, o.Replicas)
+	for i := range h.replicas {
 		h.Start(i)
 	}
 	t.Cleanup(func() {
@@ -98,32 +98,32 @@ func With(t testing.TB, o Options) *Harness {
 	return h
 }
 
-// fabric is what replicas share besides the store.
-type fabric struct {
+// coordination is what replicas share besides the store.
+type coordination struct {
 	routes      ports.Routes
 	limiter     ports.Limiter
 	bus         ports.Bus
 	invalidator *memory.Invalidator
 }
 
-func newFabric() fabric {
-	return fabric{memory.NewRoutes(), memory.NewLimiter(), memory.NewBus(), memory.NewInvalidator()}
+func newCoordination() coordination {
+	return coordination{memory.NewRoutes(), memory.NewLimiter(), memory.NewBus(), memory.NewInvalidator()}
 }
 
 // Restart replaces the control plane, all replicas of it and what they share but
 // the store, by new processes, as after a crash. Workers notice nothing.
 func (h *Harness) Restart() {
 	h.t.Helper()
-	h.fabric = newFabric()
-	for i := range h.planes {
+	h.coordination = newCoordination()
+	for i := range h.replicas {
 		h.Start(i)
 	}
 }
 
-// plane is a replica.
-type plane struct {
+// replica is one process of the control plane.
+type replica struct {
 	*orchestrator.Orchestrator // nil: it does not run
-	ears                       *ears
+	invalidator                *cuttableInvalidator
 	clock                      skewed
 	skew                       time.Duration // of its clock, from its next start on
 	deaf, paused               bool
@@ -133,14 +133,14 @@ type plane struct {
 // that runs is replaced, as after a crash.
 func (h *Harness) Start(replica int) {
 	h.t.Helper()
-	shared := len(h.planes) > 1
+	shared := len(h.replicas) > 1
 	h.Kill(replica)
-	p := &h.planes[replica]
-	p.clock, p.ears, p.paused = skewed{h.clock, p.skew}, &ears{Invalidator: h.fabric.invalidator.Join()}, false
-	p.ears.cut.Store(p.deaf)
+	p := &h.replicas[replica]
+	p.clock, p.invalidator, p.paused = skewed{h.clock, p.skew}, &cuttableInvalidator{Invalidator: h.coordination.invalidator.Join()}, false
+	p.invalidator.cut.Store(p.deaf)
 	o, err := orchestrator.New(orchestrator.Config{
 		Store: h.Store, Workers: h.fleet,
-		Routes: h.fabric.routes, Limiter: h.fabric.limiter, Bus: h.fabric.bus, Invalidator: p.ears,
+		Routes: h.coordination.routes, Limiter: h.coordination.limiter, Bus: h.coordination.bus, Invalidator: p.invalidator,
 		Clock: p.clock, IDs: h.ids, Random: h.random,
 		Shared: &shared, Name: fmt.Sprintf("replica-%d", replica),
 		Tiers: h.options.Tiers, Timing: h.options.Timing, Strategy: h.options.Strategy, Log: h.options.Log,
@@ -154,9 +154,9 @@ func (h *Harness) Start(replica int) {
 
 // Kill ends a replica without a word. One has to run before time goes by.
 func (h *Harness) Kill(replica int) {
-	p := &h.planes[replica]
-	if p.ears != nil {
-		p.ears.cut.Store(true) // the dead hear nothing
+	p := &h.replicas[replica]
+	if p.invalidator != nil {
+		p.invalidator.cut.Store(true) // the dead hear nothing
 	}
 	p.Orchestrator = nil
 	h.connect()
@@ -165,33 +165,33 @@ func (h *Harness) Kill(replica int) {
 // Pause makes a replica stand still in the middle of its life, or go on: while
 // it does, nobody can reach it.
 func (h *Harness) Pause(replica int, on bool) {
-	h.planes[replica].paused = on
+	h.replicas[replica].paused = on
 	h.connect()
 }
 
-// Deafen has the invalidations to and from a replica be lost, or arrive again.
-func (h *Harness) Deafen(replica int, on bool) {
-	p := &h.planes[replica]
+// DropInvalidations has the invalidations to and from a replica be lost, or arrive again.
+func (h *Harness) DropInvalidations(replica int, on bool) {
+	p := &h.replicas[replica]
 	if p.deaf = on; p.Orchestrator != nil {
-		p.ears.cut.Store(on)
+		p.invalidator.cut.Store(on)
 	}
 }
 
-// Stick has workers talk to one replica only, or to all in turn again.
-func (h *Harness) Stick(on bool) { h.line.stays = on }
+// PinWorkers has workers talk to one replica only, or to all in turn again.
+func (h *Harness) PinWorkers(on bool) { h.loadBalancer.pinned = on }
 
 // Skew sets by how much a replica's clock is ahead of the harness's, from the
 // next start of the replica on.
-func (h *Harness) Skew(replica int, d time.Duration) { h.planes[replica].skew = d }
+func (h *Harness) Skew(replica int, d time.Duration) { h.replicas[replica].skew = d }
 
 // Replica gives one of the replicas, or nil if it does not run.
 func (h *Harness) Replica(replica int) *orchestrator.Orchestrator {
-	return h.planes[replica].Orchestrator
+	return h.replicas[replica].Orchestrator
 }
 
 // Running gives the replicas that run and are not paused.
 func (h *Harness) Running() (all []*orchestrator.Orchestrator) {
-	for _, p := range h.line.planes {
+	for _, p := range h.loadBalancer.replicas {
 		all = append(all, p.Orchestrator)
 	}
 	return all
@@ -199,30 +199,30 @@ func (h *Harness) Running() (all []*orchestrator.Orchestrator) {
 
 // connect leads everyone to the replicas that run.
 func (h *Harness) connect() {
-	h.Orchestrator, h.line.planes = nil, nil
-	for _, p := range h.planes {
+	h.Orchestrator, h.loadBalancer.replicas = nil, nil
+	for _, p := range h.replicas {
 		if p.Orchestrator != nil && !p.paused {
-			h.line.planes = append(h.line.planes, p)
+			h.loadBalancer.replicas = append(h.loadBalancer.replicas, p)
 		}
 	}
-	if len(h.line.planes) > 0 {
-		h.Orchestrator = h.line.planes[0].Orchestrator
+	if len(h.loadBalancer.replicas) > 0 {
+		h.Orchestrator = h.loadBalancer.replicas[0].Orchestrator
 	}
 }
 
-// ears carry a replica's invalidations unless they are cut.
-type ears struct {
+// cuttableInvalidator carries a replica's invalidations unless it is cut.
+type cuttableInvalidator struct {
 	*memory.Invalidator
 	cut atomic.Bool
 }
 
-func (e *ears) Publish(invalidation ports.Invalidation) {
+func (e *cuttableInvalidator) Publish(invalidation ports.Invalidation) {
 	if !e.cut.Load() {
 		e.Invalidator.Publish(invalidation)
 	}
 }
 
-func (e *ears) Subscribe(fn func(ports.Invalidation)) (cancel func()) {
+func (e *cuttableInvalidator) Subscribe(fn func(ports.Invalidation)) (cancel func()) {
 	return e.Invalidator.Subscribe(func(invalidation ports.Invalidation) {
 		if !e.cut.Load() {
 			fn(invalidation)
@@ -232,54 +232,54 @@ func (e *ears) Subscribe(fn func(ports.Invalidation)) (cancel func()) {
 
 var errVirtual = errors.New("virtual time goes by between calls only")
 
-// line leads workers to the replicas in turn.
-type line struct {
-	planes []plane
-	next   int
-	stays  bool // with the one it is at
+// loadBalancer leads workers to the replicas in turn.
+type loadBalancer struct {
+	replicas []replica
+	next     int
+	pinned   bool // with the one it is at
 }
 
-func (l *line) plane() *orchestrator.Orchestrator {
-	if !l.stays {
+func (l *loadBalancer) nextReplica() *orchestrator.Orchestrator {
+	if !l.pinned {
 		l.next++
 	}
-	return l.planes[l.next%len(l.planes)].Orchestrator
+	return l.replicas[l.next%len(l.replicas)].Orchestrator
 }
 
-func (l *line) Register(ctx context.Context, r domain.Registration) (*service.RegisterResult, error) {
-	return l.plane().Protocol.Register(ctx, r)
+func (l *loadBalancer) Register(ctx context.Context, r domain.Registration) (*service.RegisterResult, error) {
+	return l.nextReplica().Protocol.Register(ctx, r)
 }
 
-func (l *line) Heartbeat(ctx context.Context, b domain.Heartbeat) (*service.HeartbeatResult, error) {
-	return l.plane().Protocol.Heartbeat(ctx, b)
+func (l *loadBalancer) Heartbeat(ctx context.Context, b domain.Heartbeat) (*service.HeartbeatResult, error) {
+	return l.nextReplica().Protocol.Heartbeat(ctx, b)
 }
 
-func (l *line) AssignedSessions(ctx context.Context, workerID string) ([]service.AssignedSession, error) {
-	return l.plane().Protocol.AssignedSessions(ctx, workerID)
+func (l *loadBalancer) AssignedSessions(ctx context.Context, workerID string) ([]service.AssignedSession, error) {
+	return l.nextReplica().Protocol.AssignedSessions(ctx, workerID)
 }
 
-func (l *line) ReportRecovery(ctx context.Context, workerID string, results []service.RecoveryResult) ([]service.RecoveryOutcome, error) {
-	return l.plane().Protocol.ReportRecovery(ctx, workerID, results)
+func (l *loadBalancer) ReportRecovery(ctx context.Context, workerID string, results []service.RecoveryResult) ([]service.RecoveryOutcome, error) {
+	return l.nextReplica().Protocol.ReportRecovery(ctx, workerID, results)
 }
 
-func (l *line) ReportPreserved(ctx context.Context, workerID string, sessionIDs []string) (int, error) {
-	return l.plane().Protocol.ReportPreserved(ctx, workerID, sessionIDs)
+func (l *loadBalancer) ReportPreserved(ctx context.Context, workerID string, sessionIDs []string) (int, error) {
+	return l.nextReplica().Protocol.ReportPreserved(ctx, workerID, sessionIDs)
 }
 
-func (l *line) Unregister(ctx context.Context, workerID, endpoint string) (domain.WorkerStatus, error) {
-	return l.plane().Protocol.Unregister(ctx, workerID, endpoint)
+func (l *loadBalancer) Unregister(ctx context.Context, workerID, endpoint string) (domain.WorkerStatus, error) {
+	return l.nextReplica().Protocol.Unregister(ctx, workerID, endpoint)
 }
 
-func (l *line) ReportSession(ctx context.Context, r domain.Report) (domain.Outcome, error) {
-	return l.plane().Protocol.ReportSession(ctx, r)
+func (l *loadBalancer) ReportSession(ctx context.Context, r domain.Report) (domain.Outcome, error) {
+	return l.nextReplica().Protocol.ReportSession(ctx, r)
 }
 
-func (l *line) ReportMessage(ctx context.Context, r domain.MessageReport) (bool, error) {
-	return l.plane().Protocol.ReportMessage(ctx, r)
+func (l *loadBalancer) ReportMessage(ctx context.Context, r domain.MessageReport) (bool, error) {
+	return l.nextReplica().Protocol.ReportMessage(ctx, r)
 }
 
-func (l *line) ReceiveMessage(ctx context.Context, m service.InboundMessage) (bool, error) {
-	return l.plane().Protocol.ReceiveMessage(ctx, m)
+func (l *loadBalancer) ReceiveMessage(ctx context.Context, m service.InboundMessage) (bool, error) {
+	return l.nextReplica().Protocol.ReceiveMessage(ctx, m)
 }
 
 // Workers adds workers, given as names and capacities in turn, and lets them
@@ -302,7 +302,7 @@ func (h *Harness) Workers(nameCapacity ...any) *Harness {
 		if h.options.Worker != nil {
 			h.options.Worker(&cfg)
 		}
-		w := simworker.New(cfg, h.line)
+		w := simworker.New(cfg, h.loadBalancer)
 		h.fleet.Add(w)
 		h.workers = append(h.workers, w)
 	}
@@ -332,8 +332,8 @@ func (h *Harness) Worker(name string) *simworker.Worker {
 // Crash ends a worker's process: its sessions stop at once, its credentials stay.
 func (h *Harness) Crash(worker string) { h.Worker(worker).Crash() }
 
-// Boot starts a crashed worker again.
-func (h *Harness) Boot(worker string) { h.Worker(worker).Boot() }
+// RestartWorker starts a crashed worker again.
+func (h *Harness) RestartWorker(worker string) { h.Worker(worker).Boot() }
 
 // Hang makes a worker stop answering and reporting, or go on.
 func (h *Harness) Hang(worker string, on bool) { h.Worker(worker).Hang(on) }
@@ -358,8 +358,8 @@ func (h *Harness) User(tier domain.Tier) *domain.User {
 	return u
 }
 
-// Card makes a session that is not started.
-func (h *Harness) Card(u *domain.User, name string) *service.CreatedSession {
+// CreateSession makes a session that is not started.
+func (h *Harness) CreateSession(u *domain.User, name string) *service.CreatedSession {
 	h.t.Helper()
 	s, err := h.Orchestrator.Sessions.Create(h.t.Context(), u.ID, service.CreateSessionParams{Name: name})
 	h.must(err)
@@ -369,7 +369,7 @@ func (h *Harness) Card(u *domain.User, name string) *service.CreatedSession {
 // Connected makes a session, connects it, and lets the pretend phone scan it.
 func (h *Harness) Connected(u *domain.User, name string) *domain.Session {
 	h.t.Helper()
-	s := h.Card(u, name)
+	s := h.CreateSession(u, name)
 	_, err := h.Orchestrator.Sessions.Connect(h.t.Context(), u.ID, s.ID, service.ConnectOptions{})
 	h.must(err)
 	for range 60 {
@@ -431,7 +431,7 @@ func (h *Harness) Now() time.Time { return h.clock.Now() }
 // due, in order. Advance(0) does what is due now.
 func (h *Harness) Advance(d time.Duration) {
 	h.t.Helper()
-	if len(h.line.planes) == 0 {
+	if len(h.loadBalancer.replicas) == 0 {
 		h.t.Fatal("apptest: no replica runs; start one, or let one go on, before time goes by")
 	}
 	ctx := h.t.Context()
@@ -440,13 +440,13 @@ func (h *Harness) Advance(d time.Duration) {
 		now := h.clock.Now()
 		next := end.Add(time.Nanosecond)
 		for _, w := range h.workers {
-			if at := w.Step(ctx, now); !at.IsZero() && at.Before(next) {
+			if at := w.Tick(ctx, now); !at.IsZero() && at.Before(next) {
 				next = at
 			}
 		}
-		for _, p := range h.line.planes {
-			at, err := p.Step(ctx)
-			if h.Tolerant && err != nil {
+		for _, p := range h.loadBalancer.replicas {
+			at, err := p.RunOnce(ctx)
+			if h.IgnoreStepErrors && err != nil {
 				at, err = p.clock.Now().Add(time.Second), nil
 			}
 			h.must(err)

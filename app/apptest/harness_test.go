@@ -30,7 +30,7 @@ func TestWorkerThatComesBackInTimeKeepsItsSessions(t *testing.T) {
 	s := h.Connected(h.User(domain.TierPro), "support")
 	h.Crash(s.WorkerID)
 	h.Advance(3 * time.Second)
-	h.Boot(s.WorkerID)
+	h.RestartWorker(s.WorkerID)
 	h.Advance(time.Minute)
 	after := h.Session(s.ID)
 	require.Equal(t, domain.Connected, after.Status)
@@ -74,7 +74,7 @@ func TestOlderWorkersAreToldToStop(t *testing.T) {
 	h.Advance(time.Minute)
 	moved := h.Session(s.ID)
 	require.Equal(t, domain.Connected, moved.Status)
-	h.Boot(s.WorkerID)
+	h.RestartWorker(s.WorkerID)
 	h.Advance(2 * time.Minute)
 	require.Equal(t, []string{moved.WorkerID}, h.Owners(s.ID))
 }
@@ -165,7 +165,7 @@ func BenchmarkDayOfFleetLife(b *testing.B) {
 			w := []string{"w1", "w2", "w3"}[hour%3]
 			h.Crash(w)
 			h.Advance(30 * time.Minute)
-			h.Boot(w)
+			h.RestartWorker(w)
 			h.Advance(30 * time.Minute)
 		}
 	}

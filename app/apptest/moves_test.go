@@ -231,7 +231,7 @@ func TestTargetIsFullWhenTheTurnComes(t *testing.T) {
 	require.NoError(t, results[0].Err)
 	_, err = h.Orchestrator.Operations.Migrate(t.Context(), ids[0], "", "")
 	require.Equal(t, domain.CodeInvalidState, domain.CodeOf(err), "one at a time")
-	other := h.Card(h.User(domain.TierPro), "other")
+	other := h.CreateSession(h.User(domain.TierPro), "other")
 	q, err := h.Orchestrator.Sessions.Connect(t.Context(), other.UserID, other.ID, service.ConnectOptions{})
 	require.NoError(t, err)
 	require.Equal(t, "worker-w2", q.WorkerID)

@@ -112,7 +112,7 @@ func TestAllReplicasRestartAtOnce(t *testing.T) {
 	for _, id := range ids {
 		before[id] = h.Session(id).Generation
 	}
-	fresh := h.Card(user, "one that is on its way")
+	fresh := h.CreateSession(user, "one that is on its way")
 	_, err := h.Orchestrator.Sessions.Connect(t.Context(), user.ID, fresh.ID, service.ConnectOptions{})
 	require.NoError(t, err)
 	h.Restart()
@@ -134,14 +134,14 @@ func TestAReplicaThatStoodStillDoesNoHarm(t *testing.T) {
 		t.Run(fmt.Sprint("deaf=", deaf), func(t *testing.T) {
 			h := several(t)
 			ids := manyLines(h, 40)
-			h.Deafen(2, deaf)
+			h.DropInvalidations(2, deaf)
 			h.Pause(2, true)
 			h.Crash("w1")
 			h.Advance(30 * time.Second)
 			_, err := h.Orchestrator.Workers.Drain(t.Context(), "worker-w2")
 			require.NoError(t, err)
 			h.Advance(2 * time.Minute)
-			h.Boot("w1") // it registers at those that run
+			h.RestartWorker("w1") // it registers at those that run
 			h.Advance(time.Minute)
 			on := connectedOn(t, h, ids)
 			require.Zero(t, on["worker-w1"]+on["worker-w2"])

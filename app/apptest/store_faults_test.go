@@ -45,7 +45,7 @@ func TestFaultsOfTheStore(t *testing.T) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			store := &flaky{Store: memory.NewStore(), r: rand.New(rand.NewPCG(seed, 7))}
 			f := newFaulty(t, apptest.Options{Seed: seed, Replicas: 1 + int(seed%3), Store: store})
-			f.Tolerant = true
+			f.IgnoreStepErrors = true
 			store.rate = 0.08
 			for range 120 {
 				switch f.r.IntN(12) {

@@ -20,18 +20,18 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// Backend is a store with a fabric around it. It implements [ports.Backend].
+// Backend is a store with coordination around it. It implements [ports.Backend].
 type Backend struct {
 	ports.Store
-	shared      bool
-	fabric      *redis.Fabric // nil: in process
-	routes      ports.Routes
-	limiter     ports.Limiter
-	bus         ports.Bus
-	invalidator ports.Invalidator
-	clock       ports.Clock
-	ids         ports.IDs
-	random      ports.Random
+	shared       bool
+	coordination *redis.Coordination // nil: in process
+	routes       ports.Routes
+	limiter      ports.Limiter
+	bus          ports.Bus
+	invalidator  ports.Invalidator
+	clock        ports.Clock
+	ids          ports.IDs
+	random       ports.Random
 }
 
 var _ ports.Backend = (*Backend)(nil)
@@ -62,15 +62,15 @@ func (b *Backend) Random() ports.Random { return b.random }
 
 // Close releases everything.
 func (b *Backend) Close() error {
-	if b.fabric == nil {
+	if b.coordination == nil {
 		return b.Store.Close()
 	}
-	return errors.Join(b.fabric.Close(), b.Store.Close())
+	return errors.Join(b.coordination.Close(), b.Store.Close())
 }
 
-// Around puts an in-process fabric around any store, such as one of the
+// WrapStore puts an in-process coordination around any store, such as one of the
 // caller's own, that no other process works on.
-func Around(store ports.Store) *Backend {
+func WrapStore(store ports.Store) *Backend {
 	return &Backend{
 		Store:  store,
 		routes: memory.NewRoutes(), limiter: memory.NewLimiter(), bus: memory.NewBus(), invalidator: ports.NoInvalidator{},
@@ -80,10 +80,10 @@ func Around(store ports.Store) *Backend {
 
 // Config says what a backend is made of.
 type Config struct {
-	Store     string       // data source name, see Open
-	Fabric    string       // what replicas share: memory: (or nothing) for this process alone, or a URL of Redis
-	CheckOnly bool         // fail rather than change the schema of the store
-	Log       *slog.Logger // nil: slog.Default
+	Store        string       // data source name, see Open
+	Coordination string       // what replicas share: memory: (or nothing) for this process alone, or a URL of Redis
+	CheckOnly    bool         // fail rather than change the schema of the store
+	Log          *slog.Logger // nil: slog.Default
 }
 
 // Open opens the store that a data source name means, and brings its schema up
@@ -93,27 +93,27 @@ type Config struct {
 //	sqlite:PATH      a file, made if it is not there; for one orchestrator at a time
 //	postgres://…     a PostgreSQL database, as libpq writes its URL
 //
-// The caller closes it. Processes that share a database share a fabric too, see
+// The caller closes it. Processes that share a database share coordination too, see
 // [With]: without one each counts limits by itself.
 func Open(ctx context.Context, dsn string) (*Backend, error) { return With(ctx, Config{Store: dsn}) }
 
-// With opens a store together with the fabric that replicas share.
+// With opens a store together with the coordination that replicas share.
 func With(ctx context.Context, c Config) (*Backend, error) {
-	if err := errors.Join(Check(c.Store), CheckFabric(c.Fabric)); err != nil {
+	if err := errors.Join(Check(c.Store), CheckCoordination(c.Coordination)); err != nil {
 		return nil, err
 	}
 	b, err := open(ctx, c)
 	if err != nil {
 		return nil, fmt.Errorf("opening the store: %w", err)
 	}
-	if inProcess(c.Fabric) {
+	if inProcess(c.Coordination) {
 		return b, nil
 	}
-	if b.fabric, err = redis.Open(ctx, c.Fabric, redis.Options{Log: c.Log}); err != nil {
+	if b.coordination, err = redis.Open(ctx, c.Coordination, redis.Options{Log: c.Log}); err != nil {
 		return nil, errors.Join(fmt.Errorf("opening the fabric: %w", err), b.Store.Close())
 	}
-	b.routes, b.limiter, b.bus = b.fabric.Routes(), b.fabric.Limiter(), b.fabric.Bus()
-	b.invalidator = both{b.invalidator, b.fabric.Invalidator()}
+	b.routes, b.limiter, b.bus = b.coordination.Routes(), b.coordination.Limiter(), b.coordination.Bus()
+	b.invalidator = fanOut{b.invalidator, b.coordination.Invalidator()}
 	return b, nil
 }
 
@@ -121,32 +121,32 @@ func open(ctx context.Context, c Config) (*Backend, error) {
 	scheme, path, _ := strings.Cut(c.Store, ":")
 	switch scheme {
 	case "memory":
-		return Around(memory.NewStore()), nil
+		return WrapStore(memory.NewStore()), nil
 	case "sqlite":
 		store, err := sqlite.Open(ctx, path, sqlite.Options{Migrate: !c.CheckOnly})
 		if err != nil {
 			return nil, err
 		}
-		return Around(store), nil
+		return WrapStore(store), nil
 	}
 	store, err := postgres.Open(ctx, c.Store, postgres.Options{Migrate: !c.CheckOnly})
 	if err != nil {
 		return nil, err
 	}
-	b := Around(store)
+	b := WrapStore(store)
 	b.shared, b.invalidator = true, store.Invalidator()
 	return b, nil
 }
 
-// both passes invalidations on by two ways: either is enough.
-type both [2]ports.Invalidator
+// fanOut passes invalidations on by two ways: either is enough.
+type fanOut [2]ports.Invalidator
 
-func (b both) Publish(h ports.Invalidation) {
+func (b fanOut) Publish(h ports.Invalidation) {
 	b[0].Publish(h)
 	b[1].Publish(h)
 }
 
-func (b both) Subscribe(fn func(ports.Invalidation)) (cancel func()) {
+func (b fanOut) Subscribe(fn func(ports.Invalidation)) (cancel func()) {
 	first, second := b[0].Subscribe(fn), b[1].Subscribe(fn)
 	return func() { first(); second() }
 }
@@ -172,22 +172,22 @@ func unknown(dsn, use string) error {
 	return errors.New("use " + use)
 }
 
-// CheckFabric reports whether a fabric is one that With understands, without
+// CheckCoordination reports whether coordination is one that With understands, without
 // connecting to anything.
-func CheckFabric(fabric string) error {
-	if inProcess(fabric) {
+func CheckCoordination(coordination string) error {
+	if inProcess(coordination) {
 		return nil
 	}
-	switch scheme, _, _ := strings.Cut(fabric, ":"); scheme {
+	switch scheme, _, _ := strings.Cut(coordination, ":"); scheme {
 	case "redis", "rediss":
-		return redis.Check(fabric)
+		return redis.Check(coordination)
 	}
-	return unknown(fabric, "memory: (this process alone), redis://HOST or rediss://HOST")
+	return unknown(coordination, "memory: (this process alone), redis://HOST or rediss://HOST")
 }
 
-func inProcess(fabric string) bool { return fabric == "" || fabric == "memory:" }
+func inProcess(coordination string) bool { return coordination == "" || coordination == "memory:" }
 
-// Name gives a store or fabric as it may be shown: without a password.
+// Name gives a store or coordination as it may be shown: without a password.
 func Name(dsn string) string {
 	u, err := url.Parse(dsn)
 	if err != nil || u.Host == "" {
@@ -224,10 +224,10 @@ func (b *Backend) Health(ctx context.Context) []Part {
 			return err
 		})
 	})}
-	if b.fabric != nil {
-		fabric := ask("fabric", b.fabric.Health)
-		fabric.Optional = true
-		parts = append(parts, fabric)
+	if b.coordination != nil {
+		coordination := ask("fabric", b.coordination.Health)
+		coordination.Optional = true
+		parts = append(parts, coordination)
 	}
 	return parts
 }

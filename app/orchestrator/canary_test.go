@@ -14,7 +14,7 @@ import (
 // TestACanaryIsNotBlamedForWhatHappensElsewhere: a replica that stood still sees at once that sessions have left a canary,
 // and that they have failed where they went.
 func TestACanaryIsNotBlamedForWhatHappensElsewhere(t *testing.T) {
-	c := newCrowd(t, 2)
+	c := newReplicaSet(t, 2)
 	a, b := c.all[0], c.all[1]
 	c.register(a, "worker-1", 50)
 	c.register(a, "worker-3", 50)
@@ -37,7 +37,7 @@ func TestACanaryIsNotBlamedForWhatHappensElsewhere(t *testing.T) {
 }
 
 // flap has sessions lose their link for a moment.
-func (c *crowd) flap(worker string, ids ...string) {
+func (c *replicaSet) flap(worker string, ids ...string) {
 	c.t.Helper()
 	for _, id := range ids {
 		for _, status := range []domain.Status{domain.Reconnecting, domain.Connected} {
@@ -49,7 +49,7 @@ func (c *crowd) flap(worker string, ids ...string) {
 
 // TestUpgradeBeginsANewCanaryPeriod: what a worker dropped before it changed its version is not the new one's fault.
 func TestUpgradeBeginsANewCanaryPeriod(t *testing.T) {
-	c := newCrowd(t, 1)
+	c := newReplicaSet(t, 1)
 	a := c.all[0]
 	workers := []string{"worker-1", "worker-2"}
 	c.register(a, workers[0], 50)
@@ -76,7 +76,7 @@ func TestUpgradeBeginsANewCanaryPeriod(t *testing.T) {
 func TestAWorkerThatIsAboutToGoIsNotBlamed(t *testing.T) {
 	for _, leaves := range []bool{false, true} {
 		t.Run(fmt.Sprint(leaves), func(t *testing.T) {
-			c := newCrowd(t, 1)
+			c := newReplicaSet(t, 1)
 			a := c.all[0]
 			workers := []string{"worker-1", "worker-2"}
 			c.register(a, workers[0], 50)
@@ -96,7 +96,7 @@ func TestAWorkerThatIsAboutToGoIsNotBlamed(t *testing.T) {
 
 // TestACanaryIsFoundOutOnce: two replicas come to the same verdict, one of them before it knows of the other's.
 func TestACanaryIsFoundOutOnce(t *testing.T) {
-	c := newCrowd(t, 2)
+	c := newReplicaSet(t, 2)
 	a, b := c.all[0], c.all[1]
 	workers := []string{"worker-1", "worker-2"}
 	c.register(a, workers[0], 50)
@@ -109,7 +109,7 @@ func TestACanaryIsFoundOutOnce(t *testing.T) {
 		require.NoError(t, err)
 	}
 	c.step()
-	b.ears.cut.Store(true)
+	b.invalidator.cut.Store(true)
 	c.pass(time.Minute, c.pulse(a, workers...))
 	require.NotEmpty(t, c.worker("worker-2").Suspect)
 	found := 0

@@ -16,7 +16,7 @@ import (
 )
 
 func TestWhileOneReplicaCallsNoOtherDoes(t *testing.T) {
-	c := newCrowd(t, 2)
+	c := newReplicaSet(t, 2)
 	a, b := c.all[0], c.all[1]
 	c.register(a, "worker-1", 10)
 	s := c.line()
@@ -64,7 +64,7 @@ func TestAnotherReplicaTakesOverWhenAClaimEnds(t *testing.T) {
 		for _, dies := range []bool{true, false} {
 			for _, again := range []string{"started", "started, stopped and started", "asked, not confirmed"} {
 				t.Run(fmt.Sprintf("%s/dies=%v/%s", name, dies, again), func(t *testing.T) {
-					c := newCrowd(t, 2)
+					c := newReplicaSet(t, 2)
 					a, b := c.all[0], c.all[1]
 					c.register(a, "worker-1", 10)
 					c.register(a, "worker-2", 10)
@@ -103,7 +103,7 @@ func TestAnotherReplicaTakesOverWhenAClaimEnds(t *testing.T) {
 }
 
 func TestAClaimLastsAsLongAsTheCall(t *testing.T) {
-	c := newCrowd(t, 2)
+	c := newReplicaSet(t, 2)
 	a, b := c.all[0], c.all[1]
 	c.register(a, "worker-1", 10)
 	s := c.line()
@@ -111,14 +111,14 @@ func TestAClaimLastsAsLongAsTheCall(t *testing.T) {
 	b.dead = true
 	for !c.session(s.ID).IsAssigned() { // in the background a session is placed first, and started by the next step
 		c.clock.advance(tick)
-		_, err := a.Step(t.Context())
+		_, err := a.RunOnce(t.Context())
 		require.NoError(t, err)
 	}
 	require.Zero(t, c.hands.made("start"))
 	a.dead = true
 	c.pass(38*time.Second, c.pulse(b, "worker-1"), c.breathe(b))
 	began, end := c.hang("start")
-	stepped := aside(func() { _, _ = a.Step(context.Background()) })
+	stepped := aside(func() { _, _ = a.RunOnce(context.Background()) })
 	wait(t, began)
 	a.dead, b.dead = true, false
 	c.pass(30*time.Second, c.pulse(b, "worker-1"), c.breathe(a))
@@ -131,7 +131,7 @@ func TestAClaimLastsAsLongAsTheCall(t *testing.T) {
 func TestClaimsHoldForReplicasWithOtherClocks(t *testing.T) {
 	for _, skew := range []time.Duration{time.Minute, -time.Minute} {
 		t.Run(skew.String(), func(t *testing.T) {
-			c := newSkewed(t, []time.Duration{0, skew})
+			c := newSkewedReplicaSet(t, []time.Duration{0, skew})
 			a, b := c.all[0], c.all[1]
 			c.register(a, "worker-1", 10)
 			s := c.line()
@@ -155,7 +155,7 @@ func TestClaimsHoldForReplicasWithOtherClocks(t *testing.T) {
 }
 
 func TestOnlyWhoeverAssignedKnowsThatNothingRuns(t *testing.T) {
-	c := newCrowd(t, 2)
+	c := newReplicaSet(t, 2)
 	a, b := c.all[0], c.all[1]
 	c.register(a, "worker-1", 10)
 	s := c.line()
@@ -171,12 +171,12 @@ func TestOnlyWhoeverAssignedKnowsThatNothingRuns(t *testing.T) {
 		require.Less(t, c.clock.Now().Sub(due), 10*time.Second)
 		b.store.before = func(reads int64) {
 			for reads >= 3 && !a.store.lost.Load() { // B has chosen a worker too, when A assigns and calls
-				_, _ = a.Step(t.Context())
+				_, _ = a.RunOnce(t.Context())
 				c.clock.advance(tick)
 			}
 		}
 		b.store.run = 0
-		_, err := b.Step(t.Context())
+		_, err := b.RunOnce(t.Context())
 		require.NoError(t, err)
 	}
 	c.register(b, "worker-2", 10)
@@ -198,7 +198,7 @@ func TestOnlyWhoeverAssignedKnowsThatNothingRuns(t *testing.T) {
 func TestNothingStartsWhereAnotherReplicaIsStoppingIt(t *testing.T) {
 	for _, skew := range []time.Duration{0, time.Minute, -time.Minute} {
 		t.Run(skew.String(), func(t *testing.T) {
-			c := newSkewed(t, []time.Duration{0, skew})
+			c := newSkewedReplicaSet(t, []time.Duration{0, skew})
 			a, b := c.all[0], c.all[1]
 			c.register(a, "worker-1", 10)
 			s := c.connected(a)
@@ -216,7 +216,7 @@ func TestNothingStartsWhereAnotherReplicaIsStoppingIt(t *testing.T) {
 				left[0].DueAt = c.clock.Now().Add(-time.Minute)
 				return tx.Cleanups.Put(ctx, left[0])
 			}))
-			stepped := aside(func() { _, _ = a.Step(context.Background()) })
+			stepped := aside(func() { _, _ = a.RunOnce(context.Background()) })
 			wait(t, began)
 			a.dead = true
 			c.pass(5*time.Second, c.pulse(b, "worker-1"), c.breathe(a))
@@ -235,7 +235,7 @@ func TestNothingStartsWhereAnotherReplicaIsStoppingIt(t *testing.T) {
 // A replica that is told to end waits for its calls; meanwhile it lives.
 func TestAReplicaThatEndsKeepsItsClaims(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCrowd(t, 2, realTime)
+		c := newReplicaSet(t, 2, realTime)
 		c.register(c.all[0], "worker-1", 50)
 		c.running()
 		c.hands.set(func(made call) error {
@@ -270,7 +270,7 @@ func TestAReplicaThatEndsKeepsItsClaims(t *testing.T) {
 }
 
 func TestASessionIsNotDeletedWhileAnotherReplicaStartsIt(t *testing.T) {
-	c := newCrowd(t, 2)
+	c := newReplicaSet(t, 2)
 	a, b := c.all[0], c.all[1]
 	c.register(a, "worker-1", 50)
 	s := c.line()

@@ -12,7 +12,7 @@ import (
 // TestWhatAReplicaThatWasAheadHasPutOff: a session settles, and a cleanup waits to be tried again, by the clock of a replica
 // that is hours ahead and dies. Others do not wait for hours.
 func TestWhatAReplicaThatWasAheadHasPutOff(t *testing.T) {
-	c := newSkewed(t, []time.Duration{2 * time.Hour, 0})
+	c := newSkewedReplicaSet(t, []time.Duration{2 * time.Hour, 0})
 	a, b := c.all[0], c.all[1]
 	c.register(b, "worker-1", 10)
 	c.step()

@@ -71,13 +71,13 @@ func (l *life) do(effect func() error) error {
 	return err
 }
 
-// mortalStore is the store as seen by a process that may die.
-type mortalStore struct {
+// crashableStore is the store as seen by a process that may die.
+type crashableStore struct {
 	ports.Store
 	life *life
 }
 
-func (s mortalStore) Update(ctx context.Context, fn func(context.Context, *ports.Tx) error) error {
+func (s crashableStore) Update(ctx context.Context, fn func(context.Context, *ports.Tx) error) error {
 	return s.life.do(func() error { return s.Store.Update(ctx, fn) })
 }
 
@@ -181,8 +181,8 @@ func (p gate) Status(context.Context, ports.WorkerRef, string) (domain.Report, e
 	return domain.Report{}, nil
 }
 
-// mortal is a control plane that may die, on a store and workers that do not.
-type mortal struct {
+// crashableProcess is a control plane that may die, on a store and workers that do not.
+type crashableProcess struct {
 	*orchestrator.Orchestrator
 	t           *testing.T
 	clock       *clock
@@ -195,14 +195,14 @@ type mortal struct {
 	key         string
 }
 
-func newMortal(t *testing.T, shared bool) *mortal {
-	m := &mortal{
+func newCrashableProcess(t *testing.T, shared bool) *crashableProcess {
+	m := &crashableProcess{
 		t: t, clock: &clock{}, store: memory.NewStore(), shared: shared, invalidator: memory.NewInvalidator(),
 		fleet: &places{all: map[string]*place{}, sent: map[string]int{}},
 	}
 	m.clock.us.Store(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC).UnixMicro())
 	m.begin(&life{})
-	m.user = (&world{t: t, store: m.store, clock: m.clock}).user(domain.TierBasic)
+	m.user = (&fixture{t: t, store: m.store, clock: m.clock}).user(domain.TierBasic)
 	m.register("worker-1")
 	m.register("worker-2")
 	s, err := m.Sessions.Create(context.Background(), m.user, service.CreateSessionParams{Name: "line"})
@@ -212,10 +212,10 @@ func newMortal(t *testing.T, shared bool) *mortal {
 }
 
 // begin starts a process with a life of its own.
-func (m *mortal) begin(l *life) {
+func (m *crashableProcess) begin(l *life) {
 	var err error
 	m.Orchestrator, err = orchestrator.New(orchestrator.Config{
-		Store: mortalStore{m.store, l}, Workers: gate{m.fleet, l}, Routes: memory.NewRoutes(), Limiter: memory.NewLimiter(),
+		Store: crashableStore{m.store, l}, Workers: gate{m.fleet, l}, Routes: memory.NewRoutes(), Limiter: memory.NewLimiter(),
 		Bus: memory.NewBus(), Clock: m.clock, IDs: new(system.IDs), Random: system.Random{},
 		Shared: &m.shared, Invalidator: m.invalidator.Join(),
 		Log: slog.New(slog.DiscardHandler), Spawn: func(f func()) { f() },
@@ -224,7 +224,7 @@ func (m *mortal) begin(l *life) {
 	require.NoError(m.t, err)
 }
 
-func (m *mortal) register(id string) {
+func (m *crashableProcess) register(id string) {
 	if m.fleet.all[id] == nil {
 		m.fleet.all[id] = &place{up: true, linked: map[string]bool{}, over: map[string]int64{}}
 	}
@@ -239,14 +239,14 @@ func (m *mortal) register(id string) {
 	m.obey(id, answer.Commands)
 }
 
-func (m *mortal) obey(id string, commands []service.StopCommand) {
+func (m *crashableProcess) obey(id string, commands []service.StopCommand) {
 	for _, c := range commands {
 		m.fleet.all[id].halt(c.SessionID, c.Generation)
 	}
 }
 
 // pass lets time go by: workers that are up send heartbeats, the loop runs.
-func (m *mortal) pass(d time.Duration) {
+func (m *crashableProcess) pass(d time.Duration) {
 	ctx := context.Background()
 	for end := m.clock.Now().Add(d); m.clock.Now().Before(end); m.clock.advance(250 * time.Millisecond) {
 		for id, at := range m.fleet.all {
@@ -261,12 +261,12 @@ func (m *mortal) pass(d time.Duration) {
 				m.obey(id, answer.Commands)
 			}
 		}
-		_, _ = m.Step(ctx)
+		_, _ = m.RunOnce(ctx)
 	}
 }
 
 // move has the session leave the worker that it is on, if it is on one.
-func (m *mortal) move() {
+func (m *crashableProcess) move() {
 	err := m.store.View(context.Background(), func(ctx context.Context, tx *ports.Tx) error {
 		_, err := tx.Sessions.Get(ctx, m.id)
 		return err
@@ -283,13 +283,13 @@ func (m *mortal) move() {
 	require.NoError(m.t, err)
 }
 
-func (m *mortal) connect() {
+func (m *crashableProcess) connect() {
 	_, err := m.Sessions.Connect(context.Background(), m.user, m.id, service.ConnectOptions{})
 	require.NoError(m.t, err)
 }
 
 // where lists the workers on which the session runs.
-func (m *mortal) where() (ids []string) {
+func (m *crashableProcess) where() (ids []string) {
 	for id, at := range m.fleet.all {
 		if _, ok := at.running[m.id]; ok && at.up {
 			ids = append(ids, id)
@@ -298,12 +298,12 @@ func (m *mortal) where() (ids []string) {
 	return ids
 }
 
-func (m *mortal) stored() *domain.Session {
-	return (&world{t: m.t, store: m.store}).session(m.id)
+func (m *crashableProcess) stored() *domain.Session {
+	return (&fixture{t: m.t, store: m.store}).session(m.id)
 }
 
 // sound checks what must hold at rest, whatever happened.
-func (m *mortal) sound() {
+func (m *crashableProcess) sound() {
 	err := m.store.View(context.Background(), func(ctx context.Context, tx *ports.Tx) error {
 		all, _, err := tx.Sessions.List(ctx, ports.SessionFilter{}, ports.Page{})
 		require.NoError(m.t, err)
@@ -334,14 +334,14 @@ func (m *mortal) sound() {
 }
 
 // up checks that the session is connected where it is assigned, and only there.
-func (m *mortal) up() {
+func (m *crashableProcess) up() {
 	s := m.stored()
 	require.Equal(m.t, domain.Connected, s.Status)
 	require.Equal(m.t, []string{s.WorkerID}, m.where())
 }
 
 // down checks that the session is down and runs nowhere.
-func (m *mortal) down() {
+func (m *crashableProcess) down() {
 	s := m.stored()
 	require.Equal(m.t, domain.Disconnected, s.Status)
 	require.Equal(m.t, domain.Down, s.Intent)
@@ -353,14 +353,14 @@ func TestEveryCrashIsFinishedByTheNextProcess(t *testing.T) {
 	ctx := context.Background()
 	scenarios := []struct {
 		name  string
-		given func(m *mortal)
-		when  func(m *mortal) // the part in which the process dies
-		then  func(m *mortal, began bool)
+		given func(m *crashableProcess)
+		when  func(m *crashableProcess) // the part in which the process dies
+		then  func(m *crashableProcess, began bool)
 	}{
 		{
-			"connect", func(*mortal) {},
-			func(m *mortal) { _, _ = m.Sessions.Connect(ctx, m.user, m.id, service.ConnectOptions{}) },
-			func(m *mortal, began bool) {
+			"connect", func(*crashableProcess) {},
+			func(m *crashableProcess) { _, _ = m.Sessions.Connect(ctx, m.user, m.id, service.ConnectOptions{}) },
+			func(m *crashableProcess, began bool) {
 				if began {
 					m.up()
 				} else {
@@ -369,9 +369,9 @@ func TestEveryCrashIsFinishedByTheNextProcess(t *testing.T) {
 			},
 		},
 		{
-			"disconnect", (*mortal).connect,
-			func(m *mortal) { _, _ = m.Sessions.Disconnect(ctx, m.user, m.id) },
-			func(m *mortal, began bool) {
+			"disconnect", (*crashableProcess).connect,
+			func(m *crashableProcess) { _, _ = m.Sessions.Disconnect(ctx, m.user, m.id) },
+			func(m *crashableProcess, began bool) {
 				if began {
 					m.down()
 					require.NotEmpty(m.t, m.stored().PhoneNumber)
@@ -381,9 +381,9 @@ func TestEveryCrashIsFinishedByTheNextProcess(t *testing.T) {
 			},
 		},
 		{
-			"logout", (*mortal).connect,
-			func(m *mortal) { _, _ = m.Sessions.Logout(ctx, m.user, m.id) },
-			func(m *mortal, began bool) {
+			"logout", (*crashableProcess).connect,
+			func(m *crashableProcess) { _, _ = m.Sessions.Logout(ctx, m.user, m.id) },
+			func(m *crashableProcess, began bool) {
 				if !began {
 					m.up()
 					return
@@ -396,13 +396,13 @@ func TestEveryCrashIsFinishedByTheNextProcess(t *testing.T) {
 			},
 		},
 		{
-			"logout while down", func(m *mortal) {
+			"logout while down", func(m *crashableProcess) {
 				m.connect()
 				_, err := m.Sessions.Disconnect(ctx, m.user, m.id)
 				require.NoError(m.t, err)
 			},
-			func(m *mortal) { _, _ = m.Sessions.Logout(ctx, m.user, m.id) },
-			func(m *mortal, began bool) {
+			func(m *crashableProcess) { _, _ = m.Sessions.Logout(ctx, m.user, m.id) },
+			func(m *crashableProcess, began bool) {
 				m.down()
 				for _, at := range m.fleet.all {
 					require.False(m.t, began && at.linked[m.id])
@@ -410,14 +410,14 @@ func TestEveryCrashIsFinishedByTheNextProcess(t *testing.T) {
 			},
 		},
 		{
-			"restart", (*mortal).connect,
-			func(m *mortal) { _, _ = m.Sessions.Restart(ctx, m.user, m.id) },
-			func(m *mortal, _ bool) { m.up() },
+			"restart", (*crashableProcess).connect,
+			func(m *crashableProcess) { _, _ = m.Sessions.Restart(ctx, m.user, m.id) },
+			func(m *crashableProcess, _ bool) { m.up() },
 		},
 		{
-			"delete", (*mortal).connect,
-			func(m *mortal) { _ = m.Sessions.Delete(ctx, m.user, m.id) },
-			func(m *mortal, began bool) {
+			"delete", (*crashableProcess).connect,
+			func(m *crashableProcess) { _ = m.Sessions.Delete(ctx, m.user, m.id) },
+			func(m *crashableProcess, began bool) {
 				if !began {
 					m.up()
 					return
@@ -429,23 +429,23 @@ func TestEveryCrashIsFinishedByTheNextProcess(t *testing.T) {
 			},
 		},
 		{
-			"worker crash", (*mortal).connect,
-			func(m *mortal) {
+			"worker crash", (*crashableProcess).connect,
+			func(m *crashableProcess) {
 				m.fleet.all[m.stored().WorkerID].up = false
 				m.pass(20 * time.Second)
 			},
-			func(m *mortal, _ bool) { m.up() },
+			func(m *crashableProcess, _ bool) { m.up() },
 		},
 		{
-			"worker crash and return", (*mortal).connect,
-			func(m *mortal) {
+			"worker crash and return", (*crashableProcess).connect,
+			func(m *crashableProcess) {
 				id := m.stored().WorkerID
 				m.fleet.all[id].up = false
 				m.pass(3 * time.Second)
 				m.register(id)
 				m.pass(3 * time.Second)
 			},
-			func(m *mortal, _ bool) {
+			func(m *crashableProcess, _ bool) {
 				for id, at := range m.fleet.all {
 					if !at.up {
 						m.register(id)
@@ -456,46 +456,46 @@ func TestEveryCrashIsFinishedByTheNextProcess(t *testing.T) {
 			},
 		},
 		{
-			"unregister", (*mortal).connect,
-			func(m *mortal) {
+			"unregister", (*crashableProcess).connect,
+			func(m *crashableProcess) {
 				id := m.stored().WorkerID
 				m.fleet.all[id].up = false
 				_, _ = m.Protocol.Unregister(ctx, id, "")
 				m.pass(10 * time.Second)
 			},
-			func(m *mortal, _ bool) { m.up() },
+			func(m *crashableProcess, _ bool) { m.up() },
 		},
 		{
-			"drain", (*mortal).connect,
-			func(m *mortal) {
+			"drain", (*crashableProcess).connect,
+			func(m *crashableProcess) {
 				_, _ = m.Workers.Drain(ctx, m.stored().WorkerID)
 				m.pass(10 * time.Second)
 			},
-			func(m *mortal, _ bool) { m.up() },
+			func(m *crashableProcess, _ bool) { m.up() },
 		},
 		{
-			"migrate", (*mortal).connect,
-			func(m *mortal) {
+			"migrate", (*crashableProcess).connect,
+			func(m *crashableProcess) {
 				_, _ = m.Operations.Migrate(ctx, m.id, "", "")
 				m.pass(10 * time.Second)
 			},
-			func(m *mortal, _ bool) { m.up() },
+			func(m *crashableProcess, _ bool) { m.up() },
 		},
 		{
-			"remove worker", (*mortal).connect,
-			func(m *mortal) { _ = m.Workers.Remove(ctx, m.stored().WorkerID, service.RemoveOptions{}) },
-			func(m *mortal, _ bool) { m.up() },
+			"remove worker", (*crashableProcess).connect,
+			func(m *crashableProcess) { _ = m.Workers.Remove(ctx, m.stored().WorkerID, service.RemoveOptions{}) },
+			func(m *crashableProcess, _ bool) { m.up() },
 		},
 		{
-			"send", (*mortal).connect,
-			func(m *mortal) {
+			"send", (*crashableProcess).connect,
+			func(m *crashableProcess) {
 				holder, _, err := m.APIKeys.Authenticate(ctx, m.key)
 				if err != nil {
 					return
 				}
 				_, _ = m.Messages.Send(ctx, holder, &domain.Outgoing{To: "6281234567890", Type: domain.TypeText, Text: "x"})
 			},
-			func(m *mortal, _ bool) {
+			func(m *crashableProcess, _ bool) {
 				m.up()
 				history, _, err := m.Messages.History(ctx, m.user, m.id, domain.MessageFilter{Limit: 10})
 				require.NoError(m.t, err)
@@ -522,7 +522,7 @@ func TestEveryCrashIsFinishedByTheNextProcess(t *testing.T) {
 				t.Parallel()
 				for _, before := range []bool{true, false} {
 					for at := 1; ; at++ {
-						m := newMortal(t, fate.shared)
+						m := newCrashableProcess(t, fate.shared)
 						sc.given(m)
 						intent, rev := m.stored().Intent, m.stored().Rev
 						doomed := &life{dieAt: at, before: before}
@@ -564,7 +564,7 @@ func TestEveryCrashIsFinishedByTheNextProcess(t *testing.T) {
 
 // began reports whether anything that the scenario wants of the session was
 // committed before the process died.
-func (m *mortal) began(intent domain.Intent, rev int64) bool {
+func (m *crashableProcess) began(intent domain.Intent, rev int64) bool {
 	began := true
 	err := m.store.View(context.Background(), func(ctx context.Context, tx *ports.Tx) error {
 		s, err := tx.Sessions.Get(ctx, m.id)

@@ -16,15 +16,15 @@ func TestWhatIsRevokedWhileItIsReadIsNotKept(t *testing.T) {
 	for _, what := range []struct {
 		name string
 		read int // after so many reads
-		do   func(c *crowd, s *service.CreatedSession)
+		do   func(c *replicaSet, s *service.CreatedSession)
 		code domain.Code
 	}{
-		{"a key", 1, func(c *crowd, s *service.CreatedSession) {
+		{"a key", 1, func(c *replicaSet, s *service.CreatedSession) {
 			keys, err := c.all[0].APIKeys.List(c.t.Context(), s.UserID)
 			require.NoError(c.t, err)
 			require.NoError(c.t, c.all[0].APIKeys.Revoke(c.t.Context(), s.UserID, keys[0].ID))
 		}, domain.CodeAPIKeyInvalid},
-		{"a user", 2, func(c *crowd, s *service.CreatedSession) {
+		{"a user", 2, func(c *replicaSet, s *service.CreatedSession) {
 			require.NoError(c.t, c.store.Update(c.t.Context(), func(ctx context.Context, tx *ports.Tx) error {
 				u, err := tx.Users.Get(ctx, s.UserID)
 				if err != nil {
@@ -37,7 +37,7 @@ func TestWhatIsRevokedWhileItIsReadIsNotKept(t *testing.T) {
 		}, domain.CodeAccountDeactivated},
 	} {
 		t.Run(what.name, func(t *testing.T) {
-			c := newCrowd(t, 1)
+			c := newReplicaSet(t, 1)
 			a := c.all[0]
 			s := c.line()
 			reads := 0

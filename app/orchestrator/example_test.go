@@ -30,7 +30,7 @@ func Example() {
 	// One worker registers, as it would over HTTP.
 	w := simworker.New(simworker.Config{ID: "worker-1", Endpoint: "http://worker-1.sim:1", ScanAfter: time.Nanosecond}, o.Protocol)
 	workers.Add(w)
-	w.Step(ctx, time.Now())
+	w.Tick(ctx, time.Now())
 
 	check(o.Users.Add(ctx, domain.User{ID: "ada", Email: "ada@example.com", Tier: domain.TierPro}))
 	session, err := o.Sessions.Create(ctx, "ada", service.CreateSessionParams{ID: "support", Name: "Support line"})
@@ -39,7 +39,7 @@ func Example() {
 	check(err)
 	fmt.Println(placed.SessionID, "is", placed.Status, "on", placed.WorkerID)
 
-	w.Step(ctx, time.Now().Add(time.Second)) // the pretended phone scans the QR code
+	w.Tick(ctx, time.Now().Add(time.Second)) // the pretended phone scans the QR code
 	message, err := o.Messages.Send(ctx, service.Sender{UserID: "ada", SessionID: session.ID},
 		&domain.Outgoing{To: "+62 812-3456-7890", Type: domain.TypeText, Text: "Hello"})
 	check(err)

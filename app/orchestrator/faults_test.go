@@ -17,7 +17,7 @@ import (
 )
 
 // leave writes a cleanup as it is left behind.
-func (c *crowd) leave(worker, session string, at time.Time) {
+func (c *replicaSet) leave(worker, session string, at time.Time) {
 	require.NoError(c.t, c.store.Update(c.t.Context(), func(ctx context.Context, tx *ports.Tx) error {
 		return tx.Cleanups.Put(ctx, &domain.Cleanup{
 			WorkerID: worker, SessionID: session, Command: domain.CommandDisconnect, Generation: 1, DueAt: at, CreatedAt: at,
@@ -30,7 +30,7 @@ func TestCleanupsOfAHungWorkerHoldUpNoOther(t *testing.T) {
 	for _, replicas := range []int{1, 3} {
 		t.Run(fmt.Sprint(replicas), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				c := newCrowd(t, replicas, realTime)
+				c := newReplicaSet(t, replicas, realTime)
 				c.register(c.all[0], "worker-1", 1000)
 				c.register(c.all[0], "worker-2", 1000)
 				var mu sync.Mutex
@@ -74,7 +74,7 @@ func TestCleanupsOfAHungWorkerHoldUpNoOther(t *testing.T) {
 func TestAClaimLeftBehindIsTakenOver(t *testing.T) {
 	for _, skew := range []time.Duration{0, 50 * time.Second, time.Hour} {
 		t.Run(skew.String(), func(t *testing.T) {
-			c := newSkewed(t, []time.Duration{skew, 0})
+			c := newSkewedReplicaSet(t, []time.Duration{skew, 0})
 			a, b := c.all[0], c.all[1]
 			c.register(b, "worker-1", 10)
 			c.step()
@@ -122,7 +122,7 @@ func TestAClaimLeftBehindIsTakenOver(t *testing.T) {
 // TestWhatOneReplicaCannotReachAnotherDoes: one replica cannot reach a worker, which everybody else can: what is to be done
 // there gets done by another.
 func TestWhatOneReplicaCannotReachAnotherDoes(t *testing.T) {
-	c := newCrowd(t, 2)
+	c := newReplicaSet(t, 2)
 	a, b := c.all[0], c.all[1]
 	workers := []string{"worker-1", "worker-2", "worker-3", "worker-4", "worker-5", "worker-6"}
 	for _, w := range workers {
@@ -178,7 +178,7 @@ func TestWhatOneReplicaCannotReachAnotherDoes(t *testing.T) {
 // TestTheDrainOfASickWorkerLeavesMostInUse: a worker whose stops all fail is drained: at most four of its sessions are on
 // their way, and the others stay in use.
 func TestTheDrainOfASickWorkerLeavesMostInUse(t *testing.T) {
-	c := newCrowd(t, 1)
+	c := newReplicaSet(t, 1)
 	a := c.all[0]
 	c.register(a, "worker-1", 50)
 	ids := c.full([]string{"worker-1"}, 20)
@@ -213,7 +213,7 @@ func TestTheDrainOfASickWorkerLeavesMostInUse(t *testing.T) {
 }
 
 // worker1 registers at a replica, as a process of its own endpoint.
-func (c *crowd) worker1(at *replica, endpoint string) error {
+func (c *replicaSet) worker1(at *replica, endpoint string) error {
 	_, err := at.Protocol.Register(c.t.Context(), domain.Registration{
 		WorkerID: "worker-1", Endpoint: endpoint, Capacity: 10, Interval: 30 * time.Second,
 		Capabilities: []domain.Capability{domain.CapLease, domain.CapGeneration},
@@ -224,7 +224,7 @@ func (c *crowd) worker1(at *replica, endpoint string) error {
 // TestALateFarewellDoesNotHitTheNextProcess: a replica stands still in the middle of a farewell; the next process of the
 // worker registers at the same endpoint meanwhile.
 func TestALateFarewellDoesNotHitTheNextProcess(t *testing.T) {
-	c := newCrowd(t, 2)
+	c := newReplicaSet(t, 2)
 	a, b := c.all[0], c.all[1]
 	require.NoError(t, c.worker1(b, "http://process-1:1"))
 	c.step()
@@ -272,10 +272,10 @@ func (b *deafBus) Publish(ctx context.Context, events ...domain.Event) error {
 }
 
 // newDeaf makes replicas with a way to the bus each.
-func newDeaf(t *testing.T, n int) (*crowd, map[string]*deafBus) {
+func newDeaf(t *testing.T, n int) (*replicaSet, map[string]*deafBus) {
 	t.Helper()
 	buses := map[string]*deafBus{}
-	return newCrowd(t, n, func(cfg *orchestrator.Config) {
+	return newReplicaSet(t, n, func(cfg *orchestrator.Config) {
 		b := &deafBus{Bus: cfg.Bus}
 		buses[cfg.Name] = b
 		cfg.Bus = b
@@ -313,7 +313,7 @@ func TestEventsArePublishedByWhoeverReachesTheBus(t *testing.T) {
 					c.pulse(other, "worker-1")()
 					c.clock.advance(tick)
 					for _, r := range c.all {
-						_, _ = r.Step(t.Context())
+						_, _ = r.RunOnce(t.Context())
 					}
 				}()
 			}
@@ -331,12 +331,12 @@ func TestEventsWaitForTheBusHoweverLong(t *testing.T) {
 	c.register(a, "worker-1", 10)
 	for range 25 * 120 {
 		c.clock.advance(30 * time.Second)
-		_, _ = a.Step(t.Context())
+		_, _ = a.RunOnce(t.Context())
 	}
 	buses["A"].cut = false
 	for range 10 {
 		c.clock.advance(time.Second)
-		_, _ = a.Step(t.Context())
+		_, _ = a.RunOnce(t.Context())
 	}
 	found := false
 	for _, e := range c.bus.events {
@@ -349,7 +349,7 @@ func TestEventsWaitForTheBusHoweverLong(t *testing.T) {
 func TestCanariesWhateverTheClocks(t *testing.T) {
 	for _, skew := range []time.Duration{0, 2 * time.Hour, -2 * time.Hour} {
 		t.Run(skew.String(), func(t *testing.T) {
-			c := newSkewed(t, []time.Duration{0, skew})
+			c := newSkewedReplicaSet(t, []time.Duration{0, skew})
 			a, b := c.all[0], c.all[1]
 			c.register(a, "worker-1", 50)
 			on1 := c.full([]string{"worker-1"}, 10)
@@ -396,7 +396,7 @@ func TestALateReportOfAFormerProcessTakesNothingDown(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := newCrowd(t, 2)
+			c := newReplicaSet(t, 2)
 			a, b := c.all[0], c.all[1]
 			require.NoError(t, c.worker1(b, "http://process-1:1"))
 			c.step()
@@ -427,12 +427,12 @@ func TestALateReportOfAFormerProcessTakesNothingDown(t *testing.T) {
 	}
 }
 
-// TestAWorkerThatNobodyHasHintedAt: a session finds room on a worker that another
+// TestAWorkerWhoseInvalidationWasLost: a session finds room on a worker that another
 // replica has taken in, although its invalidation was lost.
-func TestAWorkerThatNobodyHasHintedAt(t *testing.T) {
-	c := newCrowd(t, 2)
+func TestAWorkerWhoseInvalidationWasLost(t *testing.T) {
+	c := newReplicaSet(t, 2)
 	a, b := c.all[0], c.all[1]
-	a.ears.cut.Store(true)
+	a.invalidator.cut.Store(true)
 	s := c.line()
 	_, err := a.Sessions.Connect(t.Context(), s.UserID, s.ID, service.ConnectOptions{})
 	require.Equal(t, domain.CodeNoAvailableWorkers, domain.CodeOf(err))
@@ -443,7 +443,7 @@ func TestAWorkerThatNobodyHasHintedAt(t *testing.T) {
 }
 
 // hung is a way to the workers on which calls to stop get no answer.
-type hung struct{ arm }
+type hung struct{ replicaGateway }
 
 func (h hung) Disconnect(ctx context.Context, w ports.WorkerRef, id string, generation int64) error {
 	_ = h.call("disconnect", w, id, generation)
@@ -455,9 +455,9 @@ func (h hung) Disconnect(ctx context.Context, w ports.WorkerRef, id string, gene
 // does not answer does so in time, and what it was at another goes on with.
 func TestAnEndIsNotHeldUpByAWorkerThatHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCrowd(t, 1, func(cfg *orchestrator.Config) {
+		c := newReplicaSet(t, 1, func(cfg *orchestrator.Config) {
 			realTime(cfg)
-			cfg.Workers = hung{cfg.Workers.(arm)}
+			cfg.Workers = hung{cfg.Workers.(replicaGateway)}
 		})
 		a := c.all[0]
 		c.register(a, "worker-1", 10)

@@ -15,7 +15,7 @@ import (
 // What is over on a worker stays over there, whatever is on its way to it.
 
 // cleanup gives what is left to be done on a worker about a session; nil: nothing.
-func (c *crowd) cleanup(worker, session string) (left *domain.Cleanup) {
+func (c *replicaSet) cleanup(worker, session string) (left *domain.Cleanup) {
 	c.t.Helper()
 	require.NoError(c.t, c.store.View(c.t.Context(), func(ctx context.Context, tx *ports.Tx) error {
 		all, err := tx.Cleanups.BySession(ctx, session)
@@ -33,7 +33,7 @@ func (c *crowd) cleanup(worker, session string) (left *domain.Cleanup) {
 func TestAGenerationThatFailedIsOver(t *testing.T) {
 	for name, can := range map[string][]domain.Capability{"generations": {domain.CapLease, domain.CapGeneration}, "none": nil} {
 		t.Run(name, func(t *testing.T) {
-			c := newCrowd(t, 2)
+			c := newReplicaSet(t, 2)
 			a, b := c.all[0], c.all[1]
 			c.register(a, "worker-1", 10, can...)
 			s := c.line()
@@ -60,7 +60,7 @@ func TestAGenerationThatFailedIsOver(t *testing.T) {
 
 // TestAWorkerThatRegistersLearnsWhatIsOver: before it may start anything.
 func TestAWorkerThatRegistersLearnsWhatIsOver(t *testing.T) {
-	c := newCrowd(t, 1)
+	c := newReplicaSet(t, 1)
 	a := c.all[0]
 	can := []domain.Capability{domain.CapLease, domain.CapGeneration}
 	c.register(a, "worker-1", 10, can...)
@@ -75,7 +75,7 @@ func TestAWorkerThatRegistersLearnsWhatIsOver(t *testing.T) {
 
 // TestACleanupIsNotWeakened: a session was deleted, its worker could not be told yet, and goes on listing it.
 func TestACleanupIsNotWeakened(t *testing.T) {
-	c := newCrowd(t, 1)
+	c := newReplicaSet(t, 1)
 	a := c.all[0]
 	c.register(a, "worker-1", 10)
 	s := c.connected(a)
@@ -96,7 +96,7 @@ func TestACleanupIsNotWeakened(t *testing.T) {
 // TestWhatAWorkerOwnsByNowIsNotStoppedThere: a worker lists a session that is not its own; before that it is to be stopped is
 // noted, it is assigned there.
 func TestWhatAWorkerOwnsByNowIsNotStoppedThere(t *testing.T) {
-	c := newCrowd(t, 1)
+	c := newReplicaSet(t, 1)
 	a := c.all[0]
 	c.register(a, "worker-1", 10)
 	s := c.line()
@@ -118,7 +118,7 @@ func TestWhatAWorkerOwnsByNowIsNotStoppedThere(t *testing.T) {
 // TestAStartThatAnotherReplicaMayHaveMade: whoever assigned a session stands still before it calls. Another replica begins
 // with the call meanwhile, and ends before it can say so. Then the worker refuses the first.
 func TestAStartThatAnotherReplicaMayHaveMade(t *testing.T) {
-	c := newCrowd(t, 2)
+	c := newReplicaSet(t, 2)
 	a, b := c.all[0], c.all[1]
 	c.register(a, "worker-1", 10)
 	s := c.line()
@@ -129,7 +129,7 @@ func TestAStartThatAnotherReplicaMayHaveMade(t *testing.T) {
 		require.True(t, c.session(s.ID).IsAssigned())
 		called = aside(func() {
 			for c.hands.made("start") == 0 {
-				_, _ = b.Step(context.Background())
+				_, _ = b.RunOnce(context.Background())
 				c.clock.advance(tick)
 			}
 		})
@@ -155,7 +155,7 @@ func TestAStartThatAnotherReplicaMayHaveMade(t *testing.T) {
 // TestWhatIsBeingLoggedOutIsNotStopped: a worker that still lists a session which is to be logged out there is not told to stop
 // it in other words: it might forget the session, and with it what is to be wiped.
 func TestWhatIsBeingLoggedOutIsNotStopped(t *testing.T) {
-	c := newCrowd(t, 1)
+	c := newReplicaSet(t, 1)
 	a := c.all[0]
 	c.register(a, "worker-1", 10, domain.CapLease, domain.CapGeneration)
 	s := c.connected(a)
@@ -170,7 +170,7 @@ func TestWhatIsBeingLoggedOutIsNotStopped(t *testing.T) {
 
 // TestAFormerOwnerThatDoesNotSayWhoItIs: an older worker is told to stop a session that runs elsewhere by now, and reports that it has.
 func TestAFormerOwnerThatDoesNotSayWhoItIs(t *testing.T) {
-	c := newCrowd(t, 1)
+	c := newReplicaSet(t, 1)
 	a := c.all[0]
 	c.register(a, "worker-1", 10)
 	s := c.connected(a)
@@ -190,7 +190,7 @@ func TestAFormerOwnerThatDoesNotSayWhoItIs(t *testing.T) {
 
 // TestNothingStartsWithCredentialsThatAreToBeWiped: that a worker has to wipe them is noted while the session is about to be placed there.
 func TestNothingStartsWithCredentialsThatAreToBeWiped(t *testing.T) {
-	c := newCrowd(t, 1)
+	c := newReplicaSet(t, 1)
 	a := c.all[0]
 	c.register(a, "worker-1", 10)
 	s := c.line()

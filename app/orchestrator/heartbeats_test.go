@@ -23,14 +23,14 @@ func commands(answer *service.HeartbeatResult) (ids []string) {
 func TestWorkersAreToldWhatIsNotTheirsWhateverReplicaTheyReportTo(t *testing.T) {
 	for _, cut := range []bool{false, true} {
 		t.Run(fmt.Sprint("cut=", cut), func(t *testing.T) {
-			c := newCrowd(t, 2)
+			c := newReplicaSet(t, 2)
 			a, b := c.all[0], c.all[1]
 			can := []domain.Capability{domain.CapGeneration, domain.CapLease}
 			c.register(a, "worker-1", 5, can...)
 			s := c.connected(a)
 			c.register(a, "worker-2", 5, can...)
 			require.NoError(t, c.stepOf(b))
-			a.ears.cut.Store(cut)
+			a.invalidator.cut.Store(cut)
 			require.NoError(t, left(a.Protocol.Unregister(t.Context(), "worker-1", "")))
 			b.dead = true
 			c.pass(9*time.Second, c.pulse(a, "worker-2"), c.breathe(b))
@@ -58,7 +58,7 @@ func TestWorkersAreToldWhatIsNotTheirsWhateverReplicaTheyReportTo(t *testing.T) 
 }
 
 func TestHeartbeatsThatReachReplicasInTurnAreCheap(t *testing.T) {
-	c := newCrowd(t, 3)
+	c := newReplicaSet(t, 3)
 	c.register(c.all[0], "worker-1", 50)
 	ids := c.full([]string{"worker-1"}, 50)
 	h := domain.Heartbeat{WorkerID: "worker-1", IsFullSnapshot: true, CPU: -1, Memory: -1, MessageCount: -1}

@@ -18,7 +18,7 @@ import (
 )
 
 func TestNothingIsMissedBeforeAReplicaListens(t *testing.T) {
-	c := newCrowd(t, 1)
+	c := newReplicaSet(t, 1)
 	a := c.all[0]
 	late := c.join(0)
 	_, err := late.Workers.Statistics(t.Context()) // it has read everything now
@@ -38,9 +38,9 @@ func TestEachReplicaSeesWhatOthersDo(t *testing.T) {
 			name, late = "invalidations are lost", 2*time.Minute+time.Second
 		}
 		t.Run(name, func(t *testing.T) {
-			c := newCrowd(t, 2)
+			c := newReplicaSet(t, 2)
 			a, b := c.all[0], c.all[1]
-			a.ears.cut.Store(cut)
+			a.invalidator.cut.Store(cut)
 			beat := c.clock.Now()
 			alive := make(map[string][]string)
 			see := func() { // B gets to see what A has done, at the latest
@@ -97,7 +97,7 @@ func TestEachReplicaSeesWhatOthersDo(t *testing.T) {
 			_, candidates, err := b.Workers.ExplainPlacement(t.Context())
 			require.NoError(t, err)
 			require.Empty(t, candidates)
-			b.ears.Invalidator.Publish(ports.Invalidation{}) // no effect on itself
+			b.invalidator.Invalidator.Publish(ports.Invalidation{}) // no effect on itself
 			c.hub.Join().Publish(ports.Invalidation{Workers: []string{"worker-1"}, Sessions: []string{s.ID}})
 			require.NoError(t, c.stepOf(b))
 			require.Zero(t, known(), "a late invalidation brings nothing back")
@@ -115,7 +115,7 @@ func TestEachReplicaSeesWhatOthersDo(t *testing.T) {
 
 // What a worker lists when it is back may be what it has been told to stop anyway.
 func TestAWorkerThatIsBackHearsOfEachStopOnce(t *testing.T) {
-	c := newCrowd(t, 1)
+	c := newReplicaSet(t, 1)
 	a := c.all[0]
 	c.register(a, "worker-1", 5, domain.CapLease, domain.CapGeneration)
 	s := c.connected(a)
@@ -131,9 +131,9 @@ func TestAWorkerThatIsBackHearsOfEachStopOnce(t *testing.T) {
 }
 
 func TestAReplicaServesWorkersThatItHasNotHeardOf(t *testing.T) {
-	c := newCrowd(t, 2)
+	c := newReplicaSet(t, 2)
 	a, b := c.all[0], c.all[1]
-	a.ears.cut.Store(true)
+	a.invalidator.cut.Store(true)
 	for _, w := range []string{"worker-1", "worker-2", "worker-3", "worker-4"} {
 		c.register(a, w, 5)
 	}
@@ -160,7 +160,7 @@ func TestAReplicaServesWorkersThatItHasNotHeardOf(t *testing.T) {
 }
 
 func TestAStaleReadBringsNothingBack(t *testing.T) {
-	c := newCrowd(t, 2)
+	c := newReplicaSet(t, 2)
 	a, b := c.all[0], c.all[1]
 	c.register(a, "worker-1", 5)
 	s := c.connected(a)
@@ -185,14 +185,14 @@ func TestWhoWaitsForAQRSeesWhatWasReportedElsewhere(t *testing.T) {
 	for _, cut := range []bool{false, true} {
 		t.Run(fmt.Sprint("cut=", cut), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				c := newCrowd(t, 2, func(cfg *orchestrator.Config) { realTime(cfg); cfg.Timing.StartTimeout = 0 })
+				c := newReplicaSet(t, 2, func(cfg *orchestrator.Config) { realTime(cfg); cfg.Timing.StartTimeout = 0 })
 				a, b := c.all[0], c.all[1]
 				c.hands.report = func(call) domain.Report { return domain.Report{Status: domain.Init} }
 				c.running()
 				c.register(a, "worker-1", 5)
 				s := c.line()
 				time.Sleep(time.Second)
-				b.ears.cut.Store(cut)
+				b.invalidator.cut.Store(cut)
 				asked := make(chan *service.SessionQR, 1)
 				go func() {
 					q, _ := b.Sessions.Connect(context.Background(), s.UserID, s.ID, service.ConnectOptions{Wait: 30 * time.Second})
@@ -216,7 +216,7 @@ func TestWhoWaitsForAQRSeesWhatWasReportedElsewhere(t *testing.T) {
 }
 
 func TestAWorkerThatRegistersDuringALookAtTheStoreStays(t *testing.T) {
-	c := newCrowd(t, 1)
+	c := newReplicaSet(t, 1)
 	a := c.all[0]
 	c.register(a, "worker-1", 5)
 	for name, look := range map[string]func(){
@@ -241,11 +241,11 @@ func TestAWorkerThatRegistersDuringALookAtTheStoreStays(t *testing.T) {
 // An operator who asks another replica hears of what has just changed, though no
 // invalidation has come there yet.
 func TestOperatorsHearTheSameFromAllReplicas(t *testing.T) {
-	c := newCrowd(t, 2)
+	c := newReplicaSet(t, 2)
 	a, b := c.all[0], c.all[1]
 	_, err := b.Workers.Statistics(t.Context()) // it has read everything now
 	require.NoError(t, err)
-	a.ears.cut.Store(true)
+	a.invalidator.cut.Store(true)
 	c.register(a, "worker-1", 5)
 	c.register(a, "worker-2", 7)
 	c.connected(a)
@@ -296,7 +296,7 @@ func TestOperatorsMoveSessionsToWorkersThatAreNewElsewhere(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := newCrowd(t, 2)
+			c := newReplicaSet(t, 2)
 			a, b := c.all[0], c.all[1]
 			c.register(a, "worker-1", 9)
 			s := c.connected(a)
@@ -304,7 +304,7 @@ func TestOperatorsMoveSessionsToWorkersThatAreNewElsewhere(t *testing.T) {
 			require.NoError(t, c.stepOf(b))
 			_, _, err := b.Workers.ExplainPlacement(t.Context()) // a look that was a moment ago
 			require.NoError(t, err)
-			a.ears.cut.Store(true)
+			a.invalidator.cut.Store(true)
 			c.register(a, "worker-2", 9)
 			require.NoError(t, move(t, b, s))
 		})
@@ -312,9 +312,9 @@ func TestOperatorsMoveSessionsToWorkersThatAreNewElsewhere(t *testing.T) {
 }
 
 func TestWorkersComeAndGoWithoutInvalidations(t *testing.T) {
-	c := newCrowd(t, 2)
+	c := newReplicaSet(t, 2)
 	a, b := c.all[0], c.all[1]
-	a.ears.cut.Store(true)
+	a.invalidator.cut.Store(true)
 	c.register(a, "worker-1", 5)
 	s := c.connected(a)
 	c.pass(11*time.Second, c.pulse(a, "worker-1"))
@@ -352,7 +352,7 @@ func (s *hangingStore) View(ctx context.Context, fn func(context.Context, *ports
 func TestWhoWaitsForALookWaitsForOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &hangingStore{after: 10 * time.Second}
-		c := newCrowd(t, 2, func(cfg *orchestrator.Config) {
+		c := newReplicaSet(t, 2, func(cfg *orchestrator.Config) {
 			realTime(cfg)
 			if store.Store == nil {
 				store.Store = cfg.Store

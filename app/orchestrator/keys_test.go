@@ -16,7 +16,7 @@ import (
 )
 
 func TestWhatIsRevokedIsRefusedEverywhere(t *testing.T) {
-	change := func(c *crowd, user string, fn func(*domain.User)) {
+	change := func(c *replicaSet, user string, fn func(*domain.User)) {
 		require.NoError(c.t, c.store.Update(c.t.Context(), func(ctx context.Context, tx *ports.Tx) error {
 			u, err := tx.Users.Get(ctx, user)
 			require.NoError(c.t, err)
@@ -26,32 +26,32 @@ func TestWhatIsRevokedIsRefusedEverywhere(t *testing.T) {
 		require.NoError(c.t, c.all[0].Users.ApplyChange(c.t.Context(), user))
 	}
 	for name, revoke := range map[string]struct {
-		how  func(c *crowd, s *service.CreatedSession)
+		how  func(c *replicaSet, s *service.CreatedSession)
 		code domain.Code
 	}{
-		"key rotated": {func(c *crowd, s *service.CreatedSession) {
+		"key rotated": {func(c *replicaSet, s *service.CreatedSession) {
 			_, err := c.all[0].APIKeys.Rotate(c.t.Context(), s.UserID, s.ID, 0)
 			require.NoError(c.t, err)
 		}, domain.CodeAPIKeyInvalid},
-		"key revoked": {func(c *crowd, s *service.CreatedSession) {
+		"key revoked": {func(c *replicaSet, s *service.CreatedSession) {
 			keys, err := c.all[0].APIKeys.List(c.t.Context(), s.UserID)
 			require.NoError(c.t, err)
 			require.NoError(c.t, c.all[0].APIKeys.Revoke(c.t.Context(), s.UserID, keys[0].ID))
 		}, domain.CodeAPIKeyInvalid},
-		"session deleted": {func(c *crowd, s *service.CreatedSession) {
+		"session deleted": {func(c *replicaSet, s *service.CreatedSession) {
 			require.NoError(c.t, c.all[0].Sessions.Delete(c.t.Context(), s.UserID, s.ID))
 		}, domain.CodeAPIKeyInvalid},
-		"user deactivated": {func(c *crowd, s *service.CreatedSession) {
+		"user deactivated": {func(c *replicaSet, s *service.CreatedSession) {
 			change(c, s.UserID, func(u *domain.User) { u.Active = false })
 		}, domain.CodeAccountDeactivated},
-		"used up by a downgrade": {func(c *crowd, s *service.CreatedSession) {
+		"used up by a downgrade": {func(c *replicaSet, s *service.CreatedSession) {
 			change(c, s.UserID, func(u *domain.User) { u.Tier = domain.TierBasic })
 		}, domain.CodeAPILimit},
 	} {
 		for _, cut := range []bool{false, true} {
 			t.Run(fmt.Sprint(name, "/cut=", cut), func(t *testing.T) {
-				c := newCrowd(t, 2)
-				user := c.world().user(domain.TierPro)
+				c := newReplicaSet(t, 2)
+				user := c.fixture().user(domain.TierPro)
 				s, err := c.all[0].Sessions.Create(t.Context(), user, service.CreateSessionParams{Name: "line"})
 				require.NoError(t, err)
 				use := func() error {
@@ -61,7 +61,7 @@ func TestWhatIsRevokedIsRefusedEverywhere(t *testing.T) {
 				for range 1001 { // more than the lower tier allows
 					require.NoError(t, use())
 				}
-				c.all[0].ears.cut.Store(cut)
+				c.all[0].invalidator.cut.Store(cut)
 				revoke.how(c, s)
 				if cut {
 					c.clock.advance(999 * time.Millisecond)
@@ -75,7 +75,7 @@ func TestWhatIsRevokedIsRefusedEverywhere(t *testing.T) {
 }
 
 func TestTheLatestUseOfAKeyIsKept(t *testing.T) {
-	c := newCrowd(t, 2)
+	c := newReplicaSet(t, 2)
 	a, b := c.all[0], c.all[1]
 	s := c.line()
 	_, _, err := b.APIKeys.Authenticate(t.Context(), s.APIKey)
@@ -94,7 +94,7 @@ func TestTheLatestUseOfAKeyIsKept(t *testing.T) {
 }
 
 func TestAKeyThatWasRotatedExpiresWithItsGrace(t *testing.T) {
-	c := newCrowd(t, 2)
+	c := newReplicaSet(t, 2)
 	a, b := c.all[0], c.all[1]
 	s := c.line()
 	use := func(key string) domain.Code {
@@ -124,9 +124,9 @@ func TestAKeyThatWasRotatedExpiresWithItsGrace(t *testing.T) {
 
 // TestAKeyThatIsRotatedWithoutGraceEndsWhateverTheClocksShow: the replica that rotates is hours ahead.
 func TestAKeyThatIsRotatedWithoutGraceEndsWhateverTheClocksShow(t *testing.T) {
-	c := newSkewed(t, []time.Duration{2 * time.Hour, 0})
+	c := newSkewedReplicaSet(t, []time.Duration{2 * time.Hour, 0})
 	a, b := c.all[0], c.all[1]
-	s, err := b.Sessions.Create(t.Context(), c.world().user(domain.TierBasic), service.CreateSessionParams{Name: "line"})
+	s, err := b.Sessions.Create(t.Context(), c.fixture().user(domain.TierBasic), service.CreateSessionParams{Name: "line"})
 	require.NoError(t, err)
 	_, err = b.APIKeys.Rotate(t.Context(), s.UserID, s.ID, time.Hour) // over, by a's clock
 	require.NoError(t, err)
@@ -183,7 +183,7 @@ func (k keysBefore) BySession(context.Context, string) ([]*domain.APIKey, error)
 func TestOfRotationsAtOnceTheLastHolds(t *testing.T) {
 	for _, grace := range []time.Duration{0, time.Minute} {
 		var stores []*staleKeys
-		c := newCrowd(t, 2, func(cfg *orchestrator.Config) {
+		c := newReplicaSet(t, 2, func(cfg *orchestrator.Config) {
 			stores = append(stores, &staleKeys{Store: cfg.Store})
 			cfg.Store = stores[len(stores)-1]
 		})

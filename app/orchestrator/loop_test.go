@@ -17,7 +17,7 @@ import (
 )
 
 func TestBackgroundWorkIsDoneOnce(t *testing.T) {
-	c := newCrowd(t, 3)
+	c := newReplicaSet(t, 3)
 	var workers []string
 	for i := range 6 {
 		workers = append(workers, fmt.Sprint("worker-", i))
@@ -127,7 +127,7 @@ func TestRecoveryAtScale(t *testing.T) {
 		t.Run(fmt.Sprint(size), func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				c := newCrowd(t, 3, realTime)
+				c := newReplicaSet(t, 3, realTime)
 				var workers []string
 				for i := range size.workers {
 					workers = append(workers, fmt.Sprint("worker-", i))
@@ -174,12 +174,12 @@ func TestRecoveryAtScale(t *testing.T) {
 }
 
 func TestWhoWaitsForRoomGetsItInOrder(t *testing.T) {
-	c := newCrowd(t, 3)
+	c := newReplicaSet(t, 3)
 	tiers := []domain.Tier{domain.TierBasic, domain.TierMax, domain.TierPro}
 	var want []string // sessions, the highest tier and the oldest first
 	by := make(map[domain.Tier][]string)
 	for i := range 12 {
-		user := c.world().user(tiers[i%3])
+		user := c.fixture().user(tiers[i%3])
 		s, err := c.all[i%3].Sessions.Create(t.Context(), user, service.CreateSessionParams{Name: "line"})
 		require.NoError(t, err)
 		c.clock.advance(time.Second)
@@ -214,7 +214,7 @@ func TestWhoWaitsForRoomGetsItInOrder(t *testing.T) {
 }
 
 func TestIdleReplicasHardlyTouchTheStore(t *testing.T) {
-	c := newCrowd(t, 3)
+	c := newReplicaSet(t, 3)
 	var workers []string
 	for i := range 10 {
 		workers = append(workers, fmt.Sprint("worker-", i))
@@ -241,7 +241,7 @@ func TestIdleReplicasHardlyTouchTheStore(t *testing.T) {
 			}
 			for _, r := range c.all {
 				if !c.clock.Now().Before(next[r]) {
-					at, err := r.Step(t.Context())
+					at, err := r.RunOnce(t.Context())
 					require.NoError(t, err)
 					next[r] = at
 				}
@@ -267,7 +267,7 @@ func TestIdleReplicasHardlyTouchTheStore(t *testing.T) {
 func TestAPublisherThatStoodStillDoesNotTurnBack(t *testing.T) {
 	for _, when := range []string{"after it read", "after it published"} {
 		t.Run(when, func(t *testing.T) {
-			c := newCrowd(t, 2)
+			c := newReplicaSet(t, 2)
 			c.register(c.all[0], "worker-1", 50)
 			var stands, other *replica // that which publishes, and the other
 			for i, r := range c.all {

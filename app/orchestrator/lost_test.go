@@ -13,9 +13,9 @@ import (
 // TestCallsToAWorkerThatIsLostAreGivenUp: they would only hold up what comes next.
 func TestCallsToAWorkerThatIsLostAreGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCrowd(t, 1, func(cfg *orchestrator.Config) {
+		c := newReplicaSet(t, 1, func(cfg *orchestrator.Config) {
 			realTime(cfg)
-			cfg.Workers = hung{cfg.Workers.(arm)}
+			cfg.Workers = hung{cfg.Workers.(replicaGateway)}
 		})
 		a := c.all[0]
 		c.register(a, "worker-1", 10)

@@ -30,7 +30,7 @@ var hello = domain.Outgoing{To: "6281234567890", Type: domain.TypeText, Text: "h
 func TestSendsFollowASessionThatHasMoved(t *testing.T) {
 	for _, known := range []bool{true, false} { // whether B knows the new worker
 		t.Run(fmt.Sprint("known=", known), func(t *testing.T) {
-			c := newCrowd(t, 2, ownRoutes)
+			c := newReplicaSet(t, 2, ownRoutes)
 			a, b := c.all[0], c.all[1]
 			c.register(a, "worker-1", 5)
 			s := c.connected(a)
@@ -40,7 +40,7 @@ func TestSendsFollowASessionThatHasMoved(t *testing.T) {
 				c.register(a, "worker-2", 5)
 				require.NoError(t, c.stepOf(b))
 			}
-			a.ears.cut.Store(true)
+			a.invalidator.cut.Store(true)
 			if !known {
 				c.register(a, "worker-2", 5)
 			}
@@ -66,7 +66,7 @@ func TestSendsFollowASessionThatHasMoved(t *testing.T) {
 }
 
 func TestNothingIsSentTwice(t *testing.T) {
-	c := newCrowd(t, 2, ownRoutes)
+	c := newReplicaSet(t, 2, ownRoutes)
 	a, b := c.all[0], c.all[1]
 	c.register(a, "worker-1", 5)
 	c.register(a, "worker-2", 5)
@@ -93,7 +93,7 @@ func TestNothingIsSentTwice(t *testing.T) {
 }
 
 func TestASessionThatIsConnectedSends(t *testing.T) {
-	c := newCrowd(t, 2, ownRoutes)
+	c := newReplicaSet(t, 2, ownRoutes)
 	a, b := c.all[0], c.all[1]
 	c.register(a, "worker-1", 5)
 	c.step()
@@ -103,7 +103,7 @@ func TestASessionThatIsConnectedSends(t *testing.T) {
 	_, err = b.Messages.Send(t.Context(), holder(s), &hello)
 	require.Equal(t, domain.CodeSessionNotConnected, domain.CodeOf(err))
 
-	a.ears.cut.Store(true) // B does not hear that it is connected again, nor that its worker is
+	a.invalidator.cut.Store(true) // B does not hear that it is connected again, nor that its worker is
 	require.NoError(t, c.stepOf(b))
 	require.NoError(t, left(b.Protocol.Unregister(t.Context(), "worker-1", "")))
 	c.register(a, "worker-1", 5)
@@ -119,7 +119,7 @@ func TestAReportReachesAnotherReplicaBeforeTheSendIsAnswered(t *testing.T) {
 	for _, busy := range []bool{false, true} { // whether that replica is sending, too
 		t.Run(fmt.Sprint("busy=", busy), func(t *testing.T) {
 			slept := func() {}
-			c := newCrowd(t, 2, func(cfg *orchestrator.Config) {
+			c := newReplicaSet(t, 2, func(cfg *orchestrator.Config) {
 				cfg.Sleep = func(context.Context, time.Duration) error { slept(); return nil }
 			})
 			a, b := c.all[0], c.all[1]
@@ -172,7 +172,7 @@ func TestAReportReachesAnotherReplicaBeforeTheSendIsAnswered(t *testing.T) {
 }
 
 func TestLimitsHoldForAllReplicasTogether(t *testing.T) {
-	c := newCrowd(t, 2, func(cfg *orchestrator.Config) {
+	c := newReplicaSet(t, 2, func(cfg *orchestrator.Config) {
 		cfg.Tiers = domain.DefaultTiers()
 		limits := cfg.Tiers[domain.TierBasic]
 		limits.MessagesPerHour = 50

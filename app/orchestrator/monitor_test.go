@@ -15,7 +15,7 @@ func TestNoClockMakesALivingWorkerSilent(t *testing.T) {
 	for _, skew := range []time.Duration{time.Minute, -time.Minute, time.Hour, -time.Hour} {
 		for _, can := range [][]domain.Capability{nil, {domain.CapLease, domain.CapGeneration}} {
 			t.Run(fmt.Sprint(skew, can), func(t *testing.T) {
-				c := newSkewed(t, []time.Duration{skew, 0, skew / 2})
+				c := newSkewedReplicaSet(t, []time.Duration{skew, 0, skew / 2})
 				a, b, d := c.all[0], c.all[1], c.all[2]
 				c.register(a, "worker-1", 10, can...)
 				s := c.connected(a)
@@ -42,9 +42,9 @@ func TestASilentWorkerIsLostWhenItsLeaseIsOutAndNotBefore(t *testing.T) {
 	for _, skew := range []time.Duration{0, 5 * time.Second, -5 * time.Second, time.Minute, -time.Minute} {
 		for _, cut := range []bool{false, true} { // the others learn of heartbeats late
 			t.Run(fmt.Sprint(skew, cut), func(t *testing.T) {
-				c := newSkewed(t, []time.Duration{-skew, 0, skew})
+				c := newSkewedReplicaSet(t, []time.Duration{-skew, 0, skew})
 				for _, r := range c.all {
-					r.ears.cut.Store(cut)
+					r.invalidator.cut.Store(cut)
 				}
 				c.register(c.all[0], "worker-1", 10, domain.CapLease, domain.CapGeneration)
 				c.pass(12 * time.Second)
@@ -70,9 +70,9 @@ func TestASilentWorkerIsLostWhenItsLeaseIsOutAndNotBefore(t *testing.T) {
 func TestAWorkerThatRefusesOneReplicaIsNotLost(t *testing.T) {
 	for _, every := range []time.Duration{tick, 25 * time.Second} { // between heartbeats, which reach the other
 		t.Run(fmt.Sprint("every ", every), func(t *testing.T) {
-			c := newCrowd(t, 2)
+			c := newReplicaSet(t, 2)
 			a, b := c.all[0], c.all[1]
-			b.ears.cut.Store(every == tick)                                                             // invalidations are needed only if heartbeats are rare
+			b.invalidator.cut.Store(every == tick)                                                      // invalidations are needed only if heartbeats are rare
 			workers := []string{"worker-1", "worker-2", "worker-3", "worker-4", "worker-5", "worker-6"} // some are B's to ask
 			on := make(map[string][]string)
 			for _, w := range workers {
@@ -119,7 +119,7 @@ func TestAWorkerThatRefusesOneReplicaIsNotLost(t *testing.T) {
 }
 
 func TestAnActivatedWorkerIsHeardOf(t *testing.T) {
-	c := newSkewed(t, []time.Duration{time.Minute, 0})
+	c := newSkewedReplicaSet(t, []time.Duration{time.Minute, 0})
 	a, b := c.all[0], c.all[1]
 	c.register(a, "worker-1", 50)
 	c.pass(40 * time.Second)
@@ -131,7 +131,7 @@ func TestAnActivatedWorkerIsHeardOf(t *testing.T) {
 }
 
 func TestTheMonitorIsStoppedEverywhere(t *testing.T) {
-	c := newCrowd(t, 3)
+	c := newReplicaSet(t, 3)
 	for i := range 6 {
 		c.register(c.all[0], fmt.Sprint("worker-", i), 5)
 	}

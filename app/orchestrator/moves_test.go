@@ -91,7 +91,7 @@ func (s settingsRead) Get(ctx context.Context, name string) (string, error) {
 
 func TestMovesThatBeginOnTwoReplicasAtOnceKeepTheLimit(t *testing.T) {
 	for begun := range 3 {
-		c := newCrowd(t, 2, func(cfg *orchestrator.Config) { cfg.MovesPerWorker = begun + 1 })
+		c := newReplicaSet(t, 2, func(cfg *orchestrator.Config) { cfg.MigrationsPerWorker = begun + 1 })
 		a, b := c.all[0], c.all[1]
 		c.register(a, "worker-1", 10)
 		var sessions []*service.CreatedSession

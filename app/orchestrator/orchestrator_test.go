@@ -21,9 +21,9 @@ import (
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
-// world is an orchestrator over a store in memory, with workers that are mocks
+// fixture is an orchestrator over a store in memory, with workers that are mocks
 // and a clock that stands still until it is moved.
-type world struct {
+type fixture struct {
 	*orchestrator.Orchestrator
 	t       *testing.T
 	store   ports.Store
@@ -36,13 +36,13 @@ type clock struct{ us atomic.Int64 }
 func (c *clock) Now() time.Time          { return time.UnixMicro(c.us.Load()).UTC() }
 func (c *clock) advance(d time.Duration) { c.us.Add(d.Microseconds()) }
 
-func newWorld(t *testing.T) *world { return worldOn(t, memory.NewStore()) }
+func newFixture(t *testing.T) *fixture { return newFixtureOn(t, memory.NewStore()) }
 
-func worldOn(t *testing.T, store ports.Store) *world {
+func newFixtureOn(t *testing.T, store ports.Store) *fixture {
 	t.Helper()
 	c := &clock{}
 	c.us.Store(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC).UnixMicro())
-	w := &world{t: t, store: store, clock: c, workers: mocks.NewMockWorkerGateway(gomock.NewController(t))}
+	w := &fixture{t: t, store: store, clock: c, workers: mocks.NewMockWorkerGateway(gomock.NewController(t))}
 	var err error
 	w.Orchestrator, err = orchestrator.New(orchestrator.Config{
 		Store: w.store, Workers: w.workers, Routes: memory.NewRoutes(), Limiter: memory.NewLimiter(),
@@ -54,7 +54,7 @@ func worldOn(t *testing.T, store ports.Store) *world {
 }
 
 // user adds a user of the tier.
-func (w *world) user(tier domain.Tier) string {
+func (w *fixture) user(tier domain.Tier) string {
 	w.t.Helper()
 	id := "user-" + new(system.IDs).NewID()
 	require.NoError(w.t, w.store.Update(context.Background(), func(ctx context.Context, tx *ports.Tx) error {
@@ -67,7 +67,7 @@ func (w *world) user(tier domain.Tier) string {
 }
 
 // worker registers a worker.
-func (w *world) worker(id string, capacity int) {
+func (w *fixture) worker(id string, capacity int) {
 	w.t.Helper()
 	w.workers.EXPECT().Health(gomock.Any(), gomock.Any()).Return(nil).AnyTimes()
 	_, err := w.Protocol.Register(context.Background(), domain.Registration{
@@ -76,7 +76,7 @@ func (w *world) worker(id string, capacity int) {
 	require.NoError(w.t, err)
 }
 
-func (w *world) card(user, name string) *service.CreatedSession {
+func (w *fixture) card(user, name string) *service.CreatedSession {
 	w.t.Helper()
 	s, err := w.Sessions.Create(context.Background(), user, service.CreateSessionParams{Name: name})
 	require.NoError(w.t, err)
@@ -84,7 +84,7 @@ func (w *world) card(user, name string) *service.CreatedSession {
 }
 
 // connected gives a session that is CONNECTED on worker-1.
-func (w *world) connected(user string) *service.CreatedSession {
+func (w *fixture) connected(user string) *service.CreatedSession {
 	w.t.Helper()
 	s := w.card(user, "line")
 	_, err := w.Sessions.Connect(context.Background(), user, s.ID, service.ConnectOptions{})
@@ -94,17 +94,17 @@ func (w *world) connected(user string) *service.CreatedSession {
 	return s
 }
 
-// newLine gives a world in which a session is CONNECTED on worker-1, which has room
+// newLine returns a fixture in which a session is CONNECTED on worker-1, which has room
 // for 50.
-func newLine(t *testing.T) (*world, *service.CreatedSession) {
+func newLine(t *testing.T) (*fixture, *service.CreatedSession) {
 	t.Helper()
-	w := newWorld(t)
+	w := newFixture(t)
 	w.starts()
 	w.worker("worker-1", 50)
 	return w, w.connected(w.user(domain.TierBasic))
 }
 
-func (w *world) session(id string) *domain.Session {
+func (w *fixture) session(id string) *domain.Session {
 	w.t.Helper()
 	var s *domain.Session
 	require.NoError(w.t, w.store.View(context.Background(), func(ctx context.Context, tx *ports.Tx) (err error) {
@@ -114,7 +114,7 @@ func (w *world) session(id string) *domain.Session {
 	return s
 }
 
-func (w *world) starts() *atomic.Int64 {
+func (w *fixture) starts() *atomic.Int64 {
 	var n atomic.Int64
 	w.workers.EXPECT().Start(gomock.Any(), gomock.Any(), gomock.Any()).DoAndReturn(
 		func(context.Context, ports.WorkerRef, ports.Start) (domain.Report, error) {
@@ -125,7 +125,7 @@ func (w *world) starts() *atomic.Int64 {
 }
 
 func TestManyCreatesMakeOneSession(t *testing.T) {
-	w := newWorld(t)
+	w := newFixture(t)
 	user := w.user(domain.TierBasic)
 	var made, refused atomic.Int64
 	race(40, func(i int) {
@@ -141,7 +141,7 @@ func TestManyCreatesMakeOneSession(t *testing.T) {
 }
 
 func TestManyConnectsFillExactlyTheCapacity(t *testing.T) {
-	w := newWorld(t)
+	w := newFixture(t)
 	starts := w.starts()
 	w.worker("worker-1", 4)
 	w.worker("worker-2", 3)
@@ -172,7 +172,7 @@ func TestManyConnectsFillExactlyTheCapacity(t *testing.T) {
 }
 
 func TestManyConnectsOfOneSessionStartItOnce(t *testing.T) {
-	w := newWorld(t)
+	w := newFixture(t)
 	starts := w.starts()
 	w.worker("worker-1", 50)
 	user := w.user(domain.TierBasic)
@@ -202,7 +202,7 @@ func race(n int, fn func(i int)) {
 }
 
 func TestConnectWithoutWorkersChangesNothing(t *testing.T) {
-	w := newWorld(t)
+	w := newFixture(t)
 	user := w.user(domain.TierBasic)
 	id := w.card(user, "line").ID
 	_, err := w.Sessions.Connect(context.Background(), user, id, service.ConnectOptions{})
@@ -211,7 +211,7 @@ func TestConnectWithoutWorkersChangesNothing(t *testing.T) {
 }
 
 func TestConnectTriesTheNextWorker(t *testing.T) {
-	w := newWorld(t)
+	w := newFixture(t)
 	w.worker("worker-1", 50)
 	w.worker("worker-2", 50)
 	user := w.user(domain.TierBasic)
@@ -235,7 +235,7 @@ func TestConnectTriesTheNextWorker(t *testing.T) {
 }
 
 func TestConnectThatNoWorkerTakesIsWithdrawn(t *testing.T) {
-	w := newWorld(t)
+	w := newFixture(t)
 	w.worker("worker-1", 50)
 	user := w.user(domain.TierBasic)
 	id := w.card(user, "line").ID
@@ -258,7 +258,7 @@ func TestAnswerDoesNotOverwriteWhatWasReportedDuringTheCall(t *testing.T) {
 		{domain.Report{Status: domain.Disconnected, LoggedOut: true}, domain.Connected}, // nothing confirms the start
 	} {
 		t.Run(string(c.reported.Status), func(t *testing.T) {
-			w := newWorld(t)
+			w := newFixture(t)
 			w.worker("worker-1", 50)
 			user := w.user(domain.TierBasic)
 			id := w.card(user, "line").ID

@@ -16,7 +16,7 @@ import (
 // TestNobodyIsSilentWhileTheStoreIsAway: heartbeats are refused while the store is away. Once it is back, workers have as long to be
 // heard of as they ever have.
 func TestNobodyIsSilentWhileTheStoreIsAway(t *testing.T) {
-	c := newCrowd(t, 2)
+	c := newReplicaSet(t, 2)
 	a := c.all[0]
 	workers := c.fleetOf(6)
 	for _, r := range c.all {
@@ -25,7 +25,7 @@ func TestNobodyIsSilentWhileTheStoreIsAway(t *testing.T) {
 	for away := time.Duration(0); away < 5*time.Minute; away += tick {
 		c.clock.advance(tick)
 		for _, r := range c.all {
-			_, _ = r.Step(t.Context())
+			_, _ = r.RunOnce(t.Context())
 		}
 	}
 	for _, r := range c.all {
@@ -48,7 +48,7 @@ func (l slowToSeed) Backfill(ctx context.Context, key string, first time.Time, l
 
 // TestAReplicaThatBeginsCountsFirst: what was sent before is counted before anything else is let through.
 func TestAReplicaThatBeginsCountsFirst(t *testing.T) {
-	c := newCrowd(t, 1, func(cfg *orchestrator.Config) {
+	c := newReplicaSet(t, 1, func(cfg *orchestrator.Config) {
 		cfg.Tiers = domain.DefaultTiers()
 		limits := cfg.Tiers[domain.TierBasic]
 		limits.MessagesPerHour = 10
@@ -76,7 +76,7 @@ func TestAReplicaThatBeginsCountsFirst(t *testing.T) {
 // TestALimiterThatLostEverythingLetsNobodyThroughThatItRefused: while the history is read, it refuses on its own.
 func TestALimiterThatLostEverythingLetsNobodyThroughThatItRefused(t *testing.T) {
 	for _, limit := range []int{0, 10} {
-		c := newCrowd(t, 1, func(cfg *orchestrator.Config) {
+		c := newReplicaSet(t, 1, func(cfg *orchestrator.Config) {
 			cfg.Tiers = domain.DefaultTiers()
 			limits := cfg.Tiers[domain.TierBasic]
 			limits.MessagesPerHour = limit
@@ -110,7 +110,7 @@ func TestALimiterThatLostEverythingLetsNobodyThroughThatItRefused(t *testing.T) 
 
 // TestWhatCannotBeCountedIsGivenBack: the history that a limiter needs cannot be read, so nothing is sent.
 func TestWhatCannotBeCountedIsGivenBack(t *testing.T) {
-	c := newCrowd(t, 1)
+	c := newReplicaSet(t, 1)
 	a := c.all[0]
 	c.register(a, "worker-1", 5)
 	s := c.connected(a)
@@ -130,14 +130,14 @@ func TestWhatCannotBeCountedIsGivenBack(t *testing.T) {
 
 // TestReplicasAreNotTakenForDeadWhileTheStoreIsAway: whoever reaches it first finds signs of life of the others that are old, like its own.
 func TestReplicasAreNotTakenForDeadWhileTheStoreIsAway(t *testing.T) {
-	c := newCrowd(t, 3)
+	c := newReplicaSet(t, 3)
 	for _, r := range c.all {
 		r.store.lost.Store(true)
 	}
 	for range 120 {
 		c.clock.advance(tick)
 		for _, r := range c.all {
-			_, _ = r.Step(t.Context())
+			_, _ = r.RunOnce(t.Context())
 		}
 	}
 	for _, r := range c.all {

@@ -17,7 +17,7 @@ func refused() error {
 }
 
 // fleetOf registers workers, of which each replica has some to probe, at the first.
-func (c *crowd) fleetOf(n int) (workers []string) {
+func (c *replicaSet) fleetOf(n int) (workers []string) {
 	for i := range n {
 		workers = append(workers, fmt.Sprint("worker-", i))
 		c.register(c.all[0], workers[i], 5)
@@ -29,10 +29,10 @@ func (c *crowd) fleetOf(n int) (workers []string) {
 // TestARefusalIsJudgedByTheRow: a replica that is refused by workers, and is told of none of their heartbeats, does not even
 // for a moment count them as lost while another hears of them.
 func TestARefusalIsJudgedByTheRow(t *testing.T) {
-	c := newCrowd(t, 2)
+	c := newReplicaSet(t, 2)
 	a, b := c.all[0], c.all[1]
 	workers := c.fleetOf(6)
-	b.ears.cut.Store(true)
+	b.invalidator.cut.Store(true)
 	c.hands.set(func(made call) error {
 		if made.by == "B" {
 			return refused()
@@ -57,7 +57,7 @@ func TestARefusalIsJudgedByTheRow(t *testing.T) {
 func TestACrashAfterAHeartbeatThatIsNotKnownYet(t *testing.T) {
 	for after := range 20 {
 		t.Run(fmt.Sprint(after), func(t *testing.T) {
-			c := newCrowd(t, 2)
+			c := newReplicaSet(t, 2)
 			workers := c.fleetOf(4)
 			c.pass(20*time.Second+time.Duration(after)*500*time.Millisecond, c.pulse(c.all[0], workers...))
 			c.hands.set(func(call) error { return refused() })
@@ -71,7 +71,7 @@ func TestACrashAfterAHeartbeatThatIsNotKnownYet(t *testing.T) {
 
 // TestAnAnswerForAFormerProcess: a worker has registered anew when the outcome of a call to its former process comes.
 func TestAnAnswerForAFormerProcess(t *testing.T) {
-	c := newCrowd(t, 1)
+	c := newReplicaSet(t, 1)
 	a := c.all[0]
 	require.NoError(t, c.worker1(a, "http://process-1:1"))
 	began, end := c.hang("health")

@@ -43,7 +43,7 @@ func (m openBefore) Open(context.Context) ([]*domain.Migration, error) { return 
 
 // TestMovesOfAReplicaBeginOneAtATime: the limits of moves hold, whatever the transactions of the store see of each other.
 func TestMovesOfAReplicaBeginOneAtATime(t *testing.T) {
-	c := newCrowd(t, 1, func(cfg *orchestrator.Config) {
+	c := newReplicaSet(t, 1, func(cfg *orchestrator.Config) {
 		cfg.Store, cfg.Spawn, cfg.Parallel = blindStore{cfg.Store}, nil, 24
 	})
 	a := c.all[0]

@@ -13,7 +13,7 @@ import (
 // TestARestartedWorkerHasTimeToRecover: a worker that registers again recovers its sessions by itself; only those of which it
 // says nothing for a while are started there once more.
 func TestARestartedWorkerHasTimeToRecover(t *testing.T) {
-	c := newCrowd(t, 2)
+	c := newReplicaSet(t, 2)
 	a := c.all[0]
 	c.register(a, "worker-1", 10)
 	recovered, silent := c.connected(a), c.connected(a)
@@ -34,12 +34,12 @@ func TestARestartedWorkerHasTimeToRecover(t *testing.T) {
 // TestWhatHasRecoveredIsHeardByAnyReplica: a worker has registered again at one replica, and what it has recovered is in the heartbeat
 // that it sends to another, which does not know yet that it was down.
 func TestWhatHasRecoveredIsHeardByAnyReplica(t *testing.T) {
-	c := newCrowd(t, 2)
+	c := newReplicaSet(t, 2)
 	a, b := c.all[0], c.all[1]
 	c.register(a, "worker-1", 10)
 	s := c.connected(a)
 	c.pass(time.Second)
-	a.ears.cut.Store(true)
+	a.invalidator.cut.Store(true)
 	c.register(b, "worker-1", 10)
 	require.Equal(t, domain.Reconnecting, c.session(s.ID).Status)
 	c.beat(a, "worker-1", s.ID)
@@ -50,7 +50,7 @@ func TestWhatHasRecoveredIsHeardByAnyReplica(t *testing.T) {
 func TestAStartThatCameToNothing(t *testing.T) {
 	for name, can := range map[string][]domain.Capability{"generations": {domain.CapLease, domain.CapGeneration}, "none": nil} {
 		t.Run(name, func(t *testing.T) {
-			c := newCrowd(t, 1)
+			c := newReplicaSet(t, 1)
 			a := c.all[0]
 			c.register(a, "worker-1", 10, can...)
 			c.hands.report = func(call) domain.Report { return domain.Report{Status: domain.Init} }

@@ -17,7 +17,7 @@ import (
 )
 
 func TestOthersTakeOverWhatADeadReplicaDid(t *testing.T) {
-	c := newCrowd(t, 3)
+	c := newReplicaSet(t, 3)
 	workers := []string{"worker-1", "worker-2", "worker-3", "worker-4", "worker-5", "worker-6"}
 	for _, w := range workers {
 		c.register(c.all[0], w, 50)
@@ -45,7 +45,7 @@ func TestOthersTakeOverWhatADeadReplicaDid(t *testing.T) {
 }
 
 func TestAnOrderlyEndHandsOverAtOnce(t *testing.T) {
-	c := newCrowd(t, 2)
+	c := newReplicaSet(t, 2)
 	a, b := c.all[0], c.all[1]
 	c.register(b, "worker-1", 50)
 	s := c.line()
@@ -76,7 +76,7 @@ type owners struct {
 
 // watchOwners answers all calls, and fails the test if a session is started while
 // it runs elsewhere.
-func (c *crowd) watchOwners() *owners {
+func (c *replicaSet) watchOwners() *owners {
 	o := &owners{on: make(map[string]map[string]bool)}
 	c.hands.set(func(made call) error {
 		o.mu.Lock()
@@ -113,7 +113,7 @@ func TestAFailoverGoesOnWhenAReplicaEndsInTheMiddle(t *testing.T) {
 	for _, returns := range []bool{false, true} {
 		for at, more := 1, true; more; at++ {
 			t.Run(fmt.Sprintf("returns=%v/%d", returns, at), func(t *testing.T) {
-				c := newCrowd(t, 3)
+				c := newReplicaSet(t, 3)
 				a := c.all[0]
 				where := c.watchOwners()
 				c.register(a, "worker-1", sessions)
@@ -146,7 +146,7 @@ func TestAFailoverGoesOnWhenAReplicaEndsInTheMiddle(t *testing.T) {
 				}
 				failover := c.clock.Now()
 				for done := 0; done < sessions; {
-					if _, err := a.Step(t.Context()); !a.store.lost.Load() {
+					if _, err := a.RunOnce(t.Context()); !a.store.lost.Load() {
 						require.NoError(t, err)
 					}
 					a.dead = true
@@ -176,7 +176,7 @@ func TestAFailoverGoesOnWhenAReplicaEndsInTheMiddle(t *testing.T) {
 
 func TestABusyReplicaLivesButNotAStuckOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCrowd(t, 2, realTime)
+		c := newReplicaSet(t, 2, realTime)
 		var reading atomic.Int64 // what A reads next takes so long
 		c.all[0].store.viewed = func() { time.Sleep(time.Duration(reading.Swap(0))) }
 		c.running()

@@ -15,7 +15,7 @@ import (
 // TestATargetThatHasRoomForOne: two sessions are to go where there is room for one by now. While that is on its way the other
 // stays in use where it is.
 func TestATargetThatHasRoomForOne(t *testing.T) {
-	c := newCrowd(t, 1)
+	c := newReplicaSet(t, 1)
 	a := c.all[0]
 	c.register(a, "worker-1", 5)
 	ids := []string{c.connected(a).ID, c.connected(a).ID}
@@ -47,7 +47,7 @@ func TestATargetThatHasRoomForOne(t *testing.T) {
 
 // TestRatherBackThanNowhere: while a session is stopped for a move, the only other worker leaves.
 func TestRatherBackThanNowhere(t *testing.T) {
-	c := newCrowd(t, 1)
+	c := newReplicaSet(t, 1)
 	a := c.all[0]
 	c.register(a, "worker-1", 5)
 	s := c.connected(a)
@@ -68,7 +68,7 @@ func TestRatherBackThanNowhere(t *testing.T) {
 // TestNothingIsStoppedForATargetWithCredentialsToWipe: the only other worker has to forget what an earlier time of the session
 // has left there first.
 func TestNothingIsStoppedForATargetWithCredentialsToWipe(t *testing.T) {
-	c := newCrowd(t, 1)
+	c := newReplicaSet(t, 1)
 	a := c.all[0]
 	c.register(a, "worker-1", 5)
 	s := c.connected(a)
@@ -83,7 +83,7 @@ func TestNothingIsStoppedForATargetWithCredentialsToWipe(t *testing.T) {
 
 // TestARebalanceLeavesAloneWhatHasMoved: between the plan of a rebalance and its record a session goes elsewhere by another replica.
 func TestARebalanceLeavesAloneWhatHasMoved(t *testing.T) {
-	c := newCrowd(t, 2)
+	c := newReplicaSet(t, 2)
 	a, b := c.all[0], c.all[1]
 	c.register(a, "worker-1", 10)
 	c.full([]string{"worker-1"}, 6)
@@ -111,7 +111,7 @@ func TestARebalanceLeavesAloneWhatHasMoved(t *testing.T) {
 
 // TestWhatIsBeingStoppedIsCountedOnce: it still is on the worker that is drained, and has begun to move.
 func TestWhatIsBeingStoppedIsCountedOnce(t *testing.T) {
-	c := newCrowd(t, 1)
+	c := newReplicaSet(t, 1)
 	a := c.all[0]
 	c.register(a, "worker-1", 10)
 	for range 6 {
@@ -135,7 +135,7 @@ func TestWhatIsBeingStoppedIsCountedOnce(t *testing.T) {
 
 // TestABusyWorkerIsLeftAlone: one that limits how much is started there is chosen for nothing else for as long as it says.
 func TestABusyWorkerIsLeftAlone(t *testing.T) {
-	c := newCrowd(t, 1)
+	c := newReplicaSet(t, 1)
 	a := c.all[0]
 	c.register(a, "worker-1", 10)
 	c.register(a, "worker-2", 10)

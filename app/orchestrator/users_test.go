@@ -12,7 +12,7 @@ import (
 )
 
 func TestAddUser(t *testing.T) {
-	w := newWorld(t)
+	w := newFixture(t)
 	ctx := context.Background()
 	read := func() (u *domain.User) {
 		require.NoError(t, w.store.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
@@ -43,7 +43,7 @@ func TestAddUser(t *testing.T) {
 // another has written meanwhile is that very user's.
 func TestTheSameUserAddedByTwo(t *testing.T) {
 	store := &lateStore{Store: memory.NewStore()}
-	w := worldOn(t, store)
+	w := newFixtureOn(t, store)
 	ada := domain.User{ID: "ada", Email: "ada@example.com", Tier: domain.TierPro}
 	require.NoError(t, w.Users.Add(context.Background(), ada))
 	store.late = 2

@@ -10,7 +10,7 @@ import (
 
 // TestAnOldRowSeatsNobody: a row is read again, and before it is made use of the session leaves its worker, by this very replica.
 func TestAnOldRowSeatsNobody(t *testing.T) {
-	c := newCrowd(t, 1)
+	c := newReplicaSet(t, 1)
 	a := c.all[0]
 	c.register(a, "worker-1", 1)
 	s := c.connected(a)

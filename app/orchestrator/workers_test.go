@@ -16,7 +16,7 @@ import (
 )
 
 func TestALateFarewellOfAFormerProcessChangesNothing(t *testing.T) {
-	w := newWorld(t)
+	w := newFixture(t)
 	w.worker("worker-1", 50)
 	for _, c := range []struct {
 		endpoint string
@@ -41,7 +41,7 @@ func TestALateFarewellOfAFormerProcessChangesNothing(t *testing.T) {
 func TestAnOwnTokenRegistersOnlyWhatIsKnown(t *testing.T) {
 	ctx := context.Background()
 	var health atomic.Int64
-	w := newWorld(t)
+	w := newFixture(t)
 	w.workers.EXPECT().Health(gomock.Any(), gomock.Any()).DoAndReturn(func(context.Context, string) error {
 		health.Add(1)
 		return nil
@@ -80,7 +80,7 @@ func TestAnOwnTokenRegistersOnlyWhatIsKnown(t *testing.T) {
 // The worker is removed while its registration is under way.
 func TestAnOwnTokenDoesNotUndoARemoval(t *testing.T) {
 	m := &meddling{Store: memory.NewStore()}
-	w := worldOn(t, m)
+	w := newFixtureOn(t, m)
 	w.worker("worker-1", 50)
 	m.before = func() {
 		require.NoError(t, w.Workers.Remove(context.Background(), "worker-1", service.RemoveOptions{}))
@@ -106,9 +106,9 @@ func TestRegisteringAgainInterruptsNothingThatRuns(t *testing.T) {
 }
 
 func TestAWorkerThatRegistersAgainElsewhereKeepsWhatRuns(t *testing.T) {
-	c := newCrowd(t, 2)
+	c := newReplicaSet(t, 2)
 	a, b := c.all[0], c.all[1]
-	a.ears.cut.Store(true)
+	a.invalidator.cut.Store(true)
 	c.register(a, "worker-1", 50)
 	s := c.connected(a)
 	c.hands.listed = []domain.Report{{SessionID: s.ID, Status: domain.Connected, Generation: 1}}
@@ -118,7 +118,7 @@ func TestAWorkerThatRegistersAgainElsewhereKeepsWhatRuns(t *testing.T) {
 }
 
 func TestAnAdministratorsWordOutlivesARegistration(t *testing.T) {
-	w := newWorld(t)
+	w := newFixture(t)
 	w.worker("worker-1", 50)
 	seven, about := 7, "the big one"
 	_, err := w.Workers.Update(context.Background(), "worker-1", service.WorkerChange{
@@ -149,7 +149,7 @@ func TestAStopIsProvedByTheWorkersList(t *testing.T) {
 	for range 3 {
 		require.True(t, w.session(s.ID).IsAssigned(), "one list without it may be an old one")
 		w.clock.advance(10 * time.Second)
-		_, err = w.Step(context.Background())
+		_, err = w.RunOnce(context.Background())
 		require.NoError(t, err)
 	}
 	list()
@@ -159,7 +159,7 @@ func TestAStopIsProvedByTheWorkersList(t *testing.T) {
 // A start that was not answered may have been carried out: the session stays
 // where it is until that is known.
 func TestAnUnansweredStartStaysWhereItIs(t *testing.T) {
-	w := newWorld(t)
+	w := newFixture(t)
 	w.worker("worker-1", 50)
 	w.worker("worker-2", 50)
 	w.workers.EXPECT().Start(gomock.Any(), gomock.Any(), gomock.Any()).
@@ -251,7 +251,7 @@ func (o *outdated) wrap(fn func(context.Context, *ports.Tx) error) func(context.
 func TestASessionIsNotInItsOwnWay(t *testing.T) {
 	ctx := context.Background()
 	store := &outdated{Store: memory.NewStore()}
-	w := worldOn(t, store)
+	w := newFixtureOn(t, store)
 	w.starts()
 	w.worker("worker-1", 50)
 	user := w.user(domain.TierBasic)
@@ -276,7 +276,7 @@ func TestASessionIsNotInItsOwnWay(t *testing.T) {
 // Each registration saw that id and endpoint were free.
 func TestTheLoserOfARegistrationHearsOfWhat(t *testing.T) {
 	store := &outdated{Store: memory.NewStore()}
-	w := worldOn(t, store)
+	w := newFixtureOn(t, store)
 	w.worker("worker-1", 50)
 	for _, c := range []struct{ id, endpoint, says string }{
 		{"worker-1", "http://worker-1:2", "registered with this id"},
@@ -319,7 +319,7 @@ func TestWhatIsNotThere(t *testing.T) {
 // There was nothing to do about the session, but before that is noted there is.
 func TestWorkThatComesWhileADueTimeIsClearedIsNotForgotten(t *testing.T) {
 	m := &meddling{Store: memory.NewStore()}
-	w := worldOn(t, m)
+	w := newFixtureOn(t, m)
 	starts := w.starts()
 	w.worker("worker-1", 50)
 	s := w.connected(w.user(domain.TierBasic))
@@ -337,7 +337,7 @@ func TestWorkThatComesWhileADueTimeIsClearedIsNotForgotten(t *testing.T) {
 		require.Equal(t, domain.CommandStart, w.session(s.ID).Command)
 	}
 	for range 2 {
-		_, err := w.Step(context.Background())
+		_, err := w.RunOnce(context.Background())
 		require.NoError(t, err)
 	}
 	require.Nil(t, m.before, "the due time was to be cleared")
@@ -347,7 +347,7 @@ func TestWorkThatComesWhileADueTimeIsClearedIsNotForgotten(t *testing.T) {
 func TestForceDoesNotGiveUpWhatAWorkerMayStillRun(t *testing.T) {
 	for name, can := range map[string][]domain.Capability{"lease": {domain.CapLease, domain.CapGeneration}, "none": nil} {
 		t.Run(name, func(t *testing.T) {
-			c := newCrowd(t, 1)
+			c := newReplicaSet(t, 1)
 			a := c.all[0]
 			c.register(a, "worker-1", 5, can...)
 			s := c.connected(a)
@@ -378,16 +378,16 @@ func TestOneOfTwoProcessesWithTheSameIDIsTakenIn(t *testing.T) {
 	registration := func(port string) domain.Registration {
 		return domain.Registration{WorkerID: "worker-1", Endpoint: "http://worker-1:" + port, Capacity: 5}
 	}
-	for name, before := range map[string]func(c *crowd){
-		"new": func(*crowd) {},
-		"known": func(c *crowd) {
+	for name, before := range map[string]func(c *replicaSet){
+		"new": func(*replicaSet) {},
+		"known": func(c *replicaSet) {
 			c.register(c.all[0], "worker-1", 5)
 			_, err := c.all[0].Protocol.Unregister(c.t.Context(), "worker-1", "")
 			require.NoError(c.t, err)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := newCrowd(t, 2)
+			c := newReplicaSet(t, 2)
 			before(c)
 			first := true
 			c.hands.set(func(made call) error {
@@ -408,7 +408,7 @@ func TestOneOfTwoProcessesWithTheSameIDIsTakenIn(t *testing.T) {
 // TestDeactivationDuringAConnect has the user deactivated at another replica
 // once the first has read that it is active.
 func TestDeactivationDuringAConnect(t *testing.T) {
-	c := newCrowd(t, 2)
+	c := newReplicaSet(t, 2)
 	a, b := c.all[0], c.all[1]
 	c.register(a, "worker-1", 5)
 	s := c.line()

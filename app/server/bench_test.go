@@ -209,7 +209,7 @@ func (buffers) Get() []byte  { return bufferPool.Get().([]byte) }
 func (buffers) Put(p []byte) { bufferPool.Put(p) } //nolint:staticcheck // SA6002: the interface wants a slice
 
 // backing is what a server keeps its data in.
-type backing struct{ store, fabric string }
+type backing struct{ store, coordination string }
 
 func inMemory(*testing.B) backing { return backing{store: "memory:"} }
 
@@ -247,7 +247,7 @@ func connected(b *testing.B, s *server.Server, worker string) target {
 func startServer(b *testing.B, on backing) *server.Server {
 	ctx, stop := context.WithCancel(context.Background())
 	s, err := server.New(ctx, server.Config{
-		Addr: "127.0.0.1:0", Store: on.store, Fabric: on.fabric, AdminPassword: "correct-horse-1",
+		Addr: "127.0.0.1:0", Store: on.store, Coordination: on.coordination, AdminPassword: "correct-horse-1",
 		JWTSecret: strings.Repeat("benchmark", 4), WorkerToken: "benchmark-token",
 		Limits: `{"MAX":{"messagesPerHour":2000000000,"apiCallsPerHour":2000000000}}`,
 		Log:    slog.New(slog.DiscardHandler), Out: io.Discard,

@@ -20,10 +20,10 @@ import (
 // Config is what the reference server is made of. The zero value works: it
 // listens on 127.0.0.1:8000 and keeps its data in switchyard.db.
 type Config struct {
-	Addr    string // default 127.0.0.1:8000
-	Store   string // data source name, see backend.Open; default sqlite:switchyard.db
-	Fabric  string // what replicas share: a URL of Redis; default memory:, this process alone
-	CheckDB bool   // only check the schema, do not bring it up to date
+	Addr         string // default 127.0.0.1:8000
+	Store        string // data source name, see backend.Open; default sqlite:switchyard.db
+	Coordination string // what replicas share: a URL of Redis; default memory:, this process alone
+	CheckDB      bool   // only check the schema, do not bring it up to date
 
 	// Default: generated and kept in the store. Replicas have the same; where they share
 	// a store that has no JWTSecret yet, it is required.
@@ -52,7 +52,7 @@ type Config struct {
 // WithDefaults returns a copy in which everything that may be left out is set.
 func (c Config) WithDefaults() Config {
 	for value, standard := range map[*string]string{
-		&c.Addr: "127.0.0.1:8000", &c.Store: "sqlite:switchyard.db", &c.Fabric: "memory:",
+		&c.Addr: "127.0.0.1:8000", &c.Store: "sqlite:switchyard.db", &c.Coordination: "memory:",
 		&c.AdminEmail: "admin@localhost", &c.MailFrom: "switchyard@localhost", &c.Version: "dev",
 	} {
 		if *value == "" {
@@ -80,9 +80,9 @@ func (c Config) Validate() error {
 	if err := backend.Check(c.Store); err != nil {
 		problem("--store: %w", err)
 	}
-	if err := backend.CheckFabric(c.Fabric); err != nil {
+	if err := backend.CheckCoordination(c.Coordination); err != nil {
 		problem("--fabric: %w", err)
-	} else if scheme, _, _ := strings.Cut(c.Store, ":"); c.Fabric != "memory:" && !strings.HasPrefix(scheme, "postgres") {
+	} else if scheme, _, _ := strings.Cut(c.Store, ":"); c.Coordination != "memory:" && !strings.HasPrefix(scheme, "postgres") {
 		problem("--fabric is for replicas that share a store: it goes with --store postgres://…")
 	}
 	if c.JWTSecret != "" && len(c.JWTSecret) < 32 {

@@ -32,18 +32,18 @@ func (s *Server) workerToken() secret {
 
 const settingWorkerToken = "secret.worker-token"
 
-// secrets settles which secrets a server uses.
+// secrets resolves which secrets a server uses.
 type secrets struct {
-	store     ports.Store
-	random    ports.Random
-	passwords ports.Passwords
-	shared    bool // there may be replicas
-	fabric    bool // there are meant to be
+	store       ports.Store
+	random      ports.Random
+	passwords   ports.Passwords
+	shared      bool // there may be replicas
+	coordinated bool // replicas are meant to share the store
 }
 
-// settle gives the secret to be used. Where there may be replicas, none is made
+// resolve gives the secret to be used. Where there may be replicas, none is made
 // or replaced that others who live do not have.
-func (k *secrets) settle(ctx context.Context, s secret) (value string, err error) {
+func (k *secrets) resolve(ctx context.Context, s secret) (value string, err error) {
 	if value = s.given; value == "" {
 		value, err = k.get(ctx, s.name)
 	}
@@ -69,39 +69,39 @@ func (k *secrets) make(ctx context.Context, s secret) (string, error) {
 	if !k.shared {
 		return storedSecret(ctx, k.store, k.random, s.name)
 	}
-	if s.must && k.fabric {
+	if s.must && k.coordinated {
 		return "", fmt.Errorf("%s is required when replicas share a store that has none yet; make one with: openssl rand -hex 32, and give all of them the same", s.flag)
 	}
-	wait := begins // somebody was given one, it seems
+	wait := startupGrace // somebody was given one, it seems
 	if _, err := k.get(ctx, s.check); errors.Is(err, ports.ErrNotFound) {
-		if k.fabric {
+		if k.coordinated {
 			return storedSecret(ctx, k.store, k.random, s.name)
 		}
 		wait = 0
 	} else if value, err := k.get(ctx, s.name); !errors.Is(err, ports.ErrNotFound) {
 		return value, err
 	}
-	if err := k.alone(ctx, s, wait); err != nil {
+	if err := k.requireNoOtherReplica(ctx, s, wait); err != nil {
 		return "", err
 	}
 	return storedSecret(ctx, k.store, k.random, s.name)
 }
 
-// alone is an error if other replicas live: they have another secret.
-func (k *secrets) alone(ctx context.Context, s secret, wait time.Duration) error {
-	living, err := orchestrator.Living(ctx, k.store, wait)
+// requireNoOtherReplica is an error if other replicas live: they have another secret.
+func (k *secrets) requireNoOtherReplica(ctx context.Context, s secret, wait time.Duration) error {
+	living, err := orchestrator.ReplicasAlive(ctx, k.store, wait)
 	switch {
 	case err != nil || !living:
 		return err
-	case !k.fabric:
+	case !k.coordinated:
 		return errNotAlone
 	}
 	return fmt.Errorf("another replica uses a different %s; give all of them the same, or stop the others to change it", s.flag)
 }
 
-// begins is how long a replica may take from settling its secrets to its first
+// startupGrace is how long a replica may take from resolving its secrets to its first
 // sign of life.
-const begins = 3 * time.Second
+const startupGrace = 3 * time.Second
 
 // compare is an error if replicas that live use another secret. If none does,
 // this is the one from now on. What is kept for it is slow to compare with, so
@@ -122,7 +122,7 @@ func (k *secrets) compare(ctx context.Context, s secret, value string) error {
 		if err != nil || stands == hash || k.passwords.Matches(stands, digest) {
 			return err
 		}
-		if err := k.alone(ctx, s, begins); err != nil {
+		if err := k.requireNoOtherReplica(ctx, s, startupGrace); err != nil {
 			return err
 		}
 		err = k.store.Update(ctx, func(ctx context.Context, tx *ports.Tx) error {

@@ -38,8 +38,8 @@ func (p *place) settle(fabric bool, s secret, given string) (string, error) {
 	s.given = given
 	passwords, err := bcrypt.New(bcrypt.Config{Cost: 4}) // as quick as can be
 	require.NoError(p.t, err)
-	k := &secrets{store: p.store, random: system.Random{}, passwords: passwords, shared: true, fabric: fabric}
-	return k.settle(p.t.Context(), s)
+	k := &secrets{store: p.store, random: system.Random{}, passwords: passwords, shared: true, coordinated: fabric}
+	return k.resolve(p.t.Context(), s)
 }
 
 // sign has a replica write its row.
@@ -187,7 +187,7 @@ func TestReplicasWithOtherSecretsDoNotStart(t *testing.T) {
 	dsn, fabric := postgrestest.Shared(t).NewDatabase(t), redistest.Start(t).URL()
 	start := func(fabric, secret, token string) (*Server, error) {
 		return New(t.Context(), Config{
-			Addr: "127.0.0.1:0", Store: dsn, Fabric: fabric, JWTSecret: secret, WorkerToken: token, AdminPassword: "correct-horse-1",
+			Addr: "127.0.0.1:0", Store: dsn, Coordination: fabric, JWTSecret: secret, WorkerToken: token, AdminPassword: "correct-horse-1",
 			Log: slog.New(slog.DiscardHandler), Out: io.Discard,
 		})
 	}
@@ -200,7 +200,7 @@ func TestReplicasWithOtherSecretsDoNotStart(t *testing.T) {
 		stop()
 		require.NoError(t, <-ended)
 	}()
-	living, err := orchestrator.Living(t.Context(), first.backend, time.Minute)
+	living, err := orchestrator.ReplicasAlive(t.Context(), first.backend, time.Minute)
 	require.NoError(t, err)
 	require.True(t, living)
 	for want, c := range map[string][3]string{

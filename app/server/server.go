@@ -27,7 +27,7 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-const drain = 10 * time.Second // for what is in flight when the server stops
+const shutdownTimeout = 10 * time.Second // for what is in flight when the server stops
 
 // Server is a reference server. Make one with [New].
 type Server struct {
@@ -53,7 +53,7 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	b, err := backend.With(ctx, backend.Config{Store: cfg.Store, Fabric: cfg.Fabric, CheckOnly: cfg.CheckDB, Log: cfg.Log})
+	b, err := backend.With(ctx, backend.Config{Store: cfg.Store, Coordination: cfg.Coordination, CheckOnly: cfg.CheckDB, Log: cfg.Log})
 	if err != nil {
 		return nil, err
 	}
@@ -71,13 +71,13 @@ func (s *Server) assemble(ctx context.Context) error {
 	}
 	keep := &secrets{
 		store: s.backend, random: s.backend.Random(), passwords: passwords,
-		shared: s.backend.Shared(), fabric: s.cfg.Fabric != "memory:",
+		shared: s.backend.Shared(), coordinated: s.cfg.Coordination != "memory:",
 	}
-	secret, err := keep.settle(ctx, s.jwtSecret())
+	secret, err := keep.resolve(ctx, s.jwtSecret())
 	if err != nil {
 		return err
 	}
-	if s.token, err = keep.settle(ctx, s.workerToken()); err != nil {
+	if s.token, err = keep.resolve(ctx, s.workerToken()); err != nil {
 		return err
 	}
 	mailer, err := s.mailer()
@@ -235,7 +235,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	background := make(chan error, 3)
 	go func() { background <- s.Orchestrator.Run(work) }()
 	go func() { background <- s.maintain(work) }()
-	go func() { background <- s.stayAlone(work, stop) }()
+	go func() { background <- s.stopIfReplicaFound(work, stop) }()
 	defer func() {
 		stopWork()
 		for range cap(background) {
@@ -270,8 +270,8 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	case <-ctx.Done():
 	}
 	s.ready.Store(false)
-	s.cfg.Log.Info("stopping", "grace", drain)
-	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
+	s.cfg.Log.Info("stopping", "grace", shutdownTimeout)
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 	defer cancel()
 	if errors.Is(context.Cause(ctx), errNotAlone) {
 		err = errNotAlone
@@ -285,10 +285,10 @@ func (s *Server) Run(ctx context.Context) (err error) {
 
 var errNotAlone = errors.New("another replica works on the same store: give all of them the same --fabric redis://…, or run one only")
 
-// stayAlone ends a server that has no fabric when it finds that another one was
+// stopIfReplicaFound ends a server that has no fabric when it finds that another one was
 // there before it: limits and routes would differ between the two.
-func (s *Server) stayAlone(ctx context.Context, stop context.CancelCauseFunc) error {
-	if !s.backend.Shared() || s.cfg.Fabric != "memory:" {
+func (s *Server) stopIfReplicaFound(ctx context.Context, stop context.CancelCauseFunc) error {
+	if !s.backend.Shared() || s.cfg.Coordination != "memory:" {
 		return nil
 	}
 	ticker := time.NewTicker(time.Second)
@@ -298,7 +298,7 @@ func (s *Server) stayAlone(ctx context.Context, stop context.CancelCauseFunc) er
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-ticker.C:
-			if s.Orchestrator.Joined() {
+			if s.Orchestrator.OlderReplicaSeen() {
 				stop(errNotAlone)
 				return nil
 			}
@@ -325,7 +325,7 @@ func (s *Server) maintain(ctx context.Context) error {
 // banner says that the server is up and what to do next.
 func (s *Server) banner() {
 	out := s.cfg.Out
-	fmt.Fprintf(out, "Switchyard %s listens on %s\n  store    %s\n  fabric   %s\n", s.cfg.Version, s.URL(), backend.Name(s.cfg.Store), fabricName(s.cfg.Fabric))
+	fmt.Fprintf(out, "Switchyard %s listens on %s\n  store    %s\n  fabric   %s\n", s.cfg.Version, s.URL(), backend.Name(s.cfg.Store), coordinationName(s.cfg.Coordination))
 	if s.cfg.SimulatedWorkers > 0 {
 		fmt.Fprintf(out, "  workers  %d simulated, in this process\n", s.cfg.SimulatedWorkers)
 	}
@@ -350,7 +350,7 @@ Try next:
 `, s.cfg.AdminEmail, password, s.URL(), once)
 }
 
-func fabricName(fabric string) string {
+func coordinationName(fabric string) string {
 	if fabric == "memory:" {
 		return "in process"
 	}
@@ -366,7 +366,7 @@ func (s *Server) Close() error {
 		}
 	}
 	if s.Accounts != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), drain)
+		ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
 		defer cancel()
 		errs = append(errs, s.Accounts.Close(ctx))
 	}

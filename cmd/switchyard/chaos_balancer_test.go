@@ -20,12 +20,12 @@ import (
 // passes a request on once, unless there was no connection to send it over.
 type balancer struct {
 	addr, url string
-	doors     []*door
+	doors     []*backendProxy
 	turn      atomic.Uint64
 }
 
-// A door is the way to one replica.
-type door struct {
+// A backendProxy is the way to one replica.
+type backendProxy struct {
 	link      *link
 	ready     atomic.Bool
 	transport *http.Transport
@@ -46,7 +46,7 @@ func newBalancer(t testing.TB, s *scene) *balancer {
 	ctx, cancel := context.WithCancel(context.Background())
 	var work sync.WaitGroup
 	for n := range s.size.replicas {
-		d := &door{link: s.links[toReplica(n+1)], transport: &http.Transport{MaxIdleConnsPerHost: 128, DisableCompression: true}}
+		d := &backendProxy{link: s.links[toReplica(n+1)], transport: &http.Transport{MaxIdleConnsPerHost: 128, DisableCompression: true}}
 		b.doors = append(b.doors, d)
 		work.Go(func() { d.watch(ctx) })
 	}
@@ -76,7 +76,7 @@ func newBalancer(t testing.TB, s *scene) *balancer {
 }
 
 // watch asks the replica whether it is ready, all the time.
-func (d *door) watch(ctx context.Context) {
+func (d *backendProxy) watch(ctx context.Context) {
 	web := &http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	for tick := time.NewTicker(100 * time.Millisecond); ; {
 		req, err := http.NewRequestWithContext(ctx, "GET", "http://"+d.link.addr+"/readyz", nil)

@@ -19,10 +19,10 @@ func second(n float64) time.Time { return dawn.Add(time.Duration(n * float64(tim
 // TestTheCheckerTellsGoodFromBad judges histories made by hand.
 func TestTheCheckerTellsGoodFromBad(t *testing.T) {
 	t.Parallel()
-	at := func(n float64, d deed, worker string, generation int64) op {
+	at := func(n float64, d opKind, worker string, generation int64) op {
 		return op{d, worker, generation, second(n), second(n), "by hand"}
 	}
-	within := func(from, to float64, d deed, worker string, generation int64) op {
+	within := func(from, to float64, d opKind, worker string, generation int64) op {
 		return op{d, worker, generation, second(from), second(to), "by hand"}
 	}
 	since := func(from float64, worker string, generation int64) op {
@@ -126,10 +126,10 @@ func past(t *rapid.T) []op {
 	for range rapid.IntRange(1, 40).Draw(t, "length") {
 		now += rapid.Float64Range(0.01, 2).Draw(t, "pause")
 		o := op{
-			deed: rapid.SampledFrom([]deed{assigned, assigned, started, started, stopped, seen, released}).Draw(t, "deed"),
+			kind: rapid.SampledFrom([]opKind{assigned, assigned, started, started, stopped, seen, released}).Draw(t, "deed"),
 			from: second(now), to: second(now), worker: r.owner, generation: r.generation, source: "drawn",
 		}
-		switch o.deed {
+		switch o.kind {
 		case assigned:
 			o.worker, o.generation = rapid.SampledFrom(workers).Draw(t, "worker"), r.generation+1
 			o.to = time.Time{}
@@ -143,10 +143,10 @@ func past(t *rapid.T) []op {
 				continue
 			}
 		}
-		if o.deed != assigned {
+		if o.kind != assigned {
 			o.from = o.from.Add(-time.Duration(rapid.Float64Range(0, 1e6).Draw(t, "since")))
 		}
-		if o.worker == "" && o.deed != released {
+		if o.worker == "" && o.kind != released {
 			continue
 		}
 		next, why := r.apply(o)
@@ -154,7 +154,7 @@ func past(t *rapid.T) []op {
 			continue
 		}
 		r = next
-		if o.deed == seen || o.deed == assigned {
+		if o.kind == seen || o.kind == assigned {
 			o.from = second(now - rapid.Float64Range(0, 3).Draw(t, "since"))
 			if rapid.IntRange(0, 9).Draw(t, "known") == 0 {
 				continue
@@ -185,7 +185,7 @@ func TestTheCheckerRefusesWhatNoRegisterDoes(t *testing.T) {
 		"it runs again under a generation that is over": func(h []op, o op) []op {
 			last := h[len(h)-1]
 			for _, p := range h {
-				if p.deed == started && p.generation > o.generation {
+				if p.kind == started && p.generation > o.generation {
 					at := latest(h).Add(time.Second)
 					return append(slices.Clone(h), op{started, o.worker, o.generation, at, at, "spoiled after " + last.String()})
 				}
@@ -194,7 +194,7 @@ func TestTheCheckerRefusesWhatNoRegisterDoes(t *testing.T) {
 		},
 		"an answer comes from the past": func(h []op, o op) []op {
 			for _, p := range h {
-				if p.deed == started && p.generation > o.generation {
+				if p.kind == started && p.generation > o.generation {
 					at := latest(h).Add(time.Second)
 					return append(slices.Clone(h), op{seen, o.worker, o.generation, at, at.Add(time.Second), "spoiled"})
 				}
@@ -203,19 +203,19 @@ func TestTheCheckerRefusesWhatNoRegisterDoes(t *testing.T) {
 		},
 		"a run never ended, though another began": func(h []op, o op) []op {
 			i := slices.Index(h, o)
-			end := slices.IndexFunc(h[i:], func(p op) bool { return p.deed == stopped })
+			end := slices.IndexFunc(h[i:], func(p op) bool { return p.kind == stopped })
 			if end < 0 {
 				return nil
 			}
 			h = slices.Delete(slices.Clone(h), i+end, i+end+1)
-			next := slices.IndexFunc(h[i+end:], func(p op) bool { return p.deed == started })
+			next := slices.IndexFunc(h[i+end:], func(p op) bool { return p.kind == started })
 			if next < 0 || h[i+end+next].worker == o.worker {
 				return nil
 			}
 			return h
 		},
 		"its generation has another owner on record": func(h []op, o op) []op {
-			h = slices.DeleteFunc(slices.Clone(h), func(p op) bool { return p.deed == assigned && p.generation == o.generation })
+			h = slices.DeleteFunc(slices.Clone(h), func(p op) bool { return p.kind == assigned && p.generation == o.generation })
 			return insert(h, op{assigned, "z", o.generation, dawn, time.Time{}, "spoiled"})
 		},
 	}
@@ -227,7 +227,7 @@ func TestTheCheckerRefusesWhatNoRegisterDoes(t *testing.T) {
 				h := past(t)
 				var begun []op
 				for _, o := range h {
-					if o.deed == started {
+					if o.kind == started {
 						begun = append(begun, o)
 					}
 				}

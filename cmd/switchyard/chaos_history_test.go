@@ -13,19 +13,19 @@ import (
 )
 
 // What can be known of who owns a session.
-type deed string
+type opKind string
 
 const (
-	assigned deed = "is assigned to" // recorded by the control plane
-	released deed = "is free, says"  // an answer of the API says that it is assigned to nobody
-	seen     deed = "is on, says"    // an answer of the API says that it is assigned to a worker
-	started  deed = "starts on"      // journal
-	stopped  deed = "stops on"       // journal, or the worker was killed
+	assigned opKind = "is assigned to" // recorded by the control plane
+	released opKind = "is free, says"  // an answer of the API says that it is assigned to nobody
+	seen     opKind = "is on, says"    // an answer of the API says that it is assigned to a worker
+	started  opKind = "starts on"      // journal
+	stopped  opKind = "stops on"       // journal, or the worker was killed
 )
 
 // An op is one such thing. It took effect at some moment between two times.
 type op struct {
-	deed       deed
+	kind       opKind
 	worker     string
 	generation int64
 	from, to   time.Time // to is zero if nothing bounds it
@@ -33,7 +33,7 @@ type op struct {
 }
 
 func (o op) String() string {
-	return fmt.Sprintf("%s: generation %d %s %s (%s)", during(o.from, o.to), o.generation, o.deed, cmp.Or(o.worker, "the API"), o.source)
+	return fmt.Sprintf("%s: generation %d %s %s (%s)", during(o.from, o.to), o.generation, o.kind, cmp.Or(o.worker, "the API"), o.source)
 }
 
 // during writes a time, or from when to when, so that evidence can be sorted.
@@ -59,7 +59,7 @@ type register struct {
 
 // apply carries out an op, or says why it cannot be now.
 func (r register) apply(o op) (register, string) {
-	switch o.deed {
+	switch o.kind {
 	case assigned:
 		switch {
 		case o.generation <= r.generation:
@@ -156,7 +156,7 @@ func complete(history []op) []op {
 	workers := make(map[int64]string) // that are seen to have it
 	known := make(map[int64]bool)
 	for _, o := range history {
-		known[o.generation] = known[o.generation] || o.deed == assigned
+		known[o.generation] = known[o.generation] || o.kind == assigned
 		if o.worker != "" {
 			workers[o.generation] = o.worker
 		}
@@ -168,13 +168,13 @@ func complete(history []op) []op {
 				last = t
 			}
 		}
-		if s, ok := signs[o.generation]; o.deed != assigned && (!ok || o.to.Before(s.to)) {
+		if s, ok := signs[o.generation]; o.kind != assigned && (!ok || o.to.Before(s.to)) {
 			signs[o.generation] = o
 		}
 	}
 	for i := range history {
 		o := &history[i]
-		if s, ok := signs[o.generation]; o.deed == assigned && ok && (o.to.IsZero() || s.to.Before(o.to)) {
+		if s, ok := signs[o.generation]; o.kind == assigned && ok && (o.to.IsZero() || s.to.Before(o.to)) {
 			o.to = s.to
 		}
 		if o.to.IsZero() {
@@ -225,7 +225,7 @@ func read(entries []simworker.Entry, crashes []crash) record {
 			on = make(map[string]int64)
 			r.running[e.Session] = on
 		}
-		note := func(d deed, session string, generation int64, from, to time.Time, source string) {
+		note := func(d opKind, session string, generation int64, from, to time.Time, source string) {
 			r.ops[session] = append(r.ops[session], op{d, e.Worker, generation, from, to, source})
 		}
 		switch e.Event {

@@ -34,8 +34,8 @@ var whims = [][]string{
 	{"restart"}, {"restart"}, {"migrate"}, {"migrate"},
 }
 
-// A subject is a session under test, and what its user knows of it.
-type subject struct {
+// A trackedSession is a session under test, and what its user knows of it.
+type trackedSession struct {
 	*card
 	scene *scene
 
@@ -44,7 +44,7 @@ type subject struct {
 	intent  intent
 	unclear time.Time // when a call had no clear answer
 	asked   []request
-	sends   []*letter
+	sends   []*sentMessage
 	seen    []op
 }
 
@@ -69,8 +69,8 @@ const (
 	unknown      fate = "unknown"
 )
 
-// A letter is one message that somebody tried to send.
-type letter struct {
+// A sentMessage is one message that somebody tried to send.
+type sentMessage struct {
 	text     string
 	from, to time.Time
 	fate     fate
@@ -83,7 +83,7 @@ type letter struct {
 // changes its mind about some.
 type crowd struct {
 	s     *scene
-	lines []*subject
+	lines []*trackedSession
 
 	sending, looking, deciding *stream
 }
@@ -121,7 +121,7 @@ func (a answer) clear() bool {
 // newCrowd makes users with their sessions and waits until all are connected.
 func newCrowd(s *scene) *crowd {
 	s.t.Helper()
-	c := &crowd{s: s, lines: make([]*subject, s.size.users*s.size.each)}
+	c := &crowd{s: s, lines: make([]*trackedSession, s.size.users*s.size.each)}
 	const width = 6
 	users := make([]client, s.size.users)
 	require.NoError(s.t, parallel(len(users), width, func(i int) error {
@@ -140,7 +140,7 @@ func newCrowd(s *scene) *crowd {
 		if err != nil {
 			return err
 		}
-		c.lines[i] = &subject{scene: s, card: &card{user, a.str("data.id"), a.str("data.apiKey")}, intent: up}
+		c.lines[i] = &trackedSession{scene: s, card: &card{user, a.str("data.id"), a.str("data.apiKey")}, intent: up}
 		_, err = user.expect(http.StatusOK, "POST", c.lines[i].path("/connect"), nil)
 		return err
 	}))
@@ -240,8 +240,8 @@ func (s *stream) end() {
 }
 
 // send sends a text, once.
-func (l *subject) send(text string) *letter {
-	p := &letter{text: text, from: time.Now()}
+func (l *trackedSession) send(text string) *sentMessage {
+	p := &sentMessage{text: text, from: time.Now()}
 	a, err := l.byKey().call("POST", "/sendText", obj{"to": someone, "message": text})
 	p.to, p.answer = time.Now(), fmt.Sprint(a.status, " ", a.str("error.code"), " ", err)
 	switch {
@@ -263,8 +263,8 @@ func (l *subject) send(text string) *letter {
 }
 
 // look asks where the session is.
-func (l *subject) look() {
-	o := op{deed: seen, from: time.Now()}
+func (l *trackedSession) look() {
+	o := op{kind: seen, from: time.Now()}
 	a, err := l.call("GET", l.path("/status"), nil)
 	o.to = time.Now()
 	if err != nil || a.status != http.StatusOK {
@@ -274,7 +274,7 @@ func (l *subject) look() {
 	o.worker, o.generation = a.str("data.workerId"), int64(generation)
 	o.source = fmt.Sprintf("%s %s", a.header.Get(viaBalancer), a.str("data.status"))
 	if o.worker == "" {
-		o.deed = released
+		o.kind = released
 	}
 	l.mu.Lock()
 	l.seen = append(l.seen, o)
@@ -284,7 +284,7 @@ func (l *subject) look() {
 // change is a user who changes their mind, or an administrator who moves the
 // session: to the worker of the given number, or to any if there is none. A
 // session that is not wanted up goes up. Whoever calls it has the line's turn.
-func (l *subject) change(whim []string, target int) {
+func (l *trackedSession) change(whim []string, target int) {
 	if l.intent == either && !l.scene.calmSince(l.unclear) {
 		return // the call may still be on its way, and would undo another
 	}
@@ -299,7 +299,7 @@ func (l *subject) change(whim []string, target int) {
 }
 
 // ask makes one call, and notes what that says of the intent.
-func (l *subject) ask(what string, target int) {
+func (l *trackedSession) ask(what string, target int) {
 	by, path, body := l.client, l.path("/"+what), obj{}
 	if what == "migrate" {
 		by, path = l.scene.admin, "/admin/sessions/"+l.id+"/migrate"

@@ -41,7 +41,7 @@ func (c *crowd) verdict() *verdict {
 }
 
 // wrong reports something that must not be, with all that is known of the session.
-func (v *verdict) wrong(l *subject, format string, args ...any) {
+func (v *verdict) wrong(l *trackedSession, format string, args ...any) {
 	v.failed++
 	evidence := ""
 	if v.failed <= shown {
@@ -51,7 +51,7 @@ func (v *verdict) wrong(l *subject, format string, args ...any) {
 }
 
 // evidence is everything that happened about a session, in the order of time.
-func (v *verdict) evidence(l *subject) string {
+func (v *verdict) evidence(l *trackedSession) string {
 	v.s.mu.Lock()
 	all := slices.Clone(v.s.diary)
 	v.s.mu.Unlock()
@@ -167,7 +167,7 @@ func (c *crowd) judge() {
 
 // owners: no session ever had two, and assignment was a register.
 func (v *verdict) owners() {
-	lines := make(map[string]*subject)
+	lines := make(map[string]*trackedSession)
 	for _, l := range v.lines {
 		lines[l.id] = l
 	}
@@ -189,7 +189,7 @@ func (v *verdict) owners() {
 			v.wrong(l, "%s", why)
 		}
 	}
-	for _, e := range simworker.Strays(v.entries) {
+	for _, e := range simworker.SendsAfterStop(v.entries) {
 		v.wrong(lines[e.Session], "%s sent %q at %v, but it did not run there, or not alone", e.Worker, e.Text, e.Time)
 	}
 	v.s.t.Logf("%d starts and stops", starts)
@@ -283,7 +283,7 @@ func (v *verdict) messages() {
 }
 
 // everything is the history of a line.
-func (l *subject) everything() (all []any, err error) {
+func (l *trackedSession) everything() (all []any, err error) {
 	for cursor := ""; ; {
 		a, err := l.expect(http.StatusOK, "GET", l.path("/messages?limit=100&cursor="+cursor), nil)
 		if err != nil {
@@ -347,7 +347,7 @@ func (s *scene) events() map[string][]op {
 	for rows.Next() {
 		var kind, session string
 		var seq, micros int64
-		o := op{deed: assigned}
+		o := op{kind: assigned}
 		require.NoError(s.t, rows.Scan(&kind, &seq, &micros, &session, &o.worker, &o.generation))
 		o.from, o.source = time.UnixMicro(micros).UTC(), fmt.Sprintf("event %d, %s", seq, kind)
 		events[session] = append(events[session], o)

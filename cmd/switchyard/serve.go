@@ -36,7 +36,7 @@ func newServeFlags(out io.Writer) *serveFlags {
 	c := &f.cfg
 	f.text(&c.Addr, "addr", "HOST:PORT", "127.0.0.1:8000", "listen address; :8000 listens everywhere")
 	f.text(&c.Store, "store", "DSN", "sqlite:switchyard.db", "memory:, sqlite:PATH or postgres://…")
-	f.text(&c.Fabric, "fabric", "DSN", "in process", "memory:, or redis://… which several replicas need")
+	f.text(&c.Coordination, "fabric", "DSN", "in process", "memory:, or redis://… which several replicas need")
 	f.bit(&f.migrate, "migrate", "true", "bring the schema up to date; false: only check it")
 	f.text(&c.WorkerToken, "worker-token", "TOKEN", "generated, kept in the store", "what workers send, all replicas the same")
 	f.text(&c.JWTSecret, "jwt-secret", "SECRET", "generated, kept in the store", "32 bytes or more, all replicas the same")

@@ -25,7 +25,7 @@ type apiKeyStatements struct {
 	get, byHash, byUser, bySession, remove *Statement
 }
 
-func (b *Body) keyStatements() apiKeyStatements {
+func (b *Queries) apiKeyStatements() apiKeyStatements {
 	keys := pick("api_keys", apiKeysTable.columns()...)
 	newest := keys.order("created_at DESC", "id DESC")
 	return apiKeyStatements{
@@ -41,27 +41,27 @@ func (b *Body) keyStatements() apiKeyStatements {
 type apiKeys Tx
 
 func (t *apiKeys) Get(ctx context.Context, id string) (*domain.APIKey, error) {
-	return one(ctx, (*Tx)(t), t.body.keys.get, scanKey, id)
+	return one(ctx, (*Tx)(t), t.body.apiKeys.get, scanKey, id)
 }
 
 func (t *apiKeys) ByHash(ctx context.Context, hash [32]byte) (*domain.APIKey, error) {
-	return one(ctx, (*Tx)(t), t.body.keys.byHash, scanKey, hash[:])
+	return one(ctx, (*Tx)(t), t.body.apiKeys.byHash, scanKey, hash[:])
 }
 
 func (t *apiKeys) ByUser(ctx context.Context, userID string) ([]*domain.APIKey, error) {
-	return many(ctx, (*Tx)(t), t.body.keys.byUser, scanKey, userID)
+	return many(ctx, (*Tx)(t), t.body.apiKeys.byUser, scanKey, userID)
 }
 
 func (t *apiKeys) BySession(ctx context.Context, sessionID string) ([]*domain.APIKey, error) {
-	return many(ctx, (*Tx)(t), t.body.keys.bySession, scanKey, sessionID)
+	return many(ctx, (*Tx)(t), t.body.apiKeys.bySession, scanKey, sessionID)
 }
 
 // Put needs the session and the user to exist, or gives ErrNotFound.
 func (t *apiKeys) Put(ctx context.Context, k *domain.APIKey) error {
-	return (*Tx)(t).put(ctx, &t.body.keys.puts, &k.Rev, k.ID, k.SessionID, k.UserID, k.Hash[:], micros(k.CreatedAt),
+	return (*Tx)(t).put(ctx, &t.body.apiKeys.puts, &k.Rev, k.ID, k.SessionID, k.UserID, k.Hash[:], micros(k.CreatedAt),
 		k.Name, k.Hint, when(k.LastUsedAt), when(k.ExpiresAt), when(k.RevokedAt))
 }
 
 func (t *apiKeys) Delete(ctx context.Context, id string) error {
-	return (*Tx)(t).changed(ctx, ports.ErrNotFound, t.body.keys.remove, id)
+	return (*Tx)(t).changed(ctx, ports.ErrNotFound, t.body.apiKeys.remove, id)
 }

@@ -26,7 +26,7 @@ type cleanupStatements struct {
 	get, due, nextDue, byWorker, bySession, remove *Statement
 }
 
-func (b *Body) cleanupStatements() cleanupStatements {
+func (b *Queries) cleanupStatements() cleanupStatements {
 	cleanups := pick("cleanups", cleanupsTable.columns()...)
 	return cleanupStatements{
 		puts: b.puts(cleanupsTable),

@@ -18,9 +18,9 @@ type Dialect struct {
 	folded func(column string, ascii bool) string
 	// tables asks whether there is a table of a name.
 	tables string
-	// together makes a statement that puts one row into one that puts many; nil:
+	// batched makes a statement that puts one row into one that puts many; nil:
 	// one after the other costs no more.
-	together func(sql string) string
+	batched func(sql string) string
 }
 
 type types struct {
@@ -54,9 +54,9 @@ var postgres = Dialect{
 	types: types{
 		Text: `TEXT COLLATE "C"`, Integer: "BIGINT", Real: "DOUBLE PRECISION", Bytes: "BYTEA", Bool: "BOOLEAN", False: "FALSE",
 	},
-	folded:   func(column string, _ bool) string { return `lower(` + column + ` COLLATE "und-x-icu")` },
-	tables:   "SELECT COUNT(*) FROM pg_catalog.pg_tables WHERE schemaname = current_schema() AND tablename = ?",
-	together: unnested,
+	folded:  func(column string, _ bool) string { return `lower(` + column + ` COLLATE "und-x-icu")` },
+	tables:  "SELECT COUNT(*) FROM pg_catalog.pg_tables WHERE schemaname = current_schema() AND tablename = ?",
+	batched: unnested,
 }
 
 var argument = regexp.MustCompile(`\$(\d+)`)
@@ -74,10 +74,10 @@ func unnested(sql string) string {
 }
 
 // SQLite returns the body in the dialect of SQLite 3.37 or later.
-var SQLite = sync.OnceValue(func() *Body { return compile(sqlite) })
+var SQLite = sync.OnceValue(func() *Queries { return compile(sqlite) })
 
 // Postgres returns the body in the dialect of PostgreSQL, built with ICU.
-var Postgres = sync.OnceValue(func() *Body { return compile(postgres) })
+var Postgres = sync.OnceValue(func() *Queries { return compile(postgres) })
 
 // longestSearch is how many bytes may be searched for: SQLite refuses patterns
 // of 50 000 bytes, with an error.

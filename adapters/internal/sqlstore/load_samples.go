@@ -15,7 +15,7 @@ func scanLoad(r row) domain.LoadSample {
 
 type loadStatements struct{ append, since, deleteBefore *Statement }
 
-func (b *Body) loadStatements() loadStatements {
+func (b *Queries) loadStatements() loadStatements {
 	return loadStatements{
 		append:       b.insert("worker_loads", loadColumns...),
 		since:        b.read(pick("worker_loads", loadColumns...).where("worker_id = ? AND at >= ?").order("at")),
@@ -27,7 +27,7 @@ type loadSamples Tx
 
 func (t *loadSamples) Append(ctx context.Context, samples ...domain.LoadSample) error {
 	for _, l := range samples {
-		err := (*Tx)(t).done(ctx, t.body.loads.append, l.WorkerID, micros(l.At), l.Sessions, percent(l.CPU), percent(l.Memory))
+		err := (*Tx)(t).done(ctx, t.body.loadSamples.append, l.WorkerID, micros(l.At), l.Sessions, percent(l.CPU), percent(l.Memory))
 		if err != nil {
 			return err
 		}
@@ -36,9 +36,9 @@ func (t *loadSamples) Append(ctx context.Context, samples ...domain.LoadSample) 
 }
 
 func (t *loadSamples) Since(ctx context.Context, workerID string, since time.Time) ([]domain.LoadSample, error) {
-	return many(ctx, (*Tx)(t), t.body.loads.since, scanLoad, workerID, ceiling(since))
+	return many(ctx, (*Tx)(t), t.body.loadSamples.since, scanLoad, workerID, ceiling(since))
 }
 
 func (t *loadSamples) DeleteBefore(ctx context.Context, before time.Time) error {
-	return (*Tx)(t).done(ctx, t.body.loads.deleteBefore, ceiling(before))
+	return (*Tx)(t).done(ctx, t.body.loadSamples.deleteBefore, ceiling(before))
 }

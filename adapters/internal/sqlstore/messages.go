@@ -48,7 +48,7 @@ type messageStatements struct {
 	usageOfUser, usageOfSession                 *Statement
 }
 
-func (b *Body) messageStatements() messageStatements {
+func (b *Queries) messageStatements() messageStatements {
 	messages := pick("messages", messagesTable.columns()...)
 	byWhatsAppID := messages.where(same("session_id", "whatsapp_id") + " AND whatsapp_id <> ''")
 	// The bucket is rounded down, also before 1970.
@@ -62,7 +62,7 @@ func (b *Body) messageStatements() messageStatements {
 	later := puts
 	later.fixed++
 	later.update = b.put(b.update("messages", sets(join(rest[1:], []string{"rev"})...),
-		same("id", "rev")+still(join(fixed, rest[:1]))), len(rest)-1)
+		same("id", "rev")+unchanged(join(fixed, rest[:1]))), len(rest)-1)
 	return messageStatements{
 		puts:                 puts,
 		later:                later,
@@ -123,7 +123,7 @@ func (t *messages) List(ctx context.Context, sessionID string, f domain.MessageF
 	return many(ctx, (*Tx)(t), s, scanMessage, args...)
 }
 
-func (b *Body) history(sessionID string, f domain.MessageFilter) query {
+func (b *Queries) history(sessionID string, f domain.MessageFilter) query {
 	conditions := []sq.Sqlizer{sq.Expr("session_id = ?", sessionID)}
 	and := func(isGiven bool, condition string, args ...any) {
 		if isGiven {

@@ -68,7 +68,7 @@ type schemaStatements struct{ exists, version, record *Statement }
 
 const migrationsTable = "schema_migrations"
 
-func (b *Body) schemaStatements() schemaStatements {
+func (b *Queries) schemaStatements() schemaStatements {
 	tables := Statement{SQL: b.dialect.tables, columns: 1}
 	return schemaStatements{
 		exists:  b.add(tables, sqlText(tables.SQL)),
@@ -90,7 +90,7 @@ type Schema interface {
 }
 
 // Version gives the version of the schema that is there; 0: none.
-func (b *Body) Version(ctx context.Context, c Conn) (int, error) {
+func (b *Queries) Version(ctx context.Context, c Conn) (int, error) {
 	t := b.Begin(ctx, c, b, false)
 	defer t.over.Store(true)
 	number := func(r row) int { return r.int(0) }
@@ -102,7 +102,7 @@ func (b *Body) Version(ctx context.Context, c Conn) (int, error) {
 }
 
 // Check returns an error if the schema is not the one this binary works with.
-func (b *Body) Check(ctx context.Context, c Conn) error {
+func (b *Queries) Check(ctx context.Context, c Conn) error {
 	version, err := b.Version(ctx, c)
 	switch {
 	case err != nil:
@@ -117,7 +117,7 @@ func (b *Body) Check(ctx context.Context, c Conn) error {
 
 // Migrate brings the schema up to date. The adapter sees to it that nobody
 // else does so at the same time, and commits.
-func (b *Body) Migrate(ctx context.Context, c Schema) error {
+func (b *Queries) Migrate(ctx context.Context, c Schema) error {
 	if err := b.Check(ctx, c); !errors.Is(err, ErrOutdated) {
 		return err
 	}
@@ -143,7 +143,7 @@ func (b *Body) Migrate(ctx context.Context, c Schema) error {
 	return nil
 }
 
-func (b *Body) apply(ctx context.Context, c Schema, m migration) error {
+func (b *Queries) apply(ctx context.Context, c Schema, m migration) error {
 	text, err := m.sql(&b.dialect)
 	if err == nil {
 		err = c.Script(ctx, text)

@@ -33,7 +33,7 @@ type migrationStatements struct {
 	get, open, deleteBefore *Statement
 }
 
-func (b *Body) moveStatements() migrationStatements {
+func (b *Queries) migrationStatements() migrationStatements {
 	moves := pick("moves", migrationRowsTable.columns()...)
 	return migrationStatements{
 		puts:         b.puts(migrationRowsTable),
@@ -46,11 +46,11 @@ func (b *Body) moveStatements() migrationStatements {
 type migrationRows Tx
 
 func (t *migrationRows) Get(ctx context.Context, id string) (*domain.Migration, error) {
-	return one(ctx, (*Tx)(t), t.body.moves.get, scanMove, id)
+	return one(ctx, (*Tx)(t), t.body.migrations.get, scanMove, id)
 }
 
 func (t *migrationRows) Put(ctx context.Context, m *domain.Migration) error {
-	return (*Tx)(t).put(ctx, &t.body.moves.puts, &m.Rev, m.ID, m.SessionID, micros(m.CreatedAt),
+	return (*Tx)(t).put(ctx, &t.body.migrations.puts, &m.Rev, m.ID, m.SessionID, micros(m.CreatedAt),
 		m.UserID, string(m.Kind), m.BatchID, m.FromWorker, m.ToWorker, string(m.Status), m.Reason, m.Error,
 		when(m.StartedAt), when(m.CompletedAt))
 }
@@ -74,9 +74,9 @@ func (t *migrationRows) List(ctx context.Context, f ports.MigrationFilter, p por
 }
 
 func (t *migrationRows) Open(ctx context.Context) ([]*domain.Migration, error) {
-	return many(ctx, (*Tx)(t), t.body.moves.open, scanMove)
+	return many(ctx, (*Tx)(t), t.body.migrations.open, scanMove)
 }
 
 func (t *migrationRows) DeleteBefore(ctx context.Context, before time.Time) error {
-	return (*Tx)(t).done(ctx, t.body.moves.deleteBefore, ceiling(before))
+	return (*Tx)(t).done(ctx, t.body.migrations.deleteBefore, ceiling(before))
 }

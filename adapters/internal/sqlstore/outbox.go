@@ -21,7 +21,7 @@ func scanEvent(r row) domain.Event {
 
 type outboxStatements struct{ number, append, after, last, trim *Statement }
 
-func (b *Body) outboxStatements() outboxStatements {
+func (b *Queries) outboxStatements() outboxStatements {
 	// The row of the counter is locked until the transaction commits, so
 	// numbers become visible in their order.
 	number := b.update("counters", []set{{"value", "value + ?"}}, "name = 'outbox'").Suffix("RETURNING value")
@@ -72,7 +72,7 @@ func (t *outbox) DeleteBefore(ctx context.Context, before time.Time) error {
 
 type settingStatements struct{ get, put, putNew, swap *Statement }
 
-func (b *Body) settingStatements() settingStatements {
+func (b *Queries) settingStatements() settingStatements {
 	return settingStatements{
 		get:    b.read(pick("settings", "value").where(same("name"))),
 		put:    b.upsert("settings", []string{"name"}, []string{"value"}),

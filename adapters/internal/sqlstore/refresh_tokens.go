@@ -24,7 +24,7 @@ type familyStatements struct {
 	get, revokeAll, deleteExpired *Statement
 }
 
-func (b *Body) signInStatements() familyStatements {
+func (b *Queries) familyStatements() familyStatements {
 	return familyStatements{
 		puts: b.puts(familiesTable),
 		get:  b.read(pick("sign_ins", familiesTable.columns()...).where(same("id"))),
@@ -56,7 +56,7 @@ func (t *refreshTokenFamilies) DeleteExpired(ctx context.Context, before time.Ti
 
 type passwordResetStatements struct{ put, consume *Statement }
 
-func (b *Body) resetStatements() passwordResetStatements {
+func (b *Queries) passwordResetStatements() passwordResetStatements {
 	take := b.remove("resets", same("token_hash")).Suffix("RETURNING token_hash, user_id, expires_at")
 	return passwordResetStatements{
 		put:     b.upsert("resets", []string{"user_id"}, []string{"token_hash", "expires_at"}),
@@ -68,11 +68,11 @@ type passwordResets Tx
 
 // Put needs the user to exist, or gives ErrNotFound.
 func (t *passwordResets) Put(ctx context.Context, r *domain.PasswordReset) error {
-	return (*Tx)(t).done(ctx, t.body.resets.put, r.UserID, r.TokenHash[:], when(r.ExpiresAt))
+	return (*Tx)(t).done(ctx, t.body.passwordResets.put, r.UserID, r.TokenHash[:], when(r.ExpiresAt))
 }
 
 func (t *passwordResets) Consume(ctx context.Context, hash [32]byte) (*domain.PasswordReset, error) {
-	return one(ctx, (*Tx)(t), t.body.resets.consume, func(r row) *domain.PasswordReset {
+	return one(ctx, (*Tx)(t), t.body.passwordResets.consume, func(r row) *domain.PasswordReset {
 		return &domain.PasswordReset{TokenHash: r.hash(0), UserID: r.text(1), ExpiresAt: r.time(2)}
 	}, hash[:])
 }

@@ -16,7 +16,7 @@ func scanReplica(r row) *domain.Replica {
 
 type replicaStatements struct{ put, list, remove *Statement }
 
-func (b *Body) replicaStatements() replicaStatements {
+func (b *Queries) replicaStatements() replicaStatements {
 	return replicaStatements{
 		put:    b.upsert("replicas", replicaColumns[:1], replicaColumns[1:]),
 		list:   b.read(pick("replicas", replicaColumns...).order("id")),

@@ -48,7 +48,7 @@ type sessionStatements struct {
 	get, remove, assigned, eachAssigned, due, nextDue, claimedBy, countByStatus *Statement
 }
 
-func (b *Body) sessionStatements() sessionStatements {
+func (b *Queries) sessionStatements() sessionStatements {
 	sessions := pick("sessions", sessionsTable.columns()...)
 	return sessionStatements{
 		puts:     b.puts(sessionsTable),

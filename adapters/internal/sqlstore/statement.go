@@ -21,53 +21,53 @@ type Statement struct {
 	// Long tells that it may read many rows, so that it is worth the cost of
 	// being interrupted when its context ends.
 	Long bool
-	// Together does at once what several of this statement would do one after
+	// Batched does at once what several of this statement would do one after
 	// the other; nil: there is no such statement. Its arguments are arrays of
 	// theirs, and it gives the rev of every row that it has changed.
-	Together *Statement
-	// Rev is, with Together, the place of the argument that becomes the rev.
+	Batched *Statement
+	// Rev is, with Batched, the place of the argument that becomes the rev.
 	Rev int
 	// columns is how many each of its rows has; 0: it has no rows.
 	columns int
 }
 
-// Body is all the SQL in one dialect. It does not change and is safe for
+// Queries is all the SQL in one dialect. It does not change and is safe for
 // concurrent use.
-type Body struct {
+type Queries struct {
 	dialect Dialect
 	all     []*Statement
 
-	users    userStatements
-	families familyStatements
-	resets   passwordResetStatements
-	keys     apiKeyStatements
-	sessions sessionStatements
-	workers  workerStatements
-	cleanups cleanupStatements
-	moves    migrationStatements
-	messages messageStatements
-	loads    loadStatements
-	outbox   outboxStatements
-	settings settingStatements
-	replicas replicaStatements
-	schema   schemaStatements
+	users          userStatements
+	families       familyStatements
+	passwordResets passwordResetStatements
+	apiKeys        apiKeyStatements
+	sessions       sessionStatements
+	workers        workerStatements
+	cleanups       cleanupStatements
+	migrations     migrationStatements
+	messages       messageStatements
+	loadSamples    loadStatements
+	outbox         outboxStatements
+	settings       settingStatements
+	replicas       replicaStatements
+	schema         schemaStatements
 }
 
 // Statements gives the number of statements that are built only once.
-func (b *Body) Statements() int { return len(b.all) }
+func (b *Queries) Statements() int { return len(b.all) }
 
-func compile(d Dialect) *Body {
-	b := &Body{dialect: d}
+func compile(d Dialect) *Queries {
+	b := &Queries{dialect: d}
 	b.users = b.userStatements()
-	b.families = b.signInStatements()
-	b.resets = b.resetStatements()
-	b.keys = b.keyStatements()
+	b.families = b.familyStatements()
+	b.passwordResets = b.passwordResetStatements()
+	b.apiKeys = b.apiKeyStatements()
 	b.sessions = b.sessionStatements()
 	b.workers = b.workerStatements()
 	b.cleanups = b.cleanupStatements()
-	b.moves = b.moveStatements()
+	b.migrations = b.migrationStatements()
 	b.messages = b.messageStatements()
-	b.loads = b.loadStatements()
+	b.loadSamples = b.loadStatements()
 	b.outbox = b.outboxStatements()
 	b.settings = b.settingStatements()
 	b.replicas = b.replicaStatements()
@@ -76,7 +76,7 @@ func compile(d Dialect) *Body {
 }
 
 // add builds a statement once and for all.
-func (b *Body) add(s Statement, query sq.Sqlizer) *Statement {
+func (b *Queries) add(s Statement, query sq.Sqlizer) *Statement {
 	text, _, err := query.ToSql()
 	if err == nil {
 		text, err = b.dialect.placeholder.ReplacePlaceholders(text)
@@ -90,32 +90,32 @@ func (b *Body) add(s Statement, query sq.Sqlizer) *Statement {
 }
 
 // read builds a query.
-func (b *Body) read(q query) *Statement {
+func (b *Queries) read(q query) *Statement {
 	return b.add(Statement{columns: q.columns}, q)
 }
 
 // scan builds a query that may go over many rows.
-func (b *Body) scan(q query) *Statement {
+func (b *Queries) scan(q query) *Statement {
 	return b.add(Statement{columns: q.columns, Long: true}, q)
 }
 
 // write builds a statement that changes rows.
-func (b *Body) write(change sq.Sqlizer) *Statement {
+func (b *Queries) write(change sq.Sqlizer) *Statement {
 	return b.add(Statement{Write: true}, change)
 }
 
 // put builds a statement that changes at most one row, and its rev to that of an
 // argument.
-func (b *Body) put(change sq.Sqlizer, rev int) *Statement {
+func (b *Queries) put(change sq.Sqlizer, rev int) *Statement {
 	s := b.write(change)
-	if b.dialect.together != nil {
-		s.Together, s.Rev = &Statement{SQL: b.dialect.together(s.SQL), Write: true, columns: 1}, rev
+	if b.dialect.batched != nil {
+		s.Batched, s.Rev = &Statement{SQL: b.dialect.batched(s.SQL), Write: true, columns: 1}, rev
 	}
 	return s
 }
 
 // list builds a query whose conditions are known only now.
-func (b *Body) list(q query) (*Statement, []any, error) {
+func (b *Queries) list(q query) (*Statement, []any, error) {
 	text, args, err := q.ToSql()
 	if err == nil {
 		text, err = b.dialect.placeholder.ReplacePlaceholders(text)
@@ -177,7 +177,7 @@ func upTo(limit int) int64 {
 
 // insert builds an INSERT that changes nothing if a unique value is there
 // already.
-func (b *Body) insert(table string, columns ...string) *Statement {
+func (b *Queries) insert(table string, columns ...string) *Statement {
 	return b.write(insertNew(table, columns...))
 }
 
@@ -186,7 +186,7 @@ func insertNew(table string, columns ...string) sq.InsertBuilder {
 }
 
 // upsert builds an INSERT that replaces the row of the same key.
-func (b *Body) upsert(table string, key, rest []string) *Statement {
+func (b *Queries) upsert(table string, key, rest []string) *Statement {
 	set := make([]string, len(rest))
 	for i, column := range rest {
 		set[i] = column + " = excluded." + column
@@ -213,7 +213,7 @@ func sets(columns ...string) []set {
 
 // update is the only way to an UPDATE, and remove to a DELETE: neither goes
 // without a condition.
-func (b *Body) update(table string, sets []set, condition string) sq.UpdateBuilder {
+func (b *Queries) update(table string, sets []set, condition string) sq.UpdateBuilder {
 	u := sq.Update(table).Where(checked(table, condition))
 	for _, s := range sets {
 		u = u.Set(s[0], sq.Expr(s[1]))
@@ -221,7 +221,7 @@ func (b *Body) update(table string, sets []set, condition string) sq.UpdateBuild
 	return u
 }
 
-func (b *Body) remove(table, condition string) sq.DeleteBuilder {
+func (b *Queries) remove(table, condition string) sq.DeleteBuilder {
 	return sq.Delete(table).Where(checked(table, condition))
 }
 
@@ -235,9 +235,9 @@ func checked(table, condition string) string {
 // same is the condition that every column has the value of an argument.
 func same(columns ...string) string { return strings.Join(columns, " = ? AND ") + " = ?" }
 
-// still is the condition that columns are what they were, in words that keep
+// unchanged is the condition that columns are what they were, in words that keep
 // SQLite from looking for the row by them.
-func still(columns []string) string {
+func unchanged(columns []string) string {
 	var s strings.Builder
 	for _, column := range columns {
 		s.WriteString(" AND NOT " + column + " <> ?")
@@ -276,13 +276,13 @@ type puts struct {
 	insert, update, replace *Statement
 }
 
-func (b *Body) puts(t table) puts {
+func (b *Queries) puts(t table) puts {
 	present := same(join(t.key, []string{"rev"})...)
 	p := puts{
 		keys:   len(t.key),
 		fixed:  len(t.fixed),
 		insert: b.put(insertNew(t.name, t.columns()...), len(t.columns())-1),
-		update: b.put(b.update(t.name, sets(join(t.rest, []string{"rev"})...), present+still(t.fixed)), len(t.rest)),
+		update: b.put(b.update(t.name, sets(join(t.rest, []string{"rev"})...), present+unchanged(t.fixed)), len(t.rest)),
 	}
 	if len(t.fixed) > 0 {
 		p.replace = b.write(b.update(t.name, sets(join(t.fixed, t.rest, []string{"rev"})...), present))

@@ -19,7 +19,7 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-var bodies = map[string]*Body{"sqlite": SQLite(), "postgres": Postgres()}
+var bodies = map[string]*Queries{"sqlite": SQLite(), "postgres": Postgres()}
 
 func TestEveryChangeHasACondition(t *testing.T) {
 	for name, b := range bodies {
@@ -138,10 +138,10 @@ func TestPlans(t *testing.T) {
 	require.NoError(t, err)
 	b := SQLite()
 	index := map[*Statement]string{
-		b.users.byEmail: "sqlite_autoindex_users_2 (email=?)", b.keys.byHash: "sqlite_autoindex_api_keys_2 (hash=?)",
-		b.users.update: "PRIMARY KEY (id=?)", b.keys.update: "PRIMARY KEY (id=?)", b.workers.update: "PRIMARY KEY (id=?)",
+		b.users.byEmail: "sqlite_autoindex_users_2 (email=?)", b.apiKeys.byHash: "sqlite_autoindex_api_keys_2 (hash=?)",
+		b.users.update: "PRIMARY KEY (id=?)", b.apiKeys.update: "PRIMARY KEY (id=?)", b.workers.update: "PRIMARY KEY (id=?)",
 		b.cleanups.update: "PRIMARY KEY (worker_id=? AND session_id=?)", b.cleanups.byWorker: "PRIMARY KEY (worker_id=?)",
-		b.moves.update: "PRIMARY KEY (id=?)", b.moves.deleteBefore: "moves_ended (completed_at<?)",
+		b.migrations.update: "PRIMARY KEY (id=?)", b.migrations.deleteBefore: "moves_ended (completed_at<?)",
 		b.sessions.claimedBy: "sessions_claimed (claimed_by=?)",
 		b.sessions.update:    "PRIMARY KEY (id=?)", b.messages.update: "sqlite_autoindex_messages_1 (id=?)",
 		b.sessions.assigned: "sessions_worker (worker_id=?)", b.sessions.eachAssigned: "PRIMARY KEY (id>?)",
@@ -156,7 +156,7 @@ func TestPlans(t *testing.T) {
 	}
 	mayScan := map[*Statement]string{
 		b.sessions.countByStatus: "SCAN sessions USING COVERING INDEX sessions_status",
-		b.moves.open:             "SCAN moves USING INDEX moves_open",
+		b.migrations.open:        "SCAN moves USING INDEX moves_open",
 		b.replicas.list:          "SCAN replicas",
 		b.schema.version:         "SEARCH schema_migrations",
 		b.schema.exists:          "SCAN sqlite_master",

@@ -11,8 +11,8 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// ErrOver is the answer of a transaction whose function has returned.
-var ErrOver = errors.New("the transaction is over")
+// ErrTxDone is the answer of a transaction whose function has returned.
+var ErrTxDone = errors.New("the transaction is over")
 
 // Conn is a connection in a transaction. It is used by one goroutine at a
 // time. Its errors are those of package ports where one applies: a unique
@@ -44,7 +44,7 @@ type Scratch struct {
 // function gets.
 type Tx struct {
 	context.Context
-	body  *Body
+	body  *Queries
 	conn  Conn
 	owner any
 	ports ports.Tx
@@ -54,7 +54,7 @@ type Tx struct {
 
 // Begin makes the repositories work on a connection until End. owner, a
 // pointer, is what [Inside] recognises the context by.
-func (b *Body) Begin(ctx context.Context, c Conn, owner any, write bool) *Tx {
+func (b *Queries) Begin(ctx context.Context, c Conn, owner any, write bool) *Tx {
 	t := &Tx{Context: ctx, body: b, conn: c, owner: owner, write: write}
 	t.ports = ports.Tx{
 		Users: (*users)(t), RefreshTokenFamilies: (*refreshTokenFamilies)(t), PasswordResets: (*passwordResets)(t), APIKeys: (*apiKeys)(t),
@@ -90,7 +90,7 @@ func Inside(ctx context.Context, owner any) bool { return ctx.Value(owner) != ni
 func (t *Tx) allow(ctx context.Context, write bool) error {
 	switch {
 	case t.over.Load():
-		return ErrOver
+		return ErrTxDone
 	case write && !t.write:
 		return ports.ErrReadOnly
 	}

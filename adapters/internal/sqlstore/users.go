@@ -31,7 +31,7 @@ type userStatements struct {
 	get, byEmail, usage, reserve *Statement
 }
 
-func (b *Body) userStatements() userStatements {
+func (b *Queries) userStatements() userStatements {
 	users := pick("users", usersTable.columns()...)
 	sum := func(column string) set {
 		return set{column, "CASE WHEN " + column + " + ? < 0 THEN 0 ELSE " + column + " + ? END"}

@@ -44,7 +44,7 @@ type workerStatements struct {
 
 const workerOnline = "online AND NOT draining"
 
-func (b *Body) workerStatements() workerStatements {
+func (b *Queries) workerStatements() workerStatements {
 	workers := pick("workers", workersTable.columns("used")...)
 	return workerStatements{
 		puts:       b.puts(workersTable),

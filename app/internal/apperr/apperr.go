@@ -1,0 +1,98 @@
+// Package apperr turns errors of ports into errors that services return.
+//
+// A service returns a *domain.Error or an error of the context, nothing else. A
+// message never shows an internal cause; the cause stays in the chain for the log.
+package apperr
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
+)
+
+// Public returns err in its public form. Domain errors and the context's errors
+// pass. A lost race is a Conflict, everything else Internal.
+func Public(err error) error {
+	var e *domain.Error
+	switch {
+	case err == nil, errors.As(err, &e),
+		errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return err
+	case errors.Is(err, ports.ErrConflict):
+		return domain.Errorf(domain.Conflict, domain.CodeInvalidState,
+			"It is being changed by others at the moment; try again").WithCause(err)
+	}
+	return domain.Errorf(domain.Internal, domain.CodeInternal,
+		"Something went wrong on our side; try again, and report the request id if it persists").WithCause(err)
+}
+
+// Session replaces ports.ErrNotFound by the error for a session that does not
+// exist. Other errors pass.
+func Session(err error) error {
+	if errors.Is(err, ports.ErrNotFound) {
+		return domain.Errorf(domain.NotFound, domain.CodeSessionNotFound, "Session not found; check its id, or whether it was deleted")
+	}
+	return err
+}
+
+// Worker replaces ports.ErrNotFound by the error for a worker that does not exist.
+func Worker(err error) error {
+	if errors.Is(err, ports.ErrNotFound) {
+		return domain.Errorf(domain.NotFound, domain.CodeWorkerNotFound, "Worker not found; check its id, or register it first")
+	}
+	return err
+}
+
+// User replaces ports.ErrNotFound by the error for a user that does not exist.
+func User(err error) error {
+	if errors.Is(err, ports.ErrNotFound) {
+		return domain.Errorf(domain.NotFound, domain.CodeUserNotFound, "User not found")
+	}
+	return err
+}
+
+// Message replaces ports.ErrNotFound by the error for a message that does not exist.
+func Message(err error) error {
+	if errors.Is(err, ports.ErrNotFound) {
+		return domain.Errorf(domain.NotFound, domain.CodeMessageNotFound, "Message not found in this session's history")
+	}
+	return err
+}
+
+// RateLimited is the cause of an error that waiting cures.
+type RateLimited struct {
+	Usage domain.Usage
+	Wait  time.Duration
+}
+
+func (r RateLimited) Error() string { return "rate limited for " + r.Wait.String() }
+
+// RetryAfter returns how long to wait.
+func (r RateLimited) RetryAfter() time.Duration { return r.Wait }
+
+// Window returns the state of the exceeded limit.
+func (r RateLimited) Window() domain.Usage { return r.Usage }
+
+// WorkerCall returns the failure of a call to a worker in its public form.
+func WorkerCall(err error) error {
+	var w *ports.WorkerError
+	if !errors.As(err, &w) {
+		return Public(err)
+	}
+	switch w.Failure {
+	case ports.WorkerConnectionRefused, ports.WorkerNameUnknown, ports.WorkerUnreachable, ports.WorkerCircuitOpen:
+		return domain.Errorf(domain.Unavailable, domain.CodeWorkerUnreachable,
+			"The session's worker cannot be reached at the moment; try again in a minute").WithCause(err)
+	case ports.WorkerTimedOut, ports.WorkerConnectionLost:
+		return domain.Errorf(domain.Timeout, domain.CodeWorkerTimeout,
+			"The worker did not answer in time, so the outcome is not known; look at the status before you try again").WithCause(err)
+	case ports.WorkerBusy:
+		return domain.Errorf(domain.Unavailable, domain.CodeNoAvailableWorkers,
+			"The workers are busy at the moment; try again in a minute").WithCause(err)
+	}
+	return domain.Errorf(domain.BadGateway, domain.CodeWorkerCommunication,
+		"The worker could not do it; try again, and report it if it persists").WithCause(err)
+}

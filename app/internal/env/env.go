@@ -1,0 +1,60 @@
+// Package env holds the ports and settings that the parts of the core share.
+package env
+
+import (
+	"context"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/switchyard-wa/switchyard/app/internal/retry"
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
+)
+
+// Env is the environment of the core. Nothing but the tiers changes after New of
+// the orchestrator. It is safe for concurrent use.
+type Env struct {
+	Store   ports.Store
+	Workers ports.WorkerGateway
+	IDs     ports.IDs
+	Random  ports.Random
+	Now     func() time.Time
+	Timing  domain.Timing
+	Log     *slog.Logger
+
+	// Spawn runs background work, in a goroutine or in place.
+	Spawn func(func())
+	// Sleep waits. It returns an error if ctx ends, or if a harness owns the clock and
+	// nothing may wait.
+	Sleep func(ctx context.Context, d time.Duration) error
+
+	// Self is this replica. Its ID is empty if no other replica works on the store.
+	Self domain.Replica
+
+	tiers atomic.Pointer[domain.Tiers]
+}
+
+// IsShared reports whether other replicas may work on the store.
+func (e *Env) IsShared() bool { return e.Self.ID != "" }
+
+// SetTiers replaces the limits of all tiers.
+func (e *Env) SetTiers(t domain.Tiers) { e.tiers.Store(&t) }
+
+// Tiers returns the limits of all tiers.
+func (e *Env) Tiers() domain.Tiers { return *e.tiers.Load() }
+
+// Limits returns the limits of a tier.
+func (e *Env) Limits(t domain.Tier) domain.Limits { return e.tiers.Load().Of(t) }
+
+// Update runs fn in an Update of the store and repeats it after a conflict.
+func (e *Env) Update(ctx context.Context, fn func(ctx context.Context, tx *ports.Tx) error) error {
+	return retry.Updater{Store: e.Store, Random: e.Random, Sleep: e.Sleep}.Update(ctx, fn)
+}
+
+// LogFailure logs err as an event with attributes, unless err is nil or ctx ended.
+func (e *Env) LogFailure(ctx context.Context, event string, err error, attrs ...any) {
+	if err != nil && ctx.Err() == nil {
+		e.Log.ErrorContext(ctx, event, append(attrs, "error", err)...)
+	}
+}

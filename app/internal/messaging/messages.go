@@ -1,0 +1,148 @@
+package messaging
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/switchyard-wa/switchyard/app/internal/apikeys"
+	"github.com/switchyard-wa/switchyard/app/internal/apperr"
+	"github.com/switchyard-wa/switchyard/app/internal/failure"
+	"github.com/switchyard-wa/switchyard/app/internal/fleet"
+	"github.com/switchyard-wa/switchyard/app/internal/membership"
+	"github.com/switchyard-wa/switchyard/app/internal/txn"
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
+)
+
+const (
+	sendLimit   = 35 * time.Second // of a call to a worker, whatever became of the caller
+	rowsPerPass = 256
+)
+
+// Messages implements [service.Messages] and the reports of workers on messages. It is
+// safe for concurrent use.
+type Messages struct {
+	*txn.Writer
+	members  *membership.Members
+	cache    *fleet.Cache
+	sync     *fleet.Sync
+	keys     *apikeys.Keys
+	detector *failure.Detector
+	routes   *Routes
+	early    earlyReports
+}
+
+var _ service.Messages = (*Messages)(nil)
+
+// Parts lists the parts that messaging builds on.
+type Parts struct {
+	Writer   *txn.Writer
+	Members  *membership.Members
+	Cache    *fleet.Cache
+	Sync     *fleet.Sync
+	Keys     *apikeys.Keys
+	Detector *failure.Detector
+	Routes   *Routes
+}
+
+// New returns the service.
+func New(p Parts) *Messages {
+	return &Messages{
+		Writer: p.Writer, members: p.Members, cache: p.Cache, sync: p.Sync, keys: p.Keys,
+		detector: p.Detector, routes: p.Routes,
+	}
+}
+
+// History returns messages of a session, newest first. next is the zero cursor on the
+// last page.
+func (m *Messages) History(ctx context.Context, userID, sessionID string, f domain.MessageFilter) (page []*domain.Message, next domain.Cursor, err error) {
+	limit := f.Limit
+	f.Limit++ // one more tells whether there is a next page
+	err = m.Store.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
+		if _, err := txn.OwnedSession(ctx, tx, userID, sessionID); err != nil {
+			return err
+		}
+		page, err = tx.Messages.List(ctx, sessionID, f)
+		return err
+	})
+	if err != nil {
+		return nil, next, apperr.Public(err)
+	}
+	if limit > 0 && len(page) > limit {
+		page = page[:limit]
+		last := page[limit-1]
+		next = domain.Cursor{At: last.CreatedAt, ID: last.ID}
+	}
+	return page, next, nil
+}
+
+// Get returns one message by our id or WhatsApp's.
+func (m *Messages) Get(ctx context.Context, userID, sessionID, messageID string) (found *domain.Message, err error) {
+	err = m.Store.View(ctx, func(ctx context.Context, tx *ports.Tx) error {
+		if _, err := txn.OwnedSession(ctx, tx, userID, sessionID); err != nil {
+			return err
+		}
+		found, err = tx.Messages.Get(ctx, sessionID, messageID)
+		if errors.Is(err, ports.ErrNotFound) {
+			found, err = tx.Messages.ByWhatsAppID(ctx, sessionID, messageID)
+		}
+		return apperr.Message(err)
+	})
+	return found, apperr.Public(err)
+}
+
+// Usage counts the user's messages by time, session, type and outcome.
+func (m *Messages) Usage(ctx context.Context, userID, sessionID string, since time.Time, bucket time.Duration) ([]ports.MessageUsage, error) {
+	var cells []ports.MessageUsage
+	err := m.Store.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
+		if sessionID != "" {
+			if _, err := txn.OwnedSession(ctx, tx, userID, sessionID); err != nil {
+				return err
+			}
+		}
+		cells, err = tx.Messages.Usage(ctx, userID, sessionID, since, bucket)
+		return err
+	})
+	return cells, apperr.Public(err)
+}
+
+// Housekeep fails the messages whose outcome was not reported in time.
+func (m *Messages) Housekeep(ctx context.Context, now time.Time) error {
+	before := now.Add(-m.members.MaxClockLag()).Add(-m.Timing.MessageLife)
+	for {
+		n := 0
+		err := m.Update(ctx, func(ctx context.Context, tx *ports.Tx) error {
+			pending, err := tx.Messages.PendingBefore(ctx, before, rowsPerPass)
+			n = len(pending)
+			for _, message := range pending {
+				message.TransitionTo(domain.MessageFailed, now, "its outcome was never reported")
+				if err := tx.Messages.Put(ctx, message); err != nil {
+					return err
+				}
+			}
+			return err
+		})
+		if err != nil || n < rowsPerPass {
+			return err
+		}
+	}
+}
+
+// put stores a message.
+func (m *Messages) put(ctx context.Context, message *domain.Message) error {
+	rev := message.Rev
+	return m.Store.Update(ctx, func(ctx context.Context, tx *ports.Tx) error {
+		message.Rev = rev
+		return tx.Messages.Put(ctx, message)
+	})
+}
+
+// jid returns the address of an account by its number, or the empty string.
+func jid(phone string) string {
+	if phone == "" {
+		return ""
+	}
+	return phone + "@s.whatsapp.net"
+}

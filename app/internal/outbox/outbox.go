@@ -1,0 +1,184 @@
+// Package outbox publishes recorded events to the bus, in order and at least once.
+//
+// A transaction appends its events to the outbox. After the commit the relay reads
+// them from the store by sequence number, publishes them, and records the number of
+// the last published one in a setting.
+//
+//	commit ─► Wake ─► events after the position ─► Bus.Publish ─► position advances
+//	                        ▲                           │
+//	                        └────── more than a page ◄──┘
+//
+// A crash between Publish and the new position publishes the page again. Subscribers
+// therefore drop events whose id they know.
+//
+// # Replicas
+//
+// One replica, the owner of the work "relay", publishes, which keeps the order. The
+// owner may be cut off from the bus while others are not. Every other replica looks
+// every 20 s: if the event that was first to be published is still first, it publishes
+// itself. Two replicas then may publish the same page; order within each holds.
+//
+// A replica that was paused may have been replaced without knowing it. It does not
+// publish before its next heartbeat ([membership.Members.MayBePresumedDead]).
+//
+// # Retention
+//
+// Published events are kept for 24 hours. Events that are not published are never
+// deleted, however long the bus is away.
+package outbox
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/switchyard-wa/switchyard/app/internal/membership"
+	"github.com/switchyard-wa/switchyard/app/internal/txn"
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
+)
+
+const (
+	positionSetting = "relay.position" // sequence number of the last published event
+	ownerCheckEvery = 20 * time.Second // between two looks whether the owner publishes
+	retention       = 24 * time.Hour   // of published events
+	pageSize        = 256
+	retryAfterError = time.Second
+)
+
+// Relay publishes events. Publish is called by one goroutine; everything else is safe
+// for concurrent use.
+type Relay struct {
+	*txn.Writer
+	members *membership.Members
+	bus     ports.Bus
+
+	pending atomic.Bool // there may be events to publish
+
+	// Only Publish uses these.
+	ownerCheckAt time.Time
+	firstWaiting int64 // sequence number of the first event at the latest owner check; 0: none
+}
+
+// NewRelay returns a relay to a bus.
+func NewRelay(w *txn.Writer, m *membership.Members, bus ports.Bus) *Relay {
+	return &Relay{Writer: w, members: m, bus: bus}
+}
+
+// Wake says that there may be events to publish. The next Publish looks.
+func (r *Relay) Wake() { r.pending.Store(true) }
+
+// AfterCommit is an observer of transactions.
+func (r *Relay) AfterCommit(_ context.Context, c *txn.Changes) {
+	if c.HasEvents {
+		r.Wake()
+	}
+}
+
+// Publish publishes the events that wait, if this replica should. It returns when it
+// must be called again; zero: after the next Wake.
+func (r *Relay) Publish(ctx context.Context) (time.Time, error) {
+	if !r.pending.Swap(false) {
+		return time.Time{}, nil
+	}
+	isOwner := r.members.OwnsWork("relay")
+	if !isOwner {
+		if r.Now().Before(r.ownerCheckAt) {
+			return time.Time{}, nil
+		}
+		r.ownerCheckAt = r.Now().Add(ownerCheckEvery)
+	}
+	for isFirst := true; ; isFirst = false {
+		events, err := r.readPage(ctx)
+		if err == nil && !isOwner && isFirst && !r.isOwnerStuck(events) {
+			return time.Time{}, nil
+		}
+		if err == nil && len(events) > 0 {
+			if r.members.MayBePresumedDead() {
+				r.Wake()
+				return r.Now(), nil // another replica may have published more by now
+			}
+			err = r.publishPage(ctx, events)
+		}
+		if err != nil {
+			r.Wake()
+			return r.Now().Add(retryAfterError), err
+		}
+		if len(events) < pageSize {
+			return time.Time{}, nil
+		}
+	}
+}
+
+func (r *Relay) readPage(ctx context.Context) (events []domain.Event, err error) {
+	err = r.Store.View(ctx, func(ctx context.Context, tx *ports.Tx) error {
+		at, _, err := position(ctx, tx)
+		if err != nil {
+			return err
+		}
+		events, err = tx.Outbox.After(ctx, at, pageSize)
+		return err
+	})
+	return events, err
+}
+
+// isOwnerStuck reports whether the first event was first at the latest check too.
+func (r *Relay) isOwnerStuck(events []domain.Event) bool {
+	before := r.firstWaiting
+	r.firstWaiting = 0
+	if len(events) == 0 {
+		return false
+	}
+	r.firstWaiting = events[0].Seq
+	return before == events[0].Seq
+}
+
+func (r *Relay) publishPage(ctx context.Context, events []domain.Event) error {
+	if err := r.bus.Publish(ctx, events...); err != nil {
+		return err
+	}
+	return r.advance(ctx, events[len(events)-1].Seq)
+}
+
+// advance records how far events are published. Another replica may be farther.
+func (r *Relay) advance(ctx context.Context, seq int64) error {
+	return r.Update(ctx, func(ctx context.Context, tx *ports.Tx) error {
+		at, text, err := position(ctx, tx)
+		if err != nil || at >= seq {
+			return err
+		}
+		return tx.Settings.CompareAndSwap(ctx, positionSetting, text, strconv.FormatInt(seq, 10))
+	})
+}
+
+// position returns the sequence number of the last published event, and its text in
+// the settings. Both are zero before the first.
+func position(ctx context.Context, tx *ports.Tx) (seq int64, text string, err error) {
+	text, err = tx.Settings.Get(ctx, positionSetting)
+	if err != nil && !errors.Is(err, ports.ErrNotFound) {
+		return 0, "", err
+	}
+	seq, _ = strconv.ParseInt(text, 10, 64)
+	return seq, text, nil
+}
+
+// Housekeep deletes published events that are older than the retention.
+func (r *Relay) Housekeep(ctx context.Context, now time.Time) error {
+	return r.Update(ctx, func(ctx context.Context, tx *ports.Tx) error {
+		at, _, err := position(ctx, tx)
+		if err != nil {
+			return err
+		}
+		waiting, err := tx.Outbox.After(ctx, at, 1)
+		if err != nil {
+			return err
+		}
+		before := now.Add(-retention)
+		if len(waiting) > 0 && waiting[0].At.Before(before) {
+			before = waiting[0].At
+		}
+		return tx.Outbox.DeleteBefore(ctx, before)
+	})
+}

@@ -1,0 +1,36 @@
+// Package registry speaks the worker protocol, and serves administrators of the fleet.
+//
+//	worker                        Protocol                       rows
+//	  ├─ register ──────────────► health check, conflicts ─────► worker ONLINE, sessions to recover
+//	  ├─ heartbeat, no news ────► one row ─────────────────────► LastHeartbeat
+//	  ├─ heartbeat with news ───► diff against the cache ──────► sessions, commands in the answer
+//	  ├─ session report ────────► owner and generation checked ► session
+//	  ├─ recovery results ──────► one outcome per session ─────► sessions
+//	  └─ unregister ────────────► worker down, failover delay
+//
+// # Registration
+//
+// A worker is taken in when its health route answers. A new process may take over the id
+// of a former one at another endpoint only when that refuses connections, or its lease
+// is out: nothing else proves that the former process runs no sessions. Its answer lists
+// the sessions to stop before anything is started (StopCommand).
+//
+// # Heartbeats
+//
+// A heartbeat without news costs one row and no allocation per session: the cache
+// compares ([fleet.Cache.DiffHeartbeat]), and one Put renews the worker's row. With news
+// the rows of the sessions are read in the transaction, and each report is judged
+// against its row. Measured with 50 sessions: 8,800 heartbeats a second on SQLite, 5,300
+// to 9,800 on PostgreSQL with Redis (two cores).
+//
+// # Late reports
+//
+// A replica that was paused may apply a report long after it arrived. By then the report
+// of an end may be about a former process. Such a report is dropped; the next heartbeat
+// repeats what is true ([isTooOldToTrust]).
+//
+// # Legacy workers
+//
+// A legacy worker knows no generations and reads no commands. It is told to stop foreign
+// sessions by calls, which are scheduled as cleanups.
+package registry

@@ -1,0 +1,255 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/switchyard-wa/switchyard/app/internal/apperr"
+	"github.com/switchyard-wa/switchyard/app/internal/fleet"
+	"github.com/switchyard-wa/switchyard/app/internal/txn"
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
+)
+
+// Heartbeat records that a worker lives, and applies what it says of its sessions.
+// Without news it costs one row.
+func (p *Protocol) Heartbeat(ctx context.Context, h domain.Heartbeat) (*service.HeartbeatResult, error) {
+	if err := p.sync.EnsureLoaded(ctx); err != nil {
+		return nil, err
+	}
+	normalizeHeartbeat(&h)
+	now := p.Now()
+	known, err := p.sync.LookupWorker(ctx, h.WorkerID)
+	if err != nil {
+		return nil, err
+	}
+	result := &service.HeartbeatResult{Processed: len(h.Sessions), Lease: p.Timing.Lease, Stale: p.detector.SilentWorkers()}
+	w, err := p.applyHeartbeat(ctx, h, known, result, now)
+	if err != nil {
+		return nil, apperr.Public(err)
+	}
+	result.Breakdown = p.cache.Breakdown(h.WorkerID)
+	result.Worker = w.Clone()
+	result.Worker.Used = result.Breakdown.Total
+	return result, nil
+}
+
+func normalizeHeartbeat(h *domain.Heartbeat) {
+	h.WorkerID = domain.NormalizeWorkerRef(h.WorkerID)
+	h.Capacity = min(h.Capacity, maxCapacity)
+	for i := range h.Sessions {
+		h.Sessions[i].SessionID = domain.NormalizeSessionRef(h.Sessions[i].SessionID)
+		h.Sessions[i].WorkerID = h.WorkerID
+		h.Sessions[i].Snapshot = true
+	}
+}
+
+// applyHeartbeat stores a heartbeat, by one row if it says nothing new.
+func (p *Protocol) applyHeartbeat(ctx context.Context, h domain.Heartbeat, known *domain.Worker, result *service.HeartbeatResult, now time.Time) (*domain.Worker, error) {
+	diff := p.cache.DiffHeartbeat(&h, p.Timing, now)
+	if known.Online && diff.IsEmpty() {
+		w, err := p.renewWorker(ctx, known, h, now)
+		if w != nil || err != nil {
+			return w, err
+		}
+		// The cache was old: read the worker again.
+		if err := p.sync.RefreshWorker(ctx, h.WorkerID); err != nil {
+			return nil, err
+		}
+		diff = p.cache.DiffHeartbeat(&h, p.Timing, now)
+	}
+	return p.applyDiff(ctx, h, diff, result, now)
+}
+
+// renewWorker stores a heartbeat that says nothing new. It returns nil if the cached
+// worker is old.
+func (p *Protocol) renewWorker(ctx context.Context, known *domain.Worker, h domain.Heartbeat, now time.Time) (*domain.Worker, error) {
+	var w *domain.Worker
+	hasOthers := p.members.HasOthers() // then a heartbeat to another replica has probably changed the row
+	err := p.Store.Update(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
+		w = known.Clone()
+		if hasOthers {
+			w, err = tx.Workers.Get(ctx, known.ID)
+		}
+		switch {
+		case errors.Is(err, ports.ErrNotFound), err == nil && (!w.Online || !w.RegisteredAt.Equal(known.RegisteredAt)):
+			return ports.ErrConflict
+		case err != nil:
+			return err
+		}
+		p.detector.ApplyHeartbeat(w, h, now)
+		return tx.Workers.Put(ctx, w)
+	})
+	if errors.Is(err, ports.ErrConflict) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	p.cache.PutWorker(w, p.Now())
+	return w, nil
+}
+
+// applyDiff stores a heartbeat with news, and returns commands to stop what the worker
+// should not run.
+func (p *Protocol) applyDiff(ctx context.Context, h domain.Heartbeat, diff fleet.HeartbeatDiff, result *service.HeartbeatResult, now time.Time) (*domain.Worker, error) {
+	var w *domain.Worker
+	var stops []service.StopCommand
+	err := p.Transact(ctx, func(ctx context.Context, tx *txn.Tx) (err error) {
+		result.Synced, stops = 0, nil
+		if w, err = tx.Workers.Get(ctx, h.WorkerID); err != nil {
+			return apperr.Worker(err)
+		}
+		wasOnline := w.Online
+		events := p.detector.ApplyHeartbeat(w, h, now)
+		if err := tx.SaveWorker(ctx, w, events); err != nil {
+			return err
+		}
+		if !wasOnline {
+			// The worker lists whatever it still runs, now or in its next heartbeat.
+			if err := p.detector.WorkerReturned(ctx, tx, w, p.Timing.DisconnectDebounce, nil, now); err != nil {
+				return err
+			}
+			if stops, err = pendingStopCommands(ctx, tx, w); err != nil {
+				return err
+			}
+		}
+		for _, r := range slices.Concat(diff.Changed, diff.Foreign) {
+			stop, err := p.applySnapshot(ctx, tx, w, r, result, now)
+			if err != nil {
+				return err
+			}
+			if stop != nil && !slices.Contains(stops, *stop) {
+				stops = append(stops, *stop)
+			}
+		}
+		if isLate(p.Env, now) {
+			return nil // missing sessions may have come since
+		}
+		return p.restartMissing(ctx, tx, w, diff.Missing, now)
+	})
+	if err != nil {
+		return nil, err
+	}
+	if w.Supports(domain.CapGeneration) {
+		result.Commands = stops
+	} else {
+		p.scheduleStops(ctx, w, stops)
+	}
+	return w, nil
+}
+
+// pendingStopCommands returns what a worker that is back must not run any more. It learns
+// so before it may run anything again: a start that was delayed comes too late. A legacy
+// worker is told by calls.
+func pendingStopCommands(ctx context.Context, tx *txn.Tx, w *domain.Worker) ([]service.StopCommand, error) {
+	if !w.Supports(domain.CapGeneration) {
+		return nil, nil
+	}
+	cleanups, err := tx.Cleanups.ByWorker(ctx, w.ID)
+	if err != nil {
+		return nil, err
+	}
+	stops := make([]service.StopCommand, len(cleanups))
+	for i, c := range cleanups {
+		stops[i] = service.StopCommand{SessionID: c.SessionID, Generation: c.Generation}
+	}
+	return stops, nil
+}
+
+// applySnapshot applies what a heartbeat says of one session. It returns a command if the
+// worker has to stop the session.
+func (p *Protocol) applySnapshot(ctx context.Context, tx *txn.Tx, w *domain.Worker, r domain.Report, result *service.HeartbeatResult, now time.Time) (*service.StopCommand, error) {
+	if isTooOldToTrust(p.Env, now, r.Status) {
+		return nil, nil
+	}
+	s, err := tx.Sessions.Get(ctx, r.SessionID)
+	if errors.Is(err, ports.ErrNotFound) {
+		return stopIfActive(r, r.Generation), nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	before := s.Clone()
+	outcome, events := s.Apply(r, p.Timing, now)
+	logRefusal(ctx, p.Env, r, outcome)
+	if outcome == domain.Applied || outcome == domain.Repeated {
+		result.Synced++
+		return nil, tx.SaveSession(ctx, before, s, events)
+	}
+	tx.NoteRead(before)
+	isStopping := s.WorkerID == w.ID && s.Command.Stops()
+	if isStopping || outcome != domain.NotOwner && outcome != domain.NotWanted {
+		return nil, nil
+	}
+	generation := r.Generation
+	if generation == 0 {
+		generation = s.Generation
+	}
+	return stopIfActive(r, generation), nil
+}
+
+func stopIfActive(r domain.Report, generation int64) *service.StopCommand {
+	if !r.Status.IsActive() {
+		return nil
+	}
+	return &service.StopCommand{SessionID: r.SessionID, Generation: generation}
+}
+
+// restartMissing starts sessions again that the worker should have had for long.
+func (p *Protocol) restartMissing(ctx context.Context, tx *txn.Tx, w *domain.Worker, ids []string, now time.Time) error {
+	for _, id := range ids {
+		s, err := tx.Sessions.Get(ctx, id)
+		if errors.Is(err, ports.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		before := s.Clone()
+		var events []domain.Event
+		switch {
+		case s.WorkerID != w.ID:
+			tx.NoteRead(s)
+			continue
+		case s.Command.Stops() && s.Attempts >= p.Timing.StartAttempts:
+			// The worker does not confirm the stop, but its list does.
+			if err := tx.ScheduleCleanup(ctx, w.ID, s.ID, s.Command.AsStop(), s.Generation); err != nil {
+				return err
+			}
+			s.StopConfirmed(now)
+		case s.Intent == domain.Up && s.Command == domain.CommandNone && s.Status.IsActive():
+			events = s.ReportedMissing(now)
+		case s.Command == domain.CommandStart && s.Attempts > 0 && s.DueAt.After(now):
+			s.DueAt = now // the worker accepted the start, and it came to nothing
+		default:
+			tx.NoteRead(s)
+			continue
+		}
+		if err := tx.SaveSession(ctx, before, s, events); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// scheduleStops schedules the stop of sessions on a legacy worker, which reads no
+// commands.
+func (p *Protocol) scheduleStops(ctx context.Context, w *domain.Worker, stops []service.StopCommand) {
+	if len(stops) == 0 {
+		return
+	}
+	err := p.Transact(ctx, func(ctx context.Context, tx *txn.Tx) error {
+		for _, c := range stops {
+			if err := tx.ScheduleCleanup(ctx, w.ID, c.SessionID, domain.CommandDisconnect, c.Generation); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	p.LogFailure(ctx, "stop not scheduled", err, "worker", w.ID)
+	p.queue.Wake()
+}

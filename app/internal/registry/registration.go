@@ -1,0 +1,291 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/switchyard-wa/switchyard/app/internal/apperr"
+	"github.com/switchyard-wa/switchyard/app/internal/failure"
+	"github.com/switchyard-wa/switchyard/app/internal/fleet"
+	"github.com/switchyard-wa/switchyard/app/internal/membership"
+	"github.com/switchyard-wa/switchyard/app/internal/messaging"
+	"github.com/switchyard-wa/switchyard/app/internal/txn"
+	"github.com/switchyard-wa/switchyard/app/internal/workqueue"
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
+)
+
+// listLimit bounds the call that lists a worker's sessions. The worker waits for the
+// answer to its registration meanwhile.
+const listLimit = 5 * time.Second
+
+// Protocol implements [service.WorkerProtocol]. It is safe for concurrent use.
+type Protocol struct {
+	*txn.Writer
+	members  *membership.Members
+	cache    *fleet.Cache
+	sync     *fleet.Sync
+	detector *failure.Detector
+	queue    *workqueue.Queue
+	messages *messaging.Messages
+}
+
+var _ service.WorkerProtocol = (*Protocol)(nil)
+
+// NewProtocol returns the service.
+func NewProtocol(w *txn.Writer, m *membership.Members, c *fleet.Cache, s *fleet.Sync, d *failure.Detector, q *workqueue.Queue, msg *messaging.Messages) *Protocol {
+	return &Protocol{Writer: w, members: m, cache: c, sync: s, detector: d, queue: q, messages: msg}
+}
+
+// ReportMessage applies a report on a message.
+func (p *Protocol) ReportMessage(ctx context.Context, r domain.MessageReport) (applied bool, err error) {
+	return p.messages.ReportMessage(ctx, r)
+}
+
+// ReceiveMessage stores an inbound message.
+func (p *Protocol) ReceiveMessage(ctx context.Context, m service.InboundMessage) (stored bool, err error) {
+	return p.messages.ReceiveMessage(ctx, m)
+}
+
+// Register takes a worker into the fleet, or takes it back after a restart. Its health
+// route must answer.
+func (p *Protocol) Register(ctx context.Context, r domain.Registration) (*service.RegisterResult, error) {
+	if err := p.sync.EnsureLoaded(ctx); err != nil {
+		return nil, err
+	}
+	if err := normalizeRegistration(&r); err != nil {
+		return nil, err
+	}
+	if err := p.checkToken(ctx, r); err != nil {
+		return nil, apperr.Public(err)
+	}
+	known, err := checkEndpoint(ctx, p.Writer, r)
+	if err != nil {
+		return nil, apperr.Public(err)
+	}
+	if err := p.detector.RequireHealthy(ctx, r.Endpoint); err != nil {
+		return nil, err
+	}
+	running := p.listRunning(ctx, r)
+	var result *service.RegisterResult
+	err = p.Transact(ctx, func(ctx context.Context, tx *txn.Tx) (err error) {
+		result, err = p.register(ctx, tx, r, known, running)
+		return err
+	})
+	if errors.Is(err, ports.ErrExists) {
+		err = p.explainConflict(ctx, r)
+	}
+	if err != nil {
+		return nil, apperr.Public(err)
+	}
+	p.Log.InfoContext(ctx, "worker registered", "worker", r.WorkerID, "known", result.Known, "toRecover", result.Assigned)
+	return result, nil
+}
+
+// register records a registration. known is the worker as it was when its endpoint was
+// checked, or nil.
+func (p *Protocol) register(ctx context.Context, tx *txn.Tx, r domain.Registration, known *domain.Worker, running map[string]bool) (*service.RegisterResult, error) {
+	now := p.Now()
+	w, err := tx.Workers.Get(ctx, r.WorkerID)
+	isKnown := err == nil
+	if errors.Is(err, ports.ErrNotFound) {
+		w, err = newWorker(r, now), nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	hasChanged := known == nil || known.Endpoint != w.Endpoint || !known.RegisteredAt.Equal(w.RegisteredAt)
+	if w.Online && w.Endpoint != r.Endpoint && hasChanged {
+		return nil, errStillRuns // it registered from there since its endpoint was checked
+	}
+	if err := checkOwnToken(w, r); err != nil {
+		return nil, err
+	}
+	events := w.Register(r, p.Timing, now)
+	if err := tx.SaveWorker(ctx, w, events); err != nil {
+		return nil, err
+	}
+	if err := p.detector.WorkerReturned(ctx, tx, w, p.Timing.StartTimeout, running, now); err != nil {
+		return nil, err
+	}
+	assigned, err := tx.Sessions.ListByWorker(ctx, w.ID)
+	if err != nil {
+		return nil, err
+	}
+	result := &service.RegisterResult{Worker: w, Known: isKnown, Interval: w.Interval, Lease: p.Timing.Lease}
+	for _, s := range assigned {
+		if domain.IsRecoverableBy(s, w.ID) {
+			result.Assigned++
+		}
+		result.Breakdown.Add(s.Status)
+	}
+	w.Used = len(assigned)
+	result.Commands, err = pendingStopCommands(ctx, tx, w)
+	return result, err
+}
+
+func newWorker(r domain.Registration, now time.Time) *domain.Worker {
+	return &domain.Worker{ID: r.WorkerID, CPU: -1, Memory: -1, CreatedAt: now}
+}
+
+// listRunning returns the sessions that a registering worker has connected already. Only
+// a worker that was online at the same endpoint is asked: it may be the same process,
+// whose sessions need no recovery.
+func (p *Protocol) listRunning(ctx context.Context, r domain.Registration) map[string]bool {
+	known, err := p.sync.LookupWorker(ctx, r.WorkerID)
+	if err != nil || !known.Online || known.Endpoint != r.Endpoint || p.cache.Breakdown(r.WorkerID).Connected == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, listLimit)
+	defer cancel()
+	list, err := p.Workers.List(ctx, ports.WorkerRef{ID: r.WorkerID, Endpoint: r.Endpoint, Capabilities: r.Capabilities})
+	if err != nil {
+		return nil // the worker recovers whatever it lacks
+	}
+	running := make(map[string]bool, len(list))
+	for _, s := range list {
+		if s.Status == domain.Connected {
+			running[domain.NormalizeSessionRef(s.SessionID)] = true
+		}
+	}
+	return running
+}
+
+// checkToken refuses a worker that shows its own token for an endpoint where it is not
+// known to be. The check comes before the endpoint is called: calls carry the fleet token.
+func (p *Protocol) checkToken(ctx context.Context, r domain.Registration) error {
+	if !r.ByWorkerToken {
+		return nil
+	}
+	return p.Store.View(ctx, func(ctx context.Context, tx *ports.Tx) error {
+		known, err := tx.Workers.Get(ctx, r.WorkerID)
+		if err != nil && !errors.Is(err, ports.ErrNotFound) {
+			return err
+		}
+		return checkOwnToken(known, r)
+	})
+}
+
+// checkOwnToken lets a worker's own token register only what is recorded. The token
+// outlives the worker's removal, and must not open the whole fleet.
+func checkOwnToken(known *domain.Worker, r domain.Registration) error {
+	if !r.ByWorkerToken || known != nil && known.Endpoint == r.Endpoint {
+		return nil
+	}
+	return domain.Errorf(domain.Forbidden, domain.CodeInsufficientPermission,
+		"A worker's own token registers it only where it is known to be; a new worker or a new endpoint needs the fleet token")
+}
+
+// checkEndpoint refuses an endpoint that another worker has, and a new endpoint for a
+// worker that runs at its old one, or may until its lease is out. It returns the worker
+// as it is known, or nil.
+func checkEndpoint(ctx context.Context, w *txn.Writer, r domain.Registration) (known *domain.Worker, err error) {
+	var holder *domain.Worker
+	err = w.Store.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
+		if known, err = tx.Workers.Get(ctx, r.WorkerID); err != nil && !errors.Is(err, ports.ErrNotFound) {
+			return err
+		}
+		if holder, err = tx.Workers.ByEndpoint(ctx, r.Endpoint); err != nil && !errors.Is(err, ports.ErrNotFound) {
+			return err
+		}
+		return nil
+	})
+	switch {
+	case err != nil:
+		return nil, err
+	case holder != nil && holder.ID != r.WorkerID:
+		return nil, endpointTaken(ports.ErrExists)
+	case known == nil || known.Endpoint == r.Endpoint || !known.Online:
+		return known, nil
+	}
+	err = w.Workers.Health(ctx, known.Endpoint)
+	var failure *ports.WorkerError
+	isRefused := errors.As(err, &failure) && failure.Failure == ports.WorkerConnectionRefused
+	if err == nil || known.Supports(domain.CapLease) && !isRefused {
+		return nil, errStillRuns
+	}
+	return known, nil
+}
+
+var errStillRuns = domain.Errorf(domain.Conflict, domain.CodeWorkerConflict,
+	"A worker with this id is running at another endpoint, or was until a moment ago; stop it first, try again in a minute, or choose another id")
+
+// explainConflict returns whether a registration lost its id or its endpoint to another
+// that came at the same time.
+func (p *Protocol) explainConflict(ctx context.Context, r domain.Registration) error {
+	err := p.Store.View(ctx, func(ctx context.Context, tx *ports.Tx) error {
+		holder, err := tx.Workers.ByEndpoint(ctx, r.Endpoint)
+		if err == nil && holder.ID != r.WorkerID {
+			return ports.ErrExists
+		}
+		return err
+	})
+	if err == nil || errors.Is(err, ports.ErrNotFound) {
+		return domain.Errorf(domain.Conflict, domain.CodeWorkerConflict,
+			"Another process has just registered with this id; choose another id, or register again if it was this one")
+	}
+	return endpointTaken(err)
+}
+
+func endpointTaken(err error) error {
+	if errors.Is(err, ports.ErrExists) {
+		return domain.Errorf(domain.Conflict, domain.CodeWorkerConflict,
+			"Another worker has this endpoint; remove that one first or use another endpoint")
+	}
+	return err
+}
+
+// Unregister records that a worker leaves. Its sessions are placed elsewhere unless it is
+// back within the failover delay. It returns the worker's status.
+func (p *Protocol) Unregister(ctx context.Context, workerID, endpoint string) (domain.WorkerStatus, error) {
+	if err := p.sync.EnsureLoaded(ctx); err != nil {
+		return "", err
+	}
+	canonical, endpointErr := domain.ParseEndpoint(endpoint)
+	leaving, err := p.findLeaving(ctx, workerID, endpoint, canonical, endpointErr)
+	if err != nil || leaving == nil {
+		return domain.WorkerOffline, apperr.Public(err)
+	}
+	status := domain.WorkerOffline
+	err = p.detector.MarkDown(ctx, leaving.ID, domain.DownUnregistered, func(w *domain.Worker) bool {
+		// A former process may unregister after the next one has registered.
+		isSame := (endpointErr != nil || canonical == w.Endpoint) && w.RegisteredAt.Equal(leaving.RegisteredAt)
+		leaves := isSame && ctx.Err() == nil
+		status = domain.WorkerOffline
+		if !leaves {
+			status = w.Status()
+		}
+		return leaves
+	})
+	return status, apperr.Public(err)
+}
+
+// findLeaving finds the worker that unregisters, by its id or else by its endpoint. It
+// returns nil if there is none.
+func (p *Protocol) findLeaving(ctx context.Context, workerID, endpoint, canonical string, endpointErr error) (w *domain.Worker, err error) {
+	if workerID == "" {
+		var problems domain.Problems
+		if endpoint == "" {
+			problems.Add("workerId", "Worker id or endpoint is required")
+		} else {
+			problems.Check("endpoint", endpointErr)
+		}
+		if err := problems.Err(); err != nil {
+			return nil, err
+		}
+	}
+	err = p.Store.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
+		if workerID == "" {
+			w, err = tx.Workers.ByEndpoint(ctx, canonical)
+		} else {
+			w, err = tx.Workers.Get(ctx, domain.NormalizeWorkerRef(workerID))
+		}
+		return err
+	})
+	if errors.Is(err, ports.ErrNotFound) {
+		return nil, nil
+	}
+	return w, err
+}

@@ -1,0 +1,200 @@
+package sessions
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/switchyard-wa/switchyard/app/internal/apperr"
+	"github.com/switchyard-wa/switchyard/app/internal/txn"
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
+)
+
+// awaitPollEvery is the time between two looks at a session that somebody waits for.
+// The invalidation of another replica may be lost.
+const awaitPollEvery = time.Second
+
+// Connect records that the user wants the session up, places it and starts it. If no
+// worker can take it, the session stays down and the error says why.
+func (s *Sessions) Connect(ctx context.Context, userID, sessionID string, opt service.ConnectOptions) (*service.SessionQR, error) {
+	if err := s.sync.EnsureLoaded(ctx); err != nil {
+		return nil, err
+	}
+	if opt.PairingPhone != "" {
+		phone, err := domain.ParsePhone(opt.PairingPhone)
+		if err != nil {
+			var p domain.Problems
+			p.Check("pairing.phoneNumber", err)
+			return nil, p.Err()
+		}
+		opt.PairingPhone = phone
+	}
+	if err := s.recordConnect(ctx, userID, sessionID, opt.PairingPhone); err != nil {
+		return nil, apperr.Public(err)
+	}
+	// The intent is recorded: the caller's cancellation does not stop it.
+	session, err := s.reconciler.Session(context.WithoutCancel(ctx), sessionID)
+	if session == nil {
+		return nil, apperr.Public(err)
+	}
+	if session.Intent == domain.Up && !session.IsAssigned() && session.FailedStarts > 0 {
+		return nil, s.cancelConnect(ctx, sessionID, err)
+	}
+	if session.Status == domain.Errored {
+		return nil, domain.Errorf(domain.BadGateway, domain.CodeWorkerCommunication,
+			"The worker could not start the session; connect again, and report it if it persists").WithCause(errors.New(session.LastError))
+	}
+	if opt.Wait > 0 {
+		return s.await(ctx, userID, sessionID, opt.Wait)
+	}
+	return qrOf(session, s.Now()), nil
+}
+
+// recordConnect records the intent and the placement in one transaction. It tries
+// further workers if a slot is lost to a race.
+func (s *Sessions) recordConnect(ctx context.Context, userID, sessionID, pairingPhone string) error {
+	var avoid []string
+	for {
+		session, err := s.readOwned(ctx, userID, sessionID)
+		if err != nil {
+			return err
+		}
+		now := s.Now()
+		if err := session.Connect(pairingPhone, now); err != nil {
+			return err // it would fail in the transaction too
+		}
+		worker := ""
+		if !session.IsAssigned() {
+			var req domain.Request
+			worker, req, err = s.choose(ctx, session, avoid, now)
+			if err != nil {
+				return err
+			}
+			avoid = req.Avoid
+		}
+		placed, err := s.ChangeSession(ctx, sessionID, func(ctx context.Context, tx *txn.Tx, current *domain.Session) ([]domain.Event, error) {
+			if current.UserID != userID {
+				return nil, apperr.Session(ports.ErrNotFound)
+			}
+			if err := current.Connect(pairingPhone, now); err != nil {
+				return nil, err
+			}
+			if current.IsAssigned() || worker == "" {
+				return nil, nil
+			}
+			return s.reconciler.Assign(ctx, tx, current, worker, now)
+		})
+		if worker != "" {
+			s.cache.ReleaseHold(worker)
+			if err == nil {
+				s.reconciler.NoteAssigned(placed)
+			}
+		}
+		if domain.CodeOf(err) == domain.CodeSessionLimit {
+			err = s.explainLimit(ctx, userID, sessionID, pairingPhone, now, err)
+		}
+		if !errors.Is(err, ports.ErrFull) {
+			return err
+		}
+		if err := s.sync.RefreshWorker(ctx, worker); err != nil {
+			return err
+		}
+		avoid = append(avoid, worker)
+	}
+}
+
+// choose chooses a worker for a connect and holds a slot of it. If the cache has none,
+// it reads all workers: another replica may know of one.
+func (s *Sessions) choose(ctx context.Context, session *domain.Session, avoid []string, now time.Time) (worker string, req domain.Request, err error) {
+	req, err = s.sync.PlacementRequest(ctx, session, avoid)
+	if err != nil {
+		return "", req, err
+	}
+	worker, ok := s.cache.Choose(req, now)
+	if !ok && s.IsShared() {
+		if err := s.sync.RefreshShared(ctx); err != nil {
+			return "", req, err
+		}
+		worker, ok = s.cache.Choose(req, now)
+	}
+	if !ok {
+		return "", req, errNoWorkers
+	}
+	return worker, req, nil
+}
+
+// explainLimit returns the error of a connect that exceeds the limit. It may be this
+// very session that counts by now: an isolation level may show its row as it was.
+func (s *Sessions) explainLimit(ctx context.Context, userID, sessionID, pairingPhone string, now time.Time, limit error) error {
+	session, err := s.readOwned(ctx, userID, sessionID)
+	if err != nil {
+		return limit
+	}
+	if err := session.Connect(pairingPhone, now); err != nil {
+		return err
+	}
+	return limit
+}
+
+var errNoWorkers = domain.Errorf(domain.Unavailable, domain.CodeNoAvailableWorkers,
+	"No worker has room at the moment; try again in a minute")
+
+// cancelConnect takes back a connect that no worker would take, and returns why.
+func (s *Sessions) cancelConnect(ctx context.Context, sessionID string, cause error) error {
+	_, err := s.ChangeSession(context.WithoutCancel(ctx), sessionID, func(_ context.Context, _ *txn.Tx, current *domain.Session) ([]domain.Event, error) {
+		if current.Intent == domain.Down || current.IsAssigned() {
+			return nil, txn.ErrUnchanged
+		}
+		current.CancelConnect(s.Now())
+		return nil, nil
+	})
+	if err != nil {
+		return apperr.Public(err)
+	}
+	if cause == nil {
+		return errNoWorkers
+	}
+	return apperr.WorkerCall(cause)
+}
+
+// await waits for a QR code, a pairing code, or the connection.
+func (s *Sessions) await(ctx context.Context, userID, sessionID string, limit time.Duration) (*service.SessionQR, error) {
+	limited, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	for {
+		changed := s.sync.Changes.Changed(sessionID)
+		q, err := s.QR(ctx, userID, sessionID)
+		if err != nil || !q.QR.IsZero() || q.PairingCode != "" || q.Status != domain.Init {
+			return q, err
+		}
+		var poll <-chan time.Time
+		if s.IsShared() {
+			poll = time.After(awaitPollEvery)
+		}
+		select {
+		case <-changed:
+		case <-poll:
+		case <-limited.Done():
+			return q, nil
+		}
+	}
+}
+
+// QR returns the QR code or the pairing code of the moment.
+func (s *Sessions) QR(ctx context.Context, userID, sessionID string) (*service.SessionQR, error) {
+	session, err := s.readOwned(ctx, userID, sessionID)
+	if err != nil {
+		return nil, apperr.Public(err)
+	}
+	return qrOf(session, s.Now()), nil
+}
+
+func qrOf(s *domain.Session, now time.Time) *service.SessionQR {
+	q := &service.SessionQR{SessionID: s.ID, Status: s.Status, WorkerID: s.WorkerID, PairingCode: s.PairingCode}
+	if now.Before(s.QR.ExpiresAt) {
+		q.QR = s.QR
+	}
+	return q
+}

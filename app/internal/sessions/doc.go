@@ -1,0 +1,28 @@
+// Package sessions serves the owners of sessions, and the users themselves.
+//
+// A service changes the recorded intent of a session in one transaction and then runs
+// one pass of the reconciler, which usually carries the intent out before the service
+// returns:
+//
+//	Connect:    intent UP + placement ──► Reconciler.Session ──► QR code, or waits for it
+//	Disconnect: intent DOWN           ──► Reconciler.Session ──► view
+//	Delete:     row deleted, wipe scheduled ──► Reconciler.Cleanup
+//
+// From the commit on the caller's cancellation no longer counts. If the pass fails, or
+// the process dies, the loop continues from the recorded state.
+//
+// Connect is the exception: if no worker can take the session, the intent is taken back
+// and the error says why. Somebody who looks at a QR code page must not be surprised by
+// a connection later.
+//
+// # Sessions of a changed user
+//
+// When a tier shrinks or a user is deactivated, the youngest live sessions go down until
+// the rest fit ([Users.ApplyChange]). A crash may come between the change and its
+// application; [Users.Housekeep] checks all users in rounds.
+//
+// # Ids
+//
+// A session id may be used again after its deletion once the wipe is confirmed on the
+// workers. Until then Create refuses it: a new session would find the old credentials.
+package sessions

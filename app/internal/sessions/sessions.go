@@ -1,0 +1,302 @@
+package sessions
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/switchyard-wa/switchyard/app/internal/apikeys"
+	"github.com/switchyard-wa/switchyard/app/internal/apperr"
+	"github.com/switchyard-wa/switchyard/app/internal/fleet"
+	"github.com/switchyard-wa/switchyard/app/internal/membership"
+	"github.com/switchyard-wa/switchyard/app/internal/reconcile"
+	"github.com/switchyard-wa/switchyard/app/internal/txn"
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
+)
+
+// Sessions implements [service.Sessions]. It is safe for concurrent use.
+type Sessions struct {
+	*txn.Writer
+	members    *membership.Members
+	cache      *fleet.Cache
+	sync       *fleet.Sync
+	reconciler *reconcile.Reconciler
+	keys       *apikeys.Keys
+}
+
+var _ service.Sessions = (*Sessions)(nil)
+
+// New returns the service.
+func New(w *txn.Writer, m *membership.Members, c *fleet.Cache, s *fleet.Sync, r *reconcile.Reconciler, k *apikeys.Keys) *Sessions {
+	return &Sessions{Writer: w, members: m, cache: c, sync: s, reconciler: r, keys: k}
+}
+
+// Create stores a session and its API key. It starts nothing.
+func (s *Sessions) Create(ctx context.Context, userID string, p service.CreateSessionParams) (*service.CreatedSession, error) {
+	if err := s.sync.EnsureLoaded(ctx); err != nil {
+		return nil, err
+	}
+	session, err := s.newSession(userID, p)
+	if err != nil {
+		return nil, err
+	}
+	text, key, err := s.keys.NewKey(session, session.CreatedAt)
+	if err != nil {
+		return nil, apperr.Public(err)
+	}
+	err = s.Transact(ctx, func(ctx context.Context, tx *txn.Tx) error {
+		session.Rev, key.Rev = 0, 0
+		if err := s.reserve(ctx, tx, userID); err != nil {
+			return err
+		}
+		if err := checkIDFree(ctx, tx, session.ID); err != nil {
+			return err
+		}
+		if err := tx.AddSession(ctx, session); err != nil {
+			return idTaken(err)
+		}
+		return tx.APIKeys.Put(ctx, key)
+	})
+	if err != nil {
+		return nil, apperr.Public(err)
+	}
+	return &service.CreatedSession{Session: session, APIKey: text}, nil
+}
+
+// newSession validates the parameters and returns the session to store.
+func (s *Sessions) newSession(userID string, params service.CreateSessionParams) (*domain.Session, error) {
+	var p domain.Problems
+	name, err := domain.CheckSessionName(params.Name)
+	p.Check("name", err)
+	description, err := domain.CheckDescription(params.Description)
+	p.Check("description", err)
+	id := ""
+	if params.ID != "" {
+		id, err = domain.NormalizeSessionID(params.ID)
+		p.Check("sessionId", err)
+	}
+	if err := p.Err(); err != nil {
+		return nil, err
+	}
+	if id == "" {
+		random := make([]byte, 16)
+		if _, err := s.Random.Read(random); err != nil {
+			return nil, apperr.Public(err)
+		}
+		id = domain.DeriveSessionID(name, random)
+	}
+	return domain.NewSession(id, userID, name, description, s.Now()), nil
+}
+
+// reserve counts one more session of a user, within the limit of the tier.
+func (s *Sessions) reserve(ctx context.Context, tx *txn.Tx, userID string) error {
+	u, err := tx.Users.Get(ctx, userID)
+	if err != nil {
+		return apperr.User(err)
+	}
+	limit := s.Limits(u.Tier).Sessions
+	err = tx.Users.Reserve(ctx, userID, domain.UserUsage{Sessions: 1}, domain.UserUsage{Sessions: limit})
+	if !errors.Is(err, ports.ErrFull) {
+		return err
+	}
+	usage, err := tx.Users.Usage(ctx, userID)
+	if err != nil {
+		return err
+	}
+	return domain.Errorf(domain.Conflict, domain.CodeSessionLimit,
+		"Session limit exceeded. %s tier allows %d session(s). Currently: %d", u.Tier, limit, usage.Sessions)
+}
+
+// checkIDFree refuses an id whose former session has not been wiped from its workers.
+func checkIDFree(ctx context.Context, tx *txn.Tx, id string) error {
+	cleanups, err := tx.Cleanups.BySession(ctx, id)
+	if err != nil {
+		return err
+	}
+	for _, c := range cleanups {
+		if c.Command == domain.CommandDelete || c.Command == domain.CommandLogout {
+			return domain.Errorf(domain.Conflict, domain.CodeSessionExists,
+				"A session with this id was deleted and is still being wiped from its worker; choose another id or try again later")
+		}
+	}
+	return nil
+}
+
+func idTaken(err error) error {
+	if errors.Is(err, ports.ErrExists) {
+		return domain.Errorf(domain.Conflict, domain.CodeSessionExists, "A session with this id exists already; choose another id")
+	}
+	return err
+}
+
+// Get returns one session of the user.
+func (s *Sessions) Get(ctx context.Context, userID, sessionID string) (*service.SessionView, error) {
+	if err := s.sync.EnsureLoaded(ctx); err != nil {
+		return nil, err
+	}
+	session, err := s.readOwned(ctx, userID, sessionID)
+	if err != nil {
+		return nil, apperr.Public(err)
+	}
+	return s.view(session), nil
+}
+
+func (s *Sessions) readOwned(ctx context.Context, userID, sessionID string) (session *domain.Session, err error) {
+	err = s.Store.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
+		session, err = txn.OwnedSession(ctx, tx, userID, sessionID)
+		return err
+	})
+	return session, err
+}
+
+// view returns a session with its worker.
+func (s *Sessions) view(session *domain.Session) *service.SessionView {
+	v := &service.SessionView{Session: session}
+	if !session.IsAssigned() {
+		return v
+	}
+	v.Worker = s.cache.Worker(session.WorkerID)
+	if v.Worker != nil && session.Confirmed && session.Status.IsActive() && v.Worker.LastHeartbeat.After(session.LastSeenAt) {
+		session.LastSeenAt = v.Worker.LastHeartbeat // a heartbeat without news is not stored per session
+	}
+	return v
+}
+
+// List returns the user's sessions, newest first.
+func (s *Sessions) List(ctx context.Context, userID string, f ports.SessionFilter, p ports.Page) ([]*service.SessionView, int, error) {
+	f.UserID = userID
+	return s.ListAll(ctx, f, p)
+}
+
+// ListAll returns sessions of all users, newest first.
+func (s *Sessions) ListAll(ctx context.Context, f ports.SessionFilter, p ports.Page) ([]*service.SessionView, int, error) {
+	if err := s.sync.EnsureLoaded(ctx); err != nil {
+		return nil, 0, err
+	}
+	var found []*domain.Session
+	var total int
+	err := s.Store.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
+		found, total, err = tx.Sessions.List(ctx, f, p)
+		return err
+	})
+	if err != nil {
+		return nil, 0, apperr.Public(err)
+	}
+	views := make([]*service.SessionView, len(found))
+	for i, session := range found {
+		views[i] = s.view(session)
+	}
+	return views, total, nil
+}
+
+// Disconnect stops the session and keeps its credentials. A worker that cannot be
+// reached now is told later.
+func (s *Sessions) Disconnect(ctx context.Context, userID, sessionID string) (*service.SessionView, error) {
+	return s.setDesiredDown(ctx, userID, sessionID, (*domain.Session).Disconnect)
+}
+
+// Logout stops the session and unlinks its phone, wherever its credentials are.
+func (s *Sessions) Logout(ctx context.Context, userID, sessionID string) (*service.SessionView, error) {
+	return s.setDesiredDown(ctx, userID, sessionID, (*domain.Session).Logout)
+}
+
+// setDesiredDown records that a session should be down, by stop, and carries it out.
+func (s *Sessions) setDesiredDown(ctx context.Context, userID, sessionID string,
+	stop func(*domain.Session, time.Time) (bool, []domain.Event),
+) (*service.SessionView, error) {
+	if err := s.sync.EnsureLoaded(ctx); err != nil {
+		return nil, err
+	}
+	wipeOn := "" // another worker that holds credentials to be unlinked
+	session, err := s.ChangeSession(ctx, sessionID, func(ctx context.Context, tx *txn.Tx, current *domain.Session) ([]domain.Event, error) {
+		if current.UserID != userID {
+			return nil, apperr.Session(ports.ErrNotFound)
+		}
+		holder, assigned, generation := current.CredentialsWorkerID, current.WorkerID, current.Generation
+		_, events := stop(current, s.Now())
+		wipeOn = ""
+		if current.CredentialsWorkerID != "" || holder == "" || holder == assigned {
+			return events, nil
+		}
+		wipeOn = holder
+		return events, tx.ScheduleCleanup(ctx, holder, sessionID, domain.CommandLogout, generation)
+	})
+	if err != nil {
+		return nil, apperr.Public(err)
+	}
+	ctx = context.WithoutCancel(ctx)
+	if wipeOn != "" {
+		s.reconciler.Cleanup(ctx, wipeOn, sessionID)
+	}
+	if session.IsAssigned() {
+		current, _ := s.reconciler.Session(ctx, sessionID) // on failure the loop tells the worker
+		if current != nil {
+			session = current
+		}
+	}
+	return s.view(session), nil
+}
+
+// Restart starts the session again where it is, or elsewhere if its worker is down.
+func (s *Sessions) Restart(ctx context.Context, userID, sessionID string) (*service.SessionView, error) {
+	if err := s.sync.EnsureLoaded(ctx); err != nil {
+		return nil, err
+	}
+	_, err := s.ChangeSession(ctx, sessionID, func(_ context.Context, _ *txn.Tx, current *domain.Session) ([]domain.Event, error) {
+		if current.UserID != userID {
+			return nil, apperr.Session(ports.ErrNotFound)
+		}
+		return nil, current.Restart(s.Now())
+	})
+	if err != nil {
+		return nil, apperr.Public(err)
+	}
+	session, err := s.reconciler.Session(context.WithoutCancel(ctx), sessionID)
+	if session == nil {
+		return nil, apperr.Public(err)
+	}
+	return s.view(session), nil
+}
+
+// Delete deletes the session with its history and keys. Its workers are wiped at once,
+// or when they can be reached.
+func (s *Sessions) Delete(ctx context.Context, userID, sessionID string) error {
+	workers, err := s.DeleteInStore(ctx, userID, sessionID)
+	for _, worker := range workers {
+		s.reconciler.Cleanup(context.WithoutCancel(ctx), worker, sessionID)
+	}
+	return err
+}
+
+// DeleteInStore deletes a session of the user, and schedules the wipe. It returns the
+// workers on which something of the session is left.
+func (s *Sessions) DeleteInStore(ctx context.Context, userID, sessionID string) (workers []string, err error) {
+	if err := s.sync.EnsureLoaded(ctx); err != nil {
+		return nil, err
+	}
+	unlock, err := s.reconciler.Lock(ctx, sessionID) // a call under way must not start it again
+	if err != nil {
+		return nil, apperr.Public(err)
+	}
+	err = s.members.RetryWhileClaimed(ctx, func() error {
+		return s.Transact(ctx, func(ctx context.Context, tx *txn.Tx) error {
+			session, err := txn.OwnedSession(ctx, tx.Tx, userID, sessionID)
+			if err != nil {
+				return err
+			}
+			if s.members.IsClaimedByOther(session, s.Now()) {
+				return membership.ErrClaimed
+			}
+			workers, err = tx.DeleteSession(ctx, session)
+			return err
+		})
+	})
+	unlock()
+	if err != nil {
+		return nil, apperr.Public(err)
+	}
+	s.keys.UserChanged(userID)
+	return workers, nil
+}

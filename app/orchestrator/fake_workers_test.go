@@ -1,0 +1,122 @@
+package orchestrator_test
+
+import (
+	"context"
+	"sync"
+
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
+)
+
+// call is one call to a worker.
+type call struct {
+	by              string // the replica
+	kind            string // "start", "disconnect", …
+	worker, session string
+	generation      int64
+}
+
+// fakeWorkers are workers that do what the test says.
+type fakeWorkers struct {
+	mu     sync.Mutex
+	calls  []call
+	answer func(call) error         // may block; nil: everything works
+	report func(call) domain.Report // the answer to a start; nil: CONNECTED
+	listed []domain.Report          // the answer to a list
+	sent   map[string][]string      // workers that sent a message, by our id of it
+}
+
+func (h *fakeWorkers) do(c call) error {
+	h.mu.Lock()
+	h.calls = append(h.calls, c)
+	answer := h.answer
+	h.mu.Unlock()
+	if answer != nil {
+		return answer(c)
+	}
+	return nil
+}
+
+// made counts the calls of a kind.
+func (h *fakeWorkers) made(kind string) (n int) { return len(h.all(kind)) }
+
+// all gives the calls of a kind.
+func (h *fakeWorkers) all(kind string) (all []call) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, c := range h.calls {
+		if c.kind == kind {
+			all = append(all, c)
+		}
+	}
+	return all
+}
+
+func (h *fakeWorkers) set(answer func(call) error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.answer = answer
+}
+
+// replicaGateway is a replica's way to the workers.
+type replicaGateway struct {
+	*fakeWorkers
+	by string
+}
+
+func (a replicaGateway) call(kind string, w ports.WorkerRef, session string, generation int64) error {
+	return a.do(call{a.by, kind, w.ID, session, generation})
+}
+
+func (a replicaGateway) Health(_ context.Context, endpoint string) error {
+	return a.do(call{by: a.by, kind: "health", worker: endpoint[len("http://") : len(endpoint)-len(":1")]})
+}
+
+func (a replicaGateway) Start(_ context.Context, w ports.WorkerRef, s ports.Start) (domain.Report, error) {
+	c := call{a.by, "start", w.ID, s.SessionID, s.Generation}
+	if err := a.do(c); err != nil {
+		return domain.Report{}, err
+	}
+	if a.report != nil {
+		return a.report(c), nil
+	}
+	return domain.Report{SessionID: s.SessionID, Status: domain.Connected, PhoneNumber: "6281234567890"}, nil
+}
+
+func (a replicaGateway) Restart(_ context.Context, w ports.WorkerRef, id string, generation int64) error {
+	return a.call("restart", w, id, generation)
+}
+
+func (a replicaGateway) Disconnect(_ context.Context, w ports.WorkerRef, id string, generation int64) error {
+	return a.call("disconnect", w, id, generation)
+}
+
+func (a replicaGateway) Logout(_ context.Context, w ports.WorkerRef, id string, generation int64) error {
+	return a.call("logout", w, id, generation)
+}
+
+func (a replicaGateway) Delete(_ context.Context, w ports.WorkerRef, id string, generation int64) error {
+	return a.call("delete", w, id, generation)
+}
+
+func (a replicaGateway) Send(_ context.Context, w ports.WorkerRef, s ports.Send) (ports.Sent, error) {
+	if err := a.call("send", w, s.SessionID, 0); err != nil {
+		return ports.Sent{}, err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.sent[s.ClientMessageID] = append(a.sent[s.ClientMessageID], w.ID)
+	return ports.Sent{WhatsAppID: "WA-" + s.ClientMessageID}, nil
+}
+
+func (a replicaGateway) PerformAction(_ context.Context, w ports.WorkerRef, id string, _ domain.Action) error {
+	return a.call("act", w, id, 0)
+}
+
+func (a replicaGateway) List(_ context.Context, w ports.WorkerRef) ([]domain.Report, error) {
+	return a.listed, a.call("list", w, "", 0)
+}
+
+func (a replicaGateway) Status(_ context.Context, w ports.WorkerRef, id string) (domain.Report, error) {
+	return domain.Report{}, a.call("status", w, id, 0)
+}

@@ -1,0 +1,216 @@
+package orchestrator
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/switchyard-wa/switchyard/app/internal/apikeys"
+	"github.com/switchyard-wa/switchyard/app/internal/env"
+	"github.com/switchyard-wa/switchyard/app/internal/failure"
+	"github.com/switchyard-wa/switchyard/app/internal/fleet"
+	"github.com/switchyard-wa/switchyard/app/internal/membership"
+	"github.com/switchyard-wa/switchyard/app/internal/messaging"
+	"github.com/switchyard-wa/switchyard/app/internal/migration"
+	"github.com/switchyard-wa/switchyard/app/internal/operations"
+	"github.com/switchyard-wa/switchyard/app/internal/outbox"
+	"github.com/switchyard-wa/switchyard/app/internal/reconcile"
+	"github.com/switchyard-wa/switchyard/app/internal/registry"
+	"github.com/switchyard-wa/switchyard/app/internal/sessions"
+	"github.com/switchyard-wa/switchyard/app/internal/txn"
+	"github.com/switchyard-wa/switchyard/app/internal/workqueue"
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
+)
+
+// Orchestrator offers its services as fields, such as o.Sessions.Connect. It is safe for
+// concurrent use.
+type Orchestrator struct {
+	service.Services
+
+	env         *env.Env
+	invalidator ports.Invalidator
+	queue       *workqueue.Queue
+	members     *membership.Members
+	cache       *fleet.Cache
+	sync        *fleet.Sync
+	relay       *outbox.Relay
+	keys        *apikeys.Keys
+	detector    *failure.Detector
+	migrator    *migration.Migrator
+	reconciler  *reconcile.Reconciler
+	users       *sessions.Users
+	messages    *messaging.Messages
+	workers     *registry.Workers
+
+	subscribe   sync.Once    // of RunOnce
+	latestPass  atomic.Int64 // when it began, µs
+	housekeepAt time.Time    // only the goroutine of the loop uses it
+}
+
+// New returns an orchestrator. It does not touch the store yet. The caller keeps the
+// store and closes it after Run has returned.
+func New(c Config) (*Orchestrator, error) {
+	c = c.WithDefaults()
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	e := &env.Env{
+		Store: c.Store, Workers: c.Workers, IDs: c.IDs, Random: c.Random, Now: c.Clock.Now,
+		Timing: c.Timing, Log: c.Log, Spawn: c.Spawn, Sleep: c.Sleep,
+	}
+	if *c.Shared {
+		e.Self = domain.Replica{ID: c.IDs.NewID(), Name: c.Name, Version: c.Version, StartedAt: c.Clock.Now()}
+	}
+	e.SetTiers(c.Tiers)
+	o := &Orchestrator{env: e, invalidator: c.Invalidator}
+	o.compose(c)
+	return o, nil
+}
+
+// compose builds the parts, from the bottom up.
+func (o *Orchestrator) compose(c Config) {
+	e := o.env
+	readProbeSetting := func(ctx context.Context, tx *ports.Tx) error { return o.detector.ReadSetting(ctx, tx) }
+
+	calls := new(workqueue.Calls)
+	o.queue = workqueue.New(c.Parallel, e.Now, e.Spawn)
+	o.members = membership.New(e, membership.Hooks{
+		AlsoRead:      readProbeSetting,
+		ReplicaDied:   func(ctx context.Context, id string) error { return o.reconciler.TakeOver(ctx, id) },
+		Resumed:       func(now time.Time) { o.detector.ResetHeartbeatTimers(now) },
+		HeartbeatDone: func() { o.relay.Wake() },
+	})
+	o.cache = fleet.NewCache(c.Strategy)
+	o.sync = fleet.NewSync(e, o.cache, calls, o.queue, readProbeSetting)
+	writer := txn.NewWriter(e)
+	o.relay = outbox.NewRelay(writer, o.members, c.Bus)
+	o.keys = apikeys.New(writer, c.Limiter, o.publishInvalidation)
+	o.detector = failure.New(writer, o.members, o.cache, o.sync, o.queue)
+	o.migrator = migration.New(writer, o.members, o.cache, o.sync, migration.Limits{PerWorker: c.MigrationsPerWorker, Total: c.MaxMigrations})
+	o.reconciler = reconcile.New(reconcile.Parts{
+		Writer: writer, Members: o.members, Cache: o.cache, Sync: o.sync, Detector: o.detector,
+		Migrator: o.migrator, Queue: o.queue, Calls: calls,
+	})
+	owners := sessions.New(writer, o.members, o.cache, o.sync, o.reconciler, o.keys)
+	o.users = sessions.NewUsers(writer, o.cache, o.sync, o.keys)
+	routes := messaging.NewRoutes(e, c.Routes)
+	o.messages = messaging.New(messaging.Parts{
+		Writer: writer, Members: o.members, Cache: o.cache, Sync: o.sync, Keys: o.keys,
+		Detector: o.detector, Routes: routes,
+	})
+	parallel := registry.Parallel{Sessions: 2 * c.MigrationsPerWorker, Probes: c.Parallel}
+	o.workers = registry.NewWorkers(writer, o.cache, o.sync, o.detector, o.reconciler, parallel)
+
+	writer.AfterCommit(o.updateCache)
+	writer.AfterCommit(routes.AfterCommit)
+	writer.AfterCommit(o.relay.AfterCommit)
+	writer.AfterCommit(o.announce)
+
+	o.Services = service.Services{
+		Sessions: owners,
+		APIKeys:  o.keys,
+		Messages: o.messages,
+		Workers:  o.workers,
+		Operations: operations.New(operations.Parts{
+			Writer: writer, Cache: o.cache, Sync: o.sync, Migrator: o.migrator, Reconciler: o.reconciler,
+			Sessions: owners, Queue: o.queue, Parallel: parallel.Sessions,
+		}),
+		Users:    o.users,
+		Protocol: registry.NewProtocol(writer, o.members, o.cache, o.sync, o.detector, o.queue, o.messages),
+	}
+}
+
+// updateCache is an observer of transactions: it brings committed rows into the cache.
+func (o *Orchestrator) updateCache(_ context.Context, c *txn.Changes) {
+	for _, w := range c.Workers {
+		o.sync.CacheWorker(w)
+	}
+	for _, w := range c.Removed {
+		o.cache.RemoveWorker(w.ID, w.Rev)
+	}
+	for _, s := range c.Read {
+		o.cache.PutSession(s)
+	}
+	for _, s := range c.Sessions {
+		o.cache.PutSession(s)
+	}
+	for _, s := range c.Deleted {
+		o.cache.RemoveSession(s.ID, s.Rev)
+	}
+	if c.MigrationEnded {
+		o.cache.MigrationEnded.Set()
+	}
+}
+
+// announce is the last observer of transactions: it tells waiters, other replicas and
+// the loop.
+func (o *Orchestrator) announce(_ context.Context, c *txn.Changes) {
+	var i ports.Invalidation
+	for _, w := range c.Workers {
+		i.Workers = append(i.Workers, w.ID)
+	}
+	for _, w := range c.Removed {
+		i.Workers = append(i.Workers, w.ID)
+	}
+	for _, s := range c.Sessions {
+		i.Sessions = append(i.Sessions, s.ID)
+		o.sync.Changes.Notify(s.ID)
+	}
+	for _, s := range c.Deleted {
+		i.Sessions = append(i.Sessions, s.ID)
+		o.sync.Changes.Notify(s.ID)
+	}
+	if len(i.Sessions)+len(i.Workers) > 0 {
+		o.publishInvalidation(i)
+	}
+	o.queue.Wake()
+}
+
+// publishInvalidation tells other replicas which rows have changed.
+func (o *Orchestrator) publishInvalidation(i ports.Invalidation) {
+	if o.env.IsShared() {
+		o.invalidator.Publish(i)
+	}
+}
+
+// onInvalidation marks what another replica has changed. The next pass reads it.
+func (o *Orchestrator) onInvalidation(i ports.Invalidation) {
+	if i.All || len(i.Users) > 0 {
+		o.keys.Forget()
+	}
+	o.sync.Invalidate(i)
+	o.relay.Wake()
+	o.queue.Wake()
+}
+
+// listen subscribes to the invalidations of other replicas.
+func (o *Orchestrator) listen() (cancel func()) {
+	cancel = o.invalidator.Subscribe(o.onInvalidation)
+	o.sync.ListeningBegan()
+	return cancel
+}
+
+// SetTiers replaces the limits of all tiers. They hold for whatever begins on this
+// replica after it has returned.
+func (o *Orchestrator) SetTiers(t domain.Tiers) {
+	o.env.SetTiers(t)
+	o.keys.Forget()
+}
+
+// Load reads the fleet into memory. The first service call does so too; an earlier Load
+// makes that call quick.
+func (o *Orchestrator) Load(ctx context.Context) error { return o.sync.Load(ctx) }
+
+// OlderReplicaSeen reports whether another replica, which certainly lives, started on the
+// store before this one.
+func (o *Orchestrator) OlderReplicaSeen() bool { return o.members.OlderReplicaSeen() }
+
+// ReplicasAlive reports whether replicas work on a store, for a process that is no
+// replica yet. It waits for a heartbeat: for the given time, which may be zero, and where
+// rows exist for at least the time after which their replicas count as dead.
+func ReplicasAlive(ctx context.Context, store ports.Store, wait time.Duration) (bool, error) {
+	return membership.ReplicasAlive(ctx, store, wait)
+}

@@ -1,0 +1,482 @@
+package orchestrator_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-wa/switchyard/adapters/memory"
+	"github.com/switchyard-wa/switchyard/adapters/system"
+	"github.com/switchyard-wa/switchyard/app/orchestrator"
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
+)
+
+// replicaSet is several replicas on one store. Time stands still until it is moved;
+// each replica may see another time, hear no invalidations, and hang in a call.
+type replicaSet struct {
+	t       *testing.T
+	clock   *clock
+	now     func() time.Time // what a replica whose clock is right sees
+	store   ports.Store
+	hands   *fakeWorkers
+	hub     *memory.Invalidator
+	routes  ports.Routes
+	limiter ports.Limiter
+	bus     *record
+	ids     counter
+	random  dice
+	config  func(*orchestrator.Config) // refines that of each replica
+	all     []*replica
+}
+
+// newReplicaSet makes replicas named A, B, C.
+func newReplicaSet(t *testing.T, n int, config ...func(*orchestrator.Config)) *replicaSet {
+	t.Helper()
+	return newSkewedReplicaSet(t, make([]time.Duration, n), config...)
+}
+
+// newSkewedReplicaSet makes a replica for each clock, which is off by so much.
+func newSkewedReplicaSet(t *testing.T, clocks []time.Duration, config ...func(*orchestrator.Config)) *replicaSet {
+	t.Helper()
+	c := &replicaSet{
+		t: t, clock: &clock{}, store: memory.NewStore(), hub: memory.NewInvalidator(), routes: memory.NewRoutes(),
+		limiter: new(forgetful), bus: &record{}, hands: &fakeWorkers{sent: map[string][]string{}},
+	}
+	c.clock.us.Store(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC).UnixMicro())
+	c.now = c.clock.Now
+	c.limiter.(*forgetful).forget()
+	if len(config) > 0 {
+		c.config = config[0]
+	}
+	for _, skew := range clocks {
+		c.join(skew)
+	}
+	c.step()
+	c.pass(3 * time.Second) // now all know of all
+	return c
+}
+
+// join adds a replica.
+func (c *replicaSet) join(skew time.Duration) *replica {
+	r := &replica{
+		name: string(rune('A' + len(c.all))), clock: &shownTime{c.clock, skew},
+		invalidator: &cuttableInvalidator{Invalidator: c.hub.Join()}, store: &countingStore{Store: c.store},
+	}
+	shared := true
+	cfg := orchestrator.Config{
+		Store: r.store, Workers: replicaGateway{c.hands, r.name}, Routes: c.routes, Limiter: c.limiter, Bus: c.bus,
+		Clock: r.clock, IDs: &c.ids, Random: &c.random, Shared: &shared, Invalidator: r.invalidator, Name: r.name,
+		Log: slog.New(slog.DiscardHandler), Spawn: func(f func()) { f() },
+		Sleep: func(context.Context, time.Duration) error { return errors.New("time stands still") },
+	}
+	if c.config != nil {
+		c.config(&cfg)
+	}
+	if real, is := cfg.Clock.(system.Clock); is {
+		c.now = real.Now
+	}
+	var err error
+	r.Orchestrator, err = orchestrator.New(cfg)
+	require.NoError(c.t, err)
+	c.all = append(c.all, r)
+	return r
+}
+
+// replica is one of several.
+type replica struct {
+	*orchestrator.Orchestrator
+	name        string
+	clock       *shownTime
+	invalidator *cuttableInvalidator
+	store       *countingStore
+	dead        bool // it does nothing any more
+}
+
+// shownTime is what a replica's clock shows: the same for all, but for its skew.
+type shownTime struct {
+	*clock
+	skew time.Duration
+}
+
+func (c *shownTime) Now() time.Time { return c.clock.Now().Add(c.skew) }
+
+// cuttableInvalidator carries a replica's invalidations, unless it is cut.
+type cuttableInvalidator struct {
+	*memory.Invalidator
+	cut atomic.Bool
+}
+
+func (e *cuttableInvalidator) Publish(h ports.Invalidation) {
+	if !e.cut.Load() {
+		e.Invalidator.Publish(h)
+	}
+}
+
+func (e *cuttableInvalidator) Subscribe(fn func(ports.Invalidation)) (cancel func()) {
+	return e.Invalidator.Subscribe(func(h ports.Invalidation) {
+		if !e.cut.Load() {
+			fn(h)
+		}
+	})
+}
+
+// countingStore counts transactions, and may have something happen
+// before and after a write, and after a read.
+type countingStore struct {
+	ports.Store
+	views, updates atomic.Int64
+	lost           atomic.Bool // nothing is read or written any more
+	run            int64       // reads since the latest write
+	before         func(run int64)
+	after          func()
+	viewed         func()
+	readEvents     func() // once, after events were read to be published
+}
+
+var errLost = errors.New("the store cannot be reached")
+
+func (s *countingStore) View(ctx context.Context, fn func(context.Context, *ports.Tx) error) error {
+	if s.views.Add(1); s.lost.Load() {
+		return errLost
+	}
+	if atomic.AddInt64(&s.run, 1); s.viewed != nil {
+		viewed := s.viewed
+		defer viewed()
+	}
+	if s.readEvents == nil {
+		return s.Store.View(ctx, fn)
+	}
+	seen := outbox{}
+	err := s.Store.View(ctx, func(ctx context.Context, tx *ports.Tx) error {
+		spied := *tx
+		seen.Outbox, spied.Outbox = tx.Outbox, &seen
+		return fn(ctx, &spied)
+	})
+	if fn := s.readEvents; seen.found {
+		s.readEvents = nil
+		fn()
+	}
+	return err
+}
+
+// outbox sees whether events were read.
+type outbox struct {
+	ports.Outbox
+	found bool
+}
+
+func (o *outbox) After(ctx context.Context, seq int64, limit int) ([]domain.Event, error) {
+	events, err := o.Outbox.After(ctx, seq, limit)
+	o.found = o.found || len(events) > 0
+	return events, err
+}
+
+func (s *countingStore) Update(ctx context.Context, fn func(context.Context, *ports.Tx) error) error {
+	if s.updates.Add(1); s.lost.Load() {
+		return errLost
+	}
+	if run := atomic.SwapInt64(&s.run, 0); s.before != nil {
+		s.before(run)
+	}
+	if s.after != nil {
+		defer s.after()
+	}
+	return s.Store.Update(ctx, fn)
+}
+
+// record is a bus that remembers what was published.
+type record struct {
+	mu     sync.Mutex
+	events []domain.Event
+	after  func() // if set, called once after a Publish
+}
+
+func (r *record) Publish(_ context.Context, events ...domain.Event) error {
+	r.mu.Lock()
+	r.events = append(r.events, events...)
+	after := r.after
+	r.after = nil
+	r.mu.Unlock()
+	if after != nil {
+		after()
+	}
+	return nil
+}
+
+func (r *record) Subscribe(func(domain.Event)) (cancel func()) { return func() {} }
+
+// forgetful is a limiter that can lose everything.
+type forgetful struct{ atomic.Pointer[memory.Limiter] }
+
+func (f *forgetful) forget() { f.Store(memory.NewLimiter()) }
+
+func (f *forgetful) AllowN(ctx context.Context, key string, at time.Time, length time.Duration, limit, n int) (domain.Usage, error) {
+	return f.Load().AllowN(ctx, key, at, length, limit, n)
+}
+
+func (f *forgetful) Backfill(ctx context.Context, key string, first time.Time, length time.Duration, used int) error {
+	return f.Load().Backfill(ctx, key, first, length, used)
+}
+
+// counter gives ids that are the same in every run, so that work is shared alike.
+type counter struct{ n atomic.Int64 }
+
+func (c *counter) NewID() string { return fmt.Sprintf("%08d", c.n.Add(1)) }
+
+// dice do the same for random bytes.
+type dice struct {
+	mu     sync.Mutex
+	source *rand.ChaCha8
+}
+
+func (d *dice) Read(p []byte) (int, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.source == nil {
+		d.source = rand.NewChaCha8([32]byte{})
+	}
+	return d.source.Read(p)
+}
+
+// step lets every replica do what is due.
+func (c *replicaSet) step() {
+	for _, r := range c.all {
+		if !r.dead {
+			_, err := r.RunOnce(c.t.Context())
+			require.NoError(c.t, err)
+		}
+	}
+}
+
+func (c *replicaSet) stepOf(r *replica) error {
+	_, err := r.RunOnce(c.t.Context())
+	return err
+}
+
+const tick = 250 * time.Millisecond
+
+// pass lets time go by. Before each tick it does what is given.
+func (c *replicaSet) pass(d time.Duration, each ...func()) {
+	for end := c.clock.Now().Add(d); c.clock.Now().Before(end); {
+		for _, fn := range each {
+			fn()
+		}
+		c.clock.advance(tick)
+		c.step()
+	}
+}
+
+// breathe gives a sign of life of a replica that is not stepped, because it
+// hangs in a call.
+func (c *replicaSet) breathe(r *replica) func() {
+	return func() {
+		require.NoError(c.t, c.store.Update(c.t.Context(), func(ctx context.Context, tx *ports.Tx) error {
+			all, err := tx.Replicas.List(ctx)
+			for _, row := range all {
+				if row.Name == r.name {
+					row.SeenAt = r.clock.Now()
+					return tx.Replicas.Put(ctx, row)
+				}
+			}
+			return err
+		}))
+	}
+}
+
+// realTime is for replicas that run by themselves, in a bubble of [synctest].
+func realTime(cfg *orchestrator.Config) {
+	cfg.Clock, cfg.Spawn, cfg.Sleep = system.Clock{}, nil, nil
+	cfg.Parallel = 24
+	cfg.Timing.StartTimeout = time.Second // the grace of a worker that is back
+}
+
+// running lets the replicas run until the end of the test, and waits until all
+// know of all.
+func (c *replicaSet) running() {
+	ctx, cancel := context.WithCancel(context.Background())
+	var ended sync.WaitGroup
+	for _, r := range c.all {
+		ended.Go(func() { _ = r.Run(ctx) })
+	}
+	c.t.Cleanup(func() { cancel(); ended.Wait() })
+	time.Sleep(3 * time.Second)
+}
+
+func (c *replicaSet) fixture() *fixture { return &fixture{t: c.t, store: c.store, clock: c.clock} }
+
+func (c *replicaSet) session(id string) *domain.Session {
+	c.t.Helper()
+	return c.fixture().session(id)
+}
+
+func (c *replicaSet) worker(id string) (w *domain.Worker) {
+	c.t.Helper()
+	require.NoError(c.t, c.store.View(c.t.Context(), func(ctx context.Context, tx *ports.Tx) (err error) {
+		w, err = tx.Workers.Get(ctx, id)
+		return err
+	}))
+	return w
+}
+
+// replicas lists those that are known in the store.
+func (c *replicaSet) replicas() (all []*domain.Replica) {
+	c.t.Helper()
+	require.NoError(c.t, c.store.View(c.t.Context(), func(ctx context.Context, tx *ports.Tx) (err error) {
+		all, err = tx.Replicas.List(ctx)
+		return err
+	}))
+	return all
+}
+
+// probes counts calls of health routes, by worker.
+func (c *replicaSet) probes() map[string]int {
+	n := make(map[string]int)
+	for _, made := range c.hands.all("health") {
+		n[made.worker]++
+	}
+	return n
+}
+
+// register has a worker register at a replica.
+func (c *replicaSet) register(at *replica, id string, capacity int, can ...domain.Capability) *service.RegisterResult {
+	c.t.Helper()
+	answer, err := at.Protocol.Register(c.t.Context(), domain.Registration{
+		WorkerID: id, Endpoint: "http://" + id + ":1", Capacity: capacity, Capabilities: can, Interval: 10 * time.Second,
+	})
+	require.NoError(c.t, err)
+	return answer
+}
+
+// beat has a worker send a heartbeat to a replica, with the sessions that it has
+// connected, each of the generation that is stored.
+func (c *replicaSet) beat(at *replica, id string, sessions ...string) *service.HeartbeatResult {
+	c.t.Helper()
+	h := domain.Heartbeat{WorkerID: id, IsFullSnapshot: true, CPU: -1, Memory: -1, MessageCount: -1}
+	for _, s := range sessions {
+		h.Sessions = append(h.Sessions, domain.Report{SessionID: s, Status: domain.Connected, Generation: c.session(s).Generation})
+	}
+	answer, err := at.Protocol.Heartbeat(c.t.Context(), h)
+	require.NoError(c.t, err)
+	return answer
+}
+
+// pulse has workers send heartbeats to a replica, without a list of sessions.
+func (c *replicaSet) pulse(at *replica, ids ...string) func() {
+	return func() {
+		for _, id := range ids {
+			_, err := at.Protocol.Heartbeat(c.t.Context(), domain.Heartbeat{WorkerID: id, CPU: -1, Memory: -1, MessageCount: -1})
+			require.NoError(c.t, err)
+		}
+	}
+}
+
+// line adds a session of a user of its own.
+func (c *replicaSet) line() *service.CreatedSession {
+	c.t.Helper()
+	user := c.fixture().user(domain.TierBasic)
+	s, err := c.all[0].Sessions.Create(c.t.Context(), user, service.CreateSessionParams{Name: "line"})
+	require.NoError(c.t, err)
+	return s
+}
+
+// connected adds a session that is connected, by a replica.
+func (c *replicaSet) connected(by *replica) *service.CreatedSession {
+	c.t.Helper()
+	s := c.line()
+	_, err := by.Sessions.Connect(c.t.Context(), s.UserID, s.ID, service.ConnectOptions{})
+	require.NoError(c.t, err)
+	require.Equal(c.t, domain.Connected, c.session(s.ID).Status)
+	return s
+}
+
+// ask wants a session up without doing anything about it yet.
+func (c *replicaSet) ask(s *service.CreatedSession) {
+	c.t.Helper()
+	require.NoError(c.t, c.store.Update(c.t.Context(), func(ctx context.Context, tx *ports.Tx) error {
+		row, err := tx.Sessions.Get(ctx, s.ID)
+		if err != nil {
+			return err
+		}
+		if err := row.Connect("", c.now()); err != nil {
+			return err
+		}
+		if err := tx.Users.Reserve(ctx, row.UserID, domain.UserUsage{ActiveSessions: 1}, domain.UserUsage{ActiveSessions: 1 << 20}); err != nil {
+			return err
+		}
+		return tx.Sessions.Put(ctx, row)
+	}))
+}
+
+// full assigns connected sessions to workers, so many to each.
+func (c *replicaSet) full(workers []string, sessions int) (ids []string) {
+	c.t.Helper()
+	var user string
+	var users []string // of each so many that they are not over their limit
+	for range (sessions*len(workers) + 19) / 20 {
+		users = append(users, c.fixture().user(domain.TierMax))
+	}
+	n := 0
+	now := c.now()
+	require.NoError(c.t, c.store.Update(c.t.Context(), func(ctx context.Context, tx *ports.Tx) error {
+		for _, w := range workers {
+			for i := range sessions {
+				user = users[n/20]
+				n++
+				s := domain.NewSession(fmt.Sprintf("%s-line-%d", w, i), user, "line", "", now)
+				require.NoError(c.t, s.Connect("", now))
+				s.Assign(w, now)
+				s.Apply(domain.Report{Status: domain.Connected, WorkerID: w, PhoneNumber: "6281234567890"}, domain.DefaultTiming(), now)
+				s.DueAt = time.Time{}
+				require.NoError(c.t, tx.Workers.Reserve(ctx, w))
+				require.NoError(c.t, tx.Sessions.Put(ctx, s))
+				ids = append(ids, s.ID)
+			}
+		}
+		return nil
+	}))
+	return ids
+}
+
+// hang makes the first call of the kind wait; the test ends it with an outcome.
+// Later ones are answered at once.
+func (c *replicaSet) hang(kind string) (began <-chan struct{}, end func(error)) {
+	reached, outcome := make(chan struct{}), make(chan error, 1)
+	var once atomic.Bool
+	c.hands.set(func(made call) error {
+		if made.kind == kind && once.CompareAndSwap(false, true) {
+			close(reached)
+			return <-outcome
+		}
+		return nil
+	})
+	return reached, func(err error) { outcome <- err }
+}
+
+func wait(t *testing.T, done <-chan struct{}) {
+	t.Helper()
+	select {
+	case <-done:
+	case <-time.After(20 * time.Second):
+		t.Fatal("it did not come to that")
+	}
+}
+
+// aside runs fn in a goroutine of its own and gives what is closed at its end.
+func aside(fn func()) <-chan struct{} {
+	done := make(chan struct{})
+	go func() { defer close(done); fn() }()
+	return done
+}
+
+// left is the error of a worker that leaves.
+func left(_ domain.WorkerStatus, err error) error { return err }
