@@ -8,27 +8,26 @@ import (
 
 const (
 	emailRule    = "Email must be a single address such as name@example.com"
-	emailMax     = 254 // RFC 5321, a path without its angle brackets
+	emailMax     = 254 // RFC 5321: a path without its angle brackets
 	emailUserMax = 64
 
 	passwordRule = "Password must be 8 to 72 bytes long with at least one letter and one digit"
 	passwordMin  = 8
-	passwordMax  = 72 // what bcrypt looks at
+	passwordMax  = 72 // bcrypt ignores further bytes
 )
 
-// NormalizeEmail returns the one spelling of an email address: trimmed and in
-// lower case. It must be one bare address of at most 254 ASCII characters, no
-// display name, quotes or comments, whose domain has a dot or is localhost.
-// Domains in other scripts are written in their xn-- form. Anything else is
-// [Invalid].
+// NormalizeEmail returns the canonical spelling of an email address: trimmed and in lower case. The
+// address must be bare, without display name, quotes or comments, and have at most 254 ASCII
+// characters. Its domain must contain a dot or be localhost. Domains in other scripts are written in
+// their xn-- form. Any other input is [Invalid].
 func NormalizeEmail(raw string) (string, error) {
 	email := strings.TrimSpace(raw)
 	user, host, ok := strings.Cut(email, "@")
 	if !ok || len(email) > emailMax || !isEmailUser(user) || !isEmailHost(host) {
 		return "", Errorf(Invalid, CodeValidation, emailRule)
 	}
-	// Lower case comes last: it turns a few other letters into ASCII ones,
-	// which would let a look-alike pass for somebody else's address.
+	// Lower the case last. strings.ToLower maps a few other letters to ASCII, so a look-alike could
+	// pass for another user's address.
 	return strings.ToLower(email), nil
 }
 
@@ -50,6 +49,7 @@ func isEmailUser(s string) bool {
 	return true
 }
 
+// isEmailHost reports whether s is localhost or a host name whose last label is not a number.
 func isEmailHost(s string) bool {
 	if !isHostName(s, "") {
 		return false
@@ -58,9 +58,8 @@ func isEmailHost(s string) bool {
 	return dot >= 0 && !isDigits(s[dot+1:]) || strings.EqualFold(s, "localhost")
 }
 
-// CheckPassword reports whether pw may be a password: 8 to 72 bytes with at
-// least one letter and one digit, of any script. Otherwise the error is
-// [Invalid]; it never repeats the password.
+// CheckPassword returns nil if pw may be a password: 8 to 72 bytes with at least one letter and one
+// digit, of any script. Otherwise the error is [Invalid]. The error never contains the password.
 func CheckPassword(pw string) error {
 	if len(pw) < passwordMin || len(pw) > passwordMax ||
 		!strings.ContainsFunc(pw, unicode.IsLetter) || !strings.ContainsFunc(pw, unicode.IsDigit) {
@@ -69,29 +68,28 @@ func CheckPassword(pw string) error {
 	return nil
 }
 
-// CheckUserName returns a user's name without surrounding space. It must have
-// 2 to 100 characters, none a control character, or the error is [Invalid].
+// CheckUserName returns a user's name without surrounding space. The name must have 2 to 100
+// characters, none of them a control character. Otherwise the error is [Invalid].
 func CheckUserName(raw string) (string, error) {
 	return checkText("Name", raw, 2, 100, "")
 }
 
-// CheckSessionName returns a session's name without surrounding space. It must
-// have 1 to 100 characters, none a control character, or the error is
-// [Invalid].
+// CheckSessionName returns a session's name without surrounding space. The name must have 1 to 100
+// characters, none of them a control character. Otherwise the error is [Invalid].
 func CheckSessionName(raw string) (string, error) {
 	return checkText("Session name", raw, 1, 100, "")
 }
 
-// CheckDescription returns a description without surrounding space. It may be
-// empty, must not have more than 255 characters, and no control characters
-// other than tabs and line breaks, or the error is [Invalid].
+// CheckDescription returns a description without surrounding space. The description may be empty. It
+// must have at most 255 characters and no control characters except tabs and line breaks. Otherwise the
+// error is [Invalid].
 func CheckDescription(raw string) (string, error) {
 	return checkText("Description", raw, 0, 255, "\t\r\n")
 }
 
-// checkText trims raw and counts it in characters, not bytes. Control
-// characters other than those in allowed, and broken UTF-8, are refused:
-// not every store keeps them and not every header survives them.
+// checkText returns raw without surrounding space. It counts characters, not bytes. It refuses broken
+// UTF-8 and control characters that are not in allowed, because some stores and headers cannot carry
+// them.
 func checkText(what, raw string, least, most int, allowed string) (string, error) {
 	text := strings.TrimSpace(raw)
 	if n := utf8.RuneCountInString(text); n < least || n > most {

@@ -11,7 +11,7 @@ import (
 	"github.com/switchyard-wa/switchyard/domain"
 )
 
-func TestNormalizeEmail(t *testing.T) {
+func TestNormalizeEmail_Address_CanonicalOrRefused(t *testing.T) {
 	long := strings.Repeat("a", 60) + "@" + strings.Repeat(strings.Repeat("b", 60)+".", 3) + strings.Repeat("c", 10)
 	require.Len(t, long, 254)
 	for raw, want := range map[string]string{
@@ -38,7 +38,7 @@ func TestNormalizeEmail(t *testing.T) {
 	}
 }
 
-func TestNormalizeEmailProperties(t *testing.T) {
+func TestNormalizeEmail_AnyText_StableOrRefused(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		checkEmail(t, rapid.StringMatching(`[A-Za-z0-9.+_'-]{1,20}@[A-Za-z0-9.-]{1,30}`).Draw(t, "raw"))
 	})
@@ -68,7 +68,7 @@ func checkEmail(t require.TestingT, raw string) {
 	require.Empty(t, parsed.Name)
 }
 
-func TestCheckPassword(t *testing.T) {
+func TestCheckPassword_LengthAndCharacters_AcceptedOrRefused(t *testing.T) {
 	for _, pw := range []string{"abcdefg1", "1234567x", "пароль12", " a1 b2 c3 ", strings.Repeat("a", 71) + "1"} {
 		require.NoError(t, domain.CheckPassword(pw))
 	}
@@ -78,7 +78,7 @@ func TestCheckPassword(t *testing.T) {
 	}
 }
 
-func TestCheckNames(t *testing.T) {
+func TestCheckText_LengthAndCharacters_AcceptedOrRefused(t *testing.T) {
 	for _, c := range []struct {
 		check     func(string) (string, error)
 		raw, want string
@@ -114,7 +114,7 @@ func TestCheckNames(t *testing.T) {
 	}
 }
 
-func TestCheckedTextIsStable(t *testing.T) {
+func TestCheckText_CheckedText_Unchanged(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		raw := rapid.String().Draw(t, "raw")
 		for _, check := range []func(string) (string, error){

@@ -14,16 +14,15 @@ import (
 
 var sampleKey = domain.NewAPIKeyText([]byte("0123456789abcdefghijklmnopqrstuv"))
 
-func TestNewAPIKeyText(t *testing.T) {
+func TestNewAPIKeyText_RandomBytes_PrefixAndBase62(t *testing.T) {
 	require.Equal(t, "wg_"+strings.Repeat("0", 43), domain.NewAPIKeyText(make([]byte, 32)))
 	require.Regexp(t, `^wg_[0-9A-Za-z]{43}$`, sampleKey)
 	require.Equal(t, sampleKey, domain.NewAPIKeyText([]byte("0123456789abcdefghijklmnopqrstuvwxyz")))
 	require.Panics(t, func() { domain.NewAPIKeyText(make([]byte, 31)) })
 }
 
-// The text is the random number in base 62, digit for digit, so that no key is
-// likelier than another.
-func TestAPIKeyTextIsTheNumber(t *testing.T) {
+// The text is the random number in base 62, digit for digit. No key is likelier than another.
+func TestNewAPIKeyText_RandomBytes_SameNumber(t *testing.T) {
 	const digits = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 	rapid.Check(t, func(t *rapid.T) {
 		random := rapid.SliceOfN(rapid.Byte(), 32, 32).Draw(t, "random")
@@ -40,7 +39,7 @@ func TestAPIKeyTextIsTheNumber(t *testing.T) {
 	})
 }
 
-func TestParseAPIKey(t *testing.T) {
+func TestParseAPIKey_Shape_HashOrRefused(t *testing.T) {
 	for _, text := range []string{
 		sampleKey, "wg_" + strings.Repeat("a", 32), "wg_" + strings.Repeat("Z", 125),
 	} {
@@ -62,7 +61,7 @@ func TestParseAPIKey(t *testing.T) {
 	}
 }
 
-func TestParseAPIKeyDoesNotAllocate(t *testing.T) {
+func TestParseAPIKey_ValidKey_NoAllocation(t *testing.T) {
 	longest := "wg_" + strings.Repeat("Z", 125)
 	require.Zero(t, testing.AllocsPerRun(100, func() {
 		_, _ = domain.ParseAPIKey(sampleKey)
@@ -70,7 +69,7 @@ func TestParseAPIKeyDoesNotAllocate(t *testing.T) {
 	}))
 }
 
-func TestAPIKeyHint(t *testing.T) {
+func TestAPIKeyHint_AnyText_FirstCharacters(t *testing.T) {
 	require.Equal(t, "wg_abcd", domain.APIKeyHint("wg_abcdefgh"))
 	require.Equal(t, "wg_", domain.APIKeyHint("wg_"))
 	require.Empty(t, domain.APIKeyHint(""))

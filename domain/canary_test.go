@@ -10,18 +10,18 @@ import (
 	"github.com/switchyard-wa/switchyard/domain"
 )
 
-func TestIsCanary(t *testing.T) {
+func TestWorkerIsCanary_JoinVersionAndTime_BeginAndEnd(t *testing.T) {
 	w := &domain.Worker{ID: "w1"}
-	require.False(t, w.IsCanary(timing, noon), "one of old")
+	require.False(t, w.IsCanary(timing, noon), "it joined long ago")
 	r := domain.Registration{Endpoint: "http://w1:8001", Capacity: 50, Version: "1.0"}
 	w.Register(r, timing, noon)
 	require.True(t, w.IsCanary(timing, noon))
 	require.True(t, w.IsCanary(timing, noon.Add(timing.CanaryPeriod-1)))
-	require.False(t, w.IsCanary(timing, noon.Add(timing.CanaryPeriod)), "it has stood the test")
+	require.False(t, w.IsCanary(timing, noon.Add(timing.CanaryPeriod)), "the canary period is over")
 
 	hour := noon.Add(time.Hour)
 	w.Register(r, timing, hour)
-	require.False(t, w.IsCanary(timing, hour), "the same again, restarted")
+	require.False(t, w.IsCanary(timing, hour), "the same version, restarted")
 	r.Version = "1.1"
 	w.Register(r, timing, hour)
 	require.True(t, w.IsCanary(timing, hour))
@@ -46,7 +46,7 @@ func TestIsCanary(t *testing.T) {
 	require.False(t, w.IsCanary(timing, hour.Add(time.Hour)))
 }
 
-func TestExceedsBaseline(t *testing.T) {
+func TestExceedsBaseline_Disconnects_ComparedWithRest(t *testing.T) {
 	type d = domain.Disconnects
 	for _, c := range []struct {
 		own, rest domain.Disconnects
@@ -56,7 +56,7 @@ func TestExceedsBaseline(t *testing.T) {
 		{d{3, 5}, d{0, 100}, true, "more than every other one"},
 		{d{3, 6}, d{0, 100}, true, "every other one"},
 		{d{3, 7}, d{0, 100}, false, "not every other one"},
-		{d{2, 1}, d{0, 100}, false, "too few to tell"},
+		{d{2, 1}, d{0, 100}, false, "too few disconnects"},
 		{d{5, 0}, d{0, 100}, true, "it has none left"},
 		{d{50, 50}, d{100, 100}, false, "everybody suffers"},
 		{d{50, 50}, d{33, 100}, true, "three times the rate"},
@@ -81,8 +81,8 @@ func TestExceedsBaseline(t *testing.T) {
 	})
 }
 
-// A suspect worker receives nothing, and a placement says why.
-func TestSuspectReceivesNothing(t *testing.T) {
+// A suspect worker receives no sessions, and the explanation names the reason.
+func TestExplain_SuspectWorker_Excluded(t *testing.T) {
 	loads := []domain.Load{hosting("a", 0, 10), hosting("b", 9, 10)}
 	loads[0].Suspect = "it drops sessions"
 	for _, prefer := range []string{"", "a"} {
@@ -92,9 +92,9 @@ func TestSuspectReceivesNothing(t *testing.T) {
 	}
 }
 
-// A session that moves goes where its user has no other, if workers are about
-// as good; it does not go to a much worse one for that.
-func TestMovedSessionsStayApart(t *testing.T) {
+// A session that moves avoids workers with sessions of the same user, unless the other workers are much
+// worse.
+func TestMultiFactor_MovedSession_AvoidsSameUser(t *testing.T) {
 	loads := []domain.Load{hosting("a", 2, 50), hosting("b", 5, 50), hosting("c", 30, 50)}
 	chosen := func(req domain.Request) string {
 		id, _ := domain.Explain(loads, req, domain.MultiFactor{}, noon)
@@ -106,9 +106,9 @@ func TestMovedSessionsStayApart(t *testing.T) {
 		require.Equal(t, id, ranked)
 		return id
 	}
-	mine := map[string]int{"a": 1}
-	require.Equal(t, "a", chosen(domain.Request{UserWorkers: mine}))
-	require.Equal(t, "b", chosen(domain.Request{UserWorkers: mine, Moved: true}))
-	mine["b"] = 1
-	require.Equal(t, "a", chosen(domain.Request{UserWorkers: mine, Moved: true}))
+	userWorkers := map[string]int{"a": 1}
+	require.Equal(t, "a", chosen(domain.Request{UserWorkers: userWorkers}))
+	require.Equal(t, "b", chosen(domain.Request{UserWorkers: userWorkers, Moved: true}))
+	userWorkers["b"] = 1
+	require.Equal(t, "a", chosen(domain.Request{UserWorkers: userWorkers, Moved: true}))
 }

@@ -9,7 +9,7 @@ import (
 	"unicode/utf8"
 )
 
-// The longest contents, in characters.
+// The limits of contents, in characters.
 const (
 	maxText     = 4096
 	maxCaption  = 1024
@@ -19,7 +19,7 @@ const (
 	maxPoll     = 12
 )
 
-// ParseMessageType accepts a type in any case.
+// ParseMessageType returns the type with the given name, in any case.
 func ParseMessageType(s string) (MessageType, error) {
 	switch t := MessageType(strings.ToLower(strings.TrimSpace(s))); t {
 	case TypeText, TypeImage, TypeDocument, TypeAudio, TypeVideo, TypeSticker,
@@ -29,13 +29,14 @@ func ParseMessageType(s string) (MessageType, error) {
 	return "", errMessageType()
 }
 
+// errMessageType returns the error for a type that does not exist.
 func errMessageType() error {
 	return Errorf(Invalid, CodeInvalidMessageType,
 		"Message type must be one of text, image, document, audio, video, sticker, location, contact, link, poll")
 }
 
-// Validate checks the message and returns every problem at once, by the names
-// that the fields have in the HTTP API.
+// Validate checks the message and returns every problem at once. Problems carry the field names of the
+// HTTP API.
 func (m *Outgoing) Validate() error {
 	var p Problems
 	if _, err := ParseRecipient(m.To); err != nil {
@@ -65,6 +66,7 @@ func (m *Outgoing) Validate() error {
 	return p.Err()
 }
 
+// validateMedia checks the fields of a message with media.
 func (m *Outgoing) validateMedia(p *Problems) {
 	switch {
 	case m.MediaURL == "" && m.Media == "":
@@ -85,7 +87,7 @@ func (m *Outgoing) validateMedia(p *Problems) {
 	}
 }
 
-// isBase64 accepts standard base64, with or without a data URL's head.
+// isBase64 reports whether s is standard base64, with or without the head of a data URL.
 func isBase64(s string) bool {
 	if strings.HasPrefix(s, "data:") {
 		_, body, found := strings.Cut(s, ";base64,")
@@ -97,7 +99,8 @@ func isBase64(s string) bool {
 	if s == "" || len(s)%4 != 0 {
 		return false
 	}
-	if s = strings.TrimSuffix(s, "="); len(s)%4 == 3 {
+	s = strings.TrimSuffix(s, "=")
+	if len(s)%4 == 3 {
 		s = strings.TrimSuffix(s, "=")
 	}
 	for i := range len(s) {
@@ -176,8 +179,8 @@ func (o *Poll) validate(p *Problems) {
 	}
 }
 
-// Body gives what the history keeps of the content: the text, or a JSON
-// document for structured types. Uploaded media is not kept.
+// Body returns the part of the content that the history keeps: the text, or a JSON document for
+// structured types. The history does not keep uploaded media.
 func (m *Outgoing) Body() string {
 	var v any
 	switch m.Type {
@@ -193,14 +196,14 @@ func (m *Outgoing) Body() string {
 		return m.Text
 	}
 	b, err := json.Marshal(v)
-	if err != nil { // only a float that Validate refuses
+	if err != nil { // only for a float that Validate refuses
 		return ""
 	}
 	return string(b)
 }
 
-// Validate checks the action and returns every problem at once, by the names
-// that the fields have in the HTTP API.
+// Validate checks the action and returns every problem at once. Problems carry the field names of the
+// HTTP API.
 func (a *Action) Validate() error {
 	var p Problems
 	chat := "phone"
@@ -237,8 +240,8 @@ func (a *Action) Validate() error {
 	return p.Err()
 }
 
-// isOneEmoji accepts what is shown as one emoji: a symbol with its modifiers,
-// a joined sequence of such, a flag, or a keycap.
+// isOneEmoji reports whether s is displayed as one emoji: a symbol with its modifiers, a joined
+// sequence of symbols, a flag, or a keycap.
 func isOneEmoji(s string) bool {
 	const (
 		joiner   = 0x200d
@@ -275,8 +278,8 @@ func isOneEmoji(s string) bool {
 	return !wantSymbol
 }
 
-// isSymbol accepts what an emoji can begin with. Those below U+1F000 that are
-// not in the category of symbols are listed one by one.
+// isSymbol reports whether an emoji can begin with r. Characters below U+1F000 outside the category of
+// symbols are listed one by one.
 func isSymbol(r rune) bool {
 	switch r {
 	case 0x203c, 0x2049, 0x2139, 0x2194, 0x25fb, 0x25fc, 0x25fd, 0x25fe, 0x2934, 0x2935, 0x3030, 0x303d:
@@ -285,7 +288,7 @@ func isSymbol(r rune) bool {
 	return unicode.Is(unicode.So, r) || r >= 0x1f000 && r <= 0x1ffff
 }
 
-// text checks a length in characters; a required text may not be blank.
+// text checks a length in characters. A required text must not be blank.
 func (p *Problems) text(field, value string, least, most int) {
 	n := utf8.RuneCountInString(value)
 	switch {
@@ -298,7 +301,7 @@ func (p *Problems) text(field, value string, least, most int) {
 	}
 }
 
-// line checks a text that is shown in one line.
+// line checks a text that is displayed on one line.
 func (p *Problems) line(field, value string, least, most int) {
 	before := len(p.fields)
 	p.text(field, value, least, most)
@@ -307,12 +310,13 @@ func (p *Problems) line(field, value string, least, most int) {
 	}
 }
 
-// isControl accepts control characters, and those that turn the direction of
-// what follows, which can make a text look like another.
+// isControl reports whether r is a control character or changes the direction of the following text.
+// Direction changes can make one text look like another.
 func isControl(r rune) bool {
 	return unicode.IsControl(r) || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069
 }
 
+// url checks an absolute http or https URL.
 func (p *Problems) url(field, value string) {
 	u, err := url.Parse(value)
 	switch {
@@ -323,7 +327,7 @@ func (p *Problems) url(field, value string) {
 	}
 }
 
-// label makes a field's name presentable: "messageId" becomes "Message id".
+// label returns a field's name for people: "messageId" becomes "Message id".
 func label(field string) string {
 	if i := strings.LastIndexByte(field, '.'); i >= 0 {
 		field = field[i+1:]

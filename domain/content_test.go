@@ -14,8 +14,8 @@ import (
 	"github.com/switchyard-wa/switchyard/domain"
 )
 
-// fieldsOf gives the fields that err complains about, in order. Each has a
-// message, the first of which is that of the whole.
+// fieldsOf returns the fields with problems, in order. Each problem has a message, and the first
+// message is the error's.
 func fieldsOf(t require.TestingT, err error) []string {
 	if err == nil {
 		return nil
@@ -36,7 +36,7 @@ func fieldsOf(t require.TestingT, err error) []string {
 
 const someone = "+62 812-3456-7890"
 
-func TestOutgoingValidate(t *testing.T) {
+func TestOutgoingValidate_Content_ProblemsByField(t *testing.T) {
 	long := func(n int) string { return strings.Repeat("é", n) }
 	text := func(s string) domain.Outgoing { return domain.Outgoing{Type: domain.TypeText, Text: s} }
 	image := func(m domain.Outgoing) domain.Outgoing {
@@ -53,7 +53,7 @@ func TestOutgoingValidate(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		m    domain.Outgoing
-		want string // the fields, if any
+		want string // the fields with problems, if any
 	}{
 		"text":            {text("hello"), ""},
 		"longest text":    {text(long(4096)), ""},
@@ -109,7 +109,7 @@ func TestOutgoingValidate(t *testing.T) {
 		"a hundred is fine":  {poll("Lunch?", "yes", long(100)), ""},
 		"no poll":            {domain.Outgoing{Type: domain.TypePoll}, "poll"},
 		"no type":            {domain.Outgoing{Text: "x"}, "type"},
-		"a type in capitals": {domain.Outgoing{Type: "TEXT", Text: "x"}, "type"}, // ParseMessageType is for that
+		"a type in capitals": {domain.Outgoing{Type: "TEXT", Text: "x"}, "type"}, // ParseMessageType accepts capitals
 	} {
 		t.Run(name, func(t *testing.T) {
 			c.m.To = someone
@@ -130,13 +130,13 @@ func TestOutgoingValidate(t *testing.T) {
 	}
 }
 
-// carries tells which types there are, and whether their messages carry a file.
+// carries lists the types, and whether their messages carry a file.
 var carries = map[domain.MessageType]bool{
 	domain.TypeText: false, domain.TypeImage: true, domain.TypeDocument: true, domain.TypeAudio: true, domain.TypeVideo: true,
 	domain.TypeSticker: true, domain.TypeLocation: false, domain.TypeContact: false, domain.TypeLink: false, domain.TypePoll: false,
 }
 
-func TestMessageTypes(t *testing.T) {
+func TestParseMessageType_Name_TypeOrRefused(t *testing.T) {
 	for kind := range carries {
 		got, err := domain.ParseMessageType(" " + strings.ToUpper(string(kind)))
 		require.NoError(t, err)
@@ -146,7 +146,7 @@ func TestMessageTypes(t *testing.T) {
 	require.Equal(t, domain.CodeInvalidMessageType, domain.CodeOf(err))
 }
 
-func TestURLs(t *testing.T) {
+func TestOutgoingValidate_URL_AcceptedOrRefused(t *testing.T) {
 	for raw, ok := range map[string]bool{
 		"http://a": true, "HTTPS://A.B/c d": true, "http://[::1]:80/": true, "http://a.b:8080": true, "https://a.b/ü": true,
 		"": false, "http://": false, "http://:80/x": false, "//a.b": false, "a.b": false, "file:///etc/passwd": false, "http:a": false,
@@ -165,7 +165,7 @@ func mediaOK(media string) bool {
 	return m.Validate() == nil
 }
 
-func TestBase64(t *testing.T) {
+func TestOutgoingValidate_Base64_AcceptedOrRefused(t *testing.T) {
 	for raw, ok := range map[string]bool{
 		"YQ==": true, "YWI=": true, "YWJj": true, "YWJjZA==": true, "+/+/": true,
 		"data:audio/ogg;base64,YWJj": true, "data:;base64,YQ==": true, "data:audio/ogg;codecs=opus;base64,YWJj": true,
@@ -186,7 +186,7 @@ func TestBase64(t *testing.T) {
 	})
 }
 
-func TestBody(t *testing.T) {
+func TestOutgoingBody_Content_TextOrJSON(t *testing.T) {
 	for want, m := range map[string]domain.Outgoing{
 		"hello":                          {Type: domain.TypeText, Text: "hello"},
 		"":                               {Type: domain.TypeImage, Media: "aGVsbG8="},
@@ -202,7 +202,7 @@ func TestBody(t *testing.T) {
 	require.Empty(t, (&domain.Outgoing{Type: domain.TypeLocation, Location: &domain.Location{Latitude: math.NaN()}}).Body())
 }
 
-func TestActionValidate(t *testing.T) {
+func TestActionValidate_Action_ProblemsByField(t *testing.T) {
 	long := strings.Repeat("x", 256)
 	do := func(kind domain.ActionType, change func(a *domain.Action)) domain.Action {
 		a := domain.Action{Type: kind, MessageID: "3EB0", Phone: someone}
@@ -253,7 +253,7 @@ func TestActionValidate(t *testing.T) {
 	}
 }
 
-func TestOneEmoji(t *testing.T) {
+func TestActionValidate_Reaction_OneEmoji(t *testing.T) {
 	react := func(emoji string) bool {
 		a := domain.Action{Type: domain.ActionReaction, MessageID: "3EB0", Phone: someone, Emoji: emoji}
 		return a.Validate() == nil

@@ -14,17 +14,16 @@ const (
 	cursorIDMax = 255 // bytes
 )
 
-// Cursor is a place in a list ordered by time and then id: the last item of
-// the page before. The zero Cursor is the start of the list.
+// Cursor is a position in a list that is ordered by time and then id: the last item of the previous
+// page. The zero Cursor is the start of the list.
 type Cursor struct {
 	At time.Time
 	ID string
 }
 
-// String returns the cursor as opaque URL-safe text, "" for the start of the
-// list. The time is kept in UTC and cut to microseconds, which is what stores
-// keep. [ParseCursor] reads it back, provided that the year is 1 to 9999 and
-// the id is at most 255 bytes of text without control characters.
+// String returns the cursor as opaque URL-safe text, or "" for the start of the list. The time is in
+// UTC, truncated to microseconds as in stores. [ParseCursor] reads the text back if the year is 1 to
+// 9999 and the id has at most 255 bytes of text without control characters.
 func (c Cursor) String() string {
 	if c.At.IsZero() && c.ID == "" {
 		return ""
@@ -35,8 +34,8 @@ func (c Cursor) String() string {
 	return base64.RawURLEncoding.EncodeToString(b)
 }
 
-// ParseCursor reads what [Cursor.String] wrote; "" is the zero Cursor. Any
-// other text is [Invalid], also if it differs only in encoding.
+// ParseCursor returns the cursor that [Cursor.String] wrote. The text "" is the zero Cursor. Any other
+// text is [Invalid], even if only its encoding differs.
 func ParseCursor(s string) (Cursor, error) {
 	if s == "" {
 		return Cursor{}, nil
@@ -52,8 +51,8 @@ func ParseCursor(s string) (Cursor, error) {
 		At: time.UnixMicro(int64(binary.BigEndian.Uint64(b))).UTC(),
 		ID: string(b[8:]),
 	}
-	// A cursor comes from outside and goes into a query: whatever a store
-	// could choke on stops here.
+	// A cursor comes from outside and enters a query. Values that a store may not handle are refused
+	// here.
 	if year := c.At.Year(); year < 1 || year > 9999 ||
 		!utf8.ValidString(c.ID) || strings.ContainsFunc(c.ID, unicode.IsControl) || c.String() != s {
 		return Cursor{}, errCursor()
@@ -61,4 +60,5 @@ func ParseCursor(s string) (Cursor, error) {
 	return c, nil
 }
 
+// errCursor returns the error for text that is no cursor.
 func errCursor() error { return Errorf(Invalid, CodeValidation, cursorRule) }

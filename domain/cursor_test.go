@@ -13,7 +13,7 @@ import (
 	"github.com/switchyard-wa/switchyard/domain"
 )
 
-func TestCursor(t *testing.T) {
+func TestCursor_Position_OpaqueText(t *testing.T) {
 	require.Empty(t, domain.Cursor{}.String())
 	zero, err := domain.ParseCursor("")
 	require.NoError(t, err)
@@ -26,7 +26,7 @@ func TestCursor(t *testing.T) {
 	require.Equal(t, domain.Cursor{At: time.Date(2026, 3, 1, 12, 0, 0, 123456000, time.UTC), ID: "m-1"}, got)
 }
 
-func TestParseCursorRefuses(t *testing.T) {
+func TestParseCursor_ForeignText_Refused(t *testing.T) {
 	good := domain.Cursor{At: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), ID: "m-1"}.String()
 	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	for _, s := range []string{
@@ -46,7 +46,7 @@ func TestParseCursorRefuses(t *testing.T) {
 	}
 }
 
-func TestCursorRoundTrip(t *testing.T) {
+func TestCursor_AnyPosition_RoundTrip(t *testing.T) {
 	first := time.Date(1, 1, 1, 0, 0, 0, 0, time.UTC).UnixMicro()
 	last := time.Date(9999, 12, 31, 23, 59, 59, 999999000, time.UTC).UnixMicro()
 	rapid.Check(t, func(t *rapid.T) {

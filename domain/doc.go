@@ -1,11 +1,125 @@
-// Package domain holds the rules of Switchyard: which worker a session goes
-// to, what a report from a worker may change, when a silent worker counts as
-// lost, and what is to be done about it.
+// Package domain holds the rules of Switchyard: which worker runs a session, what a worker's report
+// may change, when a silent worker counts as lost, and which step comes next.
 //
-// It is pure. Values come in and decisions come out; the time is an argument;
-// nothing here reads a clock, draws a random number, waits, logs, or talks to
-// anything. The same input gives the same decision on every replica and in
-// every test. Functions and methods without a lock in their documentation are
-// safe for concurrent use as long as callers do not share the values they
-// mutate.
+// The package is pure. Values come in, decisions come out, and the time is an argument. Nothing here
+// reads a clock, draws a random number, waits, logs or performs I/O. The same input yields the same
+// decision on every replica and in every test. Functions are safe for concurrent use. Methods that
+// change their receiver need a receiver that no other goroutine uses.
+//
+// # Glossary
+//
+//	session             One WhatsApp account that a user wants online, or not.
+//	user                The owner of sessions and API keys.
+//	tier                The plan of a user. It sets the user's limits, rank and worker pool.
+//	intent              What the user wants of a session: UP or DOWN.
+//	status              What workers report of a session, such as CONNECTED.
+//	command             The call that the assigned worker has still to receive or to confirm.
+//	worker              A process that runs sessions and talks to WhatsApp.
+//	fleet               All workers, and the cached view of them.
+//	legacy worker       A worker that announced no capabilities.
+//	capability          An extension of the worker protocol: lease, generation or dedupe.
+//	slot                Capacity for one session on one worker.
+//	placement           The choice of a worker for a session.
+//	strategy            The rule that scores workers for placement. The lowest score wins.
+//	ranking             An index of workers by score. A choice looks at a few of them.
+//	assignment          The link of a session to one worker. It holds one slot.
+//	generation          The number of the assignment. It grows by one each time.
+//	fencing             Refusing calls and reports that carry an old generation.
+//	credentials worker  The worker that stores the WhatsApp credentials of a session.
+//	QR                  The image or text that a phone scans to link an account.
+//	pairing code        A code that the user types on the phone instead of scanning a QR.
+//	debounce            The wait before a DISCONNECTED report counts as final.
+//	backoff             The growing wait before the next attempt.
+//	heartbeat           A worker's periodic message that it is alive.
+//	lease               The time that a worker may run without an accepted heartbeat.
+//	probe               A health check that the control plane sends to a worker.
+//	down reason         Why a worker is offline: it crashed, timed out or unregistered.
+//	failover            Placing the sessions of a lost worker on other workers.
+//	failover delay      The grace for a worker to return before its sessions move.
+//	recovery            A worker's restart of the sessions that are still assigned to it.
+//	cleanup             A stop or wipe that a former worker of a session still has to perform.
+//	wipe                The removal of a session's credentials from a worker.
+//	migration           One recorded move of a session to another worker.
+//	drain               Moving all sessions off a worker. It receives no new ones.
+//	rebalance           Migrations that even out how full workers are.
+//	admission           The limit on migrations that run at the same time.
+//	canary              A worker that joined or changed its version a short time ago.
+//	suspect             A worker that failed its canary period. It receives no new sessions.
+//	replica             One process of the control plane.
+//	ownership           The replica that runs a piece of background work.
+//	rendezvous hashing  The function that computes ownership without coordination.
+//	claim               A replica's short, exclusive right to call a worker about a session.
+//	route               The cached location of a session, for the send path.
+//	invalidation        A message to other replicas about changed rows that they may cache.
+//	outbox              Events recorded in the transaction that caused them.
+//	relay               The task that publishes the outbox to the bus, in order.
+//	window              A period that begins with the first use and counts the uses in it.
+//	quota               The uses that a tier allows within one window.
+//	backfill            Adding earlier uses from the history to a new window.
+//
+// # Life cycle of a session
+//
+// The intent changes only through the user's actions and final failures. The status follows reports.
+//
+//	              Connect           report                report
+//	DISCONNECTED ---------> INIT -----------> QR_REQUIRED ---------> CONNECTED
+//	 (new)                   |                    ^                   |     ^
+//	                         |                    | report            |     | report
+//	                         | report             |      report, loss,|     |
+//	                         |                    |      move         v     |
+//	                         |                    +-------------- RECONNECTING
+//	                         +------------------------------------> CONNECTED
+//
+//	from every status:
+//	Disconnect, Logout              -> DISCONNECTED, intent DOWN
+//	report ERROR, Fail              -> ERROR, intent DOWN; Connect leads to INIT
+//	report DISCONNECTED, intent UP  -> DISCONNECTED, debounced for 5 s
+//	    a further report              -> the reported status
+//	    logged out, or never linked   -> DISCONNECTED, intent DOWN
+//	    otherwise                     -> INIT after a backoff, ERROR after 5 restarts
+//
+// The assignment has a cycle of its own. [NextStep] derives each step from recorded state:
+//
+//	             StepPlace               StepCall           report: it runs
+//	unassigned ------------> START due ----------> accepted ----------------> confirmed
+//	    ^                       |                     |                           |
+//	    | StartRejected         |                     | StepStartTimedOut         | StepStopForMove,
+//	    +-----------------------+                     v                           | Disconnect, Logout
+//	    |                                         stop due <----------------------+
+//	    | StopConfirmed                               |
+//	    +---------------------------------------------+
+//	    | StepFailover, StepAbandonAssignment: the worker is lost
+//	    +--------------------------------------------- from every assigned state
+//
+// # Invariants
+//
+//   - A session is assigned to at most one worker, and holds a slot exactly while it is assigned.
+//   - Generations only grow. A report of another worker or generation changes nothing.
+//   - A session leaves a worker only when it certainly does not run there: the worker certainly did
+//     not execute the first start, the worker reports it down past the debounce, the stop was confirmed,
+//     or the worker is lost.
+//   - A logout is never weakened. It completes before the session starts on that assignment again.
+//   - A message status only moves forward.
+//   - A crash between two steps loses nothing, because NextStep looks at recorded state alone.
+//
+// # Decisions
+//
+// Workers report DISCONNECTED in the middle of a restart. The debounce of 5 s keeps such a report from
+// ending the session.
+//
+// A worker counts as lost at the following times ([DefaultTiming]):
+//
+//	observed                                          down reason   sessions move
+//	3 refused connections, no heartbeat since the 1st CRASHED       after the failover delay, 5 s
+//	no heartbeat, worker with a lease                 SILENT        after lease and drift, 45 s + 1 s
+//	no heartbeat, worker without a lease              SILENT        after 3 heartbeats, at most 90 s
+//	the worker unregistered                           LEFT          after the failover delay, 5 s
+//
+// A worker with a lease stops its sessions by itself when the lease ends. Lease and drift therefore
+// separate the old run of a session from the new one. Only the rates of two clocks matter: they may
+// differ by at most 1 s in 45 s.
+//
+// Placement compares scores as integers, so every replica computes the same order. [Ranking] chooses
+// among 100,000 workers within a few microseconds; its comment has the figures. [Explain] returns the
+// same choice together with its reasons.
 package domain

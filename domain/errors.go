@@ -5,28 +5,28 @@ import (
 	"fmt"
 )
 
-// Kind classifies an [Error] by what a caller can do about it. The set is
-// closed: an adapter that maps errors to its own protocol maps these kinds.
+// Kind classifies an [Error] by the caller's possible reaction. The set is closed: an adapter maps
+// these kinds to the errors of its protocol.
 type Kind uint8
 
 // The kinds of error.
 const (
-	Internal        Kind = iota // a fault of ours; nothing the caller can change
+	Internal        Kind = iota // a fault of the service; the caller can change nothing
 	Invalid                     // the input breaks a rule; correct it
-	Unauthenticated             // who is calling is not established
-	Forbidden                   // the caller is known and may not do this
-	NotFound                    // there is no such thing, or not for this caller
-	Conflict                    // the present state does not allow it
+	Unauthenticated             // the caller's identity is not established
+	Forbidden                   // the caller is known but may not do this
+	NotFound                    // the object does not exist, or not for this caller
+	Conflict                    // the present state does not allow the request
 	Exceeded                    // a limit is used up; wait
-	Unavailable                 // something needed is not there now; try again
+	Unavailable                 // a dependency is unavailable; try again
 	Timeout                     // the outcome is unknown
-	BadGateway                  // a worker answered, but not usefully
+	BadGateway                  // a worker sent an unusable answer
 )
 
 // Code is the stable, machine-readable name of an error.
 type Code string
 
-// The codes that callers can rely on. They are part of the public contract.
+// The codes. They are part of the public contract.
 const (
 	CodeValidation             Code = "VALIDATION_ERROR"
 	CodeInvalidPhoneNumber     Code = "INVALID_PHONE_NUMBER"
@@ -72,18 +72,17 @@ type FieldError struct {
 	Message string `json:"message"`
 }
 
-// Error is the only error type that crosses a use case. Message is safe to
-// show to the caller and says what to do next; the cause, if any, is for the
-// log and is reached with [errors.Unwrap].
+// Error is the only error type that a service returns. Message is safe to show to the caller and names
+// the next action. The cause, if any, is for logs only and is reached with [errors.Unwrap].
 type Error struct {
 	Kind    Kind
 	Code    Code
 	Message string
-	Fields  []FieldError // every problem of the input, where Kind is Invalid
+	Fields  []FieldError // every problem of the input; only if Kind is Invalid
 	cause   error
 }
 
-// Error gives the message followed by the cause, for logs.
+// Error returns the code, the message and the cause, for logs.
 func (e *Error) Error() string {
 	if e.cause != nil {
 		return fmt.Sprintf("%s: %s: %v", e.Code, e.Message, e.cause)
@@ -91,30 +90,30 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("%s: %s", e.Code, e.Message)
 }
 
-// Unwrap gives the internal cause, which must not be shown to callers.
+// Unwrap returns the internal cause. Callers of the service must not see it.
 func (e *Error) Unwrap() error { return e.cause }
 
-// Is reports whether target is an Error with the same code, so that
-// errors.Is(err, &Error{Code: CodeSessionNotFound}) works through wrapping.
+// Is reports whether target is an Error with the same code. errors.Is(err, &Error{Code:
+// CodeSessionNotFound}) works through wrapped errors.
 func (e *Error) Is(target error) bool {
 	t, ok := target.(*Error)
 	return ok && t.Code == e.Code
 }
 
-// WithCause returns a copy of e that carries the internal cause.
+// WithCause returns a copy of e with the internal cause.
 func (e *Error) WithCause(cause error) *Error {
 	c := *e
 	c.cause = cause
 	return &c
 }
 
-// Errorf makes an Error; the message follows fmt.Sprintf and must be safe to show.
+// Errorf returns an Error. The message is formatted as by fmt.Sprintf and must be safe to show.
 func Errorf(kind Kind, code Code, format string, args ...any) *Error {
 	return &Error{Kind: kind, Code: code, Message: fmt.Sprintf(format, args...)}
 }
 
-// CodeOf returns the code of the first Error in err's chain, [CodeInternal]
-// for any other error, and "" for nil.
+// CodeOf returns the code of the first Error in err's chain. It returns [CodeInternal] for any other
+// error and "" for nil.
 func CodeOf(err error) Code {
 	if err == nil {
 		return ""
@@ -126,8 +125,8 @@ func CodeOf(err error) Code {
 	return CodeInternal
 }
 
-// Problems collects every problem of one input, so that a caller hears of all
-// of them at once. The zero value is ready to use.
+// Problems collects every problem of one input, so a caller sees all of them at once. The zero value is
+// ready to use.
 type Problems struct{ fields []FieldError }
 
 // Add records one problem with the named field.
@@ -135,7 +134,7 @@ func (p *Problems) Add(field, format string, args ...any) {
 	p.fields = append(p.fields, FieldError{Field: field, Message: fmt.Sprintf(format, args...)})
 }
 
-// Check records err, if it is not nil, as a problem with the named field.
+// Check records err, unless it is nil, as a problem with the named field.
 func (p *Problems) Check(field string, err error) {
 	if err == nil {
 		return
@@ -148,8 +147,8 @@ func (p *Problems) Check(field string, err error) {
 	p.Add(field, "%s", err.Error())
 }
 
-// Err returns nil if there was no problem, and otherwise one Invalid error
-// that lists them all. Its message is that of the first.
+// Err returns nil if there is no problem. Otherwise it returns one Invalid error that lists all
+// problems. Its message is the first problem's.
 func (p *Problems) Err() error {
 	if len(p.fields) == 0 {
 		return nil

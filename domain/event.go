@@ -2,7 +2,7 @@ package domain
 
 import "time"
 
-// EventType names what happened, in the words customers' webhooks use.
+// EventType names an event in the words of customers' webhooks.
 type EventType string
 
 // The events of the core.
@@ -18,20 +18,20 @@ const (
 	EventWorkerOnline        EventType = "worker.online"
 	EventWorkerOffline       EventType = "worker.offline"
 	EventWorkerDraining      EventType = "worker.draining"
-	EventWorkerDrained       EventType = "worker.drained" // no session is left on it
-	EventWorkerSuspect       EventType = "worker.suspect" // an alert: see ExceedsBaseline
+	EventWorkerDrained       EventType = "worker.drained" // no session is left on the worker
+	EventWorkerSuspect       EventType = "worker.suspect" // an alert; see ExceedsBaseline
 )
 
-// Event is something that happened, recorded in the transaction that made it
-// so and published after it. It carries no secret and no QR data.
+// Event is a recorded fact. The transaction that causes an event also records it, and the relay
+// publishes it after the commit. An event contains no secret and no QR data.
 type Event struct {
-	Seq        int64 // order of recording, set by the store; grows, may have gaps
+	Seq        int64 // the order of recording, set by the store; grows, may have gaps
 	Type       EventType
 	At         time.Time
 	UserID     string // empty for events of workers
 	SessionID  string
-	WorkerID   string // where the session is now, or the worker concerned
-	FromWorker string // where it was, for migrations and failovers
+	WorkerID   string // the present worker of the session, or the worker concerned
+	FromWorker string // the former worker, for migrations and failovers
 	Generation int64
 	Status     Status
 	Reason     string // for people; may be empty

@@ -16,7 +16,7 @@ const (
 	workerIDMax  = 50
 	sessionIDMax = 100
 	endpointMax  = 255
-	nonceChars   = 8             // base36 characters that end a derived session id
+	nonceChars   = 8             // base36 characters at the end of a derived session id
 	nonceSpace   = 2821109907456 // 36^nonceChars
 )
 
@@ -33,10 +33,10 @@ const (
 	endpointTooBig = "Endpoint must be at most 255 characters"
 )
 
-// NormalizeWorkerID returns the one spelling of a worker id: lower case, every
-// run of characters other than a-z and 0-9 as one hyphen, none at the ends.
-// What is left must have 3 to 50 characters, otherwise the error is [Invalid].
-// Only ASCII letters count as letters. A normalized id is returned as it is.
+// NormalizeWorkerID returns the canonical spelling of a worker id. Letters are in lower case. Every run
+// of characters other than a-z and 0-9 becomes one hyphen, with none at the ends. Only ASCII letters
+// count as letters. The result must have 3 to 50 characters, otherwise the error is [Invalid]. A
+// normalized id stays unchanged.
 func NormalizeWorkerID(raw string) (string, error) {
 	if id, ok := workerID(raw); ok {
 		return id, nil
@@ -44,8 +44,8 @@ func NormalizeWorkerID(raw string) (string, error) {
 	return "", Errorf(Invalid, CodeValidation, workerIDRule)
 }
 
-// NormalizeWorkerRef is [NormalizeWorkerID] for looking up: text that cannot
-// be a worker id comes back unchanged, so that nothing is found under it.
+// NormalizeWorkerRef is [NormalizeWorkerID] for look-ups. It returns text that cannot be a worker id
+// unchanged. No worker is found under such text.
 func NormalizeWorkerRef(raw string) string {
 	if id, ok := workerID(raw); ok {
 		return id
@@ -53,6 +53,7 @@ func NormalizeWorkerRef(raw string) string {
 	return raw
 }
 
+// workerID returns the canonical spelling of a worker id, and whether there is one.
 func workerID(raw string) (string, bool) {
 	var buf [workerIDMax]byte
 	id, whole := appendHyphenated(buf[:0], raw, workerIDMax)
@@ -65,12 +66,11 @@ func workerID(raw string) (string, bool) {
 	return string(id), true
 }
 
-// WorkerIDFromEndpoint derives a worker id from the host, port and path of an
-// endpoint: http://my-host.example.com:8001 gives
-// worker-my-host-example-com-8001. Where that is longer than 50 characters it
-// is cut and ends with 8 hex digits of the endpoint's hash. Two endpoints can
-// share an id (http and https, say), so the caller still checks for duplicates.
-// The error is that of [ParseEndpoint].
+// WorkerIDFromEndpoint derives a worker id from the host, port and path of an endpoint. For
+// http://my-host.example.com:8001 it returns worker-my-host-example-com-8001. It cuts an id of more
+// than 50 characters and appends 8 hex digits of the endpoint's hash. Two endpoints can share an id,
+// for example http and https of one host, so the caller checks for duplicates. The errors are those of
+// [ParseEndpoint].
 func WorkerIDFromEndpoint(endpoint string) (string, error) {
 	endpoint, err := ParseEndpoint(endpoint)
 	if err != nil {
@@ -89,10 +89,10 @@ func WorkerIDFromEndpoint(endpoint string) (string, error) {
 	return string(id), nil
 }
 
-// NormalizeSessionID returns the one spelling of a session id. The input holds
-// 3 to 100 ASCII letters, digits, '-' and '_'; the result is in lower case with
-// every run of '-' and '_' as one hyphen and none at the ends, and must still
-// have 3 characters. Anything else, surrounding space included, is [Invalid].
+// NormalizeSessionID returns the canonical spelling of a session id. The input has 3 to 100 ASCII
+// letters, digits, '-' and '_'. The result is in lower case. Every run of '-' and '_' becomes one
+// hyphen, with none at the ends. The result must still have 3 characters. Any other input is [Invalid],
+// surrounding space included.
 func NormalizeSessionID(raw string) (string, error) {
 	id, problem := sessionID(raw)
 	if problem != "" {
@@ -101,9 +101,8 @@ func NormalizeSessionID(raw string) (string, error) {
 	return id, nil
 }
 
-// NormalizeSessionRef is [NormalizeSessionID] for ids in URLs and reports:
-// text that cannot be a session id comes back unchanged, so that nothing is
-// found under it.
+// NormalizeSessionRef is [NormalizeSessionID] for ids in URLs and reports. It returns text that cannot
+// be a session id unchanged. No session is found under such text.
 func NormalizeSessionRef(raw string) string {
 	id, problem := sessionID(raw)
 	if problem != "" {
@@ -112,6 +111,7 @@ func NormalizeSessionRef(raw string) string {
 	return id
 }
 
+// sessionID returns the canonical spelling of a session id, or the rule that raw breaks.
 func sessionID(raw string) (id, problem string) {
 	if len(raw) < idMin || len(raw) > sessionIDMax {
 		return "", sessionIDRule
@@ -132,11 +132,10 @@ func sessionID(raw string) (id, problem string) {
 	return string(out), ""
 }
 
-// DeriveSessionID makes a session id from a session's name and random bytes:
-// the name as [NormalizeWorkerID] would spell it, cut where needed, a hyphen,
-// and 8 base36 characters. A name without a usable character counts as
-// "session". The result is always a normalized session id. The same arguments
-// give the same id; random should hold at least 8 unpredictable bytes.
+// DeriveSessionID returns a session id made from a session's name and random bytes: the name in the
+// spelling of [NormalizeWorkerID], cut where needed, a hyphen, and 8 base36 characters. A name without
+// a usable character counts as "session". The result is always a normalized session id, and the same
+// arguments return the same id. random should hold at least 8 unpredictable bytes.
 func DeriveSessionID(name string, random []byte) string {
 	var buf [sessionIDMax]byte
 	id, _ := appendHyphenated(buf[:0], name, sessionIDMax-nonceChars-1)
@@ -145,7 +144,7 @@ func DeriveSessionID(name string, random []byte) string {
 	}
 	id = append(id, '-')
 
-	// Hashing lets random have any length, and spreads what entropy it has.
+	// The hash accepts random of any length and distributes its entropy.
 	sum := sha256.Sum256(random)
 	n := binary.BigEndian.Uint64(sum[:]) % nonceSpace
 	for range nonceChars {
@@ -155,11 +154,11 @@ func DeriveSessionID(name string, random []byte) string {
 	return string(id)
 }
 
-// ParseEndpoint returns the canonical form of a worker's base URL: absolute,
-// http or https, scheme and host in lower case, the port as given, an optional
-// path without trailing slash, at most 255 characters. The host is an ASCII
-// name (underscores allowed) or an IP address without zone. User info, query
-// and fragment are refused. Every error is [Invalid] and says what is expected.
+// ParseEndpoint returns the canonical form of a worker's base URL. The URL is absolute, http or https,
+// with scheme and host in lower case and at most 255 characters. The port stays as written. An optional
+// path has no trailing slash. The host is an ASCII name, in which underscores are allowed, or an IP
+// address without zone. User info, query and fragment are refused. Every error is [Invalid] and
+// describes the expected form.
 func ParseEndpoint(raw string) (string, error) {
 	raw = strings.TrimSpace(raw)
 	u, err := url.Parse(raw)
@@ -182,7 +181,7 @@ func ParseEndpoint(raw string) (string, error) {
 		host += ":" + port
 	}
 
-	// The path is taken literally: no escapes, so it has one spelling.
+	// The path is taken literally. Without escapes it has one spelling.
 	base := strings.TrimRight(u.EscapedPath(), "/")
 	if base != "" && path.Clean(base) != base {
 		return "", Errorf(Invalid, CodeValidation, endpointPath)
@@ -200,8 +199,7 @@ func ParseEndpoint(raw string) (string, error) {
 	return endpoint, nil
 }
 
-// canonicalHost gives the one spelling of a host as it stands in a URL;
-// bracketed tells an IPv6 literal.
+// canonicalHost returns the canonical spelling of a host in a URL. bracketed marks an IPv6 literal.
 func canonicalHost(host string, bracketed bool) (string, bool) {
 	if bracketed {
 		addr, err := netip.ParseAddr(host)
@@ -213,17 +211,17 @@ func canonicalHost(host string, bracketed bool) (string, bool) {
 	if !isHostName(host, "_") {
 		return "", false
 	}
-	host = strings.ToLower(host) // ASCII by now
+	host = strings.ToLower(host) // only ASCII is left
 	if last := host[strings.LastIndexByte(host, '.')+1:]; isDigits(last) {
-		// Nothing but an IPv4 address ends in a number.
+		// Only IPv4 addresses end in a number.
 		addr, err := netip.ParseAddr(host)
 		return host, err == nil && addr.Is4()
 	}
 	return host, true
 }
 
-// isHostName reports whether s is a sequence of dot-separated labels of 1 to
-// 63 ASCII letters, digits, hyphens (not at a label's ends) and bytes of extra.
+// isHostName reports whether s is a sequence of labels separated by dots. A label has 1 to 63 ASCII
+// letters, digits, hyphens and bytes of extra, with no hyphen at its ends.
 func isHostName(s, extra string) bool {
 	if len(s) > 253 {
 		return false
@@ -241,10 +239,9 @@ func isHostName(s, extra string) bool {
 	return true
 }
 
-// appendHyphenated appends raw to dst, which is empty, in lower case, with
-// every run of bytes other than ASCII letters and digits as one hyphen, and
-// none at the ends. It stops before dst would be longer than limit and reports
-// whether all of raw went in.
+// appendHyphenated appends raw to the empty dst in lower case. Every run of bytes other than ASCII
+// letters and digits becomes one hyphen, with none at the ends. It stops before dst exceeds limit.
+// whole reports whether all of raw was appended.
 func appendHyphenated(dst []byte, raw string, limit int) (out []byte, whole bool) {
 	gap := false
 	for i := range len(raw) {

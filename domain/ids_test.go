@@ -13,7 +13,7 @@ import (
 
 var normalizedID = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
 
-// requireRefused checks that err is what a caller may see of bad input.
+// requireRefused checks that err is safe to show and has the code of invalid input.
 func requireRefused(t require.TestingT, err error, message string) {
 	var e *domain.Error
 	require.ErrorAs(t, err, &e)
@@ -22,7 +22,7 @@ func requireRefused(t require.TestingT, err error, message string) {
 	require.Contains(t, e.Message, message)
 }
 
-// untidy draws text that is nearly an id, or anything at all.
+// untidy returns text that is nearly an id, or random text.
 func untidy() *rapid.Generator[string] {
 	return rapid.OneOf(
 		rapid.StringMatching(`[ A-Za-z0-9_.:@-]{0,110}`),
@@ -32,14 +32,14 @@ func untidy() *rapid.Generator[string] {
 	)
 }
 
-func TestNormalizeWorkerID(t *testing.T) {
+func TestNormalizeWorkerID_Spelling_CanonicalOrRefused(t *testing.T) {
 	for raw, want := range map[string]string{
 		"worker-1":                               "worker-1",
 		"  PRODUCTION   Worker   SERVER   001  ": "production-worker-server-001",
 		"Worker@#$%^&*()_+Test_123":              "worker-test-123",
 		"--a--b--":                               "a-b",
 		"Ünï Code 7":                             "n-code-7",
-		"\u212Aelvin":                            "elvin", // the Kelvin sign is no k
+		"\u212Aelvin":                            "elvin", // the Kelvin sign is not the letter k
 		"\xff\xfeabc\x00":                        "abc",
 		strings.Repeat("x", 50) + " ":            strings.Repeat("x", 50),
 		strings.Repeat("x", 48) + "//y":          strings.Repeat("x", 48) + "-y",
@@ -58,7 +58,7 @@ func TestNormalizeWorkerID(t *testing.T) {
 	}
 }
 
-func TestNormalizeWorkerIDProperties(t *testing.T) {
+func TestNormalizeWorkerID_AnyText_StableOrRefused(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) { checkWorkerID(t, untidy().Draw(t, "raw")) })
 }
 
@@ -85,7 +85,7 @@ func checkWorkerID(t require.TestingT, raw string) {
 	require.Equal(t, id, domain.NormalizeWorkerRef(raw))
 }
 
-func TestNormalizeSessionID(t *testing.T) {
+func TestNormalizeSessionID_Spelling_CanonicalOrRefused(t *testing.T) {
 	for raw, want := range map[string]string{
 		"support":                "support",
 		"My_Session-01":          "my-session-01",
@@ -114,7 +114,7 @@ func TestNormalizeSessionID(t *testing.T) {
 	}
 }
 
-func TestNormalizeSessionIDProperties(t *testing.T) {
+func TestNormalizeSessionID_AnyText_StableOrRefused(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) { checkSessionID(t, untidy().Draw(t, "raw")) })
 }
 
@@ -145,7 +145,7 @@ func requireSessionID(t require.TestingT, id string) {
 	require.Equal(t, id, again)
 }
 
-func TestNormalizedRefsAreFree(t *testing.T) {
+func TestNormalizeRef_CanonicalID_NoAllocation(t *testing.T) {
 	session, worker := "support-line-01", "worker-my-host-example-com-8001"
 	require.Zero(t, testing.AllocsPerRun(100, func() {
 		domain.NormalizeSessionRef(session)
@@ -153,7 +153,7 @@ func TestNormalizedRefsAreFree(t *testing.T) {
 	}))
 }
 
-func TestDeriveSessionID(t *testing.T) {
+func TestDeriveSessionID_Name_HyphenatedWithNonce(t *testing.T) {
 	random := []byte{1, 2, 3, 4, 5, 6, 7, 8}
 	require.Regexp(t, `^support-line-[0-9a-z]{8}$`, domain.DeriveSessionID("  Support Line! ", random))
 	require.Regexp(t, `^session-[0-9a-z]{8}$`, domain.DeriveSessionID("日本", random))
@@ -164,7 +164,7 @@ func TestDeriveSessionID(t *testing.T) {
 	require.Equal(t, domain.DeriveSessionID("a", random), domain.DeriveSessionID("a", random))
 }
 
-func TestDeriveSessionIDProperties(t *testing.T) {
+func TestDeriveSessionID_AnyName_NormalizedID(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		name := untidy().Draw(t, "name")
 		one := rapid.SliceOfN(rapid.Byte(), 8, 16).Draw(t, "one")
@@ -175,7 +175,7 @@ func TestDeriveSessionIDProperties(t *testing.T) {
 	})
 }
 
-func TestParseEndpoint(t *testing.T) {
+func TestParseEndpoint_URL_CanonicalOrRefused(t *testing.T) {
 	for raw, want := range map[string]string{
 		"http://10.0.0.5:8001":                 "http://10.0.0.5:8001",
 		"  HTTPS://My-Host.Example.COM:443/  ": "https://my-host.example.com:443",
@@ -242,7 +242,7 @@ func TestParseEndpoint(t *testing.T) {
 	requireRefused(t, err, "Endpoint must be an http:// or https:// URL such as http://10.0.0.5:8001")
 }
 
-func TestWorkerIDFromEndpoint(t *testing.T) {
+func TestWorkerIDFromEndpoint_URL_DerivedID(t *testing.T) {
 	for endpoint, want := range map[string]string{
 		"http://my-host.example.com:8001":   "worker-my-host-example-com-8001",
 		"HTTP://My-Host.example.com:8001/":  "worker-my-host-example-com-8001",
@@ -268,7 +268,7 @@ func TestWorkerIDFromEndpoint(t *testing.T) {
 	requireRefused(t, err, "Endpoint must be")
 }
 
-func TestParseEndpointProperties(t *testing.T) {
+func TestParseEndpoint_AnyText_StableOrRefused(t *testing.T) {
 	host := rapid.OneOf(
 		rapid.StringMatching(`[A-Za-z0-9_][A-Za-z0-9-]{0,60}(\.[a-z][A-Z0-9]{0,30}){0,4}`),
 		rapid.StringMatching(`[0-9]{1,3}(\.[0-9]{1,3}){3}`),

@@ -6,8 +6,8 @@ import (
 	"github.com/switchyard-wa/switchyard/domain"
 )
 
-// enter makes the process of one more worker.
-func (w *world) enter(id string, modern bool, clock time.Duration) *process {
+// addProcess adds the process of another worker.
+func (w *simulation) addProcess(id string, modern bool, clock time.Duration) *process {
 	p := &process{
 		id: id, modern: modern, clock: clock,
 		sessions: map[string]domain.Status{}, versions: map[string]int64{},
@@ -17,14 +17,16 @@ func (w *world) enter(id string, modern bool, clock time.Duration) *process {
 	return p
 }
 
-// running reports whether the session really runs there.
+// running reports whether the process really runs the session.
 func (p *process) running(session string) bool { return p.up && p.sessions[session].IsActive() }
 
-// expired reports whether the worker has a lease and it has run out.
-func (p *process) expired(w *world) bool { return p.modern && w.now.Sub(p.beatAt) >= w.timing.Lease }
+// expired reports whether the worker's lease has ended.
+func (p *process) expired(w *simulation) bool {
+	return p.modern && w.now.Sub(p.beatAt) >= w.timing.Lease
+}
 
-// run begins to run a session.
-func (p *process) run(w *world, session string, generation int64, status domain.Status) {
+// run starts a session. It fails the test if the session may run twice.
+func (p *process) run(w *simulation, session string, generation int64, status domain.Status) {
 	if p.linked[session] && p.doomed[session] && !p.late {
 		w.t.Fatalf("%s starts on %s with credentials that a logout had to wipe", session, p.id)
 	}
@@ -37,10 +39,10 @@ func (p *process) run(w *world, session string, generation int64, status domain.
 	p.excused[session] = p.late
 }
 
-// obey does what a call asks for and returns the status that it answers.
-func (p *process) obey(w *world, session string, order domain.Command, generation int64) domain.Status {
+// execute executes a command and returns the status of the response.
+func (p *process) execute(w *simulation, session string, command domain.Command, generation int64) domain.Status {
 	there := p.running(session)
-	switch order {
+	switch command {
 	case domain.CommandStart:
 		if there {
 			p.versions[session] = generation
@@ -52,16 +54,16 @@ func (p *process) obey(w *world, session string, order domain.Command, generatio
 	case domain.CommandRestart:
 		p.run(w, session, generation, domain.Init)
 		if there {
-			p.restarts(w, session)
+			p.reportRestart(w, session)
 		}
 	default:
-		loggedOut := order != domain.CommandDisconnect && order != domain.CommandMove
+		loggedOut := command != domain.CommandDisconnect && command != domain.CommandMove
 		if loggedOut {
 			delete(p.linked, session)
 			delete(p.doomed, session)
 		}
 		if _, known := p.sessions[session]; known {
-			p.sessions[session] = domain.Disconnected // it goes on listing it
+			p.sessions[session] = domain.Disconnected // the worker continues to list it
 			p.report(w, domain.Report{SessionID: session, Status: domain.Disconnected, LoggedOut: loggedOut})
 		}
 		return ""
@@ -69,8 +71,8 @@ func (p *process) obey(w *world, session string, order domain.Command, generatio
 	return p.sessions[session]
 }
 
-// restarts reports what a restart looks like from outside.
-func (p *process) restarts(w *world, session string) {
+// reportRestart reports a restart in the order in which workers report it.
+func (p *process) reportRestart(w *simulation, session string) {
 	both := []domain.Report{{SessionID: session, Status: domain.Disconnected}, {SessionID: session, Status: domain.Reconnecting}}
 	for i := range both {
 		both[i].At = p.tick(w)
@@ -83,8 +85,8 @@ func (p *process) restarts(w *world, session string) {
 	}
 }
 
-// tick gives the time by the worker's own clock, which never stands still.
-func (p *process) tick(w *world) time.Time {
+// tick returns the time of the worker's clock, which never stands still.
+func (p *process) tick(w *simulation) time.Time {
 	at := w.now.Add(p.clock)
 	if !at.After(p.stamp) {
 		at = p.stamp.Add(time.Millisecond)
@@ -93,10 +95,10 @@ func (p *process) tick(w *world) time.Time {
 	return at
 }
 
-// report sends a report, which may come at once, late, twice, or never.
-func (p *process) report(w *world, r domain.Report) {
+// report sends a report. With faults it may arrive late, twice or never.
+func (p *process) report(w *simulation, r domain.Report) {
 	if p.clock == 0 {
-		r.At = time.Time{} // this one has no timestamps
+		r.At = time.Time{} // this worker sends no timestamps
 	} else if r.At.IsZero() {
 		r.At = p.tick(w)
 	}
@@ -122,9 +124,8 @@ func (p *process) report(w *world, r domain.Report) {
 	}
 }
 
-// live lets something happen to a session that runs there: what is usual, or
-// one of the things that go wrong.
-func (p *process) live(w *world, session string) {
+// runSession lets a running session continue, or one of its faults happen.
+func (p *process) runSession(w *simulation, session string) {
 	become := func(s domain.Status) {
 		p.sessions[session] = s
 		p.report(w, domain.Report{SessionID: session, Status: s, PhoneNumber: map[bool]string{true: "6281234567890"}[s == domain.Connected]})
@@ -144,7 +145,7 @@ func (p *process) live(w *world, session string) {
 		}
 	case domain.QRRequired:
 		switch odd {
-		case 5: // nobody scans
+		case 5: // nobody scans the QR
 			become(domain.Disconnected)
 		case 4:
 			become(domain.QRRequired)
@@ -157,16 +158,16 @@ func (p *process) live(w *world, session string) {
 		switch odd {
 		case 1:
 			become(domain.Reconnecting)
-		case 2: // logged out on the phone
+		case 2: // the phone logged out
 			delete(p.linked, session)
 			delete(p.doomed, session)
 			p.sessions[session] = domain.Disconnected
 			p.report(w, domain.Report{SessionID: session, Status: domain.Disconnected, LoggedOut: true})
-		case 3: // by itself
+		case 3: // an unrequested restart
 			p.sessions[session] = domain.Reconnecting
-			p.restarts(w, session)
+			p.reportRestart(w, session)
 		case 4:
-			become(domain.Errored) // banned
+			become(domain.Errored) // WhatsApp banned the account
 		case 5:
 			become(domain.Disconnected)
 		}

@@ -20,17 +20,16 @@ var (
 	rankOf = map[string]int{"ann": 0, "bob": 1, "cleo": 2}
 )
 
-// TestLifeCycle drives sessions and workers through whatever can happen to
-// them, in any order, with calls and reports that get lost and processes that
-// die at any point. The invariants of the domain hold after every action; once
-// the faults have stopped, what the users want comes true.
-func TestLifeCycle(t *testing.T) {
+// The test drives sessions and workers through random actions in random order. Calls and reports get
+// lost, and processes die at any point. The invariants of the domain hold after every action. After the
+// last fault the intents of all users come true.
+func TestLifeCycle_RandomFaults_IntentsComeTrue(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		w := newWorld(t)
-		w.register(w.enter("old", false, 0), 2)
-		w.register(w.enter("new", true, 0), 3)
-		w.register(w.enter("odd", true, -time.Minute), 2)
-		for _, u := range owners { // something to begin with
+		w := newSimulation(t)
+		w.register(w.addProcess("old", false, 0), 2)
+		w.register(w.addProcess("new", true, 0), 3)
+		w.register(w.addProcess("odd", true, -time.Minute), 2)
+		for _, u := range owners { // the first sessions
 			w.add(u.id)
 		}
 		t.Repeat(map[string]func(*rapid.T){
@@ -42,68 +41,75 @@ func TestLifeCycle(t *testing.T) {
 			"restart":    w.withSession(w.restart),
 			"delete":     w.withSession(w.remove),
 			"migrate":    w.withSession(w.migrate),
-			"stay":       w.withSession(w.stay),
-			"live":       w.with(w.something),
-			"live on":    w.with(w.something),
-			"mail":       w.with(w.post),
-			"late":       w.with(w.arrives),
-			"anything":   w.withSession(w.anything),
-			"worker":     w.with(w.trouble),
-			"beat":       w.withProcess(w.beat),
-			"monitor":    w.with(w.monitor),
+			"cancel":     w.withSession(w.cancelMigration),
+			"run":        w.with(w.runOne),
+			"run on":     w.with(w.runOne),
+			"mail":       w.with(w.deliverMail),
+			"late":       w.with(w.arriveLate),
+			"anything":   w.withSession(w.deliverAnything),
+			"worker":     w.with(w.fault),
+			"heartbeat":  w.withProcess(w.heartbeat),
+			"detect":     w.with(w.detectFailures),
 			"reconcile":  w.with(w.reconcile),
 			"time":       w.with(w.passTime),
-			"a while":    w.with(w.aWhile),
+			"rounds":     w.with(w.passRounds),
 		})
-		w.settle()
+		w.recover()
 	})
 }
 
-func (w *world) with(fn func()) func(*rapid.T) {
+// with returns an action without a parameter.
+func (w *simulation) with(fn func()) func(*rapid.T) {
 	return func(t *rapid.T) { w.t = t; fn() }
 }
 
-func (w *world) withSession(fn func(id string)) func(*rapid.T) {
+// withSession returns an action on a random session.
+func (w *simulation) withSession(fn func(id string)) func(*rapid.T) {
 	return func(t *rapid.T) {
-		if w.t = t; len(w.sessions) == 0 {
+		w.t = t
+		if len(w.sessions) == 0 {
 			t.Skip("no session")
 		}
 		fn(rapid.SampledFrom(sorted(w.sessions)).Draw(t, "session"))
 	}
 }
 
-func (w *world) withProcess(fn func(p *process)) func(*rapid.T) {
+// withProcess returns an action on a random worker.
+func (w *simulation) withProcess(fn func(p *process)) func(*rapid.T) {
 	return func(t *rapid.T) {
 		w.t = t
 		fn(w.processes[rapid.SampledFrom(sorted(w.processes)).Draw(t, "worker")])
 	}
 }
 
+// limitOf returns the user's limit of sessions.
 func limitOf(user string) int { return domain.DefaultTiers().Of(owners[rankOf[user]].tier).Sessions }
 
-func (w *world) create() {
+// create adds a session of a random user.
+func (w *simulation) create() {
 	user := rapid.SampledFrom(owners).Draw(w.t, "user").id
-	cards := 0
+	recorded := 0
 	for _, s := range w.sessions {
 		if s.UserID == user {
-			cards++
+			recorded++
 		}
 	}
-	if cards == min(limitOf(user), 3) {
-		w.t.Skip("no more cards")
+	if recorded == min(limitOf(user), 3) {
+		w.t.Skip("no more sessions")
 	}
 	w.add(user)
 }
 
-func (w *world) add(user string) {
+// add adds a session.
+func (w *simulation) add(user string) {
 	w.ids++
 	s := domain.NewSession(fmt.Sprint("s", w.ids), user, "name", "", w.now)
 	w.sessions[s.ID] = s
 }
 
-// connect does what the request does: intent and placement in one
-// transaction, the first pass at once, and an honest answer if it was in vain.
-func (w *world) connect(id string) {
+// connect does the work of the request: intent and placement in one transaction, one reconcile at once,
+// and the cancellation of a connect that failed.
+func (w *simulation) connect(id string) {
 	s := w.sessions[id]
 	if s.Intent == domain.Down && w.live[s.UserID] == limitOf(s.UserID) {
 		w.t.Skip("no more live sessions")
@@ -114,7 +120,7 @@ func (w *world) connect(id string) {
 	}
 	worker := w.choose(s)
 	if !s.IsAssigned() && worker == "" {
-		return // the caller is told
+		return // the caller sees the failure
 	}
 	w.change("connect", id, func(s *domain.Session) []domain.Event {
 		require.NoError(w.t, s.Connect("", w.now))
@@ -123,41 +129,44 @@ func (w *world) connect(id string) {
 		}
 		return w.assign(s, worker)
 	})
-	w.pursue(id)
-	if s := w.sessions[id]; s.Intent == domain.Up && !s.IsAssigned() && s.FailedStarts > 0 && w.pick("crash before withdrawing", 4) == 0 {
-		w.change("withdraw", id, func(s *domain.Session) []domain.Event { s.CancelConnect(w.now); return nil })
+	w.reconcileSession(id)
+	if s := w.sessions[id]; s.Intent == domain.Up && !s.IsAssigned() && s.FailedStarts > 0 && w.pick("crash before cancelling", 4) == 0 {
+		w.change("cancel connect", id, func(s *domain.Session) []domain.Event { s.CancelConnect(w.now); return nil })
 	}
 }
 
-func (w *world) disconnect(id string) {
+// disconnect does the work of the user's disconnect.
+func (w *simulation) disconnect(id string) {
 	w.change("disconnect", id, func(s *domain.Session) []domain.Event {
-		told, events := s.Disconnect(w.now)
-		require.Equal(w.t, s.IsAssigned(), told)
+		stopDue, events := s.Disconnect(w.now)
+		require.Equal(w.t, s.IsAssigned(), stopDue)
 		return events
 	})
-	w.pursue(id)
+	w.reconcileSession(id)
 }
 
-func (w *world) logout(id string) {
+// logout does the work of the user's logout.
+func (w *simulation) logout(id string) {
 	s := w.sessions[id]
 	for _, worker := range []string{s.WorkerID, s.CredentialsWorkerID} {
 		if p := w.processes[worker]; p != nil && p.linked[id] {
 			p.doomed[id] = true
 		}
 	}
-	home := s.CredentialsWorkerID
+	credentialsWorker := s.CredentialsWorkerID
 	w.change("logout", id, func(s *domain.Session) []domain.Event {
 		_, events := s.Logout(w.now)
 		require.Empty(w.t, s.PhoneNumber+s.DisplayName+s.CredentialsWorkerID)
 		return events
 	})
-	if home != "" && home != s.WorkerID {
-		w.leave(home, id, domain.CommandLogout)
+	if credentialsWorker != "" && credentialsWorker != s.WorkerID {
+		w.addCleanup(credentialsWorker, id, domain.CommandLogout)
 	}
-	w.pursue(id)
+	w.reconcileSession(id)
 }
 
-func (w *world) restart(id string) {
+// restart does the work of the user's restart.
+func (w *simulation) restart(id string) {
 	if w.sessions[id].Intent == domain.Down {
 		require.Error(w.t, w.sessions[id].Clone().Restart(w.now))
 		return
@@ -166,14 +175,15 @@ func (w *world) restart(id string) {
 		require.NoError(w.t, s.Restart(w.now))
 		return nil
 	})
-	w.pursue(id)
+	w.reconcileSession(id)
 }
 
-func (w *world) remove(id string) {
+// remove deletes a session.
+func (w *simulation) remove(id string) {
 	s := w.sessions[id]
 	for _, worker := range []string{s.WorkerID, s.CredentialsWorkerID} {
 		if worker != "" {
-			w.leave(worker, id, domain.CommandDelete)
+			w.addCleanup(worker, id, domain.CommandDelete)
 		}
 	}
 	if s.IsAssigned() {
@@ -182,38 +192,39 @@ func (w *world) remove(id string) {
 	if s.Intent == domain.Up {
 		w.live[s.UserID]--
 	}
-	if m := w.moves[s.MigrationID]; m != nil {
+	if m := w.migrations[s.MigrationID]; m != nil {
 		m.Deleted(w.now)
 	}
 	delete(w.sessions, id)
 }
 
-func (w *world) migrate(id string) {
+// migrate requests a migration.
+func (w *simulation) migrate(id string) {
 	if s := w.sessions[id]; !s.IsAssigned() || s.Intent == domain.Down || s.Command.Stops() {
 		w.t.Skip("it runs nowhere")
 	}
 	w.change("migrate", id, func(s *domain.Session) []domain.Event {
-		w.depart(s, domain.MigrationByOperator)
+		w.startMigration(s, domain.MigrationByOperator)
 		return nil
 	})
 }
 
-// stay cancels a migration.
-func (w *world) stay(id string) {
-	m := w.moves[w.sessions[id].MigrationID]
+// cancelMigration cancels a migration.
+func (w *simulation) cancelMigration(id string) {
+	m := w.migrations[w.sessions[id].MigrationID]
 	if m == nil {
 		w.t.Skip("it does not move")
 	}
 	pending := m.Status == domain.MigrationPending
-	w.change("stay", id, func(s *domain.Session) []domain.Event {
+	w.change("cancel migration", id, func(s *domain.Session) []domain.Event {
 		require.Equal(w.t, pending, m.Cancel(s, "changed my mind", w.now) == nil)
 		require.Equal(w.t, pending, s.MigrationID == "")
 		return nil
 	})
 }
 
-// something happens to a session that runs somewhere.
-func (w *world) something() {
+// runOne continues a random running session.
+func (w *simulation) runOne() {
 	var all []place
 	for _, id := range sorted(w.processes) {
 		for _, session := range sorted(w.processes[id].sessions) {
@@ -226,11 +237,11 @@ func (w *world) something() {
 		w.t.Skip("nothing runs")
 	}
 	at := rapid.SampledFrom(all).Draw(w.t, "session")
-	w.processes[at.worker].live(w, at.session)
+	w.processes[at.worker].runSession(w, at.session)
 }
 
-// post delivers a report that was under way, whatever has happened since.
-func (w *world) post() {
+// deliverMail delivers a report that was under way, whatever happened since.
+func (w *simulation) deliverMail() {
 	if len(w.mail) == 0 {
 		w.t.Skip("no mail")
 	}
@@ -240,7 +251,8 @@ func (w *world) post() {
 	w.deliver(r)
 }
 
-func (w *world) arrives() {
+// arriveLate executes a call, or records a response, that was under way.
+func (w *simulation) arriveLate() {
 	if len(w.late) == 0 {
 		w.t.Skip("nothing under way")
 	}
@@ -250,8 +262,8 @@ func (w *world) arrives() {
 	fn()
 }
 
-// anything delivers a report that no worker would have sent.
-func (w *world) anything(id string) {
+// deliverAnything delivers a report that no worker would send.
+func (w *simulation) deliverAnything(id string) {
 	r := domain.Report{
 		SessionID: id, Status: rapid.SampledFrom(statuses).Draw(w.t, "status"),
 		WorkerID:   rapid.SampledFrom([]string{"", "old", "new", "elsewhere"}).Draw(w.t, "from"),
@@ -261,16 +273,16 @@ func (w *world) anything(id string) {
 	w.deliver(r)
 }
 
-// trouble befalls a worker, or ends.
-func (w *world) trouble() {
+// fault begins or ends a fault of a worker.
+func (w *simulation) fault() {
 	p := w.processes[rapid.SampledFrom([]string{"old", "new", "odd"}).Draw(w.t, "worker")]
 	k := w.workers[p.id]
-	switch rapid.SampledFrom([]string{"crash", "leave", "cut off", "reachable", "register", "drain", "activate"}).Draw(w.t, "trouble") {
+	switch rapid.SampledFrom([]string{"crash", "leave", "cut off", "reachable", "register", "drain", "activate"}).Draw(w.t, "fault") {
 	case "crash":
 		p.up = false
 	case "leave":
 		if p.up && !p.cutOff {
-			w.lose(p.id, domain.DownUnregistered)
+			w.markDown(p.id, domain.DownUnregistered)
 		}
 		p.up = false
 	case "cut off":
@@ -292,40 +304,42 @@ func (w *world) trouble() {
 	}
 }
 
-// monitor notices what there is to notice of workers.
-func (w *world) monitor() {
+// detectFailures marks silent and crashed workers down.
+func (w *simulation) detectFailures() {
 	for _, id := range sorted(w.processes) {
 		k, p := w.workers[id], w.processes[id]
 		switch {
 		case k.Online && !w.now.Before(k.HeartbeatDeadline(w.timing, noon)):
-			w.lose(id, domain.DownHeartbeatTimeout)
+			w.markDown(id, domain.DownHeartbeatTimeout)
 		case !p.up:
-			w.lose(id, domain.DownCrashed)
+			w.markDown(id, domain.DownCrashed)
 		}
 	}
 }
 
-func (w *world) passTime() {
+// passTime lets a random time pass.
+func (w *simulation) passTime() {
 	w.pass(rapid.SampledFrom([]time.Duration{
 		time.Millisecond, 500 * time.Millisecond, 2 * time.Second, 6 * time.Second, 46 * time.Second, 91 * time.Second, 10 * time.Minute,
 	}).Draw(w.t, "time"))
 }
 
-// aWhile is some rounds of what goes on all the time.
-func (w *world) aWhile() {
+// passRounds runs some rounds of the periodic work.
+func (w *simulation) passRounds() {
 	d := rapid.SampledFrom([]time.Duration{2 * time.Second, 15 * time.Second, 30 * time.Second}).Draw(w.t, "between")
 	for range rapid.IntRange(1, 8).Draw(w.t, "rounds") {
 		w.pass(d)
 		for _, id := range sorted(w.processes) {
-			w.beat(w.processes[id])
+			w.heartbeat(w.processes[id])
 		}
-		w.monitor()
+		w.detectFailures()
 		w.reconcile()
 		w.check()
 	}
 }
 
-func (w *world) pass(d time.Duration) {
+// pass lets time pass. Workers whose lease ends stop their sessions.
+func (w *simulation) pass(d time.Duration) {
 	w.now = w.now.Add(d)
 	for _, p := range w.processes {
 		if p.expired(w) {
@@ -338,8 +352,8 @@ func (w *world) pass(d time.Duration) {
 	}
 }
 
-// check holds after every action.
-func (w *world) check() {
+// check checks the invariants that hold after every action.
+func (w *simulation) check() {
 	used, live := map[string]int{}, map[string]int{}
 	for _, s := range w.sessions {
 		w.checkSession(s)
@@ -360,17 +374,18 @@ func (w *world) check() {
 	}
 }
 
-func (w *world) checkSession(s *domain.Session) {
-	t, settling := w.t, !s.DebounceUntil.IsZero()
+// checkSession checks the invariants of one session.
+func (w *simulation) checkSession(s *domain.Session) {
+	t, debounced := w.t, !s.DebounceUntil.IsZero()
 	require.True(t, s.Intent == domain.Up || !s.Status.IsActive(), "%s is not wanted and %s", s.ID, s.Status)
-	require.True(t, s.Intent == domain.Down || s.Status.IsActive() || settling, "%s is wanted and at rest at %s", s.ID, s.Status)
+	require.True(t, s.Intent == domain.Down || s.Status.IsActive() || debounced, "%s is wanted and at rest at %s", s.ID, s.Status)
 	require.True(t, s.Status != domain.Errored || !s.IsAssigned(), "%s holds a slot in ERROR", s.ID)
-	require.True(t, !settling || s.IsAssigned() && s.Intent == domain.Up && s.Status == domain.Disconnected, "%s settles", s.ID)
-	require.True(t, !s.LoggedOut || settling)
+	require.True(t, !debounced || s.IsAssigned() && s.Intent == domain.Up && s.Status == domain.Disconnected, "%s is debounced", s.ID)
+	require.True(t, !s.LoggedOut || debounced)
 	require.True(t, s.IsAssigned() || !s.Confirmed, "nothing confirms that %s runs", s.ID)
 	require.True(t, !s.IsAssigned() || s.Confirmed || s.Command != domain.CommandNone, "%s was never asked for", s.ID)
 	require.True(t, !s.Command.Stops() || s.Status != domain.Connected, "%s is being stopped and CONNECTED", s.ID)
-	require.True(t, s.MigrationID == "" || !w.moves[s.MigrationID].Status.Ended(), "%s still has a migration that is over", s.ID)
+	require.True(t, s.MigrationID == "" || !w.migrations[s.MigrationID].Status.Ended(), "%s still has a migration that is over", s.ID)
 	require.True(t, s.MigrationID != "" || s.MigrationTargetID == "")
 	require.True(t, s.QR.IsZero() || s.Status == domain.QRRequired, "%s shows a QR at %s", s.ID, s.Status)
 	step, at := domain.NextStep(s, w.workers[s.WorkerID], w.timing, w.now)
@@ -382,10 +397,10 @@ func (w *world) checkSession(s *domain.Session) {
 	}
 }
 
-// settle ends all faults: what is under way arrives, whoever is there can be
-// reached, and there is room for all. Then every session comes to what its user
-// wants, within a bounded time.
-func (w *world) settle() {
+// recover ends all faults: pending calls and reports arrive, every worker that is up can be reached,
+// and a spare worker has room for all. It then checks that every session reaches its user's intent
+// within a bounded time.
+func (w *simulation) recover() {
 	w.faulty = false
 	for len(w.late)+len(w.mail) > 0 {
 		late, mail := w.late, w.mail
@@ -400,21 +415,21 @@ func (w *world) settle() {
 	for _, p := range w.processes {
 		p.cutOff = false
 	}
-	w.register(w.enter("spare", true, 0), 50)
+	w.register(w.addProcess("spare", true, 0), 50)
 	for round := range 160 {
 		w.pass(5 * time.Second)
 		for _, id := range sorted(w.processes) {
 			p := w.processes[id]
 			for _, session := range sorted(p.sessions) {
 				if p.running(session) {
-					p.live(w, session)
+					p.runSession(w, session)
 				}
 			}
 			if round%6 == 0 {
-				w.beat(p)
+				w.heartbeat(p)
 			}
 		}
-		w.monitor()
+		w.detectFailures()
 		w.reconcile()
 		w.check()
 	}
@@ -430,7 +445,7 @@ func (w *world) settle() {
 		require.Empty(w.t, s.Command)
 		require.Zero(w.t, s.DueAt)
 	}
-	for _, m := range w.moves {
+	for _, m := range w.migrations {
 		require.True(w.t, m.Status.Ended(), "%+v", m)
 	}
 	for _, p := range w.processes {

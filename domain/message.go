@@ -8,7 +8,7 @@ import (
 // MessageType is the kind of content.
 type MessageType string
 
-// The types of message.
+// The message types.
 const (
 	TypeText     MessageType = "text"
 	TypeImage    MessageType = "image"
@@ -22,8 +22,8 @@ const (
 	TypePoll     MessageType = "poll"
 )
 
-// MessageStatus tells how far a message came. It only moves forward:
-// PENDING, SENT, DELIVERED, READ; FAILED is reached from PENDING and SENT only.
+// MessageStatus is the progress of a message. It only moves forward: PENDING, SENT, DELIVERED, READ.
+// FAILED follows PENDING and SENT only.
 type MessageStatus string
 
 // The message statuses.
@@ -35,7 +35,7 @@ const (
 	MessageFailed    MessageStatus = "FAILED"
 )
 
-// ParseMessageStatus accepts a status in any case.
+// ParseMessageStatus returns the status with the given name, in any case.
 func ParseMessageStatus(s string) (MessageStatus, error) {
 	switch m := MessageStatus(strings.ToUpper(strings.TrimSpace(s))); m {
 	case MessagePending, MessageSent, MessageDelivered, MessageRead, MessageFailed:
@@ -44,7 +44,7 @@ func ParseMessageStatus(s string) (MessageStatus, error) {
 	return "", Errorf(Invalid, CodeValidation, "Status must be one of PENDING, SENT, DELIVERED, READ, FAILED")
 }
 
-// Follows reports whether a message may move from a status to the next.
+// Follows reports whether a message may move from the status from to next.
 func (next MessageStatus) Follows(from MessageStatus) bool {
 	rank := func(s MessageStatus) int {
 		switch s {
@@ -65,7 +65,7 @@ func (next MessageStatus) Follows(from MessageStatus) bool {
 	return from != MessageFailed && rank(next) > rank(from)
 }
 
-// Direction tells who sent a message.
+// Direction says whether the session sent or received a message.
 type Direction string
 
 // The directions.
@@ -76,14 +76,14 @@ const (
 
 // Message is one message of a session's history.
 type Message struct {
-	ID          string // ours; sorts by time within a session
-	WhatsAppID  string // the id WhatsApp knows it by; empty until the worker answers
+	ID          string // our id; sorts by time within a session
+	WhatsAppID  string // WhatsApp's id; empty until the worker answers
 	SessionID   string
 	UserID      string
 	Direction   Direction
 	From, To    string // JIDs
 	Type        MessageType
-	Content     string // text, or for structured types a JSON document
+	Content     string // text, or a JSON document for structured types
 	MediaURL    string
 	Filename    string
 	Caption     string
@@ -96,9 +96,9 @@ type Message struct {
 	Rev         int64
 }
 
-// TransitionTo moves the message to a status reported at a time, if that is
-// forward, and reports whether anything changed. A later status implies the
-// earlier ones, so a missing time is filled in.
+// TransitionTo moves the message to a status that was reported at a time, if that is forward. It
+// reports whether anything changed. A later status implies the earlier ones, so TransitionTo fills in
+// their missing times. The failure is recorded with FAILED only.
 func (m *Message) TransitionTo(to MessageStatus, at time.Time, failure string) bool {
 	if !to.Follows(m.Status) {
 		return false
@@ -125,7 +125,7 @@ func (m *Message) TransitionTo(to MessageStatus, at time.Time, failure string) b
 	return true
 }
 
-// Location is the content of a location message. Degrees.
+// Location is the content of a location message, in degrees.
 type Location struct {
 	Latitude  float64 `json:"latitude"`
 	Longitude float64 `json:"longitude"`
@@ -156,29 +156,28 @@ type Poll struct {
 	MultipleAnswers bool     `json:"multipleAnswers,omitempty"`
 }
 
-// Outgoing is a message that a user asks to have sent. Exactly the fields that
-// its type needs are set; [Outgoing.Validate] says which.
+// Outgoing is a message that a user wants to send. Exactly the fields of its type are set;
+// [Outgoing.Validate] checks them.
 type Outgoing struct {
-	To       string // a number or JID as the user gave it
+	To       string // a number or JID as the user wrote it
 	Type     MessageType
-	Text     string // the text, for TypeText
-	MediaURL string // for media: where the worker fetches it
-	Media    string // for media: the content itself, base64
+	Text     string // for TypeText
+	MediaURL string // for media: the URL from which the worker fetches it
+	Media    string // for media: the content itself, in base64
 	Filename string
 	Caption  string
 	Location *Location
 	Contact  *Contact
 	Link     *Link
 	Poll     *Poll
-	// HumanSimulation asks the worker to type before it sends, which takes
-	// seconds.
+	// HumanSimulation asks the worker to show typing before it sends. That takes seconds.
 	HumanSimulation bool
 }
 
-// ActionType is something done to a message that exists, or to a chat.
+// ActionType is the kind of an action on an existing message or a chat.
 type ActionType string
 
-// The actions on a message, and the presence signals of a chat.
+// The actions on a message, and the presence signals in a chat.
 const (
 	ActionDelete      ActionType = "delete"
 	ActionUnsend      ActionType = "unsend"
@@ -192,18 +191,18 @@ const (
 	ActionTypingStop  ActionType = "typing_stop"
 )
 
-// MessageKey names a message the way WhatsApp does.
+// MessageKey identifies a message the way WhatsApp does.
 type MessageKey struct {
 	RemoteJID string `json:"remoteJid"`
 	FromMe    bool   `json:"fromMe"`
 	ID        string `json:"id"`
 }
 
-// Action is what a user asks to be done to a message or in a chat.
+// Action is an action that a user requests on a message or in a chat.
 type Action struct {
 	Type        ActionType
-	MessageID   string // WhatsApp's
-	Phone       string // the chat, as the user gave it
+	MessageID   string // WhatsApp's id
+	Phone       string // the chat, as the user wrote it
 	ForEveryone bool
 	NewText     string
 	Emoji       string
@@ -211,27 +210,26 @@ type Action struct {
 	MessageKey  *MessageKey
 }
 
-// MessageReport is a worker's word on the status of a message.
+// MessageReport is a worker's report about the status of a message.
 type MessageReport struct {
 	SessionID   string
-	WorkerID    string // empty: the worker did not say who it is
+	WorkerID    string // empty: the worker did not identify itself
 	WhatsAppID  string
-	ID          string // ours, if the worker says it
+	ID          string // our id, if the worker reports it
 	Status      MessageStatus
-	At          time.Time // zero: now
+	At          time.Time // zero: the time of arrival
 	DeliveredAt time.Time
 	ReadAt      time.Time
 	Error       string
 }
 
-// MessageFilter selects messages of a session's history. Zero fields do not
-// restrict.
+// MessageFilter selects messages of a session's history. Zero fields do not restrict.
 type MessageFilter struct {
 	Direction    Direction
 	Type         MessageType
 	Status       MessageStatus
 	To           string // part of the recipient
-	Search       string // part of content or caption, any case
+	Search       string // part of content or caption, in any case
 	Since, Until time.Time
 	After        Cursor // only messages older than the cursor
 	Limit        int

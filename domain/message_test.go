@@ -16,7 +16,7 @@ var messageStatuses = []domain.MessageStatus{
 	domain.MessagePending, domain.MessageSent, domain.MessageDelivered, domain.MessageRead, domain.MessageFailed,
 }
 
-func TestMessageStatusFollows(t *testing.T) {
+func TestMessageStatusFollows_AnyPair_ForwardOnly(t *testing.T) {
 	follows := map[domain.MessageStatus][]domain.MessageStatus{
 		domain.MessagePending:   {domain.MessageSent, domain.MessageDelivered, domain.MessageRead, domain.MessageFailed},
 		domain.MessageSent:      {domain.MessageDelivered, domain.MessageRead, domain.MessageFailed},
@@ -37,10 +37,9 @@ func TestMessageStatusFollows(t *testing.T) {
 	requireRefused(t, err, "Status must be one of PENDING")
 }
 
-// Whatever is reported, in whatever order: the status moves forward only, at
-// most three times, and never out of READ or FAILED; what a status implies is
-// filled in; times, once known, stay.
-func TestMessageMovesForwardOnly(t *testing.T) {
+// Reports arrive in any order. The status only moves forward, at most three times, and never leaves
+// READ or FAILED. Implied times are filled in. Known times stay.
+func TestMessageTransitionTo_ReportsInAnyOrder_ForwardOnly(t *testing.T) {
 	rank := map[domain.MessageStatus]int{
 		domain.MessagePending: 0, domain.MessageSent: 1, domain.MessageDelivered: 2, domain.MessageRead: 3, domain.MessageFailed: 4,
 	}
@@ -81,7 +80,7 @@ func TestMessageMovesForwardOnly(t *testing.T) {
 	})
 }
 
-func TestMessageFailure(t *testing.T) {
+func TestMessageTransitionTo_Failure_RecordedAndFinal(t *testing.T) {
 	m := &domain.Message{Status: domain.MessageSent, SentAt: noon}
 	require.True(t, m.TransitionTo(domain.MessageFailed, noon.Add(time.Second), "number not on WhatsApp"))
 	require.Equal(t, domain.Message{Status: domain.MessageFailed, SentAt: noon, Error: "number not on WhatsApp"}, *m)

@@ -2,30 +2,30 @@ package domain
 
 import "time"
 
-// MigrationKind says why a session moves.
+// MigrationKind is the cause of a migration.
 type MigrationKind string
 
 // The kinds of migrations.
 const (
-	MigrationByOperator  MigrationKind = "OPERATOR"  // an administrator asked for it
-	MigrationByDrain     MigrationKind = "DRAIN"     // its worker is being drained
-	MigrationByRebalance MigrationKind = "REBALANCE" // to even out the load
-	MigrationByFailover  MigrationKind = "FAILOVER"  // its worker was lost or failed it
+	MigrationByOperator  MigrationKind = "OPERATOR"  // an administrator requested it
+	MigrationByDrain     MigrationKind = "DRAIN"     // the worker is being drained
+	MigrationByRebalance MigrationKind = "REBALANCE" // a rebalance evens out the load
+	MigrationByFailover  MigrationKind = "FAILOVER"  // the worker was lost or failed to start the session
 )
 
-// MigrationStatus is how far a migration is.
+// MigrationStatus is the progress of a migration.
 type MigrationStatus string
 
-// The statuses of a migration; the last three end it.
+// The statuses of a migration. The last three end it.
 const (
-	MigrationPending   MigrationStatus = "PENDING"   // waits for its turn; the session runs where it was
+	MigrationPending   MigrationStatus = "PENDING"   // waits for admission; the session still runs on its worker
 	MigrationRunning   MigrationStatus = "RUNNING"   // the session is being stopped, placed or started
-	MigrationCompleted MigrationStatus = "COMPLETED" // the session runs at the new worker
-	MigrationFailed    MigrationStatus = "FAILED"
-	MigrationCancelled MigrationStatus = "CANCELLED" // before it began, or the session was taken down
+	MigrationCompleted MigrationStatus = "COMPLETED" // the session runs on the new worker
+	MigrationFailed    MigrationStatus = "FAILED"    // the session could not move
+	MigrationCancelled MigrationStatus = "CANCELLED" // before it began, or because the session was taken down
 )
 
-// Ended reports whether nothing more becomes of the migration.
+// Ended reports whether the migration is over.
 func (s MigrationStatus) Ended() bool {
 	return s == MigrationCompleted || s == MigrationFailed || s == MigrationCancelled
 }
@@ -36,24 +36,23 @@ type Migration struct {
 	SessionID   string
 	UserID      string
 	Kind        MigrationKind
-	BatchID     string // of the drain or rebalance that it belongs to; empty: none
+	BatchID     string // the drain or rebalance that the migration belongs to; empty if there is none
 	FromWorker  string
-	ToWorker    string // where it is to go, and once it is placed where it went; empty: not known yet
+	ToWorker    string // the preferred worker, and after placement the actual one; empty: not known yet
 	Status      MigrationStatus
 	Reason      string // for people
 	Error       string // why it failed
 	CreatedAt   time.Time
-	StartedAt   time.Time // zero: it waits
+	StartedAt   time.Time // zero: it waits for admission
 	CompletedAt time.Time // when it ended; zero: not yet
 	Rev         int64
 }
 
-// CheckReason trims what somebody gives as the reason of a migration; at most
-// 255 characters.
+// CheckReason returns the reason of a migration without surrounding space. The reason has at most 255
+// characters, otherwise the error is [Invalid].
 func CheckReason(raw string) (string, error) { return checkText("Reason", raw, 0, 255, "") }
 
-// NewMigration makes a migration that has not begun. The session does not know of it
-// yet; see [Session.Migrate].
+// NewMigration returns a migration that has not begun. [Session.Migrate] connects the session to it.
 func NewMigration(id string, s *Session, kind MigrationKind, toWorker, reason string, now time.Time) *Migration {
 	return &Migration{
 		ID: id, SessionID: s.ID, UserID: s.UserID, Kind: kind,
@@ -61,10 +60,10 @@ func NewMigration(id string, s *Session, kind MigrationKind, toWorker, reason st
 	}
 }
 
-// Migrate records that the session is to move, when its turn comes: until then
-// it runs where it is. due is when to look for that, if nothing is due earlier.
-// The caller makes sure that it is assigned, wanted up, not being stopped, and
-// has no migration yet.
+// Migrate records that the session moves after the admission of the migration. Until then the session
+// runs on its present worker. due is when the reconciler checks for admission, unless something is due
+// earlier. The caller makes sure that the session is assigned, wanted up, not being stopped, and has no
+// other migration.
 func (s *Session) Migrate(m *Migration, due time.Time) {
 	s.MigrationID, s.MigrationTargetID = m.ID, m.ToWorker
 	if s.DueAt.IsZero() {
@@ -72,8 +71,8 @@ func (s *Session) Migrate(m *Migration, due time.Time) {
 	}
 }
 
-// SyncWithSession brings the migration up to date after a change of its session, and
-// lets go of the session when it is over.
+// SyncWithSession updates the migration after a change of its session. It detaches the session from the
+// migration when the migration is over.
 func (m *Migration) SyncWithSession(s *Session, now time.Time) {
 	if m.Status == MigrationPending && (!s.IsAssigned() || s.Command == CommandMove) {
 		m.Status, m.StartedAt = MigrationRunning, now
@@ -99,7 +98,7 @@ func (m *Migration) SyncWithSession(s *Session, now time.Time) {
 	}
 }
 
-// Cancel ends a migration that has not begun; one that has takes its course.
+// Cancel ends a migration that has not begun. A migration that has begun cannot be cancelled.
 func (m *Migration) Cancel(s *Session, why string, now time.Time) error {
 	switch {
 	case m.Status.Ended():
@@ -112,18 +111,18 @@ func (m *Migration) Cancel(s *Session, why string, now time.Time) error {
 	return nil
 }
 
-// FailPending ends a migration as failed before it has begun; the session stays
-// where it is.
+// FailPending ends a migration as failed before it begins. The session stays on its worker.
 func (m *Migration) FailPending(s *Session, why string, now time.Time) {
 	m.end(MigrationFailed, why, now)
 	m.SyncWithSession(s, now)
 }
 
-// Deleted ends a migration whose session is no more.
+// Deleted ends a migration whose session was deleted.
 func (m *Migration) Deleted(now time.Time) {
 	m.end(MigrationCancelled, "the session was deleted", now)
 }
 
+// end sets the final status of the migration.
 func (m *Migration) end(status MigrationStatus, why string, now time.Time) {
 	m.Status, m.Error, m.CompletedAt = status, why, now
 }

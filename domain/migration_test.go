@@ -9,7 +9,7 @@ import (
 	"github.com/switchyard-wa/switchyard/domain"
 )
 
-// migrating gives a session that runs on w1 and is to move to w2.
+// migrating returns a session that runs on w1 and migrates to w2.
 func migrating(kind domain.MigrationKind) (*domain.Session, *domain.Migration) {
 	s := &domain.Session{
 		ID: "s1", UserID: "u1", Intent: domain.Up, Status: domain.Connected, WorkerID: "w1", Generation: 1, Confirmed: true, WasConnected: true,
@@ -20,7 +20,7 @@ func migrating(kind domain.MigrationKind) (*domain.Session, *domain.Migration) {
 	return s, m
 }
 
-func TestMigration(t *testing.T) {
+func TestMigration_SessionMoves_StatusFollows(t *testing.T) {
 	s, m := migrating(domain.MigrationByOperator)
 	require.Equal(t, domain.Migration{
 		ID: "m1", SessionID: "s1", UserID: "u1", Kind: domain.MigrationByOperator, FromWorker: "w1", ToWorker: "w2",
@@ -48,7 +48,7 @@ func TestMigration(t *testing.T) {
 	require.Equal(t, []any{"", ""}, []any{s.MigrationID, s.MigrationTargetID})
 }
 
-func TestMigrationsThatComeToNothing(t *testing.T) {
+func TestMigration_SessionDoesNotMove_FailedOrCancelled(t *testing.T) {
 	type outcome struct {
 		status domain.MigrationStatus
 		why    string

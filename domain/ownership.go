@@ -5,19 +5,18 @@ import (
 	"time"
 )
 
-// Replica is one process of the control plane, among those that work on the
-// same store.
+// Replica is one process of the control plane. Replicas work on the same store.
 type Replica struct {
-	ID        string // of this run of the process
-	Name      string // for people, such as its host
+	ID        string // new for each run of the process
+	Name      string // for people, such as the host name
 	Version   string
 	StartedAt time.Time
-	SeenAt    time.Time // by its own clock; that it changes is what shows that the replica lives
+	SeenAt    time.Time // by the replica's own clock; a change proves that the replica is alive
 }
 
-// OwnsWork reports whether a piece of work falls to a replica, given the ids of
-// those that live. All replicas that know the same ids agree on who it is, and
-// if one goes only its own work changes hands (rendezvous hashing).
+// OwnsWork reports whether a replica runs a piece of background work, for the ids of the replicas that
+// are alive. Replicas that know the same ids agree on the owner. When a replica goes, only its own work
+// changes owners. This is rendezvous hashing: the replica with the highest score for the work owns it.
 func OwnsWork(replicaID string, alive []string, work string) bool {
 	own := rendezvousScore(replicaID, work)
 	for _, other := range alive {
@@ -28,12 +27,13 @@ func OwnsWork(replicaID string, alive []string, work string) bool {
 	return true
 }
 
+// rendezvousScore returns a hash of the replica and the work.
 func rendezvousScore(replicaID, work string) uint64 {
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(replicaID)) // never fails
 	_, _ = h.Write([]byte{0})
 	_, _ = h.Write([]byte(work))
-	x := h.Sum64() // FNV alone does not mix its last bytes enough to compare by
+	x := h.Sum64() // FNV alone mixes its last bytes too little for comparisons
 	x ^= x >> 33
 	x *= 0xff51afd7ed558ccd
 	x ^= x >> 33

@@ -11,17 +11,17 @@ const (
 	phoneMax  = 15 // ITU-T E.164
 
 	serverUser   = "s.whatsapp.net"
-	serverLegacy = "c.us" // what serverUser was called once
+	serverLegacy = "c.us" // the former name of serverUser
 	serverGroup  = "g.us"
 	serverHidden = "lid"
 )
 
-// JID is a WhatsApp address, such as 6281234567890@s.whatsapp.net for a person
-// or 120363025246125486@g.us for a group. [ParseRecipient] makes valid ones.
+// JID is a WhatsApp address, such as 6281234567890@s.whatsapp.net for a person or
+// 120363025246125486@g.us for a group. [ParseRecipient] returns valid ones.
 type JID string
 
-// Phone returns the digits of the phone number that j stands for, and "" for
-// groups, hidden ids (…@lid) and anything that is no valid address of a person.
+// Phone returns the digits of the phone number that j contains. It returns "" for groups, hidden ids
+// (…@lid) and text that is no valid address of a person.
 func (j JID) Phone() string {
 	user, ok := strings.CutSuffix(string(j), "@"+serverUser)
 	if !ok || !isPhone(user) {
@@ -30,11 +30,10 @@ func (j JID) Phone() string {
 	return user
 }
 
-// ParseRecipient returns the address that raw names: an international number
-// by the rule of [ParsePhone], or a JID of a person (…@s.whatsapp.net, or
-// …@c.us, which means the same), a group (…@g.us) or a hidden id (…@lid).
-// Anything else, status@broadcast included, is [Invalid]. A parsed JID parses
-// to itself.
+// ParseRecipient returns the address that raw names: an international number by the rules of
+// [ParsePhone], or a JID. The JID is of a person (…@s.whatsapp.net, or …@c.us with the same meaning), a
+// group (…@g.us) or a hidden id (…@lid). Any other input is [Invalid], status@broadcast included. A
+// parsed JID parses to itself.
 func ParseRecipient(raw string) (JID, error) {
 	raw = strings.TrimSpace(raw)
 	user, server, isJID := strings.Cut(raw, "@")
@@ -65,10 +64,9 @@ func ParseRecipient(raw string) (JID, error) {
 	return JID(user + "@" + server), nil
 }
 
-// ParsePhone returns the digits of an international phone number: 8 to 15
-// of them, not starting with 0 (so no 00 prefix either), with an optional +
-// in front, and spaces, hyphens, dots and parentheses ignored. Anything else
-// is [Invalid].
+// ParsePhone returns the digits of an international phone number. The number has 8 to 15 digits and
+// does not start with 0, so it has no 00 prefix either. It may begin with +. Spaces, hyphens, dots and
+// parentheses are ignored. Any other input is [Invalid].
 func ParsePhone(raw string) (string, error) {
 	raw = strings.TrimSpace(raw)
 	var buf [phoneMax]byte
@@ -91,11 +89,11 @@ func ParsePhone(raw string) (string, error) {
 	return "", errPhone()
 }
 
-// AccountPhone returns the digits of the account that a worker names: a number
-// with or without device and server (6281234567890:12@s.whatsapp.net), written
-// in any way (+62 812-3456-7890). It is "" if there are none, if there are more
-// than a number has, and for what is no number: other text, a group, a hidden
-// id (…@lid). Unlike [ParsePhone] it refuses no number for being short.
+// AccountPhone returns the digits of the account that a worker names. The worker may write the number
+// with or without device and server (6281234567890:12@s.whatsapp.net), in any spelling (+62
+// 812-3456-7890). AccountPhone returns "" if there are no digits, more digits than a number has, or no
+// number at all: other text, a group, a hidden id (…@lid). Unlike [ParsePhone] it accepts short
+// numbers.
 func AccountPhone(raw string) string {
 	user, server, isJID := strings.Cut(raw, "@")
 	if isJID {
@@ -125,6 +123,7 @@ func AccountPhone(raw string) string {
 	return string(digits)
 }
 
+// errPhone returns the error for text that is no phone number.
 func errPhone() error { return Errorf(Invalid, CodeValidation, phoneRule) }
 
 // isPhone reports whether s is a bare international number.
@@ -132,8 +131,8 @@ func isPhone(s string) bool {
 	return len(s) >= phoneMin && len(s) <= phoneMax && isDigits(s) && s[0] != '0'
 }
 
-// isGroupID reports whether s is runs of digits joined by single hyphens, as
-// in 120363025246125486 and the older 6281234567890-1612345678.
+// isGroupID reports whether s is runs of digits joined by single hyphens, such as 120363025246125486 or
+// the older form 6281234567890-1612345678.
 func isGroupID(s string) bool {
 	if len(s) > 64 {
 		return false

@@ -12,7 +12,7 @@ import (
 
 const phoneMessage = "Phone number must be in international format (e.g., 6281234567890)"
 
-func TestParseRecipient(t *testing.T) {
+func TestParseRecipient_NumberOrJID_Address(t *testing.T) {
 	for raw, want := range map[string]domain.JID{
 		"6281234567890":                 "6281234567890@s.whatsapp.net",
 		"+62 812-3456-7890":             "6281234567890@s.whatsapp.net",
@@ -37,7 +37,7 @@ var notPhones = []string{
 	"62812345abc", "call 6281234567890", "6281234567890 ext 5", "6281234567890\x00", "６２８１２３４５６７８９０", "\xff6281234567",
 }
 
-func TestParseRecipientRefuses(t *testing.T) {
+func TestParseRecipient_OtherText_Refused(t *testing.T) {
 	for _, raw := range append([]string{
 		"status@broadcast", "6281234567890@broadcast", "6281234567890@newsletter", "6281234567890@", "@s.whatsapp.net",
 		"@g.us", "@lid", "-1@g.us", "1-@g.us", "1--2@g.us", "+6281234567890@s.whatsapp.net", "0812345678@s.whatsapp.net",
@@ -52,7 +52,7 @@ func TestParseRecipientRefuses(t *testing.T) {
 	}
 }
 
-func TestParsePhone(t *testing.T) {
+func TestParsePhone_Spelling_DigitsOrRefused(t *testing.T) {
 	got, err := domain.ParsePhone("+62 (812) 3456.7890")
 	require.NoError(t, err)
 	require.Equal(t, "6281234567890", got)
@@ -62,7 +62,7 @@ func TestParsePhone(t *testing.T) {
 	}
 }
 
-func TestAccountPhone(t *testing.T) {
+func TestAccountPhone_Spelling_DigitsOrEmpty(t *testing.T) {
 	for raw, want := range map[string]string{
 		"6281234567890":                     "6281234567890",
 		"6281234567890:12@s.whatsapp.net":   "6281234567890",
@@ -92,11 +92,11 @@ func TestAccountPhone(t *testing.T) {
 		"":                                  "",
 	} {
 		require.Equal(t, want, domain.AccountPhone(raw), "%q", raw)
-		require.Equal(t, want, domain.AccountPhone(want), "what it gives it leaves alone")
+		require.Equal(t, want, domain.AccountPhone(want), "the result is stable")
 	}
 }
 
-func TestJID(t *testing.T) {
+func TestJIDPhone_Address_DigitsOrEmpty(t *testing.T) {
 	for jid, phone := range map[domain.JID]string{
 		"6281234567890@s.whatsapp.net":    "6281234567890",
 		"6281234567890:12@s.whatsapp.net": "",
@@ -109,7 +109,7 @@ func TestJID(t *testing.T) {
 	}
 }
 
-func TestPhonesSurvivePunctuation(t *testing.T) {
+func TestParsePhone_Punctuation_Ignored(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		digits := rapid.StringMatching(`[1-9][0-9]{7,14}`).Draw(t, "digits")
 		raw := rapid.SampledFrom([]string{"", "+", " (+"}).Draw(t, "front") + digits[:1]

@@ -7,27 +7,27 @@ import (
 	"time"
 )
 
-// Load is what placement knows of a worker.
+// Load is the state of a worker as far as placement needs it.
 type Load struct {
 	WorkerID       string
 	Status         WorkerStatus
-	Used, Capacity int               // slots reserved in the store, and the most there may be
+	Used, Capacity int               // slots reserved in the store, and the maximum
 	Breakdown      *Breakdown        // the worker's own count of its sessions; nil if unknown
 	CPU, Memory    float64           // percent; NaN or negative if unknown
-	HeartbeatAt    time.Time         // when it was last heard of; zero: never
-	ChosenAt       time.Time         // when placement last chose it; zero: never
-	Labels         map[string]string // what a selector is matched with
-	SuspendedUntil time.Time         // back-off after repeated failures; zero: none
-	Suspect        string            // why it receives nothing since its canary period; empty: it does
+	HeartbeatAt    time.Time         // when the latest heartbeat arrived; zero: never
+	ChosenAt       time.Time         // when placement last chose the worker; zero: never
+	Labels         map[string]string // selectors match these
+	SuspendedUntil time.Time         // end of the backoff after repeated failures; zero: none
+	Suspect        string            // why the worker failed its canary period; empty: it did not
 }
 
-// isSchedulable reports whether the worker is one that sessions are given to at all.
+// isSchedulable reports whether the worker may receive sessions at all.
 func (l *Load) isSchedulable() bool { return l.Status == WorkerOnline && l.Suspect == "" }
 
 // full reports whether no slot is free.
 func (l *Load) full() bool { return max(l.Used, 0) >= l.Capacity }
 
-// matches reports whether the worker has every label that a selector asks for.
+// matches reports whether the worker has every label of a selector.
 func (l *Load) matches(selector map[string]string) bool {
 	for k, want := range selector {
 		if got, ok := l.Labels[k]; !ok || got != want {
@@ -37,18 +37,18 @@ func (l *Load) matches(selector map[string]string) bool {
 	return true
 }
 
-// suspended reports whether the back-off lasts, by the wall clock.
+// suspended reports whether the backoff lasts, by the wall clock.
 func (l *Load) suspended(now time.Time) bool {
 	return !l.SuspendedUntil.IsZero() && l.SuspendedUntil.Round(0).After(now.Round(0))
 }
 
-// Request is what is to be placed. The zero value can go to any worker.
+// Request is a session to be placed. The zero value fits every worker.
 type Request struct {
-	Selector    map[string]string // labels the worker must have: a tier bound to a pool
-	Avoid       []string          // workers the session just failed on
-	Prefer      string            // the worker that holds its credentials: taken, whatever its score, if it passes the filters
-	UserWorkers map[string]int    // how many live sessions of the same user each worker has, for [Spread]
-	Moved       bool              // it comes from another worker: [MultiFactor] heeds UserWorkers too
+	Selector    map[string]string // labels that the worker must have: a tier bound to a pool
+	Avoid       []string          // workers on which the session failed a moment ago
+	Prefer      string            // the credentials worker: chosen whatever its score, if no filter excludes it
+	UserWorkers map[string]int    // the number of active sessions of the same user on each worker, for [Spread]
+	Moved       bool              // the session comes from another worker: [MultiFactor] uses UserWorkers too
 }
 
 // Factor is one part of a score.
@@ -57,60 +57,55 @@ type Factor struct {
 	Points float64 `json:"points"`
 }
 
-// Score is what a [Strategy] thinks of a worker; the worker with the fewest
-// points is chosen.
+// Score is a [Strategy]'s rating of a worker. Placement chooses the worker with the fewest points.
 //
-// Points count to a millionth. A figure that is not finite counts as the worst
-// there is, and everything is held within ±10 million points, so that no
-// strategy can break the order. Workers with equal points are told apart by
-// TieBreak, then by fewer sessions, then by the one chosen least recently, then by
-// id.
+// Points count to a millionth. A value that is not finite counts as the worst possible value. Every
+// value is limited to ±10 million points, so no strategy can break the order. TieBreak orders workers
+// with equal points, then fewer sessions, then the least recent choice, then the id.
 type Score struct {
 	Factors  []Factor
-	Aging    float64 // points that grow with the age of the heartbeat: none at 0, all of them from 60 s on; never negative
-	TieBreak int64   // who goes first among workers with equal points: the lowest
+	Aging    float64 // points that grow with the age of the heartbeat: none at 0, all from 60 s on; never negative
+	TieBreak int64   // the order of workers with equal points: the lowest first
 }
 
-// Strategy says how good a worker is. Score depends on nothing but the load:
-// a [Ranking] asks once for each load it is given.
+// Strategy scores workers. The score depends on the load only: a [Ranking] calls Score once for each
+// load.
 //
-// A strategy of one's own is a type with these two methods; filters, ties,
-// explanations and the index come with it. If the penalty depends on the
-// request too, see [Penalizer].
+// A custom strategy is a type with these two methods. Filters, ties, explanations and the index work
+// with every strategy. A penalty that depends on the request needs a [Penalizer].
 type Strategy interface {
 	Name() string
 	Score(Load) Score
 }
 
-// Penalizer is a Strategy that holds something against particular workers for
-// a particular request. The points come on top of the score and are shown
-// under the strategy's name; less than none counts as none. A choice stays
-// cheap as long as few workers have a penalty.
+// Penalizer is a Strategy that also adds points to particular workers for a particular request.
+// Explanations show these points under the strategy's name. A negative penalty counts as zero. A choice
+// stays cheap while few workers have a penalty.
 type Penalizer interface {
 	Strategy
 	Penalty(Load, Request) float64
 }
 
-// Candidate is the part of an explanation that is about one worker.
+// Candidate is the part of an explanation about one worker.
 type Candidate struct {
 	WorkerID string   `json:"workerId"`
 	Score    float64  `json:"score"`             // lower is better
-	Factors  []Factor `json:"factors,omitempty"` // what the score is made of; none if excluded
+	Factors  []Factor `json:"factors,omitempty"` // the parts of the score; none if excluded
 	Excluded string   `json:"excluded,omitempty"`
 }
 
-// Explain places the request on one of the loads, and says why: every worker
-// with its points, best first, and then, by id, those that a filter excluded,
-// with the reason. A preferred worker that passes the filters comes first.
-// chosen is empty if every worker is excluded.
+// Explain places the request on one of the loads and returns the reasons. all lists the eligible
+// workers with their points, the best first, then the excluded workers by id with the reason. A
+// preferred worker comes first unless a filter excludes it. chosen is empty if every worker is
+// excluded.
 //
-// It looks at every load. [Ranking.Choose] makes the same choice without.
+// Explain looks at every load. [Ranking.Choose] makes the same choice with less work.
 func Explain(loads []Load, req Request, s Strategy, now time.Time) (chosen string, all []Candidate) {
 	type ranked struct {
 		Candidate
 		rankKey
-		excluded, other bool
-		total           int64
+		class placementClass
+		total int64
 	}
 	at := millis(now)
 	ranks := make([]ranked, 0, len(loads))
@@ -120,12 +115,15 @@ func Explain(loads []Load, req Request, s Strategy, now time.Time) (chosen strin
 			ranks = append(ranks, ranked{
 				Candidate: Candidate{WorkerID: l.WorkerID, Excluded: f.reason(l, &req)},
 				rankKey:   rankKey{id: l.WorkerID},
-				excluded:  true,
+				class:     classExcluded,
 			})
 			continue
 		}
 		sc := s.Score(*l)
-		r := ranked{rankKey: newRankKey(l, sc), other: req.Prefer == "" || l.WorkerID != req.Prefer}
+		r := ranked{rankKey: newRankKey(l, sc), class: classEligible}
+		if req.Prefer != "" && l.WorkerID == req.Prefer {
+			r.class = classPreferred
+		}
 		aged, penalty := r.aged(at), penalty(s, l, &req)
 		r.total = r.base + aged + penalty
 		r.Candidate = Candidate{WorkerID: l.WorkerID, Score: points(r.total)}
@@ -142,8 +140,7 @@ func Explain(loads []Load, req Request, s Strategy, now time.Time) (chosen strin
 	}
 	slices.SortFunc(ranks, func(a, b ranked) int {
 		return cmp.Or(
-			falseFirst(a.excluded, b.excluded),
-			falseFirst(a.other, b.other),
+			cmp.Compare(a.class, b.class),
 			compare(a.total, &a.rankKey, b.total, &b.rankKey),
 		)
 	})
@@ -151,29 +148,28 @@ func Explain(loads []Load, req Request, s Strategy, now time.Time) (chosen strin
 	for i := range ranks {
 		all[i] = ranks[i].Candidate
 	}
-	if len(ranks) > 0 && !ranks[0].excluded {
+	if len(ranks) > 0 && ranks[0].class != classExcluded {
 		chosen = ranks[0].WorkerID
 	}
 	return chosen, all
 }
 
-func falseFirst(a, b bool) int {
-	switch {
-	case a == b:
-		return 0
-	case b:
-		return -1
-	}
-	return 1
-}
+// A placementClass orders candidates before their scores do.
+type placementClass uint8
 
-// A filterResult says why a worker cannot have a session, or that it can.
+const (
+	classPreferred placementClass = iota
+	classEligible
+	classExcluded
+)
+
+// A filterResult is the reason why a worker cannot receive a session, or isEligible.
 type filterResult uint8
 
 const (
 	isEligible filterResult = iota
 	isOffline
-	isMaintained
+	isInMaintenance
 	isFull
 	lacksLabel
 	isAvoided
@@ -181,11 +177,11 @@ const (
 	isSuspect
 )
 
-// filter comes before any score.
+// filter returns the first reason that excludes the worker. It ignores scores.
 func filter(l *Load, req *Request, now time.Time) filterResult {
 	switch {
 	case l.Status == WorkerMaintenance:
-		return isMaintained
+		return isInMaintenance
 	case l.Status != WorkerOnline:
 		return isOffline
 	case l.Suspect != "":
@@ -204,12 +200,12 @@ func filter(l *Load, req *Request, now time.Time) filterResult {
 	return isEligible
 }
 
-// reason gives the result in words.
+// reason returns the result in words.
 func (f filterResult) reason(l *Load, req *Request) string {
 	switch f {
 	case isEligible:
 		return ""
-	case isMaintained:
+	case isInMaintenance:
 		return "maintenance"
 	case isFull:
 		return "full"
@@ -231,16 +227,15 @@ func (f filterResult) reason(l *Load, req *Request) string {
 	return "offline"
 }
 
-// Scores are compared as integers, so that the order is the same however it is
-// arrived at. Points become millionths, and these are multiplied by the length
-// of the aging window in milliseconds: then one millisecond of age adds
-// exactly aging, with nothing to round.
+// Scores are compared as integers, so every computation yields the same order. Points are converted to
+// millionths and multiplied by the length of the aging window in milliseconds. One millisecond of age
+// then adds exactly the aging points, without rounding.
 const (
-	agingWindow = 60_000             // ms; from this age on a heartbeat is as bad as it gets
-	maxMicros   = 10_000_000_000_000 // 10 million points; a total of three such parts stays far within int64
+	agingWindow = 60_000             // ms; older heartbeats cost no more points
+	maxMicros   = 10_000_000_000_000 // 10 million points; the total of three such parts stays far within int64
 )
 
-// micros turns points into millionths, holding absurd figures within bounds.
+// micros converts points to millionths within ±maxMicros.
 func micros(points float64) int64 {
 	switch v := math.Round(points * 1e6); {
 	case math.IsNaN(v), math.IsInf(points, 0), v > maxMicros:
@@ -252,20 +247,20 @@ func micros(points float64) int64 {
 	}
 }
 
-// points turns a total back into points.
+// points converts a total back to points.
 func points(total int64) float64 {
 	return math.Round(float64(total)/agingWindow) / 1e6
 }
 
-// millis gives a time of the wall clock in milliseconds, held within the next
-// and the last 30 000 years, so that differences cannot overflow.
+// millis returns a wall time in milliseconds, limited to 30 000 years before and after 1970.
+// Differences of two such times cannot overflow.
 func millis(t time.Time) int64 {
 	const most = 1_000_000_000_000
 	sec := min(max(t.Unix(), -most), most)
 	return sec*1000 + int64(t.Nanosecond()/1_000_000)
 }
 
-// A rankKey is all that the order of workers depends on, for one load.
+// A rankKey holds everything that the order of workers depends on, for one load.
 type rankKey struct {
 	base      int64 // points that do not age, in millionths · agingWindow
 	aging     int64 // points of a heartbeat as old as the window, in millionths
@@ -276,6 +271,7 @@ type rankKey struct {
 	id        string
 }
 
+// newRankKey returns the rank key of a load with its score.
 func newRankKey(l *Load, sc Score) rankKey {
 	var base int64
 	for _, f := range sc.Factors {
@@ -287,18 +283,18 @@ func newRankKey(l *Load, sc Score) rankKey {
 		heartbeat: millis(l.HeartbeatAt),
 		tieBreak:  sc.TieBreak,
 		used:      max(l.Used, 0),
-		chosen:    l.ChosenAt.UnixMicro(), // never chosen is the year 1: first
+		chosen:    l.ChosenAt.UnixMicro(), // a worker that was never chosen has the year 1 and comes first
 		id:        l.WorkerID,
 	}
 }
 
-// aged gives the points for the age of the heartbeat. One from the future, by
-// a clock that is ahead, is as good as one of this moment, and no better.
-func (s *rankKey) aged(at int64) int64 {
-	return s.aging * min(max(at-s.heartbeat, 0), agingWindow)
+// aged returns the points for the age of the heartbeat. A heartbeat from the future, by a clock that is
+// ahead, counts as one of age zero.
+func (k *rankKey) aged(at int64) int64 {
+	return k.aging * min(max(at-k.heartbeat, 0), agingWindow)
 }
 
-// penalty gives what the strategy holds against the worker for this request.
+// penalty returns the strategy's penalty of the worker for this request.
 func penalty(s Strategy, l *Load, req *Request) int64 {
 	if p, ok := s.(Penalizer); ok {
 		return max(micros(p.Penalty(*l, *req)), 0) * agingWindow

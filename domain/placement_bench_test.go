@@ -9,7 +9,7 @@ import (
 	"github.com/switchyard-wa/switchyard/domain"
 )
 
-// fleetRand makes up plausible workers, the same ones for the same seed.
+// A fleetRand returns plausible workers, the same for the same seed.
 type fleetRand struct{ *rand.Rand }
 
 func newFleetRand(seed uint64) fleetRand { return fleetRand{rand.New(rand.NewPCG(seed, seed))} }
@@ -40,8 +40,8 @@ func (r fleetRand) load(i int, now time.Time) domain.Load {
 	return l
 }
 
-// BenchmarkChoose is a whole decision: choose, note the choice, and, as in a
-// fleet that is neither filling up nor emptying, one worker says how it is.
+// BenchmarkChoose measures a whole decision: choose a worker, record the choice, and put the load of
+// one heartbeat. The fleet neither fills nor empties.
 func BenchmarkChoose(b *testing.B) {
 	for _, n := range []int{10_000, 100_000} {
 		for _, c := range []struct {
@@ -85,7 +85,7 @@ func BenchmarkChoose(b *testing.B) {
 	}
 }
 
-// BenchmarkExplain is what a choice without the index costs.
+// BenchmarkExplain measures a choice without the index.
 func BenchmarkExplain(b *testing.B) {
 	rnd := newFleetRand(1)
 	loads := make([]domain.Load, 10_000)

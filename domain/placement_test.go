@@ -16,7 +16,7 @@ import (
 	"github.com/switchyard-wa/switchyard/domain"
 )
 
-// strategies of the library, and some that stretch what a strategy may be.
+// strategies of the library, and some at the limits of the interface.
 var strategies = []domain.Strategy{
 	domain.MultiFactor{},
 	domain.MultiFactor{Weights: domain.Weights{Capacity: 1, Stability: 3}},
@@ -29,8 +29,8 @@ var strategies = []domain.Strategy{
 	oddStrategy{},
 }
 
-// oddStrategy ages at a different pace for each worker, overflows, and is not
-// always a number.
+// oddStrategy ages at a different pace for each worker, overflows, and returns values that are not
+// numbers.
 type oddStrategy struct{}
 
 func (oddStrategy) Name() string { return "odd" }
@@ -49,7 +49,7 @@ func (oddStrategy) Penalty(l domain.Load, req domain.Request) float64 {
 
 var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
-// loadVector is a load in scoring.json: times are seconds before now.
+// loadVector is a load in scoring.json. Times are seconds before now.
 type loadVector struct {
 	ID             string
 	Status         domain.WorkerStatus
@@ -97,7 +97,7 @@ func vectorStrategy(t *testing.T, name string, weights domain.Weights) domain.St
 	return strategies[i]
 }
 
-func TestScoringVectors(t *testing.T) {
+func TestScore_Vectors_MatchGoldenFile(t *testing.T) {
 	text, err := os.ReadFile("../testdata/scoring.json")
 	require.NoError(t, err)
 	var file struct {
@@ -164,7 +164,7 @@ func TestScoringVectors(t *testing.T) {
 	}
 }
 
-func TestWeightsValidate(t *testing.T) {
+func TestWeightsValidate_BadWeights_AllReported(t *testing.T) {
 	require.NoError(t, domain.DefaultWeights().Validate())
 	require.NoError(t, domain.Weights{}.Validate())
 	err := domain.Weights{Capacity: -1, Health: math.NaN(), Resources: math.Inf(1)}.Validate()
@@ -174,7 +174,7 @@ func TestWeightsValidate(t *testing.T) {
 	require.Len(t, e.Fields, 3)
 }
 
-// Figures: plain ones, so that ties are frequent, and absurd ones.
+// Plain figures make ties frequent. Absurd figures test the limits.
 var (
 	someFloats = rapid.OneOf(
 		rapid.SampledFrom([]float64{0, 10, 50, 100}),
@@ -262,7 +262,7 @@ func someRequest(t *rapid.T) domain.Request {
 	return req
 }
 
-func TestExplainAlwaysMakesSense(t *testing.T) {
+func TestExplain_AnyFleet_ConsistentCandidates(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		loads := rapid.SliceOfNDistinct(rapid.Custom(someLoad), 0, 12, func(l domain.Load) string { return l.WorkerID }).Draw(t, "loads")
 		byID := map[string]domain.Load{}
@@ -291,7 +291,7 @@ func TestExplainAlwaysMakesSense(t *testing.T) {
 			sum := 0.0
 			for _, f := range append(c.Factors, domain.Factor{Points: c.Score}) {
 				if math.IsNaN(f.Points) || math.Abs(f.Points) > 3.1e7 {
-					t.Fatalf("%+v gives %+v", l, c)
+					t.Fatalf("%+v: %+v", l, c)
 				}
 			}
 			for _, f := range c.Factors {
@@ -302,7 +302,7 @@ func TestExplainAlwaysMakesSense(t *testing.T) {
 					t.Fatalf("factors of %+v add up to %v", c, sum)
 				}
 				if c.Score < 0 || c.Score > 225+2*float64(max(l.Used, 0)) && !req.Moved {
-					t.Fatalf("%+v gives %+v", l, c)
+					t.Fatalf("%+v: %+v", l, c)
 				}
 			}
 			if i > 0 && c.WorkerID != req.Prefer && all[i-1].WorkerID != req.Prefer && c.Excluded == "" && c.Score < all[i-1].Score {
@@ -312,8 +312,8 @@ func TestExplainAlwaysMakesSense(t *testing.T) {
 	})
 }
 
-// More load never makes a worker more attractive.
-func TestScoreIsMonotone(t *testing.T) {
+// A higher load never makes a worker more attractive.
+func TestScore_MoreLoad_NeverBetter(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		l := domain.Load{
 			WorkerID: "w", Status: domain.WorkerOnline,
@@ -335,7 +335,7 @@ func TestScoreIsMonotone(t *testing.T) {
 		}
 		switch what := rapid.SampledFrom([]string{"used", "cpu", "memory", "age", "error", "reconnecting", "qr"}).Draw(t, "what grows"); what {
 		case "used":
-			b.Error, b.Reconnecting, mb.Error, mb.Reconnecting = 0, 0, 0, 0 // the same number of ill sessions weighs less among more
+			b.Error, b.Reconnecting, mb.Error, mb.Reconnecting = 0, 0, 0, 0 // the same number of unhealthy sessions weighs less among more sessions
 			more.Used++
 		case "cpu":
 			more.CPU += 5
@@ -360,15 +360,15 @@ func TestScoreIsMonotone(t *testing.T) {
 	})
 }
 
-// scoreBy is a strategy that says what it is told.
+// scoreBy is a strategy with a fixed score for each worker.
 type scoreBy map[string]domain.Score
 
 func (scoreBy) Name() string { return "by name" }
 
 func (s scoreBy) Score(l domain.Load) domain.Score { return s[l.WorkerID] }
 
-// A strategy that divides by nothing harms only the workers it does it for.
-func TestAbsurdScoresAreTheWorst(t *testing.T) {
+// A strategy that divides by zero harms only the workers with such a score.
+func TestScore_NotFinite_CountsAsWorst(t *testing.T) {
 	one := func(p float64) domain.Score { return domain.Score{Factors: []domain.Factor{{"x", p}}} }
 	s := scoreBy{
 		"huge": one(1e6), "nan": one(math.NaN()), "inf": one(math.Inf(1)), "less": one(math.Inf(-1)),
@@ -389,7 +389,7 @@ func TestAbsurdScoresAreTheWorst(t *testing.T) {
 	}, got)
 }
 
-// fewest is the whole of a strategy of one's own.
+// fewest is a complete custom strategy.
 type fewest struct{}
 
 func (fewest) Name() string { return "fewest-errors" }

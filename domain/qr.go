@@ -16,23 +16,22 @@ const (
 	qrImageTooBig = "QR image must be at most 256 KiB"
 )
 
-// QR is what a phone scans to link a session. It is a credential while it
-// lasts. Code is the text to draw; Image is a drawn PNG and only there when the
-// worker sent just a picture. From ExpiresAt on it is of no use.
+// QR is the code that a phone scans to link a session. It is a credential until ExpiresAt. Code is the
+// text to draw. Image is a PNG, set only if the worker sent no text.
 type QR struct {
 	Code      string
 	Image     []byte
 	ExpiresAt time.Time
 }
 
-// IsZero reports whether there is nothing to scan.
+// IsZero reports whether q holds neither text nor image.
 func (q QR) IsZero() bool { return q.Code == "" && len(q.Image) == 0 }
 
-// ParseQR reads the two QR fields of a worker's report, received at now and
-// good for life. Both take the raw QR string or a PNG data URL; qrString wins
-// unless it is blank. If both are blank the QR is zero and there is no error.
-// Text that is not at most 4096 printable ASCII characters, or a picture that
-// is not a base64 PNG of at most 256 KiB, is [Invalid].
+// ParseQR reads the two QR fields of a worker's report. The report arrived at now, and the QR expires
+// after life. Both fields accept the raw QR text or a PNG data URL. qrString takes precedence unless it
+// is blank. If both are blank, ParseQR returns the zero QR without an error. Text must have at most
+// 4096 printable ASCII characters, and a picture must be a base64 PNG of at most 256 KiB. Otherwise the
+// error is [Invalid].
 func ParseQR(qrCode, qrString string, now time.Time, life time.Duration) (QR, error) {
 	text := strings.TrimSpace(qrString)
 	if text == "" {
@@ -54,6 +53,7 @@ func ParseQR(qrCode, qrString string, now time.Time, life time.Duration) (QR, er
 	return qr, nil
 }
 
+// parseQRCode checks the text of a QR.
 func parseQRCode(text string) (string, error) {
 	if len(text) > qrCodeMax {
 		return "", Errorf(Invalid, CodeValidation, qrCodeRule)
@@ -66,13 +66,14 @@ func parseQRCode(text string) (string, error) {
 	return text, nil
 }
 
+// parseQRImage decodes the data URL of a QR.
 func parseQRImage(text string) ([]byte, error) {
 	data, ok := strings.CutPrefix(text, qrDataURL)
 	if !ok {
 		return nil, Errorf(Invalid, CodeValidation, qrImageRule)
 	}
 	if len(data) > base64.StdEncoding.EncodedLen(qrImageMax) {
-		return nil, Errorf(Invalid, CodeValidation, qrImageTooBig) // before spending memory on it
+		return nil, Errorf(Invalid, CodeValidation, qrImageTooBig) // before decoding allocates memory
 	}
 	image, err := base64.StdEncoding.DecodeString(data)
 	if err != nil || !strings.HasPrefix(string(image), pngSignature) {

@@ -23,7 +23,7 @@ func pngURL(image string) string {
 	return pngPrefix + base64.StdEncoding.EncodeToString([]byte(image))
 }
 
-func TestParseQR(t *testing.T) {
+func TestParseQR_TextOrPicture_QR(t *testing.T) {
 	const raw = "2@abc/DEF+123==,key,id"
 	largest := pngStart + strings.Repeat("x", 256<<10-len(pngStart))
 	expires := qrNow.Add(time.Minute)
@@ -49,7 +49,7 @@ func TestParseQR(t *testing.T) {
 	}
 }
 
-func TestParseQRRefuses(t *testing.T) {
+func TestParseQR_OtherText_Refused(t *testing.T) {
 	for qrCode, message := range map[string]string{
 		strings.Repeat("x", 4097):     "at most 4096",
 		"2@abc\x00":                   "printable",
@@ -75,7 +75,7 @@ func TestParseQRRefuses(t *testing.T) {
 	requireRefused(t, err, "printable")
 }
 
-func TestParseQRPictureProperties(t *testing.T) {
+func TestParseQR_AnyPicture_Unchanged(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		image := append([]byte(pngStart), rapid.SliceOfN(rapid.Byte(), 0, 200).Draw(t, "image")...)
 		qr, err := domain.ParseQR(pngURL(string(image)), "", qrNow, time.Minute)

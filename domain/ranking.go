@@ -10,20 +10,37 @@ import (
 	"time"
 )
 
-// Ranking holds the loads of a fleet in such an order that choosing a worker
-// looks at only a few of them: it costs about the same for a hundred workers
-// and for a hundred thousand. It makes the choice that [Explain] would.
+// Ranking is an index of the loads of a fleet for one strategy. A choice looks at a few of
+// them, whatever the size of the fleet. It makes the same choice as [Explain].
 //
-// Its methods must not be called at the same time, not even Choose with
-// Choose: Choose may rearrange the index. Callers hold a plain lock, not a
-// reader's.
+// Callers serialize all methods with a plain lock. A reader's lock does not suffice: Choose may
+// rearrange the index, so two calls of Choose conflict too.
+//
+// # Index
+//
+// Workers that no selector distinguishes and that age equally fast form a group. A group holds its
+// workers in two heaps. agingHeap assumes that every heartbeat still ages. All workers then gain points
+// at the same pace, so their order never changes. agedOutHeap assumes that every heartbeat is older
+// than the aging window. Points then do not change at all. The true total of a worker is at least the
+// smaller of the two totals. Choose walks both heaps in ascending order and stops when neither can
+// contain a better worker.
+//
+// Time moves a worker only in two cases: its heartbeat is in the future, or its backoff lasts. The heap
+// delayed holds these workers by the time when they become ready.
+//
+// # Decision
+//
+// Every connect and every move of a failover chooses a worker while other requests wait for the lock.
+// The alternative is a scan of all loads. On 2 cores [Explain], which scans and explains, takes 8 ms for
+// 10,000 workers. Choose with the Puts around it takes 1.1 to 1.6 µs for 10,000 workers and 2.3 to
+// 2.4 µs for 100,000 (BenchmarkChoose and BenchmarkExplain).
 type Ranking struct {
 	strategy Strategy
 	workers  map[string]*rankedWorker
 	groups   []*rankGroup
 	byKey    map[rankGroupKey]*rankGroup
-	keys     []string   // label keys that selectors have asked for; groups differ in these
-	delayed  workerHeap // workers whose place changes with time, the soonest first
+	keys     []string   // label keys of the selectors so far; groups differ in these
+	delayed  workerHeap // workers that become ready later, the soonest first
 	latest   int64      // the latest time of a choice, in ms
 
 	// Scratch space of Choose and Put.
@@ -32,65 +49,62 @@ type Ranking struct {
 	key      []byte
 }
 
-// The workers that a selector cannot tell apart and that age equally fast are
-// in one group. Within it the order of those heard of within the aging window
-// never changes by itself, as all get worse at the same pace, and neither does
-// the order of those beyond it, which get no worse. Which of the two a worker
-// belongs to does change, so it is in both orders: its score is at least the
-// lower of what it is in either, and Choose stops when neither can hold
-// anything better.
+// A rankGroup holds workers with the same labels, as far as selectors use them, and the same aging. See
+// [Ranking].
 type rankGroup struct {
 	rankGroupKey
-	labels      map[string]string // the part of its workers' labels that selectors ask for
-	index       int               // in Ranking.groups
-	agingHeap   workerHeap        // as if all were still aging
-	agedOutHeap workerHeap        // as if none were
-	futureHeap  workerHeap        // heartbeat in the future: not aging yet
+	labels      map[string]string // the part of the workers' labels that selectors use
+	index       int               // position in Ranking.groups
+	agingHeap   workerHeap        // ordered as if every heartbeat were still aging
+	agedOutHeap workerHeap        // ordered as if no heartbeat aged any more
+	futureHeap  workerHeap        // workers whose heartbeat is in the future and does not age yet
 }
 
+// A rankGroupKey identifies a group.
 type rankGroupKey struct {
 	labels string
 	aging  int64
 }
 
-// A rankPlace says in which heaps a worker is.
+// A rankPlace says which heaps contain a worker.
 type rankPlace uint8
 
 const (
-	placedNowhere   rankPlace = iota // no request can use it
+	placedNowhere   rankPlace = iota // no request can use the worker
 	placedReady                      // in agingHeap and agedOutHeap
-	placedFuture                     // in futureHeap, and delayed until its heartbeat is no longer ahead
-	placedSuspended                  // delayed until the back-off is over
+	placedFuture                     // in futureHeap, and in delayed until the heartbeat is no longer in the future
+	placedSuspended                  // in delayed until the backoff is over
 )
 
+// A rankedWorker is a worker in the index.
 type rankedWorker struct {
 	rankKey
-	wakes int64 // in ms
-	place rankPlace
-	group *rankGroup // if ready or in the future
-	pos   [heapSlots]int
-	load  Load
+	readyAt int64 // when a delayed worker becomes ready, in ms
+	place   rankPlace
+	group   *rankGroup     // nil unless ready or in the future
+	pos     [heapSlots]int // position in each heap
+	load    Load
 }
 
-// maxSelectorKeys bounds how many label keys make groups. Selectors with
-// further keys get the right answer, more slowly.
+// maxSelectorKeys limits the label keys that divide workers into groups. Selectors with further keys
+// get the same answer, more slowly.
 const maxSelectorKeys = 8
 
-// NewRanking makes an empty Ranking for the strategy.
+// NewRanking returns an empty Ranking for the strategy.
 func NewRanking(s Strategy) *Ranking {
 	return &Ranking{
 		strategy: s,
 		workers:  make(map[string]*rankedWorker),
 		byKey:    make(map[rankGroupKey]*rankGroup),
-		delayed:  workerHeap{order: orderWakes, slot: slotDelayed},
+		delayed:  workerHeap{order: orderReadyAt, slot: slotDelayed},
 		latest:   math.MinInt64,
 	}
 }
 
-// Len gives the number of workers, usable or not.
+// Len returns the number of workers, eligible or not.
 func (r *Ranking) Len() int { return len(r.workers) }
 
-// Get gives the load of a worker, as it was put.
+// Get returns the load of a worker as the caller put it.
 func (r *Ranking) Get(workerID string) (Load, bool) {
 	w, ok := r.workers[workerID]
 	if !ok {
@@ -99,7 +113,8 @@ func (r *Ranking) Get(workerID string) (Load, bool) {
 	return w.load, true
 }
 
-// All gives every load, by id. Workers may be put and removed meanwhile.
+// All returns an iterator over every load, by id. The caller may put and remove workers during the
+// iteration.
 func (r *Ranking) All() iter.Seq[Load] {
 	return func(yield func(Load) bool) {
 		for _, id := range slices.Sorted(maps.Keys(r.workers)) {
@@ -110,16 +125,15 @@ func (r *Ranking) All() iter.Seq[Load] {
 	}
 }
 
-// Put adds a worker or replaces what is known of it. The Ranking keeps the
-// labels and the breakdown without copying them: they must not be changed
-// afterwards, here or by those who Get them.
+// Put adds a worker or replaces its load. The Ranking keeps the labels and the breakdown without
+// copying them. Nobody may change them afterwards, including callers of Get.
 func (r *Ranking) Put(l Load) {
 	w, ok := r.workers[l.WorkerID]
 	if !ok {
 		w = &rankedWorker{}
 		r.workers[l.WorkerID] = w
 	}
-	s := newRankKey(&l, r.strategy.Score(l))
+	k := newRankKey(&l, r.strategy.Score(l))
 	place := placedReady
 	switch {
 	case !l.isSchedulable() || l.full():
@@ -127,18 +141,18 @@ func (r *Ranking) Put(l Load) {
 	case !l.SuspendedUntil.IsZero() && millis(l.SuspendedUntil) > r.latest:
 		place = placedSuspended
 	}
-	if place == placedReady && w.place == placedReady && r.groupOf(&l, s.aging) == w.group {
-		w.load, w.rankKey = l, s
+	if place == placedReady && w.place == placedReady && r.groupOf(&l, k.aging) == w.group {
+		w.load, w.rankKey = l, k
 		w.group.agingHeap.fix(w)
 		w.group.agedOutHeap.fix(w)
 		return
 	}
 	r.detach(w)
-	w.load, w.rankKey = l, s
+	w.load, w.rankKey = l, k
 	r.attach(w, place)
 }
 
-// Remove forgets a worker.
+// Remove removes a worker.
 func (r *Ranking) Remove(workerID string) {
 	if w, ok := r.workers[workerID]; ok {
 		r.detach(w)
@@ -146,20 +160,19 @@ func (r *Ranking) Remove(workerID string) {
 	}
 }
 
-// Choose gives the worker that the request should go to, or false if there is
-// none that may have it. The loads stay as they are: once the slot is
-// reserved, the caller puts the worker's load with one more slot used and
+// Choose returns the best worker for the request, or false if every worker is excluded. It does not
+// change loads. After the reservation of the slot, the caller puts the load with one more slot used and
 // ChosenAt set to now.
 //
-// The first request with a label key in its selector that no request had
-// before takes longer, as the workers are then grouped by it.
+// The first request with a new label key in its selector takes longer, because Choose then groups the
+// workers by that key.
 func (r *Ranking) Choose(req Request, now time.Time) (workerID string, ok bool) {
 	if w, ok := r.workers[req.Prefer]; ok && req.Prefer != "" && filter(&w.load, &req, now) == isEligible {
 		return w.id, true
 	}
 	at := millis(now)
 	r.latest = max(r.latest, at)
-	r.wake(at)
+	r.readyUntil(at)
 	r.groupBy(req.Selector)
 
 	c := choice{ranking: r, req: &req, now: now, at: at}
@@ -173,7 +186,7 @@ func (r *Ranking) Choose(req Request, now time.Time) (workerID string, ok bool) 
 	for i, w := range r.relocate {
 		r.relocate[i] = nil
 		if w.place != placedReady {
-			continue // met twice
+			continue // found twice
 		}
 		r.detach(w)
 		if w.load.suspended(now) {
@@ -189,7 +202,7 @@ func (r *Ranking) Choose(req Request, now time.Time) (workerID string, ok bool) 
 	return c.best.id, true
 }
 
-// A choice is the search for one worker.
+// A choice is the state of one search.
 type choice struct {
 	ranking *Ranking
 	req     *Request
@@ -199,8 +212,7 @@ type choice struct {
 	total   int64
 }
 
-// search looks through a heap in ascending order until nothing better than
-// what was found can follow.
+// search looks through a heap in ascending order until no better worker can follow.
 func (c *choice) search(h *workerHeap) {
 	if len(h.workers) == 0 {
 		return
@@ -223,9 +235,10 @@ func (c *choice) search(h *workerHeap) {
 	f.workers = f.workers[:0]
 }
 
+// consider compares one worker with the best so far.
 func (c *choice) consider(w *rankedWorker) {
 	result := filter(&w.load, c.req, c.now)
-	// Putting these elsewhere keeps the next search from meeting them.
+	// Moving these workers to another heap keeps them out of the next search.
 	if w.place == placedReady && (result == isSuspended || w.heartbeat > c.at) {
 		c.ranking.relocate = append(c.ranking.relocate, w)
 	}
@@ -238,16 +251,16 @@ func (c *choice) consider(w *rankedWorker) {
 	}
 }
 
-// wake makes workers ready whose back-off is over or whose heartbeat is no
-// longer ahead.
-func (r *Ranking) wake(at int64) {
-	for len(r.delayed.workers) > 0 && r.delayed.workers[0].wakes <= at {
+// readyUntil makes workers ready whose backoff is over or whose heartbeat is no longer in the future.
+func (r *Ranking) readyUntil(at int64) {
+	for len(r.delayed.workers) > 0 && r.delayed.workers[0].readyAt <= at {
 		w := r.delayed.workers[0]
 		r.detach(w)
 		r.attach(w, placedReady)
 	}
 }
 
+// attach puts a worker into the heaps of its new place.
 func (r *Ranking) attach(w *rankedWorker, place rankPlace) {
 	w.place = place
 	switch place {
@@ -258,14 +271,15 @@ func (r *Ranking) attach(w *rankedWorker, place rankPlace) {
 	case placedFuture:
 		w.group = r.groupOf(&w.load, w.aging)
 		w.group.futureHeap.push(w)
-		w.wakes = w.heartbeat
+		w.readyAt = w.heartbeat
 		r.delayed.push(w)
 	case placedSuspended:
-		w.wakes = millis(w.load.SuspendedUntil)
+		w.readyAt = millis(w.load.SuspendedUntil)
 		r.delayed.push(w)
 	}
 }
 
+// detach takes a worker out of its heaps, and removes an empty group.
 func (r *Ranking) detach(w *rankedWorker) {
 	switch w.place {
 	case placedReady:
@@ -286,7 +300,7 @@ func (r *Ranking) detach(w *rankedWorker) {
 	w.group, w.place = nil, placedNowhere
 }
 
-// groupBy makes groups differ in the selector's keys from now on.
+// groupBy divides groups by the selector's keys from now on.
 func (r *Ranking) groupBy(selector map[string]string) {
 	before := len(r.keys)
 	for k := range selector {
@@ -310,7 +324,7 @@ func (r *Ranking) groupBy(selector map[string]string) {
 	}
 }
 
-// groupOf finds or makes the group for a load.
+// groupOf returns the group for a load. It adds a missing group.
 func (r *Ranking) groupOf(l *Load, aging int64) *rankGroup {
 	r.key = r.key[:0]
 	for _, k := range r.keys {
@@ -342,8 +356,8 @@ func (r *Ranking) groupOf(l *Load, aging int64) *rankGroup {
 	return g
 }
 
-// matches reports whether workers of the group can pass the selector, as far
-// as groups differ in its keys.
+// matches reports whether workers of the group can match the selector, as far as groups differ in its
+// keys.
 func (g *rankGroup) matches(keys []string, selector map[string]string) bool {
 	for k, want := range selector {
 		if got, ok := g.labels[k]; (!ok || got != want) && slices.Contains(keys, k) {
@@ -353,7 +367,7 @@ func (g *rankGroup) matches(keys []string, selector map[string]string) bool {
 	return true
 }
 
-// A heapSlot is where a worker remembers its position in a heap.
+// A heapSlot is the index of a worker's position in one heap.
 type heapSlot uint8
 
 const (
@@ -364,37 +378,37 @@ const (
 	heapSlots
 )
 
-// A heapOrder says what a heap is sorted by. The first three end with the
-// rules for ties and compare only workers that age equally fast.
+// A heapOrder is the order of a heap. The first three orders end with the rules for ties and compare
+// only workers that age equally fast.
 type heapOrder uint8
 
 const (
 	orderAging heapOrder = iota
 	orderAgedOut
 	orderFuture
-	orderWakes
+	orderReadyAt
 )
 
-// A workerHeap is a binary heap of workers that know their positions.
+// A workerHeap is a binary heap. Its workers know their positions, so any of them can be removed.
 type workerHeap struct {
 	order   heapOrder
 	slot    heapSlot
 	workers []*rankedWorker
 }
 
+// less reports whether a comes before b.
 func (h *workerHeap) less(a, b *rankedWorker) bool {
 	switch h.order {
 	case orderAging:
 		return compare(a.base-b.base, &a.rankKey, timesSaturating(a.aging, a.heartbeat-b.heartbeat), &b.rankKey) < 0
-	case orderWakes:
-		return a.wakes < b.wakes
+	case orderReadyAt:
+		return a.readyAt < b.readyAt
 	}
 	return compare(a.base, &a.rankKey, b.base, &b.rankKey) < 0
 }
 
-// lowerBound gives the total, without penalty, that a worker in this heap has if
-// the heap is the one that tells for it. With the rules for ties, it never
-// decreases from one worker to the next.
+// lowerBound returns the total of a worker without its penalty, if the heap's assumption about aging
+// holds for the worker. In ascending order of the heap, with the rules for ties, it never decreases.
 func (h *workerHeap) lowerBound(w *rankedWorker, at int64) int64 {
 	switch h.order {
 	case orderAging:
@@ -405,12 +419,14 @@ func (h *workerHeap) lowerBound(w *rankedWorker, at int64) int64 {
 	return w.base
 }
 
+// push adds a worker.
 func (h *workerHeap) push(w *rankedWorker) {
 	h.workers = append(h.workers, w)
 	w.pos[h.slot] = len(h.workers) - 1
 	h.up(w)
 }
 
+// remove removes a worker.
 func (h *workerHeap) remove(w *rankedWorker) {
 	last := len(h.workers) - 1
 	moved := h.workers[last]
@@ -422,18 +438,20 @@ func (h *workerHeap) remove(w *rankedWorker) {
 	}
 }
 
-// fix restores the order after w has changed.
+// fix restores the order after a change of w.
 func (h *workerHeap) fix(w *rankedWorker) {
 	if !h.up(w) {
 		h.down(w)
 	}
 }
 
+// put places w at position i.
 func (h *workerHeap) put(w *rankedWorker, i int) {
 	h.workers[i] = w
 	w.pos[h.slot] = i
 }
 
+// up moves w towards the root as far as needed.
 func (h *workerHeap) up(w *rankedWorker) (moved bool) {
 	i := w.pos[h.slot]
 	for i > 0 {
@@ -449,6 +467,7 @@ func (h *workerHeap) up(w *rankedWorker) (moved bool) {
 	return moved
 }
 
+// down moves w away from the root as far as needed.
 func (h *workerHeap) down(w *rankedWorker) {
 	i := w.pos[h.slot]
 	for {
@@ -468,9 +487,8 @@ func (h *workerHeap) down(w *rankedWorker) {
 	h.put(w, i)
 }
 
-// timesSaturating multiplies, holding the result within ±2^62: beyond any
-// difference between totals, so comparisons with those come out as they would
-// with the exact product. a is not negative.
+// timesSaturating multiplies and limits the result to ±2^62. That is beyond every difference of totals,
+// so comparisons have the same result as with the exact product. a must not be negative.
 func timesSaturating(a, b int64) int64 {
 	const most = 1 << 62
 	neg := b < 0

@@ -14,9 +14,9 @@ import (
 	"github.com/switchyard-wa/switchyard/domain"
 )
 
-// The index is nothing but a fast Explain, whatever is done to it in whatever
-// order, and though time may go backwards.
-func TestRankingEqualsExplain(t *testing.T) {
+// The index returns the same choice as Explain after any sequence of changes, even if time goes
+// backwards.
+func TestRankingChoose_AnyChanges_EqualsExplain(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := rapid.SampledFrom(strategies).Draw(t, "strategy")
 		r := domain.NewRanking(s)
@@ -68,9 +68,8 @@ func TestRankingEqualsExplain(t *testing.T) {
 	})
 }
 
-// The same with fleets that are large enough for deep heaps, and figures such
-// as there are.
-func TestRankingEqualsExplainInLargerFleets(t *testing.T) {
+// The same holds for fleets with deep heaps and realistic figures.
+func TestRankingChoose_LargeFleet_EqualsExplain(t *testing.T) {
 	for _, s := range strategies {
 		t.Run(fmt.Sprintf("%s/%+v", s.Name(), s), func(t *testing.T) {
 			rnd := newFleetRand(7)
@@ -93,7 +92,7 @@ func TestRankingEqualsExplainInLargerFleets(t *testing.T) {
 				case 1:
 					req.Selector = map[string]string{"zone": fmt.Sprint(rnd.IntN(3))}
 				case 2:
-					if rnd.IntN(4) == 0 { // more keys than are indexed
+					if rnd.IntN(4) == 0 { // more keys than the index uses
 						req.Selector = map[string]string{fmt.Sprint("key", rnd.IntN(12)): "x"}
 					}
 				}
@@ -132,7 +131,7 @@ func TestRankingEqualsExplainInLargerFleets(t *testing.T) {
 	}
 }
 
-func TestEqualWorkersAreFilledInRotation(t *testing.T) {
+func TestRankingChoose_EqualWorkers_FilledInRotation(t *testing.T) {
 	for _, s := range strategies[:6] {
 		t.Run(fmt.Sprintf("%s/%+v", s.Name(), s), func(t *testing.T) {
 			for _, tick := range []time.Duration{0, time.Second} {
@@ -145,7 +144,8 @@ func TestEqualWorkersAreFilledInRotation(t *testing.T) {
 					id, ok := r.Choose(domain.Request{}, now)
 					require.True(t, ok)
 					require.False(t, round[id], "%s again in round %d", id, i/7)
-					if round[id] = true; len(round) == 7 {
+					round[id] = true
+					if len(round) == 7 {
 						clear(round)
 					}
 					l, _ := r.Get(id)
@@ -160,9 +160,9 @@ func TestEqualWorkersAreFilledInRotation(t *testing.T) {
 	}
 }
 
-// With a strategy whose scores do not grow with use, the one chosen least
-// recently goes first among those with as many sessions.
-func TestRotationAfterRelease(t *testing.T) {
+// Scores that do not grow with use leave ties. Among workers with equally many sessions the least
+// recent choice goes first.
+func TestRankingChoose_SlotsReleased_RotationContinues(t *testing.T) {
 	r := domain.NewRanking(domain.MultiFactor{})
 	for i := range 3 {
 		r.Put(domain.Load{WorkerID: fmt.Sprint("w", i), Status: domain.WorkerOnline, Capacity: 10, HeartbeatAt: noon})
@@ -178,7 +178,7 @@ func TestRotationAfterRelease(t *testing.T) {
 	require.Equal(t, []string{"w0", "w1", "w2", "w0", "w1", "w2"}, got)
 }
 
-func TestRankingAccessors(t *testing.T) {
+func TestRanking_PutAndRemove_GetAllLen(t *testing.T) {
 	r := domain.NewRanking(domain.LeastSessions{})
 	_, ok := r.Choose(domain.Request{Prefer: "w1"}, noon)
 	require.False(t, ok)
@@ -199,7 +199,7 @@ func TestRankingAccessors(t *testing.T) {
 	require.Equal(t, 1, r.Len())
 }
 
-// counting counts how many workers a choice looks at.
+// counting counts the workers that a choice looks at.
 type counting struct {
 	domain.Strategy
 	seen *int
@@ -213,8 +213,8 @@ func (c counting) Penalty(l domain.Load, req domain.Request) float64 {
 	return 0
 }
 
-// A choice looks at few workers, whatever the fleet is like.
-func TestChooseLooksAtFewWorkers(t *testing.T) {
+// A choice looks at few workers in every fleet.
+func TestRankingChoose_LargeFleet_LooksAtFewWorkers(t *testing.T) {
 	const n = 5000
 	fresh := func(i int) domain.Load {
 		return domain.Load{WorkerID: fmt.Sprint("w", i), Status: domain.WorkerOnline, Capacity: 50, HeartbeatAt: noon}
@@ -226,7 +226,8 @@ func TestChooseLooksAtFewWorkers(t *testing.T) {
 		"random":     func(i int) domain.Load { return random.load(i, noon) },
 		"half of the clocks ahead": func(i int) domain.Load {
 			l := fresh(i)
-			if l.Used = i % 40; i%2 == 0 {
+			l.Used = i % 40
+			if i%2 == 0 {
 				l.HeartbeatAt = noon.Add(time.Hour + time.Duration(i)*time.Millisecond)
 			}
 			return l
@@ -271,7 +272,7 @@ func TestChooseLooksAtFewWorkers(t *testing.T) {
 			var counts []int
 			for i := range 200 {
 				if i == 100 {
-					now = noon.Add(-time.Minute) // the clock is put back
+					now = noon.Add(-time.Minute) // the clock is set back
 				}
 				if i == 150 {
 					req.Selector = map[string]string{"pool": "1"}
@@ -303,7 +304,7 @@ func TestChooseLooksAtFewWorkers(t *testing.T) {
 	}
 }
 
-func TestChooseDoesNotAllocate(t *testing.T) {
+func TestRankingChoose_IndexedFleet_AtMostOneAllocation(t *testing.T) {
 	r := domain.NewRanking(domain.Spread{})
 	rnd := newFleetRand(1)
 	for i := range 200 {
@@ -314,7 +315,7 @@ func TestChooseDoesNotAllocate(t *testing.T) {
 	require.LessOrEqual(t, testing.AllocsPerRun(100, func() { r.Choose(req, noon) }), 1.0)
 }
 
-func TestExplainKeepsItsInput(t *testing.T) {
+func TestExplain_Loads_InputUnchanged(t *testing.T) {
 	loads := []domain.Load{
 		{WorkerID: "b", Status: domain.WorkerOnline, Used: 1, Capacity: 2},
 		{WorkerID: "a", Status: domain.WorkerOnline, Used: 0, Capacity: 2},
@@ -323,15 +324,14 @@ func TestExplainKeepsItsInput(t *testing.T) {
 	require.False(t, slices.IsSortedFunc(loads, func(a, b domain.Load) int { return cmp.Compare(a.WorkerID, b.WorkerID) }))
 }
 
-// Workers that differ in labels are never taken for one another, odd as the
-// labels may be.
-func TestLabelsAreKeptApart(t *testing.T) {
+// The index never confuses workers with different labels, however odd the labels are.
+func TestRankingChoose_OddLabels_NeverConfused(t *testing.T) {
 	labels := []map[string]string{
 		nil, {"pool": "max"}, {"zone": "max"}, {"pool": "max", "zone": "max"}, {"pool": ""}, {"zone": ""},
 		{"pool": "", "zone": "0:"}, {"pool": "0:", "zone": ""}, {"pool": "-"}, {"zone": "-"}, {"pool": "", "zone": "-"}, {"pool": "-", "zone": ""},
 	}
 	r := domain.NewRanking(domain.MultiFactor{})
-	for range 2 { // grouped after the fact, and from the start
+	for range 2 { // grouped afterwards, then from the start
 		for i, l := range labels {
 			r.Put(domain.Load{WorkerID: fmt.Sprint("w", i), Status: domain.WorkerOnline, Capacity: 1, Labels: l})
 		}

@@ -5,12 +5,12 @@ import (
 	"slices"
 )
 
-// MovableSession is a session that could move, as far as planning has to know it.
+// MovableSession is a session that may move, as far as planning needs it.
 type MovableSession struct {
 	SessionID string
 	UserID    string
 	WorkerID  string
-	Selector  map[string]string // labels that its worker must have: its tier is bound to a pool
+	Selector  map[string]string // labels that the worker must have: the tier is bound to a pool
 }
 
 // PlannedMove is one move of a plan.
@@ -21,18 +21,16 @@ type PlannedMove struct {
 	ToWorker   string
 }
 
-// PlanRebalance gives the moves that even out how full workers are, in the
-// order in which they are best made. Each is from the fullest worker to the
-// emptiest one that may have a session of it, by the share of their capacity
-// that is used; but only if they are more than tolerance (0.1 is 10 % of the
-// capacity) apart and do not change places by it. So no worker gets fuller than
-// the fullest was, and the plan is over as soon as the shares are near enough:
-// once it is carried out, the next one is empty.
+// PlanRebalance returns the moves that even out how full workers are, in the best order of execution.
+// The share of a worker is the used part of its capacity. Each move leads from the worker with the
+// highest share to the worker with the lowest share that may run the session. The two shares must
+// differ by more than tolerance (0.1 is 10 % of the capacity), and the move must not swap their order.
+// No worker therefore exceeds the highest share of before. The plan ends when the shares are close
+// enough. After its execution the next plan is empty.
 //
-// Only workers that receive sessions take part. sessions are those that may
-// move; the loads count the others too. Of those that could, the session moves
-// whose user has the fewest others at the new worker and the most at the old
-// one. No session moves twice.
+// Only schedulable workers take part. sessions lists the sessions that may move; the loads count the
+// others too. Among equal candidates a session moves whose user has the fewest sessions on the new
+// worker and the most on the old one. No session moves twice.
 func PlanRebalance(loads []Load, sessions []MovableSession, tolerance float64) []PlannedMove {
 	b := newBalance(loads, sessions)
 	var plan []PlannedMove
@@ -42,7 +40,7 @@ func PlanRebalance(loads []Load, sessions []MovableSession, tolerance float64) [
 			return plan
 		}
 		if at := slices.IndexFunc(plan, func(p PlannedMove) bool { return p.SessionID == m.SessionID }); at >= 0 {
-			m.FromWorker = plan[at].FromWorker // it goes on: at once, then
+			m.FromWorker = plan[at].FromWorker // join both moves of the session
 			plan = slices.Delete(plan, at, at+1)
 		}
 		if m.FromWorker != m.ToWorker {
@@ -53,21 +51,23 @@ func PlanRebalance(loads []Load, sessions []MovableSession, tolerance float64) [
 
 // A balance is the state of a fleet while moves are planned.
 type balance struct {
-	order     []*workerLoad       // by share, the emptiest first
-	selectors []map[string]string // the different ones; sessions with the same form a group
-	users     map[userAt]int      // how many sessions a user has on a worker
+	order     []*workerLoad       // by share, the lowest first
+	selectors []map[string]string // the different selectors; sessions with the same selector form a group
+	users     map[userAt]int      // the number of sessions of a user on a worker
 }
 
+// A userAt is the key of one user on one worker.
 type userAt struct{ user, worker string }
 
 // A workerLoad is one worker of a balance.
 type workerLoad struct {
 	id             string
 	used, capacity int
-	hosts          []bool             // by group: whether it may have such sessions
+	hosts          []bool             // by group: whether the worker may run such sessions
 	sessions       [][]MovableSession // by group
 }
 
+// newBalance returns the state before the first move.
 func newBalance(loads []Load, sessions []MovableSession) *balance {
 	b := &balance{users: make(map[userAt]int)}
 	groups := make(map[string]int)
@@ -100,7 +100,7 @@ func newBalance(loads []Load, sessions []MovableSession) *balance {
 	return b
 }
 
-// selectorKey writes a selector as text, the same for equal ones.
+// selectorKey returns a selector as text. Equal selectors have the same text.
 func selectorKey(selector map[string]string) string {
 	pairs := make([]string, 0, len(selector))
 	for k, v := range selector {
@@ -114,37 +114,39 @@ func selectorKey(selector map[string]string) string {
 	return key
 }
 
-// compareShares compares how full workers are, or would be.
+// compareShares compares the shares of two workers.
 func compareShares(usedA, capacityA, usedB, capacityB int) int {
 	return cmp.Compare(int64(usedA)*int64(capacityB), int64(usedB)*int64(capacityA))
 }
 
+// compareWorkerLoads orders workers by share and then by id.
 func compareWorkerLoads(a, b *workerLoad) int {
 	return cmp.Or(compareShares(a.used, a.capacity, b.used, b.capacity), cmp.Compare(a.id, b.id))
 }
 
-func (s *workerLoad) share() float64 { return float64(s.used) / float64(s.capacity) }
+// share returns the used part of the capacity.
+func (w *workerLoad) share() float64 { return float64(w.used) / float64(w.capacity) }
 
-// A candidateMove is a move of any session of a group.
+// A candidateMove is a move of some session of a group.
 type candidateMove struct {
 	from, to *workerLoad
 	group    int
-	apart    float64 // how much fuller the one is than the other
+	gap      float64 // difference of the two shares
 }
 
-// nextMove finds the move between workers that are furthest apart, and makes it.
+// nextMove finds the move between the workers with the widest gap and applies it.
 func (b *balance) nextMove(tolerance float64) (PlannedMove, bool) {
 	var best candidateMove
 	for _, from := range slices.Backward(b.order) {
-		if widest := from.share() - b.order[0].share(); widest <= tolerance || best.from != nil && widest < best.apart {
-			break // and those that follow are emptier still
+		if widest := from.share() - b.order[0].share(); widest <= tolerance || best.from != nil && widest < best.gap {
+			break // the following workers have lower shares
 		}
 		for group, sessions := range from.sessions {
 			if len(sessions) == 0 {
 				continue
 			}
-			if s := b.findMove(from, group, tolerance); s.from != nil && (best.from == nil || s.compare(&best) > 0) {
-				best = s
+			if m := b.findMove(from, group, tolerance); m.from != nil && (best.from == nil || m.compare(&best) > 0) {
+				best = m
 			}
 		}
 	}
@@ -154,61 +156,60 @@ func (b *balance) nextMove(tolerance float64) (PlannedMove, bool) {
 	return b.applyMove(best), true
 }
 
-// compare prefers what is further apart; ties go by id, for the plan to be the
-// same each time.
-func (s *candidateMove) compare(other *candidateMove) int {
+// compare prefers the wider gap. Ties go by id, so the plan is the same each time.
+func (m *candidateMove) compare(other *candidateMove) int {
 	return cmp.Or(
-		cmp.Compare(s.apart, other.apart),
-		cmp.Compare(other.from.id, s.from.id),
-		cmp.Compare(other.to.id, s.to.id),
-		cmp.Compare(other.group, s.group),
+		cmp.Compare(m.gap, other.gap),
+		cmp.Compare(other.from.id, m.from.id),
+		cmp.Compare(other.to.id, m.to.id),
+		cmp.Compare(other.group, m.group),
 	)
 }
 
-// findMove finds the emptiest worker that should have a session of the group from
-// another one; from is nil if there is none.
+// findMove returns the move of a session of the group to the worker with the lowest possible share. The
+// field from is nil if there is no such move.
 func (b *balance) findMove(from *workerLoad, group int, tolerance float64) candidateMove {
 	for _, to := range b.order {
-		apart := from.share() - to.share()
-		if apart <= tolerance {
+		gap := from.share() - to.share()
+		if gap <= tolerance {
 			break
 		}
 		if to.hosts[group] && to.used < to.capacity &&
 			compareShares(to.used+1, to.capacity, from.used, from.capacity) < 0 &&
 			compareShares(from.used-1, from.capacity, to.used, to.capacity) >= 0 {
-			return candidateMove{from, to, group, apart}
+			return candidateMove{from, to, group, gap}
 		}
 	}
 	return candidateMove{}
 }
 
-// applyMove chooses the session and makes the move with it.
-func (b *balance) applyMove(s candidateMove) PlannedMove {
-	sessions := s.from.sessions[s.group]
-	crowd := func(session MovableSession) int {
-		return b.users[userAt{session.UserID, s.to.id}] - b.users[userAt{session.UserID, s.from.id}]
+// applyMove chooses the session of a move and updates the state.
+func (b *balance) applyMove(m candidateMove) PlannedMove {
+	sessions := m.from.sessions[m.group]
+	sameUser := func(session MovableSession) int {
+		return b.users[userAt{session.UserID, m.to.id}] - b.users[userAt{session.UserID, m.from.id}]
 	}
 	at := 0
 	for i := range sessions {
-		if cmp.Or(cmp.Compare(crowd(sessions[i]), crowd(sessions[at])), cmp.Compare(sessions[i].SessionID, sessions[at].SessionID)) < 0 {
+		if cmp.Or(cmp.Compare(sameUser(sessions[i]), sameUser(sessions[at])), cmp.Compare(sessions[i].SessionID, sessions[at].SessionID)) < 0 {
 			at = i
 		}
 	}
 	session := sessions[at]
-	s.from.sessions[s.group] = slices.Delete(sessions, at, at+1)
-	s.to.sessions[s.group] = append(s.to.sessions[s.group], session)
-	b.users[userAt{session.UserID, s.from.id}]--
-	b.users[userAt{session.UserID, s.to.id}]++
-	b.resize(s.from, -1)
-	b.resize(s.to, +1)
-	return PlannedMove{SessionID: session.SessionID, UserID: session.UserID, FromWorker: s.from.id, ToWorker: s.to.id}
+	m.from.sessions[m.group] = slices.Delete(sessions, at, at+1)
+	m.to.sessions[m.group] = append(m.to.sessions[m.group], session)
+	b.users[userAt{session.UserID, m.from.id}]--
+	b.users[userAt{session.UserID, m.to.id}]++
+	b.resize(m.from, -1)
+	b.resize(m.to, +1)
+	return PlannedMove{SessionID: session.SessionID, UserID: session.UserID, FromWorker: m.from.id, ToWorker: m.to.id}
 }
 
-// resize changes how much a worker has, and keeps the order.
-func (b *balance) resize(s *workerLoad, n int) {
-	at, _ := slices.BinarySearchFunc(b.order, s, compareWorkerLoads)
+// resize adds n to the used slots of a worker and keeps the order.
+func (b *balance) resize(w *workerLoad, n int) {
+	at, _ := slices.BinarySearchFunc(b.order, w, compareWorkerLoads)
 	b.order = slices.Delete(b.order, at, at+1)
-	s.used += n
-	at, _ = slices.BinarySearchFunc(b.order, s, compareWorkerLoads)
-	b.order = slices.Insert(b.order, at, s)
+	w.used += n
+	at, _ = slices.BinarySearchFunc(b.order, w, compareWorkerLoads)
+	b.order = slices.Insert(b.order, at, w)
 }

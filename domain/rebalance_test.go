@@ -14,14 +14,14 @@ import (
 
 const tolerance = 0.1
 
-// crew is a fleet with its sessions, for plans to be carried out on.
+// A crew is a fleet with its sessions. Plans are executed on it.
 type crew struct {
 	loads    map[string]domain.Load
 	sessions []domain.MovableSession
 }
 
 func (c *crew) plan() []domain.PlannedMove {
-	loads := slices.Collect(maps.Values(c.loads)) // in any order
+	loads := slices.Collect(maps.Values(c.loads)) // in random order
 	return domain.PlanRebalance(loads, c.sessions, tolerance)
 }
 
@@ -44,7 +44,7 @@ func (c *crew) carryOut(t require.TestingT, m domain.PlannedMove) {
 	session.WorkerID = m.ToWorker
 }
 
-// extremes gives the shares of the fullest and the emptiest worker that receives sessions.
+// extremes returns the highest and the lowest share of a worker that receives sessions.
 func (c *crew) extremes() (most, least float64) {
 	least = 1e9
 	for _, l := range c.loads {
@@ -74,7 +74,7 @@ func someCrew(t *rapid.T, equal bool) *crew {
 		case 9:
 			l.Suspect = "it is new"
 		}
-		n := rapid.IntRange(0, l.Capacity+l.Capacity/4).Draw(t, "sessions") // its capacity may have been lowered
+		n := rapid.IntRange(0, l.Capacity+l.Capacity/4).Draw(t, "sessions") // an administrator may have lowered the capacity
 		l.Used = n
 		c.loads[l.WorkerID] = l
 		fixed := rapid.IntRange(0, n/3).Draw(t, "that cannot move")
@@ -83,7 +83,7 @@ func someCrew(t *rapid.T, equal bool) *crew {
 				SessionID: fmt.Sprintf("s%d-%02d", i, k), WorkerID: l.WorkerID,
 				UserID: fmt.Sprintf("u%d", rapid.IntRange(0, 9).Draw(t, "user")),
 			}
-			// Mostly where it may be; a tier's pool may have changed since.
+			// Most sessions are where they may run. A tier's pool may have changed since.
 			if pool := rapid.SampledFrom(append(pools, l.Labels["pool"], l.Labels["pool"])).Draw(t, "tier's pool"); pool != "" {
 				s.Selector = map[string]string{"pool": pool}
 			}
@@ -93,7 +93,7 @@ func someCrew(t *rapid.T, equal bool) *crew {
 	return c
 }
 
-func TestRebalance(t *testing.T) {
+func TestPlanRebalance_AnyFleet_SharesConverge(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		c := someCrew(t, rapid.Bool().Draw(t, "equal"))
 		plan := c.plan()
@@ -114,9 +114,9 @@ func TestRebalance(t *testing.T) {
 	})
 }
 
-// Among equals no move is in vain: each is needed, what has been carried out was
-// of use, and the rest of the plan is the plan from there.
-func TestRebalanceMovesFew(t *testing.T) {
+// Among equal workers every move is necessary and useful, and the rest of a plan equals the plan from
+// the reached state.
+func TestPlanRebalance_EqualWorkers_NoUselessMove(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		c := someCrew(t, true)
 		for i := range c.sessions {
@@ -146,7 +146,7 @@ func hosting(id string, used, capacity int) domain.Load {
 	return domain.Load{WorkerID: id, Status: domain.WorkerOnline, Used: used, Capacity: capacity}
 }
 
-func TestRebalanceExamples(t *testing.T) {
+func TestPlanRebalance_Examples_ExpectedMoves(t *testing.T) {
 	loads := []domain.Load{hosting("a", 12, 20), hosting("b", 0, 20), hosting("c", 6, 20)}
 	plan := domain.PlanRebalance(loads, someSessions(12, "a", "u"), tolerance)
 	require.Len(t, plan, 5, "7, 5, 6")

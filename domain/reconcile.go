@@ -6,33 +6,31 @@ import (
 	"time"
 )
 
-// Step is the next thing to be done about a session.
+// Step is the next action about a session.
 type Step uint8
 
-// The steps. Each is carried out by one transaction, or one call to a worker
-// followed by one transaction; a crash before, between or after them leaves a
-// state from which [NextStep] gives the right step again.
+// The steps. One transaction executes a step, or one call to a worker and then one transaction. A crash
+// before, between or after them leaves a state from which [NextStep] returns the right step again.
 const (
-	StepNone              Step = iota // nothing to do, now or at Session.DueAt
+	StepNone              Step = iota // nothing to do now; look again at Session.DueAt
 	StepPlace                         // choose a worker, reserve a slot, assign
-	StepCall                          // tell the assigned worker Session.Command
+	StepCall                          // call the assigned worker with Session.Command
 	StepEndDebounce                   // Session.EndDebounce
-	StepAbandonAssignment             // Session.StopConfirmed: the stop cannot be confirmed any more; clean up there later
-	StepFailover                      // Session.UnassignForMove: the worker is lost; place elsewhere
-	StepStopForMove                   // Session.RequestStopForMove, when its turn comes: the worker is being drained, or it is to migrate
-	StepStartTimedOut                 // Session.StartTimedOut: the worker may have had the start but never confirmed it
+	StepAbandonAssignment             // Session.StopConfirmed: the stop cannot be confirmed any more; record a cleanup
+	StepFailover                      // Session.UnassignForMove: the worker is lost; place the session elsewhere
+	StepStopForMove                   // Session.RequestStopForMove, after admission: the worker drains, or the session migrates
+	StepStartTimedOut                 // Session.StartTimedOut: the worker never confirmed a start that it may have executed
 )
 
-// NextStep decides what is to be done about a session, given its worker as it is
-// known (nil if there is no such worker). at is when to ask again if the step
-// is StepNone; zero means that only a change of state can bring work.
+// NextStep returns the next step of a session and, with StepNone, the time of the next look. A zero
+// time means that only a change of state can bring work. w is the assigned worker as it is known, or
+// nil if there is none.
 //
-// A session that is claimed waits for the claim to end, unless its worker is
-// lost; the replica that has the claim asks about a copy without it.
+// A claimed session waits for the end of the claim, unless its worker is lost. The replica that holds
+// the claim passes a copy without it.
 //
-// It is level-triggered: it looks at the recorded state alone, never at how
-// that came about.
-func NextStep(s *Session, w *Worker, t Timing, now time.Time) (step Step, at time.Time) {
+// NextStep is level-triggered: it looks at recorded state alone and never at the events that led there.
+func NextStep(s *Session, w *Worker, t Timing, now time.Time) (step Step, requeueAt time.Time) {
 	if !s.IsAssigned() {
 		switch {
 		case s.Intent == Down:
@@ -47,7 +45,7 @@ func NextStep(s *Session, w *Worker, t Timing, now time.Time) (step Step, at tim
 	case lost && (s.Intent == Down || s.Command == CommandLogout):
 		return StepAbandonAssignment, time.Time{}
 	case lost && s.LoggedOut:
-		return due(StepEndDebounce, s.DebounceUntil, now) // it is not wanted elsewhere
+		return due(StepEndDebounce, s.DebounceUntil, now) // a logged-out session does not start elsewhere
 	case lost:
 		return StepFailover, time.Time{}
 	case !w.Online:
@@ -68,6 +66,7 @@ func NextStep(s *Session, w *Worker, t Timing, now time.Time) (step Step, at tim
 	return StepNone, time.Time{}
 }
 
+// due returns the step if its time has come, and otherwise the time to wait for.
 func due(step Step, at, now time.Time) (Step, time.Time) {
 	if now.Before(at) {
 		return StepNone, at
@@ -75,8 +74,8 @@ func due(step Step, at, now time.Time) (Step, time.Time) {
 	return step, time.Time{}
 }
 
-// SortByPriority orders the sessions of a lost worker for placing elsewhere, and
-// those waiting for capacity: higher tiers first, then those waiting longest.
+// SortByPriority returns sessions in the order of placement: higher ranks first, then the longest in
+// their status. It serves the sessions of a lost worker and sessions that wait for capacity.
 func SortByPriority(sessions []*Session, rank func(userID string) int) []*Session {
 	plan := slices.Clone(sessions)
 	slices.SortStableFunc(plan, func(a, b *Session) int {
@@ -89,8 +88,8 @@ func SortByPriority(sessions []*Session, rank func(userID string) int) []*Sessio
 	return plan
 }
 
-// IsRecoverableBy reports whether a restarted worker is to recover the session:
-// it is still assigned there, wanted up, and not about to be stopped there.
+// IsRecoverableBy reports whether a restarted worker recovers the session. The session is still
+// assigned to the worker, wanted up, and not about to be stopped there.
 func IsRecoverableBy(s *Session, workerID string) bool {
 	return s.WorkerID == workerID && s.Intent == Up && s.Status.IsActive() && !s.Command.Stops()
 }

@@ -2,10 +2,9 @@ package domain
 
 import "time"
 
-// reportable is the life cycle as far as a worker's report may move it: what
-// the user does is in the methods of [Session]. DISCONNECTED is left by a report
-// only while it is debounced.
-var reportable = map[Status][]Status{
+// reportTransitions lists the status changes that a worker's report may cause. User actions are methods
+// of [Session]. A report changes DISCONNECTED only while it is debounced.
+var reportTransitions = map[Status][]Status{
 	Init:         {QRRequired, Connected, Disconnected, Errored},
 	QRRequired:   {Connected, Disconnected, Errored},
 	Connected:    {Reconnecting, Disconnected, Errored},
@@ -13,10 +12,10 @@ var reportable = map[Status][]Status{
 	Disconnected: {Init, QRRequired, Reconnecting, Connected},
 }
 
-// MayReport reports whether a worker's report may move a session from one
-// status to another. From DISCONNECTED this holds only while it is debounced.
+// MayReport reports whether a worker's report may change the status from one to the other. From
+// DISCONNECTED this holds only while it is debounced.
 func MayReport(from, to Status) bool {
-	for _, s := range reportable[from] {
+	for _, s := range reportTransitions[from] {
 		if s == to {
 			return true
 		}
@@ -24,49 +23,48 @@ func MayReport(from, to Status) bool {
 	return false
 }
 
-// Report is what a worker says of a session, in a status report, a heartbeat,
-// or the answer to a call.
+// Report is a worker's statement about a session, in a status report, a heartbeat, or the response to a
+// call.
 type Report struct {
 	SessionID   string
-	WorkerID    string // empty: the report does not say
-	Generation  int64  // 0: the report does not say
+	WorkerID    string // empty: not stated
+	Generation  int64  // 0: not stated
 	Status      Status
 	PhoneNumber string
 	DisplayName string
 	QR          QR
 	PairingCode string
-	LoggedOut   bool // the credentials are gone
+	LoggedOut   bool // the worker has no credentials any more
 	Snapshot    bool // from a list of all sessions, which may be older than our latest call
 	Reason      string
 	Error       string
-	At          time.Time // the worker's clock; zero: it does not say
+	At          time.Time // the worker's clock; zero: not stated
 }
 
-// Outcome says what became of a report.
+// Outcome is the result of a report.
 type Outcome uint8
 
 // The outcomes of a report.
 const (
-	Applied   Outcome = iota // the status moved
-	Repeated                 // the status stands; data was refreshed
-	Unchanged                // nothing new at all
-	Stale                    // refused: older, or not a move the life cycle has
-	NotOwner                 // refused: from a worker, or a generation, that does not hold the session
-	NotWanted                // refused: the user wants it down
+	Applied   Outcome = iota // the status changed
+	Repeated                 // the status was the same; data was refreshed
+	Unchanged                // the report contained nothing new
+	Stale                    // refused: older, or not a transition of the life cycle
+	NotOwner                 // refused: the worker or the generation does not hold the session
+	NotWanted                // refused: the user wants the session down
 	outcomeEnd
 )
 
-// String names the outcome for logs and counters.
+// String returns the outcome for logs and counters.
 func (o Outcome) String() string {
 	return [outcomeEnd]string{"applied", "repeated", "unchanged", "stale", "not owner", "not wanted"}[o]
 }
 
-// clockSkew bounds how far a worker's clock is believed to be off, and how late
-// a report that was overtaken may arrive.
+// clockSkew limits the assumed error of a worker's clock, and the delay of a report that a newer one
+// overtook.
 const clockSkew = 5 * time.Second
 
-// Apply lets a report change what is known of the session, as far as the life
-// cycle and the debounce rule allow.
+// Apply applies a report to the session, as far as the life cycle and the debounce allow.
 func (s *Session) Apply(r Report, t Timing, now time.Time) (Outcome, []Event) {
 	switch {
 	case !s.IsAssigned(),
@@ -76,28 +74,28 @@ func (s *Session) Apply(r Report, t Timing, now time.Time) (Outcome, []Event) {
 	case s.Intent == Down && r.Status.IsActive():
 		return NotWanted, nil
 	case s.Intent == Up && s.Command.Stops():
-		return Stale, nil // it is being stopped there to start afresh or elsewhere
+		return Stale, nil // the stop precedes a new start or a move
 	case r.Snapshot && !s.Confirmed && (s.Command == CommandRestart || s.Command == CommandStart && !r.Status.IsActive()):
-		return Stale, nil // the worker may not have had the command yet
+		return Stale, nil // the list may be older than the command
 	case r.Snapshot && s.LoggedOut && r.Status.IsActive():
-		return Stale, nil // the list was made before the phone logged out
+		return Stale, nil // the list is older than the logout
 	case !r.At.IsZero() && r.At.Before(s.LastReportWorkerTime) && now.Sub(s.LastReportAppliedAt) < clockSkew:
-		return Stale, nil // long after, it is rather the worker's clock that was set back
+		return Stale, nil // after a longer time the worker's clock was rather set back
 	}
 	if r.Status == s.Status {
-		return s.refresh(r, now), nil
+		return s.refreshData(r, now), nil
 	}
-	settling := !s.DebounceUntil.IsZero()
-	if !MayReport(s.Status, r.Status) || s.Status == Disconnected && !settling {
+	isDebounced := !s.DebounceUntil.IsZero()
+	if !MayReport(s.Status, r.Status) || s.Status == Disconnected && !isDebounced {
 		return Stale, nil
 	}
-	s.refresh(r, now)
+	s.refreshData(r, now)
 	s.LastReportAppliedAt = now
-	return Applied, s.applied(r, t, now)
+	return Applied, s.applyStatus(r, t, now)
 }
 
-// applied carries out a move that has been allowed.
-func (s *Session) applied(r Report, t Timing, now time.Time) []Event {
+// applyStatus changes the status to the report's. Apply has checked that the transition is allowed.
+func (s *Session) applyStatus(r Report, t Timing, now time.Time) []Event {
 	connectedFor := now.Sub(s.StatusAt)
 	was := s.Status
 	s.clearDebounce()
@@ -112,7 +110,7 @@ func (s *Session) applied(r Report, t Timing, now time.Time) []Event {
 		return s.transition(r.Status, r.Reason, now)
 	case QRRequired:
 		s.markConfirmed()
-		s.WasConnected = false // the link is gone: without a scan the attempts run out
+		s.WasConnected = false // the link is gone: without a scan the restart attempts run out
 		events := s.transition(QRRequired, r.Reason, now)
 		if was == Reconnecting {
 			s.PhoneNumber = ""
@@ -127,7 +125,7 @@ func (s *Session) applied(r Report, t Timing, now time.Time) []Event {
 	case Disconnected:
 		s.DebounceUntil = now.Add(t.DisconnectDebounce)
 		if s.Command == CommandRestart && !s.WasConnected && !r.LoggedOut {
-			s.DebounceUntil = now.Add(t.StartTimeout) // a moment of that restart; a first QR may take its time
+			s.DebounceUntil = now.Add(t.StartTimeout) // the worker disconnects during the restart; its first QR may take longer
 		}
 		s.DueAt = s.DebounceUntil
 		s.LoggedOut = r.LoggedOut
@@ -141,8 +139,8 @@ func (s *Session) applied(r Report, t Timing, now time.Time) []Event {
 	}
 }
 
-// refresh takes over the data of a report whatever its status.
-func (s *Session) refresh(r Report, now time.Time) Outcome {
+// refreshData takes over the data of a report. It does not change the status.
+func (s *Session) refreshData(r Report, now time.Time) Outcome {
 	before := *s
 	if r.Status == Connected {
 		s.PhoneNumber = first(r.PhoneNumber, s.PhoneNumber)
@@ -167,7 +165,7 @@ func (s *Session) refresh(r Report, now time.Time) Outcome {
 	if r.At.After(s.LastReportWorkerTime) {
 		s.LastReportWorkerTime = r.At
 		if r.At.After(now.Add(clockSkew)) {
-			s.LastReportWorkerTime = now // its clock is wrong, and may be set back
+			s.LastReportWorkerTime = now // the worker's clock is wrong and may be set back
 		}
 	}
 	if before.PhoneNumber == s.PhoneNumber && before.DisplayName == s.DisplayName &&

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Intent is what the user wants of a session.
+// Intent is the user's wish for a session.
 type Intent string
 
 // The intents.
@@ -15,11 +15,11 @@ const (
 	Down Intent = "DOWN"
 )
 
-// Status is what is observed of a session.
+// Status is the observed state of a session.
 type Status string
 
-// The statuses. The first four are live: they hold a slot on a worker or wait
-// for one.
+// The statuses. Sessions in one of the first four are active: they hold a slot on a worker or wait for
+// one.
 const (
 	Init         Status = "INIT"
 	QRRequired   Status = "QR_REQUIRED"
@@ -29,8 +29,7 @@ const (
 	Errored      Status = "ERROR"
 )
 
-// IsActive reports whether a session of this status counts against the live
-// sessions of its user.
+// IsActive reports whether a session of this status counts against its user's limit of active sessions.
 func (s Status) IsActive() bool {
 	switch s {
 	case Init, QRRequired, Connected, Reconnecting:
@@ -39,7 +38,7 @@ func (s Status) IsActive() bool {
 	return false
 }
 
-// ParseStatus accepts a status in any case.
+// ParseStatus returns the status with the given name, in any case.
 func ParseStatus(s string) (Status, error) {
 	switch st := Status(strings.ToUpper(strings.TrimSpace(s))); st {
 	case Init, QRRequired, Connected, Reconnecting, Disconnected, Errored:
@@ -49,9 +48,10 @@ func ParseStatus(s string) (Status, error) {
 		"Status must be one of INIT, QR_REQUIRED, CONNECTED, RECONNECTING, DISCONNECTED, ERROR")
 }
 
-// Command is what the assigned worker has still to be told, or has not yet
-// confirmed. It is recorded before the call is made, so a crash in between is
-// found and finished by the reconciler.
+// Command is the call that the assigned worker has still to receive or to confirm.
+//
+// The store records a command before a replica calls the worker. After a crash in between, the
+// reconciler finds and finishes the command.
 type Command string
 
 // The commands.
@@ -60,18 +60,27 @@ const (
 	CommandStart      Command = "START"
 	CommandRestart    Command = "RESTART"
 	CommandDisconnect Command = "DISCONNECT" // stop, keep credentials
-	CommandLogout     Command = "LOGOUT"     // stop, forget credentials
-	CommandMove       Command = "MOVE"       // stop there, then start elsewhere
-	CommandDelete     Command = "DELETE"     // forget everything; only as a Cleanup
+	CommandLogout     Command = "LOGOUT"     // stop, wipe credentials
+	CommandMove       Command = "MOVE"       // stop on this worker, then start on another
+	CommandDelete     Command = "DELETE"     // wipe everything; only in a Cleanup
 )
 
-// Stops reports whether the command ends with the session not running there.
-func (o Command) Stops() bool {
-	return o == CommandDisconnect || o == CommandLogout || o == CommandMove || o == CommandDelete
+// Stops reports whether the session does not run on the worker after the command.
+func (c Command) Stops() bool {
+	return c == CommandDisconnect || c == CommandLogout || c == CommandMove || c == CommandDelete
 }
 
-// AsStop returns the stop that ends an assignment: Logout stays, every other command
-// is Disconnect.
+// MoreDestructive returns the stop that keeps less data on the worker.
+func (c Command) MoreDestructive(other Command) Command {
+	for _, most := range []Command{CommandDelete, CommandLogout} {
+		if c == most || other == most {
+			return most
+		}
+	}
+	return c
+}
+
+// AsStop returns the stop that ends an assignment: Logout stays, every other command is Disconnect.
 func (c Command) AsStop() Command {
 	if c == CommandLogout {
 		return CommandLogout
@@ -79,65 +88,54 @@ func (c Command) AsStop() Command {
 	return CommandDisconnect
 }
 
-// MoreDestructive returns whichever of two stops leaves less behind.
-func (o Command) MoreDestructive(other Command) Command {
-	for _, most := range []Command{CommandDelete, CommandLogout} {
-		if o == most || other == most {
-			return most
-		}
-	}
-	return o
-}
-
 // Session is one WhatsApp account that a user wants online, or not.
 //
-// A session is assigned while WorkerID is set, and exactly then holds a slot
-// there.
+// A session is assigned while WorkerID is set, and holds a slot on that worker exactly then.
 type Session struct {
 	ID          string
 	UserID      string
 	Name        string
 	Description string
 	DisplayName string // of the WhatsApp account
-	PhoneNumber string // digits; empty while not linked
+	PhoneNumber string // digits; empty while the account is not linked
 
 	Intent       Intent
 	Status       Status
-	StatusAt     time.Time // since when
-	WasConnected bool      // since the intent went up, or a QR was last shown
+	StatusAt     time.Time // when the session entered Status
+	WasConnected bool      // since the intent went up or a QR was last shown
 	LastError    string
 
 	WorkerID            string
 	Generation          int64 // grows by one with each assignment, never shrinks
 	AssignedAt          time.Time
-	CredentialsWorkerID string // the worker that holds its credentials; empty if none does
-	PreviousWorkerID    string // the worker it is on its way from; empty unless moving
-	PlacementEvent      EventType
-	MigrationID         string // the migration that is open; empty: none
-	MigrationTargetID   string // where that wants it, if it can; empty: anywhere
+	CredentialsWorkerID string    // the credentials worker; empty if there is none
+	PreviousWorkerID    string    // the worker that a moving session left; empty unless it moves
+	PlacementEvent      EventType // the event of the next assignment; empty: EventSessionPlaced
+	MigrationID         string    // the open migration; empty if there is none
+	MigrationTargetID   string    // the preferred target of the migration; empty: any worker
 
 	Command      Command
 	Confirmed    bool // the worker confirmed that the session runs there
-	Attempts     int  // of the present command, or of finding room
-	FailedStarts int  // starts in a row that failed, on any worker
-	Restarts     int  // unwanted disconnects in a row
+	Attempts     int  // of the present command, or of placement
+	FailedStarts int  // consecutive failed starts, on any worker
+	Restarts     int  // consecutive unwanted disconnects
 
-	ClaimedBy    string    // the replica that is calling the worker about it; empty: none
-	ClaimedUntil time.Time // the claim counts until then
+	ClaimedBy    string    // the replica that calls the worker about the session; empty if there is none
+	ClaimedUntil time.Time // when the claim ends
 
-	DebounceUntil time.Time // a DISCONNECTED with the intent up is final then; zero: not debounced
-	LoggedOut     bool      // while debounced: the phone logged out
+	DebounceUntil time.Time // when a DISCONNECTED with the intent up becomes final; zero: not debounced
+	LoggedOut     bool      // the phone logged out; only while debounced
 
-	ExcludedWorkerID string // not there, until
+	ExcludedWorkerID string // placement avoids this worker until ExcludedUntil
 	ExcludedUntil    time.Time
 
 	QR           QR
-	PairingPhone string // asks for a pairing code instead of a QR; digits
+	PairingPhone string // digits; not empty: the worker requests a pairing code instead of a QR
 	PairingCode  string
 
-	DueAt                time.Time // when the reconciler must look; zero: nothing to do
-	LastReportWorkerTime time.Time // worker's clock: newest report that was applied
-	LastReportAppliedAt  time.Time // our clock: when a report was last applied
+	DueAt                time.Time // when the reconciler looks at the session; zero: never
+	LastReportWorkerTime time.Time // the worker's time of the newest applied report
+	LastReportAppliedAt  time.Time // our time of the latest applied report
 	LastSeenAt           time.Time
 	CreatedAt            time.Time
 	UpdatedAt            time.Time
@@ -154,7 +152,7 @@ func (s *Session) Clone() *Session {
 	return &c
 }
 
-// NewSession returns a new session that has never been started.
+// NewSession returns a session that has never been started.
 func NewSession(id, userID, name, description string, now time.Time) *Session {
 	return &Session{
 		ID: id, UserID: userID, Name: name, Description: description,
@@ -162,11 +160,12 @@ func NewSession(id, userID, name, description string, now time.Time) *Session {
 	}
 }
 
-// Connect records that the user wants the session up. pairingPhone, if not
-// empty, asks for a pairing code. If the session is still assigned (it
-// is debounced, or its stop is not confirmed), it starts again where it is;
-// otherwise it is to be placed. A logout that is not confirmed yet comes
-// first: credentials that were to be forgotten are not used again.
+// Connect records that the user wants the session up. A pairingPhone that is not empty requests a
+// pairing code.
+//
+// A session that is still assigned starts again on its worker: it is debounced, or its stop is not
+// confirmed. Any other session waits for placement. An unconfirmed logout comes first: credentials that
+// the user wanted wiped are not used again.
 func (s *Session) Connect(pairingPhone string, now time.Time) error {
 	switch {
 	case s.Status == Connected:
@@ -183,29 +182,29 @@ func (s *Session) Connect(pairingPhone string, now time.Time) error {
 	case s.Command == CommandLogout:
 		return nil
 	case s.Command.Stops():
-		s.Generation++ // the worker may have been told to stop the present one, and starts that no more
+		s.Generation++ // the worker may have stopped the present one, and never starts a stopped one again
 		s.LastReportWorkerTime = time.Time{}
 	}
 	s.setCommand(CommandStart, now)
 	return nil
 }
 
-// AcquireClaim notes that a replica is about to call the worker about the session:
-// until then no other does. What is decided without a call is not held up.
+// AcquireClaim records that a replica is about to call the worker about the session. Until then no
+// other replica calls it. Decisions without a call do not wait for a claim.
 func (s *Session) AcquireClaim(replicaID string, until time.Time) {
 	s.ClaimedBy, s.ClaimedUntil = replicaID, until
 }
 
-// ReleaseClaim ends a claim.
+// ReleaseClaim ends the claim on the session.
 func (s *Session) ReleaseClaim() { s.ClaimedBy, s.ClaimedUntil = "", time.Time{} }
 
-// IsClaimed reports whether a replica has a claim on the session.
+// IsClaimed reports whether a replica holds a claim on the session.
 func (s *Session) IsClaimed(now time.Time) bool {
 	return s.ClaimedBy != "" && now.Before(s.ClaimedUntil)
 }
 
-// Assign gives the session to a worker, with a new generation. A session that
-// was linked keeps RECONNECTING; others start afresh at INIT.
+// Assign assigns the session to a worker, with a new generation. A session that was linked keeps
+// RECONNECTING. Any other session becomes INIT.
 func (s *Session) Assign(workerID string, now time.Time) []Event {
 	from, kind := s.PreviousWorkerID, s.PlacementEvent
 	s.WorkerID, s.AssignedAt = workerID, now
@@ -227,40 +226,40 @@ func (s *Session) Assign(workerID string, now time.Time) []Event {
 	return []Event{e}
 }
 
-// Disconnect records that the user wants the session down, keeping its
-// credentials. It reports whether a worker has still to be told.
-func (s *Session) Disconnect(now time.Time) (told bool, events []Event) {
+// Disconnect records that the user wants the session down and keeps its credentials. stopDue reports
+// whether the assigned worker has to be called.
+func (s *Session) Disconnect(now time.Time) (stopDue bool, events []Event) {
 	return s.stop(CommandDisconnect, "user disconnected", now)
 }
 
-// Logout records that the user wants the session down and its phone unlinked.
-// The phone number is forgotten at once. It reports whether the assigned
-// worker has still to be told; the home of an unassigned session is the
-// caller's to clean up.
-func (s *Session) Logout(now time.Time) (told bool, events []Event) {
+// Logout records that the user wants the session down and its phone unlinked. The session forgets its
+// phone number at once. stopDue reports whether the assigned worker has to be called. For an unassigned
+// session the caller records a cleanup on the credentials worker.
+func (s *Session) Logout(now time.Time) (stopDue bool, events []Event) {
 	s.unlink()
 	return s.stop(CommandLogout, "user logged out", now)
 }
 
-func (s *Session) stop(o Command, reason string, now time.Time) (bool, []Event) {
+// stop records that the user wants the session down, and c as the stop of the assigned worker.
+func (s *Session) stop(c Command, reason string, now time.Time) (stopDue bool, events []Event) {
 	s.Intent = Down
 	s.clearDebounce()
 	s.ExcludedWorkerID, s.PreviousWorkerID, s.PlacementEvent, s.LastError = "", "", "", ""
 	s.QR, s.PairingCode = QR{}, ""
-	events := s.transition(Disconnected, reason, now)
+	events = s.transition(Disconnected, reason, now)
 	if !s.IsAssigned() {
 		s.Command, s.DueAt = CommandNone, time.Time{}
 		return false, events
 	}
 	if s.Command == CommandLogout {
-		o = CommandLogout // never weakened to a mere disconnect
+		c = CommandLogout // a disconnect does not replace a logout
 	}
-	s.setCommand(o, now)
+	s.setCommand(c, now)
 	return true, events
 }
 
-// Restart records that the user wants the session started afresh. A session
-// that is down cannot restart.
+// Restart records that the user wants the session started again. A session with the intent down cannot
+// restart.
 func (s *Session) Restart(now time.Time) error {
 	if s.Intent != Up {
 		return Errorf(Conflict, CodeInvalidState, "Session is not running; connect it instead")
@@ -270,8 +269,8 @@ func (s *Session) Restart(now time.Time) error {
 	s.QR, s.PairingCode = QR{}, ""
 	s.setStatus(Init, now)
 	switch {
-	case s.Command == CommandLogout: // it comes first, see Connect
-	case s.Command == CommandMove: // it starts afresh anyway, elsewhere
+	case s.Command == CommandLogout: // the logout comes first, as in Connect
+	case s.Command == CommandMove: // the move starts the session again on another worker
 	case s.IsAssigned():
 		s.setCommand(CommandRestart, now)
 	default:
@@ -280,8 +279,8 @@ func (s *Session) Restart(now time.Time) error {
 	return nil
 }
 
-// Fail ends the session in ERROR and frees its slot; it stays there until the
-// user connects, disconnects or logs out.
+// Fail ends the session in ERROR and frees its slot. The session stays in ERROR until the user
+// connects, disconnects or logs out.
 func (s *Session) Fail(why string, now time.Time) []Event {
 	s.Intent, s.LastError = Down, why
 	s.clearDebounce()
@@ -296,8 +295,8 @@ func (s *Session) Fail(why string, now time.Time) []Event {
 	return events
 }
 
-// WorkerLost notes that the worker of the session is gone, perhaps for a moment
-// only: a session that was linked is RECONNECTING from now on.
+// WorkerLost records that the worker of the session is gone, perhaps only for a moment. A CONNECTED
+// session becomes RECONNECTING.
 func (s *Session) WorkerLost(reason string, now time.Time) []Event {
 	if s.Status != Connected {
 		return nil
@@ -306,70 +305,71 @@ func (s *Session) WorkerLost(reason string, now time.Time) []Event {
 	return s.transition(Reconnecting, reason, now)
 }
 
-// RequestStopForMove commands the session to be stopped on its worker and started elsewhere.
+// RequestStopForMove sets the command to stop the session on its worker and start it elsewhere.
 func (s *Session) RequestStopForMove(now time.Time) {
 	if s.Status == Connected {
 		s.setStatus(Reconnecting, now)
 	}
-	s.QR, s.PairingCode = QR{}, "" // not to be linked where it leaves
+	s.QR, s.PairingCode = QR{}, "" // the user must not link the session on the worker that it leaves
 	s.setCommand(CommandMove, now)
 }
 
-// ReportedMissing notes that the worker, which should have had the session for long,
-// does not list it: it is started there again.
+// ReportedMissing records that the worker does not list the session although it should run there for
+// some time. The session starts there again.
 func (s *Session) ReportedMissing(now time.Time) []Event {
 	events := s.WorkerLost("worker does not have the session", now)
 	s.setCommand(CommandStart, now)
 	return events
 }
 
-// AwaitRecovery notes that the worker is back, perhaps as a new process: the
-// session is the worker's to recover, and is asked for again after a grace.
+// AwaitRecovery records that the worker is back, perhaps as a new process. The worker recovers the
+// session by itself. The start is sent again after the grace.
 func (s *Session) AwaitRecovery(grace time.Duration, now time.Time) []Event {
 	if s.Intent != Up || s.Command.Stops() {
 		s.DueAt = now
 		return nil
 	}
 	events := s.WorkerLost("worker came back", now)
-	s.LastReportWorkerTime = time.Time{} // a new process may have another clock
+	s.LastReportWorkerTime = time.Time{} // a new process may run on another clock
 	if s.DebounceUntil.IsZero() {
-		o := CommandStart
+		c := CommandStart
 		if s.Command == CommandRestart {
-			o = CommandRestart // not lost if it was only cut off
+			c = CommandRestart // the old process may still run the session
 		}
-		s.setCommand(o, now)
+		s.setCommand(c, now)
 		s.DueAt = now.Add(grace)
 	}
 	return events
 }
 
-// CommandAccepted notes that the worker accepted the command. A start is confirmed only by
-// a report that the session runs; until then it is asked for again in time.
+// CommandAccepted records that the worker accepted the command. Only a report that the session runs
+// confirms a start. Without one the start is sent again after StartTimeout.
 func (s *Session) CommandAccepted(t Timing, now time.Time) {
 	if s.Command == CommandRestart {
 		s.Command = CommandStart
 	}
 	s.Attempts++
-	if s.DueAt = s.DebounceUntil; s.DueAt.IsZero() {
+	s.DueAt = s.DebounceUntil
+	if s.DueAt.IsZero() {
 		s.DueAt = now.Add(t.StartTimeout)
 	}
 }
 
-// CommandOutcomeUnknown notes that the outcome of a call about the present command is not
-// known; it is made again after a back-off.
+// CommandOutcomeUnknown records that the outcome of a call about the present command is unknown. The
+// call is repeated after a backoff.
 func (s *Session) CommandOutcomeUnknown(t Timing, now time.Time) {
 	s.Attempts++
 	s.DueAt = now.Add(t.Backoff(s.Attempts))
 }
 
-// CommandThrottled notes that the worker limits us and did nothing: the call is made again
-// when the worker asked for it, and does not count against it.
+// CommandThrottled records that the worker limits our calls and executed nothing. The call is repeated
+// after the requested wait and does not count as an attempt.
 func (s *Session) CommandThrottled(wait time.Duration, t Timing, now time.Time) {
 	s.DueAt = now.Add(min(max(wait, 2*t.RestartBackoff), t.MaxBackoff))
 }
 
-// UnassignForMove takes the session from its worker so that it can be placed elsewhere:
-// kind is [EventSessionFailedOver] or [EventSessionMigrated].
+// UnassignForMove ends the assignment so that the session can be placed on another worker. The kind of
+// the next placement is [EventSessionFailedOver] or [EventSessionMigrated].
 func (s *Session) UnassignForMove(kind EventType, now time.Time) {
 	if s.Status == Connected || s.Status == Disconnected && s.WasConnected {
 		s.setStatus(Reconnecting, now)
@@ -383,9 +383,9 @@ func (s *Session) UnassignForMove(kind EventType, now time.Time) {
 	s.DueAt = now
 }
 
-// StopConfirmed notes that the worker confirmed a stop, or that it need not any
-// more: the slot is free. A session that was only moving waits to be placed. One
-// that the user has started again meanwhile stays.
+// StopConfirmed records that the stop is confirmed or no longer necessary, and frees the slot. A
+// session that moves then waits for placement. A session that the user has started again meanwhile
+// stays assigned.
 func (s *Session) StopConfirmed(now time.Time) {
 	if s.Intent == Up && !s.Command.Stops() {
 		return
@@ -399,16 +399,19 @@ func (s *Session) StopConfirmed(now time.Time) {
 		return
 	}
 	s.unassign()
-	if s.UpdatedAt = now; s.Intent == Up {
-		s.DueAt = now // it was logged out and then connected again
+	s.UpdatedAt = now
+	if s.Intent == Up {
+		s.DueAt = now // the user connected the session again after the logout
 	}
 }
 
-// StartRejected notes that the assigned worker certainly did not take the first start
-// of this assignment: the session leaves it, avoids it for a while, and is
-// placed again: at once after the first failures, then with a back-off. A report
-// that it runs there is the newer truth: then nothing changes. If it was asked
-// again meanwhile, by another replica, it may have taken that.
+// StartRejected records that the assigned worker certainly did not execute the first start of this
+// assignment. The session leaves the worker, avoids it for ExclusionPeriod, and waits for placement:
+// none after the first failures, then a backoff.
+//
+// A report that the session runs on the worker is newer than the rejection: nothing changes. Another
+// replica may have sent the start again meanwhile, and the worker may have executed that start: the
+// outcome is unknown.
 func (s *Session) StartRejected(why string, t Timing, now time.Time) {
 	switch {
 	case s.Confirmed:
@@ -424,29 +427,33 @@ func (s *Session) StartRejected(why string, t Timing, now time.Time) {
 	if s.Status != Reconnecting {
 		s.setStatus(Init, now)
 	}
-	if s.DueAt = now; s.FailedStarts >= t.StartAttempts {
-		s.DueAt = now.Add(t.Backoff(s.FailedStarts - t.StartAttempts + 1))
-	}
+	s.DueAt = s.failedStartDueAt(t, now)
 	s.FailedStarts++
 }
 
-// StartTimedOut notes that the worker never confirmed a start that it may have had all
-// the same: the session is stopped there before it is started elsewhere, so
-// that it never runs twice: at once after the first failures, then with a
-// back-off. A stop that cannot be confirmed waits until the worker counts as
-// lost.
+// StartTimedOut records that the worker never confirmed a start that it may have executed. The session
+// is stopped on that worker before it starts on another, so it never runs twice. The stop is due at
+// once after the first failures, then after a backoff. A stop that cannot be confirmed waits until the
+// worker counts as lost.
 func (s *Session) StartTimedOut(why string, t Timing, now time.Time) {
 	s.ExcludedWorkerID, s.ExcludedUntil = s.WorkerID, now.Add(t.ExclusionPeriod)
 	s.LastError = why
 	s.RequestStopForMove(now)
-	if s.FailedStarts >= t.StartAttempts {
-		s.DueAt = now.Add(t.Backoff(s.FailedStarts - t.StartAttempts + 1))
-	}
+	s.DueAt = s.failedStartDueAt(t, now)
 	s.FailedStarts++
 }
 
-// CancelConnect takes back an intent that could not be carried out even once: the
-// caller is told so, and the session is down as before.
+// failedStartDueAt returns when the step after a failed start is due. The first
+// StartAttempts failures cause no wait, further ones a growing backoff.
+func (s *Session) failedStartDueAt(t Timing, now time.Time) time.Time {
+	if s.FailedStarts < t.StartAttempts {
+		return now
+	}
+	return now.Add(t.Backoff(s.FailedStarts - t.StartAttempts + 1))
+}
+
+// CancelConnect takes back a connect whose first placement or start failed. The caller reports the
+// failure to the user, and the session is down as before.
 func (s *Session) CancelConnect(now time.Time) {
 	s.Intent = Down
 	s.clearDebounce()
@@ -454,28 +461,30 @@ func (s *Session) CancelConnect(now time.Time) {
 	s.setStatus(Disconnected, now)
 }
 
-// PlacementFailed notes that no worker could take the session; it waits.
+// PlacementFailed records that no worker has a free slot for the session. The session waits for a
+// backoff.
 func (s *Session) PlacementFailed(t Timing, now time.Time) {
 	s.Attempts++
 	s.DueAt = now.Add(t.Backoff(s.Attempts))
 }
 
-// EndDebounce ends the debounce of a DISCONNECTED that nothing has followed: the
-// intent goes down if the phone logged out or the session was never linked;
-// otherwise the session is to be started again, or has failed too often.
+// EndDebounce ends the debounce of a DISCONNECTED that no other report followed. The intent goes down
+// if the phone logged out or the session was never linked. Otherwise the session starts again after a
+// backoff, or fails after RestartAttempts.
 func (s *Session) EndDebounce(t Timing, now time.Time) []Event {
 	if s.DebounceUntil.IsZero() {
 		return nil
 	}
-	gone := s.LoggedOut || !s.WasConnected
+	isFinal := s.LoggedOut || !s.WasConnected
 	s.clearDebounce()
-	if gone {
+	if isFinal {
 		s.Intent = Down
 		s.unassign()
 		s.UpdatedAt = now
 		return nil
 	}
-	if s.Restarts++; s.Restarts > t.RestartAttempts {
+	s.Restarts++
+	if s.Restarts > t.RestartAttempts {
 		return s.Fail("the connection was lost and could not be restored", now)
 	}
 	s.setStatus(Init, now)
@@ -484,17 +493,16 @@ func (s *Session) EndDebounce(t Timing, now time.Time) []Event {
 	return nil
 }
 
-// setCommand sets what the worker is to be told now.
-func (s *Session) setCommand(o Command, now time.Time) {
-	s.Command, s.Attempts, s.DueAt, s.UpdatedAt = o, 0, now, now
-	if o == CommandStart || o == CommandRestart {
+// setCommand sets the command that is due now.
+func (s *Session) setCommand(c Command, now time.Time) {
+	s.Command, s.Attempts, s.DueAt, s.UpdatedAt = c, 0, now, now
+	if c == CommandStart || c == CommandRestart {
 		s.Confirmed = false
 	}
 }
 
-// markConfirmed notes that the worker has done what it was told to. DueAt stays: the
-// worker may be offline or draining, which is not known here, and then there is
-// more to do.
+// markConfirmed records that the worker executed the command. DueAt stays: the worker may be offline or
+// draining. This method does not know that, and both need another step.
 func (s *Session) markConfirmed() {
 	s.Confirmed, s.Attempts, s.FailedStarts, s.ExcludedWorkerID = true, 0, 0, ""
 	if !s.Command.Stops() {
@@ -502,14 +510,17 @@ func (s *Session) markConfirmed() {
 	}
 }
 
+// clearDebounce ends the debounce without a decision.
 func (s *Session) clearDebounce() { s.DebounceUntil, s.LoggedOut = time.Time{}, false }
 
+// unassign ends the assignment and everything that belongs to it.
 func (s *Session) unassign() {
 	s.WorkerID, s.Command, s.Confirmed, s.DueAt = "", CommandNone, false, time.Time{}
 	s.PairingCode, s.QR = "", QR{}
 	s.ReleaseClaim()
 }
 
+// unlink forgets the linked WhatsApp account.
 func (s *Session) unlink() {
 	s.PhoneNumber, s.DisplayName, s.CredentialsWorkerID = "", "", ""
 }
@@ -522,7 +533,7 @@ func (s *Session) setStatus(to Status, now time.Time) {
 	s.UpdatedAt = now
 }
 
-// transition changes the status and raises the event that goes with it, if any.
+// transition changes the status and returns the event of the new status, if any.
 func (s *Session) transition(to Status, reason string, now time.Time) []Event {
 	if s.Status == to {
 		return nil
@@ -542,6 +553,7 @@ func (s *Session) transition(to Status, reason string, now time.Time) []Event {
 	return nil
 }
 
+// event returns an event of the session in its present state.
 func (s *Session) event(e EventType, reason string, now time.Time) Event {
 	return Event{
 		Type: e, At: now, UserID: s.UserID, SessionID: s.ID, WorkerID: s.WorkerID,
@@ -549,6 +561,7 @@ func (s *Session) event(e EventType, reason string, now time.Time) Event {
 	}
 }
 
+// first returns the first value that is not empty.
 func first(values ...string) string {
 	for _, v := range values {
 		if v != "" {

@@ -12,8 +12,8 @@ import (
 
 var online = &domain.Worker{ID: "w1", Online: true}
 
-// requireDebouncing: the status has changed, the assignment has not.
-func requireDebouncing(t *testing.T, s *stage, until time.Time) {
+// requireDebounced checks that the status has changed and the assignment has not.
+func requireDebounced(t *testing.T, s *fixture, until time.Time) {
 	t.Helper()
 	require.Equal(t, []any{domain.Up, domain.Disconnected, "w1", int64(1)}, []any{s.Intent, s.Status, s.WorkerID, s.Generation})
 	require.Equal(t, []time.Time{until, until}, []time.Time{s.DebounceUntil, s.DueAt})
@@ -22,10 +22,10 @@ func requireDebouncing(t *testing.T, s *stage, until time.Time) {
 	require.Equal(t, until, at)
 }
 
-// A restart is reported as DISCONNECTED and RECONNECTING about 1 ms apart, in
-// either order of arrival, and then CONNECTED: whoever asked for it, and with or
-// without timestamps, the session stays where it is and comes back.
-func TestReportsOfARestart(t *testing.T) {
+// A worker reports a restart as DISCONNECTED and RECONNECTING, about 1 ms apart and in either order,
+// and then as CONNECTED. The session stays assigned and is CONNECTED at the end. This holds for every
+// cause of the restart, and with or without timestamps.
+func TestSessionApply_RestartReports_StaysAssigned(t *testing.T) {
 	for _, asked := range []string{"by itself", "during the call", "after the call"} {
 		for _, stamped := range []bool{false, true} {
 			for _, swapped := range []bool{false, true} {
@@ -49,7 +49,7 @@ func TestReportsOfARestart(t *testing.T) {
 						require.Equal(t, domain.CommandStart, s.Command)
 					}
 					for _, r := range reports[:2] {
-						s.hears(r)
+						s.apply(r)
 						s.after(time.Millisecond)
 						require.True(t, s.Intent == domain.Up && s.WorkerID == "w1" && s.Generation == 1)
 						step, _ := s.next(online)
@@ -61,7 +61,7 @@ func TestReportsOfARestart(t *testing.T) {
 					s.after(4 * time.Second)
 					step, _ := s.next(online)
 					require.Equal(t, domain.StepNone, step)
-					outcome, events := s.hears(reports[2])
+					outcome, events := s.apply(reports[2])
 					require.Equal(t, domain.Applied, outcome)
 					require.Equal(t, []domain.EventType{domain.EventSessionConnected}, events)
 					require.True(t, s.Confirmed && s.DebounceUntil.IsZero() && s.Command == domain.CommandNone)
@@ -76,22 +76,22 @@ func TestReportsOfARestart(t *testing.T) {
 	}
 }
 
-func TestDebounceIsOverWhenTheSessionIsBack(t *testing.T) {
+func TestDebounce_SessionReturns_Ends(t *testing.T) {
 	for _, status := range []domain.Status{domain.Init, domain.QRRequired, domain.Reconnecting, domain.Connected} {
-		s := at(t, "settling")
-		requireDebouncing(t, s, s.now.Add(timing.DisconnectDebounce))
-		s.after(timing.DisconnectDebounce - 1).is(status)
+		s := at(t, "debounced")
+		requireDebounced(t, s, s.now.Add(timing.DisconnectDebounce))
+		s.after(timing.DisconnectDebounce - 1).report(status)
 		require.True(t, s.DebounceUntil.IsZero() && s.IsAssigned())
 		before := *s.Session
 		require.Empty(t, s.EndDebounce(timing, s.now))
-		require.Equal(t, before, *s.Session, "there is nothing to settle")
+		require.Equal(t, before, *s.Session, "there is no debounce to end")
 	}
 }
 
-// What comes back and is not confirmed yet has the time of a start to be.
-func TestBackButNotConfirmed(t *testing.T) {
+// A session that is back but not confirmed gets the time of a start.
+func TestDebounce_ReturnsUnconfirmed_StartTimeoutBegins(t *testing.T) {
 	for _, status := range []domain.Status{domain.Init, domain.Reconnecting} {
-		s := at(t, "INIT").is(domain.Disconnected).after(time.Second).is(status)
+		s := at(t, "INIT").report(domain.Disconnected).after(time.Second).report(status)
 		step, at := s.next(online)
 		require.Equal(t, domain.StepNone, step)
 		require.Equal(t, s.now.Add(timing.StartTimeout), at)
@@ -100,9 +100,9 @@ func TestBackButNotConfirmed(t *testing.T) {
 	}
 }
 
-// A report does not make the reconciler forget a session whose worker is being
-// drained, or is offline and may not come back.
-func TestConfirmedAndStillDue(t *testing.T) {
+// A confirming report keeps DueAt: the reconciler still looks at a session whose worker drains or is
+// offline.
+func TestSessionApply_ConfirmedOnDrainingOrOfflineWorker_StaysDue(t *testing.T) {
 	for name, worker := range map[string]*domain.Worker{
 		"draining": {ID: "w1", Online: true, Draining: true},
 		"offline":  {ID: "w1", FailoverAt: noon.Add(timing.FailoverDelay)},
@@ -110,7 +110,7 @@ func TestConfirmedAndStillDue(t *testing.T) {
 		for _, status := range []domain.Status{domain.QRRequired, domain.Connected} {
 			s := at(t, "INIT")
 			s.DueAt = noon.Add(time.Second)
-			s.is(status)
+			s.report(status)
 			require.Equal(t, noon.Add(time.Second), s.DueAt, name)
 			step, at := s.next(worker)
 			require.True(t, step == domain.StepStopForMove || at.Equal(worker.FailoverAt), name)
@@ -118,23 +118,24 @@ func TestConfirmedAndStillDue(t *testing.T) {
 	}
 }
 
-func TestPhoneLoggedOut(t *testing.T) {
+func TestDebounce_PhoneLoggedOut_GoesDown(t *testing.T) {
 	s := at(t, "CONNECTED").after(time.Hour)
-	outcome, events := s.hears(domain.Report{Status: domain.Disconnected, LoggedOut: true, Reason: "logged out on the phone"})
+	outcome, events := s.apply(domain.Report{Status: domain.Disconnected, LoggedOut: true, Reason: "logged out on the phone"})
 	require.Equal(t, domain.Applied, outcome)
 	require.Equal(t, []domain.EventType{domain.EventSessionDisconnected}, events)
 	require.Empty(t, s.PhoneNumber+s.DisplayName+s.CredentialsWorkerID)
-	requireDebouncing(t, s, s.now.Add(timing.DisconnectDebounce))
+	requireDebounced(t, s, s.now.Add(timing.DisconnectDebounce))
 
 	s.after(timing.DisconnectDebounce)
 	step, _ := s.next(online)
 	require.Equal(t, domain.StepEndDebounce, step)
-	require.Empty(t, s.EndDebounce(timing, s.now), "DISCONNECTED has been told already")
+	require.Empty(t, s.EndDebounce(timing, s.now), "the event was raised before")
 	requireAtRest(t, s, domain.Disconnected)
 
-	// It is not started elsewhere because its worker is lost in that moment.
+	// A session whose phone logged out does not start elsewhere when its worker is lost during the
+	// debounce.
 	s = at(t, "CONNECTED")
-	s.hears(domain.Report{Status: domain.Disconnected, LoggedOut: true})
+	s.apply(domain.Report{Status: domain.Disconnected, LoggedOut: true})
 	step, at := s.next(nil)
 	require.Equal(t, domain.StepNone, step)
 	require.Equal(t, s.DebounceUntil, at)
@@ -142,8 +143,8 @@ func TestPhoneLoggedOut(t *testing.T) {
 	require.Equal(t, domain.StepEndDebounce, step)
 }
 
-// requireAtRest: the slot is free, and nothing is left to do.
-func requireAtRest(t *testing.T, s *stage, status domain.Status) {
+// requireAtRest checks that the slot is free and no step is left.
+func requireAtRest(t *testing.T, s *fixture, status domain.Status) {
 	t.Helper()
 	require.Equal(t, []any{domain.Down, status, "", domain.CommandNone}, []any{s.Intent, s.Status, s.WorkerID, s.Command})
 	require.Zero(t, s.DueAt)
@@ -152,30 +153,30 @@ func requireAtRest(t *testing.T, s *stage, status domain.Status) {
 	require.Zero(t, at)
 }
 
-func TestQRAttemptsUsedUp(t *testing.T) {
-	for name, lead := range map[string]func(s *stage){
-		"first link":            func(s *stage) { s.is(domain.QRRequired) },
-		"it never got to a QR":  func(*stage) {},
-		"credentials lost":      func(s *stage) { s.is(domain.Connected).is(domain.Reconnecting).is(domain.QRRequired) },
-		"restarted when linked": func(s *stage) { s.is(domain.Connected); _ = s.Restart(s.now); s.is(domain.QRRequired) },
+func TestDebounce_NeverLinked_GoesDown(t *testing.T) {
+	for name, lead := range map[string]func(s *fixture){
+		"first link":            func(s *fixture) { s.report(domain.QRRequired) },
+		"no QR at all":          func(*fixture) {},
+		"credentials lost":      func(s *fixture) { s.report(domain.Connected).report(domain.Reconnecting).report(domain.QRRequired) },
+		"restarted when linked": func(s *fixture) { s.report(domain.Connected); _ = s.Restart(s.now); s.report(domain.QRRequired) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := starting(t)
 			lead(s)
-			s.is(domain.Disconnected)
-			requireDebouncing(t, s, s.now.Add(timing.DisconnectDebounce))
+			s.report(domain.Disconnected)
+			requireDebounced(t, s, s.now.Add(timing.DisconnectDebounce))
 			require.Empty(t, s.after(timing.DisconnectDebounce).EndDebounce(timing, s.now))
 			requireAtRest(t, s, domain.Disconnected)
 		})
 	}
 }
 
-// A session that had been connected is started again where it was, with
-// growing waits, and given up after five tries in a row.
-func TestUnwantedDisconnects(t *testing.T) {
+// A session that was connected starts again on its worker with growing waits. It fails after five
+// restarts in a row.
+func TestEndDebounce_UnwantedDisconnects_BackoffThenError(t *testing.T) {
 	s := at(t, "CONNECTED")
 	for i, wait := range []time.Duration{2, 4, 8, 16, 32} {
-		s.is(domain.Disconnected).after(timing.DisconnectDebounce)
+		s.report(domain.Disconnected).after(timing.DisconnectDebounce)
 		require.Empty(t, s.EndDebounce(timing, s.now))
 		require.Equal(t, []any{domain.Up, domain.Init, "w1", int64(1), domain.CommandStart},
 			[]any{s.Intent, s.Status, s.WorkerID, s.Generation, s.Command})
@@ -183,18 +184,18 @@ func TestUnwantedDisconnects(t *testing.T) {
 		step, at := s.next(online)
 		require.Equal(t, domain.StepNone, step)
 		require.Equal(t, s.now.Add(wait*time.Second), at)
-		outcome, _ := s.hears(domain.Report{Status: domain.Disconnected, Snapshot: true})
-		require.Equal(t, domain.Stale, outcome, "it has not been asked to start yet")
+		outcome, _ := s.apply(domain.Report{Status: domain.Disconnected, Snapshot: true})
+		require.Equal(t, domain.Stale, outcome, "the start is not sent yet")
 		s.after(wait * time.Second)
 		step, _ = s.next(online)
 		require.Equal(t, domain.StepCall, step)
 		s.CommandAccepted(timing, s.now)
-		s.is(domain.Connected)
+		s.report(domain.Connected)
 	}
-	s.is(domain.Disconnected).after(timing.DisconnectDebounce)
+	s.report(domain.Disconnected).after(timing.DisconnectDebounce)
 	events := s.EndDebounce(timing, s.now)
 	require.Equal(t, []domain.EventType{domain.EventSessionError}, types(events))
-	require.Equal(t, "w1", events[0].WorkerID, "where it was")
+	require.Equal(t, "w1", events[0].WorkerID, "the former worker")
 	require.NotEmpty(t, s.LastError)
 	requireAtRest(t, s, domain.Errored)
 
@@ -203,17 +204,17 @@ func TestUnwantedDisconnects(t *testing.T) {
 	require.Empty(t, s.LastError)
 }
 
-func TestStableConnectionForgives(t *testing.T) {
+func TestEndDebounce_StableConnection_ResetsRestarts(t *testing.T) {
 	for name, c := range map[string]struct {
 		held time.Duration
-		end  func(s *stage)
+		end  func(s *fixture)
 		want int
 	}{
-		"stable":                 {timing.StableAfter, func(s *stage) { s.is(domain.Disconnected) }, 1},
-		"stable, link lost":      {timing.StableAfter, func(s *stage) { s.is(domain.Reconnecting).is(domain.Disconnected) }, 1},
-		"not quite":              {timing.StableAfter - 1, func(s *stage) { s.is(domain.Disconnected) }, 4},
-		"not quite, link lost":   {timing.StableAfter - 1, func(s *stage) { s.is(domain.Reconnecting).after(time.Hour).is(domain.Disconnected) }, 4},
-		"the user has restarted": {0, func(s *stage) { _ = s.Restart(s.now); s.is(domain.Connected).is(domain.Disconnected) }, 1},
+		"stable":                 {timing.StableAfter, func(s *fixture) { s.report(domain.Disconnected) }, 1},
+		"stable, link lost":      {timing.StableAfter, func(s *fixture) { s.report(domain.Reconnecting).report(domain.Disconnected) }, 1},
+		"not quite":              {timing.StableAfter - 1, func(s *fixture) { s.report(domain.Disconnected) }, 4},
+		"not quite, link lost":   {timing.StableAfter - 1, func(s *fixture) { s.report(domain.Reconnecting).after(time.Hour).report(domain.Disconnected) }, 4},
+		"the user has restarted": {0, func(s *fixture) { _ = s.Restart(s.now); s.report(domain.Connected).report(domain.Disconnected) }, 1},
 	} {
 		s := at(t, "CONNECTED")
 		s.Restarts = 3
@@ -223,13 +224,12 @@ func TestStableConnectionForgives(t *testing.T) {
 	}
 }
 
-// The answer to a call does not put off the settling that was reported while
-// it was under way.
-func TestAnswerKeepsDebounce(t *testing.T) {
+// The response to a call does not postpone the end of a debounce that began during the call.
+func TestDebounce_CallReturns_DeadlineUnchanged(t *testing.T) {
 	s := at(t, "CONNECTED")
 	s.UnassignForMove(domain.EventSessionFailedOver, s.now)
 	s.Assign("w1", s.now)
-	s.is(domain.Disconnected)
+	s.report(domain.Disconnected)
 	until := s.now.Add(timing.DisconnectDebounce)
 	s.CommandAccepted(timing, s.after(time.Second).now)
 	require.Equal(t, until, s.DueAt)
@@ -238,40 +238,40 @@ func TestAnswerKeepsDebounce(t *testing.T) {
 	require.Equal(t, until, at)
 }
 
-// A session that shows its first QR may take longer over a restart: it does
-// not go down because DISCONNECTED was the last that was heard of it.
-func TestRestartBeforeTheFirstScan(t *testing.T) {
+// The restart of a session without a link may take longer, because the worker makes a first QR. A
+// DISCONNECTED report in between does not end the session.
+func TestDebounce_RestartBeforeFirstScan_WaitsLonger(t *testing.T) {
 	s := at(t, "QR_REQUIRED")
 	require.NoError(t, s.Restart(s.now))
-	outcome, _ := s.hears(domain.Report{Status: domain.Reconnecting})
+	outcome, _ := s.apply(domain.Report{Status: domain.Reconnecting})
 	require.Equal(t, domain.Stale, outcome)
-	s.is(domain.Disconnected)
+	s.report(domain.Disconnected)
 	until := s.now.Add(timing.StartTimeout)
 	require.Equal(t, until, s.DebounceUntil)
 	s.CommandAccepted(timing, s.now)
 	step, _ := s.after(10 * time.Second).next(online)
 	require.Equal(t, domain.StepNone, step)
-	s.is(domain.QRRequired)
+	s.report(domain.QRRequired)
 	require.True(t, s.Confirmed && s.Intent == domain.Up)
 
-	// One that logs out does not.
+	// A session that logs out gets the usual debounce.
 	s = at(t, "QR_REQUIRED")
 	require.NoError(t, s.Restart(s.now))
-	s.hears(domain.Report{Status: domain.Disconnected, LoggedOut: true})
+	s.apply(domain.Report{Status: domain.Disconnected, LoggedOut: true})
 	require.Equal(t, s.now.Add(timing.DisconnectDebounce), s.DebounceUntil)
 }
 
-func TestUserActsWhileDebounced(t *testing.T) {
-	s := at(t, "settling").after(time.Second)
-	told, events := s.Disconnect(s.now)
-	require.True(t, told)
-	require.Empty(t, events, "it was DISCONNECTED before")
+func TestDebounce_UserActs_Ends(t *testing.T) {
+	s := at(t, "debounced").after(time.Second)
+	stopDue, events := s.Disconnect(s.now)
+	require.True(t, stopDue)
+	require.Empty(t, events, "the status was DISCONNECTED before")
 	step, _ := s.next(online)
 	require.Equal(t, domain.StepCall, step)
 	s.StopConfirmed(s.now)
 	requireAtRest(t, s, domain.Disconnected)
 
-	s = at(t, "settling").after(time.Second)
+	s = at(t, "debounced").after(time.Second)
 	require.NoError(t, s.Connect("", s.now))
 	require.Equal(t, []any{"w1", int64(1), domain.CommandStart, 0}, []any{s.WorkerID, s.Generation, s.Command, s.Restarts})
 }

@@ -9,16 +9,16 @@ import (
 	"github.com/switchyard-wa/switchyard/domain"
 )
 
-func TestNewSession(t *testing.T) {
-	s := card(t)
+func TestNewSession_Created_Down(t *testing.T) {
+	s := newFixture(t)
 	require.Equal(t, []any{domain.Down, domain.Disconnected, int64(0), "name", "about"},
 		[]any{s.Intent, s.Status, s.Generation, s.Name, s.Description})
 	require.Equal(t, []time.Time{noon, noon, noon}, []time.Time{s.StatusAt, s.CreatedAt, s.UpdatedAt})
 	requireAtRest(t, s, domain.Disconnected)
 }
 
-func TestAssign(t *testing.T) {
-	s := card(t)
+func TestAssign_Unassigned_NewGenerationAndEvent(t *testing.T) {
+	s := newFixture(t)
 	require.NoError(t, s.Connect("", s.now))
 	s.after(time.Second)
 	events := s.Assign("w1", s.now)
@@ -29,7 +29,7 @@ func TestAssign(t *testing.T) {
 	require.Equal(t, []time.Time{s.now, s.now}, []time.Time{s.AssignedAt, s.DueAt})
 
 	for state, want := range map[string]domain.Status{
-		"INIT": domain.Init, "QR_REQUIRED": domain.Init, "CONNECTED": domain.Reconnecting, "RECONNECTING": domain.Reconnecting, "settling": domain.Reconnecting,
+		"INIT": domain.Init, "QR_REQUIRED": domain.Init, "CONNECTED": domain.Reconnecting, "RECONNECTING": domain.Reconnecting, "debounced": domain.Reconnecting,
 	} {
 		s := at(t, state).after(time.Second)
 		s.UnassignForMove(domain.EventSessionFailedOver, s.now)
@@ -44,8 +44,8 @@ func TestAssign(t *testing.T) {
 	}
 }
 
-// A moved session that comes back asking for a QR says why.
-func TestCredentialsGone(t *testing.T) {
+// A moved session that requests a QR again has the reason in its event.
+func TestSessionApply_MovedSessionShowsQR_ReasonInEvent(t *testing.T) {
 	s := at(t, "CONNECTED")
 	s.UnassignForMove(domain.EventSessionFailedOver, s.now)
 	s.Assign("w2", s.now)
@@ -53,12 +53,12 @@ func TestCredentialsGone(t *testing.T) {
 	require.Len(t, events, 1)
 	require.Equal(t, "credentials are gone; scan again", events[0].Reason)
 	require.Empty(t, s.PhoneNumber)
-	require.Equal(t, "w1", s.CredentialsWorkerID, "what is there is still to be wiped by a logout")
-	s.is(domain.Connected)
+	require.Equal(t, "w1", s.CredentialsWorkerID, "a logout still has to wipe them")
+	s.report(domain.Connected)
 	require.Equal(t, "w2", s.CredentialsWorkerID)
 }
 
-func TestRequestStopForMove(t *testing.T) {
+func TestRequestStopForMove_RunningSession_StoppedThenPlaced(t *testing.T) {
 	for state, want := range map[string]domain.Status{
 		"INIT": domain.Init, "QR_REQUIRED": domain.QRRequired, "CONNECTED": domain.Reconnecting, "RECONNECTING": domain.Reconnecting,
 	} {
@@ -69,8 +69,8 @@ func TestRequestStopForMove(t *testing.T) {
 		require.Equal(t, domain.StepCall, step)
 		before := *s.Session
 		for _, status := range statuses {
-			outcome, events := s.hears(domain.Report{Status: status, WorkerID: "w1", LoggedOut: true})
-			require.Equal(t, domain.Stale, outcome, "it is being stopped there")
+			outcome, events := s.apply(domain.Report{Status: status, WorkerID: "w1", LoggedOut: true})
+			require.Equal(t, domain.Stale, outcome, "a stop is under way")
 			require.Empty(t, events)
 		}
 		require.Equal(t, before, *s.Session)
@@ -104,25 +104,24 @@ func TestRequestStopForMove(t *testing.T) {
 	})
 }
 
-// The confirmation of a stop is of no interest any more once the session has
-// been started again, and runs.
-func TestStoppedTooLate(t *testing.T) {
+// A late confirmation of a stop changes nothing once the session runs again.
+func TestStopConfirmed_SessionStartedAgain_Unchanged(t *testing.T) {
 	s := at(t, "stopping")
 	require.NoError(t, s.Connect("", s.now))
-	s.is(domain.Connected)
+	s.report(domain.Connected)
 	before := *s.Session
 	s.StopConfirmed(s.now)
 	require.Equal(t, before, *s.Session)
 }
 
-func TestSnapshots(t *testing.T) {
-	restarting := func(t *testing.T) *stage {
+func TestSessionApply_Snapshot_StaleUnlessConfirmed(t *testing.T) {
+	restarting := func(t *testing.T) *fixture {
 		s := at(t, "CONNECTED")
 		require.NoError(t, s.Restart(s.now))
 		return s
 	}
 	for name, c := range map[string]struct {
-		s    *stage
+		s    *fixture
 		to   domain.Status
 		want domain.Outcome
 	}{
@@ -134,19 +133,19 @@ func TestSnapshots(t *testing.T) {
 		"disconnected before the restart":   {restarting(t), domain.Disconnected, domain.Stale},
 		"confirmed, and now disconnected":   {at(t, "CONNECTED"), domain.Disconnected, domain.Applied},
 		"confirmed, and now failed":         {at(t, "QR_REQUIRED"), domain.Errored, domain.Applied},
-		"back from a restart of its own":    {at(t, "settling"), domain.Connected, domain.Applied},
+		"back from a restart of its own":    {at(t, "debounced"), domain.Connected, domain.Applied},
 		"long disconnected, and not wanted": {at(t, "stopping"), domain.Disconnected, domain.Unchanged},
 	} {
-		outcome, _ := c.s.hears(domain.Report{Status: c.to, Snapshot: true})
+		outcome, _ := c.s.apply(domain.Report{Status: c.to, Snapshot: true})
 		require.Equal(t, c.want, outcome, name)
 	}
-	// The worker's own word about a moment is another matter.
-	outcome, _ := at(t, "INIT").hears(domain.Report{Status: domain.Disconnected})
+	// A single report is newer than the start, a snapshot may be legacy.
+	outcome, _ := at(t, "INIT").apply(domain.Report{Status: domain.Disconnected})
 	require.Equal(t, domain.Applied, outcome)
 }
 
-func TestWorkerLost(t *testing.T) {
-	for _, state := range []string{"INIT", "QR_REQUIRED", "RECONNECTING", "settling", "stopping", "DISCONNECTED", "ERROR"} {
+func TestWorkerLost_OnlyConnected_Reconnecting(t *testing.T) {
+	for _, state := range []string{"INIT", "QR_REQUIRED", "RECONNECTING", "debounced", "stopping", "DISCONNECTED", "ERROR"} {
 		s := at(t, state).after(time.Second)
 		before := *s.Session
 		require.Empty(t, s.WorkerLost("gone", s.now))
@@ -157,7 +156,7 @@ func TestWorkerLost(t *testing.T) {
 	require.Equal(t, []any{domain.Reconnecting, s.now, domain.Up, "w1"}, []any{s.Status, s.StatusAt, s.Intent, s.WorkerID})
 }
 
-func TestReportedMissing(t *testing.T) {
+func TestReportedMissing_ConfirmedSession_StartsAgain(t *testing.T) {
 	s := at(t, "CONNECTED").after(time.Hour)
 	require.Empty(t, s.ReportedMissing(s.now))
 	require.Equal(t, []any{domain.Reconnecting, domain.CommandStart, false, "w1", int64(1)}, []any{s.Status, s.Command, s.Confirmed, s.WorkerID, s.Generation})
@@ -169,7 +168,7 @@ func TestReportedMissing(t *testing.T) {
 	require.Equal(t, []any{domain.QRRequired, domain.CommandStart}, []any{s.Status, s.Command})
 }
 
-func TestAwaitRecovery(t *testing.T) {
+func TestAwaitRecovery_WorkerReturns_StartAfterGrace(t *testing.T) {
 	grace := 7 * time.Second
 	for state, status := range map[string]domain.Status{
 		"INIT": domain.Init, "QR_REQUIRED": domain.QRRequired, "CONNECTED": domain.Reconnecting, "RECONNECTING": domain.Reconnecting,
@@ -179,35 +178,35 @@ func TestAwaitRecovery(t *testing.T) {
 		require.Equal(t, []any{domain.Up, status, domain.CommandStart, false, s.now.Add(grace)}, []any{s.Intent, s.Status, s.Command, s.Confirmed, s.DueAt}, state)
 		require.True(t, domain.IsRecoverableBy(s.Session, "w1"))
 		require.False(t, domain.IsRecoverableBy(s.Session, "w2"))
-		outcome, _ := s.hears(domain.Report{Status: domain.Connected})
+		outcome, _ := s.apply(domain.Report{Status: domain.Connected})
 		require.Equal(t, domain.Applied, outcome)
-		require.Empty(t, s.Command, "it has recovered the session by itself")
+		require.Empty(t, s.Command, "the worker recovered the session by itself")
 	}
 
-	s := at(t, "settling")
-	settles := s.DebounceUntil
+	s := at(t, "debounced")
+	debounceUntil := s.DebounceUntil
 	s.AwaitRecovery(grace, s.now)
-	require.Equal(t, []time.Time{settles, settles}, []time.Time{s.DebounceUntil, s.DueAt}, "that goes on")
+	require.Equal(t, []time.Time{debounceUntil, debounceUntil}, []time.Time{s.DebounceUntil, s.DueAt}, "the debounce continues")
 	require.False(t, domain.IsRecoverableBy(s.Session, "w1"))
 
 	s = at(t, "CONNECTED")
 	require.NoError(t, s.Restart(s.now))
 	s.AwaitRecovery(grace, s.now)
-	require.Equal(t, domain.CommandRestart, s.Command, "the user was told that it would be")
+	require.Equal(t, domain.CommandRestart, s.Command, "the user's restart was acknowledged")
 
 	moving := at(t, "CONNECTED")
 	moving.RequestStopForMove(moving.now)
-	for order, s := range map[domain.Command]*stage{domain.CommandDisconnect: at(t, "stopping"), domain.CommandMove: moving} {
+	for command, s := range map[domain.Command]*fixture{domain.CommandDisconnect: at(t, "stopping"), domain.CommandMove: moving} {
 		s.after(time.Minute).AwaitRecovery(grace, s.now)
-		require.Equal(t, []any{order, s.now}, []any{s.Command, s.DueAt}, "it can be told now")
+		require.Equal(t, []any{command, s.now}, []any{s.Command, s.DueAt}, "the worker can be called now")
 		require.False(t, domain.IsRecoverableBy(s.Session, "w1"))
 	}
 }
 
-// A start that nothing confirms is asked for again, and then tried elsewhere:
-// at once, and with a back-off once that has failed as well.
-func TestStartIsTriedElsewhere(t *testing.T) {
-	s := card(t)
+// An unconfirmed start is sent again, and then the session moves: at once after the first failures,
+// later after a backoff.
+func TestStartTimedOut_NeverConfirmed_MovesWithBackoff(t *testing.T) {
+	s := newFixture(t)
 	require.NoError(t, s.Connect("", s.now))
 	var waits []time.Duration
 	for generation := int64(1); generation <= 5; generation++ {
@@ -232,7 +231,7 @@ func TestStartIsTriedElsewhere(t *testing.T) {
 		require.Equal(t, domain.StepStartTimedOut, step)
 		s.StartTimedOut("not confirmed", timing, s.now)
 		require.Equal(t, []any{domain.Up, domain.Init, "w1", "w1", s.now.Add(timing.ExclusionPeriod), "not confirmed", domain.CommandMove},
-			[]any{s.Intent, s.Status, s.WorkerID, s.ExcludedWorkerID, s.ExcludedUntil, s.LastError, s.Command}, "it might run there")
+			[]any{s.Intent, s.Status, s.WorkerID, s.ExcludedWorkerID, s.ExcludedUntil, s.LastError, s.Command}, "the session may run there")
 		waits = append(waits, s.DueAt.Sub(s.now)/time.Second)
 		s.now = s.DueAt
 		step, _ = s.next(online)
@@ -243,13 +242,13 @@ func TestStartIsTriedElsewhere(t *testing.T) {
 	require.Equal(t, []time.Duration{0, 0, 2, 4, 8}, waits)
 
 	s.Assign("w2", s.now)
-	s.is(domain.Connected)
+	s.report(domain.Connected)
 	require.Empty(t, s.ExcludedWorkerID+s.LastError)
 	require.Zero(t, s.FailedStarts)
 }
 
-func TestStartRejected(t *testing.T) {
-	s := card(t)
+func TestStartRejected_FirstStart_LeavesWithBackoff(t *testing.T) {
+	s := newFixture(t)
 	require.NoError(t, s.Connect("", s.now))
 	var waits []time.Duration
 	for range 5 {
@@ -267,28 +266,28 @@ func TestStartRejected(t *testing.T) {
 	s.UnassignForMove(domain.EventSessionFailedOver, s.now)
 	s.Assign("w2", s.now)
 	s.StartRejected("busy", timing, s.now)
-	require.Equal(t, []any{domain.Reconnecting, "", "w2"}, []any{s.Status, s.WorkerID, s.ExcludedWorkerID}, "it was linked, and still is")
+	require.Equal(t, []any{domain.Reconnecting, "", "w2"}, []any{s.Status, s.WorkerID, s.ExcludedWorkerID}, "the session is still linked")
 
-	// A DISCONNECTED that was reported during the call is no longer waited for.
-	s = card(t)
+	// The end of the assignment also ends a debounce that began during the call.
+	s = newFixture(t)
 	require.NoError(t, s.Connect("", s.now))
 	s.Assign("w1", s.now)
-	s.is(domain.Disconnected).StartRejected("busy", timing, s.now)
+	s.report(domain.Disconnected).StartRejected("busy", timing, s.now)
 	require.Equal(t, []any{domain.Up, domain.Init, time.Time{}}, []any{s.Intent, s.Status, s.DebounceUntil})
 
-	// A report of the session running is newer than the failure of the call.
+	// A report that the session runs is newer than the failure of the call.
 	s = at(t, "CONNECTED")
 	before := *s.Session
 	s.StartRejected("too many requests", timing, s.now)
 	require.Equal(t, before, *s.Session)
 
-	// Another replica has asked again meanwhile: it may run there after all.
+	// Another replica sent the start again meanwhile. The session may run after all.
 	s = starting(t)
 	s.StartRejected("busy", timing, s.now)
 	require.Equal(t, []any{"w1", domain.CommandStart, 2}, []any{s.WorkerID, s.Command, s.Attempts})
 }
 
-func TestCommandOutcomeUnknown(t *testing.T) {
+func TestCommandOutcomeUnknown_Stop_RetriedWithBackoff(t *testing.T) {
 	s := at(t, "stopping")
 	for _, wait := range []time.Duration{2, 4, 8, 16, 32, 60, 60} {
 		s.CommandOutcomeUnknown(timing, s.now)
@@ -301,8 +300,8 @@ func TestCommandOutcomeUnknown(t *testing.T) {
 	}
 }
 
-func TestPlacementFailed(t *testing.T) {
-	s := card(t)
+func TestPlacementFailed_NoCapacity_RetriedWithBackoff(t *testing.T) {
+	s := newFixture(t)
 	require.NoError(t, s.Connect("", s.now))
 	for _, wait := range []time.Duration{2, 4, 8, 16, 32, 60, 60} {
 		s.PlacementFailed(timing, s.now)
@@ -318,8 +317,8 @@ func TestPlacementFailed(t *testing.T) {
 	require.Equal(t, s.now, s.DueAt)
 }
 
-func TestCancelConnect(t *testing.T) {
-	s := card(t)
+func TestCancelConnect_FailedConnect_Down(t *testing.T) {
+	s := newFixture(t)
 	require.NoError(t, s.Connect("", s.now))
 	s.Assign("w1", s.now)
 	s.StartRejected("busy", timing, s.now)
@@ -328,23 +327,23 @@ func TestCancelConnect(t *testing.T) {
 	require.Equal(t, int64(1), s.Generation)
 	require.NoError(t, s.Connect("", s.now))
 	s.Assign("w2", s.now)
-	require.Equal(t, int64(2), s.Generation, "it never shrinks")
+	require.Equal(t, int64(2), s.Generation, "generations never shrink")
 }
 
-func TestConnectBeforeAStopIsConfirmed(t *testing.T) {
+func TestConnect_StopUnconfirmed_NewGeneration(t *testing.T) {
 	s := at(t, "CONNECTED")
 	s.Disconnect(s.now)
 	require.NoError(t, s.Connect("", s.now))
-	require.Equal(t, []any{"w1", int64(2), domain.CommandStart}, []any{s.WorkerID, s.Generation, s.Command}, "the worker may have been told to stop the first")
+	require.Equal(t, []any{"w1", int64(2), domain.CommandStart}, []any{s.WorkerID, s.Generation, s.Command}, "the worker may have stopped the first generation")
 
 	s = at(t, "CONNECTED")
 	s.Logout(s.now)
 	require.NoError(t, s.Connect("", s.now))
-	require.Equal(t, []any{"w1", int64(1), domain.CommandLogout}, []any{s.WorkerID, s.Generation, s.Command}, "that comes first")
+	require.Equal(t, []any{"w1", int64(1), domain.CommandLogout}, []any{s.WorkerID, s.Generation, s.Command}, "the logout comes first")
 }
 
-func TestFail(t *testing.T) {
-	for _, state := range []string{"INIT", "QR_REQUIRED", "CONNECTED", "RECONNECTING", "settling"} {
+func TestFail_AnyState_ErrorAndSlotFreed(t *testing.T) {
+	for _, state := range []string{"INIT", "QR_REQUIRED", "CONNECTED", "RECONNECTING", "debounced"} {
 		s := at(t, state)
 		events := s.Fail("banned", s.now)
 		require.Equal(t, []domain.EventType{domain.EventSessionError}, types(events))
@@ -358,7 +357,7 @@ func TestFail(t *testing.T) {
 		"worker reported an error": {Status: domain.Errored},
 	} {
 		s := at(t, "CONNECTED")
-		s.hears(r)
+		s.apply(r)
 		require.Equal(t, want, s.LastError)
 	}
 }

@@ -18,49 +18,53 @@ var (
 	qr     = domain.QR{Code: "2@first", ExpiresAt: noon.Add(time.Minute)}
 )
 
-// stage is one session and its clock.
-type stage struct {
+// A fixture is one session and its clock.
+type fixture struct {
 	*domain.Session
 	t   *testing.T
 	now time.Time
 }
 
-func card(t *testing.T) *stage {
-	return &stage{domain.NewSession("s1", "u1", "name", "about", noon), t, noon}
+// newFixture returns a session that has never been started.
+func newFixture(t *testing.T) *fixture {
+	return &fixture{domain.NewSession("s1", "u1", "name", "about", noon), t, noon}
 }
 
-// starting is a session whose worker, w1, has been told to start it.
-func starting(t *testing.T) *stage {
-	s := card(t)
+// starting returns a session whose worker w1 accepted the start.
+func starting(t *testing.T) *fixture {
+	s := newFixture(t)
 	require.NoError(t, s.Connect("", s.now))
 	s.Assign("w1", s.now)
 	s.CommandAccepted(timing, s.now)
 	return s
 }
 
-func (s *stage) after(d time.Duration) *stage {
+// after lets time pass.
+func (s *fixture) after(d time.Duration) *fixture {
 	s.now = s.now.Add(d)
 	return s
 }
 
-// hears applies a report and gives the types of the events it raised.
-func (s *stage) hears(r domain.Report) (domain.Outcome, []domain.EventType) {
+// apply applies a report and returns the types of its events.
+func (s *fixture) apply(r domain.Report) (domain.Outcome, []domain.EventType) {
 	outcome, events := s.Apply(r, timing, s.now)
 	return outcome, types(events)
 }
 
-// is applies a report of a status that must move the session.
-func (s *stage) is(status domain.Status) *stage {
+// report applies a report whose status must change the session's.
+func (s *fixture) report(status domain.Status) *fixture {
 	s.t.Helper()
-	outcome, _ := s.hears(domain.Report{Status: status, PhoneNumber: map[bool]string{true: "6281234567890"}[status == domain.Connected]})
+	outcome, _ := s.apply(domain.Report{Status: status, PhoneNumber: map[bool]string{true: "6281234567890"}[status == domain.Connected]})
 	require.Equal(s.t, domain.Applied, outcome, "%s to %s", s.Status, status)
 	return s
 }
 
-func (s *stage) next(w *domain.Worker) (domain.Step, time.Time) {
+// next returns the next step of the session with the worker w.
+func (s *fixture) next(w *domain.Worker) (domain.Step, time.Time) {
 	return domain.NextStep(s.Session, w, timing, s.now)
 }
 
+// types returns the types of events.
 func types(events []domain.Event) []domain.EventType {
 	var all []domain.EventType
 	for _, e := range events {
@@ -69,46 +73,45 @@ func types(events []domain.Event) []domain.EventType {
 	return all
 }
 
-// at leads a new session to a state by the shortest way.
-func at(t *testing.T, state string) *stage {
+// at returns a session in the named state, reached by the shortest way.
+func at(t *testing.T, state string) *fixture {
 	t.Helper()
 	s := starting(t)
 	switch state {
 	case "INIT":
 	case "QR_REQUIRED":
-		s.is(domain.QRRequired)
+		s.report(domain.QRRequired)
 	case "CONNECTED":
-		s.is(domain.Connected)
+		s.report(domain.Connected)
 	case "RECONNECTING":
-		s.is(domain.Connected).is(domain.Reconnecting)
-	case "settling":
-		s.is(domain.Connected).is(domain.Disconnected)
+		s.report(domain.Connected).report(domain.Reconnecting)
+	case "debounced":
+		s.report(domain.Connected).report(domain.Disconnected)
 	case "stopping":
-		s.is(domain.Connected)
+		s.report(domain.Connected)
 		s.Disconnect(s.now)
 	case "DISCONNECTED":
-		s.is(domain.Connected)
+		s.report(domain.Connected)
 		s.Disconnect(s.now)
 		s.StopConfirmed(s.now)
 	case "ERROR":
-		s.is(domain.Errored)
+		s.report(domain.Errored)
 	default:
 		t.Fatal(state)
 	}
 	return s
 }
 
-// The life cycle of domain.md, as far as reports move it. "settling" is
-// DISCONNECTED with the intent up, "stopping" with the intent down and the stop
-// not confirmed yet.
-func TestLifeCycleByReport(t *testing.T) {
+// The table lists the outcome of each report in each state. "debounced" is DISCONNECTED with the intent
+// up. "stopping" is DISCONNECTED with the intent down and an unconfirmed stop.
+func TestSessionApply_StateAndReport_Outcome(t *testing.T) {
 	const table = `
 		from         INIT        QR_REQUIRED CONNECTED   RECONNECTING DISCONNECTED ERROR
 		INIT         unchanged   applied     applied     stale        applied      applied
 		QR_REQUIRED  stale       unchanged   applied     stale        applied      applied
 		CONNECTED    stale       stale       unchanged   applied      applied      applied
 		RECONNECTING stale       applied     applied     unchanged    applied      applied
-		settling     applied     applied     applied     applied      unchanged    stale
+		debounced    applied     applied     applied     applied      unchanged    stale
 		stopping     not_wanted  not_wanted  not_wanted  not_wanted   unchanged    stale
 		DISCONNECTED not_owner   not_owner   not_owner   not_owner    not_owner    not_owner
 		ERROR        not_owner   not_owner   not_owner   not_owner    not_owner    not_owner`
@@ -125,7 +128,7 @@ func TestLifeCycleByReport(t *testing.T) {
 			t.Run(from+" to "+to, func(t *testing.T) {
 				s := at(t, from).after(time.Second)
 				before := *s.Session
-				outcome, events := s.hears(domain.Report{Status: domain.Status(to)})
+				outcome, events := s.apply(domain.Report{Status: domain.Status(to)})
 				require.Equal(t, want, outcome.String())
 				if outcome != domain.Applied {
 					require.Empty(t, events)
@@ -140,7 +143,7 @@ func TestLifeCycleByReport(t *testing.T) {
 					require.Equal(t, domain.Down, s.Intent)
 					require.False(t, s.IsAssigned())
 				} else {
-					require.Equal(t, []any{domain.Up, "w1", int64(1)}, []any{s.Intent, s.WorkerID, s.Generation}, "it keeps its slot")
+					require.Equal(t, []any{domain.Up, "w1", int64(1)}, []any{s.Intent, s.WorkerID, s.Generation}, "the session keeps its slot")
 				}
 			})
 		}
@@ -150,15 +153,15 @@ func TestLifeCycleByReport(t *testing.T) {
 	}
 }
 
-// The same, as far as the user moves it.
-func TestLifeCycleByUser(t *testing.T) {
+// The table lists the status, or the error, after each action of the user.
+func TestSession_StateAndUserAction_StatusOrError(t *testing.T) {
 	const table = `
 		from         connect                    restart       disconnect   logout
 		INIT         SESSION_CONNECTING         INIT          DISCONNECTED DISCONNECTED
 		QR_REQUIRED  SESSION_CONNECTING         INIT          DISCONNECTED DISCONNECTED
 		CONNECTED    SESSION_ALREADY_CONNECTED  INIT          DISCONNECTED DISCONNECTED
 		RECONNECTING SESSION_CONNECTING         INIT          DISCONNECTED DISCONNECTED
-		settling     INIT                       INIT          still        still
+		debounced    INIT                       INIT          still        still
 		stopping     INIT                       INVALID_STATE still        still
 		DISCONNECTED INIT                       INVALID_STATE still        still
 		ERROR        INIT                       INVALID_STATE DISCONNECTED DISCONNECTED`
@@ -172,7 +175,7 @@ func TestLifeCycleByUser(t *testing.T) {
 				s := at(t, from).after(time.Second)
 				before := *s.Session
 				var err error
-				var told bool
+				var stopDue bool
 				var events []domain.Event
 				switch verb {
 				case "connect":
@@ -180,16 +183,16 @@ func TestLifeCycleByUser(t *testing.T) {
 				case "restart":
 					err = s.Restart(s.now)
 				case "disconnect":
-					told, events = s.Disconnect(s.now)
+					stopDue, events = s.Disconnect(s.now)
 				case "logout":
-					told, events = s.Logout(s.now)
+					stopDue, events = s.Logout(s.now)
 				}
 				if err != nil {
 					require.Equal(t, want, string(domain.CodeOf(err)))
 					require.Equal(t, before, *s.Session)
 					return
 				}
-				require.Equal(t, before.WorkerID, s.WorkerID, "that is for the reconciler to change")
+				require.Equal(t, before.WorkerID, s.WorkerID, "only the reconciler changes the assignment")
 				require.True(t, s.DebounceUntil.IsZero() && s.QR.IsZero())
 				switch verb {
 				case "connect", "restart":
@@ -200,13 +203,13 @@ func TestLifeCycleByUser(t *testing.T) {
 					return
 				}
 				require.Equal(t, []any{domain.Down, domain.Disconnected}, []any{s.Intent, s.Status})
-				require.Equal(t, before.IsAssigned(), told)
+				require.Equal(t, before.IsAssigned(), stopDue)
 				if want == "still" {
 					require.Empty(t, events)
 				} else {
 					require.Equal(t, []domain.EventType{domain.EventSessionDisconnected}, types(events))
 				}
-				if told {
+				if stopDue {
 					require.Equal(t, s.now, s.DueAt)
 					require.Equal(t, map[string]domain.Command{"disconnect": domain.CommandDisconnect, "logout": domain.CommandLogout}[verb], s.Command)
 				} else {
@@ -218,10 +221,10 @@ func TestLifeCycleByUser(t *testing.T) {
 	}
 }
 
-func TestLogoutForgetsAndDisconnectKeeps(t *testing.T) {
-	linked := func() *stage {
+func TestLogout_LinkedSession_ForgetsPhone(t *testing.T) {
+	linked := func() *fixture {
 		s := starting(t)
-		s.hears(domain.Report{Status: domain.Connected, PhoneNumber: "6281234567890", DisplayName: "Ann"})
+		s.apply(domain.Report{Status: domain.Connected, PhoneNumber: "6281234567890", DisplayName: "Ann"})
 		return s
 	}
 	s := linked()
@@ -233,7 +236,7 @@ func TestLogoutForgetsAndDisconnectKeeps(t *testing.T) {
 	s.Logout(s.now)
 	require.Empty(t, s.PhoneNumber+s.DisplayName+s.CredentialsWorkerID)
 	s.Disconnect(s.now)
-	require.Equal(t, domain.CommandLogout, s.Command, "never weakened")
+	require.Equal(t, domain.CommandLogout, s.Command, "a disconnect does not replace a logout")
 
 	s = linked()
 	s.Disconnect(s.now)
@@ -241,14 +244,14 @@ func TestLogoutForgetsAndDisconnectKeeps(t *testing.T) {
 	require.Equal(t, domain.CommandLogout, s.Command)
 }
 
-// A logout that the worker has not confirmed is carried out before the session
-// starts again: the server said yes to it.
-func TestConnectAfterLogout(t *testing.T) {
+// The user's logout is already acknowledged. The worker therefore executes it before the session starts
+// again.
+func TestConnect_LogoutUnconfirmed_LogoutFirst(t *testing.T) {
 	worker := &domain.Worker{ID: "w1", Online: true}
-	for name, again := range map[string]func(s *stage){
-		"connect":             func(*stage) {},
-		"connect and restart": func(s *stage) { require.NoError(t, s.Restart(s.now)) },
-		"worker came back": func(s *stage) {
+	for name, again := range map[string]func(s *fixture){
+		"connect":             func(*fixture) {},
+		"connect and restart": func(s *fixture) { require.NoError(t, s.Restart(s.now)) },
+		"worker came back": func(s *fixture) {
 			require.Empty(t, s.AwaitRecovery(time.Second, s.now))
 			require.False(t, domain.IsRecoverableBy(s.Session, "w1"))
 		},
@@ -262,9 +265,9 @@ func TestConnectAfterLogout(t *testing.T) {
 			step, _ := s.next(worker)
 			require.Equal(t, domain.StepCall, step)
 			step, _ = s.next(nil)
-			require.Equal(t, domain.StepAbandonAssignment, step, "it is to be logged out there, whenever the worker is back")
+			require.Equal(t, domain.StepAbandonAssignment, step, "the logout becomes a cleanup")
 			for _, status := range statuses {
-				outcome, events := s.hears(domain.Report{Status: status})
+				outcome, events := s.apply(domain.Report{Status: status})
 				require.Equal(t, domain.Stale, outcome)
 				require.Empty(t, events)
 			}
@@ -277,97 +280,97 @@ func TestConnectAfterLogout(t *testing.T) {
 	}
 }
 
-func TestQR(t *testing.T) {
+func TestSessionApply_QR_StoredUntilStatusChanges(t *testing.T) {
 	s := at(t, "INIT")
-	outcome, events := s.hears(domain.Report{Status: domain.QRRequired, QR: qr})
+	outcome, events := s.apply(domain.Report{Status: domain.QRRequired, QR: qr})
 	require.Equal(t, domain.Applied, outcome)
 	require.Equal(t, []domain.EventType{domain.EventSessionQR}, events)
 	require.Equal(t, qr, s.QR)
 
 	later := domain.QR{Code: qr.Code, ExpiresAt: noon.Add(2 * time.Minute)}
-	outcome, _ = s.hears(domain.Report{Status: domain.QRRequired, QR: later})
+	outcome, _ = s.apply(domain.Report{Status: domain.QRRequired, QR: later})
 	require.Equal(t, domain.Unchanged, outcome)
-	require.Equal(t, qr, s.QR, "the same code, told again, is not good for longer")
+	require.Equal(t, qr, s.QR, "a repeated code does not live longer")
 
 	later.Code = "2@second"
-	outcome, events = s.hears(domain.Report{Status: domain.QRRequired, QR: later})
+	outcome, events = s.apply(domain.Report{Status: domain.QRRequired, QR: later})
 	require.Equal(t, domain.Repeated, outcome)
 	require.Empty(t, events)
 	require.Equal(t, later, s.QR)
 
-	outcome, _ = s.hears(domain.Report{Status: domain.QRRequired})
+	outcome, _ = s.apply(domain.Report{Status: domain.QRRequired})
 	require.Equal(t, domain.Unchanged, outcome)
-	require.Equal(t, later, s.QR, "a heartbeat brings none, and takes none")
+	require.Equal(t, later, s.QR, "a heartbeat neither brings nor removes a QR")
 
 	picture := domain.QR{Image: []byte("png"), ExpiresAt: later.ExpiresAt}
-	outcome, _ = s.hears(domain.Report{Status: domain.QRRequired, QR: picture, PairingCode: "ABCD-1234"})
+	outcome, _ = s.apply(domain.Report{Status: domain.QRRequired, QR: picture, PairingCode: "ABCD-1234"})
 	require.Equal(t, domain.Repeated, outcome)
 	require.Equal(t, []any{picture, "ABCD-1234"}, []any{s.QR, s.PairingCode})
 
-	for name, end := range map[string]func(s *stage){
-		"CONNECTED":    func(s *stage) { s.is(domain.Connected) },
-		"DISCONNECTED": func(s *stage) { s.is(domain.Disconnected) },
-		"ERROR":        func(s *stage) { s.is(domain.Errored) },
-		"disconnect":   func(s *stage) { s.Disconnect(s.now) },
-		"logout":       func(s *stage) { s.Logout(s.now) },
-		"restart":      func(s *stage) { require.NoError(t, s.Restart(s.now)) },
-		"move":         func(s *stage) { s.RequestStopForMove(s.now) },
-		"failover":     func(s *stage) { s.UnassignForMove(domain.EventSessionFailedOver, s.now) },
+	for name, end := range map[string]func(s *fixture){
+		"CONNECTED":    func(s *fixture) { s.report(domain.Connected) },
+		"DISCONNECTED": func(s *fixture) { s.report(domain.Disconnected) },
+		"ERROR":        func(s *fixture) { s.report(domain.Errored) },
+		"disconnect":   func(s *fixture) { s.Disconnect(s.now) },
+		"logout":       func(s *fixture) { s.Logout(s.now) },
+		"restart":      func(s *fixture) { require.NoError(t, s.Restart(s.now)) },
+		"move":         func(s *fixture) { s.RequestStopForMove(s.now) },
+		"failover":     func(s *fixture) { s.UnassignForMove(domain.EventSessionFailedOver, s.now) },
 	} {
 		s := at(t, "INIT")
-		s.hears(domain.Report{Status: domain.QRRequired, QR: qr, PairingCode: "ABCD-1234"})
+		s.apply(domain.Report{Status: domain.QRRequired, QR: qr, PairingCode: "ABCD-1234"})
 		end(s)
 		require.True(t, s.QR.IsZero(), name)
 		require.Empty(t, s.PairingCode, name)
 	}
 }
 
-func TestPairing(t *testing.T) {
-	s := card(t)
+func TestAssign_PairingPhone_KeptUntilConnected(t *testing.T) {
+	s := newFixture(t)
 	require.NoError(t, s.Connect("6281234567890", s.now))
 	s.Assign("w1", s.now)
-	s.is(domain.QRRequired)
+	s.report(domain.QRRequired)
 	s.UnassignForMove(domain.EventSessionFailedOver, s.now)
 	s.Assign("w2", s.now)
-	require.Equal(t, "6281234567890", s.PairingPhone, "it is asked for again elsewhere")
-	s.is(domain.Connected)
+	require.Equal(t, "6281234567890", s.PairingPhone, "the next worker requests the code again")
+	s.report(domain.Connected)
 	require.Empty(t, s.PairingPhone)
 }
 
-// A report that repeats the present status refreshes data and raises nothing.
-func TestRepeatedReport(t *testing.T) {
+// A report of the present status refreshes data and causes no event.
+func TestSessionApply_SameStatus_DataRefreshed(t *testing.T) {
 	s := at(t, "CONNECTED").after(time.Minute)
 	since := s.StatusAt
-	outcome, events := s.hears(domain.Report{Status: domain.Connected, PhoneNumber: "6289999999999", DisplayName: "Ann"})
+	outcome, events := s.apply(domain.Report{Status: domain.Connected, PhoneNumber: "6289999999999", DisplayName: "Ann"})
 	require.Equal(t, domain.Repeated, outcome)
 	require.Empty(t, events)
 	require.Equal(t, []string{"6289999999999", "Ann"}, []string{s.PhoneNumber, s.DisplayName})
 	require.Equal(t, []time.Time{since, s.now, s.now}, []time.Time{s.StatusAt, s.LastSeenAt, s.UpdatedAt})
 
-	outcome, _ = s.hears(domain.Report{Status: domain.Connected, PhoneNumber: "6289999999999"})
-	require.Equal(t, domain.Unchanged, outcome, "cheap: nothing to store")
-	require.Equal(t, "Ann", s.DisplayName, "what a report leaves out stays")
+	outcome, _ = s.apply(domain.Report{Status: domain.Connected, PhoneNumber: "6289999999999"})
+	require.Equal(t, domain.Unchanged, outcome, "nothing to store")
+	require.Equal(t, "Ann", s.DisplayName, "values that a report omits stay")
 
-	// A logout on the phone that is told a moment after the disconnect.
-	s = at(t, "settling")
-	outcome, events = s.hears(domain.Report{Status: domain.Disconnected, LoggedOut: true})
+	// The worker reports the logout on the phone a moment after the disconnect.
+	s = at(t, "debounced")
+	outcome, events = s.apply(domain.Report{Status: domain.Disconnected, LoggedOut: true})
 	require.Equal(t, domain.Repeated, outcome)
 	require.Empty(t, events)
 	require.True(t, s.LoggedOut)
 	require.Empty(t, s.PhoneNumber+s.CredentialsWorkerID)
 
-	// The same while the user's own disconnect is under way.
+	// The worker reports it during the user's own disconnect.
 	s = at(t, "stopping")
-	outcome, _ = s.hears(domain.Report{Status: domain.Disconnected, LoggedOut: true})
+	outcome, _ = s.apply(domain.Report{Status: domain.Disconnected, LoggedOut: true})
 	require.Equal(t, domain.Repeated, outcome)
-	require.False(t, s.LoggedOut, "it does not settle")
+	require.False(t, s.LoggedOut, "it is not debounced")
 	require.Empty(t, s.PhoneNumber+s.CredentialsWorkerID)
 	s.CredentialsWorkerID = "w1"
-	outcome, _ = s.hears(domain.Report{Status: domain.Disconnected, LoggedOut: true})
+	outcome, _ = s.apply(domain.Report{Status: domain.Disconnected, LoggedOut: true})
 	require.Equal(t, domain.Repeated, outcome)
 }
 
-func TestRefusedReports(t *testing.T) {
+func TestSessionApply_WorkerGenerationOrStatus_Refused(t *testing.T) {
 	for name, c := range map[string]struct {
 		state  string
 		report domain.Report
@@ -382,13 +385,13 @@ func TestRefusedReports(t *testing.T) {
 		"not wanted":            {"stopping", domain.Report{Status: domain.Connected, WorkerID: "w1", Generation: 2}, domain.NotWanted},
 		"not wanted, not owner": {"stopping", domain.Report{Status: domain.Connected, Generation: 1}, domain.NotOwner},
 		"no status at all":      {"CONNECTED", domain.Report{}, domain.Stale},
-		"an unknown one":        {"settling", domain.Report{Status: "SLEEPING"}, domain.Stale},
+		"an unknown one":        {"debounced", domain.Report{Status: "SLEEPING"}, domain.Stale},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := at(t, c.state)
 			s.Generation = 2
 			before := *s.Session
-			outcome, events := s.hears(c.report)
+			outcome, events := s.apply(c.report)
 			require.Equal(t, c.want, outcome)
 			if outcome != domain.Applied {
 				require.Empty(t, events)
@@ -398,30 +401,30 @@ func TestRefusedReports(t *testing.T) {
 	}
 }
 
-// By the worker's own clock, the newer truth wins and not the later arrival.
-func TestReportsOutOfOrder(t *testing.T) {
+// A worker's own timestamps order its reports, not the order of arrival.
+func TestSessionApply_OlderTimestamp_Stale(t *testing.T) {
 	s := starting(t)
-	say := func(status domain.Status, ms int) domain.Outcome {
-		outcome, _ := s.hears(domain.Report{Status: status, At: noon.Add(time.Duration(ms) * time.Millisecond)})
+	report := func(status domain.Status, ms int) domain.Outcome {
+		outcome, _ := s.apply(domain.Report{Status: status, At: noon.Add(time.Duration(ms) * time.Millisecond)})
 		return outcome
 	}
-	require.Equal(t, domain.Applied, say(domain.Connected, 10))
-	require.Equal(t, domain.Stale, say(domain.Disconnected, 9))
-	require.Equal(t, domain.Unchanged, say(domain.Connected, 20))
-	require.Equal(t, domain.Stale, say(domain.Disconnected, 19), "what repeats the status is news as well")
-	require.Equal(t, domain.Applied, say(domain.Reconnecting, 20), "at the same time: in the order of arrival")
-	outcome, _ := s.hears(domain.Report{Status: domain.Connected})
+	require.Equal(t, domain.Applied, report(domain.Connected, 10))
+	require.Equal(t, domain.Stale, report(domain.Disconnected, 9))
+	require.Equal(t, domain.Unchanged, report(domain.Connected, 20))
+	require.Equal(t, domain.Stale, report(domain.Disconnected, 19), "a repeated status also counts as newest")
+	require.Equal(t, domain.Applied, report(domain.Reconnecting, 20), "at the same time: in the order of arrival")
+	outcome, _ := s.apply(domain.Report{Status: domain.Connected})
 	require.Equal(t, domain.Applied, outcome, "without a time: in the order of arrival")
 
-	// A worker's clock says nothing about another's, nor about that of its next process.
+	// Timestamps of different workers, or of different processes of one worker, are not comparable.
 	s.UnassignForMove(domain.EventSessionFailedOver, s.now)
 	s.Assign("w2", s.now)
-	require.Equal(t, domain.Applied, say(domain.Connected, -1000))
+	require.Equal(t, domain.Applied, report(domain.Connected, -1000))
 	s.AwaitRecovery(time.Second, s.now)
-	require.Equal(t, domain.Applied, say(domain.Connected, -2000))
+	require.Equal(t, domain.Applied, report(domain.Connected, -2000))
 }
 
-func TestWords(t *testing.T) {
+func TestStatusOutcomeAndCommand_Words_AsDocumented(t *testing.T) {
 	var all []string
 	for o := domain.Applied; o <= domain.NotWanted; o++ {
 		all = append(all, o.String())
@@ -437,21 +440,30 @@ func TestWords(t *testing.T) {
 		_, err := domain.ParseStatus(raw)
 		requireRefused(t, err, "Status must be one of")
 	}
-	orders := []domain.Command{
+	commands := []domain.Command{
 		domain.CommandNone, domain.CommandStart, domain.CommandRestart, domain.CommandMove, domain.CommandDisconnect, domain.CommandLogout, domain.CommandDelete,
 	}
-	for i, o := range orders {
-		require.Equal(t, i >= 3, o.Stops(), o)
+	for i, c := range commands {
+		require.Equal(t, i >= 3, c.Stops(), c)
 	}
-	stops := orders[4:]
-	for i, o := range stops {
+	stops := commands[4:]
+	for i, c := range stops {
 		for j, other := range stops {
-			require.Equal(t, stops[max(i, j)], o.MoreDestructive(other), "%s or %s", o, other)
+			require.Equal(t, stops[max(i, j)], c.MoreDestructive(other), "%s or %s", c, other)
 		}
 	}
 }
 
-func TestCloneSharesNothing(t *testing.T) {
+func TestCommandAsStop_EveryCommand_LogoutOrDisconnect(t *testing.T) {
+	require.Equal(t, domain.CommandLogout, domain.CommandLogout.AsStop())
+	for _, c := range []domain.Command{
+		domain.CommandNone, domain.CommandStart, domain.CommandRestart, domain.CommandMove, domain.CommandDisconnect, domain.CommandDelete,
+	} {
+		require.Equal(t, domain.CommandDisconnect, c.AsStop(), c)
+	}
+}
+
+func TestSessionClone_Changed_OriginalUnchanged(t *testing.T) {
 	s := at(t, "CONNECTED").Session
 	s.QR.Image = []byte("png")
 	c := s.Clone()

@@ -2,20 +2,19 @@ package domain
 
 import "math"
 
-// Weights are the most points that each factor of [MultiFactor] can add, and
-// for Authentication the points of one session that waits for its QR code to
-// be scanned. A weight of 0 switches its factor off; if all are 0, the
-// defaults hold.
+// Weights holds the maximum points of each factor of [MultiFactor]. Authentication is the points for
+// each session that waits for a scan of its QR. A weight of 0 disables its factor. If all weights are
+// 0, the defaults apply.
 type Weights struct {
 	Capacity, Health, Resources, Stability, Authentication float64
 }
 
-// DefaultWeights are those of the placement rules.
+// DefaultWeights returns the weights of the placement rules.
 func DefaultWeights() Weights {
 	return Weights{Capacity: 100, Health: 50, Resources: 50, Stability: 25, Authentication: 2}
 }
 
-// Validate lists every weight that is negative or not a number.
+// Validate reports every weight that is negative or not finite.
 func (w Weights) Validate() error {
 	var p Problems
 	for _, f := range []Factor{
@@ -29,24 +28,21 @@ func (w Weights) Validate() error {
 	return p.Err()
 }
 
-// MultiFactor weighs how full a worker is, how well its sessions are, how busy
-// the machine is, how long ago it was heard of, and how many sessions wait for
-// a QR code there. It is the strategy to use unless there is a reason for
-// another. The zero value has the default weights.
+// MultiFactor scores how full a worker is, the state of its sessions and the load of its machine. It
+// also scores the age of its heartbeat and its sessions that wait for a scan. It is the default
+// strategy. The zero value has the default weights.
 //
-// How many sessions a worker has is taken from the slots reserved in the
-// store, and what it says of itself is held within that. CPU or memory that
-// is not known (NaN or negative) counts as half used, so that silence is never
-// better than an honest low figure. Without a breakdown, capacity, resources
-// and stability count. Of a session that is being moved it also heeds where its
-// user has others.
+// The number of sessions comes from the slots reserved in the store. The worker's own breakdown counts
+// up to that number. Unknown CPU or memory (NaN or negative) counts as half used, so silence never
+// scores better than an honest low figure. Without a breakdown only capacity, resources and stability
+// count. A session that moves also avoids workers with other sessions of its user.
 type MultiFactor struct{ Weights Weights }
 
-// Name is "multi-factor".
+// Name returns "multi-factor".
 func (MultiFactor) Name() string { return "multi-factor" }
 
-// Score has the factors capacity, resources, health and authentication, and
-// ages by the weight of stability.
+// Score returns the factors capacity, resources, health and authentication, and ages by the weight of
+// stability.
 func (m MultiFactor) Score(l Load) Score {
 	w := m.Weights
 	if w == (Weights{}) {
@@ -62,17 +58,17 @@ func (m MultiFactor) Score(l Load) Score {
 	factors[1] = Factor{"resources", (percent(l.CPU) + percent(l.Memory)) / 200 * w.Resources}
 	if b := l.Breakdown; b != nil {
 		some := max(n, 1)
-		ill := min(clampCount(b.Error, some)+clampCount(b.Reconnecting, some), float64(some))
+		unhealthy := min(clampCount(b.Error, some)+clampCount(b.Reconnecting, some), float64(some))
 		factors = append(factors,
-			Factor{"health", ill / float64(some) * w.Health},
+			Factor{"health", unhealthy / float64(some) * w.Health},
 			Factor{"authentication", clampCount(b.QRRequired, n) * w.Authentication},
 		)
 	}
 	return Score{Factors: factors, Aging: w.Stability}
 }
 
-// Penalty keeps sessions that come from another worker apart from others of
-// the same user, among workers that are about as good.
+// Penalty separates a session that moves from other sessions of its user, among workers with similar
+// scores.
 func (m MultiFactor) Penalty(l Load, req Request) float64 {
 	if !req.Moved {
 		return 0
@@ -80,10 +76,10 @@ func (m MultiFactor) Penalty(l Load, req Request) float64 {
 	return float64(max(req.UserWorkers[l.WorkerID], 0)) * sameUserPenalty
 }
 
-// sameUserPenalty is how many points one more session of the same user costs.
+// sameUserPenalty is the points for each other session of the same user.
 const sameUserPenalty = 10
 
-// percent holds a percentage within 0 to 100; what is not known counts as 50.
+// percent limits a percentage to 0 to 100. An unknown one counts as 50.
 func percent(p float64) float64 {
 	if !(p >= 0) {
 		return 50
@@ -91,14 +87,13 @@ func percent(p float64) float64 {
 	return min(p, 100)
 }
 
-// clampCount holds a count between 0 and most.
+// clampCount limits a count to 0 to most.
 func clampCount(count, most int) float64 { return float64(min(max(count, 0), most)) }
 
-// LeastSessions chooses the worker with the fewest sessions, however many it
-// could have.
+// LeastSessions chooses the worker with the fewest sessions, whatever its capacity.
 type LeastSessions struct{}
 
-// Name is "least-sessions".
+// Name returns "least-sessions".
 func (LeastSessions) Name() string { return "least-sessions" }
 
 // Score counts the sessions.
@@ -106,32 +101,30 @@ func (LeastSessions) Score(l Load) Score {
 	return Score{Factors: []Factor{{"sessions", float64(max(l.Used, 0))}}}
 }
 
-// RoundRobin chooses the worker that was chosen least recently. All workers
-// have the same score; the tie-break decides.
+// RoundRobin chooses the worker with the least recent choice. All workers have the same score, so the
+// tie-break decides.
 type RoundRobin struct{}
 
-// Name is "round-robin".
+// Name returns "round-robin".
 func (RoundRobin) Name() string { return "round-robin" }
 
-// Score has no factors.
+// Score returns no factors.
 func (RoundRobin) Score(l Load) Score { return Score{TieBreak: l.ChosenAt.UnixMicro()} }
 
-// Spread keeps a user's sessions on different workers, so that the loss of one
-// takes only some of them down. It adds points for each live session of the
-// same user to what another strategy says.
+// Spread distributes a user's sessions over workers, so the loss of one worker takes down only some of
+// them. It adds points for each active session of the same user to the score of another strategy.
 type Spread struct {
 	Base   Strategy // nil: MultiFactor
-	Points float64  // for each session; 0: 100, as much as a full worker has
+	Points float64  // for each session; 0: 100, as many as a full worker costs
 }
 
-// Name is "spread".
+// Name returns "spread".
 func (Spread) Name() string { return "spread" }
 
-// Score is that of the base.
+// Score returns the score of the base.
 func (s Spread) Score(l Load) Score { return s.base().Score(l) }
 
-// Penalty counts the user's sessions there, and adds what the base holds
-// against the worker.
+// Penalty counts the user's sessions on the worker and adds the penalty of the base.
 func (s Spread) Penalty(l Load, req Request) float64 {
 	each := s.Points
 	if each == 0 {
@@ -144,6 +137,7 @@ func (s Spread) Penalty(l Load, req Request) float64 {
 	return total
 }
 
+// base returns the strategy to which the penalty is added.
 func (s Spread) base() Strategy {
 	if s.Base == nil {
 		return MultiFactor{}

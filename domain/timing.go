@@ -6,28 +6,27 @@ import (
 	"time"
 )
 
-// Timing holds the durations that the rules depend on. The zero value is not
-// useful; see [DefaultTiming].
+// Timing holds the durations of the rules. The zero value is not useful; see [DefaultTiming].
 type Timing struct {
-	HeartbeatInterval   time.Duration // what workers are told
-	MaxHeartbeatTimeout time.Duration // bound of three missed heartbeats
-	Lease               time.Duration // how long a lease-capable worker may run unheard
-	Drift               time.Duration // allowance for clocks that run apart during a lease
+	HeartbeatInterval   time.Duration // the interval that workers are asked to keep
+	MaxHeartbeatTimeout time.Duration // limit of three missed heartbeats
+	Lease               time.Duration // how long a worker with a lease may run without an accepted heartbeat
+	Drift               time.Duration // allowance for clocks that run at different rates during a lease
 	ProbeInterval       time.Duration
-	ProbeRetry          time.Duration // between probes after a first refusal
-	ProbeFailures       int           // refusals in a row that mean crashed
-	FailoverDelay       time.Duration // grace for a crashed worker to come back
-	DisconnectDebounce  time.Duration // how long a DISCONNECTED may be a moment of a restart
-	StartTimeout        time.Duration // a start not confirmed by then is asked for again
+	ProbeRetry          time.Duration // between probes after a first refused connection
+	ProbeFailures       int           // consecutive refused connections that mean crashed
+	FailoverDelay       time.Duration // grace for a crashed worker to return
+	DisconnectDebounce  time.Duration // how long a DISCONNECTED may be part of a restart
+	StartTimeout        time.Duration // a start that is not confirmed by then is sent again
 	StartAttempts       int           // on one worker, before another is tried
-	RestartAttempts     int           // after an unwanted disconnect, before giving up
-	RestartBackoff      time.Duration // before the first; doubles each time
+	RestartAttempts     int           // after unwanted disconnects, before the session fails
+	RestartBackoff      time.Duration // before the first restart; doubles each time
 	MaxBackoff          time.Duration
-	StableAfter         time.Duration // connected for so long, earlier attempts are forgiven
-	ExclusionPeriod     time.Duration // how long the worker that just failed a session is avoided
+	StableAfter         time.Duration // a connection of this length resets the count of restarts
+	ExclusionPeriod     time.Duration // how long placement avoids a worker on which the session failed
 	QRLife              time.Duration
-	MessageLife         time.Duration // a message of unknown outcome fails after it
-	CanaryPeriod        time.Duration // how long a worker is watched after it joined or changed its version
+	MessageLife         time.Duration // a message of unknown outcome fails after this time
+	CanaryPeriod        time.Duration // how long a worker is a canary
 }
 
 // DefaultTiming returns the durations of the reference service.
@@ -73,11 +72,13 @@ func (t Timing) WithDefaults() Timing {
 	return t
 }
 
+// A duration is one field of Timing with its name.
 type duration struct {
 	name  string
 	value *time.Duration
 }
 
+// durations returns the duration fields of t.
 func (t *Timing) durations() []duration {
 	return []duration{
 		{"HeartbeatInterval", &t.HeartbeatInterval}, {"MaxHeartbeatTimeout", &t.MaxHeartbeatTimeout}, {"Lease", &t.Lease},
@@ -88,8 +89,8 @@ func (t *Timing) durations() []duration {
 	}
 }
 
-// Validate reports every duration or count that is negative, and a lease
-// that a worker could not keep with its heartbeats.
+// Validate reports every negative duration or count, and a lease that is too short for the heartbeat
+// interval.
 func (t Timing) Validate() error {
 	var errs []error
 	for _, d := range t.durations() {
@@ -106,7 +107,7 @@ func (t Timing) Validate() error {
 	return errors.Join(errs...)
 }
 
-// Backoff gives the wait before an attempt, counted from 1.
+// Backoff returns the wait before an attempt. Attempts count from 1.
 func (t Timing) Backoff(attempt int) time.Duration {
 	d := t.RestartBackoff
 	for ; attempt > 1 && d < t.MaxBackoff; attempt-- {

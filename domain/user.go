@@ -2,30 +2,29 @@ package domain
 
 import "time"
 
-// Tier is what a user pays for. It sets the user's [Limits].
+// Tier is the plan of a user. It sets the user's [Limits].
 type Tier string
 
-// The tiers of the reference service. An embedder may define others.
+// The tiers of the reference service. An embedding program may define others.
 const (
 	TierBasic Tier = "BASIC"
 	TierPro   Tier = "PRO"
 	TierMax   Tier = "MAX"
 )
 
-// Limits is what one tier allows.
+// Limits is the set of limits of one tier.
 type Limits struct {
-	Sessions        int `json:"maxSessions"`     // session cards, and live sessions
+	Sessions        int `json:"maxSessions"`     // recorded sessions, and active sessions
 	MessagesPerHour int `json:"messagesPerHour"` // outgoing messages
 	APICallsPerHour int `json:"apiCallsPerHour"` // calls made with an API key
-	// Pool, if not empty, binds the tier to the workers that carry the label
-	// pool=Pool.
+	// Pool, if not empty, binds the tier to the workers with the label pool=Pool.
 	Pool string `json:"-"`
-	// Rank orders sessions that wait for a worker: the higher first.
+	// Rank orders sessions that wait for a worker, the highest first.
 	Rank int `json:"-"`
 }
 
-// Tiers gives the limits of every tier that exists. It is data: an embedder
-// passes its own instead of [DefaultTiers].
+// Tiers maps every existing tier to its limits. An embedding program may pass other tiers than
+// [DefaultTiers].
 type Tiers map[Tier]Limits
 
 // DefaultTiers returns the limits of the reference service.
@@ -37,11 +36,10 @@ func DefaultTiers() Tiers {
 	}
 }
 
-// Of returns the limits of t, or nothing at all for a tier that does not
-// exist: an unknown tier allows nothing.
+// Of returns the limits of t. A tier that does not exist allows nothing.
 func (ts Tiers) Of(t Tier) Limits { return ts[t] }
 
-// Role is what a user may do.
+// Role is the set of rights of a user.
 type Role string
 
 // The roles.
@@ -50,17 +48,17 @@ const (
 	RoleAdministrator Role = "ADMINISTRATOR"
 )
 
-// User owns sessions.
+// User is the owner of sessions.
 type User struct {
 	ID           string
 	Name         string
 	Email        string // normalised, unique
-	PasswordHash string // never leaves the account use cases
+	PasswordHash string // only the account service uses it
 	Role         Role
 	Tier         Tier
 	Active       bool
-	// CredentialsAt changes with every change of password, role or activity:
-	// access tokens issued for an older value are refused.
+	// CredentialsAt changes with every change of password, role or activity. Access tokens of an older
+	// value are refused.
 	CredentialsAt time.Time
 	LastLoginAt   time.Time // zero: never
 	CreatedAt     time.Time
@@ -68,39 +66,37 @@ type User struct {
 	Rev           int64 // row version, see ports.Store
 }
 
-// UserUsage counts what a user has at the moment. The store keeps it together
-// with the rows that it counts.
+// UserUsage counts the sessions of a user. The store updates it together with the counted rows.
 type UserUsage struct {
-	Sessions       int // session cards
-	ActiveSessions int // sessions that are wanted up, which includes every live one
+	Sessions       int // recorded sessions
+	ActiveSessions int // sessions with the intent up; every active session is among them
 }
 
-// RefreshTokenFamily is one login of a user: the family of refresh tokens that descend
-// from it. Only the newest token of a family is good; using an older one
-// revokes the family.
+// RefreshTokenFamily is one login of a user: the refresh tokens that descend from it. Only the newest
+// token of a family is valid. The use of an older one revokes the family.
 type RefreshTokenFamily struct {
 	ID        string // also the session claim of access tokens
 	UserID    string
 	TokenHash [32]byte // of the newest refresh token
 	CreatedAt time.Time
 	ExpiresAt time.Time
-	RevokedAt time.Time // zero: good
+	RevokedAt time.Time // zero: not revoked
 	Rev       int64
 }
 
-// IsUsable reports whether tokens of the family are accepted at the given time.
+// IsUsable reports whether the service accepts tokens of the family at the given time.
 func (f *RefreshTokenFamily) IsUsable(now time.Time) bool {
 	return f.RevokedAt.IsZero() && now.Before(f.ExpiresAt)
 }
 
-// PasswordReset is a one-use permission to set a new password.
+// PasswordReset is a permission to set a new password once.
 type PasswordReset struct {
 	TokenHash [32]byte
 	UserID    string
 	ExpiresAt time.Time
 }
 
-// APIKey lets a program send through one session. Only its hash is stored.
+// APIKey lets a program send through one session. The store keeps its hash only.
 type APIKey struct {
 	ID         string
 	SessionID  string
@@ -108,18 +104,18 @@ type APIKey struct {
 	Name       string
 	Hint       string // the first characters, for lists
 	Hash       [32]byte
-	LastUsedAt time.Time // zero: never; kept to the minute
+	LastUsedAt time.Time // zero: never; accurate to the minute
 	CreatedAt  time.Time
 	ExpiresAt  time.Time // zero: never
-	RevokedAt  time.Time // zero: good
+	RevokedAt  time.Time // zero: not revoked
 	Rev        int64
 }
 
-// Check reports why the key is refused at the given time, or nil. One that is
-// revoked is refused whatever the clock shows.
+// Check returns nil if the key is valid at the given time, and otherwise the reason. A revoked key is
+// refused whatever the clock shows.
 func (k *APIKey) Check(now time.Time) error {
 	if !k.RevokedAt.IsZero() {
-		return Errorf(Unauthenticated, CodeAPIKeyInvalid, "API key is not valid; use the key shown when the session was created or rotate it")
+		return errAPIKey()
 	}
 	if !k.ExpiresAt.IsZero() && !now.Before(k.ExpiresAt) {
 		return Errorf(Unauthenticated, CodeAPIKeyExpired, "API key has expired; rotate it and use the new one")
@@ -127,28 +123,27 @@ func (k *APIKey) Check(now time.Time) error {
 	return nil
 }
 
-// Window counts uses within an hour, or any other length, that begins with the
-// first use rather than on the hour. The zero value is ready to use.
+// Window counts uses within an hour or another length. A window begins with the first use, not on the
+// hour. The zero value is ready to use.
 type Window struct {
 	Start      time.Time
 	Used       int
-	Backfilled bool // uses from before the window was known have been added
+	Backfilled bool // uses from before the window was known are included
 }
 
-// Usage says where a caller stands after asking for room in a window.
+// Usage is the state of a window after a request for uses.
 type Usage struct {
 	Allowed    bool
 	Limit      int
 	Remaining  int
 	Used       int
 	ResetAt    time.Time // when the present window ends
-	Backfilled bool      // uses from before the window was known have been added
+	Backfilled bool      // uses from before the window was known are included
 }
 
-// AllowN counts n uses at the given time if limit allows them all, and nothing
-// otherwise. An n of 0 only looks, and a negative n gives uses back, as when
-// what was counted did not happen; neither begins a window. Time that runs
-// backwards stays in the present window.
+// AllowN counts n uses at the given time if limit allows all of them, and none otherwise. An n of 0
+// only reads. A negative n returns uses whose cause did not happen. Neither begins a window. A clock
+// that runs backwards stays in the present window.
 func (w *Window) AllowN(now time.Time, length time.Duration, limit, n int) Usage {
 	if w.Start.IsZero() || !now.Before(w.Start.Add(length)) {
 		if n <= 0 {
@@ -157,16 +152,16 @@ func (w *Window) AllowN(now time.Time, length time.Duration, limit, n int) Usage
 		w.Start, w.Used = now, 0
 	}
 	u := Usage{Limit: limit, ResetAt: w.Start.Add(length), Backfilled: w.Backfilled}
-	if u.Allowed = n <= 0 || w.Used+n <= limit; u.Allowed {
+	u.Allowed = n <= 0 || w.Used+n <= limit
+	if u.Allowed {
 		w.Used = max(w.Used+n, 0)
 	}
 	u.Used, u.Remaining = w.Used, max(limit-w.Used, 0)
 	return u
 }
 
-// Backfill adds uses that were made before the window was known, the first of them
-// at a time; it does so once. If there were none, and there is no window yet, that
-// is when the first would have been.
+// Backfill adds uses that were made before the window was known. first is the time of the earliest of
+// them. Only the first call has an effect. A call without uses begins a missing window at first.
 func (w *Window) Backfill(first time.Time, used int) {
 	if w.Backfilled {
 		return

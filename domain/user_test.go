@@ -11,7 +11,7 @@ import (
 	"github.com/switchyard-wa/switchyard/domain"
 )
 
-func TestTiers(t *testing.T) {
+func TestTiers_DefaultsAndUnknownTier_Limits(t *testing.T) {
 	tiers := domain.DefaultTiers()
 	require.Equal(t, domain.Tiers{
 		"BASIC": {Sessions: 1, MessagesPerHour: 100, APICallsPerHour: 1_000, Rank: 0},
@@ -22,12 +22,11 @@ func TestTiers(t *testing.T) {
 	require.Zero(t, tiers.Of("GOLD"), "an unknown tier allows nothing")
 	require.Zero(t, domain.Tiers(nil).Of(domain.TierMax))
 	delete(tiers, domain.TierBasic)
-	require.Len(t, domain.DefaultTiers(), 3, "every caller has its own")
+	require.Len(t, domain.DefaultTiers(), 3, "every caller gets a copy")
 }
 
-// The window says the same as a log of all uses of the present hour, in which
-// an hour begins with the first use after the hour before.
-func TestWindow(t *testing.T) {
+// The model is a log of all uses. An hour begins with the first use after the previous hour.
+func TestWindowAllowN_AnyUses_EqualsLog(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var w domain.Window
 		var log []int
@@ -66,7 +65,7 @@ func TestWindow(t *testing.T) {
 	})
 }
 
-func TestWindowBackfill(t *testing.T) {
+func TestWindowBackfill_FirstCall_CountsOnce(t *testing.T) {
 	var w domain.Window
 	w.Backfill(noon, 3)
 	require.Equal(t, domain.Window{Start: noon, Used: 3, Backfilled: true}, w)
@@ -91,7 +90,7 @@ func TestWindowBackfill(t *testing.T) {
 	require.Equal(t, domain.Window{Start: noon, Used: 1, Backfilled: true}, w, "that there was nothing counts, too")
 }
 
-func TestRefreshTokenFamilyIsUsable(t *testing.T) {
+func TestRefreshTokenFamily_ExpiredOrRevoked_NotUsable(t *testing.T) {
 	f := domain.RefreshTokenFamily{ExpiresAt: noon}
 	require.True(t, f.IsUsable(noon.Add(-1)))
 	require.False(t, f.IsUsable(noon))
@@ -100,7 +99,7 @@ func TestRefreshTokenFamilyIsUsable(t *testing.T) {
 	require.False(t, (&domain.RefreshTokenFamily{}).IsUsable(noon), "a family that never lasts is not one that always does")
 }
 
-func TestAPIKeyCheck(t *testing.T) {
+func TestAPIKeyCheck_ExpiredOrRevoked_Refused(t *testing.T) {
 	for name, c := range map[string]struct {
 		key  domain.APIKey
 		want domain.Code

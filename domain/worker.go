@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// WorkerStatus is what is shown of a worker. It follows from whether the
-// worker is up and whether an operator drains it.
+// WorkerStatus is the displayed status of a worker. It follows from the worker's state and from an
+// operator's drain.
 type WorkerStatus string
 
 // The statuses of a worker. Only an ONLINE worker receives sessions.
@@ -18,14 +18,14 @@ const (
 	WorkerMaintenance WorkerStatus = "MAINTENANCE"
 )
 
-// Capability names an extension of the worker protocol that a worker announced.
+// Capability is an extension of the worker protocol that a worker announced.
 type Capability string
 
 // The capabilities.
 const (
-	CapLease      Capability = "lease"      // stops its sessions by itself when its lease runs out
-	CapGeneration Capability = "generation" // knows generations and obeys STOP_SESSION commands
-	CapDedupe     Capability = "dedupe"     // drops a send that repeats a clientMessageId
+	CapLease      Capability = "lease"      // the worker stops its sessions by itself when its lease ends
+	CapGeneration Capability = "generation" // the worker knows generations and obeys STOP_SESSION commands
+	CapDedupe     Capability = "dedupe"     // the worker drops a send that repeats a clientMessageId
 )
 
 // Breakdown counts a worker's sessions by status.
@@ -39,10 +39,10 @@ type Breakdown struct {
 	Init         int `json:"init"`
 }
 
-// Add counts one more session of the given status.
+// Add adds one session of the given status.
 func (b *Breakdown) Add(s Status) { b.add(s, 1) }
 
-// Remove counts one session of the given status less.
+// Remove removes one session of the given status.
 func (b *Breakdown) Remove(s Status) { b.add(s, -1) }
 
 func (b *Breakdown) add(s Status, n int) {
@@ -63,24 +63,24 @@ func (b *Breakdown) add(s Status, n int) {
 	}
 }
 
-// DownReason says why a worker counts as gone.
+// DownReason is the reason why a worker is offline.
 type DownReason string
 
-// The ways to lose a worker.
+// The reasons.
 const (
 	DownNone             DownReason = ""
 	DownCrashed          DownReason = "CRASHED" // its endpoint refuses connections: the process is gone
-	DownHeartbeatTimeout DownReason = "SILENT"  // no heartbeat for too long: perhaps only cut off
+	DownHeartbeatTimeout DownReason = "SILENT"  // no heartbeat for too long: the worker may only be cut off
 	DownUnregistered     DownReason = "LEFT"    // it unregistered
 )
 
-// Worker is a process that hosts sessions.
+// Worker is a process that runs sessions.
 type Worker struct {
 	ID                string // normalised
-	Endpoint          string // where we call it; unique
-	Capacity          int    // sessions at most
-	AnnouncedCapacity int    // the capacity by its own latest word; an administrator's stands until that changes
-	Used              int    // slots taken; owned by the store's reservation, never written by Put
+	Endpoint          string // the URL for our calls; unique
+	Capacity          int    // maximum number of sessions
+	AnnouncedCapacity int    // the capacity of the worker's latest message; an administrator's value holds until this one changes
+	Used              int    // used slots; the store's reservations own this value, Put never writes it
 	Description       string
 	Version           string
 	Environment       string
@@ -89,29 +89,29 @@ type Worker struct {
 	Interval          time.Duration // between its heartbeats
 
 	Online   bool
-	Draining bool   // an operator wants its sessions elsewhere
-	DrainID  string // the latest drain: BatchID of its moves; empty: not draining
+	Draining bool   // an operator wants its sessions on other workers
+	DrainID  string // the latest drain, the BatchID of its migrations; empty: not draining
 
-	CanarySince time.Time // when it joined, or changed its version; zero: no canary
-	Suspect     string    // why it receives no sessions since its canary period; empty: it does
+	CanarySince time.Time // when the canary period began; zero: no canary
+	Suspect     string    // why the worker failed its canary period; empty: it did not
 
-	LastHeartbeat time.Time  // or its latest registration, if that is newer
-	RegisteredAt  time.Time  // latest registration; a new one is a new process
-	DownReason    DownReason // why it is not Online
+	LastHeartbeat time.Time  // or the latest registration, if that is newer
+	RegisteredAt  time.Time  // latest registration; each one means a new process
+	DownReason    DownReason // why the worker is not Online
 	DownAt        time.Time
-	FailoverAt    time.Time // when its sessions may be given to others
+	FailoverAt    time.Time // when other workers may receive its sessions
 
 	CPU, Memory       float64 // percent, 0–100; negative: unknown
 	Uptime            time.Duration
 	MessageCount      int64
-	ReportedBreakdown *Breakdown // by its own word; nil if it never said
+	ReportedBreakdown *Breakdown // the worker's own count; nil if it sent none
 
 	CreatedAt time.Time
 	UpdatedAt time.Time
 	Rev       int64
 }
 
-// Status derives what is shown.
+// Status returns the displayed status.
 func (w *Worker) Status() WorkerStatus {
 	switch {
 	case !w.Online:
@@ -137,7 +137,7 @@ func (w *Worker) Clone() *Worker {
 	return &c
 }
 
-// Registration is what a worker says of itself when it registers.
+// Registration is the content of a worker's registration.
 type Registration struct {
 	WorkerID      string
 	Endpoint      string
@@ -146,32 +146,31 @@ type Registration struct {
 	Version       string
 	Environment   string
 	Labels        map[string]string
-	Interval      time.Duration // 0: the interval it is told
+	Interval      time.Duration // 0: the interval of the control plane
 	Capabilities  []Capability
-	ByWorkerToken bool // by its own token: good only for a worker that is known to be at the endpoint
+	ByWorkerToken bool // authenticated by the worker's own token: valid only for a known worker at its known endpoint
 }
 
-// Defaults of a registration.
+// The defaults of a registration.
 const (
 	DefaultWorkerCapacity    = 50
 	DefaultWorkerVersion     = "1.0.0"
 	DefaultWorkerEnvironment = "DEVELOPMENT"
 )
 
-// ApplyDefaults fills in a capacity, version and environment that are not given.
+// ApplyDefaults replaces an empty capacity, version and environment by their defaults.
 func (r *Registration) ApplyDefaults() {
 	r.Capacity = cmp.Or(r.Capacity, DefaultWorkerCapacity)
 	r.Version = cmp.Or(r.Version, DefaultWorkerVersion)
 	r.Environment = cmp.Or(r.Environment, DefaultWorkerEnvironment)
 }
 
-// legacyHeartbeatInterval is the rhythm of workers that hear nothing of ours.
+// legacyHeartbeatInterval is the assumed interval of legacy workers, which ignore ours.
 const legacyHeartbeatInterval = 30 * time.Second
 
-// Register applies a registration: the worker is online with a new process.
-// What it does not say, or says again, leaves an administrator's word standing.
-// A loss that was noted before is over; sessions that have not been moved by
-// now are its to recover.
+// Register applies a registration: the worker is online with a new process. An administrator's values
+// stay if the worker omits or repeats its own. An earlier down reason is cleared. The worker recovers
+// the sessions that have not moved by now.
 func (w *Worker) Register(r Registration, t Timing, now time.Time) []Event {
 	wasOnline := w.Online
 	w.Endpoint = r.Endpoint
@@ -188,10 +187,11 @@ func (w *Worker) Register(r Registration, t Timing, now time.Time) []Event {
 	if r.Labels != nil {
 		w.Labels = maps.Clone(r.Labels)
 	}
-	if w.Interval = r.Interval; w.Interval <= 0 {
+	w.Interval = r.Interval
+	if w.Interval <= 0 {
 		w.Interval = t.HeartbeatInterval
 		if len(r.Capabilities) == 0 {
-			// A legacy worker keeps a rhythm of its own; ApplyHeartbeat finds out if it is quicker.
+			// A legacy worker keeps its own interval. ApplyHeartbeat adapts to a shorter one.
 			w.Interval = max(w.Interval, legacyHeartbeatInterval)
 		}
 	}
@@ -204,27 +204,26 @@ func (w *Worker) Register(r Registration, t Timing, now time.Time) []Event {
 	return []Event{w.event(EventWorkerOnline, "registered", now)}
 }
 
-// Heartbeat is what a worker says of itself now and then, whatever the form it
-// used.
+// Heartbeat is a worker's periodic message, in whichever form the worker sent it.
 type Heartbeat struct {
 	WorkerID       string
-	Sessions       []Report   // its sessions, if it lists them
-	IsFullSnapshot bool       // it lists all its sessions, so what is missing is not there
-	Breakdown      *Breakdown // its own count, if it gives one
-	CPU, Memory    float64    // percent; negative: not said
+	Sessions       []Report   // the sessions that the worker lists, if any
+	IsFullSnapshot bool       // Sessions is complete: the worker does not have any other session
+	Breakdown      *Breakdown // the worker's own count; nil: not stated
+	CPU, Memory    float64    // percent; negative: not stated
 	Uptime         time.Duration
-	MessageCount   int64 // negative: not said
-	Capacity       int   // 0: not said
+	MessageCount   int64 // negative: not stated
+	Capacity       int   // 0: not stated
 	Version        string
 	Environment    string
 }
 
-// ApplyHeartbeat applies a heartbeat. A known worker that was OFFLINE is back by it,
-// whatever the reason it was lost for.
+// ApplyHeartbeat applies a heartbeat. An OFFLINE worker is online again, whatever its down reason was.
 func (w *Worker) ApplyHeartbeat(h Heartbeat, t Timing, now time.Time) []Event {
 	wasOnline := w.Online
 	if gap := now.Sub(w.LastHeartbeat); len(w.Capabilities) == 0 && gap >= t.HeartbeatInterval/2 {
-		// One beat out of turn does not make a rhythm: the worker must not count as silent by the next.
+		// One early heartbeat does not define the interval. Otherwise the next regular one would look
+		// late.
 		slowest := max(w.Interval, t.HeartbeatInterval, legacyHeartbeatInterval)
 		w.Interval = min(max(gap, w.Interval/2, t.HeartbeatInterval), slowest)
 	}
@@ -265,14 +264,14 @@ func (w *Worker) ApplyHeartbeat(h Heartbeat, t Timing, now time.Time) []Event {
 	return []Event{w.event(EventWorkerOnline, "heard of again", now)}
 }
 
+// markOnline clears the down reason.
 func (w *Worker) markOnline() {
 	w.Online, w.DownReason, w.DownAt, w.FailoverAt = true, DownNone, time.Time{}, time.Time{}
 }
 
-// MarkDown notes that the worker is gone. Its sessions may be given to others
-// after the grace that the kind of loss asks for: a crashed worker, or one
-// that left, may come back and recover them within the failover delay; a
-// silent one had its time already.
+// MarkDown records that the worker is gone. Its sessions may move after the grace of the reason. A
+// crashed or unregistered worker may return and recover them within the failover delay. A worker whose
+// heartbeat timed out gets no further grace.
 func (w *Worker) MarkDown(why DownReason, t Timing, now time.Time) []Event {
 	if !w.Online {
 		return nil
@@ -285,8 +284,8 @@ func (w *Worker) MarkDown(why DownReason, t Timing, now time.Time) []Event {
 	return []Event{w.event(EventWorkerOffline, string(why), now)}
 }
 
-// Drain notes that an operator wants the worker's sessions elsewhere; id names
-// their moves.
+// Drain records that an operator wants the worker's sessions on other workers. id becomes the BatchID
+// of their migrations.
 func (w *Worker) Drain(id string, now time.Time) []Event {
 	if w.Draining {
 		return nil
@@ -295,7 +294,7 @@ func (w *Worker) Drain(id string, now time.Time) []Event {
 	return []Event{w.event(EventWorkerDraining, "", now)}
 }
 
-// Drained tells that no session is left on a draining worker, if that is so.
+// Drained returns an event if the worker is draining and has no session left.
 func (w *Worker) Drained(now time.Time) []Event {
 	if !w.Draining || w.Used > 0 {
 		return nil
@@ -303,21 +302,22 @@ func (w *Worker) Drained(now time.Time) []Event {
 	return []Event{w.event(EventWorkerDrained, "", now)}
 }
 
-// Activate notes that an operator wants the worker to receive sessions: what
-// its canary period found, if anything, does not count any more.
+// Activate records that an operator wants the worker to receive sessions. A drain and the finding of a
+// canary period end.
 func (w *Worker) Activate(now time.Time) {
 	w.Draining, w.DrainID, w.CanarySince, w.Suspect, w.UpdatedAt = false, "", time.Time{}, "", now
 }
 
-// HeartbeatDeadline gives the time at which the worker, if nothing is heard of it,
-// counts as lost: for a worker with a lease, when the lease and the allowance
-// for clocks that drift have run out; for others after three missed
-// heartbeats, at most 90 s. heard is when this replica could have heard of it
-// at the earliest: a control plane that was itself away blames no worker.
-func (w *Worker) HeartbeatDeadline(t Timing, heard time.Time) time.Time {
+// HeartbeatDeadline returns the time at which the worker counts as lost unless another heartbeat
+// arrives. With a lease, the lease and the allowance for clock drift must end first. Without a lease,
+// the limit is three missed heartbeats, at most 90 s.
+//
+// watchedSince is the time from which this replica could receive the worker's heartbeats. The wait
+// begins no earlier: a control plane that was itself away blames no worker.
+func (w *Worker) HeartbeatDeadline(t Timing, watchedSince time.Time) time.Time {
 	last := w.LastHeartbeat
-	if heard.After(last) {
-		last = heard
+	if watchedSince.After(last) {
+		last = watchedSince
 	}
 	if w.Supports(CapLease) {
 		return last.Add(t.Lease + t.Drift)
@@ -325,11 +325,12 @@ func (w *Worker) HeartbeatDeadline(t Timing, heard time.Time) time.Time {
 	return last.Add(min(3*w.Interval, t.MaxHeartbeatTimeout))
 }
 
+// event returns an event of the worker.
 func (w *Worker) event(e EventType, reason string, now time.Time) Event {
 	return Event{Type: e, At: now, WorkerID: w.ID, Reason: reason}
 }
 
-// LoadSample is a worker's load at one moment, for looking back.
+// LoadSample is a worker's load at one moment, for the load history.
 type LoadSample struct {
 	WorkerID    string
 	At          time.Time
@@ -337,30 +338,29 @@ type LoadSample struct {
 	CPU, Memory float64 // percent; negative: unknown
 }
 
-// Probes follows the health probes of one worker. The zero value is ready.
+// Probes is the state of the health probes of one worker. The zero value is ready.
 type Probes struct {
-	Refusals  int       // in a row
-	RefusedAt time.Time // the first of them
+	Refusals  int       // consecutive refused connections
+	RefusedAt time.Time // time of the first of them
 	NextAt    time.Time // zero: at once
-	Warning   string    // why the last one failed; empty if it did not
+	Warning   string    // the failure of the latest probe; empty if it succeeded
 }
 
-// ProbeResult is what came of one call to a worker, as far as it tells whether
-// the process is there.
+// ProbeResult classifies the outcome of a call by its evidence that the worker's process exists.
 type ProbeResult uint8
 
-// The results of a probe. A worker that answers anything at all is there.
+// The results of a probe. Any response proves that the process exists.
 const (
 	ProbeAnswered ProbeResult = iota
 	ProbeRefused              // nothing listens: the process is gone
-	ProbeTimedOut             // it may be cut off, hung or busy
+	ProbeTimedOut             // the worker may be cut off, hung or busy
 )
 
-// Note records a result and reports whether the worker counts as crashed: its
-// endpoint refused that many times in a row, and it has not been heard of since
-// the first of them. While heartbeats arrive, refusals are only a warning.
-// After a first refusal probes follow each other quickly.
-func (p *Probes) Note(r ProbeResult, warning string, heard time.Time, t Timing, now time.Time) (crashed bool) {
+// Note records a result and reports whether the worker counts as crashed. A worker crashed if its
+// endpoint refused ProbeFailures connections in a row and no heartbeat arrived since the first of them.
+// lastHeartbeat is the arrival of the latest heartbeat. While heartbeats arrive, refusals are only a
+// warning. After a first refusal the next probes follow quickly.
+func (p *Probes) Note(r ProbeResult, warning string, lastHeartbeat time.Time, t Timing, now time.Time) (crashed bool) {
 	p.Warning = warning
 	if r != ProbeRefused {
 		p.Refusals, p.NextAt = 0, now.Add(t.ProbeInterval)
@@ -371,24 +371,23 @@ func (p *Probes) Note(r ProbeResult, warning string, heard time.Time, t Timing, 
 	}
 	p.Refusals++
 	p.NextAt = now.Add(min(t.ProbeRetry, t.ProbeInterval))
-	if heard.After(p.RefusedAt) {
+	if lastHeartbeat.After(p.RefusedAt) {
 		p.NextAt = now.Add(t.ProbeInterval)
 		return false
 	}
 	return p.Refusals >= t.ProbeFailures
 }
 
-// Cleanup is something left to do on a worker for a session that is no longer
-// its own, or no longer exists: it is carried out when the worker can be
-// reached.
+// Cleanup is a stop or wipe that a worker still has to perform for a session that it no longer owns or
+// that was deleted. A replica performs it when the worker can be reached.
 type Cleanup struct {
 	WorkerID   string
 	SessionID  string
 	Command    Command // CommandDisconnect, CommandLogout or CommandDelete
-	Generation int64   // what was assigned there
+	Generation int64   // the generation that was assigned to the worker
 	DueAt      time.Time
 	Attempts   int
-	ClaimedBy  string // the replica that carries it out at the moment, until DueAt; empty: none
+	ClaimedBy  string // the replica that performs the cleanup until DueAt; empty if there is none
 	CreatedAt  time.Time
 	Rev        int64
 }

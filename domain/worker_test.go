@@ -10,13 +10,14 @@ import (
 	"github.com/switchyard-wa/switchyard/domain"
 )
 
+// registered returns a worker that registered at noon.
 func registered(caps ...domain.Capability) *domain.Worker {
 	w := &domain.Worker{ID: "w1", CPU: -1, Memory: -1, CreatedAt: noon}
 	w.Register(domain.Registration{WorkerID: "w1", Endpoint: "http://w1:8001", Capacity: 50, Capabilities: caps}, timing, noon)
 	return w
 }
 
-func TestRegister(t *testing.T) {
+func TestWorkerRegister_Registration_OnlineWithItsValues(t *testing.T) {
 	w := &domain.Worker{ID: "w1", Used: 3, Draining: true}
 	r := domain.Registration{
 		WorkerID: "w1", Endpoint: "http://w1:8001", Capacity: 50, Description: "first", Version: "1.2.3", Environment: "TEST",
@@ -27,27 +28,28 @@ func TestRegister(t *testing.T) {
 	require.Equal(t, []any{"http://w1:8001", 50, 3, "first", "1.2.3", "TEST", timing.HeartbeatInterval},
 		[]any{w.Endpoint, w.Capacity, w.Used, w.Description, w.Version, w.Environment, w.Interval})
 	require.Equal(t, []time.Time{noon, noon, noon}, []time.Time{w.RegisteredAt, w.LastHeartbeat, w.UpdatedAt})
-	require.Equal(t, domain.WorkerMaintenance, w.Status(), "an operator's word outlives the process")
+	require.Equal(t, domain.WorkerMaintenance, w.Status(), "an operator's drain outlives the process")
 	require.True(t, w.Supports(domain.CapLease))
 	require.False(t, w.Supports(domain.CapDedupe))
 	r.Labels["pool"], r.Capabilities[0] = "basic", domain.CapDedupe
-	require.Equal(t, []any{"max", true}, []any{w.Labels["pool"], w.Supports(domain.CapLease)}, "it shares nothing")
+	require.Equal(t, []any{"max", true}, []any{w.Labels["pool"], w.Supports(domain.CapLease)}, "the worker shares nothing with the registration")
 
-	// Once more, with another interval and without capabilities: the latest word counts.
+	// The worker registers again with another interval and without capabilities. The latest
+	// registration counts.
 	later := noon.Add(time.Minute)
 	w.ReportedBreakdown = &domain.Breakdown{Total: 9}
 	require.Empty(t, w.Register(domain.Registration{Endpoint: "http://w1:9001", Capacity: 2, Interval: time.Second}, timing, later))
 	require.Equal(t, []any{"http://w1:9001", 2, time.Second, later}, []any{w.Endpoint, w.Capacity, w.Interval, w.RegisteredAt})
-	require.Nil(t, w.ReportedBreakdown, "it is another process")
+	require.Nil(t, w.ReportedBreakdown, "it belonged to the former process")
 	require.False(t, w.Supports(domain.CapLease))
 }
 
-func TestMarkDownAndComeBack(t *testing.T) {
+func TestWorkerMarkDown_Reason_GraceUntilReturn(t *testing.T) {
 	back := map[string]func(w *domain.Worker, now time.Time) []domain.Event{
-		"registers": func(w *domain.Worker, now time.Time) []domain.Event {
+		"register": func(w *domain.Worker, now time.Time) []domain.Event {
 			return w.Register(domain.Registration{Endpoint: w.Endpoint, Capacity: 50}, timing, now)
 		},
-		"beats": func(w *domain.Worker, now time.Time) []domain.Event {
+		"heartbeat": func(w *domain.Worker, now time.Time) []domain.Event {
 			return w.ApplyHeartbeat(domain.Heartbeat{}, timing, now)
 		},
 	}
@@ -61,7 +63,7 @@ func TestMarkDownAndComeBack(t *testing.T) {
 			require.Equal(t, []domain.Event{{Type: domain.EventWorkerOffline, At: at, WorkerID: "w1", Reason: string(why)}}, events)
 			require.Equal(t, []any{domain.WorkerOffline, why, at, at.Add(grace)}, []any{w.Status(), w.DownReason, w.DownAt, w.FailoverAt})
 
-			require.Empty(t, w.MarkDown(domain.DownHeartbeatTimeout, timing, at.Add(time.Second)), "it can be lost only once")
+			require.Empty(t, w.MarkDown(domain.DownHeartbeatTimeout, timing, at.Add(time.Second)), "a worker is marked down only once")
 			require.Equal(t, []any{why, at.Add(grace)}, []any{w.DownReason, w.FailoverAt})
 
 			now := at.Add(2 * time.Second)
@@ -73,62 +75,62 @@ func TestMarkDownAndComeBack(t *testing.T) {
 	}
 }
 
-// A worker that hears nothing of our interval keeps a rhythm of its own, which
-// is found out; one beat out of turn does not make it count as silent.
-func TestRhythmOfALegacyWorker(t *testing.T) {
+// ApplyHeartbeat adapts to the interval of a legacy worker. One early heartbeat does not make the
+// worker look late.
+func TestApplyHeartbeat_LegacyWorker_IntervalAdapts(t *testing.T) {
 	quick := timing
 	quick.HeartbeatInterval = 5 * time.Second
-	older := &domain.Worker{ID: "w1"}
-	older.Register(domain.Registration{Capacity: 1}, quick, noon)
-	require.Equal(t, 30*time.Second, older.Interval)
+	legacy := &domain.Worker{ID: "w1"}
+	legacy.Register(domain.Registration{Capacity: 1}, quick, noon)
+	require.Equal(t, 30*time.Second, legacy.Interval)
 	now := noon
 	beat := func(gap time.Duration) {
 		now = now.Add(gap)
-		require.True(t, now.Before(older.HeartbeatDeadline(quick, time.Time{})), "after %v", gap)
-		older.ApplyHeartbeat(domain.Heartbeat{}, quick, now)
+		require.True(t, now.Before(legacy.HeartbeatDeadline(quick, time.Time{})), "after %v", gap)
+		legacy.ApplyHeartbeat(domain.Heartbeat{}, quick, now)
 	}
 	for _, gap := range []time.Duration{30, 30, 6, 30, 30, 1, 29, 45, 15, 30} {
 		beat(gap * time.Second)
 	}
-	require.Equal(t, 30*time.Second, older.Interval)
+	require.Equal(t, 30*time.Second, legacy.Interval)
 	for range 4 {
 		beat(6 * time.Second)
 	}
-	require.Equal(t, 6*time.Second, older.Interval, "that is its rhythm")
+	require.Equal(t, 6*time.Second, legacy.Interval, "that is its interval")
 
-	told := &domain.Worker{ID: "w2"}
-	told.Register(domain.Registration{Capacity: 1, Capabilities: []domain.Capability{domain.CapGeneration}}, quick, noon)
-	told.ApplyHeartbeat(domain.Heartbeat{}, quick, noon.Add(20*time.Second))
-	require.Equal(t, quick.HeartbeatInterval, told.Interval)
+	modern := &domain.Worker{ID: "w2"}
+	modern.Register(domain.Registration{Capacity: 1, Capabilities: []domain.Capability{domain.CapGeneration}}, quick, noon)
+	modern.ApplyHeartbeat(domain.Heartbeat{}, quick, noon.Add(20*time.Second))
+	require.Equal(t, quick.HeartbeatInterval, modern.Interval)
 
 	slow := &domain.Worker{ID: "w3"}
 	slow.Register(domain.Registration{Capacity: 1, Interval: time.Minute}, quick, noon)
 	slow.ApplyHeartbeat(domain.Heartbeat{}, quick, noon.Add(time.Minute))
 	slow.ApplyHeartbeat(domain.Heartbeat{}, quick, noon.Add(time.Hour))
-	require.Equal(t, time.Minute, slow.Interval, "as it said")
+	require.Equal(t, time.Minute, slow.Interval, "the registered interval")
 }
 
-func TestApplyHeartbeat(t *testing.T) {
+func TestApplyHeartbeat_Values_OmittedOnesStay(t *testing.T) {
 	nothing := domain.Heartbeat{CPU: -1, Memory: -1, MessageCount: -1}
 	w := registered()
 	require.Empty(t, w.ApplyHeartbeat(domain.Heartbeat{
 		CPU: 12.5, Memory: 130, MessageCount: 7, Uptime: time.Hour, Capacity: 20, Version: "2", Environment: "PROD",
 		Breakdown: &domain.Breakdown{Total: 1, Init: 1},
 	}, timing, noon.Add(time.Minute)))
-	said := []any{12.5, 100.0, int64(7), time.Hour, 20, "2", "PROD", domain.Breakdown{Total: 1, Init: 1}}
+	want := []any{12.5, 100.0, int64(7), time.Hour, 20, "2", "PROD", domain.Breakdown{Total: 1, Init: 1}}
 	got := func() []any {
 		return []any{w.CPU, w.Memory, w.MessageCount, w.Uptime, w.Capacity, w.Version, w.Environment, *w.ReportedBreakdown}
 	}
-	require.Equal(t, said, got())
+	require.Equal(t, want, got())
 	require.Equal(t, noon, w.UpdatedAt, "a heartbeat alone is no change of the worker")
 
 	w.ApplyHeartbeat(nothing, timing, noon.Add(time.Second))
-	require.Equal(t, said, got(), "what a heartbeat does not say stays")
-	require.Equal(t, noon.Add(time.Minute), w.LastHeartbeat, "one that was overtaken does not turn the clock back")
+	require.Equal(t, want, got(), "values that a heartbeat omits stay")
+	require.Equal(t, noon.Add(time.Minute), w.LastHeartbeat, "an overtaken heartbeat does not outcome the time back")
 
-	w.Capacity = 10 // an administrator's word
+	w.Capacity = 10 // set by an administrator
 	w.ApplyHeartbeat(domain.Heartbeat{CPU: -1, Memory: -1, MessageCount: -1, Capacity: 20}, timing, noon.Add(time.Second))
-	require.Equal(t, 10, w.Capacity, "stands while the worker repeats itself")
+	require.Equal(t, 10, w.Capacity, "an administrator's value holds while the worker repeats its own")
 	w.ApplyHeartbeat(domain.Heartbeat{CPU: -1, Memory: -1, MessageCount: -1, Capacity: 21}, timing, noon.Add(time.Second))
 	require.Equal(t, 21, w.Capacity)
 	w.Capacity = 20
@@ -137,33 +139,33 @@ func TestApplyHeartbeat(t *testing.T) {
 	require.Equal(t, []any{12.5, 100.0, int64(0), 20}, []any{w.CPU, w.Memory, w.MessageCount, w.Capacity})
 }
 
-func TestHeartbeatDeadline(t *testing.T) {
+func TestHeartbeatDeadline_LeaseOrInterval_Limit(t *testing.T) {
 	for name, c := range map[string]struct {
-		w     *domain.Worker
-		every time.Duration
-		heard time.Time // when this replica began to listen
-		want  time.Duration
+		w             *domain.Worker
+		every         time.Duration
+		lastHeartbeat time.Time // when this replica began to watch the worker
+		want          time.Duration
 	}{
-		"three heartbeats":              {registered(), 20 * time.Second, time.Time{}, time.Minute},
-		"at most 90 s":                  {registered(), time.Minute, time.Time{}, 90 * time.Second},
-		"as it was told":                {registered(), 0, time.Time{}, 90 * time.Second},
-		"its lease and our drift":       {registered(domain.CapLease), 0, time.Time{}, 46 * time.Second},
-		"a lease, whatever its beat":    {registered(domain.CapLease), time.Second, time.Time{}, 46 * time.Second},
-		"we were away ourselves":        {registered(), 20 * time.Second, noon.Add(time.Hour), time.Hour + time.Minute},
-		"we were away, lease":           {registered(domain.CapLease), 0, noon.Add(time.Hour), time.Hour + 46*time.Second},
-		"we have listened since before": {registered(), 20 * time.Second, noon.Add(-time.Hour), time.Minute},
+		"three heartbeats":                  {registered(), 20 * time.Second, time.Time{}, time.Minute},
+		"at most 90 s":                      {registered(), time.Minute, time.Time{}, 90 * time.Second},
+		"the interval of the control plane": {registered(), 0, time.Time{}, 90 * time.Second},
+		"lease and drift":                   {registered(domain.CapLease), 0, time.Time{}, 46 * time.Second},
+		"lease, short interval":             {registered(domain.CapLease), time.Second, time.Time{}, 46 * time.Second},
+		"control plane was away":            {registered(), 20 * time.Second, noon.Add(time.Hour), time.Hour + time.Minute},
+		"control plane was away, lease":     {registered(domain.CapLease), 0, noon.Add(time.Hour), time.Hour + 46*time.Second},
+		"watched since before":              {registered(), 20 * time.Second, noon.Add(-time.Hour), time.Minute},
 	} {
 		if c.every > 0 {
 			c.w.Interval = c.every
 		}
-		require.Equal(t, noon.Add(c.want), c.w.HeartbeatDeadline(timing, c.heard), name)
+		require.Equal(t, noon.Add(c.want), c.w.HeartbeatDeadline(timing, c.lastHeartbeat), name)
 	}
 }
 
-func TestProbes(t *testing.T) {
+func TestProbesNote_Results_CrashedAfterRefusals(t *testing.T) {
 	never := time.Time{}
-	step := func(p *domain.Probes, r domain.ProbeResult, heard, now time.Time) bool {
-		return p.Note(r, map[domain.ProbeResult]string{domain.ProbeRefused: "refused", domain.ProbeTimedOut: "no answer"}[r], heard, timing, now)
+	step := func(p *domain.Probes, r domain.ProbeResult, lastHeartbeat, now time.Time) bool {
+		return p.Note(r, map[domain.ProbeResult]string{domain.ProbeRefused: "refused", domain.ProbeTimedOut: "no answer"}[r], lastHeartbeat, timing, now)
 	}
 
 	t.Run("three refusals", func(t *testing.T) {
@@ -175,10 +177,10 @@ func TestProbes(t *testing.T) {
 			require.Equal(t, []any{i + 1, noon, now.Add(timing.ProbeRetry), "refused"}, []any{p.Refusals, p.RefusedAt, p.NextAt, p.Warning})
 			now = p.NextAt
 		}
-		require.True(t, step(&p, domain.ProbeRefused, never, now), "and a fourth")
+		require.True(t, step(&p, domain.ProbeRefused, never, now), "a fourth refusal")
 	})
 
-	t.Run("heard of at the very moment", func(t *testing.T) {
+	t.Run("heartbeat at the very moment", func(t *testing.T) {
 		p := domain.Probes{Refusals: 2, RefusedAt: noon}
 		require.True(t, step(&p, domain.ProbeRefused, noon, noon.Add(time.Second)))
 	})
@@ -189,7 +191,7 @@ func TestProbes(t *testing.T) {
 		for i := range 10 {
 			now := noon.Add(time.Duration(i+1) * time.Second)
 			require.False(t, step(&p, domain.ProbeRefused, noon.Add(time.Millisecond), now), "only a warning")
-			require.Equal(t, []any{"refused", now.Add(timing.ProbeInterval)}, []any{p.Warning, p.NextAt}, "and no hurry")
+			require.Equal(t, []any{"refused", now.Add(timing.ProbeInterval)}, []any{p.Warning, p.NextAt}, "probes stay slow")
 		}
 	})
 
@@ -197,7 +199,7 @@ func TestProbes(t *testing.T) {
 		p := domain.Probes{Refusals: 2, RefusedAt: noon.Add(-time.Second)}
 		require.False(t, step(&p, r, never, noon))
 		require.Equal(t, []any{0, noon.Add(timing.ProbeInterval), r == domain.ProbeTimedOut}, []any{p.Refusals, p.NextAt, p.Warning != ""})
-		require.False(t, step(&p, domain.ProbeRefused, never, noon.Add(time.Second)), "counting begins anew")
+		require.False(t, step(&p, domain.ProbeRefused, never, noon.Add(time.Second)), "the count starts again")
 		require.Equal(t, []any{1, noon.Add(time.Second)}, []any{p.Refusals, p.RefusedAt})
 	}
 
@@ -210,7 +212,7 @@ func TestProbes(t *testing.T) {
 	})
 }
 
-func TestBreakdown(t *testing.T) {
+func TestBreakdown_AddAndRemove_Counts(t *testing.T) {
 	var b domain.Breakdown
 	for i, s := range append(statuses, "SLEEPING") {
 		for range i + 1 {
@@ -224,7 +226,7 @@ func TestBreakdown(t *testing.T) {
 	require.Equal(t, domain.Breakdown{Total: 22, QRRequired: 1, Connected: 2, Reconnecting: 3, Disconnected: 4, Error: 5}, b)
 }
 
-func TestWorkerClone(t *testing.T) {
+func TestWorkerClone_Changed_OriginalUnchanged(t *testing.T) {
 	w := registered(domain.CapLease)
 	w.Labels, w.ReportedBreakdown = map[string]string{"pool": "max"}, &domain.Breakdown{Total: 1}
 	c := w.Clone()
@@ -234,30 +236,14 @@ func TestWorkerClone(t *testing.T) {
 	require.Equal(t, &domain.Worker{}, (&domain.Worker{}).Clone())
 }
 
-func TestTiming(t *testing.T) {
-	require.NoError(t, timing.Validate())
-	require.Equal(t, timing, domain.Timing{}.WithDefaults())
-	mine := domain.Timing{DisconnectDebounce: time.Second, ProbeFailures: 9}.WithDefaults()
-	require.Equal(t, []any{time.Second, 9, timing.Lease, timing.StartAttempts}, []any{mine.DisconnectDebounce, mine.ProbeFailures, mine.Lease, mine.StartAttempts})
-
-	err := domain.Timing{DisconnectDebounce: -1, MaxBackoff: -1, StartAttempts: -1}.Validate()
-	for _, part := range []string{"DisconnectDebounce must not be negative", "MaxBackoff must not be negative", "StartAttempts", "Lease (0s) must be longer"} {
-		require.ErrorContains(t, err, part, "every problem at once")
-	}
-	for try, want := range map[int]time.Duration{-1: 2, 0: 2, 1: 2, 2: 4, 5: 32, 6: 60, 1 << 30: 60} {
-		require.Equal(t, want*time.Second, timing.Backoff(try))
-	}
-	require.Equal(t, time.Second, domain.Timing{RestartBackoff: time.Hour, MaxBackoff: time.Second}.Backoff(1))
-}
-
-func TestDrain(t *testing.T) {
+func TestWorkerDrain_SessionsLeave_Drained(t *testing.T) {
 	w := registered()
 	w.Used = 1
 	at := noon.Add(time.Hour)
 	require.Equal(t, []domain.Event{{Type: domain.EventWorkerDraining, At: at, WorkerID: "w1"}}, w.Drain("d1", at))
 	require.Equal(t, []any{domain.WorkerMaintenance, "d1", at}, []any{w.Status(), w.DrainID, w.UpdatedAt})
 	require.Empty(t, w.Drain("d2", at))
-	require.Equal(t, "d1", w.DrainID, "the same drain goes on")
+	require.Equal(t, "d1", w.DrainID, "the first drain continues")
 	require.Empty(t, w.Drained(at))
 	w.Used = 0
 	require.Equal(t, []domain.Event{{Type: domain.EventWorkerDrained, At: at, WorkerID: "w1"}}, w.Drained(at))

@@ -8,12 +8,12 @@ import "context"
 type Mail struct {
 	To      string // one bare address
 	Subject string // one line
-	Text    string // plain
+	Text    string // plain text
 }
 
 // Mailer sends mail.
 type Mailer interface {
-	// Send hands one mail over to who delivers it, and returns when that has it. After
-	// an error it may have been taken all the same. It does not try again.
+	// Send hands one mail to the delivering system and returns when that system has accepted it. After
+	// an error the mail may have been accepted. Send does not retry.
 	Send(ctx context.Context, m Mail) error
 }

@@ -7,96 +7,94 @@ import (
 	"github.com/switchyard-wa/switchyard/domain"
 )
 
-// Clock tells the time. It never runs backwards by more than the system clock does.
+// Clock returns the time. It runs backwards only when the system clock does.
 type Clock interface {
 	Now() time.Time
 }
 
-// IDs makes identifiers: unique, printable, at most 64 characters, and sorting
-// by the time they were made, to the millisecond.
+// IDs makes identifiers. They are unique, printable and at most 64 characters long. They sort by their
+// time of creation, to the millisecond.
 type IDs interface {
 	NewID() string
 }
 
-// Random fills p with unpredictable bytes. crypto/rand's Reader is one.
+// Random fills p with unpredictable bytes. Reader of crypto/rand is an implementation.
 type Random interface {
 	Read(p []byte) (int, error)
 }
 
-// Route says where a session is, for the send path. A route is a cache of what
-// the store says: losing one costs a look-up, never correctness.
+// Route is the cached location of a session, for the send path. The store is the truth: a lost route
+// costs one look-up and never correctness.
 type Route struct {
 	SessionID  string
 	UserID     string
 	WorkerID   string // empty: not assigned
 	Generation int64
 	Status     domain.Status
-	Phone      string // of the WhatsApp account
-	Rev        int64  // of the session row that it was made from
+	Phone      string // digits of the WhatsApp account
+	Rev        int64  // Rev of the session row that the route comes from
 }
 
-// Routes maps sessions to their workers, for all processes that share it. An
-// answer may be out of date, if another process has put or deleted the route.
+// Routes maps sessions to workers for all processes that share it. A returned route may be old if
+// another process has put or deleted the route.
 type Routes interface {
 	// Get returns the route, or ErrNotFound.
 	Get(ctx context.Context, sessionID string) (Route, error)
-	// Put keeps the route unless one of a higher Rev is there already.
+	// Put stores the route unless a route of a higher Rev is present.
 	Put(ctx context.Context, r Route) error
-	// Delete of a missing route is no error.
+	// Delete removes the route. A missing route is no error.
 	Delete(ctx context.Context, sessionID string) error
 }
 
-// Limiter counts uses by key in windows that begin with the first use; see
-// [domain.Window] for the rule.
+// Limiter counts uses by key in windows that begin with the first use. [domain.Window] states the
+// rules.
 type Limiter interface {
-	// AllowN asks for n uses at a time, in a window of the given length with room
-	// for limit. It is atomic: all of n or nothing. n of 0 only looks; a
-	// negative n gives back.
+	// AllowN counts n uses at a time if the window of the given length has room for all of them within
+	// limit. It is atomic: it counts all of n or nothing. An n of 0 only reads. A negative n returns
+	// uses.
 	//
-	// A key is remembered for one length more than its window. Whether it was seeded
-	// since it is remembered, the usage says.
+	// The limiter remembers a key for one length beyond the end of its window. Usage.Backfilled reports
+	// whether a Backfill took place since then.
 	AllowN(ctx context.Context, key string, at time.Time, length time.Duration, limit, n int) (domain.Usage, error)
-	// Backfill adds uses from before the limiter knew the key, the first of them at a
-	// time: the window then began no later than that. Only the first Backfill of a
-	// remembered key counts, also if it adds nothing: of a key that was not known,
-	// the window then began at that time.
+	// Backfill adds uses from before the limiter knew the key. first is the time of the earliest of
+	// them: the window began no later. Only the first Backfill of a remembered key counts, even if it
+	// adds no uses. A Backfill without uses begins the window of an unknown key at first.
 	Backfill(ctx context.Context, key string, first time.Time, length time.Duration, used int) error
 }
 
-// Bus carries recorded events to whoever listens, in every process that shares
-// it. Delivery is at least once and in order of Seq per session, unless the
-// bus loses its connection; what must not be missed is read from the store.
+// Bus carries recorded events to the subscribers of every process that shares it. It delivers each
+// event at least once, and the events of a session in order of Seq. A bus that loses its connection may
+// lose events. A subscriber that must not miss an event reads the store.
 type Bus interface {
-	// Publish may be called again with the same events after an error, when nothing or
-	// some may have been published.
+	// Publish sends events. After an error none or some of them may be published, and the caller may
+	// publish the same events again.
 	Publish(ctx context.Context, events ...domain.Event) error
-	// Subscribe calls fn, one event at a time, until cancel is called. A slow
-	// fn loses events rather than holding up the publisher.
+	// Subscribe calls fn with one event at a time until cancel is called. A slow fn loses events; it
+	// never delays the publisher.
 	Subscribe(fn func(domain.Event)) (cancel func())
 }
 
-// Invalidation names what has changed in the store, for processes that keep a part of it
-// in memory.
+// Invalidation names changed rows for processes that cache them.
 type Invalidation struct {
 	Sessions []string // ids
 	Workers  []string // ids
-	Users    []string // ids of those whose account, sign-ins or API keys changed
-	All      bool     // anything may have changed: earlier invalidations may have been lost
+	Users    []string // ids of users whose account, logins or API keys changed
+	All      bool     // everything may have changed: earlier invalidations may be lost
 }
 
-// Invalidator tells the other processes that share a store what has changed. An invalidation
-// may be lost or come twice; it is never the only way to learn of a change.
+// Invalidator informs the other processes that share a store about changed rows. An invalidation may
+// be lost or repeated. The core never relies on it alone.
 type Invalidator interface {
-	// Publish passes an invalidation on to every other process. It is quick and never fails: it
-	// may send invalidations later, and together.
-	Publish(h Invalidation)
-	// Subscribe calls fn with what others tell, one invalidation at a time, until cancel is
-	// called. fn must be quick. After a gap in which invalidations may have been lost, fn
-	// gets one with All.
+	// Publish sends an invalidation to every other process. It returns at once and reports no error. It
+	// may delay invalidations and join them.
+	Publish(i Invalidation)
+	// Subscribe calls fn with the invalidations of other processes, one at a time, until cancel is
+	// called. fn must return quickly. After a gap in which invalidations may be lost, fn receives one
+	// with All.
 	Subscribe(fn func(Invalidation)) (cancel func())
 }
 
-// NoInvalidator is [Invalidator] for a process that shares its store with no other.
+// NoInvalidator is the [Invalidator] of a process that shares its store with no other process.
 type NoInvalidator struct{}
 
 // Publish does nothing.
@@ -105,8 +103,8 @@ func (NoInvalidator) Publish(Invalidation) {}
 // Subscribe never calls fn.
 func (NoInvalidator) Subscribe(func(Invalidation)) (cancel func()) { return func() {} }
 
-// Backend is a Store together with everything else that the core needs from its
-// surroundings. The core takes a plain Store too, with the rest given apart.
+// Backend is a Store together with the other ports that depend on the chosen data source. The core also
+// accepts a plain Store and the other ports one by one.
 type Backend interface {
 	Store
 	Routes() Routes
@@ -122,29 +120,28 @@ type Backend interface {
 
 // Passwords hashes passwords so that guessing is slow.
 type Passwords interface {
-	// Hash gives another result each time, for the salt.
+	// Hash returns a new salted hash, different for each call.
 	Hash(password string) (string, error)
-	// Matches takes as long for a wrong password as for the right one; an empty
-	// hash matches nothing, in the same time.
+	// Matches reports whether the password matches the hash. It takes the same time for a right and a
+	// wrong password. An empty hash matches nothing, after the same time.
 	Matches(hash, password string) bool
 }
 
-// Claims is what an access token says.
+// Claims is the content of an access token.
 type Claims struct {
 	UserID        string
 	FamilyID      string
 	Role          domain.Role
-	CredentialsAt time.Time // see domain.User; microseconds
+	CredentialsAt time.Time // see domain.User; in microseconds
 	ExpiresAt     time.Time
 }
 
-// Tokens signs and checks access tokens.
+// Tokens signs and verifies access tokens.
 type Tokens interface {
-	// Sign gives a token that is good, for every process with the same secret, until
-	// Claims.ExpiresAt.
+	// Sign returns a token that every process with the same secret accepts until Claims.ExpiresAt.
 	Sign(c Claims) (string, error)
-	// Verify returns the claims of a token that this service signed and that
-	// has not expired at the given time, or a domain error with the code
-	// AUTH_TOKEN_INVALID or AUTH_TOKEN_EXPIRED.
+	// Verify returns the claims of a token that was signed with the same secret and has not expired at
+	// the given time. Otherwise it returns a domain error with the code AUTH_TOKEN_INVALID or
+	// AUTH_TOKEN_EXPIRED.
 	Verify(token string, now time.Time) (Claims, error)
 }

@@ -8,51 +8,53 @@ import (
 	"github.com/switchyard-wa/switchyard/domain"
 )
 
-// The errors of a store. They may come wrapped.
+// The errors of a store. They may arrive wrapped.
 var (
-	// ErrNotFound: there is no such row.
+	// ErrNotFound reports that the row does not exist.
 	ErrNotFound = errors.New("not found")
-	// ErrConflict: the row has changed since it was read. Read again and retry.
+	// ErrConflict reports that the row has changed since it was read. Read it again and retry.
 	ErrConflict = errors.New("row has changed")
-	// ErrExists: a row with the same id, email, endpoint or other unique value exists.
+	// ErrExists reports that a row with the same id, email, endpoint or other unique value exists.
 	ErrExists = errors.New("exists already")
-	// ErrFull: a conditional reservation found no room.
+	// ErrFull reports that a conditional reservation found no free capacity.
 	ErrFull = errors.New("no room")
-	// ErrReadOnly: a write inside View.
+	// ErrReadOnly reports a write inside View.
 	ErrReadOnly = errors.New("write in a read-only transaction")
-	// ErrNested: a transaction begun inside another on the same store.
+	// ErrNested reports a transaction that begins inside another one on the same store.
 	ErrNested = errors.New("transaction inside a transaction")
-	// ErrClosed: the store was closed.
+	// ErrClosed reports that the store is closed.
 	ErrClosed = errors.New("store is closed")
 )
 
-// Store is the durable truth: one small unit of work over all repositories.
+// Store is the durable truth: transactions over all repositories.
 //
-// View and Update run fn once or several times with a transaction that is good
-// only inside fn; fn therefore touches nothing outside the Tx that it does not
-// set anew on each run. The context given to fn is the one to pass to the
-// repositories; passing it to View or Update gives [ErrNested]. An Update is
-// atomic: it reads its own writes, it is durable when Update returns nil, and
-// it leaves no trace when fn returns an error, which Update returns unchanged,
-// or panics, which Update passes on. After an error of the engine itself, such as
-// a connection that broke during the commit, it may have taken place or not. Updates that run at the same time may see
-// what each other writes, which then comes to stay with theirs or not at all. A
-// View sees one consistent state. An expired context makes both return its error
-// without effect.
+// View and Update run fn once or several times, with a Tx that is valid only inside fn. On each run fn
+// must set anew everything that it changes outside the Tx. fn passes its own context to the
+// repositories. A View or Update with that context returns [ErrNested].
 //
-// Every row that can change carries a Rev. Put inserts a row whose Rev is 0
-// (ErrExists if it is there) and otherwise replaces the row of the same Rev
-// (ErrConflict if that is not the present one, or the row is gone); it sets the
-// Rev of the value given to the new one. Rows come and go as copies: nothing is shared
-// between caller and store. Times keep microseconds and come back in UTC.
+// An Update reads its own writes and is durable when Update returns nil. If fn returns an error, the
+// Update leaves no trace and returns the same error. If fn panics, the Update leaves no trace and the
+// panic continues. After an error of the engine, such as a broken connection during the commit, the
+// Update may or may not have taken place.
+//
+// Concurrent Updates may see each other's writes before the commit. Such Updates then commit together
+// or not at all. A View sees one consistent state. An expired context ends View and Update with its
+// error and without effect.
+//
+// Every row that can change carries a Rev. Put inserts a row whose Rev is 0, and returns [ErrExists] if
+// the row is present. With another Rev, Put replaces the row of the same Rev, and returns [ErrConflict]
+// if the present Rev differs or the row is gone. Put sets the Rev of the given value to the new one.
+//
+// Rows are copied in and out: caller and store share no memory. Times are kept to the microsecond and
+// returned in UTC.
 type Store interface {
 	View(ctx context.Context, fn func(ctx context.Context, tx *Tx) error) error
 	Update(ctx context.Context, fn func(ctx context.Context, tx *Tx) error) error
-	// Close waits for what is running and releases everything.
+	// Close waits for running transactions and releases all resources.
 	Close() error
 }
 
-// Tx gives a transaction's repositories.
+// Tx holds the repositories of one transaction.
 type Tx struct {
 	Users                Users
 	RefreshTokenFamilies RefreshTokenFamilies
@@ -75,25 +77,25 @@ type Page struct {
 	Limit  int // 0: no limit
 }
 
-// Users keeps accounts.
+// Users stores accounts.
 type Users interface {
 	Get(ctx context.Context, id string) (*domain.User, error)
 	ByEmail(ctx context.Context, email string) (*domain.User, error)
-	// List gives the users whose fields match, newest first unless sorted
-	// otherwise, and how many match in all.
+	// List returns the matching users, newest first unless sorted otherwise, and the number of matches
+	// on all pages.
 	List(ctx context.Context, f UserFilter, p Page) ([]*domain.User, int, error)
 	Put(ctx context.Context, u *domain.User) error
+	// Usage returns the counts that Reserve maintains.
 	Usage(ctx context.Context, id string) (domain.UserUsage, error)
-	// Reserve adds to what the user has if the sums stay within max in every
-	// field that grows; otherwise it returns ErrFull and changes nothing.
-	// Negative numbers give back. A missing user is ErrNotFound. It does not
-	// change Rev.
+	// Reserve adds to the usage of a user if every growing field stays within max. Otherwise it returns
+	// [ErrFull] and changes nothing. Negative numbers release. A missing user is [ErrNotFound]. Rev
+	// stays the same.
 	Reserve(ctx context.Context, id string, add, max domain.UserUsage) error
 }
 
 // UserFilter selects users. Zero fields do not restrict.
 type UserFilter struct {
-	Search string // part of name or email, any case
+	Search string // part of name or email, in any case
 	Tier   domain.Tier
 	Role   domain.Role
 	Active *bool
@@ -101,30 +103,30 @@ type UserFilter struct {
 	Asc    bool
 }
 
-// RefreshTokenFamilies keeps refresh-token families.
+// RefreshTokenFamilies stores the refresh-token families of logins.
 type RefreshTokenFamilies interface {
 	Get(ctx context.Context, id string) (*domain.RefreshTokenFamily, error)
 	Put(ctx context.Context, f *domain.RefreshTokenFamily) error
-	// RevokeAll revokes every family of the user that is not revoked yet,
-	// except the one named (which may be empty).
+	// RevokeAll revokes every family of the user that is not revoked yet, except the named one. except
+	// may be empty.
 	RevokeAll(ctx context.Context, userID, except string, at time.Time) error
-	// DeleteExpired removes families that expired before the time.
+	// DeleteExpired removes the families that expired before the time.
 	DeleteExpired(ctx context.Context, before time.Time) error
 }
 
-// PasswordResets keeps one-use password resets.
+// PasswordResets stores password resets, each for one use.
 type PasswordResets interface {
-	// Put adds a reset and removes every earlier one of the same user.
+	// Put adds a reset and removes the earlier resets of the same user.
 	Put(ctx context.Context, r *domain.PasswordReset) error
-	// Consume removes the reset with the hash and returns it, or ErrNotFound.
+	// Consume removes the reset with the hash and returns it, or [ErrNotFound].
 	Consume(ctx context.Context, hash [32]byte) (*domain.PasswordReset, error)
 }
 
-// APIKeys keeps API keys.
+// APIKeys stores API keys.
 type APIKeys interface {
 	Get(ctx context.Context, id string) (*domain.APIKey, error)
 	ByHash(ctx context.Context, hash [32]byte) (*domain.APIKey, error)
-	// ByUser gives the user's keys, newest first.
+	// ByUser returns the user's keys, newest first.
 	ByUser(ctx context.Context, userID string) ([]*domain.APIKey, error)
 	BySession(ctx context.Context, sessionID string) ([]*domain.APIKey, error)
 	Put(ctx context.Context, k *domain.APIKey) error
@@ -136,32 +138,32 @@ type SessionFilter struct {
 	UserID   string
 	WorkerID string
 	Status   domain.Status
-	Search   string // part of name or phone number, any case
+	Search   string // part of name or phone number, in any case
 }
 
-// Sessions keeps sessions.
+// Sessions stores sessions.
 type Sessions interface {
 	Get(ctx context.Context, id string) (*domain.Session, error)
-	// Put also needs the user to exist, or gives ErrNotFound.
+	// Put returns [ErrNotFound] if the user does not exist.
 	Put(ctx context.Context, s *domain.Session) error
-	// Delete removes the session with its keys and messages; rev must be the
-	// present one, or ErrConflict. A missing session is ErrNotFound.
+	// Delete removes the session with its API keys and messages. It returns [ErrConflict] if rev is not
+	// the present Rev, and [ErrNotFound] if the session is missing.
 	Delete(ctx context.Context, id string, rev int64) error
-	// List gives matching sessions, newest first, and how many match in all.
+	// List returns the matching sessions, newest first, and the number of matches on all pages.
 	List(ctx context.Context, f SessionFilter, p Page) ([]*domain.Session, int, error)
-	// ListByWorker gives the sessions that hold a slot on the worker, by id.
+	// ListByWorker returns the sessions that hold a slot on the worker, by id.
 	ListByWorker(ctx context.Context, workerID string) ([]*domain.Session, error)
-	// EachAssigned calls fn with every session that holds a slot anywhere, in
-	// no order, without holding them all in memory. fn may keep the value. It
-	// stops at the first error, which it returns.
+	// EachAssigned calls fn with every session that holds a slot, in no order. It does not load all of
+	// them into memory at once. fn may keep the value. EachAssigned stops at the first error of fn and
+	// returns it.
 	EachAssigned(ctx context.Context, fn func(*domain.Session) error) error
-	// Due gives sessions whose DueAt is set and not after the time, by DueAt.
+	// Due returns sessions whose DueAt is set and not after the time, by DueAt.
 	Due(ctx context.Context, at time.Time, limit int) ([]*domain.Session, error)
-	// NextDue gives the earliest DueAt that is set, or the zero time.
+	// NextDue returns the earliest DueAt that is set, or the zero time.
 	NextDue(ctx context.Context) (time.Time, error)
-	// ClaimedBy gives the sessions that a replica has claimed, by id.
+	// ClaimedBy returns the sessions that the replica has claimed, by id.
 	ClaimedBy(ctx context.Context, replicaID string) ([]*domain.Session, error)
-	// CountByStatus counts all sessions.
+	// CountByStatus returns the number of sessions in each status.
 	CountByStatus(ctx context.Context) (map[domain.Status]int, error)
 }
 
@@ -171,82 +173,83 @@ type WorkerFilter struct {
 	Environment string // in any case
 }
 
-// Workers keeps the fleet.
+// Workers stores the fleet.
 type Workers interface {
 	Get(ctx context.Context, id string) (*domain.Worker, error)
 	ByEndpoint(ctx context.Context, endpoint string) (*domain.Worker, error)
-	// List gives matching workers by id, and how many match in all.
+	// List returns the matching workers by id, and the number of matches on all pages.
 	List(ctx context.Context, f WorkerFilter, p Page) ([]*domain.Worker, int, error)
-	// Put does not write Used.
+	// Put stores every field but Used.
 	Put(ctx context.Context, w *domain.Worker) error
-	// Delete refuses with ErrConflict while slots are used.
+	// Delete removes the worker. It returns [ErrConflict] while slots are used.
 	Delete(ctx context.Context, id string) error
-	// Reserve takes a slot if the worker is online, neither draining nor Suspect,
-	// and has one free; otherwise ErrFull. It does not change Rev.
+	// Reserve adds a used slot if the worker is online, neither draining nor suspect, and has a free
+	// slot. Otherwise it returns [ErrFull]. Rev stays the same.
 	Reserve(ctx context.Context, id string) error
-	// Release gives a slot back. A missing worker is no error.
+	// Release removes a used slot. A missing worker is no error.
 	Release(ctx context.Context, id string) error
 }
 
-// Cleanups keeps what is left to do on workers for sessions that are not
-// theirs any more. There is at most one for a worker and session.
+// Cleanups stores the stops and wipes that workers still have to perform for sessions that they no
+// longer own. Each worker and session has at most one.
 type Cleanups interface {
 	Put(ctx context.Context, c *domain.Cleanup) error
-	// Due gives those whose DueAt is set and not after the time, earliest first.
+	// Due returns cleanups whose DueAt is set and not after the time, earliest first.
 	Due(ctx context.Context, at time.Time, limit int) ([]*domain.Cleanup, error)
+	// NextDue returns the earliest DueAt that is set, or the zero time.
 	NextDue(ctx context.Context) (time.Time, error)
 	ByWorker(ctx context.Context, workerID string) ([]*domain.Cleanup, error)
 	BySession(ctx context.Context, sessionID string) ([]*domain.Cleanup, error)
-	// Delete removes the one of the same worker, session and Rev. A missing one is
-	// no error; one of another Rev is ErrConflict.
+	// Delete removes the cleanup with the same worker, session and Rev. A missing cleanup is no error.
+	// A cleanup of another Rev is [ErrConflict].
 	Delete(ctx context.Context, c *domain.Cleanup) error
 }
 
 // MigrationFilter selects migrations. Zero fields do not restrict.
 type MigrationFilter struct {
 	SessionID string
-	WorkerID  string // it came from there or went there
+	WorkerID  string // the worker that the session left or went to
 	BatchID   string
 	Kind      domain.MigrationKind
 	Status    domain.MigrationStatus
 }
 
-// Migrations keeps the history of sessions' moves between workers, and those
-// that are under way or wait.
+// Migrations stores the moves of sessions between workers: past, running and pending ones.
 type Migrations interface {
 	Get(ctx context.Context, id string) (*domain.Migration, error)
 	Put(ctx context.Context, m *domain.Migration) error
-	// List gives matching ones, newest first by CreatedAt, and how many match in all.
+	// List returns the matching migrations, newest first by CreatedAt, and the number of matches on all
+	// pages.
 	List(ctx context.Context, f MigrationFilter, p Page) ([]*domain.Migration, int, error)
-	// Open gives those that are PENDING or RUNNING, oldest first.
+	// Open returns the migrations that are PENDING or RUNNING, oldest first.
 	Open(ctx context.Context) ([]*domain.Migration, error)
-	// DeleteBefore removes those that ended before the time.
+	// DeleteBefore removes the migrations that ended before the time.
 	DeleteBefore(ctx context.Context, before time.Time) error
 }
 
-// Messages keeps the history.
+// Messages stores the history.
 type Messages interface {
-	// Put inserts or replaces like every Put; ErrExists also if the session has
-	// an inbound message of the same WhatsApp id.
+	// Put also returns [ErrExists] if the session has another inbound message with the same WhatsApp
+	// id.
 	Put(ctx context.Context, m *domain.Message) error
 	Get(ctx context.Context, sessionID, id string) (*domain.Message, error)
 	ByWhatsAppID(ctx context.Context, sessionID, whatsAppID string) (*domain.Message, error)
-	// List gives matching messages of the session, newest first.
+	// List returns the matching messages of the session, newest first.
 	List(ctx context.Context, sessionID string, f domain.MessageFilter) ([]*domain.Message, error)
-	// CountSince counts the user's outbound messages from a time on, and gives
-	// the time of the first of them.
+	// CountSince returns the number of the user's outbound messages since a time, and the time of the
+	// first of them.
 	CountSince(ctx context.Context, userID string, since time.Time) (n int, first time.Time, err error)
-	// PendingBefore gives messages that are PENDING and older than the time.
+	// PendingBefore returns messages that are PENDING and older than the time.
 	PendingBefore(ctx context.Context, before time.Time, limit int) ([]*domain.Message, error)
-	// Usage counts the messages of the user (of one session, if named) from a
-	// time on, by bucket of the given length (aligned to the Unix epoch), session,
-	// type, direction and failure.
+	// Usage counts the messages of the user since a time, or of one session if named. It counts by
+	// bucket, session, type, direction and failure. Buckets have the given length and are aligned to
+	// the Unix epoch.
 	Usage(ctx context.Context, userID, sessionID string, since time.Time, bucket time.Duration) ([]MessageUsage, error)
 }
 
-// MessageUsage is one cell of [Messages.Usage].
+// MessageUsage is one count of [Messages.Usage].
 type MessageUsage struct {
-	Bucket    time.Time // its start
+	Bucket    time.Time // start of the bucket
 	SessionID string
 	Type      domain.MessageType
 	Direction domain.Direction
@@ -254,46 +257,46 @@ type MessageUsage struct {
 	Count     int
 }
 
-// LoadSamples keeps the load of workers over time.
+// LoadSamples stores the load of workers over time.
 type LoadSamples interface {
-	// Append records samples; one of the same worker and time as another is dropped.
+	// Append records samples. It ignores a sample whose worker and time are present.
 	Append(ctx context.Context, samples ...domain.LoadSample) error
-	// Since gives a worker's samples from a time on, the oldest first.
+	// Since returns a worker's samples since a time, oldest first.
 	Since(ctx context.Context, workerID string, since time.Time) ([]domain.LoadSample, error)
 	// DeleteBefore removes samples older than the time.
 	DeleteBefore(ctx context.Context, before time.Time) error
 }
 
-// Outbox keeps the events in the order in which their transactions committed.
+// Outbox stores events in the order in which their transactions committed.
 type Outbox interface {
 	// Append records events in the surrounding transaction.
 	Append(ctx context.Context, events ...domain.Event) error
-	// After gives events with a Seq above the one given, in order of Seq.
+	// After returns events with a higher Seq than the given one, in order of Seq.
 	After(ctx context.Context, seq int64, limit int) ([]domain.Event, error)
-	// Last gives the highest Seq so far, or 0.
+	// Last returns the highest Seq so far, or 0.
 	Last(ctx context.Context) (int64, error)
 	// DeleteBefore removes events older than the time.
 	DeleteBefore(ctx context.Context, before time.Time) error
 }
 
-// Settings keeps a few named values, such as generated secrets.
+// Settings stores a few named values, such as generated secrets.
 type Settings interface {
 	Get(ctx context.Context, name string) (string, error)
-	// Put sets the value, replacing an earlier one.
+	// Put sets the value and replaces an earlier one.
 	Put(ctx context.Context, name, value string) error
-	// PutIfAbsent sets the value if there is none and returns the one that stands.
+	// PutIfAbsent sets the value if there is none, and returns the present value.
 	PutIfAbsent(ctx context.Context, name, value string) (string, error)
-	// CompareAndSwap sets the value if it is still the old one, or if there is none and old is
-	// empty; otherwise it returns ErrConflict and changes nothing.
+	// CompareAndSwap sets the value if the present one equals old. An empty old also stands for a
+	// missing value. Otherwise it returns [ErrConflict] and changes nothing.
 	CompareAndSwap(ctx context.Context, name, old, value string) error
 }
 
-// Replicas keeps the processes of the control plane that work on the store.
+// Replicas stores the processes of the control plane that work on the store.
 type Replicas interface {
-	// Put adds or replaces the row; each replica writes its own alone.
+	// Put adds or replaces the row. Each replica writes only its own row.
 	Put(ctx context.Context, r *domain.Replica) error
-	// List gives all, by id.
+	// List returns all replicas, by id.
 	List(ctx context.Context) ([]*domain.Replica, error)
-	// Delete of a missing one is no error.
+	// Delete removes the row. A missing row is no error.
 	Delete(ctx context.Context, id string) error
 }

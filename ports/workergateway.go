@@ -10,50 +10,49 @@ import (
 
 //go:generate go tool mockgen -source workergateway.go -destination mocks/workergateway.go -package mocks
 
-// WorkerRef names a worker to be called.
+// WorkerRef identifies a worker to be called.
 type WorkerRef struct {
 	ID           string
 	Endpoint     string
 	Capabilities []domain.Capability
 }
 
-// Start is the order to start a session.
+// Start is a request to start a session.
 type Start struct {
 	SessionID    string
 	UserID       string
 	SessionName  string
 	Generation   int64
-	Recover      bool   // it was linked before and should come back without a QR
-	PairingPhone string // asks for a pairing code
+	Recover      bool   // the session was linked before and should return without a QR
+	PairingPhone string // not empty: the worker requests a pairing code for this number
 }
 
 // Send is one message for a worker to send.
 type Send struct {
 	SessionID       string
-	ClientMessageID string     // ours; a worker with dedupe drops repeats
-	To              domain.JID // resolved
+	ClientMessageID string     // our id; a worker with dedupe drops repeats
+	To              domain.JID // the resolved recipient
 	Message         *domain.Outgoing
 }
 
-// Sent is a worker's answer to a send.
+// Sent is a worker's response to a send.
 type Sent struct {
 	WhatsAppID string
 	Status     domain.MessageStatus // as far as the worker knows; usually SENT
-	At         time.Time            // the worker's; zero: it does not say
+	At         time.Time            // the worker's time; zero: not stated
 }
 
-// WorkerGateway calls workers. Calls are bounded in time by the implementation (5 s
-// for Health, 30 s otherwise) and by the context. Those that are safe to repeat
-// are retried; a Send only if it cannot have reached the worker, or the worker
-// has dedupe. Every failure is a *WorkerError.
+// WorkerGateway calls workers.
 //
-// Start, Restart, Disconnect, Logout and Delete name the generation that is
-// meant, so that a call which was delayed does no harm to a newer one. Workers
-// that know generations carry out a stop for that generation and every older
-// one, now and for ever: they refuse (WorkerRejected) to start or restart it
-// again. A stop that is older than what runs is answered as done and stops
-// nothing. Generation 0 means whatever runs there. Other workers are not told
-// of generations.
+// The implementation limits each call in time: 5 s for Health, 30 s otherwise. The context limits it
+// too. The implementation retries calls that are safe to repeat. It repeats a Send only if the first
+// try cannot have reached the worker, or if the worker has dedupe. Every failure is a *[WorkerError].
+//
+// Start, Restart, Disconnect, Logout and Delete name a generation, so a delayed call does no harm to a
+// newer one. A worker that knows generations executes a stop for that generation and all older ones,
+// for ever: it rejects every later start or restart of them ([WorkerRejected]). It confirms a stop that
+// is older than the running generation and stops nothing. Generation 0 stands for the running
+// generation, whatever it is. A legacy worker receives no generation.
 type WorkerGateway interface {
 	Health(ctx context.Context, endpoint string) error
 	Start(ctx context.Context, w WorkerRef, s Start) (domain.Report, error)
@@ -67,34 +66,33 @@ type WorkerGateway interface {
 	PerformAction(ctx context.Context, w WorkerRef, sessionID string, a domain.Action) error
 }
 
-// WorkerFailure classifies what went wrong in a call to a worker.
+// WorkerFailure classifies the failure of a call to a worker.
 type WorkerFailure uint8
 
 // The failures.
 const (
-	WorkerConnectionRefused WorkerFailure = iota + 1 // nothing listens there
-	WorkerNameUnknown                                // its host name does not resolve
+	WorkerConnectionRefused WorkerFailure = iota + 1 // nothing listens at the endpoint
+	WorkerNameUnknown                                // the host name does not resolve
 	WorkerUnreachable                                // no connection for another reason
-	WorkerTimedOut                                   // it may or may not have done it
-	WorkerConnectionLost                             // the connection ended half-way; it may or may not have done it
-	WorkerBusy                                       // 429: it limits us; nothing was done
-	WorkerRejected                                   // another 4xx; nothing was done
-	WorkerFailed                                     // a 5xx or an answer that makes no sense
-	WorkerCircuitOpen                                // not called: it kept failing a moment ago
-	WorkerSessionNotFound                            // 404: it does not have the session
+	WorkerTimedOut                                   // the call may or may not be executed
+	WorkerConnectionLost                             // the connection ended during the call; the call may or may not be executed
+	WorkerBusy                                       // 429: the worker limits our calls; not executed
+	WorkerRejected                                   // another 4xx; not executed
+	WorkerFailed                                     // a 5xx or an unusable response
+	WorkerCircuitOpen                                // not called: earlier calls kept failing
+	WorkerSessionNotFound                            // 404: the worker does not have the session
 )
 
-// WorkerError is the failure of a call to a worker. Message is in plain words
-// and free of addresses.
+// WorkerError is the failure of a call to a worker. Message is in plain words and contains no address.
 type WorkerError struct {
 	Failure WorkerFailure
 	Message string
-	Status  int           // HTTP status, if it answered
-	Retry   time.Duration // how long a busy worker asks us to wait; 0: not said
-	Err     error         // for the log
+	Status  int           // HTTP status; 0: no response
+	Retry   time.Duration // the wait that a busy worker requests; 0: not stated
+	Err     error         // the cause, for the log
 }
 
-// Error gives the message and the cause, for logs.
+// Error returns the message and the cause, for logs.
 func (e *WorkerError) Error() string {
 	if e.Err != nil {
 		return fmt.Sprintf("worker: %s: %v", e.Message, e.Err)
@@ -102,10 +100,10 @@ func (e *WorkerError) Error() string {
 	return "worker: " + e.Message
 }
 
-// Unwrap gives the cause.
+// Unwrap returns the cause.
 func (e *WorkerError) Unwrap() error { return e.Err }
 
-// IsNotExecuted reports whether the worker certainly did not do what it was asked.
+// IsNotExecuted reports whether the worker certainly did not execute the call.
 func (e *WorkerError) IsNotExecuted() bool {
 	switch e.Failure {
 	case WorkerTimedOut, WorkerConnectionLost, WorkerFailed:
@@ -114,7 +112,7 @@ func (e *WorkerError) IsNotExecuted() bool {
 	return true
 }
 
-// Probe says what the failure tells of the worker's process.
+// Probe returns the evidence of the failure about the worker's process.
 func (e *WorkerError) Probe() domain.ProbeResult {
 	switch e.Failure {
 	case WorkerConnectionRefused:

@@ -9,13 +9,12 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// Clock tests a clock, real or not. It takes it for granted that nobody sets
-// the clock while the test runs.
+// Clock tests a clock, real or virtual. Nobody may set the clock during the test.
 func Clock(t *testing.T, open func(t *testing.T) ports.Clock) {
-	t.Run("it tells a time", func(t *testing.T) {
+	t.Run("Now returns a time", func(t *testing.T) {
 		require.False(t, open(t).Now().IsZero())
 	})
-	t.Run("it does not run backwards", func(t *testing.T) {
+	t.Run("the clock does not run backwards", func(t *testing.T) {
 		c := open(t)
 		var backwards atomic.Bool
 		race(racers, func(int) {

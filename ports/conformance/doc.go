@@ -1,16 +1,16 @@
-// Package conformance holds the contracts of package ports as tests: one suite
-// per port, to be run by our adapters and by anybody else's.
+// Package conformance holds the contracts of package ports as tests: one suite for each port. Our
+// adapters run them, and so can any other implementation.
 //
-// A suite takes a function that opens the implementation under test and calls
-// it anew for each of its subtests, which are named after the clauses of the
-// contract. What is opened is the suite's: it need not be empty of other
-// people's keys where keys are shared (routes, limits), but a store must be.
+// A suite takes a function that opens the implementation under test. The suite calls it again for each
+// subtest. Subtests are named after the clauses of the contract.
 //
 //	func TestStore(t *testing.T) {
 //		conformance.Store(t, func(t *testing.T) ports.Store { return memory.NewStore() })
 //	}
 //
-// Suites whose names begin with Shared take two handles on one thing, as two
-// processes have them. Suites ask for what an implementation does, never for
-// what it is.
+// The opened implementation belongs to the subtest. A store must be empty. Routes and limits may hold
+// keys of other users, because the suites use unique keys.
+//
+// Suites with the prefix Shared take two handles on one implementation, as two processes hold them. A
+// suite asks for features of an implementation and never for its name.
 package conformance

@@ -10,10 +10,9 @@ import (
 	"github.com/switchyard-wa/switchyard/ports/conformance"
 )
 
-// countingStore is the skeleton of a store of one's own. An engine would open
-// its transaction in View and Update, build a ports.Tx of repositories that
-// write to it, call fn, and commit; this one lends all of that from the store
-// in memory and counts.
+// countingStore is the skeleton of a custom store. An engine begins its transaction in View and Update,
+// builds a ports.Tx of repositories that write to it, calls fn, and commits. This store delegates all
+// of that to the memory store and counts commits.
 type countingStore struct {
 	inner   ports.Store
 	commits atomic.Int64
@@ -33,7 +32,7 @@ func (s *countingStore) Update(ctx context.Context, fn func(ctx context.Context,
 
 func (s *countingStore) Close() error { return s.inner.Close() }
 
-// A store of one's own is ready when it passes the suite.
+// A custom store is ready when it passes the suite.
 func TestOwnStore(t *testing.T) {
 	conformance.Store(t, func(t *testing.T) ports.Store {
 		s := &countingStore{inner: memory.NewStore()}

@@ -12,13 +12,13 @@ import (
 
 // IDs tests a source of identifiers.
 func IDs(t *testing.T, open func(t *testing.T) ports.IDs) {
-	t.Run("they are short and printable", func(t *testing.T) {
+	t.Run("ids are short and printable", func(t *testing.T) {
 		g := open(t)
 		for range 1000 {
 			require.Regexp(t, `^[!-~]{1,64}$`, g.NewID())
 		}
 	})
-	t.Run("each is another", func(t *testing.T) {
+	t.Run("ids are unique", func(t *testing.T) {
 		g := open(t)
 		const each = 2000
 		ids := make([][]string, racers)
@@ -31,7 +31,7 @@ func IDs(t *testing.T, open func(t *testing.T) ports.IDs) {
 		slices.Sort(all)
 		require.Len(t, slices.Compact(all), racers*each)
 	})
-	t.Run("they sort by the time they were made", func(t *testing.T) {
+	t.Run("ids sort by time of creation", func(t *testing.T) {
 		g := open(t)
 		last := g.NewID()
 		for range 20 {

@@ -11,18 +11,17 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// invalidationTimeout is how long an invalidation may be on its way.
+// invalidationTimeout limits the delivery of an invalidation.
 const invalidationTimeout = 10 * time.Second
 
-// Invalidator tests two parties that tell each other what has changed. The ids that
-// it uses are its own, so others may be parties too. Listening may take a
-// moment to take effect. What arrives may be cut up, put together, repeated, or
-// replaced by an invalidation with All, but it is there in the end.
+// Invalidator tests two processes that send each other invalidations. The suite uses unique ids, so
+// other processes may take part. A subscription may take effect after a moment. Invalidations may be
+// split, joined, repeated or replaced by one with All, but every change arrives.
 func Invalidator(t *testing.T, open func(t *testing.T) (a, b ports.Invalidator)) {
-	t.Run("what one tells reaches the other, both ways", func(t *testing.T) {
+	t.Run("an invalidation reaches the other process, in both directions", func(t *testing.T) {
 		h := newInvalidatorTest(t, open)
 		for i, from := range []ports.Invalidator{h.a, h.b} {
-			l := h.listen(h.other(from))
+			l := h.record(h.other(from))
 			invalidation := ports.Invalidation{
 				Sessions: []string{h.id("s", i), h.id("it's \"odd\" – 失\n,", i)}, Workers: []string{h.id("w", i)},
 				Users: []string{h.id("u", i), h.id("v", i), h.id("x", i)},
@@ -35,37 +34,37 @@ func Invalidator(t *testing.T, open func(t *testing.T) (a, b ports.Invalidator))
 			require.Empty(t, l.of(ports.Invalidation{Sessions: []string{h.id("alone", i)}, Users: []string{h.id("alone", i)}}))
 		}
 	})
-	t.Run("every listener hears of it", func(t *testing.T) {
+	t.Run("every subscriber receives it", func(t *testing.T) {
 		h := newInvalidatorTest(t, open)
-		listeners := []*hearing{h.listen(h.b), h.listen(h.b), h.listen(h.b)}
+		recorders := []*invalidationRecorder{h.record(h.b), h.record(h.b), h.record(h.b)}
 		for i := range 10 {
 			invalidation := ports.Invalidation{Sessions: []string{h.id("s", i)}}
 			h.a.Publish(invalidation)
-			for _, l := range listeners {
+			for _, l := range recorders {
 				l.wait(invalidation)
 			}
 		}
 	})
-	t.Run("nobody hears what it tells itself", func(t *testing.T) {
+	t.Run("a process does not receive its own invalidations", func(t *testing.T) {
 		h := newInvalidatorTest(t, open)
-		own, other := h.listen(h.b), h.listen(h.a)
+		own, other := h.record(h.b), h.record(h.a)
 		invalidation := ports.Invalidation{Sessions: []string{h.id("s", 0)}, Workers: []string{h.id("w", 0)}, Users: []string{h.id("u", 0)}}
-		other.forget() // or else it would wait for nothing
+		other.forget() // otherwise a former All would end the wait
 		h.b.Publish(invalidation)
 		other.wait(invalidation)
-		own.settle()
+		own.flush()
 		require.Empty(t, own.of(invalidation))
 	})
 	t.Run("All arrives as such", func(t *testing.T) {
 		h := newInvalidatorTest(t, open)
-		l := h.listen(h.b)
+		l := h.record(h.b)
 		l.forget()
 		h.a.Publish(ports.Invalidation{All: true})
-		require.Eventually(t, l.heardAll, invalidationTimeout, time.Millisecond)
+		require.Eventually(t, l.receivedAll, invalidationTimeout, time.Millisecond)
 	})
 	t.Run("very large invalidations arrive", func(t *testing.T) {
 		h := newInvalidatorTest(t, open)
-		l := h.listen(h.b)
+		l := h.record(h.b)
 		for _, kind := range []func(ids []string) ports.Invalidation{
 			func(ids []string) ports.Invalidation { return ports.Invalidation{Sessions: ids} },
 			func(ids []string) ports.Invalidation { return ports.Invalidation{Workers: ids} },
@@ -85,7 +84,7 @@ func Invalidator(t *testing.T, open func(t *testing.T) (a, b ports.Invalidator))
 	})
 	t.Run("very many invalidations arrive", func(t *testing.T) {
 		h := newInvalidatorTest(t, open)
-		l := h.listen(h.b)
+		l := h.record(h.b)
 		var want ports.Invalidation
 		for i := range 10_000 {
 			invalidation := ports.Invalidation{Sessions: []string{h.id("s", i)}}
@@ -94,11 +93,11 @@ func Invalidator(t *testing.T, open func(t *testing.T) (a, b ports.Invalidator))
 		}
 		l.wait(want)
 	})
-	t.Run("many may tell at a time, and one invalidation comes at a time", func(t *testing.T) {
+	t.Run("concurrent publishers, one invalidation at a time", func(t *testing.T) {
 		h := newInvalidatorTest(t, open)
 		var mu sync.Mutex
 		busy, overlaps := false, 0
-		l := h.listenWith(h.b, func() {
+		l := h.recordWith(h.b, func() {
 			mu.Lock()
 			if busy {
 				overlaps++
@@ -110,7 +109,7 @@ func Invalidator(t *testing.T, open func(t *testing.T) (a, b ports.Invalidator))
 			busy = false
 			mu.Unlock()
 		})
-		back := h.listen(h.a)
+		back := h.record(h.a)
 		var want, wantBack ports.Invalidation
 		for i := range racers {
 			for n := range 50 {
@@ -133,9 +132,9 @@ func Invalidator(t *testing.T, open func(t *testing.T) (a, b ports.Invalidator))
 		defer mu.Unlock()
 		require.Zero(t, overlaps)
 	})
-	t.Run("what was told is the teller's again", func(t *testing.T) {
+	t.Run("the publisher may reuse its slices", func(t *testing.T) {
 		h := newInvalidatorTest(t, open)
-		l := h.listen(h.b)
+		l := h.record(h.b)
 		var want ports.Invalidation
 		ids := make([]string, 1)
 		for i := range 100 {
@@ -148,24 +147,24 @@ func Invalidator(t *testing.T, open func(t *testing.T) (a, b ports.Invalidator))
 	})
 	t.Run("nothing arrives after cancel", func(t *testing.T) {
 		h := newInvalidatorTest(t, open)
-		goes, stays := h.listen(h.b), h.listen(h.b)
-		goes.cancel()
-		goes.cancel() // twice does no harm
+		cancelled, active := h.record(h.b), h.record(h.b)
+		cancelled.cancel()
+		cancelled.cancel() // a second cancel is harmless
 		invalidation := ports.Invalidation{Sessions: []string{h.id("s", 1)}}
 		h.a.Publish(invalidation)
-		stays.wait(invalidation)
-		stays.settle()
-		require.Empty(t, goes.of(invalidation))
+		active.wait(invalidation)
+		active.flush()
+		require.Empty(t, cancelled.of(invalidation))
 	})
-	t.Run("a listener may cancel itself", func(t *testing.T) {
+	t.Run("a subscriber may cancel itself", func(t *testing.T) {
 		h := newInvalidatorTest(t, open)
-		stays := h.listen(h.b)
+		active := h.record(h.b)
 		var mu sync.Mutex
 		calls := 0
 		var cancel func()
 		mu.Lock()
 		cancel = h.b.Subscribe(func(ports.Invalidation) {
-			mu.Lock() // until cancel is set
+			mu.Lock() // wait until cancel is set
 			defer mu.Unlock()
 			calls++
 			cancel()
@@ -178,46 +177,46 @@ func Invalidator(t *testing.T, open func(t *testing.T) (a, b ports.Invalidator))
 		}
 		deadline := time.Now().Add(invalidationTimeout)
 		for i := 0; !called(); i++ {
-			require.True(t, time.Now().Before(deadline), "it was never called")
+			require.True(t, time.Now().Before(deadline), "the subscriber was never called")
 			h.a.Publish(ports.Invalidation{Sessions: []string{h.id("s", i)}})
-			stays.wait(ports.Invalidation{Sessions: []string{h.id("s", i)}})
+			active.wait(ports.Invalidation{Sessions: []string{h.id("s", i)}})
 		}
 		for i := range 5 {
 			h.a.Publish(ports.Invalidation{Sessions: []string{h.id("t", i)}})
 		}
-		stays.settle()
+		active.flush()
 		mu.Lock()
 		defer mu.Unlock()
 		require.Equal(t, 1, calls)
 	})
-	t.Run("an empty invalidation does no harm", func(t *testing.T) {
+	t.Run("an empty invalidation is harmless", func(t *testing.T) {
 		h := newInvalidatorTest(t, open)
-		l := h.listen(h.b)
+		l := h.record(h.b)
 		l.forget()
 		h.a.Publish(ports.Invalidation{})
 		h.a.Publish(ports.Invalidation{Sessions: []string{}, Workers: []string{""}})
 		h.a.Publish(ports.Invalidation{Users: []string{h.id("u", 0)}})
 		l.wait(ports.Invalidation{Users: []string{h.id("u", 0)}})
 	})
-	t.Run("telling nobody is fine", func(t *testing.T) {
+	t.Run("publishing without subscribers succeeds", func(t *testing.T) {
 		h := newInvalidatorTest(t, open)
 		h.a.Publish(ports.Invalidation{Sessions: []string{h.id("s", 0)}, All: true})
 	})
 }
 
-// InvalidatorCut tests parties that are connected by something which may break. cut
-// takes one of the two that open gave off, and heal connects it again. What was
-// told in between arrives all the same, or an invalidation with All does.
+// InvalidatorCut tests two processes whose connection may break. cut disconnects one of the two that
+// open returned, and heal connects it again. Invalidations published in between arrive later, or an
+// invalidation with All does.
 func InvalidatorCut(t *testing.T, open func(t *testing.T) (a, b ports.Invalidator, cut func(h ports.Invalidator) (heal func()))) {
-	for _, who := range []string{"the listener", "the teller"} {
+	for _, who := range []string{"the subscriber", "the publisher"} {
 		t.Run(who+" is cut off", func(t *testing.T) {
 			var cut func(h ports.Invalidator) (heal func())
 			h := newInvalidatorTest(t, func(t *testing.T) (a, b ports.Invalidator) {
 				a, b, cut = open(t)
 				return a, b
 			})
-			party := map[string]ports.Invalidator{"the listener": h.b, "the teller": h.a}[who]
-			l := h.listen(h.b)
+			party := map[string]ports.Invalidator{"the subscriber": h.b, "the publisher": h.a}[who]
+			l := h.record(h.b)
 			for round := range 3 {
 				l.forget()
 				heal := cut(party)
@@ -226,15 +225,16 @@ func InvalidatorCut(t *testing.T, open func(t *testing.T) (a, b ports.Invalidato
 				}
 				start := time.Now()
 				h.a.Publish(invalidation)
-				require.Less(t, time.Since(start), time.Second, "Publish is quick")
+				require.Less(t, time.Since(start), time.Second, "Publish returns at once")
 				heal()
 				l.wait(invalidation)
-				l.settle() // and it goes on
+				l.flush() // later invalidations arrive too
 			}
 		})
 	}
 }
 
+// An invalidatorTest is two processes under test with their unique ids.
 type invalidatorTest struct {
 	*testing.T
 	a, b ports.Invalidator
@@ -246,6 +246,7 @@ func newInvalidatorTest(t *testing.T, open func(t *testing.T) (a, b ports.Invali
 	return &invalidatorTest{T: t, a: a, b: b, name: unique(t)}
 }
 
+// other returns the other process.
 func (h *invalidatorTest) other(party ports.Invalidator) ports.Invalidator {
 	if party == h.a {
 		return h.b
@@ -253,10 +254,11 @@ func (h *invalidatorTest) other(party ports.Invalidator) ports.Invalidator {
 	return h.a
 }
 
+// id returns an id of this test.
 func (h *invalidatorTest) id(kind string, i int) string { return fmt.Sprint(kind, i, "@", h.name) }
 
-// hearing is what a listener has heard.
-type hearing struct {
+// An invalidationRecorder stores what one subscription has received.
+type invalidationRecorder struct {
 	h      *invalidatorTest
 	from   ports.Invalidator
 	cancel func()
@@ -268,15 +270,16 @@ type hearing struct {
 	changed chan struct{}
 }
 
-// listen listens to what the other party tells, and returns once that has
-// taken effect.
-func (h *invalidatorTest) listen(party ports.Invalidator) *hearing {
-	return h.listenWith(party, func() {})
+// record subscribes to the invalidations of the other process and returns when the subscription is in
+// effect.
+func (h *invalidatorTest) record(party ports.Invalidator) *invalidationRecorder {
+	return h.recordWith(party, func() {})
 }
 
-func (h *invalidatorTest) listenWith(party ports.Invalidator, fn func()) *hearing {
+// recordWith is record with a function that runs before each invalidation is stored.
+func (h *invalidatorTest) recordWith(party ports.Invalidator, fn func()) *invalidationRecorder {
 	h.Helper()
-	l := &hearing{h: h, from: h.other(party), ids: make(map[string]bool), changed: make(chan struct{}, 1)}
+	l := &invalidationRecorder{h: h, from: h.other(party), ids: make(map[string]bool), changed: make(chan struct{}, 1)}
 	l.cancel = party.Subscribe(func(invalidation ports.Invalidation) {
 		fn()
 		l.mu.Lock()
@@ -291,11 +294,11 @@ func (h *invalidatorTest) listenWith(party ports.Invalidator, fn func()) *hearin
 		}
 	})
 	h.Cleanup(l.cancel)
-	l.settle()
+	l.flush()
 	return l
 }
 
-// names gives the ids of an invalidation with what they are ids of.
+// names returns the ids of an invalidation, each with its kind.
 func names(invalidation ports.Invalidation) (all []string) {
 	for kind, ids := range map[string][]string{"session": invalidation.Sessions, "worker": invalidation.Workers, "user": invalidation.Users} {
 		for _, id := range ids {
@@ -305,73 +308,74 @@ func names(invalidation ports.Invalidation) (all []string) {
 	return all
 }
 
-// settle tells something until it is heard: whatever was told before it has
-// been heard too, or is lost.
-func (l *hearing) settle() {
+// flush publishes a probe until it arrives. Every earlier invalidation has then arrived or is lost.
+func (l *invalidationRecorder) flush() {
 	l.h.Helper()
 	l.probes++
 	probe := ports.Invalidation{Sessions: []string{fmt.Sprintf("probe %d of %p@%s", l.probes, l, l.h.name)}}
 	deadline := time.After(invalidationTimeout)
 	for {
 		l.from.Publish(probe)
-		again := time.After(10 * time.Millisecond)
+		retry := time.After(10 * time.Millisecond)
 		for waiting := true; waiting; {
 			if len(l.of(probe)) > 0 {
 				return
 			}
 			select {
 			case <-l.changed:
-			case <-again:
+			case <-retry:
 				waiting = false
 			case <-deadline:
-				require.FailNow(l.h.T, "nothing is heard")
+				require.FailNow(l.h.T, "no invalidation arrives")
 			}
 		}
 	}
 }
 
-func (l *hearing) forget() {
+// forget removes what was received so far.
+func (l *invalidationRecorder) forget() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.isAll = false
 	clear(l.ids)
 }
 
-func (l *hearing) heardAll() bool {
+// receivedAll reports whether an invalidation with All has arrived.
+func (l *invalidationRecorder) receivedAll() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.isAll
 }
 
-// of gives what was heard of an invalidation.
-func (l *hearing) of(invalidation ports.Invalidation) (heard []string) {
+// of returns the received part of an invalidation.
+func (l *invalidationRecorder) of(invalidation ports.Invalidation) (received []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, name := range names(invalidation) {
 		if l.ids[name] {
-			heard = append(heard, name)
+			received = append(received, name)
 		}
 	}
-	return heard
+	return received
 }
 
-// wait waits until all of an invalidation was heard, or All.
-func (l *hearing) wait(invalidation ports.Invalidation) {
+// wait waits until all of an invalidation has arrived, or All.
+func (l *invalidationRecorder) wait(invalidation ports.Invalidation) {
 	l.h.Helper()
-	left := names(invalidation)
+	rest := names(invalidation)
 	complete := func() bool {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		for len(left) > 0 && l.ids[left[0]] {
-			left = left[1:]
+		for len(rest) > 0 && l.ids[rest[0]] {
+			rest = rest[1:]
 		}
-		return l.isAll || len(left) == 0
+		return l.isAll || len(rest) == 0
 	}
 	for deadline := time.After(invalidationTimeout); !complete(); {
 		select {
 		case <-l.changed:
 		case <-deadline:
-			require.FailNow(l.h.T, "a invalidation was lost", "of %v, nothing is heard", left[:min(len(left), 5)])
+			require.FailNow(l.h.T, "an invalidation was lost", "missing: %v", rest[:min(len(rest), 5)])
 		}
 	}
 }

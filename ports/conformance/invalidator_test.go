@@ -9,32 +9,34 @@ import (
 	"github.com/switchyard-wa/switchyard/ports/conformance"
 )
 
-// radio is a party behind a connection of its own, as those of a network are.
-// While it is cut off, everything is lost, and after that both sides know.
-type radio struct {
+// cuttable is an invalidator behind a connection that can be cut, as in a network. While it is cut,
+// everything is lost. Afterwards both sides receive All.
+type cuttable struct {
 	inner *memory.Invalidator
 	mu    sync.Mutex
 	cut   bool
 	fns   map[*func(ports.Invalidation)]bool
 }
 
-func newRadio(inner *memory.Invalidator) *radio {
-	return &radio{inner: inner, fns: make(map[*func(ports.Invalidation)]bool)}
+func newCuttable(inner *memory.Invalidator) *cuttable {
+	return &cuttable{inner: inner, fns: make(map[*func(ports.Invalidation)]bool)}
 }
 
-func (r *radio) isCut() bool {
+func (r *cuttable) isCut() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.cut
 }
 
-func (r *radio) Publish(h ports.Invalidation) {
+// Publish publishes unless the connection is cut.
+func (r *cuttable) Publish(h ports.Invalidation) {
 	if !r.isCut() {
 		r.inner.Publish(h)
 	}
 }
 
-func (r *radio) Subscribe(fn func(ports.Invalidation)) (cancel func()) {
+// Subscribe subscribes. fn misses what arrives while the connection is cut.
+func (r *cuttable) Subscribe(fn func(ports.Invalidation)) (cancel func()) {
 	stop := r.inner.Subscribe(func(h ports.Invalidation) {
 		if !r.isCut() {
 			fn(h)
@@ -52,7 +54,8 @@ func (r *radio) Subscribe(fn func(ports.Invalidation)) (cancel func()) {
 	}
 }
 
-func (r *radio) off() (heal func()) {
+// disconnect cuts the connection until heal is called.
+func (r *cuttable) disconnect() (heal func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.cut = true
@@ -71,14 +74,14 @@ func (r *radio) off() (heal func()) {
 	}
 }
 
-func TestInvalidatorThatBreak(t *testing.T) {
-	open := func() (a, b *radio) {
+func TestInvalidator_ConnectionBreaks_PassesSuite(t *testing.T) {
+	open := func() (a, b *cuttable) {
 		inner := memory.NewInvalidator()
-		return newRadio(inner), newRadio(inner.Join())
+		return newCuttable(inner), newCuttable(inner.Join())
 	}
 	conformance.Invalidator(t, func(*testing.T) (ports.Invalidator, ports.Invalidator) { return open() })
 	conformance.InvalidatorCut(t, func(*testing.T) (a, b ports.Invalidator, cut func(h ports.Invalidator) (heal func())) {
 		a, b = open()
-		return a, b, func(h ports.Invalidator) func() { return h.(*radio).off() }
+		return a, b, func(h ports.Invalidator) func() { return h.(*cuttable).disconnect() }
 	})
 }

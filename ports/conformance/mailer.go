@@ -13,9 +13,8 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// Mailer tests a mailer. open returns one together with a function that gives
-// the mails that have arrived at its other end so far, as a mail program shows
-// them.
+// Mailer tests a mailer. open returns a mailer, and a function that returns the mails that have arrived
+// so far, as a mail program displays them.
 func Mailer(t *testing.T, open func(t *testing.T) (mailer ports.Mailer, arrived func() []ports.Mail)) {
 	mail := ports.Mail{To: "ann@example.com", Subject: "Reset your password", Text: "Open https://example.com/reset?token=a.b=c\n"}
 
@@ -33,7 +32,7 @@ func Mailer(t *testing.T, open func(t *testing.T) (mailer ports.Mailer, arrived 
 		require.NoError(t, m.Send(t.Context(), want))
 		requireMail(t, arrived, want)
 	})
-	t.Run("no header can be slipped in", func(t *testing.T) {
+	t.Run("no header can be injected", func(t *testing.T) {
 		for _, evil := range []ports.Mail{
 			{To: "ann@example.com\r\nBcc: eve@example.com", Subject: "Hello", Text: "Hi"},
 			{To: "ann@example.com", Subject: "Hello\r\nBcc: eve@example.com\r\n\r\nOther text", Text: "Hi"},
@@ -43,13 +42,13 @@ func Mailer(t *testing.T, open func(t *testing.T) (mailer ports.Mailer, arrived 
 			err := m.Send(t.Context(), evil)
 			time.Sleep(20 * time.Millisecond)
 			for _, got := range arrived() {
-				require.NoError(t, err, "refused, and sent all the same")
+				require.NoError(t, err, "the mailer returned an error and sent the mail")
 				require.Equal(t, "ann@example.com", got.To)
 				require.Equal(t, "Hi", strings.TrimSpace(got.Text))
 			}
 		}
 	})
-	t.Run("many at a time", func(t *testing.T) {
+	t.Run("concurrent mails all arrive", func(t *testing.T) {
 		m, arrived := open(t)
 		var failed atomic.Value
 		var want []ports.Mail
@@ -74,8 +73,8 @@ func Mailer(t *testing.T, open func(t *testing.T) (mailer ports.Mailer, arrived 
 	})
 }
 
-// requireMail waits for the mails, in any order, and requires that there are
-// no others. How lines end is not looked at.
+// requireMail waits for the mails, in any order, and requires that there are no others. It ignores how
+// lines end.
 func requireMail(t *testing.T, arrived func() []ports.Mail, want ...ports.Mail) {
 	t.Helper()
 	require.Eventually(t, func() bool { return len(arrived()) >= len(want) }, 10*time.Second, 5*time.Millisecond)

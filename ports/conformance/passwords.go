@@ -10,9 +10,8 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// Passwords tests a password hash. It hashes some dozens of times: open had
-// better return one that is cheap, though not so cheap (under 100 µs) that its
-// time cannot be told from noise.
+// Passwords tests a password hash. The suite hashes dozens of times, so open should return a cheap
+// hash. Below 100 µs, however, its time drowns in noise.
 func Passwords(t *testing.T, open func(t *testing.T) ports.Passwords) {
 	hash := func(t *testing.T, p ports.Passwords, password string) string {
 		t.Helper()
@@ -20,7 +19,7 @@ func Passwords(t *testing.T, open func(t *testing.T) ports.Passwords) {
 		require.NoError(t, err)
 		return h
 	}
-	longest := strings.Repeat("a", 71) + "1" // the longest that domain.CheckPassword lets pass
+	longest := strings.Repeat("a", 71) + "1" // the longest password that domain.CheckPassword accepts
 
 	t.Run("the right password matches, others do not", func(t *testing.T) {
 		p := open(t)
@@ -41,14 +40,14 @@ func Passwords(t *testing.T, open func(t *testing.T) ports.Passwords) {
 		require.False(t, p.Matches(h, longest[:71]+"2"))
 		require.False(t, p.Matches(h, "b"+longest[1:]))
 	})
-	t.Run("each hash is another", func(t *testing.T) {
+	t.Run("each hash is different", func(t *testing.T) {
 		p := open(t)
 		a, b := hash(t, p, "correct horse 1"), hash(t, p, "correct horse 1")
 		require.NotEqual(t, a, b)
 		require.True(t, p.Matches(a, "correct horse 1"))
 		require.True(t, p.Matches(b, "correct horse 1"))
 	})
-	t.Run("what is no hash matches nothing", func(t *testing.T) {
+	t.Run("text that is no hash matches nothing", func(t *testing.T) {
 		p := open(t)
 		h := hash(t, p, "correct horse 1")
 		for _, broken := range []string{"", " ", "correct horse 1", h[:len(h)/2], "$2a$10$", strings.Repeat("\xff", 60)} {
@@ -56,7 +55,7 @@ func Passwords(t *testing.T, open func(t *testing.T) ports.Passwords) {
 			require.False(t, p.Matches(broken, ""), "%q", broken)
 		}
 	})
-	t.Run("no answer is a short cut", func(t *testing.T) {
+	t.Run("every comparison takes as long", func(t *testing.T) {
 		p := open(t)
 		h := hash(t, p, "correct horse 1")
 		quickest := func(hash, password string) time.Duration {
@@ -77,11 +76,11 @@ func Passwords(t *testing.T, open func(t *testing.T) ports.Passwords) {
 			"a password much too long":  quickest(h, strings.Repeat("x", 200)),
 			"no hash, and one too long": quickest("", strings.Repeat("x", 200)),
 		} {
-			// A short cut is quicker by orders of magnitude; a busy machine only makes answers slower.
+			// A short cut is quicker by orders of magnitude. A busy machine only makes answers slower.
 			require.Greater(t, took, right/5, "%s takes %s, the right one %s", name, took, right)
 		}
 	})
-	t.Run("many at a time", func(t *testing.T) {
+	t.Run("concurrent comparisons are right", func(t *testing.T) {
 		p := open(t)
 		h := hash(t, p, "correct horse 1")
 		results := make([]bool, racers)

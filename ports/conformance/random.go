@@ -11,8 +11,8 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// Random tests a source of random bytes. It cannot tell whether they are
-// unpredictable, only whether something is plainly wrong.
+// Random tests a source of random bytes. It finds plain faults only and cannot prove that the bytes are
+// unpredictable.
 func Random(t *testing.T, open func(t *testing.T) ports.Random) {
 	read := func(t *testing.T, r ports.Random, n int) []byte {
 		t.Helper()
@@ -23,7 +23,7 @@ func Random(t *testing.T, open func(t *testing.T) ports.Random) {
 		return p
 	}
 
-	t.Run("all of the slice is filled, and no more", func(t *testing.T) {
+	t.Run("Read fills the slice and nothing else", func(t *testing.T) {
 		r := open(t)
 		for _, n := range []int{0, 1, 7, 8, 32, 1000, 1 << 16} {
 			room := make([]byte, n+16)
@@ -38,7 +38,7 @@ func Random(t *testing.T, open func(t *testing.T) ports.Random) {
 			require.NotEqual(t, make([]byte, 16), read(t, r, 1000)[984:])
 		}
 	})
-	t.Run("every read is another", func(t *testing.T) {
+	t.Run("every read is different", func(t *testing.T) {
 		r := open(t)
 		var failed atomic.Value
 		results := make([][]string, racers)
@@ -60,14 +60,14 @@ func Random(t *testing.T, open func(t *testing.T) ports.Random) {
 			}
 		}
 	})
-	t.Run("ones and zeros, and all bytes, come about as often", func(t *testing.T) {
+	t.Run("bits and bytes are equally frequent", func(t *testing.T) {
 		const n = 1 << 18
 		ones, counts := 0, [256]int{}
 		for _, b := range read(t, open(t), n) {
 			ones += bits.OnesCount8(b)
 			counts[b]++
 		}
-		// Six standard deviations: chance alone goes beyond them once in some million runs.
+		// Six standard deviations: chance exceeds them once in some million runs.
 		require.InDelta(t, n*8/2, ones, 6*724)
 		for b, count := range counts {
 			require.InDelta(t, n/256, count, 6*32, "byte %#x", b)

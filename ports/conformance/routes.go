@@ -15,8 +15,8 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// Routes tests routes. The sessions that it uses have names of their own, so
-// open may return routes that others use too, but they must outlive the test.
+// Routes tests routes. The suite uses unique session ids, so open may return routes that others use
+// too. The routes must stay during the test.
 func Routes(t *testing.T, open func(t *testing.T) ports.Routes) {
 	route := func(t *testing.T, rev int64) ports.Route {
 		return ports.Route{
@@ -31,7 +31,7 @@ func Routes(t *testing.T, open func(t *testing.T) ports.Routes) {
 		return got
 	}
 
-	t.Run("a route comes back whole", func(t *testing.T) {
+	t.Run("a route keeps all its fields", func(t *testing.T) {
 		r, want := open(t), route(t, 1<<40)
 		require.NoError(t, r.Put(t.Context(), want))
 		require.Equal(t, want, get(t, r, want.SessionID))
@@ -39,13 +39,13 @@ func Routes(t *testing.T, open func(t *testing.T) ports.Routes) {
 		require.NoError(t, r.Put(t.Context(), bare))
 		require.Equal(t, bare, get(t, r, bare.SessionID))
 	})
-	t.Run("what is not there is not found", func(t *testing.T) {
+	t.Run("a missing route is not found", func(t *testing.T) {
 		r := open(t)
 		_, err := r.Get(t.Context(), unique(t))
 		require.ErrorIs(t, err, ports.ErrNotFound)
 		require.NoError(t, r.Delete(t.Context(), unique(t)))
 	})
-	t.Run("a deleted route is gone", func(t *testing.T) {
+	t.Run("a deleted route is not found", func(t *testing.T) {
 		r, first := open(t), route(t, 7)
 		other := route(t, 1)
 		other.SessionID += "-other"
@@ -57,16 +57,16 @@ func Routes(t *testing.T, open func(t *testing.T) ports.Routes) {
 		require.Equal(t, other, get(t, r, other.SessionID))
 		require.NoError(t, r.Delete(t.Context(), first.SessionID))
 
-		lower := route(t, 3) // of a session made anew
+		lower := route(t, 3) // of a new session with the same id
 		require.NoError(t, r.Put(t.Context(), lower))
 		require.Equal(t, lower, get(t, r, lower.SessionID))
 	})
-	t.Run("the highest Rev stays, whatever the order", func(t *testing.T) {
+	t.Run("the highest Rev stays in any order", func(t *testing.T) {
 		r := open(t)
 		for n := range 20 {
 			random := rand.New(rand.NewPCG(1, uint64(n)))
 			id := fmt.Sprint(unique(t), n)
-			for _, i := range random.Perm(12) { // 10 and 11 are above 9, though not as text
+			for _, i := range random.Perm(12) { // 10 and 11 exceed 9 as numbers, not as text
 				next := route(t, int64(i+1))
 				next.SessionID = id
 				require.NoError(t, r.Put(t.Context(), next))
@@ -117,13 +117,13 @@ func Routes(t *testing.T, open func(t *testing.T) ports.Routes) {
 	})
 }
 
-// SharedRoutes tests two handles on one set of routes, such as those of two
-// processes. Each may keep what it has seen for a second.
+// SharedRoutes tests two handles on one set of routes, as two processes hold them. Each handle may
+// cache a route for a second.
 func SharedRoutes(t *testing.T, open func(t *testing.T) (a, b ports.Routes)) {
 	route := func(id string, rev int64) ports.Route {
 		return ports.Route{SessionID: id, UserID: "u1", WorkerID: fmt.Sprint("w", rev), Generation: 1, Status: domain.Connected, Rev: rev}
 	}
-	soon := func(t *testing.T, r ports.Routes, id string, want int64) {
+	wait := func(t *testing.T, r ports.Routes, id string, want int64) {
 		t.Helper()
 		require.Eventually(t, func() bool {
 			got, err := r.Get(t.Context(), id)
@@ -131,29 +131,29 @@ func SharedRoutes(t *testing.T, open func(t *testing.T) (a, b ports.Routes)) {
 				return errors.Is(err, ports.ErrNotFound)
 			}
 			return err == nil && got == route(id, want)
-		}, 2*time.Second, 5*time.Millisecond, "Rev %d of %s; a second, and another since this machine may be busy", want, id)
+		}, 2*time.Second, 5*time.Millisecond, "Rev %d of %s; one second by contract, another for a busy machine", want, id)
 	}
 
-	t.Run("what is put through one is seen through the other", func(t *testing.T) {
+	t.Run("a route put through one handle is visible through the other", func(t *testing.T) {
 		a, b := open(t)
 		id := unique(t)
-		soon(t, b, id, 0)
+		wait(t, b, id, 0)
 		require.NoError(t, a.Put(t.Context(), route(id, 5)))
-		soon(t, b, id, 5)
+		wait(t, b, id, 5)
 		require.NoError(t, b.Put(t.Context(), route(id, 6)))
-		soon(t, a, id, 6)
+		wait(t, a, id, 6)
 		require.NoError(t, a.Delete(t.Context(), id))
-		soon(t, b, id, 0)
-		soon(t, a, id, 0)
+		wait(t, b, id, 0)
+		wait(t, a, id, 0)
 	})
-	t.Run("the highest Rev stays, through whichever it came", func(t *testing.T) {
+	t.Run("the highest Rev stays across both handles", func(t *testing.T) {
 		a, b := open(t)
 		for n := range 5 {
 			id := fmt.Sprint(unique(t), n)
 			require.NoError(t, a.Put(t.Context(), route(id, 10)))
 			require.NoError(t, b.Put(t.Context(), route(id, 9)))
-			soon(t, b, id, 10)
-			soon(t, a, id, 10)
+			wait(t, b, id, 10)
+			wait(t, a, id, 10)
 			race(racers, func(i int) {
 				for k := range 5 {
 					if err := []ports.Routes{a, b}[i%2].Put(t.Context(), route(id, int64(11+k*racers+i))); err != nil {
@@ -161,13 +161,13 @@ func SharedRoutes(t *testing.T, open func(t *testing.T) (a, b ports.Routes)) {
 					}
 				}
 			})
-			soon(t, a, id, 10+5*racers)
-			soon(t, b, id, 10+5*racers)
+			wait(t, a, id, 10+5*racers)
+			wait(t, b, id, 10+5*racers)
 		}
 	})
 }
 
-// unique returns a key that nobody else has used.
+// unique returns a key that no other test uses.
 func unique(t *testing.T) string {
 	return fmt.Sprintf("%s-%x", t.Name(), rand.Uint64())
 }

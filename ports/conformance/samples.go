@@ -12,18 +12,19 @@ import (
 	"github.com/switchyard-wa/switchyard/domain"
 )
 
-// noon is the time that samples are made at.
+// noon is the creation time of samples.
 var noon = time.Date(2024, 5, 17, 12, 0, 0, 123456000, time.UTC)
 
-// at gives a time some minutes after noon.
+// at returns a time some minutes after noon.
 func at(minutes int) time.Time { return noon.Add(time.Duration(minutes) * time.Minute) }
 
+// hash returns a distinct hash for each text.
 func hash(text string) (h [32]byte) {
 	copy(h[:], text+"................................")
 	return h
 }
 
-// The following make rows with little more than what a row needs.
+// The following functions return rows with few fields beyond the required ones.
 
 func user(id string) *domain.User {
 	return &domain.User{
@@ -36,8 +37,8 @@ func session(id, userID string) *domain.Session {
 	return domain.NewSession(id, userID, "Session "+id, "", noon)
 }
 
-// seated is a session that is assigned.
-func seated(id, userID, workerID string) *domain.Session {
+// assignedSession returns a session that is assigned.
+func assignedSession(id, userID, workerID string) *domain.Session {
 	s := session(id, userID)
 	s.Intent, s.Status = domain.Up, domain.Connected
 	s.WorkerID, s.Generation, s.AssignedAt = workerID, 1, noon
@@ -65,7 +66,7 @@ func cleanup(workerID, sessionID string, due time.Time) *domain.Cleanup {
 	}
 }
 
-// migration is one of some minutes after noon that waits.
+// migration returns a pending migration, created some minutes after noon.
 func migration(id, sessionID string, minute int) *domain.Migration {
 	return &domain.Migration{
 		ID: id, SessionID: sessionID, UserID: "u1", Kind: domain.MigrationByOperator, FromWorker: "w1",
@@ -77,7 +78,7 @@ func replica(id string) *domain.Replica {
 	return &domain.Replica{ID: id, Name: "host " + id, Version: "1.0.0", StartedAt: noon, SeenAt: noon}
 }
 
-// sent and received are messages of some minutes after noon.
+// sent returns an outbound message of some minutes after noon.
 func sent(id, sessionID, userID string, minute int) *domain.Message {
 	return &domain.Message{
 		ID: id, SessionID: sessionID, UserID: userID, Direction: domain.Outbound,
@@ -86,6 +87,7 @@ func sent(id, sessionID, userID string, minute int) *domain.Message {
 	}
 }
 
+// received returns an inbound message of some minutes after noon.
 func received(id, whatsAppID, sessionID, userID string, minute int) *domain.Message {
 	return &domain.Message{
 		ID: id, WhatsAppID: whatsAppID, SessionID: sessionID, UserID: userID, Direction: domain.Inbound,
@@ -98,9 +100,9 @@ func event(reason string, at time.Time) *domain.Event {
 	return &domain.Event{Type: domain.EventSessionConnected, At: at, SessionID: "s1", Reason: reason}
 }
 
-// full returns one row of every kind in which every field is set, with times
-// that are neither in UTC nor whole microseconds. Parents come first.
-func full() []any {
+// fullRows returns one row of every kind with every field set. Times are neither in UTC nor whole
+// microseconds. Parents come first.
+func fullRows() []any {
 	zone := time.FixedZone("UTC+7", 7*60*60)
 	n := 0
 	when := func() time.Time {
@@ -169,8 +171,8 @@ func full() []any {
 	}
 }
 
-// spare returns the rows of full with nothing set but what a row needs.
-func spare() []any {
+// minimalRows returns the rows of fullRows with only the required fields set.
+func minimalRows() []any {
 	return []any{
 		&domain.User{ID: "u1", Email: "u1@example.com", Role: domain.RoleUser, Tier: domain.TierBasic},
 		&domain.Worker{ID: "w1", Endpoint: "http://w1:8001", Capacity: 1},
@@ -189,11 +191,10 @@ func spare() []any {
 	}
 }
 
-// unstored are the fields that a store sets itself.
+// unstored lists the fields that a store sets itself.
 var unstored = []string{"Rev", "Used", "Seq"}
 
-// requireFull fails if a field of the row is zero, which would mean that a new
-// field has been forgotten in full.
+// requireFull fails if a field of the row is zero. fullRows then lacks a new field.
 func requireFull(t *testing.T, row any) {
 	t.Helper()
 	walk(reflect.ValueOf(row), "", func(path string, v reflect.Value) {
@@ -201,15 +202,15 @@ func requireFull(t *testing.T, row any) {
 	})
 }
 
-// stored returns a copy of the row as a store would return it: times in UTC
-// and to the microsecond, nothing where there is nothing in a map or a slice,
-// and without what the store sets itself.
+// stored returns a copy of the row as a store returns it: times in UTC and to the microsecond, nil for
+// empty maps and slices, and without the fields that the store sets itself.
 func stored(row any) any {
 	c := deepCopy(reflect.ValueOf(row))
 	walk(c, "", func(path string, v reflect.Value) {
 		switch x := v.Interface().(type) {
 		case time.Time:
-			if x = x.UTC().Truncate(time.Microsecond); x.IsZero() {
+			x = x.UTC().Truncate(time.Microsecond)
+			if x.IsZero() {
 				x = time.Time{}
 			}
 			v.Set(reflect.ValueOf(x))
@@ -227,7 +228,7 @@ func stored(row any) any {
 	return c.Interface()
 }
 
-// requireSame requires that a row came back as it was given.
+// requireSame requires that the stored row equals the given one.
 func requireSame(t *testing.T, given, got any) {
 	t.Helper()
 	walk(reflect.ValueOf(got), "", func(path string, v reflect.Value) {
@@ -239,7 +240,7 @@ func requireSame(t *testing.T, given, got any) {
 	require.Equal(t, stored(given), stored(got))
 }
 
-// scribble changes everything that can be reached from the row, in place.
+// scribble changes every field that can be reached from the row, in place.
 func scribble(row any) {
 	walk(reflect.ValueOf(row), "", func(path string, v reflect.Value) {
 		if path == "Rev" {
@@ -282,8 +283,8 @@ func scribble(row any) {
 	})
 }
 
-// walk calls fn with every field of a struct, except those that a store sets
-// itself, and the fields of structs within. Times are not looked into.
+// walk calls fn with every field of a struct and of the structs inside it. It omits the fields that a
+// store sets itself, and does not descend into times.
 func walk(v reflect.Value, path string, fn func(path string, v reflect.Value)) {
 	if v.Kind() == reflect.Pointer && !v.IsNil() {
 		v = v.Elem()
@@ -304,7 +305,7 @@ func walk(v reflect.Value, path string, fn func(path string, v reflect.Value)) {
 	}
 }
 
-// deepCopy copies a pointer to a struct of rows.
+// deepCopy copies a pointer to a row.
 func deepCopy(v reflect.Value) reflect.Value {
 	switch v.Kind() {
 	case reflect.Pointer:

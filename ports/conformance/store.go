@@ -12,15 +12,14 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// clause is one subtest of a store.
+// A clause is one subtest of a store.
 type clause struct {
 	name string
 	test func(d *db)
 }
 
-// Store tests a store. open returns a new, empty one, which the suite closes;
-// closing it a second time must do no harm. A subtest that races many
-// goroutines uses about 8 of them.
+// Store tests a store. open returns a new, empty store. The suite closes it, and open may close it a
+// second time. Racing subtests use about 8 goroutines.
 func Store(t *testing.T, open func(t *testing.T) ports.Store) {
 	for _, group := range []struct {
 		name    string
@@ -50,17 +49,18 @@ func Store(t *testing.T, open func(t *testing.T) ports.Store) {
 	}
 }
 
-// work is what a transaction does. It must bear being run again, and must not
-// end its goroutine, which need not be that of the test: so it asserts nothing.
+// work is the function of a transaction. It may run again. It may run outside the goroutine of the
+// test, so it must not assert anything.
 type work = func(ctx context.Context, tx *ports.Tx) error
 
-// db is a store under test.
+// A db is a store under test.
 type db struct {
 	*testing.T
 	store ports.Store
 	ctx   context.Context
 }
 
+// openDB opens the store of a subtest.
 func openDB(t *testing.T, open func(t *testing.T) ports.Store) *db {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
@@ -72,17 +72,19 @@ func openDB(t *testing.T, open func(t *testing.T) ports.Store) *db {
 	return d
 }
 
+// update runs an Update that must succeed.
 func (d *db) update(fn work) {
 	d.Helper()
 	require.NoError(d.T, d.store.Update(d.ctx, fn))
 }
 
+// refuse runs an Update that must return the error want.
 func (d *db) refuse(want error, fn work) {
 	d.Helper()
 	require.ErrorIs(d.T, d.store.Update(d.ctx, fn), want)
 }
 
-// read returns what one View finds.
+// read returns the result of one View.
 func read[V any](d *db, fn func(ctx context.Context, tx *ports.Tx) (V, error)) V {
 	d.Helper()
 	var v V
@@ -93,7 +95,7 @@ func read[V any](d *db, fn func(ctx context.Context, tx *ports.Tx) (V, error)) V
 	return v
 }
 
-// missing requires that a read finds nothing.
+// missing requires that a read returns ErrNotFound.
 func missing[V any](d *db, fn func(ctx context.Context, tx *ports.Tx) (V, error)) {
 	d.Helper()
 	require.ErrorIs(d.T, d.store.View(d.ctx, func(ctx context.Context, tx *ports.Tx) error {
@@ -102,14 +104,14 @@ func missing[V any](d *db, fn func(ctx context.Context, tx *ports.Tx) (V, error)
 	}), ports.ErrNotFound)
 }
 
-// put stores the rows in one Update.
+// put stores the rows in one Update that must succeed.
 func (d *db) put(rows ...any) {
 	d.Helper()
-	require.NoError(d.T, d.try(rows...))
+	require.NoError(d.T, d.tryPut(rows...))
 }
 
-// try is put, with its error.
-func (d *db) try(rows ...any) error {
+// tryPut stores the rows in one Update and returns its error. After an error the rows keep their Rev.
+func (d *db) tryPut(rows ...any) error {
 	revs := make([]int64, len(rows))
 	for i, row := range rows {
 		revs[i] = revOf(row)
@@ -134,7 +136,7 @@ func (d *db) try(rows ...any) error {
 	return err
 }
 
-// put stores one row, of any kind.
+// put stores one row of any kind.
 func put(ctx context.Context, tx *ports.Tx, row any) error {
 	switch v := row.(type) {
 	case *domain.User:
@@ -160,10 +162,10 @@ func put(ctx context.Context, tx *ports.Tx, row any) error {
 	case *domain.Event:
 		return tx.Outbox.Append(ctx, *v)
 	}
-	panic("conformance: no such row")
+	panic("conformance: unknown kind of row")
 }
 
-// get finds a row again by its id.
+// get returns the stored row with the id of the given one.
 func get(ctx context.Context, tx *ports.Tx, row any) (any, error) {
 	switch v := row.(type) {
 	case *domain.User:
@@ -205,9 +207,10 @@ func get(ctx context.Context, tx *ports.Tx, row any) (any, error) {
 		}
 		return &all[0], err
 	}
-	panic("conformance: no such row")
+	panic("conformance: unknown kind of row")
 }
 
+// firstError returns the first error that is not nil.
 func firstError(errs ...error) error {
 	for _, err := range errs {
 		if err != nil {
@@ -217,8 +220,7 @@ func firstError(errs ...error) error {
 	return nil
 }
 
-// get returns the row as it is stored now, in an Update since taking a reset
-// is a write.
+// get returns the stored row. It uses an Update, because consuming a password reset is a write.
 func (d *db) get(row any) any {
 	d.Helper()
 	var v any
@@ -229,13 +231,14 @@ func (d *db) get(row any) any {
 	return v
 }
 
-// fresh is get for a row whose type is known.
-func fresh[V any](d *db, row *V) *V {
+// reload is get for a row of a known type.
+func reload[V any](d *db, row *V) *V {
 	d.Helper()
 	return d.get(row).(*V)
 }
 
-func (d *db) gone(row any) {
+// requireGone requires that the row is not stored.
+func (d *db) requireGone(row any) {
 	d.Helper()
 	d.refuse(ports.ErrNotFound, func(ctx context.Context, tx *ports.Tx) error {
 		_, err := get(ctx, tx, row)
@@ -243,7 +246,7 @@ func (d *db) gone(row any) {
 	})
 }
 
-// revOf returns the Rev of a row, or 0 if rows of the kind have none.
+// revOf returns the Rev of a row, or 0 for kinds without a Rev.
 func revOf(row any) int64 {
 	if f := reflect.ValueOf(row).Elem().FieldByName("Rev"); f.IsValid() {
 		return f.Int()
@@ -251,6 +254,7 @@ func revOf(row any) int64 {
 	return 0
 }
 
+// setRev sets the Rev of a row, if its kind has one.
 func setRev(row any, rev int64) {
 	if f := reflect.ValueOf(row).Elem().FieldByName("Rev"); f.IsValid() {
 		f.SetInt(rev)

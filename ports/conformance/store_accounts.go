@@ -19,8 +19,8 @@ var accountClauses = []clause{
 	{"users come in pages", usersPaged},
 	{"users are searched literally", usersSearched},
 	{"reservations of users", userReservations},
-	{"revoking the sign-ins of a user", revokeAll},
-	{"expired sign-ins are deleted", deleteExpired},
+	{"the logins of a user are revoked", revokeAll},
+	{"expired logins are deleted", deleteExpired},
 	{"password resets", passwordResets},
 	{"keys are unique", uniqueKeys},
 	{"keys of a user and of a session", keyLists},
@@ -42,13 +42,13 @@ func uniqueEmails(d *db) {
 	d.put(a, b)
 	require.Equal(d.T, "u2", d.byEmail("u2@example.com").ID)
 
-	thief := user("u3")
-	thief.Email = a.Email
-	require.ErrorIs(d.T, d.try(thief), ports.ErrExists)
-	d.gone(thief)
+	duplicate := user("u3")
+	duplicate.Email = a.Email
+	require.ErrorIs(d.T, d.tryPut(duplicate), ports.ErrExists)
+	d.requireGone(duplicate)
 	b.Email = a.Email
-	require.ErrorIs(d.T, d.try(b), ports.ErrExists)
-	require.Equal(d.T, "u2@example.com", fresh(d, b).Email)
+	require.ErrorIs(d.T, d.tryPut(b), ports.ErrExists)
+	require.Equal(d.T, "u2@example.com", reload(d, b).Email)
 	require.Equal(d.T, "u1", d.byEmail(a.Email).ID)
 
 	a.Email = "new@example.com"
@@ -57,12 +57,12 @@ func uniqueEmails(d *db) {
 	missing(d, func(ctx context.Context, tx *ports.Tx) (*domain.User, error) {
 		return tx.Users.ByEmail(ctx, "u1@example.com")
 	})
-	b.Email = "u1@example.com" // free by now
+	b.Email = "u1@example.com" // free again
 	d.put(b)
 	require.Equal(d.T, "u2", d.byEmail("u1@example.com").ID)
 }
 
-// users lists ids, and requires that the total is that of all pages.
+// users returns the ids of a list, and requires the same total as without pages.
 func (d *db) users(f ports.UserFilter, p ports.Page) (ids []string, total int) {
 	d.Helper()
 	all := read(d, func(ctx context.Context, tx *ports.Tx) (users []*domain.User, err error) {
@@ -123,7 +123,7 @@ func usersSorted(d *db) {
 		"createdAt":   {"u2", "u1", "u4", "u3"},
 		"name":        {"u2", "u4", "u1", "u3"},
 		"email":       {"u3", "u1", "u4", "u2"},
-		"lastLoginAt": {"u2", "u3", "u4", "u1"}, // who never did comes before all who did
+		"lastLoginAt": {"u2", "u3", "u4", "u1"}, // users who never logged in come before all others
 	} {
 		ids, _ := d.users(ports.UserFilter{Sort: sort, Asc: true}, ports.Page{})
 		require.Equal(d.T, want, ids, "by %q", sort)
@@ -151,8 +151,8 @@ func usersPaged(d *db) {
 	}
 }
 
-// requirePages requires that a list in pages is the whole list, with the same
-// total on each of them, also beyond the last.
+// requirePages requires that the pages of a list make up the whole list. Each page returns the same
+// total, even beyond the last.
 func requirePages(t *testing.T, whole []string, list func(p ports.Page) (ids []string, total int)) {
 	t.Helper()
 	for _, limit := range []int{1, 3, len(whole), len(whole) + 5} {
@@ -175,8 +175,8 @@ func requirePages(t *testing.T, whole []string, list func(p ports.Page) (ids []s
 	}
 }
 
-// texts are names that a careless search takes for patterns, and literal the
-// searches with what they find among them.
+// texts are names with the special characters of patterns. literal maps search texts to the names that
+// they find.
 var (
 	texts = []string{
 		`100% sure`, `100 percent`, `a_b`, `axb`, `c\d`, `cd`, `O'Neil`, `say "hi"`, `李雷 Ünal`, `x -- y; drop`, `[a-z]*.+?`, `MiXeD`,
@@ -189,7 +189,7 @@ var (
 	}
 )
 
-// requireLiteral requires that a search finds what it should in texts.
+// requireLiteral requires that each search finds the right texts.
 func requireLiteral(t *testing.T, search func(text string) []string) {
 	t.Helper()
 	for text, want := range literal {
@@ -231,7 +231,7 @@ func userReservations(d *db) {
 		{usage{Sessions: 1, ActiveSessions: 1}, usage{Sessions: 9, ActiveSessions: 1}, true, usage{Sessions: 2, ActiveSessions: 1}},
 		{usage{Sessions: 1, ActiveSessions: 1}, usage{Sessions: 2, ActiveSessions: 9}, true, usage{Sessions: 2, ActiveSessions: 1}},
 		{usage{Sessions: 1, ActiveSessions: -1}, usage{Sessions: 3}, false, usage{Sessions: 3}},
-		{usage{Sessions: -1}, usage{}, false, usage{Sessions: 2}}, // less than the limit allows is no matter
+		{usage{Sessions: -1}, usage{}, false, usage{Sessions: 2}}, // a limit below the usage does not matter
 		{usage{ActiveSessions: 3}, usage{ActiveSessions: 2}, true, usage{Sessions: 2}},
 		{usage{ActiveSessions: 3}, usage{ActiveSessions: 3}, false, usage{Sessions: 2, ActiveSessions: 3}},
 		{usage{}, usage{}, false, usage{Sessions: 2, ActiveSessions: 3}},
@@ -248,13 +248,13 @@ func userReservations(d *db) {
 		require.Equal(d.T, step.want, d.usage("u1"), "step %d", i)
 	}
 	require.Zero(d.T, d.usage("u2"))
-	require.Equal(d.T, u.Rev, fresh(d, u).Rev)
+	require.Equal(d.T, u.Rev, reload(d, u).Rev)
 	u.Name = "Renamed"
 	d.update(func(ctx context.Context, tx *ports.Tx) error {
 		return tx.Users.Reserve(ctx, "u1", usage{Sessions: 1}, usage{Sessions: 1})
 	})
 	d.put(u)
-	require.Equal(d.T, usage{Sessions: 1}, d.usage("u1"), "a Put leaves it alone")
+	require.Equal(d.T, usage{Sessions: 1}, d.usage("u1"), "a Put does not change the usage")
 }
 
 func revokeAll(d *db) {
@@ -264,7 +264,7 @@ func revokeAll(d *db) {
 	d.put(user("u1"), user("u2"), rows[0], rows[1], rows[2], rows[3])
 	revoked := func() (at []time.Time) {
 		for _, f := range rows {
-			at = append(at, fresh(d, f).RevokedAt)
+			at = append(at, reload(d, f).RevokedAt)
 		}
 		return at
 	}
@@ -275,7 +275,7 @@ func revokeAll(d *db) {
 	}
 	revoke("f2", at(5).Add(300*time.Nanosecond).In(time.FixedZone("", 3600)))
 	require.Equal(d.T, []time.Time{at(1), at(5), {}, {}}, revoked())
-	require.ErrorIs(d.T, d.try(rows[1]), ports.ErrConflict, "what was read before is stale, or it would undo this")
+	require.ErrorIs(d.T, d.tryPut(rows[1]), ports.ErrConflict, "an earlier read is stale")
 	d.put(rows[2])
 	revoke("", at(6))
 	require.Equal(d.T, []time.Time{at(1), at(5), at(6), {}}, revoked())
@@ -291,10 +291,10 @@ func deleteExpired(d *db) {
 	d.update(func(ctx context.Context, tx *ports.Tx) error {
 		return tx.RefreshTokenFamilies.DeleteExpired(ctx, at(2))
 	})
-	d.gone(refreshTokenFamily("f0", "u1"))
-	d.gone(refreshTokenFamily("f1", "u1"))
-	require.Equal(d.T, at(2), fresh(d, refreshTokenFamily("f2", "u1")).ExpiresAt)
-	require.Equal(d.T, at(3), fresh(d, refreshTokenFamily("f3", "u1")).ExpiresAt)
+	d.requireGone(refreshTokenFamily("f0", "u1"))
+	d.requireGone(refreshTokenFamily("f1", "u1"))
+	require.Equal(d.T, at(2), reload(d, refreshTokenFamily("f2", "u1")).ExpiresAt)
+	require.Equal(d.T, at(3), reload(d, refreshTokenFamily("f3", "u1")).ExpiresAt)
 }
 
 func passwordResets(d *db) {
@@ -302,24 +302,24 @@ func passwordResets(d *db) {
 		return &domain.PasswordReset{UserID: userID, TokenHash: hash(token), ExpiresAt: at(1)}
 	}
 	d.put(user("u1"), user("u2"), reset("u1", "a"), reset("u2", "b"), reset("u1", "c"))
-	d.gone(reset("u1", "a")) // replaced
-	require.Equal(d.T, reset("u2", "b"), fresh(d, reset("u2", "b")))
-	d.gone(reset("u2", "b")) // taken
+	d.requireGone(reset("u1", "a")) // replaced
+	require.Equal(d.T, reset("u2", "b"), reload(d, reset("u2", "b")))
+	d.requireGone(reset("u2", "b")) // consumed
 	d.refuse(errOurs, func(ctx context.Context, tx *ports.Tx) error {
 		_, err := tx.PasswordResets.Consume(ctx, hash("c"))
 		return firstError(err, errOurs)
 	})
-	require.Equal(d.T, reset("u1", "c"), fresh(d, reset("u1", "c")), "not taken by what was rolled back")
+	require.Equal(d.T, reset("u1", "c"), reload(d, reset("u1", "c")), "a rolled-back transaction consumes nothing")
 	d.put(reset("u1", "d"), reset("u1", "d"))
-	require.Equal(d.T, "u1", fresh(d, reset("u1", "d")).UserID)
+	require.Equal(d.T, "u1", reload(d, reset("u1", "d")).UserID)
 }
 
 func uniqueKeys(d *db) {
 	d.put(user("u1"), session("s1", "u1"), session("s2", "u1"), apiKey("k1", "s1", "u1"), apiKey("k2", "s1", "u1"))
-	twin := apiKey("k3", "s2", "u1")
-	twin.Hash = hash("k1")
-	require.ErrorIs(d.T, d.try(twin), ports.ErrExists)
-	d.gone(twin)
+	duplicate := apiKey("k3", "s2", "u1")
+	duplicate.Hash = hash("k1")
+	require.ErrorIs(d.T, d.tryPut(duplicate), ports.ErrExists)
+	d.requireGone(duplicate)
 	byHash := func(name string) string {
 		return read(d, func(ctx context.Context, tx *ports.Tx) (*domain.APIKey, error) {
 			return tx.APIKeys.ByHash(ctx, hash(name))
@@ -327,7 +327,7 @@ func uniqueKeys(d *db) {
 	}
 	require.Equal(d.T, "k1", byHash("k1"))
 	require.Equal(d.T, "k2", byHash("k2"))
-	require.ErrorIs(d.T, d.try(apiKey("k9", "none", "u1")), ports.ErrNotFound, "a key of no session")
+	require.ErrorIs(d.T, d.tryPut(apiKey("k9", "none", "u1")), ports.ErrNotFound, "a key without a session")
 }
 
 func keyLists(d *db) {
@@ -359,10 +359,10 @@ func keyLists(d *db) {
 func keysDeleted(d *db) {
 	d.put(user("u1"), session("s1", "u1"), apiKey("k1", "s1", "u1"), apiKey("k2", "s1", "u1"))
 	d.update(func(ctx context.Context, tx *ports.Tx) error { return tx.APIKeys.Delete(ctx, "k1") })
-	d.gone(apiKey("k1", "s1", "u1"))
+	d.requireGone(apiKey("k1", "s1", "u1"))
 	missing(d, func(ctx context.Context, tx *ports.Tx) (*domain.APIKey, error) {
 		return tx.APIKeys.ByHash(ctx, hash("k1"))
 	})
 	require.Len(d.T, read(d, func(ctx context.Context, tx *ports.Tx) ([]*domain.APIKey, error) { return tx.APIKeys.ByUser(ctx, "u1") }), 1)
-	d.put(apiKey("k1", "s1", "u1")) // its id and hash are free again
+	d.put(apiKey("k1", "s1", "u1")) // the id and the hash are free again
 }

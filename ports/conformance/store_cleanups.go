@@ -11,9 +11,9 @@ import (
 )
 
 var cleanupClauses = []clause{
-	{"there is one for a worker and session", oneCleanup},
-	{"deleting needs the present Rev", deleteStaleCleanup},
-	{"of those who carry it out and those who put it off one wins", cleanupRace},
+	{"a worker and session have at most one", oneCleanup},
+	{"Delete needs the present Rev", deleteStaleCleanup},
+	{"a race of Delete and Put has one winner", cleanupRace},
 	{"cleanups by worker and by session", cleanupLists},
 	{"Due and NextDue", cleanupsDue},
 }
@@ -27,19 +27,19 @@ func oneCleanup(d *db) {
 	d.put(worker("w1", 1), first, other, cleanup("w2", "s1", at(5)))
 	next := cleanup("w1", "s1", at(7))
 	next.Command, next.Generation, next.Attempts, next.CreatedAt = domain.CommandDelete, 9, 3, at(1)
-	require.ErrorIs(d.T, d.try(next), ports.ErrExists)
-	requireSame(d.T, first, fresh(d, next))
+	require.ErrorIs(d.T, d.tryPut(next), ports.ErrExists)
+	requireSame(d.T, first, reload(d, next))
 	next.Rev = other.Rev + 1_000_000
-	require.ErrorIs(d.T, d.try(next), ports.ErrConflict)
+	require.ErrorIs(d.T, d.tryPut(next), ports.ErrConflict)
 	next.Rev = first.Rev
 	d.put(next)
-	requireSame(d.T, next, fresh(d, next))
-	require.ErrorIs(d.T, d.try(first), ports.ErrConflict, "it was replaced")
+	requireSame(d.T, next, reload(d, next))
+	require.ErrorIs(d.T, d.tryPut(first), ports.ErrConflict, "the row was replaced")
 	require.Len(d.T, read(d, func(ctx context.Context, tx *ports.Tx) ([]*domain.Cleanup, error) {
 		return tx.Cleanups.ByWorker(ctx, "w1")
 	}), 2)
-	requireSame(d.T, other, fresh(d, other))
-	requireSame(d.T, cleanup("w2", "s1", at(5)), fresh(d, cleanup("w2", "s1", noon)))
+	requireSame(d.T, other, reload(d, other))
+	requireSame(d.T, cleanup("w2", "s1", at(5)), reload(d, cleanup("w2", "s1", noon)))
 }
 
 func deleteStaleCleanup(d *db) {
@@ -53,50 +53,50 @@ func deleteStaleCleanup(d *db) {
 		old.Rev = rev
 		require.ErrorIs(d.T, d.finish(&old), ports.ErrConflict)
 	}
-	requireSame(d.T, c, fresh(d, c))
-	require.NoError(d.T, d.finish(&domain.Cleanup{WorkerID: "w1", SessionID: "s1", Rev: c.Rev}), "only these say which it is")
-	d.gone(c)
-	require.NoError(d.T, d.finish(c), "it is gone already")
-	require.ErrorIs(d.T, d.try(c), ports.ErrConflict)
+	requireSame(d.T, c, reload(d, c))
+	require.NoError(d.T, d.finish(&domain.Cleanup{WorkerID: "w1", SessionID: "s1", Rev: c.Rev}), "the Rev identifies the cleanup")
+	d.requireGone(c)
+	require.NoError(d.T, d.finish(c), "the cleanup is deleted already")
+	require.ErrorIs(d.T, d.tryPut(c), ports.ErrConflict)
 
 	again := cleanup("w1", "s1", at(9))
 	d.put(again)
-	require.ErrorIs(d.T, d.finish(c), ports.ErrConflict, "one that was made anew is another")
-	requireSame(d.T, again, fresh(d, c))
-	requireSame(d.T, other, fresh(d, other))
+	require.ErrorIs(d.T, d.finish(c), ports.ErrConflict, "a cleanup inserted again is another one")
+	requireSame(d.T, again, reload(d, c))
+	requireSame(d.T, other, reload(d, other))
 }
 
-// cleanupRace has a cleanup deleted by some while others put it off: what was
-// put off after all is there, and otherwise nothing.
+// cleanupRace deletes and postpones a cleanup at the same time. If a Put wins, the postponed cleanup
+// remains. Otherwise none remains.
 func cleanupRace(d *db) {
 	for range 5 {
 		c := cleanup("w1", "s1", at(5))
 		d.put(c)
-		var deleted, putOff [racers]bool
+		var deleted, postponed [racers]bool
 		t := compete(func(i int) error {
-			mine := *c
+			own := *c
 			if i%2 == 0 {
-				err := d.finish(&mine)
+				err := d.finish(&own)
 				deleted[i] = err == nil
 				return err
 			}
-			mine.DueAt, mine.Attempts = at(6), i
-			err := d.try(&mine)
-			putOff[i] = err == nil
+			own.DueAt, own.Attempts = at(6), i
+			err := d.tryPut(&own)
+			postponed[i] = err == nil
 			return err
 		}, ports.ErrConflict)
 		require.NoError(d.T, t.failure)
-		for i, won := range putOff {
+		for i, won := range postponed {
 			if !won {
 				continue
 			}
 			require.NotContains(d.T, deleted, true)
 			require.Equal(d.T, 1, t.wins)
-			left := fresh(d, c)
-			require.Equal(d.T, i, left.Attempts)
-			require.NoError(d.T, d.finish(left))
+			remaining := reload(d, c)
+			require.Equal(d.T, i, remaining.Attempts)
+			require.NoError(d.T, d.finish(remaining))
 		}
-		d.gone(c)
+		d.requireGone(c)
 	}
 }
 
@@ -149,10 +149,10 @@ func cleanupsDue(d *db) {
 	require.Empty(d.T, due(at(0), 10))
 	require.Equal(d.T, []string{"w1/s1", "w2/s2", "w1/s3"}, due(at(3), 10))
 	require.Equal(d.T, []string{"w1/s1", "w2/s2"}, due(at(3), 2))
-	later, never := fresh(d, cleanup("w1", "s1", noon)), fresh(d, cleanup("w2", "s4", noon))
+	later, never := reload(d, cleanup("w1", "s1", noon)), reload(d, cleanup("w2", "s4", noon))
 	later.DueAt, never.DueAt = at(9), time.Time{}
 	d.put(later, never)
-	gone := fresh(d, cleanup("w2", "s2", noon))
+	gone := reload(d, cleanup("w2", "s2", noon))
 	d.update(func(ctx context.Context, tx *ports.Tx) error { return tx.Cleanups.Delete(ctx, gone) })
 	require.Equal(d.T, at(3), next())
 	require.Equal(d.T, []string{"w1/s3", "w1/s1"}, due(at(600), 10))

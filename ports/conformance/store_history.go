@@ -16,8 +16,8 @@ var historyClauses = []clause{
 	{"newest first", newestFirst},
 	{"messages are filtered", messagesFiltered},
 	{"messages are searched literally", messagesSearched},
-	{"a cursor goes on where the page ended", cursorPages},
-	{"a cursor stands while messages come and change", cursorStands},
+	{"a cursor continues where the page ended", cursorPages},
+	{"a cursor holds its place while messages come and change", cursorStands},
 }
 
 func (d *db) history(sessionID string, f domain.MessageFilter) []string {
@@ -44,10 +44,10 @@ func newestFirst(d *db) {
 	require.Equal(d.T, []string{"f", "e"}, d.history("s1", domain.MessageFilter{Limit: 2}))
 	require.Equal(d.T, []string{"x"}, d.history("s2", domain.MessageFilter{Limit: 2}))
 
-	m := fresh(d, sent("c", "s1", "u1", 0))
+	m := reload(d, sent("c", "s1", "u1", 0))
 	m.Status, m.SentAt = domain.MessageSent, at(9)
 	d.put(m)
-	require.Equal(d.T, []string{"f", "e", "d", "c", "b", "a"}, d.history("s1", domain.MessageFilter{}), "a change moves nothing")
+	require.Equal(d.T, []string{"f", "e", "d", "c", "b", "a"}, d.history("s1", domain.MessageFilter{}), "a change does not move a message")
 }
 
 func messagesFiltered(d *db) {
@@ -92,7 +92,8 @@ func messagesSearched(d *db) {
 	d.put(user("u1"), session("s1", "u1"))
 	for i, text := range texts {
 		m := sent(fmt.Sprintf("m%02d", i), "s1", "u1", i)
-		if m.Content = text; i%2 == 1 {
+		m.Content = text
+		if i%2 == 1 {
 			m.Type, m.Content, m.Caption = domain.TypeImage, "", text
 		}
 		d.put(m)
@@ -107,7 +108,7 @@ func messagesSearched(d *db) {
 	})
 }
 
-// pages reads a history page by page; between calls one after each page.
+// pages reads a history page by page, and calls between after each page.
 func (d *db) pages(f domain.MessageFilter, between func(page int)) (ids []string) {
 	d.Helper()
 	for page := 0; ; page++ {
@@ -121,7 +122,7 @@ func (d *db) pages(f domain.MessageFilter, between func(page int)) (ids []string
 		require.Len(d.T, found, f.Limit)
 		last := found[len(found)-1]
 		f.After = domain.Cursor{At: last.CreatedAt, ID: last.ID}
-		cursor, err := domain.ParseCursor(f.After.String()) // as it travels
+		cursor, err := domain.ParseCursor(f.After.String()) // as clients return it
 		require.NoError(d.T, err)
 		f.After = cursor
 		if between != nil {
@@ -133,7 +134,7 @@ func (d *db) pages(f domain.MessageFilter, between func(page int)) (ids []string
 func cursorPages(d *db) {
 	d.put(user("u1"), session("s1", "u1"), session("s2", "u1"))
 	for i := range 23 {
-		m := sent(fmt.Sprintf("m%02d", i*7%23), "s1", "u1", i/10) // ten of the same time each
+		m := sent(fmt.Sprintf("m%02d", i*7%23), "s1", "u1", i/10) // ten messages for each time
 		if i%3 == 0 {
 			m.Status = domain.MessageSent
 		}
@@ -164,7 +165,7 @@ func cursorStands(d *db) {
 	slices.Reverse(want)
 	got := d.pages(domain.MessageFilter{Limit: 3}, func(page int) {
 		d.put(sent(fmt.Sprint("new", page), "s1", "u1", 100+page))
-		m := fresh(d, sent("m05", "s1", "u1", 0))
+		m := reload(d, sent("m05", "s1", "u1", 0))
 		m.Content = fmt.Sprint("changed ", page)
 		d.put(m)
 	})

@@ -11,10 +11,10 @@ import (
 )
 
 var loadClauses = []clause{
-	{"samples come by worker and in order of time", loadOrder},
+	{"samples are listed by worker, oldest first", loadOrder},
 	{"a sample of the same time is dropped", loadTwice},
-	{"DeleteBefore removes what is old", loadDeleteBefore},
-	{"what fails leaves no sample", loadUndone},
+	{"DeleteBefore removes old samples", loadDeleteBefore},
+	{"a rollback leaves no sample", loadUndone},
 }
 
 func (d *db) loads(workerID string, since time.Time) []domain.LoadSample {

@@ -35,7 +35,7 @@ func messageOfSession(d *db) {
 		return tx.Messages.Get(ctx, "s2", "m1")
 	})
 	require.Empty(d.T, d.history("s2", domain.MessageFilter{}))
-	require.ErrorIs(d.T, d.try(sent("m2", "none", "u1", 1)), ports.ErrNotFound, "a message of no session")
+	require.ErrorIs(d.T, d.tryPut(sent("m2", "none", "u1", 1)), ports.ErrNotFound, "a message without a session")
 }
 
 func byWhatsAppID(d *db) {
@@ -50,7 +50,7 @@ func byWhatsAppID(d *db) {
 		return tx.Messages.ByWhatsAppID(ctx, "s1", "x")
 	})
 
-	a.WhatsAppID = "Y" // known once the worker answers
+	a.WhatsAppID = "Y" // known after the worker's response
 	d.put(a)
 	require.Equal(d.T, "a", d.byWhatsAppID("s1", "Y"))
 	a.WhatsAppID = "Z"
@@ -63,21 +63,21 @@ func byWhatsAppID(d *db) {
 
 func inboundOnce(d *db) {
 	d.put(user("u1"), session("s1", "u1"), session("s2", "u1"), received("a", "X", "s1", "u1", 1))
-	twin := received("b", "X", "s1", "u1", 2)
-	require.ErrorIs(d.T, d.try(twin), ports.ErrExists)
-	d.gone(twin)
+	duplicate := received("b", "X", "s1", "u1", 2)
+	require.ErrorIs(d.T, d.tryPut(duplicate), ports.ErrExists)
+	d.requireGone(duplicate)
 	require.Equal(d.T, []string{"a"}, d.history("s1", domain.MessageFilter{}))
 
-	// The same id of another session, or a message to oneself, is another message.
+	// The same WhatsApp id in another session, or in the other direction, is another message.
 	own := sent("c", "s1", "u1", 3)
 	own.WhatsAppID = "X"
 	d.put(received("d", "X", "s2", "u1", 3), own)
 	require.Len(d.T, d.history("s1", domain.MessageFilter{}), 2)
 	require.Contains(d.T, []string{"a", "c"}, d.byWhatsAppID("s1", "X"))
 
-	// Without a WhatsApp id there is nothing to tell twins by.
+	// Messages without a WhatsApp id are never duplicates.
 	d.put(received("e", "", "s1", "u1", 4), received("f", "", "s1", "u1", 4))
-	a := fresh(d, received("a", "X", "s1", "u1", 1))
+	a := reload(d, received("a", "X", "s1", "u1", 1))
 	a.Status = domain.MessageRead
 	d.put(a)
 }
@@ -102,7 +102,7 @@ func countSince(d *db) {
 		})
 	}
 	require.Equal(d.T, counted{4, at(1)}, count("u1", time.Time{}))
-	require.Equal(d.T, counted{4, at(1)}, count("u1", at(1)), "from the very time on")
+	require.Equal(d.T, counted{4, at(1)}, count("u1", at(1)), "the time itself counts")
 	require.Equal(d.T, counted{3, at(2)}, count("u1", at(1).Add(time.Microsecond)))
 	require.Equal(d.T, counted{1, at(5)}, count("u1", at(4)))
 	require.Equal(d.T, counted{}, count("u1", at(6)))
@@ -124,10 +124,10 @@ func pendingBefore(d *db) {
 		return ids
 	}
 	require.Equal(d.T, []string{"a", "b", "c", "d", "e"}, pending(at(600), 10))
-	require.Equal(d.T, []string{"b", "c", "d"}, pending(at(4), 10), "older than the time, not of it")
+	require.Equal(d.T, []string{"b", "c", "d"}, pending(at(4), 10), "the time itself does not count")
 	require.Len(d.T, pending(at(4), 2), 2)
 	for id, status := range map[string]domain.MessageStatus{"b": domain.MessageSent, "c": domain.MessageFailed} {
-		m := fresh(d, sent(id, map[string]string{"b": "s2", "c": "s1"}[id], "u1", 0))
+		m := reload(d, sent(id, map[string]string{"b": "s2", "c": "s1"}[id], "u1", 0))
 		m.Status = status
 		d.put(m)
 	}
@@ -174,7 +174,7 @@ func usageBuckets(d *db) {
 		d.cells("u1", "", time.Time{}, time.Hour))
 	require.ElementsMatch(d.T, hourly[4:], d.cells("u1", "s1", base.Add(time.Hour), time.Hour))
 
-	// A bucket begins where the epoch says, though counting begins within it.
+	// Buckets are aligned to the epoch even if the counting begins inside one.
 	require.ElementsMatch(d.T, []ports.MessageUsage{
 		cell(0, domain.TypeText, domain.Outbound, false, 1), cell(1, domain.TypeText, domain.Outbound, false, 1),
 	}, d.cells("u1", "s1", base.Add(30*time.Minute), time.Hour)[:2])
@@ -188,7 +188,7 @@ func usageBuckets(d *db) {
 	require.Empty(d.T, d.cells("u1", "", base.Add(27*time.Hour), time.Hour))
 }
 
-// cells sorts by bucket.
+// cells returns the usage sorted by bucket.
 func (d *db) cells(userID, sessionID string, since time.Time, bucket time.Duration) []ports.MessageUsage {
 	d.Helper()
 	cells := read(d, func(ctx context.Context, tx *ports.Tx) ([]ports.MessageUsage, error) {
@@ -213,7 +213,7 @@ func usageOfWhom(d *db) {
 	require.Equal(d.T, map[string]int{"s1": 2, "s2": 1}, count("u1", ""))
 	require.Equal(d.T, map[string]int{"s1": 2}, count("u1", "s1"))
 	require.Equal(d.T, map[string]int{"s3": 1}, count("u2", ""))
-	require.Empty(d.T, count("u1", "s3"), "the session of somebody else")
+	require.Empty(d.T, count("u1", "s3"), "another user's session")
 	require.Empty(d.T, count("u1", "none"))
 	require.Empty(d.T, count("none", ""))
 }

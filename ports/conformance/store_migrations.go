@@ -12,15 +12,15 @@ import (
 
 var migrationClauses = []clause{
 	{"migrations are filtered", migrationsFiltered},
-	{"migrations come in pages, newest first", migrationsPaged},
-	{"Open gives those that are not over, oldest first", migrationsOpen},
-	{"DeleteBefore removes what ended long ago", migrationsDeletedBefore},
+	{"migrations are listed in pages, newest first", migrationsPaged},
+	{"Open returns pending and running migrations, oldest first", migrationsOpen},
+	{"DeleteBefore removes migrations that ended before", migrationsDeletedBefore},
 	{"a migration outlives its session", migrationsOutlive},
 }
 
 var replicaClauses = []clause{
 	{"a replica replaces its row", replicaReplaced},
-	{"replicas come by id", replicasListed},
+	{"replicas are listed by id", replicasListed},
 }
 
 func (d *db) migrations(f ports.MigrationFilter, p ports.Page) (ids []string, total int) {
@@ -84,7 +84,7 @@ func migrationsFiltered(d *db) {
 		{SessionID: "s1", WorkerID: "w2", BatchID: "b1", Kind: domain.MigrationByDrain, Status: domain.MigrationFailed}: {"b"},
 	})
 	// A Put moves a migration from one list to the other.
-	m := fresh(d, &domain.Migration{ID: "c"})
+	m := reload(d, &domain.Migration{ID: "c"})
 	m.ToWorker, m.Status, m.BatchID = "w9", domain.MigrationCompleted, ""
 	d.put(m)
 	check(map[filter][]string{
@@ -118,10 +118,10 @@ func migrationsOpen(d *db) {
 		m.Status = status
 		d.put(m)
 	}
-	require.Equal(d.T, []string{"a", "f", "b"}, d.open(), "those of one time by id")
-	m := fresh(d, &domain.Migration{ID: "a"})
+	require.Equal(d.T, []string{"a", "f", "b"}, d.open(), "migrations of one time by id")
+	m := reload(d, &domain.Migration{ID: "a"})
 	m.Status, m.CompletedAt = domain.MigrationCompleted, at(9)
-	next := fresh(d, &domain.Migration{ID: "b"})
+	next := reload(d, &domain.Migration{ID: "b"})
 	next.Status, next.StartedAt, next.CreatedAt = domain.MigrationRunning, at(9), at(0)
 	d.put(m, next)
 	require.Equal(d.T, []string{"b", "f"}, d.open())
@@ -130,7 +130,8 @@ func migrationsOpen(d *db) {
 func migrationsDeletedBefore(d *db) {
 	for i, ended := range []time.Time{at(5), {}, at(7), at(3), {}} {
 		m := migration(string(rune('a'+i)), "s1", i)
-		if m.CompletedAt = ended; !ended.IsZero() {
+		m.CompletedAt = ended
+		if !ended.IsZero() {
 			m.Status = domain.MigrationCompleted
 		}
 		d.put(m)
@@ -140,19 +141,19 @@ func migrationsDeletedBefore(d *db) {
 		ids, _ := d.migrations(ports.MigrationFilter{}, ports.Page{})
 		return ids
 	}
-	require.Equal(d.T, []string{"e", "d", "c", "b", "a"}, left(at(3)), "what ended at the very time stays")
+	require.Equal(d.T, []string{"e", "d", "c", "b", "a"}, left(at(3)), "the time itself does not count")
 	require.Equal(d.T, []string{"e", "c", "b", "a"}, left(at(3).Add(time.Microsecond)))
 	require.Equal(d.T, []string{"e", "c", "b"}, left(at(6)))
-	require.Equal(d.T, []string{"e", "b"}, left(at(9999)), "what is not over stays, however old")
+	require.Equal(d.T, []string{"e", "b"}, left(at(9999)), "open migrations stay")
 	require.Equal(d.T, []string{"b", "e"}, d.open())
-	d.gone(&domain.Migration{ID: "c"})
+	d.requireGone(&domain.Migration{ID: "c"})
 }
 
 func migrationsOutlive(d *db) {
 	s, m := session("s1", "u1"), migration("g1", "s1", 1)
 	d.put(user("u1"), s, m)
 	d.update(func(ctx context.Context, tx *ports.Tx) error { return tx.Sessions.Delete(ctx, "s1", s.Rev) })
-	requireSame(d.T, m, fresh(d, m))
+	requireSame(d.T, m, reload(d, m))
 	d.put(migration("g2", "never there", 2))
 }
 
@@ -167,14 +168,14 @@ func replicaReplaced(d *db) {
 	r.SeenAt, r.Version = at(1), "1.0.1"
 	d.put(r)
 	d.put(r)
-	requireSame(d.T, r, fresh(d, r))
+	requireSame(d.T, r, reload(d, r))
 	require.Equal(d.T, []*domain.Replica{r, other}, d.replicas())
 	remove := func(ctx context.Context, tx *ports.Tx) error { return tx.Replicas.Delete(ctx, "r1") }
 	d.update(remove)
 	d.update(remove)
 	require.Equal(d.T, []*domain.Replica{other}, d.replicas())
 	d.put(r)
-	requireSame(d.T, r, fresh(d, r))
+	requireSame(d.T, r, reload(d, r))
 }
 
 func replicasListed(d *db) {

@@ -16,12 +16,12 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-var modelClauses = []clause{{"any transactions do what a few maps would", followsModel}}
+var modelClauses = []clause{{"random transactions equal a few maps", followsModel}}
 
-// model is a store in so many words. Rows are never changed, only replaced, so
-// that a copy of the maps is a copy of the store.
+// A model is a store made of maps. Rows are replaced and never changed, so a copy of the maps is a copy
+// of the store.
 type model struct {
-	prefix   string // of ids: all runs share one store
+	prefix   string // prefix of all ids, since all runs share one store
 	users    map[string]domain.User
 	usage    map[string]domain.UserUsage
 	workers  map[string]domain.Worker // with Used
@@ -54,15 +54,16 @@ func (m *model) clone() *model {
 	}
 }
 
-// step is one call; what its numbers mean depends on it.
+// A step is one call. Each call interprets the numbers in its own way.
 type step struct{ Call, I, J, K, Rev int }
 
-// change is one transaction.
+// A change is one transaction.
 type change struct {
 	Steps []step
 	Fails bool
 }
 
+// drawChange returns a random transaction.
 func drawChange(t *rapid.T) change {
 	small := rapid.IntRange(0, 5)
 	return change{
@@ -77,6 +78,7 @@ func drawChange(t *rapid.T) change {
 	}
 }
 
+// followsModel runs random transactions on the store and the model.
 func followsModel(d *db) {
 	run := 0
 	rapid.Check(d.T, func(t *rapid.T) {
@@ -91,7 +93,7 @@ func followsModel(d *db) {
 				for _, s := range c.Steps {
 					want, got := calls[s.Call](ctx, tx, next, s)
 					if want == nil && got != nil || !errors.Is(got, want) {
-						wrong = fmt.Errorf("%+v gave %s, not %s", s, fmt.Sprint(got), fmt.Sprint(want))
+						wrong = fmt.Errorf("%+v returned %s, not %s", s, fmt.Sprint(got), fmt.Sprint(want))
 						return wrong
 					}
 				}
@@ -117,7 +119,7 @@ func followsModel(d *db) {
 	})
 }
 
-// present gives the Rev to put with and the error to expect of it.
+// present returns the Rev for a Put and the expected error.
 func (s step) present(there bool, rev int64) (int64, error) {
 	switch {
 	case s.Rev > 1 && there:
@@ -132,20 +134,21 @@ func (s step) present(there bool, rev int64) (int64, error) {
 	return 1, ports.ErrConflict
 }
 
-// calls do a step to a store and to the model: they return the error that the
-// model expects and the one that came.
+// calls execute a step on a store and on the model. They return the error that the model expects and
+// the actual one.
 var calls = []func(ctx context.Context, tx *ports.Tx, m *model, s step) (want, got error){
-	func(ctx context.Context, tx *ports.Tx, m *model, s step) (want, got error) { // a user
+	func(ctx context.Context, tx *ports.Tx, m *model, s step) (want, got error) { // put a user
 		u := user(fmt.Sprint(m.prefix, "u", s.I%2))
 		u.Name, u.CreatedAt = fmt.Sprint("Name ", s.K), at(s.J)
 		old, there := m.users[u.ID]
 		u.Rev, want = s.present(there, old.Rev)
-		if got = tx.Users.Put(ctx, u); want == nil {
+		got = tx.Users.Put(ctx, u)
+		if want == nil {
 			m.users[u.ID] = *u
 		}
 		return want, got
 	},
-	func(ctx context.Context, tx *ports.Tx, m *model, s step) (want, got error) { // what a user has
+	func(ctx context.Context, tx *ports.Tx, m *model, s step) (want, got error) { // reserve usage of a user
 		id := fmt.Sprint(m.prefix, "u", s.I%2)
 		add := domain.UserUsage{Sessions: s.J - 2, ActiveSessions: s.K - 2}
 		limit := domain.UserUsage{Sessions: 3, ActiveSessions: s.Rev}
@@ -160,20 +163,22 @@ var calls = []func(ctx context.Context, tx *ports.Tx, m *model, s step) (want, g
 		}
 		return want, tx.Users.Reserve(ctx, id, add, limit)
 	},
-	func(ctx context.Context, tx *ports.Tx, m *model, s step) (want, got error) { // a worker
+	func(ctx context.Context, tx *ports.Tx, m *model, s step) (want, got error) { // put a worker
 		w := worker(fmt.Sprint(m.prefix, "w", s.I%2), s.J)
-		if w.Online, w.Draining = s.K != 0, s.K == 1; s.K == 2 {
+		w.Online, w.Draining = s.K != 0, s.K == 1
+		if s.K == 2 {
 			w.Suspect = "unwell"
 		}
 		old, there := m.workers[w.ID]
 		w.Rev, want = s.present(there, old.Rev)
-		if got = tx.Workers.Put(ctx, w); want == nil {
+		got = tx.Workers.Put(ctx, w)
+		if want == nil {
 			w.Used = old.Used
 			m.workers[w.ID] = *w
 		}
 		return want, got
 	},
-	func(ctx context.Context, tx *ports.Tx, m *model, s step) (want, got error) { // a slot taken
+	func(ctx context.Context, tx *ports.Tx, m *model, s step) (want, got error) { // reserve a slot
 		id := fmt.Sprint(m.prefix, "w", s.I%2)
 		w, there := m.workers[id]
 		if !there {
@@ -187,7 +192,7 @@ var calls = []func(ctx context.Context, tx *ports.Tx, m *model, s step) (want, g
 		}
 		return want, tx.Workers.Reserve(ctx, id)
 	},
-	func(ctx context.Context, tx *ports.Tx, m *model, s step) (want, got error) { // a slot given back
+	func(ctx context.Context, tx *ports.Tx, m *model, s step) (want, got error) { // release a slot
 		id := fmt.Sprint(m.prefix, "w", s.I%2)
 		if w, there := m.workers[id]; there {
 			w.Used = max(w.Used-1, 0)
@@ -195,7 +200,7 @@ var calls = []func(ctx context.Context, tx *ports.Tx, m *model, s step) (want, g
 		}
 		return nil, tx.Workers.Release(ctx, id)
 	},
-	func(ctx context.Context, tx *ports.Tx, m *model, s step) (want, got error) { // a worker gone
+	func(ctx context.Context, tx *ports.Tx, m *model, s step) (want, got error) { // delete a worker
 		id := fmt.Sprint(m.prefix, "w", s.I%2)
 		switch w, there := m.workers[id]; {
 		case !there:
@@ -208,7 +213,7 @@ var calls = []func(ctx context.Context, tx *ports.Tx, m *model, s step) (want, g
 		return want, tx.Workers.Delete(ctx, id)
 	},
 	putSession, putSession,
-	func(ctx context.Context, tx *ports.Tx, m *model, s step) (want, got error) { // a session gone
+	func(ctx context.Context, tx *ports.Tx, m *model, s step) (want, got error) { // delete a session
 		id := fmt.Sprint(m.prefix, "s", s.I%3)
 		old, there := m.sessions[id]
 		switch {
@@ -224,7 +229,7 @@ var calls = []func(ctx context.Context, tx *ports.Tx, m *model, s step) (want, g
 		}
 		return want, tx.Sessions.Delete(ctx, id, old.Rev)
 	},
-	func(ctx context.Context, tx *ports.Tx, m *model, s step) (want, got error) { // a key
+	func(ctx context.Context, tx *ports.Tx, m *model, s step) (want, got error) { // put an API key
 		of := m.sessions[fmt.Sprint(m.prefix, "s", s.I%3)]
 		if of.ID == "" {
 			return nil, nil
@@ -233,12 +238,13 @@ var calls = []func(ctx context.Context, tx *ports.Tx, m *model, s step) (want, g
 		k.CreatedAt, k.Name = at(s.J), fmt.Sprint("Key ", s.K)
 		old, there := m.keys[k.ID]
 		k.Rev, want = s.present(there, old.Rev)
-		if got = tx.APIKeys.Put(ctx, k); want == nil {
+		got = tx.APIKeys.Put(ctx, k)
+		if want == nil {
 			m.keys[k.ID] = *k
 		}
 		return want, got
 	},
-	func(ctx context.Context, tx *ports.Tx, m *model, s step) (want, got error) { // a key gone
+	func(ctx context.Context, tx *ports.Tx, m *model, s step) (want, got error) { // delete an API key
 		id := fmt.Sprint(m.prefix, "k", s.I)
 		if _, there := m.keys[id]; !there {
 			want = ports.ErrNotFound
@@ -247,17 +253,18 @@ var calls = []func(ctx context.Context, tx *ports.Tx, m *model, s step) (want, g
 		return want, tx.APIKeys.Delete(ctx, id)
 	},
 	putMessage, putMessage, putMessage,
-	func(ctx context.Context, tx *ports.Tx, m *model, s step) (want, got error) { // a cleanup
+	func(ctx context.Context, tx *ports.Tx, m *model, s step) (want, got error) { // put a cleanup
 		c := cleanup(fmt.Sprint(m.prefix, "w", s.I%2), fmt.Sprint(m.prefix, "s", s.J%3), at(s.K))
 		c.Attempts = s.Rev
 		old, there := m.cleanups[c.WorkerID+c.SessionID]
 		c.Rev, want = s.present(there, old.Rev)
-		if got = tx.Cleanups.Put(ctx, c); want == nil {
+		got = tx.Cleanups.Put(ctx, c)
+		if want == nil {
 			m.cleanups[c.WorkerID+c.SessionID] = *c
 		}
 		return want, got
 	},
-	func(ctx context.Context, tx *ports.Tx, m *model, s step) (want, got error) { // a cleanup done
+	func(ctx context.Context, tx *ports.Tx, m *model, s step) (want, got error) { // delete a cleanup
 		c := cleanup(fmt.Sprint(m.prefix, "w", s.I%2), fmt.Sprint(m.prefix, "s", s.J%3), noon)
 		old, there := m.cleanups[c.WorkerID+c.SessionID]
 		switch c.Rev = old.Rev; {
@@ -269,7 +276,7 @@ var calls = []func(ctx context.Context, tx *ports.Tx, m *model, s step) (want, g
 		}
 		return want, tx.Cleanups.Delete(ctx, c)
 	},
-	func(ctx context.Context, tx *ports.Tx, m *model, s step) (want, got error) { // a migration
+	func(ctx context.Context, tx *ports.Tx, m *model, s step) (want, got error) { // put a migration
 		v := migration(fmt.Sprint(m.prefix, "g", s.I%3), fmt.Sprint(m.prefix, "s", s.J%3), s.K)
 		v.Status = []domain.MigrationStatus{domain.MigrationPending, domain.MigrationRunning, domain.MigrationCompleted}[s.J%3]
 		if v.Status.Ended() {
@@ -277,31 +284,33 @@ var calls = []func(ctx context.Context, tx *ports.Tx, m *model, s step) (want, g
 		}
 		old, there := m.migrations[v.ID]
 		v.Rev, want = s.present(there, old.Rev)
-		if got = tx.Migrations.Put(ctx, v); want == nil {
+		got = tx.Migrations.Put(ctx, v)
+		if want == nil {
 			m.migrations[v.ID] = *v
 		}
 		return want, got
 	},
-	func(ctx context.Context, tx *ports.Tx, m *model, s step) (want, got error) { // old migrations gone
+	func(ctx context.Context, tx *ports.Tx, m *model, s step) (want, got error) { // delete old migrations
 		maps.DeleteFunc(m.migrations, func(_ string, v domain.Migration) bool {
 			return !v.CompletedAt.IsZero() && v.CompletedAt.Before(at(s.K))
 		})
 		return nil, tx.Migrations.DeleteBefore(ctx, at(s.K))
 	},
-	func(ctx context.Context, tx *ports.Tx, m *model, s step) (want, got error) { // a replica, or none
+	func(ctx context.Context, tx *ports.Tx, m *model, s step) (want, got error) { // put or delete a replica
 		r := replica(fmt.Sprint(m.prefix, "r", s.I%2))
-		if r.SeenAt = at(s.K); s.J == 0 {
+		r.SeenAt = at(s.K)
+		if s.J == 0 {
 			delete(m.replicas, r.ID)
 			return nil, tx.Replicas.Delete(ctx, r.ID)
 		}
 		m.replicas[r.ID] = *r
 		return nil, tx.Replicas.Put(ctx, r)
 	},
-	func(ctx context.Context, tx *ports.Tx, m *model, s step) (want, got error) { // an event
+	func(ctx context.Context, tx *ports.Tx, m *model, s step) (want, got error) { // append an event
 		m.events = append(m.events, fmt.Sprint(s.I))
 		return nil, tx.Outbox.Append(ctx, *event(fmt.Sprint(s.I), noon))
 	},
-	func(ctx context.Context, tx *ports.Tx, m *model, s step) (want, got error) { // a setting
+	func(ctx context.Context, tx *ports.Tx, m *model, s step) (want, got error) { // write a setting
 		name, value := fmt.Sprint(m.prefix, s.I%2), fmt.Sprint(s.K)
 		if s.Rev > 5 {
 			old, there := m.settings[name]
@@ -321,12 +330,13 @@ var calls = []func(ctx context.Context, tx *ports.Tx, m *model, s step) (want, g
 		m.settings[name] = value
 		stands, err := tx.Settings.PutIfAbsent(ctx, name, fmt.Sprint(s.K))
 		if err == nil && stands != value {
-			err = fmt.Errorf("%q stands, not %q", stands, value)
+			err = fmt.Errorf("%q is set, not %q", stands, value)
 		}
 		return nil, err
 	},
 }
 
+// putSession puts a session.
 func putSession(ctx context.Context, tx *ports.Tx, m *model, s step) (want, got error) {
 	v := session(fmt.Sprint(m.prefix, "s", s.I%3), fmt.Sprint(m.prefix, "u", s.J%2))
 	old, there := m.sessions[v.ID]
@@ -346,12 +356,14 @@ func putSession(ctx context.Context, tx *ports.Tx, m *model, s step) (want, got 
 	}
 	v.Status = []domain.Status{domain.Init, domain.Connected, domain.Errored}[s.J%3]
 	v.Rev, want = s.present(there, old.Rev)
-	if got = tx.Sessions.Put(ctx, v); want == nil {
+	got = tx.Sessions.Put(ctx, v)
+	if want == nil {
 		m.sessions[v.ID] = *v
 	}
 	return want, got
 }
 
+// putMessage puts a message.
 func putMessage(ctx context.Context, tx *ports.Tx, m *model, s step) (want, got error) {
 	of := m.sessions[fmt.Sprint(m.prefix, "s", s.I%3)]
 	if of.ID == "" {
@@ -365,7 +377,8 @@ func putMessage(ctx context.Context, tx *ports.Tx, m *model, s step) (want, got 
 	}
 	old, there := m.messages[v.ID]
 	if there {
-		if v.Direction = old.Direction; v.Direction == domain.Inbound {
+		v.Direction = old.Direction
+		if v.Direction == domain.Inbound {
 			v.WhatsAppID = old.WhatsAppID
 		}
 	}
@@ -377,13 +390,14 @@ func putMessage(ctx context.Context, tx *ports.Tx, m *model, s step) (want, got 
 			}
 		}
 	}
-	if got = tx.Messages.Put(ctx, v); want == nil {
+	got = tx.Messages.Put(ctx, v)
+	if want == nil {
 		m.messages[v.ID] = *v
 	}
 	return want, got
 }
 
-// compare returns what a View sees otherwise than the model.
+// compare returns the differences between a View and the model.
 func (m *model) compare(ctx context.Context, tx *ports.Tx, start int64) error {
 	var wrong []error
 	expect := func(what string, want, got any, err error) {
@@ -472,7 +486,7 @@ func (m *model) compare(ctx context.Context, tx *ports.Tx, start int64) error {
 	return errors.Join(wrong...)
 }
 
-// compareReplicas compares replicas, what they have claimed, and migrations.
+// compareReplicas compares replicas, the sessions that they claimed, and migrations.
 func (m *model) compareReplicas(
 	ctx context.Context, tx *ports.Tx, ours func(id string) bool, expect func(what string, want, got any, err error),
 ) {
@@ -507,6 +521,7 @@ func (m *model) compareReplicas(
 	expect("migrations", want, values(all), err)
 }
 
+// compareHistory compares the messages of a session.
 func (m *model) compareHistory(ctx context.Context, tx *ports.Tx, id string, expect func(what string, want, got any, err error)) {
 	var want []domain.Message
 	for _, v := range m.messages {
@@ -536,6 +551,7 @@ func (m *model) compareHistory(ctx context.Context, tx *ports.Tx, id string, exp
 	}
 }
 
+// sessionIDs returns the sorted ids of the matching sessions.
 func (m *model) sessionIDs(match func(domain.Session) bool) (ids []string) {
 	for id, s := range m.sessions {
 		if match(s) {
@@ -545,6 +561,7 @@ func (m *model) sessionIDs(match func(domain.Session) bool) (ids []string) {
 	return sorted(ids)
 }
 
+// messageIDs returns the sorted ids of the matching messages.
 func (m *model) messageIDs(match func(domain.Message) bool) (ids []string) {
 	for id, v := range m.messages {
 		if match(v) {

@@ -13,16 +13,16 @@ import (
 )
 
 var outboxClauses = []clause{
-	{"events come in the order of commits", eventOrder},
+	{"events are in the order of commits", eventOrder},
 	{"After and Last", afterAndLast},
-	{"DeleteBefore removes what is old", deleteBefore},
-	{"a Seq is never used again", seqOnce},
+	{"DeleteBefore removes old events", deleteBefore},
+	{"a Seq is never reused", seqOnce},
 }
 
 var settingsClauses = []clause{
 	{"Put replaces, PutIfAbsent does not", putIfAbsent},
-	{"CompareAndSwap replaces what is expected", compareAndSwap},
-	{"any text comes back", settingTexts},
+	{"CompareAndSwap replaces the expected value", compareAndSwap},
+	{"a setting keeps any text", settingTexts},
 }
 
 func (d *db) events(after int64) []domain.Event {
@@ -56,7 +56,7 @@ func eventOrder(d *db) {
 		return firstError(tx.Outbox.Append(ctx, *event("lost", noon)), errOurs)
 	})
 	given := *event("4", at(1))
-	given.Seq = 1 // the store's to set
+	given.Seq = 1 // the store sets Seq
 	d.put(&given)
 	require.EqualValues(d.T, 1, given.Seq)
 	events := d.events(0)
@@ -95,7 +95,7 @@ func deleteBefore(d *db) {
 		d.put(event(fmt.Sprint(minute), at(minute)))
 	}
 	d.trim(at(1))
-	require.Equal(d.T, []string{"1", "4", "2", "3"}, reasons(d.events(0)), "older than the time, not of it")
+	require.Equal(d.T, []string{"1", "4", "2", "3"}, reasons(d.events(0)), "the time itself does not count")
 	before := d.events(0)
 	d.trim(at(3))
 	require.Equal(d.T, []string{"4", "3"}, reasons(d.events(0)))
@@ -110,7 +110,7 @@ func seqOnce(d *db) {
 	last := d.lastSeq()
 	d.trim(at(600))
 	require.Empty(d.T, d.events(0))
-	require.Equal(d.T, last, d.lastSeq(), "the highest so far, though it is gone")
+	require.Equal(d.T, last, d.lastSeq(), "the highest Seq so far, although the event is deleted")
 	d.put(event("3", at(3)))
 	events := d.events(last)
 	require.Equal(d.T, []string{"3"}, reasons(events))
@@ -136,7 +136,7 @@ func putIfAbsent(d *db) {
 		return firstError(tx.Settings.Put(ctx, "a", "4"), tx.Settings.Put(ctx, "c", ""))
 	})
 	require.Equal(d.T, "4", set("a", "5"))
-	require.Equal(d.T, "", set("c", "6"), "an empty value is one")
+	require.Equal(d.T, "", set("c", "6"), "an empty value is a value")
 	require.Equal(d.T, "4", d.setting("a"))
 	require.Equal(d.T, "3", d.setting("b"))
 	missing(d, func(ctx context.Context, tx *ports.Tx) (string, error) { return tx.Settings.Get(ctx, "A") })
@@ -155,7 +155,7 @@ func compareAndSwap(d *db) {
 	d.refuse(ports.ErrConflict, set("a", "0", "2"))
 	require.Equal(d.T, "1", d.setting("a"))
 	d.update(set("a", "1", ""))
-	d.refuse(ports.ErrConflict, set("a", "", "2")) // an empty value is one
+	d.refuse(ports.ErrConflict, set("a", "", "2")) // an empty value is a value
 	require.Equal(d.T, "", d.setting("a"))
 }
 

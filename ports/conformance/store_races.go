@@ -16,29 +16,29 @@ import (
 )
 
 var raceClauses = []clause{
-	{"of Puts of one Rev one wins", onePutWins},
-	{"of equal inserts one wins", oneInsertWins},
-	{"of unique values one wins", oneValueWins},
-	{"of takers of a reset one wins", oneTakerWins},
-	{"of new settings one stands", oneSettingStands},
-	{"no swap of a setting is lost", swapsAdd},
+	{"one of several Puts of a Rev wins", onePutWins},
+	{"one of several inserts of a row wins", oneInsertWins},
+	{"one of several rows with a unique value wins", oneValueWins},
+	{"one of several consumers of a reset wins", oneConsumerWins},
+	{"one of several new settings stays", oneSettingStays},
+	{"no CompareAndSwap is lost", swapsAdd},
 	{"users stay within their limit", usersWithinLimit},
 	{"workers stay within their capacity", workersWithinCapacity},
-	{"a worker is not deleted under a reservation", deleteOrReserve},
+	{"a worker with a reservation is not deleted", deleteOrReserve},
 	{"a deleted session leaves nothing behind", deleteOrPut},
 	{"readers of the outbox miss nothing", outboxReaders},
 }
 
 const racers = 8
 
-// tally counts what came of racers doing the same: nil, one of the errors
-// allowed, or a failure.
-type tally struct {
+// A raceResult counts the outcomes of racers that do the same: success, an allowed error, or a failure.
+type raceResult struct {
 	wins, losses int
 	failure      error
 }
 
-func compete(try func(i int) error, allowed ...error) (t tally) {
+// compete runs try in several goroutines and counts the outcomes.
+func compete(try func(i int) error, allowed ...error) (t raceResult) {
 	var mu sync.Mutex
 	race(racers, func(i int) {
 		err := try(i)
@@ -59,7 +59,8 @@ func compete(try func(i int) error, allowed ...error) (t tally) {
 	return t
 }
 
-func (d *db) oneWins(t tally) {
+// oneWins requires exactly one success.
+func (d *db) oneWins(t raceResult) {
 	d.Helper()
 	require.NoError(d.T, t.failure)
 	require.Equal(d.T, 1, t.wins)
@@ -74,7 +75,7 @@ func onePutWins(d *db) {
 			for i := range rows {
 				rows[i] = deepCopy(reflect.ValueOf(present)).Interface()
 			}
-			d.oneWins(compete(func(i int) error { return d.try(rows[i]) }, ports.ErrConflict))
+			d.oneWins(compete(func(i int) error { return d.tryPut(rows[i]) }, ports.ErrConflict))
 			require.Greater(d.T, revOf(d.get(row)), revOf(present), "%T", row)
 		}
 	}
@@ -86,7 +87,7 @@ func oneInsertWins(d *db) {
 		samples[i] = versioned()
 	}
 	for n := range samples[0] {
-		d.oneWins(compete(func(i int) error { return d.try(samples[i][n]) }, ports.ErrExists))
+		d.oneWins(compete(func(i int) error { return d.tryPut(samples[i][n]) }, ports.ErrExists))
 	}
 }
 
@@ -94,25 +95,25 @@ func oneValueWins(d *db) {
 	d.oneWins(compete(func(i int) error {
 		u := user(fmt.Sprint("u", i))
 		u.Email = "one@example.com"
-		return d.try(u)
+		return d.tryPut(u)
 	}, ports.ErrExists))
 	d.oneWins(compete(func(i int) error {
 		w := worker(fmt.Sprint("w", i), 1)
 		w.Endpoint = "http://one"
-		return d.try(w)
+		return d.tryPut(w)
 	}, ports.ErrExists))
 	d.put(user("owner"), session("s1", "owner"))
 	d.oneWins(compete(func(i int) error {
 		k := apiKey(fmt.Sprint("k", i), "s1", "owner")
 		k.Hash = hash("one")
-		return d.try(k)
+		return d.tryPut(k)
 	}, ports.ErrExists))
 	d.oneWins(compete(func(i int) error {
-		return d.try(received(fmt.Sprint("m", i), "one", "s1", "owner", i))
+		return d.tryPut(received(fmt.Sprint("m", i), "one", "s1", "owner", i))
 	}, ports.ErrExists))
 }
 
-func oneTakerWins(d *db) {
+func oneConsumerWins(d *db) {
 	d.put(user("u1"), &domain.PasswordReset{UserID: "u1", TokenHash: hash("reset"), ExpiresAt: noon})
 	d.oneWins(compete(func(int) error {
 		return d.store.Update(d.ctx, func(ctx context.Context, tx *ports.Tx) error {
@@ -122,7 +123,7 @@ func oneTakerWins(d *db) {
 	}, ports.ErrNotFound))
 }
 
-func oneSettingStands(d *db) {
+func oneSettingStays(d *db) {
 	values := make([]string, racers)
 	t := compete(func(i int) error {
 		return d.store.Update(d.ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
@@ -137,7 +138,7 @@ func oneSettingStands(d *db) {
 	}
 }
 
-// swapsAdd counts by reading a setting and swapping it.
+// swapsAdd counts by reading and swapping a setting.
 func swapsAdd(d *db) {
 	const each = 5
 	var failures [racers]error
@@ -215,23 +216,24 @@ func workersWithinCapacity(d *db) {
 			case errors.Is(err, ports.ErrFull):
 				err = nil
 			}
-			if err = firstError(err, look()); err != nil {
+			err = firstError(err, look())
+			if err != nil {
 				return err
 			}
 		}
 		return nil
 	})
 	require.NoError(d.T, t.failure)
-	require.False(d.T, over.Load(), "more slots used than there are")
-	// A slot that was on loan when the last of them asked may be left over.
+	require.False(d.T, over.Load(), "more slots used than the capacity")
+	// A slot that another racer held during the last request may remain free.
 	require.LessOrEqual(d.T, held.Load(), int64(capacity))
-	require.EqualValues(d.T, held.Load(), fresh(d, w).Used)
+	require.EqualValues(d.T, held.Load(), reload(d, w).Used)
 	reserve := func(ctx context.Context, tx *ports.Tx) error { return tx.Workers.Reserve(ctx, "w1") }
 	for range capacity - held.Load() {
 		d.update(reserve)
 	}
 	d.refuse(ports.ErrFull, reserve)
-	got := fresh(d, w)
+	got := reload(d, w)
 	require.Equal(d.T, capacity, got.Used)
 	require.Equal(d.T, w.Rev, got.Rev)
 }
@@ -256,7 +258,7 @@ func deleteOrReserve(d *db) {
 		})
 		if reserved == nil {
 			require.ErrorIs(d.T, deleted, ports.ErrConflict)
-			require.Equal(d.T, 1, fresh(d, w).Used)
+			require.Equal(d.T, 1, reload(d, w).Used)
 			continue
 		}
 		require.NoError(d.T, deleted)
@@ -264,8 +266,8 @@ func deleteOrReserve(d *db) {
 	}
 }
 
-// deleteOrPut: a message that is stored while its session goes is gone with
-// it, or refused.
+// deleteOrPut stores messages and keys while their session is deleted. Each of them is refused or
+// deleted too.
 func deleteOrPut(d *db) {
 	d.put(user("u1"))
 	for n := range 10 {
@@ -278,9 +280,9 @@ func deleteOrPut(d *db) {
 			case 0:
 				errs[0] = d.store.Update(d.ctx, func(ctx context.Context, tx *ports.Tx) error { return tx.Sessions.Delete(ctx, s.ID, s.Rev) })
 			case 1:
-				errs[1] = d.try(m)
+				errs[1] = d.tryPut(m)
 			case 2:
-				errs[2] = d.try(k)
+				errs[2] = d.tryPut(k)
 			}
 		})
 		require.NoError(d.T, errs[0])
@@ -289,8 +291,8 @@ func deleteOrPut(d *db) {
 				require.ErrorIs(d.T, err, ports.ErrNotFound)
 			}
 		}
-		d.gone(m)
-		d.gone(k)
+		d.requireGone(m)
+		d.requireGone(k)
 	}
 	require.Empty(d.T, read(d, func(ctx context.Context, tx *ports.Tx) ([]*domain.APIKey, error) { return tx.APIKeys.ByUser(ctx, "u1") }))
 	require.Empty(d.T, read(d, func(ctx context.Context, tx *ports.Tx) ([]*domain.Message, error) {
@@ -298,8 +300,8 @@ func deleteOrPut(d *db) {
 	}))
 }
 
-// outboxReaders: whoever reads on from the last Seq it saw sees every event,
-// although transactions that began earlier may commit later.
+// outboxReaders reads events from the last seen Seq on. The reader sees every event, although earlier
+// transactions may commit later.
 func outboxReaders(d *db) {
 	const each = 10
 	var writers sync.WaitGroup
@@ -336,7 +338,8 @@ func outboxReaders(d *db) {
 			}); err != nil {
 				return err
 			}
-			if seen = append(seen, batch...); len(batch) == 0 && last {
+			seen = append(seen, batch...)
+			if len(batch) == 0 && last {
 				return nil
 			}
 			select {

@@ -13,20 +13,20 @@ import (
 )
 
 var rowClauses = []clause{
-	{"every field comes back", everyField},
-	{"every field is replaced", replaced},
-	{"zero fields come back as zero", zeroFields},
-	{"what was put is a copy", copiesIn},
-	{"what is found is a copy", copiesOut},
-	{"a row that is there is not inserted", insertTwice},
+	{"a row keeps all its fields", everyField},
+	{"a Put replaces all fields", replaced},
+	{"zero fields stay zero", zeroFields},
+	{"the store copies what is put", copiesIn},
+	{"the store returns copies", copiesOut},
+	{"a present row is not inserted again", insertTwice},
 	{"a Put needs the present Rev", staleRevs},
-	{"a Put of a row that is gone is refused", putGone},
+	{"a Put of a deleted row is refused", putGone},
 	{"a refused Put changes nothing", refusedPut},
-	{"what is not there is not found", notFound},
+	{"a missing row is not found", notFound},
 }
 
 func everyField(d *db) {
-	for _, row := range full() {
+	for _, row := range fullRows() {
 		given := deepCopy(reflect.ValueOf(row)).Interface()
 		requireFull(d.T, row)
 		d.put(row)
@@ -34,15 +34,15 @@ func everyField(d *db) {
 		requireSame(d.T, given, got)
 		require.Equal(d.T, revOf(row), revOf(got))
 		setRev(given, revOf(row))
-		require.Equal(d.T, given, row, "a Put changes nothing of the value given but its Rev")
+		require.Equal(d.T, given, row, "a Put changes only the Rev of the given value")
 	}
 }
 
-// replaced turns rows of little into full ones and back.
+// replaced turns minimal rows into full ones and back.
 func replaced(d *db) {
-	rows := spare()
+	rows := minimalRows()
 	d.put(rows...)
-	for _, next := range [][]any{full(), spare(), full()} {
+	for _, next := range [][]any{fullRows(), minimalRows(), fullRows()} {
 		for i, row := range next {
 			if !isVersioned(row) {
 				continue
@@ -56,24 +56,24 @@ func replaced(d *db) {
 }
 
 func zeroFields(d *db) {
-	for _, row := range spare() {
+	for _, row := range minimalRows() {
 		d.put(row)
 		requireSame(d.T, row, d.get(row))
 	}
 }
 
 func copiesIn(d *db) {
-	for _, row := range full() {
+	for _, row := range fullRows() {
 		given := deepCopy(reflect.ValueOf(row)).Interface()
 		var within any
 		d.update(func(ctx context.Context, tx *ports.Tx) error {
-			mine := deepCopy(reflect.ValueOf(given)).Interface()
-			if err := put(ctx, tx, mine); err != nil {
+			own := deepCopy(reflect.ValueOf(given)).Interface()
+			if err := put(ctx, tx, own); err != nil {
 				return err
 			}
-			scribble(mine)
-			if _, taken := mine.(*domain.PasswordReset); taken {
-				return nil // reading it would end it
+			scribble(own)
+			if _, taken := own.(*domain.PasswordReset); taken {
+				return nil // reading would consume the reset
 			}
 			var err error
 			within, err = get(ctx, tx, given)
@@ -87,8 +87,8 @@ func copiesIn(d *db) {
 }
 
 func copiesOut(d *db) {
-	s := seated("s1", "u1", "w1")
-	for _, row := range full() {
+	s := assignedSession("s1", "u1", "w1")
+	for _, row := range fullRows() {
 		switch v := row.(type) {
 		case *domain.Session:
 			s = v
@@ -97,7 +97,7 @@ func copiesOut(d *db) {
 		}
 		d.put(row)
 	}
-	// Every way to a row, each giving all that it found.
+	// The ways list every look-up of a row. Each returns all rows that it finds.
 	ways := map[string]func(ctx context.Context, tx *ports.Tx) ([]any, error){
 		"Users.Get": one(func(ctx context.Context, tx *ports.Tx) (*domain.User, error) { return tx.Users.Get(ctx, "u1") }),
 		"Users.ByEmail": one(func(ctx context.Context, tx *ports.Tx) (*domain.User, error) {
@@ -197,20 +197,21 @@ func copiesOut(d *db) {
 		requireSame(d.T, again[0], again[0])
 	}
 
-	// The same within one transaction, where an adapter might remember.
+	// The same holds within one transaction, where an adapter may cache rows.
 	var got *domain.Session
 	d.update(func(ctx context.Context, tx *ports.Tx) error {
-		mine, err := tx.Sessions.Get(ctx, "s1")
+		own, err := tx.Sessions.Get(ctx, "s1")
 		if err != nil {
 			return err
 		}
-		scribble(mine)
+		scribble(own)
 		got, err = tx.Sessions.Get(ctx, "s1")
 		return err
 	})
 	requireSame(d.T, s, got)
 }
 
+// one adapts a look-up of one row.
 func one[V any](fn func(ctx context.Context, tx *ports.Tx) (V, error)) func(ctx context.Context, tx *ports.Tx) ([]any, error) {
 	return func(ctx context.Context, tx *ports.Tx) ([]any, error) {
 		v, err := fn(ctx, tx)
@@ -218,6 +219,7 @@ func one[V any](fn func(ctx context.Context, tx *ports.Tx) (V, error)) func(ctx 
 	}
 }
 
+// several adapts a look-up of a list.
 func several[V any](fn func(ctx context.Context, tx *ports.Tx) ([]V, error)) func(ctx context.Context, tx *ports.Tx) ([]any, error) {
 	return func(ctx context.Context, tx *ports.Tx) ([]any, error) {
 		found, err := fn(ctx, tx)
@@ -229,9 +231,9 @@ func several[V any](fn func(ctx context.Context, tx *ports.Tx) ([]V, error)) fun
 	}
 }
 
-// versioned are the rows of full that have a Rev.
+// versioned returns the full rows that have a Rev.
 func versioned() (rows []any) {
-	for _, row := range full() {
+	for _, row := range fullRows() {
 		if isVersioned(row) {
 			rows = append(rows, row)
 		}
@@ -239,6 +241,7 @@ func versioned() (rows []any) {
 	return rows
 }
 
+// isVersioned reports whether the row has a Rev.
 func isVersioned(row any) bool {
 	return reflect.ValueOf(row).Elem().FieldByName("Rev").IsValid()
 }
@@ -250,7 +253,7 @@ func insertTwice(d *db) {
 		require.NotZero(d.T, revOf(row))
 	}
 	for _, row := range versioned() {
-		require.ErrorIs(d.T, d.try(row), ports.ErrExists, "%T", row)
+		require.ErrorIs(d.T, d.tryPut(row), ports.ErrExists, "%T", row)
 	}
 }
 
@@ -258,7 +261,7 @@ func staleRevs(d *db) {
 	for _, row := range versioned() {
 		d.put(row)
 		revs := []int64{revOf(row)}
-		for range 12 { // through 9, 10 and 11, which sort otherwise as text
+		for range 12 { // through 9, 10 and 11, whose order as text differs
 			d.put(row)
 			require.Greater(d.T, revOf(row), revs[len(revs)-1], "%T", row)
 			require.Equal(d.T, revOf(row), revOf(d.get(row)), "%T", row)
@@ -267,10 +270,10 @@ func staleRevs(d *db) {
 		present := revs[len(revs)-1]
 		for _, rev := range append(revs[:len(revs)-1], present+1, -1, math.MaxInt64) {
 			setRev(row, rev)
-			require.ErrorIs(d.T, d.try(row), ports.ErrConflict, "%T of Rev %d of %d", row, rev, present)
+			require.ErrorIs(d.T, d.tryPut(row), ports.ErrConflict, "%T of Rev %d of %d", row, rev, present)
 		}
 		setRev(row, 0)
-		require.ErrorIs(d.T, d.try(row), ports.ErrExists, "%T", row)
+		require.ErrorIs(d.T, d.tryPut(row), ports.ErrExists, "%T", row)
 		setRev(row, present)
 		d.put(row)
 	}
@@ -279,23 +282,23 @@ func staleRevs(d *db) {
 func putGone(d *db) {
 	for _, row := range versioned() {
 		setRev(row, 1)
-		require.ErrorIs(d.T, d.try(row), ports.ErrConflict, "%T that never was", row)
+		require.ErrorIs(d.T, d.tryPut(row), ports.ErrConflict, "%T that was never stored", row)
 		setRev(row, 0)
 		d.put(row)
 	}
-	s := fresh(d, &domain.Session{ID: "s1"})
-	k := fresh(d, &domain.APIKey{ID: "k1"})
-	m := fresh(d, &domain.Message{SessionID: "s1", ID: "m1"})
-	w := fresh(d, &domain.Worker{ID: "w1"})
-	c := fresh(d, &domain.Cleanup{WorkerID: "w1", SessionID: "s9"})
-	g := fresh(d, &domain.Migration{ID: "g1"})
+	s := reload(d, &domain.Session{ID: "s1"})
+	k := reload(d, &domain.APIKey{ID: "k1"})
+	m := reload(d, &domain.Message{SessionID: "s1", ID: "m1"})
+	w := reload(d, &domain.Worker{ID: "w1"})
+	c := reload(d, &domain.Cleanup{WorkerID: "w1", SessionID: "s9"})
+	g := reload(d, &domain.Migration{ID: "g1"})
 	d.update(func(ctx context.Context, tx *ports.Tx) error {
 		return firstError(tx.Sessions.Delete(ctx, "s1", s.Rev), tx.Workers.Delete(ctx, "w1"),
 			tx.Cleanups.Delete(ctx, c), tx.Migrations.DeleteBefore(ctx, at(9999)))
 	})
 	for _, row := range []any{s, k, m, w, c, g} {
-		require.ErrorIs(d.T, d.try(row), ports.ErrConflict, "%T that was deleted", row)
-		d.gone(row)
+		require.ErrorIs(d.T, d.tryPut(row), ports.ErrConflict, "%T that was deleted", row)
+		d.requireGone(row)
 	}
 }
 
@@ -313,17 +316,17 @@ func refusedPut(d *db) {
 			var refused error
 			var after int64
 			d.update(func(ctx context.Context, tx *ports.Tx) error {
-				mine := deepCopy(reflect.ValueOf(row)).Interface()
-				if !rename(mine) {
-					return fmt.Errorf("%T has no text to change", mine)
+				own := deepCopy(reflect.ValueOf(row)).Interface()
+				if !rename(own) {
+					return fmt.Errorf("%T has no text to change", own)
 				}
-				setRev(mine, rev)
-				refused = put(ctx, tx, mine)
-				after = revOf(mine)
+				setRev(own, rev)
+				refused = put(ctx, tx, own)
+				after = revOf(own)
 				return nil
 			})
 			require.Error(d.T, refused, "%T", row)
-			require.Equal(d.T, rev, after, "the Rev of a value that was refused")
+			require.Equal(d.T, rev, after, "a refused Put keeps the Rev")
 			require.Equal(d.T, before, d.get(row))
 		}
 	}
@@ -420,6 +423,6 @@ func notFound(d *db) {
 		}))
 	}
 	look() // in an empty store
-	d.update(world)
+	d.update(writeFixture)
 	look()
 }

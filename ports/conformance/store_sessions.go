@@ -12,12 +12,12 @@ import (
 
 var sessionClauses = []clause{
 	{"a session needs its user", sessionNeedsUser},
-	{"deleting takes keys and messages along", deleteCascades},
-	{"deleting needs the present Rev", deleteStale},
+	{"Delete also deletes keys and messages", deleteCascades},
+	{"Delete needs the present Rev", deleteStale},
 	{"sessions are filtered", sessionsFiltered},
-	{"sessions come in pages", sessionsPaged},
+	{"sessions are listed in pages", sessionsPaged},
 	{"sessions are searched literally", sessionsSearched},
-	{"ListByWorker", assigned},
+	{"ListByWorker", listByWorker},
 	{"EachAssigned", eachAssigned},
 	{"Due and NextDue", sessionsDue},
 	{"ClaimedBy", claimedBy},
@@ -26,25 +26,25 @@ var sessionClauses = []clause{
 
 func sessionNeedsUser(d *db) {
 	s := session("s1", "u1")
-	require.ErrorIs(d.T, d.try(s), ports.ErrNotFound)
-	d.gone(s)
+	require.ErrorIs(d.T, d.tryPut(s), ports.ErrNotFound)
+	d.requireGone(s)
 	d.put(user("u1"), s)
 }
 
 func deleteCascades(d *db) {
-	d.update(world)
-	s := fresh(d, &domain.Session{ID: "s1"})
+	d.update(writeFixture)
+	s := reload(d, &domain.Session{ID: "s1"})
 	d.update(func(ctx context.Context, tx *ports.Tx) error { return tx.Sessions.Delete(ctx, "s1", s.Rev) })
 
-	d.gone(s)
+	d.requireGone(s)
 	for _, id := range []string{"k1", "k2"} {
-		d.gone(apiKey(id, "s1", "u1"))
+		d.requireGone(apiKey(id, "s1", "u1"))
 		missing(d, func(ctx context.Context, tx *ports.Tx) (*domain.APIKey, error) {
 			return tx.APIKeys.ByHash(ctx, hash(id))
 		})
 	}
 	for _, id := range []string{"m1", "m2", "m3"} {
-		d.gone(sent(id, "s1", "u1", 0))
+		d.requireGone(sent(id, "s1", "u1", 0))
 	}
 	missing(d, func(ctx context.Context, tx *ports.Tx) (*domain.Message, error) {
 		return tx.Messages.ByWhatsAppID(ctx, "s1", "x2")
@@ -54,16 +54,16 @@ func deleteCascades(d *db) {
 	require.Empty(d.T, after["due sessions"])
 	require.Equal(d.T, []any{0, time.Time{}}, after["u1 messages"])
 	require.Equal(d.T, 0, after["u1 cells"])
-	require.Len(d.T, after["u1 keys"], 1, "those of other sessions stay")
+	require.Len(d.T, after["u1 keys"], 1, "messages of other sessions stay")
 	require.Len(d.T, after["u1 sessions"], 1)
 	require.Len(d.T, after["w1 sessions"], 1)
 	require.Len(d.T, after["pending"], 1)
 	require.Len(d.T, after["w1 cleanups"], 1)
 	require.Len(d.T, after["events"], 2)
 
-	// The id can be taken again, and nothing of the former session comes back.
+	// The id is free again. A new session has nothing of the former one.
 	d.put(session("s1", "u2"), received("m2", "x2", "s1", "u2", 1), apiKey("k1", "s1", "u2"))
-	require.ErrorIs(d.T, d.try(s), ports.ErrConflict)
+	require.ErrorIs(d.T, d.tryPut(s), ports.ErrConflict)
 	require.Len(d.T, read(d, func(ctx context.Context, tx *ports.Tx) ([]*domain.Message, error) {
 		return tx.Messages.List(ctx, "s1", domain.MessageFilter{})
 	}), 1)
@@ -78,7 +78,7 @@ func deleteStale(d *db) {
 	for _, rev := range []int64{0, stale, s.Rev - 1, s.Rev + 1} {
 		d.refuse(ports.ErrConflict, func(ctx context.Context, tx *ports.Tx) error { return tx.Sessions.Delete(ctx, "s1", rev) })
 	}
-	requireSame(d.T, s, fresh(d, s))
+	requireSame(d.T, s, reload(d, s))
 	d.update(func(ctx context.Context, tx *ports.Tx) error { return tx.Sessions.Delete(ctx, "s1", s.Rev) })
 	d.refuse(ports.ErrNotFound, func(ctx context.Context, tx *ports.Tx) error { return tx.Sessions.Delete(ctx, "s1", s.Rev) })
 }
@@ -102,7 +102,7 @@ func sessionIDs(all []*domain.Session) (ids []string) {
 func sessionsFiltered(d *db) {
 	d.put(user("u1"), user("u2"), worker("w1", 9), worker("w2", 9))
 	for i, s := range []*domain.Session{
-		seated("a", "u1", "w1"), session("c", "u1"), seated("b", "u1", "w2"), seated("d", "u2", "w1"),
+		assignedSession("a", "u1", "w1"), session("c", "u1"), assignedSession("b", "u1", "w2"), assignedSession("d", "u2", "w1"),
 	} {
 		s.CreatedAt = at([]int{1, 3, 2, 4}[i])
 		s.PhoneNumber = []string{"628111", "", "628222", "628111"}[i]
@@ -134,7 +134,7 @@ func sessionsFiltered(d *db) {
 		{UserID: "u1", WorkerID: "w2", Status: domain.Connected, Search: "b"}: {"b"},
 	})
 	// A Put moves a session from one list to the other.
-	s := fresh(d, session("a", "u1"))
+	s := reload(d, session("a", "u1"))
 	s.WorkerID, s.Status, s.Name, s.PhoneNumber = "w2", domain.Reconnecting, "Elsewhere", "628333"
 	d.put(s)
 	check(map[filter][]string{
@@ -176,13 +176,13 @@ func sessionsSearched(d *db) {
 	})
 }
 
-// assigned sorts by the bytes of ids, whatever the language of a database.
-func assigned(d *db) {
+// listByWorker requires the order of the bytes of ids, whatever the language of a database.
+func listByWorker(d *db) {
 	d.put(user("u1"), worker("w1", 9))
 	for _, id := range []string{"s-10", "s10", "s-2", "s1", "s-1"} {
-		d.put(seated(id, "u1", "w1"))
+		d.put(assignedSession(id, "u1", "w1"))
 	}
-	d.put(seated("x", "u1", "w2"), session("y", "u1"))
+	d.put(assignedSession("x", "u1", "w2"), session("y", "u1"))
 	list := func(id string) []string {
 		return sessionIDs(read(d, func(ctx context.Context, tx *ports.Tx) ([]*domain.Session, error) {
 			return tx.Sessions.ListByWorker(ctx, id)
@@ -190,12 +190,12 @@ func assigned(d *db) {
 	}
 	require.Equal(d.T, []string{"s-1", "s-10", "s-2", "s1", "s10"}, list("w1"))
 	require.Equal(d.T, []string{"x"}, list("w2"))
-	require.Empty(d.T, list(""), "no worker has those that are not assigned")
+	require.Empty(d.T, list(""), "unassigned sessions belong to no worker")
 
-	s := fresh(d, session("s10", "u1"))
+	s := reload(d, session("s10", "u1"))
 	s.WorkerID = ""
 	d.put(s)
-	s = fresh(d, session("s1", "u1"))
+	s = reload(d, session("s1", "u1"))
 	s.WorkerID = "w2"
 	d.put(s)
 	require.Equal(d.T, []string{"s-1", "s-10", "s-2"}, list("w1"))
@@ -206,7 +206,7 @@ func eachAssigned(d *db) {
 	d.put(user("u1"))
 	want := make(map[string]string)
 	for i := range 30 {
-		s := seated(string(rune('A'+i)), "u1", []string{"w1", "w2", "w3", ""}[i%4])
+		s := assignedSession(string(rune('A'+i)), "u1", []string{"w1", "w2", "w3", ""}[i%4])
 		if s.WorkerID != "" {
 			want[s.ID] = s.WorkerID
 		}
@@ -223,17 +223,18 @@ func eachAssigned(d *db) {
 	got := make(map[string]string)
 	for _, s := range kept {
 		got[s.ID] = s.WorkerID
-		requireSame(d.T, seated(s.ID, "u1", s.WorkerID), s)
+		requireSame(d.T, assignedSession(s.ID, "u1", s.WorkerID), s)
 		require.NotZero(d.T, s.Rev)
 	}
 	require.Equal(d.T, want, got)
-	require.Len(d.T, kept, len(want), "each of them once")
+	require.Len(d.T, kept, len(want), "each session once")
 
 	calls := 0
 	err := d.store.View(d.ctx, func(ctx context.Context, tx *ports.Tx) error {
 		calls = 0
 		return tx.Sessions.EachAssigned(ctx, func(*domain.Session) error {
-			if calls++; calls == 3 {
+			calls++
+			if calls == 3 {
 				return errOurs
 			}
 			return nil
@@ -241,7 +242,7 @@ func eachAssigned(d *db) {
 	})
 	require.Same(d.T, errOurs, err)
 	require.Equal(d.T, 3, calls)
-	require.Len(d.T, d.dump()["w1 sessions"], 8, "stopping half-way harms nothing")
+	require.Len(d.T, d.dump()["w1 sessions"], 8, "the iteration may stop early")
 }
 
 func sessionsDue(d *db) {
@@ -258,27 +259,29 @@ func sessionsDue(d *db) {
 	require.Empty(d.T, due(at(600), 10))
 	for i, minute := range []int{5, 3, 9, 1, 7, 0, 8, 2, 6, 4} {
 		s := session(string(rune('a'+i)), "u1")
-		if s.DueAt = at(minute); minute == 0 {
+		s.DueAt = at(minute)
+		if minute == 0 {
 			s.DueAt = time.Time{}
 		}
 		d.put(s)
 	}
 	require.Equal(d.T, at(1), next())
 	require.Empty(d.T, due(at(0), 10))
-	require.Equal(d.T, []string{"d"}, due(at(1), 10), "at the very time")
+	require.Equal(d.T, []string{"d"}, due(at(1), 10), "the time itself counts")
 	require.Empty(d.T, due(at(1).Add(-time.Microsecond), 10))
 	require.Equal(d.T, []string{"d", "h", "b", "j", "a"}, due(at(5), 10))
 	require.Equal(d.T, []string{"d", "h", "b"}, due(at(5), 3))
 	require.Equal(d.T, []string{"d", "h", "b", "j", "a", "i", "e", "g", "c"}, due(at(600), 100))
 
 	for id, minute := range map[string]int{"d": 20, "h": 0, "c": 2} {
-		s := fresh(d, session(id, "u1"))
-		if s.DueAt = at(minute); minute == 0 {
+		s := reload(d, session(id, "u1"))
+		s.DueAt = at(minute)
+		if minute == 0 {
 			s.DueAt = time.Time{}
 		}
 		d.put(s)
 	}
-	s := fresh(d, session("b", "u1"))
+	s := reload(d, session("b", "u1"))
 	d.update(func(ctx context.Context, tx *ports.Tx) error { return tx.Sessions.Delete(ctx, "b", s.Rev) })
 	require.Equal(d.T, at(2), next())
 	require.Equal(d.T, []string{"c", "j", "a", "i", "e", "g", "d"}, due(at(600), 100))
@@ -288,7 +291,8 @@ func claimedBy(d *db) {
 	d.put(user("u1"))
 	for id, replica := range map[string]string{"s10": "r1", "s-2": "r1", "s1": "r2", "s2": "", "s-10": "r1"} {
 		s := session(id, "u1")
-		if s.ClaimedBy = replica; replica != "" {
+		s.ClaimedBy = replica
+		if replica != "" {
 			s.ClaimedUntil = at(1)
 		}
 		d.put(s)
@@ -300,15 +304,15 @@ func claimedBy(d *db) {
 	}
 	require.Equal(d.T, []string{"s-10", "s-2", "s10"}, list("r1"), "by the bytes of ids")
 	require.Equal(d.T, []string{"s1"}, list("r2"))
-	require.Empty(d.T, list(""), "no replica has those that are not claimed")
+	require.Empty(d.T, list(""), "unclaimed sessions belong to no replica")
 	require.Empty(d.T, list("r"))
 
 	for id, replica := range map[string]string{"s-2": "", "s2": "r2"} {
-		s := fresh(d, session(id, "u1"))
+		s := reload(d, session(id, "u1"))
 		s.ClaimedBy = replica
 		d.put(s)
 	}
-	s := fresh(d, session("s10", "u1"))
+	s := reload(d, session("s10", "u1"))
 	d.update(func(ctx context.Context, tx *ports.Tx) error { return tx.Sessions.Delete(ctx, "s10", s.Rev) })
 	require.Equal(d.T, []string{"s-10"}, list("r1"))
 	require.Equal(d.T, []string{"s1", "s2"}, list("r2"))
@@ -327,12 +331,12 @@ func countByStatus(d *db) {
 		return counts
 	}
 	require.Empty(d.T, count())
-	d.put(user("u1"), session("a", "u1"), session("b", "u1"), seated("c", "u1", "w1"))
+	d.put(user("u1"), session("a", "u1"), session("b", "u1"), assignedSession("c", "u1", "w1"))
 	require.Equal(d.T, map[domain.Status]int{domain.Disconnected: 2, domain.Connected: 1}, count())
-	s := fresh(d, session("a", "u1"))
+	s := reload(d, session("a", "u1"))
 	s.Status = domain.Errored
 	d.put(s)
-	s = fresh(d, session("c", "u1"))
+	s = reload(d, session("c", "u1"))
 	d.update(func(ctx context.Context, tx *ports.Tx) error { return tx.Sessions.Delete(ctx, "c", s.Rev) })
 	require.Equal(d.T, map[domain.Status]int{domain.Disconnected: 1, domain.Errored: 1}, count())
 }

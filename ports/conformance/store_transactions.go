@@ -17,20 +17,20 @@ import (
 var transactionClauses = []clause{
 	{"an Update is atomic", atomicUpdate},
 	{"an Update reads its own writes", readsOwnWrites},
-	{"an error rolls back and comes unchanged", errorRollsBack},
-	{"a panic rolls back and passes on", panicRollsBack},
+	{"an error rolls back and is returned unchanged", errorRollsBack},
+	{"a panic rolls back and continues", panicRollsBack},
 	{"a rollback restores every index", rollbackRestores},
-	{"what was rolled back can be written again", writtenAgain},
-	{"a refusal within does not spoil the rest", refusalWithin},
+	{"rolled-back rows can be written again", writtenAgain},
+	{"a refused write does not spoil the rest", refusalWithin},
 	{"a write in a View is refused", readOnly},
-	{"an error of a View comes unchanged", viewError},
+	{"an error of a View is returned unchanged", viewError},
 	{"nesting is refused", nested},
 	{"an expired context has no effect", expired},
-	{"a context that expires within has no effect", expiresWithin},
-	{"runs that are not the last leave no trace", rerun},
+	{"a context that expires inside has no effect", expiresWithin},
+	{"repeated runs leave no trace", rerun},
 	{"a View sees one state", snapshot},
-	{"Close waits for what is running", closeWaits},
-	{"a closed store refuses", closed},
+	{"Close waits for running transactions", closeWaits},
+	{"a closed store refuses transactions", closed},
 }
 
 var errOurs = errors.New("ours")
@@ -38,11 +38,11 @@ var errOurs = errors.New("ours")
 func atomicUpdate(d *db) {
 	empty := d.dump()
 	d.refuse(errOurs, func(ctx context.Context, tx *ports.Tx) error {
-		return firstError(world(ctx, tx), errOurs)
+		return firstError(writeFixture(ctx, tx), errOurs)
 	})
 	require.Equal(d.T, empty, d.dump())
 
-	d.update(world)
+	d.update(writeFixture)
 	after := d.dump()
 	require.Len(d.T, after["users"], 2)
 	require.Len(d.T, after["s1 messages"], 3)
@@ -60,7 +60,7 @@ func readsOwnWrites(d *db) {
 	var f, gone found
 	d.update(func(ctx context.Context, tx *ports.Tx) error {
 		f, gone = found{}, found{}
-		s := seated("s1", "u1", "w1")
+		s := assignedSession("s1", "u1", "w1")
 		s.DueAt, s.ClaimedBy = noon, "r1"
 		c, g := cleanup("w1", "s9", noon), migration("g1", "s1", 0)
 		m := received("m1", "x1", "s1", "u1", 1)
@@ -131,7 +131,8 @@ func readsOwnWrites(d *db) {
 		if err != nil {
 			return err
 		}
-		if f, err = look(); err != nil {
+		f, err = look()
+		if err != nil {
 			return err
 		}
 		g.Status, g.CompletedAt = domain.MigrationCompleted, at(1)
@@ -153,12 +154,12 @@ func readsOwnWrites(d *db) {
 }
 
 func errorRollsBack(d *db) {
-	d.update(world)
+	d.update(writeFixture)
 	before := d.dump()
 	err := d.store.Update(d.ctx, func(ctx context.Context, tx *ports.Tx) error {
 		return firstError(tx.Settings.Put(ctx, "secret", "2"), errOurs)
 	})
-	require.Same(d.T, errOurs, err, "the very error, not one that wraps it")
+	require.Same(d.T, errOurs, err, "the same error, not a wrapped one")
 	ours := domain.Errorf(domain.Conflict, domain.CodeSessionLimit, "Enough")
 	err = d.store.Update(d.ctx, func(ctx context.Context, tx *ports.Tx) error {
 		return firstError(tx.Settings.Put(ctx, "secret", "2"), ours)
@@ -172,51 +173,51 @@ func errorRollsBack(d *db) {
 }
 
 func panicRollsBack(d *db) {
-	d.update(world)
+	d.update(writeFixture)
 	before := d.dump()
 	require.PanicsWithError(d.T, "ours", func() {
 		_ = d.store.Update(d.ctx, func(ctx context.Context, tx *ports.Tx) error {
-			_ = upheaval(ctx, tx)
+			_ = changeFixture(ctx, tx)
 			panic(errOurs)
 		})
 	})
 	require.PanicsWithError(d.T, "ours", func() {
 		_ = d.store.View(d.ctx, func(context.Context, *ports.Tx) error { panic(errOurs) })
 	})
-	require.Equal(d.T, before, d.dump(), "and the store goes on")
+	require.Equal(d.T, before, d.dump(), "the store still works")
 	d.put(user("u9"))
 }
 
 func rollbackRestores(d *db) {
-	d.update(world)
+	d.update(writeFixture)
 	before := d.dump()
 	d.refuse(errOurs, func(ctx context.Context, tx *ports.Tx) error {
-		return firstError(upheaval(ctx, tx), errOurs)
+		return firstError(changeFixture(ctx, tx), errOurs)
 	})
 	require.Equal(d.T, before, d.dump())
 
-	d.update(upheaval)
+	d.update(changeFixture)
 	after := d.dump()
 	require.NotEqual(d.T, before, after)
 	require.Empty(d.T, after["s1 messages"])
-	d.refuse(ports.ErrNotFound, upheaval) // s1 is gone
+	d.refuse(ports.ErrNotFound, changeFixture) // s1 is deleted
 	require.Equal(d.T, after, d.dump())
 }
 
 func writtenAgain(d *db) {
 	d.refuse(errOurs, func(ctx context.Context, tx *ports.Tx) error {
-		return firstError(world(ctx, tx), errOurs)
+		return firstError(writeFixture(ctx, tx), errOurs)
 	})
-	d.update(world)
+	d.update(writeFixture)
 	d.refuse(errOurs, func(ctx context.Context, tx *ports.Tx) error {
-		return firstError(upheaval(ctx, tx), errOurs)
+		return firstError(changeFixture(ctx, tx), errOurs)
 	})
-	d.update(upheaval)
+	d.update(changeFixture)
 }
 
-// refusalWithin: use cases turn refusals into answers and commit the rest.
+// refusalWithin checks that services can handle a refused write and commit the rest.
 func refusalWithin(d *db) {
-	d.update(world)
+	d.update(writeFixture)
 	var got []error
 	d.update(func(ctx context.Context, tx *ports.Tx) error {
 		_, none := tx.Users.Get(ctx, "none")
@@ -264,7 +265,7 @@ func (d *db) setting(name string) string {
 }
 
 func readOnly(d *db) {
-	d.update(world)
+	d.update(writeFixture)
 	before := d.dump()
 	var got []error
 	require.NoError(d.T, d.store.View(d.ctx, func(ctx context.Context, tx *ports.Tx) error {
@@ -328,7 +329,7 @@ func nested(d *db) {
 		try(ctx)
 		return tx.Settings.Put(ctx, "secret", "1")
 	})
-	require.Equal(d.T, "1", d.setting("secret"), "the outer one goes on")
+	require.Equal(d.T, "1", d.setting("secret"), "the outer transaction continues")
 	all := got
 	require.NoError(d.T, d.store.View(d.ctx, func(ctx context.Context, _ *ports.Tx) error {
 		got = nil
@@ -341,14 +342,14 @@ func nested(d *db) {
 }
 
 func expired(d *db) {
-	d.update(world)
+	d.update(writeFixture)
 	before := d.dump()
 	cancelled, cancel := context.WithCancel(d.ctx)
 	cancel()
 	late, cancel := context.WithDeadline(d.ctx, time.Unix(0, 0))
 	defer cancel()
 	for ctx, want := range map[context.Context]error{cancelled: context.Canceled, late: context.DeadlineExceeded} {
-		require.ErrorIs(d.T, d.store.Update(ctx, upheaval), want)
+		require.ErrorIs(d.T, d.store.Update(ctx, changeFixture), want)
 		require.ErrorIs(d.T, d.store.View(ctx, func(context.Context, *ports.Tx) error { return nil }), want)
 	}
 	require.Equal(d.T, before, d.dump())
@@ -366,8 +367,8 @@ func expiresWithin(d *db) {
 	missing(d, func(ctx context.Context, tx *ports.Tx) (string, error) { return tx.Settings.Get(ctx, "secret") })
 }
 
-// rerun provokes whatever makes an adapter run a function again: goroutines
-// that read, change and write the same row. Each success leaves one event.
+// rerun makes an adapter run a function again: goroutines read, change and write the same row. Each
+// success leaves one event.
 func rerun(d *db) {
 	d.put(user("u1"))
 	var wins atomic.Int64
@@ -396,7 +397,7 @@ func rerun(d *db) {
 	})
 	require.NoError(d.T, failure)
 	require.EqualValues(d.T, 40, wins.Load())
-	require.Equal(d.T, "40", fresh(d, user("u1")).Name)
+	require.Equal(d.T, "40", reload(d, user("u1")).Name)
 	events := d.events(0)
 	require.Len(d.T, events, 40)
 	for i, e := range events {
@@ -404,7 +405,7 @@ func rerun(d *db) {
 	}
 }
 
-// snapshot moves two rows together and requires that no View sees them apart.
+// snapshot changes two rows in one Update and requires that no View sees only one change.
 func snapshot(d *db) {
 	d.put(user("u1"), user("u2"))
 	stop := make(chan struct{})
@@ -473,7 +474,7 @@ func snapshot(d *db) {
 	})
 	require.NoError(d.T, writer)
 	require.NoError(d.T, reader)
-	require.False(d.T, apart.Load(), "a View saw one half of an Update")
+	require.False(d.T, apart.Load(), "a View saw half of an Update")
 }
 
 func closeWaits(d *db) {
@@ -490,15 +491,15 @@ func closeWaits(d *db) {
 	}()
 	<-started
 	require.NoError(d.T, d.store.Close())
-	require.True(d.T, over.Load(), "Close came back before the Update")
+	require.True(d.T, over.Load(), "Close returned before the Update")
 	require.NoError(d.T, <-result)
 }
 
 func closed(d *db) {
-	d.update(world)
+	d.update(writeFixture)
 	require.NoError(d.T, d.store.Close())
 	nothing := func(context.Context, *ports.Tx) error { return nil }
 	require.ErrorIs(d.T, d.store.View(d.ctx, nothing), ports.ErrClosed)
 	require.ErrorIs(d.T, d.store.Update(d.ctx, nothing), ports.ErrClosed)
-	require.NoError(d.T, d.store.Close(), "closing twice does no harm")
+	require.NoError(d.T, d.store.Close(), "a second Close is harmless")
 }

@@ -13,12 +13,12 @@ import (
 var workerClauses = []clause{
 	{"endpoints are unique", uniqueEndpoints},
 	{"workers are filtered", workersFiltered},
-	{"workers come in pages, by id", workersPaged},
+	{"workers are listed in pages, by id", workersPaged},
 	{"a Put does not write Used", putLeavesUsed},
 	{"slots are reserved and released", slots},
-	{"only a worker that is online is reserved", reserveOnline},
-	{"a suspect worker is not reserved", reserveSuspect},
-	{"a worker with used slots is not deleted", deleteUsed},
+	{"Reserve needs an online worker", reserveOnline},
+	{"Reserve refuses a suspect worker", reserveSuspect},
+	{"Delete refuses a worker with used slots", deleteUsed},
 }
 
 func (d *db) reserve(id string) error {
@@ -38,13 +38,13 @@ func uniqueEndpoints(d *db) {
 	}
 	a, b := worker("w1", 1), worker("w2", 1)
 	d.put(a, b)
-	thief := worker("w3", 1)
-	thief.Endpoint = a.Endpoint
-	require.ErrorIs(d.T, d.try(thief), ports.ErrExists)
-	d.gone(thief)
+	duplicate := worker("w3", 1)
+	duplicate.Endpoint = a.Endpoint
+	require.ErrorIs(d.T, d.tryPut(duplicate), ports.ErrExists)
+	d.requireGone(duplicate)
 	b.Endpoint = a.Endpoint
-	require.ErrorIs(d.T, d.try(b), ports.ErrExists)
-	require.Equal(d.T, "http://w2:8001", fresh(d, b).Endpoint)
+	require.ErrorIs(d.T, d.tryPut(b), ports.ErrExists)
+	require.Equal(d.T, "http://w2:8001", reload(d, b).Endpoint)
 	require.Equal(d.T, "w1", byEndpoint(a.Endpoint))
 
 	a.Endpoint = "http://elsewhere"
@@ -53,12 +53,12 @@ func uniqueEndpoints(d *db) {
 	missing(d, func(ctx context.Context, tx *ports.Tx) (*domain.Worker, error) {
 		return tx.Workers.ByEndpoint(ctx, "http://w1:8001")
 	})
-	b.Endpoint = "http://w1:8001" // free by now
+	b.Endpoint = "http://w1:8001" // free again
 	d.put(b)
 	require.Equal(d.T, "w2", byEndpoint("http://w1:8001"))
 	d.update(func(ctx context.Context, tx *ports.Tx) error { return tx.Workers.Delete(ctx, "w2") })
-	thief.Endpoint = "http://w1:8001"
-	d.put(thief)
+	duplicate.Endpoint = "http://w1:8001"
+	d.put(duplicate)
 	require.Equal(d.T, "w3", byEndpoint("http://w1:8001"))
 }
 
@@ -122,14 +122,14 @@ func putLeavesUsed(d *db) {
 	w := worker("w1", 3)
 	w.Used = 2
 	d.put(w)
-	require.Zero(d.T, fresh(d, w).Used)
+	require.Zero(d.T, reload(d, w).Used)
 	stale := w.Clone()
 	require.NoError(d.T, d.reserve("w1"))
 	require.NoError(d.T, d.reserve("w1"))
-	require.Equal(d.T, stale.Rev, fresh(d, w).Rev, "reserving leaves Rev alone")
+	require.Equal(d.T, stale.Rev, reload(d, w).Rev, "Reserve does not change Rev")
 	stale.Used, stale.Capacity = 0, 5
 	d.put(stale)
-	got := fresh(d, w)
+	got := reload(d, w)
 	require.Equal(d.T, 2, got.Used)
 	require.Equal(d.T, 5, got.Capacity)
 	list := read(d, func(ctx context.Context, tx *ports.Tx) ([]*domain.Worker, error) {
@@ -145,7 +145,7 @@ func putLeavesUsed(d *db) {
 func slots(d *db) {
 	w := worker("w1", 2)
 	d.put(w, worker("w2", 0))
-	used := func() int { return fresh(d, w).Used }
+	used := func() int { return reload(d, w).Used }
 	require.ErrorIs(d.T, d.reserve("w2"), ports.ErrFull)
 	require.NoError(d.T, d.reserve("w1"))
 	require.NoError(d.T, d.reserve("w1"))
@@ -155,7 +155,7 @@ func slots(d *db) {
 	require.Equal(d.T, 1, used())
 	require.NoError(d.T, d.reserve("w1"))
 
-	w.Capacity = 1 // lower than what is used: nothing new
+	w.Capacity = 1 // below the used slots: no new reservation
 	d.put(w)
 	require.Equal(d.T, 2, used())
 	require.ErrorIs(d.T, d.reserve("w1"), ports.ErrFull)
@@ -164,7 +164,7 @@ func slots(d *db) {
 	d.release("w1")
 	d.release("w1")
 	d.release("w1")
-	require.Zero(d.T, used(), "what was not taken is not given back")
+	require.Zero(d.T, used(), "a release without a reservation changes nothing")
 	require.NoError(d.T, d.reserve("w1"))
 	require.ErrorIs(d.T, d.reserve("w1"), ports.ErrFull)
 }
@@ -184,7 +184,7 @@ func reserveOnline(d *db) {
 		d.put(w)
 		require.ErrorIs(d.T, d.reserve(w.ID), ports.ErrFull)
 		d.release(w.ID)
-		require.Zero(d.T, fresh(d, w).Used, "slots of a lost worker are released")
+		require.Zero(d.T, reload(d, w).Used, "slots of a lost worker are released")
 	}
 	err := d.reserve("none")
 	require.True(d.T, errors.Is(err, ports.ErrFull) || errors.Is(err, ports.ErrNotFound), "a worker that is gone: %v", err)
@@ -202,9 +202,9 @@ func reserveSuspect(d *db) {
 	d.put(w)
 	require.ErrorIs(d.T, d.reserve("w1"), ports.ErrFull)
 	ids, _ := d.workers(ports.WorkerFilter{Status: domain.WorkerOnline}, ports.Page{})
-	require.Equal(d.T, []string{"w1"}, ids, "it stays online")
+	require.Equal(d.T, []string{"w1"}, ids, "the worker stays online")
 	d.release("w1")
-	require.Zero(d.T, fresh(d, w).Used, "what it had is released")
+	require.Zero(d.T, reload(d, w).Used, "its slots can be released")
 }
 
 func deleteUsed(d *db) {
@@ -213,12 +213,12 @@ func deleteUsed(d *db) {
 	require.NoError(d.T, d.reserve("w1"))
 	remove := func(ctx context.Context, tx *ports.Tx) error { return tx.Workers.Delete(ctx, "w1") }
 	d.refuse(ports.ErrConflict, remove)
-	require.Equal(d.T, 1, fresh(d, w).Used)
+	require.Equal(d.T, 1, reload(d, w).Used)
 	d.release("w1")
 	d.update(remove)
-	d.gone(w)
+	d.requireGone(w)
 	d.refuse(ports.ErrNotFound, remove)
 	w.Rev = 0
 	d.put(w)
-	require.Zero(d.T, fresh(d, w).Used)
+	require.Zero(d.T, reload(d, w).Used)
 }

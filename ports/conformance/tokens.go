@@ -12,8 +12,7 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// Tokens tests a token service. Each call of open returns one with a key of
-// its own.
+// Tokens tests a token service. Each call of open returns a service with another key.
 func Tokens(t *testing.T, open func(t *testing.T) ports.Tokens) {
 	now := time.Date(2024, 5, 17, 12, 0, 0, 0, time.UTC)
 	claims := ports.Claims{
@@ -38,7 +37,7 @@ func Tokens(t *testing.T, open func(t *testing.T) ports.Tokens) {
 		require.Zero(t, got)
 	}
 
-	t.Run("claims come back", func(t *testing.T) {
+	t.Run("a token keeps its claims", func(t *testing.T) {
 		s := open(t)
 		requireFull(t, &claims)
 		for _, c := range []ports.Claims{
@@ -65,12 +64,12 @@ func Tokens(t *testing.T, open func(t *testing.T) ports.Tokens) {
 		refused(t, s, token, claims.ExpiresAt.Add(time.Second), domain.CodeAuthTokenExpired)
 		refused(t, s, token, claims.ExpiresAt.AddDate(1, 0, 0), domain.CodeAuthTokenExpired)
 	})
-	t.Run("a token is good for those whose clock is behind", func(t *testing.T) {
+	t.Run("a clock that is behind accepts a token", func(t *testing.T) {
 		s := open(t)
 		_, err := s.Verify(sign(t, s, claims), now.Add(-5*time.Minute))
 		require.NoError(t, err)
 	})
-	t.Run("what is no token is refused", func(t *testing.T) {
+	t.Run("text that is no token is refused", func(t *testing.T) {
 		s := open(t)
 		for _, text := range []string{"", " ", ".", "..", "a.b.c", "Bearer x", strings.Repeat("a", 10000), "\x00", "é.é.é"} {
 			refused(t, s, text, now, domain.CodeAuthTokenInvalid)
@@ -80,7 +79,7 @@ func Tokens(t *testing.T, open func(t *testing.T) ports.Tokens) {
 		s := open(t)
 		token := sign(t, s, claims)
 		for i := range len(token) - 1 {
-			// The last character of a part may hold bits that mean nothing.
+			// The last character of a part may hold unused bits.
 			if token[i] == '.' || token[i+1] == '.' {
 				continue
 			}
@@ -108,14 +107,15 @@ func Tokens(t *testing.T, open func(t *testing.T) ports.Tokens) {
 			}
 		})
 	}
-	t.Run("many at a time", func(t *testing.T) {
+	t.Run("concurrent tokens are right", func(t *testing.T) {
 		s := open(t)
 		errs := make([]error, racers)
 		race(racers, func(i int) {
-			var token string
-			if token, errs[i] = s.Sign(claims); errs[i] == nil {
-				_, errs[i] = s.Verify(token, now)
+			token, err := s.Sign(claims)
+			if err == nil {
+				_, err = s.Verify(token, now)
 			}
+			errs[i] = err
 		})
 		require.NoError(t, firstError(errs...))
 	})

@@ -16,40 +16,38 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// GatewayWorker is a worker as the suite [WorkerGateway] needs it: up, without
-// sessions, with the capabilities that were asked for. What needs a field that
-// is nil is skipped.
+// GatewayWorker is a worker for the suite [WorkerGateway]: online, without sessions, with the requested
+// capabilities. The suite skips subtests that need a nil function.
 type GatewayWorker struct {
 	Ref ports.WorkerRef
-	// Delivered gives the texts that the session has sent so far.
+	// Delivered returns the texts that the session has sent so far.
 	Delivered func(sessionID string) []string
-	// Connect has the phone of a started session scan its QR.
+	// Connect lets the phone of a started session scan its QR.
 	Connect func(t *testing.T, sessionID string)
 	// Crash ends the process: nothing listens at the endpoint any more.
-	// Nil: the suite leaves out what needs it; so for the two below.
 	Crash func()
-	// Hang has it take calls and answer none.
+	// Hang makes the worker accept calls without answering them.
 	Hang func()
-	// FailNext has the next calls fail, one each, health calls excepted.
+	// FailNext makes the next calls fail, one for each fault. Health calls do not count.
 	FailNext func(...GatewayFault)
 }
 
-// GatewayFault is one call that goes wrong.
+// GatewayFault is a failure of one call.
 type GatewayFault struct {
-	Status     int           // of the answer; 0: the connection ends without one
-	Text       string        // what the worker says of it
-	RetryAfter time.Duration // if it says so
-	Done       bool          // the worker does what it was asked, and fails then
+	Status     int           // of the response; 0: the connection ends without a response
+	Text       string        // the worker's error message
+	RetryAfter time.Duration // 0: not stated
+	Done       bool          // the worker executes the call and fails afterwards
 }
 
-// WorkerGateway checks a gateway against the contract of ports.WorkerGateway.
-// open gives a gateway and a worker, which are the subtest's own.
+// WorkerGateway tests a gateway against the contract of ports.WorkerGateway. open returns a gateway and
+// a worker for one subtest.
 func WorkerGateway(t *testing.T, open func(t *testing.T, caps ...domain.Capability) (ports.WorkerGateway, GatewayWorker)) {
 	all := []domain.Capability{domain.CapLease, domain.CapGeneration, domain.CapDedupe}
 	for _, kind := range []struct {
 		name string
 		caps []domain.Capability
-	}{{"older worker", nil}, {"worker with capabilities", all}} {
+	}{{"legacy worker", nil}, {"worker with capabilities", all}} {
 		t.Run(kind.name, func(t *testing.T) {
 			g := gatewaySuite{open: func(t *testing.T) (ports.WorkerGateway, GatewayWorker) {
 				gateway, w := open(t, kind.caps...)
@@ -61,24 +59,24 @@ func WorkerGateway(t *testing.T, open func(t *testing.T, caps ...domain.Capabili
 			t.Run("stop", g.stop)
 			t.Run("restart", g.restart)
 			t.Run("generations", func(t *testing.T) { g.generations(t, kind.caps != nil) })
-			t.Run("a session that is not there", g.unknown)
+			t.Run("missing session", g.missing)
 			t.Run("send", g.send)
-			t.Run("act", g.act)
+			t.Run("action", g.action)
 			t.Run("concurrent sends", g.concurrent)
-			t.Run("context over before the call", g.over)
-			_, can := g.open(t)
-			if can.Crash != nil {
+			t.Run("context ends before the call", g.cancelled)
+			_, worker := g.open(t)
+			if worker.Crash != nil {
 				t.Run("crashed", g.crashed)
 			}
-			if can.Hang != nil {
+			if worker.Hang != nil {
 				t.Run("hanging", g.hanging)
 			}
-			if can.FailNext != nil {
+			if worker.FailNext != nil {
 				t.Run("busy", g.busy)
 				t.Run("rejected", g.rejected)
-				t.Run("fails and works again", g.again)
+				t.Run("fails and recovers", g.recovers)
 				t.Run("keeps failing", g.failing)
-				t.Run("send with a lost answer", func(t *testing.T) { g.lost(t, kind.caps != nil) })
+				t.Run("send with a lost response", func(t *testing.T) { g.lostResponse(t, kind.caps != nil) })
 			}
 		})
 	}
@@ -88,16 +86,18 @@ func WorkerGateway(t *testing.T, open func(t *testing.T, caps ...domain.Capabili
 	})
 }
 
+// A gatewaySuite opens gateways and workers for its subtests.
 type gatewaySuite struct {
 	open func(t *testing.T) (ports.WorkerGateway, GatewayWorker)
 }
 
+// gatewayText returns a text message.
 func gatewayText(sessionID, id, s string) ports.Send {
 	return ports.Send{SessionID: sessionID, ClientMessageID: id, To: "6281234567890@s.whatsapp.net",
 		Message: &domain.Outgoing{To: "6281234567890", Type: domain.TypeText, Text: s}}
 }
 
-// started opens a worker with one session that is connected.
+// started opens a worker with one connected session, "one".
 func (g gatewaySuite) started(t *testing.T) (ports.WorkerGateway, GatewayWorker) {
 	t.Helper()
 	gateway, w := g.open(t)
@@ -107,13 +107,14 @@ func (g gatewaySuite) started(t *testing.T) (ports.WorkerGateway, GatewayWorker)
 	return gateway, w
 }
 
-// gatewayFails is gatewayFailure for those who want to know no more.
+// gatewayFails is gatewayFailure without a result.
 func gatewayFails(t *testing.T, w GatewayWorker, err error, want ...ports.WorkerFailure) {
 	t.Helper()
 	require.Contains(t, want, gatewayFailure(t, w, err, want...).Failure)
 }
 
-// gatewayFailure checks what holds for every failure of a gateway.
+// gatewayFailure requires a failure of one of the wanted kinds, with the properties of every failure,
+// and returns it.
 func gatewayFailure(t *testing.T, w GatewayWorker, err error, want ...ports.WorkerFailure) *ports.WorkerError {
 	t.Helper()
 	require.Error(t, err)
@@ -123,8 +124,8 @@ func gatewayFailure(t *testing.T, w GatewayWorker, err error, want ...ports.Work
 	require.NotEmpty(t, e.Message)
 	u, parseErr := url.Parse(w.Ref.Endpoint)
 	require.NoError(t, parseErr)
-	require.NotContains(t, e.Message, u.Host, "a message names no address")
-	require.NotContains(t, e.Message, "://", "a message names no address")
+	require.NotContains(t, e.Message, u.Host, "a message contains no address")
+	require.NotContains(t, e.Message, "://", "a message contains no address")
 	return e
 }
 
@@ -139,15 +140,15 @@ func (g gatewaySuite) start(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, list)
 
-	order := ports.Start{SessionID: "one", UserID: "u", SessionName: "One", Generation: 3}
-	r, err := gateway.Start(t.Context(), w.Ref, order)
+	request := ports.Start{SessionID: "one", UserID: "u", SessionName: "One", Generation: 3}
+	r, err := gateway.Start(t.Context(), w.Ref, request)
 	require.NoError(t, err)
 	require.Equal(t, "one", r.SessionID)
 	require.Equal(t, w.Ref.ID, r.WorkerID)
-	require.Equal(t, int64(3), r.Generation, "the answer is to this start")
+	require.Equal(t, int64(3), r.Generation, "the generation of the start")
 	require.True(t, r.Status.IsActive(), r.Status)
 
-	r, err = gateway.Start(t.Context(), w.Ref, order)
+	r, err = gateway.Start(t.Context(), w.Ref, request)
 	require.NoError(t, err, "a session that runs already")
 	require.True(t, r.Status.IsActive(), r.Status)
 
@@ -179,20 +180,20 @@ func (g gatewaySuite) stop(t *testing.T) {
 			require.NoError(t, stop(gateway, t.Context(), w.Ref, "one", 3))
 			g.down(t, gateway, w)
 			require.NoError(t, stop(gateway, t.Context(), w.Ref, "one", 3), "repeated")
-			require.NoError(t, stop(gateway, t.Context(), w.Ref, "never-seen", 3), "nothing to do is done")
-			require.NoError(t, stop(gateway, t.Context(), w.Ref, "never-seen", 0), "nothing to do is done")
+			require.NoError(t, stop(gateway, t.Context(), w.Ref, "never-seen", 3), "a stop of a missing session succeeds")
+			require.NoError(t, stop(gateway, t.Context(), w.Ref, "never-seen", 0), "a stop of a missing session succeeds")
 		})
 	}
 }
 
-// gatewayStops are the ways to stop a session, by name.
+// gatewayStops maps the ways to stop a session by name.
 var gatewayStops = map[string]func(ports.WorkerGateway, context.Context, ports.WorkerRef, string, int64) error{
 	"disconnect": ports.WorkerGateway.Disconnect,
 	"logout":     ports.WorkerGateway.Logout,
 	"delete":     ports.WorkerGateway.Delete,
 }
 
-// down checks that the session does not run.
+// down requires that the session "one" does not run.
 func (g gatewaySuite) down(t *testing.T, gateway ports.WorkerGateway, w GatewayWorker) {
 	t.Helper()
 	r, err := gateway.Status(t.Context(), w.Ref, "one")
@@ -203,8 +204,8 @@ func (g gatewaySuite) down(t *testing.T, gateway ports.WorkerGateway, w GatewayW
 	}
 }
 
-// generations checks that calls which were delayed do nothing to what is newer,
-// as far as the worker knows generations.
+// generations requires that delayed calls do not affect a newer generation, if the worker knows
+// generations.
 func (g gatewaySuite) generations(t *testing.T, known bool) {
 	for name, stop := range gatewayStops {
 		t.Run(name, func(t *testing.T) {
@@ -216,12 +217,12 @@ func (g gatewaySuite) generations(t *testing.T, known bool) {
 			require.NoError(t, stop(gateway, t.Context(), w.Ref, "one", 2))
 			if !known {
 				g.down(t, gateway, w)
-				require.NoError(t, start(3), "what a worker is not told it cannot refuse")
+				require.NoError(t, start(3), "a legacy worker receives no generation and refuses nothing")
 				return
 			}
 			r, err := gateway.Status(t.Context(), w.Ref, "one")
 			require.NoError(t, err)
-			require.True(t, r.Status.IsActive(), "the stop was older than what runs")
+			require.True(t, r.Status.IsActive(), "the stop was older than the running generation")
 
 			e := gatewayFailure(t, w, gateway.Restart(t.Context(), w.Ref, "one", 2), ports.WorkerRejected)
 			require.True(t, e.IsNotExecuted())
@@ -229,16 +230,16 @@ func (g gatewaySuite) generations(t *testing.T, known bool) {
 			gatewayFails(t, w, start(2), ports.WorkerRejected)
 
 			require.NoError(t, stop(gateway, t.Context(), w.Ref, "one", 3))
-			require.NoError(t, stop(gateway, t.Context(), w.Ref, "one", 2), "an older one changes nothing")
-			require.True(t, gatewayFailure(t, w, start(3), ports.WorkerRejected).IsNotExecuted(), "it was stopped for good")
+			require.NoError(t, stop(gateway, t.Context(), w.Ref, "one", 2), "an older stop changes nothing")
+			require.True(t, gatewayFailure(t, w, start(3), ports.WorkerRejected).IsNotExecuted(), "a stopped generation never starts again")
 			g.down(t, gateway, w)
 			require.NoError(t, start(4))
 
-			require.NoError(t, stop(gateway, t.Context(), w.Ref, "one", 9), "also for what has not come yet")
+			require.NoError(t, stop(gateway, t.Context(), w.Ref, "one", 9), "a stop also covers generations that never started")
 			gatewayFails(t, w, start(8), ports.WorkerRejected)
 			g.down(t, gateway, w)
 			require.NoError(t, start(10))
-			require.NoError(t, stop(gateway, t.Context(), w.Ref, "one", 0), "whatever runs")
+			require.NoError(t, stop(gateway, t.Context(), w.Ref, "one", 0), "generation 0 is the running one")
 			g.down(t, gateway, w)
 		})
 	}
@@ -252,7 +253,7 @@ func (g gatewaySuite) restart(t *testing.T) {
 	require.True(t, r.Status.IsActive(), r.Status)
 }
 
-func (g gatewaySuite) unknown(t *testing.T) {
+func (g gatewaySuite) missing(t *testing.T) {
 	gateway, w := g.open(t)
 	_, err := gateway.Status(t.Context(), w.Ref, "never-seen")
 	e := gatewayFailure(t, w, err, ports.WorkerSessionNotFound)
@@ -293,7 +294,7 @@ func (g gatewaySuite) send(t *testing.T) {
 	}
 }
 
-func (g gatewaySuite) act(t *testing.T) {
+func (g gatewaySuite) action(t *testing.T) {
 	gateway, w := g.started(t)
 	for _, a := range []domain.ActionType{
 		domain.ActionDelete, domain.ActionUnsend, domain.ActionStar, domain.ActionUnstar, domain.ActionEdit,
@@ -347,19 +348,19 @@ func (g gatewaySuite) hanging(t *testing.T) {
 	began := time.Now()
 	_, err := gateway.Send(ctx, w.Ref, gatewayText("one", "m1", "hello"))
 	e := gatewayFailure(t, w, err, ports.WorkerTimedOut)
-	require.False(t, e.IsNotExecuted(), "it may have been sent")
+	require.False(t, e.IsNotExecuted(), "the message may be sent")
 	require.Equal(t, domain.ProbeTimedOut, e.Probe())
 	require.Less(t, time.Since(began), 3*time.Second, "the context bounds the call")
 
-	cancelled, giveUp := context.WithCancel(t.Context())
-	time.AfterFunc(50*time.Millisecond, giveUp)
+	cancelled, cancelHealth := context.WithCancel(t.Context())
+	time.AfterFunc(50*time.Millisecond, cancelHealth)
 	began = time.Now()
 	e = gatewayFailure(t, w, gateway.Health(cancelled, w.Ref.Endpoint), ports.WorkerTimedOut)
 	require.Equal(t, domain.ProbeTimedOut, e.Probe())
-	require.Less(t, time.Since(began), 3*time.Second, "so does its cancellation")
+	require.Less(t, time.Since(began), 3*time.Second, "its cancellation too")
 }
 
-func (g gatewaySuite) over(t *testing.T) {
+func (g gatewaySuite) cancelled(t *testing.T) {
 	gateway, w := g.started(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -369,7 +370,7 @@ func (g gatewaySuite) over(t *testing.T) {
 	require.Empty(t, w.Delivered("one"))
 }
 
-// faulty opens a worker with a connected session whose next calls fail.
+// faulty opens a worker with a connected session. Its next calls fail.
 func (g gatewaySuite) faulty(t *testing.T, faults ...GatewayFault) (ports.WorkerGateway, GatewayWorker) {
 	t.Helper()
 	gateway, w := g.started(t)
@@ -385,7 +386,7 @@ func (g gatewaySuite) busy(t *testing.T) {
 	require.Equal(t, 7*time.Second, e.Retry)
 	require.Equal(t, domain.ProbeAnswered, e.Probe())
 	_, err = gateway.Start(t.Context(), w.Ref, ports.Start{SessionID: "two"})
-	require.NoError(t, err, "the 429 was final, so there was one call")
+	require.NoError(t, err, "a 429 is not retried: there was one call")
 }
 
 func (g gatewaySuite) rejected(t *testing.T) {
@@ -404,16 +405,16 @@ func (g gatewaySuite) rejected(t *testing.T) {
 	}
 }
 
-func (g gatewaySuite) again(t *testing.T) {
+func (g gatewaySuite) recovers(t *testing.T) {
 	for _, fault := range []GatewayFault{{Status: 500, Text: "Oops"}, {}, {Done: true}} {
 		gateway, w := g.faulty(t, fault, fault)
 		_, err := gateway.Start(t.Context(), w.Ref, ports.Start{SessionID: "two"})
 		require.NoError(t, err, "a start is safe to repeat")
 		w.FailNext(fault, fault)
-		require.NoError(t, gateway.Disconnect(t.Context(), w.Ref, "two", 0), "so is a stop")
+		require.NoError(t, gateway.Disconnect(t.Context(), w.Ref, "two", 0), "a stop is safe to repeat")
 		w.FailNext(fault, fault)
 		_, err = gateway.List(t.Context(), w.Ref)
-		require.NoError(t, err, "so is a question")
+		require.NoError(t, err, "a read is safe to repeat")
 	}
 }
 
@@ -424,22 +425,22 @@ func (g gatewaySuite) failing(t *testing.T) {
 	require.Equal(t, 503, e.Status)
 	require.True(t, strings.HasSuffix(e.Message, "Oops"), e.Message)
 	_, err = gateway.List(t.Context(), w.Ref)
-	require.NoError(t, err, "three tries and no more")
+	require.NoError(t, err, "three attempts and no more")
 }
 
-// lost has the answer to a send get lost after the message went out.
-func (g gatewaySuite) lost(t *testing.T, dedupe bool) {
+// lostResponse loses the response to a send after the message went out.
+func (g gatewaySuite) lostResponse(t *testing.T, dedupe bool) {
 	for _, fault := range []GatewayFault{{Done: true}, {Status: 500, Done: true}} {
 		gateway, w := g.faulty(t, fault)
 		sent, err := gateway.Send(t.Context(), w.Ref, gatewayText("one", "m1", "hello"))
 		if dedupe {
-			require.NoError(t, err, "a worker with dedupe can be asked again")
+			require.NoError(t, err, "a send to a worker with dedupe is repeated")
 			require.NotEmpty(t, sent.WhatsAppID)
 		} else {
 			e := gatewayFailure(t, w, err, ports.WorkerConnectionLost, ports.WorkerFailed)
 			require.False(t, e.IsNotExecuted())
 		}
-		require.Equal(t, []string{"hello"}, w.Delivered("one"), "once and never twice")
+		require.Equal(t, []string{"hello"}, w.Delivered("one"), "sent exactly once")
 	}
 }
 

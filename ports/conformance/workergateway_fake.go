@@ -18,9 +18,8 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// HTTPWorker is a scripted worker for gateways that speak the worker protocol
-// over HTTP. One without capabilities is as strict as the older ones are. It
-// notes every call.
+// HTTPWorker is a scripted worker for gateways that speak the worker protocol over HTTP. Without
+// capabilities it is as strict as a legacy worker. It records every call.
 type HTTPWorker struct {
 	Server *httptest.Server
 
@@ -29,24 +28,24 @@ type HTTPWorker struct {
 	caps   []domain.Capability
 
 	mu       sync.Mutex
-	sessions map[string]string // status words
-	runs     map[string]int64  // newest generation started
-	stopped  map[string]int64  // newest generation that a stop was ordered for
+	sessions map[string]string // the words of the worker protocol
+	runs     map[string]int64  // the newest started generation
+	stopped  map[string]int64  // the newest generation with a stop
 	texts    map[string][]string
-	sent     map[string]string // by client message id
+	sent     map[string]string // by session and client message id
 	faults   []GatewayFault
 	calls    []HTTPCall
 	hang     chan struct{}
 	count    int
 }
 
-// HTTPCall is one call that an [HTTPWorker] has had.
+// HTTPCall is one call to an [HTTPWorker].
 type HTTPCall struct {
 	Method, Path string
-	Body         map[string]any // nil: none
+	Body         map[string]any // nil: no body
 }
 
-// NewHTTPWorker starts a worker that demands the token. It ends with the test.
+// NewHTTPWorker starts a worker that requires the token. The worker ends with the test.
 func NewHTTPWorker(t *testing.T, token string, caps ...domain.Capability) *HTTPWorker {
 	t.Helper()
 	w := &HTTPWorker{
@@ -68,7 +67,7 @@ func NewHTTPWorker(t *testing.T, token string, caps ...domain.Capability) *HTTPW
 	return w
 }
 
-// Worker gives the worker to the suite. Its endpoint has a path.
+// Worker returns the worker in the form that the suite needs. Its endpoint has a path.
 func (w *HTTPWorker) Worker() GatewayWorker {
 	return GatewayWorker{
 		Ref: ports.WorkerRef{ID: "fake-worker", Endpoint: w.Server.URL + w.prefix, Capabilities: w.caps},
@@ -99,13 +98,14 @@ func (w *HTTPWorker) Worker() GatewayWorker {
 	}
 }
 
-// Calls gives the calls so far, health excepted.
+// Calls returns the calls so far, without health calls.
 func (w *HTTPWorker) Calls() []HTTPCall {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return slices.Clone(w.calls)
 }
 
+// serve records a call and executes it, or its fault.
 func (w *HTTPWorker) serve(rw http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
 	w.mu.Lock()
@@ -142,7 +142,7 @@ func (w *HTTPWorker) serve(rw http.ResponseWriter, r *http.Request) {
 	}
 	var answer http.ResponseWriter = rw
 	if fault != nil {
-		answer = httptest.NewRecorder() // nobody reads it
+		answer = httptest.NewRecorder() // nobody reads this response
 	}
 	if fault == nil || fault.Done {
 		w.handle(answer, call)
@@ -159,6 +159,7 @@ func (w *HTTPWorker) serve(rw http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// handle executes a call.
 func (w *HTTPWorker) handle(rw http.ResponseWriter, c HTTPCall) {
 	parts := strings.Split(strings.TrimPrefix(c.Path, "/api/"), "/")
 	route := c.Method + " " + strings.Join(parts, "/")
@@ -197,13 +198,13 @@ func (w *HTTPWorker) handle(rw http.ResponseWriter, c HTTPCall) {
 	}
 }
 
-// generation is what a call names; 0: nothing.
+// generation returns the generation of a call, or 0.
 func generation(body map[string]any) int64 {
 	n, _ := body["generation"].(float64)
 	return int64(n)
 }
 
-// current refuses to start or restart what is older than what runs, or was stopped for good.
+// current refuses a start or restart of a generation that is older than the running one or was stopped.
 func (w *HTTPWorker) current(rw http.ResponseWriter, id string, body map[string]any) bool {
 	g := generation(body)
 	if g != 0 && (g < w.runs[id] || g <= w.stopped[id]) {
@@ -214,8 +215,7 @@ func (w *HTTPWorker) current(rw http.ResponseWriter, id string, body map[string]
 	return true
 }
 
-// stop stops a session, unless what runs is newer than what the call names. The
-// empty status removes it.
+// stop stops a session unless a newer generation runs. The empty status removes the session.
 func (w *HTTPWorker) stop(rw http.ResponseWriter, id, status string, body map[string]any) {
 	if !w.known(rw, body, "generation") {
 		return
@@ -226,13 +226,15 @@ func (w *HTTPWorker) stop(rw http.ResponseWriter, id, status string, body map[st
 		return
 	}
 	if g == 0 || g >= w.runs[id] {
-		if w.sessions[id] = status; status == "" {
+		w.sessions[id] = status
+		if status == "" {
 			delete(w.sessions, id)
 		}
 	}
 	gatewayOK(rw, nil)
 }
 
+// start starts a session that does not run.
 func (w *HTTPWorker) start(rw http.ResponseWriter, body map[string]any) {
 	id := fmt.Sprint(body["sessionId"])
 	if !w.known(rw, body, "sessionId", "userId", "sessionName", "generation", "recover", "pairing") || !w.current(rw, id, body) {
@@ -245,6 +247,7 @@ func (w *HTTPWorker) start(rw http.ResponseWriter, body map[string]any) {
 	gatewayOK(rw, map[string]any{"sessionId": id, "status": w.sessions[id], "qrCode": "2@" + id})
 }
 
+// send records a text, once for each client message id.
 func (w *HTTPWorker) send(rw http.ResponseWriter, id string, body map[string]any) {
 	if !w.has(rw, id) || !w.known(rw, body, "to", "type", "message", "mediaUrl", "caption", "filename", "location", "contact",
 		"link", "poll", "messageId", "humanSimulation", "clientMessageId") {
@@ -278,6 +281,7 @@ func (w *HTTPWorker) send(rw http.ResponseWriter, id string, body map[string]any
 	gatewayOK(rw, map[string]any{"messageId": wa, "status": "sent", "timestamp": "2026-01-02T03:04:05.678Z"})
 }
 
+// has answers 404 if the session is missing.
 func (w *HTTPWorker) has(rw http.ResponseWriter, id string) bool {
 	if w.sessions[id] == "" {
 		gatewayFail(rw, 404, "Session not found", true)
@@ -286,8 +290,8 @@ func (w *HTTPWorker) has(rw http.ResponseWriter, id string) bool {
 	return true
 }
 
-// known refuses keys that are not listed, and to one without capabilities the
-// extensions too.
+// known refuses keys that are not listed. A worker without capabilities also refuses the keys of
+// extensions.
 func (w *HTTPWorker) known(rw http.ResponseWriter, body map[string]any, keys ...string) bool {
 	for key := range body {
 		extension := key == "clientMessageId" || key == "generation" || key == "recover" || key == "pairing"
@@ -299,7 +303,7 @@ func (w *HTTPWorker) known(rw http.ResponseWriter, body map[string]any, keys ...
 	return true
 }
 
-// Last gives the latest call, of which there must be one.
+// Last returns the latest call. It fails the test if there is none.
 func (w *HTTPWorker) Last(t *testing.T) HTTPCall {
 	t.Helper()
 	calls := w.Calls()
@@ -307,11 +311,12 @@ func (w *HTTPWorker) Last(t *testing.T) HTTPCall {
 	return calls[len(calls)-1]
 }
 
+// gatewayOK answers a success with data.
 func gatewayOK(rw http.ResponseWriter, data any) {
 	gatewayAnswer(rw, map[string]any{"success": true, "data": data})
 }
 
-// gatewayFail answers a failure in one of the two forms that are in use.
+// gatewayFail answers a failure. Workers use two forms of the error: an object or a plain text.
 func gatewayFail(rw http.ResponseWriter, status int, text string, object bool) {
 	body := map[string]any{"success": false, "error": text}
 	if object {
@@ -322,7 +327,8 @@ func gatewayFail(rw http.ResponseWriter, status int, text string, object bool) {
 	gatewayAnswer(rw, body)
 }
 
+// gatewayAnswer writes a JSON response.
 func gatewayAnswer(rw http.ResponseWriter, v any) {
 	rw.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(rw).Encode(v) // whoever asked may have gone
+	_ = json.NewEncoder(rw).Encode(v) // the client may be gone
 }

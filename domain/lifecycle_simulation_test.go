@@ -13,58 +13,58 @@ import (
 	"github.com/switchyard-wa/switchyard/domain"
 )
 
-// world is a store, as small as it can be, together with the processes out
-// there. What the store holds is changed by the rules of package domain alone.
-type world struct {
+// A simulation is a minimal store together with the workers' processes. Only the rules of package
+// domain change its rows.
+type simulation struct {
 	t      *rapid.T
 	timing domain.Timing
 	now    time.Time
-	faulty bool // calls may fail and reports may be lost
-	calm   int  // how seldom they do
+	faulty bool // calls may fail and reports may get lost
+	calm   int  // how rarely they do
 
-	sessions map[string]*domain.Session
-	workers  map[string]*domain.Worker
-	cleanups map[place]*domain.Cleanup
-	moves    map[string]*domain.Migration
-	live     map[string]int // by user: sessions wanted up
+	sessions   map[string]*domain.Session
+	workers    map[string]*domain.Worker
+	cleanups   map[place]*domain.Cleanup
+	migrations map[string]*domain.Migration
+	live       map[string]int // by user: sessions with the intent up
 
 	processes map[string]*process
-	fresh     map[string]int64 // generations that this process of ours assigned and has made no call about
-	mail      []domain.Report  // under way to us
-	late      []func()         // calls under way to workers, and answers under way to us
+	fresh     map[string]int64 // generations that this process assigned without a call so far
+	mail      []domain.Report  // reports under way to the control plane
+	late      []func()         // calls under way to workers, and responses under way to us
 	ids       int
 }
 
+// A place is one session on one worker.
 type place struct{ worker, session string }
 
-// process is what really runs under the name of a worker.
+// A process is the real process of a worker.
 type process struct {
 	id       string
-	up       bool // it exists
-	cutOff   bool // nothing gets through, either way
-	modern   bool // leases, generations, and it says who it is
+	up       bool // the process exists
+	cutOff   bool // no message passes in either direction
+	modern   bool // lease, generation, and it states its worker id
 	beatAt   time.Time
-	clock    time.Duration // ahead of ours
+	clock    time.Duration // the difference to our clock
 	stamp    time.Time
-	sessions map[string]domain.Status // what it lists
+	sessions map[string]domain.Status // the sessions that it lists
 	versions map[string]int64
-	linked   map[string]bool // whose credentials it holds
-	doomed   map[string]bool // of these, those that a logout had to wipe
-	late     bool            // it obeys a call of long ago
-	excused  map[string]bool // whose running there is past our knowing
+	linked   map[string]bool // the sessions whose credentials it stores
+	doomed   map[string]bool // the linked sessions that a logout had to wipe
+	late     bool            // it executes a call of long ago
+	excused  map[string]bool // sessions that may run here without our knowledge
 }
 
-func newWorld(t *rapid.T) *world {
-	return &world{
+func newSimulation(t *rapid.T) *simulation {
+	return &simulation{
 		t: t, timing: domain.DefaultTiming(), now: noon, faulty: true, calm: rapid.IntRange(0, 3).Draw(t, "calm"),
 		sessions: map[string]*domain.Session{}, workers: map[string]*domain.Worker{},
-		cleanups: map[place]*domain.Cleanup{}, moves: map[string]*domain.Migration{}, live: map[string]int{}, processes: map[string]*process{}, fresh: map[string]int64{},
+		cleanups: map[place]*domain.Cleanup{}, migrations: map[string]*domain.Migration{}, live: map[string]int{}, processes: map[string]*process{}, fresh: map[string]int64{},
 	}
 }
 
-// pick draws one of n possibilities while there are faults; the first is the
-// good one.
-func (w *world) pick(what string, n int) int {
+// pick draws one of n possibilities while faults happen. Possibility 0 is the good one.
+func (w *simulation) pick(what string, n int) int {
 	if !w.faulty {
 		return 0
 	}
@@ -73,17 +73,17 @@ func (w *world) pick(what string, n int) int {
 
 func sorted[K cmp.Ordered, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }
 
-// change is one transaction on one session.
-func (w *world) change(op, id string, fn func(s *domain.Session) []domain.Event) {
+// change is one transaction on one session. It checks the rules about assignments, intents and events.
+func (w *simulation) change(op, id string, fn func(s *domain.Session) []domain.Event) {
 	before := w.sessions[id]
 	if before == nil {
 		return
 	}
 	s := before.Clone()
 	events := fn(s)
-	w.follow(s)
-	if before.IsAssigned() && !s.IsAssigned() && s.Intent == domain.Down && slices.Contains([]string{"settle", "report", "answer"}, op) {
-		w.processes[before.WorkerID].excused[id] = true // as it said itself, it does not run there
+	w.syncMigration(s)
+	if before.IsAssigned() && !s.IsAssigned() && s.Intent == domain.Down && slices.Contains([]string{"end debounce", "report", "answer"}, op) {
+		w.processes[before.WorkerID].excused[id] = true // the worker reported that the session does not run there
 	}
 	if before.WorkerID != s.WorkerID {
 		if before.IsAssigned() {
@@ -99,26 +99,27 @@ func (w *world) change(op, id string, fn func(s *domain.Session) []domain.Event)
 	} else {
 		want := before.Generation
 		if op == "connect" && before.Command.Stops() && before.Command != domain.CommandLogout {
-			want++ // it is assigned anew where it is
+			want++ // a new assignment on the same worker
 		}
 		require.Equal(w.t, want, s.Generation, "the generation grew without an assignment: %s", op)
 	}
 	if before.Intent != s.Intent {
-		if w.live[s.UserID]--; s.Intent == domain.Up {
+		w.live[s.UserID]--
+		if s.Intent == domain.Up {
 			w.live[s.UserID] += 2
 			require.Equal(w.t, "connect", op)
 		} else {
-			require.True(w.t, s.Status == domain.Errored || slices.Contains([]string{"disconnect", "logout", "withdraw"}, op) ||
-				op == "settle" && (before.LoggedOut || !before.WasConnected), "%s took the intent of %s", op, id)
+			require.True(w.t, s.Status == domain.Errored || slices.Contains([]string{"disconnect", "logout", "cancel connect"}, op) ||
+				op == "end debounce" && (before.LoggedOut || !before.WasConnected), "%s took the intent of %s", op, id)
 		}
 	}
 	w.checkEvents(op, before, s, events)
 	w.sessions[id] = s
 }
 
-// follow keeps the migration of a session up to date.
-func (w *world) follow(s *domain.Session) {
-	m := w.moves[s.MigrationID]
+// syncMigration updates the migration of a session and checks it.
+func (w *simulation) syncMigration(s *domain.Session) {
+	m := w.migrations[s.MigrationID]
 	if m == nil {
 		return
 	}
@@ -144,21 +145,20 @@ func (w *world) follow(s *domain.Session) {
 	require.Equal(w.t, m.Status == domain.MigrationFailed || m.Status == domain.MigrationCancelled, m.Error != "")
 }
 
-// depart begins a migration, unless the session has one.
-func (w *world) depart(s *domain.Session, kind domain.MigrationKind) {
+// startMigration begins a migration unless the session has one.
+func (w *simulation) startMigration(s *domain.Session, kind domain.MigrationKind) {
 	if s.MigrationID == "" {
 		w.ids++
 		m := domain.NewMigration(fmt.Sprint("m", w.ids), s, kind, "", "", w.now)
-		w.moves[m.ID] = m
+		w.migrations[m.ID] = m
 		s.Migrate(m, w.now)
 	}
 }
 
-// checkEvents: exactly one event for entering a status that has one, and one
-// for each assignment.
-func (w *world) checkEvents(op string, before, after *domain.Session, events []domain.Event) {
+// checkEvents checks that each entered status and each assignment caused exactly one event.
+func (w *simulation) checkEvents(op string, before, after *domain.Session, events []domain.Event) {
 	var want, got []domain.EventType
-	if before.Status != after.Status && op != "withdraw" { // its caller is told, nobody else
+	if before.Status != after.Status && op != "cancel connect" { // the caller of connect sees the failure, no event does
 		switch after.Status {
 		case domain.Connected:
 			want = append(want, domain.EventSessionConnected)
@@ -186,12 +186,12 @@ func (w *world) checkEvents(op string, before, after *domain.Session, events []d
 	require.Equal(w.t, want, got, "%s: %s to %s", op, before.Status, after.Status)
 }
 
-// leave notes that something of the session is to be stopped or wiped on a worker.
-func (w *world) leave(worker, session string, order domain.Command) {
+// addCleanup records a stop or wipe of the session on a worker.
+func (w *simulation) addCleanup(worker, session string, command domain.Command) {
 	at := place{worker, session}
-	c := &domain.Cleanup{WorkerID: worker, SessionID: session, Command: order}
+	c := &domain.Cleanup{WorkerID: worker, SessionID: session, Command: command}
 	if old := w.cleanups[at]; old != nil {
-		c.Command = order.MoreDestructive(old.Command)
+		c.Command = command.MoreDestructive(old.Command)
 	}
 	if w.workers[worker].Online {
 		c.DueAt = w.now
@@ -199,8 +199,8 @@ func (w *world) leave(worker, session string, order domain.Command) {
 	w.cleanups[at] = c
 }
 
-// choose finds a worker for the session by the filters of placement.
-func (w *world) choose(s *domain.Session, avoid ...string) string {
+// choose returns a worker for the session by the filters of placement.
+func (w *simulation) choose(s *domain.Session, avoid ...string) string {
 	req := domain.Request{Avoid: avoid}
 	if s.PhoneNumber != "" {
 		req.Prefer = s.CredentialsWorkerID
@@ -213,23 +213,23 @@ func (w *world) choose(s *domain.Session, avoid ...string) string {
 		k := w.workers[id]
 		loads = append(loads, domain.Load{WorkerID: id, Status: k.Status(), Used: k.Used, Capacity: k.Capacity})
 		if c := w.cleanups[place{id, s.ID}]; c != nil && c.Command != domain.CommandDisconnect {
-			req.Avoid = append(req.Avoid, id) // a start would find what is to be wiped
+			req.Avoid = append(req.Avoid, id) // a start would find credentials that have to be wiped
 		}
 	}
 	chosen, _ := domain.Explain(loads, req, domain.LeastSessions{}, w.now)
 	return chosen
 }
 
-func (w *world) assign(s *domain.Session, worker string) []domain.Event {
+// assign assigns the session and remembers that no call was made.
+func (w *simulation) assign(s *domain.Session, worker string) []domain.Event {
 	delete(w.cleanups, place{worker, s.ID})
 	events := s.Assign(worker, w.now)
 	w.fresh[s.ID] = s.Generation
 	return events
 }
 
-// pursue carries out steps until there is nothing to do now, or the process
-// that does it dies.
-func (w *world) pursue(id string) {
+// reconcileSession executes steps until none is left now or the process dies.
+func (w *simulation) reconcileSession(id string) {
 	var last domain.Session
 	for range 12 {
 		s := w.sessions[id]
@@ -247,7 +247,7 @@ func (w *world) pursue(id string) {
 			}
 			return
 		}
-		if !w.take(s, step) {
+		if !w.executeStep(s, step) {
 			return
 		}
 		if !w.faulty {
@@ -257,7 +257,8 @@ func (w *world) pursue(id string) {
 	}
 }
 
-func (w *world) take(s *domain.Session, step domain.Step) (more bool) {
+// executeStep executes one step and reports whether another may follow.
+func (w *simulation) executeStep(s *domain.Session, step domain.Step) (more bool) {
 	switch step {
 	case domain.StepPlace:
 		worker := w.choose(s)
@@ -278,30 +279,26 @@ func (w *world) take(s *domain.Session, step domain.Step) (more bool) {
 				s.DueAt = w.now.Add(w.timing.RestartBackoff)
 				return nil
 			}
-			w.depart(s, domain.MigrationByDrain)
+			w.startMigration(s, domain.MigrationByDrain)
 			s.RequestStopForMove(w.now)
 			return nil
 		})
 		return room
 	case domain.StepEndDebounce:
-		w.change("settle", s.ID, func(s *domain.Session) []domain.Event { return s.EndDebounce(w.timing, w.now) })
+		w.change("end debounce", s.ID, func(s *domain.Session) []domain.Event { return s.EndDebounce(w.timing, w.now) })
 	case domain.StepAbandonAssignment:
-		order := domain.CommandDisconnect
-		if s.Command == domain.CommandLogout {
-			order = domain.CommandLogout
-		}
-		w.leave(s.WorkerID, s.ID, order)
-		w.change("release", s.ID, func(s *domain.Session) []domain.Event { s.StopConfirmed(w.now); return nil })
+		w.addCleanup(s.WorkerID, s.ID, s.Command.AsStop())
+		w.change("abandon", s.ID, func(s *domain.Session) []domain.Event { s.StopConfirmed(w.now); return nil })
 	case domain.StepFailover:
-		w.leave(s.WorkerID, s.ID, domain.CommandDisconnect)
-		w.change("leave", s.ID, func(s *domain.Session) []domain.Event {
-			w.depart(s, domain.MigrationByFailover)
+		w.addCleanup(s.WorkerID, s.ID, domain.CommandDisconnect)
+		w.change("fail over", s.ID, func(s *domain.Session) []domain.Event {
+			w.startMigration(s, domain.MigrationByFailover)
 			s.UnassignForMove(domain.EventSessionFailedOver, w.now)
 			return nil
 		})
 	case domain.StepStartTimedOut:
-		w.change("give up", s.ID, func(s *domain.Session) []domain.Event {
-			w.depart(s, domain.MigrationByFailover)
+		w.change("start timed out", s.ID, func(s *domain.Session) []domain.Event {
+			w.startMigration(s, domain.MigrationByFailover)
 			s.StartTimedOut("not confirmed", w.timing, w.now)
 			return nil
 		})
@@ -311,48 +308,49 @@ func (w *world) take(s *domain.Session, step domain.Step) (more bool) {
 	return true
 }
 
-// answer is what came of a call.
-type answer struct {
-	done, notDone, refused bool // neither done nor notDone: it is not known
+// A callResult is the outcome of a call.
+type callResult struct {
+	done, notDone, refused bool // neither done nor notDone: unknown
 	status                 domain.Status
 }
 
-// call tells the worker what the session's order says and records the answer,
-// if the process that called lives to see it, and when.
-func (w *world) call(s *domain.Session) {
-	order, generation, heard, worker := s.Command, s.Generation, s.LastReportAppliedAt, s.WorkerID
-	require.NotEmpty(w.t, order, "nothing to tell the worker")
-	first := w.fresh[s.ID] == generation && order == domain.CommandStart
+// call sends the session's command to the worker and records the response. The process may die before
+// the response arrives, and another process may record it late.
+func (w *simulation) call(s *domain.Session) {
+	command, generation, lastReportAt, worker := s.Command, s.Generation, s.LastReportAppliedAt, s.WorkerID
+	require.NotEmpty(w.t, command, "no command to send")
+	first := w.fresh[s.ID] == generation && command == domain.CommandStart
 	delete(w.fresh, s.ID)
-	a := w.tell(worker, s.ID, order, generation)
-	a.notDone = a.notDone && first // otherwise an earlier call may have been carried out
-	record := func() { w.record(s.ID, worker, order, generation, heard, a) }
+	a := w.send(worker, s.ID, command, generation)
+	a.notDone = a.notDone && first // otherwise an earlier call may have been executed
+	record := func() { w.record(s.ID, worker, command, generation, lastReportAt, a) }
 	switch n := w.pick("answer", 12); {
-	case n == 11: // we died before it came
+	case n == 11: // our process died before the response arrived
 		clear(w.fresh)
-	case n == 10 && !first: // another of us goes on meanwhile
+	case n == 10 && !first: // another process continues meanwhile
 		w.late = append(w.late, record)
 	default:
 		record()
 	}
 }
 
-func (w *world) record(id, worker string, order domain.Command, generation int64, heard time.Time, a answer) {
+// record records the outcome of a call.
+func (w *simulation) record(id, worker string, command domain.Command, generation int64, lastReportAt time.Time, a callResult) {
 	w.change("answer", id, func(s *domain.Session) []domain.Event {
 		switch {
-		case s.WorkerID != worker || s.Generation != generation || s.Command != order && s.Command != domain.CommandNone:
+		case s.WorkerID != worker || s.Generation != generation || s.Command != command && s.Command != domain.CommandNone:
 		case !a.done && !a.notDone:
 			s.CommandOutcomeUnknown(w.timing, w.now)
 		case !a.done:
 			if !a.refused {
-				w.leave(worker, id, domain.CommandDisconnect)
+				w.addCleanup(worker, id, domain.CommandDisconnect)
 			}
 			s.StartRejected("not done", w.timing, w.now)
-		case order.Stops():
+		case command.Stops():
 			s.StopConfirmed(w.now)
 		case s.Command != domain.CommandNone:
 			s.CommandAccepted(w.timing, w.now)
-			if a.status != "" && s.LastReportAppliedAt.Equal(heard) {
+			if a.status != "" && s.LastReportAppliedAt.Equal(lastReportAt) {
 				r := domain.Report{SessionID: id, WorkerID: worker, Generation: generation, Status: a.status}
 				_, events := s.Apply(r, w.timing, w.now)
 				return events
@@ -362,40 +360,40 @@ func (w *world) record(id, worker string, order domain.Command, generation int64
 	})
 }
 
-// tell makes a call.
-func (w *world) tell(worker, session string, order domain.Command, generation int64) answer {
+// send sends a command to a worker.
+func (w *simulation) send(worker, session string, command domain.Command, generation int64) callResult {
 	p := w.processes[worker]
 	switch {
 	case !p.up:
-		return answer{notDone: true, refused: true}
+		return callResult{notDone: true, refused: true}
 	case p.cutOff:
-		return answer{}
-	case p.expired(w) && !order.Stops():
-		return answer{notDone: true} // it takes nothing on until it has been heard
+		return callResult{}
+	case p.expired(w) && !command.Stops():
+		return callResult{notDone: true} // it starts nothing until a heartbeat is accepted
 	}
 	switch w.pick("call", 9) {
 	case 4: // busy
-		return answer{notDone: true}
-	case 5: // lost on the way there
-		return answer{}
-	case 6: // it gets there, but long after we stopped waiting
+		return callResult{notDone: true}
+	case 5: // lost on the way to the worker
+		return callResult{}
+	case 6: // the call arrives long after its timeout
 		w.late = append(w.late, func() {
-			if p.up && (order.Stops() || !p.expired(w)) {
+			if p.up && (command.Stops() || !p.expired(w)) {
 				p.late = true
-				p.obey(w, session, order, generation)
+				p.execute(w, session, command, generation)
 				p.late = false
 			}
 		})
-		return answer{}
-	case 7: // its answer is lost
-		p.obey(w, session, order, generation)
-		return answer{}
+		return callResult{}
+	case 7: // the response is lost
+		p.execute(w, session, command, generation)
+		return callResult{}
 	}
-	return answer{done: true, status: p.obey(w, session, order, generation)}
+	return callResult{done: true, status: p.execute(w, session, command, generation)}
 }
 
-// clean carries out what is left to do on a worker.
-func (w *world) clean(at place) {
+// runCleanup executes a cleanup.
+func (w *simulation) runCleanup(at place) {
 	c, k, s := w.cleanups[at], w.workers[at.worker], w.sessions[at.session]
 	switch {
 	case c.Command == domain.CommandDisconnect && s != nil && s.WorkerID == at.worker:
@@ -403,7 +401,7 @@ func (w *world) clean(at place) {
 	case !k.Online:
 		c.DueAt = time.Time{}
 	default:
-		if a := w.tell(at.worker, at.session, c.Command, 0); a.done {
+		if a := w.send(at.worker, at.session, c.Command, 0); a.done {
 			delete(w.cleanups, at)
 			return
 		}
@@ -412,8 +410,8 @@ func (w *world) clean(at place) {
 	}
 }
 
-// reconcile works on what the store says is due.
-func (w *world) reconcile() {
+// reconcile works on everything that is due.
+func (w *simulation) reconcile() {
 	var due []*domain.Session
 	for _, id := range sorted(w.sessions) {
 		if s := w.sessions[id]; !s.DueAt.IsZero() && !w.now.Before(s.DueAt) {
@@ -421,25 +419,25 @@ func (w *world) reconcile() {
 		}
 	}
 	for _, s := range domain.SortByPriority(due, func(user string) int { return rankOf[user] }) {
-		w.pursue(s.ID)
+		w.reconcileSession(s.ID)
 	}
 	for _, at := range slices.SortedFunc(maps.Keys(w.cleanups), func(a, b place) int {
 		return cmp.Or(cmp.Compare(a.worker, b.worker), cmp.Compare(a.session, b.session))
 	}) {
 		if c := w.cleanups[at]; !c.DueAt.IsZero() && !w.now.Before(c.DueAt) {
-			w.clean(at)
+			w.runCleanup(at)
 		}
 	}
 }
 
-// deliver applies a report as it arrives.
-func (w *world) deliver(r domain.Report) domain.Outcome {
+// deliver applies a report that arrives.
+func (w *simulation) deliver(r domain.Report) domain.Outcome {
 	s := w.sessions[r.SessionID]
 	if s == nil {
 		return domain.NotOwner
 	}
-	trial := s.Clone()
-	outcome, events := trial.Apply(r, w.timing, w.now)
+	copied := s.Clone()
+	outcome, events := copied.Apply(r, w.timing, w.now)
 	switch {
 	case r.Generation != 0 && r.Generation != s.Generation, r.WorkerID != "" && r.WorkerID != s.WorkerID:
 		require.Equal(w.t, domain.NotOwner, outcome, "only the newest assignment counts")
@@ -450,14 +448,14 @@ func (w *world) deliver(r domain.Report) domain.Outcome {
 		})
 		return outcome
 	case outcome != domain.Unchanged:
-		require.Equal(w.t, *s, *trial, "%s, and yet it changed something", outcome)
+		require.Equal(w.t, *s, *copied, "%s, and yet it changed something", outcome)
 	}
 	require.Empty(w.t, events, outcome)
 	return outcome
 }
 
-// lose notes that a worker is gone.
-func (w *world) lose(id string, why domain.DownReason) {
+// markDown marks a worker down.
+func (w *simulation) markDown(id string, why domain.DownReason) {
 	k := w.workers[id]
 	if k == nil || !k.Online {
 		return
@@ -468,14 +466,15 @@ func (w *world) lose(id string, why domain.DownReason) {
 			w.processes[id].excused[session] = true
 		}
 	}
-	w.eachOn(id, "lose", func(s *domain.Session) []domain.Event {
+	w.eachOn(id, "mark down", func(s *domain.Session) []domain.Event {
 		events := s.WorkerLost(fmt.Sprint("worker ", why), w.now)
 		s.DueAt = k.FailoverAt
 		return events
 	})
 }
 
-func (w *world) eachOn(worker, op string, fn func(*domain.Session) []domain.Event) {
+// eachOn changes every session of a worker.
+func (w *simulation) eachOn(worker, op string, fn func(*domain.Session) []domain.Event) {
 	for _, id := range sorted(w.sessions) {
 		if w.sessions[id].WorkerID == worker {
 			w.change(op, id, fn)
@@ -483,18 +482,18 @@ func (w *world) eachOn(worker, op string, fn func(*domain.Session) []domain.Even
 	}
 }
 
-// back makes due what waits for a worker that is online again.
-func (w *world) back(worker string, grace time.Duration) {
+// onWorkerReturned makes everything due that waits for the worker.
+func (w *simulation) onWorkerReturned(worker string, grace time.Duration) {
 	for at, c := range w.cleanups {
 		if at.worker == worker {
 			c.DueAt = w.now
 		}
 	}
-	w.eachOn(worker, "back", func(s *domain.Session) []domain.Event { return s.AwaitRecovery(grace, w.now) })
+	w.eachOn(worker, "worker returned", func(s *domain.Session) []domain.Event { return s.AwaitRecovery(grace, w.now) })
 }
 
-// register takes a worker into the fleet, or takes a new process of it back.
-func (w *world) register(p *process, capacity int) {
+// register adds a worker to the fleet, or a new process of a known worker.
+func (w *simulation) register(p *process, capacity int) {
 	k := w.workers[p.id]
 	if k == nil {
 		k = &domain.Worker{ID: p.id}
@@ -507,7 +506,7 @@ func (w *world) register(p *process, capacity int) {
 	k.Register(r, w.timing, w.now)
 	p.up, p.cutOff, p.beatAt = true, false, w.now
 	clear(p.sessions)
-	w.back(p.id, w.timing.StartTimeout)
+	w.onWorkerReturned(p.id, w.timing.StartTimeout)
 	if w.pick("recovers by itself", 2) == 0 {
 		for _, id := range sorted(w.sessions) {
 			if s := w.sessions[id]; domain.IsRecoverableBy(s, p.id) && p.linked[id] {
@@ -518,16 +517,17 @@ func (w *world) register(p *process, capacity int) {
 	}
 }
 
-// beat lets a worker's heartbeat arrive.
-func (w *world) beat(p *process) {
+// heartbeat delivers a worker's heartbeat.
+func (w *simulation) heartbeat(p *process) {
 	k := w.workers[p.id]
 	if !p.up || p.cutOff || k == nil {
 		return
 	}
 	wasOnline := k.Online
 	k.ApplyHeartbeat(domain.Heartbeat{WorkerID: p.id, CPU: -1, Memory: -1, MessageCount: -1}, w.timing, w.now)
-	if p.beatAt = w.now; !wasOnline {
-		w.back(p.id, w.timing.DisconnectDebounce)
+	p.beatAt = w.now
+	if !wasOnline {
+		w.onWorkerReturned(p.id, w.timing.DisconnectDebounce)
 	}
 	for _, id := range sorted(p.sessions) {
 		r := domain.Report{SessionID: id, WorkerID: p.id, Status: p.sessions[id], Snapshot: true}
@@ -539,16 +539,16 @@ func (w *world) beat(p *process) {
 		stopping := s != nil && s.WorkerID == p.id && s.Command.Stops()
 		if r.Status.IsActive() && !stopping && (outcome == domain.NotOwner || outcome == domain.NotWanted) {
 			if p.modern {
-				p.obey(w, id, domain.CommandDisconnect, 0)
+				p.execute(w, id, domain.CommandDisconnect, 0)
 			} else {
-				w.leave(p.id, id, domain.CommandDisconnect)
+				w.addCleanup(p.id, id, domain.CommandDisconnect)
 			}
 		}
 	}
 	w.eachOn(p.id, "missing", func(s *domain.Session) []domain.Event {
 		status, there := p.sessions[s.ID]
 		if p.modern && !status.IsActive() && p.versions[s.ID] != s.Generation {
-			there = false // what it lists is what is left of an earlier assignment
+			there = false // it lists the rest of an earlier assignment
 		}
 		if there || s.Intent == domain.Down || s.Command != domain.CommandNone || !s.Status.IsActive() ||
 			w.now.Sub(s.AssignedAt) <= w.timing.StartTimeout {

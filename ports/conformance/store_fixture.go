@@ -11,16 +11,16 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// world writes a few rows of every kind and what hangs on them.
-func world(ctx context.Context, tx *ports.Tx) error {
-	due := seated("s1", "u1", "w1")
+// writeFixture writes a few rows of every kind and their dependent rows.
+func writeFixture(ctx context.Context, tx *ports.Tx) error {
+	due := assignedSession("s1", "u1", "w1")
 	due.DueAt, due.ClaimedBy = at(5), "r1"
 	failed := sent("m4", "s3", "u2", 4)
 	failed.Error, failed.Caption = "why", "caption"
 	over := migration("g2", "s1", 2)
 	over.Status, over.CompletedAt = domain.MigrationFailed, at(3)
 	for _, row := range []any{
-		user("u1"), user("u2"), worker("w1", 2), worker("w2", 2), due, session("s2", "u1"), seated("s3", "u2", "w1"),
+		user("u1"), user("u2"), worker("w1", 2), worker("w2", 2), due, session("s2", "u1"), assignedSession("s3", "u2", "w1"),
 		apiKey("k1", "s1", "u1"), apiKey("k2", "s1", "u1"), apiKey("k3", "s2", "u1"),
 		refreshTokenFamily("f1", "u1"), refreshTokenFamily("f2", "u2"), cleanup("w1", "s9", at(1)), cleanup("w2", "s9", at(2)),
 		migration("g1", "s1", 1), over, migration("g3", "s3", 3), replica("r1"), replica("r2"),
@@ -38,8 +38,8 @@ func world(ctx context.Context, tx *ports.Tx) error {
 	)
 }
 
-// upheaval changes something in every way there is.
-func upheaval(ctx context.Context, tx *ports.Tx) error {
+// changeFixture changes something in every possible way.
+func changeFixture(ctx context.Context, tx *ports.Tx) error {
 	u, err := tx.Users.Get(ctx, "u1")
 	if err != nil {
 		return err
@@ -75,7 +75,8 @@ func upheaval(ctx context.Context, tx *ports.Tx) error {
 	}
 	c := found.(*domain.Cleanup)
 	c.DueAt, c.ClaimedBy = at(9), "r2"
-	if found, err = get(ctx, tx, cleanup("w2", "s9", noon)); err != nil {
+	found, err = get(ctx, tx, cleanup("w2", "s9", noon))
+	if err != nil {
 		return err
 	}
 	done := found.(*domain.Cleanup)
@@ -113,7 +114,7 @@ func upheaval(ctx context.Context, tx *ports.Tx) error {
 	)
 }
 
-// dump is everything that a View finds of world, by every look-up.
+// dump returns everything that a View finds of the fixture, by every look-up.
 func (d *db) dump() map[string]any {
 	d.Helper()
 	var all map[string]any
@@ -123,7 +124,7 @@ func (d *db) dump() map[string]any {
 			if err != nil {
 				v = err.Error()
 			} else if found := reflect.ValueOf(v); found.Kind() == reflect.Slice && found.Len() == 0 {
-				v = nil // whichever way nothing is said
+				v = nil // nil and empty slices are equal
 			}
 			all[name] = v
 		}
