@@ -16,21 +16,21 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// goroutines is how many write at a time in the benchmarks.
+// goroutines is the number of concurrent writers.
 const goroutines = 32
 
-// parallel spreads b.N runs of fn over so many goroutines.
+// parallel spreads b.N runs of fn over all goroutines.
 func parallel(b *testing.B, fn func(goroutine int) error) {
 	var failure atomic.Value
-	left := atomic.Int64{}
-	left.Store(int64(b.N))
+	remaining := atomic.Int64{}
+	remaining.Store(int64(b.N))
 	done := make(chan struct{})
 	b.ReportAllocs()
 	b.ResetTimer()
 	for g := range goroutines {
 		go func() {
 			defer func() { done <- struct{}{} }()
-			for left.Add(-1) >= 0 {
+			for remaining.Add(-1) >= 0 {
 				if err := fn(g); err != nil {
 					failure.Store(err)
 					return
@@ -47,7 +47,7 @@ func parallel(b *testing.B, fn func(goroutine int) error) {
 	}
 }
 
-// seed makes a user with so many sessions, all on one worker.
+// seed stores a user and sessions on many workers.
 func seed(b testing.TB, s ports.Store, sessions int) {
 	b.Helper()
 	for first := 0; first < sessions; first += 1000 {
@@ -82,33 +82,24 @@ func message(session int) *domain.Message {
 	}
 }
 
-// BenchmarkMessage is what the send path does: a message is recorded, and once
-// the worker has answered, recorded again. One operation is both Updates.
+// BenchmarkMessage measures the two Updates of a send as one operation, with few sessions and with many.
 func BenchmarkMessage(b *testing.B) {
 	for _, sessions := range []int{goroutines, 10_000} {
 		b.Run(fmt.Sprintf("sessions=%d", sessions), func(b *testing.B) {
-			s := durable(b)
+			s := openDurable(b)
 			seed(b, s, sessions)
 			var n atomic.Int64
 			parallel(b, func(int) error {
-				i := int(n.Add(1))
-				m := message(i % sessions)
-				err := s.Update(b.Context(), func(ctx context.Context, tx *ports.Tx) error { return tx.Messages.Put(ctx, m) })
-				if err != nil {
-					return err
-				}
-				m.WhatsAppID = fmt.Sprintf("3EB0%016X", i)
-				m.TransitionTo(domain.MessageSent, time.Now(), "")
-				return s.Update(b.Context(), func(ctx context.Context, tx *ports.Tx) error { return tx.Messages.Put(ctx, m) })
+				return sendMessage(b.Context(), int(n.Add(1))%sessions, s.Update)
 			})
 			b.ReportMetric(2*float64(b.N)/b.Elapsed().Seconds(), "updates/s")
 		})
 	}
 }
 
-// BenchmarkHeartbeat is what a heartbeat that changes no session does.
+// BenchmarkHeartbeat measures the Update of a heartbeat that changes no session.
 func BenchmarkHeartbeat(b *testing.B) {
-	s := durable(b)
+	s := openDurable(b)
 	workers := make([]*domain.Worker, goroutines)
 	for i := range workers {
 		workers[i] = &domain.Worker{
@@ -126,11 +117,10 @@ func BenchmarkHeartbeat(b *testing.B) {
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "updates/s")
 }
 
-// BenchmarkEachAssigned loads 100 000 sessions, as a control plane does when
-// it starts.
+// BenchmarkEachAssigned loads 100 000 sessions, as a control plane does at its start.
 func BenchmarkEachAssigned(b *testing.B) {
 	const sessions = 100_000
-	s := durable(b)
+	s := openDurable(b)
 	seed(b, s, sessions)
 	b.ReportAllocs()
 	for b.Loop() {
@@ -148,7 +138,7 @@ func BenchmarkEachAssigned(b *testing.B) {
 // BenchmarkGetSession reads one of 10 000 sessions, on all CPUs.
 func BenchmarkGetSession(b *testing.B) {
 	const sessions = 10_000
-	s := durable(b)
+	s := openDurable(b)
 	seed(b, s, sessions)
 	var n atomic.Int64
 	b.ReportAllocs()
@@ -168,8 +158,14 @@ func BenchmarkGetSession(b *testing.B) {
 	})
 }
 
-// durable opens a store whose server waits for the disk.
-func durable(b *testing.B) *postgres.Store {
+// startDurable starts a server that waits for the disk.
+func startDurable(b *testing.B) *postgrestest.Server {
 	b.Helper()
-	return open(b, postgrestest.Start(b, "fsync=on", "full_page_writes=on", "max_wal_size=4GB").NewDatabase(b))
+	return postgrestest.Start(b, "fsync=on", "full_page_writes=on", "max_wal_size=4GB")
+}
+
+// openDurable opens a store on a server that waits for the disk.
+func openDurable(b *testing.B) *postgres.Store {
+	b.Helper()
+	return open(b, startDurable(b).NewDatabase(b))
 }

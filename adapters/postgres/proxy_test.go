@@ -17,14 +17,13 @@ type proxy struct {
 
 	mu   sync.Mutex
 	open map[net.Conn]bool
-	down bool // drops connections
-	deaf bool // what the server says disappears
-	mute bool // what the client says does
-	made int  // how many connections there have been
+	down bool // ends connections
+	deaf bool // drops what the server sends
+	mute bool // drops what the client sends
+	made int  // counts connections
 }
 
-// through puts a proxy in front of the server that a URL names, and gives it
-// with the URL that leads through it.
+// through starts a proxy in front of the server of a URL. It returns the proxy and the URL that leads through it.
 func through(t *testing.T, dsn string) (*proxy, string) {
 	t.Helper()
 	u, err := url.Parse(dsn)
@@ -61,7 +60,7 @@ func (p *proxy) cut() {
 
 func (p *proxy) heal() { p.set(func() { p.down, p.deaf, p.mute = false, false, false }) }
 
-// lose has everything disappear that is sent from now on, until heal.
+// lose drops all bytes from now on, until heal.
 func (p *proxy) lose() { p.set(func() { p.deaf, p.mute = true, true }) }
 
 func (p *proxy) connections() int {
@@ -99,7 +98,7 @@ func (p *proxy) serve(client net.Conn) {
 	p.set(func() { delete(p.open, client); delete(p.open, server) })
 }
 
-// copy passes on what comes, unless it is to disappear.
+// copy forwards bytes, or drops them.
 func (p *proxy) copy(to, from net.Conn, lost *bool) {
 	defer to.Close()
 	defer from.Close()
