@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/switchyard-wa/switchyard/adapters/internal/testproxy"
 	"github.com/switchyard-wa/switchyard/adapters/redis"
 	"github.com/switchyard-wa/switchyard/adapters/redis/redistest"
 	"github.com/switchyard-wa/switchyard/ports"
@@ -75,16 +76,16 @@ func TestInvalidator_ConnectionCut_Conformance(t *testing.T) {
 	server := redistest.Shared(t)
 	conformance.InvalidatorCut(t, func(t *testing.T) (a, b ports.Invalidator, cut func(ports.Invalidator) (heal func())) {
 		prefix := prefix()
-		wires := make(map[ports.Invalidator]*wire)
+		proxies := make(map[ports.Invalidator]*testproxy.Proxy)
 		member := func() ports.Invalidator {
-			w := newWire(t, server.Addr())
-			h := open(t, w.url(), prefix).Invalidator()
-			wires[h] = w
+			p := testproxy.Start(t, server.Addr())
+			h := open(t, urlOf(p), prefix).Invalidator()
+			proxies[h] = p
 			return h
 		}
 		return member(), member(), func(h ports.Invalidator) func() {
-			wires[h].cut()
-			return wires[h].heal
+			proxies[h].Cut()
+			return proxies[h].Heal
 		}
 	})
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/switchyard-wa/switchyard/adapters/internal/testproxy"
 	"github.com/switchyard-wa/switchyard/adapters/redis/redistest"
 	"github.com/switchyard-wa/switchyard/ports"
 )
@@ -40,8 +41,8 @@ func TestClose_PendingInvalidation_IsPublished(t *testing.T) {
 func TestInvalidator_RedisWasUnavailable_PublishesAll(t *testing.T) {
 	server := redistest.Shared(t)
 	prefix := prefix()
-	w := newWire(t, server.Addr())
-	a, b := open(t, w.url(), prefix), open(t, server.URL(), prefix)
+	p := testproxy.Start(t, server.Addr())
+	a, b := open(t, urlOf(p), prefix), open(t, server.URL(), prefix)
 	received := make(chan ports.Invalidation, 100)
 	t.Cleanup(b.Invalidator().Subscribe(func(h ports.Invalidation) { received <- h }))
 	publishUntil := func(invalidation ports.Invalidation, arrived func(h ports.Invalidation) bool) {
@@ -60,9 +61,9 @@ func TestInvalidator_RedisWasUnavailable_PublishesAll(t *testing.T) {
 		}
 	}
 	publishUntil(ports.Invalidation{Sessions: []string{"probe"}}, func(h ports.Invalidation) bool { return len(h.Sessions) > 0 })
-	w.cut()
+	p.Cut()
 	a.Invalidator().Publish(ports.Invalidation{Users: []string{"u1"}})
 	time.Sleep(time.Second) // long enough for a failing attempt
-	w.heal()
+	p.Heal()
 	publishUntil(ports.Invalidation{}, func(h ports.Invalidation) bool { return h.All })
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/switchyard-wa/switchyard/adapters/internal/testproxy"
 	"github.com/switchyard-wa/switchyard/adapters/redis"
 	"github.com/switchyard-wa/switchyard/adapters/redis/redistest"
 	"github.com/switchyard-wa/switchyard/domain"
@@ -49,6 +50,9 @@ func pair(t *testing.T) (a, b *redis.Coordination) {
 	url, prefix := redistest.Shared(t).URL(), prefix()
 	return open(t, url, prefix), open(t, url, prefix)
 }
+
+// urlOf returns the URL of Redis behind a proxy.
+func urlOf(p *testproxy.Proxy) string { return "redis://" + p.Addr() }
 
 // openWithoutRedis opens a coordination whose Redis does not run.
 func openWithoutRedis(tb testing.TB) *redis.Coordination {

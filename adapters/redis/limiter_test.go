@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/switchyard-wa/switchyard/adapters/internal/testproxy"
 	"github.com/switchyard-wa/switchyard/adapters/redis/redistest"
 )
 
@@ -13,12 +14,12 @@ import (
 func TestLimiter_RedisWasUnavailable_AddsLocalCounts(t *testing.T) {
 	server := redistest.Shared(t)
 	prefix := prefix()
-	w := newWire(t, server.Addr())
-	a, b := open(t, w.url(), prefix), open(t, server.URL(), prefix)
+	p := testproxy.Start(t, server.Addr())
+	a, b := open(t, urlOf(p), prefix), open(t, server.URL(), prefix)
 	allow(t, a, "calls", 5)
 	allow(t, b, "messages", 5)
 	require.NoError(t, b.Limiter().Backfill(t.Context(), "messages", time.Now(), time.Hour, 0))
-	w.cut()
+	p.Cut()
 	for i := range 1000 { // more than one batch
 		allow(t, a, prefix+string(rune('a'+i)), 1)
 	}
@@ -28,7 +29,7 @@ func TestLimiter_RedisWasUnavailable_AddsLocalCounts(t *testing.T) {
 	require.Equal(t, 8, allow(t, a, "messages", 1).Used)
 	require.Equal(t, 6, allow(t, b, "calls", 1).Used)
 	require.Equal(t, 6, allow(t, b, "messages", 1).Used)
-	w.heal()
+	p.Heal()
 	waitUntilUp(t, a)
 	eventually(t, func() bool { return allow(t, b, "calls", 0).Used == 13 }, "the sum")
 	eventually(t, func() bool { return !allow(t, b, "messages", 0).Backfilled }, "the key is to be backfilled again")

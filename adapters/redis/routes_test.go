@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/switchyard-wa/switchyard/adapters/internal/testproxy"
 	"github.com/switchyard-wa/switchyard/adapters/redis"
 	"github.com/switchyard-wa/switchyard/adapters/redis/redistest"
 )
@@ -13,16 +14,16 @@ import (
 func TestRoutes_ChangesMissedByRedis_AreDeletedWhenItIsBack(t *testing.T) {
 	server := redistest.Shared(t)
 	prefix := prefix()
-	w := newWire(t, server.Addr())
-	a, b := open(t, w.url(), prefix), open(t, server.URL(), prefix)
+	p := testproxy.Start(t, server.Addr())
+	a, b := open(t, urlOf(p), prefix), open(t, server.URL(), prefix)
 	put(t, b, "moved", 1)
 	put(t, b, "deleted", 1)
 	put(t, b, "untouched", 1)
-	w.cut()
+	p.Cut()
 	put(t, a, "moved", 2)
 	require.NoError(t, a.Routes().Delete(t.Context(), "deleted"))
 	require.EqualValues(t, 1, revOf(t, b, "moved"))
-	w.heal()
+	p.Heal()
 	waitUntilUp(t, a)
 	for _, c := range []*redis.Coordination{a, b} {
 		eventually(t, func() bool { return revOf(t, c, "moved") != 1 && revOf(t, c, "deleted") == 0 }, "stale routes are gone")
