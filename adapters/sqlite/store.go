@@ -252,7 +252,7 @@ func (s *Store) View(ctx context.Context, fn func(ctx context.Context, tx *ports
 			err = endErr
 		}
 	}()
-	return s.queries.Begin(ctx, c, s, false).Run(fn)
+	return s.queries.Begin(ctx, c, s, sqlstore.ReadOnly).Run(fn)
 }
 
 // Update implements [ports.Store].

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/switchyard-wa/switchyard/adapters/internal/sqlstore"
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
@@ -267,7 +268,7 @@ func (w *writer) callFunction(j *job) {
 		}
 		w.conn.finishUpdate(returned && j.err == nil)
 	}()
-	j.err = w.store.queries.Begin(j.ctx, w.conn, w.store, true).Run(j.fn)
+	j.err = w.store.queries.Begin(j.ctx, w.conn, w.store, sqlstore.ReadWrite).Run(j.fn)
 	returned = true
 }
 

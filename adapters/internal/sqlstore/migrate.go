@@ -94,7 +94,7 @@ type Schema interface {
 
 // Version returns the version of the schema in the database, or 0 if there is none.
 func (b *Queries) Version(ctx context.Context, c Conn) (int, error) {
-	t := b.Begin(ctx, c, b, false)
+	t := b.Begin(ctx, c, b, ReadOnly)
 	defer t.done.Store(true)
 	toInt := func(r row) int { return r.int(0) }
 	n, err := queryOne(ctx, t, b.schema.exists, toInt, schemaMigrationsTable)
@@ -132,7 +132,7 @@ func (b *Queries) Migrate(ctx context.Context, c Schema) error {
 	if err != nil {
 		return err
 	}
-	t := b.Begin(ctx, c, b, true)
+	t := b.Begin(ctx, c, b, ReadWrite)
 	defer t.done.Store(true)
 	for _, m := range schemaMigrations()[version:] {
 		if err := b.apply(ctx, c, m); err != nil {

@@ -41,6 +41,15 @@ type Scratch struct {
 	row  []driver.Value
 }
 
+// Access is the kind of a transaction.
+type Access int
+
+// The kinds of transactions.
+const (
+	ReadOnly  Access = iota // refuses statements that change rows
+	ReadWrite               // runs all statements
+)
+
 // Tx is one run of a function in a transaction, and the context that the function receives. Each repository is a Tx under
 // another type name, so that it needs no memory of its own.
 type Tx struct {
@@ -49,14 +58,14 @@ type Tx struct {
 	conn    Conn
 	owner   any
 	ports   ports.Tx
-	write   bool
+	access  Access
 	done    atomic.Bool // the function has returned
 }
 
 // Begin returns a transaction on a connection, on which the adapter has sent BEGIN. owner is a pointer by which [Inside]
-// recognises the transaction's context. write allows statements that change rows.
-func (b *Queries) Begin(ctx context.Context, c Conn, owner any, write bool) *Tx {
-	t := &Tx{Context: ctx, queries: b, conn: c, owner: owner, write: write}
+// recognises the transaction's context.
+func (b *Queries) Begin(ctx context.Context, c Conn, owner any, access Access) *Tx {
+	t := &Tx{Context: ctx, queries: b, conn: c, owner: owner, access: access}
 	t.ports = ports.Tx{
 		Users: (*users)(t), RefreshTokenFamilies: (*refreshTokenFamilies)(t), PasswordResets: (*passwordResets)(t), APIKeys: (*apiKeys)(t),
 		Sessions: (*sessions)(t), Workers: (*workers)(t), Cleanups: (*cleanups)(t), Migrations: (*migrations)(t),
@@ -92,7 +101,7 @@ func (t *Tx) checkAllowed(ctx context.Context, write bool) error {
 	switch {
 	case t.done.Load():
 		return ErrTxDone
-	case write && !t.write:
+	case write && t.access == ReadOnly:
 		return ports.ErrReadOnly
 	}
 	return ctx.Err()
