@@ -6,7 +6,7 @@
 //   - The function of an Update runs exactly once, in a goroutine of the store. It delays all other Updates until it returns.
 //   - A View is one read transaction. Views run beside Updates, on connections that cannot write.
 //   - An Update whose context ends before it runs never runs.
-//   - Only the owner can read the files.
+//   - Only the owner can read and write the files that Open creates.
 //
 // Several processes of one machine may open the file, and take turns to write. Nevertheless one orchestrator at a time runs on
 // it, because another one would not learn of its changes. The file must not be on a network file system. It uses WAL mode: two
