@@ -71,12 +71,12 @@
 // the disk. The rule: below 1.3 times plain transactions with 32 and with 256 callers, group commit goes.
 //
 // BenchmarkUpdate measures both in alternation, with the two Updates of a send, fsync on, all on 2 cores. Plain
-// transactions have the best of pools of 8, 16, 32 and 64 connections. Updates per second, in four runs beside little
+// transactions have the best of pools of 8, 16, 32 and 64 connections. Updates per second, in five runs beside little
 // other load, each the median of 7 rounds:
 //
 //	callers    plain             group commit         ratio
-//	32         6 300 to 8 000     8 800 to 16 500     1.35 to 2.9
-//	256        5 100 to 7 800    23 200 to 45 700     3.8 to 6.0
+//	32         6 300 to 8 000     8 800 to 20 200     1.35 to 2.9
+//	256        4 200 to 7 800    20 300 to 45 700     3.8 to 6.0
 //
 // The whole send path of app/server on PostgreSQL and Redis, as a part of the bare proxy's rate, in two runs: with 256
 // connections 0.49 and 0.68 with group commit against 0.23 and 0.26 with plain transactions; with 32 connections 0.20 and
