@@ -11,24 +11,24 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// DefaultCost is the least that is recommended for bcrypt (OWASP), some 50 ms
-// on a processor of 2020. It guards a stolen table; guessing at the front door
-// is limited by the use cases. Every step more doubles the time, and so halves
-// the sign-ins that a small machine can serve.
+// DefaultCost is the least cost that OWASP recommends for bcrypt, about 50 ms on a
+// processor of 2020. The cost protects a stolen table; the accounts service limits
+// guesses. Each further step doubles the time, and so halves the sign-ins that a
+// small machine can serve.
 const DefaultCost = 10
 
 const (
-	passwordMax = 72 // bytes that bcrypt looks at
-	hashLen     = 60 // of every bcrypt hash; what follows would be overlooked
+	passwordMax = 72 // bytes; bcrypt ignores the rest
+	hashLen     = 60 // length of every bcrypt hash; bcrypt ignores bytes after it
 )
 
-// Config tunes the hashing. The zero value is good.
+// Config configures [New]. The zero value works.
 type Config struct {
-	// Cost is the logarithm of the work, from 4 to 31; 0: [DefaultCost]. Hashes
-	// that exist keep the cost they were made with.
+	// Cost is the logarithm of the work, from 4 to 31; 0: [DefaultCost]. Existing
+	// hashes keep their cost.
 	Cost int
-	// Parallel bounds the hashes worked on at once; 0: half of the processors,
-	// at least one. The others wait, in the order in which they came.
+	// Parallel bounds the hashes that are computed at once; 0: half of the processors,
+	// at least one. Further callers wait in the order of their arrival.
 	Parallel int
 }
 
@@ -41,7 +41,7 @@ type Passwords struct {
 
 var _ ports.Passwords = (*Passwords)(nil)
 
-// New makes the hashing. It takes the time of one hash.
+// New returns Passwords. It computes one hash.
 func New(c Config) (*Passwords, error) {
 	if c.Cost == 0 {
 		c.Cost = DefaultCost
@@ -65,25 +65,25 @@ func New(c Config) (*Passwords, error) {
 	return p, err
 }
 
-// Hash returns the hash of a password of at most 72 bytes; a longer one is an
-// error, because bcrypt would not see the rest.
+// Hash returns the hash of a password. A password above 72 bytes is an error,
+// because bcrypt would ignore the rest.
 func (p *Passwords) Hash(password string) (string, error) {
-	defer p.enter()()
+	defer p.acquire()()
 	hash, err := bcrypt.GenerateFromPassword([]byte(password), p.cost)
 	return string(hash), err
 }
 
-// Matches reports whether the hash is one of the password.
+// Matches reports whether the password has the hash.
 func (p *Passwords) Matches(hash, password string) bool {
-	defer p.enter()()
-	// Compare itself would cut a long password and take the rest for granted.
+	defer p.acquire()()
+	// bcrypt would ignore the rest of a longer password. It is refused below.
 	text := []byte(password[:min(len(password), passwordMax)])
 	err := errNoHash
 	if len(hash) == hashLen {
 		err = bcrypt.CompareHashAndPassword([]byte(hash), text)
 	}
 	if err != nil && !errors.Is(err, bcrypt.ErrMismatchedHashAndPassword) {
-		// Not a hash, which shows at once.
+		// The hash is malformed, which returns at once. Take the usual time.
 		_ = bcrypt.CompareHashAndPassword(p.standIn, text)
 	}
 	return err == nil && len(password) <= passwordMax
@@ -91,8 +91,8 @@ func (p *Passwords) Matches(hash, password string) bool {
 
 var errNoHash = errors.New("not a hash")
 
-// enter waits for a slot; the function it returns gives the slot back.
-func (p *Passwords) enter() (leave func()) {
+// acquire waits for a slot. The caller calls the returned function to release it.
+func (p *Passwords) acquire() (release func()) {
 	p.slots <- struct{}{}
 	return func() { <-p.slots }
 }

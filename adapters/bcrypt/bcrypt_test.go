@@ -14,7 +14,7 @@ import (
 	"github.com/switchyard-wa/switchyard/ports/conformance"
 )
 
-func TestConformance(t *testing.T) {
+func TestPasswords_Conformance(t *testing.T) {
 	conformance.Passwords(t, func(t *testing.T) ports.Passwords { return cheap(t) })
 }
 
@@ -25,7 +25,7 @@ func cheap(t testing.TB) *bcrypt.Passwords {
 	return p
 }
 
-func TestMatches(t *testing.T) {
+func TestMatches_AnyHash_IsCompared(t *testing.T) {
 	p := cheap(t)
 	longest := strings.Repeat("a", 71) + "1"
 	for _, pw := range []string{"correct horse 1", "пароль12", longest} {
@@ -52,7 +52,7 @@ func TestMatches(t *testing.T) {
 	require.NotContains(t, err.Error(), "aaa")
 }
 
-func TestCost(t *testing.T) {
+func TestNew_Cost_IsUsedAndChecked(t *testing.T) {
 	p, err := bcrypt.New(bcrypt.Config{})
 	require.NoError(t, err)
 	hash, err := p.Hash("correct horse 1")
@@ -70,8 +70,8 @@ func TestCost(t *testing.T) {
 	require.Error(t, err)
 }
 
-// A flood is worked off one by one if it must be, and everybody gets an answer.
-func TestFlood(t *testing.T) {
+// A flood of comparisons takes its time, and every caller gets a result.
+func TestMatches_Flood_EveryCallerGetsResult(t *testing.T) {
 	p, err := bcrypt.New(bcrypt.Config{Cost: xbcrypt.MinCost, Parallel: 1})
 	require.NoError(t, err)
 	hash, err := p.Hash("correct horse 1")

@@ -1,8 +1,9 @@
 // Package bcrypt hashes passwords with bcrypt. It implements
 // [ports.Passwords].
 //
-// A comparison takes the same time whatever is compared: with no hash, or
-// text that is none, the password is compared with a stand-in. Only so many
-// hashes are worked on at once, so that a flood of sign-ins makes people wait
-// for their sign-in and leaves the rest of the service its processors.
+// A comparison takes the same time for every input: if the hash is empty or
+// malformed, the password is compared with a fixed hash instead.
+//
+// Parallel bounds the hashes that are computed at once. Under a flood of sign-ins
+// people wait for their sign-in, and the rest of the service keeps its processors.
 package bcrypt

@@ -13,7 +13,7 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// session is what a worker says of one session.
+// session is the JSON form of one session in a worker's response.
 type session struct {
 	SessionID   string `json:"sessionId"`
 	Status      string `json:"status"`
@@ -26,7 +26,8 @@ type session struct {
 	Error       string `json:"error"`
 }
 
-// statusOf translates a worker's word. It takes ours too, in any case.
+// statusOf translates a worker's word for a status. It accepts the names of
+// domain.Status too, in any case.
 func statusOf(word string) (s domain.Status, loggedOut, ok bool) {
 	switch strings.ToLower(strings.TrimSpace(word)) {
 	case "initializing", "init", "starting":
@@ -47,7 +48,7 @@ func statusOf(word string) (s domain.Status, loggedOut, ok bool) {
 	return "", false, false
 }
 
-// report turns a worker's word on a session into a report.
+// report converts a session of a response into a report.
 func (c *Client) report(s session, workerID string) (domain.Report, error) {
 	status, loggedOut, ok := statusOf(s.Status)
 	if !ok {
@@ -59,14 +60,14 @@ func (c *Client) report(s session, workerID string) (domain.Report, error) {
 		PairingCode: s.PairingCode, Error: s.Error,
 	}
 	if status == domain.QRRequired {
-		// A QR that cannot be shown is no reason to doubt the status.
+		// An unusable QR does not make the status doubtful.
 		r.QR, _ = domain.ParseQR(s.QRCode, s.QRString, c.cfg.Now(), c.cfg.QRLife)
 	}
 	return r, nil
 }
 
-// readSession reads the answer to a call about one session. Where the answer
-// leaves out what was asked, the defaults stand.
+// readSession decodes the response to a call about one session. The defaults
+// fill the fields that the response leaves out.
 func (c *Client) readSession(body []byte, defaults session, workerID string) (domain.Report, error) {
 	data, err := readData(body)
 	if err != nil {
@@ -87,7 +88,7 @@ func (c *Client) readSession(body []byte, defaults session, workerID string) (do
 	return c.report(s, workerID)
 }
 
-// readSessions reads the answer to a call for all sessions.
+// readSessions decodes the response to a call for all sessions.
 func (c *Client) readSessions(body []byte, workerID string) ([]domain.Report, error) {
 	data, err := readData(body)
 	if err != nil {
@@ -116,7 +117,7 @@ func (c *Client) readSessions(body []byte, workerID string) ([]domain.Report, er
 	return out, nil
 }
 
-// readData takes the envelope off an answer.
+// readData returns the data member of a response's envelope.
 func readData(body []byte) (json.RawMessage, error) {
 	var a struct {
 		Success *bool           `json:"success"`
@@ -126,7 +127,7 @@ func readData(body []byte) (json.RawMessage, error) {
 		return nil, errors.New("not a JSON object")
 	}
 	if a.Success != nil && !*a.Success {
-		return nil, errors.New("not a success, in spite of its status")
+		return nil, errors.New("success is false in spite of a 2xx")
 	}
 	if bytes.Equal(a.Data, []byte("null")) {
 		return nil, nil
@@ -134,15 +135,15 @@ func readData(body []byte) (json.RawMessage, error) {
 	return a.Data, nil
 }
 
-// sent is the data of the answer to a send.
+// sent is the data of the response to a send.
 type sent struct {
 	MessageID string          `json:"messageId"`
 	Status    string          `json:"status"`
 	Timestamp json.RawMessage `json:"timestamp"`
 }
 
-// readSent reads the answer to a send. An answer without the message's id is
-// none: nothing could ever be told of that message again.
+// readSent decodes the response to a send. A response without a message id is
+// an error: later reports could not be matched with the message.
 func readSent(body []byte) (ports.Sent, error) {
 	if id, status, at, ok := scanSent(body); ok {
 		return ports.Sent{WhatsAppID: string(id), Status: sentStatus(string(status)), At: timestamp(string(at))}, nil
@@ -156,21 +157,21 @@ func readSent(body []byte) (ports.Sent, error) {
 		return ports.Sent{}, errors.New("not a JSON object")
 	}
 	if a.Success != nil && !*a.Success {
-		return ports.Sent{}, errors.New("not a success, in spite of its status")
+		return ports.Sent{}, errors.New("success is false in spite of a 2xx")
 	}
-	said := a.Data
-	if said == nil {
-		said = &a.sent
+	data := a.Data
+	if data == nil {
+		data = &a.sent
 	}
-	if said.MessageID == "" {
+	if data.MessageID == "" {
 		return ports.Sent{}, errors.New("no messageId")
 	}
-	at := timestamp(strings.Trim(string(said.Timestamp), `"`))
-	return ports.Sent{WhatsAppID: said.MessageID, Status: sentStatus(said.Status), At: at}, nil
+	at := timestamp(strings.Trim(string(data.Timestamp), `"`))
+	return ports.Sent{WhatsAppID: data.MessageID, Status: sentStatus(data.Status), At: at}, nil
 }
 
-// sentStatus translates the status in the answer to a send; a worker that says
-// nothing of use has sent it.
+// sentStatus translates the status in the response to a send. Any other word
+// means SENT, because the response is a success.
 func sentStatus(word string) domain.MessageStatus {
 	switch word {
 	case "SENT", "sent", "":
@@ -182,8 +183,8 @@ func sentStatus(word string) domain.MessageStatus {
 	return domain.MessageSent
 }
 
-// timestamp reads RFC 3339, or seconds or milliseconds since 1970; anything
-// else is the zero time.
+// timestamp parses RFC 3339, or seconds or milliseconds since 1970. It returns
+// the zero time for anything else.
 func timestamp(s string) time.Time {
 	if s == "" {
 		return time.Time{}

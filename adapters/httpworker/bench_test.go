@@ -14,8 +14,8 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// instant answers every request with the same bytes, and takes one read for
-// one request, so that what is measured is the client.
+// instant answers every request with the same bytes. It takes one read for one
+// request: the benchmark measures the client alone.
 func instant(tb testing.TB) string {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -81,8 +81,8 @@ func BenchmarkSend(b *testing.B) {
 	})
 }
 
-// BenchmarkNetHTTP is the same exchange by the standard library's client,
-// without encoding or decoding: what Send is to be compared with.
+// BenchmarkNetHTTP makes the same exchange with the client of the standard
+// library, without encoding or decoding. It is the baseline of BenchmarkSend.
 func BenchmarkNetHTTP(b *testing.B) {
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 1024}}
 	defer client.CloseIdleConnections()

@@ -15,23 +15,24 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// retryPolicy says which failures of a call may be followed by another try.
+// retryPolicy tells which failures of a call may be followed by another attempt.
 type retryPolicy uint8
 
 const (
-	never     retryPolicy = iota // not at all
-	ifNotSent                    // if it cannot have reached the worker
-	harmless                     // whenever the worker may answer better the next time
+	retryNever retryPolicy = iota // no failure
+	ifNotSent                     // failures where the request cannot have reached the worker
+	idempotent                    // every failure that another attempt may cure
 )
 
+// after reports whether another attempt may follow the failure.
 func (r retryPolicy) after(e *ports.WorkerError) bool {
 	switch e.Failure {
 	case ports.WorkerConnectionRefused, ports.WorkerNameUnknown, ports.WorkerUnreachable:
 		return r >= ifNotSent
 	case ports.WorkerConnectionLost:
-		return r == harmless
+		return r == idempotent
 	case ports.WorkerFailed:
-		return r == harmless && e.Status >= 500
+		return r == idempotent && e.Status >= 500
 	}
 	return false
 }
@@ -39,17 +40,17 @@ func (r retryPolicy) after(e *ports.WorkerError) bool {
 // buffers holds *[]byte for requests.
 var buffers = sync.Pool{New: func() any { return new(make([]byte, 0, 2048)) }}
 
-// request is one call in the making: a buffer whose beginning is left free for
-// the head, so that the body is written once and in place.
+// request is a call before it is written. Its buffer keeps room for the head in
+// front of the body. Thus the body is written once and in place.
 type request struct {
 	p      *peer
 	method string
 	path   string // below the endpoint
 	buf    *[]byte
-	body   int // where it begins
+	body   int // index of the first byte of the body
 }
 
-// lengthDigits is room for the longest Content-Length.
+// lengthDigits is the room for the longest Content-Length.
 const lengthDigits = 10
 
 func newRequest(p *peer, method, path string) request {
@@ -64,14 +65,14 @@ func newRequest(p *peer, method, path string) request {
 }
 
 func (r *request) release() {
-	if cap(*r.buf) <= keptBuffer {
+	if cap(*r.buf) <= maxPooledBuffer {
 		buffers.Put(r.buf)
 	}
 	r.buf = nil
 }
 
-// wire gives the request as it goes over the wire: the head is put right before
-// the body that has been appended to the buffer.
+// wire returns the bytes of the request. It writes the head right in front of
+// the body in the buffer.
 func (r *request) wire() []byte {
 	b := *r.buf
 	size := len(b) - r.body
@@ -96,8 +97,8 @@ func (r *request) wire() []byte {
 	return b[start:]
 }
 
-// do makes the call, repeats it as far as it may, and gives an answer with a
-// 2xx, which the caller releases.
+// do makes the call with the attempts that the policy allows. It returns a
+// response with a 2xx, which the caller releases.
 func (c *Client) do(ctx context.Context, r *request, limit time.Duration, may retryPolicy) (*fasthttp.Response, *ports.WorkerError) {
 	deadline := time.Now().Add(limit)
 	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
@@ -105,10 +106,10 @@ func (c *Client) do(ctx context.Context, r *request, limit time.Duration, may re
 	}
 	wire := r.wire()
 	resp := fasthttp.AcquireResponse()
-	left := tries - 1
-	failure := c.withCircuitBreaker(ctx, r.p, wire, deadline, may, &left, resp)
+	retriesLeft := maxAttempts - 1
+	failure := c.withCircuitBreaker(ctx, r.p, wire, deadline, may, &retriesLeft, resp)
 	if failure != nil && may.after(failure) {
-		failure = c.retry(ctx, r.p, wire, deadline, may, &left, resp, failure)
+		failure = c.retry(ctx, r.p, wire, deadline, may, &retriesLeft, resp, failure)
 	}
 	if failure != nil {
 		fasthttp.ReleaseResponse(resp)
@@ -117,15 +118,15 @@ func (c *Client) do(ctx context.Context, r *request, limit time.Duration, may re
 	return resp, nil
 }
 
-// retry repeats a call that has failed, for as many tries as are left.
-func (c *Client) retry(ctx context.Context, p *peer, wire []byte, deadline time.Time, may retryPolicy, left *int, resp *fasthttp.Response, failure *ports.WorkerError) *ports.WorkerError {
+// retry repeats a failed call while attempts remain and the policy allows it.
+func (c *Client) retry(ctx context.Context, p *peer, wire []byte, deadline time.Time, may retryPolicy, retriesLeft *int, resp *fasthttp.Response, failure *ports.WorkerError) *ports.WorkerError {
 	waits := backoff.ExponentialBackOff{
 		InitialInterval: c.cfg.RetryWait, RandomizationFactor: 0.5, Multiplier: 3, MaxInterval: c.cfg.CallLimit,
 	}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	<-timer.C
-	for *left > 0 && may.after(failure) {
+	for *retriesLeft > 0 && may.after(failure) {
 		wait := waits.NextBackOff()
 		if time.Until(deadline) <= wait {
 			return failure
@@ -137,30 +138,30 @@ func (c *Client) retry(ctx context.Context, p *peer, wire []byte, deadline time.
 		case <-timer.C:
 		}
 		resp.Reset()
-		*left--
-		next := c.withCircuitBreaker(ctx, p, wire, deadline, may, left, resp)
+		*retriesLeft--
+		next := c.withCircuitBreaker(ctx, p, wire, deadline, may, retriesLeft, resp)
 		if next == nil {
 			return nil
 		}
 		considered := next.Failure == ports.WorkerSessionNotFound || next.Failure == ports.WorkerRejected
 		if next.Failure == ports.WorkerCircuitOpen || !failure.IsNotExecuted() && next.IsNotExecuted() && !considered {
-			return failure // says more: an earlier try may have done it
+			return failure // it says more: an earlier attempt may have been executed
 		}
 		failure = next
 	}
 	return failure
 }
 
-// withCircuitBreaker makes one try under the circuit breaker of the worker, for which only
-// the failure to communicate counts.
-func (c *Client) withCircuitBreaker(ctx context.Context, p *peer, wire []byte, deadline time.Time, may retryPolicy, left *int, resp *fasthttp.Response) (failure *ports.WorkerError) {
+// withCircuitBreaker makes one attempt under the circuit breaker of the worker.
+// Only failures to communicate count as failures there.
+func (c *Client) withCircuitBreaker(ctx context.Context, p *peer, wire []byte, deadline time.Time, may retryPolicy, retriesLeft *int, resp *fasthttp.Response) (failure *ports.WorkerError) {
 	began := time.Now()
 	_, err := p.breaker.Load().Execute(func() (struct{}, error) {
-		failure = c.attempt(ctx, p, wire, deadline, may, left, resp)
-		return struct{}{}, verdict(ctx, failure, time.Since(began))
+		failure = c.attempt(ctx, p, wire, deadline, may, retriesLeft, resp)
+		return struct{}{}, breakerResult(ctx, failure, time.Since(began))
 	})
 	if failure == nil && err != nil {
-		return &ports.WorkerError{Failure: ports.WorkerCircuitOpen, Message: msgSuspended, Err: err}
+		return &ports.WorkerError{Failure: ports.WorkerCircuitOpen, Message: msgCircuitOpen, Err: err}
 	}
 	if failure != nil {
 		switch failure.Failure {
@@ -173,42 +174,42 @@ func (c *Client) withCircuitBreaker(ctx context.Context, p *peer, wire []byte, d
 	return failure
 }
 
-// verdict is what a try says of the worker. A caller that lost its patience
-// within a second, or went away, says nothing.
-func verdict(ctx context.Context, e *ports.WorkerError, took time.Duration) error {
+// breakerResult returns the result of an attempt for the circuit breaker. It returns
+// errNotCounted if the caller went away, or gave the worker less than a second.
+func breakerResult(ctx context.Context, e *ports.WorkerError, took time.Duration) error {
 	if e == nil {
 		return nil
 	}
 	switch e.Failure {
 	case ports.WorkerConnectionRefused, ports.WorkerNameUnknown, ports.WorkerUnreachable, ports.WorkerTimedOut, ports.WorkerConnectionLost:
 		if ctx.Err() != nil && (!errors.Is(ctx.Err(), context.DeadlineExceeded) || took < time.Second) {
-			return errNoVerdict
+			return errNotCounted
 		}
 		return e
 	case ports.WorkerBusy:
 		if e.Status == 0 {
-			return errNoVerdict // it was not called
+			return errNotCounted // the worker was not called
 		}
 	}
 	return nil
 }
 
-// attempt makes one try, or more over connections that were closed while they
-// idled, for as many as are left.
-func (c *Client) attempt(ctx context.Context, p *peer, wire []byte, deadline time.Time, may retryPolicy, left *int, resp *fasthttp.Response) *ports.WorkerError {
-	if may != harmless {
-		left = nil
+// attempt makes one attempt. It uses up retries, as far as retriesLeft has any, on
+// pooled connections that the worker closed while they were idle.
+func (c *Client) attempt(ctx context.Context, p *peer, wire []byte, deadline time.Time, may retryPolicy, retriesLeft *int, resp *fasthttp.Response) *ports.WorkerError {
+	if may != idempotent {
+		retriesLeft = nil
 	}
-	if failure := c.exchange(ctx, p, wire, deadline, left, resp); failure != nil {
+	if failure := c.exchange(ctx, p, wire, deadline, retriesLeft, resp); failure != nil {
 		return failure
 	}
 	if status := resp.StatusCode(); status < 200 || status > 299 {
-		return c.refusal(resp)
+		return c.responseError(resp)
 	}
 	return nil
 }
 
-// sessionPath gives a path with a session's id in it.
+// sessionPath returns a path that contains the escaped id of a session.
 func sessionPath(before, id, after string) (string, *ports.WorkerError) {
 	if id == "" || id == "." || id == ".." {
 		return "", &ports.WorkerError{Failure: ports.WorkerRejected, Message: "This is not a session id"}

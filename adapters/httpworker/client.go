@@ -18,33 +18,33 @@ import (
 )
 
 const (
-	// Node.js closes a connection that idles for 5 s; ours must be gone before.
-	idleLife     = 4 * time.Second
-	maxAnswer    = 16 << 20
-	maxConns     = 1024
-	dialLimit    = 5 * time.Second
-	tries        = 3
-	forgetAfter  = 10 * time.Minute // a worker that is not called
-	sweepEvery   = time.Minute
-	keptBuffer   = 64 << 10 // larger ones are not kept for reuse
-	userAgent    = "switchyard"
-	tripAfter    = 5 // failures in a row
-	suspendedFor = 2 * time.Second
+	// Node.js closes a connection that was idle for 5 s. The client closes it earlier.
+	idleConnLife        = 4 * time.Second
+	maxResponse         = 16 << 20
+	maxConns            = 1024
+	dialLimit           = 5 * time.Second
+	maxAttempts         = 3
+	idleEntryLife       = 10 * time.Minute // since the latest call of a worker
+	sweepEvery          = time.Minute
+	maxPooledBuffer     = 64 << 10 // bytes; larger buffers are not pooled
+	userAgent           = "switchyard"
+	defaultSuspendAfter = 5 // consecutive failures
+	defaultSuspendFor   = 2 * time.Second
 )
 
-// Config refines a [Client]. The zero value is what the worker protocol says.
+// Config refines a [Client]. The zero value has the values of the worker protocol.
 type Config struct {
-	HealthLimit  time.Duration // for a health call; default 5 s
-	CallLimit    time.Duration // for any other, with its repetitions; default 30 s
-	RetryWait    time.Duration // before the second try, on average; default 100 ms, three times that before the third
-	SuspendAfter uint32        // failures in a row to communicate; default 5
-	SuspendFor   time.Duration // default 2 s, then one call tries
-	QRLife       time.Duration // of a QR in an answer; default that of domain.DefaultTiming
+	HealthLimit  time.Duration // time limit of a health call; default 5 s
+	CallLimit    time.Duration // time limit of any other call, retries included; default 30 s
+	RetryWait    time.Duration // mean delay before the second attempt, tripled before the third; default 100 ms
+	SuspendAfter uint32        // consecutive failures to communicate that open the circuit; default 5
+	SuspendFor   time.Duration // how long the circuit stays open before one call probes; default 2 s
+	QRLife       time.Duration // lifetime of a QR in a response; default as in domain.DefaultTiming
 	TLS          *tls.Config   // for https endpoints; default the system's roots
-	// Dial opens a connection; default a net.Dialer. To refuse addresses, use
-	// one whose Control does, for by then names have been resolved.
+	// Dial opens a connection; default a net.Dialer. To refuse addresses, use a
+	// net.Dialer with Control: it sees the address after the name was resolved.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
-	Now  func() time.Time // for the expiry of QR codes; default time.Now
+	Now  func() time.Time // clock for the expiry of QR codes; default time.Now
 }
 
 func (c Config) withDefaults() Config {
@@ -56,10 +56,10 @@ func (c Config) withDefaults() Config {
 	set(&c.HealthLimit, 5*time.Second)
 	set(&c.CallLimit, 30*time.Second)
 	set(&c.RetryWait, 100*time.Millisecond)
-	set(&c.SuspendFor, suspendedFor)
+	set(&c.SuspendFor, defaultSuspendFor)
 	set(&c.QRLife, domain.DefaultTiming().QRLife)
 	if c.SuspendAfter == 0 {
-		c.SuspendAfter = tripAfter
+		c.SuspendAfter = defaultSuspendAfter
 	}
 	if c.Dial == nil {
 		c.Dial = new(net.Dialer).DialContext
@@ -73,11 +73,11 @@ func (c Config) withDefaults() Config {
 // Option changes the configuration of a [Client].
 type Option func(*Config)
 
-// With replaces the configuration; zero fields keep their defaults.
+// With replaces the configuration. Zero fields keep their defaults.
 func With(c Config) Option { return func(to *Config) { *to = c } }
 
-// Client is a ports.WorkerGateway over HTTP. Make one with [New]. It is safe for
-// concurrent use.
+// Client implements ports.WorkerGateway over HTTP. [New] returns one. It is safe
+// for concurrent use.
 type Client struct {
 	cfg   Config
 	token string
@@ -89,10 +89,12 @@ type Client struct {
 
 var _ ports.WorkerGateway = (*Client)(nil)
 
-// New makes a client that shows workers the token, which is the fleet's: the
-// tokens of their own that workers are handed serve the other direction alone. A
-// worker is called before it has one, for its registration is not answered until
-// its health route was, and after a restart; older ones never have one.
+// New returns a client that authenticates itself with the fleet's token.
+//
+// The tokens that the control plane hands to single workers serve the other
+// direction only. A worker does not hold one in time: the control plane calls
+// its health route before it answers the registration, and again after a
+// restart. Legacy workers never hold one.
 func New(token string, opts ...Option) *Client {
 	var cfg Config
 	for _, o := range opts {
@@ -108,7 +110,7 @@ func New(token string, opts ...Option) *Client {
 	return &Client{cfg: cfg.withDefaults(), token: token, peers: map[string]*peer{}, sweptAt: time.Now()}
 }
 
-// Close closes the connections that idle. A client that is used again opens new ones.
+// Close closes the idle connections. A client that is used again opens new ones.
 func (c *Client) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -119,20 +121,20 @@ func (c *Client) Close() error {
 	return nil
 }
 
-// peer is what is kept of one endpoint: its connections, the part of the
-// request head that is always the same, and the circuit breaker.
+// peer holds the connections to one endpoint, the constant part of the request
+// head, and the circuit breaker.
 type peer struct {
 	host          *fasthttp.HostClient
 	prefix        string // of the path, without a trailing slash
 	head          string // header lines, each with its line break
 	breaker       atomic.Pointer[breaker]
-	connectFailed atomic.Bool  // the latest failure was that no connection could be made
+	connectFailed atomic.Bool  // the latest failure was a failure to connect
 	lastUsed      atomic.Int64 // Unix seconds
 }
 
 type breaker = gobreaker.CircuitBreaker[struct{}]
 
-// peer gives the entry of an endpoint, making it if need be.
+// peer returns the entry of an endpoint. It adds the entry if there is none.
 func (c *Client) peer(endpoint string) (*peer, *ports.WorkerError) {
 	now := time.Now()
 	c.mu.RLock()
@@ -149,8 +151,9 @@ func (c *Client) peer(endpoint string) (*peer, *ports.WorkerError) {
 	return p, nil
 }
 
-// keep adds a peer, unless somebody was faster, and forgets those long unused:
-// entries only pile up by adding, so that is when to look.
+// keep adds a peer and returns it, or returns the peer that another caller added
+// first. It also removes peers that were not used for long: only adding makes
+// the map grow.
 func (c *Client) keep(endpoint string, fresh *peer, now time.Time) *peer {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -159,7 +162,7 @@ func (c *Client) keep(endpoint string, fresh *peer, now time.Time) *peer {
 	}
 	if now.Sub(c.sweptAt) >= sweepEvery {
 		c.sweptAt = now
-		old := now.Add(-forgetAfter).Unix()
+		old := now.Add(-idleEntryLife).Unix()
 		for e, p := range c.peers {
 			if p.lastUsed.Load() < old {
 				p.host.CloseIdleConnections()
@@ -191,7 +194,7 @@ func (c *Client) newPeer(endpoint string) (*peer, error) {
 	p.host = &fasthttp.HostClient{
 		Addr:                fasthttp.AddMissingPort(host, secure),
 		MaxConns:            maxConns,
-		MaxIdleConnDuration: idleLife,
+		MaxIdleConnDuration: idleConnLife,
 		MaxConnWaitTimeout:  c.cfg.CallLimit,
 		ReadBufferSize:      8 << 10,
 		ConnPoolStrategy:    fasthttp.LIFO,
@@ -206,20 +209,20 @@ func (c *Client) newBreaker() *breaker {
 	return gobreaker.NewCircuitBreaker[struct{}](gobreaker.Settings{
 		Timeout:     c.cfg.SuspendFor,
 		ReadyToTrip: func(n gobreaker.Counts) bool { return n.ConsecutiveFailures >= c.cfg.SuspendAfter },
-		IsExcluded:  func(err error) bool { return errors.Is(err, errNoVerdict) },
+		IsExcluded:  func(err error) bool { return errors.Is(err, errNotCounted) },
 	})
 }
 
-// healthy notes that the worker answers: if it was suspended because no
-// connection could be made, that is over.
-func (c *Client) healthy(p *peer) {
+// closeCircuit closes the circuit of a worker that answered its health check, if
+// failures to connect had opened it.
+func (c *Client) closeCircuit(p *peer) {
 	b := p.breaker.Load()
 	if p.connectFailed.Load() && b.State() != gobreaker.StateClosed {
 		p.breaker.CompareAndSwap(b, c.newBreaker())
 	}
 }
 
-// dial opens a connection, with TLS if asked for, in no more than the limit.
+// dial opens a connection within the limit. It adds TLS if secure is set.
 func (c *Client) dial(addr string, limit time.Duration, secure bool) (net.Conn, error) {
 	if limit <= 0 || limit > dialLimit {
 		limit = dialLimit
@@ -237,7 +240,7 @@ func (c *Client) dial(addr string, limit time.Duration, secure bool) (net.Conn, 
 	if cfg.ServerName == "" {
 		cfg.ServerName, _, _ = net.SplitHostPort(addr)
 	}
-	cfg.NextProtos = nil // HTTP/1.1 is all we speak
+	cfg.NextProtos = nil // the client speaks HTTP/1.1 only
 	over := tls.Client(conn, cfg)
 	if err := over.HandshakeContext(ctx); err != nil {
 		_ = conn.Close()

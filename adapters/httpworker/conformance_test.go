@@ -10,7 +10,7 @@ import (
 	"github.com/switchyard-wa/switchyard/ports/conformance"
 )
 
-func TestConformance(t *testing.T) {
+func TestClient_Conformance(t *testing.T) {
 	conformance.WorkerGateway(t, func(t *testing.T, caps ...domain.Capability) (ports.WorkerGateway, conformance.GatewayWorker) {
 		w := conformance.NewHTTPWorker(t, "fleet-token", caps...)
 		c := httpworker.New("fleet-token", httpworker.With(httpworker.Config{RetryWait: 5 * time.Millisecond}))

@@ -4,6 +4,6 @@ package httpworker
 
 import "net"
 
-// closedByPeer cannot look here; a connection that idles is closed before
-// workers close it.
+// closedByPeer returns false: this system has no check. The client closes an
+// idle connection before workers do.
 func closedByPeer(net.Conn) bool { return false }

@@ -8,8 +8,8 @@ import (
 	"syscall"
 )
 
-// closedByPeer looks, without waiting, whether an idle connection was closed by
-// the other side, or has something to read that nobody asked for.
+// closedByPeer reports whether the peer closed an idle connection, or wrote bytes
+// that answer no request. It does not block.
 func closedByPeer(conn net.Conn) bool {
 	if over, ok := conn.(*tls.Conn); ok {
 		conn = over.NetConn()

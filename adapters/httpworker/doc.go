@@ -1,21 +1,53 @@
 // Package httpworker calls workers over HTTP, as the worker protocol says.
 //
-// A [Client] implements ports.WorkerGateway. It keeps connections alive for a
-// shorter time than workers do, looks at an idle one before it uses it, bounds
-// every call in time, repeats what is safe to repeat, and leaves a worker alone
-// for a moment that keeps failing to communicate. Fields that older workers do
-// not know go only to workers that announced them.
+// A [Client] implements ports.WorkerGateway. It bounds every call in time, and
+// retries the calls that are safe to repeat. A circuit breaker for each worker
+// stops calls to a worker that keeps failing to communicate. Fields that legacy
+// workers do not know go only to workers that announced them.
 //
-// # What is repeated
+// # The path of a call
 //
-// Up to three tries, with growing and jittered waits, within the one time limit
-// of the call: after a connection that was never made for every call; after one
-// that broke, and after a 5xx, for every call but Restart and a Send to a worker
-// without dedupe. A 4xx and an answer that makes no sense are final. Health is
-// a measurement and is not repeated.
+//	Client.Send … Client.Delete      encodes the body behind room for the head
+//	  └ do                           sets the deadline, counts the attempts
+//	     └ retry                     waits with growing, jittered delays
+//	        └ withCircuitBreaker     answers at once while the circuit is open
+//	           └ attempt             classifies the status of the response
+//	              └ exchange         writes the request, reads the response
+//	                 └ acquire       takes a pooled connection, or dials
+//
+// # Retries
+//
+// A call has up to three attempts within its one time limit:
+//
+//   - Every call is retried after a connection that was never made.
+//   - Every call but Restart, and but a Send to a worker without dedupe, is also
+//     retried after a connection that broke and after a 5xx.
+//   - A 4xx and a response that cannot be understood are final.
+//   - Health is a measurement. It is not retried.
+//
+// # Idle connections
+//
+// Node.js closes a connection that has been idle for 5 s. A request that is
+// written just then is lost without an answer:
+//
+//	client                        worker
+//	                              closes the idle connection
+//	writes the request       →    (nobody reads it)
+//	reads EOF                ←    FIN
+//
+// The client cannot tell this loss from a worker that died with the request in
+// its hands. Therefore it closes connections after 4 s of idling, and looks for
+// a FIN on an idle connection before it writes. If the race happens all the
+// same, a call that is safe to repeat is repeated.
+//
+// # Why fasthttp without its Do
+//
+// The client uses the pool, the buffers and the parser of fasthttp. It does not
+// use Do: Do does not tell a request that was never written from a request that
+// may have arrived, and it knows no context.
 //
 // # Secrets
 //
-// The worker token goes to the endpoint that is called and nowhere else:
-// redirects are not followed, no proxy is asked, and no error holds it.
+// The worker token goes to the called endpoint and nowhere else. The client does
+// not follow redirects, uses no proxy, and puts the token into no error.
 package httpworker

@@ -14,8 +14,8 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// appendSend appends the body of a send. dedupe says whether the worker knows
-// clientMessageId.
+// appendSend appends the body of a send. It adds clientMessageId if dedupe is
+// set: only such workers know the field.
 func appendSend(b []byte, s *ports.Send, dedupe bool) ([]byte, error) {
 	m := s.Message
 	b = append(b, `{"to":`...)
@@ -39,7 +39,7 @@ func appendSend(b []byte, s *ports.Send, dedupe bool) ([]byte, error) {
 	if m.HumanSimulation {
 		b = append(b, `,"humanSimulation":true`...)
 	} else {
-		b = append(b, `,"humanSimulation":false`...) // left out, it would be true
+		b = append(b, `,"humanSimulation":false`...) // workers take a missing field for true
 	}
 	if dedupe && s.ClientMessageID != "" {
 		b = appendField(b, "clientMessageId", s.ClientMessageID)
@@ -47,8 +47,8 @@ func appendSend(b []byte, s *ports.Send, dedupe bool) ([]byte, error) {
 	return append(b, '}'), err
 }
 
-// appendMedia appends where the file is. Content that the caller uploaded goes
-// as a data URL, the one form of mediaUrl that needs no second fetch.
+// appendMedia appends the reference to the file. Uploaded content goes as a data
+// URL, the only form of mediaUrl that needs no second fetch.
 func appendMedia(b []byte, m *domain.Outgoing) []byte {
 	switch {
 	case m.Media == "":
@@ -74,23 +74,23 @@ func appendMedia(b []byte, m *domain.Outgoing) []byte {
 	return b
 }
 
-// filename derives what older workers demand for a document: the last segment
-// of the URL's path.
+// filename returns the last segment of the URL's path. Legacy workers demand a
+// filename for a document.
 func filename(mediaURL string) string {
-	const otherwise = "document"
+	const fallback = "document"
 	u, err := url.Parse(mediaURL)
 	if err != nil {
-		return otherwise
+		return fallback
 	}
 	name := path.Base(u.Path)
 	if name == "." || name == "/" || !utf8.ValidString(name) {
-		return otherwise
+		return fallback
 	}
 	return name
 }
 
-// mediaType tells the type of uploaded content by its first bytes, and where
-// those say too little by the name of the file.
+// mediaType returns the media type of uploaded content. It looks at the first
+// bytes, and at the name of the file where the bytes are ambiguous.
 func mediaType(m *domain.Outgoing) string {
 	head := m.Media[:min(len(m.Media), 684)] // 512 bytes
 	head = head[:len(head)/4*4]
@@ -101,7 +101,7 @@ func mediaType(m *domain.Outgoing) string {
 	case m.Type == domain.TypeAudio && sniffed == "application/ogg":
 		return "audio/ogg"
 	case m.Type == domain.TypeAudio && strings.HasPrefix(sniffed, "video/"):
-		return "audio/" + strings.TrimPrefix(sniffed, "video/") // containers of both
+		return "audio/" + strings.TrimPrefix(sniffed, "video/") // the container holds either
 	case sniffed == "application/octet-stream", sniffed == "application/zip", sniffed == "text/plain":
 		named, _, _ := strings.Cut(mime.TypeByExtension(path.Ext(m.Filename)), ";")
 		if named != "" && !strings.ContainsAny(named, "\"\\") {
@@ -132,7 +132,7 @@ func appendString(b []byte, s string) []byte {
 	return append(b, '"')
 }
 
-// appendEscaped appends s as it stands inside a JSON string.
+// appendEscaped appends s, escaped for the inside of a JSON string.
 func appendEscaped(b []byte, s string) []byte {
 	const hex = "0123456789abcdef"
 	from := 0
@@ -166,8 +166,8 @@ func appendEscaped(b []byte, s string) []byte {
 	return append(b, s[from:]...)
 }
 
-// startBody is the body of a start. The fields that older workers do not know
-// are left out for them.
+// startBody is the JSON body of a start. Legacy workers get it without the
+// optional fields.
 type startBody struct {
 	SessionID   string   `json:"sessionId"`
 	UserID      string   `json:"userId"`
@@ -192,8 +192,8 @@ func newStartBody(s ports.Start, caps []domain.Capability) startBody {
 	return b
 }
 
-// orderBody names the generation that a restart or stop is meant for.
-type orderBody struct {
+// generationBody is the JSON body of a restart or stop of one generation.
+type generationBody struct {
 	Generation int64 `json:"generation"`
 }
 
@@ -206,7 +206,7 @@ func can(caps []domain.Capability, c domain.Capability) bool {
 	return false
 }
 
-// manageBody is the body of an action on a message.
+// manageBody is the JSON body of an action on a message.
 type manageBody struct {
 	Action      domain.ActionType  `json:"action"`
 	MessageID   string             `json:"messageId"`
@@ -218,20 +218,20 @@ type manageBody struct {
 	MessageKey  *domain.MessageKey `json:"messageKey,omitempty"`
 }
 
-// presenceBody is the body of a send that sends no message.
+// presenceBody is the JSON body of an action that uses the send route.
 type presenceBody struct {
 	To        string            `json:"to"`
 	Type      domain.ActionType `json:"type"`
 	MessageID string            `json:"messageId,omitempty"`
 }
 
-// actBody gives the body of an action, and whether it goes by the send route.
-func actBody(a domain.Action) (body any, bySend bool) {
+// actionBody returns the body of an action, and whether it uses the send route.
+func actionBody(a domain.Action) (body any, bySend bool) {
 	to, err := domain.ParseRecipient(a.Phone)
 	switch a.Type {
 	case domain.ActionSeen, domain.ActionTypingStart, domain.ActionTypingStop:
 		if err != nil {
-			to = domain.JID(a.Phone) // for the worker to judge
+			to = domain.JID(a.Phone) // the worker validates it
 		}
 		return presenceBody{To: string(to), Type: a.Type, MessageID: a.MessageID}, true
 	}
@@ -240,7 +240,8 @@ func actBody(a domain.Action) (body any, bySend bool) {
 		NewText: a.NewText, JID: a.JID, MessageKey: a.MessageKey,
 	}
 	if err == nil {
-		if m.Phone = to.Phone(); m.Phone == "" {
+		m.Phone = to.Phone()
+		if m.Phone == "" {
 			m.Phone = string(to)
 		}
 	}
@@ -248,7 +249,7 @@ func actBody(a domain.Action) (body any, bySend bool) {
 		m.JID = string(jid)
 	}
 	if a.Type == domain.ActionReaction {
-		m.Emoji = &a.Emoji // empty takes the reaction away
+		m.Emoji = &a.Emoji // empty removes the reaction
 	}
 	return m, false
 }

@@ -1,6 +1,7 @@
 package httpworker
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -21,44 +22,44 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// errNoVerdict tells a circuit breaker that a call says nothing of the worker.
-var errNoVerdict = errors.New("no verdict")
+// errNotCounted excludes a call from the counts of a circuit breaker.
+var errNotCounted = errors.New("not counted by the circuit breaker")
 
-// ErrNotAllowed is what a Dial of the configuration returns for an address that
-// it does not call.
+// ErrNotAllowed is the error that Config.Dial returns for an address that the
+// server must not call.
 var ErrNotAllowed = errors.New("the address is not allowed")
 
-// The messages are for people and name no address.
+// The messages are shown to users. They contain no address.
 const (
-	msgRefused     = "Connection refused: nothing listens at the worker's endpoint"
-	msgNameUnknown = "The host name of the worker's endpoint was not found"
-	msgUnreachable = "The worker cannot be reached"
-	msgNotAllowed  = "The address of the worker's endpoint is not one that this server may call"
-	msgNoConn      = "Connection timed out: the worker did not accept it"
-	msgTimedOut    = "Timed out: the worker did not answer in time"
-	msgCancelled   = "The call to the worker was given up"
-	msgBroken      = "The connection to the worker ended before it had answered"
-	msgBusy        = "The worker is busy; try again later"
-	msgCrowded     = "The worker has too many calls in progress; try again later"
-	msgSuspended   = "The worker kept failing and is left alone for a moment"
-	msgUnknown     = "The worker does not have this session"
-	msgRejected    = "The worker rejected the call"
-	msgFailed      = "The worker failed"
-	msgSenseless   = "The worker gave an answer that makes no sense"
+	msgRefused         = "Connection refused: nothing listens at the worker's endpoint"
+	msgNameUnknown     = "The host name of the worker's endpoint was not found"
+	msgUnreachable     = "The worker cannot be reached"
+	msgNotAllowed      = "The address of the worker's endpoint is not one that this server may call"
+	msgNoConn          = "Connection timed out: the worker did not accept it"
+	msgTimedOut        = "Timed out: the worker did not answer in time"
+	msgCancelled       = "The call to the worker was given up"
+	msgBroken          = "The connection to the worker ended before it had answered"
+	msgBusy            = "The worker is busy; try again later"
+	msgPoolExhausted   = "The worker has too many calls in progress; try again later"
+	msgCircuitOpen     = "The worker kept failing and is left alone for a moment"
+	msgUnknown         = "The worker does not have this session"
+	msgRejected        = "The worker rejected the call"
+	msgFailed          = "The worker failed"
+	msgInvalidResponse = "The worker gave an answer that makes no sense"
 )
 
-// notSent is the failure of a call whose time was over before anything was done.
-func notSent(ctx context.Context) *ports.WorkerError {
+// notSentError returns the failure of a call whose time ran out before it was written.
+func notSentError(ctx context.Context) *ports.WorkerError {
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return &ports.WorkerError{Failure: ports.WorkerUnreachable, Message: msgCancelled, Err: context.Cause(ctx)}
 	}
 	return &ports.WorkerError{Failure: ports.WorkerUnreachable, Message: msgNoConn, Err: context.DeadlineExceeded}
 }
 
-// notConnected classifies why there is no connection: nothing was done.
-func notConnected(ctx context.Context, err error) *ports.WorkerError {
+// connectError classifies a failure to get a connection. Nothing was executed.
+func connectError(ctx context.Context, err error) *ports.WorkerError {
 	if ctx.Err() != nil {
-		return notSent(ctx)
+		return notSentError(ctx)
 	}
 	e := &ports.WorkerError{Failure: ports.WorkerUnreachable, Message: msgUnreachable, Err: err}
 	var dns *net.DNSError
@@ -70,19 +71,19 @@ func notConnected(ctx context.Context, err error) *ports.WorkerError {
 	case errors.As(err, &dns) && dns.IsNotFound:
 		e.Failure, e.Message = ports.WorkerNameUnknown, msgNameUnknown
 	case errors.Is(err, fasthttp.ErrNoFreeConns), errors.Is(err, fasthttp.ErrTimeout):
-		// Both only come from waiting for a place in the pool.
-		e.Failure, e.Message = ports.WorkerBusy, msgCrowded
+		// Both errors mean that the pool had no free connection in time.
+		e.Failure, e.Message = ports.WorkerBusy, msgPoolExhausted
 	case timedOut(err):
 		e.Message = msgNoConn
 	}
 	return e
 }
 
-// interrupted classifies what ended an exchange after n bytes had gone out.
-func interrupted(ctx context.Context, n int, err error) *ports.WorkerError {
+// exchangeError classifies the end of an exchange after n bytes were written.
+func exchangeError(ctx context.Context, n int, err error) *ports.WorkerError {
 	switch {
 	case n == 0 && ctx.Err() != nil:
-		return notSent(ctx)
+		return notSentError(ctx)
 	case n == 0 && timedOut(err):
 		return &ports.WorkerError{Failure: ports.WorkerUnreachable, Message: msgNoConn, Err: err}
 	case n == 0:
@@ -98,9 +99,9 @@ func interrupted(ctx context.Context, n int, err error) *ports.WorkerError {
 		return &ports.WorkerError{Failure: ports.WorkerConnectionLost, Message: msgBroken, Err: err}
 	}
 	if errors.Is(err, fasthttp.ErrBodyTooLarge) {
-		return invalidResponse(0, fmt.Errorf("more than %d bytes", maxAnswer))
+		return invalidResponse(0, fmt.Errorf("more than %d bytes", maxResponse))
 	}
-	// fasthttp quotes what it could not read, which may quote our request.
+	// fasthttp quotes the bytes that it could not parse. They may echo the request.
 	return invalidResponse(0, errors.New("not an HTTP answer"))
 }
 
@@ -111,11 +112,11 @@ func timedOut(err error) bool {
 }
 
 func invalidResponse(status int, err error) *ports.WorkerError {
-	return &ports.WorkerError{Failure: ports.WorkerFailed, Message: msgSenseless, Status: status, Err: err}
+	return &ports.WorkerError{Failure: ports.WorkerFailed, Message: msgInvalidResponse, Status: status, Err: err}
 }
 
-// refusal classifies an answer that is not a success.
-func (c *Client) refusal(resp *fasthttp.Response) *ports.WorkerError {
+// responseError classifies a response that is not a success.
+func (c *Client) responseError(resp *fasthttp.Response) *ports.WorkerError {
 	status := resp.StatusCode()
 	e := &ports.WorkerError{Status: status}
 	text := errorText(resp.Body())
@@ -145,8 +146,8 @@ func (c *Client) refusal(resp *fasthttp.Response) *ports.WorkerError {
 	return e
 }
 
-// errorText finds what a worker says of a failure, in either form of its
-// answers, with the first of its details.
+// errorText returns a worker's description of a failure with the first of its
+// details. It knows both forms of error responses.
 func errorText(body []byte) string {
 	var a struct {
 		Error   json.RawMessage   `json:"error"`
@@ -174,14 +175,12 @@ func errorText(body []byte) string {
 		a.Details = append(a.Details, object.Details...)
 	}
 	for _, d := range a.Details {
-		var said struct {
+		var object struct {
 			Field, Message, Msg string
 		}
 		var detail string
-		if json.Unmarshal(d, &detail) != nil && json.Unmarshal(d, &said) == nil {
-			if detail = said.Message; detail == "" {
-				detail = said.Msg
-			}
+		if json.Unmarshal(d, &detail) != nil && json.Unmarshal(d, &object) == nil {
+			detail = cmp.Or(object.Message, object.Msg)
 		}
 		if detail != "" && detail != text {
 			return strings.TrimSpace(text + ": " + detail)
@@ -190,11 +189,11 @@ func errorText(body []byte) string {
 	return strings.TrimSpace(text)
 }
 
-// private matches what must not be shown to a customer: addresses, paths,
-// places in code, names of system errors.
+// private matches text that customers must not see: addresses, paths, source
+// positions, names of system errors.
 var private = regexp.MustCompile(`://|\d+\.\d+\.\d+\.\d+|[\w\]]:\d{2,}|localhost|(^|[\s'"(=])[/\\~]|[A-Za-z]:\\|\bE[A-Z]{4,}\b|\.[cm]?[jt]s\b|\bat \w+\.`)
 
-// presentable reports whether a worker's own words may be shown.
+// presentable reports whether users may see a worker's description of a failure.
 func presentable(text string) bool {
 	return text != "" && len(text) <= 300 && !private.MatchString(text) &&
 		strings.IndexFunc(text, unicode.IsControl) < 0
@@ -207,7 +206,7 @@ func clip(s string, n int) string {
 	return s
 }
 
-// retryAfter reads the header of that name: seconds or a date.
+// retryAfter parses the header Retry-After, which holds seconds or a date.
 func retryAfter(s string, now time.Time) time.Duration {
 	const most = time.Hour
 	if n, err := strconv.Atoi(strings.TrimSpace(s)); err == nil {

@@ -12,8 +12,8 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// Health calls the endpoint's health route; anything but 200 within 5 s is a
-// failure. It is made whether or not the worker is suspended.
+// Health calls the health route of the endpoint. Anything but 200 within 5 s is
+// a failure. It calls the worker whether or not the circuit is open.
 func (c *Client) Health(ctx context.Context, endpoint string) error {
 	p, failure := c.peer(endpoint)
 	if failure != nil {
@@ -26,12 +26,12 @@ func (c *Client) Health(ctx context.Context, endpoint string) error {
 	deadline, _ := ctx.Deadline()
 	resp := fasthttp.AcquireResponse()
 	defer fasthttp.ReleaseResponse(resp)
-	left := tries - 1
-	if failure := c.exchange(ctx, p, r.wire(), deadline, &left, resp); failure != nil {
+	retriesLeft := maxAttempts - 1
+	if failure := c.exchange(ctx, p, r.wire(), deadline, &retriesLeft, resp); failure != nil {
 		return failure
 	}
 	if status := resp.StatusCode(); status != http.StatusOK {
-		e := c.refusal(resp)
+		e := c.responseError(resp)
 		if e.Failure != ports.WorkerBusy {
 			e.Failure = ports.WorkerFailed
 			if status >= 400 && status < 500 {
@@ -41,13 +41,13 @@ func (c *Client) Health(ctx context.Context, endpoint string) error {
 		}
 		return e
 	}
-	c.healthy(p)
+	c.closeCircuit(p)
 	return nil
 }
 
-// Start starts a session. A worker that does not say how far it came is at INIT.
+// Start starts a session. A response without a status means INIT.
 func (c *Client) Start(ctx context.Context, w ports.WorkerRef, s ports.Start) (domain.Report, error) {
-	resp, failure := c.call(ctx, w, http.MethodPost, "/api/sessions/start", newStartBody(s, w.Capabilities), harmless)
+	resp, failure := c.call(ctx, w, http.MethodPost, "/api/sessions/start", newStartBody(s, w.Capabilities), idempotent)
 	if failure != nil {
 		return domain.Report{}, failure
 	}
@@ -57,18 +57,18 @@ func (c *Client) Start(ctx context.Context, w ports.WorkerRef, s ports.Start) (d
 		return domain.Report{}, invalidResponse(resp.StatusCode(), err)
 	}
 	if r.Generation == 0 {
-		r.Generation = s.Generation // it answers this start
+		r.Generation = s.Generation // the response is about this start
 	}
 	return r, nil
 }
 
-// Status asks for one session.
+// Status returns the worker's report on one session.
 func (c *Client) Status(ctx context.Context, w ports.WorkerRef, sessionID string) (domain.Report, error) {
 	path, failure := sessionPath("/api/sessions/", sessionID, "/status")
 	if failure != nil {
 		return domain.Report{}, failure
 	}
-	resp, failure := c.call(ctx, w, http.MethodGet, path, nil, harmless)
+	resp, failure := c.call(ctx, w, http.MethodGet, path, nil, idempotent)
 	if failure != nil {
 		return domain.Report{}, failure
 	}
@@ -80,10 +80,10 @@ func (c *Client) Status(ctx context.Context, w ports.WorkerRef, sessionID string
 	return r, nil
 }
 
-// List asks for all sessions. One of a status that nobody knows fails the call:
-// a list that lacks a session would say that it is not there.
+// List returns the worker's reports on all its sessions. An unknown status fails
+// the call: without that session the list would say that it does not exist.
 func (c *Client) List(ctx context.Context, w ports.WorkerRef) ([]domain.Report, error) {
-	resp, failure := c.call(ctx, w, http.MethodGet, "/api/sessions", nil, harmless)
+	resp, failure := c.call(ctx, w, http.MethodGet, "/api/sessions", nil, idempotent)
 	if failure != nil {
 		return nil, failure
 	}
@@ -95,27 +95,27 @@ func (c *Client) List(ctx context.Context, w ports.WorkerRef) ([]domain.Report, 
 	return list, nil
 }
 
-// Restart restarts a session. A second restart would disturb what the first
-// began, so it is repeated only if it cannot have arrived.
+// Restart restarts a session. It is retried only if the request cannot have
+// arrived, because a second restart would disturb the first.
 func (c *Client) Restart(ctx context.Context, w ports.WorkerRef, sessionID string, generation int64) error {
 	return c.order(ctx, w, http.MethodPost, sessionID, "/restart", generation, ifNotSent)
 }
 
-// Disconnect stops a session; it is no error if the worker does not have it.
+// Disconnect stops a session. It succeeds if the worker does not have the session.
 func (c *Client) Disconnect(ctx context.Context, w ports.WorkerRef, sessionID string, generation int64) error {
-	return ignoreNotFound(c.order(ctx, w, http.MethodPost, sessionID, "/disconnect", generation, harmless))
+	return ignoreNotFound(c.order(ctx, w, http.MethodPost, sessionID, "/disconnect", generation, idempotent))
 }
 
-// Logout stops a session and forgets its credentials; it is no error if the
-// worker does not have it.
+// Logout stops a session and deletes its credentials. It succeeds if the worker
+// does not have the session.
 func (c *Client) Logout(ctx context.Context, w ports.WorkerRef, sessionID string, generation int64) error {
-	return ignoreNotFound(c.order(ctx, w, http.MethodPost, sessionID, "/logout", generation, harmless))
+	return ignoreNotFound(c.order(ctx, w, http.MethodPost, sessionID, "/logout", generation, idempotent))
 }
 
-// Delete removes everything of a session; it is no error if the worker does not
-// have it.
+// Delete deletes everything of a session. It succeeds if the worker does not have
+// the session.
 func (c *Client) Delete(ctx context.Context, w ports.WorkerRef, sessionID string, generation int64) error {
-	return ignoreNotFound(c.order(ctx, w, http.MethodDelete, sessionID, "", generation, harmless))
+	return ignoreNotFound(c.order(ctx, w, http.MethodDelete, sessionID, "", generation, idempotent))
 }
 
 // Send sends one message.
@@ -135,12 +135,13 @@ func (c *Client) Send(ctx context.Context, w ports.WorkerRef, s ports.Send) (por
 	r := newRequest(p, http.MethodPost, path)
 	defer r.release()
 	var err error
-	if *r.buf, err = appendSend(*r.buf, &s, dedupe); err != nil {
-		return ports.Sent{}, unspeakable(err)
+	*r.buf, err = appendSend(*r.buf, &s, dedupe)
+	if err != nil {
+		return ports.Sent{}, encodeError(err)
 	}
 	may := ifNotSent
 	if dedupe && s.ClientMessageID != "" {
-		may = harmless
+		may = idempotent
 	}
 	resp, failure := c.do(ctx, &r, c.cfg.CallLimit, may)
 	if failure != nil {
@@ -154,10 +155,10 @@ func (c *Client) Send(ctx context.Context, w ports.WorkerRef, s ports.Send) (por
 	return out, nil
 }
 
-// PerformAction does something to a message or in a chat. All of it sets a state, so it
-// does no harm twice.
+// PerformAction acts on a message or in a chat. Every action sets a state, and
+// is therefore retried like an idempotent call.
 func (c *Client) PerformAction(ctx context.Context, w ports.WorkerRef, sessionID string, a domain.Action) error {
-	body, bySend := actBody(a)
+	body, bySend := actionBody(a)
 	before, after := "/api/message/", "/manage"
 	if bySend {
 		before, after = "/api/", "/send"
@@ -166,7 +167,7 @@ func (c *Client) PerformAction(ctx context.Context, w ports.WorkerRef, sessionID
 	if failure != nil {
 		return failure
 	}
-	resp, failure := c.call(ctx, w, http.MethodPost, path, body, harmless)
+	resp, failure := c.call(ctx, w, http.MethodPost, path, body, idempotent)
 	if failure != nil {
 		return failure
 	}
@@ -174,8 +175,8 @@ func (c *Client) PerformAction(ctx context.Context, w ports.WorkerRef, sessionID
 	return nil
 }
 
-// order makes a call about a generation of a session, whose answer is only
-// whether it worked.
+// order sends a command for one generation of a session. It ignores the body of
+// the response.
 func (c *Client) order(ctx context.Context, w ports.WorkerRef, method, sessionID, after string, generation int64, may retryPolicy) error {
 	path, failure := sessionPath("/api/sessions/", sessionID, after)
 	if failure != nil {
@@ -183,7 +184,7 @@ func (c *Client) order(ctx context.Context, w ports.WorkerRef, method, sessionID
 	}
 	var body any
 	if generation != 0 && can(w.Capabilities, domain.CapGeneration) {
-		body = orderBody{generation}
+		body = generationBody{generation}
 	}
 	resp, failure := c.call(ctx, w, method, path, body, may)
 	if failure != nil {
@@ -193,8 +194,8 @@ func (c *Client) order(ctx context.Context, w ports.WorkerRef, method, sessionID
 	return nil
 }
 
-// call makes a call with a JSON body, or none, and gives the answer with a 2xx,
-// which the caller releases.
+// call makes a call with a JSON body, or without one. It returns a response with
+// a 2xx, which the caller releases.
 func (c *Client) call(ctx context.Context, w ports.WorkerRef, method, path string, body any, may retryPolicy) (*fasthttp.Response, *ports.WorkerError) {
 	p, failure := c.peer(w.Endpoint)
 	if failure != nil {
@@ -205,21 +206,21 @@ func (c *Client) call(ctx context.Context, w ports.WorkerRef, method, path strin
 	if body != nil {
 		doc, err := json.Marshal(body)
 		if err != nil {
-			return nil, unspeakable(err)
+			return nil, encodeError(err)
 		}
 		*r.buf = append(*r.buf, doc...)
 	}
 	return c.do(ctx, &r, c.cfg.CallLimit, may)
 }
 
-// ignoreNotFound takes a 404 for success.
+// ignoreNotFound returns nil for a 404, and any other error unchanged.
 func ignoreNotFound(err error) error {
-	if e, ok := err.(*ports.WorkerError); ok && e.Failure == ports.WorkerSessionNotFound { //nolint:errorlint // made just above, never wrapped
+	if e, ok := err.(*ports.WorkerError); ok && e.Failure == ports.WorkerSessionNotFound { //nolint:errorlint // created by this package, never wrapped
 		return nil
 	}
 	return err
 }
 
-func unspeakable(err error) *ports.WorkerError {
+func encodeError(err error) *ports.WorkerError {
 	return &ports.WorkerError{Failure: ports.WorkerRejected, Message: "This cannot be said to a worker", Err: err}
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-func TestStatusWords(t *testing.T) {
+func TestStatusOf_WordsOfWorkers_AreTranslated(t *testing.T) {
 	for word, want := range map[string]domain.Status{
 		"initializing": domain.Init, "qr_ready": domain.QRRequired, "qr_required": domain.QRRequired,
 		"connected": domain.Connected, "reconnecting": domain.Reconnecting, "restarting": domain.Reconnecting,
@@ -32,7 +32,7 @@ func TestStatusWords(t *testing.T) {
 	require.False(t, ok)
 }
 
-func TestReadSession(t *testing.T) {
+func TestReadSession_Response_MapsToReport(t *testing.T) {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	c := New("", With(Config{Now: func() time.Time { return now }}))
 	asked := session{SessionID: "one", Status: "initializing"}
@@ -56,16 +56,16 @@ func TestReadSession(t *testing.T) {
 		require.Error(t, err, body)
 	}
 	_, err = c.readSession([]byte(`{"data":{}}`), session{SessionID: "one"}, "w1")
-	require.Error(t, err, "a question for the status wants an answer")
+	require.Error(t, err, "Status has no default")
 
 	list, err := c.readSessions([]byte(`{"data":[{"sessionId":"one","status":"connected"}]}`), "w1")
-	require.NoError(t, err, "some leave out the object around the list")
+	require.NoError(t, err, "a bare list is accepted")
 	require.Len(t, list, 1)
 	_, err = c.readSessions([]byte(`{"data":{"sessions":[{"sessionId":"one","status":"dancing"}]}}`), "w1")
 	require.Error(t, err)
 }
 
-func TestReadSent(t *testing.T) {
+func TestReadSent_Response_MapsToSent(t *testing.T) {
 	at := time.Date(2026, 1, 2, 3, 4, 5, 678e6, time.UTC)
 	for body, want := range map[string]ports.Sent{
 		`{"success":true,"data":{"messageId":"A","status":"SENT","timestamp":"2026-01-02T03:04:05.678Z"}}`: {WhatsAppID: "A", Status: domain.MessageSent, At: at},
@@ -86,8 +86,8 @@ func TestReadSent(t *testing.T) {
 	}
 }
 
-// The quick reading of an answer gives what encoding/json gives, or leaves it
-// to that.
+// FuzzScanSent checks that scanSent returns the values that encoding/json returns,
+// or leaves the body to encoding/json.
 func FuzzScanSent(f *testing.F) {
 	f.Add([]byte(`{"success":true,"message":"m","data":{"messageId":"A","status":"SENT","timestamp":"t"}}`))
 	f.Add([]byte(` { "data" : { "messageId" : "A" } , "timestamp" : "t" } `))
@@ -123,7 +123,7 @@ func FuzzAppendString(f *testing.F) {
 	})
 }
 
-func TestSendBody(t *testing.T) {
+func TestAppendSend_EachMessageType_WritesBody(t *testing.T) {
 	webp := base64.StdEncoding.EncodeToString([]byte("RIFF\x00\x00\x00\x00WEBPVP8 "))
 	ogg := base64.StdEncoding.EncodeToString([]byte("OggS\x00rest"))
 	zip := base64.StdEncoding.EncodeToString([]byte("PK\x03\x04rest"))
@@ -155,7 +155,7 @@ func TestSendBody(t *testing.T) {
 	}
 }
 
-func TestActBody(t *testing.T) {
+func TestActionBody_EachAction_SelectsRouteAndBody(t *testing.T) {
 	for _, c := range []struct {
 		a      domain.Action
 		bySend bool
@@ -173,7 +173,7 @@ func TestActBody(t *testing.T) {
 		{domain.Action{Type: domain.ActionRead, MessageID: "X", JID: "+62 812-3456-7890"}, false,
 			`{"action":"read","messageId":"X","jid":"6281234567890@s.whatsapp.net"}`},
 	} {
-		body, bySend := actBody(c.a)
+		body, bySend := actionBody(c.a)
 		doc, err := json.Marshal(body)
 		require.NoError(t, err)
 		require.Equal(t, c.want, string(doc))
@@ -181,7 +181,7 @@ func TestActBody(t *testing.T) {
 	}
 }
 
-func TestErrorText(t *testing.T) {
+func TestErrorText_EitherForm_IsFound(t *testing.T) {
 	for body, want := range map[string]string{
 		`{"success":false,"error":"Session is not connected"}`:                                           "Session is not connected",
 		`{"success":false,"error":"Validation failed","details":["to must be a JID"]}`:                   "Validation failed: to must be a JID",
@@ -196,7 +196,7 @@ func TestErrorText(t *testing.T) {
 	}
 }
 
-func TestPresentable(t *testing.T) {
+func TestPresentable_PrivateDetails_AreHidden(t *testing.T) {
 	for _, s := range []string{"Session is not connected", "to must be a JID, e.g. 628123@s.whatsapp.net", "Rate limit: 10/min", "image/png is not allowed"} {
 		require.True(t, presentable(s), s)
 	}
@@ -206,7 +206,7 @@ func TestPresentable(t *testing.T) {
 	}
 }
 
-func TestRetryAfter(t *testing.T) {
+func TestRetryAfter_SecondsOrDate_IsBounded(t *testing.T) {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	for s, want := range map[string]time.Duration{
 		"": 0, "7": 7 * time.Second, "-3": 0, "99999999999": time.Hour, "soon": 0,
@@ -216,17 +216,18 @@ func TestRetryAfter(t *testing.T) {
 	}
 }
 
-// Entries of endpoints that nobody calls any more do not pile up.
-func TestPeersAreForgotten(t *testing.T) {
+// TestClient_NewPeerAfterSweepInterval_RemovesUnusedPeers checks that the map of
+// peers does not grow with endpoints that are no longer called.
+func TestClient_NewPeerAfterSweepInterval_RemovesUnusedPeers(t *testing.T) {
 	c := New("")
 	for i := range 1000 {
 		_, failure := c.peer(fmt.Sprintf("http://w%d.example:8001", i))
 		require.Nil(t, failure)
 	}
 	for _, p := range c.peers {
-		p.lastUsed.Store(time.Now().Add(-2 * forgetAfter).Unix())
+		p.lastUsed.Store(time.Now().Add(-2 * idleEntryLife).Unix())
 	}
-	_, _ = c.peer("http://w7.example:8001") // this one is still called
+	_, _ = c.peer("http://w7.example:8001") // still in use
 	c.sweptAt = time.Now().Add(-2 * sweepEvery)
 	_, failure := c.peer("http://new.example:8001")
 	require.Nil(t, failure)
@@ -239,8 +240,9 @@ func TestPeersAreForgotten(t *testing.T) {
 	}
 }
 
-// The head is put in front of the body in place, whatever their sizes.
-func TestWire(t *testing.T) {
+// TestRequestWire_AnySize_HeadStandsBeforeBody checks the bytes of a request for
+// bodies of many sizes.
+func TestRequestWire_AnySize_HeadStandsBeforeBody(t *testing.T) {
 	c := New("tok\r\nen: x")
 	p, failure := c.peer("http://w1.example:8001/below/here")
 	require.Nil(t, failure)

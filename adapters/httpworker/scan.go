@@ -1,13 +1,12 @@
 package httpworker
 
-// scanSent reads the answer to a send in the one form that workers give it,
+// scanSent decodes the response to a send in the form that workers use,
 //
 //	{"success":true,"message":"…","timestamp":"…","data":{"messageId":"…","status":"…","timestamp":"…"}}
 //
-// with the fields in any order and any but data and messageId left out. It is
-// for the hot path: what looks any different, though it may be as good, is not
-// ok and is for encoding/json to read. The results are parts of body;
-// timestamp is as it stands there.
+// with the fields in any order. All but data and messageId may be missing. It
+// serves the hot path: for any other form it returns ok false, and encoding/json
+// decodes the response. The results are slices of body.
 func scanSent(body []byte) (id, status, at []byte, ok bool) {
 	s := scanner{b: body}
 	found := false
@@ -38,7 +37,7 @@ func scanSent(body []byte) (id, status, at []byte, ok bool) {
 	return id, status, at, ok && found && len(id) > 0 && s.i == len(body)
 }
 
-// scanner reads plain JSON: strings of printable ASCII without escapes, and
+// scanner parses plain JSON: strings of printable ASCII without escapes, and
 // objects without repeated keys.
 type scanner struct {
 	b []byte
@@ -51,7 +50,7 @@ func (s *scanner) space() {
 	}
 }
 
-// word skips space and takes exactly w.
+// word skips space and consumes exactly w.
 func (s *scanner) word(w string) bool {
 	s.space()
 	if len(s.b)-s.i < len(w) || string(s.b[s.i:s.i+len(w)]) != w {
@@ -61,7 +60,7 @@ func (s *scanner) word(w string) bool {
 	return true
 }
 
-// text takes a string.
+// text consumes a string and returns its content.
 func (s *scanner) text() ([]byte, bool) {
 	if !s.word(`"`) {
 		return nil, false
@@ -78,8 +77,8 @@ func (s *scanner) text() ([]byte, bool) {
 	return nil, false
 }
 
-// object takes an object with at least one field; value takes a field's value
-// and reports whether it could.
+// object consumes an object with at least one field. It calls value to consume
+// the value of each field; false stops it.
 func (s *scanner) object(value func(key string) bool) bool {
 	if !s.word("{") {
 		return false
@@ -109,7 +108,7 @@ func (s *scanner) object(value func(key string) bool) bool {
 	return false
 }
 
-// keyName gives the key without a copy if it is one of those known.
+// keyName returns the key as a string, without an allocation if it is known.
 func keyName(key []byte) string {
 	switch string(key) {
 	case "success":

@@ -11,30 +11,28 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// past as a deadline ends whatever a connection is doing.
-var past = time.Unix(1, 0)
+// pastDeadline is a deadline that interrupts whatever a connection is doing.
+var pastDeadline = time.Unix(1, 0)
 
-// exchange sends one request, given as it goes over the wire, and reads the
-// answer into resp. If a connection that was kept alive turns out to have been
-// closed before anything came back, a request that may have gone out is sent
-// again only as often as left says, which counts it down; nil is never.
+// exchange writes one request and reads the response into resp.
 //
-// fasthttp's own Do is not used because it does not tell a request that never
-// left from one that may have arrived, and knows no context. Its pool, its
-// buffers and its parser are.
-func (c *Client) exchange(ctx context.Context, p *peer, wire []byte, deadline time.Time, left *int, resp *fasthttp.Response) *ports.WorkerError {
+// A pooled connection may turn out to be closed before any byte of a response
+// came back. If nothing was written, exchange uses another connection. If the
+// request may have been written, it writes it again while retriesLeft is positive, and
+// decrements retriesLeft. A nil retriesLeft forbids that.
+func (c *Client) exchange(ctx context.Context, p *peer, wire []byte, deadline time.Time, retriesLeft *int, resp *fasthttp.Response) *ports.WorkerError {
 	for {
 		limit := time.Until(deadline)
 		if ctx.Err() != nil || limit <= 0 {
-			return notSent(ctx)
+			return notSentError(ctx)
 		}
 		cc, err := acquire(ctx, p.host.IdleConnsCount() > 0 || ctx.Done() == nil, p.host, limit)
 		if err != nil {
-			return notConnected(ctx, err)
+			return connectError(ctx, err)
 		}
 		conn, last := cc.Conn(), cc.LastUseTime()
 		reused := !last.IsZero()
-		if reused && (time.Since(last) > idleLife || closedByPeer(conn)) {
+		if reused && (time.Since(last) > idleConnLife || closedByPeer(conn)) {
 			p.host.CloseConn(cc)
 			continue
 		}
@@ -42,17 +40,17 @@ func (c *Client) exchange(ctx context.Context, p *peer, wire []byte, deadline ti
 		_ = conn.SetDeadline(deadline)
 		unwatch := func() bool { return true }
 		if ctx.Done() != nil {
-			unwatch = context.AfterFunc(ctx, func() { _ = conn.SetDeadline(past) })
+			unwatch = context.AfterFunc(ctx, func() { _ = conn.SetDeadline(pastDeadline) })
 		}
 		n, err := conn.Write(wire)
 		var extra bool
 		if err == nil {
 			br := p.host.AcquireReader(conn)
-			err = resp.ReadLimitBody(br, maxAnswer)
-			extra = br.Buffered() > 0 // the next answer would be misread
+			err = resp.ReadLimitBody(br, maxResponse)
+			extra = br.Buffered() > 0 // the next response would start in the middle
 			p.host.ReleaseReader(br)
 		}
-		// Once the watch has fired, it may still set its deadline.
+		// A watch that has fired may still set its deadline.
 		if unwatch() && err == nil && !extra && !resp.ConnectionClose() {
 			p.host.ReleaseConn(cc)
 			return nil
@@ -62,29 +60,30 @@ func (c *Client) exchange(ctx context.Context, p *peer, wire []byte, deadline ti
 			return nil
 		}
 		if reused && ctx.Err() == nil {
-			// The worker closed it while it idled: nothing went out, or a
-			// second time does no harm. Each such connection is tried once.
+			// The worker closed the idle connection: nothing was written, or a
+			// repetition is harmless. Each such connection is used once.
 			if n == 0 {
 				continue
 			}
-			if left != nil && *left > 0 && errors.Is(err, io.EOF) {
-				*left--
+			if retriesLeft != nil && *retriesLeft > 0 && errors.Is(err, io.EOF) {
+				*retriesLeft--
 				continue
 			}
 		}
-		return interrupted(ctx, n, err)
+		return exchangeError(ctx, n, err)
 	}
 }
 
-// pool is what acquire needs of a fasthttp.HostClient, whose connections have a
-// type without a name.
+// pool is the part of fasthttp.HostClient that acquire uses. The type parameter
+// stands for the connection type, which has no name.
 type pool[C any] interface {
 	AcquireConn(limit time.Duration, close bool) (C, error)
 	ReleaseConn(C)
 }
 
-// acquire gets a connection. Unless that is quick, the end of the context need
-// not wait for it; a connection that comes too late is kept for others.
+// acquire returns a connection from the pool, or a new one. Unless quick is set,
+// it returns as soon as the context ends. A connection that arrives after that
+// goes back to the pool.
 func acquire[C any](ctx context.Context, quick bool, from pool[C], limit time.Duration) (C, error) {
 	if quick {
 		return from.AcquireConn(limit, false)

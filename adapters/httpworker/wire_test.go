@@ -26,7 +26,7 @@ import (
 
 const sentOK = `{"success":true,"data":{"messageId":"3EB0","status":"SENT"}}`
 
-// quick has short waits between tries.
+// quick returns a client with short delays between attempts.
 func quick(t *testing.T, cfg httpworker.Config) *httpworker.Client {
 	cfg.RetryWait = time.Millisecond
 	c := httpworker.New("secret-token", httpworker.With(cfg))
@@ -34,12 +34,13 @@ func quick(t *testing.T, cfg httpworker.Config) *httpworker.Client {
 	return c
 }
 
+// failed requires that a call failed with the given failure.
 func failed(t *testing.T, err error, want ports.WorkerFailure) {
 	t.Helper()
 	require.Equal(t, want, failure(t, err, want).Failure)
 }
 
-// failure gives the failure of a call, which must be of the kind given.
+// failure returns the error of a call and requires the given failure.
 func failure(t *testing.T, err error, want ports.WorkerFailure) *ports.WorkerError {
 	t.Helper()
 	var e *ports.WorkerError
@@ -49,8 +50,8 @@ func failure(t *testing.T, err error, want ports.WorkerFailure) *ports.WorkerErr
 	return e
 }
 
-// script serves connections by hand: for each request, in order over all
-// connections, it calls serve, and closes the connection if that says so.
+// script serves connections without an HTTP server. It calls serve for each
+// request, numbered over all connections, and closes the connection on false.
 func script(t *testing.T, serve func(n int, r *http.Request, conn net.Conn) (keep bool)) (endpoint string, closed <-chan int) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -87,6 +88,7 @@ func script(t *testing.T, serve func(n int, r *http.Request, conn net.Conn) (kee
 	return "http://" + ln.Addr().String(), ended
 }
 
+// answer writes a response with a 200 and the body.
 func answer(conn net.Conn, body string) {
 	_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: "+itoa(len(body))+"\r\n\r\n"+body)
 }
@@ -98,9 +100,9 @@ func itoa(n int) string {
 	return itoa(n/10) + string(rune('0'+n%10))
 }
 
-// A worker that closes connections which idle, without saying so, costs
-// neither a failure nor a second message.
-func TestConnectionClosedWhileIdle(t *testing.T) {
+// A worker may close idle connections without notice. That costs neither a
+// failure nor a second message.
+func TestSend_ConnectionClosedWhileIdle_SendsOnce(t *testing.T) {
 	var requests atomic.Int64
 	endpoint, closed := script(t, func(_ int, _ *http.Request, conn net.Conn) bool {
 		requests.Add(1)
@@ -117,9 +119,9 @@ func TestConnectionClosedWhileIdle(t *testing.T) {
 	require.EqualValues(t, 20, requests.Load())
 }
 
-// A connection that ends after the request has gone out leaves a send in
-// doubt: it is repeated only where the worker drops repeats.
-func TestConnectionEndsHalfWay(t *testing.T) {
+// A connection that ends after the request was written leaves the outcome of a
+// send unknown. The client repeats the send only if the worker has dedupe.
+func TestSend_ConnectionEndsAfterRequest_RetriesOnlyWithDedupe(t *testing.T) {
 	for _, reused := range []bool{false, true} {
 		for _, dedupe := range []bool{false, true} {
 			var requests atomic.Int64
@@ -155,9 +157,9 @@ func TestConnectionEndsHalfWay(t *testing.T) {
 	}
 }
 
-// However many connections that were kept alive end under it, a message goes out
-// three times at most.
-func TestStaleConnectionsCountAsTries(t *testing.T) {
+// A message is written three times at most, however many pooled connections
+// turn out to be closed.
+func TestSend_ManyStaleConnections_ThreeAttemptsAtMost(t *testing.T) {
 	const kept = 6
 	var before, after atomic.Int64
 	var ending atomic.Bool
@@ -170,7 +172,7 @@ func TestStaleConnectionsCountAsTries(t *testing.T) {
 		if before.Add(1) == kept {
 			close(all)
 		}
-		<-all // so that each call has a connection of its own
+		<-all // force a connection for each call
 		answer(conn, sentOK)
 		return true
 	})
@@ -192,7 +194,7 @@ func TestStaleConnectionsCountAsTries(t *testing.T) {
 	require.EqualValues(t, 3, after.Load())
 }
 
-func TestHalfAnAnswer(t *testing.T) {
+func TestSend_TruncatedResponse_ConnectionLost(t *testing.T) {
 	for name, bytes := range map[string]string{
 		"in the head":   "HTTP/1.1 200 OK\r\nContent-Le",
 		"in the body":   "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"succ",
@@ -209,7 +211,7 @@ func TestHalfAnAnswer(t *testing.T) {
 	}
 }
 
-func TestSenselessAnswers(t *testing.T) {
+func TestSend_InvalidResponse_FailsWithoutRetry(t *testing.T) {
 	for name, bytes := range map[string]string{
 		"not HTTP":        "SSH-2.0-OpenSSH_9.6 secret-token\r\n\r\n",
 		"not JSON":        "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>",
@@ -228,13 +230,13 @@ func TestSenselessAnswers(t *testing.T) {
 			w := ports.WorkerRef{Endpoint: endpoint, Capabilities: []domain.Capability{domain.CapDedupe}}
 			_, err := quick(t, httpworker.Config{}).Send(t.Context(), w, hello)
 			require.False(t, failure(t, err, ports.WorkerFailed).IsNotExecuted())
-			require.EqualValues(t, 1, requests.Load(), "it would be no better the next time")
+			require.EqualValues(t, 1, requests.Load(), "an invalid response is final")
 		})
 	}
 }
 
-// A redirect is not followed, so the token stays with the worker.
-func TestRedirectKeepsTheToken(t *testing.T) {
+// The token stays with the worker, because redirects are not followed.
+func TestClient_Redirect_IsNotFollowed(t *testing.T) {
 	other := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("followed") }))
 	defer other.Close()
 	server := httptest.NewServer(http.RedirectHandler(other.URL, http.StatusFound))
@@ -245,8 +247,8 @@ func TestRedirectKeepsTheToken(t *testing.T) {
 	failed(t, err, ports.WorkerFailed)
 }
 
-// A worker that shows what it was sent does not get the token into a log.
-func TestTokenIsNotEchoed(t *testing.T) {
+// A worker that echoes the request must not put the token into a log.
+func TestSend_WorkerEchoesToken_ErrorHidesIt(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusBadRequest)
 		_, _ = io.WriteString(w, `{"error":"bad header `+r.Header.Get("Authorization")+`"}`)
@@ -256,8 +258,8 @@ func TestTokenIsNotEchoed(t *testing.T) {
 	failed(t, err, ports.WorkerRejected)
 }
 
-// Anything but 200 is ill health, and a probe is not repeated.
-func TestHealth(t *testing.T) {
+// Anything but 200 is a failure, and a health check is not retried.
+func TestHealth_AnythingBut200_FailsWithoutRetry(t *testing.T) {
 	var requests atomic.Int64
 	status := http.StatusOK
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -280,7 +282,8 @@ func TestHealth(t *testing.T) {
 	}
 }
 
-// dialing gives a client whose connections fail in the given way.
+// dialing returns a client whose connections fail in the given way, and the
+// number of dials.
 func dialing(t *testing.T, dial func(ctx context.Context) error) (*httpworker.Client, *atomic.Int64) {
 	var dials atomic.Int64
 	return quick(t, httpworker.Config{
@@ -295,7 +298,7 @@ func dialing(t *testing.T, dial func(ctx context.Context) error) (*httpworker.Cl
 	}), &dials
 }
 
-func TestNoConnection(t *testing.T) {
+func TestSend_CannotConnect_NotExecutedAfterThreeAttempts(t *testing.T) {
 	w := ports.WorkerRef{Endpoint: "http://worker.example:8001"}
 	for _, k := range []struct {
 		err  error
@@ -315,12 +318,12 @@ func TestNoConnection(t *testing.T) {
 		require.Contains(t, e.Message, k.says)
 		require.NotContains(t, e.Message, "worker.example")
 		require.NotContains(t, e.Message, "10.0.0.7")
-		require.EqualValues(t, 3, dials.Load(), "a connection that is never made is tried three times")
+		require.EqualValues(t, 3, dials.Load(), "failures to connect have three attempts")
 	}
 }
 
-// Giving up does not wait for a connection that takes its time.
-func TestCancelledWhileDialing(t *testing.T) {
+// A cancelled call does not wait for a slow dial.
+func TestSend_CancelledWhileDialing_ReturnsAtOnce(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	released := make(chan struct{})
 	c, _ := dialing(t, func(dial context.Context) error {
@@ -333,8 +336,8 @@ func TestCancelledWhileDialing(t *testing.T) {
 	close(released)
 }
 
-// A worker that keeps failing is left alone; its health decides when that ends.
-func TestSuspension(t *testing.T) {
+// A worker that keeps failing opens its circuit. Its health closes the circuit.
+func TestCircuit_RepeatedFailures_OpensUntilHealthy(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, sentOK) }))
 	defer server.Close()
 	var down atomic.Bool
@@ -346,27 +349,27 @@ func TestSuspension(t *testing.T) {
 		return nil
 	})
 	w := ports.WorkerRef{Endpoint: server.URL}
-	for range 2 { // three tries each; the fifth failure is enough
+	for range 2 { // three attempts each; the fifth failure opens the circuit
 		_, err := c.Send(t.Context(), w, hello)
 		failed(t, err, ports.WorkerUnreachable)
 	}
 	require.EqualValues(t, 5, dials.Load())
 	_, err := c.Send(t.Context(), w, hello)
 	require.True(t, failure(t, err, ports.WorkerCircuitOpen).IsNotExecuted())
-	require.EqualValues(t, 5, dials.Load(), "it was not called")
+	require.EqualValues(t, 5, dials.Load(), "the circuit is open")
 
 	failed(t, c.Health(t.Context(), server.URL), ports.WorkerUnreachable)
-	require.EqualValues(t, 6, dials.Load(), "its health is asked for all the same")
+	require.EqualValues(t, 6, dials.Load(), "an open circuit does not stop health checks")
 	down.Store(false)
 	_, err = c.Send(t.Context(), w, hello)
 	failed(t, err, ports.WorkerCircuitOpen)
 	require.NoError(t, c.Health(t.Context(), server.URL))
 	_, err = c.Send(t.Context(), w, hello)
-	require.NoError(t, err, "a worker that is back is called again at once")
+	require.NoError(t, err, "a healthy worker is called at once")
 }
 
-// A 4xx, however often, and a caller who goes away, suspend nobody.
-func TestNoSuspension(t *testing.T) {
+// Neither a 4xx nor a caller that goes away opens the circuit.
+func TestCircuit_RejectionsAndCancellations_StaysClosed(t *testing.T) {
 	fake := conformance.NewHTTPWorker(t, "secret-token")
 	w := fake.Worker()
 	c := quick(t, httpworker.Config{SuspendFor: time.Hour})
@@ -384,8 +387,8 @@ func TestNoSuspension(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// After its rest, one call tries whether the worker is back.
-func TestSuspensionEnds(t *testing.T) {
+// After SuspendFor, one call probes whether the worker is back.
+func TestCircuit_AfterSuspendFor_OneCallProbes(t *testing.T) {
 	var down atomic.Bool
 	down.Store(true)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, sentOK) }))
@@ -407,8 +410,8 @@ func TestSuspensionEnds(t *testing.T) {
 	}, 5*time.Second, 5*time.Millisecond)
 }
 
-// The time limit is for all tries together.
-func TestCallLimit(t *testing.T) {
+// The time limit covers all attempts together.
+func TestCallLimit_SlowWorker_CoversAllAttempts(t *testing.T) {
 	release := make(chan struct{})
 	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-release }))
 	defer server.Close()
@@ -421,9 +424,9 @@ func TestCallLimit(t *testing.T) {
 	require.Less(t, time.Since(began), 5*time.Second)
 }
 
-// A context that ends just as the answer comes leaves no connection behind that
-// fails the next call.
-func TestCancellationPoisonsNothing(t *testing.T) {
+// A context that ends just as the response arrives must not leave a pooled
+// connection that fails the next call.
+func TestSend_CancelledAsResponseArrives_NextCallSucceeds(t *testing.T) {
 	endpoint := instant(t)
 	c := quick(t, httpworker.Config{SuspendAfter: 1, SuspendFor: time.Hour})
 	w := ports.WorkerRef{Endpoint: endpoint}
@@ -436,7 +439,7 @@ func TestCancellationPoisonsNothing(t *testing.T) {
 	}
 }
 
-func TestHTTPS(t *testing.T) {
+func TestClient_HTTPS_VerifiesCertificate(t *testing.T) {
 	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, sentOK) }))
 	defer server.Close()
 	server.Config.ErrorLog = nil
@@ -449,11 +452,11 @@ func TestHTTPS(t *testing.T) {
 		require.NoError(t, err)
 	}
 	_, err := quick(t, httpworker.Config{}).Send(t.Context(), w, hello)
-	require.True(t, failure(t, err, ports.WorkerUnreachable).IsNotExecuted(), "its certificate is not known")
+	require.True(t, failure(t, err, ports.WorkerUnreachable).IsNotExecuted(), "the certificate is unknown")
 }
 
-// What goes to whom.
-func TestBodies(t *testing.T) {
+// The body of a call depends on the capabilities of the worker.
+func TestClient_Capabilities_DecideBodies(t *testing.T) {
 	start := ports.Start{SessionID: "one", UserID: "u1", SessionName: "One", Generation: 4, Recover: true, PairingPhone: "6281234567890"}
 	plain := map[string]any{"sessionId": "one", "userId": "u1", "sessionName": "One"}
 	pairing := map[string]any{"phoneNumber": "6281234567890"}
@@ -495,7 +498,7 @@ func TestBodies(t *testing.T) {
 			want := conformance.HTTPCall{Method: order.method, Path: "/api/sessions/one" + order.after}
 			fake.Worker().Connect(t, "one")
 			require.NoError(t, order.call(t.Context(), w.Ref, "one", 0))
-			require.Equal(t, want, fake.Last(t), "there is nothing to say")
+			require.Equal(t, want, fake.Last(t), "generation 0 sends no body")
 			fake.Worker().Connect(t, "one")
 			require.NoError(t, order.call(t.Context(), w.Ref, "one", 4))
 			want.Body = named

@@ -1,7 +1,7 @@
-// Package jwt signs and checks access tokens as JSON Web Tokens. It implements
+// Package jwt signs and verifies access tokens as JSON Web Tokens. It implements
 // [ports.Tokens].
 //
-// The algorithm is HS256 and nothing else, whatever a token's header says;
-// issuer and audience are "switchyard". All replicas of a service share the
-// secret; another secret ends every token at once.
+// The only algorithm is HS256, whatever the header of a token names. Issuer and
+// audience are "switchyard". All replicas of a service share the secret. A new
+// secret invalidates every token at once.
 package jwt

@@ -13,22 +13,22 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// MinSecret is how many bytes a secret must have at least: as many as the
-// hash that HS256 makes.
+// MinSecret is the least length of a secret in bytes. It equals the length of the
+// hash of HS256.
 const MinSecret = 32
 
 const (
 	name     = "switchyard" // issuer and audience
-	tokenMax = 4096         // bytes; ours have some 400
+	tokenMax = 4096         // bytes; a token of this package has about 400
 )
 
-// Tokens signs and checks access tokens. It is safe for concurrent use.
+// Tokens signs and verifies access tokens. It is safe for concurrent use.
 type Tokens struct{ secret []byte }
 
 var _ ports.Tokens = (*Tokens)(nil)
 
-// New makes tokens of a secret, which should be random and must have at least
-// [MinSecret] bytes.
+// New returns Tokens for a secret. The secret should be random and must have at
+// least [MinSecret] bytes.
 func New(secret []byte) (*Tokens, error) {
 	if len(secret) < MinSecret {
 		return nil, fmt.Errorf("jwt: the secret has %d bytes and needs at least %d", len(secret), MinSecret)
@@ -36,7 +36,7 @@ func New(secret []byte) (*Tokens, error) {
 	return &Tokens{secret: append([]byte(nil), secret...)}, nil
 }
 
-// claims is the body of a token. Times keep microseconds.
+// claims is the JSON payload of a token. Its times have microseconds.
 type claims struct {
 	Issuer        string      `json:"iss"`
 	Audience      string      `json:"aud"`
@@ -47,7 +47,7 @@ type claims struct {
 	ExpiresAt     float64     `json:"exp"` // s
 }
 
-// The rest of what the library asks of claims.
+// claims implements the remaining methods of jwt.Claims.
 var _ jwt.ClaimsValidator = (*claims)(nil)
 
 func (c *claims) GetIssuer() (string, error)              { return c.Issuer, nil }
@@ -62,7 +62,8 @@ func (c *claims) GetExpirationTime() (*jwt.NumericDate, error) {
 	return &jwt.NumericDate{Time: time.UnixMicro(int64(math.Round(c.ExpiresAt * 1e6))).UTC()}, nil
 }
 
-// Validate is called by the library once the signature is known to be good.
+// Validate implements jwt.ClaimsValidator. The library calls it after it verified
+// the signature.
 func (c *claims) Validate() error {
 	if c.UserID == "" || c.FamilyID == "" {
 		return errors.New("token names no user or sign-in")
@@ -70,7 +71,7 @@ func (c *claims) Validate() error {
 	return nil
 }
 
-// Sign returns a token with the claims. User, sign-in and expiry are required.
+// Sign returns a token with the claims. User, family and expiry are required.
 func (t *Tokens) Sign(c ports.Claims) (string, error) {
 	if c.UserID == "" || c.FamilyID == "" || c.ExpiresAt.IsZero() {
 		return "", errors.New("jwt: a token needs a user, a sign-in and an expiry")
@@ -82,11 +83,11 @@ func (t *Tokens) Sign(c ports.Claims) (string, error) {
 	}).SignedString(t.secret)
 }
 
-// Verify returns the claims of a good token, see [ports.Tokens]. A token is
-// expired from the moment of its expiry on; only one that is good otherwise is
-// called expired.
+// Verify returns the claims of a valid token, see [ports.Tokens]. A token expires
+// at its expiry, not after it. Only a token that is otherwise valid is reported as
+// expired.
 func (t *Tokens) Verify(token string, now time.Time) (ports.Claims, error) {
-	if len(token) > tokenMax || strings.ContainsAny(token, "\r\n") { // which the decoder would skip
+	if len(token) > tokenMax || strings.ContainsAny(token, "\r\n") { // the decoder would skip line breaks
 		return ports.Claims{}, errInvalid
 	}
 	var c claims
@@ -105,7 +106,7 @@ func (t *Tokens) Verify(token string, now time.Time) (ports.Claims, error) {
 	default:
 		return ports.Claims{}, errInvalid.WithCause(err)
 	}
-	expires, _ := c.GetExpirationTime() // required by now
+	expires, _ := c.GetExpirationTime() // the parser requires it
 	return ports.Claims{
 		UserID: c.UserID, FamilyID: c.FamilyID, Role: c.Role,
 		CredentialsAt: time.UnixMicro(c.CredentialsAt).UTC(), ExpiresAt: expires.Time,

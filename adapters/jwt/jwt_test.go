@@ -17,7 +17,7 @@ import (
 	"github.com/switchyard-wa/switchyard/ports/conformance"
 )
 
-func TestConformance(t *testing.T) {
+func TestTokens_Conformance(t *testing.T) {
 	conformance.Tokens(t, func(t *testing.T) ports.Tokens {
 		secret := make([]byte, jwt.MinSecret)
 		_, err := rand.Read(secret)
@@ -47,7 +47,7 @@ func claims() ports.Claims {
 	}
 }
 
-func TestSecretMustBeLong(t *testing.T) {
+func TestNew_ShortSecret_IsRefused(t *testing.T) {
 	_, err := jwt.New(secret[:31])
 	require.ErrorContains(t, err, "31 bytes and needs at least 32")
 	require.NotContains(t, err.Error(), string(secret[:31]))
@@ -62,7 +62,7 @@ func TestSecretMustBeLong(t *testing.T) {
 	require.NoError(t, err, "the secret is copied")
 }
 
-func TestRoundTrip(t *testing.T) {
+func TestVerify_SignedToken_ReturnsClaims(t *testing.T) {
 	a := tokens(t)
 	rapid.Check(t, func(t *rapid.T) {
 		micro := rapid.Int64Range(0, time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC).UnixMicro())
@@ -82,7 +82,7 @@ func TestRoundTrip(t *testing.T) {
 	})
 }
 
-func TestSignRefusesHalfAToken(t *testing.T) {
+func TestSign_IncompleteClaims_IsRefused(t *testing.T) {
 	for _, spoil := range []func(*ports.Claims){
 		func(c *ports.Claims) { c.UserID = "" },
 		func(c *ports.Claims) { c.FamilyID = "" },
@@ -95,7 +95,7 @@ func TestSignRefusesHalfAToken(t *testing.T) {
 	}
 }
 
-func TestForgeries(t *testing.T) {
+func TestVerify_Forgery_IsRefused(t *testing.T) {
 	a := tokens(t)
 	good := gojwt.MapClaims{
 		"iss": "switchyard", "aud": "switchyard", "sub": "u1", "sid": "s1", "role": "USER", "cat": 1, "exp": now.Unix() + 60,
@@ -106,7 +106,8 @@ func TestForgeries(t *testing.T) {
 			c[k] = v
 		}
 		for i := 0; i < len(change); i += 2 {
-			if c[change[i].(string)] = change[i+1]; change[i+1] == nil {
+			c[change[i].(string)] = change[i+1]
+			if change[i+1] == nil {
 				delete(c, change[i].(string))
 			}
 		}

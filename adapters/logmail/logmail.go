@@ -16,12 +16,12 @@ type Mailer struct{ log *slog.Logger }
 
 var _ ports.Mailer = (*Mailer)(nil)
 
-// New makes a mailer that writes to the log, at level INFO.
+// New returns a mailer that writes to the log at level INFO.
 func New(log *slog.Logger) *Mailer { return &Mailer{log: log} }
 
-// Send writes the mail to the log. It fails if the context has ended, and if a
-// mail server would not be given the mail either: the recipient must be one
-// bare address, the subject one line.
+// Send writes the mail to the log. It fails if the context has ended. Like a mail
+// server, it requires one bare address as the recipient and one line as the
+// subject.
 func (m *Mailer) Send(ctx context.Context, mail ports.Mail) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -33,7 +33,7 @@ func (m *Mailer) Send(ctx context.Context, mail ports.Mail) error {
 	if strings.ContainsFunc(mail.Subject, unicode.IsControl) {
 		return errors.New("logmail: the subject is not one line of text")
 	}
-	m.log.InfoContext(ctx, "mail, not sent because no mail server is configured",
+	m.log.InfoContext(ctx, "mail logged, not sent",
 		"to", mail.To, "subject", mail.Subject, "text", mail.Text)
 	return nil
 }

@@ -15,8 +15,8 @@ import (
 	"github.com/switchyard-wa/switchyard/ports/conformance"
 )
 
-// The log is the other end.
-func TestConformance(t *testing.T) {
+// The suite reads the mail from the log.
+func TestMailer_Conformance(t *testing.T) {
 	conformance.Mailer(t, func(t *testing.T) (ports.Mailer, func() []ports.Mail) {
 		var mu sync.Mutex
 		var out bytes.Buffer
@@ -45,7 +45,7 @@ func (l locked) Write(p []byte) (int, error) {
 	return l.out.Write(p)
 }
 
-func TestTheOperatorSeesTheLink(t *testing.T) {
+func TestSend_ResetMail_LinkIsInLog(t *testing.T) {
 	var out bytes.Buffer
 	m := logmail.New(slog.New(slog.NewJSONHandler(&out, nil)))
 	mail := ports.Mail{To: "ann@example.com", Subject: "Reset", Text: "line one\nhttps://example.com/reset?token=abc\n"}

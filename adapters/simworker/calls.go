@@ -13,19 +13,20 @@ import (
 )
 
 var (
-	errNobody = errors.New("there is no control plane")
-	errCutOff = errors.New("the worker is cut off")
+	errNoControlPlane = errors.New("there is no control plane")
+	errCutOff         = errors.New("the worker is cut off")
 )
 
-// The methods of this file are the calls of the control plane. Each failure is
-// a *ports.WorkerError.
+// The exported methods of this file are the calls of the control plane. Each
+// failure is a *ports.WorkerError.
 
 func failure(f ports.WorkerFailure, status int, message string) *ports.WorkerError {
 	return &ports.WorkerError{Failure: f, Status: status, Message: message}
 }
 
-// begin begins a call: it takes the lock unless the worker cannot be reached,
-// or the call is one of those that fail. A lease that has run out takes effect.
+// begin starts a call: it acquires the lock, applies a lease that has ended, and
+// returns the time. It returns an error, without the lock, if the worker cannot
+// be reached. It also fails at random, at the configured rate, if mayFail is set.
 func (w *Worker) begin(ctx context.Context, mayFail bool) (now time.Time, err *ports.WorkerError) {
 	if ctx.Err() != nil {
 		e := failure(ports.WorkerUnreachable, 0, "The call to the worker was given up")
@@ -36,7 +37,7 @@ func (w *Worker) begin(ctx context.Context, mayFail bool) (now time.Time, err *p
 	now = w.cfg.Now()
 	w.fence(now)
 	switch {
-	case w.cut:
+	case w.cutOff:
 		err = failure(ports.WorkerUnreachable, 0, "Connection timed out: the worker did not accept it")
 	case !w.up:
 		err = failure(ports.WorkerConnectionRefused, 0, "Connection refused: nothing listens at the worker's endpoint")
@@ -52,7 +53,7 @@ func (w *Worker) begin(ctx context.Context, mayFail bool) (now time.Time, err *p
 	return now, nil
 }
 
-// Health is the health route.
+// Health answers the health route.
 func (w *Worker) Health(ctx context.Context) error {
 	if _, err := w.begin(ctx, false); err != nil {
 		return err
@@ -61,8 +62,8 @@ func (w *Worker) Health(ctx context.Context) error {
 	return nil
 }
 
-// Start starts a session, unless it runs already or its generation is over. While
-// no lease is held nothing is started.
+// Start starts a session. It returns the present report if the session runs. It
+// refuses a generation that was blocked, and every start without a lease.
 func (w *Worker) Start(ctx context.Context, order ports.Start) (domain.Report, error) {
 	id, err := domain.NormalizeSessionID(order.SessionID)
 	if err != nil {
@@ -77,25 +78,27 @@ func (w *Worker) Start(ctx context.Context, order ports.Start) (domain.Report, e
 	}
 	s := w.sessions[id]
 	switch {
-	case w.damage != nil:
-		refused = broken(w.damage)
-	case w.over(id, order.Generation):
-		refused = outdated()
-	case !w.mayRun():
-		refused = leaseless()
+	case w.stateErr != nil:
+		refused = stateError(w.stateErr)
+	case w.isEnded(id, order.Generation):
+		refused = generationEnded()
+	case !w.mayRunSessions():
+		refused = noLease()
 	case s != nil && s.running:
 		if order.Generation > s.generation {
-			if err := w.goOn(s, order.Generation, now); err != nil {
-				refused = broken(err)
+			if err := w.adoptGeneration(s, order.Generation, now); err != nil {
+				refused = stateError(err)
 				break
 			}
 		}
 		r := w.report(s)
 		w.mu.Unlock()
 		return r, nil
-	case w.limited(id, "session", 5, 5*time.Minute, now, &refused):
-	case w.running() >= w.cfg.Capacity:
-		refused = failure(ports.WorkerRejected, 409, "The worker rejected the call: it has no room for another session")
+	default:
+		refused = w.countUse(sessionOps, id, now)
+		if refused == nil && w.countRunning() >= w.cfg.Capacity {
+			refused = failure(ports.WorkerRejected, 409, "The worker rejected the call: it has no room for another session")
+		}
 	}
 	if refused != nil {
 		w.mu.Unlock()
@@ -104,19 +107,19 @@ func (w *Worker) Start(ctx context.Context, order ports.Start) (domain.Report, e
 	s = &session{id: id, user: order.UserID, name: order.SessionName, generation: order.Generation, pairing: order.PairingPhone}
 	if err := w.start(s, now); err != nil {
 		w.mu.Unlock()
-		return domain.Report{}, broken(err)
+		return domain.Report{}, stateError(err)
 	}
 	r := w.report(s)
-	w.told(ctx, s, r)
+	w.finishCall(ctx, s, r)
 	return r, nil
 }
 
-// told ends a call that changed a session. Older workers report it before they
-// answer; the others leave it to Tick. It releases the lock.
-func (w *Worker) told(ctx context.Context, s *session, reports ...domain.Report) {
+// finishCall ends a call that changed a session, and releases the lock. Legacy workers
+// report the change before they answer; the others leave the report to Tick.
+func (w *Worker) finishCall(ctx context.Context, s *session, reports ...domain.Report) {
 	if !w.cfg.Legacy {
 		w.mu.Unlock()
-		w.due()
+		w.notifyDue()
 		return
 	}
 	if s != nil {
@@ -124,14 +127,14 @@ func (w *Worker) told(ctx context.Context, s *session, reports ...domain.Report)
 	}
 	w.mu.Unlock()
 	for _, r := range reports {
-		if control, err := w.line(); err == nil {
-			_, _ = control.ReportSession(ctx, r) // never repeated
+		if control, err := w.controlPlane(); err == nil {
+			_, _ = control.ReportSession(ctx, r) // legacy workers do not retry
 		}
 	}
-	w.due()
+	w.notifyDue()
 }
 
-// Status tells of one session.
+// Status returns the report on one session.
 func (w *Worker) Status(ctx context.Context, sessionID string) (domain.Report, error) {
 	if _, err := w.begin(ctx, true); err != nil {
 		return domain.Report{}, err
@@ -139,12 +142,12 @@ func (w *Worker) Status(ctx context.Context, sessionID string) (domain.Report, e
 	defer w.mu.Unlock()
 	s := w.sessions[domain.NormalizeSessionRef(sessionID)]
 	if s == nil {
-		return domain.Report{}, unknown()
+		return domain.Report{}, sessionNotFound()
 	}
 	return w.report(s), nil
 }
 
-// List tells of all sessions.
+// List returns the reports on all sessions.
 func (w *Worker) List(ctx context.Context) ([]domain.Report, error) {
 	if _, err := w.begin(ctx, true); err != nil {
 		return nil, err
@@ -153,7 +156,7 @@ func (w *Worker) List(ctx context.Context) ([]domain.Report, error) {
 	return w.list(), nil
 }
 
-// list needs the lock.
+// list returns the reports on all sessions. The caller holds the lock.
 func (w *Worker) list() []domain.Report {
 	reports := []domain.Report{}
 	for _, s := range w.sorted() {
@@ -165,7 +168,7 @@ func (w *Worker) list() []domain.Report {
 	return reports
 }
 
-// Restart stops a session and starts it afresh, unless the generation is over.
+// Restart stops a session and starts it again, unless its generation is blocked.
 func (w *Worker) Restart(ctx context.Context, sessionID string, generation int64) error {
 	if w.cfg.Legacy {
 		generation = 0
@@ -177,14 +180,14 @@ func (w *Worker) Restart(ctx context.Context, sessionID string, generation int64
 	}
 	s := w.sessions[id]
 	switch {
-	case w.over(id, generation):
-		refused = outdated()
-	case !w.mayRun():
-		refused = leaseless()
+	case w.isEnded(id, generation):
+		refused = generationEnded()
+	case !w.mayRunSessions():
+		refused = noLease()
 	case s == nil:
-		refused = unknown()
+		refused = sessionNotFound()
 	default:
-		w.limited(id, "session", 5, 5*time.Minute, now, &refused)
+		refused = w.countUse(sessionOps, id, now)
 	}
 	if refused != nil {
 		w.mu.Unlock()
@@ -197,35 +200,35 @@ func (w *Worker) Restart(ctx context.Context, sessionID string, generation int64
 	back.Status, back.At = domain.Reconnecting, now.Add(time.Millisecond)
 	if err := w.start(s, now); err != nil {
 		w.mu.Unlock()
-		return broken(err)
+		return stateError(err)
 	}
 	s.statusAt = now.Add(2 * time.Millisecond)
 	if w.random.IntN(2) == 0 {
 		down.At, back.At = back.At, down.At
 		down, back = back, down
 	}
-	w.told(ctx, s, down, back, w.report(s))
+	w.finishCall(ctx, s, down, back, w.report(s))
 	return nil
 }
 
-// Disconnect stops a session and keeps its credentials. It is for good for its
-// generation and older ones, as are Logout and Delete; if what runs is newer,
-// nothing happens.
+// Disconnect stops a session and keeps its credentials. Like Logout and Delete, it
+// blocks its generation and lower ones for good. It does nothing to a session
+// that runs under a higher generation.
 func (w *Worker) Disconnect(ctx context.Context, sessionID string, generation int64) error {
-	return w.end(ctx, sessionID, generation, domain.CommandDisconnect)
+	return w.endSession(ctx, sessionID, generation, domain.CommandDisconnect)
 }
 
-// Logout stops a session and forgets its credentials.
+// Logout stops a session and deletes its credentials.
 func (w *Worker) Logout(ctx context.Context, sessionID string, generation int64) error {
-	return w.end(ctx, sessionID, generation, domain.CommandLogout)
+	return w.endSession(ctx, sessionID, generation, domain.CommandLogout)
 }
 
-// Delete forgets everything of a session.
+// Delete deletes everything of a session.
 func (w *Worker) Delete(ctx context.Context, sessionID string, generation int64) error {
-	return w.end(ctx, sessionID, generation, domain.CommandDelete)
+	return w.endSession(ctx, sessionID, generation, domain.CommandDelete)
 }
 
-func (w *Worker) end(ctx context.Context, sessionID string, generation int64, order domain.Command) error {
+func (w *Worker) endSession(ctx context.Context, sessionID string, generation int64, order domain.Command) error {
 	if w.cfg.Legacy {
 		generation = 0
 	}
@@ -238,25 +241,28 @@ func (w *Worker) end(ctx context.Context, sessionID string, generation int64, or
 	_, linked := w.cfg.State.Phone(id)
 	forget := order != domain.CommandDisconnect
 	nothing := s == nil && !(forget && linked) || generation != 0 && generation < w.known[id]
-	if !nothing && w.limited(id, "session", 5, 5*time.Minute, now, &refused) {
-		w.mu.Unlock()
-		return refused
+	if !nothing {
+		refused = w.countUse(sessionOps, id, now)
+		if refused != nil {
+			w.mu.Unlock()
+			return refused
+		}
 	}
 	if err := w.blockGeneration(id, generation); err != nil {
 		w.mu.Unlock()
-		return broken(err)
+		return stateError(err)
 	}
 	if nothing {
 		w.mu.Unlock()
 		if generation == 0 {
-			return unknown()
+			return sessionNotFound()
 		}
 		return nil
 	}
 	if forget {
 		if err := w.cfg.State.Unlink(id); err != nil {
 			w.mu.Unlock()
-			return broken(err)
+			return stateError(err)
 		}
 	}
 	if s == nil {
@@ -264,19 +270,20 @@ func (w *Worker) end(ctx context.Context, sessionID string, generation int64, or
 		return nil
 	}
 	w.stop(s, strings.ToLower(string(order)), now)
-	if s.loggedOut = forget; forget {
+	s.loggedOut = forget
+	if forget {
 		s.phone = ""
 	}
-	// Older workers go on listing a session that they have stopped.
+	// Legacy workers go on listing a session that they have stopped.
 	if !w.cfg.Legacy || order == domain.CommandDelete {
 		delete(w.sessions, id)
 	}
-	w.told(ctx, s, w.report(s))
+	w.finishCall(ctx, s, w.report(s))
 	return nil
 }
 
-// Send sends one message. A repeated client message id gets the first answer
-// again, and nothing is sent.
+// Send sends one message. For a repeated client message id it returns the first
+// result and sends nothing.
 func (w *Worker) Send(ctx context.Context, m ports.Send) (ports.Sent, error) {
 	now, refused := w.begin(ctx, true)
 	if refused != nil {
@@ -285,17 +292,18 @@ func (w *Worker) Send(ctx context.Context, m ports.Send) (ports.Sent, error) {
 	defer w.mu.Unlock()
 	key := ""
 	if !w.cfg.Legacy && m.ClientMessageID != "" {
-		// First of all: it went out, whatever has become of the session since.
+		// Look here first: the message was sent, whatever happened to the session since.
 		key = dedupeKey(domain.NormalizeSessionRef(m.SessionID), m.ClientMessageID)
 		if sent, repeated := w.done[key]; repeated {
 			return sent, nil
 		}
 	}
-	s, refused := w.connected(m.SessionID)
+	s, refused := w.connectedSession(m.SessionID)
 	if refused != nil {
 		return ports.Sent{}, refused
 	}
-	if w.limited(s.id, "send", 10, time.Minute, now, &refused) {
+	refused = w.countUse(sends, s.id, now)
+	if refused != nil {
 		return ports.Sent{}, refused
 	}
 	text := ""
@@ -303,35 +311,36 @@ func (w *Worker) Send(ctx context.Context, m ports.Send) (ports.Sent, error) {
 		text = m.Message.Body()
 	}
 	sum := sha256.Sum256([]byte(w.token(s.id)))
-	// Once more, as close to the act as can be: what is between a look at the clock
-	// and an act is what no lease can rule out.
+	// Read the clock again, as late as possible. No lease can cover the time
+	// between the last look at the clock and the act.
 	now = w.cfg.Now()
-	if w.fence(now); !s.running {
-		return ports.Sent{}, unknown()
+	w.fence(now)
+	if !s.running {
+		return ports.Sent{}, sessionNotFound()
 	}
 	sent := ports.Sent{WhatsAppID: "3EB0" + strings.ToUpper(hex.EncodeToString(sum[:8])), Status: domain.MessageSent, At: now}
-	entry := w.about(SentOut, s, now)
+	entry := w.sessionEntry(SentOut, s, now)
 	entry.MessageID, entry.To, entry.Text = sent.WhatsAppID, string(m.To), text
 	if !w.cfg.Legacy {
 		entry.ClientMessageID = m.ClientMessageID
 	}
 	if err := w.cfg.State.Record(entry); err != nil {
-		return ports.Sent{}, broken(err)
+		return ports.Sent{}, stateError(err)
 	}
 	w.sent++
 	if key != "" {
 		w.remember(key, sent)
 	}
 	if w.cfg.ReceiptAfter >= 0 && w.control != nil {
-		w.promise(s.id, sent, now)
+		w.scheduleReceipts(s.id, sent, now)
 	}
 	return sent, nil
 }
 
-// dedupeKey names a message by the control plane's ids.
+// dedupeKey returns the key of a message in the dedupe table.
 func dedupeKey(sessionID, messageID string) string { return sessionID + " " + messageID }
 
-// remember keeps an answer for repeats, and forgets the oldest.
+// remember stores a result for repeats, and evicts the oldest above dedupeKept.
 func (w *Worker) remember(key string, sent ports.Sent) {
 	w.done[key] = sent
 	w.doneKeys = append(w.doneKeys, key)
@@ -341,10 +350,10 @@ func (w *Worker) remember(key string, sent ports.Sent) {
 	}
 }
 
-// promise has a message delivered and read in a moment.
-func (w *Worker) promise(sessionID string, sent ports.Sent, now time.Time) {
+// scheduleReceipts schedules the receipts of a message: delivered, then read.
+func (w *Worker) scheduleReceipts(sessionID string, sent ports.Sent, now time.Time) {
 	if len(w.receipts[1]) >= receiptsKept {
-		return // it is more than the control plane takes; the phone is slow, then
+		return // drop the receipts: the control plane is slower than the phones
 	}
 	idle := len(w.receipts[0]) == 0
 	for i, status := range []domain.MessageStatus{domain.MessageDelivered, domain.MessageRead} {
@@ -358,52 +367,66 @@ func (w *Worker) promise(sessionID string, sent ports.Sent, now time.Time) {
 	}
 }
 
-// PerformAction does something to a message or in a chat, of which nothing is to be seen.
+// PerformAction accepts an action on a message or in a chat. It has no effect.
 func (w *Worker) PerformAction(ctx context.Context, sessionID string, _ domain.Action) error {
 	if _, err := w.begin(ctx, true); err != nil {
 		return err
 	}
 	defer w.mu.Unlock()
-	if _, err := w.connected(sessionID); err != nil {
+	if _, err := w.connectedSession(sessionID); err != nil {
 		return err
 	}
 	return nil
 }
 
-// connected gives a session that can send. It needs the lock.
-func (w *Worker) connected(sessionID string) (*session, *ports.WorkerError) {
+// connectedSession returns a session that can send. The caller holds the lock.
+func (w *Worker) connectedSession(sessionID string) (*session, *ports.WorkerError) {
 	s := w.sessions[domain.NormalizeSessionRef(sessionID)]
 	switch {
 	case s == nil:
-		return nil, unknown()
+		return nil, sessionNotFound()
 	case s.status != domain.Connected:
 		return nil, failure(ports.WorkerRejected, 409, "The worker rejected the call: the session is not connected")
 	}
 	return s, nil
 }
 
-// limited counts a use and refuses one too many. It needs the lock.
-func (w *Worker) limited(id, kind string, most int, in time.Duration, now time.Time, refused **ports.WorkerError) bool {
-	if !w.cfg.Limited {
-		return false
-	}
-	key := kind + " " + id
-	uses := w.uses[key]
-	for len(uses) > 0 && !uses[0].After(now.Add(-in)) {
-		uses = uses[1:]
-	}
-	if len(uses) < most {
-		w.uses[key] = append(uses, now)
-		return false
-	}
-	w.uses[key] = uses
-	*refused = failure(ports.WorkerBusy, 429, "The worker is busy; try again later")
-	(*refused).Retry = uses[0].Add(in).Sub(now)
-	return true
+// rateLimit is a limit for the calls about one session.
+type rateLimit struct {
+	name   string
+	most   int
+	window time.Duration
 }
 
-// running counts the sessions that run. It needs the lock.
-func (w *Worker) running() int {
+// The limits of legacy workers.
+var (
+	sessionOps = rateLimit{"session", 5, 5 * time.Minute}
+	sends      = rateLimit{"send", 10, time.Minute}
+)
+
+// countUse counts a call against a limit. It returns an error for a call beyond
+// the limit, which does not count. The caller holds the lock.
+func (w *Worker) countUse(limit rateLimit, id string, now time.Time) *ports.WorkerError {
+	if !w.cfg.Limited {
+		return nil
+	}
+	key := limit.name + " " + id
+	uses := w.uses[key]
+	for len(uses) > 0 && !uses[0].After(now.Add(-limit.window)) {
+		uses = uses[1:]
+	}
+	if len(uses) < limit.most {
+		w.uses[key] = append(uses, now)
+		return nil
+	}
+	w.uses[key] = uses
+	e := failure(ports.WorkerBusy, 429, "The worker is busy; try again later")
+	e.Retry = uses[0].Add(limit.window).Sub(now)
+	return e
+}
+
+// countRunning counts the sessions that run. The caller holds the lock.
+func (w *Worker) countRunning() int {
 	n := 0
 	for _, s := range w.sessions {
 		if s.running {
@@ -413,21 +436,23 @@ func (w *Worker) running() int {
 	return n
 }
 
-// outdated refuses what must not run here any more.
-func outdated() *ports.WorkerError {
+// generationEnded returns the error for a generation that must not run here any more.
+func generationEnded() *ports.WorkerError {
 	return failure(ports.WorkerRejected, 409, "The worker rejected the call: this generation of the session is over here")
 }
 
-// leaseless refuses what no lease would end. The caller may try again in a moment.
-func leaseless() *ports.WorkerError {
+// noLease returns the error for a start without a lease. The caller may retry.
+func noLease() *ports.WorkerError {
 	return failure(ports.WorkerFailed, 503, "The worker failed: it holds no lease until the control plane accepts its heartbeat or registration")
 }
 
-func unknown() *ports.WorkerError {
+// sessionNotFound returns the error for a session that the worker does not have.
+func sessionNotFound() *ports.WorkerError {
 	return failure(ports.WorkerSessionNotFound, 404, "The worker does not have this session")
 }
 
-func broken(err error) *ports.WorkerError {
+// stateError returns the error for a state that cannot be written.
+func stateError(err error) *ports.WorkerError {
 	e := failure(ports.WorkerFailed, 500, "The worker failed: its state cannot be written")
 	e.Err = err
 	return e

@@ -1,36 +1,66 @@
-// Package simworker simulates workers: processes that speak the worker
-// protocol and pretend to be WhatsApp.
+// Package simworker simulates workers: processes that speak the worker protocol
+// and pretend to be WhatsApp.
 //
 // A [Worker] is a deterministic core. It has no goroutine, no socket and no
-// clock of its own: the control plane's calls are its methods, what it does by
-// itself happens in [Worker.Tick], and time comes in from outside. So a fleet
-// can be driven in virtual time, through a [Fleet], which is a
+// clock of its own. The calls of the control plane are its methods. Its own
+// actions happen in [Worker.Tick], and every time is passed in. Therefore tests
+// drive a fleet in virtual time, through a [Fleet], which implements
 // ports.WorkerGateway without sockets. [Serve] puts a worker behind HTTP and
-// drives it in real time, and [Control] is its way back to the control plane.
+// drives it in real time. [Control] is its HTTP client to the control plane.
 //
-// # What is stopped stays down
+//	          Fleet (virtual time)        Serve (HTTP, real time)
+//	                   \                    /
+//	calls of the        \                  /        Tick: registration,
+//	control plane  →     Worker (one mutex)    →    heartbeats, reports,
+//	                           |                    receipts, via
+//	                         State                  service.WorkerProtocol
+//	             (credentials, blocked generations, journal)
 //
-// A worker other than an older one keeps sessions only while it holds a lease,
-// which counts, by the monotonic clock, from the sending of the latest message that
-// the control plane accepted. When it is out all sessions are stopped, and nothing
-// is started until the worker is heard of again and has done what it is commanded.
-// Every call and every answer looks at the clock first, so a process that was paused
-// does nothing more for its sessions when it goes on. (A machine that sleeps stops
-// that clock too; such machines should not hold sessions.)
+// # States of a process
 //
-// A stop that the control plane orders for a generation is for good: that
-// generation and older ones are refused from then on, also by the worker's next
-// process. A session that ended by itself, or with its lease, may be started again
-// under the same generation.
+//	down ──Boot──▶ unregistered ──accepted──▶ registered ──lease ends──▶ fenced
+//	  ▲                 ▲                          │  ▲                     │
+//	  │                 └──worker unknown, 401─────┘  └──message accepted───┘
+//	  └──Crash, Stop (from every state)
+//
+// Sessions start in the state registered only. They run until they are stopped or
+// the lease ends. A legacy worker has no lease, and starts sessions in every state
+// but down.
+//
+// # Promises
+//
+// A worker keeps sessions only while it holds a lease. The lease is measured on
+// the monotonic clock. It starts when the worker sends a message that the control
+// plane then accepts. At its end all sessions are stopped. No session is started
+// until the control plane accepts another message and its commands are applied.
+//
+// Every call and every response reads the clock first. Therefore a process that
+// was paused does nothing for its sessions when it resumes:
+//
+//	worker                           control plane
+//	sends a heartbeat           →    grants a lease of 45 s
+//	is paused
+//	                                 declares the worker down, fails sessions over
+//	resumes, reads the clock:
+//	the lease has ended, fence()
+//	answers the waiting request:
+//	session not found
+//
+// (A machine that sleeps stops the monotonic clock too. Such machines should not
+// hold sessions.)
+//
+// A stop that the control plane orders for a generation is final. The worker
+// refuses that generation and lower ones from then on, and so does its next
+// process. A session that ended by itself, or with the lease, may be started
+// again under the same generation.
 //
 // # Evidence
 //
-// A [State] is what outlives a worker's process: the credentials of the
-// pretended phones, what was ordered to stop, and a journal of every start, stop
-// and sent message, which is the evidence that no session ran twice at once, none
-// went on after its end and no message was sent twice: see [Overlaps], [SendsAfterStop]
-// and [Repeats].
+// A [State] outlives the processes of a worker. It holds the credentials of the
+// pretended phones, the generations that must not run, and a journal of every
+// start, stop and sent message. The journal proves three rules: no session ran
+// twice at once ([Overlaps]), no worker sent for a session that it had lost
+// ([SendsAfterStop]), and no message was sent twice ([Repeats]).
 //
-// A worker can be made to fail in the ways that matter: [Worker.Crash],
-// [Worker.Hang], [Worker.CutOff].
+// [Worker.Crash], [Worker.Hang] and [Worker.CutOff] inject failures.
 package simworker

@@ -22,19 +22,19 @@ const (
 	modelDrift = time.Second
 )
 
-// model is a control plane that keeps the rules of ownership and nothing else,
-// with orders that arrive whenever chance has them arrive, or twice. A worker is
-// paused whenever time passes without its being stepped.
+// model is a control plane that keeps the rules of ownership and nothing else.
+// Its orders arrive after random delays, or twice. A worker is paused whenever
+// time passes without a Tick.
 type model struct {
 	t       *rapid.T
 	now     time.Time
 	state   *simworker.State
 	workers []*simworker.Worker
-	heard   map[string]time.Time // when a worker was last accepted; none: not registered
+	heard   map[string]time.Time // when a worker's latest message was accepted; none: not registered
 	owners  map[string]string    // worker by session
-	numbers map[string]int64     // newest generation by session
-	left    map[[2]string]int64  // to be cleaned up: newest generation by worker and session
-	bag     []order              // on their way
+	numbers map[string]int64     // highest generation by session
+	left    map[[2]string]int64  // stops still to be commanded: highest generation by worker and session
+	bag     []order              // sent and not yet delivered
 	over    []ended
 	nested  bool
 }
@@ -47,11 +47,11 @@ type order struct {
 	generation int64
 }
 
-// ended is a generation that a worker certainly must not start any more.
+// ended is a generation that a worker must never start again.
 type ended struct {
 	worker, session string
 	generation      int64
-	entries         int // of the journal, then
+	entries         int // length of the journal at that time
 }
 
 func newModel(t *rapid.T) *model {
@@ -74,8 +74,8 @@ func (m *model) journal() []simworker.Entry {
 	return entries
 }
 
-// finished notes that a generation is over on a worker: it was told so, and has
-// taken it in.
+// finished records that a generation has ended on a worker, which has
+// acknowledged its stop.
 func (m *model) finished(worker, session string, generation int64) {
 	m.over = append(m.over, ended{worker, session, generation, len(m.journal())})
 	if m.left[[2]string{worker, session}] <= generation {
@@ -90,7 +90,7 @@ func (m *model) someWorker() *simworker.Worker {
 	return rapid.SampledFrom(m.workers).Draw(m.t, "worker")
 }
 
-// assign gives a session that has no owner to a worker that was heard of.
+// assign assigns a session without an owner to a registered worker.
 func (m *model) assign() {
 	session, w := m.someSession(), m.someWorker()
 	if _, known := m.heard[w.ID()]; !known || m.owners[session] != "" {
@@ -101,7 +101,7 @@ func (m *model) assign() {
 	m.post("start", w, session)
 }
 
-// again has the present owner told once more, or twice.
+// again repeats the orders of the present owner, once or twice.
 func (m *model) again() {
 	session := m.someSession()
 	for _, w := range m.workers {
@@ -117,7 +117,7 @@ func (m *model) post(kind string, w *simworker.Worker, session string) {
 	}
 }
 
-// stop has the owner of a session stop it; only an answer ends the ownership.
+// stop stops a session on its owner. Only the response ends the ownership.
 func (m *model) stop() {
 	session := m.someSession()
 	for _, w := range m.workers {
@@ -125,7 +125,7 @@ func (m *model) stop() {
 			continue
 		}
 		o := order{rapid.SampledFrom([]string{"disconnect", "logout", "delete"}).Draw(m.t, "order"), w, session, m.numbers[session]}
-		m.bag = append(m.bag, o) // a copy that is late
+		m.bag = append(m.bag, o) // a delayed copy
 		if m.call(o) == nil {
 			m.owners[session] = ""
 			m.finished(w.ID(), session, o.generation)
@@ -133,7 +133,7 @@ func (m *model) stop() {
 	}
 }
 
-// deliver delivers one of the orders that are on their way.
+// deliver delivers one of the pending orders.
 func (m *model) deliver() {
 	if len(m.bag) == 0 {
 		return
@@ -141,7 +141,7 @@ func (m *model) deliver() {
 	i := rapid.IntRange(0, len(m.bag)-1).Draw(m.t, "which")
 	o := m.bag[i]
 	m.bag = slices.Delete(m.bag, i, i+1)
-	_ = m.call(o) // nobody waits for the answer any more
+	_ = m.call(o) // the caller has given up
 }
 
 func (m *model) call(o order) (err error) {
@@ -166,7 +166,7 @@ func (m *model) pass() {
 	m.now = m.now.Add(time.Duration(rapid.IntRange(1, most).Draw(m.t, "ms")) * time.Millisecond)
 }
 
-// run lets everybody live for a moment.
+// run ticks every worker and advances the clock.
 func (m *model) run() {
 	for _, w := range m.workers {
 		w.Tick(context.Background(), m.now)
@@ -174,8 +174,8 @@ func (m *model) run() {
 	m.now = m.now.Add(time.Second)
 }
 
-// failOver takes the sessions from a worker that was not heard of for a lease, as
-// soon as that may be, and gives one of them to another at once.
+// failOver takes the sessions from a worker whose lease has ended, as early as the
+// rules allow, and assigns one of them to another worker at once.
 func (m *model) failOver() {
 	w := m.someWorker()
 	at, known := m.heard[w.ID()]
@@ -202,14 +202,14 @@ func (m *model) send() {
 
 func (m *model) step() { m.someWorker().Tick(context.Background(), m.now) }
 
-// crash kills a worker and starts it again; the control plane sees neither.
+// crash restarts a worker without telling the control plane.
 func (m *model) crash() {
 	w := m.someWorker()
 	w.Crash()
 	w.Boot()
 }
 
-// meanwhile lets things happen while a worker waits for an answer.
+// meanwhile runs random events while a worker waits for a response.
 func (m *model) meanwhile() {
 	if m.nested {
 		return
@@ -221,7 +221,7 @@ func (m *model) meanwhile() {
 	}
 }
 
-// accept notes that a worker is heard of and gives what it has to stop.
+// accept records that a worker's message was accepted, and returns its commands.
 func (m *model) accept(worker string, listed []domain.Report) (commands []service.StopCommand) {
 	m.heard[worker] = m.now
 	for at, generation := range m.left {
@@ -237,19 +237,20 @@ func (m *model) accept(worker string, listed []domain.Report) (commands []servic
 	return commands
 }
 
-// modelLine is a worker's way to the model. Messages may be slow, and answers lost.
+// modelLine is a worker's connection to the model. It delays messages and loses
+// some of the responses.
 type modelLine struct {
 	m      *model
 	worker string
 }
 
 func (l modelLine) exchange(accept func()) error {
-	l.m.meanwhile() // on its way there
+	l.m.meanwhile() // the request is delayed
 	if rapid.IntRange(0, 9).Draw(l.m.t, "lost") == 0 {
 		return errDown
 	}
 	accept()
-	l.m.meanwhile() // on its way back
+	l.m.meanwhile() // the response is delayed
 	if rapid.IntRange(0, 9).Draw(l.m.t, "answer lost") == 0 {
 		return errDown
 	}
@@ -305,7 +306,7 @@ func (l modelLine) ReceiveMessage(context.Context, service.InboundMessage) (bool
 	return true, nil
 }
 
-// check holds the journal against what the model decided.
+// check compares the journal with the decisions of the model.
 func (m *model) check(t require.TestingT) {
 	entries := m.journal()
 	require.Empty(t, simworker.Overlaps(entries), "two owners")
@@ -320,9 +321,9 @@ func (m *model) check(t require.TestingT) {
 	}
 }
 
-// Whatever is delayed, repeated, lost or paused: what was stopped does not come
-// back, and no session has two owners.
-func TestStoppedGenerationsStayDown(t *testing.T) {
+// Messages are delayed, repeated and lost, and processes are paused. A stopped
+// generation never starts again, and no session has two owners.
+func TestWorker_RandomFaults_StoppedGenerationsStayDown(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		m := newModel(t)
 		for range rapid.IntRange(20, 150).Draw(t, "events") {
@@ -331,7 +332,7 @@ func TestStoppedGenerationsStayDown(t *testing.T) {
 			}).Draw(t, "event")()
 		}
 		for _, w := range m.workers {
-			w.Fence(m.now) // whoever is paused goes on, and only then can say that its lease is out
+			w.Fence(m.now) // a paused worker writes the end of its lease when it resumes
 		}
 		m.check(t)
 	})

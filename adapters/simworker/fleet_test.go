@@ -15,7 +15,7 @@ import (
 	"github.com/switchyard-wa/switchyard/ports/conformance"
 )
 
-// gatewayWorker gives a simulated worker to the suite.
+// gatewayWorker adapts a simulated worker to the conformance suite.
 func gatewayWorker(w *simworker.Worker) conformance.GatewayWorker {
 	return conformance.GatewayWorker{
 		Ref: w.Ref(),
@@ -33,11 +33,11 @@ func gatewayWorker(w *simworker.Worker) conformance.GatewayWorker {
 		},
 		Connect: func(t *testing.T, sessionID string) { require.NoError(t, w.Scan(sessionID)) },
 		Crash:   w.Crash,
-		Hang:    func() { w.Hang(true) },
+		Hang:    func() { w.Hang() },
 	}
 }
 
-func TestFleetConformance(t *testing.T) {
+func TestFleet_Conformance(t *testing.T) {
 	conformance.WorkerGateway(t, func(_ *testing.T, caps ...domain.Capability) (ports.WorkerGateway, conformance.GatewayWorker) {
 		w := simworker.New(simworker.Config{ID: "w1", Endpoint: "http://w1.sim:1", Legacy: len(caps) == 0, ScanAfter: simworker.Never}, nil)
 		f := new(simworker.Fleet)
@@ -46,8 +46,8 @@ func TestFleetConformance(t *testing.T) {
 	})
 }
 
-// Over HTTP, both sides are ours and must understand each other.
-func TestServedConformance(t *testing.T) {
+// The client and the simulated worker must agree on the protocol over HTTP.
+func TestServe_Conformance(t *testing.T) {
 	conformance.WorkerGateway(t, func(t *testing.T, caps ...domain.Capability) (ports.WorkerGateway, conformance.GatewayWorker) {
 		state, err := simworker.OpenState(t.TempDir())
 		require.NoError(t, err)
@@ -65,7 +65,7 @@ func TestServedConformance(t *testing.T) {
 	})
 }
 
-// serve serves a worker until stop is called, or the test ends.
+// serve serves a worker until stop is called or the test ends.
 func serve(t *testing.T, w *simworker.Worker, cfg simworker.ServeConfig) (stop func()) {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -88,7 +88,7 @@ func serve(t *testing.T, w *simworker.Worker, cfg simworker.ServeConfig) (stop f
 	return stop
 }
 
-func TestFleet(t *testing.T) {
+func TestFleet_TwoWorkers_RoutesByEndpoint(t *testing.T) {
 	state := simworker.NewState()
 	now := began
 	clock := func() time.Time { return now }

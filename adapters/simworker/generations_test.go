@@ -12,7 +12,7 @@ import (
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
-func TestGenerations(t *testing.T) {
+func TestStart_LowerGeneration_IsRejected(t *testing.T) {
 	w := newWorld(t, simworker.Config{})
 	w.connected("one", 5)
 	_, err := w.Start(t.Context(), ports.Start{SessionID: "one", Generation: 4})
@@ -23,15 +23,15 @@ func TestGenerations(t *testing.T) {
 	require.NoError(t, w.Disconnect(t.Context(), "one", 0))
 	_, err = w.Start(t.Context(), ports.Start{SessionID: "one", Generation: 5})
 	failed(t, err, ports.WorkerRejected)
-	w.start("one", 6) // no generation was ordered to stop
+	w.start("one", 6) // no generation was blocked
 	require.NoError(t, w.Restart(t.Context(), "one", 7))
 	require.Equal(t, []string{"stop w1 one/6 restart", "start w1 one/7"}, w.journal()[4:])
 	failed(t, w.Restart(t.Context(), "one", 6), ports.WorkerRejected)
 }
 
-// A stop that was ordered is for good, whether or not anything ran, and also for
-// the worker's next process.
-func TestOrderedStopsAreFinal(t *testing.T) {
+// An ordered stop is final, whether or not the session ran. It also binds the
+// worker's next process.
+func TestStop_Ordered_BlocksGenerationForGood(t *testing.T) {
 	stops := map[string]func(*world, int64) error{
 		"disconnect": func(w *world, g int64) error { return w.Disconnect(t.Context(), "one", g) },
 		"logout":     func(w *world, g int64) error { return w.Logout(t.Context(), "one", g) },
@@ -84,8 +84,8 @@ func TestOrderedStopsAreFinal(t *testing.T) {
 	}
 }
 
-// What one worker was told to stop another may run, with a state that they share.
-func TestOrderedStopsAreTheWorkersOwn(t *testing.T) {
+// A stop that one worker was ordered does not bind another with the same state.
+func TestStop_SharedState_BindsOneWorkerOnly(t *testing.T) {
 	state := simworker.NewState()
 	w := newWorld(t, simworker.Config{State: state})
 	w.start("one", 5)
@@ -96,8 +96,8 @@ func TestOrderedStopsAreTheWorkersOwn(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// Sessions that end by themselves may be started again under the same number.
-func TestUnorderedStopsAreNot(t *testing.T) {
+// A session that ended by itself may be started again under the same generation.
+func TestStart_SessionEndedByItself_SameGenerationStarts(t *testing.T) {
 	w := newWorld(t, simworker.Config{})
 	w.connected("one", 5)
 	require.NoError(t, w.Unlink("one"))
@@ -118,8 +118,8 @@ func TestUnorderedStopsAreNot(t *testing.T) {
 	require.Equal(t, []string{"one"}, w.Running())
 }
 
-// The commands in a registration's answer come before anything is recovered.
-func TestCommandsOfARegistration(t *testing.T) {
+// The worker applies the commands of a registration before it recovers sessions.
+func TestRegister_Commands_ApplyBeforeRecovery(t *testing.T) {
 	w := newWorld(t, simworker.Config{})
 	w.connected("one", 5)
 	w.connected("two", 5)
@@ -131,15 +131,15 @@ func TestCommandsOfARegistration(t *testing.T) {
 	failed(t, err, ports.WorkerRejected)
 
 	w.plane.registering = []service.StopCommand{{SessionID: "two", Generation: 5}}
-	w.plane.assigned = []service.AssignedSession{{Session: &domain.Session{ID: "two", Generation: 5}}} // from before it moved
+	w.plane.assigned = []service.AssignedSession{{Session: &domain.Session{ID: "two", Generation: 5}}} // read before the move
 	w.Crash()
 	w.Boot()
 	w.step()
 	require.Empty(t, w.Running())
 }
 
-// A newer generation takes over what runs, also by way of a recovery.
-func TestRecoveryTakesOver(t *testing.T) {
+// A higher generation takes over the running session, also in a recovery.
+func TestRecover_HigherGeneration_TakesOverRun(t *testing.T) {
 	w := newWorld(t, simworker.Config{})
 	w.connected("one", 5)
 	w.plane.assigned = []service.AssignedSession{{Session: &domain.Session{ID: "one", Generation: 6}}}
@@ -152,7 +152,7 @@ func TestRecoveryTakesOver(t *testing.T) {
 	require.Equal(t, []string{"one"}, w.Running())
 }
 
-func TestCommands(t *testing.T) {
+func TestHeartbeat_Commands_StopSessions(t *testing.T) {
 	w := newWorld(t, simworker.Config{})
 	w.connected("one", 5)
 	w.connected("two", 3)
@@ -163,7 +163,7 @@ func TestCommands(t *testing.T) {
 	_, linked := w.state.Phone("one")
 	require.True(t, linked, "credentials stay")
 
-	// A newer start that overtakes the answer is not what the command is about.
+	// A start of a higher generation may overtake the response. The command must not stop it.
 	w.plane.commands = []service.StopCommand{{SessionID: "two", Generation: 3}}
 	w.plane.during = func(call string) {
 		if call == "heartbeat [two/3 CONNECTED]" {

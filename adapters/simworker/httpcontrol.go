@@ -19,51 +19,62 @@ import (
 )
 
 const (
-	controlLimit   = 5 * time.Second  // of a webhook or heartbeat
-	registerLimit  = 15 * time.Second // the control plane calls back meanwhile
+	controlLimit   = 5 * time.Second  // time limit of a webhook or heartbeat
+	registerLimit  = 15 * time.Second // the control plane calls the worker back meanwhile
 	maxControlBody = 16 << 20
 )
 
-// Control is a worker's way to the control plane over HTTP. It implements
-// ports.WorkerProtocol; the errors of answers are *domain.Error. From its
-// registration on the worker shows the token of its own that it was handed, until
-// that is refused or it registers again; then it is the fleet's. So each worker needs a Control to
-// itself. It is safe for concurrent use.
+// Control implements service.WorkerProtocol over HTTP. It is a worker's client to
+// the control plane. Error responses become *domain.Error.
+//
+// After a registration the client shows the worker token that it was handed. It
+// returns to the fleet's token when the worker token is refused, and for the next
+// registration. Therefore each worker needs a Control of its own. It is safe for
+// concurrent use.
 type Control struct {
 	base   string
-	token  string // the fleet's
+	token  string // the fleet's token
 	own    atomic.Pointer[string]
-	lease  atomic.Int64 // the latest that it was given, in ms
+	lease  atomic.Int64 // the latest granted lease in ms
 	legacy bool
 	client *http.Client
 }
 
 var _ service.WorkerProtocol = (*Control)(nil)
 
-// NewControl makes a way to the control plane at a base URL such as
-// http://127.0.0.1:8000. A legacy one uses the older paths and says nothing
-// that older workers do not say.
-func NewControl(baseURL, token string, legacy bool) *Control {
-	base := strings.TrimRight(baseURL, "/") + "/api/v1"
-	if legacy {
-		base = strings.TrimRight(baseURL, "/") + "/api"
-	}
+// NewControl returns a client of the control plane at a base URL such as
+// http://127.0.0.1:8000.
+func NewControl(baseURL, token string) *Control {
+	return newControl(strings.TrimRight(baseURL, "/")+"/api/v1", token)
+}
+
+// NewLegacyControl returns a client that uses the legacy paths and sends only the
+// fields of legacy workers.
+func NewLegacyControl(baseURL, token string) *Control {
+	c := newControl(strings.TrimRight(baseURL, "/")+"/api", token)
+	c.legacy = true
+	return c
+}
+
+// newControl returns a client for the paths below base.
+func newControl(base, token string) *Control {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.Proxy = nil
 	transport.IdleConnTimeout = 30 * time.Second
 	transport.MaxIdleConnsPerHost = 16
-	return &Control{base: base, token: token, legacy: legacy, client: &http.Client{
+	return &Control{base: base, token: token, client: &http.Client{
 		Transport:     transport,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 }
 
-// Close closes the connections that idle.
+// Close closes the idle connections.
 func (c *Control) Close() { c.client.CloseIdleConnections() }
 
-// fields is a JSON object; those that are nil, zero times and empty text are left out.
+// fields is a JSON object. Its encoding omits nil, zero times and empty strings.
 type fields map[string]any
 
+// MarshalJSON implements json.Marshaler.
 func (f fields) MarshalJSON() ([]byte, error) {
 	out := make(map[string]any, len(f))
 	for k, v := range f {
@@ -84,7 +95,7 @@ func (f fields) MarshalJSON() ([]byte, error) {
 	return json.Marshal(out)
 }
 
-// call makes a request and decodes the data of its answer into out.
+// call makes a request and decodes the data member of its response into out.
 func (c *Control) call(ctx context.Context, limit time.Duration, method, path string, body fields, out any) (status int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -126,7 +137,7 @@ func (c *Control) call(ctx context.Context, limit time.Duration, method, path st
 		} `json:"error"`
 	}
 	if resp.StatusCode == http.StatusUnauthorized {
-		c.own.CompareAndSwap(own, nil) // the fleet's token was changed, perhaps
+		c.own.CompareAndSwap(own, nil) // the fleet's token may have been changed
 	}
 	parsed := json.Unmarshal(doc, &answer)
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
@@ -173,7 +184,7 @@ func (c *Control) workerPath(workerID, after string) string {
 	return "/workers/" + url.PathEscape(workerID) + after
 }
 
-// workerAnswer is the part that every answer about a worker has.
+// workerAnswer holds the members that every response about a worker has.
 type workerAnswer struct {
 	ID           string              `json:"id"`
 	WorkerID     string              `json:"workerId"`
@@ -189,7 +200,7 @@ func (a workerAnswer) worker() *domain.Worker {
 	}
 }
 
-// commandsAnswer is the part of an answer that tells the worker what to do.
+// commandsAnswer holds the commands of a response.
 type commandsAnswer struct {
 	Commands []struct {
 		Type       string `json:"type"`
@@ -198,7 +209,7 @@ type commandsAnswer struct {
 	} `json:"commands"`
 }
 
-// commands gives those that are known.
+// commands returns the commands of known types.
 func (a commandsAnswer) commands() (all []service.StopCommand) {
 	for _, c := range a.Commands {
 		if c.Type == "STOP_SESSION" {
@@ -208,7 +219,7 @@ func (a commandsAnswer) commands() (all []service.StopCommand) {
 	return all
 }
 
-// Register implements ports.WorkerProtocol.
+// Register implements service.WorkerProtocol.
 func (c *Control) Register(ctx context.Context, r domain.Registration) (*service.RegisterResult, error) {
 	body := fields{
 		"workerId": r.WorkerID, "endpoint": r.Endpoint, "maxSessions": r.Capacity, "description": r.Description,
@@ -231,7 +242,7 @@ func (c *Control) Register(ctx context.Context, r domain.Registration) (*service
 		commandsAnswer
 		WorkerToken string `json:"workerToken"`
 	}
-	c.own.Store(nil) // that is not enough once the worker was removed
+	c.own.Store(nil) // after a removal the worker token is not accepted for registering
 	status, err := c.call(ctx, registerLimit, http.MethodPost, "/workers/register", body, &a)
 	if err != nil {
 		return nil, err
@@ -253,11 +264,11 @@ func (c *Control) Register(ctx context.Context, r domain.Registration) (*service
 	return out, nil
 }
 
-// Heartbeat implements ports.WorkerProtocol, with the first form of the body.
+// Heartbeat implements service.WorkerProtocol. It uses the first form of the body.
 func (c *Control) Heartbeat(ctx context.Context, h domain.Heartbeat) (*service.HeartbeatResult, error) {
 	sessions, active := []fields{}, 0
 	for _, r := range h.Sessions {
-		s := fields{"sessionId": r.SessionID, "status": c.status(r), "phoneNumber": r.PhoneNumber, "displayName": r.DisplayName}
+		s := fields{"sessionId": r.SessionID, "status": heartbeatStatus(r), "phoneNumber": r.PhoneNumber, "displayName": r.DisplayName}
 		if r.Generation != 0 && !c.legacy {
 			s["generation"] = r.Generation
 		}
@@ -276,7 +287,7 @@ func (c *Control) Heartbeat(ctx context.Context, h domain.Heartbeat) (*service.H
 	}
 	limit := controlLimit
 	if lease := time.Duration(c.lease.Load()) * time.Millisecond; lease > 0 {
-		limit = min(limit, lease/3) // one that goes astray leaves time for another
+		limit = min(limit, lease/3) // a lost heartbeat leaves time for another
 	}
 	_, err := c.call(ctx, limit, http.MethodPut, c.workerPath(h.WorkerID, "/heartbeat"), fields{
 		"sessions":     sessions,
@@ -297,7 +308,7 @@ func (c *Control) Heartbeat(ctx context.Context, h domain.Heartbeat) (*service.H
 	}, nil
 }
 
-// AssignedSessions implements ports.WorkerProtocol.
+// AssignedSessions implements service.WorkerProtocol.
 func (c *Control) AssignedSessions(ctx context.Context, workerID string) ([]service.AssignedSession, error) {
 	var a struct {
 		Sessions []struct {
@@ -327,7 +338,7 @@ func (c *Control) AssignedSessions(ctx context.Context, workerID string) ([]serv
 	return out, nil
 }
 
-// ReportRecovery implements ports.WorkerProtocol.
+// ReportRecovery implements service.WorkerProtocol.
 func (c *Control) ReportRecovery(ctx context.Context, workerID string, results []service.RecoveryResult) ([]service.RecoveryOutcome, error) {
 	list, counts := []fields{}, map[service.RecoveryStatus]int{}
 	for _, r := range results {
@@ -359,7 +370,7 @@ func (c *Control) ReportRecovery(ctx context.Context, workerID string, results [
 	return out, nil
 }
 
-// ReportPreserved implements ports.WorkerProtocol.
+// ReportPreserved implements service.WorkerProtocol.
 func (c *Control) ReportPreserved(ctx context.Context, workerID string, sessionIDs []string) (int, error) {
 	_, err := c.call(ctx, controlLimit, http.MethodPost, c.workerPath(workerID, "/sessions-preserved"), fields{
 		"workerId": workerID, "preservedSessions": sessionIDs, "timestamp": time.Now(),
@@ -370,22 +381,22 @@ func (c *Control) ReportPreserved(ctx context.Context, workerID string, sessionI
 	return len(sessionIDs), nil
 }
 
-// Unregister implements ports.WorkerProtocol.
+// Unregister implements service.WorkerProtocol.
 func (c *Control) Unregister(ctx context.Context, workerID, endpoint string) (domain.WorkerStatus, error) {
 	var a workerAnswer
 	_, err := c.call(ctx, controlLimit, http.MethodDelete, "/workers/unregister", fields{"workerId": workerID, "endpoint": endpoint}, &a)
 	return a.Status, err
 }
 
-// status is the word for a status in what a worker sends.
-func (c *Control) status(r domain.Report) string {
+// heartbeatStatus returns the status word of a session in a heartbeat.
+func heartbeatStatus(r domain.Report) string {
 	if r.LoggedOut {
 		return "LOGGED_OUT"
 	}
 	return string(r.Status)
 }
 
-// ReportSession implements ports.WorkerProtocol. The answer only tells whether
+// ReportSession implements service.WorkerProtocol. The response tells only whether
 // the report was applied.
 func (c *Control) ReportSession(ctx context.Context, r domain.Report) (domain.Outcome, error) {
 	body := fields{
@@ -413,7 +424,7 @@ func (c *Control) ReportSession(ctx context.Context, r domain.Report) (domain.Ou
 	return domain.Applied, nil
 }
 
-// ReportMessage implements ports.WorkerProtocol.
+// ReportMessage implements service.WorkerProtocol.
 func (c *Control) ReportMessage(ctx context.Context, r domain.MessageReport) (bool, error) {
 	a := struct {
 		Applied bool `json:"applied"`
@@ -425,7 +436,7 @@ func (c *Control) ReportMessage(ctx context.Context, r domain.MessageReport) (bo
 	return a.Applied && err == nil, err
 }
 
-// ReceiveMessage implements ports.WorkerProtocol.
+// ReceiveMessage implements service.WorkerProtocol.
 func (c *Control) ReceiveMessage(ctx context.Context, m service.InboundMessage) (bool, error) {
 	body := fields{
 		"sessionId": m.SessionID, "messageId": m.WhatsAppID, "from": m.From, "to": m.To, "type": string(m.Type),

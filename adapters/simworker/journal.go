@@ -10,38 +10,38 @@ import (
 	"time"
 )
 
-// Event says what a journal entry tells of.
+// Event is the kind of a journal entry.
 type Event string
 
 // The events of a journal.
 const (
 	Started   Event = "start"
-	Continued Event = "continue" // the same run goes on under a newer generation
+	Continued Event = "continue" // a run continues under a higher generation
 	Stopped   Event = "stop"
 	SentOut   Event = "send"
-	Crashed   Event = "crash" // the worker's process ended without stopping anything
+	Crashed   Event = "crash" // the process ended without stopping its sessions
 )
 
 // Entry is one line of the journal.
 type Entry struct {
-	Time    time.Time `json:"time"` // wall clock, when it was written
+	Time    time.Time `json:"time"` // wall clock at the writing
 	Event   Event     `json:"event"`
 	Worker  string    `json:"worker"`
-	Process int64     `json:"process,omitempty"` // of the worker's processes, from 1; 0: not known
-	// Effective is when a stop or crash took effect, if that was before it was
-	// written: a process that is paused beyond its lease does nothing after it, and
-	// can only say so once it goes on. Otherwise zero.
+	Process int64     `json:"process,omitempty"` // number of the worker's process, from 1; 0: unknown
+	// Effective is the time when a stop or crash took effect, if that was before the
+	// writing. A process that is paused beyond its lease does nothing after the
+	// lease, and writes the entry when it resumes. Otherwise Effective is zero.
 	Effective       time.Time `json:"effective,omitzero"`
 	Session         string    `json:"sessionId,omitempty"`
 	Generation      int64     `json:"generation,omitempty"`
 	Reason          string    `json:"reason,omitempty"`          // of a stop
-	MessageID       string    `json:"messageId,omitempty"`       // WhatsApp's
-	ClientMessageID string    `json:"clientMessageId,omitempty"` // the control plane's, if the worker was told
+	MessageID       string    `json:"messageId,omitempty"`       // WhatsApp's id
+	ClientMessageID string    `json:"clientMessageId,omitempty"` // the control plane's id, if the send had one
 	To              string    `json:"to,omitempty"`
 	Text            string    `json:"text,omitempty"`
 }
 
-// At gives when what the entry tells of took effect.
+// At returns the time when the entry took effect.
 func (e Entry) At() time.Time {
 	if !e.Effective.IsZero() {
 		return e.Effective
@@ -49,9 +49,8 @@ func (e Entry) At() time.Time {
 	return e.Time
 }
 
-// ReadJournal reads a journal. A last line that is cut short, which is still
-// being written, is left out; so is what a process wrote of a line when it was
-// killed.
+// ReadJournal reads a journal. It skips an incomplete last line, which is being
+// written, and the beginning of an entry whose writer was killed.
 func ReadJournal(path string) ([]Entry, error) {
 	b, err := os.ReadFile(path)
 	if err != nil {
@@ -72,11 +71,12 @@ func ReadJournal(path string) ([]Entry, error) {
 	}
 }
 
-// parseEntry reads one line. If its beginning is what remains of an entry whose
-// writer was killed, the entry that another process wrote behind it counts.
+// parseEntry parses one line. The line may begin with a piece of an entry whose
+// writer was killed. Then the entry that another process wrote behind it counts.
 func parseEntry(line []byte) (e Entry, err error) {
-	if err = json.Unmarshal(line, &e); err != nil {
-		// Within text there would be backslashes before the quotes.
+	err = json.Unmarshal(line, &e)
+	if err != nil {
+		// Inside a string the quotes would be escaped.
 		if at := bytes.LastIndex(line, []byte(`{"time":"`)); at > 0 {
 			e = Entry{}
 			err = json.Unmarshal(line[at:], &e)
@@ -85,15 +85,15 @@ func parseEntry(line []byte) (e Entry, err error) {
 	return e, err
 }
 
-// run is a time in which a session ran on a worker, by the journal: from the
-// entry that started it to the one that ended it.
+// run is a period in which a session ran on a worker, from the entry that started
+// it to the entry that ended it.
 type run struct {
 	session     string
 	worker      string
 	process     int64
-	from, to    time.Time // to is zero if it goes on
-	first, last int       // indices of those entries
-	effective   bool      // it was over before that was written
+	from, to    time.Time // to is zero while the run lasts
+	first, last int       // indices of the two entries
+	effective   bool      // the run ended before the last entry was written
 }
 
 // over reports whether the run had ended when another entry was written.
@@ -101,7 +101,7 @@ func (r *run) over(at time.Time, index int) bool {
 	return r.last <= index || r.effective && !r.to.After(at)
 }
 
-// runs gives the runs of each session in the order in which they began.
+// runs returns the runs of each session in the order of their starts.
 func runs(entries []Entry) map[string][]*run {
 	all := map[string][]*run{}
 	open := map[string][]*run{} // by worker
@@ -122,7 +122,7 @@ func runs(entries []Entry) map[string][]*run {
 		mine := func(r *run) bool { return r.session == e.Session && r.process == e.Process }
 		switch e.Event {
 		case Started, Continued:
-			end(i, func(r *run) bool { return r.session == e.Session && r.process < e.Process }) // of a former process
+			end(i, func(r *run) bool { return r.session == e.Session && r.process < e.Process }) // runs of a former process
 			if slices.ContainsFunc(open[e.Worker], mine) {
 				continue
 			}
@@ -138,18 +138,18 @@ func runs(entries []Entry) map[string][]*run {
 	return all
 }
 
-// Overlap is a time in which a session ran on two workers.
+// Overlap is a period in which a session ran on two workers.
 type Overlap struct {
 	Session  string
 	Workers  [2]string
-	From, To time.Time // To is zero if it had not ended
+	From, To time.Time // To is zero while the overlap lasts
 }
 
-// Overlaps finds the violations of the rule that a session has one owner, in the
-// order in which they began. The entries are in the order of the journal, from
-// its beginning. A worker that was killed writes nothing: whoever killed it
-// inserts an entry for the event Crashed, which was effective when the worker was
-// paused, if it was paused until then.
+// Overlaps returns the violations of the rule that a session has one owner, in
+// the order of their starts. The entries are a whole journal, in its order. A
+// killed worker writes nothing: the test that kills it inserts an entry for the
+// event Crashed. If the worker was paused before the kill, the entry is effective
+// from the pause.
 func Overlaps(entries []Entry) []Overlap {
 	var found []Overlap
 	for session, all := range runs(entries) {
@@ -173,9 +173,9 @@ func Overlaps(entries []Entry) []Overlap {
 	return found
 }
 
-// SendsAfterStop finds the sends of workers that had no business with the session any
-// more: those made before its run there began or after it was over, by order or
-// because the lease had run out. The entries are as for [Overlaps].
+// SendsAfterStop returns the sends of workers outside of their runs of the
+// session: before a start, after a stop, or after the end of the lease. The
+// entries are as for [Overlaps].
 func SendsAfterStop(entries []Entry) []Entry {
 	all := runs(entries)
 	var found []Entry
@@ -189,9 +189,8 @@ func SendsAfterStop(entries []Entry) []Entry {
 	return found
 }
 
-// Repeats finds messages that were sent more than once, whatever the worker:
-// the entries of the second and later times. Messages are told apart by the
-// control plane's id, and where a worker was not told it by recipient and text.
+// Repeats returns the entries of messages that were sent before, by any worker.
+// The control plane's id identifies a message. Without it, recipient and text do.
 func Repeats(entries []Entry) []Entry {
 	type message struct{ session, id, to, text string }
 	var found []Entry

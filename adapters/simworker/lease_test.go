@@ -12,8 +12,8 @@ import (
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
-// The lease runs from when the heartbeat was sent, and ends by itself.
-func TestLease(t *testing.T) {
+// The lease starts when the heartbeat is sent, and ends without a Tick.
+func TestLease_EndWithoutTick_StopsSessions(t *testing.T) {
 	w := newWorld(t, simworker.Config{})
 	w.connected("one", 1)
 	w.advance(10 * time.Second)
@@ -24,7 +24,7 @@ func TestLease(t *testing.T) {
 	require.NoError(t, err)
 
 	w.now = w.now.Add(time.Millisecond)
-	_, err = w.send("one", "m2") // without a Tick in between
+	_, err = w.send("one", "m2") // no Tick before
 	require.True(t, failure(t, err, ports.WorkerSessionNotFound).IsNotExecuted())
 	require.Empty(t, w.Running())
 	require.Equal(t, []string{"start w1 one/1", "send w1 one/1", "stop w1 one/1 the lease ran out"}, w.journal())
@@ -36,9 +36,9 @@ func TestLease(t *testing.T) {
 	require.Equal(t, domain.Connected, w.start("one", 2).Status, "it is a worker like any other again")
 }
 
-// However long the answer takes, the lease runs from when the message was sent,
-// for the control plane may have begun to count then.
-func TestLeaseCountsFromTheSending(t *testing.T) {
+// The lease starts at the sending of the message, however late the response is:
+// the control plane may have started to count then.
+func TestLease_LateResponse_CountsFromSending(t *testing.T) {
 	w := newWorld(t, simworker.Config{})
 	w.plane.during = func(string) { w.now = w.now.Add(4 * time.Second) }
 	w.Crash()
@@ -49,37 +49,37 @@ func TestLeaseCountsFromTheSending(t *testing.T) {
 	require.Equal(t, began.Add(55*time.Second), w.LeaseEnd())
 }
 
-func TestLeaseEndsWhileCutOff(t *testing.T) {
+func TestLease_CutOff_Ends(t *testing.T) {
 	w := newWorld(t, simworker.Config{})
 	w.connected("one", 1)
-	w.CutOff(true)
+	w.CutOff()
 	failed(t, w.Health(t.Context()), ports.WorkerUnreachable)
 	w.advance(45 * time.Second)
 	require.Empty(t, w.Running())
 	require.Empty(t, w.plane.calls(), "nothing gets through")
-	w.CutOff(false)
+	w.Reconnect()
 	w.advance(2 * time.Second)
 	require.NotEmpty(t, w.plane.calls())
 }
 
-func TestLeaseEndsDuringAHang(t *testing.T) {
+func TestLease_Hang_Ends(t *testing.T) {
 	w := newWorld(t, simworker.Config{})
 	w.connected("one", 1)
-	w.Hang(true)
+	w.Hang()
 	failed(t, w.Health(t.Context()), ports.WorkerTimedOut)
 	w.advance(44 * time.Second)
 	require.Equal(t, []string{"one"}, w.Running())
 	w.advance(time.Second)
 	require.Empty(t, w.Running())
 	require.Empty(t, w.plane.calls())
-	w.Hang(false)
+	w.Resume()
 	w.step()
 	require.Equal(t, []string{"heartbeat []"}, w.plane.calls())
 }
 
-// Without a lease nothing is started: not before the registration's answer has
-// been read, nor between the end of a lease and the next that is granted.
-func TestNothingRunsWithoutALease(t *testing.T) {
+// No session starts without a lease: neither before the response to the
+// registration, nor between the end of a lease and the next grant.
+func TestStart_WithoutLease_IsRefused(t *testing.T) {
 	w := newWorld(t, simworker.Config{})
 	refused := func(string) {
 		t.Helper()
@@ -105,12 +105,12 @@ func TestNothingRunsWithoutALease(t *testing.T) {
 	w.advance(2 * time.Second)
 	w.plane.during = nil
 	require.Contains(t, w.plane.calls(), "heartbeat []")
-	w.start("one", 1) // it is for the control plane to say whether it still is this worker's
+	w.start("one", 1) // the control plane decides whether it is still this worker's
 }
 
-// A control plane that grants no lease does not know the worker any more, and does
-// not take it in again.
-func TestNothingRunsThatNoLeaseEnds(t *testing.T) {
+// A control plane that grants no lease and then forgets the worker must not leave
+// sessions running that no lease ends.
+func TestRegister_RefusedWithoutLease_StopsSessions(t *testing.T) {
 	w := newWorld(t, simworker.Config{})
 	w.plane.lease = 0
 	w.Crash()
@@ -120,7 +120,8 @@ func TestNothingRunsThatNoLeaseEnds(t *testing.T) {
 	w.plane.beatErr = domain.Errorf(domain.NotFound, domain.CodeWorkerNotFound, "who?")
 	w.plane.during = func(call string) {
 		w.plane.set(func() {
-			if w.plane.err = nil; call == "register w1" {
+			w.plane.err = nil
+			if call == "register w1" {
 				w.plane.err = errDown
 			}
 		})
@@ -129,10 +130,10 @@ func TestNothingRunsThatNoLeaseEnds(t *testing.T) {
 	require.Empty(t, w.Running())
 }
 
-// A process that is paused past its lease does nothing more for its sessions,
-// whatever was under way, and says in the journal when that was over.
-func TestAPauseBeyondTheLease(t *testing.T) {
-	pause := func(w *world) { w.now = began.Add(100 * time.Second) } // without a step
+// A process that is paused beyond its lease does nothing for its sessions when it
+// resumes. Its journal says when they ended in effect.
+func TestPause_BeyondLease_DoesNothingForSessions(t *testing.T) {
+	pause := func(w *world) { w.now = began.Add(100 * time.Second) } // no Tick
 	over := began.Add(45 * time.Second)
 	for name, act := range map[string]func(w *world){
 		"health": func(w *world) { require.NoError(t, w.Health(t.Context())) },
@@ -170,7 +171,7 @@ func TestAPauseBeyondTheLease(t *testing.T) {
 		w.connected("one", 1)
 		seen := 0
 		w.looks = func() {
-			if seen++; seen == 2 { // the call was let in, and the message is about to go out
+			if seen++; seen == 2 { // the call was admitted, and the message is about to be sent
 				pause(w)
 			}
 		}
@@ -198,7 +199,7 @@ func TestAPauseBeyondTheLease(t *testing.T) {
 		w.plane.beatErr = nil
 		w.plane.during = func(call string) {
 			if call == "heartbeat [one/1 CONNECTED]" {
-				w.now = began.Add(46 * time.Second) // this lease is out, the one that is granted is not
+				w.now = began.Add(46 * time.Second) // the present lease has ended, the granted one has not
 				w.plane.during = nil
 			}
 		}

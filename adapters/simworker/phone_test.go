@@ -11,7 +11,7 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-func TestQRsFollowEachOther(t *testing.T) {
+func TestQR_Unscanned_IsReplacedUntilUsedUp(t *testing.T) {
 	w := newWorld(t, simworker.Config{ScanAfter: simworker.Never})
 	r := w.start("one", 7)
 	require.Equal(t, domain.QRRequired, r.Status)
@@ -38,7 +38,7 @@ func TestQRsFollowEachOther(t *testing.T) {
 	failed(t, err, ports.WorkerSessionNotFound)
 }
 
-func TestScanAndSharedCredentials(t *testing.T) {
+func TestScan_SharedState_SharesCredentials(t *testing.T) {
 	state := simworker.NewState()
 	w := newWorld(t, simworker.Config{State: state, ScanAfter: 3 * time.Second})
 	w.start("one", 1)
@@ -61,7 +61,7 @@ func TestScanAndSharedCredentials(t *testing.T) {
 	require.Equal(t, domain.QRRequired, other.start("one", 3).Status)
 }
 
-func TestPairing(t *testing.T) {
+func TestStart_PairingPhone_ReturnsCode(t *testing.T) {
 	w := newWorld(t, simworker.Config{ScanAfter: time.Second})
 	r, err := w.Start(t.Context(), ports.Start{SessionID: "one", Generation: 1, PairingPhone: "6281234567890"})
 	require.NoError(t, err)
@@ -70,7 +70,7 @@ func TestPairing(t *testing.T) {
 	require.Equal(t, "6281234567890", w.plane.reports[1].PhoneNumber)
 }
 
-func TestReceipts(t *testing.T) {
+func TestSend_ReceiptAfter_ReportsReceipts(t *testing.T) {
 	w := newWorld(t, simworker.Config{ReceiptAfter: 100 * time.Millisecond})
 	w.connected("one", 1)
 	sent, err := w.send("one", "m1")
@@ -93,7 +93,7 @@ func TestReceipts(t *testing.T) {
 	require.Len(t, w.plane.messages, 4, "they are told again")
 }
 
-func TestPhone(t *testing.T) {
+func TestPhone_Events_AreReported(t *testing.T) {
 	w := newWorld(t, simworker.Config{})
 	w.connected("one", 1)
 	require.NoError(t, w.LoseLink("one", 4*time.Second))

@@ -22,24 +22,24 @@ var (
 	errDown = errors.New("down")
 )
 
-// plane is a control plane that notes what it is told and answers as it is told.
+// plane is a control plane that records its calls and returns what tests set.
 type plane struct {
 	mu       sync.Mutex
-	log      []string // calls, in words
+	log      []string // calls as text
 	reports  []domain.Report
 	messages []domain.MessageReport
 	beats    []domain.Heartbeat
 	results  []service.RecoveryResult
 
-	err      error // of every call
+	err      error // returned by every call
 	beatErr  error
 	lease    time.Duration
 	interval time.Duration
 	assigned []service.AssignedSession
 	commands []service.StopCommand
-	// registering are those in the answer to a registration.
+	// registering holds the commands in the response to a registration.
 	registering []service.StopCommand
-	during      func(call string) // inside each call
+	during      func(call string) // called inside each call
 }
 
 func (p *plane) called(format string, args ...any) error {
@@ -56,7 +56,7 @@ func (p *plane) called(format string, args ...any) error {
 	return p.err
 }
 
-// calls gives what was called since it was last asked for.
+// calls returns the calls since the last time.
 func (p *plane) calls() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -89,7 +89,8 @@ func (p *plane) Heartbeat(_ context.Context, h domain.Heartbeat) (*service.Heart
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.beats = append(p.beats, h)
-	if err = errors.Join(err, p.beatErr); err != nil {
+	err = errors.Join(err, p.beatErr)
+	if err != nil {
 		return nil, err
 	}
 	commands := p.commands
@@ -144,7 +145,7 @@ func (p *plane) ReceiveMessage(_ context.Context, m service.InboundMessage) (boo
 	return true, p.called("received %s %s %q", m.SessionID, m.From, m.Content)
 }
 
-// world is a worker in virtual time.
+// world holds a worker in virtual time.
 type world struct {
 	t *testing.T
 	*simworker.Worker
@@ -152,10 +153,11 @@ type world struct {
 	state *simworker.State
 	now   time.Time
 	next  time.Time
-	looks func() // if set, called at each look at the clock
+	looks func() // called at each reading of the clock, if set
 }
 
-// newWorld makes a worker of the given kind, registered if the plane takes it.
+// newWorld returns a worker that has ticked once and is registered if the plane
+// accepts it.
 func newWorld(t *testing.T, cfg simworker.Config) *world {
 	w := &world{t: t, plane: &plane{lease: 45 * time.Second, interval: 10 * time.Second}, now: began}
 	if cfg.State == nil {
@@ -176,7 +178,7 @@ func newWorld(t *testing.T, cfg simworker.Config) *world {
 
 func (w *world) step() { w.next = w.Tick(w.t.Context(), w.now) }
 
-// advance lets time pass, stepping whenever the worker asked for it.
+// advance advances the clock and ticks the worker when it is due.
 func (w *world) advance(d time.Duration) {
 	end := w.now.Add(d)
 	for w.step(); !w.next.IsZero() && !w.next.After(end); w.step() {
@@ -194,7 +196,7 @@ func (w *world) start(id string, generation int64) domain.Report {
 	return r
 }
 
-// connected starts a session and lets its phone scan.
+// connected starts a session and scans its QR.
 func (w *world) connected(id string, generation int64) {
 	w.t.Helper()
 	w.start(id, generation)
@@ -208,7 +210,7 @@ func (w *world) send(id, clientID string) (ports.Sent, error) {
 		Message: &domain.Outgoing{Type: domain.TypeText, Text: "hello"}})
 }
 
-// journal gives the entries in words.
+// journal returns the entries as text.
 func (w *world) journal() []string {
 	entries, err := w.state.Journal()
 	require.NoError(w.t, err)
@@ -224,7 +226,7 @@ func failed(t *testing.T, err error, want ports.WorkerFailure) {
 	require.Equal(t, want, failure(t, err, want).Failure)
 }
 
-// failure gives the failure of a call, which must be of the kind given.
+// failure returns the error of a call and requires the given failure.
 func failure(t *testing.T, err error, want ports.WorkerFailure) *ports.WorkerError {
 	t.Helper()
 	var e *ports.WorkerError

@@ -19,7 +19,7 @@ import (
 
 const maxBody = 32 << 20 // media as base64 in JSON
 
-// badRequest is a call that the worker cannot make sense of.
+// badRequest is the error for a call that the worker cannot understand.
 type badRequest string
 
 func (b badRequest) Error() string { return string(b) }
@@ -29,15 +29,15 @@ func (h *handler) health(rw http.ResponseWriter, r *http.Request) {
 		h.fail(rw, r, err)
 		return
 	}
-	answer(rw, http.StatusOK, map[string]any{"status": "ok", "workerId": h.w.cfg.ID})
+	writeJSON(rw, http.StatusOK, map[string]any{"status": "ok", "workerId": h.w.cfg.ID})
 }
 
-// call wraps a route: who calls, how long it takes, and the form of the answer.
-// A status of 0 is 200.
+// call wraps a route: it checks the token, adds the latency, and writes the
+// envelope. A status of 0 means 200.
 func (h *handler) call(fn func(r *http.Request, body []byte) (status int, data any, err error)) http.HandlerFunc {
 	return func(rw http.ResponseWriter, r *http.Request) {
-		if !h.mayCall(r) {
-			answer(rw, http.StatusUnauthorized, map[string]any{"success": false, "error": "Invalid or missing worker token"})
+		if !h.isAuthorized(r) {
+			writeJSON(rw, http.StatusUnauthorized, map[string]any{"success": false, "error": "Invalid or missing worker token"})
 			return
 		}
 		body, err := io.ReadAll(http.MaxBytesReader(rw, r.Body, maxBody))
@@ -45,7 +45,7 @@ func (h *handler) call(fn func(r *http.Request, body []byte) (status int, data a
 			h.fail(rw, r, badRequest("The body cannot be read"))
 			return
 		}
-		if !wait(r.Context(), h.cfg.Latency) {
+		if !sleep(r.Context(), h.cfg.Latency) {
 			return
 		}
 		status, data, err := fn(r, body)
@@ -53,26 +53,26 @@ func (h *handler) call(fn func(r *http.Request, body []byte) (status int, data a
 			h.fail(rw, r, err)
 			return
 		}
-		answer(rw, max(status, http.StatusOK), map[string]any{"success": true, "data": data, "timestamp": time.Now().UTC()})
+		writeJSON(rw, max(status, http.StatusOK), map[string]any{"success": true, "data": data, "timestamp": time.Now().UTC()})
 	}
 }
 
-// fail answers a failure. A process that is not there, or hangs, answers nothing.
+// fail writes an error response. A worker that is down or hangs sends no response.
 func (h *handler) fail(rw http.ResponseWriter, r *http.Request, err error) {
 	var bad badRequest
 	if errors.As(err, &bad) {
-		answer(rw, http.StatusBadRequest, map[string]any{"success": false, "error": string(bad), "details": []string{}})
+		writeJSON(rw, http.StatusBadRequest, map[string]any{"success": false, "error": string(bad), "details": []string{}})
 		return
 	}
 	var e *ports.WorkerError
 	if !errors.As(err, &e) {
-		answer(rw, http.StatusInternalServerError, map[string]any{"success": false, "error": "Internal error"})
+		writeJSON(rw, http.StatusInternalServerError, map[string]any{"success": false, "error": "Internal error"})
 		return
 	}
 	switch e.Failure {
 	case ports.WorkerTimedOut, ports.WorkerUnreachable:
-		// Until the caller gives up, or things have changed for too long to matter.
-		wait(r.Context(), time.Minute)
+		// Wait until the caller hangs up, for a minute at most.
+		sleep(r.Context(), time.Minute)
 		panic(http.ErrAbortHandler)
 	case ports.WorkerConnectionRefused:
 		panic(http.ErrAbortHandler)
@@ -84,10 +84,10 @@ func (h *handler) fail(rw http.ResponseWriter, r *http.Request, err error) {
 	if !found {
 		text = e.Message
 	}
-	answer(rw, e.Status, map[string]any{"success": false, "error": map[string]any{"code": code(e.Failure), "message": text}})
+	writeJSON(rw, e.Status, map[string]any{"success": false, "error": map[string]any{"code": errorCode(e.Failure), "message": text}})
 }
 
-func code(f ports.WorkerFailure) string {
+func errorCode(f ports.WorkerFailure) string {
 	switch f {
 	case ports.WorkerSessionNotFound:
 		return "SESSION_NOT_FOUND"
@@ -99,13 +99,13 @@ func code(f ports.WorkerFailure) string {
 	return "INTERNAL_ERROR"
 }
 
-func answer(rw http.ResponseWriter, status int, v any) {
+func writeJSON(rw http.ResponseWriter, status int, v any) {
 	rw.Header().Set("Content-Type", "application/json")
 	rw.WriteHeader(status)
-	_ = json.NewEncoder(rw).Encode(v) // whoever asked may have gone
+	_ = json.NewEncoder(rw).Encode(v) // the caller may have gone
 }
 
-// decode reads a JSON body; keys that are not known are refused.
+// decode decodes a JSON body and refuses unknown keys.
 func decode(body []byte, to any) error {
 	d := json.NewDecoder(bytes.NewReader(body))
 	d.DisallowUnknownFields()
@@ -119,7 +119,7 @@ func decode(body []byte, to any) error {
 }
 
 func view(r domain.Report, starting bool) map[string]any {
-	v := map[string]any{"sessionId": r.SessionID, "status": word(r, starting)}
+	v := map[string]any{"sessionId": r.SessionID, "status": statusWord(r, starting)}
 	for name, s := range map[string]string{
 		"phoneNumber": r.PhoneNumber, "displayName": r.DisplayName, "qrCode": r.QR.Code, "pairingCode": r.PairingCode,
 	} {
@@ -133,7 +133,7 @@ func view(r domain.Report, starting bool) map[string]any {
 	return v
 }
 
-type startOlder struct {
+type legacyStart struct {
 	SessionID   string `json:"sessionId"`
 	UserID      string `json:"userId"`
 	SessionName string `json:"sessionName"`
@@ -141,7 +141,7 @@ type startOlder struct {
 
 func (h *handler) start(r *http.Request, body []byte) (int, any, error) {
 	var b struct {
-		startOlder
+		legacyStart
 		Generation int64 `json:"generation"`
 		Recover    bool  `json:"recover"`
 		Pairing    *struct {
@@ -150,7 +150,7 @@ func (h *handler) start(r *http.Request, body []byte) (int, any, error) {
 	}
 	var err error
 	if h.w.cfg.Legacy {
-		err = decode(body, &b.startOlder)
+		err = decode(body, &b.legacyStart)
 	} else {
 		err = decode(body, &b)
 	}
@@ -182,7 +182,7 @@ func (h *handler) status(r *http.Request, _ []byte) (int, any, error) {
 	return 0, view(report, false), err
 }
 
-func (h *handler) order(fn func(ctx context.Context, sessionID string, generation int64) error) func(*http.Request, []byte) (int, any, error) {
+func (h *handler) command(fn func(ctx context.Context, sessionID string, generation int64) error) func(*http.Request, []byte) (int, any, error) {
 	return func(r *http.Request, body []byte) (int, any, error) {
 		id := r.PathValue("id")
 		var b struct {
@@ -201,7 +201,7 @@ func (h *handler) order(fn func(ctx context.Context, sessionID string, generatio
 	}
 }
 
-type sendOlder struct {
+type legacySend struct {
 	To              string           `json:"to"`
 	Type            string           `json:"type"`
 	Message         string           `json:"message"`
@@ -218,12 +218,12 @@ type sendOlder struct {
 
 func (h *handler) send(r *http.Request, body []byte) (int, any, error) {
 	var b struct {
-		sendOlder
+		legacySend
 		ClientMessageID string `json:"clientMessageId"`
 	}
 	var err error
 	if h.w.cfg.Legacy {
-		err = decode(body, &b.sendOlder)
+		err = decode(body, &b.legacySend)
 	} else {
 		err = decode(body, &b)
 	}
@@ -254,7 +254,7 @@ func (h *handler) send(r *http.Request, body []byte) (int, any, error) {
 	if err := checked.Validate(); err != nil {
 		return 0, nil, badRequest("Validation failed: " + err.Error())
 	}
-	if m.HumanSimulation && !wait(r.Context(), 1700*time.Millisecond+rand.N(1800*time.Millisecond)) {
+	if m.HumanSimulation && !sleep(r.Context(), 1700*time.Millisecond+rand.N(1800*time.Millisecond)) {
 		return 0, nil, badRequest("The caller has gone")
 	}
 	sent, err := h.w.Send(r.Context(), ports.Send{SessionID: id, ClientMessageID: b.ClientMessageID, To: to, Message: m})

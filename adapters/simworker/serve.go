@@ -18,22 +18,22 @@ import (
 )
 
 const (
-	goodbye         = 5 * time.Second // for leaving the control plane
-	shutdownTimeout = 5 * time.Second // for requests that are under way
-	// The longest between two looks at a lease that runs, and at whether there is one.
-	leased   = time.Second
-	unleased = 50 * time.Millisecond
+	unregisterTimeout = 5 * time.Second // for unregistering
+	shutdownTimeout   = 5 * time.Second // for pending requests
+	// The longest intervals between two looks at the lease: while one runs, and without.
+	maxLeaseCheck = time.Second
+	noLeaseCheck  = 50 * time.Millisecond
 )
 
-// ServeConfig says how a worker is served. The zero value works.
+// ServeConfig configures [Serve]. The zero value works.
 type ServeConfig struct {
-	Token   string        // that callers have to show; empty: none
-	Latency time.Duration // added to each call, health excepted
+	Token   string        // token that callers must show; empty: none
+	Latency time.Duration // delay of each call except Health
 	Log     *slog.Logger  // default: none
 }
 
-// EndpointOf gives the endpoint of a listener's address, for callers on this
-// machine if it listens everywhere.
+// EndpointOf returns the endpoint for a listener's address. For a listener on all
+// interfaces it returns the loopback address.
 func EndpointOf(addr net.Addr) string {
 	host, port, err := net.SplitHostPort(addr.String())
 	if err != nil {
@@ -45,15 +45,16 @@ func EndpointOf(addr net.Addr) string {
 	return "http://" + net.JoinHostPort(host, port)
 }
 
-// ErrCrashed is what Serve returns if the worker crashed meanwhile.
+// ErrCrashed is the error that [Serve] returns after [Worker.Crash].
 var ErrCrashed = errors.New("the worker crashed")
 
-// Serve serves the worker protocol on the listener and drives the worker in
-// real time, until the context ends; then the worker stops gracefully. If the
-// worker crashes, everything is closed at once, as it is when a process ends. A
-// worker without an endpoint gets the listener's. The listener is closed. If the
-// worker's state cannot be read it is not served: it might start what it was told
-// to stop for good.
+// Serve serves the worker protocol on the listener and drives the worker in real
+// time until the context ends. Then the worker stops gracefully. If the worker
+// crashes, Serve closes everything at once, like the end of a process. Serve
+// closes the listener.
+//
+// A worker without an endpoint gets the endpoint of the listener. Serve refuses a
+// worker whose state cannot be read: it could start a blocked generation.
 func Serve(ctx context.Context, ln net.Listener, w *Worker, cfg ServeConfig) error {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
@@ -61,7 +62,7 @@ func Serve(ctx context.Context, ln net.Listener, w *Worker, cfg ServeConfig) err
 	wake := make(chan struct{}, 1)
 	callers := &callers{open: map[net.Conn]struct{}{}}
 	w.mu.Lock()
-	if err := w.damage; err != nil {
+	if err := w.stateErr; err != nil {
 		w.mu.Unlock()
 		return errors.Join(fmt.Errorf("reading the state of worker %s: %w", w.cfg.ID, err), ln.Close())
 	}
@@ -79,12 +80,12 @@ func Serve(ctx context.Context, ln net.Listener, w *Worker, cfg ServeConfig) err
 	w.mu.Unlock()
 
 	server := &http.Server{
-		Handler: Handler(w, cfg), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute, ConnState: callers.note,
+		Handler: Handler(w, cfg), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute, ConnState: callers.trackConn,
 		ErrorLog: slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug),
 	}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(ln) }()
-	cfg.Log.Info("simulated worker serves", "worker", w.cfg.ID, "endpoint", endpoint)
+	cfg.Log.Info("simulated worker serving", "worker", w.cfg.ID, "endpoint", endpoint)
 
 	driving, stop := context.WithCancel(ctx)
 	var wg sync.WaitGroup
@@ -109,15 +110,15 @@ func Serve(ctx context.Context, ln net.Listener, w *Worker, cfg ServeConfig) err
 		return err
 	}
 
-	leaving, cancel := context.WithTimeout(context.WithoutCancel(ctx), goodbye)
+	leaving, cancel := context.WithTimeout(context.WithoutCancel(ctx), unregisterTimeout)
 	defer cancel()
 	if e := w.Stop(leaving); e != nil {
-		cfg.Log.Warn("the control plane was not told that the worker stops", "worker", w.cfg.ID, "error", e)
+		cfg.Log.Warn("simulated worker stop not reported", "worker", w.cfg.ID, "error", e)
 	}
 	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 	defer cancel()
 	if e := server.Shutdown(ending); e != nil {
-		_ = server.Close() // what is under way has had its time
+		_ = server.Close() // pending requests have had their time
 	}
 	if errors.Is(err, http.ErrServerClosed) {
 		err = nil
@@ -125,15 +126,15 @@ func Serve(ctx context.Context, ln net.Listener, w *Worker, cfg ServeConfig) err
 	return err
 }
 
-// callers are the connections that are open. When a process that was paused goes
-// on, requests may lie in them that were sent long ago, and that nobody waits for
-// any more.
+// callers tracks the open connections. After a pause of the process, requests
+// that were sent long ago may wait in them. Nobody waits for their responses.
 type callers struct {
 	mu   sync.Mutex
 	open map[net.Conn]struct{}
 }
 
-func (c *callers) note(conn net.Conn, state http.ConnState) {
+// trackConn is an http.Server.ConnState hook.
+func (c *callers) trackConn(conn net.Conn, state http.ConnState) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch state {
@@ -144,7 +145,7 @@ func (c *callers) note(conn net.Conn, state http.ConnState) {
 	}
 }
 
-// hangUp closes them all. What is being done for a caller sees its context end.
+// hangUp closes all connections, which cancels the contexts of their requests.
 func (c *callers) hangUp() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -153,8 +154,8 @@ func (c *callers) hangUp() {
 	}
 }
 
-// drive steps the worker whenever something is due, until the context ends or
-// the worker crashes.
+// drive ticks the worker whenever something is due. It returns when the context
+// ends, or with crashed set when the worker crashes.
 func drive(ctx context.Context, w *Worker, wake <-chan struct{}, log *slog.Logger) (crashed bool) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -172,16 +173,16 @@ func drive(ctx context.Context, w *Worker, wake <-chan struct{}, log *slog.Logge
 		next := w.Tick(ctx, w.cfg.Now())
 		if r := w.Registered(); r != registered {
 			registered = r
-			log.Info("simulated worker", "worker", w.cfg.ID, "registered", r)
+			log.Info("simulated worker registration changed", "worker", w.cfg.ID, "registered", r)
 		}
-		said := ""
+		latest := ""
 		if err := w.Refusal(); err != nil && ctx.Err() == nil {
-			said = err.Error()
+			latest = err.Error()
 		}
-		if said != refusal && said != "" {
-			log.Warn("simulated worker cannot register and goes on trying", "worker", w.cfg.ID, "error", said)
+		if latest != refusal && latest != "" {
+			log.Warn("simulated worker registration failed", "worker", w.cfg.ID, "error", latest)
 		}
-		refusal = said
+		refusal = latest
 		timer.Stop()
 		if !next.IsZero() {
 			timer.Reset(max(next.Sub(w.cfg.Now()), 0))
@@ -189,7 +190,8 @@ func drive(ctx context.Context, w *Worker, wake <-chan struct{}, log *slog.Logge
 	}
 }
 
-// watchLease stops the sessions in time even while Tick waits for an answer.
+// watchLease applies the end of the lease in time, even while Tick waits for a
+// response.
 func watchLease(ctx context.Context, w *Worker) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -201,16 +203,16 @@ func watchLease(ctx context.Context, w *Worker) {
 		}
 		now := w.cfg.Now()
 		w.Fence(now)
-		next := unleased
+		next := noLeaseCheck
 		if end := w.LeaseEnd(); end.After(now) {
-			next = min(leased, end.Sub(now))
+			next = min(maxLeaseCheck, end.Sub(now))
 		}
 		timer.Reset(next)
 	}
 }
 
-// Handler is the HTTP side of a worker, below the path of its endpoint, which a
-// proxy may have taken off.
+// Handler returns the HTTP handler of a worker. It accepts paths with and without
+// the path of the worker's endpoint, because a proxy may have stripped it.
 func Handler(w *Worker, cfg ServeConfig) http.Handler {
 	h := &handler{w: w, cfg: cfg, token: sha256.Sum256([]byte("Bearer " + cfg.Token))}
 	mux := http.NewServeMux()
@@ -218,10 +220,10 @@ func Handler(w *Worker, cfg ServeConfig) http.Handler {
 	mux.HandleFunc("POST /api/sessions/start", h.call(h.start))
 	mux.HandleFunc("GET /api/sessions", h.call(h.list))
 	mux.HandleFunc("GET /api/sessions/{id}/status", h.call(h.status))
-	mux.HandleFunc("POST /api/sessions/{id}/restart", h.call(h.order(w.Restart)))
-	mux.HandleFunc("POST /api/sessions/{id}/disconnect", h.call(h.order(w.Disconnect)))
-	mux.HandleFunc("POST /api/sessions/{id}/logout", h.call(h.order(w.Logout)))
-	mux.HandleFunc("DELETE /api/sessions/{id}", h.call(h.order(w.Delete)))
+	mux.HandleFunc("POST /api/sessions/{id}/restart", h.call(h.command(w.Restart)))
+	mux.HandleFunc("POST /api/sessions/{id}/disconnect", h.call(h.command(w.Disconnect)))
+	mux.HandleFunc("POST /api/sessions/{id}/logout", h.call(h.command(w.Logout)))
+	mux.HandleFunc("DELETE /api/sessions/{id}", h.call(h.command(w.Delete)))
 	mux.HandleFunc("POST /api/{id}/send", h.call(h.send))
 	mux.HandleFunc("POST /api/message/{id}/manage", h.call(h.manage))
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
@@ -242,13 +244,13 @@ type handler struct {
 	token [sha256.Size]byte
 }
 
-func (h *handler) mayCall(r *http.Request) bool {
+func (h *handler) isAuthorized(r *http.Request) bool {
 	said := sha256.Sum256([]byte(r.Header.Get("Authorization")))
 	return h.cfg.Token == "" || subtle.ConstantTimeCompare(said[:], h.token[:]) == 1
 }
 
-// wait waits unless the caller goes away.
-func wait(ctx context.Context, d time.Duration) bool {
+// sleep waits for d. It returns false if the context ends first.
+func sleep(ctx context.Context, d time.Duration) bool {
 	if d <= 0 {
 		return ctx.Err() == nil
 	}
@@ -262,8 +264,8 @@ func wait(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// word is what workers call a session's status.
-func word(r domain.Report, starting bool) string {
+// statusWord returns the word of workers for a session's status.
+func statusWord(r domain.Report, starting bool) string {
 	switch r.Status {
 	case domain.Init:
 		return "initializing"

@@ -25,7 +25,7 @@ import (
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
-// post makes a call to a worker as it goes over the wire.
+// post makes an HTTP call to a worker.
 func post(t *testing.T, w *simworker.Worker, path, token, body string) (int, string) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, w.Endpoint()+path, strings.NewReader(body))
@@ -39,32 +39,32 @@ func post(t *testing.T, w *simworker.Worker, path, token, body string) (int, str
 	return resp.StatusCode, string(answer)
 }
 
-func TestOlderWorkersAreStrict(t *testing.T) {
-	older := simworker.New(simworker.Config{ID: "w1", Legacy: true}, nil)
-	serve(t, older, simworker.ServeConfig{Token: "t"})
-	newer := simworker.New(simworker.Config{ID: "w2"}, nil)
-	serve(t, newer, simworker.ServeConfig{})
+func TestHandler_LegacyWorker_RefusesUnknownFields(t *testing.T) {
+	legacy := simworker.New(simworker.Config{ID: "w1", Legacy: true}, nil)
+	serve(t, legacy, simworker.ServeConfig{Token: "t"})
+	modern := simworker.New(simworker.Config{ID: "w2"}, nil)
+	serve(t, modern, simworker.ServeConfig{})
 	http.DefaultClient.CloseIdleConnections()
 
-	status, _ := post(t, older, "/api/sessions/start", "wrong", `{"sessionId":"one"}`)
+	status, _ := post(t, legacy, "/api/sessions/start", "wrong", `{"sessionId":"one"}`)
 	require.Equal(t, 401, status)
-	status, body := post(t, older, "/api/sessions/start", "t", `{"sessionId":"one","generation":3}`)
+	status, body := post(t, legacy, "/api/sessions/start", "t", `{"sessionId":"one","generation":3}`)
 	require.Equal(t, 400, status)
 	require.Contains(t, body, `"error":"Validation failed`)
-	status, body = post(t, older, "/api/sessions/start", "t", `{"sessionId":"one","userId":"u","sessionName":"n"}`)
+	status, body = post(t, legacy, "/api/sessions/start", "t", `{"sessionId":"one","userId":"u","sessionName":"n"}`)
 	require.Equal(t, 201, status)
 	require.Contains(t, body, `"status":"qr_ready"`)
-	for _, w := range []*simworker.Worker{older, newer} {
+	for _, w := range []*simworker.Worker{legacy, modern} {
 		for _, more := range []string{`{}`, `{"sessionId":"two"}`, `x`, `}`} {
 			status, _ = post(t, w, "/api/sessions/start", "t", `{"sessionId":"one","userId":"u","sessionName":"n"}`+more)
 			require.Equal(t, 400, status, more)
 		}
 	}
-	require.NoError(t, older.Scan("one"))
-	status, body = post(t, newer, "/api/sessions/start", "", `{"sessionId":"one","userId":"u","sessionName":"n","generation":3,"recover":true,"pairing":{"phoneNumber":"6281234567890"}}`)
+	require.NoError(t, legacy.Scan("one"))
+	status, body = post(t, modern, "/api/sessions/start", "", `{"sessionId":"one","userId":"u","sessionName":"n","generation":3,"recover":true,"pairing":{"phoneNumber":"6281234567890"}}`)
 	require.Equal(t, 201, status)
 	require.Contains(t, body, `"pairingCode"`)
-	require.NoError(t, newer.Scan("one"))
+	require.NoError(t, modern.Scan("one"))
 
 	const jid = `"to":"6281234567890@s.whatsapp.net","humanSimulation":false`
 	for body, want := range map[string][2]int{
@@ -79,20 +79,20 @@ func TestOlderWorkersAreStrict(t *testing.T) {
 		`{"to":"6281234567890@s.whatsapp.net","type":"typing_start"}`:                  {200, 200},
 		`not JSON`: {400, 400},
 	} {
-		for i, w := range []*simworker.Worker{older, newer} {
+		for i, w := range []*simworker.Worker{legacy, modern} {
 			status, answer := post(t, w, "/api/one/send", "t", body)
 			require.Equal(t, want[i], status, "%s: %s", body, answer)
 		}
 	}
-	status, body = post(t, newer, "/api/never-seen/send", "", `{`+jid+`,"type":"text","message":"x"}`)
+	status, body = post(t, modern, "/api/never-seen/send", "", `{`+jid+`,"type":"text","message":"x"}`)
 	require.Equal(t, 404, status)
 	require.Contains(t, body, `{"code":"SESSION_NOT_FOUND","message":`)
-	status, _ = post(t, newer, "/api/message/one/manage", "", `{"action":"dance","messageId":"X","phone":"6281234567890"}`)
+	status, _ = post(t, modern, "/api/message/one/manage", "", `{"action":"dance","messageId":"X","phone":"6281234567890"}`)
 	require.Equal(t, 400, status)
 }
 
-// Time that a worker pretends to type is spent, unless it is told not to.
-func TestHumanSimulation(t *testing.T) {
+// The worker waits like a human typist, unless the message says not to.
+func TestHandler_HumanSimulation_DelaysSend(t *testing.T) {
 	w := simworker.New(simworker.Config{ID: "w1"}, nil)
 	serve(t, w, simworker.ServeConfig{})
 	_, err := w.Start(t.Context(), ports.Start{SessionID: "one"})
@@ -111,15 +111,16 @@ func TestHumanSimulation(t *testing.T) {
 	require.Len(t, entries, 1, "who is gone has sent nothing")
 }
 
-// webPlane is a control plane over HTTP that notes bodies and gives answers by path.
+// webPlane is a control plane over HTTP. It records bodies and returns canned
+// responses by path.
 type webPlane struct {
 	*httptest.Server
 	mu      sync.Mutex
 	bodies  map[string][]map[string]any // by method and path
-	answers map[string]string           // data, by method and path; "404 CODE" for a failure
-	tokens  map[string]int              // how often each was shown
-	fleet   string                      // the token that is good
-	own     string                      // another
+	answers map[string]string           // data by method and path; "404 CODE" for a failure
+	tokens  map[string]int              // number of requests by token
+	fleet   string                      // the fleet's token
+	own     string                      // the worker token
 }
 
 func newWebPlane(t *testing.T) *webPlane {
@@ -159,7 +160,7 @@ func (p *webPlane) set(fn func()) {
 	fn()
 }
 
-// shown counts how often a token was shown so far.
+// shown returns the number of requests with a token.
 func (p *webPlane) shown(token string) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -174,10 +175,10 @@ func (p *webPlane) last(t *testing.T, key string) map[string]any {
 	return p.bodies[key][len(p.bodies[key])-1]
 }
 
-func TestControl(t *testing.T) {
+func TestControl_EachCall_SpeaksTheProtocol(t *testing.T) {
 	p := newWebPlane(t)
 	ctx := t.Context()
-	c := simworker.NewControl(p.URL+"/", "fleet-token", false)
+	c := simworker.NewControl(p.URL+"/", "fleet-token")
 	defer c.Close()
 	at := began
 
@@ -256,17 +257,17 @@ func TestControl(t *testing.T) {
 	}
 	require.Equal(t, 4, p.shown("fleet-token"), "its own does not bring it back once it was removed")
 
-	older := simworker.NewControl(p.URL, "fleet-token", true)
-	defer older.Close()
-	_, err = older.ReportSession(ctx, domain.Report{SessionID: "one", Status: domain.QRRequired, WorkerID: "w1", Generation: 4, PairingCode: "X", QR: domain.QR{Code: "2@"}})
+	legacy := simworker.NewLegacyControl(p.URL, "fleet-token")
+	defer legacy.Close()
+	_, err = legacy.ReportSession(ctx, domain.Report{SessionID: "one", Status: domain.QRRequired, WorkerID: "w1", Generation: 4, PairingCode: "X", QR: domain.QR{Code: "2@"}})
 	require.NoError(t, err)
 	require.Equal(t, map[string]any{"sessionId": "one", "workerId": "w1", "status": "QR_REQUIRED", "qrCode": "2@"}, p.last(t, "POST /api/webhooks/session-status"))
-	_, err = older.Register(ctx, domain.Registration{WorkerID: "w1", Labels: map[string]string{"a": "b"}, Capabilities: []domain.Capability{domain.CapLease}})
+	_, err = legacy.Register(ctx, domain.Registration{WorkerID: "w1", Labels: map[string]string{"a": "b"}, Capabilities: []domain.Capability{domain.CapLease}})
 	require.NoError(t, err)
 	body = p.last(t, "POST /api/workers/register")
 	require.NotContains(t, body, "labels")
 	require.NotContains(t, body, "capabilities")
-	require.Equal(t, 6, p.shown("fleet-token"), "older workers know no other")
+	require.Equal(t, 6, p.shown("fleet-token"), "legacy workers know no other")
 }
 
 func kind(t *testing.T, err error) domain.Kind {
@@ -276,12 +277,12 @@ func kind(t *testing.T, err error) domain.Kind {
 	return e.Kind
 }
 
-// With another fleet token every worker's own is another too: it registers again.
-func TestFleetTokenIsChanged(t *testing.T) {
+// A new fleet token voids the worker tokens: the worker registers again.
+func TestControl_FleetTokenChanged_RegistersAgain(t *testing.T) {
 	p := newWebPlane(t)
 	p.answers["POST /api/v1/workers/register"] = `{"workerId":"w1","leaseMs":45000,"heartbeatIntervalMs":10,"workerToken":"own-1"}`
 	p.own = "own-1"
-	c := simworker.NewControl(p.URL, "fleet-token", false)
+	c := simworker.NewControl(p.URL, "fleet-token")
 	t.Cleanup(c.Close)
 	serve(t, simworker.New(simworker.Config{ID: "w1"}, c), simworker.ServeConfig{})
 	require.Eventually(t, func() bool { return p.shown("own-1") > 2 }, 5*time.Second, time.Millisecond)
@@ -294,44 +295,44 @@ func TestFleetTokenIsChanged(t *testing.T) {
 	require.Equal(t, 2, p.shown("fleet-token"))
 }
 
-// Restarts and stops say which generation they are for, if they are told to.
-func TestOrdersOverHTTP(t *testing.T) {
-	older := simworker.New(simworker.Config{ID: "w1", Legacy: true}, nil)
-	serve(t, older, simworker.ServeConfig{})
-	newer := simworker.New(simworker.Config{ID: "w2"}, nil)
-	serve(t, newer, simworker.ServeConfig{})
-	for _, w := range []*simworker.Worker{older, newer} {
+// Restarts and stops carry the generation that the caller names.
+func TestHandler_StopsAndRestarts_ReadGeneration(t *testing.T) {
+	legacy := simworker.New(simworker.Config{ID: "w1", Legacy: true}, nil)
+	serve(t, legacy, simworker.ServeConfig{})
+	modern := simworker.New(simworker.Config{ID: "w2"}, nil)
+	serve(t, modern, simworker.ServeConfig{})
+	for _, w := range []*simworker.Worker{legacy, modern} {
 		_, err := w.Start(t.Context(), ports.Start{SessionID: "one", Generation: 3})
 		require.NoError(t, err)
 	}
 	for _, c := range []struct {
-		path, body   string
-		older, newer int
+		path, body     string
+		legacy, modern int
 	}{
 		{"restart", `{"generation":3}`, 400, 200},
 		{"restart", `{"generation":2}`, 400, 409},
 		{"restart", ``, 200, 200},
 		{"disconnect", `{"generation":"x"}`, 400, 400},
 		{"disconnect", `{"generation":2}`, 400, 200},
-		{"restart", `{"generation":3}`, 400, 200}, // it went on
+		{"restart", `{"generation":3}`, 400, 200}, // the run continued
 		{"disconnect", `{"generation":3}`, 400, 200},
 		{"restart", `{"generation":3}`, 400, 409},
 		{"disconnect", ``, 200, 404},
 		{"logout", `{}`, 200, 404},
 		{"logout", `{"generation":4}`, 400, 200},
 	} {
-		for w, want := range map[*simworker.Worker]int{older: c.older, newer: c.newer} {
+		for w, want := range map[*simworker.Worker]int{legacy: c.legacy, modern: c.modern} {
 			status, answer := post(t, w, "/api/sessions/one/"+c.path, "", c.body)
 			require.Equal(t, want, status, "%s %+v: %s", w.ID(), c, answer)
 		}
 	}
-	status, body := post(t, newer, "/api/sessions/start", "", `{"sessionId":"one","userId":"u","sessionName":"n","generation":4}`)
+	status, body := post(t, modern, "/api/sessions/start", "", `{"sessionId":"one","userId":"u","sessionName":"n","generation":4}`)
 	require.Equal(t, 409, status)
 	require.Contains(t, body, `{"code":"REJECTED","message":"this generation of the session is over here"}`)
 }
 
-// Repeats that come while the first is under way get its answer too.
-func TestConcurrentRepeats(t *testing.T) {
+// Repeats that arrive during the first send get its result too.
+func TestHandler_ConcurrentRepeats_SendOnce(t *testing.T) {
 	w := simworker.New(simworker.Config{ID: "w1"}, nil)
 	serve(t, w, simworker.ServeConfig{Latency: 10 * time.Millisecond})
 	_, err := w.Start(t.Context(), ports.Start{SessionID: "one"})
@@ -356,9 +357,9 @@ func TestConcurrentRepeats(t *testing.T) {
 	require.Len(t, entries, 2)
 }
 
-// When the lease ends, what callers have asked for and nobody has done yet is
-// not done any more, nor what came before the worker was heard of again.
-func TestStaleRequestsDie(t *testing.T) {
+// When the lease ends, pending requests are dropped. So are requests that arrive
+// before the control plane accepts another message.
+func TestServe_LeaseEnds_DropsPendingRequests(t *testing.T) {
 	p := &plane{lease: 300 * time.Millisecond, interval: 20 * time.Millisecond}
 	w := simworker.New(simworker.Config{ID: "w1"}, p)
 	serve(t, w, simworker.ServeConfig{Latency: time.Minute})
@@ -406,13 +407,13 @@ func TestStaleRequestsDie(t *testing.T) {
 	require.Equal(t, "HTTP/1.1 200", string(answer))
 }
 
-// A served worker registers, reports, and leaves when it is stopped.
-func TestServe(t *testing.T) {
+// A served worker registers, reports, and unregisters when it is stopped.
+func TestServe_ContextEnds_Unregisters(t *testing.T) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	p := newWebPlane(t)
 	defer p.Close()
 	p.answers["POST /api/v1/workers/register"] = `{"workerId":"w1","leaseMs":45000,"heartbeatIntervalMs":20}`
-	c := simworker.NewControl(p.URL, "fleet-token", false)
+	c := simworker.NewControl(p.URL, "fleet-token")
 	defer c.Close()
 	w := simworker.New(simworker.Config{ID: "w1", ScanAfter: 10 * time.Millisecond}, c)
 	stop := serve(t, w, simworker.ServeConfig{})
@@ -432,8 +433,8 @@ func TestServe(t *testing.T) {
 	require.Equal(t, w.Endpoint(), p.last(t, "DELETE /api/v1/workers/unregister")["endpoint"])
 }
 
-// A crash ends everything at once, and nobody is told.
-func TestCrashWhileServed(t *testing.T) {
+// A crash closes everything at once without a report.
+func TestServe_Crash_ClosesWithoutReport(t *testing.T) {
 	p := &plane{lease: time.Minute}
 	w := simworker.New(simworker.Config{ID: "w1"}, p)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -448,7 +449,7 @@ func TestCrashWhileServed(t *testing.T) {
 	require.ErrorIs(t, err, syscall.ECONNREFUSED)
 }
 
-// hanging is a control plane that accepts the registration and then answers nothing.
+// hanging is a control plane that accepts registrations and answers nothing else.
 type hanging struct {
 	plane
 	release chan struct{}
@@ -462,8 +463,8 @@ func (h *hanging) Heartbeat(ctx context.Context, _ domain.Heartbeat) (*service.H
 	return nil, errors.New("no answer")
 }
 
-// The lease ends in time although the worker waits for an answer.
-func TestLeaseEndsInRealTime(t *testing.T) {
+// The lease ends in time although the worker waits for a response.
+func TestServe_ControlPlaneHangs_LeaseEnds(t *testing.T) {
 	h := &hanging{plane: plane{lease: 300 * time.Millisecond, interval: 10 * time.Millisecond}, release: make(chan struct{})}
 	defer close(h.release)
 	w := simworker.New(simworker.Config{ID: "w1"}, h)
@@ -481,7 +482,7 @@ func TestLeaseEndsInRealTime(t *testing.T) {
 	require.WithinDuration(t, end, last.Time, 200*time.Millisecond)
 }
 
-func TestEndpointOf(t *testing.T) {
+func TestEndpointOf_ListenerAddress_IsCallable(t *testing.T) {
 	for addr, want := range map[string]string{
 		"127.0.0.1:81": "http://127.0.0.1:81", "0.0.0.0:81": "http://127.0.0.1:81", "[::]:81": "http://127.0.0.1:81", "[::1]:81": "http://[::1]:81",
 	} {

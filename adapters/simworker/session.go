@@ -13,12 +13,12 @@ import (
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
-// The functions of this file need the worker's lock.
+// The caller of each method in this file holds the worker's lock.
 
-// start begins to run a session. If its phone is linked it is connected at
-// once, otherwise there is a QR to scan.
+// start starts a run of a session. With a linked phone it connects at once,
+// otherwise it shows a QR.
 func (w *Worker) start(s *session, now time.Time) error {
-	if err := w.cfg.State.Record(w.about(Started, s, now)); err != nil {
+	if err := w.cfg.State.Record(w.sessionEntry(Started, s, now)); err != nil {
 		return err
 	}
 	s.running, s.loggedOut, s.fault, s.reason = true, false, "", ""
@@ -33,38 +33,39 @@ func (w *Worker) start(s *session, now time.Time) error {
 	return nil
 }
 
-// stop ends a session's run; its credentials stay.
-func (w *Worker) stop(s *session, reason string, now time.Time) { w.stopped(s, reason, now, now) }
+// stop ends the run of a session and keeps its credentials.
+func (w *Worker) stop(s *session, reason string, now time.Time) { w.stopEffective(s, reason, now, now) }
 
-// stopped ends a session's run that was over in effect at a time, now or before.
-func (w *Worker) stopped(s *session, reason string, now, effective time.Time) {
+// stopEffective ends the run of a session that was over in effect at or before now.
+func (w *Worker) stopEffective(s *session, reason string, now, effective time.Time) {
 	if s.running {
-		e := w.about(Stopped, s, now)
-		if e.Reason = reason; effective.Before(now) {
+		e := w.sessionEntry(Stopped, s, now)
+		e.Reason = reason
+		if effective.Before(now) {
 			e.Effective = effective
 		}
-		_ = w.cfg.State.Record(e) // it stops, whether or not that can be noted
+		_ = w.cfg.State.Record(e) // stop even if the entry cannot be written
 	}
 	s.running = false
 	s.qrAt, s.scanAt, s.upAt = time.Time{}, time.Time{}, time.Time{}
 	s.qr, s.code, s.reason = "", "", reason
-	w.enter(s, domain.Disconnected, now)
+	w.setStatus(s, domain.Disconnected, now)
 }
 
-// enter changes the status and has it reported.
-func (w *Worker) enter(s *session, status domain.Status, now time.Time) {
+// setStatus changes the status and schedules its report.
+func (w *Worker) setStatus(s *session, status domain.Status, now time.Time) {
 	s.status, s.statusAt, s.reportAt = status, now, now
 }
 
 func (w *Worker) connect(s *session, phone string, now time.Time) {
 	s.phone, s.qr, s.code, s.reason = phone, "", "", ""
 	s.qrAt, s.scanAt, s.upAt = time.Time{}, time.Time{}, time.Time{}
-	w.enter(s, domain.Connected, now)
+	w.setStatus(s, domain.Connected, now)
 }
 
-// nextQR shows another QR, or gives up.
+// nextQR shows the next QR, or stops the session after maxQRs.
 func (w *Worker) nextQR(s *session, now time.Time) {
-	if s.qrs == qrAttempts {
+	if s.qrs == maxQRs {
 		w.stop(s, "QR attempts used up", now)
 		return
 	}
@@ -81,7 +82,7 @@ func (w *Worker) nextQR(s *session, now time.Time) {
 	if s.scanAt.IsZero() && w.cfg.ScanAfter >= 0 {
 		s.scanAt = now.Add(w.cfg.ScanAfter)
 	}
-	w.enter(s, domain.QRRequired, now)
+	w.setStatus(s, domain.QRRequired, now)
 }
 
 // scan links the session's phone.
@@ -94,14 +95,14 @@ func (w *Worker) scan(s *session, now time.Time) {
 	if err := w.cfg.State.Link(s.id, phone); err != nil {
 		s.fault = "credentials could not be saved"
 		w.stop(s, s.fault, now)
-		w.enter(s, domain.Errored, now)
+		w.setStatus(s, domain.Errored, now)
 		return
 	}
 	w.connect(s, phone, now)
 }
 
-// advance does one thing that is due about the session itself, and reports
-// whether there was one.
+// advance does one due action of the session itself. It reports whether there was
+// one.
 func (w *Worker) advance(s *session, now time.Time) bool {
 	due := func(t time.Time) bool { return !t.IsZero() && !t.After(now) }
 	switch {
@@ -123,12 +124,12 @@ func (w *Worker) advance(s *session, now time.Time) bool {
 	return true
 }
 
-// dueAt is when the session next needs attention, reports included.
+// dueAt returns when the session or its report is next due.
 func (s *session) dueAt() time.Time {
 	return earliest(s.qrAt, s.scanAt, s.upAt, s.reportAt)
 }
 
-// report is what there is to say of the session.
+// report returns the report on the session.
 func (w *Worker) report(s *session) domain.Report {
 	r := domain.Report{
 		SessionID: s.id, Status: s.status, PhoneNumber: s.phone, LoggedOut: s.loggedOut,
@@ -144,92 +145,97 @@ func (w *Worker) report(s *session) domain.Report {
 	if !w.cfg.Legacy {
 		r.WorkerID, r.Generation = w.cfg.ID, s.generation
 	} else if s.status == domain.QRRequired {
-		r.WorkerID = w.cfg.ID // they say so here and nowhere else
+		r.WorkerID = w.cfg.ID // legacy workers send the id in this status only
 	}
 	return r
 }
 
-// goOn gives a session that runs a newer generation: the same run goes on.
-func (w *Worker) goOn(s *session, generation int64, now time.Time) error {
-	older := s.generation
+// adoptGeneration continues the run of a session under a higher generation.
+func (w *Worker) adoptGeneration(s *session, generation int64, now time.Time) error {
+	previous := s.generation
 	s.generation = generation
-	if err := w.cfg.State.Record(w.about(Continued, s, now)); err != nil {
-		s.generation = older
+	if err := w.cfg.State.Record(w.sessionEntry(Continued, s, now)); err != nil {
+		s.generation = previous
 		return err
 	}
 	w.known[s.id] = generation
 	return nil
 }
 
-// mayRun reports whether sessions may run: older workers always let them, the
-// others only while a lease ends it.
-func (w *Worker) mayRun() bool {
+// mayRunSessions reports whether sessions may run. Legacy workers may always run them, the
+// others only while they hold a lease.
+func (w *Worker) mayRunSessions() bool {
 	return w.cfg.Legacy || w.control == nil || w.registered && !w.fenced
 }
 
-// over reports whether a generation of a session must not run here any more: it
-// was ordered to stop, or a newer one has been started since.
-func (w *Worker) over(id string, generation int64) bool {
+// isEnded reports whether a generation of a session must not run here any more,
+// because it was blocked or a higher one was started since.
+func (w *Worker) isEnded(id string, generation int64) bool {
 	return generation != 0 && (generation <= w.ended[id] || generation < w.known[id])
 }
 
-// blockGeneration remembers that a generation of a session, and every older one, was ordered
-// to stop. It is for good, so that a start which was delayed on its way does not
-// bring back what has moved on.
+// blockGeneration records that a generation of a session, and every lower one,
+// must never start here. It prevents this race:
+//
+//	control plane                        worker
+//	start of generation 1 (delayed)
+//	stop of generation 1            →    blocks generation 1
+//	starts generation 2 elsewhere
+//	                   delayed start →   refused
 func (w *Worker) blockGeneration(id string, generation int64) error {
 	if generation <= w.ended[id] {
 		return nil
 	}
 	if normal, _ := domain.NormalizeSessionID(id); normal == "" || normal != id {
-		return nil // nothing of that name is ever started
+		return nil // no session of that name can start
 	}
-	if err := w.cfg.State.end(w.id(), id, generation); err != nil {
+	if err := w.cfg.State.recordEnded(w.id(), id, generation); err != nil {
 		return err
 	}
 	w.ended[id] = generation
 	return nil
 }
 
-// fence stops every session if the lease has run out: others may have them now.
-// Until the worker is heard of again nothing is started, and what is asked for
-// over connections that callers have open is not done any more: it may have been
-// there for long.
+// fence stops every session if the lease has ended, because other workers may
+// have them now. No session is started until the control plane accepts another
+// message. It closes the callers' connections: requests in them may be old.
 func (w *Worker) fence(now time.Time) {
 	end := w.leaseEnd()
 	if end.IsZero() || now.Before(end) || w.fenced {
 		return
 	}
 	w.fenced = true
-	w.drop("the lease ran out", now, end)
+	w.stopAll("the lease ran out", now, end)
 	if w.hangUp != nil {
 		w.hangUp()
 	}
 }
 
-// heard notes that the control plane accepted a message that was sent at a time.
-// If the lease has run out meanwhile, that has taken effect before, see
-// [Worker.within]. What is commanded comes before anything that is started.
-func (w *Worker) heard(sent, now time.Time, lease time.Duration, commands []service.StopCommand) {
+// acceptMessage records that the control plane accepted a message that was sent at a
+// time. It applies the commands before it allows starts again. [Worker.within]
+// has applied the end of an earlier lease before.
+func (w *Worker) acceptMessage(sent, now time.Time, lease time.Duration, commands []service.StopCommand) {
 	w.applyCommands(commands, now)
-	if w.heardAt.Before(sent) {
-		w.heardAt = sent
+	if w.acceptedAt.Before(sent) {
+		w.acceptedAt = sent
 	}
 	w.lease = lease
 	wasFenced := w.fenced
 	w.fenced = false
-	if w.fence(now); wasFenced && !w.fenced && w.hangUp != nil {
-		w.hangUp() // on those who connected before this process went on and read it only now
+	w.fence(now)
+	if wasFenced && !w.fenced && w.hangUp != nil {
+		w.hangUp() // drop requests that arrived during the fence and are only read now
 	}
 }
 
-// applyCommands stops sessions that belong to others, for good.
+// applyCommands stops sessions that belong to other workers, for good.
 func (w *Worker) applyCommands(commands []service.StopCommand, now time.Time) {
 	if w.cfg.Legacy {
 		return
 	}
 	for _, c := range commands {
 		id := domain.NormalizeSessionRef(c.SessionID)
-		_ = w.blockGeneration(id, c.Generation) // if that cannot be kept, it is commanded again
+		_ = w.blockGeneration(id, c.Generation) // on an error the control plane repeats the command
 		if s := w.sessions[id]; s != nil && s.generation <= c.Generation {
 			w.stop(s, "told to stop", now)
 			delete(w.sessions, id)
@@ -237,56 +243,56 @@ func (w *Worker) applyCommands(commands []service.StopCommand, now time.Time) {
 	}
 }
 
-// drop stops all sessions, which were over in effect at a time, and forgets them.
-func (w *Worker) drop(reason string, now, effective time.Time) {
+// stopAll stops and removes all sessions. They were over in effect at the given time.
+func (w *Worker) stopAll(reason string, now, effective time.Time) {
 	for _, s := range w.sorted() {
 		if s.running {
-			w.stopped(s, reason, now, effective)
+			w.stopEffective(s, reason, now, effective)
 		}
 		delete(w.sessions, s.id)
 	}
 }
 
-// leaseEnd is when the worker has to stop its sessions unless it is heard of
-// before; zero: never. Time counts from when the message that was accepted had
-// been sent, which is before the control plane begins to count.
+// leaseEnd returns when the worker must stop its sessions, or zero for never. The
+// lease starts at the sending of the accepted message, which is before the control
+// plane starts to count.
 func (w *Worker) leaseEnd() time.Time {
-	if w.cfg.Legacy || w.lease <= 0 || w.heardAt.IsZero() {
+	if w.cfg.Legacy || w.lease <= 0 || w.acceptedAt.IsZero() {
 		return time.Time{}
 	}
-	return w.heardAt.Add(w.lease)
+	return w.acceptedAt.Add(w.lease)
 }
 
-// entry begins an entry of the journal.
+// entry returns a journal entry with the worker's names.
 func (w *Worker) entry(e Event, now time.Time) Entry {
 	return Entry{Time: now, Event: e, Worker: w.cfg.ID, Process: w.process}
 }
 
-// about begins an entry about a session.
-func (w *Worker) about(e Event, s *session, now time.Time) Entry {
+// sessionEntry returns a journal entry about a session.
+func (w *Worker) sessionEntry(e Event, s *session, now time.Time) Entry {
 	entry := w.entry(e, now)
 	entry.Session, entry.Generation = s.id, s.generation
 	return entry
 }
 
-// token makes text that looks random, differs each time, and is the same in a replay.
+// token returns text that looks random, is unique, and is the same in a replay.
 func (w *Worker) token(parts ...string) string {
 	sum := sha256.Sum256(fmt.Appendf(nil, "%s %d %d %v", w.cfg.ID, w.process, w.random.Uint64(), parts))
 	return base64.StdEncoding.EncodeToString(sum[:])
 }
 
-// PhoneOf gives the number of the phone that scans the session's QR.
+// PhoneOf returns the number of the phone that scans the session's QR.
 func PhoneOf(sessionID string) string {
 	return fmt.Sprintf("628%010d", hash(sessionID)%1e10)
 }
 
 func hash(s string) uint64 {
 	h := fnv.New64a()
-	_, _ = h.Write([]byte(s)) // never fails
+	_, _ = h.Write([]byte(s)) // a hash returns no error
 	return h.Sum64()
 }
 
-// earliest gives the first of the times that are set.
+// earliest returns the first of the times that are set.
 func earliest(times ...time.Time) time.Time {
 	var first time.Time
 	for _, t := range times {

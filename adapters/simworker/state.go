@@ -20,16 +20,17 @@ import (
 
 const (
 	journalFile = "journal.jsonl"
-	journalKept = 1 << 18 // entries, in memory
-	journalTail = 8 << 20 // bytes of a file that are looked at for what was sent
+	journalKept = 1 << 18 // entries in memory
+	journalTail = 8 << 20 // bytes at the end of a file that are searched for sends
 )
 
-// State is what outlives a worker's process: the credentials of phones, by
-// session, the journal, and, for each worker apart, how many processes it has
-// had and which generations of sessions it was told to stop for good. Workers
-// given the same one share the credentials and the journal, as real ones do with
-// shared storage. It is safe for concurrent use, and one in a directory is safe
-// for several processes, of which each can be killed at any time.
+// State holds the data that outlives the processes of workers: the credentials
+// of phones by session, and the journal. For each worker it also holds the number
+// of processes and the blocked generations. Workers with the same State share
+// credentials and journal, like real workers with shared storage.
+//
+// It is safe for concurrent use. A State in a directory is also safe for
+// several processes. Each may be killed at any time.
 type State struct {
 	dir string // empty: in memory
 
@@ -37,22 +38,22 @@ type State struct {
 	phones    map[string]string
 	entries   []Entry
 	processes map[string]int64            // by worker
-	ended     map[string]map[string]int64 // generations, by worker and session
+	ended     map[string]map[string]int64 // generations by worker and session
 	journal   *os.File
 }
 
-// NewState makes a state in memory. Its journal keeps the newest entries, some
-// hundred thousand.
+// NewState returns a state in memory. Its journal keeps the newest entries, at
+// least a hundred thousand.
 func NewState() *State {
 	return &State{phones: map[string]string{}, processes: map[string]int64{}, ended: map[string]map[string]int64{}}
 }
 
-// OpenState opens the state in a directory, which it makes if need be.
+// OpenState opens the state in a directory. It creates the directory if necessary.
 func OpenState(dir string) (*State, error) {
 	if err := os.MkdirAll(filepath.Join(dir, "phones"), 0o700); err != nil {
 		return nil, err
 	}
-	// Append mode: lines of several processes go below each other, each whole.
+	// Append mode keeps the lines of several processes whole.
 	f, err := os.OpenFile(filepath.Join(dir, journalFile), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, err
@@ -68,7 +69,7 @@ func (s *State) Close() error {
 	return s.journal.Close()
 }
 
-// Phone gives the number of the phone that is linked to the session, if one is.
+// Phone returns the number of the phone that is linked to the session, if any.
 func (s *State) Phone(sessionID string) (string, bool) {
 	if s.dir == "" {
 		s.mu.Lock()
@@ -84,7 +85,7 @@ func (s *State) Phone(sessionID string) (string, bool) {
 	return string(b), err == nil && len(b) > 0
 }
 
-// Link notes that a phone is linked to the session.
+// Link records that a phone is linked to the session.
 func (s *State) Link(sessionID, phone string) error {
 	if s.dir == "" {
 		s.mu.Lock()
@@ -99,14 +100,15 @@ func (s *State) Link(sessionID, phone string) error {
 	return s.write(path, phone)
 }
 
-// write puts text into a file, all of it or nothing.
+// write writes a file atomically.
 func (s *State) write(path, text string) error {
 	f, err := os.CreateTemp(s.dir, "new-*")
 	if err != nil {
 		return err
 	}
 	_, err = f.WriteString(text)
-	if err = errors.Join(err, f.Close()); err == nil {
+	err = errors.Join(err, f.Close())
+	if err == nil {
 		err = os.Rename(f.Name(), path)
 	}
 	if err != nil {
@@ -115,7 +117,7 @@ func (s *State) write(path, text string) error {
 	return err
 }
 
-// Unlink forgets the phone of the session, if there is one.
+// Unlink removes the phone of the session, if any.
 func (s *State) Unlink(sessionID string) error {
 	if s.dir == "" {
 		s.mu.Lock()
@@ -133,8 +135,8 @@ func (s *State) Unlink(sessionID string) error {
 	return nil
 }
 
-// path is where the session's credentials are. Only ids that have the form of
-// one may name a file.
+// path returns the file of the session's credentials. Only a well-formed session
+// id may name a file.
 func (s *State) path(sessionID string) (string, error) {
 	if id, err := domain.NormalizeSessionID(sessionID); err != nil || id != sessionID {
 		return "", fmt.Errorf("%q is not a session id", sessionID)
@@ -142,23 +144,25 @@ func (s *State) path(sessionID string) (string, error) {
 	return filepath.Join(s.dir, "phones", sessionID), nil
 }
 
-// boot notes that a process of the worker begins. It gives its number and the
-// newest generations, by session, that the worker was told to stop.
-func (s *State) boot(worker string) (process int64, ended map[string]int64, err error) {
+// beginProcess records the start of a process of the worker. It returns the number of the
+// process, and the highest blocked generation of each session.
+func (s *State) beginProcess(worker string) (process int64, ended map[string]int64, err error) {
 	if s.dir == "" {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.processes[worker]++
-		if ended = maps.Clone(s.ended[worker]); ended == nil {
+		ended = maps.Clone(s.ended[worker])
+		if ended == nil {
 			ended = map[string]int64{}
 		}
 		return s.processes[worker], ended, nil
 	}
-	dir := s.own(worker)
+	dir := s.workerDir(worker)
 	if err := os.MkdirAll(filepath.Join(dir, "ended"), 0o700); err != nil {
 		return 0, nil, err
 	}
-	if process, err = readNumber(filepath.Join(dir, "processes")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	process, err = readNumber(filepath.Join(dir, "processes"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return 0, nil, err
 	}
 	process++
@@ -171,15 +175,16 @@ func (s *State) boot(worker string) (process int64, ended map[string]int64, err 
 	}
 	ended = make(map[string]int64, len(files))
 	for _, f := range files {
-		if ended[f.Name()], err = readNumber(filepath.Join(dir, "ended", f.Name())); err != nil {
+		ended[f.Name()], err = readNumber(filepath.Join(dir, "ended", f.Name()))
+		if err != nil {
 			return 0, nil, err
 		}
 	}
 	return process, ended, nil
 }
 
-// end notes the newest generation of a session that the worker was told to stop.
-func (s *State) end(worker, sessionID string, generation int64) error {
+// recordEnded records the highest blocked generation of a session on a worker.
+func (s *State) recordEnded(worker, sessionID string, generation int64) error {
 	if s.dir == "" {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -189,11 +194,11 @@ func (s *State) end(worker, sessionID string, generation int64) error {
 		s.ended[worker][sessionID] = generation
 		return nil
 	}
-	return s.write(filepath.Join(s.own(worker), "ended", sessionID), strconv.FormatInt(generation, 10))
+	return s.write(filepath.Join(s.workerDir(worker), "ended", sessionID), strconv.FormatInt(generation, 10))
 }
 
-// own is the directory of what is the worker's alone.
-func (s *State) own(worker string) string {
+// workerDir returns the directory of one worker.
+func (s *State) workerDir(worker string) string {
 	return filepath.Join(s.dir, "worker-"+url.PathEscape(worker))
 }
 
@@ -209,10 +214,10 @@ func readNumber(path string) (int64, error) {
 	return n, nil
 }
 
-// sent gives the newest messages in the journal that the worker sent under an
-// id of the control plane's, the oldest first: some ten thousand, and no more
-// than most.
-func (s *State) sent(worker string, most int) ([]Entry, error) {
+// sentMessages returns the newest entries of messages with a client message id that the
+// worker sent, oldest first. It returns at most the given number, from some ten
+// thousand at the end of the journal.
+func (s *State) sentMessages(worker string, most int) ([]Entry, error) {
 	var found []Entry
 	keep := func(e Entry) {
 		if e.Event == SentOut && e.Worker == worker && e.ClientMessageID != "" {
@@ -235,20 +240,20 @@ func (s *State) sent(worker string, most int) ([]Entry, error) {
 		if !bytes.Contains(line, []byte(`"event":"send"`)) {
 			continue
 		}
-		if e, err := parseEntry(line); err == nil { // else it was never written to the end
+		if e, err := parseEntry(line); err == nil { // skip an entry whose writer was killed
 			keep(e)
 		}
 	}
 	return found[max(len(found)-most, 0):], nil
 }
 
-// tail gives the end of the journal's file, from the beginning of a line.
+// tail returns the end of the journal's file, from the start of a line.
 func (s *State) tail() ([]byte, error) {
 	f, err := os.Open(filepath.Join(s.dir, journalFile))
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = f.Close() }() // nothing was written
+	defer func() { _ = f.Close() }() // read only
 	size, err := f.Seek(0, io.SeekEnd)
 	if err != nil {
 		return nil, err
@@ -264,7 +269,7 @@ func (s *State) tail() ([]byte, error) {
 	return tail, nil
 }
 
-// Record appends an entry to the journal, in one write.
+// Record appends an entry to the journal in one write.
 func (s *State) Record(e Entry) error {
 	e.Time, e.Effective = e.Time.UTC(), e.Effective.UTC()
 	if s.dir == "" {
@@ -284,7 +289,7 @@ func (s *State) Record(e Entry) error {
 	return err
 }
 
-// Journal gives the entries so far, of all workers that share the state.
+// Journal returns the entries of all workers that share the state.
 func (s *State) Journal() ([]Entry, error) {
 	if s.dir == "" {
 		s.mu.Lock()

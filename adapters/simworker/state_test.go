@@ -18,8 +18,8 @@ import (
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
-// Two processes, as good as: each has the directory open by itself.
-func TestStateInADirectory(t *testing.T) {
+// Two processes share a directory: each opens it by itself.
+func TestState_InDirectory_IsSharedByProcesses(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "new")
 	a, err := simworker.OpenState(dir)
 	require.NoError(t, err)
@@ -74,10 +74,9 @@ func TestStateInADirectory(t *testing.T) {
 	require.Equal(t, last, entries[2*each])
 }
 
-// A process that was killed leaves enough behind for the next: what it sent, and
-// how many processes there were. Workers that share a directory do not disturb
-// each other.
-func TestWhatAProcessLeavesBehind(t *testing.T) {
+// A killed process leaves its sent messages and its number to the next one.
+// Workers that share a directory do not disturb each other.
+func TestState_KilledProcess_NextProcessContinues(t *testing.T) {
 	for name, open := range map[string]func(t *testing.T) func() *simworker.State{
 		"memory": func(*testing.T) func() *simworker.State {
 			state := simworker.NewState()
@@ -122,8 +121,8 @@ func TestWhatAProcessLeavesBehind(t *testing.T) {
 	}
 }
 
-// Of a long journal only the end is looked at, line by line.
-func TestDedupeAfterALongLife(t *testing.T) {
+// Only the end of a long journal is read, line by line.
+func TestState_LongJournal_DedupesRecentSends(t *testing.T) {
 	dir := t.TempDir()
 	state, err := simworker.OpenState(dir)
 	require.NoError(t, err)
@@ -141,8 +140,9 @@ func TestDedupeAfterALongLife(t *testing.T) {
 	failed(t, err, ports.WorkerSessionNotFound)
 }
 
-// A worker that cannot read what it was told starts nothing, and is not served.
-func TestDamagedState(t *testing.T) {
+// A worker that cannot read its blocked generations starts nothing and is not
+// served.
+func TestState_Damaged_StartsNothing(t *testing.T) {
 	dir := t.TempDir()
 	state, err := simworker.OpenState(dir)
 	require.NoError(t, err)
@@ -164,7 +164,7 @@ func TestDamagedState(t *testing.T) {
 	require.ErrorIs(t, err, net.ErrClosed)
 }
 
-func TestJournalForm(t *testing.T) {
+func TestJournal_Entry_HasJSONForm(t *testing.T) {
 	dir := t.TempDir()
 	state, err := simworker.OpenState(dir)
 	require.NoError(t, err)
@@ -188,7 +188,7 @@ func TestJournalForm(t *testing.T) {
 `))
 }
 
-func TestOverlaps(t *testing.T) {
+func TestOverlaps_TwoOwners_AreFound(t *testing.T) {
 	at := func(s int) time.Time { return began.Add(time.Duration(s) * time.Second) }
 	entry := func(s int, e simworker.Event, worker, session string) simworker.Entry {
 		return simworker.Entry{Time: at(s), Event: e, Worker: worker, Session: session}
@@ -206,9 +206,9 @@ func TestOverlaps(t *testing.T) {
 		entry(8, simworker.Stopped, "a", "one"), entry(9, simworker.Stopped, "b", "one"))))
 }
 
-// A stop that could be written only later counts from when it took effect. One of
-// a former process ends at the latest when the next begins.
-func TestOverlapsAfterAPause(t *testing.T) {
+// A stop that is written late counts from its effective time. A run of a former
+// process ends at the latest when the next process starts it.
+func TestOverlaps_AfterPause_CountsEffectiveTime(t *testing.T) {
 	at := func(s int) time.Time { return began.Add(time.Duration(s) * time.Second) }
 	entry := func(s int, e simworker.Event, worker string, process int64) simworker.Entry {
 		return simworker.Entry{Time: at(s), Event: e, Worker: worker, Process: process, Session: "one"}
@@ -238,7 +238,7 @@ func TestOverlapsAfterAPause(t *testing.T) {
 	require.Empty(t, simworker.Overlaps(restarted))
 }
 
-func TestSendsAfterStop(t *testing.T) {
+func TestSendsAfterStop_OutsideRun_AreFound(t *testing.T) {
 	at := func(s int) time.Time { return began.Add(time.Duration(s) * time.Second) }
 	entry := func(s int, e simworker.Event, worker string) simworker.Entry {
 		return simworker.Entry{Time: at(s), Event: e, Worker: worker, Process: 1, Session: "one"}
@@ -246,20 +246,20 @@ func TestSendsAfterStop(t *testing.T) {
 	stop := entry(60, simworker.Stopped, "a")
 	stop.Effective = at(45)
 	entries := []simworker.Entry{
-		entry(0, simworker.SentOut, "a"), // stray
+		entry(0, simworker.SentOut, "a"), // before the start
 		entry(1, simworker.Started, "a"),
 		entry(2, simworker.SentOut, "a"),
-		entry(3, simworker.SentOut, "b"),  // stray
-		entry(45, simworker.SentOut, "a"), // stray: the lease was out
+		entry(3, simworker.SentOut, "b"),  // another worker
+		entry(45, simworker.SentOut, "a"), // after the lease
 		stop,
-		entry(61, simworker.SentOut, "a"), // stray
+		entry(61, simworker.SentOut, "a"), // after the stop
 		entry(62, simworker.Started, "a"),
 		entry(63, simworker.SentOut, "a"),
 	}
 	require.Equal(t, []simworker.Entry{entries[0], entries[3], entries[4], entries[6]}, simworker.SendsAfterStop(entries))
 }
 
-func TestRepeats(t *testing.T) {
+func TestRepeats_SameMessage_IsFound(t *testing.T) {
 	send := func(worker, session, id, text string) simworker.Entry {
 		return simworker.Entry{Event: simworker.SentOut, Worker: worker, Session: session, ClientMessageID: id, Text: text}
 	}

@@ -10,20 +10,21 @@ import (
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
-// Tick does everything that is due at now, and returns when it has to be called
-// again unless something happens before; zero: only then. Time is of the clock
-// that the worker was configured with.
+// Tick does everything that is due at now. It returns when it must be called
+// again at the latest; zero means only after an event. The times are those of
+// Config.Now.
 func (w *Worker) Tick(ctx context.Context, now time.Time) time.Time {
 	for {
-		task := w.next(now)
+		task := w.nextTask(now)
 		if task == nil {
 			break
 		}
-		if task(ctx, now); ctx.Err() != nil {
+		task(ctx, now)
+		if ctx.Err() != nil {
 			break
 		}
 		if later := w.cfg.Now(); later.After(now) {
-			now = later // the task took its time, and a heartbeat may be due
+			now = later // the task took time, and a heartbeat may be due
 		}
 	}
 	w.mu.Lock()
@@ -31,8 +32,8 @@ func (w *Worker) Tick(ctx context.Context, now time.Time) time.Time {
 	return w.nextAt()
 }
 
-// Fence stops every session if the lease has run out by now. Tick does it too,
-// but may be waiting for the control plane, which this never does.
+// Fence stops every session if the lease has ended at now. Tick does so too, but
+// Tick may be waiting for the control plane. Fence never waits for it.
 func (w *Worker) Fence(now time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -41,15 +42,15 @@ func (w *Worker) Fence(now time.Time) {
 	}
 }
 
-// LeaseEnd gives when the worker has to stop its sessions unless it is heard of
-// before; zero: never.
+// LeaseEnd returns when the worker must stop its sessions unless the control plane
+// accepts a message before. Zero means never.
 func (w *Worker) LeaseEnd() time.Time {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.leaseEnd()
 }
 
-// nextAt is when something is next due. It needs the lock.
+// nextAt returns when the next task is due. The caller holds the lock.
 func (w *Worker) nextAt() time.Time {
 	if !w.up {
 		return time.Time{}
@@ -61,7 +62,7 @@ func (w *Worker) nextAt() time.Time {
 	if w.hung {
 		return at
 	}
-	at = earliest(at, w.registerAt, w.recoverAt, w.beatAt)
+	at = earliest(at, w.registerAt, w.recoverAt, w.heartbeatAt)
 	for _, s := range w.sessions {
 		at = earliest(at, s.dueAt())
 	}
@@ -73,15 +74,16 @@ func (w *Worker) nextAt() time.Time {
 	return at
 }
 
-// next finds one thing to do that needs the control plane, and does by the way
-// what needs it not. The task runs without the lock.
-func (w *Worker) next(now time.Time) func(context.Context, time.Time) {
+// nextTask returns one due task that calls the control plane, or nil. It does the due
+// tasks that need no call itself. The caller runs the task without the lock.
+func (w *Worker) nextTask(now time.Time) func(context.Context, time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if !w.up {
 		return nil
 	}
-	if w.fence(w.cfg.Now()); w.hung {
+	w.fence(w.cfg.Now())
+	if w.hung {
 		return nil
 	}
 	due := func(t time.Time) bool { return !t.IsZero() && !t.After(now) }
@@ -92,9 +94,9 @@ func (w *Worker) next(now time.Time) func(context.Context, time.Time) {
 	case due(w.recoverAt):
 		w.recoverAt = time.Time{}
 		return w.recover
-	case due(w.beatAt):
-		w.beatAt = time.Time{}
-		return w.beat
+	case due(w.heartbeatAt):
+		w.heartbeatAt = time.Time{}
+		return w.sendHeartbeat
 	}
 	for s := w.mostDue(now); s != nil; s = w.mostDue(now) {
 		if w.advance(s, now) {
@@ -114,8 +116,8 @@ func (w *Worker) next(now time.Time) func(context.Context, time.Time) {
 	return nil
 }
 
-// mostDue gives the session that has waited longest for something due, or nil.
-// It needs the lock.
+// mostDue returns the session whose task is due longest, or nil. The caller holds
+// the lock.
 func (w *Worker) mostDue(now time.Time) *session {
 	var most *session
 	var at time.Time
@@ -131,9 +133,9 @@ func (w *Worker) mostDue(now time.Time) *session {
 	return most
 }
 
-// within runs fn under the lock with the time it is then, unless the process that
-// began the call has ended since. A lease that has run out takes effect before.
-func (w *Worker) within(process int64, fn func(now time.Time)) {
+// withProcess runs fn under the lock with the current time, if the process that began
+// a call still runs. It first applies the end of a lease.
+func (w *Worker) withProcess(process int64, fn func(now time.Time)) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.process == process && w.up {
@@ -143,6 +145,7 @@ func (w *Worker) within(process int64, fn func(now time.Time)) {
 	}
 }
 
+// register registers the worker and schedules what follows.
 func (w *Worker) register(ctx context.Context, sent time.Time) {
 	w.mu.Lock()
 	process := w.process
@@ -154,15 +157,15 @@ func (w *Worker) register(ctx context.Context, sent time.Time) {
 		r.Labels, r.Interval, r.Capabilities = w.cfg.Labels, w.cfg.Interval, w.Capabilities()
 	}
 	w.mu.Unlock()
-	control, err := w.line()
+	control, err := w.controlPlane()
 	var answer *service.RegisterResult
 	if err == nil {
 		answer, err = control.Register(ctx, r)
 	}
-	w.within(process, func(now time.Time) {
+	w.withProcess(process, func(now time.Time) {
 		w.refusal = err
 		if err == nil {
-			w.accepted(answer, sent, now)
+			w.applyRegistration(answer, sent, now)
 			return
 		}
 		w.tries++
@@ -170,49 +173,49 @@ func (w *Worker) register(ctx context.Context, sent time.Time) {
 		case !w.cfg.Legacy:
 			w.registerAt = now.Add(min(time.Second<<min(w.tries-1, 10), maxRetry))
 			if w.lease <= 0 {
-				w.drop("not registered", now, now) // nothing may run here that no lease ends
+				w.stopAll("not registered", now, now) // no lease would end the sessions
 			}
 		case w.tries < legacyTries:
 			w.registerAt = now.Add(legacyRetry)
-		default: // never again; but their heartbeats come all the same
-			w.beatAt = now.Add(w.interval)
+		default: // legacy workers stop trying, but start to send heartbeats
+			w.heartbeatAt = now.Add(w.interval)
 		}
 	})
 }
 
-// accepted takes in the answer to a registration. It needs the lock.
-func (w *Worker) accepted(answer *service.RegisterResult, sent, now time.Time) {
-	w.heard(sent, now, answer.Lease, answer.Commands)
+// applyRegistration applies the response to a registration. The caller holds the lock.
+func (w *Worker) applyRegistration(answer *service.RegisterResult, sent, now time.Time) {
+	w.acceptMessage(sent, now, answer.Lease, answer.Commands)
 	w.registered, w.tries = true, 0
 	if !w.cfg.Legacy && w.cfg.Interval <= 0 && answer.Interval > 0 {
 		w.interval = answer.Interval
 	}
-	w.beatAt = sent.Add(w.interval)
+	w.heartbeatAt = sent.Add(w.interval)
 	if answer.Assigned > 0 {
 		w.recoverAt = now
 	}
 }
 
-// recover resumes the sessions that the control plane says are this worker's,
-// and tells it how that went.
+// recover resumes the sessions that the control plane has assigned to this worker,
+// and reports the results.
 func (w *Worker) recover(ctx context.Context, now time.Time) {
 	w.mu.Lock()
-	process, ready := w.process, w.mayRun()
+	process, ready := w.process, w.mayRunSessions()
 	if !ready {
-		w.recoverAt = now.Add(reportRetry) // once there is a lease
+		w.recoverAt = now.Add(reportRetry) // wait for a lease
 	}
 	w.mu.Unlock()
 	if !ready {
 		return
 	}
-	control, err := w.line()
+	control, err := w.controlPlane()
 	var assigned []service.AssignedSession
 	if err == nil {
 		assigned, err = control.AssignedSessions(ctx, w.cfg.ID)
 	}
 	var results []service.RecoveryResult
 	if err == nil {
-		w.within(process, func(now time.Time) {
+		w.withProcess(process, func(now time.Time) {
 			for _, a := range assigned {
 				results = append(results, w.resume(a, now))
 			}
@@ -222,12 +225,12 @@ func (w *Worker) recover(ctx context.Context, now time.Time) {
 		_, err = control.ReportRecovery(ctx, w.cfg.ID, results)
 	}
 	if err != nil && !w.cfg.Legacy {
-		w.within(process, func(now time.Time) { w.recoverAt = now.Add(reportRetry) })
+		w.withProcess(process, func(now time.Time) { w.recoverAt = now.Add(reportRetry) })
 	}
 }
 
-// resume starts one session that was assigned before. Without credentials it is
-// started all the same, and asks for a scan. It needs the lock.
+// resume starts one assigned session. A session without credentials starts too and
+// waits for a scan. The caller holds the lock.
 func (w *Worker) resume(a service.AssignedSession, now time.Time) service.RecoveryResult {
 	result := service.RecoveryResult{SessionID: a.ID, Status: service.RecoverySkipped, At: now}
 	generation := a.Generation
@@ -236,17 +239,17 @@ func (w *Worker) resume(a service.AssignedSession, now time.Time) service.Recove
 	}
 	s := w.sessions[a.ID]
 	switch {
-	case w.damage != nil:
+	case w.stateErr != nil:
 		result.Error = "its state cannot be read"
 		return result
-	case w.over(a.ID, generation):
+	case w.isEnded(a.ID, generation):
 		result.Error = "this generation of the session is over here"
 		return result
-	case !w.mayRun():
+	case !w.mayRunSessions():
 		result.Error = "the lease ran out"
 		return result
 	case s == nil || !s.running:
-		if w.running() >= w.cfg.Capacity {
+		if w.countRunning() >= w.cfg.Capacity {
 			result.Error = "no room"
 			return result
 		}
@@ -256,7 +259,7 @@ func (w *Worker) resume(a service.AssignedSession, now time.Time) service.Recove
 			return result
 		}
 	case generation > s.generation:
-		if err := w.goOn(s, generation, now); err != nil {
+		if err := w.adoptGeneration(s, generation, now); err != nil {
 			result.Error = "its state cannot be written"
 			return result
 		}
@@ -269,7 +272,8 @@ func (w *Worker) resume(a service.AssignedSession, now time.Time) service.Recove
 	return result
 }
 
-func (w *Worker) beat(ctx context.Context, sent time.Time) {
+// sendHeartbeat sends a heartbeat and applies the response.
+func (w *Worker) sendHeartbeat(ctx context.Context, sent time.Time) {
 	w.mu.Lock()
 	process := w.process
 	h := domain.Heartbeat{
@@ -279,43 +283,43 @@ func (w *Worker) beat(ctx context.Context, sent time.Time) {
 		Capacity: w.cfg.Capacity, Version: w.cfg.Version, Environment: w.cfg.Environment,
 	}
 	w.mu.Unlock()
-	control, err := w.line()
+	control, err := w.controlPlane()
 	var answer *service.HeartbeatResult
 	if err == nil {
 		answer, err = control.Heartbeat(ctx, h)
 	}
-	w.within(process, func(now time.Time) {
-		w.beatAt = sent.Add(w.interval)
+	w.withProcess(process, func(now time.Time) {
+		w.heartbeatAt = sent.Add(w.interval)
 		switch {
 		case err == nil:
-			w.heard(sent, now, cmp.Or(answer.Lease, w.lease), answer.Commands)
-		case w.cfg.Legacy: // the next one repairs what this one missed
+			w.acceptMessage(sent, now, cmp.Or(answer.Lease, w.lease), answer.Commands)
+		case w.cfg.Legacy: // the next heartbeat replaces this one
 		case domain.CodeOf(err) == domain.CodeWorkerNotFound, unauthenticated(err):
-			w.registered, w.registerAt, w.beatAt = false, now, time.Time{}
+			w.registered, w.registerAt, w.heartbeatAt = false, now, time.Time{}
 		default:
-			w.beatAt = sent.Add(min(retry, w.interval))
+			w.heartbeatAt = sent.Add(min(retry, w.interval))
 		}
 	})
 }
 
-// unauthenticated reports whether the worker's token was refused: by registering
-// again it gets another.
+// unauthenticated reports whether the worker's token was refused. Another
+// registration returns a new token.
 func unauthenticated(err error) bool {
 	var e *domain.Error
 	return errors.As(err, &e) && e.Kind == domain.Unauthenticated
 }
 
-// reportSession reports a session. Older workers say it once; the others until it has
-// been heard, or there is something newer to say.
+// reportSession reports a session. Legacy workers report once. The others repeat
+// the report until it is accepted or out of date.
 func (w *Worker) reportSession(ctx context.Context, s *session, r domain.Report, process int64) {
-	control, err := w.line()
+	control, err := w.controlPlane()
 	if err == nil {
 		_, err = control.ReportSession(ctx, r)
 	}
-	if errors.Is(err, errNobody) {
+	if errors.Is(err, errNoControlPlane) {
 		return
 	}
-	w.within(process, func(now time.Time) {
+	w.withProcess(process, func(now time.Time) {
 		if w.sessions[s.id] != s || s.status != r.Status || !s.statusAt.Equal(r.At) || w.cfg.Legacy {
 			return
 		}
@@ -323,35 +327,36 @@ func (w *Worker) reportSession(ctx context.Context, s *session, r domain.Report,
 		case err != nil && domain.CodeOf(err) != domain.CodeSessionNotFound:
 			s.reportAt = now.Add(reportRetry)
 		case !s.running:
-			delete(w.sessions, s.id) // it is known to have ended
+			delete(w.sessions, s.id) // the control plane knows that it has ended
 		}
 	})
 }
 
-// deliver reports the status of a message. It may not be known yet, for the
-// answer to its send can be slower.
+// deliver reports the status of a message. It retries, because the report can
+// overtake the response to the send.
 func (w *Worker) deliver(ctx context.Context, r receipt, process int64) {
-	control, err := w.line()
+	control, err := w.controlPlane()
 	if err == nil {
 		_, err = control.ReportMessage(ctx, r.report)
 	}
-	if r.tries++; err == nil || w.cfg.Legacy || r.tries >= receiptTries {
+	r.attempts++
+	if err == nil || w.cfg.Legacy || r.attempts >= receiptAttempts {
 		return
 	}
-	w.within(process, func(now time.Time) {
+	w.withProcess(process, func(now time.Time) {
 		r.at = now.Add(reportRetry)
 		w.receipts[2] = append(w.receipts[2], r)
 	})
 }
 
-// Receive has the session's phone receive a message, which the control plane is
-// told of at once.
+// Receive simulates a message to the session's phone, and passes it to the control
+// plane at once.
 func (w *Worker) Receive(ctx context.Context, sessionID, from, text string) error {
 	now, refused := w.begin(ctx, false)
 	if refused != nil {
 		return refused
 	}
-	s, refused := w.connected(sessionID)
+	s, refused := w.connectedSession(sessionID)
 	if refused != nil {
 		w.mu.Unlock()
 		return refused
@@ -361,7 +366,7 @@ func (w *Worker) Receive(ctx context.Context, sessionID, from, text string) erro
 		Type: domain.TypeText, Content: text, At: now, Generation: s.generation,
 	}
 	w.mu.Unlock()
-	control, err := w.line()
+	control, err := w.controlPlane()
 	if err != nil {
 		return err
 	}
@@ -369,7 +374,7 @@ func (w *Worker) Receive(ctx context.Context, sessionID, from, text string) erro
 	return err
 }
 
-// Scan has the phone scan the session's QR now.
+// Scan simulates that the phone scans the session's QR now.
 func (w *Worker) Scan(sessionID string) error {
 	return w.injectEvent(sessionID, func(s *session, now time.Time) {
 		if s.status == domain.QRRequired {
@@ -378,10 +383,10 @@ func (w *Worker) Scan(sessionID string) error {
 	})
 }
 
-// Unlink has the user log the session out on the phone: its credentials are gone.
+// Unlink simulates a logout on the phone, which deletes the credentials.
 func (w *Worker) Unlink(sessionID string) error {
 	return w.injectEvent(sessionID, func(s *session, now time.Time) {
-		_ = w.cfg.State.Unlink(s.id) // the phone has forgotten it all the same
+		_ = w.cfg.State.Unlink(s.id) // the phone has deleted its side in any case
 		w.stop(s, "logged out on the phone", now)
 		s.loggedOut, s.phone = true, ""
 	})
@@ -391,20 +396,20 @@ func (w *Worker) Unlink(sessionID string) error {
 func (w *Worker) LoseLink(sessionID string, d time.Duration) error {
 	return w.injectEvent(sessionID, func(s *session, now time.Time) {
 		s.upAt = now.Add(d)
-		w.enter(s, domain.Reconnecting, now)
+		w.setStatus(s, domain.Reconnecting, now)
 	})
 }
 
-// Ban has WhatsApp ban the session's number.
+// Ban simulates that WhatsApp bans the session's number.
 func (w *Worker) Ban(sessionID string) error {
 	return w.injectEvent(sessionID, func(s *session, now time.Time) {
 		w.stop(s, "banned", now)
 		s.fault = "the number was banned"
-		w.enter(s, domain.Errored, now)
+		w.setStatus(s, domain.Errored, now)
 	})
 }
 
-// injectEvent lets something happen to a session that runs; Tick reports it.
+// injectEvent applies an event to a running session. Tick reports the result.
 func (w *Worker) injectEvent(sessionID string, fn func(*session, time.Time)) error {
 	w.mu.Lock()
 	now := w.cfg.Now()
@@ -412,10 +417,10 @@ func (w *Worker) injectEvent(sessionID string, fn func(*session, time.Time)) err
 	s := w.sessions[domain.NormalizeSessionRef(sessionID)]
 	if s == nil || !s.running {
 		w.mu.Unlock()
-		return unknown()
+		return sessionNotFound()
 	}
 	fn(s, now)
 	w.mu.Unlock()
-	w.due()
+	w.notifyDue()
 	return nil
 }

@@ -14,56 +14,57 @@ import (
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
-// Never as a delay means that it does not happen at all.
+// Never is a delay that disables the action.
 const Never time.Duration = -1
 
 const (
-	qrLife       = 20 * time.Second // then there is another
-	qrAttempts   = 5
-	legacyBeat   = 30 * time.Second
-	legacyTries  = 5
-	legacyRetry  = 5 * time.Second
-	retry        = 2 * time.Second // of a heartbeat that did not get through
-	reportRetry  = time.Second
-	maxRetry     = 30 * time.Second
-	receiptTries = 3
-	receiptsKept = 4096
-	dedupeKept   = 100_000
+	qrLife          = 20 * time.Second // lifetime of a QR
+	maxQRs          = 5
+	legacyInterval  = 30 * time.Second
+	legacyTries     = 5
+	legacyRetry     = 5 * time.Second
+	retry           = 2 * time.Second // delay after a failed heartbeat
+	reportRetry     = time.Second
+	maxRetry        = 30 * time.Second
+	receiptAttempts = 3
+	receiptsKept    = 4096
+	dedupeKept      = 100_000
 )
 
-// Config describes a simulated worker. All but ID may be left out.
+// Config configures a simulated worker. Only ID is required.
 type Config struct {
 	ID          string
-	Endpoint    string // where the control plane calls it; [Serve] fills it in
-	Capacity    int    // sessions at most; default 50
+	Endpoint    string // where the control plane calls it; [Serve] sets it if empty
+	Capacity    int    // most sessions; default domain.DefaultWorkerCapacity
 	Description string
-	Version     string // default 1.0.0
+	Version     string // default domain.DefaultWorkerVersion
 	Environment string // default SIMULATION
 	Labels      map[string]string
-	State       *State        // default: one of its own, in memory
-	Interval    time.Duration // of heartbeats; default: what it is told
-	// ScanAfter is how long the pretended phone takes to scan a QR; default 2 s,
-	// or Never.
+	State       *State        // default: a new one in memory
+	Interval    time.Duration // between heartbeats; default: from the response to the registration
+	// ScanAfter is the delay until the pretended phone scans a QR. It is 2 s by
+	// default, or [Never].
 	ScanAfter time.Duration
-	// ReceiptAfter is how long after a send it is delivered, and again that
+	// ReceiptAfter is the delay from a send to its delivery, and from there to its
+	// reading. It is 200 ms by default, or [Never].
 	// long until it is read; default 200 ms, or Never.
 	ReceiptAfter time.Duration
-	FailRate     float64 // share of calls that fail with nothing done, 0 to 1
-	// Legacy makes it behave like the older workers: without lease, generation
-	// and dedupe, with its reports inside the calls that cause them.
+	FailRate     float64 // share of calls that fail without effect, 0 to 1
+	// Legacy selects the behaviour of legacy workers: no lease, no generation, no
+	// dedupe, and reports inside the calls that cause them.
 	Legacy bool
-	// Limited makes it limit its caller as older workers do: 5 session
-	// operations in 5 minutes and 10 sends a minute for each session.
+	// Limited limits callers as legacy workers do: 5 session operations in 5 minutes
+	// and 10 sends a minute for each session.
 	Limited bool
-	Seed    uint64 // of what is random about it
-	// Now is its clock, the same that Tick is told; default time.Now. Leases are
-	// measured by the monotonic clock if the readings have one, as time.Now's do.
+	Seed    uint64 // of the random choices
+	// Now is the clock of the worker and of the times passed to Tick. The default is
+	// time.Now. Leases use the monotonic clock if the readings have one.
 	Now func() time.Time
 }
 
 func (c Config) withDefaults() Config {
-	c.Capacity = cmp.Or(c.Capacity, 50)
-	c.Version = cmp.Or(c.Version, "1.0.0")
+	c.Capacity = cmp.Or(c.Capacity, domain.DefaultWorkerCapacity)
+	c.Version = cmp.Or(c.Version, domain.DefaultWorkerVersion)
 	c.Environment = cmp.Or(c.Environment, "SIMULATION")
 	c.ScanAfter = cmp.Or(c.ScanAfter, 2*time.Second)
 	c.ReceiptAfter = cmp.Or(c.ReceiptAfter, 200*time.Millisecond)
@@ -76,46 +77,47 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// Worker is a simulated worker. Make one with [New]. Its methods are safe for
-// concurrent use, except that Tick is called by one goroutine at a time. No
-// lock is held while it calls the control plane.
+// Worker is a simulated worker. [New] returns one. Its methods are safe for
+// concurrent use, except that one goroutine at a time calls Tick. The worker
+// holds no lock while it calls the control plane.
 type Worker struct {
 	cfg     Config
-	control service.WorkerProtocol // nil: it belongs to nobody
+	control service.WorkerProtocol // nil: no control plane
 
 	mu       sync.Mutex
-	process  int64 // grows with each; what a call began in an older one is void
+	process  int64 // number of the process; the results of calls of former ones are ignored
 	up       bool
 	hung     bool
-	cut      bool
+	cutOff   bool
 	bootedAt time.Time
-	onDue    func() // told when there is something new for Tick to do
-	hangUp   func() // told when what callers have asked for so far is not to be done any more
-	damage   error  // why the state could not be read; nothing is started then
+	onDue    func() // called when Tick has a new task
+	hangUp   func() // called when pending requests of callers must be dropped
+	stateErr error  // why the state could not be read; no session starts then
 
-	registered bool
-	refusal    error // why the latest registration did not succeed
-	tries      int
-	registerAt time.Time // zero: not any more
-	recoverAt  time.Time // zero: nothing to recover
-	interval   time.Duration
-	beatAt     time.Time // zero: not yet
-	lease      time.Duration
-	heardAt    time.Time // when the newest message that was accepted had been sent
-	fenced     bool      // the lease ran out, and nothing was heard since
+	registered  bool
+	refusal     error // error of the latest registration
+	tries       int
+	registerAt  time.Time // zero: no registration is due
+	recoverAt   time.Time // zero: no recovery is due
+	interval    time.Duration
+	heartbeatAt time.Time // zero: no heartbeat is due
+	lease       time.Duration
+	acceptedAt  time.Time // when the newest accepted message was sent
+	fenced      bool      // the lease ended, and no message was accepted since
 
 	sessions map[string]*session
-	known    map[string]int64 // newest generation started by this process, by session
-	ended    map[string]int64 // newest generation that was ordered to stop, which is for good, by session
+	known    map[string]int64 // highest generation started by this process, by session
+	ended    map[string]int64 // highest blocked generation, by session
 	done     map[string]ports.Sent
 	doneKeys []string
-	receipts [3][]receipt // delivered, read, tried again; each in order of time
+	receipts [3][]receipt // delivered, read, retried; each in order of time
 	uses     map[string][]time.Time
 	sent     int64
 	random   *rand.Rand
 }
 
-// session is one that a worker has. While running, it is WhatsApp's.
+// session is one session of a worker. A running session is connected to WhatsApp,
+// or about to be.
 type session struct {
 	id, user, name string
 	generation     int64
@@ -130,18 +132,18 @@ type session struct {
 	loggedOut      bool
 	reason, fault  string
 
-	qrAt, scanAt, upAt, reportAt time.Time // when what is next is due; zero: it is not
+	qrAt, scanAt, upAt, reportAt time.Time // due times of the actions; zero: not due
 }
 
-// receipt is word of a message that is due at a time.
+// receipt is a report on a message that is due at a time.
 type receipt struct {
-	at     time.Time
-	report domain.MessageReport
-	tries  int
+	at       time.Time
+	report   domain.MessageReport
+	attempts int
 }
 
-// New makes a worker that reports to the control plane, which may be nil for
-// one that nobody has to know. Its process runs from now on.
+// New returns a worker whose process starts now. It reports to the control plane,
+// which may be nil.
 func New(cfg Config, control service.WorkerProtocol) *Worker {
 	w := &Worker{cfg: cfg.withDefaults(), control: control}
 	w.random = rand.New(rand.NewPCG(w.cfg.Seed, hash(w.cfg.ID)))
@@ -149,9 +151,9 @@ func New(cfg Config, control service.WorkerProtocol) *Worker {
 	return w
 }
 
-// boot begins a process, with what the state remembers. It needs the lock.
+// boot starts a process with the data of the state. The caller holds the lock.
 func (w *Worker) boot(now time.Time) {
-	w.forget()
+	w.resetProcess()
 	w.up, w.bootedAt = true, now
 	if w.control != nil {
 		w.registerAt = now
@@ -160,9 +162,9 @@ func (w *Worker) boot(now time.Time) {
 		w.process++
 		return
 	}
-	process, ended, err := w.cfg.State.boot(w.id())
-	sent, sentErr := w.cfg.State.sent(w.cfg.ID, dedupeKept)
-	w.process, w.damage = max(w.process+1, process), errors.Join(err, sentErr)
+	process, ended, err := w.cfg.State.beginProcess(w.id())
+	sent, sentErr := w.cfg.State.sentMessages(w.cfg.ID, dedupeKept)
+	w.process, w.stateErr = max(w.process+1, process), errors.Join(err, sentErr)
 	if ended != nil {
 		w.ended = ended
 	}
@@ -171,34 +173,34 @@ func (w *Worker) boot(now time.Time) {
 	}
 }
 
-// forget leaves nothing of a process. It needs the lock.
-func (w *Worker) forget() {
-	w.up, w.hung, w.damage = false, false, nil
+// resetProcess resets everything that ends with a process. The caller holds the lock.
+func (w *Worker) resetProcess() {
+	w.up, w.hung, w.stateErr = false, false, nil
 	w.registered, w.refusal, w.tries, w.registerAt = false, nil, 0, time.Time{}
-	w.recoverAt, w.beatAt, w.heardAt, w.lease, w.fenced = time.Time{}, time.Time{}, time.Time{}, 0, false
-	w.interval = cmp.Or(w.cfg.Interval, legacyBeat)
+	w.recoverAt, w.heartbeatAt, w.acceptedAt, w.lease, w.fenced = time.Time{}, time.Time{}, time.Time{}, 0, false
+	w.interval = cmp.Or(w.cfg.Interval, legacyInterval)
 	w.sessions, w.known, w.ended = map[string]*session{}, map[string]int64{}, map[string]int64{}
 	w.done, w.doneKeys = map[string]ports.Sent{}, nil
 	w.receipts, w.uses, w.sent = [3][]receipt{}, map[string][]time.Time{}, 0
 }
 
-// id gives the id in its one spelling.
+// id returns the normalized id.
 func (w *Worker) id() string { return domain.NormalizeWorkerRef(w.cfg.ID) }
 
-// ID gives the worker's id as it was configured.
+// ID returns the worker's id as it was configured.
 func (w *Worker) ID() string { return w.cfg.ID }
 
-// Endpoint gives where the control plane calls the worker.
+// Endpoint returns the endpoint that the control plane calls.
 func (w *Worker) Endpoint() string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.cfg.Endpoint
 }
 
-// State gives the worker's credentials and journal.
+// State returns the worker's credentials and journal.
 func (w *Worker) State() *State { return w.cfg.State }
 
-// Capabilities gives the extensions that the worker announces.
+// Capabilities returns the extensions that the worker announces.
 func (w *Worker) Capabilities() []domain.Capability {
 	if w.cfg.Legacy {
 		return nil
@@ -206,26 +208,26 @@ func (w *Worker) Capabilities() []domain.Capability {
 	return []domain.Capability{domain.CapLease, domain.CapGeneration, domain.CapDedupe}
 }
 
-// Ref names the worker to a gateway.
+// Ref returns the worker's reference for a gateway.
 func (w *Worker) Ref() ports.WorkerRef {
 	return ports.WorkerRef{ID: w.id(), Endpoint: w.Endpoint(), Capabilities: w.Capabilities()}
 }
 
-// Crash ends the process: calls are refused, and everything but the state is
-// lost. The journal notes it.
+// Crash ends the process and writes a journal entry. Calls are refused from then
+// on. Everything but the state is lost.
 func (w *Worker) Crash() {
 	w.mu.Lock()
 	if w.up {
 		now := w.cfg.Now()
 		e := w.entry(Crashed, now)
 		if end := w.leaseEnd(); end.Before(now) {
-			e.Effective = end // it did nothing after it; zero if there is none
+			e.Effective = end // it did nothing after the lease; zero without a lease
 		}
-		w.forget()
-		_ = w.cfg.State.Record(e) // evidence, as far as it can be had
+		w.resetProcess()
+		_ = w.cfg.State.Record(e) // best effort
 	}
 	w.mu.Unlock()
-	w.due()
+	w.notifyDue()
 }
 
 func (w *Worker) alive() bool {
@@ -234,51 +236,54 @@ func (w *Worker) alive() bool {
 	return w.up
 }
 
-// Boot starts the process anew after a crash or a stop; one that runs is not
-// touched.
+// Boot starts a process after a crash or a stop. It does nothing to a running one.
 func (w *Worker) Boot() {
 	w.mu.Lock()
 	if !w.up {
 		w.boot(w.cfg.Now())
 	}
 	w.mu.Unlock()
-	w.due()
+	w.notifyDue()
 }
 
-// Hang has the process hang, or go on: while it does, calls time out and it
-// does nothing by itself, except that its lease ends in time.
-func (w *Worker) Hang(on bool) {
+// Hang makes the process hang until [Worker.Resume]. Calls time out meanwhile, and
+// the worker takes no action of its own. Only its lease ends in time.
+func (w *Worker) Hang() { w.inject(func() { w.hung = true }) }
+
+// Resume ends a [Worker.Hang].
+func (w *Worker) Resume() { w.inject(func() { w.hung = false }) }
+
+// CutOff separates the worker from the control plane in both directions until
+// [Worker.Reconnect]. The process goes on running; its lease ends.
+func (w *Worker) CutOff() { w.inject(func() { w.cutOff = true }) }
+
+// Reconnect ends a [Worker.CutOff].
+func (w *Worker) Reconnect() { w.inject(func() { w.cutOff = false }) }
+
+// inject changes the failures of the worker under the lock.
+func (w *Worker) inject(change func()) {
 	w.mu.Lock()
-	w.hung = on
+	change()
 	w.mu.Unlock()
-	w.due()
+	w.notifyDue()
 }
 
-// CutOff cuts the worker off from the control plane, both ways, or joins them
-// again. It goes on running; its lease ends.
-func (w *Worker) CutOff(on bool) {
-	w.mu.Lock()
-	w.cut = on
-	w.mu.Unlock()
-	w.due()
-}
-
-// Registered reports whether the control plane has accepted the present process.
+// Registered reports whether the control plane has accepted this process.
 func (w *Worker) Registered() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.registered
 }
 
-// Refusal gives why the latest registration did not succeed; nil: it did, or
-// there was none yet.
+// Refusal returns the error of the latest registration. It is nil after a success
+// and before the first registration.
 func (w *Worker) Refusal() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.refusal
 }
 
-// Running gives the ids of the sessions that run on the worker, sorted.
+// Running returns the ids of the running sessions, sorted.
 func (w *Worker) Running() []string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -292,8 +297,8 @@ func (w *Worker) Running() []string {
 	return ids
 }
 
-// due tells whoever drives the worker that Tick may have something new to do.
-func (w *Worker) due() {
+// notifyDue notifies the driver of the worker that Tick may have a new task.
+func (w *Worker) notifyDue() {
 	w.mu.Lock()
 	tell := w.onDue
 	w.mu.Unlock()
@@ -302,37 +307,37 @@ func (w *Worker) due() {
 	}
 }
 
-// line gives the way to the control plane.
-func (w *Worker) line() (service.WorkerProtocol, error) {
+// controlPlane returns the control plane, if the worker can reach it.
+func (w *Worker) controlPlane() (service.WorkerProtocol, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.fence(w.cfg.Now()) // before anything more is said
+	w.fence(w.cfg.Now()) // before anything is sent
 	switch {
 	case w.control == nil:
-		return nil, errNobody
-	case w.cut, !w.up:
+		return nil, errNoControlPlane
+	case w.cutOff, !w.up:
 		return nil, errCutOff
 	}
 	return w.control, nil
 }
 
-// Stop ends the process gracefully. Its sessions are stopped first; then the
-// control plane is told that their credentials are kept and that it leaves. An
-// older worker leaves first, and then logs every session out without a word.
+// Stop ends the process gracefully. It stops the sessions, reports that their
+// credentials are preserved, and unregisters. A legacy worker unregisters first,
+// and then logs every session out without a report.
 func (w *Worker) Stop(ctx context.Context) error {
 	if w.cfg.Legacy {
 		err := w.unregister(ctx)
-		for _, id := range w.halt() {
+		for _, id := range w.stopProcess() {
 			err = errors.Join(err, w.cfg.State.Unlink(id))
 		}
 		return err
 	}
 	known := w.Registered()
-	ids := w.halt()
+	ids := w.stopProcess()
 	if !known {
 		return nil
 	}
-	if len(ids) > 0 && w.control != nil && !w.isCut() {
+	if len(ids) > 0 && w.control != nil && !w.isCutOff() {
 		if _, err := w.control.ReportPreserved(ctx, w.cfg.ID, ids); err != nil {
 			return errors.Join(err, w.unregister(ctx))
 		}
@@ -340,17 +345,17 @@ func (w *Worker) Stop(ctx context.Context) error {
 	return w.unregister(ctx)
 }
 
-// unregister tells the control plane that the worker goes, as far as it can.
+// unregister unregisters the worker if it can reach the control plane.
 func (w *Worker) unregister(ctx context.Context) error {
-	if w.control == nil || w.isCut() {
+	if w.control == nil || w.isCutOff() {
 		return nil
 	}
 	_, err := w.control.Unregister(ctx, w.cfg.ID, w.Endpoint())
 	return err
 }
 
-// halt stops all sessions, ends the process, and gives the ids of those stopped.
-func (w *Worker) halt() (ids []string) {
+// stopProcess stops all sessions and the process. It returns the ids of those sessions.
+func (w *Worker) stopProcess() (ids []string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	now := w.cfg.Now()
@@ -361,17 +366,17 @@ func (w *Worker) halt() (ids []string) {
 			w.stop(s, "worker stops", now)
 		}
 	}
-	w.forget()
+	w.resetProcess()
 	return ids
 }
 
-func (w *Worker) isCut() bool {
+func (w *Worker) isCutOff() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.cut
+	return w.cutOff
 }
 
-// sorted gives the sessions by id. It needs the lock.
+// sorted returns the sessions by id. The caller holds the lock.
 func (w *Worker) sorted() []*session {
 	all := make([]*session, 0, len(w.sessions))
 	for _, s := range w.sessions {

@@ -14,7 +14,7 @@ import (
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
-func TestHeartbeatsAtTheIntervalTold(t *testing.T) {
+func TestHeartbeat_IntervalOfRegistration_IsUsed(t *testing.T) {
 	w := newWorld(t, simworker.Config{})
 	require.True(t, w.Registered())
 	require.Equal(t, began.Add(10*time.Second), w.next)
@@ -24,7 +24,7 @@ func TestHeartbeatsAtTheIntervalTold(t *testing.T) {
 	require.Equal(t, 10*time.Second, w.plane.beats[0].Uptime)
 }
 
-func TestRegistrationIsRepeatedForEver(t *testing.T) {
+func TestRegister_Failing_IsRetriedForever(t *testing.T) {
 	w := newWorld(t, simworker.Config{})
 	w.Crash()
 	w.plane.err = errDown
@@ -38,7 +38,7 @@ func TestRegistrationIsRepeatedForEver(t *testing.T) {
 	require.True(t, w.Registered())
 }
 
-func TestLegacyRegistrationIsTriedFiveTimes(t *testing.T) {
+func TestRegister_LegacyFailing_StopsAfterFiveAttempts(t *testing.T) {
 	w := newWorld(t, simworker.Config{Legacy: true})
 	require.Equal(t, began.Add(30*time.Second), w.next, "a full interval, which is its own")
 	w.Crash()
@@ -54,7 +54,7 @@ func TestLegacyRegistrationIsTriedFiveTimes(t *testing.T) {
 	require.Equal(t, []string{"heartbeat []", "heartbeat []"}, w.plane.calls(), "not even when it is not known")
 }
 
-func TestUnknownWorkerRegistersAgain(t *testing.T) {
+func TestHeartbeat_WorkerUnknown_RegistersAgain(t *testing.T) {
 	w := newWorld(t, simworker.Config{})
 	w.connected("one", 1)
 	w.plane.beatErr = domain.Errorf(domain.NotFound, domain.CodeWorkerNotFound, "no")
@@ -63,7 +63,7 @@ func TestUnknownWorkerRegistersAgain(t *testing.T) {
 	require.Equal(t, []string{"one"}, w.Running(), "its sessions go on")
 }
 
-func TestDedupe(t *testing.T) {
+func TestSend_RepeatedClientMessageID_SendsOnce(t *testing.T) {
 	for _, legacy := range []bool{false, true} {
 		w := newWorld(t, simworker.Config{Legacy: legacy})
 		w.connected("one", 1)
@@ -83,7 +83,7 @@ func TestDedupe(t *testing.T) {
 	}
 }
 
-func TestRecovery(t *testing.T) {
+func TestRecover_AssignedSessions_AreResumed(t *testing.T) {
 	w := newWorld(t, simworker.Config{ScanAfter: simworker.Never})
 	w.connected("linked", 3)
 	w.start("waiting", 4)
@@ -103,7 +103,7 @@ func TestRecovery(t *testing.T) {
 	require.Equal(t, service.RecoverySkipped, w.plane.results[1].Status)
 	require.Equal(t, []string{"linked", "waiting"}, w.Running())
 
-	// A failure on the way is no reason to forget it.
+	// A failure must not make the worker forget the recovery.
 	w.Crash()
 	w.Boot()
 	w.plane.during = func(call string) {
@@ -122,7 +122,7 @@ func TestRecovery(t *testing.T) {
 	require.Contains(t, w.plane.calls(), "recovered")
 }
 
-func TestReportsAreRepeatedUntilHeard(t *testing.T) {
+func TestReport_Failing_IsRetriedUntilAccepted(t *testing.T) {
 	w := newWorld(t, simworker.Config{ScanAfter: simworker.Never})
 	w.plane.err = errDown
 	w.start("one", 1)
@@ -134,8 +134,8 @@ func TestReportsAreRepeatedUntilHeard(t *testing.T) {
 	require.Empty(t, w.plane.calls())
 }
 
-// Older workers report inside the calls, before they answer, and only once.
-func TestLegacyReportsInsideCalls(t *testing.T) {
+// Legacy workers report inside the calls, before they answer, and only once.
+func TestReport_LegacyWorker_InsideCalls(t *testing.T) {
 	w := newWorld(t, simworker.Config{Legacy: true, ScanAfter: time.Second})
 	require.Equal(t, domain.QRRequired, w.start("one", 9).Status)
 	require.Equal(t, []string{"report one/0 QR_REQUIRED"}, w.plane.calls())
@@ -178,7 +178,7 @@ func TestLegacyReportsInsideCalls(t *testing.T) {
 	require.Empty(t, w.plane.calls(), "a report that is lost is lost")
 }
 
-func TestGracefulStop(t *testing.T) {
+func TestStop_Graceful_PreservesAndUnregisters(t *testing.T) {
 	w := newWorld(t, simworker.Config{})
 	w.connected("one", 1)
 	require.NoError(t, w.Stop(t.Context()))
@@ -189,15 +189,15 @@ func TestGracefulStop(t *testing.T) {
 	require.True(t, linked)
 	require.True(t, w.Tick(t.Context(), w.now).IsZero(), "there is nothing left to do")
 
-	older := newWorld(t, simworker.Config{Legacy: true})
-	older.connected("one", 1)
-	require.NoError(t, older.Stop(t.Context()))
-	require.Equal(t, []string{"unregister w1 http://w1.sim:1"}, older.plane.calls())
-	_, linked = older.state.Phone("one")
+	legacy := newWorld(t, simworker.Config{Legacy: true})
+	legacy.connected("one", 1)
+	require.NoError(t, legacy.Stop(t.Context()))
+	require.Equal(t, []string{"unregister w1 http://w1.sim:1"}, legacy.plane.calls())
+	_, linked = legacy.state.Phone("one")
 	require.False(t, linked, "it logs every session out")
 }
 
-func TestLimits(t *testing.T) {
+func TestLimited_TooManyCalls_AreRefused(t *testing.T) {
 	w := newWorld(t, simworker.Config{Limited: true, Legacy: true, Capacity: 2})
 	w.connected("one", 0)
 	for range 10 {
@@ -219,7 +219,7 @@ func TestLimits(t *testing.T) {
 	require.Equal(t, 409, failure(t, err, ports.WorkerRejected).Status, "full")
 }
 
-func TestFailRate(t *testing.T) {
+func TestFailRate_Calls_FailWithoutEffect(t *testing.T) {
 	w := newWorld(t, simworker.Config{FailRate: 0.5})
 	failures := 0
 	for range 200 {
@@ -232,8 +232,8 @@ func TestFailRate(t *testing.T) {
 	require.InDelta(t, 100, failures, 40)
 }
 
-// The control plane may call back from inside every call: no lock is held.
-func TestNoLockAcrossCalls(t *testing.T) {
+// The worker holds no lock during calls: the control plane may call it back.
+func TestWorker_CallBackDuringCall_DoesNotDeadlock(t *testing.T) {
 	for _, legacy := range []bool{false, true} {
 		w := newWorld(t, simworker.Config{Legacy: legacy})
 		w.plane.during = func(string) {
@@ -253,8 +253,8 @@ func TestNoLockAcrossCalls(t *testing.T) {
 	}
 }
 
-// What began in one process does nothing to the next.
-func TestCrashDuringACall(t *testing.T) {
+// The response to a call of a former process has no effect.
+func TestCrash_DuringCall_ResponseIsIgnored(t *testing.T) {
 	w := newWorld(t, simworker.Config{})
 	w.connected("one", 1)
 	w.plane.during = func(call string) {
@@ -269,7 +269,7 @@ func TestCrashDuringACall(t *testing.T) {
 	require.Equal(t, []string{"start w1 one/1", "crash w1 /0"}, w.journal())
 }
 
-func TestReplay(t *testing.T) {
+func TestWorker_SameSeed_ReplaysSame(t *testing.T) {
 	run := func() []simworker.Entry {
 		w := newWorld(t, simworker.Config{Seed: 42, FailRate: 0.2})
 		for i := range 20 {

@@ -20,25 +20,24 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// server is a mail server that says as little as a client needs. Its fields
-// are set before it is started.
+// server is a minimal mail server. Its fields are set before start.
 type server struct {
 	implicit bool              // TLS from the first byte
-	startTLS bool              // offered
-	auth     string            // mechanisms offered, as in "PLAIN LOGIN"
-	stall    string            // the command it never answers
-	answers  map[string]string // other answers than usual, by command
+	startTLS bool              // whether the extension is offered
+	auth     string            // offered mechanisms, as in "PLAIN LOGIN"
+	stall    string            // the command that gets no response
+	answers  map[string]string // responses that differ from the usual ones, by command
 
 	cert tls.Certificate
 	addr *net.TCPAddr
 
 	mu       sync.Mutex
-	commands []string // as they came, with "TLS " before those that came encrypted
+	commands []string // in their order; "TLS " precedes an encrypted one
 	data     []string // mails
 }
 
-// start listens on loopback until the test ends, and waits for every
-// connection to end, so the test also shows that none is left open.
+// start listens on loopback until the test ends. The end of the test waits for
+// every connection to end, and so finds connections that were left open.
 func (s *server) start(t *testing.T) *server {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -65,7 +64,7 @@ func (s *server) start(t *testing.T) *server {
 	return s
 }
 
-// roots are what a client has to trust.
+// roots returns the certificates that a client must trust.
 func (s *server) roots(t *testing.T) *x509.CertPool {
 	t.Helper()
 	leaf, err := x509.ParseCertificate(s.cert.Certificate[0])
@@ -163,14 +162,14 @@ func (s *server) note(encrypted bool, text string) {
 	s.commands = append(s.commands, text)
 }
 
-// heard gives what has been said to the server so far.
+// heard returns the commands so far.
 func (s *server) heard() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return strings.Join(s.commands, "\n")
 }
 
-// mails gives the mails taken so far.
+// mails returns the accepted mails so far.
 func (s *server) mails() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()

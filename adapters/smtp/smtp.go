@@ -18,33 +18,33 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// Security says how a connection is encrypted.
+// Security selects the encryption of a connection.
 type Security string
 
 // The kinds of security.
 const (
-	StartTLS      Security = "starttls"      // upgraded before anything is said, or not used at all
+	StartTLS      Security = "starttls"      // upgraded before anything else is sent; fails without an offer
 	ImplicitTLS   Security = "tls"           // encrypted from the first byte
 	Opportunistic Security = "opportunistic" // upgraded if the server offers it
 	Plain         Security = "plain"         // never encrypted, for a server on the same machine
 )
 
-// Config names a mail server. Host and From are required.
+// Config configures a mail server. Host and From are required.
 type Config struct {
 	Host     string
 	Port     int      // 0: 587, 465 with ImplicitTLS, 25 with Plain
 	Security Security // empty: StartTLS
-	// Username and Password, if given, are used with the best mechanism the
-	// server offers; on a connection in the clear only with those that do not
-	// reveal the password.
+	// Username and Password are optional. They are used with the best mechanism that
+	// the server offers. On an unencrypted connection only mechanisms that do not
+	// reveal the password are used.
 	Username, Password string
-	From               string        // as in: Switchyard <noreply@example.com>
-	Hello              string        // our host name; empty: the domain of From
-	Timeout            time.Duration // for one mail; 0: 30 s
+	From               string        // for example: Switchyard <noreply@example.com>
+	Hello              string        // host name of this client; empty: the domain of From
+	Timeout            time.Duration // time limit of one mail; 0: 30 s
 	TLS                *tls.Config   // nil: the system's roots, TLS 1.2 or newer
 }
 
-// WithDefaults returns a copy in which everything that may be left out is set.
+// WithDefaults returns a copy with the defaults of all optional fields.
 func (c Config) WithDefaults() Config {
 	if c.Security == "" {
 		c.Security = StartTLS
@@ -75,7 +75,7 @@ func (c Config) WithDefaults() Config {
 	return c
 }
 
-// Validate reports everything that is missing or makes no sense.
+// Validate returns every problem of the configuration.
 func (c Config) Validate() error {
 	var errs []error
 	refuse := func(bad bool, format string, args ...any) {
@@ -106,7 +106,7 @@ type Mailer struct {
 
 var _ ports.Mailer = (*Mailer)(nil)
 
-// New makes a mailer. It does not connect yet.
+// New returns a Mailer. It does not connect.
 func New(c Config) (*Mailer, error) {
 	c = c.WithDefaults()
 	if err := c.Validate(); err != nil {
@@ -116,8 +116,8 @@ func New(c Config) (*Mailer, error) {
 	return &Mailer{config: c, from: from}, err
 }
 
-// Send hands the mail to the server. nil means that the server took charge of
-// it; an error, that it most likely did not.
+// Send passes the mail to the server. It returns nil if the server accepted the
+// mail. After an error the server has most likely not accepted it.
 func (m *Mailer) Send(ctx context.Context, mail ports.Mail) error {
 	message, err := m.message(mail)
 	if err != nil {
@@ -129,6 +129,7 @@ func (m *Mailer) Send(ctx context.Context, mail ports.Mail) error {
 	return nil
 }
 
+// deliver sends a message within the time limit.
 func (m *Mailer) deliver(ctx context.Context, message *mail.Msg) error {
 	ctx, cancel := context.WithTimeout(ctx, m.config.Timeout)
 	defer cancel()
@@ -137,8 +138,8 @@ func (m *Mailer) deliver(ctx context.Context, message *mail.Msg) error {
 		if err != nil {
 			return nil, err
 		}
-		// The library minds the context only while it dials, and leaves the
-		// connection open when it fails. Here it lives as long as the context.
+		// The library watches the context only while it dials, and leaves the
+		// connection open on a failure. Close the connection when ctx ends.
 		context.AfterFunc(ctx, func() { _ = conn.Close() })
 		if m.config.Security != ImplicitTLS {
 			return conn, nil
@@ -157,7 +158,8 @@ func (m *Mailer) deliver(ctx context.Context, message *mail.Msg) error {
 	return err
 }
 
-// client makes the library's client, which is not made to be shared.
+// client returns a client of the library for one mail. Such a client must not be
+// shared.
 func (m *Mailer) client(dial mail.DialContextFunc) (*mail.Client, error) {
 	options := []mail.Option{
 		mail.WithPort(m.config.Port),
@@ -173,8 +175,8 @@ func (m *Mailer) client(dial mail.DialContextFunc) (*mail.Client, error) {
 	case Plain:
 		options = append(options, mail.WithTLSPolicy(mail.NoTLS))
 	default:
-		// With ImplicitTLS this makes the library look whether the connection is
-		// encrypted, which decides how it signs in.
+		// With ImplicitTLS this makes the library check whether the connection is
+		// encrypted. The result selects the mechanism of the sign-in.
 		options = append(options, mail.WithTLSPolicy(mail.TLSOpportunistic))
 	}
 	if m.config.Username != "" {
@@ -184,6 +186,8 @@ func (m *Mailer) client(dial mail.DialContextFunc) (*mail.Client, error) {
 	return mail.NewClient(m.config.Host, options...)
 }
 
+// message returns the mail in the form of the library, or an error for a mail
+// that could inject headers.
 func (m *Mailer) message(p ports.Mail) (*mail.Msg, error) {
 	to, err := netmail.ParseAddress(p.To)
 	if err != nil || to.Address != p.To || !line(p.To) {
@@ -197,14 +201,15 @@ func (m *Mailer) message(p ports.Mail) (*mail.Msg, error) {
 	message.ToMailAddress(to)
 	message.Subject(p.Subject)
 	message.SetDate()
-	// Not the library's, which tells our host name.
+	// The library's own message id would reveal the host name.
 	message.SetMessageIDWithValue(rand.Text() + "@" + domainOf(m.from.Address))
 	message.SetGenHeader("Auto-Submitted", "auto-generated") // no out-of-office answers
 	message.SetBodyString(mail.TypeTextPlain, p.Text)
 	return message, nil
 }
 
-// line reports whether s can stand in a header.
+// line reports whether s may stand in a header.
 func line(s string) bool { return utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl) }
 
+// domainOf returns the part of an address after the last @.
 func domainOf(address string) string { return address[strings.LastIndexByte(address, '@')+1:] }

@@ -20,7 +20,7 @@ import (
 	"github.com/switchyard-wa/switchyard/ports/conformance"
 )
 
-func TestConformance(t *testing.T) {
+func TestMailer_Conformance(t *testing.T) {
 	conformance.Mailer(t, func(t *testing.T) (ports.Mailer, func() []ports.Mail) {
 		s := (&server{startTLS: true}).start(t)
 		return mailer(t, s, smtp.StartTLS), func() (mails []ports.Mail) {
@@ -32,7 +32,7 @@ func TestConformance(t *testing.T) {
 	})
 }
 
-// shown is a mail as a mail program shows it.
+// shown returns a mail as a mail program shows it.
 func shown(t *testing.T, text string) ports.Mail {
 	m, err := netmail.ReadMessage(strings.NewReader(text))
 	require.NoError(t, err)
@@ -52,7 +52,7 @@ var mail = ports.Mail{
 	Text:    "Open:\n\nhttps://example.com/reset?token=" + strings.Repeat("abcdefgh", 20) + "\n.\n..dots at the start\nü\n",
 }
 
-// mailer talks to the server with the security given.
+// mailer returns a mailer for the server.
 func mailer(t *testing.T, s *server, security smtp.Security, change ...func(*smtp.Config)) *smtp.Mailer {
 	t.Helper()
 	c := smtp.Config{
@@ -69,7 +69,7 @@ func mailer(t *testing.T, s *server, security smtp.Security, change ...func(*smt
 
 func credentials(c *smtp.Config) { c.Username, c.Password = "robot", "s3cret-pass" }
 
-func TestWhatArrives(t *testing.T) {
+func TestSend_Mail_ArrivesAsGiven(t *testing.T) {
 	s := (&server{}).start(t)
 	require.NoError(t, mailer(t, s, smtp.Plain).Send(t.Context(), mail))
 	require.Len(t, s.mails(), 1)
@@ -88,7 +88,7 @@ func TestWhatArrives(t *testing.T) {
 	require.Equal(t, mail, shown(t, s.mails()[0]))
 }
 
-func TestNobodySmugglesHeaders(t *testing.T) {
+func TestSend_HeaderInjection_IsRefused(t *testing.T) {
 	s := (&server{}).start(t)
 	m := mailer(t, s, smtp.Plain)
 	for _, to := range []string{
@@ -103,13 +103,13 @@ func TestNobodySmugglesHeaders(t *testing.T) {
 	}
 	require.Empty(t, s.heard(), "nothing was said to the server")
 
-	// What a text holds is text.
+	// A text may contain anything.
 	require.NoError(t, m.Send(t.Context(), ports.Mail{To: mail.To, Subject: "s", Text: "Bcc: a@b.c\r\n.\r\nRCPT TO:<bob@example.com>\r\nDATA\r\n"}))
 	require.NotContains(t, s.heard(), "bob")
 	require.Len(t, s.mails(), 1)
 }
 
-func TestSecurity(t *testing.T) {
+func TestSend_Security_IsEnforced(t *testing.T) {
 	t.Run("StartTLS", func(t *testing.T) {
 		s := (&server{startTLS: true, auth: "PLAIN LOGIN"}).start(t)
 		require.NoError(t, mailer(t, s, "", credentials).Send(t.Context(), mail))
@@ -123,7 +123,7 @@ func TestSecurity(t *testing.T) {
 		require.NotContains(t, s.heard(), "MAIL")
 		require.NotContains(t, s.heard(), "AUTH")
 	})
-	t.Run("StartTLS with a server nobody vouches for", func(t *testing.T) {
+	t.Run("StartTLS with an unknown certificate", func(t *testing.T) {
 		s := (&server{startTLS: true}).start(t)
 		for _, spoil := range []func(*smtp.Config){
 			func(c *smtp.Config) { c.TLS = nil },
@@ -133,14 +133,14 @@ func TestSecurity(t *testing.T) {
 		}
 		require.NotContains(t, s.heard(), "MAIL")
 	})
-	t.Run("implicit", func(t *testing.T) {
+	t.Run("ImplicitTLS", func(t *testing.T) {
 		s := (&server{implicit: true, auth: "PLAIN LOGIN"}).start(t)
 		require.NoError(t, mailer(t, s, smtp.ImplicitTLS, credentials).Send(t.Context(), mail))
 		require.Contains(t, s.heard(), "TLS credentials |robot|s3cret-pass")
 		require.ErrorContains(t, mailer(t, s, smtp.ImplicitTLS, func(c *smtp.Config) { c.TLS = nil }).Send(t.Context(), mail), "x509")
 		require.Len(t, s.mails(), 1)
 	})
-	t.Run("opportunistic", func(t *testing.T) {
+	t.Run("Opportunistic", func(t *testing.T) {
 		s := (&server{startTLS: true}).start(t)
 		require.NoError(t, mailer(t, s, smtp.Opportunistic).Send(t.Context(), mail))
 		require.Contains(t, s.heard(), "TLS MAIL FROM")
@@ -160,7 +160,7 @@ func TestSecurity(t *testing.T) {
 	})
 }
 
-func TestServerRefuses(t *testing.T) {
+func TestSend_ServerRefuses_ReturnsError(t *testing.T) {
 	for verb, answer := range map[string]string{
 		"EHLO": "421 too busy", "MAIL": "550 not you", "RCPT": "550 no such user", "DATA": "452 full", ".": "554 spam",
 	} {
@@ -179,14 +179,14 @@ func TestServerRefuses(t *testing.T) {
 	require.NotContains(t, err.Error(), "s3cret-pass")
 }
 
-// Once the server has taken the mail, what it says afterwards does not matter.
-func TestTakenIsTaken(t *testing.T) {
+// A mail counts as sent once the server accepted it, whatever follows.
+func TestSend_FailureAfterAcceptance_Succeeds(t *testing.T) {
 	s := (&server{answers: map[string]string{"RSET": "500 what", "QUIT": "500 what"}}).start(t)
 	require.NoError(t, mailer(t, s, smtp.Plain).Send(t.Context(), mail))
 	require.Len(t, s.mails(), 1)
 }
 
-func TestTime(t *testing.T) {
+func TestSend_ServerStalls_EndsInTime(t *testing.T) {
 	for _, verb := range []string{"EHLO", "MAIL", "DATA"} {
 		s := (&server{stall: verb}).start(t)
 		ctx, cancel := context.WithCancel(t.Context())
@@ -202,7 +202,7 @@ func TestTime(t *testing.T) {
 	require.Empty(t, s.mails())
 }
 
-func TestNobodyListens(t *testing.T) {
+func TestSend_NoServer_ReturnsError(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	s := &server{addr: listener.Addr().(*net.TCPAddr), cert: certificate(t)}
@@ -210,7 +210,7 @@ func TestNobodyListens(t *testing.T) {
 	require.ErrorContains(t, mailer(t, s, smtp.Plain).Send(t.Context(), mail), "smtp:")
 }
 
-func TestManyAtOnce(t *testing.T) {
+func TestSend_Concurrent_AllArrive(t *testing.T) {
 	s := (&server{startTLS: true, auth: "PLAIN"}).start(t)
 	m := mailer(t, s, smtp.StartTLS, credentials)
 	var wg sync.WaitGroup
@@ -225,7 +225,7 @@ func TestManyAtOnce(t *testing.T) {
 	require.Len(t, s.mails(), 8)
 }
 
-func TestConfig(t *testing.T) {
+func TestConfigValidate_Problems_AreAllListed(t *testing.T) {
 	_, err := smtp.New(smtp.Config{Port: -1, Security: "ssl", From: "x\r\ny", Password: "s3cret-pass", Timeout: -1})
 	for _, problem := range []string{"Host", "Port", "Security", "From", "Username", "Timeout"} {
 		require.ErrorContains(t, err, problem)

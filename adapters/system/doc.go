@@ -1,4 +1,4 @@
-// Package system gives the core the machine it runs on: its clock, its
-// randomness, and identifiers made of both. The zero values are ready to use,
-// by any number of goroutines.
+// Package system provides the clock and the randomness of the machine, and ids
+// made of both. The zero values are ready to use. They are safe for concurrent
+// use.
 package system

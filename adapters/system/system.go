@@ -3,7 +3,6 @@ package system
 import (
 	"bufio"
 	"crypto/rand"
-	"fmt"
 	"sync"
 	"time"
 
@@ -18,31 +17,32 @@ var (
 	_ ports.Random = Random{}
 )
 
-// Clock is the system clock, in UTC and to the microsecond, as rows keep it:
-// a time that was stored equals itself when it comes back. Times that were not
-// stored compare by the monotonic clock, so leases do not end early when the
-// system's time is set.
+// Clock returns the system's time in UTC with microseconds, the precision of
+// stores. Therefore a time equals itself after it was stored and read.
+//
+// Times that were not stored compare by the monotonic clock. Thus leases do not
+// end early when the system's time is set.
 type Clock struct{}
 
 // Now implements [ports.Clock].
 func (Clock) Now() time.Time {
 	now := time.Now().UTC()
-	return now.Add(-time.Duration(now.Nanosecond() % 1000)) // Truncate would take the monotonic reading away
+	return now.Add(-time.Duration(now.Nanosecond() % 1000)) // Truncate would remove the monotonic reading
 }
 
-// Random is the randomness of the operating system, fit for secrets. It never
-// fails: without randomness the program ends, see [rand.Read].
+// Random reads the randomness of the operating system, which is fit for secrets.
+// It never returns an error: without randomness the program ends, see [rand.Read].
 type Random struct{}
 
 // Read implements [ports.Random].
 func (Random) Read(p []byte) (int, error) { return rand.Read(p) }
 
-// IDs makes UUIDs of version 7. Each sorts after every one that this process
-// made before, even within a millisecond, since the version's sub-millisecond
-// part counts on when the clock does not.
+// IDs returns UUIDs of version 7. Each sorts after every earlier one of this
+// process, even within a millisecond: the sub-millisecond part of the version
+// counts on while the clock stands still.
 type IDs struct {
 	mu     sync.Mutex
-	random *bufio.Reader // asks the system for many at a time; uuid's own pool is one for the whole program
+	random *bufio.Reader // reads for many ids at a time; uuid's own pool is global
 }
 
 // NewID implements [ports.IDs].
@@ -52,9 +52,5 @@ func (g *IDs) NewID() string {
 	if g.random == nil {
 		g.random = bufio.NewReaderSize(rand.Reader, 64*16)
 	}
-	id, err := uuid.NewV7FromReader(g.random)
-	if err != nil { // crypto/rand does not fail
-		panic(fmt.Sprintf("system: no randomness: %v", err))
-	}
-	return id.String()
+	return uuid.Must(uuid.NewV7FromReader(g.random)).String() // crypto/rand returns no error
 }

@@ -12,27 +12,27 @@ import (
 	"github.com/switchyard-wa/switchyard/ports/conformance"
 )
 
-func TestClock(t *testing.T) {
+func TestClock_Conformance(t *testing.T) {
 	conformance.Clock(t, func(*testing.T) ports.Clock { return system.Clock{} })
 }
 
-func TestIDs(t *testing.T) {
+func TestIDs_Conformance(t *testing.T) {
 	conformance.IDs(t, func(*testing.T) ports.IDs { return new(system.IDs) })
 }
 
-func TestRandom(t *testing.T) {
+func TestRandom_Conformance(t *testing.T) {
 	conformance.Random(t, func(*testing.T) ports.Random { return system.Random{} })
 }
 
-// A time that was stored equals itself when it comes back, with == too.
-func TestClockTellsWhatRowsKeep(t *testing.T) {
+// A time equals itself (==) after it was stored and read.
+func TestClock_Now_HasPrecisionOfStores(t *testing.T) {
 	before := time.Now()
 	now := system.Clock{}.Now()
 	require.WithinDuration(t, before, now, time.Second)
 	require.True(t, now == time.UnixMicro(now.UnixMicro()).UTC())
 }
 
-func TestIDsAreVersion7(t *testing.T) {
+func TestIDs_NewID_IsVersion7(t *testing.T) {
 	var ids system.IDs
 	id, err := uuid.Parse(ids.NewID())
 	require.NoError(t, err)
@@ -42,9 +42,9 @@ func TestIDsAreVersion7(t *testing.T) {
 	require.WithinDuration(t, time.Now(), time.Unix(sec, nsec), time.Second)
 }
 
-// The port asks for order to the millisecond; ours is strict.
-func TestIDsGrow(t *testing.T) {
-	var a, b system.IDs // two of them share the count
+// The port demands order by the millisecond. These ids are strictly ordered.
+func TestIDs_NewID_GrowsStrictly(t *testing.T) {
+	var a, b system.IDs // both share the clock sequence of the process
 	last := a.NewID()
 	for range 20_000 {
 		for _, ids := range []*system.IDs{&a, &b} {

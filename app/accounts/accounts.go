@@ -10,19 +10,23 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/switchyard-wa/switchyard/app/internal/apperr"
+	"github.com/switchyard-wa/switchyard/app/internal/retry"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 const (
-	updateTries = 20 // of a transaction that met a changed row; each round somebody gets through
+	// updateAttempts bounds the attempts of a transaction. In each round of
+	// contention at least one caller succeeds.
+	updateAttempts = 20
 
-	guesses     = 10 // wrong passwords
-	guessWindow = 15 * time.Minute
+	maxFailedLogins   = 10 // wrong passwords
+	failedLoginWindow = 15 * time.Minute
 )
 
-// Accounts implements the use cases of people. It is safe for concurrent use.
+// Accounts implements service.Accounts. It is safe for concurrent use.
 type Accounts struct {
 	store     ports.Store
 	tokens    ports.Tokens
@@ -43,13 +47,13 @@ type Accounts struct {
 	authCache   *authCache
 	mails       *background
 	invalidator ports.Invalidator
-	unsubscribe func() // ends hearing
+	unsubscribe func() // ends the subscription of the invalidator
 }
 
 var _ service.Accounts = (*Accounts)(nil)
 
-// New makes accounts. It does not touch the store. The caller closes them with
-// [Accounts.Close] before the store.
+// New returns accounts. It does not touch the store. The caller calls
+// [Accounts.Close] before it closes the store.
 func New(c Config) (*Accounts, error) {
 	c = c.WithDefaults()
 	if err := c.Validate(); err != nil {
@@ -66,19 +70,19 @@ func New(c Config) (*Accounts, error) {
 	return a, nil
 }
 
-// Close waits, until the context ends, for mail that is being sent. Mail asked
-// for afterwards is not sent.
+// Close waits until the pending mail is sent or the context ends. Mail that is
+// requested later is dropped.
 func (a *Accounts) Close(ctx context.Context) error {
 	a.unsubscribe()
 	return a.mails.close(ctx)
 }
 
-// Maintain removes sign-ins that have expired and takes down the sessions that
-// deactivated users still have, which happens if a crash came between. It is
-// to be called at the start and now and then, by any replica.
+// Maintain removes expired refresh token families. It also applies OnChange to
+// deactivated users with active sessions, which a crash leaves behind. Any replica
+// may call it, at the start and regularly.
 func (a *Accounts) Maintain(ctx context.Context) error {
 	err := a.update(ctx, func(ctx context.Context, tx *ports.Tx) error {
-		return tx.RefreshTokenFamilies.DeleteExpired(ctx, a.stamp())
+		return tx.RefreshTokenFamilies.DeleteExpired(ctx, a.storeTime())
 	})
 	if err != nil {
 		return err
@@ -112,48 +116,28 @@ func (a *Accounts) Maintain(ctx context.Context) error {
 		for _, id := range unfinished {
 			a.notifyUserChanged(ctx, id)
 		}
-		if page.Offset += page.Limit; page.Offset >= total {
+		page.Offset += page.Limit
+		if page.Offset >= total {
 			return ctx.Err()
 		}
 	}
 }
 
-// stamp gives the time as stores keep it.
-func (a *Accounts) stamp() time.Time { return a.now().UTC().Truncate(time.Microsecond) }
+// storeTime returns the time with the precision of stores.
+func (a *Accounts) storeTime() time.Time { return a.now().UTC().Truncate(time.Microsecond) }
 
-// update runs fn in a transaction, and again if a row changed meanwhile.
+// update runs fn in a transaction and repeats it after a conflict.
 func (a *Accounts) update(ctx context.Context, fn func(context.Context, *ports.Tx) error) error {
-	for try := 1; ; try++ {
-		err := a.store.Update(ctx, fn)
-		if !errors.Is(err, ports.ErrConflict) {
-			return fault(ctx, err)
-		}
-		if try == updateTries {
-			return domain.Errorf(domain.Conflict, domain.CodeInvalidState,
-				"The account is being changed by others at the moment; try again").WithCause(err)
-		}
-	}
+	updater := retry.Updater{Store: a.store, Attempts: updateAttempts}
+	return apperr.PublicIn(ctx, updater.Update(ctx, fn))
 }
 
+// view runs fn in a read-only transaction.
 func (a *Accounts) view(ctx context.Context, fn func(context.Context, *ports.Tx) error) error {
-	return fault(ctx, a.store.View(ctx, fn))
+	return apperr.PublicIn(ctx, a.store.View(ctx, fn))
 }
 
-// fault makes an error fit to leave a use case: domain errors and the
-// context's pass, everything else becomes an internal error with its cause.
-func fault(ctx context.Context, err error) error {
-	var e *domain.Error
-	switch {
-	case err == nil, errors.As(err, &e):
-		return err
-	case ctx.Err() != nil:
-		return ctx.Err()
-	}
-	return domain.Errorf(domain.Internal, domain.CodeInternal,
-		"Something went wrong on our side; try again, and report the request id if it persists").WithCause(err)
-}
-
-// The answers that several use cases give.
+// The errors that several services return.
 var (
 	errCredentials = domain.Errorf(domain.Unauthenticated, domain.CodeInvalidCredentials,
 		"Email or password is wrong")
@@ -161,31 +145,23 @@ var (
 		"The current password is wrong")
 	errDeactivated = domain.Errorf(domain.Forbidden, domain.CodeAccountDeactivated,
 		"This account is deactivated; ask an administrator to activate it")
-	errUserNotFound = domain.Errorf(domain.NotFound, domain.CodeUserNotFound,
-		"There is no such user")
 	errEmailTaken = domain.Errorf(domain.Conflict, domain.CodeEmailRegistered,
 		"This email is registered already; sign in, or reset the password")
 	errLastAdministrator = domain.Errorf(domain.Conflict, domain.CodeInvalidState,
 		"This is the last active administrator; make somebody else one first")
 )
 
-// user reads a user by id.
-func user(ctx context.Context, tx *ports.Tx, id string) (*domain.User, error) {
-	if !printable(id) {
-		return nil, errUserNotFound
+// getUser returns a user by id.
+func getUser(ctx context.Context, tx *ports.Tx, id string) (*domain.User, error) {
+	if !isPlausibleID(id) {
+		return nil, apperr.User(ports.ErrNotFound)
 	}
-	return found(tx.Users.Get(ctx, id))
+	u, err := tx.Users.Get(ctx, id)
+	return u, apperr.User(err)
 }
 
-func found(u *domain.User, err error) (*domain.User, error) {
-	if errors.Is(err, ports.ErrNotFound) {
-		return nil, errUserNotFound
-	}
-	return u, err
-}
-
-// put writes a user whose email may be taken.
-func put(ctx context.Context, tx *ports.Tx, u *domain.User) error {
+// putUser writes a user. It returns errEmailTaken if another user has the email.
+func putUser(ctx context.Context, tx *ports.Tx, u *domain.User) error {
 	err := tx.Users.Put(ctx, u)
 	if errors.Is(err, ports.ErrExists) {
 		return errEmailTaken.WithCause(err)
@@ -193,23 +169,24 @@ func put(ctx context.Context, tx *ports.Tx, u *domain.User) error {
 	return err
 }
 
-// shown is a user as it leaves the use cases.
-func shown(u *domain.User) *domain.User {
+// withoutHash returns a copy of a user without its password hash.
+func withoutHash(u *domain.User) *domain.User {
 	c := *u
 	c.PasswordHash = ""
 	return &c
 }
 
-func summary(ctx context.Context, tx *ports.Tx, u *domain.User) (*service.UserSummary, error) {
+// summarize returns a user with its usage.
+func summarize(ctx context.Context, tx *ports.Tx, u *domain.User) (*service.UserSummary, error) {
 	has, err := tx.Users.Usage(ctx, u.ID)
 	if err != nil {
 		return nil, err
 	}
-	return &service.UserSummary{User: shown(u), UserUsage: has}, nil
+	return &service.UserSummary{User: withoutHash(u), UserUsage: has}, nil
 }
 
-// revokeAccessTokens ends the access tokens that the user has. The value differs from the
-// one before even if the clock stands still or went back.
+// revokeAccessTokens ends the access tokens of the user. It always changes
+// CredentialsAt, even if the clock stands still or went back.
 func revokeAccessTokens(u *domain.User, now time.Time) {
 	if !now.After(u.CredentialsAt) {
 		now = u.CredentialsAt.Add(time.Microsecond)
@@ -217,9 +194,9 @@ func revokeAccessTokens(u *domain.User, now time.Time) {
 	u.CredentialsAt = now
 }
 
-// verifyPassword returns wrong unless the password is the one of the hash. Wrong ones
-// count under the key; once they are used up nothing counts as right, also not
-// what was being compared meanwhile. An empty hash takes as long as another.
+// verifyPassword returns wrong unless the password has the hash. It counts wrong
+// passwords under the key. Above the limit it accepts no password, not even one
+// whose comparison began earlier. An empty hash takes as long as another.
 func (a *Accounts) verifyPassword(ctx context.Context, key, hash, password string, wrong error) error {
 	if err := a.countFailedLogin(ctx, key, 0); err != nil {
 		return err
@@ -233,34 +210,36 @@ func (a *Accounts) verifyPassword(ctx context.Context, key, hash, password strin
 	return wrong
 }
 
-// countFailedLogin counts n wrong passwords and refuses when there are too many. A limiter
-// that fails does not lock people out: there is a limit per address as well.
+// countFailedLogin counts n wrong passwords and returns an error above the limit.
+// If the limiter fails, there is no limit: people are not locked out, and the
+// limit per address remains.
 func (a *Accounts) countFailedLogin(ctx context.Context, key string, n int) error {
 	now := a.now()
-	use, err := a.limiter.AllowN(ctx, key, now, guessWindow, guesses, n)
+	use, err := a.limiter.AllowN(ctx, key, now, failedLoginWindow, maxFailedLogins, n)
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return ctx.Err()
 	case err != nil:
-		a.log.WarnContext(ctx, "wrong passwords are not limited: the limiter fails", "error", err)
+		a.log.WarnContext(ctx, "password limiter failed", "error", err)
 		return nil
 	case n == 0 && use.Remaining > 0, n > 0 && use.Allowed:
 		return nil
 	}
 	wait := use.ResetAt.Sub(now)
 	return domain.Errorf(domain.Exceeded, domain.CodeRateLimit,
-		"Too many wrong passwords; try again in %s", inWords(wait)).WithCause(limited(wait))
+		"Too many wrong passwords; try again in %s", inWords(wait)).WithCause(retryAfterError(wait))
 }
 
-// limited is the cause of errors that go away with time.
-type limited time.Duration
+// retryAfterError is the cause of an error that waiting cures.
+type retryAfterError time.Duration
 
-// Error is for logs.
-func (l limited) Error() string { return "limited for " + time.Duration(l).String() }
+// Error implements error.
+func (l retryAfterError) Error() string { return "limited for " + time.Duration(l).String() }
 
-// RetryAfter is how long to wait.
-func (l limited) RetryAfter() time.Duration { return time.Duration(l) }
+// RetryAfter returns how long to wait.
+func (l retryAfterError) RetryAfter() time.Duration { return time.Duration(l) }
 
+// inWords returns a duration for people: seconds, or minutes above one minute.
 func inWords(d time.Duration) string {
 	n, unit := math.Ceil(max(d, time.Second).Seconds()), "second"
 	if n > 60 {
@@ -272,8 +251,8 @@ func inWords(d time.Duration) string {
 	return fmt.Sprintf("%.0f %s", n, unit)
 }
 
-// printable reports whether text from outside can be an id at all; some stores
-// choke on other text.
-func printable(id string) bool {
+// isPlausibleID reports whether text from outside may be an id. Some stores fail on
+// other text.
+func isPlausibleID(id string) bool {
 	return id != "" && len(id) <= 64 && !strings.ContainsFunc(id, func(r rune) bool { return r <= ' ' || r >= utf8.RuneSelf || r == 0x7f })
 }

@@ -7,14 +7,14 @@ import (
 	"sync"
 	"time"
 
+	"github.com/switchyard-wa/switchyard/app/internal/apperr"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
-// Authenticate checks an access token and returns who holds it, with the role
-// that the user has now. What this process changed counts at once, what others
-// changed within a second.
+// Authenticate verifies an access token and returns its holder with the present
+// role. Changes of this process count at once, changes of others within a second.
 func (a *Accounts) Authenticate(ctx context.Context, token string) (service.Principal, error) {
 	if token == "" {
 		return service.Principal{}, domain.Errorf(domain.Unauthenticated, domain.CodeAuthTokenMissing,
@@ -23,14 +23,15 @@ func (a *Accounts) Authenticate(ctx context.Context, token string) (service.Prin
 	now := a.now()
 	claims, err := a.tokens.Verify(token, now)
 	if err != nil {
-		return service.Principal{}, fault(ctx, err)
+		return service.Principal{}, apperr.PublicIn(ctx, err)
 	}
 	s, generation, ok := a.authCache.get(claims.UserID, claims.FamilyID, now)
 	if !ok {
-		if s, err = a.readAuthState(ctx, claims); err != nil {
+		s, err = a.readAuthState(ctx, claims)
+		if err != nil {
 			return service.Principal{}, err
 		}
-		s.readAt = now // before it was read
+		s.readAt = now // before the reading
 		a.authCache.put(claims.UserID, claims.FamilyID, s, generation)
 	}
 	switch {
@@ -45,7 +46,7 @@ func (a *Accounts) Authenticate(ctx context.Context, token string) (service.Prin
 var errToken = domain.Errorf(domain.Unauthenticated, domain.CodeAuthTokenInvalid,
 	"The access token is no longer good; refresh it or sign in again")
 
-// readAuthState reads what decides about the access tokens of a sign-in.
+// readAuthState reads the state that decides about the access tokens of a family.
 func (a *Accounts) readAuthState(ctx context.Context, c ports.Claims) (s authState, err error) {
 	err = a.view(ctx, func(ctx context.Context, tx *ports.Tx) error {
 		f, err := tx.RefreshTokenFamilies.Get(ctx, c.FamilyID)
@@ -77,7 +78,7 @@ const (
 	authCacheRoom   = 1024 // entries per shard
 )
 
-// authState is what decides about the access tokens of one sign-in.
+// authState decides about the access tokens of one family.
 type authState struct {
 	role          domain.Role
 	active        bool
@@ -86,9 +87,15 @@ type authState struct {
 	readAt        time.Time
 }
 
-// authCache remembers auth states for a second. What is read while something of
-// the same user changes is not remembered: every change moves the generation,
-// and put refuses what belongs to an earlier one.
+// authCache holds auth states for a second. Every change of a user moves a
+// generation. put ignores a state that was read in an earlier generation:
+//
+//	reader                        writer
+//	get: generation 1
+//	reads the user: active
+//	                              commits the deactivation
+//	                              forget: generation 2
+//	put(generation 1): ignored
 type authCache struct {
 	seed   maphash.Seed
 	shards [authCacheShards]authCacheShard
@@ -114,7 +121,7 @@ func (c *authCache) shard(userID string) *authCacheShard {
 	return &c.shards[maphash.String(c.seed, userID)%authCacheShards]
 }
 
-// get returns what is remembered and, for put, the generation to read in.
+// get returns the cached state, and the generation to pass to put after a reading.
 func (c *authCache) get(userID, familyID string, now time.Time) (s authState, generation uint64, ok bool) {
 	shard := c.shard(userID)
 	shard.mu.Lock()
@@ -124,8 +131,8 @@ func (c *authCache) get(userID, familyID string, now time.Time) (s authState, ge
 	return s, shard.generation, ok && 0 <= age && age < authCacheLife
 }
 
-// put remembers what was read since get gave the generation. A full shard
-// starts anew: entries are short-lived, so little is lost.
+// putUser stores a state that was read since get returned the generation. It empties a
+// full shard first; entries live for a second, and little is lost.
 func (c *authCache) put(userID, familyID string, s authState, generation uint64) {
 	shard := c.shard(userID)
 	shard.mu.Lock()
@@ -140,13 +147,13 @@ func (c *authCache) put(userID, familyID string, s authState, generation uint64)
 	shard.entries[key] = s
 }
 
-// invalidateUser forgets the auth state of the user's sign-ins, here and on other replicas.
+// invalidateUser forgets the auth states of the user here and on other replicas.
 func (a *Accounts) invalidateUser(userID string) {
 	a.authCache.forget(userID)
 	a.invalidator.Publish(ports.Invalidation{Users: []string{userID}})
 }
 
-// applyInvalidation takes in what other replicas say has changed.
+// applyInvalidation applies the changes that other replicas publish.
 func (a *Accounts) applyInvalidation(h ports.Invalidation) {
 	if h.All {
 		a.authCache.forgetAll()
@@ -156,7 +163,7 @@ func (a *Accounts) applyInvalidation(h ports.Invalidation) {
 	}
 }
 
-// forgetAll drops everything.
+// forgetAll removes all entries.
 func (c *authCache) forgetAll() {
 	for i := range c.shards {
 		shard := &c.shards[i]
@@ -167,8 +174,8 @@ func (c *authCache) forgetAll() {
 	}
 }
 
-// forget drops everything about the user. It is called after a change was
-// committed, or may have been, and before the change is answered.
+// forget removes the entries of the user. It runs after a change was committed, or
+// may have been, and before the caller gets the result.
 func (c *authCache) forget(userID string) {
 	shard := c.shard(userID)
 	shard.mu.Lock()

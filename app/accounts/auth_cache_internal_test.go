@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestAuthStatesAreBounded(t *testing.T) {
+func TestAuthCache_ManyUsers_IsBounded(t *testing.T) {
 	c := newAuthCache()
 	now := time.Now()
 	for i := range 3 * authCacheShards * authCacheRoom {
@@ -26,7 +26,7 @@ func TestAuthStatesAreBounded(t *testing.T) {
 	require.LessOrEqual(t, total, authCacheShards*authCacheRoom)
 }
 
-func TestAuthStatesDoNotOutliveASecond(t *testing.T) {
+func TestAuthCache_AfterASecond_Expires(t *testing.T) {
 	c := newAuthCache()
 	now := time.Now()
 	c.put("u", "s", authState{readAt: now, active: true}, 0)
@@ -41,7 +41,7 @@ func TestAuthStatesDoNotOutliveASecond(t *testing.T) {
 	require.True(t, s.active, "what was read earlier does not replace what was read later")
 }
 
-func TestAuthStatesForget(t *testing.T) {
+func TestAuthCache_Forget_RemovesUser(t *testing.T) {
 	c := newAuthCache()
 	now := time.Now()
 	for _, user := range []string{"u", "v"} {
@@ -63,7 +63,7 @@ func TestAuthStatesForget(t *testing.T) {
 	require.False(t, ok, "it was read before the change")
 }
 
-func TestInWords(t *testing.T) {
+func TestInWords_Duration_IsReadable(t *testing.T) {
 	for d, want := range map[time.Duration]string{
 		-time.Hour: "1 second", 0: "1 second", time.Millisecond: "1 second", 1001 * time.Millisecond: "2 seconds",
 		time.Minute: "60 seconds", 61 * time.Second: "2 minutes", 15 * time.Minute: "15 minutes",
@@ -72,14 +72,14 @@ func TestInWords(t *testing.T) {
 	}
 }
 
-// zeros is the worst there can be of randomness.
+// zeros is a source of the worst randomness possible.
 type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
-func TestGeneratedPasswordsAreAccepted(t *testing.T) {
+func TestGeneratePassword_AnyRandomness_IsAccepted(t *testing.T) {
 	a := &Accounts{random: zeros{}}
-	pw, err := a.password()
+	pw, err := a.generatePassword()
 	require.NoError(t, err)
 	require.Equal(t, "aaaaaaaaaaaaaaaaaaa2", pw)
 }

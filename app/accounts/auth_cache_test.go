@@ -13,7 +13,7 @@ import (
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
-func TestAuthenticate(t *testing.T) {
+func TestAuthenticate_Tokens_AreVerified(t *testing.T) {
 	h := newHarness(t)
 	ann := h.register("ann")
 	require.Equal(t, service.Principal{UserID: ann.User.ID, Role: domain.RoleUser, FamilyID: ann.FamilyID}, ann.Principal)
@@ -29,8 +29,8 @@ func TestAuthenticate(t *testing.T) {
 	h.bad(ann, domain.CodeAuthTokenExpired)
 }
 
-// A token that is signed by us may still name what is not there.
-func TestAuthenticateChecksWhatTheTokenNames(t *testing.T) {
+// A signed token may still name a family or user that does not exist.
+func TestAuthenticate_TokenNamesUnknownUserOrFamily_IsRefused(t *testing.T) {
 	h := newHarness(t)
 	ann, bob := h.register("ann"), h.register("bob")
 	tokens := h.config().Tokens
@@ -49,7 +49,7 @@ func TestAuthenticateChecksWhatTheTokenNames(t *testing.T) {
 	h.good(bob)
 }
 
-func TestAuthenticateReadsTheStoreOnceASecond(t *testing.T) {
+func TestAuthenticate_ManyCalls_ReadStoreOnceASecond(t *testing.T) {
 	h := newHarness(t)
 	ann := h.register("ann")
 	calls := h.store.calls.Load()
@@ -63,7 +63,7 @@ func TestAuthenticateReadsTheStoreOnceASecond(t *testing.T) {
 	require.Equal(t, calls+1, h.store.calls.Load())
 }
 
-func TestTheRoleIsTheOneInTheStore(t *testing.T) {
+func TestAuthenticate_RoleChanged_ReturnsStoredRole(t *testing.T) {
 	h := newHarness(t)
 	ann := h.register("ann")
 	h.change(ann.email, func(u *domain.User) { u.Role = domain.RoleAdministrator })
@@ -73,9 +73,9 @@ func TestTheRoleIsTheOneInTheStore(t *testing.T) {
 	require.Equal(t, domain.RoleAdministrator, c.Role)
 }
 
-// Two processes share a store. What one changes, it knows at once, the other
-// within a second.
-func TestChangesShowElsewhereWithinASecond(t *testing.T) {
+// Two processes share a store. Each sees its own changes at once, and those of
+// the other within a second.
+func TestAuthenticate_ChangeByOtherProcess_ShowsWithinASecond(t *testing.T) {
 	h := newHarness(t)
 	elsewhere, err := accounts.New(h.config())
 	require.NoError(t, err)
@@ -106,8 +106,8 @@ func TestChangesShowElsewhereWithinASecond(t *testing.T) {
 	}
 }
 
-// A read that began before a change and ends after it must not be remembered.
-func TestAReadOvertakenByAChangeIsNotRemembered(t *testing.T) {
+// A read that overlaps a change must not be cached.
+func TestAuthenticate_ReadOverlapsChange_IsNotCached(t *testing.T) {
 	for what, change := range map[string]func(*harness, *person) error{
 		"logout": func(h *harness, p *person) error { return h.Logout(context.Background(), p.Principal) },
 		"change-password": func(h *harness, p *person) error {
@@ -130,24 +130,24 @@ func TestAReadOvertakenByAChangeIsNotRemembered(t *testing.T) {
 		h := newHarness(t)
 		ann := h.register("ann")
 		h.clock.advance(2 * time.Second)
-		h.store.viewed = func() { // has read that all is well
+		h.store.viewed = func() { // the read saw an active user
 			h.store.viewed = nil
 			require.NoError(t, change(h, ann), what)
 		}
-		h.good(ann) // it began earlier
+		h.good(ann) // it started before the change
 		_, err := h.Authenticate(t.Context(), ann.Token)
 		require.Error(t, err, what)
 	}
 }
 
-// The second counts from before the read, however long it takes.
-func TestASlowReadIsNotFresher(t *testing.T) {
+// The second starts before the read, however long the read takes.
+func TestAuthenticate_SlowRead_ExpiresFromItsStart(t *testing.T) {
 	h := newHarness(t)
 	ann := h.register("ann")
 	h.clock.advance(2 * time.Second)
 	h.store.viewed = func() {
 		h.store.viewed = nil
-		h.change(ann.email, func(u *domain.User) { u.Active = false }) // elsewhere
+		h.change(ann.email, func(u *domain.User) { u.Active = false }) // by another process
 		h.clock.advance(900 * time.Millisecond)
 	}
 	h.good(ann)
@@ -155,9 +155,9 @@ func TestASlowReadIsNotFresher(t *testing.T) {
 	h.bad(ann, domain.CodeAccountDeactivated)
 }
 
-// Whether a commit whose answer is lost took place is not known, so nothing is
-// remembered from before it.
-func TestALostAnswerCountsAsAChange(t *testing.T) {
+// The outcome of a commit is unknown if its response is lost. Nothing read before
+// it stays cached.
+func TestAuthenticate_CommitOutcomeUnknown_IsNotCached(t *testing.T) {
 	h := newHarness(t)
 	ann := h.register("ann")
 	h.good(ann)

@@ -5,23 +5,23 @@ import (
 	"sync"
 )
 
-const backgroundJobs = 32 // at once
+const backgroundJobs = 32 // concurrently
 
-// background runs a bounded number of jobs apart from their callers.
+// background runs a bounded number of jobs independently of their callers.
 type background struct {
 	spawn func(func())
 	slots chan struct{}
 
 	mu     sync.Mutex
 	closed bool
-	wg     sync.WaitGroup // Add only under mu and while not closed
+	wg     sync.WaitGroup // Add only under mu while closed is false
 }
 
 func newBackground(spawn func(func())) *background {
 	return &background{spawn: spawn, slots: make(chan struct{}, backgroundJobs)}
 }
 
-// start runs f, or reports that there is no room for it.
+// start runs f in the background. It returns false if there is no free slot.
 func (b *background) start(f func()) bool {
 	if !b.enter() {
 		return false
@@ -36,6 +36,7 @@ func (b *background) start(f func()) bool {
 	return true
 }
 
+// enter acquires a slot. It returns false if there is none.
 func (b *background) enter() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -51,6 +52,7 @@ func (b *background) enter() bool {
 	}
 }
 
+// close waits until all jobs have ended or the context ends.
 func (b *background) close(ctx context.Context) error {
 	b.mu.Lock()
 	b.closed = true

@@ -12,9 +12,9 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// Config is what accounts are made of. Store, Tokens, Passwords and Mailer are
-// required. If Store is a [ports.Backend], it lends Limiter, Invalidator, Clock, IDs
-// and Random where they are nil.
+// Config configures [New]. Store, Tokens, Passwords and Mailer are required. If
+// Store is a [ports.Backend], it provides Limiter, Invalidator, Clock, IDs and
+// Random where they are nil.
 type Config struct {
 	Store     ports.Store
 	Tokens    ports.Tokens
@@ -28,27 +28,27 @@ type Config struct {
 	Random      ports.Random
 
 	Tiers     domain.Tiers // nil: domain.DefaultTiers
-	FirstTier domain.Tier  // of new users; empty: domain.TierBasic
+	FirstTier domain.Tier  // tier of new users; empty: domain.TierBasic
 	Log       *slog.Logger // nil: slog.Default
 
-	AccessLife  time.Duration // of an access token; 0: 1 h
-	RefreshLife time.Duration // of a sign-in since its latest refresh; 0: 30 days
-	ResetLife   time.Duration // of a password reset; 0: 30 min
-	// ResetURL is put before the token in the mail that resets a password, as in
+	AccessLife  time.Duration // lifetime of an access token; 0: 1 h
+	RefreshLife time.Duration // lifetime of a sign-in after its latest refresh; 0: 30 days
+	ResetLife   time.Duration // lifetime of a password reset; 0: 30 min
+	// ResetURL precedes the token in the mail that resets a password. Example:
 	// https://example.com/reset?token=. Without it the mail holds the bare token.
 	ResetURL string
 
-	// OnChange is called after a user's tier or activity has changed, to take
-	// down the sessions that it may not have up any more. It may be called again
-	// for the same user. If it fails for a user that was deactivated, or a crash
-	// comes first, [Accounts.Maintain] calls it again. nil: nothing to do.
+	// OnChange runs after a change of a user's tier or activity was committed. It
+	// stops the sessions that the user may no longer have. It must accept repetition.
+	// If it fails for a deactivated user, or a crash prevents it, [Accounts.Maintain]
+	// calls it again. Nil: nothing.
 	OnChange func(ctx context.Context, userID string) error
-	// Spawn runs background work, which is sending mail; nil: in a goroutine of
-	// its own. A harness may run it in place.
+	// Spawn runs background work, which sends mail. Nil: in a new goroutine. A harness
+	// may run it in place.
 	Spawn func(func())
 }
 
-// WithDefaults returns a copy in which everything that may be left out is set.
+// WithDefaults returns a copy with the defaults of all optional fields.
 func (c Config) WithDefaults() Config {
 	if b, ok := c.Store.(ports.Backend); ok {
 		if c.Limiter == nil {
@@ -97,7 +97,7 @@ func (c Config) WithDefaults() Config {
 	return c
 }
 
-// Validate reports everything that is missing or makes no sense.
+// Validate returns every problem of the configuration.
 func (c Config) Validate() error {
 	var errs []error
 	refuse := func(bad bool, format string, args ...any) {

@@ -11,7 +11,7 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-func TestConfigListsEveryProblem(t *testing.T) {
+func TestConfigValidate_Problems_AreAllListed(t *testing.T) {
 	_, err := accounts.New(accounts.Config{
 		FirstTier: "GOLD", AccessLife: -1, RefreshLife: -2, ResetLife: -3, ResetURL: "javascript:alert(1)",
 	})
@@ -23,7 +23,7 @@ func TestConfigListsEveryProblem(t *testing.T) {
 	}
 }
 
-func TestConfigDefaults(t *testing.T) {
+func TestConfigWithDefaults_Empty_IsFilled(t *testing.T) {
 	h := newHarness(t)
 	given := h.config()
 	c := given.WithDefaults()
@@ -41,7 +41,7 @@ func TestConfigDefaults(t *testing.T) {
 	require.NoError(t, c.Validate())
 }
 
-// lender is a store that brings the rest along.
+// lender is a store that provides the other ports too.
 type lender struct {
 	ports.Store
 	h *harness
@@ -56,7 +56,7 @@ func (l lender) Clock() ports.Clock             { return l.h.clock }
 func (l lender) IDs() ports.IDs                 { return &ids{} }
 func (l lender) Random() ports.Random           { return l.h.config().Random }
 
-func TestConfigBorrowsFromABackend(t *testing.T) {
+func TestConfigWithDefaults_Backend_ProvidesPorts(t *testing.T) {
 	h := newHarness(t)
 	c := h.config()
 	c.Store, c.Limiter, c.Clock, c.IDs, c.Random = lender{h.store, h}, nil, nil, nil, nil

@@ -1,22 +1,57 @@
-// Package accounts is the use cases of people: registering, signing in and
-// staying signed in, passwords, profiles, and what administrators do to users.
-// [Accounts] implements [ports.AccountUseCases].
+// Package accounts implements the services of people: registration, sign-in,
+// passwords, profiles, and the administration of users. [Accounts] implements
+// service.Accounts.
 //
-// A sign-in is a family of refresh tokens of which only the newest is good;
-// using an older one ends the family. An access token is good while its
-// signature and expiry are, its sign-in stands, its user is active, and the
-// user's CredentialsAt is still the one it was issued for. So a change of
-// password, role or activity ends every access token of the user at once, and
-// a logout those of its sign-in: in this process at once, in others within a
-// second. After a change of password the caller's own sign-in stands, and its
-// refresh token gives a new access token.
+// # Refresh tokens
 //
-// Passwords are hashed and compared outside of transactions, because it takes
-// long. Neither passwords nor tokens are ever part of a log line or an error.
+// A sign-in is a family of refresh tokens. Only its newest token is usable:
 //
-// An error for too many wrong passwords (RATE_LIMIT_EXCEEDED) has in its chain
-// a value with the method RetryAfter() time.Duration, which tells how long to
-// wait.
+//	Register, Login ──▶ usable ──Refresh (newest token)──▶ usable, another token
+//	                      │
+//	                      ├──Refresh (earlier token)──▶ revoked
+//	                      ├──Logout, new password, deactivation──▶ revoked
+//	                      └──RefreshLife without a refresh──▶ expired
 //
-// The package imports domain, ports and the standard library only.
+// The use of an earlier token revokes the family, because either that token or
+// the newest one was stolen. Two refreshes with the same token race:
+//
+//	caller A                       caller B
+//	refreshes with token 1
+//	gets token 2
+//	                               refreshes with token 1 (used twice)
+//	                               family revoked
+//	token 2 is refused
+//
+// # Access tokens
+//
+// An access token is accepted while all of these hold:
+//
+//   - Its signature and expiry are valid.
+//   - Its family is not revoked.
+//   - Its user is active.
+//   - The user's CredentialsAt equals the value in the token.
+//
+// A change of password, role or activity moves CredentialsAt. Thus it ends every
+// access token of the user at once. A logout ends the access tokens of one
+// family. "At once" means at once in this process. Other processes cache the
+// auth state for one second, and an invalidation shortens that second.
+//
+// After a change of password the caller's own family stays usable. Its refresh
+// token returns a new access token.
+//
+// # Passwords
+//
+// Passwords are hashed and compared outside of transactions, because hashing is
+// slow. The transaction checks that the stored hash is still the compared one.
+// Neither passwords nor tokens appear in a log line or an error.
+//
+// Ten wrong passwords within 15 minutes lock the key that they count under. The
+// error (RATE_LIMIT_EXCEEDED) has a cause with the method
+// RetryAfter() time.Duration.
+//
+// # Transactions
+//
+// Every method reads and writes in one transaction. A transaction that met a
+// concurrent change of its rows runs again, up to 20 times without a pause: in
+// each round at least one of the contenders succeeds.
 package accounts

@@ -13,19 +13,19 @@ import (
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
-// A model of what sign-ins promise, in as few words as possible.
+// modelUser, modelFamily and modelAccess model the promises about tokens.
 type (
 	modelUser struct {
 		email, password string
 		id              string
 		active          bool
-		epoch           int // moves with the user's credentials
+		epoch           int // incremented with every change of credentials
 		families        []*modelFamily
 	}
 	modelFamily struct {
 		user    *modelUser
 		caller  service.Principal
-		refresh []string // oldest first; only the last is good
+		refresh []string // oldest first; only the last is usable
 		access  []modelAccess
 		ended   bool
 		expires time.Time
@@ -39,7 +39,7 @@ type (
 
 func (f *modelFamily) usable(now time.Time) bool { return !f.ended && now.Before(f.expires) }
 
-// verdict is the code that an access token is answered with; empty: good.
+// verdict returns the expected error code for an access token; empty: accepted.
 func (f *modelFamily) verdict(a modelAccess, now time.Time) domain.Code {
 	switch {
 	case !now.Before(a.expires):
@@ -65,10 +65,9 @@ func (u *modelUser) end(except *modelFamily) {
 	}
 }
 
-// Whatever is done in whatever order, of every sign-in only the newest refresh
-// token is good, and access tokens are good exactly as long as the model says,
-// at once.
-func TestFamilies(t *testing.T) {
+// After any sequence of calls only the newest refresh token of a family is usable,
+// and access tokens are accepted exactly as the model says, without delay.
+func TestFamilies_RandomCalls_MatchModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		ctx := context.Background()
 		h := newHarness(t)

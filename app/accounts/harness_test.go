@@ -30,8 +30,8 @@ const (
 	other    = "battery staple 2"
 )
 
-// harness is accounts over the memory store, with stand-ins for what is slow
-// or random.
+// harness holds accounts over the memory store, with fakes for the slow and the
+// random parts.
 type harness struct {
 	*accounts.Accounts
 	t         require.TestingT
@@ -62,7 +62,7 @@ func newHarness(t require.TestingT, change ...func(*accounts.Config)) *harness {
 	return h
 }
 
-// config is that of one process; several may share the harness.
+// config returns the configuration of one process. Several may share the harness.
 func (h *harness) config() accounts.Config {
 	tokens, err := jwt.New([]byte(strings.Repeat("k", 32)))
 	require.NoError(h.t, err)
@@ -79,7 +79,7 @@ func (h *harness) config() accounts.Config {
 	}
 }
 
-// person is somebody who signed in.
+// person is a signed-in user.
 type person struct {
 	service.AuthTokens
 	service.Principal
@@ -105,14 +105,14 @@ func (h *harness) person(s *service.AuthTokens, email string) *person {
 	return &person{AuthTokens: *s, Principal: c, email: email}
 }
 
-// administrator makes the first administrator and signs it in.
+// administrator creates the first administrator and signs it in.
 func (h *harness) administrator() *person {
 	_, _, err := h.EnsureAdministrator(context.Background(), "admin@localhost", password)
 	require.NoError(h.t, err)
 	return h.login("admin@localhost", password)
 }
 
-// row gives the user as it is stored.
+// row returns the user as it is stored.
 func (h *harness) row(email string) *domain.User {
 	var u *domain.User
 	require.NoError(h.t, h.store.Store.View(context.Background(), func(ctx context.Context, tx *ports.Tx) (err error) {
@@ -122,7 +122,7 @@ func (h *harness) row(email string) *domain.User {
 	return u
 }
 
-// change writes a user past the use cases, as another process would.
+// change writes a user directly to the store, as another process would.
 func (h *harness) change(email string, fn func(*domain.User)) {
 	require.NoError(h.t, h.store.Store.Update(context.Background(), func(ctx context.Context, tx *ports.Tx) error {
 		u, err := tx.Users.ByEmail(ctx, email)
@@ -134,12 +134,12 @@ func (h *harness) change(email string, fn func(*domain.User)) {
 	}))
 }
 
-// refused checks that an error is a domain error with the code.
+// refused requires a domain error with the code.
 func (h *harness) refused(err error, code domain.Code, about ...any) {
 	_ = h.refusal(err, code, about...)
 }
 
-// refusal is refused for those who want to know more.
+// refusal requires a domain error with the code and returns it.
 func (h *harness) refusal(err error, code domain.Code, about ...any) *domain.Error {
 	var e *domain.Error
 	require.ErrorAs(h.t, err, &e, about...)
@@ -148,7 +148,7 @@ func (h *harness) refusal(err error, code domain.Code, about ...any) *domain.Err
 	return e
 }
 
-// good and bad tell whether an access token is accepted.
+// good requires that the access token is accepted, bad that it is refused.
 func (h *harness) good(p *person) {
 	c, err := h.Authenticate(context.Background(), p.Token)
 	require.NoError(h.t, err)
@@ -160,7 +160,7 @@ func (h *harness) bad(p *person, code domain.Code) {
 	h.refused(err, code)
 }
 
-// fields lists the fields that an error complains about.
+// fields returns the fields that a validation error names.
 func (h *harness) fields(err error) []string {
 	var fields []string
 	for _, f := range h.refusal(err, domain.CodeValidation).Fields {
@@ -187,20 +187,20 @@ func (c *clock) advance(d time.Duration) {
 	c.now = c.now.Add(d)
 }
 
-// ids is unique within the test, whichever process asks.
+// ids returns ids that are unique within the test binary.
 type ids struct{}
 
 var lastID atomic.Int64
 
 func (*ids) NewID() string { return fmt.Sprintf("id.%08d", lastID.Add(1)) }
 
-// passwords hashes fast. It refuses to work inside a transaction.
+// passwords hashes fast. It fails a test that hashes inside a transaction.
 type passwords struct {
 	store    *watchedStore
 	compared atomic.Int64
 	hashed   atomic.Int64
-	busy     bool // transactions may run elsewhere at the same time
-	gullible bool // everything matches
+	busy     bool // other goroutines may run transactions meanwhile
+	gullible bool // every password matches
 	hook     func()
 }
 
@@ -227,7 +227,7 @@ func (p *passwords) outside() {
 	}
 }
 
-// mailbox keeps what is mailed.
+// mailbox records mail.
 type mailbox struct {
 	mu    sync.Mutex
 	mails []ports.Mail
@@ -247,7 +247,7 @@ func (m *mailbox) count() int {
 	return len(m.mails)
 }
 
-// token is the one in the last mail.
+// token returns the token in the latest mail.
 func (m *mailbox) token() string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -262,7 +262,7 @@ func (m *mailbox) token() string {
 	return ""
 }
 
-// limiter may fail.
+// limiter is a limiter that can fail.
 type limiter struct {
 	ports.Limiter
 	broken atomic.Bool
@@ -295,15 +295,15 @@ func (l *logged) String() string {
 	return l.out.String()
 }
 
-// watchedStore is a store whose transactions can be watched and disturbed.
+// watchedStore wraps a store. Tests observe and disturb its transactions.
 type watchedStore struct {
 	ports.Store
 	running   atomic.Int64
 	calls     atomic.Int64
-	conflicts atomic.Int64      // so many Updates meet a changed row after running
-	err       error             // every transaction fails with it
-	viewed    func()            // after a View has read, before it returns
-	updated   func(error) error // after an Update
+	conflicts atomic.Int64      // number of Updates that end with a conflict after running
+	err       error             // returned by every transaction
+	viewed    func()            // runs after a View has read, before it returns
+	updated   func(error) error // runs after an Update
 }
 
 func (s *watchedStore) View(ctx context.Context, fn func(context.Context, *ports.Tx) error) error {
@@ -347,7 +347,7 @@ func (s *watchedStore) counted(fn func(context.Context, *ports.Tx) error) func(c
 	}
 }
 
-// noSecrets checks that neither passwords nor tokens reached the log.
+// noSecrets requires that neither passwords nor tokens are in the log.
 func (h *harness) noSecrets(t testing.TB, more ...string) {
 	t.Helper()
 	for _, secret := range append(more, password, other, "hash:") {

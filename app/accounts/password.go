@@ -6,20 +6,20 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/switchyard-wa/switchyard/app/internal/apperr"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 const (
-	resetMails  = 5 // per email; what is beyond is dropped silently
-	resetWindow = 15 * time.Minute
-	mailTime    = time.Minute // for one mail
+	maxResetMails = 5 // per email; further requests are dropped silently
+	resetWindow   = 15 * time.Minute
+	mailTimeout   = time.Minute // time limit of one mail
 )
 
-// ChangePassword sets a new password. Every access token of the user ends, the
-// caller's too, and every sign-in but the caller's, which gets its next access
-// token by refreshing.
+// ChangePassword sets a new password. It ends every access token of the user, and
+// every family but the caller's. The caller refreshes to get an access token.
 func (a *Accounts) ChangePassword(ctx context.Context, c service.Principal, current, next string) error {
 	var p domain.Problems
 	checkExchange(&p, current, next)
@@ -30,13 +30,13 @@ func (a *Accounts) ChangePassword(ctx context.Context, c service.Principal, curr
 	return err
 }
 
-// UpdateProfile changes what is given of the caller's account, all or nothing.
-// A new password needs the current one, and has the effect of
-// [Accounts.ChangePassword]. A new email voids a password reset that was mailed
-// to the old one.
+// UpdateProfile changes the given fields of the caller's account, all or none. A
+// new password requires the current one, and has the effect of
+// [Accounts.ChangePassword]. A new email voids a reset that was mailed to the old
+// one.
 func (a *Accounts) UpdateProfile(ctx context.Context, c service.Principal, ch service.Profile) (*domain.User, error) {
 	var p domain.Problems
-	name, email := changed(ch.Name), changed(ch.Email)
+	name, email := clone(ch.Name), clone(ch.Email)
 	var err error
 	if name != nil {
 		*name, err = domain.CheckUserName(*name)
@@ -55,6 +55,7 @@ func (a *Accounts) UpdateProfile(ctx context.Context, c service.Principal, ch se
 	return a.changeProfile(ctx, c, name, email, ch.CurrentPassword, ch.NewPassword)
 }
 
+// checkExchange checks the passwords of a change of password.
 func checkExchange(p *domain.Problems, current, next string) {
 	if current == "" {
 		p.Add("currentPassword", "Current password is required")
@@ -62,8 +63,8 @@ func checkExchange(p *domain.Problems, current, next string) {
 	p.Check("newPassword", domain.CheckPassword(next))
 }
 
-// changed copies what a caller wants to change.
-func changed[T any](p *T) *T {
+// clone returns a pointer to a copy, or nil for nil.
+func clone[T any](p *T) *T {
 	if p == nil {
 		return nil
 	}
@@ -71,30 +72,32 @@ func changed[T any](p *T) *T {
 	return &v
 }
 
-// changeProfile carries out what has been checked. next may be empty.
+// changeProfile applies a checked change. next may be empty.
 func (a *Accounts) changeProfile(ctx context.Context, c service.Principal, name, email *string, current, next string) (*domain.User, error) {
-	var proved, hash string
+	var provenHash, hash string
 	var err error
 	if next != "" {
-		if proved, err = a.confirm(ctx, c.UserID, current); err != nil {
+		provenHash, err = a.confirmPassword(ctx, c.UserID, current)
+		if err != nil {
 			return nil, err
 		}
-		if hash, err = a.passwords.Hash(next); err != nil {
-			return nil, fault(ctx, err)
+		hash, err = a.passwords.Hash(next)
+		if err != nil {
+			return nil, apperr.PublicIn(ctx, err)
 		}
 	}
 	var after *domain.User
 	err = a.update(ctx, func(ctx context.Context, tx *ports.Tx) error {
-		u, err := user(ctx, tx, c.UserID)
+		u, err := getUser(ctx, tx, c.UserID)
 		switch {
 		case err != nil:
 			return err
 		case !u.Active:
 			return errDeactivated
-		case next != "" && u.PasswordHash != proved:
-			return errPassword // it was right a moment ago
+		case next != "" && u.PasswordHash != provenHash:
+			return errPassword // it was changed after the comparison
 		}
-		now, before := a.stamp(), *u
+		now, before := a.storeTime(), *u
 		if name != nil {
 			u.Name = *name
 		}
@@ -109,7 +112,7 @@ func (a *Accounts) changeProfile(ctx context.Context, c service.Principal, name,
 			return nil
 		}
 		u.UpdatedAt = now
-		if err := put(ctx, tx, u); err != nil || u.Email == before.Email {
+		if err := putUser(ctx, tx, u); err != nil || u.Email == before.Email {
 			return err
 		}
 		return a.voidReset(ctx, tx, u.ID, now)
@@ -123,15 +126,14 @@ func (a *Accounts) changeProfile(ctx context.Context, c service.Principal, name,
 	if next != "" {
 		a.log.InfoContext(ctx, "password changed", "user", c.UserID)
 	}
-	return shown(after), nil
+	return withoutHash(after), nil
 }
 
-// confirm checks the password of a user who is signed in, and returns the hash
-// that proved it.
-func (a *Accounts) confirm(ctx context.Context, userID, password string) (string, error) {
+// confirmPassword verifies the password of a signed-in user. It returns the compared hash.
+func (a *Accounts) confirmPassword(ctx context.Context, userID, password string) (string, error) {
 	var hash string
 	err := a.view(ctx, func(ctx context.Context, tx *ports.Tx) error {
-		u, err := user(ctx, tx, userID)
+		u, err := getUser(ctx, tx, userID)
 		if err != nil {
 			return err
 		}
@@ -147,18 +149,18 @@ func (a *Accounts) confirm(ctx context.Context, userID, password string) (string
 	return hash, a.verifyPassword(ctx, "password:"+userID, hash, password, errPassword)
 }
 
-// replacePassword stores the user with a new password. Its access tokens end,
-// and so do its sign-ins except the one named, and its reset.
+// replacePassword stores the user with a new password. It ends the user's access
+// tokens, its reset, and its families except keep.
 func (a *Accounts) replacePassword(ctx context.Context, tx *ports.Tx, u *domain.User, hash, keep string, now time.Time) error {
 	u.PasswordHash, u.UpdatedAt = hash, now
 	revokeAccessTokens(u, now)
-	if err := put(ctx, tx, u); err != nil {
+	if err := putUser(ctx, tx, u); err != nil {
 		return err
 	}
 	return a.endSignIns(ctx, tx, u.ID, keep, now)
 }
 
-// endSignIns revokes a user's sign-ins except the one named, and its reset.
+// endSignIns revokes a user's families except keep, and voids its reset.
 func (a *Accounts) endSignIns(ctx context.Context, tx *ports.Tx, userID, keep string, now time.Time) error {
 	if err := tx.RefreshTokenFamilies.RevokeAll(ctx, userID, keep, now); err != nil {
 		return err
@@ -166,16 +168,14 @@ func (a *Accounts) endSignIns(ctx context.Context, tx *ports.Tx, userID, keep st
 	return a.voidReset(ctx, tx, userID, now)
 }
 
-// voidReset removes the user's reset by putting an expired one, which no token
-// fits, in its place.
+// voidReset replaces the user's reset by an expired one without a token.
 func (a *Accounts) voidReset(ctx context.Context, tx *ports.Tx, userID string, now time.Time) error {
 	return tx.PasswordResets.Put(ctx, &domain.PasswordReset{TokenHash: digest("void " + a.ids.NewID()), UserID: userID, ExpiresAt: now})
 }
 
-// ForgotPassword mails a way to set a new password to a user of that email, if
-// there is one. The answer is the same in any case and tells nothing by its
-// time either: everything that depends on the user happens in the background.
-// What goes wrong there is logged.
+// ForgotPassword mails a password reset to the user of the email, if there is one.
+// The response does not depend on the user, and neither does its time: everything
+// about the user happens in the background. Failures there are logged.
 func (a *Accounts) ForgotPassword(ctx context.Context, email string) error {
 	var p domain.Problems
 	email, err := domain.NormalizeEmail(email)
@@ -185,28 +185,28 @@ func (a *Accounts) ForgotPassword(ctx context.Context, email string) error {
 	}
 	background := context.WithoutCancel(ctx)
 	started := a.mails.start(func() {
-		ctx, cancel := context.WithTimeout(background, mailTime)
+		ctx, cancel := context.WithTimeout(background, mailTimeout)
 		defer cancel()
 		if err := a.mailReset(ctx, email); err != nil {
-			a.log.ErrorContext(ctx, "password reset was not mailed", "error", err)
+			a.log.ErrorContext(ctx, "password reset mail failed", "error", err)
 		}
 	})
 	if !started {
-		a.log.WarnContext(ctx, "password reset was not mailed: too many at once, or closed")
+		a.log.WarnContext(ctx, "password reset mail dropped", "reason", "too many at once, or closed")
 	}
 	return nil
 }
 
-// mailReset makes a reset and mails it, unless there is no such active user.
+// mailReset stores a reset and mails it, unless there is no such active user.
 func (a *Accounts) mailReset(ctx context.Context, email string) error {
-	use, err := a.limiter.AllowN(ctx, "reset:"+email, a.now(), resetWindow, resetMails, 1)
+	use, err := a.limiter.AllowN(ctx, "reset:"+email, a.now(), resetWindow, maxResetMails, 1)
 	if err != nil {
-		a.log.WarnContext(ctx, "reset mails are not limited: the limiter fails", "error", err)
+		a.log.WarnContext(ctx, "reset mail limiter failed", "error", err)
 	} else if !use.Allowed {
-		a.log.WarnContext(ctx, "password reset was not mailed: too many to this address")
+		a.log.WarnContext(ctx, "password reset mail dropped", "reason", "too many to this address")
 		return nil
 	}
-	token, err := a.secret()
+	token, err := a.newSecret()
 	if err != nil {
 		return err
 	}
@@ -222,7 +222,7 @@ func (a *Accounts) mailReset(ctx context.Context, email string) error {
 		}
 		userID = u.ID
 		return tx.PasswordResets.Put(ctx, &domain.PasswordReset{
-			TokenHash: digest(token), UserID: u.ID, ExpiresAt: a.stamp().Add(a.resetLife),
+			TokenHash: digest(token), UserID: u.ID, ExpiresAt: a.storeTime().Add(a.resetLife),
 		})
 	})
 	if err != nil || userID == "" {
@@ -235,6 +235,7 @@ func (a *Accounts) mailReset(ctx context.Context, email string) error {
 	return nil
 }
 
+// resetMail returns the mail that carries a token.
 func (a *Accounts) resetMail(email, token string) ports.Mail {
 	how := "open this address"
 	if a.resetURL == "" {
@@ -254,9 +255,8 @@ It works once. If it was not you, ignore this mail: nothing has changed.
 	}
 }
 
-// ResetPassword sets a new password by a token that was mailed. The token works
-// once, and only if the new password is acceptable. Every sign-in and access
-// token of the user ends.
+// ResetPassword sets a new password with a mailed token. The token works once, and
+// only for an acceptable password. Every family and access token of the user ends.
 func (a *Accounts) ResetPassword(ctx context.Context, token, next string) error {
 	var p domain.Problems
 	if !isSecret(token) {
@@ -268,11 +268,11 @@ func (a *Accounts) ResetPassword(ctx context.Context, token, next string) error 
 	}
 	hash, err := a.passwords.Hash(next)
 	if err != nil {
-		return fault(ctx, err)
+		return apperr.PublicIn(ctx, err)
 	}
 	var userID string
 	err = a.update(ctx, func(ctx context.Context, tx *ports.Tx) error {
-		now := a.stamp()
+		now := a.storeTime()
 		r, err := tx.PasswordResets.Consume(ctx, digest(token))
 		if errors.Is(err, ports.ErrNotFound) || err == nil && !now.Before(r.ExpiresAt) {
 			return errReset

@@ -15,7 +15,7 @@ import (
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
-func TestChangePassword(t *testing.T) {
+func TestChangePassword_RightPassword_EndsOtherSignIns(t *testing.T) {
 	h := newHarness(t)
 	here, there := h.register("ann"), h.login("ann@example.com", password)
 	require.Equal(t, []string{"currentPassword", "newPassword"}, h.fields(h.ChangePassword(t.Context(), here.Principal, "", "")))
@@ -37,8 +37,8 @@ func TestChangePassword(t *testing.T) {
 	h.noSecrets(t, here.RefreshToken)
 }
 
-// With a stolen access token nobody finds the password by trying.
-func TestConfirmingThePasswordIsLimited(t *testing.T) {
+// A stolen access token does not help to guess the password.
+func TestChangePassword_ManyGuesses_AreLimited(t *testing.T) {
 	h := newHarness(t)
 	ann := h.register("ann")
 	for i := range 10 {
@@ -55,7 +55,7 @@ func TestConfirmingThePasswordIsLimited(t *testing.T) {
 	require.NoError(t, h.ChangePassword(t.Context(), ann.Principal, password, other))
 }
 
-func TestUpdateProfile(t *testing.T) {
+func TestUpdateProfile_Fields_AllOrNothing(t *testing.T) {
 	h := newHarness(t)
 	h.register("bob")
 	ann := h.register("ann")
@@ -96,7 +96,7 @@ func TestUpdateProfile(t *testing.T) {
 	h.refused(err, domain.CodeUserNotFound)
 }
 
-func TestForgotAndResetPassword(t *testing.T) {
+func TestResetPassword_MailedToken_WorksOnce(t *testing.T) {
 	for _, url := range []string{"", "https://app.example.com/reset?token="} {
 		h := newHarness(t, func(c *accounts.Config) { c.ResetURL = url })
 		ann := h.register("ann")
@@ -123,7 +123,7 @@ func TestForgotAndResetPassword(t *testing.T) {
 	}
 }
 
-func TestResetsEnd(t *testing.T) {
+func TestResetPassword_VoidedToken_IsRefused(t *testing.T) {
 	h := newHarness(t)
 	ann := h.register("ann")
 	admin := h.administrator()
@@ -172,9 +172,9 @@ func TestResetsEnd(t *testing.T) {
 	require.NotEqual(t, admin.UserID, ann.UserID)
 }
 
-// The answer to a forgotten password depends on nothing that depends on the
-// user: it comes before anything is looked up.
-func TestForgotPasswordTellsNothing(t *testing.T) {
+// The response to a forgotten password does not depend on the user: it comes
+// before the user is looked up.
+func TestForgotPassword_AnyEmail_SameResponse(t *testing.T) {
 	var jobs []func()
 	h := newHarness(t, func(c *accounts.Config) { c.Spawn = func(f func()) { jobs = append(jobs, f) } })
 	h.register("ann")
@@ -189,7 +189,7 @@ func TestForgotPasswordTellsNothing(t *testing.T) {
 	require.Equal(t, calls, h.store.calls.Load())
 	require.Equal(t, limited, h.limiter.calls.Load())
 	require.Zero(t, h.mailer.count())
-	cancel() // the request is over
+	cancel() // the request has ended
 	for _, job := range jobs {
 		job()
 	}
@@ -200,7 +200,7 @@ func TestForgotPasswordTellsNothing(t *testing.T) {
 	require.Equal(t, []string{"email"}, h.fields(h.ForgotPassword(t.Context(), "x")))
 }
 
-func TestResetMailsAreLimited(t *testing.T) {
+func TestForgotPassword_ManyRequests_MailsAreLimited(t *testing.T) {
 	h := newHarness(t)
 	h.register("ann")
 	h.register("bob")
@@ -219,7 +219,7 @@ func TestResetMailsAreLimited(t *testing.T) {
 	require.Equal(t, 8, h.mailer.count())
 }
 
-// slowMail takes until it is told, or the context ends.
+// slowMail blocks until the test releases it or the context ends.
 type slowMail struct{ begun, done chan struct{} }
 
 func (m *slowMail) Send(ctx context.Context, _ ports.Mail) error {
@@ -232,7 +232,7 @@ func (m *slowMail) Send(ctx context.Context, _ ports.Mail) error {
 	}
 }
 
-func TestCloseWaitsForMail(t *testing.T) {
+func TestClose_PendingMail_Waits(t *testing.T) {
 	m := &slowMail{begun: make(chan struct{}, 100), done: make(chan struct{})}
 	h := newHarness(t, func(c *accounts.Config) { c.Mailer, c.Spawn = m, nil })
 	h.passwords.busy = true

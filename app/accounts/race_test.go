@@ -16,8 +16,8 @@ import (
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
-// racing runs a test on the memory store, which runs one Update at a time, and
-// on the weakest one that keeps the contract.
+// racing runs a test on the memory store, which runs one Update at a time, and on
+// the weakest store that meets the contract.
 func racing(t *testing.T, test func(t *testing.T, h *harness)) {
 	t.Run("memory", func(t *testing.T) {
 		h := newHarness(t)
@@ -32,7 +32,7 @@ func racing(t *testing.T, test func(t *testing.T, h *harness)) {
 	})
 }
 
-// atOnce runs functions at the same time and gives their errors.
+// atOnce runs functions concurrently and returns their errors.
 func atOnce(fns ...func() error) []error {
 	errs := make([]error, len(fns))
 	start := make(chan struct{})
@@ -56,7 +56,7 @@ func times(n int, fn func() error) []func() error {
 	return fns
 }
 
-// codes counts errors by code; "" counts those that went well.
+// codes counts errors by code; "" counts successes.
 func codes(errs []error) map[domain.Code]int {
 	n := make(map[domain.Code]int)
 	for _, err := range errs {
@@ -65,7 +65,7 @@ func codes(errs []error) map[domain.Code]int {
 	return n
 }
 
-func TestOneEmailIsRegisteredOnce(t *testing.T) {
+func TestRegister_ConcurrentSameEmail_OneSucceeds(t *testing.T) {
 	racing(t, func(t *testing.T, h *harness) {
 		errs := atOnce(times(16, func() error {
 			_, err := h.Register(t.Context(), "Ann", "ann@example.com", password)
@@ -78,7 +78,7 @@ func TestOneEmailIsRegisteredOnce(t *testing.T) {
 	})
 }
 
-func TestOneOfManyRefreshesWins(t *testing.T) {
+func TestRefresh_ConcurrentSameToken_OneSucceeds(t *testing.T) {
 	racing(t, func(t *testing.T, h *harness) {
 		for _, name := range []string{"ann", "bob", "cid"} {
 			p := h.register(name)
@@ -94,7 +94,7 @@ func TestOneOfManyRefreshesWins(t *testing.T) {
 				return err
 			})...)
 			require.Equal(t, map[domain.Code]int{"": 1, domain.CodeAuthTokenInvalid: 15}, codes(errs))
-			// The others were reuse, so the winner has nothing of it.
+			// The others reused the token. That revoked the winner's family.
 			_, err := h.Refresh(t.Context(), won[0].RefreshToken)
 			h.refused(err, domain.CodeAuthTokenInvalid)
 			_, err = h.Authenticate(t.Context(), won[0].Token)
@@ -103,7 +103,7 @@ func TestOneOfManyRefreshesWins(t *testing.T) {
 	})
 }
 
-func TestManyLoginsAtOnce(t *testing.T) {
+func TestLogin_Concurrent_AllSucceed(t *testing.T) {
 	racing(t, func(t *testing.T, h *harness) {
 		h.register("ann")
 		errs := atOnce(times(12, func() error {
@@ -117,7 +117,7 @@ func TestManyLoginsAtOnce(t *testing.T) {
 	})
 }
 
-func TestGuessingAtOnceIsLimitedToo(t *testing.T) {
+func TestLogin_ConcurrentGuesses_AreLimited(t *testing.T) {
 	racing(t, func(t *testing.T, h *harness) {
 		h.register("ann")
 		errs := atOnce(times(32, func() error {
@@ -128,8 +128,8 @@ func TestGuessingAtOnceIsLimitedToo(t *testing.T) {
 	})
 }
 
-// A guess that is right does not count if ten wrong ones finished before it.
-func TestARightGuessMayComeTooLate(t *testing.T) {
+// A right password does not count if ten wrong ones were counted first.
+func TestLogin_RightAfterTooManyWrong_IsRefused(t *testing.T) {
 	h := newHarness(t)
 	h.register("ann")
 	h.passwords.hook = func() {
@@ -143,7 +143,7 @@ func TestARightGuessMayComeTooLate(t *testing.T) {
 	h.refused(err, domain.CodeRateLimit)
 }
 
-func TestAResetWorksOnceEvenAtOnce(t *testing.T) {
+func TestResetPassword_ConcurrentSameToken_OneSucceeds(t *testing.T) {
 	racing(t, func(t *testing.T, h *harness) {
 		ann := h.register("ann")
 		require.NoError(t, h.ForgotPassword(t.Context(), ann.email))
@@ -154,7 +154,7 @@ func TestAResetWorksOnceEvenAtOnce(t *testing.T) {
 	})
 }
 
-func TestPasswordIsChangedOnceAtOnce(t *testing.T) {
+func TestChangePassword_Concurrent_OneSucceeds(t *testing.T) {
 	racing(t, func(t *testing.T, h *harness) {
 		ann := h.register("ann")
 		errs := atOnce(times(8, func() error { return h.ChangePassword(t.Context(), ann.Principal, password, other) })...)
@@ -164,9 +164,9 @@ func TestPasswordIsChangedOnceAtOnce(t *testing.T) {
 	})
 }
 
-// Whatever is signed in to or refreshed while the password changes is gone
-// afterwards, except with the new password.
-func TestNothingSlipsPastAChangeOfPassword(t *testing.T) {
+// Every sign-in and refresh that overlaps a change of password has ended
+// afterwards, unless it used the new password.
+func TestChangePassword_ConcurrentSignIns_HaveEnded(t *testing.T) {
 	racing(t, func(t *testing.T, h *harness) {
 		for i := range 8 {
 			here := h.register(fmt.Sprint("ann", i))
@@ -202,8 +202,8 @@ func TestNothingSlipsPastAChangeOfPassword(t *testing.T) {
 	})
 }
 
-// The password was right when it was compared, but not any more.
-func TestDeactivateOvertaken(t *testing.T) {
+// The password was changed after the comparison.
+func TestDeactivate_PasswordChangedMeanwhile_IsRefused(t *testing.T) {
 	h := newHarness(t)
 	ann := h.register("ann")
 	h.passwords.hook = func() {
@@ -214,9 +214,8 @@ func TestDeactivateOvertaken(t *testing.T) {
 	require.True(t, h.row(ann.email).Active)
 }
 
-// Two administrators who take each other's role at the same time do not leave
-// the service without one.
-func TestOneAdministratorIsLeft(t *testing.T) {
+// Two administrators who demote each other concurrently leave one administrator.
+func TestUpdate_AdministratorsDemoteEachOther_OneRemains(t *testing.T) {
 	racing(t, func(t *testing.T, h *harness) {
 		one := h.administrator()
 		role, user := domain.RoleAdministrator, domain.RoleUser
@@ -241,7 +240,7 @@ func TestOneAdministratorIsLeft(t *testing.T) {
 	})
 }
 
-func TestOneFirstAdministrator(t *testing.T) {
+func TestEnsureAdministrator_Concurrent_CreatesOne(t *testing.T) {
 	racing(t, func(t *testing.T, h *harness) {
 		var mu sync.Mutex
 		var passwords []string
@@ -264,8 +263,9 @@ func TestOneFirstAdministrator(t *testing.T) {
 	})
 }
 
-// Everything at once, for the race detector: whoever logs out is out.
-func TestLogoutWhileEverybodyAuthenticates(t *testing.T) {
+// Concurrent logouts and authentications, for the race detector. A user who has
+// logged out is not authenticated.
+func TestLogout_ConcurrentAuthentications_IsEffective(t *testing.T) {
 	racing(t, func(t *testing.T, h *harness) {
 		ann := h.register("ann")
 		ctx, cancel := context.WithCancel(t.Context())

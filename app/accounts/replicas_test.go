@@ -13,7 +13,7 @@ import (
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
-func TestOtherReplicasHearAtOnceWhoIsNotToBeTrusted(t *testing.T) {
+func TestReplicas_Invalidation_EndsTokensAtOnce(t *testing.T) {
 	ctx := context.Background()
 	no := false
 	user := domain.RoleUser
@@ -59,7 +59,7 @@ func TestOtherReplicasHearAtOnceWhoIsNotToBeTrusted(t *testing.T) {
 			_, err = elsewhere.Authenticate(ctx, p.Token)
 			require.Equal(t, c.code, domain.CodeOf(err))
 
-			// One that has ended its life does not listen.
+			// A closed process has no subscription.
 			require.NoError(t, elsewhere.Close(ctx))
 			_, err = elsewhere.Authenticate(ctx, admin.Token)
 			require.NoError(t, err)

@@ -9,11 +9,11 @@ import (
 
 const (
 	secretBytes = 32
-	secretChars = 43 // of base64url without padding
+	secretChars = 43 // length in base64url without padding
 )
 
-// secret makes an unguessable text that is safe in URLs.
-func (a *Accounts) secret() (string, error) {
+// newSecret returns an unguessable text that is safe in URLs.
+func (a *Accounts) newSecret() (string, error) {
 	var b [secretBytes]byte
 	if _, err := io.ReadFull(a.random, b[:]); err != nil {
 		return "", err
@@ -21,37 +21,37 @@ func (a *Accounts) secret() (string, error) {
 	return base64.RawURLEncoding.EncodeToString(b[:]), nil
 }
 
-// isSecret reports whether text looks like what secret makes.
+// isSecret reports whether text has the form that secret returns.
 func isSecret(text string) bool {
-	if len(text) != secretChars { // which also keeps out the line breaks that the decoder skips
+	if len(text) != secretChars { // this excludes line breaks too, which the decoder skips
 		return false
 	}
 	b, err := base64.RawURLEncoding.Strict().DecodeString(text)
 	return err == nil && len(b) == secretBytes
 }
 
-// digest is what is stored of a secret.
+// digest returns the stored form of a secret.
 func digest(text string) [32]byte { return sha256.Sum256([]byte(text)) }
 
-// refreshToken makes a refresh token of the sign-in.
-func (a *Accounts) refreshToken(signInID string) (string, error) {
-	s, err := a.secret()
-	return signInID + "." + s, err
+// newRefreshToken returns a refresh token of the family.
+func (a *Accounts) newRefreshToken(familyID string) (string, error) {
+	s, err := a.newSecret()
+	return familyID + "." + s, err
 }
 
-// refreshTokenOf returns the sign-in that a refresh token names, if it looks
-// like one.
-func refreshTokenOf(text string) (signInID string, ok bool) {
-	dot := strings.LastIndexByte(text, '.') // a secret has none, an id may
+// familyOfToken returns the family of a refresh token, if text has the form of
+// one.
+func familyOfToken(text string) (familyID string, ok bool) {
+	dot := strings.LastIndexByte(text, '.') // an id may contain dots, a secret does not
 	if dot < 0 || !isSecret(text[dot+1:]) {
 		return "", false
 	}
-	return text[:dot], printable(text[:dot])
+	return text[:dot], isPlausibleID(text[:dot])
 }
 
-// password makes a password that people can type: 20 characters, about 97
-// bits, which CheckPassword accepts whatever the random bytes are.
-func (a *Accounts) password() (string, error) {
+// generatePassword returns a password that people can type: 20 characters, about 97 bits.
+// CheckPassword accepts it for any random bytes.
+func (a *Accounts) generatePassword() (string, error) {
 	const alphabet = "abcdefghijkmnpqrstuvwxyz23456789" // 24 letters, 8 digits, no l, o, 0, 1
 	b := make([]byte, 20)
 	if _, err := io.ReadFull(a.random, b); err != nil {

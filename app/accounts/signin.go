@@ -5,25 +5,26 @@ import (
 	"crypto/subtle"
 	"errors"
 
+	"github.com/switchyard-wa/switchyard/app/internal/apperr"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
-// Register makes a user of the first tier and signs it in.
+// Register creates a user of the first tier and signs it in.
 func (a *Accounts) Register(ctx context.Context, name, email, password string) (*service.AuthTokens, error) {
 	u, err := a.newUser(ctx, name, email, password, a.firstTier, domain.RoleUser)
 	if err != nil {
 		return nil, err
 	}
-	f, refresh, err := a.begin(ctx, u.ID)
+	f, refresh, err := a.newFamily(ctx, u.ID)
 	if err != nil {
 		return nil, err
 	}
 	var made *domain.User
 	err = a.update(ctx, func(ctx context.Context, tx *ports.Tx) error {
 		user, family := *u, *f
-		if err := put(ctx, tx, &user); err != nil {
+		if err := putUser(ctx, tx, &user); err != nil {
 			return err
 		}
 		made = &user
@@ -33,13 +34,13 @@ func (a *Accounts) Register(ctx context.Context, name, email, password string) (
 		return nil, err
 	}
 	a.log.InfoContext(ctx, "user registered", "user", made.ID)
-	return a.signedIn(ctx, made, f.ID, refresh)
+	return a.issueTokens(ctx, made, f.ID, refresh)
 }
 
-// Login signs a user in. An unknown email and a wrong password are answered
-// alike and in the same time, and are counted per email and address: ten within
-// a quarter of an hour are too many. That the account is deactivated is told
-// only to who knows its password.
+// Login signs a user in. An unknown email and a wrong password return the same
+// error after the same time. They count per email and address; ten within 15
+// minutes lock the pair. Only a caller with the right password learns that the
+// account is deactivated.
 func (a *Accounts) Login(ctx context.Context, email, password, ip string) (*service.AuthTokens, error) {
 	var p domain.Problems
 	email, err := domain.NormalizeEmail(email)
@@ -50,7 +51,7 @@ func (a *Accounts) Login(ctx context.Context, email, password, ip string) (*serv
 	if err := p.Err(); err != nil {
 		return nil, err
 	}
-	var id, hash string // empty: there is no such user
+	var id, hash string // empty: unknown email
 	err = a.view(ctx, func(ctx context.Context, tx *ports.Tx) error {
 		u, err := tx.Users.ByEmail(ctx, email)
 		if errors.Is(err, ports.ErrNotFound) {
@@ -66,7 +67,8 @@ func (a *Accounts) Login(ctx context.Context, email, password, ip string) (*serv
 		return nil, err
 	}
 	var s *service.AuthTokens
-	if err = a.verifyPassword(ctx, "sign-in:"+email+"|"+ip, hash, password, errCredentials); err == nil {
+	err = a.verifyPassword(ctx, "sign-in:"+email+"|"+ip, hash, password, errCredentials)
+	if err == nil {
 		s, err = a.login(ctx, id, hash)
 	}
 	if err != nil {
@@ -77,9 +79,9 @@ func (a *Accounts) Login(ctx context.Context, email, password, ip string) (*serv
 	return s, nil
 }
 
-// login begins a sign-in of a user whose password was proved by the hash.
-func (a *Accounts) login(ctx context.Context, userID, proved string) (*service.AuthTokens, error) {
-	f, refresh, err := a.begin(ctx, userID)
+// login signs in a user whose password matched provenHash.
+func (a *Accounts) login(ctx context.Context, userID, provenHash string) (*service.AuthTokens, error) {
+	f, refresh, err := a.newFamily(ctx, userID)
 	if err != nil {
 		return nil, err
 	}
@@ -87,8 +89,8 @@ func (a *Accounts) login(ctx context.Context, userID, proved string) (*service.A
 	err = a.update(ctx, func(ctx context.Context, tx *ports.Tx) error {
 		u, err := tx.Users.Get(ctx, userID)
 		switch {
-		case errors.Is(err, ports.ErrNotFound), err == nil && u.PasswordHash != proved:
-			return errCredentials // it was right a moment ago
+		case errors.Is(err, ports.ErrNotFound), err == nil && u.PasswordHash != provenHash:
+			return errCredentials // the password was changed after the comparison
 		case err != nil:
 			return err
 		case !u.Active:
@@ -105,28 +107,28 @@ func (a *Accounts) login(ctx context.Context, userID, proved string) (*service.A
 	if err != nil {
 		return nil, err
 	}
-	return a.signedIn(ctx, signed, f.ID, refresh)
+	return a.issueTokens(ctx, signed, f.ID, refresh)
 }
 
-// Refresh gives new tokens for the newest refresh token of a sign-in, which
-// stands for another RefreshLife by it. An older token ends the sign-in: it
-// was stolen, or the newest was. Of two that come at once with the same token
-// one is the older.
+// Refresh returns new tokens for the newest refresh token of a family, and extends
+// the family by RefreshLife. An earlier token revokes the family: that token or
+// the newest one was stolen. Of two concurrent calls with one token, the second
+// uses an earlier token.
 func (a *Accounts) Refresh(ctx context.Context, refreshToken string) (*service.AuthTokens, error) {
 	var p domain.Problems
 	if refreshToken == "" {
 		p.Add("refreshToken", "Refresh token is required")
 		return nil, p.Err()
 	}
-	id, ok := refreshTokenOf(refreshToken)
+	id, ok := familyOfToken(refreshToken)
 	if !ok {
 		return nil, errRefresh
 	}
-	next, err := a.refreshToken(id)
+	next, err := a.newRefreshToken(id)
 	if err != nil {
-		return nil, fault(ctx, err)
+		return nil, apperr.PublicIn(ctx, err)
 	}
-	have, now := digest(refreshToken), a.stamp()
+	have, now := digest(refreshToken), a.storeTime()
 	var u *domain.User
 	var userID string
 	var reused bool
@@ -171,10 +173,10 @@ func (a *Accounts) Refresh(ctx context.Context, refreshToken string) (*service.A
 		return nil, err
 	}
 	if reused {
-		a.log.WarnContext(ctx, "a refresh token was used twice: its sign-in ends", "user", userID, "signIn", id)
+		a.log.WarnContext(ctx, "refresh token used twice", "user", userID, "signIn", id)
 		return nil, errRefresh
 	}
-	return a.signedIn(ctx, u, id, next)
+	return a.issueTokens(ctx, u, id, next)
 }
 
 var (
@@ -184,7 +186,7 @@ var (
 		"The refresh token has expired; sign in again")
 )
 
-// Logout ends the sign-in of the caller. Repeating it is no error.
+// Logout revokes the caller's family. It may be repeated.
 func (a *Accounts) Logout(ctx context.Context, c service.Principal) error {
 	err := a.update(ctx, func(ctx context.Context, tx *ports.Tx) error {
 		f, err := tx.RefreshTokenFamilies.Get(ctx, c.FamilyID)
@@ -194,7 +196,7 @@ func (a *Accounts) Logout(ctx context.Context, c service.Principal) error {
 		if err != nil || f.UserID != c.UserID || !f.RevokedAt.IsZero() {
 			return err
 		}
-		f.RevokedAt = a.stamp()
+		f.RevokedAt = a.storeTime()
 		return tx.RefreshTokenFamilies.Put(ctx, f)
 	})
 	a.invalidateUser(c.UserID)
@@ -204,32 +206,32 @@ func (a *Accounts) Logout(ctx context.Context, c service.Principal) error {
 	return err
 }
 
-// begin makes a sign-in, not stored yet, and its first refresh token.
-func (a *Accounts) begin(ctx context.Context, userID string) (*domain.RefreshTokenFamily, string, error) {
-	now := a.stamp()
+// newFamily returns a family, not yet stored, and its first refresh token.
+func (a *Accounts) newFamily(ctx context.Context, userID string) (*domain.RefreshTokenFamily, string, error) {
+	now := a.storeTime()
 	f := &domain.RefreshTokenFamily{ID: a.ids.NewID(), UserID: userID, CreatedAt: now, ExpiresAt: now.Add(a.refreshLife)}
-	refresh, err := a.refreshToken(f.ID)
+	refresh, err := a.newRefreshToken(f.ID)
 	if err != nil {
-		return nil, "", fault(ctx, err)
+		return nil, "", apperr.PublicIn(ctx, err)
 	}
 	f.TokenHash = digest(refresh)
 	return f, refresh, nil
 }
 
-// signedIn issues an access token.
-func (a *Accounts) signedIn(ctx context.Context, u *domain.User, signInID, refresh string) (*service.AuthTokens, error) {
+// issueTokens returns the tokens of a sign-in with a new access token.
+func (a *Accounts) issueTokens(ctx context.Context, u *domain.User, familyID, refresh string) (*service.AuthTokens, error) {
 	token, err := a.tokens.Sign(ports.Claims{
-		UserID: u.ID, FamilyID: signInID, Role: u.Role,
-		CredentialsAt: u.CredentialsAt, ExpiresAt: a.stamp().Add(a.accessLife),
+		UserID: u.ID, FamilyID: familyID, Role: u.Role,
+		CredentialsAt: u.CredentialsAt, ExpiresAt: a.storeTime().Add(a.accessLife),
 	})
 	if err != nil {
-		return nil, fault(ctx, err)
+		return nil, apperr.PublicIn(ctx, err)
 	}
-	return &service.AuthTokens{User: shown(u), Token: token, RefreshToken: refresh, ExpiresIn: a.accessLife}, nil
+	return &service.AuthTokens{User: withoutHash(u), Token: token, RefreshToken: refresh, ExpiresIn: a.accessLife}, nil
 }
 
-// newUser makes a user, not stored yet, from what somebody entered. It hashes
-// the password, so it is not to be called in a transaction.
+// newUser returns a user, not yet stored, from entered values. It hashes the
+// password; the caller must not hold a transaction.
 func (a *Accounts) newUser(ctx context.Context, name, email, password string, tier domain.Tier, role domain.Role) (*domain.User, error) {
 	var p domain.Problems
 	name, err := domain.CheckUserName(name)
@@ -244,9 +246,9 @@ func (a *Accounts) newUser(ctx context.Context, name, email, password string, ti
 	}
 	hash, err := a.passwords.Hash(password)
 	if err != nil {
-		return nil, fault(ctx, err)
+		return nil, apperr.PublicIn(ctx, err)
 	}
-	now := a.stamp()
+	now := a.storeTime()
 	return &domain.User{
 		ID: a.ids.NewID(), Name: name, Email: email, PasswordHash: hash, Role: role, Tier: tier, Active: true,
 		CredentialsAt: now, CreatedAt: now, UpdatedAt: now,

@@ -15,7 +15,7 @@ import (
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
-func TestRegister(t *testing.T) {
+func TestRegister_NewUser_IsSignedIn(t *testing.T) {
 	h := newHarness(t)
 	s, err := h.Register(t.Context(), " Ann Lee ", " Ann@Example.COM ", password)
 	require.NoError(t, err)
@@ -42,7 +42,7 @@ func TestRegister(t *testing.T) {
 	h.noSecrets(t, s.Token, s.RefreshToken)
 }
 
-func TestLogin(t *testing.T) {
+func TestLogin_RightPassword_SignsIn(t *testing.T) {
 	h := newHarness(t)
 	first := h.register("ann")
 	require.Zero(t, first.User.LastLoginAt)
@@ -58,9 +58,9 @@ func TestLogin(t *testing.T) {
 	require.Equal(t, []string{"email", "password"}, h.fields(err))
 }
 
-// An unknown email, a wrong password and one that could not be any are
-// answered alike, at the price of one comparison each.
-func TestLoginTellsNothing(t *testing.T) {
+// An unknown email, a wrong password and an impossible one get the same error,
+// after one comparison each.
+func TestLogin_UnknownOrWrong_SameErrorAndCost(t *testing.T) {
 	h := newHarness(t)
 	h.register("ann")
 	h.register("out")
@@ -90,7 +90,7 @@ func TestLoginTellsNothing(t *testing.T) {
 	h.noSecrets(t)
 }
 
-func TestFailedSignInsAreLimited(t *testing.T) {
+func TestLogin_ManyWrongPasswords_AreLimited(t *testing.T) {
 	h := newHarness(t)
 	h.register("ann")
 	try := func(email, pw, ip string) error {
@@ -128,8 +128,8 @@ func TestFailedSignInsAreLimited(t *testing.T) {
 	require.NoError(t, try("ann@example.com", password, "192.0.2.1"))
 }
 
-// Unknown emails are limited as well, or the limit would tell which exist.
-func TestUnknownEmailsAreLimitedToo(t *testing.T) {
+// Unknown emails are limited too. Otherwise the limit would tell which exist.
+func TestLogin_ManyUnknownEmails_AreLimited(t *testing.T) {
 	h := newHarness(t)
 	for range 10 {
 		_, err := h.Login(t.Context(), "nobody@example.com", password, "192.0.2.1")
@@ -139,7 +139,7 @@ func TestUnknownEmailsAreLimitedToo(t *testing.T) {
 	h.refused(err, domain.CodeRateLimit)
 }
 
-func TestLoginWithoutALimiter(t *testing.T) {
+func TestLogin_LimiterFails_IsNotLimited(t *testing.T) {
 	h := newHarness(t)
 	h.register("ann")
 	h.limiter.broken.Store(true)
@@ -151,8 +151,8 @@ func TestLoginWithoutALimiter(t *testing.T) {
 	require.Contains(t, h.log.String(), "limiter is down")
 }
 
-// The password was right when it was compared, but not any more.
-func TestLoginOvertaken(t *testing.T) {
+// The password was changed after the comparison.
+func TestLogin_PasswordChangedMeanwhile_IsRefused(t *testing.T) {
 	h := newHarness(t)
 	h.register("ann")
 	overtake := func(fn func(*domain.User)) error {
@@ -167,7 +167,7 @@ func TestLoginOvertaken(t *testing.T) {
 	h.refused(overtake(func(u *domain.User) { u.Active, u.PasswordHash = true, "hash:other" }), domain.CodeInvalidCredentials)
 }
 
-func TestRefreshRotates(t *testing.T) {
+func TestRefresh_NewestToken_Rotates(t *testing.T) {
 	h := newHarness(t)
 	ann := h.register("ann")
 	tokens := []string{ann.RefreshToken}
@@ -198,7 +198,7 @@ func TestRefreshRotates(t *testing.T) {
 	h.noSecrets(t, tokens...)
 }
 
-func TestRefreshExpires(t *testing.T) {
+func TestRefresh_AfterRefreshLife_IsExpired(t *testing.T) {
 	h := newHarness(t)
 	ann := h.register("ann")
 	h.clock.advance(30*24*time.Hour - time.Microsecond)
@@ -216,7 +216,7 @@ func TestRefreshExpires(t *testing.T) {
 	h.refused(err, domain.CodeAuthTokenInvalid)
 }
 
-func TestRefreshTokensThatAreNone(t *testing.T) {
+func TestRefresh_MalformedToken_IsRefusedWithoutRead(t *testing.T) {
 	h := newHarness(t)
 	ann := h.register("ann")
 	_, secret, _ := strings.Cut(strings.TrimPrefix(ann.RefreshToken, "id."), ".")
@@ -239,7 +239,7 @@ func TestRefreshTokensThatAreNone(t *testing.T) {
 	require.NoError(t, err, "and none of that hurt the sign-in")
 }
 
-func TestLogout(t *testing.T) {
+func TestLogout_Family_IsRevoked(t *testing.T) {
 	h := newHarness(t)
 	one, two := h.register("ann"), h.login("ann@example.com", password)
 	bob := h.register("bob")
@@ -255,7 +255,7 @@ func TestLogout(t *testing.T) {
 	h.good(bob)
 }
 
-func TestFaultsStayInside(t *testing.T) {
+func TestAccounts_StoreFails_ErrorHidesCause(t *testing.T) {
 	h := newHarness(t)
 	ann := h.register("ann")
 	h.store.err = errors.New("dial tcp 10.0.0.5: refused")
@@ -306,7 +306,7 @@ func TestFaultsStayInside(t *testing.T) {
 	}
 }
 
-func TestConflictsAreRetried(t *testing.T) {
+func TestUpdate_Conflicts_AreRetried(t *testing.T) {
 	h := newHarness(t)
 	ann := h.register("ann")
 	name := "Anna"
@@ -327,7 +327,7 @@ func TestConflictsAreRetried(t *testing.T) {
 	require.NoError(t, err)
 }
 
-func TestWithoutRandomness(t *testing.T) {
+func TestRegister_RandomFails_InternalError(t *testing.T) {
 	h := newHarness(t, func(c *accounts.Config) { c.Random = strings.NewReader("too short") })
 	_, err := h.Register(t.Context(), "Ann", "ann@example.com", password)
 	h.refused(err, domain.CodeInternal)

@@ -9,26 +9,27 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/switchyard-wa/switchyard/app/internal/apperr"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
-// Get gives a user with what it has.
+// Get returns a user with its usage.
 func (a *Accounts) Get(ctx context.Context, userID string) (*service.UserSummary, error) {
 	var s *service.UserSummary
 	err := a.view(ctx, func(ctx context.Context, tx *ports.Tx) error {
-		u, err := user(ctx, tx, userID)
+		u, err := getUser(ctx, tx, userID)
 		if err != nil {
 			return err
 		}
-		s, err = summary(ctx, tx, u)
+		s, err = summarize(ctx, tx, u)
 		return err
 	})
 	return s, err
 }
 
-// List gives the users that match, and how many match in all.
+// List returns the matching users of a page, and the number of all matching users.
 func (a *Accounts) List(ctx context.Context, f ports.UserFilter, page ports.Page) ([]*service.UserSummary, int, error) {
 	var p domain.Problems
 	switch f.Sort {
@@ -51,7 +52,8 @@ func (a *Accounts) List(ctx context.Context, f ports.UserFilter, page ports.Page
 		}
 		list, total = make([]*service.UserSummary, len(users)), n
 		for i, u := range users {
-			if list[i], err = summary(ctx, tx, u); err != nil {
+			list[i], err = summarize(ctx, tx, u)
+			if err != nil {
 				return err
 			}
 		}
@@ -60,12 +62,12 @@ func (a *Accounts) List(ctx context.Context, f ports.UserFilter, page ports.Page
 	return list, total, err
 }
 
-// Update changes what is given of a user. A change of role or activity ends
-// its access tokens, a deactivation its sign-ins and sessions too. The last
-// active administrator stays one.
+// Update changes the given fields of a user. A change of role or activity ends the
+// user's access tokens. A deactivation also ends its families and sessions. The
+// last active administrator keeps the role.
 func (a *Accounts) Update(ctx context.Context, userID string, ch service.UserChange) (*service.UserSummary, error) {
 	var p domain.Problems
-	name := changed(ch.Name)
+	name := clone(ch.Name)
 	if name != nil {
 		var err error
 		*name, err = domain.CheckUserName(*name)
@@ -82,7 +84,7 @@ func (a *Accounts) Update(ctx context.Context, userID string, ch service.UserCha
 	}
 	var s *service.UserSummary
 	err := a.update(ctx, func(ctx context.Context, tx *ports.Tx) error {
-		u, err := user(ctx, tx, userID)
+		u, err := getUser(ctx, tx, userID)
 		if err != nil {
 			return err
 		}
@@ -102,29 +104,29 @@ func (a *Accounts) Update(ctx context.Context, userID string, ch service.UserCha
 		if err := a.save(ctx, tx, u, before); err != nil {
 			return err
 		}
-		s, err = summary(ctx, tx, u)
+		s, err = summarize(ctx, tx, u)
 		return err
 	})
 	a.invalidateUser(userID)
 	if err != nil {
 		return nil, err
 	}
-	a.log.InfoContext(ctx, "user changed by an administrator", "user", userID, "tier", s.Tier, "role", s.Role, "active", s.Active)
+	a.log.InfoContext(ctx, "user changed", "by", "administrator", "user", userID, "tier", s.Tier, "role", s.Role, "active", s.Active)
 	if ch.Active != nil || ch.Tier != nil {
 		a.notifyUserChanged(ctx, userID)
 	}
 	return s, nil
 }
 
-// save stores a user, if it was changed, with everything that follows from a
-// change of role or activity.
+// save stores a changed user, and applies what a change of role or activity
+// requires.
 func (a *Accounts) save(ctx context.Context, tx *ports.Tx, u *domain.User, before domain.User) error {
 	if *u == before {
 		return nil
 	}
-	now := a.stamp()
+	now := a.storeTime()
 	u.UpdatedAt = now
-	if administers(&before) && !administers(u) {
+	if isActiveAdmin(&before) && !isActiveAdmin(u) {
 		if err := requireOtherAdmin(ctx, tx, u.ID); err != nil {
 			return err
 		}
@@ -132,17 +134,22 @@ func (a *Accounts) save(ctx context.Context, tx *ports.Tx, u *domain.User, befor
 	if u.Role != before.Role || u.Active != before.Active {
 		revokeAccessTokens(u, now)
 	}
-	if err := put(ctx, tx, u); err != nil || u.Active || !before.Active {
+	if err := putUser(ctx, tx, u); err != nil || u.Active || !before.Active {
 		return err
 	}
 	return a.endSignIns(ctx, tx, u.ID, "", now)
 }
 
-func administers(u *domain.User) bool { return u.Active && u.Role == domain.RoleAdministrator }
+// isActiveAdmin reports whether the user is an active administrator.
+func isActiveAdmin(u *domain.User) bool { return u.Active && u.Role == domain.RoleAdministrator }
 
-// requireOtherAdmin makes sure that there is an active administrator besides the
-// user. It writes that one unchanged, which fails if it is changed meanwhile:
-// so two who are taken their role at the same time do not rely on each other.
+// requireOtherAdmin checks that another active administrator exists. It writes
+// that administrator unchanged, and so conflicts with a concurrent change of it:
+//
+//	removes admin A                  removes admin B
+//	finds B, writes B unchanged      finds A, writes A unchanged
+//	commits
+//	                                 conflict: B is stale; repeats, finds nobody
 func requireOtherAdmin(ctx context.Context, tx *ports.Tx, userID string) error {
 	active := true
 	all, _, err := tx.Users.List(ctx, ports.UserFilter{Role: domain.RoleAdministrator, Active: &active}, ports.Page{Limit: 2})
@@ -157,26 +164,26 @@ func requireOtherAdmin(ctx context.Context, tx *ports.Tx, userID string) error {
 	return errLastAdministrator
 }
 
-// Deactivate ends the caller's account, after checking its password: nobody
-// can sign in to it, and its sessions go down. An administrator can activate
-// it again. The last active administrator cannot leave.
+// Deactivate deactivates the caller's account after it verified the password.
+// Nobody can sign in to the account, and its sessions stop. An administrator can
+// activate it again. The last active administrator cannot deactivate itself.
 func (a *Accounts) Deactivate(ctx context.Context, c service.Principal, password string) error {
 	var p domain.Problems
 	if password == "" {
 		p.Add("password", "Password is required")
 		return p.Err()
 	}
-	proved, err := a.confirm(ctx, c.UserID, password)
+	provenHash, err := a.confirmPassword(ctx, c.UserID, password)
 	if err != nil {
 		return err
 	}
 	err = a.update(ctx, func(ctx context.Context, tx *ports.Tx) error {
-		u, err := user(ctx, tx, c.UserID)
+		u, err := getUser(ctx, tx, c.UserID)
 		if err != nil {
 			return err
 		}
-		if u.PasswordHash != proved {
-			return errPassword // it was right a moment ago
+		if u.PasswordHash != provenHash {
+			return errPassword // it was changed after the comparison
 		}
 		before := *u
 		u.Active = false
@@ -186,30 +193,31 @@ func (a *Accounts) Deactivate(ctx context.Context, c service.Principal, password
 	if err != nil {
 		return err
 	}
-	a.log.InfoContext(ctx, "user deactivated its account", "user", c.UserID)
+	a.log.InfoContext(ctx, "account deactivated", "user", c.UserID)
 	a.notifyUserChanged(ctx, c.UserID)
 	return nil
 }
 
-// notifyUserChanged tells who has to know of a change that is committed. That the caller
-// has gone does not stop it.
+// notifyUserChanged calls OnChange after a commit. It detaches from the caller's
+// cancellation.
 func (a *Accounts) notifyUserChanged(ctx context.Context, userID string) {
 	if err := a.onChange(context.WithoutCancel(ctx), userID); err != nil {
-		a.log.ErrorContext(ctx, "sessions that the user may not have up may still be", "user", userID, "error", err)
+		a.log.ErrorContext(ctx, "user change not applied to sessions", "user", userID, "error", err)
 	}
 }
 
-// EnsureAdministrator makes a first administrator if there is none, of the
-// highest tier, and returns it; otherwise it returns nil and changes nothing.
-// Without a password it makes one and returns it, to be shown once. Several
-// processes may call it at the same time with the same email.
+// EnsureAdministrator creates an administrator of the highest tier and returns it,
+// if exists is none. Otherwise it returns nil and changes nothing. Without a
+// generatePassword it generates one and returns it, to be shown once. Several processes
+// may call it concurrently with the same email.
 func (a *Accounts) EnsureAdministrator(ctx context.Context, email, password string) (created *domain.User, generatedPassword string, err error) {
-	if there, err := a.hasAdministrator(ctx); err != nil || there {
+	if exists, err := a.hasAdministrator(ctx); err != nil || exists {
 		return nil, "", err
 	}
 	if password == "" {
-		if password, err = a.password(); err != nil {
-			return nil, "", fault(ctx, err)
+		password, err = a.generatePassword()
+		if err != nil {
+			return nil, "", apperr.PublicIn(ctx, err)
 		}
 		generatedPassword = password
 	}
@@ -218,8 +226,8 @@ func (a *Accounts) EnsureAdministrator(ctx context.Context, email, password stri
 		return created, generatedPassword, nil
 	}
 	if errors.Is(err, errEmailTaken) {
-		if there, err := a.hasAdministrator(ctx); err != nil || there {
-			return nil, "", err // another process was quicker
+		if exists, err := a.hasAdministrator(ctx); err != nil || exists {
+			return nil, "", err // another process created it
 		}
 		err = domain.Errorf(domain.Conflict, domain.CodeEmailRegistered,
 			"The administrator's email belongs to an ordinary user; choose another").WithCause(err)
@@ -227,17 +235,18 @@ func (a *Accounts) EnsureAdministrator(ctx context.Context, email, password stri
 	return nil, "", err
 }
 
-func (a *Accounts) hasAdministrator(ctx context.Context) (there bool, err error) {
+// hasAdministrator reports whether there is an administrator.
+func (a *Accounts) hasAdministrator(ctx context.Context) (exists bool, err error) {
 	err = a.view(ctx, func(ctx context.Context, tx *ports.Tx) error {
 		_, n, err := tx.Users.List(ctx, ports.UserFilter{Role: domain.RoleAdministrator}, ports.Page{Limit: 1})
-		there = n > 0
+		exists = n > 0
 		return err
 	})
-	return there, err
+	return exists, err
 }
 
-// CreateUser makes a user without signing it in. An empty tier is that of new
-// users, an empty role is USER.
+// CreateUser creates a user without signing it in. An empty tier means the first
+// tier, an empty role means USER.
 func (a *Accounts) CreateUser(ctx context.Context, name, email, password string, tier domain.Tier, role domain.Role) (*domain.User, error) {
 	u, err := a.newUser(ctx, name, email, password, cmp.Or(tier, a.firstTier), cmp.Or(role, domain.RoleUser))
 	if err != nil {
@@ -247,16 +256,16 @@ func (a *Accounts) CreateUser(ctx context.Context, name, email, password string,
 	err = a.update(ctx, func(ctx context.Context, tx *ports.Tx) error {
 		c := *u
 		made = &c
-		return put(ctx, tx, made)
+		return putUser(ctx, tx, made)
 	})
 	if err != nil {
 		return nil, err
 	}
 	a.log.InfoContext(ctx, "user created", "user", made.ID, "role", made.Role)
-	return shown(made), nil
+	return withoutHash(made), nil
 }
 
-// SetTier gives the user of the email another tier.
+// SetTier changes the tier of the user with the email.
 func (a *Accounts) SetTier(ctx context.Context, email string, tier domain.Tier) error {
 	var p domain.Problems
 	email, err := domain.NormalizeEmail(email)
@@ -266,7 +275,7 @@ func (a *Accounts) SetTier(ctx context.Context, email string, tier domain.Tier) 
 		return err
 	}
 	userID := ""
-	err = a.change(ctx, email, func(ctx context.Context, tx *ports.Tx, u *domain.User) error {
+	err = a.updateByEmail(ctx, email, func(ctx context.Context, tx *ports.Tx, u *domain.User) error {
 		userID = u.ID
 		before := *u
 		u.Tier = tier
@@ -278,8 +287,8 @@ func (a *Accounts) SetTier(ctx context.Context, email string, tier domain.Tier) 
 	return err
 }
 
-// SetPassword gives the user of the email another password. Every sign-in and
-// access token of the user ends.
+// SetPassword changes the password of the user with the email. It ends every
+// family and access token of the user.
 func (a *Accounts) SetPassword(ctx context.Context, email, password string) error {
 	var p domain.Problems
 	email, err := domain.NormalizeEmail(email)
@@ -290,18 +299,19 @@ func (a *Accounts) SetPassword(ctx context.Context, email, password string) erro
 	}
 	hash, err := a.passwords.Hash(password)
 	if err != nil {
-		return fault(ctx, err)
+		return apperr.PublicIn(ctx, err)
 	}
-	return a.change(ctx, email, func(ctx context.Context, tx *ports.Tx, u *domain.User) error {
-		return a.replacePassword(ctx, tx, u, hash, "", a.stamp())
+	return a.updateByEmail(ctx, email, func(ctx context.Context, tx *ports.Tx, u *domain.User) error {
+		return a.replacePassword(ctx, tx, u, hash, "", a.storeTime())
 	})
 }
 
-// change runs fn on the user of the email in a transaction.
-func (a *Accounts) change(ctx context.Context, email string, fn func(context.Context, *ports.Tx, *domain.User) error) error {
+// updateByEmail runs fn on the user with the email in a transaction.
+func (a *Accounts) updateByEmail(ctx context.Context, email string, fn func(context.Context, *ports.Tx, *domain.User) error) error {
 	var userID string
 	err := a.update(ctx, func(ctx context.Context, tx *ports.Tx) error {
-		u, err := found(tx.Users.ByEmail(ctx, email))
+		u, err := tx.Users.ByEmail(ctx, email)
+		err = apperr.User(err)
 		if err != nil {
 			return err
 		}
@@ -312,7 +322,7 @@ func (a *Accounts) change(ctx context.Context, email string, fn func(context.Con
 		a.invalidateUser(userID)
 	}
 	if err == nil {
-		a.log.InfoContext(ctx, "user changed by an operator", "user", userID)
+		a.log.InfoContext(ctx, "user changed", "by", "operator", "user", userID)
 	}
 	return err
 }
@@ -322,21 +332,21 @@ func (a *Accounts) checkTier(t domain.Tier) error {
 		return nil
 	}
 	names := make([]string, 0, len(a.tiers))
-	for _, t := range a.ranked() {
+	for _, t := range a.sortedTiers() {
 		names = append(names, string(t))
 	}
 	return domain.Errorf(domain.Invalid, domain.CodeValidation, "Tier must be one of %s", strings.Join(names, ", "))
 }
 
-// ranked gives the tiers, the lowest first.
-func (a *Accounts) ranked() []domain.Tier {
+// sortedTiers returns the tiers, lowest first.
+func (a *Accounts) sortedTiers() []domain.Tier {
 	return slices.SortedFunc(maps.Keys(a.tiers), func(x, y domain.Tier) int {
 		return cmp.Or(cmp.Compare(a.tiers[x].Rank, a.tiers[y].Rank), cmp.Compare(x, y))
 	})
 }
 
 func (a *Accounts) highestTier() domain.Tier {
-	ranked := a.ranked()
+	ranked := a.sortedTiers()
 	return ranked[len(ranked)-1]
 }
 

@@ -16,7 +16,7 @@ import (
 
 var yes, no = true, false
 
-func TestUser(t *testing.T) {
+func TestGet_User_HasUsage(t *testing.T) {
 	h := newHarness(t)
 	ann := h.register("ann")
 	require.NoError(t, h.store.Store.Update(t.Context(), func(ctx context.Context, tx *ports.Tx) error {
@@ -33,7 +33,7 @@ func TestUser(t *testing.T) {
 	}
 }
 
-func TestUsers(t *testing.T) {
+func TestList_Filter_ReturnsPage(t *testing.T) {
 	h := newHarness(t)
 	for _, name := range []string{"ann", "bob", "cid"} {
 		h.register(name)
@@ -49,7 +49,7 @@ func TestUsers(t *testing.T) {
 	require.Equal(t, []string{"sort", "search"}, h.fields(err))
 }
 
-func TestUpdateUser(t *testing.T) {
+func TestUpdate_Fields_AreChanged(t *testing.T) {
 	h := newHarness(t)
 	h.administrator()
 	ann := h.register("ann")
@@ -81,7 +81,7 @@ func TestUpdateUser(t *testing.T) {
 	h.noSecrets(t)
 }
 
-func TestAdministratorsDeactivate(t *testing.T) {
+func TestUpdate_Deactivation_EndsTokensAndSessions(t *testing.T) {
 	h := newHarness(t)
 	ann := h.register("ann")
 	u, err := h.Update(t.Context(), ann.UserID, service.UserChange{Active: &no})
@@ -112,7 +112,7 @@ func TestAdministratorsDeactivate(t *testing.T) {
 	h.login(ann.email, password)
 }
 
-func TestDeactivate(t *testing.T) {
+func TestDeactivate_RightPassword_StopsSessions(t *testing.T) {
 	h := newHarness(t)
 	ann, there := h.register("ann"), h.login("ann@example.com", password)
 	require.Equal(t, []string{"password"}, h.fields(h.Deactivate(t.Context(), ann.Principal, "")))
@@ -121,7 +121,7 @@ func TestDeactivate(t *testing.T) {
 	require.Empty(t, h.deactivated)
 
 	ctx, cancel := context.WithCancel(t.Context())
-	h.store.updated = func(err error) error { cancel(); return err } // the caller leaves as soon as it is done
+	h.store.updated = func(err error) error { cancel(); return err } // the caller leaves after the commit
 	require.NoError(t, h.Deactivate(ctx, ann.Principal, password))
 	h.store.updated = nil
 	require.Equal(t, []string{ann.UserID}, h.deactivated)
@@ -134,15 +134,16 @@ func TestDeactivate(t *testing.T) {
 	require.False(t, h.row(ann.email).Active)
 }
 
-// A crash, or a failure, between the deactivation and taking the sessions down
-// is made up for.
-func TestMaintainFinishesDeactivations(t *testing.T) {
+// Maintain repairs a crash or a failure between the deactivation and the stop of
+// the sessions.
+func TestMaintain_UnfinishedDeactivation_StopsSessions(t *testing.T) {
 	var asked []string
 	down := errors.New("no workers")
 	var h *harness
 	h = newHarness(t, func(c *accounts.Config) {
 		c.OnChange = func(ctx context.Context, userID string) error {
-			if asked = append(asked, userID); down != nil {
+			asked = append(asked, userID)
+			if down != nil {
 				return down
 			}
 			return h.store.Update(ctx, func(ctx context.Context, tx *ports.Tx) error {
@@ -170,7 +171,7 @@ func TestMaintainFinishesDeactivations(t *testing.T) {
 	require.Empty(t, asked)
 }
 
-func TestTheLastAdministratorStays(t *testing.T) {
+func TestUpdate_LastAdministrator_IsKept(t *testing.T) {
 	h := newHarness(t)
 	admin := h.administrator()
 	ann := h.register("ann")
@@ -188,7 +189,7 @@ func TestTheLastAdministratorStays(t *testing.T) {
 	_, err := h.Update(t.Context(), ann.UserID, service.UserChange{Role: &administrator, Active: &no})
 	require.NoError(t, err)
 	h.deactivated = nil
-	stays() // the other one is not active
+	stays() // the other administrator is not active
 
 	_, err = h.Update(t.Context(), ann.UserID, service.UserChange{Active: &yes})
 	require.NoError(t, err)
@@ -199,7 +200,7 @@ func TestTheLastAdministratorStays(t *testing.T) {
 	h.refused(err, domain.CodeInvalidState)
 }
 
-func TestEnsureAdministrator(t *testing.T) {
+func TestEnsureAdministrator_None_CreatesOne(t *testing.T) {
 	h := newHarness(t)
 	u, generated, err := h.EnsureAdministrator(t.Context(), "Admin@localhost", "")
 	require.NoError(t, err)
@@ -229,7 +230,7 @@ func TestEnsureAdministrator(t *testing.T) {
 	h.login("admin@localhost", other)
 }
 
-func TestForTheCommandLine(t *testing.T) {
+func TestCommandLine_Users_AreCreatedAndChanged(t *testing.T) {
 	h := newHarness(t)
 	_, err := h.CreateUser(t.Context(), "x", "x", "x", "GOLD", "BOSS")
 	require.Equal(t, []string{"name", "email", "password", "tier", "role"}, h.fields(err))
@@ -258,7 +259,7 @@ func TestForTheCommandLine(t *testing.T) {
 	h.noSecrets(t)
 }
 
-func TestTiersAreData(t *testing.T) {
+func TestTiers_Configured_AreUsed(t *testing.T) {
 	h := newHarness(t, func(c *accounts.Config) {
 		c.Tiers = domain.Tiers{"FREE": {Sessions: 1}, "GOLD": {Sessions: 9, Rank: 7}, "SILVER": {Sessions: 3, Rank: 5}}
 		c.FirstTier = "FREE"

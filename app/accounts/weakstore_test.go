@@ -9,14 +9,14 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// weakStore is the weakest store that keeps the contract, as far as accounts
-// use it: the reads of an Update each see what is committed at that moment,
-// and its writes happen together at the end, where a row that has changed
-// since it was read is a conflict. Whatever holds on it hangs on row versions
-// alone. It does not let an Update read its own writes.
+// weakStore is the weakest store that meets the contract, as far as accounts use
+// it. Each read of an Update sees the commits up to that moment. The writes happen
+// together at the end. A row that has changed since its read is a conflict. Code
+// that works on weakStore relies on row versions alone. An Update does not read its
+// own writes.
 type weakStore struct {
 	ports.Store
-	pause func() // after each read of an Update
+	pause func() // runs after each read of an Update
 }
 
 func (s *weakStore) Update(ctx context.Context, fn func(context.Context, *ports.Tx) error) error {
@@ -89,7 +89,7 @@ func (r weakUsers) Usage(ctx context.Context, id string) (has domain.UserUsage, 
 	return has, err
 }
 
-// Put writes twice: now, rolled back, which finds an email that is taken, and at
+// Put writes twice: first in a dry run, which detects a taken email, and again at
 // the end.
 func (r weakUsers) Put(ctx context.Context, u *domain.User) error {
 	err := r.tx.store.dryRun(ctx, func(ctx context.Context, tx *ports.Tx) error {
@@ -140,7 +140,7 @@ func (r weakResets) Put(_ context.Context, reset *domain.PasswordReset) error {
 	return r.tx.write(func(ctx context.Context, tx *ports.Tx) error { return tx.PasswordResets.Put(ctx, reset) })
 }
 
-// Consume looks by taking and rolling back, and takes at the end.
+// Consume reads in a dry run, and consumes at the end.
 func (r weakResets) Consume(ctx context.Context, hash [32]byte) (reset *domain.PasswordReset, err error) {
 	err = r.tx.store.dryRun(ctx, func(ctx context.Context, tx *ports.Tx) error {
 		reset, err = tx.PasswordResets.Consume(ctx, hash)
@@ -158,7 +158,7 @@ func (r weakResets) Consume(ctx context.Context, hash [32]byte) (reset *domain.P
 	})
 }
 
-// dryRun runs fn in an Update of its own that is rolled back.
+// dryRun runs fn in an Update that is rolled back.
 func (s *weakStore) dryRun(ctx context.Context, fn func(context.Context, *ports.Tx) error) error {
 	rollback := errors.New("rolled back")
 	err := s.Store.Update(ctx, func(ctx context.Context, tx *ports.Tx) error {

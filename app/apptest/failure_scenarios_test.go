@@ -195,7 +195,7 @@ func succeeded(t *testing.T) (h *apptest.Harness, ids []string, old *simworker.W
 	}}).Workers("w1", 50)
 	ids = lines(h, 3)
 	old = h.Worker("w1")
-	old.CutOff(true)
+	old.CutOff()
 	h.Advance(5 * time.Second)
 	h.Workers("w1", 50)
 	return h, ids, old
@@ -306,7 +306,7 @@ func TestSessionsOfADeactivatedUserGoDownWhoeverDies(t *testing.T) {
 func TestAFormerProcessThatIsBackDoesNotRunOn(t *testing.T) {
 	h, ids, old := succeeded(t)
 	h.Advance(5 * time.Second)
-	old.CutOff(false)
+	old.Reconnect()
 	h.Advance(time.Hour)
 	for _, id := range ids {
 		runs := 0

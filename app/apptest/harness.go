@@ -336,11 +336,25 @@ func (h *Harness) Crash(worker string) { h.Worker(worker).Crash() }
 func (h *Harness) RestartWorker(worker string) { h.Worker(worker).Boot() }
 
 // Hang makes a worker stop answering and reporting, or go on.
-func (h *Harness) Hang(worker string, on bool) { h.Worker(worker).Hang(on) }
+func (h *Harness) Hang(worker string, on bool) {
+	w := h.Worker(worker)
+	if on {
+		w.Hang()
+	} else {
+		w.Resume()
+	}
+}
 
 // CutOff cuts a worker off from the control plane while it goes on running, or
 // connects it again.
-func (h *Harness) CutOff(worker string, on bool) { h.Worker(worker).CutOff(on) }
+func (h *Harness) CutOff(worker string, on bool) {
+	w := h.Worker(worker)
+	if on {
+		w.CutOff()
+	} else {
+		w.Reconnect()
+	}
+}
 
 // User adds a user.
 func (h *Harness) User(tier domain.Tier) *domain.User {

@@ -1,6 +1,12 @@
-// Package backend turns data source names into everything that the core needs
-// besides workers: the store, and with it routes, limits, events, invalidations, the
-// clock, ids and randomness.
+// Package backend opens the store that a data source name names, together with
+// the other ports that the core needs. A [Backend] implements [ports.Backend]:
+// store, routes, limiter, bus, invalidator, clock, ids and random. Only the
+// workers' gateway is missing.
+//
+// Without coordination everything but the store lives in this process. With a
+// Redis URL the replicas on one database share routes, limits and events.
+// Invalidations then take two ways, through the database and through Redis.
+// Either is enough.
 package backend
 
 import (
@@ -20,11 +26,11 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// Backend is a store with coordination around it. It implements [ports.Backend].
+// Backend is a store with coordination. It implements [ports.Backend].
 type Backend struct {
 	ports.Store
 	shared       bool
-	coordination *redis.Coordination // nil: in process
+	coordination *redis.Coordination // nil: in this process
 	routes       ports.Routes
 	limiter      ports.Limiter
 	bus          ports.Bus
@@ -36,31 +42,31 @@ type Backend struct {
 
 var _ ports.Backend = (*Backend)(nil)
 
-// Routes gives the session → worker map.
+// Routes returns the map from sessions to workers.
 func (b *Backend) Routes() ports.Routes { return b.routes }
 
-// Limiter gives the counters of limits.
+// Limiter returns the rate limiter.
 func (b *Backend) Limiter() ports.Limiter { return b.limiter }
 
-// Bus gives the event bus.
+// Bus returns the event bus.
 func (b *Backend) Bus() ports.Bus { return b.bus }
 
-// Invalidator gives the way to tell other processes of changes.
+// Invalidator returns the publisher of cache invalidations.
 func (b *Backend) Invalidator() ports.Invalidator { return b.invalidator }
 
 // Shared reports whether other processes may work on the same store.
 func (b *Backend) Shared() bool { return b.shared }
 
-// Clock gives the system's clock.
+// Clock returns the system's clock.
 func (b *Backend) Clock() ports.Clock { return b.clock }
 
-// IDs gives the source of identifiers.
+// IDs returns the source of identifiers.
 func (b *Backend) IDs() ports.IDs { return b.ids }
 
-// Random gives the source of secrets.
+// Random returns the source of randomness.
 func (b *Backend) Random() ports.Random { return b.random }
 
-// Close releases everything.
+// Close closes the coordination and the store.
 func (b *Backend) Close() error {
 	if b.coordination == nil {
 		return b.Store.Close()
@@ -68,8 +74,8 @@ func (b *Backend) Close() error {
 	return errors.Join(b.coordination.Close(), b.Store.Close())
 }
 
-// WrapStore puts an in-process coordination around any store, such as one of the
-// caller's own, that no other process works on.
+// WrapStore returns a backend around any store, with coordination in this process.
+// No other process may work on the store.
 func WrapStore(store ports.Store) *Backend {
 	return &Backend{
 		Store:  store,
@@ -78,26 +84,25 @@ func WrapStore(store ports.Store) *Backend {
 	}
 }
 
-// Config says what a backend is made of.
+// Config configures [With].
 type Config struct {
 	Store        string       // data source name, see Open
-	Coordination string       // what replicas share: memory: (or nothing) for this process alone, or a URL of Redis
-	CheckOnly    bool         // fail rather than change the schema of the store
+	Coordination string       // memory: or empty for this process alone, or the Redis URL that replicas share
+	CheckOnly    bool         // fail if the schema of the store is out of date, instead of migrating it
 	Log          *slog.Logger // nil: slog.Default
 }
 
-// Open opens the store that a data source name means, and brings its schema up
-// to date:
+// Open opens the store of a data source name and migrates its schema:
 //
 //	memory:          in memory, gone with the process
-//	sqlite:PATH      a file, made if it is not there; for one orchestrator at a time
-//	postgres://…     a PostgreSQL database, as libpq writes its URL
+//	sqlite:PATH      a file, created if necessary; for one orchestrator at a time
+//	postgres://…     a PostgreSQL database, with a URL as libpq writes it
 //
-// The caller closes it. Processes that share a database share coordination too, see
-// [With]: without one each counts limits by itself.
+// The caller closes the backend. Processes that share a database need the shared
+// coordination of [With]. Otherwise each of them counts limits on its own.
 func Open(ctx context.Context, dsn string) (*Backend, error) { return With(ctx, Config{Store: dsn}) }
 
-// With opens a store together with the coordination that replicas share.
+// With opens a store with the coordination that replicas share.
 func With(ctx context.Context, c Config) (*Backend, error) {
 	if err := errors.Join(Check(c.Store), CheckCoordination(c.Coordination)); err != nil {
 		return nil, err
@@ -109,7 +114,8 @@ func With(ctx context.Context, c Config) (*Backend, error) {
 	if inProcess(c.Coordination) {
 		return b, nil
 	}
-	if b.coordination, err = redis.Open(ctx, c.Coordination, redis.Options{Log: c.Log}); err != nil {
+	b.coordination, err = redis.Open(ctx, c.Coordination, redis.Options{Log: c.Log})
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("opening the fabric: %w", err), b.Store.Close())
 	}
 	b.routes, b.limiter, b.bus = b.coordination.Routes(), b.coordination.Limiter(), b.coordination.Bus()
@@ -117,6 +123,7 @@ func With(ctx context.Context, c Config) (*Backend, error) {
 	return b, nil
 }
 
+// open opens the store of a checked configuration.
 func open(ctx context.Context, c Config) (*Backend, error) {
 	scheme, path, _ := strings.Cut(c.Store, ":")
 	switch scheme {
@@ -138,21 +145,22 @@ func open(ctx context.Context, c Config) (*Backend, error) {
 	return b, nil
 }
 
-// fanOut passes invalidations on by two ways: either is enough.
+// fanOut publishes invalidations through two invalidators. Either is enough.
 type fanOut [2]ports.Invalidator
 
+// Publish implements ports.Invalidator.
 func (b fanOut) Publish(h ports.Invalidation) {
 	b[0].Publish(h)
 	b[1].Publish(h)
 }
 
+// Subscribe implements ports.Invalidator.
 func (b fanOut) Subscribe(fn func(ports.Invalidation)) (cancel func()) {
 	first, second := b[0].Subscribe(fn), b[1].Subscribe(fn)
 	return func() { first(); second() }
 }
 
-// Check reports whether a data source name is one that Open understands,
-// without opening anything.
+// Check reports why [Open] would refuse a data source name. It opens nothing.
 func Check(dsn string) error {
 	scheme, path, _ := strings.Cut(dsn, ":")
 	if dsn == "memory:" || scheme == "sqlite" && path != "" {
@@ -164,7 +172,7 @@ func Check(dsn string) error {
 	return unknown(dsn, "memory:, sqlite:PATH or postgres://USER:PASSWORD@HOST/DATABASE")
 }
 
-// unknown does not repeat what it was given: it may hold a password.
+// unknown returns an error that does not repeat dsn, which may hold a password.
 func unknown(dsn, use string) error {
 	if scheme, _, found := strings.Cut(dsn, ":"); found && len(scheme) <= 16 {
 		return fmt.Errorf("%s: is not one that is known; use %s", scheme, use)
@@ -172,8 +180,8 @@ func unknown(dsn, use string) error {
 	return errors.New("use " + use)
 }
 
-// CheckCoordination reports whether coordination is one that With understands, without
-// connecting to anything.
+// CheckCoordination reports why [With] would refuse the coordination. It does not
+// connect.
 func CheckCoordination(coordination string) error {
 	if inProcess(coordination) {
 		return nil
@@ -185,9 +193,10 @@ func CheckCoordination(coordination string) error {
 	return unknown(coordination, "memory: (this process alone), redis://HOST or rediss://HOST")
 }
 
+// inProcess reports whether the coordination lives in this process.
 func inProcess(coordination string) bool { return coordination == "" || coordination == "memory:" }
 
-// Name gives a store or coordination as it may be shown: without a password.
+// Name returns a data source name or coordination without its password.
 func Name(dsn string) string {
 	u, err := url.Parse(dsn)
 	if err != nil || u.Host == "" {
@@ -200,15 +209,15 @@ func Name(dsn string) string {
 	return u.Scheme + "://" + u.Host + u.Path
 }
 
-// Part is one part of a backend's health.
+// Part is the health of one part of a backend.
 type Part struct {
 	Name     string
-	Optional bool // all goes on without it, if more slowly
+	Optional bool // the backend works without the part, more slowly
 	Took     time.Duration
-	Err      error // nil: it answers
+	Err      error // nil: the part responds
 }
 
-// Health asks everything that the backend depends on.
+// Health checks every server that the backend depends on.
 func (b *Backend) Health(ctx context.Context) []Part {
 	ask := func(name string, fn func(context.Context) error) Part {
 		began := time.Now()
@@ -238,7 +247,7 @@ type Migration struct {
 	Latest  int // known to this binary
 }
 
-// Status tells the state of a store's schema without changing it.
+// Status returns the state of a store's schema. It does not change the schema.
 func Status(ctx context.Context, dsn string) (Migration, error) {
 	if err := Check(dsn); err != nil || dsn == "memory:" {
 		return Migration{}, err

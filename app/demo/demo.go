@@ -1,6 +1,6 @@
-// Package demo tells the whole journey of a user in one terminal, against a
-// server and workers of its own: everything goes over HTTP as it would between
-// machines.
+// Package demo shows the journey of a user in one terminal. It starts a server
+// and two simulated workers in this process. All calls go over HTTP, as they do
+// between machines.
 package demo
 
 import (
@@ -22,11 +22,11 @@ import (
 )
 
 const (
-	patience = 30 * time.Second // for anything to happen
-	phone    = "6281234567890"
+	stepTimeout = 30 * time.Second
+	phone       = "6281234567890"
 )
 
-// Run tells the story to out. It returns nil only if every step did what it should.
+// Run writes the journey to out. It returns an error if a step failed.
 func Run(ctx context.Context, out io.Writer, version string) (err error) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -40,7 +40,7 @@ func Run(ctx context.Context, out io.Writer, version string) (err error) {
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- s.Run(ctx) }()
-	t := &tale{out: out, url: s.URL(), client: &http.Client{Timeout: patience}, workers: map[string]*simworker.Worker{}}
+	t := &journey{out: out, url: s.URL(), client: &http.Client{Timeout: stepTimeout}, workers: map[string]*simworker.Worker{}}
 	defer func() {
 		stop()
 		err = errors.Join(err, <-ended)
@@ -55,20 +55,20 @@ func Run(ctx context.Context, out io.Writer, version string) (err error) {
 		if err != nil {
 			return err
 		}
-		control := simworker.NewControl(t.url, s.WorkerToken(), false)
+		control := simworker.NewControl(t.url, s.WorkerToken())
 		w := simworker.New(simworker.Config{ID: id, State: state, ScanAfter: 3 * time.Second}, control)
 		t.workers[id] = w
 		serving.Go(func() {
 			defer control.Close()
-			// A worker that was killed ends with an error; its death is part of the story.
+			// A crashed worker returns an error. The crash is part of the journey.
 			_ = simworker.Serve(ctx, listener, w, simworker.ServeConfig{Token: s.WorkerToken()})
 		})
 	}
-	return t.tell(ctx)
+	return t.run(ctx)
 }
 
-// tale is what the story needs to go on.
-type tale struct {
+// journey holds the state that its steps share.
+type journey struct {
 	out     io.Writer
 	url     string
 	client  *http.Client
@@ -78,16 +78,19 @@ type tale struct {
 	token, session, key string
 }
 
-func (t *tale) say(format string, args ...any) {
+// say writes a line.
+func (t *journey) say(format string, args ...any) {
 	fmt.Fprintf(t.out, format+"\n", args...)
 }
 
-func (t *tale) title(format string, args ...any) {
+// title writes the title of the next step.
+func (t *journey) title(format string, args ...any) {
 	t.step++
 	fmt.Fprintf(t.out, "\n%d. %s\n", t.step, fmt.Sprintf(format, args...))
 }
 
-func (t *tale) tell(ctx context.Context) error {
+// run runs the steps in their order.
+func (t *journey) run(ctx context.Context) error {
 	for _, part := range []func(context.Context) error{
 		t.register, t.create, t.connect, t.scan, t.send, t.crash, t.sendAgain, t.history,
 	} {
@@ -99,7 +102,7 @@ func (t *tale) tell(ctx context.Context) error {
 	return nil
 }
 
-func (t *tale) register(ctx context.Context) error {
+func (t *journey) register(ctx context.Context) error {
 	t.title("A user registers.")
 	var got struct {
 		User  struct{ Email, Tier string }
@@ -113,7 +116,7 @@ func (t *tale) register(ctx context.Context) error {
 	return errors.Join(err, expect("a token", got.Token != ""))
 }
 
-func (t *tale) create(ctx context.Context) error {
+func (t *journey) create(ctx context.Context) error {
 	t.title("She creates a session card. Its API key is shown this once.")
 	var got struct{ ID, Status, APIKey string }
 	err := t.call(ctx, "POST", "/sessions", t.token, map[string]any{"name": "Support line"}, &got)
@@ -122,7 +125,7 @@ func (t *tale) create(ctx context.Context) error {
 	return errors.Join(err, expect("a card that is DISCONNECTED", got.Status == "DISCONNECTED"), expect("a key", t.key != ""))
 }
 
-func (t *tale) connect(ctx context.Context) error {
+func (t *journey) connect(ctx context.Context) error {
 	t.title("She connects it: a worker is chosen and asked for a QR code.")
 	var got struct{ Status, WorkerID, QRString string }
 	if err := t.call(ctx, "POST", "/sessions/"+t.session+"/connect?wait=20s", t.token, nil, &got); err != nil {
@@ -134,26 +137,26 @@ func (t *tale) connect(ctx context.Context) error {
 	return errors.Join(err, expect("a QR code", got.QRString != ""))
 }
 
-func (t *tale) scan(ctx context.Context) error {
+func (t *journey) scan(ctx context.Context) error {
 	t.title("The pretended phone scans it.")
 	s, err := t.until(ctx, func(s status) bool { return s.Status == "CONNECTED" })
 	t.say("   %s as %s", s.Status, s.PhoneNumber)
 	return err
 }
 
-func (t *tale) send(ctx context.Context) error {
+func (t *journey) send(ctx context.Context) error {
 	t.title("Her program sends a message with the API key.")
 	return t.sendText(ctx, "Hello from Switchyard")
 }
 
-func (t *tale) sendText(ctx context.Context, text string) error {
+func (t *journey) sendText(ctx context.Context, text string) error {
 	var got struct{ MessageID, To, Status string }
 	err := t.call(ctx, "POST", "/sendText", t.key, map[string]any{"to": phone, "message": text}, &got)
 	t.say("   %s to %s: %s", got.MessageID, got.To, got.Status)
 	return errors.Join(err, expect("a message that is SENT", got.Status == "SENT" && got.MessageID != ""))
 }
 
-func (t *tale) crash(ctx context.Context) error {
+func (t *journey) crash(ctx context.Context) error {
 	before, err := t.until(ctx, func(s status) bool { return s.WorkerID != "" })
 	if err != nil {
 		return err
@@ -171,12 +174,12 @@ func (t *tale) crash(ctx context.Context) error {
 	return errors.Join(err, expect("a new generation", after.Generation == before.Generation+1))
 }
 
-func (t *tale) sendAgain(ctx context.Context) error {
+func (t *journey) sendAgain(ctx context.Context) error {
 	t.title("Her program notices nothing and sends again.")
 	return t.sendText(ctx, "Still here")
 }
 
-func (t *tale) history(ctx context.Context) error {
+func (t *journey) history(ctx context.Context) error {
 	t.title("Both messages are in the history.")
 	var got struct {
 		Messages []struct{ Status, To, Content string }
@@ -188,6 +191,7 @@ func (t *tale) history(ctx context.Context) error {
 	return errors.Join(err, expect("two messages", len(got.Messages) == 2))
 }
 
+// expect returns an error unless ok is true.
 func expect(what string, ok bool) error {
 	if !ok {
 		return errors.New("expected " + what)
@@ -200,9 +204,9 @@ type status struct {
 	Generation                    int64
 }
 
-// until asks for the session's status until it is as wanted.
-func (t *tale) until(ctx context.Context, wanted func(status) bool) (s status, err error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+// until polls the session's status until wanted returns true.
+func (t *journey) until(ctx context.Context, wanted func(status) bool) (s status, err error) {
+	ctx, cancel := context.WithTimeout(ctx, stepTimeout)
 	defer cancel()
 	for {
 		if err := t.call(ctx, "GET", "/sessions/"+t.session+"/status", t.token, nil, &s); err != nil {
@@ -219,8 +223,8 @@ func (t *tale) until(ctx context.Context, wanted func(status) bool) (s status, e
 	}
 }
 
-// call makes one request of the API and reads the data of its answer.
-func (t *tale) call(ctx context.Context, method, path, credential string, body, data any) error {
+// call makes a request and decodes the data of its response.
+func (t *journey) call(ctx context.Context, method, path, credential string, body, data any) error {
 	b, err := t.request(ctx, method, path, credential, body)
 	if err != nil {
 		return err
@@ -240,12 +244,14 @@ func (t *tale) call(ctx context.Context, method, path, credential string, body, 
 	return nil
 }
 
-func (t *tale) text(ctx context.Context, path string) (string, error) {
+// text returns the body of a response as text.
+func (t *journey) text(ctx context.Context, path string) (string, error) {
 	b, err := t.request(ctx, "GET", path, t.token, nil)
 	return string(b), err
 }
 
-func (t *tale) request(ctx context.Context, method, path, credential string, body any) ([]byte, error) {
+// request makes a request of the API and returns the body of its response.
+func (t *journey) request(ctx context.Context, method, path, credential string, body any) ([]byte, error) {
 	var in io.Reader
 	if body != nil {
 		b, err := json.Marshal(body)

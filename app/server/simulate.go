@@ -84,7 +84,10 @@ func RunWorker(ctx context.Context, c WorkerConfig, cfg Config) error {
 	if err != nil {
 		return fmt.Errorf("listening on %s: %w; use another --addr", c.Addr, err)
 	}
-	control := simworker.NewControl(c.ControlPlane, c.Token, c.Legacy)
+	control := simworker.NewControl(c.ControlPlane, c.Token)
+	if c.Legacy {
+		control = simworker.NewLegacyControl(c.ControlPlane, c.Token)
+	}
 	defer control.Close()
 	if _, err := fmt.Fprintf(cfg.Out, "Simulated worker %s listens on http://%s\n", c.ID, listener.Addr()); err != nil {
 		return err

@@ -17,7 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A route is one of the contract's, with whom it is for.
+// route is a route of the contract.
 type route struct {
 	method, path string // {session}, {message}, {key} and {worker} stand for ids
 	body         any
@@ -25,7 +25,7 @@ type route struct {
 
 func (r route) String() string { return r.method + " " + r.path }
 
-// of fills in ids.
+// of returns the route with ids filled in.
 func (r route) of(ids map[string]string) string {
 	path := r.path
 	for name, id := range ids {
@@ -46,12 +46,12 @@ func routes(lines ...string) (list []route) {
 	return list
 }
 
-// aText is a body that every route that sends can do with, or must refuse for
-// another reason than who is calling.
+// aText is a body for every route that sends. If such a route refuses the body, it
+// is because of the caller.
 var aText = obj{"to": someone, "phone": someone, "type": "text", "message": "from a stranger", "messageId": "3EB0"}
 
-// sessionRoutes are about one session, by access token. Those that end it come
-// last.
+// sessionRoutes returns the routes about one session that take an access token.
+// The routes that end the session come last.
 func sessionRoutes() []route {
 	list := append(byTokenOrKey(), routes(
 		"GET /sessions/{session}", "GET /sessions/{session}/qr", "GET /sessions/{session}/messages",
@@ -62,19 +62,19 @@ func sessionRoutes() []route {
 	return list
 }
 
-// byTokenOrKey are about one session, by access token or API key.
+// byTokenOrKey returns the routes about one session that take either credential.
 func byTokenOrKey() []route {
 	return []route{{"GET", "/sessions/{session}/status", nil}, {"POST", "/sessions/{session}/send", aText}}
 }
 
-// accountRoutes are about the caller, by access token.
+// accountRoutes returns the routes about the caller, which take an access token.
 func accountRoutes() []route {
 	return routes("POST /auth/logout", "GET /auth/me", "POST /auth/change-password", "POST /auth/deactivate",
 		"POST /users/deactivate", "GET /users/profile", "PUT /users/profile", "GET /users/api-keys", "GET /users/usage",
 		"GET /users/tier", "GET /users/sessions", "GET /sessions", "POST /sessions")
 }
 
-// keyRoutes are by API key alone.
+// keyRoutes returns the routes that take an API key only.
 func keyRoutes() []route {
 	list := routes("GET /session/status")
 	for path := range strings.FieldsSeq(`/sendText /sendImage /sendFile /sendVoice /sendVideo /sendSticker /sendLocation
@@ -86,7 +86,7 @@ func keyRoutes() []route {
 	return list
 }
 
-// adminRoutes are by an administrator's access token.
+// adminRoutes returns the routes that take an administrator's access token.
 func adminRoutes() []route {
 	return routes("GET /workers", "POST /workers", "GET /workers/statistics", "GET /workers/available",
 		"POST /workers/test", "POST /workers/health-check", "POST /workers/health/start", "POST /workers/health/stop",
@@ -95,7 +95,7 @@ func adminRoutes() []route {
 		"GET /admin/users", "GET /admin/users/{user}", "PUT /admin/users/{user}")
 }
 
-// workerRoutes are by worker token.
+// workerRoutes returns the routes that take a worker token.
 func workerRoutes() []route {
 	return routes("POST /workers/register", "PUT /workers/{worker}/heartbeat", "GET /workers/{worker}/sessions/assigned",
 		"POST /workers/{worker}/sessions/recovery-status", "POST /workers/{worker}/sessions-preserved",
@@ -103,21 +103,21 @@ func workerRoutes() []route {
 		"POST /webhooks/message-received", "POST /webhooks/worker-heartbeat")
 }
 
-// both is a server with two users who have a linked session each, and an
+// twoUserSetup is a server with two users, each with a linked session, and an
 // administrator.
-type both struct {
+type twoUserSetup struct {
 	s             *server
 	n             *node
 	admin         client
 	owner, other  *person
-	line, another *card
-	ids           map[string]string // of what belongs to the owner
+	line, another *testSession
+	ids           map[string]string // ids of things of the owner
 }
 
-func twoUsers(t *testing.T, flags ...string) *both {
+func twoUsers(t *testing.T, flags ...string) *twoUserSetup {
 	t.Helper()
 	s := serve(t, flags...)
-	b := &both{s: s, n: newNode(s, "Node"), admin: s.admin(), owner: s.register(), other: s.register()}
+	b := &twoUserSetup{s: s, n: newNode(s, "Node"), admin: s.admin(), owner: s.register(), other: s.register()}
 	b.line, b.another = b.owner.create("Line"), b.other.create("Another")
 	b.line.link(b.n)
 	b.another.link(b.n)
@@ -129,8 +129,8 @@ func twoUsers(t *testing.T, flags ...string) *both {
 	return b
 }
 
-// untouched holds what the owner has against what it was.
-func (b *both) untouched(t *testing.T, asked int) {
+// untouched checks that nothing of the owner has changed.
+func (b *twoUserSetup) untouched(t *testing.T, asked int) {
 	t.Helper()
 	v := b.line.view()
 	assert.Equal(t, "CONNECTED", v.str("data.status"))
@@ -140,10 +140,9 @@ func (b *both) untouched(t *testing.T, asked int) {
 	b.line.byKey().get("/session/status")
 }
 
-// TestNobodyReachesAnothersSession walks every route about a session with the
-// credentials of others. All are told what they are told of a session that does
-// not exist.
-func TestNobodyReachesAnothersSession(t *testing.T) {
+// Every route about a session is called with the credentials of others. The
+// response is the one for a session that does not exist.
+func TestAccess_OthersCredentials_SessionNotFound(t *testing.T) {
 	t.Parallel()
 	b := twoUsers(t)
 	asked := len(b.n.asked(b.line.id))
@@ -162,7 +161,7 @@ func TestNobodyReachesAnothersSession(t *testing.T) {
 	for _, r := range byTokenOrKey() {
 		same(b.another.byKey(), "another's key", r, b.ids)
 	}
-	// A message of another's, by way of one's own session.
+	// Another user's message under the caller's own session.
 	same(b.other.client, "another user", route{"GET", "/sessions/" + b.another.id + "/messages/{message}", nil}, b.ids)
 	for _, list := range []string{"/sessions", "/users/sessions", "/users/api-keys", "/sessions?search=Line", "/users/usage?sessionId=" + b.line.id} {
 		for _, who := range []client{b.other.client, b.admin} {
@@ -173,7 +172,7 @@ func TestNobodyReachesAnothersSession(t *testing.T) {
 	}
 	b.untouched(t, asked)
 
-	// What a key may do to messages, it does in its own session.
+	// A key may act on messages of its own session.
 	for _, r := range keyRoutes() {
 		a, err := b.another.byKey().call(r.method, r.of(b.ids), r.body)
 		require.NoError(t, err)
@@ -181,7 +180,7 @@ func TestNobodyReachesAnothersSession(t *testing.T) {
 	}
 	b.untouched(t, asked)
 
-	// All of this is there for its owner.
+	// The owner gets all of this.
 	for _, r := range sessionRoutes() {
 		a, err := b.owner.call(r.method, r.of(b.ids), r.body)
 		require.NoError(t, err)
@@ -190,15 +189,14 @@ func TestNobodyReachesAnothersSession(t *testing.T) {
 	}
 }
 
-// TestWrongCredentials tries every route with every credential that is not its
-// own.
-func TestWrongCredentials(t *testing.T) {
+// Every route is called with every credential of another kind.
+func TestAccess_WrongCredential_IsRefused(t *testing.T) {
 	t.Parallel()
 	const secret = "the-secret-of-this-test-0123456789"
 	b := twoUsers(t, "--jwt-secret", secret)
 	asked := len(b.n.asked(b.line.id))
 	claims := claimsOf(t, b.owner.bearer)
-	// Otherwise as good as the one it is made from: the contrast that counts.
+	// The unmodified token is accepted. Thus the refusals below are due to the changes.
 	require.Equal(t, http.StatusOK, b.s.with(sign(t, "HS256", claims, secret)).do("GET", "/auth/me", nil).status)
 	adminClaims := claimsOf(t, b.admin.bearer)
 	expired := func(c obj) obj {
@@ -237,8 +235,8 @@ func TestWrongCredentials(t *testing.T) {
 	for _, group := range []struct {
 		name   string
 		routes []route
-		good   []string          // not tried
-		codes  map[string]string // for what is not refused with otherwise
+		good   []string          // accepted credentials, not tried
+		codes  map[string]string // error codes by credential, if not the usual one
 		other  string
 	}{
 		{"account", accountRoutes(), []string{"a user's token", "an admin's token"},
@@ -281,7 +279,7 @@ func TestWrongCredentials(t *testing.T) {
 	assert.Equal(t, "ONLINE", b.admin.get("/workers/"+b.n.canonical).str("data.status"))
 }
 
-// claimsOf reads a token without looking at its signature.
+// claimsOf decodes a token without verifying it.
 func claimsOf(t *testing.T, token string) (claims obj) {
 	t.Helper()
 	parts := strings.Split(token, ".")
@@ -294,7 +292,7 @@ func claimsOf(t *testing.T, token string) (claims obj) {
 	return claims
 }
 
-// sign makes a token by hand.
+// sign returns a handmade token.
 func sign(t *testing.T, alg string, claims obj, secret string) string {
 	t.Helper()
 	head, err := json.Marshal(obj{"alg": alg, "typ": "JWT"})
@@ -310,8 +308,8 @@ func sign(t *testing.T, alg string, claims obj, secret string) string {
 	return token + "." + base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
 }
 
-// TestRevokedKey: a key that its user has removed is refused from then on.
-func TestRevokedKey(t *testing.T) {
+// A deleted key is refused from then on.
+func TestAccess_DeletedKey_IsRefused(t *testing.T) {
 	t.Parallel()
 	b := twoUsers(t)
 	b.owner.want(http.StatusOK, "DELETE", "/users/api-keys/"+b.ids["key"], nil)

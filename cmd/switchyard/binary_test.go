@@ -1,6 +1,6 @@
-// Package main_test drives the built program from outside: over HTTP, by its
-// command line and by signals, with workers that are written from the protocol
-// page alone (worker_test.go). Nothing of the program is imported here.
+// Package main_test tests the built program from outside: over HTTP, with its
+// command line and with signals. Its workers are written from the protocol page
+// alone (worker_test.go). The package imports nothing of the program.
 package main_test
 
 import (
@@ -28,23 +28,23 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// patience bounds every wait for a condition. It is far above what is expected,
-// for machines that are busy with other things.
+// patience bounds every wait for a condition. It is far above the expected time,
+// for busy machines.
 const patience = 30 * time.Second
 
-// Credentials of every server that is not about generated ones.
+// Credentials of every server, except in tests of generated ones.
 const (
 	fleetToken    = "fleet-token-of-the-tests"
 	adminEmail    = "admin@localhost"
 	adminPassword = "admin-Password-1"
-	password      = "correct-Horse-1" // of every user
+	password      = "correct-Horse-1" // password of every user
 )
 
-// binary is where TestMain has built the program.
+// binary is the path of the program that TestMain has built.
 var binary string
 
 func TestMain(m *testing.M) {
-	// These tests wait for other processes far more than they compute.
+	// These tests mostly wait for other processes.
 	if err := flag.Set("test.parallel", "8"); err != nil {
 		panic(err)
 	}
@@ -60,8 +60,8 @@ func buildAndRun(m *testing.M) int {
 	binary = filepath.Join(dir, "switchyard")
 	args := []string{"build", "-o", binary}
 	if underRace() {
-		// Except in bcrypt's inner loop, where nothing is shared and the
-		// detector costs a second for each password.
+		// The detector skips bcrypt's inner loop, which shares nothing. It would cost a
+		// second for each password.
 		args = append(args, "-race", "-gcflags=golang.org/x/crypto/blowfish=-race=false")
 	}
 	build := exec.Command("go", append(args, ".")...)
@@ -77,7 +77,7 @@ func underRace() bool {
 	return ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
 }
 
-// A transcript is what a process has written so far.
+// transcript collects the output of a process.
 type transcript struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -95,7 +95,7 @@ func (w *transcript) String() string {
 	return w.b.String()
 }
 
-// A process is one run of the program.
+// process is one run of the program.
 type process struct {
 	t        testing.TB
 	cmd      *exec.Cmd
@@ -103,14 +103,14 @@ type process struct {
 	ended    chan struct{}
 }
 
-// environment is ours without what would configure the program, and with more.
+// environment returns the present environment, without variables that configure the
+// program, and with more.
 func environment(more ...string) []string {
 	env := slices.DeleteFunc(os.Environ(), func(s string) bool { return strings.HasPrefix(s, "SWITCHYARD_") })
 	return append(env, more...)
 }
 
-// spawn runs the program in a directory. It is killed when the test ends, if it
-// has not ended by then.
+// spawn runs the program in a directory. The end of the test kills it.
 func spawn(t testing.TB, dir string, env []string, args ...string) *process {
 	t.Helper()
 	p := &process{t: t, cmd: exec.Command(binary, args...), ended: make(chan struct{})}
@@ -119,7 +119,7 @@ func spawn(t testing.TB, dir string, env []string, args ...string) *process {
 	require.NoError(t, p.cmd.Start())
 	go func() {
 		defer close(p.ended)
-		_ = p.cmd.Wait() // how it ended is in ProcessState
+		_ = p.cmd.Wait() // the result is in ProcessState
 	}()
 	t.Cleanup(func() {
 		p.kill()
@@ -128,7 +128,7 @@ func spawn(t testing.TB, dir string, env []string, args ...string) *process {
 	return p
 }
 
-// inspect looks for what must not happen in any run.
+// inspect fails the test for output that no run may produce.
 func (p *process) inspect() {
 	log := p.err.String()
 	for _, bad := range []string{"DATA RACE", "panic:", "fatal error:"} {
@@ -149,10 +149,10 @@ func (p *process) running() bool {
 	}
 }
 
-// kill is kill -9.
+// kill kills the process.
 func (p *process) kill() {
 	if p.running() {
-		_ = p.cmd.Process.Kill() // it may end at this moment
+		_ = p.cmd.Process.Kill() // the process may end at this moment
 		<-p.ended
 	}
 }
@@ -163,8 +163,8 @@ func (p *process) signal(sig os.Signal) {
 	require.NoError(p.t, p.cmd.Process.Signal(sig))
 }
 
-// pause is SIGSTOP. The signal takes effect some time after it was sent: pause
-// returns when nothing of the process runs any more.
+// pause stops the process with SIGSTOP. It returns when every thread has stopped,
+// which takes some time after the signal.
 func (p *process) pause() {
 	p.t.Helper()
 	p.signal(syscall.SIGSTOP)
@@ -186,13 +186,13 @@ func (p *process) exit() int {
 	}
 }
 
-// A result is what a command line came to.
+// result is the result of a command line.
 type result struct {
 	code     int
 	out, err string
 }
 
-// run carries out a command line in a directory and waits for its end.
+// run runs a command line in a directory and waits for its end.
 func run(t testing.TB, dir string, env []string, stdin string, args ...string) result {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
@@ -211,7 +211,7 @@ func run(t testing.TB, dir string, env []string, stdin string, args ...string) r
 	return result{cmd.ProcessState.ExitCode(), out.String(), errOut.String()}
 }
 
-// waitFor polls until a condition holds. The condition says what it saw.
+// waitFor polls until holds returns true. A failure shows what holds saw last.
 func waitFor(t testing.TB, what string, holds func() (ok bool, saw any)) {
 	t.Helper()
 	deadline := time.Now().Add(patience)
@@ -227,19 +227,19 @@ func waitFor(t testing.TB, what string, holds func() (ok bool, saw any)) {
 	}
 }
 
-// A server is the program as `switchyard serve`, with its data in a directory
-// that outlives the process.
+// server runs the program as `switchyard serve`. Its data directory outlives the
+// process.
 type server struct {
 	*process
 	t     *testing.T
 	dir   string
-	url   string // of the present process
+	url   string // URL of the present process
 	flags []string
 	web   *http.Client
 }
 
-// serve starts a server. Flags come after, so they override, those that make it
-// fit for tests.
+// serve starts a server with flags for tests. The given flags follow these and
+// override them.
 func serve(t *testing.T, flags ...string) *server {
 	t.Helper()
 	s := &server{t: t, dir: t.TempDir(), web: &http.Client{
@@ -270,7 +270,7 @@ func (s *server) start() {
 
 var listening = regexp.MustCompile(`https?://[0-9.]+:\d+`)
 
-// listens waits until the server has said where it listens.
+// listens waits until the server logs its URL.
 func (s *server) listens() (url string) {
 	s.t.Helper()
 	waitFor(s.t, "the server says where it listens", func() (bool, any) {
@@ -295,20 +295,20 @@ func (s *server) awaitReady() {
 	})
 }
 
-// crash is kill -9: nothing is handed over.
+// crash kills the server.
 func (s *server) crash() {
 	s.kill()
 	s.web.CloseIdleConnections()
 }
 
-// again starts the server once more, where it was.
-func (s *server) again() {
+// startAgain starts the server again at the same address.
+func (s *server) startAgain() {
 	s.t.Helper()
 	s.flags = append(s.flags, "--addr", strings.TrimPrefix(s.url, "http://"))
 	s.start()
 }
 
-// stop is SIGTERM; an orderly end is expected.
+// stop sends SIGTERM and expects a graceful end.
 func (s *server) stop() {
 	s.t.Helper()
 	s.signal(syscall.SIGTERM)
@@ -319,16 +319,16 @@ func (s *server) stop() {
 var secrets = regexp.MustCompile(`wg_[0-9A-Za-z]{20,}|eyJ[0-9A-Za-z_-]{10,}|wt_[0-9a-z-]+_[0-9a-f]{20,}|` +
 	regexp.QuoteMeta(fleetToken) + `|` + regexp.QuoteMeta(adminPassword) + `|` + regexp.QuoteMeta(password))
 
-// keepsSecrets looks whether the log gives anything away.
+// keepsSecrets checks that the log contains no secrets.
 func (s *server) keepsSecrets() {
 	assert.Empty(s.t, secrets.FindString(s.err.String()), "a secret in the log")
 }
 
 var addresses atomic.Int32
 
-// address gives a loopback address that nobody else here uses, so that a port
-// on it is still free when a process that was killed comes back. Systems with
-// only one such address have to share it.
+// address returns a loopback address that no other test uses. A port on it is still
+// free when a killed process restarts. Systems with only one loopback address share
+// it.
 func address() string {
 	n := addresses.Add(1)
 	ip := fmt.Sprintf("127.%d.%d.%d", 64+os.Getpid()%128, 1+n/250, 1+n%250)

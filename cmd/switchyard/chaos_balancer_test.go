@@ -16,23 +16,23 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A balancer passes requests on to replicas that are ready, in rotation. It
-// passes a request on once, unless there was no connection to send it over.
+// balancer forwards requests to ready replicas in rotation. It forwards a request
+// once, unless it could not open a connection to send it over.
 type balancer struct {
 	addr, url string
-	doors     []*backendProxy
-	turn      atomic.Uint64
+	backends  []*backendProxy
+	next      atomic.Uint64
 }
 
-// A backendProxy is the way to one replica.
+// backendProxy is the connection pool to one replica.
 type backendProxy struct {
 	link      *link
 	ready     atomic.Bool
 	transport *http.Transport
 }
 
-// viaBalancer is a header of answers: which replica they are from, or that they
-// are the balancer's own.
+// viaBalancer is a header of responses. It names the replica, or the balancer for a
+// response of its own.
 const viaBalancer = "X-Balancer"
 
 var errNobody = errors.New("no replica is ready")
@@ -47,14 +47,14 @@ func newBalancer(t testing.TB, s *scene) *balancer {
 	var work sync.WaitGroup
 	for n := range s.size.replicas {
 		d := &backendProxy{link: s.links[toReplica(n+1)], transport: &http.Transport{MaxIdleConnsPerHost: 128, DisableCompression: true}}
-		b.doors = append(b.doors, d)
+		b.backends = append(b.backends, d)
 		work.Go(func() { d.watch(ctx) })
 	}
 	proxy := &httputil.ReverseProxy{
 		Transport: b,
 		Rewrite:   func(r *httputil.ProxyRequest) { r.Out.URL.Scheme, r.Out.URL.Host = "http", b.addr },
 		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) {
-			status := http.StatusBadGateway // it may or may not have arrived
+			status := http.StatusBadGateway // the request may have arrived
 			if errors.Is(err, errNobody) {
 				status = http.StatusServiceUnavailable
 			}
@@ -68,14 +68,14 @@ func newBalancer(t testing.TB, s *scene) *balancer {
 		web.Close()
 		cancel()
 		work.Wait()
-		for _, d := range b.doors {
+		for _, d := range b.backends {
 			d.transport.CloseIdleConnections()
 		}
 	})
 	return b
 }
 
-// watch asks the replica whether it is ready, all the time.
+// watch polls the readiness of the replica.
 func (d *backendProxy) watch(ctx context.Context) {
 	web := &http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	for tick := time.NewTicker(100 * time.Millisecond); ; {
@@ -103,12 +103,13 @@ func (b *balancer) RoundTrip(req *http.Request) (*http.Response, error) {
 	err := errNobody
 	if req.Body != nil {
 		var e error
-		if body, e = io.ReadAll(req.Body); e != nil {
+		body, e = io.ReadAll(req.Body)
+		if e != nil {
 			return nil, e
 		}
 	}
-	for range b.doors {
-		d := b.doors[b.turn.Add(1)%uint64(len(b.doors))]
+	for range b.backends {
+		d := b.backends[b.next.Add(1)%uint64(len(b.backends))]
 		if !d.ready.Load() {
 			continue
 		}
@@ -118,7 +119,8 @@ func (b *balancer) RoundTrip(req *http.Request) (*http.Response, error) {
 			try.Body = io.NopCloser(bytes.NewReader(body))
 		}
 		var resp *http.Response
-		if resp, err = d.transport.RoundTrip(try); err == nil {
+		resp, err = d.transport.RoundTrip(try)
+		if err == nil {
 			resp.Header.Set(viaBalancer, d.link.name)
 			return resp, nil
 		}

@@ -12,9 +12,9 @@ import (
 	"github.com/switchyard-wa/switchyard/adapters/simworker"
 )
 
-// BenchmarkFailover kills workers at any time between two probes, and measures
-// for each of their sessions how long it takes until it starts on another one:
-// the only other one, which has to take them all.
+// BenchmarkFailover kills a worker at a random time between two probes. It measures
+// for each of its sessions the time until the session starts on the other worker,
+// which takes all of them.
 func BenchmarkFailover(b *testing.B) {
 	for _, c := range []struct {
 		name   string
@@ -25,10 +25,10 @@ func BenchmarkFailover(b *testing.B) {
 		{"Sessions=40/Quick", size{users: 2, each: 20, timing: []string{"--probe-interval", "300ms", "--failover-delay", "500ms"}}, 300 * time.Millisecond},
 	} {
 		b.Run(c.name, func(b *testing.B) {
-			const crashes = 10 // for each turn
+			const crashes = 10 // per iteration
 			c.z.replicas, c.z.workers, c.z.capacity = 3, 1, 250
 			s := newScene(b, c.z)
-			crowd := newCrowd(s)
+			workload := newWorkload(s)
 			s.size.workers = 2
 			s.addWorker(2)
 			r := rand.New(rand.NewPCG(1, 1))
@@ -38,13 +38,13 @@ func BenchmarkFailover(b *testing.B) {
 				for range crashes {
 					time.Sleep(time.Duration(r.Int64N(int64(c.probes))))
 					killed := s.crash(owner).from
-					took := s.startsAfter(b, killed, other, len(crowd.lines))
+					took := s.startsAfter(b, killed, other, len(workload.lines))
 					placed := s.placedAfter(killed)
 					b.Logf("placed after %v to %v, started after %v to %v", placed[0], placed[len(placed)-1], took[0], took[len(took)-1])
 					times = append(times, took...)
 					require.NoError(b, owner.start())
 					waitFor(b, "everything is as it should be", func() (bool, any) {
-						all := crowd.unsettled()
+						all := workload.deviations()
 						return len(all) == 0, all
 					})
 					owner, other = other, owner
@@ -58,9 +58,9 @@ func BenchmarkFailover(b *testing.B) {
 	}
 }
 
-// startsAfter waits until so many sessions have started on a worker since a
-// time, and gives how long each took. It looks once a second, since looking takes
-// what it measures the time from.
+// startsAfter waits until n sessions have started on a worker since a time, and
+// returns the delay of each. It reads the journal once a second, because reading
+// disturbs the measurement.
 func (s *scene) startsAfter(b *testing.B, since time.Time, on *machine, n int) (took []time.Duration) {
 	b.Helper()
 	for deadline := time.Now().Add(patience); len(took) < n; {
@@ -77,7 +77,7 @@ func (s *scene) startsAfter(b *testing.B, since time.Time, on *machine, n int) (
 	return took
 }
 
-// placedAfter gives how long after a time sessions were assigned anew.
+// placedAfter returns the delays of the assignments after a time.
 func (s *scene) placedAfter(since time.Time) (took []time.Duration) {
 	for _, events := range s.events() {
 		for _, e := range events {

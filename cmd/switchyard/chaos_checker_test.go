@@ -16,8 +16,9 @@ var dawn = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
 func second(n float64) time.Time { return dawn.Add(time.Duration(n * float64(time.Second))) }
 
-// TestTheCheckerTellsGoodFromBad judges histories made by hand.
-func TestTheCheckerTellsGoodFromBad(t *testing.T) {
+// Handmade histories check the checker: it accepts the right ones and explains the
+// wrong ones.
+func TestLinearizable_HandmadeHistories_AreJudged(t *testing.T) {
 	t.Parallel()
 	at := func(n float64, d opKind, worker string, generation int64) op {
 		return op{d, worker, generation, second(n), second(n), "by hand"}
@@ -30,7 +31,7 @@ func TestTheCheckerTellsGoodFromBad(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		history []op
-		why     string // empty: nothing is wrong
+		why     string // empty: the history is correct
 	}{
 		"nothing": {},
 		"a session that moves": {history: []op{
@@ -116,8 +117,8 @@ func TestTheCheckerTellsGoodFromBad(t *testing.T) {
 	}
 }
 
-// past draws a history that a register has had: the truth first, then what is
-// known of it, which is less.
+// past returns a random history of a register. It draws a true sequence first, and
+// then removes part of the knowledge about it.
 func past(t *rapid.T) []op {
 	workers := []string{"a", "b", "c"}
 	var r register
@@ -165,7 +166,7 @@ func past(t *rapid.T) []op {
 	return history
 }
 
-func TestTheCheckerAcceptsWhatARegisterDid(t *testing.T) {
+func TestLinearizable_TrueHistory_IsAccepted(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		ok, why := linearizable(past(t))
@@ -175,8 +176,8 @@ func TestTheCheckerAcceptsWhatARegisterDid(t *testing.T) {
 	})
 }
 
-// TestTheCheckerRefusesWhatNoRegisterDoes spoils good histories.
-func TestTheCheckerRefusesWhatNoRegisterDoes(t *testing.T) {
+// Random changes make correct histories wrong. The checker must find them.
+func TestLinearizable_SpoiltHistory_IsRefused(t *testing.T) {
 	t.Parallel()
 	spoil := map[string]func(history []op, o op) []op{
 		"the session runs on a second worker at the same time": func(h []op, o op) []op {
@@ -265,8 +266,8 @@ func latest(h []op) (t time.Time) {
 	return t
 }
 
-// TestReadingJournals follows journals made by hand.
-func TestReadingJournals(t *testing.T) {
+// Handmade journals check the reader.
+func TestRead_HandmadeJournals_YieldRuns(t *testing.T) {
 	t.Parallel()
 	entry := func(n float64, e simworker.Event, worker, session string, generation int64) simworker.Entry {
 		return simworker.Entry{Time: second(n), Event: e, Worker: worker, Session: session, Generation: generation}
@@ -279,7 +280,7 @@ func TestReadingJournals(t *testing.T) {
 		entry(3, simworker.Continued, "a", "killed", 2),
 		entry(9, simworker.Started, "b", "s", 2),
 		fenced,
-		entry(7, simworker.Stopped, "c", "two", 1), // above, but earlier
+		entry(7, simworker.Stopped, "c", "two", 1), // written later, effective earlier
 		entry(6, simworker.Started, "c", "two", 1),
 		entry(8, simworker.Started, "d", "two", 2),
 	}

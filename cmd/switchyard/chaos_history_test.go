@@ -12,31 +12,31 @@ import (
 	"github.com/switchyard-wa/switchyard/adapters/simworker"
 )
 
-// What can be known of who owns a session.
+// opKind is the kind of an observation about the owner of a session.
 type opKind string
 
 const (
 	assigned opKind = "is assigned to" // recorded by the control plane
-	released opKind = "is free, says"  // an answer of the API says that it is assigned to nobody
-	seen     opKind = "is on, says"    // an answer of the API says that it is assigned to a worker
-	started  opKind = "starts on"      // journal
-	stopped  opKind = "stops on"       // journal, or the worker was killed
+	released opKind = "is free, says"  // a response of the API shows no worker
+	seen     opKind = "is on, says"    // a response of the API shows a worker
+	started  opKind = "starts on"      // in the journal
+	stopped  opKind = "stops on"       // in the journal, or the worker was killed
 )
 
-// An op is one such thing. It took effect at some moment between two times.
+// op is one observation. It took effect at some moment between two times.
 type op struct {
 	kind       opKind
 	worker     string
 	generation int64
-	from, to   time.Time // to is zero if nothing bounds it
-	source     string    // how it is known
+	from, to   time.Time // to is zero if there is no upper bound
+	source     string    // where the observation comes from
 }
 
 func (o op) String() string {
 	return fmt.Sprintf("%s: generation %d %s %s (%s)", during(o.from, o.to), o.generation, o.kind, cmp.Or(o.worker, "the API"), o.source)
 }
 
-// during writes a time, or from when to when, so that evidence can be sorted.
+// during formats an interval in a sortable form.
 func during(from, to time.Time) string {
 	const clock = "15:04:05.000000"
 	at := from.UTC().Format(clock)
@@ -46,18 +46,17 @@ func during(from, to time.Time) string {
 	return at
 }
 
-// A register is the assignment of one session, as a sequential program would
-// have it: the worker that owns it, under a generation that only grows, and
-// what runs. Only the owner runs the session, and it has stopped before the
-// session goes to another.
+// register models the assignment of one session as a sequential program. It holds
+// the owner and a generation that only grows, and what runs where. Only the owner
+// runs the session, and the run has stopped before the session changes its owner.
 type register struct {
 	generation int64
-	owner      string // empty: nobody
+	owner      string // empty: none
 	running    string // worker; empty: none
-	run        int64  // the generation that it runs
+	run        int64  // generation of the run
 }
 
-// apply carries out an op, or says why it cannot be now.
+// apply returns the register after an op, or the reason why the op is impossible.
 func (r register) apply(o op) (register, string) {
 	switch o.kind {
 	case assigned:
@@ -102,8 +101,8 @@ var registers = porcupine.Model{
 	},
 }
 
-// linearizable checks whether a register could have done all ops, each within
-// its time. If not, it tells how far one gets and what does not fit then.
+// linearizable reports whether a register could have done all ops, each within its
+// interval. If not, why describes the longest possible prefix and the next op.
 func linearizable(history []op) (ok bool, why string) {
 	history = complete(history)
 	operations := make([]porcupine.Operation, len(history))
@@ -144,16 +143,15 @@ func explain(history []op, longest []porcupine.Operation, result porcupine.Check
 	return b.String()
 }
 
-// complete bounds what is not bounded. An assignment took effect before the
-// first sign of its generation. Where there are signs of a generation and no
-// record of its assignment, it is taken to have been assigned some time before
-// them: a session that is started again where it still is gets a new generation
-// without an event.
+// complete adds bounds to ops that lack them. An assignment took effect before the
+// first observation of its generation. A generation without a recorded assignment
+// gets one before its first observation: a session that starts again on the same
+// worker gets a new generation without an event.
 func complete(history []op) []op {
 	history = slices.Clone(history)
 	var first, last time.Time
-	signs := make(map[int64]op)       // the earliest of each generation
-	workers := make(map[int64]string) // that are seen to have it
+	signs := make(map[int64]op)       // first observation of each generation
+	workers := make(map[int64]string) // worker of each generation
 	known := make(map[int64]bool)
 	for _, o := range history {
 		known[o.generation] = known[o.generation] || o.kind == assigned
@@ -180,7 +178,7 @@ func complete(history []op) []op {
 		if o.to.IsZero() {
 			o.to = last
 		}
-		if o.to.Before(o.from) { // recorded after its own consequences: let it fail there
+		if o.to.Before(o.from) { // recorded after its own consequences; the checker must report it
 			o.to = o.from
 		}
 	}
@@ -192,15 +190,15 @@ func complete(history []op) []op {
 	return history
 }
 
-// A crash is the end of a worker's process by force, at some moment between two
-// times. The process itself cannot note it.
+// crash is a kill of a worker's process at some moment between two times. The
+// process cannot record it.
 type crash struct {
 	worker   string
 	from, to time.Time
 }
 
-// chronicle puts journal entries in the order in which they were written, with
-// the crashes among them.
+// chronicle returns the journal entries in the order of writing, with the crashes
+// inserted.
 func chronicle(entries []simworker.Entry, crashes []crash) []simworker.Entry {
 	all := slices.Clone(entries)
 	for _, c := range crashes {
@@ -210,13 +208,13 @@ func chronicle(entries []simworker.Entry, crashes []crash) []simworker.Entry {
 	return all
 }
 
-// A record is what journals say of all sessions.
+// record holds the contents of journals for all sessions.
 type record struct {
-	ops     map[string][]op             // starts and stops, by session
-	running map[string]map[string]int64 // what runs at the end: generation by worker, by session
+	ops     map[string][]op             // starts and stops by session
+	running map[string]map[string]int64 // runs at the end: generation by worker, by session
 }
 
-// read follows the journals of all workers together.
+// read replays the journals of all workers together.
 func read(entries []simworker.Entry, crashes []crash) record {
 	r := record{make(map[string][]op), make(map[string]map[string]int64)}
 	for _, e := range chronicle(entries, crashes) {

@@ -14,43 +14,44 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A direction of a link.
+// direction is a direction of a link.
 type direction int
 
 const (
-	forth direction = iota // toward the target
+	forth direction = iota // towards the target
 	back
 )
 
-// A link is a piece of network on loopback: whoever calls its address reaches
-// its target. It can be cut, in one direction or both, as if packets were
-// dropped: nothing is refused, nothing moves, and what was sent meanwhile
-// arrives when the link is whole again, even if the sender has given up; unless
-// it is reset first: then that is lost, and both sides are told. While
-// nothing listens at the target, calls are refused, as they would be without
-// the link; but not while it is cut.
+// link is a TCP proxy on loopback that simulates a network. A call of its address
+// reaches its target.
+//
+// A cut in one direction or both works like dropped packets. Nothing is refused
+// and nothing moves. Bytes sent meanwhile arrive after heal, even if the sender
+// has given up. After a reset they are lost instead, and both sides see an error.
+// While nothing listens at the target, the link refuses connections, unless it is
+// cut.
 type link struct {
 	name   string
-	addr   string // of the link
+	addr   string // address of the link
 	target string
 
 	mu       sync.Mutex
 	closed   bool
-	up       bool             // something listens at the target
+	up       bool             // the target listens
 	gates    [2]chan struct{} // closed: passable
-	listener net.Listener     // nil: calls are refused
+	listener net.Listener     // nil: connections are refused
 	pairs    map[*pair]bool
 	work     sync.WaitGroup
 }
 
-// A pair is one connection through a link.
+// pair is one connection through a link.
 type pair struct {
 	near, far net.Conn
 	over      chan struct{}
 	once      sync.Once
 }
 
-// newLink lays a link to a target, at which something is taken to listen.
+// newLink returns a link to a target that is assumed to listen.
 func newLink(t testing.TB, name, target string) *link {
 	t.Helper()
 	l := &link{name: name, addr: address() + ":0", target: target, up: true, pairs: make(map[*pair]bool)}
@@ -80,12 +81,14 @@ func isOpen(c chan struct{}) bool {
 	}
 }
 
-// adjust listens exactly if calls are not to be refused. It needs the lock.
+// adjust opens or closes the listener according to the state. The caller holds the
+// lock.
 func (l *link) adjust() (err error) {
 	listens := !l.closed && (l.up || !isOpen(l.gates[forth]) || !isOpen(l.gates[back]))
 	switch {
 	case listens && l.listener == nil:
-		if l.listener, err = net.Listen("tcp", l.addr); err != nil {
+		l.listener, err = net.Listen("tcp", l.addr)
+		if err != nil {
 			l.listener = nil
 			return fmt.Errorf("link %s: %w", l.name, err)
 		}
@@ -102,7 +105,7 @@ func (l *link) accept(listener net.Listener) {
 	for {
 		c, err := listener.Accept()
 		if err != nil {
-			return // closed
+			return // the listener is closed
 		}
 		p := &pair{near: c, over: make(chan struct{})}
 		l.mu.Lock()
@@ -112,13 +115,13 @@ func (l *link) accept(listener net.Listener) {
 			return
 		}
 		l.pairs[p] = true
-		l.work.Go(func() { l.carry(p) })
+		l.work.Go(func() { l.forward(p) })
 		l.mu.Unlock()
 	}
 }
 
-// carry carries one connection, from when the link is whole until it ends.
-func (l *link) carry(p *pair) {
+// forward copies the bytes of one connection, once the link is passable, until it ends.
+func (l *link) forward(p *pair) {
 	defer func() {
 		p.end(false)
 		l.mu.Lock()
@@ -136,7 +139,7 @@ func (l *link) carry(p *pair) {
 	l.mu.Lock()
 	p.far = far
 	l.mu.Unlock()
-	if isOpen(p.over) { // it ended meanwhile
+	if isOpen(p.over) { // the connection ended meanwhile
 		far.Close()
 		return
 	}
@@ -146,7 +149,7 @@ func (l *link) carry(p *pair) {
 	both.Wait()
 }
 
-// pump moves bytes one way, and in the end what ended them.
+// pump copies bytes in one direction, and then passes on the end of the stream.
 func (l *link) pump(p *pair, d direction, from, to net.Conn) {
 	buffer := make([]byte, 32<<10)
 	for {
@@ -162,7 +165,7 @@ func (l *link) pump(p *pair, d direction, from, to net.Conn) {
 		}
 		switch {
 		case errors.Is(err, io.EOF):
-			_ = to.(*net.TCPConn).CloseWrite() // it may be gone
+			_ = to.(*net.TCPConn).CloseWrite() // the connection may have ended
 			return
 		case err != nil:
 			p.end(true)
@@ -171,7 +174,8 @@ func (l *link) pump(p *pair, d direction, from, to net.Conn) {
 	}
 }
 
-// pass waits until a direction is passable, unless the connection ends.
+// pass waits until a direction is passable. It returns false if the connection
+// ends first.
 func (l *link) pass(p *pair, d direction) bool {
 	for {
 		l.mu.Lock()
@@ -188,7 +192,7 @@ func (l *link) pass(p *pair, d direction) bool {
 	}
 }
 
-// end closes both sides, with a reset or in good order.
+// end closes both sides, with a reset or normally.
 func (p *pair) end(reset bool) {
 	p.once.Do(func() {
 		close(p.over)
@@ -197,14 +201,14 @@ func (p *pair) end(reset bool) {
 				continue
 			}
 			if reset {
-				_ = c.(*net.TCPConn).SetLinger(0) // as good as it gets
+				_ = c.(*net.TCPConn).SetLinger(0) // best effort
 			}
 			c.Close()
 		}
 	})
 }
 
-// cut stops what goes in the given directions.
+// cut blocks the given directions.
 func (l *link) cut(directions ...direction) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -213,10 +217,10 @@ func (l *link) cut(directions ...direction) {
 			l.gates[d] = make(chan struct{})
 		}
 	}
-	_ = l.adjust() // fails only where the address is gone; then calls are refused
+	_ = l.adjust() // it fails only if the address is taken; then connections are refused
 }
 
-// heal makes the link whole.
+// heal unblocks both directions.
 func (l *link) heal() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -228,7 +232,7 @@ func (l *link) heal() {
 	_ = l.adjust()
 }
 
-// reset breaks all connections off.
+// reset resets all connections.
 func (l *link) reset() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -237,8 +241,8 @@ func (l *link) reset() {
 	}
 }
 
-// leads says whether something listens at the target.
-func (l *link) leads(up bool) error {
+// setTargetUp sets whether the target listens.
+func (l *link) setTargetUp(up bool) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.up = up
@@ -256,7 +260,7 @@ func (l *link) close() {
 	l.work.Wait()
 }
 
-// echo serves what it is sent, until the test ends.
+// echo serves an echo server until the test ends.
 func echo(t *testing.T) (addr string, stop func()) {
 	t.Helper()
 	l, err := net.Listen("tcp", address()+":0")
@@ -279,7 +283,7 @@ func echo(t *testing.T) (addr string, stop func()) {
 	return l.Addr().String(), stop
 }
 
-func TestLink(t *testing.T) {
+func TestLink_Faults_ActLikeANetwork(t *testing.T) {
 	t.Parallel()
 	const soon = 100 * time.Millisecond
 	target, stop := echo(t)
@@ -355,7 +359,7 @@ func TestLink(t *testing.T) {
 	hear(after, "four")
 
 	stop()
-	require.NoError(t, l.leads(false))
+	require.NoError(t, l.setTargetUp(false))
 	_, err = net.Dial("tcp", l.addr)
 	assert.Error(t, err, "refused")
 	l.cut(forth)

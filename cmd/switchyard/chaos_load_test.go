@@ -14,41 +14,41 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What a user wants of a session.
+// intent is the state that a user wants for a session.
 type intent string
 
 const (
 	up     intent = "up"
 	down   intent = "down"
 	out    intent = "logged out"
-	either intent = "up or down" // a call that would change it has had no clear answer
+	either intent = "up or down" // the outcome of a call that changes it is unknown
 )
 
-// wishes are the calls that change it, and what it is once they are acknowledged.
-var wishes = map[string]intent{"connect": up, "disconnect": down, "logout": out}
+// intentAfter maps calls to the intent after their success.
+var intentAfter = map[string]intent{"connect": up, "disconnect": down, "logout": out}
 
-// whims are what happens to a session that is wanted up: calls of its user or
-// of an administrator, each made when the one before has had a clear answer.
-var whims = [][]string{
+// callSequences holds calls by the user or an administrator about a session that
+// should be up. Each call waits for a definite outcome of the call before it.
+var callSequences = [][]string{
 	{"disconnect"}, {"disconnect", "connect"}, {"logout"}, {"logout", "connect"},
 	{"restart"}, {"restart"}, {"migrate"}, {"migrate"},
 }
 
-// A trackedSession is a session under test, and what its user knows of it.
+// trackedSession is a session under test with its user's knowledge of it.
 type trackedSession struct {
-	*card
+	*testSession
 	scene *scene
 
-	turn    sync.Mutex // held by whoever changes what the user wants
-	mu      sync.Mutex
-	intent  intent
-	unclear time.Time // when a call had no clear answer
-	asked   []request
-	sends   []*sentMessage
-	seen    []op
+	intentMu     sync.Mutex // held while somebody changes the intent
+	mu           sync.Mutex
+	intent       intent
+	unknownSince time.Time // time of the latest call with an unknown outcome
+	asked        []request
+	sends        []*sentMessage
+	seen         []op
 }
 
-// A request is one call out of a whim.
+// request is one call of a sequence.
 type request struct {
 	from, to time.Time
 	what     string
@@ -60,35 +60,35 @@ func (q request) String() string {
 	return fmt.Sprintf("%s: %s: %s %v", during(q.from, q.to), q.what, q.answer, q.err)
 }
 
-// What became of a send, as far as its caller knows.
+// fate is the outcome of a send as its caller knows it.
 type fate string
 
 const (
 	acknowledged fate = "acknowledged"
-	refused      fate = "refused" // it was certainly not sent
+	refused      fate = "refused" // certainly not sent
 	unknown      fate = "unknown"
 )
 
-// A sentMessage is one message that somebody tried to send.
+// sentMessage is one attempted message.
 type sentMessage struct {
 	text     string
 	from, to time.Time
 	fate     fate
 	answer   string
-	id       string // the control plane's
+	id       string // the control plane's id
 	whatsApp string
 }
 
-// A crowd uses the scene: it sends over all lines, looks where they are, and
-// changes its mind about some.
-type crowd struct {
+// workload is the load on a scene. Its users send over all sessions, look at their
+// sessions, and change the intent for some.
+type workload struct {
 	s     *scene
 	lines []*trackedSession
 
 	sending, looking, deciding *stream
 }
 
-// parallel does n things, some at a time.
+// parallel runs fn n times, at most width of them concurrently.
 func parallel(n, width int, fn func(i int) error) error {
 	errs := make([]error, n)
 	var next atomic.Int64
@@ -104,7 +104,7 @@ func parallel(n, width int, fn func(i int) error) error {
 	return errors.Join(errs...)
 }
 
-// expect makes a call that has to succeed with a status.
+// expect makes a call and returns an error unless the status is as given.
 func (c client) expect(status int, method, path string, body any) (answer, error) {
 	a, err := c.call(method, path, body)
 	if err == nil && a.status != status {
@@ -113,15 +113,15 @@ func (c client) expect(status int, method, path string, body any) (answer, error
 	return a, err
 }
 
-// clear reports whether a call has certainly been carried out, or certainly not.
+// clear reports whether the outcome of a call is definite.
 func (a answer) clear() bool {
 	return a.status >= 200 && a.status < 500 || strings.HasPrefix(a.header.Get(viaBalancer), errNobody.Error())
 }
 
-// newCrowd makes users with their sessions and waits until all are connected.
-func newCrowd(s *scene) *crowd {
+// newWorkload creates users with their sessions, and waits until all are connected.
+func newWorkload(s *scene) *workload {
 	s.t.Helper()
-	c := &crowd{s: s, lines: make([]*trackedSession, s.size.users*s.size.each)}
+	c := &workload{s: s, lines: make([]*trackedSession, s.size.users*s.size.each)}
 	const width = 6
 	users := make([]client, s.size.users)
 	require.NoError(s.t, parallel(len(users), width, func(i int) error {
@@ -140,7 +140,7 @@ func newCrowd(s *scene) *crowd {
 		if err != nil {
 			return err
 		}
-		c.lines[i] = &trackedSession{scene: s, card: &card{user, a.str("data.id"), a.str("data.apiKey")}, intent: up}
+		c.lines[i] = &trackedSession{scene: s, testSession: &testSession{user, a.str("data.id"), a.str("data.apiKey")}, intent: up}
 		_, err = user.expect(http.StatusOK, "POST", c.lines[i].path("/connect"), nil)
 		return err
 	}))
@@ -157,8 +157,8 @@ func newCrowd(s *scene) *crowd {
 	return c
 }
 
-// states gives all sessions as their users see them, by id.
-func (c *crowd) states() (map[string]any, error) {
+// states returns all sessions by id, as the API shows them.
+func (c *workload) states() (map[string]any, error) {
 	states := make(map[string]any)
 	var mu sync.Mutex
 	err := parallel(c.s.size.users, 4, func(i int) error {
@@ -173,10 +173,10 @@ func (c *crowd) states() (map[string]any, error) {
 	return states, err
 }
 
-// begin has the crowd send so many messages a second over all lines, look where
-// lines are, and change its mind about every fifth of them.
-func (c *crowd) begin(rate int, seed uint64) {
-	const most = 128 // requests under way
+// begin starts the load: rate messages a second over all sessions, status requests,
+// and a change of intent for every fifth session.
+func (c *workload) begin(rate int, seed uint64) {
+	const most = 128 // concurrent requests
 	every := time.Second / time.Duration(rate)
 	c.sending = streaming(every, most, func(i int) {
 		l := c.lines[i%len(c.lines)]
@@ -187,11 +187,11 @@ func (c *crowd) begin(rate int, seed uint64) {
 	var mu sync.Mutex
 	c.deciding = streaming(16*every, 16, func(int) {
 		mu.Lock()
-		l, whim, target := c.lines[r.IntN((len(c.lines)+4)/5)*5], whims[r.IntN(len(whims))], 1+r.IntN(2*c.s.size.workers)
+		l, calls, target := c.lines[r.IntN((len(c.lines)+4)/5)*5], callSequences[r.IntN(len(callSequences))], 1+r.IntN(2*c.s.size.workers)
 		mu.Unlock()
-		if l.turn.TryLock() {
-			defer l.turn.Unlock()
-			l.change(whim, target)
+		if l.intentMu.TryLock() {
+			defer l.intentMu.Unlock()
+			l.change(calls, target)
 		}
 	})
 	for _, s := range []*stream{c.sending, c.looking, c.deciding} {
@@ -199,14 +199,14 @@ func (c *crowd) begin(rate int, seed uint64) {
 	}
 }
 
-// A stream does something again and again.
+// stream repeats a call.
 type stream struct {
 	stop context.CancelFunc
 	work sync.WaitGroup
 }
 
-// streaming begins a stream of calls of fn, of which so many may be under way
-// at the same time; others are left out.
+// streaming starts a stream that calls fn at an interval, at most so many
+// concurrently. It skips further calls.
 func streaming(every time.Duration, most int, fn func(i int)) *stream {
 	ctx, stop := context.WithCancel(context.Background())
 	s := &stream{stop: stop}
@@ -233,13 +233,13 @@ func streaming(every time.Duration, most int, fn func(i int)) *stream {
 	return s
 }
 
-// end begins nothing new and waits for what is under way.
+// end stops the stream and waits for the calls in progress.
 func (s *stream) end() {
 	s.stop()
 	s.work.Wait()
 }
 
-// send sends a text, once.
+// send sends a text once.
 func (l *trackedSession) send(text string) *sentMessage {
 	p := &sentMessage{text: text, from: time.Now()}
 	a, err := l.byKey().call("POST", "/sendText", obj{"to": someone, "message": text})
@@ -262,7 +262,7 @@ func (l *trackedSession) send(text string) *sentMessage {
 	return p
 }
 
-// look asks where the session is.
+// look reads which worker has the session.
 func (l *trackedSession) look() {
 	o := op{kind: seen, from: time.Now()}
 	a, err := l.call("GET", l.path("/status"), nil)
@@ -281,24 +281,24 @@ func (l *trackedSession) look() {
 	l.mu.Unlock()
 }
 
-// change is a user who changes their mind, or an administrator who moves the
-// session: to the worker of the given number, or to any if there is none. A
-// session that is not wanted up goes up. Whoever calls it has the line's turn.
-func (l *trackedSession) change(whim []string, target int) {
-	if l.intent == either && !l.scene.calmSince(l.unclear) {
-		return // the call may still be on its way, and would undo another
+// change makes a sequence of calls. A move goes to the worker of the given number, or to any
+// worker for 0. A session that should be down is connected instead. The caller
+// holds intentMu.
+func (l *trackedSession) change(calls []string, target int) {
+	if l.intent == either && !l.scene.calmSince(l.unknownSince) {
+		return // an earlier call may still arrive and undo another
 	}
 	if l.intent != up {
-		whim = []string{"connect"}
+		calls = []string{"connect"}
 	}
-	for _, what := range whim {
+	for _, what := range calls {
 		if l.ask(what, target); l.intent == either {
 			return
 		}
 	}
 }
 
-// ask makes one call, and notes what that says of the intent.
+// ask makes one call and updates the intent from its outcome.
 func (l *trackedSession) ask(what string, target int) {
 	by, path, body := l.client, l.path("/"+what), obj{}
 	if what == "migrate" {
@@ -319,13 +319,13 @@ func (l *trackedSession) ask(what string, target int) {
 	if isDown && l.intent == up || isUp && (l.intent == down || l.intent == out) {
 		l.scene.t.Errorf("%s is wanted %s, but: %s", l.id, l.intent, a)
 	}
-	switch wish := wishes[what]; {
+	switch wish := intentAfter[what]; {
 	case wish == "":
 	case a.status/100 == 2, code == "SESSION_ALREADY_CONNECTED":
 		l.intent = wish
 	case a.clear() && code != "SESSION_CONNECTING":
-		// It was refused: nothing has changed.
+		// The call was refused: nothing has changed.
 	default:
-		l.intent, l.unclear = either, q.to
+		l.intent, l.unknownSince = either, q.to
 	}
 }

@@ -15,20 +15,20 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A machine is a process of the program that comes and goes.
+// machine is a process of the program that crashes and restarts.
 type machine struct {
-	s       *scene
-	name    string
-	addr    string // where it listens
-	args    []string
-	leading []*link // that lead to it
-	log     *os.File
+	s            *scene
+	name         string
+	addr         string // listen address
+	args         []string
+	inboundLinks []*link // links to the process
+	log          *os.File
 
-	turn  sync.Mutex // held by whoever does something to it
-	mu    sync.Mutex
-	cmd   *exec.Cmd // nil: it does not run
-	ended chan struct{}
-	meant bool // that it ends is meant
+	opMu         sync.Mutex // held during an operation on the process
+	mu           sync.Mutex
+	cmd          *exec.Cmd // nil: not running
+	ended        chan struct{}
+	exitExpected bool // the end of the process is expected
 }
 
 func (s *scene) machine(name string) *machine {
@@ -36,7 +36,7 @@ func (s *scene) machine(name string) *machine {
 	l, err := net.Listen("tcp", address()+":0")
 	require.NoError(s.t, err)
 	m := &machine{s: s, name: name, addr: l.Addr().String()}
-	l.Close() // nobody else uses this loopback address
+	l.Close() // no other test uses this loopback address
 	m.log, err = os.Create(filepath.Join(s.dir, name+".log"))
 	require.NoError(s.t, err)
 	s.machines[name] = m
@@ -47,19 +47,18 @@ func (s *scene) machine(name string) *machine {
 	return m
 }
 
-// outlasting bounds waits for what may take until another fault is over.
-const outlasting = longMost + patience
+// longFaultWait bounds waits that another fault may delay.
+const longFaultWait = longMost + patience
 
-// start starts the process and waits until it listens. A replica may end before
-// that, if its store is not there: then it is started again, as any supervisor
-// would.
+// start starts the process and waits until it listens. A replica ends early if its
+// store is unreachable. start then starts it again, as a supervisor would.
 func (m *machine) start() error {
-	for deadline := time.Now().Add(outlasting); ; time.Sleep(200 * time.Millisecond) {
+	for deadline := time.Now().Add(longFaultWait); ; time.Sleep(200 * time.Millisecond) {
 		if err := m.launch(); err != nil {
 			return err
 		}
 		if m.awaitListening(deadline) {
-			return m.lead(true)
+			return m.setLinksUp(true)
 		}
 		if time.Now().After(deadline) {
 			return fmt.Errorf("%s does not start: %s", m.name, m.lastWords())
@@ -76,14 +75,14 @@ func (m *machine) launch() error {
 	}
 	ended := make(chan struct{})
 	m.mu.Lock()
-	m.cmd, m.ended, m.meant = cmd, ended, true
+	m.cmd, m.ended, m.exitExpected = cmd, ended, true
 	m.mu.Unlock()
 	go func() {
-		_ = cmd.Wait() // how it ended is in ProcessState
+		_ = cmd.Wait() // the result is in ProcessState
 		close(ended)
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		if !m.meant {
+		if !m.exitExpected {
 			m.s.t.Errorf("%s has ended by itself: %v: %s", m.name, cmd.ProcessState, m.lastWords())
 		}
 	}()
@@ -95,7 +94,7 @@ func (m *machine) awaitListening(deadline time.Time) bool {
 		if c, err := net.Dial("tcp", m.addr); err == nil {
 			c.Close()
 			m.mu.Lock()
-			m.meant = false
+			m.exitExpected = false
 			m.mu.Unlock()
 			return true
 		}
@@ -108,38 +107,38 @@ func (m *machine) awaitListening(deadline time.Time) bool {
 	return false
 }
 
-func (m *machine) lead(up bool) error {
+func (m *machine) setLinksUp(up bool) error {
 	var errs []error
-	for _, l := range m.leading {
-		errs = append(errs, l.leads(up))
+	for _, l := range m.inboundLinks {
+		errs = append(errs, l.setTargetUp(up))
 	}
 	return errors.Join(errs...)
 }
 
-// kill is kill -9, of a process that may have ended already. It ended between
-// two times.
+// kill kills the process, which may have ended before. It returns bounds for the
+// time of the end.
 func (m *machine) kill() (from, to time.Time) {
 	m.mu.Lock()
 	cmd, ended := m.cmd, m.ended
-	m.meant = true
+	m.exitExpected = true
 	m.mu.Unlock()
 	from = time.Now()
 	if cmd != nil {
-		_ = cmd.Process.Kill() // it may end at this moment
+		_ = cmd.Process.Kill() // the process may end at this moment
 		<-ended
 	}
 	to = time.Now()
-	if err := m.lead(false); err != nil {
+	if err := m.setLinksUp(false); err != nil {
 		m.s.t.Error(err)
 	}
 	return from, to
 }
 
-// end is SIGTERM, and waits for the end.
+// end sends SIGTERM and waits for the end.
 func (m *machine) end() error {
 	m.mu.Lock()
 	cmd, ended := m.cmd, m.ended
-	m.meant = true
+	m.exitExpected = true
 	m.mu.Unlock()
 	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		return fmt.Errorf("%s: %w", m.name, err)
@@ -147,7 +146,7 @@ func (m *machine) end() error {
 	select {
 	case <-ended:
 	case <-time.After(patience):
-		m.signal(syscall.SIGQUIT) // its log shows what it waits for
+		m.signal(syscall.SIGQUIT) // the stack traces in the log show why it hangs
 		select {
 		case <-ended:
 		case <-time.After(time.Second):
@@ -155,7 +154,7 @@ func (m *machine) end() error {
 		m.s.crash(m)
 		return fmt.Errorf("%s has not ended %v after SIGTERM; what it was doing is in %s", m.name, patience, m.log.Name())
 	}
-	if err := m.lead(false); err != nil {
+	if err := m.setLinksUp(false); err != nil {
 		return err
 	}
 	if code := cmd.ProcessState.ExitCode(); code != 0 {
@@ -167,11 +166,11 @@ func (m *machine) end() error {
 func (m *machine) signal(sig os.Signal) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	_ = m.cmd.Process.Signal(sig) // it may have ended
+	_ = m.cmd.Process.Signal(sig) // the process may have ended
 }
 
-// said is everything that the process and those before it have written.
-func (m *machine) said() []byte {
+// output returns the output of all runs of the process.
+func (m *machine) output() []byte {
 	b, err := os.ReadFile(m.log.Name())
 	if err != nil {
 		m.s.t.Error(err)
@@ -180,6 +179,6 @@ func (m *machine) said() []byte {
 }
 
 func (m *machine) lastWords() string {
-	lines := bytes.Split(bytes.TrimSpace(m.said()), []byte("\n"))
+	lines := bytes.Split(bytes.TrimSpace(m.output()), []byte("\n"))
 	return string(bytes.Join(lines[max(0, len(lines)-5):], []byte("\n")))
 }

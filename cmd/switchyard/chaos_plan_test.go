@@ -12,30 +12,30 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What a fault does.
+// action is the kind of a fault.
 type action string
 
 const (
-	killing    action = "kill -9"   // of processes, which are started again later
-	freezing   action = "SIGSTOP"   // of processes, which go on later
-	restarting action = "SIGTERM"   // of processes, which are started again once they have ended
-	rolling    action = "roll"      // SIGTERM for one process after the other, each once the one before is ready again
-	silencing  action = "silence"   // of workers: their links out are cut, while they can be called
-	cutting    action = "cut"       // of links, both ways
+	killing    action = "kill -9"   // of processes, which restart later
+	freezing   action = "SIGSTOP"   // of processes, which resume later
+	restarting action = "SIGTERM"   // of processes, which restart after their end
+	rolling    action = "roll"      // SIGTERM to one process after the other, each when the one before is ready again
+	silencing  action = "silence"   // of workers: their outgoing links are cut
+	cutting    action = "cut"       // of links, in both directions
 	muting     action = "mute"      // of links: nothing reaches the target
 	deafening  action = "deafen"    // of links: nothing comes back
-	resetting  action = "reset"     // of links: connections break off
+	resetting  action = "reset"     // of links: connections are reset
 	flushing   action = "FLUSHALL"  // of Redis
-	draining   action = "drain"     // by an operator, of workers, which are activated later
-	balancing  action = "rebalance" // by an operator, of all workers
+	draining   action = "drain"     // of workers by an administrator, who activates them later
+	balancing  action = "rebalance" // of all workers by an administrator
 )
 
-// A fault happens to processes or links, by name, some time after the beginning.
+// fault is an action on processes or links, by name, at a time after the start.
 type fault struct {
 	at, lasts time.Duration
 	action    action
 	on        []string
-	then      action // how it ends; empty: what was held up just goes on
+	then      action // how the fault ends; empty: blocked traffic continues
 }
 
 func (f fault) String() string {
@@ -49,7 +49,7 @@ func (f fault) String() string {
 	return s
 }
 
-// sequels are what may follow a fault.
+// sequels maps an action to the action that may end it.
 var sequels = map[action]action{silencing: killing, cutting: resetting, muting: resetting, deafening: resetting}
 
 // Names of processes and links.
@@ -62,7 +62,7 @@ func replica(n int) string           { return fmt.Sprint("replica-", n) }
 func worker(n int) string            { return fmt.Sprint("worker-", n) }
 func between(from, to string) string { return from + ">" + to }
 
-// all gives a name for each number from 1.
+// all returns the names for 1 to n.
 func all(n int, name func(int) string) []string {
 	names := make([]string, n)
 	for i := range names {
@@ -73,24 +73,24 @@ func all(n int, name func(int) string) []string {
 
 const (
 	clients  = "clients"
-	control  = "control" // the control plane as workers see it: whichever replica is ready
+	control  = "control" // the control plane as workers see it: any ready replica
 	operator = "operator"
 	fleet    = "fleet"
 )
 
-// links of a replica, and of a worker.
+// Names of the links of a replica and of a worker.
 func toPostgres(n int) string { return between(replica(n), postgres) }
 func toRedis(n int) string    { return between(replica(n), redis) }
 func toReplica(n int) string  { return between(clients, replica(n)) }
 func toWorker(n int) string   { return between(control, worker(n)) }
 func toControl(n int) string  { return between(worker(n), control) }
 
-// onDuty is what an operator does to a worker, whatever else happens to that.
+// onDuty names the administration of a worker, which may overlap with other faults.
 func onDuty(n int) string { return between(operator, worker(n)) }
 
-// Faults come in waves, which are over before the next one begins. But now and
-// then one is longer than the default lease, and than any call or claim: then
-// waves come and go meanwhile.
+// Faults come in waves. A wave ends before the next one starts. Now and then one
+// fault lasts longer than the default lease and longer than any call or claim. The
+// waves go on meanwhile.
 const (
 	waveLeast, waveMost     = 5 * time.Second, 9 * time.Second
 	breathLeast, breathMost = 1500 * time.Millisecond, 3 * time.Second
@@ -99,9 +99,9 @@ const (
 	longOneIn               = 8
 )
 
-// plan makes a schedule of faults, which is a function of the seed and the
-// duration. lease is how long a worker may run unheard: faults are either much
-// shorter or longer.
+// plan returns a schedule of faults that depends on its arguments alone. lease is
+// how long a worker runs without a heartbeat. Faults are either much shorter or
+// longer.
 func plan(seed uint64, duration time.Duration, replicas, workers int, lease time.Duration) (faults []fault) {
 	r := rand.New(rand.NewPCG(seed, uint64(duration)))
 	span := func(least, most time.Duration) time.Duration {
@@ -120,7 +120,7 @@ func plan(seed uint64, duration time.Duration, replicas, workers int, lease time
 		func() fault { return fault{action: freezing, on: oneOf(replicas, replica)} },
 		func() fault { return fault{action: restarting, on: oneOf(replicas, replica)} },
 		func() fault { return fault{action: rolling, on: all(replicas, replica)} },
-		func() fault { // a replica that is alone in the world
+		func() fault { // an isolated replica
 			n := 1 + r.IntN(replicas)
 			return fault{action: cutting, on: []string{toPostgres(n), toRedis(n), toReplica(n)}}
 		},
@@ -144,7 +144,7 @@ func plan(seed uint64, duration time.Duration, replicas, workers int, lease time
 		func() fault { return fault{action: draining, on: oneOf(workers, onDuty)} },
 		func() fault { return fault{action: balancing, on: []string{between(operator, fleet)}} },
 		func() fault { return fault{action: balancing, on: []string{between(operator, fleet)}} },
-		func() fault { // a worker that is alone in the world
+		func() fault { // an isolated worker
 			n := 1 + r.IntN(workers)
 			return fault{action: cutting, on: []string{toWorker(n), toControl(n)}}
 		},
@@ -165,8 +165,8 @@ func plan(seed uint64, duration time.Duration, replicas, workers int, lease time
 	}
 	busy := make(map[string]time.Duration) // until when, by name
 	var deck []func() fault
-	// A card that does not fit stays in the deck. Another deck comes only when none
-	// fits, so that whatever can happen does.
+	// A card that does not fit stays in the deck. A new deck is shuffled only when no
+	// card fits. Thus every kind of fault happens.
 	deal := func(now time.Duration) fault {
 		for {
 			for i, card := range deck {
@@ -180,7 +180,7 @@ func plan(seed uint64, duration time.Duration, replicas, workers int, lease time
 			r.Shuffle(len(cards), func(i, j int) { deck[old+i], deck[old+j] = deck[old+j], deck[old+i] })
 		}
 	}
-	var long time.Duration // until when there is a long fault
+	var long time.Duration // end of the long fault, if any
 	for from := time.Second; ; from += span(breathLeast, breathMost) {
 		wave := span(waveLeast, waveMost)
 		if from+wave > duration {
@@ -196,7 +196,8 @@ func plan(seed uint64, duration time.Duration, replicas, workers int, lease time
 			switch f.action {
 			case restarting, rolling, resetting, flushing, balancing:
 			default:
-				if f.lasts = span(200*time.Millisecond, lease/2); r.IntN(2) == 0 {
+				f.lasts = span(200*time.Millisecond, lease/2)
+				if r.IntN(2) == 0 {
 					f.lasts = span(lease+time.Second, 2*lease+2*time.Second)
 				}
 				f.lasts = min(f.lasts, until-f.at)
@@ -217,7 +218,7 @@ func plan(seed uint64, duration time.Duration, replicas, workers int, lease time
 	}
 }
 
-func TestThePlan(t *testing.T) {
+func TestPlan_AnySeed_KeepsItsRules(t *testing.T) {
 	t.Parallel()
 	const replicas, workers, lease = 3, 6, 3 * time.Second
 	then, long := make(map[action]action), 0

@@ -21,18 +21,18 @@ import (
 	"github.com/switchyard-wa/switchyard/adapters/simworker"
 )
 
-// A size says how much there is in a scene, and how quick it is.
+// size configures the number of parts of a scene and their timing.
 type size struct {
 	replicas, workers int
-	capacity          int // of a worker
+	capacity          int // sessions per worker
 	users, each       int // each user has so many sessions
 	scan              time.Duration
 	timing            []string // flags of the replicas
 	lease             time.Duration
 }
 
-// A scene is a control plane of several replicas with its PostgreSQL, Redis and
-// workers, each a process, and a network of links between them.
+// scene is a control plane of several replicas with PostgreSQL, Redis and workers.
+// Each is a process. Links connect them.
 type scene struct {
 	t     testing.TB
 	size  size
@@ -43,17 +43,17 @@ type scene struct {
 	machines map[string]*machine // replicas and workers
 	postgres *postgrestest.Server
 	redis    *redistest.Server
-	dsn      string // of the store, by no link
+	dsn      string // direct DSN of the store
 	front    *balancer
 	api      *server // the control plane as clients see it
 	admin    client
 
-	mu       sync.Mutex
-	crashes  []crash
-	diary    []string        // what was done to it
-	faults   int             // under way
-	turned   time.Time       // when one last began or ended
-	doubtful map[string]bool // workers of which a drain had no clear answer
+	mu              sync.Mutex
+	crashes         []crash
+	eventLog        []string        // events so far
+	faults          int             // in progress
+	lastFaultAt     time.Time       // latest start or end of a fault
+	uncertainDrains map[string]bool // workers whose drain has an unknown outcome
 }
 
 // newScene starts everything and waits until it is ready.
@@ -61,7 +61,7 @@ func newScene(t testing.TB, z size) *scene {
 	t.Helper()
 	s := &scene{
 		t: t, size: z, dir: t.ArtifactDir(), began: time.Now(),
-		links: make(map[string]*link), machines: make(map[string]*machine), doubtful: make(map[string]bool),
+		links: make(map[string]*link), machines: make(map[string]*machine), uncertainDrains: make(map[string]bool),
 	}
 	s.postgres = postgrestest.Start(t, "fsync=on", "full_page_writes=on")
 	s.redis = redistest.Start(t)
@@ -79,7 +79,7 @@ func newScene(t testing.TB, z size) *scene {
 	}}
 	t.Cleanup(s.api.web.CloseIdleConnections)
 	for n := range z.replicas {
-		s.awaitDoor(s.machines[replica(n+1)])
+		s.awaitBackend(s.machines[replica(n+1)])
 	}
 	a, err := s.api.anonymous().expect(http.StatusOK, "POST", "/auth/login", obj{"email": adminEmail, "password": adminPassword})
 	require.NoError(t, err)
@@ -102,7 +102,7 @@ func (s *scene) addReplica(n int) {
 		"--jwt-secret", secretOfReplicas, "--worker-token", fleetToken, "--admin-password", adminPassword,
 		"--rate-limits", "off", "--log-format", "json",
 	}, s.size.timing...)
-	m.leading = []*link{s.link(toReplica(n), m.addr)}
+	m.inboundLinks = []*link{s.link(toReplica(n), m.addr)}
 	require.NoError(s.t, m.start())
 }
 
@@ -115,12 +115,12 @@ func (s *scene) addWorker(n int) {
 		"--control-plane", "http://" + out.addr, "--token", fleetToken, "--state", s.stateDir(),
 		"--max-sessions", fmt.Sprint(s.size.capacity), "--scan-after", s.size.scan.String(),
 	}
-	m.leading = []*link{in}
+	m.inboundLinks = []*link{in}
 	require.NoError(s.t, m.start())
 }
 
-// stateDir is where all workers keep the credentials of their phones, so that a
-// session that moves is linked on the next worker too, and their journal.
+// stateDir returns the directory that all workers share. It holds the credentials
+// of phones, so that a moved session stays linked, and the journal.
 func (s *scene) stateDir() string { return filepath.Join(s.dir, "phones") }
 
 func (s *scene) journal() []simworker.Entry {
@@ -130,7 +130,7 @@ func (s *scene) journal() []simworker.Entry {
 	return entries
 }
 
-// link lays a link to an address.
+// link adds a link to an address.
 func (s *scene) link(name, target string) *link {
 	s.t.Helper()
 	l := newLink(s.t, name, target)
@@ -138,7 +138,7 @@ func (s *scene) link(name, target string) *link {
 	return l
 }
 
-// linked is a URL by way of a link.
+// linked returns a URL whose host is a link.
 func (s *scene) linked(name, dsn string) string {
 	s.t.Helper()
 	u, err := url.Parse(dsn)
@@ -147,16 +147,16 @@ func (s *scene) linked(name, dsn string) string {
 	return u.String()
 }
 
-// tell notes what is done, for whoever has to find out what went wrong.
-func (s *scene) tell(format string, args ...any) {
+// logEvent appends an event to the eventLog, for the analysis of failures.
+func (s *scene) logEvent(format string, args ...any) {
 	line := fmt.Sprintf("%s %6.2fs %s", time.Now().UTC().Format("15:04:05.000"), time.Since(s.began).Seconds(), fmt.Sprintf(format, args...))
 	s.mu.Lock()
-	s.diary = append(s.diary, line)
+	s.eventLog = append(s.eventLog, line)
 	s.mu.Unlock()
 	s.t.Log(line)
 }
 
-// hosts asks every worker which sessions run on it.
+// hosts returns the sessions that run on each worker.
 func (s *scene) hosts() (where map[string][]string, err error) {
 	where = make(map[string][]string)
 	for n := range s.size.workers {
@@ -189,34 +189,34 @@ func (s *scene) hosts() (where map[string][]string, err error) {
 	return where, nil
 }
 
-// aftermath is how long what a fault has held up takes to arrive after it.
+// aftermath bounds the delay of messages that a fault has held up.
 const aftermath = time.Second
 
-// calmSince reports whether nothing that was under way at a time can still have
-// an effect: there is no fault any more, and what they held up has arrived.
+// calmSince reports whether everything that was in progress at a time has ended:
+// there is no fault, and delayed messages have arrived.
 func (s *scene) calmSince(t time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.faults == 0 && time.Since(s.turned) > aftermath && time.Since(t) > aftermath
+	return s.faults == 0 && time.Since(s.lastFaultAt) > aftermath && time.Since(t) > aftermath
 }
 
-// count counts the faults that are under way.
+// count counts the faults in progress.
 func (s *scene) count(by int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.faults, s.turned = s.faults+by, time.Now()
+	s.faults, s.lastFaultAt = s.faults+by, time.Now()
 }
 
-// do carries out a fault and undoes it when its time is over.
+// do runs a fault and reverts it when its time is over.
 func (s *scene) do(f fault) {
 	s.count(1)
 	defer s.count(-1)
-	s.tell("%s", f)
-	defer s.tell("over: %s", f)
+	s.logEvent("%s", f)
+	defer s.logEvent("over: %s", f)
 	for _, name := range f.on {
 		if m := s.machines[name]; m != nil {
-			m.turn.Lock()
-			defer m.turn.Unlock()
+			m.opMu.Lock()
+			defer m.opMu.Unlock()
 		}
 	}
 	each := func(fn func(*machine)) {
@@ -267,14 +267,14 @@ func (s *scene) do(f fault) {
 			must(m.end())
 			must(m.start())
 			if f.action == rolling {
-				s.awaitDoor(m)
+				s.awaitBackend(m)
 			}
 		}
 	case silencing, cutting, muting, deafening:
 		wires(func(l *link) { l.cut(ways[f.action]...) })
 		time.Sleep(f.lasts / 2)
 		if f.then == killing {
-			kill() // for the other half
+			kill() // the remaining half
 		}
 		time.Sleep(f.lasts / 2)
 		if f.then == resetting {
@@ -288,23 +288,23 @@ func (s *scene) do(f fault) {
 		wires((*link).reset)
 	case flushing:
 		if err := s.redis.FlushAll(); err != nil {
-			s.tell("Redis was not flushed: %v", err)
+			s.logEvent("Redis was not flushed: %v", err)
 		}
 	case draining:
 		s.drain(f)
 	case balancing:
 		if a, err := s.admin.expect(http.StatusOK, "POST", "/admin/rebalance", nil); err != nil {
-			s.tell("not rebalanced: %v", err)
+			s.logEvent("not rebalanced: %v", err)
 		} else {
-			s.tell("a rebalance moves %d sessions", len(a.list("data.moves")))
+			s.logEvent("a rebalance moves %d sessions", len(a.list("data.moves")))
 		}
 	}
 }
 
-// ways are the directions that are cut.
+// ways maps an action to the directions that it cuts.
 var ways = map[action][]direction{silencing: {forth, back}, cutting: {forth, back}, muting: {forth}, deafening: {back}}
 
-// crash kills a process, and notes when: it cannot do so itself.
+// crash kills a process and returns when.
 func (s *scene) crash(m *machine) crash {
 	from, to := m.kill()
 	c := crash{m.name, from, to}
@@ -314,7 +314,7 @@ func (s *scene) crash(m *machine) crash {
 	return c
 }
 
-// server does something to PostgreSQL or Redis, if they are meant.
+// server runs an action on PostgreSQL or Redis if they are among the names.
 func (s *scene) server(names []string, toPostgres func(*postgrestest.Server), toRedis func(*redistest.Server)) {
 	if slices.Contains(names, postgres) {
 		toPostgres(s.postgres)
@@ -324,32 +324,32 @@ func (s *scene) server(names []string, toPostgres func(*postgrestest.Server), to
 	}
 }
 
-// serve says whether PostgreSQL or Redis, if they are meant, can be reached.
+// serve sets whether PostgreSQL or Redis can be reached, if they are among the names.
 func (s *scene) serve(names []string, up bool) (err error) {
 	for _, l := range s.links {
 		for _, name := range []string{postgres, redis} {
 			if slices.Contains(names, name) && strings.HasSuffix(l.name, between("", name)) {
-				err = errors.Join(err, l.leads(up))
+				err = errors.Join(err, l.setTargetUp(up))
 			}
 		}
 	}
 	return err
 }
 
-// awaitDoor waits until the balancer passes requests on to a replica.
-func (s *scene) awaitDoor(m *machine) {
-	for deadline := time.Now().Add(outlasting); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-		for _, d := range s.front.doors {
-			if d.link == m.leading[0] && d.ready.Load() {
+// awaitBackend waits until the balancer forwards requests to a replica.
+func (s *scene) awaitBackend(m *machine) {
+	for deadline := time.Now().Add(longFaultWait); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		for _, d := range s.front.backends {
+			if d.link == m.inboundLinks[0] && d.ready.Load() {
 				return
 			}
 		}
 	}
-	s.t.Errorf("%s is not ready after %v", m.name, outlasting)
+	s.t.Errorf("%s is not ready after %v", m.name, longFaultWait)
 }
 
-// drain has a worker drained, and activates it when the time is over, or as
-// soon after that as it answers: other faults may happen to it meanwhile.
+// drain drains a worker and activates it when the time is over. It retries the
+// activation while other faults prevent it.
 func (s *scene) drain(f fault) {
 	over := time.Now().Add(f.lasts)
 	name := strings.TrimPrefix(f.on[0], between(operator, ""))
@@ -358,7 +358,7 @@ func (s *scene) drain(f fault) {
 			a, err := s.admin.expect(http.StatusOK, "POST", "/workers/"+name+"/"+what, nil)
 			if what == "drain" && !a.clear() {
 				s.mu.Lock()
-				s.doubtful[name] = true // it may come after the activation
+				s.uncertainDrains[name] = true // the drain may still arrive after the activation
 				s.mu.Unlock()
 			}
 			if err == nil || time.Now().After(until) {
@@ -367,10 +367,10 @@ func (s *scene) drain(f fault) {
 		}
 	}
 	if err := ask("drain", over); err != nil {
-		s.tell("not drained: %v", err) // whatever is in the way is another fault's
+		s.logEvent("not drained: %v", err) // another fault prevents it
 	}
 	time.Sleep(time.Until(over))
-	if err := ask("activate", time.Now().Add(outlasting)); err != nil {
+	if err := ask("activate", time.Now().Add(longFaultWait)); err != nil {
 		s.t.Errorf("%s: %v", f, err)
 	}
 }

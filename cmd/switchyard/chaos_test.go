@@ -7,31 +7,31 @@ import (
 	"time"
 )
 
-// Without flags the fault test is a short one, always the same, for every run of
-// the tests. `make chaos` runs it in full.
+// Without flags the fault test is short and always the same. `make chaos` runs it
+// in full.
 var (
 	chaosSeed     = flag.Uint64("chaos.seed", 0, "what the faults follow from; 0: the clock")
 	chaosDuration = flag.Duration("chaos.duration", 0, "how long there are faults; 0: a short run with a seed of its own")
 )
 
-// quick are timings with which lost workers are noticed soon, so that there is
-// room for many faults.
+// quick holds timings that detect lost workers early, which leaves time for many
+// faults.
 var quick = []string{"--heartbeat-interval", "1s", "--lease", "3s", "--probe-interval", "300ms", "--failover-delay", "500ms"}
 
 const quickLease = 3 * time.Second
 
-// TestChaos has replicas, workers, PostgreSQL and Redis crash, hang, restart and
-// be cut off from each other, at random, while messages are sent over all
-// sessions. Then it looks whether every session had one owner at most at all
-// times, none was forgotten, and every message that was acknowledged has gone
-// out once.
+// TestChaos crashes, hangs, restarts and partitions replicas, workers, PostgreSQL
+// and Redis at random, while messages are sent over all sessions. It then checks
+// three promises. Every session had one owner at most at all times. No session was
+// forgotten. Every acknowledged message was sent exactly once.
 func TestChaos(t *testing.T) {
 	seed, duration, rate := uint64(16), 20*time.Second, 40
 	z := size{replicas: 3, workers: 4, capacity: 30, users: 3, each: 16, scan: 50 * time.Millisecond, timing: quick, lease: quickLease}
 	if *chaosDuration == 0 {
 		t.Parallel()
 	} else {
-		if seed, duration, rate = *chaosSeed, *chaosDuration, 80; seed == 0 {
+		seed, duration, rate = *chaosSeed, *chaosDuration, 80
+		if seed == 0 {
 			seed = uint64(time.Now().UnixNano())
 		}
 		z.workers, z.capacity, z.users, z.each = 6, 110, 30, 10
@@ -39,8 +39,8 @@ func TestChaos(t *testing.T) {
 	t.Logf("to see this again: make chaos SEED=%d DURATION=%v", seed, duration)
 
 	s := newScene(t, z)
-	c := newCrowd(s)
-	s.tell("%d sessions are connected", len(c.lines))
+	c := newWorkload(s)
+	s.logEvent("%d sessions are connected", len(c.lines))
 	faults := plan(seed, duration, z.replicas, z.workers, z.lease)
 	began := time.Now()
 	c.begin(rate, seed)
@@ -50,12 +50,12 @@ func TestChaos(t *testing.T) {
 		all.Go(func() { s.do(f) })
 	}
 	all.Wait()
-	s.tell("the last of %d faults is over", len(faults))
+	s.logEvent("the last of %d faults is over", len(faults))
 	last := time.Now()
 	c.deciding.end()
-	took := c.settle(last)
+	took := c.awaitFinalState(last)
 	c.sending.end()
 	c.looking.end()
-	s.tell("everything was as it should be %v after the last fault", took.Round(time.Millisecond))
+	s.logEvent("everything was as it should be %v after the last fault", took.Round(time.Millisecond))
 	c.judge()
 }

@@ -11,37 +11,37 @@ import (
 	"sync"
 	"time"
 
-	_ "github.com/jackc/pgx/v5/stdlib" // the driver that reads the events
+	_ "github.com/jackc/pgx/v5/stdlib" // the driver to read the events
 	"github.com/stretchr/testify/require"
 
 	"github.com/switchyard-wa/switchyard/adapters/simworker"
 )
 
 const (
-	recovery = time.Minute // after the last fault everything is as it should be
-	shown    = 3           // sessions, in full, for each thing that is wrong
+	recovery = time.Minute // from the last fault until everything is repaired
+	shown    = 3           // sessions shown in full for each violation
 )
 
-// A verdict is everything that is known in the end, and what is wrong with it.
+// verdict holds everything that is known at the end, and the violations.
 type verdict struct {
-	*crowd
-	entries []simworker.Entry // of all workers, with the crashes, in the order of time
+	*workload
+	entries []simworker.Entry // of all workers, with the crashes, in order of time
 	record  record
-	events  map[string][]op // assignments on record, by session
+	events  map[string][]op // recorded assignments by session
 	failed  int
 }
 
-func (c *crowd) verdict() *verdict {
+func (c *workload) verdict() *verdict {
 	c.s.t.Helper()
 	c.s.mu.Lock()
 	crashes := slices.Clone(c.s.crashes)
 	c.s.mu.Unlock()
 	entries := c.s.journal()
-	return &verdict{crowd: c, entries: chronicle(entries, crashes), record: read(entries, crashes), events: c.s.events()}
+	return &verdict{workload: c, entries: chronicle(entries, crashes), record: read(entries, crashes), events: c.s.events()}
 }
 
-// wrong reports something that must not be, with all that is known of the session.
-func (v *verdict) wrong(l *trackedSession, format string, args ...any) {
+// violation reports a violation with everything that is known of the session.
+func (v *verdict) violation(l *trackedSession, format string, args ...any) {
 	v.failed++
 	evidence := ""
 	if v.failed <= shown {
@@ -50,10 +50,10 @@ func (v *verdict) wrong(l *trackedSession, format string, args ...any) {
 	v.s.t.Errorf("%s: %s%s", l.id, fmt.Sprintf(format, args...), evidence)
 }
 
-// evidence is everything that happened about a session, in the order of time.
+// evidence returns all observations of a session in order of time.
 func (v *verdict) evidence(l *trackedSession) string {
 	v.s.mu.Lock()
-	all := slices.Clone(v.s.diary)
+	all := slices.Clone(v.s.eventLog)
 	v.s.mu.Unlock()
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -72,11 +72,11 @@ func (v *verdict) evidence(l *trackedSession) string {
 	return strings.Join(append(all, v.s.row(l.id)), "\n")
 }
 
-// unsettled tells what is not yet as it should be: every session that is wanted
-// up is connected, and runs on the worker that the API names, and there alone;
-// the others run nowhere, and have no number if they are logged out. None is on
-// its way to another worker, or has to wait for that.
-func (c *crowd) unsettled() (all []string) {
+// deviations returns the deviations from the expected final state. A session that
+// should be up is connected, and runs only on the worker that the API shows. Other
+// sessions run nowhere; logged out ones have no number. No session is moving or
+// waits for a move.
+func (c *workload) deviations() (all []string) {
 	states, err := c.states()
 	if err != nil {
 		return []string{err.Error()}
@@ -116,11 +116,11 @@ func (c *crowd) unsettled() (all []string) {
 	return all
 }
 
-// settle waits until everything is as it should be, and then has every session
-// that is up send. It reports how long that took since the last fault.
-func (c *crowd) settle(last time.Time) time.Duration {
+// awaitFinalState waits for the final state, and then sends over every session that is up.
+// It returns the time since the last fault.
+func (c *workload) awaitFinalState(last time.Time) time.Duration {
 	for told := last; ; {
-		all := c.unsettled()
+		all := c.deviations()
 		if len(all) == 0 {
 			break
 		}
@@ -128,14 +128,14 @@ func (c *crowd) settle(last time.Time) time.Duration {
 			c.s.t.Errorf("%d sessions are forgotten %v after the last fault:\n%s", len(all), recovery, strings.Join(all[:min(len(all), 10)], "\n"))
 			for v, i := c.verdict(), 0; i < len(c.lines) && v.failed < shown; i++ {
 				if l := c.lines[i]; strings.Contains(strings.Join(all, " "), l.id+" ") {
-					v.wrong(l, "forgotten")
+					v.violation(l, "forgotten")
 				}
 			}
 			break
 		}
 		if time.Since(told) > 5*time.Second && len(all) > 0 {
 			told = time.Now()
-			c.s.tell("%d sessions are not as they should be, such as: %s", len(all), all[0])
+			c.s.logEvent("%d sessions are not as they should be, such as: %s", len(all), all[0])
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
@@ -154,8 +154,8 @@ func (c *crowd) settle(last time.Time) time.Duration {
 	return took
 }
 
-// judge looks at everything that was recorded. Nothing is under way any more.
-func (c *crowd) judge() {
+// judge checks everything that was recorded. Nothing is in progress any more.
+func (c *workload) judge() {
 	t := c.s.t
 	t.Helper()
 	v := c.verdict()
@@ -165,7 +165,8 @@ func (c *crowd) judge() {
 	v.processes()
 }
 
-// owners: no session ever had two, and assignment was a register.
+// owners checks that no session had two owners, and that the assignments are
+// linearizable.
 func (v *verdict) owners() {
 	lines := make(map[string]*trackedSession)
 	for _, l := range v.lines {
@@ -178,7 +179,7 @@ func (v *verdict) owners() {
 			end = time.Now()
 		}
 		longest = max(longest, end.Sub(o.From))
-		v.wrong(lines[o.Session], "two owners, %v, from %v for %v", o.Workers, o.From, end.Sub(o.From))
+		v.violation(lines[o.Session], "two owners, %v, from %v for %v", o.Workers, o.From, end.Sub(o.From))
 	}
 	v.s.t.Logf("the longest time with two owners: %v", longest)
 	starts := 0
@@ -186,16 +187,16 @@ func (v *verdict) owners() {
 		starts += len(v.record.ops[l.id])
 		history := slices.Concat(v.events[l.id], v.record.ops[l.id], l.seen)
 		if ok, why := linearizable(history); !ok {
-			v.wrong(l, "%s", why)
+			v.violation(l, "%s", why)
 		}
 	}
 	for _, e := range simworker.SendsAfterStop(v.entries) {
-		v.wrong(lines[e.Session], "%s sent %q at %v, but it did not run there, or not alone", e.Worker, e.Text, e.Time)
+		v.violation(lines[e.Session], "%s sent %q at %v, but it did not run there, or not alone", e.Worker, e.Text, e.Time)
 	}
 	v.s.t.Logf("%d starts and stops", starts)
 }
 
-// intents: settle has judged them; this tells what there was to judge.
+// intents logs the final states, which awaitFinalState has checked.
 func (v *verdict) intents() {
 	wanted := make(map[intent]int)
 	answers := make(map[string]int)
@@ -209,15 +210,15 @@ func (v *verdict) intents() {
 	v.list(answers)
 }
 
-// list shows how often there was each answer.
+// list logs the number of each kind of outcome.
 func (v *verdict) list(answers map[string]int) {
 	for _, answer := range slices.Sorted(maps.Keys(answers)) {
 		v.s.t.Logf("%6d %s", answers[answer], answer)
 	}
 }
 
-// messages: what was acknowledged has gone out once and is in the history, what
-// was refused has not gone out, and nothing has gone out twice.
+// messages checks the sends. An acknowledged message was sent once and is in the
+// history. A refused one was not sent. No message was sent twice.
 func (v *verdict) messages() {
 	t := v.s.t
 	out := make(map[string][]simworker.Entry) // by text
@@ -226,7 +227,7 @@ func (v *verdict) messages() {
 			out[e.Text] = append(out[e.Text], e)
 		}
 	}
-	kept := make(map[string]any) // history by our id
+	kept := make(map[string]any) // history by the control plane's id
 	var mu sync.Mutex
 	require.NoError(t, parallel(len(v.lines), 6, func(i int) error {
 		page, err := v.lines[i].everything()
@@ -245,29 +246,29 @@ func (v *verdict) messages() {
 			sent, m := out[p.text], kept[p.id]
 			delete(out, p.text)
 			if len(sent) > 1 {
-				v.wrong(l, "sent %d times: %+v; the caller was told %s", len(sent), sent, cmp.Or(p.answer, p.id))
+				v.violation(l, "sent %d times: %+v; the caller was told %s", len(sent), sent, cmp.Or(p.answer, p.id))
 				continue
 			}
 			switch p.fate {
 			case acknowledged:
 				switch {
 				case len(sent) == 0:
-					v.wrong(l, "%q was acknowledged, but no worker has sent it", p.text)
+					v.violation(l, "%q was acknowledged, but no worker has sent it", p.text)
 				case sent[0].MessageID != p.whatsApp || sent[0].ClientMessageID != p.id:
-					v.wrong(l, "%q was acknowledged as %s, %s, but is %+v", p.text, p.id, p.whatsApp, sent[0])
+					v.violation(l, "%q was acknowledged as %s, %s, but is %+v", p.text, p.id, p.whatsApp, sent[0])
 				case !slices.Contains([]string{"SENT", "DELIVERED", "READ"}, text(m, "status")) || text(m, "messageId") != p.whatsApp:
-					v.wrong(l, "%q was acknowledged as %s, %s, but the history has %v", p.text, p.id, p.whatsApp, m)
+					v.violation(l, "%q was acknowledged as %s, %s, but the history has %v", p.text, p.id, p.whatsApp, m)
 				}
 				continue
 			case refused:
 				if len(sent) > 0 {
-					v.wrong(l, "%q was refused (%s), but went out: %+v", p.text, p.answer, sent)
+					v.violation(l, "%q was refused (%s), but went out: %+v", p.text, p.answer, sent)
 				}
 			}
 			answers[fmt.Sprintf("%s: %.60s", p.fate, p.answer)]++
 			for _, e := range sent {
 				if m := kept[e.ClientMessageID]; text(m, "content") != p.text {
-					v.wrong(l, "it was forwarded without being recorded: %+v; the history has %v", e, m)
+					v.violation(l, "it was forwarded without being recorded: %+v; the history has %v", e, m)
 				}
 			}
 		}
@@ -282,7 +283,7 @@ func (v *verdict) messages() {
 	v.list(answers)
 }
 
-// everything is the history of a line.
+// everything returns the history of a session.
 func (l *trackedSession) everything() (all []any, err error) {
 	for cursor := ""; ; {
 		a, err := l.expect(http.StatusOK, "GET", l.path("/messages?limit=100&cursor="+cursor), nil)
@@ -290,16 +291,18 @@ func (l *trackedSession) everything() (all []any, err error) {
 			return all, err
 		}
 		all = append(all, a.list("data.messages")...)
-		if cursor = a.str("data.nextCursor"); cursor == "" {
+		cursor = a.str("data.nextCursor")
+		if cursor == "" {
 			return all, nil
 		}
 	}
 }
 
-// processes: all are there, none has said what it must not, and all end in good order.
+// processes checks that all processes run, logged nothing forbidden, and end
+// gracefully.
 func (v *verdict) processes() {
 	t := v.s.t
-	for _, d := range v.s.front.doors {
+	for _, d := range v.s.front.backends {
 		if !d.ready.Load() {
 			t.Errorf("%s: the replica is not ready", d.link.name)
 		}
@@ -308,7 +311,7 @@ func (v *verdict) processes() {
 	require.NoError(t, err)
 	online := 0
 	for _, w := range a.list("data.workers") {
-		if status := text(w, "status"); status == "ONLINE" || status == "MAINTENANCE" && v.s.doubtful[text(w, "id")] {
+		if status := text(w, "status"); status == "ONLINE" || status == "MAINTENANCE" && v.s.uncertainDrains[text(w, "id")] {
 			online++
 		}
 	}
@@ -321,7 +324,7 @@ func (v *verdict) processes() {
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(v.s.machines)) {
-		said := string(v.s.machines[name].said())
+		said := string(v.s.machines[name].output())
 		for _, bad := range []string{"DATA RACE", "panic:", "panic in a request", "fatal error:", "goroutine "} {
 			if i := strings.Index(said, bad); i >= 0 {
 				t.Errorf("%s has said: %s", name, said[max(0, i-500):min(len(said), i+3000)])
@@ -333,7 +336,7 @@ func (v *verdict) processes() {
 	}
 }
 
-// events reads which assignments are on record.
+// events reads the recorded assignments.
 func (s *scene) events() map[string][]op {
 	s.t.Helper()
 	db, err := sql.Open("pgx", s.dsn)
@@ -356,7 +359,7 @@ func (s *scene) events() map[string][]op {
 	return events
 }
 
-// row is a session as it is stored.
+// row returns a session as it is stored.
 func (s *scene) row(id string) (row string) {
 	db, err := sql.Open("pgx", s.dsn)
 	require.NoError(s.t, err)

@@ -17,8 +17,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestHelp: help fits a screen and shows the defaults of the contract.
-func TestHelp(t *testing.T) {
+// The help fits a screen and shows the defaults of the contract.
+func TestHelp_EachCommand_FitsScreenAndShowsDefaults(t *testing.T) {
 	t.Parallel()
 	defaults := map[string]string{
 		"--addr": "127.0.0.1:8000", "--store": "sqlite:switchyard.db", "--fabric": "in process", "--migrate": "true",
@@ -54,7 +54,7 @@ func TestHelp(t *testing.T) {
 		}
 		assert.Contains(t, help, "Usage: switchyard")
 		for flag, standard := range c.flags {
-			// A flag's text may go on in the next line, which begins with spaces.
+			// The text of a flag may continue on the next line after spaces.
 			entry := regexp.MustCompile(`(?m)^ +` + flag + `\b.*(\n {10,}.*)?`).FindString(help)
 			assert.NotEmpty(t, entry, "%s says nothing of %s", command, flag)
 			assert.Contains(t, entry, standard, "%s %s", command, flag)
@@ -67,9 +67,9 @@ func TestHelp(t *testing.T) {
 	}
 }
 
-// TestBadConfiguration: every problem at once on stderr, exit code 2, nothing
-// done.
-func TestBadConfiguration(t *testing.T) {
+// A bad configuration reports every problem on stderr and exits with 2, without
+// any effect.
+func TestConfiguration_Bad_ReportsEveryProblem(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		line string
@@ -121,8 +121,8 @@ func TestBadConfiguration(t *testing.T) {
 	}
 }
 
-// TestUsageProblems: what is not a problem is not told as one.
-func TestUsageProblems(t *testing.T) {
+// Correct parts of a command line are not reported as problems.
+func TestUsage_UnknownFlag_ReportsOnlyProblems(t *testing.T) {
 	t.Parallel()
 	for line, not := range map[string]string{
 		"serve --no-such-flag word --addr 127.0.0.1:0":                 `"word"`,
@@ -139,9 +139,8 @@ func TestUsageProblems(t *testing.T) {
 	}
 }
 
-// TestConfigFileKeys: a file may serve several commands, but has no keys that
-// none of them knows.
-func TestConfigFileKeys(t *testing.T) {
+// A file may serve several commands. A key that no command knows is a problem.
+func TestConfigFile_UnknownKey_IsReported(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	write := func(text string) {
@@ -159,8 +158,8 @@ func TestConfigFileKeys(t *testing.T) {
 	assert.NoFileExists(t, filepath.Join(dir, "switchyard.db"))
 }
 
-// TestNoStoreYet: commands for the store of a server do not make one.
-func TestNoStoreYet(t *testing.T) {
+// Commands that need the store of a server do not create one.
+func TestCommands_NoStore_CreateNone(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	for _, line := range []string{"token", "user set-tier --email a@example.com --tier MAX"} {
@@ -171,8 +170,8 @@ func TestNoStoreYet(t *testing.T) {
 	}
 }
 
-// TestFirstStartFails: the generated password is not lost with it.
-func TestFirstStartFails(t *testing.T) {
+// A failing first start does not lose the generated password.
+func TestServe_FirstStartFails_PasswordIsKept(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -182,15 +181,15 @@ func TestFirstStartFails(t *testing.T) {
 	assert.Equal(t, 1, taken.code, taken.err)
 	assert.Contains(t, taken.err, "--addr")
 	assert.NotContains(t, taken.out, "password")
-	// A file is where the simulated workers need a directory.
+	// A file blocks the directory of the simulated workers.
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "switchyard.db.simulated"), []byte("x"), 0o600))
 	broken := run(t, dir, nil, "", "serve", "--addr", "127.0.0.1:0", "--simulated-workers", "1")
 	assert.Equal(t, 1, broken.code, broken.err)
 	assert.Regexp(t, `(?m)^ +password +\S+$`, broken.out)
 }
 
-// TestPrecedence: flag, environment, file, default.
-func TestPrecedence(t *testing.T) {
+// Flags override the environment, which overrides the file and the defaults.
+func TestConfiguration_Precedence_FlagEnvironmentFileDefault(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	write := func(name, text string) {
@@ -224,7 +223,7 @@ func TestPrecedence(t *testing.T) {
 	assert.FileExists(t, filepath.Join(dir, "second.db"))
 }
 
-func TestMigrate(t *testing.T) {
+func TestMigrate_UpAndStatus_ReportVersion(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	status := func() string {
@@ -247,7 +246,7 @@ func TestMigrate(t *testing.T) {
 	assert.Zero(t, p.exit())
 }
 
-func TestVersion(t *testing.T) {
+func TestVersion_Command_PrintsVersion(t *testing.T) {
 	t.Parallel()
 	r := run(t, t.TempDir(), nil, "", "version")
 	assert.Zero(t, r.code)
@@ -261,8 +260,8 @@ func TestVersion(t *testing.T) {
 	assert.Equal(t, 2, run(t, t.TempDir(), nil, "", "help", "nothing").code)
 }
 
-// TestUserCommand changes users of a server that runs.
-func TestUserCommand(t *testing.T) {
+// The command user changes users of a running server.
+func TestUser_RunningServer_SeesChanges(t *testing.T) {
 	t.Parallel()
 	s := serve(t)
 	user := func(stdin string, args ...string) result {
@@ -296,8 +295,8 @@ func TestUserCommand(t *testing.T) {
 	s.login("boss@example.com", password).get("/admin/users")
 }
 
-// TestGeneratedSecrets starts without any: they are made once and kept.
-func TestGeneratedSecrets(t *testing.T) {
+// Secrets that are not configured are generated once and kept.
+func TestServe_NoSecrets_GeneratesAndKeepsThem(t *testing.T) {
 	t.Parallel()
 	s := serve(t, "--worker-token", "", "--admin-password", "")
 	first := s.out.String()
@@ -318,7 +317,7 @@ func TestGeneratedSecrets(t *testing.T) {
 	s.with(fleetToken).refused(http.StatusUnauthorized, "AUTH_TOKEN_INVALID", "POST", "/workers/register", obj{})
 
 	s.stop()
-	s.again()
+	s.startAgain()
 	assert.NotContains(t, s.out.String()+s.err.String(), secret, "it is printed once")
 	admin.get("/auth/me")
 	s.login(adminEmail, secret)
@@ -329,9 +328,9 @@ func TestGeneratedSecrets(t *testing.T) {
 	})
 }
 
-// A first run says whom it made and what to try next, also with a password that
-// was given; that one it need not say.
-func TestFirstRun(t *testing.T) {
+// A first run prints the administrator and what to try next. It does not print a
+// password that was given.
+func TestServe_FirstRun_PrintsAdministrator(t *testing.T) {
 	t.Parallel()
 	s := serve(t, "--admin-email", "boss@example.com")
 	first := s.out.String()
@@ -340,20 +339,19 @@ func TestFirstRun(t *testing.T) {
 	assert.NotContains(t, first, adminPassword)
 	s.login("boss@example.com", adminPassword)
 	s.stop()
-	s.again()
+	s.startAgain()
 	assert.NotContains(t, s.out.String(), "boss@example.com")
 	assert.NotContains(t, s.out.String(), "Try next")
 }
 
-// TestStop: the first signal finishes what is in flight, the second one does
-// not wait.
-func TestStop(t *testing.T) {
+// The first signal finishes the calls in flight. The second ends the process at once.
+func TestServe_Signals_EndGracefullyThenAtOnce(t *testing.T) {
 	t.Parallel()
 	type outcome struct {
 		answer
 		err error
 	}
-	// inFlight begins a send and waits until it is at the worker.
+	// inFlight starts a send and waits until it has reached the worker.
 	inFlight := func(s *server) (release func(), done chan outcome) {
 		n := newNode(s, "Node")
 		line := s.register().create("Line")
@@ -376,7 +374,7 @@ func TestStop(t *testing.T) {
 		resp.Body.Close()
 		return resp.StatusCode == http.StatusOK
 	}
-	t.Run("graceful", func(t *testing.T) {
+	t.Run("first signal ends gracefully", func(t *testing.T) {
 		t.Parallel()
 		s := serve(t)
 		release, done := inFlight(s)
@@ -389,7 +387,7 @@ func TestStop(t *testing.T) {
 		assert.Equal(t, http.StatusOK, o.status, o.answer)
 		assert.Zero(t, s.exit())
 	})
-	t.Run("at once", func(t *testing.T) {
+	t.Run("second signal ends at once", func(t *testing.T) {
 		t.Parallel()
 		s := serve(t)
 		_, done := inFlight(s)
@@ -403,8 +401,8 @@ func TestStop(t *testing.T) {
 	})
 }
 
-// TestReload: SIGHUP re-reads the log level and the limits.
-func TestReload(t *testing.T) {
+// SIGHUP re-reads the log level and the limits.
+func TestServe_SIGHUP_AppliesLogLevelAndLimits(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	conf := filepath.Join(dir, "switchyard.conf")
@@ -426,8 +424,8 @@ rate-limits {"BASIC":{"messagesPerHour":7}}
 	waitFor(t, "the log says more", func() (bool, any) { return strings.Contains(s.err.String(), `"INFO"`), nil })
 }
 
-// TestSimulatedWorkers runs some in the server's process, and one in its own.
-func TestSimulatedWorkers(t *testing.T) {
+// Simulated workers run in the process of the server and in one of their own.
+func TestWorker_Simulated_ServesSessions(t *testing.T) {
 	t.Parallel()
 	s := serve(t, "--simulated-workers", "2")
 	admin := s.admin()
@@ -465,8 +463,8 @@ func TestSimulatedWorkers(t *testing.T) {
 	}
 }
 
-// TestDemo: the whole journey, told in one terminal.
-func TestDemo(t *testing.T) {
+// The demonstration shows the whole journey.
+func TestDemo_Run_ShowsJourney(t *testing.T) {
 	t.Parallel()
 	r := run(t, t.TempDir(), nil, "", "demo")
 	assert.Zero(t, r.code, fmt.Sprint(r.out, r.err))

@@ -18,33 +18,33 @@ import (
 // obj is a JSON object.
 type obj = map[string]any
 
-// A client calls one server with one credential.
+// client calls one server with one credential.
 type client struct {
 	s      *server
-	base   string // /api/v1 or /api; "" for routes outside of both
+	base   string // /api/v1 or /api; empty for routes outside of both
 	bearer string
-	header http.Header // more headers
+	header http.Header // additional headers
 }
 
-// anonymous calls without a credential.
+// anonymous returns a client without a credential.
 func (s *server) anonymous() client { return client{s: s, base: "/api/v1"} }
 
-// with calls with a credential.
+// with returns a client with a credential.
 func (s *server) with(bearer string) client { return client{s: s, base: "/api/v1", bearer: bearer} }
 
-// as is the same client with another credential.
+// as returns the client with another credential.
 func (c client) as(bearer string) client {
 	c.bearer = bearer
 	return c
 }
 
-// under is the same client at another base path.
+// under returns the client at another base path.
 func (c client) under(base string) client {
 	c.base = base
 	return c
 }
 
-// sending is the same client with one more header.
+// sending returns the client with one more header.
 func (c client) sending(name, value string) client {
 	c.header = c.header.Clone()
 	if c.header == nil {
@@ -54,18 +54,18 @@ func (c client) sending(name, value string) client {
 	return c
 }
 
-// An answer is a response that has been read.
+// answer is a response whose body was read.
 type answer struct {
 	call   string
 	status int
 	header http.Header
 	raw    []byte
-	doc    any // nil unless it is JSON
+	doc    any // nil unless the body is JSON
 }
 
-// call makes a call. A body is sent as it is if it is a string, else as JSON.
-// It may be used from any goroutine; an error is one of the connection or an
-// answer that breaks the ground rules.
+// call makes a call. It sends a string as it is, and any other body as JSON. It may
+// run in any goroutine. It returns an error of the connection, and one for a
+// response that breaks the general rules.
 func (c client) call(method, path string, body any) (answer, error) {
 	var reader io.Reader
 	switch b := body.(type) {
@@ -98,13 +98,14 @@ func (c client) call(method, path string, body any) (answer, error) {
 	}
 	defer resp.Body.Close()
 	a := answer{call: method + " " + c.base + path, status: resp.StatusCode, header: resp.Header}
-	if a.raw, err = io.ReadAll(resp.Body); err != nil {
+	a.raw, err = io.ReadAll(resp.Body)
+	if err != nil {
 		return a, fmt.Errorf("%s: %w", a.call, err)
 	}
 	return a, a.read()
 }
 
-// read decodes the answer and holds it against the rules for all answers.
+// read decodes the response and checks the rules for all responses.
 func (a *answer) read() error {
 	broken := func(format string, args ...any) error {
 		return fmt.Errorf("%s: %d %s: %s", a.call, a.status, a.raw, fmt.Sprintf(format, args...))
@@ -145,22 +146,22 @@ func (a *answer) read() error {
 	return nil
 }
 
-// at finds a value by its path: data.sessions.0.id.
+// at returns a value by its path, for example data.sessions.0.id.
 func (a answer) at(path string) any { return find(a.doc, path) }
 
-// str is at for strings; anything else is "".
+// str returns a string by its path, and "" for any other value.
 func (a answer) str(path string) string { return text(a.doc, path) }
 
-// list is at for arrays.
+// list returns an array by its path.
 func (a answer) list(path string) []any {
 	l, _ := a.at(path).([]any)
 	return l
 }
 
-// String shows the answer in failures.
+// String returns the response in a form for failures.
 func (a answer) String() string { return fmt.Sprintf("%s: %d %s", a.call, a.status, a.raw) }
 
-// fields lists the fields that a validation found something wrong with.
+// fields returns the fields that a validation error names.
 func (a answer) fields() (names []string) {
 	for _, d := range a.list("error.details") {
 		names = append(names, text(d, "field"))
@@ -191,7 +192,7 @@ func text(v any, path string) string {
 	return s
 }
 
-// do makes a call whose answer keeps the ground rules, whatever it is.
+// do makes a call whose response meets the general rules.
 func (c client) do(method, path string, body any) answer {
 	c.s.t.Helper()
 	a, err := c.call(method, path, body)
@@ -199,7 +200,7 @@ func (c client) do(method, path string, body any) answer {
 	return a
 }
 
-// want makes a call that succeeds with a status.
+// want makes a call that must succeed with a status.
 func (c client) want(status int, method, path string, body any) answer {
 	c.s.t.Helper()
 	a := c.do(method, path, body)
@@ -207,19 +208,19 @@ func (c client) want(status int, method, path string, body any) answer {
 	return a
 }
 
-// get is the commonest of calls.
+// get makes a GET that must succeed.
 func (c client) get(path string) answer {
 	c.s.t.Helper()
 	return c.want(http.StatusOK, http.MethodGet, path, nil)
 }
 
-// post is the second.
+// post makes a POST that must succeed.
 func (c client) post(path string, body any) answer {
 	c.s.t.Helper()
 	return c.want(http.StatusOK, http.MethodPost, path, body)
 }
 
-// refused makes a call that fails with a status and code.
+// refused makes a call that must fail with a status and code.
 func (c client) refused(status int, code, method, path string, body any) answer {
 	c.s.t.Helper()
 	a := c.do(method, path, body)
@@ -227,7 +228,7 @@ func (c client) refused(status int, code, method, path string, body any) answer 
 	return a
 }
 
-// A person is a user who has signed in.
+// person is a signed-in user.
 type person struct {
 	client
 	id, email, refresh string
@@ -235,7 +236,7 @@ type person struct {
 
 var people atomic.Int32
 
-// register makes a user of tier BASIC.
+// register registers a user of tier BASIC.
 func (s *server) register() *person {
 	s.t.Helper()
 	email := fmt.Sprintf("user%d@example.com", people.Add(1))
@@ -244,7 +245,7 @@ func (s *server) register() *person {
 	return &person{s.with(a.str("data.token")), a.str("data.user.id"), email, a.str("data.refreshToken")}
 }
 
-// registerTier makes a user of a tier.
+// registerTier registers a user and sets its tier.
 func (s *server) registerTier(tier string) *person {
 	s.t.Helper()
 	p := s.register()
@@ -252,52 +253,52 @@ func (s *server) registerTier(tier string) *person {
 	return p
 }
 
-// login signs in once more.
+// login signs a user in again.
 func (s *server) login(email, password string) *person {
 	s.t.Helper()
 	a := s.anonymous().post("/auth/login", obj{"email": email, "password": password})
 	return &person{s.with(a.str("data.token")), a.str("data.user.id"), email, a.str("data.refreshToken")}
 }
 
-// admin is the first administrator.
+// admin returns a client of the first administrator.
 func (s *server) admin() client {
 	s.t.Helper()
 	return s.login(adminEmail, adminPassword).client
 }
 
-// A card is a session of somebody's.
-type card struct {
-	client // by access token
+// testSession is a session of a user.
+type testSession struct {
+	client // with the user's access token
 	id     string
 	key    string
 }
 
-// create makes a session card.
-func (p *person) create(name string) *card {
+// create creates a session.
+func (p *person) create(name string) *testSession {
 	p.s.t.Helper()
 	a := p.want(http.StatusCreated, "POST", "/sessions", obj{"name": name})
-	return &card{p.client, a.str("data.id"), a.str("data.apiKey")}
+	return &testSession{p.client, a.str("data.id"), a.str("data.apiKey")}
 }
 
-// byKey calls with the card's API key.
-func (c *card) byKey() client { return c.as(c.key) }
+// byKey returns a client with the session's API key.
+func (c *testSession) byKey() client { return c.as(c.key) }
 
-// path is a route of the card.
-func (c *card) path(rest string) string { return "/sessions/" + c.id + rest }
+// path returns the path of a route of the session.
+func (c *testSession) path(rest string) string { return "/sessions/" + c.id + rest }
 
-// view is the card as its user sees it.
-func (c *card) view() answer {
+// view reads the session as its user sees it.
+func (c *testSession) view() answer {
 	c.s.t.Helper()
 	return c.get(c.path(""))
 }
 
-func (c *card) status() string {
+func (c *testSession) status() string {
 	c.s.t.Helper()
 	return c.view().str("data.status")
 }
 
-// await waits for a status and returns the card as it was then.
-func (c *card) await(status string) (a answer) {
+// await waits for a status and returns the session with it.
+func (c *testSession) await(status string) (a answer) {
 	c.s.t.Helper()
 	waitFor(c.s.t, "session is "+status, func() (bool, any) {
 		a = c.view()
@@ -306,9 +307,8 @@ func (c *card) await(status string) (a answer) {
 	return a
 }
 
-// link connects the session and has a phone scan its QR code. It returns the
-// worker.
-func (c *card) link(fleet ...*node) *node {
+// link connects the session and scans its QR code. It returns the worker.
+func (c *testSession) link(fleet ...*node) *node {
 	c.s.t.Helper()
 	c.post(c.path("/connect?wait=10s"), nil)
 	worker := c.on(fleet...)
@@ -317,8 +317,8 @@ func (c *card) link(fleet ...*node) *node {
 	return worker
 }
 
-// on tells which worker the session is assigned to.
-func (c *card) on(fleet ...*node) *node {
+// on returns the worker that the session is assigned to.
+func (c *testSession) on(fleet ...*node) *node {
 	c.s.t.Helper()
 	id := c.view().str("data.workerId")
 	for _, n := range fleet {
@@ -330,14 +330,14 @@ func (c *card) on(fleet ...*node) *node {
 	return nil
 }
 
-// say sends a text by the API key.
-func (c *card) say(text string) answer {
+// say sends a text with the API key.
+func (c *testSession) say(text string) answer {
 	c.s.t.Helper()
 	return c.byKey().post("/sendText", obj{"to": "6281234567890", "message": text})
 }
 
-// history reads everything, page by page.
-func (c *card) history(limit int) (all []any) {
+// history reads all pages of the history.
+func (c *testSession) history(limit int) (all []any) {
 	c.s.t.Helper()
 	seen := make(map[string]bool)
 	for cursor := ""; ; {
@@ -349,7 +349,8 @@ func (c *card) history(limit int) (all []any) {
 			seen[text(m, "id")] = true
 		}
 		all = append(all, page...)
-		if cursor = a.str("data.nextCursor"); cursor == "" {
+		cursor = a.str("data.nextCursor")
+		if cursor == "" {
 			require.Contains(c.s.t, a.at("data"), "nextCursor")
 			return all
 		}

@@ -12,9 +12,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestNothingIsLostInACrash kills the server and looks at everything that it had
-// said yes to. The worker does nothing about it: it goes on with its heartbeats.
-func TestNothingIsLostInACrash(t *testing.T) {
+// The server is killed. Everything that it had acknowledged is still there. The
+// worker only goes on with its heartbeats.
+func TestCrash_Server_KeepsAcknowledgedState(t *testing.T) {
 	t.Parallel()
 	s := serve(t)
 	n := newNode(s, "Node_Stays_UP")
@@ -34,8 +34,8 @@ func TestNothingIsLostInACrash(t *testing.T) {
 	started := len(n.asked(linked.id))
 
 	s.crash()
-	n.scan(scanning.id) // its report finds nobody
-	s.again()
+	n.scan(scanning.id) // its report reaches no server
+	s.startAgain()
 
 	assert.Equal(t, user.id, user.get("/auth/me").str("data.user.id"), "the access token is still good")
 	assert.Equal(t, "PRO", user.get("/users/tier").str("data.tier"))
@@ -63,9 +63,9 @@ func TestNothingIsLostInACrash(t *testing.T) {
 	assert.Equal(t, http.StatusOK, again.status, "a known worker: %s", again)
 }
 
-// TestAcceptedIntentsAreCarriedOutAfterACrash kills the server right after it
-// has said yes to a connect and to a delete.
-func TestAcceptedIntentsAreCarriedOutAfterACrash(t *testing.T) {
+// The server is killed right after it acknowledged a connect and a delete. It
+// carries both out after its restart.
+func TestCrash_AfterAcceptedIntent_IsCarriedOut(t *testing.T) {
 	t.Parallel()
 	s := serve(t)
 	n := newNode(s, "Node")
@@ -77,7 +77,7 @@ func TestAcceptedIntentsAreCarriedOutAfterACrash(t *testing.T) {
 	leaving.want(http.StatusOK, "DELETE", leaving.path(""), nil)
 	s.crash()
 	n.loseReports(starting.id, false)
-	s.again()
+	s.startAgain()
 	starting.await("QR_REQUIRED")
 	user.refused(http.StatusNotFound, "SESSION_NOT_FOUND", "GET", leaving.path(""), nil)
 	waitFor(t, "the deleted session is wiped on the worker", func() (bool, any) {
@@ -85,14 +85,14 @@ func TestAcceptedIntentsAreCarriedOutAfterACrash(t *testing.T) {
 	})
 }
 
-// TestNoAcknowledgedMessageIsLost kills the server three times under streams of
-// messages: what was acknowledged is in the history, and nothing went out twice.
-func TestNoAcknowledgedMessageIsLost(t *testing.T) {
+// The server is killed three times under streams of messages. Every acknowledged
+// message is in the history, and none was sent twice.
+func TestCrash_DuringSends_KeepsAcknowledgedMessages(t *testing.T) {
 	t.Parallel()
 	s := serve(t, "--rate-limits", "off")
 	n := newNode(s, "Node")
 	user := s.registerTier("MAX")
-	cards := make([]*card, 4)
+	cards := make([]*testSession, 4)
 	for i := range cards {
 		cards[i] = user.create(fmt.Sprint("Line ", i))
 		cards[i].link(n)
@@ -103,7 +103,7 @@ func TestNoAcknowledgedMessageIsLost(t *testing.T) {
 		acknowledged[i] = make(map[string]receipt)
 	}
 	for round := range 3 {
-		enough := make(chan struct{}) // each stream says once that it is under way
+		enough := make(chan struct{}) // each stream signals its start
 		var streams sync.WaitGroup
 		for i, c := range cards {
 			streams.Go(func() {
@@ -115,7 +115,7 @@ func TestNoAcknowledgedMessageIsLost(t *testing.T) {
 							t.Errorf("the server went away too early: %v", err)
 							enough <- struct{}{}
 						}
-						return // the server is gone
+						return // the server is down
 					}
 					if a.status == http.StatusOK {
 						acknowledged[i][message] = receipt{a.str("data.id"), a.str("data.messageId")}
@@ -133,7 +133,7 @@ func TestNoAcknowledgedMessageIsLost(t *testing.T) {
 		}
 		s.crash()
 		streams.Wait()
-		s.again()
+		s.startAgain()
 		for _, c := range cards {
 			waitFor(t, "it sends again", func() (bool, any) {
 				a, err := c.byKey().call("POST", "/sendText", obj{"to": someone, "message": "ready"})
@@ -175,32 +175,32 @@ func TestNoAcknowledgedMessageIsLost(t *testing.T) {
 	}
 }
 
-// fast are flags that make a lost worker be noticed soon.
+// fast returns flags that detect a lost worker early.
 func fast(delay time.Duration) []string {
 	return []string{"--probe-interval", "300ms", "--failover-delay", delay.String()}
 }
 
-// twoNodes starts two nodes that share the credentials of their phones, and
-// links a session on one of them, which comes first.
-func twoNodes(s *server, options ...nodeOption) (owner, other *node, c *card) {
+// twoNodes starts two nodes with shared credentials, and links a session on the one
+// that is returned first.
+func twoNodes(s *server, options ...nodeOption) (owner, other *node, c *testSession) {
 	s.t.Helper()
 	options = append(options, sharing(newDisk()))
 	a, b := newNode(s, "Node_A", options...), newNode(s, "Node_B", options...)
 	c = s.register().create("Line")
-	if owner = c.link(a, b); owner == a {
+	owner = c.link(a, b)
+	if owner == a {
 		return a, b, c
 	}
 	return b, a, c
 }
 
-// TestWorkerCrash loses a worker for good: its session moves, and when the old
-// worker is back with a session that is no longer its own, that is stopped. It
-// does so with workers that know no extensions, and with ones that know them.
-func TestWorkerCrash(t *testing.T) {
+// A worker crashes, and its session moves. When the worker returns with the session,
+// it is told to stop it. The test runs with legacy workers and with modern ones.
+func TestFailover_WorkerCrash_MovesSession(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		options []nodeOption
-		stopped string // how the old worker is told
+		stopped string // how the returned worker stops the session
 	}{
 		"deployed": {nil, "disconnect"},
 		"modern":   {[]nodeOption{modern}, "STOP_SESSION"},
@@ -235,7 +235,7 @@ func TestWorkerCrash(t *testing.T) {
 				asked := owner.asked(line.id)
 				return owner.has(line.id) == "DISCONNECTED" && slices.Contains(asked, c.stopped), asked
 			})
-			// What the old worker reports while it stops is not about ours.
+			// The reports of the stopping worker do not change the session.
 			v := line.view()
 			assert.Equal(t, "CONNECTED", v.str("data.status"), v)
 			assert.Equal(t, other.canonical, v.str("data.workerId"))
@@ -251,9 +251,9 @@ func TestWorkerCrash(t *testing.T) {
 	}
 }
 
-// TestWorkerRestart brings a crashed worker back before its sessions move: it
-// recovers those whose credentials it has.
-func TestWorkerRestart(t *testing.T) {
+// A crashed worker restarts before its sessions move. It recovers those whose
+// credentials it has.
+func TestFailover_WorkerRestart_RecoversSessions(t *testing.T) {
 	t.Parallel()
 	s := serve(t, fast(time.Minute)...)
 	n, spare := newNode(s, "Node_Comes_Back"), (*node)(nil)
@@ -268,7 +268,7 @@ func TestWorkerRestart(t *testing.T) {
 	bad.await("RECONNECTING")
 	unreachable := good.byKey().do("POST", "/sendText", obj{"to": someone, "message": "nobody is there"})
 	assert.Equal(t, http.StatusServiceUnavailable, unreachable.status, unreachable)
-	n.disk.keep(bad.id, "") // its credentials did not survive
+	n.disk.keep(bad.id, "") // the credentials are lost
 
 	a := n.reboot()
 	require.Equal(t, http.StatusOK, a.status, a)
@@ -306,13 +306,13 @@ func TestWorkerRestart(t *testing.T) {
 	assert.Equal(t, "CONNECTED", good.status())
 }
 
-// TestWorkerLeaves unregisters: the session goes to the other worker, and stays
-// there when the first one is back.
-func TestWorkerLeaves(t *testing.T) {
+// A worker unregisters. Its session moves, and stays on the other worker when the
+// first one returns.
+func TestFailover_WorkerUnregisters_MovesSession(t *testing.T) {
 	t.Parallel()
 	s := serve(t, fast(500*time.Millisecond)...)
 	owner, other, line := twoNodes(s)
-	for range 2 { // 200 also when repeated
+	for range 2 { // the second call returns 200 too
 		a := owner.must("DELETE", "/workers/unregister", obj{"workerId": owner.id, "endpoint": owner.endpoint()})
 		require.Equal(t, http.StatusOK, a.status, a)
 	}
@@ -332,8 +332,8 @@ func TestWorkerLeaves(t *testing.T) {
 	assert.Equal(t, other.canonical, line.view().str("data.workerId"))
 }
 
-// TestDeleteWhileTheWorkerIsDown: the worker cleans up when it is back.
-func TestDeleteWhileTheWorkerIsDown(t *testing.T) {
+// The worker cleans up when it returns.
+func TestDelete_WorkerDown_IsCleanedUpLater(t *testing.T) {
 	t.Parallel()
 	s := serve(t, fast(time.Minute)...)
 	n := newNode(s, "Node")
@@ -350,9 +350,9 @@ func TestDeleteWhileTheWorkerIsDown(t *testing.T) {
 	assert.Contains(t, n.asked(line.id), "delete")
 }
 
-// TestUnknownOutcome loses the worker between a send and its answer: the caller
-// is told that nobody knows, and the message is not sent again.
-func TestUnknownOutcome(t *testing.T) {
+// The worker is lost between a send and its response. The caller learns that the
+// outcome is unknown, and the message is not sent again.
+func TestSend_WorkerLostMeanwhile_OutcomeUnknown(t *testing.T) {
 	t.Parallel()
 	s := serve(t)
 	n := newNode(s, "Node")

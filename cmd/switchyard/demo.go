@@ -7,6 +7,7 @@ import (
 	appdemo "github.com/switchyard-wa/switchyard/app/demo"
 )
 
+// demo runs the command demo.
 func demo(ctx context.Context, args []string, out, _ io.Writer) error {
 	f := newFlags("demo", "", "Tells the whole user journey against a server and workers of its own.", out)
 	if err := f.parse(args); err != nil {

@@ -14,35 +14,35 @@ import (
 	"github.com/peterbourgon/ff/v3"
 )
 
-// errHelp says that help was asked for and given.
+// errHelp is the error of a command that printed its help.
 var errHelp = flag.ErrHelp
 
-// helped is errHelp with the flags that help was given for.
+// helped wraps errHelp and carries the flags of the command.
 type helped struct{ flags *flags }
 
 func (h *helped) Error() string { return errHelp.Error() }
 func (h *helped) Unwrap() error { return errHelp }
 
-// usageError is a command line that cannot be carried out.
+// usageError is the error of a command line that cannot be executed.
 type usageError struct{ err error }
 
 func (e *usageError) Error() string { return e.err.Error() }
 func (e *usageError) Unwrap() error { return e.err }
 
-// flags reads a command's flags from the command line, the environment and a
-// file, in this order of precedence, and collects every value that is wrong
-// instead of stopping at the first.
+// flags reads the flags of a command from the command line, the environment and a
+// file, in this order of precedence. It collects every invalid value instead of
+// stopping at the first.
 type flags struct {
 	*flag.FlagSet
-	words    []string // beside the flags
-	unsure   bool     // an unknown flag leaves open what is a word and what a value
+	words    []string // arguments that are not flags
+	unsure   bool     // an unknown flag makes it unclear which arguments are words
 	problems []error
 	shown    strings.Builder
 	out      io.Writer
 }
 
-// newFlags begins the flags of a command. words shows what the command takes
-// beside them.
+// newFlags returns the flags of a command, with --config. words shows the
+// arguments of the command in its help.
 func newFlags(name, words, about string, out io.Writer) *flags {
 	f := &flags{FlagSet: flag.NewFlagSet(name, flag.ContinueOnError), out: out}
 	f.SetOutput(io.Discard)
@@ -56,6 +56,7 @@ func newFlags(name, words, about string, out io.Writer) *flags {
 	return f
 }
 
+// help appends a flag to the help text.
 func (f *flags) help(name, value, standard, about string) {
 	left := "--" + name
 	if value != "" {
@@ -71,7 +72,7 @@ func (f *flags) help(name, value, standard, about string) {
 	fmt.Fprintf(&f.shown, "  %-26s %s\n", left, about)
 }
 
-// value is a flag whose bad values are collected.
+// value implements flag.Value. It collects its errors instead of returning them.
 type value struct {
 	set   func(string) error
 	name  string
@@ -90,21 +91,25 @@ func (v *value) Set(s string) error {
 	return nil
 }
 
+// add defines a flag.
 func (f *flags) add(name string, isBit bool, set func(string) error) {
 	f.Var(&value{set: set, name: name, all: &f.problems, isBit: isBit}, name, "")
 }
 
+// text defines a flag with any text.
 func (f *flags) text(to *string, name, value, standard, about string) {
 	f.help(name, value, standard, about)
 	f.add(name, false, func(s string) error { *to = s; return nil })
 }
 
+// list defines a flag with texts between commas.
 func (f *flags) list(to *[]string, name, value, about string) {
 	f.help(name, value, "none", about)
 	f.add(name, false, func(s string) error {
 		*to = nil
 		for part := range strings.SplitSeq(s, ",") {
-			if part = strings.TrimSpace(part); part != "" {
+			part = strings.TrimSpace(part)
+			if part != "" {
 				*to = append(*to, part)
 			}
 		}
@@ -112,6 +117,7 @@ func (f *flags) list(to *[]string, name, value, about string) {
 	})
 }
 
+// number defines a flag with an integer.
 func (f *flags) number(to *int, name, standard, about string) {
 	f.help(name, "N", standard, about)
 	f.add(name, false, func(s string) error {
@@ -124,25 +130,29 @@ func (f *flags) number(to *int, name, standard, about string) {
 	})
 }
 
+// fraction defines a flag with a number from 0 to 1.
 func (f *flags) fraction(to *float64, name, standard, about string) {
 	f.help(name, "0…1", standard, about)
 	f.add(name, false, func(s string) (err error) {
-		if *to, err = strconv.ParseFloat(s, 64); err != nil || !(*to >= 0 && *to <= 1) {
+		*to, err = strconv.ParseFloat(s, 64)
+		if err != nil || !(*to >= 0 && *to <= 1) {
 			return fmt.Errorf("%q is not a number from 0 to 1", s)
 		}
 		return nil
 	})
 }
 
+// duration defines a flag with a positive duration.
 func (f *flags) duration(to *time.Duration, name, standard, about string) {
 	f.span(to, 1, name, standard, about)
 }
 
-// delay is a duration that may be 0.
+// delay defines a flag with a duration that may be 0.
 func (f *flags) delay(to *time.Duration, name, standard, about string) {
 	f.span(to, 0, name, standard, about)
 }
 
+// span defines a flag with a duration of at least the given length.
 func (f *flags) span(to *time.Duration, least time.Duration, name, standard, about string) {
 	f.help(name, "TIME", standard, about)
 	f.add(name, false, func(s string) error {
@@ -155,19 +165,21 @@ func (f *flags) span(to *time.Duration, least time.Duration, name, standard, abo
 	})
 }
 
+// bit defines a flag with a boolean. The flag may stand without a value.
 func (f *flags) bit(to *bool, name, standard, about string) {
 	f.help(name, "", standard, about)
 	f.add(name, true, func(s string) (err error) {
-		if *to, err = strconv.ParseBool(s); err != nil {
+		*to, err = strconv.ParseBool(s)
+		if err != nil {
 			return fmt.Errorf("%q is neither true nor false", s)
 		}
 		return nil
 	})
 }
 
-// parse reads the flags; words beside them are kept in f.words, wherever they
-// stand. It returns an error only if help was asked for: what is wrong is told
-// by bad, together with whatever else the command finds.
+// parse reads the flags. It stores other arguments in f.words, wherever they
+// stand. It returns an error only after it printed the help. bad returns the
+// problems, together with those that the command finds.
 func (f *flags) parse(args []string) error {
 	err := ff.Parse(f.FlagSet, f.sort(args),
 		ff.WithEnvVarPrefix("SWITCHYARD"), ff.WithConfigFileFlag("config"), ff.WithConfigFileParser(f.file),
@@ -176,14 +188,14 @@ func (f *flags) parse(args []string) error {
 	case errors.Is(err, flag.ErrHelp):
 		fmt.Fprint(f.out, f.shown.String())
 		return &helped{f}
-	case err != nil: // the file's, as flags collect their own
+	case err != nil: // an error of the file, because flags collect their own
 		f.problems = append(f.problems, fmt.Errorf("--config: %w", err))
 	}
 	return nil
 }
 
-// sort tells flags and words apart. It reports flags that there are not and
-// leaves them out, with a word that follows, which may be the value.
+// sort separates flags from words. It reports unknown flags and drops them. It
+// also drops a word behind an unknown flag, which may be its value.
 func (f *flags) sort(args []string) (known []string) {
 	for len(args) > 0 {
 		arg := args[0]
@@ -220,12 +232,13 @@ func (f *flags) sort(args []string) (known []string) {
 	return known
 }
 
+// isBit reports whether a flag is a boolean.
 func isBit(f *flag.Flag) bool {
 	v, ours := f.Value.(*value)
 	return ours && v.isBit
 }
 
-// file parses a configuration file. Names that no command has are mistakes.
+// file parses a configuration file. A name that no command has is a problem.
 func (f *flags) file(r io.Reader, set func(name, value string) error) error {
 	text, err := io.ReadAll(r)
 	if err != nil {
@@ -240,8 +253,8 @@ func (f *flags) file(r io.Reader, set func(name, value string) error) error {
 	})
 }
 
-// everyFlag gives the names that a configuration file may have: those of the
-// flags of all commands, and of their twins in the environment.
+// everyFlag returns the names that a configuration file may contain: the flags of
+// all commands, and their names in the environment.
 func everyFlag() map[string]bool {
 	known := make(map[string]bool)
 	for _, c := range commands() {
@@ -256,7 +269,7 @@ func everyFlag() map[string]bool {
 	return known
 }
 
-// bad returns every problem so far, and those given, as one usage error.
+// bad returns all problems and more as one usage error, or nil.
 func (f *flags) bad(more error) error {
 	if all := errors.Join(append(f.problems, more)...); all != nil {
 		return &usageError{all}
@@ -264,7 +277,7 @@ func (f *flags) bad(more error) error {
 	return nil
 }
 
-// noWords refuses words where a command takes none.
+// noWords returns an error if there are words, for a command that takes none.
 func (f *flags) noWords() error {
 	if len(f.words) > 0 && !f.unsure {
 		return fmt.Errorf("%q is not a flag", f.words[0])

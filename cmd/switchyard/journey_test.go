@@ -20,19 +20,18 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A journey is one user's way from signing up to deleting everything.
+// journey is one user's path from the registration to the deletion of everything.
 type journey struct {
 	*testing.T
 	s    *server
 	n    *node
 	user *person
-	card *card
+	card *testSession
 }
 
-// TestJourney goes the whole way, with clients under one base path and the
-// worker under the other, and the other way round; with a worker as they are
-// deployed, and with one that knows the extensions.
-func TestJourney(t *testing.T) {
+// The journey runs with clients under one base path and the worker under the other,
+// and the other way round. It runs with a legacy worker and with a modern one.
+func TestJourney_BothBasePaths_EveryStepWorks(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		clients, worker string
@@ -92,7 +91,7 @@ func (j *journey) signUp(base string) {
 func (j *journey) createCard() {
 	a := j.user.want(http.StatusCreated, "POST", "/sessions",
 		obj{"name": "Support line", "sessionId": "Support__Line_01", "description": "first floor"})
-	j.card = &card{j.user.client, a.str("data.id"), a.str("data.apiKey")}
+	j.card = &testSession{j.user.client, a.str("data.id"), a.str("data.apiKey")}
 	assert.Equal(j, "support-line-01", j.card.id)
 	assert.Regexp(j, `^wg_[0-9A-Za-z]{32,}$`, j.card.key)
 	assert.Equal(j, "DISCONNECTED", a.str("data.status"))
@@ -139,7 +138,7 @@ func (j *journey) future(a answer, path string) {
 	assert.WithinDuration(j, time.Now().Add(time.Minute), at, 45*time.Second)
 }
 
-// readDataURL looks at a PNG as a phone does.
+// readDataURL reads the QR code in a PNG.
 func (j *journey) readDataURL(url string) string {
 	encoded, ok := strings.CutPrefix(url, "data:image/png;base64,")
 	require.True(j, ok, url)
@@ -187,8 +186,8 @@ func (j *journey) qr() {
 	assert.Equal(j, []string{"format"}, bad.fields())
 }
 
-// fromTerminal makes a picture of what a terminal shows: light on dark, two
-// rows of modules a line.
+// fromTerminal returns an image of the QR code in a terminal: light on dark, with two
+// rows of modules in a line.
 func fromTerminal(drawing string) image.Image {
 	const module = 4
 	lines := strings.Split(strings.TrimRight(drawing, "\n"), "\n")
@@ -251,8 +250,8 @@ const (
 	mediaURL   = "https://files.example.com/a/report%20May.pdf"
 )
 
-// accepted holds the answer to a send against what the worker was sent. expect
-// are members of the worker's body, besides to and humanSimulation.
+// accepted compares the response to a send with the call that reached the worker.
+// expect holds members of the worker's body, besides to and humanSimulation.
 func (j *journey) accepted(a answer, kind string, expect obj) {
 	j.Helper()
 	out := j.n.outbox()
@@ -307,7 +306,7 @@ func (j *journey) sendEveryType() {
 	assert.EqualValues(j, len(j.n.outbox()), usage.at("data.usage.messagesThisHour"), usage)
 }
 
-// sendGeneric sends on the route for any type, by key and by access token.
+// sendGeneric sends over the generic route, with the key and with the access token.
 func (j *journey) sendGeneric() {
 	for _, c := range []struct {
 		body   obj
@@ -360,8 +359,8 @@ func (j *journey) manageMessages() {
 	assert.Len(j, j.n.outbox(), len(out), "managing sends no message")
 }
 
-// refusedSends asks for what cannot be: nothing of it may reach the worker,
-// except what only WhatsApp can refuse.
+// refusedSends makes invalid sends. None may reach the worker, except those that
+// only WhatsApp can refuse.
 func (j *journey) refusedSends() {
 	before := len(j.n.asked(j.card.id))
 	bad := func(fields []string, route string, body obj) {
@@ -380,7 +379,7 @@ func (j *journey) refusedSends() {
 	assert.Equal(j, http.StatusBadRequest, odd.status, odd)
 	assert.Equal(j, before, len(j.n.asked(j.card.id)), "the worker was bothered with nonsense")
 
-	for range 2 { // the worker's error comes in one shape, then in the other
+	for range 2 { // the worker's error has one form, and then the other
 		a := j.card.byKey().refused(http.StatusBadGateway, "MESSAGE_SEND_FAILED", "POST", "/sendText",
 			obj{"to": unreachable, "message": "to nobody"})
 		assert.Contains(j, a.str("error.message"), "not on WhatsApp")
@@ -431,7 +430,7 @@ func (j *journey) readHistory() {
 	j.user.refused(http.StatusNotFound, "MESSAGE_NOT_FOUND", "GET", j.card.path("/messages/nothing"), nil)
 }
 
-// reports moves a message forward, and tries to move it back.
+// reports advances the status of a message, and tries to move it back.
 func (j *journey) reports() {
 	sent := j.card.say("watch me")
 	id := sent.str("data.messageId")
@@ -462,8 +461,8 @@ func (j *journey) inbound() {
 	assert.Equal(j, "hi back", a.str("data.messages.0.content"))
 }
 
-// restart goes through the worker's two reports in both orders. The session
-// keeps its worker all along.
+// restart covers the worker's two reports in both orders. The session stays on its
+// worker.
 func (j *journey) restart() {
 	for range 2 {
 		generation := j.card.view().at("data.generation")
@@ -505,7 +504,7 @@ func (j *journey) logout() {
 	j.card.await("CONNECTED")
 }
 
-// unlinkedOnPhone is a logout that the phone's owner did.
+// unlinkedOnPhone covers a logout by the owner of the phone.
 func (j *journey) unlinkedOnPhone() {
 	j.n.unlink(j.card.id)
 	v := j.card.await("DISCONNECTED")

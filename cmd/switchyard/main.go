@@ -1,5 +1,5 @@
-// Command switchyard runs fleets of WhatsApp sessions: the server, simulated
-// workers, a demonstration, and the upkeep of a server's store.
+// Command switchyard runs fleets of WhatsApp sessions. Its subcommands run the
+// server, a simulated worker and a demonstration, and maintain a server's store.
 package main
 
 import (
@@ -19,18 +19,19 @@ const (
 	exitOK     = 0
 	exitFailed = 1
 	exitUsage  = 2
-	exitKilled = 130 // by a second signal
+	exitKilled = 130 // after a second signal
 )
 
-// version is set when a release is built: -ldflags "-X main.version=1.2.3".
+// version is set by the build of a release: -ldflags "-X main.version=1.2.3".
 var version = ""
 
-// command is one subcommand.
+// command is a subcommand.
 type command struct {
 	name, summary string
 	run           func(ctx context.Context, args []string, out, errOut io.Writer) error
 }
 
+// commands returns the subcommands in the order of the help.
 func commands() []command {
 	return []command{
 		{"serve", "run the server", serve},
@@ -48,9 +49,9 @@ func main() {
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 }
 
-// run carries out a command line and returns the exit code.
+// run executes a command line and returns the exit code.
 func run(args []string, out, errOut io.Writer) int {
-	// The first signal ends the command in good order; the second at once.
+	// The first signal ends the command gracefully, the second at once.
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
 	signals := make(chan os.Signal, 2)
@@ -94,6 +95,7 @@ func run(args []string, out, errOut io.Writer) int {
 	return exitUsage
 }
 
+// usage prints the commands.
 func usage(w io.Writer) {
 	fmt.Fprint(w, "Switchyard runs fleets of WhatsApp sessions.\n\nUsage: switchyard COMMAND [flags]\n\n")
 	for _, c := range commands() {
@@ -102,6 +104,7 @@ func usage(w io.Writer) {
 	fmt.Fprint(w, "\nEvery flag has an environment twin: --store is SWITCHYARD_STORE.\nswitchyard COMMAND --help shows the flags of a command.\n")
 }
 
+// printVersion runs the command version.
 func printVersion(_ context.Context, args []string, out, _ io.Writer) error {
 	f := newFlags("version", "", "Prints the version.", out)
 	if err := f.parse(args); err != nil {
@@ -114,6 +117,7 @@ func printVersion(_ context.Context, args []string, out, _ io.Writer) error {
 	return nil
 }
 
+// versionText returns the version of the release or of the module, or dev.
 func versionText() string {
 	if version != "" {
 		return version

@@ -20,22 +20,22 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A post is a control plane that takes in a worker and tells it to stop what it
-// is given.
-type post struct {
+// fakeControlPlane is a control plane with one worker. It commands the stops that the test
+// sets.
+type fakeControlPlane struct {
 	*httptest.Server
 	mu         sync.Mutex
 	registered []obj
-	beats      []time.Time // when heartbeats were accepted
-	tokens     []string    // that those showed
-	statuses   []string    // reported
+	beats      []time.Time // times of accepted heartbeats
+	tokens     []string    // tokens of these heartbeats
+	statuses   []string    // reported statuses
 	commands   []obj
 }
 
 const pauseLease = 4 * time.Second
 
-func newPost(t *testing.T) *post {
-	p := &post{}
+func newFakeControlPlane(t *testing.T) *fakeControlPlane {
+	p := &fakeControlPlane{}
 	p.Server = httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		var body obj
 		_ = json.NewDecoder(r.Body).Decode(&body)
@@ -59,14 +59,14 @@ func newPost(t *testing.T) *post {
 	return p
 }
 
-func (p *post) get(fn func()) {
+func (p *fakeControlPlane) get(fn func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	fn()
 }
 
-// heard waits for so many more heartbeats.
-func (p *post) heard(t *testing.T, more int) {
+// heard waits for more heartbeats.
+func (p *fakeControlPlane) heard(t *testing.T, more int) {
 	t.Helper()
 	var have int
 	p.get(func() { have = len(p.beats) })
@@ -99,13 +99,12 @@ func readJournal(t *testing.T, dir string) (lines []line) {
 	return lines
 }
 
-// TestAPausedWorker stops a worker with SIGSTOP until its lease is out. When it
-// goes on, its session is over before anything else, what was sent to it
-// meanwhile is not done, and what it is told to stop it never starts again, not
-// even as another process.
-func TestAPausedWorker(t *testing.T) {
+// A worker is paused with SIGSTOP until its lease ends. When it resumes, it stops its
+// session before anything else. It drops the requests that waited. It never starts a
+// generation that it was told to stop, not even as another process.
+func TestPause_BeyondLease_StopsSessionFirst(t *testing.T) {
 	t.Parallel()
-	p := newPost(t)
+	p := newFakeControlPlane(t)
 	dir, host := t.TempDir(), address()
 	const endpoint = "http://worker.example.com:8101/behind/a/proxy"
 	flags := []string{"worker", "--simulated", "--id", "Node_1", "--addr", host + ":0", "--endpoint", endpoint, "--control-plane", p.URL,

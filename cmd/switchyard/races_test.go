@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// atOnce makes n calls at the same moment and counts the answers by status and
-// error code.
+// atOnce makes n calls concurrently and counts the responses by status and error
+// code.
 func atOnce(t *testing.T, n int, do func(i int) (answer, error)) (tally map[string]int, answers []answer) {
 	t.Helper()
 	answers = make([]answer, n)
@@ -34,7 +34,7 @@ func atOnce(t *testing.T, n int, do func(i int) (answer, error)) (tally map[stri
 	return tally, answers
 }
 
-func TestCreatesAtOnce(t *testing.T) {
+func TestRace_Creates_RespectLimit(t *testing.T) {
 	t.Parallel()
 	s := serve(t)
 	user := s.register()
@@ -45,7 +45,7 @@ func TestCreatesAtOnce(t *testing.T) {
 	assert.Len(t, user.get("/sessions").list("data.sessions"), 1)
 	assert.Len(t, user.get("/users/api-keys").list("data"), 1, "no key without its session")
 
-	// The same id, by somebody with room for all of them.
+	// The same id, by a user whose tier allows them all.
 	max := s.registerTier("MAX")
 	tally, _ = atOnce(t, 16, func(int) (answer, error) {
 		return max.call("POST", "/sessions", obj{"name": "Same", "sessionId": "the-same"})
@@ -62,12 +62,12 @@ func TestCreatesAtOnce(t *testing.T) {
 	assert.Equal(t, map[string]int{"201 ": 1, "409 EMAIL_ALREADY_REGISTERED": 3}, tally)
 }
 
-func TestConnectsAtOnceFillAWorkerAndNoMore(t *testing.T) {
+func TestRace_Connects_RespectCapacity(t *testing.T) {
 	t.Parallel()
 	s := serve(t)
 	small := newNode(s, "Small", capacity(7))
 	users := []*person{s.registerTier("MAX"), s.registerTier("MAX")}
-	cards := make([]*card, 30)
+	cards := make([]*testSession, 30)
 	for i := range cards {
 		cards[i] = users[i%len(users)].create(fmt.Sprint("Line ", i))
 	}
@@ -93,8 +93,8 @@ func TestConnectsAtOnceFillAWorkerAndNoMore(t *testing.T) {
 	fleet := s.admin().get("/workers/statistics")
 	assert.Equal(t, obj{"total": 7.0, "used": 7.0, "available": 0.0}, fleet.at("data.capacity"))
 
-	// A slot that becomes free is there for the next one.
-	var waiting, leaving *card
+	// A free slot is available for the next session.
+	var waiting, leaving *testSession
 	for i, c := range cards {
 		if answers[i].status == http.StatusOK {
 			leaving = c
@@ -111,7 +111,7 @@ func TestConnectsAtOnceFillAWorkerAndNoMore(t *testing.T) {
 	assert.Equal(t, 7, small.live())
 }
 
-func TestConnectsOfOneSessionStartItOnce(t *testing.T) {
+func TestRace_ConnectsOfOneSession_StartOnce(t *testing.T) {
 	t.Parallel()
 	s := serve(t)
 	one, two := newNode(s, "Node_1"), newNode(s, "Node_2")
@@ -130,9 +130,8 @@ func TestConnectsOfOneSessionStartItOnce(t *testing.T) {
 	}
 }
 
-// TestRefreshAtOnce: a refresh token works once, however many try, and the
-// others give the theft away.
-func TestRefreshAtOnce(t *testing.T) {
+// A refresh token works once. Concurrent uses of it revoke the family.
+func TestRace_Refreshes_OneSucceeds(t *testing.T) {
 	t.Parallel()
 	s := serve(t)
 	user := s.register()

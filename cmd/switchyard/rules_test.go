@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestGroundRules is about what every route does.
-func TestGroundRules(t *testing.T) {
+// These rules hold for every route.
+func TestRules_EveryRoute_AreKept(t *testing.T) {
 	t.Parallel()
 	s := serve(t)
 	n := newNode(s, "Node")
@@ -32,7 +32,7 @@ func TestGroundRules(t *testing.T) {
 	s.anonymous().under("").refused(http.StatusNotFound, "NOT_FOUND", "GET", "/nothing", nil)
 	s.anonymous().under("").refused(http.StatusNotFound, "NOT_FOUND", "GET", "/api/v2/sessions", nil)
 
-	// Bodies.
+	// Bodies are bounded and must be JSON.
 	large := obj{"name": "Line", "description": strings.Repeat("x", 1<<20)}
 	assert.Equal(t, http.StatusRequestEntityTooLarge, user.do("POST", "/sessions", large).status)
 	media := func(n int) obj {
@@ -49,14 +49,14 @@ func TestGroundRules(t *testing.T) {
 		user.refused(http.StatusBadRequest, "VALIDATION_ERROR", "POST", "/sessions", malformed)
 	}
 
-	// Queries.
+	// All problems of a query are reported.
 	bad := user.refused(http.StatusBadRequest, "VALIDATION_ERROR", "GET", "/sessions?limit=0&page=zero&status=odd", nil)
 	assert.ElementsMatch(t, []string{"limit", "page", "status"}, bad.fields())
 	user.refused(http.StatusBadRequest, "VALIDATION_ERROR", "GET", "/sessions?limit=101", nil)
 	offset := user.get("/sessions?offset=10&limit=5")
 	assert.Equal(t, obj{"total": 1.0, "page": 3.0, "limit": 5.0, "totalPages": 1.0, "hasNext": false, "hasPrev": true}, offset.at("data.pagination"))
 
-	// Request ids.
+	// A valid request id is returned.
 	kept := user.sending("X-Request-Id", "from-the-caller_1.2").refused(http.StatusNotFound, "SESSION_NOT_FOUND", "GET", "/sessions/none", nil)
 	assert.Equal(t, "from-the-caller_1.2", kept.header.Get("X-Request-Id"))
 	for _, insane := range []string{"two words", `"><script>`, strings.Repeat("x", 300)} {
@@ -65,7 +65,7 @@ func TestGroundRules(t *testing.T) {
 	}
 	assert.NotEqual(t, user.get("/auth/me").header.Get("X-Request-Id"), user.get("/auth/me").header.Get("X-Request-Id"))
 
-	// Health is for everybody, and says little to them.
+	// Health is public and shows few details.
 	for _, path := range []string{"/health", "/health/detailed", "/livez", "/readyz"} {
 		a := s.anonymous().under("").get(path)
 		assert.NotContains(t, string(a.raw), s.dir, path)
@@ -73,9 +73,8 @@ func TestGroundRules(t *testing.T) {
 	}
 }
 
-// TestWorkerRules is about the ways in which workers and administrators say
-// things.
-func TestWorkerRules(t *testing.T) {
+// Workers and administrators use several forms for the same thing.
+func TestRules_WorkerRoutes_AreLenient(t *testing.T) {
 	t.Parallel()
 	s := serve(t)
 	admin := s.admin()
@@ -117,7 +116,7 @@ func TestWorkerRules(t *testing.T) {
 	assert.Contains(t, string(odd.raw), "DANCING")
 	assert.Equal(t, "CONNECTED", line.status())
 
-	// Reports about sessions of nobody, and of somebody else's.
+	// Reports about unknown sessions, and about sessions of another worker.
 	gone := n.must("POST", "/webhooks/session-status", obj{"sessionId": "nothing", "status": "CONNECTED"})
 	assert.Equal(t, "404 SESSION_NOT_FOUND", fmt.Sprint(gone.status, " ", gone.str("error.code")))
 	other := newNode(s, "Other")
@@ -130,12 +129,12 @@ func TestWorkerRules(t *testing.T) {
 		assert.Equal(t, http.StatusBadRequest, a.status, a)
 	}
 
-	// Fixed paths are not ids, and endpoints are for administrators.
+	// Fixed paths are not ids, and only administrators see endpoints.
 	assert.NotNil(t, admin.get("/workers/statistics").at("data.capacity"))
 	assert.Equal(t, n.endpoint(), admin.get("/workers/"+n.canonical).str("data.endpoint"))
 	assert.NotContains(t, string(line.view().raw), n.listener)
 
-	// A worker in maintenance takes no new session, and its own move.
+	// A worker in maintenance gets no new session.
 	admin.post("/workers/"+n.canonical+"/drain", nil)
 	waitFor(t, "the session moves", func() (bool, any) {
 		v := line.view()

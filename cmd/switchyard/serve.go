@@ -16,7 +16,7 @@ import (
 	"github.com/switchyard-wa/switchyard/app/server"
 )
 
-// serveFlags are the flags of serve, as they are before they are checked.
+// serveFlags holds the flags of serve before their validation.
 type serveFlags struct {
 	*flags
 	cfg           server.Config
@@ -27,6 +27,7 @@ type serveFlags struct {
 	levelNow      slog.LevelVar
 }
 
+// newServeFlags returns the flags with their defaults.
 func newServeFlags(out io.Writer) *serveFlags {
 	f := &serveFlags{
 		flags: newFlags("serve", "", "Runs the server. It needs nothing: without flags it keeps its data in switchyard.db.\n"+
@@ -61,7 +62,7 @@ func newServeFlags(out io.Writer) *serveFlags {
 	return f
 }
 
-// read parses and checks everything, and makes the log.
+// read parses and validates everything, and creates the log.
 func (f *serveFlags) read(args []string, errOut io.Writer) error {
 	err := f.parse(args)
 	if errors.Is(err, errHelp) {
@@ -71,7 +72,8 @@ func (f *serveFlags) read(args []string, errOut io.Writer) error {
 	errs = append(errs, f.setLevel())
 	c := &f.cfg
 	c.CheckDB, c.AllowPublicOnly, c.Version = !f.migrate, !f.private, versionText()
-	if c.TrustedProxies, err = server.ParseProxies(f.proxies); err != nil {
+	c.TrustedProxies, err = server.ParseProxies(f.proxies)
+	if err != nil {
 		errs = append(errs, err)
 	}
 	log, err := newLog(errOut, f.format, &f.levelNow)
@@ -81,6 +83,7 @@ func (f *serveFlags) read(args []string, errOut io.Writer) error {
 	return f.bad(errors.Join(errs...))
 }
 
+// setLevel sets the level of the log.
 func (f *serveFlags) setLevel() error {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(f.level)); err != nil {
@@ -90,6 +93,7 @@ func (f *serveFlags) setLevel() error {
 	return nil
 }
 
+// newLog returns a log in the format, by default text on a terminal and else JSON.
 func newLog(w io.Writer, format string, level slog.Leveler) (*slog.Logger, error) {
 	o := &slog.HandlerOptions{Level: level}
 	if format == "" {
@@ -107,6 +111,7 @@ func newLog(w io.Writer, format string, level slog.Leveler) (*slog.Logger, error
 	return slog.New(slog.NewTextHandler(w, o)), fmt.Errorf("--log-format must be text or json, not %q", format)
 }
 
+// serve runs the command serve.
 func serve(ctx context.Context, args []string, out, errOut io.Writer) error {
 	f := newServeFlags(out)
 	if err := f.read(args, errOut); err != nil {
@@ -128,7 +133,7 @@ func serve(ctx context.Context, args []string, out, errOut io.Writer) error {
 	return s.Run(ctx)
 }
 
-// reread takes over the log level and the limits as they are configured now.
+// reread applies the present configuration of the log level and the rate limits.
 func (f *serveFlags) reread(args []string, s *server.Server) {
 	now := newServeFlags(io.Discard)
 	err := now.read(args, io.Discard)

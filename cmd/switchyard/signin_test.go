@@ -17,25 +17,25 @@ import (
 
 const nextPassword = "correct-Horse-2"
 
-// signedOut expects that an access token has ended.
+// signedOut checks that the access token is refused.
 func (c client) signedOut() {
 	c.s.t.Helper()
 	c.refused(http.StatusUnauthorized, "AUTH_TOKEN_INVALID", "GET", "/auth/me", nil)
 }
 
-// refreshes tries a refresh token.
+// refreshes calls refresh with a token.
 func (s *server) refreshes(token string) answer {
 	s.t.Helper()
 	return s.anonymous().do("POST", "/auth/refresh", obj{"refreshToken": token})
 }
 
-// noRefresh expects that a refresh token has ended.
+// noRefresh checks that a refresh token is refused.
 func (s *server) noRefresh(token string) {
 	s.t.Helper()
 	s.anonymous().refused(http.StatusUnauthorized, "AUTH_TOKEN_INVALID", "POST", "/auth/refresh", obj{"refreshToken": token})
 }
 
-func TestRegistration(t *testing.T) {
+func TestRegister_Input_IsValidatedAndNormalized(t *testing.T) {
 	t.Parallel()
 	s := serve(t)
 	who := s.anonymous()
@@ -73,14 +73,14 @@ func TestRegistration(t *testing.T) {
 	user.refused(http.StatusConflict, "EMAIL_ALREADY_REGISTERED", "PUT", "/users/profile", obj{"email": "a@example.org"})
 }
 
-// TestLogin: whoever does not know the password learns nothing about who is
-// registered, neither from the answer nor from its time.
-func TestLogin(t *testing.T) {
+// A caller without the password cannot find out which emails are registered, neither
+// from the response nor from its time.
+func TestLogin_WithoutPassword_RevealsNothing(t *testing.T) {
 	t.Parallel()
 	s := serve(t)
 	user := s.register()
-	// The fastest of a few says how much there is to do; the rest is what else
-	// the machine was doing. Nine is what one address may try.
+	// The fastest of several calls measures the work alone. One address may try nine
+	// times.
 	fastest := make(map[string]time.Duration)
 	answers := make(map[string]answer)
 	alike := func() bool {
@@ -107,9 +107,8 @@ func TestLogin(t *testing.T) {
 	assert.ElementsMatch(t, []string{"email", "password"}, missing.fields())
 }
 
-// TestRefresh: refresh tokens rotate, and one that is used twice ends its whole
-// family, but not other sign-ins.
-func TestRefresh(t *testing.T) {
+// Refresh tokens rotate. A second use of one revokes its family, and no other.
+func TestRefresh_UsedTwice_RevokesFamily(t *testing.T) {
 	t.Parallel()
 	s := serve(t)
 	user := s.register()
@@ -121,15 +120,15 @@ func TestRefresh(t *testing.T) {
 	require.Equal(t, http.StatusOK, second.status, second)
 	s.with(second.str("data.token")).get("/auth/me")
 
-	s.noRefresh(first.str("data.refreshToken"))  // stolen
-	s.noRefresh(second.str("data.refreshToken")) // so the family ends
+	s.noRefresh(first.str("data.refreshToken"))  // used twice
+	s.noRefresh(second.str("data.refreshToken")) // the family is revoked
 	s.noRefresh(user.refresh)
 	require.Equal(t, http.StatusOK, s.refreshes(elsewhere.refresh).status, "another sign-in")
 	s.noRefresh("made-up")
 	s.anonymous().refused(http.StatusBadRequest, "VALIDATION_ERROR", "POST", "/auth/refresh", obj{})
 }
 
-func TestLogoutAndPasswordChange(t *testing.T) {
+func TestLogout_AndPasswordChange_EndTokens(t *testing.T) {
 	t.Parallel()
 	s := serve(t)
 	user := s.register()
@@ -153,12 +152,12 @@ func TestLogoutAndPasswordChange(t *testing.T) {
 	s.login(user.email, nextPassword).get("/auth/me")
 }
 
-func TestDeactivation(t *testing.T) {
+func TestDeactivate_Account_EndsTokens(t *testing.T) {
 	t.Parallel()
 	s := serve(t)
 	n := newNode(s, "Node")
 	admin := s.admin()
-	// By oneself, on either of the two routes, and by an administrator.
+	// The user does it over either route, or an administrator does it.
 	for i, end := range []func(*person){
 		func(p *person) {
 			p.refused(http.StatusUnauthorized, "INVALID_CREDENTIALS", "POST", "/auth/deactivate", obj{"password": "wrong-Password-1"})
@@ -184,8 +183,7 @@ func TestDeactivation(t *testing.T) {
 
 var resetToken = regexp.MustCompile(`[0-9A-Za-z_-]{32,}`)
 
-// mailedToken reads the last reset token that was mailed to an address, from the
-// log of the server.
+// mailedToken returns the latest reset token for an address from the server's log.
 func (s *server) mailedToken(email string) (token string) {
 	s.t.Helper()
 	waitFor(s.t, "a mail to "+email, func() (bool, any) {
@@ -200,7 +198,7 @@ func (s *server) mailedToken(email string) (token string) {
 	return token
 }
 
-func TestForgottenPassword(t *testing.T) {
+func TestForgotPassword_MailedToken_ResetsPassword(t *testing.T) {
 	t.Parallel()
 	s := serve(t)
 	user := s.register()
@@ -225,7 +223,7 @@ func TestForgottenPassword(t *testing.T) {
 	assert.NotContains(t, s.err.String(), "unknown@example.com", "nothing is mailed to strangers")
 }
 
-// limited holds a 429 against the rules.
+// limited checks the form of a 429.
 func limited(t *testing.T, a answer, code string, limit int, most time.Duration) {
 	t.Helper()
 	assert.Equal(t, "429 "+code, fmt.Sprint(a.status, " ", a.str("error.code")), a)
@@ -239,7 +237,7 @@ func limited(t *testing.T, a answer, code string, limit int, most time.Duration)
 	assert.LessOrEqual(t, time.Duration(wait)*time.Second, most)
 }
 
-func TestSignInLimits(t *testing.T) {
+func TestLimits_SignIn_AreEnforced(t *testing.T) {
 	t.Parallel()
 	s := serve(t)
 	user := s.register()
@@ -257,7 +255,7 @@ func TestSignInLimits(t *testing.T) {
 	other := s.register()
 	s.login(other.email, password)
 
-	// 14 of 60 are used by now.
+	// The 14 calls above used up part of the 60.
 	for i := 15; ; i++ {
 		a := s.anonymous().do("POST", "/auth/refresh", obj{})
 		if a.status == http.StatusTooManyRequests {
@@ -276,8 +274,8 @@ func TestSignInLimits(t *testing.T) {
 	assert.Equal(t, http.StatusOK, health.status)
 }
 
-// TestTierLimits uses up what BASIC allows in an hour.
-func TestTierLimits(t *testing.T) {
+// A user uses up the limits of BASIC.
+func TestLimits_Tier_AreEnforced(t *testing.T) {
 	t.Parallel()
 	s := serve(t)
 	n := newNode(s, "Node")
@@ -314,7 +312,7 @@ func TestTierLimits(t *testing.T) {
 	tier := user.get("/users/tier")
 	assert.Equal(t, obj{"sessions": 1.0, "messagesThisHour": 100.0, "apiCallsThisHour": 1000.0}, tier.at("data.usage"))
 
-	// A higher tier counts at once.
+	// A higher tier applies at once.
 	s.admin().want(http.StatusOK, "PUT", "/admin/users/"+user.id, obj{"tier": "PRO"})
 	line.say("as a PRO")
 }

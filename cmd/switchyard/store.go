@@ -18,6 +18,7 @@ import (
 
 const defaultStore = "sqlite:switchyard.db"
 
+// migrate runs the command migrate.
 func migrate(ctx context.Context, args []string, out, _ io.Writer) error {
 	store := defaultStore
 	f := newFlags("migrate", "up|status", "Brings a store's schema up to date, or tells its state.", out)
@@ -53,6 +54,7 @@ func migrate(ctx context.Context, args []string, out, _ io.Writer) error {
 	return nil
 }
 
+// token runs the command token.
 func token(ctx context.Context, args []string, out, _ io.Writer) error {
 	store := defaultStore
 	f := newFlags("token", "", "Prints the fleet token that workers of this store's server send.\nIt does not apply to a server that runs with --worker-token.", out)
@@ -70,6 +72,7 @@ func token(ctx context.Context, args []string, out, _ io.Writer) error {
 	return err
 }
 
+// user runs the command user.
 func user(ctx context.Context, args []string, out, _ io.Writer) error {
 	store, email, name, password, tier, admin := defaultStore, "", "", "", "", false
 	f := newFlags("user", "create|set-tier|set-password", "Creates a user, or sets its tier or password. A server that runs notices within a second.", out)
@@ -95,7 +98,8 @@ func user(ctx context.Context, args []string, out, _ io.Writer) error {
 		return err
 	}
 	if f.words[0] != "set-tier" && password == "" {
-		if password, err = bufio.NewReader(os.Stdin).ReadString('\n'); err != nil && password == "" {
+		password, err = bufio.NewReader(os.Stdin).ReadString('\n')
+		if err != nil && password == "" {
 			return f.bad(errors.New("--password is required, or a line on standard input"))
 		}
 		password = strings.TrimRight(password, "\r\n")
@@ -108,6 +112,8 @@ func user(ctx context.Context, args []string, out, _ io.Writer) error {
 	return err
 }
 
+// userAction returns the action of the command user, or an error for words and
+// flags that do not fit together.
 func userAction(f *flags, name, email, tier string, admin bool, out io.Writer) (func(*accounts.Accounts, context.Context, string) error, error) {
 	if len(f.words) != 1 {
 		return nil, errors.New("say one of create, set-tier and set-password")
@@ -148,7 +154,7 @@ func userAction(f *flags, name, email, tier string, admin bool, out io.Writer) (
 	return nil, fmt.Errorf("%q is none of create, set-tier and set-password", f.words[0])
 }
 
-// plain gives a domain error the way people read it.
+// plain returns a domain error in a form for the command line.
 func plain(e *domain.Error) error {
 	if len(e.Fields) == 0 {
 		return errors.New(e.Message)

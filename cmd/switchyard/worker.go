@@ -14,9 +14,10 @@ import (
 	"github.com/switchyard-wa/switchyard/domain"
 )
 
+// worker runs the command worker.
 func worker(ctx context.Context, args []string, out, errOut io.Writer) error {
 	c := server.WorkerConfig{Addr: "127.0.0.1:0", ControlPlane: "http://127.0.0.1:8000"}
-	c.Capacity = 50
+	c.Capacity = domain.DefaultWorkerCapacity
 	var simulated bool
 	var scan string
 	f := newFlags("worker", "", "Runs a worker that speaks the worker protocol and pretends to be WhatsApp.", out)
@@ -65,7 +66,8 @@ func worker(ctx context.Context, args []string, out, errOut io.Writer) error {
 	case "never":
 		c.ScanAfter = server.NeverScans
 	default:
-		if c.ScanAfter, err = time.ParseDuration(scan); err != nil || c.ScanAfter < 0 {
+		c.ScanAfter, err = time.ParseDuration(scan)
+		if err != nil || c.ScanAfter < 0 {
 			errs = append(errs, fmt.Errorf("--scan-after: %q is neither a time such as 2s nor never", scan))
 		}
 	}
@@ -79,6 +81,7 @@ func worker(ctx context.Context, args []string, out, errOut io.Writer) error {
 	return server.RunWorker(ctx, c, server.Config{Log: log, Out: out})
 }
 
+// checkURL returns an error unless the value of a flag is an HTTP URL.
 func checkURL(flag, text string) error {
 	if u, err := url.Parse(text); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
 		return fmt.Errorf("--%s must be an http:// or https:// URL, not %q", flag, text)

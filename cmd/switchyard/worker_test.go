@@ -20,20 +20,19 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A node is a worker as they are deployed already, written from the protocol
-// page: it keeps its raw id, sends no extensions, reports from inside the calls
-// that it answers, never repeats a report, and refuses keys it does not know.
-// With modern it announces the extensions and uses them.
+// node is a legacy worker, written from the protocol page. It keeps its raw id, sends
+// no extensions, reports inside the calls that it answers, never repeats a report,
+// and refuses unknown keys. With modern it announces and uses the extensions.
 type node struct {
 	t         *testing.T
-	id        string // raw, as it stands in its URLs and bodies
-	canonical string // what the control plane makes of it
-	control   string // base of the control plane's routes
+	id        string // raw id in URLs and bodies
+	canonical string // id of the control plane
+	control   string // base URL of the control plane's routes
 	modern    bool
 	max       int
-	every     time.Duration // between heartbeats
+	every     time.Duration // interval of heartbeats
 	disk      *disk
-	listener  string // address
+	listener  string // listen address
 	web       *http.Client
 	token     string // sent, and expected of the control plane
 
@@ -42,22 +41,22 @@ type node struct {
 	beating   chan struct{} // closed to stop the heartbeats
 	beats     sync.WaitGroup
 	running   map[string]*running
-	reports   map[string]bool // sessions whose reports get lost
-	starts    map[string]int  // calls to start, by session
+	reports   map[string]bool // sessions whose reports are lost
+	starts    map[string]int  // start calls by session
 	calls     []call
 	sent      []sent
 	byOurs    map[string]string // clientMessageId → messageId
-	gate      chan struct{}     // answers to sends wait until it is closed
-	entered   atomic.Int32      // sends that have come to the gate
+	gate      chan struct{}     // closed: sends get their response
+	entered   atomic.Int32      // sends that have reached the gate
 	refusals  int
 	restarts  int
 	registers int
-	accepted  time.Time // of the last heartbeat
+	accepted  time.Time // time of the latest accepted heartbeat
 	lease     time.Duration
 	faults    []string
 }
 
-// A disk holds the credentials of linked phones, by session. Nodes may share one.
+// disk holds the credentials of linked phones by session. Nodes may share one.
 type disk struct {
 	mu     sync.Mutex
 	phones map[string]string
@@ -74,12 +73,13 @@ func (d *disk) phone(id string) string {
 func (d *disk) keep(id, phone string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.phones[id] = phone; phone == "" {
+	d.phones[id] = phone
+	if phone == "" {
 		delete(d.phones, id)
 	}
 }
 
-// running is a session in the node's memory, also one that is disconnected.
+// running is a session in the node's memory, connected or not.
 type running struct {
 	status     string
 	qr         string
@@ -88,20 +88,20 @@ type running struct {
 
 func (r *running) live() bool { return r != nil && r.status != "DISCONNECTED" }
 
-// A call is what the control plane asked of the node.
+// call is a call of the control plane.
 type call struct {
 	what string // start, restart, …, send, manage
 	id   string // session
 	body obj
 }
 
-// sent is a message that has gone out to the pretend WhatsApp.
+// sent is a message that the pretended WhatsApp accepted.
 type sent struct {
 	session, messageID, text string
 	body                     obj
 }
 
-// A nodeOption sets a node up before it registers.
+// nodeOption configures a node before it registers.
 type nodeOption func(*node)
 
 func modern(n *node)                 { n.modern = true }
@@ -144,7 +144,7 @@ func newNode(s *server, id string, options ...nodeOption) *node {
 	return n
 }
 
-// bearer is a transport that authorises every request.
+// bearer is a transport that adds the credential to every request.
 type bearer string
 
 func (b bearer) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -154,14 +154,14 @@ func (b bearer) RoundTrip(r *http.Request) (*http.Response, error) {
 
 func (n *node) endpoint() string { return "http://" + n.listener }
 
-// fault notes what the control plane must not do.
+// fault records a violation of the protocol by the control plane.
 func (n *node) fault(format string, args ...any) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.faults = append(n.faults, fmt.Sprintf(format, args...))
 }
 
-// tell calls the control plane as the node does: once.
+// tell calls the control plane once.
 func (n *node) tell(method, path string, body any) (answer, error) {
 	text, err := json.Marshal(body)
 	if err != nil {
@@ -178,13 +178,14 @@ func (n *node) tell(method, path string, body any) (answer, error) {
 	}
 	defer resp.Body.Close()
 	a := answer{call: method + " " + path, status: resp.StatusCode, header: resp.Header}
-	if a.raw, err = io.ReadAll(resp.Body); err != nil {
+	a.raw, err = io.ReadAll(resp.Body)
+	if err != nil {
 		return a, err
 	}
 	return a, a.read()
 }
 
-// must is tell for tests that look at the answer.
+// must calls the control plane and requires a response.
 func (n *node) must(method, path string, body any) answer {
 	n.t.Helper()
 	a, err := n.tell(method, path, body)
@@ -192,7 +193,7 @@ func (n *node) must(method, path string, body any) answer {
 	return a
 }
 
-// register tells the control plane that the node is there.
+// register registers the node.
 func (n *node) register() answer {
 	n.t.Helper()
 	body := obj{
@@ -228,7 +229,7 @@ func (n *node) listen(addr string) {
 	go func(s *http.Server) { _ = s.Serve(l) }(n.serving)
 }
 
-// beat begins the heartbeats; the first one comes a full interval later.
+// beat starts the heartbeats. The first one is sent after a full interval.
 func (n *node) beat() {
 	stop := make(chan struct{})
 	n.mu.Lock()
@@ -248,8 +249,8 @@ func (n *node) beat() {
 	})
 }
 
-// heartbeat sends form 1. With extensions it obeys the commands in the answer,
-// and stops everything when its lease has run out.
+// heartbeat sends the first form of the body. A modern node applies the commands of
+// the response, and stops everything when its lease ends.
 func (n *node) heartbeat() {
 	n.mu.Lock()
 	sessions := make([]obj, 0, len(n.running))
@@ -298,8 +299,8 @@ func number(v any, path string) float64 {
 	return f
 }
 
-// report posts a session's status, once, and waits for the answer. Only
-// QR_REQUIRED carries the worker's id.
+// report posts a session's status once and waits for the response. Only QR_REQUIRED
+// carries the worker's id.
 func (n *node) report(id, status string, more obj) {
 	body := obj{"sessionId": id, "status": status, "timestamp": now()}
 	maps.Copy(body, more)
@@ -315,20 +316,20 @@ func (n *node) report(id, status string, more obj) {
 	if lost {
 		return
 	}
-	// What came of it does not matter to a worker, as long as it is an answer.
+	// A worker accepts any response but a 5xx.
 	if a, err := n.tell("POST", "/webhooks/session-status", body); err == nil && a.status >= 500 {
 		n.fault("a report was answered %s", a)
 	}
 }
 
-// messageStatus reports what became of a message.
+// messageStatus reports the status of a message.
 func (n *node) messageStatus(session, messageID, status string) answer {
 	n.t.Helper()
 	return n.must("POST", "/webhooks/message-status",
 		obj{"sessionId": session, "messageId": messageID, "status": status, "timestamp": now()})
 }
 
-// scan pretends that a phone scans the session's QR code.
+// scan simulates that a phone scans the session's QR code.
 func (n *node) scan(id string) {
 	phone := fmt.Sprintf("62812%08d", phoneNumbers.Add(1))
 	n.disk.keep(id, phone)
@@ -344,14 +345,14 @@ func (n *node) set(id, status string) {
 	}
 }
 
-// loseReports makes the reports about a session get lost, or arrive again.
+// loseReports sets whether reports about a session are lost.
 func (n *node) loseReports(id string, lost bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.reports[id] = lost
 }
 
-// crash ends the process, as far as anybody can tell from outside.
+// crash simulates the end of the process.
 func (n *node) crash() {
 	n.mu.Lock()
 	stop, serving := n.beating, n.serving
@@ -362,20 +363,19 @@ func (n *node) crash() {
 	}
 	n.beats.Wait()
 	if serving != nil {
-		_ = serving.Close() // connections and all
+		_ = serving.Close() // open connections too
 	}
 }
 
-// emerge ends what looked like a crash: nothing was lost, and the node does not
-// know that anything happened.
+// emerge ends a simulated crash without a loss: the node does not know of the crash.
 func (n *node) emerge() {
 	n.t.Helper()
 	n.listen(n.listener)
 	n.beat()
 }
 
-// reboot starts the process anew after a crash: memory is empty, credentials are
-// on disk. It registers, but does not recover yet.
+// reboot starts the process after a crash, with empty memory and the credentials on
+// disk. It registers and does not recover yet.
 func (n *node) reboot() answer {
 	n.t.Helper()
 	n.mu.Lock()
@@ -385,7 +385,7 @@ func (n *node) reboot() answer {
 	return n.register()
 }
 
-// resume is what follows a registration that asks for it.
+// resume recovers the sessions after a registration that demands it.
 func (n *node) resume() (assigned, outcome answer) {
 	n.t.Helper()
 	assigned = n.must("GET", "/workers/"+n.id+"/sessions/assigned", nil)
@@ -410,7 +410,7 @@ func (n *node) resume() (assigned, outcome answer) {
 	return assigned, outcome
 }
 
-// has tells the status of a session in the node's memory.
+// has returns the status of a session in the node's memory.
 func (n *node) has(id string) string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -420,7 +420,7 @@ func (n *node) has(id string) string {
 	return ""
 }
 
-// live counts the sessions that hold a slot.
+// live returns the number of sessions that occupy a slot.
 func (n *node) live() (count int) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -432,7 +432,7 @@ func (n *node) live() (count int) {
 	return count
 }
 
-// qr is the string that the phone has to scan.
+// qr returns the text of the QR code.
 func (n *node) qr(id string) string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -442,7 +442,7 @@ func (n *node) qr(id string) string {
 	return ""
 }
 
-// asked lists what the control plane asked for a session, in order.
+// asked returns the control plane's calls about a session, in order.
 func (n *node) asked(id string) (what []string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -454,22 +454,22 @@ func (n *node) asked(id string) (what []string) {
 	return what
 }
 
-// last gives the body of the last call.
+// last returns the latest call.
 func (n *node) last() call {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.calls[len(n.calls)-1]
 }
 
-// outbox lists what the node has sent.
+// outbox returns the sent messages.
 func (n *node) outbox() []sent {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return slices.Clone(n.sent)
 }
 
-// hold makes answers to sends wait until release is called. What is sent has
-// gone out by then.
+// hold delays the responses to sends until release is called. The messages are sent
+// before.
 func (n *node) hold() (release func()) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -486,7 +486,7 @@ func (n *node) hold() (release func()) {
 var (
 	jid   = regexp.MustCompile(`^[0-9-]+@(s\.whatsapp\.net|g\.us)$`)
 	known = strings.Fields("to type message mediaUrl caption filename location contact link poll messageId humanSimulation")
-	// needed lists what each type of send cannot do without.
+	// needed lists the required field of each type of send.
 	needed = map[string]string{
 		"text": "message", "image": "mediaUrl", "document": "mediaUrl filename", "audio": "mediaUrl", "video": "mediaUrl",
 		"sticker": "mediaUrl", "location": "location", "contact": "contact", "link": "link", "poll": "poll",
@@ -494,10 +494,10 @@ var (
 	}
 )
 
-// unreachable is a number that the pretend WhatsApp does not know.
+// unreachable is a number that the pretended WhatsApp does not know.
 const unreachable = "6280000000000"
 
-// objection says what is wrong with a send, or "".
+// objection returns the problem of a send, or "".
 func (n *node) objection(body obj) string {
 	kind, _ := body["type"].(string)
 	fields, ok := needed[kind]

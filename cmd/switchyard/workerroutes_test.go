@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// routes is what a node answers.
+// routes returns the handler of a node.
 func (n *node) routes() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /health", func(w http.ResponseWriter, _ *http.Request) { data(w, http.StatusOK, obj{"status": "healthy"}) })
@@ -35,11 +35,10 @@ func (n *node) routes() http.Handler {
 func data(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(obj{"success": true, "data": v}) // whoever has gone cannot be told
+	_ = json.NewEncoder(w).Encode(obj{"success": true, "data": v}) // the caller may have gone
 }
 
-// refuse answers an error, in one of the two shapes that are in the field after
-// the other.
+// refuse writes an error, in one of two forms that workers use, alternately.
 func (n *node) refuse(w http.ResponseWriter, status int, message string) {
 	n.mu.Lock()
 	n.refusals++
@@ -54,7 +53,7 @@ func (n *node) refuse(w http.ResponseWriter, status int, message string) {
 	_ = json.NewEncoder(w).Encode(body)
 }
 
-// note reads a call's body and writes the call down.
+// note decodes and records a call.
 func (n *node) note(what, id string, r *http.Request) obj {
 	var body obj
 	if err := json.NewDecoder(r.Body).Decode(&body); err != nil && r.ContentLength > 0 {
@@ -141,7 +140,7 @@ func (n *node) sessionStatus(w http.ResponseWriter, r *http.Request) {
 	data(w, http.StatusOK, v)
 }
 
-// existing is a handler for a session that must be there.
+// existing returns a handler that requires the session.
 func (n *node) existing(what string, act func(id string)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		id := r.PathValue("id")
@@ -155,8 +154,8 @@ func (n *node) existing(what string, act func(id string)) http.HandlerFunc {
 	}
 }
 
-// restart reports DISCONNECTED and RECONNECTING a millisecond apart, in one
-// order and the next time in the other, and CONNECTED when it is done.
+// restart reports DISCONNECTED and RECONNECTING a millisecond apart, in alternating
+// order, and then CONNECTED.
 func (n *node) restart(id string) {
 	n.mu.Lock()
 	n.restarts++
@@ -197,7 +196,7 @@ func (n *node) remove(id string) {
 	delete(n.running, id)
 }
 
-// unlink pretends that the phone's owner logs the session out there.
+// unlink simulates a logout by the owner of the phone.
 func (n *node) unlink(id string) {
 	n.disk.keep(id, "")
 	n.set(id, "DISCONNECTED")
@@ -242,12 +241,13 @@ func (n *node) send(w http.ResponseWriter, r *http.Request) {
 	data(w, http.StatusOK, answer)
 }
 
-// deliver hands a message to the pretend WhatsApp.
+// deliver sends a message to the pretended WhatsApp.
 func (n *node) deliver(id string, body obj) (messageID string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	ours, _ := body["clientMessageId"].(string)
-	if messageID = n.byOurs[ours]; ours != "" && messageID != "" {
+	messageID = n.byOurs[ours]
+	if ours != "" && messageID != "" {
 		return messageID
 	}
 	messageID = fmt.Sprintf("3EB0%s%06X", strings.ToUpper(fmt.Sprintf("%x", n.id)), len(n.sent)+1)

@@ -25,6 +25,27 @@ func Public(err error) error {
 		return domain.Errorf(domain.Conflict, domain.CodeInvalidState,
 			"It is being changed by others at the moment; try again").WithCause(err)
 	}
+	return internal(err)
+}
+
+// PublicIn returns err in the public form for a caller with ctx. It differs from
+// [Public] in the errors of contexts: once ctx has ended, its error replaces
+// whatever a port made of it. While ctx is alive, the end of another context is
+// Internal.
+func PublicIn(ctx context.Context, err error) error {
+	var e *domain.Error
+	switch {
+	case err == nil, errors.As(err, &e):
+		return err
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return internal(err)
+	}
+	return Public(err)
+}
+
+func internal(err error) error {
 	return domain.Errorf(domain.Internal, domain.CodeInternal,
 		"Something went wrong on our side; try again, and report the request id if it persists").WithCause(err)
 }

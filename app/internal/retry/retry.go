@@ -5,6 +5,7 @@
 package retry
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -13,27 +14,33 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// attempts bounds how often a transaction is tried.
-const attempts = 8
+const (
+	// defaultAttempts bounds how often a transaction is tried.
+	defaultAttempts = 8
+	// maxWait bounds the waiting time between two attempts.
+	maxWait = 128 * time.Millisecond
+)
 
 // Updater runs transactions on a store. It has no state and is safe for
 // concurrent use.
 type Updater struct {
 	Store  ports.Store
-	Random ports.Random
+	Random ports.Random // unused if Sleep is nil
 	// Sleep waits between attempts. A Sleep that returns an error while ctx is alive
-	// does not wait; the next attempt follows at once.
+	// does not wait; the next attempt follows at once. Nil: every attempt does.
 	Sleep func(ctx context.Context, d time.Duration) error
+	// Attempts bounds how often a transaction is tried. 0: eight.
+	Attempts int
 }
 
-// Update runs fn in an Update, and repeats it after a conflict, eight attempts in
-// all. The second attempt follows at once. Later ones wait for a random time of up
-// to 4, 8, 16 … ms: several writers contend for the row.
+// Update runs fn in an Update, and repeats it after a conflict. The second attempt
+// follows at once. Later ones wait for a random time of up to 4, 8, 16 … 128 ms:
+// several writers contend for the row.
 func (u Updater) Update(ctx context.Context, fn func(ctx context.Context, tx *ports.Tx) error) error {
 	var err error
-	for attempt := range attempts {
-		if attempt > 1 {
-			if err := u.backOff(ctx, time.Millisecond<<attempt); err != nil {
+	for attempt := range cmp.Or(u.Attempts, defaultAttempts) {
+		if attempt > 1 && u.Sleep != nil {
+			if err := u.backOff(ctx, min(time.Millisecond<<attempt, maxWait)); err != nil {
 				return err
 			}
 		}
