@@ -30,8 +30,8 @@ func TestInvalidator_NetworkIsCut_ReportsGaps(t *testing.T) {
 			if of == b {
 				p = proxyB
 			}
-			p.cut()
-			return p.heal
+			p.Cut()
+			return p.Heal
 		}
 	})
 }
@@ -56,10 +56,10 @@ func TestInvalidator_NetworkDropsPackets_Reconnects(t *testing.T) {
 	require.True(t, receive().All, "the subscription begins")
 	publisher.Publish(ports.Invalidation{Users: []string{"u1"}})
 	require.Equal(t, ports.Invalidation{Users: []string{"u1"}}, receive())
-	before := p.connections()
-	p.lose()
+	before := p.Connections()
+	p.Lose()
 	publisher.Publish(ports.Invalidation{Users: []string{"u2"}})
-	require.Eventually(t, func() bool { return p.connections() > before }, 20*time.Second, 10*time.Millisecond)
-	p.heal()
+	require.Eventually(t, func() bool { return p.Connections() > before }, 20*time.Second, 10*time.Millisecond)
+	p.Heal()
 	require.True(t, receive().All)
 }

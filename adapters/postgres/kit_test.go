@@ -3,11 +3,13 @@ package postgres_test
 import (
 	"context"
 	"errors"
+	"net/url"
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/require"
 
+	"github.com/switchyard-wa/switchyard/adapters/internal/testproxy"
 	"github.com/switchyard-wa/switchyard/adapters/postgres"
 	"github.com/switchyard-wa/switchyard/ports"
 )
@@ -70,4 +72,14 @@ func run(t testing.TB, dsn, sql string) {
 	defer c.Close(t.Context())
 	_, err = c.Exec(t.Context(), sql).ReadAll()
 	require.NoError(t, err)
+}
+
+// through starts a proxy in front of the server of a URL. It returns the proxy and the URL that leads through it.
+func through(t *testing.T, dsn string) (*testproxy.Proxy, string) {
+	t.Helper()
+	u, err := url.Parse(dsn)
+	require.NoError(t, err)
+	p := testproxy.Start(t, u.Host)
+	u.Host = p.Addr()
+	return p, u.String()
 }

@@ -74,9 +74,9 @@ func TestStore_NetworkDropsPackets_FailsInTime(t *testing.T) {
 	p, dsn := through(t, postgrestest.Shared(t).NewDatabase(t))
 	s := openWith(t, dsn, postgres.Options{Migrate: true, Timeout: shortTimeout})
 	require.NoError(t, set(s, "name", "value"))
-	p.lose()
+	p.Lose()
 	requireFailInTime(t, s)
-	p.heal()
+	p.Heal()
 	requireRecovery(t, s)
 }
 
@@ -157,9 +157,9 @@ func TestUpdate_CommitIsNotAnswered_OutcomeIsUncertain(t *testing.T) {
 		lost func()
 		want string
 	}{
-		{"COMMIT lost", p.lose, ""},
-		{"answer lost", func() { p.set(func() { p.deaf = true }) }, "new"},
-		{"connection broken", p.cut, ""},
+		{"COMMIT lost", p.Lose, ""},
+		{"answer lost", p.LoseAnswers, "new"},
+		{"connection broken", p.Cut, ""},
 	} {
 		for kind, as := range map[string]func(updateFunc) updateFunc{"write first": func(fn updateFunc) updateFunc { return fn }, "read first": readFirst} {
 			t.Run(way.name+" "+kind, func(t *testing.T) {
@@ -171,7 +171,7 @@ func TestUpdate_CommitIsNotAnswered_OutcomeIsUncertain(t *testing.T) {
 					way.lost()
 					return err
 				}))
-				p.heal()
+				p.Heal()
 				require.ErrorIs(t, err, postgres.ErrUncertain)
 				require.Equal(t, 1, runs, "it was repeated")
 				require.Equal(t, way.want, setting(t, look, name))

@@ -21,6 +21,14 @@ type mode struct {
 	savepoints bool // each write has a savepoint, so that a refused write can be undone
 }
 
+// access returns what the statements of the transaction may do.
+func (m mode) access() sqlstore.Access {
+	if m.write {
+		return sqlstore.ReadWrite
+	}
+	return sqlstore.ReadOnly
+}
+
 // tx is one run of a function in a transaction. The transaction is its own, or the transaction of a group. An own
 // transaction sends BEGIN together with its first statement. tx implements [sqlstore.Conn].
 type tx struct {
@@ -68,7 +76,7 @@ func (t *tx) run(ctx context.Context, fn func(ctx context.Context, tx *ports.Tx)
 			t.end(ctx, false)
 		}
 	}()
-	err := t.store.queries.Begin(ctx, t, t.store, t.write).Run(fn)
+	err := t.store.queries.Begin(ctx, t, t.store, t.access()).Run(fn)
 	returned = true
 	t.end(ctx, err == nil)
 	return err

@@ -33,7 +33,7 @@ import (
 const (
 	fewConnections  = 32
 	manyConnections = 256                     // a real worker takes 100 ms and more, so hundreds of sends are under way at once
-	rounds          = 7                       // of which the median counts
+	rounds          = 7                       // the median round counts
 	measured        = 1500 * time.Millisecond // for one target in a round
 )
 

@@ -3,10 +3,7 @@
 package postgrestest
 
 import (
-	"bytes"
 	"errors"
-	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"os/user"
@@ -37,10 +34,8 @@ func find() (install, error) {
 	if err != nil {
 		return install{}, err
 	}
-	if path, err := exec.LookPath("initdb"); err == nil {
-		if path, err = filepath.EvalSymlinks(path); err == nil && complete(filepath.Dir(path)) {
-			return install{filepath.Dir(path), as}, nil
-		}
+	if dir := folderInPath(); dir != "" && complete(dir) {
+		return install{dir, as}, nil
 	}
 	var found []string
 	for _, pattern := range folders {
@@ -54,6 +49,19 @@ func find() (install, error) {
 		return install{}, errMissing
 	}
 	return install{slices.MaxFunc(found, func(a, b string) int { return version(a) - version(b) }), as}, nil
+}
+
+// folderInPath returns the folder of the initdb that the PATH leads to, or "".
+func folderInPath() string {
+	link, err := exec.LookPath("initdb")
+	if err != nil {
+		return ""
+	}
+	path, err := filepath.EvalSymlinks(link)
+	if err != nil {
+		return ""
+	}
+	return filepath.Dir(path)
 }
 
 // complete reports whether a folder has all programs that a server needs.
@@ -97,92 +105,3 @@ func unprivileged() (*syscall.Credential, error) {
 }
 
 func (i install) path(program string) string { return filepath.Join(i.bin, program) }
-
-// command returns a command in a new session, so that signals of a terminal do not reach it.
-func (i install) command(name string, args ...string) *exec.Cmd {
-	c := exec.Command(name, args...) //nolint:noctx // the guardian ends it
-	c.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Credential: i.as}
-	c.Env = append(os.Environ(), "LC_ALL=C", "TZ=UTC")
-	return c
-}
-
-// chown makes the user of the server own a file or folder.
-func (i install) chown(path string) error {
-	if i.as == nil {
-		return nil
-	}
-	return os.Chown(path, int(i.as.Uid), int(i.as.Gid))
-}
-
-// folder makes a folder for a server. The folder of a test does not do, because only the test's user can reach it.
-func (i install) folder() (string, error) {
-	parent := os.TempDir()
-	if i.as != nil && !public(parent) {
-		parent = "/tmp"
-	}
-	dir, err := os.MkdirTemp(parent, "postgrestest-")
-	if err != nil {
-		return "", err
-	}
-	return dir, i.chown(dir)
-}
-
-// public reports whether every user can reach the files in a folder.
-func public(dir string) bool {
-	dir, err := filepath.Abs(dir)
-	if err != nil {
-		return false
-	}
-	for ; ; dir = filepath.Dir(dir) {
-		info, err := os.Stat(dir)
-		if err != nil || info.Mode()&fs.ModePerm&0o001 == 0 {
-			return false
-		}
-		if dir == filepath.Dir(dir) {
-			return true
-		}
-	}
-}
-
-// children returns the processes that a process has started.
-func children(parent int) (pids []int) {
-	if _, err := os.Stat("/proc/self/stat"); err != nil {
-		list, _ := exec.Command("ps", "-A", "-o", "pid=", "-o", "ppid=").Output() //nolint:noctx // it ends by itself
-		for line := range strings.Lines(string(list)) {
-			var pid, of int
-			if n, _ := fmt.Sscan(line, &pid, &of); n == 2 && of == parent {
-				pids = append(pids, pid)
-			}
-		}
-		return pids
-	}
-	files, _ := filepath.Glob("/proc/[0-9]*")
-	for _, file := range files {
-		pid, _ := strconv.Atoi(filepath.Base(file))
-		if _, of := status(pid); of == parent {
-			pids = append(pids, pid)
-		}
-	}
-	return pids
-}
-
-// status returns the state of a process, as a letter, and its parent.
-func status(pid int) (state string, parent int) {
-	stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid)) // pid (name) state parent …
-	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
-	if len(fields) < 2 {
-		return "", 0
-	}
-	parent, _ = strconv.Atoi(fields[1])
-	return fields[0], parent
-}
-
-// alive reports whether a process runs. A process that has ended stays in the list of processes, as a zombie, until its
-// parent waits for it.
-func alive(pid int) bool {
-	if syscall.Kill(pid, 0) != nil {
-		return false
-	}
-	state, _ := status(pid)
-	return state != "Z"
-}

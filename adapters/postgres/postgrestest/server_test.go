@@ -158,7 +158,7 @@ func child() {
 		if pause {
 			s.Pause()
 		}
-		_, _ = os.Stdout.WriteString(s.DSN() + " " + s.dir + "\n")
+		_, _ = os.Stdout.WriteString(s.DSN() + " " + s.process.Dir() + "\n")
 	}
 	select {}
 }
