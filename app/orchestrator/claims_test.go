@@ -163,19 +163,23 @@ func TestOnlyWhoeverAssignedKnowsThatNothingRuns(t *testing.T) {
 	a.dead = true
 	c.hands.set(func(made call) error {
 		if made.by == "A" && made.kind == "start" {
-			a.store.lost.Store(true) // it runs, but A never says so
+			a.store.SetDown() // it runs, but A never says so
 		}
 		return nil
 	})
 	for due := c.clock.Now(); c.hands.made("start") == 0; c.clock.advance(tick) {
 		require.Less(t, c.clock.Now().Sub(due), 10*time.Second)
-		b.store.before = func(reads int64) {
-			for reads >= 3 && !a.store.lost.Load() { // B has chosen a worker too, when A assigns and calls
+		reads := 0 // since the latest write
+		b.store.BeforeView = func(context.Context) error { reads++; return nil }
+		b.store.BeforeUpdate = func(context.Context) error {
+			before := reads
+			reads = 0
+			for before >= 3 && !a.store.IsDown() { // B has chosen a worker too, when A assigns and calls
 				_, _ = a.RunOnce(t.Context())
 				c.clock.advance(tick)
 			}
+			return nil
 		}
-		b.store.run = 0
 		_, err := b.RunOnce(t.Context())
 		require.NoError(t, err)
 	}
@@ -280,11 +284,10 @@ func TestASessionIsNotDeletedWhileAnotherReplicaStartsIt(t *testing.T) {
 	require.Equal(t, 1, c.hands.made("start"))
 	began, end := c.hang("restart")
 	var restarted <-chan struct{}
-	b.store.before = func(int64) { // nobody is calling, and then A does
-		b.store.before = nil
+	b.store.BeforeNextUpdate(func() { // nobody is calling, and then A does
 		restarted = aside(func() { _, _ = a.Sessions.Restart(context.Background(), s.UserID, s.ID) })
 		wait(t, began)
-	}
+	})
 	err := b.Sessions.Delete(t.Context(), s.UserID, s.ID)
 	require.Equal(t, domain.Conflict, kindOf(err))
 	end(nil)

@@ -16,6 +16,7 @@ import (
 	"github.com/switchyard-wa/switchyard/app/orchestrator"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/conformance/storehooks"
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
@@ -71,14 +72,13 @@ func (l *life) do(effect func() error) error {
 	return err
 }
 
-// crashableStore is the store as seen by a process that may die.
-type crashableStore struct {
-	ports.Store
-	life *life
-}
-
-func (s crashableStore) Update(ctx context.Context, fn func(context.Context, *ports.Tx) error) error {
-	return s.life.do(func() error { return s.Store.Update(ctx, fn) })
+// wrap returns the store as a process with this life sees it.
+func (l *life) wrap(store ports.Store) ports.Store {
+	s := storehooks.New(store)
+	s.AroundUpdate = func(ctx context.Context, fn storehooks.Func, update func(context.Context, storehooks.Func) error) error {
+		return l.do(func() error { return update(ctx, fn) })
+	}
+	return s
 }
 
 // place is a worker that does at once what it is told.
@@ -215,7 +215,7 @@ func newCrashableProcess(t *testing.T, shared bool) *crashableProcess {
 func (m *crashableProcess) begin(l *life) {
 	var err error
 	m.Orchestrator, err = orchestrator.New(orchestrator.Config{
-		Store: crashableStore{m.store, l}, Workers: gate{m.fleet, l}, Routes: memory.NewRoutes(), Limiter: memory.NewLimiter(),
+		Store: l.wrap(m.store), Workers: gate{m.fleet, l}, Routes: memory.NewRoutes(), Limiter: memory.NewLimiter(),
 		Bus: memory.NewBus(), Clock: m.clock, IDs: new(system.IDs), Random: system.Random{},
 		Shared: &m.shared, Invalidator: m.invalidator.Join(),
 		Log: slog.New(slog.DiscardHandler), Spawn: func(f func()) { f() },

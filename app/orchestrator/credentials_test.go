@@ -41,11 +41,12 @@ func TestWhatIsRevokedWhileItIsReadIsNotKept(t *testing.T) {
 			a := c.all[0]
 			s := c.line()
 			reads := 0
-			a.store.viewed = func() {
+			a.store.AfterView = func(_ context.Context, err error) error {
 				if reads++; reads == what.read {
-					a.store.viewed = nil
+					a.store.AfterView = nil
 					what.do(c, s)
 				}
+				return err
 			}
 			_, _, err := a.APIKeys.Authenticate(t.Context(), s.APIKey)
 			require.NoError(t, err, "it was good when it was asked for")

@@ -19,15 +19,14 @@ func TestAListThatWasHeldUpStartsNothingAgain(t *testing.T) {
 			require.NoError(t, c.worker1(b, "http://process-1:1"))
 			c.step()
 			s := c.connected(b)
-			c.pass(20 * time.Second) // long enough for its list to have it
-			a.store.before = func(int64) {
-				a.store.before = nil // it stands still here
+			c.pass(20 * time.Second)          // long enough for its list to have it
+			a.store.BeforeNextUpdate(func() { // it stands still here
 				a.dead = true
 				c.pass(held, func() { c.beat(b, "worker-1", s.ID) })
 				a.dead = false
-			}
+			})
 			c.beat(a, "worker-1")
-			require.Nil(t, a.store.before, "the list was news")
+			require.Nil(t, a.store.BeforeUpdate, "the list was news")
 			again := domain.Reconnecting // there is nothing newer than the list
 			if held > 0 {
 				again = domain.Connected

@@ -87,7 +87,7 @@ func TestAClaimLeftBehindIsTakenOver(t *testing.T) {
 			ctx, cancel := context.WithCancel(context.Background())
 			cancel()
 			_ = a.Run(ctx)
-			a.store.lost.Store(true)
+			a.store.SetDown()
 
 			c.pass(time.Second, c.pulse(b, "worker-1"))
 			require.NoError(t, c.store.Update(t.Context(), func(ctx context.Context, tx *ports.Tx) error {
@@ -236,14 +236,13 @@ func TestALateFarewellDoesNotHitTheNextProcess(t *testing.T) {
 			IsFullSnapshot: true, Sessions: []domain.Report{{SessionID: s.ID, Status: domain.Connected, Generation: 1}}})
 		require.NoError(t, err)
 	}
-	a.store.before = func(int64) {
-		a.store.before = nil // it stands still here
+	a.store.BeforeNextUpdate(func() { // it stands still here
 		a.dead = true
 		c.pass(3*time.Second, c.pulse(b, "worker-2"))
 		require.NoError(t, c.worker1(b, "http://process-1:1"))
 		c.pass(time.Minute, c.pulse(b, "worker-2"), beat)
 		a.dead = false
-	}
+	})
 	_, err := a.Protocol.Unregister(t.Context(), "worker-1", "http://process-1:1")
 	require.NoError(t, err)
 	beats := c.clock.Now().Add(30 * time.Second)
@@ -401,8 +400,7 @@ func TestALateReportOfAFormerProcessTakesNothingDown(t *testing.T) {
 			require.NoError(t, c.worker1(b, "http://process-1:1"))
 			c.step()
 			s := c.connected(b)
-			a.store.before = func(int64) {
-				a.store.before = nil // it stands still here
+			a.store.BeforeNextUpdate(func() { // it stands still here
 				a.dead = true
 				c.pass(3 * time.Second)
 				require.NoError(t, c.worker1(b, "http://process-1:1"))
@@ -414,7 +412,7 @@ func TestALateReportOfAFormerProcessTakesNothingDown(t *testing.T) {
 				require.Equal(t, domain.Connected, c.session(s.ID).Status)
 				c.pass(time.Minute, func() { c.beat(b, "worker-1", s.ID) })
 				a.dead = false
-			}
+			})
 			_ = late(a, s.ID)
 			c.pass(30*time.Second, func() {
 				_, err := b.Protocol.Heartbeat(t.Context(), domain.Heartbeat{WorkerID: "worker-1", CPU: -1, Memory: -1, MessageCount: -1,

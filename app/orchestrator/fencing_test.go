@@ -100,11 +100,10 @@ func TestWhatAWorkerOwnsByNowIsNotStoppedThere(t *testing.T) {
 	a := c.all[0]
 	c.register(a, "worker-1", 10)
 	s := c.line()
-	a.store.after = func() {
-		a.store.after = nil
+	a.store.AfterNextUpdate(func() {
 		_, err := a.Sessions.Connect(t.Context(), s.UserID, s.ID, service.ConnectOptions{})
 		require.NoError(t, err)
-	}
+	})
 	_, err := a.Protocol.Heartbeat(t.Context(), domain.Heartbeat{WorkerID: "worker-1", IsFullSnapshot: true, CPU: -1, Memory: -1, MessageCount: -1,
 		Sessions: []domain.Report{{SessionID: s.ID, Status: domain.Connected}}})
 	require.NoError(t, err)
@@ -124,8 +123,7 @@ func TestAStartThatAnotherReplicaMayHaveMade(t *testing.T) {
 	s := c.line()
 	began, end := c.hang("start")
 	var called <-chan struct{}
-	a.store.after = func() {
-		a.store.after = nil // it stands still here
+	a.store.AfterNextUpdate(func() { // it stands still here
 		require.True(t, c.session(s.ID).IsAssigned())
 		called = aside(func() {
 			for c.hands.made("start") == 0 {
@@ -134,7 +132,7 @@ func TestAStartThatAnotherReplicaMayHaveMade(t *testing.T) {
 			}
 		})
 		wait(t, began)
-		b.store.lost.Store(true)
+		b.store.SetDown()
 		c.clock.advance(time.Minute) // longer than its claim lasts
 		c.register(a, "worker-2", 10)
 		c.hands.set(func(made call) error {
@@ -143,7 +141,7 @@ func TestAStartThatAnotherReplicaMayHaveMade(t *testing.T) {
 			}
 			return nil
 		})
-	}
+	})
 	_, _ = a.Sessions.Connect(t.Context(), s.UserID, s.ID, service.ConnectOptions{})
 	require.NotNil(t, called)
 	require.Len(t, c.hands.all("start"), 2)
@@ -194,12 +192,11 @@ func TestNothingStartsWithCredentialsThatAreToBeWiped(t *testing.T) {
 	a := c.all[0]
 	c.register(a, "worker-1", 10)
 	s := c.line()
-	a.store.before = func(int64) {
-		a.store.before = nil
+	a.store.BeforeNextUpdate(func() {
 		require.NoError(t, c.store.Update(t.Context(), func(ctx context.Context, tx *ports.Tx) error {
 			return tx.Cleanups.Put(ctx, &domain.Cleanup{WorkerID: "worker-1", SessionID: s.ID, Command: domain.CommandLogout, DueAt: c.now(), CreatedAt: c.now()})
 		}))
-	}
+	})
 	_, err := a.Sessions.Connect(t.Context(), s.UserID, s.ID, service.ConnectOptions{})
 	require.Equal(t, domain.CodeNoAvailableWorkers, domain.CodeOf(err))
 	require.Zero(t, c.hands.made("start"))

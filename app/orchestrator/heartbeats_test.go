@@ -76,13 +76,12 @@ func TestHeartbeatsThatReachReplicasInTurnAreCheap(t *testing.T) {
 	told := 0
 	defer c.hub.Join().Subscribe(func(ports.Invalidation) { told++ })()
 	for _, r := range c.all {
-		r.store.views.Store(0)
-		r.store.updates.Store(0)
+		r.store.ResetCounts()
 	}
 	beat(30)
 	for _, r := range c.all {
-		require.Zero(t, r.store.views.Load(), "reads of %s", r.name)
-		require.EqualValues(t, 10, r.store.updates.Load(), "writes of %s", r.name)
+		require.Zero(t, r.store.Views(), "reads of %s", r.name)
+		require.EqualValues(t, 10, r.store.Updates(), "writes of %s", r.name)
 	}
 	require.Zero(t, told, "nobody else need know")
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/switchyard-wa/switchyard/app/orchestrator"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/conformance/storehooks"
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
@@ -170,10 +171,9 @@ func TestAStaleReadBringsNothingBack(t *testing.T) {
 	require.Equal(t, 1, view.Breakdown.Total)
 	_, err = a.Sessions.Restart(t.Context(), s.UserID, s.ID) // B is told, reads the row, …
 	require.NoError(t, err)
-	b.store.viewed = func() { // … and before it makes use of that, the session is deleted
-		b.store.viewed = nil
+	b.store.AfterNextView(func() { // … and before it makes use of that, the session is deleted
 		require.NoError(t, a.Sessions.Delete(t.Context(), s.UserID, s.ID))
-	}
+	})
 	require.NoError(t, c.stepOf(b))
 	require.NoError(t, c.stepOf(b))
 	view, _, err = b.Workers.Get(t.Context(), "worker-1")
@@ -226,12 +226,11 @@ func TestAWorkerThatRegistersDuringALookAtTheStoreStays(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			look()
-			a.store.viewed = func() {
-				a.store.viewed = nil
+			a.store.AfterNextView(func() {
 				c.register(a, "worker-2", 5)
-			}
+			})
 			require.NoError(t, c.stepOf(a))
-			require.Nil(t, a.store.viewed)
+			require.Nil(t, a.store.AfterView)
 			c.beat(a, "worker-2")
 			require.NoError(t, a.Workers.Remove(t.Context(), "worker-2", service.RemoveOptions{}))
 		})
@@ -328,41 +327,27 @@ func TestWorkersComeAndGoWithoutInvalidations(t *testing.T) {
 	require.Zero(t, b.Workers.ProbeStatus(t.Context()).Workers)
 }
 
-// hangingStore is a store that may be cut off: each read takes a while to fail.
-type hangingStore struct {
-	ports.Store
-	hangs atomic.Bool
-	after time.Duration
-}
-
-func (s *hangingStore) View(ctx context.Context, fn func(context.Context, *ports.Tx) error) error {
-	if !s.hangs.Load() {
-		return s.Store.View(ctx, fn)
-	}
-	select {
-	case <-time.After(s.after):
-		return errLost
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
 // TestWhoWaitsForALookWaitsForOne: those who come while the store hangs do not wait for each other's attempts, and whoever
 // gives up takes nobody along.
 func TestWhoWaitsForALookWaitsForOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store := &hangingStore{after: 10 * time.Second}
-		c := newReplicaSet(t, 2, func(cfg *orchestrator.Config) {
-			realTime(cfg)
-			if store.Store == nil {
-				store.Store = cfg.Store
-				cfg.Store = store
-			}
-		})
+		c := newReplicaSet(t, 2, realTime)
 		a := c.all[0]
+		var hangs atomic.Bool
+		a.store.BeforeView = func(ctx context.Context) error { // each read takes ten seconds to fail
+			if !hangs.Load() {
+				return nil
+			}
+			select {
+			case <-time.After(10 * time.Second):
+				return storehooks.ErrDown
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
 		ask := func(ctx context.Context) error { _, _, err := a.Workers.ExplainPlacement(ctx); return err }
 		require.NoError(t, ask(t.Context()))
-		store.hangs.Store(true)
+		hangs.Store(true)
 		begun := time.Now()
 		impatient, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 		defer cancel()
@@ -374,7 +359,7 @@ func TestWhoWaitsForALookWaitsForOne(t *testing.T) {
 		}
 		all.Wait()
 		require.Equal(t, 13*time.Second, time.Since(begun))
-		store.hangs.Store(false)
+		hangs.Store(false)
 		require.NoError(t, ask(t.Context()))
 	})
 }

@@ -9,9 +9,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/switchyard-wa/switchyard/app/orchestrator"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/conformance/storehooks"
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
@@ -144,33 +144,27 @@ func TestAKeyThatIsRotatedWithoutGraceEndsWhateverTheClocksShow(t *testing.T) {
 	}
 }
 
-// staleKeys is a store on which transactions that run at the same time do not see
-// how the others change a session's keys.
-type staleKeys struct {
-	ports.Store
-	session string
-	read    *sync.WaitGroup // nil: nobody waits
-}
-
-func (s *staleKeys) Update(ctx context.Context, fn func(context.Context, *ports.Tx) error) error {
-	var before []*domain.APIKey
-	err := s.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
-		before, err = tx.APIKeys.BySession(ctx, s.session)
-		return err
-	})
-	if err != nil {
-		return err
+// hideConcurrentKeys makes the next Update see the keys of a session as they were before it
+// began. The Update begins once as many Updates as read counts have read the keys.
+func (r *replica) hideConcurrentKeys(sessionID string, read *sync.WaitGroup) {
+	r.store.AroundUpdate = func(ctx context.Context, fn storehooks.Func, update func(context.Context, storehooks.Func) error) error {
+		var before []*domain.APIKey
+		err := r.store.Store.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
+			before, err = tx.APIKeys.BySession(ctx, sessionID)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		if read != nil {
+			read.Done()
+			read.Wait()
+			read = nil
+		}
+		return update(ctx, storehooks.WithTx(fn, func(_ context.Context, tx *ports.Tx) {
+			tx.APIKeys = keysBefore{tx.APIKeys, before}
+		}))
 	}
-	if s.read != nil {
-		s.read.Done()
-		s.read.Wait()
-		s.read = nil
-	}
-	return s.Store.Update(ctx, func(ctx context.Context, tx *ports.Tx) error {
-		stale := *tx
-		stale.APIKeys = keysBefore{tx.APIKeys, before}
-		return fn(ctx, &stale)
-	})
 }
 
 type keysBefore struct {
@@ -182,16 +176,12 @@ func (k keysBefore) BySession(context.Context, string) ([]*domain.APIKey, error)
 
 func TestOfRotationsAtOnceTheLastHolds(t *testing.T) {
 	for _, grace := range []time.Duration{0, time.Minute} {
-		var stores []*staleKeys
-		c := newReplicaSet(t, 2, func(cfg *orchestrator.Config) {
-			stores = append(stores, &staleKeys{Store: cfg.Store})
-			cfg.Store = stores[len(stores)-1]
-		})
+		c := newReplicaSet(t, 2)
 		s := c.line()
 		var read sync.WaitGroup
-		read.Add(len(stores))
-		for _, store := range stores {
-			store.session, store.read = s.ID, &read
+		read.Add(len(c.all))
+		for _, r := range c.all {
+			r.hideConcurrentKeys(s.ID, &read)
 		}
 		race(2, func(i int) {
 			_, err := c.all[i].APIKeys.Rotate(context.Background(), s.UserID, s.ID, grace)

@@ -252,14 +252,13 @@ func TestIdleReplicasHardlyTouchTheStore(t *testing.T) {
 		minute()
 	}
 	for _, r := range c.all {
-		r.store.views.Store(0)
-		r.store.updates.Store(0)
+		r.store.ResetCounts()
 	}
 	minute()
 	for _, r := range c.all {
-		t.Logf("%s: %d reads and %d writes in a minute", r.name, r.store.views.Load(), r.store.updates.Load())
-		require.LessOrEqual(t, r.store.updates.Load(), int64(30+20+15), "signs of life, heartbeats, the rest")
-		require.LessOrEqual(t, r.store.views.Load(), int64(240))
+		t.Logf("%s: %d reads and %d writes in a minute", r.name, r.store.Views(), r.store.Updates())
+		require.LessOrEqual(t, r.store.Updates(), int64(30+20+15), "signs of life, heartbeats, the rest")
+		require.LessOrEqual(t, r.store.Views(), int64(240))
 	}
 	require.Zero(t, c.hands.made("start"))
 }
@@ -271,7 +270,7 @@ func TestAPublisherThatStoodStillDoesNotTurnBack(t *testing.T) {
 			c.register(c.all[0], "worker-1", 50)
 			var stands, other *replica // that which publishes, and the other
 			for i, r := range c.all {
-				r.store.readEvents = func() { stands, other = r, c.all[1-i] }
+				r.onceEventsAreRead(func() { stands, other = r, c.all[1-i] })
 			}
 			c.pass(3 * time.Second)
 			require.Len(t, c.bus.events, 1)
@@ -286,9 +285,10 @@ func TestAPublisherThatStoodStillDoesNotTurnBack(t *testing.T) {
 				published = len(c.bus.events)
 				stands.dead = false
 			}
-			stands.store.readEvents, other.store.readEvents = nil, nil
+			stands.onceEventsAreRead(nil)
+			other.onceEventsAreRead(nil)
 			if when == "after it read" {
-				stands.store.readEvents = stall
+				stands.onceEventsAreRead(stall)
 			} else {
 				c.bus.after = stall
 			}

@@ -10,58 +10,46 @@ import (
 	"github.com/switchyard-wa/switchyard/app/orchestrator"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/conformance/storehooks"
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
-// overtaken is a store in which something else happens, once, between what an
-// Update reads of moves and what it writes.
-type overtaken struct {
-	ports.Store
-	by func()
-}
-
 var errNotYet = errors.New("something else comes first")
 
-func (s *overtaken) Update(ctx context.Context, fn func(context.Context, *ports.Tx) error) error {
-	by := s.by
-	if by == nil {
-		return s.Store.Update(ctx, fn)
-	}
-	var seen reading
-	err := s.Store.Update(ctx, func(ctx context.Context, tx *ports.Tx) error {
-		seen = reading{Migrations: tx.Migrations, Settings: tx.Settings}
-		err := fn(ctx, seen.in(tx))
-		if seen.counted {
-			return errNotYet
+// overtakeAfterCounting makes the next Update of the replica that counts open moves lose a
+// race: the Update rolls back after it has counted, other runs, and the Update runs again
+// with what it has read before.
+func (r *replica) overtakeAfterCounting(other func()) {
+	r.store.AroundUpdate = func(ctx context.Context, fn storehooks.Func, update func(context.Context, storehooks.Func) error) error {
+		var seen reading
+		err := update(ctx, func(ctx context.Context, tx *ports.Tx) error {
+			seen = reading{}
+			err := storehooks.WithTx(fn, seen.replace)(ctx, tx)
+			if seen.counted {
+				return errNotYet
+			}
+			return err
+		})
+		if !errors.Is(err, errNotYet) {
+			return err
 		}
-		return err
-	})
-	if !errors.Is(err, errNotYet) {
-		return err
+		r.store.AroundUpdate = nil
+		other()
+		seen.again = true
+		return update(ctx, storehooks.WithTx(fn, seen.replace))
 	}
-	s.by = nil
-	by()
-	seen.again = true
-	return s.Store.Update(ctx, func(ctx context.Context, tx *ports.Tx) error {
-		seen.Migrations, seen.Settings = tx.Migrations, tx.Settings
-		return fn(ctx, seen.in(tx))
-	})
 }
 
-// reading is what an Update has read, and gives it again.
+// reading records what an Update has read of moves, and returns it again to a later run.
 type reading struct {
-	ports.Migrations
-	ports.Settings
 	counted, again bool
 	open           []*domain.Migration
 	value          string
 	missing        error
 }
 
-func (r *reading) in(tx *ports.Tx) *ports.Tx {
-	spied := *tx
-	spied.Migrations, spied.Settings = openMoves{r.Migrations, r}, settingsRead{r.Settings, r}
-	return &spied
+func (r *reading) replace(_ context.Context, tx *ports.Tx) {
+	tx.Migrations, tx.Settings = openMoves{tx.Migrations, r}, settingsRead{tx.Settings, r}
 }
 
 type openMoves struct {
@@ -108,7 +96,7 @@ func TestMovesThatBeginOnTwoReplicasAtOnceKeepTheLimit(t *testing.T) {
 		for i := range begun {
 			move(a, i)
 		}
-		a.store.Store = &overtaken{Store: c.store, by: func() { move(b, begun) }}
+		a.overtakeAfterCounting(func() { move(b, begun) })
 		move(a, begun+1)
 		_, running, err := a.Operations.ListMigrations(t.Context(), ports.MigrationFilter{Status: domain.MigrationRunning}, ports.Page{})
 		require.NoError(t, err)

@@ -20,7 +20,7 @@ func TestNobodyIsSilentWhileTheStoreIsAway(t *testing.T) {
 	a := c.all[0]
 	workers := c.fleetOf(6)
 	for _, r := range c.all {
-		r.store.lost.Store(true)
+		r.store.SetDown()
 	}
 	for away := time.Duration(0); away < 5*time.Minute; away += tick {
 		c.clock.advance(tick)
@@ -29,7 +29,7 @@ func TestNobodyIsSilentWhileTheStoreIsAway(t *testing.T) {
 		}
 	}
 	for _, r := range c.all {
-		r.store.lost.Store(false)
+		r.store.SetUp()
 	}
 	c.pass(20 * time.Second)
 	c.pass(time.Minute, c.pulse(a, workers...))
@@ -117,12 +117,12 @@ func TestWhatCannotBeCountedIsGivenBack(t *testing.T) {
 	_, err := a.Messages.Send(t.Context(), holder(s), &hello)
 	require.NoError(t, err)
 	c.limiter.(*forgetful).forget()
-	a.store.lost.Store(true)
+	a.store.SetDown()
 	for range 3 {
 		_, err := a.Messages.Send(t.Context(), holder(s), &hello)
 		require.Equal(t, domain.CodeInternal, domain.CodeOf(err))
 	}
-	a.store.lost.Store(false)
+	a.store.SetUp()
 	tier, err := a.APIKeys.Tier(t.Context(), s.UserID)
 	require.NoError(t, err)
 	require.Equal(t, 1, tier.Messages)
@@ -132,7 +132,7 @@ func TestWhatCannotBeCountedIsGivenBack(t *testing.T) {
 func TestReplicasAreNotTakenForDeadWhileTheStoreIsAway(t *testing.T) {
 	c := newReplicaSet(t, 3)
 	for _, r := range c.all {
-		r.store.lost.Store(true)
+		r.store.SetDown()
 	}
 	for range 120 {
 		c.clock.advance(tick)
@@ -141,7 +141,7 @@ func TestReplicasAreNotTakenForDeadWhileTheStoreIsAway(t *testing.T) {
 		}
 	}
 	for _, r := range c.all {
-		r.store.lost.Store(false)
+		r.store.SetUp()
 	}
 	for range 8 {
 		c.clock.advance(tick)

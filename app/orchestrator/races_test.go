@@ -10,28 +10,27 @@ import (
 	"github.com/switchyard-wa/switchyard/app/orchestrator"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/conformance/storehooks"
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
-// blindStore is one on which transactions that run at the same time do not see which
-// moves the others begin, as on isolation levels that databases begin with.
-type blindStore struct{ ports.Store }
-
-func (s blindStore) Update(ctx context.Context, fn func(context.Context, *ports.Tx) error) error {
-	var open []*domain.Migration
-	err := s.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
-		open, err = tx.Migrations.Open(ctx)
-		return err
-	})
-	if err != nil {
-		return err
+// hideConcurrentMoves makes each Update see the open moves as they were before it began, as
+// weak isolation levels of databases do.
+func (r *replica) hideConcurrentMoves() {
+	r.store.AroundUpdate = func(ctx context.Context, fn storehooks.Func, update func(context.Context, storehooks.Func) error) error {
+		var open []*domain.Migration
+		err := r.store.Store.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
+			open, err = tx.Migrations.Open(ctx)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		time.Sleep(time.Millisecond) // other transactions begin
+		return update(ctx, storehooks.WithTx(fn, func(_ context.Context, tx *ports.Tx) {
+			tx.Migrations = openBefore{tx.Migrations, open}
+		}))
 	}
-	time.Sleep(time.Millisecond) // others begin
-	return s.Store.Update(ctx, func(ctx context.Context, tx *ports.Tx) error {
-		blind := *tx
-		blind.Migrations = openBefore{tx.Migrations, open}
-		return fn(ctx, &blind)
-	})
 }
 
 type openBefore struct {
@@ -44,9 +43,10 @@ func (m openBefore) Open(context.Context) ([]*domain.Migration, error) { return 
 // TestMovesOfAReplicaBeginOneAtATime: the limits of moves hold, whatever the transactions of the store see of each other.
 func TestMovesOfAReplicaBeginOneAtATime(t *testing.T) {
 	c := newReplicaSet(t, 1, func(cfg *orchestrator.Config) {
-		cfg.Store, cfg.Spawn, cfg.Parallel = blindStore{cfg.Store}, nil, 24
+		cfg.Spawn, cfg.Parallel = nil, 24
 	})
 	a := c.all[0]
+	a.hideConcurrentMoves()
 	c.register(a, "worker-1", 50)
 	ids := c.full([]string{"worker-1"}, 20)
 	c.register(a, "worker-2", 50)

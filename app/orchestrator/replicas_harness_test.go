@@ -18,6 +18,7 @@ import (
 	"github.com/switchyard-wa/switchyard/app/orchestrator"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/conformance/storehooks"
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
@@ -70,7 +71,7 @@ func newSkewedReplicaSet(t *testing.T, clocks []time.Duration, config ...func(*o
 func (c *replicaSet) join(skew time.Duration) *replica {
 	r := &replica{
 		name: string(rune('A' + len(c.all))), clock: &shownTime{c.clock, skew},
-		invalidator: &cuttableInvalidator{Invalidator: c.hub.Join()}, store: &countingStore{Store: c.store},
+		invalidator: &cuttableInvalidator{Invalidator: c.hub.Join()}, store: storehooks.New(c.store),
 	}
 	shared := true
 	cfg := orchestrator.Config{
@@ -98,7 +99,7 @@ type replica struct {
 	name        string
 	clock       *shownTime
 	invalidator *cuttableInvalidator
-	store       *countingStore
+	store       *storehooks.Store
 	dead        bool // it does nothing any more
 }
 
@@ -130,68 +131,34 @@ func (e *cuttableInvalidator) Subscribe(fn func(ports.Invalidation)) (cancel fun
 	})
 }
 
-// countingStore counts transactions, and may have something happen
-// before and after a write, and after a read.
-type countingStore struct {
-	ports.Store
-	views, updates atomic.Int64
-	lost           atomic.Bool // nothing is read or written any more
-	run            int64       // reads since the latest write
-	before         func(run int64)
-	after          func()
-	viewed         func()
-	readEvents     func() // once, after events were read to be published
+// onceEventsAreRead calls fn once, after the replica has read events that it is to publish.
+// A later call replaces fn. A nil fn removes it.
+func (r *replica) onceEventsAreRead(fn func()) {
+	r.store.ViewTx, r.store.AfterView = nil, nil
+	if fn == nil {
+		return
+	}
+	var spy outboxSpy
+	r.store.ViewTx = func(_ context.Context, tx *ports.Tx) { spy.Outbox, tx.Outbox = tx.Outbox, &spy }
+	r.store.AfterView = func(_ context.Context, err error) error {
+		if spy.foundEvents {
+			r.onceEventsAreRead(nil)
+			fn()
+		}
+		return err
+	}
 }
 
-var errLost = errors.New("the store cannot be reached")
-
-func (s *countingStore) View(ctx context.Context, fn func(context.Context, *ports.Tx) error) error {
-	if s.views.Add(1); s.lost.Load() {
-		return errLost
-	}
-	if atomic.AddInt64(&s.run, 1); s.viewed != nil {
-		viewed := s.viewed
-		defer viewed()
-	}
-	if s.readEvents == nil {
-		return s.Store.View(ctx, fn)
-	}
-	seen := outbox{}
-	err := s.Store.View(ctx, func(ctx context.Context, tx *ports.Tx) error {
-		spied := *tx
-		seen.Outbox, spied.Outbox = tx.Outbox, &seen
-		return fn(ctx, &spied)
-	})
-	if fn := s.readEvents; seen.found {
-		s.readEvents = nil
-		fn()
-	}
-	return err
-}
-
-// outbox sees whether events were read.
-type outbox struct {
+// outboxSpy notes whether a read found events.
+type outboxSpy struct {
 	ports.Outbox
-	found bool
+	foundEvents bool
 }
 
-func (o *outbox) After(ctx context.Context, seq int64, limit int) ([]domain.Event, error) {
-	events, err := o.Outbox.After(ctx, seq, limit)
-	o.found = o.found || len(events) > 0
+func (s *outboxSpy) After(ctx context.Context, seq int64, limit int) ([]domain.Event, error) {
+	events, err := s.Outbox.After(ctx, seq, limit)
+	s.foundEvents = s.foundEvents || len(events) > 0
 	return events, err
-}
-
-func (s *countingStore) Update(ctx context.Context, fn func(context.Context, *ports.Tx) error) error {
-	if s.updates.Add(1); s.lost.Load() {
-		return errLost
-	}
-	if run := atomic.SwapInt64(&s.run, 0); s.before != nil {
-		s.before(run)
-	}
-	if s.after != nil {
-		defer s.after()
-	}
-	return s.Store.Update(ctx, fn)
 }
 
 // record is a bus that remembers what was published.

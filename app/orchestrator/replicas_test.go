@@ -51,10 +51,11 @@ func TestAnOrderlyEndHandsOverAtOnce(t *testing.T) {
 	s := c.line()
 	a.dead, b.dead = true, true
 	ctx, cancel := context.WithCancel(context.Background())
-	a.store.after = func() {
+	a.store.AfterUpdate = func(_ context.Context, err error) error {
 		if c.session(s.ID).IsAssigned() {
 			cancel() // A has just placed the session, and will not come to start it
 		}
+		return err
 	}
 	c.ask(s)
 	c.clock.advance(5 * time.Second)
@@ -131,27 +132,28 @@ func TestAFailoverGoesOnWhenAReplicaEndsInTheMiddle(t *testing.T) {
 				c.pass(5*time.Second-tick, pulse)
 				writes := 0
 				more = false
-				a.store.before = func(int64) {
+				a.store.BeforeUpdate = func(context.Context) error {
 					if writes++; writes != at {
-						return
+						return nil
 					}
 					more = true
 					a.dead = true
 					if returns {
 						c.pass(time.Minute, pulse)
 						a.dead = false
-						return
+						return nil
 					}
-					a.store.lost.Store(true)
+					a.store.SetDown()
+					return nil // this write still takes effect
 				}
 				failover := c.clock.Now()
 				for done := 0; done < sessions; {
-					if _, err := a.RunOnce(t.Context()); !a.store.lost.Load() {
+					if _, err := a.RunOnce(t.Context()); !a.store.IsDown() {
 						require.NoError(t, err)
 					}
 					a.dead = true
 					c.pass(tick, pulse)
-					a.dead = a.store.lost.Load()
+					a.dead = a.store.IsDown()
 					done = 0
 					for _, id := range ids {
 						if s := c.session(id); s.Status == domain.Connected && where.on[id][s.WorkerID] {
@@ -163,7 +165,7 @@ func TestAFailoverGoesOnWhenAReplicaEndsInTheMiddle(t *testing.T) {
 				if !returns {
 					require.LessOrEqual(t, c.clock.Now().Sub(failover), 12*time.Second)
 				}
-				a.store.before = nil
+				a.store.BeforeUpdate = nil
 				c.pass(time.Minute, pulse)
 				for _, id := range ids {
 					s := c.session(id)
@@ -178,7 +180,10 @@ func TestABusyReplicaLivesButNotAStuckOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newReplicaSet(t, 2, realTime)
 		var reading atomic.Int64 // what A reads next takes so long
-		c.all[0].store.viewed = func() { time.Sleep(time.Duration(reading.Swap(0))) }
+		c.all[0].store.AfterView = func(_ context.Context, err error) error {
+			time.Sleep(time.Duration(reading.Swap(0)))
+			return err
+		}
 		c.running()
 		names := func() (all []string) {
 			for _, r := range c.replicas() {

@@ -96,11 +96,10 @@ func TestARebalanceLeavesAloneWhatHasMoved(t *testing.T) {
 	require.Greater(t, len(dry.Moves), 1)
 	first := dry.Moves[0]
 	elsewhere := map[string]string{"worker-2": "worker-3", "worker-3": "worker-2"}[first.ToWorker]
-	a.store.before = func(int64) {
-		a.store.before = nil
+	a.store.BeforeNextUpdate(func() {
 		_, err := b.Operations.Migrate(t.Context(), first.SessionID, elsewhere, "")
 		require.NoError(t, err)
-	}
+	})
 	r, err := a.Operations.Rebalance(t.Context(), service.RebalanceOptions{})
 	require.NoError(t, err)
 	require.Equal(t, dry.Moves[1:], r.Moves)

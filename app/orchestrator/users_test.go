@@ -9,6 +9,7 @@ import (
 	"github.com/switchyard-wa/switchyard/adapters/memory"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/conformance/storehooks"
 )
 
 func TestAddUser(t *testing.T) {
@@ -42,45 +43,34 @@ func TestAddUser(t *testing.T) {
 // Replicas that begin together add the users of their program together: a row that
 // another has written meanwhile is that very user's.
 func TestTheSameUserAddedByTwo(t *testing.T) {
-	store := &lateStore{Store: memory.NewStore()}
+	store := storehooks.New(memory.NewStore())
 	w := newFixtureOn(t, store)
+	late := 0 // this many reads of users do not find a row yet
+	store.UpdateTx = func(_ context.Context, tx *ports.Tx) { tx.Users = lateUsers{tx.Users, &late} }
 	ada := domain.User{ID: "ada", Email: "ada@example.com", Tier: domain.TierPro}
 	require.NoError(t, w.Users.Add(context.Background(), ada))
-	store.late = 2
+	late = 2
 	require.NoError(t, w.Users.Add(context.Background(), ada))
-	require.Zero(t, store.late)
+	require.Zero(t, late)
 }
 
-// lateStore is a store on which so many reads of users do not show them yet.
-type lateStore struct {
-	ports.Store
-	late int
-}
-
-func (s *lateStore) Update(ctx context.Context, fn func(ctx context.Context, tx *ports.Tx) error) error {
-	return s.Store.Update(ctx, func(ctx context.Context, tx *ports.Tx) error {
-		late := *tx
-		late.Users = lateUsers{tx.Users, s}
-		return fn(ctx, &late)
-	})
-}
-
+// lateUsers does not find users in the next reads, as many as late counts.
 type lateUsers struct {
 	ports.Users
-	store *lateStore
+	late *int
 }
 
 func (u lateUsers) Get(ctx context.Context, id string) (*domain.User, error) {
-	if u.store.late > 0 {
-		u.store.late--
+	if *u.late > 0 {
+		*u.late--
 		return nil, ports.ErrNotFound
 	}
 	return u.Users.Get(ctx, id)
 }
 
 func (u lateUsers) ByEmail(ctx context.Context, email string) (*domain.User, error) {
-	if u.store.late > 0 {
-		u.store.late--
+	if *u.late > 0 {
+		*u.late--
 		return nil, ports.ErrNotFound
 	}
 	return u.Users.ByEmail(ctx, email)

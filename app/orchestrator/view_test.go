@@ -16,11 +16,10 @@ func TestAnOldRowSeatsNobody(t *testing.T) {
 	s := c.connected(a)
 	c.step()
 	c.hub.Join().Publish(ports.Invalidation{Sessions: []string{s.ID}})
-	a.store.viewed = func() {
-		a.store.viewed = nil
+	a.store.AfterNextView(func() {
 		_, err := a.Sessions.Disconnect(t.Context(), s.UserID, s.ID)
 		require.NoError(t, err)
-	}
+	})
 	c.step()
 	require.False(t, c.session(s.ID).IsAssigned())
 	used, err := a.Workers.Statistics(t.Context())

@@ -12,6 +12,7 @@ import (
 	"github.com/switchyard-wa/switchyard/adapters/memory"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/conformance/storehooks"
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
@@ -79,15 +80,15 @@ func TestAnOwnTokenRegistersOnlyWhatIsKnown(t *testing.T) {
 
 // The worker is removed while its registration is under way.
 func TestAnOwnTokenDoesNotUndoARemoval(t *testing.T) {
-	m := &meddling{Store: memory.NewStore()}
-	w := newFixtureOn(t, m)
+	store := storehooks.New(memory.NewStore())
+	w := newFixtureOn(t, store)
 	w.worker("worker-1", 50)
-	m.before = func() {
+	store.BeforeNextUpdate(func() {
 		require.NoError(t, w.Workers.Remove(context.Background(), "worker-1", service.RemoveOptions{}))
-	}
+	})
 	_, err := w.Protocol.Register(context.Background(), domain.Registration{WorkerID: "worker-1", Endpoint: "http://worker-1:1", ByWorkerToken: true})
 	require.Equal(t, domain.CodeInsufficientPermission, domain.CodeOf(err))
-	require.Nil(t, m.before)
+	require.Nil(t, store.BeforeUpdate)
 }
 
 func TestRegisteringAgainInterruptsNothingThatRuns(t *testing.T) {
@@ -173,33 +174,29 @@ func TestAnUnansweredStartStaysWhereItIs(t *testing.T) {
 	require.EqualValues(t, 1, w.session(s.ID).Generation)
 }
 
-// meddling is a store in which something else happens just before an Update.
-type meddling struct {
-	ports.Store
-	before func()
+// outdatedRows makes the transactions of a store read old rows.
+type outdatedRows struct {
+	row  *domain.Session // returned as the session that is asked for
+	left int             // this many times
+
+	noWorkers bool // no worker is found until the end of an Update
 }
 
-func (m *meddling) Update(ctx context.Context, fn func(context.Context, *ports.Tx) error) error {
-	if meddle := m.before; meddle != nil {
-		m.before = nil
-		meddle()
+func (o *outdatedRows) hook(store *storehooks.Store) {
+	store.ViewTx, store.UpdateTx = o.replace, o.replace
+	store.AfterUpdate = func(_ context.Context, err error) error {
+		o.noWorkers = false
+		return err
 	}
-	return m.Store.Update(ctx, fn)
 }
 
-// outdated is a store that gives a session as it was, a few times, or knows of no
-// worker until one is stored.
-type outdated struct {
-	ports.Store
-	row  *domain.Session
-	left int
-
-	noWorkers bool // until one is stored
+func (o *outdatedRows) replace(_ context.Context, tx *ports.Tx) {
+	tx.Sessions, tx.Workers = outdatedSessions{tx.Sessions, o}, outdatedWorkers{tx.Workers, o}
 }
 
 type outdatedSessions struct {
 	ports.Sessions
-	*outdated
+	*outdatedRows
 }
 
 func (s outdatedSessions) Get(ctx context.Context, id string) (*domain.Session, error) {
@@ -212,7 +209,7 @@ func (s outdatedSessions) Get(ctx context.Context, id string) (*domain.Session, 
 
 type outdatedWorkers struct {
 	ports.Workers
-	*outdated
+	*outdatedRows
 }
 
 func (w outdatedWorkers) Get(ctx context.Context, id string) (*domain.Worker, error) {
@@ -229,40 +226,24 @@ func (w outdatedWorkers) ByEndpoint(ctx context.Context, endpoint string) (*doma
 	return w.Workers.ByEndpoint(ctx, endpoint)
 }
 
-func (o *outdated) View(ctx context.Context, fn func(context.Context, *ports.Tx) error) error {
-	return o.Store.View(ctx, o.wrap(fn))
-}
-
-func (o *outdated) Update(ctx context.Context, fn func(context.Context, *ports.Tx) error) error {
-	defer func() { o.noWorkers = false }()
-	return o.Store.Update(ctx, o.wrap(fn))
-}
-
-func (o *outdated) wrap(fn func(context.Context, *ports.Tx) error) func(context.Context, *ports.Tx) error {
-	return func(ctx context.Context, tx *ports.Tx) error {
-		wrapped := *tx
-		wrapped.Sessions, wrapped.Workers = outdatedSessions{tx.Sessions, o}, outdatedWorkers{tx.Workers, o}
-		return fn(ctx, &wrapped)
-	}
-}
-
 // The transaction of a connect sees the slot that another connect of the same
 // session has taken, but not yet the session.
 func TestASessionIsNotInItsOwnWay(t *testing.T) {
 	ctx := context.Background()
-	store := &outdated{Store: memory.NewStore()}
+	store, rows := storehooks.New(memory.NewStore()), new(outdatedRows)
+	rows.hook(store)
 	w := newFixtureOn(t, store)
 	w.starts()
 	w.worker("worker-1", 50)
 	user := w.user(domain.TierBasic)
 	s := w.card(user, "line")
-	store.row = w.session(s.ID)
+	rows.row = w.session(s.ID)
 	_, err := w.Sessions.Connect(ctx, user, s.ID, service.ConnectOptions{})
 	require.NoError(t, err)
-	store.left = 2
+	rows.left = 2
 	_, err = w.Sessions.Connect(ctx, user, s.ID, service.ConnectOptions{})
 	require.Equal(t, domain.CodeSessionConnecting, domain.CodeOf(err))
-	require.Zero(t, store.left)
+	require.Zero(t, rows.left)
 
 	tier := domain.DefaultTiers()
 	tier[domain.TierBasic] = domain.Limits{Sessions: 2, MessagesPerHour: 1, APICallsPerHour: 1}
@@ -275,7 +256,8 @@ func TestASessionIsNotInItsOwnWay(t *testing.T) {
 
 // Each registration saw that id and endpoint were free.
 func TestTheLoserOfARegistrationHearsOfWhat(t *testing.T) {
-	store := &outdated{Store: memory.NewStore()}
+	store, rows := storehooks.New(memory.NewStore()), new(outdatedRows)
+	rows.hook(store)
 	w := newFixtureOn(t, store)
 	w.worker("worker-1", 50)
 	for _, c := range []struct{ id, endpoint, says string }{
@@ -283,7 +265,7 @@ func TestTheLoserOfARegistrationHearsOfWhat(t *testing.T) {
 		{"worker-1", "http://worker-1:1", "registered with this id"},
 		{"worker-2", "http://worker-1:1", "has this endpoint"},
 	} {
-		store.noWorkers = true
+		rows.noWorkers = true
 		_, err := w.Protocol.Register(context.Background(), domain.Registration{WorkerID: c.id, Endpoint: c.endpoint})
 		require.Equal(t, domain.CodeWorkerConflict, domain.CodeOf(err))
 		require.ErrorContains(t, err, c.says)
@@ -318,29 +300,29 @@ func TestWhatIsNotThere(t *testing.T) {
 
 // There was nothing to do about the session, but before that is noted there is.
 func TestWorkThatComesWhileADueTimeIsClearedIsNotForgotten(t *testing.T) {
-	m := &meddling{Store: memory.NewStore()}
-	w := newFixtureOn(t, m)
+	store := storehooks.New(memory.NewStore())
+	w := newFixtureOn(t, store)
 	starts := w.starts()
 	w.worker("worker-1", 50)
 	s := w.connected(w.user(domain.TierBasic))
 	w.clock.advance(time.Minute)
-	require.NoError(t, m.Store.Update(context.Background(), func(ctx context.Context, tx *ports.Tx) error {
+	require.NoError(t, store.Store.Update(context.Background(), func(ctx context.Context, tx *ports.Tx) error {
 		row, err := tx.Sessions.Get(ctx, s.ID)
 		require.NoError(t, err)
 		row.DueAt = w.clock.Now()
 		return tx.Sessions.Put(ctx, row)
 	}))
 	before := starts.Load()
-	m.before = func() {
+	store.BeforeNextUpdate(func() {
 		_, err := w.Protocol.Heartbeat(context.Background(), domain.Heartbeat{WorkerID: "worker-1", IsFullSnapshot: true, CPU: -1, Memory: -1, MessageCount: -1})
 		require.NoError(t, err)
 		require.Equal(t, domain.CommandStart, w.session(s.ID).Command)
-	}
+	})
 	for range 2 {
 		_, err := w.RunOnce(context.Background())
 		require.NoError(t, err)
 	}
-	require.Nil(t, m.before, "the due time was to be cleared")
+	require.Nil(t, store.BeforeUpdate, "the due time was to be cleared")
 	require.Equal(t, before+1, starts.Load())
 }
 
@@ -412,13 +394,14 @@ func TestDeactivationDuringAConnect(t *testing.T) {
 	a, b := c.all[0], c.all[1]
 	c.register(a, "worker-1", 5)
 	s := c.line()
-	spied := spyStore{Store: c.store}
-	a.store.Store = &spied
-	spied.reserving = func(ctx context.Context, tx *ports.Tx) {
-		u, err := tx.Users.Get(ctx, s.UserID)
-		require.NoError(t, err)
-		u.Active = false
-		require.NoError(t, tx.Users.Put(ctx, u))
+	a.store.UpdateTx = func(ctx context.Context, tx *ports.Tx) {
+		users := tx.Users
+		tx.Users = usersBeforeReserve{users, func() { // as if it had been committed at that moment
+			u, err := users.Get(ctx, s.UserID)
+			require.NoError(t, err)
+			u.Active = false
+			require.NoError(t, users.Put(ctx, u))
+		}}
 	}
 	_, err := a.Sessions.Connect(t.Context(), s.UserID, s.ID, service.ConnectOptions{})
 	require.Equal(t, domain.CodeAccountDeactivated, domain.CodeOf(err), "%v", err)
@@ -426,27 +409,13 @@ func TestDeactivationDuringAConnect(t *testing.T) {
 	require.Equal(t, domain.Down, c.session(s.ID).Intent)
 }
 
-// spyStore has something happen in the transaction before a user's sessions are
-// counted, as if it had been committed at that moment.
-type spyStore struct {
-	ports.Store
-	reserving func(ctx context.Context, tx *ports.Tx)
-}
-
-func (s *spyStore) Update(ctx context.Context, fn func(context.Context, *ports.Tx) error) error {
-	return s.Store.Update(ctx, func(ctx context.Context, tx *ports.Tx) error {
-		spied := *tx
-		spied.Users = &spyUsers{tx.Users, func() { s.reserving(ctx, tx) }}
-		return fn(ctx, &spied)
-	})
-}
-
-type spyUsers struct {
+// usersBeforeReserve calls before whenever the sessions of a user are about to be counted.
+type usersBeforeReserve struct {
 	ports.Users
-	reserving func()
+	before func()
 }
 
-func (u *spyUsers) Reserve(ctx context.Context, id string, add, limit domain.UserUsage) error {
-	u.reserving()
+func (u usersBeforeReserve) Reserve(ctx context.Context, id string, add, limit domain.UserUsage) error {
+	u.before()
 	return u.Users.Reserve(ctx, id, add, limit)
 }

@@ -11,35 +11,28 @@ import (
 	"github.com/switchyard-wa/switchyard/adapters/memory"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/conformance/storehooks"
 )
-
-// contested is a store on which every Update loses a race until a time.
-type contested struct {
-	ports.Store
-	until time.Time
-	lost  int
-}
-
-func (s *contested) Update(ctx context.Context, fn func(context.Context, *ports.Tx) error) error {
-	if time.Now().Before(s.until) {
-		s.lost++
-		return ports.ErrConflict
-	}
-	return s.Store.Update(ctx, fn)
-}
 
 // TestRowsThatManyWrite: what loses its races for some milliseconds, because many write the same row, is done all the same.
 func TestRowsThatManyWrite(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store := &contested{Store: memory.NewStore()}
+		store := storehooks.New(memory.NewStore())
 		w := newFixtureOn(t, store)
 		w.starts()
 		w.worker("worker-1", 50)
 		s := w.connected(w.user(domain.TierBasic))
-		store.until = time.Now().Add(5 * time.Millisecond)
+		lost, until := 0, time.Now().Add(5*time.Millisecond)
+		store.BeforeUpdate = func(context.Context) error {
+			if !time.Now().Before(until) {
+				return nil
+			}
+			lost++
+			return ports.ErrConflict
+		}
 		_, err := w.Protocol.ReportSession(t.Context(), domain.Report{SessionID: s.ID, Status: domain.Reconnecting})
 		require.NoError(t, err)
-		require.Positive(t, store.lost)
+		require.Positive(t, lost)
 		require.Equal(t, domain.Reconnecting, w.session(s.ID).Status)
 	})
 }
