@@ -14,28 +14,28 @@ import (
 	"github.com/switchyard-wa/switchyard/app/apptest"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/conformance/storehooks"
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
-// flaky is a store whose Updates fail now and then: before anything was done, or
-// after the commit, which is then not known to have taken place.
-type flaky struct {
-	ports.Store
-	r    *rand.Rand
-	rate float64
-}
-
-var errFlaky = errors.New("the connection was lost")
-
-func (s *flaky) Update(ctx context.Context, fn func(context.Context, *ports.Tx) error) error {
-	if s.r.Float64() < s.rate {
-		return errFlaky
+// lossyStore returns a store whose Updates fail at the rate: before anything was done, or
+// after the commit, when the caller cannot know whether it took place.
+func lossyStore(r *rand.Rand, rate *float64) ports.Store {
+	errLost := errors.New("the connection was lost")
+	s := storehooks.New(memory.NewStore())
+	s.BeforeUpdate = func(context.Context) error {
+		if r.Float64() < *rate {
+			return errLost
+		}
+		return nil
 	}
-	err := s.Store.Update(ctx, fn)
-	if err == nil && s.r.Float64() < s.rate {
-		return errFlaky
+	s.AfterUpdate = func(_ context.Context, err error) error {
+		if err == nil && r.Float64() < *rate {
+			return errLost
+		}
+		return err
 	}
-	return err
+	return s
 }
 
 // TestFaultsOfTheStore has Updates fail besides all other faults. Afterwards nothing is
@@ -43,10 +43,11 @@ func (s *flaky) Update(ctx context.Context, fn func(context.Context, *ports.Tx) 
 func TestFaultsOfTheStore(t *testing.T) {
 	for seed := range uint64(60) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			store := &flaky{Store: memory.NewStore(), r: rand.New(rand.NewPCG(seed, 7))}
+			rate := 0.0
+			store := lossyStore(rand.New(rand.NewPCG(seed, 7)), &rate)
 			f := newFaulty(t, apptest.Options{Seed: seed, Replicas: 1 + int(seed%3), Store: store})
 			f.IgnoreStepErrors = true
-			store.rate = 0.08
+			rate = 0.08
 			for range 120 {
 				switch f.r.IntN(12) {
 				case 0:
@@ -61,7 +62,7 @@ func TestFaultsOfTheStore(t *testing.T) {
 				}
 				f.Advance(time.Duration(f.r.IntN(20_000)) * time.Millisecond)
 			}
-			store.rate = 0
+			rate = 0
 			f.over(2*time.Minute, 6*time.Minute)
 			require.NoError(t, store.View(t.Context(), func(ctx context.Context, tx *ports.Tx) error {
 				live := 0
