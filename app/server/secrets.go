@@ -23,14 +23,18 @@ type secret struct {
 }
 
 func (s *Server) jwtSecret() secret {
-	return secret{flag: "--jwt-secret", given: s.cfg.JWTSecret, name: "secret.jwt", check: "check.jwt", must: true}
+	return secret{flag: "--jwt-secret", given: s.cfg.JWTSecret, name: settingJWTSecret, check: "check.jwt", must: true}
 }
 
 func (s *Server) workerToken() secret {
 	return secret{flag: "--worker-token", given: s.cfg.WorkerToken, name: settingWorkerToken, check: "check.worker-token"}
 }
 
-const settingWorkerToken = "secret.worker-token"
+// The settings that keep generated secrets.
+const (
+	settingJWTSecret   = "secret.jwt"
+	settingWorkerToken = "secret.worker-token"
+)
 
 // secrets resolves which secrets a server uses.
 type secrets struct {

@@ -234,7 +234,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	defer stop(nil)
 	background := make(chan error, 3)
 	go func() { background <- s.Orchestrator.Run(work) }()
-	go func() { background <- s.maintain(work) }()
+	go func() { background <- maintainAccounts(work, s.Accounts, s.cfg.Log) }()
 	go func() { background <- s.stopIfReplicaFound(work, stop) }()
 	defer func() {
 		stopWork()
@@ -306,13 +306,13 @@ func (s *Server) stopIfReplicaFound(ctx context.Context, stop context.CancelCaus
 	}
 }
 
-// maintain does what accounts need now and then.
-func (s *Server) maintain(ctx context.Context) error {
+// maintainAccounts removes expired rows of accounts once a minute, until ctx ends.
+func maintainAccounts(ctx context.Context, a *accounts.Accounts, log *slog.Logger) error {
 	ticker := time.NewTicker(time.Minute)
 	defer ticker.Stop()
 	for {
-		if err := s.Accounts.Maintain(ctx); err != nil && ctx.Err() == nil {
-			s.cfg.Log.Error("account upkeep", "error", err)
+		if err := a.Maintain(ctx); err != nil && ctx.Err() == nil {
+			log.Error("account maintenance failed", "error", err)
 		}
 		select {
 		case <-ctx.Done():
