@@ -119,9 +119,9 @@ func TestInnocentCanaries(t *testing.T) {
 			h.RestartWorker("w4")
 		},
 		"is lost": func(h *apptest.Harness, _ map[string][]string) {
-			h.Hang("w4", true)
+			h.Hang("w4")
 			h.Advance(2 * time.Minute)
-			h.Hang("w4", false)
+			h.Unhang("w4")
 		},
 		"is told": func(h *apptest.Harness, on map[string][]string) {
 			for _, id := range on["worker-w4"] {

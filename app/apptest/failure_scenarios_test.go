@@ -33,7 +33,7 @@ func TestMovesAreLimitedWhateverTheClocks(t *testing.T) {
 			h.Workers("w1", 50)
 			ids := lines(h, 20)
 			h.Workers("w2", 50)
-			h.Hang("w2", true)
+			h.Hang("w2")
 			_, err := h.Orchestrator.Workers.Drain(t.Context(), "worker-w1")
 			require.NoError(t, err)
 			most := 0
@@ -43,7 +43,7 @@ func TestMovesAreLimitedWhateverTheClocks(t *testing.T) {
 				most = max(most, running)
 			}
 			t.Log("most at once:", most)
-			h.Hang("w2", false)
+			h.Unhang("w2")
 			h.Advance(10 * time.Minute)
 			connectedOn(t, h, ids)
 			require.LessOrEqual(t, most, 4)
@@ -62,7 +62,7 @@ func TestAStuckMoveBlocksForFiveMinutesOnly(t *testing.T) {
 			h.Workers("w2", 4)
 			h.Advance(10 * time.Second)
 			// The replica whose clock is ahead begins four moves, which find no room when it matters.
-			h.Hang("w2", true)
+			h.Hang("w2")
 			for _, id := range ids[:4] {
 				_, err := h.Replica(1).Operations.Migrate(t.Context(), id, "worker-w2", "")
 				require.NoError(t, err)
@@ -104,7 +104,7 @@ func TestMessagesOfUnknownOutcomeWhateverTheClocks(t *testing.T) {
 	}
 	h.Workers("w1", 50)
 	s := h.Session(lines(h, 1)[0])
-	h.Hang("w1", true)
+	h.Hang("w1")
 	_, err := h.Replica(0).Messages.Send(t.Context(), service.Sender{UserID: s.UserID, SessionID: s.ID},
 		&domain.Outgoing{To: "6281234567890", Type: domain.TypeText, Text: "hello"})
 	require.Error(t, err)
@@ -114,7 +114,7 @@ func TestMessagesOfUnknownOutcomeWhateverTheClocks(t *testing.T) {
 		return err
 	}))
 	require.Len(t, list, 1)
-	h.Hang("w1", false)
+	h.Unhang("w1")
 	for range 5 {
 		h.Advance(time.Minute)
 		m, err := h.Orchestrator.Messages.Get(t.Context(), s.UserID, s.ID, list[0].ID)
@@ -130,7 +130,7 @@ func TestFailoverGoesOnWhenAReplicaThatIsAheadDies(t *testing.T) {
 	ids := lines(h, 5)
 	h.Workers("w2", 50)
 	h.Advance(10 * time.Second)
-	h.Pause(0, true)
+	h.Pause(0)
 	h.Crash("w1")
 	for range 100 {
 		h.Advance(100 * time.Millisecond)
@@ -141,7 +141,7 @@ func TestFailoverGoesOnWhenAReplicaThatIsAheadDies(t *testing.T) {
 		}
 	}
 	h.Kill(1)
-	h.Pause(0, false)
+	h.Resume(0)
 	took := whenConnected(t, h, ids, 3*time.Hour)
 	t.Log("up again after", took)
 	require.Less(t, took, 2*time.Minute)

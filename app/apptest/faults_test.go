@@ -85,11 +85,11 @@ func (f *faulty) over(back, rest time.Duration) {
 	f.t.Helper()
 	for _, w := range f.workers {
 		f.RestartWorker(w)
-		f.Hang(w, false)
-		f.CutOff(w, false)
+		f.Unhang(w)
+		f.Reconnect(w)
 	}
 	for i := range f.replicas {
-		f.Pause(i, false)
+		f.Resume(i)
 	}
 	f.Advance(back)
 	for _, w := range f.workers {
@@ -115,16 +115,20 @@ func (f *faulty) replica() *orchestrator.Orchestrator {
 		f.Start(some)
 	case 2:
 		if others {
-			f.Pause(some, true)
+			f.Pause(some)
 		}
 	case 3, 4:
-		f.Pause(some, false)
+		f.Resume(some)
 	case 5:
-		f.DropInvalidations(some, true)
+		f.DropInvalidations(some)
 	case 6:
-		f.DropInvalidations(some, false)
+		f.DeliverInvalidations(some)
 	case 7:
-		f.PinWorkers(f.r.IntN(2) == 0)
+		if f.r.IntN(2) == 0 {
+			f.PinWorkers()
+		} else {
+			f.UnpinWorkers()
+		}
 	}
 	if o := f.Running(); len(o) > 0 {
 		return o[f.r.IntN(len(o))]
@@ -145,13 +149,13 @@ func (f *faulty) anything() {
 	case 1, 2:
 		f.RestartWorker(w)
 	case 3:
-		f.Hang(w, true)
+		f.Hang(w)
 	case 4:
-		f.Hang(w, false)
+		f.Unhang(w)
 	case 5:
-		f.CutOff(w, true)
+		f.CutOff(w)
 	case 6:
-		f.CutOff(w, false)
+		f.Reconnect(w)
 	case 7:
 		_, _ = o.Sessions.Disconnect(ctx, f.user.ID, id)
 	case 8:

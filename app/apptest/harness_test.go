@@ -42,14 +42,14 @@ func TestCutOffWorkerStopsByItselfBeforeItsSessionsMove(t *testing.T) {
 	h := apptest.New(t).Workers("w1", 50, "w2", 50)
 	s := h.Connected(h.User(domain.TierPro), "support")
 	h.Advance(time.Minute)
-	h.CutOff(s.WorkerID, true)
+	h.CutOff(s.WorkerID)
 	h.Advance(14 * time.Second)
 	require.Equal(t, s.WorkerID, h.Session(s.ID).WorkerID, "it must not move before the lease is out")
 	h.Advance(2 * time.Minute)
 	after := h.Session(s.ID)
 	require.Equal(t, domain.Connected, after.Status)
 	require.NotEqual(t, s.WorkerID, after.WorkerID)
-	h.CutOff(s.WorkerID, false)
+	h.Reconnect(s.WorkerID)
 	h.Advance(2 * time.Minute)
 	require.Equal(t, []string{after.WorkerID}, h.Owners(s.ID))
 }
@@ -57,7 +57,7 @@ func TestCutOffWorkerStopsByItselfBeforeItsSessionsMove(t *testing.T) {
 func TestHungWorkerKeepsItsSessionsUntilTheLeaseIsOut(t *testing.T) {
 	h := apptest.New(t).Workers("w1", 50, "w2", 50)
 	s := h.Connected(h.User(domain.TierPro), "support")
-	h.Hang(s.WorkerID, true)
+	h.Hang(s.WorkerID)
 	for range 14 {
 		h.Advance(time.Second)
 		require.Equal(t, s.WorkerID, h.Session(s.ID).WorkerID)

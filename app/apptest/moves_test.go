@@ -65,8 +65,8 @@ func TestDrainMovesFewAtATimeAndTellsHowFarItIs(t *testing.T) {
 	h := apptest.New(t).Workers("w1", 50)
 	ids := lines(h, 20)
 	h.Workers("w2", 50, "w3", 50)
-	h.Hang("w2", true) // simulated workers are too quick to be watched
-	h.Hang("w3", true)
+	h.Hang("w2") // simulated workers are too quick to be watched
+	h.Hang("w3")
 	view, err := h.Orchestrator.Workers.Drain(t.Context(), "worker-w1")
 	require.NoError(t, err)
 	progress := func() service.DrainProgress {
@@ -80,8 +80,8 @@ func TestDrainMovesFewAtATimeAndTellsHowFarItIs(t *testing.T) {
 		h.Advance(time.Second)
 		require.Equal(t, service.DrainProgress{BatchID: view.DrainID, Total: 20, Remaining: 16, Moving: 4}, progress())
 	}
-	h.Hang("w2", false)
-	h.Hang("w3", false)
+	h.Unhang("w2")
+	h.Unhang("w3")
 	for range 600 {
 		h.Advance(100 * time.Millisecond)
 		_, running := open(t, h)
@@ -132,7 +132,7 @@ func TestMovesAreLimitedInTheWholeFleet(t *testing.T) {
 		ids = append(ids, lines(h, 5)...)
 	}
 	h.Workers("new", 50)
-	h.Hang("new", true)
+	h.Hang("new")
 	for i := range 9 {
 		_, err := h.Orchestrator.Workers.Drain(t.Context(), fmt.Sprintf("old-%d", i))
 		require.NoError(t, err)
@@ -142,7 +142,7 @@ func TestMovesAreLimitedInTheWholeFleet(t *testing.T) {
 		_, running := open(t, h)
 		require.Equal(t, 32, running)
 	}
-	h.Hang("new", false)
+	h.Unhang("new")
 	h.Advance(5 * time.Minute)
 	require.Equal(t, map[string]int{"new": 45}, connectedOn(t, h, ids))
 }
@@ -151,11 +151,11 @@ func TestActivateKeepsWhatHasNotLeft(t *testing.T) {
 	h := apptest.New(t).Workers("w1", 50)
 	ids := lines(h, 12)
 	h.Workers("w2", 50)
-	h.Hang("w2", true)
+	h.Hang("w2")
 	_, err := h.Orchestrator.Workers.Drain(t.Context(), "worker-w1")
 	require.NoError(t, err)
 	h.Advance(time.Second)
-	h.Hang("w2", false)
+	h.Unhang("w2")
 	_, err = h.Orchestrator.Workers.Activate(t.Context(), "worker-w1")
 	require.NoError(t, err)
 	h.Advance(5 * time.Minute)
@@ -317,7 +317,7 @@ func TestCancel(t *testing.T) {
 	h := apptest.New(t).Workers("w1", 50)
 	ids := lines(h, 20)
 	h.Workers("w2", 50)
-	h.Hang("w2", true)
+	h.Hang("w2")
 	r, err := h.Orchestrator.Operations.Rebalance(t.Context(), service.RebalanceOptions{})
 	require.NoError(t, err)
 	require.Len(t, r.Moves, 10)
@@ -336,7 +336,7 @@ func TestCancel(t *testing.T) {
 	cancelled, running, err = h.Orchestrator.Operations.CancelMigrations(t.Context(), r.BatchID)
 	require.NoError(t, err)
 	require.Equal(t, []int{5, 4}, []int{len(cancelled), running})
-	h.Hang("w2", false)
+	h.Unhang("w2")
 	h.Advance(2 * time.Minute)
 	require.Equal(t, map[string]int{"worker-w1": 16, "worker-w2": 4}, connectedOn(t, h, ids))
 	_, _, err = h.Orchestrator.Operations.CancelMigrations(t.Context(), "nothing")
@@ -357,12 +357,12 @@ func TestMovesSurviveTheControlPlane(t *testing.T) {
 			ids := lines(h, 20)
 			h.Workers("w2", 50, "w3", 50)
 			trouble := func() {
-				h.Hang("w2", true)
-				h.Hang("w3", true)
+				h.Hang("w2")
+				h.Hang("w3")
 				for i := range 40 {
 					if i == 8 {
-						h.Hang("w2", false)
-						h.Hang("w3", false)
+						h.Unhang("w2")
+						h.Unhang("w3")
 					}
 					h.Advance(time.Duration(200+37*i) * time.Millisecond)
 					switch {

@@ -130,12 +130,14 @@ func TestAllReplicasRestartAtOnce(t *testing.T) {
 }
 
 func TestAReplicaThatStoodStillDoesNoHarm(t *testing.T) {
-	for _, deaf := range []bool{false, true} {
-		t.Run(fmt.Sprint("deaf=", deaf), func(t *testing.T) {
+	for _, isCut := range []bool{false, true} {
+		t.Run(fmt.Sprint("cut=", isCut), func(t *testing.T) {
 			h := several(t)
 			ids := manyLines(h, 40)
-			h.DropInvalidations(2, deaf)
-			h.Pause(2, true)
+			if isCut {
+				h.DropInvalidations(2)
+			}
+			h.Pause(2)
 			h.Crash("w1")
 			h.Advance(30 * time.Second)
 			_, err := h.Orchestrator.Workers.Drain(t.Context(), "worker-w2")
@@ -149,7 +151,7 @@ func TestAReplicaThatStoodStillDoesNoHarm(t *testing.T) {
 			for _, id := range ids {
 				generation[id] = h.Session(id).Generation
 			}
-			h.Pause(2, false)
+			h.Resume(2)
 			back := h.Replica(2)
 			for _, id := range ids { // it believes that many are where they were
 				s := h.Session(id)
