@@ -13,10 +13,10 @@ import (
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
-func TestBulkActions(t *testing.T) {
+func TestBulk_EachAction_ReportsEverySession(t *testing.T) {
 	h := apptest.New(t).Workers("w1", 50)
-	ids := lines(h, 4)
-	others := lines(h, 2)
+	ids := connectSessions(h, 4)
+	others := connectSessions(h, 2)
 	h.Workers("w2", 50)
 	user := h.Session(ids[0]).UserID
 	bulk := func(b service.BulkRequest) (codes []domain.Code) {

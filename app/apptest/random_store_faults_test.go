@@ -38,9 +38,9 @@ func lossyStore(r *rand.Rand, rate *float64) ports.Store {
 	return s
 }
 
-// TestFaultsOfTheStore has Updates fail besides all other faults. Afterwards nothing is
-// left over: no move, no cleanup, no claim, no slot.
-func TestFaultsOfTheStore(t *testing.T) {
+// TestRandomFaults_StoreFails_NothingIsLeftOver makes Updates fail, beside all other faults.
+// Afterwards no migration, cleanup, claim or slot is left over.
+func TestRandomFaults_StoreFails_NothingIsLeftOver(t *testing.T) {
 	for seed := range uint64(60) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			rate := 0.0
@@ -58,12 +58,12 @@ func TestFaultsOfTheStore(t *testing.T) {
 						_, _ = f.Orchestrator.Sessions.Create(t.Context(), f.user.ID, service.CreateSessionParams{Name: "again", ID: id})
 					}
 				default:
-					f.anything()
+					f.disturb()
 				}
 				f.Advance(time.Duration(f.r.IntN(20_000)) * time.Millisecond)
 			}
 			rate = 0
-			f.over(2*time.Minute, 6*time.Minute)
+			f.endFaults(2*time.Minute, 6*time.Minute)
 			require.NoError(t, store.View(t.Context(), func(ctx context.Context, tx *ports.Tx) error {
 				live := 0
 				used := map[string]int{}
@@ -77,11 +77,11 @@ func TestFaultsOfTheStore(t *testing.T) {
 					used[s.WorkerID]++
 					require.False(t, s.ClaimedBy != "" && f.Now().Before(s.ClaimedUntil), "a claim that has not ended: %+v", *s)
 					if s.Intent == domain.Down {
-						require.Empty(t, f.Owners(id), "%s is wanted down", id)
+						require.Empty(t, f.Owners(id), "the intent of %s is down", id)
 						continue
 					}
 					live++
-					require.Equal(t, domain.Connected, s.Status, "%s: order %s, tries %d, %s", id, s.Command, s.Attempts, s.LastError)
+					require.Equal(t, domain.Connected, s.Status, "%s: command %s, attempts %d, %s", id, s.Command, s.Attempts, s.LastError)
 					require.Equal(t, []string{s.WorkerID}, f.Owners(id))
 				}
 				for _, w := range f.workers {
@@ -90,7 +90,7 @@ func TestFaultsOfTheStore(t *testing.T) {
 					require.Equal(t, used[row.ID], row.Used)
 					left, err := tx.Cleanups.ByWorker(ctx, row.ID)
 					require.NoError(t, err)
-					require.Empty(t, left, "cleanups on a worker that is there")
+					require.Empty(t, left, "cleanups on a live worker")
 				}
 				u, err := tx.Users.Usage(ctx, f.user.ID)
 				require.NoError(t, err)

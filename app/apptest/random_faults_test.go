@@ -15,17 +15,16 @@ import (
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
-// TestRandomFaults lets users, workers and the control plane do and suffer what
-// a seed says for an hour or so. At no moment may a session run twice (the
-// harness sees to that), nor a message be sent twice; and when the faults are
-// over, what is wanted up is connected in one place and what is wanted down
-// runs nowhere.
-func TestRandomFaults(t *testing.T) { randomFaults(t, 150, 1) }
+// TestRandomFaults_OneReplica_FleetConverges makes users, workers and the control plane act
+// and fail at random, for about an hour of virtual time. The seed determines all of it. At no
+// moment does a session run twice (the harness checks it) or a message get sent twice. Once the
+// faults have ended, a session whose intent is up is connected on one worker, and a session
+// whose intent is down runs nowhere.
+func TestRandomFaults_OneReplica_FleetConverges(t *testing.T) { randomFaults(t, 150, 1) }
 
-// TestRandomFaultsOfReplicas does the same to three replicas on one store, which
-// come and go, stand still for a while, do not hear of each other, and have clocks
-// that differ by seconds.
-func TestRandomFaultsOfReplicas(t *testing.T) { randomFaults(t, 150, 3) }
+// TestRandomFaults_ThreeReplicas_FleetConverges does the same to three replicas on one store.
+// Replicas also start, die, pause, lose invalidations, and have clocks that differ by seconds.
+func TestRandomFaults_ThreeReplicas_FleetConverges(t *testing.T) { randomFaults(t, 150, 3) }
 
 func randomFaults(t *testing.T, seeds uint64, replicas int) {
 	for seed := range seeds {
@@ -33,17 +32,17 @@ func randomFaults(t *testing.T, seeds uint64, replicas int) {
 			t.Parallel()
 			f := newFaulty(t, apptest.Options{Seed: seed, Replicas: replicas})
 			for range 150 {
-				f.anything()
+				f.disturb()
 				f.Advance(time.Duration(f.r.IntN(20_000)) * time.Millisecond)
 			}
-			f.over(time.Minute, 5*time.Minute)
+			f.endFaults(time.Minute, 5*time.Minute)
 			for _, id := range f.ids {
 				s := f.Session(id)
 				if s.Intent == domain.Down {
-					require.Empty(t, f.Owners(id), "%s is wanted down", id)
+					require.Empty(t, f.Owners(id), "the intent of %s is down", id)
 					continue
 				}
-				require.Equal(t, domain.Connected, s.Status, "%s: order %s, tries %d, %s", id, s.Command, s.Attempts, s.LastError)
+				require.Equal(t, domain.Connected, s.Status, "%s: command %s, attempts %d, %s", id, s.Command, s.Attempts, s.LastError)
 				require.Equal(t, []string{s.WorkerID}, f.Owners(id))
 			}
 			require.Empty(t, f.Repeats())
@@ -51,7 +50,7 @@ func randomFaults(t *testing.T, seeds uint64, replicas int) {
 	}
 }
 
-// faulty is a fleet on which anything may happen.
+// faulty is a fleet that suffers random faults.
 type faulty struct {
 	*apptest.Harness
 	t       *testing.T
@@ -79,9 +78,9 @@ func newFaulty(t *testing.T, o apptest.Options) *faulty {
 	return f
 }
 
-// over ends all faults. After a while every worker is there and taken back into
-// use; after another nothing may be on the move any more.
-func (f *faulty) over(back, rest time.Duration) {
+// endFaults ends all faults. It activates every worker after the first wait. After the second
+// wait no migration may be open.
+func (f *faulty) endFaults(back, rest time.Duration) {
 	f.t.Helper()
 	for _, w := range f.workers {
 		f.RestartWorker(w)
@@ -97,24 +96,24 @@ func (f *faulty) over(back, rest time.Duration) {
 		require.NoError(f.t, err)
 	}
 	f.Advance(rest)
-	pending, running := open(f.t, f.Harness)
-	require.Zero(f.t, pending+running, "migrations that nothing comes of")
+	pending, running := openMigrations(f.t, f.Harness)
+	require.Zero(f.t, pending+running, "migrations still open")
 }
 
-// replica has something happen to a replica, and gives one that runs.
-func (f *faulty) replica() *orchestrator.Orchestrator {
+// disturbReplica does something random to a replica, and returns a replica that runs.
+func (f *faulty) disturbReplica() *orchestrator.Orchestrator {
 	some := f.r.IntN(f.replicas)
-	others := some > 0 // the first always runs
+	isOther := some > 0 // the first replica always runs
 	switch f.r.IntN(12) {
 	case 0:
-		if others {
+		if isOther {
 			f.Kill(some)
 		}
 	case 1:
 		f.Skew(some, time.Duration(f.r.IntN(6000)-3000)*time.Millisecond)
 		f.Start(some)
 	case 2:
-		if others {
+		if isOther {
 			f.Pause(some)
 		}
 	case 3, 4:
@@ -136,11 +135,11 @@ func (f *faulty) replica() *orchestrator.Orchestrator {
 	return f.Orchestrator
 }
 
-// anything does one thing. Use cases may well refuse; that is not looked at.
-func (f *faulty) anything() {
+// disturb does one random thing. It ignores errors of services, which may refuse.
+func (f *faulty) disturb() {
 	ctx, o := f.t.Context(), f.Orchestrator
 	if f.replicas > 1 {
-		o = f.replica()
+		o = f.disturbReplica()
 	}
 	w, id := f.workers[f.r.IntN(len(f.workers))], f.ids[f.r.IntN(len(f.ids))]
 	switch f.r.IntN(22) {
