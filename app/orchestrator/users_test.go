@@ -12,7 +12,7 @@ import (
 	"github.com/switchyard-wa/switchyard/ports/conformance/storehooks"
 )
 
-func TestAddUser(t *testing.T) {
+func TestUsersAdd_KnownUser_OnlyTheTierChanges(t *testing.T) {
 	w := newFixture(t)
 	ctx := context.Background()
 	read := func() (u *domain.User) {
@@ -40,17 +40,19 @@ func TestAddUser(t *testing.T) {
 	require.Len(t, failure.Fields, 3)
 }
 
-// Replicas that begin together add the users of their program together: a row that
-// another has written meanwhile is that very user's.
-func TestTheSameUserAddedByTwo(t *testing.T) {
+// Replicas that start together add the users of their program together. A row that another has
+// written is the same user.
+func TestUsersAdd_TwoReplicasAtOnce_BothSucceed(t *testing.T) {
 	store := storehooks.New(memory.NewStore())
 	w := newFixtureOn(t, store)
 	late := 0 // this many reads of users do not find a row yet
 	store.UpdateTx = func(_ context.Context, tx *ports.Tx) { tx.Users = lateUsers{tx.Users, &late} }
 	ada := domain.User{ID: "ada", Email: "ada@example.com", Tier: domain.TierPro}
 	require.NoError(t, w.Users.Add(context.Background(), ada))
+
 	late = 2
 	require.NoError(t, w.Users.Add(context.Background(), ada))
+
 	require.Zero(t, late)
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -21,13 +20,8 @@ import (
 // ownRoutes gives each replica routes that the others do not write to.
 func ownRoutes(cfg *orchestrator.Config) { cfg.Routes = memory.NewRoutes() }
 
-func holder(s *service.CreatedSession) service.Sender {
-	return service.Sender{UserID: s.UserID, SessionID: s.ID}
-}
-
-var hello = domain.Outgoing{To: "6281234567890", Type: domain.TypeText, Text: "hello"}
-
-func TestSendsFollowASessionThatHasMoved(t *testing.T) {
+// B learns of the new worker before the migration, or not at all.
+func TestSend_SessionMoved_ReachesTheNewWorker(t *testing.T) {
 	for _, known := range []bool{true, false} { // whether B knows the new worker
 		t.Run(fmt.Sprint("known=", known), func(t *testing.T) {
 			c := newReplicaSet(t, 2, ownRoutes)
@@ -57,15 +51,17 @@ func TestSendsFollowASessionThatHasMoved(t *testing.T) {
 			if known {
 				require.NoError(t, b.Messages.PerformAction(t.Context(), holder(s), domain.Action{Type: domain.ActionTypingStart, Phone: "6281234567890"}))
 			}
+
 			m, err := b.Messages.Send(t.Context(), holder(s), &hello)
 			require.NoError(t, err)
+
 			require.Equal(t, []string{"worker-2"}, c.hands.sent[m.ID])
 			require.Equal(t, domain.MessageSent, m.Status)
 		})
 	}
 }
 
-func TestNothingIsSentTwice(t *testing.T) {
+func TestSend_OutcomeUnknown_IsNotRepeated(t *testing.T) {
 	c := newReplicaSet(t, 2, ownRoutes)
 	a, b := c.all[0], c.all[1]
 	c.register(a, "worker-1", 5)
@@ -74,6 +70,7 @@ func TestNothingIsSentTwice(t *testing.T) {
 	_, err := b.Messages.Send(t.Context(), holder(s), &hello)
 	require.NoError(t, err)
 	first := c.session(s.ID).WorkerID
+
 	for _, failure := range []ports.WorkerFailure{ports.WorkerTimedOut, ports.WorkerConnectionLost, ports.WorkerFailed} {
 		c.hands.set(func(made call) error {
 			if made.kind == "send" {
@@ -88,11 +85,13 @@ func TestNothingIsSentTwice(t *testing.T) {
 		require.Error(t, err)
 		require.Equal(t, before+1, c.hands.made("send"), "it may have been sent")
 	}
+
 	c.hands.set(nil)
 	require.Equal(t, first, c.session(s.ID).WorkerID)
 }
 
-func TestASessionThatIsConnectedSends(t *testing.T) {
+// B does not learn that the session is connected again, nor that its worker is up.
+func TestSend_CacheIsOld_SessionThatIsConnectedSends(t *testing.T) {
 	c := newReplicaSet(t, 2, ownRoutes)
 	a, b := c.all[0], c.all[1]
 	c.register(a, "worker-1", 5)
@@ -110,12 +109,34 @@ func TestASessionThatIsConnectedSends(t *testing.T) {
 	_, err = a.Sessions.Connect(t.Context(), s.UserID, s.ID, service.ConnectOptions{})
 	require.NoError(t, err)
 	require.Equal(t, domain.Connected, c.session(s.ID).Status)
+
 	m, err := b.Messages.Send(t.Context(), holder(s), &hello)
 	require.NoError(t, err)
+
 	require.Len(t, c.hands.sent[m.ID], 1)
 }
 
-func TestAReportReachesAnotherReplicaBeforeTheSendIsAnswered(t *testing.T) {
+// A later report carries our id, and with it the id of WhatsApp.
+func TestSend_AnswerWithoutMessageID_StaysPending(t *testing.T) {
+	w, s := newLine(t)
+	w.workers.EXPECT().Send(gomock.Any(), gomock.Any(), gomock.Any()).
+		Return(ports.Sent{}, &ports.WorkerError{Failure: ports.WorkerFailed, Status: 200, Message: "no messageId"})
+
+	m, err := w.Messages.Send(context.Background(), holder(s), &hello)
+	require.Equal(t, domain.CodeWorkerTimeout, domain.CodeOf(err))
+	require.Equal(t, domain.MessagePending, m.Status)
+
+	// The worker may report it by our id, and so tells WhatsApp's.
+	applied, err := w.Protocol.ReportMessage(context.Background(), domain.MessageReport{SessionID: s.ID, ID: m.ID, WhatsAppID: "WA1", Status: domain.MessageDelivered})
+	require.NoError(t, err)
+	require.True(t, applied)
+	found, err := w.Messages.Get(context.Background(), s.UserID, s.ID, "WA1")
+	require.NoError(t, err)
+	require.Equal(t, domain.MessageDelivered, found.Status)
+}
+
+// In half of the cases the other replica is sending too.
+func TestMessageReport_AtAnotherReplicaBeforeTheAnswer_IsApplied(t *testing.T) {
 	for _, busy := range []bool{false, true} { // whether that replica is sending, too
 		t.Run(fmt.Sprint("busy=", busy), func(t *testing.T) {
 			slept := func() {}
@@ -157,12 +178,14 @@ func TestAReportReachesAnotherReplicaBeforeTheSendIsAnswered(t *testing.T) {
 			}))
 			var once sync.Once
 			slept = func() { once.Do(func() { close(answerA); wait(t, sentA) }) }
+
 			applied, err := b.Protocol.ReportMessage(t.Context(), domain.MessageReport{SessionID: s.ID, WhatsAppID: "WA-" + id, Status: domain.MessageDelivered})
 			require.NoError(t, err)
 			require.True(t, applied)
 			close(answerB)
 			wait(t, sentB)
 			wait(t, sentA)
+
 			require.Equal(t, id, sent.ID)
 			m, err := b.Messages.Get(t.Context(), s.UserID, s.ID, id)
 			require.NoError(t, err)
@@ -171,42 +194,30 @@ func TestAReportReachesAnotherReplicaBeforeTheSendIsAnswered(t *testing.T) {
 	}
 }
 
-func TestLimitsHoldForAllReplicasTogether(t *testing.T) {
-	c := newReplicaSet(t, 2, func(cfg *orchestrator.Config) {
-		cfg.Tiers = domain.DefaultTiers()
-		limits := cfg.Tiers[domain.TierBasic]
-		limits.MessagesPerHour = 50
-		cfg.Tiers[domain.TierBasic] = limits
-	})
-	c.register(c.all[0], "worker-1", 5)
-	s := c.connected(c.all[0])
-	require.NoError(t, c.stepOf(c.all[1]))
-	var sent, refused atomic.Int64
-	flood := func(n int) {
-		race(n, func(i int) {
-			_, err := c.all[i%2].Messages.Send(context.Background(), holder(s), &hello)
-			switch domain.CodeOf(err) {
-			case "":
-				sent.Add(1)
-			case domain.CodeMessageLimit:
-				refused.Add(1)
-			}
+func TestMessageReport_BeforeTheAnswer_IsKept(t *testing.T) {
+	w, s := newLine(t)
+	by, usage, err := w.APIKeys.Authenticate(context.Background(), s.APIKey)
+	require.NoError(t, err)
+	require.True(t, usage.Allowed)
+	w.workers.EXPECT().Send(gomock.Any(), gomock.Any(), gomock.Any()).DoAndReturn(
+		func(ctx context.Context, _ ports.WorkerRef, send ports.Send) (ports.Sent, error) {
+			applied, err := w.Protocol.ReportMessage(ctx, domain.MessageReport{SessionID: s.ID, WhatsAppID: "WA1", Status: domain.MessageDelivered})
+			require.NoError(t, err)
+			require.True(t, applied)
+			return ports.Sent{WhatsAppID: "WA1"}, nil
 		})
-	}
-	flood(30)
-	require.EqualValues(t, 30, sent.Load())
-	c.limiter.(*forgetful).forget()
-	flood(4) // what was lost is counted again while they are under way
-	flood(60)
-	require.EqualValues(t, 50, sent.Load())
-	require.EqualValues(t, 44, refused.Load())
-	require.Equal(t, 50, c.hands.made("send"))
-	c.limiter.(*forgetful).forget()
-	_, err := c.all[1].Messages.Send(t.Context(), holder(s), &hello)
-	require.Equal(t, domain.CodeMessageLimit, domain.CodeOf(err))
+
+	m, err := w.Messages.Send(context.Background(), by, &hello)
+	require.NoError(t, err)
+
+	stored, err := w.Messages.Get(context.Background(), s.UserID, s.ID, m.ID)
+	require.NoError(t, err)
+	require.Equal(t, domain.MessageDelivered, stored.Status)
+	_, err = w.Protocol.ReportMessage(context.Background(), domain.MessageReport{SessionID: s.ID, WhatsAppID: "WA2", Status: domain.MessageRead})
+	require.Equal(t, domain.CodeMessageNotFound, domain.CodeOf(err))
 }
 
-func TestOnlyTheOwnerSpeaksOfMessages(t *testing.T) {
+func TestMessageReport_NotFromTheOwner_IsIgnored(t *testing.T) {
 	ctx := context.Background()
 	w, s := newLine(t)
 	report := func(by string, status domain.MessageStatus) bool {
@@ -221,6 +232,7 @@ func TestOnlyTheOwnerSpeaksOfMessages(t *testing.T) {
 			require.True(t, report("worker-1", domain.MessageDelivered))
 			return ports.Sent{WhatsAppID: "WA1"}, nil
 		})
+
 	m, err := w.Messages.Send(ctx, holder(s), &hello)
 	require.NoError(t, err)
 	status := func() domain.MessageStatus {
@@ -255,42 +267,4 @@ func TestOnlyTheOwnerSpeaksOfMessages(t *testing.T) {
 	taken, err := w.Protocol.ReceiveMessage(ctx, service.InboundMessage{SessionID: s.ID, WorkerID: "worker-1", WhatsAppID: "IN9", From: "1", Type: domain.TypeText, At: w.clock.Now()})
 	require.NoError(t, err)
 	require.False(t, taken, "it is nobody's")
-}
-
-func TestEarlyMessageReportIsKept(t *testing.T) {
-	w, s := newLine(t)
-	by, usage, err := w.APIKeys.Authenticate(context.Background(), s.APIKey)
-	require.NoError(t, err)
-	require.True(t, usage.Allowed)
-	w.workers.EXPECT().Send(gomock.Any(), gomock.Any(), gomock.Any()).DoAndReturn(
-		func(ctx context.Context, _ ports.WorkerRef, send ports.Send) (ports.Sent, error) {
-			applied, err := w.Protocol.ReportMessage(ctx, domain.MessageReport{SessionID: s.ID, WhatsAppID: "WA1", Status: domain.MessageDelivered})
-			require.NoError(t, err)
-			require.True(t, applied)
-			return ports.Sent{WhatsAppID: "WA1"}, nil
-		})
-	m, err := w.Messages.Send(context.Background(), by, &hello)
-	require.NoError(t, err)
-	stored, err := w.Messages.Get(context.Background(), s.UserID, s.ID, m.ID)
-	require.NoError(t, err)
-	require.Equal(t, domain.MessageDelivered, stored.Status)
-	_, err = w.Protocol.ReportMessage(context.Background(), domain.MessageReport{SessionID: s.ID, WhatsAppID: "WA2", Status: domain.MessageRead})
-	require.Equal(t, domain.CodeMessageNotFound, domain.CodeOf(err))
-}
-
-func TestASendWithASenselessAnswerStaysPending(t *testing.T) {
-	w, s := newLine(t)
-	w.workers.EXPECT().Send(gomock.Any(), gomock.Any(), gomock.Any()).
-		Return(ports.Sent{}, &ports.WorkerError{Failure: ports.WorkerFailed, Status: 200, Message: "no messageId"})
-	m, err := w.Messages.Send(context.Background(), holder(s), &hello)
-	require.Equal(t, domain.CodeWorkerTimeout, domain.CodeOf(err))
-	require.Equal(t, domain.MessagePending, m.Status)
-
-	// The worker may report it by our id, and so tells WhatsApp's.
-	applied, err := w.Protocol.ReportMessage(context.Background(), domain.MessageReport{SessionID: s.ID, ID: m.ID, WhatsAppID: "WA1", Status: domain.MessageDelivered})
-	require.NoError(t, err)
-	require.True(t, applied)
-	found, err := w.Messages.Get(context.Background(), s.UserID, s.ID, "WA1")
-	require.NoError(t, err)
-	require.Equal(t, domain.MessageDelivered, found.Status)
 }

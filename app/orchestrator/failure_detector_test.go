@@ -1,17 +1,20 @@
 package orchestrator_test
 
 import (
+	"context"
 	"fmt"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/switchyard-wa/switchyard/app/orchestrator"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-func TestNoClockMakesALivingWorkerSilent(t *testing.T) {
+func TestDetector_SkewedClocks_LiveWorkerStaysUp(t *testing.T) {
 	for _, skew := range []time.Duration{time.Minute, -time.Minute, time.Hour, -time.Hour} {
 		for _, can := range [][]domain.Capability{nil, {domain.CapLease, domain.CapGeneration}} {
 			t.Run(fmt.Sprint(skew, can), func(t *testing.T) {
@@ -19,6 +22,7 @@ func TestNoClockMakesALivingWorkerSilent(t *testing.T) {
 				a, b, d := c.all[0], c.all[1], c.all[2]
 				c.register(a, "worker-1", 10, can...)
 				s := c.connected(a)
+
 				for _, hears := range []*replica{a, b, d, b, a, d} { // for minutes each
 					beat := c.clock.Now()
 					c.pass(150*time.Second, func() {
@@ -29,6 +33,7 @@ func TestNoClockMakesALivingWorkerSilent(t *testing.T) {
 					})
 					require.Empty(t, c.worker("worker-1").DownReason)
 				}
+
 				require.EqualValues(t, 1, c.session(s.ID).Generation)
 				require.Len(t, c.replicas(), 3, "nor is a living replica dead")
 				require.Equal(t, 1, c.hands.made("start"))
@@ -37,7 +42,8 @@ func TestNoClockMakesALivingWorkerSilent(t *testing.T) {
 	}
 }
 
-func TestASilentWorkerIsLostWhenItsLeaseIsOutAndNotBefore(t *testing.T) {
+// In half of the cases the replicas learn late of heartbeats that others have received.
+func TestDetector_WorkerSilent_DownAfterItsLeaseAndNotBefore(t *testing.T) {
 	const lease, drift = 45 * time.Second, time.Second
 	for _, skew := range []time.Duration{0, 5 * time.Second, -5 * time.Second, time.Minute, -time.Minute} {
 		for _, cut := range []bool{false, true} { // the others learn of heartbeats late
@@ -48,17 +54,20 @@ func TestASilentWorkerIsLostWhenItsLeaseIsOutAndNotBefore(t *testing.T) {
 				}
 				c.register(c.all[0], "worker-1", 10, domain.CapLease, domain.CapGeneration)
 				c.pass(12 * time.Second)
+
 				for _, hears := range []int{0, 1, 2, 0, 2, 1} {
 					c.beat(c.all[hears], "worker-1")
 					c.pass(44 * time.Second)
 					require.Empty(t, c.worker("worker-1").DownReason)
 				}
+
 				c.beat(c.all[1], "worker-1")
 				last := c.clock.Now()
 				for c.worker("worker-1").Online {
 					c.pass(tick)
 					require.Less(t, c.clock.Now().Sub(last), 2*time.Minute)
 				}
+
 				took := c.clock.Now().Sub(last)
 				require.GreaterOrEqual(t, took, lease+drift)
 				require.LessOrEqual(t, took, lease+drift+12*time.Second)
@@ -67,7 +76,8 @@ func TestASilentWorkerIsLostWhenItsLeaseIsOutAndNotBefore(t *testing.T) {
 	}
 }
 
-func TestAWorkerThatRefusesOneReplicaIsNotLost(t *testing.T) {
+// The other replica receives the heartbeats of the workers.
+func TestDetector_OneReplicaIsRefused_WorkerStaysUp(t *testing.T) {
 	for _, every := range []time.Duration{tick, 25 * time.Second} { // between heartbeats, which reach the other
 		t.Run(fmt.Sprint("every ", every), func(t *testing.T) {
 			c := newReplicaSet(t, 2)
@@ -90,6 +100,7 @@ func TestAWorkerThatRefusesOneReplicaIsNotLost(t *testing.T) {
 				}
 				return nil
 			})
+
 			beat := c.clock.Now().Add(every)
 			c.pass(2*time.Minute, func() {
 				if c.clock.Now().Before(beat) {
@@ -100,6 +111,7 @@ func TestAWorkerThatRefusesOneReplicaIsNotLost(t *testing.T) {
 				}
 				beat = beat.Add(every)
 			})
+
 			asked := 0
 			for _, made := range c.hands.all("health") {
 				if made.by == "B" {
@@ -118,36 +130,110 @@ func TestAWorkerThatRefusesOneReplicaIsNotLost(t *testing.T) {
 	}
 }
 
-func TestAnActivatedWorkerIsHeardOf(t *testing.T) {
+// Workers refuse a replica that receives no invalidations. It reads their rows before it
+// judges, and finds the heartbeats that the other has received.
+func TestDetector_RefusedWithoutInvalidations_WorkerStaysUp(t *testing.T) {
+	c := newReplicaSet(t, 2)
+	a, b := c.all[0], c.all[1]
+	workers := c.fleetOf(6)
+	b.invalidator.cut.Store(true)
+	c.hands.set(func(made call) error {
+		if made.by == "B" {
+			return refused()
+		}
+		return nil
+	})
+
+	c.pass(time.Minute, c.pulse(a, workers...))
+
+	asked := 0
+	for _, made := range c.hands.all("health") {
+		if made.by == "B" {
+			asked++
+		}
+	}
+	require.Greater(t, asked, 20)
+	for _, e := range c.bus.events {
+		require.NotEqual(t, domain.EventWorkerOffline, e.Type)
+	}
+}
+
+// A replica that is refused learns only then of the last heartbeat, which another has
+// received. That heartbeat is no sign of life.
+func TestDetector_CrashAfterUnknownHeartbeat_IsDetected(t *testing.T) {
+	for after := range 20 {
+		t.Run(fmt.Sprint(after), func(t *testing.T) {
+			c := newReplicaSet(t, 2)
+			workers := c.fleetOf(4)
+			c.pass(20*time.Second+time.Duration(after)*500*time.Millisecond, c.pulse(c.all[0], workers...))
+
+			c.hands.set(func(call) error { return refused() })
+			c.pass(8 * time.Second)
+
+			for _, w := range workers {
+				require.Equal(t, domain.DownCrashed, c.worker(w).DownReason)
+			}
+		})
+	}
+}
+
+// A worker registers again before the outcome of a probe of its former process arrives.
+func TestDetector_ProbeOfFormerProcess_IsIgnored(t *testing.T) {
+	c := newReplicaSet(t, 1)
+	a := c.all[0]
+	require.NoError(t, c.worker1(a, "http://process-1:1"))
+
+	began, end := c.hang("health")
+	tested := aside(func() { _, _ = a.Workers.Test(context.Background(), "worker-1") })
+	wait(t, began)
+
+	c.clock.advance(time.Second)
+	require.NoError(t, c.worker1(a, "http://process-1:1"))
+	end(refused())
+	wait(t, tested)
+
+	w, _, err := a.Workers.Get(t.Context(), "worker-1")
+	require.NoError(t, err)
+	require.Empty(t, w.Warning)
+	require.Equal(t, domain.WorkerOnline, w.Status())
+}
+
+func TestDetector_WorkerActivated_IsUpAgain(t *testing.T) {
 	c := newSkewedReplicaSet(t, []time.Duration{time.Minute, 0})
 	a, b := c.all[0], c.all[1]
 	c.register(a, "worker-1", 50)
 	c.pass(40 * time.Second)
 	require.Equal(t, domain.DownHeartbeatTimeout, c.worker("worker-1").DownReason)
+
 	_, err := b.Workers.Activate(t.Context(), "worker-1")
 	require.NoError(t, err)
 	c.pass(20 * time.Second)
+
 	require.Empty(t, c.worker("worker-1").DownReason)
 }
 
-func TestTheMonitorIsStoppedEverywhere(t *testing.T) {
+func TestDetector_ProbesStopped_OnEveryReplica(t *testing.T) {
 	c := newReplicaSet(t, 3)
 	for i := range 6 {
 		c.register(c.all[0], fmt.Sprint("worker-", i), 5)
 	}
 	pulse := c.pulse(c.all[0], "worker-0", "worker-1", "worker-2", "worker-3", "worker-4", "worker-5")
+
 	_, err := c.all[1].Workers.StopProbes(t.Context())
 	require.NoError(t, err)
 	c.pass(3*time.Second, pulse)
 	for _, r := range c.all {
 		require.False(t, r.Workers.ProbeStatus(t.Context()).Running)
 	}
+
 	before := c.hands.made("health")
 	c.pass(time.Minute, pulse)
 	require.Equal(t, before, c.hands.made("health"))
+
 	late := c.join(0)
 	require.NoError(t, c.stepOf(late))
 	require.False(t, late.Workers.ProbeStatus(t.Context()).Running, "one that comes later knows")
+
 	_, err = c.all[2].Workers.StartProbes(t.Context())
 	require.NoError(t, err)
 	c.pass(10*time.Second, pulse)
@@ -155,4 +241,52 @@ func TestTheMonitorIsStoppedEverywhere(t *testing.T) {
 	for _, r := range c.all {
 		require.True(t, r.Workers.ProbeStatus(t.Context()).Running)
 	}
+}
+
+// Heartbeats fail while the store is down. Afterwards workers have the full time to send one.
+func TestDetector_StoreDown_NoWorkerGoesDown(t *testing.T) {
+	c := newReplicaSet(t, 2)
+	a := c.all[0]
+	workers := c.fleetOf(6)
+
+	for _, r := range c.all {
+		r.store.SetDown()
+	}
+	for away := time.Duration(0); away < 5*time.Minute; away += tick {
+		c.clock.advance(tick)
+		for _, r := range c.all {
+			_, _ = r.RunOnce(t.Context())
+		}
+	}
+	for _, r := range c.all {
+		r.store.SetUp()
+	}
+
+	c.pass(20 * time.Second)
+	c.pass(time.Minute, c.pulse(a, workers...))
+
+	for _, e := range c.bus.events {
+		require.NotEqual(t, domain.EventWorkerOffline, e.Type)
+	}
+}
+
+func TestDetector_WorkerLeaves_CallsAreCancelled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newReplicaSet(t, 1, func(cfg *orchestrator.Config) {
+			realTime(cfg)
+			cfg.Workers = hung{cfg.Workers.(replicaGateway)}
+		})
+		a := c.all[0]
+		c.register(a, "worker-1", 10)
+		s := c.connected(a)
+		asked := aside(func() { _, _ = a.Sessions.Disconnect(t.Context(), s.UserID, s.ID) })
+		time.Sleep(time.Second)
+		require.Equal(t, 1, c.hands.made("disconnect"))
+
+		began := time.Now()
+		require.NoError(t, left(a.Protocol.Unregister(t.Context(), "worker-1", "")))
+
+		<-asked
+		require.Less(t, time.Since(began), time.Second)
+	})
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -21,6 +20,35 @@ import (
 	"github.com/switchyard-wa/switchyard/ports/conformance/storehooks"
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
+
+// flap has sessions lose their link for a moment.
+func (c *replicaSet) flap(worker string, ids ...string) {
+	c.t.Helper()
+	for _, id := range ids {
+		for _, status := range []domain.Status{domain.Reconnecting, domain.Connected} {
+			_, err := c.all[0].Protocol.ReportSession(c.t.Context(), domain.Report{SessionID: id, WorkerID: worker, Generation: 1, Status: status})
+			require.NoError(c.t, err)
+		}
+	}
+}
+
+// leave writes a cleanup as it is left behind.
+func (c *replicaSet) leave(worker, session string, at time.Time) {
+	require.NoError(c.t, c.store.Update(c.t.Context(), func(ctx context.Context, tx *ports.Tx) error {
+		return tx.Cleanups.Put(ctx, &domain.Cleanup{
+			WorkerID: worker, SessionID: session, Command: domain.CommandDisconnect, Generation: 1, DueAt: at, CreatedAt: at,
+		})
+	}))
+}
+
+// worker1 registers at a replica, as a process of its own endpoint.
+func (c *replicaSet) worker1(at *replica, endpoint string) error {
+	_, err := at.Protocol.Register(c.t.Context(), domain.Registration{
+		WorkerID: "worker-1", Endpoint: endpoint, Capacity: 10, Interval: 30 * time.Second,
+		Capabilities: []domain.Capability{domain.CapLease, domain.CapGeneration},
+	})
+	return err
+}
 
 // replicaSet is several replicas on one store. Time stands still until it is moved;
 // each replica may see another time, hear no invalidations, and hang in a call.
@@ -38,33 +66,6 @@ type replicaSet struct {
 	random  dice
 	config  func(*orchestrator.Config) // refines that of each replica
 	all     []*replica
-}
-
-// newReplicaSet makes replicas named A, B, C.
-func newReplicaSet(t *testing.T, n int, config ...func(*orchestrator.Config)) *replicaSet {
-	t.Helper()
-	return newSkewedReplicaSet(t, make([]time.Duration, n), config...)
-}
-
-// newSkewedReplicaSet makes a replica for each clock, which is off by so much.
-func newSkewedReplicaSet(t *testing.T, clocks []time.Duration, config ...func(*orchestrator.Config)) *replicaSet {
-	t.Helper()
-	c := &replicaSet{
-		t: t, clock: &clock{}, store: memory.NewStore(), hub: memory.NewInvalidator(), routes: memory.NewRoutes(),
-		limiter: new(forgetful), bus: &record{}, hands: &fakeWorkers{sent: map[string][]string{}},
-	}
-	c.clock.us.Store(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC).UnixMicro())
-	c.now = c.clock.Now
-	c.limiter.(*forgetful).forget()
-	if len(config) > 0 {
-		c.config = config[0]
-	}
-	for _, skew := range clocks {
-		c.join(skew)
-	}
-	c.step()
-	c.pass(3 * time.Second) // now all know of all
-	return c
 }
 
 // join adds a replica.
@@ -93,128 +94,6 @@ func (c *replicaSet) join(skew time.Duration) *replica {
 	return r
 }
 
-// replica is one of several.
-type replica struct {
-	*orchestrator.Orchestrator
-	name        string
-	clock       *shownTime
-	invalidator *cuttableInvalidator
-	store       *storehooks.Store
-	dead        bool // it does nothing any more
-}
-
-// shownTime is what a replica's clock shows: the same for all, but for its skew.
-type shownTime struct {
-	*clock
-	skew time.Duration
-}
-
-func (c *shownTime) Now() time.Time { return c.clock.Now().Add(c.skew) }
-
-// cuttableInvalidator carries a replica's invalidations, unless it is cut.
-type cuttableInvalidator struct {
-	*memory.Invalidator
-	cut atomic.Bool
-}
-
-func (e *cuttableInvalidator) Publish(h ports.Invalidation) {
-	if !e.cut.Load() {
-		e.Invalidator.Publish(h)
-	}
-}
-
-func (e *cuttableInvalidator) Subscribe(fn func(ports.Invalidation)) (cancel func()) {
-	return e.Invalidator.Subscribe(func(h ports.Invalidation) {
-		if !e.cut.Load() {
-			fn(h)
-		}
-	})
-}
-
-// onceEventsAreRead calls fn once, after the replica has read events that it is to publish.
-// A later call replaces fn. A nil fn removes it.
-func (r *replica) onceEventsAreRead(fn func()) {
-	r.store.ViewTx, r.store.AfterView = nil, nil
-	if fn == nil {
-		return
-	}
-	var spy outboxSpy
-	r.store.ViewTx = func(_ context.Context, tx *ports.Tx) { spy.Outbox, tx.Outbox = tx.Outbox, &spy }
-	r.store.AfterView = func(_ context.Context, err error) error {
-		if spy.foundEvents {
-			r.onceEventsAreRead(nil)
-			fn()
-		}
-		return err
-	}
-}
-
-// outboxSpy notes whether a read found events.
-type outboxSpy struct {
-	ports.Outbox
-	foundEvents bool
-}
-
-func (s *outboxSpy) After(ctx context.Context, seq int64, limit int) ([]domain.Event, error) {
-	events, err := s.Outbox.After(ctx, seq, limit)
-	s.foundEvents = s.foundEvents || len(events) > 0
-	return events, err
-}
-
-// record is a bus that remembers what was published.
-type record struct {
-	mu     sync.Mutex
-	events []domain.Event
-	after  func() // if set, called once after a Publish
-}
-
-func (r *record) Publish(_ context.Context, events ...domain.Event) error {
-	r.mu.Lock()
-	r.events = append(r.events, events...)
-	after := r.after
-	r.after = nil
-	r.mu.Unlock()
-	if after != nil {
-		after()
-	}
-	return nil
-}
-
-func (r *record) Subscribe(func(domain.Event)) (cancel func()) { return func() {} }
-
-// forgetful is a limiter that can lose everything.
-type forgetful struct{ atomic.Pointer[memory.Limiter] }
-
-func (f *forgetful) forget() { f.Store(memory.NewLimiter()) }
-
-func (f *forgetful) AllowN(ctx context.Context, key string, at time.Time, length time.Duration, limit, n int) (domain.Usage, error) {
-	return f.Load().AllowN(ctx, key, at, length, limit, n)
-}
-
-func (f *forgetful) Backfill(ctx context.Context, key string, first time.Time, length time.Duration, used int) error {
-	return f.Load().Backfill(ctx, key, first, length, used)
-}
-
-// counter gives ids that are the same in every run, so that work is shared alike.
-type counter struct{ n atomic.Int64 }
-
-func (c *counter) NewID() string { return fmt.Sprintf("%08d", c.n.Add(1)) }
-
-// dice do the same for random bytes.
-type dice struct {
-	mu     sync.Mutex
-	source *rand.ChaCha8
-}
-
-func (d *dice) Read(p []byte) (int, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.source == nil {
-		d.source = rand.NewChaCha8([32]byte{})
-	}
-	return d.source.Read(p)
-}
-
 // step lets every replica do what is due.
 func (c *replicaSet) step() {
 	for _, r := range c.all {
@@ -229,8 +108,6 @@ func (c *replicaSet) stepOf(r *replica) error {
 	_, err := r.RunOnce(c.t.Context())
 	return err
 }
-
-const tick = 250 * time.Millisecond
 
 // pass lets time go by. Before each tick it does what is given.
 func (c *replicaSet) pass(d time.Duration, each ...func()) {
@@ -258,13 +135,6 @@ func (c *replicaSet) breathe(r *replica) func() {
 			return err
 		}))
 	}
-}
-
-// realTime is for replicas that run by themselves, in a bubble of [synctest].
-func realTime(cfg *orchestrator.Config) {
-	cfg.Clock, cfg.Spawn, cfg.Sleep = system.Clock{}, nil, nil
-	cfg.Parallel = 24
-	cfg.Timing.StartTimeout = time.Second // the grace of a worker that is back
 }
 
 // running lets the replicas run until the end of the test, and waits until all
@@ -429,21 +299,183 @@ func (c *replicaSet) hang(kind string) (began <-chan struct{}, end func(error)) 
 	return reached, func(err error) { outcome <- err }
 }
 
-func wait(t *testing.T, done <-chan struct{}) {
+// watchOwners answers all calls, and fails the test if a session is started while
+// it runs elsewhere.
+func (c *replicaSet) watchOwners() *owners {
+	o := &owners{on: make(map[string]map[string]bool)}
+	c.hands.set(func(made call) error {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		if o.on[made.session] == nil {
+			o.on[made.session] = make(map[string]bool)
+		}
+		switch made.kind {
+		case "start":
+			o.on[made.session][made.worker] = true
+			if len(o.on[made.session]) > 1 {
+				c.t.Errorf("%+v, though it runs on %v", made, o.on[made.session])
+			}
+		case "disconnect":
+			delete(o.on[made.session], made.worker)
+		}
+		return nil
+	})
+	return o
+}
+
+// fleetOf registers workers, of which each replica has some to probe, at the first.
+func (c *replicaSet) fleetOf(n int) (workers []string) {
+	for i := range n {
+		workers = append(workers, fmt.Sprint("worker-", i))
+		c.register(c.all[0], workers[i], 5)
+	}
+	c.step()
+	return workers
+}
+
+// What is over on a worker stays over there, whatever is on its way to it.
+
+// cleanup gives what is left to be done on a worker about a session; nil: nothing.
+func (c *replicaSet) cleanup(worker, session string) (left *domain.Cleanup) {
+	c.t.Helper()
+	require.NoError(c.t, c.store.View(c.t.Context(), func(ctx context.Context, tx *ports.Tx) error {
+		all, err := tx.Cleanups.BySession(ctx, session)
+		for _, l := range all {
+			if l.WorkerID == worker {
+				left = l
+			}
+		}
+		return err
+	}))
+	return left
+}
+
+// newReplicaSet makes replicas named A, B, C.
+func newReplicaSet(t *testing.T, n int, config ...func(*orchestrator.Config)) *replicaSet {
 	t.Helper()
-	select {
-	case <-done:
-	case <-time.After(20 * time.Second):
-		t.Fatal("it did not come to that")
+	return newSkewedReplicaSet(t, make([]time.Duration, n), config...)
+}
+
+// newSkewedReplicaSet makes a replica for each clock, which is off by so much.
+func newSkewedReplicaSet(t *testing.T, clocks []time.Duration, config ...func(*orchestrator.Config)) *replicaSet {
+	t.Helper()
+	c := &replicaSet{
+		t: t, clock: &clock{}, store: memory.NewStore(), hub: memory.NewInvalidator(), routes: memory.NewRoutes(),
+		limiter: new(forgetful), bus: &record{}, hands: &fakeWorkers{sent: map[string][]string{}},
+	}
+	c.clock.us.Store(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC).UnixMicro())
+	c.now = c.clock.Now
+	c.limiter.(*forgetful).forget()
+	if len(config) > 0 {
+		c.config = config[0]
+	}
+	for _, skew := range clocks {
+		c.join(skew)
+	}
+	c.step()
+	c.pass(3 * time.Second) // now all know of all
+	return c
+}
+
+// hideConcurrentKeys makes the next Update see the keys of a session as they were before it
+// began. The Update begins once as many Updates as read counts have read the keys.
+func (r *replica) hideConcurrentKeys(sessionID string, read *sync.WaitGroup) {
+	r.store.AroundUpdate = func(ctx context.Context, fn storehooks.Func, update func(context.Context, storehooks.Func) error) error {
+		var before []*domain.APIKey
+		err := r.store.Store.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
+			before, err = tx.APIKeys.BySession(ctx, sessionID)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		if read != nil {
+			read.Done()
+			read.Wait()
+			read = nil
+		}
+		return update(ctx, storehooks.WithTx(fn, func(_ context.Context, tx *ports.Tx) {
+			tx.APIKeys = keysBefore{tx.APIKeys, before}
+		}))
 	}
 }
 
-// aside runs fn in a goroutine of its own and gives what is closed at its end.
-func aside(fn func()) <-chan struct{} {
-	done := make(chan struct{})
-	go func() { defer close(done); fn() }()
-	return done
+// replica is one of several.
+type replica struct {
+	*orchestrator.Orchestrator
+	name        string
+	clock       *shownTime
+	invalidator *cuttableInvalidator
+	store       *storehooks.Store
+	dead        bool // it does nothing any more
 }
 
-// left is the error of a worker that leaves.
-func left(_ domain.WorkerStatus, err error) error { return err }
+// onceEventsAreRead calls fn once, after the replica has read events that it is to publish.
+// A later call replaces fn. A nil fn removes it.
+func (r *replica) onceEventsAreRead(fn func()) {
+	r.store.ViewTx, r.store.AfterView = nil, nil
+	if fn == nil {
+		return
+	}
+	var spy outboxSpy
+	r.store.ViewTx = func(_ context.Context, tx *ports.Tx) { spy.Outbox, tx.Outbox = tx.Outbox, &spy }
+	r.store.AfterView = func(_ context.Context, err error) error {
+		if spy.foundEvents {
+			r.onceEventsAreRead(nil)
+			fn()
+		}
+		return err
+	}
+}
+
+// overtakeAfterCounting makes the next Update of the replica that counts open moves lose a
+// race: the Update rolls back after it has counted, other runs, and the Update runs again
+// with what it has read before.
+func (r *replica) overtakeAfterCounting(other func()) {
+	r.store.AroundUpdate = func(ctx context.Context, fn storehooks.Func, update func(context.Context, storehooks.Func) error) error {
+		var seen reading
+		err := update(ctx, func(ctx context.Context, tx *ports.Tx) error {
+			seen = reading{}
+			err := storehooks.WithTx(fn, seen.replace)(ctx, tx)
+			if seen.counted {
+				return errNotYet
+			}
+			return err
+		})
+		if !errors.Is(err, errNotYet) {
+			return err
+		}
+		r.store.AroundUpdate = nil
+		other()
+		seen.again = true
+		return update(ctx, storehooks.WithTx(fn, seen.replace))
+	}
+}
+
+// hideConcurrentMoves makes each Update see the open moves as they were before it began, as
+// weak isolation levels of databases do.
+func (r *replica) hideConcurrentMoves() {
+	r.store.AroundUpdate = func(ctx context.Context, fn storehooks.Func, update func(context.Context, storehooks.Func) error) error {
+		var open []*domain.Migration
+		err := r.store.Store.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
+			open, err = tx.Migrations.Open(ctx)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		time.Sleep(time.Millisecond) // other transactions begin
+		return update(ctx, storehooks.WithTx(fn, func(_ context.Context, tx *ports.Tx) {
+			tx.Migrations = openBefore{tx.Migrations, open}
+		}))
+	}
+}
+
+const tick = 250 * time.Millisecond
+
+// realTime is for replicas that run by themselves, in a bubble of [synctest].
+func realTime(cfg *orchestrator.Config) {
+	cfg.Clock, cfg.Spawn, cfg.Sleep = system.Clock{}, nil, nil
+	cfg.Parallel = 24
+	cfg.Timing.StartTimeout = time.Second // the grace of a worker that is back
+}

@@ -11,9 +11,9 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// TestACanaryIsNotBlamedForWhatHappensElsewhere: a replica that stood still sees at once that sessions have left a canary,
-// and that they have failed where they went.
-func TestACanaryIsNotBlamedForWhatHappensElsewhere(t *testing.T) {
+// A paused replica learns in one pass that sessions have left a canary and have failed on the
+// next worker.
+func TestCanary_SessionsFailAfterTheyMoved_WorkerIsNotSuspect(t *testing.T) {
 	c := newReplicaSet(t, 2)
 	a, b := c.all[0], c.all[1]
 	c.register(a, "worker-1", 50)
@@ -23,6 +23,7 @@ func TestACanaryIsNotBlamedForWhatHappensElsewhere(t *testing.T) {
 	c.step()
 	c.step()
 	c.register(a, "worker-2", 50)
+
 	b.dead = true
 	for _, id := range ids {
 		_, err := a.Operations.Migrate(t.Context(), id, "worker-2", "")
@@ -31,24 +32,15 @@ func TestACanaryIsNotBlamedForWhatHappensElsewhere(t *testing.T) {
 		_, err = a.Protocol.ReportSession(t.Context(), domain.Report{SessionID: id, WorkerID: "worker-2", Generation: 2, Status: domain.Errored})
 		require.NoError(t, err)
 	}
+
 	a.dead, b.dead = true, false
 	c.pass(time.Minute, c.pulse(b, "worker-1", "worker-2", "worker-3"), c.breathe(a))
+
 	require.Empty(t, c.worker("worker-1").Suspect)
 }
 
-// flap has sessions lose their link for a moment.
-func (c *replicaSet) flap(worker string, ids ...string) {
-	c.t.Helper()
-	for _, id := range ids {
-		for _, status := range []domain.Status{domain.Reconnecting, domain.Connected} {
-			_, err := c.all[0].Protocol.ReportSession(c.t.Context(), domain.Report{SessionID: id, WorkerID: worker, Generation: 1, Status: status})
-			require.NoError(c.t, err)
-		}
-	}
-}
-
-// TestUpgradeBeginsANewCanaryPeriod: what a worker dropped before it changed its version is not the new one's fault.
-func TestUpgradeBeginsANewCanaryPeriod(t *testing.T) {
+// Disconnects before a worker changed its version do not count against the new version.
+func TestCanary_NewVersion_CountsFromTheUpgrade(t *testing.T) {
 	c := newReplicaSet(t, 1)
 	a := c.all[0]
 	workers := []string{"worker-1", "worker-2"}
@@ -59,11 +51,14 @@ func TestUpgradeBeginsANewCanaryPeriod(t *testing.T) {
 	c.pulse(a, workers...)()
 	c.hub.Join().Publish(ports.Invalidation{All: true})
 	c.step()
+
 	c.flap("worker-2", ids[4:]...)
 	c.pass(2*time.Minute, c.pulse(a, workers...))
 	require.Empty(t, c.worker("worker-2").Suspect, "it is not a canary")
+
 	_, err := a.Protocol.Heartbeat(t.Context(), domain.Heartbeat{WorkerID: "worker-2", Version: "2.0.0", CPU: -1, Memory: -1, MessageCount: -1})
 	require.NoError(t, err)
+
 	c.flap("worker-1", ids[0])
 	c.pass(time.Minute, c.pulse(a, workers...))
 	require.Empty(t, c.worker("worker-2").Suspect)
@@ -72,8 +67,8 @@ func TestUpgradeBeginsANewCanaryPeriod(t *testing.T) {
 	require.Contains(t, c.worker("worker-2").Suspect, "4 disconnects among 4 sessions")
 }
 
-// TestAWorkerThatIsAboutToGoIsNotBlamed: what it drops before it leaves, or is lost, is of the going.
-func TestAWorkerThatIsAboutToGoIsNotBlamed(t *testing.T) {
+// Disconnects before a worker leaves belong to the leaving.
+func TestCanary_WorkerLeaves_IsNotSuspect(t *testing.T) {
 	for _, leaves := range []bool{false, true} {
 		t.Run(fmt.Sprint(leaves), func(t *testing.T) {
 			c := newReplicaSet(t, 1)
@@ -84,18 +79,21 @@ func TestAWorkerThatIsAboutToGoIsNotBlamed(t *testing.T) {
 			ids := c.full(workers, 4)
 			c.hub.Join().Publish(ports.Invalidation{All: true})
 			c.step()
+
 			c.flap("worker-2", ids[4:]...)
 			if leaves {
 				require.NoError(t, left(a.Protocol.Unregister(t.Context(), "worker-2", "")))
 			}
 			c.pass(2*time.Minute, c.pulse(a, workers...))
+
 			require.Equal(t, leaves, c.worker("worker-2").Suspect == "")
 		})
 	}
 }
 
-// TestACanaryIsFoundOutOnce: two replicas come to the same verdict, one of them before it knows of the other's.
-func TestACanaryIsFoundOutOnce(t *testing.T) {
+// Two replicas reach the same verdict. One of them does not know yet that the other has
+// recorded it.
+func TestCanary_TwoReplicasJudge_OneSuspectEvent(t *testing.T) {
 	c := newReplicaSet(t, 2)
 	a, b := c.all[0], c.all[1]
 	workers := []string{"worker-1", "worker-2"}
@@ -104,6 +102,7 @@ func TestACanaryIsFoundOutOnce(t *testing.T) {
 	ids := c.full(workers, 4)
 	c.hub.Join().Publish(ports.Invalidation{All: true})
 	c.pass(5 * time.Second) // B does not look at all workers when A finds it out
+
 	for _, id := range ids[4:] {
 		_, err := a.Protocol.ReportSession(t.Context(), domain.Report{SessionID: id, WorkerID: "worker-2", Generation: 1, Status: domain.Reconnecting})
 		require.NoError(t, err)
@@ -111,6 +110,7 @@ func TestACanaryIsFoundOutOnce(t *testing.T) {
 	c.step()
 	b.invalidator.cut.Store(true)
 	c.pass(time.Minute, c.pulse(a, workers...))
+
 	require.NotEmpty(t, c.worker("worker-2").Suspect)
 	found := 0
 	for _, e := range c.bus.events {
@@ -119,4 +119,32 @@ func TestACanaryIsFoundOutOnce(t *testing.T) {
 		}
 	}
 	require.Equal(t, 1, found)
+}
+
+// The clock of the replica at which the canary registers is hours ahead or behind.
+func TestCanary_RegisteredBySkewedReplica_IsWatched(t *testing.T) {
+	for _, skew := range []time.Duration{0, 2 * time.Hour, -2 * time.Hour} {
+		t.Run(skew.String(), func(t *testing.T) {
+			c := newSkewedReplicaSet(t, []time.Duration{0, skew})
+			a, b := c.all[0], c.all[1]
+			c.register(a, "worker-1", 50)
+			on1 := c.full([]string{"worker-1"}, 10)
+			c.clock.advance(20 * time.Minute)
+			c.pulse(a, "worker-1")()
+			c.register(b, "worker-2", 50) // it joins
+			on2 := c.full([]string{"worker-2"}, 10)
+			c.hub.Join().Publish(ports.Invalidation{All: true})
+			c.step()
+			c.step()
+
+			for _, id := range on2 { // all its sessions lose their link, and say so to A
+				_, err := a.Protocol.ReportSession(t.Context(), domain.Report{SessionID: id, WorkerID: "worker-2", Generation: 1, Status: domain.Reconnecting})
+				require.NoError(t, err)
+			}
+			c.pass(2*time.Minute, func() { c.beat(a, "worker-1", on1...) }, c.pulse(a, "worker-2"))
+
+			t.Log(c.worker("worker-2").Suspect)
+			require.NotEmpty(t, c.worker("worker-2").Suspect)
+		})
+	}
 }

@@ -120,3 +120,16 @@ func (a replicaGateway) List(_ context.Context, w ports.WorkerRef) ([]domain.Rep
 func (a replicaGateway) Status(_ context.Context, w ports.WorkerRef, id string) (domain.Report, error) {
 	return domain.Report{}, a.call("status", w, id, 0)
 }
+
+// hung is a way to the workers on which calls to stop get no answer.
+type hung struct{ replicaGateway }
+
+func (h hung) Disconnect(ctx context.Context, w ports.WorkerRef, id string, generation int64) error {
+	_ = h.call("disconnect", w, id, generation)
+	<-ctx.Done()
+	return &ports.WorkerError{Failure: ports.WorkerTimedOut, Message: "timed out"}
+}
+
+func refused() error {
+	return &ports.WorkerError{Failure: ports.WorkerConnectionRefused, Message: "connection refused"}
+}

@@ -11,11 +11,11 @@ import (
 
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
-	"github.com/switchyard-wa/switchyard/ports/conformance/storehooks"
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
-func TestWhatIsRevokedIsRefusedEverywhere(t *testing.T) {
+// Without invalidations the other replica refuses a second later.
+func TestAPIKey_Revoked_EveryReplicaRefuses(t *testing.T) {
 	change := func(c *replicaSet, user string, fn func(*domain.User)) {
 		require.NoError(c.t, c.store.Update(c.t.Context(), func(ctx context.Context, tx *ports.Tx) error {
 			u, err := tx.Users.Get(ctx, user)
@@ -61,6 +61,7 @@ func TestWhatIsRevokedIsRefusedEverywhere(t *testing.T) {
 				for range 1001 { // more than the lower tier allows
 					require.NoError(t, use())
 				}
+
 				c.all[0].invalidator.cut.Store(cut)
 				revoke.how(c, s)
 				if cut {
@@ -68,32 +69,83 @@ func TestWhatIsRevokedIsRefusedEverywhere(t *testing.T) {
 					require.NoError(t, use(), "the test would prove nothing")
 					c.clock.advance(time.Millisecond)
 				}
+
 				require.Equal(t, revoke.code, domain.CodeOf(use()))
 			})
 		}
 	}
 }
 
-func TestTheLatestUseOfAKeyIsKept(t *testing.T) {
+// A key is revoked, or its user deactivated, after a replica has read its row and before it
+// caches it.
+func TestAPIKey_RevokedDuringRead_IsNotCached(t *testing.T) {
+	for _, what := range []struct {
+		name string
+		read int // after so many reads
+		do   func(c *replicaSet, s *service.CreatedSession)
+		code domain.Code
+	}{
+		{"a key", 1, func(c *replicaSet, s *service.CreatedSession) {
+			keys, err := c.all[0].APIKeys.List(c.t.Context(), s.UserID)
+			require.NoError(c.t, err)
+			require.NoError(c.t, c.all[0].APIKeys.Revoke(c.t.Context(), s.UserID, keys[0].ID))
+		}, domain.CodeAPIKeyInvalid},
+		{"a user", 2, func(c *replicaSet, s *service.CreatedSession) {
+			require.NoError(c.t, c.store.Update(c.t.Context(), func(ctx context.Context, tx *ports.Tx) error {
+				u, err := tx.Users.Get(ctx, s.UserID)
+				if err != nil {
+					return err
+				}
+				u.Active = false
+				return tx.Users.Put(ctx, u)
+			}))
+			require.NoError(c.t, c.all[0].Users.ApplyChange(c.t.Context(), s.UserID))
+		}, domain.CodeAccountDeactivated},
+	} {
+		t.Run(what.name, func(t *testing.T) {
+			c := newReplicaSet(t, 1)
+			a := c.all[0]
+			s := c.line()
+			reads := 0
+			a.store.AfterView = func(_ context.Context, err error) error {
+				if reads++; reads == what.read {
+					a.store.AfterView = nil
+					what.do(c, s)
+				}
+				return err
+			}
+
+			_, _, err := a.APIKeys.Authenticate(t.Context(), s.APIKey)
+			require.NoError(t, err, "it was good when it was asked for")
+			_, _, err = a.APIKeys.Authenticate(t.Context(), s.APIKey)
+			require.Equal(t, what.code, domain.CodeOf(err))
+		})
+	}
+}
+
+func TestAPIKey_UsedAtTwoReplicas_LatestUseIsStored(t *testing.T) {
 	c := newReplicaSet(t, 2)
 	a, b := c.all[0], c.all[1]
 	s := c.line()
 	_, _, err := b.APIKeys.Authenticate(t.Context(), s.APIKey)
 	require.NoError(t, err)
+
 	b.dead = true
 	c.pass(2*time.Minute, c.breathe(b))
 	_, _, err = a.APIKeys.Authenticate(t.Context(), s.APIKey)
 	require.NoError(t, err)
 	latest := c.clock.Now()
 	c.pass(2*time.Minute, c.breathe(b))
+
 	b.dead = false
 	c.pass(time.Minute)
+
 	keys, err := a.APIKeys.List(t.Context(), s.UserID)
 	require.NoError(t, err)
 	require.Equal(t, latest, keys[0].LastUsedAt)
 }
 
-func TestAKeyThatWasRotatedExpiresWithItsGrace(t *testing.T) {
+func TestAPIKey_Rotated_ExpiresAfterItsGrace(t *testing.T) {
 	c := newReplicaSet(t, 2)
 	a, b := c.all[0], c.all[1]
 	s := c.line()
@@ -106,8 +158,10 @@ func TestAKeyThatWasRotatedExpiresWithItsGrace(t *testing.T) {
 		require.NoError(t, err)
 		return key
 	}
+
 	second := rotate(time.Minute)
 	third := rotate(time.Hour)
+
 	require.Empty(t, use(s.APIKey))
 	c.clock.advance(time.Minute)
 	require.Equal(t, domain.CodeAPIKeyExpired, use(s.APIKey), "another rotation does not prolong it")
@@ -115,6 +169,7 @@ func TestAKeyThatWasRotatedExpiresWithItsGrace(t *testing.T) {
 	keys, err := a.APIKeys.List(t.Context(), s.UserID)
 	require.NoError(t, err)
 	require.Len(t, keys, 2, "what has expired is not listed")
+
 	fourth := rotate(0)
 	require.Equal(t, domain.CodeAPIKeyInvalid, use(s.APIKey))
 	require.Equal(t, domain.CodeAPIKeyInvalid, use(second))
@@ -122,8 +177,8 @@ func TestAKeyThatWasRotatedExpiresWithItsGrace(t *testing.T) {
 	require.Empty(t, use(fourth))
 }
 
-// TestAKeyThatIsRotatedWithoutGraceEndsWhateverTheClocksShow: the replica that rotates is hours ahead.
-func TestAKeyThatIsRotatedWithoutGraceEndsWhateverTheClocksShow(t *testing.T) {
+// The clock of the replica that rotates the key is hours ahead.
+func TestAPIKey_RotatedWithoutGraceBySkewedReplica_EndsAtOnce(t *testing.T) {
 	c := newSkewedReplicaSet(t, []time.Duration{2 * time.Hour, 0})
 	a, b := c.all[0], c.all[1]
 	s, err := b.Sessions.Create(t.Context(), c.fixture().user(domain.TierBasic), service.CreateSessionParams{Name: "line"})
@@ -132,8 +187,10 @@ func TestAKeyThatIsRotatedWithoutGraceEndsWhateverTheClocksShow(t *testing.T) {
 	require.NoError(t, err)
 	second, err := b.APIKeys.Rotate(t.Context(), s.UserID, s.ID, time.Hour)
 	require.NoError(t, err)
+
 	third, err := a.APIKeys.Rotate(t.Context(), s.UserID, s.ID, 0)
 	require.NoError(t, err)
+
 	for _, r := range c.all {
 		for _, old := range []string{s.APIKey, second} {
 			_, _, err := r.APIKeys.Authenticate(t.Context(), old)
@@ -144,29 +201,6 @@ func TestAKeyThatIsRotatedWithoutGraceEndsWhateverTheClocksShow(t *testing.T) {
 	}
 }
 
-// hideConcurrentKeys makes the next Update see the keys of a session as they were before it
-// began. The Update begins once as many Updates as read counts have read the keys.
-func (r *replica) hideConcurrentKeys(sessionID string, read *sync.WaitGroup) {
-	r.store.AroundUpdate = func(ctx context.Context, fn storehooks.Func, update func(context.Context, storehooks.Func) error) error {
-		var before []*domain.APIKey
-		err := r.store.Store.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
-			before, err = tx.APIKeys.BySession(ctx, sessionID)
-			return err
-		})
-		if err != nil {
-			return err
-		}
-		if read != nil {
-			read.Done()
-			read.Wait()
-			read = nil
-		}
-		return update(ctx, storehooks.WithTx(fn, func(_ context.Context, tx *ports.Tx) {
-			tx.APIKeys = keysBefore{tx.APIKeys, before}
-		}))
-	}
-}
-
 type keysBefore struct {
 	ports.APIKeys
 	keys []*domain.APIKey
@@ -174,7 +208,7 @@ type keysBefore struct {
 
 func (k keysBefore) BySession(context.Context, string) ([]*domain.APIKey, error) { return k.keys, nil }
 
-func TestOfRotationsAtOnceTheLastHolds(t *testing.T) {
+func TestAPIKey_ConcurrentRotations_OneKeyRemains(t *testing.T) {
 	for _, grace := range []time.Duration{0, time.Minute} {
 		c := newReplicaSet(t, 2)
 		s := c.line()
@@ -183,10 +217,12 @@ func TestOfRotationsAtOnceTheLastHolds(t *testing.T) {
 		for _, r := range c.all {
 			r.hideConcurrentKeys(s.ID, &read)
 		}
+
 		race(2, func(i int) {
 			_, err := c.all[i].APIKeys.Rotate(context.Background(), s.UserID, s.ID, grace)
 			require.NoError(t, err)
 		})
+
 		c.clock.advance(grace)
 		keys, err := c.all[0].APIKeys.List(t.Context(), s.UserID)
 		require.NoError(t, err)

@@ -11,12 +11,14 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/switchyard-wa/switchyard/adapters/memory"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/conformance/storehooks"
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
-func TestBackgroundWorkIsDoneOnce(t *testing.T) {
+func TestReconcile_ThreeReplicas_EachTaskOnce(t *testing.T) {
 	c := newReplicaSet(t, 3)
 	var workers []string
 	for i := range 6 {
@@ -93,10 +95,6 @@ type load struct {
 	started       map[string]bool
 }
 
-func newLoad() *load {
-	return &load{now: map[string]int{}, most: map[string]int{}, started: map[string]bool{}}
-}
-
 // take lets a start take a while.
 func (l *load) take(made call) error {
 	if made.kind != "start" {
@@ -122,7 +120,11 @@ func (l *load) take(made call) error {
 	return nil
 }
 
-func TestRecoveryAtScale(t *testing.T) {
+func newLoad() *load {
+	return &load{now: map[string]int{}, most: map[string]int{}, started: map[string]bool{}}
+}
+
+func TestReconcile_ManySessionsRecover_CallsAreBounded(t *testing.T) {
 	for _, size := range []struct{ workers, sessions int }{{1, 1000}, {20, 50}} {
 		t.Run(fmt.Sprint(size), func(t *testing.T) {
 			t.Parallel()
@@ -140,6 +142,7 @@ func TestRecoveryAtScale(t *testing.T) {
 				for i, w := range workers { // all of them restart at once
 					c.register(c.all[i%3], w, 1000)
 				}
+
 				began := time.Now()
 				connected := 0
 				for connected < len(ids) {
@@ -154,6 +157,7 @@ func TestRecoveryAtScale(t *testing.T) {
 						return err
 					}))
 				}
+
 				t.Logf("%d back after %v; %d starts, %d of them again; most at once: %v",
 					len(ids), time.Since(began), l.starts, l.again, l.most)
 				require.Zero(t, l.again)
@@ -173,7 +177,7 @@ func TestRecoveryAtScale(t *testing.T) {
 	}
 }
 
-func TestWhoWaitsForRoomGetsItInOrder(t *testing.T) {
+func TestReconcile_SessionsWaitForRoom_HigherTierThenOlderFirst(t *testing.T) {
 	c := newReplicaSet(t, 3)
 	tiers := []domain.Tier{domain.TierBasic, domain.TierMax, domain.TierPro}
 	var want []string // sessions, the highest tier and the oldest first
@@ -187,8 +191,10 @@ func TestWhoWaitsForRoomGetsItInOrder(t *testing.T) {
 		by[tiers[i%3]] = append(by[tiers[i%3]], s.ID)
 	}
 	want = slices.Concat(by[domain.TierMax], by[domain.TierPro], by[domain.TierBasic])
+
 	c.pass(5 * time.Minute) // they look for room once a minute by now
 	require.Zero(t, c.hands.made("start"))
+
 	var workers []string
 	for i := range want {
 		if i == 6 {
@@ -213,89 +219,136 @@ func TestWhoWaitsForRoomGetsItInOrder(t *testing.T) {
 	}
 }
 
-func TestIdleReplicasHardlyTouchTheStore(t *testing.T) {
-	c := newReplicaSet(t, 3)
-	var workers []string
-	for i := range 10 {
-		workers = append(workers, fmt.Sprint("worker-", i))
-		c.register(c.all[0], workers[i], 5)
+// Every other replica and every worker can reach it.
+func TestReconcile_WorkerUnreachableFromOneReplica_AnotherStops(t *testing.T) {
+	c := newReplicaSet(t, 2)
+	a, b := c.all[0], c.all[1]
+	workers := []string{"worker-1", "worker-2", "worker-3", "worker-4", "worker-5", "worker-6"}
+	for _, w := range workers {
+		c.register(a, w, 5)
 	}
-	ids := c.full(workers, 5)
-	for range 5 {
-		c.ask(c.line()) // and these find no room
-	}
+	c.step()
 	on := make(map[string][]string)
-	for _, id := range ids {
-		w := c.session(id).WorkerID
-		on[w] = append(on[w], id)
+	for range 12 {
+		s := c.connected(a)
+		home := c.session(s.ID).WorkerID
+		on[home] = append(on[home], s.ID)
 	}
-	beatAt := c.clock.Now()
-	next := make(map[*replica]time.Time)
-	minute := func() {
-		for end := c.clock.Now().Add(time.Minute); c.clock.Now().Before(end); c.clock.advance(20 * time.Millisecond) {
-			if now := c.clock.Now(); !now.Before(beatAt) {
-				for i, w := range workers {
-					c.beat(c.all[i%3], w, on[w]...)
+	c.hands.set(func(made call) error {
+		if made.by == "A" && made.kind != "start" {
+			return &ports.WorkerError{Failure: ports.WorkerTimedOut, Message: "timed out"}
+		}
+		return nil
+	})
+	// All users want their sessions down; nobody has told the workers yet.
+	for _, ids := range on {
+		for _, id := range ids {
+			require.NoError(t, c.store.Update(t.Context(), func(ctx context.Context, tx *ports.Tx) error {
+				s, err := tx.Sessions.Get(ctx, id)
+				if err != nil {
+					return err
 				}
-				beatAt = now.Add(10 * time.Second)
-			}
-			for _, r := range c.all {
-				if !c.clock.Now().Before(next[r]) {
-					at, err := r.RunOnce(t.Context())
-					require.NoError(t, err)
-					next[r] = at
+				s.Disconnect(c.now())
+				if err := tx.Users.Reserve(ctx, s.UserID, domain.UserUsage{ActiveSessions: -1}, domain.UserUsage{}); err != nil {
+					return err
+				}
+				return tx.Sessions.Put(ctx, s)
+			}))
+		}
+	}
+
+	left := func() (n int) {
+		for _, ids := range on {
+			for _, id := range ids {
+				if c.session(id).IsAssigned() {
+					n++
 				}
 			}
 		}
+		return n
 	}
-	for range 3 {
-		minute()
+	began := c.clock.Now()
+	for left() > 0 && c.clock.Now().Sub(began) < time.Hour {
+		c.pass(time.Second, c.pulse(b, workers...))
 	}
-	for _, r := range c.all {
-		r.store.ResetCounts()
-	}
-	minute()
-	for _, r := range c.all {
-		t.Logf("%s: %d reads and %d writes in a minute", r.name, r.store.Views(), r.store.Updates())
-		require.LessOrEqual(t, r.store.Updates(), int64(30+20+15), "signs of life, heartbeats, the rest")
-		require.LessOrEqual(t, r.store.Views(), int64(240))
-	}
-	require.Zero(t, c.hands.made("start"))
+
+	t.Logf("%d of 12 are still to be stopped after %v", left(), c.clock.Now().Sub(began))
+	require.Zero(t, left())
 }
 
-func TestAPublisherThatStoodStillDoesNotTurnBack(t *testing.T) {
-	for _, when := range []string{"after it read", "after it published"} {
-		t.Run(when, func(t *testing.T) {
-			c := newReplicaSet(t, 2)
-			c.register(c.all[0], "worker-1", 50)
-			var stands, other *replica // that which publishes, and the other
-			for i, r := range c.all {
-				r.onceEventsAreRead(func() { stands, other = r, c.all[1-i] })
-			}
-			c.pass(3 * time.Second)
-			require.Len(t, c.bus.events, 1)
-			published := 0
-			stall := func() {
-				stands.dead = true
-				for range 5 {
-					c.connected(other)
-					c.pass(3*time.Second, c.pulse(other, "worker-1"))
+// The session has nothing to do. It gets work before that is recorded.
+func TestReconcile_WorkArrivesWhileDueTimeIsCleared_IsDone(t *testing.T) {
+	store := storehooks.New(memory.NewStore())
+	w := newFixtureOn(t, store)
+	starts := w.starts()
+	w.worker("worker-1", 50)
+	s := w.connected(w.user(domain.TierBasic))
+	w.clock.advance(time.Minute)
+	require.NoError(t, store.Store.Update(context.Background(), func(ctx context.Context, tx *ports.Tx) error {
+		row, err := tx.Sessions.Get(ctx, s.ID)
+		require.NoError(t, err)
+		row.DueAt = w.clock.Now()
+		return tx.Sessions.Put(ctx, row)
+	}))
+	before := starts.Load()
+	store.BeforeNextUpdate(func() {
+		_, err := w.Protocol.Heartbeat(context.Background(), domain.Heartbeat{WorkerID: "worker-1", IsFullSnapshot: true, CPU: -1, Memory: -1, MessageCount: -1})
+		require.NoError(t, err)
+		require.Equal(t, domain.CommandStart, w.session(s.ID).Command)
+	})
+
+	for range 2 {
+		_, err := w.RunOnce(context.Background())
+		require.NoError(t, err)
+	}
+
+	require.Nil(t, store.BeforeUpdate, "the due time was to be cleared")
+	require.Equal(t, before+1, starts.Load())
+}
+
+// A worker returns with 600 cleanups and hangs in each. The cleanup of another worker does not
+// wait.
+func TestCleanups_WorkerHangs_OtherWorkersAreServed(t *testing.T) {
+	for _, replicas := range []int{1, 3} {
+		t.Run(fmt.Sprint(replicas), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newReplicaSet(t, replicas, realTime)
+				c.register(c.all[0], "worker-1", 1000)
+				c.register(c.all[0], "worker-2", 1000)
+				var mu sync.Mutex
+				done := map[string]int{}
+				c.hands.set(func(made call) error {
+					if made.kind == "disconnect" && made.worker == "worker-1" {
+						time.Sleep(30 * time.Second)
+						return &ports.WorkerError{Failure: ports.WorkerTimedOut, Message: "timed out"}
+					}
+					mu.Lock()
+					done[made.kind+"/"+made.worker]++
+					mu.Unlock()
+					return nil
+				})
+				now := c.now()
+				for i := range 600 {
+					c.leave("worker-1", fmt.Sprint("gone-", i), now)
 				}
-				require.Len(t, c.replicas(), 1)
-				published = len(c.bus.events)
-				stands.dead = false
-			}
-			stands.onceEventsAreRead(nil)
-			other.onceEventsAreRead(nil)
-			if when == "after it read" {
-				stands.onceEventsAreRead(stall)
-			} else {
-				c.bus.after = stall
-			}
-			c.connected(other)
-			require.NoError(t, c.stepOf(stands))
-			c.pass(10*time.Second, c.pulse(other, "worker-1"))
-			require.Len(t, c.bus.events, published, "nothing is published again")
+				c.running()
+				c.leave("worker-2", "gone-elsewhere", c.now())
+
+				began := time.Now()
+				for time.Since(began) < 10*time.Minute {
+					time.Sleep(time.Second)
+					c.pulse(c.all[0], "worker-1", "worker-2")()
+					mu.Lock()
+					n := done["disconnect/worker-2"]
+					mu.Unlock()
+					if n > 0 {
+						break
+					}
+				}
+
+				t.Logf("worker-2 was told after %v", time.Since(began))
+				require.Less(t, time.Since(began), 10*time.Second)
+			})
 		})
 	}
 }

@@ -2,7 +2,6 @@ package orchestrator_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"testing"
 	"testing/synctest"
@@ -15,7 +14,7 @@ import (
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
-func TestWhileOneReplicaCallsNoOtherDoes(t *testing.T) {
+func TestClaim_CallUnderWay_OtherReplicasDoNotCall(t *testing.T) {
 	c := newReplicaSet(t, 2)
 	a, b := c.all[0], c.all[1]
 	c.register(a, "worker-1", 10)
@@ -26,6 +25,7 @@ func TestWhileOneReplicaCallsNoOtherDoes(t *testing.T) {
 	a.dead = true // it is not stepped, since it hangs
 	pulse := c.pulse(b, "worker-1")
 	c.pass(15*time.Second, pulse, c.breathe(a))
+
 	view, err := b.Sessions.Disconnect(t.Context(), s.UserID, s.ID)
 	require.NoError(t, err)
 	require.Equal(t, domain.Disconnected, view.Status, "said so at once")
@@ -33,6 +33,7 @@ func TestWhileOneReplicaCallsNoOtherDoes(t *testing.T) {
 	require.Equal(t, 1, c.hands.made("start"))
 	require.Zero(t, c.hands.made("disconnect"))
 	require.Equal(t, domain.Conflict, kindOf(b.Sessions.Delete(t.Context(), s.UserID, s.ID)), "nor is it deleted meanwhile")
+
 	end(nil)
 	wait(t, connected)
 	a.dead = false
@@ -44,15 +45,8 @@ func TestWhileOneReplicaCallsNoOtherDoes(t *testing.T) {
 	require.Empty(t, row.ClaimedBy)
 }
 
-func kindOf(err error) domain.Kind {
-	var e *domain.Error
-	if errors.As(err, &e) {
-		return e.Kind
-	}
-	return 0
-}
-
-func TestAnotherReplicaTakesOverWhenAClaimEnds(t *testing.T) {
+// The outcome of the first call arrives after the other replica has taken over.
+func TestClaim_Expires_AnotherReplicaTakesOver(t *testing.T) {
 	outcomes := map[string]error{
 		"done":      nil,
 		"refused":   &ports.WorkerError{Failure: ports.WorkerConnectionRefused, Message: "refused"},
@@ -81,6 +75,7 @@ func TestAnotherReplicaTakesOverWhenAClaimEnds(t *testing.T) {
 						breath, patience = c.breathe(a), 39*time.Second
 					}
 					pulse := c.pulse(b, "worker-1", "worker-2")
+
 					c.pass(patience, pulse, breath)
 					require.Equal(t, 1, c.hands.made("start"))
 					c.pass(5*time.Second, pulse, breath)
@@ -92,6 +87,7 @@ func TestAnotherReplicaTakesOverWhenAClaimEnds(t *testing.T) {
 						require.NoError(t, err)
 						require.Equal(t, 3, c.hands.made("start"))
 					}
+
 					before := c.session(s.ID)
 					end(outcome)
 					wait(t, connected)
@@ -102,7 +98,59 @@ func TestAnotherReplicaTakesOverWhenAClaimEnds(t *testing.T) {
 	}
 }
 
-func TestAClaimLastsAsLongAsTheCall(t *testing.T) {
+// A replica ends while its own request hangs in a call, and leaves a claim. The claim delays
+// neither the session for long nor other work on the worker.
+func TestClaim_LeftByStoppedReplica_IsTakenOver(t *testing.T) {
+	for _, skew := range []time.Duration{0, 50 * time.Second, time.Hour} {
+		t.Run(skew.String(), func(t *testing.T) {
+			c := newSkewedReplicaSet(t, []time.Duration{skew, 0})
+			a, b := c.all[0], c.all[1]
+			c.register(b, "worker-1", 10)
+			c.step()
+			s, other := c.line(), c.connected(b)
+			began, end := c.hang("start")
+			ended := aside(func() { _, _ = a.Sessions.Connect(context.Background(), s.UserID, s.ID, service.ConnectOptions{}) })
+			wait(t, began)
+			// A ends in order: its loop is over and hands over what it has; then the process is gone.
+			a.dead = true
+			ctx, cancel := context.WithCancel(context.Background())
+			cancel()
+			_ = a.Run(ctx)
+			a.store.SetDown()
+
+			c.pass(time.Second, c.pulse(b, "worker-1"))
+			require.NoError(t, c.store.Update(t.Context(), func(ctx context.Context, tx *ports.Tx) error {
+				row, err := tx.Sessions.Get(ctx, other.ID)
+				if err != nil {
+					return err
+				}
+				row.Disconnect(c.now()) // by a replica that died before it could tell the worker
+				if err := tx.Users.Reserve(ctx, row.UserID, domain.UserUsage{ActiveSessions: -1}, domain.UserUsage{}); err != nil {
+					return err
+				}
+				return tx.Sessions.Put(ctx, row)
+			}))
+
+			asked := c.clock.Now()
+			until := func(done func() bool) time.Duration {
+				for !done() && c.clock.Now().Sub(asked) < 2*time.Hour {
+					c.pass(tick, c.pulse(b, "worker-1"))
+				}
+				return c.clock.Now().Sub(asked)
+			}
+			stopped := until(func() bool { return !c.session(other.ID).IsAssigned() })
+			started := until(func() bool { return c.session(s.ID).Status == domain.Connected })
+
+			t.Logf("the other session was stopped after %v, its own started after %v", stopped, started)
+			end(nil)
+			wait(t, ended)
+			require.Less(t, stopped, 12*time.Second)
+			require.Less(t, started, 12*time.Second)
+		})
+	}
+}
+
+func TestClaim_LongCall_IsRenewed(t *testing.T) {
 	c := newReplicaSet(t, 2)
 	a, b := c.all[0], c.all[1]
 	c.register(a, "worker-1", 10)
@@ -117,18 +165,21 @@ func TestAClaimLastsAsLongAsTheCall(t *testing.T) {
 	require.Zero(t, c.hands.made("start"))
 	a.dead = true
 	c.pass(38*time.Second, c.pulse(b, "worker-1"), c.breathe(b))
+
 	began, end := c.hang("start")
 	stepped := aside(func() { _, _ = a.RunOnce(context.Background()) })
 	wait(t, began)
 	a.dead, b.dead = true, false
+
 	c.pass(30*time.Second, c.pulse(b, "worker-1"), c.breathe(a))
 	require.Equal(t, 1, c.hands.made("start"), "the claim that was made with the assignment has been renewed")
+
 	end(nil)
 	wait(t, stepped)
 	require.Equal(t, domain.Connected, c.session(s.ID).Status)
 }
 
-func TestClaimsHoldForReplicasWithOtherClocks(t *testing.T) {
+func TestClaim_SkewedClock_IsRespected(t *testing.T) {
 	for _, skew := range []time.Duration{time.Minute, -time.Minute} {
 		t.Run(skew.String(), func(t *testing.T) {
 			c := newSkewedReplicaSet(t, []time.Duration{0, skew})
@@ -141,11 +192,13 @@ func TestClaimsHoldForReplicasWithOtherClocks(t *testing.T) {
 			a.dead = true
 			pulse := c.pulse(b, "worker-1")
 			c.pass(30*time.Second, pulse, c.breathe(a))
+
 			_, err := b.Sessions.Disconnect(t.Context(), s.UserID, s.ID)
 			require.NoError(t, err)
 			c.pass(3*time.Second, pulse, c.breathe(a))
 			require.Len(t, c.hands.all("start"), 1)
 			require.Zero(t, c.hands.made("disconnect"))
+
 			end(nil)
 			wait(t, connected)
 			c.pass(3 * time.Second) // by B's clock it was due at once, by A's it may be later
@@ -154,7 +207,9 @@ func TestClaimsHoldForReplicasWithOtherClocks(t *testing.T) {
 	}
 }
 
-func TestOnlyWhoeverAssignedKnowsThatNothingRuns(t *testing.T) {
+// A starts the session and cannot record it. B, which takes over, does not know whether the
+// session runs. It tries the same worker again, although the worker is busy.
+func TestClaim_TakenOverAfterStart_SessionStaysOnItsWorker(t *testing.T) {
 	c := newReplicaSet(t, 2)
 	a, b := c.all[0], c.all[1]
 	c.register(a, "worker-1", 10)
@@ -183,6 +238,7 @@ func TestOnlyWhoeverAssignedKnowsThatNothingRuns(t *testing.T) {
 		_, err := b.RunOnce(t.Context())
 		require.NoError(t, err)
 	}
+
 	c.register(b, "worker-2", 10)
 	c.hands.set(func(made call) error {
 		if made.kind == "start" {
@@ -191,6 +247,7 @@ func TestOnlyWhoeverAssignedKnowsThatNothingRuns(t *testing.T) {
 		return nil
 	})
 	c.pass(12*time.Second, c.pulse(b, "worker-1", "worker-2"))
+
 	starts := c.hands.all("start")
 	require.Greater(t, len(starts), 1, "B took over")
 	for _, start := range starts {
@@ -198,8 +255,8 @@ func TestOnlyWhoeverAssignedKnowsThatNothingRuns(t *testing.T) {
 	}
 }
 
-// A cleanup that hangs on worker-1, where the session would prefer to be.
-func TestNothingStartsWhereAnotherReplicaIsStoppingIt(t *testing.T) {
+// A cleanup hangs on worker-1, which the session would prefer.
+func TestClaim_CleanupUnderWay_NoStartOnThatWorker(t *testing.T) {
 	for _, skew := range []time.Duration{0, time.Minute, -time.Minute} {
 		t.Run(skew.String(), func(t *testing.T) {
 			c := newSkewedReplicaSet(t, []time.Duration{0, skew})
@@ -225,8 +282,10 @@ func TestNothingStartsWhereAnotherReplicaIsStoppingIt(t *testing.T) {
 			a.dead = true
 			c.pass(5*time.Second, c.pulse(b, "worker-1"), c.breathe(a))
 			require.Equal(t, 2, c.hands.made("disconnect"), "the user's, and A's")
+
 			_, err = b.Sessions.Connect(t.Context(), s.UserID, s.ID, service.ConnectOptions{})
 			require.Equal(t, domain.CodeNoAvailableWorkers, domain.CodeOf(err), "there is no other worker")
+
 			end(nil)
 			wait(t, stepped)
 			_, err = b.Sessions.Connect(t.Context(), s.UserID, s.ID, service.ConnectOptions{})
@@ -236,8 +295,8 @@ func TestNothingStartsWhereAnotherReplicaIsStoppingIt(t *testing.T) {
 	}
 }
 
-// A replica that is told to end waits for its calls; meanwhile it lives.
-func TestAReplicaThatEndsKeepsItsClaims(t *testing.T) {
+// A replica that shuts down waits for its calls. It counts as alive meanwhile.
+func TestClaim_ReplicaShutsDown_KeptUntilItsCallsEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newReplicaSet(t, 2, realTime)
 		c.register(c.all[0], "worker-1", 50)
@@ -259,12 +318,14 @@ func TestAReplicaThatEndsKeepsItsClaims(t *testing.T) {
 			s[line.ID] = true
 		}
 		time.Sleep(3 * time.Second)
+
 		cancel()
 		for range 30 {
 			time.Sleep(time.Second)
 			c.pulse(c.all[0], "worker-1")()
 		}
 		<-ended
+
 		for _, made := range c.hands.all("start") {
 			require.True(t, s[made.session], "%s was started again by %s", made.session, made.by)
 			s[made.session] = false
@@ -273,7 +334,7 @@ func TestAReplicaThatEndsKeepsItsClaims(t *testing.T) {
 	})
 }
 
-func TestASessionIsNotDeletedWhileAnotherReplicaStartsIt(t *testing.T) {
+func TestClaim_RestartUnderWay_DeleteConflicts(t *testing.T) {
 	c := newReplicaSet(t, 2)
 	a, b := c.all[0], c.all[1]
 	c.register(a, "worker-1", 50)
@@ -288,8 +349,10 @@ func TestASessionIsNotDeletedWhileAnotherReplicaStartsIt(t *testing.T) {
 		restarted = aside(func() { _, _ = a.Sessions.Restart(context.Background(), s.UserID, s.ID) })
 		wait(t, began)
 	})
+
 	err := b.Sessions.Delete(t.Context(), s.UserID, s.ID)
 	require.Equal(t, domain.Conflict, kindOf(err))
+
 	end(nil)
 	wait(t, restarted)
 	require.NoError(t, b.Sessions.Delete(t.Context(), s.UserID, s.ID))

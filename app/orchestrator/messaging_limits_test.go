@@ -13,31 +13,6 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// TestNobodyIsSilentWhileTheStoreIsAway: heartbeats are refused while the store is away. Once it is back, workers have as long to be
-// heard of as they ever have.
-func TestNobodyIsSilentWhileTheStoreIsAway(t *testing.T) {
-	c := newReplicaSet(t, 2)
-	a := c.all[0]
-	workers := c.fleetOf(6)
-	for _, r := range c.all {
-		r.store.SetDown()
-	}
-	for away := time.Duration(0); away < 5*time.Minute; away += tick {
-		c.clock.advance(tick)
-		for _, r := range c.all {
-			_, _ = r.RunOnce(t.Context())
-		}
-	}
-	for _, r := range c.all {
-		r.store.SetUp()
-	}
-	c.pass(20 * time.Second)
-	c.pass(time.Minute, c.pulse(a, workers...))
-	for _, e := range c.bus.events {
-		require.NotEqual(t, domain.EventWorkerOffline, e.Type)
-	}
-}
-
 // slowToSeed is a limiter that takes a moment to learn what was used before.
 type slowToSeed struct{ ports.Limiter }
 
@@ -46,8 +21,46 @@ func (l slowToSeed) Backfill(ctx context.Context, key string, first time.Time, l
 	return l.Limiter.Backfill(ctx, key, first, length, used)
 }
 
-// TestAReplicaThatBeginsCountsFirst: what was sent before is counted before anything else is let through.
-func TestAReplicaThatBeginsCountsFirst(t *testing.T) {
+// The limiter loses its counters twice.
+func TestMessageLimit_TwoReplicas_IsShared(t *testing.T) {
+	c := newReplicaSet(t, 2, func(cfg *orchestrator.Config) {
+		cfg.Tiers = domain.DefaultTiers()
+		limits := cfg.Tiers[domain.TierBasic]
+		limits.MessagesPerHour = 50
+		cfg.Tiers[domain.TierBasic] = limits
+	})
+	c.register(c.all[0], "worker-1", 5)
+	s := c.connected(c.all[0])
+	require.NoError(t, c.stepOf(c.all[1]))
+	var sent, refused atomic.Int64
+	flood := func(n int) {
+		race(n, func(i int) {
+			_, err := c.all[i%2].Messages.Send(context.Background(), holder(s), &hello)
+			switch domain.CodeOf(err) {
+			case "":
+				sent.Add(1)
+			case domain.CodeMessageLimit:
+				refused.Add(1)
+			}
+		})
+	}
+
+	flood(30)
+	require.EqualValues(t, 30, sent.Load())
+
+	c.limiter.(*forgetful).forget()
+	flood(4) // what was lost is counted again while they are under way
+	flood(60)
+	require.EqualValues(t, 50, sent.Load())
+	require.EqualValues(t, 44, refused.Load())
+	require.Equal(t, 50, c.hands.made("send"))
+	c.limiter.(*forgetful).forget()
+	_, err := c.all[1].Messages.Send(t.Context(), holder(s), &hello)
+	require.Equal(t, domain.CodeMessageLimit, domain.CodeOf(err))
+}
+
+// The limiter has lost its counters before the replica starts.
+func TestMessageLimit_ReplicaStarts_BackfillsBeforeItSends(t *testing.T) {
 	c := newReplicaSet(t, 1, func(cfg *orchestrator.Config) {
 		cfg.Tiers = domain.DefaultTiers()
 		limits := cfg.Tiers[domain.TierBasic]
@@ -64,17 +77,19 @@ func TestAReplicaThatBeginsCountsFirst(t *testing.T) {
 	c.limiter.(*forgetful).forget()
 	late := c.join(0)
 	require.NoError(t, c.stepOf(late))
+
 	var refused atomic.Int64
 	race(20, func(int) {
 		if _, err := late.Messages.Send(context.Background(), holder(s), &hello); domain.CodeOf(err) == domain.CodeMessageLimit {
 			refused.Add(1)
 		}
 	})
+
 	require.EqualValues(t, 20, refused.Load())
 }
 
-// TestALimiterThatLostEverythingLetsNobodyThroughThatItRefused: while the history is read, it refuses on its own.
-func TestALimiterThatLostEverythingLetsNobodyThroughThatItRefused(t *testing.T) {
+// While the history is read, the limiter admits nothing.
+func TestMessageLimit_CountersLost_RefusedSendsStayRefused(t *testing.T) {
 	for _, limit := range []int{0, 10} {
 		c := newReplicaSet(t, 1, func(cfg *orchestrator.Config) {
 			cfg.Tiers = domain.DefaultTiers()
@@ -108,8 +123,8 @@ func TestALimiterThatLostEverythingLetsNobodyThroughThatItRefused(t *testing.T) 
 	}
 }
 
-// TestWhatCannotBeCountedIsGivenBack: the history that a limiter needs cannot be read, so nothing is sent.
-func TestWhatCannotBeCountedIsGivenBack(t *testing.T) {
+// The history that the limiter needs cannot be read. Nothing is sent.
+func TestMessageLimit_BackfillFails_UsageIsReturned(t *testing.T) {
 	c := newReplicaSet(t, 1)
 	a := c.all[0]
 	c.register(a, "worker-1", 5)
@@ -118,34 +133,14 @@ func TestWhatCannotBeCountedIsGivenBack(t *testing.T) {
 	require.NoError(t, err)
 	c.limiter.(*forgetful).forget()
 	a.store.SetDown()
+
 	for range 3 {
 		_, err := a.Messages.Send(t.Context(), holder(s), &hello)
 		require.Equal(t, domain.CodeInternal, domain.CodeOf(err))
 	}
+
 	a.store.SetUp()
 	tier, err := a.APIKeys.Tier(t.Context(), s.UserID)
 	require.NoError(t, err)
 	require.Equal(t, 1, tier.Messages)
-}
-
-// TestReplicasAreNotTakenForDeadWhileTheStoreIsAway: whoever reaches it first finds signs of life of the others that are old, like its own.
-func TestReplicasAreNotTakenForDeadWhileTheStoreIsAway(t *testing.T) {
-	c := newReplicaSet(t, 3)
-	for _, r := range c.all {
-		r.store.SetDown()
-	}
-	for range 120 {
-		c.clock.advance(tick)
-		for _, r := range c.all {
-			_, _ = r.RunOnce(t.Context())
-		}
-	}
-	for _, r := range c.all {
-		r.store.SetUp()
-	}
-	for range 8 {
-		c.clock.advance(tick)
-		require.NoError(t, c.stepOf(c.all[2]))
-	}
-	require.Len(t, c.replicas(), 3)
 }

@@ -2,7 +2,6 @@ package orchestrator_test
 
 import (
 	"context"
-	"fmt"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -11,28 +10,30 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/switchyard-wa/switchyard/app/orchestrator"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
 	"github.com/switchyard-wa/switchyard/ports/conformance/storehooks"
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
-func TestNothingIsMissedBeforeAReplicaListens(t *testing.T) {
+func TestCache_ChangedBeforeSubscription_IsReadAgain(t *testing.T) {
 	c := newReplicaSet(t, 1)
 	a := c.all[0]
 	late := c.join(0)
 	_, err := late.Workers.Statistics(t.Context()) // it has read everything now
 	require.NoError(t, err)
+
 	c.register(a, "worker-1", 1)
 	c.connected(a)
 	require.NoError(t, c.stepOf(late))
+
 	w, _, err := late.Workers.Get(t.Context(), "worker-1")
 	require.NoError(t, err)
 	require.Equal(t, 1, w.Breakdown.Total)
 }
 
-func TestEachReplicaSeesWhatOthersDo(t *testing.T) {
+// In half of the cases the invalidations are lost, and the periodic refresh finds the change.
+func TestCache_ChangedByAnotherReplica_IsRefreshed(t *testing.T) {
 	for _, cut := range []bool{false, true} {
 		name, late := "invalidations", time.Duration(0)
 		if cut {
@@ -114,24 +115,7 @@ func TestEachReplicaSeesWhatOthersDo(t *testing.T) {
 	}
 }
 
-// What a worker lists when it is back may be what it has been told to stop anyway.
-func TestAWorkerThatIsBackHearsOfEachStopOnce(t *testing.T) {
-	c := newReplicaSet(t, 1)
-	a := c.all[0]
-	c.register(a, "worker-1", 5, domain.CapLease, domain.CapGeneration)
-	s := c.connected(a)
-	c.register(a, "worker-2", 5, domain.CapLease, domain.CapGeneration)
-	c.pass(time.Minute, c.pulse(a, "worker-2"))
-	require.Equal(t, "worker-2", c.session(s.ID).WorkerID)
-	answer, err := a.Protocol.Heartbeat(t.Context(), domain.Heartbeat{
-		WorkerID: "worker-1", IsFullSnapshot: true, CPU: -1, Memory: -1, MessageCount: -1,
-		Sessions: []domain.Report{{SessionID: s.ID, Status: domain.Connected, Generation: 1}},
-	})
-	require.NoError(t, err)
-	require.Equal(t, []service.StopCommand{{SessionID: s.ID, Generation: 1}}, answer.Commands)
-}
-
-func TestAReplicaServesWorkersThatItHasNotHeardOf(t *testing.T) {
+func TestCache_UnknownWorker_IsServed(t *testing.T) {
 	c := newReplicaSet(t, 2)
 	a, b := c.all[0], c.all[1]
 	a.invalidator.cut.Store(true)
@@ -141,6 +125,7 @@ func TestAReplicaServesWorkersThatItHasNotHeardOf(t *testing.T) {
 	s := c.connected(a)
 	home := c.session(s.ID).WorkerID
 	before := c.session(s.ID)
+
 	require.Empty(t, c.beat(b, home, s.ID).Commands)
 	require.Equal(t, before, c.session(s.ID), "its session is neither stopped nor started again")
 	require.Equal(t, 1, c.hands.made("start"))
@@ -150,6 +135,7 @@ func TestAReplicaServesWorkersThatItHasNotHeardOf(t *testing.T) {
 			rest = append(rest, w)
 		}
 	}
+
 	_, err := b.Workers.Drain(t.Context(), rest[0])
 	require.NoError(t, err)
 	require.NoError(t, b.Workers.Remove(t.Context(), rest[1], service.RemoveOptions{}))
@@ -160,7 +146,7 @@ func TestAReplicaServesWorkersThatItHasNotHeardOf(t *testing.T) {
 	require.False(t, c.session(s.ID).IsAssigned())
 }
 
-func TestAStaleReadBringsNothingBack(t *testing.T) {
+func TestCache_SessionDeletedDuringRead_StaysDeleted(t *testing.T) {
 	c := newReplicaSet(t, 2)
 	a, b := c.all[0], c.all[1]
 	c.register(a, "worker-1", 5)
@@ -169,6 +155,7 @@ func TestAStaleReadBringsNothingBack(t *testing.T) {
 	view, _, err := b.Workers.Get(t.Context(), "worker-1")
 	require.NoError(t, err)
 	require.Equal(t, 1, view.Breakdown.Total)
+
 	_, err = a.Sessions.Restart(t.Context(), s.UserID, s.ID) // B is told, reads the row, …
 	require.NoError(t, err)
 	b.store.AfterNextView(func() { // … and before it makes use of that, the session is deleted
@@ -176,46 +163,36 @@ func TestAStaleReadBringsNothingBack(t *testing.T) {
 	})
 	require.NoError(t, c.stepOf(b))
 	require.NoError(t, c.stepOf(b))
+
 	view, _, err = b.Workers.Get(t.Context(), "worker-1")
 	require.NoError(t, err)
 	require.Zero(t, view.Breakdown.Total)
 }
 
-func TestWhoWaitsForAQRSeesWhatWasReportedElsewhere(t *testing.T) {
-	for _, cut := range []bool{false, true} {
-		t.Run(fmt.Sprint("cut=", cut), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				c := newReplicaSet(t, 2, func(cfg *orchestrator.Config) { realTime(cfg); cfg.Timing.StartTimeout = 0 })
-				a, b := c.all[0], c.all[1]
-				c.hands.report = func(call) domain.Report { return domain.Report{Status: domain.Init} }
-				c.running()
-				c.register(a, "worker-1", 5)
-				s := c.line()
-				time.Sleep(time.Second)
-				b.invalidator.cut.Store(cut)
-				asked := make(chan *service.SessionQR, 1)
-				go func() {
-					q, _ := b.Sessions.Connect(context.Background(), s.UserID, s.ID, service.ConnectOptions{Wait: 30 * time.Second})
-					asked <- q
-				}()
-				time.Sleep(10 * time.Second)
-				began := time.Now()
-				_, err := a.Protocol.ReportSession(t.Context(), domain.Report{
-					SessionID: s.ID, Status: domain.QRRequired, QR: domain.QR{Code: "scan me", ExpiresAt: time.Now().Add(time.Minute)},
-				})
-				require.NoError(t, err)
-				require.Equal(t, "scan me", (<-asked).QR.Code)
-				if took := time.Since(began); cut {
-					require.LessOrEqual(t, took, time.Second)
-				} else {
-					require.LessOrEqual(t, took, 50*time.Millisecond)
-				}
-			})
-		})
-	}
+// A replica reads a row again. Before it uses the row, the session leaves its worker by the
+// same replica.
+func TestCache_SessionLeavesDuringRead_SlotStaysFree(t *testing.T) {
+	c := newReplicaSet(t, 1)
+	a := c.all[0]
+	c.register(a, "worker-1", 1)
+	s := c.connected(a)
+	c.step()
+	c.hub.Join().Publish(ports.Invalidation{Sessions: []string{s.ID}})
+
+	a.store.AfterNextView(func() {
+		_, err := a.Sessions.Disconnect(t.Context(), s.UserID, s.ID)
+		require.NoError(t, err)
+	})
+	c.step()
+
+	require.False(t, c.session(s.ID).IsAssigned())
+	used, err := a.Workers.Statistics(t.Context())
+	require.NoError(t, err)
+	require.Zero(t, used.Used)
+	c.connected(a)
 }
 
-func TestAWorkerThatRegistersDuringALookAtTheStoreStays(t *testing.T) {
+func TestCache_WorkerRegistersDuringRead_IsKept(t *testing.T) {
 	c := newReplicaSet(t, 1)
 	a := c.all[0]
 	c.register(a, "worker-1", 5)
@@ -229,17 +206,37 @@ func TestAWorkerThatRegistersDuringALookAtTheStoreStays(t *testing.T) {
 			a.store.AfterNextView(func() {
 				c.register(a, "worker-2", 5)
 			})
+
 			require.NoError(t, c.stepOf(a))
 			require.Nil(t, a.store.AfterView)
+
 			c.beat(a, "worker-2")
 			require.NoError(t, a.Workers.Remove(t.Context(), "worker-2", service.RemoveOptions{}))
 		})
 	}
 }
 
-// An operator who asks another replica hears of what has just changed, though no
-// invalidation has come there yet.
-func TestOperatorsHearTheSameFromAllReplicas(t *testing.T) {
+func TestCache_InvalidationsLost_RefreshFindsTheChange(t *testing.T) {
+	c := newReplicaSet(t, 2)
+	a, b := c.all[0], c.all[1]
+	a.invalidator.cut.Store(true)
+	c.register(a, "worker-1", 5)
+	s := c.connected(a)
+	c.pass(11*time.Second, c.pulse(a, "worker-1"))
+
+	w, _, err := b.Workers.Get(t.Context(), "worker-1")
+	require.NoError(t, err)
+	require.Equal(t, 1, w.Breakdown.Total, "with its sessions")
+
+	_, err = a.Sessions.Disconnect(t.Context(), s.UserID, s.ID)
+	require.NoError(t, err)
+	require.NoError(t, a.Workers.Remove(t.Context(), "worker-1", service.RemoveOptions{}))
+	c.pass(11 * time.Second)
+	require.Zero(t, b.Workers.ProbeStatus(t.Context()).Workers)
+}
+
+// No invalidation has reached the other replica.
+func TestCache_OperatorAsksAnotherReplica_SeesLatestRows(t *testing.T) {
 	c := newReplicaSet(t, 2)
 	a, b := c.all[0], c.all[1]
 	_, err := b.Workers.Statistics(t.Context()) // it has read everything now
@@ -252,6 +249,7 @@ func TestOperatorsHearTheSameFromAllReplicas(t *testing.T) {
 	require.NoError(t, err)
 	_, err = a.Workers.StopProbes(t.Context())
 	require.NoError(t, err)
+
 	for _, r := range []*replica{a, b} {
 		st, err := r.Workers.Statistics(t.Context())
 		require.NoError(t, err)
@@ -266,6 +264,7 @@ func TestOperatorsHearTheSameFromAllReplicas(t *testing.T) {
 		require.False(t, r.Workers.ProbeStatus(t.Context()).Running)
 		require.Equal(t, 2, r.Workers.ProbeStatus(t.Context()).Workers)
 	}
+
 	_, err = b.Workers.StartProbes(t.Context())
 	require.NoError(t, err)
 	require.True(t, a.Workers.ProbeStatus(t.Context()).Running)
@@ -275,8 +274,8 @@ func TestOperatorsHearTheSameFromAllReplicas(t *testing.T) {
 	require.Len(t, all, 1)
 }
 
-// What an operator has just made room for on one replica can go there by another.
-func TestOperatorsMoveSessionsToWorkersThatAreNewElsewhere(t *testing.T) {
+// A worker that has just registered at one replica is a target at the other.
+func TestCache_OperatorMovesSession_FindsNewWorker(t *testing.T) {
 	for name, move := range map[string]func(t *testing.T, b *replica, s *service.CreatedSession) error{
 		"migrate": func(t *testing.T, b *replica, s *service.CreatedSession) error {
 			_, err := b.Operations.Migrate(t.Context(), s.ID, "", "")
@@ -303,6 +302,7 @@ func TestOperatorsMoveSessionsToWorkersThatAreNewElsewhere(t *testing.T) {
 			require.NoError(t, c.stepOf(b))
 			_, _, err := b.Workers.ExplainPlacement(t.Context()) // a look that was a moment ago
 			require.NoError(t, err)
+
 			a.invalidator.cut.Store(true)
 			c.register(a, "worker-2", 9)
 			require.NoError(t, move(t, b, s))
@@ -310,26 +310,9 @@ func TestOperatorsMoveSessionsToWorkersThatAreNewElsewhere(t *testing.T) {
 	}
 }
 
-func TestWorkersComeAndGoWithoutInvalidations(t *testing.T) {
-	c := newReplicaSet(t, 2)
-	a, b := c.all[0], c.all[1]
-	a.invalidator.cut.Store(true)
-	c.register(a, "worker-1", 5)
-	s := c.connected(a)
-	c.pass(11*time.Second, c.pulse(a, "worker-1"))
-	w, _, err := b.Workers.Get(t.Context(), "worker-1")
-	require.NoError(t, err)
-	require.Equal(t, 1, w.Breakdown.Total, "with its sessions")
-	_, err = a.Sessions.Disconnect(t.Context(), s.UserID, s.ID)
-	require.NoError(t, err)
-	require.NoError(t, a.Workers.Remove(t.Context(), "worker-1", service.RemoveOptions{}))
-	c.pass(11 * time.Second)
-	require.Zero(t, b.Workers.ProbeStatus(t.Context()).Workers)
-}
-
-// TestWhoWaitsForALookWaitsForOne: those who come while the store hangs do not wait for each other's attempts, and whoever
-// gives up takes nobody along.
-func TestWhoWaitsForALookWaitsForOne(t *testing.T) {
+// Callers that arrive while the store hangs share one attempt. A caller that gives up does not
+// end it for the others.
+func TestCache_StoreHangs_WaitersShareOneRefresh(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newReplicaSet(t, 2, realTime)
 		a := c.all[0]
@@ -348,6 +331,7 @@ func TestWhoWaitsForALookWaitsForOne(t *testing.T) {
 		ask := func(ctx context.Context) error { _, _, err := a.Workers.ExplainPlacement(ctx); return err }
 		require.NoError(t, ask(t.Context()))
 		hangs.Store(true)
+
 		begun := time.Now()
 		impatient, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 		defer cancel()
@@ -357,8 +341,10 @@ func TestWhoWaitsForALookWaitsForOne(t *testing.T) {
 		for range 20 {
 			all.Go(func() { require.Equal(t, domain.CodeInternal, domain.CodeOf(ask(t.Context()))) })
 		}
+
 		all.Wait()
 		require.Equal(t, 13*time.Second, time.Since(begun))
+
 		hangs.Store(false)
 		require.NoError(t, ask(t.Context()))
 	})
