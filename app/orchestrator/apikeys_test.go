@@ -66,7 +66,7 @@ func TestAPIKey_Revoked_EveryReplicaRefuses(t *testing.T) {
 				revoke.how(c, s)
 				if cut {
 					c.clock.advance(999 * time.Millisecond)
-					require.NoError(t, use(), "the test would prove nothing")
+					require.NoError(t, use(), "the cache still has the key")
 					c.clock.advance(time.Millisecond)
 				}
 
@@ -81,7 +81,7 @@ func TestAPIKey_Revoked_EveryReplicaRefuses(t *testing.T) {
 func TestAPIKey_RevokedDuringRead_IsNotCached(t *testing.T) {
 	for _, what := range []struct {
 		name string
-		read int // after so many reads
+		read int // the change comes after this read
 		do   func(c *replicaSet, s *service.CreatedSession)
 		code domain.Code
 	}{
@@ -105,7 +105,7 @@ func TestAPIKey_RevokedDuringRead_IsNotCached(t *testing.T) {
 		t.Run(what.name, func(t *testing.T) {
 			c := newReplicaSet(t, 1)
 			a := c.all[0]
-			s := c.line()
+			s := c.createSession()
 			reads := 0
 			a.store.AfterView = func(_ context.Context, err error) error {
 				if reads++; reads == what.read {
@@ -116,7 +116,7 @@ func TestAPIKey_RevokedDuringRead_IsNotCached(t *testing.T) {
 			}
 
 			_, _, err := a.APIKeys.Authenticate(t.Context(), s.APIKey)
-			require.NoError(t, err, "it was good when it was asked for")
+			require.NoError(t, err, "the key was valid when it was read")
 			_, _, err = a.APIKeys.Authenticate(t.Context(), s.APIKey)
 			require.Equal(t, what.code, domain.CodeOf(err))
 		})
@@ -126,19 +126,19 @@ func TestAPIKey_RevokedDuringRead_IsNotCached(t *testing.T) {
 func TestAPIKey_UsedAtTwoReplicas_LatestUseIsStored(t *testing.T) {
 	c := newReplicaSet(t, 2)
 	a, b := c.all[0], c.all[1]
-	s := c.line()
+	s := c.createSession()
 	_, _, err := b.APIKeys.Authenticate(t.Context(), s.APIKey)
 	require.NoError(t, err)
 
-	b.dead = true
-	c.pass(2*time.Minute, c.breathe(b))
+	b.halted = true
+	c.advance(2*time.Minute, c.keepAlive(b))
 	_, _, err = a.APIKeys.Authenticate(t.Context(), s.APIKey)
 	require.NoError(t, err)
 	latest := c.clock.Now()
-	c.pass(2*time.Minute, c.breathe(b))
+	c.advance(2*time.Minute, c.keepAlive(b))
 
-	b.dead = false
-	c.pass(time.Minute)
+	b.halted = false
+	c.advance(time.Minute)
 
 	keys, err := a.APIKeys.List(t.Context(), s.UserID)
 	require.NoError(t, err)
@@ -148,7 +148,7 @@ func TestAPIKey_UsedAtTwoReplicas_LatestUseIsStored(t *testing.T) {
 func TestAPIKey_Rotated_ExpiresAfterItsGrace(t *testing.T) {
 	c := newReplicaSet(t, 2)
 	a, b := c.all[0], c.all[1]
-	s := c.line()
+	s := c.createSession()
 	use := func(key string) domain.Code {
 		_, _, err := b.APIKeys.Authenticate(t.Context(), key)
 		return domain.CodeOf(err)
@@ -164,11 +164,11 @@ func TestAPIKey_Rotated_ExpiresAfterItsGrace(t *testing.T) {
 
 	require.Empty(t, use(s.APIKey))
 	c.clock.advance(time.Minute)
-	require.Equal(t, domain.CodeAPIKeyExpired, use(s.APIKey), "another rotation does not prolong it")
+	require.Equal(t, domain.CodeAPIKeyExpired, use(s.APIKey), "another rotation does not extend the grace")
 	require.Empty(t, use(second))
 	keys, err := a.APIKeys.List(t.Context(), s.UserID)
 	require.NoError(t, err)
-	require.Len(t, keys, 2, "what has expired is not listed")
+	require.Len(t, keys, 2, "expired keys are not listed")
 
 	fourth := rotate(0)
 	require.Equal(t, domain.CodeAPIKeyInvalid, use(s.APIKey))
@@ -183,7 +183,7 @@ func TestAPIKey_RotatedWithoutGraceBySkewedReplica_EndsAtOnce(t *testing.T) {
 	a, b := c.all[0], c.all[1]
 	s, err := b.Sessions.Create(t.Context(), c.fixture().user(domain.TierBasic), service.CreateSessionParams{Name: "line"})
 	require.NoError(t, err)
-	_, err = b.APIKeys.Rotate(t.Context(), s.UserID, s.ID, time.Hour) // over, by a's clock
+	_, err = b.APIKeys.Rotate(t.Context(), s.UserID, s.ID, time.Hour) // expired by a's clock
 	require.NoError(t, err)
 	second, err := b.APIKeys.Rotate(t.Context(), s.UserID, s.ID, time.Hour)
 	require.NoError(t, err)
@@ -211,14 +211,14 @@ func (k keysBefore) BySession(context.Context, string) ([]*domain.APIKey, error)
 func TestAPIKey_ConcurrentRotations_OneKeyRemains(t *testing.T) {
 	for _, grace := range []time.Duration{0, time.Minute} {
 		c := newReplicaSet(t, 2)
-		s := c.line()
+		s := c.createSession()
 		var read sync.WaitGroup
 		read.Add(len(c.all))
 		for _, r := range c.all {
 			r.hideConcurrentKeys(s.ID, &read)
 		}
 
-		race(2, func(i int) {
+		concurrently(2, func(i int) {
 			_, err := c.all[i].APIKeys.Rotate(context.Background(), s.UserID, s.ID, grace)
 			require.NoError(t, err)
 		})

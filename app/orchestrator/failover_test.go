@@ -12,14 +12,14 @@ import (
 	"github.com/switchyard-wa/switchyard/domain"
 )
 
-// owners follows where sessions run, by the calls that are made.
+// owners tracks where sessions run, from the calls to workers.
 type owners struct {
 	mu sync.Mutex
 	on map[string]map[string]bool // workers, by session
 }
 
-// gone ends what runs on a worker.
-func (o *owners) gone(worker string) {
+// removeWorker ends the sessions on a worker.
+func (o *owners) removeWorker(worker string) {
 	for _, on := range o.on {
 		delete(on, worker)
 	}
@@ -29,25 +29,25 @@ func (o *owners) gone(worker string) {
 // others finish what it has begun. It does no harm when it resumes.
 func TestFailover_ReplicaStopsAtEveryWrite_OthersFinish(t *testing.T) {
 	const sessions = 30
-	for _, returns := range []bool{false, true} {
+	for _, resumes := range []bool{false, true} {
 		for at, more := 1, true; more; at++ {
-			t.Run(fmt.Sprintf("returns=%v/%d", returns, at), func(t *testing.T) {
+			t.Run(fmt.Sprintf("resumes=%v/%d", resumes, at), func(t *testing.T) {
 				c := newReplicaSet(t, 3)
 				a := c.all[0]
-				where := c.watchOwners()
+				where := c.trackOwners()
 				c.register(a, "worker-1", sessions)
 				var ids []string
 				for range sessions {
-					ids = append(ids, c.connected(a).ID)
+					ids = append(ids, c.connectSession(a).ID)
 				}
 				others := []string{"worker-2", "worker-3"}
 				for _, w := range others {
 					c.register(a, w, 50)
 				}
-				where.gone("worker-1")
-				require.NoError(t, left(c.all[1].Protocol.Unregister(t.Context(), "worker-1", "")))
-				pulse := c.pulse(c.all[1], others...)
-				c.pass(5*time.Second-tick, pulse)
+				where.removeWorker("worker-1")
+				require.NoError(t, onlyError(c.all[1].Protocol.Unregister(t.Context(), "worker-1", "")))
+				heartbeats := c.heartbeatsOf(c.all[1], others...)
+				c.advance(5*time.Second-tick, heartbeats)
 				writes := 0
 				more = false
 				a.store.BeforeUpdate = func(context.Context) error {
@@ -55,10 +55,10 @@ func TestFailover_ReplicaStopsAtEveryWrite_OthersFinish(t *testing.T) {
 						return nil
 					}
 					more = true
-					a.dead = true
-					if returns {
-						c.pass(time.Minute, pulse)
-						a.dead = false
+					a.halted = true
+					if resumes {
+						c.advance(time.Minute, heartbeats)
+						a.halted = false
 						return nil
 					}
 					a.store.SetDown()
@@ -69,9 +69,9 @@ func TestFailover_ReplicaStopsAtEveryWrite_OthersFinish(t *testing.T) {
 					if _, err := a.RunOnce(t.Context()); !a.store.IsDown() {
 						require.NoError(t, err)
 					}
-					a.dead = true
-					c.pass(tick, pulse)
-					a.dead = a.store.IsDown()
+					a.halted = true
+					c.advance(tick, heartbeats)
+					a.halted = a.store.IsDown()
 					done = 0
 					for _, id := range ids {
 						if s := c.session(id); s.Status == domain.Connected && where.on[id][s.WorkerID] {
@@ -80,11 +80,11 @@ func TestFailover_ReplicaStopsAtEveryWrite_OthersFinish(t *testing.T) {
 					}
 					require.Less(t, c.clock.Now().Sub(failover), 75*time.Second)
 				}
-				if !returns {
+				if !resumes {
 					require.LessOrEqual(t, c.clock.Now().Sub(failover), 12*time.Second)
 				}
 				a.store.BeforeUpdate = nil
-				c.pass(time.Minute, pulse)
+				c.advance(time.Minute, heartbeats)
 				for _, id := range ids {
 					s := c.session(id)
 					require.Equal(t, []any{domain.Connected, map[string]bool{s.WorkerID: true}}, []any{s.Status, where.on[id]})

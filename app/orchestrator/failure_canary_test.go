@@ -18,13 +18,13 @@ func TestCanary_SessionsFailAfterTheyMoved_WorkerIsNotSuspect(t *testing.T) {
 	a, b := c.all[0], c.all[1]
 	c.register(a, "worker-1", 50)
 	c.register(a, "worker-3", 50)
-	ids := c.full([]string{"worker-1", "worker-3"}, 4)[:4]
+	ids := c.fillWorkers([]string{"worker-1", "worker-3"}, 4)[:4]
 	c.hub.Join().Publish(ports.Invalidation{All: true})
-	c.step()
-	c.step()
+	c.runAll()
+	c.runAll()
 	c.register(a, "worker-2", 50)
 
-	b.dead = true
+	b.halted = true
 	for _, id := range ids {
 		_, err := a.Operations.Migrate(t.Context(), id, "worker-2", "")
 		require.NoError(t, err)
@@ -33,8 +33,8 @@ func TestCanary_SessionsFailAfterTheyMoved_WorkerIsNotSuspect(t *testing.T) {
 		require.NoError(t, err)
 	}
 
-	a.dead, b.dead = true, false
-	c.pass(time.Minute, c.pulse(b, "worker-1", "worker-2", "worker-3"), c.breathe(a))
+	a.halted, b.halted = true, false
+	c.advance(time.Minute, c.heartbeatsOf(b, "worker-1", "worker-2", "worker-3"), c.keepAlive(a))
 
 	require.Empty(t, c.worker("worker-1").Suspect)
 }
@@ -46,24 +46,24 @@ func TestCanary_NewVersion_CountsFromTheUpgrade(t *testing.T) {
 	workers := []string{"worker-1", "worker-2"}
 	c.register(a, workers[0], 50)
 	c.register(a, workers[1], 50)
-	ids := c.full(workers, 4)
+	ids := c.fillWorkers(workers, 4)
 	c.clock.advance(20 * time.Minute)
-	c.pulse(a, workers...)()
+	c.heartbeatsOf(a, workers...)()
 	c.hub.Join().Publish(ports.Invalidation{All: true})
-	c.step()
+	c.runAll()
 
-	c.flap("worker-2", ids[4:]...)
-	c.pass(2*time.Minute, c.pulse(a, workers...))
-	require.Empty(t, c.worker("worker-2").Suspect, "it is not a canary")
+	c.loseLinks("worker-2", ids[4:]...)
+	c.advance(2*time.Minute, c.heartbeatsOf(a, workers...))
+	require.Empty(t, c.worker("worker-2").Suspect, "worker-2 is no canary")
 
 	_, err := a.Protocol.Heartbeat(t.Context(), domain.Heartbeat{WorkerID: "worker-2", Version: "2.0.0", CPU: -1, Memory: -1, MessageCount: -1})
 	require.NoError(t, err)
 
-	c.flap("worker-1", ids[0])
-	c.pass(time.Minute, c.pulse(a, workers...))
+	c.loseLinks("worker-1", ids[0])
+	c.advance(time.Minute, c.heartbeatsOf(a, workers...))
 	require.Empty(t, c.worker("worker-2").Suspect)
-	c.flap("worker-2", ids[4:]...)
-	c.pass(time.Minute, c.pulse(a, workers...))
+	c.loseLinks("worker-2", ids[4:]...)
+	c.advance(time.Minute, c.heartbeatsOf(a, workers...))
 	require.Contains(t, c.worker("worker-2").Suspect, "4 disconnects among 4 sessions")
 }
 
@@ -76,15 +76,15 @@ func TestCanary_WorkerLeaves_IsNotSuspect(t *testing.T) {
 			workers := []string{"worker-1", "worker-2"}
 			c.register(a, workers[0], 50)
 			c.register(a, workers[1], 50)
-			ids := c.full(workers, 4)
+			ids := c.fillWorkers(workers, 4)
 			c.hub.Join().Publish(ports.Invalidation{All: true})
-			c.step()
+			c.runAll()
 
-			c.flap("worker-2", ids[4:]...)
+			c.loseLinks("worker-2", ids[4:]...)
 			if leaves {
-				require.NoError(t, left(a.Protocol.Unregister(t.Context(), "worker-2", "")))
+				require.NoError(t, onlyError(a.Protocol.Unregister(t.Context(), "worker-2", "")))
 			}
-			c.pass(2*time.Minute, c.pulse(a, workers...))
+			c.advance(2*time.Minute, c.heartbeatsOf(a, workers...))
 
 			require.Equal(t, leaves, c.worker("worker-2").Suspect == "")
 		})
@@ -99,17 +99,17 @@ func TestCanary_TwoReplicasJudge_OneSuspectEvent(t *testing.T) {
 	workers := []string{"worker-1", "worker-2"}
 	c.register(a, workers[0], 50)
 	c.register(a, workers[1], 50)
-	ids := c.full(workers, 4)
+	ids := c.fillWorkers(workers, 4)
 	c.hub.Join().Publish(ports.Invalidation{All: true})
-	c.pass(5 * time.Second) // B does not look at all workers when A finds it out
+	c.advance(5 * time.Second) // B is between two refreshes when A judges
 
 	for _, id := range ids[4:] {
 		_, err := a.Protocol.ReportSession(t.Context(), domain.Report{SessionID: id, WorkerID: "worker-2", Generation: 1, Status: domain.Reconnecting})
 		require.NoError(t, err)
 	}
-	c.step()
+	c.runAll()
 	b.invalidator.cut.Store(true)
-	c.pass(time.Minute, c.pulse(a, workers...))
+	c.advance(time.Minute, c.heartbeatsOf(a, workers...))
 
 	require.NotEmpty(t, c.worker("worker-2").Suspect)
 	found := 0
@@ -128,20 +128,20 @@ func TestCanary_RegisteredBySkewedReplica_IsWatched(t *testing.T) {
 			c := newSkewedReplicaSet(t, []time.Duration{0, skew})
 			a, b := c.all[0], c.all[1]
 			c.register(a, "worker-1", 50)
-			on1 := c.full([]string{"worker-1"}, 10)
+			on1 := c.fillWorkers([]string{"worker-1"}, 10)
 			c.clock.advance(20 * time.Minute)
-			c.pulse(a, "worker-1")()
-			c.register(b, "worker-2", 50) // it joins
-			on2 := c.full([]string{"worker-2"}, 10)
+			c.heartbeatsOf(a, "worker-1")()
+			c.register(b, "worker-2", 50) // a canary
+			on2 := c.fillWorkers([]string{"worker-2"}, 10)
 			c.hub.Join().Publish(ports.Invalidation{All: true})
-			c.step()
-			c.step()
+			c.runAll()
+			c.runAll()
 
-			for _, id := range on2 { // all its sessions lose their link, and say so to A
+			for _, id := range on2 { // all sessions of the canary lose their link
 				_, err := a.Protocol.ReportSession(t.Context(), domain.Report{SessionID: id, WorkerID: "worker-2", Generation: 1, Status: domain.Reconnecting})
 				require.NoError(t, err)
 			}
-			c.pass(2*time.Minute, func() { c.beat(a, "worker-1", on1...) }, c.pulse(a, "worker-2"))
+			c.advance(2*time.Minute, func() { c.heartbeat(a, "worker-1", on1...) }, c.heartbeatsOf(a, "worker-2"))
 
 			t.Log(c.worker("worker-2").Suspect)
 			require.NotEmpty(t, c.worker("worker-2").Suspect)

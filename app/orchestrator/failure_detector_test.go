@@ -21,13 +21,13 @@ func TestDetector_SkewedClocks_LiveWorkerStaysUp(t *testing.T) {
 				c := newSkewedReplicaSet(t, []time.Duration{skew, 0, skew / 2})
 				a, b, d := c.all[0], c.all[1], c.all[2]
 				c.register(a, "worker-1", 10, can...)
-				s := c.connected(a)
+				s := c.connectSession(a)
 
-				for _, hears := range []*replica{a, b, d, b, a, d} { // for minutes each
+				for _, hears := range []*replica{a, b, d, b, a, d} { // receives heartbeats for 150 s
 					beat := c.clock.Now()
-					c.pass(150*time.Second, func() {
+					c.advance(150*time.Second, func() {
 						if !c.clock.Now().Before(beat) {
-							c.beat(hears, "worker-1", s.ID)
+							c.heartbeat(hears, "worker-1", s.ID)
 							beat = beat.Add(10 * time.Second)
 						}
 					})
@@ -35,8 +35,8 @@ func TestDetector_SkewedClocks_LiveWorkerStaysUp(t *testing.T) {
 				}
 
 				require.EqualValues(t, 1, c.session(s.ID).Generation)
-				require.Len(t, c.replicas(), 3, "nor is a living replica dead")
-				require.Equal(t, 1, c.hands.made("start"))
+				require.Len(t, c.replicas(), 3, "no replica is taken for dead")
+				require.Equal(t, 1, c.workers.count("start"))
 			})
 		}
 	}
@@ -46,25 +46,25 @@ func TestDetector_SkewedClocks_LiveWorkerStaysUp(t *testing.T) {
 func TestDetector_WorkerSilent_DownAfterItsLeaseAndNotBefore(t *testing.T) {
 	const lease, drift = 45 * time.Second, time.Second
 	for _, skew := range []time.Duration{0, 5 * time.Second, -5 * time.Second, time.Minute, -time.Minute} {
-		for _, cut := range []bool{false, true} { // the others learn of heartbeats late
+		for _, cut := range []bool{false, true} { // the other replicas learn late of heartbeats
 			t.Run(fmt.Sprint(skew, cut), func(t *testing.T) {
 				c := newSkewedReplicaSet(t, []time.Duration{-skew, 0, skew})
 				for _, r := range c.all {
 					r.invalidator.cut.Store(cut)
 				}
 				c.register(c.all[0], "worker-1", 10, domain.CapLease, domain.CapGeneration)
-				c.pass(12 * time.Second)
+				c.advance(12 * time.Second)
 
 				for _, hears := range []int{0, 1, 2, 0, 2, 1} {
-					c.beat(c.all[hears], "worker-1")
-					c.pass(44 * time.Second)
+					c.heartbeat(c.all[hears], "worker-1")
+					c.advance(44 * time.Second)
 					require.Empty(t, c.worker("worker-1").DownReason)
 				}
 
-				c.beat(c.all[1], "worker-1")
+				c.heartbeat(c.all[1], "worker-1")
 				last := c.clock.Now()
 				for c.worker("worker-1").Online {
-					c.pass(tick)
+					c.advance(tick)
 					require.Less(t, c.clock.Now().Sub(last), 2*time.Minute)
 				}
 
@@ -78,23 +78,23 @@ func TestDetector_WorkerSilent_DownAfterItsLeaseAndNotBefore(t *testing.T) {
 
 // The other replica receives the heartbeats of the workers.
 func TestDetector_OneReplicaIsRefused_WorkerStaysUp(t *testing.T) {
-	for _, every := range []time.Duration{tick, 25 * time.Second} { // between heartbeats, which reach the other
+	for _, every := range []time.Duration{tick, 25 * time.Second} { // interval of the heartbeats, which the other replica receives
 		t.Run(fmt.Sprint("every ", every), func(t *testing.T) {
 			c := newReplicaSet(t, 2)
 			a, b := c.all[0], c.all[1]
-			b.invalidator.cut.Store(every == tick)                                                      // invalidations are needed only if heartbeats are rare
-			workers := []string{"worker-1", "worker-2", "worker-3", "worker-4", "worker-5", "worker-6"} // some are B's to ask
+			b.invalidator.cut.Store(every == tick)                                                      // frequent heartbeats need no invalidations
+			workers := []string{"worker-1", "worker-2", "worker-3", "worker-4", "worker-5", "worker-6"} // B probes some of them
 			on := make(map[string][]string)
 			for _, w := range workers {
 				c.register(a, w, 5)
 			}
-			c.step()
+			c.runAll()
 			for range 8 {
-				s := c.connected(a)
+				s := c.connectSession(a)
 				home := c.session(s.ID).WorkerID
 				on[home] = append(on[home], s.ID)
 			}
-			c.hands.set(func(made call) error {
+			c.workers.answerWith(func(made call) error {
 				if made.by == "B" && made.kind == "health" {
 					return &ports.WorkerError{Failure: ports.WorkerConnectionRefused, Message: "connection refused"}
 				}
@@ -102,18 +102,18 @@ func TestDetector_OneReplicaIsRefused_WorkerStaysUp(t *testing.T) {
 			})
 
 			beat := c.clock.Now().Add(every)
-			c.pass(2*time.Minute, func() {
+			c.advance(2*time.Minute, func() {
 				if c.clock.Now().Before(beat) {
 					return
 				}
 				for _, w := range workers {
-					c.beat(a, w, on[w]...)
+					c.heartbeat(a, w, on[w]...)
 				}
 				beat = beat.Add(every)
 			})
 
 			asked := 0
-			for _, made := range c.hands.all("health") {
+			for _, made := range c.workers.callsOf("health") {
 				if made.by == "B" {
 					asked++
 				}
@@ -135,19 +135,19 @@ func TestDetector_OneReplicaIsRefused_WorkerStaysUp(t *testing.T) {
 func TestDetector_RefusedWithoutInvalidations_WorkerStaysUp(t *testing.T) {
 	c := newReplicaSet(t, 2)
 	a, b := c.all[0], c.all[1]
-	workers := c.fleetOf(6)
+	workers := c.registerWorkers(6)
 	b.invalidator.cut.Store(true)
-	c.hands.set(func(made call) error {
+	c.workers.answerWith(func(made call) error {
 		if made.by == "B" {
 			return refused()
 		}
 		return nil
 	})
 
-	c.pass(time.Minute, c.pulse(a, workers...))
+	c.advance(time.Minute, c.heartbeatsOf(a, workers...))
 
 	asked := 0
-	for _, made := range c.hands.all("health") {
+	for _, made := range c.workers.callsOf("health") {
 		if made.by == "B" {
 			asked++
 		}
@@ -164,11 +164,11 @@ func TestDetector_CrashAfterUnknownHeartbeat_IsDetected(t *testing.T) {
 	for after := range 20 {
 		t.Run(fmt.Sprint(after), func(t *testing.T) {
 			c := newReplicaSet(t, 2)
-			workers := c.fleetOf(4)
-			c.pass(20*time.Second+time.Duration(after)*500*time.Millisecond, c.pulse(c.all[0], workers...))
+			workers := c.registerWorkers(4)
+			c.advance(20*time.Second+time.Duration(after)*500*time.Millisecond, c.heartbeatsOf(c.all[0], workers...))
 
-			c.hands.set(func(call) error { return refused() })
-			c.pass(8 * time.Second)
+			c.workers.answerWith(func(call) error { return refused() })
+			c.advance(8 * time.Second)
 
 			for _, w := range workers {
 				require.Equal(t, domain.DownCrashed, c.worker(w).DownReason)
@@ -181,16 +181,16 @@ func TestDetector_CrashAfterUnknownHeartbeat_IsDetected(t *testing.T) {
 func TestDetector_ProbeOfFormerProcess_IsIgnored(t *testing.T) {
 	c := newReplicaSet(t, 1)
 	a := c.all[0]
-	require.NoError(t, c.worker1(a, "http://process-1:1"))
+	require.NoError(t, c.registerWorker1(a, "http://process-1:1"))
 
-	began, end := c.hang("health")
-	tested := aside(func() { _, _ = a.Workers.Test(context.Background(), "worker-1") })
-	wait(t, began)
+	began, end := c.hangFirst("health")
+	tested := inBackground(func() { _, _ = a.Workers.Test(context.Background(), "worker-1") })
+	waitFor(t, began)
 
 	c.clock.advance(time.Second)
-	require.NoError(t, c.worker1(a, "http://process-1:1"))
+	require.NoError(t, c.registerWorker1(a, "http://process-1:1"))
 	end(refused())
-	wait(t, tested)
+	waitFor(t, tested)
 
 	w, _, err := a.Workers.Get(t.Context(), "worker-1")
 	require.NoError(t, err)
@@ -202,12 +202,12 @@ func TestDetector_WorkerActivated_IsUpAgain(t *testing.T) {
 	c := newSkewedReplicaSet(t, []time.Duration{time.Minute, 0})
 	a, b := c.all[0], c.all[1]
 	c.register(a, "worker-1", 50)
-	c.pass(40 * time.Second)
+	c.advance(40 * time.Second)
 	require.Equal(t, domain.DownHeartbeatTimeout, c.worker("worker-1").DownReason)
 
 	_, err := b.Workers.Activate(t.Context(), "worker-1")
 	require.NoError(t, err)
-	c.pass(20 * time.Second)
+	c.advance(20 * time.Second)
 
 	require.Empty(t, c.worker("worker-1").DownReason)
 }
@@ -217,27 +217,27 @@ func TestDetector_ProbesStopped_OnEveryReplica(t *testing.T) {
 	for i := range 6 {
 		c.register(c.all[0], fmt.Sprint("worker-", i), 5)
 	}
-	pulse := c.pulse(c.all[0], "worker-0", "worker-1", "worker-2", "worker-3", "worker-4", "worker-5")
+	heartbeats := c.heartbeatsOf(c.all[0], "worker-0", "worker-1", "worker-2", "worker-3", "worker-4", "worker-5")
 
 	_, err := c.all[1].Workers.StopProbes(t.Context())
 	require.NoError(t, err)
-	c.pass(3*time.Second, pulse)
+	c.advance(3*time.Second, heartbeats)
 	for _, r := range c.all {
 		require.False(t, r.Workers.ProbeStatus(t.Context()).Running)
 	}
 
-	before := c.hands.made("health")
-	c.pass(time.Minute, pulse)
-	require.Equal(t, before, c.hands.made("health"))
+	before := c.workers.count("health")
+	c.advance(time.Minute, heartbeats)
+	require.Equal(t, before, c.workers.count("health"))
 
 	late := c.join(0)
-	require.NoError(t, c.stepOf(late))
-	require.False(t, late.Workers.ProbeStatus(t.Context()).Running, "one that comes later knows")
+	require.NoError(t, c.runReplica(late))
+	require.False(t, late.Workers.ProbeStatus(t.Context()).Running, "a later replica knows")
 
 	_, err = c.all[2].Workers.StartProbes(t.Context())
 	require.NoError(t, err)
-	c.pass(10*time.Second, pulse)
-	require.Greater(t, c.hands.made("health"), before)
+	c.advance(10*time.Second, heartbeats)
+	require.Greater(t, c.workers.count("health"), before)
 	for _, r := range c.all {
 		require.True(t, r.Workers.ProbeStatus(t.Context()).Running)
 	}
@@ -247,7 +247,7 @@ func TestDetector_ProbesStopped_OnEveryReplica(t *testing.T) {
 func TestDetector_StoreDown_NoWorkerGoesDown(t *testing.T) {
 	c := newReplicaSet(t, 2)
 	a := c.all[0]
-	workers := c.fleetOf(6)
+	workers := c.registerWorkers(6)
 
 	for _, r := range c.all {
 		r.store.SetDown()
@@ -262,8 +262,8 @@ func TestDetector_StoreDown_NoWorkerGoesDown(t *testing.T) {
 		r.store.SetUp()
 	}
 
-	c.pass(20 * time.Second)
-	c.pass(time.Minute, c.pulse(a, workers...))
+	c.advance(20 * time.Second)
+	c.advance(time.Minute, c.heartbeatsOf(a, workers...))
 
 	for _, e := range c.bus.events {
 		require.NotEqual(t, domain.EventWorkerOffline, e.Type)
@@ -273,18 +273,18 @@ func TestDetector_StoreDown_NoWorkerGoesDown(t *testing.T) {
 func TestDetector_WorkerLeaves_CallsAreCancelled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newReplicaSet(t, 1, func(cfg *orchestrator.Config) {
-			realTime(cfg)
-			cfg.Workers = hung{cfg.Workers.(replicaGateway)}
+			withSystemClock(cfg)
+			cfg.Workers = hangingGateway{cfg.Workers.(replicaGateway)}
 		})
 		a := c.all[0]
 		c.register(a, "worker-1", 10)
-		s := c.connected(a)
-		asked := aside(func() { _, _ = a.Sessions.Disconnect(t.Context(), s.UserID, s.ID) })
+		s := c.connectSession(a)
+		asked := inBackground(func() { _, _ = a.Sessions.Disconnect(t.Context(), s.UserID, s.ID) })
 		time.Sleep(time.Second)
-		require.Equal(t, 1, c.hands.made("disconnect"))
+		require.Equal(t, 1, c.workers.count("disconnect"))
 
 		began := time.Now()
-		require.NoError(t, left(a.Protocol.Unregister(t.Context(), "worker-1", "")))
+		require.NoError(t, onlyError(a.Protocol.Unregister(t.Context(), "worker-1", "")))
 
 		<-asked
 		require.Less(t, time.Since(began), time.Second)

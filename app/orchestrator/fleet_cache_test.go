@@ -20,12 +20,12 @@ func TestCache_ChangedBeforeSubscription_IsReadAgain(t *testing.T) {
 	c := newReplicaSet(t, 1)
 	a := c.all[0]
 	late := c.join(0)
-	_, err := late.Workers.Statistics(t.Context()) // it has read everything now
+	_, err := late.Workers.Statistics(t.Context()) // fills its cache
 	require.NoError(t, err)
 
 	c.register(a, "worker-1", 1)
-	c.connected(a)
-	require.NoError(t, c.stepOf(late))
+	c.connectSession(a)
+	require.NoError(t, c.runReplica(late))
 
 	w, _, err := late.Workers.Get(t.Context(), "worker-1")
 	require.NoError(t, err)
@@ -45,24 +45,24 @@ func TestCache_ChangedByAnotherReplica_IsRefreshed(t *testing.T) {
 			a.invalidator.cut.Store(cut)
 			beat := c.clock.Now()
 			alive := make(map[string][]string)
-			see := func() { // B gets to see what A has done, at the latest
-				c.pass(late, func() {
+			see := func() { // waits until B must have learned what A did
+				c.advance(late, func() {
 					if c.clock.Now().Before(beat) {
 						return
 					}
 					for w, sessions := range alive {
-						c.beat(a, w, sessions...)
+						c.heartbeat(a, w, sessions...)
 					}
 					beat = c.clock.Now().Add(10 * time.Second)
 				})
-				require.NoError(t, c.stepOf(b))
+				require.NoError(t, c.runReplica(b))
 			}
 			at := func(r *replica, worker string) int {
 				view, _, err := r.Workers.Get(t.Context(), worker)
 				require.NoError(t, err)
 				return view.Breakdown.Total
 			}
-			known := func() int { return b.Workers.ProbeStatus(t.Context()).Workers } // without another look
+			known := func() int { return b.Workers.ProbeStatus(t.Context()).Workers } // from the cache
 			c.register(a, "worker-1", 1)
 			alive["worker-1"] = nil
 			see()
@@ -71,13 +71,13 @@ func TestCache_ChangedByAnotherReplica_IsRefreshed(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, "worker-1", chosen)
 
-			s := c.connected(a)
+			s := c.connectSession(a)
 			alive["worker-1"] = []string{s.ID}
 			see()
 			require.Equal(t, 1, at(b, "worker-1"))
 			chosen, _, err = b.Workers.ExplainPlacement(t.Context())
 			require.NoError(t, err)
-			require.Empty(t, chosen, "it is full")
+			require.Empty(t, chosen, "the worker is full")
 
 			_, err = a.Sessions.Disconnect(t.Context(), s.UserID, s.ID)
 			require.NoError(t, err)
@@ -99,12 +99,12 @@ func TestCache_ChangedByAnotherReplica_IsRefreshed(t *testing.T) {
 			_, candidates, err := b.Workers.ExplainPlacement(t.Context())
 			require.NoError(t, err)
 			require.Empty(t, candidates)
-			b.invalidator.Invalidator.Publish(ports.Invalidation{}) // no effect on itself
+			b.invalidator.Invalidator.Publish(ports.Invalidation{}) // a replica ignores its own
 			c.hub.Join().Publish(ports.Invalidation{Workers: []string{"worker-1"}, Sessions: []string{s.ID}})
-			require.NoError(t, c.stepOf(b))
+			require.NoError(t, c.runReplica(b))
 			require.Zero(t, known(), "a late invalidation brings nothing back")
 
-			c.register(a, "worker-1", 5) // it is another one
+			c.register(a, "worker-1", 5) // a new worker with the same id
 			alive["worker-1"] = nil
 			see()
 			require.Equal(t, 1, known())
@@ -122,13 +122,13 @@ func TestCache_UnknownWorker_IsServed(t *testing.T) {
 	for _, w := range []string{"worker-1", "worker-2", "worker-3", "worker-4"} {
 		c.register(a, w, 5)
 	}
-	s := c.connected(a)
+	s := c.connectSession(a)
 	home := c.session(s.ID).WorkerID
 	before := c.session(s.ID)
 
-	require.Empty(t, c.beat(b, home, s.ID).Commands)
-	require.Equal(t, before, c.session(s.ID), "its session is neither stopped nor started again")
-	require.Equal(t, 1, c.hands.made("start"))
+	require.Empty(t, c.heartbeat(b, home, s.ID).Commands)
+	require.Equal(t, before, c.session(s.ID), "the session is neither stopped nor started again")
+	require.Equal(t, 1, c.workers.count("start"))
 	var rest []string
 	for _, w := range []string{"worker-1", "worker-2", "worker-3", "worker-4"} {
 		if w != home {
@@ -150,19 +150,19 @@ func TestCache_SessionDeletedDuringRead_StaysDeleted(t *testing.T) {
 	c := newReplicaSet(t, 2)
 	a, b := c.all[0], c.all[1]
 	c.register(a, "worker-1", 5)
-	s := c.connected(a)
-	require.NoError(t, c.stepOf(b))
+	s := c.connectSession(a)
+	require.NoError(t, c.runReplica(b))
 	view, _, err := b.Workers.Get(t.Context(), "worker-1")
 	require.NoError(t, err)
 	require.Equal(t, 1, view.Breakdown.Total)
 
-	_, err = a.Sessions.Restart(t.Context(), s.UserID, s.ID) // B is told, reads the row, …
+	_, err = a.Sessions.Restart(t.Context(), s.UserID, s.ID) // B receives the invalidation and reads the row
 	require.NoError(t, err)
-	b.store.AfterNextView(func() { // … and before it makes use of that, the session is deleted
+	b.store.AfterNextView(func() { // before B uses the row
 		require.NoError(t, a.Sessions.Delete(t.Context(), s.UserID, s.ID))
 	})
-	require.NoError(t, c.stepOf(b))
-	require.NoError(t, c.stepOf(b))
+	require.NoError(t, c.runReplica(b))
+	require.NoError(t, c.runReplica(b))
 
 	view, _, err = b.Workers.Get(t.Context(), "worker-1")
 	require.NoError(t, err)
@@ -175,21 +175,21 @@ func TestCache_SessionLeavesDuringRead_SlotStaysFree(t *testing.T) {
 	c := newReplicaSet(t, 1)
 	a := c.all[0]
 	c.register(a, "worker-1", 1)
-	s := c.connected(a)
-	c.step()
+	s := c.connectSession(a)
+	c.runAll()
 	c.hub.Join().Publish(ports.Invalidation{Sessions: []string{s.ID}})
 
 	a.store.AfterNextView(func() {
 		_, err := a.Sessions.Disconnect(t.Context(), s.UserID, s.ID)
 		require.NoError(t, err)
 	})
-	c.step()
+	c.runAll()
 
 	require.False(t, c.session(s.ID).IsAssigned())
 	used, err := a.Workers.Statistics(t.Context())
 	require.NoError(t, err)
 	require.Zero(t, used.Used)
-	c.connected(a)
+	c.connectSession(a)
 }
 
 func TestCache_WorkerRegistersDuringRead_IsKept(t *testing.T) {
@@ -199,7 +199,7 @@ func TestCache_WorkerRegistersDuringRead_IsKept(t *testing.T) {
 	for name, look := range map[string]func(){
 		"everything": func() { c.hub.Join().Publish(ports.Invalidation{All: true}) },
 		"one":        func() { c.hub.Join().Publish(ports.Invalidation{Workers: []string{"worker-2"}}) },
-		"the fleet":  func() { c.clock.advance(11 * time.Second) },
+		"refresh":    func() { c.clock.advance(11 * time.Second) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			look()
@@ -207,10 +207,10 @@ func TestCache_WorkerRegistersDuringRead_IsKept(t *testing.T) {
 				c.register(a, "worker-2", 5)
 			})
 
-			require.NoError(t, c.stepOf(a))
+			require.NoError(t, c.runReplica(a))
 			require.Nil(t, a.store.AfterView)
 
-			c.beat(a, "worker-2")
+			c.heartbeat(a, "worker-2")
 			require.NoError(t, a.Workers.Remove(t.Context(), "worker-2", service.RemoveOptions{}))
 		})
 	}
@@ -221,17 +221,17 @@ func TestCache_InvalidationsLost_RefreshFindsTheChange(t *testing.T) {
 	a, b := c.all[0], c.all[1]
 	a.invalidator.cut.Store(true)
 	c.register(a, "worker-1", 5)
-	s := c.connected(a)
-	c.pass(11*time.Second, c.pulse(a, "worker-1"))
+	s := c.connectSession(a)
+	c.advance(11*time.Second, c.heartbeatsOf(a, "worker-1"))
 
 	w, _, err := b.Workers.Get(t.Context(), "worker-1")
 	require.NoError(t, err)
-	require.Equal(t, 1, w.Breakdown.Total, "with its sessions")
+	require.Equal(t, 1, w.Breakdown.Total, "the cache has its sessions")
 
 	_, err = a.Sessions.Disconnect(t.Context(), s.UserID, s.ID)
 	require.NoError(t, err)
 	require.NoError(t, a.Workers.Remove(t.Context(), "worker-1", service.RemoveOptions{}))
-	c.pass(11 * time.Second)
+	c.advance(11 * time.Second)
 	require.Zero(t, b.Workers.ProbeStatus(t.Context()).Workers)
 }
 
@@ -239,12 +239,12 @@ func TestCache_InvalidationsLost_RefreshFindsTheChange(t *testing.T) {
 func TestCache_OperatorAsksAnotherReplica_SeesLatestRows(t *testing.T) {
 	c := newReplicaSet(t, 2)
 	a, b := c.all[0], c.all[1]
-	_, err := b.Workers.Statistics(t.Context()) // it has read everything now
+	_, err := b.Workers.Statistics(t.Context()) // fills its cache
 	require.NoError(t, err)
 	a.invalidator.cut.Store(true)
 	c.register(a, "worker-1", 5)
 	c.register(a, "worker-2", 7)
-	c.connected(a)
+	c.connectSession(a)
 	_, err = a.Workers.Drain(t.Context(), "worker-1")
 	require.NoError(t, err)
 	_, err = a.Workers.StopProbes(t.Context())
@@ -297,10 +297,10 @@ func TestCache_OperatorMovesSession_FindsNewWorker(t *testing.T) {
 			c := newReplicaSet(t, 2)
 			a, b := c.all[0], c.all[1]
 			c.register(a, "worker-1", 9)
-			s := c.connected(a)
-			c.connected(a)
-			require.NoError(t, c.stepOf(b))
-			_, _, err := b.Workers.ExplainPlacement(t.Context()) // a look that was a moment ago
+			s := c.connectSession(a)
+			c.connectSession(a)
+			require.NoError(t, c.runReplica(b))
+			_, _, err := b.Workers.ExplainPlacement(t.Context()) // refreshes the cache
 			require.NoError(t, err)
 
 			a.invalidator.cut.Store(true)
@@ -314,7 +314,7 @@ func TestCache_OperatorMovesSession_FindsNewWorker(t *testing.T) {
 // end it for the others.
 func TestCache_StoreHangs_WaitersShareOneRefresh(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newReplicaSet(t, 2, realTime)
+		c := newReplicaSet(t, 2, withSystemClock)
 		a := c.all[0]
 		var hangs atomic.Bool
 		a.store.BeforeView = func(ctx context.Context) error { // each read takes ten seconds to fail

@@ -13,15 +13,15 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// shownTime is what a replica's clock shows: the same for all, but for its skew.
-type shownTime struct {
+// skewedClock is the clock of a replica. It is ahead of the clock of the test by the skew.
+type skewedClock struct {
 	*clock
 	skew time.Duration
 }
 
-func (c *shownTime) Now() time.Time { return c.clock.Now().Add(c.skew) }
+func (c *skewedClock) Now() time.Time { return c.clock.Now().Add(c.skew) }
 
-// cuttableInvalidator carries a replica's invalidations, unless it is cut.
+// cuttableInvalidator passes on the invalidations of a replica unless it is cut.
 type cuttableInvalidator struct {
 	*memory.Invalidator
 	cut atomic.Bool
@@ -53,14 +53,14 @@ func (s *outboxSpy) After(ctx context.Context, seq int64, limit int) ([]domain.E
 	return events, err
 }
 
-// record is a bus that remembers what was published.
-type record struct {
+// recordingBus records what is published.
+type recordingBus struct {
 	mu     sync.Mutex
 	events []domain.Event
 	after  func() // if set, called once after a Publish
 }
 
-func (r *record) Publish(_ context.Context, events ...domain.Event) error {
+func (r *recordingBus) Publish(_ context.Context, events ...domain.Event) error {
 	r.mu.Lock()
 	r.events = append(r.events, events...)
 	after := r.after
@@ -72,33 +72,33 @@ func (r *record) Publish(_ context.Context, events ...domain.Event) error {
 	return nil
 }
 
-func (r *record) Subscribe(func(domain.Event)) (cancel func()) { return func() {} }
+func (r *recordingBus) Subscribe(func(domain.Event)) (cancel func()) { return func() {} }
 
-// forgetful is a limiter that can lose everything.
-type forgetful struct{ atomic.Pointer[memory.Limiter] }
+// resettableLimiter is a limiter that can lose its counters.
+type resettableLimiter struct{ atomic.Pointer[memory.Limiter] }
 
-func (f *forgetful) forget() { f.Store(memory.NewLimiter()) }
+func (f *resettableLimiter) reset() { f.Store(memory.NewLimiter()) }
 
-func (f *forgetful) AllowN(ctx context.Context, key string, at time.Time, length time.Duration, limit, n int) (domain.Usage, error) {
+func (f *resettableLimiter) AllowN(ctx context.Context, key string, at time.Time, length time.Duration, limit, n int) (domain.Usage, error) {
 	return f.Load().AllowN(ctx, key, at, length, limit, n)
 }
 
-func (f *forgetful) Backfill(ctx context.Context, key string, first time.Time, length time.Duration, used int) error {
+func (f *resettableLimiter) Backfill(ctx context.Context, key string, first time.Time, length time.Duration, used int) error {
 	return f.Load().Backfill(ctx, key, first, length, used)
 }
 
-// counter gives ids that are the same in every run, so that work is shared alike.
-type counter struct{ n atomic.Int64 }
+// sequentialIDs makes the same ids in every run. Replicas then divide the work alike.
+type sequentialIDs struct{ n atomic.Int64 }
 
-func (c *counter) NewID() string { return fmt.Sprintf("%08d", c.n.Add(1)) }
+func (c *sequentialIDs) NewID() string { return fmt.Sprintf("%08d", c.n.Add(1)) }
 
-// dice do the same for random bytes.
-type dice struct {
+// seededRandom returns the same bytes in every run.
+type seededRandom struct {
 	mu     sync.Mutex
 	source *rand.ChaCha8
 }
 
-func (d *dice) Read(p []byte) (int, error) {
+func (d *seededRandom) Read(p []byte) (int, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.source == nil {

@@ -21,8 +21,8 @@ import (
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
-// flap has sessions lose their link for a moment.
-func (c *replicaSet) flap(worker string, ids ...string) {
+// loseLinks reports that sessions lose their link to WhatsApp and regain it.
+func (c *replicaSet) loseLinks(worker string, ids ...string) {
 	c.t.Helper()
 	for _, id := range ids {
 		for _, status := range []domain.Status{domain.Reconnecting, domain.Connected} {
@@ -32,8 +32,8 @@ func (c *replicaSet) flap(worker string, ids ...string) {
 	}
 }
 
-// leave writes a cleanup as it is left behind.
-func (c *replicaSet) leave(worker, session string, at time.Time) {
+// putCleanup records a cleanup that is due at a time.
+func (c *replicaSet) putCleanup(worker, session string, at time.Time) {
 	require.NoError(c.t, c.store.Update(c.t.Context(), func(ctx context.Context, tx *ports.Tx) error {
 		return tx.Cleanups.Put(ctx, &domain.Cleanup{
 			WorkerID: worker, SessionID: session, Command: domain.CommandDisconnect, Generation: 1, DueAt: at, CreatedAt: at,
@@ -41,8 +41,8 @@ func (c *replicaSet) leave(worker, session string, at time.Time) {
 	}))
 }
 
-// worker1 registers at a replica, as a process of its own endpoint.
-func (c *replicaSet) worker1(at *replica, endpoint string) error {
+// registerWorker1 registers a process of worker-1 at a replica.
+func (c *replicaSet) registerWorker1(at *replica, endpoint string) error {
 	_, err := at.Protocol.Register(c.t.Context(), domain.Registration{
 		WorkerID: "worker-1", Endpoint: endpoint, Capacity: 10, Interval: 30 * time.Second,
 		Capabilities: []domain.Capability{domain.CapLease, domain.CapGeneration},
@@ -50,33 +50,33 @@ func (c *replicaSet) worker1(at *replica, endpoint string) error {
 	return err
 }
 
-// replicaSet is several replicas on one store. Time stands still until it is moved;
-// each replica may see another time, hear no invalidations, and hang in a call.
+// replicaSet is several replicas on one store. Time moves only when the test moves it. A replica
+// may have a skewed clock, receive no invalidations, or hang in a call.
 type replicaSet struct {
 	t       *testing.T
 	clock   *clock
-	now     func() time.Time // what a replica whose clock is right sees
+	now     func() time.Time // the time of a replica without skew
 	store   ports.Store
-	hands   *fakeWorkers
+	workers *fakeWorkers
 	hub     *memory.Invalidator
 	routes  ports.Routes
 	limiter ports.Limiter
-	bus     *record
-	ids     counter
-	random  dice
-	config  func(*orchestrator.Config) // refines that of each replica
+	bus     *recordingBus
+	ids     sequentialIDs
+	random  seededRandom
+	config  func(*orchestrator.Config) // changes the configuration of each replica
 	all     []*replica
 }
 
 // join adds a replica.
 func (c *replicaSet) join(skew time.Duration) *replica {
 	r := &replica{
-		name: string(rune('A' + len(c.all))), clock: &shownTime{c.clock, skew},
+		name: string(rune('A' + len(c.all))), clock: &skewedClock{c.clock, skew},
 		invalidator: &cuttableInvalidator{Invalidator: c.hub.Join()}, store: storehooks.New(c.store),
 	}
 	shared := true
 	cfg := orchestrator.Config{
-		Store: r.store, Workers: replicaGateway{c.hands, r.name}, Routes: c.routes, Limiter: c.limiter, Bus: c.bus,
+		Store: r.store, Workers: replicaGateway{c.workers, r.name}, Routes: c.routes, Limiter: c.limiter, Bus: c.bus,
 		Clock: r.clock, IDs: &c.ids, Random: &c.random, Shared: &shared, Invalidator: r.invalidator, Name: r.name,
 		Log: slog.New(slog.DiscardHandler), Spawn: func(f func()) { f() },
 		Sleep: func(context.Context, time.Duration) error { return errors.New("time stands still") },
@@ -94,35 +94,36 @@ func (c *replicaSet) join(skew time.Duration) *replica {
 	return r
 }
 
-// step lets every replica do what is due.
-func (c *replicaSet) step() {
+// runAll runs one pass of every replica that is not halted.
+func (c *replicaSet) runAll() {
 	for _, r := range c.all {
-		if !r.dead {
+		if !r.halted {
 			_, err := r.RunOnce(c.t.Context())
 			require.NoError(c.t, err)
 		}
 	}
 }
 
-func (c *replicaSet) stepOf(r *replica) error {
+func (c *replicaSet) runReplica(r *replica) error {
 	_, err := r.RunOnce(c.t.Context())
 	return err
 }
 
-// pass lets time go by. Before each tick it does what is given.
-func (c *replicaSet) pass(d time.Duration, each ...func()) {
+// advance moves the time and runs the replicas at every tick. Before each tick it calls the
+// functions.
+func (c *replicaSet) advance(d time.Duration, each ...func()) {
 	for end := c.clock.Now().Add(d); c.clock.Now().Before(end); {
 		for _, fn := range each {
 			fn()
 		}
 		c.clock.advance(tick)
-		c.step()
+		c.runAll()
 	}
 }
 
-// breathe gives a sign of life of a replica that is not stepped, because it
+// keepAlive returns a function that records a heartbeat of a replica that is halted because it
 // hangs in a call.
-func (c *replicaSet) breathe(r *replica) func() {
+func (c *replicaSet) keepAlive(r *replica) func() {
 	return func() {
 		require.NoError(c.t, c.store.Update(c.t.Context(), func(ctx context.Context, tx *ports.Tx) error {
 			all, err := tx.Replicas.List(ctx)
@@ -137,9 +138,8 @@ func (c *replicaSet) breathe(r *replica) func() {
 	}
 }
 
-// running lets the replicas run until the end of the test, and waits until all
-// know of all.
-func (c *replicaSet) running() {
+// startAll runs the replicas until the end of the test. It waits until each knows the others.
+func (c *replicaSet) startAll() {
 	ctx, cancel := context.WithCancel(context.Background())
 	var ended sync.WaitGroup
 	for _, r := range c.all {
@@ -165,7 +165,7 @@ func (c *replicaSet) worker(id string) (w *domain.Worker) {
 	return w
 }
 
-// replicas lists those that are known in the store.
+// replicas returns the rows of the replicas.
 func (c *replicaSet) replicas() (all []*domain.Replica) {
 	c.t.Helper()
 	require.NoError(c.t, c.store.View(c.t.Context(), func(ctx context.Context, tx *ports.Tx) (err error) {
@@ -175,16 +175,16 @@ func (c *replicaSet) replicas() (all []*domain.Replica) {
 	return all
 }
 
-// probes counts calls of health routes, by worker.
-func (c *replicaSet) probes() map[string]int {
+// probeCounts returns the number of probes of each worker.
+func (c *replicaSet) probeCounts() map[string]int {
 	n := make(map[string]int)
-	for _, made := range c.hands.all("health") {
+	for _, made := range c.workers.callsOf("health") {
 		n[made.worker]++
 	}
 	return n
 }
 
-// register has a worker register at a replica.
+// register registers a worker at a replica.
 func (c *replicaSet) register(at *replica, id string, capacity int, can ...domain.Capability) *service.RegisterResult {
 	c.t.Helper()
 	answer, err := at.Protocol.Register(c.t.Context(), domain.Registration{
@@ -194,9 +194,9 @@ func (c *replicaSet) register(at *replica, id string, capacity int, can ...domai
 	return answer
 }
 
-// beat has a worker send a heartbeat to a replica, with the sessions that it has
-// connected, each of the generation that is stored.
-func (c *replicaSet) beat(at *replica, id string, sessions ...string) *service.HeartbeatResult {
+// heartbeat sends a heartbeat of a worker to a replica. It lists the sessions as connected, with
+// the generations that are stored.
+func (c *replicaSet) heartbeat(at *replica, id string, sessions ...string) *service.HeartbeatResult {
 	c.t.Helper()
 	h := domain.Heartbeat{WorkerID: id, IsFullSnapshot: true, CPU: -1, Memory: -1, MessageCount: -1}
 	for _, s := range sessions {
@@ -207,8 +207,9 @@ func (c *replicaSet) beat(at *replica, id string, sessions ...string) *service.H
 	return answer
 }
 
-// pulse has workers send heartbeats to a replica, without a list of sessions.
-func (c *replicaSet) pulse(at *replica, ids ...string) func() {
+// heartbeatsOf returns a function that sends heartbeats of workers to a replica, without lists of
+// sessions.
+func (c *replicaSet) heartbeatsOf(at *replica, ids ...string) func() {
 	return func() {
 		for _, id := range ids {
 			_, err := at.Protocol.Heartbeat(c.t.Context(), domain.Heartbeat{WorkerID: id, CPU: -1, Memory: -1, MessageCount: -1})
@@ -217,8 +218,8 @@ func (c *replicaSet) pulse(at *replica, ids ...string) func() {
 	}
 }
 
-// line adds a session of a user of its own.
-func (c *replicaSet) line() *service.CreatedSession {
+// createSession creates a session of a new user.
+func (c *replicaSet) createSession() *service.CreatedSession {
 	c.t.Helper()
 	user := c.fixture().user(domain.TierBasic)
 	s, err := c.all[0].Sessions.Create(c.t.Context(), user, service.CreateSessionParams{Name: "line"})
@@ -226,18 +227,18 @@ func (c *replicaSet) line() *service.CreatedSession {
 	return s
 }
 
-// connected adds a session that is connected, by a replica.
-func (c *replicaSet) connected(by *replica) *service.CreatedSession {
+// connectSession creates a session and connects it at a replica.
+func (c *replicaSet) connectSession(by *replica) *service.CreatedSession {
 	c.t.Helper()
-	s := c.line()
+	s := c.createSession()
 	_, err := by.Sessions.Connect(c.t.Context(), s.UserID, s.ID, service.ConnectOptions{})
 	require.NoError(c.t, err)
 	require.Equal(c.t, domain.Connected, c.session(s.ID).Status)
 	return s
 }
 
-// ask wants a session up without doing anything about it yet.
-func (c *replicaSet) ask(s *service.CreatedSession) {
+// setIntentUp records that a session is to be up. It calls no worker.
+func (c *replicaSet) setIntentUp(s *service.CreatedSession) {
 	c.t.Helper()
 	require.NoError(c.t, c.store.Update(c.t.Context(), func(ctx context.Context, tx *ports.Tx) error {
 		row, err := tx.Sessions.Get(ctx, s.ID)
@@ -254,11 +255,11 @@ func (c *replicaSet) ask(s *service.CreatedSession) {
 	}))
 }
 
-// full assigns connected sessions to workers, so many to each.
-func (c *replicaSet) full(workers []string, sessions int) (ids []string) {
+// fillWorkers assigns connected sessions to workers, the same number to each.
+func (c *replicaSet) fillWorkers(workers []string, sessions int) (ids []string) {
 	c.t.Helper()
 	var user string
-	var users []string // of each so many that they are not over their limit
+	var users []string // 20 sessions each, as their tier allows
 	for range (sessions*len(workers) + 19) / 20 {
 		users = append(users, c.fixture().user(domain.TierMax))
 	}
@@ -284,12 +285,12 @@ func (c *replicaSet) full(workers []string, sessions int) (ids []string) {
 	return ids
 }
 
-// hang makes the first call of the kind wait; the test ends it with an outcome.
-// Later ones are answered at once.
-func (c *replicaSet) hang(kind string) (began <-chan struct{}, end func(error)) {
+// hangFirst makes the first call of the kind hang until the test ends it with an outcome. Later
+// calls are answered at once.
+func (c *replicaSet) hangFirst(kind string) (began <-chan struct{}, end func(error)) {
 	reached, outcome := make(chan struct{}), make(chan error, 1)
 	var once atomic.Bool
-	c.hands.set(func(made call) error {
+	c.workers.answerWith(func(made call) error {
 		if made.kind == kind && once.CompareAndSwap(false, true) {
 			close(reached)
 			return <-outcome
@@ -299,11 +300,11 @@ func (c *replicaSet) hang(kind string) (began <-chan struct{}, end func(error)) 
 	return reached, func(err error) { outcome <- err }
 }
 
-// watchOwners answers all calls, and fails the test if a session is started while
-// it runs elsewhere.
-func (c *replicaSet) watchOwners() *owners {
+// trackOwners answers all calls. It fails the test if a session is started while it runs on
+// another worker.
+func (c *replicaSet) trackOwners() *owners {
 	o := &owners{on: make(map[string]map[string]bool)}
-	c.hands.set(func(made call) error {
+	c.workers.answerWith(func(made call) error {
 		o.mu.Lock()
 		defer o.mu.Unlock()
 		if o.on[made.session] == nil {
@@ -313,7 +314,7 @@ func (c *replicaSet) watchOwners() *owners {
 		case "start":
 			o.on[made.session][made.worker] = true
 			if len(o.on[made.session]) > 1 {
-				c.t.Errorf("%+v, though it runs on %v", made, o.on[made.session])
+				c.t.Errorf("%+v, but it runs on %v", made, o.on[made.session])
 			}
 		case "disconnect":
 			delete(o.on[made.session], made.worker)
@@ -323,19 +324,17 @@ func (c *replicaSet) watchOwners() *owners {
 	return o
 }
 
-// fleetOf registers workers, of which each replica has some to probe, at the first.
-func (c *replicaSet) fleetOf(n int) (workers []string) {
+// registerWorkers registers workers at the first replica. Each replica has some of them to probe.
+func (c *replicaSet) registerWorkers(n int) (workers []string) {
 	for i := range n {
 		workers = append(workers, fmt.Sprint("worker-", i))
 		c.register(c.all[0], workers[i], 5)
 	}
-	c.step()
+	c.runAll()
 	return workers
 }
 
-// What is over on a worker stays over there, whatever is on its way to it.
-
-// cleanup gives what is left to be done on a worker about a session; nil: nothing.
+// cleanup returns the cleanup of a session on a worker, or nil.
 func (c *replicaSet) cleanup(worker, session string) (left *domain.Cleanup) {
 	c.t.Helper()
 	require.NoError(c.t, c.store.View(c.t.Context(), func(ctx context.Context, tx *ports.Tx) error {
@@ -350,35 +349,35 @@ func (c *replicaSet) cleanup(worker, session string) (left *domain.Cleanup) {
 	return left
 }
 
-// newReplicaSet makes replicas named A, B, C.
+// newReplicaSet returns n replicas, named A, B, C.
 func newReplicaSet(t *testing.T, n int, config ...func(*orchestrator.Config)) *replicaSet {
 	t.Helper()
 	return newSkewedReplicaSet(t, make([]time.Duration, n), config...)
 }
 
-// newSkewedReplicaSet makes a replica for each clock, which is off by so much.
+// newSkewedReplicaSet returns one replica for each skew of a clock.
 func newSkewedReplicaSet(t *testing.T, clocks []time.Duration, config ...func(*orchestrator.Config)) *replicaSet {
 	t.Helper()
 	c := &replicaSet{
 		t: t, clock: &clock{}, store: memory.NewStore(), hub: memory.NewInvalidator(), routes: memory.NewRoutes(),
-		limiter: new(forgetful), bus: &record{}, hands: &fakeWorkers{sent: map[string][]string{}},
+		limiter: new(resettableLimiter), bus: &recordingBus{}, workers: &fakeWorkers{sent: map[string][]string{}},
 	}
 	c.clock.us.Store(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC).UnixMicro())
 	c.now = c.clock.Now
-	c.limiter.(*forgetful).forget()
+	c.limiter.(*resettableLimiter).reset()
 	if len(config) > 0 {
 		c.config = config[0]
 	}
 	for _, skew := range clocks {
 		c.join(skew)
 	}
-	c.step()
-	c.pass(3 * time.Second) // now all know of all
+	c.runAll()
+	c.advance(3 * time.Second) // each replica knows the others
 	return c
 }
 
-// hideConcurrentKeys makes the next Update see the keys of a session as they were before it
-// began. The Update begins once as many Updates as read counts have read the keys.
+// hideConcurrentKeys makes an Update see the keys of a session as they were before it began. The
+// first Update waits on read, until every replica has read the keys.
 func (r *replica) hideConcurrentKeys(sessionID string, read *sync.WaitGroup) {
 	r.store.AroundUpdate = func(ctx context.Context, fn storehooks.Func, update func(context.Context, storehooks.Func) error) error {
 		var before []*domain.APIKey
@@ -400,14 +399,14 @@ func (r *replica) hideConcurrentKeys(sessionID string, read *sync.WaitGroup) {
 	}
 }
 
-// replica is one of several.
+// replica is one replica of a set.
 type replica struct {
 	*orchestrator.Orchestrator
 	name        string
-	clock       *shownTime
+	clock       *skewedClock
 	invalidator *cuttableInvalidator
 	store       *storehooks.Store
-	dead        bool // it does nothing any more
+	halted      bool // advance does not run it
 }
 
 // onceEventsAreRead calls fn once, after the replica has read events that it is to publish.
@@ -438,11 +437,11 @@ func (r *replica) overtakeAfterCounting(other func()) {
 			seen = reading{}
 			err := storehooks.WithTx(fn, seen.replace)(ctx, tx)
 			if seen.counted {
-				return errNotYet
+				return errRolledBack
 			}
 			return err
 		})
-		if !errors.Is(err, errNotYet) {
+		if !errors.Is(err, errRolledBack) {
 			return err
 		}
 		r.store.AroundUpdate = nil
@@ -473,9 +472,9 @@ func (r *replica) hideConcurrentMoves() {
 
 const tick = 250 * time.Millisecond
 
-// realTime is for replicas that run by themselves, in a bubble of [synctest].
-func realTime(cfg *orchestrator.Config) {
+// withSystemClock configures replicas that run in the background of a synctest bubble.
+func withSystemClock(cfg *orchestrator.Config) {
 	cfg.Clock, cfg.Spawn, cfg.Sleep = system.Clock{}, nil, nil
 	cfg.Parallel = 24
-	cfg.Timing.StartTimeout = time.Second // the grace of a worker that is back
+	cfg.Timing.StartTimeout = time.Second // also the time that a worker has to recover
 }

@@ -21,8 +21,8 @@ import (
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
-// fixture is an orchestrator over a store in memory, with workers that are mocks
-// and a clock that stands still until it is moved.
+// fixture is one orchestrator on a store in memory. Its gateway is a strict mock, and its clock
+// moves only when the test moves it.
 type fixture struct {
 	*orchestrator.Orchestrator
 	t       *testing.T
@@ -54,17 +54,17 @@ func (w *fixture) worker(id string, capacity int) {
 	require.NoError(w.t, err)
 }
 
-func (w *fixture) card(user, name string) *service.CreatedSession {
+func (w *fixture) createSession(user, name string) *service.CreatedSession {
 	w.t.Helper()
 	s, err := w.Sessions.Create(context.Background(), user, service.CreateSessionParams{Name: name})
 	require.NoError(w.t, err)
 	return s
 }
 
-// connected gives a session that is CONNECTED on worker-1.
-func (w *fixture) connected(user string) *service.CreatedSession {
+// connectSession returns a session that is CONNECTED on worker-1.
+func (w *fixture) connectSession(user string) *service.CreatedSession {
 	w.t.Helper()
-	s := w.card(user, "line")
+	s := w.createSession(user, "line")
 	_, err := w.Sessions.Connect(context.Background(), user, s.ID, service.ConnectOptions{})
 	require.NoError(w.t, err)
 	_, err = w.Protocol.ReportSession(context.Background(), domain.Report{SessionID: s.ID, Status: domain.Connected, PhoneNumber: "6281234567890"})
@@ -82,7 +82,7 @@ func (w *fixture) session(id string) *domain.Session {
 	return s
 }
 
-func (w *fixture) starts() *atomic.Int64 {
+func (w *fixture) acceptStarts() *atomic.Int64 {
 	var n atomic.Int64
 	w.workers.EXPECT().Start(gomock.Any(), gomock.Any(), gomock.Any()).DoAndReturn(
 		func(context.Context, ports.WorkerRef, ports.Start) (domain.Report, error) {
@@ -115,18 +115,18 @@ func newFixtureOn(t *testing.T, store ports.Store) *fixture {
 	return w
 }
 
-// newLine returns a fixture in which a session is CONNECTED on worker-1, which has room
+// newConnectedFixture returns a fixture in which a session is CONNECTED on worker-1, which has room
 // for 50.
-func newLine(t *testing.T) (*fixture, *service.CreatedSession) {
+func newConnectedFixture(t *testing.T) (*fixture, *service.CreatedSession) {
 	t.Helper()
 	w := newFixture(t)
-	w.starts()
+	w.acceptStarts()
 	w.worker("worker-1", 50)
-	return w, w.connected(w.user(domain.TierBasic))
+	return w, w.connectSession(w.user(domain.TierBasic))
 }
 
-// race runs fn n times at once.
-func race(n int, fn func(i int)) {
+// concurrently runs fn n times at once, and waits.
+func concurrently(n int, fn func(i int)) {
 	var done sync.WaitGroup
 	for i := range n {
 		done.Go(func() { fn(i) })
@@ -134,24 +134,24 @@ func race(n int, fn func(i int)) {
 	done.Wait()
 }
 
-func wait(t *testing.T, done <-chan struct{}) {
+func waitFor(t *testing.T, done <-chan struct{}) {
 	t.Helper()
 	select {
 	case <-done:
 	case <-time.After(20 * time.Second):
-		t.Fatal("it did not come to that")
+		t.Fatal("not done after 20 seconds")
 	}
 }
 
-// aside runs fn in a goroutine of its own and gives what is closed at its end.
-func aside(fn func()) <-chan struct{} {
+// inBackground runs fn in a new goroutine, and returns a channel that is closed at its end.
+func inBackground(fn func()) <-chan struct{} {
 	done := make(chan struct{})
 	go func() { defer close(done); fn() }()
 	return done
 }
 
-// left is the error of a worker that leaves.
-func left(_ domain.WorkerStatus, err error) error { return err }
+// onlyError returns the error of an unregistration.
+func onlyError(_ domain.WorkerStatus, err error) error { return err }
 
 func kindOf(err error) domain.Kind {
 	var e *domain.Error
@@ -161,7 +161,7 @@ func kindOf(err error) domain.Kind {
 	return 0
 }
 
-func holder(s *service.CreatedSession) service.Sender {
+func senderOf(s *service.CreatedSession) service.Sender {
 	return service.Sender{UserID: s.UserID, SessionID: s.ID}
 }
 

@@ -8,7 +8,7 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// call is one call to a worker.
+// call is one call of a replica to a worker.
 type call struct {
 	by              string // the replica
 	kind            string // "start", "disconnect", …
@@ -16,17 +16,17 @@ type call struct {
 	generation      int64
 }
 
-// fakeWorkers are workers that do what the test says.
+// fakeWorkers record calls and answer them as the test says.
 type fakeWorkers struct {
 	mu     sync.Mutex
 	calls  []call
 	answer func(call) error         // may block; nil: everything works
 	report func(call) domain.Report // the answer to a start; nil: CONNECTED
 	listed []domain.Report          // the answer to a list
-	sent   map[string][]string      // workers that sent a message, by our id of it
+	sent   map[string][]string      // workers that sent a message, by the id of the message
 }
 
-func (h *fakeWorkers) do(c call) error {
+func (h *fakeWorkers) record(c call) error {
 	h.mu.Lock()
 	h.calls = append(h.calls, c)
 	answer := h.answer
@@ -37,11 +37,11 @@ func (h *fakeWorkers) do(c call) error {
 	return nil
 }
 
-// made counts the calls of a kind.
-func (h *fakeWorkers) made(kind string) (n int) { return len(h.all(kind)) }
+// count returns the number of calls of a kind.
+func (h *fakeWorkers) count(kind string) (n int) { return len(h.callsOf(kind)) }
 
-// all gives the calls of a kind.
-func (h *fakeWorkers) all(kind string) (all []call) {
+// callsOf returns the calls of a kind.
+func (h *fakeWorkers) callsOf(kind string) (all []call) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, c := range h.calls {
@@ -52,29 +52,29 @@ func (h *fakeWorkers) all(kind string) (all []call) {
 	return all
 }
 
-func (h *fakeWorkers) set(answer func(call) error) {
+func (h *fakeWorkers) answerWith(answer func(call) error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.answer = answer
 }
 
-// replicaGateway is a replica's way to the workers.
+// replicaGateway is the gateway of one replica to the workers.
 type replicaGateway struct {
 	*fakeWorkers
 	by string
 }
 
 func (a replicaGateway) call(kind string, w ports.WorkerRef, session string, generation int64) error {
-	return a.do(call{a.by, kind, w.ID, session, generation})
+	return a.record(call{a.by, kind, w.ID, session, generation})
 }
 
 func (a replicaGateway) Health(_ context.Context, endpoint string) error {
-	return a.do(call{by: a.by, kind: "health", worker: endpoint[len("http://") : len(endpoint)-len(":1")]})
+	return a.record(call{by: a.by, kind: "health", worker: endpoint[len("http://") : len(endpoint)-len(":1")]})
 }
 
 func (a replicaGateway) Start(_ context.Context, w ports.WorkerRef, s ports.Start) (domain.Report, error) {
 	c := call{a.by, "start", w.ID, s.SessionID, s.Generation}
-	if err := a.do(c); err != nil {
+	if err := a.record(c); err != nil {
 		return domain.Report{}, err
 	}
 	if a.report != nil {
@@ -121,10 +121,10 @@ func (a replicaGateway) Status(_ context.Context, w ports.WorkerRef, id string) 
 	return domain.Report{}, a.call("status", w, id, 0)
 }
 
-// hung is a way to the workers on which calls to stop get no answer.
-type hung struct{ replicaGateway }
+// hangingGateway is a gateway on which calls to stop get no answer.
+type hangingGateway struct{ replicaGateway }
 
-func (h hung) Disconnect(ctx context.Context, w ports.WorkerRef, id string, generation int64) error {
+func (h hangingGateway) Disconnect(ctx context.Context, w ports.WorkerRef, id string, generation int64) error {
 	_ = h.call("disconnect", w, id, generation)
 	<-ctx.Done()
 	return &ports.WorkerError{Failure: ports.WorkerTimedOut, Message: "timed out"}

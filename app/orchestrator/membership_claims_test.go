@@ -18,27 +18,27 @@ func TestClaim_CallUnderWay_OtherReplicasDoNotCall(t *testing.T) {
 	c := newReplicaSet(t, 2)
 	a, b := c.all[0], c.all[1]
 	c.register(a, "worker-1", 10)
-	s := c.line()
-	began, end := c.hang("start")
-	connected := aside(func() { _, _ = a.Sessions.Connect(context.Background(), s.UserID, s.ID, service.ConnectOptions{}) })
-	wait(t, began)
-	a.dead = true // it is not stepped, since it hangs
-	pulse := c.pulse(b, "worker-1")
-	c.pass(15*time.Second, pulse, c.breathe(a))
+	s := c.createSession()
+	began, end := c.hangFirst("start")
+	connected := inBackground(func() { _, _ = a.Sessions.Connect(context.Background(), s.UserID, s.ID, service.ConnectOptions{}) })
+	waitFor(t, began)
+	a.halted = true // it hangs in the call
+	heartbeats := c.heartbeatsOf(b, "worker-1")
+	c.advance(15*time.Second, heartbeats, c.keepAlive(a))
 
 	view, err := b.Sessions.Disconnect(t.Context(), s.UserID, s.ID)
 	require.NoError(t, err)
-	require.Equal(t, domain.Disconnected, view.Status, "said so at once")
-	c.pass(15*time.Second, pulse, c.breathe(a))
-	require.Equal(t, 1, c.hands.made("start"))
-	require.Zero(t, c.hands.made("disconnect"))
-	require.Equal(t, domain.Conflict, kindOf(b.Sessions.Delete(t.Context(), s.UserID, s.ID)), "nor is it deleted meanwhile")
+	require.Equal(t, domain.Disconnected, view.Status, "the answer does not wait")
+	c.advance(15*time.Second, heartbeats, c.keepAlive(a))
+	require.Equal(t, 1, c.workers.count("start"))
+	require.Zero(t, c.workers.count("disconnect"))
+	require.Equal(t, domain.Conflict, kindOf(b.Sessions.Delete(t.Context(), s.UserID, s.ID)), "a delete has to wait")
 
 	end(nil)
-	wait(t, connected)
-	a.dead = false
-	c.pass(time.Second)
-	require.Equal(t, []call{{"A", "disconnect", "worker-1", s.ID, 1}}, c.hands.all("disconnect"), "once, after the start")
+	waitFor(t, connected)
+	a.halted = false
+	c.advance(time.Second)
+	require.Equal(t, []call{{"A", "disconnect", "worker-1", s.ID, 1}}, c.workers.callsOf("disconnect"), "once, after the start")
 	row := c.session(s.ID)
 	require.False(t, row.IsAssigned())
 	require.Equal(t, domain.Disconnected, row.Status)
@@ -63,34 +63,34 @@ func TestClaim_Expires_AnotherReplicaTakesOver(t *testing.T) {
 					c.register(a, "worker-1", 10)
 					c.register(a, "worker-2", 10)
 					if again == "asked, not confirmed" {
-						c.hands.report = func(call) domain.Report { return domain.Report{} }
+						c.workers.report = func(call) domain.Report { return domain.Report{} }
 					}
-					s := c.line()
-					began, end := c.hang("start")
-					connected := aside(func() { _, _ = a.Sessions.Connect(context.Background(), s.UserID, s.ID, service.ConnectOptions{}) })
-					wait(t, began)
-					a.dead = true
-					breath, patience := func() {}, 5*time.Second // its last sign of life may be two seconds old
+					s := c.createSession()
+					began, end := c.hangFirst("start")
+					connected := inBackground(func() { _, _ = a.Sessions.Connect(context.Background(), s.UserID, s.ID, service.ConnectOptions{}) })
+					waitFor(t, began)
+					a.halted = true
+					alive, patience := func() {}, 5*time.Second // its latest heartbeat may be two seconds old
 					if !dies {
-						breath, patience = c.breathe(a), 39*time.Second
+						alive, patience = c.keepAlive(a), 39*time.Second
 					}
-					pulse := c.pulse(b, "worker-1", "worker-2")
+					heartbeats := c.heartbeatsOf(b, "worker-1", "worker-2")
 
-					c.pass(patience, pulse, breath)
-					require.Equal(t, 1, c.hands.made("start"))
-					c.pass(5*time.Second, pulse, breath)
-					require.Equal(t, 2, c.hands.made("start"), "the other took over")
+					c.advance(patience, heartbeats, alive)
+					require.Equal(t, 1, c.workers.count("start"))
+					c.advance(5*time.Second, heartbeats, alive)
+					require.Equal(t, 2, c.workers.count("start"), "B took over")
 					if again == "started, stopped and started" {
 						_, err := b.Sessions.Disconnect(t.Context(), s.UserID, s.ID)
 						require.NoError(t, err)
 						_, err = b.Sessions.Connect(t.Context(), s.UserID, s.ID, service.ConnectOptions{})
 						require.NoError(t, err)
-						require.Equal(t, 3, c.hands.made("start"))
+						require.Equal(t, 3, c.workers.count("start"))
 					}
 
 					before := c.session(s.ID)
 					end(outcome)
-					wait(t, connected)
+					waitFor(t, connected)
 					require.Equal(t, before, c.session(s.ID), "the late answer changes nothing")
 				})
 			}
@@ -106,25 +106,25 @@ func TestClaim_LeftByStoppedReplica_IsTakenOver(t *testing.T) {
 			c := newSkewedReplicaSet(t, []time.Duration{skew, 0})
 			a, b := c.all[0], c.all[1]
 			c.register(b, "worker-1", 10)
-			c.step()
-			s, other := c.line(), c.connected(b)
-			began, end := c.hang("start")
-			ended := aside(func() { _, _ = a.Sessions.Connect(context.Background(), s.UserID, s.ID, service.ConnectOptions{}) })
-			wait(t, began)
-			// A ends in order: its loop is over and hands over what it has; then the process is gone.
-			a.dead = true
+			c.runAll()
+			s, other := c.createSession(), c.connectSession(b)
+			began, end := c.hangFirst("start")
+			ended := inBackground(func() { _, _ = a.Sessions.Connect(context.Background(), s.UserID, s.ID, service.ConnectOptions{}) })
+			waitFor(t, began)
+			// A shuts down in order and hands over. Then its process ends.
+			a.halted = true
 			ctx, cancel := context.WithCancel(context.Background())
 			cancel()
 			_ = a.Run(ctx)
 			a.store.SetDown()
 
-			c.pass(time.Second, c.pulse(b, "worker-1"))
+			c.advance(time.Second, c.heartbeatsOf(b, "worker-1"))
 			require.NoError(t, c.store.Update(t.Context(), func(ctx context.Context, tx *ports.Tx) error {
 				row, err := tx.Sessions.Get(ctx, other.ID)
 				if err != nil {
 					return err
 				}
-				row.Disconnect(c.now()) // by a replica that died before it could tell the worker
+				row.Disconnect(c.now()) // as a replica does that dies before it calls the worker
 				if err := tx.Users.Reserve(ctx, row.UserID, domain.UserUsage{ActiveSessions: -1}, domain.UserUsage{}); err != nil {
 					return err
 				}
@@ -134,16 +134,16 @@ func TestClaim_LeftByStoppedReplica_IsTakenOver(t *testing.T) {
 			asked := c.clock.Now()
 			until := func(done func() bool) time.Duration {
 				for !done() && c.clock.Now().Sub(asked) < 2*time.Hour {
-					c.pass(tick, c.pulse(b, "worker-1"))
+					c.advance(tick, c.heartbeatsOf(b, "worker-1"))
 				}
 				return c.clock.Now().Sub(asked)
 			}
 			stopped := until(func() bool { return !c.session(other.ID).IsAssigned() })
 			started := until(func() bool { return c.session(s.ID).Status == domain.Connected })
 
-			t.Logf("the other session was stopped after %v, its own started after %v", stopped, started)
+			t.Logf("the other session stopped after %v, the claimed session started after %v", stopped, started)
 			end(nil)
-			wait(t, ended)
+			waitFor(t, ended)
 			require.Less(t, stopped, 12*time.Second)
 			require.Less(t, started, 12*time.Second)
 		})
@@ -154,28 +154,28 @@ func TestClaim_LongCall_IsRenewed(t *testing.T) {
 	c := newReplicaSet(t, 2)
 	a, b := c.all[0], c.all[1]
 	c.register(a, "worker-1", 10)
-	s := c.line()
-	c.ask(s)
-	b.dead = true
-	for !c.session(s.ID).IsAssigned() { // in the background a session is placed first, and started by the next step
+	s := c.createSession()
+	c.setIntentUp(s)
+	b.halted = true
+	for !c.session(s.ID).IsAssigned() { // one pass places a session, the next starts it
 		c.clock.advance(tick)
 		_, err := a.RunOnce(t.Context())
 		require.NoError(t, err)
 	}
-	require.Zero(t, c.hands.made("start"))
-	a.dead = true
-	c.pass(38*time.Second, c.pulse(b, "worker-1"), c.breathe(b))
+	require.Zero(t, c.workers.count("start"))
+	a.halted = true
+	c.advance(38*time.Second, c.heartbeatsOf(b, "worker-1"), c.keepAlive(b))
 
-	began, end := c.hang("start")
-	stepped := aside(func() { _, _ = a.RunOnce(context.Background()) })
-	wait(t, began)
-	a.dead, b.dead = true, false
+	began, end := c.hangFirst("start")
+	stepped := inBackground(func() { _, _ = a.RunOnce(context.Background()) })
+	waitFor(t, began)
+	a.halted, b.halted = true, false
 
-	c.pass(30*time.Second, c.pulse(b, "worker-1"), c.breathe(a))
-	require.Equal(t, 1, c.hands.made("start"), "the claim that was made with the assignment has been renewed")
+	c.advance(30*time.Second, c.heartbeatsOf(b, "worker-1"), c.keepAlive(a))
+	require.Equal(t, 1, c.workers.count("start"), "the claim was renewed")
 
 	end(nil)
-	wait(t, stepped)
+	waitFor(t, stepped)
 	require.Equal(t, domain.Connected, c.session(s.ID).Status)
 }
 
@@ -185,24 +185,24 @@ func TestClaim_SkewedClock_IsRespected(t *testing.T) {
 			c := newSkewedReplicaSet(t, []time.Duration{0, skew})
 			a, b := c.all[0], c.all[1]
 			c.register(a, "worker-1", 10)
-			s := c.line()
-			began, end := c.hang("start")
-			connected := aside(func() { _, _ = a.Sessions.Connect(context.Background(), s.UserID, s.ID, service.ConnectOptions{}) })
-			wait(t, began)
-			a.dead = true
-			pulse := c.pulse(b, "worker-1")
-			c.pass(30*time.Second, pulse, c.breathe(a))
+			s := c.createSession()
+			began, end := c.hangFirst("start")
+			connected := inBackground(func() { _, _ = a.Sessions.Connect(context.Background(), s.UserID, s.ID, service.ConnectOptions{}) })
+			waitFor(t, began)
+			a.halted = true
+			heartbeats := c.heartbeatsOf(b, "worker-1")
+			c.advance(30*time.Second, heartbeats, c.keepAlive(a))
 
 			_, err := b.Sessions.Disconnect(t.Context(), s.UserID, s.ID)
 			require.NoError(t, err)
-			c.pass(3*time.Second, pulse, c.breathe(a))
-			require.Len(t, c.hands.all("start"), 1)
-			require.Zero(t, c.hands.made("disconnect"))
+			c.advance(3*time.Second, heartbeats, c.keepAlive(a))
+			require.Len(t, c.workers.callsOf("start"), 1)
+			require.Zero(t, c.workers.count("disconnect"))
 
 			end(nil)
-			wait(t, connected)
-			c.pass(3 * time.Second) // by B's clock it was due at once, by A's it may be later
-			require.Equal(t, 1, c.hands.made("disconnect"))
+			waitFor(t, connected)
+			c.advance(3 * time.Second) // the stop may be due later by A's clock
+			require.Equal(t, 1, c.workers.count("disconnect"))
 		})
 	}
 }
@@ -213,23 +213,23 @@ func TestClaim_TakenOverAfterStart_SessionStaysOnItsWorker(t *testing.T) {
 	c := newReplicaSet(t, 2)
 	a, b := c.all[0], c.all[1]
 	c.register(a, "worker-1", 10)
-	s := c.line()
-	c.ask(s)
-	a.dead = true
-	c.hands.set(func(made call) error {
+	s := c.createSession()
+	c.setIntentUp(s)
+	a.halted = true
+	c.workers.answerWith(func(made call) error {
 		if made.by == "A" && made.kind == "start" {
-			a.store.SetDown() // it runs, but A never says so
+			a.store.SetDown() // the session runs and A cannot record it
 		}
 		return nil
 	})
-	for due := c.clock.Now(); c.hands.made("start") == 0; c.clock.advance(tick) {
+	for due := c.clock.Now(); c.workers.count("start") == 0; c.clock.advance(tick) {
 		require.Less(t, c.clock.Now().Sub(due), 10*time.Second)
 		reads := 0 // since the latest write
 		b.store.BeforeView = func(context.Context) error { reads++; return nil }
 		b.store.BeforeUpdate = func(context.Context) error {
 			before := reads
 			reads = 0
-			for before >= 3 && !a.store.IsDown() { // B has chosen a worker too, when A assigns and calls
+			for before >= 3 && !a.store.IsDown() { // A assigns and calls after B has chosen a worker
 				_, _ = a.RunOnce(t.Context())
 				c.clock.advance(tick)
 			}
@@ -240,18 +240,18 @@ func TestClaim_TakenOverAfterStart_SessionStaysOnItsWorker(t *testing.T) {
 	}
 
 	c.register(b, "worker-2", 10)
-	c.hands.set(func(made call) error {
+	c.workers.answerWith(func(made call) error {
 		if made.kind == "start" {
 			return &ports.WorkerError{Failure: ports.WorkerBusy, Status: 429, Message: "busy"}
 		}
 		return nil
 	})
-	c.pass(12*time.Second, c.pulse(b, "worker-1", "worker-2"))
+	c.advance(12*time.Second, c.heartbeatsOf(b, "worker-1", "worker-2"))
 
-	starts := c.hands.all("start")
+	starts := c.workers.callsOf("start")
 	require.Greater(t, len(starts), 1, "B took over")
 	for _, start := range starts {
-		require.Equal(t, "worker-1", start.worker, "it may run there: %v", starts)
+		require.Equal(t, "worker-1", start.worker, "the session may run on worker-1: %v", starts)
 	}
 }
 
@@ -262,7 +262,7 @@ func TestClaim_CleanupUnderWay_NoStartOnThatWorker(t *testing.T) {
 			c := newSkewedReplicaSet(t, []time.Duration{0, skew})
 			a, b := c.all[0], c.all[1]
 			c.register(a, "worker-1", 10)
-			s := c.connected(a)
+			s := c.connectSession(a)
 			require.NoError(t, c.store.Update(t.Context(), func(ctx context.Context, tx *ports.Tx) error {
 				return tx.Cleanups.Put(ctx, &domain.Cleanup{
 					WorkerID: "worker-1", SessionID: s.ID, Command: domain.CommandDisconnect, Generation: 1,
@@ -270,24 +270,24 @@ func TestClaim_CleanupUnderWay_NoStartOnThatWorker(t *testing.T) {
 			}))
 			_, err := b.Sessions.Disconnect(t.Context(), s.UserID, s.ID)
 			require.NoError(t, err)
-			began, end := c.hang("disconnect")
+			began, end := c.hangFirst("disconnect")
 			require.NoError(t, c.store.Update(t.Context(), func(ctx context.Context, tx *ports.Tx) error {
 				left, err := tx.Cleanups.BySession(ctx, s.ID)
 				require.NoError(t, err)
 				left[0].DueAt = c.clock.Now().Add(-time.Minute)
 				return tx.Cleanups.Put(ctx, left[0])
 			}))
-			stepped := aside(func() { _, _ = a.RunOnce(context.Background()) })
-			wait(t, began)
-			a.dead = true
-			c.pass(5*time.Second, c.pulse(b, "worker-1"), c.breathe(a))
-			require.Equal(t, 2, c.hands.made("disconnect"), "the user's, and A's")
+			stepped := inBackground(func() { _, _ = a.RunOnce(context.Background()) })
+			waitFor(t, began)
+			a.halted = true
+			c.advance(5*time.Second, c.heartbeatsOf(b, "worker-1"), c.keepAlive(a))
+			require.Equal(t, 2, c.workers.count("disconnect"), "one for the user, one by A")
 
 			_, err = b.Sessions.Connect(t.Context(), s.UserID, s.ID, service.ConnectOptions{})
 			require.Equal(t, domain.CodeNoAvailableWorkers, domain.CodeOf(err), "there is no other worker")
 
 			end(nil)
-			wait(t, stepped)
+			waitFor(t, stepped)
 			_, err = b.Sessions.Connect(t.Context(), s.UserID, s.ID, service.ConnectOptions{})
 			require.NoError(t, err)
 			require.Equal(t, domain.Connected, c.session(s.ID).Status)
@@ -298,10 +298,10 @@ func TestClaim_CleanupUnderWay_NoStartOnThatWorker(t *testing.T) {
 // A replica that shuts down waits for its calls. It counts as alive meanwhile.
 func TestClaim_ReplicaShutsDown_KeptUntilItsCallsEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newReplicaSet(t, 2, realTime)
+		c := newReplicaSet(t, 2, withSystemClock)
 		c.register(c.all[0], "worker-1", 50)
-		c.running()
-		c.hands.set(func(made call) error {
+		c.startAll()
+		c.workers.answerWith(func(made call) error {
 			if made.kind == "start" {
 				time.Sleep(12 * time.Second)
 			}
@@ -309,12 +309,12 @@ func TestClaim_ReplicaShutsDown_KeptUntilItsCallsEnd(t *testing.T) {
 		})
 		ctx, cancel := context.WithCancel(t.Context())
 		third := c.join(0)
-		ended := aside(func() { _ = third.Run(ctx) })
+		ended := inBackground(func() { _ = third.Run(ctx) })
 		time.Sleep(3 * time.Second)
 		s := make(map[string]bool)
 		for range 12 {
-			line := c.line()
-			c.ask(line)
+			line := c.createSession()
+			c.setIntentUp(line)
 			s[line.ID] = true
 		}
 		time.Sleep(3 * time.Second)
@@ -322,12 +322,12 @@ func TestClaim_ReplicaShutsDown_KeptUntilItsCallsEnd(t *testing.T) {
 		cancel()
 		for range 30 {
 			time.Sleep(time.Second)
-			c.pulse(c.all[0], "worker-1")()
+			c.heartbeatsOf(c.all[0], "worker-1")()
 		}
 		<-ended
 
-		for _, made := range c.hands.all("start") {
-			require.True(t, s[made.session], "%s was started again by %s", made.session, made.by)
+		for _, made := range c.workers.callsOf("start") {
+			require.True(t, s[made.session], "%s started again by %s", made.session, made.by)
 			s[made.session] = false
 		}
 		require.Len(t, c.replicas(), 2)
@@ -338,22 +338,22 @@ func TestClaim_RestartUnderWay_DeleteConflicts(t *testing.T) {
 	c := newReplicaSet(t, 2)
 	a, b := c.all[0], c.all[1]
 	c.register(a, "worker-1", 50)
-	s := c.line()
-	c.ask(s)
-	b.dead = true
-	c.pass(3*time.Second, c.breathe(b)) // it is placed and started
-	require.Equal(t, 1, c.hands.made("start"))
-	began, end := c.hang("restart")
+	s := c.createSession()
+	c.setIntentUp(s)
+	b.halted = true
+	c.advance(3*time.Second, c.keepAlive(b)) // placed and started
+	require.Equal(t, 1, c.workers.count("start"))
+	began, end := c.hangFirst("restart")
 	var restarted <-chan struct{}
-	b.store.BeforeNextUpdate(func() { // nobody is calling, and then A does
-		restarted = aside(func() { _, _ = a.Sessions.Restart(context.Background(), s.UserID, s.ID) })
-		wait(t, began)
+	b.store.BeforeNextUpdate(func() { // A begins a call after B has found none
+		restarted = inBackground(func() { _, _ = a.Sessions.Restart(context.Background(), s.UserID, s.ID) })
+		waitFor(t, began)
 	})
 
 	err := b.Sessions.Delete(t.Context(), s.UserID, s.ID)
 	require.Equal(t, domain.Conflict, kindOf(err))
 
 	end(nil)
-	wait(t, restarted)
+	waitFor(t, restarted)
 	require.NoError(t, b.Sessions.Delete(t.Context(), s.UserID, s.ID))
 }

@@ -20,23 +20,23 @@ func TestReplicas_TwoDie_ThirdTakesOver(t *testing.T) {
 	for _, w := range workers {
 		c.register(c.all[0], w, 50)
 	}
-	pulse := c.pulse(c.all[0], workers...)
-	c.pass(10*time.Second, pulse)
+	heartbeats := c.heartbeatsOf(c.all[0], workers...)
+	c.advance(10*time.Second, heartbeats)
 
-	c.all[1].dead, c.all[2].dead = true, true
+	c.all[1].halted, c.all[2].halted = true, true
 	for range 30 {
-		c.ask(c.line())
+		c.setIntentUp(c.createSession())
 	}
 
-	c.pass(5*time.Second, pulse)
-	require.Equal(t, 30, c.hands.made("start"), "they wait for their turn no longer than a moment")
-	c.pass(6*time.Second, pulse)
+	c.advance(5*time.Second, heartbeats)
+	require.Equal(t, 30, c.workers.count("start"), "the sessions start within seconds")
+	c.advance(6*time.Second, heartbeats)
 	require.Len(t, c.replicas(), 1)
 
-	before := c.probes()
-	c.pass(time.Minute, pulse)
+	before := c.probeCounts()
+	c.advance(time.Minute, heartbeats)
 	for _, w := range workers {
-		require.InDelta(t, 12, c.probes()[w]-before[w], 2, w)
+		require.InDelta(t, 12, c.probeCounts()[w]-before[w], 2, w)
 	}
 	require.NoError(t, c.store.View(t.Context(), func(ctx context.Context, tx *ports.Tx) error {
 		recorded, err := tx.Outbox.After(ctx, 0, 0)
@@ -49,39 +49,39 @@ func TestReplicas_OrderlyShutdown_HandsOverAtOnce(t *testing.T) {
 	c := newReplicaSet(t, 2)
 	a, b := c.all[0], c.all[1]
 	c.register(b, "worker-1", 50)
-	s := c.line()
-	a.dead, b.dead = true, true
+	s := c.createSession()
+	a.halted, b.halted = true, true
 	ctx, cancel := context.WithCancel(context.Background())
 	a.store.AfterUpdate = func(_ context.Context, err error) error {
 		if c.session(s.ID).IsAssigned() {
-			cancel() // A has just placed the session, and will not come to start it
+			cancel() // A has placed the session and does not start it
 		}
 		return err
 	}
 
-	c.ask(s)
+	c.setIntentUp(s)
 	c.clock.advance(5 * time.Second)
-	ended := aside(func() { _ = a.Run(ctx) })
-	wait(t, ended)
+	ended := inBackground(func() { _ = a.Run(ctx) })
+	waitFor(t, ended)
 
 	require.True(t, c.session(s.ID).IsAssigned())
-	require.Zero(t, c.hands.made("start"))
+	require.Zero(t, c.workers.count("start"))
 	require.Len(t, c.replicas(), 1)
 
-	b.dead = false
-	c.pass(3*time.Second, c.pulse(b, "worker-1"))
+	b.halted = false
+	c.advance(3*time.Second, c.heartbeatsOf(b, "worker-1"))
 	require.Equal(t, domain.Connected, c.session(s.ID).Status)
 }
 
 func TestReplicas_BusyOrStuck_OnlyTheStuckIsDead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newReplicaSet(t, 2, realTime)
-		var reading atomic.Int64 // what A reads next takes so long
+		c := newReplicaSet(t, 2, withSystemClock)
+		var reading atomic.Int64 // duration of the next read of A
 		c.all[0].store.AfterView = func(_ context.Context, err error) error {
 			time.Sleep(time.Duration(reading.Swap(0)))
 			return err
 		}
-		c.running()
+		c.startAll()
 		names := func() (all []string) {
 			for _, r := range c.replicas() {
 				all = append(all, r.Name)
@@ -124,7 +124,7 @@ func TestReplicas_StoreDown_NobodyIsDead(t *testing.T) {
 
 	for range 8 {
 		c.clock.advance(tick)
-		require.NoError(t, c.stepOf(c.all[2]))
+		require.NoError(t, c.runReplica(c.all[2]))
 	}
 
 	require.Len(t, c.replicas(), 3)
@@ -136,16 +136,16 @@ func TestReplicas_ReplicaAheadDies_DueTimesAreTranslated(t *testing.T) {
 	c := newSkewedReplicaSet(t, []time.Duration{2 * time.Hour, 0})
 	a, b := c.all[0], c.all[1]
 	c.register(b, "worker-1", 10)
-	c.step()
-	s := c.connected(b)
+	c.runAll()
+	s := c.connectSession(b)
 
 	_, err := a.Protocol.ReportSession(t.Context(), domain.Report{SessionID: s.ID, WorkerID: "worker-1", Generation: 1, Status: domain.Disconnected})
 	require.NoError(t, err)
-	c.leave("worker-1", "gone", a.clock.Now().Add(2*time.Second))
-	a.dead = true
-	c.pass(30*time.Second, c.pulse(b, "worker-1"))
+	c.putCleanup("worker-1", "gone", a.clock.Now().Add(2*time.Second))
+	a.halted = true
+	c.advance(30*time.Second, c.heartbeatsOf(b, "worker-1"))
 
 	require.Nil(t, c.cleanup("worker-1", "gone"))
 	require.Equal(t, domain.Connected, c.session(s.ID).Status)
-	require.Equal(t, 2, c.hands.made("start"))
+	require.Equal(t, 2, c.workers.count("start"))
 }

@@ -13,11 +13,11 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// slowToSeed is a limiter that takes a moment to learn what was used before.
-type slowToSeed struct{ ports.Limiter }
+// slowBackfill is a limiter that takes a moment to learn what was used before.
+type slowBackfill struct{ ports.Limiter }
 
-func (l slowToSeed) Backfill(ctx context.Context, key string, first time.Time, length time.Duration, used int) error {
-	time.Sleep(20 * time.Millisecond) // others may ask
+func (l slowBackfill) Backfill(ctx context.Context, key string, first time.Time, length time.Duration, used int) error {
+	time.Sleep(20 * time.Millisecond) // other callers ask meanwhile
 	return l.Limiter.Backfill(ctx, key, first, length, used)
 }
 
@@ -30,12 +30,12 @@ func TestMessageLimit_TwoReplicas_IsShared(t *testing.T) {
 		cfg.Tiers[domain.TierBasic] = limits
 	})
 	c.register(c.all[0], "worker-1", 5)
-	s := c.connected(c.all[0])
-	require.NoError(t, c.stepOf(c.all[1]))
+	s := c.connectSession(c.all[0])
+	require.NoError(t, c.runReplica(c.all[1]))
 	var sent, refused atomic.Int64
 	flood := func(n int) {
-		race(n, func(i int) {
-			_, err := c.all[i%2].Messages.Send(context.Background(), holder(s), &hello)
+		concurrently(n, func(i int) {
+			_, err := c.all[i%2].Messages.Send(context.Background(), senderOf(s), &hello)
 			switch domain.CodeOf(err) {
 			case "":
 				sent.Add(1)
@@ -48,14 +48,14 @@ func TestMessageLimit_TwoReplicas_IsShared(t *testing.T) {
 	flood(30)
 	require.EqualValues(t, 30, sent.Load())
 
-	c.limiter.(*forgetful).forget()
-	flood(4) // what was lost is counted again while they are under way
+	c.limiter.(*resettableLimiter).reset()
+	flood(4) // the history is counted again meanwhile
 	flood(60)
 	require.EqualValues(t, 50, sent.Load())
 	require.EqualValues(t, 44, refused.Load())
-	require.Equal(t, 50, c.hands.made("send"))
-	c.limiter.(*forgetful).forget()
-	_, err := c.all[1].Messages.Send(t.Context(), holder(s), &hello)
+	require.Equal(t, 50, c.workers.count("send"))
+	c.limiter.(*resettableLimiter).reset()
+	_, err := c.all[1].Messages.Send(t.Context(), senderOf(s), &hello)
 	require.Equal(t, domain.CodeMessageLimit, domain.CodeOf(err))
 }
 
@@ -66,21 +66,21 @@ func TestMessageLimit_ReplicaStarts_BackfillsBeforeItSends(t *testing.T) {
 		limits := cfg.Tiers[domain.TierBasic]
 		limits.MessagesPerHour = 10
 		cfg.Tiers[domain.TierBasic] = limits
-		cfg.Limiter = slowToSeed{cfg.Limiter}
+		cfg.Limiter = slowBackfill{cfg.Limiter}
 	})
 	c.register(c.all[0], "worker-1", 5)
-	s := c.connected(c.all[0])
+	s := c.connectSession(c.all[0])
 	for range 10 {
-		_, err := c.all[0].Messages.Send(t.Context(), holder(s), &hello)
+		_, err := c.all[0].Messages.Send(t.Context(), senderOf(s), &hello)
 		require.NoError(t, err)
 	}
-	c.limiter.(*forgetful).forget()
+	c.limiter.(*resettableLimiter).reset()
 	late := c.join(0)
-	require.NoError(t, c.stepOf(late))
+	require.NoError(t, c.runReplica(late))
 
 	var refused atomic.Int64
-	race(20, func(int) {
-		if _, err := late.Messages.Send(context.Background(), holder(s), &hello); domain.CodeOf(err) == domain.CodeMessageLimit {
+	concurrently(20, func(int) {
+		if _, err := late.Messages.Send(context.Background(), senderOf(s), &hello); domain.CodeOf(err) == domain.CodeMessageLimit {
 			refused.Add(1)
 		}
 	})
@@ -96,27 +96,27 @@ func TestMessageLimit_CountersLost_RefusedSendsStayRefused(t *testing.T) {
 			limits := cfg.Tiers[domain.TierBasic]
 			limits.MessagesPerHour = limit
 			cfg.Tiers[domain.TierBasic] = limits
-			cfg.Limiter = slowToSeed{cfg.Limiter}
+			cfg.Limiter = slowBackfill{cfg.Limiter}
 		})
 		a := c.all[0]
 		c.register(a, "worker-1", 5)
-		s := c.connected(a)
+		s := c.connectSession(a)
 		for _, before := range []int{0, limit / 2} {
-			_, err := a.APIKeys.Tier(t.Context(), s.UserID) // from here on it was told of what was sent
+			_, err := a.APIKeys.Tier(t.Context(), s.UserID) // backfills the limiter
 			require.NoError(t, err)
 			for range before {
-				_, err := a.Messages.Send(t.Context(), holder(s), &hello)
+				_, err := a.Messages.Send(t.Context(), senderOf(s), &hello)
 				require.NoError(t, err)
 			}
-			c.limiter.(*forgetful).forget()
+			c.limiter.(*resettableLimiter).reset()
 			var sent atomic.Int64
-			race(20, func(int) {
-				if _, err := a.Messages.Send(context.Background(), holder(s), &hello); err == nil {
+			concurrently(20, func(int) {
+				if _, err := a.Messages.Send(context.Background(), senderOf(s), &hello); err == nil {
 					sent.Add(1)
 				}
 			})
 			require.LessOrEqual(t, int(sent.Load()), limit-before)
-			_, err = a.Messages.Send(t.Context(), holder(s), &hello)
+			_, err = a.Messages.Send(t.Context(), senderOf(s), &hello)
 			require.Equal(t, domain.CodeMessageLimit, domain.CodeOf(err))
 			c.clock.advance(90 * time.Minute)
 		}
@@ -128,14 +128,14 @@ func TestMessageLimit_BackfillFails_UsageIsReturned(t *testing.T) {
 	c := newReplicaSet(t, 1)
 	a := c.all[0]
 	c.register(a, "worker-1", 5)
-	s := c.connected(a)
-	_, err := a.Messages.Send(t.Context(), holder(s), &hello)
+	s := c.connectSession(a)
+	_, err := a.Messages.Send(t.Context(), senderOf(s), &hello)
 	require.NoError(t, err)
-	c.limiter.(*forgetful).forget()
+	c.limiter.(*resettableLimiter).reset()
 	a.store.SetDown()
 
 	for range 3 {
-		_, err := a.Messages.Send(t.Context(), holder(s), &hello)
+		_, err := a.Messages.Send(t.Context(), senderOf(s), &hello)
 		require.Equal(t, domain.CodeInternal, domain.CodeOf(err))
 	}
 

@@ -17,22 +17,22 @@ import (
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
-// ownRoutes gives each replica routes that the others do not write to.
-func ownRoutes(cfg *orchestrator.Config) { cfg.Routes = memory.NewRoutes() }
+// withSeparateRoutes sets for each replica routes that the others do not write to.
+func withSeparateRoutes(cfg *orchestrator.Config) { cfg.Routes = memory.NewRoutes() }
 
 // B learns of the new worker before the migration, or not at all.
 func TestSend_SessionMoved_ReachesTheNewWorker(t *testing.T) {
 	for _, known := range []bool{true, false} { // whether B knows the new worker
 		t.Run(fmt.Sprint("known=", known), func(t *testing.T) {
-			c := newReplicaSet(t, 2, ownRoutes)
+			c := newReplicaSet(t, 2, withSeparateRoutes)
 			a, b := c.all[0], c.all[1]
 			c.register(a, "worker-1", 5)
-			s := c.connected(a)
-			_, err := b.Messages.Send(t.Context(), holder(s), &hello)
+			s := c.connectSession(a)
+			_, err := b.Messages.Send(t.Context(), senderOf(s), &hello)
 			require.NoError(t, err)
 			if known {
 				c.register(a, "worker-2", 5)
-				require.NoError(t, c.stepOf(b))
+				require.NoError(t, c.runReplica(b))
 			}
 			a.invalidator.cut.Store(true)
 			if !known {
@@ -42,37 +42,37 @@ func TestSend_SessionMoved_ReachesTheNewWorker(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, "worker-2", c.session(s.ID).WorkerID)
 			require.Equal(t, domain.Connected, c.session(s.ID).Status)
-			c.hands.set(func(made call) error {
+			c.workers.answerWith(func(made call) error {
 				if (made.kind == "send" || made.kind == "act") && made.worker == "worker-1" {
 					return &ports.WorkerError{Failure: ports.WorkerSessionNotFound, Status: 404, Message: "no such session"}
 				}
 				return nil
 			})
 			if known {
-				require.NoError(t, b.Messages.PerformAction(t.Context(), holder(s), domain.Action{Type: domain.ActionTypingStart, Phone: "6281234567890"}))
+				require.NoError(t, b.Messages.PerformAction(t.Context(), senderOf(s), domain.Action{Type: domain.ActionTypingStart, Phone: "6281234567890"}))
 			}
 
-			m, err := b.Messages.Send(t.Context(), holder(s), &hello)
+			m, err := b.Messages.Send(t.Context(), senderOf(s), &hello)
 			require.NoError(t, err)
 
-			require.Equal(t, []string{"worker-2"}, c.hands.sent[m.ID])
+			require.Equal(t, []string{"worker-2"}, c.workers.sent[m.ID])
 			require.Equal(t, domain.MessageSent, m.Status)
 		})
 	}
 }
 
 func TestSend_OutcomeUnknown_IsNotRepeated(t *testing.T) {
-	c := newReplicaSet(t, 2, ownRoutes)
+	c := newReplicaSet(t, 2, withSeparateRoutes)
 	a, b := c.all[0], c.all[1]
 	c.register(a, "worker-1", 5)
 	c.register(a, "worker-2", 5)
-	s := c.connected(a)
-	_, err := b.Messages.Send(t.Context(), holder(s), &hello)
+	s := c.connectSession(a)
+	_, err := b.Messages.Send(t.Context(), senderOf(s), &hello)
 	require.NoError(t, err)
 	first := c.session(s.ID).WorkerID
 
 	for _, failure := range []ports.WorkerFailure{ports.WorkerTimedOut, ports.WorkerConnectionLost, ports.WorkerFailed} {
-		c.hands.set(func(made call) error {
+		c.workers.answerWith(func(made call) error {
 			if made.kind == "send" {
 				_, err := a.Sessions.Restart(t.Context(), s.UserID, s.ID)
 				require.NoError(t, err)
@@ -80,53 +80,53 @@ func TestSend_OutcomeUnknown_IsNotRepeated(t *testing.T) {
 			}
 			return nil
 		})
-		before := c.hands.made("send")
-		_, err := b.Messages.Send(t.Context(), holder(s), &hello)
+		before := c.workers.count("send")
+		_, err := b.Messages.Send(t.Context(), senderOf(s), &hello)
 		require.Error(t, err)
-		require.Equal(t, before+1, c.hands.made("send"), "it may have been sent")
+		require.Equal(t, before+1, c.workers.count("send"), "the message may have been sent")
 	}
 
-	c.hands.set(nil)
+	c.workers.answerWith(nil)
 	require.Equal(t, first, c.session(s.ID).WorkerID)
 }
 
 // B does not learn that the session is connected again, nor that its worker is up.
 func TestSend_CacheIsOld_SessionThatIsConnectedSends(t *testing.T) {
-	c := newReplicaSet(t, 2, ownRoutes)
+	c := newReplicaSet(t, 2, withSeparateRoutes)
 	a, b := c.all[0], c.all[1]
 	c.register(a, "worker-1", 5)
-	c.step()
-	s := c.connected(b)
+	c.runAll()
+	s := c.connectSession(b)
 	_, err := b.Sessions.Disconnect(t.Context(), s.UserID, s.ID)
 	require.NoError(t, err)
-	_, err = b.Messages.Send(t.Context(), holder(s), &hello)
+	_, err = b.Messages.Send(t.Context(), senderOf(s), &hello)
 	require.Equal(t, domain.CodeSessionNotConnected, domain.CodeOf(err))
 
-	a.invalidator.cut.Store(true) // B does not hear that it is connected again, nor that its worker is
-	require.NoError(t, c.stepOf(b))
-	require.NoError(t, left(b.Protocol.Unregister(t.Context(), "worker-1", "")))
+	a.invalidator.cut.Store(true) // B receives no invalidation
+	require.NoError(t, c.runReplica(b))
+	require.NoError(t, onlyError(b.Protocol.Unregister(t.Context(), "worker-1", "")))
 	c.register(a, "worker-1", 5)
 	_, err = a.Sessions.Connect(t.Context(), s.UserID, s.ID, service.ConnectOptions{})
 	require.NoError(t, err)
 	require.Equal(t, domain.Connected, c.session(s.ID).Status)
 
-	m, err := b.Messages.Send(t.Context(), holder(s), &hello)
+	m, err := b.Messages.Send(t.Context(), senderOf(s), &hello)
 	require.NoError(t, err)
 
-	require.Len(t, c.hands.sent[m.ID], 1)
+	require.Len(t, c.workers.sent[m.ID], 1)
 }
 
 // A later report carries our id, and with it the id of WhatsApp.
 func TestSend_AnswerWithoutMessageID_StaysPending(t *testing.T) {
-	w, s := newLine(t)
+	w, s := newConnectedFixture(t)
 	w.workers.EXPECT().Send(gomock.Any(), gomock.Any(), gomock.Any()).
 		Return(ports.Sent{}, &ports.WorkerError{Failure: ports.WorkerFailed, Status: 200, Message: "no messageId"})
 
-	m, err := w.Messages.Send(context.Background(), holder(s), &hello)
+	m, err := w.Messages.Send(context.Background(), senderOf(s), &hello)
 	require.Equal(t, domain.CodeWorkerTimeout, domain.CodeOf(err))
 	require.Equal(t, domain.MessagePending, m.Status)
 
-	// The worker may report it by our id, and so tells WhatsApp's.
+	// The report carries our id and the id of WhatsApp.
 	applied, err := w.Protocol.ReportMessage(context.Background(), domain.MessageReport{SessionID: s.ID, ID: m.ID, WhatsAppID: "WA1", Status: domain.MessageDelivered})
 	require.NoError(t, err)
 	require.True(t, applied)
@@ -137,7 +137,7 @@ func TestSend_AnswerWithoutMessageID_StaysPending(t *testing.T) {
 
 // In half of the cases the other replica is sending too.
 func TestMessageReport_AtAnotherReplicaBeforeTheAnswer_IsApplied(t *testing.T) {
-	for _, busy := range []bool{false, true} { // whether that replica is sending, too
+	for _, busy := range []bool{false, true} { // whether the other replica is sending
 		t.Run(fmt.Sprint("busy=", busy), func(t *testing.T) {
 			slept := func() {}
 			c := newReplicaSet(t, 2, func(cfg *orchestrator.Config) {
@@ -145,10 +145,10 @@ func TestMessageReport_AtAnotherReplicaBeforeTheAnswer_IsApplied(t *testing.T) {
 			})
 			a, b := c.all[0], c.all[1]
 			c.register(a, "worker-1", 5)
-			s := c.connected(a)
+			s := c.connectSession(a)
 			answerA, answerB := make(chan struct{}), make(chan struct{})
 			reached := make(chan string, 2)
-			c.hands.set(func(made call) error {
+			c.workers.answerWith(func(made call) error {
 				if made.kind != "send" {
 					return nil
 				}
@@ -161,11 +161,11 @@ func TestMessageReport_AtAnotherReplicaBeforeTheAnswer_IsApplied(t *testing.T) {
 				return nil
 			})
 			var sent *domain.Message
-			sentA := aside(func() { sent, _ = a.Messages.Send(context.Background(), holder(s), &hello) })
+			sentA := inBackground(func() { sent, _ = a.Messages.Send(context.Background(), senderOf(s), &hello) })
 			require.Equal(t, "A", <-reached)
-			sentB := aside(func() {})
+			sentB := inBackground(func() {})
 			if busy {
-				sentB = aside(func() { _, _ = b.Messages.Send(context.Background(), holder(s), &hello) })
+				sentB = inBackground(func() { _, _ = b.Messages.Send(context.Background(), senderOf(s), &hello) })
 				require.Equal(t, "B", <-reached)
 			}
 			var id string
@@ -177,14 +177,14 @@ func TestMessageReport_AtAnotherReplicaBeforeTheAnswer_IsApplied(t *testing.T) {
 				return err
 			}))
 			var once sync.Once
-			slept = func() { once.Do(func() { close(answerA); wait(t, sentA) }) }
+			slept = func() { once.Do(func() { close(answerA); waitFor(t, sentA) }) }
 
 			applied, err := b.Protocol.ReportMessage(t.Context(), domain.MessageReport{SessionID: s.ID, WhatsAppID: "WA-" + id, Status: domain.MessageDelivered})
 			require.NoError(t, err)
 			require.True(t, applied)
 			close(answerB)
-			wait(t, sentB)
-			wait(t, sentA)
+			waitFor(t, sentB)
+			waitFor(t, sentA)
 
 			require.Equal(t, id, sent.ID)
 			m, err := b.Messages.Get(t.Context(), s.UserID, s.ID, id)
@@ -195,7 +195,7 @@ func TestMessageReport_AtAnotherReplicaBeforeTheAnswer_IsApplied(t *testing.T) {
 }
 
 func TestMessageReport_BeforeTheAnswer_IsKept(t *testing.T) {
-	w, s := newLine(t)
+	w, s := newConnectedFixture(t)
 	by, usage, err := w.APIKeys.Authenticate(context.Background(), s.APIKey)
 	require.NoError(t, err)
 	require.True(t, usage.Allowed)
@@ -219,7 +219,7 @@ func TestMessageReport_BeforeTheAnswer_IsKept(t *testing.T) {
 
 func TestMessageReport_NotFromTheOwner_IsIgnored(t *testing.T) {
 	ctx := context.Background()
-	w, s := newLine(t)
+	w, s := newConnectedFixture(t)
 	report := func(by string, status domain.MessageStatus) bool {
 		t.Helper()
 		applied, err := w.Protocol.ReportMessage(ctx, domain.MessageReport{SessionID: s.ID, WorkerID: by, WhatsAppID: "WA1", Status: status})
@@ -228,12 +228,12 @@ func TestMessageReport_NotFromTheOwner_IsIgnored(t *testing.T) {
 	}
 	w.workers.EXPECT().Send(gomock.Any(), gomock.Any(), gomock.Any()).DoAndReturn(
 		func(context.Context, ports.WorkerRef, ports.Send) (ports.Sent, error) {
-			require.False(t, report("worker-2", domain.MessageRead), "not even before the answer")
+			require.False(t, report("worker-2", domain.MessageRead), "not before the answer either")
 			require.True(t, report("worker-1", domain.MessageDelivered))
 			return ports.Sent{WhatsAppID: "WA1"}, nil
 		})
 
-	m, err := w.Messages.Send(ctx, holder(s), &hello)
+	m, err := w.Messages.Send(ctx, senderOf(s), &hello)
 	require.NoError(t, err)
 	status := func() domain.MessageStatus {
 		m, err := w.Messages.Get(ctx, s.UserID, s.ID, m.ID)
@@ -266,5 +266,5 @@ func TestMessageReport_NotFromTheOwner_IsIgnored(t *testing.T) {
 	require.NoError(t, err)
 	taken, err := w.Protocol.ReceiveMessage(ctx, service.InboundMessage{SessionID: s.ID, WorkerID: "worker-1", WhatsAppID: "IN9", From: "1", Type: domain.TypeText, At: w.clock.Now()})
 	require.NoError(t, err)
-	require.False(t, taken, "it is nobody's")
+	require.False(t, taken, "the session has no owner")
 }

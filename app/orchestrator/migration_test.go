@@ -14,7 +14,7 @@ import (
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
-var errNotYet = errors.New("something else comes first")
+var errRolledBack = errors.New("rolled back by the test")
 
 // reading records what an Update has read of moves, and returns it again to a later run.
 type reading struct {
@@ -60,11 +60,11 @@ func TestMigration_TwoReplicasBeginAtOnce_LimitHolds(t *testing.T) {
 		c.register(a, "worker-1", 10)
 		var sessions []*service.CreatedSession
 		for range begun + 2 {
-			sessions = append(sessions, c.connected(a))
+			sessions = append(sessions, c.connectSession(a))
 		}
 		c.register(a, "worker-2", 10)
-		c.pass(tick)
-		c.hands.set(func(call) error { return &ports.WorkerError{Failure: ports.WorkerTimedOut, Message: "timed out"} })
+		c.advance(tick)
+		c.workers.answerWith(func(call) error { return &ports.WorkerError{Failure: ports.WorkerTimedOut, Message: "timed out"} })
 		move := func(by *replica, i int) {
 			_, err := by.Operations.Migrate(t.Context(), sessions[i].ID, "", "")
 			require.NoError(t, err)
@@ -97,22 +97,22 @@ func TestMigration_WeakIsolation_LimitHolds(t *testing.T) {
 	a := c.all[0]
 	a.hideConcurrentMoves()
 	c.register(a, "worker-1", 50)
-	ids := c.full([]string{"worker-1"}, 20)
+	ids := c.fillWorkers([]string{"worker-1"}, 20)
 	c.register(a, "worker-2", 50)
 	c.hub.Join().Publish(ports.Invalidation{All: true})
-	c.step()
-	c.hands.set(func(made call) error {
+	c.runAll()
+	c.workers.answerWith(func(made call) error {
 		if made.kind == "disconnect" {
-			return &ports.WorkerError{Failure: ports.WorkerTimedOut, Message: "timed out"} // so they are under way for long
+			return &ports.WorkerError{Failure: ports.WorkerTimedOut, Message: "timed out"} // migrations stay open
 		}
 		return nil
 	})
 
 	_, err := a.Operations.Bulk(t.Context(), service.BulkRequest{Action: service.BulkMigrate, SessionIDs: ids})
 	require.NoError(t, err)
-	c.step()
+	c.runAll()
 
-	require.Equal(t, 4, c.hands.made("disconnect"))
+	require.Equal(t, 4, c.workers.count("disconnect"))
 }
 
 // Two sessions have the same target, which has room for one by the time they are admitted. The
@@ -121,7 +121,7 @@ func TestMigration_TargetHasOneSlot_OtherSessionStays(t *testing.T) {
 	c := newReplicaSet(t, 1)
 	a := c.all[0]
 	c.register(a, "worker-1", 5)
-	ids := []string{c.connected(a).ID, c.connected(a).ID}
+	ids := []string{c.connectSession(a).ID, c.connectSession(a).ID}
 	c.register(a, "worker-2", 2)
 	results, err := a.Operations.Bulk(t.Context(), service.BulkRequest{Action: service.BulkMigrate, SessionIDs: ids, TargetWorkerID: "worker-2"})
 	require.NoError(t, err)
@@ -131,15 +131,15 @@ func TestMigration_TargetHasOneSlot_OtherSessionStays(t *testing.T) {
 	one := 1
 	_, err = a.Workers.Update(t.Context(), "worker-2", service.WorkerChange{Capacity: &one})
 	require.NoError(t, err)
-	c.hands.set(func(made call) error {
+	c.workers.answerWith(func(made call) error {
 		if made.kind == "disconnect" {
 			return &ports.WorkerError{Failure: ports.WorkerTimedOut, Message: "timed out"}
 		}
 		return nil
 	})
 
-	c.step()
-	c.step()
+	c.runAll()
+	c.runAll()
 
 	stay := 0
 	for _, id := range ids {
@@ -155,11 +155,11 @@ func TestMigration_TargetLeaves_SessionReturns(t *testing.T) {
 	c := newReplicaSet(t, 1)
 	a := c.all[0]
 	c.register(a, "worker-1", 5)
-	s := c.connected(a)
+	s := c.connectSession(a)
 	c.register(a, "worker-2", 5)
-	c.hands.set(func(made call) error {
+	c.workers.answerWith(func(made call) error {
 		if made.kind == "disconnect" {
-			require.NoError(t, left(a.Protocol.Unregister(t.Context(), "worker-2", "")))
+			require.NoError(t, onlyError(a.Protocol.Unregister(t.Context(), "worker-2", "")))
 		}
 		return nil
 	})
@@ -177,7 +177,7 @@ func TestMigration_TargetHasToWipeCredentials_IsRefused(t *testing.T) {
 	c := newReplicaSet(t, 1)
 	a := c.all[0]
 	c.register(a, "worker-1", 5)
-	s := c.connected(a)
+	s := c.connectSession(a)
 	c.register(a, "worker-2", 5)
 	require.NoError(t, c.store.Update(t.Context(), func(ctx context.Context, tx *ports.Tx) error {
 		return tx.Cleanups.Put(ctx, &domain.Cleanup{WorkerID: "worker-2", SessionID: s.ID, Command: domain.CommandLogout, CreatedAt: c.now()})
@@ -185,7 +185,7 @@ func TestMigration_TargetHasToWipeCredentials_IsRefused(t *testing.T) {
 
 	_, err := a.Operations.Migrate(t.Context(), s.ID, "", "")
 	require.Equal(t, domain.CodeNoAvailableWorkers, domain.CodeOf(err))
-	require.Zero(t, c.hands.made("disconnect"))
+	require.Zero(t, c.workers.count("disconnect"))
 }
 
 // Another replica moves a session after the plan is made and before it is recorded.
@@ -193,11 +193,11 @@ func TestRebalance_SessionMovedMeanwhile_IsLeftOut(t *testing.T) {
 	c := newReplicaSet(t, 2)
 	a, b := c.all[0], c.all[1]
 	c.register(a, "worker-1", 10)
-	c.full([]string{"worker-1"}, 6)
+	c.fillWorkers([]string{"worker-1"}, 6)
 	c.register(a, "worker-2", 10)
 	c.register(a, "worker-3", 10)
 	c.hub.Join().Publish(ports.Invalidation{All: true})
-	c.step()
+	c.runAll()
 	dry, err := a.Operations.Rebalance(t.Context(), service.RebalanceOptions{DryRun: true})
 	require.NoError(t, err)
 	require.Greater(t, len(dry.Moves), 1)
@@ -212,7 +212,7 @@ func TestRebalance_SessionMovedMeanwhile_IsLeftOut(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, dry.Moves[1:], r.Moves)
 
-	c.pass(time.Minute, c.pulse(a, "worker-1", "worker-2", "worker-3"))
+	c.advance(time.Minute, c.heartbeatsOf(a, "worker-1", "worker-2", "worker-3"))
 	s := c.session(first.SessionID)
 	require.Equal(t, []any{elsewhere, int64(2)}, []any{s.WorkerID, s.Generation})
 }
@@ -223,11 +223,11 @@ func TestDrain_StopsFail_FourSessionsOutOfUse(t *testing.T) {
 	c := newReplicaSet(t, 1)
 	a := c.all[0]
 	c.register(a, "worker-1", 50)
-	ids := c.full([]string{"worker-1"}, 20)
+	ids := c.fillWorkers([]string{"worker-1"}, 20)
 	c.hub.Join().Publish(ports.Invalidation{All: true})
-	c.step()
+	c.runAll()
 	c.register(a, "worker-2", 50)
-	c.hands.set(func(made call) error {
+	c.workers.answerWith(func(made call) error {
 		if made.kind == "disconnect" {
 			return &ports.WorkerError{Failure: ports.WorkerFailed, Status: 500, Message: "cannot disconnect"}
 		}
@@ -237,12 +237,12 @@ func TestDrain_StopsFail_FourSessionsOutOfUse(t *testing.T) {
 	_, err := a.Workers.Drain(t.Context(), "worker-1")
 	require.NoError(t, err)
 	beats, most := c.clock.Now(), 0
-	c.pass(time.Hour, c.pulse(a, "worker-2"), func() {
+	c.advance(time.Hour, c.heartbeatsOf(a, "worker-2"), func() {
 		if c.clock.Now().Before(beats) {
 			return
 		}
 		beats = beats.Add(10 * time.Second)
-		c.beat(a, "worker-1", ids...) // they run there all the time
+		c.heartbeat(a, "worker-1", ids...) // the sessions run all the time
 		out := 0
 		for _, id := range ids {
 			if c.session(id).Status != domain.Connected {
@@ -252,7 +252,7 @@ func TestDrain_StopsFail_FourSessionsOutOfUse(t *testing.T) {
 		most = max(most, out)
 	})
 
-	t.Logf("%d of 20 are out of use", most)
+	t.Logf("%d of 20 out of use", most)
 	require.LessOrEqual(t, most, 4)
 }
 
@@ -262,10 +262,10 @@ func TestDrain_SessionIsStopping_IsCountedOnce(t *testing.T) {
 	a := c.all[0]
 	c.register(a, "worker-1", 10)
 	for range 6 {
-		c.connected(a)
+		c.connectSession(a)
 	}
 	c.register(a, "worker-2", 10)
-	c.hands.set(func(made call) error {
+	c.workers.answerWith(func(made call) error {
 		if made.kind == "disconnect" {
 			return &ports.WorkerError{Failure: ports.WorkerTimedOut, Message: "timed out"}
 		}
@@ -274,7 +274,7 @@ func TestDrain_SessionIsStopping_IsCountedOnce(t *testing.T) {
 
 	_, err := a.Workers.Drain(t.Context(), "worker-1")
 	require.NoError(t, err)
-	c.pass(5*time.Second, c.pulse(a, "worker-1", "worker-2"))
+	c.advance(5*time.Second, c.heartbeatsOf(a, "worker-1", "worker-2"))
 
 	w, sessions, err := a.Workers.Get(t.Context(), "worker-1")
 	require.NoError(t, err)

@@ -14,7 +14,7 @@ import (
 // do.
 func TestServices_UnknownID_ErrorSaysWhatToDo(t *testing.T) {
 	ctx := context.Background()
-	w, s := newLine(t)
+	w, s := newConnectedFixture(t)
 	for what, ask := range map[string]func() error{
 		"drain":     func() error { _, err := w.Workers.Drain(ctx, "nobody"); return err },
 		"migrate":   func() error { _, err := w.Operations.Migrate(ctx, s.ID, "nobody", ""); return err },

@@ -19,59 +19,59 @@ func TestOutbox_PublisherPauses_PublishesNothingTwice(t *testing.T) {
 		t.Run(when, func(t *testing.T) {
 			c := newReplicaSet(t, 2)
 			c.register(c.all[0], "worker-1", 50)
-			var stands, other *replica // that which publishes, and the other
+			var publisher, other *replica // the publishing replica, and the other
 			for i, r := range c.all {
-				r.onceEventsAreRead(func() { stands, other = r, c.all[1-i] })
+				r.onceEventsAreRead(func() { publisher, other = r, c.all[1-i] })
 			}
-			c.pass(3 * time.Second)
+			c.advance(3 * time.Second)
 			require.Len(t, c.bus.events, 1)
 			published := 0
 			stall := func() {
-				stands.dead = true
+				publisher.halted = true
 				for range 5 {
-					c.connected(other)
-					c.pass(3*time.Second, c.pulse(other, "worker-1"))
+					c.connectSession(other)
+					c.advance(3*time.Second, c.heartbeatsOf(other, "worker-1"))
 				}
 				require.Len(t, c.replicas(), 1)
 				published = len(c.bus.events)
-				stands.dead = false
+				publisher.halted = false
 			}
-			stands.onceEventsAreRead(nil)
+			publisher.onceEventsAreRead(nil)
 			other.onceEventsAreRead(nil)
 			if when == "after it read" {
-				stands.onceEventsAreRead(stall)
+				publisher.onceEventsAreRead(stall)
 			} else {
 				c.bus.after = stall
 			}
-			c.connected(other)
+			c.connectSession(other)
 
-			require.NoError(t, c.stepOf(stands))
-			c.pass(10*time.Second, c.pulse(other, "worker-1"))
+			require.NoError(t, c.runReplica(publisher))
+			c.advance(10*time.Second, c.heartbeatsOf(other, "worker-1"))
 
-			require.Len(t, c.bus.events, published, "nothing is published again")
+			require.Len(t, c.bus.events, published, "no event is published twice")
 		})
 	}
 }
 
-// deafBus is a replica's way to the bus, which may be cut.
-type deafBus struct {
+// cuttableBus is a replica's way to the bus, which may be cut.
+type cuttableBus struct {
 	ports.Bus
 	cut bool
 }
 
-func (b *deafBus) Publish(ctx context.Context, events ...domain.Event) error {
+func (b *cuttableBus) Publish(ctx context.Context, events ...domain.Event) error {
 	if b.cut {
 		return fmt.Errorf("redis does not answer")
 	}
 	return b.Bus.Publish(ctx, events...)
 }
 
-// newDeaf makes replicas with a way to the bus each.
-func newDeaf(t *testing.T, n int) (*replicaSet, map[string]*deafBus) {
+// newReplicaSetWithBuses makes replicas with a way to the bus each.
+func newReplicaSetWithBuses(t *testing.T, n int) (*replicaSet, map[string]*cuttableBus) {
 	t.Helper()
-	buses := map[string]*deafBus{}
+	buses := map[string]*cuttableBus{}
 	return newReplicaSet(t, n, func(cfg *orchestrator.Config) {
-		b := &deafBus{Bus: cfg.Bus}
+		b := &cuttableBus{Bus: cfg.Bus}
 		buses[cfg.Name] = b
 		cfg.Bus = b
 	}), buses
@@ -80,16 +80,16 @@ func newDeaf(t *testing.T, n int) (*replicaSet, map[string]*deafBus) {
 func TestOutbox_OneReplicaCutOffFromTheBus_AnotherPublishes(t *testing.T) {
 	for _, cut := range []string{"A", "B", "C"} {
 		t.Run(cut, func(t *testing.T) {
-			c, buses := newDeaf(t, 3)
+			c, buses := newReplicaSetWithBuses(t, 3)
 			other := c.all[0]
 			if cut == "A" {
 				other = c.all[1]
 			}
 			c.register(other, "worker-1", 10)
-			c.step()
+			c.runAll()
 			buses[cut].cut = true
 
-			s := c.line()
+			s := c.createSession()
 			_, err := other.Sessions.Connect(t.Context(), s.UserID, s.ID, service.ConnectOptions{})
 			require.NoError(t, err)
 			began := c.clock.Now()
@@ -105,7 +105,7 @@ func TestOutbox_OneReplicaCutOffFromTheBus_AnotherPublishes(t *testing.T) {
 			}
 			for !published() && c.clock.Now().Sub(began) < 10*time.Minute {
 				func() {
-					c.pulse(other, "worker-1")()
+					c.heartbeatsOf(other, "worker-1")()
 					c.clock.advance(tick)
 					for _, r := range c.all {
 						_, _ = r.RunOnce(t.Context())
@@ -121,7 +121,7 @@ func TestOutbox_OneReplicaCutOffFromTheBus_AnotherPublishes(t *testing.T) {
 
 // The bus is down for longer than published events are kept.
 func TestOutbox_BusDownForLong_EventsAreKept(t *testing.T) {
-	c, buses := newDeaf(t, 1)
+	c, buses := newReplicaSetWithBuses(t, 1)
 	a := c.all[0]
 	buses["A"].cut = true
 	c.register(a, "worker-1", 10)
@@ -141,5 +141,5 @@ func TestOutbox_BusDownForLong_EventsAreKept(t *testing.T) {
 	for _, e := range c.bus.events {
 		found = found || e.Type == domain.EventWorkerOnline && e.WorkerID == "worker-1"
 	}
-	require.True(t, found, "it was thrown away before it was published")
+	require.True(t, found, "the event is published")
 }

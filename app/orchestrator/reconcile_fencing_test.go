@@ -19,26 +19,26 @@ func TestFencing_SessionFailsDuringStart_GenerationIsStopped(t *testing.T) {
 			c := newReplicaSet(t, 2)
 			a, b := c.all[0], c.all[1]
 			c.register(a, "worker-1", 10, can...)
-			s := c.line()
-			began, end := c.hang("start")
-			connected := aside(func() { _, _ = a.Sessions.Connect(context.Background(), s.UserID, s.ID, service.ConnectOptions{}) })
-			wait(t, began)
+			s := c.createSession()
+			began, end := c.hangFirst("start")
+			connected := inBackground(func() { _, _ = a.Sessions.Connect(context.Background(), s.UserID, s.ID, service.ConnectOptions{}) })
+			waitFor(t, began)
 
 			_, err := b.Protocol.ReportSession(t.Context(), domain.Report{SessionID: s.ID, WorkerID: "worker-1", Status: domain.Errored})
 			require.NoError(t, err)
 			require.False(t, c.session(s.ID).IsAssigned())
-			a.dead = true
-			c.pass(5*time.Second, c.pulse(b, "worker-1"), c.breathe(a))
+			a.halted = true
+			c.advance(5*time.Second, c.heartbeatsOf(b, "worker-1"), c.keepAlive(a))
 
-			told := c.hands.all("disconnect")
+			told := c.workers.callsOf("disconnect")
 			if can == nil {
-				require.Empty(t, told, "it would stop what the user has started again")
+				require.Empty(t, told, "a stop without generation could stop a later start")
 			} else {
 				require.Len(t, told, 1)
-				require.Equal(t, call{told[0].by, "disconnect", "worker-1", s.ID, 1}, told[0], "the worker starts that no more")
+				require.Equal(t, call{told[0].by, "disconnect", "worker-1", s.ID, 1}, told[0], "the worker fences the generation")
 			}
 			end(nil)
-			wait(t, connected)
+			waitFor(t, connected)
 		})
 	}
 }
@@ -49,11 +49,11 @@ func TestFencing_WorkerRegisters_ReceivesStopCommands(t *testing.T) {
 	a := c.all[0]
 	can := []domain.Capability{domain.CapLease, domain.CapGeneration}
 	c.register(a, "worker-1", 10, can...)
-	s := c.connected(a)
+	s := c.connectSession(a)
 	c.register(a, "worker-2", 10, can...)
 
-	require.NoError(t, left(a.Protocol.Unregister(t.Context(), "worker-1", "")))
-	c.pass(10*time.Second, c.pulse(a, "worker-2"))
+	require.NoError(t, onlyError(a.Protocol.Unregister(t.Context(), "worker-1", "")))
+	c.advance(10*time.Second, c.heartbeatsOf(a, "worker-2"))
 	require.Equal(t, "worker-2", c.session(s.ID).WorkerID)
 
 	require.Equal(t, []service.StopCommand{{SessionID: s.ID, Generation: 1}}, c.register(a, "worker-1", 10, can...).Commands)
@@ -66,22 +66,22 @@ func TestFencing_AnotherReplicaMayHaveStarted_SessionStays(t *testing.T) {
 	c := newReplicaSet(t, 2)
 	a, b := c.all[0], c.all[1]
 	c.register(a, "worker-1", 10)
-	s := c.line()
-	began, end := c.hang("start")
+	s := c.createSession()
+	began, end := c.hangFirst("start")
 	var called <-chan struct{}
-	a.store.AfterNextUpdate(func() { // it stands still here
+	a.store.AfterNextUpdate(func() { // A pauses here
 		require.True(t, c.session(s.ID).IsAssigned())
-		called = aside(func() {
-			for c.hands.made("start") == 0 {
+		called = inBackground(func() {
+			for c.workers.count("start") == 0 {
 				_, _ = b.RunOnce(context.Background())
 				c.clock.advance(tick)
 			}
 		})
-		wait(t, began)
+		waitFor(t, began)
 		b.store.SetDown()
-		c.clock.advance(time.Minute) // longer than its claim lasts
+		c.clock.advance(time.Minute) // longer than a claim
 		c.register(a, "worker-2", 10)
-		c.hands.set(func(made call) error {
+		c.workers.answerWith(func(made call) error {
 			if made.kind == "start" && made.worker == "worker-1" {
 				return &ports.WorkerError{Failure: ports.WorkerBusy, Status: 429, Message: "busy"}
 			}
@@ -92,10 +92,10 @@ func TestFencing_AnotherReplicaMayHaveStarted_SessionStays(t *testing.T) {
 	_, _ = a.Sessions.Connect(t.Context(), s.UserID, s.ID, service.ConnectOptions{})
 
 	require.NotNil(t, called)
-	require.Len(t, c.hands.all("start"), 2)
-	require.Equal(t, "worker-1", c.session(s.ID).WorkerID, "it may run there")
+	require.Len(t, c.workers.callsOf("start"), 2)
+	require.Equal(t, "worker-1", c.session(s.ID).WorkerID, "the session may run on worker-1")
 	end(nil)
-	wait(t, called)
+	waitFor(t, called)
 }
 
 // A session is deleted. Its worker could not be told and still lists it.
@@ -103,8 +103,8 @@ func TestCleanup_WorkerListsDeletedSession_CommandStaysDelete(t *testing.T) {
 	c := newReplicaSet(t, 1)
 	a := c.all[0]
 	c.register(a, "worker-1", 10)
-	s := c.connected(a)
-	c.hands.set(func(made call) error {
+	s := c.connectSession(a)
+	c.workers.answerWith(func(made call) error {
 		if made.kind == "health" {
 			return nil
 		}
@@ -126,7 +126,7 @@ func TestCleanup_SessionAssignedMeanwhile_IsNotStopped(t *testing.T) {
 	c := newReplicaSet(t, 1)
 	a := c.all[0]
 	c.register(a, "worker-1", 10)
-	s := c.line()
+	s := c.createSession()
 	a.store.AfterNextUpdate(func() {
 		_, err := a.Sessions.Connect(t.Context(), s.UserID, s.ID, service.ConnectOptions{})
 		require.NoError(t, err)
@@ -136,8 +136,8 @@ func TestCleanup_SessionAssignedMeanwhile_IsNotStopped(t *testing.T) {
 	require.NoError(t, err)
 	require.NotNil(t, c.cleanup("worker-1", s.ID))
 
-	c.pass(5*time.Second, c.pulse(a, "worker-1"))
-	require.Zero(t, c.hands.made("disconnect"))
+	c.advance(5*time.Second, c.heartbeatsOf(a, "worker-1"))
+	require.Zero(t, c.workers.count("disconnect"))
 	require.Nil(t, c.cleanup("worker-1", s.ID))
 	require.Equal(t, domain.Connected, c.session(s.ID).Status)
 }
@@ -147,7 +147,7 @@ func TestCleanup_LogoutRecordedDuringConnect_WorkerIsExcluded(t *testing.T) {
 	c := newReplicaSet(t, 1)
 	a := c.all[0]
 	c.register(a, "worker-1", 10)
-	s := c.line()
+	s := c.createSession()
 	a.store.BeforeNextUpdate(func() {
 		require.NoError(t, c.store.Update(t.Context(), func(ctx context.Context, tx *ports.Tx) error {
 			return tx.Cleanups.Put(ctx, &domain.Cleanup{WorkerID: "worker-1", SessionID: s.ID, Command: domain.CommandLogout, DueAt: c.now(), CreatedAt: c.now()})
@@ -156,10 +156,10 @@ func TestCleanup_LogoutRecordedDuringConnect_WorkerIsExcluded(t *testing.T) {
 
 	_, err := a.Sessions.Connect(t.Context(), s.UserID, s.ID, service.ConnectOptions{})
 	require.Equal(t, domain.CodeNoAvailableWorkers, domain.CodeOf(err))
-	require.Zero(t, c.hands.made("start"))
+	require.Zero(t, c.workers.count("start"))
 
-	c.pass(2 * time.Second)
-	require.Equal(t, 1, c.hands.made("logout"))
+	c.advance(2 * time.Second)
+	require.Equal(t, 1, c.workers.count("logout"))
 	_, err = a.Sessions.Connect(t.Context(), s.UserID, s.ID, service.ConnectOptions{})
 	require.NoError(t, err)
 }

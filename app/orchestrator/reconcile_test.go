@@ -26,27 +26,27 @@ func TestReconcile_ThreeReplicas_EachTaskOnce(t *testing.T) {
 		c.register(c.all[i%3], workers[i], 50)
 	}
 	turn := 0
-	pulse := func() { // each heartbeat reaches another replica
+	heartbeats := func() { // replicas receive the heartbeats in turn
 		if turn++; turn%20 == 0 {
-			c.pulse(c.all[turn/20%3], workers...)()
+			c.heartbeatsOf(c.all[turn/20%3], workers...)()
 		}
 	}
-	c.pass(10*time.Second, pulse)
-	before := c.probes()
-	c.pass(time.Minute, pulse)
+	c.advance(10*time.Second, heartbeats)
+	before := c.probeCounts()
+	c.advance(time.Minute, heartbeats)
 	askers := make(map[string]bool)
-	for _, made := range c.hands.all("health") {
+	for _, made := range c.workers.callsOf("health") {
 		askers[made.by] = true
 	}
-	for worker, n := range c.probes() {
+	for worker, n := range c.probeCounts() {
 		require.InDelta(t, 12, n-before[worker], 2, worker)
 	}
-	require.Greater(t, len(askers), 1, "they share it: %v", askers)
+	require.Greater(t, len(askers), 1, "replicas share the probes: %v", askers)
 
 	var ids []string
 	for range 40 {
-		s := c.line()
-		c.ask(s)
+		s := c.createSession()
+		c.setIntentUp(s)
 		ids = append(ids, s.ID)
 	}
 	require.NoError(t, c.store.Update(t.Context(), func(ctx context.Context, tx *ports.Tx) error {
@@ -60,10 +60,10 @@ func TestReconcile_ThreeReplicas_EachTaskOnce(t *testing.T) {
 		}
 		return nil
 	}))
-	c.pass(10*time.Second, pulse)
+	c.advance(10*time.Second, heartbeats)
 	started := make(map[string]int)
 	by := make(map[string]int)
-	for _, made := range c.hands.all("start") {
+	for _, made := range c.workers.callsOf("start") {
 		started[made.session]++
 		by[made.by]++
 	}
@@ -71,15 +71,15 @@ func TestReconcile_ThreeReplicas_EachTaskOnce(t *testing.T) {
 		require.Equal(t, domain.Connected, c.session(id).Status)
 		require.Equal(t, 1, started[id], id)
 	}
-	require.Len(t, by, 3, "all take their part")
+	require.Len(t, by, 3, "every replica takes part")
 	cleaned := make(map[string]int)
-	for _, made := range c.hands.all("delete") {
+	for _, made := range c.workers.callsOf("delete") {
 		cleaned[made.session]++
 	}
 	require.Len(t, cleaned, 40)
-	require.Equal(t, 40, c.hands.made("delete"))
+	require.Equal(t, 40, c.workers.count("delete"))
 
-	c.pass(3*time.Second, pulse)
+	c.advance(3*time.Second, heartbeats)
 	require.NoError(t, c.store.View(t.Context(), func(ctx context.Context, tx *ports.Tx) error {
 		recorded, err := tx.Outbox.After(ctx, 0, 0)
 		require.Equal(t, recorded, c.bus.events, "published once, in order")
@@ -87,16 +87,16 @@ func TestReconcile_ThreeReplicas_EachTaskOnce(t *testing.T) {
 	}))
 }
 
-// load counts the calls that are under way.
-type load struct {
+// callLoad counts the starts that are under way.
+type callLoad struct {
 	mu            sync.Mutex
-	now, most     map[string]int // by replica and worker, by worker, by replica
+	now, most     map[string]int // by "replica/worker", by worker, by replica
 	starts, again int
 	started       map[string]bool
 }
 
-// take lets a start take a while.
-func (l *load) take(made call) error {
+// answer makes a start take a second.
+func (l *callLoad) answer(made call) error {
 	if made.kind != "start" {
 		return nil
 	}
@@ -120,8 +120,8 @@ func (l *load) take(made call) error {
 	return nil
 }
 
-func newLoad() *load {
-	return &load{now: map[string]int{}, most: map[string]int{}, started: map[string]bool{}}
+func newCallLoad() *callLoad {
+	return &callLoad{now: map[string]int{}, most: map[string]int{}, started: map[string]bool{}}
 }
 
 func TestReconcile_ManySessionsRecover_CallsAreBounded(t *testing.T) {
@@ -129,17 +129,17 @@ func TestReconcile_ManySessionsRecover_CallsAreBounded(t *testing.T) {
 		t.Run(fmt.Sprint(size), func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				c := newReplicaSet(t, 3, realTime)
+				c := newReplicaSet(t, 3, withSystemClock)
 				var workers []string
 				for i := range size.workers {
 					workers = append(workers, fmt.Sprint("worker-", i))
 					c.register(c.all[0], workers[i], 1000)
 				}
-				ids := c.full(workers, size.sessions)
-				l := newLoad()
-				c.hands.set(l.take)
-				c.running()
-				for i, w := range workers { // all of them restart at once
+				ids := c.fillWorkers(workers, size.sessions)
+				l := newCallLoad()
+				c.workers.answerWith(l.answer)
+				c.startAll()
+				for i, w := range workers { // all workers restart at once
 					c.register(c.all[i%3], w, 1000)
 				}
 
@@ -149,7 +149,7 @@ func TestReconcile_ManySessionsRecover_CallsAreBounded(t *testing.T) {
 					require.Less(t, time.Since(began), 3*time.Minute)
 					time.Sleep(100 * time.Millisecond)
 					for _, w := range workers {
-						c.pulse(c.all[0], w)()
+						c.heartbeatsOf(c.all[0], w)()
 					}
 					require.NoError(t, c.store.View(t.Context(), func(ctx context.Context, tx *ports.Tx) error {
 						by, err := tx.Sessions.CountByStatus(ctx)
@@ -158,12 +158,12 @@ func TestReconcile_ManySessionsRecover_CallsAreBounded(t *testing.T) {
 					}))
 				}
 
-				t.Logf("%d back after %v; %d starts, %d of them again; most at once: %v",
+				t.Logf("%d connected after %v; %d starts, %d repeated; at most at once: %v",
 					len(ids), time.Since(began), l.starts, l.again, l.most)
 				require.Zero(t, l.again)
 				bound := 8
 				if size.workers > 1 {
-					bound = 16 // for the length of a call, when two replicas begin with it at the same moment
+					bound = 16 // two replicas may begin at the same moment
 				}
 				for by, n := range l.most {
 					if len(by) == 1 {
@@ -180,34 +180,34 @@ func TestReconcile_ManySessionsRecover_CallsAreBounded(t *testing.T) {
 func TestReconcile_SessionsWaitForRoom_HigherTierThenOlderFirst(t *testing.T) {
 	c := newReplicaSet(t, 3)
 	tiers := []domain.Tier{domain.TierBasic, domain.TierMax, domain.TierPro}
-	var want []string // sessions, the highest tier and the oldest first
+	var want []string // sessions by tier, highest first, then by age
 	by := make(map[domain.Tier][]string)
 	for i := range 12 {
 		user := c.fixture().user(tiers[i%3])
 		s, err := c.all[i%3].Sessions.Create(t.Context(), user, service.CreateSessionParams{Name: "line"})
 		require.NoError(t, err)
 		c.clock.advance(time.Second)
-		c.ask(s)
+		c.setIntentUp(s)
 		by[tiers[i%3]] = append(by[tiers[i%3]], s.ID)
 	}
 	want = slices.Concat(by[domain.TierMax], by[domain.TierPro], by[domain.TierBasic])
 
-	c.pass(5 * time.Minute) // they look for room once a minute by now
-	require.Zero(t, c.hands.made("start"))
+	c.advance(5 * time.Minute) // by now they look for room once a minute
+	require.Zero(t, c.workers.count("start"))
 
 	var workers []string
 	for i := range want {
 		if i == 6 {
-			c.all[2].dead = true // whoever it was that they told
+			c.all[2].halted = true // the waiters may have told this replica
 		}
 		if i == 7 {
-			c.pass(9*time.Second, c.pulse(c.all[0], workers...))
+			c.advance(9*time.Second, c.heartbeatsOf(c.all[0], workers...))
 		}
 		workers = append(workers, fmt.Sprint("worker-", i))
 		c.register(c.all[i%2], workers[i], 1)
-		c.pass(5*time.Second, c.pulse(c.all[0], workers...))
+		c.advance(5*time.Second, c.heartbeatsOf(c.all[0], workers...))
 		var got []string
-		for _, made := range c.hands.all("start") {
+		for _, made := range c.workers.callsOf("start") {
 			got = append(got, made.session)
 		}
 		if i < 6 || i > 7 {
@@ -227,20 +227,20 @@ func TestReconcile_WorkerUnreachableFromOneReplica_AnotherStops(t *testing.T) {
 	for _, w := range workers {
 		c.register(a, w, 5)
 	}
-	c.step()
+	c.runAll()
 	on := make(map[string][]string)
 	for range 12 {
-		s := c.connected(a)
+		s := c.connectSession(a)
 		home := c.session(s.ID).WorkerID
 		on[home] = append(on[home], s.ID)
 	}
-	c.hands.set(func(made call) error {
+	c.workers.answerWith(func(made call) error {
 		if made.by == "A" && made.kind != "start" {
 			return &ports.WorkerError{Failure: ports.WorkerTimedOut, Message: "timed out"}
 		}
 		return nil
 	})
-	// All users want their sessions down; nobody has told the workers yet.
+	// The intent of all sessions is down. No worker was told.
 	for _, ids := range on {
 		for _, id := range ids {
 			require.NoError(t, c.store.Update(t.Context(), func(ctx context.Context, tx *ports.Tx) error {
@@ -257,7 +257,7 @@ func TestReconcile_WorkerUnreachableFromOneReplica_AnotherStops(t *testing.T) {
 		}
 	}
 
-	left := func() (n int) {
+	remaining := func() (n int) {
 		for _, ids := range on {
 			for _, id := range ids {
 				if c.session(id).IsAssigned() {
@@ -268,21 +268,21 @@ func TestReconcile_WorkerUnreachableFromOneReplica_AnotherStops(t *testing.T) {
 		return n
 	}
 	began := c.clock.Now()
-	for left() > 0 && c.clock.Now().Sub(began) < time.Hour {
-		c.pass(time.Second, c.pulse(b, workers...))
+	for remaining() > 0 && c.clock.Now().Sub(began) < time.Hour {
+		c.advance(time.Second, c.heartbeatsOf(b, workers...))
 	}
 
-	t.Logf("%d of 12 are still to be stopped after %v", left(), c.clock.Now().Sub(began))
-	require.Zero(t, left())
+	t.Logf("%d of 12 not stopped after %v", remaining(), c.clock.Now().Sub(began))
+	require.Zero(t, remaining())
 }
 
 // The session has nothing to do. It gets work before that is recorded.
 func TestReconcile_WorkArrivesWhileDueTimeIsCleared_IsDone(t *testing.T) {
 	store := storehooks.New(memory.NewStore())
 	w := newFixtureOn(t, store)
-	starts := w.starts()
+	starts := w.acceptStarts()
 	w.worker("worker-1", 50)
-	s := w.connected(w.user(domain.TierBasic))
+	s := w.connectSession(w.user(domain.TierBasic))
 	w.clock.advance(time.Minute)
 	require.NoError(t, store.Store.Update(context.Background(), func(ctx context.Context, tx *ports.Tx) error {
 		row, err := tx.Sessions.Get(ctx, s.ID)
@@ -302,7 +302,7 @@ func TestReconcile_WorkArrivesWhileDueTimeIsCleared_IsDone(t *testing.T) {
 		require.NoError(t, err)
 	}
 
-	require.Nil(t, store.BeforeUpdate, "the due time was to be cleared")
+	require.Nil(t, store.BeforeUpdate, "an Update was to clear the due time")
 	require.Equal(t, before+1, starts.Load())
 }
 
@@ -312,12 +312,12 @@ func TestCleanups_WorkerHangs_OtherWorkersAreServed(t *testing.T) {
 	for _, replicas := range []int{1, 3} {
 		t.Run(fmt.Sprint(replicas), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				c := newReplicaSet(t, replicas, realTime)
+				c := newReplicaSet(t, replicas, withSystemClock)
 				c.register(c.all[0], "worker-1", 1000)
 				c.register(c.all[0], "worker-2", 1000)
 				var mu sync.Mutex
 				done := map[string]int{}
-				c.hands.set(func(made call) error {
+				c.workers.answerWith(func(made call) error {
 					if made.kind == "disconnect" && made.worker == "worker-1" {
 						time.Sleep(30 * time.Second)
 						return &ports.WorkerError{Failure: ports.WorkerTimedOut, Message: "timed out"}
@@ -329,15 +329,15 @@ func TestCleanups_WorkerHangs_OtherWorkersAreServed(t *testing.T) {
 				})
 				now := c.now()
 				for i := range 600 {
-					c.leave("worker-1", fmt.Sprint("gone-", i), now)
+					c.putCleanup("worker-1", fmt.Sprint("gone-", i), now)
 				}
-				c.running()
-				c.leave("worker-2", "gone-elsewhere", c.now())
+				c.startAll()
+				c.putCleanup("worker-2", "gone-elsewhere", c.now())
 
 				began := time.Now()
 				for time.Since(began) < 10*time.Minute {
 					time.Sleep(time.Second)
-					c.pulse(c.all[0], "worker-1", "worker-2")()
+					c.heartbeatsOf(c.all[0], "worker-1", "worker-2")()
 					mu.Lock()
 					n := done["disconnect/worker-2"]
 					mu.Unlock()

@@ -16,20 +16,20 @@ func TestRecovery_WorkerRegistersAgain_OnlySilentSessionsAreStarted(t *testing.T
 	c := newReplicaSet(t, 2)
 	a := c.all[0]
 	c.register(a, "worker-1", 10)
-	recovered, silent := c.connected(a), c.connected(a)
-	c.pass(time.Second)
+	recovered, silent := c.connectSession(a), c.connectSession(a)
+	c.advance(time.Second)
 
-	before := c.hands.made("start")
+	before := c.workers.count("start")
 	c.register(a, "worker-1", 10)
 	require.Equal(t, domain.Reconnecting, c.session(recovered.ID).Status)
-	c.pass(20*time.Second, c.pulse(a, "worker-1"))
-	require.Equal(t, before, c.hands.made("start"), "it is at it")
+	c.advance(20*time.Second, c.heartbeatsOf(a, "worker-1"))
+	require.Equal(t, before, c.workers.count("start"), "the worker is recovering")
 
 	_, err := a.Protocol.ReportRecovery(t.Context(), "worker-1", []service.RecoveryResult{{SessionID: recovered.ID, Status: service.RecoverySuccess}})
 	require.NoError(t, err)
-	c.pass(time.Minute, c.pulse(a, "worker-1"))
+	c.advance(time.Minute, c.heartbeatsOf(a, "worker-1"))
 
-	starts := c.hands.all("start")[before:]
+	starts := c.workers.callsOf("start")[before:]
 	require.Len(t, starts, 1)
 	require.Equal(t, silent.ID, starts[0].session)
 }
@@ -40,12 +40,12 @@ func TestRecovery_ReportedToAnotherReplica_IsApplied(t *testing.T) {
 	c := newReplicaSet(t, 2)
 	a, b := c.all[0], c.all[1]
 	c.register(a, "worker-1", 10)
-	s := c.connected(a)
-	c.pass(time.Second)
+	s := c.connectSession(a)
+	c.advance(time.Second)
 	a.invalidator.cut.Store(true)
 	c.register(b, "worker-1", 10)
 	require.Equal(t, domain.Reconnecting, c.session(s.ID).Status)
 
-	c.beat(a, "worker-1", s.ID)
+	c.heartbeat(a, "worker-1", s.ID)
 	require.Equal(t, domain.Connected, c.session(s.ID).Status)
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
-// commands gives the sessions that a heartbeat's answer has the worker stop.
+// commands returns the sessions that the answer to a heartbeat tells the worker to stop.
 func commands(answer *service.HeartbeatResult) (ids []string) {
 	for _, c := range answer.Commands {
 		ids = append(ids, c.SessionID)
@@ -29,13 +29,13 @@ func TestHeartbeat_ListsSessionOfAnotherWorker_AnyReplicaCommandsStop(t *testing
 			a, b := c.all[0], c.all[1]
 			can := []domain.Capability{domain.CapGeneration, domain.CapLease}
 			c.register(a, "worker-1", 5, can...)
-			s := c.connected(a)
+			s := c.connectSession(a)
 			c.register(a, "worker-2", 5, can...)
-			require.NoError(t, c.stepOf(b))
+			require.NoError(t, c.runReplica(b))
 			a.invalidator.cut.Store(cut)
-			require.NoError(t, left(a.Protocol.Unregister(t.Context(), "worker-1", "")))
-			b.dead = true
-			c.pass(9*time.Second, c.pulse(a, "worker-2"), c.breathe(b))
+			require.NoError(t, onlyError(a.Protocol.Unregister(t.Context(), "worker-1", "")))
+			b.halted = true
+			c.advance(9*time.Second, c.heartbeatsOf(a, "worker-2"), c.keepAlive(b))
 			require.Equal(t, "worker-2", c.session(s.ID).WorkerID)
 
 			h := domain.Heartbeat{WorkerID: "worker-1", IsFullSnapshot: true, CPU: -1, Memory: -1, MessageCount: -1, Sessions: []domain.Report{
@@ -47,16 +47,16 @@ func TestHeartbeat_ListsSessionOfAnotherWorker_AnyReplicaCommandsStop(t *testing
 
 			moved := c.session(s.ID)
 
-			// Nor does anybody start it again where it was, or stop it where it is.
-			b.dead = false
+			// No replica starts the session on its former worker, or stops it on its worker.
+			b.halted = false
 			h.Sessions = nil
 			_, err = b.Protocol.Heartbeat(t.Context(), h)
 			require.NoError(t, err)
-			require.Empty(t, commands(c.beat(b, "worker-2", s.ID)))
-			c.pass(10*time.Second, c.pulse(b, "worker-1", "worker-2"))
+			require.Empty(t, commands(c.heartbeat(b, "worker-2", s.ID)))
+			c.advance(10*time.Second, c.heartbeatsOf(b, "worker-1", "worker-2"))
 			now := c.session(s.ID)
 			require.Equal(t, []any{moved.WorkerID, moved.Generation, domain.Connected}, []any{now.WorkerID, now.Generation, now.Status})
-			require.Equal(t, 2, c.hands.made("start"))
+			require.Equal(t, 2, c.workers.count("start"))
 		})
 	}
 }
@@ -66,9 +66,9 @@ func TestHeartbeat_WorkerReturns_EachStopCommandOnce(t *testing.T) {
 	c := newReplicaSet(t, 1)
 	a := c.all[0]
 	c.register(a, "worker-1", 5, domain.CapLease, domain.CapGeneration)
-	s := c.connected(a)
+	s := c.connectSession(a)
 	c.register(a, "worker-2", 5, domain.CapLease, domain.CapGeneration)
-	c.pass(time.Minute, c.pulse(a, "worker-2"))
+	c.advance(time.Minute, c.heartbeatsOf(a, "worker-2"))
 	require.Equal(t, "worker-2", c.session(s.ID).WorkerID)
 
 	answer, err := a.Protocol.Heartbeat(t.Context(), domain.Heartbeat{
@@ -86,8 +86,8 @@ func TestHeartbeat_LogoutPending_NoStopCommand(t *testing.T) {
 	c := newReplicaSet(t, 1)
 	a := c.all[0]
 	c.register(a, "worker-1", 10, domain.CapLease, domain.CapGeneration)
-	s := c.connected(a)
-	c.hands.set(func(made call) error {
+	s := c.connectSession(a)
+	c.workers.answerWith(func(made call) error {
 		return &ports.WorkerError{Failure: ports.WorkerTimedOut, Message: "timed out"}
 	})
 
@@ -95,12 +95,12 @@ func TestHeartbeat_LogoutPending_NoStopCommand(t *testing.T) {
 	require.NoError(t, err)
 
 	require.Equal(t, domain.CommandLogout, c.session(s.ID).Command)
-	require.Empty(t, c.beat(a, "worker-1", s.ID).Commands)
+	require.Empty(t, c.heartbeat(a, "worker-1", s.ID).Commands)
 }
 
 // Calls to the worker fail while its heartbeats arrive.
 func TestHeartbeat_ListOmitsStoppedSession_ProvesTheStop(t *testing.T) {
-	w, s := newLine(t)
+	w, s := newConnectedFixture(t)
 	w.workers.EXPECT().Disconnect(gomock.Any(), gomock.Any(), s.ID, gomock.Any()).
 		Return(&ports.WorkerError{Failure: ports.WorkerFailed, Status: 500, Message: "no"}).AnyTimes()
 	_, err := w.Sessions.Disconnect(context.Background(), s.UserID, s.ID)
@@ -112,7 +112,7 @@ func TestHeartbeat_ListOmitsStoppedSession_ProvesTheStop(t *testing.T) {
 	list()
 
 	for range 3 {
-		require.True(t, w.session(s.ID).IsAssigned(), "one list without it may be an old one")
+		require.True(t, w.session(s.ID).IsAssigned(), "one list without the session may be old")
 		w.clock.advance(10 * time.Second)
 		_, err = w.RunOnce(context.Background())
 		require.NoError(t, err)
@@ -129,20 +129,20 @@ func TestHeartbeat_ListOmitsStartedSession_StartIsRepeated(t *testing.T) {
 			c := newReplicaSet(t, 1)
 			a := c.all[0]
 			c.register(a, "worker-1", 10, can...)
-			c.hands.report = func(call) domain.Report { return domain.Report{Status: domain.Init} }
-			s := c.line()
+			c.workers.report = func(call) domain.Report { return domain.Report{Status: domain.Init} }
+			s := c.createSession()
 			_, err := a.Sessions.Connect(t.Context(), s.UserID, s.ID, service.ConnectOptions{})
 			require.NoError(t, err)
 			list := func(starts int) {
 				t.Helper()
-				c.beat(a, "worker-1")
-				c.step()
-				require.Equal(t, starts, c.hands.made("start"))
+				c.heartbeat(a, "worker-1")
+				c.runAll()
+				require.Equal(t, starts, c.workers.count("start"))
 			}
-			list(1) // it may be an old one
-			c.pass(10*time.Second, c.pulse(a, "worker-1"))
+			list(1) // the list may be old
+			c.advance(10*time.Second, c.heartbeatsOf(a, "worker-1"))
 			if can == nil {
-				list(1) // it need not be on the list yet
+				list(1) // the list need not have the session yet
 			} else {
 				list(2)
 			}
@@ -153,25 +153,25 @@ func TestHeartbeat_ListOmitsStartedSession_StartIsRepeated(t *testing.T) {
 // A replica pauses with a heartbeat that does not list a session. The worker has recovered the
 // session when the replica resumes.
 func TestHeartbeat_DelayedList_RestartsNothing(t *testing.T) {
-	for _, held := range []time.Duration{0, 30 * time.Second} {
-		t.Run(held.String(), func(t *testing.T) {
+	for _, pause := range []time.Duration{0, 30 * time.Second} {
+		t.Run(pause.String(), func(t *testing.T) {
 			c := newReplicaSet(t, 2)
 			a, b := c.all[0], c.all[1]
-			require.NoError(t, c.worker1(b, "http://process-1:1"))
-			c.step()
-			s := c.connected(b)
-			c.pass(20 * time.Second)          // long enough for its list to have it
-			a.store.BeforeNextUpdate(func() { // it stands still here
-				a.dead = true
-				c.pass(held, func() { c.beat(b, "worker-1", s.ID) })
-				a.dead = false
+			require.NoError(t, c.registerWorker1(b, "http://process-1:1"))
+			c.runAll()
+			s := c.connectSession(b)
+			c.advance(20 * time.Second)       // lists have the session now
+			a.store.BeforeNextUpdate(func() { // A pauses here
+				a.halted = true
+				c.advance(pause, func() { c.heartbeat(b, "worker-1", s.ID) })
+				a.halted = false
 			})
 
-			c.beat(a, "worker-1")
-			require.Nil(t, a.store.BeforeUpdate, "the list was news")
+			c.heartbeat(a, "worker-1")
+			require.Nil(t, a.store.BeforeUpdate, "the list was recorded")
 
-			again := domain.Reconnecting // there is nothing newer than the list
-			if held > 0 {
+			again := domain.Reconnecting // nothing is newer than the list
+			if pause > 0 {
 				again = domain.Connected
 			}
 			require.Equal(t, again, c.session(s.ID).Status)
@@ -184,21 +184,21 @@ func TestHeartbeat_ListOlderThanConfirmation_IsIgnored(t *testing.T) {
 	c := newReplicaSet(t, 1)
 	a := c.all[0]
 	c.register(a, "worker-1", 10)
-	s := c.connected(a)
-	c.pass(3 * time.Second)
+	s := c.connectSession(a)
+	c.advance(3 * time.Second)
 
-	c.beat(a, "worker-1")
+	c.heartbeat(a, "worker-1")
 
 	require.Equal(t, domain.Connected, c.session(s.ID).Status)
-	c.pass(3 * time.Second)
-	c.beat(a, "worker-1")
-	require.Equal(t, domain.Reconnecting, c.session(s.ID).Status, "no list is as old as that")
+	c.advance(3 * time.Second)
+	c.heartbeat(a, "worker-1")
+	require.Equal(t, domain.Reconnecting, c.session(s.ID).Status, "no list is that old")
 }
 
 func TestHeartbeat_AlternatingReplicas_OneWriteEach(t *testing.T) {
 	c := newReplicaSet(t, 3)
 	c.register(c.all[0], "worker-1", 50)
-	ids := c.full([]string{"worker-1"}, 50)
+	ids := c.fillWorkers([]string{"worker-1"}, 50)
 	h := domain.Heartbeat{WorkerID: "worker-1", IsFullSnapshot: true, CPU: -1, Memory: -1, MessageCount: -1}
 	for _, id := range ids {
 		h.Sessions = append(h.Sessions, domain.Report{SessionID: id, Status: domain.Connected, Generation: 1})
@@ -209,8 +209,8 @@ func TestHeartbeat_AlternatingReplicas_OneWriteEach(t *testing.T) {
 			require.NoError(t, err)
 		}
 	}
-	beat(3) // they learn of the sessions
-	c.step()
+	beat(3) // the replicas cache the sessions
+	c.runAll()
 	told := 0
 	defer c.hub.Join().Subscribe(func(ports.Invalidation) { told++ })()
 	for _, r := range c.all {
@@ -223,7 +223,7 @@ func TestHeartbeat_AlternatingReplicas_OneWriteEach(t *testing.T) {
 		require.EqualValues(t, 10, r.store.Updates(), "writes of %s", r.name)
 	}
 
-	require.Zero(t, told, "nobody else need know")
+	require.Zero(t, told, "no invalidation is needed")
 }
 
 // A replica pauses in the middle of a report. Meanwhile the worker has restarted and recovered
@@ -253,25 +253,25 @@ func TestReport_OfAFormerProcess_ChangesNothing(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c := newReplicaSet(t, 2)
 			a, b := c.all[0], c.all[1]
-			require.NoError(t, c.worker1(b, "http://process-1:1"))
-			c.step()
-			s := c.connected(b)
-			a.store.BeforeNextUpdate(func() { // it stands still here
-				a.dead = true
-				c.pass(3 * time.Second)
-				require.NoError(t, c.worker1(b, "http://process-1:1"))
+			require.NoError(t, c.registerWorker1(b, "http://process-1:1"))
+			c.runAll()
+			s := c.connectSession(b)
+			a.store.BeforeNextUpdate(func() { // A pauses here
+				a.halted = true
+				c.advance(3 * time.Second)
+				require.NoError(t, c.registerWorker1(b, "http://process-1:1"))
 				_, err := b.Protocol.ReportRecovery(t.Context(), "worker-1", []service.RecoveryResult{{SessionID: s.ID, Status: service.RecoverySuccess}})
 				require.NoError(t, err)
 				_, err = b.Protocol.ReportSession(t.Context(), domain.Report{SessionID: s.ID, WorkerID: "worker-1", Generation: 1,
 					Status: domain.Connected, At: c.clock.Now()})
 				require.NoError(t, err)
 				require.Equal(t, domain.Connected, c.session(s.ID).Status)
-				c.pass(time.Minute, func() { c.beat(b, "worker-1", s.ID) })
-				a.dead = false
+				c.advance(time.Minute, func() { c.heartbeat(b, "worker-1", s.ID) })
+				a.halted = false
 			})
 
 			_ = late(a, s.ID)
-			c.pass(30*time.Second, func() {
+			c.advance(30*time.Second, func() {
 				_, err := b.Protocol.Heartbeat(t.Context(), domain.Heartbeat{WorkerID: "worker-1", CPU: -1, Memory: -1, MessageCount: -1,
 					IsFullSnapshot: true, Sessions: []domain.Report{{SessionID: s.ID, Status: domain.Connected, Generation: 1}}})
 				require.NoError(t, err)
@@ -289,9 +289,9 @@ func TestReport_LegacyFormerOwner_IsNotApplied(t *testing.T) {
 	c := newReplicaSet(t, 1)
 	a := c.all[0]
 	c.register(a, "worker-1", 10)
-	s := c.connected(a)
+	s := c.connectSession(a)
 	c.register(a, "worker-2", 10)
-	c.leave("worker-2", s.ID, c.now())
+	c.putCleanup("worker-2", s.ID, c.now())
 
 	stopped := domain.Report{SessionID: s.ID, Status: domain.Disconnected}
 	outcome, err := a.Protocol.ReportSession(t.Context(), stopped)
@@ -299,9 +299,9 @@ func TestReport_LegacyFormerOwner_IsNotApplied(t *testing.T) {
 	require.Equal(t, domain.NotOwner, outcome)
 	require.Equal(t, domain.Connected, c.session(s.ID).Status)
 
-	c.pass(time.Second) // that it is stopped there
+	c.advance(time.Second) // the cleanup stops the session
 	require.Nil(t, c.cleanup("worker-2", s.ID))
 	outcome, err = a.Protocol.ReportSession(t.Context(), stopped)
 	require.NoError(t, err)
-	require.Equal(t, domain.Applied, outcome, "it is the owner's")
+	require.Equal(t, domain.Applied, outcome, "the report may be of the owner")
 }

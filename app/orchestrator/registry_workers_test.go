@@ -85,7 +85,7 @@ func TestUnregister_AnotherEndpoint_ChangesNothing(t *testing.T) {
 	for id, endpoint := range map[string]string{"worker-2": "http://worker-1:1", "": "http://worker-1:999"} {
 		status, err := w.Protocol.Unregister(context.Background(), id, endpoint)
 		require.NoError(t, err)
-		require.Equal(t, domain.WorkerOffline, status, "nobody is")
+		require.Equal(t, domain.WorkerOffline, status, "no worker has this id and endpoint")
 	}
 }
 
@@ -94,28 +94,28 @@ func TestUnregister_AnotherEndpoint_ChangesNothing(t *testing.T) {
 func TestUnregister_DelayedPastTheNextRegistration_ChangesNothing(t *testing.T) {
 	c := newReplicaSet(t, 2)
 	a, b := c.all[0], c.all[1]
-	require.NoError(t, c.worker1(b, "http://process-1:1"))
-	c.step()
-	s := c.connected(b)
+	require.NoError(t, c.registerWorker1(b, "http://process-1:1"))
+	c.runAll()
+	s := c.connectSession(b)
 	c.register(b, "worker-2", 10)
-	c.step()
+	c.runAll()
 	beat := func() {
 		_, err := b.Protocol.Heartbeat(t.Context(), domain.Heartbeat{WorkerID: "worker-1", CPU: -1, Memory: -1, MessageCount: -1,
 			IsFullSnapshot: true, Sessions: []domain.Report{{SessionID: s.ID, Status: domain.Connected, Generation: 1}}})
 		require.NoError(t, err)
 	}
-	a.store.BeforeNextUpdate(func() { // it stands still here
-		a.dead = true
-		c.pass(3*time.Second, c.pulse(b, "worker-2"))
-		require.NoError(t, c.worker1(b, "http://process-1:1"))
-		c.pass(time.Minute, c.pulse(b, "worker-2"), beat)
-		a.dead = false
+	a.store.BeforeNextUpdate(func() { // A pauses here
+		a.halted = true
+		c.advance(3*time.Second, c.heartbeatsOf(b, "worker-2"))
+		require.NoError(t, c.registerWorker1(b, "http://process-1:1"))
+		c.advance(time.Minute, c.heartbeatsOf(b, "worker-2"), beat)
+		a.halted = false
 	})
 
 	_, err := a.Protocol.Unregister(t.Context(), "worker-1", "http://process-1:1")
 	require.NoError(t, err)
 	beats := c.clock.Now().Add(30 * time.Second)
-	c.pass(time.Minute, c.pulse(b, "worker-2"), func() {
+	c.advance(time.Minute, c.heartbeatsOf(b, "worker-2"), func() {
 		if !c.clock.Now().Before(beats) {
 			beats = beats.Add(30 * time.Second)
 			beat()
@@ -124,7 +124,7 @@ func TestUnregister_DelayedPastTheNextRegistration_ChangesNothing(t *testing.T) 
 
 	row := c.session(s.ID)
 	t.Log("the session is on", row.WorkerID, "generation", row.Generation)
-	require.Equal(t, []any{"worker-1", int64(1)}, []any{row.WorkerID, row.Generation}, "the next process has been there and well all the time")
+	require.Equal(t, []any{"worker-1", int64(1)}, []any{row.WorkerID, row.Generation}, "the next process has run the session all the time")
 }
 
 // The token of a worker outlives its removal, and calls to its endpoint carry the fleet's
@@ -140,7 +140,7 @@ func TestRegister_WorkerToken_OnlyTheRecordedEndpoint(t *testing.T) {
 	register := func(endpoint string, own bool) error {
 		before := health.Load()
 		_, err := w.Protocol.Register(ctx, domain.Registration{WorkerID: "worker-1", Endpoint: endpoint, ByWorkerToken: own})
-		require.Equal(t, err == nil, health.Load() > before, "who may not register is not called")
+		require.Equal(t, err == nil, health.Load() > before, "only a worker that may register is probed")
 		return err
 	}
 	leave := func() {
@@ -157,10 +157,10 @@ func TestRegister_WorkerToken_OnlyTheRecordedEndpoint(t *testing.T) {
 
 	forbidden(register(home, true))
 	require.NoError(t, register(home, false))
-	require.NoError(t, register("HTTP://worker-1:1/", true), "it repeats what is recorded")
+	require.NoError(t, register("HTTP://worker-1:1/", true), "the recorded endpoint")
 	leave()
 	forbidden(register(elsewhere, true))
-	require.NoError(t, register(home, true), "it is back")
+	require.NoError(t, register(home, true), "the worker is back")
 	leave()
 	require.NoError(t, register(elsewhere, false))
 	forbidden(register(home, true))
@@ -184,9 +184,9 @@ func TestRegister_WorkerTokenDuringRemoval_IsForbidden(t *testing.T) {
 }
 
 func TestRegister_Again_RunningSessionsContinue(t *testing.T) {
-	for name, list := range map[string]domain.Status{"it runs": domain.Connected, "it does not": domain.Disconnected} {
+	for name, list := range map[string]domain.Status{"runs": domain.Connected, "the session does not run": domain.Disconnected} {
 		t.Run(name, func(t *testing.T) {
-			w, s := newLine(t)
+			w, s := newConnectedFixture(t)
 
 			w.workers.EXPECT().List(gomock.Any(), gomock.Any()).Return([]domain.Report{{SessionID: s.ID, Status: list}}, nil)
 			w.worker("worker-1", 50)
@@ -205,12 +205,12 @@ func TestRegister_AgainAtAnotherReplica_RunningSessionsContinue(t *testing.T) {
 	a, b := c.all[0], c.all[1]
 	a.invalidator.cut.Store(true)
 	c.register(a, "worker-1", 50)
-	s := c.connected(a)
-	c.hands.listed = []domain.Report{{SessionID: s.ID, Status: domain.Connected, Generation: 1}}
+	s := c.connectSession(a)
+	c.workers.listed = []domain.Report{{SessionID: s.ID, Status: domain.Connected, Generation: 1}}
 
-	c.register(b, "worker-1", 50) // it is the same process
+	c.register(b, "worker-1", 50) // the same process
 
-	require.Equal(t, 1, c.hands.made("list"))
+	require.Equal(t, 1, c.workers.count("list"))
 	require.Equal(t, domain.Connected, c.session(s.ID).Status)
 }
 
@@ -219,20 +219,20 @@ func TestRegister_Again_WritesOnlyChangedSessions(t *testing.T) {
 	c := newReplicaSet(t, 1)
 	a := c.all[0]
 	c.register(a, "worker-1", 50)
-	runs, stopped := c.connected(a), c.connected(a)
-	c.hands.listed = []domain.Report{{SessionID: runs.ID, Status: domain.Connected, Generation: 1}}
+	runs, stopped := c.connectSession(a), c.connectSession(a)
+	c.workers.listed = []domain.Report{{SessionID: runs.ID, Status: domain.Connected, Generation: 1}}
 
 	before := c.session(runs.ID).Rev
 	c.register(a, "worker-1", 50)
-	require.Equal(t, before, c.session(runs.ID).Rev, "it runs there still")
+	require.Equal(t, before, c.session(runs.ID).Rev, "the session still runs")
 	waits := c.session(stopped.ID)
-	require.Equal(t, domain.CommandStart, waits.Command, "it does not")
+	require.Equal(t, domain.CommandStart, waits.Command, "the session does not run")
 	require.False(t, waits.DueAt.IsZero())
 
-	c.step()
+	c.runAll()
 	_, err := a.Workers.Drain(t.Context(), "worker-1")
 	require.NoError(t, err)
-	require.Equal(t, waits.Rev, c.session(stopped.ID).Rev, "it is due already")
+	require.Equal(t, waits.Rev, c.session(stopped.ID).Rev, "the session is due already")
 	require.False(t, c.session(runs.ID).DueAt.IsZero())
 }
 
@@ -289,7 +289,7 @@ func TestRegister_TwoProcessesWithOneID_OneIsRefused(t *testing.T) {
 			c := newReplicaSet(t, 2)
 			before(c)
 			first := true
-			c.hands.set(func(made call) error {
+			c.workers.answerWith(func(made call) error {
 				if made.kind == "health" && first {
 					first = false
 					_, err := c.all[1].Protocol.Register(t.Context(), registration("2"))
@@ -311,24 +311,24 @@ func TestRemove_ForcedWhileTheWorkerHangs_WaitsForItsSessions(t *testing.T) {
 			c := newReplicaSet(t, 1)
 			a := c.all[0]
 			c.register(a, "worker-1", 5, can...)
-			s := c.connected(a)
+			s := c.connectSession(a)
 			hung := c.now()
-			c.hands.set(func(call) error { return &ports.WorkerError{Failure: ports.WorkerTimedOut} })
+			c.workers.answerWith(func(call) error { return &ports.WorkerError{Failure: ports.WorkerTimedOut} })
 			remove := func() error { return a.Workers.Remove(t.Context(), "worker-1", service.RemoveOptions{Force: true}) }
 
 			err := remove()
 			require.Equal(t, domain.CodeInvalidState, domain.CodeOf(err), "%v", err)
 			require.ErrorContains(t, err, "1 session(s)")
-			require.Equal(t, domain.Down, c.session(s.ID).Intent, "it is disconnected")
+			require.Equal(t, domain.Down, c.session(s.ID).Intent, "the session is disconnected")
 			require.Equal(t, domain.Disconnected, c.session(s.ID).Status)
 
 			for c.session(s.ID).IsAssigned() {
 				require.Error(t, remove())
-				c.pass(time.Second)
+				c.advance(time.Second)
 				require.Less(t, c.now().Sub(hung), 100*time.Second)
 			}
 			if can != nil {
-				require.Greater(t, c.now().Sub(hung), 45*time.Second, "its lease was waited for")
+				require.Greater(t, c.now().Sub(hung), 45*time.Second, "the lease has ended")
 			}
 			require.NoError(t, remove())
 		})

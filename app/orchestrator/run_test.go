@@ -15,25 +15,25 @@ import (
 func TestRun_WorkerHangs_EndsInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newReplicaSet(t, 1, func(cfg *orchestrator.Config) {
-			realTime(cfg)
-			cfg.Workers = hung{cfg.Workers.(replicaGateway)}
+			withSystemClock(cfg)
+			cfg.Workers = hangingGateway{cfg.Workers.(replicaGateway)}
 		})
 		a := c.all[0]
 		c.register(a, "worker-1", 10)
-		s := c.connected(a)
+		s := c.connectSession(a)
 		ctx, stop := context.WithCancel(t.Context())
 		var ended error
-		over := aside(func() { ended = a.Run(ctx) })
-		asked := aside(func() { _, _ = a.Sessions.Disconnect(t.Context(), s.UserID, s.ID) })
+		over := inBackground(func() { ended = a.Run(ctx) })
+		asked := inBackground(func() { _, _ = a.Sessions.Disconnect(t.Context(), s.UserID, s.ID) })
 		time.Sleep(time.Second)
-		_, err := a.Workers.Drain(t.Context(), "worker-1") // by the loop
+		_, err := a.Workers.Drain(t.Context(), "worker-1") // the loop calls the worker
 		require.NoError(t, err)
 		time.Sleep(time.Second)
-		require.NotEmpty(t, c.hands.all("disconnect"))
+		require.NotEmpty(t, c.workers.callsOf("disconnect"))
 
 		stop()
 		began := time.Now()
-		wait(t, over)
+		waitFor(t, over)
 
 		require.ErrorIs(t, ended, context.Canceled)
 		require.LessOrEqual(t, time.Since(began), 11*time.Second)
@@ -48,9 +48,9 @@ func TestRun_IdleReplicas_FewTransactions(t *testing.T) {
 		workers = append(workers, fmt.Sprint("worker-", i))
 		c.register(c.all[0], workers[i], 5)
 	}
-	ids := c.full(workers, 5)
+	ids := c.fillWorkers(workers, 5)
 	for range 5 {
-		c.ask(c.line()) // and these find no room
+		c.setIntentUp(c.createSession()) // without room
 	}
 	on := make(map[string][]string)
 	for _, id := range ids {
@@ -63,7 +63,7 @@ func TestRun_IdleReplicas_FewTransactions(t *testing.T) {
 		for end := c.clock.Now().Add(time.Minute); c.clock.Now().Before(end); c.clock.advance(20 * time.Millisecond) {
 			if now := c.clock.Now(); !now.Before(beatAt) {
 				for i, w := range workers {
-					c.beat(c.all[i%3], w, on[w]...)
+					c.heartbeat(c.all[i%3], w, on[w]...)
 				}
 				beatAt = now.Add(10 * time.Second)
 			}
@@ -86,9 +86,9 @@ func TestRun_IdleReplicas_FewTransactions(t *testing.T) {
 	minute()
 	for _, r := range c.all {
 		t.Logf("%s: %d reads and %d writes in a minute", r.name, r.store.Views(), r.store.Updates())
-		require.LessOrEqual(t, r.store.Updates(), int64(30+20+15), "signs of life, heartbeats, the rest")
+		require.LessOrEqual(t, r.store.Updates(), int64(30+20+15), "own heartbeats, heartbeats of workers, others")
 		require.LessOrEqual(t, r.store.Views(), int64(240))
 	}
 
-	require.Zero(t, c.hands.made("start"))
+	require.Zero(t, c.workers.count("start"))
 }

@@ -24,7 +24,7 @@ func TestCreate_Concurrent_TierLimitHolds(t *testing.T) {
 	user := w.user(domain.TierBasic)
 	var made, refused atomic.Int64
 
-	race(40, func(i int) {
+	concurrently(40, func(i int) {
 		_, err := w.Sessions.Create(context.Background(), user, service.CreateSessionParams{Name: fmt.Sprint("line ", i)})
 		if err == nil {
 			made.Add(1)
@@ -39,18 +39,18 @@ func TestCreate_Concurrent_TierLimitHolds(t *testing.T) {
 
 func TestConnect_ConcurrentSessions_FillExactlyTheCapacity(t *testing.T) {
 	w := newFixture(t)
-	starts := w.starts()
+	starts := w.acceptStarts()
 	w.worker("worker-1", 4)
 	w.worker("worker-2", 3)
 	ids := make([]string, 30)
 	users := make([]string, 30)
 	for i := range ids {
 		users[i] = w.user(domain.TierBasic)
-		ids[i] = w.card(users[i], "line").ID
+		ids[i] = w.createSession(users[i], "line").ID
 	}
 
 	var connected, full atomic.Int64
-	race(30, func(i int) {
+	concurrently(30, func(i int) {
 		_, err := w.Sessions.Connect(context.Background(), users[i], ids[i], service.ConnectOptions{})
 		if err == nil {
 			connected.Add(1)
@@ -72,13 +72,13 @@ func TestConnect_ConcurrentSessions_FillExactlyTheCapacity(t *testing.T) {
 
 func TestConnect_SameSessionConcurrently_StartsOnce(t *testing.T) {
 	w := newFixture(t)
-	starts := w.starts()
+	starts := w.acceptStarts()
 	w.worker("worker-1", 50)
 	user := w.user(domain.TierBasic)
-	id := w.card(user, "line").ID
+	id := w.createSession(user, "line").ID
 
 	var connected, connecting atomic.Int64
-	race(16, func(int) {
+	concurrently(16, func(int) {
 		_, err := w.Sessions.Connect(context.Background(), user, id, service.ConnectOptions{})
 		if err == nil {
 			connected.Add(1)
@@ -96,7 +96,7 @@ func TestConnect_SameSessionConcurrently_StartsOnce(t *testing.T) {
 func TestConnect_NoWorkers_ChangesNothing(t *testing.T) {
 	w := newFixture(t)
 	user := w.user(domain.TierBasic)
-	id := w.card(user, "line").ID
+	id := w.createSession(user, "line").ID
 
 	_, err := w.Sessions.Connect(context.Background(), user, id, service.ConnectOptions{})
 
@@ -109,7 +109,7 @@ func TestConnect_WorkerBusy_TriesTheNext(t *testing.T) {
 	w.worker("worker-1", 50)
 	w.worker("worker-2", 50)
 	user := w.user(domain.TierBasic)
-	id := w.card(user, "line").ID
+	id := w.createSession(user, "line").ID
 	var tried []string
 	w.workers.EXPECT().Start(gomock.Any(), gomock.Any(), gomock.Any()).DoAndReturn(
 		func(_ context.Context, ref ports.WorkerRef, _ ports.Start) (domain.Report, error) {
@@ -134,7 +134,7 @@ func TestConnect_EveryWorkerRefuses_IsWithdrawn(t *testing.T) {
 	w := newFixture(t)
 	w.worker("worker-1", 50)
 	user := w.user(domain.TierBasic)
-	id := w.card(user, "line").ID
+	id := w.createSession(user, "line").ID
 	w.workers.EXPECT().Start(gomock.Any(), gomock.Any(), gomock.Any()).
 		Return(domain.Report{}, &ports.WorkerError{Failure: ports.WorkerConnectionRefused, Message: "refused"})
 
@@ -155,7 +155,7 @@ func TestConnect_StartUnanswered_SessionStaysAssigned(t *testing.T) {
 	w.workers.EXPECT().Start(gomock.Any(), gomock.Any(), gomock.Any()).
 		Return(domain.Report{}, &ports.WorkerError{Failure: ports.WorkerTimedOut, Message: "no answer"})
 	user := w.user(domain.TierBasic)
-	s := w.card(user, "line")
+	s := w.createSession(user, "line")
 
 	q, err := w.Sessions.Connect(context.Background(), user, s.ID, service.ConnectOptions{})
 
@@ -171,13 +171,13 @@ func TestConnect_ReportedDuringTheStart_AnswerDoesNotOverwrite(t *testing.T) {
 		answered domain.Status
 	}{
 		{domain.Report{Status: domain.Connected, PhoneNumber: "6281234567890"}, domain.Disconnected},
-		{domain.Report{Status: domain.Disconnected, LoggedOut: true}, domain.Connected}, // nothing confirms the start
+		{domain.Report{Status: domain.Disconnected, LoggedOut: true}, domain.Connected}, // no report confirms the start
 	} {
 		t.Run(string(c.reported.Status), func(t *testing.T) {
 			w := newFixture(t)
 			w.worker("worker-1", 50)
 			user := w.user(domain.TierBasic)
-			id := w.card(user, "line").ID
+			id := w.createSession(user, "line").ID
 			w.clock.advance(time.Second)
 			w.workers.EXPECT().Start(gomock.Any(), gomock.Any(), gomock.Any()).DoAndReturn(
 				func(ctx context.Context, _ ports.WorkerRef, _ ports.Start) (domain.Report, error) {
@@ -204,10 +204,10 @@ func TestConnect_OwnSlotIsTaken_ReportsConnecting(t *testing.T) {
 	store, rows := storehooks.New(memory.NewStore()), new(outdatedRows)
 	rows.hook(store)
 	w := newFixtureOn(t, store)
-	w.starts()
+	w.acceptStarts()
 	w.worker("worker-1", 50)
 	user := w.user(domain.TierBasic)
-	s := w.card(user, "line")
+	s := w.createSession(user, "line")
 	rows.row = w.session(s.ID)
 	_, err := w.Sessions.Connect(ctx, user, s.ID, service.ConnectOptions{})
 	require.NoError(t, err)
@@ -220,10 +220,10 @@ func TestConnect_OwnSlotIsTaken_ReportsConnecting(t *testing.T) {
 	tier := domain.DefaultTiers()
 	tier[domain.TierBasic] = domain.Limits{Sessions: 2, MessagesPerHour: 1, APICallsPerHour: 1}
 	w.SetTiers(tier)
-	another := w.card(user, "another")
+	another := w.createSession(user, "another")
 	w.SetTiers(domain.DefaultTiers())
 	_, err = w.Sessions.Connect(ctx, user, another.ID, service.ConnectOptions{})
-	require.Equal(t, domain.CodeSessionLimit, domain.CodeOf(err), "another is")
+	require.Equal(t, domain.CodeSessionLimit, domain.CodeOf(err), "the slot counts for another session")
 }
 
 // The user is deactivated at another replica after the first has read that it is active.
@@ -231,7 +231,7 @@ func TestConnect_UserDeactivatedMeanwhile_IsRefused(t *testing.T) {
 	c := newReplicaSet(t, 2)
 	a, b := c.all[0], c.all[1]
 	c.register(a, "worker-1", 5)
-	s := c.line()
+	s := c.createSession()
 	a.store.UpdateTx = func(ctx context.Context, tx *ports.Tx) {
 		users := tx.Users
 		tx.Users = usersBeforeReserve{users, func() { // as if it had been committed at that moment
@@ -253,12 +253,12 @@ func TestConnect_WaitsForQR_SeesReportOfAnotherReplica(t *testing.T) {
 	for _, cut := range []bool{false, true} {
 		t.Run(fmt.Sprint("cut=", cut), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				c := newReplicaSet(t, 2, func(cfg *orchestrator.Config) { realTime(cfg); cfg.Timing.StartTimeout = 0 })
+				c := newReplicaSet(t, 2, func(cfg *orchestrator.Config) { withSystemClock(cfg); cfg.Timing.StartTimeout = 0 })
 				a, b := c.all[0], c.all[1]
-				c.hands.report = func(call) domain.Report { return domain.Report{Status: domain.Init} }
-				c.running()
+				c.workers.report = func(call) domain.Report { return domain.Report{Status: domain.Init} }
+				c.startAll()
 				c.register(a, "worker-1", 5)
-				s := c.line()
+				s := c.createSession()
 				time.Sleep(time.Second)
 				b.invalidator.cut.Store(cut)
 				asked := make(chan *service.SessionQR, 1)

@@ -19,9 +19,9 @@ func TestUpdate_LosesRaces_IsRetried(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := storehooks.New(memory.NewStore())
 		w := newFixtureOn(t, store)
-		w.starts()
+		w.acceptStarts()
 		w.worker("worker-1", 50)
-		s := w.connected(w.user(domain.TierBasic))
+		s := w.connectSession(w.user(domain.TierBasic))
 		lost, until := 0, time.Now().Add(5*time.Millisecond)
 		store.BeforeUpdate = func(context.Context) error {
 			if !time.Now().Before(until) {

@@ -29,7 +29,7 @@ func TestUsersAdd_KnownUser_OnlyTheTierChanges(t *testing.T) {
 
 	require.NoError(t, w.Users.Add(ctx, domain.User{ID: "ada", Email: "other@example.com", Tier: domain.TierMax}))
 	u = read()
-	require.Equal(t, []any{"ada@example.com", domain.TierMax}, []any{u.Email, u.Tier}, "it is known: the tier alone changes")
+	require.Equal(t, []any{"ada@example.com", domain.TierMax}, []any{u.Email, u.Tier}, "only the tier changes")
 
 	err := w.Users.Add(ctx, domain.User{ID: "eve", Email: "ada@example.com", Tier: domain.TierPro})
 	require.Equal(t, domain.CodeEmailRegistered, domain.CodeOf(err))
