@@ -21,35 +21,6 @@ import (
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
-// loseLinks reports that sessions lose their link to WhatsApp and regain it.
-func (c *replicaSet) loseLinks(worker string, ids ...string) {
-	c.t.Helper()
-	for _, id := range ids {
-		for _, status := range []domain.Status{domain.Reconnecting, domain.Connected} {
-			_, err := c.all[0].Protocol.ReportSession(c.t.Context(), domain.Report{SessionID: id, WorkerID: worker, Generation: 1, Status: status})
-			require.NoError(c.t, err)
-		}
-	}
-}
-
-// putCleanup records a cleanup that is due at a time.
-func (c *replicaSet) putCleanup(worker, session string, at time.Time) {
-	require.NoError(c.t, c.store.Update(c.t.Context(), func(ctx context.Context, tx *ports.Tx) error {
-		return tx.Cleanups.Put(ctx, &domain.Cleanup{
-			WorkerID: worker, SessionID: session, Command: domain.CommandDisconnect, Generation: 1, DueAt: at, CreatedAt: at,
-		})
-	}))
-}
-
-// registerWorker1 registers a process of worker-1 at a replica.
-func (c *replicaSet) registerWorker1(at *replica, endpoint string) error {
-	_, err := at.Protocol.Register(c.t.Context(), domain.Registration{
-		WorkerID: "worker-1", Endpoint: endpoint, Capacity: 10, Interval: 30 * time.Second,
-		Capabilities: []domain.Capability{domain.CapLease, domain.CapGeneration},
-	})
-	return err
-}
-
 // replicaSet is several replicas on one store. Time moves only when the test moves it. A replica
 // may have a skewed clock, receive no invalidations, or hang in a call.
 type replicaSet struct {
@@ -66,6 +37,33 @@ type replicaSet struct {
 	random  seededRandom
 	config  func(*orchestrator.Config) // changes the configuration of each replica
 	all     []*replica
+}
+
+// newReplicaSet returns n replicas, named A, B, C.
+func newReplicaSet(t *testing.T, n int, config ...func(*orchestrator.Config)) *replicaSet {
+	t.Helper()
+	return newSkewedReplicaSet(t, make([]time.Duration, n), config...)
+}
+
+// newSkewedReplicaSet returns one replica for each skew of a clock.
+func newSkewedReplicaSet(t *testing.T, clocks []time.Duration, config ...func(*orchestrator.Config)) *replicaSet {
+	t.Helper()
+	c := &replicaSet{
+		t: t, clock: &clock{}, store: memory.NewStore(), hub: memory.NewInvalidator(), routes: memory.NewRoutes(),
+		limiter: new(resettableLimiter), bus: &recordingBus{}, workers: &fakeWorkers{sent: map[string][]string{}},
+	}
+	c.clock.us.Store(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC).UnixMicro())
+	c.now = c.clock.Now
+	c.limiter.(*resettableLimiter).reset()
+	if len(config) > 0 {
+		c.config = config[0]
+	}
+	for _, skew := range clocks {
+		c.join(skew)
+	}
+	c.runAll()
+	c.advance(3 * time.Second) // each replica knows the others
+	return c
 }
 
 // join adds a replica.
@@ -119,6 +117,35 @@ func (c *replicaSet) advance(d time.Duration, each ...func()) {
 		c.clock.advance(tick)
 		c.runAll()
 	}
+}
+
+// loseLinks reports that sessions lose their link to WhatsApp and regain it.
+func (c *replicaSet) loseLinks(worker string, ids ...string) {
+	c.t.Helper()
+	for _, id := range ids {
+		for _, status := range []domain.Status{domain.Reconnecting, domain.Connected} {
+			_, err := c.all[0].Protocol.ReportSession(c.t.Context(), domain.Report{SessionID: id, WorkerID: worker, Generation: 1, Status: status})
+			require.NoError(c.t, err)
+		}
+	}
+}
+
+// putCleanup records a cleanup that is due at a time.
+func (c *replicaSet) putCleanup(worker, session string, at time.Time) {
+	require.NoError(c.t, c.store.Update(c.t.Context(), func(ctx context.Context, tx *ports.Tx) error {
+		return tx.Cleanups.Put(ctx, &domain.Cleanup{
+			WorkerID: worker, SessionID: session, Command: domain.CommandDisconnect, Generation: 1, DueAt: at, CreatedAt: at,
+		})
+	}))
+}
+
+// registerWorker1 registers a process of worker-1 at a replica.
+func (c *replicaSet) registerWorker1(at *replica, endpoint string) error {
+	_, err := at.Protocol.Register(c.t.Context(), domain.Registration{
+		WorkerID: "worker-1", Endpoint: endpoint, Capacity: 10, Interval: 30 * time.Second,
+		Capabilities: []domain.Capability{domain.CapLease, domain.CapGeneration},
+	})
+	return err
 }
 
 // keepAlive returns a function that records a heartbeat of a replica that is halted because it
@@ -347,33 +374,6 @@ func (c *replicaSet) cleanup(worker, session string) (left *domain.Cleanup) {
 		return err
 	}))
 	return left
-}
-
-// newReplicaSet returns n replicas, named A, B, C.
-func newReplicaSet(t *testing.T, n int, config ...func(*orchestrator.Config)) *replicaSet {
-	t.Helper()
-	return newSkewedReplicaSet(t, make([]time.Duration, n), config...)
-}
-
-// newSkewedReplicaSet returns one replica for each skew of a clock.
-func newSkewedReplicaSet(t *testing.T, clocks []time.Duration, config ...func(*orchestrator.Config)) *replicaSet {
-	t.Helper()
-	c := &replicaSet{
-		t: t, clock: &clock{}, store: memory.NewStore(), hub: memory.NewInvalidator(), routes: memory.NewRoutes(),
-		limiter: new(resettableLimiter), bus: &recordingBus{}, workers: &fakeWorkers{sent: map[string][]string{}},
-	}
-	c.clock.us.Store(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC).UnixMicro())
-	c.now = c.clock.Now
-	c.limiter.(*resettableLimiter).reset()
-	if len(config) > 0 {
-		c.config = config[0]
-	}
-	for _, skew := range clocks {
-		c.join(skew)
-	}
-	c.runAll()
-	c.advance(3 * time.Second) // each replica knows the others
-	return c
 }
 
 // hideConcurrentKeys makes an Update see the keys of a session as they were before it began. The
