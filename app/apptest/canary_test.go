@@ -124,7 +124,7 @@ func TestCanary_CauseIsElsewhere_IsNotSuspect(t *testing.T) {
 		"is lost": func(h *apptest.Harness, _ map[string][]string) {
 			h.Hang("w4")
 			h.Advance(2 * time.Minute)
-			h.Unhang("w4")
+			h.ResumeWorker("w4")
 		},
 		"is told": func(h *apptest.Harness, on map[string][]string) {
 			for _, id := range on["worker-w4"] {

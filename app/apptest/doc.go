@@ -13,7 +13,7 @@
 //
 //	fleet      Workers, User, CreateSession, Connected, Send
 //	time       Now, Advance
-//	workers    Crash, RestartWorker, Hang, Unhang, CutOff, Reconnect
+//	workers    Crash, RestartWorker, Hang, ResumeWorker, CutOff, Reconnect
 //	replicas   Start, Kill, Pause, Resume, Restart, Skew, PinWorkers, UnpinWorkers,
 //	           DropInvalidations, DeliverInvalidations
 //	look       Session, Owners, Events, Repeats, and the services of Orchestrator

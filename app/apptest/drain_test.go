@@ -55,8 +55,8 @@ func TestDrain_ManySessions_MovesFourAtATimeAndReportsProgress(t *testing.T) {
 		require.Equal(t, service.DrainProgress{BatchID: view.DrainID, Total: 20, Remaining: 16, Moving: 4}, progress())
 	}
 
-	h.Unhang("w2")
-	h.Unhang("w3")
+	h.ResumeWorker("w2")
+	h.ResumeWorker("w3")
 	for range 600 {
 		h.Advance(100 * time.Millisecond)
 		_, running := openMigrations(t, h)
@@ -122,7 +122,7 @@ func TestDrain_ManyWorkers_FleetLimitHolds(t *testing.T) {
 		require.Equal(t, 32, running)
 	}
 
-	h.Unhang("new")
+	h.ResumeWorker("new")
 	h.Advance(5 * time.Minute)
 	require.Equal(t, map[string]int{"new": 45}, connectedOn(t, h, ids))
 }
@@ -136,7 +136,7 @@ func TestActivate_DuringDrain_RemainingSessionsStay(t *testing.T) {
 	_, err := h.Orchestrator.Workers.Drain(t.Context(), "worker-w1")
 	require.NoError(t, err)
 	h.Advance(time.Second)
-	h.Unhang("w2")
+	h.ResumeWorker("w2")
 	_, err = h.Orchestrator.Workers.Activate(t.Context(), "worker-w1")
 	require.NoError(t, err)
 

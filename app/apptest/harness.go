@@ -350,11 +350,11 @@ func (h *Harness) Crash(worker string) { h.Worker(worker).Crash() }
 // RestartWorker starts a crashed worker again.
 func (h *Harness) RestartWorker(worker string) { h.Worker(worker).Boot() }
 
-// Hang makes a worker neither answer nor report, until Unhang.
+// Hang makes a worker neither answer nor report, until ResumeWorker.
 func (h *Harness) Hang(worker string) { h.Worker(worker).Hang() }
 
-// Unhang makes a worker that hangs continue.
-func (h *Harness) Unhang(worker string) { h.Worker(worker).Resume() }
+// ResumeWorker makes a worker that hangs continue.
+func (h *Harness) ResumeWorker(worker string) { h.Worker(worker).Resume() }
 
 // CutOff cuts the network between a worker and the control plane, until Reconnect. The worker
 // keeps running.

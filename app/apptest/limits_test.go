@@ -59,7 +59,7 @@ func TestMessage_OutcomeUnknown_StaysPendingForAnHour(t *testing.T) {
 		return err
 	}))
 	require.Len(t, list, 1)
-	h.Unhang("w1")
+	h.ResumeWorker("w1")
 
 	for range 5 {
 		h.Advance(time.Minute)

@@ -173,7 +173,7 @@ func TestCancelMigrations_PendingOrRunning_OnlyPendingAreCancelled(t *testing.T)
 	cancelled, running, err = h.Orchestrator.Operations.CancelMigrations(t.Context(), r.BatchID)
 	require.NoError(t, err)
 	require.Equal(t, []int{5, 4}, []int{len(cancelled), running})
-	h.Unhang("w2")
+	h.ResumeWorker("w2")
 	h.Advance(2 * time.Minute)
 	require.Equal(t, map[string]int{"worker-w1": 16, "worker-w2": 4}, connectedOn(t, h, ids))
 	_, _, err = h.Orchestrator.Operations.CancelMigrations(t.Context(), "nothing")
@@ -204,7 +204,7 @@ func TestMigration_SkewedClocks_LimitHolds(t *testing.T) {
 			}
 
 			t.Log("most at once:", most)
-			h.Unhang("w2")
+			h.ResumeWorker("w2")
 			h.Advance(10 * time.Minute)
 			connectedOn(t, h, ids)
 			require.LessOrEqual(t, most, 4)
@@ -268,8 +268,8 @@ func TestMigration_ControlPlaneDies_Continues(t *testing.T) {
 				h.Hang("w3")
 				for i := range 40 {
 					if i == 8 {
-						h.Unhang("w2")
-						h.Unhang("w3")
+						h.ResumeWorker("w2")
+						h.ResumeWorker("w3")
 					}
 					h.Advance(time.Duration(200+37*i) * time.Millisecond)
 					switch {

@@ -84,7 +84,7 @@ func (f *faulty) endFaults(back, rest time.Duration) {
 	f.t.Helper()
 	for _, w := range f.workers {
 		f.RestartWorker(w)
-		f.Unhang(w)
+		f.ResumeWorker(w)
 		f.Reconnect(w)
 	}
 	for i := range f.replicas {
@@ -150,7 +150,7 @@ func (f *faulty) disturb() {
 	case 3:
 		f.Hang(w)
 	case 4:
-		f.Unhang(w)
+		f.ResumeWorker(w)
 	case 5:
 		f.CutOff(w)
 	case 6:
