@@ -25,8 +25,8 @@ func (o *owners) removeWorker(worker string) {
 	}
 }
 
-// A replica dies, or only pauses, before each write of its part of a failover in turn. The
-// others finish what it has begun. It does no harm when it resumes.
+// A replica dies with each write of its part of a failover in turn, or only pauses before the
+// write. The others finish what it has begun. It does no harm when it resumes.
 func TestFailover_ReplicaStopsAtEveryWrite_OthersFinish(t *testing.T) {
 	const sessions = 30
 	for _, resumes := range []bool{false, true} {
