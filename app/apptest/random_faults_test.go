@@ -3,6 +3,8 @@ package apptest_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"strconv"
 	"testing"
 	"time"
 
@@ -20,14 +22,29 @@ import (
 // moment does a session run twice (the harness checks it) or a message get sent twice. Once the
 // faults have ended, a session whose intent is up is connected on one worker, and a session
 // whose intent is down runs nowhere.
-func TestRandomFaults_OneReplica_FleetConverges(t *testing.T) { randomFaults(t, 150, 1) }
+func TestRandomFaults_OneReplica_FleetConverges(t *testing.T) { randomFaults(t, 1) }
 
 // TestRandomFaults_ThreeReplicas_FleetConverges does the same to three replicas on one store.
 // Replicas also start, die, pause, lose invalidations, and have clocks that differ by seconds.
-func TestRandomFaults_ThreeReplicas_FleetConverges(t *testing.T) { randomFaults(t, 150, 3) }
+func TestRandomFaults_ThreeReplicas_FleetConverges(t *testing.T) { randomFaults(t, 3) }
 
-func randomFaults(t *testing.T, seeds uint64, replicas int) {
-	for seed := range seeds {
+// seeds returns how many seeds each test of random faults runs. FAULT_SEEDS in the
+// environment sets it. The default is 25, and a fifth of them with -short.
+func seeds(t *testing.T) uint64 {
+	t.Helper()
+	if value, isSet := os.LookupEnv("FAULT_SEEDS"); isSet {
+		n, err := strconv.ParseUint(value, 10, 64)
+		require.NoError(t, err, "FAULT_SEEDS")
+		return n
+	}
+	if testing.Short() {
+		return 5
+	}
+	return 25
+}
+
+func randomFaults(t *testing.T, replicas int) {
+	for seed := range seeds(t) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
 			f := newFaulty(t, apptest.Options{Seed: seed, Replicas: replicas})

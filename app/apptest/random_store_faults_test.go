@@ -41,8 +41,9 @@ func lossyStore(r *rand.Rand, rate *float64) ports.Store {
 // TestRandomFaults_StoreFails_NothingIsLeftOver makes Updates fail, beside all other faults.
 // Afterwards no migration, cleanup, claim or slot is left over.
 func TestRandomFaults_StoreFails_NothingIsLeftOver(t *testing.T) {
-	for seed := range uint64(60) {
+	for seed := range seeds(t) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
 			rate := 0.0
 			store := lossyStore(rand.New(rand.NewPCG(seed, 7)), &rate)
 			f := newFaulty(t, apptest.Options{Seed: seed, Replicas: 1 + int(seed%3), Store: store})
