@@ -441,6 +441,12 @@ func (h *Harness) Events() []domain.Event {
 // Now tells the time of the harness.
 func (h *Harness) Now() time.Time { return h.clock.Now() }
 
+// Virtual time passes before the next step of a participant that is due again at once.
+const (
+	tickPause = time.Millisecond      // of a worker
+	passPause = 20 * time.Millisecond // of a replica; Orchestrator.Run pauses as long
+)
+
 // Advance lets time go by: workers and the control plane do whatever becomes
 // due, in order. Advance(0) does what is due now.
 func (h *Harness) Advance(d time.Duration) {
@@ -452,10 +458,18 @@ func (h *Harness) Advance(d time.Duration) {
 	end := h.clock.Now().Add(d)
 	for {
 		now := h.clock.Now()
-		next := end.Add(time.Nanosecond)
-		for _, w := range h.workers {
-			if at := w.Tick(ctx, now); !at.IsZero() && at.Before(next) {
+		var next time.Time
+		isDue := false
+		schedule := func(at time.Time, pause time.Duration) {
+			isDue = isDue || !at.After(end)
+			at = later(at, now.Add(pause))
+			if next.IsZero() || at.Before(next) {
 				next = at
+			}
+		}
+		for _, w := range h.workers {
+			if at := w.Tick(ctx, now); !at.IsZero() {
+				schedule(at, tickPause)
 			}
 		}
 		for _, p := range h.loadBalancer.replicas {
@@ -464,15 +478,12 @@ func (h *Harness) Advance(d time.Duration) {
 				at, err = p.clock.Now().Add(time.Second), nil
 			}
 			h.must(err)
-			if at = at.Add(-p.clock.ahead); at.Before(next) {
-				next = at
-			}
+			schedule(at.Add(-p.clock.ahead), passPause)
 		}
-		if next.After(end) {
+		if !isDue {
 			break
 		}
-		// What is due again at once gets its turn in a moment.
-		h.clock.set(later(next, now.Add(time.Millisecond)))
+		h.clock.set(next)
 	}
 	h.clock.set(later(end, h.clock.Now()))
 }
