@@ -245,12 +245,16 @@ func (m *crashableProcess) obey(id string, commands []service.StopCommand) {
 	}
 }
 
-// pass lets time go by: workers that are up send heartbeats, the loop runs.
+// pass lets time go by: workers that are up send heartbeats every ten seconds, the loop
+// runs when something is due. Both look at the clock four times a second.
 func (m *crashableProcess) pass(d time.Duration) {
+	const tick, beat = 250 * time.Millisecond, 10 * time.Second
 	ctx := context.Background()
-	for end := m.clock.Now().Add(d); m.clock.Now().Before(end); m.clock.advance(250 * time.Millisecond) {
+	for end := m.clock.Now().Add(d); m.clock.Now().Before(end); {
+		now := m.clock.Now()
+		isBeat := now.Truncate(beat).Equal(now)
 		for id, at := range m.fleet.all {
-			if !at.up || m.clock.us.Load()%10_000_000 != 0 {
+			if !at.up || !isBeat {
 				continue
 			}
 			h := domain.Heartbeat{WorkerID: id, IsFullSnapshot: true, CPU: -1, Memory: -1, MessageCount: -1}
@@ -261,7 +265,14 @@ func (m *crashableProcess) pass(d time.Duration) {
 				m.obey(id, answer.Commands)
 			}
 		}
-		_, _ = m.RunOnce(ctx)
+		next, err := m.RunOnce(ctx)
+		if err != nil {
+			next = now
+		}
+		m.clock.advance(tick)
+		for at := m.clock.Now(); at.Before(next) && at.Before(end) && !at.Truncate(beat).Equal(at); at = m.clock.Now() {
+			m.clock.advance(tick)
+		}
 	}
 }
 
