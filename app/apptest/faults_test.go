@@ -3,6 +3,8 @@ package apptest_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"strconv"
 	"testing"
 	"time"
 
@@ -20,15 +22,30 @@ import (
 // harness sees to that), nor a message be sent twice; and when the faults are
 // over, what is wanted up is connected in one place and what is wanted down
 // runs nowhere.
-func TestRandomFaults(t *testing.T) { randomFaults(t, 150, 1) }
+func TestRandomFaults(t *testing.T) { randomFaults(t, 1) }
 
 // TestRandomFaultsOfReplicas does the same to three replicas on one store, which
 // come and go, stand still for a while, do not hear of each other, and have clocks
 // that differ by seconds.
-func TestRandomFaultsOfReplicas(t *testing.T) { randomFaults(t, 150, 3) }
+func TestRandomFaultsOfReplicas(t *testing.T) { randomFaults(t, 3) }
 
-func randomFaults(t *testing.T, seeds uint64, replicas int) {
-	for seed := range seeds {
+// seeds returns how many seeds each test of random faults runs. FAULT_SEEDS in the
+// environment sets it. The default is 25, and a fifth of them with -short.
+func seeds(t *testing.T) uint64 {
+	t.Helper()
+	if value, isSet := os.LookupEnv("FAULT_SEEDS"); isSet {
+		n, err := strconv.ParseUint(value, 10, 64)
+		require.NoError(t, err, "FAULT_SEEDS")
+		return n
+	}
+	if testing.Short() {
+		return 5
+	}
+	return 25
+}
+
+func randomFaults(t *testing.T, replicas int) {
+	for seed := range seeds(t) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
 			f := newFaulty(t, apptest.Options{Seed: seed, Replicas: replicas})

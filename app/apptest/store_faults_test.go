@@ -41,8 +41,9 @@ func (s *flaky) Update(ctx context.Context, fn func(context.Context, *ports.Tx) 
 // TestFaultsOfTheStore has Updates fail besides all other faults. Afterwards nothing is
 // left over: no move, no cleanup, no claim, no slot.
 func TestFaultsOfTheStore(t *testing.T) {
-	for seed := range uint64(60) {
+	for seed := range seeds(t) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
 			store := &flaky{Store: memory.NewStore(), r: rand.New(rand.NewPCG(seed, 7))}
 			f := newFaulty(t, apptest.Options{Seed: seed, Replicas: 1 + int(seed%3), Store: store})
 			f.IgnoreStepErrors = true
