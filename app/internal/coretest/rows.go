@@ -87,6 +87,19 @@ func (c *Core) Change(id string, fn func(*domain.Session)) {
 	}
 }
 
+// DeleteSession deletes a session through the writer, which schedules its wipe.
+func (c *Core) DeleteSession(id string) {
+	c.t.Helper()
+	c.Write(func(ctx context.Context, tx *txn.Tx) error {
+		s, err := tx.Sessions.Get(ctx, id)
+		if err != nil {
+			return err
+		}
+		_, err = tx.DeleteSession(ctx, s)
+		return err
+	})
+}
+
 // ChangeWorkerRow changes a worker through the writer, without an event.
 func (c *Core) ChangeWorkerRow(id string, fn func(*domain.Worker)) {
 	c.t.Helper()

@@ -16,6 +16,7 @@ type Store struct {
 	updates, views int
 	failures       []error
 	beforeUpdate   []func()
+	beforeViews    func()
 }
 
 // Update runs a transaction, unless the test makes it fail.
@@ -43,7 +44,11 @@ func (s *Store) Update(ctx context.Context, fn func(ctx context.Context, tx *por
 func (s *Store) View(ctx context.Context, fn func(ctx context.Context, tx *ports.Tx) error) error {
 	s.mu.Lock()
 	s.views++
+	before := s.beforeViews
 	s.mu.Unlock()
+	if before != nil {
+		before()
+	}
 	return s.Store.View(ctx, fn)
 }
 
@@ -60,6 +65,13 @@ func (s *Store) BeforeUpdate(fn func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.beforeUpdate = append(s.beforeUpdate, fn)
+}
+
+// BeforeEachView calls fn before every View from now on. fn may block.
+func (s *Store) BeforeEachView(fn func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.beforeViews = fn
 }
 
 // Count returns how many Updates and Views fn makes.
