@@ -24,15 +24,21 @@ type replica struct {
 }
 
 func newReplica(core *coretest.Core) *replica {
-	detector := failure.New(core.Writer, core.Members, core.Cache, core.Sync, core.Queue)
-	migrator := migration.New(core.Writer, core.Members, core.Cache, core.Sync, migration.Limits{PerWorker: 4, Total: 32})
-	return &replica{Core: core, user: core.AddUser(domain.TierPro), reconciler: reconcile.New(reconcile.Parts{
-		Writer: core.Writer, Members: core.Members, Cache: core.Cache, Sync: core.Sync, Detector: detector,
-		Migrator: migrator, Queue: core.Queue, Calls: core.Calls,
-	})}
+	r := &replica{Core: core, user: core.AddUser(domain.TierPro)}
+	r.rebuild()
+	return r
 }
 
-// newFixture returns a replica that is alone, with room on w1 and w2.
+// rebuild replaces the reconciler, as a restart of the process does.
+func (r *replica) rebuild() {
+	r.reconciler = reconcile.New(reconcile.Parts{
+		Writer: r.Writer, Members: r.Members, Cache: r.Cache, Sync: r.Sync, Queue: r.Queue, Calls: r.Calls,
+		Detector: failure.New(r.Writer, r.Members, r.Cache, r.Sync, r.Queue),
+		Migrator: migration.New(r.Writer, r.Members, r.Cache, r.Sync, migration.Limits{PerWorker: 4, Total: 32}),
+	})
+}
+
+// newFixture returns a reconciler without other replicas, and room on w1 and w2.
 func newFixture(t *testing.T) *replica {
 	r := newReplica(coretest.New(t))
 	r.AddWorker("w1", 50, domain.CapGeneration)
