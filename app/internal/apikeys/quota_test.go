@@ -90,6 +90,12 @@ func TestTakeMessage_LimiterLosesItsMemoryLater_HistoryCountsAgain(t *testing.T)
 type forgetful struct {
 	ports.Limiter
 	fails error // of Backfill
+	calls int   // of AllowN
+}
+
+func (l *forgetful) AllowN(ctx context.Context, key string, at time.Time, length time.Duration, limit, n int) (domain.Usage, error) {
+	l.calls++
+	return l.Limiter.AllowN(ctx, key, at, length, limit, n)
 }
 
 func (l *forgetful) Backfill(ctx context.Context, key string, first time.Time, length time.Duration, used int) error {
@@ -122,13 +128,17 @@ func TestTakeMessage_HistoryCannotBeSeeded_NothingIsCounted(t *testing.T) {
 
 func TestTakeMessage_SteadyState_ReadsNothing(t *testing.T) {
 	f := newFixture(t)
+	l := &forgetful{Limiter: memory.NewLimiter()}
+	f.restart(l)
 	require.Empty(t, f.take(t))
 	updates, views := f.Stored.Count(func() { require.Empty(t, f.take(t)) })
 	require.Zero(t, updates+views)
 
 	f.Clock.Advance(time.Second)
+	l.calls = 0
 	_, views = f.Stored.Count(func() { require.Empty(t, f.take(t)) })
-	require.Equal(t, 1, views, "the user alone: the limiter was seeded")
+	require.Equal(t, 1, views, "the user alone")
+	require.Equal(t, 1, l.calls, "the limiter was seeded, and is not asked again")
 }
 
 func TestRefundMessage_CallerHasGone_GivesOneBack(t *testing.T) {

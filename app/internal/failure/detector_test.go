@@ -175,7 +175,7 @@ func TestRecordCall_FormerProcessWasCalled_IsIgnored(t *testing.T) {
 		w.Register(domain.Registration{WorkerID: "w1", Endpoint: w.Endpoint, Capacity: 50}, r.Timing, r.Now())
 	})
 	for range 3 {
-		r.detector.RecordCall(context.Background(), former, &ports.WorkerError{Failure: ports.WorkerConnectionRefused})
+		r.detector.RecordCall(context.Background(), former, &ports.WorkerError{Failure: ports.WorkerConnectionRefused, Message: "refused"})
 	}
 	require.True(t, r.Worker("w1").Online)
 	require.Empty(t, r.detector.Warning("w1"))

@@ -81,6 +81,17 @@ func TestCheck_HeartbeatWasNotReadYet_RowDecides(t *testing.T) {
 	require.True(t, owner.Worker("w1").Online)
 }
 
+func TestCheck_RowWasWrittenByAClockAhead_OwnClockMeasuresTheSilence(t *testing.T) {
+	owner, _ := newReplicas(t)
+	owner.ChangeWorkerRow("w1", func(w *domain.Worker) { w.LastHeartbeat = owner.Now().Add(time.Hour) })
+	owner.Clock.Advance(90*time.Second - time.Microsecond)
+	owner.check(t)
+	require.True(t, owner.Worker("w1").Online)
+	owner.Clock.Advance(time.Microsecond)
+	owner.check(t)
+	require.False(t, owner.Worker("w1").Online)
+}
+
 func TestCheck_StoreDoesNotAnswer_NobodyIsMarkedDown(t *testing.T) {
 	owner, _ := newReplicas(t)
 	owner.Clock.Advance(90 * time.Second)
@@ -116,6 +127,23 @@ func TestRecheck_WorkerRefusesHereToo_StaysDownAndIsAskedOnce(t *testing.T) {
 	other.check(t)
 	require.False(t, other.Worker("w1").Online)
 	require.Len(t, other.Gateway.Calls("health"), 1)
+}
+
+func TestRecheck_WorkerCrashesAgainMeanwhile_TheAnswerIsOld(t *testing.T) {
+	owner, other := newReplicas(t)
+	crash := func() {
+		require.NoError(t, owner.detector.MarkDown(context.Background(), "w1", domain.DownCrashed, func(*domain.Worker) bool { return true }))
+	}
+	crash()
+	other.sync(t)
+	other.Gateway.Answer(func(coretest.Call) error {
+		owner.Clock.Advance(time.Second)
+		owner.beat()
+		crash()
+		return nil
+	})
+	other.check(t)
+	require.False(t, other.Worker("w1").Online)
 }
 
 func TestRecheck_WorkerLeftOrFellSilent_IsNotAsked(t *testing.T) {

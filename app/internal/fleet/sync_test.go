@@ -173,13 +173,18 @@ func TestRefreshAll_RowChangedWhileReading_NewerRowStays(t *testing.T) {
 		during()
 		return nil
 	})
-	gone := connected("gone", "w1", 1)
-	core.Cache.PutSession(gone) // not in the store any more
-	during = func() { core.Cache.PutSession(connected("placed meanwhile", "w1", 1)) }
+	for _, id := range []string{"gone", "placed again meanwhile"} { // neither is in the store
+		core.Cache.PutSession(connected(id, "w1", 1))
+	}
+	during = func() {
+		core.Cache.PutSession(connected("placed meanwhile", "w1", 1))
+		core.Cache.PutSession(connected("placed again meanwhile", "w1", 2))
+	}
 
 	require.NoError(t, s.RefreshAll(context.Background()))
 	require.Empty(t, core.Cache.WorkerOf("gone"))
 	require.Equal(t, "w1", core.Cache.WorkerOf("placed meanwhile"))
+	require.Equal(t, "w1", core.Cache.WorkerOf("placed again meanwhile"))
 }
 
 func TestRefreshWorker_SessionLeftIt_IsReadAgainSoon(t *testing.T) {
@@ -250,27 +255,45 @@ func TestRefreshShared_RefreshWasCancelled_WaitersRefreshThemselves(t *testing.T
 		p := newPair(t)
 		release := make(chan struct{})
 		p.here.Stored.BeforeEachView(func() { <-release })
+		refresh := func(ctx context.Context) <-chan error {
+			outcome := make(chan error, 1)
+			go func() { outcome <- p.here.Sync.RefreshShared(ctx) }()
+			synctest.Wait()
+			return outcome
+		}
 		ctx, cancel := context.WithCancel(context.Background())
-		outcomes := make(chan error, 3)
+		first, second, third := refresh(context.Background()), refresh(ctx), refresh(context.Background())
 
-		go func() { outcomes <- p.here.Sync.RefreshShared(context.Background()) }()
-		synctest.Wait()
-		go func() { outcomes <- p.here.Sync.RefreshShared(ctx) }() // it would do the next refresh
-		synctest.Wait()
-		go func() { outcomes <- p.here.Sync.RefreshShared(context.Background()) }()
+		release <- struct{}{} // the first ends, and the second begins
+		require.NoError(t, <-first)
 		synctest.Wait()
 		cancel()
-		synctest.Wait()
 		close(release)
-		synctest.Wait()
+		require.ErrorIs(t, <-second, context.Canceled)
+		require.NoError(t, <-third, "that caller has not given up")
+	})
+}
 
-		failed := 0
+func TestRefreshShared_RefreshFailed_WaitersShareItsError(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t)
+		release := make(chan struct{})
+		p.here.Stored.BeforeEachView(func() { <-release })
+		outcomes := make(chan error, 3)
 		for range 3 {
-			if err := <-outcomes; err != nil {
-				require.ErrorIs(t, err, context.Canceled)
-				failed++
-			}
+			go func() { outcomes <- p.here.Sync.RefreshShared(context.Background()) }()
+			synctest.Wait()
 		}
-		require.Equal(t, 1, failed, "the caller that gave up, and nobody else")
+		release <- struct{}{}
+		require.NoError(t, <-outcomes)
+		synctest.Wait() // the second reads
+		require.NoError(t, p.there.Stored.Close())
+		_, views := p.here.Stored.Count(func() {
+			close(release)
+			for range 2 {
+				require.Equal(t, domain.CodeInternal, domain.CodeOf(<-outcomes))
+			}
+		})
+		require.Zero(t, views, "the third does not read")
 	})
 }

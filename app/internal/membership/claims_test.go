@@ -32,6 +32,7 @@ func TestAcquireClaim_StoreNotShared_LeavesNoClaim(t *testing.T) {
 	core.Members.AcquireClaim(s, core.Now())
 
 	require.Empty(t, s.ClaimedBy)
+	require.Zero(t, s.ClaimedUntil)
 	require.True(t, core.Members.HasClaimUntil(s, core.Now().Add(time.Hour)))
 }
 

@@ -34,7 +34,7 @@ func TestAdmit_NobodyWaits_ReadsNothing(t *testing.T) {
 }
 
 func TestAdmit_MigrationsAndADrain_AreAdmittedInTheirOrderWithinTheLimits(t *testing.T) {
-	f := withSessions(t, 3)
+	f := withSessions(t, 8)
 	f.migrate("w1-2", "w3")
 	f.migrate("w1-0", "w3")
 	f.migrate("w1-1", "w3") // the third of w1

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -109,16 +110,25 @@ func TestNotifier_ChangeAfterChanged_WakesAllWaitersOfTheKey(t *testing.T) {
 }
 
 func TestForEach_ManyCalls_RunsAllWithinTheLimit(t *testing.T) {
-	var running, most, done atomic.Int64
-	workqueue.ForEach(40, 4, func(f func()) { go f() }, func(int) {
-		n := running.Add(1)
-		for old := most.Load(); n > old && !most.CompareAndSwap(old, n); old = most.Load() {
-		}
-		done.Add(1)
-		running.Add(-1)
+	synctest.Test(t, func(t *testing.T) {
+		var begun, done atomic.Int64
+		release := make(chan struct{})
+		go workqueue.ForEach(10, 4, func(f func()) { go f() }, func(int) {
+			begun.Add(1)
+			<-release
+			done.Add(1)
+		})
+		synctest.Wait()
+		require.EqualValues(t, 4, begun.Load())
+
+		release <- struct{}{}
+		synctest.Wait()
+		require.EqualValues(t, 5, begun.Load())
+
+		close(release)
+		synctest.Wait()
+		require.EqualValues(t, 10, done.Load())
 	})
-	require.EqualValues(t, 40, done.Load())
-	require.LessOrEqual(t, most.Load(), int64(4))
 }
 
 func TestForEach_SpawnInPlace_DoesNotDeadlock(t *testing.T) {
