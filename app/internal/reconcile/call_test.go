@@ -149,6 +149,19 @@ func TestCall_ReportMeanwhile_IsNewerThanTheAnswer(t *testing.T) {
 	s := r.reconcile(t, "s1")
 	require.Equal(t, domain.Connected, s.Status)
 	require.Equal(t, domain.CommandNone, s.Command)
+	require.Zero(t, s.DueAt)
+}
+
+func TestCall_DisconnectMeanwhile_IsNewerThanTheAnswer(t *testing.T) {
+	r := newFixture(t)
+	r.AddAssigned(r.user, "s1", "w1")
+	r.Gateway.ReportOnStart(domain.Report{Status: domain.Connected})
+	r.Gateway.Answer(func(coretest.Call) error {
+		r.Clock.Advance(time.Second)
+		r.Report("s1", domain.Disconnected)
+		return nil
+	})
+	require.Equal(t, domain.Disconnected, r.reconcile(t, "s1").Status)
 }
 
 func TestCall_AnswerCarriesAReport_IsApplied(t *testing.T) {

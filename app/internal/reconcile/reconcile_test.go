@@ -11,6 +11,7 @@ import (
 	"github.com/switchyard-wa/switchyard/app/internal/failure"
 	"github.com/switchyard-wa/switchyard/app/internal/migration"
 	"github.com/switchyard-wa/switchyard/app/internal/reconcile"
+	"github.com/switchyard-wa/switchyard/app/internal/txn"
 	"github.com/switchyard-wa/switchyard/app/internal/workqueue"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
@@ -90,6 +91,7 @@ func TestSession_WantedUp_IsPlacedAndStarted(t *testing.T) {
 	require.Equal(t, []string{"start " + s.WorkerID + " s1"}, r.Gateway.Calls())
 	require.Equal(t, 1, s.Attempts)
 	require.Equal(t, r.Now().Add(r.Timing.StartTimeout), s.DueAt, "until the worker confirms it")
+	require.Equal(t, 99, r.Cache.FreeSlots(), "the hold of its slot has ended")
 }
 
 func TestSession_WantedDown_IsStoppedAndItsSlotIsFree(t *testing.T) {
@@ -147,6 +149,17 @@ func TestSession_WorkerIsDown_FailsOverOnceItMay(t *testing.T) {
 	m := r.Migrations("s1")[0]
 	require.Equal(t, domain.MigrationByFailover, m.Kind)
 	require.Equal(t, "the worker crashed", m.Reason)
+}
+
+func TestSession_WorkerIsBackMeanwhile_StaysThere(t *testing.T) {
+	r := newFixture(t)
+	r.AddConnected(r.user, "s1", "w1")
+	r.down("w1", domain.DownHeartbeatTimeout)
+	r.Stored.BeforeUpdate(func() {
+		r.ChangeWorkerRow("w1", func(w *domain.Worker) { w.ApplyHeartbeat(domain.Heartbeat{}, r.Timing, r.Now()) })
+	})
+	require.Equal(t, "w1", r.reconcile(t, "s1").WorkerID)
+	require.Empty(t, r.Migrations("s1"))
 }
 
 func TestSession_WorkerIsDownAndTheUserWantsItDown_IsAbandonedThere(t *testing.T) {
@@ -245,6 +258,19 @@ func TestAssign_WipeIsStillToBeMadeThere_WorkerCountsAsFull(t *testing.T) {
 
 	r.Change("s1", func(s *domain.Session) { require.NoError(t, s.Connect("", r.Now())) })
 	require.Empty(t, r.reconcile(t, "s1").WorkerID, "a start there would find the old credentials")
+}
+
+func TestAssign_WipeIsScheduledMeanwhile_WorkerCountsAsFull(t *testing.T) {
+	r := newFixture(t)
+	r.ChangeWorkerRow("w2", func(w *domain.Worker) { w.Drain("d", r.Now()) })
+	r.want("s1")
+	r.Stored.BeforeUpdate(func() {
+		r.Write(func(ctx context.Context, tx *txn.Tx) error {
+			return tx.ScheduleCleanup(ctx, "w1", "s1", domain.CommandLogout, 1)
+		})
+	})
+	require.Empty(t, r.reconcile(t, "s1").WorkerID)
+	require.Equal(t, 50, r.Cache.FreeSlots())
 }
 
 func TestAssign_StopIsStillToBeMadeThere_IsSupersededByTheStart(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/switchyard-wa/switchyard/app/internal/coretest"
+	"github.com/switchyard-wa/switchyard/app/internal/txn"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
@@ -25,6 +26,7 @@ func TestHeartbeat_NoNews_WritesOneRowAndReadsNothing(t *testing.T) {
 	f.AddConnected(f.user, "s1", "worker-1")
 	f.heartbeat(t, snapshot(running("s1")))
 	f.Clock.Advance(30 * time.Second)
+	f.AfterCommit(func(context.Context, *txn.Changes) { t.Error("other replicas were told") })
 
 	updates, views := f.Stored.Count(func() {
 		result := f.heartbeat(t, snapshot(running("s1")))
@@ -40,15 +42,17 @@ func TestHeartbeat_NoNews_WritesOneRowAndReadsNothing(t *testing.T) {
 
 func TestHeartbeat_CacheIsOld_RowIsReadAndNothingIsLost(t *testing.T) {
 	a := newReplica(coretest.NewReplica(t, "A"))
-	a.AddWorker("worker-1", 50)
+	a.AddWorker("worker-1", 50, domain.CapGeneration)
 	a.AddConnected(a.user, "s1", "worker-1")
 	b := newReplica(a.Join("B", 0))
 	require.NoError(t, b.Sync.Load(context.Background()))
 	a.down("worker-1", domain.DownHeartbeatTimeout) // B does not know
+	a.Change("s1", func(s *domain.Session) { s.UnassignForMove(domain.EventSessionFailedOver, a.Now()) })
 
-	b.heartbeat(t, snapshot(running("s1")))
+	result := b.heartbeat(t, snapshot(running("s1")))
 	require.True(t, b.Worker("worker-1").Online)
 	require.Contains(t, b.Events(), domain.EventWorkerOnline)
+	require.Equal(t, []string{"s1"}, sessionsOf(result.Commands), "it runs there no more")
 }
 
 func TestHeartbeat_StatusChanged_IsApplied(t *testing.T) {
@@ -101,10 +105,12 @@ func TestHeartbeat_WorkerIsBack_ItsSessionsAndCleanupsAreLookedAfter(t *testing.
 	f.down("worker-1", domain.DownHeartbeatTimeout)
 	f.DeleteSession("gone")
 
-	result := f.heartbeat(t, snapshot(running("gone")))
+	gone := running("gone")
+	gone.Generation = 1
+	result := f.heartbeat(t, snapshot(gone))
 	require.True(t, f.Worker("worker-1").Online)
 	require.Equal(t, f.Now(), f.Cleanups("gone")[0].DueAt)
-	require.Equal(t, []string{"gone", "gone"}[:len(result.Commands)], sessionsOf(result.Commands), "whether by its generation or any")
+	require.Equal(t, []service.StopCommand{{SessionID: "gone", Generation: 1}}, result.Commands, "once")
 	require.Equal(t, domain.CommandStart, f.Session("s1").Command)
 	require.Equal(t, f.Now().Add(f.Timing.DisconnectDebounce), f.Session("s1").DueAt)
 }

@@ -120,6 +120,7 @@ func TestConnect_RoomOnAWorker_StartsTheSession(t *testing.T) {
 		require.Equal(t, "scan me", q.QR.Code)
 	})
 	require.Equal(t, 2, updates, "the intent with the placement, the answer")
+	require.Equal(t, 49, f.Cache.FreeSlots(), "the hold of its slot has ended")
 	_, err := f.connect("s1")
 	require.Equal(t, domain.CodeSessionConnecting, domain.CodeOf(err))
 }
