@@ -28,11 +28,7 @@ var theSurface = sync.OnceValue(func() *surface { return newSurface(routes()) })
 // with fewer variables comes first: /workers/statistics is never taken for a
 // worker's id, whatever the method.
 func newSurface(table []route) *surface {
-	s := &surface{router: mux.NewRouter().UseEncodedPath().SkipClean(true)}
-	s.router.NotFoundHandler = http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		c := contextOf(r.Context())
-		c.fail(errNoRoute(c.r))
-	})
+	s := &surface{router: mux.NewRouter().UseEncodedPath()}
 	s.huma = humamux.New(s.router, humaConfig())
 	byPath := make(map[string][]*route)
 	for i := range table {
@@ -59,6 +55,19 @@ func newSurface(table []route) *surface {
 		s.router.Path(path).Handler(otherMethods([]*route{{method: http.MethodGet}}))
 	}
 	return s
+}
+
+// serve finds the route of a request and calls it. It matches by itself because
+// mux.Router.ServeHTTP copies the request twice, to add the route and the variables.
+func (s *surface) serve(c *requestContext) {
+	r := c.rewrite()
+	var match mux.RouteMatch
+	if !s.router.Match(r, &match) || match.Handler == nil {
+		c.fail(errNoRoute(c.r))
+		return
+	}
+	c.variables = match.Vars
+	match.Handler.ServeHTTP(c.w, r)
 }
 
 func humaConfig() huma.Config {
