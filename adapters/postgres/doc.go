@@ -71,12 +71,12 @@
 // the disk. The rule: below 1.3 times plain transactions with 32 and with 256 callers, group commit goes.
 //
 // BenchmarkUpdate measures both in alternation, with the two Updates of a send, fsync on, all on 2 cores. Plain
-// transactions have the best of pools of 8, 16, 32 and 64 connections. Updates per second, in five runs beside little
-// other load, each the median of 7 rounds:
+// transactions have the best of pools of 8, 16, 32 and 64 connections. Updates per second, in seven runs on a machine that
+// others used too, each the median of 7 rounds:
 //
-//	callers    plain             group commit         ratio
-//	32         6 300 to 8 000     8 800 to 20 200     1.35 to 2.9
-//	256        4 200 to 7 800    20 300 to 45 700     3.8 to 6.0
+//	callers    plain             group commit          ratio          median    machine idle
+//	32         3 700 to 8 000     2 200 to 20 200      0.6 to 2.9     1.6       2.8
+//	256        3 800 to 7 800    11 800 to 45 700      3.1 to 6.0     4.0       4.7
 //
 // The whole send path of app/server on PostgreSQL and Redis, as a part of the bare proxy's rate, in two runs: with 256
 // connections 0.49 and 0.68 with group commit against 0.23 and 0.26 with plain transactions; with 32 connections 0.20 and
@@ -96,6 +96,6 @@
 // same time cost a round trip for every round. The second leader and merged statements pay with many callers. PostgreSQL's
 // own commit_delay (0.5 or 2 ms) makes plain transactions 0.96 to 1.3 times as fast, and only a superuser can set it.
 //
-// Limit: the steps of a group come one after the other, so group commit depends on how soon it gets a processor. While
-// compilers kept both cores busy, 32 callers got 0.6 to 1.1 times plain transactions. 256 callers still got 3.1 to 4 times.
+// Limit: the steps of a group come one after the other, so group commit depends on how soon it gets a processor. The low
+// figures are from runs in which compilers kept both cores busy: plain transactions are then better with 32 callers.
 package postgres
