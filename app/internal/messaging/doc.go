@@ -4,7 +4,7 @@
 //
 //	validate ─► target (route) ─► quota ─► PENDING row ─► worker ─► SENT row ─► answer
 //	                                │          │            │
-//	                                │          │            ├─ certainly not executed: FAILED, refund
+//	                                │          │            ├─ certainly not executed, or circuit open: FAILED, refund
 //	                                │          │            └─ outcome unknown: stays PENDING, 504
 //	                                │          └─ not stored: refund, error
 //	                                └─ exceeded: 429, nothing stored
@@ -16,6 +16,7 @@
 // A send is never repeated, unless it cannot have reached the worker. A message that was
 // answered 2xx is recorded and was sent once. A message with an unknown outcome was sent
 // at most once; a report settles it, or after an hour it fails ([Messages.Housekeep]).
+// A call to a worker takes at most 30 s, and a send 35 s in all.
 //
 // # Routes
 //
