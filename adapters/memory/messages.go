@@ -33,6 +33,7 @@ type message struct {
 type messageRest struct {
 	user                               *userRow // nil: home's owner
 	mediaURL, filename, caption, error string
+	unreported                         bool
 }
 
 const never = math.MinInt64
@@ -86,7 +87,8 @@ func (m *message) clone() *domain.Message {
 		DeliveredAt: fromMicros(m.deliveredAt), ReadAt: fromMicros(m.readAt), Rev: m.rev,
 	}
 	if m.rest != nil {
-		v.MediaURL, v.Filename, v.Caption, v.Error = m.rest.mediaURL, m.rest.filename, m.rest.caption, m.rest.error
+		v.MediaURL, v.Filename, v.Caption = m.rest.mediaURL, m.rest.filename, m.rest.caption
+		v.Error, v.Unreported = m.rest.error, m.rest.unreported
 	}
 	return v
 }
@@ -98,7 +100,7 @@ func (m *message) fill(v *domain.Message, home *sessionRow, user *userRow) {
 	m.kind, m.direction, m.status = v.Type, v.Direction, v.Status
 	m.createdAt, m.sentAt = micros(v.CreatedAt), micros(v.SentAt)
 	m.deliveredAt, m.readAt = micros(v.DeliveredAt), micros(v.ReadAt)
-	rest := messageRest{mediaURL: v.MediaURL, filename: v.Filename, caption: v.Caption, error: v.Error}
+	rest := messageRest{mediaURL: v.MediaURL, filename: v.Filename, caption: v.Caption, error: v.Error, unreported: v.Unreported}
 	if user != home.owner {
 		rest.user = user
 	}
