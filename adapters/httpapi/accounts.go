@@ -2,268 +2,179 @@ package httpapi
 
 import (
 	"context"
-	"time"
+
+	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
-// userView is a user as the API shows it.
-type userView struct {
-	ID          string      `json:"id"`
-	Name        string      `json:"name"`
-	Email       string      `json:"email"`
-	Role        domain.Role `json:"role"`
-	Tier        domain.Tier `json:"tier"`
-	IsActive    bool        `json:"isActive"`
-	LastLoginAt stamp       `json:"lastLoginAt"`
-	CreatedAt   stamp       `json:"createdAt"`
-	UpdatedAt   stamp       `json:"updatedAt"`
+func accountRoutes() []route {
+	return []route{
+		operation(route{
+			id: "deactivateUser", method: post, path: "/users/deactivate", tag: tagAccount, credential: user, limit: perUser, message: "Account deactivated",
+			summary:     "Close the account (same as /auth/deactivate)",
+			description: deactivateDescription, errors: deactivateErrors,
+		}, (*api).deactivate),
+		operation(route{
+			id: "getProfile", method: get, path: "/users/profile", tag: tagAccount, credential: user, limit: perUser, message: "Profile",
+			summary:     "The account with the number of its sessions",
+			description: "Returns the user that is signed in, with how many sessions it has and how many of them are running.",
+			errors:      []domain.Code{domain.CodeUserNotFound},
+		}, (*api).profile),
+		operation(route{
+			id: "updateProfile", method: put, path: "/users/profile", tag: tagAccount, credential: user, limit: perUser, message: "Profile updated", optional: true,
+			summary: "Change name, email or password",
+			description: "Changes the given fields, all of them or none. A new password needs the current one and ends every other sign-in. Fails if " +
+				"the email belongs to another account, or if the current password is wrong.",
+			errors: []domain.Code{domain.CodeUserNotFound, domain.CodeEmailRegistered, domain.CodeInvalidCredentials, domain.CodeInvalidState},
+		}, (*api).updateProfile),
+		operation(route{
+			id: "listApiKeys", method: get, path: "/users/api-keys", tag: tagAccount, credential: user, limit: perUser, message: "API keys",
+			summary:     "API keys of all own sessions",
+			description: "Lists the API keys, newest first. A key itself is shown once, when it is made; the list has its first characters.",
+		}, (*api).apiKeys),
+		operation(route{
+			id: "revokeApiKey", method: del, path: "/users/api-keys/{id}", tag: tagAccount, credential: user, limit: perUser, message: "API key revoked",
+			summary:     "Revoke an API key",
+			description: "The key is refused from then on, on every replica within a second. Fails if the user has no such key.",
+			errors:      []domain.Code{domain.CodeAPIKeyNotFound, domain.CodeInvalidState},
+		}, (*api).revokeKey),
+		operation(route{
+			id: "getUsage", method: get, path: "/users/usage", tag: tagAccount, credential: user, limit: perUser, message: "Usage",
+			summary: "How many messages were sent and received",
+			description: "Counts messages of the period: in all, by hour or day, by type and by session. The last step is the present, unfinished one. " +
+				"With sessionId it counts one session; an unknown one counts nothing.",
+			errors: []domain.Code{domain.CodeSessionNotFound},
+		}, (*api).usage),
+		operation(route{
+			id: "getTier", method: get, path: "/users/tier", tag: tagAccount, credential: user, limit: perUser, message: "Tier",
+			summary:     "The limits of the tier and how much of them is used",
+			description: "Returns what the user's tier allows, the number of sessions, and the messages and API calls of the present hour.",
+			errors:      []domain.Code{domain.CodeUserNotFound},
+		}, (*api).tier),
+		operation(route{
+			id: "listOwnSessions", method: get, path: "/users/sessions", tag: tagAccount, credential: user, limit: perUser, message: "Sessions",
+			summary:     "The own sessions (same as /sessions)",
+			description: listSessionsDescription,
+		}, (*api).sessions),
+	}
 }
 
-func viewUser(u *domain.User) userView {
-	return userView{
+// UserView is a user as the API shows it.
+type UserView struct {
+	ID          string      `json:"id" example:"01JX3B5ZKQ7M"`
+	Name        string      `json:"name" example:"Ada Lovelace"`
+	Email       string      `json:"email" example:"ada@example.com"`
+	Role        domain.Role `json:"role" doc:"USER or ADMINISTRATOR" example:"USER"`
+	Tier        domain.Tier `json:"tier" doc:"BASIC, PRO or MAX, unless the server has other tiers" example:"PRO"`
+	IsActive    bool        `json:"isActive" example:"true"`
+	LastLoginAt jsonTime    `json:"lastLoginAt"`
+	CreatedAt   jsonTime    `json:"createdAt"`
+	UpdatedAt   jsonTime    `json:"updatedAt"`
+}
+
+func viewUser(u *domain.User) UserView {
+	return UserView{
 		ID: u.ID, Name: u.Name, Email: u.Email, Role: u.Role, Tier: u.Tier, IsActive: u.Active,
-		LastLoginAt: stamp(u.LastLoginAt), CreatedAt: stamp(u.CreatedAt), UpdatedAt: stamp(u.UpdatedAt),
+		LastLoginAt: jsonTime(u.LastLoginAt), CreatedAt: jsonTime(u.CreatedAt), UpdatedAt: jsonTime(u.UpdatedAt),
 	}
 }
 
 type userStats struct {
-	ActiveSessions int `json:"activeSessions"`
-	TotalSessions  int `json:"totalSessions"`
+	ActiveSessions int `json:"activeSessions" doc:"Sessions that are wanted up" example:"2"`
+	TotalSessions  int `json:"totalSessions" example:"3"`
 }
 
-// profileView is a user with what it has.
+// profileView is a user with the number of its sessions.
 type profileView struct {
-	userView
+	UserView
 	Stats userStats `json:"stats"`
 }
 
-func viewProfile(u *service.UserSummary) profileView {
-	return profileView{viewUser(u.User), userStats{ActiveSessions: u.ActiveSessions, TotalSessions: u.UserUsage.Sessions}}
-}
-
-type signedInView struct {
-	User         userView `json:"user"`
-	Token        string   `json:"token"`
-	RefreshToken string   `json:"refreshToken"`
-	ExpiresIn    int64    `json:"expiresIn"` // seconds
-}
-
-func viewSignedIn(s *service.AuthTokens, err error) (any, error) {
+func viewProfile(u *service.UserSummary, err error) (profileView, error) {
 	if err != nil {
-		return nil, err
+		return profileView{}, err
 	}
-	return signedInView{viewUser(s.User), s.Token, s.RefreshToken, int64(s.ExpiresIn / time.Second)}, nil
+	return profileView{viewUser(u.User), userStats{ActiveSessions: u.ActiveSessions, TotalSessions: u.UserUsage.Sessions}}, nil
 }
 
-// credentials are the members of the bodies about accounts. Those that a body
-// does not have are nil.
-type credentials struct {
-	name, email, password, currentPassword, newPassword, token, refreshToken *string
+func (a *api) profile(ctx context.Context, c *requestContext, _ *noInput) (profileView, error) {
+	return viewProfile(a.Accounts.Get(ctx, c.principal.UserID))
 }
 
-func (b *body) credentials() credentials {
-	var in credentials
-	fields := map[string]**string{
-		"name": &in.name, "email": &in.email, "password": &in.password,
-		"currentPassword": &in.currentPassword, "newPassword": &in.newPassword,
-		"token": &in.token, "refreshToken": &in.refreshToken,
-	}
-	for b.next() {
-		if to, ok := fields[b.member()]; ok {
-			var s string
-			if b.string(&s) {
-				*to = &s
-			}
+type updateProfileBody struct {
+	Name            *string `json:"name,omitempty" doc:"2 to 100 characters" example:"Ada Lovelace"`
+	Email           *string `json:"email,omitempty" example:"ada@example.com"`
+	NewPassword     *string `json:"newPassword,omitempty" doc:"8 to 72 bytes with a letter and a digit" example:"correct horse 2"`
+	CurrentPassword *string `json:"currentPassword,omitempty" doc:"Required with newPassword" example:"correct horse 1"`
+}
+
+type updateProfileInput struct {
+	Body   updateProfileBody
+	change service.Profile
+}
+
+// Resolve applies the rules of the domain.
+func (in *updateProfileInput) Resolve(huma.Context) []error {
+	var p problems
+	b := &in.Body
+	in.change.Name = optional(&p, "name", b.Name, domain.CheckUserName)
+	in.change.Email = optional(&p, "email", b.Email, domain.NormalizeEmail)
+	if b.NewPassword != nil {
+		if *b.NewPassword == "" {
+			p.addMissing("newPassword", "New password")
+		}
+		in.change.NewPassword = p.text("newPassword", *b.NewPassword, passwordRule)
+		if b.CurrentPassword == nil || *b.CurrentPassword == "" {
+			p.addMissing("currentPassword", "Current password")
+		} else {
+			in.change.CurrentPassword = *b.CurrentPassword
 		}
 	}
-	return in
+	return p
 }
 
-func passwordRule(s string) (string, error) { return s, domain.CheckPassword(s) }
-
-func (a *api) register(ctx context.Context, c *call) (any, error) {
-	b, err := c.read()
+func (a *api) updateProfile(ctx context.Context, c *requestContext, in *updateProfileInput) (UserView, error) {
+	u, err := a.Accounts.UpdateProfile(ctx, c.principal, in.change)
 	if err != nil {
-		return nil, err
-	}
-	in := b.credentials()
-	name := b.checked("name", in.name, "Name", domain.CheckUserName)
-	email := b.checked("email", in.email, "Email", domain.NormalizeEmail)
-	password := b.checked("password", in.password, "Password", passwordRule)
-	if err := b.end(); err != nil {
-		return nil, err
-	}
-	return viewSignedIn(a.Accounts.Register(ctx, name, email, password))
-}
-
-func (a *api) login(ctx context.Context, c *call) (any, error) {
-	b, err := c.read()
-	if err != nil {
-		return nil, err
-	}
-	in := b.credentials()
-	email := b.need("email", in.email, "Email")
-	password := b.need("password", in.password, "Password")
-	if err := b.end(); err != nil {
-		return nil, err
-	}
-	return viewSignedIn(a.Accounts.Login(ctx, email, password, c.remoteIP()))
-}
-
-func (a *api) refresh(ctx context.Context, c *call) (any, error) {
-	b, err := c.read()
-	if err != nil {
-		return nil, err
-	}
-	in := b.credentials()
-	token := b.need("refreshToken", in.refreshToken, "Refresh token")
-	if err := b.end(); err != nil {
-		return nil, err
-	}
-	return viewSignedIn(a.Accounts.Refresh(ctx, token))
-}
-
-func (a *api) logout(ctx context.Context, c *call) (any, error) {
-	return nil, a.Accounts.Logout(ctx, c.caller)
-}
-
-func (a *api) me(ctx context.Context, c *call) (any, error) {
-	u, err := a.Accounts.Get(ctx, c.caller.UserID)
-	if err != nil {
-		return nil, err
-	}
-	return struct {
-		User userView `json:"user"`
-	}{viewUser(u.User)}, nil
-}
-
-func (a *api) changePassword(ctx context.Context, c *call) (any, error) {
-	b, err := c.read()
-	if err != nil {
-		return nil, err
-	}
-	in := b.credentials()
-	current := b.need("currentPassword", in.currentPassword, "Current password")
-	next := b.checked("newPassword", in.newPassword, "New password", passwordRule)
-	if err := b.end(); err != nil {
-		return nil, err
-	}
-	return nil, a.Accounts.ChangePassword(ctx, c.caller, current, next)
-}
-
-func (a *api) forgotPassword(ctx context.Context, c *call) (any, error) {
-	b, err := c.read()
-	if err != nil {
-		return nil, err
-	}
-	in := b.credentials()
-	email := b.checked("email", in.email, "Email", domain.NormalizeEmail)
-	if err := b.end(); err != nil {
-		return nil, err
-	}
-	return nil, a.Accounts.ForgotPassword(ctx, email)
-}
-
-func (a *api) resetPassword(ctx context.Context, c *call) (any, error) {
-	b, err := c.read()
-	if err != nil {
-		return nil, err
-	}
-	in := b.credentials()
-	token := b.need("token", in.token, "Token")
-	next := b.checked("newPassword", in.newPassword, "New password", passwordRule)
-	if err := b.end(); err != nil {
-		return nil, err
-	}
-	return nil, a.Accounts.ResetPassword(ctx, token, next)
-}
-
-func (a *api) deactivate(ctx context.Context, c *call) (any, error) {
-	b, err := c.read()
-	if err != nil {
-		return nil, err
-	}
-	in := b.credentials()
-	password := b.need("password", in.password, "Password")
-	if err := b.end(); err != nil {
-		return nil, err
-	}
-	return nil, a.Accounts.Deactivate(ctx, c.caller, password)
-}
-
-func (a *api) profile(ctx context.Context, c *call) (any, error) {
-	u, err := a.Accounts.Get(ctx, c.caller.UserID)
-	if err != nil {
-		return nil, err
-	}
-	return viewProfile(u), nil
-}
-
-func (a *api) updateProfile(ctx context.Context, c *call) (any, error) {
-	b, err := c.read()
-	if err != nil {
-		return nil, err
-	}
-	in := b.credentials()
-	var p service.Profile
-	if in.name != nil {
-		name, err := domain.CheckUserName(*in.name)
-		b.check("name", err)
-		p.Name = &name
-	}
-	if in.email != nil {
-		email, err := domain.NormalizeEmail(*in.email)
-		b.check("email", err)
-		p.Email = &email
-	}
-	if in.newPassword != nil {
-		p.NewPassword = b.checked("newPassword", in.newPassword, "New password", passwordRule)
-		p.CurrentPassword = b.need("currentPassword", in.currentPassword, "Current password")
-	}
-	if err := b.end(); err != nil {
-		return nil, err
-	}
-	u, err := a.Accounts.UpdateProfile(ctx, c.caller, p)
-	if err != nil {
-		return nil, err
+		return UserView{}, err
 	}
 	return viewUser(u), nil
 }
 
 // keyView is an API key in a list. The key itself is not there.
 type keyView struct {
-	ID        string         `json:"id"`
-	Name      string         `json:"name"`
-	Prefix    string         `json:"prefix"`
-	IsActive  bool           `json:"isActive"`
-	LastUsed  stamp          `json:"lastUsed"`
-	CreatedAt stamp          `json:"createdAt"`
-	ExpiresAt stamp          `json:"expiresAt"`
+	ID        string         `json:"id" example:"01JX3B5ZKQ7M"`
+	Name      string         `json:"name" example:"default"`
+	Prefix    string         `json:"prefix" doc:"The first characters of the key" example:"wg_0123"`
+	IsActive  bool           `json:"isActive" example:"true"`
+	LastUsed  jsonTime       `json:"lastUsed"`
+	CreatedAt jsonTime       `json:"createdAt"`
+	ExpiresAt jsonTime       `json:"expiresAt" doc:"When the key stops working; of a rotated key the end of its grace"`
 	Session   keySessionView `json:"session"`
 }
 
 type keySessionView struct {
-	ID     string        `json:"id"`
-	Name   string        `json:"name"`
-	Status domain.Status `json:"status"`
+	ID     string        `json:"id" example:"support"`
+	Name   string        `json:"name" example:"Support"`
+	Status domain.Status `json:"status" doc:"A session's status" example:"CONNECTED"`
 }
 
-func (a *api) apiKeys(ctx context.Context, c *call) (any, error) {
-	keys, err := a.APIKeys.List(ctx, c.caller.UserID)
+func (a *api) apiKeys(ctx context.Context, c *requestContext, _ *noInput) ([]keyView, error) {
+	keys, err := a.APIKeys.List(ctx, c.principal.UserID)
 	if err != nil {
 		return nil, err
 	}
 	views := make([]keyView, len(keys))
 	for i, k := range keys {
-		ends := k.ExpiresAt // a key that was rotated ends with its grace
+		ends := k.ExpiresAt // a rotated key ends with its grace
 		if !k.RevokedAt.IsZero() && (ends.IsZero() || k.RevokedAt.Before(ends)) {
 			ends = k.RevokedAt
 		}
 		views[i] = keyView{
 			ID: k.ID, Name: k.Name, Prefix: k.Hint, IsActive: k.Check(c.start) == nil,
-			LastUsed: stamp(k.LastUsedAt), CreatedAt: stamp(k.CreatedAt), ExpiresAt: stamp(ends),
+			LastUsed: jsonTime(k.LastUsedAt), CreatedAt: jsonTime(k.CreatedAt), ExpiresAt: jsonTime(ends),
 			Session: keySessionView{ID: k.SessionID},
 		}
 		if s := k.Session; s != nil {
@@ -273,33 +184,39 @@ func (a *api) apiKeys(ctx context.Context, c *call) (any, error) {
 	return views, nil
 }
 
-func (a *api) revokeKey(ctx context.Context, c *call) (any, error) {
-	id := c.param("id")
-	if err := a.APIKeys.Revoke(ctx, c.caller.UserID, id); err != nil {
-		return nil, err
+type revokeKeyInput struct {
+	ID string `path:"id" doc:"Id of the key" example:"01JX3B5ZKQ7M"`
+}
+
+type revokedView struct {
+	ID      string `json:"id" example:"01JX3B5ZKQ7M"`
+	Revoked bool   `json:"revoked" example:"true"`
+}
+
+func (a *api) revokeKey(ctx context.Context, c *requestContext, in *revokeKeyInput) (revokedView, error) {
+	id := clean(in.ID, maxID)
+	if err := a.APIKeys.Revoke(ctx, c.principal.UserID, id); err != nil {
+		return revokedView{}, err
 	}
-	return struct {
-		ID      string `json:"id"`
-		Revoked bool   `json:"revoked"`
-	}{id, true}, nil
+	return revokedView{id, true}, nil
 }
 
 type tierView struct {
-	Tier   domain.Tier   `json:"tier"`
-	Limits domain.Limits `json:"limits"`
+	Tier   domain.Tier   `json:"tier" example:"PRO"`
+	Limits domain.Limits `json:"limits" doc:"What the tier allows; 0 is none at all"`
 	Usage  tierUsage     `json:"usage"`
 }
 
 type tierUsage struct {
-	Sessions         int `json:"sessions"`
-	MessagesThisHour int `json:"messagesThisHour"`
-	APICallsThisHour int `json:"apiCallsThisHour"`
+	Sessions         int `json:"sessions" example:"3"`
+	MessagesThisHour int `json:"messagesThisHour" example:"17"`
+	APICallsThisHour int `json:"apiCallsThisHour" example:"40"`
 }
 
-func (a *api) tier(ctx context.Context, c *call) (any, error) {
-	t, err := a.APIKeys.Tier(ctx, c.caller.UserID)
+func (a *api) tier(ctx context.Context, c *requestContext, _ *noInput) (tierView, error) {
+	t, err := a.APIKeys.Tier(ctx, c.principal.UserID)
 	if err != nil {
-		return nil, err
+		return tierView{}, err
 	}
 	return tierView{t.Tier, t.Limits, tierUsage{t.Sessions, t.Messages, t.APICalls}}, nil
 }

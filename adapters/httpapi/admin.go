@@ -4,41 +4,123 @@ import (
 	"context"
 	"strings"
 
+	"github.com/danielgtaylor/huma/v2"
+
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
-func (a *api) users(ctx context.Context, c *call) (any, error) {
-	q := c.query()
-	var f ports.UserFilter
-	q.text("search", &f.Search)
-	parse(q, "tier", &f.Tier, parseTier)
-	parse(q, "role", &f.Role, oneOf(domain.RoleUser, domain.RoleAdministrator))
-	if q.get("isActive") != "" {
-		f.Active = new(bool)
-		q.flag("isActive", f.Active)
+func adminRoutes() []route {
+	return []route{
+		operation(route{
+			id: "listUsers", method: get, path: "/admin/users", tag: tagAdmin, credential: admin, limit: perUser, message: "Users",
+			summary:     "List the users",
+			description: "Lists users with the number of their sessions, page by page. `search` matches name and email.",
+		}, (*api).users),
+		operation(route{
+			id: "getUser", method: get, path: "/admin/users/{id}", tag: tagAdmin, credential: admin, limit: perUser, message: "User",
+			summary:     "Get a user",
+			description: "Returns a user with the number of its sessions.",
+			errors:      []domain.Code{domain.CodeUserNotFound},
+		}, (*api).user),
+		operation(route{
+			id: "updateUser", method: put, path: "/admin/users/{id}", tag: tagAdmin, credential: admin, limit: perUser, message: "User updated", optional: true,
+			summary: "Change a user's name, tier, role or activity",
+			description: "Changes the given fields; any other field is refused. A user that is deactivated has its sessions disconnected; if a lower tier allows " +
+				"fewer sessions than are up, the youngest go down. The last administrator stays one (INVALID_STATE).",
+			errors: []domain.Code{domain.CodeUserNotFound, domain.CodeInvalidState},
+		}, (*api).updateUser),
+		operation(route{
+			id: "listAllSessions", method: get, path: "/admin/sessions", tag: tagAdmin, credential: admin, limit: perUser, message: "Sessions",
+			summary:     "List the sessions of all users",
+			description: "Lists sessions, newest first, page by page, with the endpoint of their worker. `search` matches the name and the phone number.",
+		}, (*api).allSessions),
+		operation(route{
+			id: "bulkSessions", method: post, path: "/admin/sessions/bulk", tag: tagAdmin, credential: admin, limit: perUser, message: "Sessions",
+			summary: "Restart, disconnect, migrate or delete many sessions",
+			description: "Records the action for the listed sessions or for those of a filter, at most 1000, and carries it out in the background. The answer has one " +
+				"result for each session; one that is refused does not stop the others. Any other field, also in the filter, is refused.",
+			errors: []domain.Code{domain.CodeWorkerNotFound, domain.CodeInvalidState},
+		}, (*api).bulkSessions),
+		operation(route{
+			id: "deleteAnySession", method: del, path: "/admin/sessions/{id}", tag: tagAdmin, credential: admin, limit: perUser, message: "Session deleted",
+			summary:     "Delete a session of any user",
+			description: "Deletes a session as its owner would.",
+			errors:      sessionErrors,
+		}, (*api).deleteAnySession),
+		operation(route{
+			id: "migrateSession", method: post, path: "/admin/sessions/{id}/migrate", tag: tagAdmin, credential: admin, limit: perUser, message: "Session migrated", optional: true,
+			summary: "Move a session to another worker",
+			description: "Moves a session to the named worker, or to the best one. The migration may have to wait for its turn: `GET /admin/migrations` follows it. Fails with " +
+				"INVALID_STATE if the session is down, is migrating already or is on the target, and with NO_AVAILABLE_WORKERS if no worker has room.",
+			errors: append([]domain.Code{domain.CodeWorkerNotFound}, sessionErrors...),
+		}, (*api).migrate),
+		operation(route{
+			id: "listMigrations", method: get, path: "/admin/migrations", tag: tagAdmin, credential: admin, limit: perUser, message: "Migrations",
+			summary:     "List migrations and failovers",
+			description: "Lists the moves of sessions between workers, newest first, page by page.",
+		}, (*api).migrations),
+		operation(route{
+			id: "cancelMigrations", method: post, path: "/admin/migrations/{id}/cancel", tag: tagAdmin, credential: admin, limit: perUser, message: "Migrations cancelled",
+			summary: "Cancel a migration, or those of a batch",
+			description: "Cancels a migration, or all of a batch, that have not begun. Fails with NOT_FOUND if there is no such migration or batch, and with INVALID_STATE " +
+				"if the migration has begun or is over, or belongs to a drain, which activating the worker ends.",
+			errors: []domain.Code{domain.CodeNotFound, domain.CodeInvalidState, domain.CodeSessionNotFound},
+		}, (*api).cancelMigrations),
+		operation(route{
+			id: "rebalance", method: post, path: "/admin/rebalance", tag: tagAdmin, credential: admin, limit: perUser, message: "Rebalance", optional: true,
+			summary: "Even out the load of the workers",
+			description: "Plans which sessions have to move for the workers to be about equally full, and moves them a few at a time. With `dryRun`, in the query or the body, it plans and moves nothing. " +
+				"Any other parameter or field is refused, so that a misspelt dry run is not a run.",
+			errors: []domain.Code{domain.CodeInvalidState},
+		}, (*api).rebalance),
+	}
+}
+
+type listUsersInput struct {
+	Search   string       `query:"search" doc:"Part of a name or email, at most 255 bytes" example:"ada"`
+	Tier     string       `query:"tier" doc:"A tier, in any case" example:"PRO"`
+	Role     string       `query:"role" doc:"USER or ADMINISTRATOR, in any case" example:"USER"`
+	IsActive optionalBool `query:"isActive" example:"true"`
+	Sort     string       `query:"sort" doc:"createdAt, name, email or lastLoginAt; createdAt if it is not given" example:"name"`
+	Order    string       `query:"order" doc:"asc or desc; desc if it is not given" example:"asc"`
+	PageInput
+	filter ports.UserFilter
+}
+
+// Resolve reads the parameters.
+func (in *listUsersInput) Resolve(huma.Context) []error {
+	var p problems
+	f := &in.filter
+	f.Search = p.searchText("search", in.Search)
+	parse(&p, "tier", in.Tier, &f.Tier, parseTier)
+	parse(&p, "role", in.Role, &f.Role, oneOf(domain.RoleUser, domain.RoleAdministrator))
+	if in.IsActive.isSet {
+		f.Active = &in.IsActive.value
 	}
 	var order string
-	parse(q, "sort", &f.Sort, oneOf("createdAt", "name", "email", "lastLoginAt"))
-	parse(q, "order", &order, oneOf("asc", "desc"))
+	parse(&p, "sort", in.Sort, &f.Sort, oneOf("createdAt", "name", "email", "lastLoginAt"))
+	parse(&p, "order", in.Order, &order, oneOf("asc", "desc"))
 	f.Asc = order == "asc"
-	p := q.page()
-	if err := q.end(); err != nil {
-		return nil, err
-	}
-	list, total, err := a.Accounts.List(ctx, f, p.Page)
+	return p
+}
+
+type userListView struct {
+	Users      []profileView `json:"users"`
+	Pagination pagination    `json:"pagination"`
+}
+
+func (a *api) users(ctx context.Context, _ *requestContext, in *listUsersInput) (userListView, error) {
+	list, total, err := a.Accounts.List(ctx, in.filter, in.page())
 	if err != nil {
-		return nil, err
+		return userListView{}, err
 	}
 	views := make([]profileView, len(list))
 	for i, u := range list {
-		views[i] = viewProfile(u)
+		views[i], _ = viewProfile(u, nil)
 	}
-	return struct {
-		Users      []profileView `json:"users"`
-		Pagination pagination    `json:"pagination"`
-	}{views, p.of(total)}, nil
+	return userListView{views, paginationOf(in.page(), total)}, nil
 }
 
 // parseTier accepts a word in any case; which tiers there are is configuration.
@@ -50,64 +132,76 @@ func parseTier(s string) (domain.Tier, error) {
 	return domain.Tier(t), nil
 }
 
-func (a *api) user(ctx context.Context, c *call) (any, error) {
-	u, err := a.Accounts.Get(ctx, c.param("id"))
-	if err != nil {
-		return nil, err
-	}
-	return viewProfile(u), nil
+// UserPath names a user in the path.
+type UserPath struct {
+	ID string `path:"id" doc:"Id of the user" example:"01JX3B5ZKQ7M"`
 }
 
-func (a *api) updateUser(ctx context.Context, c *call) (any, error) {
-	b, err := c.read()
-	if err != nil {
-		return nil, err
-	}
-	ch, err := decodeUserChange(b)
-	if err != nil {
-		return nil, err
-	}
-	u, err := a.Accounts.Update(ctx, c.param("id"), ch)
-	if err != nil {
-		return nil, err
-	}
-	return viewProfile(u), nil
+type userInput struct{ UserPath }
+
+func (a *api) user(ctx context.Context, _ *requestContext, in *userInput) (profileView, error) {
+	return viewProfile(a.Accounts.Get(ctx, clean(in.ID, maxID)))
 }
 
-func decodeUserChange(b *body) (service.UserChange, error) {
-	var ch service.UserChange
-	var name, tier, role *string
-	for b.next() {
-		switch b.member() {
-		case "name":
-			b.optional(&name)
-		case "tier":
-			b.optional(&tier)
-		case "role":
-			b.optional(&role)
-		case "isActive":
-			var active bool
-			if b.bool(&active) {
-				ch.Active = &active
-			}
-		default:
-			b.unknown("name, tier, role or isActive")
-		}
+type updateUserBody struct {
+	_        struct{} `additionalProperties:"false"`
+	Name     *string  `json:"name,omitempty" doc:"2 to 100 characters" example:"Ada Lovelace"`
+	Tier     *string  `json:"tier,omitempty" doc:"BASIC, PRO or MAX, unless the server has other tiers" example:"PRO"`
+	Role     *string  `json:"role,omitempty" doc:"USER or ADMINISTRATOR, in any case" example:"USER"`
+	IsActive *bool    `json:"isActive,omitempty" example:"true"`
+}
+
+type updateUserInput struct {
+	UserPath
+	Body   updateUserBody
+	change service.UserChange
+}
+
+// Resolve applies the rules of the domain.
+func (in *updateUserInput) Resolve(huma.Context) []error {
+	var p problems
+	b := &in.Body
+	in.change = service.UserChange{
+		Name: optional(&p, "name", b.Name, domain.CheckUserName),
+		Tier: optional(&p, "tier", b.Tier, parseTier),
+		Role: optional(&p, "role", b.Role, oneOf(domain.RoleUser, domain.RoleAdministrator)), Active: b.IsActive,
 	}
-	if name != nil {
-		v, err := domain.CheckUserName(*name)
-		b.check("name", err)
-		ch.Name = &v
+	return p
+}
+
+func (a *api) updateUser(ctx context.Context, _ *requestContext, in *updateUserInput) (profileView, error) {
+	return viewProfile(a.Accounts.Update(ctx, clean(in.ID, maxID), in.change))
+}
+
+type listAllSessionsInput struct {
+	Status   string `query:"status" doc:"A session's status, in any case" example:"CONNECTED"`
+	WorkerID string `query:"workerId" doc:"Of this worker" example:"worker-1"`
+	UserID   string `query:"userId" doc:"Of this user" example:"01JX3B5ZKQ7M"`
+	Search   string `query:"search" doc:"Part of a name or phone number, at most 255 bytes" example:"desk"`
+	PageInput
+	filter ports.SessionFilter
+}
+
+// Resolve reads the parameters.
+func (in *listAllSessionsInput) Resolve(huma.Context) []error {
+	var p problems
+	f := &in.filter
+	parse(&p, "status", in.Status, &f.Status, domain.ParseStatus)
+	f.WorkerID = normalizeWorker(in.WorkerID)
+	f.UserID = p.searchText("userId", in.UserID)
+	f.Search = p.searchText("search", in.Search)
+	return p
+}
+
+func (a *api) allSessions(ctx context.Context, _ *requestContext, in *listAllSessionsInput) (sessionListView, error) {
+	list, total, err := a.Operations.ListSessions(ctx, in.filter, in.page())
+	if err != nil {
+		return sessionListView{}, err
 	}
-	if tier != nil {
-		v, err := parseTier(*tier)
-		b.check("tier", err)
-		ch.Tier = &v
-	}
-	if role != nil {
-		v, err := oneOf(domain.RoleUser, domain.RoleAdministrator)(*role)
-		b.check("role", err)
-		ch.Role = &v
-	}
-	return ch, b.end()
+	return viewSessions(list, in.page(), total, true), nil
+}
+
+func (a *api) deleteAnySession(ctx context.Context, c *requestContext, _ *sessionInput) (deletedSessionView, error) {
+	id := c.sessionRef()
+	return deletedSessionView{id, true}, a.Operations.DeleteSession(ctx, id)
 }

@@ -70,15 +70,15 @@ var bodies = map[string]string{
 // tokenFor is a credential that the route takes.
 func tokenFor(r *route) string {
 	return map[credential]string{
-		nobody: "", user: userToken, admin: adminToken, apiKey: keyText, keyOrUser: keyText, worker: fleetToken, adminWorker: adminToken,
-	}[r.auth]
+		public: "", user: userToken, admin: adminToken, apiKey: keyText, keyOrUser: keyText, worker: fleetToken, adminWorker: adminToken,
+	}[r.credential]
 }
 
 // The main answer of every route, as people and programs see it.
 func TestAnswers(t *testing.T) {
 	var out strings.Builder
-	for i := range table {
-		r := &table[i]
+	for i := range apiRoutes {
+		r := &apiRoutes[i]
 		cfg := config(&stub{
 			usage: domain.Usage{Allowed: true, Limit: 1000, Remaining: 999, ResetAt: noon.Add(time.Hour)},
 			qr:    domain.QR{Code: "2@abc", ExpiresAt: noon.Add(time.Minute)},

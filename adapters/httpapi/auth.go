@@ -16,7 +16,7 @@ import (
 type credential uint8
 
 const (
-	nobody      credential = iota // public
+	public      credential = iota // no credential
 	user                          // an access token
 	admin                         // an administrator's access token
 	apiKey                        // an API key
@@ -30,10 +30,48 @@ func (k credential) String() string {
 	return [...]string{"public", "user", "admin", "key", "key or user", "worker", "admin or worker"}[k]
 }
 
-// authenticate establishes who is calling before anything else is looked at.
-// Each route refuses the credentials of the others.
+// The security schemes of the document.
+const (
+	schemeUser   = "accessToken"
+	schemeAPIKey = "apiKey"
+	schemeWorker = "workerToken"
+)
+
+// security names the schemes that a credential accepts, for the document.
+func (k credential) security() []map[string][]string {
+	var list []map[string][]string
+	for _, name := range map[credential][]string{
+		user: {schemeUser}, admin: {schemeUser}, apiKey: {schemeAPIKey}, keyOrUser: {schemeAPIKey, schemeUser},
+		worker: {schemeWorker}, adminWorker: {schemeUser, schemeWorker},
+	}[k] {
+		list = append(list, map[string][]string{name: {}})
+	}
+	return list
+}
+
+// codes returns the errors that checking the credential can end in.
+func (k credential) codes() []domain.Code {
+	token := []domain.Code{domain.CodeAuthTokenMissing, domain.CodeAuthTokenInvalid, domain.CodeAuthTokenExpired, domain.CodeAccountDeactivated}
+	key := []domain.Code{domain.CodeAPIKeyInvalid, domain.CodeAPIKeyExpired, domain.CodeAccountDeactivated, domain.CodeAPILimit}
+	switch k {
+	case user:
+		return token
+	case admin, adminWorker:
+		return append(token, domain.CodeInsufficientPermission)
+	case apiKey:
+		return append(key, domain.CodeAPIKeyMissing)
+	case keyOrUser:
+		return append(token, append(key, domain.CodeSessionNotFound)...)
+	case worker:
+		return []domain.Code{domain.CodeAuthTokenMissing, domain.CodeAuthTokenInvalid, domain.CodeInsufficientPermission}
+	}
+	return nil
+}
+
+// authenticate is the endpoint middleware that establishes who is calling, before
+// anything else is looked at. Each route refuses the credentials of the others.
 func (a *api) authenticate(kind credential) endpoint.Middleware {
-	check := map[credential]func(context.Context, *call, string) error{
+	check := map[credential]func(context.Context, *requestContext, string) error{
 		user:        a.byUser,
 		admin:       a.byAdmin,
 		apiKey:      a.byKey,
@@ -46,10 +84,10 @@ func (a *api) authenticate(kind credential) endpoint.Middleware {
 			return next
 		}
 		return func(ctx context.Context, request any) (any, error) {
-			c := request.(*call)
+			c := request.(*requestContext)
 			token := bearerToken(c.r)
 			if token == "" {
-				return nil, missing(kind)
+				return nil, missingCredential(kind)
 			}
 			if err := check(ctx, c, token); err != nil {
 				return nil, err
@@ -73,7 +111,7 @@ func bearerToken(r *http.Request) string {
 	return strings.TrimSpace(v[len(scheme):])
 }
 
-func missing(kind credential) error {
+func missingCredential(kind credential) error {
 	if kind == apiKey {
 		return domain.Errorf(domain.Unauthenticated, domain.CodeAPIKeyMissing,
 			"Send the session's API key as Authorization: Bearer wg_…")
@@ -91,20 +129,20 @@ const signInFirst = "Sign in and send the access token as Authorization: Bearer 
 
 func isAPIKey(token string) bool { return strings.HasPrefix(token, domain.APIKeyPrefix) }
 
-func (a *api) byUser(ctx context.Context, c *call, token string) error {
+func (a *api) byUser(ctx context.Context, c *requestContext, token string) error {
 	if isAPIKey(token) {
 		return domain.Errorf(domain.Unauthenticated, domain.CodeAuthTokenInvalid,
 			"An API key is not accepted here; sign in and use the access token")
 	}
-	caller, err := a.Accounts.Authenticate(ctx, token)
+	principal, err := a.Accounts.Authenticate(ctx, token)
 	if err != nil {
 		return err
 	}
-	c.caller = caller
+	c.principal = principal
 	return nil
 }
 
-func (a *api) byAdmin(ctx context.Context, c *call, token string) error {
+func (a *api) byAdmin(ctx context.Context, c *requestContext, token string) error {
 	if err := a.byUser(ctx, c, token); err != nil {
 		return err
 	}
@@ -115,7 +153,7 @@ func (a *api) byAdmin(ctx context.Context, c *call, token string) error {
 	return nil
 }
 
-func (a *api) byKey(ctx context.Context, c *call, token string) error {
+func (a *api) byKey(ctx context.Context, c *requestContext, token string) error {
 	if !isAPIKey(token) {
 		return domain.Errorf(domain.Unauthenticated, domain.CodeAPIKeyInvalid,
 			"Only an API key is accepted here; use the key shown when the session was created or rotate it")
@@ -129,7 +167,7 @@ func (a *api) byKey(ctx context.Context, c *call, token string) error {
 	return nil
 }
 
-func (a *api) byKeyOrUser(ctx context.Context, c *call, token string) error {
+func (a *api) byKeyOrUser(ctx context.Context, c *requestContext, token string) error {
 	if !isAPIKey(token) {
 		return a.byUser(ctx, c, token)
 	}
@@ -143,26 +181,27 @@ func (a *api) byKeyOrUser(ctx context.Context, c *call, token string) error {
 	return nil
 }
 
-func (a *api) byWorker(_ context.Context, c *call, token string) error {
-	if c.own, c.worker = a.WorkerTokens.Check(token); !c.worker {
+func (a *api) byWorker(_ context.Context, c *requestContext, token string) error {
+	c.own, c.worker = a.WorkerTokens.Check(token)
+	if !c.worker {
 		return domain.Errorf(domain.Unauthenticated, domain.CodeAuthTokenInvalid,
 			"Worker token is not valid; use the one from the server's configuration, or register again for one of your own")
 	}
-	_, err := c.speaksFor(c.workerRef())
+	_, err := c.authorizeWorker(c.workerRef())
 	return err
 }
 
-func (a *api) byAdminOrWorker(ctx context.Context, c *call, token string) error {
+func (a *api) byAdminOrWorker(ctx context.Context, c *requestContext, token string) error {
 	if _, ok := a.WorkerTokens.Check(token); ok {
 		return a.byWorker(ctx, c, token)
 	}
 	return a.byAdmin(ctx, c, token)
 }
 
-// speaksFor gives the id of the worker that speaks, by what the request says and
-// whose token it shows; empty: neither tells. With a token of its own a worker
-// cannot speak for another.
-func (c *call) speaksFor(workerID string) (string, error) {
+// authorizeWorker returns the id of the worker that makes the request, by the id
+// that the request names and the token that it shows; empty: neither tells. A
+// worker with a token of its own cannot act for another worker.
+func (c *requestContext) authorizeWorker(workerID string) (string, error) {
 	switch {
 	case c.own == "" || workerID == c.own:
 		return workerID, nil
@@ -173,8 +212,9 @@ func (c *call) speaksFor(workerID string) (string, error) {
 		"This token is worker %s's own and cannot speak for another; use that worker's token or the fleet's", c.own)
 }
 
-// showUsage says how much of a limit is left. A limit of 0 is none at all.
-func (c *call) showUsage(u domain.Usage) {
+// showUsage sets the headers that tell how much of a limit is left. A limit of 0
+// means that there is none.
+func (c *requestContext) showUsage(u domain.Usage) {
 	if u.Limit <= 0 {
 		return
 	}
@@ -187,7 +227,7 @@ func (c *call) showUsage(u domain.Usage) {
 	h["X-Ratelimit-Reset"] = c.header[3:4:4]
 }
 
-// retryAt adds to an error when a new window begins.
+// retryAt adds the time at which a new window begins to an error.
 func retryAt(err error, at, now time.Time) error {
 	if at.IsZero() {
 		return err

@@ -81,10 +81,10 @@ func benchmark(b *testing.B, h http.Handler, method, path, token, body string) {
 	w.expect(b, http.StatusOK)
 }
 
-const textBody = `{"to":"6281234567890","message":"Your code is 123456. It is valid for 5 minutes."}`
+const sendTextBody = `{"to":"6281234567890","message":"Your code is 123456. It is valid for 5 minutes."}`
 
 func BenchmarkSendText(b *testing.B) {
-	benchmark(b, quickHandler(nil), "POST", "/api/v1/sendText", keyText, textBody)
+	benchmark(b, quickHandler(nil), "POST", "/api/v1/sendText", keyText, sendTextBody)
 }
 
 func BenchmarkSessionSend(b *testing.B) {
@@ -93,7 +93,7 @@ func BenchmarkSessionSend(b *testing.B) {
 }
 
 func BenchmarkSendTextLogged(b *testing.B) {
-	benchmark(b, quickHandler(slog.New(slog.NewJSONHandler(io.Discard, nil))), "POST", "/api/v1/sendText", keyText, textBody)
+	benchmark(b, quickHandler(slog.New(slog.NewJSONHandler(io.Discard, nil))), "POST", "/api/v1/sendText", keyText, sendTextBody)
 }
 
 // beat is form 1 of a heartbeat, as today's workers send it.
@@ -119,7 +119,9 @@ func BenchmarkHeartbeatHTTP(b *testing.B) {
 }
 
 // BenchmarkSendTextHTTP is the whole way over a socket, client included.
-func BenchmarkSendTextHTTP(b *testing.B) { overHTTP(b, "POST", "/api/v1/sendText", keyText, textBody) }
+func BenchmarkSendTextHTTP(b *testing.B) {
+	overHTTP(b, "POST", "/api/v1/sendText", keyText, sendTextBody)
+}
 
 func overHTTP(b *testing.B, method, path, token, body string) {
 	server := httptest.NewServer(quickHandler(nil))

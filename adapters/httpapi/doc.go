@@ -1,15 +1,86 @@
-// Package httpapi is the HTTP side of Switchyard: what people, programs with
-// an API key, administrators and workers call.
+// Package httpapi is the HTTP side of Switchyard. Users, programs with an API key,
+// administrators and workers call it.
 //
-// [New] makes one http.Handler out of the use cases of package ports. Every
-// route stands in one table (table.go), which names its method, path, the
-// credential it takes, its rate limit and its body limit; routing, the 405
-// answers, the tests and the listing in testdata are all made from it. A
-// route is a go-kit endpoint: credentials and limits are endpoint middlewares
-// around a function that decodes the request, calls one use case, and returns
-// what there is to say. Errors become HTTP in one place (errors.go); nothing
-// else in Switchyard knows a status code.
+// [New] returns one http.Handler for the services of package ports/service. Every
+// operation is declared once: routing, decoding, validation, credentials, limits,
+// the OpenAPI document and the page at /docs come from that declaration.
 //
-// The handler sets no time limits; those are the server's. A connect can be
-// asked to wait for up to 30 s, so a server's write timeout has to be longer.
+// # The path of a request
+//
+//	ServeHTTP          request id, headers of every answer, CORS          httpapi.go
+//	   │               /api → /api/v1, HEAD → GET, slash at the end       router.go
+//	gorilla/mux        404; 405 and OPTIONS with Allow                    router.go
+//	   │
+//	go-kit endpoint    credential → rate limit                            auth.go, limits.go
+//	   │
+//	huma               body limit, content type → decode → schema         request_body.go, json.go
+//	   │               → Resolve: the rules of the domain
+//	   ├─ problems ──→ all of them at once, by field                      validation.go
+//	   │
+//	handler            calls one service                                  sessions.go, sends.go, …
+//	   │
+//	huma               envelope or error, buffered                        response.go, errors.go
+//	   │
+//	finish             panic → 500, access log, buffers released          httpapi.go
+//
+// The endpoint stands around huma, not between huma and the handler: a caller
+// without a credential hears so before its body is read.
+//
+// # What it promises
+//
+//   - The contract of the HTTP API: envelopes, codes, messages and bytes. Golden
+//     files in testdata hold the answers of every route.
+//   - All problems of one request are reported together, with the field and the
+//     remedy. Problems of type and limit come in the order of the body. Rules of the
+//     domain and missing members follow in the order of the declaration.
+//   - The document describes every operation, with every error code that it can
+//     answer. The tests of this package and of cmd/switchyard hold each request and
+//     each response against it (package openapitest).
+//   - Only errors.go knows status codes. An internal cause goes to the log with the
+//     request id, never to the caller.
+//
+// # To add a route
+//
+// Write one declaration beside its siblings (for a worker's route in workers.go, for
+// example), with an input type, an output type and a handler that calls one service
+// method:
+//
+//	operation(route{
+//		id: "pingWorker", method: get, path: "/workers/{workerId}/ping", tag: tagFleet,
+//		credential: admin, limit: perUser, message: "Worker answered",
+//		summary:     "Ping a worker",
+//		description: "Calls the worker. Fails with WORKER_NOT_FOUND for an unknown one.",
+//		errors:      []domain.Code{domain.CodeWorkerNotFound},
+//	}, (*api).pingWorker)
+//
+// The input's fields carry tags: path, query or, within Body, json; doc, example,
+// minLength, minimum and others. A member without omitempty is required. A method
+// Resolve on the input applies rules of the domain and returns what is wrong. Codes
+// of the credential, the limit and the input need not be listed. Then add a body to
+// answers_test.go, if the route reads one, and run go test -update.
+//
+// # Decisions
+//
+// One surface for all handlers. huma derives schemas by reflection, which takes 15 ms
+// for all routes. Operations, router and document are made once and shared; a
+// handler differs by its services alone, which the request's context carries.
+//
+// No replaced hooks. huma.NewError and huma.ValidateStrictCasing are variables of
+// the huma package, which an embedding program may use itself. Instead, a
+// transformer turns huma's errors into the envelope, the context of the operation
+// ignores huma's statuses for errors (422), and inspect (json.go) finds members
+// that huma takes for present or known because it ignores their case.
+//
+// Beside huma stand the things that it cannot do: the body is read by requestBody,
+// which tells 408, 413 and 415 apart and refuses by Content-Length; members are
+// decoded by go-json-experiment/json, which refuses names that are there twice and
+// text that is not UTF-8; images of QR codes bypass the JSON format; nullable
+// structs and examples of whole bodies are added to the document as JSON
+// (document.go).
+//
+// Bodies of workers are not validated by huma. Their types in lenient.go and
+// heartbeat.go implement json.UnmarshalerFrom and huma.SchemaProvider.
+//
+// The handler sets no time limits; the server does. A connect may wait for 30 s: a
+// server's write timeout has to be longer.
 package httpapi

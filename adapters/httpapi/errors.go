@@ -52,7 +52,7 @@ var statusByCode = map[domain.Code]int{
 	domain.CodeInternal:               http.StatusInternalServerError,
 }
 
-// statusByKind is for codes that are not in the contract.
+// statusByKind has the status of codes that are not in the contract.
 var statusByKind = map[domain.Kind]int{
 	domain.Internal:        http.StatusInternalServerError,
 	domain.Invalid:         http.StatusBadRequest,
@@ -66,13 +66,13 @@ var statusByKind = map[domain.Kind]int{
 	domain.BadGateway:      http.StatusBadGateway,
 }
 
-// Codes of HTTP itself, which no use case has.
+// Codes of HTTP itself, which no service returns.
 const (
 	codeMethodNotAllowed domain.Code = "METHOD_NOT_ALLOWED"
 	codeNotReady         domain.Code = "NOT_READY"
 )
 
-// statusClientGone is what the log says of a request whose client did not wait.
+// statusClientGone is the status in the log for a client that did not wait.
 const statusClientGone = 499
 
 const (
@@ -80,17 +80,17 @@ const (
 	defaultRetry    = time.Minute // where nobody knows better
 )
 
-// A refusal is an error of HTTP itself: it knows its status.
-type refusal struct {
+// An httpError is an error of HTTP itself, with its status.
+type httpError struct {
 	status int
 	shown  *domain.Error
 }
 
-// Error is for the log.
-func (r *refusal) Error() string { return r.shown.Error() }
+// Error returns the text for the log.
+func (r *httpError) Error() string { return r.shown.Error() }
 
 func refuse(status int, code domain.Code, field, message string) error {
-	r := &refusal{status, &domain.Error{Kind: domain.Invalid, Code: code, Message: message}}
+	r := &httpError{status, &domain.Error{Kind: domain.Invalid, Code: code, Message: message}}
 	if field != "" {
 		r.shown.Fields = []domain.FieldError{{Field: field, Message: message}}
 	}
@@ -105,24 +105,24 @@ func errNoRoute(r *http.Request) error {
 		"There is nothing here; the routes of the API are below /api/v1")
 }
 
-func errMethod(r *http.Request, res *resource) error {
+func errMethod(r *http.Request, allow string) error {
 	return refuse(http.StatusMethodNotAllowed, codeMethodNotAllowed, "",
-		"This route does not answer "+clean(r.Method, 16)+"; use "+res.allow[0])
+		"This route does not answer "+clean(r.Method, 16)+"; use "+allow)
 }
 
-// A delayed error says when another try makes sense.
+// A delayed error tells when another try makes sense.
 type delayed struct {
 	error
 	after time.Duration
 }
 
-// Unwrap gives the error itself.
+// Unwrap returns the error itself.
 func (d *delayed) Unwrap() error { return d.error }
 
-// RetryAfter is how long to wait.
+// RetryAfter returns the time to wait.
 func (d *delayed) RetryAfter() time.Duration { return d.after }
 
-// A failure is an error as HTTP tells it.
+// A failure is an error in terms of HTTP.
 type failure struct {
 	status  int
 	code    domain.Code
@@ -131,12 +131,12 @@ type failure struct {
 	retry   time.Duration // 0: not said
 }
 
-// explain is where errors become HTTP. Whatever is not meant for the caller
-// stays out; the log has it.
-func explain(err error) failure {
+// toHTTPError maps an error to HTTP. Causes that are not meant for the caller stay
+// out; the log has them.
+func toHTTPError(err error) failure {
 	var f failure
 	var e *domain.Error
-	var r *refusal
+	var r *httpError
 	switch {
 	case errors.As(err, &r):
 		f = failure{status: r.status, code: r.shown.Code, message: r.shown.Message, fields: r.shown.Fields}
@@ -168,9 +168,12 @@ func explain(err error) failure {
 	return f
 }
 
-// renamed returns err with the fields of its problems renamed, for routes that
-// call a field by another name than domain does.
+// renamed returns err with the fields of its problems renamed, for routes whose
+// names of fields differ from those of domain.
 func renamed(err error, names map[string]string) error {
+	if err == nil {
+		return nil
+	}
 	var e *domain.Error
 	if len(names) == 0 || !errors.As(err, &e) || len(e.Fields) == 0 {
 		return err

@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"slices"
 	"strings"
 	"testing"
 
@@ -15,12 +14,12 @@ import (
 // withBody are the routes that read a body.
 func withBody() []*route {
 	var routes []*route
-	for i := range table {
-		if bodies[table[i].method+" "+table[i].path] != "" {
-			routes = append(routes, &table[i])
+	for i := range apiRoutes {
+		if bodies[apiRoutes[i].method+" "+apiRoutes[i].path] != "" {
+			routes = append(routes, &apiRoutes[i])
 		}
 	}
-	return append(routes, &route{method: post, path: "/sessions/{id}/connect", auth: user})
+	return append(routes, &route{method: post, path: "/sessions/{id}/connect", credential: user})
 }
 
 // Whatever a body holds, every route that reads one answers with a success or
@@ -67,8 +66,8 @@ func FuzzBodies(f *testing.F) {
 // Whatever the URL, there is an answer that is no fault of ours, and only
 // routes of the table are found.
 func FuzzURLs(f *testing.F) {
-	for i := range table {
-		f.Add(table[i].method, example(&table[i]), "page=1&limit=5&wait=1s&format=svg")
+	for i := range apiRoutes {
+		f.Add(apiRoutes[i].method, example(&apiRoutes[i]), "page=1&limit=5&wait=1s&format=svg")
 	}
 	f.Add("GET", "/api/v1/workers/%2e%2e%2fx", "search=%00&since=1e9&cursor=AAAA")
 	f.Add("PUT", "/api//workers/..", "%zz")
@@ -90,27 +89,6 @@ func FuzzURLs(f *testing.F) {
 			if w.Code >= 500 || w.Code < 200 {
 				t.Fatalf("%s %s?%s: %d\n%s", method, path, query, w.Code, w.Body)
 			}
-		}
-	})
-}
-
-// The shortcut and mux agree on every path.
-func FuzzRouter(f *testing.F) {
-	for i := range table {
-		f.Add(strings.TrimPrefix(example(&table[i]), "/api/v1"))
-	}
-	a := newAPI(config(&stub{}))
-	f.Fuzz(func(t *testing.T, path string) {
-		if !strings.HasPrefix(path, "/") || (&url.URL{Path: path}).EscapedPath() != path {
-			return // what needs escapes goes to mux anyway
-		}
-		found, params := a.inside.index(path)
-		searched, theirs := a.inside.search(path, "")
-		switch {
-		case found != nil && (found != searched || params != theirs):
-			t.Fatalf("%q: %v %q, mux says %v %q", path, found, params, searched, theirs)
-		case found == nil && searched != nil && (len(searched.variables) == 0 || slices.Equal(searched.variables, []string{"workerId"})):
-			t.Fatalf("%q: only mux finds %s", path, searched.path)
 		}
 	})
 }

@@ -8,9 +8,36 @@ import (
 	"github.com/switchyard-wa/switchyard/domain"
 )
 
-type healthView struct {
-	Status  string `json:"status"`
-	Version string `json:"version,omitzero"`
+func healthRoutes() []route {
+	return []route{
+		operation(route{
+			id: "health", method: get, path: "/health", tag: tagHealth, credential: public, quiet: true, root: true, message: "The server is up",
+			summary:     "Whether the server is up",
+			description: "Answers as long as the process serves requests.",
+		}, (*api).health),
+		operation(route{
+			id: "healthDetailed", method: get, path: "/health/detailed", tag: tagHealth, credential: public, quiet: true, root: true, message: "What the server depends on",
+			summary:     "The state of what the server depends on",
+			description: "Looks at the store and whatever else the server depends on. The status is DEGRADED if one of them does not answer.",
+		}, (*api).healthDetailed),
+		operation(route{
+			id: "livez", method: get, path: "/livez", tag: tagHealth, credential: public, quiet: true, root: true, message: "Alive",
+			summary:     "Whether the process should go on",
+			description: "For orchestrators of containers: a process that does not answer should be restarted.",
+		}, (*api).livez),
+		operation(route{
+			id: "readyz", method: get, path: "/readyz", tag: tagHealth, credential: public, quiet: true, root: true, message: "Ready",
+			summary:     "Whether to send requests here",
+			description: "For load balancers. Fails with NOT_READY while the server starts or stops, or if something it cannot do without does not answer.",
+			errors:      []domain.Code{codeNotReady},
+		}, (*api).readyz),
+	}
+}
+
+// HealthView is the state of the server.
+type HealthView struct {
+	Status  string `json:"status" doc:"UP or DEGRADED" example:"UP"`
+	Version string `json:"version,omitzero" example:"1.0.0"`
 }
 
 const (
@@ -19,17 +46,19 @@ const (
 	statusDegraded = "DEGRADED"
 )
 
-func (a *api) health(context.Context, *call) (any, error) {
-	return healthView{statusUp, a.Version}, nil
+func (a *api) health(context.Context, *requestContext, *noInput) (HealthView, error) {
+	return HealthView{statusUp, a.Version}, nil
 }
 
-func (a *api) livez(context.Context, *call) (any, error) { return healthView{Status: statusUp}, nil }
+func (a *api) livez(context.Context, *requestContext, *noInput) (HealthView, error) {
+	return HealthView{Status: statusUp}, nil
+}
 
 // readyz says whether to send requests here: the server wants them, and
 // everything that it cannot do without answers.
-func (a *api) readyz(ctx context.Context, _ *call) (any, error) {
+func (a *api) readyz(ctx context.Context, _ *requestContext, _ *noInput) (HealthView, error) {
 	if a.Ready != nil && !a.Ready() {
-		return nil, notReady("The server is starting or about to stop; try another one", nil)
+		return HealthView{}, notReady("The server is starting or about to stop; try another one", nil)
 	}
 	var down []domain.FieldError
 	for _, check := range a.checks(ctx) {
@@ -38,13 +67,13 @@ func (a *api) readyz(ctx context.Context, _ *call) (any, error) {
 		}
 	}
 	if len(down) > 0 {
-		return nil, notReady("Something that the server depends on does not answer; try again in a moment", down)
+		return HealthView{}, notReady("Something that the server depends on does not answer; try again in a moment", down)
 	}
-	return healthView{Status: statusUp}, nil
+	return HealthView{Status: statusUp}, nil
 }
 
 func notReady(message string, down []domain.FieldError) error {
-	return &refusal{http.StatusServiceUnavailable, &domain.Error{
+	return &httpError{http.StatusServiceUnavailable, &domain.Error{
 		Kind: domain.Unavailable, Code: codeNotReady, Message: message, Fields: down,
 	}}
 }
@@ -57,21 +86,21 @@ func (a *api) checks(ctx context.Context) []Check {
 }
 
 type dependencyView struct {
-	Name         string `json:"name"`
-	Status       string `json:"status"`
-	Message      string `json:"message,omitzero"`
-	ResponseTime figure `json:"responseTime"` // milliseconds
+	Name         string        `json:"name" example:"store"`
+	Status       string        `json:"status" doc:"UP or DOWN" example:"UP"`
+	Message      string        `json:"message,omitzero" example:"does not answer"`
+	ResponseTime nullableFloat `json:"responseTime" doc:"Milliseconds" example:"1.5"`
 }
 
 type detailedView struct {
-	healthView
-	Uptime int64            `json:"uptime"` // seconds
+	HealthView
+	Uptime int64            `json:"uptime" doc:"Seconds" example:"86400"`
 	Checks []dependencyView `json:"checks"`
 }
 
-func (a *api) healthDetailed(ctx context.Context, c *call) (any, error) {
+func (a *api) healthDetailed(ctx context.Context, c *requestContext, _ *noInput) (detailedView, error) {
 	v := detailedView{
-		healthView: healthView{statusUp, a.Version},
+		HealthView: HealthView{statusUp, a.Version},
 		Uptime:     int64(c.start.Sub(a.started) / time.Second),
 	}
 	for _, check := range a.checks(ctx) {

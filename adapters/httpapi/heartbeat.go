@@ -6,343 +6,392 @@ import (
 	"strings"
 	"time"
 
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
-func (a *api) heartbeat(ctx context.Context, c *call) (any, error) {
-	b, err := c.read()
-	if err != nil {
-		return nil, err
-	}
-	h, err := decodeHeartbeat(b, c.workerRef())
-	if err != nil {
-		return nil, err
-	}
-	if _, err := c.speaksFor(b.worker); err != nil {
-		return nil, err
-	}
-	return beaten(a.Protocol.Heartbeat(ctx, h))
+// A heartbeatBody is a heartbeat in any of the forms that are in the field.
+type heartbeatBody struct {
+	WorkerID namedWorker           `json:"workerId,omitempty" doc:"Who it is, in the oldest form" example:"\"worker-1\""`
+	Sessions heartbeatSessions     `json:"sessions,omitempty"`
+	About    heartbeatCapabilities `json:"capabilities,omitempty"`
+	Metrics  heartbeatMetrics      `json:"metrics,omitempty"`
+	Load
 }
 
-// oldHeartbeat is the oldest form, which names its worker in the body.
-func (a *api) oldHeartbeat(ctx context.Context, c *call) (any, error) {
-	b, err := c.read()
-	if err != nil {
-		return nil, err
-	}
-	h, err := decodeHeartbeat(b, c.own)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := c.speaksFor(b.worker); err != nil {
-		return nil, err
-	}
-	return beaten(a.Protocol.Heartbeat(ctx, h))
+// A namedWorker is the id of the worker that sends a heartbeat. wrong notes a value
+// of another type than text, for the oldest form, which needs the id.
+type namedWorker struct {
+	lenientString
+	wrong bool
 }
 
-// decodeHeartbeat reads any of the forms that are in the field. Unless the path
-// or the token says which worker it is, the body has to.
-func decodeHeartbeat(b *body, workerID string) (domain.Heartbeat, error) {
-	h := domain.Heartbeat{WorkerID: workerID, CPU: -1, Memory: -1, MessageCount: -1}
-	for b.next() {
-		switch b.member() {
-		case "workerId":
-			if workerID == "" {
-				b.text(&h.WorkerID, maxID)
-				h.WorkerID = domain.NormalizeWorkerRef(h.WorkerID)
-			} else {
-				b.workerID()
+// UnmarshalJSONFrom reads the id.
+func (n *namedWorker) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
+	kind := dec.PeekKind()
+	n.wrong = kind != jsontext.KindString && kind != jsontext.KindNull
+	return n.lenientString.UnmarshalJSONFrom(dec)
+}
+
+// Load is the figures of a worker, which stand in the heartbeat itself or in its
+// metrics.
+type Load struct {
+	CPUUsage     lenientNumber `json:"cpuUsage,omitempty" doc:"Percent" example:"12.5"`
+	MemoryUsage  lenientNumber `json:"memoryUsage,omitempty" doc:"Percent" example:"40.25"`
+	Uptime       lenientNumber `json:"uptime,omitempty" doc:"Seconds" example:"86400"`
+	MessageCount lenientNumber `json:"messageCount,omitempty" example:"1234"`
+}
+
+func (l *Load) apply(h *domain.Heartbeat) {
+	const century = 100 * 365 * 24 * 60 * 60
+	h.CPU, h.Memory = l.CPUUsage.capped(100, h.CPU), l.MemoryUsage.capped(100, h.Memory)
+	if l.Uptime.given {
+		h.Uptime = time.Duration(l.Uptime.capped(century, 0) * float64(time.Second))
+	}
+	if l.MessageCount.given {
+		h.MessageCount = int64(l.MessageCount.capped(maxExact, 0))
+	}
+}
+
+// heartbeatSessions is a list of sessions, or a count of sessions by status.
+type heartbeatSessions struct {
+	list      []heartbeatSession
+	listed    bool
+	breakdown *breakdownBody
+}
+
+type heartbeatSession struct {
+	SessionID   strictString   `json:"sessionId"`
+	Status      reportedStatus `json:"status"`
+	PhoneNumber lenientString  `json:"phoneNumber"`
+	DisplayName lenientString  `json:"displayName"`
+	Generation  lenientNumber  `json:"generation"`
+	wrong       bool           // no object
+}
+
+// UnmarshalJSONFrom reads the sessions in either form.
+func (s *heartbeatSessions) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
+	switch dec.PeekKind() {
+	case jsontext.KindBeginObject:
+		s.breakdown = new(breakdownBody)
+		return json.UnmarshalDecode(dec, s.breakdown)
+	case jsontext.KindBeginArray:
+		if _, err := dec.ReadToken(); err != nil {
+			return err
+		}
+		s.listed = true
+		s.list = make([]heartbeatSession, 0, 64)
+		for dec.PeekKind() != jsontext.KindEndArray {
+			s.list = append(s.list, heartbeatSession{})
+			item := &s.list[len(s.list)-1]
+			isObject, err := unmarshalObject(dec, item)
+			if err != nil {
+				return err
 			}
-		case "sessions":
-			b.beatSessions(&h)
-		case "metrics":
-			b.metrics(&h)
-		case "capabilities":
-			b.beatCapabilities(&h)
-		default:
-			b.load(&h)
+			item.wrong = !isObject
 		}
+		_, err := dec.ReadToken()
+		return err
 	}
-	if h.WorkerID == "" {
-		b.lack("workerId", "Worker ID")
-	}
-	for i := range h.Sessions {
-		h.Sessions[i].WorkerID = h.WorkerID
-	}
-	return h, b.end()
+	return dec.SkipValue()
 }
 
-// beatSessions reads the list of the sessions, or a count of them; anything
-// else is as if it were not there.
-func (b *body) beatSessions(h *domain.Heartbeat) {
-	switch b.kind() {
-	case '{':
-		b.breakdown(h)
-	case '[':
-		if b.array() {
-			h.IsFullSnapshot = true
-			h.Sessions = make([]domain.Report, 0, min(1+b.src.Cap()/128, maxCapacity))
-			for b.item() {
-				b.beatSession(h)
-			}
-		}
+// Schema describes the sessions in either form.
+func (heartbeatSessions) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{
+		Description: "A list of `{sessionId, status, phoneNumber, displayName, generation}`, or an object with the number of sessions by status",
+		Examples:    []any{[]any{map[string]any{"sessionId": "support", "status": "CONNECTED", "phoneNumber": "6281234567890"}}},
 	}
 }
 
-func (b *body) beatSession(h *domain.Heartbeat) {
-	r := domain.Report{Snapshot: true}
-	if !b.object() {
-		b.once("sessions["+strconv.Itoa(len(h.Sessions))+"]", "Session must be an object")
-		h.Sessions = append(h.Sessions, r) // to go on counting
+// breakdownBody is a count of sessions by status.
+type breakdownBody struct {
+	Total        lenientNumber `json:"total"`
+	Connected    lenientNumber `json:"connected"`
+	Disconnected lenientNumber `json:"disconnected"`
+	QRRequired   lenientNumber `json:"qr_required"`
+	QRRequired2  lenientNumber `json:"qrRequired"`
+	Reconnecting lenientNumber `json:"reconnecting"`
+	Error        lenientNumber `json:"error"`
+	Init         lenientNumber `json:"init"`
+	MaxSessions  lenientNumber `json:"maxSessions"`
+}
+
+func (b *breakdownBody) apply(h *domain.Heartbeat) {
+	if b == nil {
 		return
 	}
-	for b.next() {
-		switch b.member() {
-		case "sessionId":
-			b.sessionID(&r.SessionID)
-		case "status":
-			b.reported(&r)
-		case "phoneNumber":
-			b.accountPhone(&r.PhoneNumber)
-		case "displayName":
-			b.note(&r.DisplayName, maxID)
-		case "generation":
-			b.generation(&r.Generation)
-		}
+	h.Breakdown = &domain.Breakdown{
+		Total: b.Total.count(), Connected: b.Connected.count(), Disconnected: b.Disconnected.count(),
+		QRRequired: max(b.QRRequired.count(), b.QRRequired2.count()), Reconnecting: b.Reconnecting.count(),
+		Error: b.Error.count(), Init: b.Init.count(),
 	}
-	if r.SessionID == "" || r.Status == "" {
-		b.incomplete(len(h.Sessions), r)
-	}
-	h.Sessions = append(h.Sessions, r)
+	setCapacity(h, b.MaxSessions)
 }
 
-func (b *body) incomplete(i int, r domain.Report) {
-	at := "sessions[" + strconv.Itoa(i) + "]."
-	if r.SessionID == "" {
-		b.lack(at+"sessionId", "Session ID")
-	}
-	if r.Status == "" {
-		b.lack(at+"status", "Status")
+// setCapacity takes over how many sessions a worker takes at most; an absurd
+// figure counts as missing.
+func setCapacity(h *domain.Heartbeat, n lenientNumber) {
+	if most := n.count(); most >= 1 && most <= maxCapacity {
+		h.Capacity = most
 	}
 }
 
-// sessionID reads a session's id and gives it its one spelling.
-func (b *body) sessionID(to *string) {
-	var raw string
-	b.text(&raw, maxID)
-	*to = domain.NormalizeSessionRef(raw)
+// heartbeatMetrics is the figures of forms 1 and 3.
+type heartbeatMetrics struct {
+	load     Load
+	sessions *breakdownBody
 }
 
-// reported reads the status in a report.
-func (b *body) reported(r *domain.Report) {
-	if !b.is('"', "a string") {
-		return
+// UnmarshalJSONFrom reads the figures.
+func (m *heartbeatMetrics) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
+	var v struct {
+		Load
+		Sessions heartbeatSessions `json:"sessions"`
 	}
-	raw, ok := b.value()
-	if !ok {
-		return
+	_, err := unmarshalObject(dec, &v)
+	m.load, m.sessions = v.Load, v.Sessions.breakdown
+	return err
+}
+
+// Schema describes the figures.
+func (heartbeatMetrics) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{
+		Description: "An object with cpuUsage, memoryUsage, uptime and messageCount, and in the third form sessions by status",
+		Examples:    []any{map[string]any{"cpuUsage": 12.5, "memoryUsage": 40.25, "uptime": 86400, "messageCount": 1234}},
 	}
-	switch string(raw) { // the usual ones without an allocation
-	case `"CONNECTED"`:
-		r.Status = domain.Connected
-	case `"DISCONNECTED"`:
-		r.Status = domain.Disconnected
-	case `"QR_REQUIRED"`:
-		r.Status = domain.QRRequired
-	case `"RECONNECTING"`:
-		r.Status = domain.Reconnecting
-	case `"INIT"`:
-		r.Status = domain.Init
-	case `"ERROR"`:
-		r.Status = domain.Errored
-	default:
-		word := strings.TrimSpace(strings.Trim(string(raw), `"`))
-		if strings.EqualFold(word, loggedOut) {
-			r.Status, r.LoggedOut = domain.Disconnected, true
-			return
-		}
-		status, err := domain.ParseStatus(word)
-		if err != nil {
-			b.add(b.path(), "Unknown status %q; it must be one of INIT, QR_REQUIRED, CONNECTED, "+
-				"RECONNECTING, DISCONNECTED, ERROR, LOGGED_OUT", clean(word, 40))
-			status = domain.Errored // not missing
-		}
-		r.Status = status
+}
+
+// heartbeatCapabilities is what form 1 says of the worker itself.
+type heartbeatCapabilities struct {
+	MaxSessions lenientNumber `json:"maxSessions"`
+	Version     lenientString `json:"version"`
+	Environment lenientString `json:"environment"`
+}
+
+// UnmarshalJSONFrom reads the object; a list, as in a registration, is skipped.
+func (c *heartbeatCapabilities) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
+	type plain heartbeatCapabilities
+	_, err := unmarshalObject(dec, (*plain)(c))
+	return err
+}
+
+// Schema describes the object.
+func (heartbeatCapabilities) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{
+		Description: "An object with maxSessions, version and environment",
+		Examples:    []any{map[string]any{"maxSessions": 50, "version": "1.2.0", "environment": "PRODUCTION"}},
 	}
+}
+
+// reportedStatus is the status of a session in a report.
+type reportedStatus struct {
+	status    domain.Status
+	loggedOut bool
+	unknown   string // a word that is no status
+	wrong     bool   // no text
 }
 
 // loggedOut is a status that workers have and we do not: DISCONNECTED, and the
 // credentials are gone.
 const loggedOut = "LOGGED_OUT"
 
-// breakdown reads a count of sessions by status.
-func (b *body) breakdown(h *domain.Heartbeat) {
-	if !b.object() {
-		return
+// UnmarshalJSONFrom reads the status.
+func (s *reportedStatus) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
+	switch dec.PeekKind() {
+	case jsontext.KindString:
+	case jsontext.KindNull:
+		return dec.SkipValue()
+	default:
+		s.wrong = true
+		return dec.SkipValue()
 	}
-	var d domain.Breakdown
-	for b.next() {
-		switch b.member() {
-		case "total":
-			b.count32(&d.Total)
-		case "connected":
-			b.count32(&d.Connected)
-		case "disconnected":
-			b.count32(&d.Disconnected)
-		case "qr_required", "qrRequired":
-			b.count32(&d.QRRequired)
-		case "reconnecting":
-			b.count32(&d.Reconnecting)
-		case "error":
-			b.count32(&d.Error)
-		case "init":
-			b.count32(&d.Init)
-		case "maxSessions":
-			b.capacity(h)
+	raw, err := dec.ReadValue()
+	if err != nil {
+		return err
+	}
+	switch string(raw) { // the usual ones without an allocation
+	case `"CONNECTED"`:
+		s.status = domain.Connected
+	case `"DISCONNECTED"`:
+		s.status = domain.Disconnected
+	case `"QR_REQUIRED"`:
+		s.status = domain.QRRequired
+	case `"RECONNECTING"`:
+		s.status = domain.Reconnecting
+	case `"INIT"`:
+		s.status = domain.Init
+	case `"ERROR"`:
+		s.status = domain.Errored
+	default:
+		word := strings.TrimSpace(strings.Trim(string(raw), `"`))
+		if strings.EqualFold(word, loggedOut) {
+			s.status, s.loggedOut = domain.Disconnected, true
+			return nil
+		}
+		s.status, err = domain.ParseStatus(word)
+		if err != nil {
+			s.unknown = clean(word, 40)
 		}
 	}
-	h.Breakdown = &d
+	return nil
 }
 
-// metrics reads the figures of forms 1 and 3.
-func (b *body) metrics(h *domain.Heartbeat) {
-	if b.kind() != '{' || !b.object() {
-		return
+// Schema describes the status.
+func (reportedStatus) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{
+		Type: huma.TypeString, Examples: []any{"CONNECTED"},
+		Description: "INIT, QR_REQUIRED, CONNECTED, RECONNECTING, DISCONNECTED, ERROR or LOGGED_OUT, in any case",
 	}
-	for b.next() {
-		if b.member() == "sessions" {
-			if b.kind() == '{' {
-				b.breakdown(h)
-			}
+}
+
+// status records a problem with a session's status, if there is one.
+func (p *problems) status(field string, s reportedStatus) {
+	switch {
+	case s.wrong:
+		p.add(field, "%s must be a string", field)
+	case s.unknown != "":
+		p.add(field, "Unknown status %q; it must be one of INIT, QR_REQUIRED, CONNECTED, "+
+			"RECONNECTING, DISCONNECTED, ERROR, LOGGED_OUT", s.unknown)
+	case s.status == "":
+		p.addMissing(field, "Status")
+	}
+}
+
+// heartbeat returns the heartbeat of a worker.
+func (b *heartbeatBody) heartbeat(workerID string) domain.Heartbeat {
+	h := domain.Heartbeat{WorkerID: workerID, CPU: -1, Memory: -1, MessageCount: -1}
+	b.Load.apply(&h)
+	b.Metrics.load.apply(&h)
+	b.Metrics.sessions.apply(&h)
+	b.Sessions.breakdown.apply(&h)
+	setCapacity(&h, b.About.MaxSessions)
+	h.Version, h.Environment = b.About.Version.cut(maxWord), b.About.Environment.cut(maxWord)
+	if !b.Sessions.listed {
+		return h
+	}
+	h.IsFullSnapshot = true
+	h.Sessions = make([]domain.Report, len(b.Sessions.list))
+	for i := range b.Sessions.list {
+		s := &b.Sessions.list[i]
+		h.Sessions[i] = domain.Report{
+			SessionID: s.SessionID.sessionRef(), Status: s.Status.status, LoggedOut: s.Status.loggedOut, WorkerID: workerID, Snapshot: true,
+			PhoneNumber: s.PhoneNumber.phone(), DisplayName: s.DisplayName.cut(maxID), Generation: s.Generation.generation(),
+		}
+	}
+	return h
+}
+
+// check records the problems of the list of sessions.
+func (b *heartbeatBody) check(p *problems) {
+	for i := range b.Sessions.list {
+		s := &b.Sessions.list[i]
+		if !s.wrong && s.SessionID.text != "" && s.Status.status != "" {
 			continue
 		}
-		b.load(h)
-	}
-}
-
-// load reads one figure of the worker, wherever it stands.
-func (b *body) load(h *domain.Heartbeat) {
-	switch b.member() {
-	case "cpuUsage":
-		b.percent(&h.CPU)
-	case "memoryUsage":
-		b.percent(&h.Memory)
-	case "uptime":
-		var f float64
-		if b.measure(&f) {
-			const most = 100 * 365 * 24 * 60 * 60
-			h.Uptime = time.Duration(min(max(f, 0), most) * float64(time.Second))
+		at := "sessions[" + strconv.Itoa(i) + "]"
+		if s.wrong {
+			p.add(at, "Session must be an object")
+			continue
 		}
-	case "messageCount":
-		var f float64
-		if b.measure(&f) {
-			h.MessageCount = int64(min(max(f, 0), maxExact))
+		p.need(at+".sessionId", "Session ID", s.SessionID, s.SessionID.sessionRef())
+		p.status(at+".status", s.Status)
+	}
+}
+
+type heartbeatInput struct {
+	WorkerPath
+	Body heartbeatBody
+}
+
+// Resolve checks the list of sessions.
+func (in *heartbeatInput) Resolve(huma.Context) []error {
+	var p problems
+	in.Body.check(&p)
+	return p
+}
+
+func (a *api) heartbeat(ctx context.Context, c *requestContext, in *heartbeatInput) (heartbeatView, error) {
+	if _, err := c.authorizeWorker(in.Body.WorkerID.workerRef()); err != nil {
+		return heartbeatView{}, err
+	}
+	return heartbeatResult(a.Protocol.Heartbeat(ctx, in.Body.heartbeat(c.workerRef())))
+}
+
+type legacyHeartbeatInput struct {
+	Body     heartbeatBody
+	workerID string
+}
+
+// Resolve checks the list of sessions, and that the body or the token names the worker.
+func (in *legacyHeartbeatInput) Resolve(ctx huma.Context) []error {
+	var p problems
+	in.workerID = contextOf(ctx.Context()).own
+	if in.workerID == "" {
+		in.workerID = in.Body.WorkerID.workerRef()
+		switch {
+		case in.Body.WorkerID.wrong:
+			p.add("workerId", "workerId must be a string")
+		case in.workerID == "":
+			p.addMissing("workerId", "Worker ID")
 		}
 	}
+	in.Body.check(&p)
+	return p
 }
 
-// beatCapabilities reads what form 1 says of the worker itself.
-func (b *body) beatCapabilities(h *domain.Heartbeat) {
-	if b.kind() != '{' || !b.object() {
-		return
+// legacyHeartbeat handles the oldest form, which names its worker in the body.
+func (a *api) legacyHeartbeat(ctx context.Context, c *requestContext, in *legacyHeartbeatInput) (heartbeatView, error) {
+	if _, err := c.authorizeWorker(in.Body.WorkerID.workerRef()); err != nil {
+		return heartbeatView{}, err
 	}
-	for b.next() {
-		switch b.member() {
-		case "maxSessions":
-			b.capacity(h)
-		case "version":
-			b.note(&h.Version, maxWord)
-		case "environment":
-			b.note(&h.Environment, maxWord)
-		}
-	}
+	return heartbeatResult(a.Protocol.Heartbeat(ctx, in.Body.heartbeat(in.workerID)))
 }
 
-// capacity reads the most sessions a worker takes; a figure that cannot be
-// meant is as if it were not there.
-func (b *body) capacity(h *domain.Heartbeat) {
-	var n int
-	if b.count32(&n); n >= 1 && n <= maxCapacity {
-		h.Capacity = n
-	}
+// heartbeatView is the answer to a heartbeat.
+type heartbeatView struct {
+	WorkerID             string              `json:"workerId" example:"worker-1"`
+	Status               domain.WorkerStatus `json:"status" example:"ONLINE"`
+	SessionCount         int                 `json:"sessionCount" example:"2"`
+	LastHeartbeat        jsonTime            `json:"lastHeartbeat"`
+	SessionsProcessed    int                 `json:"sessionsProcessed" doc:"Sessions listed" example:"2"`
+	SessionsSynced       int                 `json:"sessionsSynced" doc:"Listed sessions that changed here" example:"1"`
+	StaleWorkersDetected int                 `json:"staleWorkersDetected" example:"0"`
+	SessionBreakdown     domain.Breakdown    `json:"sessionBreakdown"`
+	Metrics              heartbeatFigures    `json:"metrics"`
+	Commands             []commandView       `json:"commands" doc:"Sessions to stop"`
+	LeaseMS              int64               `json:"leaseMs,omitzero" doc:"Milliseconds that the worker may run without an accepted heartbeat" example:"45000"`
 }
 
-// percent reads a percentage, held within 0 and 100.
-func (b *body) percent(to *float64) {
-	var f float64
-	if b.measure(&f) {
-		*to = min(max(f, 0), 100)
-	}
+type heartbeatFigures struct {
+	CPUUsage     nullableFloat `json:"cpuUsage" example:"12.35"`
+	MemoryUsage  nullableFloat `json:"memoryUsage" example:"40.25"`
+	Uptime       int64         `json:"uptime" doc:"Seconds" example:"86400"`
+	MessageCount int64         `json:"messageCount" doc:"-1 if it is unknown" example:"1234"`
 }
 
-// count32 reads a count, held within what a sum can take.
-func (b *body) count32(to *int) {
-	var f float64
-	if b.measure(&f) {
-		*to = int(min(max(f, 0), 1e6))
-	}
-}
-
-// maxExact is the largest whole number that a JSON number carries exactly.
-const maxExact = 1 << 53
-
-// beatView is the answer to a heartbeat.
-type beatView service.HeartbeatResult
-
-// beaten is the answer of a use case to a heartbeat, or its error.
-func beaten(answer *service.HeartbeatResult, err error) (any, error) {
+// heartbeatResult returns the answer of the service to a heartbeat, or its error.
+func heartbeatResult(r *service.HeartbeatResult, err error) (heartbeatView, error) {
 	if err != nil {
-		return nil, err
+		return heartbeatView{}, err
 	}
-	return (*beatView)(answer), nil
+	w := r.Worker
+	return heartbeatView{
+		WorkerID: w.ID, Status: w.Status(), SessionCount: w.Used, LastHeartbeat: jsonTime(w.LastHeartbeat),
+		SessionsProcessed: r.Processed, SessionsSynced: r.Synced, StaleWorkersDetected: r.Stale, SessionBreakdown: r.Breakdown,
+		Metrics:  heartbeatFigures{nullableFloat(w.CPU), nullableFloat(w.Memory), int64(w.Uptime / time.Second), w.MessageCount},
+		Commands: viewCommands(r.Commands), LeaseMS: max(r.Lease, 0).Milliseconds(),
+	}, nil
 }
 
-func (v *beatView) appendJSON(b []byte) []byte {
-	w := v.Worker
-	b = append(b, `{"workerId":`...)
-	b = appendString(b, w.ID)
-	b = append(b, `,"status":`...)
-	b = appendString(b, string(w.Status()))
-	b = appendCount(b, `,"sessionCount":`, w.Used)
-	b = append(b, `,"lastHeartbeat":`...)
-	b = appendTime(b, w.LastHeartbeat)
-	b = appendCount(b, `,"sessionsProcessed":`, v.Processed)
-	b = appendCount(b, `,"sessionsSynced":`, v.Synced)
-	b = appendCount(b, `,"staleWorkersDetected":`, v.Stale)
-	d := v.Breakdown
-	b = appendCount(b, `,"sessionBreakdown":{"total":`, d.Total)
-	b = appendCount(b, `,"connected":`, d.Connected)
-	b = appendCount(b, `,"disconnected":`, d.Disconnected)
-	b = appendCount(b, `,"qr_required":`, d.QRRequired)
-	b = appendCount(b, `,"reconnecting":`, d.Reconnecting)
-	b = appendCount(b, `,"error":`, d.Error)
-	b = appendCount(b, `,"init":`, d.Init)
-	b = append(b, `},"metrics":{"cpuUsage":`...)
-	b = appendFigure(b, w.CPU)
-	b = append(b, `,"memoryUsage":`...)
-	b = appendFigure(b, w.Memory)
-	b = appendCount(b, `,"uptime":`, int(w.Uptime/time.Second))
-	b = appendCount(b, `,"messageCount":`, int(w.MessageCount))
-	b = append(b, `},"commands":[`...)
-	for i, command := range v.Commands {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = append(b, `{"type":"`+stopSession+`","sessionId":`...)
-		b = appendString(b, command.SessionID)
-		b = append(b, `,"generation":`...)
-		b = strconv.AppendInt(b, command.Generation, 10)
-		b = append(b, '}')
+func viewCommands(list []service.StopCommand) []commandView {
+	commands := make([]commandView, len(list))
+	for i, stop := range list {
+		commands[i] = commandView{stopSession, stop.SessionID, stop.Generation}
 	}
-	b = append(b, ']')
-	if v.Lease > 0 {
-		b = append(b, `,"leaseMs":`...)
-		b = strconv.AppendInt(b, v.Lease.Milliseconds(), 10)
-	}
-	return append(b, '}')
-}
-
-func appendCount(b []byte, name string, n int) []byte {
-	return strconv.AppendInt(append(b, name...), int64(n), 10)
+	return commands
 }

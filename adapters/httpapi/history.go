@@ -1,9 +1,11 @@
 package httpapi
 
 import (
+	"cmp"
 	"context"
 	"strings"
 
+	"github.com/danielgtaylor/huma/v2"
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/switchyard-wa/switchyard/domain"
@@ -11,78 +13,110 @@ import (
 
 // messageView is a message of the history.
 type messageView struct {
-	ID           string               `json:"id"`
-	MessageID    optional             `json:"messageId"`
-	SessionID    string               `json:"sessionId"`
-	Direction    domain.Direction     `json:"direction"`
-	From         optional             `json:"from"`
-	To           optional             `json:"to"`
-	Type         domain.MessageType   `json:"type"`
-	Content      jsontext.Value       `json:"content"` // a string, or an object for structured types
-	MediaURL     optional             `json:"mediaUrl"`
-	Filename     optional             `json:"filename"`
-	Caption      optional             `json:"caption"`
-	Status       domain.MessageStatus `json:"status"`
-	ErrorMessage optional             `json:"errorMessage"`
-	CreatedAt    stamp                `json:"createdAt"`
-	SentAt       stamp                `json:"sentAt"`
-	DeliveredAt  stamp                `json:"deliveredAt"`
-	ReadAt       stamp                `json:"readAt"`
+	ID           string               `json:"id" doc:"Our id" example:"01JX3B5ZKQ7M"`
+	MessageID    nullableString       `json:"messageId" doc:"The id by which WhatsApp knows the message" example:"3EB0C767D26B"`
+	SessionID    string               `json:"sessionId" example:"support"`
+	Direction    domain.Direction     `json:"direction" doc:"OUTBOUND or INBOUND" example:"OUTBOUND"`
+	From         nullableString       `json:"from" example:"6281234567890@s.whatsapp.net"`
+	To           nullableString       `json:"to" example:"6289999999999@s.whatsapp.net"`
+	Type         domain.MessageType   `json:"type" doc:"text, image, document, audio, video, sticker, location, contact, link or poll" example:"text"`
+	Content      messageContent       `json:"content"`
+	MediaURL     nullableString       `json:"mediaUrl" example:"https://example.com/a.png"`
+	Filename     nullableString       `json:"filename" example:"a.pdf"`
+	Caption      nullableString       `json:"caption" example:"The invoice"`
+	Status       domain.MessageStatus `json:"status" doc:"PENDING, SENT, DELIVERED, READ or FAILED" example:"SENT"`
+	ErrorMessage nullableString       `json:"errorMessage" doc:"Why the status is FAILED"`
+	CreatedAt    jsonTime             `json:"createdAt"`
+	SentAt       jsonTime             `json:"sentAt"`
+	DeliveredAt  jsonTime             `json:"deliveredAt"`
+	ReadAt       jsonTime             `json:"readAt"`
+}
+
+// messageContent is the text of a message, or the object of a structured type.
+type messageContent jsontext.Value
+
+// MarshalJSON writes the content.
+func (c messageContent) MarshalJSON() ([]byte, error) { return c, nil }
+
+// Schema describes the content.
+func (messageContent) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{Description: "The text, the object of a location, contact, link or poll, or null", Examples: []any{"hello"}}
 }
 
 func viewMessage(m *domain.Message) messageView {
 	return messageView{
-		ID: m.ID, MessageID: optional(m.WhatsAppID), SessionID: m.SessionID, Direction: m.Direction,
-		From: optional(m.From), To: optional(m.To), Type: m.Type, Content: viewContent(m),
-		MediaURL: optional(m.MediaURL), Filename: optional(m.Filename), Caption: optional(m.Caption),
-		Status: m.Status, ErrorMessage: optional(m.Error), CreatedAt: stamp(m.CreatedAt),
-		SentAt: stamp(m.SentAt), DeliveredAt: stamp(m.DeliveredAt), ReadAt: stamp(m.ReadAt),
+		ID: m.ID, MessageID: nullableString(m.WhatsAppID), SessionID: m.SessionID, Direction: m.Direction,
+		From: nullableString(m.From), To: nullableString(m.To), Type: m.Type, Content: viewContent(m),
+		MediaURL: nullableString(m.MediaURL), Filename: nullableString(m.Filename), Caption: nullableString(m.Caption),
+		Status: m.Status, ErrorMessage: nullableString(m.Error), CreatedAt: jsonTime(m.CreatedAt),
+		SentAt: jsonTime(m.SentAt), DeliveredAt: jsonTime(m.DeliveredAt), ReadAt: jsonTime(m.ReadAt),
 	}
 }
 
-// viewContent gives a structured content as the object that it is.
-func viewContent(m *domain.Message) jsontext.Value {
+// viewContent returns a structured content as the object that it is.
+func viewContent(m *domain.Message) messageContent {
 	switch m.Type {
 	case domain.TypeLocation, domain.TypeContact, domain.TypeLink, domain.TypePoll:
 		if v := jsontext.Value(m.Content); v.Kind() == jsontext.KindBeginObject && v.IsValid() {
-			return v
+			return messageContent(v)
 		}
 	}
-	return appendOptional(nil, m.Content)
+	if m.Content == "" {
+		return messageContent("null")
+	}
+	quoted, _ := jsontext.AppendQuote(nil, m.Content) // invalid UTF-8 is replaced
+	return quoted
 }
 
-func (a *api) history(ctx context.Context, c *call) (any, error) {
-	q := c.query()
-	f := domain.MessageFilter{Limit: defaultLimit}
-	parse(q, "direction", &f.Direction, oneOf(domain.Outbound, domain.Inbound))
-	parse(q, "type", &f.Type, domain.ParseMessageType)
-	parse(q, "status", &f.Status, domain.ParseMessageStatus)
-	q.text("to", &f.To)
-	f.To = recipientPart(f.To)
-	q.text("search", &f.Search)
-	q.time("since", &f.Since)
-	q.time("until", &f.Until)
-	parse(q, "cursor", &f.After, domain.ParseCursor)
-	q.integer("limit", &f.Limit, 1, maxLimit)
-	if err := q.end(); err != nil {
-		return nil, err
-	}
-	messages, next, err := a.Messages.History(ctx, c.caller.UserID, c.sessionRef(), f)
+type historyInput struct {
+	SessionPath
+	Direction string `query:"direction" doc:"OUTBOUND or INBOUND, in any case" example:"OUTBOUND"`
+	Type      string `query:"type" doc:"A type of message, in any case" example:"text"`
+	Status    string `query:"status" doc:"A message's status, in any case" example:"DELIVERED"`
+	To        string `query:"to" doc:"The recipient: a number, a JID, or part of one" example:"6289999999999"`
+	Search    string `query:"search" doc:"Part of the content, at most 255 bytes" example:"invoice"`
+	Since     string `query:"since" doc:"RFC 3339, a date, or milliseconds (or seconds) since 1970" example:"2026-03-01T00:00:00Z"`
+	Until     string `query:"until" doc:"Like since" example:"2026-03-02"`
+	Cursor    string `query:"cursor" doc:"nextCursor of the page before"`
+	Limit     int    `query:"limit" minimum:"1" maximum:"100" doc:"How many to return; 20 if it is not given" example:"20"`
+	filter    domain.MessageFilter
+}
+
+// Resolve reads the parameters.
+func (in *historyInput) Resolve(huma.Context) []error {
+	var p problems
+	f := &in.filter
+	f.Limit = cmp.Or(in.Limit, defaultLimit)
+	parse(&p, "direction", in.Direction, &f.Direction, oneOf(domain.Outbound, domain.Inbound))
+	parse(&p, "type", in.Type, &f.Type, domain.ParseMessageType)
+	parse(&p, "status", in.Status, &f.Status, domain.ParseMessageStatus)
+	f.To = recipientPart(p.searchText("to", in.To))
+	f.Search = p.searchText("search", in.Search)
+	p.time("since", in.Since, &f.Since)
+	p.time("until", in.Until, &f.Until)
+	parse(&p, "cursor", in.Cursor, &f.After, domain.ParseCursor)
+	return p
+}
+
+type historyView struct {
+	Messages   []messageView  `json:"messages"`
+	NextCursor nullableString `json:"nextCursor" doc:"Null on the last page" example:"AAYxyz"`
+}
+
+func (a *api) history(ctx context.Context, c *requestContext, in *historyInput) (historyView, error) {
+	messages, next, err := a.Messages.History(ctx, c.principal.UserID, c.sessionRef(), in.filter)
 	if err != nil {
-		return nil, err
+		return historyView{}, err
 	}
 	views := make([]messageView, len(messages))
 	for i, m := range messages {
 		views[i] = viewMessage(m)
 	}
-	return struct {
-		Messages   []messageView `json:"messages"`
-		NextCursor optional      `json:"nextCursor"`
-	}{views, optional(next.String())}, nil
+	return historyView{views, nullableString(next.String())}, nil
 }
 
-// recipientPart gives a whole number or JID, however it is written, as the history
-// has it. Parts of one are looked for as they are.
+// recipientPart returns a whole number or JID, however it is written, as the
+// history has it. Parts of one are looked for as they are.
 func recipientPart(s string) string {
 	if strings.Contains(s, "@") {
 		if jid, err := domain.ParseRecipient(s); err == nil {
@@ -94,10 +128,15 @@ func recipientPart(s string) string {
 	return s
 }
 
-func (a *api) messageByID(ctx context.Context, c *call) (any, error) {
-	m, err := a.Messages.Get(ctx, c.caller.UserID, c.sessionRef(), c.param("messageId"))
+type messageInput struct {
+	SessionPath
+	MessageID string `path:"messageId" doc:"Our id of the message, or WhatsApp's" example:"3EB0C767D26B"`
+}
+
+func (a *api) messageByID(ctx context.Context, c *requestContext, in *messageInput) (messageView, error) {
+	m, err := a.Messages.Get(ctx, c.principal.UserID, c.sessionRef(), clean(in.MessageID, maxID))
 	if err != nil {
-		return nil, err
+		return messageView{}, err
 	}
 	return viewMessage(m), nil
 }

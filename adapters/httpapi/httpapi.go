@@ -12,21 +12,23 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-kit/kit/endpoint"
+
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
-// Config is what the API is made of. The use cases and WorkerTokens are needed;
-// the zero value of everything else works.
+// Config configures the API. The services and WorkerTokens are required; the zero
+// value of every other field works.
 type Config struct {
 	service.Services
 	Accounts service.Accounts
 
-	WorkerTokens *WorkerTokens // those that workers may use; nil: none
+	WorkerTokens *WorkerTokens // accepted of workers; nil: none
 
 	// RateLimits turns on the limits per address and per user, which Limiter
-	// counts. The limits of the tiers are the use cases' and not affected.
+	// counts. The services enforce the limits of the tiers in any case.
 	RateLimits bool
 	Limiter    ports.Limiter
 
@@ -34,15 +36,15 @@ type Config struct {
 	IDs   ports.IDs    // for requests that bring no id of their own; nil: random ones
 	Log   *slog.Logger // the access log, and causes of errors; nil: none
 
-	// Health looks at what the server depends on, for /health/detailed and
-	// /readyz. It is called for every such request. Nil: nothing to look at.
+	// Health checks the dependencies of the server, for /health/detailed and
+	// /readyz. It is called for every such request. Nil: no dependencies.
 	Health func(ctx context.Context) []Check
-	// Ready reports whether the server takes requests; false while it starts
-	// and once it is to stop. Nil: always.
+	// Ready reports whether the server takes requests: false while it starts and
+	// once it stops. Nil: always.
 	Ready   func() bool
 	Version string
 
-	// QRLife is how long a QR in a worker's report is good for; 0: a minute.
+	// QRLife is the life of a QR code in a worker's report; 0: a minute.
 	QRLife time.Duration
 
 	// CORSOrigins are the origins whose pages may call the API, such as
@@ -52,7 +54,7 @@ type Config struct {
 	TrustedProxies []netip.Prefix
 }
 
-// Check is the state of one thing that the server depends on.
+// Check is the state of one dependency of the server.
 type Check struct {
 	Name     string
 	OK       bool
@@ -63,14 +65,15 @@ type Check struct {
 
 type api struct {
 	Config
-	inside  *router // below the base paths
-	outside *router
-	origins map[string]bool
-	started time.Time
+	surface   *surface
+	endpoints []endpoint.Endpoint // by the index of the route
+	pages     map[string]page
+	origins   map[string]bool
+	started   time.Time
 }
 
-// New returns the handler of the whole API. It panics if its route table is
-// contradictory, which a test rules out.
+// New returns the handler of the whole API. It may be mounted on any mux, at its
+// root or beside other handlers.
 func New(cfg Config) http.Handler { return newAPI(cfg) }
 
 func newAPI(cfg Config) *api {
@@ -86,102 +89,57 @@ func newAPI(cfg Config) *api {
 	if cfg.QRLife <= 0 {
 		cfg.QRLife = time.Minute
 	}
-	a := &api{Config: cfg, origins: make(map[string]bool), started: cfg.Clock.Now()}
+	a := &api{Config: cfg, surface: theSurface(), pages: pages(cfg.Version), origins: make(map[string]bool), started: cfg.Clock.Now()}
 	for _, origin := range cfg.CORSOrigins {
 		a.origins[strings.ToLower(strings.TrimRight(origin, "/"))] = true
 	}
 	limits := newLimits(a)
-	var inside, outside []mounted
-	for i := range table {
-		m := a.mount(&table[i], limits)
-		if table[i].outside {
-			outside = append(outside, m)
-		} else {
-			inside = append(inside, m)
-		}
+	for _, r := range a.surface.routes {
+		around := endpoint.Chain(a.authenticate(r.credential), limits.of(r.limit))
+		a.endpoints = append(a.endpoints, around(decodeAndHandle))
 	}
-	a.inside, a.outside = newRouter(inside), newRouter(outside)
 	return a
 }
 
 // ServeHTTP answers one request.
 func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	c := &call{
+	c := &requestContext{
 		Context: r.Context(), api: a, w: w, r: r,
-		start: a.Clock.Now(), scratch: scratches.Get().(*scratch),
+		start: a.Clock.Now(), buffers: bufferPool.Get().(*buffers),
 	}
 	c.identify()
 	setHeaders(w.Header(), r)
 	defer c.finish()
-	if a.cors(c) {
-		return
-	}
-	res, params := a.find(r)
-	if res == nil {
-		c.fail(errNoRoute(r))
-		return
-	}
-	m := res.method(r.Method)
-	switch {
-	case m != nil:
-		c.route, c.resource, c.params = m.route, res, params
-		m.server.ServeHTTP(w, r.WithContext(c))
-	case r.Method == http.MethodOptions:
-		w.Header()["Allow"] = res.allow
-		c.send(http.StatusNoContent, nil, nil)
-	default:
-		w.Header()["Allow"] = res.allow
-		c.fail(errMethod(r, res))
+	if !a.cors(c) {
+		a.surface.router.ServeHTTP(w, c.rewrite())
 	}
 }
 
-// find looks the request's path up, below a base path or outside.
-func (a *api) find(r *http.Request) (*resource, [2]string) {
-	path, raw := r.URL.Path, r.URL.RawPath
-	for _, base := range basePaths {
-		if inside, ok := below(path, base); ok {
-			rawInside, _ := below(raw, base)
-			return a.inside.find(inside, rawInside)
-		}
-	}
-	return a.outside.find(path, raw)
-}
-
-// basePaths are tried in this order.
-var basePaths = [...]string{"/api/v1", "/api"}
-
-func below(path, base string) (string, bool) {
-	rest, ok := strings.CutPrefix(path, base)
-	return rest, ok && strings.HasPrefix(rest, "/")
-}
-
-// finish ends a request: it answers for a panic, writes the access log and
-// gives the buffers back.
-func (c *call) finish() {
+// finish ends a request: it answers 500 after a panic, writes the access log and
+// releases the buffers.
+func (c *requestContext) finish() {
 	if p := recover(); p != nil {
 		if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 			panic(p)
 		}
-		c.Log().ErrorContext(c.Context, "panic in a request", "request", c.id,
+		c.Log().ErrorContext(c.Context, "request panicked", "request", c.id,
 			"panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 		if c.status != 0 {
-			panic(http.ErrAbortHandler) // half an answer must not look like a whole one
+			panic(http.ErrAbortHandler) // a partial answer must not look complete
 		}
 		c.fail(domain.Errorf(domain.Internal, domain.CodeInternal, internalMessage))
 	}
 	c.log()
-	if c.scratch.reusable() {
-		scratches.Put(c.scratch)
-	}
-	c.scratch = nil
+	c.buffers.release()
+	c.buffers = nil
 }
 
-// Log is where the call's messages go.
-func (c *call) Log() *slog.Logger { return c.api.Config.Log }
+// Log returns the logger of the API.
+func (c *requestContext) Log() *slog.Logger { return c.api.Config.Log }
 
-// log writes the access log: who asked for what and what came of it, but
-// never a token, a body, or a query, which can hold secrets.
-func (c *call) log() {
+// log writes the access log: the caller, the route and the outcome. Tokens, bodies
+// and queries can hold secrets and are not logged.
+func (c *requestContext) log() {
 	level := slog.LevelInfo
 	switch {
 	case c.status >= http.StatusInternalServerError:

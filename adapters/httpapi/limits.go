@@ -12,18 +12,18 @@ import (
 	"github.com/switchyard-wa/switchyard/domain"
 )
 
-// A limit is the class of rate limit that a route belongs to.
-type limit uint8
+// A limitClass is the class of rate limit that a route belongs to.
+type limitClass uint8
 
 const (
-	unlimited limit = iota
-	perIP           // public routes that could be used to guess
-	perUser         // everything by access token
-	perKey          // counted by the use case that checks the key; access tokens as perUser
+	unlimited limitClass = iota
+	perIP                // public routes that could be used to guess
+	perUser              // everything by access token
+	perKey               // counted by the service that checks the key; access tokens as perUser
 )
 
 // String names the class in listings.
-func (l limit) String() string {
+func (l limitClass) String() string {
 	return [...]string{"-", "ip", "user", "key"}[l]
 }
 
@@ -34,7 +34,7 @@ const (
 	rateMessage = "Too many requests; wait as long as Retry-After says"
 )
 
-// limits makes the middlewares that limit routes.
+// limits builds the endpoint middlewares that limit routes.
 type limits struct {
 	api *api
 	// While the limiter cannot be reached, requests are let through, but
@@ -49,8 +49,8 @@ func newLimits(a *api) *limits {
 	}
 }
 
-// of returns the middleware for a class.
-func (l *limits) of(class limit) endpoint.Middleware {
+// of returns the endpoint middleware for a class.
+func (l *limits) of(class limitClass) endpoint.Middleware {
 	return func(next endpoint.Endpoint) endpoint.Endpoint {
 		if class == unlimited || !l.api.RateLimits || l.api.Limiter == nil {
 			return next
@@ -60,7 +60,7 @@ func (l *limits) of(class limit) endpoint.Middleware {
 			blind = l.fallback(next)
 		}
 		return func(ctx context.Context, request any) (any, error) {
-			c := request.(*call)
+			c := request.(*requestContext)
 			key, most := l.key(c, class)
 			if key == "" {
 				return next(ctx, request)
@@ -80,18 +80,19 @@ func (l *limits) of(class limit) endpoint.Middleware {
 	}
 }
 
-// key returns what a call is counted under, and how many are allowed a minute.
-func (l *limits) key(c *call, class limit) (key string, most int) {
+// key returns the key that a request is counted under, and the requests allowed a
+// minute. An empty key is not limited.
+func (l *limits) key(c *requestContext, class limitClass) (key string, most int) {
 	switch {
 	case class == perIP:
 		return "http:ip:" + network(c.ip()), perMinuteByIP
-	case c.caller.UserID != "":
-		return "http:user:" + c.caller.UserID, perMinuteByUser
+	case c.principal.UserID != "":
+		return "http:user:" + c.principal.UserID, perMinuteByUser
 	}
 	return "", 0 // an API key or a worker
 }
 
-// network is whom an address belongs to: with IPv6 a customer has a whole /64.
+// network returns the network of an address: with IPv6 a customer has a whole /64.
 func network(ip netip.Addr) string {
 	if ip.Is6() {
 		if p, err := ip.Prefix(64); err == nil {

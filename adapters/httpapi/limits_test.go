@@ -44,7 +44,7 @@ func limited(s *stub) (http.Handler, *countingLimiter) {
 func TestLimitPerAddress(t *testing.T) {
 	h, l := limited(&stub{})
 	login := func(ip string) reply {
-		r := request("POST", "/api/v1/auth/login", "", loginBody)
+		r := request("POST", "/api/v1/auth/login", "", goodLogin)
 		r.RemoteAddr = ip + ":1234"
 		return serve(t, h, r)
 	}
@@ -78,7 +78,7 @@ func TestLimiterFails(t *testing.T) {
 	l.err = errors.New("redis is gone")
 	statuses := make(map[int]int)
 	for range 1000 {
-		statuses[serve(t, h, request("POST", "/api/v1/auth/login", "", loginBody)).Code]++
+		statuses[serve(t, h, request("POST", "/api/v1/auth/login", "", goodLogin)).Code]++
 	}
 	assert.GreaterOrEqual(t, statuses[http.StatusOK], perMinuteByIP)
 	assert.Greater(t, statuses[http.StatusTooManyRequests], 500)
@@ -144,8 +144,8 @@ func TestALimitOfAUseCaseIsShown(t *testing.T) {
 
 func TestWorkersAreNotLimited(t *testing.T) {
 	h, l := limited(&stub{})
-	for i := range table {
-		if r := &table[i]; r.auth == worker || r.auth == adminWorker {
+	for i := range apiRoutes {
+		if r := &apiRoutes[i]; r.credential == worker || r.credential == adminWorker {
 			got := serve(t, h, request(r.method, example(r), fleetToken, bodies[r.method+" "+r.path]))
 			require.Less(t, got.Code, 300, r.path)
 			assert.Empty(t, got.Header().Get("X-RateLimit-Limit"))
@@ -157,7 +157,7 @@ func TestWorkersAreNotLimited(t *testing.T) {
 func TestLimitsOff(t *testing.T) {
 	cfg := config(&stub{})
 	cfg.Limiter = &countingLimiter{err: errors.New("not to be asked")}
-	got := serve(t, New(cfg), request("POST", "/api/v1/auth/login", "", loginBody))
+	got := serve(t, New(cfg), request("POST", "/api/v1/auth/login", "", goodLogin))
 	assert.Equal(t, http.StatusOK, got.Code)
 	assert.Empty(t, got.Header().Get("X-RateLimit-Limit"))
 }
@@ -167,7 +167,7 @@ func TestRetryAfterOfAUseCase(t *testing.T) {
 	got := serve(t, New(config(&stub{err: err})), request("POST", "/api/v1/sendText", keyText, bodies["POST /sendText"]))
 	assert.Equal(t, "2", got.Header().Get("Retry-After"))
 	cause := domain.Errorf(domain.Exceeded, domain.CodeRateLimit, "m").WithCause(&delayed{errors.New("x"), 5 * time.Second})
-	got = serve(t, New(config(&stub{err: cause})), request("POST", "/api/v1/auth/login", "", loginBody))
+	got = serve(t, New(config(&stub{err: cause})), request("POST", "/api/v1/auth/login", "", goodLogin))
 	assert.Equal(t, "5", got.Header().Get("Retry-After"), "a use case says so by the cause of its error")
 	err2 := domain.Errorf(domain.Exceeded, domain.CodeMessageLimit, "m")
 	got = serve(t, New(config(&stub{err: err2})), request("POST", "/api/v1/sendText", keyText, bodies["POST /sendText"]))

@@ -2,7 +2,8 @@ package httpapi
 
 import (
 	"context"
-	"time"
+
+	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports/service"
@@ -10,80 +11,81 @@ import (
 
 // probeView is the result of calling one worker now.
 type probeView struct {
-	WorkerID     optional `json:"workerId"`
-	Endpoint     string   `json:"endpoint"`
-	Reachable    bool     `json:"reachable"`
-	Error        optional `json:"error"`
-	ResponseTime figure   `json:"responseTime"` // milliseconds
-	CheckedAt    stamp    `json:"checkedAt"`
+	WorkerID     nullableString `json:"workerId" doc:"Null for an endpoint" example:"worker-1"`
+	Endpoint     string         `json:"endpoint" example:"http://10.0.0.5:8001"`
+	Reachable    bool           `json:"reachable" example:"true"`
+	Error        nullableString `json:"error" doc:"Why it is not reachable" example:"connection refused"`
+	ResponseTime nullableFloat  `json:"responseTime" doc:"Milliseconds" example:"1.5"`
+	CheckedAt    jsonTime       `json:"checkedAt"`
 }
 
-func milliseconds(d time.Duration) figure { return figure(float64(d) / float64(time.Millisecond)) }
-
-func (c *call) probed(r *service.ProbeReport, err error) (any, error) {
+func (c *requestContext) probed(r *service.ProbeReport, err error) (probeView, error) {
 	if err != nil {
-		return nil, err
+		return probeView{}, err
 	}
 	c.message = "Worker is reachable"
 	if !r.Reachable {
 		c.message = "Worker is not reachable"
 	}
 	return probeView{
-		WorkerID: optional(r.WorkerID), Endpoint: r.Endpoint, Reachable: r.Reachable, Error: optional(r.Error),
-		ResponseTime: milliseconds(r.Took), CheckedAt: stamp(r.At),
+		WorkerID: nullableString(r.WorkerID), Endpoint: r.Endpoint, Reachable: r.Reachable, Error: nullableString(r.Error),
+		ResponseTime: milliseconds(r.Took), CheckedAt: jsonTime(r.At),
 	}, nil
 }
 
-func (a *api) testEndpoint(ctx context.Context, c *call) (any, error) {
-	b, err := c.read()
-	if err != nil {
-		return nil, err
-	}
-	var endpoint *string
-	for b.next() {
-		if b.member() == "endpoint" {
-			b.optional(&endpoint)
-		}
-	}
-	target := b.checked("endpoint", endpoint, "Endpoint", domain.ParseEndpoint)
-	if err := b.end(); err != nil {
-		return nil, err
-	}
-	return c.probed(a.Workers.TestEndpoint(ctx, target))
+type testEndpointBody struct {
+	Endpoint string `json:"endpoint" minLength:"1" doc:"http or https, with the port" example:"http://10.0.0.5:8001"`
 }
 
-func (a *api) testWorker(ctx context.Context, c *call) (any, error) {
+type testEndpointInput struct{ Body testEndpointBody }
+
+// Resolve applies the rules of the domain.
+func (in *testEndpointInput) Resolve(huma.Context) []error {
+	var p problems
+	in.Body.Endpoint = p.text("endpoint", in.Body.Endpoint, domain.ParseEndpoint)
+	return p
+}
+
+func (a *api) testEndpoint(ctx context.Context, c *requestContext, in *testEndpointInput) (probeView, error) {
+	return c.probed(a.Workers.TestEndpoint(ctx, in.Body.Endpoint))
+}
+
+func (a *api) testWorker(ctx context.Context, c *requestContext, _ *workerInput) (probeView, error) {
 	return c.probed(a.Workers.Test(ctx, c.workerRef()))
 }
 
 type checkView struct {
-	WorkerID     string `json:"workerId"`
-	Endpoint     string `json:"endpoint"`
-	Status       string `json:"status"` // HEALTHY or FAILED
-	Error        string `json:"error,omitzero"`
-	ResponseTime figure `json:"responseTime"` // milliseconds
-	CheckedAt    stamp  `json:"checkedAt"`
+	WorkerID     string        `json:"workerId" example:"worker-1"`
+	Endpoint     string        `json:"endpoint" example:"http://10.0.0.5:8001"`
+	Status       string        `json:"status" doc:"HEALTHY or FAILED" example:"HEALTHY"`
+	Error        string        `json:"error,omitzero" example:"connection refused"`
+	ResponseTime nullableFloat `json:"responseTime" doc:"Milliseconds" example:"1.5"`
+	CheckedAt    jsonTime      `json:"checkedAt"`
 }
 
-func (a *api) probeAll(ctx context.Context, _ *call) (any, error) {
+type checkSummary struct {
+	Total     int      `json:"total" example:"2"`
+	Healthy   int      `json:"healthy" example:"1"`
+	Failed    int      `json:"failed" example:"1"`
+	CheckedAt jsonTime `json:"checkedAt"`
+}
+
+type healthCheckView struct {
+	Summary checkSummary `json:"summary"`
+	Results []checkView  `json:"results"`
+}
+
+func (a *api) probeAll(ctx context.Context, _ *requestContext, _ *noInput) (healthCheckView, error) {
+	var v healthCheckView
 	reports, err := a.Workers.ProbeAll(ctx)
 	if err != nil {
-		return nil, err
+		return v, err
 	}
-	var v struct {
-		Summary struct {
-			Total     int   `json:"total"`
-			Healthy   int   `json:"healthy"`
-			Failed    int   `json:"failed"`
-			CheckedAt stamp `json:"checkedAt"`
-		} `json:"summary"`
-		Results []checkView `json:"results"`
-	}
-	v.Summary.Total, v.Summary.CheckedAt = len(reports), stamp(a.Clock.Now())
+	v.Summary.Total, v.Summary.CheckedAt = len(reports), jsonTime(a.Clock.Now())
 	for _, r := range reports {
 		check := checkView{
 			WorkerID: r.WorkerID, Endpoint: r.Endpoint, Status: "HEALTHY", Error: r.Error,
-			ResponseTime: milliseconds(r.Took), CheckedAt: stamp(r.At),
+			ResponseTime: milliseconds(r.Took), CheckedAt: jsonTime(r.At),
 		}
 		if r.Reachable {
 			v.Summary.Healthy++
@@ -96,25 +98,25 @@ func (a *api) probeAll(ctx context.Context, _ *call) (any, error) {
 	return v, nil
 }
 
-type monitorView struct {
-	Running    bool  `json:"running"`
-	IntervalMS int64 `json:"intervalMs"`
-	LastCheck  stamp `json:"lastCheck"`
-	Workers    int   `json:"workers"`
+type probeStatusView struct {
+	Running    bool     `json:"running" example:"true"`
+	IntervalMS int64    `json:"intervalMs" doc:"Milliseconds between probes of one worker" example:"5000"`
+	LastCheck  jsonTime `json:"lastCheck" doc:"The last probe of this replica"`
+	Workers    int      `json:"workers" doc:"In the fleet" example:"2"`
 }
 
-func viewMonitor(m service.ProbeStatus, err error) (any, error) {
-	return monitorView{m.Running, m.Interval.Milliseconds(), stamp(m.LastCheck), m.Workers}, err
+func viewProbeStatus(m service.ProbeStatus, err error) (probeStatusView, error) {
+	return probeStatusView{m.Running, m.Interval.Milliseconds(), jsonTime(m.LastCheck), m.Workers}, err
 }
 
-func (a *api) monitor(ctx context.Context, _ *call) (any, error) {
-	return viewMonitor(a.Workers.ProbeStatus(ctx), nil)
+func (a *api) probeStatus(ctx context.Context, _ *requestContext, _ *noInput) (probeStatusView, error) {
+	return viewProbeStatus(a.Workers.ProbeStatus(ctx), nil)
 }
 
-func (a *api) startMonitor(ctx context.Context, _ *call) (any, error) {
-	return viewMonitor(a.Workers.StartProbes(ctx))
+func (a *api) startProbes(ctx context.Context, _ *requestContext, _ *noInput) (probeStatusView, error) {
+	return viewProbeStatus(a.Workers.StartProbes(ctx))
 }
 
-func (a *api) stopMonitor(ctx context.Context, _ *call) (any, error) {
-	return viewMonitor(a.Workers.StopProbes(ctx))
+func (a *api) stopProbes(ctx context.Context, _ *requestContext, _ *noInput) (probeStatusView, error) {
+	return viewProbeStatus(a.Workers.StopProbes(ctx))
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/danielgtaylor/huma/v2"
 	"github.com/makiuchi-d/gozxing"
 	qrreader "github.com/makiuchi-d/gozxing/qrcode"
 	"rsc.io/qr"
@@ -18,28 +19,28 @@ import (
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
-// qrView is what there is to scan or type.
+// qrView is the QR code to scan, or the pairing code to type.
 type qrView struct {
-	SessionID   string        `json:"sessionId"`
-	Status      domain.Status `json:"status"`
-	WorkerID    *optional     `json:"workerId,omitzero"` // in connect's answer only
-	QRCode      optional      `json:"qrCode"`            // a PNG as a data URL
-	QRString    optional      `json:"qrString"`
-	ExpiresAt   stamp         `json:"expiresAt"`
-	PairingCode *optional     `json:"pairingCode,omitzero"` // where one was asked for
+	SessionID   string          `json:"sessionId" example:"support"`
+	Status      domain.Status   `json:"status" doc:"A session's status" example:"QR_REQUIRED"`
+	WorkerID    *nullableString `json:"workerId,omitzero" doc:"In the answer to a connect" example:"worker-1"`
+	QRCode      nullableString  `json:"qrCode" doc:"The QR code as a PNG in a data URL" example:"data:image/png;base64,iVBORw0KGgo="`
+	QRString    nullableString  `json:"qrString" doc:"What the QR code says" example:"2@Zx81kQ0Vqf6h"`
+	ExpiresAt   jsonTime        `json:"expiresAt"`
+	PairingCode *nullableString `json:"pairingCode,omitzero" doc:"Where one was asked for" example:"ABCD-1234"`
 }
 
-// view shows what there is at the given time. What has expired is not there.
+// viewQR shows the codes at the given time. It leaves out expired ones.
 func viewQR(s *service.SessionQR, pairing bool, now time.Time) qrView {
 	v := qrView{SessionID: s.SessionID, Status: s.Status}
-	if code := optional(s.PairingCode); pairing || code != "" {
+	if code := nullableString(s.PairingCode); pairing || code != "" {
 		v.PairingCode = &code
 	}
 	if live := current(s.QR, now); !live.IsZero() {
-		v.QRString = optional(live.Code)
-		v.ExpiresAt = stamp(live.ExpiresAt)
+		v.QRString = nullableString(live.Code)
+		v.ExpiresAt = jsonTime(live.ExpiresAt)
 		if picture := drawPNG(live); picture != nil {
-			v.QRCode = optional("data:image/png;base64," + base64.StdEncoding.EncodeToString(picture))
+			v.QRCode = nullableString("data:image/png;base64," + base64.StdEncoding.EncodeToString(picture))
 		}
 	}
 	return v
@@ -53,48 +54,41 @@ func current(q domain.QR, now time.Time) domain.QR {
 	return q
 }
 
-func (a *api) connect(ctx context.Context, c *call) (any, error) {
-	q := c.query()
-	var o service.ConnectOptions
-	q.duration("wait", &o.Wait, maxWait)
-	b, err := c.read()
+type connectBody struct {
+	Pairing *pairingBody `json:"pairing,omitempty" doc:"Asks for a pairing code instead of a QR code"`
+}
+
+type pairingBody struct {
+	PhoneNumber string `json:"phoneNumber" minLength:"1" doc:"Number of the phone, in international format" example:"+62 812 3456 7890"`
+}
+
+type connectInput struct {
+	SessionPath
+	Wait    string `query:"wait" doc:"How long to wait for a QR code or a connection: a length of time such as 10s, or seconds; at most 30s" example:"10s"`
+	Body    connectBody
+	options service.ConnectOptions
+}
+
+// Resolve applies the rules of the domain.
+func (in *connectInput) Resolve(huma.Context) []error {
+	var p problems
+	if in.Body.Pairing != nil {
+		in.options.PairingPhone = p.text("pairing.phoneNumber", in.Body.Pairing.PhoneNumber, domain.ParsePhone)
+	}
+	p.duration("wait", in.Wait, &in.options.Wait, maxWait)
+	return p
+}
+
+func (a *api) connect(ctx context.Context, c *requestContext, in *connectInput) (qrView, error) {
+	s, err := a.Sessions.Connect(ctx, c.principal.UserID, c.sessionRef(), in.options)
 	if err != nil {
-		return nil, err
+		return qrView{}, err
 	}
-	pairing := decodePairing(b, &o)
-	b.also(q.end())
-	if err := b.end(); err != nil {
-		return nil, err
-	}
-	s, err := a.Sessions.Connect(ctx, c.caller.UserID, c.sessionRef(), o)
-	if err != nil {
-		return nil, err
-	}
-	v := viewQR(s, pairing, a.Clock.Now())
-	workerID := optional(s.WorkerID)
+	v := viewQR(s, in.Body.Pairing != nil, a.Clock.Now())
+	workerID := nullableString(s.WorkerID)
 	v.WorkerID = &workerID
 	c.message = whatNext(v)
 	return v, nil
-}
-
-// decodePairing reads the body of a connect and reports whether it asks for a
-// pairing code.
-func decodePairing(b *body, o *service.ConnectOptions) bool {
-	pairing := false
-	for b.next() {
-		if b.member() != "pairing" || !b.object() {
-			continue
-		}
-		pairing = true
-		var phone *string
-		for b.next() {
-			if b.member() == "phoneNumber" {
-				b.optional(&phone)
-			}
-		}
-		o.PairingPhone = b.checked("pairing.phoneNumber", phone, "Phone number", domain.ParsePhone)
-	}
-	return pairing
 }
 
 // whatNext tells the user what to do.
@@ -114,27 +108,37 @@ func whatNext(v qrView) string {
 	return "There is no QR code; connect the session to get one"
 }
 
-func (a *api) qr(ctx context.Context, c *call) (any, error) {
-	q := c.query()
-	format := "json"
-	parse(q, "format", &format, oneOf("json", "png", "svg", "text"))
-	if err := q.end(); err != nil {
-		return nil, err
-	}
-	s, err := a.Sessions.QR(ctx, c.caller.UserID, c.sessionRef())
+type qrInput struct {
+	SessionPath
+	Format string `query:"format" doc:"json, png, svg or text; json if it is not given" example:"json"`
+	format string
+}
+
+// Resolve reads the parameters.
+func (in *qrInput) Resolve(huma.Context) []error {
+	var p problems
+	in.format = "json"
+	parse(&p, "format", in.Format, &in.format, oneOf("json", "png", "svg", "text"))
+	return p
+}
+
+func (a *api) qr(ctx context.Context, c *requestContext, in *qrInput) (qrView, error) {
+	s, err := a.Sessions.QR(ctx, c.principal.UserID, c.sessionRef())
 	if err != nil {
-		return nil, err
+		return qrView{}, err
 	}
 	now := a.Clock.Now()
-	if format == "json" {
-		v := viewQR(s, false, now)
-		c.message = whatNext(v)
+	v := viewQR(s, false, now)
+	c.message = whatNext(v)
+	if in.format == "json" {
 		return v, nil
 	}
-	if picture, ok := draw(current(s.QR, now), format); ok {
-		return picture, nil
+	picture, ok := draw(current(s.QR, now), in.format)
+	if !ok {
+		return qrView{}, domain.Errorf(domain.NotFound, domain.CodeNotFound, "%s", c.message)
 	}
-	return nil, domain.Errorf(domain.NotFound, domain.CodeNotFound, "%s", whatNext(viewQR(s, false, now)))
+	c.picture = &picture
+	return v, nil
 }
 
 // draw makes the picture of a QR in one of the formats, if that is possible.

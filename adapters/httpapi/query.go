@@ -1,9 +1,10 @@
 package httpapi
 
 import (
+	"cmp"
 	"maps"
-	"math"
 	"net/url"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -11,52 +12,45 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/danielgtaylor/huma/v2"
+
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// A query reads the parameters of a URL and collects what is wrong with them.
-// Parameters that are missing or empty change nothing.
-type query struct {
-	values   url.Values
-	problems domain.Problems
-}
-
-func (c *call) query() *query {
-	values, err := url.ParseQuery(c.r.URL.RawQuery)
-	q := &query{values: values}
-	if err != nil {
-		q.problems.Add("query", "Query string is not valid; escape it as in ?search=a%%20b")
+// parseQuery parses the parameters of the URL.
+func (c *requestContext) parseQuery() error {
+	if c.r.URL.RawQuery == "" {
+		return nil
 	}
-	return q
+	values, err := url.ParseQuery(c.r.URL.RawQuery)
+	if err != nil {
+		return malformed("query", "Query string is not valid; escape it as in ?search=a%20b")
+	}
+	c.query = values
+	return nil
 }
 
-// end returns everything that was wrong, or nil.
-func (q *query) end() error { return q.problems.Err() }
-
-// only refuses parameters of other names, and those of these that do not say one
-// thing, where it would do harm to overlook them.
-func (q *query) only(names ...string) {
-	for _, name := range slices.Sorted(maps.Keys(q.values)) {
-		switch given := q.values[name]; {
+// only refuses parameters of other names, and those that do not say one thing,
+// where it would do harm to overlook them.
+func (p *problems) only(query url.Values, names ...string) {
+	for _, name := range slices.Sorted(maps.Keys(query)) {
+		switch given := query[name]; {
 		case !slices.Contains(names, name):
-			q.problems.Add(clean(name, maxID), "Unknown parameter; use %s", strings.Join(names, ", "))
+			p.add(clean(name, maxID), "Unknown parameter; use %s", strings.Join(names, ", "))
 		case len(given) > 1 || strings.TrimSpace(given[0]) == "":
-			q.problems.Add(name, "%s must be given once, with a value", name)
+			p.add(name, "%s must be given once, with a value", name)
 		}
 	}
 }
 
-func (q *query) get(name string) string { return strings.TrimSpace(q.values.Get(name)) }
-
-// text reads a text to look for.
-func (q *query) text(name string, to *string) {
-	s := q.get(name)
+// searchText returns a text to look for.
+func (p *problems) searchText(name, s string) string {
 	if !searchable(s) {
-		q.problems.Add(name, "%s must be plain text of at most %d bytes", name, maxID)
-		return
+		p.add(name, "%s must be plain text of at most %d bytes", name, maxID)
+		return ""
 	}
-	*to = s
+	return s
 }
 
 // searchable reports whether every store can be asked for a text.
@@ -64,15 +58,15 @@ func searchable(s string) bool {
 	return len(s) <= maxID && utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl)
 }
 
-// parse reads a parameter by a function that may find it wrong.
-func parse[T any](q *query, name string, to *T, read func(string) (T, error)) {
-	s := q.get(name)
+// parse reads a parameter, unless it is empty, by a function that may find it
+// wrong.
+func parse[T any](p *problems, name, s string, to *T, read func(string) (T, error)) {
 	if s == "" {
 		return
 	}
 	v, err := read(s)
 	if err != nil {
-		q.problems.Check(name, err)
+		p.check(name, err)
 		return
 	}
 	*to = v
@@ -94,41 +88,11 @@ func oneOf[T ~string](words ...T) func(string) (T, error) {
 	}
 }
 
-// integer reads a whole number within bounds.
-func (q *query) integer(name string, to *int, least, most int) {
-	s := q.get(name)
-	if s == "" {
-		return
-	}
-	n, err := strconv.Atoi(s)
-	if err != nil || n < least || n > most {
-		if most == math.MaxInt32 {
-			q.problems.Add(name, "%s must be a whole number of at least %d", name, least)
-		} else {
-			q.problems.Add(name, "%s must be a whole number from %d to %d", name, least, most)
-		}
-		return
-	}
-	*to = n
-}
+const timeRule = "a time such as 2025-01-31T10:00:00Z"
 
-// flag reads a yes or no.
-func (q *query) flag(name string, to *bool) {
-	s := q.get(name)
-	if s == "" {
-		return
-	}
-	v, err := strconv.ParseBool(strings.ToLower(s))
-	if err != nil {
-		q.problems.Add(name, "%s must be true or false", name)
-		return
-	}
-	*to = v
-}
-
-// time reads a point in time.
-func (q *query) time(name string, to *time.Time) {
-	s := q.get(name)
+// time reads a point in time: RFC 3339, a date, or a number of milliseconds (or
+// seconds) since 1970.
+func (p *problems) time(name, s string, to *time.Time) {
 	if s == "" {
 		return
 	}
@@ -140,32 +104,55 @@ func (q *query) time(name string, to *time.Time) {
 		t, ok = unixTime(f)
 	}
 	if !ok {
-		q.problems.Add(name, "%s must be %s", name, timeRule)
+		p.add(name, "%s must be %s", name, timeRule)
 		return
 	}
 	*to = t
 }
 
+func parseTime(s string) (time.Time, bool) {
+	t, err := time.Parse(time.RFC3339, s)
+	if err != nil {
+		return time.Time{}, false
+	}
+	t = t.UTC()
+	return t, inRange(t)
+}
+
+func unixTime(f float64) (time.Time, bool) {
+	if f < 1e11 { // in seconds until the year 5138; in milliseconds before 1973
+		f *= 1000
+	}
+	if !(f >= 0 && f < 1e15) {
+		return time.Time{}, false
+	}
+	t := time.UnixMilli(int64(f)).UTC()
+	return t, inRange(t)
+}
+
+// inRange keeps to times that every store can hold.
+func inRange(t time.Time) bool { return t.Year() >= 1970 && t.Year() <= 9999 }
+
 // duration reads a length of time such as 10s, or a number of seconds.
-func (q *query) duration(name string, to *time.Duration, most time.Duration) {
-	s := q.get(name)
+func (p *problems) duration(name, s string, to *time.Duration, most time.Duration) {
 	if s == "" {
 		return
 	}
 	d, err := time.ParseDuration(s)
 	if n, notANumber := strconv.ParseFloat(s, 64); notANumber == nil {
-		if d, err = -1, nil; n >= 0 && n <= most.Seconds() {
+		d, err = -1, nil
+		if n >= 0 && n <= most.Seconds() {
 			d = time.Duration(n * float64(time.Second))
 		}
 	}
 	if err != nil || d < 0 || d > most {
-		q.problems.Add(name, "%s must be a length of time such as 10s, at most %s", name, spell(most))
+		p.add(name, "%s must be a length of time such as 10s, at most %s", name, spell(most))
 		return
 	}
 	*to = d
 }
 
-// spell writes a duration without what is zero: 24h rather than 24h0m0s.
+// spell writes a duration without its zero parts: 24h rather than 24h0m0s.
 func spell(d time.Duration) string {
 	s := d.String()
 	if strings.HasSuffix(s, "m0s") {
@@ -177,47 +164,54 @@ func spell(d time.Duration) string {
 	return s
 }
 
-// A page is which part of a list is asked for.
-type page struct {
-	ports.Page
-	number int
-}
-
 const (
 	defaultLimit = 20
 	maxLimit     = 100
 )
 
-// page reads page and limit, or offset and limit.
-func (q *query) page() page {
-	p := page{Page: ports.Page{Limit: defaultLimit}, number: 1}
-	q.integer("limit", &p.Limit, 1, maxLimit)
-	if q.get("page") != "" {
-		q.integer("page", &p.number, 1, math.MaxInt32)
-		p.Offset = (p.number - 1) * p.Limit
-		return p
+// PageInput says which part of a list is asked for.
+type PageInput struct {
+	Limit  int `query:"limit" minimum:"1" maximum:"100" doc:"How many to return; 20 if it is not given" example:"20"`
+	Page   int `query:"page" minimum:"1" maximum:"2147483647" doc:"Which page, from 1" example:"1"`
+	Offset int `query:"offset" minimum:"0" maximum:"2147483647" doc:"How many to pass over, for callers without pages; page takes precedence" example:"0"`
+}
+
+func (in *PageInput) page() ports.Page {
+	p := ports.Page{Limit: cmp.Or(in.Limit, defaultLimit), Offset: in.Offset}
+	if in.Page > 0 {
+		p.Offset = (in.Page - 1) * p.Limit
 	}
-	q.integer("offset", &p.Offset, 0, math.MaxInt32)
-	p.number = p.Offset/p.Limit + 1
 	return p
 }
 
 // pagination tells where a page is in its list.
 type pagination struct {
-	Total      int  `json:"total"`
-	Page       int  `json:"page"`
-	Limit      int  `json:"limit"`
-	TotalPages int  `json:"totalPages"`
+	Total      int  `json:"total" example:"42"`
+	Page       int  `json:"page" example:"1"`
+	Limit      int  `json:"limit" example:"20"`
+	TotalPages int  `json:"totalPages" example:"3"`
 	HasNext    bool `json:"hasNext"`
 	HasPrev    bool `json:"hasPrev"`
 }
 
-// of describes the page within a list of a given length.
-func (p page) of(total int) pagination {
+// paginationOf describes a page of a list with so many entries in all.
+func paginationOf(p ports.Page, total int) pagination {
 	return pagination{
-		Total: total, Page: p.number, Limit: p.Limit,
+		Total: total, Page: p.Offset/p.Limit + 1, Limit: p.Limit,
 		TotalPages: (total + p.Limit - 1) / p.Limit,
 		HasNext:    p.Offset+p.Limit < total,
 		HasPrev:    p.Offset > 0,
 	}
 }
+
+// An optionalBool is a parameter that may be true, false or missing.
+type optionalBool struct{ value, isSet bool }
+
+// Receiver makes huma parse the parameter into value.
+func (b *optionalBool) Receiver() reflect.Value { return reflect.ValueOf(&b.value).Elem() }
+
+// OnParamSet notes whether the parameter is there.
+func (b *optionalBool) OnParamSet(isSet bool, _ any) { b.isSet = isSet }
+
+// Schema describes the parameter.
+func (*optionalBool) Schema(huma.Registry) *huma.Schema { return &huma.Schema{Type: huma.TypeBoolean} }

@@ -2,35 +2,78 @@ package httpapi
 
 import (
 	"context"
-	"fmt"
 	"strings"
 	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
-func (a *api) sessionReport(ctx context.Context, c *call) (any, error) {
-	b, err := c.read()
+// sessionReportBody is a worker's report on a session.
+type sessionReportBody struct {
+	SessionID          strictString   `json:"sessionId" example:"support"`
+	Status             reportedStatus `json:"status"`
+	QRCode             qrString       `json:"qrCode,omitempty" doc:"The QR code: its text, or a PNG as a data URL" example:"\"2@Zx81kQ0Vqf6h\""`
+	QRString           qrString       `json:"qrString,omitempty" doc:"The QR code's text" example:"\"2@Zx81kQ0Vqf6h\""`
+	PairingCode        lenientString  `json:"pairingCode,omitempty" example:"\"ABCD-1234\""`
+	PhoneNumber        lenientString  `json:"phoneNumber,omitempty" example:"\"6281234567890\""`
+	DisplayName        lenientString  `json:"displayName,omitempty" example:"\"Ada's shop\""`
+	WorkerID           lenientString  `json:"workerId,omitempty" example:"\"worker-1\""`
+	Timestamp          lenientTime    `json:"timestamp,omitempty"`
+	Reason             lenientString  `json:"reason,omitempty"`
+	Error              lenientString  `json:"error,omitempty"`
+	LoggedOutAt        lenientTime    `json:"loggedOutAt,omitempty"`
+	LoggedOutFromPhone lenientBool    `json:"loggedOutFromPhone,omitempty"`
+	Generation         lenientNumber  `json:"generation,omitempty" example:"3"`
+}
+
+// report returns a report that is received at now; a QR in it is good for life.
+func (b *sessionReportBody) report(now time.Time, life time.Duration) domain.Report {
+	r := domain.Report{
+		SessionID: b.SessionID.sessionRef(), Status: b.Status.status, PairingCode: b.PairingCode.cut(maxWord),
+		PhoneNumber: b.PhoneNumber.phone(), DisplayName: b.DisplayName.cut(maxID), WorkerID: b.WorkerID.workerRef(),
+		At: b.Timestamp.at, Reason: b.Reason.cut(maxNote), Error: b.Error.cut(maxNote), Generation: b.Generation.generation(),
+		LoggedOut: b.Status.loggedOut || bool(b.LoggedOutFromPhone) || !b.LoggedOutAt.at.IsZero(),
+	}
+	qr, err := domain.ParseQR(string(b.QRCode), string(b.QRString), now, life)
 	if err != nil {
-		return nil, err
+		qr, _ = domain.ParseQR(string(b.QRCode), "", now, life) // the other may be all right
 	}
-	r, err := decodeSessionReport(b, c.start, a.QRLife)
+	r.QR = readable(qr)
+	return r
+}
+
+type sessionReportInput struct{ Body sessionReportBody }
+
+// Resolve checks the required members.
+func (in *sessionReportInput) Resolve(huma.Context) []error {
+	var p problems
+	p.need("sessionId", "Session ID", in.Body.SessionID, in.Body.SessionID.sessionRef())
+	p.status("status", in.Body.Status)
+	return p
+}
+
+type sessionReportedView struct {
+	SessionID string        `json:"sessionId" example:"support"`
+	Status    domain.Status `json:"status" example:"CONNECTED"`
+	Applied   bool          `json:"applied" doc:"False if the report is stale or not by the session's worker" example:"true"`
+}
+
+func (a *api) sessionReport(ctx context.Context, c *requestContext, in *sessionReportInput) (sessionReportedView, error) {
+	workerID, err := c.authorizeWorker(in.Body.WorkerID.workerRef())
 	if err != nil {
-		return nil, err
+		return sessionReportedView{}, err
 	}
-	if r.WorkerID, err = c.speaksFor(r.WorkerID); err != nil {
-		return nil, err
-	}
+	r := in.Body.report(c.start, a.QRLife)
+	r.WorkerID = workerID
 	outcome, err := a.Protocol.ReportSession(ctx, r)
 	if err != nil {
-		return nil, err
+		return sessionReportedView{}, err
 	}
-	v := struct {
-		SessionID string        `json:"sessionId"`
-		Status    domain.Status `json:"status"`
-		Applied   bool          `json:"applied"`
-	}{r.SessionID, r.Status, false}
+	v := sessionReportedView{SessionID: r.SessionID, Status: r.Status}
 	switch outcome {
 	case domain.Applied, domain.Repeated, domain.Unchanged:
 		v.Applied = true
@@ -40,214 +83,169 @@ func (a *api) sessionReport(ctx context.Context, c *call) (any, error) {
 	return v, nil
 }
 
-// decodeSessionReport reads a report that is received at now; a QR in it is
-// good for life.
-func decodeSessionReport(b *body, now time.Time, life time.Duration) (domain.Report, error) {
-	var r domain.Report
-	var qrCode, qrString string
-	var loggedOutAt time.Time
-	fromPhone := false
-	for b.next() {
-		switch b.member() {
-		case "sessionId":
-			b.sessionID(&r.SessionID)
-		case "status":
-			b.reported(&r)
-		case "qrCode":
-			b.qrText(&qrCode)
-		case "qrString":
-			b.qrText(&qrString)
-		case "pairingCode":
-			b.note(&r.PairingCode, maxWord)
-		case "phoneNumber":
-			b.accountPhone(&r.PhoneNumber)
-		case "displayName":
-			b.note(&r.DisplayName, maxID)
-		case "workerId":
-			b.note(&r.WorkerID, maxID)
-			r.WorkerID = domain.NormalizeWorkerRef(r.WorkerID)
-		case "timestamp":
-			b.about(&r.At)
-		case "reason":
-			b.note(&r.Reason, maxNote)
-		case "error":
-			b.note(&r.Error, maxNote)
-		case "loggedOutAt":
-			b.about(&loggedOutAt)
-		case "loggedOutFromPhone":
-			b.flag(&fromPhone)
-		case "generation":
-			b.generation(&r.Generation)
-		}
+// whatsAppID checks WhatsApp's id of a message, which is kept as it is or not at
+// all: two that were cut might be the same.
+func (p *problems) whatsAppID(s strictString) string {
+	switch {
+	case s.wrong:
+		p.add("messageId", "messageId must be a string")
+	case s.text != clean(s.text, maxID):
+		p.add("messageId", "messageId must be an id of at most %d bytes", maxID)
 	}
-	if r.SessionID == "" {
-		b.lack("sessionId", "Session ID")
-	}
-	if r.Status == "" {
-		b.lack("status", "Status")
-	}
-	if fromPhone || !loggedOutAt.IsZero() {
-		r.LoggedOut = true
-	}
-	qr, err := domain.ParseQR(qrCode, qrString, now, life)
-	if err != nil {
-		qr, _ = domain.ParseQR(qrCode, "", now, life) // the other may be all right
-	}
-	if err := b.end(); err != nil {
-		return domain.Report{}, err
-	}
-	r.QR = readable(qr) // the expensive part comes last
-	return r, nil
+	return s.text
 }
 
-func (a *api) messageReport(ctx context.Context, c *call) (any, error) {
-	b, err := c.read()
-	if err != nil {
-		return nil, err
+// messageReportBody is a worker's report on the status of a message.
+type messageReportBody struct {
+	SessionID       strictString  `json:"sessionId" example:"support"`
+	MessageID       strictString  `json:"messageId,omitempty" doc:"WhatsApp's id; required without clientMessageId" example:"3EB0C767D26B"`
+	ClientMessageID lenientString `json:"clientMessageId,omitempty" doc:"Our id, from the send" example:"\"01JX3B5ZKQ7M\""`
+	WorkerID        lenientString `json:"workerId,omitempty" example:"\"worker-1\""`
+	Status          strictString  `json:"status" doc:"PENDING, SENT, DELIVERED, READ or FAILED, in any case" example:"DELIVERED"`
+	Timestamp       lenientTime   `json:"timestamp,omitempty"`
+	DeliveredAt     lenientTime   `json:"deliveredAt,omitempty"`
+	ReadAt          lenientTime   `json:"readAt,omitempty"`
+	ErrorMessage    lenientString `json:"errorMessage,omitempty"`
+}
+
+type messageReportInput struct {
+	Body   messageReportBody
+	report domain.MessageReport
+}
+
+// Resolve checks the required members.
+func (in *messageReportInput) Resolve(huma.Context) []error {
+	var p problems
+	b := &in.Body
+	r := domain.MessageReport{
+		SessionID: b.SessionID.sessionRef(), ID: b.ClientMessageID.cut(maxID), At: b.Timestamp.at,
+		DeliveredAt: b.DeliveredAt.at, ReadAt: b.ReadAt.at, Error: b.ErrorMessage.cut(maxNote),
 	}
-	r, err := decodeMessageReport(b)
-	if err != nil {
-		return nil, err
+	p.need("sessionId", "Session ID", b.SessionID, r.SessionID)
+	r.WhatsAppID = p.whatsAppID(b.MessageID)
+	if r.WhatsAppID == "" && r.ID == "" && !b.MessageID.wrong {
+		p.addMissing("messageId", "Message ID")
 	}
-	if r.WorkerID, err = c.speaksFor(b.worker); err != nil {
-		return nil, err
+	p.need("status", "Status", b.Status, b.Status.text)
+	if b.Status.text != "" {
+		status, err := domain.ParseMessageStatus(b.Status.text)
+		p.check("status", err)
+		r.Status = status
+	}
+	in.report = r
+	return p
+}
+
+type messageReportedView struct {
+	SessionID string               `json:"sessionId" example:"support"`
+	MessageID string               `json:"messageId" example:"3EB0C767D26B"`
+	Status    domain.MessageStatus `json:"status" example:"DELIVERED"`
+	Applied   bool                 `json:"applied" doc:"False if it would take the status back" example:"true"`
+}
+
+func (a *api) messageReport(ctx context.Context, c *requestContext, in *messageReportInput) (messageReportedView, error) {
+	r := in.report
+	var err error
+	r.WorkerID, err = c.authorizeWorker(in.Body.WorkerID.workerRef())
+	if err != nil {
+		return messageReportedView{}, err
 	}
 	applied, err := a.Protocol.ReportMessage(ctx, r)
-	if err != nil {
-		return nil, err
-	}
-	return struct {
-		SessionID string               `json:"sessionId"`
-		MessageID string               `json:"messageId"`
-		Status    domain.MessageStatus `json:"status"`
-		Applied   bool                 `json:"applied"`
-	}{r.SessionID, r.WhatsAppID, r.Status, applied}, nil
+	return messageReportedView{r.SessionID, r.WhatsAppID, r.Status, applied}, err
 }
 
-func decodeMessageReport(b *body) (domain.MessageReport, error) {
-	var r domain.MessageReport
-	var status *string
-	for b.next() {
-		switch b.member() {
-		case "sessionId":
-			b.sessionID(&r.SessionID)
-		case "messageId":
-			b.messageID(&r.WhatsAppID)
-		case "clientMessageId":
-			b.note(&r.ID, maxID)
-		case "workerId":
-			b.workerID()
-		case "status":
-			b.optional(&status)
-		case "timestamp":
-			b.about(&r.At)
-		case "deliveredAt":
-			b.about(&r.DeliveredAt)
-		case "readAt":
-			b.about(&r.ReadAt)
-		case "errorMessage":
-			b.note(&r.Error, maxNote)
-		}
-	}
-	if r.SessionID == "" {
-		b.lack("sessionId", "Session ID")
-	}
-	if r.WhatsAppID == "" && r.ID == "" {
-		b.lack("messageId", "Message ID")
-	}
-	if raw := b.need("status", status, "Status"); raw != "" {
-		s, err := domain.ParseMessageStatus(raw)
-		b.check("status", err)
-		r.Status = s
-	}
-	return r, b.end()
-}
-
-func (a *api) messageReceived(ctx context.Context, c *call) (any, error) {
-	b, err := c.read()
-	if err != nil {
-		return nil, err
-	}
-	m, err := decodeInbound(b)
-	if err != nil {
-		return nil, err
-	}
-	if m.WorkerID, err = c.speaksFor(b.worker); err != nil {
-		return nil, err
-	}
-	stored, err := a.Protocol.ReceiveMessage(ctx, m)
-	if err != nil {
-		return nil, err
-	}
-	return struct {
-		SessionID string `json:"sessionId"`
-		MessageID string `json:"messageId"`
-		Stored    bool   `json:"stored"`
-	}{m.SessionID, m.WhatsAppID, stored}, nil
-}
-
-// messageID reads WhatsApp's id of a message, which is kept as it is or not at all:
-// two that were cut might be the same.
-func (b *body) messageID(to *string) {
-	var s string
-	if !b.string(&s) {
-		return
-	}
-	if s != clean(s, maxID) {
-		b.mistyped(fmt.Sprintf("an id of at most %d bytes", maxID))
-		return
-	}
-	*to = s
+// inboundBody is a message that a worker received.
+type inboundBody struct {
+	SessionID  strictString   `json:"sessionId" example:"support"`
+	MessageID  strictString   `json:"messageId" doc:"WhatsApp's id" example:"3EB0C767D26B"`
+	WorkerID   lenientString  `json:"workerId,omitempty" example:"\"worker-1\""`
+	From       lenientString  `json:"from" example:"\"6289999999999@s.whatsapp.net\""`
+	To         lenientString  `json:"to,omitempty" example:"\"6281234567890@s.whatsapp.net\""`
+	Type       lenientString  `json:"type" doc:"A type of message as we name it or as WhatsApp does; anything else is text" example:"\"text\""`
+	Content    inboundContent `json:"content,omitempty"`
+	MediaURL   lenientString  `json:"mediaUrl,omitempty"`
+	Caption    lenientString  `json:"caption,omitempty"`
+	Timestamp  lenientTime    `json:"timestamp"`
+	Generation lenientNumber  `json:"generation,omitempty" example:"3"`
 }
 
 const maxContent = 64 << 10 // bytes of a message that is kept
 
-func decodeInbound(b *body) (service.InboundMessage, error) {
-	var m service.InboundMessage
-	var kind string
-	for b.next() {
-		switch b.member() {
-		case "sessionId":
-			b.sessionID(&m.SessionID)
-		case "messageId":
-			b.messageID(&m.WhatsAppID)
-		case "workerId":
-			b.workerID()
-		case "from":
-			b.note(&m.From, maxID)
-		case "to":
-			b.note(&m.To, maxID)
-		case "type":
-			b.note(&kind, maxWord)
-		case "content":
-			b.content(&m.Content)
-		case "mediaUrl":
-			b.note(&m.MediaURL, 2048)
-		case "caption":
-			b.note(&m.Caption, maxContent)
-		case "timestamp":
-			b.time(&m.At)
-		case "generation":
-			b.generation(&m.Generation)
-		}
+// inboundContent is a text, or the object of a structured message as JSON. One
+// that is too long to keep counts as missing.
+type inboundContent string
+
+// UnmarshalJSONFrom reads the content.
+func (c *inboundContent) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
+	if dec.PeekKind() != jsontext.KindBeginObject {
+		return (*lenientString)(c).UnmarshalJSONFrom(dec)
 	}
-	if m.SessionID == "" {
-		b.lack("sessionId", "Session ID")
+	raw, err := dec.ReadValue()
+	if err != nil {
+		return err
 	}
-	if m.WhatsAppID == "" {
-		b.lack("messageId", "Message ID")
+	document := raw.Clone() // the original is the body itself
+	if err := document.Compact(); err == nil && len(document) <= maxContent {
+		*c = inboundContent(document)
+	}
+	return nil
+}
+
+// Schema describes the content.
+func (inboundContent) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{Description: "The text, or the object of a location, contact, link or poll", Examples: []any{"hello"}}
+}
+
+type inboundInput struct {
+	Body    inboundBody
+	message service.InboundMessage
+}
+
+// Resolve checks the required members.
+func (in *inboundInput) Resolve(huma.Context) []error {
+	var p problems
+	b := &in.Body
+	m := service.InboundMessage{
+		SessionID: b.SessionID.sessionRef(), From: b.From.cut(maxID), To: b.To.cut(maxID), Type: inboundType(b.Type.cut(maxWord)),
+		Content: lenientString(b.Content).cut(maxContent), MediaURL: b.MediaURL.cut(2048), Caption: b.Caption.cut(maxContent),
+		At: b.Timestamp.at, Generation: b.Generation.generation(),
+	}
+	p.need("sessionId", "Session ID", b.SessionID, m.SessionID)
+	m.WhatsAppID = p.whatsAppID(b.MessageID)
+	if m.WhatsAppID == "" && !b.MessageID.wrong {
+		p.addMissing("messageId", "Message ID")
 	}
 	if m.From == "" {
-		b.lack("from", "From")
+		p.addMissing("from", "From")
 	}
-	if kind == "" {
-		b.lack("type", "Type")
+	if b.Type == "" {
+		p.addMissing("type", "Type")
 	}
-	m.Type = inboundType(kind)
-	if m.At.IsZero() {
-		b.lack("timestamp", "Timestamp")
+	switch {
+	case b.Timestamp.wrong:
+		p.add("timestamp", "timestamp must be %s", timeRule)
+	case m.At.IsZero():
+		p.addMissing("timestamp", "Timestamp")
 	}
-	return m, b.end()
+	in.message = m
+	return p
+}
+
+type receivedView struct {
+	SessionID string `json:"sessionId" example:"support"`
+	MessageID string `json:"messageId" example:"3EB0C767D26B"`
+	Stored    bool   `json:"stored" doc:"False if it was stored before" example:"true"`
+}
+
+func (a *api) messageReceived(ctx context.Context, c *requestContext, in *inboundInput) (receivedView, error) {
+	m := in.message
+	var err error
+	m.WorkerID, err = c.authorizeWorker(in.Body.WorkerID.workerRef())
+	if err != nil {
+		return receivedView{}, err
+	}
+	stored, err := a.Protocol.ReceiveMessage(ctx, m)
+	return receivedView{m.SessionID, m.WhatsAppID, stored}, err
 }
 
 // inboundType is the type of a message that came in, which workers name as we
@@ -275,22 +273,4 @@ func inboundType(word string) domain.MessageType {
 		return domain.TypePoll
 	}
 	return domain.TypeText // conversation, extendedTextMessage, chat, …
-}
-
-// content reads a text, or the object of a structured message as JSON; one
-// that is too long to keep is as if it were not there.
-func (b *body) content(to *string) {
-	if b.kind() != '{' {
-		b.note(to, maxContent)
-		return
-	}
-	raw, ok := b.value()
-	if !ok {
-		return
-	}
-	document := raw.Clone() // the original is the body itself
-	if err := document.Compact(); err != nil || len(document) > maxContent {
-		return
-	}
-	*to = string(document)
 }

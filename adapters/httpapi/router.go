@@ -6,171 +6,120 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humamux"
 	"github.com/gorilla/mux"
 )
 
-// A mounted route is a route and what serves it.
-type mounted struct {
-	route  *route
-	server http.Handler
+// A surface is the API without a configuration: the routes, their router and
+// their document. It is made once, as huma derives schemas by reflection, and
+// every handler that [New] returns shares it.
+type surface struct {
+	routes []*route
+	router *mux.Router
+	huma   huma.API
 }
 
-// A resource is a path of the table with the routes of its methods.
-type resource struct {
-	path      string
-	variables []string // at most two
-	routes    []mounted
-	allow     []string // the value of the Allow header
-}
+var theSurface = sync.OnceValue(func() *surface { return newSurface(routes()) })
 
-// method returns the route for a method, or nil. HEAD is answered by GET.
-func (res *resource) method(name string) *mounted {
-	if name == http.MethodHead {
-		name = http.MethodGet
-	}
-	for i := range res.routes {
-		if res.routes[i].route.method == name {
-			return &res.routes[i]
-		}
-	}
-	return nil
-}
-
-// A router finds the resource that a path belongs to. The table's paths are
-// gorilla/mux routes, fixed ones before those with variables, so that
-// /workers/statistics is never taken for a worker's id, whatever the method.
-//
-// As mux tries one regular expression after the other, two maps made from the
-// same table come first. They know the usual shapes: no variable, or one
-// as the second segment. That they agree with mux is tested.
-type router struct {
-	fixed  map[string]*resource
-	second map[shape]*resource
-	mux    *mux.Router
-	named  map[string]*resource // what mux finds, by path
-}
-
-// A shape is a path around its second segment: sessions and send for
-// /sessions/{id}/send.
-type shape struct{ first, rest string }
-
-func newRouter(routes []mounted) *router {
-	rt := &router{
-		fixed:  make(map[string]*resource),
-		second: make(map[shape]*resource),
-		mux:    mux.NewRouter().UseEncodedPath().SkipClean(true),
-		named:  make(map[string]*resource),
-	}
-	var all []*resource
-	for _, m := range routes {
-		res := rt.named[m.route.path]
-		if res == nil {
-			res = &resource{path: m.route.path, variables: variables(m.route.path)}
-			rt.named[res.path] = res
-			all = append(all, res)
-		}
-		if res.method(m.route.method) != nil {
-			panic("httpapi: " + m.route.method + " " + m.route.path + " is in the table twice")
-		}
-		res.routes = append(res.routes, m)
-	}
-	slices.SortStableFunc(all, func(a, b *resource) int {
-		return cmp.Compare(len(a.variables), len(b.variables))
+// newSurface registers the routes with huma and gorilla/mux. Of two paths the one
+// with fewer variables comes first: /workers/statistics is never taken for a
+// worker's id, whatever the method.
+func newSurface(table []route) *surface {
+	s := &surface{router: mux.NewRouter().UseEncodedPath().SkipClean(true)}
+	s.router.NotFoundHandler = http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		c := contextOf(r.Context())
+		c.fail(errNoRoute(c.r))
 	})
-	for _, res := range all {
-		res.allow = []string{allowed(res)}
-		rt.mux.NewRoute().Path(res.path).Name(res.path)
-		first, segment, rest := segments(res.path)
-		switch {
-		case len(res.variables) == 0:
-			rt.fixed[res.path] = res
-		case len(res.variables) == 1 && strings.HasPrefix(segment, "{"):
-			rt.second[shape{first, rest}] = res
+	s.huma = humamux.New(s.router, humaConfig())
+	byPath := make(map[string][]*route)
+	for i := range table {
+		r := &table[i]
+		r.index = i
+		s.routes = append(s.routes, r)
+		byPath[r.fullPath()] = append(byPath[r.fullPath()], r)
+	}
+	paths := make([]string, 0, len(byPath))
+	for path := range byPath {
+		paths = append(paths, path)
+	}
+	slices.SortFunc(paths, func(a, b string) int {
+		return cmp.Or(cmp.Compare(strings.Count(a, "{"), strings.Count(b, "{")), cmp.Compare(a, b))
+	})
+	for _, path := range paths {
+		for _, r := range byPath[path] {
+			r.register(s.huma, r)
 		}
+		s.router.Path(path).Handler(otherMethods(byPath[path]))
 	}
-	return rt
+	for _, path := range pagePaths {
+		s.router.Path(path).Methods(http.MethodGet).HandlerFunc(servePage)
+		s.router.Path(path).Handler(otherMethods([]*route{{method: http.MethodGet}}))
+	}
+	return s
 }
 
-// find returns the resource for a path, with the values of its variables, or
-// nil. raw is the path as it was escaped, if that differs from the usual way. A
-// slash at the end does not matter.
-func (rt *router) find(path, raw string) (res *resource, params [2]string) {
-	if len(path) > 1 {
-		path, raw = strings.TrimSuffix(path, "/"), strings.TrimSuffix(raw, "/")
+func humaConfig() huma.Config {
+	config := huma.Config{
+		OpenAPI:       newDocument(),
+		Formats:       map[string]huma.Format{"application/json": {Marshal: marshal, Unmarshal: unmarshal}, "json": {Marshal: marshal, Unmarshal: unmarshal}},
+		DefaultFormat: "application/json",
+		Transformers:  []huma.Transformer{transform},
 	}
-	if raw == "" {
-		if res, params = rt.index(path); res != nil {
-			return res, params
-		}
-	}
-	return rt.search(path, raw)
+	config.AllowAdditionalPropertiesByDefault = true // unknown members pass
+	return config
 }
 
-// index looks into the two maps.
-func (rt *router) index(path string) (*resource, [2]string) {
-	if res := rt.fixed[path]; res != nil {
-		return res, [2]string{}
-	}
-	first, segment, rest := segments(path)
-	if segment == "" {
-		return nil, [2]string{}
-	}
-	return rt.second[shape{first, rest}], [2]string{segment}
-}
-
-// search asks mux.
-func (rt *router) search(path, raw string) (*resource, [2]string) {
-	var match mux.RouteMatch
-	r := http.Request{URL: &url.URL{Path: path, RawPath: raw}}
-	if !rt.mux.Match(&r, &match) || match.Route == nil {
-		return nil, [2]string{}
-	}
-	res := rt.named[match.Route.GetName()]
-	var params [2]string
-	for i, name := range res.variables {
-		value, err := url.PathUnescape(match.Vars[name])
-		if err != nil {
-			return nil, [2]string{}
-		}
-		params[i] = value
-	}
-	return res, params
-}
-
-// segments cuts /first/segment/rest.
-func segments(path string) (first, segment, rest string) {
-	first, after, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
-	segment, rest, slash := strings.Cut(after, "/")
-	if slash && rest == "" {
-		return "", "", "" // ends with a slash, which is another path
-	}
-	return first, segment, rest
-}
-
-// variables lists the names in a path such as /sessions/{id}/messages/{messageId}.
-func variables(path string) []string {
-	var names []string
-	for part := range strings.SplitSeq(path, "/") {
-		if name, ok := strings.CutPrefix(part, "{"); ok {
-			names = append(names, strings.TrimSuffix(name, "}"))
-		}
-	}
-	if len(names) > len([2]string{}) {
-		panic("httpapi: " + path + " has too many variables")
-	}
-	return names
-}
-
-// allowed lists the methods of a resource for the Allow header.
-func allowed(res *resource) string {
+// otherMethods answers OPTIONS, and refuses the methods that a path has no route
+// for. gorilla/mux would do the latter without an Allow header.
+func otherMethods(routes []*route) http.Handler {
 	methods := []string{http.MethodOptions}
-	for _, m := range res.routes {
-		methods = append(methods, m.route.method)
-		if m.route.method == http.MethodGet {
+	for _, r := range routes {
+		methods = append(methods, r.method)
+		if r.method == http.MethodGet {
 			methods = append(methods, http.MethodHead)
 		}
 	}
 	slices.Sort(methods)
-	return strings.Join(methods, ", ")
+	allow := []string{strings.Join(methods, ", ")}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c := contextOf(r.Context())
+		w.Header()["Allow"] = allow
+		if c.r.Method == http.MethodOptions {
+			c.send(http.StatusNoContent, nil, nil)
+			return
+		}
+		c.fail(errMethod(c.r, allow[0]))
+	})
+}
+
+// rewrite returns the request as the router takes it: /api becomes /api/v1, HEAD
+// becomes GET, and a slash at the end goes.
+func (c *requestContext) rewrite() *http.Request {
+	r := c.r.WithContext(c)
+	if r.Method == http.MethodHead {
+		r.Method = http.MethodGet
+	}
+	path, raw := canonicalPath(r.URL.Path), r.URL.RawPath
+	if raw != "" {
+		raw = canonicalPath(raw)
+	}
+	if path != r.URL.Path || raw != r.URL.RawPath {
+		u := url.URL{Path: path, RawPath: raw, RawQuery: r.URL.RawQuery}
+		r.URL = &u
+	}
+	return r
+}
+
+func canonicalPath(path string) string {
+	if len(path) > 1 {
+		path = strings.TrimSuffix(path, "/")
+	}
+	rest, ok := strings.CutPrefix(path, "/api/")
+	if !ok || strings.HasPrefix(rest, "v1/") {
+		return path
+	}
+	return basePath + "/" + rest
 }

@@ -2,215 +2,342 @@ package httpapi
 
 import (
 	"context"
+	"net/http"
 	"time"
+
+	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
+const listSessionsDescription = "Lists the user's sessions, newest first, page by page. `search` matches the name and the phone number."
+
+// sessionErrors are what any change of a session can fail with.
+var sessionErrors = []domain.Code{domain.CodeSessionNotFound, domain.CodeInvalidState, domain.CodeWorkerUnreachable,
+	domain.CodeWorkerTimeout, domain.CodeWorkerCommunication, domain.CodeNoAvailableWorkers}
+
+func sessionRoutes() []route {
+	return []route{
+		operation(route{
+			id: "createSession", method: post, path: "/sessions", tag: tagSessions, credential: user, limit: perUser,
+			status: http.StatusCreated, message: "Session created; keep the API key, it is not shown again",
+			summary: "Create a session",
+			description: "Makes a session and its API key. Nothing is started: `POST /sessions/{id}/connect` does that. The id is the given one, in lower " +
+				"case with single hyphens, or derived from the name. Fails with SESSION_ALREADY_EXISTS if the id is taken, and with " +
+				"SESSION_LIMIT_EXCEEDED if the user has as many sessions as the tier allows.",
+			errors: []domain.Code{domain.CodeSessionExists, domain.CodeSessionLimit, domain.CodeUserNotFound, domain.CodeAccountDeactivated, domain.CodeInvalidState},
+		}, (*api).createSession),
+		operation(route{
+			id: "listSessions", method: get, path: "/sessions", tag: tagSessions, credential: user, limit: perUser, message: "Sessions",
+			summary:     "List the own sessions",
+			description: listSessionsDescription,
+		}, (*api).sessions),
+		operation(route{
+			id: "getSession", method: get, path: "/sessions/{id}", tag: tagSessions, credential: user, limit: perUser, message: "Session",
+			summary:     "Get a session",
+			description: "Returns the session with the worker it runs on. Administrators also see the worker's endpoint.",
+			errors:      []domain.Code{domain.CodeSessionNotFound},
+		}, (*api).session),
+		operation(route{
+			id: "deleteSession", method: del, path: "/sessions/{id}", tag: tagSessions, credential: user, limit: perUser, message: "Session deleted",
+			summary: "Delete a session",
+			description: "Deletes the session with its API key and history, and its credentials on every worker that held them. Workers that are down " +
+				"are cleaned up when they return.",
+			errors: sessionErrors,
+		}, (*api).deleteSession),
+		operation(route{
+			id: "connectSession", method: post, path: "/sessions/{id}/connect", tag: tagSessions, credential: user, limit: perUser, optional: true,
+			message: "Connecting; scan the QR code with the phone",
+			summary: "Connect a session",
+			description: "Chooses a worker and starts the session there. The QR code to scan is null until the worker delivers it: wait for it with " +
+				"`?wait=10s`, or ask `GET /sessions/{id}/qr`. With `pairing` the answer has a code to type into the phone instead. Fails with " +
+				"SESSION_ALREADY_CONNECTED or SESSION_CONNECTING if there is nothing to do, and with NO_AVAILABLE_WORKERS if no worker has " +
+				"room; the session stays DISCONNECTED then.",
+			errors: append([]domain.Code{domain.CodeSessionConnected, domain.CodeSessionConnecting, domain.CodeSessionLimit,
+				domain.CodeAccountDeactivated, domain.CodeUserNotFound}, sessionErrors...),
+		}, (*api).connect),
+		operation(route{
+			id: "getQR", method: get, path: "/sessions/{id}/qr", tag: tagSessions, credential: user, limit: perUser, images: true,
+			message: "Scan the QR code with the phone",
+			summary: "Get the QR code to scan",
+			description: "Returns the present QR code. `format` asks for an image (`png`, `svg`) or a drawing for terminals (`text`) instead of JSON. " +
+				"Without a QR code the JSON has nulls and a message that says what to do; as an image it is NOT_FOUND.",
+			errors: []domain.Code{domain.CodeSessionNotFound, domain.CodeNotFound},
+		}, (*api).qr),
+		operation(route{
+			id: "getSessionStatus", method: get, path: "/sessions/{id}/status", tag: tagSessions, credential: keyOrUser, limit: perKey, message: "Session status",
+			summary:     "The state of a session in a few words",
+			description: "Returns the session's status and that of its worker. With an API key the id must be that of the key's own session.",
+			errors:      []domain.Code{domain.CodeSessionNotFound},
+		}, (*api).sessionStatus),
+		operation(route{
+			id: "disconnectSession", method: post, path: "/sessions/{id}/disconnect", tag: tagSessions, credential: user, limit: perUser, message: "Session disconnected",
+			summary:     "Disconnect a session and keep its credentials",
+			description: "Stops the connection. A later connect needs no QR code. A session that is down already is no error.",
+			errors:      sessionErrors,
+		}, (*api).disconnect),
+		operation(route{
+			id: "logoutSession", method: post, path: "/sessions/{id}/logout", tag: tagSessions, credential: user, limit: perUser, message: "Session logged out",
+			summary:     "Unlink the phone of a session",
+			description: "Stops the connection and removes the credentials and the phone number. The next connect needs a QR code.",
+			errors:      sessionErrors,
+		}, (*api).logoutSession),
+		operation(route{
+			id: "restartSession", method: post, path: "/sessions/{id}/restart", tag: tagSessions, credential: user, limit: perUser, message: "Session restarting",
+			summary:     "Restart a session",
+			description: "Restarts the connection on the same worker if it is healthy, otherwise on another. Fails with INVALID_STATE for a session that is down.",
+			errors:      sessionErrors,
+		}, (*api).restart),
+		operation(route{
+			id: "rotateApiKey", method: post, path: "/sessions/{id}/api-key/rotate", tag: tagSessions, credential: user, limit: perUser,
+			message:     "API key rotated; keep the new one, it is not shown again",
+			summary:     "Replace the API key of a session",
+			description: "Returns a new key, which is not shown again. The old one stops working at once or, with `grace`, after that time, which is at most 24h.",
+			errors:      []domain.Code{domain.CodeSessionNotFound, domain.CodeInvalidState},
+		}, (*api).rotateKey),
+		operation(route{
+			id: "listMessages", method: get, path: "/sessions/{id}/messages", tag: tagMessages, credential: user, limit: perUser, message: "Messages",
+			summary:     "The messages of a session",
+			description: "Lists sent and received messages, newest first. `nextCursor` is the `cursor` of the next page; it is null on the last one.",
+			errors:      []domain.Code{domain.CodeSessionNotFound},
+		}, (*api).history),
+		operation(route{
+			id: "getMessage", method: get, path: "/sessions/{id}/messages/{messageId}", tag: tagMessages, credential: user, limit: perUser, message: "Message",
+			summary:     "One message with its status times",
+			description: "Finds a message by our id or by WhatsApp's.",
+			errors:      []domain.Code{domain.CodeSessionNotFound, domain.CodeMessageNotFound},
+		}, (*api).messageByID),
+		operation(route{
+			id: "send", method: post, path: "/sessions/{id}/send", tag: tagMessages, credential: keyOrUser, limit: perKey, message: sentMessage,
+			summary:     "Send a message of any type",
+			description: "Sends a text, image, document, audio, video, sticker, location, contact, link or poll, as `type` says. " + sendDescription,
+			errors:      append([]domain.Code{domain.CodeInvalidMessageType, domain.CodeSessionNotFound}, sendErrors...),
+		}, (*api).sendAny),
+	}
+}
+
 const (
 	maxWait  = 30 * time.Second
 	maxGrace = 24 * time.Hour
 )
 
-// sessionView is a session as the API shows it.
-type sessionView struct {
-	ID          string         `json:"id"`
-	UserID      string         `json:"userId"`
-	Name        string         `json:"name"`
-	Description optional       `json:"description"`
-	DisplayName optional       `json:"displayName"`
-	PhoneNumber optional       `json:"phoneNumber"`
-	Status      domain.Status  `json:"status"`
-	LastError   string         `json:"lastError,omitzero"`
-	WorkerID    optional       `json:"workerId"`
-	Worker      *sessionWorker `json:"worker"`
-	Generation  int64          `json:"generation"`
-	LastSeenAt  stamp          `json:"lastSeenAt"`
-	CreatedAt   stamp          `json:"createdAt"`
-	UpdatedAt   stamp          `json:"updatedAt"`
+// SessionPath names a session in the path.
+type SessionPath struct {
+	ID string `path:"id" doc:"Id of the session, in any spelling" example:"support"`
+}
+
+// SessionView is a session as the API shows it.
+type SessionView struct {
+	ID          string                  `json:"id" example:"support"`
+	UserID      string                  `json:"userId" example:"01JX3B5ZKQ7M"`
+	Name        string                  `json:"name" example:"Support"`
+	Description nullableString          `json:"description" example:"Front desk"`
+	DisplayName nullableString          `json:"displayName" doc:"Name of the WhatsApp account" example:"Ada's shop"`
+	PhoneNumber nullableString          `json:"phoneNumber" example:"6281234567890"`
+	Status      domain.Status           `json:"status" doc:"INIT, QR_REQUIRED, CONNECTED, RECONNECTING, DISCONNECTED or ERROR" example:"CONNECTED"`
+	LastError   string                  `json:"lastError,omitzero" doc:"Why the status is ERROR"`
+	WorkerID    nullableString          `json:"workerId" example:"worker-1"`
+	Worker      nullable[sessionWorker] `json:"worker" doc:"Null while the session is on no worker"`
+	Generation  int64                   `json:"generation" doc:"Grows with every assignment to a worker" example:"3"`
+	LastSeenAt  jsonTime                `json:"lastSeenAt"`
+	CreatedAt   jsonTime                `json:"createdAt"`
+	UpdatedAt   jsonTime                `json:"updatedAt"`
 }
 
 // sessionWorker is what a session's owner sees of its worker; administrators
 // also see where it is.
 type sessionWorker struct {
-	ID       string              `json:"id"`
-	Status   domain.WorkerStatus `json:"status"`
-	Endpoint string              `json:"endpoint,omitzero"`
+	ID       string              `json:"id" example:"worker-1"`
+	Status   domain.WorkerStatus `json:"status" doc:"ONLINE, OFFLINE or MAINTENANCE" example:"ONLINE"`
+	Endpoint string              `json:"endpoint,omitzero" doc:"For administrators" example:"http://10.0.0.5:8001"`
 }
 
-func viewSession(s *domain.Session, w *domain.Worker, admin bool) sessionView {
-	v := sessionView{
-		ID: s.ID, UserID: s.UserID, Name: s.Name, Description: optional(s.Description),
-		DisplayName: optional(s.DisplayName), PhoneNumber: optional(s.PhoneNumber),
-		Status: s.Status, LastError: s.LastError, WorkerID: optional(s.WorkerID), Generation: s.Generation,
-		LastSeenAt: stamp(s.LastSeenAt), CreatedAt: stamp(s.CreatedAt), UpdatedAt: stamp(s.UpdatedAt),
+func viewSession(s *domain.Session, w *domain.Worker, admin bool) SessionView {
+	v := SessionView{
+		ID: s.ID, UserID: s.UserID, Name: s.Name, Description: nullableString(s.Description),
+		DisplayName: nullableString(s.DisplayName), PhoneNumber: nullableString(s.PhoneNumber),
+		Status: s.Status, LastError: s.LastError, WorkerID: nullableString(s.WorkerID), Generation: s.Generation,
+		LastSeenAt: jsonTime(s.LastSeenAt), CreatedAt: jsonTime(s.CreatedAt), UpdatedAt: jsonTime(s.UpdatedAt),
 	}
 	if w != nil {
-		v.Worker = &sessionWorker{ID: w.ID, Status: w.Status()}
+		v.Worker.value = &sessionWorker{ID: w.ID, Status: w.Status()}
 		if admin {
-			v.Worker.Endpoint = w.Endpoint
+			v.Worker.value.Endpoint = w.Endpoint
 		}
 	}
 	return v
 }
 
-// shown is a session that a use case returned, or its error.
-func (c *call) shown(s *service.SessionView, err error) (any, error) {
+// shown returns a session that a service returned, or its error.
+func (c *requestContext) shown(s *service.SessionView, err error) (SessionView, error) {
 	if err != nil {
-		return nil, err
+		return SessionView{}, err
 	}
 	return viewSession(s.Session, s.Worker, c.isAdmin()), nil
 }
 
-func (a *api) createSession(ctx context.Context, c *call) (any, error) {
-	b, err := c.read()
-	if err != nil {
-		return nil, err
-	}
-	in, err := decodeNewSession(b)
-	if err != nil {
-		return nil, err
-	}
-	s, err := a.Sessions.Create(ctx, c.caller.UserID, in)
-	if err != nil {
-		return nil, err
-	}
-	return struct {
-		sessionView
-		APIKey string `json:"apiKey"`
-	}{viewSession(s.Session, nil, c.isAdmin()), s.APIKey}, nil
+type createSessionBody struct {
+	Name        string  `json:"name" minLength:"1" doc:"1 to 100 characters" example:"Support"`
+	SessionID   *string `json:"sessionId,omitempty" doc:"3 to 100 letters, digits, hyphens and underscores; derived from the name if it is not given" example:"support"`
+	Description *string `json:"description,omitempty" doc:"At most 255 characters" example:"Front desk"`
 }
 
-func decodeNewSession(b *body) (service.CreateSessionParams, error) {
-	var name, id, description *string
-	for b.next() {
-		switch b.member() {
-		case "name":
-			b.optional(&name)
-		case "sessionId":
-			b.optional(&id)
-		case "description":
-			b.optional(&description)
-		}
-	}
-	var n service.CreateSessionParams
-	n.Name = b.checked("name", name, "Name", domain.CheckSessionName)
-	if id != nil {
-		normalized, err := domain.NormalizeSessionID(*id)
-		b.check("sessionId", err)
-		n.ID = normalized
-	}
-	if description != nil {
-		text, err := domain.CheckDescription(*description)
-		b.check("description", err)
-		n.Description = text
-	}
-	return n, b.end()
+type createSessionInput struct {
+	Body   createSessionBody
+	params service.CreateSessionParams
 }
 
-func (a *api) sessions(ctx context.Context, c *call) (any, error) {
-	q := c.query()
-	var f ports.SessionFilter
-	parse(q, "status", &f.Status, domain.ParseStatus)
-	q.text("search", &f.Search)
-	p := q.page()
-	if err := q.end(); err != nil {
-		return nil, err
+// Resolve applies the rules of the domain.
+func (in *createSessionInput) Resolve(huma.Context) []error {
+	var p problems
+	in.params.Name = p.text("name", in.Body.Name, domain.CheckSessionName)
+	if id := optional(&p, "sessionId", in.Body.SessionID, domain.NormalizeSessionID); id != nil {
+		in.params.ID = *id
 	}
-	list, total, err := a.Sessions.List(ctx, c.caller.UserID, f, p.Page)
+	if text := optional(&p, "description", in.Body.Description, domain.CheckDescription); text != nil {
+		in.params.Description = *text
+	}
+	return p
+}
+
+type createdSessionView struct {
+	SessionView
+	APIKey string `json:"apiKey" doc:"Not shown again" example:"wg_0123456789abcdefghijABCDEFGHIJ0123456789"`
+}
+
+func (a *api) createSession(ctx context.Context, c *requestContext, in *createSessionInput) (createdSessionView, error) {
+	s, err := a.Sessions.Create(ctx, c.principal.UserID, in.params)
 	if err != nil {
-		return nil, err
+		return createdSessionView{}, err
 	}
-	return sessionList(list, p, total, c.isAdmin()), nil
+	return createdSessionView{viewSession(s.Session, nil, c.isAdmin()), s.APIKey}, nil
 }
 
-func sessionList(list []*service.SessionView, p page, total int, admin bool) any {
-	views := make([]sessionView, len(list))
+type listSessionsInput struct {
+	Status string `query:"status" doc:"A session's status, in any case" example:"CONNECTED"`
+	Search string `query:"search" doc:"Part of a name or phone number, at most 255 bytes" example:"desk"`
+	PageInput
+	filter ports.SessionFilter
+}
+
+// Resolve reads the parameters.
+func (in *listSessionsInput) Resolve(huma.Context) []error {
+	var p problems
+	parse(&p, "status", in.Status, &in.filter.Status, domain.ParseStatus)
+	in.filter.Search = p.searchText("search", in.Search)
+	return p
+}
+
+type sessionListView struct {
+	Sessions   []SessionView `json:"sessions"`
+	Pagination pagination    `json:"pagination"`
+}
+
+func (a *api) sessions(ctx context.Context, c *requestContext, in *listSessionsInput) (sessionListView, error) {
+	list, total, err := a.Sessions.List(ctx, c.principal.UserID, in.filter, in.page())
+	if err != nil {
+		return sessionListView{}, err
+	}
+	return viewSessions(list, in.page(), total, c.isAdmin()), nil
+}
+
+func viewSessions(list []*service.SessionView, p ports.Page, total int, admin bool) sessionListView {
+	views := make([]SessionView, len(list))
 	for i, s := range list {
 		views[i] = viewSession(s.Session, s.Worker, admin)
 	}
-	return struct {
-		Sessions   []sessionView `json:"sessions"`
-		Pagination pagination    `json:"pagination"`
-	}{views, p.of(total)}
+	return sessionListView{views, paginationOf(p, total)}
 }
 
-func (a *api) session(ctx context.Context, c *call) (any, error) {
-	return c.shown(a.Sessions.Get(ctx, c.caller.UserID, c.sessionRef()))
+type sessionInput struct{ SessionPath }
+
+func (a *api) session(ctx context.Context, c *requestContext, _ *sessionInput) (SessionView, error) {
+	return c.shown(a.Sessions.Get(ctx, c.principal.UserID, c.sessionRef()))
 }
 
-func (a *api) disconnect(ctx context.Context, c *call) (any, error) {
-	return c.shown(a.Sessions.Disconnect(ctx, c.caller.UserID, c.sessionRef()))
+func (a *api) disconnect(ctx context.Context, c *requestContext, _ *sessionInput) (SessionView, error) {
+	return c.shown(a.Sessions.Disconnect(ctx, c.principal.UserID, c.sessionRef()))
 }
 
-func (a *api) logoutSession(ctx context.Context, c *call) (any, error) {
-	return c.shown(a.Sessions.Logout(ctx, c.caller.UserID, c.sessionRef()))
+func (a *api) logoutSession(ctx context.Context, c *requestContext, _ *sessionInput) (SessionView, error) {
+	return c.shown(a.Sessions.Logout(ctx, c.principal.UserID, c.sessionRef()))
 }
 
-func (a *api) restart(ctx context.Context, c *call) (any, error) {
-	return c.shown(a.Sessions.Restart(ctx, c.caller.UserID, c.sessionRef()))
+func (a *api) restart(ctx context.Context, c *requestContext, _ *sessionInput) (SessionView, error) {
+	return c.shown(a.Sessions.Restart(ctx, c.principal.UserID, c.sessionRef()))
 }
 
-func (a *api) deleteSession(ctx context.Context, c *call) (any, error) {
+type deletedSessionView struct {
+	SessionID string `json:"sessionId" example:"support"`
+	Deleted   bool   `json:"deleted" example:"true"`
+}
+
+func (a *api) deleteSession(ctx context.Context, c *requestContext, _ *sessionInput) (deletedSessionView, error) {
 	id := c.sessionRef()
-	if err := a.Sessions.Delete(ctx, c.caller.UserID, id); err != nil {
-		return nil, err
-	}
-	return deletedSession{id, true}, nil
+	return deletedSessionView{id, true}, a.Sessions.Delete(ctx, c.principal.UserID, id)
 }
 
-type deletedSession struct {
-	SessionID string `json:"sessionId"`
-	Deleted   bool   `json:"deleted"`
+type rotateKeyInput struct {
+	SessionPath
+	Grace string `query:"grace" doc:"How long the old key goes on working: a length of time such as 10m, or seconds; at most 24h" example:"10m"`
+	grace time.Duration
 }
 
-func (a *api) rotateKey(ctx context.Context, c *call) (any, error) {
-	q := c.query()
-	var grace time.Duration
-	q.duration("grace", &grace, maxGrace)
-	if err := q.end(); err != nil {
-		return nil, err
-	}
+// Resolve reads the parameters.
+func (in *rotateKeyInput) Resolve(huma.Context) []error {
+	var p problems
+	p.duration("grace", in.Grace, &in.grace, maxGrace)
+	return p
+}
+
+type rotatedKeyView struct {
+	SessionID string `json:"sessionId" example:"support"`
+	APIKey    string `json:"apiKey" doc:"Not shown again" example:"wg_0123456789abcdefghijABCDEFGHIJ0123456789"`
+}
+
+func (a *api) rotateKey(ctx context.Context, c *requestContext, in *rotateKeyInput) (rotatedKeyView, error) {
 	id := c.sessionRef()
-	key, err := a.APIKeys.Rotate(ctx, c.caller.UserID, id, grace)
-	if err != nil {
-		return nil, err
-	}
-	return struct {
-		SessionID string `json:"sessionId"`
-		APIKey    string `json:"apiKey"`
-	}{id, key}, nil
+	key, err := a.APIKeys.Rotate(ctx, c.principal.UserID, id, in.grace)
+	return rotatedKeyView{id, key}, err
 }
 
 // statusView is the state of a session in a few words.
 type statusView struct {
-	SessionID    string        `json:"sessionId"`
-	Status       domain.Status `json:"status"`
-	LastError    string        `json:"lastError,omitzero"`
-	PhoneNumber  optional      `json:"phoneNumber"`
-	DisplayName  optional      `json:"displayName"`
-	LastSeenAt   stamp         `json:"lastSeenAt"`
-	WorkerID     optional      `json:"workerId"`
-	WorkerStatus optional      `json:"workerStatus"`
-	Generation   int64         `json:"generation"`
+	SessionID    string         `json:"sessionId" example:"support"`
+	Status       domain.Status  `json:"status" doc:"INIT, QR_REQUIRED, CONNECTED, RECONNECTING, DISCONNECTED or ERROR" example:"CONNECTED"`
+	LastError    string         `json:"lastError,omitzero" doc:"Why the status is ERROR"`
+	PhoneNumber  nullableString `json:"phoneNumber" example:"6281234567890"`
+	DisplayName  nullableString `json:"displayName" doc:"Name of the WhatsApp account" example:"Ada's shop"`
+	LastSeenAt   jsonTime       `json:"lastSeenAt"`
+	WorkerID     nullableString `json:"workerId" example:"worker-1"`
+	WorkerStatus nullableString `json:"workerStatus" doc:"ONLINE, OFFLINE or MAINTENANCE" example:"ONLINE"`
+	Generation   int64          `json:"generation" doc:"Grows with every assignment to a worker" example:"3"`
 }
 
-// sessionStatus answers for the session in the path, or that of the API key.
-func (a *api) sessionStatus(ctx context.Context, c *call) (any, error) {
-	who := c.sender()
+// sessionStatus answers for the session in the path.
+func (a *api) sessionStatus(ctx context.Context, c *requestContext, _ *sessionInput) (statusView, error) {
+	return a.status(ctx, c.sender())
+}
+
+// ownStatus answers for the session of the API key.
+func (a *api) ownStatus(ctx context.Context, c *requestContext, _ *noInput) (statusView, error) {
+	return a.status(ctx, c.sender())
+}
+
+func (a *api) status(ctx context.Context, who service.Sender) (statusView, error) {
 	s, err := a.Sessions.Get(ctx, who.UserID, who.SessionID)
 	if err != nil {
-		return nil, err
+		return statusView{}, err
 	}
 	v := statusView{
 		SessionID: s.ID, Status: s.Status, LastError: s.LastError,
-		PhoneNumber: optional(s.PhoneNumber), DisplayName: optional(s.DisplayName),
-		LastSeenAt: stamp(s.LastSeenAt), WorkerID: optional(s.WorkerID), Generation: s.Generation,
+		PhoneNumber: nullableString(s.PhoneNumber), DisplayName: nullableString(s.DisplayName),
+		LastSeenAt: jsonTime(s.LastSeenAt), WorkerID: nullableString(s.WorkerID), Generation: s.Generation,
 	}
 	if s.Worker != nil {
-		v.WorkerStatus = optional(s.Worker.Status())
+		v.WorkerStatus = nullableString(s.Worker.Status())
 	}
 	return v, nil
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/stretchr/testify/require"
 
+	"github.com/switchyard-wa/switchyard/adapters/httpapi/openapitest"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
 	"github.com/switchyard-wa/switchyard/ports/service"
@@ -464,7 +465,31 @@ func (r reply) fields() []string {
 	return names
 }
 
+// document is the checker of the API's own document.
+var document = sync.OnceValues(func() (*openapitest.Checker, error) {
+	text, err := Document("1.0.0", FormatJSON3)
+	if err != nil {
+		return nil, err
+	}
+	return openapitest.New(text)
+})
+
+// checked returns what holds requests and answers against the document.
+func checked(t testing.TB) *openapitest.Checker {
+	t.Helper()
+	checker, err := document()
+	require.NoError(t, err)
+	return checker
+}
+
+// serve answers one request, and holds request and answer against the document.
 func serve(t testing.TB, h http.Handler, r *http.Request) reply {
+	t.Helper()
+	return serveUnchecked(t, checked(t).Handler(h, func(err error) { t.Error(err) }), r)
+}
+
+// serveUnchecked is serve for errors that no service returns on the route.
+func serveUnchecked(t testing.TB, h http.Handler, r *http.Request) reply {
 	t.Helper()
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, r)
@@ -496,4 +521,11 @@ func ask(t testing.TB, method, path, token, body string) (reply, *stub) {
 	t.Helper()
 	s := &stub{}
 	return serve(t, New(config(s)), request(method, path, token, body)), s
+}
+
+// serveRaw answers one request that is for people rather than programs.
+func serveRaw(h http.Handler, r *http.Request) *httptest.ResponseRecorder {
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return w
 }

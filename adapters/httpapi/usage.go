@@ -6,20 +6,22 @@ import (
 	"slices"
 	"time"
 
+	"github.com/danielgtaylor/huma/v2"
+
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// messageCounts counts messages. Sent and Received add up to Total; Failed are
+// MessageCounts counts messages. Sent and Received add up to Total; Failed are
 // among those sent.
-type messageCounts struct {
-	Total    int `json:"total"`
-	Sent     int `json:"sent"`
-	Received int `json:"received"`
-	Failed   int `json:"failed"`
+type MessageCounts struct {
+	Total    int `json:"total" example:"15"`
+	Sent     int `json:"sent" example:"6"`
+	Received int `json:"received" example:"9"`
+	Failed   int `json:"failed" doc:"Sent messages that failed" example:"1"`
 }
 
-func (n *messageCounts) add(u ports.MessageUsage) {
+func (n *MessageCounts) add(u ports.MessageUsage) {
 	n.Total += u.Count
 	if u.Direction == domain.Inbound {
 		n.Received += u.Count
@@ -32,28 +34,28 @@ func (n *messageCounts) add(u ports.MessageUsage) {
 }
 
 type usageView struct {
-	Period    string                                `json:"period"`
-	Interval  string                                `json:"interval"`
-	Since     stamp                                 `json:"since"`
-	Until     stamp                                 `json:"until"`
-	SessionID optional                              `json:"sessionId"`
-	Totals    messageCounts                         `json:"totals"`
+	Period    string                                `json:"period" example:"7d"`
+	Interval  string                                `json:"interval" doc:"The length of a step: hour or day" example:"day"`
+	Since     jsonTime                              `json:"since"`
+	Until     jsonTime                              `json:"until"`
+	SessionID nullableString                        `json:"sessionId" doc:"The session that was asked for" example:"support"`
+	Totals    MessageCounts                         `json:"totals"`
 	Series    []bucketView                          `json:"series"`
-	ByType    map[domain.MessageType]*messageCounts `json:"byType"`
+	ByType    map[domain.MessageType]*MessageCounts `json:"byType"`
 	BySession []sessionUsage                        `json:"bySession"`
 }
 
 type bucketView struct {
-	At stamp `json:"at"`
-	messageCounts
+	At jsonTime `json:"at" doc:"When the step begins"`
+	MessageCounts
 }
 
 type sessionUsage struct {
-	SessionID string `json:"sessionId"`
-	messageCounts
+	SessionID string `json:"sessionId" example:"support"`
+	MessageCounts
 }
 
-// usagePeriods gives the length of the steps, and how many there are.
+// usagePeriods has the length of the steps, and their number.
 var usagePeriods = map[string]struct {
 	name string
 	step time.Duration
@@ -64,31 +66,39 @@ var usagePeriods = map[string]struct {
 	"30d": {"day", 24 * time.Hour, 30},
 }
 
-func (a *api) usage(ctx context.Context, c *call) (any, error) {
-	q := c.query()
-	period := "24h"
-	var session string
-	parse(q, "period", &period, oneOf("24h", "7d", "30d"))
-	q.text("sessionId", &session)
-	if err := q.end(); err != nil {
-		return nil, err
-	}
+type usageInput struct {
+	Period    string `query:"period" doc:"24h, 7d or 30d; 24h if it is not given" example:"7d"`
+	SessionID string `query:"sessionId" doc:"Counts this session alone" example:"support"`
+	period    string
+}
+
+// Resolve reads the parameters.
+func (in *usageInput) Resolve(huma.Context) []error {
+	var p problems
+	in.period = "24h"
+	parse(&p, "period", in.Period, &in.period, oneOf("24h", "7d", "30d"))
+	in.SessionID = p.searchText("sessionId", in.SessionID)
+	return p
+}
+
+func (a *api) usage(ctx context.Context, c *requestContext, in *usageInput) (usageView, error) {
+	period, session := in.period, in.SessionID
 	if session != "" {
 		session = domain.NormalizeSessionRef(session)
 	}
 	p := usagePeriods[period]
 	now := c.start.UTC()
 	since := now.Truncate(p.step).Add(-time.Duration(p.n-1) * p.step) // the last step is the present one
-	cells, err := a.Messages.Usage(ctx, c.caller.UserID, session, since, p.step)
+	cells, err := a.Messages.Usage(ctx, c.principal.UserID, session, since, p.step)
 	if err != nil {
-		return nil, err
+		return usageView{}, err
 	}
 	v := usageView{
-		Period: period, Interval: p.name, Since: stamp(since), Until: stamp(now), SessionID: optional(session),
-		Series: make([]bucketView, p.n), ByType: make(map[domain.MessageType]*messageCounts),
+		Period: period, Interval: p.name, Since: jsonTime(since), Until: jsonTime(now), SessionID: nullableString(session),
+		Series: make([]bucketView, p.n), ByType: make(map[domain.MessageType]*MessageCounts),
 	}
 	for i := range v.Series {
-		v.Series[i].At = stamp(since.Add(time.Duration(i) * p.step))
+		v.Series[i].At = jsonTime(since.Add(time.Duration(i) * p.step))
 	}
 	sessions := make(map[string]int)
 	for _, cell := range cells {
@@ -97,7 +107,7 @@ func (a *api) usage(ctx context.Context, c *call) (any, error) {
 			v.Series[i].add(cell)
 		}
 		if v.ByType[cell.Type] == nil {
-			v.ByType[cell.Type] = new(messageCounts)
+			v.ByType[cell.Type] = new(MessageCounts)
 		}
 		v.ByType[cell.Type].add(cell)
 		at, ok := sessions[cell.SessionID]

@@ -3,12 +3,115 @@ package httpapi
 import (
 	"context"
 	"math"
+	"net/http"
 	"time"
+
+	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
+
+func fleetRoutes() []route {
+	return []route{
+		operation(route{
+			id: "listWorkers", method: get, path: "/workers", tag: tagFleet, credential: admin, limit: perUser, message: "Workers",
+			summary:     "List the workers",
+			description: "Lists the workers by id, page by page.",
+		}, (*api).workers),
+		operation(route{
+			id: "addWorker", method: post, path: "/workers", tag: tagFleet, credential: admin, limit: perUser, status: http.StatusCreated, message: "Worker added",
+			summary: "Add a worker",
+			description: "Calls the worker's health route, then adds it. Without workerId the id is derived from the endpoint. Fails with WORKER_CONFLICT if " +
+				"another worker has the id or the endpoint, and with WORKER_UNREACHABLE if the worker does not answer; nothing is added then.",
+			errors: []domain.Code{domain.CodeWorkerConflict, domain.CodeWorkerUnreachable, domain.CodeInvalidState},
+		}, (*api).addWorker),
+		operation(route{
+			id: "getStatistics", method: get, path: "/workers/statistics", tag: tagFleet, credential: admin, limit: perUser, message: "Fleet statistics",
+			summary:     "Workers, sessions and load in figures",
+			description: "Sums up the fleet: workers and sessions by status, capacity, and the average load of the workers that report it.",
+		}, (*api).statistics),
+		operation(route{
+			id: "explainPlacement", method: get, path: "/workers/available", tag: tagFleet, credential: admin, limit: perUser, message: "Where the next session would go",
+			summary:     "Explain where the next session would go",
+			description: "Returns the worker that the next session would get, and for every candidate its points by factor, or why it is out. `worker` is null if no worker can take a session.",
+			errors:      []domain.Code{domain.CodeWorkerNotFound},
+		}, (*api).available),
+		operation(route{
+			id: "testEndpoint", method: post, path: "/workers/test", tag: tagFleet, credential: admin, limit: perUser, message: "Endpoint tested",
+			summary:     "Test an endpoint",
+			description: "Calls the health route of an endpoint from this server, without a token. That it does not answer is a result, not an error.",
+		}, (*api).testEndpoint),
+		operation(route{
+			id: "probeWorkers", method: post, path: "/workers/health-check", tag: tagFleet, credential: admin, limit: perUser, message: "Workers probed",
+			summary:     "Probe all workers now",
+			description: "Calls the health route of every worker from this server and returns one result for each.",
+		}, (*api).probeAll),
+		operation(route{
+			id: "startProbes", method: post, path: "/workers/health/start", tag: tagFleet, credential: admin, limit: perUser, message: "Health monitor started",
+			summary:     "Start the background probes",
+			description: "Starts the health monitor on all replicas, within seconds.",
+			errors:      []domain.Code{domain.CodeInvalidState},
+		}, (*api).startProbes),
+		operation(route{
+			id: "stopProbes", method: post, path: "/workers/health/stop", tag: tagFleet, credential: admin, limit: perUser, message: "Health monitor stopped",
+			summary:     "Stop the background probes",
+			description: "Stops the health monitor on all replicas, within seconds. Crashed workers are then noticed by their missing heartbeats alone.",
+			errors:      []domain.Code{domain.CodeInvalidState},
+		}, (*api).stopProbes),
+		operation(route{
+			id: "getProbeStatus", method: get, path: "/workers/health/status", tag: tagFleet, credential: admin, limit: perUser, message: "Health monitor",
+			summary:     "The state of the background probes",
+			description: "Returns whether the health monitor runs, how often it probes a worker, and when this replica last did.",
+		}, (*api).probeStatus),
+		operation(route{
+			id: "getWorker", method: get, path: "/workers/{workerId}", tag: tagFleet, credential: admin, limit: perUser, message: "Worker",
+			summary:     "Get a worker with its sessions",
+			description: "Returns the worker, its sessions, and the progress of its drain, if it is draining.",
+			errors:      []domain.Code{domain.CodeWorkerNotFound},
+		}, (*api).getWorker),
+		operation(route{
+			id: "updateWorker", method: put, path: "/workers/{workerId}", tag: tagFleet, credential: admin, limit: perUser, message: "Worker updated", optional: true,
+			summary:     "Change a worker",
+			description: "Changes the given fields; the labels as a whole. Any other field is refused.",
+			errors:      []domain.Code{domain.CodeWorkerNotFound, domain.CodeInvalidState},
+		}, (*api).updateWorker),
+		operation(route{
+			id: "removeWorker", method: del, path: "/workers/{workerId}", tag: tagFleet, credential: adminWorker, limit: perUser, message: "Worker removed",
+			summary: "Remove a worker; with a worker token, leave",
+			description: "An administrator removes the worker: its sessions move to others first, and with `force=true` those that fit nowhere are disconnected. " +
+				"Fails with INVALID_STATE while sessions are left on it. With a worker token the worker leaves of its own accord and goes OFFLINE; " +
+				"repeating it is no error.",
+			errors: []domain.Code{domain.CodeWorkerNotFound, domain.CodeInvalidState},
+		}, (*api).removeWorker),
+		operation(route{
+			id: "getWorkerLoad", method: get, path: "/workers/{workerId}/metrics", tag: tagFleet, credential: admin, limit: perUser, message: "Worker load",
+			summary:     "The recorded load of a worker",
+			description: "Returns the load over time, the oldest first, since a time or for the last day.",
+			errors:      []domain.Code{domain.CodeWorkerNotFound},
+		}, (*api).workerLoad),
+		operation(route{
+			id: "testWorker", method: post, path: "/workers/{workerId}/test", tag: tagFleet, credential: admin, limit: perUser, message: "Worker tested",
+			summary:     "Test a worker",
+			description: "Calls the worker's health route from this server. That it does not answer is a result, not an error.",
+			errors:      []domain.Code{domain.CodeWorkerNotFound},
+		}, (*api).testWorker),
+		operation(route{
+			id: "drainWorker", method: post, path: "/workers/{workerId}/drain", tag: tagFleet, credential: admin, limit: perUser,
+			message:     "Worker is draining; its sessions move to others",
+			summary:     "Drain a worker",
+			description: "Sets the worker to MAINTENANCE: it takes no new session, and its sessions move to others in the background. `GET /workers/{workerId}` shows the progress.",
+			errors:      []domain.Code{domain.CodeWorkerNotFound, domain.CodeInvalidState},
+		}, (*api).drain),
+		operation(route{
+			id: "activateWorker", method: post, path: "/workers/{workerId}/activate", tag: tagFleet, credential: admin, limit: perUser, message: "Worker activated",
+			summary:     "Put a worker back to work",
+			description: "Sets the worker back to ONLINE, which ends a drain. Fails with WORKER_UNREACHABLE if its health route does not answer.",
+			errors:      []domain.Code{domain.CodeWorkerNotFound, domain.CodeWorkerUnreachable, domain.CodeInvalidState},
+		}, (*api).activate),
+	}
+}
 
 const (
 	defaultCapacity    = 50
@@ -19,350 +122,294 @@ const (
 	maxLabels          = 50
 )
 
-// workerView is a worker as administrators see it.
-type workerView struct {
-	ID            string              `json:"id"`
-	Endpoint      string              `json:"endpoint"`
-	Status        domain.WorkerStatus `json:"status"`
-	SessionCount  int                 `json:"sessionCount"`
-	MaxSessions   int                 `json:"maxSessions"`
-	CPUUsage      figure              `json:"cpuUsage"`
-	MemoryUsage   figure              `json:"memoryUsage"`
-	Version       optional            `json:"version"`
-	Environment   optional            `json:"environment"`
-	Description   optional            `json:"description"`
-	Labels        map[string]string   `json:"labels"`
-	LastHeartbeat stamp               `json:"lastHeartbeat"`
-	Uptime        int64               `json:"uptime"` // seconds
-	CreatedAt     stamp               `json:"createdAt"`
-	UpdatedAt     stamp               `json:"updatedAt"`
-	Warning       string              `json:"warning,omitzero"`
-	Suspect       string              `json:"suspect,omitzero"` // why it receives no sessions, though it is ONLINE
+// WorkerPath names a worker in the path.
+type WorkerPath struct {
+	WorkerID string `path:"workerId" doc:"Id of the worker, in any spelling" example:"worker-1"`
 }
 
-func viewWorker(w *service.WorkerView) workerView {
-	return workerView{
+// WorkerView is a worker as administrators see it.
+type WorkerView struct {
+	ID            string              `json:"id" example:"worker-1"`
+	Endpoint      string              `json:"endpoint" example:"http://10.0.0.5:8001"`
+	Status        domain.WorkerStatus `json:"status" doc:"ONLINE, OFFLINE or MAINTENANCE" example:"ONLINE"`
+	SessionCount  int                 `json:"sessionCount" example:"2"`
+	MaxSessions   int                 `json:"maxSessions" example:"50"`
+	CPUUsage      nullableFloat       `json:"cpuUsage" doc:"Percent; null if it is unknown" example:"12.35"`
+	MemoryUsage   nullableFloat       `json:"memoryUsage" doc:"Percent; null if it is unknown" example:"40.25"`
+	Version       nullableString      `json:"version" example:"1.2.0"`
+	Environment   nullableString      `json:"environment" example:"PRODUCTION"`
+	Description   nullableString      `json:"description" example:"Rack 7"`
+	Labels        map[string]string   `json:"labels" example:"{\"pool\":\"eu\"}"`
+	LastHeartbeat jsonTime            `json:"lastHeartbeat"`
+	Uptime        int64               `json:"uptime" doc:"Seconds" example:"86400"`
+	CreatedAt     jsonTime            `json:"createdAt"`
+	UpdatedAt     jsonTime            `json:"updatedAt"`
+	Warning       string              `json:"warning,omitzero" doc:"Why its latest probe failed, while its heartbeats arrive"`
+	Suspect       string              `json:"suspect,omitzero" doc:"Why it receives no sessions, though it is ONLINE"`
+}
+
+func viewWorker(w *service.WorkerView) WorkerView {
+	return WorkerView{
 		ID: w.ID, Endpoint: w.Endpoint, Status: w.Status(), SessionCount: w.Used, MaxSessions: w.Capacity,
-		CPUUsage: figure(w.CPU), MemoryUsage: figure(w.Memory),
-		Version: optional(w.Version), Environment: optional(w.Environment), Description: optional(w.Description),
-		Labels: w.Labels, LastHeartbeat: stamp(w.LastHeartbeat), Uptime: int64(w.Uptime / time.Second),
-		CreatedAt: stamp(w.CreatedAt), UpdatedAt: stamp(w.UpdatedAt), Warning: w.Warning, Suspect: w.Suspect,
+		CPUUsage: nullableFloat(w.CPU), MemoryUsage: nullableFloat(w.Memory),
+		Version: nullableString(w.Version), Environment: nullableString(w.Environment), Description: nullableString(w.Description),
+		Labels: w.Labels, LastHeartbeat: jsonTime(w.LastHeartbeat), Uptime: int64(w.Uptime / time.Second),
+		CreatedAt: jsonTime(w.CreatedAt), UpdatedAt: jsonTime(w.UpdatedAt), Warning: w.Warning, Suspect: w.Suspect,
 	}
 }
 
-// shownWorker is a worker that a use case returned, or its error.
-func shownWorker(w *service.WorkerView, err error) (any, error) {
+// shownWorker returns a worker that a service returned, or its error.
+func shownWorker(w *service.WorkerView, err error) (WorkerView, error) {
 	if err != nil {
-		return nil, err
+		return WorkerView{}, err
 	}
 	return viewWorker(w), nil
 }
 
-func (a *api) workers(ctx context.Context, c *call) (any, error) {
-	q := c.query()
-	var f ports.WorkerFilter
-	parse(q, "status", &f.Status, oneOf(domain.WorkerOnline, domain.WorkerOffline, domain.WorkerMaintenance))
-	q.text("environment", &f.Environment)
-	p := q.page()
-	if err := q.end(); err != nil {
-		return nil, err
-	}
-	list, total, err := a.Workers.List(ctx, f, p.Page)
+type listWorkersInput struct {
+	Status      string `query:"status" doc:"ONLINE, OFFLINE or MAINTENANCE, in any case" example:"ONLINE"`
+	Environment string `query:"environment" doc:"At most 255 bytes" example:"PRODUCTION"`
+	PageInput
+	filter ports.WorkerFilter
+}
+
+// Resolve reads the parameters.
+func (in *listWorkersInput) Resolve(huma.Context) []error {
+	var p problems
+	parse(&p, "status", in.Status, &in.filter.Status, oneOf(domain.WorkerOnline, domain.WorkerOffline, domain.WorkerMaintenance))
+	in.filter.Environment = p.searchText("environment", in.Environment)
+	return p
+}
+
+type workerListView struct {
+	Workers    []WorkerView `json:"workers"`
+	Pagination pagination   `json:"pagination"`
+}
+
+func (a *api) workers(ctx context.Context, _ *requestContext, in *listWorkersInput) (workerListView, error) {
+	list, total, err := a.Workers.List(ctx, in.filter, in.page())
 	if err != nil {
-		return nil, err
+		return workerListView{}, err
 	}
-	views := make([]workerView, len(list))
+	views := make([]WorkerView, len(list))
 	for i, w := range list {
 		views[i] = viewWorker(w)
 	}
-	return struct {
-		Workers    []workerView `json:"workers"`
-		Pagination pagination   `json:"pagination"`
-	}{views, p.of(total)}, nil
+	return workerListView{views, paginationOf(in.page(), total)}, nil
 }
 
-func (a *api) addWorker(ctx context.Context, c *call) (any, error) {
-	b, err := c.read()
-	if err != nil {
-		return nil, err
-	}
-	r, err := decodeRegistration(b, true)
-	if err != nil {
-		return nil, err
-	}
-	return shownWorker(a.Workers.Add(ctx, r))
+type addWorkerBody struct {
+	Endpoint string  `json:"endpoint" minLength:"1" doc:"http or https, with the port" example:"http://my-host.example.com:8001"`
+	WorkerID *string `json:"workerId,omitempty" doc:"3 to 50 characters once it is normalised; derived from the endpoint if it is not given" example:"worker-1"`
+	WorkerDetails
 }
 
-// decodeRegistration reads what a worker says of itself or, if derive, an
-// administrator says of it, who may leave the id to be derived from the endpoint.
-func decodeRegistration(b *body, derive bool) (domain.Registration, error) {
-	r := domain.Registration{Capacity: defaultCapacity, Version: defaultVersion, Environment: defaultEnvironment}
-	var id, endpoint, description *string
-	var capacity, interval int64
-	for b.next() {
-		switch b.member() {
-		case "workerId":
-			b.optional(&id)
-		case "endpoint":
-			b.optional(&endpoint)
-		case "maxSessions":
-			if b.integer(&capacity, 1, maxCapacity) {
-				r.Capacity = int(capacity)
-			}
-		case "description":
-			b.optional(&description)
-		case "version":
-			b.word(&r.Version)
-		case "environment":
-			b.word(&r.Environment)
-		case "labels":
-			r.Labels = b.labels()
-		case "heartbeatInterval":
-			if b.integer(&interval, 1, int64(time.Hour/time.Millisecond)) {
-				r.Interval = time.Duration(interval) * time.Millisecond
-			}
-		case "capabilities":
-			r.Capabilities = b.capabilities()
-		}
-	}
-	r.Endpoint = b.checked("endpoint", endpoint, "Endpoint", domain.ParseEndpoint)
-	switch {
-	case !derive || id != nil && *id != "":
-		r.WorkerID = b.checked("workerId", id, "Worker ID", domain.NormalizeWorkerID)
-	case r.Endpoint != "":
-		derived, err := domain.WorkerIDFromEndpoint(r.Endpoint)
-		b.check("endpoint", err)
-		r.WorkerID = derived
-	}
-	if description != nil {
-		text, err := domain.CheckDescription(*description)
-		b.check("description", err)
-		r.Description = text
-	}
-	return r, b.end()
+type addWorkerInput struct {
+	Body         addWorkerBody
+	registration domain.Registration
 }
 
-// word reads a short text; an empty one changes nothing.
-func (b *body) word(to *string) {
-	var s string
-	if !b.string(&s) || s == "" {
-		return
+// Resolve applies the rules of the domain.
+func (in *addWorkerInput) Resolve(huma.Context) []error {
+	var p problems
+	r := &in.registration
+	r.Endpoint = p.text("endpoint", in.Body.Endpoint, domain.ParseEndpoint)
+	if id := in.Body.WorkerID; id != nil && *id != "" {
+		r.WorkerID = p.text("workerId", *id, domain.NormalizeWorkerID)
+	} else if r.Endpoint != "" {
+		r.WorkerID = p.text("endpoint", r.Endpoint, domain.WorkerIDFromEndpoint)
 	}
-	if s != clean(s, 4*maxWord) || len([]rune(s)) > maxWord {
-		b.mistyped("plain text of at most 50 characters")
-		return
-	}
-	*to = s
+	in.Body.describe(&p, r)
+	return p
 }
 
-// labels reads an object of texts. One that is there is not nil.
-func (b *body) labels() map[string]string {
-	if !b.object() {
-		return nil
-	}
-	labels := make(map[string]string)
-	for b.next() {
-		name := b.member()
-		var value string
-		if !b.string(&value) {
-			continue
-		}
-		if name == "" || name != clean(name, 4*maxWord) || value != clean(value, 4*maxWord) {
-			b.mistyped("a label: a name and a text, short and plain")
-			continue
-		}
-		labels[name] = value
-	}
-	if len(labels) > maxLabels {
-		b.add("labels", "At most %d labels are kept", maxLabels)
-	}
-	return labels
+func (a *api) addWorker(ctx context.Context, _ *requestContext, in *addWorkerInput) (WorkerView, error) {
+	return shownWorker(a.Workers.Add(ctx, in.registration))
 }
 
-// capabilities reads the extensions that a worker announces. Those that nobody
-// knows here are ignored, and so is anything but a list: older workers send
-// other things under that name.
-func (b *body) capabilities() []domain.Capability {
-	if b.kind() != '[' || !b.array() {
-		return nil
-	}
-	var list []domain.Capability
-	for b.item() {
-		if b.kind() != '"' {
-			continue
-		}
-		var s string
-		b.string(&s)
-		switch known := domain.Capability(s); known {
-		case domain.CapLease, domain.CapGeneration, domain.CapDedupe:
-			list = append(list, known)
-		}
-	}
-	return list
+type workerInput struct{ WorkerPath }
+
+type workerDetailView struct {
+	WorkerView
+	SessionBreakdown domain.Breakdown    `json:"sessionBreakdown" doc:"Its sessions by status"`
+	Sessions         []SessionView       `json:"sessions"`
+	Drain            nullable[drainView] `json:"drain" doc:"Null unless it is draining"`
 }
 
-func (a *api) worker(ctx context.Context, c *call) (any, error) {
+func (a *api) getWorker(ctx context.Context, c *requestContext, _ *workerInput) (workerDetailView, error) {
 	w, sessions, err := a.Workers.Get(ctx, c.workerRef())
 	if err != nil {
-		return nil, err
+		return workerDetailView{}, err
 	}
-	views := make([]sessionView, len(sessions))
+	views := make([]SessionView, len(sessions))
 	for i, s := range sessions {
 		views[i] = viewSession(s, w.Worker, true)
 	}
-	return struct {
-		workerView
-		SessionBreakdown domain.Breakdown `json:"sessionBreakdown"`
-		Sessions         []sessionView    `json:"sessions"`
-		Drain            *drainView       `json:"drain"` // null unless it is draining
-	}{viewWorker(w), w.Breakdown, views, viewDrain(w.Drain)}, nil
+	return workerDetailView{viewWorker(w), w.Breakdown, views, nullable[drainView]{viewDrain(w.Drain)}}, nil
+}
+
+// drainView is the progress of a drain.
+type drainView struct {
+	BatchID   string `json:"batchId" example:"01JX3B5ZKQ7M"`
+	Total     int    `json:"total" example:"10"`
+	Remaining int    `json:"remaining" example:"4"`
+	Moving    int    `json:"moving" example:"2"`
+	Moved     int    `json:"moved" example:"5"`
+	Failed    int    `json:"failed" example:"1"`
+}
+
+func viewDrain(d *service.DrainProgress) *drainView {
+	if d == nil {
+		return nil
+	}
+	v := drainView(*d)
+	return &v
+}
+
+type workerLoadInput struct {
+	WorkerPath
+	Since string `query:"since" doc:"RFC 3339, a date, or milliseconds (or seconds) since 1970; a day ago if it is not given" example:"2026-03-01T00:00:00Z"`
+	since time.Time
+}
+
+// Resolve reads the parameters.
+func (in *workerLoadInput) Resolve(huma.Context) []error {
+	var p problems
+	p.time("since", in.Since, &in.since)
+	return p
 }
 
 type loadView struct {
-	At           stamp  `json:"at"`
-	SessionCount int    `json:"sessionCount"`
-	CPUUsage     figure `json:"cpuUsage"`
-	MemoryUsage  figure `json:"memoryUsage"`
+	At           jsonTime      `json:"at"`
+	SessionCount int           `json:"sessionCount" example:"3"`
+	CPUUsage     nullableFloat `json:"cpuUsage" doc:"Percent" example:"12.5"`
+	MemoryUsage  nullableFloat `json:"memoryUsage" doc:"Percent" example:"40"`
 }
 
-// workerLoad gives the recorded load of the last day, or since a time.
-func (a *api) workerLoad(ctx context.Context, c *call) (any, error) {
-	q := c.query()
-	since := c.start.Add(-24 * time.Hour)
-	q.time("since", &since)
-	if err := q.end(); err != nil {
-		return nil, err
+type workerLoadView struct {
+	WorkerID string     `json:"workerId" example:"worker-1"`
+	Since    jsonTime   `json:"since"`
+	Metrics  []loadView `json:"metrics"`
+}
+
+func (a *api) workerLoad(ctx context.Context, c *requestContext, in *workerLoadInput) (workerLoadView, error) {
+	since := in.since
+	if since.IsZero() {
+		since = c.start.Add(-24 * time.Hour)
 	}
 	samples, err := a.Workers.LoadSamples(ctx, c.workerRef(), since)
 	if err != nil {
-		return nil, err
+		return workerLoadView{}, err
 	}
 	views := make([]loadView, len(samples))
 	for i, l := range samples {
-		views[i] = loadView{stamp(l.At), l.Sessions, figure(l.CPU), figure(l.Memory)}
+		views[i] = loadView{jsonTime(l.At), l.Sessions, nullableFloat(l.CPU), nullableFloat(l.Memory)}
 	}
-	return struct {
-		WorkerID string     `json:"workerId"`
-		Since    stamp      `json:"since"`
-		Metrics  []loadView `json:"metrics"`
-	}{c.workerRef(), stamp(since), views}, nil
+	return workerLoadView{c.workerRef(), jsonTime(since), views}, nil
 }
 
-func (a *api) updateWorker(ctx context.Context, c *call) (any, error) {
-	b, err := c.read()
-	if err != nil {
-		return nil, err
-	}
-	ch, err := decodeWorkerChange(b)
-	if err != nil {
-		return nil, err
-	}
-	return shownWorker(a.Workers.Update(ctx, c.workerRef(), ch))
+type updateWorkerBody struct {
+	_           struct{}           `additionalProperties:"false"`
+	MaxSessions *wholeNumber       `json:"maxSessions,omitempty" minimum:"1" maximum:"1000" example:"50"`
+	Description *string            `json:"description,omitempty" doc:"At most 255 characters" example:"Rack 7"`
+	Version     string             `json:"version,omitempty" maxLength:"50" doc:"Empty: stays" example:"1.2.0"`
+	Environment string             `json:"environment,omitempty" maxLength:"50" doc:"Empty: stays" example:"PRODUCTION"`
+	Labels      map[string]*string `json:"labels,omitempty" doc:"At most 50 short texts by name" example:"{\"pool\":\"eu\"}"`
 }
 
-func decodeWorkerChange(b *body) (service.WorkerChange, error) {
-	var ch service.WorkerChange
-	var description *string
-	for b.next() {
-		switch b.member() {
-		case "maxSessions":
-			var n int64
-			if b.integer(&n, 1, maxCapacity) {
-				capacity := int(n)
-				ch.Capacity = &capacity
-			}
-		case "description":
-			b.optional(&description)
-		case "version":
-			ch.Version = b.newWord()
-		case "environment":
-			ch.Environment = b.newWord()
-		case "labels":
-			ch.Labels = b.labels()
-		default:
-			b.unknown("maxSessions, description, version, environment or labels")
-		}
-	}
-	if description != nil {
-		text, err := domain.CheckDescription(*description)
-		b.check("description", err)
-		ch.Description = &text
-	}
-	return ch, b.end()
+type updateWorkerInput struct {
+	WorkerPath
+	Body   updateWorkerBody
+	change service.WorkerChange
 }
 
-func (b *body) newWord() *string {
-	var s string
-	if b.word(&s); s == "" {
-		return nil
-	}
-	return &s
+// Resolve applies the rules of the domain.
+func (in *updateWorkerInput) Resolve(huma.Context) []error {
+	var p problems
+	b, ch := &in.Body, &in.change
+	ch.Capacity = (*int)(b.MaxSessions)
+	ch.Description = optional(&p, "description", b.Description, domain.CheckDescription)
+	ch.Version, ch.Environment = p.word("version", b.Version), p.word("environment", b.Environment)
+	ch.Labels = p.labels(b.Labels)
+	return p
+}
+
+func (a *api) updateWorker(ctx context.Context, c *requestContext, in *updateWorkerInput) (WorkerView, error) {
+	return shownWorker(a.Workers.Update(ctx, c.workerRef(), in.change))
+}
+
+type removeWorkerInput struct {
+	WorkerPath
+	Force bool `query:"force" doc:"Disconnects the sessions that fit on no other worker" example:"false"`
+}
+
+type removedWorkerView struct {
+	WorkerID       nullableString `json:"workerId" example:"worker-1"`
+	Deleted        bool           `json:"deleted,omitzero" doc:"In the answer to an administrator" example:"true"`
+	Status         nullableString `json:"status,omitzero" doc:"In the answer to a worker: what it is from now on" example:"OFFLINE"`
+	UnregisteredAt *jsonTime      `json:"unregisteredAt,omitzero" doc:"In the answer to a worker"`
 }
 
 // removeWorker is an administrator's; a worker that calls it leaves.
-func (a *api) removeWorker(ctx context.Context, c *call) (any, error) {
+func (a *api) removeWorker(ctx context.Context, c *requestContext, in *removeWorkerInput) (removedWorkerView, error) {
 	id := c.workerRef()
 	if c.worker {
-		return a.leave(ctx, c, id, "")
+		return a.unregisterWorker(ctx, c, id, "")
 	}
-	q := c.query()
-	var force bool
-	q.flag("force", &force)
-	if err := q.end(); err != nil {
-		return nil, err
-	}
-	if err := a.Workers.Remove(ctx, id, service.RemoveOptions{Force: force}); err != nil {
-		return nil, err
-	}
-	return struct {
-		WorkerID string `json:"workerId"`
-		Deleted  bool   `json:"deleted"`
-	}{id, true}, nil
+	return removedWorkerView{WorkerID: nullableString(id), Deleted: true}, a.Workers.Remove(ctx, id, service.RemoveOptions{Force: in.Force})
 }
 
-func (a *api) drain(ctx context.Context, c *call) (any, error) {
+func (a *api) drain(ctx context.Context, c *requestContext, _ *workerInput) (WorkerView, error) {
 	return shownWorker(a.Workers.Drain(ctx, c.workerRef()))
 }
 
-func (a *api) activate(ctx context.Context, c *call) (any, error) {
+func (a *api) activate(ctx context.Context, c *requestContext, _ *workerInput) (WorkerView, error) {
 	return shownWorker(a.Workers.Activate(ctx, c.workerRef()))
 }
 
 type statisticsView struct {
-	Workers struct {
-		Total             int    `json:"total"`
-		Online            int    `json:"online"`
-		Offline           int    `json:"offline"`
-		Maintenance       int    `json:"maintenance"`
-		HealthyPercentage figure `json:"healthyPercentage"`
-	} `json:"workers"`
-	Sessions struct {
-		Total            int                   `json:"total"`
-		AveragePerWorker figure                `json:"averagePerWorker"`
-		ByStatus         map[domain.Status]int `json:"byStatus"`
-	} `json:"sessions"`
-	Capacity struct {
-		Total     int `json:"total"`
-		Used      int `json:"used"`
-		Available int `json:"available"`
-	} `json:"capacity"`
-	Resources struct {
-		AvgCPUUsage    figure `json:"avgCpuUsage"`
-		AvgMemoryUsage figure `json:"avgMemoryUsage"`
-	} `json:"resources"`
+	Workers   workerStatistics   `json:"workers"`
+	Sessions  sessionStatistics  `json:"sessions"`
+	Capacity  capacityStatistics `json:"capacity"`
+	Resources resourceStatistics `json:"resources"`
 }
 
-func (a *api) statistics(ctx context.Context, _ *call) (any, error) {
+type workerStatistics struct {
+	Total             int           `json:"total" example:"3"`
+	Online            int           `json:"online" example:"2"`
+	Offline           int           `json:"offline" example:"1"`
+	Maintenance       int           `json:"maintenance" example:"0"`
+	HealthyPercentage nullableFloat `json:"healthyPercentage" nullable:"false" example:"66.67"`
+}
+
+type sessionStatistics struct {
+	Total            int                   `json:"total" example:"10"`
+	AveragePerWorker nullableFloat         `json:"averagePerWorker" nullable:"false" example:"3.33"`
+	ByStatus         map[domain.Status]int `json:"byStatus" example:"{\"CONNECTED\":9,\"INIT\":1}"`
+}
+
+type capacityStatistics struct {
+	Total     int `json:"total" example:"100"`
+	Used      int `json:"used" example:"10"`
+	Available int `json:"available" example:"90"`
+}
+
+type resourceStatistics struct {
+	AvgCPUUsage    nullableFloat `json:"avgCpuUsage" doc:"Percent; null if no worker reports it" example:"33.33"`
+	AvgMemoryUsage nullableFloat `json:"avgMemoryUsage" doc:"Percent; null if no worker reports it" example:"40"`
+}
+
+func (a *api) statistics(ctx context.Context, _ *requestContext, _ *noInput) (statisticsView, error) {
+	var v statisticsView
 	s, err := a.Workers.Statistics(ctx)
 	if err != nil {
-		return nil, err
+		return v, err
 	}
-	var v statisticsView
 	v.Workers.Online, v.Workers.Offline, v.Workers.Maintenance = s.Online, s.Offline, s.Maintenance
 	v.Workers.Total = s.Online + s.Offline + s.Maintenance
 	if v.Workers.Total > 0 {
-		v.Workers.HealthyPercentage = figure(100 * float64(s.Online) / float64(v.Workers.Total))
-		v.Sessions.AveragePerWorker = figure(float64(s.Used) / float64(v.Workers.Total))
+		v.Workers.HealthyPercentage = nullableFloat(100 * float64(s.Online) / float64(v.Workers.Total))
+		v.Sessions.AveragePerWorker = nullableFloat(float64(s.Used) / float64(v.Workers.Total))
 	}
 	v.Sessions.ByStatus = make(map[domain.Status]int)
 	for _, status := range []domain.Status{
@@ -372,26 +419,28 @@ func (a *api) statistics(ctx context.Context, _ *call) (any, error) {
 		v.Sessions.Total += s.Sessions[status]
 	}
 	v.Capacity.Total, v.Capacity.Used, v.Capacity.Available = s.Capacity, s.Used, max(s.Capacity-s.Used, 0)
-	v.Resources.AvgCPUUsage, v.Resources.AvgMemoryUsage = figure(s.CPU), figure(s.Memory)
+	v.Resources.AvgCPUUsage, v.Resources.AvgMemoryUsage = nullableFloat(s.CPU), nullableFloat(s.Memory)
 	return v, nil
 }
 
 type candidateView struct {
-	WorkerID string             `json:"workerId"`
-	Score    *float64           `json:"score"` // null if excluded
-	Factors  map[string]float64 `json:"factors"`
-	Excluded string             `json:"excluded,omitzero"`
+	WorkerID string             `json:"workerId" example:"worker-1"`
+	Score    *float64           `json:"score" doc:"Null if it is excluded" example:"14.5"`
+	Factors  map[string]float64 `json:"factors" doc:"Points by factor" example:"{\"capacity\":4,\"resources\":10.5}"`
+	Excluded string             `json:"excluded,omitzero" doc:"Why it is out" example:"offline"`
 }
 
-func (a *api) available(ctx context.Context, c *call) (any, error) {
+type placementView struct {
+	Worker     nullable[WorkerView] `json:"worker" doc:"Null if no worker can take a session"`
+	Candidates []candidateView      `json:"candidates"`
+}
+
+func (a *api) available(ctx context.Context, c *requestContext, _ *noInput) (placementView, error) {
 	chosen, all, err := a.Workers.ExplainPlacement(ctx)
 	if err != nil {
-		return nil, err
+		return placementView{}, err
 	}
-	v := struct {
-		Worker     *workerView     `json:"worker"`
-		Candidates []candidateView `json:"candidates"`
-	}{Candidates: make([]candidateView, len(all))}
+	v := placementView{Candidates: make([]candidateView, len(all))}
 	for i, candidate := range all {
 		view := candidateView{WorkerID: candidate.WorkerID, Factors: make(map[string]float64), Excluded: candidate.Excluded}
 		if candidate.Excluded == "" {
@@ -409,10 +458,10 @@ func (a *api) available(ctx context.Context, c *call) (any, error) {
 	}
 	w, _, err := a.Workers.Get(ctx, chosen)
 	if err != nil {
-		return nil, err
+		return placementView{}, err
 	}
 	view := viewWorker(w)
-	v.Worker = &view
+	v.Worker.value = &view
 	return v, nil
 }
 

@@ -349,9 +349,9 @@ func TestMessagesReceived(t *testing.T) {
 
 func TestFigures(t *testing.T) {
 	for f, want := range map[float64]string{0: "0", 12.345: "12.35", 100: "100", -1: "null", math.Inf(1): "null"} {
-		assert.Equal(t, want, string(appendFigure(nil, f)))
+		assert.Equal(t, want, marshalled(t, nullableFloat(f)))
 	}
-	assert.Equal(t, "null", string(appendFigure(nil, math.NaN())))
+	assert.Equal(t, "null", marshalled(t, nullableFloat(math.NaN())))
 	assert.Equal(t, math.MaxFloat64, finite(math.NaN()))
 	assert.Equal(t, math.MaxFloat64, finite(math.Inf(1)))
 	assert.Equal(t, 1.5, finite(1.5))

@@ -10,12 +10,11 @@ import (
 	"github.com/switchyard-wa/switchyard/domain"
 )
 
-// WorkerTokens are the tokens that workers may use: the fleet's, which speaks for
-// every worker, and one of each worker's own, which it is handed when it registers
-// and which speaks for that worker alone. Those are derived from the fleet's, so
-// all replicas agree on them and nothing has to be kept; with another fleet token
-// they are others. Make them with [NewWorkerTokens]; nil accepts none. They are
-// safe for concurrent use.
+// WorkerTokens checks the tokens of workers. The fleet token acts for every worker.
+// A worker's own token, which its registration hands out, acts for that worker
+// alone. Own tokens are derived from the fleet token: all replicas agree on them
+// without storing them, and another fleet token changes them. Nil accepts no token.
+// Make it with [NewWorkerTokens]. It is safe for concurrent use.
 type WorkerTokens struct {
 	key   []byte
 	fleet [sha256.Size]byte
@@ -31,7 +30,7 @@ const (
 	workerTokenPurpose = "switchyard worker token"
 )
 
-// Of gives a worker's own token: wt_, its id, and what proves that it is from here.
+// Of returns a worker's own token: wt_, its id, and the proof that it was made here.
 func (t *WorkerTokens) Of(workerID string) string {
 	mac := t.proof(workerID)
 	return workerTokenPrefix + workerID + "_" + hex.EncodeToString(mac[:])
@@ -61,7 +60,8 @@ func (t *WorkerTokens) Check(token string) (workerID string, ok bool) {
 		return "", false
 	}
 	said, err := hex.DecodeString(id[end+1:])
-	if id = id[:end]; err != nil || id == "" || id != domain.NormalizeWorkerRef(id) {
+	id = id[:end]
+	if err != nil || id == "" || id != domain.NormalizeWorkerRef(id) {
 		return "", false
 	}
 	if mac := t.proof(id); !hmac.Equal(said, mac[:]) {

@@ -44,9 +44,9 @@ func TestWorkerTokens(t *testing.T) {
 // fleet's speaks for any.
 func TestWorkersSpeakForThemselves(t *testing.T) {
 	own := NewWorkerTokens(fleetToken).Of("worker-1")
-	for i := range table {
-		r := &table[i]
-		if r.auth != worker && r.auth != adminWorker {
+	for i := range apiRoutes {
+		r := &apiRoutes[i]
+		if r.credential != worker && r.credential != adminWorker {
 			continue
 		}
 		t.Run(r.method+" "+r.path, func(t *testing.T) {
@@ -60,7 +60,7 @@ func TestWorkersSpeakForThemselves(t *testing.T) {
 				{path, own, "worker-1", true},
 				{path, own, " Worker_1", true},
 				{path, own, nil, true},
-				{path, own, "worker-2", r.method == http.MethodGet || r.auth == adminWorker}, // its body is not read
+				{path, own, "worker-2", r.method == http.MethodGet || r.credential == adminWorker}, // its body is not read
 				{elsewhere, own, "worker-1", elsewhere == path},
 				{elsewhere, own, nil, elsewhere == path},
 				{path, fleetToken, "worker-1", true},

@@ -11,9 +11,9 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// A row stays the same while its value, which is never changed, is replaced.
+// userRow is the row of a user. The row keeps its identity while its value is replaced; the value itself never changes.
 type userRow struct {
-	v        *domain.User // nil: the row is gone
+	v        *domain.User // nil: the row was deleted
 	usage    domain.UserUsage
 	sessions list[*sessionRow] // by age
 	keys     list[*apiKeyRow]  // by age
@@ -56,8 +56,8 @@ func (t users) List(_ context.Context, f ports.UserFilter, p ports.Page) ([]*dom
 	if f == (ports.UserFilter{}) {
 		return latest(t.s.userOrder, p, (*userRow).clone), len(t.s.userOrder), nil
 	}
-	search := newNeedle(f.Search)
-	rows := newest(t.s.userOrder, func(r *userRow) bool {
+	search := newSearchTerm(f.Search)
+	rows := filterLatest(t.s.userOrder, func(r *userRow) bool {
 		return (f.Tier == "" || r.v.Tier == f.Tier) && (f.Role == "" || r.v.Role == f.Role) &&
 			(f.Active == nil || r.v.Active == *f.Active) && (search.in(r.v.Name) || search.in(r.v.Email))
 	})
@@ -84,7 +84,7 @@ func (t users) Put(_ context.Context, u *domain.User) error {
 		return err
 	}
 	r := t.s.users[u.ID]
-	if err := swap(r != nil, r.rev(), u.Rev); err != nil {
+	if err := checkRev(r, u.Rev); err != nil {
 		return err
 	}
 	if other := t.s.emails[u.Email]; other != nil && other != r {
@@ -94,22 +94,22 @@ func (t users) Put(_ context.Context, u *domain.User) error {
 		r = &userRow{}
 	}
 	v := *u
-	keep(&v.CredentialsAt, &v.LastLoginAt, &v.CreatedAt, &v.UpdatedAt)
+	truncate(&v.CredentialsAt, &v.LastLoginAt, &v.CreatedAt, &v.UpdatedAt)
 	v.Rev = t.s.nextRev()
 	old := r.v
 	t.s.setUser(r, &v)
-	t.undo(func() { t.s.setUser(r, old) })
+	t.onRollback(func() { t.s.setUser(r, old) })
 	u.Rev = v.Rev
 	return nil
 }
 
-// setUser gives the row a value, or with nil takes it out, in every index.
+// setUser sets the value of a row, or removes the row if v is nil, in every index.
 func (s *Store) setUser(r *userRow, v *domain.User) {
 	old := r.v
-	moves := old == nil || v == nil || !old.CreatedAt.Equal(v.CreatedAt)
+	reindex := old == nil || v == nil || !old.CreatedAt.Equal(v.CreatedAt)
 	if old != nil {
 		delete(s.emails, old.Email)
-		if moves {
+		if reindex {
 			s.userOrder.remove(r, userAge)
 			delete(s.users, old.ID)
 		}
@@ -117,7 +117,7 @@ func (s *Store) setUser(r *userRow, v *domain.User) {
 	r.v = v
 	if v != nil {
 		s.emails[v.Email] = r
-		if moves {
+		if reindex {
 			s.users[v.ID] = r
 			s.userOrder.add(r, userAge)
 		}
@@ -142,19 +142,19 @@ func (t users) Reserve(_ context.Context, id string, add, limit domain.UserUsage
 		return ports.ErrFull
 	}
 	r.usage = domain.UserUsage{Sessions: max(sum.Sessions, 0), ActiveSessions: max(sum.ActiveSessions, 0)}
-	t.undo(func() { r.usage = old })
+	t.onRollback(func() { r.usage = old })
 	return nil
 }
 
 type familyRow struct {
-	v    *domain.RefreshTokenFamily
-	user *userRow
-	at   int32
+	v     *domain.RefreshTokenFamily
+	user  *userRow
+	index int32 // in its queue, plus one
 }
 
 func familyID(a, b *familyRow) int { return cmp.Compare(a.v.ID, b.v.ID) }
 
-func (r *familyRow) place() *int32 { return &r.at }
+func (r *familyRow) heapIndex() *int32 { return &r.index }
 func (r *familyRow) before(o *familyRow) bool {
 	return cmp.Or(r.v.ExpiresAt.Compare(o.v.ExpiresAt), familyID(r, o)) < 0
 }
@@ -180,21 +180,21 @@ func (t refreshTokenFamilies) Put(_ context.Context, f *domain.RefreshTokenFamil
 		return err
 	}
 	r := t.s.families[f.ID]
-	if err := swap(r != nil, r.rev(), f.Rev); err != nil {
+	if err := checkRev(r, f.Rev); err != nil {
 		return err
 	}
 	user := t.s.users[f.UserID]
 	if user == nil {
 		return ports.ErrNotFound
 	}
-	if r != nil && r.user != user { // the family of somebody else
+	if r != nil && r.user != user { // a family keeps its user
 		return ports.ErrConflict
 	}
 	if r == nil {
 		r = &familyRow{user: user}
 	}
 	v := *f
-	keep(&v.CreatedAt, &v.ExpiresAt, &v.RevokedAt)
+	truncate(&v.CreatedAt, &v.ExpiresAt, &v.RevokedAt)
 	v.Rev = t.s.nextRev()
 	t.set(r, &v)
 	f.Rev = v.Rev
@@ -203,17 +203,19 @@ func (t refreshTokenFamilies) Put(_ context.Context, f *domain.RefreshTokenFamil
 
 func (t refreshTokenFamilies) set(r *familyRow, v *domain.RefreshTokenFamily) {
 	old := r.v
-	t.s.setSignIn(r, v)
-	t.undo(func() { t.s.setSignIn(r, old) })
+	t.s.setFamily(r, v)
+	t.onRollback(func() { t.s.setFamily(r, old) })
 }
 
-func (s *Store) setSignIn(r *familyRow, v *domain.RefreshTokenFamily) {
+// setFamily sets the value of a row, or removes the row if v is nil, in every index.
+func (s *Store) setFamily(r *familyRow, v *domain.RefreshTokenFamily) {
 	if r.v != nil {
 		s.expiring.remove(r)
 		delete(s.families, r.v.ID)
 		r.user.families.remove(r, familyID)
 	}
-	if r.v = v; v != nil {
+	r.v = v
+	if v != nil {
 		s.expiring.add(r)
 		s.families[v.ID] = r
 		r.user.families.add(r, familyID)
@@ -236,7 +238,7 @@ func (t refreshTokenFamilies) RevokeAll(_ context.Context, userID, except string
 		v.RevokedAt, v.Rev = toStoredTime(at), t.s.nextRev()
 		old := r.v
 		r.v = &v
-		t.undo(func() { r.v = old })
+		t.onRollback(func() { r.v = old })
 	}
 	return nil
 }
@@ -265,7 +267,7 @@ func (t passwordResets) Put(_ context.Context, r *domain.PasswordReset) error {
 		return ports.ErrExists
 	}
 	v := *r
-	keep(&v.ExpiresAt)
+	truncate(&v.ExpiresAt)
 	t.set(user, &v)
 	return nil
 }
@@ -279,21 +281,23 @@ func (t passwordResets) Consume(_ context.Context, hash [32]byte) (*domain.Passw
 		return nil, ports.ErrNotFound
 	}
 	t.set(t.s.users[v.UserID], nil)
-	taken := *v
-	return &taken, nil
+	consumed := *v
+	return &consumed, nil
 }
 
 func (t passwordResets) set(user *userRow, v *domain.PasswordReset) {
 	old := user.reset
 	t.s.setReset(user, v)
-	t.undo(func() { t.s.setReset(user, old) })
+	t.onRollback(func() { t.s.setReset(user, old) })
 }
 
+// setReset sets the only password reset of a user, or removes it if v is nil, in every index.
 func (s *Store) setReset(user *userRow, v *domain.PasswordReset) {
 	if user.reset != nil {
 		delete(s.resets, user.reset.TokenHash)
 	}
-	if user.reset = v; v != nil {
+	user.reset = v
+	if v != nil {
 		s.resets[v.TokenHash] = v
 	}
 }

@@ -62,13 +62,13 @@ func (t apiKeys) BySession(_ context.Context, sessionID string) ([]*domain.APIKe
 	return latest(session.keys, ports.Page{}, (*apiKeyRow).clone), nil
 }
 
-// Put needs the session and the user to exist.
+// Put returns [ports.ErrNotFound] if the session or the user is missing.
 func (t apiKeys) Put(_ context.Context, k *domain.APIKey) error {
 	if err := t.writable(); err != nil {
 		return err
 	}
 	r := t.s.keys[k.ID]
-	if err := swap(r != nil, r.rev(), k.Rev); err != nil {
+	if err := checkRev(r, k.Rev); err != nil {
 		return err
 	}
 	if other := t.s.hashes[k.Hash]; other != nil && other != r {
@@ -80,11 +80,11 @@ func (t apiKeys) Put(_ context.Context, k *domain.APIKey) error {
 		return ports.ErrNotFound
 	case r == nil:
 		r = &apiKeyRow{session: session, user: user}
-	case r.session != session || r.user != user: // the key of another session
+	case r.session != session || r.user != user: // a key keeps its session and user
 		return ports.ErrConflict
 	}
 	v := *k
-	keep(&v.LastUsedAt, &v.CreatedAt, &v.ExpiresAt, &v.RevokedAt)
+	truncate(&v.LastUsedAt, &v.CreatedAt, &v.ExpiresAt, &v.RevokedAt)
 	v.Rev = t.s.nextRev()
 	t.set(r, &v)
 	k.Rev = v.Rev
@@ -106,9 +106,10 @@ func (t apiKeys) Delete(_ context.Context, id string) error {
 func (t apiKeys) set(r *apiKeyRow, v *domain.APIKey) {
 	old := r.v
 	t.s.setKey(r, v)
-	t.undo(func() { t.s.setKey(r, old) })
+	t.onRollback(func() { t.s.setKey(r, old) })
 }
 
+// setKey sets the value of a row, or removes the row if v is nil, in every index.
 func (s *Store) setKey(r *apiKeyRow, v *domain.APIKey) {
 	if r.v != nil {
 		delete(s.keys, r.v.ID)
@@ -116,7 +117,8 @@ func (s *Store) setKey(r *apiKeyRow, v *domain.APIKey) {
 		r.session.keys.remove(r, apiKeyAge)
 		r.user.keys.remove(r, apiKeyAge)
 	}
-	if r.v = v; v != nil {
+	r.v = v
+	if v != nil {
 		s.keys[v.ID] = r
 		s.hashes[v.Hash] = r
 		r.session.keys.add(r, apiKeyAge)

@@ -15,8 +15,7 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// One send is what the send path asks of a store: an Update that inserts a
-// message, and one that changes it once the worker has answered.
+// BenchmarkSend runs the two Updates of a send: one inserts a message, the other updates it after the worker's answer.
 func BenchmarkSend(b *testing.B) {
 	for _, senders := range []int{1, 32} {
 		b.Run(fmt.Sprintf("senders=%d", senders), func(b *testing.B) {
@@ -113,7 +112,7 @@ func BenchmarkSessionsDue(b *testing.B) {
 	}
 }
 
-// BenchmarkFleet tells what a session costs in memory.
+// BenchmarkFleet reports the memory of a session.
 func BenchmarkFleet(b *testing.B) {
 	const sessions = 100_000
 	var bytes uint64
@@ -125,8 +124,7 @@ func BenchmarkFleet(b *testing.B) {
 	b.ReportMetric(float64(bytes)/sessions, "B/session")
 }
 
-// fleet returns a store of that many sessions, all assigned and due, and how
-// much memory it takes.
+// fleet returns a store with so many sessions, all assigned and due, and the size of its memory in bytes.
 func fleet(tb testing.TB, sessions int) (*memory.Store, uint64) {
 	tb.Helper()
 	var before, after runtime.MemStats
@@ -151,7 +149,7 @@ var workerIDs = func() (ids []string) {
 	return ids
 }()
 
-func BenchmarkLimiterTake(b *testing.B) {
+func BenchmarkLimiterAllowN(b *testing.B) {
 	l := memory.NewLimiter()
 	keys := make([]string, 1000)
 	for i := range keys {
@@ -167,7 +165,7 @@ func BenchmarkLimiterTake(b *testing.B) {
 	})
 }
 
-func BenchmarkLimiterTakeNew(b *testing.B) {
+func BenchmarkLimiterAllowN_NewKeys(b *testing.B) {
 	l := memory.NewLimiter()
 	b.ReportAllocs()
 	i := 0

@@ -12,14 +12,14 @@ import (
 type cleanupKey struct{ worker, session string }
 
 type cleanupRow struct {
-	v  *domain.Cleanup
-	at int32
+	v     *domain.Cleanup
+	index int32 // in its queue, plus one
 }
 
 func cleanupSession(a, b *cleanupRow) int { return cmp.Compare(a.v.SessionID, b.v.SessionID) }
 func cleanupWorker(a, b *cleanupRow) int  { return cmp.Compare(a.v.WorkerID, b.v.WorkerID) }
 
-func (r *cleanupRow) place() *int32 { return &r.at }
+func (r *cleanupRow) heapIndex() *int32 { return &r.index }
 func (r *cleanupRow) before(o *cleanupRow) bool {
 	return cmp.Or(r.v.DueAt.Compare(o.v.DueAt), cleanupWorker(r, o), cleanupSession(r, o)) < 0
 }
@@ -43,14 +43,14 @@ func (t cleanups) Put(_ context.Context, c *domain.Cleanup) error {
 		return err
 	}
 	r := t.s.cleanups[cleanupKey{c.WorkerID, c.SessionID}]
-	if err := swap(r != nil, r.rev(), c.Rev); err != nil {
+	if err := checkRev(r, c.Rev); err != nil {
 		return err
 	}
 	if r == nil {
 		r = &cleanupRow{}
 	}
 	v := *c
-	keep(&v.DueAt, &v.CreatedAt)
+	truncate(&v.DueAt, &v.CreatedAt)
 	v.Rev = t.s.nextRev()
 	t.set(r, &v)
 	c.Rev = v.Rev
@@ -61,7 +61,7 @@ func (t cleanups) Due(_ context.Context, at time.Time, limit int) ([]*domain.Cle
 	if err := t.readable(); err != nil {
 		return nil, err
 	}
-	rows := t.s.cleanupDue.first(limit, func(r *cleanupRow) bool { return !r.v.DueAt.After(at) })
+	rows := t.s.cleanupDue.firstWhile(limit, func(r *cleanupRow) bool { return !r.v.DueAt.After(at) })
 	return copies(rows, (*cleanupRow).clone), nil
 }
 
@@ -84,7 +84,7 @@ func (t cleanups) list(by map[string]*list[*cleanupRow], key string) ([]*domain.
 	if err := t.readable(); err != nil {
 		return nil, err
 	}
-	return listed(by, key, (*cleanupRow).clone), nil
+	return valuesOf(by, key, (*cleanupRow).clone), nil
 }
 
 func (t cleanups) Delete(_ context.Context, c *domain.Cleanup) error {
@@ -105,9 +105,10 @@ func (t cleanups) Delete(_ context.Context, c *domain.Cleanup) error {
 func (t cleanups) set(r *cleanupRow, v *domain.Cleanup) {
 	old := r.v
 	t.s.setCleanup(r, v)
-	t.undo(func() { t.s.setCleanup(r, old) })
+	t.onRollback(func() { t.s.setCleanup(r, old) })
 }
 
+// setCleanup sets the value of a row, or removes the row if v is nil, in every index.
 func (s *Store) setCleanup(r *cleanupRow, v *domain.Cleanup) {
 	if old := r.v; old != nil {
 		delete(s.cleanups, cleanupKey{old.WorkerID, old.SessionID})
@@ -115,7 +116,8 @@ func (s *Store) setCleanup(r *cleanupRow, v *domain.Cleanup) {
 		removeFrom(s.bySession, old.SessionID, r, cleanupWorker)
 		s.cleanupDue.remove(r)
 	}
-	if r.v = v; v != nil {
+	r.v = v
+	if v != nil {
 		s.cleanups[cleanupKey{v.WorkerID, v.SessionID}] = r
 		addTo(s.byWorker, v.WorkerID, r, cleanupSession)
 		addTo(s.bySession, v.SessionID, r, cleanupWorker)

@@ -1,9 +1,10 @@
-// Package memory keeps everything in the memory of one process: the store, the
-// routes, the limiter, the bus and the invalidator.
+// Package memory implements the store, the routes, the limiter, the bus and the invalidator within one process.
 //
-// It is for tests, demonstrations, simulations, and for embedding programs
-// that start afresh each time. It keeps every clause of the contracts in
-// package ports, with one exception that is its nature: what is committed
-// outlives a panic, not the process. Every look-up has its index; only the
-// searches of lists read row by row.
+// It is for tests, demonstrations and simulations, and for embedding programs that start without data each time. It keeps
+// every clause of the contracts in package ports, with one exception: committed data survives a panic, but not the process.
+//
+// The [Store] holds rows in maps, with an index for every lookup; only searches of lists scan rows. One Update runs at a
+// time, beside no View. It changes rows in place and keeps an undo log, so its cost depends on the rows that it changes.
+//
+// Times are stored as in the SQL stores: in UTC, truncated to the microsecond.
 package memory

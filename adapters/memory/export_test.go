@@ -1,18 +1,12 @@
 package memory
 
-// BusQueue is how many events may wait for one subscriber.
-const BusQueue = busQueue
-
-// Windows counts the windows that a limiter holds.
+// Windows returns the number of windows that a limiter holds.
 func Windows(l *Limiter) (n int) {
 	for i := range l.shards {
-		n += len(l.shards[i].windows)
+		n += l.shards[i].windows.Len()
 	}
 	return n
 }
 
-// Subscribers counts those of a bus.
-func Subscribers(b *Bus) int { return len(b.subscribers) }
-
-// Listeners counts those of all parties.
-func Listeners(h *Invalidator) int { return len(h.hub.listeners) }
+// Subscriptions returns the number of subscriptions of all members.
+func Subscriptions(h *Invalidator) int { return len(h.hub.subscriptions) }

@@ -10,11 +10,11 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// list is a sorted slice of rows. Rows that arrive in order, as they nearly
-// always do by age, cost no search and no moving.
+// list is a sorted slice of rows. A row that belongs at the end costs no search and moves no other row. By age that is
+// nearly always the case.
 type list[R comparable] []R
 
-// add puts the row in its place. compare must be a total order.
+// add inserts a row. compare must be a total order.
 func (l *list[R]) add(r R, compare func(a, b R) int) {
 	if n := len(*l); n == 0 || compare((*l)[n-1], r) < 0 {
 		*l = append(*l, r)
@@ -24,12 +24,12 @@ func (l *list[R]) add(r R, compare func(a, b R) int) {
 	*l = slices.Insert(*l, i, r)
 }
 
-// remove takes the row out. What it is sorted by must not have changed.
+// remove removes a row. The row must still compare as it did when it was added.
 func (l *list[R]) remove(r R, compare func(a, b R) int) {
 	n := len(*l)
 	if n > 0 && (*l)[n-1] == r {
-		var none R
-		(*l)[n-1] = none
+		var zero R
+		(*l)[n-1] = zero
 		*l = (*l)[:n-1]
 		return
 	}
@@ -38,7 +38,7 @@ func (l *list[R]) remove(r R, compare func(a, b R) int) {
 	}
 }
 
-// addTo and removeFrom keep a map of lists without empty ones.
+// addTo adds a row to the list of a key, which it makes if it is missing.
 func addTo[R comparable](m map[string]*list[R], key string, r R, compare func(a, b R) int) {
 	l := m[key]
 	if l == nil {
@@ -48,15 +48,17 @@ func addTo[R comparable](m map[string]*list[R], key string, r R, compare func(a,
 	l.add(r, compare)
 }
 
+// removeFrom removes a row from the list of a key. A list that becomes empty leaves the map.
 func removeFrom[R comparable](m map[string]*list[R], key string, r R, compare func(a, b R) int) {
 	l := m[key]
-	if l.remove(r, compare); len(*l) == 0 {
+	l.remove(r, compare)
+	if len(*l) == 0 {
 		delete(m, key)
 	}
 }
 
-// listed returns copies of one list, in its order.
-func listed[R comparable, V any](m map[string]*list[R], key string, clone func(R) V) []V {
+// valuesOf returns copies of the values of the rows of a key, in the order of their list.
+func valuesOf[R comparable, V any](m map[string]*list[R], key string, clone func(R) V) []V {
 	l := m[key]
 	if l == nil {
 		return nil
@@ -67,38 +69,39 @@ func listed[R comparable, V any](m map[string]*list[R], key string, clone func(R
 // queued is a row that a queue can hold.
 type queued[R any] interface {
 	comparable
-	before(R) bool // a total order
-	place() *int32 // kept by the queue: 0 while the row is in none
+	// before is a total order.
+	before(R) bool
+	// heapIndex returns where the queue keeps the row's index plus one; 0 means that the row is in no queue.
+	heapIndex() *int32
 }
 
-// queue is a heap of rows that know their place in it.
+// queue is a priority queue of rows, as a heap. Each row knows its index, so any row can be removed.
 type queue[R queued[R]] []R
 
 func (q *queue[R]) add(r R) { heap.Push(q, r) }
 
-// remove takes the row out, if it is in.
+// remove removes a row if the queue holds it.
 func (q *queue[R]) remove(r R) {
-	if at := *r.place(); at > 0 {
-		heap.Remove(q, int(at-1))
+	if i := *r.heapIndex(); i > 0 {
+		heap.Remove(q, int(i-1))
 	}
 }
 
-// first returns the rows for which within holds, in order and at most limit of
-// them, or all if limit is not positive. within must hold for every row before
-// one for which it holds. It looks at about twice as many rows as it returns.
-func (q queue[R]) first(limit int, within func(R) bool) []R {
+// firstWhile returns the first rows, in order, up to the first row for which match is false. It returns at most limit
+// rows, or all if limit is not positive. It looks at about twice as many rows as it returns.
+func (q queue[R]) firstWhile(limit int, match func(R) bool) []R {
 	if limit <= 0 {
 		limit = math.MaxInt
 	}
 	var rows []R
-	// Only the children of a row that was taken can be next.
+	// A row can follow only after its parent in the heap.
 	next := frontier[R]{q: q}
 	if len(q) > 0 {
-		next.at = append(next.at, 0)
+		next.indexes = append(next.indexes, 0)
 	}
-	for len(next.at) > 0 && len(rows) < limit {
-		i := next.at[0]
-		if !within(q[i]) {
+	for len(next.indexes) > 0 && len(rows) < limit {
+		i := next.indexes[0]
+		if !match(q[i]) {
 			break
 		}
 		rows = append(rows, q[i])
@@ -110,48 +113,54 @@ func (q queue[R]) first(limit int, within func(R) bool) []R {
 	return rows
 }
 
-// Len, Less, Swap, Push and Pop are for package heap.
-func (q queue[R]) Len() int           { return len(q) }
+// Len implements [heap.Interface].
+func (q queue[R]) Len() int { return len(q) }
+
+// Less implements [heap.Interface].
 func (q queue[R]) Less(i, j int) bool { return q[i].before(q[j]) }
+
+// Swap implements [heap.Interface].
 func (q queue[R]) Swap(i, j int) {
 	q[i], q[j] = q[j], q[i]
-	*q[i].place(), *q[j].place() = int32(i+1), int32(j+1)
+	*q[i].heapIndex(), *q[j].heapIndex() = int32(i+1), int32(j+1)
 }
 
+// Push implements [heap.Interface].
 func (q *queue[R]) Push(x any) {
 	r := x.(R)
 	*q = append(*q, r)
-	*r.place() = int32(len(*q))
+	*r.heapIndex() = int32(len(*q))
 }
 
+// Pop implements [heap.Interface].
 func (q *queue[R]) Pop() any {
 	n := len(*q) - 1
 	r := (*q)[n]
-	var none R
-	(*q)[n] = none
+	var zero R
+	(*q)[n] = zero
 	*q = (*q)[:n]
-	*r.place() = 0
+	*r.heapIndex() = 0
 	return r
 }
 
-// frontier is a heap of places in a queue.
+// frontier is a heap of indexes of a queue, ordered by their rows.
 type frontier[R queued[R]] struct {
-	q  queue[R]
-	at []int
+	q       queue[R]
+	indexes []int
 }
 
-func (f *frontier[R]) Len() int           { return len(f.at) }
-func (f *frontier[R]) Less(i, j int) bool { return f.q[f.at[i]].before(f.q[f.at[j]]) }
-func (f *frontier[R]) Swap(i, j int)      { f.at[i], f.at[j] = f.at[j], f.at[i] }
-func (f *frontier[R]) Push(x any)         { f.at = append(f.at, x.(int)) }
+func (f *frontier[R]) Len() int           { return len(f.indexes) }
+func (f *frontier[R]) Less(i, j int) bool { return f.q[f.indexes[i]].before(f.q[f.indexes[j]]) }
+func (f *frontier[R]) Swap(i, j int)      { f.indexes[i], f.indexes[j] = f.indexes[j], f.indexes[i] }
+func (f *frontier[R]) Push(x any)         { f.indexes = append(f.indexes, x.(int)) }
 func (f *frontier[R]) Pop() any {
-	n := len(f.at) - 1
-	i := f.at[n]
-	f.at = f.at[:n]
+	n := len(f.indexes) - 1
+	i := f.indexes[n]
+	f.indexes = f.indexes[:n]
 	return i
 }
 
-// page cuts a part out of what a list found.
+// page returns one page of rows.
 func page[R any](rows []R, p ports.Page) []R {
 	rows = rows[min(max(p.Offset, 0), len(rows)):]
 	if p.Limit > 0 {
@@ -160,8 +169,7 @@ func page[R any](rows []R, p ports.Page) []R {
 	return rows
 }
 
-// latest returns a page of a whole list, latest first, without a look at the
-// rest.
+// latest returns a page of a whole list, latest row first. It looks only at the rows of the page.
 func latest[R comparable, V any](l list[R], p ports.Page, clone func(R) V) []V {
 	end := len(l) - min(max(p.Offset, 0), len(l))
 	start := 0
@@ -173,8 +181,8 @@ func latest[R comparable, V any](l list[R], p ports.Page, clone func(R) V) []V {
 	return values
 }
 
-// newest returns the rows that match, latest first, and leaves the list alone.
-func newest[R comparable](l list[R], match func(R) bool) []R {
+// filterLatest returns the rows that match, latest row first. It does not change the list.
+func filterLatest[R comparable](l list[R], match func(R) bool) []R {
 	var rows []R
 	for _, r := range slices.Backward(l) {
 		if match(r) {
@@ -184,7 +192,7 @@ func newest[R comparable](l list[R], match func(R) bool) []R {
 	return rows
 }
 
-// copies turns rows into what the caller may keep.
+// copies returns copies of the values of rows, which the caller may keep and change.
 func copies[R, V any](rows []R, clone func(R) V) []V {
 	if len(rows) == 0 {
 		return nil
@@ -196,16 +204,17 @@ func copies[R, V any](rows []R, clone func(R) V) []V {
 	return values
 }
 
-// searchTerm is a text to search for in any case. The empty one is everywhere.
+// searchTerm is a text to search for, in lower case.
 type searchTerm string
 
-func newNeedle(s string) searchTerm { return searchTerm(strings.ToLower(s)) }
+func newSearchTerm(s string) searchTerm { return searchTerm(strings.ToLower(s)) }
 
+// in reports whether a text contains the term, whatever the case. Every text contains the empty term.
 func (n searchTerm) in(s string) bool {
 	return n == "" || strings.Contains(strings.ToLower(s), string(n))
 }
 
-// toStoredTime is a time as rows keep it: in UTC, to the microsecond.
+// toStoredTime returns a time as rows store it: in UTC, truncated to the microsecond.
 func toStoredTime(t time.Time) time.Time {
 	if t.IsZero() {
 		return time.Time{}
@@ -213,7 +222,8 @@ func toStoredTime(t time.Time) time.Time {
 	return t.UTC().Truncate(time.Microsecond)
 }
 
-func keep(times ...*time.Time) {
+// truncate replaces times by their stored form.
+func truncate(times ...*time.Time) {
 	for _, t := range times {
 		*t = toStoredTime(*t)
 	}

@@ -6,12 +6,13 @@ import (
 	"sync"
 	"time"
 
+	"github.com/switchyard-wa/switchyard/adapters/internal/ratelimit"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// Limiter implements [ports.Limiter]. Keys whose time is over go away as new
-// ones come, so it holds hardly more of them than have to be remembered.
+// Limiter implements [ports.Limiter]. New keys displace expired ones, so the limiter holds few more keys than it must
+// remember.
 type Limiter struct {
 	seed   maphash.Seed
 	shards [shards]limitShard
@@ -19,33 +20,16 @@ type Limiter struct {
 
 type limitShard struct {
 	mu      sync.Mutex
-	windows map[string]*limitWindow
-	_       [48]byte // a cache line each
+	windows ratelimit.Windows
+	_       [48]byte // a shard fills one cache line
 }
-
-type limitWindow struct {
-	domain.Window
-	length time.Duration
-}
-
-const (
-	limiterGrace = time.Minute // for callers whose clock is behind that of others
-	limiterSweep = 4           // windows looked at for each new one
-)
 
 var _ ports.Limiter = (*Limiter)(nil)
 
-// NewLimiter returns a limiter that has counted nothing yet.
-func NewLimiter() *Limiter {
-	l := &Limiter{seed: maphash.MakeSeed()}
-	for i := range l.shards {
-		l.shards[i].windows = make(map[string]*limitWindow)
-	}
-	return l
-}
+// NewLimiter returns a limiter without windows.
+func NewLimiter() *Limiter { return &Limiter{seed: maphash.MakeSeed()} }
 
-// AllowN implements [ports.Limiter]. Only a use that is allowed begins a window;
-// looking, giving back and being refused do not.
+// AllowN implements [ports.Limiter]. Only an allowed use starts a window: a query, a refund and a refused use do not.
 func (l *Limiter) AllowN(
 	ctx context.Context, key string, at time.Time, length time.Duration, limit, n int,
 ) (domain.Usage, error) {
@@ -55,22 +39,7 @@ func (l *Limiter) AllowN(
 	s := &l.shards[shardOf(l.seed, key)]
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	w, known := s.windows[key]
-	var next domain.Window
-	if known {
-		next = w.Window
-	}
-	usage := next.AllowN(at, length, limit, n)
-	runs := known && next.Start.Equal(w.Start)
-	switch {
-	case !usage.Allowed, n <= 0 && !runs:
-	case known:
-		w.Window, w.length = next, length
-	default:
-		s.sweep(at)
-		s.windows[key] = &limitWindow{Window: next, length: length}
-	}
-	return usage, nil
+	return s.windows.AllowN(key, at, length, limit, n), nil
 }
 
 // Backfill implements [ports.Limiter].
@@ -81,27 +50,6 @@ func (l *Limiter) Backfill(ctx context.Context, key string, first time.Time, len
 	s := &l.shards[shardOf(l.seed, key)]
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if w, known := s.windows[key]; known {
-		w.Backfill(first, used)
-		return nil
-	}
-	next := limitWindow{length: length}
-	next.Backfill(first, used)
-	s.sweep(first)
-	s.windows[key] = &next
+	s.windows.Backfill(key, first, length, used)
 	return nil
-}
-
-// sweep forgets a few windows, chosen at random, if it is time. It is called
-// for each new one, so those that need not be remembered stay the smaller part.
-func (s *limitShard) sweep(at time.Time) {
-	seen := 0
-	for key, w := range s.windows {
-		if !at.Before(w.Start.Add(2*w.length + limiterGrace)) {
-			delete(s.windows, key)
-		}
-		if seen++; seen == limiterSweep {
-			return
-		}
-	}
 }

@@ -15,9 +15,9 @@ func (t loadSamples) Append(_ context.Context, samples ...domain.LoadSample) err
 		return err
 	}
 	for _, l := range samples {
-		keep(&l.At)
-		i, there := slices.BinarySearchFunc(t.s.loads[l.WorkerID], l.At, byTime)
-		if !there {
+		truncate(&l.At)
+		i, exists := slices.BinarySearchFunc(t.s.loads[l.WorkerID], l.At, byTime)
+		if !exists {
 			t.replace(l.WorkerID, slices.Insert(slices.Clone(t.s.loads[l.WorkerID]), i, l))
 		}
 	}
@@ -26,17 +26,20 @@ func (t loadSamples) Append(_ context.Context, samples ...domain.LoadSample) err
 
 func byTime(l domain.LoadSample, at time.Time) int { return l.At.Compare(at) }
 
-// replace sets a worker's samples, which are never changed in place.
+// replace replaces the samples of a worker. A stored slice is never changed in place.
 func (t loadSamples) replace(workerID string, samples []domain.LoadSample) {
 	s, old := t.s, t.s.loads[workerID]
-	if s.loads[workerID] = samples; len(samples) == 0 {
+	s.setLoads(workerID, samples)
+	t.onRollback(func() { s.setLoads(workerID, old) })
+}
+
+// setLoads sets the samples of a worker, or removes its key if there are none.
+func (s *Store) setLoads(workerID string, samples []domain.LoadSample) {
+	if len(samples) == 0 {
 		delete(s.loads, workerID)
+		return
 	}
-	t.undo(func() {
-		if s.loads[workerID] = old; len(old) == 0 {
-			delete(s.loads, workerID)
-		}
-	})
+	s.loads[workerID] = samples
 }
 
 func (t loadSamples) Since(_ context.Context, workerID string, since time.Time) ([]domain.LoadSample, error) {

@@ -12,8 +12,8 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// message is a row of the history. There are by far the most of these, so it
-// is smaller than a [domain.Message], and changed in place.
+// message is the row of a message. Messages are by far the most numerous rows, so a row is smaller than a
+// [domain.Message] and is changed in place.
 type message struct {
 	id, whatsAppID string
 	from, to       string
@@ -21,21 +21,22 @@ type message struct {
 	kind           domain.MessageType
 	direction      domain.Direction
 	status         domain.MessageStatus
-	home           *sessionRow
-	rest           *messageRest // nil: all of it is zero
-	// Microseconds since 1970, or never.
+	session        *sessionRow
+	rest           *messageRest // nil: all its fields are zero
+	// Times are microseconds since 1970, or never.
 	createdAt, sentAt, deliveredAt, readAt int64
-	rev                                    int64
-	at                                     int32
+	revision                               int64
+	index                                  int32 // in its queue, plus one
 }
 
-// messageRest is what few messages have.
+// messageRest holds the fields that few messages have.
 type messageRest struct {
-	user                               *userRow // nil: home's owner
+	user                               *userRow // nil: the owner of the session
 	mediaURL, filename, caption, error string
 	unreported                         bool
 }
 
+// never is the zero time in microseconds.
 const never = math.MinInt64
 
 func micros(t time.Time) int64 {
@@ -52,27 +53,28 @@ func fromMicros(us int64) time.Time {
 	return time.UnixMicro(us).UTC()
 }
 
+// whatsAppKey identifies a message by the id that WhatsApp assigned. Several messages of a session may share it.
 type whatsAppKey struct {
-	home *sessionRow
-	id   string
+	session *sessionRow
+	id      string
 }
 
 func messageAge(a, b *message) int {
 	return cmp.Or(cmp.Compare(a.createdAt, b.createdAt), cmp.Compare(a.id, b.id))
 }
 
-func (m *message) place() *int32          { return &m.at }
+func (m *message) heapIndex() *int32      { return &m.index }
 func (m *message) before(o *message) bool { return messageAge(m, o) < 0 }
 
 func (m *message) user() *userRow {
 	if m.rest != nil && m.rest.user != nil {
 		return m.rest.user
 	}
-	return m.home.owner
+	return m.session.owner
 }
 
-// written is the list of its user that has the message.
-func (m *message) written() *list[*message] {
+// userHistory returns the list of the message's user that holds the message.
+func (m *message) userHistory() *list[*message] {
 	if m.direction == domain.Outbound {
 		return &m.user().sent
 	}
@@ -81,10 +83,10 @@ func (m *message) written() *list[*message] {
 
 func (m *message) clone() *domain.Message {
 	v := &domain.Message{
-		ID: m.id, WhatsAppID: m.whatsAppID, SessionID: m.home.v.ID, UserID: m.user().v.ID,
+		ID: m.id, WhatsAppID: m.whatsAppID, SessionID: m.session.v.ID, UserID: m.user().v.ID,
 		Direction: m.direction, From: m.from, To: m.to, Type: m.kind, Content: m.content, Status: m.status,
 		CreatedAt: fromMicros(m.createdAt), SentAt: fromMicros(m.sentAt),
-		DeliveredAt: fromMicros(m.deliveredAt), ReadAt: fromMicros(m.readAt), Rev: m.rev,
+		DeliveredAt: fromMicros(m.deliveredAt), ReadAt: fromMicros(m.readAt), Rev: m.revision,
 	}
 	if m.rest != nil {
 		v.MediaURL, v.Filename, v.Caption = m.rest.mediaURL, m.rest.filename, m.rest.caption
@@ -93,15 +95,15 @@ func (m *message) clone() *domain.Message {
 	return v
 }
 
-// fill makes m the row of a value.
-func (m *message) fill(v *domain.Message, home *sessionRow, user *userRow) {
-	m.id, m.whatsAppID, m.home = v.ID, v.WhatsAppID, home
+// fill copies a value into the row.
+func (m *message) fill(v *domain.Message, session *sessionRow, user *userRow) {
+	m.id, m.whatsAppID, m.session = v.ID, v.WhatsAppID, session
 	m.from, m.to, m.content = v.From, v.To, v.Content
 	m.kind, m.direction, m.status = v.Type, v.Direction, v.Status
 	m.createdAt, m.sentAt = micros(v.CreatedAt), micros(v.SentAt)
 	m.deliveredAt, m.readAt = micros(v.DeliveredAt), micros(v.ReadAt)
 	rest := messageRest{mediaURL: v.MediaURL, filename: v.Filename, caption: v.Caption, error: v.Error, unreported: v.Unreported}
-	if user != home.owner {
+	if user != session.owner {
 		rest.user = user
 	}
 	switch {
@@ -112,85 +114,86 @@ func (m *message) fill(v *domain.Message, home *sessionRow, user *userRow) {
 	}
 }
 
-func (m *message) revision() int64 {
+func (m *message) rev() int64 {
 	if m == nil {
 		return 0
 	}
-	return m.rev
+	return m.revision
 }
 
 type messages struct{ *txn }
 
-// Put needs the session and the user to exist. Ids are unique in the store.
+// Put returns [ports.ErrNotFound] if the session or the user is missing. Ids are unique in the store.
 func (t messages) Put(_ context.Context, v *domain.Message) error {
 	if err := t.writable(); err != nil {
 		return err
 	}
 	s := t.s
 	m := s.messages[v.ID]
-	if err := swap(m != nil, m.revision(), v.Rev); err != nil {
+	if err := checkRev(m, v.Rev); err != nil {
 		return err
 	}
-	home := s.sessions[v.SessionID]
-	if home == nil {
+	session := s.sessions[v.SessionID]
+	if session == nil {
 		return ports.ErrNotFound
 	}
-	user := home.owner
+	user := session.owner
 	if v.UserID != user.v.ID {
-		if user = s.users[v.UserID]; user == nil {
-			return ports.ErrNotFound
-		}
+		user = s.users[v.UserID]
 	}
-	if m != nil && m.home != home { // the message of another session
+	if user == nil {
+		return ports.ErrNotFound
+	}
+	if m != nil && m.session != session { // a message keeps its session
 		return ports.ErrConflict
 	}
-	if v.Direction == domain.Inbound && s.received(home, v.WhatsAppID, m) {
+	if v.Direction == domain.Inbound && s.hasInbound(session, v.WhatsAppID, m) {
 		return ports.ErrExists
 	}
 	if m == nil {
 		m = &message{}
-		m.fill(v, home, user)
-		m.rev = s.nextRev()
+		m.fill(v, session, user)
+		m.revision = s.nextRev()
 		s.link(m)
-		s.undos = append(s.undos, undo{message: m})
+		s.undoLog = append(s.undoLog, undoEntry{message: m})
 	} else {
-		s.was = append(s.was, *m)
-		s.undos = append(s.undos, undo{message: m, changed: true})
+		s.formerMessages = append(s.formerMessages, *m)
+		s.undoLog = append(s.undoLog, undoEntry{message: m, updated: true})
 		next := *m
-		next.fill(v, home, user)
-		next.rev = s.nextRev()
-		s.change(m, next)
+		next.fill(v, session, user)
+		next.revision = s.nextRev()
+		s.replaceMessage(m, next)
 	}
-	v.Rev = m.rev
+	v.Rev = m.revision
 	return nil
 }
 
-// link puts a message into every index.
+// link adds a message to every index.
 func (s *Store) link(m *message) {
 	s.messages[m.id] = m
 	s.linkWhatsApp(m)
-	m.home.history.add(m, messageAge)
-	m.written().add(m, messageAge)
+	m.session.history.add(m, messageAge)
+	m.userHistory().add(m, messageAge)
 	if m.status == domain.MessagePending {
 		s.pending.add(m)
 	}
 }
 
-// unlink takes a message out of every index.
+// unlink removes a message from every index.
 func (s *Store) unlink(m *message) {
 	delete(s.messages, m.id)
 	s.unlinkWhatsApp(m)
-	m.home.history.remove(m, messageAge)
-	m.written().remove(m, messageAge)
+	m.session.history.remove(m, messageAge)
+	m.userHistory().remove(m, messageAge)
 	s.pending.remove(m)
 }
 
-// change gives a message another value of the same id.
-func (s *Store) change(m *message, next message) {
+// replaceMessage replaces the value of a message by one with the same id and session, in every index.
+func (s *Store) replaceMessage(m *message, next message) {
 	if m.createdAt != next.createdAt || m.direction != next.direction || m.user() != next.user() {
 		s.unlink(m)
 		*m = next
-		m.at = 0
+		m.index = 0
 		s.link(m)
 		return
 	}
@@ -201,8 +204,8 @@ func (s *Store) change(m *message, next message) {
 	if m.status != next.status {
 		s.pending.remove(m)
 	}
-	wasPending := m.at > 0
-	next.at = m.at
+	wasPending := m.index > 0
+	next.index = m.index
 	*m = next
 	if m.status == domain.MessagePending && !wasPending {
 		s.pending.add(m)
@@ -213,20 +216,20 @@ func (s *Store) linkWhatsApp(m *message) {
 	if m.whatsAppID == "" {
 		return
 	}
-	key := whatsAppKey{m.home, m.whatsAppID}
+	key := whatsAppKey{m.session, m.whatsAppID}
 	if s.whatsApp[key] == nil {
 		s.whatsApp[key] = m
 		return
 	}
-	s.repeats[key] = append(s.repeats[key], m)
+	s.duplicates[key] = append(s.duplicates[key], m)
 }
 
 func (s *Store) unlinkWhatsApp(m *message) {
 	if m.whatsAppID == "" {
 		return
 	}
-	key := whatsAppKey{m.home, m.whatsAppID}
-	others := s.repeats[key]
+	key := whatsAppKey{m.session, m.whatsAppID}
+	others := s.duplicates[key]
 	if s.whatsApp[key] == m {
 		if len(others) == 0 {
 			delete(s.whatsApp, key)
@@ -237,43 +240,43 @@ func (s *Store) unlinkWhatsApp(m *message) {
 		i := slices.Index(others, m)
 		others = slices.Delete(others, i, i+1)
 	}
-	if s.repeats[key] = others; len(others) == 0 {
-		delete(s.repeats, key)
+	if len(others) == 0 {
+		delete(s.duplicates, key)
+		return
 	}
+	s.duplicates[key] = others
 }
 
-// received reports whether the session has an inbound message of the WhatsApp
-// id, other than the one given.
-func (s *Store) received(home *sessionRow, whatsAppID string, except *message) bool {
-	key := whatsAppKey{home, whatsAppID}
+// hasInbound reports whether the session has an inbound message with the WhatsApp id, other than the given message.
+func (s *Store) hasInbound(session *sessionRow, whatsAppID string, except *message) bool {
+	key := whatsAppKey{session, whatsAppID}
 	isOther := func(m *message) bool { return m != nil && m != except && m.direction == domain.Inbound }
-	return isOther(s.whatsApp[key]) || slices.ContainsFunc(s.repeats[key], isOther)
+	return isOther(s.whatsApp[key]) || slices.ContainsFunc(s.duplicates[key], isOther)
 }
 
-// forget removes the messages of a session. They keep their places in its
-// history, from which they come back if the Update does.
-func (t messages) forget(home *sessionRow) {
+// deleteAll deletes the messages of a session. They stay in the session's history, from which a rollback restores them.
+func (t messages) deleteAll(session *sessionRow) {
 	s := t.s
-	if len(home.history) == 0 {
+	if len(session.history) == 0 {
 		return
 	}
 	lists := make(map[*list[*message]]list[*message])
-	for _, m := range home.history {
+	for _, m := range session.history {
 		delete(s.messages, m.id)
 		s.unlinkWhatsApp(m)
 		s.pending.remove(m)
-		lists[m.written()] = nil
+		lists[m.userHistory()] = nil
 	}
 	for l := range lists {
 		lists[l] = *l
 		*l = slices.Clone(*l)
-		*l = slices.DeleteFunc(*l, func(m *message) bool { return m.home == home })
+		*l = slices.DeleteFunc(*l, func(m *message) bool { return m.session == session })
 	}
-	t.undo(func() {
+	t.onRollback(func() {
 		for l, old := range lists {
 			*l = old
 		}
-		for _, m := range home.history {
+		for _, m := range session.history {
 			s.messages[m.id] = m
 			s.linkWhatsApp(m)
 			if m.status == domain.MessagePending {
@@ -288,28 +291,28 @@ func (t messages) Get(_ context.Context, sessionID, id string) (*domain.Message,
 		return nil, err
 	}
 	m := t.s.messages[id]
-	if m == nil || m.home.v.ID != sessionID {
+	if m == nil || m.session.v.ID != sessionID {
 		return nil, ports.ErrNotFound
 	}
 	return m.clone(), nil
 }
 
-// ByWhatsAppID prefers what was sent, and then the latest: a message to oneself
-// is there twice.
+// ByWhatsAppID prefers an outbound message, and then the latest one. A message that an account sends to itself is stored
+// twice, as outbound and as inbound.
 func (t messages) ByWhatsAppID(_ context.Context, sessionID, whatsAppID string) (*domain.Message, error) {
 	if err := t.readable(); err != nil {
 		return nil, err
 	}
-	home := t.s.sessions[sessionID]
-	if home == nil {
+	session := t.s.sessions[sessionID]
+	if session == nil {
 		return nil, ports.ErrNotFound
 	}
-	key := whatsAppKey{home, whatsAppID}
+	key := whatsAppKey{session, whatsAppID}
 	best := t.s.whatsApp[key]
 	if best == nil {
 		return nil, ports.ErrNotFound
 	}
-	for _, m := range t.s.repeats[key] {
+	for _, m := range t.s.duplicates[key] {
 		isOut, wasOut := m.direction == domain.Outbound, best.direction == domain.Outbound
 		if isOut && !wasOut || isOut == wasOut && best.before(m) {
 			best = m
@@ -318,26 +321,26 @@ func (t messages) ByWhatsAppID(_ context.Context, sessionID, whatsAppID string) 
 	return best.clone(), nil
 }
 
-// List takes Since as included and Until as excluded.
+// List includes messages at Since and excludes messages at Until.
 func (t messages) List(_ context.Context, sessionID string, f domain.MessageFilter) ([]*domain.Message, error) {
 	if err := t.readable(); err != nil {
 		return nil, err
 	}
-	home := t.s.sessions[sessionID]
-	if home == nil {
+	session := t.s.sessions[sessionID]
+	if session == nil {
 		return nil, nil
 	}
-	rows := home.history
+	rows := session.history
 	if !f.Until.IsZero() {
-		rows = rows[:from(rows, f.Until, "")]
+		rows = rows[:indexFrom(rows, f.Until, "")]
 	}
 	if f.After != (domain.Cursor{}) {
-		rows = rows[:from(rows, f.After.At, f.After.ID)]
+		rows = rows[:indexFrom(rows, f.After.At, f.After.ID)]
 	}
 	if !f.Since.IsZero() {
-		rows = rows[from(rows, f.Since, ""):]
+		rows = rows[indexFrom(rows, f.Since, ""):]
 	}
-	to, search := newNeedle(f.To), newNeedle(f.Search)
+	to, search := newSearchTerm(f.To), newSearchTerm(f.Search)
 	var found []*domain.Message
 	for _, m := range slices.Backward(rows) {
 		if f.Limit > 0 && len(found) >= f.Limit {
@@ -352,14 +355,13 @@ func (t messages) List(_ context.Context, sessionID string, f domain.MessageFilt
 	return found, nil
 }
 
-// from gives the index of the first message at or after a time and id. The
-// time is that of a row if it is to the microsecond.
-func from(rows []*message, at time.Time, id string) int {
+// indexFrom returns the index of the first message at or after a time and id.
+func indexFrom(rows []*message, at time.Time, id string) int {
 	if at.IsZero() && id == "" {
 		return 0
 	}
 	us := at.UnixMicro()
-	if fromMicros(us).Before(at) { // rows have nothing in between
+	if fromMicros(us).Before(at) { // stored times are whole microseconds
 		us++
 	}
 	return sort.Search(len(rows), func(i int) bool {
@@ -375,23 +377,23 @@ func (t messages) CountSince(_ context.Context, userID string, since time.Time) 
 	if user == nil {
 		return 0, time.Time{}, nil
 	}
-	rows := user.sent[from(user.sent, since, ""):]
+	rows := user.sent[indexFrom(user.sent, since, ""):]
 	if len(rows) == 0 {
 		return 0, time.Time{}, nil
 	}
 	return len(rows), fromMicros(rows[0].createdAt), nil
 }
 
-// PendingBefore gives the oldest first.
+// PendingBefore returns the oldest message first.
 func (t messages) PendingBefore(_ context.Context, before time.Time, limit int) ([]*domain.Message, error) {
 	if err := t.readable(); err != nil {
 		return nil, err
 	}
-	rows := t.s.pending.first(limit, func(m *message) bool { return fromMicros(m.createdAt).Before(before) })
+	rows := t.s.pending.firstWhile(limit, func(m *message) bool { return fromMicros(m.createdAt).Before(before) })
 	return copies(rows, (*message).clone), nil
 }
 
-// Usage gives the cells in order of their fields.
+// Usage returns the cells in the order of their fields.
 func (t messages) Usage(
 	_ context.Context, userID, sessionID string, since time.Time, bucket time.Duration,
 ) ([]ports.MessageUsage, error) {
@@ -405,13 +407,13 @@ func (t messages) Usage(
 	size := max(bucket.Microseconds(), 1)
 	cells := make(map[ports.MessageUsage]int)
 	count := func(rows []*message) {
-		for _, m := range rows[from(rows, since, ""):] {
-			if sessionID != "" && (m.home.v.ID != sessionID || m.user() != user) {
+		for _, m := range rows[indexFrom(rows, since, ""):] {
+			if sessionID != "" && (m.session.v.ID != sessionID || m.user() != user) {
 				continue
 			}
 			start := m.createdAt - (m.createdAt%size+size)%size
 			cells[ports.MessageUsage{
-				Bucket: time.UnixMicro(start).UTC(), SessionID: m.home.v.ID, Type: m.kind, Direction: m.direction,
+				Bucket: time.UnixMicro(start).UTC(), SessionID: m.session.v.ID, Type: m.kind, Direction: m.direction,
 				Failed: m.status == domain.MessageFailed,
 			}]++
 		}
@@ -419,8 +421,8 @@ func (t messages) Usage(
 	if sessionID == "" {
 		count(user.sent)
 		count(user.received)
-	} else if home := t.s.sessions[sessionID]; home != nil {
-		count(home.history)
+	} else if session := t.s.sessions[sessionID]; session != nil {
+		count(session.history)
 	}
 	usage := make([]ports.MessageUsage, 0, len(cells))
 	for cell, n := range cells {
@@ -428,14 +430,15 @@ func (t messages) Usage(
 		usage = append(usage, cell)
 	}
 	slices.SortFunc(usage, func(a, b ports.MessageUsage) int {
-		failed := 0
-		if a.Failed != b.Failed {
-			if failed = -1; a.Failed {
-				failed = 1
-			}
-		}
 		return cmp.Or(a.Bucket.Compare(b.Bucket), cmp.Compare(a.SessionID, b.SessionID), cmp.Compare(a.Type, b.Type),
-			cmp.Compare(a.Direction, b.Direction), failed)
+			cmp.Compare(a.Direction, b.Direction), cmp.Compare(toInt(a.Failed), toInt(b.Failed)))
 	})
 	return usage, nil
+}
+
+func toInt(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
 }

@@ -28,26 +28,26 @@ func (r *migrationRow) rev() int64 {
 	return r.v.Rev
 }
 
-// migrations keeps migrations of sessions.
+// migrations is the repository of migrations.
 type migrations struct{ *txn }
 
 func (t migrations) Get(_ context.Context, id string) (*domain.Migration, error) {
-	return find(t.txn, t.s.moves, id, (*migrationRow).clone)
+	return find(t.txn, t.s.migrations, id, (*migrationRow).clone)
 }
 
 func (t migrations) Put(_ context.Context, m *domain.Migration) error {
 	if err := t.writable(); err != nil {
 		return err
 	}
-	r := t.s.moves[m.ID]
-	if err := swap(r != nil, r.rev(), m.Rev); err != nil {
+	r := t.s.migrations[m.ID]
+	if err := checkRev(r, m.Rev); err != nil {
 		return err
 	}
 	if r == nil {
 		r = &migrationRow{}
 	}
 	v := *m
-	keep(&v.CreatedAt, &v.StartedAt, &v.CompletedAt)
+	truncate(&v.CreatedAt, &v.StartedAt, &v.CompletedAt)
 	v.Rev = t.s.nextRev()
 	t.set(r, &v)
 	m.Rev = v.Rev
@@ -58,7 +58,7 @@ func (t migrations) List(_ context.Context, f ports.MigrationFilter, p ports.Pag
 	if err := t.readable(); err != nil {
 		return nil, 0, err
 	}
-	rows := newest(t.s.moveOrder, func(r *migrationRow) bool {
+	rows := filterLatest(t.s.migrationOrder, func(r *migrationRow) bool {
 		return (f.SessionID == "" || r.v.SessionID == f.SessionID) &&
 			(f.WorkerID == "" || r.v.FromWorker == f.WorkerID || r.v.ToWorker == f.WorkerID) &&
 			(f.BatchID == "" || r.v.BatchID == f.BatchID) &&
@@ -71,14 +71,14 @@ func (t migrations) Open(context.Context) ([]*domain.Migration, error) {
 	if err := t.readable(); err != nil {
 		return nil, err
 	}
-	return copies(t.s.movesOpen, (*migrationRow).clone), nil
+	return copies(t.s.openMigrations, (*migrationRow).clone), nil
 }
 
 func (t migrations) DeleteBefore(_ context.Context, before time.Time) error {
 	if err := t.writable(); err != nil {
 		return err
 	}
-	for _, r := range slices.Clone(t.s.moveOrder) {
+	for _, r := range slices.Clone(t.s.migrationOrder) {
 		if ended := r.v.CompletedAt; !ended.IsZero() && ended.Before(before) {
 			t.set(r, nil)
 		}
@@ -88,23 +88,25 @@ func (t migrations) DeleteBefore(_ context.Context, before time.Time) error {
 
 func (t migrations) set(r *migrationRow, v *domain.Migration) {
 	old := r.v
-	t.s.setMove(r, v)
-	t.undo(func() { t.s.setMove(r, old) })
+	t.s.setMigration(r, v)
+	t.onRollback(func() { t.s.setMigration(r, old) })
 }
 
-func (s *Store) setMove(r *migrationRow, v *domain.Migration) {
+// setMigration sets the value of a row, or removes the row if v is nil, in every index.
+func (s *Store) setMigration(r *migrationRow, v *domain.Migration) {
 	if old := r.v; old != nil {
-		delete(s.moves, old.ID)
-		s.moveOrder.remove(r, migrationAge)
+		delete(s.migrations, old.ID)
+		s.migrationOrder.remove(r, migrationAge)
 		if isOpen(old) {
-			s.movesOpen.remove(r, migrationAge)
+			s.openMigrations.remove(r, migrationAge)
 		}
 	}
-	if r.v = v; v != nil {
-		s.moves[v.ID] = r
-		s.moveOrder.add(r, migrationAge)
+	r.v = v
+	if v != nil {
+		s.migrations[v.ID] = r
+		s.migrationOrder.add(r, migrationAge)
 		if isOpen(v) {
-			s.movesOpen.add(r, migrationAge)
+			s.openMigrations.add(r, migrationAge)
 		}
 	}
 }

@@ -21,10 +21,10 @@ func (t outbox) Append(_ context.Context, events ...domain.Event) error {
 	for _, e := range events {
 		s.seq++
 		e.Seq = s.seq
-		keep(&e.At)
+		truncate(&e.At)
 		s.events = append(s.events, e)
 	}
-	t.undo(func() {
+	t.onRollback(func() {
 		clear(s.events[start:])
 		s.events, s.seq = s.events[:start], seq
 	})
@@ -58,7 +58,7 @@ func (t outbox) DeleteBefore(_ context.Context, before time.Time) error {
 		return nil
 	}
 	s.events = slices.DeleteFunc(slices.Clone(old), isOld)
-	t.undo(func() { s.events = old })
+	t.onRollback(func() { s.events = old })
 	return nil
 }
 
@@ -73,12 +73,14 @@ func (t settings) Put(_ context.Context, name, value string) error {
 		return err
 	}
 	s := t.s
-	old, there := s.settings[name]
+	old, existed := s.settings[name]
 	s.settings[name] = value
-	t.undo(func() {
-		if s.settings[name] = old; !there {
+	t.onRollback(func() {
+		if !existed {
 			delete(s.settings, name)
+			return
 		}
+		s.settings[name] = old
 	})
 	return nil
 }
@@ -87,7 +89,7 @@ func (t settings) PutIfAbsent(ctx context.Context, name, value string) (string, 
 	if err := t.writable(); err != nil {
 		return "", err
 	}
-	if old, there := t.s.settings[name]; there {
+	if old, exists := t.s.settings[name]; exists {
 		return old, nil
 	}
 	return value, t.Put(ctx, name, value)
@@ -97,7 +99,7 @@ func (t settings) CompareAndSwap(ctx context.Context, name, old, value string) e
 	if err := t.writable(); err != nil {
 		return err
 	}
-	if stands, there := t.s.settings[name]; stands != old || there && old == "" {
+	if current, exists := t.s.settings[name]; current != old || exists && old == "" {
 		return ports.ErrConflict
 	}
 	return t.Put(ctx, name, value)

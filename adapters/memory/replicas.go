@@ -15,8 +15,8 @@ func (t replicas) Put(_ context.Context, r *domain.Replica) error {
 		return err
 	}
 	v := *r
-	keep(&v.StartedAt, &v.SeenAt)
-	t.set(r.ID, v, true)
+	truncate(&v.StartedAt, &v.SeenAt)
+	t.set(r.ID, &v)
 	return nil
 }
 
@@ -36,19 +36,28 @@ func (t replicas) Delete(_ context.Context, id string) error {
 	if err := t.writable(); err != nil {
 		return err
 	}
-	t.set(id, domain.Replica{}, false)
+	t.set(id, nil)
 	return nil
 }
 
-// set puts a row in its place, or none.
-func (t replicas) set(id string, v domain.Replica, there bool) {
+// set sets a row, or deletes it if v is nil.
+func (t replicas) set(id string, v *domain.Replica) {
 	s := t.s
-	old, was := s.replicas[id]
-	change := func(v domain.Replica, there bool) {
-		if s.replicas[id] = v; !there {
-			delete(s.replicas, id)
+	old, existed := s.replicas[id]
+	s.setReplica(id, v)
+	t.onRollback(func() {
+		if existed {
+			s.setReplica(id, &old)
+		} else {
+			s.setReplica(id, nil)
 		}
+	})
+}
+
+func (s *Store) setReplica(id string, v *domain.Replica) {
+	if v == nil {
+		delete(s.replicas, id)
+		return
 	}
-	change(v, there)
-	t.undo(func() { change(old, was) })
+	s.replicas[id] = *v
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// shards is how many locks the keys of a map are spread over.
+// shards is the number of locks that share the keys of a map.
 const shards = 64
 
 func shardOf(seed maphash.Seed, key string) uint64 { return maphash.String(seed, key) % shards }
@@ -22,12 +22,12 @@ type Routes struct {
 type routeShard struct {
 	mu     sync.RWMutex
 	routes map[string]ports.Route
-	_      [32]byte // a cache line each
+	_      [32]byte // a shard fills one cache line
 }
 
 var _ ports.Routes = (*Routes)(nil)
 
-// NewRoutes returns routes of which there are none yet.
+// NewRoutes returns an empty set of routes.
 func NewRoutes() *Routes {
 	r := &Routes{seed: maphash.MakeSeed()}
 	for i := range r.shards {

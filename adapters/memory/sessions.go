@@ -11,12 +11,13 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
+// sessionRow is the row of a session. The row keeps its identity while its value is replaced.
 type sessionRow struct {
-	v       *domain.Session  // nil: the row is gone
-	owner   *userRow         // who made it; its messages are that user's unless they say otherwise
+	v       *domain.Session  // nil: the row was deleted
+	owner   *userRow         // the user of the session, and of its messages unless they name another user
 	keys    list[*apiKeyRow] // by age
 	history list[*message]   // by age
-	at      int32
+	index   int32            // in its queue, plus one
 }
 
 func sessionAge(a, b *sessionRow) int {
@@ -25,7 +26,7 @@ func sessionAge(a, b *sessionRow) int {
 
 func sessionID(a, b *sessionRow) int { return cmp.Compare(a.v.ID, b.v.ID) }
 
-func (r *sessionRow) place() *int32 { return &r.at }
+func (r *sessionRow) heapIndex() *int32 { return &r.index }
 func (r *sessionRow) before(o *sessionRow) bool {
 	return cmp.Or(r.v.DueAt.Compare(o.v.DueAt), sessionID(r, o)) < 0
 }
@@ -50,7 +51,7 @@ func (t sessions) Put(_ context.Context, s *domain.Session) error {
 		return err
 	}
 	r := t.s.sessions[s.ID]
-	if err := swap(r != nil, r.rev(), s.Rev); err != nil {
+	if err := checkRev(r, s.Rev); err != nil {
 		return err
 	}
 	user := t.s.users[s.UserID]
@@ -61,8 +62,8 @@ func (t sessions) Put(_ context.Context, s *domain.Session) error {
 		r = &sessionRow{owner: user}
 	}
 	v := s.Clone()
-	v.UserID = user.v.ID // one text for all sessions of the user
-	keep(&v.StatusAt, &v.AssignedAt, &v.ClaimedUntil, &v.DebounceUntil, &v.ExcludedUntil, &v.QR.ExpiresAt, &v.DueAt,
+	v.UserID = user.v.ID // all sessions of the user share one string
+	truncate(&v.StatusAt, &v.AssignedAt, &v.ClaimedUntil, &v.DebounceUntil, &v.ExcludedUntil, &v.QR.ExpiresAt, &v.DueAt,
 		&v.LastReportWorkerTime, &v.LastReportAppliedAt, &v.LastSeenAt, &v.CreatedAt, &v.UpdatedAt)
 	v.Rev = t.s.nextRev()
 	t.set(r, v)
@@ -73,50 +74,51 @@ func (t sessions) Put(_ context.Context, s *domain.Session) error {
 func (t sessions) set(r *sessionRow, v *domain.Session) {
 	old := r.v
 	t.s.setSession(r, v)
-	t.undo(func() { t.s.setSession(r, old) })
+	t.onRollback(func() { t.s.setSession(r, old) })
 }
 
-// setSession gives the row a value, or with nil takes it out, in every index.
+// setSession sets the value of a row, or removes the row if v is nil, in every index.
 func (s *Store) setSession(r *sessionRow, v *domain.Session) {
 	old := r.v
-	stays := old != nil && v != nil
-	ages := !stays || !old.CreatedAt.Equal(v.CreatedAt) || old.UserID != v.UserID
-	due := !stays || !old.DueAt.Equal(v.DueAt)
-	moves := !stays || old.WorkerID != v.WorkerID
-	claimed := !stays || old.ClaimedBy != v.ClaimedBy
+	isChange := old != nil && v != nil // as opposed to an insert or a delete
+	ageChanged := !isChange || !old.CreatedAt.Equal(v.CreatedAt) || old.UserID != v.UserID
+	dueChanged := !isChange || !old.DueAt.Equal(v.DueAt)
+	workerChanged := !isChange || old.WorkerID != v.WorkerID
+	claimChanged := !isChange || old.ClaimedBy != v.ClaimedBy
 	if old != nil {
 		s.statuses[old.Status]--
-		if ages {
+		if ageChanged {
 			delete(s.sessions, old.ID)
 			s.sessionOrder.remove(r, sessionAge)
 			s.users[old.UserID].sessions.remove(r, sessionAge)
 		}
-		if due {
+		if dueChanged {
 			s.due.remove(r)
 		}
-		if moves && old.IsAssigned() {
+		if workerChanged && old.IsAssigned() {
 			removeFrom(s.assigned, old.WorkerID, r, sessionID)
 		}
-		if claimed && old.ClaimedBy != "" {
+		if claimChanged && old.ClaimedBy != "" {
 			removeFrom(s.claimed, old.ClaimedBy, r, sessionID)
 		}
 	}
-	if r.v = v; v == nil {
+	r.v = v
+	if v == nil {
 		return
 	}
 	s.statuses[v.Status]++
-	if ages {
+	if ageChanged {
 		s.sessions[v.ID] = r
 		s.sessionOrder.add(r, sessionAge)
 		s.users[v.UserID].sessions.add(r, sessionAge)
 	}
-	if due && !v.DueAt.IsZero() {
+	if dueChanged && !v.DueAt.IsZero() {
 		s.due.add(r)
 	}
-	if moves && v.IsAssigned() {
+	if workerChanged && v.IsAssigned() {
 		addTo(s.assigned, v.WorkerID, r, sessionID)
 	}
-	if claimed && v.ClaimedBy != "" {
+	if claimChanged && v.ClaimedBy != "" {
 		addTo(s.claimed, v.ClaimedBy, r, sessionID)
 	}
 }
@@ -135,7 +137,7 @@ func (t sessions) Delete(_ context.Context, id string, rev int64) error {
 	for _, k := range slices.Clone(r.keys) {
 		apiKeys(t).set(k, nil)
 	}
-	messages(t).forget(r)
+	messages(t).deleteAll(r)
 	t.set(r, nil)
 	return nil
 }
@@ -145,7 +147,8 @@ func (t sessions) List(_ context.Context, f ports.SessionFilter, p ports.Page) (
 		return nil, 0, err
 	}
 	all := t.s.sessionOrder
-	switch user, onWorker := t.s.users[f.UserID], t.s.assigned[f.WorkerID]; {
+	user, onWorker := t.s.users[f.UserID], t.s.assigned[f.WorkerID]
+	switch {
 	case f.UserID != "" && user == nil, f.WorkerID != "" && onWorker == nil:
 		return nil, 0, nil
 	case f.UserID != "":
@@ -157,8 +160,8 @@ func (t sessions) List(_ context.Context, f ports.SessionFilter, p ports.Page) (
 	if (f == ports.SessionFilter{UserID: f.UserID}) {
 		return latest(all, p, (*sessionRow).clone), len(all), nil
 	}
-	search := newNeedle(f.Search)
-	rows := newest(all, func(r *sessionRow) bool {
+	search := newSearchTerm(f.Search)
+	rows := filterLatest(all, func(r *sessionRow) bool {
 		return (f.WorkerID == "" || r.v.WorkerID == f.WorkerID) && (f.Status == "" || r.v.Status == f.Status) &&
 			(search.in(r.v.Name) || search.in(r.v.PhoneNumber))
 	})
@@ -169,12 +172,11 @@ func (t sessions) ListByWorker(_ context.Context, workerID string) ([]*domain.Se
 	if err := t.readable(); err != nil {
 		return nil, err
 	}
-	return listed(t.s.assigned, workerID, (*sessionRow).clone), nil
+	return valuesOf(t.s.assigned, workerID, (*sessionRow).clone), nil
 }
 
-// EachAssigned goes by worker and id, so that a run can be repeated. fn may
-// write: it is called with the sessions that were assigned before, except
-// those that it has moved or deleted since.
+// EachAssigned calls fn in order of worker and id, so that a run is reproducible. fn may write. EachAssigned skips
+// sessions that fn has unassigned, moved or deleted meanwhile, and does not revisit sessions that fn has moved.
 func (t sessions) EachAssigned(_ context.Context, fn func(*domain.Session) error) error {
 	if err := t.readable(); err != nil {
 		return err
@@ -200,7 +202,7 @@ func (t sessions) Due(_ context.Context, at time.Time, limit int) ([]*domain.Ses
 	if err := t.readable(); err != nil {
 		return nil, err
 	}
-	rows := t.s.due.first(limit, func(r *sessionRow) bool { return !r.v.DueAt.After(at) })
+	rows := t.s.due.firstWhile(limit, func(r *sessionRow) bool { return !r.v.DueAt.After(at) })
 	return copies(rows, (*sessionRow).clone), nil
 }
 
@@ -215,7 +217,7 @@ func (t sessions) ClaimedBy(_ context.Context, replicaID string) ([]*domain.Sess
 	if err := t.readable(); err != nil {
 		return nil, err
 	}
-	return listed(t.s.claimed, replicaID, (*sessionRow).clone), nil
+	return valuesOf(t.s.claimed, replicaID, (*sessionRow).clone), nil
 }
 
 func (t sessions) CountByStatus(context.Context) (map[domain.Status]int, error) {

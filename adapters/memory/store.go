@@ -9,19 +9,17 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// errOver is the answer of a transaction whose function has returned.
-var errOver = errors.New("memory: the transaction is over")
+// errTxDone is the error of a transaction whose function has returned.
+var errTxDone = errors.New("memory: the transaction is over")
 
-// Store implements [ports.Store]. Any number of Views run at a time, or one
-// Update; each function runs exactly once. An Update changes rows in place and
-// notes how to undo it, so its cost depends on what it touches alone.
+// Store implements [ports.Store]. Either any number of Views run at a time, or one Update. Each function runs exactly
+// once. An Update changes rows in place and records how to undo each change.
 //
-// Revs are drawn from one counter, so a row that is deleted and made anew
-// under the same id never repeats one.
+// All Revs come from one counter, so a row that is deleted and inserted again under the same id never repeats a Rev.
 type Store struct {
 	mu     sync.RWMutex
 	closed bool
-	rev    int64 // the highest given to any row
+	rev    int64 // the highest Rev of any row
 
 	users     map[string]*userRow
 	emails    map[string]*userRow
@@ -36,8 +34,8 @@ type Store struct {
 
 	sessions     map[string]*sessionRow
 	sessionOrder list[*sessionRow]             // by age
-	assigned     map[string]*list[*sessionRow] // by worker; those of one by id
-	claimed      map[string]*list[*sessionRow] // by replica; those of one by id
+	assigned     map[string]*list[*sessionRow] // by worker; each list by id
+	claimed      map[string]*list[*sessionRow] // by replica; each list by id
 	due          queue[*sessionRow]
 	statuses     map[domain.Status]int
 
@@ -46,18 +44,18 @@ type Store struct {
 	workerOrder list[*workerRow] // by id
 
 	cleanups   map[cleanupKey]*cleanupRow
-	byWorker   map[string]*list[*cleanupRow] // those of one by session
-	bySession  map[string]*list[*cleanupRow] // those of one by worker
+	byWorker   map[string]*list[*cleanupRow] // each list by session
+	bySession  map[string]*list[*cleanupRow] // each list by worker
 	cleanupDue queue[*cleanupRow]
 
-	moves     map[string]*migrationRow
-	moveOrder list[*migrationRow] // by age
-	movesOpen list[*migrationRow] // by age
+	migrations     map[string]*migrationRow
+	migrationOrder list[*migrationRow] // by age
+	openMigrations list[*migrationRow] // by age
 
-	messages map[string]*message
-	whatsApp map[whatsAppKey]*message   // one of the messages with that id
-	repeats  map[whatsAppKey][]*message // the others
-	pending  queue[*message]
+	messages   map[string]*message
+	whatsApp   map[whatsAppKey]*message   // the first message with a WhatsApp id
+	duplicates map[whatsAppKey][]*message // further messages with the same WhatsApp id
+	pending    queue[*message]
 
 	events []domain.Event                 // by Seq
 	loads  map[string][]domain.LoadSample // by worker, in order of time
@@ -66,44 +64,44 @@ type Store struct {
 	settings map[string]string
 	replicas map[string]domain.Replica
 
-	undos []undo    // of the Update that runs, oldest first
-	was   []message // the former values that undos refer to, oldest first
+	undoLog        []undoEntry // of the running Update, oldest entry first
+	formerMessages []message   // the values that entries of undoLog restore, oldest first
 }
 
 var _ ports.Store = (*Store)(nil)
 
-// undo is one step back.
-type undo struct {
-	fn      func()
-	message *message // if there is no fn: inserted, or changed
-	changed bool     // its former value is the last of was
+// undoEntry undoes one change. Changes of messages are by far the most frequent, so they need no closure.
+type undoEntry struct {
+	fn      func()   // nil: the change is an insert or an update of message
+	message *message // the row that was inserted or updated
+	updated bool     // message was updated; its former value is the last of formerMessages
 }
 
 // NewStore returns an empty store.
 func NewStore() *Store {
 	return &Store{
-		users:     make(map[string]*userRow),
-		emails:    make(map[string]*userRow),
-		families:  make(map[string]*familyRow),
-		resets:    make(map[[32]byte]*domain.PasswordReset),
-		keys:      make(map[string]*apiKeyRow),
-		hashes:    make(map[[32]byte]*apiKeyRow),
-		sessions:  make(map[string]*sessionRow),
-		assigned:  make(map[string]*list[*sessionRow]),
-		claimed:   make(map[string]*list[*sessionRow]),
-		statuses:  make(map[domain.Status]int),
-		workers:   make(map[string]*workerRow),
-		endpoints: make(map[string]*workerRow),
-		cleanups:  make(map[cleanupKey]*cleanupRow),
-		byWorker:  make(map[string]*list[*cleanupRow]),
-		bySession: make(map[string]*list[*cleanupRow]),
-		moves:     make(map[string]*migrationRow),
-		messages:  make(map[string]*message),
-		whatsApp:  make(map[whatsAppKey]*message),
-		repeats:   make(map[whatsAppKey][]*message),
-		settings:  make(map[string]string),
-		replicas:  make(map[string]domain.Replica),
-		loads:     make(map[string][]domain.LoadSample),
+		users:      make(map[string]*userRow),
+		emails:     make(map[string]*userRow),
+		families:   make(map[string]*familyRow),
+		resets:     make(map[[32]byte]*domain.PasswordReset),
+		keys:       make(map[string]*apiKeyRow),
+		hashes:     make(map[[32]byte]*apiKeyRow),
+		sessions:   make(map[string]*sessionRow),
+		assigned:   make(map[string]*list[*sessionRow]),
+		claimed:    make(map[string]*list[*sessionRow]),
+		statuses:   make(map[domain.Status]int),
+		workers:    make(map[string]*workerRow),
+		endpoints:  make(map[string]*workerRow),
+		cleanups:   make(map[cleanupKey]*cleanupRow),
+		byWorker:   make(map[string]*list[*cleanupRow]),
+		bySession:  make(map[string]*list[*cleanupRow]),
+		migrations: make(map[string]*migrationRow),
+		messages:   make(map[string]*message),
+		whatsApp:   make(map[whatsAppKey]*message),
+		duplicates: make(map[whatsAppKey][]*message),
+		settings:   make(map[string]string),
+		replicas:   make(map[string]domain.Replica),
+		loads:      make(map[string][]domain.LoadSample),
 	}
 }
 
@@ -114,7 +112,7 @@ func (s *Store) View(ctx context.Context, fn func(ctx context.Context, tx *ports
 	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return s.run(ctx, fn, false)
+	return s.run(ctx, fn, readOnly)
 }
 
 // Update implements [ports.Store].
@@ -124,21 +122,21 @@ func (s *Store) Update(ctx context.Context, fn func(ctx context.Context, tx *por
 	}
 	s.mu.Lock()
 	committed := false
-	defer func() { // also if fn panics, or ends its goroutine
+	defer func() { // runs even if fn panics or ends its goroutine
 		if !committed {
 			s.rollback()
 		}
 		s.mu.Unlock()
 	}()
-	if err := s.run(ctx, fn, true); err != nil {
+	if err := s.run(ctx, fn, readWrite); err != nil {
 		return err
 	}
 	committed = true
-	s.forget()
+	s.clearUndoLog()
 	return nil
 }
 
-// Close implements [ports.Store]. Closing twice does no harm.
+// Close implements [ports.Store]. A second call does nothing.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -146,7 +144,7 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// enter refuses what need not wait for the lock.
+// enter returns the errors that need no lock: a nested transaction and an ended context.
 func (s *Store) enter(ctx context.Context) error {
 	if ctx.Value(txnKey{s}) != nil {
 		return ports.ErrNested
@@ -154,16 +152,16 @@ func (s *Store) enter(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// run calls fn with a transaction. It needs the lock.
-func (s *Store) run(ctx context.Context, fn func(ctx context.Context, tx *ports.Tx) error, write bool) error {
+// run calls fn with a transaction. The caller holds the lock.
+func (s *Store) run(ctx context.Context, fn func(ctx context.Context, tx *ports.Tx) error, m mode) error {
 	if s.closed {
 		return ports.ErrClosed
 	}
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	t := &txn{Context: ctx, s: s, write: write}
-	defer func() { t.over = true }()
+	t := &txn{Context: ctx, s: s, mode: m}
+	defer func() { t.done = true }()
 	t.tx = ports.Tx{
 		Users: users{t}, RefreshTokenFamilies: refreshTokenFamilies{t}, PasswordResets: passwordResets{t}, APIKeys: apiKeys{t}, Sessions: sessions{t},
 		Workers: workers{t}, Cleanups: cleanups{t}, Migrations: migrations{t}, Messages: messages{t}, LoadSamples: loadSamples{t},
@@ -175,49 +173,62 @@ func (s *Store) run(ctx context.Context, fn func(ctx context.Context, tx *ports.
 	return ctx.Err()
 }
 
+// rollback undoes the changes of the running Update, latest first.
 func (s *Store) rollback() {
-	for i := len(s.undos) - 1; i >= 0; i-- {
-		switch u := s.undos[i]; {
+	for i := len(s.undoLog) - 1; i >= 0; i-- {
+		u := s.undoLog[i]
+		switch {
 		case u.fn != nil:
 			u.fn()
-		case u.changed:
-			last := len(s.was) - 1
-			s.change(u.message, s.was[last])
-			s.was[last] = message{}
-			s.was = s.was[:last]
+		case u.updated:
+			last := len(s.formerMessages) - 1
+			s.replaceMessage(u.message, s.formerMessages[last])
+			s.formerMessages[last] = message{}
+			s.formerMessages = s.formerMessages[:last]
 		default:
 			s.unlink(u.message)
 		}
 	}
-	s.forget()
+	s.clearUndoLog()
 }
 
-// forget drops the notes of an Update, and keeps a little room for the next.
-func (s *Store) forget() {
-	const keep = 64
-	if clear(s.undos); cap(s.undos) > keep {
-		s.undos = nil
+// clearUndoLog empties the undo log. It keeps the memory of a short log for the next Update.
+func (s *Store) clearUndoLog() {
+	s.undoLog, s.formerMessages = emptied(s.undoLog), emptied(s.formerMessages)
+}
+
+// emptied returns an empty slice, with the memory of s unless that is large.
+func emptied[E any](s []E) []E {
+	const maxKept = 64
+	if cap(s) > maxKept {
+		return nil
 	}
-	if clear(s.was); cap(s.was) > keep {
-		s.was = nil
-	}
-	s.undos, s.was = s.undos[:0], s.was[:0]
+	clear(s)
+	return s[:0]
 }
 
 // txnKey finds the transaction of a store in a context.
 type txnKey struct{ s *Store }
 
-// txn is one transaction, and the context that its function gets. Each
-// repository is a txn under another name, which needs no memory of its own.
+// mode is the kind of a transaction.
+type mode uint8
+
+const (
+	readOnly mode = iota
+	readWrite
+)
+
+// txn is one transaction, and the context that its function receives. Each repository is a txn under another type name, so
+// that it needs no memory of its own.
 type txn struct {
 	context.Context
-	s     *Store
-	tx    ports.Tx
-	write bool
-	over  bool
+	s    *Store
+	tx   ports.Tx
+	mode mode
+	done bool // the function has returned
 }
 
-// Value lets the store recognise the context of its own transaction.
+// Value returns the transaction itself for the key of its store.
 func (t *txn) Value(key any) any {
 	if k, ok := key.(txnKey); ok && k.s == t.s {
 		return t
@@ -225,26 +236,26 @@ func (t *txn) Value(key any) any {
 	return t.Context.Value(key)
 }
 
-// readable returns the error of a read, if it is not allowed.
+// readable returns an error if the transaction cannot read.
 func (t *txn) readable() error {
-	if t.over {
-		return errOver
+	if t.done {
+		return errTxDone
 	}
 	return nil
 }
 
-// writable returns the error of a write, if it is not allowed.
+// writable returns an error if the transaction cannot write.
 func (t *txn) writable() error {
 	switch {
-	case t.over:
-		return errOver
-	case !t.write:
+	case t.done:
+		return errTxDone
+	case t.mode == readOnly:
 		return ports.ErrReadOnly
 	}
 	return nil
 }
 
-// find looks up one row and returns a copy of what it holds.
+// find returns a copy of the value of one row, or [ports.ErrNotFound].
 func find[K, R comparable, V any](t *txn, rows map[K]R, key K, clone func(R) V) (v V, err error) {
 	if err := t.readable(); err != nil {
 		return v, err
@@ -256,22 +267,28 @@ func find[K, R comparable, V any](t *txn, rows map[K]R, key K, clone func(R) V) 
 	return clone(r), nil
 }
 
-// undo notes how to take back what was just done.
-func (t *txn) undo(fn func()) { t.s.undos = append(t.s.undos, undo{fn: fn}) }
+// onRollback records how to undo the change that was just made.
+func (t *txn) onRollback(fn func()) { t.s.undoLog = append(t.s.undoLog, undoEntry{fn: fn}) }
 
-// nextRev returns a Rev that no row ever had.
+// nextRev returns a Rev that no row has had.
 func (s *Store) nextRev() int64 {
 	s.rev++
 	return s.rev
 }
 
-// swap checks a Put against the row that is there: whether there is one and
-// its Rev, and the Rev of the value to be put.
-func swap(there bool, present, given int64) error {
+// revisioned is a row, or a nil row, with a Rev.
+type revisioned interface {
+	// rev returns the row's Rev, or 0 if there is no row.
+	rev() int64
+}
+
+// checkRev compares the Rev of a value to be put with the row that exists, as [ports.Store] demands.
+func checkRev(existing revisioned, given int64) error {
+	rev := existing.rev()
 	switch {
-	case given == 0 && there:
+	case given == 0 && rev != 0:
 		return ports.ErrExists
-	case given != 0 && (!there || present != given):
+	case given != 0 && rev != given:
 		return ports.ErrConflict
 	}
 	return nil

@@ -9,9 +9,10 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
+// workerRow is the row of a worker. The row keeps its identity while its value is replaced.
 type workerRow struct {
-	v    *domain.Worker // its Used is not looked at
-	used int
+	v    *domain.Worker // without Used
+	used int            // the number of reserved slots
 }
 
 func workerID(a, b *workerRow) int { return cmp.Compare(a.v.ID, b.v.ID) }
@@ -57,7 +58,7 @@ func (t workers) Put(_ context.Context, w *domain.Worker) error {
 		return err
 	}
 	r := t.s.workers[w.ID]
-	if err := swap(r != nil, r.rev(), w.Rev); err != nil {
+	if err := checkRev(r, w.Rev); err != nil {
 		return err
 	}
 	if other := t.s.endpoints[w.Endpoint]; other != nil && other != r {
@@ -67,7 +68,7 @@ func (t workers) Put(_ context.Context, w *domain.Worker) error {
 		r = &workerRow{}
 	}
 	v := w.Clone()
-	keep(&v.CanarySince, &v.LastHeartbeat, &v.RegisteredAt, &v.DownAt, &v.FailoverAt, &v.CreatedAt, &v.UpdatedAt)
+	truncate(&v.CanarySince, &v.LastHeartbeat, &v.RegisteredAt, &v.DownAt, &v.FailoverAt, &v.CreatedAt, &v.UpdatedAt)
 	v.Rev = t.s.nextRev()
 	t.set(r, v)
 	w.Rev = v.Rev
@@ -92,9 +93,10 @@ func (t workers) Delete(_ context.Context, id string) error {
 func (t workers) set(r *workerRow, v *domain.Worker) {
 	old := r.v
 	t.s.setWorker(r, v)
-	t.undo(func() { t.s.setWorker(r, old) })
+	t.onRollback(func() { t.s.setWorker(r, old) })
 }
 
+// setWorker sets the value of a row, or removes the row if v is nil, in every index.
 func (s *Store) setWorker(r *workerRow, v *domain.Worker) {
 	old := r.v
 	if old != nil {
@@ -104,7 +106,8 @@ func (s *Store) setWorker(r *workerRow, v *domain.Worker) {
 			s.workerOrder.remove(r, workerID)
 		}
 	}
-	if r.v = v; v != nil {
+	r.v = v
+	if v != nil {
 		s.endpoints[v.Endpoint] = r
 		if old == nil {
 			s.workers[v.ID] = r
@@ -122,7 +125,7 @@ func (t workers) Reserve(_ context.Context, id string) error {
 		return ports.ErrFull
 	}
 	r.used++
-	t.undo(func() { r.used-- })
+	t.onRollback(func() { r.used-- })
 	return nil
 }
 
@@ -132,7 +135,7 @@ func (t workers) Release(_ context.Context, id string) error {
 	}
 	if r := t.s.workers[id]; r != nil && r.used > 0 {
 		r.used--
-		t.undo(func() { r.used++ })
+		t.onRollback(func() { r.used++ })
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"database/sql/driver"
+	"errors"
 	"io"
 	"strconv"
 	"time"
@@ -13,8 +14,8 @@ import (
 	"github.com/switchyard-wa/switchyard/adapters/internal/sqlstore"
 )
 
-// The statements of transactions. They say what they need, whatever the
-// defaults of the database or the role are.
+// Control statements begin and end transactions. They name the isolation level, whatever the defaults of the database or
+// the role are.
 var (
 	beginRead  = &sqlstore.Statement{SQL: "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY"}
 	beginWrite = &sqlstore.Statement{SQL: "BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE"}
@@ -25,8 +26,8 @@ var (
 	rollbackTo = &sqlstore.Statement{SQL: "ROLLBACK TO one"}
 )
 
-// conn is a connection without the layers of pgx above it, which look up and
-// convert types that are known here. It keeps its statements prepared.
+// conn is a connection without pgx's conversion of types, because all types are known here. It keeps its statements
+// prepared. One goroutine uses it at a time.
 type conn struct {
 	pg       *pgconn.PgConn
 	timeout  time.Duration // of a round trip; 0: none
@@ -38,30 +39,36 @@ func newConn(pg *pgconn.PgConn, timeout time.Duration) *conn {
 	return &conn{pg: pg, timeout: timeout, prepared: make(map[*sqlstore.Statement]*pgconn.StatementDescription)}
 }
 
-// setReadDeadline sets the time by which the server has to answer.
-func (c *conn) setReadDeadline() {
+// setDeadline sets the time by which the server has to answer.
+func (c *conn) setDeadline() {
 	if c.timeout > 0 {
-		_ = c.pg.Conn().SetDeadline(time.Now().Add(c.timeout)) // fails as the next read does
+		_ = c.pg.Conn().SetDeadline(time.Now().Add(c.timeout)) // on failure the next read fails too
 	}
 }
 
-// back gives a connection back to its pool.
-func (c *conn) back(pooled *pgxpool.Conn) {
+// release returns a connection to its pool.
+func (c *conn) release(pooled *pgxpool.Conn) {
 	if c.pg.IsClosed() {
-		pooled.Hijack() // the pool would keep its place until the server, too, has closed it
+		pooled.Hijack() // the pool would keep the place until the server, too, has closed the connection
 		return
 	}
-	_ = c.pg.Conn().SetDeadline(time.Time{}) // or else the pool would take it for broken
+	_ = c.pg.Conn().SetDeadline(time.Time{}) // otherwise the pool takes the connection for broken
 	pooled.Release()
 }
 
-// prepare sees to it that the server knows a statement. Those that are built
-// for one use are not prepared.
+// close closes a connection outside the pool.
+func (c *conn) close() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = c.pg.Close(ctx) // the connection is not used any more
+}
+
+// prepare makes the server know a statement. Statements that are built for one use are not prepared.
 func (c *conn) prepare(ctx context.Context, s *sqlstore.Statement, p *params) error {
 	if s.Index < 0 || c.prepared[s] != nil {
 		return nil
 	}
-	c.setReadDeadline()
+	c.setDeadline()
 	description, err := c.pg.Prepare(ctx, "s"+strconv.Itoa(len(c.prepared)), s.SQL, p.types)
 	if err == nil {
 		c.prepared[s] = description
@@ -69,95 +76,137 @@ func (c *conn) prepare(ctx context.Context, s *sqlstore.Statement, p *params) er
 	return err
 }
 
-// none are the arguments of statements of transactions.
-var none = new(params)
+// noParams are the arguments of control statements.
+var noParams = new(params)
 
-// inBinary is the format of all arguments and results.
-var inBinary = []int16{1}
+// binaryFormat is the format of all arguments and results.
+var binaryFormat = []int16{1}
 
-// query sends a statement and gives its rows, which have to be closed.
-func (c *conn) query(ctx context.Context, s *sqlstore.Statement, p *params) (r rows, err error) {
+// query sends a statement and returns its rows. The caller finishes them.
+func (c *conn) query(ctx context.Context, s *sqlstore.Statement, p *params) (r rowReader, err error) {
 	if err := c.prepare(ctx, s, p); err != nil {
 		return r, err
 	}
-	c.setReadDeadline()
+	c.setDeadline()
 	r.conn = c
 	if s.Index < 0 {
-		r.one = c.pg.ExecParams(ctx, s.SQL, p.values, p.types, inBinary, inBinary)
+		r.rows = c.pg.ExecParams(ctx, s.SQL, p.values, p.types, binaryFormat, binaryFormat)
 	} else {
-		r.one = c.pg.ExecStatement(ctx, c.prepared[s], p.values, inBinary, inBinary)
+		r.rows = c.pg.ExecStatement(ctx, c.prepared[s], p.values, binaryFormat, binaryFormat)
 	}
 	return r, nil
 }
 
-// queryBetween is ask for a statement that follows another, and perhaps precedes a
-// third (or nil), in one round trip.
-func (c *conn) queryBetween(ctx context.Context, before, s *sqlstore.Statement, p *params, after *sqlstore.Statement) (r rows, err error) {
+// queryBetween is query with a control statement before the statement and perhaps another after it (or nil), in one
+// round trip.
+func (c *conn) queryBetween(ctx context.Context, before, s *sqlstore.Statement, p *params, after *sqlstore.Statement) (r rowReader, err error) {
 	var batch pgconn.Batch
-	if err := c.add(ctx, &batch, before, none); err != nil {
+	if err := c.appendTo(ctx, &batch, before, noParams); err != nil {
 		return r, err
 	}
-	if err := c.add(ctx, &batch, s, p); err != nil {
+	if err := c.appendTo(ctx, &batch, s, p); err != nil {
 		return r, err
 	}
 	if after != nil {
-		if err := c.add(ctx, &batch, after, none); err != nil {
+		if err := c.appendTo(ctx, &batch, after, noParams); err != nil {
 			return r, err
 		}
 	}
-	c.setReadDeadline()
-	r.conn, r.all = c, c.pg.ExecBatch(ctx, &batch)
-	for range 2 { // the first has no rows
-		if !r.all.NextResult() {
+	c.setDeadline()
+	r.conn, r.batch = c, c.pg.ExecBatch(ctx, &batch)
+	for range 2 { // the control statement has no rows
+		if !r.batch.NextResult() {
 			return r, nil
 		}
 	}
-	r.one = r.all.ResultReader()
+	r.rows = r.batch.ResultReader()
 	return r, nil
 }
 
-// add adds a statement to a batch.
-func (c *conn) add(ctx context.Context, b *pgconn.Batch, s *sqlstore.Statement, p *params) error {
+// exec runs a control statement and returns the server's command tag.
+func (c *conn) exec(s *sqlstore.Statement) (tag string, err error) {
+	r, err := c.query(context.Background(), s, noParams)
+	if err != nil {
+		return "", err
+	}
+	t, err := r.finish()
+	return t.String(), err
+}
+
+// execAll runs control statements in one round trip.
+func (c *conn) execAll(statements ...*sqlstore.Statement) error {
+	var batch pgconn.Batch
+	if err := c.appendAll(&batch, statements); err != nil {
+		return err
+	}
+	c.setDeadline()
+	return c.pg.ExecBatch(context.Background(), &batch).Close()
+}
+
+// appendTo appends a statement to a batch.
+func (c *conn) appendTo(ctx context.Context, b *pgconn.Batch, s *sqlstore.Statement, p *params) error {
 	if s.Index < 0 {
-		b.ExecParams(s.SQL, p.values, p.types, inBinary, inBinary)
+		b.ExecParams(s.SQL, p.values, p.types, binaryFormat, binaryFormat)
 		return nil
 	}
 	err := c.prepare(ctx, s, p)
 	if err == nil {
-		b.ExecStatement(c.prepared[s], p.values, inBinary, inBinary)
+		b.ExecStatement(c.prepared[s], p.values, binaryFormat, binaryFormat)
 	}
 	return err
 }
 
-// do runs a statement of transactions and gives the server's word for what it
-// has done.
-func (c *conn) do(s *sqlstore.Statement) (string, error) {
-	r, err := c.query(context.Background(), s, none)
-	if err != nil {
-		return "", err
+// appendAll appends control statements to a batch.
+func (c *conn) appendAll(b *pgconn.Batch, statements []*sqlstore.Statement) error {
+	for _, s := range statements {
+		if err := c.appendTo(context.Background(), b, s, noParams); err != nil {
+			return err
+		}
 	}
-	tag, err := r.finish()
-	return tag.String(), err
+	return nil
 }
 
-// rows are the answer to one statement.
-type rows struct {
-	conn *conn
-	one  *pgconn.ResultReader      // nil: it failed before
-	all  *pgconn.MultiResultReader // nil: one is everything
-	read int
+// readResult reads the result of the next statement of a batch into memory.
+func (c *conn) readResult(results *pgconn.MultiResultReader) (res result, err error) {
+	if !results.NextResult() {
+		return res, results.Close()
+	}
+	r := rowReader{conn: c, rows: results.ResultReader()}
+	columns := len(r.rows.FieldDescriptions())
+	for err == nil && columns > 0 {
+		row := make([]driver.Value, columns)
+		err = r.next(row)
+		if err == nil {
+			res.rows = append(res.rows, row)
+		}
+	}
+	tag, failure := r.finish()
+	res.changed = tag.RowsAffected()
+	if failure != nil || errors.Is(err, io.EOF) {
+		err = failure
+	}
+	return res, err
 }
 
-// next gives io.EOF also for rows that end early; finish tells why.
-func (r *rows) next(row []driver.Value) error {
-	if r.one == nil || !r.one.NextRow() {
+// rowReader reads the rows of one statement.
+type rowReader struct {
+	conn  *conn
+	rows  *pgconn.ResultReader      // nil: an earlier statement of the batch failed
+	batch *pgconn.MultiResultReader // nil: the statement was not in a batch
+	read  int
+}
+
+// next decodes the next row. It returns io.EOF after the last row, and also for rows that end early: finish returns why.
+func (r *rowReader) next(row []driver.Value) error {
+	if r.rows == nil || !r.rows.NextRow() {
 		return io.EOF
 	}
-	if r.read++; r.read%256 == 0 {
-		r.conn.setReadDeadline()
+	r.read++
+	if r.read%256 == 0 {
+		r.conn.setDeadline()
 	}
-	fields := r.one.FieldDescriptions()
-	for i, v := range r.one.Values() {
+	fields := r.rows.FieldDescriptions()
+	for i, v := range r.rows.Values() {
 		if err := decode(&row[i], v, fields[i].DataTypeOID); err != nil {
 			return err
 		}
@@ -165,14 +214,15 @@ func (r *rows) next(row []driver.Value) error {
 	return nil
 }
 
-// finish reads what is left of the answer.
-func (r *rows) finish() (tag pgconn.CommandTag, err error) {
-	if r.one != nil {
-		tag, err = r.one.Close()
+// finish discards the remaining rows and returns the command tag.
+func (r *rowReader) finish() (tag pgconn.CommandTag, err error) {
+	if r.rows != nil {
+		tag, err = r.rows.Close()
 	}
-	if r.all != nil {
-		if rest := r.all.Close(); err == nil {
-			err = rest
+	if r.batch != nil {
+		batchErr := r.batch.Close()
+		if err == nil {
+			err = batchErr
 		}
 	}
 	return tag, err

@@ -14,21 +14,19 @@ import (
 
 // Errors besides those of package ports.
 var (
-	// ErrUnavailable: the server cannot be reached, or did not answer in time.
-	// Nothing was changed.
+	// ErrUnavailable reports that the server cannot be reached, or did not answer in time. Nothing was changed.
 	ErrUnavailable  = errors.New("postgres: the database does not answer; see that the server runs and can be reached")
 	errNoConnection = fmt.Errorf("%w: all connections are in use, or the server hangs", ErrUnavailable)
-	// ErrUncertain: the connection was lost while an Update was committed, so it
-	// may or may not have taken place.
+	// ErrUncertain reports that the connection was lost during the COMMIT of an Update. The Update may or may not have
+	// been committed.
 	ErrUncertain = errors.New("postgres: the connection was lost during a commit; read again what was to be changed")
-	// ErrOutdated: the schema is older than this binary's, and [Options.Migrate]
-	// is not set.
+	// ErrOutdated reports that the schema is older than this binary's, and that [Options.Migrate] is not set.
 	ErrOutdated = sqlstore.ErrOutdated
-	// ErrNewer: the schema is one that this binary does not know.
+	// ErrNewer reports that the schema is newer than this binary's.
 	ErrNewer = sqlstore.ErrNewer
 )
 
-// The codes of PostgreSQL's errors that mean something here.
+// SQLSTATE codes that the store acts on.
 const (
 	foreignKeyViolation  = "23503"
 	uniqueViolation      = "23505"
@@ -36,41 +34,40 @@ const (
 	deadlockDetected     = "40P01"
 	lockNotAvailable     = "55P03"
 	queryCanceled        = "57014"
-	readOnlyTransaction  = "25006" // a former primary
-	idleInTransaction    = "25P03" // we stood still, and the server has ended the session
+	readOnlyTransaction  = "25006" // the server is a former primary
+	idleInTransaction    = "25P03" // this process stood still, and the server has ended the session
 	tooManyConnections   = "53300"
 )
 
-// code is the code of an error that the server reported; "": it did not.
-func code(err error) string {
+// sqlState returns the code of an error that the server reported, or "".
+func sqlState(err error) string {
 	if e := new(pgconn.PgError); errors.As(err, &e) {
 		return e.Code
 	}
 	return ""
 }
 
-// refusal reports whether the server refused a statement for a reason that the
-// caller is told.
-func refusal(err error) bool {
-	c := code(err)
+// isRefusal reports whether the server refused a statement because it violates a constraint. The caller is told which.
+func isRefusal(err error) bool {
+	c := sqlState(err)
 	return c == uniqueViolation || c == foreignKeyViolation
 }
 
-// raced reports whether an error comes of what others do at the same time.
-func raced(err error) bool {
-	c := code(err)
+// isRace reports whether an error is due to a concurrent transaction.
+func isRace(err error) bool {
+	c := sqlState(err)
 	return c == serializationFailure || c == deadlockDetected
 }
 
-// gone reports whether an error says that the server, or the connection to it,
-// is not there: it may be again in a moment. Time that has run out is none.
-func gone(err error) bool {
+// isConnectionLost reports whether the server, or the connection to it, has gone and may be back in a moment. A timeout
+// is no such error.
+func isConnectionLost(err error) bool {
 	for _, other := range []error{ErrUncertain, ErrUnavailable, errUnknownType, context.Canceled, context.DeadlineExceeded} {
 		if errors.Is(err, other) {
 			return false
 		}
 	}
-	c := code(err)
+	c := sqlState(err)
 	if c == "" {
 		return !pgconn.Timeout(err)
 	}
@@ -78,11 +75,11 @@ func gone(err error) bool {
 		c == readOnlyTransaction || c == idleInTransaction || c == tooManyConnections
 }
 
-// translate puts an error of the driver into the words of this package and of
-// ports. The driver's own never hold a password.
+// translate maps an error of the driver to an error of this package or of ports. The driver's errors never hold a
+// password.
 func translate(err error) error {
-	switch c := code(err); {
-	case err == nil, errors.Is(err, errAlone), errors.Is(err, ErrUncertain), errors.Is(err, ErrUnavailable):
+	switch c := sqlState(err); {
+	case err == nil, errors.Is(err, errRetryIndividually), errors.Is(err, ErrUncertain), errors.Is(err, ErrUnavailable):
 		return err
 	case c == uniqueViolation:
 		return fmt.Errorf("%w: %w", ports.ErrExists, err)
@@ -92,8 +89,8 @@ func translate(err error) error {
 		return fmt.Errorf("postgres: a statement took too long; see whether the server is overloaded: %w", err)
 	case c == lockNotAvailable:
 		return fmt.Errorf("postgres: another transaction has held a row for too long: %w", err)
-	case c == "" && pgconn.Timeout(err) || gone(err):
-		return fmt.Errorf("%w: %s", ErrUnavailable, err.Error()) // a timeout in it is not the caller's
+	case c == "" && pgconn.Timeout(err) || isConnectionLost(err):
+		return fmt.Errorf("%w: %s", ErrUnavailable, err.Error()) // not %w: a timeout in it is not the caller's
 	}
 	return fmt.Errorf("postgres: %w", err)
 }

@@ -2,10 +2,7 @@ package postgres
 
 import (
 	"context"
-	"database/sql/driver"
-	"encoding/binary"
 	"errors"
-	"io"
 	"runtime"
 	"slices"
 	"sync"
@@ -17,479 +14,167 @@ import (
 )
 
 const (
-	// shortAtOnce and longAtOnce are how many groups run at a time. The second short
-	// one runs only while there are Updates enough: large groups cost least.
-	shortAtOnce, longAtOnce = 2, 1
-	groupEnough             = 32
-	// groupSize is how many Updates a group has at most, and groupRounds how
-	// many statements each of them.
-	groupSize   = 128
-	groupRounds = 16
-	// smallEnough are arguments, in bytes, that go out together with others.
-	smallEnough = 64 << 10
-	// groupPatience is how long the functions of a group may take between two
-	// round trips before each has to run on its own.
-	groupPatience = 250 * time.Millisecond
-	// retryJitter is within which time the Updates of a group that failed begin again.
+	// maxWriteFirstLeaders and maxReadFirstLeaders bound how many groups of a committer run at a time.
+	maxWriteFirstLeaders, maxReadFirstLeaders = 2, 1
+	// secondLeaderQueue is how many Updates wait before a second leader starts. Large groups cost least per Update.
+	secondLeaderQueue = 32
+	// maxGroupSize bounds the Updates of one group.
+	maxGroupSize = 128
+	// retryJitter spreads the individual runs of the Updates whose group failed.
 	retryJitter = 10 * time.Millisecond
 )
 
-// settings have a group give up early on a row that somebody else holds: two groups
-// may each wait for what the other has. And they have the server look for rows by
-// their keys, also while it takes a table that grows for a small one.
-var settings = &sqlstore.Statement{
+// groupSettings applies to the transaction of a group. A group gives up early on a row that another transaction holds,
+// because two groups may wait for each other's rows. The planner looks rows up by key even in a growing table whose
+// statistics still call it small.
+var groupSettings = &sqlstore.Statement{
 	SQL: "SELECT set_config('lock_timeout', '100ms', true), set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true)",
 }
 
-// longTurn has the long groups of all replicas take turns: most of them want the same
-// few rows, such as the one that numbers events.
-var longTurn = &sqlstore.Statement{SQL: "SELECT 1 FROM pg_advisory_xact_lock(7526768903562)"}
+// readFirstLock serializes the read-first groups of all replicas. Most of these groups change the same few rows, such as
+// the row that numbers events.
+var readFirstLock = &sqlstore.Statement{SQL: "SELECT 1 FROM pg_advisory_xact_lock(7526768903562)"}
 
-// errAlone: the group was rolled back, and its Updates are to run on their own.
-var errAlone = errors.New("postgres: the Update runs again on its own")
+// errRetryIndividually reports that a group was rolled back and that each of its Updates has to run individually.
+var errRetryIndividually = errors.New("postgres: the Update runs again individually")
 
-// groupCommitter lets Updates share transactions. The functions of a group run at the
-// same time, each in the goroutine of its Update, and halt at every statement
-// until all have come to one or to their end. Then the statements go out
-// together.
+// groupCommitter queues Updates and commits them in groups. A leader is a goroutine that forms and commits groups while
+// Updates are queued. Leaders start with the queue and end with it.
 type groupCommitter struct {
-	store  *Store
-	atOnce int                 // groups
-	turn   *sqlstore.Statement // what a group waits for before it is formed; nil: nothing
+	store      *Store
+	maxLeaders int
+	lock       *sqlstore.Statement // acquired before a group is formed; nil: none
 
 	mu        sync.Mutex
-	waiting   []*participant // for a group
-	running   int
-	sizeLimit int // how many the next group has at most, after one that failed; 0: groupSize
+	queue     []*participant
+	leaders   int
+	sizeLimit int // of the next group, after a group that failed; 0: maxGroupSize
 }
 
-// group is a transaction that several Updates share.
-type group struct {
-	begun      bool // its transaction
-	mu         sync.Mutex
-	asking     []*participant // have halted at a statement
-	thinking   int            // how many run their function
-	broken     bool           // it cannot be committed
-	committing bool           // nobody leaves any more
-	halted     chan struct{}  // receives when nobody is thinking
-	over       chan struct{}  // is closed once the outcome stands
-	outcome    error
-}
-
-// participant is the part of one Update in a group.
-type participant struct {
-	committer *groupCommitter
-	group     *group // nil: waiting for one; guarded by groupCommitter.mu until answered
-	left      bool   // its Update has ended before the group
-	wrote     bool   // it has changed something
-	refused   bool   // its statement was, which broke the group
-	asked     *sqlstore.Statement
-	params    *params
-	answer    reply
-	answered  chan struct{} // receives once there is an answer, or the group is over
-}
-
-// reply is the answer to a statement, in memory. It implements [sqlstore.Rows].
-type reply struct {
-	changed int64 // rows
-	rows    [][]driver.Value
-}
-
-func (r *reply) Next(row []driver.Value) error {
-	if len(r.rows) == 0 {
-		return io.EOF
-	}
-	copy(row, r.rows[0])
-	r.rows = r.rows[1:]
-	return nil
-}
-
-func (r *reply) Close() error { return nil }
-
-// execute halts until the statement is answered.
-func (s *participant) execute(ctx context.Context, statement *sqlstore.Statement) (reply, error) {
-	s.asked = statement
-	if s.group == nil {
-		s.committer.join(s)
-	} else {
-		s.group.enqueueStatement(s)
-	}
-	select {
-	case <-s.answered:
-	case <-ctx.Done():
-		if s.withdraw() {
-			return reply{}, ctx.Err()
-		}
-		<-s.answered
-	}
-	select {
-	case <-s.group.over:
-		return reply{}, s.group.outcome
-	default:
-		return s.answer, nil
+// enqueue queues a participant with its first statement, and starts a leader if one is needed.
+func (c *groupCommitter) enqueue(p *participant) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.queue = append(c.queue, p)
+	if c.leaders == 0 || c.leaders < c.maxLeaders && len(c.queue) >= secondLeaderQueue {
+		c.leaders++
+		go c.lead()
 	}
 }
 
-// finishUpdate says how the function has ended, and gives the outcome of the group.
-func (s *participant) finishUpdate(ctx context.Context, keep bool) error {
-	if s.left || s.group == nil {
-		return nil // what counts is why
+// withdraw removes a participant from the queue. It returns the participant's group if a leader was faster.
+func (c *groupCommitter) withdraw(p *participant) *group {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if p.group == nil {
+		c.queue = slices.DeleteFunc(c.queue, func(o *participant) bool { return o == p })
+		p.withdrawn = true
 	}
-	g := s.group
-	g.mu.Lock()
-	g.broken = g.broken || s.wrote && !keep
-	g.markIdle()
-	g.mu.Unlock()
-	select {
-	case <-g.over:
-	case <-ctx.Done():
-		if s.withdraw() {
-			return ctx.Err()
-		}
-		<-g.over
-	}
-	return g.outcome
+	return p.group
 }
 
-// withdraw ends the wait for an answer or the outcome, unless it is there or the
-// outcome is not in our hands any more.
-func (s *participant) withdraw() bool {
-	s.committer.mu.Lock()
-	g := s.group
-	if g == nil {
-		s.committer.waiting = slices.DeleteFunc(s.committer.waiting, func(o *participant) bool { return o == s })
-		s.left = true
-	}
-	s.committer.mu.Unlock()
-	if g == nil {
-		return true
-	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if len(s.answered) > 0 || g.committing {
-		return false
-	}
-	s.left, g.broken = true, true
-	return true
-}
-
-// join adds a participant, which has a statement, to those that wait for a group.
-func (g *groupCommitter) join(s *participant) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.waiting = append(g.waiting, s)
-	if g.running == 0 || g.running < g.atOnce && len(g.waiting) >= groupEnough {
-		g.running++
-		go g.run()
-	}
-}
-
-// run has groups formed until nobody waits.
-func (g *groupCommitter) run() {
-	for g.goesOn() {
-		if crowd := g.one(); crowd > 1 {
-			g.gather()
+// lead commits groups until the queue is empty.
+func (c *groupCommitter) lead() {
+	for c.keepsLeading() {
+		if size := c.commitGroup(); size > 1 {
+			c.yieldToCallers()
 		}
 	}
 }
 
-// goesOn reports whether there is a group for this goroutine to form.
-func (g *groupCommitter) goesOn() bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	n := len(g.waiting)
-	if n == 0 || g.running > 1 && n < groupEnough {
-		g.running--
+// keepsLeading reports whether the calling leader has another group to commit. Otherwise the leader is no longer counted.
+func (c *groupCommitter) keepsLeading() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := len(c.queue)
+	if n == 0 || c.leaders > 1 && n < secondLeaderQueue {
+		c.leaders--
 		return false
 	}
 	return true
 }
 
-// one forms a group of those who wait once it is the group's turn, and gives how
-// many they are.
-func (g *groupCommitter) one() int {
-	pooled, err := g.store.acquire(context.Background())
+// commitGroup commits one group of queued Updates and returns its size. The group is formed as late as possible: once
+// there is a connection and the lock is held.
+func (c *groupCommitter) commitGroup() (size int) {
+	pooled, err := c.store.acquire(context.Background())
 	if err != nil {
-		next := g.form()
-		next.end(retryIndividually(err))
-		return len(next.asking)
+		g := c.formGroup()
+		g.complete(groupOutcome(err))
+		return g.size
 	}
-	c := wrapConn(pooled)
-	defer c.back(pooled)
-	if g.turn != nil {
-		err = c.transact(beginWrite, g.turn, settings)
+	conn := connOf(pooled)
+	defer conn.release(pooled)
+	if c.lock != nil {
+		err = conn.execAll(beginWrite, c.lock, groupSettings)
 	}
-	next := g.form()
-	crowd := len(next.asking)
-	if next.begun = g.turn != nil; err == nil && crowd > 0 {
-		err = next.transact(c)
+	g := c.formGroup()
+	g.begun = c.lock != nil
+	if err == nil && g.size > 0 {
+		err = g.run(conn)
 	}
-	if (err != nil || crowd == 0) && !errors.Is(err, ErrUncertain) {
-		_, _ = c.do(rollback) // or else the pool closes the connection
+	if (err != nil || g.size == 0) && !errors.Is(err, ErrUncertain) {
+		_, _ = conn.exec(rollback) // on failure the pool closes the connection
 	}
-	if err != nil && !errors.Is(err, ErrUncertain) {
-		err = retryIndividually(err)
-	}
-	g.adaptSize(crowd, err)
-	next.end(err)
-	return crowd
+	err = groupOutcome(err)
+	c.adaptSize(g.size, err)
+	g.complete(err)
+	return g.size
 }
 
-// adaptSize has the next groups be smaller after one whose members have to run again on
-// their own, and larger again as they succeed. An Update that was by itself was in
-// nobody's way.
-func (g *groupCommitter) adaptSize(crowd int, outcome error) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
+// groupOutcome returns what the participants of a group are told. Unless the server does not answer, or the outcome of
+// COMMIT is unknown, the Updates of a failed group may succeed individually.
+func groupOutcome(err error) error {
+	if err == nil || pgconn.Timeout(err) || errors.Is(err, ErrUnavailable) || errors.Is(err, ErrUncertain) {
+		return err
+	}
+	return errRetryIndividually
+}
+
+// formGroup makes a group of the oldest queued Updates. The group may be empty.
+func (c *groupCommitter) formGroup() *group {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	size := min(len(c.queue), maxGroupSize)
+	if c.sizeLimit > 0 {
+		size = min(size, c.sizeLimit)
+	}
+	g := newGroup(slices.Clone(c.queue[:size]))
+	c.queue = slices.Delete(c.queue, 0, size)
+	for _, p := range g.pending {
+		p.group = g
+	}
+	return g
+}
+
+// adaptSize shrinks the next groups after a group whose Updates have to run individually, and grows them again as groups
+// succeed. A group of one says nothing about size.
+func (c *groupCommitter) adaptSize(size int, outcome error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	switch {
-	case errors.Is(outcome, errAlone) && crowd > 1:
-		g.sizeLimit = max(crowd/4, 1)
+	case errors.Is(outcome, errRetryIndividually) && size > 1:
+		c.sizeLimit = max(size/4, 1)
 	case outcome != nil:
-	case g.sizeLimit > 0 && crowd >= g.sizeLimit:
-		if g.sizeLimit += max(g.sizeLimit/4, 1); g.sizeLimit >= groupSize {
-			g.sizeLimit = 0
+	case c.sizeLimit > 0 && size >= c.sizeLimit:
+		c.sizeLimit += max(c.sizeLimit/4, 1)
+		if c.sizeLimit >= maxGroupSize {
+			c.sizeLimit = 0
 		}
 	}
 }
 
-// form gives a group of those who wait, if there is anybody.
-func (g *groupCommitter) form() *group {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	n := min(len(g.waiting), groupSize)
-	if g.sizeLimit > 0 {
-		n = min(n, g.sizeLimit)
-	}
-	next := &group{
-		asking: slices.Clone(g.waiting[:n]), halted: make(chan struct{}, 1), over: make(chan struct{}),
-	}
-	g.waiting = slices.Delete(g.waiting, 0, n)
-	for _, s := range next.asking {
-		s.group = next
-	}
-	return next
-}
-
-// gather lets those who were just told the outcome go on: they may have more to
-// write, and then it is in the next group and not in the one after it. It waits
-// for nothing, and only as long as more come.
-func (g *groupCommitter) gather() {
-	for came := 0; ; {
+// yieldToCallers lets the goroutines run whose Updates have just been committed. Their next Updates then join the next
+// group instead of the group after it. The leader only yields the processor, and only as long as the queue grows.
+func (c *groupCommitter) yieldToCallers() {
+	for seen := 0; ; {
 		runtime.Gosched()
-		g.mu.Lock()
-		n := len(g.waiting)
-		g.mu.Unlock()
-		if n == came {
+		c.mu.Lock()
+		n := len(c.queue)
+		c.mu.Unlock()
+		if n == seen {
 			return
 		}
-		came = n
-	}
-}
-
-// transact runs everything but the end of a group that fails.
-func (g *group) transact(c *conn) error {
-	for round := range groupRounds {
-		if err := g.exchange(c, round == 0 && !g.begun); err != nil {
-			return err
-		}
-		if !g.runRound() {
-			break
-		}
-		if g.committing {
-			return c.commit()
-		}
-	}
-	return errAlone
-}
-
-// retryIndividually says what comes of a group that failed: unless the server does not
-// answer at all, its Updates may do better on their own.
-func retryIndividually(err error) error {
-	if pgconn.Timeout(err) || errors.Is(err, ErrUnavailable) {
-		return err
-	}
-	return errAlone
-}
-
-// exchange sends what is asked, after the begin of the transaction if it is to, and
-// reads the answers.
-func (g *group) exchange(c *conn, begin bool) (err error) {
-	var batch pgconn.Batch
-	var before []*sqlstore.Statement
-	if begin {
-		before = []*sqlstore.Statement{beginWrite, settings}
-	}
-	if err := c.addAll(&batch, before); err != nil {
-		return err
-	}
-	calls := g.calls()
-	for i := range calls {
-		if err := calls[i].add(c, &batch); err != nil {
-			return err
-		}
-	}
-	c.setReadDeadline()
-	results := c.pg.ExecBatch(context.Background(), &batch)
-	for i := 0; i < len(before) && err == nil; i++ {
-		_, err = c.collect(results)
-	}
-	for i := 0; i < len(calls) && err == nil; i++ {
-		err = calls[i].answer(c, results)
-	}
-	return errors.Join(err, results.Close())
-}
-
-// call is a statement that goes out for one participant, or at once for several.
-type call struct {
-	statement    *sqlstore.Statement
-	participants []*participant
-}
-
-// calls gives what is asked, in as few statements as can be.
-func (g *group) calls() []call {
-	calls := make([]call, 0, len(g.asking))
-next:
-	for _, s := range g.asking {
-		if s.asked.Batched != nil && len(s.params.memory) <= smallEnough {
-			for i := range calls {
-				if c := &calls[i]; c.statement == s.asked && !slices.ContainsFunc(c.participants, func(o *participant) bool { return o.rev() == s.rev() }) {
-					c.participants = append(c.participants, s)
-					continue next
-				}
-			}
-		}
-		calls = append(calls, call{s.asked, []*participant{s}})
-	}
-	return calls
-}
-
-// rev is what a statement that can go out with others makes of the row's rev.
-func (s *participant) rev() int64 {
-	return int64(binary.BigEndian.Uint64(s.params.values[s.asked.Rev]))
-}
-
-func (a *call) add(c *conn, b *pgconn.Batch) error {
-	if len(a.participants) == 1 {
-		return c.add(context.Background(), b, a.statement, a.participants[0].params)
-	}
-	// The server knows the types, also of what is NULL.
-	if err := c.prepare(context.Background(), a.statement, a.participants[0].params); err != nil {
-		return err
-	}
-	if err := c.params.arrays(c.prepared[a.statement].ParamOIDs, a.participants); err != nil {
-		return err
-	}
-	return c.add(context.Background(), b, a.statement.Batched, &c.params)
-}
-
-func (a *call) answer(c *conn, results *pgconn.MultiResultReader) error {
-	r, err := c.collect(results)
-	for _, s := range a.participants {
-		if s.refused = refusal(err); len(a.participants) == 1 {
-			s.answer = r
-		} else {
-			s.answer = reply{}
-			if slices.ContainsFunc(r.rows, func(row []driver.Value) bool { return row[0] == s.rev() }) {
-				s.answer.changed = 1
-			}
-		}
-		s.wrote = s.wrote || s.asked.Write && s.answer.changed > 0
-	}
-	return err
-}
-
-// addAll adds statements of transactions to a batch.
-func (c *conn) addAll(b *pgconn.Batch, statements []*sqlstore.Statement) error {
-	for _, s := range statements {
-		if err := c.add(context.Background(), b, s, none); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// transact runs statements of transactions.
-func (c *conn) transact(statements ...*sqlstore.Statement) error {
-	var batch pgconn.Batch
-	if err := c.addAll(&batch, statements); err != nil {
-		return err
-	}
-	c.setReadDeadline()
-	return c.pg.ExecBatch(context.Background(), &batch).Close()
-}
-
-// collect reads the answer to the next statement of a batch.
-func (c *conn) collect(results *pgconn.MultiResultReader) (a reply, err error) {
-	if !results.NextResult() {
-		return a, results.Close()
-	}
-	r := rows{conn: c, one: results.ResultReader()}
-	columns := len(r.one.FieldDescriptions())
-	for err == nil && columns > 0 {
-		row := make([]driver.Value, columns)
-		if err = r.next(row); err == nil {
-			a.rows = append(a.rows, row)
-		}
-	}
-	tag, failure := r.finish()
-	if a.changed = tag.RowsAffected(); failure != nil || errors.Is(err, io.EOF) {
-		err = failure
-	}
-	return a, err
-}
-
-// runRound hands out the answers and waits until everybody has halted again. It
-// reports whether the group goes on.
-func (g *group) runRound() bool {
-	g.mu.Lock()
-	if g.broken {
-		g.mu.Unlock()
-		return false
-	}
-	g.thinking = len(g.asking)
-	for _, s := range g.asking {
-		s.answered <- struct{}{}
-	}
-	g.asking = g.asking[:0]
-	g.mu.Unlock()
-	select {
-	case <-g.halted:
-	case <-time.After(groupPatience):
-		return false
-	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.committing = !g.broken && len(g.asking) == 0
-	return !g.broken
-}
-
-// enqueueStatement takes note that somebody who was thinking asks.
-func (g *group) enqueueStatement(s *participant) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	select {
-	case <-g.over:
-		s.answered <- struct{}{}
-	default:
-		g.asking = append(g.asking, s)
-		g.markIdle()
-	}
-}
-
-// markIdle takes note that somebody is not thinking any more.
-func (g *group) markIdle() {
-	if g.thinking--; g.thinking == 0 {
-		g.halted <- struct{}{}
-	}
-}
-
-// end tells everybody.
-func (g *group) end(outcome error) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.outcome = outcome
-	close(g.over)
-	for _, s := range g.asking {
-		s.answered <- struct{}{}
+		seen = n
 	}
 }

@@ -19,64 +19,33 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-func openShared(t *testing.T) *Store {
-	t.Helper()
-	return openAt(t, postgrestest.Shared(t).NewDatabase(t))
-}
-
-func openAt(t *testing.T, dsn string) *Store {
-	t.Helper()
-	s, err := Open(t.Context(), dsn, Options{Migrate: true})
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, s.Close()) })
-	return s
-}
-
-type work = func(ctx context.Context, tx *ports.Tx) error
-
-func put(name string) work {
-	return func(ctx context.Context, tx *ports.Tx) error { return tx.Settings.Put(ctx, name, "1") }
-}
-
-func has(t *testing.T, s *Store, name string) bool {
-	t.Helper()
-	err := s.View(t.Context(), func(ctx context.Context, tx *ports.Tx) error {
-		_, err := tx.Settings.Get(ctx, name)
-		return err
-	})
-	if !errors.Is(err, ports.ErrNotFound) {
-		require.NoError(t, err)
-	}
-	return err == nil
-}
-
-// member is an Update in a group.
-type member struct {
-	fn   work
+// testUpdate is an Update that a test runs in a group, and what came of it.
+type testUpdate struct {
+	fn   updateFunc
 	ctx  context.Context // nil: none
-	then func()          // nil: nothing; called once it waits for a group
-	over chan struct{}   // nil: none; is closed once its Update has returned
-	// What came of it.
+	then func()          // nil: nothing; called once the Update is queued
+	over chan struct{}   // nil: none; is closed once the Update has returned
+
 	runs   atomic.Int32
 	err    error
 	panics any
 	exits  bool
 }
 
-// together has the members run in one group.
-func together(t *testing.T, g *groupCommitter, members ...*member) {
+// runInOneGroup queues the Updates in order, and then has one leader commit them.
+func runInOneGroup(t *testing.T, c *groupCommitter, updates ...*testUpdate) {
 	t.Helper()
-	g.mu.Lock()
-	g.running += g.atOnce // no more of them
-	g.mu.Unlock()
-	waiting := func() int {
-		g.mu.Lock()
-		defer g.mu.Unlock()
-		return len(g.waiting)
+	c.mu.Lock()
+	c.leaders += c.maxLeaders // so that no leader starts
+	c.mu.Unlock()
+	queued := func() int {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return len(c.queue)
 	}
 	var wg sync.WaitGroup
-	for _, m := range members {
-		before := waiting()
+	for _, m := range updates {
+		before := queued()
 		wg.Go(func() {
 			m.exits = true
 			defer func() { m.panics = recover() }()
@@ -84,7 +53,7 @@ func together(t *testing.T, g *groupCommitter, members ...*member) {
 			if m.ctx != nil {
 				ctx = m.ctx
 			}
-			m.err = g.store.Update(ctx, func(ctx context.Context, tx *ports.Tx) error {
+			m.err = c.store.Update(ctx, func(ctx context.Context, tx *ports.Tx) error {
 				m.runs.Add(1)
 				return m.fn(ctx, tx)
 			})
@@ -93,78 +62,78 @@ func together(t *testing.T, g *groupCommitter, members ...*member) {
 			}
 			m.exits = false
 		})
-		require.Eventually(t, func() bool { return waiting() > before }, 10*time.Second, 100*time.Microsecond)
+		require.Eventually(t, func() bool { return queued() > before }, 10*time.Second, 100*time.Microsecond)
 		if m.then != nil {
 			m.then()
 		}
 	}
-	g.mu.Lock()
-	g.running = 1
-	g.mu.Unlock()
-	g.run()
+	c.mu.Lock()
+	c.leaders = 1
+	c.mu.Unlock()
+	c.lead()
 	wg.Wait()
 }
 
-func TestAGroup(t *testing.T) {
+// TestGroupCommit_ManyUpdates_EachRunsOnce also requires that each Update reads its own writes.
+func TestGroupCommit_ManyUpdates_EachRunsOnce(t *testing.T) {
 	s := openShared(t)
-	members := make([]*member, 2*groupSize)
-	for i := range members {
-		members[i] = &member{fn: func(ctx context.Context, tx *ports.Tx) error {
+	updates := make([]*testUpdate, 2*maxGroupSize)
+	for i := range updates {
+		updates[i] = &testUpdate{fn: func(ctx context.Context, tx *ports.Tx) error {
 			for n := range i % 4 {
 				if err := put(fmt.Sprint(i, "-", n))(ctx, tx); err != nil {
 					return err
 				}
 				if _, err := tx.Settings.Get(ctx, fmt.Sprint(i, "-", n)); err != nil {
-					return fmt.Errorf("what was just written: %w", err)
+					return fmt.Errorf("read its own write: %w", err)
 				}
 			}
 			return put(fmt.Sprint(i))(ctx, tx)
 		}}
 	}
-	together(t, s.short, members...)
-	for i, m := range members {
+	runInOneGroup(t, s.writeFirst, updates...)
+	for i, m := range updates {
 		require.NoError(t, m.err)
-		require.EqualValues(t, 1, m.runs.Load(), "member %d ran alone", i)
+		require.EqualValues(t, 1, m.runs.Load(), "Update %d ran individually", i)
 		require.True(t, has(t, s, fmt.Sprint(i)))
 	}
 }
 
-// TestGroupsAreSmallerAfterAFailure: one that fails costs every member a second run.
-func TestGroupsAreSmallerAfterAFailure(t *testing.T) {
-	g := &groupCommitter{}
-	form := func(outcome error) int {
-		g.waiting = make([]*participant, 2*groupSize)
-		for i := range g.waiting {
-			g.waiting[i] = &participant{}
+// TestGroupCommitter_GroupFails_NextGroupsAreSmaller: a group that fails costs each of its Updates a second run.
+func TestGroupCommitter_GroupFails_NextGroupsAreSmaller(t *testing.T) {
+	c := &groupCommitter{}
+	commitWith := func(outcome error) (size int) {
+		c.queue = make([]*participant, 2*maxGroupSize)
+		for i := range c.queue {
+			c.queue[i] = &participant{}
 		}
-		crowd := len(g.form().asking)
-		g.adaptSize(crowd, outcome)
-		return crowd
+		size = c.formGroup().size
+		c.adaptSize(size, outcome)
+		return size
 	}
-	for _, want := range []int{groupSize, groupSize / 4, groupSize / 16, 2, 1, 1} {
-		require.Equal(t, want, form(errAlone))
+	for _, want := range []int{maxGroupSize, maxGroupSize / 4, maxGroupSize / 16, 2, 1, 1} {
+		require.Equal(t, want, commitWith(errRetryIndividually))
 	}
-	require.Equal(t, 1, form(ErrUnavailable), "that is nobody's fault")
-	last, turns := 1, 0
-	for ; last < groupSize; turns++ {
-		crowd := form(nil)
-		require.GreaterOrEqual(t, crowd, last)
-		last = crowd
+	require.Equal(t, 1, commitWith(ErrUnavailable), "an outage says nothing about size")
+	last, groups := 1, 0
+	for ; last < maxGroupSize; groups++ {
+		size := commitWith(nil)
+		require.GreaterOrEqual(t, size, last)
+		last = size
 	}
-	require.Less(t, turns, 30)
+	require.Less(t, groups, 30)
 }
 
-// TestAGroupOfThoseThatRead: they see what the others of the group wrote, and of
-// those that change a row that all have read one wins.
-func TestAGroupOfThoseThatRead(t *testing.T) {
+// TestGroupCommit_AllChangeTheSameRow_OneWins also requires that the Updates of a group see each other's writes.
+func TestGroupCommit_AllChangeTheSameRow_OneWins(t *testing.T) {
 	s := openShared(t)
 	require.NoError(t, s.Update(t.Context(), func(ctx context.Context, tx *ports.Tx) error {
 		return tx.Users.Put(ctx, &domain.User{ID: "u", Email: "u@example.com"})
 	}))
-	members := make([]*member, groupSize)
+	updates := make([]*testUpdate, maxGroupSize)
 	var saw atomic.Int32
-	for i := range members {
-		members[i] = &member{fn: func(ctx context.Context, tx *ports.Tx) error {
+	for i := range updates {
+		updates[i] = &testUpdate{fn: func(ctx context.Context, tx *ports.Tx) error {
 			u, err := tx.Users.Get(ctx, "u")
 			if err == nil {
 				u.Name = fmt.Sprint(i)
@@ -173,7 +142,7 @@ func TestAGroupOfThoseThatRead(t *testing.T) {
 			if !errors.Is(err, ports.ErrConflict) {
 				return errors.Join(err, put("winner")(ctx, tx))
 			}
-			if _, seen := tx.Settings.Get(ctx, "winner"); seen != nil { // in the round of the winner's put
+			if _, seen := tx.Settings.Get(ctx, "winner"); seen != nil { // in the same round as the winner's put
 				if _, seen = tx.Settings.Get(ctx, "winner"); seen != nil {
 					return seen
 				}
@@ -182,10 +151,10 @@ func TestAGroupOfThoseThatRead(t *testing.T) {
 			return err
 		}}
 	}
-	together(t, s.long, members...)
+	runInOneGroup(t, s.readFirst, updates...)
 	won := 0
-	for i, m := range members {
-		require.EqualValues(t, 1, m.runs.Load(), "member %d ran alone", i)
+	for i, m := range updates {
+		require.EqualValues(t, 1, m.runs.Load(), "Update %d ran individually", i)
 		if m.err == nil {
 			won++
 		} else {
@@ -193,12 +162,11 @@ func TestAGroupOfThoseThatRead(t *testing.T) {
 		}
 	}
 	require.Equal(t, 1, won)
-	require.EqualValues(t, groupSize-1, saw.Load())
+	require.EqualValues(t, maxGroupSize-1, saw.Load())
 }
 
-// TestPutsThatGoOutTogether: what is one statement for many must be to each what
-// a statement of its own would have been.
-func TestPutsThatGoOutTogether(t *testing.T) {
+// TestGroupCommit_MergedPuts_ActLikeSeparateOnes: a merged statement has the results of the statements that it replaces.
+func TestGroupCommit_MergedPuts_ActLikeSeparateOnes(t *testing.T) {
 	s := openShared(t)
 	at := time.UnixMicro(1_700_000_000_000_000).UTC()
 	message := func(id string) *domain.Message {
@@ -215,17 +183,17 @@ func TestPutsThatGoOutTogether(t *testing.T) {
 	_, err := s.pool.Exec(t.Context(), "UPDATE users SET rev = $1 WHERE id LIKE 'ahead%'", int64(future))
 	require.NoError(t, err)
 	for _, u := range ahead {
-		u.Rev = future // all get the same one next, but the last is not of that rev any more
+		u.Rev = future // their next revision is the same; the stored row of the last one has another revision
 	}
 
-	putting := func(m *domain.Message) *member {
-		return &member{fn: func(ctx context.Context, tx *ports.Tx) error {
+	putting := func(m *domain.Message) *testUpdate {
+		return &testUpdate{fn: func(ctx context.Context, tx *ports.Tx) error {
 			next := *m
 			return tx.Messages.Put(ctx, &next)
 		}}
 	}
-	naming := func(u *domain.User) *member {
-		return &member{fn: func(ctx context.Context, tx *ports.Tx) error {
+	naming := func(u *domain.User) *testUpdate {
+		return &testUpdate{fn: func(ctx context.Context, tx *ports.Tx) error {
 			next := *u
 			next.Name = "renamed"
 			return tx.Users.Put(ctx, &next)
@@ -234,26 +202,26 @@ func TestPutsThatGoOutTogether(t *testing.T) {
 	fresh, sent, sentToo, long := message("fresh"), *there, *there, message("long")
 	sent.SentAt, sent.WhatsAppID, sent.Content = at.Add(time.Second), "wa", "first"
 	sentToo.Content = "second"
-	long.Content = strings.Repeat("long ", smallEnough)
-	members := []*member{
+	long.Content = strings.Repeat("long ", maxMergedSize)
+	updates := []*testUpdate{
 		putting(fresh), putting(message("there")), putting(message("twice")), putting(message("twice")), putting(long),
 		putting(&sent), putting(&sentToo), naming(ahead[0]), naming(ahead[1]), naming(ahead[2]),
 	}
-	together(t, s.short, members...)
-	outcomes := func(of ...*member) (errs []error) {
+	runInOneGroup(t, s.writeFirst, updates...)
+	outcomes := func(of ...*testUpdate) (errs []error) {
 		for _, m := range of {
-			require.EqualValues(t, 1, m.runs.Load(), "it ran alone")
+			require.EqualValues(t, 1, m.runs.Load(), "the Update ran individually")
 			if m.err != nil {
 				errs = append(errs, m.err)
 			}
 		}
 		return errs
 	}
-	require.Empty(t, outcomes(members[0], members[4], members[7], members[8]))
-	require.Equal(t, []error{ports.ErrExists}, outcomes(members[1]))
-	require.Equal(t, []error{ports.ErrConflict}, outcomes(members[9]))
-	require.Equal(t, []error{ports.ErrExists}, outcomes(members[2], members[3]), "one of two with the same id")
-	require.Equal(t, []error{ports.ErrConflict}, outcomes(members[5], members[6]), "one of two with the same rev")
+	require.Empty(t, outcomes(updates[0], updates[4], updates[7], updates[8]))
+	require.Equal(t, []error{ports.ErrExists}, outcomes(updates[1]))
+	require.Equal(t, []error{ports.ErrConflict}, outcomes(updates[9]))
+	require.Equal(t, []error{ports.ErrExists}, outcomes(updates[2], updates[3]), "one of two with the same id")
+	require.Equal(t, []error{ports.ErrConflict}, outcomes(updates[5], updates[6]), "one of two with the same rev")
 
 	require.NoError(t, s.View(t.Context(), func(ctx context.Context, tx *ports.Tx) error {
 		found, err := tx.Messages.List(ctx, "s", domain.MessageFilter{})
@@ -264,7 +232,7 @@ func TestPutsThatGoOutTogether(t *testing.T) {
 			}
 			require.NotEqual(t, want.Rev, m.Rev)
 			want.Rev = m.Rev
-			require.Equal(t, want, m, "and nothing is NULL that should not be, or the other way round")
+			require.Equal(t, want, m, "including what is NULL")
 		}
 		require.Len(t, found, 4)
 		for _, u := range ahead[:2] {
@@ -276,9 +244,10 @@ func TestPutsThatGoOutTogether(t *testing.T) {
 	}))
 }
 
-func TestWhatBreaksAGroup(t *testing.T) {
-	ours := errors.New("ours")
-	after := func(fn, then work) work {
+// TestGroupCommit_OneUpdateFails_OthersSucceed: whatever happens to one Update, the others of its group are committed.
+func TestGroupCommit_OneUpdateFails_OthersSucceed(t *testing.T) {
+	failure := errors.New("failure")
+	after := func(fn, then updateFunc) updateFunc {
 		return func(ctx context.Context, tx *ports.Tx) error {
 			if err := fn(ctx, tx); err != nil {
 				return err
@@ -287,64 +256,64 @@ func TestWhatBreaksAGroup(t *testing.T) {
 		}
 	}
 	for name, c := range map[string]struct {
-		fn    work
-		with  work // of another; nil: there is none
-		runs  int  // of the others
-		check func(t *testing.T, m *member)
+		fn    updateFunc
+		with  updateFunc // a further participant; nil: none
+		runs  int        // of the others
+		check func(t *testing.T, m *testUpdate)
 	}{
 		"an error after a write": {
-			fn:   after(put("bad"), func(context.Context, *ports.Tx) error { return ours }),
-			runs: 2, check: func(t *testing.T, m *member) { require.Same(t, ours, m.err) },
+			fn:   after(put("bad"), func(context.Context, *ports.Tx) error { return failure }),
+			runs: 2, check: func(t *testing.T, m *testUpdate) { require.Same(t, failure, m.err) },
 		},
-		"an error of one that wrote nothing": {
+		"an error without a write": {
 			fn: func(ctx context.Context, tx *ports.Tx) error {
-				return errors.Join(ours, tx.RefreshTokenFamilies.DeleteExpired(ctx, time.Now()))
+				return errors.Join(failure, tx.RefreshTokenFamilies.DeleteExpired(ctx, time.Now()))
 			},
-			runs: 1, check: func(t *testing.T, m *member) { require.ErrorIs(t, m.err, ours) },
+			runs: 1, check: func(t *testing.T, m *testUpdate) { require.ErrorIs(t, m.err, failure) },
 		},
 		"a panic": {
 			fn:   after(put("bad"), func(context.Context, *ports.Tx) error { panic("help") }),
-			runs: 2, check: func(t *testing.T, m *member) { require.Equal(t, "help", m.panics) },
+			runs: 2, check: func(t *testing.T, m *testUpdate) { require.Equal(t, "help", m.panics) },
 		},
 		"a goroutine that ends": {
 			fn: after(put("bad"), func(context.Context, *ports.Tx) error {
 				runtime.Goexit()
 				return nil
 			}),
-			runs: 2, check: func(t *testing.T, m *member) { require.True(t, m.exits) },
+			runs: 2, check: func(t *testing.T, m *testUpdate) { require.True(t, m.exits) },
 		},
-		"a refusal by PostgreSQL": {
+		"a constraint violation": {
 			fn: func(ctx context.Context, tx *ports.Tx) error {
 				return tx.Sessions.Put(ctx, domain.NewSession("s1", "nobody", "s1", "", time.Now()))
 			},
-			runs: 2, check: func(t *testing.T, m *member) { require.ErrorIs(t, m.err, ports.ErrNotFound) },
+			runs: 2, check: func(t *testing.T, m *testUpdate) { require.ErrorIs(t, m.err, ports.ErrNotFound) },
 		},
 		"a function that takes too long": {
 			fn: after(put("slow"), func(ctx context.Context, tx *ports.Tx) error {
-				time.Sleep(groupPatience + groupPatience/2)
+				time.Sleep(roundTimeout + roundTimeout/2)
 				return put("slow")(ctx, tx)
 			}),
-			runs: 2, check: func(t *testing.T, m *member) { require.NoError(t, m.err) },
+			runs: 2, check: func(t *testing.T, m *testUpdate) { require.NoError(t, m.err) },
 		},
-		"very many statements": {
+		"too many statements": {
 			fn: after(put("long"), func(ctx context.Context, tx *ports.Tx) error {
-				for range groupRounds {
+				for range maxRounds {
 					if err := put("long")(ctx, tx); err != nil {
 						return err
 					}
 				}
 				return nil
 			}),
-			runs: 2, check: func(t *testing.T, m *member) { require.NoError(t, m.err) },
+			runs: 2, check: func(t *testing.T, m *testUpdate) { require.NoError(t, m.err) },
 		},
-		"a refusal by PostgreSQL of what goes out with others": {
+		"a constraint violation in a merged statement": {
 			fn: func(ctx context.Context, tx *ports.Tx) error {
 				return tx.Messages.Put(ctx, &domain.Message{ID: "m2", SessionID: "nothing", UserID: "u", CreatedAt: time.Now()})
 			},
 			with: func(ctx context.Context, tx *ports.Tx) error {
 				return tx.Messages.Put(ctx, &domain.Message{ID: "m1", SessionID: "s", UserID: "u", CreatedAt: time.Now()})
 			},
-			runs: 2, check: func(t *testing.T, m *member) { require.ErrorIs(t, m.err, ports.ErrNotFound) },
+			runs: 2, check: func(t *testing.T, m *testUpdate) { require.ErrorIs(t, m.err, ports.ErrNotFound) },
 		},
 		"a conflict": {
 			fn: func(ctx context.Context, tx *ports.Tx) error {
@@ -353,21 +322,21 @@ func TestWhatBreaksAGroup(t *testing.T) {
 				}
 				return tx.Users.Put(ctx, &domain.User{ID: "nobody", Rev: 7})
 			},
-			runs: 2, check: func(t *testing.T, m *member) { require.ErrorIs(t, m.err, ports.ErrConflict) },
+			runs: 2, check: func(t *testing.T, m *testUpdate) { require.ErrorIs(t, m.err, ports.ErrConflict) },
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := openShared(t)
-			first, odd, last := &member{fn: put("first")}, &member{fn: c.fn}, &member{fn: after(put("last"), put("more"))}
-			others := []*member{first, last}
+			first, odd, last := &testUpdate{fn: put("first")}, &testUpdate{fn: c.fn}, &testUpdate{fn: after(put("last"), put("more"))}
+			others := []*testUpdate{first, last}
 			if c.with != nil {
 				require.NoError(t, s.Update(t.Context(), func(ctx context.Context, tx *ports.Tx) error {
 					err := tx.Users.Put(ctx, &domain.User{ID: "u", Email: "u@example.com"})
 					return errors.Join(err, tx.Sessions.Put(ctx, domain.NewSession("s", "u", "s", "", time.Now())))
 				}))
-				others = append(others, &member{fn: c.with})
+				others = append(others, &testUpdate{fn: c.with})
 			}
-			together(t, s.short, append(slices.Clone(others), odd)...)
+			runInOneGroup(t, s.writeFirst, append(slices.Clone(others), odd)...)
 			c.check(t, odd)
 			for _, m := range others {
 				require.NoError(t, m.err)
@@ -380,34 +349,35 @@ func TestWhatBreaksAGroup(t *testing.T) {
 	}
 }
 
-func TestLeavingBeforeAGroupBegins(t *testing.T) {
+// TestGroupCommit_CancelWhileQueued_OthersRunOnce: a canceled Update in the queue does not fail the group.
+func TestGroupCommit_CancelWhileQueued_OthersRunOnce(t *testing.T) {
 	s := openShared(t)
 	ctx, cancel := context.WithCancel(t.Context())
-	goes, stays := &member{ctx: ctx, fn: put("gone")}, &member{fn: put("stays")}
-	goes.then = func() {
+	canceled, kept := &testUpdate{ctx: ctx, fn: put("canceled")}, &testUpdate{fn: put("kept")}
+	canceled.then = func() {
 		cancel()
 		require.Eventually(t, func() bool {
-			s.short.mu.Lock()
-			defer s.short.mu.Unlock()
-			return len(s.short.waiting) == 0
+			s.writeFirst.mu.Lock()
+			defer s.writeFirst.mu.Unlock()
+			return len(s.writeFirst.queue) == 0
 		}, 10*time.Second, 100*time.Microsecond)
 	}
-	together(t, s.short, goes, stays)
-	require.ErrorIs(t, goes.err, context.Canceled)
-	require.NoError(t, stays.err)
-	require.EqualValues(t, 1, stays.runs.Load())
-	require.False(t, has(t, s, "gone"))
+	runInOneGroup(t, s.writeFirst, canceled, kept)
+	require.ErrorIs(t, canceled.err, context.Canceled)
+	require.NoError(t, kept.err)
+	require.EqualValues(t, 1, kept.runs.Load())
+	require.False(t, has(t, s, "canceled"))
 }
 
-// TestLeavingWhileOthersWait has a group wait for a row that somebody holds.
-func TestLeavingWhileOthersWait(t *testing.T) {
+// TestGroupCommit_CancelDuringStatement_RollsBack: the group waits for a row lock when the contexts of two of its Updates end.
+func TestGroupCommit_CancelDuringStatement_RollsBack(t *testing.T) {
 	s := openShared(t)
 	require.NoError(t, s.Update(t.Context(), put("held")))
 	ctx, cancel := context.WithCancel(t.Context())
 	held, release, holder := make(chan bool), make(chan bool), make(chan error, 1)
 	go func() {
 		holder <- s.Update(context.Background(), func(ctx context.Context, tx *ports.Tx) error {
-			if _, err := tx.Settings.Get(ctx, "held"); err != nil { // a transaction of its own
+			if _, err := tx.Settings.Get(ctx, "held"); err != nil { // a read-first Update, in another group
 				return err
 			}
 			err := put("held")(ctx, tx)
@@ -418,119 +388,99 @@ func TestLeavingWhileOthersWait(t *testing.T) {
 	}()
 	<-held
 	answered := make(chan error, 1)
-	voter := &member{ctx: ctx, fn: put("gone")}
-	asker := &member{ctx: ctx, fn: func(ctx context.Context, tx *ports.Tx) error {
-		err := errors.Join(put("gone too")(ctx, tx), put("held")(ctx, tx))
+	returned := &testUpdate{ctx: ctx, fn: put("canceled")}
+	waiting := &testUpdate{ctx: ctx, fn: func(ctx context.Context, tx *ports.Tx) error {
+		err := errors.Join(put("canceled too")(ctx, tx), put("held")(ctx, tx))
 		answered <- err
 		return err
 	}}
-	other := &member{fn: put("stays")}
+	other := &testUpdate{fn: put("kept")}
 	go func() {
-		time.Sleep(groupPatience / 5)
+		defer close(release)
+		if err := awaitActivity(s, "wait_event_type = 'Lock'"); err != nil {
+			t.Error(err)
+		}
 		cancel()
 		if err := <-answered; !errors.Is(err, context.Canceled) {
 			t.Error(err)
 		}
-		close(release)
 	}()
-	together(t, s.short, voter, asker, other)
+	runInOneGroup(t, s.writeFirst, returned, waiting, other)
 	require.NoError(t, <-holder)
-	require.ErrorIs(t, voter.err, context.Canceled)
-	require.ErrorIs(t, asker.err, context.Canceled)
+	require.ErrorIs(t, returned.err, context.Canceled)
+	require.ErrorIs(t, waiting.err, context.Canceled)
 	require.NoError(t, other.err)
-	for name, want := range map[string]bool{"gone": false, "gone too": false, "stays": true} {
+	for name, want := range map[string]bool{"canceled": false, "canceled too": false, "kept": true} {
 		require.Equal(t, want, has(t, s, name), name)
 	}
 }
 
-// TestLeavingAfterTheVote: whoever does not wait for the outcome is told that it was
-// in vain, and so it is.
-func TestLeavingAfterTheVote(t *testing.T) {
+// TestGroupCommit_CancelAfterFunctionReturned_RollsBack: an Update that returns before the group is done is not committed.
+func TestGroupCommit_CancelAfterFunctionReturned_RollsBack(t *testing.T) {
 	s := openShared(t)
 	ctx, cancel := context.WithCancel(t.Context())
-	voter := &member{ctx: ctx, fn: put("gone"), over: make(chan struct{})}
-	other := &member{fn: func(ctx context.Context, tx *ports.Tx) error {
-		err := errors.Join(put("stays")(ctx, tx), put("stays")(ctx, tx)) // the second goes out once the voter has voted
+	returned := &testUpdate{ctx: ctx, fn: put("canceled"), over: make(chan struct{})}
+	other := &testUpdate{fn: func(ctx context.Context, tx *ports.Tx) error {
+		err := errors.Join(put("kept")(ctx, tx), put("kept")(ctx, tx)) // the second statement is sent in the next round
 		cancel()
-		<-voter.over
+		<-returned.over
 		return err
 	}}
-	together(t, s.short, voter, other)
-	require.ErrorIs(t, voter.err, context.Canceled)
+	runInOneGroup(t, s.writeFirst, returned, other)
+	require.ErrorIs(t, returned.err, context.Canceled)
 	require.NoError(t, other.err)
 	require.EqualValues(t, 2, other.runs.Load())
-	require.False(t, has(t, s, "gone"))
-	require.True(t, has(t, s, "stays"))
+	require.False(t, has(t, s, "canceled"))
+	require.True(t, has(t, s, "kept"))
 }
 
-// TestNobodyLeavesDuringTheCommit: it may succeed.
-func TestNobodyLeavesDuringTheCommit(t *testing.T) {
+// TestGroupCommit_CancelDuringCommit_WaitsForOutcome: the COMMIT may succeed, and then so has the Update.
+func TestGroupCommit_CancelDuringCommit_WaitsForOutcome(t *testing.T) {
 	s := openShared(t)
 	_, err := s.pool.Exec(t.Context(), `
 		CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(1); RETURN NULL; END';
 		CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON settings DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION slow()`)
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
-	stays := &member{ctx: ctx, fn: put("stays"), over: make(chan struct{})}
-	committing := false
+	u := &testUpdate{ctx: ctx, fn: put("kept")}
 	var watcher sync.WaitGroup
 	watcher.Go(func() {
 		defer cancel()
-		for err := error(nil); err == nil && !committing; {
-			err = s.pool.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep')").Scan(&committing)
-			select {
-			case <-stays.over:
-				return
-			default:
-			}
+		if err := awaitActivity(s, "wait_event = 'PgSleep'"); err != nil {
+			t.Error(err)
 		}
 	})
-	together(t, s.short, stays)
+	runInOneGroup(t, s.writeFirst, u)
 	watcher.Wait()
-	require.True(t, committing)
-	require.NoError(t, stays.err)
-	require.True(t, has(t, s, "stays"))
+	require.NoError(t, u.err)
+	require.True(t, has(t, s, "kept"))
 }
 
-// TestLongGroupsTakeTurns: while a replica has the turn, Updates of others that read
-// first wait, and those that write first do not.
-func TestLongGroupsTakeTurns(t *testing.T) {
+// TestGroupCommit_ReadFirstLockIsHeld_OnlyReadFirstUpdatesWait: another replica holds the lock.
+func TestGroupCommit_ReadFirstLockIsHeld_OnlyReadFirstUpdatesWait(t *testing.T) {
 	s := openShared(t)
 	tx, err := s.pool.Begin(t.Context())
 	require.NoError(t, err)
 	defer func() { _ = tx.Rollback(context.Background()) }() // if it fails
-	_, err = tx.Exec(t.Context(), longTurn.SQL)
+	_, err = tx.Exec(t.Context(), readFirstLock.SQL)
 	require.NoError(t, err)
 	done := make(chan error, 1)
 	go func() {
 		done <- s.Update(context.Background(), func(ctx context.Context, tx *ports.Tx) error {
-			_, err := tx.Settings.Get(ctx, "long")
-			return errors.Join(put("long")(ctx, tx), ignore(err, ports.ErrNotFound))
+			_, err := tx.Settings.Get(ctx, "read first")
+			return errors.Join(put("read first")(ctx, tx), ignore(err, ports.ErrNotFound))
 		})
 	}()
-	require.NoError(t, s.Update(t.Context(), put("short")))
-	require.Eventually(t, func() bool {
-		var waits bool
-		err := s.pool.QueryRow(t.Context(), "SELECT EXISTS (SELECT FROM pg_locks l, pg_database d "+
-			"WHERE l.database = d.oid AND d.datname = current_database() AND l.locktype = 'advisory' AND NOT l.granted)").Scan(&waits)
-		return err == nil && waits
-	}, 4*time.Second, 10*time.Millisecond)
+	require.NoError(t, s.Update(t.Context(), put("write first")))
+	require.NoError(t, awaitActivity(s, "wait_event = 'advisory'"))
 	require.Empty(t, done)
 	require.NoError(t, tx.Commit(t.Context()))
 	require.NoError(t, <-done)
-	require.True(t, has(t, s, "long"))
+	require.True(t, has(t, s, "read first"))
 }
 
-func ignore(err, expected error) error {
-	if errors.Is(err, expected) {
-		return nil
-	}
-	return err
-}
-
-// TestGroupsThatWaitForEachOther has groups of two replicas lock the same rows in
-// different orders.
-func TestGroupsThatWaitForEachOther(t *testing.T) {
+// TestGroupCommit_GroupsWaitForEachOther_BothSucceed: groups of two replicas lock the same rows in different orders.
+func TestGroupCommit_GroupsWaitForEachOther_BothSucceed(t *testing.T) {
 	dsn := postgrestest.Shared(t).NewDatabase(t)
 	var met sync.WaitGroup
 	met.Add(2)
@@ -556,31 +506,4 @@ func TestGroupsThatWaitForEachOther(t *testing.T) {
 	}
 	wg.Wait()
 	require.Less(t, time.Since(began), 5*time.Second)
-}
-
-func TestDurabilityIsOn(t *testing.T) {
-	s := openShared(t)
-	pooled, err := s.acquire(t.Context())
-	require.NoError(t, err)
-	defer pooled.Release()
-	for name, want := range map[string]string{
-		"synchronous_commit": "on", "statement_timeout": "8s", "lock_timeout": "5s",
-		"idle_in_transaction_session_timeout": "5s", "application_name": "switchyard",
-	} {
-		results, err := wrapConn(pooled).pg.Exec(t.Context(), "SHOW "+name).ReadAll()
-		require.NoError(t, err)
-		require.Equal(t, want, string(results[0].Rows[0][0]), name)
-	}
-}
-
-// TestTextIsComparedBytewise: whatever the database compares by itself.
-func TestTextIsComparedBytewise(t *testing.T) {
-	s := openShared(t)
-	pooled, err := s.acquire(t.Context())
-	require.NoError(t, err)
-	defer pooled.Release()
-	results, err := wrapConn(pooled).pg.Exec(t.Context(), `SELECT table_name, column_name FROM information_schema.columns
-		WHERE table_schema = current_schema() AND data_type = 'text' AND collation_name IS DISTINCT FROM 'C'`).ReadAll()
-	require.NoError(t, err)
-	require.Empty(t, results[0].Rows)
 }

@@ -17,144 +17,146 @@ import (
 )
 
 const (
-	// publishPause lies between two transactions that tell invalidations: each holds a lock
-	// that every such transaction in the database wants.
-	publishPause = 10 * time.Millisecond
-	// maxNotificationSize is how many bytes of ids a notification has at most; PostgreSQL
-	// takes less than 8000 in all.
+	// publishInterval separates two transactions that notify. Each of them holds a lock that all such transactions in the
+	// database want. It is also the first delay after a failure.
+	publishInterval = 10 * time.Millisecond
+	// maxNotificationSize bounds the bytes of ids in a notification. PostgreSQL takes less than 8000 bytes in all.
 	maxNotificationSize = 7500
-	// maxWaitingIDs is how many ids wait at most. Of more it is said that anything
-	// may have changed.
-	maxWaitingIDs = 50_000
+	// maxPendingChanges bounds the changes that wait. With more, one change says that anything may have changed.
+	maxPendingChanges = 50_000
 )
 
-// The channel belongs to the schema.
+// channel is an SQL expression for the name of the channel, which belongs to the schema.
 const channel = "'switchyard_' || quote_ident(current_schema())::regnamespace::oid"
 
 var notify = &sqlstore.Statement{SQL: "SELECT pg_notify(" + channel + ", $1)"}
 
-// invalidator implements [ports.Invalidator] by LISTEN and NOTIFY.
+// invalidator implements [ports.Invalidator] with LISTEN and NOTIFY. Its goroutines start with the first use.
 type invalidator struct {
 	store *Store
-	self  string // tells what we have told from what others have
+	id    string // of this invalidator, in its notifications
 
-	ctx     context.Context // ends with Close
+	ctx     context.Context // ends with close
 	cancel  context.CancelFunc
 	running sync.WaitGroup
-	wake    chan struct{} // receives when there is something to tell
+	wake    chan struct{} // receives when changes are pending
 
 	mu                    sync.Mutex
-	publishing, listening bool // its goroutine has been started
-	waiting               map[change]struct{}
-	listeners             []*listener
+	publishing, listening bool // the goroutine has been started
+	pending               map[change]struct{}
+	subscribers           []*subscriber
 }
 
-// change names what has changed. The zero value is for anything.
-type change struct{ kind, id string }
+// change names a row that has changed. The zero value says that anything may have changed.
+type change struct {
+	kind changeKind
+	id   string
+}
+
+type changeKind byte
 
 const (
-	aSession = "s"
-	aWorker  = "w"
-	aUser    = "u"
+	sessionChanged changeKind = iota + 1
+	workerChanged
+	userChanged
 )
 
-type listener struct {
-	fn   func(ports.Invalidation)
-	gone atomic.Bool
+type subscriber struct {
+	fn       func(ports.Invalidation)
+	canceled atomic.Bool
 }
 
 func newInvalidator(s *Store) *invalidator {
-	h := &invalidator{store: s, self: rand.Text(), wake: make(chan struct{}, 1), waiting: make(map[change]struct{})}
-	h.ctx, h.cancel = context.WithCancel(context.Background())
-	return h
+	i := &invalidator{store: s, id: rand.Text(), wake: make(chan struct{}, 1), pending: make(map[change]struct{})}
+	i.ctx, i.cancel = context.WithCancel(context.Background())
+	return i
 }
 
-// Invalidator tells the other processes whose stores have the same database and
-// schema what has changed. They are told some milliseconds later, of everything
-// since together, and hear of a gap within seconds. The store ends it with
-// Close.
+// Invalidator returns the invalidator for the processes whose stores have the same database and schema. It publishes a
+// change within milliseconds, together with the changes since. Subscribers are told of a gap within seconds. Close of the
+// store ends it.
 func (s *Store) Invalidator() ports.Invalidator { return s.invalidator }
 
 // Publish implements [ports.Invalidator].
-func (h *invalidator) Publish(invalidation ports.Invalidation) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	add := func(kind string, ids []string) {
+func (i *invalidator) Publish(invalidation ports.Invalidation) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	add := func(kind changeKind, ids []string) {
 		for _, id := range ids {
-			h.waiting[change{kind, id}] = struct{}{}
+			i.pending[change{kind, id}] = struct{}{}
 		}
 	}
-	add(aSession, invalidation.Sessions)
-	add(aWorker, invalidation.Workers)
-	add(aUser, invalidation.Users)
-	if invalidation.All || len(h.waiting) > maxWaitingIDs {
-		clear(h.waiting)
-		h.waiting[change{}] = struct{}{}
+	add(sessionChanged, invalidation.Sessions)
+	add(workerChanged, invalidation.Workers)
+	add(userChanged, invalidation.Users)
+	if invalidation.All || len(i.pending) > maxPendingChanges {
+		clear(i.pending)
+		i.pending[change{}] = struct{}{}
 	}
-	if len(h.waiting) == 0 || h.ctx.Err() != nil {
+	if len(i.pending) == 0 || i.ctx.Err() != nil {
 		return
 	}
-	if !h.publishing {
-		h.publishing = true
-		h.running.Go(h.publishWaiting)
+	if !i.publishing {
+		i.publishing = true
+		i.running.Go(i.publishPending)
 	}
+	i.wakePublisher()
+}
+
+func (i *invalidator) wakePublisher() {
 	select {
-	case h.wake <- struct{}{}:
+	case i.wake <- struct{}{}:
 	default:
 	}
 }
 
-// publishWaiting passes on what waits, until the store is closed.
-func (h *invalidator) publishWaiting() {
-	pause := newBackoff(publishPause)
+// publishPending publishes pending changes until the store is closed, and then once more.
+func (i *invalidator) publishPending() {
+	delays := newBackOff(publishInterval)
 	for {
 		select {
-		case <-h.wake:
-		case <-h.ctx.Done():
+		case <-i.wake:
+		case <-i.ctx.Done():
 		}
-		ctx := h.ctx
-		if ctx.Err() != nil { // one last time
+		ctx := i.ctx
+		if ctx.Err() != nil {
 			var cancel context.CancelFunc
 			ctx, cancel = context.WithTimeout(context.Background(), time.Second)
 			defer cancel()
 		}
-		h.mu.Lock()
-		waiting := h.waiting
-		h.waiting = make(map[change]struct{})
-		h.mu.Unlock()
-		err := h.send(ctx, waiting)
+		changes := i.takePending()
+		err := i.send(ctx, changes)
 		switch {
-		case h.ctx.Err() != nil:
+		case i.ctx.Err() != nil:
 			return
 		case err == nil:
-			pause.Reset()
-			h.sleep(publishPause)
+			delays.Reset()
+			sleep(i.ctx, publishInterval)
 		default:
-			h.sleep(pause.NextBackOff())
-			h.publishAgain(waiting)
+			sleep(i.ctx, delays.NextBackOff())
+			i.requeue(changes)
 		}
 	}
 }
 
-// publishAgain publishes changes again that may not have been published.
-func (h *invalidator) publishAgain(untold map[change]struct{}) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	maps.Copy(h.waiting, untold)
-	select {
-	case h.wake <- struct{}{}:
-	default:
-	}
+// takePending removes and returns all pending changes.
+func (i *invalidator) takePending() map[change]struct{} {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	changes := i.pending
+	i.pending = make(map[change]struct{})
+	return changes
 }
 
-func (h *invalidator) sleep(d time.Duration) {
-	select {
-	case <-time.After(d):
-	case <-h.ctx.Done():
-	}
+// requeue makes changes pending again, because they may not have been published.
+func (i *invalidator) requeue(changes map[change]struct{}) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	maps.Copy(i.pending, changes)
+	i.wakePublisher()
 }
 
-// notification is the payload of one.
+// notification is the payload of a notification.
 type notification struct {
 	From     string   `json:"from"`
 	Sessions []string `json:"sessions,omitempty"`
@@ -163,154 +165,156 @@ type notification struct {
 	All      bool     `json:"all,omitempty"`
 }
 
-// send tells everything in one transaction.
-func (h *invalidator) send(ctx context.Context, what map[change]struct{}) error {
-	if len(what) == 0 {
+// send notifies of changes in one transaction.
+func (i *invalidator) send(ctx context.Context, changes map[change]struct{}) error {
+	if len(changes) == 0 {
 		return nil
 	}
-	pooled, err := h.store.acquire(ctx)
+	pooled, err := i.store.acquire(ctx)
 	if err != nil {
 		return err
 	}
-	c := wrapConn(pooled)
-	defer c.back(pooled)
+	c := connOf(pooled)
+	defer c.release(pooled)
 	var batch pgconn.Batch
-	for _, n := range h.notifications(what) {
+	for _, n := range i.notifications(changes) {
 		payload, err := json.Marshal(n)
 		if err == nil {
 			err = c.params.set([]any{string(payload)})
 		}
 		if err == nil {
-			err = c.add(ctx, &batch, notify, &c.params)
+			err = c.appendTo(ctx, &batch, notify, &c.params)
 		}
 		if err != nil {
 			return err
 		}
 	}
-	c.setReadDeadline()
+	c.setDeadline()
 	return c.pg.ExecBatch(ctx, &batch).Close()
 }
 
-// notifications are small enough, each.
-func (h *invalidator) notifications(what map[change]struct{}) (all []notification) {
-	n, size := notification{From: h.self}, 0
-	for a := range what {
-		quoted, _ := json.Marshal(a.id) // a string has no error
+// notifications spreads changes over notifications, each within PostgreSQL's limit.
+func (i *invalidator) notifications(changes map[change]struct{}) (all []notification) {
+	n, size := notification{From: i.id}, 0
+	for c := range changes {
+		quoted, _ := json.Marshal(c.id) // a string has no error
 		if size+len(quoted) >= maxNotificationSize && size > 0 {
 			all = append(all, n)
-			n, size = notification{From: h.self}, 0
+			n, size = notification{From: i.id}, 0
 		}
 		switch {
-		case a == change{}, len(quoted) >= maxNotificationSize:
+		case c == change{}, len(quoted) >= maxNotificationSize:
 			n.All = true
 			continue
-		case a.kind == aSession:
-			n.Sessions = append(n.Sessions, a.id)
-		case a.kind == aWorker:
-			n.Workers = append(n.Workers, a.id)
+		case c.kind == sessionChanged:
+			n.Sessions = append(n.Sessions, c.id)
+		case c.kind == workerChanged:
+			n.Workers = append(n.Workers, c.id)
 		default:
-			n.Users = append(n.Users, a.id)
+			n.Users = append(n.Users, c.id)
 		}
 		size += len(quoted) + len(",")
 	}
 	return append(all, n)
 }
 
-// Subscribe implements [ports.Invalidator]. What fn is given it shares with other
-// listeners. cancel does not wait for a call of fn that has begun, so fn may
-// call it too.
-func (h *invalidator) Subscribe(fn func(ports.Invalidation)) (cancel func()) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	l := &listener{fn: fn}
-	h.listeners = append(h.listeners, l)
-	if !h.listening && h.ctx.Err() == nil {
-		h.listening = true
-		h.running.Go(h.listen)
+// Subscribe implements [ports.Invalidator]. All subscribers share the slices of an invalidation. cancel does not wait for a
+// call of fn that has begun, so fn may call cancel.
+func (i *invalidator) Subscribe(fn func(ports.Invalidation)) (cancel func()) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	s := &subscriber{fn: fn}
+	i.subscribers = append(i.subscribers, s)
+	if !i.listening && i.ctx.Err() == nil {
+		i.listening = true
+		i.running.Go(i.listen)
 	}
 	return func() {
-		l.gone.Store(true)
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		h.listeners = slices.DeleteFunc(slices.Clone(h.listeners), func(o *listener) bool { return o == l })
+		s.canceled.Store(true)
+		i.mu.Lock()
+		defer i.mu.Unlock()
+		i.subscribers = slices.DeleteFunc(slices.Clone(i.subscribers), func(o *subscriber) bool { return o == s })
 	}
 }
 
-// listen passes on what others tell, over a connection of its own, until the
-// store is closed.
-func (h *invalidator) listen() {
-	for pause := newBackoff(publishPause); h.ctx.Err() == nil; h.sleep(pause.NextBackOff()) {
-		h.hear(pause.Reset)
+// listen receives notifications over its own connection until the store is closed. It reconnects when the connection is
+// lost.
+func (i *invalidator) listen() {
+	for delays := newBackOff(publishInterval); i.ctx.Err() == nil; sleep(i.ctx, delays.NextBackOff()) {
+		i.listenOnce(delays.Reset)
 	}
 }
 
-// hear listens as long as the connection lasts.
-func (h *invalidator) hear(connected func()) {
-	config := h.store.config.ConnConfig.Copy().Config
-	var heard []string
-	config.OnNotification = func(_ *pgconn.PgConn, n *pgconn.Notification) { heard = append(heard, n.Payload) }
-	pg, err := pgconn.ConnectConfig(h.ctx, &config)
+// listenOnce receives notifications until the connection is lost. It calls connected once it listens.
+func (i *invalidator) listenOnce(connected func()) {
+	config := i.store.config.ConnConfig.Copy().Config
+	var payloads []string
+	config.OnNotification = func(_ *pgconn.PgConn, n *pgconn.Notification) { payloads = append(payloads, n.Payload) }
+	pg, err := pgconn.ConnectConfig(i.ctx, &config)
 	if err != nil {
 		return
 	}
-	c := newConn(pg, h.store.timeout)
+	c := newConn(pg, i.store.timeout)
 	defer c.close()
-	name, err := pg.Exec(h.ctx, "SELECT "+channel).ReadAll()
+	name, err := pg.Exec(i.ctx, "SELECT "+channel).ReadAll()
 	if err != nil {
 		return
 	}
-	if err := pg.Exec(h.ctx, "LISTEN "+string(name[0].Rows[0][0])).Close(); err != nil {
+	if err := pg.Exec(i.ctx, "LISTEN "+string(name[0].Rows[0][0])).Close(); err != nil {
 		return
 	}
 	connected()
-	h.deliver(ports.Invalidation{All: true})
-	// A connection that is cut off looks like one on which nothing is said.
-	quiet := h.store.timeout / 4
-	for {
-		waited, cancel := context.WithTimeout(h.ctx, quiet)
-		err := pg.WaitForNotification(waited)
-		if cancel(); err != nil {
-			asked, cancel := context.WithTimeout(h.ctx, quiet)
-			err = pg.Ping(asked)
-			cancel()
+	i.deliver(ports.Invalidation{All: true})
+	for err == nil {
+		err = i.awaitNotification(pg)
+		for _, payload := range payloads {
+			i.receive(payload)
 		}
-		for _, payload := range heard {
-			h.pass(payload)
-		}
-		heard = heard[:0]
-		if err != nil {
-			return
-		}
+		payloads = payloads[:0]
 	}
 }
 
-// pass delivers a notification, unless it is our own.
-func (h *invalidator) pass(payload string) {
+// awaitNotification waits for notifications for a quarter of the timeout, and then for the answer to a ping: a connection
+// that is cut off looks like a connection without notifications.
+func (i *invalidator) awaitNotification(pg *pgconn.PgConn) error {
+	wait := i.store.timeout / 4
+	ctx, cancel := context.WithTimeout(i.ctx, wait)
+	defer cancel()
+	if pg.WaitForNotification(ctx) == nil {
+		return nil
+	}
+	pingCtx, cancelPing := context.WithTimeout(i.ctx, wait)
+	defer cancelPing()
+	return pg.Ping(pingCtx)
+}
+
+// receive delivers a notification, unless this invalidator has published it.
+func (i *invalidator) receive(payload string) {
 	var n notification
 	if err := json.Unmarshal([]byte(payload), &n); err != nil {
-		n.All = true // a version of this program that says more
+		n.All = true // it comes from a newer version of this program
 	}
-	if n.From != h.self {
-		h.deliver(ports.Invalidation{Sessions: n.Sessions, Workers: n.Workers, Users: n.Users, All: n.All})
+	if n.From != i.id {
+		i.deliver(ports.Invalidation{Sessions: n.Sessions, Workers: n.Workers, Users: n.Users, All: n.All})
 	}
 }
 
-// deliver calls the listeners, one after the other.
-func (h *invalidator) deliver(invalidation ports.Invalidation) {
-	h.mu.Lock()
-	listeners := h.listeners
-	h.mu.Unlock()
-	for _, l := range listeners {
-		if !l.gone.Load() {
-			l.fn(invalidation)
+// deliver calls the subscribers, one after the other.
+func (i *invalidator) deliver(invalidation ports.Invalidation) {
+	i.mu.Lock()
+	subscribers := i.subscribers
+	i.mu.Unlock()
+	for _, s := range subscribers {
+		if !s.canceled.Load() {
+			s.fn(invalidation)
 		}
 	}
 }
 
-// close ends everything, and waits for it.
-func (h *invalidator) close() {
-	h.mu.Lock()
-	h.cancel()
-	h.mu.Unlock()
-	h.running.Wait()
+// close ends the goroutines and waits for them.
+func (i *invalidator) close() {
+	i.mu.Lock()
+	i.cancel()
+	i.mu.Unlock()
+	i.running.Wait()
 }

@@ -19,47 +19,47 @@ func TestInvalidator(t *testing.T) {
 	})
 }
 
-func TestInvalidatorOverANetwork(t *testing.T) {
-	conformance.InvalidatorCut(t, func(t *testing.T) (a, b ports.Invalidator, cut func(h ports.Invalidator) (heal func())) {
+func TestInvalidator_NetworkIsCut_ReportsGaps(t *testing.T) {
+	conformance.InvalidatorCut(t, func(t *testing.T) (a, b ports.Invalidator, cut func(of ports.Invalidator) (heal func())) {
 		dsn := postgrestest.Shared(t).NewDatabase(t)
-		ofA, dsnA := through(t, dsn)
-		ofB, dsnB := through(t, dsn)
+		proxyA, dsnA := through(t, dsn)
+		proxyB, dsnB := through(t, dsn)
 		a, b = open(t, dsnA).Invalidator(), open(t, dsnB).Invalidator()
-		return a, b, func(h ports.Invalidator) (heal func()) {
-			p := ofA
-			if h == b {
-				p = ofB
+		return a, b, func(of ports.Invalidator) (heal func()) {
+			p := proxyA
+			if of == b {
+				p = proxyB
 			}
-			p.cut()
-			return p.heal
+			p.Cut()
+			return p.Heal
 		}
 	})
 }
 
-// TestSilence: a network that loses everything says nothing of it.
-func TestSilence(t *testing.T) {
+// TestInvalidator_NetworkDropsPackets_Reconnects: such a network reports no error.
+func TestInvalidator_NetworkDropsPackets_Reconnects(t *testing.T) {
 	dsn := postgrestest.Shared(t).NewDatabase(t)
 	p, lossy := through(t, dsn)
-	teller := open(t, dsn).Invalidator()
-	heard := make(chan ports.Invalidation, 100)
-	hear := func() ports.Invalidation {
+	publisher := open(t, dsn).Invalidator()
+	received := make(chan ports.Invalidation, 100)
+	receive := func() ports.Invalidation {
 		select {
-		case invalidation := <-heard:
+		case invalidation := <-received:
 			return invalidation
 		case <-time.After(20 * time.Second):
-			require.FailNow(t, "nothing is heard")
+			require.FailNow(t, "no invalidation")
 		}
 		return ports.Invalidation{}
 	}
-	cancel := openWith(t, lossy, postgres.Options{Timeout: soon}).Invalidator().Subscribe(func(h ports.Invalidation) { heard <- h })
+	cancel := openWith(t, lossy, postgres.Options{Timeout: shortTimeout}).Invalidator().Subscribe(func(h ports.Invalidation) { received <- h })
 	defer cancel()
-	require.True(t, hear().All, "it listens")
-	teller.Publish(ports.Invalidation{Users: []string{"u1"}})
-	require.Equal(t, ports.Invalidation{Users: []string{"u1"}}, hear())
-	before := p.connections()
-	p.lose()
-	teller.Publish(ports.Invalidation{Users: []string{"u2"}})
-	require.Eventually(t, func() bool { return p.connections() > before }, 20*time.Second, 10*time.Millisecond)
-	p.heal()
-	require.True(t, hear().All)
+	require.True(t, receive().All, "the subscription begins")
+	publisher.Publish(ports.Invalidation{Users: []string{"u1"}})
+	require.Equal(t, ports.Invalidation{Users: []string{"u1"}}, receive())
+	before := p.Connections()
+	p.Lose()
+	publisher.Publish(ports.Invalidation{Users: []string{"u2"}})
+	require.Eventually(t, func() bool { return p.Connections() > before }, 20*time.Second, 10*time.Millisecond)
+	p.Heal()
+	require.True(t, receive().All)
 }

@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/require"
 
 	"github.com/switchyard-wa/switchyard/adapters/postgres"
@@ -17,42 +16,31 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// run runs SQL as an administrator would.
-func run(t testing.TB, dsn, sql string) {
-	t.Helper()
-	c, err := pgconn.Connect(t.Context(), dsn)
-	require.NoError(t, err)
-	defer c.Close(t.Context())
-	_, err = c.Exec(t.Context(), sql).ReadAll()
-	require.NoError(t, err)
-}
+// shortTimeout is the Timeout of stores whose server does not answer.
+const shortTimeout = 800 * time.Millisecond
 
-// soon is a Timeout for tests in which the server does not answer.
-const soon = 800 * time.Millisecond
-
-// inTime requires that calls of every kind fail while there is no server, and
-// do so in time.
-func inTime(t *testing.T, s *postgres.Store) {
+// requireFailInTime requires that calls of every kind fail with [postgres.ErrUnavailable], and in time.
+func requireFailInTime(t *testing.T, s *postgres.Store) {
 	t.Helper()
 	calls := map[string]func() error{
-		"a View": func() error {
+		"View": func() error {
 			return s.View(context.Background(), func(ctx context.Context, tx *ports.Tx) error {
 				_, err := tx.Settings.Get(ctx, "name")
 				return err
 			})
 		},
-		"an Update in a group": func() error { return set(s, "name", "lost") },
-		"an Update alone":      func() error { return s.Update(context.Background(), after(put("name", "lost"))) },
+		"write-first Update": func() error { return set(s, "name", "lost") },
+		"read-first Update":  func() error { return s.Update(context.Background(), readFirst(put("name", "lost"))) },
 	}
 	var wg sync.WaitGroup
-	for range 12 { // more than there are connections
+	for range 12 { // more than the pool has connections
 		for name, call := range calls {
 			wg.Go(func() {
 				began := time.Now()
 				if err := call(); !errors.Is(err, postgres.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded) {
 					t.Errorf("%s: %v", name, err)
 				}
-				if took := time.Since(began); took > 3*soon {
+				if took := time.Since(began); took > 3*shortTimeout {
 					t.Errorf("%s took %v", name, took)
 				}
 			})
@@ -61,55 +49,55 @@ func inTime(t *testing.T, s *postgres.Store) {
 	wg.Wait()
 }
 
-// recovers requires that everything works again.
-func recovers(t *testing.T, s *postgres.Store) {
+// requireRecovery requires that everything works again.
+func requireRecovery(t *testing.T, s *postgres.Store) {
 	t.Helper()
 	require.Eventually(t, func() bool { return set(s, "name", "again") == nil }, 20*time.Second, 10*time.Millisecond)
 	for range 20 { // on every connection
-		require.NoError(t, s.Update(t.Context(), after(put("name", "once more"))))
+		require.NoError(t, s.Update(t.Context(), readFirst(put("name", "once more"))))
 		require.Equal(t, "once more", setting(t, s, "name"))
 	}
 }
 
-func TestAServerThatHangs(t *testing.T) {
+func TestStore_ServerHangs_FailsInTime(t *testing.T) {
 	server := postgrestest.Start(t)
-	s := openWith(t, server.NewDatabase(t), postgres.Options{Migrate: true, Timeout: soon})
+	s := openWith(t, server.NewDatabase(t), postgres.Options{Migrate: true, Timeout: shortTimeout})
 	require.NoError(t, set(s, "name", "value"))
 	server.Pause()
-	inTime(t, s) // on connections that there are
-	inTime(t, s) // while making new ones
+	requireFailInTime(t, s) // on open connections
+	requireFailInTime(t, s) // while making new ones
 	server.Resume()
-	recovers(t, s)
+	requireRecovery(t, s)
 }
 
-func TestANetworkThatLosesEverything(t *testing.T) {
+func TestStore_NetworkDropsPackets_FailsInTime(t *testing.T) {
 	p, dsn := through(t, postgrestest.Shared(t).NewDatabase(t))
-	s := openWith(t, dsn, postgres.Options{Migrate: true, Timeout: soon})
+	s := openWith(t, dsn, postgres.Options{Migrate: true, Timeout: shortTimeout})
 	require.NoError(t, set(s, "name", "value"))
-	p.lose()
-	inTime(t, s)
-	p.heal()
-	recovers(t, s)
+	p.Lose()
+	requireFailInTime(t, s)
+	p.Heal()
+	requireRecovery(t, s)
 }
 
-func TestAServerThatIsDown(t *testing.T) {
+func TestStore_ServerIsDown_FailsInTime(t *testing.T) {
 	server := postgrestest.Start(t)
-	s := openWith(t, server.NewDatabase(t), postgres.Options{Migrate: true, Timeout: soon})
+	s := openWith(t, server.NewDatabase(t), postgres.Options{Migrate: true, Timeout: shortTimeout})
 	for _, down := range []func(){server.Stop, server.Kill} {
 		require.NoError(t, set(s, "name", "value"))
 		down()
-		inTime(t, s)
+		requireFailInTime(t, s)
 		require.NoError(t, server.Restart())
-		recovers(t, s)
+		requireRecovery(t, s)
 	}
 }
 
-// TestARestartIsNotNoticed: what was certainly not committed is done again.
-func TestARestartIsNotNoticed(t *testing.T) {
+// TestUpdate_ServerRestarts_Retries: an Update that certainly was not committed runs again.
+func TestUpdate_ServerRestarts_Retries(t *testing.T) {
 	server := postgrestest.Start(t)
 	s := open(t, server.NewDatabase(t))
 	require.NoError(t, set(s, "name", "value"))
-	for _, fn := range []work{put("name", "after"), after(put("name", "after"))} {
+	for _, fn := range []updateFunc{put("name", "after"), readFirst(put("name", "after"))} {
 		server.Stop()
 		done := make(chan error, 1)
 		go func() { done <- s.Update(context.Background(), fn) }()
@@ -119,12 +107,11 @@ func TestARestartIsNotNoticed(t *testing.T) {
 	}
 }
 
-// TestConnectionsThatEndWithin has the server end the session of an Update
-// before it commits.
-func TestConnectionsThatEndWithin(t *testing.T) {
+// TestUpdate_ConnectionLostBeforeCommit_Retries has the server end the session of an Update.
+func TestUpdate_ConnectionLostBeforeCommit_Retries(t *testing.T) {
 	dsn := postgrestest.Shared(t).NewDatabase(t)
 	s := open(t, dsn+"&application_name=doomed")
-	for _, kind := range []func(work) work{func(fn work) work { return fn }, after} {
+	for _, kind := range []func(updateFunc) updateFunc{func(fn updateFunc) updateFunc { return fn }, readFirst} {
 		runs := 0
 		require.NoError(t, s.Update(t.Context(), kind(func(ctx context.Context, tx *ports.Tx) error {
 			if err := tx.Settings.Put(ctx, "name", fmt.Sprint(runs)); err != nil {
@@ -140,13 +127,12 @@ func TestConnectionsThatEndWithin(t *testing.T) {
 	}
 }
 
-// TestStandingStill: a process that stands still within an Update loses its
-// session, and with it what it kept from others.
-func TestStandingStill(t *testing.T) {
+// TestUpdate_ProcessStandsStill_LosesItsLocks: the server ends the session of a process that stands still.
+func TestUpdate_ProcessStandsStill_LosesItsLocks(t *testing.T) {
 	dsn := postgrestest.Shared(t).NewDatabase(t)
-	still, other := openWith(t, dsn, postgres.Options{Migrate: true, Timeout: soon}), open(t, dsn)
+	still, other := openWith(t, dsn, postgres.Options{Migrate: true, Timeout: shortTimeout}), open(t, dsn)
 	runs := 0
-	require.NoError(t, still.Update(t.Context(), after(func(ctx context.Context, tx *ports.Tx) error {
+	require.NoError(t, still.Update(t.Context(), readFirst(func(ctx context.Context, tx *ports.Tx) error {
 		if err := tx.Settings.Put(ctx, "name", "ours"); err != nil {
 			return err
 		}
@@ -161,8 +147,8 @@ func TestStandingStill(t *testing.T) {
 	require.Equal(t, "ours", setting(t, other, "name"))
 }
 
-// TestACommitThatIsNotAnswered: it may or may not have taken place.
-func TestACommitThatIsNotAnswered(t *testing.T) {
+// TestUpdate_CommitIsNotAnswered_OutcomeIsUncertain also requires that the Update is not repeated.
+func TestUpdate_CommitIsNotAnswered_OutcomeIsUncertain(t *testing.T) {
 	direct := postgrestest.Shared(t).NewDatabase(t)
 	look := open(t, direct)
 	p, dsn := through(t, direct)
@@ -171,13 +157,13 @@ func TestACommitThatIsNotAnswered(t *testing.T) {
 		lost func()
 		want string
 	}{
-		{"nor heard", p.lose, ""},
-		{"but heard", func() { p.set(func() { p.deaf = true }) }, "new"},
-		{"since the connection breaks", p.cut, ""},
+		{"COMMIT lost", p.Lose, ""},
+		{"answer lost", p.LoseAnswers, "new"},
+		{"connection broken", p.Cut, ""},
 	} {
-		for kind, as := range map[string]func(work) work{"in a group": func(fn work) work { return fn }, "alone": after} {
+		for kind, as := range map[string]func(updateFunc) updateFunc{"write first": func(fn updateFunc) updateFunc { return fn }, "read first": readFirst} {
 			t.Run(way.name+" "+kind, func(t *testing.T) {
-				s := openWith(t, dsn, postgres.Options{Migrate: true, Timeout: soon})
+				s := openWith(t, dsn, postgres.Options{Migrate: true, Timeout: shortTimeout})
 				name, runs := t.Name(), 0
 				err := s.Update(t.Context(), as(func(ctx context.Context, tx *ports.Tx) error {
 					runs++
@@ -185,17 +171,17 @@ func TestACommitThatIsNotAnswered(t *testing.T) {
 					way.lost()
 					return err
 				}))
-				p.heal()
+				p.Heal()
 				require.ErrorIs(t, err, postgres.ErrUncertain)
 				require.Equal(t, 1, runs, "it was repeated")
 				require.Equal(t, way.want, setting(t, look, name))
-				recovers(t, s)
+				requireRecovery(t, s)
 			})
 		}
 	}
 }
 
-func TestContextsThatEndWhileTheServerHangs(t *testing.T) {
+func TestStore_ContextEndsWhileServerHangs_Returns(t *testing.T) {
 	server := postgrestest.Start(t)
 	s := open(t, server.NewDatabase(t))
 	require.NoError(t, set(s, "name", "value"))
@@ -204,9 +190,9 @@ func TestContextsThatEndWhileTheServerHangs(t *testing.T) {
 	var wg sync.WaitGroup
 	for _, call := range []func(ctx context.Context) error{
 		func(ctx context.Context) error {
-			return s.View(ctx, after(func(context.Context, *ports.Tx) error { return nil }))
+			return s.View(ctx, readFirst(func(context.Context, *ports.Tx) error { return nil }))
 		},
-		func(ctx context.Context) error { return s.Update(ctx, after(put("name", "lost"))) },
+		func(ctx context.Context) error { return s.Update(ctx, readFirst(put("name", "lost"))) },
 		func(ctx context.Context) error { return s.Update(ctx, put("name", "lost")) },
 		func(ctx context.Context) error { return s.Update(ctx, put("name", "lost")) },
 		func(ctx context.Context) error { return s.Update(ctx, put("name", "lost")) },
@@ -225,12 +211,11 @@ func TestContextsThatEndWhileTheServerHangs(t *testing.T) {
 	}
 	wg.Wait()
 	server.Resume()
-	recovers(t, s)
+	requireRecovery(t, s)
 }
 
-// TestKilledServers kills the server while it writes, and requires everything
-// that was acknowledged.
-func TestKilledServers(t *testing.T) {
+// TestUpdate_ServerKilled_AcknowledgedUpdatesSurvive kills the server while Updates are committed.
+func TestUpdate_ServerKilled_AcknowledgedUpdatesSurvive(t *testing.T) {
 	server := postgrestest.Start(t, "fsync=on", "full_page_writes=on")
 	s := open(t, server.NewDatabase(t))
 	const writing = 12
@@ -239,9 +224,9 @@ func TestKilledServers(t *testing.T) {
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
 	for g := range writing {
-		kind := func(fn work) work { return fn }
+		kind := func(fn updateFunc) updateFunc { return fn }
 		if g%4 == 0 {
-			kind = after
+			kind = readFirst
 		}
 		wg.Go(func() {
 			for n := int64(1); ; n++ {
@@ -268,7 +253,7 @@ func TestKilledServers(t *testing.T) {
 		for g := range before {
 			before[g] = acknowledged[g].Load()
 		}
-		require.Eventually(t, func() bool { // everybody gets on
+		require.Eventually(t, func() bool { // every goroutine makes progress
 			for g := range before {
 				if acknowledged[g].Load() < before[g]+20 {
 					return false
@@ -294,7 +279,7 @@ func TestKilledServers(t *testing.T) {
 	t.Logf("%d Updates failed", failed.Load())
 }
 
-func TestOpenWaitsForAServerThatStarts(t *testing.T) {
+func TestOpen_ServerStarts_Waits(t *testing.T) {
 	server := postgrestest.Start(t)
 	dsn := server.NewDatabase(t)
 	server.Stop()

@@ -2,15 +2,14 @@ package postgres
 
 import (
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/switchyard-wa/switchyard/adapters/postgres/postgrestest"
 )
 
-// TestOneMigratesAtATime: whoever comes while another changes the schema waits.
-func TestOneMigratesAtATime(t *testing.T) {
+// TestOpen_AnotherProcessMigrates_Waits holds the lock of the schema as a migrating process does.
+func TestOpen_AnotherProcessMigrates_Waits(t *testing.T) {
 	dsn := postgrestest.Shared(t).NewDatabase(t)
 	first := openAt(t, dsn)
 	c, err := first.pool.Acquire(t.Context())
@@ -18,7 +17,7 @@ func TestOneMigratesAtATime(t *testing.T) {
 	defer c.Release()
 	tx, err := c.Begin(t.Context())
 	require.NoError(t, err)
-	_, err = tx.Exec(t.Context(), lockSchema.SQL)
+	_, err = tx.Exec(t.Context(), schemaLock.SQL)
 	require.NoError(t, err)
 
 	opened := make(chan error, 1)
@@ -29,13 +28,20 @@ func TestOneMigratesAtATime(t *testing.T) {
 		}
 		opened <- err
 	}()
-	require.Eventually(t, func() bool {
-		var waits bool
-		err := first.pool.QueryRow(t.Context(), "SELECT EXISTS (SELECT FROM pg_locks l, pg_database d "+
-			"WHERE l.database = d.oid AND d.datname = current_database() AND l.locktype = 'advisory' AND NOT l.granted)").Scan(&waits)
-		return err == nil && waits
-	}, 20*time.Second, 10*time.Millisecond)
+	require.NoError(t, awaitActivity(first, "wait_event = 'advisory'"))
 	require.Empty(t, opened)
 	require.NoError(t, tx.Commit(t.Context()))
 	require.NoError(t, <-opened)
+}
+
+// TestSchema_TextColumns_CompareBytewise: the collation of the database does not matter.
+func TestSchema_TextColumns_CompareBytewise(t *testing.T) {
+	s := openShared(t)
+	pooled, err := s.acquire(t.Context())
+	require.NoError(t, err)
+	defer pooled.Release()
+	results, err := connOf(pooled).pg.Exec(t.Context(), `SELECT table_name, column_name FROM information_schema.columns
+		WHERE table_schema = current_schema() AND data_type = 'text' AND collation_name IS DISTINCT FROM 'C'`).ReadAll()
+	require.NoError(t, err)
+	require.Empty(t, results[0].Rows)
 }

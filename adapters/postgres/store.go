@@ -19,30 +19,27 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// Options of a store. The zero value works with a database whose schema is up
-// to date.
+// Options configures a store. The zero value works with a database whose schema is up to date.
 type Options struct {
-	// Migrate brings the schema up to date; otherwise a schema that is not up to
-	// date is [ErrOutdated]. Any number of processes may do so at the same time.
+	// Migrate brings the schema up to date. Without it Open returns [ErrOutdated] if the schema is not up to date. Any
+	// number of processes may migrate at the same time.
 	Migrate bool
-	// Timeout is how long the server may take for one statement; 0 means 10 s. A
-	// connection, a row that another transaction holds, and a server that has
-	// gone are waited for half as long.
+	// Timeout bounds one statement; 0 means 10 s. Half of it bounds the wait for a connection, for a row that another
+	// transaction holds, and for a server that has gone.
 	Timeout time.Duration
 }
 
 // Store implements [ports.Store].
 type Store struct {
-	body        *sqlstore.Queries
+	queries     *sqlstore.Queries
 	config      *pgxpool.Config
 	pool        *pgxpool.Pool
 	timeout     time.Duration
 	invalidator *invalidator
 
-	// Updates that begin with a write are short, such as those of messages, and of
-	// heartbeats while no other replica lives: they do not wait for those that
-	// read first.
-	short, long *groupCommitter
+	// writeFirst commits Updates whose first statement is a write, readFirst all others. Write-first Updates, such as those
+	// of messages, do not wait for read-first ones.
+	writeFirst, readFirst *groupCommitter
 
 	mu      sync.Mutex
 	closed  bool
@@ -51,11 +48,10 @@ type Store struct {
 
 var _ ports.Store = (*Store)(nil)
 
-// Open connects to the database of a data source name, a URL or a list of
-// keywords and values as libpq has them. pool_max_conns in it bounds the number
-// of connections; without it there are at most 16. Where other processes use the
-// database too it should be 2 at least: one of them may stand still while it
-// holds what an Update here, with its connection, waits for.
+// Open connects to the database of a data source name. The name is a URL, or a list of keywords and values as in libpq.
+// Its pool_max_conns bounds the number of connections; the default is 16. If other processes use the database,
+// pool_max_conns should be at least 2. Otherwise an Update that waits for a row of a process that stands still would block
+// all others.
 func Open(ctx context.Context, dsn string, o Options) (*Store, error) {
 	if o.Timeout <= 0 {
 		o.Timeout = 10 * time.Second
@@ -64,7 +60,7 @@ func Open(ctx context.Context, dsn string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{body: sqlstore.Postgres(), config: config, timeout: o.Timeout}
+	s := &Store{queries: sqlstore.Postgres(), config: config, timeout: o.Timeout}
 	if o.Migrate {
 		err = s.migrate(ctx)
 	} else {
@@ -73,35 +69,37 @@ func Open(ctx context.Context, dsn string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	if s.pool, err = pgxpool.NewWithConfig(ctx, config); err != nil {
+	s.pool, err = pgxpool.NewWithConfig(ctx, config)
+	if err != nil {
 		return nil, fmt.Errorf("postgres: %w", err)
 	}
-	s.short, s.long = &groupCommitter{store: s, atOnce: shortAtOnce}, &groupCommitter{store: s, atOnce: longAtOnce, turn: longTurn}
+	s.writeFirst = &groupCommitter{store: s, maxLeaders: maxWriteFirstLeaders}
+	s.readFirst = &groupCommitter{store: s, maxLeaders: maxReadFirstLeaders, lock: readFirstLock}
 	s.invalidator = newInvalidator(s)
 	return s, nil
 }
 
-// Check reports whether a data source name can be understood, without
-// connecting to anything.
+// Check returns an error if a data source name cannot be parsed. It connects to nothing.
 func Check(dsn string) error {
 	_, err := parse(dsn, time.Second)
 	return err
 }
 
-// errDSN does not say what is wrong, since that may quote the password.
+// errDSN does not say which part is wrong, because the part may hold the password.
 var errDSN = errors.New("postgres: the data source name cannot be understood; it looks like " +
 	"postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=verify-full, with special characters in the password as %XX")
 
+// parse parses a data source name and adds the settings of the store.
 func parse(dsn string, timeout time.Duration) (*pgxpool.Config, error) {
 	config, err := pgxpool.ParseConfig(dsn)
 	if err != nil {
 		return nil, errDSN
 	}
-	plain, err := pgconn.ParseConfig(dsn)
+	base, err := pgconn.ParseConfig(dsn)
 	if err != nil {
 		return nil, errDSN
 	}
-	if plain.RuntimeParams["pool_max_conns"] == "" {
+	if base.RuntimeParams["pool_max_conns"] == "" {
 		config.MaxConns = 16
 	}
 	if config.PingTimeout <= 0 {
@@ -115,10 +113,10 @@ func parse(dsn string, timeout time.Duration) (*pgxpool.Config, error) {
 	for name, value := range map[string]string{
 		"application_name":                    "switchyard",
 		"synchronous_commit":                  "on",
-		"statement_timeout":                   ms(timeout * 4 / 5), // so that the server gives up first
+		"statement_timeout":                   ms(timeout * 4 / 5), // the server gives up before the client does
 		"lock_timeout":                        ms(timeout / 2),
-		"idle_in_transaction_session_timeout": ms(timeout / 2), // a replica that stands still lets go of its rows
-		"tcp_keepalives_idle":                 "30",            // a replica that has vanished, of its connections
+		"idle_in_transaction_session_timeout": ms(timeout / 2), // a replica that stands still loses its locks
+		"tcp_keepalives_idle":                 "30",            // a replica that has vanished loses its connections
 		"tcp_keepalives_interval":             "10",
 		"tcp_keepalives_count":                "3",
 	} {
@@ -126,28 +124,29 @@ func parse(dsn string, timeout time.Duration) (*pgxpool.Config, error) {
 			c.RuntimeParams[name] = value
 		}
 	}
-	// A context that ends does not cost the connection if the answer comes in a
-	// moment.
+	// A context that ends costs the connection only if the answer takes longer than DeadlineDelay.
 	c.BuildContextWatcherHandler = func(pg *pgconn.PgConn) ctxwatch.Handler {
 		return &pgconn.DeadlineContextWatcherHandler{Conn: pg.Conn(), DeadlineDelay: 100 * time.Millisecond}
 	}
 	config.AfterConnect = func(ctx context.Context, p *pgx.Conn) error {
-		own := newConn(p.PgConn(), timeout)
-		p.PgConn().CustomData()[ownData] = own
+		c := newConn(p.PgConn(), timeout)
+		p.PgConn().CustomData()[connKey] = c
 		var err error
 		for _, s := range []*sqlstore.Statement{beginRead, beginWrite, commit, rollback} {
-			err = errors.Join(err, own.prepare(ctx, s, none))
+			err = errors.Join(err, c.prepare(ctx, s, noParams))
 		}
 		return errors.Join(err, p.PgConn().Conn().SetDeadline(time.Time{}))
 	}
 	return config, nil
 }
 
-const ownData = "switchyard"
+// connKey is where the custom data of a pooled connection holds its [conn].
+const connKey = "switchyard"
 
-func wrapConn(p *pgxpool.Conn) *conn { return p.Conn().PgConn().CustomData()[ownData].(*conn) }
+// connOf returns the conn of a pooled connection.
+func connOf(p *pgxpool.Conn) *conn { return p.Conn().PgConn().CustomData()[connKey].(*conn) }
 
-// acquire takes a connection from the pool.
+// acquire takes a connection from the pool. It waits for half the timeout at most.
 func (s *Store) acquire(ctx context.Context) (*pgxpool.Conn, error) {
 	limited, cancel := context.WithTimeout(ctx, s.timeout/2)
 	defer cancel()
@@ -160,57 +159,65 @@ func (s *Store) acquire(ctx context.Context) (*pgxpool.Conn, error) {
 
 // View implements [ports.Store].
 func (s *Store) View(ctx context.Context, fn func(ctx context.Context, tx *ports.Tx) error) error {
-	return s.transact(ctx, kind{}, fn)
+	return s.transact(ctx, mode{}, fn)
 }
 
 // Update implements [ports.Store].
 func (s *Store) Update(ctx context.Context, fn func(ctx context.Context, tx *ports.Tx) error) error {
-	return s.transact(ctx, kind{write: true, shares: true}, fn)
+	return s.transact(ctx, mode{write: true, grouped: true}, fn)
 }
 
-// transact runs fn until a transaction stands, or has failed for good.
-func (s *Store) transact(ctx context.Context, k kind, fn func(ctx context.Context, tx *ports.Tx) error) error {
+// transact runs fn, again after a failure that may pass, until its transaction is committed or has failed for good.
+func (s *Store) transact(ctx context.Context, m mode, fn func(ctx context.Context, tx *ports.Tx) error) error {
 	if sqlstore.Inside(ctx, s) {
 		return ports.ErrNested
 	}
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if !s.enter() {
+	if !s.startCall() {
 		return ports.ErrClosed
 	}
 	defer s.running.Done()
-	p := retryPolicy{limit: s.timeout / 2}
+	retry := retryPolicy{limit: s.timeout / 2}
 	for {
-		t := s.newTx(k)
+		t := s.newTx(m)
 		err := t.run(ctx, fn)
-		failure, refused := t.failure, !t.participant.left && t.participant.refused
+		failure, refused := t.failure, !t.participant.withdrawn && t.participant.refused
 		t.recycle()
 		switch {
 		case failure == nil:
 			return err
 		case errors.Is(failure, ErrUncertain):
 			return failure
-		case errors.Is(failure, errAlone):
-			time.Sleep(rand.N(retryJitter)) // or else they would be in each other's way again
-			k.shares, k.careful = false, refused
+		case errors.Is(failure, errRetryIndividually):
+			sleep(ctx, rand.N(retryJitter)) // so that the Updates of the group do not collide again
+			m.grouped, m.savepoints = false, refused
 			continue
-		case refusal(failure) && !k.careful:
-			k.shares, k.careful = false, true
+		case isRefusal(failure) && !m.savepoints:
+			m.grouped, m.savepoints = false, true
 			continue
-		case p.shouldRetry(ctx, failure):
+		case retry.wait(ctx, failure):
 			continue
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case err != nil && !errors.Is(err, errOver):
+		case err != nil && !errors.Is(err, errRunOver):
 			return err
 		}
 		return translate(failure)
 	}
 }
 
-// enter notes that something is running, unless the store is closed.
-func (s *Store) enter() bool {
+// committerFor returns the group committer of an Update with this first statement.
+func (s *Store) committerFor(first *sqlstore.Statement) *groupCommitter {
+	if first.Write {
+		return s.writeFirst
+	}
+	return s.readFirst
+}
+
+// startCall counts a call that Close waits for. It returns false if the store is closed.
+func (s *Store) startCall() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -220,34 +227,39 @@ func (s *Store) enter() bool {
 	return true
 }
 
-// retryPolicy says whether to begin again after a failure, and waits a little.
-type retryPolicy struct {
-	limit time.Duration // counts from the first failure
-	until time.Time
-	waits *backoff.ExponentialBackOff
-}
-
-func (p *retryPolicy) shouldRetry(ctx context.Context, failure error) bool {
-	if !raced(failure) && !gone(failure) {
-		return false
-	}
-	if p.waits == nil {
-		p.until, p.waits = time.Now().Add(p.limit), newBackoff(5*time.Millisecond)
-	}
-	wait := p.waits.NextBackOff()
-	if time.Now().Add(wait).After(p.until) {
-		return false
-	}
+// sleep waits, unless the context ends first.
+func sleep(ctx context.Context, d time.Duration) {
 	select {
 	case <-ctx.Done():
-		return false
-	case <-time.After(wait):
-		return true
+	case <-time.After(d):
 	}
 }
 
-// newBackoff gives waits that grow, with jitter.
-func newBackoff(first time.Duration) *backoff.ExponentialBackOff {
+// retryPolicy retries after races and lost connections, for a limited time.
+type retryPolicy struct {
+	limit    time.Duration // counts from the first failure
+	deadline time.Time
+	backoff  *backoff.ExponentialBackOff
+}
+
+// wait reports whether to retry after a failure, once it is time to.
+func (p *retryPolicy) wait(ctx context.Context, failure error) bool {
+	if !isRace(failure) && !isConnectionLost(failure) {
+		return false
+	}
+	if p.backoff == nil {
+		p.deadline, p.backoff = time.Now().Add(p.limit), newBackOff(5*time.Millisecond)
+	}
+	wait := p.backoff.NextBackOff()
+	if time.Now().Add(wait).After(p.deadline) {
+		return false
+	}
+	sleep(ctx, wait)
+	return ctx.Err() == nil
+}
+
+// newBackOff returns exponential delays with jitter, from first to half a second.
+func newBackOff(first time.Duration) *backoff.ExponentialBackOff {
 	b := &backoff.ExponentialBackOff{
 		InitialInterval: first, Multiplier: 2, RandomizationFactor: 0.5, MaxInterval: 500 * time.Millisecond,
 	}
@@ -255,7 +267,7 @@ func newBackoff(first time.Duration) *backoff.ExponentialBackOff {
 	return b
 }
 
-// Close implements [ports.Store]. Closing again does no harm.
+// Close implements [ports.Store]. It waits for calls under way. Closing again has no effect.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	s.closed = true

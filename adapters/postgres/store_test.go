@@ -25,53 +25,7 @@ func TestStore(t *testing.T) {
 	conformance.Store(t, func(t *testing.T) ports.Store { return open(t, postgrestest.Shared(t).NewDatabase(t)) })
 }
 
-// open opens a store that is closed with the test.
-func open(t testing.TB, dsn string) *postgres.Store {
-	t.Helper()
-	return openWith(t, dsn, postgres.Options{Migrate: true})
-}
-
-func openWith(t testing.TB, dsn string, o postgres.Options) *postgres.Store {
-	t.Helper()
-	s, err := postgres.Open(t.Context(), dsn, o)
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, s.Close()) })
-	return s
-}
-
-type work = func(ctx context.Context, tx *ports.Tx) error
-
-func put(name, value string) work {
-	return func(ctx context.Context, tx *ports.Tx) error { return tx.Settings.Put(ctx, name, value) }
-}
-
-// after is work that begins with a read, and so has a transaction of its own.
-func after(fn work) work {
-	return func(ctx context.Context, tx *ports.Tx) error {
-		if _, err := tx.Settings.Get(ctx, "none"); !errors.Is(err, ports.ErrNotFound) {
-			return err
-		}
-		return fn(ctx, tx)
-	}
-}
-
-func set(s ports.Store, name, value string) error {
-	return s.Update(context.Background(), put(name, value))
-}
-
-// setting gives a value, or "" if there is none.
-func setting(t testing.TB, s ports.Store, name string) (value string) {
-	t.Helper()
-	require.NoError(t, s.View(t.Context(), func(ctx context.Context, tx *ports.Tx) (err error) {
-		if value, err = tx.Settings.Get(ctx, name); errors.Is(err, ports.ErrNotFound) {
-			err = nil
-		}
-		return err
-	}), "the setting %q", name)
-	return value
-}
-
-func TestSchema(t *testing.T) {
+func TestOpen_SchemaIsOutdated_MigratesOnlyOnRequest(t *testing.T) {
 	ctx, dsn := t.Context(), postgrestest.Shared(t).NewDatabase(t)
 	version, latest, err := postgres.Status(ctx, dsn)
 	require.NoError(t, err)
@@ -92,7 +46,7 @@ func TestSchema(t *testing.T) {
 	require.Equal(t, latest, version)
 }
 
-func TestReplicasMigrateTogether(t *testing.T) {
+func TestOpen_ReplicasMigrateTogether_AllSucceed(t *testing.T) {
 	dsn := postgrestest.Shared(t).NewDatabase(t)
 	const replicas = 8
 	stores := make([]*postgres.Store, replicas)
@@ -109,7 +63,7 @@ func TestReplicasMigrateTogether(t *testing.T) {
 	}
 }
 
-func TestAMigrationThatFailsLeavesNothing(t *testing.T) {
+func TestOpen_MigrationFails_LeavesNothing(t *testing.T) {
 	ctx, dsn := t.Context(), postgrestest.Shared(t).NewDatabase(t)
 	run(t, dsn, "CREATE TABLE settings (mine int)")
 	_, err := postgres.Open(ctx, dsn, postgres.Options{Migrate: true})
@@ -122,7 +76,7 @@ func TestAMigrationThatFailsLeavesNothing(t *testing.T) {
 	require.NoError(t, set(open(t, dsn), "name", "value"))
 }
 
-func TestPasswordsAreNotInErrors(t *testing.T) {
+func TestOpen_Fails_ErrorHidesThePassword(t *testing.T) {
 	server := postgrestest.Shared(t)
 	_, host, _ := strings.Cut(server.DSN(), "@")
 	host, _, _ = strings.Cut(host, "/")
@@ -148,8 +102,8 @@ func TestPasswordsAreNotInErrors(t *testing.T) {
 	require.NoError(t, postgres.Check(server.DSN()))
 }
 
-// TestRefusalsWithin: a refusal by PostgreSQL itself ends a transaction, but not an Update.
-func TestRefusalsWithin(t *testing.T) {
+// TestUpdate_ConstraintViolated_GoesOn: a violated constraint ends a transaction of PostgreSQL, but not an Update.
+func TestUpdate_ConstraintViolated_GoesOn(t *testing.T) {
 	s := open(t, postgrestest.Shared(t).NewDatabase(t))
 	refused := func(ctx context.Context, tx *ports.Tx) error {
 		if err := tx.Settings.Put(ctx, "before", "1"); err != nil {
@@ -172,7 +126,7 @@ func TestRefusalsWithin(t *testing.T) {
 		return tx.Settings.Put(ctx, "after", "1")
 	}
 	clear := func(ctx context.Context, tx *ports.Tx) error { return tx.Settings.Put(ctx, "after", "0") }
-	for name, fn := range map[string]work{"in a group": refused, "alone": after(refused)} {
+	for name, fn := range map[string]updateFunc{"write first": refused, "read first": readFirst(refused)} {
 		t.Run(name, func(t *testing.T) {
 			s := open(t, postgrestest.Shared(t).NewDatabase(t))
 			require.NoError(t, s.Update(t.Context(), clear))
@@ -186,9 +140,9 @@ func TestRefusalsWithin(t *testing.T) {
 	}), ports.ErrNotFound)
 }
 
-// TestDeadlocks has two Updates wait for each other, each of which runs on its own
-// since it has failed in a group.
-func TestDeadlocks(t *testing.T) {
+// TestUpdate_Deadlock_RunsAgain has two Updates wait for each other. Both run individually, because they have failed in
+// their groups.
+func TestUpdate_Deadlock_RunsAgain(t *testing.T) {
 	dsn := postgrestest.Shared(t).NewDatabase(t)
 	s := open(t, dsn+"&deadlock_timeout=10ms")
 	require.NoError(t, set(s, "a", "0"))
@@ -223,7 +177,7 @@ func TestDeadlocks(t *testing.T) {
 	require.Equal(t, setting(t, s, "a"), setting(t, s, "b"), "one after the other")
 }
 
-func TestTextThatCannotBeStored(t *testing.T) {
+func TestUpdate_TextCannotBeStored_IsReplaced(t *testing.T) {
 	s := open(t, postgrestest.Shared(t).NewDatabase(t))
 	for given, want := range map[string]string{"a\x00b": "a\uFFFDb", "a\xffb": "a\uFFFDb", "\xed\xa0\x80": "\uFFFD", "größe ✓ 🙂": "größe ✓ 🙂"} {
 		require.NoError(t, set(s, "name", given))
@@ -232,7 +186,7 @@ func TestTextThatCannotBeStored(t *testing.T) {
 	require.Empty(t, setting(t, s, "no\x00such"))
 }
 
-func TestOneStoreIsOneSchema(t *testing.T) {
+func TestStore_TwoSchemas_AreSeparate(t *testing.T) {
 	server := postgrestest.Shared(t)
 	one, two := open(t, server.NewDatabase(t)), open(t, server.NewDatabase(t))
 	require.NoError(t, set(one, "name", "one"))

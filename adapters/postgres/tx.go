@@ -14,54 +14,61 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// kind is what sort of a transaction to run.
-type kind struct {
-	write   bool
-	shares  bool // joins a group
-	careful bool // each write has a savepoint, so that one that is refused can be taken back
+// mode selects how a transaction runs.
+type mode struct {
+	write      bool
+	grouped    bool // joins a group with its first statement
+	savepoints bool // each write has a savepoint, so that a refused write can be undone
 }
 
-// tx is one run of a function in a transaction: one of its own, whose BEGIN goes
-// out together with the first statement, or that of a group. It implements
-// [sqlstore.Conn].
+// access returns what the statements of the transaction may do.
+func (m mode) access() sqlstore.Access {
+	if m.write {
+		return sqlstore.ReadWrite
+	}
+	return sqlstore.ReadOnly
+}
+
+// tx is one run of a function in a transaction. The transaction is its own, or the transaction of a group. An own
+// transaction sends BEGIN together with its first statement. tx implements [sqlstore.Conn].
 type tx struct {
-	kind
-	store        *Store
-	pooled       *pgxpool.Conn
-	conn         *conn // nil: there has been no statement, or it is in a group
-	begun        bool
-	participates bool  // it is in a group
-	failure      error // why it cannot go on, whatever the function makes of it
+	mode
+	store   *Store
+	pooled  *pgxpool.Conn
+	conn    *conn // nil: there was no statement yet, or the transaction is in a group
+	begun   bool
+	joined  bool  // the transaction is in a group
+	failure error // why the transaction cannot commit, whatever the function returns
 
 	participant participant
 	scratch     sqlstore.Scratch
 	params      params
 }
 
-// txs are at hand for their memory.
-var txs = sync.Pool{New: func() any { return &tx{participant: participant{answered: make(chan struct{}, 1)}} }}
+// txs recycles the memory of transactions.
+var txs = sync.Pool{New: func() any { return &tx{participant: participant{ready: make(chan struct{}, 1)}} }}
 
-func (s *Store) newTx(k kind) *tx {
+func (s *Store) newTx(m mode) *tx {
 	t := txs.Get().(*tx)
-	t.kind, t.store = k, s
+	t.mode, t.store = m, s
 	return t
 }
 
-// recycle leaves alone what the group may still have a use for.
+// recycle returns a transaction to txs. A withdrawn participant is left to its group, which may still use it.
 func (t *tx) recycle() {
-	if t.participant.left {
+	if t.participant.withdrawn {
 		return
 	}
-	answered := t.participant.answered
+	ready := t.participant.ready
 	*t = tx{scratch: t.scratch, params: t.params}
-	t.participant.answered = answered
+	t.participant.ready = ready
 	txs.Put(t)
 }
 
+// Scratch implements [sqlstore.Conn].
 func (t *tx) Scratch() *sqlstore.Scratch { return &t.scratch }
 
-// run has fn run and returns its error. What then counts is t.failure, if there
-// is one.
+// run runs fn and ends the transaction. It returns the error of fn. t.failure, if set, overrides that error.
 func (t *tx) run(ctx context.Context, fn func(ctx context.Context, tx *ports.Tx) error) error {
 	returned := false
 	defer func() {
@@ -69,16 +76,17 @@ func (t *tx) run(ctx context.Context, fn func(ctx context.Context, tx *ports.Tx)
 			t.end(ctx, false)
 		}
 	}()
-	err := t.store.body.Begin(ctx, t, t.store, t.write).Run(fn)
+	err := t.store.queries.Begin(ctx, t, t.store, t.access()).Run(fn)
 	returned = true
 	t.end(ctx, err == nil)
 	return err
 }
 
-// end commits, or takes everything back.
+// end commits, or rolls back unless the changes are to be kept.
 func (t *tx) end(ctx context.Context, keep bool) {
-	if t.participates {
-		if failure := t.participant.finishUpdate(ctx, keep); t.failure == nil {
+	if t.joined {
+		failure := t.participant.finishUpdate(ctx, keep)
+		if t.failure == nil {
 			t.failure = failure
 		}
 		return
@@ -89,21 +97,145 @@ func (t *tx) end(ctx context.Context, keep bool) {
 	switch {
 	case !t.begun:
 	case !keep || t.failure != nil:
-		_, _ = t.conn.do(rollback) // or else the pool closes the connection
+		_, _ = t.conn.exec(rollback) // on failure the pool closes the connection
 	case t.write:
 		t.failure = t.conn.commit()
 	default:
-		_, _ = t.conn.do(commit) // everything has been read
+		_, _ = t.conn.exec(commit) // everything has been read
 	}
 	if t.pooled != nil {
-		t.conn.back(t.pooled)
+		t.conn.release(t.pooled)
 	}
 }
 
-// commit returns [ErrUncertain] if it is not known what has become of the
-// transaction. It waits for the outcome even if nobody else does any more.
+// Exec implements [sqlstore.Conn].
+func (t *tx) Exec(ctx context.Context, s *sqlstore.Statement, args []any) (int64, error) {
+	if err := t.prepare(ctx, s, args); err != nil {
+		return 0, err
+	}
+	if t.joined {
+		r, err := t.participant.execute(ctx, s)
+		return r.changed, t.recordFailure(ctx, err)
+	}
+	r, err := t.send(ctx, s)
+	if err != nil {
+		return 0, t.recordFailure(ctx, err)
+	}
+	tag, err := r.finish()
+	return tag.RowsAffected(), t.recordFailure(ctx, err)
+}
+
+// Query implements [sqlstore.Conn].
+func (t *tx) Query(ctx context.Context, s *sqlstore.Statement, args []any) (sqlstore.Rows, error) {
+	if err := t.prepare(ctx, s, args); err != nil {
+		return nil, err
+	}
+	if t.joined {
+		r, err := t.participant.execute(ctx, s)
+		return &r, t.recordFailure(ctx, err)
+	}
+	r, err := t.send(ctx, s)
+	return &txRows{tx: t, ctx: ctx, rowReader: r}, t.recordFailure(ctx, err)
+}
+
+// txRows reads rows in an own transaction. It implements [sqlstore.Rows].
+type txRows struct {
+	tx  *tx
+	ctx context.Context
+	rowReader
+}
+
+// Next implements [sqlstore.Rows].
+func (r *txRows) Next(row []driver.Value) error { return r.next(row) }
+
+// Close implements [sqlstore.Rows].
+func (r *txRows) Close() error {
+	_, err := r.finish()
+	return r.tx.recordFailure(r.ctx, err)
+}
+
+// errRunOver reports that a run cannot go on. Whatever the function makes of the error has no effect.
+var errRunOver = errors.New("postgres: this run of the transaction is over")
+
+// prepare finds the transaction at the first statement, and encodes the arguments of each statement.
+func (t *tx) prepare(ctx context.Context, s *sqlstore.Statement, args []any) error {
+	if t.failure != nil {
+		return errRunOver
+	}
+	if t.conn == nil && !t.joined {
+		if err := t.attach(ctx, s); err != nil {
+			return t.recordFailure(ctx, err)
+		}
+	}
+	return t.recordFailure(ctx, t.params.set(args))
+}
+
+// attach joins the group committer that fits the first statement, or takes a connection from the pool.
+func (t *tx) attach(ctx context.Context, first *sqlstore.Statement) error {
+	if t.grouped {
+		t.joined, t.participant.committer, t.participant.params = true, t.store.committerFor(first), &t.params
+		return nil
+	}
+	pooled, err := t.store.acquire(ctx)
+	if err != nil {
+		return err
+	}
+	t.pooled, t.conn = pooled, connOf(pooled)
+	return nil
+}
+
+// send sends a statement in an own transaction.
+func (t *tx) send(ctx context.Context, s *sqlstore.Statement) (rowReader, error) {
+	if !t.begun {
+		t.begun = true
+		begin := beginRead
+		if t.write {
+			begin = beginWrite
+		}
+		if !t.savepoints {
+			return t.conn.queryBetween(ctx, begin, s, &t.params, nil)
+		}
+		if _, err := t.conn.exec(begin); err != nil {
+			return rowReader{}, err
+		}
+	}
+	if t.savepoints && s.Write {
+		return t.conn.queryBetween(ctx, savepoint, s, &t.params, release)
+	}
+	return t.conn.query(ctx, s, &t.params)
+}
+
+// recordFailure records why the transaction cannot commit, and returns the error for the function.
+func (t *tx) recordFailure(ctx context.Context, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case t.savepoints && isRefusal(err):
+		_, t.failure = t.conn.exec(rollbackTo)
+		if t.failure == nil {
+			return translate(err)
+		}
+	case t.failure == nil:
+		t.failure = err
+	}
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case isRefusal(err):
+		return errRunOver
+	}
+	return translate(err)
+}
+
+// Script implements [sqlstore.Conn]. It runs any number of statements.
+func (t *tx) Script(ctx context.Context, sql string) error {
+	return t.recordFailure(ctx, t.conn.pg.Exec(ctx, sql).Close())
+}
+
+// commit commits a transaction. It returns [ErrUncertain] if the outcome is unknown. It waits for the outcome even if
+// the caller no longer does.
 func (c *conn) commit() error {
-	tag, err := c.do(commit)
+	tag, err := c.exec(commit)
 	var reported *pgconn.PgError
 	switch {
 	case err == nil && tag == "COMMIT":
@@ -114,116 +246,4 @@ func (c *conn) commit() error {
 		return err
 	}
 	return fmt.Errorf("%w: %w", ErrUncertain, err)
-}
-
-func (t *tx) Exec(ctx context.Context, s *sqlstore.Statement, args []any) (int64, error) {
-	if err := t.choose(ctx, s, args); err != nil {
-		return 0, err
-	}
-	if t.participates {
-		a, err := t.participant.execute(ctx, s)
-		return a.changed, t.note(ctx, err)
-	}
-	r, err := t.query(ctx, s)
-	if err != nil {
-		return 0, t.note(ctx, err)
-	}
-	tag, err := r.finish()
-	return tag.RowsAffected(), t.note(ctx, err)
-}
-
-func (t *tx) Query(ctx context.Context, s *sqlstore.Statement, args []any) (sqlstore.Rows, error) {
-	if err := t.choose(ctx, s, args); err != nil {
-		return nil, err
-	}
-	if t.participates {
-		a, err := t.participant.execute(ctx, s)
-		return &a, t.note(ctx, err)
-	}
-	r, err := t.query(ctx, s)
-	return &answer{tx: t, ctx: ctx, rows: r}, t.note(ctx, err)
-}
-
-// answer gives the rows of a transaction of its own.
-type answer struct {
-	tx  *tx
-	ctx context.Context
-	rows
-}
-
-func (a *answer) Next(row []driver.Value) error { return a.next(row) }
-
-func (a *answer) Close() error {
-	_, err := a.finish()
-	return a.tx.note(a.ctx, err)
-}
-
-// errOver is the answer of a run that cannot go on, and of which nothing counts.
-var errOver = errors.New("postgres: this run of the transaction is over")
-
-// choose finds the transaction for the first statement, and prepares the
-// arguments of each.
-func (t *tx) choose(ctx context.Context, s *sqlstore.Statement, args []any) error {
-	if t.failure != nil {
-		return errOver
-	}
-	if t.conn == nil && !t.participates {
-		if t.shares {
-			t.participates, t.participant.committer, t.participant.params = true, t.store.long, &t.params
-			if s.Write {
-				t.participant.committer = t.store.short
-			}
-		} else if pooled, err := t.store.acquire(ctx); err == nil {
-			t.pooled, t.conn = pooled, wrapConn(pooled)
-		} else {
-			return t.note(ctx, err)
-		}
-	}
-	return t.note(ctx, t.params.set(args))
-}
-
-func (t *tx) query(ctx context.Context, s *sqlstore.Statement) (rows, error) {
-	if !t.begun {
-		t.begun = true
-		begin := beginRead
-		if t.write {
-			begin = beginWrite
-		}
-		if !t.careful {
-			return t.conn.queryBetween(ctx, begin, s, &t.params, nil)
-		}
-		if _, err := t.conn.do(begin); err != nil {
-			return rows{}, err
-		}
-	}
-	if t.careful && s.Write {
-		return t.conn.queryBetween(ctx, savepoint, s, &t.params, release)
-	}
-	return t.conn.query(ctx, s, &t.params)
-}
-
-// note takes note of a failure, and gives the error that the function gets.
-func (t *tx) note(ctx context.Context, err error) error {
-	switch {
-	case err == nil:
-		return nil
-	case t.careful && refusal(err):
-		if _, t.failure = t.conn.do(rollbackTo); t.failure == nil {
-			return translate(err)
-		}
-	case t.failure == nil:
-		t.failure = err
-	}
-	switch {
-	case ctx.Err() != nil:
-		return ctx.Err()
-	case refusal(err):
-		return errOver
-	}
-	return translate(err)
-}
-
-// Script runs any number of statements.
-func (t *tx) Script(ctx context.Context, sql string) error {
-	return t.note(ctx, t.conn.pg.Exec(ctx, sql).Close())
 }

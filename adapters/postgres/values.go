@@ -13,19 +13,20 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
-// errUnknownType: the SQL has something that this file does not know.
+// errUnknownType reports a type that the schema and its queries do not use.
 var errUnknownType = errors.New("postgres: a value of an unknown type")
 
-// params are the arguments of a statement as they go over the wire.
+// params holds the arguments of a statement in the wire format.
 type params struct {
 	memory []byte
 	values [][]byte
-	types  []uint32 // 0: for the server to find out
+	types  []uint32 // 0: the server infers the type
 }
 
+// set encodes arguments. They replace those of the statement before.
 func (p *params) set(args []any) error {
 	if p.memory == nil {
-		p.memory = make([]byte, 0, 512) // so that no value is nil, which would be NULL
+		p.memory = make([]byte, 0, 512) // so that no value is nil, which means NULL
 	}
 	b := p.memory[:0]
 	p.values, p.types = p.values[:0], p.types[:0]
@@ -50,15 +51,16 @@ func (p *params) set(args []any) error {
 		default:
 			return fmt.Errorf("%w: %T", errUnknownType, a)
 		}
-		p.values = append(p.values, b[begin:len(b):len(b)]) // it stays as it is if b moves
+		p.values = append(p.values, b[begin:len(b):len(b)]) // append to b cannot overwrite the value
 		p.types = append(p.types, oid)
 	}
 	p.memory = b
 	return nil
 }
 
-// arrays gives each argument of several as one array, for elements of these types.
-func (p *params) arrays(types []uint32, of []*participant) error {
+// setArrays encodes, for each argument of a statement, the values of several participants as one array. types holds the
+// types of the elements.
+func (p *params) setArrays(types []uint32, of []*participant) error {
 	b := p.memory[:0]
 	p.values, p.types = p.values[:0], p.types[:0]
 	for i, oid := range types {
@@ -67,15 +69,15 @@ func (p *params) arrays(types []uint32, of []*participant) error {
 			return fmt.Errorf("%w: OID %d", errUnknownType, oid)
 		}
 		begin := len(b)
-		hasNull := slices.ContainsFunc(of, func(s *participant) bool { return s.params.values[i] == nil })
-		for _, v := range [...]uint32{1, 0, oid, uint32(len(of)), 1} { // dimensions, NULLs, element, how many, from
+		hasNull := slices.ContainsFunc(of, func(m *participant) bool { return m.params.values[i] == nil })
+		for _, v := range [...]uint32{1, 0, oid, uint32(len(of)), 1} { // dimensions, has NULLs, element type, length, lower bound
 			b = binary.BigEndian.AppendUint32(b, v)
 		}
 		if hasNull {
 			b[begin+7] = 1
 		}
-		for _, s := range of {
-			if v := s.params.values[i]; v == nil {
+		for _, m := range of {
+			if v := m.params.values[i]; v == nil {
 				b = binary.BigEndian.AppendUint32(b, math.MaxUint32)
 			} else {
 				b = append(binary.BigEndian.AppendUint32(b, uint32(len(v))), v...)
@@ -87,22 +89,22 @@ func (p *params) arrays(types []uint32, of []*participant) error {
 	return nil
 }
 
-// arrayOf gives the type of arrays of a type.
+// arrayOf maps a type to the type of its arrays.
 var arrayOf = map[uint32]uint32{
 	pgtype.Int8OID: pgtype.Int8ArrayOID, pgtype.TextOID: pgtype.TextArrayOID, pgtype.ByteaOID: pgtype.ByteaArrayOID,
 	pgtype.BoolOID: pgtype.BoolArrayOID, pgtype.Float8OID: pgtype.Float8ArrayOID,
 }
 
-// storable gives a text that PostgreSQL can hold.
+// storable returns the text with U+FFFD in place of everything that PostgreSQL cannot hold.
 func storable(s string) string {
 	if strings.IndexByte(s, 0) < 0 && utf8.ValidString(s) {
 		return s
 	}
-	const unknown = string(utf8.RuneError)
-	return strings.ReplaceAll(strings.ToValidUTF8(s, unknown), "\x00", unknown)
+	const replacement = string(utf8.RuneError)
+	return strings.ReplaceAll(strings.ToValidUTF8(s, replacement), "\x00", replacement)
 }
 
-// decode reads a value of the types that the schema and its queries have.
+// decode decodes a value of a type that the schema and its queries use.
 func decode(into *driver.Value, v []byte, oid uint32) error {
 	switch {
 	case v == nil:

@@ -13,14 +13,12 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
-	"github.com/switchyard-wa/switchyard/adapters/redis"
 	"github.com/switchyard-wa/switchyard/adapters/redis/redistest"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// BenchmarkAllowN tells what an AllowN costs, beside a round trip of the smallest script
-// for each, which is what it would cost at least if calls did not go together.
+// BenchmarkAllowN compares AllowN, whose calls share round trips, with a round trip of the smallest script for each call.
 func BenchmarkAllowN(b *testing.B) {
 	server := redistest.Shared(b)
 	limiter := open(b, server.URL(), prefix()).Limiter()
@@ -31,14 +29,14 @@ func BenchmarkAllowN(b *testing.B) {
 	}
 	now := time.Now()
 	for _, callers := range []int{1, 32} {
-		b.Run(fmt.Sprintf("together/callers=%d", callers), func(b *testing.B) {
+		b.Run(fmt.Sprintf("shared round trips/callers=%d", callers), func(b *testing.B) {
 			measure(b, c, callers, func(i int) error {
 				_, err := limiter.AllowN(b.Context(), keys[i%len(keys)], now, time.Hour, 1<<40, 1)
 				return err
 			})
 		})
 		smallest := goredis.NewScript("return redis.call('INCR', KEYS[1])")
-		b.Run(fmt.Sprintf("one by one/callers=%d", callers), func(b *testing.B) {
+		b.Run(fmt.Sprintf("a round trip each/callers=%d", callers), func(b *testing.B) {
 			measure(b, c, callers, func(i int) error {
 				return smallest.Run(b.Context(), c, []string{keys[i%len(keys)] + "-plain"}, now.UnixMilli(), 3_600_000, 1).Err()
 			})
@@ -46,12 +44,11 @@ func BenchmarkAllowN(b *testing.B) {
 	}
 }
 
-// measure has callers do something b.N times in all, and tells how much of a processor
-// it takes, here and in Redis.
+// measure makes callers run do b.N times in all. It reports the processor time of this process and of Redis.
 func measure(b *testing.B, c *goredis.Client, callers int, do func(i int) error) {
 	b.ReportAllocs()
 	b.ResetTimer()
-	here, there := busy(b), busyRedis(b, c)
+	ours, redisTime := processorTime(b), redisProcessorTime(b, c)
 	var next atomic.Int64
 	var wg sync.WaitGroup
 	for range callers {
@@ -66,17 +63,17 @@ func measure(b *testing.B, c *goredis.Client, callers int, do func(i int) error)
 	}
 	wg.Wait()
 	b.StopTimer()
-	b.ReportMetric(float64(busy(b)-here)/float64(b.N), "cpu-ns/op")
-	b.ReportMetric(float64(busyRedis(b, c)-there)/float64(b.N), "redis-ns/op")
+	b.ReportMetric(float64(processorTime(b)-ours)/float64(b.N), "cpu-ns/op")
+	b.ReportMetric(float64(redisProcessorTime(b, c)-redisTime)/float64(b.N), "redis-ns/op")
 }
 
-func busy(b *testing.B) time.Duration {
+func processorTime(b *testing.B) time.Duration {
 	var u syscall.Rusage
 	require.NoError(b, syscall.Getrusage(syscall.RUSAGE_SELF, &u))
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-func busyRedis(b *testing.B, c *goredis.Client) (sum time.Duration) {
+func redisProcessorTime(b *testing.B, c *goredis.Client) (sum time.Duration) {
 	info, err := c.Info(b.Context(), "cpu").Result()
 	require.NoError(b, err)
 	for _, line := range strings.Fields(info) {
@@ -90,8 +87,8 @@ func busyRedis(b *testing.B, c *goredis.Client) (sum time.Duration) {
 	return sum
 }
 
-func BenchmarkTakeAlone(b *testing.B) {
-	limiter := away(b).Limiter()
+func BenchmarkAllowN_RedisUnavailable(b *testing.B) {
+	limiter := openWithoutRedis(b).Limiter()
 	keys := make([]string, 1000)
 	for i := range keys {
 		keys[i] = fmt.Sprint("messages:user-", i)
@@ -107,13 +104,6 @@ func BenchmarkTakeAlone(b *testing.B) {
 	})
 }
 
-// away opens coordination whose Redis is not there.
-func away(tb testing.TB) *redis.Coordination {
-	server := redistest.Start(tb)
-	server.Stop()
-	return open(tb, server.URL(), prefix())
-}
-
 func BenchmarkRoutes(b *testing.B) {
 	routes := open(b, redistest.Shared(b).URL(), prefix()).Routes()
 	route := ports.Route{
@@ -127,7 +117,7 @@ func BenchmarkRoutes(b *testing.B) {
 			require.NoError(b, routes.Put(b.Context(), route))
 		}
 	})
-	b.Run("get", func(b *testing.B) { // with the look at Redis each second
+	b.Run("get", func(b *testing.B) { // includes one read of Redis a second
 		require.NoError(b, routes.Put(b.Context(), route))
 		b.ReportAllocs()
 		b.RunParallel(func(pb *testing.PB) {
@@ -140,7 +130,7 @@ func BenchmarkRoutes(b *testing.B) {
 	})
 }
 
-func BenchmarkPublish(b *testing.B) {
+func BenchmarkBusPublish(b *testing.B) {
 	bus := open(b, redistest.Shared(b).URL(), prefix()).Bus()
 	events := make([]domain.Event, 10)
 	for i := range events {
@@ -155,7 +145,7 @@ func BenchmarkPublish(b *testing.B) {
 	}
 }
 
-func BenchmarkTell(b *testing.B) {
+func BenchmarkInvalidatorPublish(b *testing.B) {
 	invalidator := open(b, redistest.Shared(b).URL(), prefix()).Invalidator()
 	invalidation := ports.Invalidation{Sessions: []string{"0190f3f0-aaaa-7bbb-8ccc-0123456789ab"}, Workers: []string{"worker-1"}}
 	b.ReportAllocs()

@@ -16,22 +16,21 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// Options of coordination. The zero value is ready to use.
+// Options configure a coordination. The zero value is ready to use.
 type Options struct {
-	// Prefix is what keys and channels begin with; empty means "switchyard:".
-	// Processes that share a store have the same, others have another.
+	// Prefix begins all keys and channels. Processes that share a store have the same prefix, others another. Empty means
+	// "switchyard:".
 	Prefix string
-	// CallLimit bounds each call of Redis, and so how long somebody waits before the
-	// coordination does without; 0 means 250 ms.
+	// CallLimit bounds each call of Redis, and thereby how long a caller waits before the coordination goes on without
+	// Redis. 0 means 250 ms.
 	CallLimit time.Duration
-	// Log hears when Redis is lost and when it is back; nil: nobody does. What
-	// go-redis says by itself goes there too, at the level of debugging, and since
-	// it has one log for the whole process, that of the coordination opened last.
+	// Log receives an event when Redis becomes unavailable or available. It also receives the messages of go-redis, at the
+	// debug level. go-redis has one log per process, so it uses the log of the latest coordination. Nil discards all.
 	Log *slog.Logger
 }
 
-// Coordination is what processes share through Redis. Its parts may be used
-// concurrently. Make one with [Open].
+// Coordination shares state between processes through Redis. Make one with [Open]. Its methods and parts may be called
+// concurrently.
 type Coordination struct {
 	rdb      redis.UniversalClient
 	cluster  bool
@@ -42,27 +41,27 @@ type Coordination struct {
 	log      *slog.Logger
 
 	breaker *gobreaker.CircuitBreaker[struct{}]
-	failure atomic.Pointer[error] // the latest
+	failure atomic.Pointer[error] // the latest failure of a call
 
 	limiter     *Limiter
 	routes      *Routes
 	bus         *Bus
 	invalidator *Invalidator
 
-	ctx     context.Context // until Close
+	ctx     context.Context // ends with Close
 	cancel  context.CancelFunc
 	running sync.WaitGroup
 	closing sync.Once
 }
 
-// idLength is that of the name by which a process knows its own messages.
+// idLength is the length of the id by which a process recognises its own messages.
 const idLength = 16
 
-// Open makes coordination of what Redis has at a URL. It fails if the URL cannot be
-// read. If Redis does not answer it logs a warning, and the coordination works without,
-// until it does. The URL is redis:// or rediss:// (with TLS), or unix://; with a
-// query that has master_name it is that of a sentinel, and with addr, another
-// node's address, that of a cluster. The caller closes the coordination.
+// Open opens a coordination on the Redis at a URL. The caller closes it. Open fails only if the URL is invalid: when Redis
+// does not answer, Open logs a warning and the coordination works without Redis until it does.
+//
+// The URL is redis://, rediss:// (with TLS) or unix://. With the query parameter master_name it is the URL of a sentinel.
+// With the query parameter addr, the address of another node, it is the URL of a cluster.
 func Open(ctx context.Context, url string, o Options) (*Coordination, error) {
 	if o.Prefix == "" {
 		o.Prefix = "switchyard:"
@@ -78,164 +77,162 @@ func Open(ctx context.Context, url string, o Options) (*Coordination, error) {
 		return nil, err
 	}
 	redis.SetLogger(libraryLog{o.Log})
-	f := &Coordination{
+	c := &Coordination{
 		rdb: to.connect(), cluster: to.cluster, prefix: o.Prefix, limit: o.CallLimit, log: o.Log, id: rand.Text()[:idLength],
 		channels: newChannels(o.Prefix, to.db),
 	}
-	f.ctx, f.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	f.breaker = f.newBreaker()
-	f.limiter, f.routes, f.bus, f.invalidator = newLimiter(f), newRoutes(f), newBus(f), newInvalidator(f)
-	_ = f.do(ctx, f.probe) // a failure is logged, and makes the coordination do without
-	f.running.Go(f.probeUntilUp)
-	f.running.Go(f.subscribe)
-	f.running.Go(f.invalidator.send)
-	return f, nil
+	c.ctx, c.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	c.breaker = c.newBreaker()
+	c.limiter, c.routes, c.bus, c.invalidator = newLimiter(c), newRoutes(c), newBus(c), newInvalidator(c)
+	_ = c.do(ctx, c.probe) // a failure is logged and opens the circuit breaker
+	c.running.Go(c.probeUntilUp)
+	c.running.Go(c.subscribe)
+	c.running.Go(c.invalidator.publishPending)
+	return c, nil
 }
 
-// Routes gives the routes.
-func (f *Coordination) Routes() ports.Routes { return f.routes }
+// Routes returns the routes.
+func (c *Coordination) Routes() ports.Routes { return c.routes }
 
-// Limiter gives the limiter.
-func (f *Coordination) Limiter() ports.Limiter { return f.limiter }
+// Limiter returns the limiter.
+func (c *Coordination) Limiter() ports.Limiter { return c.limiter }
 
-// Bus gives the event bus.
-func (f *Coordination) Bus() ports.Bus { return f.bus }
+// Bus returns the event bus.
+func (c *Coordination) Bus() ports.Bus { return c.bus }
 
-// Invalidator gives the way to tell other processes of changes.
-func (f *Coordination) Invalidator() ports.Invalidator { return f.invalidator }
+// Invalidator returns the invalidator.
+func (c *Coordination) Invalidator() ports.Invalidator { return c.invalidator }
 
-// Health reports whether Redis does its work at the moment. An error is no reason
-// not to serve: the coordination does without.
-func (f *Coordination) Health(ctx context.Context) error {
+// Health returns an error if Redis is unavailable at the moment. The process can serve nevertheless: the coordination works
+// without Redis.
+func (c *Coordination) Health(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return f.do(ctx, f.probe)
+	return c.do(ctx, c.probe)
 }
 
-// Close tells the invalidations that wait and ends everything; subscribers and listeners hear
-// nothing more, and it waits for calls of them that have begun. What is used afterwards
-// works as it does without Redis.
-func (f *Coordination) Close() error {
+// Close publishes pending invalidations and ends all subscriptions. It waits for calls of subscribers that have begun.
+// After Close all parts work as they do without Redis.
+func (c *Coordination) Close() error {
 	var err error
-	f.closing.Do(func() {
-		f.cancel()
-		f.limiter.close()
-		f.running.Wait()
-		f.bus.close()
-		f.invalidator.close()
-		err = f.rdb.Close()
+	c.closing.Do(func() {
+		c.cancel()
+		c.limiter.close()
+		c.running.Wait()
+		c.bus.subscribers.Close()
+		c.invalidator.close()
+		err = c.rdb.Close()
 	})
 	return err
 }
 
 const (
-	pulseEvery   = 500 * time.Millisecond // between probes while Redis is away
-	suspendedFor = pulseEvery / 2         // less, so that every tick may probe
+	probeInterval = 500 * time.Millisecond // between two probes while Redis is unavailable
+	breakerReset  = probeInterval / 2      // shorter, so that each tick may probe
 )
 
 var errClosed = errors.New("redis: the coordination is closed")
 
-func (f *Coordination) newBreaker() *gobreaker.CircuitBreaker[struct{}] {
+func (c *Coordination) newBreaker() *gobreaker.CircuitBreaker[struct{}] {
 	return gobreaker.NewCircuitBreaker[struct{}](gobreaker.Settings{
-		Timeout:     suspendedFor,
+		Timeout:     breakerReset,
 		ReadyToTrip: func(n gobreaker.Counts) bool { return n.ConsecutiveFailures > 0 },
 		OnStateChange: func(_ string, from, to gobreaker.State) {
 			switch {
 			case from == gobreaker.StateClosed:
-				f.routes.cache.clear()
-				f.log.Warn("Redis does not do its work; going on without it", "error", f.lastFailure())
+				c.routes.cache.clear()
+				c.log.Warn("redis unavailable", "error", c.lastFailure())
 			case to == gobreaker.StateClosed:
-				f.routes.cache.clear()
-				f.log.Info("Redis is back")
+				c.routes.cache.clear()
+				c.log.Info("redis available")
 			}
 		},
 	})
 }
 
-// up reports whether Redis is worth a call.
-func (f *Coordination) up() bool {
-	return f.ctx.Err() == nil && f.breaker.State() == gobreaker.StateClosed
+// isUp reports whether a call of Redis is likely to succeed.
+func (c *Coordination) isUp() bool {
+	return c.ctx.Err() == nil && c.breaker.State() == gobreaker.StateClosed
 }
 
-// do makes calls of Redis, bounded in time whatever the context, unless Redis is
-// known to be away.
-func (f *Coordination) do(ctx context.Context, call func(ctx context.Context) error) error {
-	if f.ctx.Err() != nil {
+// do runs call, which calls Redis, unless Redis is unavailable. The context of call ends after the call limit, and not with
+// the caller's context: a caller that cancels must not make Redis look unavailable.
+func (c *Coordination) do(ctx context.Context, call func(ctx context.Context) error) error {
+	if c.ctx.Err() != nil {
 		return errClosed
 	}
-	if !f.up() {
-		return f.away()
+	if !c.isUp() {
+		return c.errUnavailable()
 	}
-	return f.try(ctx, call)
+	return c.try(ctx, call)
 }
 
-// try makes calls of Redis even if that was away.
-func (f *Coordination) try(ctx context.Context, call func(ctx context.Context) error) error {
-	_, err := f.breaker.Execute(func() (struct{}, error) {
-		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), f.limit)
+// try runs call even while Redis is unavailable, as far as the circuit breaker lets it.
+func (c *Coordination) try(ctx context.Context, call func(ctx context.Context) error) error {
+	_, err := c.breaker.Execute(func() (struct{}, error) {
+		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.limit)
 		defer cancel()
 		err := call(bounded)
 		if err != nil {
-			f.failure.Store(&err)
+			c.failure.Store(&err)
 		}
 		return struct{}{}, err
 	})
 	if errors.Is(err, gobreaker.ErrOpenState) || errors.Is(err, gobreaker.ErrTooManyRequests) {
-		return f.away()
+		return c.errUnavailable()
 	}
 	return err
 }
 
-func (f *Coordination) lastFailure() error {
-	if err := f.failure.Load(); err != nil {
+func (c *Coordination) lastFailure() error {
+	if err := c.failure.Load(); err != nil {
 		return *err
 	}
 	return nil
 }
 
-func (f *Coordination) away() error {
-	return fmt.Errorf("redis: it does not do its work and will be tried again within a second: %w", f.lastFailure())
+func (c *Coordination) errUnavailable() error {
+	return fmt.Errorf("redis: it does not do its work and will be tried again within a second: %w", c.lastFailure())
 }
 
-// probe tries to write, which a server may refuse that answers otherwise.
-func (f *Coordination) probe(ctx context.Context) error {
-	return f.rdb.Set(ctx, f.prefix+"probe", f.id, time.Minute).Err()
+// probe writes a key: a server that accepts connections may still refuse writes.
+func (c *Coordination) probe(ctx context.Context) error {
+	return c.rdb.Set(ctx, c.prefix+"probe", c.id, time.Minute).Err()
 }
 
-// probeUntilUp probes Redis while it is away, and then mends what went wrong meanwhile.
-func (f *Coordination) probeUntilUp() {
-	beat := time.NewTicker(pulseEvery)
-	defer beat.Stop()
+// probeUntilUp probes Redis while it is unavailable. Once Redis is back it repairs the state in Redis.
+func (c *Coordination) probeUntilUp() {
+	ticker := time.NewTicker(probeInterval)
+	defer ticker.Stop()
 	for {
 		select {
-		case <-f.ctx.Done():
+		case <-c.ctx.Done():
 			return
-		case <-beat.C:
+		case <-ticker.C:
 		}
-		if f.breaker.State() != gobreaker.StateClosed && f.try(f.ctx, f.recover) != nil {
+		if c.breaker.State() != gobreaker.StateClosed && c.try(c.ctx, c.recover) != nil {
 			continue
 		}
-		_ = f.do(f.ctx, f.routes.forget) // what came in while it recovered
-		f.limiter.replayLocalCounts()
+		_ = c.do(c.ctx, c.routes.deleteStale) // those that became stale during recover
+		c.limiter.replayLocalCounts()
 	}
 }
 
-// recover finds out whether Redis is back, and has it forget what may be out of
-// date before anybody asks for it.
-func (f *Coordination) recover(ctx context.Context) error {
-	if err := f.probe(ctx); err != nil {
+// recover probes Redis and deletes stale routes from it, before the circuit breaker closes and callers read them.
+func (c *Coordination) recover(ctx context.Context) error {
+	if err := c.probe(ctx); err != nil {
 		return err
 	}
-	return f.routes.forget(ctx)
+	return c.routes.deleteStale(ctx)
 }
 
-// libraryLog is go-redis' log.
+// libraryLog passes the messages of go-redis to a log.
 type libraryLog struct{ log *slog.Logger }
 
-// Printf is what go-redis calls.
+// Printf logs a message of go-redis.
 func (l libraryLog) Printf(ctx context.Context, format string, args ...any) {
 	if l.log.Enabled(ctx, slog.LevelDebug) {
-		l.log.DebugContext(ctx, "go-redis: "+fmt.Sprintf(format, args...))
+		l.log.DebugContext(ctx, "go-redis message", "text", fmt.Sprintf(format, args...))
 	}
 }

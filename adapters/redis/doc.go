@@ -1,37 +1,44 @@
-// Package redis shares routes, limits, events and invalidations between the processes
-// that work on one store, through a Redis server, cluster or sentinel group.
+// Package redis shares routes, limits, events and invalidations between the processes that work on one store. It works
+// with a Redis server, a cluster or a sentinel group.
 //
-// Redis is a cache and a means of coordination here, never the truth. A [Coordination] opens while it
-// is down, and works on while it is down, slow, flushed, paused or failing over:
+// Redis is a cache and a means of coordination, never the source of truth. A [Coordination] opens and works while Redis is
+// down, slow, flushed, paused or failing over:
 //
-//   - Every call of Redis is bounded in time. After one that fails none is made,
-//     until Redis has answered a probe, which is tried twice a second.
-//   - Routes are not found meanwhile, so that callers read the store, but for those
-//     that this process has put within the last second. What could not be put or
-//     deleted is deleted when Redis is back; if this process ends before, or Redis
-//     itself loses a change by failing over, a route may be out of date for a minute.
-//   - Limits are counted by each process for itself, and no key is known at first. So
-//     where callers backfill from a history, as they do for messages, the bound is what the
-//     history lacks: uses of the same moment in other processes. Other limits hold for
-//     each process, so that in one window there may be as many times the limit as
-//     there are processes. When Redis is back it is told what was counted, or forgets
-//     what was backfilled, to be backfilled anew.
-//   - Publishing events fails, so that whoever publishes tries again. Invalidations become one
-//     with All, which is told when Redis is back.
+//	available ──── a call fails or times out ───▶ unavailable ──┐
+//	    ▲                                              │  ▲      │ a probe fails
+//	    └── a probe succeeds, stale routes are deleted ┘  └──────┘
 //
-// A window's times are those of the callers, to the millisecond; Redis' clock only
-// removes what nobody has to remember any more.
+// # While Redis is unavailable
 //
-// # Round trips
+//   - Each call of Redis is bounded by [Options.CallLimit]. After the first failure a circuit breaker stops further calls.
+//     A probe closes it; the coordination probes twice a second.
+//   - Routes are not found, so callers read the store. Only the routes that this process has put within the last second
+//     are found. The coordination remembers the changes that Redis missed and deletes those routes when Redis is back. If
+//     this process ends before, or a failover loses a change, a stale route lives for at most a minute.
+//   - Each process counts limits for itself and at first knows no key. For limits that callers backfill from a history, as
+//     they do for messages, only uses that the history lacks can exceed the limit: concurrent uses of other processes. Any
+//     other limit holds per process. When Redis is back, the coordination adds the local counts to it, and deletes
+//     backfilled keys so that they are backfilled again.
+//   - Publishing events fails, so the publisher tries again. Invalidations become one invalidation with All, which is
+//     published when Redis is back.
 //
-// Routes are kept in the process for a second, and changes of others arrive
-// through a subscription, so the send path asks Redis about a session once a second.
-// Calls of [Limiter.AllowN] that come together share round trips: what comes while
-// others are under way goes together with the next.
+// # Times
 //
-// # What is needed
+// The times of a window are those of the callers, to the millisecond. The clock of Redis only expires keys.
 //
-// Redis 6.0 or later, with the right to EVALSHA, EVAL, GET, SET, DEL, PUBLISH,
-// SUBSCRIBE and PING. Keys and channels begin with a prefix, channels with the database's
-// number after it, since Redis does not keep channels of databases apart.
+// # Decisions
+//
+// A process caches each route for a second, and a subscription delivers the changes of other processes. The send path
+// therefore asks Redis about a session once a second. The alternative, one GET for each send, would add a round trip to
+// every message.
+//
+// Concurrent calls of [Limiter.AllowN] share round trips: calls that arrive while a batch is on its way form the next
+// batch. The benchmark BenchmarkAllowN compares this with one script call for each AllowN. With Redis and no durable
+// store, the whole send path reached 0.66 to 0.72 of the rate of a bare proxy.
+//
+// # Requirements
+//
+// Redis 6.0 or later, with the right to run EVALSHA, EVAL, GET, SET, DEL, PUBLISH, SUBSCRIBE and PING. Keys and channels
+// begin with a prefix. Channels end with the number of the database, because Redis does not separate the channels of its
+// databases.
 package redis

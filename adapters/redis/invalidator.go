@@ -11,34 +11,35 @@ import (
 )
 
 const (
-	publishDelay  = 10 * time.Millisecond // what is told within it goes together
-	maxBatchedIDs = 1000                  // ids that may wait; more become All
+	publishDelay  = 10 * time.Millisecond // the first invalidation of a batch waits so long for others
+	maxBatchedIDs = 1000                  // a batch of more ids becomes All
 )
 
-// Invalidator implements [ports.Invalidator]. Nobody waits for Redis: what is told goes out
-// together after a moment, and as All if it is much or Redis was away meanwhile. Each
-// listener has a goroutine, until it is cancelled, and is told together what came while
-// it was busy. All comes whenever the coordination has been connected, the first time too.
+// Invalidator implements [ports.Invalidator]. Publish does not wait for Redis: a goroutine publishes invalidations in
+// batches. A batch becomes All if it is large or if Redis was unavailable meanwhile.
+//
+// Each subscriber has a goroutine. While a subscriber is busy, invalidations collect in one batch, which it receives next.
+// Subscribers receive All after each connection to Redis, even the first: earlier invalidations may have been lost.
 type Invalidator struct {
-	f           *Coordination
+	c           *Coordination
 	unpublished *invalidationBatch
 
-	mu        sync.Mutex
-	listeners []*invalidationListener
-	closed    bool
-	running   sync.WaitGroup
+	mu          sync.Mutex
+	subscribers []*invalidationSubscriber
+	closed      bool
+	running     sync.WaitGroup
 }
 
 var _ ports.Invalidator = (*Invalidator)(nil)
 
-func newInvalidator(f *Coordination) *Invalidator {
-	return &Invalidator{f: f, unpublished: newInvalidationBatch()}
+func newInvalidator(c *Coordination) *Invalidator {
+	return &Invalidator{c: c, unpublished: newInvalidationBatch()}
 }
 
 // Publish implements [ports.Invalidator].
-func (h *Invalidator) Publish(invalidation ports.Invalidation) { h.unpublished.add(invalidation) }
+func (i *Invalidator) Publish(invalidation ports.Invalidation) { i.unpublished.add(invalidation) }
 
-// invalidationMessage is an invalidation as it goes through the channel.
+// invalidationMessage is the JSON form of an invalidation in its channel.
 type invalidationMessage struct {
 	From     string   `json:"from"`
 	Sessions []string `json:"sessions,omitempty"`
@@ -47,123 +48,128 @@ type invalidationMessage struct {
 	All      bool     `json:"all,omitempty"`
 }
 
-// send tells what has gathered until the coordination is closed, and then once more.
-func (h *Invalidator) send() {
+// publishPending publishes batches until the coordination is closed, and then once more.
+func (i *Invalidator) publishPending() {
 	for closing := false; !closing; {
 		wait := publishDelay
 		select {
-		case <-h.f.ctx.Done():
-		case <-h.unpublished.wake:
-			if !h.f.up() {
-				wait = pulseEvery
+		case <-i.c.ctx.Done():
+		case <-i.unpublished.wake:
+			if !i.c.isUp() {
+				wait = probeInterval
 			}
 		}
 		select {
-		case <-h.f.ctx.Done():
+		case <-i.c.ctx.Done():
 		case <-time.After(wait):
 		}
-		call := h.f.do
-		if closing = h.f.ctx.Err() != nil; closing {
-			call = h.f.try
+		closing = i.c.ctx.Err() != nil
+		call := i.c.do
+		if closing {
+			call = i.c.try // do refuses calls of a closed coordination
 		}
-		invalidation, some := h.unpublished.take()
-		if !some {
+		invalidation, ok := i.unpublished.drain()
+		if !ok {
 			continue
 		}
-		if call(context.Background(), func(ctx context.Context) error { return h.publish(ctx, invalidation) }) != nil {
-			h.unpublished.add(ports.Invalidation{All: true})
+		err := call(context.Background(), func(ctx context.Context) error { return i.publish(ctx, invalidation) })
+		if err != nil {
+			i.unpublished.add(ports.Invalidation{All: true})
 		}
 	}
 }
 
-func (h *Invalidator) publish(ctx context.Context, invalidation ports.Invalidation) error {
-	message, err := json.Marshal(invalidationMessage{h.f.id, invalidation.Sessions, invalidation.Workers, invalidation.Users, invalidation.All})
+func (i *Invalidator) publish(ctx context.Context, invalidation ports.Invalidation) error {
+	message, err := json.Marshal(invalidationMessage{
+		i.c.id, invalidation.Sessions, invalidation.Workers, invalidation.Users, invalidation.All,
+	})
 	if err != nil {
 		return err
 	}
-	return h.f.rdb.Publish(ctx, h.f.channels.invalidations, message).Err()
+	return i.c.rdb.Publish(ctx, i.c.channels.invalidations, message).Err()
 }
 
-// Subscribe implements [ports.Invalidator]. cancel does not wait for a call of fn that has
-// begun, so fn may call it too.
-func (h *Invalidator) Subscribe(fn func(ports.Invalidation)) (cancel func()) {
-	l := &invalidationListener{pending: newInvalidationBatch(), done: make(chan struct{})}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.closed {
+// Subscribe implements [ports.Invalidator]. cancel does not wait for a call of fn that has begun, so fn may call cancel.
+func (i *Invalidator) Subscribe(fn func(ports.Invalidation)) (cancel func()) {
+	s := &invalidationSubscriber{pending: newInvalidationBatch(), done: make(chan struct{})}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.closed {
 		return func() {}
 	}
-	h.listeners = append(h.listeners, l)
-	h.running.Go(func() { l.run(fn) })
-	return func() {
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		if i := slices.Index(h.listeners, l); i >= 0 {
-			h.listeners = slices.Delete(h.listeners, i, i+1)
-			close(l.done)
-		}
+	i.subscribers = append(i.subscribers, s)
+	i.running.Go(func() { s.run(fn) })
+	return func() { i.unsubscribe(s) }
+}
+
+func (i *Invalidator) unsubscribe(s *invalidationSubscriber) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if at := slices.Index(i.subscribers, s); at >= 0 {
+		i.subscribers = slices.Delete(i.subscribers, at, at+1)
+		close(s.done)
 	}
 }
 
-// receive passes on what another process tells.
-func (h *Invalidator) receive(message string) {
-	var t invalidationMessage
-	if json.Unmarshal([]byte(message), &t) != nil {
-		t.All = true // in whatever words, something has changed
+// receive delivers the invalidation of a message, unless this process has published it.
+func (i *Invalidator) receive(message string) {
+	var m invalidationMessage
+	if json.Unmarshal([]byte(message), &m) != nil {
+		m.All = true // a newer version of this package: anything may have changed
 	}
-	if t.From != h.f.id {
-		h.pass(ports.Invalidation{Sessions: t.Sessions, Workers: t.Workers, Users: t.Users, All: t.All})
-	}
-}
-
-// reportGap notes that something may have been told that did not arrive.
-func (h *Invalidator) reportGap() { h.pass(ports.Invalidation{All: true}) }
-
-func (h *Invalidator) pass(invalidation ports.Invalidation) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for _, l := range h.listeners {
-		l.pending.add(invalidation)
+	if m.From != i.c.id {
+		i.deliver(ports.Invalidation{Sessions: m.Sessions, Workers: m.Workers, Users: m.Users, All: m.All})
 	}
 }
 
-func (h *Invalidator) close() {
-	h.mu.Lock()
-	h.closed = true
-	for _, l := range h.listeners {
-		close(l.done)
+// deliver adds an invalidation to the batch of every subscriber.
+func (i *Invalidator) deliver(invalidation ports.Invalidation) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	for _, s := range i.subscribers {
+		s.pending.add(invalidation)
 	}
-	h.listeners = nil
-	h.mu.Unlock()
-	h.running.Wait()
 }
 
-type invalidationListener struct {
+// close ends all subscriptions and waits for calls of subscribers that have begun.
+func (i *Invalidator) close() {
+	i.mu.Lock()
+	i.closed = true
+	for _, s := range i.subscribers {
+		close(s.done)
+	}
+	i.subscribers = nil
+	i.mu.Unlock()
+	i.running.Wait()
+}
+
+// invalidationSubscriber calls one function with batches of invalidations.
+type invalidationSubscriber struct {
 	pending *invalidationBatch
-	done    chan struct{}
+	done    chan struct{} // closed when the subscription ends
 }
 
-func (l *invalidationListener) run(fn func(ports.Invalidation)) {
+func (s *invalidationSubscriber) run(fn func(ports.Invalidation)) {
 	for {
 		select {
-		case <-l.done:
+		case <-s.done:
 			return
-		case <-l.pending.wake:
+		case <-s.pending.wake:
 		}
 		select {
-		case <-l.done:
+		case <-s.done:
 			return
 		default:
 		}
-		if invalidation, some := l.pending.take(); some {
+		if invalidation, ok := s.pending.drain(); ok {
 			fn(invalidation)
 		}
 	}
 }
 
-// invalidationBatch is invalidations put together.
+// invalidationBatch merges invalidations. Its methods may be called concurrently.
 type invalidationBatch struct {
-	wake chan struct{} // gets one when there is something to take
+	wake chan struct{} // receives when the batch is not empty
 
 	mu                       sync.Mutex
 	sessions, workers, users map[string]struct{}
@@ -176,51 +182,58 @@ func newInvalidationBatch() *invalidationBatch {
 	}
 }
 
-func (g *invalidationBatch) add(invalidation ports.Invalidation) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.all = g.all || invalidation.All
-	for _, part := range []struct {
-		to  map[string]struct{}
-		ids []string
-	}{{g.sessions, invalidation.Sessions}, {g.workers, invalidation.Workers}, {g.users, invalidation.Users}} {
-		for _, id := range part.ids {
-			if g.all {
-				break
-			}
-			part.to[id] = struct{}{}
-			g.all = g.size() > maxBatchedIDs
-		}
-	}
-	if !g.all && g.size() == 0 {
+// add adds the ids of an invalidation. If the batch becomes too large, it becomes All.
+func (b *invalidationBatch) add(invalidation ports.Invalidation) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.all = b.all || invalidation.All
+	b.addIDs(b.sessions, invalidation.Sessions)
+	b.addIDs(b.workers, invalidation.Workers)
+	b.addIDs(b.users, invalidation.Users)
+	if b.isEmpty() {
 		return
 	}
 	select {
-	case g.wake <- struct{}{}:
+	case b.wake <- struct{}{}:
 	default:
 	}
 }
 
-func (g *invalidationBatch) size() int { return len(g.sessions) + len(g.workers) + len(g.users) }
+func (b *invalidationBatch) addIDs(to map[string]struct{}, ids []string) {
+	for _, id := range ids {
+		if b.all {
+			return
+		}
+		to[id] = struct{}{}
+		b.all = b.size() > maxBatchedIDs
+	}
+}
 
-// take empties the gathering, and reports whether there was anything.
-func (g *invalidationBatch) take() (invalidation ports.Invalidation, some bool) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if !g.all && g.size() == 0 {
+func (b *invalidationBatch) size() int { return len(b.sessions) + len(b.workers) + len(b.users) }
+
+func (b *invalidationBatch) isEmpty() bool { return !b.all && b.size() == 0 }
+
+// drain empties the batch and returns it as one invalidation. ok is false if the batch was empty.
+func (b *invalidationBatch) drain() (invalidation ports.Invalidation, ok bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.isEmpty() {
 		return invalidation, false
 	}
-	if invalidation.All = g.all; !g.all {
-		invalidation.Sessions, invalidation.Workers, invalidation.Users = drain(g.sessions), drain(g.workers), drain(g.users)
+	if b.all {
+		invalidation.All = true
+	} else {
+		invalidation.Sessions, invalidation.Workers, invalidation.Users = keysIn(b.sessions), keysIn(b.workers), keysIn(b.users)
 	}
-	clear(g.sessions)
-	clear(g.workers)
-	clear(g.users)
-	g.all = false
+	clear(b.sessions)
+	clear(b.workers)
+	clear(b.users)
+	b.all = false
 	return invalidation, true
 }
 
-func drain(set map[string]struct{}) (ids []string) {
+// keysIn returns the keys of a set, or nil if it is empty.
+func keysIn(set map[string]struct{}) (ids []string) {
 	for id := range set {
 		ids = append(ids, id)
 	}

@@ -16,25 +16,24 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// Routes implements [ports.Routes]. What other processes put arrives at once, as
-// long as the connection holds, and within a second in any case.
+// Routes implements [ports.Routes]. A change by another process arrives at once while the subscription is connected, and
+// otherwise within a second, when the cached route expires.
 //
-// Redis keeps a route for a minute after it was put, so whatever went wrong, nobody
-// finds for longer one that is out of date.
+// Redis keeps a route for a minute after a put. That bounds how long a stale route lives, whatever fails.
 type Routes struct {
-	f      *Coordination
+	c      *Coordination
 	prefix string
 	cache  *routeCache
 
-	mu     sync.Mutex
-	missed map[string]struct{} // ids whose route in Redis may be out of date
+	mu    sync.Mutex
+	stale map[string]struct{} // ids of sessions whose route in Redis may have missed a change
 }
 
 var _ ports.Routes = (*Routes)(nil)
 
 const (
-	routeLife = time.Minute
-	maxMissed = 100_000 // the routes of those beyond run out by themselves
+	routeTTL = time.Minute
+	maxStale = 100_000 // the stale routes of further sessions expire by themselves
 )
 
 //go:embed put.lua
@@ -42,12 +41,12 @@ var putSource string
 
 var putScript = redis.NewScript(putSource)
 
-func newRoutes(f *Coordination) *Routes {
-	return &Routes{f: f, prefix: f.prefix + "route:", cache: newRouteCache(), missed: make(map[string]struct{})}
+func newRoutes(c *Coordination) *Routes {
+	return &Routes{c: c, prefix: c.prefix + "route:", cache: newRouteCache(), stale: make(map[string]struct{})}
 }
 
-// Get implements [ports.Routes]. While Redis is away, only what this process has put
-// within the last second is found.
+// Get implements [ports.Routes]. While Redis is unavailable it finds only the routes that this process has put within the
+// last second.
 func (r *Routes) Get(ctx context.Context, sessionID string) (ports.Route, error) {
 	if err := ctx.Err(); err != nil {
 		return ports.Route{}, err
@@ -55,10 +54,11 @@ func (r *Routes) Get(ctx context.Context, sessionID string) (ports.Route, error)
 	if route, found := r.cache.get(sessionID); found {
 		return route, nil
 	}
-	since := r.cache.mark(sessionID)
+	before := r.cache.deletionsOf(sessionID)
 	var text string
-	err := r.f.do(ctx, func(ctx context.Context) (err error) {
-		if text, err = r.f.rdb.Get(ctx, r.prefix+sessionID).Result(); errors.Is(err, redis.Nil) {
+	err := r.c.do(ctx, func(ctx context.Context) (err error) {
+		text, err = r.c.rdb.Get(ctx, r.prefix+sessionID).Result()
+		if errors.Is(err, redis.Nil) {
 			return nil
 		}
 		return err
@@ -67,119 +67,119 @@ func (r *Routes) Get(ctx context.Context, sessionID string) (ports.Route, error)
 	if err != nil || !ok || route.SessionID != sessionID {
 		return ports.Route{}, ports.ErrNotFound
 	}
-	r.cache.keepRead(route, since)
+	r.cache.addRead(route, before)
 	return route, nil
 }
 
-// Put implements [ports.Routes]. It succeeds without Redis.
+// Put implements [ports.Routes]. It succeeds even if Redis is unavailable.
 func (r *Routes) Put(ctx context.Context, route ports.Route) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	since := r.cache.mark(route.SessionID)
+	before := r.cache.deletionsOf(route.SessionID)
 	var higher string
-	err := r.f.do(ctx, func(ctx context.Context) (err error) {
-		higher, err = putScript.Run(ctx, r.f.rdb, []string{r.prefix + route.SessionID}, encodeRoute(route),
-			routeLife.Milliseconds(), r.f.channels.routes, r.f.id+putMark).Text()
+	err := r.c.do(ctx, func(ctx context.Context) (err error) {
+		higher, err = putScript.Run(ctx, r.c.rdb, []string{r.prefix + route.SessionID}, encodeRoute(route),
+			routeTTL.Milliseconds(), r.c.channels.routes, r.c.id+putTag).Text()
 		return err
 	})
 	if err != nil {
-		r.miss(route.SessionID)
-		since = r.cache.mark(route.SessionID) // losing Redis has emptied it
-	} else if there, ok := decodeRoute(higher); ok {
-		route = there
+		r.markStale(route.SessionID)
+		before = r.cache.deletionsOf(route.SessionID) // the failure may have cleared the cache
+	} else if stored, ok := decodeRoute(higher); ok {
+		route = stored
 	}
-	r.cache.put(route, since)
+	r.cache.put(route, before)
 	return nil
 }
 
-// Delete implements [ports.Routes]. It succeeds without Redis.
+// Delete implements [ports.Routes]. It succeeds even if Redis is unavailable.
 func (r *Routes) Delete(ctx context.Context, sessionID string) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	err := r.f.do(ctx, func(ctx context.Context) error { return r.remove(ctx, r.f.rdb, sessionID) })
+	err := r.c.do(ctx, func(ctx context.Context) error { return r.deleteInRedis(ctx, r.c.rdb, sessionID) })
 	r.cache.delete(sessionID)
 	if err != nil {
-		r.miss(sessionID)
+		r.markStale(sessionID)
 	}
 	return nil
 }
 
-// deleteSource deletes a route and tells the channel.
+// deleteSource is a script that deletes a route and publishes the deletion.
 const deleteSource = "redis.call('DEL', KEYS[1]) return redis.call('PUBLISH', ARGV[1], ARGV[2])"
 
-func (r *Routes) remove(ctx context.Context, c redis.Cmdable, id string) error {
-	return c.Eval(ctx, deleteSource, []string{r.prefix + id}, r.f.channels.routes, r.f.id+deleteMark+id).Err()
+func (r *Routes) deleteInRedis(ctx context.Context, c redis.Cmdable, id string) error {
+	return c.Eval(ctx, deleteSource, []string{r.prefix + id}, r.c.channels.routes, r.c.id+deleteTag+id).Err()
 }
 
-func (r *Routes) miss(ids ...string) {
+// markStale records that the routes in Redis may have missed a change.
+func (r *Routes) markStale(ids ...string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, id := range ids {
-		if len(r.missed) < maxMissed {
-			r.missed[id] = struct{}{}
+		if len(r.stale) < maxStale {
+			r.stale[id] = struct{}{}
 		}
 	}
 }
 
-// takeMissed takes out some of the ids that were missed, at most limit of them.
-func (r *Routes) takeMissed(limit int) (ids []string) {
+// popStale removes and returns at most limit ids of stale routes.
+func (r *Routes) popStale(limit int) (ids []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for id := range r.missed {
+	for id := range r.stale {
 		if len(ids) == limit {
 			break
 		}
 		ids = append(ids, id)
-		delete(r.missed, id)
+		delete(r.stale, id)
 	}
 	return ids
 }
 
-// forget removes routes from Redis that have missed a change, as many as there is
-// time for.
-func (r *Routes) forget(ctx context.Context) error {
+// deleteStale deletes stale routes from Redis until none is left or the context ends.
+func (r *Routes) deleteStale(ctx context.Context) error {
 	for {
-		ids := r.takeMissed(maxBatch)
+		ids := r.popStale(maxBatch)
 		if len(ids) == 0 {
 			return nil
 		}
-		p := r.f.rdb.Pipeline()
+		p := r.c.rdb.Pipeline()
 		for _, id := range ids {
-			_ = r.remove(ctx, p, id) // it is not sent yet
+			_ = r.deleteInRedis(ctx, p, id) // Exec sends it and returns its error
 		}
 		if _, err := p.Exec(ctx); err != nil {
-			r.miss(ids...)
+			r.markStale(ids...)
 			return err
 		}
 	}
 }
 
-// What follows the sender's name in the channel of routes.
+// The kind of a message in the channel of routes. It follows the id of the sender.
 const (
-	putMark    = "+"
-	deleteMark = "-"
+	putTag    = "+"
+	deleteTag = "-"
 )
 
-// heard takes over what a process has put or deleted.
-func (r *Routes) heard(message string) {
+// receive applies a message of the channel of routes to the cache.
+func (r *Routes) receive(message string) {
 	if len(message) <= idLength {
 		return
 	}
 	from, kind, rest := message[:idLength], message[idLength:idLength+1], message[idLength+1:]
 	switch kind {
-	case deleteMark:
+	case deleteTag:
 		r.cache.applyDelete(rest)
-	case putMark:
-		if route, ok := decodeRoute(rest); ok && from != r.f.id {
+	case putTag:
+		if route, ok := decodeRoute(rest); ok && from != r.c.id {
 			r.cache.applyPut(route)
 		}
 	}
 }
 
-// stored is a route in Redis, after its Rev and a blank.
-type stored struct {
+// storedRoute is the JSON form of a route in Redis. The Rev and a blank precede it, so that put.lua can compare Revs.
+type storedRoute struct {
 	Session    string        `json:"s"`
 	User       string        `json:"u,omitempty"`
 	Worker     string        `json:"w,omitempty"`
@@ -189,7 +189,7 @@ type stored struct {
 }
 
 func encodeRoute(r ports.Route) string {
-	b, _ := json.Marshal(stored{r.SessionID, r.UserID, r.WorkerID, r.Generation, r.Status, r.Phone}) // never fails
+	b, _ := json.Marshal(storedRoute{r.SessionID, r.UserID, r.WorkerID, r.Generation, r.Status, r.Phone}) // has no error
 	return strconv.FormatInt(r.Rev, 10) + " " + string(b)
 }
 
@@ -202,7 +202,7 @@ func decodeRoute(text string) (ports.Route, bool) {
 	if err != nil {
 		return ports.Route{}, false
 	}
-	var s stored
+	var s storedRoute
 	if json.Unmarshal([]byte(rest), &s) != nil {
 		return ports.Route{}, false
 	}

@@ -8,9 +8,11 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// channels are what coordination is subscribed to.
+// channels names the channels of a coordination.
 type channels struct{ routes, events, invalidations string }
 
 func newChannels(prefix string, db int) channels {
@@ -21,82 +23,83 @@ func newChannels(prefix string, db int) channels {
 func (c channels) all() []string { return []string{c.routes, c.events, c.invalidations} }
 
 const (
-	pingEvery = 500 * time.Millisecond // through the subscription
-	silence   = 2 * time.Second        // after which it counts as broken
-	joinAgain = 200 * time.Millisecond // after it broke, on average
+	pingInterval   = 500 * time.Millisecond
+	receiveTimeout = 2 * time.Second        // a connection that receives nothing for so long counts as broken
+	reconnectDelay = 200 * time.Millisecond // on average
 )
 
-// subscribe keeps the one connection on which the coordination hears of everything.
-func (f *Coordination) subscribe() {
-	for told := false; f.ctx.Err() == nil; {
-		joined, err := f.listen()
-		f.routes.cache.clear()
+// subscribe keeps the connection that receives the messages of all channels.
+func (c *Coordination) subscribe() {
+	for warned := false; c.ctx.Err() == nil; {
+		joined, err := c.receive()
+		c.routes.cache.clear()
 		switch {
-		case f.ctx.Err() != nil:
+		case c.ctx.Err() != nil:
 		case joined:
-			told = false
-		case f.up() && !told:
-			told = true
-			f.log.Warn("Redis does not let us subscribe; is the user allowed to? Until it does, events of other processes do not arrive", "error", err)
+			warned = false
+		case c.isUp() && !warned:
+			warned = true
+			c.log.Warn("redis subscription refused", "error", err, "effect", "events of other processes do not arrive",
+				"check", "the user needs the right to SUBSCRIBE")
 		}
 		select {
-		case <-f.ctx.Done():
-		case <-time.After(joinAgain/2 + rand.N(joinAgain)):
+		case <-c.ctx.Done():
+		case <-time.After(reconnectDelay/2 + rand.N(reconnectDelay)):
 		}
 	}
 }
 
-// listen passes on what arrives until the connection breaks, and reports whether it
-// was subscribed at all.
-func (f *Coordination) listen() (joined bool, err error) {
-	s := f.rdb.Subscribe(f.ctx, f.channels.all()...)
+// receive handles messages until the connection breaks. joined reports whether Redis had accepted the subscription.
+func (c *Coordination) receive() (joined bool, err error) {
+	s := c.rdb.Subscribe(c.ctx, c.channels.all()...)
 	done := make(chan struct{})
 	var pings sync.WaitGroup
-	pings.Go(func() { ping(f.ctx, s, done) })
+	pings.Go(func() { ping(c.ctx, s, done) })
 	defer pings.Wait()
 	defer close(done)
-	shut := context.AfterFunc(f.ctx, func() { _ = s.Close() })
+	stopClosing := context.AfterFunc(c.ctx, func() { _ = s.Close() })
 	defer func() {
-		if shut() {
+		if stopClosing() {
 			_ = s.Close()
 		}
 	}()
-	answers := 0
+	confirmed := 0
 	for {
-		message, err := s.ReceiveTimeout(f.ctx, silence)
+		message, err := s.ReceiveTimeout(c.ctx, receiveTimeout)
 		if err != nil {
 			return joined, err
 		}
 		switch m := message.(type) {
 		case *redis.Subscription:
-			if answers++; answers == len(f.channels.all()) {
+			confirmed++
+			if confirmed == len(c.channels.all()) {
 				joined = true
-				f.routes.cache.clear()
-				f.invalidator.reportGap()
+				c.routes.cache.clear()
+				c.invalidator.deliver(ports.Invalidation{All: true}) // messages may have been lost
 			}
 		case *redis.Message:
 			switch m.Channel {
-			case f.channels.routes:
-				f.routes.heard(m.Payload)
-			case f.channels.events:
-				f.bus.heard(m.Payload)
-			case f.channels.invalidations:
-				f.invalidator.receive(m.Payload)
+			case c.channels.routes:
+				c.routes.receive(m.Payload)
+			case c.channels.events:
+				c.bus.receive(m.Payload)
+			case c.channels.invalidations:
+				c.invalidator.receive(m.Payload)
 			}
 		}
 	}
 }
 
-// ping has something arrive now and then.
+// ping sends pings until done is closed, so that a working connection receives something.
 func ping(ctx context.Context, s *redis.PubSub, done <-chan struct{}) {
-	beat := time.NewTicker(pingEvery)
-	defer beat.Stop()
+	ticker := time.NewTicker(pingInterval)
+	defer ticker.Stop()
 	for {
 		select {
 		case <-done:
 			return
-		case <-beat.C:
-			_ = s.Ping(ctx) // what does not get through is missed by listen
+		case <-ticker.C:
+			_ = s.Ping(ctx) // a lost ping lets receive time out
 		}
 	}
 }

@@ -11,39 +11,38 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
-// quiet leaves out what a connection would ask Redis Enterprise when it opens.
-func quiet() *maintnotifications.Config {
+// noMaintenanceNotifications turns off a handshake with Redis Enterprise on each new connection.
+func noMaintenanceNotifications() *maintnotifications.Config {
 	return &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 }
 
-// slack is how long connecting, and what has no limit of its own, may take at least.
-const slack = time.Second
+// minTimeout is the shortest timeout of a connection. Calls have shorter limits of their own.
+const minTimeout = time.Second
 
-// Check reports whether a URL is one that [Open] understands, without connecting.
+// Check returns an error if [Open] cannot use a URL. It does not connect.
 func Check(url string) error {
 	_, err := parse(url, 0)
 	return err
 }
 
-// target is where a URL leads.
+// target is the server, cluster or sentinel group of a URL.
 type target struct {
 	connect func() redis.UniversalClient
 	db      int
 	cluster bool // keys live on different servers
 }
 
-// parse reads a URL as go-redis does: with master_name it is that of a sentinel,
-// with addr that of a cluster. Calls are limited by their contexts and by no less
-// than the limit.
+// parse parses a URL as [Open] describes it. Contexts bound calls; the timeouts of connections are not below limit. Errors
+// never hold a password.
 func parse(raw string, limit time.Duration) (target, error) {
-	t, err := read(raw, limit)
+	t, err := parseURL(raw, limit)
 	if err == nil {
 		return t, nil
 	}
-	// Reasons may repeat what they are about. Behind the last @ there is no password.
+	// The error of a parser may quote its input. The part behind the last @ holds no password, so its error is safe.
 	scheme, rest, found := strings.Cut(raw, "://")
 	if at := strings.LastIndexByte(rest, '@'); found && at >= 0 {
-		if _, err = read(scheme+"://"+rest[at+1:], limit); err == nil {
+		if _, err := parseURL(scheme+"://"+rest[at+1:], limit); err == nil {
 			return target{}, fmt.Errorf("the URL is not valid: user and password end early; %s", form)
 		}
 	}
@@ -56,12 +55,13 @@ func parse(raw string, limit time.Duration) (target, error) {
 
 const form = "write it as redis://user:password@host:port/database, with special characters percent-encoded"
 
-func read(raw string, limit time.Duration) (target, error) {
+func parseURL(raw string, limit time.Duration) (target, error) {
 	u, err := url.Parse(raw)
 	if err != nil {
 		return target{}, err
 	}
-	switch query := u.Query(); {
+	query := u.Query()
+	switch {
 	case query.Has("master_name"):
 		o, err := redis.ParseFailoverURL(raw)
 		if err != nil {
@@ -81,7 +81,7 @@ func read(raw string, limit time.Duration) (target, error) {
 			&o.ContextTimeoutEnabled, &o.DisableIdentity, &o.MaxRetries, &o.DialerRetries, &o.PipelinePoolSize, &o.Protocol,
 			&o.DialTimeout, &o.ReadTimeout, &o.WriteTimeout,
 		}.tune(limit)
-		o.MaintNotificationsConfig = quiet()
+		o.MaintNotificationsConfig = noMaintenanceNotifications()
 		return target{connect: func() redis.UniversalClient { return redis.NewClusterClient(o) }, cluster: true}, nil
 	default:
 		o, err := redis.ParseURL(raw)
@@ -92,21 +92,20 @@ func read(raw string, limit time.Duration) (target, error) {
 			&o.ContextTimeoutEnabled, &o.DisableIdentity, &o.MaxRetries, &o.DialerRetries, &o.PipelinePoolSize, &o.Protocol,
 			&o.DialTimeout, &o.ReadTimeout, &o.WriteTimeout,
 		}.tune(limit)
-		o.MaintNotificationsConfig = quiet()
+		o.MaintNotificationsConfig = noMaintenanceNotifications()
 		return target{connect: func() redis.UniversalClient { return redis.NewClient(o) }, db: o.DB}, nil
 	}
 }
 
-// settings are those that all kinds of options have.
+// settings points to the fields that the options of servers, clusters and sentinels have in common.
 type settings struct {
 	contextTimeouts, noIdentity            *bool
 	retries, dials, pipelinePool, protocol *int
 	dialTimeout, readTimeout, writeTimeout *time.Duration
 }
 
-// tune has calls end when their context does, and fail at the first failure, since
-// the coordination knows what to do then. Protocol 2 does all that is needed, and looks for
-// no messages between answers, which saves a system call each.
+// tune makes calls end with their context, and turns off retries: the coordination handles failures itself. It selects
+// protocol 2. Protocol 3 would check for push messages before each answer, which costs a system call.
 func (s settings) tune(limit time.Duration) {
 	*s.contextTimeouts, *s.noIdentity = true, true
 	*s.retries, *s.dials = -1, 1
@@ -116,7 +115,7 @@ func (s settings) tune(limit time.Duration) {
 	}
 	for _, t := range []*time.Duration{s.dialTimeout, s.readTimeout, s.writeTimeout} {
 		if *t == 0 {
-			*t = max(slack, limit)
+			*t = max(minTimeout, limit)
 		}
 	}
 }

@@ -14,16 +14,15 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// TestTheLogIsReused writes far more than the log may hold, without a pause in
-// which it could be copied.
-func TestTheLogIsReused(t *testing.T) {
+// TestCheckpoint_WritesWithoutPause_ReuseTheLog writes far more than the log may hold.
+func TestCheckpoint_WritesWithoutPause_ReuseTheLog(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "store.db")
 	s, err := Open(t.Context(), path, Options{Migrate: true})
 	require.NoError(t, err)
-	s.checkpoints.copyAfter, s.checkpoints.reuseAfter, s.checkpoints.littleRest = 64, 200, 100
+	s.checkpoints.copyAfter, s.checkpoints.reuseAfter, s.checkpoints.smallRest = 64, 200, 100
 
 	value := string(make([]byte, 3000))
-	var round int // SQLite does not write what is there already
+	var round int // each value is new, because SQLite does not write an unchanged row
 	write := func(goroutines, each int) {
 		var wg sync.WaitGroup
 		round++
@@ -50,7 +49,7 @@ func TestTheLogIsReused(t *testing.T) {
 	const written = 8 * 500 * 4096
 	require.Less(t, size(), int64(written/2))
 
-	// A View that lasts keeps what it reads, and no more than that.
+	// While a View is open, the log keeps its snapshot and grows.
 	begun, end, ended := make(chan bool), make(chan bool), make(chan error, 1)
 	go func() {
 		ended <- s.View(context.Background(), func(ctx context.Context, tx *ports.Tx) error {
@@ -66,11 +65,11 @@ func TestTheLogIsReused(t *testing.T) {
 	require.Greater(t, size(), before)
 	close(end)
 	require.NoError(t, <-ended)
-	require.Eventually(t, func() bool { // once it has ended the log is reused
+	require.Eventually(t, func() bool { // after the View the log is reused
 		before := size()
 		write(1, 100)
 		return size() == before
 	}, 10*time.Second, time.Millisecond)
 	require.NoError(t, s.Close())
-	require.NoFileExists(t, path+"-wal", "Close leaves one file")
+	require.NoFileExists(t, path+"-wal", "Close leaves only the database")
 }

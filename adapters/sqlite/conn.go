@@ -15,7 +15,7 @@ import (
 	"github.com/switchyard-wa/switchyard/adapters/internal/sqlstore"
 )
 
-// access is what a connection is for.
+// access is the mode of a connection.
 type access string
 
 const (
@@ -23,16 +23,17 @@ const (
 	readOnly  access = "ro"
 )
 
-// dsn puts every setting where the driver applies it before anything else runs.
+// dsn returns the data source name of a connection. It holds all settings, so that the driver applies them before any
+// statement runs.
 func dsn(path string, a access, busy time.Duration) string {
 	v := url.Values{
 		"mode":             {string(a)},
-		"_mutex":           {"no"}, // one goroutine at a time
+		"_mutex":           {"no"}, // one goroutine at a time uses the connection
 		"_busy_timeout":    {strconv.FormatInt(max(busy.Milliseconds(), 1), 10)},
 		"_foreign_keys":    {"1"},
 		"_synchronous":     {"FULL"},
 		"_cache_size":      {"-8000"},
-		"_stmt_cache_size": {"32"}, // for the statements of lists
+		"_stmt_cache_size": {"32"}, // for statements of lists; conn keeps the others
 	}
 	if a == readOnly {
 		v.Set("_query_only", "1")
@@ -41,11 +42,11 @@ func dsn(path string, a access, busy time.Duration) string {
 		v.Set("_txlock", "immediate")
 		v.Set("_cache_size", "-64000")
 	}
-	u := url.URL{Path: "/" + strings.TrimPrefix(filepath.ToSlash(path), "/")} // a drive's letter needs the slash too
+	u := url.URL{Path: "/" + strings.TrimPrefix(filepath.ToSlash(path), "/")} // a path with a drive letter needs the slash too
 	return "file:" + u.EscapedPath() + "?" + v.Encode()
 }
 
-// control is a statement of transactions.
+// control is a statement that controls a transaction.
 type control int
 
 const (
@@ -56,23 +57,24 @@ const (
 	savepoint
 	release
 	rollbackTo
-	controls
+	controlCount
 )
 
-var controlSQL = [controls]string{
+var controlSQL = [controlCount]string{
 	"BEGIN", "BEGIN IMMEDIATE", "COMMIT", "ROLLBACK", "SAVEPOINT one", "RELEASE one", "ROLLBACK TO one",
 }
 
-// conn is a connection without the pool of database/sql around it, which costs
-// more than most statements. It keeps its statements prepared.
+// conn is a connection that keeps its statements prepared. It uses the driver directly, because the pool of database/sql
+// takes longer than most statements. One goroutine at a time uses it.
 type conn struct {
 	raw      *sqlite3.SQLiteConn
-	prepared []*sqlite3.SQLiteStmt // by index, then those of transactions
-	controls [controls]*sqlite3.SQLiteStmt
+	prepared []*sqlite3.SQLiteStmt // by [sqlstore.Statement.Index]
+	controls [controlCount]*sqlite3.SQLiteStmt
 	named    []driver.NamedValue
 	scratch  sqlstore.Scratch
 }
 
+// connect opens a connection.
 func connect(path string, a access, busy time.Duration) (*conn, error) {
 	opened, err := (&sqlite3.SQLiteDriver{ConnectHook: func(c *sqlite3.SQLiteConn) error {
 		return c.RegisterFunc(sqlstore.FoldFunction, strings.ToLower, true)
@@ -91,20 +93,22 @@ func connect(path string, a access, busy time.Duration) (*conn, error) {
 	return c, nil
 }
 
-// close needs every statement to be closed, or the file would stay open.
+// close closes the connection and its statements. SQLite keeps the file open until every statement is closed.
 func (c *conn) close() error {
 	for _, list := range [][]*sqlite3.SQLiteStmt{c.prepared, c.controls[:]} {
 		for _, s := range list {
 			if s != nil {
-				_ = s.Close() // repeats the error of its last run
+				_ = s.Close() // returns the error of the last run again
 			}
 		}
 	}
 	return translate(c.raw.Close())
 }
 
+// Scratch implements [sqlstore.Conn].
 func (c *conn) Scratch() *sqlstore.Scratch { return &c.scratch }
 
+// prepare returns the statement in *s, and prepares it on first use.
 func (c *conn) prepare(s **sqlite3.SQLiteStmt, sql string) (*sqlite3.SQLiteStmt, error) {
 	if *s == nil {
 		prepared, err := c.raw.Prepare(sql)
@@ -123,8 +127,7 @@ func (c *conn) bind(args []any) []driver.NamedValue {
 	return c.named[:len(args)]
 }
 
-// Exec does not stop when the context ends: the driver would need a goroutine
-// for each statement.
+// Exec implements [sqlstore.Conn]. It ignores the context: the driver would start a goroutine for each statement to watch it.
 func (c *conn) Exec(_ context.Context, s *sqlstore.Statement, args []any) (int64, error) {
 	p, err := c.prepare(&c.prepared[s.Index], s.SQL)
 	if err != nil {
@@ -137,31 +140,36 @@ func (c *conn) Exec(_ context.Context, s *sqlstore.Statement, args []any) (int64
 	return result.RowsAffected()
 }
 
+// Query implements [sqlstore.Conn]. Only long statements end with the context, for the same reason.
 func (c *conn) Query(ctx context.Context, s *sqlstore.Statement, args []any) (sqlstore.Rows, error) {
 	if !s.Long {
 		ctx = context.Background()
 	}
-	var rows driver.Rows
-	var err error
-	if s.Index < 0 {
-		rows, err = c.raw.QueryContext(ctx, s.SQL, c.bind(args))
-	} else if p, preparing := c.prepare(&c.prepared[s.Index], s.SQL); preparing != nil {
-		err = preparing
-	} else {
-		rows, err = p.QueryContext(ctx, c.bind(args))
-	}
+	rows, err := c.query(ctx, s, args)
 	if err != nil {
 		return nil, translate(err)
 	}
 	return rows, nil
 }
 
-// Script runs any number of statements.
+func (c *conn) query(ctx context.Context, s *sqlstore.Statement, args []any) (driver.Rows, error) {
+	if s.Index < 0 {
+		return c.raw.QueryContext(ctx, s.SQL, c.bind(args))
+	}
+	p, err := c.prepare(&c.prepared[s.Index], s.SQL)
+	if err != nil {
+		return nil, err
+	}
+	return p.QueryContext(ctx, c.bind(args))
+}
+
+// Script implements [sqlstore.Schema].
 func (c *conn) Script(_ context.Context, sql string) error {
 	_, err := c.raw.Exec(sql, nil)
 	return translate(err)
 }
 
+// control runs a statement that controls a transaction.
 func (c *conn) control(which control) error {
 	s, err := c.prepare(&c.controls[which], controlSQL[which])
 	if err == nil {
@@ -170,11 +178,10 @@ func (c *conn) control(which control) error {
 	return translate(err)
 }
 
-// idle reports whether there is no transaction. SQLite itself ends one after
-// some errors, such as a full disk.
+// idle reports whether no transaction is open. SQLite itself ends a transaction after some errors, such as a full disk.
 func (c *conn) idle() bool { return c.raw.AutoCommit() }
 
-// end makes sure that there is no transaction any more.
+// end rolls back the transaction, if one is open.
 func (c *conn) end() error {
 	if c.idle() {
 		return nil
@@ -182,7 +189,7 @@ func (c *conn) end() error {
 	return c.control(rollback)
 }
 
-// pragma runs a PRAGMA and gives the first row of its answer.
+// pragma runs a PRAGMA and returns the first row of its result.
 func (c *conn) pragma(format string, args ...any) ([]driver.Value, error) {
 	rows, err := c.raw.QueryContext(context.Background(), "PRAGMA "+fmt.Sprintf(format, args...), nil)
 	if err != nil {

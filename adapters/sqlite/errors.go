@@ -10,20 +10,17 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// Errors besides those of package ports.
+// Errors in addition to those of package ports.
 var (
-	// ErrBusy: another process kept the file to itself for longer than
-	// [Options.BusyTimeout].
+	// ErrBusy means that another process held the file for longer than [Options.BusyTimeout].
 	ErrBusy = errors.New("sqlite: another process holds the database")
-	// ErrOutdated: the schema is older than this binary's, and [Options.Migrate]
-	// is not set.
+	// ErrOutdated means that the schema is older than this binary's and [Options.Migrate] is not set.
 	ErrOutdated = sqlstore.ErrOutdated
-	// ErrNewer: the schema is one that this binary does not know.
+	// ErrNewer means that a newer binary has upgraded the schema.
 	ErrNewer = sqlstore.ErrNewer
 )
 
-// translate puts an error of the driver into the words of this package and of
-// ports.
+// translate translates an error of the driver into an error of this package or of package ports.
 func translate(err error) error {
 	var e sqlite3.Error
 	if !errors.As(err, &e) {

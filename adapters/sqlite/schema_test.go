@@ -13,7 +13,7 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-func TestANewerSchemaIsRefused(t *testing.T) {
+func TestOpen_NewerSchema_IsRefused(t *testing.T) {
 	ctx, path := t.Context(), filepath.Join(t.TempDir(), "store.db")
 	s, err := Open(ctx, path, Options{Migrate: true})
 	require.NoError(t, err)
@@ -31,10 +31,10 @@ func TestANewerSchemaIsRefused(t *testing.T) {
 	require.Less(t, latest, version)
 }
 
-// TestAMigrationIsAllOrNothing has the first migration fail half-way.
-func TestAMigrationIsAllOrNothing(t *testing.T) {
+// TestOpen_MigrationFailsHalfway_LeavesNothing makes the first migration fail at an existing table.
+func TestOpen_MigrationFailsHalfway_LeavesNothing(t *testing.T) {
 	ctx, path := t.Context(), filepath.Join(t.TempDir(), "store.db")
-	require.NoError(t, makeFile(path, true))
+	require.NoError(t, ensureFile(path))
 	c, err := connect(path, readWrite, 1)
 	require.NoError(t, err)
 	require.NoError(t, c.Script(ctx, "CREATE TABLE settings (mine)"))
@@ -47,20 +47,19 @@ func TestAMigrationIsAllOrNothing(t *testing.T) {
 	require.NoError(t, err)
 	defer func() { require.NoError(t, c.close()) }()
 	tables, err := c.pragma("table_list(users)")
-	require.Error(t, err, "there is no such row but %v", tables)
+	require.Error(t, err, "no table is left, but %v", tables)
 	require.NoError(t, c.Script(ctx, "DROP TABLE settings"))
 	s, err := Open(ctx, path, Options{Migrate: true})
 	require.NoError(t, err)
 	require.NoError(t, s.Close())
 }
 
-// TestAnOlderSchemaIsUpgraded has a database of version 1, dumped with rows in
-// it when that was the latest.
-func TestAnOlderSchemaIsUpgraded(t *testing.T) {
+// TestOpen_SchemaOfVersion1_IsUpgraded upgrades a dump of a database with rows. Version 1 wrote the dump.
+func TestOpen_SchemaOfVersion1_IsUpgraded(t *testing.T) {
 	ctx, path := t.Context(), filepath.Join(t.TempDir(), "store.db")
 	dump, err := os.ReadFile("testdata/version-1.sql")
 	require.NoError(t, err)
-	require.NoError(t, makeFile(path, true))
+	require.NoError(t, ensureFile(path))
 	c, err := connect(path, readWrite, 1)
 	require.NoError(t, err)
 	require.NoError(t, c.Script(ctx, string(dump)))
@@ -82,13 +81,13 @@ func TestAnOlderSchemaIsUpgraded(t *testing.T) {
 	require.NoError(t, s.Update(ctx, func(ctx context.Context, tx *ports.Tx) error {
 		session, err := tx.Sessions.Get(ctx, "s1")
 		require.NoError(t, err)
-		was := domain.NewSession("s1", "u1", "Support line", "two\nlines", at(2))
-		was.Intent, was.Status, was.StatusAt, was.WasConnected = domain.Up, domain.Connected, at(4), true
-		was.WorkerID, was.Generation, was.AssignedAt, was.CredentialsWorkerID = "w1", 3, at(3), "w1"
-		was.PhoneNumber, was.DueAt = "6281234567890", at(9)
-		was.QR = domain.QR{Code: "2@abc", Image: []byte("\x89PNG\x00\xff"), ExpiresAt: at(3)}
-		was.Rev = session.Rev
-		require.Equal(t, was, session)
+		want := domain.NewSession("s1", "u1", "Support line", "two\nlines", at(2))
+		want.Intent, want.Status, want.StatusAt, want.WasConnected = domain.Up, domain.Connected, at(4), true
+		want.WorkerID, want.Generation, want.AssignedAt, want.CredentialsWorkerID = "w1", 3, at(3), "w1"
+		want.PhoneNumber, want.DueAt = "6281234567890", at(9)
+		want.QR = domain.QR{Code: "2@abc", Image: []byte("\x89PNG\x00\xff"), ExpiresAt: at(3)}
+		want.Rev = session.Rev
+		require.Equal(t, want, session)
 		session.ClaimedBy, session.ClaimedUntil = "r1", at(10)
 		require.NoError(t, tx.Sessions.Put(ctx, session))
 		claimed, err := tx.Sessions.ClaimedBy(ctx, "r1")

@@ -18,26 +18,23 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// Options of a store. The zero value works with a file whose schema is up to
-// date.
+// Options configure a store. The zero value opens a file whose schema is up to date.
 type Options struct {
-	// Migrate makes the file if it is not there and brings its schema up to
-	// date; otherwise a schema that is not up to date is [ErrOutdated].
+	// Migrate creates a missing file and upgrades its schema. Without it, Open returns [ErrOutdated] for an older schema.
 	Migrate bool
-	// Readers is how many Views run at a time; 0 means 4.
+	// Readers is the number of Views that run concurrently. 0 means 4.
 	Readers int
-	// BusyTimeout is how long to wait for another process that writes; 0 means
-	// 5 s.
+	// BusyTimeout bounds how long the store waits for another process that writes. 0 means 5 s.
 	BusyTimeout time.Duration
 }
 
-// Store implements [ports.Store].
+// Store implements [ports.Store]. The package comment describes how it runs Views and Updates.
 type Store struct {
-	body        *sqlstore.Queries
+	queries     *sqlstore.Queries
 	writer      *writer
 	checkpoints *checkpointer
-	readers     chan *conn
-	all         []*conn // the readers
+	idleReaders chan *conn
+	readers     []*conn
 	closed      chan struct{}
 	closing     sync.Once
 	closeErr    error
@@ -45,9 +42,8 @@ type Store struct {
 
 var _ ports.Store = (*Store)(nil)
 
-// Open opens the database in a file. The path is taken as it is: no character
-// of it has a meaning, and it does not name a database in memory. A file that
-// Open makes can be read and written by its owner alone.
+// Open opens the database in a file. No character of the path has a special meaning, and no path names a database in memory.
+// Only the owner can read and write a file that Open creates.
 func Open(ctx context.Context, path string, o Options) (*Store, error) {
 	if o.Readers <= 0 {
 		o.Readers = 4
@@ -55,20 +51,25 @@ func Open(ctx context.Context, path string, o Options) (*Store, error) {
 	if o.BusyTimeout <= 0 {
 		o.BusyTimeout = 5 * time.Second
 	}
-	path, err := check(path)
+	path, err := resolvePath(path)
 	if err != nil {
 		return nil, err
 	}
-	if err := makeFile(path, o.Migrate); err != nil {
+	prepare := requireFile
+	if o.Migrate {
+		prepare = ensureFile
+	}
+	if err := prepare(path); err != nil {
 		return nil, err
 	}
-	s := &Store{body: sqlstore.SQLite(), readers: make(chan *conn, o.Readers), closed: make(chan struct{})}
+	s := &Store{queries: sqlstore.SQLite(), idleReaders: make(chan *conn, o.Readers), closed: make(chan struct{})}
 	if err := s.open(ctx, path, o); err != nil {
 		return nil, fmt.Errorf("opening %s: %w", path, err)
 	}
 	return s, nil
 }
 
+// open opens all connections and starts the goroutines. It closes the connections if it fails.
 func (s *Store) open(ctx context.Context, path string, o Options) (err error) {
 	var opened []*conn
 	defer func() {
@@ -79,20 +80,20 @@ func (s *Store) open(ctx context.Context, path string, o Options) (err error) {
 		}
 	}()
 	next := func(a access) (*conn, error) {
-		c, err := patiently(ctx, o.BusyTimeout, func() (*conn, error) { return connect(path, a, o.BusyTimeout) })
+		c, err := retryWhileBusy(ctx, o.BusyTimeout, func() (*conn, error) { return connect(path, a, o.BusyTimeout) })
 		if err == nil {
 			opened = append(opened, c)
 		}
 		return c, err
 	}
-	writing, err := next(readWrite)
+	writerConn, err := next(readWrite)
 	if err != nil {
 		return err
 	}
-	if err := prepareFile(ctx, writing, o.Migrate); err != nil {
+	if err := prepareDatabase(ctx, writerConn, o); err != nil {
 		return err
 	}
-	copying, err := next(readWrite)
+	checkpointConn, err := next(readWrite)
 	if err != nil {
 		return err
 	}
@@ -101,19 +102,19 @@ func (s *Store) open(ctx context.Context, path string, o Options) (err error) {
 			return err
 		}
 	}
-	s.all = opened[2:]
-	for _, c := range s.all {
-		s.readers <- c
+	s.readers = opened[2:]
+	for _, c := range s.readers {
+		s.idleReaders <- c
 	}
-	s.writer = newWriter(s, writing)
-	s.checkpoints = newCheckpointer(copying, s.writer)
+	s.writer = newWriter(s, writerConn)
+	s.checkpoints = newCheckpointer(checkpointConn, s.writer)
 	s.writer.start()
 	s.checkpoints.start()
 	return nil
 }
 
-// prepareFile sees to the mode and the schema of the file.
-func prepareFile(ctx context.Context, c *conn, migrate bool) error {
+// prepareDatabase checks the journal mode, turns off automatic checkpoints, and checks or upgrades the schema.
+func prepareDatabase(ctx context.Context, c *conn, o Options) error {
 	mode, err := c.pragma("journal_mode")
 	if err != nil {
 		return err
@@ -121,25 +122,25 @@ func prepareFile(ctx context.Context, c *conn, migrate bool) error {
 	if mode[0] != driver.Value("wal") {
 		return fmt.Errorf("sqlite: the file cannot have a write-ahead log; is it on a network file system? (journal mode %v)", mode[0])
 	}
-	if _, err := c.pragma("wal_autocheckpoint = 0"); err != nil { // see checkpointer
+	if _, err := c.pragma("wal_autocheckpoint = 0"); err != nil { // the checkpointer runs them
 		return err
 	}
-	body := sqlstore.SQLite()
-	if !migrate {
-		return body.Check(ctx, c)
+	queries := sqlstore.SQLite()
+	if !o.Migrate {
+		return queries.Check(ctx, c)
 	}
 	if err := c.control(beginWrite); err != nil {
 		return err
 	}
-	if err := body.Migrate(ctx, c); err != nil {
+	if err := queries.Migrate(ctx, c); err != nil {
 		return errors.Join(err, c.end())
 	}
 	return c.control(commit)
 }
 
-// patiently repeats what another process is in the way of: while a file
-// becomes one with a write-ahead log, SQLite does not wait by itself.
-func patiently[V any](ctx context.Context, limit time.Duration, try func() (V, error)) (V, error) {
+// retryWhileBusy repeats try while SQLite reports that another process holds the file. SQLite itself does not wait while
+// another process switches the file to a write-ahead log.
+func retryWhileBusy[V any](ctx context.Context, limit time.Duration, try func() (V, error)) (V, error) {
 	for end := time.Now().Add(limit); ; {
 		v, err := try()
 		var e sqlite3.Error
@@ -154,8 +155,8 @@ func patiently[V any](ctx context.Context, limit time.Duration, try func() (V, e
 	}
 }
 
-// check refuses paths that cannot be meant, and returns an absolute one.
-func check(path string) (string, error) {
+// resolvePath returns the absolute path. It refuses paths that are certainly mistakes.
+func resolvePath(path string) (string, error) {
 	switch {
 	case path == "":
 		return "", errors.New("sqlite: the path of the database is empty")
@@ -171,15 +172,17 @@ func check(path string) (string, error) {
 	return path, nil
 }
 
-// makeFile sees to it that there is a file, so that SQLite need not make one
-// that others can read.
-func makeFile(path string, create bool) error {
-	if !create {
-		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("%w: there is no %s", ErrOutdated, path)
-		}
-		return nil
+// requireFile returns [ErrOutdated] if the file is missing.
+func requireFile(path string) error {
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: there is no %s", ErrOutdated, path)
 	}
+	return nil
+}
+
+// ensureFile creates the file if it is missing, readable by its owner alone. A file that SQLite creates is readable by
+// others.
+func ensureFile(path string) error {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, fs.ErrExist) {
 		return nil
@@ -195,22 +198,23 @@ func makeFile(path string, create bool) error {
 		return fmt.Errorf("sqlite: %w", err)
 	}
 	defer func() { _ = dir.Close() }()
-	_ = dir.Sync() // so that the name survives too; not every system can
+	_ = dir.Sync() // makes the file's name durable, on systems that can sync a directory
 	return nil
 }
 
-// Status gives the version of the schema in the file, 0 if there is none, and
-// the version that this binary works with. It changes nothing.
+// Status returns the version of the schema in the file, or 0 if there is none, and the version that this binary works with.
+// It changes nothing.
 func Status(ctx context.Context, path string) (version, latest int, err error) {
 	latest = sqlstore.Latest()
-	if path, err = check(path); err != nil {
+	path, err = resolvePath(path)
+	if err != nil {
 		return 0, latest, err
 	}
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		return 0, latest, nil
 	}
 	const wait = 5 * time.Second
-	c, err := patiently(ctx, wait, func() (*conn, error) { return connect(path, readOnly, wait) })
+	c, err := retryWhileBusy(ctx, wait, func() (*conn, error) { return connect(path, readOnly, wait) })
 	if err != nil {
 		return 0, latest, err
 	}
@@ -233,22 +237,22 @@ func (s *Store) View(ctx context.Context, fn func(ctx context.Context, tx *ports
 	}
 	var c *conn
 	select {
-	case c = <-s.readers:
+	case c = <-s.idleReaders:
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-s.closed:
 		return ports.ErrClosed
 	}
-	defer func() { s.readers <- c }()
+	defer func() { s.idleReaders <- c }()
 	if err := c.control(beginRead); err != nil {
 		return err
 	}
-	defer func() { // also if fn panics, or ends its goroutine
-		if ending := c.end(); err == nil {
-			err = ending
+	defer func() { // runs even if fn panics or ends its goroutine
+		if endErr := c.end(); err == nil {
+			err = endErr
 		}
 	}()
-	return s.body.Begin(ctx, c, s, false).Run(fn)
+	return s.queries.Begin(ctx, c, s, sqlstore.ReadOnly).Run(fn)
 }
 
 // Update implements [ports.Store].
@@ -259,24 +263,23 @@ func (s *Store) Update(ctx context.Context, fn func(ctx context.Context, tx *por
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return s.writer.do(ctx, fn)
+	return s.writer.update(ctx, fn)
 }
 
-// Close implements [ports.Store]. Updates that wait already are still carried
-// out. Closing again does no harm.
+// Close implements [ports.Store]. Updates in the queue still run. A second call does nothing.
 func (s *Store) Close() error {
 	s.closing.Do(func() {
 		close(s.closed)
 		s.writer.stop()
-		for range s.all {
-			<-s.readers
+		for range s.readers {
+			<-s.idleReaders
 		}
 		s.checkpoints.stop()
-		var failures []error
-		for _, c := range append(s.all, s.checkpoints.conn, s.writer.conn.conn) {
-			failures = append(failures, c.close())
+		var errs []error
+		for _, c := range append(s.readers, s.checkpoints.conn, s.writer.conn.conn) {
+			errs = append(errs, c.close())
 		}
-		s.closeErr = errors.Join(failures...)
+		s.closeErr = errors.Join(errs...)
 	})
 	return s.closeErr
 }

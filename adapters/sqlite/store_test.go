@@ -16,23 +16,24 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/switchyard-wa/switchyard/adapters/internal/storebench"
 	"github.com/switchyard-wa/switchyard/adapters/sqlite"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
 	"github.com/switchyard-wa/switchyard/ports/conformance"
 )
 
-// childFile, in the environment, makes the test binary the process that dies.
+// childFile, in the environment, makes the test binary a process that writes to the file until it is killed.
 const childFile = "SWITCHYARD_SQLITE_CHILD"
 
 func TestMain(m *testing.M) {
 	if path := os.Getenv(childFile); path != "" {
-		child(path)
+		writeUntilKilled(path)
 	}
 	goleak.VerifyTestMain(m)
 }
 
-func TestStore(t *testing.T) {
+func TestStore_Conformance(t *testing.T) {
 	conformance.Store(t, func(t *testing.T) ports.Store { return open(t, file(t)) })
 }
 
@@ -62,7 +63,7 @@ func setting(t testing.TB, s ports.Store, name string) (value string) {
 	return value
 }
 
-func TestPathsAreTakenAsTheyAre(t *testing.T) {
+func TestOpen_AnyPath_IsTakenLiterally(t *testing.T) {
 	for _, name := range []string{
 		"plain", "with space.db", "a?b=c.db", "a#b.db", "100%.db", "a%20b.db", "a&mode=memory.db", "a+b.db", "größe.db",
 		"file:x.db", "file::memory:", "q'uote\".db", "semi;colon", "back\\slash", "?mode=ro",
@@ -76,7 +77,7 @@ func TestPathsAreTakenAsTheyAre(t *testing.T) {
 			require.NoError(t, s.Close())
 			names, err := filepath.Glob(filepath.Join(dir, "*"))
 			require.NoError(t, err)
-			require.Equal(t, []string{path}, names, "one file, of that very name, is left")
+			require.Equal(t, []string{path}, names, "Close leaves one file with that name")
 			require.Equal(t, name, setting(t, open(t, path), "name"))
 		})
 	}
@@ -89,7 +90,7 @@ func TestPathsAreTakenAsTheyAre(t *testing.T) {
 	})
 }
 
-func TestPathsThatCannotBeMeant(t *testing.T) {
+func TestOpen_UnusablePath_ExplainsWhy(t *testing.T) {
 	garbage := file(t)
 	require.NoError(t, os.WriteFile(garbage, []byte(strings.Repeat("This is not a database. ", 100)), 0o600))
 	for path, want := range map[string]string{
@@ -105,7 +106,7 @@ func TestPathsThatCannotBeMeant(t *testing.T) {
 	}
 }
 
-func TestFilesAreTheOwnersAlone(t *testing.T) {
+func TestOpen_NewFiles_BelongToTheOwnerAlone(t *testing.T) {
 	path := file(t)
 	require.NoError(t, set(open(t, path), "secret", "1"))
 	for _, suffix := range []string{"", "-wal", "-shm"} {
@@ -115,7 +116,7 @@ func TestFilesAreTheOwnersAlone(t *testing.T) {
 	}
 }
 
-func TestSchema(t *testing.T) {
+func TestOpen_SchemaVersions_AreCheckedAndReported(t *testing.T) {
 	ctx, path := t.Context(), file(t)
 	version, latest, err := sqlite.Status(ctx, path)
 	require.NoError(t, err)
@@ -125,7 +126,7 @@ func TestSchema(t *testing.T) {
 	_, err = sqlite.Open(ctx, path, sqlite.Options{})
 	require.ErrorIs(t, err, sqlite.ErrOutdated)
 	require.ErrorContains(t, err, "switchyard migrate up")
-	require.NoFileExists(t, path, "only Migrate makes files")
+	require.NoFileExists(t, path, "only Migrate creates files")
 
 	require.NoError(t, os.WriteFile(path, nil, 0o600))
 	_, err = sqlite.Open(ctx, path, sqlite.Options{})
@@ -147,7 +148,7 @@ func TestSchema(t *testing.T) {
 	require.Equal(t, latest, version)
 }
 
-func TestOpenedTwiceAtATime(t *testing.T) {
+func TestOpen_SeveralStoresOfAFile_ShareIt(t *testing.T) {
 	path := file(t)
 	stores := make([]*sqlite.Store, 4)
 	var wg sync.WaitGroup
@@ -189,7 +190,7 @@ func TestOpenedTwiceAtATime(t *testing.T) {
 	}
 }
 
-func TestAnotherHoldsTheFile(t *testing.T) {
+func TestUpdate_AnotherProcessHoldsTheFile_ReturnsErrBusy(t *testing.T) {
 	path := file(t)
 	one := open(t, path)
 	two, err := sqlite.Open(t.Context(), path, sqlite.Options{BusyTimeout: 50 * time.Millisecond})
@@ -206,9 +207,8 @@ func TestAnotherHoldsTheFile(t *testing.T) {
 	require.Equal(t, "two", setting(t, one, "name"))
 }
 
-// TestKilled kills a process that writes, and requires everything that it said
-// was written.
-func TestKilled(t *testing.T) {
+// TestUpdate_ProcessKilled_AcknowledgedWritesSurvive kills a process that writes, and requires all writes that it has printed.
+func TestUpdate_ProcessKilled_AcknowledgedWritesSurvive(t *testing.T) {
 	path := file(t)
 	for round := range 3 {
 		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^$")
@@ -217,19 +217,19 @@ func TestKilled(t *testing.T) {
 		out, err := cmd.StdoutPipe()
 		require.NoError(t, err)
 		require.NoError(t, cmd.Start())
-		var said []string
+		var printed []string
 		lines := bufio.NewScanner(out)
 		for lines.Scan() {
-			said = append(said, lines.Text())
-			if len(said) == 200*(round+1) {
+			printed = append(printed, lines.Text())
+			if len(printed) == 200*(round+1) {
 				require.NoError(t, cmd.Process.Kill())
 			}
 		}
 		require.Error(t, cmd.Wait())
-		require.GreaterOrEqual(t, len(said), 200*(round+1))
+		require.GreaterOrEqual(t, len(printed), 200*(round+1))
 		s, err := sqlite.Open(t.Context(), path, sqlite.Options{})
 		require.NoError(t, err)
-		for _, line := range said {
+		for _, line := range printed {
 			name, value, complete := strings.Cut(line, "=")
 			if complete && strings.HasSuffix(value, ".") { // the last line may be cut
 				require.Equal(t, value, setting(t, s, name))
@@ -239,8 +239,8 @@ func TestKilled(t *testing.T) {
 	}
 }
 
-// child writes until it is killed.
-func child(path string) {
+// writeUntilKilled writes settings, and prints each one after its Update.
+func writeUntilKilled(path string) {
 	s, err := sqlite.Open(context.Background(), path, sqlite.Options{Migrate: true})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -262,10 +262,10 @@ func child(path string) {
 	select {}
 }
 
-func TestEachAssignedMayWrite(t *testing.T) {
+func TestEachAssigned_FnWrites_VisitsEachSessionOnce(t *testing.T) {
 	s := open(t, file(t))
-	const sessions = 1203 // more than are read at a time
-	seed(t, s, sessions)
+	const sessions = 1203 // more than one batch
+	storebench.Seed(t, s, sessions)
 	seen := map[string]bool{}
 	require.NoError(t, s.Update(t.Context(), func(ctx context.Context, tx *ports.Tx) error {
 		return tx.Sessions.EachAssigned(ctx, func(c *domain.Session) error {
@@ -280,14 +280,15 @@ func TestEachAssignedMayWrite(t *testing.T) {
 	}))
 }
 
-func TestALongReadEndsWithItsContext(t *testing.T) {
+func TestView_ContextEndsDuringALongRead_ReturnsItsError(t *testing.T) {
 	s := open(t, file(t))
-	seed(t, s, 2000)
+	storebench.Seed(t, s, 2000)
 	ctx, cancel := context.WithCancel(t.Context())
 	n := 0
 	err := s.View(ctx, func(ctx context.Context, tx *ports.Tx) error {
 		return tx.Sessions.EachAssigned(ctx, func(*domain.Session) error {
-			if n++; n == 10 {
+			n++
+			if n == 10 {
 				cancel()
 			}
 			return nil
@@ -299,15 +300,15 @@ func TestALongReadEndsWithItsContext(t *testing.T) {
 	require.Equal(t, "1", setting(t, s, "after"))
 }
 
-func TestViewsWaitForTheirTurn(t *testing.T) {
+func TestView_AllReadersBusy_Waits(t *testing.T) {
 	s, err := sqlite.Open(t.Context(), file(t), sqlite.Options{Migrate: true, Readers: 1})
 	require.NoError(t, err)
 	nothing := func(context.Context, *ports.Tx) error { return nil }
-	inside, leave, left := make(chan bool), make(chan bool), make(chan error)
+	inside, unblock, ended := make(chan bool), make(chan bool), make(chan error)
 	go func() {
-		left <- s.View(context.Background(), func(context.Context, *ports.Tx) error {
+		ended <- s.View(context.Background(), func(context.Context, *ports.Tx) error {
 			inside <- true
-			<-leave
+			<-unblock
 			return nil
 		})
 	}()
@@ -323,10 +324,10 @@ func TestViewsWaitForTheirTurn(t *testing.T) {
 	require.ErrorIs(t, <-waiting, ports.ErrClosed)
 	select {
 	case err := <-closed:
-		require.Fail(t, "Close did not wait", "and gave %v", err)
+		require.Fail(t, "Close did not wait", "and returned %v", err)
 	case <-time.After(10 * time.Millisecond):
 	}
-	close(leave)
-	require.NoError(t, <-left)
+	close(unblock)
+	require.NoError(t, <-ended)
 	require.NoError(t, <-closed)
 }

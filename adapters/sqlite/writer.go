@@ -12,59 +12,68 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// A group is committed when it has so many Updates, or is so old, even if more
-// of them wait.
+// The limits of a group. The writer commits a group that has reached one of them, even if more Updates wait.
 const (
-	groupSize = 256
-	groupAge  = 10 * time.Millisecond
+	maxGroupSize = 256
+	maxGroupAge  = 10 * time.Millisecond
 )
 
-// job is an Update.
+// job is an Update in the queue of the writer.
 type job struct {
 	ctx      context.Context
 	fn       func(ctx context.Context, tx *ports.Tx) error
 	state    atomic.Int32
-	done     chan struct{} // receives once the outcome stands
+	done     chan struct{} // receives when the outcome is final
 	err      error
 	panicked any
-	exited   bool // fn ended its goroutine
+	exited   bool // fn has ended its goroutine
 }
 
-// The states of a job. Whoever moves it on from waiting has it.
+// The states of a job. The party that changes the state from jobWaiting, by compare-and-swap, owns the job from then on.
 const (
-	waiting int32 = iota
-	started
-	withdrawn
+	jobWaiting   int32 = iota
+	jobStarted         // the writer owns it
+	jobWithdrawn       // the caller no longer waits; the writer discards it
 )
 
-// writer runs all Updates, one after the other, in a goroutine of its own.
+// start makes the writer the owner of the job. It returns false if the caller has withdrawn the job.
+func (j *job) start() bool { return j.state.CompareAndSwap(jobWaiting, jobStarted) }
+
+// withdraw makes the writer discard the job. It returns false if the writer has started it.
+func (j *job) withdraw() bool { return j.state.CompareAndSwap(jobWaiting, jobWithdrawn) }
+
+// complete wakes the caller of Update.
+func (j *job) complete() { j.done <- struct{}{} }
+
+// writer runs all Updates, one after the other, in its own goroutine. The package comment describes its groups.
 type writer struct {
-	store *Store
-	conn  *grouped
-	jobs  sync.Pool
+	store     *Store
+	conn      *groupConn
+	jobs      sync.Pool
+	groupSize int // commits a group of so many Updates
 
-	mu         sync.Mutex
-	queue      []*job
-	asleep     bool // until wake receives
-	closed     bool
-	checkpoint bool // is wanted before the next group
-	wake       chan struct{}
-	stopped    chan struct{}
+	mu                  sync.Mutex
+	queue               []*job
+	asleep              bool // the goroutine waits for wake
+	closed              bool
+	checkpointRequested bool // to be done before the next group
+	wake                chan struct{}
+	stopped             chan struct{}
 
-	// What follows is the goroutine's.
-	batch         []*job // taken from the queue
-	next          int    // the first that is not looked at yet
-	open          bool   // there is a transaction
-	begun         time.Time
-	ran           []*job // in it
-	lastGroupSize int    // how many were in the last
+	// Only the goroutine uses the following fields.
+	batch         []*job // removed from the queue
+	next          int    // the index of the next job in batch
+	open          bool   // a transaction is open
+	begunAt       time.Time
+	group         []*job // has run in the open transaction
+	lastGroupSize int
 
 	commits atomic.Int64
 }
 
 func newWriter(s *Store, c *conn) *writer {
 	return &writer{
-		store: s, conn: &grouped{conn: c},
+		store: s, conn: &groupConn{conn: c}, groupSize: maxGroupSize,
 		jobs: sync.Pool{New: func() any { return &job{done: make(chan struct{}, 1)} }},
 		wake: make(chan struct{}, 1), stopped: make(chan struct{}),
 	}
@@ -80,7 +89,14 @@ func (w *writer) stop() {
 	<-w.stopped
 }
 
-// wakeAndUnlock wakes the goroutine and unlocks.
+// requestCheckpoint makes the writer run a checkpoint before its next group.
+func (w *writer) requestCheckpoint() {
+	w.mu.Lock()
+	w.checkpointRequested = true
+	w.wakeAndUnlock()
+}
+
+// wakeAndUnlock releases the lock and wakes the goroutine if it is asleep.
 func (w *writer) wakeAndUnlock() {
 	asleep := w.asleep
 	w.asleep = false
@@ -90,8 +106,9 @@ func (w *writer) wakeAndUnlock() {
 	}
 }
 
-// do has fn run and returns its outcome.
-func (w *writer) do(ctx context.Context, fn func(ctx context.Context, tx *ports.Tx) error) error {
+// update runs fn in the writer's goroutine and returns its outcome. If the context ends while fn waits, fn never runs. If fn
+// panics or ends its goroutine, update does the same.
+func (w *writer) update(ctx context.Context, fn func(ctx context.Context, tx *ports.Tx) error) error {
 	j := w.jobs.Get().(*job)
 	j.ctx, j.fn = ctx, fn
 	w.mu.Lock()
@@ -102,17 +119,13 @@ func (w *writer) do(ctx context.Context, fn func(ctx context.Context, tx *ports.
 	}
 	w.queue = append(w.queue, j)
 	w.wakeAndUnlock()
-	if ended := ctx.Done(); ended == nil {
-		<-j.done
-	} else {
-		select {
-		case <-j.done:
-		case <-ended:
-			if j.state.CompareAndSwap(waiting, withdrawn) {
-				return ctx.Err() // the goroutine recycles it
-			}
-			<-j.done
+	select {
+	case <-j.done:
+	case <-ctx.Done():
+		if j.withdraw() {
+			return ctx.Err() // the writer recycles the job
 		}
+		<-j.done
 	}
 	err, panicked, exited := j.err, j.panicked, j.exited
 	w.recycle(j)
@@ -130,7 +143,7 @@ func (w *writer) recycle(j *job) {
 	w.jobs.Put(j)
 }
 
-// run is the goroutine. If a function ends it, another takes its place.
+// run is the writer's goroutine. If the function of an Update ends it, another one continues.
 func (w *writer) run() {
 	finished := false
 	defer func() {
@@ -139,17 +152,14 @@ func (w *writer) run() {
 		}
 	}()
 	for {
-		for w.next < len(w.batch) {
-			j := w.batch[w.next]
-			w.batch[w.next] = nil
-			w.next++
-			w.step(j)
-			if w.open && (len(w.ran) >= groupSize || time.Since(w.begun) > groupAge) {
+		for j := w.nextJob(); j != nil; j = w.nextJob() {
+			w.runJob(j)
+			if w.open && (len(w.group) >= w.groupSize || time.Since(w.begunAt) > maxGroupAge) {
 				w.commit()
 			}
 		}
 		w.commit()
-		if !w.take() {
+		if !w.awaitBatch() {
 			break
 		}
 	}
@@ -157,12 +167,22 @@ func (w *writer) run() {
 	close(w.stopped)
 }
 
-// take fetches what has queued up, and sleeps until there is something. It
-// reports false when the writer is to end.
-func (w *writer) take() bool {
-	w.gather()
+// nextJob removes the next job from the batch. It returns nil if the batch is empty.
+func (w *writer) nextJob() *job {
+	if w.next == len(w.batch) {
+		return nil
+	}
+	j := w.batch[w.next]
+	w.batch[w.next] = nil
+	w.next++
+	return j
+}
+
+// awaitBatch moves the queue into the batch, once it is not empty. It returns false when the writer has to end.
+func (w *writer) awaitBatch() bool {
+	w.yieldToCallers()
 	w.mu.Lock()
-	for len(w.queue) == 0 && !w.checkpoint {
+	for len(w.queue) == 0 && !w.checkpointRequested {
 		if w.closed {
 			w.mu.Unlock()
 			return false
@@ -173,87 +193,86 @@ func (w *writer) take() bool {
 		w.mu.Lock()
 	}
 	w.batch, w.queue, w.next = w.queue, w.batch[:0], 0
-	checkpoint := w.checkpoint
-	w.checkpoint = false
+	checkpoint := w.checkpointRequested
+	w.checkpointRequested = false
 	w.mu.Unlock()
 	if checkpoint {
-		w.store.checkpoints.finish(w.conn.conn)
+		copyLog(w.conn.conn)
 	}
 	return true
 }
 
-// gather lets those who were just told of a commit go on: they may have more
-// to write, and then it is in the next group and not in the one after it. It
-// waits for nothing, and only as long as the queue grows.
-func (w *writer) gather() {
-	for grown := 0; w.lastGroupSize > 1; {
+// yieldToCallers lets the callers of the last group run. They may have a further Update, which then joins the next group and
+// not the one after it. The writer yields its processor as long as the queue grows, and never sleeps.
+func (w *writer) yieldToCallers() {
+	if w.lastGroupSize <= 1 {
+		return
+	}
+	for length := 0; ; {
 		runtime.Gosched()
 		w.mu.Lock()
 		n := len(w.queue)
 		w.mu.Unlock()
-		if n == grown {
+		if n == length {
 			return
 		}
-		grown = n
+		length = n
 	}
 }
 
-// step runs one job, unless nobody waits for it any more.
-func (w *writer) step(j *job) {
-	if !j.state.CompareAndSwap(waiting, started) {
+// runJob runs one job, unless its caller no longer waits. It begins a transaction if none is open.
+func (w *writer) runJob(j *job) {
+	if !j.start() {
 		w.recycle(j)
 		return
 	}
-	if j.err = j.ctx.Err(); j.err == nil && !w.open {
+	j.err = j.ctx.Err()
+	if j.err == nil && !w.open {
 		j.err = w.begin()
 	}
 	if j.err != nil {
-		j.done <- struct{}{}
+		j.complete()
 		return
 	}
-	w.ran = append(w.ran, j)
-	w.call(j)
+	w.group = append(w.group, j)
+	w.callFunction(j)
 	if w.conn.lost != nil {
-		w.finish(fmt.Errorf("the transaction was lost: %w", w.conn.lost))
+		w.completeGroup(fmt.Errorf("the transaction was lost: %w", w.conn.lost))
 	}
 }
 
+// begin begins the transaction of a group. If that fails, the whole batch fails: its callers have waited as long.
 func (w *writer) begin() error {
-	err := w.conn.control(beginWrite)
-	if err != nil { // those who wait have waited long enough too
-		for w.next < len(w.batch) {
-			j := w.batch[w.next]
-			w.batch[w.next] = nil
-			w.next++
-			if !j.state.CompareAndSwap(waiting, started) {
+	if err := w.conn.control(beginWrite); err != nil {
+		for j := w.nextJob(); j != nil; j = w.nextJob() {
+			if !j.start() {
 				w.recycle(j)
 				continue
 			}
 			j.err = err
-			j.done <- struct{}{}
+			j.complete()
 		}
 		return err
 	}
-	w.open, w.begun = true, time.Now()
+	w.open, w.begunAt = true, time.Now()
 	return nil
 }
 
-// call runs the function of a job and keeps, or takes back, what it wrote.
-func (w *writer) call(j *job) {
+// callFunction calls the function of a job. It undoes the job's writes if the function does not return nil.
+func (w *writer) callFunction(j *job) {
 	returned := false
 	defer func() {
 		if !returned {
-			if j.panicked = recover(); j.panicked == nil {
-				j.exited = true
-			}
+			j.panicked = recover()
+			j.exited = j.panicked == nil
 		}
 		w.conn.finishUpdate(returned && j.err == nil)
 	}()
-	j.err = w.store.body.Begin(j.ctx, w.conn, w.store, true).Run(j.fn)
+	j.err = w.store.queries.Begin(j.ctx, w.conn, w.store, sqlstore.ReadWrite).Run(j.fn)
 	returned = true
 }
 
-// commit ends the group, if there is one.
+// commit commits the group, if a transaction is open.
 func (w *writer) commit() {
 	if !w.open {
 		return
@@ -263,91 +282,24 @@ func (w *writer) commit() {
 	if err != nil {
 		err = fmt.Errorf("commit: %w", err)
 	}
-	w.finish(err)
+	w.completeGroup(err)
 }
 
-// finish tells everybody in the group how it ended. Nobody hears of it
-// earlier, not even of a failure: that may be due to what another has written.
-func (w *writer) finish(err error) {
+// completeGroup completes every job of the group. err is the failure of the group as a whole. No caller learns its outcome
+// earlier, not even a failure: a failure may depend on the writes of another Update, which may be rolled back.
+func (w *writer) completeGroup(err error) {
 	if err != nil {
-		_ = w.conn.end() // nothing more can be done
+		_ = w.conn.end() // the jobs receive the first error
 	}
 	w.conn.lost = nil
-	w.lastGroupSize = len(w.ran)
-	for i, j := range w.ran {
-		w.ran[i] = nil
+	w.lastGroupSize = len(w.group)
+	for i, j := range w.group {
+		w.group[i] = nil
 		if j.err == nil {
 			j.err = err
 		}
-		j.done <- struct{}{}
+		j.complete()
 	}
-	w.open, w.ran = false, w.ran[:0]
-	w.store.checkpoints.note(w.lastGroupSize)
-}
-
-// grouped is the connection of an Update in a group.
-type grouped struct {
-	*conn
-	saved bool  // this Update has written
-	lost  error // SQLite has ended the transaction of the whole group
-}
-
-// save makes it possible to take back what an Update is about to write.
-func (g *grouped) save(s *sqlstore.Statement) error {
-	if g.lost != nil {
-		return g.lost
-	}
-	if !s.Write || g.saved {
-		return nil
-	}
-	if err := g.control(savepoint); err != nil {
-		return g.check(err)
-	}
-	g.saved = true
-	return nil
-}
-
-// check notices if an error has cost the whole transaction.
-func (g *grouped) check(err error) error {
-	if err != nil && g.idle() {
-		g.lost = err
-	}
-	return err
-}
-
-func (g *grouped) Exec(ctx context.Context, s *sqlstore.Statement, args []any) (int64, error) {
-	if err := g.save(s); err != nil {
-		return 0, err
-	}
-	n, err := g.conn.Exec(ctx, s, args)
-	return n, g.check(err)
-}
-
-func (g *grouped) Query(ctx context.Context, s *sqlstore.Statement, args []any) (sqlstore.Rows, error) {
-	if err := g.save(s); err != nil {
-		return nil, err
-	}
-	rows, err := g.conn.Query(context.Background(), s, args)
-	return rows, g.check(err)
-}
-
-// finishUpdate ends the part of one Update.
-func (g *grouped) finishUpdate(keep bool) {
-	if !g.saved {
-		return
-	}
-	g.saved = false
-	if g.lost != nil {
-		return
-	}
-	var err error
-	if !keep {
-		err = g.control(rollbackTo)
-	}
-	if err == nil {
-		err = g.control(release)
-	}
-	if err != nil { // it is not certain what the transaction holds
-		g.lost = err
-	}
+	w.open, w.group = false, w.group[:0]
+	w.store.checkpoints.countUpdates(w.lastGroupSize)
 }

@@ -42,16 +42,16 @@ func has(t *testing.T, s *Store, name string) bool {
 	return err == nil
 }
 
-// together has the functions run in one group, and returns what came of each.
-func together(t *testing.T, s *Store, all ...func() error) []error {
+// inOneGroup runs the functions in one group. It returns the error of each.
+func inOneGroup(t *testing.T, s *Store, all ...func() error) []error {
 	t.Helper()
-	started, release, held := make(chan bool), make(chan bool), make(chan error, 1)
-	let := sync.OnceFunc(func() { close(release) })
-	defer let()
-	go func() {
-		held <- s.Update(context.Background(), func(context.Context, *ports.Tx) error {
+	started, unblock, blocked := make(chan bool), make(chan bool), make(chan error, 1)
+	unblockOnce := sync.OnceFunc(func() { close(unblock) })
+	defer unblockOnce()
+	go func() { // blocks the writer until all functions are in its queue
+		blocked <- s.Update(context.Background(), func(context.Context, *ports.Tx) error {
 			close(started)
-			<-release
+			<-unblock
 			return nil
 		})
 	}()
@@ -68,14 +68,14 @@ func together(t *testing.T, s *Store, all ...func() error) []error {
 		require.Eventually(t, func() bool { return queued() == i+1 }, 10*time.Second, time.Millisecond)
 	}
 	before := s.writer.commits.Load()
-	let()
+	unblockOnce()
 	wg.Wait()
-	require.NoError(t, <-held)
-	require.LessOrEqual(t, s.writer.commits.Load()-before, int64(2), "one of the first and one of the others")
+	require.NoError(t, <-blocked)
+	require.LessOrEqual(t, s.writer.commits.Load()-before, int64(2), "one commit of the first Update, and one of the group")
 	return results
 }
 
-func TestUpdatesShareCommits(t *testing.T) {
+func TestUpdate_ManyCallers_ShareCommits(t *testing.T) {
 	s := openTemp(t)
 	const goroutines, each = 16, 40
 	before := s.writer.commits.Load()
@@ -96,9 +96,9 @@ func TestUpdatesShareCommits(t *testing.T) {
 	}
 }
 
-func TestFailuresInAGroupAreTheirOwn(t *testing.T) {
+func TestUpdate_OthersOfItsGroupFail_IsNotAffected(t *testing.T) {
 	s := openTemp(t)
-	ours := errors.New("ours")
+	failure := errors.New("failure")
 	update := func(fn work) func() error {
 		return func() error { return s.Update(context.Background(), fn) }
 	}
@@ -111,20 +111,20 @@ func TestFailuresInAGroupAreTheirOwn(t *testing.T) {
 			defer exited.Store(true)
 			_ = s.Update(context.Background(), func(ctx context.Context, tx *ports.Tx) error {
 				_ = put("exits")(ctx, tx)
-				(&testing.T{}).SkipNow() // as FailNow does: runtime.Goexit
+				(&testing.T{}).SkipNow() // calls runtime.Goexit, as FailNow does
 				return nil
 			})
 			exited.Store(false)
-			t.Error("the goroutine went on")
+			t.Error("the goroutine continued after Update")
 		}()
 		<-done
 		return nil
 	}
-	results := together(t, s,
+	results := inOneGroup(t, s,
 		update(put("first")),
 		update(func(ctx context.Context, tx *ports.Tx) error {
 			_ = put("fails")(ctx, tx)
-			return ours
+			return failure
 		}),
 		func() (err error) {
 			defer func() { err = fmt.Errorf("panicked: %v", recover()) }()
@@ -145,7 +145,7 @@ func TestFailuresInAGroupAreTheirOwn(t *testing.T) {
 		}),
 	)
 	require.NoError(t, results[0])
-	require.Same(t, ours, results[1])
+	require.Same(t, failure, results[1])
 	require.EqualError(t, results[2], "panicked: help")
 	require.True(t, exited.Load())
 	require.NoError(t, results[4])
@@ -156,17 +156,17 @@ func TestFailuresInAGroupAreTheirOwn(t *testing.T) {
 	}
 }
 
-func TestAFailedCommitIsEverybodys(t *testing.T) {
+func TestUpdate_CommitFails_WholeGroupFails(t *testing.T) {
 	s := openTemp(t)
-	ours := errors.New("ours")
-	results := together(t, s,
+	failure := errors.New("failure")
+	results := inOneGroup(t, s,
 		func() error { return s.Update(context.Background(), put("first")) },
 		func() error {
-			return s.Update(context.Background(), func(context.Context, *ports.Tx) error { return ours })
+			return s.Update(context.Background(), func(context.Context, *ports.Tx) error { return failure })
 		},
 		func() error {
 			return s.Update(context.Background(), func(ctx context.Context, tx *ports.Tx) error {
-				// The session of no user is now found out by the COMMIT.
+				// COMMIT now detects that the session has no user.
 				if _, err := s.writer.conn.pragma("defer_foreign_keys = 1"); err != nil {
 					return err
 				}
@@ -177,7 +177,7 @@ func TestAFailedCommitIsEverybodys(t *testing.T) {
 	)
 	for i, err := range results {
 		if i == 1 {
-			require.Same(t, ours, err)
+			require.Same(t, failure, err)
 			continue
 		}
 		require.ErrorContains(t, err, "commit", "Update %d", i)
@@ -188,7 +188,7 @@ func TestAFailedCommitIsEverybodys(t *testing.T) {
 	require.True(t, has(t, s, "after"))
 }
 
-func TestAFullDisk(t *testing.T) {
+func TestUpdate_DiskFull_FailsAndWritesNothing(t *testing.T) {
 	s := openTemp(t)
 	require.NoError(t, s.Update(t.Context(), func(context.Context, *ports.Tx) error {
 		pages, err := s.writer.conn.pragma("page_count")
@@ -209,7 +209,7 @@ func TestAFullDisk(t *testing.T) {
 	wg.Wait()
 	failed := 0
 	for i, err := range results {
-		require.Equal(t, err == nil, has(t, s, fmt.Sprint(i)), "Update %d gave %v", i, err)
+		require.Equal(t, err == nil, has(t, s, fmt.Sprint(i)), "Update %d returned %v", i, err)
 		if err != nil {
 			failed++
 		}
@@ -218,10 +218,10 @@ func TestAFullDisk(t *testing.T) {
 	require.Less(t, failed, len(results))
 }
 
-// TestALostTransaction has SQLite end the transaction of a group.
-func TestALostTransaction(t *testing.T) {
+// TestUpdate_SQLiteEndsTheTransaction_GroupFails ends the transaction of a group.
+func TestUpdate_SQLiteEndsTheTransaction_GroupFails(t *testing.T) {
 	s := openTemp(t)
-	results := together(t, s,
+	results := inOneGroup(t, s,
 		func() error { return s.Update(context.Background(), put("first")) },
 		func() error {
 			return s.Update(context.Background(), func(ctx context.Context, tx *ports.Tx) error {
@@ -231,7 +231,7 @@ func TestALostTransaction(t *testing.T) {
 				if err := s.writer.conn.control(rollback); err != nil {
 					return err
 				}
-				s.writer.conn.check(errors.New("disk on fire")) //nolint:errcheck // as a statement does when it fails
+				s.writer.conn.detectLoss(errors.New("disk on fire")) //nolint:errcheck // as a failing statement does
 				if put("more")(ctx, tx) == nil {
 					t.Error("a statement ran outside the transaction")
 				}
@@ -242,17 +242,17 @@ func TestALostTransaction(t *testing.T) {
 	)
 	require.ErrorContains(t, results[0], "disk on fire")
 	require.ErrorContains(t, results[1], "disk on fire")
-	require.NoError(t, results[2], "it is in a transaction of its own")
+	require.NoError(t, results[2], "it runs in the next transaction")
 	for name, want := range map[string]bool{"first": false, "loses": false, "more": false, "last": true} {
 		require.Equal(t, want, has(t, s, name), name)
 	}
 }
 
-func TestWhoGivesUpWaitingHasDoneNothing(t *testing.T) {
+func TestUpdate_ContextEndsInQueue_DoesNotRun(t *testing.T) {
 	s := openTemp(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	var ran atomic.Bool
-	results := together(t, s,
+	results := inOneGroup(t, s,
 		func() error {
 			go func() {
 				time.Sleep(5 * time.Millisecond)
@@ -276,7 +276,7 @@ func TestWhoGivesUpWaitingHasDoneNothing(t *testing.T) {
 	require.True(t, has(t, s, "other"))
 }
 
-func TestATransactionThatIsOver(t *testing.T) {
+func TestTx_FunctionHasReturned_ReturnsErrors(t *testing.T) {
 	s := openTemp(t)
 	var kept *ports.Tx
 	keep := func(_ context.Context, tx *ports.Tx) error {
@@ -288,23 +288,4 @@ func TestATransactionThatIsOver(t *testing.T) {
 	require.NoError(t, s.View(t.Context(), keep))
 	_, err := kept.Settings.Get(t.Context(), "late")
 	require.ErrorContains(t, err, "over")
-}
-
-func TestSettingsOfConnections(t *testing.T) {
-	s := openTemp(t)
-	for _, want := range []struct {
-		conn    *conn
-		pragmas map[string]any
-	}{
-		{s.writer.conn.conn, map[string]any{"synchronous": int64(2), "foreign_keys": int64(1), "journal_mode": "wal", "query_only": int64(0)}},
-		{s.all[0], map[string]any{"query_only": int64(1), "busy_timeout": int64(5000)}},
-	} {
-		for name, value := range want.pragmas {
-			got, err := want.conn.pragma("%s", name)
-			require.NoError(t, err)
-			require.Equal(t, value, got[0], name)
-		}
-	}
-	_, err := s.all[0].raw.Exec("DELETE FROM users", nil)
-	require.ErrorContains(t, err, "readonly")
 }

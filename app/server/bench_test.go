@@ -31,20 +31,27 @@ import (
 )
 
 const (
-	connections = 32
-	rounds      = 7                       // of which the median counts
-	measured    = 1500 * time.Millisecond // a round for one target
+	fewConnections  = 32
+	manyConnections = 256                     // a real worker takes 100 ms and more, so hundreds of sends are under way at once
+	rounds          = 7                       // the median round counts
+	measured        = 1500 * time.Millisecond // for one target in a round
 )
 
-// BenchmarkSendPath compares the whole send path with a bare reverse proxy in
-// front of the same worker, which answers at once: 32 keep-alive connections,
-// the targets in turn within each round, medians of all rounds.
+// BenchmarkSendPath compares the whole send path with a bare reverse proxy. Both call the same worker, which answers at
+// once. The load keeps few or many keep-alive connections busy. Targets alternate within each round; the median of all
+// rounds counts.
 func BenchmarkSendPath(b *testing.B) {
 	worker := httptest.NewServer(http.HandlerFunc(instantWorker))
 	defer worker.Close()
+	for _, connections := range []int{fewConnections, manyConnections} {
+		b.Run(fmt.Sprintf("connections=%d", connections), func(b *testing.B) { compareSendPaths(b, worker.URL, connections) })
+	}
+}
+
+func compareSendPaths(b *testing.B, worker string, connections int) {
 	targets := []struct {
 		name string
-		want float64
+		want float64 // of the rate of the bare proxy
 		open func(b *testing.B, worker string) target
 	}{
 		{"proxy", 1, bareProxy},
@@ -55,7 +62,7 @@ func BenchmarkSendPath(b *testing.B) {
 	rates := make(map[string][]float64)
 	opened := make([]target, len(targets))
 	for i, t := range targets {
-		opened[i] = t.open(b, worker.URL)
+		opened[i] = t.open(b, worker)
 		opened[i].load(b, connections, measured/3) // warm up
 	}
 	for range rounds {
@@ -74,7 +81,7 @@ func BenchmarkSendPath(b *testing.B) {
 	}
 }
 
-// shortfall says so when a figure is below what it should be.
+// shortfall logs a figure that is below what it should be.
 func shortfall(b *testing.B, what string, got, want float64) {
 	if got < want {
 		b.Logf("SHORTFALL: %s is %.2f, should be at least %.2f", what, got, want)
@@ -100,13 +107,13 @@ func instantWorker(w http.ResponseWriter, r *http.Request) {
 
 var messageIDs atomic.Int64
 
-// target is something that takes the same request again and again.
+// target is an address and the request that the load sends to it.
 type target struct {
 	addr    string
 	request []byte
 }
 
-// load keeps some connections busy for a time and returns the answers per second.
+// load keeps connections busy for a time and returns the responses per second.
 func (t target) load(b *testing.B, connections int, d time.Duration) float64 {
 	var done atomic.Int64
 	var wait sync.WaitGroup
@@ -183,7 +190,7 @@ func bareProxy(b *testing.B, worker string) target {
 	proxy := &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(u) },
 		Transport: &http.Transport{
-			MaxIdleConns: 4 * connections, MaxIdleConnsPerHost: 4 * connections,
+			MaxIdleConns: 2 * manyConnections, MaxIdleConnsPerHost: 2 * manyConnections,
 			DisableCompression: true, IdleConnTimeout: time.Minute,
 		},
 		BufferPool: buffers{},
@@ -266,11 +273,11 @@ func BenchmarkReplicas(b *testing.B) {
 	other.addr = strings.TrimPrefix(startServer(b, on).URL(), "http://")
 	alone, together := []float64{}, []float64{}
 	for range rounds {
-		alone = append(alone, one.load(b, connections, measured))
+		alone = append(alone, one.load(b, fewConnections, measured))
 		var sum [2]float64
 		var wait sync.WaitGroup
 		for i, t := range []target{one, other} {
-			wait.Go(func() { sum[i] = t.load(b, connections/2, measured) })
+			wait.Go(func() { sum[i] = t.load(b, fewConnections/2, measured) })
 		}
 		wait.Wait()
 		together = append(together, sum[0]+sum[1])
@@ -294,7 +301,7 @@ func heartbeats(b *testing.B, on backing, want float64) {
 	worker := httptest.NewServer(http.HandlerFunc(instantWorker))
 	defer worker.Close()
 	addr := strings.TrimPrefix(s.URL(), "http://")
-	targets := make([]target, connections)
+	targets := make([]target, fewConnections)
 	for i := range targets {
 		id := fmt.Sprintf("worker-%02d", i)
 		_, err := s.Orchestrator.Protocol.Register(ctx, domain.Registration{WorkerID: id, Endpoint: fmt.Sprintf("%s/%d", worker.URL, i), Capacity: sessions})
@@ -307,7 +314,7 @@ func heartbeats(b *testing.B, on backing, want float64) {
 	}
 	lists := make(map[string][]listed)
 	var owner string
-	for i := range connections * sessions {
+	for i := range fewConnections * sessions {
 		if i%20 == 0 {
 			u, err := s.Accounts.CreateUser(ctx, "Bench", fmt.Sprintf("bench%d@example.com", i), "correct-horse-1", domain.TierMax, domain.RoleUser)
 			require.NoError(b, err)

@@ -244,7 +244,7 @@ func serve(t *testing.T, flags ...string) *server {
 	t.Helper()
 	s := &server{t: t, dir: t.TempDir(), web: &http.Client{
 		Timeout:   2 * patience,
-		Transport: &http.Transport{MaxIdleConnsPerHost: 64, DisableCompression: true},
+		Transport: documented(t, &http.Transport{MaxIdleConnsPerHost: 64, DisableCompression: true}),
 	}}
 	s.flags = append([]string{
 		"serve", "--addr", address() + ":0", "--store", "sqlite:switchyard.db", "--log-format", "json",

@@ -75,7 +75,7 @@ func newScene(t testing.TB, z size) *scene {
 	}
 	s.api = &server{url: s.front.url, web: &http.Client{
 		Timeout:   12 * time.Second,
-		Transport: &http.Transport{MaxIdleConnsPerHost: 128, DisableCompression: true},
+		Transport: documented(t, &http.Transport{MaxIdleConnsPerHost: 128, DisableCompression: true}),
 	}}
 	t.Cleanup(s.api.web.CloseIdleConnections)
 	for n := range z.replicas {
@@ -166,7 +166,7 @@ func (s *scene) hosts() (where map[string][]string, err error) {
 			return nil, err
 		}
 		req.Header.Set("Authorization", "Bearer "+fleetToken)
-		resp, err := s.api.web.Do(req)
+		resp, err := (&http.Client{Timeout: 12 * time.Second}).Do(req)
 		if err != nil {
 			return nil, err
 		}

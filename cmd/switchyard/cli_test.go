@@ -41,6 +41,7 @@ func TestHelp_EachCommand_FitsScreenAndShowsDefaults(t *testing.T) {
 		"migrate": {24, map[string]string{"--store": "sqlite:switchyard.db"}},
 		"user":    {24, map[string]string{"--store": "sqlite:switchyard.db"}},
 		"token":   {24, map[string]string{"--store": "sqlite:switchyard.db"}},
+		"openapi": {24, map[string]string{"--format": "json"}},
 		"":        {24, nil},
 	} {
 		r := run(t, t.TempDir(), nil, "", strings.Fields(command+" --help")...)
@@ -59,7 +60,7 @@ func TestHelp_EachCommand_FitsScreenAndShowsDefaults(t *testing.T) {
 			assert.Contains(t, entry, standard, "%s %s", command, flag)
 		}
 		if command == "" {
-			for _, name := range []string{"serve", "worker", "demo", "migrate", "user", "token", "version"} {
+			for _, name := range []string{"serve", "worker", "demo", "migrate", "user", "token", "openapi", "version"} {
 				assert.Contains(t, help, name)
 			}
 		}

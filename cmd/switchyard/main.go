@@ -40,6 +40,7 @@ func commands() []command {
 		{"migrate", "bring a store's schema up to date, or tell its state", migrate},
 		{"user", "create users, set tiers and passwords", user},
 		{"token", "print the token that workers send", token},
+		{"openapi", "print the OpenAPI document of the HTTP API", openapi},
 		{"version", "print the version", printVersion},
 	}
 }

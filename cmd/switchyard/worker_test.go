@@ -34,6 +34,7 @@ type node struct {
 	disk      *disk
 	listener  string // listen address
 	web       *http.Client
+	token     string // sent, and expected of the control plane
 
 	mu        sync.Mutex
 	serving   *http.Server
@@ -108,7 +109,7 @@ func capacity(max int) nodeOption    { return func(n *node) { n.max = max } }
 func sharing(d *disk) nodeOption     { return func(n *node) { n.disk = d } }
 func calling(base string) nodeOption { return func(n *node) { n.control = base } }
 func withToken(token string) nodeOption {
-	return func(n *node) { n.web = &http.Client{Transport: bearer(token)} }
+	return func(n *node) { n.web, n.token = &http.Client{Transport: bearer(token)}, token }
 }
 
 var phoneNumbers atomic.Int64
@@ -125,6 +126,7 @@ func newNode(s *server, id string, options ...nodeOption) *node {
 	for _, o := range options {
 		o(n)
 	}
+	n.web.Transport = documented(s.t, n.web.Transport)
 	n.web.Timeout = 5 * time.Second
 	n.control = s.url + n.control
 	n.listen(address() + ":0")

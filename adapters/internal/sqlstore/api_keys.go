@@ -12,7 +12,7 @@ var apiKeysTable = table{
 	rest: []string{"name", "hint", "last_used_at", "expires_at", "revoked_at"},
 }
 
-func scanKey(r row) *domain.APIKey {
+func scanAPIKey(r row) *domain.APIKey {
 	return &domain.APIKey{
 		ID: r.text(0), SessionID: r.text(1), UserID: r.text(2), Hash: r.hash(3), CreatedAt: r.time(4),
 		Name: r.text(5), Hint: r.text(6), LastUsedAt: r.time(7), ExpiresAt: r.time(8), RevokedAt: r.time(9),
@@ -21,47 +21,47 @@ func scanKey(r row) *domain.APIKey {
 }
 
 type apiKeyStatements struct {
-	puts
+	putStatements
 	get, byHash, byUser, bySession, remove *Statement
 }
 
 func (b *Queries) apiKeyStatements() apiKeyStatements {
-	keys := pick("api_keys", apiKeysTable.columns()...)
+	keys := selectFrom("api_keys", apiKeysTable.columns()...)
 	newest := keys.order("created_at DESC", "id DESC")
 	return apiKeyStatements{
-		puts:      b.puts(apiKeysTable),
-		get:       b.read(keys.where(same("id"))),
-		byHash:    b.read(keys.where(same("hash"))),
-		byUser:    b.read(newest.where(same("user_id"))),
-		bySession: b.read(newest.where(same("session_id"))),
-		remove:    b.write(b.remove("api_keys", same("id"))),
+		putStatements: b.putStatements(apiKeysTable),
+		get:           b.read(keys.where(equal("id"))),
+		byHash:        b.read(keys.where(equal("hash"))),
+		byUser:        b.read(newest.where(equal("user_id"))),
+		bySession:     b.read(newest.where(equal("session_id"))),
+		remove:        b.write(b.deleteFrom("api_keys", equal("id"))),
 	}
 }
 
 type apiKeys Tx
 
 func (t *apiKeys) Get(ctx context.Context, id string) (*domain.APIKey, error) {
-	return one(ctx, (*Tx)(t), t.body.apiKeys.get, scanKey, id)
+	return queryOne(ctx, (*Tx)(t), t.queries.apiKeys.get, scanAPIKey, id)
 }
 
 func (t *apiKeys) ByHash(ctx context.Context, hash [32]byte) (*domain.APIKey, error) {
-	return one(ctx, (*Tx)(t), t.body.apiKeys.byHash, scanKey, hash[:])
+	return queryOne(ctx, (*Tx)(t), t.queries.apiKeys.byHash, scanAPIKey, hash[:])
 }
 
 func (t *apiKeys) ByUser(ctx context.Context, userID string) ([]*domain.APIKey, error) {
-	return many(ctx, (*Tx)(t), t.body.apiKeys.byUser, scanKey, userID)
+	return queryAll(ctx, (*Tx)(t), t.queries.apiKeys.byUser, scanAPIKey, userID)
 }
 
 func (t *apiKeys) BySession(ctx context.Context, sessionID string) ([]*domain.APIKey, error) {
-	return many(ctx, (*Tx)(t), t.body.apiKeys.bySession, scanKey, sessionID)
+	return queryAll(ctx, (*Tx)(t), t.queries.apiKeys.bySession, scanAPIKey, sessionID)
 }
 
-// Put needs the session and the user to exist, or gives ErrNotFound.
+// Put returns [ports.ErrNotFound] if the session or the user is missing.
 func (t *apiKeys) Put(ctx context.Context, k *domain.APIKey) error {
-	return (*Tx)(t).put(ctx, &t.body.apiKeys.puts, &k.Rev, k.ID, k.SessionID, k.UserID, k.Hash[:], micros(k.CreatedAt),
-		k.Name, k.Hint, when(k.LastUsedAt), when(k.ExpiresAt), when(k.RevokedAt))
+	return (*Tx)(t).put(ctx, &t.queries.apiKeys.putStatements, &k.Rev, k.ID, k.SessionID, k.UserID, k.Hash[:], micros(k.CreatedAt),
+		k.Name, k.Hint, nullableMicros(k.LastUsedAt), nullableMicros(k.ExpiresAt), nullableMicros(k.RevokedAt))
 }
 
 func (t *apiKeys) Delete(ctx context.Context, id string) error {
-	return (*Tx)(t).changed(ctx, ports.ErrNotFound, t.body.apiKeys.remove, id)
+	return (*Tx)(t).runRequired(ctx, ports.ErrNotFound, t.queries.apiKeys.remove, id)
 }

@@ -22,51 +22,51 @@ func scanCleanup(r row) *domain.Cleanup {
 }
 
 type cleanupStatements struct {
-	puts
+	putStatements
 	get, due, nextDue, byWorker, bySession, remove *Statement
 }
 
 func (b *Queries) cleanupStatements() cleanupStatements {
-	cleanups := pick("cleanups", cleanupsTable.columns()...)
+	cleanups := selectFrom("cleanups", cleanupsTable.columns()...)
 	return cleanupStatements{
-		puts: b.puts(cleanupsTable),
-		get:  b.read(cleanups.where(same("worker_id", "session_id"))),
+		putStatements: b.putStatements(cleanupsTable),
+		get:           b.read(cleanups.where(equal("worker_id", "session_id"))),
 		due: b.read(cleanups.where("due_at <= ? AND due_at IS NOT NULL").
-			order("due_at", "worker_id", "session_id").first()),
-		nextDue:   b.read(pick("cleanups", "due_at").where("due_at IS NOT NULL").order("due_at").first()),
-		byWorker:  b.read(cleanups.where(same("worker_id")).order("session_id")),
-		bySession: b.read(cleanups.where(same("session_id")).order("worker_id")),
-		remove:    b.write(b.remove("cleanups", same("worker_id", "session_id", "rev"))),
+			order("due_at", "worker_id", "session_id").limit()),
+		nextDue:   b.read(selectFrom("cleanups", "due_at").where("due_at IS NOT NULL").order("due_at").limit()),
+		byWorker:  b.read(cleanups.where(equal("worker_id")).order("session_id")),
+		bySession: b.read(cleanups.where(equal("session_id")).order("worker_id")),
+		remove:    b.write(b.deleteFrom("cleanups", equal("worker_id", "session_id", "rev"))),
 	}
 }
 
 type cleanups Tx
 
 func (t *cleanups) Put(ctx context.Context, c *domain.Cleanup) error {
-	return (*Tx)(t).put(ctx, &t.body.cleanups.puts, &c.Rev, c.WorkerID, c.SessionID,
-		string(c.Command), c.Generation, when(c.DueAt), c.Attempts, when(c.CreatedAt), c.ClaimedBy)
+	return (*Tx)(t).put(ctx, &t.queries.cleanups.putStatements, &c.Rev, c.WorkerID, c.SessionID,
+		string(c.Command), c.Generation, nullableMicros(c.DueAt), c.Attempts, nullableMicros(c.CreatedAt), c.ClaimedBy)
 }
 
 func (t *cleanups) Due(ctx context.Context, at time.Time, limit int) ([]*domain.Cleanup, error) {
-	return many(ctx, (*Tx)(t), t.body.cleanups.due, scanCleanup, micros(at), upTo(limit))
+	return queryAll(ctx, (*Tx)(t), t.queries.cleanups.due, scanCleanup, micros(at), limitArgument(limit))
 }
 
 func (t *cleanups) NextDue(ctx context.Context) (time.Time, error) {
-	return earliest(ctx, (*Tx)(t), t.body.cleanups.nextDue)
+	return earliest(ctx, (*Tx)(t), t.queries.cleanups.nextDue)
 }
 
 func (t *cleanups) ByWorker(ctx context.Context, workerID string) ([]*domain.Cleanup, error) {
-	return many(ctx, (*Tx)(t), t.body.cleanups.byWorker, scanCleanup, workerID)
+	return queryAll(ctx, (*Tx)(t), t.queries.cleanups.byWorker, scanCleanup, workerID)
 }
 
 func (t *cleanups) BySession(ctx context.Context, sessionID string) ([]*domain.Cleanup, error) {
-	return many(ctx, (*Tx)(t), t.body.cleanups.bySession, scanCleanup, sessionID)
+	return queryAll(ctx, (*Tx)(t), t.queries.cleanups.bySession, scanCleanup, sessionID)
 }
 
 func (t *cleanups) Delete(ctx context.Context, c *domain.Cleanup) error {
-	err := (*Tx)(t).changed(ctx, ports.ErrConflict, t.body.cleanups.remove, c.WorkerID, c.SessionID, c.Rev)
+	err := (*Tx)(t).runRequired(ctx, ports.ErrConflict, t.queries.cleanups.remove, c.WorkerID, c.SessionID, c.Rev)
 	if errors.Is(err, ports.ErrConflict) {
-		_, missing := one(ctx, (*Tx)(t), t.body.cleanups.get, scanCleanup, c.WorkerID, c.SessionID)
+		_, missing := queryOne(ctx, (*Tx)(t), t.queries.cleanups.get, scanCleanup, c.WorkerID, c.SessionID)
 		switch {
 		case errors.Is(missing, ports.ErrNotFound):
 			return nil

@@ -8,30 +8,29 @@ import (
 	sq "github.com/Masterminds/squirrel"
 )
 
-// Dialect is what differs between databases in the SQL itself.
+// Dialect describes how the SQL of a database differs from the SQL of other databases.
 type Dialect struct {
 	placeholder sq.PlaceholderFormat
-	// types are the words that the migrations leave open.
+	// types fills the templates of the migrations.
 	types types
-	// folded gives a column in lower case. If ascii holds, only ASCII letters
-	// are going to be compared.
+	// folded returns the expression of a column in lower case. ascii means that the column is compared with ASCII text.
 	folded func(column string, ascii bool) string
-	// tables asks whether there is a table of a name.
-	tables string
-	// batched makes a statement that puts one row into one that puts many; nil:
-	// one after the other costs no more.
+	// countTables is a query that counts the tables with a name.
+	countTables string
+	// batched turns a statement that puts one row into a statement that puts many. Nil means that batches save nothing.
 	batched func(sql string) string
 }
 
+// types are the column types and table options of a dialect.
 type types struct {
 	Text, Integer, Real, Bytes, Bool string
 	False                            string
-	Plain                            string // options of a table
-	Clustered                        string // options of a table of small rows, kept in the order of its key
+	Plain                            string // options of an ordinary table
+	Clustered                        string // options of a table of small rows that is stored in the order of its key
 }
 
-// FoldFunction is the SQL function that an adapter for SQLite has to give its
-// connections: it returns a text in lower case, of any script.
+// FoldFunction names the SQL function that an adapter for SQLite registers on its connections. The function returns a text
+// in lower case, for all scripts of Unicode.
 const FoldFunction = "fold"
 
 var sqlite = Dialect{
@@ -46,7 +45,7 @@ var sqlite = Dialect{
 		}
 		return FoldFunction + "(" + column + ")"
 	},
-	tables: "SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name = ?",
+	countTables: "SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name = ?",
 }
 
 var postgres = Dialect{
@@ -54,14 +53,14 @@ var postgres = Dialect{
 	types: types{
 		Text: `TEXT COLLATE "C"`, Integer: "BIGINT", Real: "DOUBLE PRECISION", Bytes: "BYTEA", Bool: "BOOLEAN", False: "FALSE",
 	},
-	folded:  func(column string, _ bool) string { return `lower(` + column + ` COLLATE "und-x-icu")` },
-	tables:  "SELECT COUNT(*) FROM pg_catalog.pg_tables WHERE schemaname = current_schema() AND tablename = ?",
-	batched: unnested,
+	folded:      func(column string, _ bool) string { return `lower(` + column + ` COLLATE "und-x-icu")` },
+	countTables: "SELECT COUNT(*) FROM pg_catalog.pg_tables WHERE schemaname = current_schema() AND tablename = ?",
+	batched:     unnested,
 }
 
 var argument = regexp.MustCompile(`\$(\d+)`)
 
-// unnested has an INSERT of values, or an UPDATE, take arrays, and give revs.
+// unnested turns an INSERT of values, or an UPDATE, into a statement that takes arrays and returns the revs of its rows.
 func unnested(sql string) string {
 	args := argument.FindAllString(sql, -1)
 	arrays := "unnest(" + strings.Join(args, ", ") + ")"
@@ -73,25 +72,26 @@ func unnested(sql string) string {
 	return strings.Replace(argument.ReplaceAllString(sql, "many.a$1"), " WHERE ", each, 1) + " RETURNING rev"
 }
 
-// SQLite returns the body in the dialect of SQLite 3.37 or later.
+// SQLite returns the queries in the dialect of SQLite 3.37 or later.
 var SQLite = sync.OnceValue(func() *Queries { return compile(sqlite) })
 
-// Postgres returns the body in the dialect of PostgreSQL, built with ICU.
+// Postgres returns the queries in the dialect of PostgreSQL 13 or later, built with ICU.
 var Postgres = sync.OnceValue(func() *Queries { return compile(postgres) })
 
-// longestSearch is how many bytes may be searched for: SQLite refuses patterns
-// of 50 000 bytes, with an error.
+// longestSearch is the length in bytes of the longest text to search for. SQLite refuses patterns of 50 000 bytes.
 const longestSearch = 20_000
 
-// contains is the condition that a column contains a text, whatever the case.
+// contains returns the condition that a column contains a text, in any case.
 func (d *Dialect) contains(column, text string) sq.Sqlizer {
 	return d.like(column, text, "%")
 }
 
-// is is the condition that a column is a text, whatever the case.
+// is returns the condition that a column equals a text, in any case.
 func (d *Dialect) is(column, text string) sq.Sqlizer { return d.like(column, text, "") }
 
-func (d *Dialect) like(column, text, around string) sq.Sqlizer {
+// like returns a LIKE condition for a literal text with a wildcard, or nothing, on both sides. No column matches a text that
+// is too long.
+func (d *Dialect) like(column, text, wildcard string) sq.Sqlizer {
 	if len(text) > longestSearch {
 		return sq.Expr("1 = 0")
 	}
@@ -99,7 +99,7 @@ func (d *Dialect) like(column, text, around string) sq.Sqlizer {
 	for i := range len(text) {
 		ascii = ascii && text[i] < 0x80
 	}
-	return sq.Expr(d.folded(column, ascii)+` LIKE ? ESCAPE '\'`, around+likeEscaper.Replace(strings.ToLower(text))+around)
+	return sq.Expr(d.folded(column, ascii)+` LIKE ? ESCAPE '\'`, wildcard+likeEscaper.Replace(strings.ToLower(text))+wildcard)
 }
 
 var likeEscaper = strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`)

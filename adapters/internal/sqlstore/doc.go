@@ -1,15 +1,67 @@
-// Package sqlstore is the one SQL body that the stores in SQL databases share:
-// every statement, the schema with its migrations, and all repositories of
-// [ports.Tx]. An adapter adds what is its own: connections, transactions and
-// the translation of its driver's errors.
+// Package sqlstore holds the SQL that all stores in SQL databases share: every statement, the schema with its migrations, and
+// the repositories of [ports.Tx]. The adapters sqlite and postgres add connections, transactions and the translation of
+// their driver's errors.
 //
-// The statements that do not depend on a filter are built once for each
-// [Dialect] and numbered, so that an adapter can keep them prepared; only
-// lists are put together when they are asked for. Invariants hang on the Rev
-// of a row or on a conditional update, never on an isolation level. No UPDATE
-// or DELETE can be built without a condition.
+// # How an adapter uses it
 //
-// Times are microseconds since 1970; the zero time is NULL, except in columns
-// that lists are ordered by, where it is kept as the number that it is. Hashes
-// are bytes; labels, capabilities and breakdowns are JSON.
+//	Store.Update(fn)                     adapter: take a connection, send BEGIN
+//	   │
+//	   ▼
+//	Queries.Begin(conn) ──▶ Tx ──▶ fn    sqlstore: fn calls tx.Sessions.Put, …
+//	                        │
+//	                        ▼
+//	            Conn.Exec, Conn.Query    adapter: run a Statement, decode rows, translate errors
+//	   │
+//	   ▼
+//	COMMIT or ROLLBACK                   adapter: from the error that Tx.Run returned
+//
+// A new database needs four things. None of them touches a repository.
+//
+//   - A [Dialect]: placeholders, column types, the expression for lower case, the query that finds a table, and perhaps a
+//     way to put many rows with one statement.
+//   - A [Conn], which runs statements in a transaction. It reports duplicates and missing references as [ports.ErrExists] and
+//     [ports.ErrNotFound], and neither of them ends the transaction.
+//   - A [Schema], which is a Conn that runs scripts, for [Queries.Migrate].
+//   - The suite conformance.Store, which shows that the store keeps the contract.
+//
+// # Statements
+//
+// Statements that do not depend on a filter are built once for each dialect and numbered, so an adapter keeps them prepared.
+// Lists are the exception: their conditions depend on a filter, so they are built for each call. Statements of all dialects
+// are equal except for placeholders; a test compares them. Another test asks SQLite for its query plans: every statement uses
+// an index, except for a few that count or list whole tables, and none sorts what may be many rows.
+//
+// # Migrations
+//
+// A migration is a file in the folder migrations, such as 0002_replicas.sql. It is a template in which a dialect fills in its
+// types. Versions begin with 1 and have no gaps. The table schema_migrations records the applied versions. [Queries.Migrate]
+// runs the missing ones in the adapter's transaction, so a failed migration leaves nothing behind. [Queries.Check] refuses a
+// schema that is older or newer than this package. A migration that was released never changes.
+//
+// # Promises
+//
+//   - No invariant depends on an isolation level. Each hangs on the rev of a row or on a conditional UPDATE.
+//   - Put is compare-and-swap: it inserts a row without a rev, and changes a row only if its rev is the given one.
+//   - A rev never repeats, even if a row is deleted and inserted again.
+//   - No UPDATE and no DELETE lacks a condition. The two functions that build them refuse an empty one.
+//   - Searches are literal and ignore case: % and _ have no meaning in them.
+//   - Events become visible in the order of their numbers.
+//
+// # Stored values
+//
+// Times are microseconds since 1970. The zero time is NULL, except in columns that lists are ordered by, where it is a number.
+// Hashes are bytes. Labels, capabilities and breakdowns are JSON. A rev is a time in microseconds, and above the row's former
+// rev.
+//
+// # Decisions
+//
+// One SQL text for all databases, instead of one for each. The dialects differ in placeholders, types, lower case and one
+// catalogue query, and so every fix and every test of a plan holds for both stores.
+//
+// An update leaves out columns that are indexed and rarely change, unless they have changed. The update therefore does not
+// touch their indexes. A message is updated at least once, when the worker has answered, and these columns carry four indexes.
+//
+// On PostgreSQL, equal puts of one transaction run as one statement with arrays ([Statement.Batched]). In one run this raised
+// the rate of BenchmarkMessage from 15 400 to 17 900 updates a second, and the rate of heartbeats of 50 sessions from 6 800
+// to between 9 000 and 9 800. SQLite runs within the process, so batches would save nothing there.
 package sqlstore

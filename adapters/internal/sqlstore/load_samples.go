@@ -18,8 +18,8 @@ type loadStatements struct{ append, since, deleteBefore *Statement }
 func (b *Queries) loadStatements() loadStatements {
 	return loadStatements{
 		append:       b.insert("worker_loads", loadColumns...),
-		since:        b.read(pick("worker_loads", loadColumns...).where("worker_id = ? AND at >= ?").order("at")),
-		deleteBefore: b.write(b.remove("worker_loads", "at < ?")),
+		since:        b.read(selectFrom("worker_loads", loadColumns...).where("worker_id = ? AND at >= ?").order("at")),
+		deleteBefore: b.write(b.deleteFrom("worker_loads", "at < ?")),
 	}
 }
 
@@ -27,18 +27,18 @@ type loadSamples Tx
 
 func (t *loadSamples) Append(ctx context.Context, samples ...domain.LoadSample) error {
 	for _, l := range samples {
-		err := (*Tx)(t).done(ctx, t.body.loadSamples.append, l.WorkerID, micros(l.At), l.Sessions, percent(l.CPU), percent(l.Memory))
+		err := (*Tx)(t).run(ctx, t.queries.loadSamples.append, l.WorkerID, micros(l.At), l.Sessions, numberOrUnknown(l.CPU), numberOrUnknown(l.Memory))
 		if err != nil {
 			return err
 		}
 	}
-	return (*Tx)(t).allow(ctx, true)
+	return (*Tx)(t).checkAllowed(ctx, true)
 }
 
 func (t *loadSamples) Since(ctx context.Context, workerID string, since time.Time) ([]domain.LoadSample, error) {
-	return many(ctx, (*Tx)(t), t.body.loadSamples.since, scanLoad, workerID, ceiling(since))
+	return queryAll(ctx, (*Tx)(t), t.queries.loadSamples.since, scanLoad, workerID, ceilMicros(since))
 }
 
 func (t *loadSamples) DeleteBefore(ctx context.Context, before time.Time) error {
-	return (*Tx)(t).done(ctx, t.body.loadSamples.deleteBefore, ceiling(before))
+	return (*Tx)(t).run(ctx, t.queries.loadSamples.deleteBefore, ceilMicros(before))
 }

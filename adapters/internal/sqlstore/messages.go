@@ -31,8 +31,8 @@ func scanMessage(r row) *domain.Message {
 	}
 }
 
-// The texts in the conditions below are those of partial indexes: a query has
-// to repeat them so that its index is found.
+// The conditions of partial indexes. A query repeats the text of a condition literally; otherwise the database does not use
+// the index.
 const (
 	ofUser     = "user_id = ? AND session_id IN (SELECT id FROM sessions WHERE user_id = ?)"
 	isPending  = "status = 'PENDING'"
@@ -41,67 +41,67 @@ const (
 )
 
 type messageStatements struct {
-	puts                                        // of what has no WhatsApp id yet, or may only just have it
-	later                                       puts
+	putStatements                               // for messages whose WhatsApp id may change
+	putDelivered                                putStatements
 	get, sentByWhatsAppID, receivedByWhatsAppID *Statement
 	countSince, pendingBefore                   *Statement
 	usageOfUser, usageOfSession                 *Statement
 }
 
 func (b *Queries) messageStatements() messageStatements {
-	messages := pick("messages", messagesTable.columns()...)
-	byWhatsAppID := messages.where(same("session_id", "whatsapp_id") + " AND whatsapp_id <> ''")
-	// The bucket is rounded down, also before 1970.
-	cells := pick("messages", "created_at - (created_at % ? + ?) % ?",
+	messages := selectFrom("messages", messagesTable.columns()...)
+	byWhatsAppID := messages.where(equal("session_id", "whatsapp_id") + " AND whatsapp_id <> ''")
+	// The start of a bucket is rounded down, even before 1970.
+	cells := selectFrom("messages", "created_at - (created_at % ? + ?) % ?",
 		"session_id", "type", "direction", "status = 'FAILED'", "COUNT(*)").
 		where("created_at >= ?").group("1", "2", "3", "4", "5").order("1", "2", "3", "4", "5")
-	// Once a message is delivered its WhatsApp id is as fixed as the rest, and
-	// an update need not touch the index of that either.
-	puts := b.puts(messagesTable)
+	// The WhatsApp id of a delivered message no longer changes. It counts as fixed, so that an update does not touch its
+	// index.
+	anyStatus := b.putStatements(messagesTable)
 	fixed, rest := messagesTable.fixed, messagesTable.rest
-	later := puts
-	later.fixed++
-	later.update = b.put(b.update("messages", sets(join(rest[1:], []string{"rev"})...),
-		same("id", "rev")+unchanged(join(fixed, rest[:1]))), len(rest)-1)
+	delivered := anyStatus
+	delivered.fixed++
+	delivered.update = b.put(b.update("messages", sets(join(rest[1:], []string{"rev"})...),
+		equal("id", "rev")+unchanged(join(fixed, rest[:1]))), len(rest)-1)
 	return messageStatements{
-		puts:                 puts,
-		later:                later,
-		get:                  b.read(messages.where(same("id", "session_id"))),
+		putStatements:        anyStatus,
+		putDelivered:         delivered,
+		get:                  b.read(messages.where(equal("id", "session_id"))),
 		sentByWhatsAppID:     b.read(byWhatsAppID.where(isOutbound)),
 		receivedByWhatsAppID: b.read(byWhatsAppID.where(isInbound)),
-		countSince: b.scan(pick("messages", "COUNT(*)", "MIN(created_at)").
+		countSince: b.scan(selectFrom("messages", "COUNT(*)", "MIN(created_at)").
 			where("created_at >= ?").where(isOutbound).where(ofUser)),
 		pendingBefore: b.read(messages.where("created_at < ?").where(isPending).
-			order("created_at", "id").first()),
+			order("created_at", "id").limit()),
 		usageOfUser:    b.scan(cells.where(ofUser)),
-		usageOfSession: b.scan(cells.where(same("user_id", "session_id"))),
+		usageOfSession: b.scan(cells.where(equal("user_id", "session_id"))),
 	}
 }
 
 type messages Tx
 
-// Put needs the session to exist, or gives ErrNotFound.
+// Put returns [ports.ErrNotFound] if the session is missing.
 func (t *messages) Put(ctx context.Context, m *domain.Message) error {
-	puts := &t.body.messages.puts
+	statements := &t.queries.messages.putStatements
 	if m.Status == domain.MessageDelivered || m.Status == domain.MessageRead {
-		puts = &t.body.messages.later
+		statements = &t.queries.messages.putDelivered
 	}
-	return (*Tx)(t).put(ctx, puts, &m.Rev, m.ID, m.SessionID, micros(m.CreatedAt), string(m.Direction),
+	return (*Tx)(t).put(ctx, statements, &m.Rev, m.ID, m.SessionID, micros(m.CreatedAt), string(m.Direction),
 		m.WhatsAppID, m.UserID, m.From, m.To, string(m.Type), m.Content, m.MediaURL, m.Filename, m.Caption,
-		string(m.Status), m.Error, m.Unreported, when(m.SentAt), when(m.DeliveredAt), when(m.ReadAt))
+		string(m.Status), m.Error, m.Unreported, nullableMicros(m.SentAt), nullableMicros(m.DeliveredAt), nullableMicros(m.ReadAt))
 }
 
 func (t *messages) Get(ctx context.Context, sessionID, id string) (*domain.Message, error) {
-	return one(ctx, (*Tx)(t), t.body.messages.get, scanMessage, id, sessionID)
+	return queryOne(ctx, (*Tx)(t), t.queries.messages.get, scanMessage, id, sessionID)
 }
 
-// ByWhatsAppID prefers what was sent, and then the latest: a message to oneself
-// is there twice.
+// ByWhatsAppID prefers an outbound message, and then the latest one. A message that an account sends to itself is stored
+// twice, as outbound and as inbound.
 func (t *messages) ByWhatsAppID(ctx context.Context, sessionID, whatsAppID string) (*domain.Message, error) {
-	for _, s := range []*Statement{t.body.messages.sentByWhatsAppID, t.body.messages.receivedByWhatsAppID} {
-		// It is one or none, unless WhatsApp repeats itself. To sort them is
-		// not left to the database: it would go through the history then.
-		found, err := many(ctx, (*Tx)(t), s, scanMessage, sessionID, whatsAppID)
+	for _, s := range []*Statement{t.queries.messages.sentByWhatsAppID, t.queries.messages.receivedByWhatsAppID} {
+		// There is at most one row, unless WhatsApp repeats an id. The database does not sort the rows: it would scan the
+		// history instead of the index.
+		found, err := queryAll(ctx, (*Tx)(t), s, scanMessage, sessionID, whatsAppID)
 		if err != nil {
 			return nil, err
 		}
@@ -114,15 +114,16 @@ func (t *messages) ByWhatsAppID(ctx context.Context, sessionID, whatsAppID strin
 	return nil, ports.ErrNotFound
 }
 
-// List takes Since as included and Until as excluded.
+// List includes messages at Since and excludes messages at Until.
 func (t *messages) List(ctx context.Context, sessionID string, f domain.MessageFilter) ([]*domain.Message, error) {
-	s, args, err := t.body.list(t.body.history(sessionID, f))
+	s, args, err := t.queries.list(t.queries.history(sessionID, f))
 	if err != nil {
 		return nil, err
 	}
-	return many(ctx, (*Tx)(t), s, scanMessage, args...)
+	return queryAll(ctx, (*Tx)(t), s, scanMessage, args...)
 }
 
+// history builds the query of a list of messages.
 func (b *Queries) history(sessionID string, f domain.MessageFilter) query {
 	conditions := []sq.Sqlizer{sq.Expr("session_id = ?", sessionID)}
 	and := func(isGiven bool, condition string, args ...any) {
@@ -130,8 +131,8 @@ func (b *Queries) history(sessionID string, f domain.MessageFilter) query {
 			conditions = append(conditions, sq.Expr(condition, args...))
 		}
 	}
-	and(!f.Since.IsZero(), "created_at >= ?", ceiling(f.Since))
-	and(!f.Until.IsZero(), "created_at < ?", ceiling(f.Until))
+	and(!f.Since.IsZero(), "created_at >= ?", ceilMicros(f.Since))
+	and(!f.Until.IsZero(), "created_at < ?", ceilMicros(f.Until))
 	and(f.After != domain.Cursor{}, "(created_at, id) < (?, ?)", micros(f.After.At), f.After.ID)
 	and(f.Direction != "", "direction = ?", string(f.Direction))
 	and(f.Type != "", "type = ?", string(f.Type))
@@ -144,25 +145,25 @@ func (b *Queries) history(sessionID string, f domain.MessageFilter) query {
 			b.dialect.contains("content", f.Search), b.dialect.contains("caption", f.Search),
 		})
 	}
-	return pick("messages", messagesTable.columns()...).all(conditions).
-		order("created_at DESC", "id DESC").first(upTo(f.Limit))
+	return selectFrom("messages", messagesTable.columns()...).all(conditions).
+		order("created_at DESC", "id DESC").limit(limitArgument(f.Limit))
 }
 
-// CountSince counts in the history of the user's sessions.
+// CountSince counts outbound messages of the user's sessions.
 func (t *messages) CountSince(ctx context.Context, userID string, since time.Time) (n int, first time.Time, err error) {
-	_, err = one(ctx, (*Tx)(t), t.body.messages.countSince, func(r row) struct{} {
+	_, err = queryOne(ctx, (*Tx)(t), t.queries.messages.countSince, func(r row) struct{} {
 		n, first = r.int(0), r.time(1)
 		return struct{}{}
-	}, ceiling(since), userID, userID)
+	}, ceilMicros(since), userID, userID)
 	return n, first, err
 }
 
-// PendingBefore gives the oldest first.
+// PendingBefore returns the oldest message first.
 func (t *messages) PendingBefore(ctx context.Context, before time.Time, limit int) ([]*domain.Message, error) {
-	return many(ctx, (*Tx)(t), t.body.messages.pendingBefore, scanMessage, ceiling(before), upTo(limit))
+	return queryAll(ctx, (*Tx)(t), t.queries.messages.pendingBefore, scanMessage, ceilMicros(before), limitArgument(limit))
 }
 
-// Usage gives the cells in order of their fields.
+// Usage returns the cells in the order of their fields.
 func (t *messages) Usage(
 	ctx context.Context, userID, sessionID string, since time.Time, bucket time.Duration,
 ) ([]ports.MessageUsage, error) {
@@ -174,7 +175,7 @@ func (t *messages) Usage(
 		}
 	}
 	if sessionID != "" {
-		return many(ctx, (*Tx)(t), t.body.messages.usageOfSession, scan, size, size, size, ceiling(since), userID, sessionID)
+		return queryAll(ctx, (*Tx)(t), t.queries.messages.usageOfSession, scan, size, size, size, ceilMicros(since), userID, sessionID)
 	}
-	return many(ctx, (*Tx)(t), t.body.messages.usageOfUser, scan, size, size, size, ceiling(since), userID, userID)
+	return queryAll(ctx, (*Tx)(t), t.queries.messages.usageOfUser, scan, size, size, size, ceilMicros(since), userID, userID)
 }

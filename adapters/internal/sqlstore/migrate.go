@@ -13,36 +13,38 @@ import (
 	"time"
 )
 
-// The errors of a schema that is not the one this binary works with.
+// Errors of a schema with another version than [Latest].
 var (
+	// ErrOutdated means that the schema is older.
 	ErrOutdated = errors.New("the database's schema is out of date; run `switchyard migrate up`")
-	ErrNewer    = errors.New("the database was written by a newer version of this program; use that one")
+	// ErrNewer means that the schema is newer.
+	ErrNewer = errors.New("the database was written by a newer version of this program; use that one")
 )
 
 //go:embed migrations/*.sql
-var migrations embed.FS
+var migrationFiles embed.FS
 
-// migration brings the schema from the version before to its own.
-type migration struct {
+// schemaMigration upgrades the schema from the previous version to its own.
+type schemaMigration struct {
 	version int
 	name    string
-	script  string // a template
+	script  string // a template with the types of a dialect
 }
 
-// known are the migrations by version, which begins with 1 and has no gaps.
-var known = sync.OnceValue(func() []migration {
-	names, err := fs.Glob(migrations, "migrations/*.sql") // in order
+// schemaMigrations returns all migrations in order of version. Versions begin with 1 and have no gaps.
+var schemaMigrations = sync.OnceValue(func() []schemaMigration {
+	names, err := fs.Glob(migrationFiles, "migrations/*.sql") // sorted by name
 	if err != nil {
 		panic(err)
 	}
-	var list []migration
+	var list []schemaMigration
 	for _, path := range names {
 		name := strings.TrimSuffix(strings.TrimPrefix(path, "migrations/"), ".sql")
-		script, err := migrations.ReadFile(path)
+		script, err := migrationFiles.ReadFile(path)
 		if err != nil {
 			panic(err)
 		}
-		m := migration{len(list) + 1, name, string(script)}
+		m := schemaMigration{len(list) + 1, name, string(script)}
 		if number, _, _ := strings.Cut(name, "_"); number != fmt.Sprintf("%04d", m.version) {
 			panic("sqlstore: migration " + strconv.Itoa(m.version) + " is missing")
 		}
@@ -51,10 +53,11 @@ var known = sync.OnceValue(func() []migration {
 	return list
 })
 
-// Latest is the version of the schema that this binary works with.
-func Latest() int { return len(known()) }
+// Latest returns the version of the schema that this package works with.
+func Latest() int { return len(schemaMigrations()) }
 
-func (m migration) sql(d *Dialect) (string, error) {
+// sql returns the script in a dialect.
+func (m schemaMigration) sql(d *Dialect) (string, error) {
 	t, err := template.New(m.name).Parse(m.script)
 	if err != nil {
 		return "", err
@@ -66,42 +69,42 @@ func (m migration) sql(d *Dialect) (string, error) {
 
 type schemaStatements struct{ exists, version, record *Statement }
 
-const migrationsTable = "schema_migrations"
+const schemaMigrationsTable = "schema_migrations"
 
 func (b *Queries) schemaStatements() schemaStatements {
-	tables := Statement{SQL: b.dialect.tables, columns: 1}
+	tables := Statement{SQL: b.dialect.countTables, columns: 1}
 	return schemaStatements{
 		exists:  b.add(tables, sqlText(tables.SQL)),
-		version: b.read(pick(migrationsTable, "MAX(version)")),
-		record:  b.write(insertInto(migrationsTable, "version", "name", "applied_at")),
+		version: b.read(selectFrom(schemaMigrationsTable, "MAX(version)")),
+		record:  b.write(insertInto(schemaMigrationsTable, "version", "name", "applied_at")),
 	}
 }
 
-// sqlText is SQL as it stands.
+// sqlText is a literal SQL statement.
 type sqlText string
 
 func (s sqlText) ToSql() (string, []any, error) { return string(s), nil, nil }
 
-// Schema is a connection in a transaction that can change the schema.
+// Schema is a connection, in a transaction, that can change the schema.
 type Schema interface {
 	Conn
-	// Script runs any number of statements.
+	// Script runs a script of any number of statements.
 	Script(ctx context.Context, sql string) error
 }
 
-// Version gives the version of the schema that is there; 0: none.
+// Version returns the version of the schema in the database, or 0 if there is none.
 func (b *Queries) Version(ctx context.Context, c Conn) (int, error) {
-	t := b.Begin(ctx, c, b, false)
-	defer t.over.Store(true)
-	number := func(r row) int { return r.int(0) }
-	n, err := one(ctx, t, b.schema.exists, number, migrationsTable)
+	t := b.Begin(ctx, c, b, ReadOnly)
+	defer t.done.Store(true)
+	toInt := func(r row) int { return r.int(0) }
+	n, err := queryOne(ctx, t, b.schema.exists, toInt, schemaMigrationsTable)
 	if err != nil || n == 0 {
 		return 0, err
 	}
-	return one(ctx, t, b.schema.version, number)
+	return queryOne(ctx, t, b.schema.version, toInt)
 }
 
-// Check returns an error if the schema is not the one this binary works with.
+// Check returns [ErrOutdated] or [ErrNewer] if the version of the schema is not [Latest].
 func (b *Queries) Check(ctx context.Context, c Conn) error {
 	version, err := b.Version(ctx, c)
 	switch {
@@ -115,13 +118,12 @@ func (b *Queries) Check(ctx context.Context, c Conn) error {
 	return nil
 }
 
-// Migrate brings the schema up to date. The adapter sees to it that nobody
-// else does so at the same time, and commits.
+// Migrate upgrades the schema to [Latest]. The adapter excludes concurrent migrations, and commits the transaction.
 func (b *Queries) Migrate(ctx context.Context, c Schema) error {
 	if err := b.Check(ctx, c); !errors.Is(err, ErrOutdated) {
 		return err
 	}
-	table := migration{name: migrationsTable, script: "CREATE TABLE IF NOT EXISTS " + migrationsTable +
+	table := schemaMigration{name: schemaMigrationsTable, script: "CREATE TABLE IF NOT EXISTS " + schemaMigrationsTable +
 		" (version {{.Integer}} NOT NULL PRIMARY KEY, name {{.Text}} NOT NULL, applied_at {{.Integer}} NOT NULL) {{.Plain}}"}
 	if err := b.apply(ctx, c, table); err != nil {
 		return err
@@ -130,20 +132,21 @@ func (b *Queries) Migrate(ctx context.Context, c Schema) error {
 	if err != nil {
 		return err
 	}
-	t := b.Begin(ctx, c, b, true)
-	defer t.over.Store(true)
-	for _, m := range known()[version:] {
+	t := b.Begin(ctx, c, b, ReadWrite)
+	defer t.done.Store(true)
+	for _, m := range schemaMigrations()[version:] {
 		if err := b.apply(ctx, c, m); err != nil {
 			return err
 		}
-		if err := t.done(ctx, b.schema.record, m.version, m.name, micros(time.Now())); err != nil {
+		if err := t.run(ctx, b.schema.record, m.version, m.name, micros(time.Now())); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (b *Queries) apply(ctx context.Context, c Schema, m migration) error {
+// apply runs the script of a migration.
+func (b *Queries) apply(ctx context.Context, c Schema, m schemaMigration) error {
 	text, err := m.sql(&b.dialect)
 	if err == nil {
 		err = c.Script(ctx, text)

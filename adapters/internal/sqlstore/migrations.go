@@ -10,15 +10,15 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// migrationRowsTable keeps migrations of sessions, as opposed to those of the schema.
-var migrationRowsTable = table{
+// migrationsTable stores migrations of sessions from worker to worker. Migrations of the schema are in migrate.go.
+var migrationsTable = table{
 	name: "moves", key: []string{"id"}, fixed: []string{"session_id", "created_at"},
 	rest: []string{
 		"user_id", "kind", "batch_id", "from_worker", "to_worker", "status", "reason", "error", "started_at", "completed_at",
 	},
 }
 
-func scanMove(r row) *domain.Migration {
+func scanMigration(r row) *domain.Migration {
 	return &domain.Migration{
 		ID: r.text(0), SessionID: r.text(1), CreatedAt: r.time(2),
 		UserID: r.text(3), Kind: domain.MigrationKind(r.text(4)), BatchID: r.text(5),
@@ -29,54 +29,54 @@ func scanMove(r row) *domain.Migration {
 }
 
 type migrationStatements struct {
-	puts
+	putStatements
 	get, open, deleteBefore *Statement
 }
 
 func (b *Queries) migrationStatements() migrationStatements {
-	moves := pick("moves", migrationRowsTable.columns()...)
+	rows := selectFrom("moves", migrationsTable.columns()...)
 	return migrationStatements{
-		puts:         b.puts(migrationRowsTable),
-		get:          b.read(moves.where(same("id"))),
-		open:         b.read(moves.where("status IN ('PENDING', 'RUNNING')").order("created_at", "id")),
-		deleteBefore: b.write(b.remove("moves", "completed_at < ?")),
+		putStatements: b.putStatements(migrationsTable),
+		get:           b.read(rows.where(equal("id"))),
+		open:          b.read(rows.where("status IN ('PENDING', 'RUNNING')").order("created_at", "id")),
+		deleteBefore:  b.write(b.deleteFrom("moves", "completed_at < ?")),
 	}
 }
 
-type migrationRows Tx
+type migrations Tx
 
-func (t *migrationRows) Get(ctx context.Context, id string) (*domain.Migration, error) {
-	return one(ctx, (*Tx)(t), t.body.migrations.get, scanMove, id)
+func (t *migrations) Get(ctx context.Context, id string) (*domain.Migration, error) {
+	return queryOne(ctx, (*Tx)(t), t.queries.migrations.get, scanMigration, id)
 }
 
-func (t *migrationRows) Put(ctx context.Context, m *domain.Migration) error {
-	return (*Tx)(t).put(ctx, &t.body.migrations.puts, &m.Rev, m.ID, m.SessionID, micros(m.CreatedAt),
+func (t *migrations) Put(ctx context.Context, m *domain.Migration) error {
+	return (*Tx)(t).put(ctx, &t.queries.migrations.putStatements, &m.Rev, m.ID, m.SessionID, micros(m.CreatedAt),
 		m.UserID, string(m.Kind), m.BatchID, m.FromWorker, m.ToWorker, string(m.Status), m.Reason, m.Error,
-		when(m.StartedAt), when(m.CompletedAt))
+		nullableMicros(m.StartedAt), nullableMicros(m.CompletedAt))
 }
 
-func (t *migrationRows) List(ctx context.Context, f ports.MigrationFilter, p ports.Page) ([]*domain.Migration, int, error) {
+func (t *migrations) List(ctx context.Context, f ports.MigrationFilter, p ports.Page) ([]*domain.Migration, int, error) {
 	var conditions []sq.Sqlizer
-	equal := func(column, value string) {
+	addEqual := func(column, value string) {
 		if value != "" {
 			conditions = append(conditions, sq.Expr(column+" = ?", value))
 		}
 	}
-	equal("session_id", f.SessionID)
-	equal("batch_id", f.BatchID)
-	equal("kind", string(f.Kind))
-	equal("status", string(f.Status))
+	addEqual("session_id", f.SessionID)
+	addEqual("batch_id", f.BatchID)
+	addEqual("kind", string(f.Kind))
+	addEqual("status", string(f.Status))
 	if f.WorkerID != "" {
 		conditions = append(conditions, sq.Expr("(from_worker = ? OR to_worker = ?)", f.WorkerID, f.WorkerID))
 	}
-	rows := pick("moves", migrationRowsTable.columns()...).all(conditions).order("created_at DESC", "id DESC")
-	return listed(ctx, (*Tx)(t), rows, pick("moves", "COUNT(*)").all(conditions), p, scanMove)
+	rows := selectFrom("moves", migrationsTable.columns()...).all(conditions).order("created_at DESC", "id DESC")
+	return queryPage(ctx, (*Tx)(t), rows, selectFrom("moves", "COUNT(*)").all(conditions), p, scanMigration)
 }
 
-func (t *migrationRows) Open(ctx context.Context) ([]*domain.Migration, error) {
-	return many(ctx, (*Tx)(t), t.body.migrations.open, scanMove)
+func (t *migrations) Open(ctx context.Context) ([]*domain.Migration, error) {
+	return queryAll(ctx, (*Tx)(t), t.queries.migrations.open, scanMigration)
 }
 
-func (t *migrationRows) DeleteBefore(ctx context.Context, before time.Time) error {
-	return (*Tx)(t).done(ctx, t.body.migrations.deleteBefore, ceiling(before))
+func (t *migrations) DeleteBefore(ctx context.Context, before time.Time) error {
+	return (*Tx)(t).run(ctx, t.queries.migrations.deleteBefore, ceilMicros(before))
 }

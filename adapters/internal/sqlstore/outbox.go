@@ -19,18 +19,18 @@ func scanEvent(r row) domain.Event {
 	}
 }
 
-type outboxStatements struct{ number, append, after, last, trim *Statement }
+type outboxStatements struct{ nextSeq, append, after, last, deleteBefore *Statement }
 
 func (b *Queries) outboxStatements() outboxStatements {
-	// The row of the counter is locked until the transaction commits, so
-	// numbers become visible in their order.
-	number := b.update("counters", []set{{"value", "value + ?"}}, "name = 'outbox'").Suffix("RETURNING value")
+	// The transaction locks the row of the counter until it commits. Events therefore become visible in the order of their
+	// numbers.
+	nextSeq := b.update("counters", []set{{"value", "value + ?"}}, "name = 'outbox'").Suffix("RETURNING value")
 	return outboxStatements{
-		number: b.add(Statement{Write: true, columns: 1}, number),
-		append: b.write(insertInto("outbox", outboxColumns...)),
-		after:  b.read(pick("outbox", outboxColumns...).where("seq > ?").order("seq").first()),
-		last:   b.read(pick("counters", "value").where("name = 'outbox'")),
-		trim:   b.write(b.remove("outbox", "occurred_at < ?")),
+		nextSeq:      b.add(Statement{Write: true, columns: 1}, nextSeq),
+		append:       b.write(insertInto("outbox", outboxColumns...)),
+		after:        b.read(selectFrom("outbox", outboxColumns...).where("seq > ?").order("seq").limit()),
+		last:         b.read(selectFrom("counters", "value").where("name = 'outbox'")),
+		deleteBefore: b.write(b.deleteFrom("outbox", "occurred_at < ?")),
 	}
 }
 
@@ -38,9 +38,9 @@ type outbox Tx
 
 func (t *outbox) Append(ctx context.Context, events ...domain.Event) error {
 	if len(events) == 0 {
-		return (*Tx)(t).allow(ctx, true)
+		return (*Tx)(t).checkAllowed(ctx, true)
 	}
-	last, err := one(ctx, (*Tx)(t), t.body.outbox.number, func(r row) int64 { return r.int64(0) }, len(events))
+	last, err := queryOne(ctx, (*Tx)(t), t.queries.outbox.nextSeq, func(r row) int64 { return r.int64(0) }, len(events))
 	if err != nil {
 		return err
 	}
@@ -48,7 +48,7 @@ func (t *outbox) Append(ctx context.Context, events ...domain.Event) error {
 	for i := range events {
 		seq++
 		e := &events[i]
-		err := (*Tx)(t).done(ctx, t.body.outbox.append, seq, string(e.Type), micros(e.At), e.UserID, e.SessionID,
+		err := (*Tx)(t).run(ctx, t.queries.outbox.append, seq, string(e.Type), micros(e.At), e.UserID, e.SessionID,
 			e.WorkerID, e.FromWorker, e.Generation, string(e.Status), e.Reason)
 		if err != nil {
 			return err
@@ -58,41 +58,41 @@ func (t *outbox) Append(ctx context.Context, events ...domain.Event) error {
 }
 
 func (t *outbox) After(ctx context.Context, seq int64, limit int) ([]domain.Event, error) {
-	return many(ctx, (*Tx)(t), t.body.outbox.after, scanEvent, seq, upTo(limit))
+	return queryAll(ctx, (*Tx)(t), t.queries.outbox.after, scanEvent, seq, limitArgument(limit))
 }
 
-// Last does not forget what was trimmed.
+// Last counts deleted events too.
 func (t *outbox) Last(ctx context.Context) (int64, error) {
-	return one(ctx, (*Tx)(t), t.body.outbox.last, func(r row) int64 { return r.int64(0) })
+	return queryOne(ctx, (*Tx)(t), t.queries.outbox.last, func(r row) int64 { return r.int64(0) })
 }
 
 func (t *outbox) DeleteBefore(ctx context.Context, before time.Time) error {
-	return (*Tx)(t).done(ctx, t.body.outbox.trim, ceiling(before))
+	return (*Tx)(t).run(ctx, t.queries.outbox.deleteBefore, ceilMicros(before))
 }
 
-type settingStatements struct{ get, put, putNew, swap *Statement }
+type settingStatements struct{ get, put, putIfAbsent, compareAndSwap *Statement }
 
 func (b *Queries) settingStatements() settingStatements {
 	return settingStatements{
-		get:    b.read(pick("settings", "value").where(same("name"))),
-		put:    b.upsert("settings", []string{"name"}, []string{"value"}),
-		putNew: b.insert("settings", "name", "value"),
-		swap:   b.write(b.update("settings", sets("value"), same("name", "value"))),
+		get:            b.read(selectFrom("settings", "value").where(equal("name"))),
+		put:            b.upsert("settings", []string{"name"}, []string{"value"}),
+		putIfAbsent:    b.insert("settings", "name", "value"),
+		compareAndSwap: b.write(b.update("settings", sets("value"), equal("name", "value"))),
 	}
 }
 
 type settings Tx
 
 func (t *settings) Get(ctx context.Context, name string) (string, error) {
-	return one(ctx, (*Tx)(t), t.body.settings.get, func(r row) string { return r.text(0) }, name)
+	return queryOne(ctx, (*Tx)(t), t.queries.settings.get, func(r row) string { return r.text(0) }, name)
 }
 
 func (t *settings) Put(ctx context.Context, name, value string) error {
-	return (*Tx)(t).done(ctx, t.body.settings.put, name, value)
+	return (*Tx)(t).run(ctx, t.queries.settings.put, name, value)
 }
 
 func (t *settings) PutIfAbsent(ctx context.Context, name, value string) (string, error) {
-	if err := (*Tx)(t).done(ctx, t.body.settings.putNew, name, value); err != nil {
+	if err := (*Tx)(t).run(ctx, t.queries.settings.putIfAbsent, name, value); err != nil {
 		return "", err
 	}
 	return t.Get(ctx, name)
@@ -100,7 +100,7 @@ func (t *settings) PutIfAbsent(ctx context.Context, name, value string) (string,
 
 func (t *settings) CompareAndSwap(ctx context.Context, name, old, value string) error {
 	if old == "" {
-		return (*Tx)(t).changed(ctx, ports.ErrConflict, t.body.settings.putNew, name, value)
+		return (*Tx)(t).runRequired(ctx, ports.ErrConflict, t.queries.settings.putIfAbsent, name, value)
 	}
-	return (*Tx)(t).changed(ctx, ports.ErrConflict, t.body.settings.swap, value, name, old)
+	return (*Tx)(t).runRequired(ctx, ports.ErrConflict, t.queries.settings.compareAndSwap, value, name, old)
 }

@@ -12,7 +12,7 @@ var familiesTable = table{
 	rest: []string{"token_hash", "created_at", "expires_at", "revoked_at"},
 }
 
-func scanSignIn(r row) *domain.RefreshTokenFamily {
+func scanFamily(r row) *domain.RefreshTokenFamily {
 	return &domain.RefreshTokenFamily{
 		ID: r.text(0), UserID: r.text(1),
 		TokenHash: r.hash(2), CreatedAt: r.time(3), ExpiresAt: r.time(4), RevokedAt: r.time(5), Rev: r.int64(6),
@@ -20,59 +20,59 @@ func scanSignIn(r row) *domain.RefreshTokenFamily {
 }
 
 type familyStatements struct {
-	puts
+	putStatements
 	get, revokeAll, deleteExpired *Statement
 }
 
 func (b *Queries) familyStatements() familyStatements {
 	return familyStatements{
-		puts: b.puts(familiesTable),
-		get:  b.read(pick("sign_ins", familiesTable.columns()...).where(same("id"))),
+		putStatements: b.putStatements(familiesTable),
+		get:           b.read(selectFrom("sign_ins", familiesTable.columns()...).where(equal("id"))),
 		revokeAll: b.write(b.update("sign_ins", []set{{"revoked_at", "?"}, {"rev", "rev + 1"}},
 			"user_id = ? AND id <> ? AND revoked_at IS NULL")),
-		deleteExpired: b.write(b.remove("sign_ins", "expires_at < ?")),
+		deleteExpired: b.write(b.deleteFrom("sign_ins", "expires_at < ?")),
 	}
 }
 
 type refreshTokenFamilies Tx
 
 func (t *refreshTokenFamilies) Get(ctx context.Context, id string) (*domain.RefreshTokenFamily, error) {
-	return one(ctx, (*Tx)(t), t.body.families.get, scanSignIn, id)
+	return queryOne(ctx, (*Tx)(t), t.queries.families.get, scanFamily, id)
 }
 
-// Put needs the user to exist, or gives ErrNotFound.
+// Put returns [ports.ErrNotFound] if the user is missing.
 func (t *refreshTokenFamilies) Put(ctx context.Context, f *domain.RefreshTokenFamily) error {
-	return (*Tx)(t).put(ctx, &t.body.families.puts, &f.Rev, f.ID, f.UserID,
-		f.TokenHash[:], when(f.CreatedAt), micros(f.ExpiresAt), when(f.RevokedAt))
+	return (*Tx)(t).put(ctx, &t.queries.families.putStatements, &f.Rev, f.ID, f.UserID,
+		f.TokenHash[:], nullableMicros(f.CreatedAt), micros(f.ExpiresAt), nullableMicros(f.RevokedAt))
 }
 
 func (t *refreshTokenFamilies) RevokeAll(ctx context.Context, userID, except string, at time.Time) error {
-	return (*Tx)(t).done(ctx, t.body.families.revokeAll, when(at), userID, except)
+	return (*Tx)(t).run(ctx, t.queries.families.revokeAll, nullableMicros(at), userID, except)
 }
 
 func (t *refreshTokenFamilies) DeleteExpired(ctx context.Context, before time.Time) error {
-	return (*Tx)(t).done(ctx, t.body.families.deleteExpired, ceiling(before))
+	return (*Tx)(t).run(ctx, t.queries.families.deleteExpired, ceilMicros(before))
 }
 
 type passwordResetStatements struct{ put, consume *Statement }
 
 func (b *Queries) passwordResetStatements() passwordResetStatements {
-	take := b.remove("resets", same("token_hash")).Suffix("RETURNING token_hash, user_id, expires_at")
+	consume := b.deleteFrom("resets", equal("token_hash")).Suffix("RETURNING token_hash, user_id, expires_at")
 	return passwordResetStatements{
 		put:     b.upsert("resets", []string{"user_id"}, []string{"token_hash", "expires_at"}),
-		consume: b.add(Statement{Write: true, columns: 3}, take),
+		consume: b.add(Statement{Write: true, columns: 3}, consume),
 	}
 }
 
 type passwordResets Tx
 
-// Put needs the user to exist, or gives ErrNotFound.
+// Put returns [ports.ErrNotFound] if the user is missing.
 func (t *passwordResets) Put(ctx context.Context, r *domain.PasswordReset) error {
-	return (*Tx)(t).done(ctx, t.body.passwordResets.put, r.UserID, r.TokenHash[:], when(r.ExpiresAt))
+	return (*Tx)(t).run(ctx, t.queries.passwordResets.put, r.UserID, r.TokenHash[:], nullableMicros(r.ExpiresAt))
 }
 
 func (t *passwordResets) Consume(ctx context.Context, hash [32]byte) (*domain.PasswordReset, error) {
-	return one(ctx, (*Tx)(t), t.body.passwordResets.consume, func(r row) *domain.PasswordReset {
+	return queryOne(ctx, (*Tx)(t), t.queries.passwordResets.consume, func(r row) *domain.PasswordReset {
 		return &domain.PasswordReset{TokenHash: r.hash(0), UserID: r.text(1), ExpiresAt: r.time(2)}
 	}, hash[:])
 }

@@ -19,21 +19,21 @@ type replicaStatements struct{ put, list, remove *Statement }
 func (b *Queries) replicaStatements() replicaStatements {
 	return replicaStatements{
 		put:    b.upsert("replicas", replicaColumns[:1], replicaColumns[1:]),
-		list:   b.read(pick("replicas", replicaColumns...).order("id")),
-		remove: b.write(b.remove("replicas", same("id"))),
+		list:   b.read(selectFrom("replicas", replicaColumns...).order("id")),
+		remove: b.write(b.deleteFrom("replicas", equal("id"))),
 	}
 }
 
 type replicas Tx
 
 func (t *replicas) Put(ctx context.Context, r *domain.Replica) error {
-	return (*Tx)(t).done(ctx, t.body.replicas.put, r.ID, r.Name, r.Version, when(r.StartedAt), when(r.SeenAt))
+	return (*Tx)(t).run(ctx, t.queries.replicas.put, r.ID, r.Name, r.Version, nullableMicros(r.StartedAt), nullableMicros(r.SeenAt))
 }
 
 func (t *replicas) List(ctx context.Context) ([]*domain.Replica, error) {
-	return many(ctx, (*Tx)(t), t.body.replicas.list, scanReplica)
+	return queryAll(ctx, (*Tx)(t), t.queries.replicas.list, scanReplica)
 }
 
 func (t *replicas) Delete(ctx context.Context, id string) error {
-	return (*Tx)(t).done(ctx, t.body.replicas.remove, id)
+	return (*Tx)(t).run(ctx, t.queries.replicas.remove, id)
 }

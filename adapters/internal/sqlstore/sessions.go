@@ -44,48 +44,48 @@ func scanSession(r row) *domain.Session {
 }
 
 type sessionStatements struct {
-	puts
+	putStatements
 	get, remove, assigned, eachAssigned, due, nextDue, claimedBy, countByStatus *Statement
 }
 
 func (b *Queries) sessionStatements() sessionStatements {
-	sessions := pick("sessions", sessionsTable.columns()...)
+	sessions := selectFrom("sessions", sessionsTable.columns()...)
 	return sessionStatements{
-		puts:     b.puts(sessionsTable),
-		get:      b.read(sessions.where(same("id"))),
-		remove:   b.write(b.remove("sessions", same("id", "rev"))),
-		assigned: b.read(sessions.where("worker_id = ? AND worker_id <> ''").order("id")),
-		// Not worker_id <> '': that is what an index is made for, and reading
-		// the table in its order is faster.
-		eachAssigned:  b.scan(sessions.where("id > ? AND worker_id > ''").order("id").first()),
-		due:           b.read(sessions.where("due_at <= ? AND due_at IS NOT NULL").order("due_at", "id").first()),
-		nextDue:       b.read(pick("sessions", "due_at").where("due_at IS NOT NULL").order("due_at").first()),
+		putStatements: b.putStatements(sessionsTable),
+		get:           b.read(sessions.where(equal("id"))),
+		remove:        b.write(b.deleteFrom("sessions", equal("id", "rev"))),
+		assigned:      b.read(sessions.where("worker_id = ? AND worker_id <> ''").order("id")),
+		// The condition is not worker_id <> '': SQLite would use the index on that, and reading the table in the order of
+		// its key is faster.
+		eachAssigned:  b.scan(sessions.where("id > ? AND worker_id > ''").order("id").limit()),
+		due:           b.read(sessions.where("due_at <= ? AND due_at IS NOT NULL").order("due_at", "id").limit()),
+		nextDue:       b.read(selectFrom("sessions", "due_at").where("due_at IS NOT NULL").order("due_at").limit()),
 		claimedBy:     b.read(sessions.where("claimed_by = ? AND claimed_by <> ''").order("id")),
-		countByStatus: b.scan(pick("sessions", "status", "COUNT(*)").group("status")),
+		countByStatus: b.scan(selectFrom("sessions", "status", "COUNT(*)").group("status")),
 	}
 }
 
 type sessions Tx
 
 func (t *sessions) Get(ctx context.Context, id string) (*domain.Session, error) {
-	return one(ctx, (*Tx)(t), t.body.sessions.get, scanSession, id)
+	return queryOne(ctx, (*Tx)(t), t.queries.sessions.get, scanSession, id)
 }
 
 func (t *sessions) Put(ctx context.Context, s *domain.Session) error {
-	return (*Tx)(t).put(ctx, &t.body.sessions.puts, &s.Rev, s.ID, s.UserID, micros(s.CreatedAt),
+	return (*Tx)(t).put(ctx, &t.queries.sessions.putStatements, &s.Rev, s.ID, s.UserID, micros(s.CreatedAt),
 		s.Name, s.Description, s.DisplayName, s.PhoneNumber,
-		string(s.Intent), string(s.Status), when(s.StatusAt), s.WasConnected, s.LastError,
-		s.WorkerID, s.Generation, when(s.AssignedAt), s.CredentialsWorkerID, s.PreviousWorkerID, string(s.PlacementEvent),
+		string(s.Intent), string(s.Status), nullableMicros(s.StatusAt), s.WasConnected, s.LastError,
+		s.WorkerID, s.Generation, nullableMicros(s.AssignedAt), s.CredentialsWorkerID, s.PreviousWorkerID, string(s.PlacementEvent),
 		string(s.Command), s.Confirmed, s.Attempts, s.FailedStarts, s.Restarts,
-		when(s.DebounceUntil), s.LoggedOut, s.ExcludedWorkerID, when(s.ExcludedUntil),
-		s.QR.Code, bytes(s.QR.Image), when(s.QR.ExpiresAt), s.PairingPhone, s.PairingCode,
-		when(s.DueAt), when(s.LastReportWorkerTime), when(s.LastReportAppliedAt), when(s.LastSeenAt), when(s.UpdatedAt),
-		s.ClaimedBy, when(s.ClaimedUntil), s.MigrationID, s.MigrationTargetID)
+		nullableMicros(s.DebounceUntil), s.LoggedOut, s.ExcludedWorkerID, nullableMicros(s.ExcludedUntil),
+		s.QR.Code, nullableBytes(s.QR.Image), nullableMicros(s.QR.ExpiresAt), s.PairingPhone, s.PairingCode,
+		nullableMicros(s.DueAt), nullableMicros(s.LastReportWorkerTime), nullableMicros(s.LastReportAppliedAt), nullableMicros(s.LastSeenAt), nullableMicros(s.UpdatedAt),
+		s.ClaimedBy, nullableMicros(s.ClaimedUntil), s.MigrationID, s.MigrationTargetID)
 }
 
-// Delete leaves keys and messages to the schema.
+// Delete deletes the session. Foreign keys of the schema delete its API keys and messages.
 func (t *sessions) Delete(ctx context.Context, id string, rev int64) error {
-	err := (*Tx)(t).changed(ctx, ports.ErrConflict, t.body.sessions.remove, id, rev)
+	err := (*Tx)(t).runRequired(ctx, ports.ErrConflict, t.queries.sessions.remove, id, rev)
 	if errors.Is(err, ports.ErrConflict) {
 		if _, missing := t.Get(ctx, id); missing != nil {
 			return missing
@@ -106,23 +106,22 @@ func (t *sessions) List(ctx context.Context, f ports.SessionFilter, p ports.Page
 		conditions = append(conditions, sq.Expr("status = ?", string(f.Status)))
 	}
 	if f.Search != "" {
-		d := &t.body.dialect
+		d := &t.queries.dialect
 		conditions = append(conditions, sq.Or{d.contains("name", f.Search), d.contains("phone_number", f.Search)})
 	}
-	rows := pick("sessions", sessionsTable.columns()...).all(conditions).order("created_at DESC", "id DESC")
-	return listed(ctx, (*Tx)(t), rows, pick("sessions", "COUNT(*)").all(conditions), p, scanSession)
+	rows := selectFrom("sessions", sessionsTable.columns()...).all(conditions).order("created_at DESC", "id DESC")
+	return queryPage(ctx, (*Tx)(t), rows, selectFrom("sessions", "COUNT(*)").all(conditions), p, scanSession)
 }
 
 func (t *sessions) ListByWorker(ctx context.Context, workerID string) ([]*domain.Session, error) {
-	return many(ctx, (*Tx)(t), t.body.sessions.assigned, scanSession, workerID)
+	return queryAll(ctx, (*Tx)(t), t.queries.sessions.assigned, scanSession, workerID)
 }
 
-// EachAssigned reads some hundreds at a time, in order of their ids, so that
-// fn may use the transaction.
+// EachAssigned reads some hundreds of sessions at a time, in the order of their ids, so that fn may use the transaction.
 func (t *sessions) EachAssigned(ctx context.Context, fn func(*domain.Session) error) error {
-	const some = 500
+	const batchSize = 500
 	for last := ""; ; {
-		list, err := many(ctx, (*Tx)(t), t.body.sessions.eachAssigned, scanSession, last, some)
+		list, err := queryAll(ctx, (*Tx)(t), t.queries.sessions.eachAssigned, scanSession, last, batchSize)
 		if err != nil {
 			return err
 		}
@@ -132,23 +131,23 @@ func (t *sessions) EachAssigned(ctx context.Context, fn func(*domain.Session) er
 				return err
 			}
 		}
-		if len(list) < some {
+		if len(list) < batchSize {
 			return nil
 		}
 	}
 }
 
 func (t *sessions) Due(ctx context.Context, at time.Time, limit int) ([]*domain.Session, error) {
-	return many(ctx, (*Tx)(t), t.body.sessions.due, scanSession, micros(at), upTo(limit))
+	return queryAll(ctx, (*Tx)(t), t.queries.sessions.due, scanSession, micros(at), limitArgument(limit))
 }
 
 func (t *sessions) NextDue(ctx context.Context) (time.Time, error) {
-	return earliest(ctx, (*Tx)(t), t.body.sessions.nextDue)
+	return earliest(ctx, (*Tx)(t), t.queries.sessions.nextDue)
 }
 
-// earliest reads a time, or gives the zero time if there is no row.
+// earliest returns the time of the first row, or the zero time if there is no row.
 func earliest(ctx context.Context, t *Tx, s *Statement) (time.Time, error) {
-	at, err := one(ctx, t, s, func(r row) time.Time { return r.time(0) }, 1)
+	at, err := queryOne(ctx, t, s, func(r row) time.Time { return r.time(0) }, 1)
 	if errors.Is(err, ports.ErrNotFound) {
 		err = nil
 	}
@@ -156,12 +155,12 @@ func earliest(ctx context.Context, t *Tx, s *Statement) (time.Time, error) {
 }
 
 func (t *sessions) ClaimedBy(ctx context.Context, replicaID string) ([]*domain.Session, error) {
-	return many(ctx, (*Tx)(t), t.body.sessions.claimedBy, scanSession, replicaID)
+	return queryAll(ctx, (*Tx)(t), t.queries.sessions.claimedBy, scanSession, replicaID)
 }
 
 func (t *sessions) CountByStatus(ctx context.Context) (map[domain.Status]int, error) {
 	counts := make(map[domain.Status]int)
-	err := (*Tx)(t).each(ctx, t.body.sessions.countByStatus, nil, func(r row) {
+	err := (*Tx)(t).eachRow(ctx, t.queries.sessions.countByStatus, nil, func(r row) {
 		counts[domain.Status(r.text(0))] = r.int(1)
 	})
 	if err != nil {

@@ -13,26 +13,23 @@ import (
 // Statement is one SQL statement.
 type Statement struct {
 	SQL string
-	// Index is the place of a statement that is built only once, below
-	// [Body.Statements]; -1 for others.
+	// Index numbers the statements that are built once, from 0 to [Queries.Statements]-1. It is -1 for a statement that is
+	// built for one use. Adapters keep the numbered ones prepared.
 	Index int
-	// Write tells that it changes rows.
+	// Write means that the statement changes rows.
 	Write bool
-	// Long tells that it may read many rows, so that it is worth the cost of
-	// being interrupted when its context ends.
+	// Long means that the statement may read many rows. An adapter interrupts it when its context ends.
 	Long bool
-	// Batched does at once what several of this statement would do one after
-	// the other; nil: there is no such statement. Its arguments are arrays of
-	// theirs, and it gives the rev of every row that it has changed.
+	// Batched replaces several executions of this statement by one. Its arguments are arrays of theirs. It returns the rev
+	// of every row that it has changed. Nil means that there is no such statement.
 	Batched *Statement
-	// Rev is, with Batched, the place of the argument that becomes the rev.
+	// Rev is the index of the argument that becomes the rev of the row. Only statements with Batched have it.
 	Rev int
-	// columns is how many each of its rows has; 0: it has no rows.
+	// columns is the number of columns of a result, or 0 if the statement has no result.
 	columns int
 }
 
-// Queries is all the SQL in one dialect. It does not change and is safe for
-// concurrent use.
+// Queries holds all statements in one dialect. It is immutable and safe for concurrent use.
 type Queries struct {
 	dialect Dialect
 	all     []*Statement
@@ -53,9 +50,10 @@ type Queries struct {
 	schema         schemaStatements
 }
 
-// Statements gives the number of statements that are built only once.
+// Statements returns the number of statements that are built once.
 func (b *Queries) Statements() int { return len(b.all) }
 
+// compile builds all statements that do not depend on a filter.
 func compile(d Dialect) *Queries {
 	b := &Queries{dialect: d}
 	b.users = b.userStatements()
@@ -75,7 +73,7 @@ func compile(d Dialect) *Queries {
 	return b
 }
 
-// add builds a statement once and for all.
+// add builds and numbers a statement. It panics if the statement is invalid, which is an error in this package.
 func (b *Queries) add(s Statement, query sq.Sqlizer) *Statement {
 	text, _, err := query.ToSql()
 	if err == nil {
@@ -89,23 +87,22 @@ func (b *Queries) add(s Statement, query sq.Sqlizer) *Statement {
 	return &s
 }
 
-// read builds a query.
+// read adds a query of few rows.
 func (b *Queries) read(q query) *Statement {
 	return b.add(Statement{columns: q.columns}, q)
 }
 
-// scan builds a query that may go over many rows.
+// scan adds a query that may read many rows.
 func (b *Queries) scan(q query) *Statement {
 	return b.add(Statement{columns: q.columns, Long: true}, q)
 }
 
-// write builds a statement that changes rows.
+// write adds a statement that changes rows.
 func (b *Queries) write(change sq.Sqlizer) *Statement {
 	return b.add(Statement{Write: true}, change)
 }
 
-// put builds a statement that changes at most one row, and its rev to that of an
-// argument.
+// put adds a statement that changes at most one row. rev is the index of the argument that becomes its rev.
 func (b *Queries) put(change sq.Sqlizer, rev int) *Statement {
 	s := b.write(change)
 	if b.dialect.batched != nil {
@@ -114,7 +111,7 @@ func (b *Queries) put(change sq.Sqlizer, rev int) *Statement {
 	return s
 }
 
-// list builds a query whose conditions are known only now.
+// list builds a query whose conditions depend on a filter. It returns the arguments of the conditions as well.
 func (b *Queries) list(q query) (*Statement, []any, error) {
 	text, args, err := q.ToSql()
 	if err == nil {
@@ -123,22 +120,24 @@ func (b *Queries) list(q query) (*Statement, []any, error) {
 	return &Statement{SQL: text, Index: -1, Long: true, columns: q.columns}, args, err
 }
 
-// query is a SELECT of so many columns.
+// query is a SELECT with a number of columns.
 type query struct {
 	sq.SelectBuilder
 	columns int
 }
 
-func pick(from string, columns ...string) query {
+// selectFrom returns a SELECT of columns of a table.
+func selectFrom(from string, columns ...string) query {
 	return query{sq.Select(columns...).From(from), len(columns)}
 }
 
-// where adds a condition, and leaves its values to arguments.
+// where adds a condition. The arguments of the statement supply its values.
 func (q query) where(condition string) query {
 	q.SelectBuilder = q.Where(condition)
 	return q
 }
 
+// all adds conditions with their values.
 func (q query) all(conditions []sq.Sqlizer) query {
 	for _, c := range conditions {
 		q.SelectBuilder = q.Where(c)
@@ -156,27 +155,27 @@ func (q query) group(by ...string) query {
 	return q
 }
 
-// first leaves the number of rows to an argument; see [upTo].
-func (q query) first(args ...any) query {
+// limit adds a LIMIT. Its value is args[0], or else an argument of the statement; see [limitArgument].
+func (q query) limit(args ...any) query {
 	q.SelectBuilder = q.Suffix("LIMIT ?", args...)
 	return q
 }
 
+// page adds the LIMIT and OFFSET of a page.
 func (q query) page(p ports.Page) query {
-	q.SelectBuilder = q.Suffix("LIMIT ? OFFSET ?", upTo(p.Limit), max(p.Offset, 0))
+	q.SelectBuilder = q.Suffix("LIMIT ? OFFSET ?", limitArgument(p.Limit), max(p.Offset, 0))
 	return q
 }
 
-// upTo is the argument of a LIMIT: all rows if there is no limit.
-func upTo(limit int) int64 {
+// limitArgument returns the argument of a LIMIT. A limit that is not positive means all rows.
+func limitArgument(limit int) int64 {
 	if limit <= 0 {
 		return math.MaxInt64
 	}
 	return int64(limit)
 }
 
-// insert builds an INSERT that changes nothing if a unique value is there
-// already.
+// insert adds an INSERT that changes nothing if a unique value exists.
 func (b *Queries) insert(table string, columns ...string) *Statement {
 	return b.write(insertNew(table, columns...))
 }
@@ -185,7 +184,7 @@ func insertNew(table string, columns ...string) sq.InsertBuilder {
 	return insertInto(table, columns...).Suffix("ON CONFLICT DO NOTHING")
 }
 
-// upsert builds an INSERT that replaces the row of the same key.
+// upsert adds an INSERT that replaces the row with the same key.
 func (b *Queries) upsert(table string, key, rest []string) *Statement {
 	set := make([]string, len(rest))
 	for i, column := range rest {
@@ -199,10 +198,10 @@ func insertInto(table string, columns ...string) sq.InsertBuilder {
 	return sq.Insert(table).Columns(columns...).Values(make([]any, len(columns))...)
 }
 
-// A set is the part of an UPDATE between SET and WHERE: a column, or a column
-// and the expression that it becomes.
+// set assigns an expression to a column in an UPDATE. It holds the column and the expression.
 type set [2]string
 
+// sets assigns arguments to columns.
 func sets(columns ...string) []set {
 	list := make([]set, len(columns))
 	for i, column := range columns {
@@ -211,32 +210,33 @@ func sets(columns ...string) []set {
 	return list
 }
 
-// update is the only way to an UPDATE, and remove to a DELETE: neither goes
-// without a condition.
+// update builds an UPDATE. It is the only function that does, so that no UPDATE lacks a condition.
 func (b *Queries) update(table string, sets []set, condition string) sq.UpdateBuilder {
-	u := sq.Update(table).Where(checked(table, condition))
+	u := sq.Update(table).Where(requireCondition(table, condition))
 	for _, s := range sets {
 		u = u.Set(s[0], sq.Expr(s[1]))
 	}
 	return u
 }
 
-func (b *Queries) remove(table, condition string) sq.DeleteBuilder {
-	return sq.Delete(table).Where(checked(table, condition))
+// deleteFrom builds a DELETE. It is the only function that does, so that no DELETE lacks a condition.
+func (b *Queries) deleteFrom(table, condition string) sq.DeleteBuilder {
+	return sq.Delete(table).Where(requireCondition(table, condition))
 }
 
-func checked(table, condition string) string {
+// requireCondition returns a condition. It panics if the condition is empty, which is an error in this package.
+func requireCondition(table, condition string) string {
 	if strings.TrimSpace(condition) == "" {
 		panic("sqlstore: every row of " + table + " would be changed")
 	}
 	return condition
 }
 
-// same is the condition that every column has the value of an argument.
-func same(columns ...string) string { return strings.Join(columns, " = ? AND ") + " = ?" }
+// equal returns the condition that each column equals an argument.
+func equal(columns ...string) string { return strings.Join(columns, " = ? AND ") + " = ?" }
 
-// unchanged is the condition that columns are what they were, in words that keep
-// SQLite from looking for the row by them.
+// unchanged returns the condition that each column equals an argument, as NOT column <> ?. SQLite uses no index for this
+// form, so it finds the row by its key.
 func unchanged(columns []string) string {
 	var s strings.Builder
 	for _, column := range columns {
@@ -253,39 +253,39 @@ func join(lists ...[]string) []string {
 	return all
 }
 
-// table describes a table whose rows carry a rev, as far as Put is concerned.
-// Its values are given in the order key, fixed, rest.
+// table describes a table whose rows have a rev. The values of a Put are in the order key, fixed, rest.
 type table struct {
 	name string
 	key  []string
-	// fixed are columns that are indexed and hardly ever change: an update
-	// does without them, and thus without touching their indexes, if they are
-	// as they were. They are never NULL.
+	// fixed columns are indexed and rarely change. An update does not set them, and so does not touch their indexes, if
+	// their values are unchanged. They are never NULL.
 	fixed []string
 	rest  []string
 }
 
-// columns are those that a row is read from.
+// columns returns the columns of a query that reads rows.
 func (t table) columns(more ...string) []string {
 	return join(t.key, t.fixed, t.rest, []string{"rev"}, more)
 }
 
-// puts are the statements of a Put.
-type puts struct {
-	keys, fixed             int
-	insert, update, replace *Statement
+// putStatements are the statements of a Put.
+type putStatements struct {
+	keys, fixed int // the numbers of columns
+	insert      *Statement
+	update      *Statement // changes the row unless fixed columns differ
+	replace     *Statement // changes all columns; nil if no column is fixed
 }
 
-func (b *Queries) puts(t table) puts {
-	present := same(join(t.key, []string{"rev"})...)
-	p := puts{
+func (b *Queries) putStatements(t table) putStatements {
+	hasRev := equal(join(t.key, []string{"rev"})...)
+	p := putStatements{
 		keys:   len(t.key),
 		fixed:  len(t.fixed),
 		insert: b.put(insertNew(t.name, t.columns()...), len(t.columns())-1),
-		update: b.put(b.update(t.name, sets(join(t.rest, []string{"rev"})...), present+unchanged(t.fixed)), len(t.rest)),
+		update: b.put(b.update(t.name, sets(join(t.rest, []string{"rev"})...), hasRev+unchanged(t.fixed)), len(t.rest)),
 	}
 	if len(t.fixed) > 0 {
-		p.replace = b.write(b.update(t.name, sets(join(t.fixed, t.rest, []string{"rev"})...), present))
+		p.replace = b.write(b.update(t.name, sets(join(t.fixed, t.rest, []string{"rev"})...), hasRev))
 	}
 	return p
 }

@@ -27,20 +27,20 @@ func scanUser(r row) *domain.User {
 }
 
 type userStatements struct {
-	puts
+	putStatements
 	get, byEmail, usage, reserve *Statement
 }
 
 func (b *Queries) userStatements() userStatements {
-	users := pick("users", usersTable.columns()...)
+	users := selectFrom("users", usersTable.columns()...)
 	sum := func(column string) set {
 		return set{column, "CASE WHEN " + column + " + ? < 0 THEN 0 ELSE " + column + " + ? END"}
 	}
 	return userStatements{
-		puts:    b.puts(usersTable),
-		get:     b.read(users.where(same("id"))),
-		byEmail: b.read(users.where(same("email"))),
-		usage:   b.read(pick("users", "sessions", "live").where(same("id"))),
+		putStatements: b.putStatements(usersTable),
+		get:           b.read(users.where(equal("id"))),
+		byEmail:       b.read(users.where(equal("email"))),
+		usage:         b.read(selectFrom("users", "sessions", "live").where(equal("id"))),
 		reserve: b.write(b.update("users", []set{sum("sessions"), sum("live")},
 			"id = ? AND sessions + ? <= ? AND live + ? <= ?")),
 	}
@@ -49,18 +49,18 @@ func (b *Queries) userStatements() userStatements {
 type users Tx
 
 func (t *users) Get(ctx context.Context, id string) (*domain.User, error) {
-	return one(ctx, (*Tx)(t), t.body.users.get, scanUser, id)
+	return queryOne(ctx, (*Tx)(t), t.queries.users.get, scanUser, id)
 }
 
 func (t *users) ByEmail(ctx context.Context, email string) (*domain.User, error) {
-	return one(ctx, (*Tx)(t), t.body.users.byEmail, scanUser, email)
+	return queryOne(ctx, (*Tx)(t), t.queries.users.byEmail, scanUser, email)
 }
 
-// List sorts by the bytes of names, and what is equal by age.
+// List sorts by the bytes of names. It sorts equal names by age.
 func (t *users) List(ctx context.Context, f ports.UserFilter, p ports.Page) ([]*domain.User, int, error) {
 	var conditions []sq.Sqlizer
 	if f.Search != "" {
-		d := &t.body.dialect
+		d := &t.queries.dialect
 		conditions = append(conditions, sq.Or{d.contains("name", f.Search), d.contains("email", f.Search)})
 	}
 	if f.Tier != "" {
@@ -83,32 +83,32 @@ func (t *users) List(ctx context.Context, f ports.UserFilter, p ports.Page) ([]*
 	case "lastLoginAt":
 		order = append([]string{"last_login_at" + direction}, order...)
 	}
-	return listed(ctx, (*Tx)(t), pick("users", usersTable.columns()...).all(conditions).order(order...),
-		pick("users", "COUNT(*)").all(conditions), p, scanUser)
+	return queryPage(ctx, (*Tx)(t), selectFrom("users", usersTable.columns()...).all(conditions).order(order...),
+		selectFrom("users", "COUNT(*)").all(conditions), p, scanUser)
 }
 
 func (t *users) Put(ctx context.Context, u *domain.User) error {
-	return (*Tx)(t).put(ctx, &t.body.users.puts, &u.Rev, u.ID, u.Email,
+	return (*Tx)(t).put(ctx, &t.queries.users.putStatements, &u.Rev, u.ID, u.Email,
 		u.Name, u.PasswordHash, string(u.Role), string(u.Tier), u.Active,
-		when(u.CredentialsAt), micros(u.LastLoginAt), micros(u.CreatedAt), when(u.UpdatedAt))
+		nullableMicros(u.CredentialsAt), micros(u.LastLoginAt), micros(u.CreatedAt), nullableMicros(u.UpdatedAt))
 }
 
 func (t *users) Usage(ctx context.Context, id string) (domain.UserUsage, error) {
-	return one(ctx, (*Tx)(t), t.body.users.usage, func(r row) domain.UserUsage {
+	return queryOne(ctx, (*Tx)(t), t.queries.users.usage, func(r row) domain.UserUsage {
 		return domain.UserUsage{Sessions: r.int(0), ActiveSessions: r.int(1)}
 	}, id)
 }
 
-// Reserve lets nothing fall below zero.
+// Reserve keeps both counts from falling below zero.
 func (t *users) Reserve(ctx context.Context, id string, add, limit domain.UserUsage) error {
-	within := func(add, limit int) int64 {
+	bound := func(add, limit int) int64 {
 		if add > 0 {
 			return int64(limit)
 		}
 		return math.MaxInt64
 	}
-	n, err := (*Tx)(t).exec(ctx, t.body.users.reserve, add.Sessions, add.Sessions, add.ActiveSessions, add.ActiveSessions,
-		id, add.Sessions, within(add.Sessions, limit.Sessions), add.ActiveSessions, within(add.ActiveSessions, limit.ActiveSessions))
+	n, err := (*Tx)(t).exec(ctx, t.queries.users.reserve, add.Sessions, add.Sessions, add.ActiveSessions, add.ActiveSessions,
+		id, add.Sessions, bound(add.Sessions, limit.Sessions), add.ActiveSessions, bound(add.ActiveSessions, limit.ActiveSessions))
 	if err != nil || n > 0 {
 		return err
 	}

@@ -8,12 +8,11 @@ import (
 	"time"
 )
 
-// micros is a time in a column that is ordered by: the zero time comes first.
+// micros returns a time as a number, for a column that lists are ordered by. The zero time sorts first.
 func micros(t time.Time) int64 { return t.UnixMicro() }
 
-// ceiling is the first microsecond that is not before a time, for comparing with
-// rows, which have nothing in between.
-func ceiling(t time.Time) int64 {
+// ceilMicros returns the first whole microsecond that is not before a time, for comparisons with stored times.
+func ceilMicros(t time.Time) int64 {
 	us := t.UnixMicro()
 	if t.Nanosecond()%1000 != 0 {
 		us++
@@ -21,16 +20,16 @@ func ceiling(t time.Time) int64 {
 	return us
 }
 
-// when is a time in a column of its own: NULL if it is zero.
-func when(t time.Time) any {
+// nullableMicros returns a time as a number, or NULL for the zero time.
+func nullableMicros(t time.Time) any {
 	if t.IsZero() {
 		return nil
 	}
 	return t.UnixMicro()
 }
 
-// encoded is a value as JSON, and "" for nil.
-func encoded(v any, isNil bool) (string, error) {
+// toJSON returns a value as JSON, or "" if it is nil.
+func toJSON(v any, isNil bool) (string, error) {
 	if isNil {
 		return "", nil
 	}
@@ -38,18 +37,18 @@ func encoded(v any, isNil bool) (string, error) {
 	return string(b), err
 }
 
-// bytes is NULL if there are none at all.
-func bytes(b []byte) any {
+// nullableBytes returns bytes, or NULL for nil.
+func nullableBytes(b []byte) any {
 	if b == nil {
 		return nil
 	}
 	return b
 }
 
-// percent is a number that every database keeps.
-func percent(f float64) float64 {
+// numberOrUnknown returns a number that every database can store: -1, unknown, for NaN.
+func numberOrUnknown(f float64) float64 {
 	if math.IsNaN(f) {
-		return -1 // unknown
+		return -1
 	}
 	return f
 }
@@ -57,7 +56,7 @@ func percent(f float64) float64 {
 // row is one row of a result.
 type row struct {
 	values []driver.Value
-	err    *error // of reading it
+	err    *error // receives the error of a value that cannot be decoded
 }
 
 func (r row) text(i int) string {
@@ -112,7 +111,7 @@ func (r row) hash(i int) (h [32]byte) {
 	return h
 }
 
-// time is UTC; NULL is the zero time.
+// time returns a time in UTC, or the zero time for NULL.
 func (r row) time(i int) time.Time {
 	v, is := r.values[i].(int64)
 	if !is {
@@ -123,7 +122,7 @@ func (r row) time(i int) time.Time {
 
 func (r row) duration(i int) time.Duration { return time.Duration(r.int64(i)) }
 
-// decode reads what encoded wrote.
+// decode reads a value that toJSON wrote.
 func (r row) decode(i int, into any) {
 	text := r.text(i)
 	if text == "" {

@@ -38,19 +38,19 @@ func scanWorker(r row) *domain.Worker {
 }
 
 type workerStatements struct {
-	puts
+	putStatements
 	get, byEndpoint, remove, reserve, release *Statement
 }
 
 const workerOnline = "online AND NOT draining"
 
 func (b *Queries) workerStatements() workerStatements {
-	workers := pick("workers", workersTable.columns("used")...)
+	workers := selectFrom("workers", workersTable.columns("used")...)
 	return workerStatements{
-		puts:       b.puts(workersTable),
-		get:        b.read(workers.where(same("id"))),
-		byEndpoint: b.read(workers.where(same("endpoint"))),
-		remove:     b.write(b.remove("workers", "id = ? AND used = 0")),
+		putStatements: b.putStatements(workersTable),
+		get:           b.read(workers.where(equal("id"))),
+		byEndpoint:    b.read(workers.where(equal("endpoint"))),
+		remove:        b.write(b.deleteFrom("workers", "id = ? AND used = 0")),
 		reserve: b.write(b.update("workers", []set{{"used", "used + 1"}},
 			"id = ? AND used < capacity AND suspect = '' AND "+workerOnline)),
 		release: b.write(b.update("workers", []set{{"used", "used - 1"}}, "id = ? AND used > 0")),
@@ -60,11 +60,11 @@ func (b *Queries) workerStatements() workerStatements {
 type workers Tx
 
 func (t *workers) Get(ctx context.Context, id string) (*domain.Worker, error) {
-	return one(ctx, (*Tx)(t), t.body.workers.get, scanWorker, id)
+	return queryOne(ctx, (*Tx)(t), t.queries.workers.get, scanWorker, id)
 }
 
 func (t *workers) ByEndpoint(ctx context.Context, endpoint string) (*domain.Worker, error) {
-	return one(ctx, (*Tx)(t), t.body.workers.byEndpoint, scanWorker, endpoint)
+	return queryOne(ctx, (*Tx)(t), t.queries.workers.byEndpoint, scanWorker, endpoint)
 }
 
 func (t *workers) List(ctx context.Context, f ports.WorkerFilter, p ports.Page) ([]*domain.Worker, int, error) {
@@ -78,37 +78,37 @@ func (t *workers) List(ctx context.Context, f ports.WorkerFilter, p ports.Page) 
 	case domain.WorkerOffline:
 		conditions = append(conditions, sq.Expr("NOT online"))
 	default:
-		return nil, 0, (*Tx)(t).allow(ctx, false) // no worker is that
+		return nil, 0, (*Tx)(t).checkAllowed(ctx, false) // no worker has that status
 	}
 	if f.Environment != "" {
-		conditions = append(conditions, t.body.dialect.is("environment", f.Environment))
+		conditions = append(conditions, t.queries.dialect.is("environment", f.Environment))
 	}
-	rows := pick("workers", workersTable.columns("used")...).all(conditions).order("id")
-	return listed(ctx, (*Tx)(t), rows, pick("workers", "COUNT(*)").all(conditions), p, scanWorker)
+	rows := selectFrom("workers", workersTable.columns("used")...).all(conditions).order("id")
+	return queryPage(ctx, (*Tx)(t), rows, selectFrom("workers", "COUNT(*)").all(conditions), p, scanWorker)
 }
 
 func (t *workers) Put(ctx context.Context, w *domain.Worker) error {
-	labels, err := encoded(w.Labels, w.Labels == nil)
+	labels, err := toJSON(w.Labels, w.Labels == nil)
 	if err != nil {
 		return err
 	}
-	capabilities, err := encoded(w.Capabilities, w.Capabilities == nil)
+	capabilities, err := toJSON(w.Capabilities, w.Capabilities == nil)
 	if err != nil {
 		return err
 	}
-	reported, err := encoded(w.ReportedBreakdown, w.ReportedBreakdown == nil)
+	reported, err := toJSON(w.ReportedBreakdown, w.ReportedBreakdown == nil)
 	if err != nil {
 		return err
 	}
-	return (*Tx)(t).put(ctx, &t.body.workers.puts, &w.Rev, w.ID, w.Endpoint,
+	return (*Tx)(t).put(ctx, &t.queries.workers.putStatements, &w.Rev, w.ID, w.Endpoint,
 		w.Capacity, w.Description, w.Version, w.Environment, labels, capabilities, int64(w.Interval),
-		w.Online, w.Draining, when(w.LastHeartbeat), when(w.RegisteredAt), string(w.DownReason), when(w.DownAt), when(w.FailoverAt),
-		percent(w.CPU), percent(w.Memory), int64(w.Uptime), w.MessageCount, reported, when(w.CreatedAt), when(w.UpdatedAt), w.AnnouncedCapacity,
-		w.DrainID, when(w.CanarySince), w.Suspect)
+		w.Online, w.Draining, nullableMicros(w.LastHeartbeat), nullableMicros(w.RegisteredAt), string(w.DownReason), nullableMicros(w.DownAt), nullableMicros(w.FailoverAt),
+		numberOrUnknown(w.CPU), numberOrUnknown(w.Memory), int64(w.Uptime), w.MessageCount, reported, nullableMicros(w.CreatedAt), nullableMicros(w.UpdatedAt), w.AnnouncedCapacity,
+		w.DrainID, nullableMicros(w.CanarySince), w.Suspect)
 }
 
 func (t *workers) Delete(ctx context.Context, id string) error {
-	err := (*Tx)(t).changed(ctx, ports.ErrConflict, t.body.workers.remove, id)
+	err := (*Tx)(t).runRequired(ctx, ports.ErrConflict, t.queries.workers.remove, id)
 	if errors.Is(err, ports.ErrConflict) {
 		if _, missing := t.Get(ctx, id); missing != nil {
 			return missing
@@ -117,11 +117,11 @@ func (t *workers) Delete(ctx context.Context, id string) error {
 	return err
 }
 
-// Reserve gives ErrFull for a missing worker too: it has no room.
+// Reserve returns [ports.ErrFull] for a missing worker too.
 func (t *workers) Reserve(ctx context.Context, id string) error {
-	return (*Tx)(t).changed(ctx, ports.ErrFull, t.body.workers.reserve, id)
+	return (*Tx)(t).runRequired(ctx, ports.ErrFull, t.queries.workers.reserve, id)
 }
 
 func (t *workers) Release(ctx context.Context, id string) error {
-	return (*Tx)(t).done(ctx, t.body.workers.release, id)
+	return (*Tx)(t).run(ctx, t.queries.workers.release, id)
 }

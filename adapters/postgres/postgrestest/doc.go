@@ -1,7 +1,6 @@
-// Package postgrestest runs real PostgreSQL servers for tests, as httptest
-// runs servers of HTTP: each on a free port of the loopback interface, with a
-// data directory of its own that goes with it. It needs PostgreSQL's programs,
-// which `make servers` installs, and a Unix system.
+// Package postgrestest runs real PostgreSQL servers for tests, as httptest runs HTTP servers. Each server has a free port
+// of the loopback interface and its own data directory. The package needs a Unix system and PostgreSQL's programs, which
+// `make servers` installs.
 //
-// A server ends with the test or process that started it, however that ends.
+// A server ends with the test or process that started it, however that ends. Its data directory is then removed.
 package postgrestest

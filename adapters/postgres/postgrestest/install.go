@@ -3,10 +3,7 @@
 package postgrestest
 
 import (
-	"bytes"
 	"errors"
-	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"os/user"
@@ -17,13 +14,13 @@ import (
 	"syscall"
 )
 
-// install is PostgreSQL as it is installed, and whom to run it as.
+// install is an installation of PostgreSQL and the user that runs it.
 type install struct {
 	bin string
-	as  *syscall.Credential // nil: ourselves
+	as  *syscall.Credential // nil: the user of this process
 }
 
-// folders are where packages put PostgreSQL's programs besides the PATH.
+// folders lists where system packages install PostgreSQL's programs, besides the PATH.
 var folders = []string{
 	"/usr/lib/postgresql/*/bin", "/usr/libexec/postgresql*", "/usr/pgsql-*/bin", "/opt/homebrew/opt/postgresql*/bin",
 }
@@ -31,15 +28,14 @@ var folders = []string{
 var errMissing = errors.New("postgrestest: PostgreSQL's programs initdb and postgres are not on this machine; " +
 	"`make servers` installs them, or put their folder into PATH")
 
+// find finds the newest installation.
 func find() (install, error) {
 	as, err := unprivileged()
 	if err != nil {
 		return install{}, err
 	}
-	if path, err := exec.LookPath("initdb"); err == nil {
-		if path, err = filepath.EvalSymlinks(path); err == nil && complete(filepath.Dir(path)) {
-			return install{filepath.Dir(path), as}, nil
-		}
+	if dir := folderInPath(); dir != "" && complete(dir) {
+		return install{dir, as}, nil
 	}
 	var found []string
 	for _, pattern := range folders {
@@ -55,6 +51,20 @@ func find() (install, error) {
 	return install{slices.MaxFunc(found, func(a, b string) int { return version(a) - version(b) }), as}, nil
 }
 
+// folderInPath returns the folder of the initdb that the PATH leads to, or "".
+func folderInPath() string {
+	link, err := exec.LookPath("initdb")
+	if err != nil {
+		return ""
+	}
+	path, err := filepath.EvalSymlinks(link)
+	if err != nil {
+		return ""
+	}
+	return filepath.Dir(path)
+}
+
+// complete reports whether a folder has all programs that a server needs.
 func complete(dir string) bool {
 	for _, program := range []string{"initdb", "postgres"} {
 		if _, err := exec.LookPath(filepath.Join(dir, program)); err != nil {
@@ -64,7 +74,7 @@ func complete(dir string) bool {
 	return true
 }
 
-// version is the first number in a path.
+// version returns the first number in a path, or 0.
 func version(path string) int {
 	digits := strings.FieldsFunc(path, func(r rune) bool { return r < '0' || r > '9' })
 	if len(digits) == 0 {
@@ -74,7 +84,7 @@ func version(path string) int {
 	return n
 }
 
-// unprivileged says whom to run the server as, since it refuses to be root's.
+// unprivileged returns a user that can run the server, which refuses to run as root.
 func unprivileged() (*syscall.Credential, error) {
 	if os.Getuid() != 0 {
 		return nil, nil
@@ -95,94 +105,3 @@ func unprivileged() (*syscall.Credential, error) {
 }
 
 func (i install) path(program string) string { return filepath.Join(i.bin, program) }
-
-// command is a command in a session of its own, so that signals of a terminal
-// do not reach it.
-func (i install) command(name string, args ...string) *exec.Cmd {
-	c := exec.Command(name, args...) //nolint:noctx // the guardian ends it
-	c.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Credential: i.as}
-	c.Env = append(os.Environ(), "LC_ALL=C", "TZ=UTC")
-	return c
-}
-
-// give hands a file or folder over to whom the server runs as.
-func (i install) give(path string) error {
-	if i.as == nil {
-		return nil
-	}
-	return os.Chown(path, int(i.as.Uid), int(i.as.Gid))
-}
-
-// folder makes a folder for a server. That of a test would not do: its parents
-// are the test's user's alone.
-func (i install) folder() (string, error) {
-	parent := os.TempDir()
-	if i.as != nil && !public(parent) {
-		parent = "/tmp"
-	}
-	dir, err := os.MkdirTemp(parent, "postgrestest-")
-	if err != nil {
-		return "", err
-	}
-	return dir, i.give(dir)
-}
-
-// public reports whether everybody can reach what is in a folder.
-func public(dir string) bool {
-	dir, err := filepath.Abs(dir)
-	if err != nil {
-		return false
-	}
-	for ; ; dir = filepath.Dir(dir) {
-		info, err := os.Stat(dir)
-		if err != nil || info.Mode()&fs.ModePerm&0o001 == 0 {
-			return false
-		}
-		if dir == filepath.Dir(dir) {
-			return true
-		}
-	}
-}
-
-// children gives the processes that a process has started.
-func children(parent int) (pids []int) {
-	if _, err := os.Stat("/proc/self/stat"); err != nil {
-		list, _ := exec.Command("ps", "-A", "-o", "pid=", "-o", "ppid=").Output() //nolint:noctx // it ends by itself
-		for line := range strings.Lines(string(list)) {
-			var pid, of int
-			if n, _ := fmt.Sscan(line, &pid, &of); n == 2 && of == parent {
-				pids = append(pids, pid)
-			}
-		}
-		return pids
-	}
-	files, _ := filepath.Glob("/proc/[0-9]*")
-	for _, file := range files {
-		pid, _ := strconv.Atoi(filepath.Base(file))
-		if _, of := status(pid); of == parent {
-			pids = append(pids, pid)
-		}
-	}
-	return pids
-}
-
-// status gives the state of a process, as a letter, and who started it.
-func status(pid int) (state string, parent int) {
-	stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid)) // pid (name) state parent …
-	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
-	if len(fields) < 2 {
-		return "", 0
-	}
-	parent, _ = strconv.Atoi(fields[1])
-	return fields[0], parent
-}
-
-// alive reports whether a process runs. One that has ended may stay in the list
-// of processes when nobody asks for its result.
-func alive(pid int) bool {
-	if syscall.Kill(pid, 0) != nil {
-		return false
-	}
-	state, _ := status(pid)
-	return state != "Z"
-}

@@ -17,8 +17,7 @@ import (
 	"go.uber.org/goleak"
 )
 
-// orphans, in the environment, makes the test binary a process that starts
-// servers and dies.
+// orphans is an environment variable. It makes the test binary start servers and wait to be killed.
 const orphans = "SWITCHYARD_POSTGRESTEST_CHILD"
 
 func TestMain(m *testing.M) {
@@ -28,6 +27,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
+// connect opens a connection that is closed with the test.
 func connect(t *testing.T, dsn string) *pgconn.PgConn {
 	t.Helper()
 	c, err := pgconn.Connect(t.Context(), dsn)
@@ -36,7 +36,8 @@ func connect(t *testing.T, dsn string) *pgconn.PgConn {
 	return c
 }
 
-func ask(t *testing.T, dsn, sql string) string {
+// queryValue returns the first value of the last result of SQL.
+func queryValue(t *testing.T, dsn, sql string) string {
 	t.Helper()
 	results, err := connect(t, dsn).Exec(t.Context(), sql).ReadAll()
 	require.NoError(t, err)
@@ -47,35 +48,35 @@ func ask(t *testing.T, dsn, sql string) string {
 	return string(last.Rows[0][0])
 }
 
-func TestSettings(t *testing.T) {
-	require.Equal(t, "off", ask(t, Shared(t).DSN(), "SHOW fsync"))
-	require.Equal(t, "on", ask(t, Start(t, "fsync=on").DSN(), "SHOW fsync"))
+func TestStart_Settings_Apply(t *testing.T) {
+	require.Equal(t, "off", queryValue(t, Shared(t).DSN(), "SHOW fsync"))
+	require.Equal(t, "on", queryValue(t, Start(t, "fsync=on").DSN(), "SHOW fsync"))
 }
 
-func TestDatabasesAreApart(t *testing.T) {
+func TestNewDatabase_TwoDatabases_AreSeparate(t *testing.T) {
 	one, two := Shared(t).NewDatabase(t), Shared(t).NewDatabase(t)
-	ask(t, one, "CREATE TABLE things (n int); INSERT INTO things VALUES (1)")
-	ask(t, two, "CREATE TABLE things (n int); INSERT INTO things VALUES (2)")
-	require.Equal(t, "1", ask(t, one, "SELECT n FROM things"))
-	require.Equal(t, "2", ask(t, two, "SELECT n FROM things"))
+	queryValue(t, one, "CREATE TABLE things (n int); INSERT INTO things VALUES (1)")
+	queryValue(t, two, "CREATE TABLE things (n int); INSERT INTO things VALUES (2)")
+	require.Equal(t, "1", queryValue(t, one, "SELECT n FROM things"))
+	require.Equal(t, "2", queryValue(t, two, "SELECT n FROM things"))
 }
 
-func TestAServerKeepsWhatItHas(t *testing.T) {
+func TestServer_Restarts_KeepsItsData(t *testing.T) {
 	s := Start(t)
 	dsn := s.NewDatabase(t)
-	ask(t, dsn, "CREATE TABLE things (n int)")
+	queryValue(t, dsn, "CREATE TABLE things (n int)")
 	for n, end := range []func(){s.Stop, s.Kill, func() {}} {
-		ask(t, dsn, fmt.Sprintf("INSERT INTO things VALUES (%d)", n))
+		queryValue(t, dsn, fmt.Sprintf("INSERT INTO things VALUES (%d)", n))
 		open := connect(t, dsn)
 		end()
 		end()
 		require.NoError(t, s.Restart())
 		require.Error(t, open.Ping(t.Context()), "a connection from before")
-		require.Equal(t, fmt.Sprint(n), ask(t, dsn, "SELECT max(n) FROM things"))
+		require.Equal(t, fmt.Sprint(n), queryValue(t, dsn, "SELECT max(n) FROM things"))
 	}
 }
 
-func TestPause(t *testing.T) {
+func TestPause_ServerStandsStill_UntilResume(t *testing.T) {
 	s := Start(t)
 	open := connect(t, s.DSN())
 	s.Pause()
@@ -87,25 +88,25 @@ func TestPause(t *testing.T) {
 	go func() { answered <- open.Ping(context.Background()) }()
 	select {
 	case err := <-answered:
-		require.Fail(t, "it does not stand still", "and answers %v", err)
+		require.Fail(t, "the paused server answers", "%v", err)
 	case <-time.After(50 * time.Millisecond):
 	}
 	s.Resume()
 	require.NoError(t, <-answered)
-	for _, end := range []func(){s.Stop, s.Kill} { // also while it stands still
+	for _, end := range []func(){s.Stop, s.Kill} { // both also work while the server is paused
 		s.Pause()
 		end()
 		require.NoError(t, s.Restart())
-		require.Equal(t, "1", ask(t, s.DSN(), "SELECT 1"))
+		require.Equal(t, "1", queryValue(t, s.DSN(), "SELECT 1"))
 	}
 }
 
-func TestAFolderThatOthersCannotReach(t *testing.T) {
+func TestStart_TemporaryFolderIsPrivate_Works(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir())
-	require.Equal(t, "1", ask(t, Start(t).DSN(), "SELECT 1"))
+	require.Equal(t, "1", queryValue(t, Start(t).DSN(), "SELECT 1"))
 }
 
-func TestNoProgramsAreAnError(t *testing.T) {
+func TestStart_NoPrograms_Fails(t *testing.T) {
 	was := folders
 	defer func() { folders = was }()
 	folders = nil
@@ -114,13 +115,13 @@ func TestNoProgramsAreAnError(t *testing.T) {
 	require.ErrorContains(t, err, "make servers")
 }
 
-func TestSettingsThatAreWrong(t *testing.T) {
+func TestStart_WrongSetting_Fails(t *testing.T) {
 	_, err := start([]string{"no_such_setting=1"})
 	require.ErrorContains(t, err, "no_such_setting")
 }
 
-// TestServersEndWithTheirProcess kills a process that has started some.
-func TestServersEndWithTheirProcess(t *testing.T) {
+// TestStart_ProcessIsKilled_ServersEnd kills a process that has started servers.
+func TestStart_ProcessIsKilled_ServersEnd(t *testing.T) {
 	cmd := exec.CommandContext(t.Context(), os.Args[0])
 	cmd.Env = append(os.Environ(), orphans+"=1")
 	cmd.Stderr = os.Stderr
@@ -146,6 +147,7 @@ func TestServersEndWithTheirProcess(t *testing.T) {
 	}
 }
 
+// child starts a running and a paused server, prints where they are, and waits.
 func child() {
 	for _, pause := range []bool{false, true} {
 		s, err := start(nil)
@@ -156,7 +158,7 @@ func child() {
 		if pause {
 			s.Pause()
 		}
-		_, _ = os.Stdout.WriteString(s.DSN() + " " + s.dir + "\n")
+		_, _ = os.Stdout.WriteString(s.DSN() + " " + s.process.Dir() + "\n")
 	}
 	select {}
 }

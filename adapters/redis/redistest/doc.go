@@ -1,6 +1,6 @@
-// Package redistest runs real Redis servers for tests, as httptest runs servers of
-// HTTP: each on a free port of the loopback interface, with nothing kept on disk. It
-// needs the program redis-server, which `make servers` installs, and a Unix system.
+// Package redistest runs real Redis servers for tests, as httptest runs HTTP servers. Each server has a free port of the
+// loopback interface and keeps nothing on disk. The package needs a Unix system and the program redis-server, which
+// `make servers` installs.
 //
 // A server ends with the test or process that started it, however that ends.
 package redistest

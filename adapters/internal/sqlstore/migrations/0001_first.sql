@@ -11,7 +11,7 @@ CREATE TABLE users (
 	created_at     {{.Integer}} NOT NULL,
 	updated_at     {{.Integer}},
 	rev            {{.Integer}} NOT NULL,
-	-- What the user has, see ports.Users.Reserve.
+	-- The sessions that count against the user's limits; see ports.Users.Reserve.
 	sessions       {{.Integer}} NOT NULL DEFAULT 0,
 	live           {{.Integer}} NOT NULL DEFAULT 0
 ) {{.Clustered}};
@@ -137,10 +137,9 @@ CREATE TABLE cleanups (
 CREATE INDEX cleanups_session ON cleanups (session_id, worker_id);
 CREATE INDEX cleanups_due ON cleanups (due_at) WHERE due_at IS NOT NULL;
 
--- Inserts into messages are the most frequent of all writes. The table is in
--- the order of insertion, and so nearly is the index of its key, because ids
--- begin with the time; so of all that one insert touches, a single page, that
--- of messages_history, is not also touched by its neighbours.
+-- Inserts into messages are the most frequent writes. The table is stored in the order of insertion. The index of its key is
+-- nearly in that order too, because ids begin with the time. Inserts that follow each other therefore write the same pages,
+-- except for one page of messages_history each.
 CREATE TABLE messages (
 	id           {{.Text}} NOT NULL PRIMARY KEY,
 	session_id   {{.Text}} NOT NULL REFERENCES sessions (id) ON DELETE CASCADE,

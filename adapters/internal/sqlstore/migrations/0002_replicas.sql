@@ -19,7 +19,7 @@ ALTER TABLE workers ADD COLUMN suspect {{.Text}} NOT NULL DEFAULT '';
 ALTER TABLE cleanups ADD COLUMN claimed_by {{.Text}} NOT NULL DEFAULT '';
 ALTER TABLE cleanups ADD COLUMN rev {{.Integer}} NOT NULL DEFAULT 1;
 
--- The migrations of sessions, which outlive the sessions.
+-- Migrations of sessions. They outlive their sessions.
 CREATE TABLE moves (
 	id           {{.Text}} NOT NULL PRIMARY KEY,
 	session_id   {{.Text}} NOT NULL,

@@ -1,0 +1,196 @@
+package httpapi
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/switchyard-wa/switchyard/domain"
+)
+
+// WorkerDetails is what a worker says of itself, or an administrator says of it.
+type WorkerDetails struct {
+	MaxSessions       wholeNumber        `json:"maxSessions,omitempty" minimum:"1" maximum:"1000" doc:"50 if it is not given" example:"50"`
+	Description       *string            `json:"description,omitempty" doc:"At most 255 characters" example:"Rack 7"`
+	Version           string             `json:"version,omitempty" maxLength:"50" doc:"1.0.0 if it is not given" example:"1.2.0"`
+	Environment       string             `json:"environment,omitempty" maxLength:"50" doc:"DEVELOPMENT if it is not given" example:"PRODUCTION"`
+	Labels            map[string]*string `json:"labels,omitempty" doc:"At most 50 short texts by name" example:"{\"pool\":\"eu\"}"`
+	HeartbeatInterval wholeNumber        `json:"heartbeatInterval,omitempty" minimum:"1" maximum:"3600000" doc:"Milliseconds between heartbeats" example:"30000"`
+	Capabilities      capabilityList     `json:"capabilities,omitempty"`
+}
+
+// describe checks the details and completes a registration.
+func (d *WorkerDetails) describe(p *problems, r *domain.Registration) {
+	r.Capacity, r.Version, r.Environment = defaultCapacity, defaultVersion, defaultEnvironment
+	if d.MaxSessions != 0 {
+		r.Capacity = int(d.MaxSessions)
+	}
+	if version := p.word("version", d.Version); version != nil {
+		r.Version = *version
+	}
+	if environment := p.word("environment", d.Environment); environment != nil {
+		r.Environment = *environment
+	}
+	r.Labels = p.labels(d.Labels)
+	r.Interval = time.Duration(d.HeartbeatInterval) * time.Millisecond
+	r.Capabilities = d.Capabilities
+	if text := optional(p, "description", d.Description, domain.CheckDescription); text != nil {
+		r.Description = *text
+	}
+}
+
+// word checks a short text; an empty one is nil.
+func (p *problems) word(field, s string) *string {
+	if s == "" {
+		return nil
+	}
+	if s != clean(s, 4*maxWord) {
+		p.addMistyped(field, "plain text of at most 50 characters")
+	}
+	return &s
+}
+
+// labels checks an object of texts. Labels that are given are not nil.
+func (p *problems) labels(object map[string]*string) map[string]string {
+	if object == nil {
+		return nil
+	}
+	labels := make(map[string]string)
+	for name, value := range object {
+		switch {
+		case value == nil:
+		case name == "" || name != clean(name, 4*maxWord) || *value != clean(*value, 4*maxWord):
+			p.addMistyped(clean("labels."+name, maxID), "a label: a name and a text, short and plain")
+		default:
+			labels[name] = *value
+		}
+	}
+	if len(labels) > maxLabels {
+		p.add("labels", "At most %d labels are kept", maxLabels)
+	}
+	return labels
+}
+
+// A wholeNumber also accepts the spellings 50.0 and 5e1.
+type wholeNumber int
+
+// UnmarshalJSONFrom reads the number. huma has checked that it is whole and within
+// its limits; any other value leaves it as it is.
+func (n *wholeNumber) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
+	var f lenientNumber
+	if err := f.UnmarshalJSONFrom(dec); err != nil {
+		return err
+	}
+	if f.given && f.value > -maxExact && f.value < maxExact {
+		*n = wholeNumber(f.value)
+	}
+	return nil
+}
+
+// A capabilityList is the extensions that a worker announces. Those that nobody
+// knows here are ignored, and so is anything but a list: legacy workers send other
+// things under that name.
+type capabilityList []domain.Capability
+
+// UnmarshalJSONFrom reads the list.
+func (l *capabilityList) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
+	if dec.PeekKind() != jsontext.KindBeginArray {
+		return dec.SkipValue()
+	}
+	if _, err := dec.ReadToken(); err != nil {
+		return err
+	}
+	for dec.PeekKind() != jsontext.KindEndArray {
+		var s strictString
+		if err := s.UnmarshalJSONFrom(dec); err != nil {
+			return err
+		}
+		switch known := domain.Capability(s.text); known {
+		case domain.CapLease, domain.CapGeneration, domain.CapDedupe:
+			*l = append(*l, known)
+		}
+	}
+	_, err := dec.ReadToken()
+	return err
+}
+
+// Schema describes the list as workers should send it.
+func (capabilityList) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{Description: "List of extensions: lease, generation, dedupe; others are ignored", Examples: []any{[]any{"lease", "generation"}}}
+}
+
+type registerWorkerBody struct {
+	Endpoint string `json:"endpoint" minLength:"1" doc:"http or https, with the port" example:"http://10.0.0.5:8001"`
+	WorkerID string `json:"workerId" minLength:"1" doc:"3 to 50 characters once it is normalised" example:"worker-1"`
+	WorkerDetails
+}
+
+type registerWorkerInput struct {
+	Body         registerWorkerBody
+	registration domain.Registration
+}
+
+// Resolve applies the rules of the domain.
+func (in *registerWorkerInput) Resolve(huma.Context) []error {
+	var p problems
+	in.registration.Endpoint = p.text("endpoint", in.Body.Endpoint, domain.ParseEndpoint)
+	in.registration.WorkerID = p.text("workerId", in.Body.WorkerID, domain.NormalizeWorkerID)
+	in.Body.describe(&p, &in.registration)
+	return p
+}
+
+type registeredView struct {
+	ID                   string              `json:"id" example:"worker-1"`
+	WorkerID             string              `json:"workerId" example:"worker-1"`
+	Endpoint             string              `json:"endpoint" example:"http://10.0.0.5:8001"`
+	Status               domain.WorkerStatus `json:"status" example:"ONLINE"`
+	SessionCount         int                 `json:"sessionCount" example:"2"`
+	MaxSessions          int                 `json:"maxSessions" example:"50"`
+	Description          nullableString      `json:"description" example:"Rack 7"`
+	Version              nullableString      `json:"version" example:"1.2.0"`
+	Environment          nullableString      `json:"environment" example:"PRODUCTION"`
+	RecoveryRequired     bool                `json:"recoveryRequired" doc:"Sessions are assigned to the worker: it has to recover them" example:"true"`
+	AssignedSessionCount int                 `json:"assignedSessionCount" example:"2"`
+	LastHeartbeat        jsonTime            `json:"lastHeartbeat"`
+	CreatedAt            jsonTime            `json:"createdAt"`
+	UpdatedAt            jsonTime            `json:"updatedAt"`
+	WorkerToken          string              `json:"workerToken" doc:"The worker's own token" example:"wt_worker-1_f6cfa48e"`
+	HeartbeatIntervalMS  int64               `json:"heartbeatIntervalMs,omitzero" doc:"Milliseconds between heartbeats" example:"30000"`
+	LeaseMS              int64               `json:"leaseMs,omitzero" doc:"Milliseconds that it may run without an accepted heartbeat" example:"45000"`
+	Commands             []commandView       `json:"commands" doc:"To be carried out before anything is started"`
+}
+
+// commandView tells a worker what to do.
+type commandView struct {
+	Type       string `json:"type" example:"STOP_SESSION"`
+	SessionID  string `json:"sessionId" example:"support"`
+	Generation int64  `json:"generation" doc:"This generation and older ones are never to be started again" example:"3"`
+}
+
+const stopSession = "STOP_SESSION"
+
+func (a *api) registerWorker(ctx context.Context, c *requestContext, in *registerWorkerInput) (registeredView, error) {
+	if _, err := c.authorizeWorker(in.registration.WorkerID); err != nil {
+		return registeredView{}, err
+	}
+	in.registration.ByWorkerToken = c.own != ""
+	r, err := a.Protocol.Register(ctx, in.registration)
+	if err != nil {
+		return registeredView{}, err
+	}
+	if r.Known {
+		c.success = http.StatusOK
+	}
+	w := r.Worker
+	return registeredView{
+		ID: w.ID, WorkerID: w.ID, Endpoint: w.Endpoint, Status: w.Status(), SessionCount: w.Used,
+		MaxSessions: w.Capacity, Description: nullableString(w.Description), Version: nullableString(w.Version),
+		Environment: nullableString(w.Environment), RecoveryRequired: r.Assigned > 0, AssignedSessionCount: r.Assigned,
+		LastHeartbeat: jsonTime(w.LastHeartbeat), CreatedAt: jsonTime(w.CreatedAt), UpdatedAt: jsonTime(w.UpdatedAt),
+		WorkerToken: a.WorkerTokens.Of(w.ID), HeartbeatIntervalMS: r.Interval.Milliseconds(), LeaseMS: r.Lease.Milliseconds(),
+		Commands: viewCommands(r.Commands),
+	}, nil
+}

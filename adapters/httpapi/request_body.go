@@ -1,0 +1,117 @@
+package httpapi
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"os"
+	"strings"
+
+	"github.com/switchyard-wa/switchyard/domain"
+)
+
+const (
+	maxBody  = 1 << 20
+	maxMedia = 16 << 20
+)
+
+// A requestBody is the body of a request for huma to read. It enforces the size
+// limit and the content type. No body at all reads as an empty object.
+type requestBody struct {
+	c       *requestContext
+	limited io.LimitedReader
+	empty   bool  // there is none
+	err     error // why it could not be read
+}
+
+// WriteTo reads the whole body into huma's buffer. [io.Copy] prefers it to Read.
+func (b *requestBody) WriteTo(w io.Writer) (int64, error) {
+	most := int64(maxBody)
+	if b.c.route.media {
+		most = maxMedia
+	}
+	n, err := b.copy(w, most)
+	if err != nil {
+		b.err = err
+		return n, err
+	}
+	b.empty = n == 0
+	if b.empty {
+		nothing, err := io.WriteString(w, "{}")
+		return int64(nothing), err
+	}
+	return n, nil
+}
+
+// Read is for readers that ignore WriteTo.
+func (b *requestBody) Read([]byte) (int, error) { return 0, io.ErrNoProgress }
+
+func (b *requestBody) copy(w io.Writer, most int64) (int64, error) {
+	length := b.c.r.ContentLength
+	if length == 0 {
+		return 0, nil
+	}
+	if length > most {
+		return 0, errTooLarge(most)
+	}
+	buffer, ok := w.(*bytes.Buffer)
+	if !ok {
+		return 0, errors.New("httpapi: a body is read into a buffer")
+	}
+	if length > 0 {
+		buffer.Grow(int(length) + bytes.MinRead) // Buffer reads on until there is nothing more
+	}
+	b.limited = io.LimitedReader{R: b.c.r.Body, N: most + 1}
+	n, err := buffer.ReadFrom(&b.limited)
+	switch {
+	case n > most:
+		return n, errTooLarge(most)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return n, refuse(http.StatusRequestTimeout, domain.CodeValidation, "body", "Request body did not arrive in time; send it again")
+	case err != nil:
+		return n, malformed("body", "Request body could not be read to its end; send it again")
+	case n > 0:
+		b.keep(buffer.Bytes())
+		return n, checkType(b.c.r.Header)
+	}
+	return 0, nil
+}
+
+// keep copies the body for [requestContext.invalid], since huma reuses its own
+// buffer before the problems are told. Media is not kept: the order of problems
+// is then the declared one.
+func (b *requestBody) keep(body []byte) {
+	if len(body) <= maxBody {
+		b.c.buffers.in.Write(body)
+	}
+}
+
+func errTooLarge(most int64) error {
+	message := "Request body must be at most 1 MiB"
+	if most == maxMedia {
+		message = "Request body must be at most 16 MiB; send larger media by URL"
+	}
+	return refuse(http.StatusRequestEntityTooLarge, domain.CodeValidation, "body", message)
+}
+
+// checkType refuses a body that is declared to be anything but JSON. A body
+// without a content type is taken for JSON.
+func checkType(h http.Header) error {
+	if coding := h.Get("Content-Encoding"); coding != "" && !strings.EqualFold(coding, "identity") {
+		return refuse(http.StatusUnsupportedMediaType, domain.CodeValidation, "body", "Send the body without Content-Encoding")
+	}
+	values := h["Content-Type"]
+	if len(values) == 0 || values[0] == "application/json" || values[0] == "" {
+		return nil
+	}
+	media, params, err := mime.ParseMediaType(values[0])
+	if err == nil && media == "application/json" {
+		if charset := params["charset"]; charset == "" || strings.EqualFold(charset, "utf-8") {
+			return nil
+		}
+	}
+	return refuse(http.StatusUnsupportedMediaType, domain.CodeValidation, "body",
+		"Send JSON in UTF-8, with Content-Type: application/json")
+}

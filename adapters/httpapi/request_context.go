@@ -1,0 +1,221 @@
+package httpapi
+
+import (
+	"bytes"
+	"context"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports/service"
+)
+
+// A requestContext is one request on its way through the handler. It is the
+// context of the *http.Request, and is not reused: a service may keep a context
+// longer than the request lasts.
+type requestContext struct {
+	context.Context
+	api *api
+	w   http.ResponseWriter
+	r   *http.Request // as it came
+
+	start  time.Time
+	id     string    // of the request
+	header [4]string // backs header values, which saves allocations
+	route  *route    // nil until found
+
+	operation operationContext // huma's view of the request, once the route is found
+	query     url.Values       // of operations with query parameters
+	body      requestBody
+
+	principal service.Principal // zero unless an access token was accepted
+	key       service.Sender    // zero unless an API key was accepted
+	worker    bool              // a worker's token was accepted
+	own       string            // the worker whose own token that was; empty: the fleet's
+
+	message string // instead of the route's
+	success int    // status instead of the route's; 0: the route's
+	picture *image // instead of JSON
+
+	buffers *buffers // nil once the request is over
+
+	// The answer. status is 0 until it is written.
+	failed bool // status and output tell of an error
+	status int
+	bytes  int
+	err    error
+	code   domain.Code
+}
+
+type contextKey struct{}
+
+// Value returns the requestContext itself to [contextOf].
+func (c *requestContext) Value(key any) any {
+	if key == (contextKey{}) {
+		return c
+	}
+	return c.Context.Value(key)
+}
+
+// contextOf returns the requestContext that ctx belongs to.
+func contextOf(ctx context.Context) *requestContext {
+	return ctx.Value(contextKey{}).(*requestContext)
+}
+
+// identify takes over the caller's request id, or makes one.
+func (c *requestContext) identify() {
+	if ids := c.r.Header["X-Request-Id"]; len(ids) > 0 && isRequestID(ids[0]) {
+		c.id = ids[0]
+	} else {
+		c.id = c.api.IDs.NewID()
+	}
+	c.header[0] = c.id
+	c.w.Header()["X-Request-Id"] = c.header[0:1:1]
+}
+
+// isRequestID reports whether an id from outside is safe to repeat and to log.
+func isRequestID(s string) bool {
+	if s == "" || len(s) > 64 {
+		return false
+	}
+	for i := range len(s) {
+		c := s[i]
+		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' ||
+			c == '.' || c == '_' || c == '-') {
+			return false
+		}
+	}
+	return true
+}
+
+// sessionRef returns the session id in the path, in its one spelling.
+func (c *requestContext) sessionRef() string { return normalizeSession(c.operation.Param("id")) }
+
+// workerRef returns the worker id in the path, in its one spelling.
+func (c *requestContext) workerRef() string { return normalizeWorker(c.operation.Param("workerId")) }
+
+// sender names who sends or looks at a session with the credential of the request.
+func (c *requestContext) sender() service.Sender {
+	if c.key.KeyID != "" || c.key.UserID != "" {
+		return c.key
+	}
+	return service.Sender{UserID: c.principal.UserID, SessionID: c.sessionRef()}
+}
+
+func (c *requestContext) isAdmin() bool { return c.principal.Role == domain.RoleAdministrator }
+
+// userID names the user for the log.
+func (c *requestContext) userID() string {
+	if c.key.UserID != "" {
+		return c.key.UserID
+	}
+	return c.principal.UserID
+}
+
+// sessionID names the session for the log.
+func (c *requestContext) sessionID() string {
+	if c.key.SessionID != "" {
+		return c.key.SessionID
+	}
+	if c.route != nil && strings.Contains(c.route.path, "/sessions/{id}") {
+		return c.sessionRef()
+	}
+	return ""
+}
+
+// template names the route for the log: the path with its variables' names, or
+// nothing for a path without a route.
+func (c *requestContext) template() string {
+	if c.route == nil {
+		return ""
+	}
+	return c.route.path
+}
+
+// ip returns the caller's address: that of the connection or, behind trusted
+// proxies, the last address in X-Forwarded-For that is no trusted proxy's. It is
+// invalid for connections without an address, such as Unix sockets.
+func (c *requestContext) ip() netip.Addr {
+	peer, err := netip.ParseAddrPort(c.r.RemoteAddr)
+	if err != nil {
+		return netip.Addr{}
+	}
+	ip := peer.Addr().Unmap().WithZone("")
+	if !c.trusts(ip) {
+		return ip
+	}
+	lines := c.r.Header["X-Forwarded-For"]
+	for i := len(lines) - 1; i >= 0; i-- {
+		for rest := lines[i]; rest != ""; {
+			hop := rest
+			if comma := strings.LastIndexByte(rest, ','); comma >= 0 {
+				rest, hop = rest[:comma], rest[comma+1:]
+			} else {
+				rest = ""
+			}
+			next, ok := parseHop(strings.TrimSpace(hop))
+			if !ok {
+				return ip
+			}
+			ip = next
+			if !c.trusts(ip) {
+				return ip
+			}
+		}
+	}
+	return ip
+}
+
+// parseHop reads an address of X-Forwarded-For; some proxies add a port.
+func parseHop(s string) (netip.Addr, bool) {
+	ip, err := netip.ParseAddr(s)
+	if err != nil {
+		withPort, err := netip.ParseAddrPort(s)
+		if err != nil {
+			return netip.Addr{}, false
+		}
+		ip = withPort.Addr()
+	}
+	return ip.Unmap().WithZone(""), true
+}
+
+func (c *requestContext) trusts(ip netip.Addr) bool {
+	for _, p := range c.api.TrustedProxies {
+		if p.Contains(ip) {
+			return true
+		}
+	}
+	return false
+}
+
+// remoteIP returns ip as text; "" if there is none.
+func (c *requestContext) remoteIP() string {
+	if ip := c.ip(); ip.IsValid() {
+		return ip.String()
+	}
+	return ""
+}
+
+// buffers hold the body and the answer of a request. They are reused: nothing may
+// keep a piece of them. Decoded strings are copies.
+type buffers struct {
+	in  bytes.Buffer // the body, for the order and the names of its members
+	out bytes.Buffer
+}
+
+var bufferPool = sync.Pool{New: func() any { return new(buffers) }}
+
+// release returns buffers of an ordinary size to the pool.
+func (b *buffers) release() {
+	const most = 64 << 10
+	if b.in.Cap() > most || b.out.Cap() > most {
+		return
+	}
+	b.in.Reset()
+	b.out.Reset()
+	bufferPool.Put(b)
+}

@@ -1,0 +1,76 @@
+package httpapi
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// Names are compared exactly: a member in another case is another member.
+func TestBodies_NamesInAnotherCase_CountAsUnknown(t *testing.T) {
+	for _, c := range []struct {
+		method, path, token, body string
+		fields                    []string
+	}{
+		{"POST", "/auth/login", "", `{"Email":"ada@example.com","PASSWORD":"pw"}`, []string{"email", "password"}},
+		{"POST", "/sendLocation", keyText, `{"to":"6289999999999","Latitude":1,"Longitude":2}`, []string{"latitude", "longitude"}},
+		{"POST", "/sessions/support/send", keyText, `{"to":"6289999999999","type":"location","location":{"LATITUDE":1,"longitude":2}}`, []string{"location.latitude"}},
+		{"POST", "/message/3EB0/reaction", keyText, `{"phone":"6289999999999","Emoji":"x"}`, []string{"emoji"}},
+		{"POST", "/sessions/support/connect", userToken, `{"pairing":{"PhoneNumber":"6289999999999"}}`, []string{"pairing.phoneNumber"}},
+		{"PUT", "/workers/worker-1", adminToken, `{"maxsessions":7}`, []string{"maxsessions"}},
+		{"PUT", "/admin/users/u1", adminToken, `{"Tier":"max"}`, []string{"Tier"}},
+	} {
+		got, s := ask(t, c.method, "/api/v1"+c.path, c.token, c.body)
+		assert.Equal(t, http.StatusBadRequest, got.Code, c.body)
+		assert.Equal(t, c.fields, got.fields(), c.body)
+		assert.Zero(t, s.calls)
+	}
+}
+
+func TestBodies_UnknownMembers_AreRefusedWithTheKnownOnes(t *testing.T) {
+	got, _ := ask(t, "PUT", "/api/v1/workers/worker-1", adminToken, `{"endpoint":"http://w:1"}`)
+	assert.Equal(t, "endpoint cannot be given here; use maxSessions, description, version, environment or labels", got.Error.Message)
+	got, _ = ask(t, "POST", "/api/v1/admin/sessions/bulk", adminToken, `{"action":"delete","filter":{"userid":"u1"}}`)
+	assert.Equal(t, "filter.userid cannot be given here; use status, workerId, userId or search", got.Error.Message)
+	got, _ = ask(t, "POST", "/api/v1/admin/rebalance", adminToken, `{"dryrun":true}`)
+	assert.Equal(t, "dryrun cannot be given here; use dryRun", got.Error.Message)
+}
+
+// Of a message of any type only the content of its own type counts.
+func TestSend_OtherContents_AreIgnored(t *testing.T) {
+	for _, other := range []string{`"poll":{}`, `"link":{"url":""}`, `"location":{"latitude":91,"longitude":1e999}`, `"contact":{}`} {
+		got, s := ask(t, "POST", "/api/v1/sessions/support/send", keyText, `{"to":"6289999999999","type":"text","message":"hi",`+other+`}`)
+		assert.Equal(t, http.StatusOK, got.Code, "%s: %s", other, got.Body)
+		assert.Equal(t, 1, s.calls)
+	}
+}
+
+// Numbers are whole however they are written.
+func TestBodies_WholeNumbers_AnySpelling(t *testing.T) {
+	for number, want := range map[string]int{"50": http.StatusOK, "50.0": http.StatusOK, "5e1": http.StatusOK, "50.5": http.StatusBadRequest, `"50"`: http.StatusBadRequest} {
+		got, _ := ask(t, "PUT", "/api/v1/workers/worker-1", adminToken, `{"maxSessions":`+number+`}`)
+		assert.Equal(t, want, got.Code, number)
+	}
+}
+
+func TestMessages_SayWhatToDo(t *testing.T) {
+	for body, want := range map[string]string{
+		`{"maxSessions":0}`:                             "maxSessions must be a whole number from 1 to 1000",
+		`{"maxSessions":"7"}`:                           "maxSessions must be a number",
+		`{"labels":[]}`:                                 "labels must be an object",
+		`{"labels":{"a.b[":1}}`:                         "labels.a.b[ is not as the description at /docs has it",
+		`{"version":"` + strings.Repeat("x", 51) + `"}`: "version must be plain text of at most 50 characters",
+		`{"description":true}`:                          "description must be a string",
+	} {
+		got, _ := ask(t, "PUT", "/api/v1/workers/worker-1", adminToken, body)
+		require.Equal(t, http.StatusBadRequest, got.Code, body)
+		assert.Equal(t, want, got.Error.Message, body)
+	}
+	got, _ := ask(t, "GET", "/api/v1/sessions?limit=0", userToken, "")
+	assert.Equal(t, "limit must be a whole number from 1 to 100", got.Error.Message)
+	got, _ = ask(t, "DELETE", "/api/v1/workers/worker-1?force=maybe", adminToken, "")
+	assert.Equal(t, "force must be true or false", got.Error.Message)
+}

@@ -1,0 +1,481 @@
+package httpapi
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports/service"
+)
+
+func workerRoutes() []route {
+	return []route{
+		operation(route{
+			id: "registerWorker", method: post, path: "/workers/register", tag: tagProtocol, credential: worker, status: http.StatusCreated, message: "Worker registered",
+			summary: "Register a worker",
+			description: "Calls the worker's health route, then registers it: 201 for a new worker, 200 for a known one. Fails with WORKER_UNREACHABLE if the " +
+				"worker does not answer within 5 s; nothing is registered then. Fails with WORKER_CONFLICT if another worker holds the endpoint, " +
+				"or if a worker with this id still answers at another endpoint. Repeating it is no error.",
+			errors: []domain.Code{domain.CodeWorkerConflict, domain.CodeWorkerUnreachable, domain.CodeInvalidState},
+		}, (*api).registerWorker),
+		operation(route{
+			id: "heartbeat", method: put, path: "/workers/{workerId}/heartbeat", tag: tagProtocol, credential: worker, quiet: true, lenient: true, optional: true,
+			message: "Heartbeat accepted",
+			summary: "Report that a worker is alive, and what runs on it",
+			description: "Renews the worker's lease and takes over what it says of its sessions. Every form that is in the field is accepted, and members that " +
+				"are unknown or malformed are ignored. Sessions that are not the worker's come back as commands. Fails with WORKER_NOT_FOUND for an unknown worker, which has to register.",
+			errors: []domain.Code{domain.CodeWorkerNotFound, domain.CodeInvalidState},
+		}, (*api).heartbeat),
+		operation(route{
+			id: "listAssignedSessions", method: get, path: "/workers/{workerId}/sessions/assigned", tag: tagProtocol, credential: worker, message: "Assigned sessions",
+			summary:     "The sessions that a restarted worker has to recover",
+			description: "Lists the sessions that are assigned to the worker, with their owners. `sessions` and `assignedSessions` are the same list, for workers of different age.",
+			errors:      []domain.Code{domain.CodeWorkerNotFound},
+		}, (*api).assigned),
+		operation(route{
+			id: "reportRecovery", method: post, path: "/workers/{workerId}/sessions/recovery-status", tag: tagProtocol, credential: worker, lenient: true, message: "Recovery status processed",
+			summary:     "Report what became of the sessions to recover",
+			description: "Takes over one result for each session. The counts in the answer are the server's own. Sessions of other workers come back as IGNORED and are not touched.",
+			errors:      []domain.Code{domain.CodeWorkerNotFound, domain.CodeInvalidState},
+		}, (*api).recovered),
+		operation(route{
+			id: "reportPreserved", method: post, path: "/workers/{workerId}/sessions-preserved", tag: tagProtocol, credential: worker, lenient: true, message: "Preserved sessions recorded",
+			summary:     "Report that a worker goes down and keeps its credentials",
+			description: "Records it: the sessions become RECONNECTING and are not lost.",
+			errors:      []domain.Code{domain.CodeWorkerNotFound, domain.CodeInvalidState},
+		}, (*api).preserved),
+		operation(route{
+			id: "unregisterWorker", method: del, path: "/workers/unregister", tag: tagProtocol, credential: worker, lenient: true, message: "Worker unregistered",
+			summary: "Leave",
+			description: "The worker, found by its id or else by its endpoint, goes OFFLINE and its sessions are placed elsewhere. Repeating it is no error. A worker " +
+				"that runs at another endpoint by now stays registered.",
+			errors: []domain.Code{domain.CodeWorkerNotFound, domain.CodeInvalidState},
+		}, (*api).unregister),
+		operation(route{
+			id: "reportSessionStatus", method: post, path: "/webhooks/session-status", tag: tagProtocol, credential: worker, lenient: true, message: "Session status received",
+			summary:     "Report the status of a session",
+			description: "Takes over a session's status, QR code and account. A report that is stale, or not by the session's worker, is answered with `applied: false`. Fails with SESSION_NOT_FOUND for an unknown session.",
+			errors:      []domain.Code{domain.CodeSessionNotFound, domain.CodeInvalidState},
+		}, (*api).sessionReport),
+		operation(route{
+			id: "reportMessageStatus", method: post, path: "/webhooks/message-status", tag: tagProtocol, credential: worker, lenient: true, message: "Message status received",
+			summary:     "Report the status of a sent message",
+			description: "Takes over a message's status, which moves forward only; a report that would take it back is answered with `applied: false`. Fails with MESSAGE_NOT_FOUND for an unknown message.",
+			errors:      []domain.Code{domain.CodeSessionNotFound, domain.CodeMessageNotFound, domain.CodeInvalidState},
+		}, (*api).messageReport),
+		operation(route{
+			id: "reportMessageReceived", method: post, path: "/webhooks/message-received", tag: tagProtocol, credential: worker, lenient: true, message: "Message received",
+			summary:     "Report a message that a session received",
+			description: "Stores an inbound message once, however often it is reported. Fails with SESSION_NOT_FOUND for an unknown session.",
+			errors:      []domain.Code{domain.CodeSessionNotFound, domain.CodeInvalidState},
+		}, (*api).messageReceived),
+		operation(route{
+			id: "legacyHeartbeat", method: post, path: "/webhooks/worker-heartbeat", tag: tagProtocol, credential: worker, quiet: true, lenient: true, message: "Heartbeat accepted",
+			summary:     "The heartbeat in its oldest form",
+			description: "Like the heartbeat of a worker, which it names in the body.",
+			errors:      []domain.Code{domain.CodeWorkerNotFound, domain.CodeInvalidState},
+		}, (*api).legacyHeartbeat),
+	}
+}
+
+// assignedView is a session with its owner, for its worker to recover.
+type assignedView struct {
+	SessionID   string         `json:"sessionId" example:"support"`
+	UserID      string         `json:"userId" example:"01JX3B5ZKQ7M"`
+	SessionName string         `json:"sessionName" example:"Support"`
+	PhoneNumber nullableString `json:"phoneNumber" example:"6281234567890"`
+	Status      domain.Status  `json:"status" example:"CONNECTED"`
+	UserEmail   string         `json:"userEmail" example:"ada@example.com"`
+	UserTier    domain.Tier    `json:"userTier" example:"PRO"`
+	CreatedAt   jsonTime       `json:"createdAt"`
+	UpdatedAt   jsonTime       `json:"updatedAt"`
+	LastSeenAt  jsonTime       `json:"lastSeenAt"`
+	Generation  int64          `json:"generation" example:"3"`
+}
+
+type assignedListView struct {
+	WorkerID         string         `json:"workerId" example:"worker-1"`
+	SessionCount     int            `json:"sessionCount" example:"1"`
+	TotalSessions    int            `json:"totalSessions" example:"1"`
+	Sessions         []assignedView `json:"sessions" doc:"What today's workers read"`
+	AssignedSessions []assignedView `json:"assignedSessions" doc:"What the documentation of the first ones named"`
+	RetrievedAt      jsonTime       `json:"retrievedAt"`
+}
+
+func (a *api) assigned(ctx context.Context, c *requestContext, _ *workerInput) (assignedListView, error) {
+	id := c.workerRef()
+	list, err := a.Protocol.AssignedSessions(ctx, id)
+	if err != nil {
+		return assignedListView{}, err
+	}
+	views := make([]assignedView, len(list))
+	for i, s := range list {
+		views[i] = assignedView{
+			SessionID: s.ID, UserID: s.UserID, SessionName: s.Name, PhoneNumber: nullableString(s.PhoneNumber),
+			Status: s.Status, UserEmail: s.UserEmail, UserTier: s.UserTier, CreatedAt: jsonTime(s.CreatedAt),
+			UpdatedAt: jsonTime(s.UpdatedAt), LastSeenAt: jsonTime(s.LastSeenAt), Generation: s.Generation,
+		}
+	}
+	return assignedListView{id, len(views), len(views), views, views, jsonTime(a.Clock.Now())}, nil
+}
+
+// recoveryBody is the outcome of a recovery. The totals, which have to be there in
+// one place or the other, are not believed.
+type recoveryBody struct {
+	Results recoveryList    `json:"recoveryResults"`
+	Summary recoverySummary `json:"summary,omitempty"`
+	RecoveryTotals
+	WorkerID lenientString `json:"workerId,omitempty" example:"\"worker-1\""`
+}
+
+// RecoveryTotals is the totals of a recovery as the worker counts them.
+type RecoveryTotals struct {
+	TotalSessions        lenientNumber `json:"totalSessions,omitempty" example:"3"`
+	SuccessfulRecoveries lenientNumber `json:"successfulRecoveries,omitempty" example:"1"`
+	FailedRecoveries     lenientNumber `json:"failedRecoveries,omitempty" example:"1"`
+	SkippedRecoveries    lenientNumber `json:"skippedRecoveries,omitempty" example:"1"`
+}
+
+// check records totals that are no numbers, and reports whether there is a total.
+func (t *RecoveryTotals) check(p *problems, prefix string) (given bool) {
+	for _, total := range []struct {
+		name string
+		lenientNumber
+	}{
+		{"totalSessions", t.TotalSessions}, {"successfulRecoveries", t.SuccessfulRecoveries},
+		{"failedRecoveries", t.FailedRecoveries}, {"skippedRecoveries", t.SkippedRecoveries},
+	} {
+		if total.wrong {
+			p.add(prefix+total.name, "%s must be a number", prefix+total.name)
+		}
+		given = given || total.given
+	}
+	return given
+}
+
+// recoverySummary is an object with the totals.
+type recoverySummary struct {
+	totals       RecoveryTotals
+	given, wrong bool
+}
+
+// UnmarshalJSONFrom reads the totals.
+func (s *recoverySummary) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
+	s.wrong = dec.PeekKind() != jsontext.KindNull
+	isObject, err := unmarshalObject(dec, &s.totals)
+	s.given, s.wrong = isObject, s.wrong && !isObject
+	return err
+}
+
+// Schema describes the summary.
+func (recoverySummary) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{
+		Description: "An object with totalSessions, successfulRecoveries, failedRecoveries and skippedRecoveries; some workers have them beside it",
+		Examples:    []any{map[string]any{"totalSessions": 3, "successfulRecoveries": 1, "failedRecoveries": 1, "skippedRecoveries": 1}},
+	}
+}
+
+// recoveryList is a list of results.
+type recoveryList struct {
+	list         []recoveryItem
+	given, wrong bool
+}
+
+type recoveryItem struct {
+	SessionID   strictString `json:"sessionId"`
+	Status      strictString `json:"status"`
+	Error       strictString `json:"error"`
+	RecoveredAt lenientTime  `json:"recoveredAt"`
+	wrong       bool         // no object
+}
+
+// UnmarshalJSONFrom reads the results.
+func (l *recoveryList) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
+	kind := dec.PeekKind()
+	l.given = kind == jsontext.KindBeginArray
+	if !l.given {
+		l.wrong = kind != jsontext.KindNull
+		return dec.SkipValue()
+	}
+	return readList(dec, func() error {
+		l.list = append(l.list, recoveryItem{})
+		item := &l.list[len(l.list)-1]
+		isObject, err := unmarshalObject(dec, item)
+		item.wrong = !isObject
+		return err
+	})
+}
+
+// readList calls read for each item of the array that is next.
+func readList(dec *jsontext.Decoder, read func() error) error {
+	if _, err := dec.ReadToken(); err != nil {
+		return err
+	}
+	for dec.PeekKind() != jsontext.KindEndArray {
+		if err := read(); err != nil {
+			return err
+		}
+	}
+	_, err := dec.ReadToken()
+	return err
+}
+
+// Schema describes the results.
+func (recoveryList) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{
+		Description: "One `{sessionId, status, error, recoveredAt}` for each session; status is SUCCESS, FAILED or SKIPPED",
+		Examples:    []any{[]any{map[string]any{"sessionId": "support", "status": "SUCCESS"}}},
+	}
+}
+
+type recoveryInput struct {
+	WorkerPath
+	Body    recoveryBody
+	results []service.RecoveryResult
+}
+
+// Resolve checks the required members.
+func (in *recoveryInput) Resolve(huma.Context) []error {
+	var p problems
+	b := &in.Body
+	switch {
+	case b.Results.wrong:
+		p.add("recoveryResults", "recoveryResults must be an array")
+	case !b.Results.given:
+		p.addMissing("recoveryResults", "A list of results")
+	}
+	for i := range b.Results.list {
+		in.results = append(in.results, p.recovery("recoveryResults["+strconv.Itoa(i)+"]", &b.Results.list[i]))
+	}
+	b.Summary.totals.check(&p, "summary.")
+	summed := b.RecoveryTotals.check(&p, "")
+	switch {
+	case b.Summary.wrong:
+		p.add("summary", "summary must be an object")
+	case !b.Summary.given && !summed:
+		p.addMissing("summary", "A summary with totalSessions, successfulRecoveries, failedRecoveries and skippedRecoveries")
+	}
+	return p
+}
+
+// recovery checks one result.
+func (p *problems) recovery(at string, item *recoveryItem) service.RecoveryResult {
+	r := service.RecoveryResult{SessionID: item.SessionID.sessionRef(), Error: clean(item.Error.text, maxNote), At: item.RecoveredAt.at}
+	if item.wrong {
+		p.add(at, "Result must be an object")
+		return r
+	}
+	p.need(at+".sessionId", "Session ID", item.SessionID, r.SessionID)
+	p.need(at+".status", "Status", item.Status, item.Status.text)
+	if item.Status.text != "" {
+		status, err := recoveryStatus(item.Status.text)
+		if err != nil {
+			p.add(at+".status", "Status must be one of SUCCESS, FAILED, SKIPPED")
+		}
+		r.Status = status
+	}
+	if item.Error.wrong {
+		p.add(at+".error", "%s.error must be a string", at)
+	}
+	if item.RecoveredAt.wrong {
+		p.add(at+".recoveredAt", "%s.recoveredAt must be %s", at, timeRule)
+	}
+	return r
+}
+
+func recoveryStatus(s string) (service.RecoveryStatus, error) {
+	return oneOf(service.RecoverySuccess, service.RecoveryFailed, service.RecoverySkipped)(strings.TrimSpace(s))
+}
+
+type recoveredView struct {
+	SessionID string                 `json:"sessionId" example:"support"`
+	Status    service.RecoveryStatus `json:"status" doc:"SUCCESS, FAILED, SKIPPED or IGNORED" example:"SUCCESS"`
+	Action    string                 `json:"action" doc:"What was done, in a few words" example:"connected"`
+	Error     string                 `json:"error,omitzero"`
+}
+
+type recoveryView struct {
+	WorkerID             string          `json:"workerId" example:"worker-1"`
+	ProcessedSessions    int             `json:"processedSessions" example:"3"`
+	SuccessfulRecoveries int             `json:"successfulRecoveries" example:"1"`
+	FailedRecoveries     int             `json:"failedRecoveries" example:"1"`
+	SkippedRecoveries    int             `json:"skippedRecoveries" example:"1"`
+	UpdatedSessionCount  int             `json:"updatedSessionCount" example:"2"`
+	ProcessedResults     []recoveredView `json:"processedResults"`
+}
+
+func (a *api) recovered(ctx context.Context, c *requestContext, in *recoveryInput) (recoveryView, error) {
+	if _, err := c.authorizeWorker(in.Body.WorkerID.workerRef()); err != nil {
+		return recoveryView{}, err
+	}
+	id := c.workerRef()
+	outcomes, err := a.Protocol.ReportRecovery(ctx, id, in.results)
+	if err != nil {
+		return recoveryView{}, err
+	}
+	v := recoveryView{WorkerID: id, ProcessedSessions: len(outcomes)}
+	for _, o := range outcomes {
+		switch o.Status {
+		case service.RecoverySuccess:
+			v.SuccessfulRecoveries++
+		case service.RecoveryFailed:
+			v.FailedRecoveries++
+		case service.RecoverySkipped:
+			v.SkippedRecoveries++
+		}
+		if o.Updated {
+			v.UpdatedSessionCount++
+		}
+		v.ProcessedResults = append(v.ProcessedResults, recoveredView{o.SessionID, o.Status, o.Action, o.Error})
+	}
+	return v, nil
+}
+
+// preservedBody names the sessions whose credentials a worker keeps.
+type preservedBody struct {
+	Sessions preservedList `json:"preservedSessions"`
+	WorkerID lenientString `json:"workerId,omitempty" example:"\"worker-1\""`
+}
+
+// preservedList is a list of session ids, bare or within objects.
+type preservedList struct {
+	ids          []preservedID
+	given, wrong bool
+}
+
+type preservedID struct {
+	strictString
+	within string // the member of the object that has it
+}
+
+// UnmarshalJSONFrom reads the list.
+func (l *preservedList) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
+	kind := dec.PeekKind()
+	l.given = kind == jsontext.KindBeginArray
+	if !l.given {
+		l.wrong = kind != jsontext.KindNull
+		return dec.SkipValue()
+	}
+	return readList(dec, func() error {
+		var id preservedID
+		if dec.PeekKind() != jsontext.KindBeginObject {
+			err := id.UnmarshalJSONFrom(dec)
+			l.ids = append(l.ids, id)
+			return err
+		}
+		var object struct {
+			SessionID strictString `json:"sessionId"`
+			ID        strictString `json:"id"`
+		}
+		_, err := unmarshalObject(dec, &object)
+		id = preservedID{object.SessionID, ".sessionId"}
+		if !id.wrong && (id.text == "" || object.ID.wrong) {
+			id = preservedID{object.ID, ".id"}
+		}
+		l.ids = append(l.ids, id)
+		return err
+	})
+}
+
+// Schema describes the list.
+func (preservedList) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{Description: "A list of session ids, or of objects with a sessionId", Examples: []any{[]any{"support", "sales"}}}
+}
+
+type preservedInput struct {
+	WorkerPath
+	Body preservedBody
+}
+
+// Resolve checks the required members.
+func (in *preservedInput) Resolve(huma.Context) []error {
+	var p problems
+	switch l := in.Body.Sessions; {
+	case l.wrong:
+		p.add("preservedSessions", "preservedSessions must be an array")
+	case !l.given:
+		p.addMissing("preservedSessions", "A list of session ids")
+	}
+	for i, id := range in.Body.Sessions.ids {
+		if at := "preservedSessions[" + strconv.Itoa(i) + "]" + id.within; id.wrong {
+			p.add(at, "%s must be a string", at)
+		}
+	}
+	return p
+}
+
+type preservedView struct {
+	WorkerID          string `json:"workerId" example:"worker-1"`
+	PreservedSessions int    `json:"preservedSessions" doc:"How many of them are the worker's" example:"2"`
+}
+
+func (a *api) preserved(ctx context.Context, c *requestContext, in *preservedInput) (preservedView, error) {
+	if _, err := c.authorizeWorker(in.Body.WorkerID.workerRef()); err != nil {
+		return preservedView{}, err
+	}
+	ids := []string{}
+	for _, s := range in.Body.Sessions.ids {
+		if id := s.sessionRef(); id != "" {
+			ids = append(ids, id)
+		}
+	}
+	id := c.workerRef()
+	n, err := a.Protocol.ReportPreserved(ctx, id, ids)
+	return preservedView{id, n}, err
+}
+
+// unregisterBody names the worker that leaves.
+type unregisterBody struct {
+	WorkerID strictString `json:"workerId,omitempty" example:"worker-1"`
+	Endpoint strictString `json:"endpoint,omitempty" doc:"Where it runs; alone it finds the worker" example:"http://10.0.0.5:8001"`
+}
+
+type unregisterInput struct {
+	Body     unregisterBody
+	endpoint string
+}
+
+// Resolve checks the required members.
+func (in *unregisterInput) Resolve(huma.Context) []error {
+	var p problems
+	in.endpoint = clean(in.Body.Endpoint.text, maxID)
+	if in.Body.Endpoint.wrong {
+		p.add("endpoint", "endpoint must be a string")
+	}
+	if in.Body.WorkerID.wrong {
+		p.add("workerId", "workerId must be a string")
+	} else if in.Body.WorkerID.text == "" && in.endpoint == "" {
+		p.addMissing("workerId", "Worker ID, or else its endpoint,")
+	}
+	if canonical, err := domain.ParseEndpoint(in.endpoint); err == nil {
+		in.endpoint = canonical
+	}
+	return p
+}
+
+func (a *api) unregister(ctx context.Context, c *requestContext, in *unregisterInput) (removedWorkerView, error) {
+	id, err := c.authorizeWorker(normalizeWorker(in.Body.WorkerID.text))
+	if err != nil {
+		return removedWorkerView{}, err
+	}
+	return a.unregisterWorker(ctx, c, id, in.endpoint)
+}
+
+// unregisterWorker lets a worker go of its own accord.
+func (a *api) unregisterWorker(ctx context.Context, c *requestContext, id, endpoint string) (removedWorkerView, error) {
+	status, err := a.Protocol.Unregister(ctx, id, endpoint)
+	if err != nil {
+		return removedWorkerView{}, err
+	}
+	at := jsonTime(a.Clock.Now())
+	c.message = "Worker unregistered"
+	if status != domain.WorkerOffline {
+		at, c.message = jsonTime{}, "The worker is at another endpoint by now; nothing has changed"
+	}
+	return removedWorkerView{WorkerID: nullableString(id), Status: nullableString(status), UnregisteredAt: &at}, nil
+}

@@ -1,0 +1,45 @@
+package sqlstore
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestDialects_Statements_DifferOnlyInPlaceholders(t *testing.T) {
+	a, b := SQLite(), Postgres()
+	require.Len(t, b.all, len(a.all))
+	dollar := regexp.MustCompile(`\$\d+`)
+	for i, s := range b.all {
+		require.NotContains(t, s.SQL, "?")
+		for n, p := range dollar.FindAllString(s.SQL, -1) {
+			require.Equal(t, fmt.Sprintf("$%d", n+1), p, s.SQL)
+		}
+		if s != b.schema.exists {
+			require.Equal(t, a.all[i].SQL, dollar.ReplaceAllString(s.SQL, "?"))
+		}
+	}
+}
+
+func TestContains_WildcardsAndCase_AreLiteral(t *testing.T) {
+	tooLong, _, err := sqlite.contains("name", strings.Repeat("%", 60_000)).ToSql()
+	require.NoError(t, err)
+	require.Equal(t, "1 = 0", tooLong)
+	for text, want := range map[string]struct {
+		sql string
+		arg string
+	}{
+		"Ann":     {`name LIKE ? ESCAPE '\'`, "%ann%"},
+		`5%_\`:    {`name LIKE ? ESCAPE '\'`, `%5\%\_\\%`},
+		"Größe":   {`fold(name) LIKE ? ESCAPE '\'`, "%größe%"},
+		"o'Brien": {`name LIKE ? ESCAPE '\'`, "%o'brien%"},
+	} {
+		got, args, err := sqlite.contains("name", text).ToSql()
+		require.NoError(t, err)
+		require.Equal(t, want.sql, got)
+		require.Equal(t, []any{want.arg}, args)
+	}
+}
