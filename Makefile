@@ -9,9 +9,10 @@ SHELL := bash
 
 export CGO_ENABLED := 1
 
-# Meant to be set on the command line, as in: make test TEST_FLAGS='-run Failover -v'
+# Meant to be set on the command line, as in: make test TEST_FLAGS='-run Failover'
 TEST_TIMEOUT ?= 15m
 TEST_FLAGS ?=
+TEST_FORMAT ?= pkgname # of gotestsum; standard-verbose is that of go test -v
 BENCH ?= .
 BENCH_FLAGS ?= -benchmem
 FUZZ_TIME ?= 10s
@@ -22,9 +23,11 @@ SOURCES := $(wildcard domain ports adapters app cmd)
 GO_VERSION := $(shell go env GOVERSION)
 GOLANGCI_VERSION := v2.15.0
 GOVULNCHECK_VERSION := v1.9.0
+GOTESTSUM_VERSION := v1.13.0
 TOOLS := $(CURDIR)/.cache/bin
 GOLANGCI := $(TOOLS)/golangci-lint-$(GOLANGCI_VERSION)-$(GO_VERSION)
 GOVULNCHECK := $(TOOLS)/govulncheck-$(GOVULNCHECK_VERSION)-$(GO_VERSION)
+GOTESTSUM := $(TOOLS)/gotestsum-$(GOTESTSUM_VERSION)-$(GO_VERSION)
 export GOLANGCI_LINT_CACHE := $(CURDIR)/.cache/golangci-lint
 
 ##@ Use
@@ -50,8 +53,30 @@ build: compiler ## the binary, bin/switchyard
 ##@ Test
 
 .PHONY: test
-test: compiler servers ## every test, under the race detector (TEST_FLAGS='-run Name -v')
-	go test -race -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) ./...
+test: compiler servers $(GOTESTSUM) ## every test, under the race detector (TEST_FLAGS='-run Name')
+	@$(call run_tests,test,$(RACE) -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) $(PACKAGES))
+
+# -short has random tests make a fifth of their runs.
+.PHONY: quick
+quick: compiler $(GOTESTSUM) ## the tests that need no server, random ones shortened, without the race detector
+	@packages=$$($(SERVERLESS)); \
+	$(call run_tests,quick,-short -vet=off -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) $$packages)
+
+# RAPID_CHECKS is how many inputs a property test checks (100 if it is not set), FAULT_SEEDS how many seeds a test of
+# random faults runs (25). `make test`, `make quick` and `go test` follow them too. Whatever takes many minutes belongs
+# in nightly. -count=1: Go's test cache does not see that RAPID_CHECKS has changed.
+NIGHTLY_CHECKS ?= 2000
+NIGHTLY_SEEDS ?= 1000
+NIGHTLY_TIMEOUT ?= 3h
+NIGHTLY_CHAOS ?= 10m
+NIGHTLY_FUZZ ?= 2m
+
+.PHONY: nightly
+nightly: compiler servers $(GOTESTSUM) ## every test with many random runs, then chaos and fuzz at length (an hour or two)
+	@export RAPID_CHECKS=$(NIGHTLY_CHECKS) FAULT_SEEDS=$(NIGHTLY_SEEDS); \
+	$(call run_tests,nightly,$(RACE) -count=1 -timeout $(NIGHTLY_TIMEOUT) $(TEST_FLAGS) $(PACKAGES))
+	$(MAKE) chaos DURATION=$(NIGHTLY_CHAOS)
+	$(MAKE) fuzz FUZZ_TIME=$(NIGHTLY_FUZZ)
 
 # Without SEED it comes from the clock. What the processes wrote is kept in .cache/chaos. CHAOS_FLAGS=-race finds races too,
 # but a machine with few cores is then too slow for 300 sessions; `make test` has a short run with fewer of them.
@@ -151,15 +176,48 @@ vulnerabilities: compiler $(GOVULNCHECK) ## no known vulnerability is reached, a
 
 # What the targets above need.
 
+# The detector costs seconds for each password that bcrypt hashes, and nothing is shared in that loop. `make vet` is
+# thorough where `go test` would vet in passing.
+RACE := -race -gcflags=golang.org/x/crypto/blowfish=-race=false -vet=off
+
+# How long a program that was built with the detector waits at its end for races of other goroutines; a second without
+# this, for each package and each server that the tests of the program start.
+export GORACE ?= atexit_sleep_ms=50
+
+# The slowest first, so that no processor is left idle at the end.
+PACKAGES := ./cmd/... ./app/... ./...
+
+# Prints the packages whose tests start neither servers nor the built program.
+SERVERLESS = go list -f '{{$$path := .ImportPath}}{{if or .TestGoFiles .XTestGoFiles}}{{$$path}} {{join .TestImports " "}} {{join .XTestImports " "}}{{end}}' ./... | \
+	awk '!/postgrestest|redistest|\/cmd\// { print $$1 }'
+
+# Runs `go test` with the arguments $(2). Prints failures in full, then how long the packages and the slowest tests
+# took, then how many tests passed and failed. Exits as `go test` does. $(1) names the log of events in .cache.
+run_tests = mkdir -p .cache; events=.cache/$(1).json; \
+	$(GOTESTSUM) --format $(TEST_FORMAT) --format-icons text --format-hide-empty-pkg --jsonfile $$events -- $(2) && result=0 || result=$$?; \
+	printf '\n=== Seconds by package\n'; \
+	awk -F '"' '!/"Test":/ && /"Elapsed":/ && /"Action":"(pass|fail)"/ { \
+			for (i = 2; i < NF; i += 2) { if ($$i == "Package") name = $$(i + 2); if ($$i == "Elapsed") seconds = $$(i + 1) } \
+			gsub(/[^0-9.]/, "", seconds); printf "%8.1f %s\n", seconds, name }' $$events | sort -rn; \
+	printf '\n=== Slowest tests\n'; \
+	$(GOTESTSUM) tool slowest --num 10 --threshold 10ms --jsonfile $$events; \
+	awk '/"Test":/ && /"Action":"pass"/ { passed++ } /"Test":/ && /"Action":"fail"/ { failed++ } \
+		END { printf "\n=== %d tests passed, %d failed\n", passed, failed }' $$events; \
+	exit $$result
+
 $(GOLANGCI):
 	@$(call install,golangci-lint,github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION))
+
+$(GOTESTSUM):
+	@$(call install,gotestsum,gotest.tools/gotestsum@$(GOTESTSUM_VERSION))
 
 $(GOVULNCHECK):
 	@$(call install,govulncheck,golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK_VERSION))
 
-# $(1) is the binary's name, $(2) the package and its version. Built beside its place, so that a half-done one never counts.
+# $(1) is the binary's name, $(2) the package and its version. Built beside its place, so that a half-done one never
+# counts. GOFLAGS is for our own code.
 install = echo 'Building $(2), once; this takes a minute or two.'; \
-	mkdir -p $(@D)/new; GOBIN=$(@D)/new CGO_ENABLED=0 go install $(2); mv $(@D)/new/$(1) $@
+	mkdir -p $(@D)/new; GOBIN=$(@D)/new GOFLAGS= CGO_ENABLED=0 go install $(2); mv $(@D)/new/$(1) $@
 
 COMPILES = printf '\#include <stdlib.h>\n' | $$(go env CC) -fsyntax-only -x c - >/dev/null 2>&1
 

@@ -59,7 +59,9 @@ func (c *claims) GetExpirationTime() (*jwt.NumericDate, error) {
 	if c.ExpiresAt == 0 {
 		return nil, nil
 	}
-	return &jwt.NumericDate{Time: time.UnixMicro(int64(math.Round(c.ExpiresAt * 1e6))).UTC()}, nil
+	// Rounding the fraction alone is exact. Multiplying all of it would lose a microsecond after 2106.
+	seconds, fraction := math.Modf(c.ExpiresAt)
+	return &jwt.NumericDate{Time: time.Unix(int64(seconds), 0).Add(time.Duration(math.Round(fraction*1e6)) * time.Microsecond).UTC()}, nil
 }
 
 // Validate implements jwt.ClaimsValidator. The library calls it after it verified

@@ -82,6 +82,16 @@ func TestVerify_SignedToken_ReturnsClaims(t *testing.T) {
 	})
 }
 
+func TestVerify_DistantExpiry_IsExact(t *testing.T) {
+	c := claims()
+	c.ExpiresAt = time.UnixMicro(1<<32*1_000_000 + 11).UTC()
+	token, err := tokens(t).Sign(c)
+	require.NoError(t, err)
+	got, err := tokens(t).Verify(token, now)
+	require.NoError(t, err)
+	require.Equal(t, c, got)
+}
+
 func TestSign_IncompleteClaims_IsRefused(t *testing.T) {
 	for _, spoil := range []func(*ports.Claims){
 		func(c *ports.Claims) { c.UserID = "" },

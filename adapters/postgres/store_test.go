@@ -173,7 +173,9 @@ func TestUpdate_Deadlock_RunsAgain(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	require.EqualValues(t, 3, runs.Load())
+	// The victim may lock its first row again before the other transaction, which waits for that row, has woken up.
+	// Then they block each other once more.
+	require.GreaterOrEqual(t, runs.Load(), int32(3))
 	require.Equal(t, setting(t, s, "a"), setting(t, s, "b"), "one after the other")
 }
 

@@ -52,15 +52,15 @@ func TestAuthenticate_TokenNamesUnknownUserOrFamily_IsRefused(t *testing.T) {
 func TestAuthenticate_ManyCalls_ReadStoreOnceASecond(t *testing.T) {
 	h := newHarness(t)
 	ann := h.register("ann")
-	calls := h.store.calls.Load()
+	calls := h.transactions()
 	for range 100 {
 		h.clock.advance(time.Second / 101)
 		h.good(ann)
 	}
-	require.Equal(t, calls, h.store.calls.Load())
+	require.Equal(t, calls, h.transactions())
 	h.clock.advance(time.Second / 50)
 	h.good(ann)
-	require.Equal(t, calls+1, h.store.calls.Load())
+	require.Equal(t, calls+1, h.transactions())
 }
 
 func TestAuthenticate_RoleChanged_ReturnsStoredRole(t *testing.T) {
@@ -130,10 +130,9 @@ func TestAuthenticate_ReadOverlapsChange_IsNotCached(t *testing.T) {
 		h := newHarness(t)
 		ann := h.register("ann")
 		h.clock.advance(2 * time.Second)
-		h.store.viewed = func() { // the read saw an active user
-			h.store.viewed = nil
+		h.store.AfterNextView(func() { // the read saw an active user
 			require.NoError(t, change(h, ann), what)
-		}
+		})
 		h.good(ann) // it started before the change
 		_, err := h.Authenticate(t.Context(), ann.Token)
 		require.Error(t, err, what)
@@ -145,11 +144,10 @@ func TestAuthenticate_SlowRead_ExpiresFromItsStart(t *testing.T) {
 	h := newHarness(t)
 	ann := h.register("ann")
 	h.clock.advance(2 * time.Second)
-	h.store.viewed = func() {
-		h.store.viewed = nil
+	h.store.AfterNextView(func() {
 		h.change(ann.email, func(u *domain.User) { u.Active = false }) // by another process
 		h.clock.advance(900 * time.Millisecond)
-	}
+	})
 	h.good(ann)
 	h.clock.advance(100 * time.Millisecond)
 	h.bad(ann, domain.CodeAccountDeactivated)
@@ -161,9 +159,9 @@ func TestAuthenticate_CommitOutcomeUnknown_IsNotCached(t *testing.T) {
 	h := newHarness(t)
 	ann := h.register("ann")
 	h.good(ann)
-	h.store.updated = func(error) error { return context.DeadlineExceeded }
+	h.store.AfterUpdate = func(context.Context, error) error { return context.DeadlineExceeded }
 	h.refused(h.Logout(t.Context(), ann.Principal), domain.CodeInternal)
-	h.store.updated = nil
+	h.store.AfterUpdate = nil
 	h.bad(ann, domain.CodeAuthTokenInvalid)
 }
 

@@ -22,6 +22,7 @@ import (
 	"github.com/switchyard-wa/switchyard/app/accounts"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/conformance/storehooks"
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
@@ -35,7 +36,7 @@ const (
 type harness struct {
 	*accounts.Accounts
 	t         require.TestingT
-	store     *watchedStore
+	store     *storehooks.Store
 	clock     *clock
 	passwords *passwords
 	mailer    *mailbox
@@ -48,7 +49,7 @@ type harness struct {
 
 func newHarness(t require.TestingT, change ...func(*accounts.Config)) *harness {
 	h := &harness{
-		t: t, store: &watchedStore{Store: memory.NewStore()}, clock: &clock{now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)},
+		t: t, store: storehooks.New(memory.NewStore()), clock: &clock{now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)},
 		mailer: &mailbox{}, limiter: &limiter{Limiter: memory.NewLimiter()}, log: &logged{},
 	}
 	h.passwords = &passwords{store: h.store}
@@ -196,7 +197,7 @@ func (*ids) NewID() string { return fmt.Sprintf("id.%08d", lastID.Add(1)) }
 
 // passwords hashes fast. It fails a test that hashes inside a transaction.
 type passwords struct {
-	store    *watchedStore
+	store    *storehooks.Store
 	compared atomic.Int64
 	hashed   atomic.Int64
 	busy     bool // other goroutines may run transactions meanwhile
@@ -222,7 +223,7 @@ func (p *passwords) Matches(hash, pw string) bool {
 }
 
 func (p *passwords) outside() {
-	if !p.busy && p.store.running.Load() > 0 {
+	if !p.busy && p.store.Running() > 0 {
 		panic("a password is hashed inside a transaction")
 	}
 }
@@ -295,55 +296,27 @@ func (l *logged) String() string {
 	return l.out.String()
 }
 
-// watchedStore wraps a store. Tests observe and disturb its transactions.
-type watchedStore struct {
-	ports.Store
-	running   atomic.Int64
-	calls     atomic.Int64
-	conflicts atomic.Int64      // number of Updates that end with a conflict after running
-	err       error             // returned by every transaction
-	viewed    func()            // runs after a View has read, before it returns
-	updated   func(error) error // runs after an Update
+// transactions returns how many transactions were asked for.
+func (h *harness) transactions() int64 { return h.store.Views() + h.store.Updates() }
+
+// failStore makes every transaction fail with err. With nil it succeeds again.
+func (h *harness) failStore(err error) {
+	fail := func(context.Context) error { return err }
+	h.store.BeforeView, h.store.BeforeUpdate = fail, fail
 }
 
-func (s *watchedStore) View(ctx context.Context, fn func(context.Context, *ports.Tx) error) error {
-	s.calls.Add(1)
-	if s.err != nil {
-		return s.err
-	}
-	err := s.Store.View(ctx, s.counted(fn))
-	if s.viewed != nil {
-		s.viewed()
-	}
-	return err
-}
-
-func (s *watchedStore) Update(ctx context.Context, fn func(context.Context, *ports.Tx) error) error {
-	s.calls.Add(1)
-	if s.err != nil {
-		return s.err
-	}
-	counted := s.counted(fn)
-	err := s.Store.Update(ctx, func(ctx context.Context, tx *ports.Tx) error {
-		if err := counted(ctx, tx); err != nil {
-			return err
-		}
-		if s.conflicts.Add(-1) >= 0 {
-			return fmt.Errorf("users: %w", ports.ErrConflict)
-		}
-		return nil
-	})
-	if s.updated != nil {
-		return s.updated(err)
-	}
-	return err
-}
-
-func (s *watchedStore) counted(fn func(context.Context, *ports.Tx) error) func(context.Context, *ports.Tx) error {
-	return func(ctx context.Context, tx *ports.Tx) error {
-		s.running.Add(1)
-		defer s.running.Add(-1)
-		return fn(ctx, tx)
+// loseUpdates makes the next n Updates find a changed row after they have run.
+func (h *harness) loseUpdates(n int) {
+	h.store.AroundUpdate = func(ctx context.Context, fn storehooks.Func, update func(context.Context, storehooks.Func) error) error {
+		return update(ctx, func(ctx context.Context, tx *ports.Tx) error {
+			if err := fn(ctx, tx); err != nil {
+				return err
+			}
+			if n--; n >= 0 {
+				return fmt.Errorf("users: %w", ports.ErrConflict)
+			}
+			return nil
+		})
 	}
 }
 

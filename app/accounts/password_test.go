@@ -181,12 +181,12 @@ func TestForgotPassword_AnyEmail_SameResponse(t *testing.T) {
 	h.register("out")
 	h.change("out@example.com", func(u *domain.User) { u.Active = false })
 	h.mailer.err = errors.New("mail server is down")
-	calls, limited := h.store.calls.Load(), h.limiter.calls.Load()
+	calls, limited := h.transactions(), h.limiter.calls.Load()
 	ctx, cancel := context.WithCancel(t.Context())
 	for _, email := range []string{"ann@example.com", "nobody@example.com", "out@example.com"} {
 		require.NoError(t, h.ForgotPassword(ctx, email))
 	}
-	require.Equal(t, calls, h.store.calls.Load())
+	require.Equal(t, calls, h.transactions())
 	require.Equal(t, limited, h.limiter.calls.Load())
 	require.Zero(t, h.mailer.count())
 	cancel() // the request has ended

@@ -27,7 +27,8 @@ func racing(t *testing.T, test func(t *testing.T, h *harness)) {
 	t.Run("weak", func(t *testing.T) {
 		h := newHarness(t)
 		h.passwords.busy = true
-		h.store.Store = &weakStore{Store: h.store.Store, pause: runtime.Gosched}
+		weak := &weakStore{Store: h.store.Store, pause: runtime.Gosched}
+		h.store.AroundUpdate = weak.runUpdate
 		test(t, h)
 	})
 }

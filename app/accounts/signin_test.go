@@ -70,14 +70,14 @@ func TestLogin_UnknownOrWrong_SameErrorAndCost(t *testing.T) {
 		{"nobody@example.com", password}, {"ann@example.com", other}, {"ann@example.com", "x"},
 		{"ann@example.com", password + strings.Repeat("x", 100)}, {"out@example.com", other},
 	} {
-		compared, limited, stored := h.passwords.compared.Load(), h.limiter.calls.Load(), h.store.calls.Load()
+		compared, limited, stored := h.passwords.compared.Load(), h.limiter.calls.Load(), h.transactions()
 		_, err := h.Login(t.Context(), c.email, c.password, "192.0.2.1")
 		e := h.refusal(err, domain.CodeInvalidCredentials)
 		require.Equal(t, domain.Unauthenticated, e.Kind)
 		answers = append(answers, e.Error())
 		require.Equal(t, compared+1, h.passwords.compared.Load(), c.email)
 		require.Equal(t, limited+2, h.limiter.calls.Load(), c.email)
-		require.Equal(t, stored+1, h.store.calls.Load(), c.email)
+		require.Equal(t, stored+1, h.transactions(), c.email)
 	}
 	for _, a := range answers {
 		require.Equal(t, answers[0], a)
@@ -223,7 +223,7 @@ func TestRefresh_MalformedToken_IsRefusedWithoutRead(t *testing.T) {
 	require.Len(t, secret, 43)
 	_, err := h.Refresh(t.Context(), "")
 	require.Equal(t, []string{"refreshToken"}, h.fields(err))
-	calls := h.store.calls.Load()
+	calls := h.transactions()
 	for _, token := range []string{
 		"x", ".", ann.FamilyID, ann.FamilyID + ".", "." + secret, secret, ann.RefreshToken + "x", ann.RefreshToken[1:] + "=", ann.Token,
 		ann.RefreshToken[:len(ann.RefreshToken)-1] + "\n", ann.FamilyID + "\x00." + secret, ann.FamilyID + "\xff." + secret,
@@ -232,7 +232,7 @@ func TestRefresh_MalformedToken_IsRefusedWithoutRead(t *testing.T) {
 		_, err := h.Refresh(t.Context(), token)
 		h.refused(err, domain.CodeAuthTokenInvalid, token)
 	}
-	require.Equal(t, calls, h.store.calls.Load(), "not worth a look at the store")
+	require.Equal(t, calls, h.transactions(), "not worth a look at the store")
 	_, err = h.Refresh(t.Context(), "id.none."+secret)
 	h.refused(err, domain.CodeAuthTokenInvalid)
 	_, err = h.Refresh(t.Context(), ann.RefreshToken)
@@ -258,7 +258,8 @@ func TestLogout_Family_IsRevoked(t *testing.T) {
 func TestAccounts_StoreFails_ErrorHidesCause(t *testing.T) {
 	h := newHarness(t)
 	ann := h.register("ann")
-	h.store.err = errors.New("dial tcp 10.0.0.5: refused")
+	cause := errors.New("dial tcp 10.0.0.5: refused")
+	h.failStore(cause)
 	uses := map[string]func(context.Context) error{
 		"register": func(ctx context.Context) error {
 			_, err := h.Register(ctx, "Bob", "bob@example.com", password)
@@ -296,9 +297,9 @@ func TestAccounts_StoreFails_ErrorHidesCause(t *testing.T) {
 	for what, use := range uses {
 		e := h.refusal(use(t.Context()), domain.CodeInternal, what)
 		require.NotContains(t, e.Message, "10.0.0.5", what)
-		require.ErrorIs(t, e, h.store.err, "the cause is there for the log")
+		require.ErrorIs(t, e, cause, "the cause is there for the log")
 	}
-	h.store.err = nil
+	h.failStore(nil)
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
 	for what, use := range uses {
@@ -310,19 +311,19 @@ func TestUpdate_Conflicts_AreRetried(t *testing.T) {
 	h := newHarness(t)
 	ann := h.register("ann")
 	name := "Anna"
-	h.store.conflicts.Store(19)
+	h.loseUpdates(19)
 	_, err := h.UpdateProfile(t.Context(), ann.Principal, service.Profile{Name: &name})
 	require.NoError(t, err)
 	require.Equal(t, name, h.row(ann.email).Name)
 
-	h.store.conflicts.Store(1 << 30)
+	h.loseUpdates(1 << 30)
 	_, err = h.Refresh(t.Context(), ann.RefreshToken)
 	e := h.refusal(err, domain.CodeInvalidState)
 	require.ErrorIs(t, e, ports.ErrConflict)
-	h.store.conflicts.Store(0)
+	h.loseUpdates(0)
 	_, err = h.Refresh(t.Context(), ann.RefreshToken)
 	require.NoError(t, err, "a retry is not a reuse")
-	h.store.conflicts.Store(5)
+	h.loseUpdates(5)
 	_, err = h.Register(t.Context(), "Bob", "bob@example.com", password)
 	require.NoError(t, err)
 }

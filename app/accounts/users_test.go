@@ -121,9 +121,9 @@ func TestDeactivate_RightPassword_StopsSessions(t *testing.T) {
 	require.Empty(t, h.deactivated)
 
 	ctx, cancel := context.WithCancel(t.Context())
-	h.store.updated = func(err error) error { cancel(); return err } // the caller leaves after the commit
+	h.store.AfterUpdate = func(_ context.Context, err error) error { cancel(); return err } // the caller leaves after the commit
 	require.NoError(t, h.Deactivate(ctx, ann.Principal, password))
-	h.store.updated = nil
+	h.store.AfterUpdate = nil
 	require.Equal(t, []string{ann.UserID}, h.deactivated)
 	require.NotContains(t, h.log.String(), "still up")
 	h.bad(ann, domain.CodeAccountDeactivated)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/conformance/storehooks"
 )
 
 // weakStore is the weakest store that meets the contract, as far as accounts use
@@ -19,7 +20,8 @@ type weakStore struct {
 	pause func() // runs after each read of an Update
 }
 
-func (s *weakStore) Update(ctx context.Context, fn func(context.Context, *ports.Tx) error) error {
+// runUpdate is an AroundUpdate of a storehooks.Store.
+func (s *weakStore) runUpdate(ctx context.Context, fn storehooks.Func, _ func(context.Context, storehooks.Func) error) error {
 	w := &weakTx{store: s}
 	if err := fn(ctx, &ports.Tx{Users: weakUsers{tx: w}, RefreshTokenFamilies: weakSignIns{tx: w}, PasswordResets: weakResets{tx: w}}); err != nil {
 		return err

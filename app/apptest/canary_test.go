@@ -13,13 +13,13 @@ import (
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
-// canary is a fleet of old hands with ten sessions each that a worker with a new
-// version has joined; it got ten as well.
-func canary(t *testing.T, replicas int) (h *apptest.Harness, on map[string][]string) {
+// newCanaryFleet returns a fleet of three workers and a fourth, w4, which has joined with a new
+// version. Each has about ten sessions.
+func newCanaryFleet(t *testing.T, replicas int) (h *apptest.Harness, on map[string][]string) {
 	version := "1.0.0"
 	h = apptest.With(t, apptest.Options{Replicas: replicas, Worker: func(c *apptest.WorkerConfig) { c.Version = version }}).
 		Workers("w1", 50, "w2", 50, "w3", 50)
-	ids := append(lines(h, 20), lines(h, 20)...)
+	ids := append(connectSessions(h, 20), connectSessions(h, 20)...)
 	h.Advance(16 * time.Minute)
 	version = "2.0.0"
 	h.Workers("w4", 50)
@@ -36,33 +36,36 @@ func canary(t *testing.T, replicas int) (h *apptest.Harness, on map[string][]str
 	return h, on
 }
 
-func dropAll(t *testing.T, h *apptest.Harness, worker string, ids []string) {
+// dropLinks makes sessions lose their link to WhatsApp for three seconds.
+func dropLinks(t *testing.T, h *apptest.Harness, worker string, ids []string) {
 	t.Helper()
 	for _, id := range ids {
 		require.NoError(t, h.Worker(worker).LoseLink(id, 3*time.Second))
 	}
 }
 
-func suspicion(t *testing.T, h *apptest.Harness, worker string) string {
+// suspectReason returns why a worker is suspect, or "".
+func suspectReason(t *testing.T, h *apptest.Harness, worker string) string {
 	t.Helper()
 	w, _, err := h.Orchestrator.Workers.Get(t.Context(), worker)
 	require.NoError(t, err)
 	return w.Suspect
 }
 
-func TestCanary(t *testing.T) {
+func TestCanary_DropsManySessions_IsSuspectUntilActivated(t *testing.T) {
 	for _, replicas := range []int{1, 3} {
 		t.Run(fmt.Sprint(replicas), func(t *testing.T) {
-			h, on := canary(t, replicas)
+			h, on := newCanaryFleet(t, replicas)
 			ids := on["worker-w4"]
-			dropAll(t, h, "worker-w1", on["worker-w1"][:2])
-			dropAll(t, h, "worker-w4", ids)
+
+			dropLinks(t, h, "worker-w1", on["worker-w1"][:2])
+			dropLinks(t, h, "worker-w4", ids)
 			h.Advance(10 * time.Second)
-			require.Empty(t, suspicion(t, h, "worker-w4"), "perhaps the others suffer the same")
+			require.Empty(t, suspectReason(t, h, "worker-w4"), "the other workers may suffer too")
 			h.Advance(30 * time.Second)
-			require.Contains(t, suspicion(t, h, "worker-w4"), fmt.Sprintf("%d disconnects among %[1]d sessions", len(ids)))
+			require.Contains(t, suspectReason(t, h, "worker-w4"), fmt.Sprintf("%d disconnects among %[1]d sessions", len(ids)))
 			require.Equal(t, 1, count(eventsOf(h, "worker-w4"), domain.EventWorkerSuspect))
-			require.Equal(t, map[string]int{"worker-w4": len(ids)}, connectedOn(t, h, ids), "what it has stays")
+			require.Equal(t, map[string]int{"worker-w4": len(ids)}, connectedOn(t, h, ids), "its sessions stay")
 
 			_, all, err := h.Orchestrator.Workers.ExplainPlacement(t.Context())
 			require.NoError(t, err)
@@ -81,25 +84,25 @@ func TestCanary(t *testing.T) {
 
 			_, err = h.Orchestrator.Workers.Activate(t.Context(), "worker-w4")
 			require.NoError(t, err)
-			require.Empty(t, suspicion(t, h, "worker-w4"))
-			dropAll(t, h, "worker-w4", ids)
+			require.Empty(t, suspectReason(t, h, "worker-w4"))
+			dropLinks(t, h, "worker-w4", ids)
 			h.Advance(5 * time.Minute)
-			require.Empty(t, suspicion(t, h, "worker-w4"), "the canary period is over")
+			require.Empty(t, suspectReason(t, h, "worker-w4"), "the canary period is over")
 			_, err = h.Orchestrator.Sessions.Connect(t.Context(), card.UserID, card.ID, service.ConnectOptions{})
 			require.NoError(t, err)
 		})
 	}
 }
 
-// When WhatsApp itself is down, nobody is to blame; nor is a worker that is lost,
-// that restarts, or whose sessions are ordered about.
-func TestInnocentCanaries(t *testing.T) {
+// A canary is not suspect when WhatsApp itself is down, when the worker is lost or restarts,
+// or when somebody has asked for what its sessions do.
+func TestCanary_CauseIsElsewhere_IsNotSuspect(t *testing.T) {
 	for name, happen := range map[string]func(h *apptest.Harness, on map[string][]string){
 		"everybody suffers": func(h *apptest.Harness, on map[string][]string) {
-			dropAll(t, h, "worker-w4", on["worker-w4"]) // which tells of it first
+			dropLinks(t, h, "worker-w4", on["worker-w4"]) // reports first
 			h.Advance(5 * time.Second)
 			for _, w := range []string{"worker-w1", "worker-w2", "worker-w3"} {
-				dropAll(t, h, w, on[w])
+				dropLinks(t, h, w, on[w])
 			}
 		},
 		"restarts": func(h *apptest.Harness, _ map[string][]string) {
@@ -119,9 +122,9 @@ func TestInnocentCanaries(t *testing.T) {
 			h.RestartWorker("w4")
 		},
 		"is lost": func(h *apptest.Harness, _ map[string][]string) {
-			h.Hang("w4", true)
+			h.Hang("w4")
 			h.Advance(2 * time.Minute)
-			h.Hang("w4", false)
+			h.ResumeWorker("w4")
 		},
 		"is told": func(h *apptest.Harness, on map[string][]string) {
 			for _, id := range on["worker-w4"] {
@@ -133,19 +136,21 @@ func TestInnocentCanaries(t *testing.T) {
 			require.NoError(t, err)
 		},
 		"is old": func(h *apptest.Harness, on map[string][]string) {
-			dropAll(t, h, "worker-w1", on["worker-w1"])
+			dropLinks(t, h, "worker-w1", on["worker-w1"])
 		},
 		"two only": func(h *apptest.Harness, on map[string][]string) {
-			dropAll(t, h, "worker-w4", on["worker-w4"][:2])
+			dropLinks(t, h, "worker-w4", on["worker-w4"][:2])
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			h, on := canary(t, 1)
+			h, on := newCanaryFleet(t, 1)
+
 			happen(h, on)
+
 			for range 12 {
 				h.Advance(15 * time.Second)
 				for _, w := range []string{"worker-w1", "worker-w2", "worker-w3", "worker-w4"} {
-					require.Empty(t, suspicion(t, h, w))
+					require.Empty(t, suspectReason(t, h, w))
 				}
 			}
 		})

@@ -1,7 +1,6 @@
-// Package apptest runs a whole fleet inside a test: the real orchestrator on
-// the store in memory, simulated workers without sockets, and a clock that
-// moves only when the test moves it. Nothing waits, so a day takes
-// milliseconds, and the same test does the same thing every time.
+// Package apptest runs a whole fleet inside a test: the real orchestrator on the store in
+// memory, simulated workers without sockets, and a clock that moves only when the test moves
+// it. A test waits for nothing: a day of a fleet takes milliseconds.
 //
 //	h := apptest.New(t).Workers("w1", 50, "w2", 50)
 //	user := h.User(domain.TierPro)
@@ -10,6 +9,35 @@
 //	h.Advance(time.Minute)
 //	require.Equal(t, domain.Connected, h.Session(s.ID).Status)
 //
-// A Harness is used by one goroutine; the use cases of its Orchestrator may be
-// called from any.
+// # What a test can do
+//
+//	fleet      Workers, User, CreateSession, Connected, Send
+//	time       Now, Advance
+//	workers    Crash, RestartWorker, Hang, ResumeWorker, CutOff, Reconnect
+//	replicas   Start, Kill, Pause, Resume, Restart, Skew, PinWorkers, UnpinWorkers,
+//	           DropInvalidations, DeliverInvalidations
+//	look       Session, Owners, Events, Repeats, and the services of Orchestrator
+//
+// # What it promises
+//
+// A session never runs on two workers at once: the harness watches every worker and fails the
+// test at its end otherwise. The same test with the same [Options] does the same in every run.
+// Ids, randomness and time come from the harness.
+//
+// # Time
+//
+// Advance ticks workers and replicas at the moments at which they have work. Background work
+// runs in place, inside Advance. A service call that waits returns at once without the result
+// of the wait, because time passes between calls only. Sleeping is not possible.
+//
+// # Concurrency
+//
+// One goroutine uses a Harness. Any goroutine calls the services of its Orchestrator.
+//
+// # Replicas
+//
+// With Options.Replicas above 1, the replicas share the store, routes, limits, the bus and
+// invalidations, as processes with PostgreSQL and Redis do. Workers call them in turn.
+//
+// The package and the packages that it imports need no cgo.
 package apptest

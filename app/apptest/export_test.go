@@ -2,5 +2,5 @@ package apptest
 
 import "github.com/switchyard-wa/switchyard/adapters/simworker"
 
-// All gives all workers, also those of one id.
+// All returns all workers, including those with the same id.
 func (h *Harness) All() []*simworker.Worker { return h.workers }

@@ -20,31 +20,30 @@ import (
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
-// Options change what a harness is made of. The zero value is the reference service.
+// Options configure a harness. The zero value is the reference service with one replica.
 type Options struct {
-	Seed     uint64    // of ids, secrets and whatever the workers do at random
-	Start    time.Time // what the clock shows at first; default 2026-01-01 00:00 UTC
-	Tiers    domain.Tiers
-	Timing   domain.Timing
-	Strategy domain.Strategy
-	Store    ports.Store           // default: one in memory
-	Worker   func(c *WorkerConfig) // refines each worker before it is made
-	Replicas int                   // of the control plane, on one store; default 1
-	Log      *slog.Logger          // default: none
+	Seed     uint64                // determines ids, secrets and random behavior of workers
+	Start    time.Time             // first time of the clock; default 2026-01-01 00:00 UTC
+	Tiers    domain.Tiers          // default: domain.DefaultTiers
+	Timing   domain.Timing         // zero fields: domain.DefaultTiming
+	Strategy domain.Strategy       // default: domain.MultiFactor
+	Store    ports.Store           // default: a new store in memory
+	Worker   func(c *WorkerConfig) // changes the configuration of each worker
+	Replicas int                   // replicas of the control plane on the store; default 1
+	Log      *slog.Logger          // default: discards
 }
 
 // WorkerConfig describes a simulated worker.
 type WorkerConfig = simworker.Config
 
-// Harness is a fleet in a test.
+// Harness runs a fleet inside a test. Make one with [New] or [With].
 type Harness struct {
-	// Orchestrator is the real one; its use cases may be called directly. With
-	// several replicas it is the first that runs.
+	// Orchestrator is the first replica that runs. Tests call its services.
 	Orchestrator *orchestrator.Orchestrator
-	// Store is what it stores to.
+	// Store is the store of all replicas.
 	Store ports.Store
-	// IgnoreStepErrors has Advance go on when background work fails, as it does with a Store
-	// of the test's own that fails now and then.
+	// IgnoreStepErrors makes Advance continue after an error of background work. Set it for
+	// a Store that fails on purpose.
 	IgnoreStepErrors bool
 
 	t            testing.TB
@@ -61,8 +60,8 @@ type Harness struct {
 	users        int
 }
 
-// New makes a harness without workers. At the end of the test it fails it if
-// any session has ever run on two workers at once.
+// New returns a harness without workers. At the end of the test the harness fails it if a
+// session has ever run on two workers at once.
 func New(t testing.TB) *Harness { return With(t, Options{}) }
 
 // With is like New, with options.
@@ -110,8 +109,8 @@ func newCoordination() coordination {
 	return coordination{memory.NewRoutes(), memory.NewLimiter(), memory.NewBus(), memory.NewInvalidator()}
 }
 
-// Restart replaces the control plane, all replicas of it and what they share but
-// the store, by new processes, as after a crash. Workers notice nothing.
+// Restart replaces every replica by a new process, as after a crash. Routes, limits, the bus
+// and invalidations start empty. The store and the workers stay.
 func (h *Harness) Restart() {
 	h.t.Helper()
 	h.coordination = newCoordination()
@@ -122,22 +121,23 @@ func (h *Harness) Restart() {
 
 // replica is one process of the control plane.
 type replica struct {
-	*orchestrator.Orchestrator // nil: it does not run
+	*orchestrator.Orchestrator // nil: the replica does not run
 	invalidator                *cuttableInvalidator
-	clock                      skewed
-	skew                       time.Duration // of its clock, from its next start on
-	deaf, paused               bool
+	clock                      skewedClock
+	skew                       time.Duration // offset of the clock from the next start on
+	isCut                      bool          // invalidations are dropped
+	paused                     bool
 }
 
-// Start runs a replica, counted from 0, as a new process on the same store; one
-// that runs is replaced, as after a crash.
+// Start starts a replica, counted from 0, as a new process on the same store. It replaces a
+// replica that runs, as after a crash.
 func (h *Harness) Start(replica int) {
 	h.t.Helper()
 	shared := len(h.replicas) > 1
 	h.Kill(replica)
 	p := &h.replicas[replica]
-	p.clock, p.invalidator, p.paused = skewed{h.clock, p.skew}, &cuttableInvalidator{Invalidator: h.coordination.invalidator.Join()}, false
-	p.invalidator.cut.Store(p.deaf)
+	p.clock, p.invalidator, p.paused = skewedClock{h.clock, p.skew}, &cuttableInvalidator{Invalidator: h.coordination.invalidator.Join()}, false
+	p.invalidator.cut.Store(p.isCut)
 	o, err := orchestrator.New(orchestrator.Config{
 		Store: h.Store, Workers: h.fleet,
 		Routes: h.coordination.routes, Limiter: h.coordination.limiter, Bus: h.coordination.bus, Invalidator: p.invalidator,
@@ -152,44 +152,58 @@ func (h *Harness) Start(replica int) {
 	h.connect()
 }
 
-// Kill ends a replica without a word. One has to run before time goes by.
+// Kill ends a replica as a crash does. Advance needs at least one replica that runs.
 func (h *Harness) Kill(replica int) {
 	p := &h.replicas[replica]
 	if p.invalidator != nil {
-		p.invalidator.cut.Store(true) // the dead hear nothing
+		p.invalidator.cut.Store(true)
 	}
 	p.Orchestrator = nil
 	h.connect()
 }
 
-// Pause makes a replica stand still in the middle of its life, or go on: while
-// it does, nobody can reach it.
-func (h *Harness) Pause(replica int, on bool) {
-	h.replicas[replica].paused = on
+// Pause stops a replica without ending its process. Nobody reaches it until Resume.
+func (h *Harness) Pause(replica int) { h.setPaused(replica, true) }
+
+// Resume continues a replica that was paused, with the state that it had.
+func (h *Harness) Resume(replica int) { h.setPaused(replica, false) }
+
+func (h *Harness) setPaused(replica int, paused bool) {
+	h.replicas[replica].paused = paused
 	h.connect()
 }
 
-// DropInvalidations has the invalidations to and from a replica be lost, or arrive again.
-func (h *Harness) DropInvalidations(replica int, on bool) {
+// DropInvalidations drops the invalidations to and from a replica, also after it has started
+// again.
+func (h *Harness) DropInvalidations(replica int) { h.setCut(replica, true) }
+
+// DeliverInvalidations ends what DropInvalidations has begun.
+func (h *Harness) DeliverInvalidations(replica int) { h.setCut(replica, false) }
+
+func (h *Harness) setCut(replica int, isCut bool) {
 	p := &h.replicas[replica]
-	if p.deaf = on; p.Orchestrator != nil {
-		p.invalidator.cut.Store(on)
+	p.isCut = isCut
+	if p.Orchestrator != nil {
+		p.invalidator.cut.Store(isCut)
 	}
 }
 
-// PinWorkers has workers talk to one replica only, or to all in turn again.
-func (h *Harness) PinWorkers(on bool) { h.loadBalancer.pinned = on }
+// PinWorkers makes every worker call the same replica.
+func (h *Harness) PinWorkers() { h.loadBalancer.pinned = true }
 
-// Skew sets by how much a replica's clock is ahead of the harness's, from the
-// next start of the replica on.
+// UnpinWorkers makes workers call the replicas in turn, as they do at first.
+func (h *Harness) UnpinWorkers() { h.loadBalancer.pinned = false }
+
+// Skew sets how far the clock of a replica is ahead of the clock of the harness. It takes
+// effect at the next start of the replica.
 func (h *Harness) Skew(replica int, d time.Duration) { h.replicas[replica].skew = d }
 
-// Replica gives one of the replicas, or nil if it does not run.
+// Replica returns a replica, or nil if it does not run.
 func (h *Harness) Replica(replica int) *orchestrator.Orchestrator {
 	return h.replicas[replica].Orchestrator
 }
 
-// Running gives the replicas that run and are not paused.
+// Running returns the replicas that run and are not paused.
 func (h *Harness) Running() (all []*orchestrator.Orchestrator) {
 	for _, p := range h.loadBalancer.replicas {
 		all = append(all, p.Orchestrator)
@@ -197,7 +211,7 @@ func (h *Harness) Running() (all []*orchestrator.Orchestrator) {
 	return all
 }
 
-// connect leads everyone to the replicas that run.
+// connect routes calls to the replicas that run and are not paused.
 func (h *Harness) connect() {
 	h.Orchestrator, h.loadBalancer.replicas = nil, nil
 	for _, p := range h.replicas {
@@ -210,7 +224,7 @@ func (h *Harness) connect() {
 	}
 }
 
-// cuttableInvalidator carries a replica's invalidations unless it is cut.
+// cuttableInvalidator passes on the invalidations of a replica unless it is cut.
 type cuttableInvalidator struct {
 	*memory.Invalidator
 	cut atomic.Bool
@@ -230,13 +244,13 @@ func (e *cuttableInvalidator) Subscribe(fn func(ports.Invalidation)) (cancel fun
 	})
 }
 
-var errVirtual = errors.New("virtual time goes by between calls only")
+var errVirtual = errors.New("virtual time passes between calls only")
 
-// loadBalancer leads workers to the replicas in turn.
+// loadBalancer passes the calls of workers to the replicas in turn.
 type loadBalancer struct {
 	replicas []replica
 	next     int
-	pinned   bool // with the one it is at
+	pinned   bool // every call goes to the same replica
 }
 
 func (l *loadBalancer) nextReplica() *orchestrator.Orchestrator {
@@ -282,8 +296,9 @@ func (l *loadBalancer) ReceiveMessage(ctx context.Context, m service.InboundMess
 	return l.nextReplica().Protocol.ReceiveMessage(ctx, m)
 }
 
-// Workers adds workers, given as names and capacities in turn, and lets them
-// register. A name of fewer than three characters gets "worker-" before it.
+// Workers adds workers, given as names and capacities in turn, and lets them register. The
+// id of a worker is its name, or "worker-" and the name if that is shorter than three
+// characters.
 func (h *Harness) Workers(nameCapacity ...any) *Harness {
 	h.t.Helper()
 	for pair := range slices.Chunk(nameCapacity, 2) {
@@ -317,7 +332,7 @@ func workerID(name string) string {
 	return name
 }
 
-// Worker gives one of the simulated workers.
+// Worker returns a simulated worker.
 func (h *Harness) Worker(name string) *simworker.Worker {
 	h.t.Helper()
 	for _, w := range h.workers {
@@ -329,34 +344,26 @@ func (h *Harness) Worker(name string) *simworker.Worker {
 	return nil
 }
 
-// Crash ends a worker's process: its sessions stop at once, its credentials stay.
+// Crash ends the process of a worker. Its sessions stop at once, and their credentials stay.
 func (h *Harness) Crash(worker string) { h.Worker(worker).Crash() }
 
 // RestartWorker starts a crashed worker again.
 func (h *Harness) RestartWorker(worker string) { h.Worker(worker).Boot() }
 
-// Hang makes a worker stop answering and reporting, or go on.
-func (h *Harness) Hang(worker string, on bool) {
-	w := h.Worker(worker)
-	if on {
-		w.Hang()
-	} else {
-		w.Resume()
-	}
-}
+// Hang makes a worker neither answer nor report, until ResumeWorker.
+func (h *Harness) Hang(worker string) { h.Worker(worker).Hang() }
 
-// CutOff cuts a worker off from the control plane while it goes on running, or
-// connects it again.
-func (h *Harness) CutOff(worker string, on bool) {
-	w := h.Worker(worker)
-	if on {
-		w.CutOff()
-	} else {
-		w.Reconnect()
-	}
-}
+// ResumeWorker makes a worker that hangs continue.
+func (h *Harness) ResumeWorker(worker string) { h.Worker(worker).Resume() }
 
-// User adds a user.
+// CutOff cuts the network between a worker and the control plane, until Reconnect. The worker
+// keeps running.
+func (h *Harness) CutOff(worker string) { h.Worker(worker).CutOff() }
+
+// Reconnect restores the network that CutOff has cut.
+func (h *Harness) Reconnect(worker string) { h.Worker(worker).Reconnect() }
+
+// User adds a user of the tier.
 func (h *Harness) User(tier domain.Tier) *domain.User {
 	h.t.Helper()
 	h.users++
@@ -372,7 +379,7 @@ func (h *Harness) User(tier domain.Tier) *domain.User {
 	return u
 }
 
-// CreateSession makes a session that is not started.
+// CreateSession creates a session and does not start it.
 func (h *Harness) CreateSession(u *domain.User, name string) *service.CreatedSession {
 	h.t.Helper()
 	s, err := h.Orchestrator.Sessions.Create(h.t.Context(), u.ID, service.CreateSessionParams{Name: name})
@@ -380,7 +387,8 @@ func (h *Harness) CreateSession(u *domain.User, name string) *service.CreatedSes
 	return s
 }
 
-// Connected makes a session, connects it, and lets the pretend phone scan it.
+// Connected creates a session, connects it, and advances time until the simulated phone has
+// scanned its QR code.
 func (h *Harness) Connected(u *domain.User, name string) *domain.Session {
 	h.t.Helper()
 	s := h.CreateSession(u, name)
@@ -396,7 +404,7 @@ func (h *Harness) Connected(u *domain.User, name string) *domain.Session {
 	return nil
 }
 
-// Session gives a session as it is stored now.
+// Session returns a session as it is stored now.
 func (h *Harness) Session(id string) *domain.Session {
 	h.t.Helper()
 	var s *domain.Session
@@ -407,7 +415,7 @@ func (h *Harness) Session(id string) *domain.Session {
 	return s
 }
 
-// Send sends a text through a connected session of its owner.
+// Send sends a text through a connected session.
 func (h *Harness) Send(s *domain.Session, to, text string) *domain.Message {
 	h.t.Helper()
 	m, err := h.Orchestrator.Messages.Send(h.t.Context(), service.Sender{UserID: s.UserID, SessionID: s.ID},
@@ -416,7 +424,7 @@ func (h *Harness) Send(s *domain.Session, to, text string) *domain.Message {
 	return m
 }
 
-// Owners lists the workers on which a session really runs now.
+// Owners returns the ids of the workers on which a session runs now.
 func (h *Harness) Owners(sessionID string) []string {
 	var ids []string
 	for _, w := range h.workers {
@@ -427,7 +435,7 @@ func (h *Harness) Owners(sessionID string) []string {
 	return ids
 }
 
-// Events gives the recorded events of the last day, in order.
+// Events returns the recorded events of the last day, in order.
 func (h *Harness) Events() []domain.Event {
 	h.t.Helper()
 	var events []domain.Event
@@ -438,24 +446,38 @@ func (h *Harness) Events() []domain.Event {
 	return events
 }
 
-// Now tells the time of the harness.
+// Now returns the time of the harness.
 func (h *Harness) Now() time.Time { return h.clock.Now() }
 
-// Advance lets time go by: workers and the control plane do whatever becomes
-// due, in order. Advance(0) does what is due now.
+// Virtual time passes before the next step of a participant that is due again at once.
+const (
+	tickPause = time.Millisecond      // of a worker
+	passPause = 20 * time.Millisecond // of a replica; Orchestrator.Run pauses as long
+)
+
+// Advance moves the clock. Workers and replicas do what becomes due, in order of time.
+// Advance(0) does what is due now.
 func (h *Harness) Advance(d time.Duration) {
 	h.t.Helper()
 	if len(h.loadBalancer.replicas) == 0 {
-		h.t.Fatal("apptest: no replica runs; start one, or let one go on, before time goes by")
+		h.t.Fatal("apptest: no replica runs; call Start or Resume before Advance")
 	}
 	ctx := h.t.Context()
 	end := h.clock.Now().Add(d)
 	for {
 		now := h.clock.Now()
-		next := end.Add(time.Nanosecond)
-		for _, w := range h.workers {
-			if at := w.Tick(ctx, now); !at.IsZero() && at.Before(next) {
+		var next time.Time
+		isDue := false
+		schedule := func(at time.Time, pause time.Duration) {
+			isDue = isDue || !at.After(end)
+			at = later(at, now.Add(pause))
+			if next.IsZero() || at.Before(next) {
 				next = at
+			}
+		}
+		for _, w := range h.workers {
+			if at := w.Tick(ctx, now); !at.IsZero() {
+				schedule(at, tickPause)
 			}
 		}
 		for _, p := range h.loadBalancer.replicas {
@@ -464,15 +486,12 @@ func (h *Harness) Advance(d time.Duration) {
 				at, err = p.clock.Now().Add(time.Second), nil
 			}
 			h.must(err)
-			if at = at.Add(-p.clock.ahead); at.Before(next) {
-				next = at
-			}
+			schedule(at.Add(-p.clock.ahead), passPause)
 		}
-		if next.After(end) {
+		if !isDue {
 			break
 		}
-		// What is due again at once gets its turn in a moment.
-		h.clock.set(later(next, now.Add(time.Millisecond)))
+		h.clock.set(next)
 	}
 	h.clock.set(later(end, h.clock.Now()))
 }
@@ -484,7 +503,8 @@ func later(a, b time.Time) time.Time {
 	return b
 }
 
-// Repeats lists the messages that workers sent more than once: there should be none.
+// Repeats returns the ids of messages that workers have sent more than once. A test expects
+// none.
 func (h *Harness) Repeats() []string {
 	h.t.Helper()
 	entries, err := h.state.Journal()
@@ -496,7 +516,7 @@ func (h *Harness) Repeats() []string {
 	return ids
 }
 
-// checkOwners fails the test if a session ran in two places.
+// checkOwners fails the test if a session has run on two workers at once.
 func (h *Harness) checkOwners() {
 	entries, err := h.state.Journal()
 	if err != nil {
@@ -514,7 +534,7 @@ func (h *Harness) must(err error) {
 	}
 }
 
-// clock shows the time that it was set to.
+// clock is a clock that moves only when it is set.
 type clock struct {
 	mu  sync.Mutex
 	now time.Time
@@ -532,15 +552,15 @@ func (c *clock) set(t time.Time) {
 	c.now = t
 }
 
-// skewed shows another time than the clock.
-type skewed struct {
+// skewedClock is ahead of the clock.
+type skewedClock struct {
 	*clock
 	ahead time.Duration
 }
 
-func (s skewed) Now() time.Time { return s.clock.Now().Add(s.ahead) }
+func (s skewedClock) Now() time.Time { return s.clock.Now().Add(s.ahead) }
 
-// ids counts, so that they are the same in every run and sort by time.
+// ids makes ids that sort by time and are the same in every run.
 type ids struct {
 	mu    sync.Mutex
 	clock *clock
@@ -554,7 +574,7 @@ func (i *ids) NewID() string {
 	return fmt.Sprintf("%012x-%08x", i.clock.Now().UnixMilli(), i.n)
 }
 
-// random gives bytes that depend on the seed alone.
+// random returns bytes that depend on the seed only.
 type random struct {
 	mu     sync.Mutex
 	source *rand.ChaCha8

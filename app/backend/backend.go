@@ -18,6 +18,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/switchyard-wa/switchyard/adapters/httpworker"
 	"github.com/switchyard-wa/switchyard/adapters/memory"
 	"github.com/switchyard-wa/switchyard/adapters/postgres"
 	"github.com/switchyard-wa/switchyard/adapters/redis"
@@ -38,6 +39,7 @@ type Backend struct {
 	clock        ports.Clock
 	ids          ports.IDs
 	random       ports.Random
+	gateways     []*httpworker.Client
 }
 
 var _ ports.Backend = (*Backend)(nil)
@@ -66,12 +68,24 @@ func (b *Backend) IDs() ports.IDs { return b.ids }
 // Random returns the source of randomness.
 func (b *Backend) Random() ports.Random { return b.random }
 
-// Close closes the coordination and the store.
+// Workers returns a gateway that calls workers over HTTP and sends them the fleet token. Close
+// closes the gateway. Do not call Workers concurrently.
+func (b *Backend) Workers(token string) ports.WorkerGateway {
+	gateway := httpworker.New(token)
+	b.gateways = append(b.gateways, gateway)
+	return gateway
+}
+
+// Close closes the gateways, the coordination and the store.
 func (b *Backend) Close() error {
-	if b.coordination == nil {
-		return b.Store.Close()
+	var errs []error
+	for _, gateway := range b.gateways {
+		errs = append(errs, gateway.Close())
 	}
-	return errors.Join(b.coordination.Close(), b.Store.Close())
+	if b.coordination != nil {
+		errs = append(errs, b.coordination.Close())
+	}
+	return errors.Join(append(errs, b.Store.Close())...)
 }
 
 // WrapStore returns a backend around any store, with coordination in this process.

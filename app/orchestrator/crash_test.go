@@ -16,53 +16,49 @@ import (
 	"github.com/switchyard-wa/switchyard/app/orchestrator"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/conformance/storehooks"
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
-// This file kills the process at every step: before, and after, each store
-// write and each call to a worker that a scenario makes, in turn. Another process
-// on the same store must then finish what was begun: the next one, or a replica.
-// Or the process is only stopped, and goes on when a replica has long done its
-// work: then it must do no harm.
-
+// errDead is the error of every operation of a process that has died.
 var errDead = errors.New("the process is dead")
 
-// life is one process's; at the given operation it ends.
-type life struct {
+// lifetime counts the operations of one process, and ends or pauses the process at one of them.
+type lifetime struct {
 	mu     sync.Mutex
 	ops    int
-	dieAt  int  // 0: never
-	before bool // whether the fatal operation still takes effect
+	endAt  int  // the last operation; 0: the process does not end
+	before bool // the process ends before, not after, the operation takes effect
 	dead   bool
-	stop   func() // if set, the fatal operation is not fatal: it waits until this has returned
+	pause  func() // if set, the process does not end: it runs this function and continues
 }
 
-func (l *life) do(effect func() error) error {
+func (l *lifetime) do(effect func() error) error {
 	l.mu.Lock()
 	if l.dead {
 		l.mu.Unlock()
 		return errDead
 	}
 	l.ops++
-	dies := l.ops == l.dieAt
-	if dies && l.stop != nil {
+	ends := l.ops == l.endAt
+	if ends && l.pause != nil {
 		l.mu.Unlock()
 		if !l.before {
 			err := effect()
-			l.stop()
+			l.pause()
 			return err
 		}
-		l.stop()
+		l.pause()
 		return effect()
 	}
-	if dies && l.before {
+	if ends && l.before {
 		l.dead = true
 		l.mu.Unlock()
 		return errDead
 	}
 	l.mu.Unlock()
 	err := effect()
-	if dies {
+	if ends {
 		l.mu.Lock()
 		l.dead = true
 		l.mu.Unlock()
@@ -71,48 +67,47 @@ func (l *life) do(effect func() error) error {
 	return err
 }
 
-// crashableStore is the store as seen by a process that may die.
-type crashableStore struct {
-	ports.Store
-	life *life
+// wrap returns the store as a process with this lifetime sees it.
+func (l *lifetime) wrap(store ports.Store) ports.Store {
+	s := storehooks.New(store)
+	s.AroundUpdate = func(ctx context.Context, fn storehooks.Func, update func(context.Context, storehooks.Func) error) error {
+		return l.do(func() error { return update(ctx, fn) })
+	}
+	return s
 }
 
-func (s crashableStore) Update(ctx context.Context, fn func(context.Context, *ports.Tx) error) error {
-	return s.life.do(func() error { return s.Store.Update(ctx, fn) })
-}
-
-// place is a worker that does at once what it is told.
-type place struct {
+// obedientWorker is a worker that carries out every call at once.
+type obedientWorker struct {
 	up      bool
 	running map[string]int64 // session → generation
 	linked  map[string]bool  // sessions with credentials
-	over    map[string]int64 // session → generation that it was told to stop
+	fenced  map[string]int64 // session → latest generation that it was told to stop
 }
 
-// halt stops the session if it runs with that generation or an older one, which
-// is never started again.
-func (at *place) halt(id string, generation int64) {
+// stop stops the session if it runs with the generation or an older one. The worker never starts
+// these generations again.
+func (at *obedientWorker) stop(id string, generation int64) {
 	if at.running[id] <= generation {
 		delete(at.running, id)
 	}
-	at.over[id] = max(at.over[id], generation)
+	at.fenced[id] = max(at.fenced[id], generation)
 }
 
-// places is a fleet of workers that outlives the control plane.
-type places struct {
+// obedientFleet is a fleet of workers that outlives the control plane.
+type obedientFleet struct {
 	mu   sync.Mutex
-	all  map[string]*place
+	all  map[string]*obedientWorker
 	sent map[string]int // client message id → times
 }
 
-// gate is the way of one process to the workers.
-type gate struct {
-	*places
-	life *life
+// crashableGateway is the gateway of one process to the workers.
+type crashableGateway struct {
+	*obedientFleet
+	lifetime *lifetime
 }
 
-func (p gate) on(w ports.WorkerRef, fn func(*place) error) error {
-	return p.life.do(func() error {
+func (p crashableGateway) on(w ports.WorkerRef, fn func(*obedientWorker) error) error {
+	return p.lifetime.do(func() error {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		at := p.all[w.ID]
@@ -123,19 +118,19 @@ func (p gate) on(w ports.WorkerRef, fn func(*place) error) error {
 	})
 }
 
-func (p gate) Health(_ context.Context, endpoint string) error {
+func (p crashableGateway) Health(_ context.Context, endpoint string) error {
 	for id := range p.all {
 		if endpoint == "http://"+id+":1" {
-			return p.on(ports.WorkerRef{ID: id}, func(*place) error { return nil })
+			return p.on(ports.WorkerRef{ID: id}, func(*obedientWorker) error { return nil })
 		}
 	}
 	return &ports.WorkerError{Failure: ports.WorkerConnectionRefused}
 }
 
-func (p gate) Start(_ context.Context, w ports.WorkerRef, s ports.Start) (r domain.Report, err error) {
-	err = p.on(w, func(at *place) error {
-		if s.Generation <= at.over[s.SessionID] || s.Generation < at.running[s.SessionID] {
-			return &ports.WorkerError{Failure: ports.WorkerRejected, Status: 409, Message: "an old generation"}
+func (p crashableGateway) Start(_ context.Context, w ports.WorkerRef, s ports.Start) (r domain.Report, err error) {
+	err = p.on(w, func(at *obedientWorker) error {
+		if s.Generation <= at.fenced[s.SessionID] || s.Generation < at.running[s.SessionID] {
+			return &ports.WorkerError{Failure: ports.WorkerRejected, Status: 409, Message: "the generation is fenced"}
 		}
 		at.running[s.SessionID], at.linked[s.SessionID] = s.Generation, true
 		r = domain.Report{SessionID: s.SessionID, Status: domain.Connected, PhoneNumber: "6281234567890"}
@@ -144,8 +139,8 @@ func (p gate) Start(_ context.Context, w ports.WorkerRef, s ports.Start) (r doma
 	return r, err
 }
 
-func (p gate) Restart(_ context.Context, w ports.WorkerRef, id string, generation int64) error {
-	return p.on(w, func(at *place) error {
+func (p crashableGateway) Restart(_ context.Context, w ports.WorkerRef, id string, generation int64) error {
+	return p.on(w, func(at *obedientWorker) error {
 		if at.running[id] != generation {
 			return &ports.WorkerError{Failure: ports.WorkerSessionNotFound}
 		}
@@ -153,55 +148,57 @@ func (p gate) Restart(_ context.Context, w ports.WorkerRef, id string, generatio
 	})
 }
 
-func (p gate) Disconnect(_ context.Context, w ports.WorkerRef, id string, generation int64) error {
-	return p.on(w, func(at *place) error { at.halt(id, generation); return nil })
+func (p crashableGateway) Disconnect(_ context.Context, w ports.WorkerRef, id string, generation int64) error {
+	return p.on(w, func(at *obedientWorker) error { at.stop(id, generation); return nil })
 }
 
-func (p gate) Logout(_ context.Context, w ports.WorkerRef, id string, generation int64) error {
-	return p.on(w, func(at *place) error { at.halt(id, generation); delete(at.linked, id); return nil })
+func (p crashableGateway) Logout(_ context.Context, w ports.WorkerRef, id string, generation int64) error {
+	return p.on(w, func(at *obedientWorker) error { at.stop(id, generation); delete(at.linked, id); return nil })
 }
 
-func (p gate) Delete(ctx context.Context, w ports.WorkerRef, id string, generation int64) error {
+func (p crashableGateway) Delete(ctx context.Context, w ports.WorkerRef, id string, generation int64) error {
 	return p.Logout(ctx, w, id, generation)
 }
 
-func (p gate) Send(_ context.Context, w ports.WorkerRef, s ports.Send) (ports.Sent, error) {
-	err := p.on(w, func(*place) error { p.sent[s.ClientMessageID]++; return nil })
+func (p crashableGateway) Send(_ context.Context, w ports.WorkerRef, s ports.Send) (ports.Sent, error) {
+	err := p.on(w, func(*obedientWorker) error { p.sent[s.ClientMessageID]++; return nil })
 	if errors.Is(err, errDead) {
 		return ports.Sent{}, &ports.WorkerError{Failure: ports.WorkerTimedOut, Err: err}
 	}
 	return ports.Sent{WhatsAppID: "WA-" + s.ClientMessageID}, err
 }
 
-func (p gate) PerformAction(context.Context, ports.WorkerRef, string, domain.Action) error {
+func (p crashableGateway) PerformAction(context.Context, ports.WorkerRef, string, domain.Action) error {
 	return nil
 }
-func (p gate) List(context.Context, ports.WorkerRef) ([]domain.Report, error) { return nil, nil }
-func (p gate) Status(context.Context, ports.WorkerRef, string) (domain.Report, error) {
+func (p crashableGateway) List(context.Context, ports.WorkerRef) ([]domain.Report, error) {
+	return nil, nil
+}
+func (p crashableGateway) Status(context.Context, ports.WorkerRef, string) (domain.Report, error) {
 	return domain.Report{}, nil
 }
 
-// crashableProcess is a control plane that may die, on a store and workers that do not.
+// crashableProcess is a control plane that may die. Its store and its workers survive.
 type crashableProcess struct {
 	*orchestrator.Orchestrator
 	t           *testing.T
 	clock       *clock
 	store       ports.Store
 	invalidator *memory.Invalidator
-	fleet       *places
-	shared      bool // by replicas
+	fleet       *obedientFleet
+	shared      bool // replicas may run on the store
 	user        string
-	id          string // of the session that the scenario is about
+	id          string // of the session of the scenario
 	key         string
 }
 
 func newCrashableProcess(t *testing.T, shared bool) *crashableProcess {
 	m := &crashableProcess{
 		t: t, clock: &clock{}, store: memory.NewStore(), shared: shared, invalidator: memory.NewInvalidator(),
-		fleet: &places{all: map[string]*place{}, sent: map[string]int{}},
+		fleet: &obedientFleet{all: map[string]*obedientWorker{}, sent: map[string]int{}},
 	}
 	m.clock.us.Store(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC).UnixMicro())
-	m.begin(&life{})
+	m.start(&lifetime{})
 	m.user = (&fixture{t: t, store: m.store, clock: m.clock}).user(domain.TierBasic)
 	m.register("worker-1")
 	m.register("worker-2")
@@ -211,11 +208,11 @@ func newCrashableProcess(t *testing.T, shared bool) *crashableProcess {
 	return m
 }
 
-// begin starts a process with a life of its own.
-func (m *crashableProcess) begin(l *life) {
+// start starts a new process with the lifetime.
+func (m *crashableProcess) start(l *lifetime) {
 	var err error
 	m.Orchestrator, err = orchestrator.New(orchestrator.Config{
-		Store: crashableStore{m.store, l}, Workers: gate{m.fleet, l}, Routes: memory.NewRoutes(), Limiter: memory.NewLimiter(),
+		Store: l.wrap(m.store), Workers: crashableGateway{m.fleet, l}, Routes: memory.NewRoutes(), Limiter: memory.NewLimiter(),
 		Bus: memory.NewBus(), Clock: m.clock, IDs: new(system.IDs), Random: system.Random{},
 		Shared: &m.shared, Invalidator: m.invalidator.Join(),
 		Log: slog.New(slog.DiscardHandler), Spawn: func(f func()) { f() },
@@ -226,7 +223,7 @@ func (m *crashableProcess) begin(l *life) {
 
 func (m *crashableProcess) register(id string) {
 	if m.fleet.all[id] == nil {
-		m.fleet.all[id] = &place{up: true, linked: map[string]bool{}, over: map[string]int64{}}
+		m.fleet.all[id] = &obedientWorker{up: true, linked: map[string]bool{}, fenced: map[string]int64{}}
 	}
 	m.fleet.all[id].up, m.fleet.all[id].running = true, map[string]int64{}
 	answer, err := m.Protocol.Register(context.Background(), domain.Registration{
@@ -236,21 +233,25 @@ func (m *crashableProcess) register(id string) {
 		return
 	}
 	require.NoError(m.t, err)
-	m.obey(id, answer.Commands)
+	m.applyStops(id, answer.Commands)
 }
 
-func (m *crashableProcess) obey(id string, commands []service.StopCommand) {
+func (m *crashableProcess) applyStops(id string, commands []service.StopCommand) {
 	for _, c := range commands {
-		m.fleet.all[id].halt(c.SessionID, c.Generation)
+		m.fleet.all[id].stop(c.SessionID, c.Generation)
 	}
 }
 
-// pass lets time go by: workers that are up send heartbeats, the loop runs.
-func (m *crashableProcess) pass(d time.Duration) {
+// advance moves the time. Workers that are up send heartbeats every ten seconds, and the
+// process runs when something is due. Both read the clock four times a second.
+func (m *crashableProcess) advance(d time.Duration) {
+	const tick, beat = 250 * time.Millisecond, 10 * time.Second
 	ctx := context.Background()
-	for end := m.clock.Now().Add(d); m.clock.Now().Before(end); m.clock.advance(250 * time.Millisecond) {
+	for end := m.clock.Now().Add(d); m.clock.Now().Before(end); {
+		now := m.clock.Now()
+		isBeat := now.Truncate(beat).Equal(now)
 		for id, at := range m.fleet.all {
-			if !at.up || m.clock.us.Load()%10_000_000 != 0 {
+			if !at.up || !isBeat {
 				continue
 			}
 			h := domain.Heartbeat{WorkerID: id, IsFullSnapshot: true, CPU: -1, Memory: -1, MessageCount: -1}
@@ -258,15 +259,22 @@ func (m *crashableProcess) pass(d time.Duration) {
 				h.Sessions = append(h.Sessions, domain.Report{SessionID: s, Generation: generation, Status: domain.Connected})
 			}
 			if answer, err := m.Protocol.Heartbeat(ctx, h); err == nil {
-				m.obey(id, answer.Commands)
+				m.applyStops(id, answer.Commands)
 			}
 		}
-		_, _ = m.RunOnce(ctx)
+		next, err := m.RunOnce(ctx)
+		if err != nil {
+			next = now
+		}
+		m.clock.advance(tick)
+		for at := m.clock.Now(); at.Before(next) && at.Before(end) && !at.Truncate(beat).Equal(at); at = m.clock.Now() {
+			m.clock.advance(tick)
+		}
 	}
 }
 
-// move has the session leave the worker that it is on, if it is on one.
-func (m *crashableProcess) move() {
+// moveAway moves the session away from its worker, if it has one that is up.
+func (m *crashableProcess) moveAway() {
 	err := m.store.View(context.Background(), func(ctx context.Context, tx *ports.Tx) error {
 		_, err := tx.Sessions.Get(ctx, m.id)
 		return err
@@ -277,8 +285,8 @@ func (m *crashableProcess) move() {
 	from := m.stored().WorkerID
 	_, err = m.Workers.Drain(context.Background(), from)
 	require.NoError(m.t, err)
-	m.pass(time.Minute)
-	delete(m.fleet.all[from].linked, m.id) // credentials go with it
+	m.advance(time.Minute)
+	delete(m.fleet.all[from].linked, m.id) // the worker forgets the credentials
 	_, err = m.Workers.Activate(context.Background(), from)
 	require.NoError(m.t, err)
 }
@@ -288,8 +296,8 @@ func (m *crashableProcess) connect() {
 	require.NoError(m.t, err)
 }
 
-// where lists the workers on which the session runs.
-func (m *crashableProcess) where() (ids []string) {
+// runningOn returns the workers on which the session runs.
+func (m *crashableProcess) runningOn() (ids []string) {
 	for id, at := range m.fleet.all {
 		if _, ok := at.running[m.id]; ok && at.up {
 			ids = append(ids, id)
@@ -302,8 +310,8 @@ func (m *crashableProcess) stored() *domain.Session {
 	return (&fixture{t: m.t, store: m.store}).session(m.id)
 }
 
-// sound checks what must hold at rest, whatever happened.
-func (m *crashableProcess) sound() {
+// requireConsistent checks what holds once nothing is under way.
+func (m *crashableProcess) requireConsistent() {
 	err := m.store.View(context.Background(), func(ctx context.Context, tx *ports.Tx) error {
 		all, _, err := tx.Sessions.List(ctx, ports.SessionFilter{}, ports.Page{})
 		require.NoError(m.t, err)
@@ -326,35 +334,38 @@ func (m *crashableProcess) sound() {
 		}
 		open, err := tx.Migrations.Open(ctx)
 		require.NoError(m.t, err)
-		require.Empty(m.t, open, "migrations that nothing comes of")
+		require.Empty(m.t, open, "open migrations")
 		return nil
 	})
 	require.NoError(m.t, err)
-	require.LessOrEqual(m.t, len(m.where()), 1, "one owner")
+	require.LessOrEqual(m.t, len(m.runningOn()), 1, "one owner")
 }
 
-// up checks that the session is connected where it is assigned, and only there.
-func (m *crashableProcess) up() {
+// requireUp checks that the session is connected on its worker, and runs nowhere else.
+func (m *crashableProcess) requireUp() {
 	s := m.stored()
 	require.Equal(m.t, domain.Connected, s.Status)
-	require.Equal(m.t, []string{s.WorkerID}, m.where())
+	require.Equal(m.t, []string{s.WorkerID}, m.runningOn())
 }
 
-// down checks that the session is down and runs nowhere.
-func (m *crashableProcess) down() {
+// requireDown checks that the session is down and runs nowhere.
+func (m *crashableProcess) requireDown() {
 	s := m.stored()
 	require.Equal(m.t, domain.Disconnected, s.Status)
 	require.Equal(m.t, domain.Down, s.Intent)
 	require.False(m.t, s.IsAssigned())
-	require.Empty(m.t, m.where())
+	require.Empty(m.t, m.runningOn())
 }
 
-func TestEveryCrashIsFinishedByTheNextProcess(t *testing.T) {
+// The process dies before, and after, each store write and each call to a worker of a scenario,
+// in turn. The next process on the store, or a replica, finishes the operation. Or the process
+// pauses, and resumes when a replica has finished its work. Then it does no harm.
+func TestCrash_AtEveryOperation_AnotherProcessFinishes(t *testing.T) {
 	ctx := context.Background()
 	scenarios := []struct {
 		name  string
 		given func(m *crashableProcess)
-		when  func(m *crashableProcess) // the part in which the process dies
+		when  func(m *crashableProcess) // the process dies meanwhile
 		then  func(m *crashableProcess, began bool)
 	}{
 		{
@@ -362,9 +373,9 @@ func TestEveryCrashIsFinishedByTheNextProcess(t *testing.T) {
 			func(m *crashableProcess) { _, _ = m.Sessions.Connect(ctx, m.user, m.id, service.ConnectOptions{}) },
 			func(m *crashableProcess, began bool) {
 				if began {
-					m.up()
+					m.requireUp()
 				} else {
-					m.down()
+					m.requireDown()
 				}
 			},
 		},
@@ -373,10 +384,10 @@ func TestEveryCrashIsFinishedByTheNextProcess(t *testing.T) {
 			func(m *crashableProcess) { _, _ = m.Sessions.Disconnect(ctx, m.user, m.id) },
 			func(m *crashableProcess, began bool) {
 				if began {
-					m.down()
+					m.requireDown()
 					require.NotEmpty(m.t, m.stored().PhoneNumber)
 				} else {
-					m.up()
+					m.requireUp()
 				}
 			},
 		},
@@ -385,13 +396,13 @@ func TestEveryCrashIsFinishedByTheNextProcess(t *testing.T) {
 			func(m *crashableProcess) { _, _ = m.Sessions.Logout(ctx, m.user, m.id) },
 			func(m *crashableProcess, began bool) {
 				if !began {
-					m.up()
+					m.requireUp()
 					return
 				}
-				m.down()
+				m.requireDown()
 				require.Empty(m.t, m.stored().PhoneNumber)
 				for id, at := range m.fleet.all {
-					require.False(m.t, at.linked[m.id], "credentials left on %s", id)
+					require.False(m.t, at.linked[m.id], "%s has credentials", id)
 				}
 			},
 		},
@@ -403,7 +414,7 @@ func TestEveryCrashIsFinishedByTheNextProcess(t *testing.T) {
 			},
 			func(m *crashableProcess) { _, _ = m.Sessions.Logout(ctx, m.user, m.id) },
 			func(m *crashableProcess, began bool) {
-				m.down()
+				m.requireDown()
 				for _, at := range m.fleet.all {
 					require.False(m.t, began && at.linked[m.id])
 				}
@@ -412,17 +423,17 @@ func TestEveryCrashIsFinishedByTheNextProcess(t *testing.T) {
 		{
 			"restart", (*crashableProcess).connect,
 			func(m *crashableProcess) { _, _ = m.Sessions.Restart(ctx, m.user, m.id) },
-			func(m *crashableProcess, _ bool) { m.up() },
+			func(m *crashableProcess, _ bool) { m.requireUp() },
 		},
 		{
 			"delete", (*crashableProcess).connect,
 			func(m *crashableProcess) { _ = m.Sessions.Delete(ctx, m.user, m.id) },
 			func(m *crashableProcess, began bool) {
 				if !began {
-					m.up()
+					m.requireUp()
 					return
 				}
-				require.Empty(m.t, m.where())
+				require.Empty(m.t, m.runningOn())
 				for _, at := range m.fleet.all {
 					require.False(m.t, at.linked[m.id])
 				}
@@ -432,18 +443,18 @@ func TestEveryCrashIsFinishedByTheNextProcess(t *testing.T) {
 			"worker crash", (*crashableProcess).connect,
 			func(m *crashableProcess) {
 				m.fleet.all[m.stored().WorkerID].up = false
-				m.pass(20 * time.Second)
+				m.advance(20 * time.Second)
 			},
-			func(m *crashableProcess, _ bool) { m.up() },
+			func(m *crashableProcess, _ bool) { m.requireUp() },
 		},
 		{
 			"worker crash and return", (*crashableProcess).connect,
 			func(m *crashableProcess) {
 				id := m.stored().WorkerID
 				m.fleet.all[id].up = false
-				m.pass(3 * time.Second)
+				m.advance(3 * time.Second)
 				m.register(id)
-				m.pass(3 * time.Second)
+				m.advance(3 * time.Second)
 			},
 			func(m *crashableProcess, _ bool) {
 				for id, at := range m.fleet.all {
@@ -451,8 +462,8 @@ func TestEveryCrashIsFinishedByTheNextProcess(t *testing.T) {
 						m.register(id)
 					}
 				}
-				m.pass(2 * time.Minute)
-				m.up()
+				m.advance(2 * time.Minute)
+				m.requireUp()
 			},
 		},
 		{
@@ -461,30 +472,30 @@ func TestEveryCrashIsFinishedByTheNextProcess(t *testing.T) {
 				id := m.stored().WorkerID
 				m.fleet.all[id].up = false
 				_, _ = m.Protocol.Unregister(ctx, id, "")
-				m.pass(10 * time.Second)
+				m.advance(10 * time.Second)
 			},
-			func(m *crashableProcess, _ bool) { m.up() },
+			func(m *crashableProcess, _ bool) { m.requireUp() },
 		},
 		{
 			"drain", (*crashableProcess).connect,
 			func(m *crashableProcess) {
 				_, _ = m.Workers.Drain(ctx, m.stored().WorkerID)
-				m.pass(10 * time.Second)
+				m.advance(10 * time.Second)
 			},
-			func(m *crashableProcess, _ bool) { m.up() },
+			func(m *crashableProcess, _ bool) { m.requireUp() },
 		},
 		{
 			"migrate", (*crashableProcess).connect,
 			func(m *crashableProcess) {
 				_, _ = m.Operations.Migrate(ctx, m.id, "", "")
-				m.pass(10 * time.Second)
+				m.advance(10 * time.Second)
 			},
-			func(m *crashableProcess, _ bool) { m.up() },
+			func(m *crashableProcess, _ bool) { m.requireUp() },
 		},
 		{
 			"remove worker", (*crashableProcess).connect,
 			func(m *crashableProcess) { _ = m.Workers.Remove(ctx, m.stored().WorkerID, service.RemoveOptions{}) },
-			func(m *crashableProcess, _ bool) { m.up() },
+			func(m *crashableProcess, _ bool) { m.requireUp() },
 		},
 		{
 			"send", (*crashableProcess).connect,
@@ -496,7 +507,7 @@ func TestEveryCrashIsFinishedByTheNextProcess(t *testing.T) {
 				_, _ = m.Messages.Send(ctx, holder, &domain.Outgoing{To: "6281234567890", Type: domain.TypeText, Text: "x"})
 			},
 			func(m *crashableProcess, _ bool) {
-				m.up()
+				m.requireUp()
 				history, _, err := m.Messages.History(ctx, m.user, m.id, domain.MessageFilter{Limit: 10})
 				require.NoError(m.t, err)
 				require.LessOrEqual(m.t, len(history), 1)
@@ -511,12 +522,12 @@ func TestEveryCrashIsFinishedByTheNextProcess(t *testing.T) {
 	for _, sc := range scenarios {
 		for _, fate := range []struct {
 			name                   string
-			shared, returns, moved bool
+			shared, resumes, moved bool
 		}{
 			{"dies", false, false, false},
 			{"dies beside a replica", true, false, false},
-			{"comes back beside a replica", true, true, false},
-			{"comes back after the session was moved", true, true, true},
+			{"resumes beside a replica", true, true, false},
+			{"resumes after the session was moved", true, true, true},
 		} {
 			t.Run(sc.name+"/"+fate.name, func(t *testing.T) {
 				t.Parallel()
@@ -525,34 +536,34 @@ func TestEveryCrashIsFinishedByTheNextProcess(t *testing.T) {
 						m := newCrashableProcess(t, fate.shared)
 						sc.given(m)
 						intent, rev := m.stored().Intent, m.stored().Rev
-						doomed := &life{dieAt: at, before: before}
-						stopped, began := false, false
-						if fate.returns {
-							doomed.stop = func() {
-								stopped = true
+						doomed := &lifetime{endAt: at, before: before}
+						paused, began := false, false
+						if fate.resumes {
+							doomed.pause = func() {
+								paused = true
 								process := m.Orchestrator
 								began = m.began(intent, rev)
-								m.begin(&life{})
-								m.pass(time.Minute)
+								m.start(&lifetime{})
+								m.advance(time.Minute)
 								if fate.moved {
-									m.move()
+									m.moveAway()
 								}
-								m.pass(2 * time.Minute)
-								m.sound()
+								m.advance(2 * time.Minute)
+								m.requireConsistent()
 								m.Orchestrator = process
 							}
 						}
-						m.begin(doomed)
+						m.start(doomed)
 						sc.when(m)
-						require.LessOrEqual(t, len(m.where()), 1, "one owner, at operation %d, before=%v", at, before)
+						require.LessOrEqual(t, len(m.runningOn()), 1, "one owner, at operation %d, before=%v", at, before)
 						began = began || m.began(intent, rev)
-						m.begin(&life{})
-						m.pass(3 * time.Minute)
+						m.start(&lifetime{})
+						m.advance(3 * time.Minute)
 						if !t.Run(fmt.Sprintf("%d/before=%v", at, before), func(t *testing.T) {
 							m.t = t
-							m.sound()
+							m.requireConsistent()
 							sc.then(m, began)
-						}) || !doomed.dead && !stopped {
+						}) || !doomed.dead && !paused {
 							break
 						}
 					}
@@ -562,8 +573,7 @@ func TestEveryCrashIsFinishedByTheNextProcess(t *testing.T) {
 	}
 }
 
-// began reports whether anything that the scenario wants of the session was
-// committed before the process died.
+// began reports whether a change of the session was committed before the process died.
 func (m *crashableProcess) began(intent domain.Intent, rev int64) bool {
 	began := true
 	err := m.store.View(context.Background(), func(ctx context.Context, tx *ports.Tx) error {

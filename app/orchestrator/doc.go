@@ -1,9 +1,9 @@
 // Package orchestrator runs a fleet of sessions. A program embeds it.
 //
 //	store, err := backend.Open(ctx, "sqlite:gateway.db")
-//	o, err := orchestrator.New(orchestrator.Config{Store: store, Workers: httpworker.New(token)})
+//	o, err := orchestrator.New(orchestrator.Config{Store: store, Workers: store.Workers(token)})
 //	go o.Run(ctx)
-//	_, err = o.Sessions.Connect(ctx, userID, sessionID, service.ConnectOptions{})
+//	_, err = o.Sessions.Connect(ctx, userID, sessionID, orchestrator.ConnectOptions{})
 //
 // An [Orchestrator] offers the services of package ports/service as fields. While
 // [Orchestrator.Run] runs, it makes reality follow the recorded state: it starts, moves,

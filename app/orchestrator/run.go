@@ -122,7 +122,7 @@ func (o *Orchestrator) housekeep(ctx context.Context) (time.Time, error) {
 	}
 	return o.housekeepAt, errors.Join(err,
 		o.messages.Housekeep(ctx, now),
-		o.users.Housekeep(ctx),
+		o.users.Housekeep(ctx, now),
 		o.workers.Housekeep(ctx, now),
 		o.relay.Housekeep(ctx, now),
 		o.migrator.Housekeep(ctx, now),

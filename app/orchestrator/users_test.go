@@ -9,9 +9,10 @@ import (
 	"github.com/switchyard-wa/switchyard/adapters/memory"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/conformance/storehooks"
 )
 
-func TestAddUser(t *testing.T) {
+func TestUsersAdd_KnownUser_OnlyTheTierChanges(t *testing.T) {
 	w := newFixture(t)
 	ctx := context.Background()
 	read := func() (u *domain.User) {
@@ -28,7 +29,7 @@ func TestAddUser(t *testing.T) {
 
 	require.NoError(t, w.Users.Add(ctx, domain.User{ID: "ada", Email: "other@example.com", Tier: domain.TierMax}))
 	u = read()
-	require.Equal(t, []any{"ada@example.com", domain.TierMax}, []any{u.Email, u.Tier}, "it is known: the tier alone changes")
+	require.Equal(t, []any{"ada@example.com", domain.TierMax}, []any{u.Email, u.Tier}, "only the tier changes")
 
 	err := w.Users.Add(ctx, domain.User{ID: "eve", Email: "ada@example.com", Tier: domain.TierPro})
 	require.Equal(t, domain.CodeEmailRegistered, domain.CodeOf(err))
@@ -39,48 +40,39 @@ func TestAddUser(t *testing.T) {
 	require.Len(t, failure.Fields, 3)
 }
 
-// Replicas that begin together add the users of their program together: a row that
-// another has written meanwhile is that very user's.
-func TestTheSameUserAddedByTwo(t *testing.T) {
-	store := &lateStore{Store: memory.NewStore()}
+// Replicas that start together add the users of their program together. A row that another has
+// written is the same user.
+func TestUsersAdd_TwoReplicasAtOnce_BothSucceed(t *testing.T) {
+	store := storehooks.New(memory.NewStore())
 	w := newFixtureOn(t, store)
+	late := 0 // this many reads of users do not find a row yet
+	store.UpdateTx = func(_ context.Context, tx *ports.Tx) { tx.Users = lateUsers{tx.Users, &late} }
 	ada := domain.User{ID: "ada", Email: "ada@example.com", Tier: domain.TierPro}
 	require.NoError(t, w.Users.Add(context.Background(), ada))
-	store.late = 2
+
+	late = 2
 	require.NoError(t, w.Users.Add(context.Background(), ada))
-	require.Zero(t, store.late)
+
+	require.Zero(t, late)
 }
 
-// lateStore is a store on which so many reads of users do not show them yet.
-type lateStore struct {
-	ports.Store
-	late int
-}
-
-func (s *lateStore) Update(ctx context.Context, fn func(ctx context.Context, tx *ports.Tx) error) error {
-	return s.Store.Update(ctx, func(ctx context.Context, tx *ports.Tx) error {
-		late := *tx
-		late.Users = lateUsers{tx.Users, s}
-		return fn(ctx, &late)
-	})
-}
-
+// lateUsers does not find users in the next reads, as many as late counts.
 type lateUsers struct {
 	ports.Users
-	store *lateStore
+	late *int
 }
 
 func (u lateUsers) Get(ctx context.Context, id string) (*domain.User, error) {
-	if u.store.late > 0 {
-		u.store.late--
+	if *u.late > 0 {
+		*u.late--
 		return nil, ports.ErrNotFound
 	}
 	return u.Users.Get(ctx, id)
 }
 
 func (u lateUsers) ByEmail(ctx context.Context, email string) (*domain.User, error) {
-	if u.store.late > 0 {
-		u.store.late--
+	if *u.late > 0 {
+		*u.late--
 		return nil, ports.ErrNotFound
 	}
 	return u.Users.ByEmail(ctx, email)

@@ -13,19 +13,19 @@ import (
 	"github.com/switchyard-wa/switchyard/app/orchestrator"
 )
 
-// Administer opens the store of a server, running or not, and calls fn with its
-// accounts. A running server notices changes within a second.
+// Administer opens the store of a server and calls fn with its accounts. The server may be
+// running. It then sees the changes within a second.
 func Administer(ctx context.Context, cfg Config, fn func(*accounts.Accounts) error) error {
 	cfg = cfg.WithDefaults()
-	b, err := openServers(ctx, cfg.Store)
+	b, err := openExisting(ctx, cfg.Store)
 	if err != nil {
 		return err
 	}
-	secret, err := randomSecret(b.Random()) // nobody signs in here, and the server's may be in no store
+	secret, err := randomSecret(b.Random()) // signs nothing; the secret of the server may not be in the store
 	if err != nil {
 		return errors.Join(err, b.Close())
 	}
-	// It records what has to go down; the server that runs calls the workers.
+	// The orchestrator records intents only. The running server calls the workers.
 	o, err := orchestrator.New(orchestrator.Config{Store: b, Workers: httpworker.New(""), Log: cfg.Log})
 	if err != nil {
 		return errors.Join(err, b.Close())
@@ -41,10 +41,10 @@ func Administer(ctx context.Context, cfg Config, fn func(*accounts.Accounts) err
 	return errors.Join(fn(a), a.Close(ctx), b.Close())
 }
 
-// StoredWorkerToken gives the fleet token that the server of a store has
-// generated. It is an error if there is no such store.
+// StoredWorkerToken returns the fleet token that the server of a store has generated. It
+// returns an error if the store does not exist.
 func StoredWorkerToken(ctx context.Context, dsn string) (string, error) {
-	b, err := openServers(ctx, dsn)
+	b, err := openExisting(ctx, dsn)
 	if err != nil {
 		return "", err
 	}
@@ -52,8 +52,8 @@ func StoredWorkerToken(ctx context.Context, dsn string) (string, error) {
 	return token, errors.Join(err, b.Close())
 }
 
-// openServers opens a store that a server has made.
-func openServers(ctx context.Context, dsn string) (*backend.Backend, error) {
+// openExisting opens the store of a server that has been started before.
+func openExisting(ctx context.Context, dsn string) (*backend.Backend, error) {
 	if err := backend.Check(dsn); err != nil {
 		return nil, err
 	}

@@ -17,23 +17,23 @@ import (
 	"github.com/switchyard-wa/switchyard/domain"
 )
 
-// Config is what the reference server is made of. The zero value works: it
-// listens on 127.0.0.1:8000 and keeps its data in switchyard.db.
+// Config configures a reference server. The zero value works: the server listens on
+// 127.0.0.1:8000 and keeps its data in switchyard.db.
 type Config struct {
 	Addr         string // default 127.0.0.1:8000
 	Store        string // data source name, see backend.Open; default sqlite:switchyard.db
-	Coordination string // what replicas share: a URL of Redis; default memory:, this process alone
-	CheckDB      bool   // only check the schema, do not bring it up to date
+	Coordination string // Redis URL that replicas share; default memory:, this process alone
+	CheckDB      bool   // fail if the schema is out of date, instead of migrating it
 
-	// Default: generated and kept in the store. Replicas have the same; where they share
-	// a store that has no JWTSecret yet, it is required.
+	// Secrets are the same for all replicas. Default: generated once and kept in the store.
+	// Replicas with a shared Coordination need a JWTSecret if the store has none.
 	WorkerToken string
 	JWTSecret   string // 32 bytes or more
 
 	AdminEmail    string // default admin@localhost
 	AdminPassword string // default: generated and shown once
 
-	SimulatedWorkers int // run in this process, for trying it out
+	SimulatedWorkers int // number of simulated workers in this process
 
 	Timing          domain.Timing // zero fields: domain.DefaultTiming
 	Limits          string        // see ParseLimits
@@ -43,13 +43,13 @@ type Config struct {
 	TLSCert, TLSKey string // files; both or none
 	SMTP            string // smtp://user:password@host:port or smtps://; default: mails go to the log
 	MailFrom        string // default switchyard@localhost
-	ResetURL        string // where the mail's link leads, the token is appended; default: only the token
+	ResetURL        string // stands before the token in the mail; default: the mail has the token only
 	Log             *slog.Logger
-	Out             io.Writer // where the server says that it is up; default os.Stdout
+	Out             io.Writer // receives the banner; default os.Stdout
 	Version         string
 }
 
-// WithDefaults returns a copy in which everything that may be left out is set.
+// WithDefaults returns a copy with every optional field set.
 func (c Config) WithDefaults() Config {
 	for value, standard := range map[*string]string{
 		&c.Addr: "127.0.0.1:8000", &c.Store: "sqlite:switchyard.db", &c.Coordination: "memory:",
@@ -69,8 +69,8 @@ func (c Config) WithDefaults() Config {
 	return c
 }
 
-// Validate reports every problem of the configuration at once, each in the
-// words of the command line.
+// Validate returns every problem of the configuration, joined. Messages name the flags of the
+// command line.
 func (c Config) Validate() error {
 	var errs []error
 	problem := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
@@ -131,11 +131,11 @@ func (c Config) Validate() error {
 	return errors.Join(errs...)
 }
 
-// timingFlags puts a problem of domain.Timing into the words of the command line.
+// timingFlags replaces the fields of domain.Timing by the flags of the command line.
 var timingFlags = strings.NewReplacer("timing: ", "", "HeartbeatInterval", "--heartbeat-interval", "Lease", "--lease",
 	"ProbeInterval", "--probe-interval", "FailoverDelay", "--failover-delay")
 
-// message gives what a domain error says to people, without its code.
+// message returns the message of a domain error, without its code.
 func message(err error) string {
 	var e *domain.Error
 	if errors.As(err, &e) {
@@ -144,10 +144,9 @@ func message(err error) string {
 	return err.Error()
 }
 
-// ParseLimits reads the overrides of the tiers' limits: a JSON object by tier,
-// or the path of a file that holds one, or "off" for no limits at all, or
-// nothing. Fields are those of domain.Limits, and "pool" for the workers that
-// the tier is bound to:
+// ParseLimits returns the default tiers with overrides. The text is a JSON object by tier, the
+// path of a file with such an object, "off" for no limits per hour, or empty. The members are
+// those of domain.Limits, and "pool":
 //
 //	{"BASIC": {"messagesPerHour": 200}, "MAX": {"pool": "dedicated"}}
 func ParseLimits(text string) (tiers domain.Tiers, off bool, err error) {

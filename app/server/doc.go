@@ -1,3 +1,47 @@
-// Package server puts the reference server together: it is the one place that
-// knows every part. The command wraps it, and end-to-end tests reuse it.
+// Package server composes the reference server. It is the only package that knows every
+// adapter. The command wraps it, and end-to-end tests run it.
+//
+//	s, err := server.New(ctx, server.Config{Store: "sqlite:gateway.db"})
+//	err = s.Run(ctx)
+//
+// # Parts
+//
+//	server.go     Server: composition, serving, shutdown
+//	handler.go    Handler: the HTTP API for the mux of a program that embeds an orchestrator
+//	config.go     Config and its problems, in the words of the command line; limits of tiers
+//	secrets.go    the JWT secret and the fleet token, and agreement of replicas on them
+//	admin.go      accounts and tokens of a store, for the command line
+//	simulate.go   simulated workers, in this process or in their own
+//	ip_policy.go  which addresses are public
+//
+// # Start
+//
+// New opens the store, resolves the secrets, composes the services, listens, and creates the
+// first administrator. The administrator comes last: its generated password is shown once, and
+// a start that fails later would lose it. Run then serves and prints the banner.
+//
+// # Shutdown
+//
+// When ctx ends, the server reports that it is not ready, finishes requests for up to ten
+// seconds, ends the background work and closes the store.
+//
+// # Secrets of replicas
+//
+// What one replica signs or hands out, the others accept, so all of them need the same secrets.
+// A secret is given or generated. A generated secret is kept in the store. The store also keeps
+// a bcrypt hash of each secret. A replica whose secret does not match the hash starts only if
+// no other replica is alive, and replaces the hash:
+//
+//	secret        hash in the store   other replicas   outcome
+//	matches       -                   -                start
+//	differs       present             alive            error: give all the same
+//	differs       present             none             start, replace the hash
+//	not given     absent              coordinated      error for the JWT secret, else generate
+//
+// The hash is slow to compute, and the store does not reveal a short secret through it.
+//
+// # Two servers on one PostgreSQL store
+//
+// Without a shared Coordination they would count limits apart and keep routes apart. The server
+// that finds an older replica therefore stops.
 package server

@@ -2,8 +2,8 @@ package server
 
 import "net/netip"
 
-// reservedNetworks are the networks that belong to nobody on the internet, and those
-// that lead to IPv4 addresses inside IPv6 ones, whichever these are.
+// reservedNetworks holds the networks that are not public, and the IPv6 networks that embed IPv4
+// addresses.
 var reservedNetworks = func() (list []netip.Prefix) {
 	for _, p := range []string{
 		"0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24",
@@ -16,9 +16,9 @@ var reservedNetworks = func() (list []netip.Prefix) {
 	return list
 }()
 
-// isPublic reports whether an address is one of the internet's.
+// isPublic reports whether an address is public on the internet.
 func isPublic(a netip.Addr) bool {
-	a = a.Unmap().WithZone("") // no network contains an address with a zone
+	a = a.Unmap().WithZone("") // a Prefix contains no address with a zone
 	for _, p := range reservedNetworks {
 		if p.Contains(a) {
 			return false

@@ -12,43 +12,46 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// A secret is one that replicas have to have in common: what one of them signs or
-// hands out, the others accept.
+// secret describes a secret that is the same for all replicas.
 type secret struct {
-	flag  string // that gives it
-	given string // empty: the one in the store, made at the first start
-	name  string // of the setting that keeps one that was made
-	check string // of the setting by which replicas notice that theirs differ
-	must  bool   // be given, where replicas share a store that has none
+	flag  string // flag of the command line
+	given string // empty: the secret in the store, generated at the first start
+	name  string // setting that keeps a generated secret
+	check string // setting that keeps the hash
+	must  bool   // coordinated replicas do not generate it
 }
 
 func (s *Server) jwtSecret() secret {
-	return secret{flag: "--jwt-secret", given: s.cfg.JWTSecret, name: "secret.jwt", check: "check.jwt", must: true}
+	return secret{flag: "--jwt-secret", given: s.cfg.JWTSecret, name: settingJWTSecret, check: "check.jwt", must: true}
 }
 
 func (s *Server) workerToken() secret {
 	return secret{flag: "--worker-token", given: s.cfg.WorkerToken, name: settingWorkerToken, check: "check.worker-token"}
 }
 
-const settingWorkerToken = "secret.worker-token"
+// The settings that keep generated secrets.
+const (
+	settingJWTSecret   = "secret.jwt"
+	settingWorkerToken = "secret.worker-token"
+)
 
 // secrets resolves which secrets a server uses.
 type secrets struct {
 	store       ports.Store
 	random      ports.Random
 	passwords   ports.Passwords
-	shared      bool // there may be replicas
-	coordinated bool // replicas are meant to share the store
+	shared      bool // other replicas may work on the store
+	coordinated bool // replicas share a Coordination
 }
 
-// resolve gives the secret to be used. Where there may be replicas, none is made
-// or replaced that others who live do not have.
+// resolve returns the secret to use. It neither generates nor replaces a secret that differs
+// from the secret of another live replica.
 func (k *secrets) resolve(ctx context.Context, s secret) (value string, err error) {
 	if value = s.given; value == "" {
 		value, err = k.get(ctx, s.name)
 	}
 	if errors.Is(err, ports.ErrNotFound) {
-		value, err = k.make(ctx, s)
+		value, err = k.generate(ctx, s)
 	}
 	if err == nil && k.shared {
 		err = k.compare(ctx, s, value)
@@ -64,15 +67,15 @@ func (k *secrets) get(ctx context.Context, name string) (value string, err error
 	return value, err
 }
 
-// make gives a new secret, or the one that another replica has made meanwhile.
-func (k *secrets) make(ctx context.Context, s secret) (string, error) {
+// generate returns a new secret, or the secret that another replica has generated meanwhile.
+func (k *secrets) generate(ctx context.Context, s secret) (string, error) {
 	if !k.shared {
 		return storedSecret(ctx, k.store, k.random, s.name)
 	}
 	if s.must && k.coordinated {
 		return "", fmt.Errorf("%s is required when replicas share a store that has none yet; make one with: openssl rand -hex 32, and give all of them the same", s.flag)
 	}
-	wait := startupGrace // somebody was given one, it seems
+	wait := startupGrace // a replica may run with a given secret
 	if _, err := k.get(ctx, s.check); errors.Is(err, ports.ErrNotFound) {
 		if k.coordinated {
 			return storedSecret(ctx, k.store, k.random, s.name)
@@ -87,11 +90,12 @@ func (k *secrets) make(ctx context.Context, s secret) (string, error) {
 	return storedSecret(ctx, k.store, k.random, s.name)
 }
 
-// requireNoOtherReplica is an error if other replicas live: they have another secret.
+// requireNoOtherReplica returns an error if another replica is alive. That replica has another
+// secret.
 func (k *secrets) requireNoOtherReplica(ctx context.Context, s secret, wait time.Duration) error {
-	living, err := orchestrator.ReplicasAlive(ctx, k.store, wait)
+	alive, err := orchestrator.ReplicasAlive(ctx, k.store, wait)
 	switch {
-	case err != nil || !living:
+	case err != nil || !alive:
 		return err
 	case !k.coordinated:
 		return errNotAlone
@@ -100,41 +104,40 @@ func (k *secrets) requireNoOtherReplica(ctx context.Context, s secret, wait time
 }
 
 // startupGrace is how long a replica may take from resolving its secrets to its first
-// sign of life.
+// heartbeat.
 const startupGrace = 3 * time.Second
 
-// compare is an error if replicas that live use another secret. If none does,
-// this is the one from now on. What is kept for it is slow to compare with, so
-// that a short secret cannot be guessed from it.
+// compare returns an error if a live replica uses another secret. If no replica is alive, it
+// replaces the hash in the store.
 func (k *secrets) compare(ctx context.Context, s secret, value string) error {
-	sum := sha256.Sum256([]byte(s.name + "\x00" + value)) // bcrypt looks at 72 bytes
+	sum := sha256.Sum256([]byte(s.name + "\x00" + value)) // bcrypt reads 72 bytes only
 	digest := hex.EncodeToString(sum[:])
 	hash, err := k.passwords.Hash(digest)
 	if err != nil {
 		return err
 	}
 	for {
-		var stands string
+		var stored string
 		err := k.store.Update(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
-			stands, err = tx.Settings.PutIfAbsent(ctx, s.check, hash)
+			stored, err = tx.Settings.PutIfAbsent(ctx, s.check, hash)
 			return err
 		})
-		if err != nil || stands == hash || k.passwords.Matches(stands, digest) {
+		if err != nil || stored == hash || k.passwords.Matches(stored, digest) {
 			return err
 		}
 		if err := k.requireNoOtherReplica(ctx, s, startupGrace); err != nil {
 			return err
 		}
 		err = k.store.Update(ctx, func(ctx context.Context, tx *ports.Tx) error {
-			return tx.Settings.CompareAndSwap(ctx, s.check, stands, hash)
+			return tx.Settings.CompareAndSwap(ctx, s.check, stored, hash)
 		})
-		if err != nil && !errors.Is(err, ports.ErrConflict) { // a conflict: somebody else was first
+		if err != nil && !errors.Is(err, ports.ErrConflict) { // conflict: another replica was first
 			return err
 		}
 	}
 }
 
-// storedSecret gives the secret in the store, which is made if there is none.
+// storedSecret returns the secret in the store. It generates the secret if there is none.
 func storedSecret(ctx context.Context, store ports.Store, from ports.Random, name string) (value string, err error) {
 	fresh, err := randomSecret(from)
 	if err != nil {

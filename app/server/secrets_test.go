@@ -22,42 +22,42 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// place is a store that replicas share, in a bubble of [synctest].
-type place struct {
+// sharedStore is a store that replicas share, in a synctest bubble.
+type sharedStore struct {
 	t     *testing.T
 	store ports.Store
 }
 
-func inPlace(t *testing.T, test func(p *place)) {
+func onSharedStore(t *testing.T, test func(p *sharedStore)) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) { test(&place{t, memory.NewStore()}) })
+	synctest.Test(t, func(t *testing.T) { test(&sharedStore{t, memory.NewStore()}) })
 }
 
-// settle settles a secret as a server does that has a fabric, or not.
-func (p *place) settle(fabric bool, s secret, given string) (string, error) {
+// resolve resolves a secret as a server with or without a shared Coordination does.
+func (p *sharedStore) resolve(coordinated bool, s secret, given string) (string, error) {
 	s.given = given
-	passwords, err := bcrypt.New(bcrypt.Config{Cost: 4}) // as quick as can be
+	passwords, err := bcrypt.New(bcrypt.Config{Cost: 4}) // the least
 	require.NoError(p.t, err)
-	k := &secrets{store: p.store, random: system.Random{}, passwords: passwords, shared: true, coordinated: fabric}
+	k := &secrets{store: p.store, random: system.Random{}, passwords: passwords, shared: true, coordinated: coordinated}
 	return k.resolve(p.t.Context(), s)
 }
 
-// sign has a replica write its row.
-func (p *place) sign() {
+// heartbeat writes the row of another replica.
+func (p *sharedStore) heartbeat() {
 	require.NoError(p.t, p.store.Update(context.Background(), func(ctx context.Context, tx *ports.Tx) error {
 		return tx.Replicas.Put(ctx, &domain.Replica{ID: "other", SeenAt: time.Now()})
 	}))
 }
 
-// lives has a replica give signs of life until it is stopped.
-func (p *place) lives() (stop func()) {
+// runReplica writes heartbeats of another replica until stop is called.
+func (p *sharedStore) runReplica() (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
-	p.sign()
+	p.heartbeat()
 	go func() {
 		for ctx.Err() == nil {
 			select {
 			case <-time.After(2 * time.Second):
-				p.sign()
+				p.heartbeat()
 			case <-ctx.Done():
 			}
 		}
@@ -65,7 +65,7 @@ func (p *place) lives() (stop func()) {
 	return func() { cancel(); synctest.Wait() }
 }
 
-func (p *place) setting(name string) string {
+func (p *sharedStore) setting(name string) string {
 	var value string
 	_ = p.store.View(p.t.Context(), func(ctx context.Context, tx *ports.Tx) (err error) {
 		value, err = tx.Settings.Get(ctx, name) // "" if there is none
@@ -78,63 +78,63 @@ var jwtSecret, workerToken = new(Server).jwtSecret(), new(Server).workerToken()
 
 const one, other = "0123456789abcdef0123456789abcdef", "fedcba9876543210fedcba9876543210"
 
-func TestReplicasAgreeOnSecrets(t *testing.T) {
+func TestSecrets_GivenToReplicas_MustBeTheSame(t *testing.T) {
 	for name, s := range map[string]secret{"jwt": jwtSecret, "worker token": workerToken} {
 		t.Run(name, func(t *testing.T) {
-			inPlace(t, func(p *place) {
-				got, err := p.settle(true, s, one)
+			onSharedStore(t, func(p *sharedStore) {
+				got, err := p.resolve(true, s, one)
 				require.NoError(t, err)
 				require.Equal(t, one, got)
 				check := p.setting(s.check)
 				require.NotEmpty(t, check)
 				require.NotContains(t, check, one)
-				require.Empty(t, p.setting(s.name), "what was given is not kept")
+				require.Empty(t, p.setting(s.name), "a given secret is not kept")
 
-				stop := p.lives()
+				stop := p.runReplica()
 				began := time.Now()
-				_, err = p.settle(true, s, one)
+				_, err = p.resolve(true, s, one)
 				require.NoError(t, err)
-				require.Equal(t, began, time.Now(), "who agrees does not wait")
-				_, err = p.settle(true, s, other)
+				require.Equal(t, began, time.Now(), "a matching secret does not wait")
+				_, err = p.resolve(true, s, other)
 				require.ErrorContains(t, err, "another replica uses a different "+s.flag+"; give all of them the same")
-				_, err = p.settle(false, s, other)
+				_, err = p.resolve(false, s, other)
 				require.ErrorIs(t, err, errNotAlone)
 				require.Equal(t, check, p.setting(s.check))
 
 				stop()
-				_, err = p.settle(true, s, other)
-				require.NoError(t, err, "the others are dead")
-				_, err = p.settle(true, s, other)
+				_, err = p.resolve(true, s, other)
+				require.NoError(t, err, "no other replica is alive")
+				_, err = p.resolve(true, s, other)
 				require.NoError(t, err)
-				defer p.lives()()
-				_, err = p.settle(true, s, one)
+				defer p.runReplica()()
+				_, err = p.resolve(true, s, one)
 				require.ErrorContains(t, err, "different")
 			})
 		})
 	}
 }
 
-// Another replica may be about to begin.
-func TestASecretIsNotReplacedAtOnce(t *testing.T) {
-	inPlace(t, func(p *place) {
-		_, err := p.settle(true, jwtSecret, one)
+// Another replica has resolved its secrets and has not sent its first heartbeat yet.
+func TestSecrets_AnotherReplicaIsStarting_AreNotReplaced(t *testing.T) {
+	onSharedStore(t, func(p *sharedStore) {
+		_, err := p.resolve(true, jwtSecret, one)
 		require.NoError(t, err)
-		time.AfterFunc(time.Second, p.sign)
-		_, err = p.settle(true, jwtSecret, other)
+		time.AfterFunc(time.Second, p.heartbeat)
+		_, err = p.resolve(true, jwtSecret, other)
 		require.ErrorContains(t, err, "different --jwt-secret")
 	})
 }
 
-func TestOfTwoThatReplaceASecretOneStarts(t *testing.T) {
-	inPlace(t, func(p *place) {
-		_, err := p.settle(true, jwtSecret, one)
+func TestSecrets_TwoReplicasReplaceThem_OneStarts(t *testing.T) {
+	onSharedStore(t, func(p *sharedStore) {
+		_, err := p.resolve(true, jwtSecret, one)
 		require.NoError(t, err)
 		errs := make(chan error, 2)
 		for _, given := range []string{other, other + other} {
 			go func() {
-				_, err := p.settle(true, jwtSecret, given)
+				_, err := p.resolve(true, jwtSecret, given)
 				if err == nil {
-					p.sign()
+					p.heartbeat()
 				}
 				errs <- err
 			}()
@@ -144,46 +144,46 @@ func TestOfTwoThatReplaceASecretOneStarts(t *testing.T) {
 	})
 }
 
-func TestSecretsAreMadeOnlyByWhoMayRun(t *testing.T) {
-	inPlace(t, func(p *place) {
-		_, err := p.settle(true, jwtSecret, "")
+func TestSecrets_NotGiven_GeneratedByTheOnlyReplica(t *testing.T) {
+	onSharedStore(t, func(p *sharedStore) {
+		_, err := p.resolve(true, jwtSecret, "")
 		require.ErrorContains(t, err, "--jwt-secret is required")
 		for _, s := range []secret{jwtSecret, workerToken} {
-			_, err = p.settle(true, s, one)
+			_, err = p.resolve(true, s, one)
 			require.NoError(t, err)
 		}
-		stop := p.lives()
-		_, err = p.settle(false, jwtSecret, "")
+		stop := p.runReplica()
+		_, err = p.resolve(false, jwtSecret, "")
 		require.ErrorIs(t, err, errNotAlone)
-		_, err = p.settle(true, workerToken, "")
+		_, err = p.resolve(true, workerToken, "")
 		require.ErrorContains(t, err, "another replica uses a different --worker-token")
 		for _, s := range []secret{jwtSecret, workerToken} {
 			require.Empty(t, p.setting(s.name))
 		}
 		stop()
-		made, err := p.settle(false, jwtSecret, "")
-		require.NoError(t, err, "it is alone")
+		made, err := p.resolve(false, jwtSecret, "")
+		require.NoError(t, err, "no other replica is alive")
 		require.Len(t, made, 64)
 		require.Equal(t, made, p.setting(jwtSecret.name))
-		got, err := p.settle(true, jwtSecret, "")
+		got, err := p.resolve(true, jwtSecret, "")
 		require.NoError(t, err)
 		require.Equal(t, made, got)
 	})
 }
 
-func TestAFirstStartDoesNotWait(t *testing.T) {
-	inPlace(t, func(p *place) {
+func TestSecrets_FirstStart_DoesNotWait(t *testing.T) {
+	onSharedStore(t, func(p *sharedStore) {
 		began := time.Now()
 		for _, s := range []secret{jwtSecret, workerToken} {
-			_, err := p.settle(false, s, "")
+			_, err := p.resolve(false, s, "")
 			require.NoError(t, err)
 		}
 		require.Equal(t, began, time.Now())
 	})
 }
 
-// One that must not run, or has another secret, leaves nothing behind.
-func TestReplicasWithOtherSecretsDoNotStart(t *testing.T) {
+// A server that may not run, or has another secret, writes nothing to the store.
+func TestNew_AnotherReplicaHasOtherSecrets_ReturnsAnError(t *testing.T) {
 	dsn, fabric := postgrestest.Shared(t).NewDatabase(t), redistest.Start(t).URL()
 	start := func(fabric, secret, token string) (*Server, error) {
 		return New(t.Context(), Config{
@@ -200,9 +200,9 @@ func TestReplicasWithOtherSecretsDoNotStart(t *testing.T) {
 		stop()
 		require.NoError(t, <-ended)
 	}()
-	living, err := orchestrator.ReplicasAlive(t.Context(), first.backend, time.Minute)
+	alive, err := orchestrator.ReplicasAlive(t.Context(), first.backend, time.Minute)
 	require.NoError(t, err)
-	require.True(t, living)
+	require.True(t, alive)
 	for want, c := range map[string][3]string{
 		"--fabric":                 {"", "", ""},
 		"--jwt-secret is required": {fabric, "", "fleet-token"},
@@ -218,7 +218,7 @@ func TestReplicasWithOtherSecretsDoNotStart(t *testing.T) {
 	b, err := backend.Open(t.Context(), dsn)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, b.Close()) }()
-	p := &place{t, b}
+	p := &sharedStore{t, b}
 	require.Empty(t, p.setting(jwtSecret.name)+p.setting(workerToken.name))
-	require.True(t, strings.HasPrefix(p.setting(jwtSecret.check), "$2"), "slow to compare with")
+	require.True(t, strings.HasPrefix(p.setting(jwtSecret.check), "$2"), "a bcrypt hash")
 }

@@ -27,9 +27,9 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-const shutdownTimeout = 10 * time.Second // for what is in flight when the server stops
+const shutdownTimeout = 10 * time.Second // for requests that run when the server stops
 
-// Server is a reference server. Make one with [New].
+// Server is the reference server. Make one with [New].
 type Server struct {
 	Accounts     *accounts.Accounts
 	Orchestrator *orchestrator.Orchestrator
@@ -40,14 +40,13 @@ type Server struct {
 	handler  http.Handler
 	listener net.Listener
 	token    string
-	firstRun bool   // an administrator was just made
-	password string // of that one, if it was generated; shown once
+	firstRun bool   // the first administrator was created by this start
+	password string // its password, if generated; shown once
 	ready    atomic.Bool
 }
 
-// New opens the store, makes whatever secrets and administrator are missing, and
-// begins to listen. The server answers once Run is called; whoever does not call
-// Run calls Close.
+// New opens the store, generates missing secrets, listens, and creates the first administrator.
+// The server answers once Run is called. If Run is not called, call Close.
 func New(ctx context.Context, cfg Config) (*Server, error) {
 	cfg = cfg.WithDefaults()
 	if err := cfg.Validate(); err != nil {
@@ -114,7 +113,7 @@ func (s *Server) assemble(ctx context.Context) error {
 	if s.listener, err = new(net.ListenConfig).Listen(ctx, "tcp", s.cfg.Addr); err != nil {
 		return fmt.Errorf("listening on %s: %w; use another --addr or stop what listens there", s.cfg.Addr, err)
 	}
-	// Last: a password made here is lost if the start fails before it is shown.
+	// Last: a start that fails later would lose the generated password.
 	admin, password, err := s.Accounts.EnsureAdministrator(ctx, s.cfg.AdminEmail, s.cfg.AdminPassword)
 	if s.firstRun, s.password = admin != nil, password; err != nil {
 		return fmt.Errorf("making the first administrator: %w", err)
@@ -135,7 +134,7 @@ func newAccounts(
 	})
 }
 
-// hostname names this process to people who look at the replicas.
+// hostname returns the name of this process for the list of replicas.
 func hostname() string {
 	host, err := os.Hostname()
 	if err != nil {
@@ -168,8 +167,8 @@ func (s *Server) mailer() (ports.Mailer, error) {
 	return smtp.New(c)
 }
 
-// dialer refuses addresses that the policy does not allow, after names have
-// been resolved, so that a name cannot lead there later.
+// dialer returns a function that dials workers. It checks addresses against the policy after
+// names are resolved. A name that resolves to another address later is refused too.
 func (s *Server) dialer() func(ctx context.Context, network, address string) (net.Conn, error) {
 	d := &net.Dialer{Timeout: 5 * time.Second, KeepAlive: 15 * time.Second}
 	if s.cfg.AllowPublicOnly {
@@ -183,21 +182,21 @@ func (s *Server) dialer() func(ctx context.Context, network, address string) (ne
 	return d.DialContext
 }
 
-// health looks at what the server depends on.
+// health checks the store and the coordination.
 func (s *Server) health(ctx context.Context) []httpapi.Check {
 	var checks []httpapi.Check
 	for _, part := range s.backend.Health(ctx) {
 		c := httpapi.Check{Name: part.Name, OK: part.Err == nil, Optional: part.Optional, Took: part.Took}
 		if part.Err != nil {
 			c.Message = "the " + part.Name + " does not answer"
-			s.cfg.Log.ErrorContext(ctx, "health check", "part", part.Name, "error", part.Err)
+			s.cfg.Log.ErrorContext(ctx, "health check failed", "part", part.Name, "error", part.Err)
 		}
 		checks = append(checks, c)
 	}
 	return checks
 }
 
-// URL gives where the server listens, as a client on this machine would call it.
+// URL returns the address of the server for clients on this machine.
 func (s *Server) URL() string {
 	scheme := "http"
 	if s.cfg.TLSCert != "" {
@@ -211,11 +210,11 @@ func (s *Server) URL() string {
 	return scheme + "://" + net.JoinHostPort(host, strconv.Itoa(addr.Port))
 }
 
-// WorkerToken gives the fleet token, for whoever starts workers.
+// WorkerToken returns the fleet token.
 func (s *Server) WorkerToken() string { return s.token }
 
-// SetLimits replaces the limits of the tiers while the server runs; see
-// ParseLimits. Limits per address and per user stay as they were at the start.
+// SetLimits replaces the limits of the tiers while the server runs. The text is as for
+// [ParseLimits]. Limits per address and per user do not change.
 func (s *Server) SetLimits(text string) error {
 	tiers, _, err := ParseLimits(text)
 	if err == nil {
@@ -224,9 +223,9 @@ func (s *Server) SetLimits(text string) error {
 	return err
 }
 
-// Run serves until ctx ends: then it is not ready at once, finishes what is in
-// flight for up to 10 s, ends the background work and closes everything. It
-// returns nil after an orderly end.
+// Run serves until ctx ends. It then reports that it is not ready, finishes requests for up to
+// ten seconds, ends the background work and closes everything. It returns nil after an orderly
+// shutdown.
 func (s *Server) Run(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, s.Close()) }()
 	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
@@ -234,7 +233,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	defer stop(nil)
 	background := make(chan error, 3)
 	go func() { background <- s.Orchestrator.Run(work) }()
-	go func() { background <- s.maintain(work) }()
+	go func() { background <- maintainAccounts(work, s.Accounts, s.cfg.Log) }()
 	go func() { background <- s.stopIfReplicaFound(work, stop) }()
 	defer func() {
 		stopWork()
@@ -258,7 +257,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		served <- web.Serve(s.listener)
 	}()
 	s.ready.Store(true)
-	s.banner() // before anything that can fail: it may hold the only copy of a password
+	s.banner() // before any step that can fail: the banner may show the only copy of a password
 	simulated, err := s.simulate(work)
 	if err != nil {
 		return errors.Join(err, web.Close())
@@ -270,14 +269,14 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	case <-ctx.Done():
 	}
 	s.ready.Store(false)
-	s.cfg.Log.Info("stopping", "grace", shutdownTimeout)
+	s.cfg.Log.Info("server stopping", "grace", shutdownTimeout)
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 	defer cancel()
 	if errors.Is(context.Cause(ctx), errNotAlone) {
 		err = errNotAlone
 	}
 	if e := web.Shutdown(grace); e != nil {
-		s.cfg.Log.Warn("requests were cut off", "error", e)
+		s.cfg.Log.Warn("requests cut off", "error", e)
 		return errors.Join(err, web.Close())
 	}
 	return err
@@ -285,8 +284,8 @@ func (s *Server) Run(ctx context.Context) (err error) {
 
 var errNotAlone = errors.New("another replica works on the same store: give all of them the same --fabric redis://…, or run one only")
 
-// stopIfReplicaFound ends a server that has no fabric when it finds that another one was
-// there before it: limits and routes would differ between the two.
+// stopIfReplicaFound stops a server without a shared Coordination when it finds a replica that
+// started earlier. Limits and routes of the two would differ.
 func (s *Server) stopIfReplicaFound(ctx context.Context, stop context.CancelCauseFunc) error {
 	if !s.backend.Shared() || s.cfg.Coordination != "memory:" {
 		return nil
@@ -306,13 +305,13 @@ func (s *Server) stopIfReplicaFound(ctx context.Context, stop context.CancelCaus
 	}
 }
 
-// maintain does what accounts need now and then.
-func (s *Server) maintain(ctx context.Context) error {
+// maintainAccounts removes expired rows of accounts once a minute, until ctx ends.
+func maintainAccounts(ctx context.Context, a *accounts.Accounts, log *slog.Logger) error {
 	ticker := time.NewTicker(time.Minute)
 	defer ticker.Stop()
 	for {
-		if err := s.Accounts.Maintain(ctx); err != nil && ctx.Err() == nil {
-			s.cfg.Log.Error("account upkeep", "error", err)
+		if err := a.Maintain(ctx); err != nil && ctx.Err() == nil {
+			log.Error("account maintenance failed", "error", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -322,7 +321,7 @@ func (s *Server) maintain(ctx context.Context) error {
 	}
 }
 
-// banner says that the server is up and what to do next.
+// banner prints the address, the store, and on the first run what to do next.
 func (s *Server) banner() {
 	out := s.cfg.Out
 	fmt.Fprintf(out, "Switchyard %s listens on %s\n  store    %s\n  fabric   %s\n", s.cfg.Version, s.URL(), backend.Name(s.cfg.Store), coordinationName(s.cfg.Coordination))
@@ -357,7 +356,7 @@ func coordinationName(fabric string) string {
 	return backend.Name(fabric)
 }
 
-// Close releases everything. Run does so itself.
+// Close closes the listener and the store. Run calls it.
 func (s *Server) Close() error {
 	var errs []error
 	if s.listener != nil {
@@ -376,7 +375,7 @@ func (s *Server) Close() error {
 	return errors.Join(append(errs, s.backend.Close())...)
 }
 
-// ParseProxies reads a comma-separated list of addresses and networks.
+// ParseProxies returns the prefixes of a list of addresses and networks.
 func ParseProxies(list []string) (prefixes []netip.Prefix, err error) {
 	var errs []error
 	for _, text := range list {

@@ -11,16 +11,15 @@ import (
 	"github.com/switchyard-wa/switchyard/adapters/simworker"
 )
 
-// simulate runs the simulated workers that were asked for, each at a port of
-// its own, until stop is called. They register as any worker does, but need no
-// network for it.
+// simulate runs the configured number of simulated workers until stop is called. Each listens
+// on its own port. They call the worker protocol in process.
 func (s *Server) simulate(ctx context.Context) (stop func(), err error) {
 	if s.cfg.SimulatedWorkers == 0 {
 		return func() {}, nil
 	}
 	state := simworker.NewState()
 	if path, onDisk := strings.CutPrefix(s.cfg.Store, "sqlite:"); onDisk {
-		// What their phones know outlives the process, as the store does.
+		// The state of the simulated phones survives the process, as the store does.
 		if state, err = simworker.OpenState(path + ".simulated"); err != nil {
 			return nil, fmt.Errorf("opening the state of simulated workers: %w", err)
 		}
@@ -31,7 +30,7 @@ func (s *Server) simulate(ctx context.Context) (stop func(), err error) {
 		cancel()
 		running.Wait()
 		if err := state.Close(); err != nil {
-			s.cfg.Log.Error("closing the state of simulated workers", "error", err)
+			s.cfg.Log.Error("closing simulated state failed", "error", err)
 		}
 	}
 	for i := range s.cfg.SimulatedWorkers {
@@ -43,27 +42,27 @@ func (s *Server) simulate(ctx context.Context) (stop func(), err error) {
 		w := simworker.New(simworker.Config{ID: fmt.Sprintf("simulated-%d", i+1), State: state}, s.Orchestrator.Protocol)
 		running.Go(func() {
 			if err := simworker.Serve(ctx, listener, w, simworker.ServeConfig{Token: s.token, Log: s.cfg.Log}); err != nil {
-				s.cfg.Log.Error("simulated worker", "error", err)
+				s.cfg.Log.Error("simulated worker failed", "error", err)
 			}
 		})
 	}
 	return stop, nil
 }
 
-// WorkerConfig is what a simulated worker in a process of its own is made of.
+// WorkerConfig configures a simulated worker in its own process.
 type WorkerConfig struct {
 	simworker.Config
-	Addr         string        // where it listens, default 127.0.0.1:0
+	Addr         string        // listening address; default 127.0.0.1:0
 	ControlPlane string        // default http://127.0.0.1:8000
 	Token        string        // the fleet token
-	Dir          string        // its state; empty: in memory
+	Dir          string        // directory of its state; empty: in memory
 	Latency      time.Duration // added to every call
 }
 
-// NeverScans as ScanAfter means that the pretended phone never scans a QR.
+// NeverScans is the ScanAfter of a phone that never scans a QR code.
 const NeverScans = simworker.Never
 
-// RunWorker runs a simulated worker until ctx ends, when it leaves in good order.
+// RunWorker runs a simulated worker until ctx ends. The worker then unregisters.
 func RunWorker(ctx context.Context, c WorkerConfig, cfg Config) error {
 	if c.Addr == "" {
 		c.Addr = "127.0.0.1:0"
@@ -77,7 +76,7 @@ func RunWorker(ctx context.Context, c WorkerConfig, cfg Config) error {
 		if err != nil {
 			return err
 		}
-		defer func() { _ = state.Close() }() // every line was written when it was made
+		defer func() { _ = state.Close() }() // every line is written already
 		c.State = state
 	}
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", c.Addr)

@@ -33,7 +33,7 @@ func (s *countingStore) Update(ctx context.Context, fn func(ctx context.Context,
 func (s *countingStore) Close() error { return s.inner.Close() }
 
 // A custom store is ready when it passes the suite.
-func TestOwnStore(t *testing.T) {
+func TestStore_CustomStore_PassesTheSuite(t *testing.T) {
 	conformance.Store(t, func(t *testing.T) ports.Store {
 		s := &countingStore{inner: memory.NewStore()}
 		t.Cleanup(func() { _ = s.Close() })

@@ -107,10 +107,14 @@ func (c *authCache) lastUseOf(keyID string) *atomic.Int64 {
 // unstoredUse returns the last use of a key that is not stored yet, or the zero time.
 func (c *authCache) unstoredUse(keyID string) time.Time {
 	at, ok := c.lastUse.Load(keyID)
-	if !ok || at.(*atomic.Int64).Load() == 0 {
+	if !ok {
 		return time.Time{}
 	}
-	return time.UnixMicro(at.(*atomic.Int64).Load()).UTC()
+	us := at.(*atomic.Int64).Load() // once: takeLastUses may set it to 0
+	if us == 0 {
+		return time.Time{}
+	}
+	return time.UnixMicro(us).UTC()
 }
 
 // takeLastUses returns the last uses that are not stored yet, by key.

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/switchyard-wa/switchyard/app/internal/apikeys"
 	"github.com/switchyard-wa/switchyard/app/internal/apperr"
@@ -26,8 +27,8 @@ type Users struct {
 	sync  *fleet.Sync
 	keys  *apikeys.Keys
 
-	round   sync.Mutex // held during a round of Housekeep
-	checked string     // the last user that Housekeep checked
+	round   sync.Mutex // held by checkUsers
+	checked string     // the last user of the latest round
 }
 
 var _ service.Users = (*Users)(nil)
@@ -131,9 +132,20 @@ func (u *Users) ApplyChange(ctx context.Context, userID string) error {
 	return apperr.Public(err)
 }
 
-// Housekeep takes sessions down that their users may not have up. It checks some users
-// in each round.
-func (u *Users) Housekeep(ctx context.Context) error {
+// Housekeep deletes refresh tokens that have expired, and takes sessions down that their
+// users may not have up. It checks some users in each round.
+func (u *Users) Housekeep(ctx context.Context, now time.Time) error {
+	return errors.Join(u.deleteExpiredTokens(ctx, now), u.checkUsers(ctx))
+}
+
+func (u *Users) deleteExpiredTokens(ctx context.Context, now time.Time) error {
+	return u.Update(ctx, func(ctx context.Context, tx *ports.Tx) error {
+		return tx.RefreshTokenFamilies.DeleteExpired(ctx, now)
+	})
+}
+
+// checkUsers checks some users that have sessions up, after those of the latest round.
+func (u *Users) checkUsers(ctx context.Context) error {
 	u.round.Lock()
 	defer u.round.Unlock()
 	up := u.cache.UpByUser()

@@ -1,0 +1,170 @@
+package registry_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-wa/switchyard/app/internal/coretest"
+	"github.com/switchyard-wa/switchyard/app/internal/txn"
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports/service"
+)
+
+// snapshot returns a heartbeat of worker-1 that lists all its sessions.
+func snapshot(reports ...domain.Report) domain.Heartbeat {
+	return domain.Heartbeat{WorkerID: "worker-1", IsFullSnapshot: true, Sessions: reports}
+}
+
+func running(id string) domain.Report { return domain.Report{SessionID: id, Status: domain.Connected} }
+
+func TestHeartbeat_NoNews_WritesOneRowAndReadsNothing(t *testing.T) {
+	f := newFixture(t)
+	f.AddWorker("worker-1", 50)
+	f.AddConnected(f.user, "s1", "worker-1")
+	f.heartbeat(t, snapshot(running("s1")))
+	f.Clock.Advance(30 * time.Second)
+	f.AfterCommit(func(context.Context, *txn.Changes) { t.Error("other replicas were told") })
+
+	updates, views := f.Stored.Count(func() {
+		result := f.heartbeat(t, snapshot(running("s1")))
+		require.Equal(t, 1, result.Processed)
+		require.Zero(t, result.Synced)
+		require.Equal(t, 1, result.Worker.Used)
+		require.Equal(t, f.Timing.Lease, result.Lease)
+	})
+	require.Equal(t, 1, updates)
+	require.Zero(t, views)
+	require.Equal(t, f.Now(), f.Worker("worker-1").LastHeartbeat)
+}
+
+func TestHeartbeat_CacheIsOld_RowIsReadAndNothingIsLost(t *testing.T) {
+	a := newReplica(coretest.NewReplica(t, "A"))
+	a.AddWorker("worker-1", 50, domain.CapGeneration)
+	a.AddConnected(a.user, "s1", "worker-1")
+	b := newReplica(a.Join("B", 0))
+	require.NoError(t, b.Sync.Load(context.Background()))
+	a.down("worker-1", domain.DownHeartbeatTimeout) // B does not know
+	a.Change("s1", func(s *domain.Session) { s.UnassignForMove(domain.EventSessionFailedOver, a.Now()) })
+
+	result := b.heartbeat(t, snapshot(running("s1")))
+	require.True(t, b.Worker("worker-1").Online)
+	require.Contains(t, b.Events(), domain.EventWorkerOnline)
+	require.Equal(t, []string{"s1"}, sessionsOf(result.Commands), "it runs there no more")
+}
+
+func TestHeartbeat_StatusChanged_IsApplied(t *testing.T) {
+	f := newFixture(t)
+	f.AddWorker("worker-1", 50)
+	f.AddAssigned(f.user, "s1", "worker-1")
+	result := f.heartbeat(t, snapshot(running("s1")))
+	require.Equal(t, 1, result.Synced)
+	require.Equal(t, domain.Connected, f.Session("s1").Status)
+	require.Equal(t, 1, result.Breakdown.Connected)
+}
+
+func TestHeartbeat_ForeignSession_WorkerIsCommandedToStopIt(t *testing.T) {
+	f := newFixture(t)
+	f.AddWorker("worker-1", 50, domain.CapGeneration)
+	f.AddWorker("worker-2", 50)
+	f.AddConnected(f.user, "elsewhere", "worker-2")
+	unknown := running("unknown")
+	unknown.Generation = 7
+	result := f.heartbeat(t, snapshot(running("elsewhere"), unknown))
+	require.Equal(t, []service.StopCommand{{SessionID: "elsewhere", Generation: 1}, {SessionID: "unknown", Generation: 7}}, result.Commands)
+	require.Equal(t, "worker-2", f.Session("elsewhere").WorkerID)
+}
+
+func TestHeartbeat_ForeignSessionOnALegacyWorker_IsStoppedByACleanup(t *testing.T) {
+	f := newFixture(t)
+	f.AddWorker("worker-1", 50)
+	f.AddWorker("worker-2", 50)
+	f.AddConnected(f.user, "elsewhere", "worker-2")
+	result := f.heartbeat(t, snapshot(running("elsewhere")))
+	require.Empty(t, result.Commands)
+	require.Equal(t, "worker-1", f.Cleanups("elsewhere")[0].WorkerID)
+	require.Equal(t, domain.CommandDisconnect, f.Cleanups("elsewhere")[0].Command)
+	require.Len(t, f.Queue.Woken(), 1)
+}
+
+func TestHeartbeat_SessionIsBeingStoppedThere_NoCommandIsAdded(t *testing.T) {
+	f := newFixture(t)
+	f.AddWorker("worker-1", 50, domain.CapGeneration)
+	f.AddConnected(f.user, "s1", "worker-1")
+	f.Change("s1", func(s *domain.Session) { s.Disconnect(f.Now()) })
+	require.Empty(t, f.heartbeat(t, snapshot(running("s1"))).Commands)
+}
+
+func TestHeartbeat_WorkerIsBack_ItsSessionsAndCleanupsAreLookedAfter(t *testing.T) {
+	f := newFixture(t)
+	f.AddWorker("worker-1", 50, domain.CapGeneration)
+	f.AddConnected(f.user, "s1", "worker-1")
+	f.AddConnected(f.user, "gone", "worker-1")
+	f.down("worker-1", domain.DownHeartbeatTimeout)
+	f.DeleteSession("gone")
+
+	gone := running("gone")
+	gone.Generation = 1
+	result := f.heartbeat(t, snapshot(gone))
+	require.True(t, f.Worker("worker-1").Online)
+	require.Equal(t, f.Now(), f.Cleanups("gone")[0].DueAt)
+	require.Equal(t, []service.StopCommand{{SessionID: "gone", Generation: 1}}, result.Commands, "once")
+	require.Equal(t, domain.CommandStart, f.Session("s1").Command)
+	require.Equal(t, f.Now().Add(f.Timing.DisconnectDebounce), f.Session("s1").DueAt)
+}
+
+func sessionsOf(commands []service.StopCommand) (ids []string) {
+	for _, c := range commands {
+		ids = append(ids, c.SessionID)
+	}
+	return ids
+}
+
+func TestHeartbeat_SessionIsMissing_IsStartedAgain(t *testing.T) {
+	f := newFixture(t)
+	f.AddWorker("worker-1", 50)
+	f.AddConnected(f.user, "s1", "worker-1")
+	f.Clock.Advance(time.Minute)
+	f.heartbeat(t, snapshot())
+	s := f.Session("s1")
+	require.Equal(t, domain.CommandStart, s.Command)
+	require.Equal(t, domain.Reconnecting, s.Status)
+	require.Equal(t, f.Now(), s.DueAt)
+}
+
+func TestHeartbeat_StopIsMissingAfterItsAttempts_ListConfirmsIt(t *testing.T) {
+	f := newFixture(t)
+	f.AddWorker("worker-1", 50)
+	f.AddConnected(f.user, "s1", "worker-1")
+	f.Change("s1", func(s *domain.Session) { s.Disconnect(f.Now()) })
+	f.heartbeat(t, snapshot())
+	require.Equal(t, "worker-1", f.Session("s1").WorkerID, "the stop is still being made")
+
+	f.Change("s1", func(s *domain.Session) { s.Attempts = f.Timing.StartAttempts })
+	f.heartbeat(t, snapshot())
+	require.Empty(t, f.Session("s1").WorkerID)
+	require.Len(t, f.Cleanups("s1"), 1)
+}
+
+func TestHeartbeat_UnknownWorker_IsToldToRegister(t *testing.T) {
+	f := newFixture(t)
+	_, err := f.protocol.Heartbeat(context.Background(), domain.Heartbeat{WorkerID: "worker-1"})
+	require.Equal(t, domain.CodeWorkerNotFound, domain.CodeOf(err))
+}
+
+func TestHeartbeat_ReplicaWasPausedMeanwhile_EndsAndMissingSessionsAreNotBelieved(t *testing.T) {
+	f := newFixture(t)
+	f.AddWorker("worker-1", 50)
+	f.AddConnected(f.user, "ended", "worker-1")
+	f.AddConnected(f.user, "missing", "worker-1")
+	f.AddAssigned(f.user, "started", "worker-1")
+	f.Clock.Advance(time.Minute)
+	f.Stored.BeforeUpdate(func() { f.Clock.Advance(5*time.Second + time.Millisecond) })
+
+	f.heartbeat(t, snapshot(domain.Report{SessionID: "ended", Status: domain.Disconnected}, running("started")))
+	require.Equal(t, domain.Connected, f.Session("ended").Status)
+	require.Equal(t, domain.Connected, f.Session("missing").Status)
+	require.Equal(t, domain.Connected, f.Session("started").Status, "what runs is no end")
+}

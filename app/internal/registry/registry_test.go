@@ -1,0 +1,228 @@
+package registry_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-wa/switchyard/app/internal/coretest"
+	"github.com/switchyard-wa/switchyard/app/internal/failure"
+	"github.com/switchyard-wa/switchyard/app/internal/migration"
+	"github.com/switchyard-wa/switchyard/app/internal/reconcile"
+	"github.com/switchyard-wa/switchyard/app/internal/registry"
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
+)
+
+// fixture is the worker protocol, and the administration of workers. It has no messages.
+type fixture struct {
+	*coretest.Core
+	protocol *registry.Protocol
+	workers  *registry.Workers
+	user     string
+}
+
+func newFixture(t *testing.T) *fixture { return newReplica(coretest.New(t)) }
+
+func newReplica(core *coretest.Core) *fixture {
+	f := &fixture{Core: core, user: core.AddUser(domain.TierMax)}
+	detector := failure.New(core.Writer, core.Members, core.Cache, core.Sync, core.Queue)
+	migrator := migration.New(core.Writer, core.Members, core.Cache, core.Sync, migration.Limits{PerWorker: 4, Total: 32})
+	reconciler := reconcile.New(reconcile.Parts{
+		Writer: core.Writer, Members: core.Members, Cache: core.Cache, Sync: core.Sync, Detector: detector,
+		Migrator: migrator, Queue: core.Queue, Calls: core.Calls,
+	})
+	f.protocol = registry.NewProtocol(core.Writer, core.Members, core.Cache, core.Sync, detector, core.Queue, nil)
+	f.workers = registry.NewWorkers(core.Writer, core.Cache, core.Sync, detector, reconciler, registry.Parallel{Sessions: 8, Probes: 8})
+	return f
+}
+
+// registration returns a registration of a worker at its own host.
+func registration(id string) domain.Registration {
+	return domain.Registration{WorkerID: id, Endpoint: "http://" + id + ":1"}
+}
+
+func (f *fixture) register(t *testing.T, r domain.Registration) *service.RegisterResult {
+	t.Helper()
+	result, err := f.protocol.Register(context.Background(), r)
+	require.NoError(t, err)
+	return result
+}
+
+func (f *fixture) registerCode(r domain.Registration) domain.Code {
+	_, err := f.protocol.Register(context.Background(), r)
+	return domain.CodeOf(err)
+}
+
+func (f *fixture) heartbeat(t *testing.T, h domain.Heartbeat) *service.HeartbeatResult {
+	t.Helper()
+	h.CPU, h.Memory, h.MessageCount = -1, -1, -1
+	result, err := f.protocol.Heartbeat(context.Background(), h)
+	require.NoError(t, err)
+	return result
+}
+
+func (f *fixture) down(workerID string, reason domain.DownReason) {
+	f.ChangeWorkerRow(workerID, func(w *domain.Worker) { w.MarkDown(reason, f.Timing, f.Now()) })
+}
+
+func TestRegister_FieldsAreLeftOut_AreNormalizedAndFilledIn(t *testing.T) {
+	f := newFixture(t)
+	result := f.register(t, domain.Registration{WorkerID: " Worker-One ", Endpoint: "HTTP://worker-1:1/"})
+	w := f.Worker(result.Worker.ID)
+	require.Equal(t, strings.ToLower(w.ID), w.ID)
+	require.Equal(t, "http://worker-1:1", w.Endpoint)
+	require.Equal(t, 50, w.Capacity)
+	require.Equal(t, "1.0.0", w.Version)
+	require.Equal(t, "DEVELOPMENT", w.Environment)
+	require.False(t, result.Known)
+}
+
+func TestRegister_SeveralProblems_AreAllReported(t *testing.T) {
+	f := newFixture(t)
+	_, err := f.protocol.Register(context.Background(), domain.Registration{
+		WorkerID: "register", Endpoint: "nowhere", Capacity: 1001, Version: strings.Repeat("x", 51),
+		Labels: map[string]string{"": "x"}, Interval: -time.Second,
+	})
+	var public *domain.Error
+	require.ErrorAs(t, err, &public)
+	require.Equal(t, domain.Invalid, public.Kind)
+	for _, field := range []string{"workerId", "endpoint", "maxSessions", "version", "labels", "heartbeatInterval"} {
+		require.Contains(t, fields(public), field)
+	}
+	require.Empty(t, f.Gateway.Calls("health"))
+}
+
+// fields returns the names of the fields with a problem.
+func fields(err *domain.Error) (names []string) {
+	for _, p := range err.Fields {
+		names = append(names, p.Field)
+	}
+	return names
+}
+
+func TestRegister_EndpointDoesNotAnswer_IsRefused(t *testing.T) {
+	f := newFixture(t)
+	f.Gateway.Fail(ports.WorkerConnectionRefused)
+	require.Equal(t, domain.CodeWorkerUnreachable, f.registerCode(registration("worker-1")))
+}
+
+func TestRegister_RestartedWorker_LearnsItsSessionsAndWhatToStopFirst(t *testing.T) {
+	f := newFixture(t)
+	f.AddWorker("worker-1", 50, domain.CapGeneration)
+	f.AddConnected(f.user, "s1", "worker-1")
+	f.AddConnected(f.user, "gone", "worker-1")
+	f.down("worker-1", domain.DownCrashed)
+	f.DeleteSession("gone")
+
+	r := registration("worker-1")
+	r.Capabilities = []domain.Capability{domain.CapGeneration}
+	result := f.register(t, r)
+
+	require.True(t, result.Known)
+	require.Equal(t, 1, result.Assigned)
+	require.Equal(t, []service.StopCommand{{SessionID: "gone", Generation: 1}}, result.Commands)
+	s := f.Session("s1")
+	require.Equal(t, domain.Reconnecting, s.Status)
+	require.Equal(t, f.Now().Add(f.Timing.StartTimeout), s.DueAt, "the worker recovers it by itself until then")
+}
+
+func TestRegister_SameProcessAgain_SessionsThatItRunsNeedNoRecovery(t *testing.T) {
+	f := newFixture(t)
+	f.AddWorker("worker-1", 50)
+	f.AddConnected(f.user, "runs", "worker-1")
+	f.AddConnected(f.user, "lost", "worker-1")
+	f.Gateway.ListSessions(domain.Report{SessionID: "runs", Status: domain.Connected})
+	f.register(t, registration("worker-1"))
+	require.Equal(t, domain.Connected, f.Session("runs").Status)
+	require.Equal(t, domain.CommandNone, f.Session("runs").Command)
+	require.Equal(t, domain.CommandStart, f.Session("lost").Command)
+}
+
+func TestRegister_IDIsInUseAtAnotherEndpoint_OnlyProofOfItsEndAdmitsTheNewProcess(t *testing.T) {
+	for name, c := range map[string]struct {
+		capabilities []domain.Capability
+		failure      ports.WorkerFailure // of the old endpoint; 0: it answers
+		isAdmitted   bool
+	}{
+		"it answers":                   {nil, 0, false},
+		"it refuses":                   {[]domain.Capability{domain.CapLease}, ports.WorkerConnectionRefused, true},
+		"lease, and it times out":      {[]domain.Capability{domain.CapLease}, ports.WorkerTimedOut, false},
+		"no lease, and it times out":   {nil, ports.WorkerTimedOut, true},
+		"lease, and it is unreachable": {[]domain.Capability{domain.CapLease}, ports.WorkerUnreachable, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t)
+			f.AddWorker("worker-1", 50, c.capabilities...)
+			f.Gateway.Answer(func(call coretest.Call) error {
+				if call.Worker == "worker-1" && c.failure != 0 {
+					return &ports.WorkerError{Failure: c.failure}
+				}
+				return nil
+			})
+			code := f.registerCode(domain.Registration{WorkerID: "worker-1", Endpoint: "http://elsewhere:1"})
+			if c.isAdmitted {
+				require.Empty(t, code)
+			} else {
+				require.Equal(t, domain.CodeWorkerConflict, code)
+			}
+		})
+	}
+}
+
+func TestRegister_EndpointOfAnotherWorker_IsRefused(t *testing.T) {
+	f := newFixture(t)
+	f.AddWorker("worker-1", 50)
+	require.Equal(t, domain.CodeWorkerConflict, f.registerCode(domain.Registration{WorkerID: "worker-2", Endpoint: "http://worker-1:1"}))
+}
+
+func TestRegister_OwnTokenOfAWorker_RegistersWhatIsRecordedAlone(t *testing.T) {
+	f := newFixture(t)
+	f.AddWorker("worker-1", 50)
+	for endpoint, code := range map[string]domain.Code{"http://worker-1:1": "", "http://elsewhere:1": domain.CodeInsufficientPermission} {
+		f.Gateway.Forget()
+		require.Equal(t, code, f.registerCode(domain.Registration{WorkerID: "worker-1", Endpoint: endpoint, ByWorkerToken: true}))
+		if code != "" {
+			require.Empty(t, f.Gateway.Calls(), "the fleet token is not shown there")
+		}
+	}
+	require.Equal(t, domain.CodeInsufficientPermission, f.registerCode(domain.Registration{WorkerID: "removed", Endpoint: "http://removed:1", ByWorkerToken: true}))
+}
+
+func TestUnregister_WorkerLeaves_IsDownWithAGrace(t *testing.T) {
+	f := newFixture(t)
+	f.AddWorker("worker-1", 50)
+	f.AddConnected(f.user, "s1", "worker-1")
+	status, err := f.protocol.Unregister(context.Background(), "", "http://worker-1:1")
+	require.NoError(t, err)
+	require.Equal(t, domain.WorkerOffline, status)
+	require.Equal(t, domain.DownUnregistered, f.Worker("worker-1").DownReason)
+	require.Equal(t, f.Now().Add(f.Timing.FailoverDelay), f.Session("s1").DueAt)
+
+	status, err = f.protocol.Unregister(context.Background(), "unknown", "")
+	require.NoError(t, err)
+	require.Equal(t, domain.WorkerOffline, status)
+	_, err = f.protocol.Unregister(context.Background(), "", "")
+	require.Error(t, err)
+}
+
+func TestUnregister_FormerProcess_DoesNotTakeTheNextOneDown(t *testing.T) {
+	f := newFixture(t)
+	f.AddWorker("worker-1", 50)
+	status, err := f.protocol.Unregister(context.Background(), "worker-1", "http://former:1")
+	require.NoError(t, err)
+	require.Equal(t, domain.WorkerOnline, status)
+
+	f.Stored.BeforeUpdate(func() { // the next process registers at the same endpoint
+		f.Clock.Advance(time.Second)
+		f.ChangeWorkerRow("worker-1", func(w *domain.Worker) { w.RegisteredAt = f.Now() })
+	})
+	status, err = f.protocol.Unregister(context.Background(), "worker-1", "http://worker-1:1")
+	require.NoError(t, err)
+	require.Equal(t, domain.WorkerOnline, status)
+	require.True(t, f.Worker("worker-1").Online)
+}

@@ -1,0 +1,94 @@
+package orchestrator_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-wa/switchyard/app/orchestrator"
+)
+
+func TestRun_WorkerHangs_EndsInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newReplicaSet(t, 1, func(cfg *orchestrator.Config) {
+			withSystemClock(cfg)
+			cfg.Workers = hangingGateway{cfg.Workers.(replicaGateway)}
+		})
+		a := c.all[0]
+		c.register(a, "worker-1", 10)
+		s := c.connectSession(a)
+		ctx, stop := context.WithCancel(t.Context())
+		var ended error
+		over := inBackground(func() { ended = a.Run(ctx) })
+		asked := inBackground(func() { _, _ = a.Sessions.Disconnect(t.Context(), s.UserID, s.ID) })
+		time.Sleep(time.Second)
+		_, err := a.Workers.Drain(t.Context(), "worker-1") // the loop calls the worker
+		require.NoError(t, err)
+		time.Sleep(time.Second)
+		require.NotEmpty(t, c.workers.callsOf("disconnect"))
+
+		stop()
+		began := time.Now()
+		waitFor(t, over)
+
+		require.ErrorIs(t, ended, context.Canceled)
+		require.LessOrEqual(t, time.Since(began), 11*time.Second)
+		<-asked
+	})
+}
+
+func TestRun_IdleReplicas_FewTransactions(t *testing.T) {
+	c := newReplicaSet(t, 3)
+	var workers []string
+	for i := range 10 {
+		workers = append(workers, fmt.Sprint("worker-", i))
+		c.register(c.all[0], workers[i], 5)
+	}
+	ids := c.fillWorkers(workers, 5)
+	for range 5 {
+		c.setIntentUp(c.createSession()) // without room
+	}
+	on := make(map[string][]string)
+	for _, id := range ids {
+		w := c.session(id).WorkerID
+		on[w] = append(on[w], id)
+	}
+	beatAt := c.clock.Now()
+	next := make(map[*replica]time.Time)
+	minute := func() {
+		for end := c.clock.Now().Add(time.Minute); c.clock.Now().Before(end); c.clock.advance(20 * time.Millisecond) {
+			if now := c.clock.Now(); !now.Before(beatAt) {
+				for i, w := range workers {
+					c.heartbeat(c.all[i%3], w, on[w]...)
+				}
+				beatAt = now.Add(10 * time.Second)
+			}
+			for _, r := range c.all {
+				if !c.clock.Now().Before(next[r]) {
+					at, err := r.RunOnce(t.Context())
+					require.NoError(t, err)
+					next[r] = at
+				}
+			}
+		}
+	}
+
+	for range 3 {
+		minute()
+	}
+	for _, r := range c.all {
+		r.store.ResetCounts()
+	}
+	minute()
+	for _, r := range c.all {
+		t.Logf("%s: %d reads and %d writes in a minute", r.name, r.store.Views(), r.store.Updates())
+		require.LessOrEqual(t, r.store.Updates(), int64(30+20+15), "own heartbeats, heartbeats of workers, others")
+		require.LessOrEqual(t, r.store.Views(), int64(240))
+	}
+
+	require.Zero(t, c.workers.count("start"))
+}

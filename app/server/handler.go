@@ -1,0 +1,89 @@
+package server
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/netip"
+
+	"github.com/switchyard-wa/switchyard/adapters/bcrypt"
+	"github.com/switchyard-wa/switchyard/adapters/httpapi"
+	"github.com/switchyard-wa/switchyard/adapters/logmail"
+	"github.com/switchyard-wa/switchyard/app/accounts"
+	"github.com/switchyard-wa/switchyard/app/backend"
+	"github.com/switchyard-wa/switchyard/app/orchestrator"
+	"github.com/switchyard-wa/switchyard/ports"
+)
+
+// HandlerConfig configures a [Handler]. The zero value works.
+type HandlerConfig struct {
+	// WorkerToken is the fleet token, with which workers register. Empty: no worker
+	// registers over HTTP.
+	WorkerToken string
+	// JWTSecret signs access tokens, with 32 bytes or more. Empty: a secret that is generated
+	// once and kept in the store.
+	JWTSecret string
+	// Mailer sends the mail that resets a password. Nil: mails go to the log.
+	Mailer ports.Mailer
+	// ResetURL stands before the token in that mail. Empty: the mail has the token only.
+	ResetURL string
+
+	CORSOrigins    []string       // origins whose pages may call the API
+	TrustedProxies []netip.Prefix // proxies whose X-Forwarded-For is believed
+	Log            *slog.Logger   // nil: slog.Default
+	Version        string         // shown by the health routes; empty: dev
+}
+
+// Handler is the HTTP API of an orchestrator, for the mux of the program that embeds it.
+// Mount it at /api/. Make one with [NewHandler].
+type Handler struct {
+	http.Handler
+	Accounts *accounts.Accounts // users, sign-in and passwords
+
+	log *slog.Logger
+}
+
+// NewHandler returns the HTTP API of an orchestrator that works on the store. It generates
+// the secret that is missing. Run the handler as long as it is mounted.
+func NewHandler(ctx context.Context, o *orchestrator.Orchestrator, store *backend.Backend, c HandlerConfig) (*Handler, error) {
+	c.Log = cmp.Or(c.Log, slog.Default())
+	c.Version = cmp.Or(c.Version, "dev")
+	if c.Mailer == nil {
+		c.Mailer = logmail.New(c.Log)
+	}
+	passwords, err := bcrypt.New(bcrypt.Config{})
+	if err != nil {
+		return nil, err
+	}
+	if c.JWTSecret == "" {
+		if c.JWTSecret, err = storedSecret(ctx, store, store.Random(), settingJWTSecret); err != nil {
+			return nil, err
+		}
+	}
+	cfg := Config{Log: c.Log, ResetURL: c.ResetURL}
+	h := &Handler{log: c.Log}
+	if h.Accounts, err = newAccounts(cfg, store, passwords, c.JWTSecret, c.Mailer, o.Users.ApplyChange); err != nil {
+		return nil, err
+	}
+	var tokens *httpapi.WorkerTokens
+	if c.WorkerToken != "" {
+		tokens = httpapi.NewWorkerTokens(c.WorkerToken)
+	}
+	h.Handler = httpapi.New(httpapi.Config{
+		Services: o.Services, Accounts: h.Accounts, WorkerTokens: tokens, RateLimits: true, Limiter: store.Limiter(),
+		Clock: store.Clock(), IDs: store.IDs(), Log: c.Log, Version: c.Version,
+		CORSOrigins: c.CORSOrigins, TrustedProxies: c.TrustedProxies,
+	})
+	return h, nil
+}
+
+// Run maintains the accounts until ctx ends. It then waits up to ten seconds for mail that is
+// being sent, and returns the error of ctx.
+func (h *Handler) Run(ctx context.Context) error {
+	err := maintainAccounts(ctx, h.Accounts, h.log)
+	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+	defer cancel()
+	return errors.Join(err, h.Accounts.Close(ending))
+}
