@@ -48,13 +48,13 @@ func TestSend_OutcomeUnknown_StaysPendingUntilReceipt(t *testing.T) {
 		"not a worker error": nil,
 	} {
 		t.Run(name, func(t *testing.T) {
-			w, s := newLine(t)
+			w, s := newConnectedFixture(t)
 			if failure == nil {
 				w.sends(ports.Sent{}, errors.New("odd"))
 			} else {
 				w.sends(ports.Sent{}, failure)
 			}
-			m, err := w.Messages.Send(t.Context(), holder(s), &hello)
+			m, err := w.Messages.Send(t.Context(), senderOf(s), &hello)
 			require.Equal(t, domain.CodeWorkerTimeout, domain.CodeOf(err))
 			require.ErrorContains(t, err, "not known whether the message was sent")
 			require.Equal(t, domain.MessagePending, w.message(s, m.ID).Status)
@@ -67,9 +67,9 @@ func TestSend_OutcomeUnknown_StaysPendingUntilReceipt(t *testing.T) {
 }
 
 func TestSend_OutcomeNeverReported_FailsAndReceiptWins(t *testing.T) {
-	w, s := newLine(t)
+	w, s := newConnectedFixture(t)
 	w.sends(ports.Sent{}, &ports.WorkerError{Failure: ports.WorkerFailed, Status: 503})
-	m, err := w.Messages.Send(t.Context(), holder(s), &hello)
+	m, err := w.Messages.Send(t.Context(), senderOf(s), &hello)
 	require.Error(t, err)
 	w.clock.advance(3 * time.Hour)
 	require.Eventually(t, func() bool {
@@ -92,9 +92,9 @@ func TestSend_CertainlyNotSent_FailedForGood(t *testing.T) {
 		"route missing":   {Failure: ports.WorkerRouteMissing, Status: 404, Text: "No", NotSent: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w, s := newLine(t)
+			w, s := newConnectedFixture(t)
 			w.sends(ports.Sent{}, failure)
-			m, err := w.Messages.Send(t.Context(), holder(s), &hello)
+			m, err := w.Messages.Send(t.Context(), senderOf(s), &hello)
 			require.Error(t, err)
 			require.NotEqual(t, domain.CodeWorkerTimeout, domain.CodeOf(err))
 			stored := w.message(s, m.ID)
@@ -111,9 +111,9 @@ func TestSend_StatusWordOfWorker_Decides(t *testing.T) {
 		domain.MessagePending: domain.MessagePending, domain.MessageFailed: domain.MessageFailed,
 	} {
 		t.Run(string(status), func(t *testing.T) {
-			w, s := newLine(t)
+			w, s := newConnectedFixture(t)
 			w.sends(ports.Sent{WhatsAppID: "WA1", Status: status, Error: "not on WhatsApp"}, nil)
-			m, err := w.Messages.Send(t.Context(), holder(s), &hello)
+			m, err := w.Messages.Send(t.Context(), senderOf(s), &hello)
 			require.Equal(t, want, m.Status)
 			stored := w.message(s, "WA1")
 			require.Equal(t, want, stored.Status)
@@ -132,7 +132,7 @@ func TestSend_StatusWordOfWorker_Decides(t *testing.T) {
 
 // A report by our id may overtake the answer, and not know WhatsApp's.
 func TestSend_ReportByOurIDOvertakesAnswer_KeepsBoth(t *testing.T) {
-	w, s := newLine(t)
+	w, s := newConnectedFixture(t)
 	w.workers.EXPECT().Send(gomock.Any(), gomock.Any(), gomock.Any()).DoAndReturn(
 		func(ctx context.Context, _ ports.WorkerRef, send ports.Send) (ports.Sent, error) {
 			applied, err := w.Protocol.ReportMessage(ctx, domain.MessageReport{SessionID: s.ID, ID: send.ClientMessageID, Status: domain.MessageDelivered})
@@ -140,7 +140,7 @@ func TestSend_ReportByOurIDOvertakesAnswer_KeepsBoth(t *testing.T) {
 			require.True(t, applied)
 			return ports.Sent{WhatsAppID: "WA1", Status: domain.MessageSent}, nil
 		})
-	m, err := w.Messages.Send(t.Context(), holder(s), &hello)
+	m, err := w.Messages.Send(t.Context(), senderOf(s), &hello)
 	require.NoError(t, err)
 	require.Equal(t, domain.MessageDelivered, m.Status)
 	require.Equal(t, m, w.message(s, "WA1"))
@@ -164,9 +164,9 @@ func TestSend_RefusalOfWorker_InPlainWords(t *testing.T) {
 		"busy":            {ports.WorkerError{Failure: ports.WorkerBusy, Status: 429, Retry: 7 * time.Second}, domain.CodeRateLimit, "in 7 s"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w, s := newLine(t)
+			w, s := newConnectedFixture(t)
 			w.sends(ports.Sent{}, &c.failure)
-			_, err := w.Messages.Send(t.Context(), holder(s), &hello)
+			_, err := w.Messages.Send(t.Context(), senderOf(s), &hello)
 			require.Equal(t, c.code, domain.CodeOf(err))
 			require.ErrorContains(t, err, c.words)
 			var public *domain.Error
@@ -180,10 +180,10 @@ func TestSend_RefusalOfWorker_InPlainWords(t *testing.T) {
 
 func TestSend_WorkerIsBusy_SaysWhenToTryAgain(t *testing.T) {
 	for stated, want := range map[time.Duration]time.Duration{7 * time.Second: 7 * time.Second, 0: time.Minute} {
-		w, s := newLine(t)
+		w, s := newConnectedFixture(t)
 		busy := &ports.WorkerError{Failure: ports.WorkerBusy, Status: 429, Retry: stated}
 		w.sends(ports.Sent{}, busy)
-		m, err := w.Messages.Send(t.Context(), holder(s), &hello)
+		m, err := w.Messages.Send(t.Context(), senderOf(s), &hello)
 		require.Equal(t, domain.MessageFailed, m.Status)
 		var hint interface{ RetryAfter() time.Duration }
 		require.True(t, errors.As(err, &hint))
@@ -191,15 +191,15 @@ func TestSend_WorkerIsBusy_SaysWhenToTryAgain(t *testing.T) {
 		require.ErrorIs(t, err, busy)
 
 		w.workers.EXPECT().PerformAction(gomock.Any(), gomock.Any(), s.ID, gomock.Any()).Return(busy)
-		err = w.Messages.PerformAction(t.Context(), holder(s), domain.Action{Type: domain.ActionStar, Phone: "6281234567890", MessageID: "WA9"})
+		err = w.Messages.PerformAction(t.Context(), senderOf(s), domain.Action{Type: domain.ActionStar, Phone: "6281234567890", MessageID: "WA9"})
 		require.Equal(t, domain.CodeRateLimit, domain.CodeOf(err))
 	}
 }
 
 func TestPerformAction_OurIDs_BecomeWhatsApps(t *testing.T) {
-	w, s := newLine(t)
+	w, s := newConnectedFixture(t)
 	w.sends(ports.Sent{WhatsAppID: "WA1", Status: domain.MessageSent}, nil)
-	m, err := w.Messages.Send(t.Context(), holder(s), &hello)
+	m, err := w.Messages.Send(t.Context(), senderOf(s), &hello)
 	require.NoError(t, err)
 	_, err = w.Protocol.ReceiveMessage(t.Context(), service.InboundMessage{SessionID: s.ID, WhatsAppID: "IN1", From: "6281234567890", Type: domain.TypeText, At: w.clock.Now()})
 	require.NoError(t, err)
@@ -216,22 +216,22 @@ func TestPerformAction_OurIDs_BecomeWhatsApps(t *testing.T) {
 			a := domain.Action{Type: kind, Phone: "6281234567890", MessageID: id, NewText: "n", MessageKey: &domain.MessageKey{
 				RemoteJID: "120363025246125486@g.us", ID: id, Participant: "6281234567890@s.whatsapp.net",
 			}}
-			require.NoError(t, w.Messages.PerformAction(t.Context(), holder(s), a), "%s of %s", kind, id)
+			require.NoError(t, w.Messages.PerformAction(t.Context(), senderOf(s), a), "%s of %s", kind, id)
 			require.Equal(t, want, asked.MessageID)
 			require.Equal(t, domain.MessageKey{RemoteJID: "120363025246125486@g.us", ID: want, Participant: "6281234567890@s.whatsapp.net"}, *asked.MessageKey)
 			require.Equal(t, id, a.MessageKey.ID, "the caller's key is unchanged")
 		}
 	}
-	require.NoError(t, w.Messages.PerformAction(t.Context(), holder(s), domain.Action{Type: domain.ActionTypingStart, Phone: "6281234567890"}))
+	require.NoError(t, w.Messages.PerformAction(t.Context(), senderOf(s), domain.Action{Type: domain.ActionTypingStart, Phone: "6281234567890"}))
 }
 
 func TestPerformAction_UnknownIDOfOurs_NotFound(t *testing.T) {
-	w, s := newLine(t)
+	w, s := newConnectedFixture(t)
 	const unknown = "019a8f3e-1111-7abc-8def-0123456789ab"
 	star := func(change func(*domain.Action)) error {
 		a := domain.Action{Type: domain.ActionStar, Phone: "6281234567890", MessageID: "WA1"}
 		change(&a)
-		return w.Messages.PerformAction(t.Context(), holder(s), a)
+		return w.Messages.PerformAction(t.Context(), senderOf(s), a)
 	}
 	err := star(func(a *domain.Action) { a.MessageID = unknown })
 	require.Equal(t, domain.CodeMessageNotFound, domain.CodeOf(err))
@@ -241,7 +241,7 @@ func TestPerformAction_UnknownIDOfOurs_NotFound(t *testing.T) {
 	require.Equal(t, domain.CodeMessageNotFound, domain.CodeOf(err))
 
 	w.sends(ports.Sent{}, &ports.WorkerError{Failure: ports.WorkerTimedOut})
-	m, err := w.Messages.Send(t.Context(), holder(s), &hello)
+	m, err := w.Messages.Send(t.Context(), senderOf(s), &hello)
 	require.Error(t, err)
 	err = star(func(a *domain.Action) { a.MessageID = m.ID })
 	require.Equal(t, domain.CodeInvalidState, domain.CodeOf(err), "WhatsApp's id is not known")
@@ -266,9 +266,9 @@ func TestPerformAction_RefusalOfWorker_InPlainWords(t *testing.T) {
 		"timed out":       {ports.WorkerError{Failure: ports.WorkerTimedOut}, domain.CodeWorkerTimeout},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w, s := newLine(t)
+			w, s := newConnectedFixture(t)
 			w.workers.EXPECT().PerformAction(gomock.Any(), gomock.Any(), s.ID, gomock.Any()).Return(&c.failure)
-			err := w.Messages.PerformAction(t.Context(), holder(s), domain.Action{Type: domain.ActionReaction, Phone: "6281234567890", MessageID: "WA1"})
+			err := w.Messages.PerformAction(t.Context(), senderOf(s), domain.Action{Type: domain.ActionReaction, Phone: "6281234567890", MessageID: "WA1"})
 			require.Equal(t, c.code, domain.CodeOf(err))
 			require.ErrorContains(t, err, c.failure.Text)
 		})
@@ -276,7 +276,7 @@ func TestPerformAction_RefusalOfWorker_InPlainWords(t *testing.T) {
 }
 
 func TestReceiveMessage_AddressesOfWorkers_StoredInOneForm(t *testing.T) {
-	w, s := newLine(t)
+	w, s := newConnectedFixture(t)
 	for i, c := range []struct{ raw, want string }{
 		{"6281234567890:12@s.whatsapp.net", "6281234567890@s.whatsapp.net"},
 		{"6281234567890.0:12@s.whatsapp.net", "6281234567890@s.whatsapp.net"},
@@ -298,7 +298,7 @@ func TestReceiveMessage_AddressesOfWorkers_StoredInOneForm(t *testing.T) {
 		w.sends(ports.Sent{WhatsAppID: "WA-" + id}, nil)
 		reply := hello
 		reply.To = m.From
-		sent, err := w.Messages.Send(t.Context(), holder(s), &reply)
+		sent, err := w.Messages.Send(t.Context(), senderOf(s), &reply)
 		require.NoError(t, err)
 		require.Equal(t, c.want, sent.To)
 	}
