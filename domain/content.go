@@ -264,8 +264,8 @@ func (k *MessageKey) validate(p *Problems) {
 }
 
 // NormalizeAddresses returns the action with a JID in every field that names a chat or a person:
-// Phone, JID and the addresses of the message key. Phone is filled in from JID. The error is that of
-// [Action.Validate] for the first address that is none.
+// Phone, JID and the addresses of the message key. An empty Phone becomes JID. An address that
+// [Action.Validate] refuses is [Invalid].
 func (a *Action) NormalizeAddresses() (Action, error) {
 	type address struct {
 		field *string

@@ -64,9 +64,9 @@ func ParseRecipient(raw string) (JID, error) {
 	return JID(user + "@" + server), nil
 }
 
-// ParseChat returns the address of a chat in which messages arrive: that of [ParseRecipient], or a
-// broadcast list, status@broadcast included, or a channel (…@newsletter). Nothing can be sent to the
-// latter ones. Other input is [Invalid].
+// ParseChat returns the address of a chat in which messages arrive. Beside the addresses of
+// [ParseRecipient] there are broadcast lists, status@broadcast included, and channels (…@newsletter).
+// Nothing can be sent to these. Other input is [Invalid].
 func ParseChat(raw string) (JID, error) {
 	user, server, _ := cutAddress(plainText(raw))
 	isChat := server == serverBroadcast && (user == "status" || isDigits(user)) || server == serverChannel && isDigits(user)

@@ -170,9 +170,13 @@ type errorAnswer struct {
 func (a errorAnswer) isAboutRoute() bool { return !a.inForm || routeWords.MatchString(a.subject()) }
 
 // isAboutSession reports whether a 404 says that the worker does not have the
-// session. A text that names no object means the session.
+// session. A code tells it better than a text. A text that names no object means
+// the session.
 func (a errorAnswer) isAboutSession() bool {
-	return sessionWords.MatchString(a.subject()) || noObject.MatchString(a.text)
+	if sessionWords.MatchString(a.code) || messageWords.MatchString(a.code) {
+		return sessionWords.MatchString(a.code)
+	}
+	return sessionWords.MatchString(a.text) && !messageWords.MatchString(a.text) || noObject.MatchString(a.text)
 }
 
 // subject returns code and text without paths, which contain names of sessions.
@@ -181,6 +185,7 @@ func (a errorAnswer) subject() string { return a.code + " " + pathWord.ReplaceAl
 var (
 	routeWords   = regexp.MustCompile(`(?i)\b(route|endpoint)\b|route_|endpoint_|\bcannot (get|post|put|delete)\b`)
 	sessionWords = regexp.MustCompile(`(?i)session|instance|client|device`)
+	messageWords = regexp.MustCompile(`(?i)^\W*(the )?message`)
 	noObject     = regexp.MustCompile(`(?i)^\W*(not[_ ]found)?\W*$`)
 	pathWord     = regexp.MustCompile(`/\S*`)
 )
@@ -241,8 +246,9 @@ func firstDetail(details json.RawMessage) string {
 		if json.Unmarshal(d, &object) == nil {
 			detail = cmp.Or(detail, object.Message, object.Msg)
 		}
-		if detail = lenientText(strings.TrimSpace(string(detail))); detail != "" {
-			return string(detail)
+		text := strings.TrimSpace(string(detail))
+		if text != "" {
+			return text
 		}
 	}
 	return ""

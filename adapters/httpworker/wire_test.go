@@ -251,6 +251,8 @@ func TestSend_ErrorResponse_ClassifiedByForm(t *testing.T) {
 		"no such recipient":      {404, `{"success":false,"error":"The number is not on WhatsApp"}`, ports.WorkerRejected, true, "The number is not on WhatsApp"},
 		"no session":             {404, `{"success":false,"error":{"code":"SESSION_NOT_FOUND","message":"Not here"}}`, ports.WorkerSessionNotFound, true, "Not here"},
 		"no session, in words":   {404, `{"success":false,"error":"Session one not found"}`, ports.WorkerSessionNotFound, true, "Session one not found"},
+		"no message":             {404, `{"success":false,"error":"Message not found in this session"}`, ports.WorkerRejected, true, "Message not found in this session"},
+		"no message, by code":    {404, `{"success":false,"error":{"code":"MESSAGE_NOT_FOUND","message":"Not in session one"}}`, ports.WorkerRejected, true, "Not in session one"},
 		"nothing is named":       {404, `{"success":false,"error":"Not found"}`, ports.WorkerSessionNotFound, true, "Not found"},
 		"no route, in the form":  {404, `{"success":false,"error":{"code":"ROUTE_NOT_FOUND","message":"Route POST /api/session-1/send not found"}}`, ports.WorkerRouteMissing, true, "Route POST … not found"},
 		"no route, HTML":         {404, html, ports.WorkerRouteMissing, false, ""},

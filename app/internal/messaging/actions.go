@@ -23,7 +23,8 @@ func (m *Messages) PerformAction(ctx context.Context, s service.Sender, a domain
 	if err != nil {
 		return err
 	}
-	if a, err = m.translateIDs(ctx, s.SessionID, a); err != nil {
+	a, err = m.translateIDs(ctx, s.SessionID, a)
+	if err != nil {
 		return apperr.Public(err)
 	}
 	err = m.Workers.PerformAction(ctx, fleet.Ref(worker), s.SessionID, a)

@@ -54,8 +54,8 @@ func callError(f *ports.WorkerError, code domain.Code, cause error) error {
 		cmp.Or(f.Text, noReason)).WithCause(cause)
 }
 
-// busyError returns the public error for a call that a limit did not allow: the worker's,
-// or without a response that of calls in progress.
+// busyError returns the public error for a call that a limit did not allow. Without a
+// response it is our limit of calls in progress, otherwise the worker's.
 func busyError(f *ports.WorkerError, cause error) error {
 	if f.Status == 0 {
 		return domain.Errorf(domain.Unavailable, domain.CodeWorkerUnreachable,
