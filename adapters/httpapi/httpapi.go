@@ -111,7 +111,7 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	setHeaders(w.Header(), r)
 	defer c.finish()
 	if !a.cors(c) {
-		a.surface.router.ServeHTTP(w, c.rewrite())
+		a.surface.serve(c)
 	}
 }
 

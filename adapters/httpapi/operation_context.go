@@ -24,7 +24,7 @@ type operationContext struct {
 
 // Param returns a path variable as it was before it was escaped.
 func (o *operationContext) Param(name string) string {
-	escaped := o.humaContext.Param(name)
+	escaped := o.c.variables[name]
 	value, err := url.PathUnescape(escaped)
 	if err != nil {
 		return escaped // mux matches well-formed paths alone
@@ -45,10 +45,10 @@ func (o *operationContext) Query(name string) string {
 	return value
 }
 
-// Header hides the content type from huma, which knows one spelling of it.
-// [requestBody] checks it.
+// Header hides two headers from huma: the content type, which [requestBody] checks,
+// and the accepted types, since the answer is always JSON.
 func (o *operationContext) Header(name string) string {
-	if name == "Content-Type" {
+	if name == "Content-Type" || name == "Accept" {
 		return ""
 	}
 	return o.humaContext.Header(name)

@@ -28,8 +28,10 @@ type requestContext struct {
 	header [4]string // backs header values, which saves allocations
 	route  *route    // nil until found
 
-	operation operationContext // huma's view of the request, once the route is found
-	query     url.Values       // of operations with query parameters
+	variables map[string]string // of the path, escaped
+	query     url.Values        // of operations with query parameters
+	operation operationContext  // huma's view of the request, once the route is found
+	rules     func() []error    // of inputs whose service checks the rules itself
 	body      requestBody
 
 	principal service.Principal // zero unless an access token was accepted

@@ -17,9 +17,9 @@ import (
 // their document. It is made once, as huma derives schemas by reflection, and
 // every handler that [New] returns shares it.
 type surface struct {
-	routes []*route
-	router *mux.Router
-	huma   huma.API
+	routes  []*route
+	routers segmentRouters
+	huma    huma.API
 }
 
 var theSurface = sync.OnceValue(func() *surface { return newSurface(routes()) })
@@ -28,12 +28,8 @@ var theSurface = sync.OnceValue(func() *surface { return newSurface(routes()) })
 // with fewer variables comes first: /workers/statistics is never taken for a
 // worker's id, whatever the method.
 func newSurface(table []route) *surface {
-	s := &surface{router: mux.NewRouter().UseEncodedPath().SkipClean(true)}
-	s.router.NotFoundHandler = http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		c := contextOf(r.Context())
-		c.fail(errNoRoute(c.r))
-	})
-	s.huma = humamux.New(s.router, humaConfig())
+	s := &surface{routers: make(segmentRouters)}
+	s.huma = huma.NewAPI(humaConfig(), s.routers)
 	byPath := make(map[string][]*route)
 	for i := range table {
 		r := &table[i]
@@ -52,13 +48,61 @@ func newSurface(table []route) *surface {
 		for _, r := range byPath[path] {
 			r.register(s.huma, r)
 		}
-		s.router.Path(path).Handler(otherMethods(byPath[path]))
+		s.routers.of(path).Path(path).Handler(otherMethods(byPath[path]))
 	}
 	for _, path := range pagePaths {
-		s.router.Path(path).Methods(http.MethodGet).HandlerFunc(servePage)
-		s.router.Path(path).Handler(otherMethods([]*route{{method: http.MethodGet}}))
+		s.routers.of(path).Path(path).Methods(http.MethodGet).HandlerFunc(servePage)
+		s.routers.of(path).Path(path).Handler(otherMethods([]*route{{method: http.MethodGet}}))
 	}
 	return s
+}
+
+// serve finds the route of a request and calls it. It matches by itself because
+// mux.Router.ServeHTTP copies the request twice, to add the route and the variables.
+func (s *surface) serve(c *requestContext) {
+	r := c.rewrite()
+	var match mux.RouteMatch
+	router := s.routers[segment(r.URL.Path)]
+	if router == nil || !router.Match(r, &match) || match.Handler == nil {
+		c.fail(errNoRoute(c.r))
+		return
+	}
+	c.variables = match.Vars
+	match.Handler.ServeHTTP(c.w, r)
+}
+
+// segmentRouters is huma's adapter for gorilla/mux, with one router for each first
+// segment of a path. A router tries one regular expression after the other.
+type segmentRouters map[string]*mux.Router
+
+// Handle adds a route.
+func (s segmentRouters) Handle(op *huma.Operation, handler func(huma.Context)) {
+	humamux.NewAdapter(s.of(op.Path)).Handle(op, handler)
+}
+
+// ServeHTTP completes huma's interface; [surface.serve] finds routes.
+func (s segmentRouters) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.of(r.URL.Path).ServeHTTP(w, r)
+}
+
+// of returns the router for a path.
+func (s segmentRouters) of(path string) *mux.Router {
+	name := segment(path)
+	if s[name] == nil {
+		s[name] = mux.NewRouter().UseEncodedPath()
+	}
+	return s[name]
+}
+
+// segment returns the first segment of a path below the base path, or the first
+// segment of any other path with a slash in front.
+func segment(path string) string {
+	rest, isBelow := strings.CutPrefix(path, basePath)
+	first, _, _ := strings.Cut(strings.TrimPrefix(rest, "/"), "/")
+	if isBelow {
+		return first
+	}
+	return rest[:min(len(first)+1, len(rest))]
 }
 
 func humaConfig() huma.Config {

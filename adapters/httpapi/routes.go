@@ -30,6 +30,7 @@ type route struct {
 	quiet       bool          // comes so often that the access log has it only at debug level
 	root        bool          // not below the base paths
 	lenient     bool          // decoded by lenient types, which huma does not validate
+	hot         bool          // called so often that huma validates bodies only when they cannot be decoded
 	optional    bool          // may come without a body
 	images      bool          // answers images too
 
@@ -133,7 +134,7 @@ func (r *route) declare(doc *huma.OpenAPI, input reflect.Type) huma.Operation {
 		OperationID: r.id, Method: r.method, Path: r.fullPath(),
 		Tags: []string{r.tag}, Summary: r.summary, Description: r.description,
 		DefaultStatus: successOf(r), MaxBodyBytes: -1, BodyReadTimeout: -1, // [requestBody] limits both
-		SkipValidateBody: r.lenient,
+		SkipValidateBody: r.lenient || r.hot,
 		Security:         r.credential.security(),
 		Responses:        r.responses(doc, input),
 		Middlewares:      huma.Middlewares{r.serve},

@@ -27,7 +27,7 @@ func messageRoutes() []route {
 	sending := func(id, path, what, description string, media bool) route {
 		return route{
 			id: id, method: post, path: path, tag: tagMessages, credential: apiKey, limit: perKey, message: sentMessage, media: media,
-			summary: "Send " + what, description: description + sendDescription, errors: sendErrors,
+			hot: true, summary: "Send " + what, description: description + sendDescription, errors: sendErrors,
 		}
 	}
 	const byMedia = "The media comes by URL or as base64 in `media`, which is not kept. "
@@ -81,11 +81,15 @@ type sendInput[B outgoingBody] struct {
 	message *domain.Outgoing
 }
 
-// Resolve applies the rules of the domain.
-func (in *sendInput[B]) Resolve(huma.Context) []error {
+// Resolve makes the message. The service checks its rules; they are checked here
+// only to be told together with what else is wrong.
+func (in *sendInput[B]) Resolve(ctx huma.Context) []error {
 	in.message = in.Body.outgoing()
-	return checkMessage(in.message, in.Body.names())
+	contextOf(ctx.Context()).rules = in.rules
+	return nil
 }
+
+func (in *sendInput[B]) rules() []error { return checkMessage(in.message, in.Body.names()) }
 
 func checkMessage(m *domain.Outgoing, names map[string]string) []error {
 	var p problems
@@ -105,11 +109,14 @@ type sendAnyInput struct {
 	message *domain.Outgoing
 }
 
-// Resolve applies the rules of the domain.
-func (in *sendAnyInput) Resolve(huma.Context) []error {
+// Resolve makes the message, as that of a sendInput does.
+func (in *sendAnyInput) Resolve(ctx huma.Context) []error {
 	in.message = in.Body.outgoing()
-	return checkMessage(in.message, genericNames)
+	contextOf(ctx.Context()).rules = in.rules
+	return nil
 }
+
+func (in *sendAnyInput) rules() []error { return checkMessage(in.message, genericNames) }
 
 func (a *api) sendAny(ctx context.Context, c *requestContext, in *sendAnyInput) (sentView, error) {
 	return a.sendMessage(ctx, c, in.message, genericNames)

@@ -128,6 +128,14 @@ func (c *requestContext) invalid(details []*huma.ErrorDetail) error {
 		return c.body.err
 	}
 	body := c.document()
+	for _, d := range details {
+		if s, ok := d.Value.(string); ok && d.Location == "body" && len(body) == 0 {
+			body = []byte(s) // too long to have been kept
+		}
+	}
+	if c.route.hot && len(body) > 0 {
+		details = c.validate(body)
+	}
 	var list []*problem
 	for _, d := range details {
 		if p, ok := d.Value.(*problem); ok {
@@ -138,16 +146,18 @@ func (c *requestContext) invalid(details []*huma.ErrorDetail) error {
 			continue // members are missing, which inspect finds
 		}
 		if d.Location == "body" {
-			if s, ok := d.Value.(string); ok && len(body) == 0 {
-				body = []byte(s)
-			}
 			return malformedBody(body)
 		}
 		if p := c.route.translate(d); p != nil {
 			list = append(list, p)
 		}
 	}
-	if s := c.route.schema; s != nil && len(body) > 0 {
+	if c.rules != nil {
+		for _, err := range c.rules() {
+			list = append(list, err.(*problem)) //nolint:errorlint // rules return problems alone
+		}
+	}
+	if c.route.schema != nil && len(body) > 0 {
 		places, more := inspect(body, c.route)
 		list = append(list, more...)
 		for _, p := range list {
@@ -158,6 +168,25 @@ func (c *requestContext) invalid(details []*huma.ErrorDetail) error {
 		}
 	}
 	return c.route.arrange(list)
+}
+
+// validate returns what huma finds wrong with a body that it did not validate.
+func (c *requestContext) validate(body []byte) []*huma.ErrorDetail {
+	var parsed any
+	if err := unmarshal(body, &parsed); err != nil {
+		return []*huma.ErrorDetail{{Location: "body", Message: err.Error()}}
+	}
+	path, result := huma.NewPathBuffer(nil, 0), new(huma.ValidateResult)
+	path.Push("body")
+	huma.Validate(c.route.registry, c.route.schema, path, huma.ModeWriteToServer, parsed, result)
+	var details []*huma.ErrorDetail
+	for _, err := range result.Errors {
+		var d *huma.ErrorDetail
+		if errors.As(err, &d) {
+			details = append(details, d)
+		}
+	}
+	return details
 }
 
 // document returns the body that was decoded, or nothing if it was not kept.

@@ -48,6 +48,24 @@ func TestSend_OtherContents_AreIgnored(t *testing.T) {
 	}
 }
 
+// Bodies with media are too long to be kept for the order of problems, but all
+// problems are told.
+func TestSend_LongMedia_ProblemsAreTold(t *testing.T) {
+	media := `"media":"` + strings.Repeat("A", 2<<20) + `"`
+	for body, fields := range map[string][]string{
+		`{"to":"12",` + media + `,"caption":7}`:                       {"caption", "to"},
+		`{` + media + `}`:                                             {"to"},
+		`{"to":"6289999999999",` + media + `,"imageUrl":"https://x"}`: {"imageUrl"},
+		`{"to":"6289999999999",` + media + `,`:                        {"body"},
+		`{"to":"6289999999999",` + media + `,` + media + `}`:          {"media"},
+	} {
+		got, s := ask(t, "POST", "/api/v1/sendImage", keyText, body)
+		assert.Equal(t, http.StatusBadRequest, got.Code)
+		assert.Equal(t, fields, got.fields(), got.Body)
+		assert.Zero(t, s.calls)
+	}
+}
+
 // Numbers are whole however they are written.
 func TestBodies_WholeNumbers_AnySpelling(t *testing.T) {
 	for number, want := range map[string]int{"50": http.StatusOK, "50.0": http.StatusOK, "5e1": http.StatusOK, "50.5": http.StatusBadRequest, `"50"`: http.StatusBadRequest} {

@@ -16,9 +16,12 @@ import (
 // Public returns err in its public form. Domain errors and the context's errors
 // pass. A lost race is a Conflict, everything else Internal.
 func Public(err error) error {
+	if err == nil {
+		return nil // before e is allocated: every service that succeeds comes here
+	}
 	var e *domain.Error
 	switch {
-	case err == nil, errors.As(err, &e),
+	case errors.As(err, &e),
 		errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return err
 	case errors.Is(err, ports.ErrConflict):

@@ -26,6 +26,10 @@ func TestPublic_ErrorForCallers_Passes(t *testing.T) {
 	}
 }
 
+func TestPublic_NoError_AllocatesNothing(t *testing.T) {
+	require.Zero(t, testing.AllocsPerRun(10, func() { _ = apperr.Public(nil) }))
+}
+
 func TestPublic_InternalCause_IsHiddenAndKeptInTheChain(t *testing.T) {
 	cause := errors.New("dial tcp 10.0.0.7:5432: refused")
 

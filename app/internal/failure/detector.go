@@ -29,6 +29,8 @@ type Detector struct {
 
 	canaryCheckAt time.Time // when a canary may fail; zero: none is unusual
 
+	// mu is taken under the lock of the cache, which calls WorkerCached, and the lock of
+	// the membership is taken under mu. Who holds mu never calls the cache.
 	mu     sync.Mutex
 	health map[string]*health // by worker
 }

@@ -16,7 +16,6 @@ import (
 
 // counts counts the migrations under way.
 type counts struct {
-	limits   Limits
 	total    int
 	byWorker map[string]int // by the worker that they leave
 }
@@ -25,7 +24,7 @@ type counts struct {
 // room burdens nobody. A stuck migration counts at its worker alone, as long as its
 // session is there.
 func (m *Migrator) count(open []*domain.Migration) *counts {
-	c := &counts{limits: m.limits, byWorker: make(map[string]int)}
+	c := &counts{byWorker: make(map[string]int)}
 	since := m.runningSince.update(open, m.Now())
 	for _, o := range open {
 		waitsForRoom := o.Kind == domain.MigrationByFailover && o.ToWorker == ""
@@ -46,9 +45,9 @@ func (c *counts) add(worker string) {
 	c.byWorker[worker]++
 }
 
-// isFull reports whether no further session may leave the worker for now.
-func (c *counts) isFull(worker string) bool {
-	return c.total >= c.limits.Total || c.byWorker[worker] >= c.limits.PerWorker
+// isFull reports whether the limits let no further session leave the worker for now.
+func (c *counts) isFull(worker string, l Limits) bool {
+	return c.total >= l.Total || c.byWorker[worker] >= l.PerWorker
 }
 
 // runningSince knows when this replica first saw each running migration. When it began
@@ -154,7 +153,7 @@ func (m *Migrator) nextToMove(open []*domain.Migration, waiting []*fleet.Assignm
 	})
 	c := m.count(open)
 	for _, a := range waiting {
-		if !c.isFull(a.WorkerID) && (a.Attempts == 0 || !now.Before(a.DueAt)) {
+		if !c.isFull(a.WorkerID, m.limits) && (a.Attempts == 0 || !now.Before(a.DueAt)) {
 			ids = append(ids, a.SessionID)
 			c.add(a.WorkerID)
 		}

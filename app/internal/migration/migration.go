@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"sync"
@@ -35,6 +36,9 @@ type Limits struct {
 	PerWorker int // that leave one worker
 	Total     int // in the whole fleet
 }
+
+// unlimited admits every migration.
+var unlimited = Limits{PerWorker: math.MaxInt, Total: math.MaxInt}
 
 // Migrator admits and starts migrations. It is safe for concurrent use, except for
 // Admit, which one goroutine calls.
@@ -73,10 +77,19 @@ func (m *Migrator) Detach(ctx context.Context, tx *txn.Tx, s *domain.Session, ki
 }
 
 // Start lets a session leave its worker, which is draining or which the session's
-// migration leaves, if the limits admit it and a worker has room for it. With
-// skipLimits it does not wait for admission. isStarted reports whether the session has
-// more to do now.
-func (m *Migrator) Start(ctx context.Context, s *domain.Session, skipLimits bool) (isStarted bool, err error) {
+// migration leaves, if the limits admit it and a worker has room for it. isStarted
+// reports whether the session has more to do now.
+func (m *Migrator) Start(ctx context.Context, s *domain.Session) (isStarted bool, err error) {
+	return m.start(ctx, s, m.limits)
+}
+
+// StartUnlimited starts as Start does, and does not wait for admission: its worker is
+// being removed. The migration counts all the same.
+func (m *Migrator) StartUnlimited(ctx context.Context, s *domain.Session) (isStarted bool, err error) {
+	return m.start(ctx, s, unlimited)
+}
+
+func (m *Migrator) start(ctx context.Context, s *domain.Session, limits Limits) (isStarted bool, err error) {
 	req, err := m.sync.PlacementRequest(ctx, s, []string{s.WorkerID})
 	if err != nil {
 		return false, err
@@ -97,7 +110,7 @@ func (m *Migrator) Start(ctx context.Context, s *domain.Session, skipLimits bool
 		if err != nil {
 			return nil, err
 		}
-		isFull := !skipLimits && m.count(open).isFull(current.WorkerID)
+		isFull := m.count(open).isFull(current.WorkerID, limits)
 		canPlace := hasRoom
 		if current.MigrationTargetID != "" {
 			target, err := m.checkTarget(ctx, tx, current, req, open)

@@ -69,7 +69,7 @@ func (f *fixture) migrate(sessionID, target string) {
 // start starts the move of a session.
 func (f *fixture) start(t *testing.T, sessionID string) bool {
 	t.Helper()
-	started, err := f.migrator.Start(context.Background(), f.Session(sessionID), false)
+	started, err := f.migrator.Start(context.Background(), f.Session(sessionID))
 	require.NoError(t, err)
 	return started
 }
@@ -110,7 +110,7 @@ func TestStart_LimitOfTheFleetReached_SessionWaits(t *testing.T) {
 	require.True(t, f.start(t, "w2-0"))
 	require.False(t, f.start(t, "w2-1"))
 
-	started, err := f.migrator.Start(context.Background(), f.Session("w2-1"), true)
+	started, err := f.migrator.StartUnlimited(context.Background(), f.Session("w2-1"))
 	require.NoError(t, err)
 	require.True(t, started, "the removal of a worker does not wait")
 }
@@ -144,7 +144,7 @@ func TestStart_SessionHasChanged_DoesNothing(t *testing.T) {
 	f.drain("w1")
 	read := f.Session("w1-0")
 	f.Change("w1-0", func(s *domain.Session) { s.Disconnect(f.Now()) })
-	started, err := f.migrator.Start(context.Background(), read, false)
+	started, err := f.migrator.Start(context.Background(), read)
 	require.NoError(t, err)
 	require.False(t, started)
 	require.Equal(t, domain.CommandDisconnect, f.Session("w1-0").Command)

@@ -194,6 +194,23 @@ func TestSession_WorkerDrains_MovesToAnotherWorker(t *testing.T) {
 	require.Equal(t, "w2", s.WorkerID)
 }
 
+func TestEvacuate_LimitsOfMigrationsReached_DoesNotWait(t *testing.T) {
+	r := newFixture(t)
+	ids := []string{"s1", "s2", "s3", "s4", "s5"} // four may leave at once
+	for _, id := range ids {
+		r.AddConnected(r.user, id, "w1")
+	}
+	r.ChangeWorkerRow("w1", func(w *domain.Worker) { w.Drain("d1", r.Now()) })
+	r.Gateway.Fail(ports.WorkerTimedOut)
+	for _, id := range ids {
+		r.reconcile(t, id)
+	}
+	require.Equal(t, domain.CommandNone, r.Session("s5").Command)
+
+	require.Error(t, r.reconciler.Evacuate(context.Background(), "s5"))
+	require.Equal(t, domain.CommandMove, r.Session("s5").Command)
+}
+
 func TestSession_RestartOfASessionTheWorkerLacks_StartsIt(t *testing.T) {
 	r := newFixture(t)
 	r.AddConnected(r.user, "s1", "w1")

@@ -165,7 +165,10 @@ func (r *Reconciler) executeStep(ctx context.Context, s *domain.Session, w *doma
 	case domain.StepCall:
 		return r.call(ctx, s, w)
 	case domain.StepStopForMove:
-		return r.migrator.Start(ctx, s, m == skipLimits)
+		if m == skipLimits {
+			return r.migrator.StartUnlimited(ctx, s)
+		}
+		return r.migrator.Start(ctx, s)
 	}
 	return true, r.recordStep(ctx, s, step)
 }

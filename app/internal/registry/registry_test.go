@@ -178,6 +178,7 @@ func TestRegister_EndpointOfAnotherWorker_IsRefused(t *testing.T) {
 	f := newFixture(t)
 	f.AddWorker("worker-1", 50)
 	require.Equal(t, domain.CodeWorkerConflict, f.registerCode(domain.Registration{WorkerID: "worker-2", Endpoint: "http://worker-1:1"}))
+	require.Empty(t, f.Gateway.Calls("health"))
 }
 
 func TestRegister_OwnTokenOfAWorker_RegistersWhatIsRecordedAlone(t *testing.T) {

@@ -3,7 +3,8 @@
 // Every change of a session drags others with it: the slot of its worker, the number
 // of live sessions of its user, the progress of its migration, the events of the
 // outbox. [Tx.SaveSession] changes all of them in the same transaction. No part of
-// the core puts a session or an assigned worker into the store in another way.
+// the core puts a session into the store in another way. A worker has one exception: a
+// heartbeat without news renews its row alone, and no observer learns of it.
 //
 //	Writer.Transact(fn)
 //	   ├─ Store.Update: fn(tx)            rows and events, retried after a conflict
