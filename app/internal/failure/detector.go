@@ -14,6 +14,8 @@ import (
 	"github.com/switchyard-wa/switchyard/domain"
 )
 
+const retryAfterError = time.Second
+
 // Detector finds workers that are down. It is safe for concurrent use, except for
 // Check and EvaluateCanaries, which one goroutine calls.
 type Detector struct {
@@ -178,6 +180,7 @@ func (d *Detector) dueChecks(now time.Time) (due dueChecks) {
 
 // nextCheckAt returns when the next worker is due, or the zero time.
 func (d *Detector) nextCheckAt() (next time.Time) {
+	now := d.Now()
 	isProbing := !d.probesStopped.Load()
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -186,7 +189,10 @@ func (d *Detector) nextCheckAt() (next time.Time) {
 			continue
 		}
 		at := h.heartbeatDeadline(d.Timing)
-		if isProbing && !h.isProbing && h.probes.NextAt.Before(at) {
+		switch {
+		case !now.Before(at):
+			at = recheckSilenceAt(at, now)
+		case isProbing && !h.isProbing && h.probes.NextAt.Before(at):
 			at = h.probes.NextAt
 		}
 		if next.IsZero() || at.Before(next) {
@@ -194,6 +200,16 @@ func (d *Detector) nextCheckAt() (next time.Time) {
 		}
 	}
 	return next
+}
+
+// recheckSilenceAt returns when to look again at a silent worker that this replica did not
+// mark down: when the takeover delay is over, or a second later if the store was
+// unreachable.
+func recheckSilenceAt(deadline, now time.Time) time.Time {
+	if takeover := deadline.Add(membership.TakeoverDelay); takeover.After(now) {
+		return takeover
+	}
+	return now.Add(retryAfterError)
 }
 
 // heartbeatDeadline returns when the worker counts as silent, by our clock. The time

@@ -54,8 +54,9 @@ func TestCheck_SilentWorkerOfAnotherReplica_IsMarkedDownTwoSecondsLater(t *testi
 	coretest.Exchange(t, owner.Core, other.Core) // 4 s, of which the first check uses none
 	owner.Clock.Advance(-4 * time.Second)
 
-	other.check(t)
+	next := other.check(t)
 	require.True(t, other.Worker("w1").Online, "it is its owner's to mark down")
+	require.Equal(t, 2*time.Second, next.Sub(other.Now()), "no pass is wasted before")
 	owner.Clock.Advance(2 * time.Second)
 	other.check(t)
 	require.Equal(t, domain.DownHeartbeatTimeout, other.Worker("w1").DownReason)
