@@ -58,13 +58,15 @@ func NewHandler(ctx context.Context, o *orchestrator.Orchestrator, store *backen
 		return nil, err
 	}
 	if c.JWTSecret == "" {
-		if c.JWTSecret, err = storedSecret(ctx, store, store.Random(), settingJWTSecret); err != nil {
+		c.JWTSecret, err = storedSecret(ctx, store, store.Random(), settingJWTSecret)
+		if err != nil {
 			return nil, err
 		}
 	}
 	cfg := Config{Log: c.Log, ResetURL: c.ResetURL}
 	h := &Handler{log: c.Log}
-	if h.Accounts, err = newAccounts(cfg, store, passwords, c.JWTSecret, c.Mailer, o.Users.ApplyChange); err != nil {
+	h.Accounts, err = newAccounts(cfg, store, passwords, c.JWTSecret, c.Mailer, o.Users.ApplyChange)
+	if err != nil {
 		return nil, err
 	}
 	var tokens *httpapi.WorkerTokens
