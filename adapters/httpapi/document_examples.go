@@ -17,7 +17,7 @@ var failureMessages = map[domain.Code]string{
 	domain.CodeInsufficientPermission: "This needs an administrator; ask one to do it or to change your role",
 	domain.CodeAccountDeactivated:     "This account is deactivated; ask an administrator to activate it",
 	domain.CodeNotFound:               "There is no QR code; connect the session to get one",
-	domain.CodeUserNotFound:           "There is no such user",
+	domain.CodeUserNotFound:           "User not found",
 	domain.CodeSessionNotFound:        "Session not found",
 	domain.CodeWorkerNotFound:         "Worker not found; register again",
 	domain.CodeMessageNotFound:        "Message not found",

@@ -121,7 +121,117 @@ func isIndex(s string) bool {
 	return s != ""
 }
 
-// An inspector walks a body along its schema.
+// decodeKnown decodes the members of a body that its schema knows, for validation. It
+// skips all others, and the items of a list beyond one more than are allowed: what a
+// client adds to a body costs no memory.
+func decodeKnown(body []byte, s *huma.Schema, registry huma.Registry) (any, error) {
+	dec := jsontext.NewDecoder(bytes.NewReader(body))
+	v, err := decodeValue(dec, s, registry)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := dec.ReadToken(); !errors.Is(err, io.EOF) {
+		return nil, errTrailing
+	}
+	return v, nil
+}
+
+var errTrailing = errors.New("httpapi: something follows the body")
+
+func decodeValue(dec *jsontext.Decoder, s *huma.Schema, registry huma.Registry) (any, error) {
+	s = resolve(s, registry)
+	switch dec.PeekKind() {
+	case jsontext.KindBeginObject:
+		return decodeObject(dec, s, registry)
+	case jsontext.KindBeginArray:
+		return decodeArray(dec, s, registry)
+	case jsontext.KindNumber:
+		raw, err := dec.ReadValue()
+		if err != nil {
+			return nil, err
+		}
+		n, _ := strconv.ParseFloat(string(raw), 64) // infinite beyond the range
+		return n, nil
+	}
+	token, err := dec.ReadToken()
+	if err != nil {
+		return nil, err
+	}
+	switch token.Kind() {
+	case jsontext.KindString:
+		return token.String(), nil
+	case jsontext.KindTrue, jsontext.KindFalse:
+		return token.Bool(), nil
+	}
+	return nil, nil
+}
+
+func decodeObject(dec *jsontext.Decoder, s *huma.Schema, registry huma.Registry) (any, error) {
+	members := make(map[string]any)
+	if s == nil {
+		return members, dec.SkipValue()
+	}
+	if _, err := dec.ReadToken(); err != nil {
+		return nil, err
+	}
+	for dec.PeekKind() == jsontext.KindString {
+		name, err := dec.ReadToken()
+		if err != nil {
+			return nil, err
+		}
+		text := name.String()
+		m := member(s, text)
+		if m == nil {
+			err = dec.SkipValue()
+		} else {
+			members[text], err = decodeValue(dec, m, registry)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	_, err := dec.ReadToken()
+	return members, err
+}
+
+func decodeArray(dec *jsontext.Decoder, s *huma.Schema, registry huma.Registry) (any, error) {
+	items := []any{}
+	if s == nil || s.Items == nil {
+		return items, dec.SkipValue()
+	}
+	if _, err := dec.ReadToken(); err != nil {
+		return nil, err
+	}
+	most := maxPlaces
+	if s.MaxItems != nil {
+		most = *s.MaxItems
+	}
+	for {
+		switch dec.PeekKind() {
+		case jsontext.KindEndArray, jsontext.KindInvalid:
+			_, err := dec.ReadToken()
+			return items, err
+		}
+		if len(items) > most {
+			if err := dec.SkipValue(); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		v, err := decodeValue(dec, s.Items, registry)
+		if err != nil {
+			return nil, err
+		}
+		items = append(items, v)
+	}
+}
+
+// maxPlaces bounds how many items of a list are looked at. A client hears of maxProblems
+// alone.
+const maxPlaces = 1000
+
+// An inspector walks a body along its schema. It skips whatever the schema does not
+// know, so the time grows with the length of the body alone.
 type inspector struct {
 	dec      *jsontext.Decoder
 	route    *route
@@ -142,18 +252,23 @@ func inspect(body []byte, r *route) (map[string]int, []*problem) {
 func (in *inspector) value(path string, s *huma.Schema) (given bool) {
 	in.places[clean(path, maxID)] = int(in.dec.InputOffset())
 	s = resolve(s, in.route.registry)
+	if s == nil {
+		isNull := in.dec.PeekKind() == jsontext.KindNull
+		_ = in.dec.SkipValue()
+		return !isNull
+	}
 	switch in.dec.PeekKind() {
 	case jsontext.KindBeginObject:
 		in.object(path, s)
 		return true
 	case jsontext.KindBeginArray:
-		var items *huma.Schema
-		if s != nil {
-			items = s.Items
-		}
 		_, _ = in.dec.ReadToken()
 		for i := 0; in.dec.PeekKind() != jsontext.KindEndArray && in.dec.PeekKind() != jsontext.KindInvalid; i++ {
-			in.value(path+"["+strconv.Itoa(i)+"]", items)
+			if s.Items == nil || i >= maxPlaces {
+				_ = in.dec.SkipValue()
+				continue
+			}
+			in.value(path+"["+strconv.Itoa(i)+"]", s.Items)
 		}
 		_, _ = in.dec.ReadToken()
 		return true
@@ -162,7 +277,7 @@ func (in *inspector) value(path string, s *huma.Schema) (given bool) {
 		return false
 	}
 	raw, _ := in.dec.ReadValue()
-	return string(raw) != `""` || s == nil || s.Type != huma.TypeString || s.MinLength == nil || *s.MinLength == 0
+	return string(raw) != `""` || s.Type != huma.TypeString || s.MinLength == nil || *s.MinLength == 0
 }
 
 func (in *inspector) object(path string, s *huma.Schema) {
@@ -174,18 +289,24 @@ func (in *inspector) object(path string, s *huma.Schema) {
 			return
 		}
 		name := token.String()
+		known, m := in.route.strict[s], member(s, name)
+		isUnknown := known != nil && !slices.Contains(known, name)
+		if m == nil && !isUnknown || len(in.problems) >= maxProblems {
+			_ = in.dec.SkipValue()
+			continue
+		}
 		field := name
 		if path != "" {
 			field = path + "." + name
 		}
-		if known := in.route.strict[s]; known != nil && !slices.Contains(known, name) {
+		if isUnknown {
 			in.add(unknown, field, fmt.Sprintf("%s cannot be given here; use %s", clean(field, maxID), listed(known)))
 		}
-		given[name] = in.value(field, member(s, name))
+		given[name] = in.value(field, m)
 	}
 	_, _ = in.dec.ReadToken()
-	if s == nil {
-		return
+	if len(in.problems) >= maxProblems {
+		return // whatever else is wrong, the client does not hear of it
 	}
 	for _, name := range s.Required {
 		if given[name] {

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -62,7 +63,7 @@ func newSurface(table []route) *surface {
 func (s *surface) serve(c *requestContext) {
 	r := c.rewrite()
 	var match mux.RouteMatch
-	router := s.routers[segment(r.URL.Path)]
+	router := s.routers[segment(r.URL.EscapedPath())]
 	if router == nil || !router.Match(r, &match) || match.Handler == nil {
 		c.fail(errNoRoute(c.r))
 		return
@@ -148,13 +149,40 @@ func (c *requestContext) rewrite() *http.Request {
 	}
 	path, raw := canonicalPath(r.URL.Path), r.URL.RawPath
 	if raw != "" {
-		raw = canonicalPath(raw)
+		// An escaped slash separates no segments: the path follows from the raw one.
+		raw = canonicalPath(unescapeUnreserved(raw))
+		path, _ = url.PathUnescape(raw) // it was valid before
 	}
 	if path != r.URL.Path || raw != r.URL.RawPath {
 		u := url.URL{Path: path, RawPath: raw, RawQuery: r.URL.RawQuery}
 		r.URL = &u
 	}
 	return r
+}
+
+// unescapeUnreserved decodes escaped letters, digits and the marks that RFC 3986 calls
+// unreserved: with and without the escape they mean the same.
+func unescapeUnreserved(raw string) string {
+	if !strings.Contains(raw, "%") {
+		return raw
+	}
+	var b strings.Builder
+	for i := 0; i < len(raw); i++ {
+		if raw[i] == '%' && i+2 < len(raw) {
+			c, err := strconv.ParseUint(raw[i+1:i+3], 16, 8)
+			if err == nil && isUnreserved(byte(c)) {
+				b.WriteByte(byte(c))
+				i += 2
+				continue
+			}
+		}
+		b.WriteByte(raw[i])
+	}
+	return b.String()
+}
+
+func isUnreserved(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("-._~", c) >= 0
 }
 
 func canonicalPath(path string) string {

@@ -172,8 +172,8 @@ func (c *requestContext) invalid(details []*huma.ErrorDetail) error {
 
 // validate returns what huma finds wrong with a body that it did not validate.
 func (c *requestContext) validate(body []byte) []*huma.ErrorDetail {
-	var parsed any
-	if err := unmarshal(body, &parsed); err != nil {
+	parsed, err := decodeKnown(body, c.route.schema, c.route.registry)
+	if err != nil {
 		return []*huma.ErrorDetail{{Location: "body", Message: err.Error()}}
 	}
 	path, result := huma.NewPathBuffer(nil, 0), new(huma.ValidateResult)

@@ -92,3 +92,65 @@ func TestMessages_SayWhatToDo(t *testing.T) {
 	got, _ = ask(t, "DELETE", "/api/v1/workers/worker-1?force=maybe", adminToken, "")
 	assert.Equal(t, "force must be true or false", got.Error.Message)
 }
+
+// The work on a body does not grow with what a client adds to it: members that no
+// schema knows are skipped as they are.
+func TestInspect_UnknownMembers_AreSkipped(t *testing.T) {
+	long, list := strings.Repeat("k", 1000), strings.Repeat("1,", 1000)+"1"
+	login, send := routeOf(t, "login"), routeOf(t, "send")
+	for _, body := range []string{
+		`{"email":"ada@example.com","password":"pw","` + long + `":[` + list + `]}`,
+		`{"email":"ada@example.com","password":"pw","a":` + strings.Repeat(`{"a":`, 500) + `[` + list + `]` + strings.Repeat(`}`, 500) + `}`,
+		`{"email":"ada@example.com","password":"pw","a":` + strings.Repeat(`[`, 500) + list + strings.Repeat(`]`, 500) + `}`,
+	} {
+		places, problems := inspect([]byte(body), login)
+		assert.Len(t, places, 3, "the body, email and password")
+		assert.Empty(t, problems)
+	}
+
+	v, err := decodeKnown([]byte(`{"to":"6289999999999","x":[{},{}],"poll":{"question":"q","options":["`+strings.Repeat(`a","`, 5000)+`a"]}}`), send.schema, send.registry)
+	require.NoError(t, err)
+	assert.NotContains(t, v, "x")
+	options := v.(map[string]any)["poll"].(map[string]any)["options"]
+	assert.Len(t, options, maxPlaces+1)
+}
+
+func TestDecodeKnown_Malformed_IsRefused(t *testing.T) {
+	send := routeOf(t, "send")
+	for _, body := range []string{``, `{`, `{"to":`, `{"to":"1"`, `{"to":"1"} x`, `{"x":[1,}`, `{"to":"1","to":"2"}`, "{\"to\":\"\xff\"}", `{"poll":{"options":[`} {
+		_, err := decodeKnown([]byte(body), send.schema, send.registry)
+		assert.Error(t, err, body)
+	}
+}
+
+func routeOf(t *testing.T, id string) *route {
+	t.Helper()
+	for _, r := range theSurface().routes {
+		if r.id == id {
+			return r
+		}
+	}
+	require.Fail(t, "there is no route "+id)
+	return nil
+}
+
+// An escaped slash separates no segments; other escapes mean what they stand for.
+func TestRouter_EscapedPaths_AreReadAsWritten(t *testing.T) {
+	for path, status := range map[string]int{
+		"/api/v1%2Fsessions":         http.StatusNotFound,
+		"/api/v1%2fadmin%2Fusers":    http.StatusNotFound,
+		"/api%2Fsessions":            http.StatusNotFound,
+		"/api%2Fv1%2Fsessions":       http.StatusNotFound,
+		"/%61pi/v1/sessions":         http.StatusOK,
+		"/api/%73essions":            http.StatusOK,
+		"/api/v1/sessions/%73upport": http.StatusOK,
+		"/api/v1/sessions/a%2Fb":     http.StatusOK,
+	} {
+		s := &stub{}
+		got := serveUnchecked(t, New(config(s)), request("GET", path, userToken, ""))
+		assert.Equal(t, status, got.Code, path)
+		if path == "/api/v1/sessions/a%2Fb" {
+			assert.Equal(t, "a/b", s.last)
+		}
+	}
+}
