@@ -101,7 +101,7 @@ type Worker struct {
 	DownAt        time.Time
 	FailoverAt    time.Time // when other workers may receive its sessions
 
-	CPU, Memory       float64 // percent, 0–100; negative: unknown
+	CPU, Memory       float64 // percent in use, 0–100; negative: unknown
 	Uptime            time.Duration
 	MessageCount      int64
 	ReportedBreakdown *Breakdown // the worker's own count; nil if it sent none
@@ -210,7 +210,7 @@ type Heartbeat struct {
 	Sessions       []Report   // the sessions that the worker lists, if any
 	IsFullSnapshot bool       // Sessions is complete: the worker does not have any other session
 	Breakdown      *Breakdown // the worker's own count; nil: not stated
-	CPU, Memory    float64    // percent; negative: not stated
+	CPU, Memory    float64    // percent in use; negative: not stated
 	Uptime         time.Duration
 	MessageCount   int64 // negative: not stated
 	Capacity       int   // 0: not stated
@@ -335,7 +335,7 @@ type LoadSample struct {
 	WorkerID    string
 	At          time.Time
 	Sessions    int     // slots used
-	CPU, Memory float64 // percent; negative: unknown
+	CPU, Memory float64 // percent in use; negative: unknown
 }
 
 // Probes is the state of the health probes of one worker. The zero value is ready.
