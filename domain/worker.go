@@ -312,17 +312,14 @@ func (w *Worker) Activate(now time.Time) {
 // arrives. With a lease, the lease and the allowance for clock drift must end first. Without a lease,
 // the limit is three missed heartbeats, at most 90 s.
 //
-// watchedSince is the time from which this replica could receive the worker's heartbeats. The wait
-// begins no earlier: a control plane that was itself away blames no worker.
-func (w *Worker) HeartbeatDeadline(t Timing, watchedSince time.Time) time.Time {
-	last := w.LastHeartbeat
-	if watchedSince.After(last) {
-		last = watchedSince
-	}
+// heardAt is when this replica learned of the latest heartbeat, by its own clock, or when it began to
+// watch the worker, if that is later. A control plane that was itself away blames no worker.
+// LastHeartbeat does not count: it is by the clock of the replica that received the heartbeat.
+func (w *Worker) HeartbeatDeadline(t Timing, heardAt time.Time) time.Time {
 	if w.Supports(CapLease) {
-		return last.Add(t.Lease + t.Drift)
+		return heardAt.Add(t.Lease + t.Drift)
 	}
-	return last.Add(min(3*w.Interval, t.MaxHeartbeatTimeout))
+	return heardAt.Add(min(3*w.Interval, t.MaxHeartbeatTimeout))
 }
 
 // event returns an event of the worker.
