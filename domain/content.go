@@ -212,8 +212,15 @@ func (a *Action) Validate() error {
 		chat = "to"
 	}
 	if !(a.Type == ActionRead && a.JID != "" && a.Phone == "") {
-		_, err := ParseRecipient(a.Phone)
+		_, err := a.parseChat(a.Phone)
 		p.Check(chat, err)
+	}
+	if a.JID != "" {
+		_, err := a.parseChat(a.JID)
+		p.Check("jid", err)
+	}
+	if a.MessageKey != nil {
+		a.MessageKey.validate(&p)
 	}
 	if a.Type != ActionTypingStart && a.Type != ActionTypingStop {
 		p.text("messageId", a.MessageID, 1, 255)
@@ -225,19 +232,66 @@ func (a *Action) Validate() error {
 		if a.Emoji != "" && !isOneEmoji(a.Emoji) {
 			p.Add("emoji", "Emoji must be one emoji, or empty to remove the reaction")
 		}
-	case ActionRead:
-		if a.JID != "" {
-			_, err := ParseRecipient(a.JID)
-			p.Check("jid", err)
-		}
-		if a.MessageKey != nil && (a.MessageKey.ID == "" || a.MessageKey.RemoteJID == "") {
-			p.Add("messageKey", "Message key needs remoteJid and id")
-		}
-	case ActionDelete, ActionUnsend, ActionStar, ActionUnstar, ActionSeen, ActionTypingStart, ActionTypingStop:
+	case ActionRead, ActionDelete, ActionUnsend, ActionStar, ActionUnstar, ActionSeen, ActionTypingStart, ActionTypingStop:
 	default:
 		p.Add("action", "Action must be one of delete, unsend, star, unstar, edit, reaction, read, seen, typing_start, typing_stop")
 	}
 	return p.Err()
+}
+
+// parseChat returns the address of the action's chat. A message can be marked as read wherever one
+// arrives. Everything else happens in chats to which the session can send.
+func (a *Action) parseChat(raw string) (JID, error) {
+	if a.Type == ActionRead || a.Type == ActionSeen {
+		return ParseChat(raw)
+	}
+	return ParseRecipient(raw)
+}
+
+// validate checks the key.
+func (k *MessageKey) validate(p *Problems) {
+	if k.ID == "" || k.RemoteJID == "" {
+		p.Add("messageKey", "Message key needs remoteJid and id")
+		return
+	}
+	_, err := ParseChat(k.RemoteJID)
+	p.Check("messageKey.remoteJid", err)
+	p.text("messageKey.id", k.ID, 1, 255)
+	if k.Participant != "" {
+		_, err := ParseRecipient(k.Participant)
+		p.Check("messageKey.participant", err)
+	}
+}
+
+// NormalizeAddresses returns the action with a JID in every field that names a chat or a person:
+// Phone, JID and the addresses of the message key. An empty Phone becomes JID. An address that
+// [Action.Validate] refuses is [Invalid].
+func (a *Action) NormalizeAddresses() (Action, error) {
+	type address struct {
+		field *string
+		parse func(string) (JID, error)
+	}
+	out := *a
+	if out.Phone == "" {
+		out.Phone = out.JID
+	}
+	addresses := []address{{&out.Phone, a.parseChat}, {&out.JID, a.parseChat}}
+	if a.MessageKey != nil {
+		key := *a.MessageKey
+		out.MessageKey = &key
+		addresses = append(addresses, address{&key.RemoteJID, ParseChat}, address{&key.Participant, ParseRecipient})
+	}
+	for _, to := range addresses {
+		if *to.field == "" && to.field != &out.Phone {
+			continue // optional
+		}
+		jid, err := to.parse(*to.field)
+		if err != nil {
+			return Action{}, err
+		}
+		*to.field = string(jid)
+	}
+	return out, nil
 }
 
 // isOneEmoji reports whether s is displayed as one emoji: a symbol with its modifiers, a joined

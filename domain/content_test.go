@@ -219,37 +219,71 @@ func TestActionValidate_Action_ProblemsByField(t *testing.T) {
 		a    domain.Action
 		want string
 	}{
-		"delete":              {do(domain.ActionDelete, nil), ""},
-		"unsend":              {do(domain.ActionUnsend, nil), ""},
-		"star":                {do(domain.ActionStar, nil), ""},
-		"unstar":              {do(domain.ActionUnstar, nil), ""},
-		"seen":                {do(domain.ActionSeen, nil), ""},
-		"typing":              {do(domain.ActionTypingStart, func(a *domain.Action) { a.MessageID = "" }), ""},
-		"typing no more":      {do(domain.ActionTypingStop, func(a *domain.Action) { a.MessageID = "" }), ""},
-		"edit":                {do(domain.ActionEdit, func(a *domain.Action) { a.NewText = "new" }), ""},
-		"read":                {do(domain.ActionRead, nil), ""},
-		"read, by JID":        {do(domain.ActionRead, func(a *domain.Action) { a.Phone, a.JID = "", "120363025246125486@g.us" }), ""},
-		"read, by key":        {do(domain.ActionRead, key("6281234567890@s.whatsapp.net", "3EB0")), ""},
-		"delete of nothing":   {do(domain.ActionDelete, nothing), "phone messageId"},
-		"seen of nothing":     {do(domain.ActionSeen, nothing), "to messageId"},
-		"typing to nobody":    {do(domain.ActionTypingStart, nothing), "to"},
-		"edit of nothing":     {do(domain.ActionEdit, nothing), "phone messageId newText"},
-		"edit to nothing":     {do(domain.ActionEdit, func(a *domain.Action) { a.NewText = "  " }), "newText"},
-		"edit to too much":    {do(domain.ActionEdit, func(a *domain.Action) { a.NewText = strings.Repeat("x", 4097) }), "newText"},
-		"read of nothing":     {do(domain.ActionRead, nothing), "phone messageId"},
-		"read, bad JID, key":  {do(domain.ActionRead, func(a *domain.Action) { key("", "")(a); a.Phone, a.JID = "", "x@y" }), "jid messageKey"},
-		"read, both bad":      {do(domain.ActionRead, func(a *domain.Action) { a.Phone, a.JID = "x", "y" }), "phone jid"},
-		"read, half a key":    {do(domain.ActionRead, key("6281234567890@s.whatsapp.net", "")), "messageKey"},
-		"a long id":           {do(domain.ActionStar, func(a *domain.Action) { a.MessageID = long }), "messageId"},
-		"a JID is no phone":   {do(domain.ActionStar, func(a *domain.Action) { a.Phone, a.JID = "", "6281234567890@s.whatsapp.net" }), "phone"},
-		"no action":           {do("", nil), "action"},
-		"an unknown one":      {do("explode", nothing), "phone messageId action"},
-		"reaction":            {do(domain.ActionReaction, func(a *domain.Action) { a.Emoji = "👍" }), ""},
-		"reaction removed":    {do(domain.ActionReaction, nil), ""},
-		"reaction in words":   {do(domain.ActionReaction, func(a *domain.Action) { nothing(a); a.Emoji = "ok" }), "phone messageId emoji"},
-		"emoji of no concern": {do(domain.ActionStar, func(a *domain.Action) { a.Emoji = "ok" }), ""},
+		"delete":                {do(domain.ActionDelete, nil), ""},
+		"unsend":                {do(domain.ActionUnsend, nil), ""},
+		"star":                  {do(domain.ActionStar, nil), ""},
+		"unstar":                {do(domain.ActionUnstar, nil), ""},
+		"seen":                  {do(domain.ActionSeen, nil), ""},
+		"typing":                {do(domain.ActionTypingStart, func(a *domain.Action) { a.MessageID = "" }), ""},
+		"typing no more":        {do(domain.ActionTypingStop, func(a *domain.Action) { a.MessageID = "" }), ""},
+		"edit":                  {do(domain.ActionEdit, func(a *domain.Action) { a.NewText = "new" }), ""},
+		"read":                  {do(domain.ActionRead, nil), ""},
+		"read, by JID":          {do(domain.ActionRead, func(a *domain.Action) { a.Phone, a.JID = "", "120363025246125486@g.us" }), ""},
+		"read, by key":          {do(domain.ActionRead, key("6281234567890@s.whatsapp.net", "3EB0")), ""},
+		"delete of nothing":     {do(domain.ActionDelete, nothing), "phone messageId"},
+		"seen of nothing":       {do(domain.ActionSeen, nothing), "to messageId"},
+		"typing to nobody":      {do(domain.ActionTypingStart, nothing), "to"},
+		"edit of nothing":       {do(domain.ActionEdit, nothing), "phone messageId newText"},
+		"edit to nothing":       {do(domain.ActionEdit, func(a *domain.Action) { a.NewText = "  " }), "newText"},
+		"edit to too much":      {do(domain.ActionEdit, func(a *domain.Action) { a.NewText = strings.Repeat("x", 4097) }), "newText"},
+		"read of nothing":       {do(domain.ActionRead, nothing), "phone messageId"},
+		"read, bad JID, key":    {do(domain.ActionRead, func(a *domain.Action) { key("", "")(a); a.Phone, a.JID = "", "x@y" }), "jid messageKey"},
+		"read, both bad":        {do(domain.ActionRead, func(a *domain.Action) { a.Phone, a.JID = "x", "y" }), "phone jid"},
+		"read, status":          {do(domain.ActionRead, func(a *domain.Action) { a.Phone = "status@broadcast"; key("status@broadcast", "3EB0")(a) }), ""},
+		"star in a broadcast":   {do(domain.ActionStar, func(a *domain.Action) { a.Phone = "status@broadcast" }), "phone"},
+		"bad chat in the key":   {do(domain.ActionStar, key("x@y", "3EB0")), "messageKey.remoteJid"},
+		"bad author":            {do(domain.ActionRead, func(a *domain.Action) { key(someone, "3EB0")(a); a.MessageKey.Participant = "Ann" }), "messageKey.participant"},
+		"JID of another action": {do(domain.ActionStar, func(a *domain.Action) { a.JID = "x@y" }), "jid"},
+		"read, half a key":      {do(domain.ActionRead, key("6281234567890@s.whatsapp.net", "")), "messageKey"},
+		"a long id":             {do(domain.ActionStar, func(a *domain.Action) { a.MessageID = long }), "messageId"},
+		"a JID is no phone":     {do(domain.ActionStar, func(a *domain.Action) { a.Phone, a.JID = "", "6281234567890@s.whatsapp.net" }), "phone"},
+		"no action":             {do("", nil), "action"},
+		"an unknown one":        {do("explode", nothing), "phone messageId action"},
+		"reaction":              {do(domain.ActionReaction, func(a *domain.Action) { a.Emoji = "👍" }), ""},
+		"reaction removed":      {do(domain.ActionReaction, nil), ""},
+		"reaction in words":     {do(domain.ActionReaction, func(a *domain.Action) { nothing(a); a.Emoji = "ok" }), "phone messageId emoji"},
+		"emoji of no concern":   {do(domain.ActionStar, func(a *domain.Action) { a.Emoji = "ok" }), ""},
 	} {
 		require.Equal(t, strings.Fields(c.want), append([]string{}, fieldsOf(t, c.a.Validate())...), name)
+	}
+}
+
+func TestActionNormalizeAddresses_AnyForm_JIDs(t *testing.T) {
+	const person, group = "84912345678@s.whatsapp.net", "120363025246125486@g.us"
+	for _, form := range []string{"84912345678", "+84 912-345-678", "84 (0)912345678", person, "84912345678:12@s.whatsapp.net", "84912345678@c.us"} {
+		a := domain.Action{
+			Type: domain.ActionEdit, MessageID: "3EB0", Phone: form, JID: form,
+			MessageKey: &domain.MessageKey{RemoteJID: form, ID: "3EB0", Participant: form},
+		}
+		before, key := a, *a.MessageKey
+		got, err := a.NormalizeAddresses()
+		require.NoError(t, err, form)
+		require.Equal(t, domain.Action{
+			Type: domain.ActionEdit, MessageID: "3EB0", Phone: person, JID: person,
+			MessageKey: &domain.MessageKey{RemoteJID: person, ID: "3EB0", Participant: person},
+		}, got)
+		require.Equal(t, before, a)
+		require.Equal(t, key, *a.MessageKey, "the original is unchanged")
+	}
+	got, err := (&domain.Action{Type: domain.ActionRead, JID: group, MessageKey: &domain.MessageKey{RemoteJID: group}}).NormalizeAddresses()
+	require.NoError(t, err)
+	require.Equal(t, domain.Action{Type: domain.ActionRead, Phone: group, JID: group, MessageKey: &domain.MessageKey{RemoteJID: group}}, got)
+	for _, bad := range []domain.Action{
+		{Type: domain.ActionStar}, {Type: domain.ActionStar, Phone: "Ann"}, {Type: domain.ActionStar, Phone: group, JID: "x"},
+		{Type: domain.ActionStar, Phone: group, MessageKey: &domain.MessageKey{RemoteJID: "r"}},
+	} {
+		_, err := bad.NormalizeAddresses()
+		requireRefused(t, err, phoneMessage)
 	}
 }
 

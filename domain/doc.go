@@ -33,7 +33,8 @@
 //	heartbeat           A worker's periodic message that it is alive.
 //	lease               The time that a worker may run without an accepted heartbeat.
 //	probe               A health check that the control plane sends to a worker.
-//	down reason         Why a worker is offline: it crashed, timed out or unregistered.
+//	down reason         Why a worker is offline: CRASHED, SILENT (no heartbeat) or LEFT (unregistered).
+//	lost worker         A worker that is offline past its failover time, or was removed.
 //	failover            Placing the sessions of a lost worker on other workers.
 //	failover delay      The grace for a worker to return before its sessions move.
 //	recovery            A worker's restart of the sessions that are still assigned to it.
@@ -107,7 +108,7 @@
 // Workers report DISCONNECTED in the middle of a restart. The debounce of 5 s keeps such a report from
 // ending the session.
 //
-// A worker counts as lost at the following times ([DefaultTiming]):
+// A worker is marked down, and lost, at the following times ([DefaultTiming]):
 //
 //	observed                                          down reason   sessions move
 //	3 refused connections, no heartbeat since the 1st CRASHED       after the failover delay, 5 s

@@ -89,6 +89,7 @@ type Message struct {
 	Caption     string
 	Status      MessageStatus
 	Error       string
+	Unreported  bool // FAILED because its outcome was never reported
 	CreatedAt   time.Time
 	SentAt      time.Time
 	DeliveredAt time.Time
@@ -98,11 +99,14 @@ type Message struct {
 
 // TransitionTo moves the message to a status that was reported at a time, if that is forward. It
 // reports whether anything changed. A later status implies the earlier ones, so TransitionTo fills in
-// their missing times. The failure is recorded with FAILED only.
+// their missing times. The failure is recorded with FAILED only. DELIVERED and READ are evidence: they
+// also follow a failure that [Message.FailUnreported] assumed.
 func (m *Message) TransitionTo(to MessageStatus, at time.Time, failure string) bool {
-	if !to.Follows(m.Status) {
+	isReceipt := to == MessageDelivered || to == MessageRead
+	if !to.Follows(m.Status) && !(m.Unreported && isReceipt && m.Status == MessageFailed) {
 		return false
 	}
+	m.Unreported = false
 	m.Status = to
 	fill := func(t *time.Time) {
 		if t.IsZero() {
@@ -123,6 +127,16 @@ func (m *Message) TransitionTo(to MessageStatus, at time.Time, failure string) b
 		m.Error = failure
 	}
 	return true
+}
+
+// FailUnreported moves a PENDING message to FAILED because nobody reported its outcome in time. The
+// message may have been sent. It reports whether anything changed.
+func (m *Message) FailUnreported(at time.Time) bool {
+	if m.Status != MessagePending {
+		return false
+	}
+	m.Unreported = m.TransitionTo(MessageFailed, at, "its outcome was never reported")
+	return m.Unreported
 }
 
 // Location is the content of a location message, in degrees.
@@ -193,15 +207,16 @@ const (
 
 // MessageKey identifies a message the way WhatsApp does.
 type MessageKey struct {
-	RemoteJID string `json:"remoteJid"`
-	FromMe    bool   `json:"fromMe"`
-	ID        string `json:"id"`
+	RemoteJID   string `json:"remoteJid"` // the chat
+	FromMe      bool   `json:"fromMe"`
+	ID          string `json:"id"`
+	Participant string `json:"participant,omitempty"` // the author, in a group
 }
 
 // Action is an action that a user requests on a message or in a chat.
 type Action struct {
 	Type        ActionType
-	MessageID   string // WhatsApp's id
+	MessageID   string // WhatsApp's id, or ours until the message was looked up
 	Phone       string // the chat, as the user wrote it
 	ForEveryone bool
 	NewText     string

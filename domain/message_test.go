@@ -86,3 +86,31 @@ func TestMessageTransitionTo_Failure_RecordedAndFinal(t *testing.T) {
 	require.Equal(t, domain.Message{Status: domain.MessageFailed, SentAt: noon, Error: "number not on WhatsApp"}, *m)
 	require.False(t, m.TransitionTo(domain.MessageRead, noon, ""))
 }
+
+func TestMessageTransitionTo_ReceiptAfterUnreportedFailure_Settles(t *testing.T) {
+	for _, receipt := range []domain.MessageStatus{domain.MessageDelivered, domain.MessageRead} {
+		m := &domain.Message{Status: domain.MessagePending}
+		require.True(t, m.FailUnreported(noon))
+		require.Equal(t, domain.Message{Status: domain.MessageFailed, Unreported: true, Error: "its outcome was never reported"}, *m)
+		before := *m
+		for _, other := range []domain.MessageStatus{domain.MessagePending, domain.MessageSent, domain.MessageFailed} {
+			require.False(t, m.TransitionTo(other, noon, ""), other)
+			require.Equal(t, before, *m)
+		}
+		require.True(t, m.TransitionTo(receipt, noon.Add(time.Hour), ""))
+		require.Equal(t, receipt, m.Status)
+		require.False(t, m.Unreported)
+		require.Empty(t, m.Error)
+		require.Equal(t, noon.Add(time.Hour), m.SentAt)
+		require.False(t, m.TransitionTo(domain.MessageFailed, noon, ""))
+	}
+}
+
+func TestMessageFailUnreported_NotPending_Unchanged(t *testing.T) {
+	for _, status := range messageStatuses[1:] {
+		m := &domain.Message{Status: status, Error: "e"}
+		before := *m
+		require.False(t, m.FailUnreported(noon))
+		require.Equal(t, before, *m)
+	}
+}

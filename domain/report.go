@@ -143,7 +143,7 @@ func (s *Session) applyStatus(r Report, t Timing, now time.Time) []Event {
 func (s *Session) refreshData(r Report, now time.Time) Outcome {
 	before := *s
 	if r.Status == Connected {
-		s.PhoneNumber = first(r.PhoneNumber, s.PhoneNumber)
+		s.PhoneNumber = first(AccountPhone(r.PhoneNumber), s.PhoneNumber)
 		s.DisplayName = first(r.DisplayName, s.DisplayName)
 		if s.Status == Connected && !s.Confirmed {
 			s.markConfirmed()

@@ -337,6 +337,19 @@ func TestAssign_PairingPhone_KeptUntilConnected(t *testing.T) {
 	require.Empty(t, s.PairingPhone)
 }
 
+// Workers name the account in several forms. The session has one.
+func TestSessionApply_NumberWithDevice_DigitsStored(t *testing.T) {
+	for _, form := range []string{"6289999999999:12@s.whatsapp.net", "6289999999999.0:12@s.whatsapp.net", "6289999999999@c.us", "+62 899-9999-9999"} {
+		s := at(t, "CONNECTED")
+		s.apply(domain.Report{Status: domain.Connected, PhoneNumber: form})
+		require.Equal(t, "6289999999999", s.PhoneNumber, form)
+	}
+	s := at(t, "CONNECTED")
+	before := s.PhoneNumber
+	s.apply(domain.Report{Status: domain.Connected, PhoneNumber: "123456789012345:3@lid"})
+	require.Equal(t, before, s.PhoneNumber, "a hidden id is no number")
+}
+
 // A report of the present status refreshes data and causes no event.
 func TestSessionApply_SameStatus_DataRefreshed(t *testing.T) {
 	s := at(t, "CONNECTED").after(time.Minute)

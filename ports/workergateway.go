@@ -35,11 +35,12 @@ type Send struct {
 	Message         *domain.Outgoing
 }
 
-// Sent is a worker's response to a send.
+// Sent is a worker's response to a send. It has a WhatsAppID unless Status is FAILED.
 type Sent struct {
 	WhatsAppID string
-	Status     domain.MessageStatus // as far as the worker knows; usually SENT
+	Status     domain.MessageStatus // the worker's word: usually SENT, or PENDING while it is queued there
 	At         time.Time            // the worker's time; zero: not stated
+	Error      string               // why Status is FAILED, fit to show; empty: not stated
 }
 
 // WorkerGateway calls workers.
@@ -47,6 +48,7 @@ type Sent struct {
 // The implementation limits each call in time: 5 s for Health, 30 s otherwise. The context limits it
 // too. The implementation retries calls that are safe to repeat. It repeats a Send only if the first
 // try cannot have reached the worker, or if the worker has dedupe. Every failure is a *[WorkerError].
+// Addresses may come in any form of [domain.ParseChat]; the worker receives JIDs.
 //
 // Start, Restart, Disconnect, Logout and Delete name a generation, so a delayed call does no harm to a
 // newer one. A worker that knows generations executes a stop for that generation and all older ones,
@@ -77,18 +79,21 @@ const (
 	WorkerTimedOut                                   // the call may or may not be executed
 	WorkerConnectionLost                             // the connection ended during the call; the call may or may not be executed
 	WorkerBusy                                       // 429: the worker limits our calls; not executed
-	WorkerRejected                                   // another 4xx; not executed
+	WorkerRejected                                   // another 4xx in the protocol's error form; not executed
 	WorkerFailed                                     // a 5xx or an unusable response
 	WorkerCircuitOpen                                // not called: earlier calls kept failing
 	WorkerSessionNotFound                            // 404: the worker does not have the session
+	WorkerRouteMissing                               // 404 or 405: the worker does not know the call; it may be too old
 )
 
 // WorkerError is the failure of a call to a worker. Message is in plain words and contains no address.
 type WorkerError struct {
 	Failure WorkerFailure
 	Message string
+	Text    string        // the worker's own words, fit to show; empty: none
 	Status  int           // HTTP status; 0: no response
 	Retry   time.Duration // the wait that a busy worker requests; 0: not stated
+	NotSent bool          // the worker states that it did not execute the call
 	Err     error         // the cause, for the log
 }
 
@@ -106,8 +111,8 @@ func (e *WorkerError) Unwrap() error { return e.Err }
 // IsNotExecuted reports whether the worker certainly did not execute the call.
 func (e *WorkerError) IsNotExecuted() bool {
 	switch e.Failure {
-	case WorkerTimedOut, WorkerConnectionLost, WorkerFailed:
-		return false
+	case WorkerTimedOut, WorkerConnectionLost, WorkerFailed, WorkerRouteMissing:
+		return e.NotSent
 	}
 	return true
 }

@@ -12,8 +12,9 @@ func actionRoutes() []route {
 	acting := func(id, path, message, summary, description string) route {
 		return route{
 			id: id, method: post, path: path, tag: tagMessages, credential: apiKey, limit: perKey, message: message, summary: summary,
-			description: description + " Fails with SESSION_NOT_CONNECTED if the session is not connected, and with WORKER_TIMEOUT if the outcome is unknown.",
-			errors: []domain.Code{domain.CodeSessionNotFound, domain.CodeSessionNotConnected, domain.CodeInvalidState,
+			description: description + " Fails with SESSION_NOT_CONNECTED if the session is not connected, with MESSAGE_NOT_FOUND for an unknown id of ours, " +
+				"with RATE_LIMIT_EXCEEDED while the worker is busy, and with WORKER_TIMEOUT if the outcome is unknown.",
+			errors: []domain.Code{domain.CodeSessionNotFound, domain.CodeMessageNotFound, domain.CodeSessionNotConnected, domain.CodeInvalidState, domain.CodeRateLimit,
 				domain.CodeWorkerUnreachable, domain.CodeWorkerTimeout, domain.CodeWorkerCommunication, domain.CodeNoAvailableWorkers},
 		}
 	}
@@ -70,7 +71,7 @@ func actInChat[B actionBody](a *api, ctx context.Context, c *requestContext, in 
 
 // messageActionInput is the input of a route that acts on the message in the path.
 type messageActionInput[B actionBody] struct {
-	MessageID string `path:"messageId" doc:"The id by which WhatsApp knows the message" example:"3EB0C767D26B"`
+	MessageID string `path:"messageId" doc:"WhatsApp's id of the message, or ours" example:"3EB0C767D26B"`
 	Body      B
 	action    domain.Action
 }
@@ -109,7 +110,7 @@ func chatOf(a domain.Action) domain.JID {
 	if chat == "" {
 		chat = a.JID
 	}
-	jid, err := domain.ParseRecipient(chat)
+	jid, err := domain.ParseChat(chat)
 	if err != nil {
 		return ""
 	}
@@ -118,7 +119,7 @@ func chatOf(a domain.Action) domain.JID {
 
 type seenBody struct {
 	To        string `json:"to" minLength:"1" doc:"The chat: an international number or a JID" example:"6289999999999"`
-	MessageID string `json:"messageId" minLength:"1" doc:"The id by which WhatsApp knows the message" example:"3EB0C767D26B"`
+	MessageID string `json:"messageId" minLength:"1" doc:"WhatsApp's id of the message, or ours" example:"3EB0C767D26B"`
 }
 
 func (b seenBody) action() domain.Action {
@@ -161,7 +162,7 @@ type MessageRef struct {
 func (r *MessageRef) action(kind domain.ActionType, phone string) domain.Action {
 	a := domain.Action{Type: kind, Phone: phone, JID: r.JID}
 	if k := r.MessageKey; k != nil {
-		a.MessageKey = &domain.MessageKey{RemoteJID: k.RemoteJID, FromMe: k.FromMe, ID: k.ID}
+		a.MessageKey = &domain.MessageKey{RemoteJID: k.RemoteJID, FromMe: k.FromMe, ID: k.ID, Participant: k.Participant}
 	}
 	return a
 }
@@ -218,9 +219,10 @@ type readBody struct {
 }
 
 type messageKeyBody struct {
-	RemoteJID string `json:"remoteJid,omitempty" example:"6289999999999@s.whatsapp.net"`
-	FromMe    bool   `json:"fromMe,omitempty" example:"false"`
-	ID        string `json:"id,omitempty" example:"3EB0C767D26B"`
+	RemoteJID   string `json:"remoteJid,omitempty" doc:"The chat" example:"6289999999999@s.whatsapp.net"`
+	FromMe      bool   `json:"fromMe,omitempty" example:"false"`
+	ID          string `json:"id,omitempty" doc:"WhatsApp's id of the message, or ours" example:"3EB0C767D26B"`
+	Participant string `json:"participant,omitempty" doc:"The author, in a group" example:"6289999999999@s.whatsapp.net"`
 }
 
 func (b readBody) action() domain.Action {

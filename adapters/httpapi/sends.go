@@ -15,11 +15,12 @@ const (
 	sendDescription = "`to` is an international number or a JID. The message is recorded before it is forwarded, and is never sent twice by the " +
 		"server. With WORKER_TIMEOUT the outcome is unknown: the message stays PENDING, `details` has its id, and a later report settles it. " +
 		"Fails with SESSION_NOT_CONNECTED if the session is not connected, with WORKER_UNREACHABLE if its worker is offline, with " +
-		"MESSAGE_SEND_FAILED if the worker refuses, and with MESSAGE_LIMIT_EXCEEDED if the tier's messages of this hour are used up."
+		"MESSAGE_SEND_FAILED if the worker fails, with VALIDATION_ERROR if it never sends such a message, with RATE_LIMIT_EXCEEDED while it is busy, and with " +
+		"MESSAGE_LIMIT_EXCEEDED if the tier's messages of this hour are used up."
 )
 
 // sendErrors are what any send can fail with.
-var sendErrors = []domain.Code{domain.CodeSessionNotFound, domain.CodeSessionNotConnected, domain.CodeInvalidState, domain.CodeMessageLimit,
+var sendErrors = []domain.Code{domain.CodeSessionNotFound, domain.CodeSessionNotConnected, domain.CodeInvalidState, domain.CodeMessageLimit, domain.CodeRateLimit,
 	domain.CodeWorkerUnreachable, domain.CodeWorkerTimeout, domain.CodeWorkerCommunication, domain.CodeMessageSendFailed, domain.CodeNoAvailableWorkers}
 
 func messageRoutes() []route {

@@ -125,17 +125,19 @@ func TestActions(t *testing.T) {
 		path, body string
 		want       domain.Action
 	}{
-		"seen":     {"/sendSeen", `{"to":"` + phone + `","messageId":"3EB0"}`, domain.Action{Type: domain.ActionSeen, Phone: phone, MessageID: "3EB0"}},
-		"typing":   {"/startTyping", `{"to":"` + phone + `"}`, domain.Action{Type: domain.ActionTypingStart, Phone: phone}},
-		"no more":  {"/stopTyping", `{"to":"` + phone + `"}`, domain.Action{Type: domain.ActionTypingStop, Phone: phone}},
-		"delete":   {"/message/3EB0/delete", `{"phone":"` + phone + `","forEveryone":true}`, domain.Action{Type: domain.ActionDelete, MessageID: "3EB0", Phone: phone, ForEveryone: true}},
-		"unsend":   {"/message/3EB0/unsend", `{"phone":"` + phone + `","messageId":"other"}`, domain.Action{Type: domain.ActionUnsend, MessageID: "3EB0", Phone: phone}},
-		"edit":     {"/message/3EB0/edit", `{"phone":"` + phone + `","newText":"x"}`, domain.Action{Type: domain.ActionEdit, MessageID: "3EB0", Phone: phone, NewText: "x"}},
-		"react":    {"/message/3EB0/reaction", `{"phone":"` + phone + `","emoji":"👍🏽"}`, domain.Action{Type: domain.ActionReaction, MessageID: "3EB0", Phone: phone, Emoji: "👍🏽"}},
-		"unreact":  {"/message/3EB0/reaction", `{"phone":"` + phone + `","emoji":""}`, domain.Action{Type: domain.ActionReaction, MessageID: "3EB0", Phone: phone}},
-		"star":     {"/message/3EB0/star", `{"phone":"` + phone + `"}`, domain.Action{Type: domain.ActionStar, MessageID: "3EB0", Phone: phone}},
-		"unstar":   {"/message/3EB0/unstar", `{"phone":"` + phone + `"}`, domain.Action{Type: domain.ActionUnstar, MessageID: "3EB0", Phone: phone}},
-		"read key": {"/message/3EB0/read", `{"jid":"1-2@g.us","messageKey":{"remoteJid":"1-2@g.us","fromMe":true,"id":"3EB0"}}`, domain.Action{Type: domain.ActionRead, MessageID: "3EB0", JID: "1-2@g.us", MessageKey: &domain.MessageKey{RemoteJID: "1-2@g.us", FromMe: true, ID: "3EB0"}}},
+		"seen":    {"/sendSeen", `{"to":"` + phone + `","messageId":"3EB0"}`, domain.Action{Type: domain.ActionSeen, Phone: phone, MessageID: "3EB0"}},
+		"typing":  {"/startTyping", `{"to":"` + phone + `"}`, domain.Action{Type: domain.ActionTypingStart, Phone: phone}},
+		"no more": {"/stopTyping", `{"to":"` + phone + `"}`, domain.Action{Type: domain.ActionTypingStop, Phone: phone}},
+		"delete":  {"/message/3EB0/delete", `{"phone":"` + phone + `","forEveryone":true}`, domain.Action{Type: domain.ActionDelete, MessageID: "3EB0", Phone: phone, ForEveryone: true}},
+		"unsend":  {"/message/3EB0/unsend", `{"phone":"` + phone + `","messageId":"other"}`, domain.Action{Type: domain.ActionUnsend, MessageID: "3EB0", Phone: phone}},
+		"edit":    {"/message/3EB0/edit", `{"phone":"` + phone + `","newText":"x"}`, domain.Action{Type: domain.ActionEdit, MessageID: "3EB0", Phone: phone, NewText: "x"}},
+		"react":   {"/message/3EB0/reaction", `{"phone":"` + phone + `","emoji":"👍🏽"}`, domain.Action{Type: domain.ActionReaction, MessageID: "3EB0", Phone: phone, Emoji: "👍🏽"}},
+		"unreact": {"/message/3EB0/reaction", `{"phone":"` + phone + `","emoji":""}`, domain.Action{Type: domain.ActionReaction, MessageID: "3EB0", Phone: phone}},
+		"star":    {"/message/3EB0/star", `{"phone":"` + phone + `"}`, domain.Action{Type: domain.ActionStar, MessageID: "3EB0", Phone: phone}},
+		"unstar":  {"/message/3EB0/unstar", `{"phone":"` + phone + `"}`, domain.Action{Type: domain.ActionUnstar, MessageID: "3EB0", Phone: phone}},
+		"read key": {"/message/3EB0/read", `{"jid":"1-2@g.us","messageKey":{"remoteJid":"1-2@g.us","fromMe":true,"id":"3EB0","participant":"628999999999:3@s.whatsapp.net"}}`,
+			domain.Action{Type: domain.ActionRead, MessageID: "3EB0", JID: "1-2@g.us",
+				MessageKey: &domain.MessageKey{RemoteJID: "1-2@g.us", FromMe: true, ID: "3EB0", Participant: "628999999999:3@s.whatsapp.net"}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, s := ask(t, "POST", "/api/v1"+c.path, keyText, c.body)

@@ -91,7 +91,8 @@ func saying(t *testing.T, body string, workerID any) string {
 	if body != "" {
 		require.NoError(t, json.Unmarshal([]byte(body), &members))
 	}
-	if members["workerId"] = workerID; workerID == nil {
+	members["workerId"] = workerID
+	if workerID == nil {
 		delete(members, "workerId")
 	}
 	text, err := json.Marshal(members)

@@ -1,13 +1,13 @@
 package httpworker
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
@@ -15,22 +15,22 @@ import (
 
 // session is the JSON form of one session in a worker's response.
 type session struct {
-	SessionID   string `json:"sessionId"`
-	Status      string `json:"status"`
-	PhoneNumber string `json:"phoneNumber"`
-	DisplayName string `json:"displayName"`
-	QRCode      string `json:"qrCode"`
-	QRString    string `json:"qrString"`
-	PairingCode string `json:"pairingCode"`
-	Generation  int64  `json:"generation"`
-	Error       string `json:"error"`
+	SessionID   lenientText `json:"sessionId"`
+	Status      lenientText `json:"status"`
+	PhoneNumber lenientText `json:"phoneNumber"`
+	DisplayName lenientText `json:"displayName"`
+	QRCode      lenientText `json:"qrCode"`
+	QRString    lenientText `json:"qrString"`
+	PairingCode lenientText `json:"pairingCode"`
+	Generation  lenientText `json:"generation"`
+	Error       lenientText `json:"error"`
 }
 
 // statusOf translates a worker's word for a status. It accepts the names of
 // domain.Status too, in any case.
 func statusOf(word string) (s domain.Status, loggedOut, ok bool) {
 	switch strings.ToLower(strings.TrimSpace(word)) {
-	case "initializing", "init", "starting":
+	case "initializing", "init", "starting", "connecting":
 		return domain.Init, false, true
 	case "qr_ready", "qr_required":
 		return domain.QRRequired, false, true
@@ -38,7 +38,7 @@ func statusOf(word string) (s domain.Status, loggedOut, ok bool) {
 		return domain.Connected, false, true
 	case "reconnecting", "restarting":
 		return domain.Reconnecting, false, true
-	case "disconnected":
+	case "disconnected", "qr_expired": // nobody scanned, and there is no further code
 		return domain.Disconnected, false, true
 	case "logged_out":
 		return domain.Disconnected, true, true
@@ -48,32 +48,31 @@ func statusOf(word string) (s domain.Status, loggedOut, ok bool) {
 	return "", false, false
 }
 
-// report converts a session of a response into a report.
-func (c *Client) report(s session, workerID string) (domain.Report, error) {
-	status, loggedOut, ok := statusOf(s.Status)
-	if !ok {
-		return domain.Report{}, fmt.Errorf("unknown session status %q", clip(s.Status, 40))
-	}
+// report converts a session of a response into a report. The report on a session with an unknown
+// status word has no status.
+func (c *Client) report(s session, workerID string) domain.Report {
+	status, loggedOut, _ := statusOf(string(s.Status))
 	r := domain.Report{
-		SessionID: domain.NormalizeSessionRef(s.SessionID), WorkerID: workerID, Generation: s.Generation,
-		Status: status, LoggedOut: loggedOut, PhoneNumber: domain.AccountPhone(s.PhoneNumber), DisplayName: s.DisplayName,
-		PairingCode: s.PairingCode, Error: s.Error,
+		SessionID: domain.NormalizeSessionRef(string(s.SessionID)), WorkerID: workerID, Generation: s.Generation.positive(),
+		Status: status, LoggedOut: loggedOut, PhoneNumber: domain.AccountPhone(string(s.PhoneNumber)),
+		DisplayName: string(s.DisplayName), PairingCode: string(s.PairingCode), Error: string(s.Error),
 	}
 	if status == domain.QRRequired {
 		// An unusable QR does not make the status doubtful.
-		r.QR, _ = domain.ParseQR(s.QRCode, s.QRString, c.cfg.Now(), c.cfg.QRLife)
+		r.QR, _ = domain.ParseQR(string(s.QRCode), string(s.QRString), c.cfg.Now(), c.cfg.QRLife)
 	}
-	return r, nil
+	return r
 }
 
 // readSession decodes the response to a call about one session. The defaults
-// fill the fields that the response leaves out.
+// fill the fields that the response leaves out. They also replace a status word
+// that is not known.
 func (c *Client) readSession(body []byte, defaults session, workerID string) (domain.Report, error) {
 	data, err := readData(body)
 	if err != nil {
 		return domain.Report{}, err
 	}
-	s := defaults
+	var s session
 	if len(data) > 0 {
 		if err := json.Unmarshal(data, &s); err != nil {
 			return domain.Report{}, errors.New("data is not a session")
@@ -82,35 +81,41 @@ func (c *Client) readSession(body []byte, defaults session, workerID string) (do
 	if s.SessionID == "" {
 		s.SessionID = defaults.SessionID
 	}
-	if s.Status == "" {
+	if _, _, ok := statusOf(string(s.Status)); !ok && defaults.Status != "" {
 		s.Status = defaults.Status
 	}
-	return c.report(s, workerID)
+	r := c.report(s, workerID)
+	if r.Status == "" {
+		return domain.Report{}, fmt.Errorf("unknown session status %q", clip(string(s.Status), 40))
+	}
+	return r, nil
 }
 
-// readSessions decodes the response to a call for all sessions.
+// readSessions decodes the response to a call for all sessions. It skips items
+// that are no session.
 func (c *Client) readSessions(body []byte, workerID string) ([]domain.Report, error) {
 	data, err := readData(body)
 	if err != nil {
 		return nil, err
 	}
 	var list struct {
-		Sessions []session `json:"sessions"`
+		Sessions []json.RawMessage `json:"sessions"`
 	}
 	if len(data) > 0 && data[0] == '[' {
 		err = json.Unmarshal(data, &list.Sessions)
-	} else {
+	} else if len(data) > 0 {
 		err = json.Unmarshal(data, &list)
 	}
 	if err != nil {
 		return nil, errors.New("data is not a list of sessions")
 	}
 	out := make([]domain.Report, 0, len(list.Sessions))
-	for _, s := range list.Sessions {
-		r, err := c.report(s, workerID)
-		if err != nil {
-			return nil, err
+	for _, item := range list.Sessions {
+		var s session
+		if json.Unmarshal(item, &s) != nil || s.SessionID == "" {
+			continue
 		}
+		r := c.report(s, workerID)
 		r.Snapshot = true
 		out = append(out, r)
 	}
@@ -120,16 +125,16 @@ func (c *Client) readSessions(body []byte, workerID string) ([]domain.Report, er
 // readData returns the data member of a response's envelope.
 func readData(body []byte) (json.RawMessage, error) {
 	var a struct {
-		Success *bool           `json:"success"`
+		Success json.RawMessage `json:"success"`
 		Data    json.RawMessage `json:"data"`
 	}
-	if err := json.Unmarshal(body, &a); err != nil {
+	if err := unmarshal(body, &a); err != nil {
 		return nil, errors.New("not a JSON object")
 	}
-	if a.Success != nil && !*a.Success {
+	if string(a.Success) == "false" {
 		return nil, errors.New("success is false in spite of a 2xx")
 	}
-	if bytes.Equal(a.Data, []byte("null")) {
+	if isNull(a.Data) {
 		return nil, nil
 	}
 	return a.Data, nil
@@ -137,50 +142,81 @@ func readData(body []byte) (json.RawMessage, error) {
 
 // sent is the data of the response to a send.
 type sent struct {
-	MessageID string          `json:"messageId"`
-	Status    string          `json:"status"`
-	Timestamp json.RawMessage `json:"timestamp"`
+	MessageID json.RawMessage `json:"messageId"`
+	Status    lenientText     `json:"status"`
+	Timestamp lenientText     `json:"timestamp"`
 }
 
-// readSent decodes the response to a send. A response without a message id is
-// an error: later reports could not be matched with the message.
+// readSent decodes the response to a send. The status word decides whether the
+// message was sent. A response without a usable message id is an error, unless
+// it says that the message was not sent: later reports could not be matched with
+// the message.
 func readSent(body []byte) (ports.Sent, error) {
-	if id, status, at, ok := scanSent(body); ok {
+	if id, status, at, ok := scanSent(body); ok && isUsableID(string(id)) {
 		return ports.Sent{WhatsAppID: string(id), Status: sentStatus(string(status)), At: timestamp(string(at))}, nil
 	}
 	var a struct {
-		Success *bool `json:"success"`
-		Data    *sent `json:"data"`
+		Success json.RawMessage `json:"success"`
+		Data    json.RawMessage `json:"data"`
 		sent
 	}
-	if err := json.Unmarshal(body, &a); err != nil {
+	if err := unmarshal(body, &a); err != nil {
 		return ports.Sent{}, errors.New("not a JSON object")
 	}
-	if a.Success != nil && !*a.Success {
+	var data sent
+	var id string
+	switch {
+	case !isNull(a.Data):
+		if json.Unmarshal(a.Data, &data) != nil {
+			return ports.Sent{}, errors.New("data is not an object")
+		}
+	case len(a.MessageID) > 0:
+		data = a.sent // some workers have no envelope
+	}
+	if json.Unmarshal(data.MessageID, &id) != nil || !isUsableID(id) {
+		id = ""
+	}
+	s := ports.Sent{WhatsAppID: id, Status: sentStatus(string(data.Status)), At: timestamp(string(data.Timestamp))}
+	switch {
+	case s.Status == domain.MessageFailed:
+		reason := readError(a.Data)
+		if reason.text == "" {
+			reason = readError(body)
+		}
+		if reason.inForm {
+			s.Error = cleanText(reason.text)
+		}
+	case string(a.Success) == "false":
 		return ports.Sent{}, errors.New("success is false in spite of a 2xx")
+	case id == "":
+		return ports.Sent{}, errors.New("no usable messageId")
 	}
-	data := a.Data
-	if data == nil {
-		data = &a.sent
-	}
-	if data.MessageID == "" {
-		return ports.Sent{}, errors.New("no messageId")
-	}
-	at := timestamp(strings.Trim(string(data.Timestamp), `"`))
-	return ports.Sent{WhatsAppID: data.MessageID, Status: sentStatus(data.Status), At: at}, nil
+	return s, nil
 }
 
-// sentStatus translates the status in the response to a send. Any other word
-// means SENT, because the response is a success.
+// isUsableID reports whether later reports can name a message by the id.
+func isUsableID(id string) bool {
+	switch id {
+	case "", "undefined", "null": // what JavaScript makes of an id that is not there
+		return false
+	}
+	return len(id) <= 255 && utf8.ValidString(id) && strings.IndexFunc(id, isHidden) < 0
+}
+
+// sentStatus translates the status in the response to a send. A response without
+// a status means SENT, because it is a success. Any unknown word means PENDING.
 func sentStatus(word string) domain.MessageStatus {
 	switch word {
 	case "SENT", "sent", "":
 		return domain.MessageSent
 	}
+	if strings.EqualFold(strings.TrimSpace(word), "error") {
+		return domain.MessageFailed
+	}
 	if status, err := domain.ParseMessageStatus(word); err == nil {
 		return status
 	}
-	return domain.MessageSent
+	return domain.MessagePending
 }
 
 // timestamp parses RFC 3339, or seconds or milliseconds since 1970. It returns
@@ -193,7 +229,7 @@ func timestamp(s string) time.Time {
 		return t.UTC()
 	}
 	n, err := strconv.ParseInt(s, 10, 64)
-	if err != nil || n <= 0 {
+	if err != nil || n <= 0 || n > 1e15 {
 		return time.Time{}
 	}
 	if n < 1e11 { // the year 5138 in seconds, 1973 in milliseconds

@@ -143,7 +143,7 @@ func (c *Client) retry(ctx context.Context, p *peer, wire []byte, deadline time.
 		if next == nil {
 			return nil
 		}
-		considered := next.Failure == ports.WorkerSessionNotFound || next.Failure == ports.WorkerRejected
+		considered := next.Failure == ports.WorkerSessionNotFound || next.Failure == ports.WorkerRejected || next.Failure == ports.WorkerRouteMissing
 		if next.Failure == ports.WorkerCircuitOpen || !failure.IsNotExecuted() && next.IsNotExecuted() && !considered {
 			return failure // it says more: an earlier attempt may have been executed
 		}

@@ -25,6 +25,16 @@
 //   - A 4xx and a response that cannot be understood are final.
 //   - Health is a measurement. It is not retried.
 //
+// # Refusals
+//
+// A worker refuses a call by a 4xx in the error form of the protocol, or by
+// notSent in an error. Only these prove that it executed nothing. Everything else
+// may come from a proxy in front of it, or after the fact: a page, a 5xx, a 200
+// without the id of the message. Such an outcome is unknown.
+//
+// Responses are decoded leniently. A member of a wrong type counts as missing, and
+// an item that is no session is skipped.
+//
 // # Idle connections
 //
 // Node.js closes a connection that has been idle for 5 s. A request that is

@@ -28,7 +28,7 @@ func appendSend(b []byte, s *ports.Send, dedupe bool) ([]byte, error) {
 	case domain.TypeLocation:
 		b, err = appendValue(b, "location", m.Location)
 	case domain.TypeContact:
-		b, err = appendValue(b, "contact", m.Contact)
+		b, err = appendValue(b, "contact", contactBody(m.Contact))
 	case domain.TypeLink:
 		b, err = appendValue(b, "link", m.Link)
 	case domain.TypePoll:
@@ -210,7 +210,7 @@ func can(caps []domain.Capability, c domain.Capability) bool {
 type manageBody struct {
 	Action      domain.ActionType  `json:"action"`
 	MessageID   string             `json:"messageId"`
-	Phone       string             `json:"phone,omitempty"`
+	Phone       string             `json:"phone"`
 	ForEveryone bool               `json:"forEveryone,omitempty"`
 	NewText     string             `json:"newText,omitempty"`
 	Emoji       *string            `json:"emoji,omitempty"`
@@ -226,30 +226,31 @@ type presenceBody struct {
 }
 
 // actionBody returns the body of an action, and whether it uses the send route.
+// The addresses of the action are JIDs: legacy workers read bare digits that begin
+// with 8 as Indonesian numbers.
 func actionBody(a domain.Action) (body any, bySend bool) {
-	to, err := domain.ParseRecipient(a.Phone)
 	switch a.Type {
 	case domain.ActionSeen, domain.ActionTypingStart, domain.ActionTypingStop:
-		if err != nil {
-			to = domain.JID(a.Phone) // the worker validates it
-		}
-		return presenceBody{To: string(to), Type: a.Type, MessageID: a.MessageID}, true
+		return presenceBody{To: a.Phone, Type: a.Type, MessageID: a.MessageID}, true
 	}
 	m := manageBody{
 		Action: a.Type, MessageID: a.MessageID, Phone: a.Phone, ForEveryone: a.ForEveryone,
 		NewText: a.NewText, JID: a.JID, MessageKey: a.MessageKey,
 	}
-	if err == nil {
-		m.Phone = to.Phone()
-		if m.Phone == "" {
-			m.Phone = string(to)
-		}
-	}
-	if jid, err := domain.ParseRecipient(a.JID); err == nil {
-		m.JID = string(jid)
-	}
 	if a.Type == domain.ActionReaction {
 		m.Emoji = &a.Emoji // empty removes the reaction
 	}
 	return m, false
+}
+
+// contactBody returns the contact with the digits of its number.
+func contactBody(c *domain.Contact) *domain.Contact {
+	if c == nil {
+		return nil
+	}
+	out := *c
+	if phone, err := domain.ParsePhone(c.Phone); err == nil {
+		out.Phone = phone
+	}
+	return &out
 }

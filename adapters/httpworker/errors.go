@@ -43,6 +43,7 @@ const (
 	msgPoolExhausted   = "The worker has too many calls in progress; try again later"
 	msgCircuitOpen     = "The worker kept failing and is left alone for a moment"
 	msgUnknown         = "The worker does not have this session"
+	msgRouteMissing    = "The worker does not know this call; it is too old, or something else answers in its place"
 	msgRejected        = "The worker rejected the call"
 	msgFailed          = "The worker failed"
 	msgInvalidResponse = "The worker gave an answer that makes no sense"
@@ -115,89 +116,183 @@ func invalidResponse(status int, err error) *ports.WorkerError {
 	return &ports.WorkerError{Failure: ports.WorkerFailed, Message: msgInvalidResponse, Status: status, Err: err}
 }
 
-// responseError classifies a response that is not a success.
+// responseError classifies a response that is not a success. Only a 4xx in the
+// error form of the protocol proves that the worker itself refused the call. A
+// proxy in front of the worker may say anything.
 func (c *Client) responseError(resp *fasthttp.Response) *ports.WorkerError {
 	status := resp.StatusCode()
-	e := &ports.WorkerError{Status: status}
-	text := errorText(resp.Body())
+	a := readError(resp.Body())
 	if c.token != "" {
-		text = strings.ReplaceAll(text, c.token, "…")
+		a.text = strings.ReplaceAll(a.text, c.token, "…")
 	}
-	e.Err = fmt.Errorf("HTTP %d %s", status, clip(text, 500))
+	e := &ports.WorkerError{
+		Status: status, Text: cleanText(a.text), NotSent: a.notSent,
+		Err: fmt.Errorf("HTTP %d %s", status, clip(a.text, 500)),
+	}
+	isRefusal := status >= 400 && status < 500
 	switch {
 	case status == http.StatusTooManyRequests:
 		e.Failure, e.Message = ports.WorkerBusy, msgBusy
 		e.Retry = retryAfter(string(resp.Header.Peek("Retry-After")), time.Now())
 		return e
-	case status == http.StatusNotFound:
+	case status == http.StatusMethodNotAllowed, status == http.StatusNotFound && a.isAboutRoute():
+		e.Failure, e.Message = ports.WorkerRouteMissing, msgRouteMissing
+		e.NotSent = e.NotSent || a.inForm
+		return e
+	case status == http.StatusNotFound && a.isAboutSession():
 		e.Failure, e.Message = ports.WorkerSessionNotFound, msgUnknown
 		return e
-	case status == http.StatusUnauthorized || status == http.StatusForbidden:
-		e.Failure, e.Message = ports.WorkerRejected, msgRejected+": it does not accept our token"
-		return e
-	case status >= 400 && status < 500:
+	case isRefusal && a.inForm:
 		e.Failure, e.Message = ports.WorkerRejected, msgRejected
 	default:
 		e.Failure, e.Message = ports.WorkerFailed, msgFailed
 	}
-	if presentable(text) {
-		e.Message += ": " + text
+	switch {
+	case status == http.StatusUnauthorized || status == http.StatusForbidden:
+		e.Message, e.Text = msgRejected+": it does not accept our token", ""
+	case e.Text != "":
+		e.Message += ": " + e.Text
+	case isRefusal && !a.inForm:
+		e.Message = msgInvalidResponse
 	}
 	return e
 }
 
-// errorText returns a worker's description of a failure with the first of its
-// details. It knows both forms of error responses.
-func errorText(body []byte) string {
-	var a struct {
-		Error   json.RawMessage   `json:"error"`
-		Message string            `json:"message"`
-		Details []json.RawMessage `json:"details"`
+// errorAnswer is a worker's description of a failure.
+type errorAnswer struct {
+	text    string // with the first of its details
+	code    string
+	inForm  bool // the response has the error form of the protocol
+	notSent bool
+}
+
+// isAboutRoute reports whether a 404 says that the worker does not know the call.
+func (a errorAnswer) isAboutRoute() bool { return !a.inForm || routeWords.MatchString(a.subject()) }
+
+// isAboutSession reports whether a 404 says that the worker does not have the
+// session. A code tells it better than a text. A text that names no object means
+// the session.
+func (a errorAnswer) isAboutSession() bool {
+	if sessionWords.MatchString(a.code) || messageWords.MatchString(a.code) {
+		return sessionWords.MatchString(a.code)
 	}
-	if json.Unmarshal(body, &a) != nil {
+	return sessionWords.MatchString(a.text) && !messageWords.MatchString(a.text) || noObject.MatchString(a.text)
+}
+
+// subject returns code and text without paths, which contain names of sessions.
+func (a errorAnswer) subject() string { return a.code + " " + pathWord.ReplaceAllString(a.text, "") }
+
+var (
+	routeWords   = regexp.MustCompile(`(?i)\b(route|endpoint)\b|route_|endpoint_|\bcannot (get|post|put|delete)\b`)
+	sessionWords = regexp.MustCompile(`(?i)session|instance|client|device`)
+	messageWords = regexp.MustCompile(`(?i)^\W*(the )?message`)
+	noObject     = regexp.MustCompile(`(?i)^\W*(not[_ ]found)?\W*$`)
+	pathWord     = regexp.MustCompile(`/\S*`)
+)
+
+// readError decodes the description of a failure. It knows the forms that workers
+// use: a text or an object in error, a text in errorMessage or message, and
+// details that are a list or an object.
+func readError(body []byte) (a errorAnswer) {
+	var members struct {
+		Success      json.RawMessage `json:"success"`
+		Error        json.RawMessage `json:"error"`
+		ErrorMessage lenientText     `json:"errorMessage"`
+		Message      lenientText     `json:"message"`
+		Code         lenientText     `json:"code"`
+		Details      json.RawMessage `json:"details"`
+	}
+	if unmarshal(body, &members) != nil {
+		return a
+	}
+	var plain lenientText
+	var object struct {
+		Code         lenientText     `json:"code"`
+		Message      lenientText     `json:"message"`
+		ErrorMessage lenientText     `json:"errorMessage"`
+		Details      json.RawMessage `json:"details"`
+		NotSent      json.RawMessage `json:"notSent"`
+	}
+	_ = json.Unmarshal(members.Error, &plain) // fails if the member is missing
+	if json.Unmarshal(members.Error, &object) == nil {
+		a.notSent = string(object.NotSent) == "true"
+	}
+	a.code = string(cmp.Or(object.Code, members.Code))
+	text := cmp.Or(plain, object.Message, object.ErrorMessage, members.ErrorMessage, members.Message, object.Code)
+	a.inForm = string(members.Success) == "false" && (text != "" || a.code != "") ||
+		string(members.Success) != "true" && cmp.Or(plain, object.Message, object.Code, members.ErrorMessage) != ""
+	a.text = strings.TrimSpace(string(text))
+	for _, details := range []json.RawMessage{members.Details, object.Details} {
+		if d := firstDetail(details); d != "" && d != a.text {
+			a.text = strings.TrimPrefix(a.text+": "+d, ": ")
+			break
+		}
+	}
+	return a
+}
+
+// firstDetail returns the text of the first usable detail.
+func firstDetail(details json.RawMessage) string {
+	var list []json.RawMessage
+	if json.Unmarshal(details, &list) != nil {
+		list = []json.RawMessage{details}
+	}
+	for _, d := range list {
+		var object struct{ Message, Msg lenientText }
+		var detail lenientText
+		if json.Unmarshal(d, &detail) != nil {
+			continue
+		}
+		if json.Unmarshal(d, &object) == nil {
+			detail = cmp.Or(detail, object.Message, object.Msg)
+		}
+		text := strings.TrimSpace(string(detail))
+		if text != "" {
+			return text
+		}
+	}
+	return ""
+}
+
+// private matches words that customers must not see: addresses, paths, source
+// positions, names of system errors.
+var private = regexp.MustCompile(`://|\d+\.\d+\.\d+\.\d+|[\w\]]:\d{2,}|localhost|^["'(=]*[/\\~]|[A-Za-z]:\\|\bE[A-Z]{4,}\b|\.[cm]?[jt]s\b`)
+
+// stackFrame matches a position in a program, as stack traces have it.
+var stackFrame = regexp.MustCompile(`\bat \w+\.\S*`)
+
+const maxShown = 300 // bytes of a worker's text
+
+// cleanText returns the part of a worker's text that users may see: its first
+// line, with … for each run of private words. It returns "" if little is left.
+func cleanText(text string) string {
+	text, _, _ = strings.Cut(strings.TrimSpace(strings.ToValidUTF8(text, "\ufffd")), "\n")
+	text = strings.Map(func(r rune) rune {
+		if isHidden(r) {
+			return ' '
+		}
+		return r
+	}, text)
+	var kept []string
+	words := 0
+	for _, word := range strings.Fields(stackFrame.ReplaceAllString(text, "://")) {
+		switch {
+		case !private.MatchString(word):
+			kept = append(kept, word)
+			words++
+		case len(kept) == 0 || kept[len(kept)-1] != "…":
+			kept = append(kept, "…")
+		}
+	}
+	if words == 0 {
 		return ""
 	}
-	text := a.Message
-	var object struct {
-		Code    string            `json:"code"`
-		Message string            `json:"message"`
-		Details []json.RawMessage `json:"details"`
-	}
-	var plain string
-	if json.Unmarshal(a.Error, &plain) == nil && plain != "" {
-		text = plain
-	} else if json.Unmarshal(a.Error, &object) == nil {
-		if object.Message != "" {
-			text = object.Message
-		} else if object.Code != "" {
-			text = object.Code
-		}
-		a.Details = append(a.Details, object.Details...)
-	}
-	for _, d := range a.Details {
-		var object struct {
-			Field, Message, Msg string
-		}
-		var detail string
-		if json.Unmarshal(d, &detail) != nil && json.Unmarshal(d, &object) == nil {
-			detail = cmp.Or(object.Message, object.Msg)
-		}
-		if detail != "" && detail != text {
-			return strings.TrimSpace(text + ": " + detail)
-		}
-	}
-	return strings.TrimSpace(text)
+	return clip(strings.Join(kept, " "), maxShown)
 }
 
-// private matches text that customers must not see: addresses, paths, source
-// positions, names of system errors.
-var private = regexp.MustCompile(`://|\d+\.\d+\.\d+\.\d+|[\w\]]:\d{2,}|localhost|(^|[\s'"(=])[/\\~]|[A-Za-z]:\\|\bE[A-Z]{4,}\b|\.[cm]?[jt]s\b|\bat \w+\.`)
-
-// presentable reports whether users may see a worker's description of a failure.
-func presentable(text string) bool {
-	return text != "" && len(text) <= 300 && !private.MatchString(text) &&
-		strings.IndexFunc(text, unicode.IsControl) < 0
-}
+// isHidden reports whether r is a control character or changes the direction of
+// the following text.
+func isHidden(r rune) bool { return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) }
 
 func clip(s string, n int) string {
 	if len(s) > n {

@@ -52,7 +52,7 @@ func (c *Client) Start(ctx context.Context, w ports.WorkerRef, s ports.Start) (d
 		return domain.Report{}, failure
 	}
 	defer fasthttp.ReleaseResponse(resp)
-	r, err := c.readSession(resp.Body(), session{SessionID: s.SessionID, Status: "initializing"}, w.ID)
+	r, err := c.readSession(resp.Body(), session{SessionID: lenientText(s.SessionID), Status: "initializing"}, w.ID)
 	if err != nil {
 		return domain.Report{}, invalidResponse(resp.StatusCode(), err)
 	}
@@ -70,18 +70,18 @@ func (c *Client) Status(ctx context.Context, w ports.WorkerRef, sessionID string
 	}
 	resp, failure := c.call(ctx, w, http.MethodGet, path, nil, idempotent)
 	if failure != nil {
-		return domain.Report{}, failure
+		return domain.Report{}, asSessionNotFound(failure)
 	}
 	defer fasthttp.ReleaseResponse(resp)
-	r, err := c.readSession(resp.Body(), session{SessionID: sessionID}, w.ID)
+	r, err := c.readSession(resp.Body(), session{SessionID: lenientText(sessionID)}, w.ID)
 	if err != nil {
 		return domain.Report{}, invalidResponse(resp.StatusCode(), err)
 	}
 	return r, nil
 }
 
-// List returns the worker's reports on all its sessions. An unknown status fails
-// the call: without that session the list would say that it does not exist.
+// List returns the worker's reports on all its sessions. A session with an unknown
+// status word is in the list, without a status: it exists.
 func (c *Client) List(ctx context.Context, w ports.WorkerRef) ([]domain.Report, error) {
 	resp, failure := c.call(ctx, w, http.MethodGet, "/api/sessions", nil, idempotent)
 	if failure != nil {
@@ -150,7 +150,10 @@ func (c *Client) Send(ctx context.Context, w ports.WorkerRef, s ports.Send) (por
 	defer fasthttp.ReleaseResponse(resp)
 	out, err := readSent(resp.Body())
 	if err != nil {
-		return ports.Sent{}, invalidResponse(resp.StatusCode(), err)
+		e := invalidResponse(resp.StatusCode(), err)
+		a := readError(resp.Body())
+		e.NotSent, e.Text = a.notSent, cleanText(a.text)
+		return ports.Sent{}, e
 	}
 	return out, nil
 }
@@ -158,6 +161,10 @@ func (c *Client) Send(ctx context.Context, w ports.WorkerRef, s ports.Send) (por
 // PerformAction acts on a message or in a chat. Every action sets a state, and
 // is therefore retried like an idempotent call.
 func (c *Client) PerformAction(ctx context.Context, w ports.WorkerRef, sessionID string, a domain.Action) error {
+	a, err := a.NormalizeAddresses()
+	if err != nil {
+		return encodeError(err)
+	}
 	body, bySend := actionBody(a)
 	before, after := "/api/message/", "/manage"
 	if bySend {
@@ -188,10 +195,19 @@ func (c *Client) order(ctx context.Context, w ports.WorkerRef, method, sessionID
 	}
 	resp, failure := c.call(ctx, w, method, path, body, may)
 	if failure != nil {
-		return failure
+		return asSessionNotFound(failure)
 	}
 	fasthttp.ReleaseResponse(resp)
 	return nil
+}
+
+// asSessionNotFound returns the failure of a call about one session. Whatever a
+// 404 is about, the session is not there.
+func asSessionNotFound(e *ports.WorkerError) *ports.WorkerError {
+	if e.Status == http.StatusNotFound {
+		e.Failure, e.Message = ports.WorkerSessionNotFound, msgUnknown
+	}
+	return e
 }
 
 // call makes a call with a JSON body, or without one. It returns a response with

@@ -21,6 +21,7 @@ func TestStatusOf_WordsOfWorkers_AreTranslated(t *testing.T) {
 		"initializing": domain.Init, "qr_ready": domain.QRRequired, "qr_required": domain.QRRequired,
 		"connected": domain.Connected, "reconnecting": domain.Reconnecting, "restarting": domain.Reconnecting,
 		"disconnected": domain.Disconnected, "failed": domain.Errored, "logged_out": domain.Disconnected,
+		"connecting": domain.Init, "qr_expired": domain.Disconnected,
 		"CONNECTED": domain.Connected, " QR_REQUIRED ": domain.QRRequired, "ERROR": domain.Errored, "INIT": domain.Init,
 	} {
 		got, loggedOut, ok := statusOf(word)
@@ -46,23 +47,55 @@ func TestReadSession_Response_MapsToReport(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "6281234567890", r.PhoneNumber)
 
-	for _, body := range []string{`{"success":true}`, `{"data":null}`, `{"data":{}}`, `{"data":{"sessionId":null,"status":null}}`} {
+	r, err = c.readSession([]byte("\xef\xbb\xbf"+`{"data":{"status":"connected","phoneNumber":6281234567890,"displayName":"Ada \ud83d","generation":"4","error":{}}}`), asked, "w1")
+	require.NoError(t, err)
+	require.Equal(t, domain.Report{SessionID: "one", WorkerID: "w1", Generation: 4, Status: domain.Connected,
+		PhoneNumber: "6281234567890", DisplayName: "Ada \ufffd"}, r)
+
+	for _, body := range []string{`{"success":true}`, `{"data":null}`, `{"data":{}}`, `{"data":{"sessionId":null,"status":null}}`,
+		`{"data":{"status":"dancing"}}`, `{"data":{"status":{}}}`} {
 		r, err = c.readSession([]byte(body), asked, "w1")
 		require.NoError(t, err, body)
 		require.Equal(t, domain.Report{SessionID: "one", WorkerID: "w1", Status: domain.Init}, r, body)
 	}
-	for _, body := range []string{``, `[]`, `<html>`, `{"data":7}`, `{"success":false,"data":{}}`, `{"data":{"status":"dancing"}}`} {
+	for _, body := range []string{``, `[]`, `<html>`, `{"data":7}`, `{"success":false,"data":{}}`} {
 		_, err = c.readSession([]byte(body), asked, "w1")
 		require.Error(t, err, body)
 	}
 	_, err = c.readSession([]byte(`{"data":{}}`), session{SessionID: "one"}, "w1")
 	require.Error(t, err, "Status has no default")
+	_, err = c.readSession([]byte(`{"data":{"status":"dancing"}}`), session{SessionID: "one"}, "w1")
+	require.Error(t, err)
 
 	list, err := c.readSessions([]byte(`{"data":[{"sessionId":"one","status":"connected"}]}`), "w1")
 	require.NoError(t, err, "a bare list is accepted")
 	require.Len(t, list, 1)
-	_, err = c.readSessions([]byte(`{"data":{"sessions":[{"sessionId":"one","status":"dancing"}]}}`), "w1")
-	require.Error(t, err)
+}
+
+func TestReadSessions_OddItems_NeverFailTheList(t *testing.T) {
+	c := New("")
+	list, err := c.readSessions([]byte(`{"data":{"sessions":[null,7,"x",[],{},{"sessionId":"one","status":"dancing"},{"sessionId":"two"},
+		{"sessionId":"three","status":"connecting"},{"sessionId":"four","status":"qr_expired"},{"sessionId":"five","status":7},
+		{"sessionId":"six","status":"connected","phoneNumber":"6281234567890.0:12@s.whatsapp.net"}]}}`), "w1")
+	require.NoError(t, err)
+	got := map[string]domain.Status{}
+	for _, r := range list {
+		require.True(t, r.Snapshot)
+		got[r.SessionID] = r.Status
+	}
+	require.Equal(t, map[string]domain.Status{
+		"one": "", "two": "", "three": domain.Init, "four": domain.Disconnected, "five": "", "six": domain.Connected,
+	}, got)
+	require.Equal(t, "6281234567890", list[len(list)-1].PhoneNumber)
+	for _, body := range []string{`{}`, `{"data":null}`, `{"data":{}}`, `{"data":[]}`, `{"data":{"sessions":null}}`} {
+		list, err := c.readSessions([]byte(body), "w1")
+		require.NoError(t, err, body)
+		require.Empty(t, list)
+	}
+	for _, body := range []string{``, `[]`, `{"data":7}`, `{"data":{"sessions":7}}`, `{"success":false,"data":[]}`} {
+		_, err := c.readSessions([]byte(body), "w1")
+		require.Error(t, err, body)
+	}
 }
 
 func TestReadSent_Response_MapsToSent(t *testing.T) {
@@ -70,17 +103,54 @@ func TestReadSent_Response_MapsToSent(t *testing.T) {
 	for body, want := range map[string]ports.Sent{
 		`{"success":true,"data":{"messageId":"A","status":"SENT","timestamp":"2026-01-02T03:04:05.678Z"}}`: {WhatsAppID: "A", Status: domain.MessageSent, At: at},
 		`{"data":{"messageId":"A"},"message":"ok"}`:                                                        {WhatsAppID: "A", Status: domain.MessageSent},
-		`{"data":{"messageId":"\u0041","status":"queued","timestamp":1767323045678}}`:                      {WhatsAppID: "A", Status: domain.MessageSent, At: at},
+		`{"data":{"messageId":"\u0041","status":" Sent ","timestamp":1767323045678}}`:                      {WhatsAppID: "A", Status: domain.MessageSent, At: at},
 		`{"data":{"messageId":"A","timestamp":1767323045,"status":"pending","more":{}}}`:                   {WhatsAppID: "A", Status: domain.MessagePending, At: at.Truncate(time.Second)},
 		`{"success":true,"messageId":"A","status":"DELIVERED"}`:                                            {WhatsAppID: "A", Status: domain.MessageDelivered},
 		`{"data":{"messageId":"A","timestamp":"yesterday"}}`:                                               {WhatsAppID: "A", Status: domain.MessageSent},
+		"\xef\xbb\xbf" + `{"data":{"messageId":"A","status":null}}`:                                        {WhatsAppID: "A", Status: domain.MessageSent},
+		`{"status":"success","data":{"messageId":"A","status":"Read"}}`:                                    {WhatsAppID: "A", Status: domain.MessageRead},
 	} {
 		got, err := readSent([]byte(body))
 		require.NoError(t, err, body)
 		require.Equal(t, want, got, body)
 	}
+}
+
+// The worker's word decides, in any case.
+func TestReadSent_StatusWord_Decides(t *testing.T) {
+	for word, want := range map[string]domain.MessageStatus{
+		"pending": domain.MessagePending, "PENDING": domain.MessagePending, "queued": domain.MessagePending, "dancing": domain.MessagePending,
+		"server_ack": domain.MessagePending, "failed": domain.MessageFailed, "Failed": domain.MessageFailed, "ERROR": domain.MessageFailed,
+		" error ": domain.MessageFailed, "delivered": domain.MessageDelivered, "sent": domain.MessageSent, "": domain.MessageSent,
+	} {
+		for _, form := range []string{`{"success":true,"data":{"messageId":"A","status":%q}}`, `{"data":{"messageId":"A","status":%q,"x":1}}`} {
+			got, err := readSent(fmt.Appendf(nil, form, word))
+			require.NoError(t, err, word)
+			require.Equal(t, ports.Sent{WhatsAppID: "A", Status: want}, got, word)
+		}
+	}
+}
+
+// A message that was not sent needs no id.
+func TestReadSent_Failed_KeepsReason(t *testing.T) {
+	for body, want := range map[string]ports.Sent{
+		`{"success":true,"data":{"status":"failed"}}`:                                             {Status: domain.MessageFailed},
+		`{"success":true,"message":"Message processed","data":{"status":"failed"}}`:               {Status: domain.MessageFailed},
+		`{"success":true,"data":{"messageId":"A","status":"error","error":"not on WhatsApp"}}`:    {WhatsAppID: "A", Status: domain.MessageFailed, Error: "not on WhatsApp"},
+		`{"success":true,"data":{"status":"failed","errorMessage":"at 10.0.0.7:6379 it failed"}}`: {Status: domain.MessageFailed, Error: "… it failed"},
+		`{"success":false,"error":{"code":"X","message":"No"},"data":{"status":"failed"}}`:        {Status: domain.MessageFailed, Error: "No"},
+	} {
+		got, err := readSent([]byte(body))
+		require.NoError(t, err, body)
+		require.Equal(t, want, got, body)
+	}
+}
+
+func TestReadSent_NoUsableID_Error(t *testing.T) {
 	for _, body := range []string{``, `null`, `{}`, `{"data":{}}`, `{"data":{"messageId":""}}`, `{"data":null}`, `{"data":{"messageId":7}}`,
-		`{"success":false,"data":{"messageId":"A"}}`, `{"data":{"messageId":"A"}} x`, `{"data":{"messageId":"A"`} {
+		`{"success":false,"data":{"messageId":"A"}}`, `{"data":{"messageId":"A"}} x`, `{"data":{"messageId":"A"`, `{"data":{"messageId":"A\u0000"}}`,
+		`{"data":{"messageId":"undefined","status":"SENT"}}`, `{"data":{"messageId":null,"status":"pending"}}`, `{"data":[]}`, `{"data":"A"}`,
+		`{"status":"error","message":"no"}`, `{"data":{"messageId":"` + strings.Repeat("A", 256) + `"}}`, `<html>`} {
 		_, err := readSent([]byte(body))
 		require.Error(t, err, body)
 	}
@@ -164,16 +234,23 @@ func TestActionBody_EachAction_SelectsRouteAndBody(t *testing.T) {
 		{domain.Action{Type: domain.ActionSeen, Phone: "+62 812-3456-7890", MessageID: "X"}, true, `{"to":"6281234567890@s.whatsapp.net","type":"seen","messageId":"X"}`},
 		{domain.Action{Type: domain.ActionTypingStart, Phone: "6281234567890"}, true, `{"to":"6281234567890@s.whatsapp.net","type":"typing_start"}`},
 		{domain.Action{Type: domain.ActionReaction, Phone: "6281234567890@s.whatsapp.net", MessageID: "X"}, false,
-			`{"action":"reaction","messageId":"X","phone":"6281234567890","emoji":""}`},
+			`{"action":"reaction","messageId":"X","phone":"6281234567890@s.whatsapp.net","emoji":""}`},
+		{domain.Action{Type: domain.ActionEdit, Phone: "84912345678", MessageID: "X", NewText: "n"}, false,
+			`{"action":"edit","messageId":"X","phone":"84912345678@s.whatsapp.net","newText":"n"}`},
+		{domain.Action{Type: domain.ActionStar, Phone: "84912345678:3@s.whatsapp.net", JID: "84912345678", MessageID: "X"}, false,
+			`{"action":"star","messageId":"X","phone":"84912345678@s.whatsapp.net","jid":"84912345678@s.whatsapp.net"}`},
 		{domain.Action{Type: domain.ActionDelete, Phone: "120363025246125486@g.us", MessageID: "X", ForEveryone: true}, false,
 			`{"action":"delete","messageId":"X","phone":"120363025246125486@g.us","forEveryone":true}`},
 		{domain.Action{Type: domain.ActionRead, MessageID: "X", JID: "6281234567890@s.whatsapp.net",
-			MessageKey: &domain.MessageKey{RemoteJID: "r", ID: "i"}}, false,
-			`{"action":"read","messageId":"X","jid":"6281234567890@s.whatsapp.net","messageKey":{"remoteJid":"r","fromMe":false,"id":"i"}}`},
+			MessageKey: &domain.MessageKey{RemoteJID: "120363025246125486@g.us", ID: "i", Participant: "84 912345678"}}, false,
+			`{"action":"read","messageId":"X","phone":"6281234567890@s.whatsapp.net","jid":"6281234567890@s.whatsapp.net",` +
+				`"messageKey":{"remoteJid":"120363025246125486@g.us","fromMe":false,"id":"i","participant":"84912345678@s.whatsapp.net"}}`},
 		{domain.Action{Type: domain.ActionRead, MessageID: "X", JID: "+62 812-3456-7890"}, false,
-			`{"action":"read","messageId":"X","jid":"6281234567890@s.whatsapp.net"}`},
+			`{"action":"read","messageId":"X","phone":"6281234567890@s.whatsapp.net","jid":"6281234567890@s.whatsapp.net"}`},
 	} {
-		body, bySend := actionBody(c.a)
+		a, err := c.a.NormalizeAddresses()
+		require.NoError(t, err)
+		body, bySend := actionBody(a)
 		doc, err := json.Marshal(body)
 		require.NoError(t, err)
 		require.Equal(t, c.want, string(doc))
@@ -181,29 +258,100 @@ func TestActionBody_EachAction_SelectsRouteAndBody(t *testing.T) {
 	}
 }
 
-func TestErrorText_EitherForm_IsFound(t *testing.T) {
-	for body, want := range map[string]string{
-		`{"success":false,"error":"Session is not connected"}`:                                           "Session is not connected",
-		`{"success":false,"error":"Validation failed","details":["to must be a JID"]}`:                   "Validation failed: to must be a JID",
-		`{"success":false,"error":"Validation failed","details":[{"field":"to","message":"bad"}]}`:       "Validation failed: bad",
-		`{"success":false,"error":{"code":"X_Y","message":"No","details":[{"msg":"since it is late"}]}}`: "No: since it is late",
-		`{"success":false,"error":{"code":"X_Y"}}`:                                                       "X_Y",
-		`{"message":"Plain"}`: "Plain",
-		`<html>`:              "",
-		``:                    "",
+func TestReadError_FormsOfWorkers_TextIsFound(t *testing.T) {
+	for body, want := range map[string]errorAnswer{
+		`{"success":false,"error":"Session is not connected"}`:                                           {text: "Session is not connected", inForm: true},
+		`{"success":false,"error":"Session is not connected","details":{}}`:                              {text: "Session is not connected", inForm: true},
+		`{"success":false,"errorMessage":"No","details":{}}`:                                             {text: "No", inForm: true},
+		`{"success":false,"error":{"code":"X_Y","errorMessage":"No"},"details":{}}`:                      {text: "No", code: "X_Y", inForm: true},
+		`{"success":false,"error":null,"message":"Plain"}`:                                               {text: "Plain", inForm: true},
+		`{"success":false,"error":"Validation failed","details":["to must be a JID"]}`:                   {text: "Validation failed: to must be a JID", inForm: true},
+		`{"success":false,"error":"Validation failed","details":[null,{"field":"to","message":"bad"}]}`:  {text: "Validation failed: bad", inForm: true},
+		`{"success":false,"error":"Validation failed","details":{"field":"to","message":"bad"}}`:         {text: "Validation failed: bad", inForm: true},
+		`{"success":false,"error":{"code":"X_Y","message":"No","details":[{"msg":"since it is late"}]}}`: {text: "No: since it is late", code: "X_Y", inForm: true},
+		`{"success":false,"error":{"code":"X_Y"}}`:                                                       {text: "X_Y", code: "X_Y", inForm: true},
+		`{"success":false,"error":{"message":"No","notSent":true}}`:                                      {text: "No", inForm: true, notSent: true},
+		`{"success":false,"error":{"message":"No","notSent":"true"}}`:                                    {text: "No", inForm: true},
+		`{"error":"No"}`:                         {text: "No", inForm: true},
+		"\xef\xbb\xbf" + `{"error":"No"}`:        {text: "No", inForm: true},
+		`{"success":true,"error":"No"}`:          {text: "No"},
+		`{"message":"no Route matched"}`:         {text: "no Route matched"},
+		`{"success":false}`:                      {},
+		`{"success":false,"error":[],"code":[]}`: {},
+		`<html>`:                                 {},
+		`[]`:                                     {},
+		`null`:                                   {},
+		``:                                       {},
 	} {
-		require.Equal(t, want, errorText([]byte(body)), body)
+		require.Equal(t, want, readError([]byte(body)), body)
 	}
 }
 
-func TestPresentable_PrivateDetails_AreHidden(t *testing.T) {
+func TestCleanText_PrivateDetails_AreMasked(t *testing.T) {
 	for _, s := range []string{"Session is not connected", "to must be a JID, e.g. 628123@s.whatsapp.net", "Rate limit: 10/min", "image/png is not allowed"} {
-		require.True(t, presentable(s), s)
+		require.Equal(t, s, cleanText(s))
 	}
-	for _, s := range []string{"", "see http://x", "10.1.2.3 said no", "worker-1:8001 said no", "[::1]:8001", "at localhost",
-		"ENOENT: no such file", "cannot open /app/x", "open '/app/x'", "index.js failed", "a\nb", "TypeError at Object.x", strings.Repeat("x", 301)} {
-		require.False(t, presentable(s), s)
+	for s, want := range map[string]string{
+		"":                          "",
+		"see http://x":              "see …",
+		"10.1.2.3 said no":          "… said no",
+		"worker-1:8001 said no":     "… said no",
+		"[::1]:8001":                "",
+		"at localhost":              "at …",
+		"ENOENT: no such file":      "… no such file",
+		"cannot open /app/x":        "cannot open …",
+		"open '/app/x'":             "open …",
+		"index.js failed":           "… failed",
+		"a\nb":                      "a",
+		"\r\n a\tb ":                "a b",
+		"TypeError at Object.x":     "TypeError …",
+		"half \xed\xa0 a\u202erune": "half \ufffd a rune",
+		strings.Repeat("x", 301):    strings.Repeat("x", 300) + "…",
+		"Failed to fetch https://user.example/a.png: 404":                                "Failed to fetch … 404",
+		"connect ECONNREFUSED 10.0.0.7:6379 at Socket.x (/app/src/redis.js:12) or so on": "connect … or so on",
+	} {
+		require.Equal(t, want, cleanText(s), "%q", s)
 	}
+}
+
+// FuzzReadAnswers checks that no response of a worker can make a decoder panic,
+// return text that is not valid, or return a message without an id.
+func FuzzReadAnswers(f *testing.F) {
+	for _, body := range []string{
+		`{"success":true,"data":{"messageId":"A","status":"SENT","timestamp":1}}`, `{"success":false,"error":{"code":"X","message":"M","notSent":true},"details":{}}`,
+		`{"data":{"sessions":[null,{"sessionId":"one","status":"connected","phoneNumber":628,"generation":"9"}]}}`, "\xef\xbb\xbf{}", `{"error":"\ud83d"}`,
+		`{"data":{"sessionId":"one","status":"qr_ready","qrCode":"data:image/png;base64,AAAA"}}`, `<html>`, `{"messageId":"A","status":[]}`, `{"data":[{}]}`,
+	} {
+		f.Add([]byte(body))
+	}
+	c := New("")
+	f.Fuzz(func(t *testing.T, body []byte) {
+		if s, err := readSent(body); err == nil {
+			require.True(t, isUsableID(s.WhatsAppID) || s.WhatsAppID == "" && s.Status == domain.MessageFailed)
+			_, err := domain.ParseMessageStatus(string(s.Status))
+			require.NoError(t, err)
+			require.True(t, utf8.ValidString(s.Error))
+		}
+		for _, text := range []string{readError(body).text, cleanText(readError(body).text), cleanText(string(body))} {
+			require.True(t, utf8.ValidString(text))
+		}
+		require.LessOrEqual(t, len(cleanText(string(body))), maxShown+len("…"))
+		check := func(r domain.Report) {
+			require.True(t, utf8.ValidString(r.PhoneNumber+r.DisplayName+r.Error+r.PairingCode))
+			require.Equal(t, r.PhoneNumber, domain.AccountPhone(r.PhoneNumber))
+			require.GreaterOrEqual(t, r.Generation, int64(0))
+		}
+		if r, err := c.readSession(body, session{SessionID: "one", Status: "initializing"}, "w1"); err == nil {
+			require.NotEmpty(t, r.Status)
+			check(r)
+		}
+		if list, err := c.readSessions(body, "w1"); err == nil {
+			for _, r := range list {
+				require.NotEmpty(t, r.SessionID)
+				check(r)
+			}
+		}
+	})
 }
 
 func TestRetryAfter_SecondsOrDate_IsBounded(t *testing.T) {

@@ -235,6 +235,77 @@ func TestSend_InvalidResponse_FailsWithoutRetry(t *testing.T) {
 	}
 }
 
+// Only a refusal in the error form of the protocol proves that nothing was sent.
+func TestSend_ErrorResponse_ClassifiedByForm(t *testing.T) {
+	const html = "<!DOCTYPE html><html><body><pre>Cannot POST /api/one/send</pre></body></html>"
+	for name, k := range map[string]struct {
+		status      int
+		body        string
+		want        ports.WorkerFailure
+		notExecuted bool
+		text        string
+	}{
+		"refused, text":          {400, `{"success":false,"error":"Stickers are not supported","details":{}}`, ports.WorkerRejected, true, "Stickers are not supported"},
+		"refused, object":        {422, `{"success":false,"error":{"code":"X","message":"No groups"}}`, ports.WorkerRejected, true, "No groups"},
+		"refused, errorMessage":  {400, `{"success":false,"errorMessage":"No"}`, ports.WorkerRejected, true, "No"},
+		"no such recipient":      {404, `{"success":false,"error":"The number is not on WhatsApp"}`, ports.WorkerRejected, true, "The number is not on WhatsApp"},
+		"no session":             {404, `{"success":false,"error":{"code":"SESSION_NOT_FOUND","message":"Not here"}}`, ports.WorkerSessionNotFound, true, "Not here"},
+		"no session, in words":   {404, `{"success":false,"error":"Session one not found"}`, ports.WorkerSessionNotFound, true, "Session one not found"},
+		"no message":             {404, `{"success":false,"error":"Message not found in this session"}`, ports.WorkerRejected, true, "Message not found in this session"},
+		"no message, by code":    {404, `{"success":false,"error":{"code":"MESSAGE_NOT_FOUND","message":"Not in session one"}}`, ports.WorkerRejected, true, "Not in session one"},
+		"nothing is named":       {404, `{"success":false,"error":"Not found"}`, ports.WorkerSessionNotFound, true, "Not found"},
+		"no route, in the form":  {404, `{"success":false,"error":{"code":"ROUTE_NOT_FOUND","message":"Route POST /api/session-1/send not found"}}`, ports.WorkerRouteMissing, true, "Route POST … not found"},
+		"no route, HTML":         {404, html, ports.WorkerRouteMissing, false, ""},
+		"no route, another form": {404, `{"message":"no Route matched with those values"}`, ports.WorkerRouteMissing, false, "no Route matched with those values"},
+		"wrong method":           {405, "", ports.WorkerRouteMissing, false, ""},
+		"busy, in words":         {429, "Too many requests, please try again later.", ports.WorkerBusy, true, ""},
+		"a proxy refuses":        {403, "<html>Forbidden</html>", ports.WorkerFailed, false, ""},
+		"too large for a proxy":  {413, "<html>413</html>", ports.WorkerFailed, false, ""},
+		"a proxy's JSON":         {400, `{"message":"bad request"}`, ports.WorkerFailed, false, "bad request"},
+		"wrong token":            {401, `{"success":false,"error":"Unauthorized"}`, ports.WorkerRejected, true, ""},
+		"failed":                 {500, `{"success":false,"error":"Oops","details":{}}`, ports.WorkerFailed, false, "Oops"},
+		"failed before sending":  {503, `{"success":false,"error":{"message":"Starting","notSent":true}}`, ports.WorkerFailed, true, "Starting"},
+		"bad gateway":            {502, "<html>502</html>", ports.WorkerFailed, false, ""},
+		"unknown to a proxy":     {520, "error code: 520", ports.WorkerFailed, false, ""},
+		"200 without an id":      {200, `{"success":true,"data":{"status":"SENT"}}`, ports.WorkerFailed, false, ""},
+		"200 and no success":     {200, `{"success":false,"error":"Oops"}`, ports.WorkerFailed, false, "Oops"},
+		"200 and not sent":       {200, `{"success":false,"error":{"message":"Oops","notSent":true}}`, ports.WorkerFailed, true, "Oops"},
+		"200 with a page":        {200, "<html>Welcome</html>", ports.WorkerFailed, false, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				w.WriteHeader(k.status)
+				_, _ = io.WriteString(w, k.body)
+			}))
+			defer server.Close()
+			_, err := quick(t, httpworker.Config{}).Send(t.Context(), ports.WorkerRef{Endpoint: server.URL}, hello)
+			e := failure(t, err, k.want)
+			require.Equal(t, k.status, e.Status)
+			require.Equal(t, k.notExecuted, e.IsNotExecuted())
+			require.Equal(t, k.text, e.Text)
+			require.Equal(t, domain.ProbeAnswered, e.Probe())
+		})
+	}
+}
+
+// Whatever a 404 is about, a session call finds no session.
+func TestSessionCalls_AnyNotFound_SessionNotThere(t *testing.T) {
+	for _, body := range []string{"", "<html>Cannot DELETE /api/sessions/one</html>", `{"success":false,"error":"Route not found"}`, `{"success":false,"error":"No files of this one"}`} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusNotFound)
+			_, _ = io.WriteString(w, body)
+		}))
+		defer server.Close()
+		c, w := quick(t, httpworker.Config{}), ports.WorkerRef{Endpoint: server.URL}
+		require.NoError(t, c.Delete(t.Context(), w, "one", 0))
+		require.NoError(t, c.Logout(t.Context(), w, "one", 0))
+		require.NoError(t, c.Disconnect(t.Context(), w, "one", 0))
+		failed(t, c.Restart(t.Context(), w, "one", 0), ports.WorkerSessionNotFound)
+		_, err := c.Status(t.Context(), w, "one")
+		failed(t, err, ports.WorkerSessionNotFound)
+	}
+}
+
 // The token stays with the worker, because redirects are not followed.
 func TestClient_Redirect_IsNotFollowed(t *testing.T) {
 	other := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("followed") }))

@@ -33,6 +33,7 @@ type message struct {
 type messageRest struct {
 	user                               *userRow // nil: the owner of the session
 	mediaURL, filename, caption, error string
+	unreported                         bool
 }
 
 // never is the zero time in microseconds.
@@ -88,7 +89,8 @@ func (m *message) clone() *domain.Message {
 		DeliveredAt: fromMicros(m.deliveredAt), ReadAt: fromMicros(m.readAt), Rev: m.revision,
 	}
 	if m.rest != nil {
-		v.MediaURL, v.Filename, v.Caption, v.Error = m.rest.mediaURL, m.rest.filename, m.rest.caption, m.rest.error
+		v.MediaURL, v.Filename, v.Caption = m.rest.mediaURL, m.rest.filename, m.rest.caption
+		v.Error, v.Unreported = m.rest.error, m.rest.unreported
 	}
 	return v
 }
@@ -100,7 +102,7 @@ func (m *message) fill(v *domain.Message, session *sessionRow, user *userRow) {
 	m.kind, m.direction, m.status = v.Type, v.Direction, v.Status
 	m.createdAt, m.sentAt = micros(v.CreatedAt), micros(v.SentAt)
 	m.deliveredAt, m.readAt = micros(v.DeliveredAt), micros(v.ReadAt)
-	rest := messageRest{mediaURL: v.MediaURL, filename: v.Filename, caption: v.Caption, error: v.Error}
+	rest := messageRest{mediaURL: v.MediaURL, filename: v.Filename, caption: v.Caption, error: v.Error, unreported: v.Unreported}
 	if user != session.owner {
 		rest.user = user
 	}

@@ -143,7 +143,8 @@ func TestGroupCommit_AllChangeTheSameRow_OneWins(t *testing.T) {
 				return errors.Join(err, put("winner")(ctx, tx))
 			}
 			if _, seen := tx.Settings.Get(ctx, "winner"); seen != nil { // in the same round as the winner's put
-				if _, seen = tx.Settings.Get(ctx, "winner"); seen != nil {
+				_, seen = tx.Settings.Get(ctx, "winner")
+				if seen != nil {
 					return seen
 				}
 			}

@@ -56,7 +56,8 @@ func set(s ports.Store, name, value string) error {
 func setting(t testing.TB, s ports.Store, name string) (value string) {
 	t.Helper()
 	require.NoError(t, s.View(t.Context(), func(ctx context.Context, tx *ports.Tx) (err error) {
-		if value, err = tx.Settings.Get(ctx, name); errors.Is(err, ports.ErrNotFound) {
+		value, err = tx.Settings.Get(ctx, name)
+		if errors.Is(err, ports.ErrNotFound) {
 			err = nil
 		}
 		return err

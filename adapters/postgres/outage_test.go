@@ -117,7 +117,8 @@ func TestUpdate_ConnectionLostBeforeCommit_Retries(t *testing.T) {
 			if err := tx.Settings.Put(ctx, "name", fmt.Sprint(runs)); err != nil {
 				return err
 			}
-			if runs++; runs == 1 {
+			runs++
+			if runs == 1 {
 				run(t, dsn, "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = 'doomed'")
 			}
 			return tx.Settings.Put(ctx, "other", "1")
@@ -136,7 +137,8 @@ func TestUpdate_ProcessStandsStill_LosesItsLocks(t *testing.T) {
 		if err := tx.Settings.Put(ctx, "name", "ours"); err != nil {
 			return err
 		}
-		if runs++; runs == 1 {
+		runs++
+		if runs == 1 {
 			if err := set(other, "name", "theirs"); err != nil { // waits for the row
 				return err
 			}

@@ -43,7 +43,8 @@ func (p *params) set(args []any) error {
 		case []byte:
 			b, oid = append(b, v...), pgtype.ByteaOID
 		case bool:
-			if b, oid = append(b, 0), pgtype.BoolOID; v {
+			b, oid = append(b, 0), pgtype.BoolOID
+			if v {
 				b[begin] = 1
 			}
 		case float64:

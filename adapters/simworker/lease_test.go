@@ -171,7 +171,8 @@ func TestPause_BeyondLease_DoesNothingForSessions(t *testing.T) {
 		w.connected("one", 1)
 		seen := 0
 		w.looks = func() {
-			if seen++; seen == 2 { // the call was admitted, and the message is about to be sent
+			seen++
+			if seen == 2 { // the call was admitted, and the message is about to be sent
 				pause(w)
 			}
 		}

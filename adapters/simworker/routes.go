@@ -289,5 +289,16 @@ func (h *handler) manage(r *http.Request, body []byte) (int, any, error) {
 	if err := a.Validate(); err != nil {
 		return 0, nil, badRequest("Validation failed: " + err.Error())
 	}
+	if !hasOnlyJIDs(a) {
+		return 0, nil, badRequest("Validation failed: every address must be a JID")
+	}
 	return 0, nil, h.w.PerformAction(r.Context(), r.PathValue("id"), a)
+}
+
+// hasOnlyJIDs reports whether every address of an action is a JID. A legacy worker
+// takes some other numbers for Indonesian ones, and acts in a stranger's chat.
+func hasOnlyJIDs(a domain.Action) bool {
+	jids, err := a.NormalizeAddresses()
+	return err == nil && jids.Phone == a.Phone && jids.JID == a.JID &&
+		(a.MessageKey == nil || *jids.MessageKey == *a.MessageKey)
 }

@@ -87,8 +87,20 @@ func TestHandler_LegacyWorker_RefusesUnknownFields(t *testing.T) {
 	status, body = post(t, modern, "/api/never-seen/send", "", `{`+jid+`,"type":"text","message":"x"}`)
 	require.Equal(t, 404, status)
 	require.Contains(t, body, `{"code":"SESSION_NOT_FOUND","message":`)
-	status, _ = post(t, modern, "/api/message/one/manage", "", `{"action":"dance","messageId":"X","phone":"6281234567890"}`)
+	status, _ = post(t, modern, "/api/message/one/manage", "", `{"action":"dance","messageId":"X","phone":"6281234567890@s.whatsapp.net"}`)
 	require.Equal(t, 400, status)
+	for body, want := range map[string]int{
+		`"phone":"84912345678@s.whatsapp.net"`:                                                                                 200,
+		`"phone":"84912345678"`:                                                                                                400,
+		`"phone":"84912345678@s.whatsapp.net","jid":"84912345678"`:                                                             400,
+		`"phone":"84912345678@s.whatsapp.net","messageKey":{"remoteJid":"84912345678","id":"X"}`:                               400,
+		`"phone":"84912345678@s.whatsapp.net","messageKey":{"remoteJid":"1-2@g.us","id":"X","participant":"84912345678"}`:      400,
+		`"phone":"84912345678@s.whatsapp.net","messageKey":{"remoteJid":"1-2@g.us","id":"X","participant":"84912345678@c.us"}`: 400,
+		`"phone":"1-2@g.us","messageKey":{"remoteJid":"1-2@g.us","id":"X","participant":"84912345678@s.whatsapp.net"}`:         200,
+	} {
+		status, answer := post(t, modern, "/api/message/one/manage", "", `{"action":"star","messageId":"X",`+body+`}`)
+		require.Equal(t, want, status, "%s: %s", body, answer)
+	}
 }
 
 // The worker waits like a human typist, unless the message says not to.

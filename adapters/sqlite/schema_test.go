@@ -62,7 +62,9 @@ func TestOpen_SchemaOfVersion1_IsUpgraded(t *testing.T) {
 	require.NoError(t, ensureFile(path))
 	c, err := connect(path, readWrite, 1)
 	require.NoError(t, err)
-	require.NoError(t, c.Script(ctx, string(dump)))
+	require.NoError(t, c.Script(ctx, string(dump)+`
+		INSERT INTO messages VALUES ('m2','s1',0,'OUTBOUND','u1','','','','text','','','','','FAILED','its outcome was never reported',NULL,NULL,NULL,1);
+		INSERT INTO messages VALUES ('m3','s1',0,'OUTBOUND','u1','','','','text','','','','','FAILED','refused',NULL,NULL,NULL,1);`))
 	require.NoError(t, c.close())
 	version, latest, err := Status(ctx, path)
 	require.NoError(t, err)
@@ -113,6 +115,11 @@ func TestOpen_SchemaOfVersion1_IsUpgraded(t *testing.T) {
 		message, err := tx.Messages.Get(ctx, "s1", "m1")
 		require.NoError(t, err)
 		require.Equal(t, "Hello; it's me", message.Content)
+		for id, isUnreported := range map[string]bool{"m1": false, "m2": true, "m3": false} {
+			message, err := tx.Messages.Get(ctx, "s1", id)
+			require.NoError(t, err)
+			require.Equal(t, isUnreported, message.Unreported, id)
+		}
 		secret, err := tx.Settings.Get(ctx, "secret")
 		require.NoError(t, err)
 		require.Equal(t, "kept", secret)

@@ -312,7 +312,8 @@ func (h *harness) loseUpdates(n int) {
 			if err := fn(ctx, tx); err != nil {
 				return err
 			}
-			if n--; n >= 0 {
+			n--
+			if n >= 0 {
 				return fmt.Errorf("users: %w", ports.ErrConflict)
 			}
 			return nil

@@ -108,7 +108,8 @@ func TestAPIKey_RevokedDuringRead_IsNotCached(t *testing.T) {
 			s := c.createSession()
 			reads := 0
 			a.store.AfterView = func(_ context.Context, err error) error {
-				if reads++; reads == what.read {
+				reads++
+				if reads == what.read {
 					a.store.AfterView = nil
 					what.do(c, s)
 				}

@@ -13,7 +13,7 @@
 // # Parts
 //
 // The package composes the parts below and decides nothing itself. Each part is a
-// package of app/internal and imports only parts above it; `make check` proves it.
+// package of app/internal and imports only parts that stand earlier; `make check` proves it.
 //
 //	workqueue    bounded background work, keyed by session or worker
 //	membership   living replicas, ownership of work, claims

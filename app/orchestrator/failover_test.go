@@ -51,7 +51,8 @@ func TestFailover_ReplicaStopsAtEveryWrite_OthersFinish(t *testing.T) {
 				writes := 0
 				more = false
 				a.store.BeforeUpdate = func(context.Context) error {
-					if writes++; writes != at {
+					writes++
+					if writes != at {
 						return nil
 					}
 					more = true

@@ -27,7 +27,8 @@ func TestReconcile_ThreeReplicas_EachTaskOnce(t *testing.T) {
 	}
 	turn := 0
 	heartbeats := func() { // replicas receive the heartbeats in turn
-		if turn++; turn%20 == 0 {
+		turn++
+		if turn%20 == 0 {
 			c.heartbeatsOf(c.all[turn/20%3], workers...)()
 		}
 	}
@@ -106,7 +107,8 @@ func (l *callLoad) answer(made call) error {
 		l.now[k]++
 		l.most[k] = max(l.most[k], l.now[k])
 	}
-	if l.starts++; l.started[made.session] {
+	l.starts++
+	if l.started[made.session] {
 		l.again++
 	}
 	l.started[made.session] = true

@@ -350,7 +350,8 @@ func heartbeats(b *testing.B, on backing, want float64) {
 				defer conn.Close()
 				in := bufio.NewReader(conn)
 				for time.Since(began) < measured {
-					if _, err = conn.Write(t.request); err == nil {
+					_, err = conn.Write(t.request)
+					if err == nil {
 						err = answer(in)
 					}
 					if err != nil {

@@ -151,7 +151,8 @@ func message(err error) string {
 //	{"BASIC": {"messagesPerHour": 200}, "MAX": {"pool": "dedicated"}}
 func ParseLimits(text string) (tiers domain.Tiers, off bool, err error) {
 	tiers = domain.DefaultTiers()
-	switch text = strings.TrimSpace(text); {
+	text = strings.TrimSpace(text)
+	switch {
 	case text == "":
 		return tiers, false, nil
 	case text == "off":

@@ -62,7 +62,8 @@ func NewHandler(ctx context.Context, o *orchestrator.Orchestrator, store *backen
 		return nil, err
 	}
 	if c.JWTSecret == "" {
-		if c.JWTSecret, err = storedSecret(ctx, store, store.Random(), settingJWTSecret); err != nil {
+		c.JWTSecret, err = storedSecret(ctx, store, store.Random(), settingJWTSecret)
+		if err != nil {
 			return nil, err
 		}
 	}

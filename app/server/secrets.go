@@ -47,7 +47,8 @@ type secrets struct {
 // resolve returns the secret to use. It neither generates nor replaces a secret that differs
 // from the secret of another live replica.
 func (k *secrets) resolve(ctx context.Context, s secret) (value string, err error) {
-	if value = s.given; value == "" {
+	value = s.given
+	if value == "" {
 		value, err = k.get(ctx, s.name)
 	}
 	if errors.Is(err, ports.ErrNotFound) {

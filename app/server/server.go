@@ -76,7 +76,8 @@ func (s *Server) assemble(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if s.token, err = keep.resolve(ctx, s.workerToken()); err != nil {
+	s.token, err = keep.resolve(ctx, s.workerToken())
+	if err != nil {
 		return err
 	}
 	mailer, err := s.mailer()
@@ -113,12 +114,14 @@ func (s *Server) assemble(ctx context.Context) error {
 		Health: s.health, Ready: s.ready.Load, Version: s.cfg.Version, QRLife: s.cfg.Timing.QRLife,
 		CORSOrigins: s.cfg.CORSOrigins, TrustedProxies: s.cfg.TrustedProxies,
 	})
-	if s.listener, err = new(net.ListenConfig).Listen(ctx, "tcp", s.cfg.Addr); err != nil {
+	s.listener, err = new(net.ListenConfig).Listen(ctx, "tcp", s.cfg.Addr)
+	if err != nil {
 		return fmt.Errorf("listening on %s: %w; use another --addr or stop what listens there", s.cfg.Addr, err)
 	}
 	// Last: a start that fails later would lose the generated password.
 	admin, password, err := s.Accounts.EnsureAdministrator(ctx, s.cfg.AdminEmail, s.cfg.AdminPassword)
-	if s.firstRun, s.password = admin != nil, password; err != nil {
+	s.firstRun, s.password = admin != nil, password
+	if err != nil {
 		return fmt.Errorf("making the first administrator: %w", err)
 	}
 	return nil
@@ -154,7 +157,8 @@ func (s *Server) mailer() (ports.Mailer, error) {
 	}
 	c := smtp.Config{Host: u.Hostname(), From: s.cfg.MailFrom}
 	if u.Port() != "" {
-		if c.Port, err = strconv.Atoi(u.Port()); err != nil {
+		c.Port, err = strconv.Atoi(u.Port())
+		if err != nil {
 			return nil, errors.New("--smtp has no valid port")
 		}
 	}

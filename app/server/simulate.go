@@ -20,7 +20,8 @@ func (s *Server) simulate(ctx context.Context) (stop func(), err error) {
 	state := simworker.NewState()
 	if path, onDisk := strings.CutPrefix(s.cfg.Store, "sqlite:"); onDisk {
 		// The state of the simulated phones survives the process, as the store does.
-		if state, err = simworker.OpenState(path + ".simulated"); err != nil {
+		state, err = simworker.OpenState(path + ".simulated")
+		if err != nil {
 			return nil, fmt.Errorf("opening the state of simulated workers: %w", err)
 		}
 	}

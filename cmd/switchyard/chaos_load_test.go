@@ -292,7 +292,8 @@ func (l *trackedSession) change(calls []string, target int) {
 		calls = []string{"connect"}
 	}
 	for _, what := range calls {
-		if l.ask(what, target); l.intent == either {
+		l.ask(what, target)
+		if l.intent == either {
 			return
 		}
 	}

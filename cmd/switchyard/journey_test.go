@@ -380,7 +380,7 @@ func (j *journey) refusedSends() {
 	assert.Equal(j, before, len(j.n.asked(j.card.id)), "the worker was bothered with nonsense")
 
 	for range 2 { // the worker's error has one form, and then the other
-		a := j.card.byKey().refused(http.StatusBadGateway, "MESSAGE_SEND_FAILED", "POST", "/sendText",
+		a := j.card.byKey().refused(http.StatusBadRequest, "VALIDATION_ERROR", "POST", "/sendText",
 			obj{"to": unreachable, "message": "to nobody"})
 		assert.Contains(j, a.str("error.message"), "not on WhatsApp")
 	}

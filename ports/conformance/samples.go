@@ -161,7 +161,7 @@ func fullRows() []any {
 			ID: "m1", WhatsAppID: "3EB0C431C26A1916E07A", SessionID: "s1", UserID: "u1", Direction: domain.Inbound,
 			From: "6281234567890@s.whatsapp.net", To: "6281100000000@s.whatsapp.net",
 			Type: domain.TypeImage, Content: `{"a":"\u0001"}`, MediaURL: "https://example.com/a.png",
-			Filename: "a b.png", Caption: "Größe 🎉", Status: domain.MessageRead, Error: "none",
+			Filename: "a b.png", Caption: "Größe 🎉", Status: domain.MessageRead, Error: "none", Unreported: true,
 			CreatedAt: when(), SentAt: when(), DeliveredAt: when(), ReadAt: when(),
 		},
 		&domain.Event{

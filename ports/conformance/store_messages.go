@@ -18,6 +18,7 @@ var messageClauses = []clause{
 	{"inbound messages are stored once", inboundOnce},
 	{"outbound messages are counted", countSince},
 	{"PendingBefore", pendingBefore},
+	{"a failure without a report", unreportedFailure},
 	{"usage in buckets", usageBuckets},
 	{"usage of a user and of a session", usageOfWhom},
 }
@@ -53,6 +54,12 @@ func byWhatsAppID(d *db) {
 	a.WhatsAppID = "Y" // known after the worker's response
 	d.put(a)
 	require.Equal(d.T, "a", d.byWhatsAppID("s1", "Y"))
+	d.put(sent("m", "s1", "u1", 4))
+	m := reload(d, sent("m", "s1", "u1", 4))
+	m.WhatsAppID, m.Status = "M", domain.MessageDelivered // a receipt was the first to tell the id
+	d.put(m)
+	require.Equal(d.T, "m", d.byWhatsAppID("s1", "M"))
+
 	a.WhatsAppID = "Z"
 	d.put(a)
 	require.Equal(d.T, "a", d.byWhatsAppID("s1", "Z"))
@@ -133,6 +140,26 @@ func pendingBefore(d *db) {
 	}
 	require.Equal(d.T, []string{"a", "d", "e"}, pending(at(600), 10))
 	require.Empty(d.T, pending(at(1), 10))
+}
+
+func unreportedFailure(d *db) {
+	d.put(user("u1"), session("s1", "u1"), sent("a", "s1", "u1", 1), sent("b", "s1", "u1", 1))
+	a := reload(d, sent("a", "s1", "u1", 1))
+	require.True(d.T, a.FailUnreported(noon))
+	d.put(a)
+	b := reload(d, sent("b", "s1", "u1", 1))
+	require.True(d.T, b.TransitionTo(domain.MessageFailed, noon, "refused"))
+	d.put(b)
+	a, b = reload(d, a), reload(d, b)
+	require.True(d.T, a.Unreported)
+	require.False(d.T, b.Unreported)
+	require.False(d.T, b.TransitionTo(domain.MessageDelivered, noon, ""))
+	require.True(d.T, a.TransitionTo(domain.MessageDelivered, noon, ""))
+	d.put(a)
+	a = reload(d, a)
+	require.Equal(d.T, domain.MessageDelivered, a.Status)
+	require.False(d.T, a.Unreported)
+	require.Empty(d.T, a.Error)
 }
 
 func usageBuckets(d *db) {

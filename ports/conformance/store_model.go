@@ -267,7 +267,8 @@ var calls = []func(ctx context.Context, tx *ports.Tx, m *model, s step) (want, g
 	func(ctx context.Context, tx *ports.Tx, m *model, s step) (want, got error) { // delete a cleanup
 		c := cleanup(fmt.Sprint(m.prefix, "w", s.I%2), fmt.Sprint(m.prefix, "s", s.J%3), noon)
 		old, there := m.cleanups[c.WorkerID+c.SessionID]
-		switch c.Rev = old.Rev; {
+		c.Rev = old.Rev
+		switch {
 		case there && s.Rev == 0:
 			want = ports.ErrConflict
 			c.Rev++

@@ -283,7 +283,7 @@ func (g gatewaySuite) send(t *testing.T) {
 		{Type: domain.TypeDocument, MediaURL: "https://example.com/files/report.pdf?x=1"},
 		{Type: domain.TypeDocument, MediaURL: "https://example.com/"},
 		{Type: domain.TypeLocation, Location: &domain.Location{Latitude: -6.2, Longitude: 106.8}},
-		{Type: domain.TypeContact, Contact: &domain.Contact{Name: "Ann", Phone: "6281234567890"}},
+		{Type: domain.TypeContact, Contact: &domain.Contact{Name: "Ann", Phone: "+62 812-3456-7890"}},
 		{Type: domain.TypeLink, Link: &domain.Link{URL: "https://example.com"}},
 		{Type: domain.TypePoll, Poll: &domain.Poll{Question: "?", Options: []string{"a", "b"}}},
 	} {
@@ -296,12 +296,19 @@ func (g gatewaySuite) send(t *testing.T) {
 
 func (g gatewaySuite) action(t *testing.T) {
 	gateway, w := g.started(t)
-	for _, a := range []domain.ActionType{
-		domain.ActionDelete, domain.ActionUnsend, domain.ActionStar, domain.ActionUnstar, domain.ActionEdit,
-		domain.ActionReaction, domain.ActionRead, domain.ActionSeen, domain.ActionTypingStart, domain.ActionTypingStop,
-	} {
-		err := gateway.PerformAction(t.Context(), w.Ref, "one", domain.Action{Type: a, MessageID: "3EB0", Phone: "+62 812-3456-7890", NewText: "n"})
-		require.NoError(t, err, "%s", a)
+	for _, chat := range []string{"+84 912-345-678", "84912345678", "84912345678@s.whatsapp.net", "84912345678:3@s.whatsapp.net", "120363025246125486@g.us"} {
+		for _, kind := range []domain.ActionType{
+			domain.ActionDelete, domain.ActionUnsend, domain.ActionStar, domain.ActionUnstar, domain.ActionEdit,
+			domain.ActionReaction, domain.ActionRead, domain.ActionSeen, domain.ActionTypingStart, domain.ActionTypingStop,
+		} {
+			a := domain.Action{Type: kind, MessageID: "3EB0", Phone: chat, NewText: "n"}
+			require.NoError(t, gateway.PerformAction(t.Context(), w.Ref, "one", a), "%s in %s", kind, chat)
+		}
+		err := gateway.PerformAction(t.Context(), w.Ref, "one", domain.Action{
+			Type: domain.ActionRead, MessageID: "3EB0", JID: chat,
+			MessageKey: &domain.MessageKey{RemoteJID: chat, ID: "3EB0", Participant: "84912345678"},
+		})
+		require.NoError(t, err)
 	}
 	require.Empty(t, w.Delivered("one"))
 }

@@ -175,7 +175,8 @@ func (w *HTTPWorker) handle(rw http.ResponseWriter, c HTTPCall) {
 	case len(parts) == 2 && c.Method == "POST" && parts[1] == "send":
 		w.send(rw, parts[0], c.Body)
 	case len(parts) == 3 && c.Method == "POST" && parts[0] == "message" && parts[2] == "manage":
-		if w.has(rw, parts[1]) && w.known(rw, c.Body, "action", "messageId", "phone", "forEveryone", "newText", "emoji", "jid", "messageKey") {
+		if w.has(rw, parts[1]) && w.known(rw, c.Body, "action", "messageId", "phone", "forEveryone", "newText", "emoji", "jid", "messageKey") &&
+			w.addressed(rw, c.Body) {
 			gatewayOK(rw, nil)
 		}
 	case len(parts) == 3 && c.Method == "GET" && parts[0] == "sessions" && parts[2] == "status":
@@ -258,6 +259,9 @@ func (w *HTTPWorker) send(rw http.ResponseWriter, id string, body map[string]any
 	case !strings.Contains(to, "@"):
 		gatewayFail(rw, 400, "to must be a JID", false)
 		return
+	case kind == "contact" && strings.Trim(fmt.Sprint(body["contact"].(map[string]any)["phone"]), "0123456789") != "":
+		gatewayFail(rw, 400, "contact.phone must be digits", false)
+		return
 	case kind == "document" && body["filename"] == nil:
 		gatewayFail(rw, 400, "filename is required", false)
 		return
@@ -297,6 +301,21 @@ func (w *HTTPWorker) known(rw http.ResponseWriter, body map[string]any, keys ...
 		extension := key == "clientMessageId" || key == "generation" || key == "recover" || key == "pairing"
 		if !slices.Contains(keys, key) || extension && len(w.caps) == 0 {
 			gatewayFail(rw, 400, fmt.Sprintf("%q is not allowed", key), false)
+			return false
+		}
+	}
+	return true
+}
+
+// addressed refuses an action unless every address in it is a JID. Legacy workers send to a stranger
+// otherwise.
+func (w *HTTPWorker) addressed(rw http.ResponseWriter, body map[string]any) bool {
+	key, _ := body["messageKey"].(map[string]any)
+	for name, value := range map[string]any{
+		"phone": body["phone"], "jid": body["jid"], "remoteJid": key["remoteJid"], "participant": key["participant"],
+	} {
+		if to, _ := value.(string); value != nil && !strings.Contains(to, "@") || name == "phone" && value == nil {
+			gatewayFail(rw, 400, name+" must be a JID", false)
 			return false
 		}
 	}

@@ -59,7 +59,8 @@ type BulkResult struct {
 	Err       error // nil: recorded, and carried out in the background
 }
 
-// Operations serves administrators who act on sessions of any owner.
+// Operations serves administrators beyond single workers and users: sessions of any owner, migrations, and whatever
+// concerns the whole fleet.
 type Operations interface {
 	// ListSessions lists sessions of all users, newest first.
 	ListSessions(ctx context.Context, f ports.SessionFilter, p ports.Page) ([]*SessionView, int, error)

@@ -31,7 +31,7 @@ type HeartbeatResult struct {
 	Worker    *domain.Worker
 	Processed int // sessions listed
 	Synced    int // listed sessions whose status or data changed here
-	Stale     int // workers that this replica found silent meanwhile
+	Stale     int // silent workers, as this replica found at its latest check
 	Breakdown domain.Breakdown
 	Commands  []StopCommand
 	Lease     time.Duration

@@ -16,7 +16,7 @@ var messagesTable = table{
 	name: "messages", key: []string{"id"}, fixed: []string{"session_id", "created_at", "direction"},
 	rest: []string{
 		"whatsapp_id", "user_id", "from_jid", "to_jid", "type", "content", "media_url", "filename", "caption",
-		"status", "error", "sent_at", "delivered_at", "read_at",
+		"status", "error", "unreported", "sent_at", "delivered_at", "read_at",
 	},
 }
 
@@ -25,9 +25,9 @@ func scanMessage(r row) *domain.Message {
 		ID: r.text(0), SessionID: r.text(1), CreatedAt: r.time(2), Direction: domain.Direction(r.text(3)),
 		WhatsAppID: r.text(4), UserID: r.text(5), From: r.text(6), To: r.text(7),
 		Type: domain.MessageType(r.text(8)), Content: r.text(9), MediaURL: r.text(10), Filename: r.text(11), Caption: r.text(12),
-		Status: domain.MessageStatus(r.text(13)), Error: r.text(14),
-		SentAt: r.time(15), DeliveredAt: r.time(16), ReadAt: r.time(17),
-		Rev: r.int64(18),
+		Status: domain.MessageStatus(r.text(13)), Error: r.text(14), Unreported: r.bool(15),
+		SentAt: r.time(16), DeliveredAt: r.time(17), ReadAt: r.time(18),
+		Rev: r.int64(19),
 	}
 }
 
@@ -88,7 +88,7 @@ func (t *messages) Put(ctx context.Context, m *domain.Message) error {
 	}
 	return (*Tx)(t).put(ctx, statements, &m.Rev, m.ID, m.SessionID, micros(m.CreatedAt), string(m.Direction),
 		m.WhatsAppID, m.UserID, m.From, m.To, string(m.Type), m.Content, m.MediaURL, m.Filename, m.Caption,
-		string(m.Status), m.Error, nullableMicros(m.SentAt), nullableMicros(m.DeliveredAt), nullableMicros(m.ReadAt))
+		string(m.Status), m.Error, m.Unreported, nullableMicros(m.SentAt), nullableMicros(m.DeliveredAt), nullableMicros(m.ReadAt))
 }
 
 func (t *messages) Get(ctx context.Context, sessionID, id string) (*domain.Message, error) {

@@ -100,6 +100,20 @@ func (r RateLimited) RetryAfter() time.Duration { return r.Wait }
 // Window returns the state of the exceeded limit.
 func (r RateLimited) Window() domain.Usage { return r.Usage }
 
+// Throttled is the cause of an error that waiting cures, where no limit of ours is used up.
+type Throttled struct {
+	Wait  time.Duration
+	Cause error
+}
+
+func (t Throttled) Error() string { return "throttled for " + t.Wait.String() + ": " + t.Cause.Error() }
+
+// Unwrap returns the cause.
+func (t Throttled) Unwrap() error { return t.Cause }
+
+// RetryAfter returns how long to wait.
+func (t Throttled) RetryAfter() time.Duration { return t.Wait }
+
 // WorkerCall returns the failure of a call to a worker in its public form.
 func WorkerCall(err error) error {
 	var w *ports.WorkerError
@@ -116,6 +130,10 @@ func WorkerCall(err error) error {
 	case ports.WorkerBusy:
 		return domain.Errorf(domain.Unavailable, domain.CodeNoAvailableWorkers,
 			"The workers are busy at the moment; try again in a minute").WithCause(err)
+	}
+	if w.Text != "" {
+		return domain.Errorf(domain.BadGateway, domain.CodeWorkerCommunication,
+			"The worker could not do it: %s; try again, and report it if it persists", w.Text).WithCause(err)
 	}
 	return domain.Errorf(domain.BadGateway, domain.CodeWorkerCommunication,
 		"The worker could not do it; try again, and report it if it persists").WithCause(err)

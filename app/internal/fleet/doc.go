@@ -30,7 +30,7 @@
 // # Placement
 //
 // [Cache.Choose] takes the best worker of a domain.Ranking, which holds all workers
-// ordered by score: a choice with 10,000 workers takes 1.6 µs, with 100,000 3.2 µs.
+// ordered by score. The comment of Ranking has the figures.
 // The slot is held until ReleaseHold, so that concurrent choices spread out.
 //
 // # Canaries

@@ -166,7 +166,8 @@ func (s *Sync) RefreshAll(ctx context.Context) error {
 	var workers []*domain.Worker
 	assigned := make(map[string]bool)
 	err := s.Store.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
-		if workers, _, err = tx.Workers.List(ctx, ports.WorkerFilter{}, ports.Page{}); err != nil {
+		workers, _, err = tx.Workers.List(ctx, ports.WorkerFilter{}, ports.Page{})
+		if err != nil {
 			return err
 		}
 		for _, w := range workers {
@@ -299,7 +300,8 @@ func (s *Sync) RefreshWorker(ctx context.Context, workerID string) error {
 	var assigned []*domain.Session
 	known, left := s.cache.Worker(workerID), s.cache.SessionsOf(workerID)
 	err := s.Store.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
-		if w, err = tx.Workers.Get(ctx, workerID); err != nil {
+		w, err = tx.Workers.Get(ctx, workerID)
+		if err != nil {
 			return err
 		}
 		assigned, err = tx.Sessions.ListByWorker(ctx, workerID)

@@ -106,7 +106,8 @@ func (m *Members) exchange(ctx context.Context, now time.Time) (all []*domain.Re
 		if err := tx.Replicas.Put(ctx, &self); err != nil {
 			return err
 		}
-		if all, err = tx.Replicas.List(ctx); err != nil || m.hooks.AlsoRead == nil {
+		all, err = tx.Replicas.List(ctx)
+		if err != nil || m.hooks.AlsoRead == nil {
 			return err
 		}
 		return m.hooks.AlsoRead(ctx, tx)

@@ -4,7 +4,8 @@
 //
 //	validate ─► target (route) ─► quota ─► PENDING row ─► worker ─► SENT row ─► answer
 //	                                │          │            │
-//	                                │          │            ├─ certainly not executed: FAILED, refund
+//	                                │          │            ├─ says failed: FAILED; pending: stays PENDING
+//	                                │          │            ├─ certainly not executed, or circuit open: FAILED, refund
 //	                                │          │            └─ outcome unknown: stays PENDING, 504
 //	                                │          └─ not stored: refund, error
 //	                                └─ exceeded: 429, nothing stored
@@ -15,7 +16,13 @@
 //
 // A send is never repeated, unless it cannot have reached the worker. A message that was
 // answered 2xx is recorded and was sent once. A message with an unknown outcome was sent
-// at most once; a report settles it, or after an hour it fails ([Messages.Housekeep]).
+// at most once; a report settles it, or after an hour it fails ([Messages.Housekeep]). A
+// later receipt still settles it. A call to a worker takes at most 30 s, and a send 35 s
+// in all.
+//
+// A 4xx in the error form of the worker protocol, or notSent in an error, proves that the
+// worker sent nothing. Any other failure after the request was written leaves the outcome
+// unknown: a 5xx, a page of a proxy, a 200 without the id of the message.
 //
 // # Routes
 //

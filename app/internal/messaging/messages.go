@@ -117,7 +117,7 @@ func (m *Messages) Housekeep(ctx context.Context, now time.Time) error {
 			pending, err := tx.Messages.PendingBefore(ctx, before, rowsPerPass)
 			n = len(pending)
 			for _, message := range pending {
-				message.TransitionTo(domain.MessageFailed, now, "its outcome was never reported")
+				message.FailUnreported(now)
 				if err := tx.Messages.Put(ctx, message); err != nil {
 					return err
 				}

@@ -129,6 +129,8 @@ func TestSend_OutcomeIsUnknown_StaysPendingAndCounts(t *testing.T) {
 		"connection lost":     {Failure: ports.WorkerConnectionLost, Message: "lost"},
 		"accepted, garbled":   {Failure: ports.WorkerFailed, Status: 200, Message: "garbled"},
 		"accepted, no answer": {Failure: ports.WorkerFailed, Status: 202, Message: "garbled"},
+		"failed":              {Failure: ports.WorkerFailed, Status: 500, Message: "crashed"},
+		"failed behind proxy": {Failure: ports.WorkerFailed, Status: 502, Message: "no JSON"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newFixture(t)
@@ -147,7 +149,7 @@ func TestSend_CertainlyNotSent_IsFailedAndGivenBack(t *testing.T) {
 	for failure, code := range map[ports.WorkerFailure]domain.Code{
 		ports.WorkerConnectionRefused: domain.CodeWorkerUnreachable,
 		ports.WorkerSessionNotFound:   domain.CodeSessionNotConnected,
-		ports.WorkerBusy:              domain.CodeMessageSendFailed,
+		ports.WorkerBusy:              domain.CodeWorkerUnreachable, // no response: too many calls are in progress
 		ports.WorkerRejected:          domain.CodeMessageSendFailed,
 	} {
 		r := newFixture(t)
@@ -160,15 +162,15 @@ func TestSend_CertainlyNotSent_IsFailedAndGivenBack(t *testing.T) {
 	}
 }
 
-func TestSend_WorkerFailedOnIt_IsFailedAndCounts(t *testing.T) {
+func TestSend_WorkerSaysNotSent_IsFailedAndGivenBack(t *testing.T) {
 	r := newFixture(t)
 	r.Gateway.Answer(func(coretest.Call) error {
-		return &ports.WorkerError{Failure: ports.WorkerFailed, Status: 500, Message: "crashed"}
+		return &ports.WorkerError{Failure: ports.WorkerFailed, Status: 500, Message: "crashed", NotSent: true}
 	})
 	_, err := r.send()
 	require.Equal(t, domain.CodeMessageSendFailed, domain.CodeOf(err))
 	require.Equal(t, domain.MessageFailed, r.stored(t).Status)
-	require.Equal(t, 1, r.used(t), "it may have been sent")
+	require.Zero(t, r.used(t))
 }
 
 func TestSend_MessageCannotBeRecorded_NothingIsSentAndItIsGivenBack(t *testing.T) {

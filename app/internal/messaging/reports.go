@@ -143,7 +143,7 @@ func (m *Messages) ReceiveMessage(ctx context.Context, in service.InboundMessage
 	now := m.Now()
 	message := &domain.Message{
 		ID: m.IDs.NewID(), WhatsAppID: in.WhatsAppID, SessionID: in.SessionID, Direction: domain.Inbound,
-		From: in.From, To: in.To, Type: in.Type, Content: in.Content, MediaURL: in.MediaURL,
+		From: domain.NormalizeAddress(in.From), To: domain.NormalizeAddress(in.To), Type: in.Type, Content: in.Content, MediaURL: in.MediaURL,
 		Caption: in.Caption, Status: domain.MessageDelivered, CreatedAt: now, SentAt: in.At, DeliveredAt: now,
 	}
 	if message.SentAt.IsZero() {

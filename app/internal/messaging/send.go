@@ -1,6 +1,7 @@
 package messaging
 
 import (
+	"cmp"
 	"context"
 	"errors"
 
@@ -62,16 +63,47 @@ func (m *Messages) Send(ctx context.Context, s service.Sender, out *domain.Outgo
 		m.finishSend(ctx, pending, "")
 		return message, m.recordSendFailure(ctx, quota, worker, message, err)
 	}
-	message.WhatsAppID = sent.WhatsAppID
-	message.TransitionTo(domain.MessageSent, m.Now(), "")
-	err = m.put(ctx, message)
+	err = m.recordOutcome(ctx, message, sent)
 	m.finishSend(ctx, pending, sent.WhatsAppID)
-	if errors.Is(err, ports.ErrConflict) || errors.Is(err, ports.ErrNotFound) {
+	switch {
+	case errors.Is(err, ports.ErrNotFound):
 		return message, nil // the session was deleted meanwhile, with its history
+	case err != nil:
+		// The message was sent, and yet the caller can rely on nothing.
+		return message, apperr.Public(err)
+	case sent.Status == domain.MessageFailed:
+		return message, domain.Errorf(domain.BadGateway, domain.CodeMessageSendFailed,
+			"The worker could not send the message: %s", cmp.Or(sent.Error, noReason))
 	}
-	// If the outcome could not be recorded, the message was sent, and yet the caller can
-	// rely on nothing.
-	return message, apperr.Public(err)
+	return message, nil
+}
+
+// noReason stands for the reason of a worker that states none.
+const noReason = "it did not say why"
+
+// recordOutcome records the answer to a send. A report that names our id may have
+// changed the row since it was read.
+func (m *Messages) recordOutcome(ctx context.Context, message *domain.Message, sent ports.Sent) error {
+	apply := func(message *domain.Message) {
+		message.WhatsAppID = cmp.Or(message.WhatsAppID, sent.WhatsAppID)
+		message.TransitionTo(cmp.Or(sent.Status, domain.MessageSent), m.Now(), cmp.Or(sent.Error, noReason))
+	}
+	apply(message)
+	err := m.put(ctx, message)
+	if !errors.Is(err, ports.ErrConflict) {
+		return err
+	}
+	return m.Store.Update(ctx, func(ctx context.Context, tx *ports.Tx) error {
+		current, err := tx.Messages.Get(ctx, message.SessionID, message.ID)
+		if err != nil {
+			return err
+		}
+		apply(current)
+		*message = *current
+		err = tx.Messages.Put(ctx, current)
+		message.Rev = current.Rev
+		return err
+	})
 }
 
 // recordSendFailure records that a message was not sent, or may not have been, and
@@ -79,65 +111,16 @@ func (m *Messages) Send(ctx context.Context, s service.Sender, out *domain.Outgo
 func (m *Messages) recordSendFailure(ctx context.Context, quota *apikeys.Quota, w *domain.Worker, message *domain.Message, err error) error {
 	m.detector.RecordCall(ctx, w, err)
 	var failure *ports.WorkerError
-	if !errors.As(err, &failure) || isOutcomeUnknown(failure) {
-		return domain.Errorf(domain.Timeout, domain.CodeWorkerTimeout,
-			"The worker did not answer, so it is not known whether the message was sent; look at its status before sending it again").WithCause(err)
+	if !errors.As(err, &failure) {
+		failure = &ports.WorkerError{Failure: ports.WorkerTimedOut, Err: err}
 	}
-	message.TransitionTo(domain.MessageFailed, m.Now(), failure.Message)
+	if !failure.IsNotExecuted() {
+		return outcomeUnknown(failure, err)
+	}
+	message.TransitionTo(domain.MessageFailed, m.Now(), cmp.Or(failure.Text, failure.Message))
 	if err := m.put(ctx, message); err != nil && !errors.Is(err, ports.ErrConflict) {
 		m.LogFailure(ctx, "failed message not recorded", err, "message", message.ID)
 	}
-	if failure.IsNotExecuted() {
-		quota.RefundMessage(ctx)
-	}
-	return sendError(failure, err)
-}
-
-// isOutcomeUnknown reports whether the worker may have sent the message. An unreadable
-// answer with a 2xx status counts: the worker accepted the message.
-func isOutcomeUnknown(f *ports.WorkerError) bool {
-	isAccepted := f.Failure == ports.WorkerFailed && f.Status/100 == 2
-	return isAccepted || f.Failure == ports.WorkerTimedOut || f.Failure == ports.WorkerConnectionLost
-}
-
-// sendError returns the public error for a message that was not sent.
-func sendError(f *ports.WorkerError, cause error) error {
-	switch f.Failure {
-	case ports.WorkerConnectionRefused, ports.WorkerNameUnknown, ports.WorkerUnreachable, ports.WorkerCircuitOpen:
-		return apperr.WorkerCall(cause)
-	case ports.WorkerSessionNotFound:
-		return domain.Errorf(domain.Conflict, domain.CodeSessionNotConnected,
-			"The worker does not have the session at the moment; it is being brought back, try again in a minute").WithCause(cause)
-	case ports.WorkerBusy:
-		return domain.Errorf(domain.BadGateway, domain.CodeMessageSendFailed,
-			"The worker limits how fast this session sends; try again in a minute").WithCause(cause)
-	}
-	return domain.Errorf(domain.BadGateway, domain.CodeMessageSendFailed,
-		"The worker could not send the message: %s", f.Message).WithCause(cause)
-}
-
-// PerformAction acts on a message or in a chat.
-func (m *Messages) PerformAction(ctx context.Context, s service.Sender, a domain.Action) error {
-	if err := m.sync.EnsureLoaded(ctx); err != nil {
-		return err
-	}
-	if err := a.Validate(); err != nil {
-		return err
-	}
-	_, worker, err := m.target(ctx, s)
-	if err != nil {
-		return err
-	}
-	err = m.Workers.PerformAction(ctx, fleet.Ref(worker), s.SessionID, a)
-	if err != nil {
-		if moved := m.retargetAfterMove(ctx, s, worker, err); moved != nil {
-			worker = moved
-			err = m.Workers.PerformAction(ctx, fleet.Ref(worker), s.SessionID, a)
-		}
-	}
-	if err != nil {
-		m.detector.RecordCall(ctx, worker, err)
-		return apperr.WorkerCall(err)
-	}
-	return nil
+	quota.RefundMessage(ctx)
+	return callError(failure, domain.CodeMessageSendFailed, err)
 }

@@ -180,7 +180,8 @@ func (o *Operations) findMigrations(ctx context.Context, id string) (single *dom
 // cancel cancels one migration that has not begun. It returns the migration as it is.
 func (o *Operations) cancel(ctx context.Context, m *domain.Migration) (*domain.Migration, error) {
 	_, err := o.ChangeSession(ctx, m.SessionID, func(ctx context.Context, tx *txn.Tx, s *domain.Session) (_ []domain.Event, err error) {
-		if m, err = tx.Migrations.Get(ctx, m.ID); err != nil {
+		m, err = tx.Migrations.Get(ctx, m.ID)
+		if err != nil {
 			return nil, err
 		}
 		if err := m.Cancel(s, "cancelled by an administrator", o.Now()); err != nil {

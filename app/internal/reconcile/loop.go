@@ -66,10 +66,12 @@ func (r *Reconciler) DueSessions(ctx context.Context, b *workqueue.Batch) (time.
 func (r *Reconciler) readDue(ctx context.Context, now time.Time) (due []*domain.Session, ranks map[string]int, next time.Time, err error) {
 	limit := min(rowsPerPass+r.loop.blockedSessions, maxRowsPerPass)
 	err = r.Store.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
-		if due, err = tx.Sessions.Due(ctx, now, limit); err != nil {
+		due, err = tx.Sessions.Due(ctx, now, limit)
+		if err != nil {
 			return err
 		}
-		if ranks, err = r.ranks(ctx, tx, due); err != nil {
+		ranks, err = r.ranks(ctx, tx, due)
+		if err != nil {
 			return err
 		}
 		next, err = tx.Sessions.NextDue(ctx)
@@ -191,7 +193,8 @@ func (r *Reconciler) DueCleanups(ctx context.Context, b *workqueue.Batch) (time.
 	var due []*domain.Cleanup
 	var next time.Time
 	err := r.Store.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
-		if due, err = tx.Cleanups.Due(ctx, now, limit); err != nil {
+		due, err = tx.Cleanups.Due(ctx, now, limit)
+		if err != nil {
 			return err
 		}
 		next, err = tx.Cleanups.NextDue(ctx)

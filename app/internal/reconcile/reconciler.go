@@ -130,13 +130,15 @@ func (r *Reconciler) reconcile(ctx context.Context, id string, m mode) (*domain.
 func (r *Reconciler) ReadWithWorker(ctx context.Context, id string) (s *domain.Session, w *domain.Worker, err error) {
 	err = r.Store.View(ctx, func(ctx context.Context, tx *ports.Tx) error {
 		s, w = nil, nil
-		if s, err = tx.Sessions.Get(ctx, id); err != nil {
+		s, err = tx.Sessions.Get(ctx, id)
+		if err != nil {
 			return apperr.Session(err)
 		}
 		if !s.IsAssigned() {
 			return nil
 		}
-		if w, err = tx.Workers.Get(ctx, s.WorkerID); errors.Is(err, ports.ErrNotFound) {
+		w, err = tx.Workers.Get(ctx, s.WorkerID)
+		if errors.Is(err, ports.ErrNotFound) {
 			w, err = nil, nil
 		}
 		return err

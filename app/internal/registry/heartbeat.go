@@ -100,7 +100,8 @@ func (p *Protocol) applyDiff(ctx context.Context, h domain.Heartbeat, diff fleet
 	var stops []service.StopCommand
 	err := p.Transact(ctx, func(ctx context.Context, tx *txn.Tx) (err error) {
 		result.Synced, stops = 0, nil
-		if w, err = tx.Workers.Get(ctx, h.WorkerID); err != nil {
+		w, err = tx.Workers.Get(ctx, h.WorkerID)
+		if err != nil {
 			return apperr.Worker(err)
 		}
 		wasOnline := w.Online
@@ -113,7 +114,8 @@ func (p *Protocol) applyDiff(ctx context.Context, h domain.Heartbeat, diff fleet
 			if err := p.detector.WorkerReturned(ctx, tx, w, p.Timing.DisconnectDebounce, nil, now); err != nil {
 				return err
 			}
-			if stops, err = pendingStopCommands(ctx, tx, w); err != nil {
+			stops, err = pendingStopCommands(ctx, tx, w)
+			if err != nil {
 				return err
 			}
 		}

@@ -184,10 +184,12 @@ func checkOwnToken(known *domain.Worker, r domain.Registration) error {
 func checkEndpoint(ctx context.Context, w *txn.Writer, r domain.Registration) (known *domain.Worker, err error) {
 	var holder *domain.Worker
 	err = w.Store.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
-		if known, err = tx.Workers.Get(ctx, r.WorkerID); err != nil && !errors.Is(err, ports.ErrNotFound) {
+		known, err = tx.Workers.Get(ctx, r.WorkerID)
+		if err != nil && !errors.Is(err, ports.ErrNotFound) {
 			return err
 		}
-		if holder, err = tx.Workers.ByEndpoint(ctx, r.Endpoint); err != nil && !errors.Is(err, ports.ErrNotFound) {
+		holder, err = tx.Workers.ByEndpoint(ctx, r.Endpoint)
+		if err != nil && !errors.Is(err, ports.ErrNotFound) {
 			return err
 		}
 		return nil

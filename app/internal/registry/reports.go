@@ -104,7 +104,8 @@ func (p *Protocol) AssignedSessions(ctx context.Context, workerID string) ([]ser
 			}
 			u := owners[s.UserID]
 			if u == nil {
-				if u, err = tx.Users.Get(ctx, s.UserID); err != nil {
+				u, err = tx.Users.Get(ctx, s.UserID)
+				if err != nil {
 					return err
 				}
 				owners[s.UserID] = u

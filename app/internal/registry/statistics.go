@@ -18,7 +18,8 @@ func (w *Workers) Statistics(ctx context.Context) (*service.FleetStatistics, err
 	st := &service.FleetStatistics{}
 	var workers []*domain.Worker
 	err := w.Store.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
-		if workers, _, err = tx.Workers.List(ctx, ports.WorkerFilter{}, ports.Page{}); err != nil {
+		workers, _, err = tx.Workers.List(ctx, ports.WorkerFilter{}, ports.Page{})
+		if err != nil {
 			return err
 		}
 		st.Sessions, err = tx.Sessions.CountByStatus(ctx)

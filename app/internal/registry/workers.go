@@ -107,10 +107,12 @@ func (w *Workers) Get(ctx context.Context, id string) (*service.WorkerView, []*d
 	var assigned []*domain.Session
 	var drain *service.DrainProgress
 	err := w.Store.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
-		if worker, err = tx.Workers.Get(ctx, domain.NormalizeWorkerRef(id)); err != nil {
+		worker, err = tx.Workers.Get(ctx, domain.NormalizeWorkerRef(id))
+		if err != nil {
 			return apperr.Worker(err)
 		}
-		if assigned, err = tx.Sessions.ListByWorker(ctx, worker.ID); err != nil {
+		assigned, err = tx.Sessions.ListByWorker(ctx, worker.ID)
+		if err != nil {
 			return err
 		}
 		drain, err = drainProgress(ctx, tx, worker, assigned)
@@ -136,7 +138,8 @@ func drainProgress(ctx context.Context, tx *ports.Tx, w *domain.Worker, assigned
 		return nil, err
 	}
 	for status, n := range map[domain.MigrationStatus]*int{domain.MigrationCompleted: &p.Moved, domain.MigrationFailed: &p.Failed} {
-		if _, *n, err = tx.Migrations.List(ctx, ports.MigrationFilter{BatchID: w.DrainID, Status: status}, ports.Page{Limit: 1}); err != nil {
+		_, *n, err = tx.Migrations.List(ctx, ports.MigrationFilter{BatchID: w.DrainID, Status: status}, ports.Page{Limit: 1})
+		if err != nil {
 			return nil, err
 		}
 	}
