@@ -309,7 +309,7 @@ func (w *simulation) detectFailures() {
 	for _, id := range sorted(w.processes) {
 		k, p := w.workers[id], w.processes[id]
 		switch {
-		case k.Online && !w.now.Before(k.HeartbeatDeadline(w.timing, noon)):
+		case k.Online && !w.now.Before(k.HeartbeatDeadline(w.timing, k.LastHeartbeat)):
 			w.markDown(id, domain.DownHeartbeatTimeout)
 		case !p.up:
 			w.markDown(id, domain.DownCrashed)

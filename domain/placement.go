@@ -13,7 +13,7 @@ type Load struct {
 	Status         WorkerStatus
 	Used, Capacity int               // slots reserved in the store, and the maximum
 	Breakdown      *Breakdown        // the worker's own count of its sessions; nil if unknown
-	CPU, Memory    float64           // percent; NaN or negative if unknown
+	CPU, Memory    float64           // percent in use; NaN or negative if unknown
 	HeartbeatAt    time.Time         // when the latest heartbeat arrived; zero: never
 	ChosenAt       time.Time         // when placement last chose the worker; zero: never
 	Labels         map[string]string // selectors match these

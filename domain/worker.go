@@ -101,7 +101,7 @@ type Worker struct {
 	DownAt        time.Time
 	FailoverAt    time.Time // when other workers may receive its sessions
 
-	CPU, Memory       float64 // percent, 0–100; negative: unknown
+	CPU, Memory       float64 // percent in use, 0–100; negative: unknown
 	Uptime            time.Duration
 	MessageCount      int64
 	ReportedBreakdown *Breakdown // the worker's own count; nil if it sent none
@@ -210,7 +210,7 @@ type Heartbeat struct {
 	Sessions       []Report   // the sessions that the worker lists, if any
 	IsFullSnapshot bool       // Sessions is complete: the worker does not have any other session
 	Breakdown      *Breakdown // the worker's own count; nil: not stated
-	CPU, Memory    float64    // percent; negative: not stated
+	CPU, Memory    float64    // percent in use; negative: not stated
 	Uptime         time.Duration
 	MessageCount   int64 // negative: not stated
 	Capacity       int   // 0: not stated
@@ -312,17 +312,14 @@ func (w *Worker) Activate(now time.Time) {
 // arrives. With a lease, the lease and the allowance for clock drift must end first. Without a lease,
 // the limit is three missed heartbeats, at most 90 s.
 //
-// watchedSince is the time from which this replica could receive the worker's heartbeats. The wait
-// begins no earlier: a control plane that was itself away blames no worker.
-func (w *Worker) HeartbeatDeadline(t Timing, watchedSince time.Time) time.Time {
-	last := w.LastHeartbeat
-	if watchedSince.After(last) {
-		last = watchedSince
-	}
+// heardAt is when this replica learned of the latest heartbeat, by its own clock, or when it began to
+// watch the worker, if that is later. A control plane that was itself away blames no worker.
+// LastHeartbeat does not count: it is by the clock of the replica that received the heartbeat.
+func (w *Worker) HeartbeatDeadline(t Timing, heardAt time.Time) time.Time {
 	if w.Supports(CapLease) {
-		return last.Add(t.Lease + t.Drift)
+		return heardAt.Add(t.Lease + t.Drift)
 	}
-	return last.Add(min(3*w.Interval, t.MaxHeartbeatTimeout))
+	return heardAt.Add(min(3*w.Interval, t.MaxHeartbeatTimeout))
 }
 
 // event returns an event of the worker.
@@ -335,7 +332,7 @@ type LoadSample struct {
 	WorkerID    string
 	At          time.Time
 	Sessions    int     // slots used
-	CPU, Memory float64 // percent; negative: unknown
+	CPU, Memory float64 // percent in use; negative: unknown
 }
 
 // Probes is the state of the health probes of one worker. The zero value is ready.

@@ -16,7 +16,7 @@ import (
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
-// quick is use cases that cost nothing.
+// quick is services that cost nothing.
 type quick struct {
 	stubKeys
 	stubMessages

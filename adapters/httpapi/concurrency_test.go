@@ -42,7 +42,7 @@ func TestAnswersDoNotMix(t *testing.T) {
 	wg.Wait()
 }
 
-// What a use case was given stays as it was when the buffers are used again.
+// What a service was given stays as it was when the buffers are used again.
 func TestDecodedValuesAreCopies(t *testing.T) {
 	s := &stub{}
 	h := New(config(s))

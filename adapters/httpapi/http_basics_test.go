@@ -292,7 +292,7 @@ func TestEveryCodeHasAStatus(t *testing.T) {
 	}
 }
 
-// Every use case's error reaches the client, on every route.
+// Every service's error reaches the client, on every route.
 func TestEveryRouteReportsErrors(t *testing.T) {
 	for i := range apiRoutes {
 		r := &apiRoutes[i]

@@ -113,7 +113,7 @@ func TestLimitPerKey(t *testing.T) {
 	assert.Equal(t, http.StatusOK, got.Code)
 	assert.Equal(t, "1000", got.Header().Get("X-RateLimit-Limit"))
 	assert.Equal(t, "3", got.Header().Get("X-RateLimit-Remaining"))
-	assert.Empty(t, l.windows, "the use case counts")
+	assert.Empty(t, l.windows, "the service counts")
 
 	s.usage.Remaining = 0
 	s.keys = domain.Errorf(domain.Exceeded, domain.CodeAPILimit, "API call limit exceeded")
@@ -124,13 +124,13 @@ func TestLimitPerKey(t *testing.T) {
 	assert.Equal(t, "0", got.Header().Get("X-RateLimit-Remaining"))
 }
 
-// usedUp is the cause of a use case's error, as use cases have it.
+// usedUp is the cause of a service's error, as services have it.
 type usedUp struct{ domain.Usage }
 
 func (u usedUp) Error() string        { return "used up" }
 func (u usedUp) Window() domain.Usage { return u.Usage }
 
-func TestALimitOfAUseCaseIsShown(t *testing.T) {
+func TestALimitOfAServiceIsShown(t *testing.T) {
 	s := &stub{usage: domain.Usage{Allowed: true, Limit: 1000, Remaining: 900, ResetAt: noon.Add(90 * time.Second)}}
 	s.err = domain.Errorf(domain.Exceeded, domain.CodeMessageLimit, "m").
 		WithCause(usedUp{domain.Usage{Limit: 100, ResetAt: time.Unix(1772370000, 0)}})
@@ -162,13 +162,13 @@ func TestLimitsOff(t *testing.T) {
 	assert.Empty(t, got.Header().Get("X-RateLimit-Limit"))
 }
 
-func TestRetryAfterOfAUseCase(t *testing.T) {
+func TestRetryAfterOfAService(t *testing.T) {
 	err := &delayed{domain.Errorf(domain.Exceeded, domain.CodeMessageLimit, "m"), 1500 * time.Millisecond}
 	got := serve(t, New(config(&stub{err: err})), request("POST", "/api/v1/sendText", keyText, bodies["POST /sendText"]))
 	assert.Equal(t, "2", got.Header().Get("Retry-After"))
 	cause := domain.Errorf(domain.Exceeded, domain.CodeRateLimit, "m").WithCause(&delayed{errors.New("x"), 5 * time.Second})
 	got = serve(t, New(config(&stub{err: cause})), request("POST", "/api/v1/auth/login", "", goodLogin))
-	assert.Equal(t, "5", got.Header().Get("Retry-After"), "a use case says so by the cause of its error")
+	assert.Equal(t, "5", got.Header().Get("Retry-After"), "a service says so by the cause of its error")
 	err2 := domain.Errorf(domain.Exceeded, domain.CodeMessageLimit, "m")
 	got = serve(t, New(config(&stub{err: err2})), request("POST", "/api/v1/sendText", keyText, bodies["POST /sendText"]))
 	assert.Equal(t, "60", got.Header().Get("Retry-After"))

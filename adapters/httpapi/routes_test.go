@@ -22,7 +22,7 @@ var update = flag.Bool("update", false, "write the golden files anew")
 // apiRoutes is the whole API.
 var apiRoutes = routes()
 
-// golden compares with a file of testdata.
+// golden compares got with a file of testdata. It prints only the lines that differ.
 func golden(t *testing.T, name, got string) {
 	t.Helper()
 	path := filepath.Join("testdata", name)
@@ -30,9 +30,56 @@ func golden(t *testing.T, name, got string) {
 		require.NoError(t, os.MkdirAll("testdata", 0o755))
 		require.NoError(t, os.WriteFile(path, []byte(got), 0o644))
 	}
+	const hint = "go test ./adapters/httpapi -update"
 	want, err := os.ReadFile(path)
-	require.NoError(t, err, "go test -update writes it")
-	assert.Equal(t, string(want), got, "go test -update writes it anew")
+	require.NoError(t, err, "%s writes it", hint)
+	if diff := lineDiff(string(want), got); diff != "" {
+		t.Errorf("%s differs; if that is intended, run: %s\n%s", path, hint, diff)
+	}
+}
+
+// lineDiff returns the lines between the first and the last difference, at most 20 of each
+// text: "-" and those of want, then "+" and those of got. It returns "" for equal texts.
+func lineDiff(want, got string) string {
+	if want == got {
+		return ""
+	}
+	w, g := strings.Split(want, "\n"), strings.Split(got, "\n")
+	first := 0
+	for first < min(len(w), len(g)) && w[first] == g[first] {
+		first++
+	}
+	w, g = w[first:], g[first:]
+	for len(w) > 0 && len(g) > 0 && w[len(w)-1] == g[len(g)-1] {
+		w, g = w[:len(w)-1], g[:len(g)-1]
+	}
+	var out strings.Builder
+	fmt.Fprintf(&out, "from line %d:\n", first+1)
+	write := func(sign string, lines []string) {
+		const most = 20
+		for _, line := range lines[:min(len(lines), most)] {
+			fmt.Fprintf(&out, "%s%s\n", sign, line)
+		}
+		if len(lines) > most {
+			fmt.Fprintf(&out, "%s… %d more lines\n", sign, len(lines)-most)
+		}
+	}
+	write("-", w)
+	write("+", g)
+	return out.String()
+}
+
+func TestLineDiff_Texts_OnlyTheDifference(t *testing.T) {
+	long := strings.Repeat("x\n", 25)
+	for name, c := range map[string]struct{ want, got, diff string }{
+		"equal":        {"a\nb\n", "a\nb\n", ""},
+		"changed line": {"a\nb\nc\n", "a\nB\nc\n", "from line 2:\n-b\n+B\n"},
+		"new line":     {"a\nc\n", "a\nb\nc\n", "from line 2:\n+b\n"},
+		"missing line": {"a\na\n", "a\n", "from line 2:\n-a\n"},
+		"many lines":   {"", long, "from line 1:\n" + strings.Repeat("+x\n", 20) + "+… 5 more lines\n"},
+	} {
+		assert.Equal(t, c.diff, lineDiff(c.want, c.got), name)
+	}
 }
 
 func TestRouteTable(t *testing.T) {
@@ -88,7 +135,7 @@ func TestCredentials(t *testing.T) {
 				status, code := refusal(r.credential, name)
 				assert.Equal(t, status, got.Code)
 				assert.Equal(t, code, got.Error.Code)
-				assert.Zero(t, s.calls, "a use case was called")
+				assert.Zero(t, s.calls, "a service was called")
 				if status == http.StatusUnauthorized {
 					assert.NotEmpty(t, got.Header().Get("WWW-Authenticate"))
 				}

@@ -172,7 +172,7 @@ func TestOutcomeUnknown(t *testing.T) {
 	assert.Equal(t, http.StatusGatewayTimeout, got.Code)
 	assert.Equal(t, domain.CodeWorkerTimeout, got.Error.Code)
 	assert.Equal(t, []domain.FieldError{{Field: "id", Message: "m1"}}, got.Error.Details)
-	assert.Empty(t, timeout.Fields, "the use case's error is not changed")
+	assert.Empty(t, timeout.Fields, "the service's error is not changed")
 }
 
 func TestPendingSend(t *testing.T) {

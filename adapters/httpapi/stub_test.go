@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"net/http"
@@ -30,12 +31,12 @@ const (
 	fleetToken = "fleet-secret"
 )
 
-// stub is every use case at once: it notes what it was called with, and
+// stub is every service at once: it notes what it was called with, and
 // answers what it is told to, or something plausible.
 type stub struct {
 	mu   sync.Mutex
-	err  error // of every use case
-	keys error // of AuthenticateKey
+	err  error // of every service
+	keys error // of Authenticate
 
 	usage domain.Usage
 	qr    domain.QR
@@ -56,12 +57,13 @@ func (s *stub) note(v any) error {
 }
 
 type (
-	stubAccounts struct{ *stub }
-	stubSessions struct{ *stub }
-	stubKeys     struct{ *stub }
-	stubMessages struct{ *stub }
-	stubProtocol struct{ *stub }
-	stubWorkers  struct{ *stub }
+	stubAccounts   struct{ *stub }
+	stubSessions   struct{ *stub }
+	stubKeys       struct{ *stub }
+	stubMessages   struct{ *stub }
+	stubOperations struct{ *stub }
+	stubProtocol   struct{ *stub }
+	stubWorkers    struct{ *stub }
 )
 
 func someUser() *domain.User {
@@ -400,6 +402,60 @@ func (s stubWorkers) StartProbes(context.Context) (service.ProbeStatus, error) {
 
 func (s stubWorkers) StopProbes(context.Context) (service.ProbeStatus, error) {
 	return service.ProbeStatus{Interval: 5 * time.Second, Workers: 2}, s.note(false)
+}
+
+func someMigration(status domain.MigrationStatus) *domain.Migration {
+	m := &domain.Migration{
+		ID: "mig-1", SessionID: "support", UserID: "u1", Kind: domain.MigrationByOperator, FromWorker: "worker-1", ToWorker: "worker-2",
+		Status: status, Reason: "maintenance", CreatedAt: noon,
+	}
+	if status != domain.MigrationPending {
+		m.StartedAt = noon.Add(time.Second)
+	}
+	if status.Ended() {
+		m.CompletedAt = noon.Add(2500 * time.Millisecond)
+	}
+	return m
+}
+
+func (s stubOperations) ListSessions(ctx context.Context, f ports.SessionFilter, p ports.Page) ([]*service.SessionView, int, error) {
+	return stubSessions(s).List(ctx, "", f, p)
+}
+
+func (s stubOperations) DeleteSession(_ context.Context, id string) error { return s.note(id) }
+
+func (s stubOperations) Bulk(_ context.Context, b service.BulkRequest) ([]service.BulkResult, error) {
+	return []service.BulkResult{
+		{SessionID: "support"},
+		{SessionID: "sales", Err: domain.Errorf(domain.NotFound, domain.CodeSessionNotFound, "Session not found")},
+		{SessionID: "odd", Err: errors.New("the disk at 10.0.0.9 is full")},
+	}, s.note(b)
+}
+
+func (s stubOperations) Migrate(_ context.Context, id, target, reason string) (*domain.Migration, error) {
+	return someMigration(domain.MigrationRunning), s.note([]string{id, target, reason})
+}
+
+func (s stubOperations) ListMigrations(_ context.Context, f ports.MigrationFilter, p ports.Page) ([]*domain.Migration, int, error) {
+	failed := someMigration(domain.MigrationFailed)
+	failed.Kind, failed.BatchID, failed.Error = domain.MigrationByRebalance, "batch-1", "worker-2 is full"
+	return []*domain.Migration{someMigration(domain.MigrationPending), someMigration(domain.MigrationCompleted), failed}, 43, s.note([]any{f, p})
+}
+
+func (s stubOperations) CancelMigrations(_ context.Context, id string) ([]*domain.Migration, int, error) {
+	return []*domain.Migration{someMigration(domain.MigrationCancelled)}, 3, s.note(id)
+}
+
+func (s stubOperations) Rebalance(_ context.Context, opt service.RebalanceOptions) (*service.RebalanceResult, error) {
+	r := &service.RebalanceResult{
+		DryRun: opt.DryRun, BatchID: "batch-1", RemainingMoves: 7,
+		Moves:   []domain.PlannedMove{{SessionID: "support", UserID: "u1", FromWorker: "worker-1", ToWorker: "worker-2"}},
+		Workers: []service.WorkerLoad{{WorkerID: "worker-1", Capacity: 30, Before: 20, After: 19}, {WorkerID: "worker-2", Capacity: 30, After: 1}},
+	}
+	if opt.DryRun {
+		r.BatchID = ""
+	}
+	return r, s.note(opt.DryRun)
 }
 
 type fixedClock struct{ at time.Time }

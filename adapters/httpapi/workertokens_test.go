@@ -78,7 +78,7 @@ func TestWorkersSpeakForThemselves(t *testing.T) {
 				assert.Equal(t, http.StatusForbidden, got.Code, "%+v: %s", c, got.Body)
 				assert.Equal(t, domain.CodeInsufficientPermission, got.Error.Code)
 				assert.Contains(t, got.Error.Message, "worker-1's own")
-				assert.Zero(t, s.calls, "a use case was called")
+				assert.Zero(t, s.calls, "a service was called")
 			}
 		})
 	}

@@ -27,6 +27,11 @@
 // the lease ends. A legacy worker has no lease, and starts sessions in every state
 // but down.
 //
+// A worker that is refused stays unregistered and tries again. A refusal of its id or
+// endpoint is an error of the configuration. The worker logs it once, as "registration
+// refused" at error level. [Worker.Refusal] returns the latest error. Sessions are not
+// found on such a worker, and the control plane does not know it.
+//
 // # Promises
 //
 // A worker keeps sessions only while it holds a lease. The lease is measured on

@@ -1,6 +1,7 @@
 package simworker
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -76,6 +77,7 @@ func Serve(ctx context.Context, ln net.Listener, w *Worker, cfg ServeConfig) err
 		default:
 		}
 	}
+	w.cfg.Log = cmp.Or(w.cfg.Log, cfg.Log)
 	endpoint := w.cfg.Endpoint
 	w.mu.Unlock()
 
@@ -176,7 +178,7 @@ func drive(ctx context.Context, w *Worker, wake <-chan struct{}, log *slog.Logge
 			log.Info("simulated worker registration changed", "worker", w.cfg.ID, "registered", r)
 		}
 		latest := ""
-		if err := w.Refusal(); err != nil && ctx.Err() == nil {
+		if err := w.Refusal(); err != nil && !isPermanent(err) && ctx.Err() == nil {
 			latest = err.Error()
 		}
 		if latest != refusal && latest != "" {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"log/slog"
 	"time"
 
 	"github.com/switchyard-wa/switchyard/domain"
@@ -163,7 +164,9 @@ func (w *Worker) register(ctx context.Context, sent time.Time) {
 		answer, err = control.Register(ctx, r)
 	}
 	w.withProcess(process, func(now time.Time) {
+		before := w.refusal
 		w.refusal = err
+		w.logRefusal(ctx, before)
 		if err == nil {
 			w.applyRegistration(answer, sent, now)
 			return
@@ -181,6 +184,22 @@ func (w *Worker) register(ctx context.Context, sent time.Time) {
 			w.heartbeatAt = now.Add(w.interval)
 		}
 	})
+}
+
+// logRefusal logs a refusal that no repetition mends, unless the registration before
+// was refused for the same reason. The caller holds the lock.
+func (w *Worker) logRefusal(ctx context.Context, before error) {
+	if !isPermanent(w.refusal) || before != nil && before.Error() == w.refusal.Error() {
+		return
+	}
+	cmp.Or(w.cfg.Log, slog.Default()).ErrorContext(ctx, "registration refused", "worker", w.cfg.ID, "error", w.refusal)
+}
+
+// isPermanent reports whether the control plane refused the configuration itself, such
+// as an invalid id.
+func isPermanent(err error) bool {
+	var e *domain.Error
+	return errors.As(err, &e) && e.Kind == domain.Invalid
 }
 
 // applyRegistration applies the response to a registration. The caller holds the lock.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"log/slog"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -47,7 +48,6 @@ type Config struct {
 	ScanAfter time.Duration
 	// ReceiptAfter is the delay from a send to its delivery, and from there to its
 	// reading. It is 200 ms by default, or [Never].
-	// long until it is read; default 200 ms, or Never.
 	ReceiptAfter time.Duration
 	FailRate     float64 // share of calls that fail without effect, 0 to 1
 	// Legacy selects the behaviour of legacy workers: no lease, no generation, no
@@ -57,6 +57,9 @@ type Config struct {
 	// and 10 sends a minute for each session.
 	Limited bool
 	Seed    uint64 // of the random choices
+	// Log receives a refused registration that no repetition mends, at error level. The
+	// default is that of [ServeConfig], or slog.Default for a worker in a [Fleet].
+	Log *slog.Logger
 	// Now is the clock of the worker and of the times passed to Tick. The default is
 	// time.Now. Leases use the monotonic clock if the readings have one.
 	Now func() time.Time
@@ -143,7 +146,10 @@ type receipt struct {
 }
 
 // New returns a worker whose process starts now. It reports to the control plane,
-// which may be nil.
+// which may be nil. The worker registers in its first Tick. New does not check the
+// configuration, because the control plane decides. If the control plane refuses the
+// id or the endpoint, the worker logs "registration refused" at error level, and
+// [Worker.Refusal] returns the error.
 func New(cfg Config, control service.WorkerProtocol) *Worker {
 	w := &Worker{cfg: cfg.withDefaults(), control: control}
 	w.random = rand.New(rand.NewPCG(w.cfg.Seed, hash(w.cfg.ID)))

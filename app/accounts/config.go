@@ -27,7 +27,11 @@ type Config struct {
 	IDs         ports.IDs
 	Random      ports.Random
 
-	Tiers     domain.Tiers // nil: domain.DefaultTiers
+	// Tiers are the tiers that a user may have. Pass those of the orchestrator, which owns
+	// the limits (orchestrator.Config.Tiers, SetTiers). The accounts use only the names and
+	// ranks: to check a tier, and to give the first administrator the highest one. Nil:
+	// domain.DefaultTiers.
+	Tiers     domain.Tiers
 	FirstTier domain.Tier  // tier of new users; empty: domain.TierBasic
 	Log       *slog.Logger // nil: slog.Default
 

@@ -298,7 +298,7 @@ func (l *loadBalancer) ReceiveMessage(ctx context.Context, m service.InboundMess
 
 // Workers adds workers, given as names and capacities in turn, and lets them register. The
 // id of a worker is its name, or "worker-" and the name if that is shorter than three
-// characters.
+// characters: the worker "w1" has the id "worker-w1".
 func (h *Harness) Workers(nameCapacity ...any) *Harness {
 	h.t.Helper()
 	for pair := range slices.Chunk(nameCapacity, 2) {
@@ -313,6 +313,7 @@ func (h *Harness) Workers(nameCapacity ...any) *Harness {
 		cfg := simworker.Config{
 			ID: workerID(name), Endpoint: "http://" + workerID(name) + ".sim:1", Capacity: capacity,
 			ScanAfter: 2 * time.Second, State: h.state, Seed: h.options.Seed + uint64(len(h.workers)), Now: h.clock.Now,
+			Log: h.options.Log,
 		}
 		if h.options.Worker != nil {
 			h.options.Worker(&cfg)

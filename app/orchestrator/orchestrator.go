@@ -193,6 +193,9 @@ func (o *Orchestrator) listen() (cancel func()) {
 	return cancel
 }
 
+// Tiers returns the limits of all tiers. The caller does not change them.
+func (o *Orchestrator) Tiers() domain.Tiers { return o.env.Tiers() }
+
 // SetTiers replaces the limits of all tiers. They hold for whatever begins on this
 // replica after it has returned.
 func (o *Orchestrator) SetTiers(t domain.Tiers) {

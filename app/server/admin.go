@@ -34,7 +34,9 @@ func Administer(ctx context.Context, cfg Config, fn func(*accounts.Accounts) err
 	if err != nil {
 		return errors.Join(err, b.Close())
 	}
-	a, err := newAccounts(cfg, b, passwords, secret, logmail.New(cfg.Log), o.Users.ApplyChange)
+	a, err := newAccounts(o, secret, accounts.Config{
+		Store: b, Passwords: passwords, Mailer: logmail.New(cfg.Log), Log: cfg.Log, ResetURL: cfg.ResetURL,
+	})
 	if err != nil {
 		return errors.Join(err, b.Close())
 	}

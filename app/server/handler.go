@@ -14,6 +14,7 @@ import (
 	"github.com/switchyard-wa/switchyard/app/accounts"
 	"github.com/switchyard-wa/switchyard/app/backend"
 	"github.com/switchyard-wa/switchyard/app/orchestrator"
+	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
@@ -29,6 +30,9 @@ type HandlerConfig struct {
 	Mailer ports.Mailer
 	// ResetURL stands before the token in that mail. Empty: the mail has the token only.
 	ResetURL string
+	// FirstTier is the tier of users who register. It is one of the orchestrator's tiers.
+	// Empty: BASIC.
+	FirstTier domain.Tier
 
 	CORSOrigins    []string       // origins whose pages may call the API
 	TrustedProxies []netip.Prefix // proxies whose X-Forwarded-For is believed
@@ -63,9 +67,10 @@ func NewHandler(ctx context.Context, o *orchestrator.Orchestrator, store *backen
 			return nil, err
 		}
 	}
-	cfg := Config{Log: c.Log, ResetURL: c.ResetURL}
 	h := &Handler{log: c.Log}
-	h.Accounts, err = newAccounts(cfg, store, passwords, c.JWTSecret, c.Mailer, o.Users.ApplyChange)
+	h.Accounts, err = newAccounts(o, c.JWTSecret, accounts.Config{
+		Store: store, Passwords: passwords, Mailer: c.Mailer, FirstTier: c.FirstTier, Log: c.Log, ResetURL: c.ResetURL,
+	})
 	if err != nil {
 		return nil, err
 	}

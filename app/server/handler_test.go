@@ -11,11 +11,18 @@ import (
 
 	"github.com/switchyard-wa/switchyard/app/backend"
 	"github.com/switchyard-wa/switchyard/app/orchestrator"
+	"github.com/switchyard-wa/switchyard/domain"
 )
 
 func newTestHandler(t *testing.T, store *backend.Backend, c HandlerConfig) *Handler {
 	t.Helper()
-	o, err := orchestrator.New(orchestrator.Config{Store: store, Workers: store.Workers("fleet-token")})
+	return newTestHandlerOf(t, store, orchestrator.Config{}, c)
+}
+
+func newTestHandlerOf(t *testing.T, store *backend.Backend, core orchestrator.Config, c HandlerConfig) *Handler {
+	t.Helper()
+	core.Store, core.Workers = store, store.Workers("fleet-token")
+	o, err := orchestrator.New(core)
 	require.NoError(t, err)
 	c.Log = slog.New(slog.DiscardHandler)
 	h, err := NewHandler(t.Context(), o, store, c)
@@ -35,6 +42,21 @@ func TestNewHandler_NoSecret_KeepsOneInTheStore(t *testing.T) {
 
 	_, err = second.Accounts.Authenticate(t.Context(), tokens.Token)
 	require.NoError(t, err)
+}
+
+func TestNewHandler_TiersOfTheOrchestrator_AreThoseOfTheAccounts(t *testing.T) {
+	store, err := backend.Open(t.Context(), "memory:")
+	require.NoError(t, err)
+	defer func() { require.NoError(t, store.Close()) }()
+	h := newTestHandlerOf(t, store, orchestrator.Config{
+		Tiers: domain.Tiers{"FREE": {Sessions: 1}, "GOLD": {Sessions: 9, Rank: 1}},
+	}, HandlerConfig{FirstTier: "FREE"})
+
+	tokens, err := h.Accounts.Register(t.Context(), "Ada", "ada@example.com", "correct-horse-1")
+	require.NoError(t, err)
+	require.Equal(t, domain.Tier("FREE"), tokens.User.Tier)
+	require.NoError(t, h.Accounts.SetTier(t.Context(), "ada@example.com", "GOLD"))
+	require.ErrorContains(t, h.Accounts.SetTier(t.Context(), "ada@example.com", domain.TierPro), "FREE, GOLD")
 }
 
 func TestNewHandler_WorkerRegisters_NeedsTheToken(t *testing.T) {

@@ -98,7 +98,9 @@ func (s *Server) assemble(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.Accounts, err = newAccounts(s.cfg, s.backend, passwords, secret, mailer, s.Orchestrator.Users.ApplyChange)
+	s.Accounts, err = newAccounts(s.Orchestrator, secret, accounts.Config{
+		Store: s.backend, Passwords: passwords, Mailer: mailer, Log: s.cfg.Log, ResetURL: s.cfg.ResetURL,
+	})
 	if err != nil {
 		return err
 	}
@@ -125,17 +127,15 @@ func (s *Server) assemble(ctx context.Context) error {
 	return nil
 }
 
-func newAccounts(
-	cfg Config, b *backend.Backend, passwords ports.Passwords, secret string, mailer ports.Mailer, onChange func(context.Context, string) error,
-) (*accounts.Accounts, error) {
+// newAccounts returns the accounts that belong to an orchestrator. They have its tiers, and
+// the orchestrator applies their changes of users.
+func newAccounts(o *orchestrator.Orchestrator, secret string, c accounts.Config) (*accounts.Accounts, error) {
 	tokens, err := jwt.New([]byte(secret))
 	if err != nil {
 		return nil, err
 	}
-	return accounts.New(accounts.Config{
-		Store: b, Tokens: tokens, Passwords: passwords, Mailer: mailer, Log: cfg.Log,
-		ResetURL: cfg.ResetURL, OnChange: onChange,
-	})
+	c.Tokens, c.Tiers, c.OnChange = tokens, o.Tiers(), o.Users.ApplyChange
+	return accounts.New(c)
 }
 
 // hostname returns the name of this process for the list of replicas.

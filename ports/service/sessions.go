@@ -101,6 +101,10 @@ type APIKeys interface {
 	List(ctx context.Context, userID string) ([]*APIKeyView, error)
 	// Rotate returns a new key. The old keys end after the grace.
 	Rotate(ctx context.Context, userID, sessionID string, grace time.Duration) (string, error)
+	// Revoke ends a key at once, on other replicas within a second. A key of another user is
+	// not found.
 	Revoke(ctx context.Context, userID, keyID string) error
+	// Tier returns the limits of the user's tier and how much of them is used. Messages and
+	// API calls are those of the current hour.
 	Tier(ctx context.Context, userID string) (*TierView, error)
 }

@@ -40,7 +40,7 @@ type Detector struct {
 // health is what the detector knows of a worker's process.
 type health struct {
 	worker          *domain.Worker // never changed, only replaced
-	heardAt         time.Time      // when its latest heartbeat was first seen, by our clock
+	heardAt         time.Time      // when its latest heartbeat was first seen or the timer was reset, by our clock
 	probes          domain.Probes
 	isProbing       bool
 	recheckedDownAt time.Time // DownAt of the crash that was re-checked
@@ -154,7 +154,7 @@ func (d *Detector) dueChecks(now time.Time) (due dueChecks) {
 	defer d.mu.Unlock()
 	for _, h := range d.health {
 		w := h.worker
-		deadline := h.heartbeatDeadline(d.Timing)
+		deadline := w.HeartbeatDeadline(d.Timing, h.heardAt)
 		switch {
 		case !w.Online:
 			if isProbing && h.needsRecheck(now) {
@@ -188,7 +188,7 @@ func (d *Detector) nextCheckAt() (next time.Time) {
 		if !h.worker.Online {
 			continue
 		}
-		at := h.heartbeatDeadline(d.Timing)
+		at := h.worker.HeartbeatDeadline(d.Timing, h.heardAt)
 		switch {
 		case !now.Before(at):
 			at = recheckSilenceAt(at, now)
@@ -210,14 +210,6 @@ func recheckSilenceAt(deadline, now time.Time) time.Time {
 		return takeover
 	}
 	return now.Add(retryAfterError)
-}
-
-// heartbeatDeadline returns when the worker counts as silent, by our clock. The time
-// in its row is by the clock of whichever replica received the heartbeat.
-func (h *health) heartbeatDeadline(t domain.Timing) time.Time {
-	w := *h.worker
-	w.LastHeartbeat = time.Time{}
-	return w.HeartbeatDeadline(t, h.heardAt)
 }
 
 // needsRecheck reports, once for each crash, whether another replica marked the worker
