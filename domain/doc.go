@@ -15,7 +15,6 @@
 //	status              What workers report of a session, such as CONNECTED.
 //	command             The call that the assigned worker has still to receive or to confirm.
 //	worker              A process that runs sessions and talks to WhatsApp.
-//	fleet               All workers, and the cached view of them.
 //	legacy worker       A worker that announced no capabilities.
 //	capability          An extension of the worker protocol: lease, generation or dedupe.
 //	slot                Capacity for one session on one worker.
@@ -26,10 +25,8 @@
 //	generation          The number of the assignment. It grows by one each time.
 //	fencing             Refusing calls and reports that carry an old generation.
 //	credentials worker  The worker that stores the WhatsApp credentials of a session.
-//	QR                  The image or text that a phone scans to link an account.
-//	pairing code        A code that the user types on the phone instead of scanning a QR.
+//	QR, pairing code    What links an account: an image that a phone scans, or a code to type there.
 //	debounce            The wait before a DISCONNECTED report counts as final.
-//	backoff             The growing wait before the next attempt.
 //	heartbeat           A worker's periodic message that it is alive.
 //	lease               The time that a worker may run without an accepted heartbeat.
 //	probe               A health check that the control plane sends to a worker.
@@ -47,13 +44,11 @@
 //	canary              A worker that joined or changed its version a short time ago.
 //	suspect             A worker that failed its canary period. It receives no new sessions.
 //	replica             One process of the control plane.
-//	ownership           The replica that runs a piece of background work.
-//	rendezvous hashing  The function that computes ownership without coordination.
+//	ownership           The replica that runs a piece of background work, by rendezvous hashing.
 //	claim               A replica's short, exclusive right to call a worker about a session.
 //	route               The cached location of a session, for the send path.
 //	invalidation        A message to other replicas about changed rows that they may cache.
-//	outbox              Events recorded in the transaction that caused them.
-//	relay               The task that publishes the outbox to the bus, in order.
+//	outbox, relay       Events recorded with their cause; the task that publishes them, in order.
 //	window              A period that begins with the first use and counts the uses in it.
 //	quota               The uses that a tier allows within one window.
 //	backfill            Adding earlier uses from the history to a new window.

@@ -24,7 +24,7 @@ type WorkerDetails struct {
 
 // describe checks the details and completes a registration.
 func (d *WorkerDetails) describe(p *problems, r *domain.Registration) {
-	r.Capacity, r.Version, r.Environment = defaultCapacity, defaultVersion, defaultEnvironment
+	r.Capacity, r.Version, r.Environment = domain.DefaultWorkerCapacity, domain.DefaultWorkerVersion, domain.DefaultWorkerEnvironment
 	if d.MaxSessions != 0 {
 		r.Capacity = int(d.MaxSessions)
 	}

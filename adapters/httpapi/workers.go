@@ -114,12 +114,9 @@ func fleetRoutes() []route {
 }
 
 const (
-	defaultCapacity    = 50
-	maxCapacity        = 1000
-	defaultVersion     = "1.0.0"
-	defaultEnvironment = "DEVELOPMENT"
-	maxWord            = 50 // characters of a version, an environment, a label
-	maxLabels          = 50
+	maxCapacity = 1000
+	maxWord     = 50 // characters of a version, an environment, a label
+	maxLabels   = 50
 )
 
 // WorkerPath names a worker in the path.

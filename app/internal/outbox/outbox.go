@@ -8,8 +8,12 @@
 //	                        ▲                           │
 //	                        └────── more than a page ◄──┘
 //
-// A crash between Publish and the new position publishes the page again. Subscribers
-// therefore drop events whose id they know.
+// # What it promises
+//
+//   - Every event of a committed transaction is published, after any crash.
+//   - Events are published in the order of their sequence numbers.
+//   - An event may be published twice: a crash between Publish and the new position
+//     publishes the page again. Subscribers therefore drop sequence numbers they know.
 //
 // # Replicas
 //

@@ -21,6 +21,11 @@
 // the rest fit ([Users.ApplyChange]). A crash may come between the change and its
 // application; [Users.Housekeep] checks all users in rounds.
 //
+// # Waiting
+//
+// Connect with a wait, and nothing else here, blocks on a session: it reads the row after
+// every change that this replica makes or hears of, and once a second among replicas.
+//
 // # Ids
 //
 // A session id may be used again after its deletion once the wipe is confirmed on the
