@@ -13,7 +13,7 @@ import (
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
-func TestMigrate(t *testing.T) {
+func TestMigrate_TargetAndReason_ReachTheService(t *testing.T) {
 	path := "/api/v1/admin/sessions/Support_1/migrate"
 	got, s := ask(t, "POST", path, adminToken, `{"targetWorkerId":" Worker 2 ","reason":" too hot "}`)
 	require.Equal(t, http.StatusOK, got.Code, got.Body)
@@ -36,7 +36,7 @@ func TestMigrate(t *testing.T) {
 	}
 }
 
-func TestMigrations(t *testing.T) {
+func TestMigrations_FiltersAndIDs_ReachTheService(t *testing.T) {
 	_, s := ask(t, "GET", "/api/v1/admin/migrations?sessionId=Support_1&workerId=Worker_2&status=completed&kind=failover&batchId=b1&page=3&limit=10", adminToken, "")
 	assert.Equal(t, []any{ports.MigrationFilter{
 		SessionID: "support-1", WorkerID: "worker-2", BatchID: "b1", Kind: domain.MigrationByFailover, Status: domain.MigrationCompleted,
@@ -50,7 +50,7 @@ func TestMigrations(t *testing.T) {
 	assert.Equal(t, "1 migration cancelled; 3 had begun and take their course", got.Message)
 }
 
-func TestRebalance(t *testing.T) {
+func TestRebalance_DryRun_FromQueryOrBody(t *testing.T) {
 	for query, dry := range map[string]bool{"": false, "?dryRun=true": true, "?dryRun=0": false} {
 		got, s := ask(t, "POST", "/api/v1/admin/rebalance"+query, adminToken, "")
 		assert.Equal(t, http.StatusOK, got.Code)
@@ -76,7 +76,7 @@ func TestRebalance(t *testing.T) {
 	}
 }
 
-func TestBulk(t *testing.T) {
+func TestBulk_ActionsAndFilters_ReachTheService(t *testing.T) {
 	path := "/api/v1/admin/sessions/bulk"
 	got, s := ask(t, "POST", path, adminToken, `{"action":"RESTART","sessionIds":["Support_1","sales"],"targetWorkerId":null}`)
 	require.Equal(t, http.StatusOK, got.Code, got.Body)
@@ -120,7 +120,7 @@ func TestBulk(t *testing.T) {
 	}
 }
 
-func TestAllSessions(t *testing.T) {
+func TestListSessions_Administrator_SeesAllUsers(t *testing.T) {
 	got, s := ask(t, "GET", "/api/v1/admin/sessions?status=connected&workerId=Worker_1&userId=u1&search=desk&limit=5", adminToken, "")
 	require.Equal(t, http.StatusOK, got.Code, got.Body)
 	assert.Equal(t, []any{ports.SessionFilter{UserID: "u1", WorkerID: "worker-1", Status: domain.Connected, Search: "desk"}, ports.Page{Limit: 5}}, s.last)

@@ -75,7 +75,7 @@ func tokenFor(r *route) string {
 }
 
 // The main answer of every route, as people and programs see it.
-func TestAnswers(t *testing.T) {
+func TestRoutes_Success_AnswersMatchGoldenFiles(t *testing.T) {
 	var out strings.Builder
 	for i := range apiRoutes {
 		r := &apiRoutes[i]
@@ -99,7 +99,7 @@ func TestAnswers(t *testing.T) {
 }
 
 // The failures that every client has to know.
-func TestFailures(t *testing.T) {
+func TestRoutes_Failure_AnswersMatchGoldenFiles(t *testing.T) {
 	var out strings.Builder
 	for _, c := range []struct{ method, path, token, body string }{
 		{"GET", "/api/v1/nowhere", "", ""},

@@ -15,7 +15,7 @@ import (
 
 // Requests share buffers, one after the other: no answer may hold a piece of
 // another.
-func TestAnswersDoNotMix(t *testing.T) {
+func TestServe_ConcurrentRequests_AnswersDoNotMix(t *testing.T) {
 	server := httptest.NewServer(New(config(&stub{})))
 	defer server.Close()
 	var wg sync.WaitGroup
@@ -43,7 +43,7 @@ func TestAnswersDoNotMix(t *testing.T) {
 }
 
 // What a service was given stays as it was when the buffers are used again.
-func TestDecodedValuesAreCopies(t *testing.T) {
+func TestDecode_BufferReused_ValuesAreCopies(t *testing.T) {
 	s := &stub{}
 	h := New(config(s))
 	serve(t, h, request("POST", "/api/v1/auth/refresh", "", `{"refreshToken":"the first token"}`))

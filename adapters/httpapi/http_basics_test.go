@@ -26,7 +26,7 @@ import (
 
 const goodLogin = `{"email":"ada@example.com","password":"pw"}`
 
-func TestRequestID(t *testing.T) {
+func TestRequestID_SaneOne_IsKept(t *testing.T) {
 	h := New(config(&stub{}))
 	for id, kept := range map[string]bool{
 		"abc-123_X.y": true, strings.Repeat("a", 64): true, strings.Repeat("a", 65): false,
@@ -48,7 +48,7 @@ func TestRequestID(t *testing.T) {
 	}
 }
 
-func TestZeroConfig(t *testing.T) {
+func TestNew_ZeroConfig_Works(t *testing.T) {
 	s := &stub{}
 	h := New(Config{Services: config(s).Services, Accounts: stubAccounts{s}})
 	got := serve(t, h, request("GET", "/health", "", ""))
@@ -59,7 +59,7 @@ func TestZeroConfig(t *testing.T) {
 	assert.Equal(t, domain.CodeAuthTokenInvalid, serve(t, h, request("PUT", "/api/workers/w-1/heartbeat", fleetToken, "{}")).Error.Code)
 }
 
-func TestSecurityHeaders(t *testing.T) {
+func TestHeaders_EveryAnswer_HasSecurityHeaders(t *testing.T) {
 	r := request("GET", "/nowhere", "", "")
 	got := serve(t, New(config(&stub{})), r)
 	assert.Equal(t, "nosniff", got.Header().Get("X-Content-Type-Options"))
@@ -70,7 +70,7 @@ func TestSecurityHeaders(t *testing.T) {
 	assert.NotEmpty(t, serve(t, New(config(&stub{})), r).Header().Get("Strict-Transport-Security"))
 }
 
-func TestBodies(t *testing.T) {
+func TestBody_MalformedOrWrong_EveryProblemIsTold(t *testing.T) {
 	big := `{"email":"` + strings.Repeat("a", maxBody) + `","password":"pw"}`
 	for name, c := range map[string]struct {
 		body   string
@@ -122,7 +122,7 @@ func TestBodies(t *testing.T) {
 	}
 }
 
-func TestBodyLimits(t *testing.T) {
+func TestBody_TooLarge_IsRefused(t *testing.T) {
 	fill := func(n int) string {
 		return `{"to":"6289999999999","media":"` + strings.Repeat("A", n) + `"}`
 	}
@@ -146,7 +146,7 @@ func TestBodyLimits(t *testing.T) {
 	}
 }
 
-func TestContentType(t *testing.T) {
+func TestContentType_NotJSON_IsRefused(t *testing.T) {
 	for value, want := range map[string]int{
 		"application/json": 200, "application/json; charset=utf-8": 200, "Application/JSON;charset=UTF-8": 200, "": 200,
 		"text/plain": 415, "application/x-www-form-urlencoded": 415, "application/json; charset=latin1": 415, "application/jsonx": 415, ";": 415,
@@ -169,7 +169,7 @@ func TestContentType(t *testing.T) {
 	assert.Equal(t, http.StatusUnsupportedMediaType, serve(t, New(config(&stub{})), r).Code)
 }
 
-func TestBodyThatBreaks(t *testing.T) {
+func TestBody_BreaksOff_IsRefused(t *testing.T) {
 	for want, err := range map[int]error{http.StatusBadRequest: io.ErrUnexpectedEOF, http.StatusRequestTimeout: os.ErrDeadlineExceeded} {
 		r := request("POST", "/api/v1/auth/login", "", goodLogin)
 		r.Body = io.NopCloser(io.MultiReader(strings.NewReader(`{"email":`), iotest.ErrReader(err)))
@@ -177,7 +177,7 @@ func TestBodyThatBreaks(t *testing.T) {
 	}
 }
 
-func TestHeadAndOptions(t *testing.T) {
+func TestHeadAndOptions_AnyRoute_AreAnswered(t *testing.T) {
 	server := httptest.NewServer(New(config(&stub{})))
 	defer server.Close()
 	for _, method := range []string{"HEAD", "OPTIONS"} {
@@ -192,7 +192,7 @@ func TestHeadAndOptions(t *testing.T) {
 	}
 }
 
-func TestCORS(t *testing.T) {
+func TestCORS_Origins_OnlyListedMayCall(t *testing.T) {
 	cfg := config(&stub{})
 	cfg.CORSOrigins = []string{"https://Console.example.com/"}
 	h := New(cfg)
@@ -236,7 +236,7 @@ func (panicking) Refresh(context.Context, string) (*service.AuthTokens, error) {
 	panic(http.ErrAbortHandler)
 }
 
-func TestPanics(t *testing.T) {
+func TestPanic_InHandler_IsAnInternalError(t *testing.T) {
 	var log bytes.Buffer
 	cfg := config(&stub{})
 	cfg.Accounts = panicking{stubAccounts{&stub{}}}
@@ -254,7 +254,7 @@ func TestPanics(t *testing.T) {
 	})
 }
 
-func TestErrorMap(t *testing.T) {
+func TestErrors_Kinds_HaveTheirStatus(t *testing.T) {
 	secret := errors.New("pq: password authentication failed at 10.0.0.1")
 	for _, c := range []struct {
 		err  error
@@ -281,7 +281,7 @@ func TestErrorMap(t *testing.T) {
 }
 
 // Every code of the contract has the status that the contract gives it.
-func TestEveryCodeHasAStatus(t *testing.T) {
+func TestErrors_EveryCode_HasItsStatus(t *testing.T) {
 	for code, status := range statusByCode {
 		f := toHTTPError(domain.Errorf(domain.Internal, code, "m"))
 		assert.Equal(t, status, f.status)
@@ -293,7 +293,7 @@ func TestEveryCodeHasAStatus(t *testing.T) {
 }
 
 // Every service's error reaches the client, on every route.
-func TestEveryRouteReportsErrors(t *testing.T) {
+func TestErrors_EveryRoute_ReportsThem(t *testing.T) {
 	for i := range apiRoutes {
 		r := &apiRoutes[i]
 		if r.root || strings.HasPrefix(r.path, "/workers/health/") {
@@ -307,7 +307,7 @@ func TestEveryRouteReportsErrors(t *testing.T) {
 	}
 }
 
-func TestHealth(t *testing.T) {
+func TestHealth_Dependencies_DecideStatus(t *testing.T) {
 	cfg := config(&stub{})
 	ready, up := true, true
 	cfg.Ready = func() bool { return ready }
@@ -331,7 +331,7 @@ func TestHealth(t *testing.T) {
 	assert.Equal(t, 200, status("/livez"))
 }
 
-func TestAccessLog(t *testing.T) {
+func TestAccessLog_Requests_NameRouteAndHideSecrets(t *testing.T) {
 	var log bytes.Buffer
 	cfg := config(&stub{})
 	cfg.Log = slog.New(slog.NewJSONHandler(&log, nil))
@@ -365,7 +365,7 @@ func TestAccessLog(t *testing.T) {
 	assert.NotContains(t, log.String(), userToken)
 }
 
-func TestRemoteAddress(t *testing.T) {
+func TestRemoteAddress_TrustedProxies_AreBelieved(t *testing.T) {
 	cfg := config(&stub{})
 	cfg.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")}
 	a := newAPI(cfg)
@@ -406,7 +406,7 @@ func marshalled(t *testing.T, v any) string {
 	return out.String()
 }
 
-func TestTimes(t *testing.T) {
+func TestTimes_Answers_AreUTC(t *testing.T) {
 	at := time.Date(2026, 3, 1, 13, 0, 0, 7_000_000, time.FixedZone("CET", 3600))
 	assert.Equal(t, `"2026-03-01T12:00:00.007Z"`, marshalled(t, jsonTime(at)))
 	assert.Equal(t, "null", marshalled(t, jsonTime{}))

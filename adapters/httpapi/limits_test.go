@@ -41,7 +41,7 @@ func limited(s *stub) (http.Handler, *countingLimiter) {
 	return New(cfg), l
 }
 
-func TestLimitPerAddress(t *testing.T) {
+func TestLimits_PerAddress_AreEnforced(t *testing.T) {
 	h, l := limited(&stub{})
 	login := func(ip string) reply {
 		r := request("POST", "/api/v1/auth/login", "", goodLogin)
@@ -73,7 +73,7 @@ func TestLimitPerAddress(t *testing.T) {
 }
 
 // A caller without the store of limits is let through, but not to guess.
-func TestLimiterFails(t *testing.T) {
+func TestLimits_LimiterFails_ProcessCountsAlone(t *testing.T) {
 	h, l := limited(&stub{})
 	l.err = errors.New("redis is gone")
 	statuses := make(map[int]int)
@@ -87,7 +87,7 @@ func TestLimiterFails(t *testing.T) {
 	}
 }
 
-func TestLimitPerUser(t *testing.T) {
+func TestLimits_PerUser_AreEnforced(t *testing.T) {
 	h, l := limited(&stub{})
 	me := func(token string) reply { return serve(t, h, request("GET", "/api/v1/auth/me", token, "")) }
 	got := me(userToken)
@@ -103,7 +103,7 @@ func TestLimitPerUser(t *testing.T) {
 	assert.Equal(t, http.StatusTooManyRequests, got.Code)
 }
 
-func TestLimitPerKey(t *testing.T) {
+func TestLimits_PerKey_AreShown(t *testing.T) {
 	s := &stub{usage: domain.Usage{Allowed: true, Limit: 1000, Remaining: 3, ResetAt: noon.Add(90 * time.Second)}}
 	h, l := limited(s)
 	send := func() reply {
@@ -130,7 +130,7 @@ type usedUp struct{ domain.Usage }
 func (u usedUp) Error() string        { return "used up" }
 func (u usedUp) Window() domain.Usage { return u.Usage }
 
-func TestALimitOfAServiceIsShown(t *testing.T) {
+func TestLimits_OfService_AreShown(t *testing.T) {
 	s := &stub{usage: domain.Usage{Allowed: true, Limit: 1000, Remaining: 900, ResetAt: noon.Add(90 * time.Second)}}
 	s.err = domain.Errorf(domain.Exceeded, domain.CodeMessageLimit, "m").
 		WithCause(usedUp{domain.Usage{Limit: 100, ResetAt: time.Unix(1772370000, 0)}})
@@ -142,7 +142,7 @@ func TestALimitOfAServiceIsShown(t *testing.T) {
 	}
 }
 
-func TestWorkersAreNotLimited(t *testing.T) {
+func TestLimits_Workers_AreNotLimited(t *testing.T) {
 	h, l := limited(&stub{})
 	for i := range apiRoutes {
 		if r := &apiRoutes[i]; r.credential == worker || r.credential == adminWorker {
@@ -154,7 +154,7 @@ func TestWorkersAreNotLimited(t *testing.T) {
 	assert.Empty(t, l.windows)
 }
 
-func TestLimitsOff(t *testing.T) {
+func TestLimits_Off_NothingIsCounted(t *testing.T) {
 	cfg := config(&stub{})
 	cfg.Limiter = &countingLimiter{err: errors.New("not to be asked")}
 	got := serve(t, New(cfg), request("POST", "/api/v1/auth/login", "", goodLogin))
@@ -162,7 +162,7 @@ func TestLimitsOff(t *testing.T) {
 	assert.Empty(t, got.Header().Get("X-RateLimit-Limit"))
 }
 
-func TestRetryAfterOfAService(t *testing.T) {
+func TestLimits_RetryAfterOfService_IsShown(t *testing.T) {
 	err := &delayed{domain.Errorf(domain.Exceeded, domain.CodeMessageLimit, "m"), 1500 * time.Millisecond}
 	got := serve(t, New(config(&stub{err: err})), request("POST", "/api/v1/sendText", keyText, bodies["POST /sendText"]))
 	assert.Equal(t, "2", got.Header().Get("Retry-After"))

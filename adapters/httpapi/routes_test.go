@@ -82,7 +82,7 @@ func TestLineDiff_Texts_OnlyTheDifference(t *testing.T) {
 	}
 }
 
-func TestRouteTable(t *testing.T) {
+func TestRoutes_Table_MatchesGoldenFile(t *testing.T) {
 	golden(t, "routes.txt", listing(apiRoutes))
 }
 
@@ -97,7 +97,7 @@ func example(r *route) string {
 
 // Every route takes its own kind of credential and refuses all others, before
 // it looks at anything else.
-func TestCredentials(t *testing.T) {
+func TestCredentials_WrongOrMissing_AreRefused(t *testing.T) {
 	presented := map[string]string{
 		"none": "", "user": userToken, "admin": adminToken, "key": keyText, "worker": fleetToken, "worker's own": NewWorkerTokens(fleetToken).Of("worker-1"),
 		"garbage": "garbage", "unknown key": "wg_ffffffffffffffffffffffffffffffffffff",
@@ -144,7 +144,7 @@ func TestCredentials(t *testing.T) {
 	}
 }
 
-func TestOtherSchemesCountAsNone(t *testing.T) {
+func TestCredentials_OtherScheme_CountsAsNone(t *testing.T) {
 	for _, value := range []string{"Basic dXNlcjpwdw==", "Bearer", "Bearer ", userToken, "bearer\t" + userToken} {
 		r := request("GET", "/api/v1/auth/me", "", "")
 		r.Header.Set("Authorization", value)
@@ -157,7 +157,7 @@ func TestOtherSchemesCountAsNone(t *testing.T) {
 }
 
 // A key is good for its own session only; any other answers like a missing one.
-func TestKeyOfAnotherSession(t *testing.T) {
+func TestCredentials_KeyOfAnotherSession_IsRefused(t *testing.T) {
 	for _, path := range []string{"/api/v1/sessions/%s/status", "/api/v1/sessions/%s/send"} {
 		method := http.MethodGet
 		if strings.HasSuffix(path, "send") {
@@ -175,7 +175,7 @@ func TestKeyOfAnotherSession(t *testing.T) {
 }
 
 // The same routes answer below both base paths, and nowhere else.
-func TestBasePaths(t *testing.T) {
+func TestRouter_BothBasePaths_AnswerAlike(t *testing.T) {
 	h := New(config(&stub{}))
 	for i := range apiRoutes {
 		r := &apiRoutes[i]
@@ -192,7 +192,7 @@ func TestBasePaths(t *testing.T) {
 	}
 }
 
-func TestUnknownRoutes(t *testing.T) {
+func TestRouter_UnknownRoute_IsNotFound(t *testing.T) {
 	h := New(config(&stub{}))
 	for _, path := range []string{
 		"/", "/api", "/api/", "/api/v1", "/api/v1/", "/nothing", "/api/v1/nothing", "/api/v1/sessions//send", "/api/v1//sessions",
@@ -214,12 +214,12 @@ func TestUnknownRoutes(t *testing.T) {
 	}
 }
 
-func TestTrailingSlash(t *testing.T) {
+func TestRouter_TrailingSlash_IsIgnored(t *testing.T) {
 	got, _ := ask(t, "GET", "/api/v1/sessions/support/messages/", userToken, "")
 	assert.Equal(t, http.StatusOK, got.Code)
 }
 
-func TestWrongMethod(t *testing.T) {
+func TestRouter_WrongMethod_IsRefusedWithAllow(t *testing.T) {
 	for _, c := range []struct{ method, path, allow string }{
 		{"PATCH", "/api/v1/sessions", "GET, HEAD, OPTIONS, POST"},
 		{"GET", "/api/sendText", "OPTIONS, POST"},
@@ -241,7 +241,7 @@ func TestWrongMethod(t *testing.T) {
 }
 
 // Worker ids arrive as the worker writes them, escaped or not.
-func TestRawIDs(t *testing.T) {
+func TestRouter_RawIDs_AreNormalized(t *testing.T) {
 	for path, id := range map[string]string{
 		"/api/workers/Worker%20ONE%2F1/heartbeat":         "worker-one-1",
 		"/api/workers/Worker_1/heartbeat/":                "worker-1",

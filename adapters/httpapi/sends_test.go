@@ -11,7 +11,7 @@ import (
 	"github.com/switchyard-wa/switchyard/domain"
 )
 
-func TestSends(t *testing.T) {
+func TestSend_EveryRoute_ReachesTheService(t *testing.T) {
 	const to = "6289999999999"
 	for name, c := range map[string]struct {
 		path, body string
@@ -67,7 +67,7 @@ func TestSends(t *testing.T) {
 }
 
 // Every problem of a send is reported at once, by the names its route has.
-func TestSendProblems(t *testing.T) {
+func TestSend_WrongBodies_EveryProblemIsTold(t *testing.T) {
 	for name, c := range map[string]struct {
 		path, body string
 		fields     []string
@@ -112,14 +112,14 @@ func TestSendProblems(t *testing.T) {
 	}
 }
 
-func TestUnknownType(t *testing.T) {
+func TestSend_UnknownType_IsRefused(t *testing.T) {
 	got, _ := ask(t, "POST", "/api/v1/sessions/support/send", keyText, `{"to":"6289999999999","type":"telegram"}`)
 	assert.Equal(t, http.StatusBadRequest, got.Code)
 	assert.Equal(t, domain.CodeInvalidMessageType, got.Error.Code)
 	assert.Equal(t, []string{"type"}, got.fields())
 }
 
-func TestActions(t *testing.T) {
+func TestActions_Bodies_ReachTheService(t *testing.T) {
 	const phone = "6289999999999"
 	for name, c := range map[string]struct {
 		path, body string
@@ -153,7 +153,7 @@ func TestActions(t *testing.T) {
 }
 
 // An id that no message can have is refused, not made to fit another.
-func TestActionsOnImpossibleIDs(t *testing.T) {
+func TestActions_ImpossibleIDs_AreRefused(t *testing.T) {
 	for _, id := range []string{strings.Repeat("x", 256), "a%00b", "%ff"} {
 		got, s := ask(t, "POST", "/api/v1/message/"+id+"/star", keyText, `{"phone":"6289999999999"}`)
 		assert.Equal(t, http.StatusBadRequest, got.Code, id)
@@ -163,7 +163,7 @@ func TestActionsOnImpossibleIDs(t *testing.T) {
 }
 
 // Whoever does not hear the outcome can look the message up.
-func TestOutcomeUnknown(t *testing.T) {
+func TestSend_OutcomeUnknown_AnswersTimeoutWithID(t *testing.T) {
 	pending := someMessage()
 	pending.Status = domain.MessagePending
 	timeout := domain.Errorf(domain.Timeout, domain.CodeWorkerTimeout, "No answer in time; the message stays PENDING")
@@ -175,7 +175,7 @@ func TestOutcomeUnknown(t *testing.T) {
 	assert.Empty(t, timeout.Fields, "the service's error is not changed")
 }
 
-func TestPendingSend(t *testing.T) {
+func TestSend_Pending_IsAnswered(t *testing.T) {
 	pending := someMessage()
 	pending.WhatsAppID, pending.Status = "", domain.MessagePending
 	pending.SentAt = pending.DeliveredAt
@@ -185,7 +185,7 @@ func TestPendingSend(t *testing.T) {
 	assert.Equal(t, "2026-03-01T12:00:00.123Z", got.Data["timestamp"])
 }
 
-func TestContent(t *testing.T) {
+func TestMessages_Content_IsShownByType(t *testing.T) {
 	for content, want := range map[string]string{
 		`{"latitude":1}`: `{"latitude":1}`, `[1]`: `"[1]"`, `{"half`: `"{\"half"`, "": "null", `"x"`: `"\"x\""`,
 	} {

@@ -20,7 +20,7 @@ import (
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
-func TestCreateSession(t *testing.T) {
+func TestCreateSession_Bodies_ReachTheService(t *testing.T) {
 	_, s := ask(t, "POST", "/api/v1/sessions", userToken, `{"name":" Support ","sessionId":"Support__Line","description":" d "}`)
 	assert.Equal(t, service.CreateSessionParams{ID: "support-line", Name: "Support", Description: "d"}, s.last)
 	_, s = ask(t, "POST", "/api/v1/sessions", userToken, `{"name":"Support","sessionId":null}`)
@@ -36,21 +36,21 @@ func TestCreateSession(t *testing.T) {
 	}
 }
 
-func TestSessionIDsInURLs(t *testing.T) {
+func TestSessions_IDsInURLs_AreNormalized(t *testing.T) {
 	_, s := ask(t, "GET", "/api/v1/sessions/Support__Line", userToken, "")
 	assert.Equal(t, "support-line", s.last)
 	_, s = ask(t, "GET", "/api/v1/sessions/no%20id", userToken, "")
 	assert.Equal(t, "no id", s.last, "what cannot be an id is looked for as it is")
 }
 
-func TestAdministratorsSeeEndpoints(t *testing.T) {
+func TestSessions_Administrator_SeesEndpoints(t *testing.T) {
 	got, _ := ask(t, "GET", "/api/v1/sessions/support", userToken, "")
 	assert.NotContains(t, got.Body.String(), "endpoint")
 	got, _ = ask(t, "GET", "/api/v1/sessions/support", adminToken, "")
 	assert.Contains(t, got.Body.String(), `"endpoint":"http://10.0.0.5:8001"`)
 }
 
-func TestLists(t *testing.T) {
+func TestLists_Pages_ReachTheService(t *testing.T) {
 	for query, want := range map[string]ports.Page{
 		"":                  {Offset: 0, Limit: 20},
 		"page=3":            {Offset: 40, Limit: 20},
@@ -86,7 +86,7 @@ func TestLists(t *testing.T) {
 	}
 }
 
-func TestOtherFilters(t *testing.T) {
+func TestLists_Filters_ReachTheService(t *testing.T) {
 	_, s := ask(t, "GET", "/api/v1/workers?status=online&environment=PRODUCTION", adminToken, "")
 	assert.Equal(t, ports.WorkerFilter{Status: domain.WorkerOnline, Environment: "PRODUCTION"}, s.last.([]any)[0])
 	got, _ := ask(t, "GET", "/api/v1/workers?status=tired", adminToken, "")
@@ -109,7 +109,7 @@ func TestOtherFilters(t *testing.T) {
 	assert.Equal(t, []string{"isActive", "name", "tier", "role"}, got.fields())
 }
 
-func TestHistoryFilters(t *testing.T) {
+func TestHistory_Filters_ReachTheService(t *testing.T) {
 	cursor := domain.Cursor{At: noon.Truncate(time.Microsecond), ID: "m0"}
 	_, s := ask(t, "GET", "/api/v1/sessions/support/messages?direction=inbound&type=Text&status=read&to=62&search=hi&since=2026-01-01&until=2026-01-02T03:04:05%2B01:00&limit=5&cursor="+cursor.String(), userToken, "")
 	assert.Equal(t, domain.MessageFilter{
@@ -129,7 +129,7 @@ func TestHistoryFilters(t *testing.T) {
 	assert.Equal(t, time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), s.last.(domain.MessageFilter).Since)
 }
 
-func TestUsageParameters(t *testing.T) {
+func TestUsage_Parameters_ReachTheService(t *testing.T) {
 	_, s := ask(t, "GET", "/api/v1/users/usage?period=30D&sessionId=Support_1", userToken, "")
 	assert.Equal(t, []any{"support-1", time.Date(2026, 1, 31, 0, 0, 0, 0, time.UTC), 24 * time.Hour}, s.last)
 	got, _ := ask(t, "GET", "/api/v1/users/usage", userToken, "")
@@ -138,7 +138,7 @@ func TestUsageParameters(t *testing.T) {
 	assert.Equal(t, []string{"period"}, got.fields())
 }
 
-func TestProfile(t *testing.T) {
+func TestProfile_Changes_ReachTheService(t *testing.T) {
 	name, email := "Ada L", "ada@example.com"
 	_, s := ask(t, "PUT", "/api/v1/users/profile", userToken, `{"name":" Ada L ","email":"ADA@example.com","currentPassword":"old","newPassword":"new pass 1"}`)
 	assert.Equal(t, service.Profile{Name: &name, Email: &email, CurrentPassword: "old", NewPassword: "new pass 1"}, s.last)
@@ -148,14 +148,14 @@ func TestProfile(t *testing.T) {
 	assert.Equal(t, []string{"name", "email", "newPassword", "currentPassword"}, got.fields())
 }
 
-func TestSignIn(t *testing.T) {
+func TestSignIn_Bodies_ReachTheService(t *testing.T) {
 	_, s := ask(t, "POST", "/api/v1/auth/register", "", bodies["POST /auth/register"])
 	assert.Equal(t, []string{"Ada", "ada@example.com", "correct horse 1"}, s.last)
 	_, s = ask(t, "POST", "/api/v1/auth/login", "", goodLogin)
 	assert.Equal(t, []string{"ada@example.com", "pw", "192.0.2.1"}, s.last)
 }
 
-func TestConnectOptions(t *testing.T) {
+func TestConnect_Options_ReachTheService(t *testing.T) {
 	for query, want := range map[string]time.Duration{"": 0, "?wait=10s": 10 * time.Second, "?wait=30": 30 * time.Second, "?wait=1.5": 1500 * time.Millisecond, "?wait=0": 0} {
 		_, s := ask(t, "POST", "/api/v1/sessions/support/connect"+query, userToken, "")
 		assert.Equal(t, service.ConnectOptions{Wait: want}, s.last, query)
@@ -184,7 +184,7 @@ func TestConnectOptions(t *testing.T) {
 	assert.Nil(t, got.Data["qrCode"])
 }
 
-func TestRotateKey(t *testing.T) {
+func TestRotateKey_Grace_ReachesTheService(t *testing.T) {
 	for query, want := range map[string]time.Duration{"": 0, "?grace=24h": 24 * time.Hour, "?grace=600": 10 * time.Minute} {
 		_, s := ask(t, "POST", "/api/v1/sessions/support/api-key/rotate"+query, userToken, "")
 		assert.Equal(t, want, s.last)
@@ -204,7 +204,7 @@ func paint(t testing.TB, text string) string {
 
 const qrText = "2@Zx81kQ0Vqf6h7m5bQ2m1L3W9nq8RkVxT0sJm4uYbE7cA+/PzNf5gH6iK2lO3rS==,kP0aLsD9fGhJkLzXcVbNmQwErTyUiOp=,aSdFgHjKlZxCvBnM1234567890=,7"
 
-func TestQRFormats(t *testing.T) {
+func TestQR_Formats_AreDrawn(t *testing.T) {
 	get := func(q domain.QR, format string) reply {
 		return serve(t, New(config(&stub{qr: q})), request("GET", "/api/v1/sessions/support/qr?format="+format, userToken, ""))
 	}
@@ -289,7 +289,7 @@ func readSVG(t *testing.T, svg string) string {
 	return text
 }
 
-func TestPicturesInReports(t *testing.T) {
+func TestReports_PictureOfQR_IsDecoded(t *testing.T) {
 	got, s := ask(t, "POST", "/api/webhooks/session-status", fleetToken, `{"sessionId":"support","status":"QR_REQUIRED","qrCode":"`+paint(t, qrText)+`"}`)
 	require.Equal(t, http.StatusOK, got.Code, got.Body)
 	assert.Equal(t, domain.QR{Code: qrText, ExpiresAt: noon.Add(time.Minute)}, s.last.(domain.Report).QR, "the string is kept, not the picture")
@@ -305,7 +305,7 @@ func TestPicturesInReports(t *testing.T) {
 	}
 }
 
-func TestWhatNext(t *testing.T) {
+func TestQR_EveryStatus_SaysWhatIsNext(t *testing.T) {
 	code := nullableString("ABCD-1234")
 	for want, v := range map[string]qrView{
 		"Session is connected":                                       {Status: domain.Connected},

@@ -14,7 +14,7 @@ import (
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
-func TestHeartbeatForms(t *testing.T) {
+func TestHeartbeat_EveryForm_IsAccepted(t *testing.T) {
 	type beat = domain.Heartbeat
 	silent := beat{WorkerID: "worker-1", CPU: -1, Memory: -1, MessageCount: -1}
 	with := func(change func(*beat)) beat {
@@ -87,7 +87,7 @@ func TestHeartbeatForms(t *testing.T) {
 	}
 }
 
-func TestHeartbeatProblems(t *testing.T) {
+func TestHeartbeat_WrongBodies_AreRefused(t *testing.T) {
 	for body, fields := range map[string][]string{
 		`{"sessions":[{"sessionId":"a","status":"asleep"}]}`:             {"sessions[0].status"},
 		`{"sessions":[{},{"sessionId":"abc","status":"INIT"},null,"x"]}`: {"sessions[0].sessionId", "sessions[0].status", "sessions[2]", "sessions[3]"},
@@ -109,7 +109,7 @@ func TestHeartbeatProblems(t *testing.T) {
 	assert.Equal(t, domain.CodeWorkerNotFound, got.Error.Code)
 }
 
-func TestRegister(t *testing.T) {
+func TestRegister_Bodies_ReachTheService(t *testing.T) {
 	got, s := ask(t, "POST", "/api/workers/register", fleetToken,
 		`{"workerId":" My Worker ","endpoint":"HTTP://10.0.0.5:8001/","maxSessions":7,"description":"d","version":"2","environment":"E","status":"ONLINE","timestamp":"x","labels":{"pool":"eu"},"heartbeatInterval":1500,"capabilities":["lease","generation","dedupe","telepathy",5]}`)
 	require.Equal(t, http.StatusCreated, got.Code, got.Body)
@@ -136,7 +136,7 @@ func TestRegister(t *testing.T) {
 	}
 }
 
-func TestAddWorker(t *testing.T) {
+func TestAddWorker_Bodies_ReachTheService(t *testing.T) {
 	got, s := ask(t, "POST", "/api/v1/workers", adminToken, `{"endpoint":"http://my-host.example.com:8001"}`)
 	require.Equal(t, http.StatusCreated, got.Code)
 	assert.Equal(t, "worker-my-host-example-com-8001", s.last.(domain.Registration).WorkerID)
@@ -147,7 +147,7 @@ func TestAddWorker(t *testing.T) {
 	assert.Equal(t, []string{"endpoint", "workerId"}, got.fields())
 }
 
-func TestUpdateWorker(t *testing.T) {
+func TestUpdateWorker_Bodies_ReachTheService(t *testing.T) {
 	_, s := ask(t, "PUT", "/api/v1/workers/worker-1", adminToken, `{"maxSessions":7,"description":"","version":"2","environment":null,"labels":{}}`)
 	capacity, description, version := 7, "", "2"
 	assert.Equal(t, service.WorkerChange{Capacity: &capacity, Description: &description, Version: &version, Labels: map[string]string{}}, s.last)
@@ -162,7 +162,7 @@ func TestUpdateWorker(t *testing.T) {
 }
 
 // The same route is a worker's way to leave and an administrator's to remove.
-func TestDeleteWorker(t *testing.T) {
+func TestDeleteWorker_Credentials_DecideWhatHappens(t *testing.T) {
 	got, s := ask(t, "DELETE", "/api/v1/workers/Worker_1?force=true", fleetToken, "")
 	assert.Equal(t, "OFFLINE", got.Data["status"])
 	assert.Equal(t, []string{"worker-1", ""}, s.last)
@@ -175,7 +175,7 @@ func TestDeleteWorker(t *testing.T) {
 	assert.Equal(t, []string{"force"}, got.fields())
 }
 
-func TestUnregister(t *testing.T) {
+func TestUnregister_Bodies_ReachTheService(t *testing.T) {
 	got, s := ask(t, "DELETE", "/api/workers/unregister", fleetToken, `{"workerId":"Worker_1","endpoint":"HTTP://W:1/"}`)
 	assert.Equal(t, []string{"worker-1", "http://w:1"}, s.last)
 	assert.Equal(t, "OFFLINE", got.Data["status"])
@@ -190,7 +190,7 @@ func TestUnregister(t *testing.T) {
 	assert.Equal(t, []string{"workerId"}, got.fields())
 }
 
-func TestRecovery(t *testing.T) {
+func TestRecovery_Bodies_ReachTheService(t *testing.T) {
 	path := "/api/v1/workers/worker-1/sessions/recovery-status"
 	got, s := ask(t, "POST", path, fleetToken,
 		`{"recoveryResults":[{"sessionId":"Support_1","status":"success","recoveredAt":"2026-03-01T12:00:00+01:00"},{"sessionId":"sales","status":"FAILED","error":"gone"}],"totalSessions":9,"successfulRecoveries":9}`)
@@ -217,7 +217,7 @@ func TestRecovery(t *testing.T) {
 	}
 }
 
-func TestPreserved(t *testing.T) {
+func TestPreserved_Bodies_ReachTheService(t *testing.T) {
 	path := "/api/v1/workers/worker-1/sessions-preserved"
 	_, s := ask(t, "POST", path, fleetToken, `{"preservedSessions":["Support_1",{"sessionId":"sales"},{"id":"idle"},null]}`)
 	assert.Equal(t, []string{"support-1", "sales", "idle"}, s.last)
@@ -229,7 +229,7 @@ func TestPreserved(t *testing.T) {
 	assert.Equal(t, []string{"preservedSessions"}, got.fields())
 }
 
-func TestSessionReports(t *testing.T) {
+func TestSessionReports_Bodies_ReachTheService(t *testing.T) {
 	for body, want := range map[string]domain.Report{
 		`{"sessionId":"Support_1","status":"connected","qrCode":null,"phoneNumber":"6281","displayName":"Ada","workerId":"Worker_1","timestamp":"2026-03-01T12:00:00.5Z","reason":null,"generation":4}`: {
 			SessionID: "support-1", Status: domain.Connected, PhoneNumber: "6281", DisplayName: "Ada", WorkerID: "worker-1", Generation: 4,
@@ -276,7 +276,7 @@ func TestSessionReports(t *testing.T) {
 	}
 }
 
-func TestMessageReports(t *testing.T) {
+func TestMessageReports_Bodies_ReachTheService(t *testing.T) {
 	_, s := ask(t, "POST", "/api/webhooks/message-status", fleetToken,
 		`{"sessionId":"Support_1","messageId":"3EB0","status":"read","timestamp":1772366400,"deliveredAt":"2026-03-01T11:00:00Z","readAt":null,"errorMessage":null}`)
 	assert.Equal(t, domain.MessageReport{
@@ -297,7 +297,7 @@ func TestMessageReports(t *testing.T) {
 	assert.Equal(t, domain.MessageReport{SessionID: "support", WhatsAppID: "3EB0", ID: "01J", Status: domain.MessageFailed, Error: "463"}, s.last)
 }
 
-func TestMessagesReceived(t *testing.T) {
+func TestMessagesReceived_Bodies_ReachTheService(t *testing.T) {
 	_, s := ask(t, "POST", "/api/webhooks/message-received", fleetToken,
 		`{"sessionId":"support","messageId":"3EB1","from":"1@s.whatsapp.net","to":null,"type":"LOCATION","content":{"latitude": 1, "longitude": 2},"timestamp":1772366400000,"generation":2}`)
 	assert.Equal(t, service.InboundMessage{
@@ -347,7 +347,7 @@ func TestMessagesReceived(t *testing.T) {
 	}
 }
 
-func TestFigures(t *testing.T) {
+func TestNumbers_NotKnown_AreNull(t *testing.T) {
 	for f, want := range map[float64]string{0: "0", 12.345: "12.35", 100: "100", -1: "null", math.Inf(1): "null"} {
 		assert.Equal(t, want, marshalled(t, nullableFloat(f)))
 	}

@@ -13,7 +13,7 @@ import (
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
-func TestWorkerTokens(t *testing.T) {
+func TestWorkerTokens_Own_AuthenticateTheirWorker(t *testing.T) {
 	tokens := NewWorkerTokens(fleetToken)
 	own := tokens.Of("worker-1")
 	require.Equal(t, "wt_worker-1_f6cfa48e58ecf8b727bf509374a0f58a0ba6868104e6975679ae20235145b7ff", own, "all replicas agree, also with those of other versions")
@@ -42,7 +42,7 @@ func TestWorkerTokens(t *testing.T) {
 
 // With a token of its own a worker speaks for itself alone, on every route; the
 // fleet's speaks for any.
-func TestWorkersSpeakForThemselves(t *testing.T) {
+func TestWorkerTokens_Own_SpeakForTheirWorkerAlone(t *testing.T) {
 	own := NewWorkerTokens(fleetToken).Of("worker-1")
 	for i := range apiRoutes {
 		r := &apiRoutes[i]
@@ -101,7 +101,7 @@ func saying(t *testing.T, body string, workerID any) string {
 }
 
 // A worker that shows its own token need not say who it is.
-func TestReportsAreAttributed(t *testing.T) {
+func TestWorkerTokens_Reports_AreAttributed(t *testing.T) {
 	own := NewWorkerTokens(fleetToken).Of("worker-1")
 	report := `{"sessionId":"support","status":"DISCONNECTED"}`
 	_, s := ask(t, "POST", "/api/webhooks/session-status", own, report)
