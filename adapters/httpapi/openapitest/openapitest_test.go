@@ -20,11 +20,17 @@ const (
 	created  = `{"success":true,"data":null,"message":"m","timestamp":"2026-03-01T12:00:00.123Z"}`
 )
 
-func TestChecker_Exchanges_AreHeldAgainstTheDocument(t *testing.T) {
+func newChecker(t *testing.T) *openapitest.Checker {
+	t.Helper()
 	document, err := httpapi.Document("1.0.0", httpapi.FormatJSON3)
 	require.NoError(t, err)
 	checker, err := openapitest.New(document)
 	require.NoError(t, err)
+	return checker
+}
+
+func TestChecker_Exchanges_AreHeldAgainstTheDocument(t *testing.T) {
+	checker := newChecker(t)
 	for name, c := range map[string]struct {
 		method, path, request string
 		status                int
@@ -51,6 +57,7 @@ func TestChecker_Exchanges_AreHeldAgainstTheDocument(t *testing.T) {
 				assert.NoError(t, err)
 				assert.Equal(t, c.request, string(body), "the handler reads the whole request")
 				w.Header().Set("Content-Type", "application/json; charset=utf-8")
+				w.Header().Set("X-Request-Id", "r1")
 				w.WriteHeader(c.status)
 				_, _ = io.WriteString(w, c.response)
 			})
@@ -85,6 +92,19 @@ func TestChecker_Exchanges_AreHeldAgainstTheDocument(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A load balancer may answer in the place of the API.
+func TestTransport_ResponseOfAProxy_IsNotChecked(t *testing.T) {
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, "nobody is there", http.StatusServiceUnavailable)
+	}))
+	defer proxy.Close()
+	client := &http.Client{Transport: newChecker(t).Transport(http.DefaultTransport, func(err error) { t.Error(err) })}
+	response, err := client.Get(proxy.URL + "/health")
+	require.NoError(t, err)
+	response.Body.Close()
+	client.CloseIdleConnections()
 }
 
 func TestNew_InvalidDocument_Fails(t *testing.T) {
