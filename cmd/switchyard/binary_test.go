@@ -221,7 +221,7 @@ func waitFor(t testing.TB, what string, holds func() (ok bool, saw any)) {
 			return
 		}
 		if time.Now().After(deadline) {
-			require.FailNow(t, "waited in vain: "+what, "last seen: %v", saw)
+			require.FailNow(t, "timed out waiting: "+what, "last seen: %v", saw)
 		}
 		time.Sleep(10 * time.Millisecond)
 	}

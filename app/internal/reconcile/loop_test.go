@@ -71,7 +71,7 @@ func TestDueSessions_SlotIsFreed_AsManyWaitingSessionsAsItFitsAreWoken(t *testin
 	r.DeleteSession("runs")
 	r.pass(t)
 	require.Equal(t, "w1", r.Session("first").WorkerID)
-	require.Equal(t, 1, r.Session("second").Attempts, "it was not woken in vain")
+	require.Equal(t, 1, r.Session("second").Attempts, "it was not woken without room")
 }
 
 func TestDueSessions_WorkerIsBusy_BacklogFollowsWithoutAnotherPass(t *testing.T) {
