@@ -41,7 +41,7 @@ func (f *bulkFilter) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	return err
 }
 
-// A criterion is a text to look for. null is one that says nothing.
+// A criterion is a text to look for. null sets no criterion.
 type criterion struct {
 	strictString
 	given bool

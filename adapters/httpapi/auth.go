@@ -68,8 +68,8 @@ func (k credential) codes() []domain.Code {
 	return nil
 }
 
-// authenticate is the endpoint middleware that establishes who is calling, before
-// anything else is looked at. Each route refuses the credentials of the others.
+// authenticate returns the endpoint middleware that identifies the caller. It runs
+// before the body is read. Each route refuses the credentials of the others.
 func (a *api) authenticate(kind credential) endpoint.Middleware {
 	check := map[credential]func(context.Context, *requestContext, string) error{
 		user:        a.byUser,

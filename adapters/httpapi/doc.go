@@ -55,7 +55,7 @@
 //
 // The input's fields carry tags: path, query or, within Body, json; doc, example,
 // minLength, minimum and others. A member without omitempty is required. A method
-// Resolve on the input applies rules of the domain and returns what is wrong. Codes
+// Resolve on the input applies rules of the domain and returns the problems. Codes
 // of the credential, the limit and the input need not be listed. Then add a body to
 // answers_test.go, if the route reads one, and run go test -update.
 //

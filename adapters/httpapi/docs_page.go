@@ -23,7 +23,7 @@ const docsPolicy = "default-src 'none'; style-src 'self'; base-uri 'none'; form-
 // A page is a resource that describes the API.
 type page struct {
 	contentType string
-	policy      string // Content-Security-Policy; empty: that of every answer
+	policy      string // Content-Security-Policy; empty: the policy of every answer
 	content     func() ([]byte, error)
 }
 

@@ -82,7 +82,7 @@ func TestDocument_EveryOperation_IsDescribed(t *testing.T) {
 	}
 }
 
-// What the document shows as a request is one that the server accepts.
+// The server accepts every request that the document shows as an example.
 func TestDocument_ExampleRequests_Succeed(t *testing.T) {
 	doc := parsed(t)
 	for i := range apiRoutes {

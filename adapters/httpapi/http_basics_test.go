@@ -280,7 +280,7 @@ func TestErrors_Kinds_HaveTheirStatus(t *testing.T) {
 	}
 }
 
-// Every code of the contract has the status that the contract gives it.
+// Every code has the status that the contract lists.
 func TestErrors_EveryCode_HasItsStatus(t *testing.T) {
 	for code, status := range statusByCode {
 		f := toHTTPError(domain.Errorf(domain.Internal, code, "m"))

@@ -235,8 +235,8 @@ func drawText(code *qr.Code) []byte {
 // maxPicture is the longest side, in pixels, of a picture that is looked into.
 const maxPicture = 2048
 
-// readable returns a QR of which only a picture came with the text that the
-// picture shows, if that can be read: then it can be drawn in any format.
+// readable adds the text to a QR that came as a picture alone, if the picture can be
+// read. A QR with its text can be drawn in any format.
 func readable(q domain.QR) domain.QR {
 	if q.Code != "" || len(q.Image) == 0 {
 		return q

@@ -138,7 +138,7 @@ func (c *requestContext) template() string {
 	return c.route.path
 }
 
-// ip returns the caller's address: that of the connection or, behind trusted
+// ip returns the caller's address: the address of the connection or, behind trusted
 // proxies, the last address in X-Forwarded-For that is no trusted proxy's. It is
 // invalid for connections without an address, such as Unix sockets.
 func (c *requestContext) ip() netip.Addr {

@@ -129,7 +129,7 @@ func (c *requestContext) failure(err error) failureEnvelope {
 	}
 	var limit interface{ Window() domain.Usage }
 	if f.status == http.StatusTooManyRequests && errors.As(err, &limit) {
-		c.showUsage(limit.Window()) // not the one of the route, of which there may be plenty
+		c.showUsage(limit.Window()) // the exceeded limit, not the route's
 	}
 	return failureEnvelope{
 		Error:     failureView{Code: f.code, Message: f.message, Details: f.fields},

@@ -68,7 +68,7 @@ const (
 
 const basePath = "/api/v1"
 
-// routes returns the whole API. The order is that of the listing in testdata.
+// routes returns the whole API. The listing in testdata has the same order.
 func routes() []route {
 	return slices.Concat(signInRoutes(), accountRoutes(), sessionRoutes(), messageRoutes(), actionRoutes(),
 		fleetRoutes(), workerRoutes(), adminRoutes(), healthRoutes())

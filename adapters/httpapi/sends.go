@@ -109,7 +109,7 @@ type sendAnyInput struct {
 	message *domain.Outgoing
 }
 
-// Resolve makes the message, as that of a sendInput does.
+// Resolve makes the message, as [sendInput] does.
 func (in *sendAnyInput) Resolve(ctx huma.Context) []error {
 	in.message = in.Body.outgoing()
 	contextOf(ctx.Context()).rules = in.rules

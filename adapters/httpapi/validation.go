@@ -438,7 +438,7 @@ func label(field string) string {
 // takes a member in another case for present, and the decoder does not.
 type requirement struct {
 	index  int
-	nested []requirement // of an embedded struct, or of one that may be missing itself
+	nested []requirement // of an embedded struct, or of an optional one
 }
 
 // requirements returns what has to be there in a body of type t.

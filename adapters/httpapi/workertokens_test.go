@@ -84,7 +84,7 @@ func TestWorkerTokens_Own_SpeakForTheirWorkerAlone(t *testing.T) {
 	}
 }
 
-// saying gives a body that names its worker so, or not at all.
+// saying returns a body with a worker id, or without one.
 func saying(t *testing.T, body string, workerID any) string {
 	t.Helper()
 	members := map[string]any{}

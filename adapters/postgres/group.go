@@ -332,7 +332,7 @@ func (p *participant) withdraw() bool {
 	return true
 }
 
-// revision returns the revision that a mergeable statement gives to its row.
+// revision returns the revision of the row that a mergeable statement writes.
 func (p *participant) revision() int64 {
 	return int64(binary.BigEndian.Uint64(p.params.values[p.statement.Rev]))
 }

@@ -24,7 +24,7 @@ const (
 	retryJitter = 10 * time.Millisecond
 )
 
-// groupSettings applies to the transaction of a group. A group gives up early on a row that another transaction holds,
+// groupSettings applies to the transaction of a group. A group stops waiting early for a row that another transaction holds,
 // because two groups may wait for each other's rows. The planner looks rows up by key even in a growing table whose
 // statistics still call it small.
 var groupSettings = &sqlstore.Statement{

@@ -58,7 +58,7 @@ type Config struct {
 	Limited bool
 	Seed    uint64 // of the random choices
 	// Log receives a refused registration that no repetition mends, at error level. The
-	// default is that of [ServeConfig], or slog.Default for a worker in a [Fleet].
+	// default is the log of [ServeConfig], or slog.Default for a worker in a [Fleet].
 	Log *slog.Logger
 	// Now is the clock of the worker and of the times passed to Tick. The default is
 	// time.Now. Leases use the monotonic clock if the readings have one.

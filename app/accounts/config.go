@@ -29,7 +29,7 @@ type Config struct {
 
 	// Tiers are the tiers that a user may have. Pass those of the orchestrator, which owns
 	// the limits (orchestrator.Config.Tiers, SetTiers). The accounts use only the names and
-	// ranks: to check a tier, and to give the first administrator the highest one. Nil:
+	// ranks: to check a tier, and to assign the highest to the first administrator. Nil:
 	// domain.DefaultTiers.
 	Tiers     domain.Tiers
 	FirstTier domain.Tier  // tier of new users; empty: domain.TierBasic

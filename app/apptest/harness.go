@@ -457,7 +457,7 @@ const (
 )
 
 // Advance moves the clock. Workers and replicas do what becomes due, in order of time.
-// Advance(0) does what is due now.
+// Advance(0) does the due work.
 func (h *Harness) Advance(d time.Duration) {
 	h.t.Helper()
 	if len(h.loadBalancer.replicas) == 0 {

@@ -41,7 +41,7 @@
 //
 // # Shutdown
 //
-// When ctx ends, Run gives the work under way ten seconds, then cancels its calls, ends
+// When ctx ends, Run waits ten seconds for the work under way, cancels its calls, ends
 // its claims, and returns. Another replica, or the next process, continues.
 //
 // # What is promised

@@ -310,7 +310,7 @@ func TestCache_OperatorMovesSession_FindsNewWorker(t *testing.T) {
 	}
 }
 
-// Callers that arrive while the store hangs share one attempt. A caller that gives up does not
+// Callers that arrive while the store hangs share one attempt. A caller whose context ends does not
 // end it for the others.
 func TestCache_StoreHangs_WaitersShareOneRefresh(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -62,7 +62,7 @@ func (o *Orchestrator) waitForPass(ctx context.Context, next time.Time) error {
 	return nil
 }
 
-// RunOnce does what is due now, once, waits for it, and returns when something will be due
+// RunOnce does the due work once, waits for it, and returns when something will be due
 // next. A harness that owns the clock calls it from one goroutine.
 func (o *Orchestrator) RunOnce(ctx context.Context) (next time.Time, err error) {
 	o.subscribe.Do(func() { o.listen() })

@@ -34,7 +34,7 @@
 //
 //	secret        hash in the store   other replicas   outcome
 //	matches       -                   -                start
-//	differs       present             alive            error: give all the same
+//	differs       present             alive            error: use one secret
 //	differs       present             none             start, replace the hash
 //	not given     absent              coordinated      error for the JWT secret, else generate
 //

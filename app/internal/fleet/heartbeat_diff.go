@@ -47,7 +47,7 @@ func (c *Cache) DiffHeartbeat(h *domain.Heartbeat, t domain.Timing, now time.Tim
 	return diff
 }
 
-// matches reports whether a report says only what is known.
+// matches reports whether a report brings no news.
 func (a *Assignment) matches(r *domain.Report) bool {
 	return r.Status == a.Status && a.Confirmed && !r.LoggedOut &&
 		(r.PhoneNumber == "" || r.PhoneNumber == a.phone) &&

@@ -60,7 +60,7 @@ func (c *Cache) HasRoom(req domain.Request, now time.Time) bool {
 	return ok
 }
 
-// FreeSlots counts the slots that placement can give.
+// FreeSlots counts the slots that placement can assign.
 func (c *Cache) FreeSlots() (n int) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()

@@ -20,8 +20,8 @@ func (m *Members) OwnsWork(work string) bool {
 	return domain.OwnsWork(m.Self.ID, m.alive, work)
 }
 
-// ShouldRun reports whether this replica should do work that is due since due: its
-// own at once, that of others after the takeover delay.
+// ShouldRun reports whether this replica should do work that is due since due: its own
+// work at once, the work of others after the takeover delay.
 func (m *Members) ShouldRun(work string, due, now time.Time) bool {
 	return m.OwnsWork(work) || now.Sub(due) >= TakeoverDelay
 }

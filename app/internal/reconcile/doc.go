@@ -37,7 +37,7 @@
 // Package workqueue bounds the work. In one process one goroutine works on a session;
 // among replicas the claim keeps others from calling its worker. Work on one worker
 // goes to one replica ([Reconciler.DueSessions]), which keeps the bound per worker.
-// The order is that of domain.SortByPriority: higher tiers first, then the longest
+// domain.SortByPriority orders the sessions: higher tiers first, then the longest
 // waiting.
 //
 // Sessions that found no room wait. When a slot is freed, one replica makes as many of

@@ -27,7 +27,7 @@
 //
 // A replica that was paused may apply a report long after it arrived. By then the report
 // of an end may be about a former process. Such a report is dropped; the next heartbeat
-// repeats what is true ([isTooOldToTrust]).
+// repeats the true state ([isTooOldToTrust]).
 //
 // # Legacy workers
 //

@@ -168,7 +168,7 @@ func (p *Protocol) checkToken(ctx context.Context, r domain.Registration) error 
 	})
 }
 
-// checkOwnToken lets a worker's own token register only what is recorded. The token
+// checkOwnToken lets a worker's own token register only a recorded worker. The token
 // outlives the worker's removal, and must not open the whole fleet.
 func checkOwnToken(known *domain.Worker, r domain.Registration) error {
 	if !r.ByWorkerToken || known != nil && known.Endpoint == r.Endpoint {

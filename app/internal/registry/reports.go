@@ -60,7 +60,7 @@ func (p *Protocol) ReportSession(ctx context.Context, r domain.Report) (domain.O
 func isLate(e *env.Env, arrived time.Time) bool { return e.Now().Sub(arrived) > lateAfter }
 
 // isTooOldToTrust reports whether the report of an end is late. It may be about a former
-// process by now. The next heartbeat repeats what is true.
+// process by now. The next heartbeat repeats the true state.
 func isTooOldToTrust(e *env.Env, arrived time.Time, status domain.Status) bool {
 	return !status.IsActive() && isLate(e, arrived)
 }
