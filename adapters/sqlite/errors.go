@@ -14,6 +14,8 @@ import (
 var (
 	// ErrBusy means that another process held the file for longer than [Options.BusyTimeout].
 	ErrBusy = errors.New("sqlite: another process holds the database")
+	// ErrInUse means that another store with [Options.Exclusive] has the file open. The error is an [InUseError].
+	ErrInUse = errors.New("sqlite: the file is in use")
 	// ErrOutdated means that the schema is older than this binary's and [Options.Migrate] is not set.
 	ErrOutdated = sqlstore.ErrOutdated
 	// ErrNewer means that a newer binary has upgraded the schema.

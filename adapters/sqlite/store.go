@@ -26,6 +26,9 @@ type Options struct {
 	Readers int
 	// BusyTimeout bounds how long the store waits for another process that writes. 0 means 5 s.
 	BusyTimeout time.Duration
+	// Exclusive refuses the file with [ErrInUse] while another exclusive store has it open, in any process of this machine.
+	// A store without it opens the file in any case, for work beside a server.
+	Exclusive bool
 }
 
 // Store implements [ports.Store]. The package comment describes how it runs Views and Updates.
@@ -35,6 +38,7 @@ type Store struct {
 	checkpoints *checkpointer
 	idleReaders chan *conn
 	readers     []*conn
+	lock        *fileLock // nil: not exclusive
 	closed      chan struct{}
 	closing     sync.Once
 	closeErr    error
@@ -63,10 +67,33 @@ func Open(ctx context.Context, path string, o Options) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{queries: sqlstore.SQLite(), idleReaders: make(chan *conn, o.Readers), closed: make(chan struct{})}
+	if o.Exclusive {
+		s.lock, err = lockFile(path)
+		if err != nil {
+			return nil, err
+		}
+	}
 	if err := s.open(ctx, path, o); err != nil {
+		s.unlock()
 		return nil, fmt.Errorf("opening %s: %w", path, err)
 	}
 	return s, nil
+}
+
+// Announce records the address at which this process listens. Whoever is refused with [ErrInUse] is told the address. It does
+// nothing if the store is not exclusive.
+func (s *Store) Announce(address string) error {
+	if s.lock == nil {
+		return nil
+	}
+	return s.lock.announce(address)
+}
+
+// unlock releases the lock of an exclusive store.
+func (s *Store) unlock() {
+	if s.lock != nil {
+		s.lock.release()
+	}
 }
 
 // open opens all connections and starts the goroutines. It closes the connections if it fails.
@@ -279,6 +306,7 @@ func (s *Store) Close() error {
 		for _, c := range append(s.readers, s.checkpoints.conn, s.writer.conn.conn) {
 			errs = append(errs, c.close())
 		}
+		s.unlock()
 		s.closeErr = errors.Join(errs...)
 	})
 	return s.closeErr

@@ -118,6 +118,9 @@ func (s *Server) assemble(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("listening on %s: %w; use another --addr or stop what listens there", s.cfg.Addr, err)
 	}
+	if err := s.backend.Announce(s.URL()); err != nil {
+		s.cfg.Log.WarnContext(ctx, "address not recorded in the lock file", "error", err)
+	}
 	// Last: a start that fails later would lose the generated password.
 	admin, password, err := s.Accounts.EnsureAdministrator(ctx, s.cfg.AdminEmail, s.cfg.AdminPassword)
 	s.firstRun, s.password = admin != nil, password
