@@ -49,6 +49,7 @@ var statusByCode = map[domain.Code]int{
 	domain.CodeWorkerTimeout:          http.StatusGatewayTimeout,
 	domain.CodeNoAvailableWorkers:     http.StatusServiceUnavailable,
 	domain.CodeWorkerUnreachable:      http.StatusServiceUnavailable,
+	domain.CodeNotReady:               http.StatusServiceUnavailable,
 	domain.CodeInternal:               http.StatusInternalServerError,
 }
 
@@ -69,7 +70,6 @@ var statusByKind = map[domain.Kind]int{
 // Codes of HTTP itself, which no service returns.
 const (
 	codeMethodNotAllowed domain.Code = "METHOD_NOT_ALLOWED"
-	codeNotReady         domain.Code = "NOT_READY"
 )
 
 // statusClientGone is the status in the log for a client that did not wait.
@@ -158,11 +158,13 @@ func toHTTPError(err error) failure {
 	if f.status == 0 {
 		f = failure{status: http.StatusInternalServerError, code: domain.CodeInternal, message: internalMessage}
 	}
-	if f.status == http.StatusTooManyRequests && f.retry == 0 {
-		f.retry = defaultRetry
+	if f.retry == 0 && (f.status == http.StatusTooManyRequests || f.status == http.StatusServiceUnavailable) {
 		var hint interface{ RetryAfter() time.Duration }
-		if errors.As(err, &hint) && hint.RetryAfter() > 0 {
+		switch {
+		case errors.As(err, &hint) && hint.RetryAfter() > 0:
 			f.retry = hint.RetryAfter()
+		case f.status == http.StatusTooManyRequests:
+			f.retry = defaultRetry
 		}
 	}
 	return f

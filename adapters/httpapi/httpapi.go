@@ -41,7 +41,10 @@ type Config struct {
 	Health func(ctx context.Context) []Check
 	// Ready reports whether the server takes requests: false while it starts and
 	// once it stops. Nil: always.
-	Ready   func() bool
+	Ready func() bool
+	// Present returns an error while the data under the store are gone. It is called for
+	// every request but those about health, which are then refused. Nil: always there.
+	Present func() error
 	Version string
 
 	// QRLife is the life of a QR code in a worker's report; 0: a minute.
@@ -95,7 +98,7 @@ func newAPI(cfg Config) *api {
 	}
 	limits := newLimits(a)
 	for _, r := range a.surface.routes {
-		around := endpoint.Chain(a.authenticate(r.credential), limits.of(r.limit))
+		around := endpoint.Chain(a.requirePresence(r), a.authenticate(r.credential), limits.of(r.limit))
 		a.endpoints = append(a.endpoints, around(decodeAndHandle))
 	}
 	return a

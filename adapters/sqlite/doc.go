@@ -23,6 +23,13 @@
 //   - The lock also works between stores of one process, and between containers that mount the same directory.
 //   - On a network file system nothing is promised, about the lock and about the database.
 //
+// # Data that are gone
+//
+// The path may come to name no file or another file, while SQLite still writes to the open one. What it writes would end with
+// the process. Each View and each group of Updates therefore looks at the path first (about 2 µs), and an Update looks again
+// after its COMMIT, also at the log. They fail with [ports.UnavailableError] until the path names the open file again. The same
+// error tells of a full disk, a read-only file system and a damaged file. [Store.CheckHealth] writes a row of its own.
+//
 // A long View keeps the write-ahead log from being reused. The log grows until the View ends.
 //
 // # Connections

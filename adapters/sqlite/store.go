@@ -39,12 +39,17 @@ type Store struct {
 	idleReaders chan *conn
 	readers     []*conn
 	lock        *fileLock // nil: not exclusive
+	database    openFile
+	log         openFile // the write-ahead log
 	closed      chan struct{}
 	closing     sync.Once
 	closeErr    error
 }
 
-var _ ports.Store = (*Store)(nil)
+var (
+	_ ports.Store         = (*Store)(nil)
+	_ ports.HealthChecker = (*Store)(nil)
+)
 
 // Open opens the database in a file. No character of the path has a special meaning, and no path names a database in memory.
 // Only the owner can read and write a file that Open creates.
@@ -59,25 +64,33 @@ func Open(ctx context.Context, path string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	s := &Store{queries: sqlstore.SQLite(), idleReaders: make(chan *conn, o.Readers), closed: make(chan struct{})}
+	if err := s.openLocked(ctx, path, o); err != nil {
+		return nil, explain(err)
+	}
+	return s, nil
+}
+
+// openLocked creates the file if necessary, locks it if it is for this store alone, and opens it.
+func (s *Store) openLocked(ctx context.Context, path string, o Options) (err error) {
 	prepare := requireFile
 	if o.Migrate {
 		prepare = ensureFile
 	}
 	if err := prepare(path); err != nil {
-		return nil, err
+		return err
 	}
-	s := &Store{queries: sqlstore.SQLite(), idleReaders: make(chan *conn, o.Readers), closed: make(chan struct{})}
 	if o.Exclusive {
 		s.lock, err = lockFile(path)
 		if err != nil {
-			return nil, err
+			return err
 		}
 	}
 	if err := s.open(ctx, path, o); err != nil {
 		s.unlock()
-		return nil, fmt.Errorf("opening %s: %w", path, err)
+		return fmt.Errorf("opening %s: %w", path, err)
 	}
-	return s, nil
+	return nil
 }
 
 // Announce records the address at which this process listens. Whoever is refused with [ErrInUse] is told the address. It does
@@ -128,6 +141,9 @@ func (s *Store) open(ctx context.Context, path string, o Options) (err error) {
 		if _, err := next(readOnly); err != nil {
 			return err
 		}
+	}
+	if err := s.recordFiles(path); err != nil {
+		return err
 	}
 	s.readers = opened[2:]
 	for _, c := range s.readers {
@@ -271,6 +287,9 @@ func (s *Store) View(ctx context.Context, fn func(ctx context.Context, tx *ports
 		return ports.ErrClosed
 	}
 	defer func() { s.idleReaders <- c }()
+	if err := s.CheckPresence(); err != nil {
+		return err
+	}
 	if err := c.control(beginRead); err != nil {
 		return err
 	}

@@ -250,21 +250,35 @@ func (b *Backend) Health(ctx context.Context) []Part {
 		err := fn(ctx)
 		return Part{Name: name, Took: time.Since(began), Err: err}
 	}
-	parts := []Part{ask("store", func(ctx context.Context) error {
-		return b.View(ctx, func(ctx context.Context, tx *ports.Tx) error {
-			_, err := tx.Settings.Get(ctx, "health")
-			if errors.Is(err, ports.ErrNotFound) {
-				return nil
-			}
-			return err
-		})
-	})}
+	parts := []Part{ask("store", b.checkStore)}
 	if b.coordination != nil {
 		coordination := ask("fabric", b.coordination.Health)
 		coordination.Optional = true
 		parts = append(parts, coordination)
 	}
 	return parts
+}
+
+// checkStore checks whether the store takes writes. Of a store that cannot tell it checks whether it answers.
+func (b *Backend) checkStore(ctx context.Context) error {
+	if checker, ok := b.Store.(ports.HealthChecker); ok {
+		return checker.CheckHealth(ctx)
+	}
+	return b.View(ctx, func(ctx context.Context, tx *ports.Tx) error {
+		_, err := tx.Settings.Get(ctx, "health")
+		if errors.Is(err, ports.ErrNotFound) {
+			return nil
+		}
+		return err
+	})
+}
+
+// CheckPresence returns an error while the data under the store are gone; see [ports.HealthChecker].
+func (b *Backend) CheckPresence() error {
+	if checker, ok := b.Store.(ports.HealthChecker); ok {
+		return checker.CheckPresence()
+	}
+	return nil
 }
 
 // Migration is the state of a store's schema.

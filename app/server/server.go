@@ -111,7 +111,7 @@ func (s *Server) assemble(ctx context.Context) error {
 		Services: s.Orchestrator.Services, Accounts: s.Accounts,
 		WorkerTokens: httpapi.NewWorkerTokens(s.token), RateLimits: !off, Limiter: s.backend.Limiter(),
 		Clock: s.backend.Clock(), IDs: s.backend.IDs(), Log: s.cfg.Log,
-		Health: s.health, Ready: s.ready.Load, Version: s.cfg.Version, QRLife: s.cfg.Timing.QRLife,
+		Health: newHealth(s.backend.Health, s.cfg.Log).check, Ready: s.ready.Load, Present: s.backend.CheckPresence, Version: s.cfg.Version, QRLife: s.cfg.Timing.QRLife,
 		CORSOrigins: s.cfg.CORSOrigins, TrustedProxies: s.cfg.TrustedProxies,
 	})
 	s.listener, err = new(net.ListenConfig).Listen(ctx, "tcp", s.cfg.Addr)
@@ -188,20 +188,6 @@ func (s *Server) dialer() func(ctx context.Context, network, address string) (ne
 		}
 	}
 	return d.DialContext
-}
-
-// health checks the store and the coordination.
-func (s *Server) health(ctx context.Context) []httpapi.Check {
-	var checks []httpapi.Check
-	for _, part := range s.backend.Health(ctx) {
-		c := httpapi.Check{Name: part.Name, OK: part.Err == nil, Optional: part.Optional, Took: part.Took}
-		if part.Err != nil {
-			c.Message = "the " + part.Name + " does not answer"
-			s.cfg.Log.ErrorContext(ctx, "health check failed", "part", part.Name, "error", part.Err)
-		}
-		checks = append(checks, c)
-	}
-	return checks
 }
 
 // URL returns the address of the server for clients on this machine.
