@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/switchyard-wa/switchyard/adapters/simworker"
@@ -74,7 +75,7 @@ func startWorker(t *testing.T, s *Server, id string, legacy bool) (seen *recorde
 	stop = func() {
 		once.Do(func() {
 			cancel()
-			<-ended
+			assert.NoError(t, <-ended)
 			control.Close()
 		})
 	}
