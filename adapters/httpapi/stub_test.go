@@ -125,7 +125,7 @@ func (s stubAccounts) Authenticate(_ context.Context, token string) (service.Pri
 	case userToken:
 		return service.Principal{UserID: "u1", Role: domain.RoleUser, FamilyID: "f1"}, nil
 	case adminToken:
-		return service.Principal{UserID: "a1", Role: domain.RoleAdministrator, FamilyID: "f2"}, nil
+		return service.Principal{UserID: "a1", Email: "root@example.com", Role: domain.RoleAdministrator, FamilyID: "f2"}, nil
 	}
 	return service.Principal{}, domain.Errorf(domain.Unauthenticated, domain.CodeAuthTokenInvalid, "Access token is not valid; sign in again")
 }
@@ -472,7 +472,7 @@ func config(s *stub) Config {
 		Accounts: stubAccounts{s},
 		Services: service.Services{
 			Sessions: stubSessions{s}, APIKeys: stubKeys{s}, Messages: stubMessages{s},
-			Workers: stubWorkers{s}, Operations: stubOperations{s}, Protocol: stubProtocol{s},
+			Workers: stubWorkers{s}, Operations: stubOperations{s}, Audit: stubAudit{s}, Protocol: stubProtocol{s},
 		},
 		WorkerTokens: NewWorkerTokens(fleetToken),
 		Clock:        fixedClock{noon}, IDs: fixedID("req-1"), Log: slog.New(slog.DiscardHandler), Version: "1.0.0",
