@@ -110,8 +110,8 @@ func (c *requestContext) caller() service.Caller {
 	case c.key.UserID != "":
 		caller.Actor = domain.Actor{Kind: domain.ActorUser, ID: c.key.UserID}
 	case c.worker:
-		caller.Actor = domain.Actor{Kind: domain.ActorWorker, ID: c.own}
-		if c.own == "" && c.route != nil {
+		caller.Actor = domain.Actor{Kind: domain.ActorWorker, ID: c.holder.WorkerID}
+		if c.holder.IsFleet() && c.route != nil {
 			caller.Actor.ID = c.workerRef()
 		}
 	default:
