@@ -269,7 +269,7 @@ func (s stubMessages) Get(_ context.Context, _, _, id string) (*domain.Message, 
 
 func (s stubProtocol) Register(_ context.Context, r domain.Registration) (*service.RegisterResult, error) {
 	w := someWorker()
-	w.ID, w.Endpoint, w.Capacity = r.WorkerID, r.Endpoint, r.Capacity
+	w.ID, w.Endpoint, w.Capacity, w.Capabilities = r.WorkerID, r.Endpoint, r.Capacity, r.Capabilities
 	return &service.RegisterResult{
 		Worker: w, Known: r.WorkerID == "known", Assigned: 2, Interval: 30 * time.Second, Lease: 45 * time.Second,
 		Commands: []service.StopCommand{{SessionID: "moved", Generation: 7}},
@@ -281,7 +281,7 @@ func (s stubProtocol) Heartbeat(_ context.Context, h domain.Heartbeat) (*service
 		return nil, domain.Errorf(domain.NotFound, domain.CodeWorkerNotFound, "Worker not found; register again")
 	}
 	return &service.HeartbeatResult{
-		Worker: someWorker(), Processed: len(h.Sessions), Synced: 1,
+		Worker: someWorker(), Processed: len(h.Sessions), Synced: 1, Skipped: h.Skipped, Warnings: h.Warnings,
 		Breakdown: domain.Breakdown{Total: 2, Connected: 1, Init: 1},
 		Commands:  []service.StopCommand{{SessionID: "gone", Generation: 4}}, Lease: 45 * time.Second,
 	}, s.note(h)
