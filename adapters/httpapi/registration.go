@@ -107,7 +107,7 @@ func (l *capabilityList) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 			return err
 		}
 		switch known := domain.Capability(s); known {
-		case domain.CapLease, domain.CapGeneration, domain.CapDedupe:
+		case domain.CapLease, domain.CapGeneration, domain.CapDedupe, domain.CapOwnToken:
 			if !slices.Contains(*l, known) {
 				*l = append(*l, known)
 			}
@@ -119,11 +119,13 @@ func (l *capabilityList) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 
 // Schema describes the list as workers should send it.
 func (capabilityList) Schema(huma.Registry) *huma.Schema {
-	return &huma.Schema{Description: "List of extensions: lease, generation, dedupe; others are ignored", Examples: []any{[]any{"lease", "generation"}}}
+	return &huma.Schema{Description: "List of extensions: lease, generation, dedupe, ownToken; others are ignored", Examples: []any{[]any{"lease", "generation"}}}
 }
 
 // registerWorkerBody is what a worker says of itself. What is malformed in it counts as
-// missing, and texts are cut: a worker registers a few times, then never again.
+// missing, and texts are cut: a worker registers a few times, then never again. A body
+// that cannot be read to its end is refused all the same. Its capabilities may be what
+// was lost, and without them a worker is called with the fleet token.
 type registerWorkerBody struct {
 	Readable          `json:"-"`
 	Endpoint          lenientString  `json:"endpoint" doc:"http or https, with the port" example:"\"http://10.0.0.5:8001\""`
@@ -176,7 +178,6 @@ func (lenientLabels) Schema(huma.Registry) *huma.Schema {
 type registerWorkerInput struct {
 	Body         registerWorkerBody
 	registration domain.Registration
-	notes        notes
 }
 
 // Resolve applies the rules of the domain.
@@ -196,7 +197,9 @@ func (in *registerWorkerInput) Resolve(ctx huma.Context) []error {
 	}
 	r.ApplyDefaults()
 	in.registration = r
-	p.readable(&in.notes, contextOf(ctx.Context()).trouble(b.Readable))
+	if trouble := contextOf(ctx.Context()).trouble(b.Readable); trouble != "" {
+		p.add("body", "%s", trouble)
+	}
 	return p
 }
 
@@ -235,10 +238,29 @@ type registeredView struct {
 	LastHeartbeat        jsonTime            `json:"lastHeartbeat"`
 	CreatedAt            jsonTime            `json:"createdAt"`
 	UpdatedAt            jsonTime            `json:"updatedAt"`
-	WorkerToken          string              `json:"workerToken,omitzero" doc:"The worker's own token; for workers that announce capabilities" example:"wt_worker-1_f6cfa48e"`
-	HeartbeatIntervalMS  int64               `json:"heartbeatIntervalMs,omitzero" doc:"Milliseconds between heartbeats" example:"30000"`
-	LeaseMS              int64               `json:"leaseMs,omitzero" doc:"Milliseconds that it may run without an accepted heartbeat" example:"45000"`
-	Commands             []commandView       `json:"commands" doc:"To be carried out before anything is started"`
+	workerTokensView
+	HeartbeatIntervalMS int64         `json:"heartbeatIntervalMs,omitzero" doc:"Milliseconds between heartbeats" example:"30000"`
+	LeaseMS             int64         `json:"leaseMs,omitzero" doc:"Milliseconds that it may run without an accepted heartbeat" example:"45000"`
+	Commands            []commandView `json:"commands" doc:"To be carried out before anything is started"`
+}
+
+// workerTokensView is the credentials of a worker. Legacy workers log the whole answer
+// to their registration, and get none.
+type workerTokensView struct {
+	WorkerToken string `json:"workerToken,omitzero" doc:"The worker's own token, for workers that announce capabilities; it ends with the next registration of this id, or with the worker" example:"wt_worker-1_5d41402abc4b2a76_f6cfa48e"`
+	CallToken   string `json:"callToken,omitzero" doc:"What calls to the worker carry from now on, for workers that announce ownToken" example:"ct_7d793037a076"`
+}
+
+// handOutTokens returns the credentials for a worker that has registered.
+func (a *api) handOutTokens(w *domain.Worker) (v workerTokensView) {
+	if w.TokenEpoch == "" {
+		return v
+	}
+	v.WorkerToken = a.WorkerTokens.Own(w.ID, w.TokenEpoch)
+	if w.Supports(domain.CapOwnToken) {
+		v.CallToken = a.WorkerTokens.Call(w.ID, w.TokenEpoch)
+	}
+	return v
 }
 
 // commandView tells a worker what to do.
@@ -251,11 +273,10 @@ type commandView struct {
 const stopSession = "STOP_SESSION"
 
 func (a *api) registerWorker(ctx context.Context, c *requestContext, in *registerWorkerInput) (registeredView, error) {
-	if _, err := c.authorizeWorker(in.registration.WorkerID); err != nil {
+	if _, err := c.speaksFor(in.registration.WorkerID); err != nil {
 		return registeredView{}, err
 	}
-	in.registration.ByWorkerToken = c.own != ""
-	c.logNotes(in.registration.WorkerID, in.notes)
+	in.registration.Holder = c.holder
 	r, err := a.Protocol.Register(ctx, in.registration)
 	if err != nil {
 		return registeredView{}, err
@@ -269,16 +290,7 @@ func (a *api) registerWorker(ctx context.Context, c *requestContext, in *registe
 		MaxSessions: w.Capacity, Description: nullableString(w.Description), Version: nullableString(w.Version),
 		Environment: nullableString(w.Environment), RecoveryRequired: r.Assigned > 0, AssignedSessionCount: r.Assigned,
 		LastHeartbeat: jsonTime(w.LastHeartbeat), CreatedAt: jsonTime(w.CreatedAt), UpdatedAt: jsonTime(w.UpdatedAt),
-		WorkerToken: a.ownToken(w), HeartbeatIntervalMS: r.Interval.Milliseconds(), LeaseMS: r.Lease.Milliseconds(),
+		workerTokensView: a.handOutTokens(w), HeartbeatIntervalMS: r.Interval.Milliseconds(), LeaseMS: r.Lease.Milliseconds(),
 		Commands: viewCommands(r.Commands),
 	}, nil
-}
-
-// ownToken returns the token that a worker gets with its registration. A legacy worker
-// gets none: it has no use for the token, and logs the whole answer.
-func (a *api) ownToken(w *domain.Worker) string {
-	if len(w.Capabilities) == 0 {
-		return ""
-	}
-	return a.WorkerTokens.Of(w.ID)
 }

@@ -426,7 +426,7 @@ type unregisterInput struct {
 func (in *unregisterInput) Resolve(ctx huma.Context) []error {
 	var p problems
 	c := contextOf(ctx.Context())
-	if c.own == "" && in.Body.WorkerID.workerRef() == "" {
+	if c.holder.WorkerID == "" && in.Body.WorkerID.workerRef() == "" {
 		p.addMissing("workerId", "Worker ID")
 		p.readable(nil, c.trouble(in.Body.Readable))
 	}

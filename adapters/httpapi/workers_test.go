@@ -226,6 +226,7 @@ func TestRegister_Bodies_ReachTheService(t *testing.T) {
 		`{"workerId":"a","endpoint":"x"}`: {"endpoint", "workerId"},
 		`{"endpoint":{},"workerId":[]}`:   {"endpoint", "workerId"},
 		`{"workerId":"abc","endpoint":`:   {"endpoint", "body"},
+		`{"workerId":"abc","endpoint":"http://w:1","version":NaN,"capabilities":["ownToken"]}`:    {"body"},
 		`{"workerId":"abc","endpoint":"http://w:1","maxSessions":0,"heartbeatInterval":-1}`:       {"maxSessions", "heartbeatInterval"},
 		`{"workerId":"abc","endpoint":"http://w:1","maxSessions":1001,"heartbeatInterval":1e400}`: {"maxSessions", "heartbeatInterval"},
 	} {
@@ -241,7 +242,7 @@ func TestRegister_UnusableDescription_IsDroppedAlone(t *testing.T) {
 	long := strings.Repeat("é", 200)
 	got, s := ask(t, "POST", "/api/workers/register", fleetToken, "\xef\xbb\xbf"+
 		`{"workerId":"abc","endpoint":"http://w:1","maxSessions":"20","version":2.5,"environment":"`+long+`","description":"Ada \ud83d","labels":{"a":1,"":"x","b":null,"pool":"eu","c":"`+long+`"},
-		"heartbeatInterval":"1500","capabilities":["lease",null,{},"lease"],"status":{},"timestamp":[]} trailing`)
+		"heartbeatInterval":"1500","capabilities":["lease",null,{},"lease"],"status":{},"timestamp":[]}`)
 	require.Equal(t, http.StatusCreated, got.Code, got.Body)
 	assert.Equal(t, domain.Registration{
 		WorkerID: "abc", Endpoint: "http://w:1", Capacity: 20, Version: "2.5", Environment: strings.Repeat("é", 25), Description: "Ada \uFFFD",
@@ -258,7 +259,7 @@ func TestRegister_LegacyWorker_GetsNoToken(t *testing.T) {
 	require.Equal(t, http.StatusCreated, got.Code)
 	assert.NotContains(t, got.Data, "workerToken")
 	got, _ = ask(t, "POST", "/api/workers/register", fleetToken, `{"workerId":"abc","endpoint":"http://w:1","capabilities":["generation"]}`)
-	assert.Equal(t, NewWorkerTokens(fleetToken).Of("abc"), got.Data["workerToken"])
+	assert.Equal(t, domain.NewWorkerTokens(fleetToken).Own("abc", epochNow), got.Data["workerToken"])
 }
 
 func TestAddWorker_Bodies_ReachTheService(t *testing.T) {
