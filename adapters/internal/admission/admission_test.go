@@ -40,7 +40,7 @@ func TestQueue_Full_IsRefusedAtOnce(t *testing.T) {
 		began := time.Now()
 		_, err = q.Acquire(t.Context(), "")
 		overloaded(t, err)
-		require.Equal(t, "Too many sign-ins at once; try again in a moment", err.(*domain.Error).Message)
+		require.ErrorContains(t, err, "Too many sign-ins at once; try again in a moment")
 		require.Equal(t, began, time.Now(), "without waiting")
 		release()
 		synctest.Wait()
