@@ -60,8 +60,8 @@ func (c *requestContext) caller() string {
 		return "user:" + c.key.UserID
 	case c.principal.UserID != "":
 		return "user:" + c.principal.UserID
-	case c.own != "":
-		return "worker:" + c.own
+	case c.worker && !c.holder.IsFleet():
+		return "worker:" + c.holder.WorkerID
 	}
 	return "network:" + domain.ClientNetwork(c.ip())
 }
