@@ -42,7 +42,7 @@ func (a *api) admit(kind cost) endpoint.Middleware {
 		}
 		return func(ctx context.Context, request any) (any, error) {
 			c := request.(*requestContext)
-			release, err := queue.Acquire(ctx, c.caller())
+			release, err := queue.Acquire(ctx, c.shareKey())
 			if err != nil {
 				return nil, err
 			}
@@ -52,9 +52,9 @@ func (a *api) admit(kind cost) endpoint.Middleware {
 	}
 }
 
-// caller names whom shares count: a user, also by an API key; a worker with a token of
+// shareKey names whom shares count: a user, also by an API key; a worker with a token of
 // its own; or the network of anybody else.
-func (c *requestContext) caller() string {
+func (c *requestContext) shareKey() string {
 	switch {
 	case c.key.KeyID != "" || c.key.UserID != "":
 		return "user:" + c.key.UserID
