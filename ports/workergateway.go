@@ -17,6 +17,9 @@ type WorkerRef struct {
 	Capabilities []domain.Capability
 }
 
+// IsLegacy reports whether the worker announced no capabilities.
+func (w WorkerRef) IsLegacy() bool { return len(w.Capabilities) == 0 }
+
 // Start is a request to start a session.
 type Start struct {
 	SessionID    string

@@ -84,7 +84,13 @@ func (w *Workers) Add(ctx context.Context, r domain.Registration) (*service.Work
 		now := w.Now()
 		added = newWorker(r, now)
 		events := added.Register(r, w.Timing, now)
-		return endpointTaken(tx.SaveWorker(ctx, added, events))
+		if err := tx.SaveWorker(ctx, added, events); err != nil {
+			return endpointTaken(err)
+		}
+		if err := tx.AdoptCleanups(ctx, added); err != nil {
+			return err
+		}
+		return w.detector.WorkerReturned(ctx, tx, added, w.Timing.StartTimeout, nil, now)
 	})
 	if err != nil {
 		return nil, apperr.Public(err)

@@ -225,7 +225,7 @@ func TestLogout_CredentialsAreOnAnotherWorker_AreWipedThereToo(t *testing.T) {
 	f.Change("s1", func(s *domain.Session) { s.Assign("w2", f.Now()) })
 	_, err := f.sessions.Logout(context.Background(), f.user, "s1")
 	require.NoError(t, err)
-	require.Equal(t, []string{"logout w1 s1", "logout w2 s1"}, f.Gateway.Calls())
+	require.Equal(t, []string{"delete w1 s1", "logout w2 s1"}, f.Gateway.Calls())
 }
 
 func TestRestart_SessionIsDown_IsRefused(t *testing.T) {
