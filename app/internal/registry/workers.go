@@ -299,6 +299,15 @@ func (w *Workers) Activate(ctx context.Context, id string) (*service.WorkerView,
 // answer keep it, forced or not, until it has certainly stopped them.
 func (w *Workers) Remove(ctx context.Context, id string, opt service.RemoveOptions) error {
 	id = domain.NormalizeWorkerRef(id)
+	if opt.Destroyed {
+		isRemoved, err := w.checkDestroyed(ctx, id, opt)
+		if err != nil {
+			return apperr.Public(err)
+		}
+		if isRemoved {
+			return apperr.Public(w.Transact(ctx, func(ctx context.Context, tx *txn.Tx) error { return w.discardDisk(ctx, tx, id) }))
+		}
+	}
 	if _, err := w.Drain(ctx, id); err != nil {
 		return err
 	}
@@ -320,9 +329,50 @@ func (w *Workers) Remove(ctx context.Context, id string, opt service.RemoveOptio
 		if err != nil {
 			return apperr.Worker(err)
 		}
-		return apperr.Worker(tx.DeleteWorker(ctx, worker))
+		if err := tx.DeleteWorker(ctx, worker); err != nil || !opt.Destroyed {
+			return apperr.Worker(err)
+		}
+		return w.discardDisk(ctx, tx, id)
 	})
 	return apperr.Public(err)
+}
+
+// checkDestroyed refuses to believe that the disk of a worker is gone while the worker lives.
+// isRemoved reports whether the worker was removed before and has wipes to perform.
+func (w *Workers) checkDestroyed(ctx context.Context, id string, opt service.RemoveOptions) (isRemoved bool, err error) {
+	if !opt.Force {
+		var p domain.Problems
+		p.Add("destroyed", "Only together with force=true")
+		return false, p.Err()
+	}
+	err = w.Store.View(ctx, func(ctx context.Context, tx *ports.Tx) error {
+		worker, err := tx.Workers.Get(ctx, id)
+		switch {
+		case err == nil && worker.Online:
+			return domain.Errorf(domain.Conflict, domain.CodeInvalidState,
+				"The worker is online, and can be wiped; stop it first if its disk is to be destroyed")
+		case err == nil:
+			return nil
+		case !errors.Is(err, ports.ErrNotFound):
+			return err
+		}
+		left, missing := tx.Cleanups.ByWorker(ctx, id)
+		isRemoved = len(left) > 0
+		if missing != nil || isRemoved {
+			return missing
+		}
+		return apperr.Worker(err)
+	})
+	return isRemoved, err
+}
+
+// discardDisk confirms all wipes of a worker whose disk is gone.
+func (w *Workers) discardDisk(ctx context.Context, tx *txn.Tx, id string) error {
+	n, err := tx.DiscardDisk(ctx, id)
+	if err == nil {
+		w.Log.WarnContext(ctx, "worker destroyed", "worker", id, "sessions", n)
+	}
+	return err
 }
 
 // evacuate moves the sessions of a worker away and returns how many remain. With force
