@@ -69,38 +69,51 @@ func CheckPassword(pw string) error {
 }
 
 // CheckUserName returns a user's name without surrounding space. The name must have 2 to 100
-// characters, none of them a control character. Otherwise the error is [Invalid].
+// characters, none of them hidden as [FindHidden] describes. Otherwise the error is [Invalid].
 func CheckUserName(raw string) (string, error) {
 	return checkText("Name", raw, 2, 100, "")
 }
 
 // CheckSessionName returns a session's name without surrounding space. The name must have 1 to 100
-// characters, none of them a control character. Otherwise the error is [Invalid].
+// characters, none of them hidden as [FindHidden] describes. Otherwise the error is [Invalid].
 func CheckSessionName(raw string) (string, error) {
 	return checkText("Session name", raw, 1, 100, "")
 }
 
 // CheckDescription returns a description without surrounding space. The description may be empty. It
-// must have at most 255 characters and no control characters except tabs and line breaks. Otherwise the
-// error is [Invalid].
+// must have at most 255 characters, none of them hidden except tabs and line breaks. Otherwise the error
+// is [Invalid].
 func CheckDescription(raw string) (string, error) {
 	return checkText("Description", raw, 0, 255, "\t\r\n")
 }
 
 // checkText returns raw without surrounding space. It counts characters, not bytes. It refuses broken
-// UTF-8 and control characters that are not in allowed, because some stores and headers cannot carry
-// them.
+// UTF-8, and hidden characters that are not in allowed. Some stores and headers cannot carry control
+// characters.
 func checkText(what, raw string, least, most int, allowed string) (string, error) {
 	text := strings.TrimSpace(raw)
-	if n := utf8.RuneCountInString(text); n < least || n > most {
+	n := utf8.RuneCountInString(text)
+	if least > 0 && isBlank(text) {
+		n = 0
+	}
+	if n < least || n > most {
 		if least == 0 {
 			return "", Errorf(Invalid, CodeValidation, "%s must be at most %d characters", what, most)
 		}
 		return "", Errorf(Invalid, CodeValidation, "%s must be %d to %d characters", what, least, most)
 	}
-	control := func(r rune) bool { return unicode.IsControl(r) && !strings.ContainsRune(allowed, r) }
-	if !utf8.ValidString(text) || strings.ContainsFunc(text, control) {
+	shown := strings.Map(func(r rune) rune {
+		if strings.ContainsRune(allowed, r) {
+			return ' '
+		}
+		return r
+	}, text)
+	r, found := FindHidden(shown)
+	switch {
+	case !utf8.ValidString(text) || found && unicode.IsControl(r):
 		return "", Errorf(Invalid, CodeValidation, "%s must be plain text without control characters", what)
+	case found:
+		return "", Errorf(Invalid, CodeValidation, "%s must not contain the invisible character %U", what, r)
 	}
 	return text, nil
 }

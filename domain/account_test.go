@@ -91,7 +91,13 @@ func TestCheckText_LengthAndCharacters_AcceptedOrRefused(t *testing.T) {
 		{domain.CheckUserName, strings.Repeat("a", 101), "", "Name must be 2 to 100 characters"},
 		{domain.CheckUserName, "Ann\r\nBcc: x", "", "without control characters"},
 		{domain.CheckUserName, "Ann\xff", "", "plain text"},
+		{domain.CheckUserName, "Ann\u202enimda", "", "Name must not contain the invisible character U+202E"},
+		{domain.CheckUserName, "ad\u200bmin", "", "Name must not contain the invisible character U+200B"},
+		{domain.CheckUserName, "\u2800\u2800\u2800", "", "Name must be 2 to 100 characters"},
+		{domain.CheckUserName, "👩\u200d💻 Ann", "👩\u200d💻 Ann", ""},
 		{domain.CheckSessionName, "\tSupport\n", "Support", ""},
+		{domain.CheckSessionName, "Sup\u2066port", "", "Session name must not contain the invisible character U+2066"},
+		{domain.CheckSessionName, "\u3164", "", "Session name must be 1 to 100 characters"},
 		{domain.CheckSessionName, "s", "s", ""},
 		{domain.CheckSessionName, "   ", "", "Session name must be 1 to 100 characters"},
 		{domain.CheckSessionName, strings.Repeat("a", 101), "", "Session name must be 1 to 100 characters"},
@@ -102,6 +108,7 @@ func TestCheckText_LengthAndCharacters_AcceptedOrRefused(t *testing.T) {
 		{domain.CheckDescription, strings.Repeat("é", 255), strings.Repeat("é", 255), ""},
 		{domain.CheckDescription, strings.Repeat("a", 256), "", "Description must be at most 255 characters"},
 		{domain.CheckDescription, "a\x1bb", "", "without control characters"},
+		{domain.CheckDescription, "a\n\u202eb", "", "Description must not contain the invisible character U+202E"},
 	} {
 		got, err := c.check(c.raw)
 		if c.refused != "" {

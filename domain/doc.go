@@ -53,6 +53,7 @@
 //	outbox, relay       Events recorded with their cause; the task that publishes them, in order.
 //	window              A period that begins with the first use and counts the uses in it.
 //	quota               The uses that a tier allows within one window.
+//	client network      What limits count an address by: an IPv4 address, or the /64 of an IPv6 one.
 //	backfill            Adding earlier uses from the history to a new window.
 //
 // # Life cycle of a session

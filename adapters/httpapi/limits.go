@@ -2,7 +2,6 @@ package httpapi
 
 import (
 	"context"
-	"net/netip"
 	"time"
 
 	"github.com/go-kit/kit/endpoint"
@@ -85,22 +84,9 @@ func (l *limits) of(class limitClass) endpoint.Middleware {
 func (l *limits) key(c *requestContext, class limitClass) (key string, most int) {
 	switch {
 	case class == perIP:
-		return "http:ip:" + network(c.ip()), perMinuteByIP
+		return "http:ip:" + domain.ClientNetwork(c.ip()), perMinuteByIP
 	case c.principal.UserID != "":
 		return "http:user:" + c.principal.UserID, perMinuteByUser
 	}
 	return "", 0 // an API key or a worker
-}
-
-// network returns the network of an address: with IPv6 a customer has a whole /64.
-func network(ip netip.Addr) string {
-	if ip.Is6() {
-		if p, err := ip.Prefix(64); err == nil {
-			return p.String()
-		}
-	}
-	if !ip.IsValid() {
-		return "local"
-	}
-	return ip.String()
 }

@@ -72,6 +72,20 @@ func TestLimits_PerAddress_AreEnforced(t *testing.T) {
 	assert.Len(t, l.windows, 2)
 }
 
+func TestLimits_PerAddress_CountsIPv6ByNetwork(t *testing.T) {
+	h, l := limited(&stub{})
+	for _, peer := range []string{"[2001:db8:0:1::1]:1", "[2001:db8:0:1:ffff::2]:1", "[2001:db8:0:2::1]:1", "[::ffff:203.0.113.1]:1", "203.0.113.1:1"} {
+		r := request("POST", "/api/v1/auth/login", "", goodLogin)
+		r.RemoteAddr = peer
+		require.Equal(t, http.StatusOK, serve(t, h, r).Code)
+	}
+	used := make(map[string]int)
+	for key, w := range l.windows {
+		used[key] = w.Used
+	}
+	assert.Equal(t, map[string]int{"http:ip:2001:db8:0:1::/64": 2, "http:ip:2001:db8:0:2::/64": 1, "http:ip:203.0.113.1": 2}, used)
+}
+
 // A caller without the store of limits is let through, but not to guess.
 func TestLimits_LimiterFails_ProcessCountsAlone(t *testing.T) {
 	h, l := limited(&stub{})

@@ -34,10 +34,11 @@ type requestContext struct {
 	rules     func() []error    // of inputs whose service checks the rules itself
 	body      requestBody
 
-	principal service.Principal // zero unless an access token was accepted
-	key       service.Sender    // zero unless an API key was accepted
-	worker    bool              // a worker's token was accepted
-	own       string            // the worker whose own token that was; empty: the fleet's
+	principal service.Principal  // zero unless an access token was accepted
+	key       service.Sender     // zero unless an API key was accepted
+	worker    bool               // a worker's token was accepted
+	holder    domain.TokenHolder // who showed it
+	spokenFor string             // the worker for which the fleet token was accepted
 
 	message string // instead of the route's
 	success int    // status instead of the route's; 0: the route's
@@ -138,60 +139,19 @@ func (c *requestContext) template() string {
 	return c.route.path
 }
 
-// ip returns the caller's address: the address of the connection or, behind trusted
-// proxies, the last address in X-Forwarded-For that is no trusted proxy's. It is
+// ip returns the caller's address, by the connection and the trusted proxies. It is
 // invalid for connections without an address, such as Unix sockets.
 func (c *requestContext) ip() netip.Addr {
+	return domain.TrustedProxies(c.api.TrustedProxies).ClientIP(c.peer(), c.r.Header["X-Forwarded-For"])
+}
+
+// peer returns the address of the connection.
+func (c *requestContext) peer() netip.Addr {
 	peer, err := netip.ParseAddrPort(c.r.RemoteAddr)
 	if err != nil {
 		return netip.Addr{}
 	}
-	ip := peer.Addr().Unmap().WithZone("")
-	if !c.trusts(ip) {
-		return ip
-	}
-	lines := c.r.Header["X-Forwarded-For"]
-	for i := len(lines) - 1; i >= 0; i-- {
-		for rest := lines[i]; rest != ""; {
-			hop := rest
-			if comma := strings.LastIndexByte(rest, ','); comma >= 0 {
-				rest, hop = rest[:comma], rest[comma+1:]
-			} else {
-				rest = ""
-			}
-			next, ok := parseHop(strings.TrimSpace(hop))
-			if !ok {
-				return ip
-			}
-			ip = next
-			if !c.trusts(ip) {
-				return ip
-			}
-		}
-	}
-	return ip
-}
-
-// parseHop reads an address of X-Forwarded-For; some proxies add a port.
-func parseHop(s string) (netip.Addr, bool) {
-	ip, err := netip.ParseAddr(s)
-	if err != nil {
-		withPort, err := netip.ParseAddrPort(s)
-		if err != nil {
-			return netip.Addr{}, false
-		}
-		ip = withPort.Addr()
-	}
-	return ip.Unmap().WithZone(""), true
-}
-
-func (c *requestContext) trusts(ip netip.Addr) bool {
-	for _, p := range c.api.TrustedProxies {
-		if p.Contains(ip) {
-			return true
-		}
-	}
-	return false
+	return domain.CanonicalIP(peer.Addr())
 }
 
 // remoteIP returns ip as text; "" if there is none.

@@ -36,6 +36,18 @@ func TestCreateSession_Bodies_ReachTheService(t *testing.T) {
 	}
 }
 
+func TestNames_HiddenCharacters_AreRefusedByCodePoint(t *testing.T) {
+	for path, name := range map[string]string{
+		"/api/v1/sessions":      "Support\u202eenil",
+		"/api/v1/auth/register": "Ad\u200bmin",
+	} {
+		got, _ := ask(t, "POST", path, userToken, `{"name":"`+name+`","email":"a@b.com","password":"secret-42"}`)
+		assert.Equal(t, http.StatusBadRequest, got.Code, path)
+		assert.Equal(t, []string{"name"}, got.fields(), path)
+		assert.Contains(t, got.Body.String(), "must not contain the invisible character U+20", path)
+	}
+}
+
 func TestSessions_IDsInURLs_AreNormalized(t *testing.T) {
 	_, s := ask(t, "GET", "/api/v1/sessions/Support__Line", userToken, "")
 	assert.Equal(t, "support-line", s.last)

@@ -45,6 +45,7 @@ type stub struct {
 	calls int
 
 	outcome domain.Outcome
+	strict  bool            // worker-1 announced ownToken
 	sent    *domain.Message // instead of the plausible one
 }
 
@@ -270,6 +271,9 @@ func (s stubMessages) Get(_ context.Context, _, _, id string) (*domain.Message, 
 func (s stubProtocol) Register(_ context.Context, r domain.Registration) (*service.RegisterResult, error) {
 	w := someWorker()
 	w.ID, w.Endpoint, w.Capacity = r.WorkerID, r.Endpoint, r.Capacity
+	if len(r.Capabilities) > 0 {
+		w.TokenEpoch, w.Capabilities = epochNow, r.Capabilities
+	}
 	return &service.RegisterResult{
 		Worker: w, Known: r.WorkerID == "known", Assigned: 2, Interval: 30 * time.Second, Lease: 45 * time.Second,
 		Commands: []service.StopCommand{{SessionID: "moved", Generation: 7}},
@@ -458,6 +462,26 @@ func (s stubOperations) Rebalance(_ context.Context, opt service.RebalanceOption
 	return r, s.note(opt.DryRun)
 }
 
+// stubAccess knows worker-1, whose own token is of epochNow, and takes every other worker
+// for one without an own token.
+type stubAccess struct{ *stub }
+
+const epochNow = "5eed"
+
+// ownToken is the own token of worker-1.
+var ownToken = domain.NewWorkerTokens(fleetToken).Own("worker-1", epochNow)
+
+func (a stubAccess) Authorize(_ context.Context, holder domain.TokenHolder, workerID string) error {
+	w := &domain.Worker{ID: workerID}
+	if workerID == "worker-1" {
+		w.TokenEpoch = epochNow
+	}
+	if a.strict {
+		w.Capabilities = []domain.Capability{domain.CapOwnToken}
+	}
+	return holder.Authorize(w)
+}
+
 type fixedClock struct{ at time.Time }
 
 func (c fixedClock) Now() time.Time { return c.at }
@@ -472,9 +496,9 @@ func config(s *stub) Config {
 		Accounts: stubAccounts{s},
 		Services: service.Services{
 			Sessions: stubSessions{s}, APIKeys: stubKeys{s}, Messages: stubMessages{s},
-			Workers: stubWorkers{s}, Operations: stubOperations{s}, Protocol: stubProtocol{s},
+			Workers: stubWorkers{s}, Operations: stubOperations{s}, Protocol: stubProtocol{s}, Access: stubAccess{s},
 		},
-		WorkerTokens: NewWorkerTokens(fleetToken),
+		WorkerTokens: domain.NewWorkerTokens(fleetToken),
 		Clock:        fixedClock{noon}, IDs: fixedID("req-1"), Log: slog.New(slog.DiscardHandler), Version: "1.0.0",
 	}
 }

@@ -38,8 +38,8 @@ func (a *Accounts) Register(ctx context.Context, name, email, password string) (
 }
 
 // Login signs a user in. An unknown email and a wrong password return the same
-// error after the same time. They count per email and address; ten within 15
-// minutes lock the pair. Only a caller with the right password learns that the
+// error after the same time. They count per email and network of the client
+// ([domain.ClientNetwork]); ten within 15 minutes lock the pair. Only a caller with the right password learns that the
 // account is deactivated.
 func (a *Accounts) Login(ctx context.Context, email, password, ip string) (*service.AuthTokens, error) {
 	var p domain.Problems
@@ -67,7 +67,7 @@ func (a *Accounts) Login(ctx context.Context, email, password, ip string) (*serv
 		return nil, err
 	}
 	var s *service.AuthTokens
-	err = a.verifyPassword(ctx, "sign-in:"+email+"|"+ip, hash, password, errCredentials)
+	err = a.verifyPassword(ctx, "sign-in:"+email+"|"+domain.ClientNetwork(domain.ParseClientIP(ip)), hash, password, errCredentials)
 	if err == nil {
 		s, err = a.login(ctx, id, hash)
 	}

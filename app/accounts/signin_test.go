@@ -3,6 +3,7 @@ package accounts_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -137,6 +138,26 @@ func TestLogin_ManyUnknownEmails_AreLimited(t *testing.T) {
 	}
 	_, err := h.Login(t.Context(), "nobody@example.com", password, "192.0.2.1")
 	h.refused(err, domain.CodeRateLimit)
+}
+
+// A customer has a whole /64. Another address in it opens no new budget.
+func TestLogin_WrongPasswordsFromOneNetwork_CountTogether(t *testing.T) {
+	h := newHarness(t)
+	h.register("ann")
+	try := func(ip string) error {
+		_, err := h.Login(t.Context(), "ann@example.com", other, ip)
+		return err
+	}
+	for i := range 10 {
+		h.refused(try(fmt.Sprintf("2001:db8:0:1::%x", i+1)), domain.CodeInvalidCredentials)
+	}
+	h.refused(try("2001:db8:0:1:ffff::1"), domain.CodeRateLimit, "the same /64")
+	h.refused(try("2001:db8:0:2::1"), domain.CodeInvalidCredentials, "another /64")
+	for range 9 {
+		h.refused(try("192.0.2.1"), domain.CodeInvalidCredentials)
+	}
+	h.refused(try("::ffff:192.0.2.1"), domain.CodeInvalidCredentials)
+	h.refused(try("192.0.2.1"), domain.CodeRateLimit, "IPv4 in another spelling")
 }
 
 func TestLogin_LimiterFails_IsNotLimited(t *testing.T) {

@@ -104,6 +104,8 @@ func (o *Orchestrator) compose(c Config) {
 	parallel := registry.Parallel{Sessions: 2 * c.MigrationsPerWorker, Probes: c.Parallel}
 	o.workers = registry.NewWorkers(writer, o.cache, o.sync, o.detector, o.reconciler, parallel)
 
+	protocol := registry.NewProtocol(writer, o.members, o.cache, o.sync, o.detector, o.queue, o.messages)
+
 	writer.AfterCommit(o.updateCache)
 	writer.AfterCommit(routes.AfterCommit)
 	writer.AfterCommit(o.relay.AfterCommit)
@@ -119,7 +121,8 @@ func (o *Orchestrator) compose(c Config) {
 			Sessions: owners, Queue: o.queue, Parallel: parallel.Sessions,
 		}),
 		Users:    o.users,
-		Protocol: registry.NewProtocol(writer, o.members, o.cache, o.sync, o.detector, o.queue, o.messages),
+		Protocol: protocol,
+		Access:   protocol,
 	}
 }
 

@@ -9,4 +9,5 @@ type Services struct {
 	Operations Operations
 	Users      Users
 	Protocol   WorkerProtocol
+	Access     WorkerAccess
 }

@@ -69,7 +69,7 @@ func (w *Workers) Add(ctx context.Context, r domain.Registration) (*service.Work
 	if _, err := checkEndpoint(ctx, w.Writer, r); err != nil {
 		return nil, apperr.Public(err)
 	}
-	if err := w.detector.RequireHealthy(ctx, r.Endpoint); err != nil {
+	if err := w.detector.RequireHealthy(ctx, ports.WorkerRef{Endpoint: r.Endpoint}); err != nil {
 		return nil, err
 	}
 	var added *domain.Worker
@@ -279,7 +279,7 @@ func (w *Workers) Activate(ctx context.Context, id string) (*service.WorkerView,
 	if err != nil {
 		return nil, err
 	}
-	if err := w.detector.RequireHealthy(ctx, known.Endpoint); err != nil {
+	if err := w.detector.RequireHealthy(ctx, fleet.Ref(known)); err != nil {
 		return nil, err
 	}
 	return w.change(ctx, id, func(ctx context.Context, tx *txn.Tx, worker *domain.Worker) ([]domain.Event, error) {
