@@ -226,7 +226,7 @@ func (s stubProtocol) Heartbeat(_ context.Context, h domain.Heartbeat) (*service
 		return nil, domain.Errorf(domain.NotFound, domain.CodeWorkerNotFound, "Worker not found; register again")
 	}
 	return &service.HeartbeatResult{
-		Worker: someWorker(), Processed: len(h.Sessions), Synced: 1,
+		Worker: someWorker(), Processed: len(h.Sessions), Synced: 1, Skipped: h.Skipped, Warnings: h.Warnings,
 		Breakdown: domain.Breakdown{Total: 2, Connected: 1, Init: 1},
 		Commands:  []service.StopCommand{{SessionID: "gone", Generation: 4}}, Lease: 45 * time.Second,
 	}, s.note(h)
