@@ -76,40 +76,12 @@ func (m *Outgoing) validateMedia(p *Problems) {
 	case m.MediaURL != "":
 		p.url("mediaUrl", m.MediaURL)
 	default:
-		if !isBase64(m.Media) {
-			p.Add("media", "Media must be base64")
+		if problem := checkBase64(m.Media); problem != "" {
+			p.Add("media", "Media must be base64: %s", problem)
 		}
 	}
 	p.text("caption", m.Caption, 0, maxCaption)
-	p.line("filename", m.Filename, 0, maxFilename)
-	if strings.ContainsAny(m.Filename, "/\\\x00") {
-		p.Add("filename", "Filename must not contain a path")
-	}
-}
-
-// isBase64 reports whether s is standard base64, with or without the head of a data URL.
-func isBase64(s string) bool {
-	if strings.HasPrefix(s, "data:") {
-		_, body, found := strings.Cut(s, ";base64,")
-		if !found {
-			return false
-		}
-		s = body
-	}
-	if s == "" || len(s)%4 != 0 {
-		return false
-	}
-	s = strings.TrimSuffix(s, "=")
-	if len(s)%4 == 3 {
-		s = strings.TrimSuffix(s, "=")
-	}
-	for i := range len(s) {
-		c := s[i]
-		if !('A' <= c && c <= 'Z' || 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '+' || c == '/') {
-			return false
-		}
-	}
-	return true
+	p.filename("filename", m.Filename)
 }
 
 func (l *Location) validate(p *Problems) {
@@ -150,9 +122,22 @@ func (l *Link) validate(p *Problems) {
 	p.url("url", l.URL)
 	p.line("title", l.Title, 0, 255)
 	p.text("description", l.Description, 0, maxField)
-	if l.Thumbnail != "" && !isBase64(l.Thumbnail) {
+	switch {
+	case l.Thumbnail == "":
+	case l.HasThumbnailURL():
 		p.url("thumbnail", l.Thumbnail)
+	default:
+		if problem := checkBase64(l.Thumbnail); problem != "" {
+			p.Add("thumbnail", "Thumbnail must be an http:// or https:// URL, or base64: %s", problem)
+		}
 	}
+}
+
+// HasThumbnailURL reports whether the thumbnail is a URL from which the worker fetches it. Otherwise the
+// thumbnail is base64, if there is one.
+func (l *Link) HasThumbnailURL() bool {
+	scheme, _, found := strings.Cut(l.Thumbnail, ":")
+	return found && !strings.EqualFold(strings.TrimSpace(scheme), "data")
 }
 
 func (o *Poll) validate(p *Problems) {
@@ -180,7 +165,7 @@ func (o *Poll) validate(p *Problems) {
 }
 
 // Body returns the part of the content that the history keeps: the text, or a JSON document for
-// structured types. The history does not keep uploaded media.
+// structured types. The history does not keep uploaded media, thumbnails included.
 func (m *Outgoing) Body() string {
 	var v any
 	switch m.Type {
@@ -190,6 +175,11 @@ func (m *Outgoing) Body() string {
 		v = m.Contact
 	case TypeLink:
 		v = m.Link
+		if m.Link != nil && !m.Link.HasThumbnailURL() {
+			link := *m.Link
+			link.Thumbnail = ""
+			v = &link
+		}
 	case TypePoll:
 		v = m.Poll
 	default:

@@ -34,7 +34,7 @@ func (b textBody) outgoing() *domain.Outgoing {
 
 // Media is the content of a message, for routes that take it as it is.
 type Media struct {
-	Media string `json:"media,omitempty" doc:"The media as base64, with or without the head of a data URL, instead of a URL"`
+	Media string `json:"media,omitempty" doc:"The media as base64 instead of a URL: with or without the head of a data URL, line breaks and padding, in the alphabet for URLs too"`
 }
 
 // Caption is the text beside a media.
