@@ -87,6 +87,11 @@
 // structs and examples of whole bodies are added to the document as JSON
 // (document.go).
 //
+// Ids of sessions are unique among all users, since workers know a session by its id
+// alone. POST /sessions therefore tells whether an id is taken, by whomever; ids that
+// the server derives cannot be guessed. Every other route answers for another user's
+// session as for one that does not exist.
+//
 // Bodies of workers are not validated by huma. Their types in lenient.go and
 // heartbeat.go implement json.UnmarshalerFrom and huma.SchemaProvider.
 //
