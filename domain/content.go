@@ -2,6 +2,7 @@ package domain
 
 import (
 	"encoding/json"
+	"fmt"
 	"math"
 	"net/url"
 	"strings"
@@ -18,6 +19,35 @@ const (
 	maxField    = 1024
 	maxPoll     = 12
 )
+
+// FieldURL is a URL in a field of a message.
+type FieldURL struct{ Field, URL string }
+
+// URLs returns the URLs of the message that a worker fetches, with the field names of the HTTP API. It
+// leaves out those that [Outgoing.Validate] refuses.
+func (m *Outgoing) URLs() []FieldURL {
+	var urls []FieldURL
+	add := func(field, url string) {
+		if urlProblem(url) == "" {
+			urls = append(urls, FieldURL{field, url})
+		}
+	}
+	switch m.Type {
+	case TypeImage, TypeDocument, TypeAudio, TypeVideo, TypeSticker:
+		if m.MediaURL != "" {
+			add("mediaUrl", m.MediaURL)
+		}
+	case TypeLink:
+		if m.Link == nil {
+			return nil
+		}
+		add("url", m.Link.URL)
+		if m.Link.HasThumbnailURL() {
+			add("thumbnail", m.Link.Thumbnail)
+		}
+	}
+	return urls
+}
 
 // ParseMessageType returns the type with the given name, in any case.
 func ParseMessageType(s string) (MessageType, error) {
@@ -362,13 +392,21 @@ func isControl(r rune) bool {
 
 // url checks an absolute http or https URL.
 func (p *Problems) url(field, value string) {
+	if problem := urlProblem(value); problem != "" {
+		p.Add(field, "%s %s", label(field), problem)
+	}
+}
+
+// urlProblem returns why value is no absolute http or https URL, or "".
+func urlProblem(value string) string {
 	u, err := url.Parse(value)
 	switch {
 	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || !utf8.ValidString(value):
-		p.Add(field, "%s must be an http:// or https:// URL", label(field))
+		return "must be an http:// or https:// URL"
 	case len(value) > maxURL:
-		p.Add(field, "%s must have at most %d bytes", label(field), maxURL)
+		return fmt.Sprintf("must have at most %d bytes", maxURL)
 	}
+	return ""
 }
 
 // label returns a field's name for people: "messageId" becomes "Message id".

@@ -38,6 +38,7 @@ type Config struct {
 	Timing          domain.Timing // zero fields: domain.DefaultTiming
 	Limits          string        // see ParseLimits
 	AllowPublicOnly bool          // refuse workers at loopback, private and link-local addresses
+	AllowAnyMedia   bool          // accept URLs of media, links and thumbnails that lead to such addresses
 	CORSOrigins     []string
 	TrustedProxies  []netip.Prefix
 	TLSCert, TLSKey string // files; both or none
