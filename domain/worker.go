@@ -26,6 +26,7 @@ const (
 	CapLease      Capability = "lease"      // the worker stops its sessions by itself when its lease ends
 	CapGeneration Capability = "generation" // the worker knows generations and obeys STOP_SESSION commands
 	CapDedupe     Capability = "dedupe"     // the worker drops a send that repeats a clientMessageId
+	CapOwnToken   Capability = "ownToken"   // the worker shows its own token, and is called with its call token
 )
 
 // Breakdown counts a worker's sessions by status.
@@ -87,6 +88,7 @@ type Worker struct {
 	Labels            map[string]string
 	Capabilities      []Capability
 	Interval          time.Duration // between its heartbeats
+	TokenEpoch        string        // of its own token; empty: the worker has none
 
 	Online   bool
 	Draining bool   // an operator wants its sessions on other workers
@@ -139,16 +141,17 @@ func (w *Worker) Clone() *Worker {
 
 // Registration is the content of a worker's registration.
 type Registration struct {
-	WorkerID      string
-	Endpoint      string
-	Capacity      int
-	Description   string
-	Version       string
-	Environment   string
-	Labels        map[string]string
-	Interval      time.Duration // 0: the interval of the control plane
-	Capabilities  []Capability
-	ByWorkerToken bool // authenticated by the worker's own token: valid only for a known worker at its known endpoint
+	WorkerID     string
+	Endpoint     string
+	Capacity     int
+	Description  string
+	Version      string
+	Environment  string
+	Labels       map[string]string
+	Interval     time.Duration // 0: the interval of the control plane
+	Capabilities []Capability
+	Holder       TokenHolder // who registers: an own token is good only for a known worker at its known endpoint
+	TokenEpoch   string      // the epoch that begins with this registration; unique and unpredictable, hexadecimal
 }
 
 // The defaults of a registration.
@@ -181,6 +184,10 @@ func (w *Worker) Register(r Registration, t Timing, now time.Time) []Event {
 		w.startCanary(now)
 	}
 	w.Version, w.Environment, w.Capabilities = r.Version, r.Environment, slices.Clone(r.Capabilities)
+	w.TokenEpoch = ""
+	if len(r.Capabilities) > 0 { // a legacy worker logs the answer to its registration
+		w.TokenEpoch = r.TokenEpoch
+	}
 	if r.Description != "" {
 		w.Description = r.Description
 	}

@@ -10,11 +10,13 @@ import (
 
 //go:generate go tool mockgen -source workergateway.go -destination mocks/workergateway.go -package mocks
 
-// WorkerRef identifies a worker to be called.
+// WorkerRef identifies a worker to be called. Without an ID it is an endpoint of which nothing is
+// known: the call carries no credential.
 type WorkerRef struct {
 	ID           string
 	Endpoint     string
 	Capabilities []domain.Capability
+	TokenEpoch   string // of the worker's tokens; empty, or without domain.CapOwnToken: the call carries the fleet token
 }
 
 // Start is a request to start a session.
@@ -56,7 +58,7 @@ type Sent struct {
 // is older than the running generation and stops nothing. Generation 0 stands for the running
 // generation, whatever it is. A legacy worker receives no generation.
 type WorkerGateway interface {
-	Health(ctx context.Context, endpoint string) error
+	Health(ctx context.Context, w WorkerRef) error
 	Start(ctx context.Context, w WorkerRef, s Start) (domain.Report, error)
 	Status(ctx context.Context, w WorkerRef, sessionID string) (domain.Report, error)
 	List(ctx context.Context, w WorkerRef) ([]domain.Report, error)

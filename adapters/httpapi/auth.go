@@ -181,18 +181,24 @@ func (a *api) byKeyOrUser(ctx context.Context, c *requestContext, token string) 
 	return nil
 }
 
-func (a *api) byWorker(_ context.Context, c *requestContext, token string) error {
-	c.own, c.worker = a.WorkerTokens.Check(token)
-	if !c.worker {
+func (a *api) byWorker(ctx context.Context, c *requestContext, token string) error {
+	holder, ok := a.WorkerTokens.Identify(token)
+	if !ok {
 		return domain.Errorf(domain.Unauthenticated, domain.CodeAuthTokenInvalid,
 			"Worker token is not valid; use the one from the server's configuration, or register again for one of your own")
 	}
+	if !holder.IsFleet() {
+		if err := a.Access.Authorize(ctx, holder, holder.WorkerID); err != nil {
+			return err
+		}
+	}
+	c.holder, c.worker = holder, true
 	_, err := c.authorizeWorker(c.workerRef())
 	return err
 }
 
 func (a *api) byAdminOrWorker(ctx context.Context, c *requestContext, token string) error {
-	if _, ok := a.WorkerTokens.Check(token); ok {
+	if _, ok := a.WorkerTokens.Identify(token); ok {
 		return a.byWorker(ctx, c, token)
 	}
 	return a.byAdmin(ctx, c, token)
@@ -200,16 +206,30 @@ func (a *api) byAdminOrWorker(ctx context.Context, c *requestContext, token stri
 
 // authorizeWorker returns the id of the worker that makes the request, by the id
 // that the request names and the token that it shows; empty: neither tells. A
-// worker with a token of its own cannot act for another worker.
+// worker with a token of its own cannot act for another worker, and the fleet token
+// does not act for a worker with a token of its own.
 func (c *requestContext) authorizeWorker(workerID string) (string, error) {
+	if !c.holder.IsFleet() || workerID == "" || workerID == c.spokenFor {
+		return c.speaksFor(workerID)
+	}
+	if err := c.api.Access.Authorize(c.Context, c.holder, workerID); err != nil {
+		return "", err
+	}
+	c.spokenFor = workerID
+	return workerID, nil
+}
+
+// speaksFor is authorizeWorker for a registration, with which a worker obtains its
+// own token: the fleet token registers every worker.
+func (c *requestContext) speaksFor(workerID string) (string, error) {
 	switch {
-	case c.own == "" || workerID == c.own:
+	case c.holder.IsFleet() || workerID == c.holder.WorkerID:
 		return workerID, nil
 	case workerID == "":
-		return c.own, nil
+		return c.holder.WorkerID, nil
 	}
 	return "", domain.Errorf(domain.Forbidden, domain.CodeInsufficientPermission,
-		"This token is worker %s's own and cannot speak for another; use that worker's token or the fleet's", c.own)
+		"This token is worker %s's own and cannot speak for another; use that worker's token", c.holder.WorkerID)
 }
 
 // showUsage sets the headers that tell how much of a limit is left. A limit of 0

@@ -72,7 +72,7 @@ func FuzzURLs(f *testing.F) {
 	f.Add("GET", "/api/v1/workers/%2e%2e%2fx", "search=%00&since=1e9&cursor=AAAA")
 	f.Add("PUT", "/api//workers/..", "%zz")
 	h := New(config(&stub{}))
-	tokens := []string{"", userToken, adminToken, keyText, fleetToken, NewWorkerTokens(fleetToken).Of("worker-1")}
+	tokens := []string{"", userToken, adminToken, keyText, fleetToken, ownToken}
 	f.Fuzz(func(t *testing.T, method, path, query string) {
 		u, err := url.ParseRequestURI("http://host" + path)
 		if err != nil || !strings.HasPrefix(path, "/") {

@@ -330,7 +330,7 @@ type legacyHeartbeatInput struct {
 // Resolve checks the list of sessions, and that the body or the token names the worker.
 func (in *legacyHeartbeatInput) Resolve(ctx huma.Context) []error {
 	var p problems
-	in.workerID = contextOf(ctx.Context()).own
+	in.workerID = contextOf(ctx.Context()).holder.WorkerID
 	if in.workerID == "" {
 		in.workerID = in.Body.WorkerID.workerRef()
 		switch {

@@ -25,7 +25,7 @@ type Config struct {
 	service.Services
 	Accounts service.Accounts
 
-	WorkerTokens *WorkerTokens // accepted of workers; nil: none
+	WorkerTokens *domain.WorkerTokens // accepted of workers; nil: none
 
 	// RateLimits turns on the limits per address and per user, which Limiter
 	// counts. The services enforce the limits of the tiers in any case.

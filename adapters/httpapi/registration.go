@@ -109,7 +109,7 @@ func (l *capabilityList) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 			return err
 		}
 		switch known := domain.Capability(s.text); known {
-		case domain.CapLease, domain.CapGeneration, domain.CapDedupe:
+		case domain.CapLease, domain.CapGeneration, domain.CapDedupe, domain.CapOwnToken:
 			*l = append(*l, known)
 		}
 	}
@@ -119,7 +119,7 @@ func (l *capabilityList) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 
 // Schema describes the list as workers should send it.
 func (capabilityList) Schema(huma.Registry) *huma.Schema {
-	return &huma.Schema{Description: "List of extensions: lease, generation, dedupe; others are ignored", Examples: []any{[]any{"lease", "generation"}}}
+	return &huma.Schema{Description: "List of extensions: lease, generation, dedupe, ownToken; others are ignored", Examples: []any{[]any{"lease", "generation"}}}
 }
 
 type registerWorkerBody struct {
@@ -157,10 +157,29 @@ type registeredView struct {
 	LastHeartbeat        jsonTime            `json:"lastHeartbeat"`
 	CreatedAt            jsonTime            `json:"createdAt"`
 	UpdatedAt            jsonTime            `json:"updatedAt"`
-	WorkerToken          string              `json:"workerToken" doc:"The worker's own token" example:"wt_worker-1_f6cfa48e"`
-	HeartbeatIntervalMS  int64               `json:"heartbeatIntervalMs,omitzero" doc:"Milliseconds between heartbeats" example:"30000"`
-	LeaseMS              int64               `json:"leaseMs,omitzero" doc:"Milliseconds that it may run without an accepted heartbeat" example:"45000"`
-	Commands             []commandView       `json:"commands" doc:"To be carried out before anything is started"`
+	workerTokensView
+	HeartbeatIntervalMS int64         `json:"heartbeatIntervalMs,omitzero" doc:"Milliseconds between heartbeats" example:"30000"`
+	LeaseMS             int64         `json:"leaseMs,omitzero" doc:"Milliseconds that it may run without an accepted heartbeat" example:"45000"`
+	Commands            []commandView `json:"commands" doc:"To be carried out before anything is started"`
+}
+
+// workerTokensView is the credentials of a worker. Legacy workers log the whole answer
+// to their registration, and get none.
+type workerTokensView struct {
+	WorkerToken string `json:"workerToken,omitzero" doc:"The worker's own token, for workers that announce capabilities; it ends with the next registration of this id, or with the worker" example:"wt_worker-1_5d41402abc4b2a76_f6cfa48e"`
+	CallToken   string `json:"callToken,omitzero" doc:"What calls to the worker carry from now on, for workers that announce ownToken" example:"ct_7d793037a076"`
+}
+
+// handOutTokens returns the credentials for a worker that has registered.
+func (a *api) handOutTokens(w *domain.Worker) (v workerTokensView) {
+	if w.TokenEpoch == "" {
+		return v
+	}
+	v.WorkerToken = a.WorkerTokens.Own(w.ID, w.TokenEpoch)
+	if w.Supports(domain.CapOwnToken) {
+		v.CallToken = a.WorkerTokens.Call(w.ID, w.TokenEpoch)
+	}
+	return v
 }
 
 // commandView tells a worker what to do.
@@ -173,10 +192,10 @@ type commandView struct {
 const stopSession = "STOP_SESSION"
 
 func (a *api) registerWorker(ctx context.Context, c *requestContext, in *registerWorkerInput) (registeredView, error) {
-	if _, err := c.authorizeWorker(in.registration.WorkerID); err != nil {
+	if _, err := c.speaksFor(in.registration.WorkerID); err != nil {
 		return registeredView{}, err
 	}
-	in.registration.ByWorkerToken = c.own != ""
+	in.registration.Holder = c.holder
 	r, err := a.Protocol.Register(ctx, in.registration)
 	if err != nil {
 		return registeredView{}, err
@@ -190,7 +209,7 @@ func (a *api) registerWorker(ctx context.Context, c *requestContext, in *registe
 		MaxSessions: w.Capacity, Description: nullableString(w.Description), Version: nullableString(w.Version),
 		Environment: nullableString(w.Environment), RecoveryRequired: r.Assigned > 0, AssignedSessionCount: r.Assigned,
 		LastHeartbeat: jsonTime(w.LastHeartbeat), CreatedAt: jsonTime(w.CreatedAt), UpdatedAt: jsonTime(w.UpdatedAt),
-		WorkerToken: a.WorkerTokens.Of(w.ID), HeartbeatIntervalMS: r.Interval.Milliseconds(), LeaseMS: r.Lease.Milliseconds(),
+		workerTokensView: a.handOutTokens(w), HeartbeatIntervalMS: r.Interval.Milliseconds(), LeaseMS: r.Lease.Milliseconds(),
 		Commands: viewCommands(r.Commands),
 	}, nil
 }

@@ -34,10 +34,11 @@ type requestContext struct {
 	rules     func() []error    // of inputs whose service checks the rules itself
 	body      requestBody
 
-	principal service.Principal // zero unless an access token was accepted
-	key       service.Sender    // zero unless an API key was accepted
-	worker    bool              // a worker's token was accepted
-	own       string            // the worker whose own token that was; empty: the fleet's
+	principal service.Principal  // zero unless an access token was accepted
+	key       service.Sender     // zero unless an API key was accepted
+	worker    bool               // a worker's token was accepted
+	holder    domain.TokenHolder // who showed it
+	spokenFor string             // the worker for which the fleet token was accepted
 
 	message string // instead of the route's
 	success int    // status instead of the route's; 0: the route's
@@ -55,10 +56,14 @@ type requestContext struct {
 
 type contextKey struct{}
 
-// Value returns the requestContext itself to [contextOf].
+// Value returns the requestContext itself to [contextOf], and the caller to
+// [service.CallerOf].
 func (c *requestContext) Value(key any) any {
-	if key == (contextKey{}) {
+	switch key.(type) {
+	case contextKey:
 		return c
+	case service.CallerKey:
+		return c.caller()
 	}
 	return c.Context.Value(key)
 }

@@ -99,7 +99,7 @@ func example(r *route) string {
 // it looks at anything else.
 func TestCredentials_WrongOrMissing_AreRefused(t *testing.T) {
 	presented := map[string]string{
-		"none": "", "user": userToken, "admin": adminToken, "key": keyText, "worker": fleetToken, "worker's own": NewWorkerTokens(fleetToken).Of("worker-1"),
+		"none": "", "user": userToken, "admin": adminToken, "key": keyText, "worker": fleetToken, "worker's own": ownToken,
 		"garbage": "garbage", "unknown key": "wg_ffffffffffffffffffffffffffffffffffff",
 	}
 	accepted := map[credential][]string{

@@ -13,37 +13,10 @@ import (
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
-func TestWorkerTokens_Own_AuthenticateTheirWorker(t *testing.T) {
-	tokens := NewWorkerTokens(fleetToken)
-	own := tokens.Of("worker-1")
-	require.Equal(t, "wt_worker-1_f6cfa48e58ecf8b727bf509374a0f58a0ba6868104e6975679ae20235145b7ff", own, "all replicas agree, also with those of other versions")
-
-	id, ok := tokens.Check(fleetToken)
-	assert.True(t, ok)
-	assert.Empty(t, id, "the fleet's speaks for all")
-	id, ok = NewWorkerTokens(fleetToken).Check(own)
-	assert.True(t, ok)
-	assert.Equal(t, "worker-1", id)
-
-	proof := strings.TrimPrefix(own, "wt_worker-1_")
-	for _, wrong := range []string{
-		"", "wt_", "wt__", "wt_worker-1", "wt_worker-1_", "wt_worker-1_" + proof[1:], "wt_worker-1_" + proof + "00", "wt_worker-1_" + proof[:64-1] + "g",
-		"wt_worker-2_" + proof, "wt_Worker-1_" + proof, "wt_" + proof, "wt__" + proof, "WT_worker-1_" + proof, own + "_" + proof, proof,
-		tokens.Of(""), tokens.Of("Worker_1"), // they would speak for all, and for one that goes by another name
-		NewWorkerTokens("another").Of("worker-1"), "another", fleetToken + " ",
-	} {
-		id, ok = tokens.Check(wrong)
-		assert.False(t, ok, wrong)
-		assert.Empty(t, id)
-	}
-	_, ok = (*WorkerTokens)(nil).Check(fleetToken)
-	assert.False(t, ok)
-}
-
 // With a token of its own a worker speaks for itself alone, on every route; the
 // fleet's speaks for any.
 func TestWorkerTokens_Own_SpeakForTheirWorkerAlone(t *testing.T) {
-	own := NewWorkerTokens(fleetToken).Of("worker-1")
+	own := ownToken
 	for i := range apiRoutes {
 		r := &apiRoutes[i]
 		if r.credential != worker && r.credential != adminWorker {
@@ -102,7 +75,7 @@ func saying(t *testing.T, body string, workerID any) string {
 
 // A worker that shows its own token need not say who it is.
 func TestWorkerTokens_Reports_AreAttributed(t *testing.T) {
-	own := NewWorkerTokens(fleetToken).Of("worker-1")
+	own := ownToken
 	report := `{"sessionId":"support","status":"DISCONNECTED"}`
 	_, s := ask(t, "POST", "/api/webhooks/session-status", own, report)
 	assert.Equal(t, "worker-1", s.last.(domain.Report).WorkerID)
@@ -126,6 +99,61 @@ func TestWorkerTokens_Reports_AreAttributed(t *testing.T) {
 	assert.Equal(t, []string{"worker-1", "http://10.0.0.9:8001"}, s.last, "never the one that has the endpoint")
 	for token, isOwn := range map[string]bool{own: true, fleetToken: false} {
 		_, s = ask(t, "POST", "/api/workers/register", token, bodies["POST /workers/register"])
-		assert.Equal(t, isOwn, s.last.(domain.Registration).ByWorkerToken)
+		assert.Equal(t, !isOwn, s.last.(domain.Registration).Holder.IsFleet())
+	}
+}
+
+// The fleet token registers a worker that has its own, and does nothing else for it.
+func TestWorkerTokens_Fleet_DoesNotSpeakForWorkersWithTheirOwn(t *testing.T) {
+	for i := range apiRoutes {
+		r := &apiRoutes[i]
+		if r.credential != worker && r.credential != adminWorker {
+			continue
+		}
+		t.Run(r.method+" "+r.path, func(t *testing.T) {
+			for token, ok := range map[string]bool{fleetToken: r.path == "/workers/register", ownToken: true} {
+				s := &stub{strict: true}
+				got := serve(t, New(config(s)), request(r.method, example(r), token, saying(t, bodies[r.method+" "+r.path], "worker-1")))
+				if ok {
+					assert.Less(t, got.Code, 300, got.Body)
+					continue
+				}
+				assert.Equal(t, http.StatusForbidden, got.Code, got.Body)
+				assert.Equal(t, domain.CodeInsufficientPermission, got.Error.Code)
+				assert.Zero(t, s.calls, "a service was called")
+			}
+		})
+	}
+}
+
+// A token of a former epoch is refused before the body is read.
+func TestWorkerTokens_FormerEpoch_IsRefused(t *testing.T) {
+	former := domain.NewWorkerTokens(fleetToken).Own("worker-1", "f00d")
+	for i := range apiRoutes {
+		r := &apiRoutes[i]
+		if r.credential != worker && r.credential != adminWorker {
+			continue
+		}
+		got, s := ask(t, r.method, example(r), former, "not JSON")
+		assert.Equal(t, http.StatusUnauthorized, got.Code, got.Body)
+		assert.Equal(t, domain.CodeAuthTokenInvalid, got.Error.Code)
+		assert.Contains(t, got.Error.Message, "register again")
+		assert.Zero(t, s.calls)
+	}
+}
+
+// Legacy workers log the answer to their registration: it has no credential.
+func TestRegister_Answer_HasTokensForThoseWhoAnnounced(t *testing.T) {
+	tokens := domain.NewWorkerTokens(fleetToken)
+	for capabilities, want := range map[string][2]any{
+		`null`:                 {nil, nil},
+		`["telepathy"]`:        {nil, nil},
+		`["lease"]`:            {ownToken, nil},
+		`["lease","ownToken"]`: {ownToken, tokens.Call("worker-1", epochNow)},
+	} {
+		got, _ := ask(t, "POST", "/api/workers/register", fleetToken, `{"workerId":"worker-1","endpoint":"http://w:1","capabilities":`+capabilities+`}`)
+		require.Equal(t, http.StatusCreated, got.Code, got.Body)
+		assert.Equal(t, want, [2]any{got.Data["workerToken"], got.Data["callToken"]}, capabilities)
+		assert.NotContains(t, got.Body.String(), fleetToken)
 	}
 }

@@ -44,6 +44,7 @@ var buffers = sync.Pool{New: func() any { return new(make([]byte, 0, 2048)) }}
 // front of the body. Thus the body is written once and in place.
 type request struct {
 	p      *peer
+	head   string // header lines, see Client.headFor
 	method string
 	path   string // below the endpoint
 	buf    *[]byte
@@ -53,9 +54,9 @@ type request struct {
 // lengthDigits is the room for the longest Content-Length.
 const lengthDigits = 10
 
-func newRequest(p *peer, method, path string) request {
-	r := request{p: p, method: method, path: path, buf: buffers.Get().(*[]byte)}
-	r.body = len(method) + len(p.prefix) + len(path) + len(p.head) + lengthDigits + 96
+func newRequest(p *peer, head, method, path string) request {
+	r := request{p: p, head: head, method: method, path: path, buf: buffers.Get().(*[]byte)}
+	r.body = len(method) + len(p.prefix) + len(path) + len(head) + lengthDigits + 96
 	b := *r.buf
 	if cap(b) < r.body {
 		b = make([]byte, 0, 2*r.body)
@@ -88,9 +89,9 @@ func (r *request) wire() []byte {
 	}
 	t = append(t, "\r\n"...)
 	const version = " HTTP/1.1\r\n"
-	start := r.body - len(t) - len(r.p.head) - len(version) - len(r.path) - len(r.p.prefix) - len(r.method) - 1
+	start := r.body - len(t) - len(r.head) - len(version) - len(r.path) - len(r.p.prefix) - len(r.method) - 1
 	at := start
-	for _, part := range [...]string{r.method, " ", r.p.prefix, r.path, version, r.p.head} {
+	for _, part := range [...]string{r.method, " ", r.p.prefix, r.path, version, r.head} {
 		at += copy(b[at:], part)
 	}
 	copy(b[at:], t)
@@ -113,6 +114,9 @@ func (c *Client) do(ctx context.Context, r *request, limit time.Duration, may re
 	}
 	if failure != nil {
 		fasthttp.ReleaseResponse(resp)
+		if r.head != r.p.fleetHead && r.head != r.p.head {
+			failure = asBusy(failure)
+		}
 		return nil, failure
 	}
 	return resp, nil

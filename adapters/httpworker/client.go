@@ -79,8 +79,9 @@ func With(c Config) Option { return func(to *Config) { *to = c } }
 // Client implements ports.WorkerGateway over HTTP. [New] returns one. It is safe
 // for concurrent use.
 type Client struct {
-	cfg   Config
-	token string
+	cfg    Config
+	fleet  string // the fleet token
+	tokens *domain.WorkerTokens
 
 	mu      sync.RWMutex
 	peers   map[string]*peer // by endpoint
@@ -89,25 +90,22 @@ type Client struct {
 
 var _ ports.WorkerGateway = (*Client)(nil)
 
-// New returns a client that authenticates itself with the fleet's token.
-//
-// The tokens that the control plane hands to single workers serve the other
-// direction only. A worker does not hold one in time: the control plane calls
-// its health route before it answers the registration, and again after a
-// restart. Legacy workers never hold one.
+// New returns a client with the fleet token. A worker with an own token is called
+// with the call token of its registration, and never sees the fleet token. An
+// endpoint without a worker id is called without a token.
 func New(token string, opts ...Option) *Client {
 	var cfg Config
 	for _, o := range opts {
 		o(&cfg)
 	}
 	// A line break would end the header that holds the token.
-	token = strings.Map(func(r rune) rune {
+	fleet := strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f {
 			return -1
 		}
 		return r
 	}, token)
-	return &Client{cfg: cfg.withDefaults(), token: token, peers: map[string]*peer{}, sweptAt: time.Now()}
+	return &Client{cfg: cfg.withDefaults(), fleet: fleet, tokens: domain.NewWorkerTokens(token), peers: map[string]*peer{}, sweptAt: time.Now()}
 }
 
 // Close closes the idle connections. A client that is used again opens new ones.
@@ -121,16 +119,39 @@ func (c *Client) Close() error {
 	return nil
 }
 
-// peer holds the connections to one endpoint, the constant part of the request
+// peer holds the connections to one endpoint, the constant parts of the request
 // head, and the circuit breaker.
 type peer struct {
 	host          *fasthttp.HostClient
 	prefix        string // of the path, without a trailing slash
-	head          string // header lines, each with its line break
+	head          string // header lines without a credential, each with its line break
+	fleetHead     string // the same with the fleet token
+	ownHead       atomic.Pointer[ownHead]
 	breaker       atomic.Pointer[breaker]
 	connectFailed atomic.Bool  // the latest failure was a failure to connect
 	lastUsed      atomic.Int64 // Unix seconds
 }
+
+// ownHead is the request head with the call token of one worker in one epoch.
+type ownHead struct{ workerID, epoch, head string }
+
+// headFor returns the request head for calls to a worker at the endpoint.
+func (c *Client) headFor(p *peer, w ports.WorkerRef) string {
+	switch {
+	case w.ID == "":
+		return p.head
+	case w.TokenEpoch == "" || !can(w.Capabilities, domain.CapOwnToken):
+		return p.fleetHead
+	}
+	own := p.ownHead.Load()
+	if own == nil || own.workerID != w.ID || own.epoch != w.TokenEpoch {
+		own = &ownHead{w.ID, w.TokenEpoch, p.head + authorization(c.tokens.Call(w.ID, w.TokenEpoch))}
+		p.ownHead.Store(own)
+	}
+	return own.head
+}
+
+func authorization(token string) string { return "Authorization: Bearer " + token + "\r\n" }
 
 type breaker = gobreaker.CircuitBreaker[struct{}]
 
@@ -182,10 +203,8 @@ func (c *Client) newPeer(endpoint string) (*peer, error) {
 	}
 	scheme, rest, _ := strings.Cut(canonical, "://")
 	host, path, hasPath := strings.Cut(rest, "/")
-	p := &peer{
-		head: "Host: " + host + "\r\nUser-Agent: " + userAgent + "\r\nAccept: application/json\r\n" +
-			"Authorization: Bearer " + c.token + "\r\n",
-	}
+	p := &peer{head: "Host: " + host + "\r\nUser-Agent: " + userAgent + "\r\nAccept: application/json\r\n"}
+	p.fleetHead = p.head + authorization(c.fleet)
 	if hasPath {
 		p.prefix = "/" + path
 	}

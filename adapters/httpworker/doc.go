@@ -58,6 +58,11 @@
 //
 // # Secrets
 //
-// The worker token goes to the called endpoint and nowhere else. The client does
-// not follow redirects, uses no proxy, and puts the token into no error.
+// A worker that announced ownToken is called with its call token, which is derived
+// from the fleet token for this worker and its latest registration. Other workers
+// are called with the fleet token. An endpoint that belongs to no worker yet is
+// called without a token: a registration that is not accepted, a test.
+//
+// A token goes to the called endpoint and nowhere else. The client does not follow
+// redirects, uses no proxy, and puts the token into no error.
 package httpworker

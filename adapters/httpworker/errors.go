@@ -40,6 +40,7 @@ const (
 	msgCancelled       = "The call to the worker was given up"
 	msgBroken          = "The connection to the worker ended before it had answered"
 	msgBusy            = "The worker is busy; try again later"
+	msgRegistering     = "The worker is registering; try again in a moment"
 	msgPoolExhausted   = "The worker has too many calls in progress; try again later"
 	msgCircuitOpen     = "The worker kept failing and is left alone for a moment"
 	msgUnknown         = "The worker does not have this session"
@@ -48,6 +49,19 @@ const (
 	msgFailed          = "The worker failed"
 	msgInvalidResponse = "The worker gave an answer that makes no sense"
 )
+
+// callTokens matches call tokens that a response echoes.
+var callTokens = regexp.MustCompile("ct_[0-9a-f]{16,}")
+
+// asBusy returns the failure of a call that carried a call token. A worker that knows
+// another token, or none yet, has restarted: it gets the new one with the answer to its
+// registration. It refused the call, and the call may be made again then.
+func asBusy(e *ports.WorkerError) *ports.WorkerError {
+	if e.Status == http.StatusUnauthorized {
+		e.Failure, e.Message, e.NotSent, e.Retry = ports.WorkerBusy, msgRegistering, true, time.Second
+	}
+	return e
+}
 
 // notSentError returns the failure of a call whose time ran out before it was written.
 func notSentError(ctx context.Context) *ports.WorkerError {
@@ -122,9 +136,10 @@ func invalidResponse(status int, err error) *ports.WorkerError {
 func (c *Client) responseError(resp *fasthttp.Response) *ports.WorkerError {
 	status := resp.StatusCode()
 	a := readError(resp.Body())
-	if c.token != "" {
-		a.text = strings.ReplaceAll(a.text, c.token, "…")
+	if c.fleet != "" {
+		a.text = strings.ReplaceAll(a.text, c.fleet, "…")
 	}
+	a.text = callTokens.ReplaceAllLiteralString(a.text, "…")
 	e := &ports.WorkerError{
 		Status: status, Text: cleanText(a.text), NotSent: a.notSent,
 		Err: fmt.Errorf("HTTP %d %s", status, clip(a.text, 500)),

@@ -12,14 +12,14 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// Health calls the health route of the endpoint. Anything but 200 within 5 s is
+// Health calls the health route of a worker or an endpoint. Anything but 200 within 5 s is
 // a failure. It calls the worker whether or not the circuit is open.
-func (c *Client) Health(ctx context.Context, endpoint string) error {
-	p, failure := c.peer(endpoint)
+func (c *Client) Health(ctx context.Context, w ports.WorkerRef) error {
+	p, failure := c.peer(w.Endpoint)
 	if failure != nil {
 		return failure
 	}
-	r := newRequest(p, http.MethodGet, "/health")
+	r := newRequest(p, c.headFor(p, w), http.MethodGet, "/health")
 	defer r.release()
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.HealthLimit)
 	defer cancel()
@@ -132,7 +132,7 @@ func (c *Client) Send(ctx context.Context, w ports.WorkerRef, s ports.Send) (por
 		return ports.Sent{}, failure
 	}
 	dedupe := can(w.Capabilities, domain.CapDedupe)
-	r := newRequest(p, http.MethodPost, path)
+	r := newRequest(p, c.headFor(p, w), http.MethodPost, path)
 	defer r.release()
 	var err error
 	*r.buf, err = appendSend(*r.buf, &s, dedupe)
@@ -217,7 +217,7 @@ func (c *Client) call(ctx context.Context, w ports.WorkerRef, method, path strin
 	if failure != nil {
 		return nil, failure
 	}
-	r := newRequest(p, method, path)
+	r := newRequest(p, c.headFor(p, w), method, path)
 	defer r.release()
 	if body != nil {
 		doc, err := json.Marshal(body)

@@ -407,7 +407,7 @@ func TestRequestWire_AnySize_HeadStandsBeforeBody(t *testing.T) {
 	p, failure := c.peer("http://w1.example:8001/below/here")
 	require.Nil(t, failure)
 	for _, size := range []int{0, 1, 9, 10, 99, 2000, 100_000} {
-		r := newRequest(p, "POST", "/api/one/send")
+		r := newRequest(p, c.headFor(p, ports.WorkerRef{ID: "w1"}), "POST", "/api/one/send")
 		*r.buf = append(*r.buf, bytes.Repeat([]byte("x"), size)...)
 		kind := "Content-Type: application/json\r\n"
 		if size == 0 {
@@ -417,6 +417,6 @@ func TestRequestWire_AnySize_HeadStandsBeforeBody(t *testing.T) {
 			"Accept: application/json\r\nAuthorization: Bearer token: x\r\n%sContent-Length: %d\r\n\r\n%s", kind, size, strings.Repeat("x", size)), string(r.wire()))
 		r.release()
 	}
-	r := newRequest(p, "GET", "/health")
+	r := newRequest(p, p.head, "GET", "/health")
 	require.NotContains(t, string(r.wire()), "Content-Length")
 }

@@ -306,6 +306,54 @@ func TestSessionCalls_AnyNotFound_SessionNotThere(t *testing.T) {
 	}
 }
 
+// The fleet token is shown only to workers without an own token.
+func TestClient_EachKindOfWorker_SeesItsTokenAlone(t *testing.T) {
+	const fleet = "0123456789abcdef0123456789abcdef"
+	shown := make(chan string, 10)
+	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		shown <- r.Header.Get("Authorization")
+		_, _ = io.WriteString(rw, `{"data":{"sessions":[]}}`)
+	}))
+	defer server.Close()
+	c := httpworker.New(fleet)
+	defer c.Close()
+	own, tokens := []domain.Capability{domain.CapOwnToken}, domain.NewWorkerTokens(fleet)
+	for name, call := range map[string]struct {
+		ref  ports.WorkerRef
+		want string
+	}{
+		"unknown endpoint": {ports.WorkerRef{}, ""},
+		"legacy":           {ports.WorkerRef{ID: "w1"}, "Bearer " + fleet},
+		"not announced":    {ports.WorkerRef{ID: "w1", TokenEpoch: "1", Capabilities: []domain.Capability{domain.CapLease}}, "Bearer " + fleet},
+		"own token":        {ports.WorkerRef{ID: "w1", TokenEpoch: "1", Capabilities: own}, "Bearer " + tokens.Call("w1", "1")},
+		"next epoch":       {ports.WorkerRef{ID: "w1", TokenEpoch: "2", Capabilities: own}, "Bearer " + tokens.Call("w1", "2")},
+		"another worker":   {ports.WorkerRef{ID: "w2", TokenEpoch: "2", Capabilities: own}, "Bearer " + tokens.Call("w2", "2")},
+	} {
+		call.ref.Endpoint = server.URL
+		require.NoError(t, c.Health(t.Context(), call.ref), name)
+		require.Equal(t, call.want, <-shown, name)
+		_, err := c.List(t.Context(), call.ref)
+		require.NoError(t, err, name)
+		require.Equal(t, call.want, <-shown, name)
+	}
+}
+
+// A worker that has just restarted does not know its call token yet. It executed nothing,
+// and the echo of a token does not reach users.
+func TestClient_CallTokenRefused_IsBusy(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		rw.WriteHeader(http.StatusUnauthorized)
+		_, _ = io.WriteString(rw, `{"success":false,"error":"unknown token `+r.Header.Get("Authorization")+`"}`)
+	}))
+	defer server.Close()
+	w := ports.WorkerRef{ID: "w1", Endpoint: server.URL, TokenEpoch: "1", Capabilities: []domain.Capability{domain.CapOwnToken}}
+	_, err := quick(t, httpworker.Config{}).Send(t.Context(), w, hello)
+	e := failure(t, err, ports.WorkerBusy)
+	require.True(t, e.IsNotExecuted())
+	require.Equal(t, time.Second, e.Retry)
+	require.NotContains(t, e.Error()+e.Text, "ct_")
+}
+
 // The token stays with the worker, because redirects are not followed.
 func TestClient_Redirect_IsNotFollowed(t *testing.T) {
 	other := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("followed") }))
@@ -313,7 +361,7 @@ func TestClient_Redirect_IsNotFollowed(t *testing.T) {
 	server := httptest.NewServer(http.RedirectHandler(other.URL, http.StatusFound))
 	defer server.Close()
 	c := quick(t, httpworker.Config{})
-	require.Equal(t, 302, failure(t, c.Health(t.Context(), server.URL), ports.WorkerFailed).Status)
+	require.Equal(t, 302, failure(t, c.Health(t.Context(), ports.WorkerRef{Endpoint: server.URL}), ports.WorkerFailed).Status)
 	_, err := c.Status(t.Context(), ports.WorkerRef{Endpoint: server.URL}, "one")
 	failed(t, err, ports.WorkerFailed)
 }
@@ -342,13 +390,13 @@ func TestHealth_AnythingBut200_FailsWithoutRetry(t *testing.T) {
 	}))
 	defer server.Close()
 	c := quick(t, httpworker.Config{})
-	require.NoError(t, c.Health(t.Context(), server.URL))
+	require.NoError(t, c.Health(t.Context(), ports.WorkerRef{Endpoint: server.URL}))
 	for code, want := range map[int]ports.WorkerFailure{
 		204: ports.WorkerFailed, 404: ports.WorkerRejected, 401: ports.WorkerRejected, 429: ports.WorkerBusy, 503: ports.WorkerFailed,
 	} {
 		status = code
 		requests.Store(0)
-		require.Equal(t, domain.ProbeAnswered, failure(t, c.Health(t.Context(), server.URL), want).Probe())
+		require.Equal(t, domain.ProbeAnswered, failure(t, c.Health(t.Context(), ports.WorkerRef{Endpoint: server.URL}), want).Probe())
 		require.EqualValues(t, 1, requests.Load())
 	}
 }
@@ -429,12 +477,12 @@ func TestCircuit_RepeatedFailures_OpensUntilHealthy(t *testing.T) {
 	require.True(t, failure(t, err, ports.WorkerCircuitOpen).IsNotExecuted())
 	require.EqualValues(t, 5, dials.Load(), "the circuit is open")
 
-	failed(t, c.Health(t.Context(), server.URL), ports.WorkerUnreachable)
+	failed(t, c.Health(t.Context(), ports.WorkerRef{Endpoint: server.URL}), ports.WorkerUnreachable)
 	require.EqualValues(t, 6, dials.Load(), "an open circuit does not stop health checks")
 	down.Store(false)
 	_, err = c.Send(t.Context(), w, hello)
 	failed(t, err, ports.WorkerCircuitOpen)
-	require.NoError(t, c.Health(t.Context(), server.URL))
+	require.NoError(t, c.Health(t.Context(), ports.WorkerRef{Endpoint: server.URL}))
 	_, err = c.Send(t.Context(), w, hello)
 	require.NoError(t, err, "a healthy worker is called at once")
 }
@@ -491,7 +539,7 @@ func TestCallLimit_SlowWorker_CoversAllAttempts(t *testing.T) {
 	began := time.Now()
 	_, err := c.Start(t.Context(), ports.WorkerRef{Endpoint: server.URL}, ports.Start{SessionID: "one"})
 	require.False(t, failure(t, err, ports.WorkerTimedOut).IsNotExecuted())
-	failed(t, c.Health(t.Context(), server.URL), ports.WorkerTimedOut)
+	failed(t, c.Health(t.Context(), ports.WorkerRef{Endpoint: server.URL}), ports.WorkerTimedOut)
 	require.Less(t, time.Since(began), 5*time.Second)
 }
 

@@ -86,8 +86,8 @@ func (f *Fleet) worker(endpoint string) (*Worker, *ports.WorkerError) {
 }
 
 // Health implements ports.WorkerGateway.
-func (f *Fleet) Health(ctx context.Context, endpoint string) error {
-	w, err := f.worker(endpoint)
+func (f *Fleet) Health(ctx context.Context, ref ports.WorkerRef) error {
+	w, err := f.worker(ref.Endpoint)
 	if err != nil {
 		return err
 	}

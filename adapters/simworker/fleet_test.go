@@ -117,7 +117,7 @@ func TestFleet_TwoWorkers_RoutesByEndpoint(t *testing.T) {
 	require.Equal(t, int64(0), entries[0].Generation, "extensions go only to workers that announced them")
 	require.Empty(t, entries[1].ClientMessageID)
 
-	require.NoError(t, f.Health(t.Context(), "HTTP://A.sim:1/"))
+	require.NoError(t, f.Health(t.Context(), ports.WorkerRef{Endpoint: "HTTP://A.sim:1/"}))
 	f.Remove(a.Endpoint())
-	failed(t, f.Health(t.Context(), a.Endpoint()), ports.WorkerConnectionRefused)
+	failed(t, f.Health(t.Context(), a.Ref()), ports.WorkerConnectionRefused)
 }

@@ -29,9 +29,11 @@ const (
 //
 // After a registration the client shows the worker token that it was handed. It
 // returns to the fleet's token when the worker token is refused, and for the next
-// registration. Therefore each worker needs a Control of its own. It is safe for
-// concurrent use.
+// registration. Therefore each worker needs a Control of its own. It keeps the call
+// token of the worker, see [CallTokens]. It is safe for concurrent use.
 type Control struct {
+	CallTokenHolder
+
 	base   string
 	token  string // the fleet's token
 	own    atomic.Pointer[string]
@@ -241,8 +243,10 @@ func (c *Control) Register(ctx context.Context, r domain.Registration) (*service
 		HeartbeatIntervalMs  int64 `json:"heartbeatIntervalMs"`
 		commandsAnswer
 		WorkerToken string `json:"workerToken"`
+		CallToken   string `json:"callToken"`
 	}
 	c.own.Store(nil) // after a removal the worker token is not accepted for registering
+	defer c.BeginRegistration()(&a.CallToken)
 	status, err := c.call(ctx, registerLimit, http.MethodPost, "/workers/register", body, &a)
 	if err != nil {
 		return nil, err

@@ -28,7 +28,7 @@ const (
 
 // ServeConfig configures [Serve]. The zero value works.
 type ServeConfig struct {
-	Token   string        // token that callers must show; empty: none
+	Token   string        // token that callers must show, until a registration hands out a call token; empty: none
 	Latency time.Duration // delay of each call except Health
 	Log     *slog.Logger  // default: none
 }
@@ -246,8 +246,17 @@ type handler struct {
 	token [sha256.Size]byte
 }
 
+// isAuthorized reports whether a call shows the call token, or the configured token
+// while there is no call token. A call that waits for a command may overtake the answer
+// to the registration, and waits for it.
 func (h *handler) isAuthorized(r *http.Request) bool {
-	said := sha256.Sum256([]byte(r.Header.Get("Authorization")))
+	header := r.Header.Get("Authorization")
+	if tokens, ok := h.w.control.(CallTokens); ok && !h.w.cfg.Legacy {
+		if accepted, handedOut := tokens.AcceptCall(r.Context(), header, r.Method == http.MethodGet); handedOut {
+			return accepted
+		}
+	}
+	said := sha256.Sum256([]byte(header))
 	return h.cfg.Token == "" || subtle.ConstantTimeCompare(said[:], h.token[:]) == 1
 }
 

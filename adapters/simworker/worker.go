@@ -211,7 +211,11 @@ func (w *Worker) Capabilities() []domain.Capability {
 	if w.cfg.Legacy {
 		return nil
 	}
-	return []domain.Capability{domain.CapLease, domain.CapGeneration, domain.CapDedupe}
+	all := []domain.Capability{domain.CapLease, domain.CapGeneration, domain.CapDedupe}
+	if _, ok := w.control.(CallTokens); ok {
+		all = append(all, domain.CapOwnToken)
+	}
+	return all
 }
 
 // Ref returns the worker's reference for a gateway.

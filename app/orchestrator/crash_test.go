@@ -118,9 +118,9 @@ func (p crashableGateway) on(w ports.WorkerRef, fn func(*obedientWorker) error) 
 	})
 }
 
-func (p crashableGateway) Health(_ context.Context, endpoint string) error {
+func (p crashableGateway) Health(_ context.Context, w ports.WorkerRef) error {
 	for id := range p.all {
-		if endpoint == "http://"+id+":1" {
+		if w.Endpoint == "http://"+id+":1" {
 			return p.on(ports.WorkerRef{ID: id}, func(*obedientWorker) error { return nil })
 		}
 	}

@@ -68,8 +68,8 @@ func (a replicaGateway) call(kind string, w ports.WorkerRef, session string, gen
 	return a.record(call{a.by, kind, w.ID, session, generation})
 }
 
-func (a replicaGateway) Health(_ context.Context, endpoint string) error {
-	return a.record(call{by: a.by, kind: "health", worker: endpoint[len("http://") : len(endpoint)-len(":1")]})
+func (a replicaGateway) Health(_ context.Context, w ports.WorkerRef) error {
+	return a.record(call{by: a.by, kind: "health", worker: w.Endpoint[len("http://") : len(w.Endpoint)-len(":1")]})
 }
 
 func (a replicaGateway) Start(_ context.Context, w ports.WorkerRef, s ports.Start) (domain.Report, error) {

@@ -127,20 +127,26 @@ func TestUnregister_DelayedPastTheNextRegistration_ChangesNothing(t *testing.T) 
 	require.Equal(t, []any{"worker-1", int64(1)}, []any{row.WorkerID, row.Generation}, "the next process has run the session all the time")
 }
 
-// The token of a worker outlives its removal, and calls to its endpoint carry the fleet's
-// token. The token neither registers another endpoint nor a removed worker.
-func TestRegister_WorkerToken_OnlyTheRecordedEndpoint(t *testing.T) {
+// An own token registers its worker again where it is known to be, in its epoch. It
+// registers no other endpoint and no removed worker.
+func TestRegister_OwnToken_OnlyTheRecordedEndpoint(t *testing.T) {
 	ctx := context.Background()
 	var health atomic.Int64
 	w := newFixture(t)
-	w.workers.EXPECT().Health(gomock.Any(), gomock.Any()).DoAndReturn(func(context.Context, string) error {
+	w.workers.EXPECT().Health(gomock.Any(), gomock.Any()).DoAndReturn(func(context.Context, ports.WorkerRef) error {
 		health.Add(1)
 		return nil
 	}).AnyTimes()
-	register := func(endpoint string, own bool) error {
+	own := domain.TokenHolder{WorkerID: "worker-1"} // of the latest registration
+	register := func(endpoint string, holder domain.TokenHolder) error {
 		before := health.Load()
-		_, err := w.Protocol.Register(ctx, domain.Registration{WorkerID: "worker-1", Endpoint: endpoint, ByWorkerToken: own})
+		r := domain.Registration{WorkerID: "worker-1", Endpoint: endpoint, Holder: holder, Capabilities: []domain.Capability{domain.CapOwnToken}}
+		result, err := w.Protocol.Register(ctx, r)
 		require.Equal(t, err == nil, health.Load() > before, "only a worker that may register is probed")
+		if err == nil {
+			require.NotEqual(t, own.Epoch, result.Worker.TokenEpoch, "each registration begins an epoch")
+			own.Epoch = result.Worker.TokenEpoch
+		}
 		return err
 	}
 	leave := func() {
@@ -154,31 +160,76 @@ func TestRegister_WorkerToken_OnlyTheRecordedEndpoint(t *testing.T) {
 		require.Equal(t, domain.CodeInsufficientPermission, domain.CodeOf(err))
 		require.ErrorContains(t, err, "needs the fleet token")
 	}
+	fleet := domain.TokenHolder{}
 
-	forbidden(register(home, true))
-	require.NoError(t, register(home, false))
-	require.NoError(t, register("HTTP://worker-1:1/", true), "the recorded endpoint")
+	forbidden(register(home, own))
+	require.NoError(t, register(home, fleet))
+	former := own
+	require.NoError(t, register("HTTP://worker-1:1/", own), "the recorded endpoint")
+	require.Equal(t, domain.CodeAuthTokenInvalid, domain.CodeOf(register(home, former)))
 	leave()
-	forbidden(register(elsewhere, true))
-	require.NoError(t, register(home, true), "the worker is back")
+	forbidden(register(elsewhere, own))
+	require.NoError(t, register(home, own), "the worker is back")
 	leave()
-	require.NoError(t, register(elsewhere, false))
-	forbidden(register(home, true))
+	require.NoError(t, register(elsewhere, fleet))
+	forbidden(register(home, own))
 	require.NoError(t, w.Workers.Remove(ctx, "worker-1", service.RemoveOptions{}))
-	forbidden(register(elsewhere, true))
-	require.NoError(t, register(home, false))
+	forbidden(register(elsewhere, own))
+	require.NoError(t, register(home, fleet))
+	require.Equal(t, domain.CodeAuthTokenInvalid, domain.CodeOf(register(home, former)))
+}
+
+// A registration ends the tokens of the process before it, and a removal those of the
+// worker, on every replica at once.
+func TestAuthorize_TokenOfAFormerEpoch_IsRefusedOnEveryReplica(t *testing.T) {
+	ctx := context.Background()
+	set := newReplicaSet(t, 2)
+	one, two := set.all[0], set.all[1]
+	register := func() domain.TokenHolder {
+		result, err := one.Protocol.Register(ctx, domain.Registration{
+			WorkerID: "worker-1", Endpoint: "http://worker-1:1", Capabilities: []domain.Capability{domain.CapOwnToken},
+		})
+		require.NoError(t, err)
+		return domain.TokenHolder{WorkerID: "worker-1", Epoch: result.Worker.TokenEpoch}
+	}
+	expect := func(code domain.Code, holder domain.TokenHolder) {
+		t.Helper()
+		for _, o := range []*replica{one, two} {
+			require.Equal(t, code, domain.CodeOf(o.Access.Authorize(ctx, holder, "worker-1")))
+		}
+	}
+	fleet := domain.TokenHolder{}
+	expect("", fleet)
+
+	first := register()
+	expect("", first)
+	expect(domain.CodeInsufficientPermission, fleet)
+	second := register()
+	expect(domain.CodeAuthTokenInvalid, first)
+	expect("", second)
+	require.NoError(t, one.Workers.Remove(ctx, "worker-1", service.RemoveOptions{}))
+	expect(domain.CodeAuthTokenInvalid, second)
+	expect("", fleet)
+	third := register()
+	expect(domain.CodeAuthTokenInvalid, second)
+	expect("", third)
 }
 
 // The worker is removed while its registration is under way.
 func TestRegister_WorkerTokenDuringRemoval_IsForbidden(t *testing.T) {
 	store := storehooks.New(memory.NewStore())
 	w := newFixtureOn(t, store)
-	w.worker("worker-1", 50)
+	w.workers.EXPECT().Health(gomock.Any(), gomock.Any()).Return(nil).AnyTimes()
+	known, err := w.Protocol.Register(context.Background(), domain.Registration{
+		WorkerID: "worker-1", Endpoint: "http://worker-1:1", Capabilities: []domain.Capability{domain.CapOwnToken},
+	})
+	require.NoError(t, err)
+	epoch := known.Worker.TokenEpoch
 	store.BeforeNextUpdate(func() {
 		require.NoError(t, w.Workers.Remove(context.Background(), "worker-1", service.RemoveOptions{}))
 	})
 
-	_, err := w.Protocol.Register(context.Background(), domain.Registration{WorkerID: "worker-1", Endpoint: "http://worker-1:1", ByWorkerToken: true})
+	_, err = w.Protocol.Register(context.Background(), domain.Registration{WorkerID: "worker-1", Endpoint: "http://worker-1:1", Holder: domain.TokenHolder{WorkerID: "worker-1", Epoch: epoch}})
 	require.Equal(t, domain.CodeInsufficientPermission, domain.CodeOf(err))
 	require.Nil(t, store.BeforeUpdate)
 }

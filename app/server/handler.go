@@ -74,9 +74,9 @@ func NewHandler(ctx context.Context, o *orchestrator.Orchestrator, store *backen
 	if err != nil {
 		return nil, err
 	}
-	var tokens *httpapi.WorkerTokens
+	var tokens *domain.WorkerTokens
 	if c.WorkerToken != "" {
-		tokens = httpapi.NewWorkerTokens(c.WorkerToken)
+		tokens = domain.NewWorkerTokens(c.WorkerToken)
 	}
 	h.Handler = httpapi.New(httpapi.Config{
 		Services: o.Services, Accounts: h.Accounts, WorkerTokens: tokens, RateLimits: true, Limiter: store.Limiter(),

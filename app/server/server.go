@@ -25,6 +25,7 @@ import (
 	"github.com/switchyard-wa/switchyard/app/accounts"
 	"github.com/switchyard-wa/switchyard/app/backend"
 	"github.com/switchyard-wa/switchyard/app/orchestrator"
+	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
@@ -94,7 +95,7 @@ func (s *Server) assemble(ctx context.Context) error {
 	}
 	s.Orchestrator, err = orchestrator.New(orchestrator.Config{
 		Store: s.backend, Workers: s.gateway, Tiers: tiers, Timing: s.cfg.Timing, Log: s.cfg.Log,
-		Name: hostname(), Version: s.cfg.Version, URLs: s.mediaPolicy(),
+		Name: hostname(), Version: s.cfg.Version, AuditRetention: s.cfg.AuditRetention, URLs: s.mediaPolicy(),
 	})
 	if err != nil {
 		return err
@@ -110,7 +111,7 @@ func (s *Server) assemble(ctx context.Context) error {
 	}
 	s.handler = httpapi.New(httpapi.Config{
 		Services: s.Orchestrator.Services, Accounts: s.Accounts,
-		WorkerTokens: httpapi.NewWorkerTokens(s.token), RateLimits: !off, Limiter: s.backend.Limiter(),
+		WorkerTokens: domain.NewWorkerTokens(s.token), RateLimits: !off, Limiter: s.backend.Limiter(),
 		Clock: s.backend.Clock(), IDs: s.backend.IDs(), Log: s.cfg.Log,
 		Health: s.health, Ready: s.ready.Load, Version: s.cfg.Version, QRLife: s.cfg.Timing.QRLife,
 		CORSOrigins: s.cfg.CORSOrigins, TrustedProxies: s.cfg.TrustedProxies,

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/switchyard-wa/switchyard/adapters/simworker"
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 // simulate runs the configured number of simulated workers until stop is called. Each listens
@@ -40,7 +42,8 @@ func (s *Server) simulate(ctx context.Context) (stop func(), err error) {
 			stop()
 			return nil, err
 		}
-		w := simworker.New(simworker.Config{ID: fmt.Sprintf("simulated-%d", i+1), State: state}, s.Orchestrator.Protocol)
+		control := &inProcess{WorkerProtocol: s.Orchestrator.Protocol, tokens: domain.NewWorkerTokens(s.token)}
+		w := simworker.New(simworker.Config{ID: fmt.Sprintf("simulated-%d", i+1), State: state}, control)
 		running.Go(func() {
 			if err := simworker.Serve(ctx, listener, w, simworker.ServeConfig{Token: s.token, Log: s.cfg.Log}); err != nil {
 				s.cfg.Log.Error("simulated worker failed", "error", err)
@@ -48,6 +51,25 @@ func (s *Server) simulate(ctx context.Context) (stop func(), err error) {
 		})
 	}
 	return stop, nil
+}
+
+// inProcess is the worker protocol for one simulated worker in this process. It keeps the
+// worker's call token, which the HTTP API hands out to other workers.
+type inProcess struct {
+	service.WorkerProtocol
+	simworker.CallTokenHolder
+	tokens *domain.WorkerTokens
+}
+
+// Register implements service.WorkerProtocol.
+func (p *inProcess) Register(ctx context.Context, r domain.Registration) (result *service.RegisterResult, err error) {
+	var token string
+	defer p.BeginRegistration()(&token)
+	result, err = p.WorkerProtocol.Register(ctx, r)
+	if err == nil && result.Worker.TokenEpoch != "" {
+		token = p.tokens.Call(result.Worker.ID, result.Worker.TokenEpoch)
+	}
+	return result, err
 }
 
 // WorkerConfig configures a simulated worker in its own process.

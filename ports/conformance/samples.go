@@ -118,7 +118,7 @@ func fullRows() []any {
 		ID: "w1", Endpoint: "http://w1:8001/base", Capacity: 50, AnnouncedCapacity: 50, Used: 7, Description: "first", Version: "1.2.3",
 		Environment: "production", Labels: map[string]string{"pool": "max", "zone": "a'b\"c"},
 		Capabilities: []domain.Capability{domain.CapLease, domain.CapDedupe}, Interval: 1500 * time.Millisecond,
-		Online: true, Draining: true, DrainID: "b1", CanarySince: when(), Suspect: "it's \"unwell\"", LastHeartbeat: when(), RegisteredAt: when(),
+		Online: true, Draining: true, DrainID: "b1", CanarySince: when(), Suspect: "it's \"unwell\"", TokenEpoch: "0123abcd", LastHeartbeat: when(), RegisteredAt: when(),
 		DownReason: domain.DownHeartbeatTimeout, DownAt: when(), FailoverAt: when(),
 		CPU: 12.5, Memory: -1, Uptime: 90*time.Minute + time.Millisecond, MessageCount: 1 << 40,
 		ReportedBreakdown: &domain.Breakdown{

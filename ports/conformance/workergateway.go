@@ -131,7 +131,7 @@ func gatewayFailure(t *testing.T, w GatewayWorker, err error, want ...ports.Work
 
 func (g gatewaySuite) health(t *testing.T) {
 	gateway, w := g.open(t)
-	require.NoError(t, gateway.Health(t.Context(), w.Ref.Endpoint))
+	require.NoError(t, gateway.Health(t.Context(), w.Ref))
 }
 
 func (g gatewaySuite) start(t *testing.T) {
@@ -339,7 +339,7 @@ func (g gatewaySuite) concurrent(t *testing.T) {
 func (g gatewaySuite) crashed(t *testing.T) {
 	gateway, w := g.started(t)
 	w.Crash()
-	e := gatewayFailure(t, w, gateway.Health(t.Context(), w.Ref.Endpoint), ports.WorkerConnectionRefused)
+	e := gatewayFailure(t, w, gateway.Health(t.Context(), w.Ref), ports.WorkerConnectionRefused)
 	require.Equal(t, domain.ProbeRefused, e.Probe())
 	_, err := gateway.Send(t.Context(), w.Ref, gatewayText("one", "m1", "hello"))
 	require.True(t, gatewayFailure(t, w, err, ports.WorkerConnectionRefused).IsNotExecuted())
@@ -362,7 +362,7 @@ func (g gatewaySuite) hanging(t *testing.T) {
 	cancelled, cancelHealth := context.WithCancel(t.Context())
 	time.AfterFunc(50*time.Millisecond, cancelHealth)
 	began = time.Now()
-	e = gatewayFailure(t, w, gateway.Health(cancelled, w.Ref.Endpoint), ports.WorkerTimedOut)
+	e = gatewayFailure(t, w, gateway.Health(cancelled, w.Ref), ports.WorkerTimedOut)
 	require.Equal(t, domain.ProbeTimedOut, e.Probe())
 	require.Less(t, time.Since(began), 3*time.Second, "its cancellation too")
 }

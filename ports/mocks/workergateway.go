@@ -65,17 +65,17 @@ func (mr *MockWorkerGatewayMockRecorder) Disconnect(ctx, w, sessionID, generatio
 }
 
 // Health mocks base method.
-func (m *MockWorkerGateway) Health(ctx context.Context, endpoint string) error {
+func (m *MockWorkerGateway) Health(ctx context.Context, w ports.WorkerRef) error {
 	m.ctrl.T.Helper()
-	ret := m.ctrl.Call(m, "Health", ctx, endpoint)
+	ret := m.ctrl.Call(m, "Health", ctx, w)
 	ret0, _ := ret[0].(error)
 	return ret0
 }
 
 // Health indicates an expected call of Health.
-func (mr *MockWorkerGatewayMockRecorder) Health(ctx, endpoint interface{}) *gomock.Call {
+func (mr *MockWorkerGatewayMockRecorder) Health(ctx, w interface{}) *gomock.Call {
 	mr.mock.ctrl.T.Helper()
-	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Health", reflect.TypeOf((*MockWorkerGateway)(nil).Health), ctx, endpoint)
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Health", reflect.TypeOf((*MockWorkerGateway)(nil).Health), ctx, w)
 }
 
 // List mocks base method.

@@ -87,6 +87,15 @@ type InboundMessage struct {
 	Generation int64
 }
 
+// WorkerAccess decides for which workers a token speaks.
+type WorkerAccess interface {
+	// Authorize checks a token that [domain.WorkerTokens] has identified. workerID is
+	// normalised. An own token is good for its own worker in its own epoch; the fleet
+	// token for every worker without an own token. Otherwise the error is Unauthenticated
+	// or Forbidden. The end of an epoch takes effect at once on every replica.
+	Authorize(ctx context.Context, holder domain.TokenHolder, workerID string) error
+}
+
 // WorkerProtocol serves workers. Worker and session ids arrive as the worker
 // writes them, and are normalised here.
 type WorkerProtocol interface {

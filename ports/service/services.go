@@ -9,4 +9,6 @@ type Services struct {
 	Operations Operations
 	Users      Users
 	Protocol   WorkerProtocol
+	Access     WorkerAccess
+	Audit      Audit
 }

@@ -16,7 +16,7 @@ var workersTable = table{
 		"capacity", "description", "version", "environment", "labels", "capabilities", "interval_ns",
 		"online", "draining", "last_heartbeat", "registered_at", "loss", "lost_at", "failover_at",
 		"cpu", "memory", "uptime_ns", "message_count", "reported", "created_at", "updated_at", "claimed",
-		"drain_id", "trial_since", "suspect",
+		"drain_id", "trial_since", "suspect", "token_epoch",
 	},
 }
 
@@ -29,7 +29,7 @@ func scanWorker(r row) *domain.Worker {
 		CPU: r.float(16), Memory: r.float(17), Uptime: r.duration(18), MessageCount: r.int64(19),
 		CreatedAt: r.time(21), UpdatedAt: r.time(22),
 		AnnouncedCapacity: r.int(23), DrainID: r.text(24), CanarySince: r.time(25), Suspect: r.text(26),
-		Rev: r.int64(27), Used: r.int(28),
+		TokenEpoch: r.text(27), Rev: r.int64(28), Used: r.int(29),
 	}
 	r.decode(6, &w.Labels)
 	r.decode(7, &w.Capabilities)
@@ -104,7 +104,7 @@ func (t *workers) Put(ctx context.Context, w *domain.Worker) error {
 		w.Capacity, w.Description, w.Version, w.Environment, labels, capabilities, int64(w.Interval),
 		w.Online, w.Draining, nullableMicros(w.LastHeartbeat), nullableMicros(w.RegisteredAt), string(w.DownReason), nullableMicros(w.DownAt), nullableMicros(w.FailoverAt),
 		numberOrUnknown(w.CPU), numberOrUnknown(w.Memory), int64(w.Uptime), w.MessageCount, reported, nullableMicros(w.CreatedAt), nullableMicros(w.UpdatedAt), w.AnnouncedCapacity,
-		w.DrainID, nullableMicros(w.CanarySince), w.Suspect)
+		w.DrainID, nullableMicros(w.CanarySince), w.Suspect, w.TokenEpoch)
 }
 
 func (t *workers) Delete(ctx context.Context, id string) error {

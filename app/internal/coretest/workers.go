@@ -2,6 +2,7 @@ package coretest
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"sync"
 
@@ -23,6 +24,7 @@ type Workers struct {
 	answer func(Call) error
 	report domain.Report
 	listed []domain.Report
+	probed []string
 }
 
 var _ ports.WorkerGateway = (*Workers)(nil)
@@ -72,6 +74,13 @@ func (w *Workers) Calls(kinds ...string) (calls []string) {
 	return calls
 }
 
+// Probed returns the worker ids of the health calls; empty: an endpoint of no worker.
+func (w *Workers) Probed() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.probed)
+}
+
 // Forget forgets the recorded calls.
 func (w *Workers) Forget() {
 	w.mu.Lock()
@@ -95,8 +104,11 @@ func (w *Workers) call(ctx context.Context, kind, worker, session string, genera
 }
 
 // Health implements [ports.WorkerGateway].
-func (w *Workers) Health(ctx context.Context, endpoint string) error {
-	return w.call(ctx, "health", strings.TrimSuffix(strings.TrimPrefix(endpoint, "http://"), ":1"), "", 0)
+func (w *Workers) Health(ctx context.Context, r ports.WorkerRef) error {
+	w.mu.Lock()
+	w.probed = append(w.probed, r.ID)
+	w.mu.Unlock()
+	return w.call(ctx, "health", strings.TrimSuffix(strings.TrimPrefix(r.Endpoint, "http://"), ":1"), "", 0)
 }
 
 // Start implements [ports.WorkerGateway].

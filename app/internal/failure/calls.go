@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/switchyard-wa/switchyard/app/internal/fleet"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
 	"github.com/switchyard-wa/switchyard/ports/service"
@@ -11,7 +12,7 @@ import (
 
 // Probe calls the health route of a worker and records the outcome.
 func (d *Detector) Probe(ctx context.Context, w *domain.Worker) service.ProbeReport {
-	r, err := d.callHealth(ctx, w.Endpoint)
+	r, err := d.callHealth(ctx, fleet.Ref(w))
 	r.WorkerID = w.ID
 	d.probeEnded(w.ID)
 	d.RecordCall(ctx, w, err)
@@ -20,14 +21,14 @@ func (d *Detector) Probe(ctx context.Context, w *domain.Worker) service.ProbeRep
 
 // ProbeEndpoint calls a health route that need not belong to a worker.
 func (d *Detector) ProbeEndpoint(ctx context.Context, endpoint string) service.ProbeReport {
-	r, _ := d.callHealth(ctx, endpoint)
+	r, _ := d.callHealth(ctx, ports.WorkerRef{Endpoint: endpoint})
 	return r
 }
 
-func (d *Detector) callHealth(ctx context.Context, endpoint string) (service.ProbeReport, error) {
+func (d *Detector) callHealth(ctx context.Context, w ports.WorkerRef) (service.ProbeReport, error) {
 	began := d.Now()
-	err := d.Workers.Health(ctx, endpoint)
-	r := service.ProbeReport{Endpoint: endpoint, Reachable: err == nil, At: d.Now()}
+	err := d.Workers.Health(ctx, w)
+	r := service.ProbeReport{Endpoint: w.Endpoint, Reachable: err == nil, At: d.Now()}
 	r.Took = r.At.Sub(began)
 	if err != nil {
 		r.Error = publicMessage(err)
@@ -36,8 +37,9 @@ func (d *Detector) callHealth(ctx context.Context, endpoint string) (service.Pro
 }
 
 // RequireHealthy calls a health route and returns a public error if it does not answer.
-func (d *Detector) RequireHealthy(ctx context.Context, endpoint string) error {
-	if err := d.Workers.Health(ctx, endpoint); err != nil {
+// A ref without an id is an endpoint that is not known yet.
+func (d *Detector) RequireHealthy(ctx context.Context, w ports.WorkerRef) error {
+	if err := d.Workers.Health(ctx, w); err != nil {
 		return domain.Errorf(domain.Unavailable, domain.CodeWorkerUnreachable,
 			"The worker's endpoint could not be reached: %s", publicMessage(err)).WithCause(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/switchyard-wa/switchyard/app/internal/fleet"
 	"github.com/switchyard-wa/switchyard/app/internal/txn"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
@@ -83,7 +84,7 @@ func (d *Detector) WorkerReturned(ctx context.Context, tx *txn.Tx, w *domain.Wor
 // recheckCrash calls a worker that another replica marked as crashed. If it answers,
 // its process lives, and only the other replica's link is cut.
 func (d *Detector) recheckCrash(ctx context.Context, down *domain.Worker) error {
-	if err := d.Workers.Health(ctx, down.Endpoint); err != nil {
+	if err := d.Workers.Health(ctx, fleet.Ref(down)); err != nil {
 		return nil //nolint:nilerr // it crashed, as far as this replica can tell
 	}
 	err := d.Transact(ctx, func(ctx context.Context, tx *txn.Tx) error {

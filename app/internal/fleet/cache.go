@@ -282,5 +282,5 @@ func (c *Cache) evictMissingWorkers(snapshot map[string]int64, stored []*domain.
 
 // Ref returns how a gateway addresses a worker.
 func Ref(w *domain.Worker) ports.WorkerRef {
-	return ports.WorkerRef{ID: w.ID, Endpoint: w.Endpoint, Capabilities: w.Capabilities}
+	return ports.WorkerRef{ID: w.ID, Endpoint: w.Endpoint, Capabilities: w.Capabilities, TokenEpoch: w.TokenEpoch}
 }

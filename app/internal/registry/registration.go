@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"time"
 
@@ -65,8 +66,13 @@ func (p *Protocol) Register(ctx context.Context, r domain.Registration) (*servic
 	if err != nil {
 		return nil, apperr.Public(err)
 	}
-	if err := p.detector.RequireHealthy(ctx, r.Endpoint); err != nil {
+	// The endpoint is not accepted yet, and gets no token.
+	if err := p.detector.RequireHealthy(ctx, ports.WorkerRef{Endpoint: r.Endpoint}); err != nil {
 		return nil, err
+	}
+	r.TokenEpoch, err = p.newTokenEpoch()
+	if err != nil {
+		return nil, apperr.Public(err)
 	}
 	running := p.listRunning(ctx, r)
 	var result *service.RegisterResult
@@ -140,7 +146,7 @@ func (p *Protocol) listRunning(ctx context.Context, r domain.Registration) map[s
 	}
 	ctx, cancel := context.WithTimeout(ctx, listLimit)
 	defer cancel()
-	list, err := p.Workers.List(ctx, ports.WorkerRef{ID: r.WorkerID, Endpoint: r.Endpoint, Capabilities: r.Capabilities})
+	list, err := p.Workers.List(ctx, fleet.Ref(known))
 	if err != nil {
 		return nil // the worker recovers whatever it lacks
 	}
@@ -153,10 +159,42 @@ func (p *Protocol) listRunning(ctx context.Context, r domain.Registration) map[s
 	return running
 }
 
+// newTokenEpoch returns the epoch that begins with a registration.
+func (p *Protocol) newTokenEpoch() (string, error) {
+	epoch := make([]byte, 16)
+	_, err := p.Random.Read(epoch)
+	return hex.EncodeToString(epoch), err
+}
+
+// Authorize checks an own token, or the fleet token, for requests of one worker. Replicas
+// that share a store read the worker: its token ends at once on all of them.
+func (p *Protocol) Authorize(ctx context.Context, holder domain.TokenHolder, workerID string) error {
+	if err := p.sync.EnsureLoaded(ctx); err != nil {
+		return err
+	}
+	var known *domain.Worker
+	var err error
+	if p.IsShared() {
+		err = p.Store.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
+			known, err = tx.Workers.Get(ctx, workerID)
+			return apperr.Worker(err)
+		})
+	} else {
+		known, err = p.sync.LookupWorker(ctx, workerID)
+	}
+	if domain.CodeOf(err) == domain.CodeWorkerNotFound {
+		known, err = nil, nil
+	}
+	if err != nil {
+		return apperr.Public(err)
+	}
+	return holder.Authorize(known)
+}
+
 // checkToken refuses a worker that shows its own token for an endpoint where it is not
-// known to be. The check comes before the endpoint is called: calls carry the fleet token.
+// known to be. The check comes before the endpoint is called.
 func (p *Protocol) checkToken(ctx context.Context, r domain.Registration) error {
-	if !r.ByWorkerToken {
+	if r.Holder.IsFleet() {
 		return nil
 	}
 	return p.Store.View(ctx, func(ctx context.Context, tx *ports.Tx) error {
@@ -168,11 +206,14 @@ func (p *Protocol) checkToken(ctx context.Context, r domain.Registration) error 
 	})
 }
 
-// checkOwnToken lets a worker's own token register only a recorded worker. The token
-// outlives the worker's removal, and must not open the whole fleet.
+// checkOwnToken lets a worker's own token register only a recorded worker where it is
+// known to be, in the epoch of the token.
 func checkOwnToken(known *domain.Worker, r domain.Registration) error {
-	if !r.ByWorkerToken || known != nil && known.Endpoint == r.Endpoint {
+	if r.Holder.IsFleet() {
 		return nil
+	}
+	if known != nil && known.Endpoint == r.Endpoint {
+		return r.Holder.Authorize(known)
 	}
 	return domain.Errorf(domain.Forbidden, domain.CodeInsufficientPermission,
 		"A worker's own token registers it only where it is known to be; a new worker or a new endpoint needs the fleet token")
@@ -202,7 +243,7 @@ func checkEndpoint(ctx context.Context, w *txn.Writer, r domain.Registration) (k
 	case known == nil || known.Endpoint == r.Endpoint || !known.Online:
 		return known, nil
 	}
-	err = w.Workers.Health(ctx, known.Endpoint)
+	err = w.Workers.Health(ctx, fleet.Ref(known))
 	var failure *ports.WorkerError
 	isRefused := errors.As(err, &failure) && failure.Failure == ports.WorkerConnectionRefused
 	if err == nil || known.Supports(domain.CapLease) && !isRefused {

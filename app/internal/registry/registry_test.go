@@ -183,15 +183,41 @@ func TestRegister_EndpointOfAnotherWorker_IsRefused(t *testing.T) {
 
 func TestRegister_OwnTokenOfAWorker_RegistersWhatIsRecordedAlone(t *testing.T) {
 	f := newFixture(t)
-	f.AddWorker("worker-1", 50)
-	for endpoint, code := range map[string]domain.Code{"http://worker-1:1": "", "http://elsewhere:1": domain.CodeInsufficientPermission} {
+	capable := registration("worker-1")
+	capable.Capabilities = []domain.Capability{domain.CapOwnToken}
+	own := domain.TokenHolder{WorkerID: "worker-1", Epoch: f.register(t, capable).Worker.TokenEpoch}
+	require.NotEmpty(t, own.Epoch)
+	for _, c := range []struct {
+		endpoint string
+		holder   domain.TokenHolder
+		code     domain.Code
+	}{
+		{"http://elsewhere:1", own, domain.CodeInsufficientPermission},
+		{"http://worker-1:1", domain.TokenHolder{WorkerID: "worker-1", Epoch: "former"}, domain.CodeAuthTokenInvalid},
+		{"http://worker-1:1", own, ""},
+		{"http://worker-1:1", own, domain.CodeAuthTokenInvalid}, // its epoch has ended with the registration before
+	} {
 		f.Gateway.Forget()
-		require.Equal(t, code, f.registerCode(domain.Registration{WorkerID: "worker-1", Endpoint: endpoint, ByWorkerToken: true}))
-		if code != "" {
-			require.Empty(t, f.Gateway.Calls(), "the fleet token is not shown there")
-		}
+		require.Equal(t, c.code, f.registerCode(domain.Registration{WorkerID: "worker-1", Endpoint: c.endpoint, Holder: c.holder, Capabilities: capable.Capabilities}))
+		require.Equal(t, c.code == "", len(f.Gateway.Calls("health")) > 0)
 	}
-	require.Equal(t, domain.CodeInsufficientPermission, f.registerCode(domain.Registration{WorkerID: "removed", Endpoint: "http://removed:1", ByWorkerToken: true}))
+	require.Equal(t, domain.CodeInsufficientPermission, f.registerCode(domain.Registration{WorkerID: "removed", Endpoint: "http://removed:1", Holder: own}))
+}
+
+// The gateway shows no token to an endpoint that is no worker's yet.
+func TestHealth_EndpointOfNoWorker_HasNoWorkerID(t *testing.T) {
+	f := newFixture(t)
+	ctx := context.Background()
+	f.register(t, registration("worker-1"))
+	_, err := f.workers.Add(ctx, domain.Registration{WorkerID: "worker-2", Endpoint: "http://worker-2:1"})
+	require.NoError(t, err)
+	_, err = f.workers.TestEndpoint(ctx, "http://worker-1:1")
+	require.NoError(t, err)
+	require.Equal(t, []string{"", "", ""}, f.Gateway.Probed())
+
+	_, err = f.workers.Test(ctx, "worker-1")
+	require.NoError(t, err)
+	require.Equal(t, []string{"", "", "", "worker-1"}, f.Gateway.Probed())
 }
 
 func TestUnregister_WorkerLeaves_IsDownWithAGrace(t *testing.T) {

@@ -1,0 +1,166 @@
+package server
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-wa/switchyard/adapters/simworker"
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports/service"
+)
+
+// recorder is a proxy in front of a worker that records the credentials of all calls.
+type recorder struct {
+	*httptest.Server
+	mu    sync.Mutex
+	shown map[string]int // by path and credential
+}
+
+func newRecorder(t *testing.T, to string) *recorder {
+	r := &recorder{shown: make(map[string]int)}
+	target, err := url.Parse("http://" + to)
+	require.NoError(t, err)
+	proxy := httputil.NewSingleHostReverseProxy(target)
+	proxy.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug)
+	r.Server = httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, req *http.Request) {
+		kind, _, _ := strings.Cut(strings.TrimPrefix(req.Header.Get("Authorization"), "Bearer "), "_")
+		r.mu.Lock()
+		r.shown[strings.TrimSpace(req.URL.Path+" "+kind)]++
+		r.mu.Unlock()
+		proxy.ServeHTTP(rw, req)
+	}))
+	t.Cleanup(r.Close)
+	return r
+}
+
+// calls returns the calls so far, as "path credential".
+func (r *recorder) calls() (all []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for call := range r.shown {
+		all = append(all, call)
+	}
+	return all
+}
+
+// startWorker runs a simulated worker at the recorder's endpoint, until stop.
+func startWorker(t *testing.T, s *Server, id string, legacy bool) (seen *recorder, stop func()) {
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	seen = newRecorder(t, listener.Addr().String())
+	control := simworker.NewControl(s.URL(), s.WorkerToken())
+	if legacy {
+		control = simworker.NewLegacyControl(s.URL(), s.WorkerToken())
+	}
+	w := simworker.New(simworker.Config{ID: id, Endpoint: seen.URL, Legacy: legacy, ScanAfter: time.Millisecond}, control)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() {
+		ended <- simworker.Serve(ctx, listener, w, simworker.ServeConfig{Token: s.WorkerToken(), Log: slog.New(slog.DiscardHandler)})
+	}()
+	var once sync.Once
+	stop = func() {
+		once.Do(func() {
+			cancel()
+			assert.NoError(t, <-ended)
+			control.Close()
+		})
+	}
+	t.Cleanup(stop)
+	require.Eventually(t, w.Registered, 10*time.Second, time.Millisecond)
+	return seen, stop
+}
+
+func runServer(t *testing.T, c Config) *Server {
+	c.Addr, c.Log, c.Out = "127.0.0.1:0", slog.New(slog.DiscardHandler), io.Discard
+	c.AdminPassword = "correct-horse-1"
+	s, err := New(t.Context(), c)
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		require.NoError(t, <-ended)
+	})
+	return s
+}
+
+// The fleet token reaches neither a worker with its own token nor an endpoint that is no
+// worker's.
+func TestServer_WorkerWithOwnToken_NeverSeesTheFleetToken(t *testing.T) {
+	for name, c := range map[string]struct {
+		legacy bool
+		kind   string
+	}{"own token": {false, "ct"}, "legacy": {true, one}} {
+		t.Run(name, func(t *testing.T) {
+			s := runServer(t, Config{Store: "memory:", WorkerToken: one})
+			ctx := t.Context()
+			seen, stop := startWorker(t, s, "worker-1", c.legacy)
+			require.Equal(t, []string{"/health"}, seen.calls(), "before the registration is accepted, a call has no token")
+
+			u, err := s.Accounts.CreateUser(ctx, "Ada", "ada@example.com", "correct-horse-1", domain.TierBasic, domain.RoleUser)
+			require.NoError(t, err)
+			_, err = s.Orchestrator.Sessions.Create(ctx, u.ID, service.CreateSessionParams{ID: "support", Name: "Support"})
+			require.NoError(t, err)
+			_, err = s.Orchestrator.Sessions.Connect(ctx, u.ID, "support", service.ConnectOptions{Wait: 10 * time.Second})
+			require.NoError(t, err)
+			_, err = s.Orchestrator.Workers.Test(ctx, "worker-1")
+			require.NoError(t, err)
+			require.ElementsMatch(t, []string{"/health", "/health " + c.kind, "/api/sessions/start " + c.kind}, seen.calls())
+
+			tested := newRecorder(t, "127.0.0.1:1")
+			_, err = s.Orchestrator.Workers.TestEndpoint(ctx, tested.URL)
+			require.NoError(t, err)
+			require.Equal(t, []string{"/health"}, tested.calls())
+			stop()
+		})
+	}
+}
+
+// The token of one worker opens nothing of another, and ends when its worker is removed.
+func TestServer_OwnToken_OpensItsWorkerAlone(t *testing.T) {
+	s := runServer(t, Config{Store: "memory:", WorkerToken: one, Timing: domain.Timing{HeartbeatInterval: time.Second}})
+	startWorker(t, s, "worker-1", false)
+	startWorker(t, s, "worker-2", false)
+	known, _, err := s.Orchestrator.Workers.Get(t.Context(), "worker-1")
+	require.NoError(t, err)
+	own := domain.NewWorkerTokens(one).Own("worker-1", known.TokenEpoch)
+	status := func(method, path, token, body string) int {
+		t.Helper()
+		r, err := http.NewRequestWithContext(t.Context(), method, s.URL()+"/api/v1"+path, strings.NewReader(body))
+		require.NoError(t, err)
+		r.Header.Set("Authorization", "Bearer "+token)
+		r.Header.Set("Content-Type", "application/json")
+		resp, err := http.DefaultClient.Do(r)
+		require.NoError(t, err)
+		require.NoError(t, resp.Body.Close())
+		return resp.StatusCode
+	}
+	require.Equal(t, http.StatusOK, status("PUT", "/workers/worker-1/heartbeat", own, "{}"))
+	require.Equal(t, http.StatusForbidden, status("PUT", "/workers/worker-2/heartbeat", own, "{}"))
+	require.Equal(t, http.StatusForbidden, status("POST", "/webhooks/worker-heartbeat", own, `{"workerId":"worker-2"}`))
+	require.Equal(t, http.StatusForbidden, status("POST", "/workers/register", own, `{"workerId":"worker-2","endpoint":"http://127.0.0.1:1"}`))
+	require.Equal(t, http.StatusForbidden, status("PUT", "/workers/worker-1/heartbeat", one, "{}"), "the fleet token no longer speaks for it")
+
+	require.NoError(t, s.Orchestrator.Workers.Remove(t.Context(), "worker-1", service.RemoveOptions{Force: true}))
+	require.Equal(t, http.StatusUnauthorized, status("PUT", "/workers/worker-1/heartbeat", own, "{}"))
+	require.Eventually(t, func() bool { // it registers again, and with that the former token stays dead
+		again, _, err := s.Orchestrator.Workers.Get(t.Context(), "worker-1")
+		return err == nil && again.TokenEpoch != known.TokenEpoch
+	}, 40*time.Second, 10*time.Millisecond)
+	require.Equal(t, http.StatusUnauthorized, status("PUT", "/workers/worker-1/heartbeat", own, "{}"))
+}
