@@ -23,6 +23,8 @@
 //	   │
 //	finish             panic → 500, access log, buffers released          httpapi.go
 //
+// Around all of this, large answers to GET are compressed (compression.go).
+//
 // The endpoint stands around huma, not between huma and the handler: a caller
 // without a credential hears so before its body is read.
 //

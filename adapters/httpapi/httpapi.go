@@ -70,6 +70,7 @@ type api struct {
 	pages     map[string]page
 	origins   map[string]bool
 	started   time.Time
+	zipping   http.HandlerFunc // answers, compressed if the client accepts that
 }
 
 // New returns the handler of the whole API. It may be mounted on any mux, at its
@@ -93,6 +94,7 @@ func newAPI(cfg Config) *api {
 	for _, origin := range cfg.CORSOrigins {
 		a.origins[strings.ToLower(strings.TrimRight(origin, "/"))] = true
 	}
+	a.zipping = compressing()(http.HandlerFunc(a.answer))
 	limits := newLimits(a)
 	for _, r := range a.surface.routes {
 		around := endpoint.Chain(a.authenticate(r.credential), limits.of(r.limit))
@@ -103,6 +105,15 @@ func newAPI(cfg Config) *api {
 
 // ServeHTTP answers one request.
 func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Method == http.MethodGet {
+		a.zipping(w, r)
+		return
+	}
+	a.answer(w, r)
+}
+
+// answer answers one request without compression.
+func (a *api) answer(w http.ResponseWriter, r *http.Request) {
 	c := &requestContext{
 		Context: r.Context(), api: a, w: w, r: r,
 		start: a.Clock.Now(), buffers: bufferPool.Get().(*buffers),
