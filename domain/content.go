@@ -183,7 +183,7 @@ func (o *Poll) validate(p *Problems) {
 			p.Add("poll.options", "Each option must have 1 to 100 characters")
 			return
 		}
-		if strings.ContainsFunc(option, isControl) {
+		if !utf8.ValidString(option) || strings.ContainsFunc(option, isControl) {
 			p.Add("poll.options", "Options must not contain control characters")
 			return
 		}
@@ -322,7 +322,7 @@ func isOneEmoji(s string) bool {
 		keycap   = 0x20e3
 		selector = 0xfe0f
 	)
-	if len(s) > 64 || !utf8.ValidString(s) {
+	if len(s) > 64 || !utf8.ValidString(s) || isBlank(s) {
 		return false
 	}
 	modifier := func(r rune) bool {
@@ -384,10 +384,11 @@ func (p *Problems) line(field, value string, least, most int) {
 	}
 }
 
-// isControl reports whether r is a control character or changes the direction of the following text.
+// isControl reports whether r is a control character, ends a line or a paragraph, or changes the
+// direction of the following text.
 // Direction changes can make one text look like another.
 func isControl(r rune) bool {
-	return unicode.IsControl(r) || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069
+	return unicode.IsControl(r) || r >= 0x2028 && r <= 0x202e || r >= 0x2066 && r <= 0x2069
 }
 
 // url checks an absolute http or https URL.

@@ -76,6 +76,13 @@ func TestOutgoingValidate_Content_ProblemsByField(t *testing.T) {
 		"a reversed name":    {image(domain.Outgoing{Media: "aGVsbG8=", Filename: "a\u202egnp.exe"}), "filename"},
 		"isolated":           {link(domain.Link{URL: "http://a", Title: "a\u2066b", Description: "a\nb"}), "title"},
 		"in a contact":       {contact(domain.Contact{Name: "A\r\nTEL:1", Phone: someone, Organization: "\u0085"}), "contactName contactOrganization"},
+		"lines in a contact": {contact(domain.Contact{Name: "A\u2028TEL:1", Phone: "6281234567890\nTEL:1", Email: "a@b.com\nTEL:1", Organization: "B\nTEL:1"}), "contactName contactPhone contactEmail contactOrganization"},
+		"NUL in a caption":   {image(domain.Outgoing{Media: "aGVsbG8=", Caption: "a\x00b"}), "caption"},
+		"NUL in a poll":      {poll("a\x00b", "yes", "n\x00"), "poll.question poll.options"},
+		"bytes in a poll":    {poll("a\xff", "yes", "n\xff"), "poll.question poll.options"},
+		"NUL in a link":      {link(domain.Link{URL: "http://a/\x00", Title: "a\x00", Description: "b\x00"}), "url title description"},
+		"lines in a title":   {link(domain.Link{URL: "http://a", Title: "a\nb"}), "title"},
+		"long in characters": {image(domain.Outgoing{Media: "aGVsbG8=", Caption: strings.Repeat("é", 1024), Filename: strings.Repeat("李", 255)}), ""},
 		"in a poll":          {poll("Lunch\t?", "yes", "n\x7fo"), "poll.question poll.options"},
 		"in a place":         {domain.Outgoing{Type: domain.TypeLocation, Location: &domain.Location{Name: "a\x1b", Address: "b\u2069"}}, "name address"},
 		"other direction":    {poll("غداء؟", "نعم", "👨\u200d👩"), ""},
@@ -274,7 +281,7 @@ func TestActionValidate_Reaction_OneEmoji(t *testing.T) {
 	}
 	for _, bad := range []string{
 		"ok", "👍👍", "a", "1", "12⃣", "1️", "1️2⃣", "⃣", "❤️❤️", "🇮", "🇮🇩🇮🇩", "🇮a", "👍 ", " 👍", "👍a", "a👍", "‍", "👍‍", "‍👍", "️",
-		"…", "、", "！", "∑", "漢", "𠀀", "\U000e0067", "\U0010ffff", "👍\xff", "\xf0\x9f\x91", "👍\n", "<b>", strings.Repeat("👍‍", 20) + "👍",
+		"…", "\u2800", "、", "！", "∑", "漢", "𠀀", "\U000e0067", "\U0010ffff", "👍\xff", "\xf0\x9f\x91", "👍\n", "<b>", strings.Repeat("👍‍", 20) + "👍",
 	} {
 		require.False(t, react(bad), "%q %U", bad, []rune(bad))
 	}
