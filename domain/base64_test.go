@@ -83,6 +83,17 @@ func TestAppendBase64_AcceptedText_StandardForm(t *testing.T) {
 	})
 }
 
+func TestBase64_LongMedia_IsNotCopied(t *testing.T) {
+	media := wrapped(strings.Repeat("QUJD", 100_000), 76, "\r\n")
+	m := domain.Outgoing{To: someone, Type: domain.TypeImage, Media: media}
+	room := make([]byte, 0, len(media))
+	require.Zero(t, testing.AllocsPerRun(10, func() {
+		_, text := domain.CutDataURL(media)
+		domain.AppendBase64(room, text)
+	}))
+	require.Less(t, testing.AllocsPerRun(10, func() { _ = m.Validate() }), 5.0)
+}
+
 func FuzzBase64(f *testing.F) {
 	for _, s := range []string{"YQ==", "YQ", "-_-_", "YW Jj\r\n", "YQ=\n=", "YWJjY", "=", "", "YQ==YQ=="} {
 		f.Add(s)

@@ -24,6 +24,9 @@
 //   - A name is refused if one of its addresses is. A name that does not resolve here
 //     within half a second is passed on: the worker may see another DNS.
 //
+// A refusal tells a user that a name leads inside, though not where. The contract of
+// the HTTP API wants the refusal.
+//
 // A name may resolve to another address later, and then lead inside after all. Whoever
 // connects has to judge again. This process does so with Control. Workers have a
 // policy of their own.
