@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/go-kit/kit/endpoint"
+	"golang.org/x/time/rate"
 
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
@@ -71,6 +72,8 @@ type api struct {
 	origins   map[string]bool
 	started   time.Time
 	zipping   http.HandlerFunc // answers, compressed if the client accepts that
+
+	notesLimit *rate.Limiter // of the log
 }
 
 // New returns the handler of the whole API. It may be mounted on any mux, at its
@@ -95,6 +98,7 @@ func newAPI(cfg Config) *api {
 		a.origins[strings.ToLower(strings.TrimRight(origin, "/"))] = true
 	}
 	a.zipping = compressing()(http.HandlerFunc(a.answer))
+	a.notesLimit = rate.NewLimiter(notesPerSecond, notesBurst)
 	limits := newLimits(a)
 	for _, r := range a.surface.routes {
 		around := endpoint.Chain(a.authenticate(r.credential), limits.of(r.limit))
