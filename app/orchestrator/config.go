@@ -48,6 +48,10 @@ type Config struct {
 	// MaxMigrations bounds the same in the whole fleet, over all replicas. 0: 32.
 	MaxMigrations int
 
+	// EventRetention is how long published events are kept. 0: 7 days. How long messages
+	// are kept is a limit of their owner's tier.
+	EventRetention time.Duration
+
 	// Spawn runs background work. Nil: in a new goroutine. A harness that wants
 	// everything to happen inside [Orchestrator.RunOnce] runs the function in place.
 	Spawn func(func())
@@ -85,6 +89,9 @@ func (c Config) WithDefaults() Config {
 	}
 	if c.MaxMigrations <= 0 {
 		c.MaxMigrations = 32
+	}
+	if c.EventRetention <= 0 {
+		c.EventRetention = 7 * 24 * time.Hour
 	}
 	if c.Spawn == nil {
 		c.Spawn = func(f func()) { go f() }
