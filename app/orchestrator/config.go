@@ -51,6 +51,8 @@ type Config struct {
 	// EventRetention is how long published events are kept. 0: 7 days. How long messages
 	// are kept is a limit of their owner's tier.
 	EventRetention time.Duration
+	// AuditRetention is how long entries of the audit trail are kept. 0: 90 days.
+	AuditRetention time.Duration
 
 	// Spawn runs background work. Nil: in a new goroutine. A harness that wants
 	// everything to happen inside [Orchestrator.RunOnce] runs the function in place.
@@ -92,6 +94,9 @@ func (c Config) WithDefaults() Config {
 	}
 	if c.EventRetention <= 0 {
 		c.EventRetention = 7 * 24 * time.Hour
+	}
+	if c.AuditRetention <= 0 {
+		c.AuditRetention = 90 * 24 * time.Hour
 	}
 	if c.Spawn == nil {
 		c.Spawn = func(f func()) { go f() }

@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/switchyard-wa/switchyard/app/backend"
 	"github.com/switchyard-wa/switchyard/domain"
@@ -35,18 +36,22 @@ type Config struct {
 
 	SimulatedWorkers int // number of simulated workers in this process
 
-	Timing          domain.Timing // zero fields: domain.DefaultTiming
-	Limits          string        // see ParseLimits
-	AllowPublicOnly bool          // refuse workers at loopback, private and link-local addresses
-	CORSOrigins     []string
-	TrustedProxies  []netip.Prefix
-	TLSCert, TLSKey string // files; both or none
-	SMTP            string // smtp://user:password@host:port or smtps://; default: mails go to the log
-	MailFrom        string // default switchyard@localhost
-	ResetURL        string // stands before the token in the mail; default: the mail has the token only
-	Log             *slog.Logger
-	Out             io.Writer // receives the banner; default os.Stdout
-	Version         string
+	Timing         domain.Timing // zero fields: domain.DefaultTiming
+	Limits         string        // see ParseLimits
+	AuditRetention time.Duration // of the audit trail; default 90 days
+	EventRetention time.Duration // of published events; default 7 days
+	// MessageRetention overrides how long messages of a tier are kept. 0: as long as their session.
+	MessageRetention map[domain.Tier]time.Duration
+	AllowPublicOnly  bool // refuse workers at loopback, private and link-local addresses
+	CORSOrigins      []string
+	TrustedProxies   []netip.Prefix
+	TLSCert, TLSKey  string // files; both or none
+	SMTP             string // smtp://user:password@host:port or smtps://; default: mails go to the log
+	MailFrom         string // default switchyard@localhost
+	ResetURL         string // stands before the token in the mail; default: the mail has the token only
+	Log              *slog.Logger
+	Out              io.Writer // receives the banner; default os.Stdout
+	Version          string
 }
 
 // WithDefaults returns a copy with every optional field set.
@@ -108,8 +113,17 @@ func (c Config) Validate() error {
 	if err := c.Timing.Validate(); err != nil {
 		problem("%s", timingFlags.Replace(err.Error()))
 	}
-	if _, _, err := ParseLimits(c.Limits); err != nil {
+	tiers, _, err := ParseLimits(c.Limits)
+	if err != nil {
 		problem("--rate-limits: %w", err)
+	}
+	for tier, retention := range c.MessageRetention {
+		if _, known := tiers[tier]; !known && err == nil {
+			problem("--message-retention: %q is no tier; use BASIC, PRO or MAX", tier)
+		}
+		if retention != 0 && retention < minMessageRetention {
+			problem("--message-retention must be at least %v", minMessageRetention)
+		}
 	}
 	if (c.TLSCert == "") != (c.TLSKey == "") {
 		problem("--tls-cert and --tls-key go together")
@@ -130,6 +144,22 @@ func (c Config) Validate() error {
 	}
 	return errors.Join(errs...)
 }
+
+// tiers returns the tiers with the limits of a text, see [ParseLimits], and with the message retention of the configuration.
+func (c Config) tiers(limits string) (tiers domain.Tiers, off bool, err error) {
+	tiers, off, err = ParseLimits(limits)
+	for name, retention := range c.MessageRetention {
+		if l, known := tiers[name]; known {
+			l.MessageRetention = retention
+			tiers[name] = l
+		}
+	}
+	return tiers, off, err
+}
+
+// minMessageRetention is the least retention. The messages of the last hour are counted against limits, and a message waits
+// for an hour for its outcome.
+const minMessageRetention = 2 * time.Hour
 
 // timingFlags replaces the fields of domain.Timing by the flags of the command line.
 var timingFlags = strings.NewReplacer("timing: ", "", "HeartbeatInterval", "--heartbeat-interval", "Lease", "--lease",

@@ -40,6 +40,7 @@ func Store(t *testing.T, open func(t *testing.T) ports.Store) {
 		{"Settings", settingsClauses},
 		{"Replicas", replicaClauses},
 		{"Health", healthClauses},
+		{"Audit", auditClauses},
 		{"Model", modelClauses},
 	} {
 		t.Run(group.name, func(t *testing.T) {

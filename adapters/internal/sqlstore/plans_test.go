@@ -55,6 +55,7 @@ func TestStatements_QueryPlans_UseIndexes(t *testing.T) {
 		b.apiKeys.deleteExpired:         "api_keys_expiry (expires_at<?)",
 		b.apiKeys.deleteRevoked:         "api_keys_revocation (revoked_at<?)",
 		b.outbox.deleteBefore:           "outbox_age (occurred_at<?)",
+		b.audit.deleteBefore:            "audit_age (occurred_at<?)",
 	}
 	mayScan := map[*Statement]string{
 		b.sessions.countByStatus: "SCAN sessions USING COVERING INDEX sessions_status",

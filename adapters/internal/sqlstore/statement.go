@@ -48,6 +48,7 @@ type Queries struct {
 	settings       settingStatements
 	replicas       replicaStatements
 	health         healthStatements
+	audit          auditStatements
 	schema         schemaStatements
 }
 
@@ -71,6 +72,7 @@ func compile(d Dialect) *Queries {
 	b.settings = b.settingStatements()
 	b.replicas = b.replicaStatements()
 	b.health = b.healthStatements()
+	b.audit = b.auditStatements()
 	b.schema = b.schemaStatements()
 	return b
 }
