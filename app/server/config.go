@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/mail"
 	"net/netip"
 	"net/url"
 	"os"
@@ -79,8 +81,8 @@ func (c Config) WithDefaults() Config {
 func (c Config) Validate() error {
 	var errs []error
 	problem := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	if _, _, err := net.SplitHostPort(c.Addr); err != nil {
-		problem("--addr must be HOST:PORT or :PORT, not %q", c.Addr)
+	if err := CheckAddr(c.Addr); err != nil {
+		errs = append(errs, err)
 	}
 	if err := backend.Check(c.Store); err != nil {
 		problem("--store: %w", err)
@@ -133,8 +135,19 @@ func (c Config) Validate() error {
 		}
 	}
 	if c.SMTP != "" {
-		if u, err := url.Parse(c.SMTP); err != nil || u.Scheme != "smtp" && u.Scheme != "smtps" || u.Host == "" {
+		u, err := url.Parse(c.SMTP)
+		if err != nil || u.Scheme != "smtp" && u.Scheme != "smtps" || u.Hostname() == "" {
 			problem("--smtp must be smtp://[user:password@]host[:port] or smtps://…")
+		} else if _, err := net.LookupPort("tcp", cmp.Or(u.Port(), "25")); err != nil {
+			problem("--smtp: %q is no port; use a number up to 65535", u.Port())
+		}
+	}
+	if _, err := mail.ParseAddress(c.MailFrom); err != nil {
+		problem("--mail-from must be an address such as switchyard@example.com, not %q", c.MailFrom)
+	}
+	if c.ResetURL != "" {
+		if u, err := url.Parse(c.ResetURL); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+			problem("--reset-url must be an http:// or https:// URL")
 		}
 	}
 	for _, origin := range c.CORSOrigins {
@@ -143,6 +156,18 @@ func (c Config) Validate() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// CheckAddr returns an error unless a server can listen on an address as --addr takes it. It opens nothing.
+func CheckAddr(addr string) error {
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return fmt.Errorf("--addr must be HOST:PORT or :PORT, not %q", addr)
+	}
+	if _, err := net.LookupPort("tcp", port); err != nil || strings.HasPrefix(port, "-") {
+		return fmt.Errorf("--addr: %q is no port; use a number up to 65535", port)
+	}
+	return nil
 }
 
 // tiers returns the tiers with the limits of a text, see [ParseLimits], and with the message retention of the configuration.

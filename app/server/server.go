@@ -252,6 +252,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		served <- web.Serve(s.listener)
 	}()
 	s.ready.Store(true)
+	s.warn()
 	s.banner() // before any step that can fail: the banner may show the only copy of a password
 	simulated, err := s.simulate(work)
 	if err != nil {

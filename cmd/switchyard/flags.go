@@ -39,6 +39,7 @@ type flags struct {
 	words    []string // arguments that are not flags
 	unsure   bool     // an unknown flag makes it unclear which arguments are words
 	problems []error
+	secrets  []*secretFlag
 	shown    strings.Builder
 	out      io.Writer
 }
@@ -73,6 +74,9 @@ func (f *flags) help(name, value, standard, about string) {
 	}
 	fmt.Fprintf(&f.shown, "  %-26s %s\n", left, about)
 }
+
+// note appends a paragraph to the help text.
+func (f *flags) note(text string) { fmt.Fprintf(&f.shown, "\n%s\n", text) }
 
 // value implements flag.Value. It collects its errors instead of returning them.
 type value struct {
@@ -230,6 +234,7 @@ func (f *flags) parse(args []string) error {
 	case err != nil: // an error of the file, because flags collect their own
 		f.problems = append(f.problems, fmt.Errorf("--config: %w", err))
 	}
+	f.readSecrets(args)
 	return nil
 }
 
