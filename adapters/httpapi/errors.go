@@ -50,6 +50,7 @@ var statusByCode = map[domain.Code]int{
 	domain.CodeNoAvailableWorkers:     http.StatusServiceUnavailable,
 	domain.CodeWorkerUnreachable:      http.StatusServiceUnavailable,
 	domain.CodeNotReady:               http.StatusServiceUnavailable,
+	domain.CodeOverloaded:             http.StatusServiceUnavailable,
 	domain.CodeInternal:               http.StatusInternalServerError,
 }
 
@@ -158,16 +159,23 @@ func toHTTPError(err error) failure {
 	if f.status == 0 {
 		f = failure{status: http.StatusInternalServerError, code: domain.CodeInternal, message: internalMessage}
 	}
-	if f.retry == 0 && (f.status == http.StatusTooManyRequests || f.status == http.StatusServiceUnavailable) {
-		var hint interface{ RetryAfter() time.Duration }
-		switch {
-		case errors.As(err, &hint) && hint.RetryAfter() > 0:
-			f.retry = hint.RetryAfter()
-		case f.status == http.StatusTooManyRequests:
-			f.retry = defaultRetry
-		}
+	if f.status == http.StatusTooManyRequests || f.code == domain.CodeOverloaded || f.code == domain.CodeNotReady {
+		f.retry = retryOf(err, f.retry)
 	}
 	return f
+}
+
+// retryOf returns after how long another try makes sense: as known, as the error
+// says, or a minute.
+func retryOf(err error, known time.Duration) time.Duration {
+	if known > 0 {
+		return known
+	}
+	var hint interface{ RetryAfter() time.Duration }
+	if errors.As(err, &hint) && hint.RetryAfter() > 0 {
+		return hint.RetryAfter()
+	}
+	return defaultRetry
 }
 
 // renamed returns err with the fields of its problems renamed, for routes whose
