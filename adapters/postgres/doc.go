@@ -15,6 +15,8 @@
 //     [ports.UnavailableError] that tells why, after the time that a failover may take. [Store.CheckHealth] tells it at once.
 //   - Text that PostgreSQL cannot hold (zero bytes, invalid UTF-8) is stored with U+FFFD in its place.
 //
+// Package sqlstore states the bound of every table.
+//
 // A pooler between the store and the server has to pool sessions, not transactions, and to pass on startup parameters.
 //
 // # Group commit

@@ -30,6 +30,8 @@
 // after its COMMIT, also at the log. They fail with [ports.UnavailableError] until the path names the open file again. The same
 // error tells of a full disk, a read-only file system and a damaged file. [Store.CheckHealth] writes a row of its own.
 //
+// Package sqlstore states the bound of every table. A deleted row leaves room in the file for others; the file never shrinks.
+//
 // A long View keeps the write-ahead log from being reused. The log grows until the View ends.
 //
 // # Connections

@@ -89,13 +89,14 @@ func (s *Server) assemble(ctx context.Context) error {
 	s.gateway = httpworker.New(s.token, httpworker.With(httpworker.Config{
 		Dial: s.dialer(), QRLife: s.cfg.Timing.QRLife,
 	}))
-	tiers, off, err := ParseLimits(s.cfg.Limits)
+	tiers, off, err := s.cfg.tiers(s.cfg.Limits)
 	if err != nil {
 		return err
 	}
 	s.Orchestrator, err = orchestrator.New(orchestrator.Config{
 		Store: s.backend, Workers: s.gateway, Tiers: tiers, Timing: s.cfg.Timing, Log: s.cfg.Log,
-		Name: hostname(), Version: s.cfg.Version, AuditRetention: s.cfg.AuditRetention, URLs: s.mediaPolicy(),
+		Name: hostname(), Version: s.cfg.Version, AuditRetention: s.cfg.AuditRetention, EventRetention: s.cfg.EventRetention,
+		URLs: s.mediaPolicy(),
 	})
 	if err != nil {
 		return err
@@ -220,7 +221,7 @@ func (s *Server) WorkerToken() string { return s.token }
 // SetLimits replaces the limits of the tiers while the server runs. The text is as for
 // [ParseLimits]. Limits per address and per user do not change.
 func (s *Server) SetLimits(text string) error {
-	tiers, _, err := ParseLimits(text)
+	tiers, _, err := s.cfg.tiers(text)
 	if err == nil {
 		s.Orchestrator.SetTiers(tiers)
 	}
@@ -261,6 +262,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		served <- web.Serve(s.listener)
 	}()
 	s.ready.Store(true)
+	s.warn()
 	s.banner() // before any step that can fail: the banner may show the only copy of a password
 	simulated, err := s.simulate(work)
 	if err != nil {

@@ -116,12 +116,15 @@ func spawn(t testing.TB, dir string, env []string, args ...string) *process {
 	return spawnCommand(t, exec.Command(binary, args...), dir, env)
 }
 
-// spawnCommand is spawn for a command that becomes the program.
-func spawnCommand(t testing.TB, cmd *exec.Cmd, dir string, env []string) *process {
+// spawnCommand is spawn for a command that becomes the program. The output may go to a terminal.
+func spawnCommand(t testing.TB, cmd *exec.Cmd, dir string, env []string, terminal ...*os.File) *process {
 	t.Helper()
 	p := &process{t: t, cmd: cmd, ended: make(chan struct{})}
 	p.cmd.Dir, p.cmd.Env = dir, environment(env...)
 	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.err
+	if len(terminal) > 0 {
+		p.cmd.Stdout, p.cmd.Stderr = terminal[0], terminal[0]
+	}
 	require.NoError(t, p.cmd.Start())
 	go func() {
 		defer close(p.ended)

@@ -1,13 +1,11 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
 	"strings"
 
 	"github.com/switchyard-wa/switchyard/app/accounts"
@@ -19,10 +17,10 @@ import (
 const defaultStore = "sqlite:switchyard.db"
 
 // migrate runs the command migrate.
-func migrate(ctx context.Context, args []string, out, _ io.Writer) error {
+func migrate(ctx context.Context, args []string, out, errOut io.Writer) error {
 	store := defaultStore
 	f := newFlags("migrate", "up|status", "Brings a store's schema up to date, or tells its state.", out)
-	f.text(&store, "store", "DSN", defaultStore, "the store")
+	f.dsn(&store, "store", "DSN", defaultStore, "the store")
 	if err := f.parse(args); err != nil {
 		return err
 	}
@@ -33,6 +31,7 @@ func migrate(ctx context.Context, args []string, out, _ io.Writer) error {
 	if err := f.bad(errors.Join(append(errs, backend.Check(store))...)); err != nil {
 		return err
 	}
+	f.tellExposed(errOut)
 	if f.words[0] == "up" {
 		b, err := backend.Open(ctx, store)
 		if err != nil {
@@ -55,16 +54,17 @@ func migrate(ctx context.Context, args []string, out, _ io.Writer) error {
 }
 
 // token runs the command token.
-func token(ctx context.Context, args []string, out, _ io.Writer) error {
+func token(ctx context.Context, args []string, out, errOut io.Writer) error {
 	store := defaultStore
 	f := newFlags("token", "", "Prints the fleet token that workers of this store's server send.\nIt does not apply to a server that runs with --worker-token.", out)
-	f.text(&store, "store", "DSN", defaultStore, "the store")
+	f.dsn(&store, "store", "DSN", defaultStore, "the store")
 	if err := f.parse(args); err != nil {
 		return err
 	}
 	if err := f.bad(errors.Join(f.noWords(), backend.Check(store))); err != nil {
 		return err
 	}
+	f.tellExposed(errOut)
 	text, err := server.StoredWorkerToken(ctx, store)
 	if err == nil {
 		fmt.Fprintln(out, text)
@@ -73,13 +73,14 @@ func token(ctx context.Context, args []string, out, _ io.Writer) error {
 }
 
 // user runs the command user.
-func user(ctx context.Context, args []string, out, _ io.Writer) error {
+func user(ctx context.Context, args []string, out, errOut io.Writer) error {
 	store, email, name, password, tier, admin := defaultStore, "", "", "", "", false
 	f := newFlags("user", "create|set-tier|set-password", "Creates a user, or sets its tier or password. A server that runs notices within a second.", out)
-	f.text(&store, "store", "DSN", defaultStore, "the store")
+	f.dsn(&store, "store", "DSN", defaultStore, "the store")
 	f.text(&email, "email", "EMAIL", "", "the user")
 	f.text(&name, "name", "NAME", "", "for create")
-	f.text(&password, "password", "PASSWORD", "read from standard input", "for create and set-password")
+	f.secret(&password, "password", "PASSWORD", "asked for, or a line of standard input", "for create and set-password")
+	f.help("password-file", "FILE", "", "the same, in the first line of a file")
 	f.text(&tier, "tier", "TIER", "BASIC for create", "for create and set-tier: BASIC, PRO or MAX")
 	f.bit(&admin, "admin", "false", "for create: make it an administrator")
 	if err := f.parse(args); err != nil {
@@ -97,12 +98,15 @@ func user(ctx context.Context, args []string, out, _ io.Writer) error {
 	if err := f.bad(errors.Join(append(errs, backend.Check(store))...)); err != nil {
 		return err
 	}
+	f.tellExposed(errOut)
 	if f.words[0] != "set-tier" && password == "" {
-		password, err = bufio.NewReader(os.Stdin).ReadString('\n')
-		if err != nil && password == "" {
-			return f.bad(errors.New("--password is required, or a line on standard input"))
+		password, err = readPassword(ctx, errOut)
+		if errors.Is(err, errNoPassword) {
+			return f.bad(err)
 		}
-		password = strings.TrimRight(password, "\r\n")
+		if err != nil {
+			return err
+		}
 	}
 	err = server.Administer(ctx, server.Config{Store: store, Log: slog.New(slog.DiscardHandler)}, func(ctx context.Context, a *accounts.Accounts) error { return act(a, ctx, password) })
 	var problem *domain.Error
