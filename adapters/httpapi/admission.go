@@ -18,6 +18,7 @@ const (
 	cheap    cost = iota
 	hashing       // of passwords; package bcrypt bounds how many wait in all
 	drawing       // of QR codes
+	reading       // of pictures of QR codes; see [api.readQR]
 	outbound      // calls to endpoints that the caller names, or to the whole fleet
 	scanning      // of many rows, where a filter asks for it; see [requestContext.scan]
 )
@@ -28,6 +29,7 @@ func newQueues() map[cost]*admission.Queue {
 	return map[cost]*admission.Queue{
 		hashing:  admission.New(admission.Config{Work: "passwords are checked", Parallel: 1 << 20, Share: 16}),
 		drawing:  admission.New(admission.Config{Work: "QR codes are drawn", Parallel: few, Waiting: 256, Share: 16}),
+		reading:  admission.New(admission.Config{Work: "pictures are read", Parallel: few, Waiting: 64, Share: 8}),
 		outbound: admission.New(admission.Config{Work: "calls to workers run", Parallel: 16, Waiting: 64, Share: 8}),
 		scanning: admission.New(admission.Config{Work: "searches run", Parallel: few, Waiting: 64, Share: 2}),
 	}
@@ -42,7 +44,7 @@ func (a *api) admit(kind cost) endpoint.Middleware {
 		}
 		return func(ctx context.Context, request any) (any, error) {
 			c := request.(*requestContext)
-			release, err := queue.Acquire(ctx, c.caller())
+			release, err := queue.Acquire(ctx, c.shareKey())
 			if err != nil {
 				return nil, err
 			}
@@ -52,9 +54,9 @@ func (a *api) admit(kind cost) endpoint.Middleware {
 	}
 }
 
-// caller names whom shares count: a user, also by an API key; a worker with a token of
+// shareKey names whom shares count: a user, also by an API key; a worker with a token of
 // its own; or the network of anybody else.
-func (c *requestContext) caller() string {
+func (c *requestContext) shareKey() string {
 	switch {
 	case c.key.KeyID != "" || c.key.UserID != "":
 		return "user:" + c.key.UserID
