@@ -72,7 +72,7 @@ const basePath = "/api/v1"
 // routes returns the whole API. The listing in testdata has the same order.
 func routes() []route {
 	return slices.Concat(signInRoutes(), accountRoutes(), sessionRoutes(), messageRoutes(), actionRoutes(),
-		fleetRoutes(), workerRoutes(), adminRoutes(), healthRoutes())
+		fleetRoutes(), workerRoutes(), adminRoutes(), auditRoutes(), healthRoutes())
 }
 
 // operation completes the declaration of a route with its handler, whose types

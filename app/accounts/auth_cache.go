@@ -40,7 +40,7 @@ func (a *Accounts) Authenticate(ctx context.Context, token string) (service.Prin
 	case !now.Before(s.until), !s.credentialsAt.Equal(claims.CredentialsAt):
 		return service.Principal{}, errToken
 	}
-	return service.Principal{UserID: claims.UserID, Role: s.role, FamilyID: claims.FamilyID}, nil
+	return service.Principal{UserID: claims.UserID, Email: s.email, Role: s.role, FamilyID: claims.FamilyID}, nil
 }
 
 var errToken = domain.Errorf(domain.Unauthenticated, domain.CodeAuthTokenInvalid,
@@ -60,7 +60,7 @@ func (a *Accounts) readAuthState(ctx context.Context, c ports.Claims) (s authSta
 		if err != nil {
 			return err
 		}
-		s = authState{role: u.Role, active: u.Active, credentialsAt: u.CredentialsAt, until: f.ExpiresAt}
+		s = authState{role: u.Role, email: u.Email, active: u.Active, credentialsAt: u.CredentialsAt, until: f.ExpiresAt}
 		if !f.RevokedAt.IsZero() {
 			s.until = time.Time{}
 		}
@@ -81,6 +81,7 @@ const (
 // authState decides about the access tokens of one family.
 type authState struct {
 	role          domain.Role
+	email         string
 	active        bool
 	credentialsAt time.Time
 	until         time.Time // zero: revoked
