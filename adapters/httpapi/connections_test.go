@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -42,6 +43,7 @@ func limitedServer(t *testing.T, l ConnectionLimits, around func(net.Listener) n
 	server := httptest.NewUnstartedServer(New(config(&stub{})))
 	server.Listener = connections.Listen(around(server.Listener))
 	connections.Watch(server.Config)
+	server.Config.ErrorLog = log.New(io.Discard, "", 0) // connections that had to go
 	t.Cleanup(server.Close)
 	return server, connections
 }

@@ -100,10 +100,11 @@ func (a *api) readQR(ctx context.Context, c *requestContext, r *domain.Report) d
 	return readable(r.QR)
 }
 
-// isAssigned reports whether a worker has a session.
+// isAssigned reports whether a worker has a session. A holder of the fleet token that
+// names no worker speaks for any.
 func (a *api) isAssigned(ctx context.Context, workerID, sessionID string) bool {
 	if workerID == "" {
-		return false
+		return true
 	}
 	assigned, err := a.Protocol.AssignedSessions(ctx, workerID)
 	return err == nil && slices.ContainsFunc(assigned, func(s service.AssignedSession) bool { return s.ID == sessionID })
