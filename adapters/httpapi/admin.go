@@ -37,7 +37,7 @@ func adminRoutes() []route {
 			description: "Lists sessions, newest first, page by page, with the endpoint of their worker. `search` matches the name and the phone number.",
 		}, (*api).allSessions),
 		operation(route{
-			id: "bulkSessions", method: post, path: "/admin/sessions/bulk", tag: tagAdmin, credential: admin, limit: perUser, message: "Sessions",
+			id: "bulkSessions", method: post, path: "/admin/sessions/bulk", tag: tagAdmin, credential: admin, limit: perUser, cost: outbound, message: "Sessions",
 			summary: "Restart, disconnect, migrate or delete many sessions",
 			description: "Records the action for the listed sessions or for those of a filter, at most 1000, and carries it out in the background. The answer has one " +
 				"result for each session; one that is refused does not stop the others. Any other field, also in the filter, is refused.",
@@ -69,7 +69,7 @@ func adminRoutes() []route {
 			errors: []domain.Code{domain.CodeNotFound, domain.CodeInvalidState, domain.CodeSessionNotFound},
 		}, (*api).cancelMigrations),
 		operation(route{
-			id: "rebalance", method: post, path: "/admin/rebalance", tag: tagAdmin, credential: admin, limit: perUser, message: "Rebalance", optional: true,
+			id: "rebalance", method: post, path: "/admin/rebalance", tag: tagAdmin, credential: admin, limit: perUser, cost: outbound, message: "Rebalance", optional: true,
 			summary: "Even out the load of the workers",
 			description: "Plans which sessions have to move for the workers to be about equally full, and moves them a few at a time. With `dryRun`, in the query or the body, it plans and moves nothing. " +
 				"Any other parameter or field is refused, so that a misspelt dry run is not a run.",

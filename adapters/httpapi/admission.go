@@ -18,6 +18,7 @@ const (
 	cheap    cost = iota
 	hashing       // of passwords; package bcrypt bounds how many wait in all
 	drawing       // of QR codes
+	reading       // of pictures of QR codes; see [api.readQR]
 	outbound      // calls to endpoints that the caller names, or to the whole fleet
 	scanning      // of many rows, where a filter asks for it; see [requestContext.scan]
 )
@@ -28,6 +29,7 @@ func newQueues() map[cost]*admission.Queue {
 	return map[cost]*admission.Queue{
 		hashing:  admission.New(admission.Config{Work: "passwords are checked", Parallel: 1 << 20, Share: 16}),
 		drawing:  admission.New(admission.Config{Work: "QR codes are drawn", Parallel: few, Waiting: 256, Share: 16}),
+		reading:  admission.New(admission.Config{Work: "pictures are read", Parallel: few, Waiting: 64, Share: 8}),
 		outbound: admission.New(admission.Config{Work: "calls to workers run", Parallel: 16, Waiting: 64, Share: 8}),
 		scanning: admission.New(admission.Config{Work: "searches run", Parallel: few, Waiting: 64, Share: 2}),
 	}

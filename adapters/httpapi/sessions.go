@@ -59,7 +59,7 @@ func sessionRoutes() []route {
 				domain.CodeAccountDeactivated, domain.CodeUserNotFound}, sessionErrors...),
 		}, (*api).connect),
 		operation(route{
-			id: "getQR", method: get, path: "/sessions/{id}/qr", tag: tagSessions, credential: user, limit: perUser, images: true,
+			id: "getQR", method: get, path: "/sessions/{id}/qr", tag: tagSessions, credential: user, limit: perUser, cost: drawing, images: true,
 			message: "Scan the QR code with the phone",
 			summary: "Get the QR code to scan",
 			description: "Returns the present QR code. `format` asks for an image (`png`, `svg`) or a drawing for terminals (`text`) instead of JSON. " +
