@@ -1,6 +1,9 @@
 package domain
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // reportTransitions lists the status changes that a worker's report may cause. User actions are methods
 // of [Session]. A report changes DISCONNECTED only while it is debounced.
@@ -22,6 +25,31 @@ func MayReport(from, to Status) bool {
 	}
 	return false
 }
+
+// ParseReportedStatus translates a worker's word for a session's status, in any case. Workers have words of
+// their own besides the names of the statuses. loggedOut says that the worker has no credentials any more. ok
+// is false for a word that nobody knows.
+func ParseReportedStatus(word string) (s Status, loggedOut, ok bool) {
+	switch underscored.Replace(strings.ToLower(strings.TrimSpace(word))) {
+	case "init", "initializing", "starting", "connecting":
+		return Init, false, true
+	case "qr_required", "qr_ready":
+		return QRRequired, false, true
+	case "connected", "open":
+		return Connected, false, true
+	case "reconnecting", "restarting":
+		return Reconnecting, false, true
+	case "disconnected", "close", "closed", "qr_expired": // nobody scanned, and there is no further code
+		return Disconnected, false, true
+	case "logged_out":
+		return Disconnected, true, true
+	case "error", "failed":
+		return Errored, false, true
+	}
+	return "", false, false
+}
+
+var underscored = strings.NewReplacer("-", "_", " ", "_")
 
 // Report is a worker's statement about a session, in a status report, a heartbeat, or the response to a
 // call.
@@ -119,10 +147,14 @@ func (s *Session) applyStatus(r Report, t Timing, now time.Time) []Event {
 		return events
 	case Connected:
 		s.markConfirmed()
-		s.WasConnected, s.LastError, s.CredentialsWorkerID = true, "", s.WorkerID
+		s.WasConnected, s.ScanRestarted, s.LastError, s.CredentialsWorkerID = true, false, "", s.WorkerID
 		s.QR, s.PairingCode, s.PairingPhone = QR{}, "", ""
 		return s.transition(Connected, r.Reason, now)
 	case Disconnected:
+		if was == QRRequired && s.mayBeScanned(r) {
+			s.restartAfterScan(now)
+			return nil
+		}
 		s.DebounceUntil = now.Add(t.DisconnectDebounce)
 		if s.Command == CommandRestart && !s.WasConnected && !r.LoggedOut {
 			s.DebounceUntil = now.Add(t.StartTimeout) // the worker disconnects during the restart; its first QR may take longer
@@ -137,6 +169,21 @@ func (s *Session) applyStatus(r Report, t Timing, now time.Time) []Event {
 	default: // Errored
 		return s.Fail(first(r.Error, r.Reason, "worker reported an error"), now)
 	}
+}
+
+// mayBeScanned reports whether a disconnect of a session that showed a QR may be the end of a scan.
+// WhatsApp closes the connection after pairing, and some workers report only that. One restart is the
+// answer. A second disconnect is a real one.
+func (s *Session) mayBeScanned(r Report) bool {
+	return !s.ScanRestarted && !r.LoggedOut && r.Reason == "" && r.Error == ""
+}
+
+// restartAfterScan restarts the session at once, with the credentials of the scan.
+func (s *Session) restartAfterScan(now time.Time) {
+	s.ScanRestarted = true
+	s.QR, s.PairingCode = QR{}, ""
+	s.setStatus(Init, now)
+	s.setCommand(CommandRestart, now)
 }
 
 // refreshData takes over the data of a report. It does not change the status.

@@ -24,6 +24,7 @@ type requestBody struct {
 	c        *requestContext
 	empty    bool      // there is none
 	err      error     // why it could not be read
+	trouble  string    // why a worker's body could not be read to its end
 	began    time.Time // when more than a small body had arrived
 	reserved int64     // bytes of [bodyMemory], until the request ends
 }
@@ -34,7 +35,12 @@ func (b *requestBody) WriteTo(w io.Writer) (int64, error) {
 	if b.c.route.media {
 		most = maxMedia
 	}
-	n, err := b.copy(w, most)
+	n, err := int64(0), error(nil)
+	if b.c.route.lenient {
+		n = b.copyLenient(w)
+	} else {
+		n, err = b.copy(w, most)
+	}
 	if err != nil {
 		b.err = err
 		return n, err
@@ -79,6 +85,28 @@ func (b *requestBody) copy(w io.Writer, most int64) (int64, error) {
 	return 0, nil
 }
 
+// copyLenient reads the body of a worker up to maxBody, whatever the headers say of it.
+// It takes in the rest too, since a worker may read no answer before its request is
+// written.
+func (b *requestBody) copyLenient(w io.Writer) int64 {
+	buffer, ok := w.(*bytes.Buffer)
+	if !ok || b.c.r.ContentLength == 0 {
+		return 0
+	}
+	n, err := b.read(buffer, b.c.r.ContentLength, maxBody-1)
+	rest := int64(0)
+	if err == nil && n == maxBody {
+		rest, err = io.CopyN(io.Discard, b.c.r.Body, maxMedia)
+	}
+	switch {
+	case rest > 0:
+		b.trouble = "The body is longer than 1 MiB; what follows was not read"
+	case err != nil && !errors.Is(err, io.EOF):
+		b.trouble = "The body did not arrive to its end"
+	}
+	return n
+}
+
 // read reads the body into a buffer that grows as bytes arrive, up to one byte more than
 // most. What is larger than a small body has to find room in [bodyMemory], and has to
 // arrive in time. length is -1 if it is not announced.
@@ -102,13 +130,13 @@ func (b *requestBody) read(buffer *bytes.Buffer, length, most int64) (n int64, e
 		if err == nil && n <= most {
 			continue
 		}
+		if !errors.Is(err, io.EOF) {
+			return n, err // the deadline goes on, for whoever reads the rest
+		}
 		if !b.began.IsZero() {
 			b.setDeadline(time.Time{}) // the server sets the next one
 		}
-		if errors.Is(err, io.EOF) {
-			err = nil
-		}
-		return n, err
+		return n, nil
 	}
 }
 

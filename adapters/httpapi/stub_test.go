@@ -226,7 +226,7 @@ func (s stubProtocol) Heartbeat(_ context.Context, h domain.Heartbeat) (*service
 		return nil, domain.Errorf(domain.NotFound, domain.CodeWorkerNotFound, "Worker not found; register again")
 	}
 	return &service.HeartbeatResult{
-		Worker: someWorker(), Processed: len(h.Sessions), Synced: 1,
+		Worker: someWorker(), Processed: len(h.Sessions), Synced: 1, Skipped: h.Skipped, Warnings: h.Warnings,
 		Breakdown: domain.Breakdown{Total: 2, Connected: 1, Init: 1},
 		Commands:  []service.StopCommand{{SessionID: "gone", Generation: 4}}, Lease: 45 * time.Second,
 	}, s.note(h)
@@ -292,7 +292,7 @@ func (s stubWorkers) Update(_ context.Context, _ string, ch service.WorkerChange
 }
 
 func (s stubWorkers) Remove(_ context.Context, id string, opt service.RemoveOptions) error {
-	return s.note([]any{id, opt.Force})
+	return s.note([]any{id, opt})
 }
 
 func (s stubWorkers) Drain(_ context.Context, id string) (*service.WorkerView, error) {

@@ -153,6 +153,9 @@ func copiesOut(d *db) {
 		"Cleanups.ByWorker": several(func(ctx context.Context, tx *ports.Tx) ([]*domain.Cleanup, error) {
 			return tx.Cleanups.ByWorker(ctx, "w1")
 		}),
+		"Cleanups.ByEndpoint": several(func(ctx context.Context, tx *ports.Tx) ([]*domain.Cleanup, error) {
+			return tx.Cleanups.ByEndpoint(ctx, "http://w1:8001/base")
+		}),
 		"Cleanups.BySession": several(func(ctx context.Context, tx *ports.Tx) ([]*domain.Cleanup, error) {
 			return tx.Cleanups.BySession(ctx, "s9")
 		}),

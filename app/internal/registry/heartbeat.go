@@ -26,7 +26,7 @@ func (p *Protocol) Heartbeat(ctx context.Context, h domain.Heartbeat) (*service.
 	if err != nil {
 		return nil, err
 	}
-	result := &service.HeartbeatResult{Processed: len(h.Sessions), Lease: p.Timing.Lease, Stale: p.detector.SilentWorkers()}
+	result := &service.HeartbeatResult{Processed: len(h.Sessions), Skipped: h.Skipped, Warnings: h.Warnings, Lease: p.Timing.Lease, Stale: p.detector.SilentWorkers()}
 	w, err := p.applyHeartbeat(ctx, h, known, result, now)
 	if err != nil {
 		return nil, apperr.Public(err)
@@ -155,9 +155,11 @@ func pendingStopCommands(ctx context.Context, tx *txn.Tx, w *domain.Worker) ([]s
 	if err != nil {
 		return nil, err
 	}
-	stops := make([]service.StopCommand, len(cleanups))
-	for i, c := range cleanups {
-		stops[i] = service.StopCommand{SessionID: c.SessionID, Generation: c.Generation}
+	stops := make([]service.StopCommand, 0, len(cleanups))
+	for _, c := range cleanups {
+		if c.Command != domain.CommandNone {
+			stops = append(stops, service.StopCommand{SessionID: c.SessionID, Generation: c.Generation})
+		}
 	}
 	return stops, nil
 }
