@@ -14,7 +14,7 @@ import (
 func adminRoutes() []route {
 	return []route{
 		operation(route{
-			id: "listUsers", method: get, path: "/admin/users", tag: tagAdmin, credential: admin, limit: perUser, message: "Users",
+			id: "listUsers", method: get, path: "/admin/users", tag: tagAdmin, credential: admin, limit: perUser, cost: scanning, message: "Users",
 			summary:     "List the users",
 			description: "Lists users with the number of their sessions, page by page. `search` matches name and email.",
 		}, (*api).users),
@@ -32,7 +32,7 @@ func adminRoutes() []route {
 			errors: []domain.Code{domain.CodeUserNotFound, domain.CodeInvalidState},
 		}, (*api).updateUser),
 		operation(route{
-			id: "listAllSessions", method: get, path: "/admin/sessions", tag: tagAdmin, credential: admin, limit: perUser, message: "Sessions",
+			id: "listAllSessions", method: get, path: "/admin/sessions", tag: tagAdmin, credential: admin, limit: perUser, cost: scanning, message: "Sessions",
 			summary:     "List the sessions of all users",
 			description: "Lists sessions, newest first, page by page, with the endpoint of their worker. `search` matches the name and the phone number.",
 		}, (*api).allSessions),
@@ -111,8 +111,13 @@ type userListView struct {
 	Pagination pagination    `json:"pagination"`
 }
 
-func (a *api) users(ctx context.Context, _ *requestContext, in *listUsersInput) (userListView, error) {
-	list, total, err := a.Accounts.List(ctx, in.filter, in.page())
+func (a *api) users(ctx context.Context, c *requestContext, in *listUsersInput) (userListView, error) {
+	var list []*service.UserSummary
+	var total int
+	err := c.scanIf(ctx, in.filter.Search != "" || in.page().Offset > farOffset, func(ctx context.Context) (err error) {
+		list, total, err = a.Accounts.List(ctx, in.filter, in.page())
+		return err
+	})
 	if err != nil {
 		return userListView{}, err
 	}
@@ -193,8 +198,13 @@ func (in *listAllSessionsInput) Resolve(huma.Context) []error {
 	return p
 }
 
-func (a *api) allSessions(ctx context.Context, _ *requestContext, in *listAllSessionsInput) (sessionListView, error) {
-	list, total, err := a.Operations.ListSessions(ctx, in.filter, in.page())
+func (a *api) allSessions(ctx context.Context, c *requestContext, in *listAllSessionsInput) (sessionListView, error) {
+	var list []*service.SessionView
+	var total int
+	err := c.scanIf(ctx, in.filter.Search != "" || in.page().Offset > farOffset, func(ctx context.Context) (err error) {
+		list, total, err = a.Operations.ListSessions(ctx, in.filter, in.page())
+		return err
+	})
 	if err != nil {
 		return sessionListView{}, err
 	}
