@@ -48,6 +48,7 @@
 //	claim               A replica's short, exclusive right to call a worker about a session.
 //	route               The cached location of a session, for the send path.
 //	invalidation        A message to other replicas about changed rows that they may cache.
+//	audit trail         Who did what to which object, from where, and how it ended.
 //	outbox, relay       Events recorded with their cause; the task that publishes them, in order.
 //	window              A period that begins with the first use and counts the uses in it.
 //	quota               The uses that a tier allows within one window.

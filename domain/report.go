@@ -1,6 +1,9 @@
 package domain
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // reportTransitions lists the status changes that a worker's report may cause. User actions are methods
 // of [Session]. A report changes DISCONNECTED only while it is debounced.
@@ -22,6 +25,31 @@ func MayReport(from, to Status) bool {
 	}
 	return false
 }
+
+// ParseReportedStatus translates a worker's word for a session's status, in any case. Workers have words of
+// their own besides the names of the statuses. loggedOut says that the worker has no credentials any more. ok
+// is false for a word that nobody knows.
+func ParseReportedStatus(word string) (s Status, loggedOut, ok bool) {
+	switch underscored.Replace(strings.ToLower(strings.TrimSpace(word))) {
+	case "init", "initializing", "starting", "connecting":
+		return Init, false, true
+	case "qr_required", "qr_ready":
+		return QRRequired, false, true
+	case "connected", "open":
+		return Connected, false, true
+	case "reconnecting", "restarting":
+		return Reconnecting, false, true
+	case "disconnected", "close", "closed", "qr_expired": // nobody scanned, and there is no further code
+		return Disconnected, false, true
+	case "logged_out":
+		return Disconnected, true, true
+	case "error", "failed":
+		return Errored, false, true
+	}
+	return "", false, false
+}
+
+var underscored = strings.NewReplacer("-", "_", " ", "_")
 
 // Report is a worker's statement about a session, in a status report, a heartbeat, or the response to a
 // call.

@@ -154,6 +154,12 @@ type Registration struct {
 	TokenEpoch   string      // the epoch that begins with this registration; unique and unpredictable, hexadecimal
 }
 
+// The bounds of a worker's labels.
+const (
+	MaxLabels = 32
+	MaxLabel  = 63 // bytes of a name or a text
+)
+
 // The defaults of a registration.
 const (
 	DefaultWorkerCapacity    = 50
@@ -215,6 +221,8 @@ func (w *Worker) Register(r Registration, t Timing, now time.Time) []Event {
 type Heartbeat struct {
 	WorkerID       string
 	Sessions       []Report   // the sessions that the worker lists, if any
+	Skipped        int        // listed items that could not be used
+	Warnings       []string   // what could not be used, in a few words each; only the first
 	IsFullSnapshot bool       // Sessions is complete: the worker does not have any other session
 	Breakdown      *Breakdown // the worker's own count; nil: not stated
 	CPU, Memory    float64    // percent in use; negative: not stated

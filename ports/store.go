@@ -69,6 +69,7 @@ type Tx struct {
 	Outbox               Outbox
 	Settings             Settings
 	Replicas             Replicas
+	Audit                Audit
 }
 
 // Page selects a part of a list.
@@ -301,4 +302,25 @@ type Replicas interface {
 	List(ctx context.Context) ([]*domain.Replica, error)
 	// Delete removes the row. A missing row is no error.
 	Delete(ctx context.Context, id string) error
+}
+
+// AuditFilter selects entries of the audit trail. Zero fields do not restrict.
+type AuditFilter struct {
+	Actor  string             // id, email or kind of the actor
+	Action domain.AuditAction // an action, or the part before its dot
+	Object string             // kind:id, or a kind alone
+	Since  time.Time
+	Until  time.Time     // exclusive
+	After  domain.Cursor // the last entry of the previous page
+	Limit  int           // 0: no limit
+}
+
+// Audit stores the audit trail.
+type Audit interface {
+	// Append adds an entry. If an entry with the id exists, Append adds to its Count alone.
+	Append(ctx context.Context, e domain.AuditEntry) error
+	// List returns the matching entries, newest first by At and ID.
+	List(ctx context.Context, f AuditFilter) ([]domain.AuditEntry, error)
+	// DeleteBefore removes the entries from before the time.
+	DeleteBefore(ctx context.Context, before time.Time) error
 }

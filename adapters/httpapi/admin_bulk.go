@@ -43,14 +43,26 @@ func (f *bulkFilter) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 
 // A criterion is a text to look for. null sets no criterion.
 type criterion struct {
-	strictString
+	text  string
 	given bool
+	wrong bool // no text
 }
 
 // UnmarshalJSONFrom reads the text.
 func (c *criterion) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	c.given = true
-	return c.strictString.UnmarshalJSONFrom(dec)
+	switch dec.PeekKind() {
+	case jsontext.KindString:
+		token, err := dec.ReadToken()
+		if err == nil {
+			c.text = token.String()
+		}
+		return err
+	case jsontext.KindNull:
+		return dec.SkipValue()
+	}
+	c.wrong = true
+	return dec.SkipValue()
 }
 
 // Schema describes the text.

@@ -23,7 +23,7 @@ func withBody() []*route {
 }
 
 // Whatever a body holds, every route that reads one answers with a success or
-// a refusal, in the envelope, and takes nothing for JSON that is not.
+// a refusal, in the envelope. Only workers may send what is no JSON.
 func FuzzBodies(f *testing.F) {
 	routes := withBody()
 	for i, r := range routes {
@@ -57,7 +57,7 @@ func FuzzBodies(f *testing.F) {
 		if answer.Success != (w.Code < 300) || answer.Success != (answer.Error.Code == "") {
 			t.Fatalf("%d %s", w.Code, w.Body)
 		}
-		if answer.Success && len(strings.TrimSpace(string(body))) > 0 && !json.Valid(body) {
+		if answer.Success && !r.lenient && len(strings.TrimSpace(string(body))) > 0 && !json.Valid(body) {
 			t.Fatalf("%s %s took this for JSON: %q", r.method, r.path, body)
 		}
 	})

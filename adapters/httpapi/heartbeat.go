@@ -14,27 +14,15 @@ import (
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
-// A heartbeatBody is a heartbeat in any of the forms that are in the field.
+// A heartbeatBody is a heartbeat in any of the forms that are in the field. Whatever
+// else it holds, it is a sign of life.
 type heartbeatBody struct {
-	WorkerID namedWorker           `json:"workerId,omitempty" doc:"Who it is, in the oldest form" example:"\"worker-1\""`
+	Readable `json:"-"`
+	WorkerID lenientString         `json:"workerId,omitempty" doc:"Who it is, in the oldest form" example:"\"worker-1\""`
 	Sessions heartbeatSessions     `json:"sessions,omitempty"`
 	About    heartbeatCapabilities `json:"capabilities,omitempty"`
 	Metrics  heartbeatMetrics      `json:"metrics,omitempty"`
 	Load
-}
-
-// A namedWorker is the id of the worker that sends a heartbeat. wrong notes a value
-// of another type than text, for the oldest form, which needs the id.
-type namedWorker struct {
-	lenientString
-	wrong bool
-}
-
-// UnmarshalJSONFrom reads the id.
-func (n *namedWorker) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
-	kind := dec.PeekKind()
-	n.wrong = kind != jsontext.KindString && kind != jsontext.KindNull
-	return n.lenientString.UnmarshalJSONFrom(dec)
 }
 
 // Load is the figures of a worker, which stand in the heartbeat itself or in its
@@ -61,11 +49,13 @@ func (l *Load) apply(h *domain.Heartbeat) {
 type heartbeatSessions struct {
 	list      []heartbeatSession
 	listed    bool
+	beyond    int // items that were not read
+	wrong     bool
 	breakdown *breakdownBody
 }
 
 type heartbeatSession struct {
-	SessionID   strictString   `json:"sessionId"`
+	SessionID   lenientString  `json:"sessionId"`
 	Status      reportedStatus `json:"status"`
 	PhoneNumber lenientString  `json:"phoneNumber"`
 	DisplayName lenientString  `json:"displayName"`
@@ -73,30 +63,29 @@ type heartbeatSession struct {
 	wrong       bool           // no object
 }
 
-// UnmarshalJSONFrom reads the sessions in either form.
-func (s *heartbeatSessions) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
+// UnmarshalJSONFrom reads the sessions in either form. An item that cannot be read to
+// its end is left out.
+func (s *heartbeatSessions) UnmarshalJSONFrom(dec *jsontext.Decoder) (err error) {
 	switch dec.PeekKind() {
 	case jsontext.KindBeginObject:
 		s.breakdown = new(breakdownBody)
 		return json.UnmarshalDecode(dec, s.breakdown)
 	case jsontext.KindBeginArray:
-		if _, err := dec.ReadToken(); err != nil {
-			return err
-		}
 		s.listed = true
 		s.list = make([]heartbeatSession, 0, 64)
-		for dec.PeekKind() != jsontext.KindEndArray {
+		s.beyond, err = readList(dec, func() error {
 			s.list = append(s.list, heartbeatSession{})
 			item := &s.list[len(s.list)-1]
 			isObject, err := unmarshalObject(dec, item)
-			if err != nil {
-				return err
-			}
 			item.wrong = !isObject
-		}
-		_, err := dec.ReadToken()
+			if err != nil {
+				s.list = s.list[:len(s.list)-1]
+			}
+			return err
+		})
 		return err
 	}
+	s.wrong = dec.PeekKind() != jsontext.KindNull
 	return dec.SkipValue()
 }
 
@@ -196,12 +185,9 @@ type reportedStatus struct {
 	wrong     bool   // no text
 }
 
-// loggedOut is a status that workers have and we do not: DISCONNECTED, and the
-// credentials are gone.
-const loggedOut = "LOGGED_OUT"
-
 // UnmarshalJSONFrom reads the status.
 func (s *reportedStatus) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
+	*s = reportedStatus{}
 	switch dec.PeekKind() {
 	case jsontext.KindString:
 	case jsontext.KindNull:
@@ -228,42 +214,43 @@ func (s *reportedStatus) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	case `"ERROR"`:
 		s.status = domain.Errored
 	default:
-		word := strings.TrimSpace(strings.Trim(string(raw), `"`))
-		if strings.EqualFold(word, loggedOut) {
-			s.status, s.loggedOut = domain.Disconnected, true
-			return nil
-		}
-		s.status, err = domain.ParseStatus(word)
-		if err != nil {
-			s.unknown = clean(word, 40)
+		text, _ := jsontext.AppendUnquote(nil, raw) // invalid UTF-8 is no error here
+		known := false
+		s.status, s.loggedOut, known = domain.ParseReportedStatus(string(text))
+		if !known {
+			s.unknown = clean(strings.TrimSpace(string(text)), 40)
 		}
 	}
 	return nil
 }
 
+const noStatus = "has no status"
+
+// problem returns what is wrong with the status, in words; empty: nothing.
+func (s *reportedStatus) problem() string {
+	switch {
+	case s.wrong:
+		return "has a status that is no text"
+	case s.unknown != "":
+		return "has the unknown status " + strconv.Quote(s.unknown)
+	case s.status == "":
+		return noStatus
+	}
+	return ""
+}
+
 // Schema describes the status.
 func (reportedStatus) Schema(huma.Registry) *huma.Schema {
 	return &huma.Schema{
-		Type: huma.TypeString, Examples: []any{"CONNECTED"},
-		Description: "INIT, QR_REQUIRED, CONNECTED, RECONNECTING, DISCONNECTED, ERROR or LOGGED_OUT, in any case",
+		Examples:    []any{"CONNECTED"},
+		Description: "INIT, QR_REQUIRED, CONNECTED, RECONNECTING, DISCONNECTED, ERROR or LOGGED_OUT, in any case; workers' own words, such as connecting and qr_expired, are understood too",
 	}
 }
 
-// status records a problem with a session's status, if there is one.
-func (p *problems) status(field string, s reportedStatus) {
-	switch {
-	case s.wrong:
-		p.add(field, "%s must be a string", field)
-	case s.unknown != "":
-		p.add(field, "Unknown status %q; it must be one of INIT, QR_REQUIRED, CONNECTED, "+
-			"RECONNECTING, DISCONNECTED, ERROR, LOGGED_OUT", s.unknown)
-	case s.status == "":
-		p.addMissing(field, "Status")
-	}
-}
-
-// heartbeat returns the heartbeat of a worker.
-func (b *heartbeatBody) heartbeat(workerID string) domain.Heartbeat {
+// heartbeat returns the heartbeat of a worker. trouble says why the body could not be
+// read to its end. Then, or if an item could not be used, the list is not complete: no
+// session is missing.
+func (b *heartbeatBody) heartbeat(workerID, trouble string) domain.Heartbeat {
 	h := domain.Heartbeat{WorkerID: workerID, CPU: -1, Memory: -1, MessageCount: -1}
 	b.Load.apply(&h)
 	b.Metrics.load.apply(&h)
@@ -271,36 +258,43 @@ func (b *heartbeatBody) heartbeat(workerID string) domain.Heartbeat {
 	b.Sessions.breakdown.apply(&h)
 	setCapacity(&h, b.About.MaxSessions)
 	h.Version, h.Environment = b.About.Version.cut(maxWord), b.About.Environment.cut(maxWord)
-	if !b.Sessions.listed {
-		return h
+	var n notes
+	if trouble != "" {
+		n.warn("%s", trouble)
 	}
-	h.IsFullSnapshot = true
-	h.Sessions = make([]domain.Report, len(b.Sessions.list))
-	for i := range b.Sessions.list {
-		s := &b.Sessions.list[i]
-		h.Sessions[i] = domain.Report{
-			SessionID: s.SessionID.sessionRef(), Status: s.Status.status, LoggedOut: s.Status.loggedOut, WorkerID: workerID, Snapshot: true,
-			PhoneNumber: s.PhoneNumber.phone(), DisplayName: s.DisplayName.cut(maxID), Generation: s.Generation.generation(),
-		}
+	if b.Sessions.wrong {
+		n.warn("sessions is neither a list nor an object")
 	}
+	if b.Sessions.listed {
+		h.Sessions = b.Sessions.reports(workerID, &n)
+		h.IsFullSnapshot = trouble == "" && n.skipped == 0
+	}
+	h.Skipped, h.Warnings = n.skipped, n.texts
 	return h
 }
 
-// check records the problems of the list of sessions.
-func (b *heartbeatBody) check(p *problems) {
-	for i := range b.Sessions.list {
-		s := &b.Sessions.list[i]
-		if !s.wrong && s.SessionID.text != "" && s.Status.status != "" {
-			continue
+// reports returns the items of the list that can be used.
+func (s *heartbeatSessions) reports(workerID string, n *notes) []domain.Report {
+	list := make([]domain.Report, 0, len(s.list))
+	for i := range s.list {
+		item := &s.list[i]
+		id := item.SessionID.sessionRef()
+		switch {
+		case item.wrong:
+			n.skip("sessions", i, "is no object")
+		case id == "":
+			n.skip("sessions", i, "has no sessionId")
+		case item.Status.status == "":
+			n.skip("sessions", i, "(%s) %s", clean(id, maxWord), item.Status.problem())
+		default:
+			list = append(list, domain.Report{
+				SessionID: id, Status: item.Status.status, LoggedOut: item.Status.loggedOut, WorkerID: workerID, Snapshot: true,
+				PhoneNumber: item.PhoneNumber.phone(), DisplayName: item.DisplayName.cut(maxID), Generation: item.Generation.generation(),
+			})
 		}
-		at := "sessions[" + strconv.Itoa(i) + "]"
-		if s.wrong {
-			p.add(at, "Session must be an object")
-			continue
-		}
-		p.need(at+".sessionId", "Session ID", s.SessionID, s.SessionID.sessionRef())
-		p.status(at+".status", s.Status)
 	}
+	n.cut("sessions", s.beyond)
+	return list
 }
 
 type heartbeatInput struct {
@@ -308,48 +302,42 @@ type heartbeatInput struct {
 	Body heartbeatBody
 }
 
-// Resolve checks the list of sessions.
-func (in *heartbeatInput) Resolve(huma.Context) []error {
-	var p problems
-	in.Body.check(&p)
-	return p
-}
-
+// heartbeat handles a heartbeat whose path names the worker. A worker's id in the body
+// changes nothing.
 func (a *api) heartbeat(ctx context.Context, c *requestContext, in *heartbeatInput) (heartbeatView, error) {
-	if _, err := c.authorizeWorker(in.Body.WorkerID.workerRef()); err != nil {
-		return heartbeatView{}, err
-	}
-	return heartbeatResult(a.Protocol.Heartbeat(ctx, in.Body.heartbeat(c.workerRef())))
+	return a.acceptHeartbeat(ctx, c, in.Body.heartbeat(c.workerRef(), c.trouble(in.Body.Readable)))
 }
 
-type legacyHeartbeatInput struct {
-	Body     heartbeatBody
-	workerID string
-}
+type legacyHeartbeatInput struct{ Body heartbeatBody }
 
-// Resolve checks the list of sessions, and that the body or the token names the worker.
+// Resolve checks that the body or the token names the worker.
 func (in *legacyHeartbeatInput) Resolve(ctx huma.Context) []error {
 	var p problems
-	in.workerID = contextOf(ctx.Context()).holder.WorkerID
-	if in.workerID == "" {
-		in.workerID = in.Body.WorkerID.workerRef()
-		switch {
-		case in.Body.WorkerID.wrong:
-			p.add("workerId", "workerId must be a string")
-		case in.workerID == "":
-			p.addMissing("workerId", "Worker ID")
-		}
+	c := contextOf(ctx.Context())
+	if c.holder.WorkerID == "" && in.Body.WorkerID.workerRef() == "" {
+		p.addMissing("workerId", "Worker ID")
+		p.readable(nil, c.trouble(in.Body.Readable))
 	}
-	in.Body.check(&p)
 	return p
 }
 
 // legacyHeartbeat handles the oldest form, which names its worker in the body.
 func (a *api) legacyHeartbeat(ctx context.Context, c *requestContext, in *legacyHeartbeatInput) (heartbeatView, error) {
-	if _, err := c.authorizeWorker(in.Body.WorkerID.workerRef()); err != nil {
+	id, err := c.authorizeWorker(in.Body.WorkerID.workerRef())
+	if err != nil {
 		return heartbeatView{}, err
 	}
-	return heartbeatResult(a.Protocol.Heartbeat(ctx, in.Body.heartbeat(in.workerID)))
+	return a.acceptHeartbeat(ctx, c, in.Body.heartbeat(id, c.trouble(in.Body.Readable)))
+}
+
+func (a *api) acceptHeartbeat(ctx context.Context, c *requestContext, h domain.Heartbeat) (heartbeatView, error) {
+	r, err := a.Protocol.Heartbeat(ctx, h)
+	if err != nil {
+		return heartbeatView{}, err
+	}
+	n := notes{r.Skipped, r.Warnings}
+	c.logNotes(h.WorkerID, n)
+	return viewHeartbeat(r, n), nil
 }
 
 // heartbeatView is the answer to a heartbeat.
@@ -360,6 +348,8 @@ type heartbeatView struct {
 	LastHeartbeat        jsonTime            `json:"lastHeartbeat"`
 	SessionsProcessed    int                 `json:"sessionsProcessed" doc:"Sessions listed" example:"2"`
 	SessionsSynced       int                 `json:"sessionsSynced" doc:"Listed sessions that changed here" example:"1"`
+	SessionsSkipped      int                 `json:"sessionsSkipped" doc:"Listed items that could not be used" example:"1"`
+	Warnings             []string            `json:"warnings" doc:"What could not be used, and why; at most 20 texts" example:"[\"sessions[3] (support) has the unknown status \\\"asleep\\\"\"]"`
 	StaleWorkersDetected int                 `json:"staleWorkersDetected" example:"0"`
 	SessionBreakdown     domain.Breakdown    `json:"sessionBreakdown"`
 	Metrics              heartbeatFigures    `json:"metrics"`
@@ -374,18 +364,15 @@ type heartbeatFigures struct {
 	MessageCount int64         `json:"messageCount" doc:"-1 if it is unknown" example:"1234"`
 }
 
-// heartbeatResult returns the answer of the service to a heartbeat, or its error.
-func heartbeatResult(r *service.HeartbeatResult, err error) (heartbeatView, error) {
-	if err != nil {
-		return heartbeatView{}, err
-	}
+func viewHeartbeat(r *service.HeartbeatResult, n notes) heartbeatView {
 	w := r.Worker
 	return heartbeatView{
 		WorkerID: w.ID, Status: w.Status(), SessionCount: w.Used, LastHeartbeat: jsonTime(w.LastHeartbeat),
-		SessionsProcessed: r.Processed, SessionsSynced: r.Synced, StaleWorkersDetected: r.Stale, SessionBreakdown: r.Breakdown,
+		SessionsProcessed: r.Processed, SessionsSynced: r.Synced, SessionsSkipped: n.skipped, Warnings: n.list(),
+		StaleWorkersDetected: r.Stale, SessionBreakdown: r.Breakdown,
 		Metrics:  heartbeatFigures{nullableFloat(w.CPU), nullableFloat(w.Memory), int64(w.Uptime / time.Second), w.MessageCount},
 		Commands: viewCommands(r.Commands), LeaseMS: max(r.Lease, 0).Milliseconds(),
-	}, nil
+	}
 }
 
 func viewCommands(list []service.StopCommand) []commandView {

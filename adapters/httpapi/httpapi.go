@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/go-kit/kit/endpoint"
+	"golang.org/x/time/rate"
 
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
@@ -70,6 +71,8 @@ type api struct {
 	pages     map[string]page
 	origins   map[string]bool
 	started   time.Time
+
+	notesLimit *rate.Limiter // of the log
 }
 
 // New returns the handler of the whole API. It may be mounted on any mux, at its
@@ -93,6 +96,7 @@ func newAPI(cfg Config) *api {
 	for _, origin := range cfg.CORSOrigins {
 		a.origins[strings.ToLower(strings.TrimRight(origin, "/"))] = true
 	}
+	a.notesLimit = rate.NewLimiter(notesPerSecond, notesBurst)
 	limits := newLimits(a)
 	for _, r := range a.surface.routes {
 		around := endpoint.Chain(a.authenticate(r.credential), limits.of(r.limit))

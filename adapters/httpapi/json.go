@@ -23,7 +23,13 @@ import (
 // anything after the document are errors; a blank body is an empty object.
 //
 // A member of the wrong type does not end the decoding: the rules see the rest.
+//
+// The body of a worker is decoded as far as it can be read.
 func unmarshal(data []byte, v any) error {
+	if body, ok := v.(lenientBody); ok {
+		unmarshalLenient(data, body)
+		return nil
+	}
 	text := bytes.TrimLeft(data, " \t\r\n")
 	if len(text) == 0 {
 		text = []byte("{}")

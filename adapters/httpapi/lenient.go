@@ -1,8 +1,12 @@
 package httpapi
 
 import (
+	"bytes"
+	"errors"
+	"fmt"
 	"math"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -14,11 +18,128 @@ import (
 
 // The types of this file decode the bodies of deployed workers. huma does not
 // validate these bodies. A malformed optional member counts as missing: a worker
-// does not repeat a refused report. A malformed required member sets a flag, which
-// the resolver of the input turns into a problem.
+// does not repeat a refused report. Resolvers say what to do without a member that
+// is needed.
 
 // maxExact is the largest whole number that a JSON number carries exactly.
 const maxExact = 1 << 53
+
+// maxListed bounds the items that are read of a worker's list: five times the
+// sessions that a worker takes at most. Lists of deployed workers also name sessions
+// that are long disconnected.
+const maxListed = 5 * maxCapacity
+
+// Readable is embedded in the body of a worker. It tells whether the whole body could
+// be read.
+type Readable struct{ trouble string }
+
+func (r *Readable) setTrouble(text string) { r.trouble = text }
+
+// A lenientBody is the body of a worker.
+type lenientBody interface{ setTrouble(text string) }
+
+// trouble returns why the body of a worker could not be read to its end; empty: it was
+// read.
+func (c *requestContext) trouble(r Readable) string {
+	if c.body.trouble != "" {
+		return c.body.trouble
+	}
+	return r.trouble
+}
+
+// A worker's JSON may hold invalid UTF-8 and lone surrogates, which become U+FFFD. The
+// last of repeated members wins.
+var lenientJSON = json.JoinOptions(jsontext.AllowInvalidUTF8(true), jsontext.AllowDuplicateNames(true))
+
+var byteOrderMark = []byte("\xef\xbb\xbf")
+
+// unmarshalLenient decodes the body of a worker as far as it can be read.
+func unmarshalLenient(data []byte, body lenientBody) {
+	text := bytes.TrimLeft(bytes.TrimPrefix(data, byteOrderMark), " \t\r\n")
+	switch {
+	case len(text) == 0:
+		return
+	case text[0] != '{':
+		body.setTrouble("The body is no JSON object")
+		return
+	}
+	err := json.Unmarshal(text, body, lenientJSON)
+	var syntax *jsontext.SyntacticError
+	switch {
+	case err == nil:
+	case errors.As(err, &syntax):
+		body.setTrouble(fmt.Sprintf("The body is no valid JSON at byte %d; what follows was not read", syntax.ByteOffset+int64(len(data)-len(text))))
+	default:
+		body.setTrouble("The body could not be read to its end")
+	}
+}
+
+// readable adds to the notes why the body could not be read to its end, or to the
+// problems, if members are missing for that reason.
+func (p *problems) readable(n *notes, trouble string) {
+	switch {
+	case trouble == "":
+	case len(*p) > 0:
+		p.add("body", "%s", trouble)
+	case n != nil:
+		n.warn("%s", trouble)
+	}
+}
+
+// notes collects what could not be used of a worker's list, in words.
+type notes struct {
+	skipped int
+	texts   []string
+}
+
+// maxNotes bounds the texts. The count goes on.
+const maxNotes = 10
+
+// warn adds a text.
+func (n *notes) warn(format string, args ...any) {
+	if len(n.texts) < maxNotes {
+		n.texts = append(n.texts, fmt.Sprintf(format, args...))
+	}
+}
+
+// skip counts an item that could not be used.
+func (n *notes) skip(list string, i int, format string, args ...any) {
+	n.skipped++
+	if len(n.texts) < maxNotes {
+		n.warn("%s[%d] %s", list, i, fmt.Sprintf(format, args...))
+	}
+}
+
+// cut counts the items beyond the bound of a list.
+func (n *notes) cut(list string, beyond int) {
+	if beyond > 0 {
+		n.skipped += beyond
+		n.warn("%s has %d items; the first %d were read", list, maxListed+beyond, maxListed)
+	}
+}
+
+// list returns the texts, which is never nil.
+func (n *notes) list() []string {
+	if n.texts == nil {
+		return []string{}
+	}
+	return n.texts
+}
+
+// logNotes logs what could not be used of a worker's body.
+func (c *requestContext) logNotes(workerID string, n notes) {
+	if len(n.texts) == 0 || !c.api.notesLimit.AllowN(c.start, 1) {
+		return
+	}
+	c.Log().WarnContext(c.Context, "worker body not used in full", "worker", workerID, "route", c.template(),
+		"skipped", n.skipped, "warnings", n.texts, "request", c.id)
+}
+
+// Lines in the log about the bodies of workers, in a second and at once.
+const (
+	notesPerSecond = 5
+	notesBurst     = 50
+)
 
 // A lenientString is a text; a number counts as its digits.
 type lenientString string
@@ -54,6 +175,9 @@ func (s lenientString) phone() string { return domain.AccountPhone(s.cut(maxID))
 // workerRef returns the text as a worker's id in its one spelling.
 func (s lenientString) workerRef() string { return normalizeWorker(string(s)) }
 
+// sessionRef returns the text as a session's id in its one spelling.
+func (s lenientString) sessionRef() string { return normalizeSession(string(s)) }
+
 // A qrString is the text of a QR code. A number is none.
 type qrString string
 
@@ -68,18 +192,15 @@ func (s *qrString) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 // Schema describes what workers should send.
 func (qrString) Schema(r huma.Registry) *huma.Schema { return lenientString("").Schema(r) }
 
-// A lenientNumber is a number, infinite beyond the range of a float64. wrong notes
-// a value of another type, for members that are needed.
-type lenientNumber struct {
-	value        float64
-	given, wrong bool
+// A number is infinite beyond the range of a float64.
+type number struct {
+	value float64
+	given bool
 }
 
 // UnmarshalJSONFrom reads the number.
-func (n *lenientNumber) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
-	kind := dec.PeekKind()
-	if kind != jsontext.KindNumber {
-		n.wrong = kind != jsontext.KindNull
+func (n *number) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
+	if dec.PeekKind() != jsontext.KindNumber {
 		return dec.SkipValue()
 	}
 	raw, err := dec.ReadValue()
@@ -91,9 +212,29 @@ func (n *lenientNumber) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	return nil
 }
 
+// A lenientNumber is a number, or a text that holds one.
+type lenientNumber struct{ number }
+
+// UnmarshalJSONFrom reads the number.
+func (n *lenientNumber) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
+	if dec.PeekKind() != jsontext.KindString {
+		return n.number.UnmarshalJSONFrom(dec)
+	}
+	token, err := dec.ReadToken()
+	if err != nil {
+		return err
+	}
+	text := jsontext.Value(strings.TrimSpace(token.String()))
+	if text.IsValid() && text.Kind() == jsontext.KindNumber {
+		n.value, _ = strconv.ParseFloat(string(text), 64)
+		n.given = true
+	}
+	return nil
+}
+
 // Schema describes what workers should send.
 func (lenientNumber) Schema(huma.Registry) *huma.Schema {
-	return &huma.Schema{Description: "Number; anything else counts as missing"}
+	return &huma.Schema{Description: "Number, or a text that holds one; anything else counts as missing"}
 }
 
 // capped returns the number held within 0 and a bound, or another if there is none.
@@ -109,10 +250,15 @@ func (n lenientNumber) count() int { return int(n.capped(1e6, 0)) }
 
 // generation returns the number as the generation of a session, or 0.
 func (n lenientNumber) generation() int64 {
-	if n.given && n.value == math.Trunc(n.value) && n.value >= 0 && n.value <= maxExact {
+	if n.isWhole(0, maxExact) {
 		return int64(n.value)
 	}
 	return 0
+}
+
+// isWhole reports whether the number is given, whole, and within its bounds.
+func (n lenientNumber) isWhole(least, most float64) bool {
+	return n.given && n.value == math.Trunc(n.value) && n.value >= least && n.value <= most
 }
 
 // A lenientBool is true or false.
@@ -120,8 +266,15 @@ type lenientBool bool
 
 // UnmarshalJSONFrom reads the value.
 func (b *lenientBool) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
-	*b = dec.PeekKind() == jsontext.KindTrue
-	return dec.SkipValue()
+	if dec.PeekKind() != jsontext.KindString {
+		*b = dec.PeekKind() == jsontext.KindTrue
+		return dec.SkipValue()
+	}
+	token, err := dec.ReadToken()
+	if err == nil {
+		*b = lenientBool(strings.EqualFold(strings.TrimSpace(token.String()), "true"))
+	}
+	return err
 }
 
 // Schema describes what workers should send.
@@ -130,87 +283,29 @@ func (lenientBool) Schema(huma.Registry) *huma.Schema {
 }
 
 // A lenientTime is a point in time: RFC 3339, or milliseconds (or seconds) since
-// 1970. wrong notes a value that is neither, for members that are needed.
-type lenientTime struct {
-	at    time.Time
-	wrong bool
-}
+// 1970.
+type lenientTime struct{ at time.Time }
 
-// UnmarshalJSONFrom reads the time. An empty text is the zero time.
+// UnmarshalJSONFrom reads the time. Any other value is the zero time.
 func (t *lenientTime) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
-	switch dec.PeekKind() {
-	case jsontext.KindNumber:
-		var n lenientNumber
-		err := n.UnmarshalJSONFrom(dec)
-		t.set(unixTime(n.value))
+	var s lenientString
+	if err := s.UnmarshalJSONFrom(dec); err != nil {
 		return err
-	case jsontext.KindString:
-		token, err := dec.ReadToken()
-		if err != nil {
-			return err
-		}
-		if s := token.String(); s != "" {
-			t.set(parseTime(s))
-		}
-		return nil
-	case jsontext.KindNull:
-		return dec.SkipValue()
 	}
-	t.wrong = true
-	return dec.SkipValue()
-}
-
-func (t *lenientTime) set(at time.Time, ok bool) {
-	t.wrong = !ok
-	if ok {
+	text := strings.TrimSpace(string(s))
+	if at, ok := parseTime(text); ok {
 		t.at = at
+		return nil
 	}
+	if seconds, err := strconv.ParseFloat(text, 64); err == nil {
+		t.at, _ = unixTime(seconds)
+	}
+	return nil
 }
 
 // Schema describes what workers should send.
 func (lenientTime) Schema(huma.Registry) *huma.Schema {
 	return &huma.Schema{Description: "RFC 3339, or milliseconds (or seconds) since 1970", Examples: []any{"2026-03-01T12:00:00.123Z"}}
-}
-
-// A strictString is a text that is needed.
-type strictString struct {
-	text  string
-	wrong bool // of another type
-}
-
-// UnmarshalJSONFrom reads the text.
-func (s *strictString) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
-	switch dec.PeekKind() {
-	case jsontext.KindString:
-		token, err := dec.ReadToken()
-		if err == nil {
-			s.text = token.String()
-		}
-		return err
-	case jsontext.KindNull:
-		return dec.SkipValue()
-	}
-	s.wrong = true
-	return dec.SkipValue()
-}
-
-// Schema describes the text.
-func (strictString) Schema(huma.Registry) *huma.Schema {
-	return &huma.Schema{Type: huma.TypeString}
-}
-
-// sessionRef returns the text as a session's id in its one spelling.
-func (s strictString) sessionRef() string { return normalizeSession(s.text) }
-
-// need records that a text is missing or of the wrong type. value is what became
-// of the text.
-func (p *problems) need(field, what string, s strictString, value string) {
-	switch {
-	case s.wrong:
-		p.add(field, "%s must be a string", field)
-	case value == "":
-		p.addMissing(field, what)
-	}
 }
 
 // unmarshalObject decodes an object into v, and skips anything else.
@@ -219,4 +314,25 @@ func unmarshalObject(dec *jsontext.Decoder, v any) (bool, error) {
 		return false, dec.SkipValue()
 	}
 	return true, json.UnmarshalDecode(dec, v)
+}
+
+// readList calls read for each of the first items of the array that is next, and
+// returns how many more there are.
+func readList(dec *jsontext.Decoder, read func() error) (beyond int, err error) {
+	if _, err := dec.ReadToken(); err != nil {
+		return 0, err
+	}
+	for n := 0; dec.PeekKind() != jsontext.KindEndArray; n++ {
+		if n >= maxListed {
+			beyond++
+			err = dec.SkipValue()
+		} else {
+			err = read()
+		}
+		if err != nil {
+			return beyond, err
+		}
+	}
+	_, err = dec.ReadToken()
+	return beyond, err
 }

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"context"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -17,7 +18,7 @@ type WorkerDetails struct {
 	Description       *string            `json:"description,omitempty" doc:"At most 255 characters" example:"Rack 7"`
 	Version           string             `json:"version,omitempty" maxLength:"50" doc:"1.0.0 if it is not given" example:"1.2.0"`
 	Environment       string             `json:"environment,omitempty" maxLength:"50" doc:"DEVELOPMENT if it is not given" example:"PRODUCTION"`
-	Labels            map[string]*string `json:"labels,omitempty" doc:"At most 50 short texts by name" example:"{\"pool\":\"eu\"}"`
+	Labels            map[string]*string `json:"labels,omitempty" doc:"At most 32 short texts by name" example:"{\"pool\":\"eu\"}"`
 	HeartbeatInterval wholeNumber        `json:"heartbeatInterval,omitempty" minimum:"1" maximum:"3600000" doc:"Milliseconds between heartbeats" example:"30000"`
 	Capabilities      capabilityList     `json:"capabilities,omitempty"`
 }
@@ -80,7 +81,7 @@ type wholeNumber int
 // UnmarshalJSONFrom reads the number. huma has checked that it is whole and within
 // its limits; any other value leaves it as it is.
 func (n *wholeNumber) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
-	var f lenientNumber
+	var f number
 	if err := f.UnmarshalJSONFrom(dec); err != nil {
 		return err
 	}
@@ -100,20 +101,19 @@ func (l *capabilityList) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	if dec.PeekKind() != jsontext.KindBeginArray {
 		return dec.SkipValue()
 	}
-	if _, err := dec.ReadToken(); err != nil {
-		return err
-	}
-	for dec.PeekKind() != jsontext.KindEndArray {
-		var s strictString
+	_, err := readList(dec, func() error {
+		var s lenientString
 		if err := s.UnmarshalJSONFrom(dec); err != nil {
 			return err
 		}
-		switch known := domain.Capability(s.text); known {
+		switch known := domain.Capability(s); known {
 		case domain.CapLease, domain.CapGeneration, domain.CapDedupe, domain.CapOwnToken:
-			*l = append(*l, known)
+			if !slices.Contains(*l, known) {
+				*l = append(*l, known)
+			}
 		}
-	}
-	_, err := dec.ReadToken()
+		return nil
+	})
 	return err
 }
 
@@ -122,10 +122,57 @@ func (capabilityList) Schema(huma.Registry) *huma.Schema {
 	return &huma.Schema{Description: "List of extensions: lease, generation, dedupe, ownToken; others are ignored", Examples: []any{[]any{"lease", "generation"}}}
 }
 
+// registerWorkerBody is what a worker says of itself. What is malformed in it counts as
+// missing, and texts are cut: a worker registers a few times, then never again. A body
+// that cannot be read to its end is refused all the same. Its capabilities may be what
+// was lost, and without them a worker is called with the fleet token.
 type registerWorkerBody struct {
-	Endpoint string `json:"endpoint" minLength:"1" doc:"http or https, with the port" example:"http://10.0.0.5:8001"`
-	WorkerID string `json:"workerId" minLength:"1" doc:"3 to 50 characters once it is normalised" example:"worker-1"`
-	WorkerDetails
+	Readable          `json:"-"`
+	Endpoint          lenientString  `json:"endpoint" doc:"http or https, with the port" example:"\"http://10.0.0.5:8001\""`
+	WorkerID          lenientString  `json:"workerId" doc:"3 to 50 characters once it is normalised" example:"\"worker-1\""`
+	MaxSessions       lenientNumber  `json:"maxSessions,omitempty" doc:"1 to 1000; 50 if it is not given" example:"50"`
+	Description       lenientString  `json:"description,omitempty" doc:"At most 255 characters" example:"\"Rack 7\""`
+	Version           lenientString  `json:"version,omitempty" doc:"1.0.0 if it is not given" example:"\"1.2.0\""`
+	Environment       lenientString  `json:"environment,omitempty" doc:"DEVELOPMENT if it is not given" example:"\"PRODUCTION\""`
+	Labels            lenientLabels  `json:"labels,omitempty" doc:"At most 32 short texts by name" example:"{\"pool\":\"eu\"}"`
+	HeartbeatInterval lenientNumber  `json:"heartbeatInterval,omitempty" doc:"Milliseconds between heartbeats, at most 3600000" example:"30000"`
+	Capabilities      capabilityList `json:"capabilities,omitempty"`
+}
+
+// lenientLabels is an object of texts. Labels that cannot be used are left out.
+type lenientLabels map[string]string
+
+// UnmarshalJSONFrom reads the object.
+func (l *lenientLabels) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
+	if dec.PeekKind() != jsontext.KindBeginObject {
+		return dec.SkipValue()
+	}
+	*l = make(lenientLabels)
+	if _, err := dec.ReadToken(); err != nil {
+		return err
+	}
+	for dec.PeekKind() == jsontext.KindString {
+		token, err := dec.ReadToken()
+		if err != nil {
+			return err
+		}
+		name := token.String()
+		var value lenientString
+		if err := value.UnmarshalJSONFrom(dec); err != nil {
+			return err
+		}
+		isShort := name != "" && name == clean(name, domain.MaxLabel) && value != "" && string(value) == value.cut(domain.MaxLabel)
+		if isShort && len(*l) < domain.MaxLabels {
+			(*l)[name] = string(value)
+		}
+	}
+	_, err := dec.ReadToken()
+	return err
+}
+
+// Schema describes the object.
+func (lenientLabels) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{Description: "Object of texts; anything else counts as missing"}
 }
 
 type registerWorkerInput struct {
@@ -134,12 +181,46 @@ type registerWorkerInput struct {
 }
 
 // Resolve applies the rules of the domain.
-func (in *registerWorkerInput) Resolve(huma.Context) []error {
+func (in *registerWorkerInput) Resolve(ctx huma.Context) []error {
 	var p problems
-	in.registration.Endpoint = p.text("endpoint", in.Body.Endpoint, domain.ParseEndpoint)
-	in.registration.WorkerID = p.text("workerId", in.Body.WorkerID, domain.NormalizeWorkerID)
-	in.Body.describe(&p, &in.registration)
+	b := &in.Body
+	r := domain.Registration{
+		Description: b.Description.cut(maxID), Version: b.Version.cut(maxWord), Environment: b.Environment.cut(maxWord),
+		Labels: b.Labels, Capabilities: b.Capabilities,
+	}
+	r.Endpoint = p.named("endpoint", "Endpoint", b.Endpoint, domain.ParseEndpoint)
+	r.WorkerID = p.named("workerId", "Worker ID", b.WorkerID, domain.NormalizeWorkerID)
+	r.Capacity = p.whole("maxSessions", b.MaxSessions, 1, maxCapacity)
+	r.Interval = time.Duration(p.whole("heartbeatInterval", b.HeartbeatInterval, 1, 3600000)) * time.Millisecond
+	if _, err := domain.CheckDescription(r.Description); err != nil {
+		r.Description = ""
+	}
+	r.ApplyDefaults()
+	in.registration = r
+	if trouble := contextOf(ctx.Context()).trouble(b.Readable); trouble != "" {
+		p.add("body", "%s", trouble)
+	}
 	return p
+}
+
+// named applies a rule to a text that is needed.
+func (p *problems) named(field, what string, s lenientString, rule func(string) (string, error)) string {
+	if s == "" {
+		p.addMissing(field, what)
+	}
+	return p.text(field, string(s), rule)
+}
+
+// whole returns a number that is whole and within its bounds, or 0 if there is none.
+func (p *problems) whole(field string, n lenientNumber, least, most float64) int {
+	switch {
+	case !n.given:
+		return 0
+	case !n.isWhole(least, most):
+		p.add(field, "%s must be a whole number from %.0f to %.0f", field, least, most)
+		return 0
+	}
+	return int(n.value)
 }
 
 type registeredView struct {

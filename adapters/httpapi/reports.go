@@ -14,7 +14,8 @@ import (
 
 // sessionReportBody is a worker's report on a session.
 type sessionReportBody struct {
-	SessionID          strictString   `json:"sessionId" example:"support"`
+	Readable           `json:"-"`
+	SessionID          lenientString  `json:"sessionId" example:"\"support\""`
 	Status             reportedStatus `json:"status"`
 	QRCode             qrString       `json:"qrCode,omitempty" doc:"The QR code: its text, or a PNG as a data URL" example:"\"2@Zx81kQ0Vqf6h\""`
 	QRString           qrString       `json:"qrString,omitempty" doc:"The QR code's text" example:"\"2@Zx81kQ0Vqf6h\""`
@@ -46,20 +47,35 @@ func (b *sessionReportBody) report(now time.Time, life time.Duration) domain.Rep
 	return r
 }
 
-type sessionReportInput struct{ Body sessionReportBody }
+type sessionReportInput struct {
+	Body  sessionReportBody
+	notes notes
+}
 
-// Resolve checks the required members.
-func (in *sessionReportInput) Resolve(huma.Context) []error {
+// Resolve checks the required members. A status that nobody knows is no problem: it
+// changes nothing.
+func (in *sessionReportInput) Resolve(ctx huma.Context) []error {
 	var p problems
-	p.need("sessionId", "Session ID", in.Body.SessionID, in.Body.SessionID.sessionRef())
-	p.status("status", in.Body.Status)
+	b := &in.Body
+	if b.SessionID.sessionRef() == "" {
+		p.addMissing("sessionId", "Session ID")
+	}
+	switch {
+	case b.Status.status != "":
+	case b.Status.problem() == noStatus:
+		p.addMissing("status", "Status")
+	default:
+		in.notes.warn("The report %s", b.Status.problem())
+	}
+	p.readable(&in.notes, contextOf(ctx.Context()).trouble(b.Readable))
 	return p
 }
 
 type sessionReportedView struct {
-	SessionID string        `json:"sessionId" example:"support"`
-	Status    domain.Status `json:"status" example:"CONNECTED"`
-	Applied   bool          `json:"applied" doc:"False if the report is stale or not by the session's worker" example:"true"`
+	SessionID string         `json:"sessionId" example:"support"`
+	Status    nullableString `json:"status" example:"CONNECTED"`
+	Applied   bool           `json:"applied" doc:"False if the report is stale, not by the session's worker, or of an unknown status" example:"true"`
+	Warnings  []string       `json:"warnings,omitempty" doc:"What could not be used"`
 }
 
 func (a *api) sessionReport(ctx context.Context, c *requestContext, in *sessionReportInput) (sessionReportedView, error) {
@@ -69,11 +85,16 @@ func (a *api) sessionReport(ctx context.Context, c *requestContext, in *sessionR
 	}
 	r := in.Body.report(c.start, a.QRLife)
 	r.WorkerID = workerID
+	c.logNotes(workerID, in.notes)
+	v := sessionReportedView{SessionID: r.SessionID, Status: nullableString(r.Status), Warnings: in.notes.texts}
+	if r.Status == "" {
+		c.message = "Session status ignored: unknown"
+		return v, nil
+	}
 	outcome, err := a.Protocol.ReportSession(ctx, r)
 	if err != nil {
 		return sessionReportedView{}, err
 	}
-	v := sessionReportedView{SessionID: r.SessionID, Status: r.Status}
 	switch outcome {
 	case domain.Applied, domain.Repeated, domain.Unchanged:
 		v.Applied = true
@@ -83,25 +104,32 @@ func (a *api) sessionReport(ctx context.Context, c *requestContext, in *sessionR
 	return v, nil
 }
 
-// whatsAppID checks WhatsApp's id of a message, which is kept as it is or not at
-// all: two that were cut might be the same.
-func (p *problems) whatsAppID(s strictString) string {
-	switch {
-	case s.wrong:
-		p.add("messageId", "messageId must be a string")
-	case s.text != clean(s.text, maxID):
-		p.add("messageId", "messageId must be an id of at most %d bytes", maxID)
+// whatsAppID returns WhatsApp's id of a message, which is kept as it is or not at all:
+// two that were cut might be the same.
+func whatsAppID(s lenientString) string {
+	if s.cut(maxID) != string(s) {
+		return ""
 	}
-	return s.text
+	return string(s)
+}
+
+// addUnusableID records that there is no usable id of a message.
+func (p *problems) addUnusableID(s lenientString) {
+	if s != "" {
+		p.add("messageId", "messageId must be an id of at most %d bytes", maxID)
+		return
+	}
+	p.addMissing("messageId", "Message ID")
 }
 
 // messageReportBody is a worker's report on the status of a message.
 type messageReportBody struct {
-	SessionID       strictString  `json:"sessionId" example:"support"`
-	MessageID       strictString  `json:"messageId,omitempty" doc:"WhatsApp's id; required without clientMessageId" example:"3EB0C767D26B"`
+	Readable        `json:"-"`
+	SessionID       lenientString `json:"sessionId" example:"\"support\""`
+	MessageID       lenientString `json:"messageId,omitempty" doc:"WhatsApp's id; required without clientMessageId" example:"\"3EB0C767D26B\""`
 	ClientMessageID lenientString `json:"clientMessageId,omitempty" doc:"Our id, from the send" example:"\"01JX3B5ZKQ7M\""`
 	WorkerID        lenientString `json:"workerId,omitempty" example:"\"worker-1\""`
-	Status          strictString  `json:"status" doc:"PENDING, SENT, DELIVERED, READ or FAILED, in any case" example:"DELIVERED"`
+	Status          lenientString `json:"status" doc:"PENDING, SENT, DELIVERED, READ or FAILED, in any case" example:"\"DELIVERED\""`
 	Timestamp       lenientTime   `json:"timestamp,omitempty"`
 	DeliveredAt     lenientTime   `json:"deliveredAt,omitempty"`
 	ReadAt          lenientTime   `json:"readAt,omitempty"`
@@ -111,36 +139,44 @@ type messageReportBody struct {
 type messageReportInput struct {
 	Body   messageReportBody
 	report domain.MessageReport
+	notes  notes
 }
 
-// Resolve checks the required members.
-func (in *messageReportInput) Resolve(huma.Context) []error {
+// Resolve checks the required members. A status that nobody knows is no problem: it
+// changes nothing.
+func (in *messageReportInput) Resolve(ctx huma.Context) []error {
 	var p problems
 	b := &in.Body
 	r := domain.MessageReport{
-		SessionID: b.SessionID.sessionRef(), ID: b.ClientMessageID.cut(maxID), At: b.Timestamp.at,
+		SessionID: b.SessionID.sessionRef(), WhatsAppID: whatsAppID(b.MessageID), ID: b.ClientMessageID.cut(maxID), At: b.Timestamp.at,
 		DeliveredAt: b.DeliveredAt.at, ReadAt: b.ReadAt.at, Error: b.ErrorMessage.cut(maxNote),
 	}
-	p.need("sessionId", "Session ID", b.SessionID, r.SessionID)
-	r.WhatsAppID = p.whatsAppID(b.MessageID)
-	if r.WhatsAppID == "" && r.ID == "" && !b.MessageID.wrong {
-		p.addMissing("messageId", "Message ID")
+	if r.SessionID == "" {
+		p.addMissing("sessionId", "Session ID")
 	}
-	p.need("status", "Status", b.Status, b.Status.text)
-	if b.Status.text != "" {
-		status, err := domain.ParseMessageStatus(b.Status.text)
-		p.check("status", err)
-		r.Status = status
+	if r.WhatsAppID == "" && r.ID == "" {
+		p.addUnusableID(b.MessageID)
 	}
+	word := clean(strings.TrimSpace(string(b.Status)), 40)
+	status, err := domain.ParseMessageStatus(word)
+	switch {
+	case word == "":
+		p.addMissing("status", "Status")
+	case err != nil:
+		in.notes.warn("The report has the unknown status %q", word)
+	}
+	r.Status = status
 	in.report = r
+	p.readable(&in.notes, contextOf(ctx.Context()).trouble(b.Readable))
 	return p
 }
 
 type messageReportedView struct {
-	SessionID string               `json:"sessionId" example:"support"`
-	MessageID string               `json:"messageId" example:"3EB0C767D26B"`
-	Status    domain.MessageStatus `json:"status" example:"DELIVERED"`
-	Applied   bool                 `json:"applied" doc:"False if it would take the status back" example:"true"`
+	SessionID string         `json:"sessionId" example:"support"`
+	MessageID string         `json:"messageId" example:"3EB0C767D26B"`
+	Status    nullableString `json:"status" example:"DELIVERED"`
+	Applied   bool           `json:"applied" doc:"False if it would take the status back, or is of an unknown status" example:"true"`
+	Warnings  []string       `json:"warnings,omitempty" doc:"What could not be used"`
 }
 
 func (a *api) messageReport(ctx context.Context, c *requestContext, in *messageReportInput) (messageReportedView, error) {
@@ -150,22 +186,29 @@ func (a *api) messageReport(ctx context.Context, c *requestContext, in *messageR
 	if err != nil {
 		return messageReportedView{}, err
 	}
-	applied, err := a.Protocol.ReportMessage(ctx, r)
-	return messageReportedView{r.SessionID, r.WhatsAppID, r.Status, applied}, err
+	c.logNotes(r.WorkerID, in.notes)
+	v := messageReportedView{r.SessionID, r.WhatsAppID, nullableString(r.Status), false, in.notes.texts}
+	if r.Status == "" {
+		c.message = "Message status ignored: unknown"
+		return v, nil
+	}
+	v.Applied, err = a.Protocol.ReportMessage(ctx, r)
+	return v, err
 }
 
 // inboundBody is a message that a worker received.
 type inboundBody struct {
-	SessionID  strictString   `json:"sessionId" example:"support"`
-	MessageID  strictString   `json:"messageId" doc:"WhatsApp's id" example:"3EB0C767D26B"`
+	Readable   `json:"-"`
+	SessionID  lenientString  `json:"sessionId" example:"\"support\""`
+	MessageID  lenientString  `json:"messageId" doc:"WhatsApp's id" example:"\"3EB0C767D26B\""`
 	WorkerID   lenientString  `json:"workerId,omitempty" example:"\"worker-1\""`
 	From       lenientString  `json:"from" example:"\"6289999999999@s.whatsapp.net\""`
 	To         lenientString  `json:"to,omitempty" example:"\"6281234567890@s.whatsapp.net\""`
-	Type       lenientString  `json:"type" doc:"A type of message as we name it or as WhatsApp does; anything else is text" example:"\"text\""`
+	Type       lenientString  `json:"type,omitempty" doc:"A type of message as we name it or as WhatsApp does; anything else, or nothing, is text" example:"\"text\""`
 	Content    inboundContent `json:"content,omitempty"`
 	MediaURL   lenientString  `json:"mediaUrl,omitempty"`
 	Caption    lenientString  `json:"caption,omitempty"`
-	Timestamp  lenientTime    `json:"timestamp"`
+	Timestamp  lenientTime    `json:"timestamp,omitempty" doc:"RFC 3339, or milliseconds (or seconds) since 1970; otherwise the time of arrival counts"`
 	Generation lenientNumber  `json:"generation,omitempty" example:"3"`
 }
 
@@ -185,7 +228,7 @@ func (c *inboundContent) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 		return err
 	}
 	document := raw.Clone() // the original is the body itself
-	if err := document.Compact(); err == nil && len(document) <= maxContent {
+	if err := document.Compact(jsontext.AllowInvalidUTF8(true), jsontext.AllowDuplicateNames(true)); err == nil && len(document) <= maxContent {
 		*c = inboundContent(document)
 	}
 	return nil
@@ -199,35 +242,29 @@ func (inboundContent) Schema(huma.Registry) *huma.Schema {
 type inboundInput struct {
 	Body    inboundBody
 	message service.InboundMessage
+	notes   notes
 }
 
-// Resolve checks the required members.
-func (in *inboundInput) Resolve(huma.Context) []error {
+// Resolve checks the members without which a message cannot be stored.
+func (in *inboundInput) Resolve(ctx huma.Context) []error {
 	var p problems
 	b := &in.Body
 	m := service.InboundMessage{
-		SessionID: b.SessionID.sessionRef(), From: b.From.cut(maxID), To: b.To.cut(maxID), Type: inboundType(b.Type.cut(maxWord)),
-		Content: lenientString(b.Content).cut(maxContent), MediaURL: b.MediaURL.cut(2048), Caption: b.Caption.cut(maxContent),
-		At: b.Timestamp.at, Generation: b.Generation.generation(),
+		SessionID: b.SessionID.sessionRef(), WhatsAppID: whatsAppID(b.MessageID), From: b.From.cut(maxID), To: b.To.cut(maxID),
+		Type: inboundType(b.Type.cut(maxWord)), Content: lenientString(b.Content).cut(maxContent), MediaURL: b.MediaURL.cut(2048),
+		Caption: b.Caption.cut(maxContent), At: b.Timestamp.at, Generation: b.Generation.generation(),
 	}
-	p.need("sessionId", "Session ID", b.SessionID, m.SessionID)
-	m.WhatsAppID = p.whatsAppID(b.MessageID)
-	if m.WhatsAppID == "" && !b.MessageID.wrong {
-		p.addMissing("messageId", "Message ID")
+	if m.SessionID == "" {
+		p.addMissing("sessionId", "Session ID")
+	}
+	if m.WhatsAppID == "" {
+		p.addUnusableID(b.MessageID)
 	}
 	if m.From == "" {
 		p.addMissing("from", "From")
 	}
-	if b.Type == "" {
-		p.addMissing("type", "Type")
-	}
-	switch {
-	case b.Timestamp.wrong:
-		p.add("timestamp", "timestamp must be %s", timeRule)
-	case m.At.IsZero():
-		p.addMissing("timestamp", "Timestamp")
-	}
 	in.message = m
+	p.readable(&in.notes, contextOf(ctx.Context()).trouble(b.Readable))
 	return p
 }
 
@@ -244,6 +281,7 @@ func (a *api) messageReceived(ctx context.Context, c *requestContext, in *inboun
 	if err != nil {
 		return receivedView{}, err
 	}
+	c.logNotes(m.WorkerID, in.notes)
 	stored, err := a.Protocol.ReceiveMessage(ctx, m)
 	return receivedView{m.SessionID, m.WhatsAppID, stored}, err
 }

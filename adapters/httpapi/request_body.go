@@ -22,8 +22,9 @@ const (
 type requestBody struct {
 	c       *requestContext
 	limited io.LimitedReader
-	empty   bool  // there is none
-	err     error // why it could not be read
+	empty   bool   // there is none
+	err     error  // why it could not be read
+	trouble string // why a worker's body could not be read to its end
 }
 
 // WriteTo reads the whole body into huma's buffer. [io.Copy] prefers it to Read.
@@ -32,7 +33,12 @@ func (b *requestBody) WriteTo(w io.Writer) (int64, error) {
 	if b.c.route.media {
 		most = maxMedia
 	}
-	n, err := b.copy(w, most)
+	n, err := int64(0), error(nil)
+	if b.c.route.lenient {
+		n = b.copyLenient(w)
+	} else {
+		n, err = b.copy(w, most)
+	}
 	if err != nil {
 		b.err = err
 		return n, err
@@ -77,6 +83,29 @@ func (b *requestBody) copy(w io.Writer, most int64) (int64, error) {
 		return n, checkType(b.c.r.Header)
 	}
 	return 0, nil
+}
+
+// copyLenient reads the body of a worker up to maxBody, whatever the headers say of it.
+// It takes in the rest too, since a worker may read no answer before its request is
+// written.
+func (b *requestBody) copyLenient(w io.Writer) int64 {
+	buffer, ok := w.(*bytes.Buffer)
+	if !ok || b.c.r.ContentLength == 0 {
+		return 0
+	}
+	b.limited = io.LimitedReader{R: b.c.r.Body, N: maxBody}
+	n, err := buffer.ReadFrom(&b.limited)
+	rest := int64(0)
+	if err == nil && n == maxBody {
+		rest, err = io.CopyN(io.Discard, b.c.r.Body, maxMedia)
+	}
+	switch {
+	case rest > 0:
+		b.trouble = "The body is longer than 1 MiB; what follows was not read"
+	case err != nil && !errors.Is(err, io.EOF):
+		b.trouble = "The body did not arrive to its end"
+	}
+	return n
 }
 
 // keep copies the body for [requestContext.invalid], since huma reuses its own

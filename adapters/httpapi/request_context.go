@@ -56,10 +56,14 @@ type requestContext struct {
 
 type contextKey struct{}
 
-// Value returns the requestContext itself to [contextOf].
+// Value returns the requestContext itself to [contextOf], and the caller to
+// [service.CallerOf].
 func (c *requestContext) Value(key any) any {
-	if key == (contextKey{}) {
+	switch key.(type) {
+	case contextKey:
 		return c
+	case service.CallerKey:
+		return c.caller()
 	}
 	return c.Context.Value(key)
 }

@@ -71,7 +71,7 @@ const basePath = "/api/v1"
 // routes returns the whole API. The listing in testdata has the same order.
 func routes() []route {
 	return slices.Concat(signInRoutes(), accountRoutes(), sessionRoutes(), messageRoutes(), actionRoutes(),
-		fleetRoutes(), workerRoutes(), adminRoutes(), healthRoutes())
+		fleetRoutes(), workerRoutes(), adminRoutes(), auditRoutes(), healthRoutes())
 }
 
 // operation completes the declaration of a route with its handler, whose types
@@ -192,7 +192,7 @@ func jsonNames(t reflect.Type) []string {
 			names = append(names, jsonNames(f.Type)...)
 			continue
 		}
-		if name, _, _ := strings.Cut(f.Tag.Get("json"), ","); name != "" {
+		if name, _, _ := strings.Cut(f.Tag.Get("json"), ","); name != "" && name != "-" {
 			names = append(names, name)
 		}
 	}

@@ -130,7 +130,7 @@ type coordinate float64
 
 // UnmarshalJSONFrom reads the number. huma has checked that it is one.
 func (c *coordinate) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
-	var n lenientNumber
+	var n number
 	err := n.UnmarshalJSONFrom(dec)
 	*c = coordinate(n.value)
 	return err

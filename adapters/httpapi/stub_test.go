@@ -58,7 +58,6 @@ func (s *stub) note(v any) error {
 }
 
 type (
-	stubAccounts   struct{ *stub }
 	stubSessions   struct{ *stub }
 	stubKeys       struct{ *stub }
 	stubMessages   struct{ *stub }
@@ -101,64 +100,6 @@ func someMessage() *domain.Message {
 		From: "6281234567890@s.whatsapp.net", To: "6289999999999@s.whatsapp.net", Type: domain.TypeText,
 		Content: "hello <you>", Status: domain.MessageSent, CreatedAt: noon, SentAt: noon,
 	}
-}
-
-func (s stubAccounts) signedIn() *service.AuthTokens {
-	return &service.AuthTokens{User: someUser(), Token: "access", RefreshToken: "refresh", ExpiresIn: time.Hour}
-}
-
-func (s stubAccounts) Register(_ context.Context, name, email, password string) (*service.AuthTokens, error) {
-	return s.signedIn(), s.note([]string{name, email, password})
-}
-
-func (s stubAccounts) Login(_ context.Context, email, password, ip string) (*service.AuthTokens, error) {
-	return s.signedIn(), s.note([]string{email, password, ip})
-}
-
-func (s stubAccounts) Refresh(_ context.Context, token string) (*service.AuthTokens, error) {
-	return s.signedIn(), s.note(token)
-}
-
-func (s stubAccounts) Logout(_ context.Context, c service.Principal) error { return s.note(c) }
-
-func (s stubAccounts) Authenticate(_ context.Context, token string) (service.Principal, error) {
-	switch token {
-	case userToken:
-		return service.Principal{UserID: "u1", Role: domain.RoleUser, FamilyID: "f1"}, nil
-	case adminToken:
-		return service.Principal{UserID: "a1", Role: domain.RoleAdministrator, FamilyID: "f2"}, nil
-	}
-	return service.Principal{}, domain.Errorf(domain.Unauthenticated, domain.CodeAuthTokenInvalid, "Access token is not valid; sign in again")
-}
-
-func (s stubAccounts) Get(_ context.Context, id string) (*service.UserSummary, error) {
-	return someSummary(), s.note(id)
-}
-
-func (s stubAccounts) UpdateProfile(_ context.Context, _ service.Principal, p service.Profile) (*domain.User, error) {
-	return someUser(), s.note(p)
-}
-
-func (s stubAccounts) ChangePassword(_ context.Context, _ service.Principal, current, next string) error {
-	return s.note([]string{current, next})
-}
-
-func (s stubAccounts) ForgotPassword(_ context.Context, email string) error { return s.note(email) }
-
-func (s stubAccounts) ResetPassword(_ context.Context, token, next string) error {
-	return s.note([]string{token, next})
-}
-
-func (s stubAccounts) Deactivate(_ context.Context, _ service.Principal, password string) error {
-	return s.note(password)
-}
-
-func (s stubAccounts) List(_ context.Context, f ports.UserFilter, p ports.Page) ([]*service.UserSummary, int, error) {
-	return []*service.UserSummary{someSummary()}, 41, s.note([]any{f, p})
-}
-
-func (s stubAccounts) Update(_ context.Context, _ string, ch service.UserChange) (*service.UserSummary, error) {
-	return someSummary(), s.note(ch)
 }
 
 func (s stubSessions) view(id string) *service.SessionView {
@@ -285,7 +226,7 @@ func (s stubProtocol) Heartbeat(_ context.Context, h domain.Heartbeat) (*service
 		return nil, domain.Errorf(domain.NotFound, domain.CodeWorkerNotFound, "Worker not found; register again")
 	}
 	return &service.HeartbeatResult{
-		Worker: someWorker(), Processed: len(h.Sessions), Synced: 1,
+		Worker: someWorker(), Processed: len(h.Sessions), Synced: 1, Skipped: h.Skipped, Warnings: h.Warnings,
 		Breakdown: domain.Breakdown{Total: 2, Connected: 1, Init: 1},
 		Commands:  []service.StopCommand{{SessionID: "gone", Generation: 4}}, Lease: 45 * time.Second,
 	}, s.note(h)
@@ -496,7 +437,7 @@ func config(s *stub) Config {
 		Accounts: stubAccounts{s},
 		Services: service.Services{
 			Sessions: stubSessions{s}, APIKeys: stubKeys{s}, Messages: stubMessages{s},
-			Workers: stubWorkers{s}, Operations: stubOperations{s}, Protocol: stubProtocol{s}, Access: stubAccess{s},
+			Workers: stubWorkers{s}, Operations: stubOperations{s}, Protocol: stubProtocol{s}, Access: stubAccess{s}, Audit: stubAudit{s},
 		},
 		WorkerTokens: domain.NewWorkerTokens(fleetToken),
 		Clock:        fixedClock{noon}, IDs: fixedID("req-1"), Log: slog.New(slog.DiscardHandler), Version: "1.0.0",

@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strings"
 	"unicode"
-	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/validation"
@@ -490,17 +489,8 @@ const (
 	maxNote = 1024 // bytes of a text from a worker
 )
 
-// clean returns s as text that every store keeps and can be asked for: without
-// NUL, valid, and of at most so many bytes.
-func clean(s string, most int) string {
-	if len(s) > most {
-		s = s[:most]
-	}
-	if strings.IndexByte(s, 0) < 0 && utf8.ValidString(s) {
-		return s
-	}
-	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
-}
+// clean returns s as text that every store keeps and can be asked for.
+func clean(s string, most int) string { return domain.StorableText(s, most) }
 
 // normalizeSession and normalizeWorker return an id in its one spelling.
 func normalizeSession(s string) string { return domain.NormalizeSessionRef(clean(s, maxID)) }

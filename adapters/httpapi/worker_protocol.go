@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"strconv"
@@ -16,7 +17,7 @@ import (
 func workerRoutes() []route {
 	return []route{
 		operation(route{
-			id: "registerWorker", method: post, path: "/workers/register", tag: tagProtocol, credential: worker, status: http.StatusCreated, message: "Worker registered",
+			id: "registerWorker", method: post, path: "/workers/register", tag: tagProtocol, credential: worker, lenient: true, status: http.StatusCreated, message: "Worker registered",
 			summary: "Register a worker",
 			description: "Calls the worker's health route, then registers it: 201 for a new worker, 200 for a known one. Fails with WORKER_UNREACHABLE if the " +
 				"worker does not answer within 5 s; nothing is registered then. Fails with WORKER_CONFLICT if another worker holds the endpoint, " +
@@ -28,7 +29,8 @@ func workerRoutes() []route {
 			message: "Heartbeat accepted",
 			summary: "Report that a worker is alive, and what runs on it",
 			description: "Renews the worker's lease and takes over what it says of its sessions. Every form that is in the field is accepted, and members that " +
-				"are unknown or malformed are ignored. Sessions that are not the worker's come back as commands. Fails with WORKER_NOT_FOUND for an unknown worker, which has to register.",
+				"are unknown or malformed are ignored. Items that cannot be used are skipped, counted and named in `warnings`; no session counts as missing then. A body that cannot " +
+				"be read is a sign of life too. Sessions that are not the worker's come back as commands. Fails with WORKER_NOT_FOUND for an unknown worker, which has to register.",
 			errors: []domain.Code{domain.CodeWorkerNotFound, domain.CodeInvalidState},
 		}, (*api).heartbeat),
 		operation(route{
@@ -51,10 +53,9 @@ func workerRoutes() []route {
 		}, (*api).preserved),
 		operation(route{
 			id: "unregisterWorker", method: del, path: "/workers/unregister", tag: tagProtocol, credential: worker, lenient: true, message: "Worker unregistered",
-			summary: "Leave",
-			description: "The worker, found by its id or else by its endpoint, goes OFFLINE and its sessions are placed elsewhere. Repeating it is no error. A worker " +
-				"that runs at another endpoint by now stays registered.",
-			errors: []domain.Code{domain.CodeWorkerNotFound, domain.CodeInvalidState},
+			summary:     "Leave",
+			description: "The worker goes OFFLINE and its sessions are placed elsewhere. Repeating it is no error. A worker that runs at another endpoint by now stays registered.",
+			errors:      []domain.Code{domain.CodeWorkerNotFound, domain.CodeInvalidState},
 		}, (*api).unregister),
 		operation(route{
 			id: "reportSessionStatus", method: post, path: "/webhooks/session-status", tag: tagProtocol, credential: worker, lenient: true, message: "Session status received",
@@ -127,10 +128,10 @@ func (a *api) assigned(ctx context.Context, c *requestContext, _ *workerInput) (
 // recoveryBody is the outcome of a recovery. The totals, which have to be there in
 // one place or the other, are not believed.
 type recoveryBody struct {
-	Results recoveryList    `json:"recoveryResults"`
-	Summary recoverySummary `json:"summary,omitempty"`
+	Readable `json:"-"`
+	Results  recoveryList    `json:"recoveryResults"`
+	Summary  recoverySummary `json:"summary,omitempty"`
 	RecoveryTotals
-	WorkerID lenientString `json:"workerId,omitempty" example:"\"worker-1\""`
 }
 
 // RecoveryTotals is the totals of a recovery as the worker counts them.
@@ -141,21 +142,9 @@ type RecoveryTotals struct {
 	SkippedRecoveries    lenientNumber `json:"skippedRecoveries,omitempty" example:"1"`
 }
 
-// check records totals that are no numbers, and reports whether there is a total.
-func (t *RecoveryTotals) check(p *problems, prefix string) (given bool) {
-	for _, total := range []struct {
-		name string
-		lenientNumber
-	}{
-		{"totalSessions", t.TotalSessions}, {"successfulRecoveries", t.SuccessfulRecoveries},
-		{"failedRecoveries", t.FailedRecoveries}, {"skippedRecoveries", t.SkippedRecoveries},
-	} {
-		if total.wrong {
-			p.add(prefix+total.name, "%s must be a number", prefix+total.name)
-		}
-		given = given || total.given
-	}
-	return given
+// isGiven reports whether there is a total.
+func (t *RecoveryTotals) isGiven() bool {
+	return t.TotalSessions.given || t.SuccessfulRecoveries.given || t.FailedRecoveries.given || t.SkippedRecoveries.given
 }
 
 // recoverySummary is an object with the totals.
@@ -183,45 +172,38 @@ func (recoverySummary) Schema(huma.Registry) *huma.Schema {
 // recoveryList is a list of results.
 type recoveryList struct {
 	list         []recoveryItem
+	beyond       int // items that were not read
 	given, wrong bool
 }
 
 type recoveryItem struct {
-	SessionID   strictString `json:"sessionId"`
-	Status      strictString `json:"status"`
-	Error       strictString `json:"error"`
-	RecoveredAt lenientTime  `json:"recoveredAt"`
-	wrong       bool         // no object
+	SessionID   lenientString `json:"sessionId"`
+	Status      lenientString `json:"status"`
+	Error       lenientString `json:"error"`
+	RecoveredAt lenientTime   `json:"recoveredAt"`
+	wrong       bool          // no object
 }
 
-// UnmarshalJSONFrom reads the results.
-func (l *recoveryList) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
+// UnmarshalJSONFrom reads the results. A result that cannot be read to its end is left
+// out.
+func (l *recoveryList) UnmarshalJSONFrom(dec *jsontext.Decoder) (err error) {
 	kind := dec.PeekKind()
 	l.given = kind == jsontext.KindBeginArray
 	if !l.given {
 		l.wrong = kind != jsontext.KindNull
 		return dec.SkipValue()
 	}
-	return readList(dec, func() error {
+	l.list = nil
+	l.beyond, err = readList(dec, func() error {
 		l.list = append(l.list, recoveryItem{})
 		item := &l.list[len(l.list)-1]
 		isObject, err := unmarshalObject(dec, item)
 		item.wrong = !isObject
+		if err != nil {
+			l.list = l.list[:len(l.list)-1]
+		}
 		return err
 	})
-}
-
-// readList calls read for each item of the array that is next.
-func readList(dec *jsontext.Decoder, read func() error) error {
-	if _, err := dec.ReadToken(); err != nil {
-		return err
-	}
-	for dec.PeekKind() != jsontext.KindEndArray {
-		if err := read(); err != nil {
-			return err
-		}
-	}
-	_, err := dec.ReadToken()
 	return err
 }
 
@@ -237,10 +219,11 @@ type recoveryInput struct {
 	WorkerPath
 	Body    recoveryBody
 	results []service.RecoveryResult
+	notes   notes
 }
 
-// Resolve checks the required members.
-func (in *recoveryInput) Resolve(huma.Context) []error {
+// Resolve checks the required members, and leaves out the results that name no session.
+func (in *recoveryInput) Resolve(ctx huma.Context) []error {
 	var p problems
 	b := &in.Body
 	switch {
@@ -250,42 +233,42 @@ func (in *recoveryInput) Resolve(huma.Context) []error {
 		p.addMissing("recoveryResults", "A list of results")
 	}
 	for i := range b.Results.list {
-		in.results = append(in.results, p.recovery("recoveryResults["+strconv.Itoa(i)+"]", &b.Results.list[i]))
+		in.recovery(&p, i, &b.Results.list[i])
 	}
-	b.Summary.totals.check(&p, "summary.")
-	summed := b.RecoveryTotals.check(&p, "")
+	in.notes.cut("recoveryResults", b.Results.beyond)
 	switch {
+	case b.Summary.given || b.RecoveryTotals.isGiven():
 	case b.Summary.wrong:
 		p.add("summary", "summary must be an object")
-	case !b.Summary.given && !summed:
+	default:
 		p.addMissing("summary", "A summary with totalSessions, successfulRecoveries, failedRecoveries and skippedRecoveries")
 	}
+	p.readable(&in.notes, contextOf(ctx.Context()).trouble(b.Readable))
 	return p
 }
 
-// recovery checks one result.
-func (p *problems) recovery(at string, item *recoveryItem) service.RecoveryResult {
-	r := service.RecoveryResult{SessionID: item.SessionID.sessionRef(), Error: clean(item.Error.text, maxNote), At: item.RecoveredAt.at}
-	if item.wrong {
-		p.add(at, "Result must be an object")
-		return r
+// recovery takes over one result.
+func (in *recoveryInput) recovery(p *problems, i int, item *recoveryItem) {
+	r := service.RecoveryResult{SessionID: item.SessionID.sessionRef(), Error: item.Error.cut(maxNote), At: item.RecoveredAt.at}
+	field := "recoveryResults[" + strconv.Itoa(i) + "].status"
+	switch {
+	case item.wrong:
+		in.notes.skip("recoveryResults", i, "is no object")
+		return
+	case r.SessionID == "":
+		in.notes.skip("recoveryResults", i, "has no sessionId")
+		return
+	case item.Status == "":
+		p.addMissing(field, "Status")
+		return
 	}
-	p.need(at+".sessionId", "Session ID", item.SessionID, r.SessionID)
-	p.need(at+".status", "Status", item.Status, item.Status.text)
-	if item.Status.text != "" {
-		status, err := recoveryStatus(item.Status.text)
-		if err != nil {
-			p.add(at+".status", "Status must be one of SUCCESS, FAILED, SKIPPED")
-		}
-		r.Status = status
+	var err error
+	r.Status, err = recoveryStatus(string(item.Status))
+	if err != nil {
+		p.add(field, "%s must be one of SUCCESS, FAILED, SKIPPED", field)
+		return
 	}
-	if item.Error.wrong {
-		p.add(at+".error", "%s.error must be a string", at)
-	}
-	if item.RecoveredAt.wrong {
-		p.add(at+".recoveredAt", "%s.recoveredAt must be %s", at, timeRule)
-	}
-	return r
+	in.results = append(in.results, r)
 }
 
 func recoveryStatus(s string) (service.RecoveryStatus, error) {
@@ -307,18 +290,18 @@ type recoveryView struct {
 	SkippedRecoveries    int             `json:"skippedRecoveries" example:"1"`
 	UpdatedSessionCount  int             `json:"updatedSessionCount" example:"2"`
 	ProcessedResults     []recoveredView `json:"processedResults"`
+	SessionsSkipped      int             `json:"sessionsSkipped" doc:"Results that could not be used" example:"1"`
+	Warnings             []string        `json:"warnings" doc:"What could not be used, and why; at most 10 texts" example:"[\"recoveryResults[3] is no object\"]"`
 }
 
 func (a *api) recovered(ctx context.Context, c *requestContext, in *recoveryInput) (recoveryView, error) {
-	if _, err := c.authorizeWorker(in.Body.WorkerID.workerRef()); err != nil {
-		return recoveryView{}, err
-	}
 	id := c.workerRef()
 	outcomes, err := a.Protocol.ReportRecovery(ctx, id, in.results)
 	if err != nil {
 		return recoveryView{}, err
 	}
-	v := recoveryView{WorkerID: id, ProcessedSessions: len(outcomes)}
+	c.logNotes(id, in.notes)
+	v := recoveryView{WorkerID: id, ProcessedSessions: len(outcomes), SessionsSkipped: in.notes.skipped, Warnings: in.notes.list()}
 	for _, o := range outcomes {
 		switch o.Status {
 		case service.RecoverySuccess:
@@ -338,48 +321,42 @@ func (a *api) recovered(ctx context.Context, c *requestContext, in *recoveryInpu
 
 // preservedBody names the sessions whose credentials a worker keeps.
 type preservedBody struct {
+	Readable `json:"-"`
 	Sessions preservedList `json:"preservedSessions"`
-	WorkerID lenientString `json:"workerId,omitempty" example:"\"worker-1\""`
 }
 
 // preservedList is a list of session ids, bare or within objects.
 type preservedList struct {
-	ids          []preservedID
+	ids          []lenientString
+	beyond       int // items that were not read
 	given, wrong bool
 }
 
-type preservedID struct {
-	strictString
-	within string // the member of the object that has it
-}
-
 // UnmarshalJSONFrom reads the list.
-func (l *preservedList) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
+func (l *preservedList) UnmarshalJSONFrom(dec *jsontext.Decoder) (err error) {
 	kind := dec.PeekKind()
 	l.given = kind == jsontext.KindBeginArray
 	if !l.given {
 		l.wrong = kind != jsontext.KindNull
 		return dec.SkipValue()
 	}
-	return readList(dec, func() error {
-		var id preservedID
+	l.ids = nil
+	l.beyond, err = readList(dec, func() error {
+		var id lenientString
+		var object struct {
+			SessionID lenientString `json:"sessionId"`
+			ID        lenientString `json:"id"`
+		}
 		if dec.PeekKind() != jsontext.KindBeginObject {
 			err := id.UnmarshalJSONFrom(dec)
 			l.ids = append(l.ids, id)
 			return err
 		}
-		var object struct {
-			SessionID strictString `json:"sessionId"`
-			ID        strictString `json:"id"`
-		}
 		_, err := unmarshalObject(dec, &object)
-		id = preservedID{object.SessionID, ".sessionId"}
-		if !id.wrong && (id.text == "" || object.ID.wrong) {
-			id = preservedID{object.ID, ".id"}
-		}
-		l.ids = append(l.ids, id)
+		l.ids = append(l.ids, cmp.Or(object.SessionID, object.ID))
 		return err
 	})
+	return err
 }
 
 // Schema describes the list.
@@ -389,50 +366,55 @@ func (preservedList) Schema(huma.Registry) *huma.Schema {
 
 type preservedInput struct {
 	WorkerPath
-	Body preservedBody
+	Body  preservedBody
+	ids   []string
+	notes notes
 }
 
-// Resolve checks the required members.
-func (in *preservedInput) Resolve(huma.Context) []error {
+// Resolve checks the required members, and leaves out the items that name no session.
+func (in *preservedInput) Resolve(ctx huma.Context) []error {
 	var p problems
-	switch l := in.Body.Sessions; {
+	l := &in.Body.Sessions
+	switch {
 	case l.wrong:
 		p.add("preservedSessions", "preservedSessions must be an array")
 	case !l.given:
 		p.addMissing("preservedSessions", "A list of session ids")
 	}
-	for i, id := range in.Body.Sessions.ids {
-		if at := "preservedSessions[" + strconv.Itoa(i) + "]" + id.within; id.wrong {
-			p.add(at, "%s must be a string", at)
+	in.ids = make([]string, 0, len(l.ids))
+	for i, item := range l.ids {
+		if id := item.sessionRef(); id != "" {
+			in.ids = append(in.ids, id)
+			continue
 		}
+		in.notes.skip("preservedSessions", i, "names no session")
 	}
+	in.notes.cut("preservedSessions", l.beyond)
+	p.readable(&in.notes, contextOf(ctx.Context()).trouble(in.Body.Readable))
 	return p
 }
 
 type preservedView struct {
-	WorkerID          string `json:"workerId" example:"worker-1"`
-	PreservedSessions int    `json:"preservedSessions" doc:"How many of them are the worker's" example:"2"`
+	WorkerID          string   `json:"workerId" example:"worker-1"`
+	PreservedSessions int      `json:"preservedSessions" doc:"How many of them are the worker's" example:"2"`
+	SessionsSkipped   int      `json:"sessionsSkipped" doc:"Items that could not be used" example:"1"`
+	Warnings          []string `json:"warnings" doc:"What could not be used, and why; at most 10 texts" example:"[\"preservedSessions[3] names no session\"]"`
 }
 
 func (a *api) preserved(ctx context.Context, c *requestContext, in *preservedInput) (preservedView, error) {
-	if _, err := c.authorizeWorker(in.Body.WorkerID.workerRef()); err != nil {
-		return preservedView{}, err
-	}
-	ids := []string{}
-	for _, s := range in.Body.Sessions.ids {
-		if id := s.sessionRef(); id != "" {
-			ids = append(ids, id)
-		}
-	}
 	id := c.workerRef()
-	n, err := a.Protocol.ReportPreserved(ctx, id, ids)
-	return preservedView{id, n}, err
+	n, err := a.Protocol.ReportPreserved(ctx, id, in.ids)
+	if err == nil {
+		c.logNotes(id, in.notes)
+	}
+	return preservedView{id, n, in.notes.skipped, in.notes.list()}, err
 }
 
 // unregisterBody names the worker that leaves.
 type unregisterBody struct {
-	WorkerID strictString `json:"workerId,omitempty" example:"worker-1"`
-	Endpoint strictString `json:"endpoint,omitempty" doc:"Where it runs; alone it finds the worker" example:"http://10.0.0.5:8001"`
+	Readable `json:"-"`
+	WorkerID lenientString `json:"workerId,omitempty" doc:"Required with the fleet token" example:"\"worker-1\""`
+	Endpoint lenientString `json:"endpoint,omitempty" doc:"Where it runs; a worker that runs elsewhere by now stays" example:"\"http://10.0.0.5:8001\""`
 }
 
 type unregisterInput struct {
@@ -440,18 +422,15 @@ type unregisterInput struct {
 	endpoint string
 }
 
-// Resolve checks the required members.
-func (in *unregisterInput) Resolve(huma.Context) []error {
+// Resolve checks that the body or the token names the worker.
+func (in *unregisterInput) Resolve(ctx huma.Context) []error {
 	var p problems
-	in.endpoint = clean(in.Body.Endpoint.text, maxID)
-	if in.Body.Endpoint.wrong {
-		p.add("endpoint", "endpoint must be a string")
+	c := contextOf(ctx.Context())
+	if c.holder.WorkerID == "" && in.Body.WorkerID.workerRef() == "" {
+		p.addMissing("workerId", "Worker ID")
+		p.readable(nil, c.trouble(in.Body.Readable))
 	}
-	if in.Body.WorkerID.wrong {
-		p.add("workerId", "workerId must be a string")
-	} else if in.Body.WorkerID.text == "" && in.endpoint == "" {
-		p.addMissing("workerId", "Worker ID, or else its endpoint,")
-	}
+	in.endpoint = in.Body.Endpoint.cut(maxID)
 	if canonical, err := domain.ParseEndpoint(in.endpoint); err == nil {
 		in.endpoint = canonical
 	}
@@ -459,7 +438,7 @@ func (in *unregisterInput) Resolve(huma.Context) []error {
 }
 
 func (a *api) unregister(ctx context.Context, c *requestContext, in *unregisterInput) (removedWorkerView, error) {
-	id, err := c.authorizeWorker(normalizeWorker(in.Body.WorkerID.text))
+	id, err := c.authorizeWorker(in.Body.WorkerID.workerRef())
 	if err != nil {
 		return removedWorkerView{}, err
 	}

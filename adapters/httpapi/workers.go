@@ -116,7 +116,7 @@ func fleetRoutes() []route {
 const (
 	maxCapacity = 1000
 	maxWord     = 50 // characters of a version, an environment, a label
-	maxLabels   = 50
+	maxLabels   = domain.MaxLabels
 )
 
 // WorkerPath names a worker in the path.

@@ -1,10 +1,12 @@
 package httpapi
 
 import (
+	"io"
 	"math"
 	"net/http"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -62,7 +64,25 @@ func TestHeartbeat_EveryForm_IsAccepted(t *testing.T) {
 		})},
 		"nulls":         {`{"sessions":null,"metrics":null,"capabilities":null,"cpuUsage":null,"uptime":null}`, silent},
 		"list of words": {`{"capabilities":["lease"]}`, silent},
-		"malformed":     {`{"sessions":"none","metrics":[],"capabilities":7,"cpuUsage":"NaN","memoryUsage":{},"uptime":true,"messageCount":"7","status":5}`, silent},
+		"malformed": {`{"sessions":"none","metrics":[],"capabilities":7,"cpuUsage":"n/a","memoryUsage":{},"uptime":true,"messageCount":"NaN","status":5}`, with(func(h *beat) {
+			h.Warnings = []string{"sessions is neither a list nor an object"}
+		})},
+		"numbers as text": {`{"sessions":{"total":"5","connected":" 3 "},"cpuUsage":"12.5","memoryUsage":"4e1","uptime":"60","messageCount":"7","capabilities":{"maxSessions":"20"}}`, with(func(h *beat) {
+			h.Breakdown = &domain.Breakdown{Total: 5, Connected: 3}
+			h.CPU, h.Memory, h.Uptime, h.MessageCount, h.Capacity = 12.5, 40, time.Minute, 7, 20
+		})},
+		"words of workers": {`{"sessions":[{"sessionId":"abc","status":"connecting"},{"sessionId":"def","status":"qr_expired"},{"sessionId":"ghi","status":"\u0043ONNECTED"},{"sessionId":"jkl","status":"Qr-Ready"}]}`, with(func(h *beat) {
+			h.IsFullSnapshot = true
+			h.Sessions = []domain.Report{report("abc", domain.Init), report("def", domain.Disconnected), report("ghi", domain.Connected), report("jkl", domain.QRRequired)}
+		})},
+		"half an emoji": {`{"sessions":[{"sessionId":"abc","status":"CONNECTED","displayName":"Ada \ud83d"},{"sessionId":"def","status":"CONNECTED","displayName":"Ada ` + "\xf0\x9f" + `"}]}`, with(func(h *beat) {
+			first, second := report("abc", domain.Connected), report("def", domain.Connected)
+			first.DisplayName, second.DisplayName = "Ada \uFFFD", "Ada \uFFFD\uFFFD"
+			h.Sessions, h.IsFullSnapshot = []domain.Report{first, second}, true
+		})},
+		"repeated members": {`{"cpuUsage":1,"sessions":[{"sessionId":"abc","status":"INIT"}],"cpuUsage":2,"sessions":[{"sessionId":"def","status":"INIT","status":"CONNECTED"}]}`, with(func(h *beat) {
+			h.CPU, h.Sessions, h.IsFullSnapshot = 2, []domain.Report{report("def", domain.Connected)}, true
+		})},
 		"malformed within": {`{"sessions":[{"sessionId":"abc","status":"INIT","phoneNumber":{},"displayName":7,"lastActivity":[],"generation":1.5},
 				{"sessionId":"support","status":"CONNECTED","phoneNumber":"6281234567890:12@s.whatsapp.net","displayName":[],"generation":"4"},
 				{"sessionId":"sales","status":"CONNECTED","phoneNumber":6281234567890,"generation":-1}],
@@ -70,9 +90,10 @@ func TestHeartbeat_EveryForm_IsAccepted(t *testing.T) {
 			with(func(h *beat) {
 				first, second, third := report("abc", domain.Init), report("support", domain.Connected), report("sales", domain.Connected)
 				first.DisplayName, second.PhoneNumber, third.PhoneNumber = "7", "6281234567890", "6281234567890"
+				second.Generation, h.Capacity = 4, 20
 				h.Sessions, h.IsFullSnapshot, h.Version, h.Memory = []domain.Report{first, second, third}, true, "2.5", 40
 			})},
-		"malformed count": {`{"sessions":{"total":"5","connected":3,"error":null,"init":[]},"cpuUsage":"12%"}`, with(func(h *beat) {
+		"malformed count": {`{"sessions":{"total":"five","connected":3,"error":null,"init":[]},"cpuUsage":"12%"}`, with(func(h *beat) {
 			h.Breakdown = &domain.Breakdown{Connected: 3}
 		})},
 	} {
@@ -87,26 +108,103 @@ func TestHeartbeat_EveryForm_IsAccepted(t *testing.T) {
 	}
 }
 
-func TestHeartbeat_WrongBodies_AreRefused(t *testing.T) {
-	for body, fields := range map[string][]string{
-		`{"sessions":[{"sessionId":"a","status":"asleep"}]}`:             {"sessions[0].status"},
-		`{"sessions":[{},{"sessionId":"abc","status":"INIT"},null,"x"]}`: {"sessions[0].sessionId", "sessions[0].status", "sessions[2]", "sessions[3]"},
-		`{"sessions":[{"sessionId":7,"status":8}]}`:                      {"sessions[0].sessionId", "sessions[0].status"},
-		`{"cpuUsage":NaN}`:            {"body"},
-		`{"cpuUsage":1,"cpuUsage":2}`: {"cpuUsage"},
-		`{"sessions":[{"sessionId":"abc","status":"INIT","displayName":`: {"body"},
+// No session may count as missing because one of them could not be read.
+func TestHeartbeat_UnusableItems_AreSkippedCountedAndNamed(t *testing.T) {
+	got, s := ask(t, "PUT", "/api/workers/worker-1/heartbeat", fleetToken, `{"sessions":[
+		{"sessionId":"support","status":"CONNECTED","displayName":{},"phoneNumber":[],"generation":"x"},
+		null, 7, "x", [], {}, {"sessionId":"","status":"INIT"}, {"sessionId":{},"status":"INIT"},
+		{"sessionId":"abc"}, {"sessionId":"abc","status":null}, {"sessionId":"abc","status":5}, {"sessionId":"a\u0000c","status":"asleep"},
+		{"sessionId":"sales","status":"INIT"}],"cpuUsage":3}`)
+	require.Equal(t, http.StatusOK, got.Code, got.Body)
+	h := s.last.(domain.Heartbeat)
+	assert.Equal(t, []domain.Report{
+		{SessionID: "support", Status: domain.Connected, WorkerID: "worker-1", Snapshot: true},
+		{SessionID: "sales", Status: domain.Init, WorkerID: "worker-1", Snapshot: true},
+	}, h.Sessions)
+	assert.False(t, h.IsFullSnapshot, "nothing is missing from a list that was not read in full")
+	assert.EqualValues(t, 3, h.CPU)
+	assert.EqualValues(t, 11, got.Data["sessionsSkipped"])
+	assert.EqualValues(t, 2, got.Data["sessionsProcessed"])
+	assert.Equal(t, []any{
+		"sessions[1] is no object", "sessions[2] is no object", "sessions[3] is no object", "sessions[4] is no object",
+		"sessions[5] has no sessionId", "sessions[6] has no sessionId", "sessions[7] has no sessionId",
+		"sessions[8] (abc) has no status", "sessions[9] (abc) has no status", "sessions[10] (abc) has a status that is no text",
+	}, got.Data["warnings"], "the first ten")
+
+	got, s = ask(t, "PUT", "/api/workers/worker-1/heartbeat", fleetToken, `{"sessions":[`+strings.Repeat("0,", 20_000)+`{"sessionId":"late","status":"INIT"}]}`)
+	require.Equal(t, http.StatusOK, got.Code, got.Body)
+	assert.EqualValues(t, 20_001, got.Data["sessionsSkipped"])
+	assert.Empty(t, s.last.(domain.Heartbeat).Sessions, "the list is cut")
+	assert.False(t, s.last.(domain.Heartbeat).IsFullSnapshot)
+}
+
+// What a heartbeat holds decides nothing about the life of its worker.
+func TestHeartbeat_UnreadableBody_IsASignOfLife(t *testing.T) {
+	item := `{"sessionId":"support","status":"CONNECTED","displayName":"` + strings.Repeat("x", 1000) + `"},`
+	long := `{"sessions":[` + strings.Repeat(item, 1100)
+	for name, c := range map[string]struct {
+		body    string
+		listed  int
+		warning string // empty: none
+	}{
+		"nothing":         {"", 0, ""},
+		"blank":           {" \r\n\t", 0, ""},
+		"byte order mark": {"\xef\xbb\xbf" + `{"sessions":[{"sessionId":"support","status":"CONNECTED"}]}`, 1, ""},
+		"null":            {"null", 0, "no JSON object"},
+		"list":            {`[{"sessionId":"support"}]`, 0, "no JSON object"},
+		"text":            {"OK", 0, "no JSON object"},
+		"page":            {"<html>", 0, "no JSON object"},
+		"no JSON within":  {`{"cpuUsage":1,"sessions":[{"sessionId":"support","status":"CONNECTED"},{"sessionId":"sales","status":NaN}]}`, 1, "no valid JSON at byte 101"},
+		"cut off":         {`{"sessions":[{"sessionId":"support","status":"CONNECTED"},{"sessionId":"sales","status":"CONNE`, 1, "no valid JSON"},
+		"more after it":   {`{"sessions":[{"sessionId":"support","status":"CONNECTED"}]} x`, 1, "no valid JSON"},
+		"deep":            {`{"x":` + strings.Repeat("[", 20_000), 0, "no valid JSON"},
+		"deep within":     {`{"sessions":[{"sessionId":"support","status":"CONNECTED"},` + strings.Repeat(`{"displayName":`, 20_000), 1, "no valid JSON"},
+		"too long":        {long, maxBody / len(item), "longer than 1 MiB"},
+		"UTF-16":          {"\xff\xfe{\x00}\x00", 0, "no JSON object"},
 	} {
-		got, s := ask(t, "PUT", "/api/workers/w-1/heartbeat", fleetToken, body)
-		assert.Equal(t, http.StatusBadRequest, got.Code, body)
+		t.Run(name, func(t *testing.T) {
+			for _, contentType := range []string{"application/json", "text/plain", "image/png; x", ""} {
+				s := &stub{}
+				r := request("PUT", "/api/workers/worker-1/heartbeat", fleetToken, c.body)
+				r.Header.Set("Content-Type", contentType)
+				got := serve(t, New(config(s)), r)
+				require.Equal(t, http.StatusOK, got.Code, got.Body)
+				h := s.last.(domain.Heartbeat)
+				assert.Equal(t, "worker-1", h.WorkerID)
+				assert.Len(t, h.Sessions, c.listed)
+				if c.warning == "" {
+					assert.Empty(t, got.Data["warnings"])
+					continue
+				}
+				assert.False(t, h.IsFullSnapshot)
+				assert.Contains(t, got.Data["warnings"].([]any)[0], c.warning)
+			}
+		})
+	}
+	s := &stub{}
+	r := request("PUT", "/api/workers/worker-1/heartbeat", fleetToken, "x")
+	r.Body = io.NopCloser(io.MultiReader(strings.NewReader(`{"cpuUsage":5,`), iotest.ErrReader(io.ErrUnexpectedEOF)))
+	got := serve(t, New(config(s)), r)
+	require.Equal(t, http.StatusOK, got.Code, got.Body)
+	assert.EqualValues(t, 5, s.last.(domain.Heartbeat).CPU)
+	assert.Equal(t, []string{"The body did not arrive to its end"}, s.last.(domain.Heartbeat).Warnings)
+
+	// The oldest form is a sign of life of the worker that it names.
+	got, s = ask(t, "POST", "/api/v1/webhooks/worker-heartbeat", fleetToken, `{"workerId":"worker-1","cpuUsage":"n/a",`)
+	require.Equal(t, http.StatusOK, got.Code, got.Body)
+	assert.Equal(t, "worker-1", s.last.(domain.Heartbeat).WorkerID)
+	for body, fields := range map[string][]string{
+		`{"status":"ONLINE"}`: {"workerId"}, `{"workerId":{}}`: {"workerId"}, `{`: {"workerId", "body"}, ``: {"workerId"},
+	} {
+		got, s = ask(t, "POST", "/api/v1/webhooks/worker-heartbeat", fleetToken, body)
+		assert.Equal(t, http.StatusBadRequest, got.Code)
 		assert.Equal(t, fields, got.fields(), body)
 		assert.Zero(t, s.calls)
 	}
-	got, _ := ask(t, "POST", "/api/v1/webhooks/worker-heartbeat", fleetToken, `{"status":"ONLINE"}`)
-	assert.Equal(t, []string{"workerId"}, got.fields())
-	got, _ = ask(t, "PUT", "/api/workers/w-1/heartbeat", fleetToken, `{"sessions":[`+strings.Repeat("{},", 5000)+`{}]}`)
-	assert.Len(t, got.Error.Details, maxProblems, "enough is enough")
-	got, _ = ask(t, "PUT", "/api/workers/unknown/heartbeat", fleetToken, `{}`)
+	got, _ = ask(t, "PUT", "/api/workers/unknown/heartbeat", fleetToken, `{`)
 	assert.Equal(t, domain.CodeWorkerNotFound, got.Error.Code)
+	got, _ = ask(t, "PUT", "/api/workers/worker-1/heartbeat", "wrong", `{}`)
+	assert.Equal(t, http.StatusUnauthorized, got.Code)
 }
 
 func TestRegister_Bodies_ReachTheService(t *testing.T) {
@@ -126,14 +224,42 @@ func TestRegister_Bodies_ReachTheService(t *testing.T) {
 	for body, fields := range map[string][]string{
 		``:                                {"endpoint", "workerId"},
 		`{"workerId":"a","endpoint":"x"}`: {"endpoint", "workerId"},
-		`{"workerId":"abc","endpoint":"http://w:1","maxSessions":0,"version":7,"labels":{"a":1,"":"x"},"heartbeatInterval":-1}`:                                          {"maxSessions", "version", "labels.a", "labels.", "heartbeatInterval"},
-		`{"workerId":"abc","endpoint":"http://w:1","maxSessions":1001,"environment":"` + strings.Repeat("x", 51) + `","description":"` + strings.Repeat("x", 256) + `"}`: {"maxSessions", "environment", "description"},
+		`{"endpoint":{},"workerId":[]}`:   {"endpoint", "workerId"},
+		`{"workerId":"abc","endpoint":`:   {"endpoint", "body"},
+		`{"workerId":"abc","endpoint":"http://w:1","version":NaN,"capabilities":["ownToken"]}`:    {"body"},
+		`{"workerId":"abc","endpoint":"http://w:1","maxSessions":0,"heartbeatInterval":-1}`:       {"maxSessions", "heartbeatInterval"},
+		`{"workerId":"abc","endpoint":"http://w:1","maxSessions":1001,"heartbeatInterval":1e400}`: {"maxSessions", "heartbeatInterval"},
 	} {
 		got, s := ask(t, "POST", "/api/workers/register", fleetToken, body)
 		assert.Equal(t, http.StatusBadRequest, got.Code)
 		assert.Equal(t, fields, got.fields(), body)
 		assert.Zero(t, s.calls)
 	}
+}
+
+// A worker registers a few times, then never again: what describes it is not worth a refusal.
+func TestRegister_UnusableDescription_IsDroppedAlone(t *testing.T) {
+	long := strings.Repeat("é", 200)
+	got, s := ask(t, "POST", "/api/workers/register", fleetToken, "\xef\xbb\xbf"+
+		`{"workerId":"abc","endpoint":"http://w:1","maxSessions":"20","version":2.5,"environment":"`+long+`","description":"Ada \ud83d","labels":{"a":1,"":"x","b":null,"pool":"eu","c":"`+long+`"},
+		"heartbeatInterval":"1500","capabilities":["lease",null,{},"lease"],"status":{},"timestamp":[]}`)
+	require.Equal(t, http.StatusCreated, got.Code, got.Body)
+	assert.Equal(t, domain.Registration{
+		WorkerID: "abc", Endpoint: "http://w:1", Capacity: 20, Version: "2.5", Environment: strings.Repeat("é", 25), Description: "Ada \uFFFD",
+		Labels: map[string]string{"a": "1", "pool": "eu"}, Interval: 1500 * time.Millisecond, Capabilities: []domain.Capability{domain.CapLease},
+	}, s.last)
+	_, s = ask(t, "POST", "/api/workers/register", fleetToken,
+		`{"workerId":"abc","endpoint":"http://w:1","maxSessions":[],"version":{},"environment":null,"description":7.0,"labels":[],"heartbeatInterval":"often","capabilities":"lease"}`)
+	assert.Equal(t, domain.Registration{WorkerID: "abc", Endpoint: "http://w:1", Capacity: 50, Version: "1.0.0", Environment: "DEVELOPMENT", Description: "7.0"}, s.last)
+}
+
+// Legacy workers log the whole answer.
+func TestRegister_LegacyWorker_GetsNoToken(t *testing.T) {
+	got, _ := ask(t, "POST", "/api/workers/register", fleetToken, `{"workerId":"abc","endpoint":"http://w:1"}`)
+	require.Equal(t, http.StatusCreated, got.Code)
+	assert.NotContains(t, got.Data, "workerToken")
+	got, _ = ask(t, "POST", "/api/workers/register", fleetToken, `{"workerId":"abc","endpoint":"http://w:1","capabilities":["generation"]}`)
+	assert.Equal(t, domain.NewWorkerTokens(fleetToken).Own("abc", epochNow), got.Data["workerToken"])
 }
 
 func TestAddWorker_Bodies_ReachTheService(t *testing.T) {
@@ -184,10 +310,16 @@ func TestUnregister_Bodies_ReachTheService(t *testing.T) {
 	assert.Equal(t, http.StatusOK, got.Code)
 	assert.Equal(t, "ONLINE", got.Data["status"])
 	assert.Nil(t, got.Data["unregisteredAt"])
-	_, s = ask(t, "DELETE", "/api/workers/unregister", fleetToken, `{"endpoint":"http://w:1"}`)
-	assert.Equal(t, []string{"", "http://w:1"}, s.last)
-	got, _ = ask(t, "DELETE", "/api/workers/unregister", fleetToken, ``)
-	assert.Equal(t, []string{"workerId"}, got.fields())
+	for body, fields := range map[string][]string{
+		`{"endpoint":"http://w:1"}`: {"workerId"}, `{"workerId":null}`: {"workerId"}, `{"workerId":[]}`: {"workerId"}, ``: {"workerId"}, `x`: {"workerId", "body"},
+	} {
+		got, s = ask(t, "DELETE", "/api/workers/unregister", fleetToken, body)
+		assert.Equal(t, http.StatusBadRequest, got.Code)
+		assert.Equal(t, fields, got.fields(), body)
+		assert.Zero(t, s.calls)
+	}
+	_, s = ask(t, "DELETE", "/api/workers/unregister", fleetToken, `{"workerId":"worker-1","endpoint":{}`)
+	assert.Equal(t, []string{"worker-1", ""}, s.last)
 }
 
 func TestRecovery_Bodies_ReachTheService(t *testing.T) {
@@ -207,14 +339,21 @@ func TestRecovery_Bodies_ReachTheService(t *testing.T) {
 	for body, fields := range map[string][]string{
 		`{"recoveryResults":[]}`: {"summary"},
 		`{"summary":{}}`:         {"recoveryResults"},
-		`{"recoveryResults":[{"sessionId":"abc","status":"SUCCESS"},{"sessionId":"abc","status":"MAYBE"},{},7],"summary":{}}`: {
-			"recoveryResults[1].status", "recoveryResults[2].sessionId", "recoveryResults[2].status", "recoveryResults[3]"},
+		`{"recoveryResults":[{"sessionId":"abc","status":"SUCCESS"},{"sessionId":"abc","status":"MAYBE"},{"sessionId":"abc"},7],"summary":{}}`: {
+			"recoveryResults[1].status", "recoveryResults[2].status"},
 		`{"recoveryResults":{},"summary":[]}`: {"recoveryResults", "summary"},
+		`{"recoveryResults":[`:                {"summary", "body"},
 	} {
 		got, _ := ask(t, "POST", path, fleetToken, body)
 		assert.Equal(t, http.StatusBadRequest, got.Code)
 		assert.Equal(t, fields, got.fields(), body)
 	}
+	got, s = ask(t, "POST", path, fleetToken,
+		`{"recoveryResults":[null,7,{},{"sessionId":"support","status":"SUCCESS","error":{},"recoveredAt":"yesterday"}],"totalSessions":"4","summary":{"failedRecoveries":[]}}`)
+	require.Equal(t, http.StatusOK, got.Code, got.Body)
+	assert.Equal(t, []service.RecoveryResult{{SessionID: "support", Status: service.RecoverySuccess}}, s.last)
+	assert.EqualValues(t, 3, got.Data["sessionsSkipped"])
+	assert.Equal(t, []any{"recoveryResults[0] is no object", "recoveryResults[1] is no object", "recoveryResults[2] has no sessionId"}, got.Data["warnings"])
 }
 
 func TestPreserved_Bodies_ReachTheService(t *testing.T) {
@@ -223,8 +362,10 @@ func TestPreserved_Bodies_ReachTheService(t *testing.T) {
 	assert.Equal(t, []string{"support-1", "sales", "idle"}, s.last)
 	_, s = ask(t, "POST", path, fleetToken, `{"preservedSessions":[]}`)
 	assert.Equal(t, []string{}, s.last)
-	got, _ := ask(t, "POST", path, fleetToken, `{"preservedSessions":[1]}`)
-	assert.Equal(t, []string{"preservedSessions[0]"}, got.fields())
+	got, s := ask(t, "POST", path, fleetToken, `{"preservedSessions":[{},[],true,"","sales"]}`)
+	assert.Equal(t, []string{"sales"}, s.last)
+	assert.EqualValues(t, 4, got.Data["sessionsSkipped"])
+	assert.Equal(t, "preservedSessions[3] names no session", got.Data["warnings"].([]any)[3])
 	got, _ = ask(t, "POST", path, fleetToken, `{}`)
 	assert.Equal(t, []string{"preservedSessions"}, got.fields())
 }
@@ -246,7 +387,11 @@ func TestSessionReports_Bodies_ReachTheService(t *testing.T) {
 			SessionID: "support", Status: domain.Connected, PhoneNumber: "6281234567890", DisplayName: "7", Reason: "428", Error: "500.5", WorkerID: "7", PairingCode: "12345678"},
 		`{"sessionId":"support","status":"INIT","phoneNumber":[],"displayName":{},"reason":true,"error":[{}],"workerId":{},"timestamp":"yesterday","loggedOutAt":{},"loggedOutFromPhone":"no","generation":-1,"pairingCode":false}`: {
 			SessionID: "support", Status: domain.Init},
-		`{"sessionId":"support","status":"INIT","timestamp":"0001-01-01T00:00:00Z","loggedOutAt":"","generation":"4"}`: {SessionID: "support", Status: domain.Init},
+		`{"sessionId":"support","status":"INIT","timestamp":"0001-01-01T00:00:00Z","loggedOutAt":"","generation":"4"}`: {SessionID: "support", Status: domain.Init, Generation: 4},
+		`{"sessionId":"support","status":"connecting","displayName":"Ada \ud83d"}`:                                     {SessionID: "support", Status: domain.Init, DisplayName: "Ada \uFFFD"},
+		`{"sessionId":"support","status":"qr_expired","loggedOutFromPhone":"false","timestamp":"1772366400"}`:          {SessionID: "support", Status: domain.Disconnected, At: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)},
+		`{"sessionId":"support","status":"INIT","generation":-}`:                                                       {SessionID: "support", Status: domain.Init},
+		"\xef\xbb\xbf" + `{"sessionId":"support","status":"INIT"} `:                                                    {SessionID: "support", Status: domain.Init},
 		`{"sessionId":"support","status":"INIT","timestamp":-1e308,"loggedOutAt":false,"generation":1e400}`:            {SessionID: "support", Status: domain.Init},
 		`{"sessionId":"support","status":"QR_REQUIRED","qrCode":"data:image/gif;base64,x"}`:                            {SessionID: "support", Status: domain.QRRequired},
 		`{"sessionId":"support","status":"QR_REQUIRED","qrCode":7,"qrString":{"x":1}}`:                                 {SessionID: "support", Status: domain.QRRequired},
@@ -258,14 +403,24 @@ func TestSessionReports_Bodies_ReachTheService(t *testing.T) {
 		assert.Equal(t, true, got.Data["applied"])
 	}
 	for body, fields := range map[string][]string{
-		``: {"sessionId", "status"},
-		`{"sessionId":"support","status":"HAPPY","qrCode":"data:image/gif;base64,x","timestamp":"yesterday"}`: {"status"},
-		`{"sessionId":7,"status":8,"generation":-1}`:                                                          {"sessionId", "status"},
-		`{"sessionId":"support","status":"INIT","generation":-}`:                                              {"body"},
+		``:                                 {"sessionId", "status"},
+		`{"sessionId":null,"status":null}`: {"sessionId", "status"},
+		`{"sessionId":[],"status":"INIT"}`: {"sessionId"},
+		`{"status":"INIT","sessionId":-}`:  {"sessionId", "body"},
 	} {
 		got, _ := ask(t, "POST", "/api/webhooks/session-status", fleetToken, body)
 		assert.Equal(t, http.StatusBadRequest, got.Code)
 		assert.Equal(t, fields, got.fields(), body)
+	}
+	for body, warning := range map[string]string{
+		`{"sessionId":"support","status":"HAPPY","qrCode":"data:image/gif;base64,x"}`: `The report has the unknown status "HAPPY"`,
+		`{"sessionId":"support","status":8}`:                                          "The report has a status that is no text",
+	} {
+		got, s := ask(t, "POST", "/api/webhooks/session-status", fleetToken, body)
+		assert.Equal(t, http.StatusOK, got.Code, got.Body)
+		assert.Equal(t, false, got.Data["applied"])
+		assert.Equal(t, []any{warning}, got.Data["warnings"])
+		assert.Zero(t, s.calls)
 	}
 	for outcome, applied := range map[domain.Outcome]bool{
 		domain.Applied: true, domain.Repeated: true, domain.Unchanged: true, domain.Stale: false, domain.NotOwner: false, domain.NotWanted: false,
@@ -283,10 +438,15 @@ func TestMessageReports_Bodies_ReachTheService(t *testing.T) {
 		SessionID: "support-1", WhatsAppID: "3EB0", Status: domain.MessageRead, At: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC),
 		DeliveredAt: time.Date(2026, 3, 1, 11, 0, 0, 0, time.UTC),
 	}, s.last)
-	got, _ := ask(t, "POST", "/api/webhooks/message-status", fleetToken, `{"status":"EATEN"}`)
+	got, _ := ask(t, "POST", "/api/webhooks/message-status", fleetToken, `{"status":null}`)
 	assert.Equal(t, []string{"sessionId", "messageId", "status"}, got.fields())
-	got, _ = ask(t, "POST", "/api/webhooks/message-status", fleetToken, `{"sessionId":"support","messageId":7,"status":8,"clientMessageId":null}`)
-	assert.Equal(t, []string{"messageId", "status"}, got.fields())
+	got, s = ask(t, "POST", "/api/webhooks/message-status", fleetToken, `{"sessionId":"support","messageId":7,"status":"EATEN","clientMessageId":null}`)
+	assert.Equal(t, http.StatusOK, got.Code, got.Body)
+	assert.Equal(t, false, got.Data["applied"])
+	assert.Equal(t, []any{`The report has the unknown status "EATEN"`}, got.Data["warnings"])
+	assert.Zero(t, s.calls)
+	_, s = ask(t, "POST", "/api/webhooks/message-status", fleetToken, `{"sessionId":"support","messageId":"3EB0","status":" delivered ","errorMessage":"\ud83d","timestamp":"soon"`)
+	assert.Equal(t, domain.MessageReport{SessionID: "support", WhatsAppID: "3EB0", Status: domain.MessageDelivered, Error: "\uFFFD"}, s.last)
 	got, _ = ask(t, "POST", "/api/webhooks/message-status", fleetToken, `{"sessionId":"support","clientMessageId":{},"status":"SENT"}`)
 	assert.Equal(t, []string{"messageId"}, got.fields(), "one of the two")
 	got, s = ask(t, "POST", "/api/webhooks/message-status", fleetToken, `{"sessionId":"support","clientMessageId":"01J","status":"SENT"}`)
@@ -305,9 +465,13 @@ func TestMessagesReceived_Bodies_ReachTheService(t *testing.T) {
 		Content: `{"latitude":1,"longitude":2}`, At: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), Generation: 2,
 	}, s.last)
 	got, _ := ask(t, "POST", "/api/webhooks/message-received", fleetToken, `{"content":7,"type":null}`)
-	assert.Equal(t, []string{"sessionId", "messageId", "from", "type", "timestamp"}, got.fields())
-	got, _ = ask(t, "POST", "/api/webhooks/message-received", fleetToken, `{"sessionId":"support","messageId":7,"from":"1","type":"text","timestamp":"soon"}`)
-	assert.Equal(t, []string{"messageId", "timestamp"}, got.fields())
+	assert.Equal(t, []string{"sessionId", "messageId", "from"}, got.fields())
+	got, s = ask(t, "POST", "/api/webhooks/message-received", fleetToken,
+		`{"sessionId":"support","messageId":7,"from":"1","type":{},"timestamp":"soon","content":"half \ud83d","caption":"`+strings.Repeat("🙂", maxContent/4+1)+`"}`)
+	require.Equal(t, http.StatusOK, got.Code, got.Body)
+	assert.Equal(t, service.InboundMessage{
+		SessionID: "support", WhatsAppID: "7", From: "1", Type: domain.TypeText, Content: "half \uFFFD", Caption: strings.Repeat("🙂", maxContent/4),
+	}, s.last, "workers never send it again")
 
 	for id, code := range map[string]int{strings.Repeat("A", 255): 200, strings.Repeat("A", 256): 400, `A\u0000`: 400} {
 		for path, more := range map[string]string{"received": `"from":"1","type":"text","timestamp":1`, "status": `"status":"READ"`} {
@@ -322,7 +486,7 @@ func TestMessagesReceived_Bodies_ReachTheService(t *testing.T) {
 
 	plain := service.InboundMessage{SessionID: "support", WhatsAppID: "3EB1", From: "1", Type: domain.TypeLink, At: time.Unix(1, 0).UTC()}
 	for _, optional := range []string{
-		`"to":{},"mediaUrl":[],"caption":true,"generation":"2"`, `"content":["x"]`, `"content":{"x":"` + strings.Repeat("x", maxContent) + `"}`,
+		`"to":{},"mediaUrl":[],"caption":true,"generation":"x"`, `"content":["x"]`, `"content":{"x":"` + strings.Repeat("x", maxContent) + `"}`,
 	} {
 		_, s = ask(t, "POST", "/api/webhooks/message-received", fleetToken,
 			`{"sessionId":"support","messageId":"3EB1","from":1,"type":"link","timestamp":1,`+optional+`}`)

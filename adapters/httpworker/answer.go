@@ -26,32 +26,10 @@ type session struct {
 	Error       lenientText `json:"error"`
 }
 
-// statusOf translates a worker's word for a status. It accepts the names of
-// domain.Status too, in any case.
-func statusOf(word string) (s domain.Status, loggedOut, ok bool) {
-	switch strings.ToLower(strings.TrimSpace(word)) {
-	case "initializing", "init", "starting", "connecting":
-		return domain.Init, false, true
-	case "qr_ready", "qr_required":
-		return domain.QRRequired, false, true
-	case "connected":
-		return domain.Connected, false, true
-	case "reconnecting", "restarting":
-		return domain.Reconnecting, false, true
-	case "disconnected", "qr_expired": // nobody scanned, and there is no further code
-		return domain.Disconnected, false, true
-	case "logged_out":
-		return domain.Disconnected, true, true
-	case "failed", "error":
-		return domain.Errored, false, true
-	}
-	return "", false, false
-}
-
 // report converts a session of a response into a report. The report on a session with an unknown
 // status word has no status.
 func (c *Client) report(s session, workerID string) domain.Report {
-	status, loggedOut, _ := statusOf(string(s.Status))
+	status, loggedOut, _ := domain.ParseReportedStatus(string(s.Status))
 	r := domain.Report{
 		SessionID: domain.NormalizeSessionRef(string(s.SessionID)), WorkerID: workerID, Generation: s.Generation.positive(),
 		Status: status, LoggedOut: loggedOut, PhoneNumber: domain.AccountPhone(string(s.PhoneNumber)),
@@ -81,7 +59,7 @@ func (c *Client) readSession(body []byte, defaults session, workerID string) (do
 	if s.SessionID == "" {
 		s.SessionID = defaults.SessionID
 	}
-	if _, _, ok := statusOf(string(s.Status)); !ok && defaults.Status != "" {
+	if _, _, ok := domain.ParseReportedStatus(string(s.Status)); !ok && defaults.Status != "" {
 		s.Status = defaults.Status
 	}
 	r := c.report(s, workerID)

@@ -16,23 +16,6 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-func TestStatusOf_WordsOfWorkers_AreTranslated(t *testing.T) {
-	for word, want := range map[string]domain.Status{
-		"initializing": domain.Init, "qr_ready": domain.QRRequired, "qr_required": domain.QRRequired,
-		"connected": domain.Connected, "reconnecting": domain.Reconnecting, "restarting": domain.Reconnecting,
-		"disconnected": domain.Disconnected, "failed": domain.Errored, "logged_out": domain.Disconnected,
-		"connecting": domain.Init, "qr_expired": domain.Disconnected,
-		"CONNECTED": domain.Connected, " QR_REQUIRED ": domain.QRRequired, "ERROR": domain.Errored, "INIT": domain.Init,
-	} {
-		got, loggedOut, ok := statusOf(word)
-		require.True(t, ok, word)
-		require.Equal(t, want, got, word)
-		require.Equal(t, word == "logged_out", loggedOut, word)
-	}
-	_, _, ok := statusOf("dancing")
-	require.False(t, ok)
-}
-
 func TestReadSession_Response_MapsToReport(t *testing.T) {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	c := New("", With(Config{Now: func() time.Time { return now }}))

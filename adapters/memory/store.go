@@ -64,6 +64,9 @@ type Store struct {
 	settings map[string]string
 	replicas map[string]domain.Replica
 
+	audit      map[string]*auditRow
+	auditOrder list[*auditRow] // by age
+
 	undoLog        []undoEntry // of the running Update, oldest entry first
 	formerMessages []message   // the values that entries of undoLog restore, oldest first
 }
@@ -102,6 +105,7 @@ func NewStore() *Store {
 		settings:   make(map[string]string),
 		replicas:   make(map[string]domain.Replica),
 		loads:      make(map[string][]domain.LoadSample),
+		audit:      make(map[string]*auditRow),
 	}
 }
 
@@ -165,7 +169,7 @@ func (s *Store) run(ctx context.Context, fn func(ctx context.Context, tx *ports.
 	t.tx = ports.Tx{
 		Users: users{t}, RefreshTokenFamilies: refreshTokenFamilies{t}, PasswordResets: passwordResets{t}, APIKeys: apiKeys{t}, Sessions: sessions{t},
 		Workers: workers{t}, Cleanups: cleanups{t}, Migrations: migrations{t}, Messages: messages{t}, LoadSamples: loadSamples{t},
-		Outbox: outbox{t}, Settings: settings{t}, Replicas: replicas{t},
+		Outbox: outbox{t}, Settings: settings{t}, Replicas: replicas{t}, Audit: audit{t},
 	}
 	if err := fn(t, &t.tx); err != nil {
 		return err

@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/switchyard-wa/switchyard/app/internal/apperr"
+	"github.com/switchyard-wa/switchyard/app/internal/audit"
 	"github.com/switchyard-wa/switchyard/app/internal/retry"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
@@ -121,6 +122,32 @@ func (a *Accounts) Maintain(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
+}
+
+// trail returns the audit trail.
+func (a *Accounts) trail() audit.Trail {
+	return audit.Trail{Store: a.store, IDs: a.ids, Now: a.now, Log: a.log}
+}
+
+// userObject returns a user as entries of the audit trail name it. An empty id stands
+// for an unknown user.
+func userObject(id string) string {
+	if id == "" {
+		return "user"
+	}
+	return audit.Object("user", id)
+}
+
+// recordBy adds an action of a user on the own account to the audit trail. The context
+// does not know the user yet where a person signs in.
+func (a *Accounts) recordBy(ctx context.Context, tx *ports.Tx, u *domain.User, action domain.AuditAction, details ...string) error {
+	actor := domain.Actor{Kind: domain.ActorUser, ID: u.ID, Email: u.Email}
+	return a.trail().RecordAs(ctx, tx, actor, action, audit.Object("user", u.ID), details...)
+}
+
+// record adds an action of the caller on a user to the audit trail.
+func (a *Accounts) record(ctx context.Context, tx *ports.Tx, u *domain.User, action domain.AuditAction, details ...string) error {
+	return a.trail().Record(ctx, tx, action, audit.Object("user", u.ID), details...)
 }
 
 // storeTime returns the time with the precision of stores.

@@ -43,7 +43,7 @@ func (a *Accounts) Authenticate(ctx context.Context, token string) (service.Prin
 	case !now.Before(s.until), !s.credentialsAt.Equal(claims.CredentialsAt):
 		return service.Principal{}, errToken
 	}
-	return service.Principal{UserID: claims.UserID, Role: s.role, FamilyID: claims.FamilyID}, nil
+	return service.Principal{UserID: claims.UserID, Email: s.email, Role: s.role, FamilyID: claims.FamilyID}, nil
 }
 
 // clockTolerance is how far the clocks of two replicas may differ. A token that was issued
@@ -68,7 +68,7 @@ func (a *Accounts) readAuthState(ctx context.Context, c ports.Claims) (s authSta
 		if err != nil {
 			return err
 		}
-		s = authState{role: u.Role, active: u.Active, credentialsAt: u.CredentialsAt, until: f.ExpiresAt}
+		s = authState{role: u.Role, email: u.Email, active: u.Active, credentialsAt: u.CredentialsAt, until: f.ExpiresAt}
 		if !f.RevokedAt.IsZero() {
 			s.until = time.Time{}
 		}
@@ -89,6 +89,7 @@ const (
 // authState decides about the access tokens of one family.
 type authState struct {
 	role          domain.Role
+	email         string
 	active        bool
 	credentialsAt time.Time
 	until         time.Time // zero: revoked

@@ -16,7 +16,7 @@ import (
 func TestAuthenticate_Tokens_AreVerified(t *testing.T) {
 	h := newHarness(t)
 	ann := h.register("ann")
-	require.Equal(t, service.Principal{UserID: ann.User.ID, Role: domain.RoleUser, FamilyID: ann.FamilyID}, ann.Principal)
+	require.Equal(t, service.Principal{UserID: ann.User.ID, Email: ann.email, Role: domain.RoleUser, FamilyID: ann.FamilyID}, ann.Principal)
 	require.NotEmpty(t, ann.FamilyID)
 
 	_, err := h.Authenticate(t.Context(), "")

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/switchyard-wa/switchyard/app/internal/apperr"
+	"github.com/switchyard-wa/switchyard/app/internal/audit"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
 	"github.com/switchyard-wa/switchyard/ports/service"
@@ -73,9 +74,13 @@ func clone[T any](p *T) *T {
 }
 
 // changeProfile applies a checked change. next may be empty.
-func (a *Accounts) changeProfile(ctx context.Context, c service.Principal, name, email *string, current, next string) (*domain.User, error) {
+func (a *Accounts) changeProfile(ctx context.Context, c service.Principal, name, email *string, current, next string) (after *domain.User, err error) {
 	var provenHash, hash string
-	var err error
+	defer func() {
+		if next != "" {
+			a.trail().RecordFailure(ctx, err, domain.ActionUserPasswordChanged, audit.Object("user", c.UserID))
+		}
+	}()
 	if next != "" {
 		provenHash, err = a.confirmPassword(ctx, c.UserID, current)
 		if err != nil {
@@ -86,7 +91,6 @@ func (a *Accounts) changeProfile(ctx context.Context, c service.Principal, name,
 			return nil, apperr.PublicIn(ctx, err)
 		}
 	}
-	var after *domain.User
 	err = a.update(ctx, func(ctx context.Context, tx *ports.Tx) error {
 		u, err := getUser(ctx, tx, c.UserID)
 		switch {
@@ -106,13 +110,19 @@ func (a *Accounts) changeProfile(ctx context.Context, c service.Principal, name,
 		}
 		after = u
 		if next != "" {
-			return a.replacePassword(ctx, tx, u, hash, c.FamilyID, now)
+			if err := a.replacePassword(ctx, tx, u, hash, c.FamilyID, now); err != nil {
+				return err
+			}
+			return a.recordProfile(ctx, tx, u, before)
 		}
 		if *u == before {
 			return nil
 		}
 		u.UpdatedAt = now
-		if err := putUser(ctx, tx, u); err != nil || u.Email == before.Email {
+		if err := putUser(ctx, tx, u); err != nil {
+			return err
+		}
+		if err := a.recordProfile(ctx, tx, u, before); err != nil || u.Email == before.Email {
 			return err
 		}
 		return a.voidReset(ctx, tx, u.ID, now)
@@ -127,6 +137,21 @@ func (a *Accounts) changeProfile(ctx context.Context, c service.Principal, name,
 		a.log.InfoContext(ctx, "password changed", "user", c.UserID)
 	}
 	return withoutHash(after), nil
+}
+
+// recordProfile adds what a user changed of the own account to the audit trail.
+func (a *Accounts) recordProfile(ctx context.Context, tx *ports.Tx, u *domain.User, before domain.User) error {
+	var errs []error
+	if u.Name != before.Name {
+		errs = append(errs, a.record(ctx, tx, u, domain.ActionUserUpdated, "changed", "name"))
+	}
+	if u.Email != before.Email {
+		errs = append(errs, a.record(ctx, tx, u, domain.ActionUserEmailChanged, "from", before.Email, "to", u.Email))
+	}
+	if u.PasswordHash != before.PasswordHash {
+		errs = append(errs, a.record(ctx, tx, u, domain.ActionUserPasswordChanged))
+	}
+	return errors.Join(errs...)
 }
 
 // confirmPassword verifies the password of a signed-in user. It returns the compared hash.
@@ -221,9 +246,13 @@ func (a *Accounts) mailReset(ctx context.Context, email string) error {
 			return err
 		}
 		userID = u.ID
-		return tx.PasswordResets.Put(ctx, &domain.PasswordReset{
+		err = tx.PasswordResets.Put(ctx, &domain.PasswordReset{
 			TokenHash: digest(token), UserID: u.ID, ExpiresAt: a.storeTime().Add(a.resetLife),
 		})
+		if err != nil {
+			return err
+		}
+		return a.record(ctx, tx, u, domain.ActionUserResetRequested)
 	})
 	if err != nil || userID == "" {
 		return err
@@ -288,10 +317,16 @@ func (a *Accounts) ResetPassword(ctx context.Context, token, next string) error 
 			return err
 		}
 		userID = u.ID
-		return a.replacePassword(ctx, tx, u, hash, "", now)
+		if err := a.replacePassword(ctx, tx, u, hash, "", now); err != nil {
+			return err
+		}
+		return a.record(ctx, tx, u, domain.ActionUserPasswordReset)
 	})
 	if userID != "" {
 		a.invalidateUser(userID)
+	}
+	if err != nil {
+		a.trail().RecordFailure(ctx, err, domain.ActionUserPasswordReset, "user")
 	}
 	if errors.Is(err, errReset) {
 		p.Check("token", errReset)

@@ -6,6 +6,7 @@ import (
 	"errors"
 
 	"github.com/switchyard-wa/switchyard/app/internal/apperr"
+	"github.com/switchyard-wa/switchyard/app/internal/audit"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
 	"github.com/switchyard-wa/switchyard/ports/service"
@@ -28,7 +29,10 @@ func (a *Accounts) Register(ctx context.Context, name, email, password string) (
 			return err
 		}
 		made = &user
-		return tx.RefreshTokenFamilies.Put(ctx, &family)
+		if err := tx.RefreshTokenFamilies.Put(ctx, &family); err != nil {
+			return err
+		}
+		return a.recordBy(ctx, tx, made, domain.ActionUserRegistered)
 	})
 	if err != nil {
 		return nil, err
@@ -73,6 +77,7 @@ func (a *Accounts) Login(ctx context.Context, email, password, ip string) (*serv
 	}
 	if err != nil {
 		a.log.InfoContext(ctx, "sign-in refused", "user", id, "ip", ip, "code", domain.CodeOf(err))
+		a.trail().RecordFailedSignIn(ctx, err, id, email)
 		return nil, err
 	}
 	a.log.InfoContext(ctx, "signed in", "user", id, "ip", ip)
@@ -102,7 +107,10 @@ func (a *Accounts) login(ctx context.Context, userID, provenHash string) (*servi
 		}
 		signed = u
 		family := *f
-		return tx.RefreshTokenFamilies.Put(ctx, &family)
+		if err := tx.RefreshTokenFamilies.Put(ctx, &family); err != nil {
+			return err
+		}
+		return a.recordBy(ctx, tx, u, domain.ActionUserSignedIn, "signIn", f.ID)
 	})
 	if err != nil {
 		return nil, err
@@ -148,7 +156,10 @@ func (a *Accounts) Refresh(ctx context.Context, refreshToken string) (*service.A
 			}
 			reused = true
 			f.RevokedAt = now
-			return tx.RefreshTokenFamilies.Put(ctx, f)
+			if err := tx.RefreshTokenFamilies.Put(ctx, f); err != nil {
+				return err
+			}
+			return a.trail().RecordRefusal(ctx, tx, errRefresh, domain.ActionUserRefreshReused, audit.Object("user", f.UserID))
 		}
 		u, err = tx.Users.Get(ctx, f.UserID)
 		switch {
@@ -197,7 +208,10 @@ func (a *Accounts) Logout(ctx context.Context, c service.Principal) error {
 			return err
 		}
 		f.RevokedAt = a.storeTime()
-		return tx.RefreshTokenFamilies.Put(ctx, f)
+		if err := tx.RefreshTokenFamilies.Put(ctx, f); err != nil {
+			return err
+		}
+		return a.trail().Record(ctx, tx, domain.ActionUserSignedOut, audit.Object("user", c.UserID), "signIn", f.ID)
 	})
 	a.invalidateUser(c.UserID)
 	if err == nil {

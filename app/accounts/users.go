@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/switchyard-wa/switchyard/app/internal/apperr"
+	"github.com/switchyard-wa/switchyard/app/internal/audit"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
 	"github.com/switchyard-wa/switchyard/ports/service"
@@ -109,6 +110,7 @@ func (a *Accounts) Update(ctx context.Context, userID string, ch service.UserCha
 	})
 	a.invalidateUser(userID)
 	if err != nil {
+		a.trail().RecordFailure(ctx, err, domain.ActionUserUpdated, audit.Object("user", userID))
 		return nil, err
 	}
 	a.log.InfoContext(ctx, "user changed", "by", "administrator", "user", userID, "tier", s.Tier, "role", s.Role, "active", s.Active)
@@ -134,10 +136,37 @@ func (a *Accounts) save(ctx context.Context, tx *ports.Tx, u *domain.User, befor
 	if u.Role != before.Role || u.Active != before.Active {
 		revokeAccessTokens(u, now)
 	}
-	if err := putUser(ctx, tx, u); err != nil || u.Active || !before.Active {
+	if err := putUser(ctx, tx, u); err != nil {
+		return err
+	}
+	if err := a.recordChange(ctx, tx, u, before); err != nil || u.Active || !before.Active {
 		return err
 	}
 	return a.endSignIns(ctx, tx, u.ID, "", now)
+}
+
+// recordChange adds what differs between two states of a user to the audit trail.
+func (a *Accounts) recordChange(ctx context.Context, tx *ports.Tx, u *domain.User, before domain.User) error {
+	var errs []error
+	add := func(action domain.AuditAction, details ...string) {
+		errs = append(errs, a.record(ctx, tx, u, action, details...))
+	}
+	if u.Name != before.Name {
+		add(domain.ActionUserUpdated, "changed", "name")
+	}
+	if u.Tier != before.Tier {
+		add(domain.ActionUserTierChanged, "from", string(before.Tier), "to", string(u.Tier))
+	}
+	if u.Role != before.Role {
+		add(domain.ActionUserRoleChanged, "from", string(before.Role), "to", string(u.Role))
+	}
+	switch {
+	case u.Active && !before.Active:
+		add(domain.ActionUserActivated)
+	case !u.Active && before.Active:
+		add(domain.ActionUserDeactivated)
+	}
+	return errors.Join(errs...)
 }
 
 // isActiveAdmin reports whether the user is an active administrator.
@@ -167,12 +196,15 @@ func requireOtherAdmin(ctx context.Context, tx *ports.Tx, userID string) error {
 // Deactivate deactivates the caller's account after it verified the password.
 // Nobody can sign in to the account, and its sessions stop. An administrator can
 // activate it again. The last active administrator cannot deactivate itself.
-func (a *Accounts) Deactivate(ctx context.Context, c service.Principal, password string) error {
+func (a *Accounts) Deactivate(ctx context.Context, c service.Principal, password string) (err error) {
 	var p domain.Problems
 	if password == "" {
 		p.Add("password", "Password is required")
 		return p.Err()
 	}
+	defer func() {
+		a.trail().RecordFailure(ctx, err, domain.ActionUserDeactivated, audit.Object("user", c.UserID))
+	}()
 	provenHash, err := a.confirmPassword(ctx, c.UserID, password)
 	if err != nil {
 		return err
@@ -256,9 +288,13 @@ func (a *Accounts) CreateUser(ctx context.Context, name, email, password string,
 	err = a.update(ctx, func(ctx context.Context, tx *ports.Tx) error {
 		c := *u
 		made = &c
-		return putUser(ctx, tx, made)
+		if err := putUser(ctx, tx, made); err != nil {
+			return err
+		}
+		return a.record(ctx, tx, made, domain.ActionUserCreated, "email", made.Email, "role", string(made.Role), "tier", string(made.Tier))
 	})
 	if err != nil {
+		a.trail().RecordFailure(ctx, err, domain.ActionUserCreated, "user", "email", u.Email)
 		return nil, err
 	}
 	a.log.InfoContext(ctx, "user created", "user", made.ID, "role", made.Role)
@@ -275,7 +311,7 @@ func (a *Accounts) SetTier(ctx context.Context, email string, tier domain.Tier) 
 		return err
 	}
 	userID := ""
-	err = a.updateByEmail(ctx, email, func(ctx context.Context, tx *ports.Tx, u *domain.User) error {
+	err = a.updateByEmail(ctx, email, domain.ActionUserTierChanged, func(ctx context.Context, tx *ports.Tx, u *domain.User) error {
 		userID = u.ID
 		before := *u
 		u.Tier = tier
@@ -301,13 +337,17 @@ func (a *Accounts) SetPassword(ctx context.Context, email, password string) erro
 	if err != nil {
 		return apperr.PublicIn(ctx, err)
 	}
-	return a.updateByEmail(ctx, email, func(ctx context.Context, tx *ports.Tx, u *domain.User) error {
-		return a.replacePassword(ctx, tx, u, hash, "", a.storeTime())
+	return a.updateByEmail(ctx, email, domain.ActionUserPasswordChanged, func(ctx context.Context, tx *ports.Tx, u *domain.User) error {
+		if err := a.replacePassword(ctx, tx, u, hash, "", a.storeTime()); err != nil {
+			return err
+		}
+		return a.record(ctx, tx, u, domain.ActionUserPasswordChanged)
 	})
 }
 
-// updateByEmail runs fn on the user with the email in a transaction.
-func (a *Accounts) updateByEmail(ctx context.Context, email string, fn func(context.Context, *ports.Tx, *domain.User) error) error {
+// updateByEmail runs fn on the user with the email in a transaction. It records the
+// failure of the action.
+func (a *Accounts) updateByEmail(ctx context.Context, email string, action domain.AuditAction, fn func(context.Context, *ports.Tx, *domain.User) error) error {
 	var userID string
 	err := a.update(ctx, func(ctx context.Context, tx *ports.Tx) error {
 		u, err := tx.Users.ByEmail(ctx, email)
@@ -321,10 +361,12 @@ func (a *Accounts) updateByEmail(ctx context.Context, email string, fn func(cont
 	if userID != "" {
 		a.invalidateUser(userID)
 	}
-	if err == nil {
-		a.log.InfoContext(ctx, "user changed", "by", "operator", "user", userID)
+	if err != nil {
+		a.trail().RecordFailure(ctx, err, action, userObject(userID), "email", email)
+		return err
 	}
-	return err
+	a.log.InfoContext(ctx, "user changed", "by", "operator", "user", userID)
+	return nil
 }
 
 func (a *Accounts) checkTier(t domain.Tier) error {

@@ -23,7 +23,7 @@ type weakStore struct {
 // runUpdate is an AroundUpdate of a storehooks.Store.
 func (s *weakStore) runUpdate(ctx context.Context, fn storehooks.Func, _ func(context.Context, storehooks.Func) error) error {
 	w := &weakTx{store: s}
-	if err := fn(ctx, &ports.Tx{Users: weakUsers{tx: w}, RefreshTokenFamilies: weakSignIns{tx: w}, PasswordResets: weakResets{tx: w}}); err != nil {
+	if err := fn(ctx, &ports.Tx{Users: weakUsers{tx: w}, RefreshTokenFamilies: weakSignIns{tx: w}, PasswordResets: weakResets{tx: w}, Audit: weakAudit{tx: w}}); err != nil {
 		return err
 	}
 	return s.Store.Update(ctx, func(ctx context.Context, tx *ports.Tx) error {
@@ -158,6 +158,15 @@ func (r weakResets) Consume(ctx context.Context, hash [32]byte) (reset *domain.P
 		}
 		return err
 	})
+}
+
+type weakAudit struct {
+	ports.Audit
+	tx *weakTx
+}
+
+func (r weakAudit) Append(_ context.Context, e domain.AuditEntry) error {
+	return r.tx.write(func(ctx context.Context, tx *ports.Tx) error { return tx.Audit.Append(ctx, e) })
 }
 
 // dryRun runs fn in an Update that is rolled back.

@@ -48,6 +48,9 @@ type Config struct {
 	// MaxMigrations bounds the same in the whole fleet, over all replicas. 0: 32.
 	MaxMigrations int
 
+	// AuditRetention is how long entries of the audit trail are kept. 0: 90 days.
+	AuditRetention time.Duration
+
 	// Spawn runs background work. Nil: in a new goroutine. A harness that wants
 	// everything to happen inside [Orchestrator.RunOnce] runs the function in place.
 	Spawn func(func())
@@ -85,6 +88,9 @@ func (c Config) WithDefaults() Config {
 	}
 	if c.MaxMigrations <= 0 {
 		c.MaxMigrations = 32
+	}
+	if c.AuditRetention <= 0 {
+		c.AuditRetention = 90 * 24 * time.Hour
 	}
 	if c.Spawn == nil {
 		c.Spawn = func(f func()) { go f() }

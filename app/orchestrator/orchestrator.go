@@ -42,8 +42,10 @@ type Orchestrator struct {
 	migrator    *migration.Migrator
 	reconciler  *reconcile.Reconciler
 	users       *sessions.Users
-	messages    *messaging.Messages
-	workers     *registry.Workers
+
+	auditRetention time.Duration
+	messages       *messaging.Messages
+	workers        *registry.Workers
 
 	subscribe   sync.Once    // of RunOnce
 	latestPass  atomic.Int64 // when it began, µs
@@ -65,7 +67,7 @@ func New(c Config) (*Orchestrator, error) {
 		e.Self = domain.Replica{ID: c.IDs.NewID(), Name: c.Name, Version: c.Version, StartedAt: c.Clock.Now()}
 	}
 	e.SetTiers(c.Tiers)
-	o := &Orchestrator{env: e, invalidator: c.Invalidator}
+	o := &Orchestrator{env: e, invalidator: c.Invalidator, auditRetention: c.AuditRetention}
 	o.compose(c)
 	return o, nil
 }
@@ -115,14 +117,15 @@ func (o *Orchestrator) compose(c Config) {
 		Sessions: owners,
 		APIKeys:  o.keys,
 		Messages: o.messages,
-		Workers:  o.workers,
-		Operations: operations.New(operations.Parts{
+		Workers:  e.Trail().Workers(o.workers),
+		Operations: e.Trail().Operations(operations.New(operations.Parts{
 			Writer: writer, Cache: o.cache, Sync: o.sync, Migrator: o.migrator, Reconciler: o.reconciler,
 			Sessions: owners, Queue: o.queue, Parallel: parallel.Sessions,
-		}),
+		})),
 		Users:    o.users,
 		Protocol: protocol,
 		Access:   protocol,
+		Audit:    e.Trail(),
 	}
 }
 

@@ -126,5 +126,6 @@ func (o *Orchestrator) housekeep(ctx context.Context) (time.Time, error) {
 		o.workers.Housekeep(ctx, now),
 		o.relay.Housekeep(ctx, now),
 		o.migrator.Housekeep(ctx, now),
+		o.env.Trail().DeleteBefore(ctx, now.Add(-o.auditRetention)),
 	)
 }

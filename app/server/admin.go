@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os/user"
 
 	"github.com/switchyard-wa/switchyard/adapters/bcrypt"
 	"github.com/switchyard-wa/switchyard/adapters/httpworker"
@@ -12,11 +13,14 @@ import (
 	"github.com/switchyard-wa/switchyard/app/accounts"
 	"github.com/switchyard-wa/switchyard/app/backend"
 	"github.com/switchyard-wa/switchyard/app/orchestrator"
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 // Administer opens the store of a server and calls fn with its accounts. The server may be
-// running. It then sees the changes within a second.
-func Administer(ctx context.Context, cfg Config, fn func(*accounts.Accounts) error) error {
+// running. It then sees the changes within a second. The audit trail names the command line
+// and the user of the operating system, which the context of fn carries.
+func Administer(ctx context.Context, cfg Config, fn func(ctx context.Context, a *accounts.Accounts) error) error {
 	cfg = cfg.WithDefaults()
 	b, err := openExisting(ctx, cfg.Store)
 	if err != nil {
@@ -41,7 +45,16 @@ func Administer(ctx context.Context, cfg Config, fn func(*accounts.Accounts) err
 	if err != nil {
 		return errors.Join(err, b.Close())
 	}
-	return errors.Join(fn(a), a.Close(ctx), b.Close())
+	return errors.Join(fn(commandLine(ctx), a), a.Close(ctx), b.Close())
+}
+
+// commandLine returns a context whose caller is the command line.
+func commandLine(ctx context.Context) context.Context {
+	actor := domain.Actor{Kind: domain.ActorCLI}
+	if u, err := user.Current(); err == nil {
+		actor.ID = u.Username
+	}
+	return service.WithCaller(ctx, service.Caller{Actor: actor})
 }
 
 // GeneratedWorkerToken returns the fleet token that the server of a store has generated. It

@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/switchyard-wa/switchyard/app/backend"
 	"github.com/switchyard-wa/switchyard/domain"
@@ -39,6 +40,7 @@ type Config struct {
 
 	Timing          domain.Timing // zero fields: domain.DefaultTiming
 	Limits          string        // see ParseLimits
+	AuditRetention  time.Duration // of the audit trail; default 90 days
 	AllowPublicOnly bool          // refuse workers at loopback, private and link-local addresses
 	CORSOrigins     []string
 	TrustedProxies  []netip.Prefix

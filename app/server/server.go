@@ -98,7 +98,7 @@ func (s *Server) assemble(ctx context.Context) error {
 	}
 	s.Orchestrator, err = orchestrator.New(orchestrator.Config{
 		Store: s.backend, Workers: s.gateway, Tiers: tiers, Timing: s.cfg.Timing, Log: s.cfg.Log,
-		Name: hostname(), Version: s.cfg.Version,
+		Name: hostname(), Version: s.cfg.Version, AuditRetention: s.cfg.AuditRetention,
 	})
 	if err != nil {
 		return err

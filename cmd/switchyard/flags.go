@@ -156,13 +156,27 @@ func (f *flags) delay(to *time.Duration, name, standard, about string) {
 func (f *flags) span(to *time.Duration, least time.Duration, name, standard, about string) {
 	f.help(name, "TIME", standard, about)
 	f.add(name, false, func(s string) error {
-		d, err := time.ParseDuration(s)
+		d, err := parseDuration(s)
 		if err != nil || d < least {
-			return fmt.Errorf("%q is not a time such as 500ms, 5s or 1m", s)
+			return fmt.Errorf("%q is not a time such as 500ms, 5s, 1m or 90d", s)
 		}
 		*to = d
 		return nil
 	})
+}
+
+// parseDuration is time.ParseDuration with whole days, as in 90d.
+func parseDuration(s string) (time.Duration, error) {
+	days, hasDays := strings.CutSuffix(s, "d")
+	if !hasDays {
+		return time.ParseDuration(s)
+	}
+	const most = 100 * 365
+	n, err := strconv.Atoi(days)
+	if err != nil || n < 0 || n > most {
+		return 0, fmt.Errorf("%q is not a number of days", s)
+	}
+	return time.Duration(n) * 24 * time.Hour, nil
 }
 
 // bit defines a flag with a boolean. The flag may stand without a value.

@@ -108,7 +108,7 @@ func user(ctx context.Context, args []string, out, _ io.Writer) error {
 		}
 		password = strings.TrimRight(password, "\r\n")
 	}
-	err = server.Administer(ctx, server.Config{Store: store, Log: slog.New(slog.DiscardHandler)}, func(a *accounts.Accounts) error { return act(a, ctx, password) })
+	err = server.Administer(ctx, server.Config{Store: store, Log: slog.New(slog.DiscardHandler)}, func(ctx context.Context, a *accounts.Accounts) error { return act(a, ctx, password) })
 	var problem *domain.Error
 	if errors.As(err, &problem) && problem.Kind != domain.Internal {
 		return plain(problem)

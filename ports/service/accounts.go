@@ -35,6 +35,7 @@ type AuthTokens struct {
 // Principal names an authenticated caller.
 type Principal struct {
 	UserID   string
+	Email    string
 	Role     domain.Role
 	FamilyID string
 }

@@ -11,6 +11,7 @@
 //	Workers         an administrator's view of the fleet: drain, activate, probe
 //	Operations      migrations, rebalancing and bulk actions of an administrator
 //	WorkerProtocol  what workers call: register, heartbeat, reports
+//	Audit           the audit trail: who did what, from where, and how it ended
 //
 // # Contract of every service
 //

@@ -29,9 +29,11 @@ type StopCommand struct {
 // HeartbeatResult answers a heartbeat.
 type HeartbeatResult struct {
 	Worker    *domain.Worker
-	Processed int // sessions listed
-	Synced    int // listed sessions whose status or data changed here
-	Stale     int // silent workers, as this replica found at its latest check
+	Processed int      // sessions listed
+	Synced    int      // listed sessions whose status or data changed here
+	Skipped   int      // listed items that were not used
+	Warnings  []string // why, in a few words each; only the first
+	Stale     int      // silent workers, as this replica found at its latest check
 	Breakdown domain.Breakdown
 	Commands  []StopCommand
 	Lease     time.Duration
@@ -111,9 +113,9 @@ type WorkerProtocol interface {
 	// ReportPreserved records that the worker goes down and keeps credentials. It
 	// returns how many of the sessions are assigned to the worker.
 	ReportPreserved(ctx context.Context, workerID string, sessionIDs []string) (int, error)
-	// Unregister finds the worker by id or, without one, by endpoint, and returns its
-	// status afterwards. Repeating it is no error. A worker that runs at another
-	// endpoint by now stays registered.
+	// Unregister returns the status of the worker afterwards. Repeating it is no error.
+	// A worker that runs at another endpoint by now stays registered; an empty endpoint
+	// is not compared.
 	Unregister(ctx context.Context, workerID, endpoint string) (domain.WorkerStatus, error)
 	// ReportSession applies a worker's report on a session. A stale report, or one of
 	// a worker that does not own the session, is refused; the outcome says so.

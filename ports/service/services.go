@@ -10,4 +10,5 @@ type Services struct {
 	Users      Users
 	Protocol   WorkerProtocol
 	Access     WorkerAccess
+	Audit      Audit
 }

@@ -52,6 +52,7 @@ func TestStatements_QueryPlans_UseIndexes(t *testing.T) {
 		b.messages.countSince:           "messages_history (session_id=? AND created_at>?)",
 		b.messages.usageOfUser:          "messages_history (session_id=? AND created_at>?)",
 		b.outbox.deleteBefore:           "outbox_age (occurred_at<?)",
+		b.audit.deleteBefore:            "audit_age (occurred_at<?)",
 	}
 	mayScan := map[*Statement]string{
 		b.sessions.countByStatus: "SCAN sessions USING COVERING INDEX sessions_status",

@@ -47,6 +47,7 @@ type Queries struct {
 	outbox         outboxStatements
 	settings       settingStatements
 	replicas       replicaStatements
+	audit          auditStatements
 	schema         schemaStatements
 }
 
@@ -69,6 +70,7 @@ func compile(d Dialect) *Queries {
 	b.outbox = b.outboxStatements()
 	b.settings = b.settingStatements()
 	b.replicas = b.replicaStatements()
+	b.audit = b.auditStatements()
 	b.schema = b.schemaStatements()
 	return b
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/switchyard-wa/switchyard/app/internal/apperr"
+	"github.com/switchyard-wa/switchyard/app/internal/audit"
 	"github.com/switchyard-wa/switchyard/app/internal/txn"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
@@ -164,7 +165,10 @@ func (k *Keys) Rotate(ctx context.Context, userID, sessionID string, grace time.
 		if err != nil {
 			return err
 		}
-		return tx.APIKeys.Put(ctx, key)
+		if err := tx.APIKeys.Put(ctx, key); err != nil {
+			return err
+		}
+		return k.Trail().Record(ctx, tx, domain.ActionKeyRotated, audit.Object("api-key", key.ID), "session", sessionID, "grace", grace.String())
 	})
 	if err != nil {
 		return "", apperr.Public(err)
@@ -198,7 +202,10 @@ func (k *Keys) Revoke(ctx context.Context, userID, keyID string) error {
 		if err != nil {
 			return err
 		}
-		return tx.APIKeys.Delete(ctx, keyID)
+		if err := tx.APIKeys.Delete(ctx, keyID); err != nil {
+			return err
+		}
+		return k.Trail().Record(ctx, tx, domain.ActionKeyDeleted, audit.Object("api-key", keyID), "session", key.SessionID)
 	})
 	if err != nil {
 		return apperr.Public(err)

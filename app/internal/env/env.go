@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/switchyard-wa/switchyard/app/internal/audit"
 	"github.com/switchyard-wa/switchyard/app/internal/retry"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
@@ -46,6 +47,11 @@ func (e *Env) Tiers() domain.Tiers { return *e.tiers.Load() }
 
 // Limits returns the limits of a tier.
 func (e *Env) Limits(t domain.Tier) domain.Limits { return e.tiers.Load().Of(t) }
+
+// Trail returns the audit trail.
+func (e *Env) Trail() audit.Trail {
+	return audit.Trail{Store: e.Store, IDs: e.IDs, Now: e.Now, Log: e.Log}
+}
 
 // Update runs fn in an Update of the store and repeats it after a conflict.
 func (e *Env) Update(ctx context.Context, fn func(ctx context.Context, tx *ports.Tx) error) error {

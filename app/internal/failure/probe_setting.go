@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/switchyard-wa/switchyard/app/internal/apperr"
+	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
@@ -64,7 +65,14 @@ func (d *Detector) StopProbes(ctx context.Context) (service.ProbeStatus, error) 
 
 func (d *Detector) setProbesEnabled(ctx context.Context, enabled bool) (service.ProbeStatus, error) {
 	err := d.Update(ctx, func(ctx context.Context, tx *ports.Tx) error {
-		return tx.Settings.Put(ctx, probesStoppedSetting, strconv.FormatBool(!enabled))
+		if err := tx.Settings.Put(ctx, probesStoppedSetting, strconv.FormatBool(!enabled)); err != nil {
+			return err
+		}
+		action := domain.ActionFleetProbesStopped
+		if enabled {
+			action = domain.ActionFleetProbesStarted
+		}
+		return d.Trail().Record(ctx, tx, action, "fleet")
 	})
 	if err != nil {
 		return service.ProbeStatus{}, apperr.Public(err)

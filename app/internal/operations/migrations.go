@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/switchyard-wa/switchyard/app/internal/apperr"
+	"github.com/switchyard-wa/switchyard/app/internal/audit"
 	"github.com/switchyard-wa/switchyard/app/internal/txn"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
@@ -75,7 +76,10 @@ func (o *Operations) recordMigration(ctx context.Context, sessionID, target, rea
 				"No other worker can take the session at the moment; add capacity or try again later")
 		}
 		current.Migrate(m, now)
-		return nil, tx.Migrations.Put(ctx, m)
+		if err := tx.Migrations.Put(ctx, m); err != nil {
+			return nil, err
+		}
+		return nil, o.record(ctx, tx, domain.ActionSessionMigrated, sessionID, "from", m.FromWorker, "to", target, "migration", m.ID)
 	})
 	return m, apperr.Public(err)
 }
@@ -187,7 +191,10 @@ func (o *Operations) cancel(ctx context.Context, m *domain.Migration) (*domain.M
 		if err := m.Cancel(s, "cancelled by an administrator", o.Now()); err != nil {
 			return nil, err
 		}
-		return nil, tx.Migrations.Put(ctx, m)
+		if err := tx.Migrations.Put(ctx, m); err != nil {
+			return nil, err
+		}
+		return nil, o.Trail().Record(ctx, tx.Tx, domain.ActionMigrationCancelled, audit.Object("migration", m.ID), "session", m.SessionID)
 	})
 	if domain.CodeOf(err) == domain.CodeSessionNotFound {
 		err = domain.Errorf(domain.Conflict, domain.CodeInvalidState, "The migration is over: its session was deleted")

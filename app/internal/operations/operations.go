@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/switchyard-wa/switchyard/app/internal/apperr"
+	"github.com/switchyard-wa/switchyard/app/internal/audit"
 	"github.com/switchyard-wa/switchyard/app/internal/fleet"
 	"github.com/switchyard-wa/switchyard/app/internal/migration"
 	"github.com/switchyard-wa/switchyard/app/internal/reconcile"
@@ -148,15 +149,26 @@ func (o *Operations) selectSessions(ctx context.Context, b service.BulkRequest, 
 	return ids, err
 }
 
+// record adds an action on a session to the audit trail.
+func (o *Operations) record(ctx context.Context, tx *txn.Tx, action domain.AuditAction, id string, details ...string) error {
+	return o.Trail().Record(ctx, tx.Tx, action, audit.Object("session", id), details...)
+}
+
 func (o *Operations) recordRestart(ctx context.Context, id string) error {
-	_, err := o.ChangeSession(ctx, id, func(_ context.Context, _ *txn.Tx, s *domain.Session) ([]domain.Event, error) {
-		return nil, s.Restart(o.Now())
+	_, err := o.ChangeSession(ctx, id, func(ctx context.Context, tx *txn.Tx, s *domain.Session) ([]domain.Event, error) {
+		if err := s.Restart(o.Now()); err != nil {
+			return nil, err
+		}
+		return nil, o.record(ctx, tx, domain.ActionSessionRestarted, id)
 	})
 	return err
 }
 
 func (o *Operations) recordDisconnect(ctx context.Context, id string) error {
-	_, err := o.ChangeSession(ctx, id, func(_ context.Context, _ *txn.Tx, s *domain.Session) ([]domain.Event, error) {
+	_, err := o.ChangeSession(ctx, id, func(ctx context.Context, tx *txn.Tx, s *domain.Session) ([]domain.Event, error) {
+		if err := o.record(ctx, tx, domain.ActionSessionDisconnected, id); err != nil {
+			return nil, err
+		}
 		if s.Intent == domain.Down && !s.IsAssigned() {
 			return nil, txn.ErrUnchanged
 		}

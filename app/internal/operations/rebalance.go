@@ -102,7 +102,10 @@ func (o *Operations) recordMoves(ctx context.Context, batch string, plan []domai
 				due = now.Add(migration.RecheckEvery) // it waits for admission
 			}
 			s.Migrate(m, due)
-			return nil, tx.Migrations.Put(ctx, m)
+			if err := tx.Migrations.Put(ctx, m); err != nil {
+				return nil, err
+			}
+			return nil, o.record(ctx, tx, domain.ActionSessionMigrated, s.ID, "from", p.FromWorker, "to", p.ToWorker, "batch", batch)
 		})
 		switch {
 		case domain.CodeOf(err) == domain.CodeSessionNotFound:

@@ -26,7 +26,7 @@ func (p *Protocol) Heartbeat(ctx context.Context, h domain.Heartbeat) (*service.
 	if err != nil {
 		return nil, err
 	}
-	result := &service.HeartbeatResult{Processed: len(h.Sessions), Lease: p.Timing.Lease, Stale: p.detector.SilentWorkers()}
+	result := &service.HeartbeatResult{Processed: len(h.Sessions), Skipped: h.Skipped, Warnings: h.Warnings, Lease: p.Timing.Lease, Stale: p.detector.SilentWorkers()}
 	w, err := p.applyHeartbeat(ctx, h, known, result, now)
 	if err != nil {
 		return nil, apperr.Public(err)

@@ -301,7 +301,7 @@ func (p *Protocol) Unregister(ctx context.Context, workerID, endpoint string) (d
 		return "", err
 	}
 	canonical, endpointErr := domain.ParseEndpoint(endpoint)
-	leaving, err := p.findLeaving(ctx, workerID, endpoint, canonical, endpointErr)
+	leaving, err := p.findLeaving(ctx, workerID)
 	if err != nil || leaving == nil {
 		return domain.WorkerOffline, apperr.Public(err)
 	}
@@ -319,26 +319,15 @@ func (p *Protocol) Unregister(ctx context.Context, workerID, endpoint string) (d
 	return status, apperr.Public(err)
 }
 
-// findLeaving finds the worker that unregisters, by its id or else by its endpoint. It
-// returns nil if there is none.
-func (p *Protocol) findLeaving(ctx context.Context, workerID, endpoint, canonical string, endpointErr error) (w *domain.Worker, err error) {
+// findLeaving finds the worker that unregisters. It returns nil if there is none.
+func (p *Protocol) findLeaving(ctx context.Context, workerID string) (w *domain.Worker, err error) {
 	if workerID == "" {
 		var problems domain.Problems
-		if endpoint == "" {
-			problems.Add("workerId", "Worker id or endpoint is required")
-		} else {
-			problems.Check("endpoint", endpointErr)
-		}
-		if err := problems.Err(); err != nil {
-			return nil, err
-		}
+		problems.Add("workerId", "Worker ID is required")
+		return nil, problems.Err()
 	}
 	err = p.Store.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
-		if workerID == "" {
-			w, err = tx.Workers.ByEndpoint(ctx, canonical)
-		} else {
-			w, err = tx.Workers.Get(ctx, domain.NormalizeWorkerRef(workerID))
-		}
+		w, err = tx.Workers.Get(ctx, domain.NormalizeWorkerRef(workerID))
 		return err
 	})
 	if errors.Is(err, ports.ErrNotFound) {

@@ -230,7 +230,7 @@ func TestUnregister_WorkerLeaves_IsDownWithAGrace(t *testing.T) {
 	f := newFixture(t)
 	f.AddWorker("worker-1", 50)
 	f.AddConnected(f.user, "s1", "worker-1")
-	status, err := f.protocol.Unregister(context.Background(), "", "http://worker-1:1")
+	status, err := f.protocol.Unregister(context.Background(), "Worker_1", "http://worker-1:1")
 	require.NoError(t, err)
 	require.Equal(t, domain.WorkerOffline, status)
 	require.Equal(t, domain.DownUnregistered, f.Worker("worker-1").DownReason)
@@ -239,8 +239,8 @@ func TestUnregister_WorkerLeaves_IsDownWithAGrace(t *testing.T) {
 	status, err = f.protocol.Unregister(context.Background(), "unknown", "")
 	require.NoError(t, err)
 	require.Equal(t, domain.WorkerOffline, status)
-	_, err = f.protocol.Unregister(context.Background(), "", "")
-	require.Error(t, err)
+	_, err = f.protocol.Unregister(context.Background(), "", "http://worker-1:1")
+	require.Equal(t, domain.CodeValidation, domain.CodeOf(err), "an endpoint does not say who leaves")
 }
 
 func TestUnregister_FormerProcess_DoesNotTakeTheNextOneDown(t *testing.T) {

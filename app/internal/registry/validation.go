@@ -8,10 +8,8 @@ import (
 )
 
 const (
-	maxCapacity  = 1000
-	maxLabels    = 32
-	maxLabelSize = 63
-	maxTextSize  = 50 // of version and environment
+	maxCapacity = 1000
+	maxTextSize = 50 // of version and environment
 )
 
 // reservedIDs are fixed paths of the HTTP API. They would hide a worker of that id.
@@ -57,12 +55,12 @@ func checkTexts(p *domain.Problems, description, version, environment string) {
 }
 
 func checkLabels(p *domain.Problems, labels map[string]string) {
-	if len(labels) > maxLabels {
-		p.Add("labels", "A worker may have at most %d labels", maxLabels)
+	if len(labels) > domain.MaxLabels {
+		p.Add("labels", "A worker may have at most %d labels", domain.MaxLabels)
 	}
 	for k, v := range labels {
-		if k == "" || len(k) > maxLabelSize || len(v) > maxLabelSize {
-			p.Add("labels", "Label names must have 1 to %d characters and values at most %d", maxLabelSize, maxLabelSize)
+		if k == "" || len(k) > domain.MaxLabel || len(v) > domain.MaxLabel {
+			p.Add("labels", "Label names must have 1 to %d characters and values at most %d", domain.MaxLabel, domain.MaxLabel)
 			return
 		}
 	}

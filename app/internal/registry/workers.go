@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/switchyard-wa/switchyard/app/internal/apperr"
+	"github.com/switchyard-wa/switchyard/app/internal/audit"
 	"github.com/switchyard-wa/switchyard/app/internal/failure"
 	"github.com/switchyard-wa/switchyard/app/internal/fleet"
 	"github.com/switchyard-wa/switchyard/app/internal/migration"
@@ -84,7 +85,10 @@ func (w *Workers) Add(ctx context.Context, r domain.Registration) (*service.Work
 		now := w.Now()
 		added = newWorker(r, now)
 		events := added.Register(r, w.Timing, now)
-		return endpointTaken(tx.SaveWorker(ctx, added, events))
+		if err := tx.SaveWorker(ctx, added, events); err != nil {
+			return endpointTaken(err)
+		}
+		return w.record(ctx, tx, domain.ActionWorkerAdded, r.WorkerID, "endpoint", r.Endpoint)
 	})
 	if err != nil {
 		return nil, apperr.Public(err)
@@ -188,12 +192,24 @@ func (w *Workers) List(ctx context.Context, f ports.WorkerFilter, p ports.Page) 
 	return views, total, nil
 }
 
-// change lets fn change one worker and returns its view.
-func (w *Workers) change(ctx context.Context, id string, fn func(ctx context.Context, tx *txn.Tx, worker *domain.Worker) ([]domain.Event, error)) (*service.WorkerView, error) {
+// record adds an action on a worker to the audit trail.
+func (w *Workers) record(ctx context.Context, tx *txn.Tx, action domain.AuditAction, id string, details ...string) error {
+	return w.Trail().Record(ctx, tx.Tx, action, audit.Object("worker", id), details...)
+}
+
+// change lets fn change one worker and returns its view. It records the action.
+func (w *Workers) change(ctx context.Context, action domain.AuditAction, id string, fn func(ctx context.Context, tx *txn.Tx, worker *domain.Worker) ([]domain.Event, error)) (*service.WorkerView, error) {
 	if err := w.sync.EnsureLoaded(ctx); err != nil {
 		return nil, err
 	}
-	worker, err := w.ChangeWorker(ctx, domain.NormalizeWorkerRef(id), fn)
+	id = domain.NormalizeWorkerRef(id)
+	worker, err := w.ChangeWorker(ctx, id, func(ctx context.Context, tx *txn.Tx, worker *domain.Worker) ([]domain.Event, error) {
+		events, err := fn(ctx, tx, worker)
+		if err != nil {
+			return nil, err
+		}
+		return events, w.record(ctx, tx, action, id)
+	})
 	if err != nil {
 		return nil, apperr.Public(err)
 	}
@@ -205,7 +221,7 @@ func (w *Workers) Update(ctx context.Context, id string, ch service.WorkerChange
 	if err := checkChange(ch); err != nil {
 		return nil, err
 	}
-	return w.change(ctx, id, func(_ context.Context, _ *txn.Tx, worker *domain.Worker) ([]domain.Event, error) {
+	return w.change(ctx, domain.ActionWorkerUpdated, id, func(_ context.Context, _ *txn.Tx, worker *domain.Worker) ([]domain.Event, error) {
 		if ch.Capacity != nil {
 			worker.Capacity = *ch.Capacity
 		}
@@ -243,7 +259,7 @@ func checkChange(ch service.WorkerChange) error {
 // Drain takes a worker out of placement and moves its sessions to others, a few at a
 // time.
 func (w *Workers) Drain(ctx context.Context, id string) (*service.WorkerView, error) {
-	return w.change(ctx, id, func(ctx context.Context, tx *txn.Tx, worker *domain.Worker) ([]domain.Event, error) {
+	return w.change(ctx, domain.ActionWorkerDrained, id, func(ctx context.Context, tx *txn.Tx, worker *domain.Worker) ([]domain.Event, error) {
 		now := w.Now()
 		events := worker.Drain(w.IDs.NewID(), now)
 		if events == nil {
@@ -276,7 +292,7 @@ func (w *Workers) Activate(ctx context.Context, id string) (*service.WorkerView,
 	if err := w.detector.RequireHealthy(ctx, fleet.Ref(known)); err != nil {
 		return nil, err
 	}
-	return w.change(ctx, id, func(ctx context.Context, tx *txn.Tx, worker *domain.Worker) ([]domain.Event, error) {
+	return w.change(ctx, domain.ActionWorkerActivated, id, func(ctx context.Context, tx *txn.Tx, worker *domain.Worker) ([]domain.Event, error) {
 		now := w.Now()
 		wasOnline := worker.Online
 		worker.Activate(now)
@@ -314,7 +330,10 @@ func (w *Workers) Remove(ctx context.Context, id string, opt service.RemoveOptio
 		if err != nil {
 			return apperr.Worker(err)
 		}
-		return apperr.Worker(tx.DeleteWorker(ctx, worker))
+		if err := tx.DeleteWorker(ctx, worker); err != nil {
+			return apperr.Worker(err)
+		}
+		return w.record(ctx, tx, domain.ActionWorkerRemoved, id)
 	})
 	return apperr.Public(err)
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/switchyard-wa/switchyard/app/internal/apikeys"
 	"github.com/switchyard-wa/switchyard/app/internal/apperr"
+	"github.com/switchyard-wa/switchyard/app/internal/audit"
 	"github.com/switchyard-wa/switchyard/app/internal/fleet"
 	"github.com/switchyard-wa/switchyard/app/internal/membership"
 	"github.com/switchyard-wa/switchyard/app/internal/reconcile"
@@ -57,7 +58,10 @@ func (s *Sessions) Create(ctx context.Context, userID string, p service.CreateSe
 		if err := tx.AddSession(ctx, session); err != nil {
 			return idTaken(err)
 		}
-		return tx.APIKeys.Put(ctx, key)
+		if err := tx.APIKeys.Put(ctx, key); err != nil {
+			return err
+		}
+		return s.Trail().Record(ctx, tx.Tx, domain.ActionKeyCreated, audit.Object("api-key", key.ID), "session", session.ID)
 	})
 	if err != nil {
 		return nil, apperr.Public(err)
@@ -290,7 +294,10 @@ func (s *Sessions) DeleteInStore(ctx context.Context, userID, sessionID string) 
 				return membership.ErrClaimed
 			}
 			workers, err = tx.DeleteSession(ctx, session)
-			return err
+			if err != nil {
+				return err
+			}
+			return s.Trail().Record(ctx, tx.Tx, domain.ActionSessionDeleted, audit.Object("session", sessionID), "user", userID)
 		})
 	})
 	unlock()

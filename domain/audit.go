@@ -1,0 +1,191 @@
+package domain
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// AuditAction names an action in the audit trail: what it acts on, a dot, what happened.
+type AuditAction string
+
+// The actions of the audit trail.
+const (
+	ActionUserRegistered      AuditAction = "user.registered"
+	ActionUserCreated         AuditAction = "user.created"
+	ActionUserUpdated         AuditAction = "user.updated"
+	ActionUserSignedIn        AuditAction = "user.signed-in"
+	ActionUserSignInFailed    AuditAction = "user.sign-in-failed"
+	ActionUserSignedOut       AuditAction = "user.signed-out"
+	ActionUserSignInEnded     AuditAction = "user.sign-in-ended" // from another sign-in, or because there were too many
+	ActionUserRefreshReused   AuditAction = "user.refresh-reused"
+	ActionUserPasswordChanged AuditAction = "user.password-changed"
+	ActionUserResetRequested  AuditAction = "user.reset-requested"
+	ActionUserPasswordReset   AuditAction = "user.password-reset"
+	ActionUserEmailChanged    AuditAction = "user.email-changed"
+	ActionUserTierChanged     AuditAction = "user.tier-changed"
+	ActionUserRoleChanged     AuditAction = "user.role-changed"
+	ActionUserActivated       AuditAction = "user.activated"
+	ActionUserDeactivated     AuditAction = "user.deactivated"
+	ActionUserDeleted         AuditAction = "user.deleted"
+
+	ActionKeyCreated AuditAction = "api-key.created"
+	ActionKeyRotated AuditAction = "api-key.rotated"
+	ActionKeyDeleted AuditAction = "api-key.deleted"
+
+	ActionSessionDeleted      AuditAction = "session.deleted"
+	ActionSessionDisconnected AuditAction = "session.disconnected" // by an administrator, as the following
+	ActionSessionRestarted    AuditAction = "session.restarted"
+	ActionSessionMigrated     AuditAction = "session.migrated"
+	ActionMigrationCancelled  AuditAction = "migration.cancelled"
+
+	ActionWorkerAdded     AuditAction = "worker.added"
+	ActionWorkerUpdated   AuditAction = "worker.updated"
+	ActionWorkerRemoved   AuditAction = "worker.removed"
+	ActionWorkerDrained   AuditAction = "worker.drained"
+	ActionWorkerActivated AuditAction = "worker.activated"
+	ActionWorkerTested    AuditAction = "worker.tested"
+
+	ActionFleetRebalanced    AuditAction = "fleet.rebalanced"
+	ActionFleetBulk          AuditAction = "fleet.bulk" // a bulk action that began with no session
+	ActionFleetProbed        AuditAction = "fleet.probed"
+	ActionFleetProbesStarted AuditAction = "fleet.probes-started"
+	ActionFleetProbesStopped AuditAction = "fleet.probes-stopped"
+
+	ActionTokenShown AuditAction = "token.shown"
+)
+
+var auditActions = []AuditAction{
+	ActionUserRegistered, ActionUserCreated, ActionUserUpdated, ActionUserSignedIn, ActionUserSignInFailed,
+	ActionUserSignedOut, ActionUserSignInEnded, ActionUserRefreshReused, ActionUserPasswordChanged,
+	ActionUserResetRequested, ActionUserPasswordReset, ActionUserEmailChanged, ActionUserTierChanged,
+	ActionUserRoleChanged, ActionUserActivated, ActionUserDeactivated, ActionUserDeleted,
+	ActionKeyCreated, ActionKeyRotated, ActionKeyDeleted,
+	ActionSessionDeleted, ActionSessionDisconnected, ActionSessionRestarted, ActionSessionMigrated, ActionMigrationCancelled,
+	ActionWorkerAdded, ActionWorkerUpdated, ActionWorkerRemoved, ActionWorkerDrained, ActionWorkerActivated, ActionWorkerTested,
+	ActionFleetRebalanced, ActionFleetBulk, ActionFleetProbed, ActionFleetProbesStarted, ActionFleetProbesStopped,
+	ActionTokenShown,
+}
+
+// AuditActions returns every action of the audit trail.
+func AuditActions() []AuditAction { return slices.Clone(auditActions) }
+
+// ParseAuditAction returns an action, or the part before its dot, which stands for all actions that
+// begin with it. It accepts any case. Any other text is [Invalid].
+func ParseAuditAction(raw string) (AuditAction, error) {
+	text := strings.ToLower(strings.TrimSpace(raw))
+	for _, a := range auditActions {
+		if group, _, _ := strings.Cut(string(a), "."); text == string(a) || text == group {
+			return AuditAction(text), nil
+		}
+	}
+	return "", Errorf(Invalid, CodeValidation, "Action must be an action such as user.signed-in, or the part before the dot")
+}
+
+// ActorKind is the kind of caller that an audit entry names.
+type ActorKind string
+
+// The kinds of callers.
+const (
+	ActorUser      ActorKind = "user"
+	ActorCLI       ActorKind = "cli"       // the command line
+	ActorWorker    ActorKind = "worker"    // a process with a worker token
+	ActorAnonymous ActorKind = "anonymous" // a caller without a credential
+	ActorSystem    ActorKind = "system"    // the program itself, or the program that embeds it
+)
+
+// Actor is who did something.
+type Actor struct {
+	Kind  ActorKind
+	ID    string // of the user or worker; on the command line the user of the operating system
+	Email string // of the user; of a sign-in that failed, the email that was tried
+}
+
+// AuditOutcome tells how an audited action ended.
+type AuditOutcome string
+
+// The outcomes.
+const (
+	AuditSucceeded AuditOutcome = "SUCCEEDED"
+	AuditFailed    AuditOutcome = "FAILED" // the detail "code" says why
+)
+
+// The bounds of an audit entry, in bytes.
+const (
+	auditTextMax    = 128 // of ids and addresses
+	auditEmailMax   = 64
+	auditDetailMax  = 256 // of one value
+	auditDetailsMax = 16  // values
+)
+
+// AuditEntry is one entry of the audit trail: who did what to which object, from where, when, and how
+// it ended. It contains no secret.
+type AuditEntry struct {
+	ID      string // grows with time
+	At      time.Time
+	Actor   Actor
+	Action  AuditAction
+	Object  string // kind:id, such as worker:worker-1, or a kind alone
+	Address string // of the caller; may be empty
+	Outcome AuditOutcome
+	Details map[string]string // nil: none
+	Count   int               // how often it happened, for entries that are counted
+}
+
+// Bounded returns a copy of the entry whose texts are within their bounds. They come from outside. The
+// copy has no control characters and no broken UTF-8, and a Count of at least 1.
+func (e AuditEntry) Bounded() AuditEntry {
+	e.Actor.ID = boundText(e.Actor.ID, auditTextMax)
+	e.Actor.Email = boundText(e.Actor.Email, auditEmailMax)
+	e.Object = boundText(e.Object, auditTextMax)
+	e.Address = boundText(e.Address, auditTextMax)
+	e.Count = max(e.Count, 1)
+	var details map[string]string
+	for _, name := range slices.Sorted(maps.Keys(e.Details)) {
+		if len(details) == auditDetailsMax {
+			break
+		}
+		if details == nil {
+			details = make(map[string]string, len(e.Details))
+		}
+		details[boundText(name, auditTextMax)] = boundText(e.Details[name], auditDetailMax)
+	}
+	e.Details = details
+	return e
+}
+
+// boundText returns s without control characters, cut to a number of bytes.
+func boundText(s string, most int) string {
+	s = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return -1
+		}
+		return r
+	}, strings.ToValidUTF8(s, "\uFFFD"))
+	if len(s) <= most {
+		return s
+	}
+	for most > 0 && !utf8.RuneStart(s[most]) {
+		most--
+	}
+	return s[:most]
+}
+
+// CountedAuditID returns the id under which equal events of one minute are counted. It has the form of a
+// UUID of version 7, whose random part is a hash of the parts.
+func CountedAuditID(now time.Time, parts ...string) string {
+	hash := sha256.Sum256([]byte(strings.Join(parts, "\x00")))
+	id := hash[:16]
+	ms := now.Truncate(time.Minute).UnixMilli()
+	for i := range 6 {
+		id[i] = byte(ms >> (40 - 8*i))
+	}
+	id[6], id[8] = 0x70|id[6]&0x0f, 0x80|id[8]&0x3f
+	text := hex.EncodeToString(id)
+	return text[:8] + "-" + text[8:12] + "-" + text[12:16] + "-" + text[16:20] + "-" + text[20:]
+}
