@@ -47,6 +47,7 @@ const (
 	ActionWorkerAdded     AuditAction = "worker.added"
 	ActionWorkerUpdated   AuditAction = "worker.updated"
 	ActionWorkerRemoved   AuditAction = "worker.removed"
+	ActionWorkerDestroyed AuditAction = "worker.destroyed"
 	ActionWorkerDrained   AuditAction = "worker.drained"
 	ActionWorkerActivated AuditAction = "worker.activated"
 	ActionWorkerTested    AuditAction = "worker.tested"
@@ -67,7 +68,7 @@ var auditActions = []AuditAction{
 	ActionUserRoleChanged, ActionUserActivated, ActionUserDeactivated, ActionUserDeleted,
 	ActionKeyCreated, ActionKeyRotated, ActionKeyDeleted,
 	ActionSessionDeleted, ActionSessionDisconnected, ActionSessionRestarted, ActionSessionMigrated, ActionMigrationCancelled,
-	ActionWorkerAdded, ActionWorkerUpdated, ActionWorkerRemoved, ActionWorkerDrained, ActionWorkerActivated, ActionWorkerTested,
+	ActionWorkerAdded, ActionWorkerUpdated, ActionWorkerRemoved, ActionWorkerDestroyed, ActionWorkerDrained, ActionWorkerActivated, ActionWorkerTested,
 	ActionFleetRebalanced, ActionFleetBulk, ActionFleetProbed, ActionFleetProbesStarted, ActionFleetProbesStopped,
 	ActionTokenShown,
 }

@@ -35,8 +35,10 @@
 //	failover            Placing the sessions of a lost worker on other workers.
 //	failover delay      The grace for a worker to return before its sessions move.
 //	recovery            A worker's restart of the sessions that are still assigned to it.
-//	cleanup             A stop or wipe that a former worker of a session still has to perform.
+//	cleanup             What a worker was given of a session and has to stop or wipe, now or later.
 //	wipe                The removal of a session's credentials from a worker.
+//	tombstone           The last generation of a deleted session. A new one with its id continues there.
+//	foreign session     A session that a worker runs and that this store has never known.
 //	migration           One recorded move of a session to another worker.
 //	drain               Moving all sessions off a worker. It receives no new ones.
 //	rebalance           Migrations that even out how full workers are.

@@ -147,10 +147,14 @@ func (s *Session) applyStatus(r Report, t Timing, now time.Time) []Event {
 		return events
 	case Connected:
 		s.markConfirmed()
-		s.WasConnected, s.LastError, s.CredentialsWorkerID = true, "", s.WorkerID
+		s.WasConnected, s.ScanRestarted, s.LastError, s.CredentialsWorkerID = true, false, "", s.WorkerID
 		s.QR, s.PairingCode, s.PairingPhone = QR{}, "", ""
 		return s.transition(Connected, r.Reason, now)
 	case Disconnected:
+		if was == QRRequired && s.mayBeScanned(r) {
+			s.restartAfterScan(now)
+			return nil
+		}
 		s.DebounceUntil = now.Add(t.DisconnectDebounce)
 		if s.Command == CommandRestart && !s.WasConnected && !r.LoggedOut {
 			s.DebounceUntil = now.Add(t.StartTimeout) // the worker disconnects during the restart; its first QR may take longer
@@ -165,6 +169,21 @@ func (s *Session) applyStatus(r Report, t Timing, now time.Time) []Event {
 	default: // Errored
 		return s.Fail(first(r.Error, r.Reason, "worker reported an error"), now)
 	}
+}
+
+// mayBeScanned reports whether a disconnect of a session that showed a QR may be the end of a scan.
+// WhatsApp closes the connection after pairing, and some workers report only that. One restart is the
+// answer. A second disconnect is a real one.
+func (s *Session) mayBeScanned(r Report) bool {
+	return !s.ScanRestarted && !r.LoggedOut && r.Reason == "" && r.Error == ""
+}
+
+// restartAfterScan restarts the session at once, with the credentials of the scan.
+func (s *Session) restartAfterScan(now time.Time) {
+	s.ScanRestarted = true
+	s.QR, s.PairingCode = QR{}, ""
+	s.setStatus(Init, now)
+	s.setCommand(CommandRestart, now)
 }
 
 // refreshData takes over the data of a report. It does not change the status.

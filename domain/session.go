@@ -65,6 +65,9 @@ const (
 	CommandDelete     Command = "DELETE"     // wipe everything; only in a Cleanup
 )
 
+// Wipes reports whether the worker has no credentials of the session after the command.
+func (c Command) Wipes() bool { return c == CommandLogout || c == CommandDelete }
+
 // Stops reports whether the session does not run on the worker after the command.
 func (c Command) Stops() bool {
 	return c == CommandDisconnect || c == CommandLogout || c == CommandMove || c == CommandDelete
@@ -99,11 +102,12 @@ type Session struct {
 	DisplayName string // of the WhatsApp account
 	PhoneNumber string // digits; empty while the account is not linked
 
-	Intent       Intent
-	Status       Status
-	StatusAt     time.Time // when the session entered Status
-	WasConnected bool      // since the intent went up or a QR was last shown
-	LastError    string
+	Intent        Intent
+	Status        Status
+	StatusAt      time.Time // when the session entered Status
+	WasConnected  bool      // since the intent went up or a QR was last shown
+	ScanRestarted bool      // a disconnect after a QR has caused its one restart
+	LastError     string
 
 	WorkerID            string
 	Generation          int64 // grows by one with each assignment, never shrinks
@@ -174,7 +178,7 @@ func (s *Session) Connect(pairingPhone string, now time.Time) error {
 		return Errorf(Conflict, CodeSessionConnecting, "Session is already connecting; follow it with its status or QR route")
 	}
 	s.Intent, s.LastError = Up, ""
-	s.WasConnected, s.Restarts, s.FailedStarts = false, 0, 0
+	s.WasConnected, s.ScanRestarted, s.Restarts, s.FailedStarts = false, false, 0, 0
 	s.PairingPhone, s.PairingCode = pairingPhone, ""
 	s.clearDebounce()
 	s.setStatus(Init, now)

@@ -163,12 +163,52 @@ func TestDebounce_NeverLinked_GoesDown(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := starting(t)
 			lead(s)
-			s.report(domain.Disconnected)
+			s.apply(domain.Report{Status: domain.Disconnected, Reason: "QR attempts used up"})
 			requireDebounced(t, s, s.now.Add(timing.DisconnectDebounce))
 			require.Empty(t, s.after(timing.DisconnectDebounce).EndDebounce(timing, s.now))
 			requireAtRest(t, s, domain.Disconnected)
 		})
 	}
+}
+
+// WhatsApp closes the connection after a scan. Some workers report only the disconnect.
+func TestScan_DisconnectWithoutReason_RestartsAtOnceAndOnlyOnce(t *testing.T) {
+	s := at(t, "QR_REQUIRED")
+	s.report(domain.Disconnected)
+	require.Equal(t, []any{domain.Up, domain.Init, domain.CommandRestart, "w1"}, []any{s.Intent, s.Status, s.Command, s.WorkerID})
+	step, _ := s.next(online)
+	require.Equal(t, domain.StepCall, step)
+	s.CommandAccepted(timing, s.now)
+	s.report(domain.QRRequired) // nobody had scanned
+
+	s.report(domain.Disconnected)
+	requireDebounced(t, s, s.now.Add(timing.DisconnectDebounce))
+	s.after(timing.DisconnectDebounce).EndDebounce(timing, s.now)
+	requireAtRest(t, s, domain.Disconnected)
+	require.NoError(t, s.Connect("", s.now))
+	s.Assign("w1", s.now)
+	s.report(domain.QRRequired).report(domain.Disconnected)
+	require.Equal(t, domain.CommandRestart, s.Command, "a new connect, a new scan")
+}
+
+func TestScan_DisconnectWithReason_IsADisconnect(t *testing.T) {
+	for name, r := range map[string]domain.Report{
+		"reason": {Reason: "QR attempts used up"}, "error": {Error: "timed out"}, "logged out": {LoggedOut: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := at(t, "QR_REQUIRED")
+			r.Status = domain.Disconnected
+			s.apply(r)
+			requireDebounced(t, s, s.now.Add(timing.DisconnectDebounce))
+		})
+	}
+}
+
+// A restart that the scan caused reports DISCONNECTED once more before it connects.
+func TestScan_RestartDisconnectsFirst_ConnectsAllTheSame(t *testing.T) {
+	s := at(t, "QR_REQUIRED")
+	s.report(domain.Disconnected).report(domain.Disconnected).report(domain.Connected)
+	require.Equal(t, []any{domain.Connected, domain.CommandNone, false}, []any{s.Status, s.Command, s.ScanRestarted})
 }
 
 // A session that was connected starts again on its worker with growing waits. It fails after five

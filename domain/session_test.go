@@ -128,7 +128,7 @@ func TestSessionApply_StateAndReport_Outcome(t *testing.T) {
 			t.Run(from+" to "+to, func(t *testing.T) {
 				s := at(t, from).after(time.Second)
 				before := *s.Session
-				outcome, events := s.apply(domain.Report{Status: domain.Status(to)})
+				outcome, events := s.apply(domain.Report{Status: domain.Status(to), Reason: "told"})
 				require.Equal(t, want, outcome.String())
 				if outcome != domain.Applied {
 					require.Empty(t, events)

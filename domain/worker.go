@@ -127,6 +127,9 @@ func (w *Worker) Status() WorkerStatus {
 // Supports reports whether the worker announced the capability.
 func (w *Worker) Supports(c Capability) bool { return slices.Contains(w.Capabilities, c) }
 
+// IsLegacy reports whether the worker announced no capabilities.
+func (w *Worker) IsLegacy() bool { return len(w.Capabilities) == 0 }
+
 // Clone returns a copy that shares nothing with w.
 func (w *Worker) Clone() *Worker {
 	c := *w
@@ -390,16 +393,24 @@ func (p *Probes) Note(r ProbeResult, warning string, lastHeartbeat time.Time, t 
 	return p.Refusals >= t.ProbeFailures
 }
 
-// Cleanup is a stop or wipe that a worker still has to perform for a session that it no longer owns or
-// that was deleted. A replica performs it when the worker can be reached.
+// Cleanup records that a worker was given a session, and what the worker still has to undo. The row
+// exists from the first assignment until the worker has confirmed the wipe of the credentials. A
+// replica performs the command when the worker can be reached.
 type Cleanup struct {
 	WorkerID   string
 	SessionID  string
-	Command    Command // CommandDisconnect, CommandLogout or CommandDelete
+	UserID     string  // the owner of the session; empty: unknown
+	Command    Command // CommandNone: nothing yet; CommandDisconnect; or a wipe: CommandLogout, CommandDelete
 	Generation int64   // the generation that was assigned to the worker
 	DueAt      time.Time
 	Attempts   int
 	ClaimedBy  string // the replica that performs the cleanup until DueAt; empty if there is none
+	Endpoint   string // the endpoint of the worker when it was removed; empty while the worker is known
+	Destroyed  bool   // an administrator states that the worker's disk is gone
 	CreatedAt  time.Time
 	Rev        int64
 }
+
+// BlocksID reports whether the session's id is not free because of the cleanup. The worker may still
+// hold credentials under this id.
+func (c *Cleanup) BlocksID() bool { return c.Command.Wipes() && !c.Destroyed }

@@ -119,6 +119,8 @@ type RefreshTokenFamilies interface {
 type PasswordResets interface {
 	// Put adds a reset and removes the earlier resets of the same user.
 	Put(ctx context.Context, r *domain.PasswordReset) error
+	// Get returns the reset with the hash, or [ErrNotFound].
+	Get(ctx context.Context, hash [32]byte) (*domain.PasswordReset, error)
 	// Consume removes the reset with the hash and returns it, or [ErrNotFound].
 	Consume(ctx context.Context, hash [32]byte) (*domain.PasswordReset, error)
 }
@@ -147,9 +149,12 @@ type Sessions interface {
 	Get(ctx context.Context, id string) (*domain.Session, error)
 	// Put returns [ErrNotFound] if the user does not exist.
 	Put(ctx context.Context, s *domain.Session) error
-	// Delete removes the session with its API keys and messages. It returns [ErrConflict] if rev is not
-	// the present Rev, and [ErrNotFound] if the session is missing.
+	// Delete removes the session with its API keys and messages, and keeps its generation as a tombstone.
+	// It returns [ErrConflict] if rev is not the present Rev, and [ErrNotFound] if the session is missing.
 	Delete(ctx context.Context, id string, rev int64) error
+	// LastGeneration returns the highest generation of the deleted sessions with the id. known is false
+	// if none was deleted.
+	LastGeneration(ctx context.Context, id string) (generation int64, known bool, err error)
 	// List returns the matching sessions, newest first, and the number of matches on all pages.
 	List(ctx context.Context, f SessionFilter, p Page) ([]*domain.Session, int, error)
 	// ListByWorker returns the sessions that hold a slot on the worker, by id.
@@ -191,8 +196,8 @@ type Workers interface {
 	Release(ctx context.Context, id string) error
 }
 
-// Cleanups stores the stops and wipes that workers still have to perform for sessions that they no
-// longer own. Each worker and session has at most one.
+// Cleanups stores which workers were given which sessions, and the stops and wipes that they still have
+// to perform. Each worker and session has at most one. The rows outlive worker and session.
 type Cleanups interface {
 	Put(ctx context.Context, c *domain.Cleanup) error
 	// Due returns cleanups whose DueAt is set and not after the time, earliest first.
@@ -201,6 +206,8 @@ type Cleanups interface {
 	NextDue(ctx context.Context) (time.Time, error)
 	ByWorker(ctx context.Context, workerID string) ([]*domain.Cleanup, error)
 	BySession(ctx context.Context, sessionID string) ([]*domain.Cleanup, error)
+	// ByEndpoint returns the cleanups whose Endpoint is the given one, which is not empty.
+	ByEndpoint(ctx context.Context, endpoint string) ([]*domain.Cleanup, error)
 	// Delete removes the cleanup with the same worker, session and Rev. A missing cleanup is no error.
 	// A cleanup of another Rev is [ErrConflict].
 	Delete(ctx context.Context, c *domain.Cleanup) error

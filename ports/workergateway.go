@@ -19,6 +19,9 @@ type WorkerRef struct {
 	TokenEpoch   string // of the worker's tokens; empty, or without domain.CapOwnToken: the call carries the fleet token
 }
 
+// IsLegacy reports whether the worker announced no capabilities.
+func (w WorkerRef) IsLegacy() bool { return len(w.Capabilities) == 0 }
+
 // Start is a request to start a session.
 type Start struct {
 	SessionID    string

@@ -12,7 +12,7 @@ import (
 func accountRoutes() []route {
 	return []route{
 		operation(route{
-			id: "deactivateUser", method: post, path: "/users/deactivate", tag: tagAccount, credential: user, limit: perUser, message: "Account deactivated",
+			id: "deactivateUser", method: post, path: "/users/deactivate", tag: tagAccount, credential: user, limit: perUser, cost: hashing, message: "Account deactivated",
 			summary:     "Close the account (same as /auth/deactivate)",
 			description: deactivateDescription, errors: deactivateErrors,
 		}, (*api).deactivate),
@@ -23,7 +23,7 @@ func accountRoutes() []route {
 			errors:      []domain.Code{domain.CodeUserNotFound},
 		}, (*api).profile),
 		operation(route{
-			id: "updateProfile", method: put, path: "/users/profile", tag: tagAccount, credential: user, limit: perUser, message: "Profile updated", optional: true,
+			id: "updateProfile", method: put, path: "/users/profile", tag: tagAccount, credential: user, limit: perUser, cost: hashing, message: "Profile updated", optional: true,
 			summary: "Change name, email or password",
 			description: "Changes the given fields, all of them or none. A new password needs the current one and ends every other sign-in. Fails if " +
 				"the email belongs to another account, or if the current password is wrong.",

@@ -11,7 +11,7 @@
 //	   │               /api → /api/v1, HEAD → GET, slash at the end       router.go
 //	gorilla/mux        404; 405 and OPTIONS with Allow                    router.go
 //	   │
-//	go-kit endpoint    credential → rate limit                            auth.go, limits.go
+//	go-kit endpoint    credential → rate limit → queue of costly work     auth.go, limits.go, admission.go
 //	   │
 //	huma               body limit, content type → decode → schema         request_body.go, json.go
 //	   │               → Resolve: the rules of the domain

@@ -111,6 +111,9 @@ func (r *route) codes(input reflect.Type) []domain.Code {
 	if input.NumField() > 0 && input.Field(0).Type != reflect.TypeFor[SessionPath]() || input.NumField() > 1 {
 		list = append(list, domain.CodeValidation)
 	}
+	if _, hasBody := input.FieldByName("Body"); hasBody || r.cost != cheap {
+		list = append(list, domain.CodeOverloaded)
+	}
 	if !r.root {
 		list = append(list, domain.CodeInternal, domain.CodeWorkerTimeout)
 	}
@@ -174,7 +177,7 @@ func errorResponse(doc *huma.OpenAPI, status int, codes []domain.Code) *huma.Res
 			Examples: examples,
 		}},
 	}
-	if status == http.StatusTooManyRequests {
+	if status == http.StatusTooManyRequests || slices.Contains(codes, domain.CodeOverloaded) {
 		response.Headers = map[string]*huma.Param{
 			"Retry-After": {Description: "Seconds to wait", Schema: &huma.Schema{Type: huma.TypeInteger}, Example: 60},
 		}

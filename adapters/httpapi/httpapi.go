@@ -15,6 +15,7 @@ import (
 	"github.com/go-kit/kit/endpoint"
 	"golang.org/x/time/rate"
 
+	"github.com/switchyard-wa/switchyard/adapters/internal/admission"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
 	"github.com/switchyard-wa/switchyard/ports/service"
@@ -68,6 +69,7 @@ type api struct {
 	Config
 	surface   *surface
 	endpoints []endpoint.Endpoint // by the index of the route
+	queues    map[cost]*admission.Queue
 	pages     map[string]page
 	origins   map[string]bool
 	started   time.Time
@@ -96,10 +98,11 @@ func newAPI(cfg Config) *api {
 	for _, origin := range cfg.CORSOrigins {
 		a.origins[strings.ToLower(strings.TrimRight(origin, "/"))] = true
 	}
+	a.queues = newQueues()
 	a.notesLimit = rate.NewLimiter(notesPerSecond, notesBurst)
 	limits := newLimits(a)
 	for _, r := range a.surface.routes {
-		around := endpoint.Chain(a.authenticate(r.credential), limits.of(r.limit))
+		around := endpoint.Chain(a.authenticate(r.credential), limits.of(r.limit), a.admit(r.cost))
 		a.endpoints = append(a.endpoints, around(decodeAndHandle))
 	}
 	return a

@@ -25,7 +25,7 @@ func sessionRoutes() []route {
 			status: http.StatusCreated, message: "Session created; keep the API key, it is not shown again",
 			summary: "Create a session",
 			description: "Makes a session and its API key. Nothing is started: `POST /sessions/{id}/connect` does that. The id is the given one, in lower " +
-				"case with single hyphens, or derived from the name. Fails with SESSION_ALREADY_EXISTS if the id is taken, and with " +
+				"case with single hyphens, or derived from the name. Fails with SESSION_ALREADY_EXISTS if the id is taken or was, until every worker has wiped the former session, and with " +
 				"SESSION_LIMIT_EXCEEDED if the user has as many sessions as the tier allows.",
 			errors: []domain.Code{domain.CodeSessionExists, domain.CodeSessionLimit, domain.CodeUserNotFound, domain.CodeAccountDeactivated, domain.CodeInvalidState},
 		}, (*api).createSession),

@@ -292,7 +292,7 @@ func (s stubWorkers) Update(_ context.Context, _ string, ch service.WorkerChange
 }
 
 func (s stubWorkers) Remove(_ context.Context, id string, opt service.RemoveOptions) error {
-	return s.note([]any{id, opt.Force})
+	return s.note([]any{id, opt})
 }
 
 func (s stubWorkers) Drain(_ context.Context, id string) (*service.WorkerView, error) {

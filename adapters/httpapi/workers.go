@@ -81,7 +81,9 @@ func fleetRoutes() []route {
 			id: "removeWorker", method: del, path: "/workers/{workerId}", tag: tagFleet, credential: adminWorker, limit: perUser, message: "Worker removed",
 			summary: "Remove a worker; with a worker token, leave",
 			description: "An administrator removes the worker: its sessions move to others first, and with `force=true` those that fit nowhere are disconnected. " +
-				"Fails with INVALID_STATE while sessions are left on it. With a worker token the worker leaves of its own accord and goes OFFLINE; " +
+				"Fails with INVALID_STATE while sessions are left on it. Credentials that the worker has not wiped keep the ids of deleted sessions taken until " +
+				"a worker with this id or endpoint registers again and is wiped. `destroyed=true` states that they are gone with the worker's disk; it is refused while the " +
+				"worker is online, and also works for a worker that was removed before. With a worker token the worker leaves of its own accord and goes OFFLINE; " +
 				"repeating it is no error.",
 			errors: []domain.Code{domain.CodeWorkerNotFound, domain.CodeInvalidState},
 		}, (*api).removeWorker),
@@ -337,7 +339,8 @@ func (a *api) updateWorker(ctx context.Context, c *requestContext, in *updateWor
 
 type removeWorkerInput struct {
 	WorkerPath
-	Force bool `query:"force" doc:"Disconnects the sessions that fit on no other worker" example:"false"`
+	Force     bool `query:"force" doc:"Disconnects the sessions that fit on no other worker" example:"false"`
+	Destroyed bool `query:"destroyed" doc:"States that the disk of the worker is gone, with all credentials on it; needs force" example:"false"`
 }
 
 type removedWorkerView struct {
@@ -353,7 +356,7 @@ func (a *api) removeWorker(ctx context.Context, c *requestContext, in *removeWor
 	if c.worker {
 		return a.unregisterWorker(ctx, c, id, "")
 	}
-	return removedWorkerView{WorkerID: nullableString(id), Deleted: true}, a.Workers.Remove(ctx, id, service.RemoveOptions{Force: in.Force})
+	return removedWorkerView{WorkerID: nullableString(id), Deleted: true}, a.Workers.Remove(ctx, id, service.RemoveOptions{Force: in.Force, Destroyed: in.Destroyed})
 }
 
 func (a *api) drain(ctx context.Context, c *requestContext, _ *workerInput) (WorkerView, error) {

@@ -294,9 +294,11 @@ func TestDeleteWorker_Credentials_DecideWhatHappens(t *testing.T) {
 	assert.Equal(t, []string{"worker-1", ""}, s.last)
 	got, s = ask(t, "DELETE", "/api/v1/workers/Worker_1?force=TRUE", adminToken, "")
 	assert.Equal(t, true, got.Data["deleted"])
-	assert.Equal(t, []any{"worker-1", true}, s.last)
+	assert.Equal(t, []any{"worker-1", service.RemoveOptions{Force: true}}, s.last)
 	_, s = ask(t, "DELETE", "/api/v1/workers/Worker_1", adminToken, "")
-	assert.Equal(t, []any{"worker-1", false}, s.last)
+	assert.Equal(t, []any{"worker-1", service.RemoveOptions{}}, s.last)
+	_, s = ask(t, "DELETE", "/api/v1/workers/Worker_1?force=true&destroyed=true", adminToken, "")
+	assert.Equal(t, []any{"worker-1", service.RemoveOptions{Force: true, Destroyed: true}}, s.last)
 	got, _ = ask(t, "DELETE", "/api/v1/workers/Worker_1?force=maybe", adminToken, "")
 	assert.Equal(t, []string{"force"}, got.fields())
 }

@@ -19,9 +19,10 @@ import (
 type retryPolicy uint8
 
 const (
-	retryNever retryPolicy = iota // no failure
-	ifNotSent                     // failures where the request cannot have reached the worker
-	idempotent                    // every failure that another attempt may cure
+	retryNever   retryPolicy = iota // no failure
+	ifNotSent                       // failures where the request cannot have reached the worker
+	ifUnanswered                    // these, and lost connections
+	idempotent                      // every failure that another attempt may cure
 )
 
 // after reports whether another attempt may follow the failure.
@@ -30,7 +31,7 @@ func (r retryPolicy) after(e *ports.WorkerError) bool {
 	case ports.WorkerConnectionRefused, ports.WorkerNameUnknown, ports.WorkerUnreachable:
 		return r >= ifNotSent
 	case ports.WorkerConnectionLost:
-		return r == idempotent
+		return r >= ifUnanswered
 	case ports.WorkerFailed:
 		return r == idempotent && e.Status >= 500
 	}

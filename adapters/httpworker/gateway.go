@@ -109,15 +109,39 @@ func (c *Client) Disconnect(ctx context.Context, w ports.WorkerRef, sessionID st
 }
 
 // Logout stops a session and deletes its credentials. It succeeds if the worker
-// does not have the session.
+// does not have the session, unless it is a legacy worker.
 func (c *Client) Logout(ctx context.Context, w ports.WorkerRef, sessionID string, generation int64) error {
-	return ignoreNotFound(c.order(ctx, w, http.MethodPost, sessionID, "/logout", generation, idempotent))
+	return c.wipe(ctx, w, http.MethodPost, sessionID, "/logout", generation)
 }
 
 // Delete deletes everything of a session. It succeeds if the worker does not have
-// the session.
+// the session, unless it is a legacy worker.
 func (c *Client) Delete(ctx context.Context, w ports.WorkerRef, sessionID string, generation int64) error {
-	return ignoreNotFound(c.order(ctx, w, http.MethodDelete, sessionID, "", generation, idempotent))
+	return c.wipe(ctx, w, http.MethodDelete, sessionID, "", generation)
+}
+
+// wipeRetries returns the policy of calls that wipe a session. A legacy worker has a
+// budget for calls about a session, and another attempt does not cure its 5xx.
+func wipeRetries(w ports.WorkerRef) retryPolicy {
+	if w.IsLegacy() {
+		return ifUnanswered
+	}
+	return idempotent
+}
+
+// wipe sends a command after which the worker has no credentials of the session. A 404
+// in the protocol's error form confirms this too. The 404 of a proxy does not, and no 404
+// of a legacy worker does: it may have files of sessions that it has not started.
+func (c *Client) wipe(ctx context.Context, w ports.WorkerRef, method, sessionID, after string, generation int64) error {
+	if w.IsLegacy() {
+		return c.order(ctx, w, method, sessionID, after, generation, wipeRetries(w))
+	}
+	failure := c.command(ctx, w, method, sessionID, after, generation, wipeRetries(w))
+	switch {
+	case failure == nil, failure.Status == http.StatusNotFound && failure.Failure != ports.WorkerRouteMissing:
+		return nil
+	}
+	return failure
 }
 
 // Send sends one message.
@@ -184,9 +208,18 @@ func (c *Client) PerformAction(ctx context.Context, w ports.WorkerRef, sessionID
 	return nil
 }
 
-// order sends a command for one generation of a session. It ignores the body of
-// the response.
+// order sends a command for one generation of a session. Whatever a 404 is about, the
+// session is not there.
 func (c *Client) order(ctx context.Context, w ports.WorkerRef, method, sessionID, after string, generation int64, may retryPolicy) error {
+	if failure := c.command(ctx, w, method, sessionID, after, generation, may); failure != nil {
+		return asSessionNotFound(failure)
+	}
+	return nil
+}
+
+// command sends a command for one generation of a session. It ignores the body of
+// the response.
+func (c *Client) command(ctx context.Context, w ports.WorkerRef, method, sessionID, after string, generation int64, may retryPolicy) *ports.WorkerError {
 	path, failure := sessionPath("/api/sessions/", sessionID, after)
 	if failure != nil {
 		return failure
@@ -197,7 +230,7 @@ func (c *Client) order(ctx context.Context, w ports.WorkerRef, method, sessionID
 	}
 	resp, failure := c.call(ctx, w, method, path, body, may)
 	if failure != nil {
-		return asSessionNotFound(failure)
+		return failure
 	}
 	fasthttp.ReleaseResponse(resp)
 	return nil

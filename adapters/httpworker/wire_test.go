@@ -288,6 +288,50 @@ func TestSend_ErrorResponse_ClassifiedByForm(t *testing.T) {
 	}
 }
 
+// A wipe is confirmed only by a worker that keeps no credentials of sessions that it does not know.
+func TestWipe_NotFound_ConfirmsOnlyInTheFormOfAWorkerWithCapabilities(t *testing.T) {
+	inForm := `{"success":false,"error":{"code":"SESSION_NOT_FOUND","message":"Not here"}}`
+	for name, c := range map[string]struct {
+		body string
+		caps []domain.Capability
+		want ports.WorkerFailure // 0: confirmed
+	}{
+		"capable worker": {inForm, []domain.Capability{domain.CapLease}, 0},
+		"its proxy":      {"404 page not found", []domain.Capability{domain.CapLease}, ports.WorkerRouteMissing},
+		"legacy worker":  {inForm, nil, ports.WorkerSessionNotFound},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				w.WriteHeader(http.StatusNotFound)
+				_, _ = io.WriteString(w, c.body)
+			}))
+			defer server.Close()
+			client, w := quick(t, httpworker.Config{}), ports.WorkerRef{Endpoint: server.URL, Capabilities: c.caps}
+			for _, wipe := range []func(context.Context, ports.WorkerRef, string, int64) error{client.Logout, client.Delete} {
+				err := wipe(t.Context(), w, "one", 0)
+				if c.want == 0 {
+					require.NoError(t, err)
+				} else {
+					failed(t, err, c.want)
+				}
+			}
+		})
+	}
+}
+
+// A legacy worker has a budget for calls about a session.
+func TestWipe_LegacyWorkerAnswers500_IsCalledOnce(t *testing.T) {
+	var calls atomic.Int32
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		calls.Add(1)
+		w.WriteHeader(http.StatusInternalServerError)
+	}))
+	defer server.Close()
+	c, w := quick(t, httpworker.Config{}), ports.WorkerRef{Endpoint: server.URL}
+	failed(t, c.Logout(t.Context(), w, "one", 0), ports.WorkerFailed)
+	require.EqualValues(t, 1, calls.Load())
+}
+
 // Whatever a 404 is about, a session call finds no session.
 func TestSessionCalls_AnyNotFound_SessionNotThere(t *testing.T) {
 	for _, body := range []string{"", "<html>Cannot DELETE /api/sessions/one</html>", `{"success":false,"error":"Route not found"}`, `{"success":false,"error":"No files of this one"}`} {
@@ -297,9 +341,9 @@ func TestSessionCalls_AnyNotFound_SessionNotThere(t *testing.T) {
 		}))
 		defer server.Close()
 		c, w := quick(t, httpworker.Config{}), ports.WorkerRef{Endpoint: server.URL}
-		require.NoError(t, c.Delete(t.Context(), w, "one", 0))
-		require.NoError(t, c.Logout(t.Context(), w, "one", 0))
 		require.NoError(t, c.Disconnect(t.Context(), w, "one", 0))
+		failed(t, c.Delete(t.Context(), w, "one", 0), ports.WorkerSessionNotFound)
+		failed(t, c.Logout(t.Context(), w, "one", 0), ports.WorkerSessionNotFound)
 		failed(t, c.Restart(t.Context(), w, "one", 0), ports.WorkerSessionNotFound)
 		_, err := c.Status(t.Context(), w, "one")
 		failed(t, err, ports.WorkerSessionNotFound)
@@ -639,7 +683,7 @@ func TestClient_Capabilities_DecideBodies(t *testing.T) {
 		for _, id := range []string{"", ".", ".."} {
 			failed(t, c.Delete(t.Context(), w.Ref, id, 4), ports.WorkerRejected)
 		}
-		require.NoError(t, c.Delete(t.Context(), w.Ref, "a/../b?c", 4))
-		require.Equal(t, "/api/sessions/a/../b?c", fake.Last(t).Path, "an id is one segment, escaped")
+		require.NoError(t, c.Disconnect(t.Context(), w.Ref, "a/../b?c", 4))
+		require.Equal(t, "/api/sessions/a/../b?c/disconnect", fake.Last(t).Path, "an id is one segment, escaped")
 	}
 }

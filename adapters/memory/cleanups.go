@@ -18,6 +18,9 @@ type cleanupRow struct {
 
 func cleanupSession(a, b *cleanupRow) int { return cmp.Compare(a.v.SessionID, b.v.SessionID) }
 func cleanupWorker(a, b *cleanupRow) int  { return cmp.Compare(a.v.WorkerID, b.v.WorkerID) }
+func cleanupID(a, b *cleanupRow) int {
+	return cmp.Or(cleanupWorker(a, b), cleanupSession(a, b))
+}
 
 func (r *cleanupRow) heapIndex() *int32 { return &r.index }
 func (r *cleanupRow) before(o *cleanupRow) bool {
@@ -80,6 +83,10 @@ func (t cleanups) BySession(_ context.Context, sessionID string) ([]*domain.Clea
 	return t.list(t.s.bySession, sessionID)
 }
 
+func (t cleanups) ByEndpoint(_ context.Context, endpoint string) ([]*domain.Cleanup, error) {
+	return t.list(t.s.byEndpoint, endpoint)
+}
+
 func (t cleanups) list(by map[string]*list[*cleanupRow], key string) ([]*domain.Cleanup, error) {
 	if err := t.readable(); err != nil {
 		return nil, err
@@ -114,6 +121,9 @@ func (s *Store) setCleanup(r *cleanupRow, v *domain.Cleanup) {
 		delete(s.cleanups, cleanupKey{old.WorkerID, old.SessionID})
 		removeFrom(s.byWorker, old.WorkerID, r, cleanupSession)
 		removeFrom(s.bySession, old.SessionID, r, cleanupWorker)
+		if old.Endpoint != "" {
+			removeFrom(s.byEndpoint, old.Endpoint, r, cleanupID)
+		}
 		s.cleanupDue.remove(r)
 	}
 	r.v = v
@@ -121,6 +131,9 @@ func (s *Store) setCleanup(r *cleanupRow, v *domain.Cleanup) {
 		s.cleanups[cleanupKey{v.WorkerID, v.SessionID}] = r
 		addTo(s.byWorker, v.WorkerID, r, cleanupSession)
 		addTo(s.bySession, v.SessionID, r, cleanupWorker)
+		if v.Endpoint != "" {
+			addTo(s.byEndpoint, v.Endpoint, r, cleanupID)
+		}
 		if !v.DueAt.IsZero() {
 			s.cleanupDue.add(r)
 		}

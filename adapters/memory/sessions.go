@@ -138,8 +138,30 @@ func (t sessions) Delete(_ context.Context, id string, rev int64) error {
 		apiKeys(t).set(k, nil)
 	}
 	messages(t).deleteAll(r)
+	if generation := r.v.Generation; generation > t.s.tombstones[id] {
+		former := t.s.tombstones[id]
+		t.s.tombstones[id] = generation
+		t.onRollback(func() { t.s.restoreTombstone(id, former) })
+	}
 	t.set(r, nil)
 	return nil
+}
+
+// restoreTombstone undoes the burial of a session.
+func (s *Store) restoreTombstone(id string, former int64) {
+	if former == 0 {
+		delete(s.tombstones, id)
+		return
+	}
+	s.tombstones[id] = former
+}
+
+func (t sessions) LastGeneration(_ context.Context, id string) (generation int64, known bool, err error) {
+	if err := t.readable(); err != nil {
+		return 0, false, err
+	}
+	generation, known = t.s.tombstones[id]
+	return generation, known, nil
 }
 
 func (t sessions) List(_ context.Context, f ports.SessionFilter, p ports.Page) ([]*domain.Session, int, error) {

@@ -38,6 +38,7 @@ type Store struct {
 	claimed      map[string]*list[*sessionRow] // by replica; each list by id
 	due          queue[*sessionRow]
 	statuses     map[domain.Status]int
+	tombstones   map[string]int64 // last generations of deleted sessions
 
 	workers     map[string]*workerRow
 	endpoints   map[string]*workerRow
@@ -46,6 +47,7 @@ type Store struct {
 	cleanups   map[cleanupKey]*cleanupRow
 	byWorker   map[string]*list[*cleanupRow] // each list by session
 	bySession  map[string]*list[*cleanupRow] // each list by worker
+	byEndpoint map[string]*list[*cleanupRow] // of removed workers; each list by worker and session
 	cleanupDue queue[*cleanupRow]
 
 	migrations     map[string]*migrationRow
@@ -93,11 +95,13 @@ func NewStore() *Store {
 		assigned:   make(map[string]*list[*sessionRow]),
 		claimed:    make(map[string]*list[*sessionRow]),
 		statuses:   make(map[domain.Status]int),
+		tombstones: make(map[string]int64),
 		workers:    make(map[string]*workerRow),
 		endpoints:  make(map[string]*workerRow),
 		cleanups:   make(map[cleanupKey]*cleanupRow),
 		byWorker:   make(map[string]*list[*cleanupRow]),
 		bySession:  make(map[string]*list[*cleanupRow]),
+		byEndpoint: make(map[string]*list[*cleanupRow]),
 		migrations: make(map[string]*migrationRow),
 		messages:   make(map[string]*message),
 		whatsApp:   make(map[whatsAppKey]*message),

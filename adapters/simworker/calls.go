@@ -240,6 +240,13 @@ func (w *Worker) endSession(ctx context.Context, sessionID string, generation in
 	s := w.sessions[id]
 	_, linked := w.cfg.State.Phone(id)
 	forget := order != domain.CommandDisconnect
+	if w.cfg.Legacy && s != nil && !s.running && order == domain.CommandLogout {
+		w.mu.Unlock()
+		return failure(ports.WorkerFailed, 500, "The worker failed: the session has no connection")
+	}
+	if w.cfg.Legacy {
+		linked = false // a legacy worker finds no credentials of a session that it has not started
+	}
 	nothing := s == nil && !(forget && linked) || generation != 0 && generation < w.known[id]
 	if !nothing {
 		refused = w.countUse(sessionOps, id, now)
@@ -260,7 +267,7 @@ func (w *Worker) endSession(ctx context.Context, sessionID string, generation in
 		return nil
 	}
 	if forget {
-		if err := w.cfg.State.Unlink(id); err != nil {
+		if err := w.cfg.State.UnlinkUpTo(id, generation); err != nil {
 			w.mu.Unlock()
 			return stateError(err)
 		}

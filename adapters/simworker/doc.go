@@ -57,7 +57,14 @@
 // A stop that the control plane orders for a generation is final. The worker
 // refuses that generation and lower ones from then on, and so does its next
 // process. A session that ended by itself, or with the lease, may be started
-// again under the same generation.
+// again under the same generation. A wipe for a generation does not reach credentials
+// that were linked in a newer one, perhaps by another worker with the same state.
+//
+// # Legacy workers
+//
+// A legacy worker behaves like the deployed ones: it answers 404 to a delete of a session
+// that it has not started and keeps the files, and 500 to a logout of a session without a
+// connection.
 //
 // # Evidence
 //

@@ -161,12 +161,12 @@ func (f *Fleet) Disconnect(ctx context.Context, ref ports.WorkerRef, sessionID s
 
 // Logout implements ports.WorkerGateway.
 func (f *Fleet) Logout(ctx context.Context, ref ports.WorkerRef, sessionID string, generation int64) error {
-	return ignoreNotFound(f.withWorker(ref, func(w *Worker) error { return w.Logout(ctx, sessionID, announcedGeneration(ref, generation)) }))
+	return wiped(ref, f.withWorker(ref, func(w *Worker) error { return w.Logout(ctx, sessionID, announcedGeneration(ref, generation)) }))
 }
 
 // Delete implements ports.WorkerGateway.
 func (f *Fleet) Delete(ctx context.Context, ref ports.WorkerRef, sessionID string, generation int64) error {
-	return ignoreNotFound(f.withWorker(ref, func(w *Worker) error { return w.Delete(ctx, sessionID, announcedGeneration(ref, generation)) }))
+	return wiped(ref, f.withWorker(ref, func(w *Worker) error { return w.Delete(ctx, sessionID, announcedGeneration(ref, generation)) }))
 }
 
 // Send implements ports.WorkerGateway.
@@ -201,6 +201,15 @@ func (f *Fleet) withWorker(ref ports.WorkerRef, fn func(*Worker) error) error {
 		return refused
 	}
 	return fn(w)
+}
+
+// wiped returns nil for a session that the worker does not have, unless it is a legacy
+// worker: that may have its credentials.
+func wiped(ref ports.WorkerRef, err error) error {
+	if ref.IsLegacy() {
+		return err
+	}
+	return ignoreNotFound(err)
 }
 
 // ignoreNotFound returns nil for a session that the worker does not have.

@@ -330,7 +330,7 @@ func TestHandler_StopsAndRestarts_ReadGeneration(t *testing.T) {
 		{"disconnect", `{"generation":3}`, 400, 200},
 		{"restart", `{"generation":3}`, 400, 409},
 		{"disconnect", ``, 200, 404},
-		{"logout", `{}`, 200, 404},
+		{"logout", `{}`, 500, 404}, // no connection
 		{"logout", `{"generation":4}`, 400, 200},
 	} {
 		for w, want := range map[*simworker.Worker]int{legacy: c.legacy, modern: c.modern} {

@@ -92,7 +92,7 @@ func (w *Worker) scan(s *session, now time.Time) {
 	if phone == "" {
 		phone = PhoneOf(s.id)
 	}
-	if err := w.cfg.State.Link(s.id, phone); err != nil {
+	if err := w.cfg.State.Link(s.id, phone, s.generation); err != nil {
 		s.fault = "credentials could not be saved"
 		w.stop(s, s.fault, now)
 		w.setStatus(s, domain.Errored, now)

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 
 	"github.com/switchyard-wa/switchyard/domain"
@@ -35,17 +36,23 @@ type State struct {
 	dir string // empty: in memory
 
 	mu        sync.Mutex
-	phones    map[string]string
+	phones    map[string]credentials
 	entries   []Entry
 	processes map[string]int64            // by worker
 	ended     map[string]map[string]int64 // generations by worker and session
 	journal   *os.File
 }
 
+// credentials are what a phone that was linked leaves on a worker.
+type credentials struct {
+	phone      string
+	generation int64 // of the session that was linked; 0: a legacy worker
+}
+
 // NewState returns a state in memory. Its journal keeps the newest entries, at
 // least a hundred thousand.
 func NewState() *State {
-	return &State{phones: map[string]string{}, processes: map[string]int64{}, ended: map[string]map[string]int64{}}
+	return &State{phones: map[string]credentials{}, processes: map[string]int64{}, ended: map[string]map[string]int64{}}
 }
 
 // OpenState opens the state in a directory. It creates the directory if necessary.
@@ -71,33 +78,52 @@ func (s *State) Close() error {
 
 // Phone returns the number of the phone that is linked to the session, if any.
 func (s *State) Phone(sessionID string) (string, bool) {
+	c, ok := s.credentials(sessionID)
+	return c.phone, ok
+}
+
+func (s *State) credentials(sessionID string) (c credentials, ok bool) {
 	if s.dir == "" {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		phone, ok := s.phones[sessionID]
-		return phone, ok
+		c, ok = s.phones[sessionID]
+		return c, ok
 	}
 	path, err := s.path(sessionID)
 	if err != nil {
-		return "", false
+		return c, false
 	}
 	b, err := os.ReadFile(path)
-	return string(b), err == nil && len(b) > 0
+	phone, generation, _ := strings.Cut(string(b), "\n")
+	n, _ := strconv.ParseInt(generation, 10, 64) // a file of an earlier version has none
+	return credentials{phone, n}, err == nil && phone != ""
 }
 
-// Link records that a phone is linked to the session.
-func (s *State) Link(sessionID, phone string) error {
+// Link records that a phone is linked to the session, in one of its generations.
+func (s *State) Link(sessionID, phone string, generation int64) error {
 	if s.dir == "" {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.phones[sessionID] = phone
+		s.phones[sessionID] = credentials{phone, generation}
 		return nil
 	}
 	path, err := s.path(sessionID)
 	if err != nil {
 		return err
 	}
-	return s.write(path, phone)
+	return s.write(path, phone+"\n"+strconv.FormatInt(generation, 10))
+}
+
+// UnlinkUpTo removes the phone of the session if it was linked in the generation or an
+// older one. A wipe of an ended generation that comes late, perhaps from another worker
+// with the same state, does not reach credentials of a newer one. Generation 0 stands for
+// all of them.
+func (s *State) UnlinkUpTo(sessionID string, generation int64) error {
+	c, _ := s.credentials(sessionID)
+	if generation != 0 && c.generation > generation {
+		return nil
+	}
+	return s.Unlink(sessionID)
 }
 
 // write writes a file atomically.

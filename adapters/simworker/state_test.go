@@ -28,7 +28,7 @@ func TestState_InDirectory_IsSharedByProcesses(t *testing.T) {
 	require.NoError(t, err)
 	defer b.Close()
 
-	require.NoError(t, a.Link("one", "628123"))
+	require.NoError(t, a.Link("one", "628123", 3))
 	phone, linked := b.Phone("one")
 	require.True(t, linked)
 	require.Equal(t, "628123", phone)
@@ -37,8 +37,16 @@ func TestState_InDirectory_IsSharedByProcesses(t *testing.T) {
 	_, linked = a.Phone("one")
 	require.False(t, linked)
 
+	require.NoError(t, a.Link("one", "628123", 3))
+	require.NoError(t, b.UnlinkUpTo("one", 2), "a late wipe of an older generation")
+	_, linked = a.Phone("one")
+	require.True(t, linked)
+	require.NoError(t, b.UnlinkUpTo("one", 3))
+	_, linked = a.Phone("one")
+	require.False(t, linked)
+
 	for _, id := range []string{"", "..", "../one", "a/b", "One", "x"} {
-		require.Error(t, a.Link(id, "628123"), id)
+		require.Error(t, a.Link(id, "628123", 3), id)
 		require.Error(t, a.Unlink(id), id)
 		_, linked = a.Phone(id)
 		require.False(t, linked)

@@ -103,7 +103,11 @@ func TestOpen_SchemaOfVersion1_IsUpgraded(t *testing.T) {
 
 		cleanups, err := tx.Cleanups.ByWorker(ctx, "w1")
 		require.NoError(t, err)
-		require.Len(t, cleanups, 2)
+		require.Len(t, cleanups, 3)
+		require.Equal(t, &domain.Cleanup{
+			WorkerID: "w1", SessionID: "s1", UserID: "u1", Generation: 3, CreatedAt: session.CreatedAt, Rev: 1,
+		}, cleanups[0], "the worker of a session has its credentials")
+		cleanups = cleanups[1:]
 		require.Equal(t, &domain.Cleanup{
 			WorkerID: "w1", SessionID: "s8", Command: domain.CommandLogout, Generation: 4, DueAt: at(6), Attempts: 2, CreatedAt: at(5), Rev: 1,
 		}, cleanups[0])

@@ -57,6 +57,10 @@
 //     Ownership compares no two wall clocks.
 //   - A message that was answered 2xx is recorded and was sent once. A message with an
 //     unknown outcome was sent at most once.
+//   - The credentials of a session end with it. Its id is free again only when every worker
+//     that was ever given the session has confirmed the wipe, and its generation goes on.
+//     Workers that share credentials without generations break this: a late wipe may reach
+//     credentials of the next owner, who then has to scan again.
 //   - A recorded intent is carried out by whichever replica is left.
 //   - A refused connection proves that a process is gone. A proxy that refuses for a
 //     running worker breaks this.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -361,13 +362,26 @@ func (c *replicaSet) registerWorkers(n int) (workers []string) {
 	return workers
 }
 
-// cleanup returns the cleanup of a session on a worker, or nil.
+// changeHolder changes the cleanup of a worker that was given a session.
+func (c *replicaSet) changeHolder(worker, session string, change func(*domain.Cleanup)) {
+	c.t.Helper()
+	require.NoError(c.t, c.store.Update(c.t.Context(), func(ctx context.Context, tx *ports.Tx) error {
+		all, err := tx.Cleanups.BySession(ctx, session)
+		require.NoError(c.t, err)
+		i := slices.IndexFunc(all, func(h *domain.Cleanup) bool { return h.WorkerID == worker })
+		require.GreaterOrEqual(c.t, i, 0, "the worker is no holder")
+		change(all[i])
+		return tx.Cleanups.Put(ctx, all[i])
+	}))
+}
+
+// cleanup returns what a worker has to stop or wipe of a session, or nil.
 func (c *replicaSet) cleanup(worker, session string) (left *domain.Cleanup) {
 	c.t.Helper()
 	require.NoError(c.t, c.store.View(c.t.Context(), func(ctx context.Context, tx *ports.Tx) error {
 		all, err := tx.Cleanups.BySession(ctx, session)
 		for _, l := range all {
-			if l.WorkerID == worker {
+			if l.WorkerID == worker && l.Command != domain.CommandNone {
 				left = l
 			}
 		}

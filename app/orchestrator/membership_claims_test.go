@@ -263,20 +263,11 @@ func TestClaim_CleanupUnderWay_NoStartOnThatWorker(t *testing.T) {
 			a, b := c.all[0], c.all[1]
 			c.register(a, "worker-1", 10)
 			s := c.connectSession(a)
-			require.NoError(t, c.store.Update(t.Context(), func(ctx context.Context, tx *ports.Tx) error {
-				return tx.Cleanups.Put(ctx, &domain.Cleanup{
-					WorkerID: "worker-1", SessionID: s.ID, Command: domain.CommandDisconnect, Generation: 1,
-				})
-			}))
+			c.changeHolder("worker-1", s.ID, func(h *domain.Cleanup) { h.Command = domain.CommandDisconnect })
 			_, err := b.Sessions.Disconnect(t.Context(), s.UserID, s.ID)
 			require.NoError(t, err)
 			began, end := c.hangFirst("disconnect")
-			require.NoError(t, c.store.Update(t.Context(), func(ctx context.Context, tx *ports.Tx) error {
-				left, err := tx.Cleanups.BySession(ctx, s.ID)
-				require.NoError(t, err)
-				left[0].DueAt = c.clock.Now().Add(-time.Minute)
-				return tx.Cleanups.Put(ctx, left[0])
-			}))
+			c.changeHolder("worker-1", s.ID, func(h *domain.Cleanup) { h.DueAt = c.clock.Now().Add(-time.Minute) })
 			stepped := inBackground(func() { _, _ = a.RunOnce(context.Background()) })
 			waitFor(t, began)
 			a.halted = true

@@ -129,7 +129,7 @@ func fullRows() []any {
 	s := &domain.Session{
 		ID: "s1", UserID: "u1", Name: "Support line", Description: "two\nlines", DisplayName: "Ann’s 📱",
 		PhoneNumber: "6281234567890", Intent: domain.Up, Status: domain.Reconnecting, StatusAt: when(),
-		WasConnected: true, LastError: "it's \"broken\"", WorkerID: "w1", Generation: 1 << 40, AssignedAt: when(),
+		WasConnected: true, ScanRestarted: true, LastError: "it's \"broken\"", WorkerID: "w1", Generation: 1 << 40, AssignedAt: when(),
 		CredentialsWorkerID: "w2", PreviousWorkerID: "w3", PlacementEvent: domain.EventSessionMigrated, MigrationID: "g1", MigrationTargetID: "w5",
 		Command: domain.CommandRestart, Confirmed: true, Attempts: 2, FailedStarts: 6, Restarts: 3,
 		ClaimedBy: "r1", ClaimedUntil: when(), DebounceUntil: when(), LoggedOut: true, ExcludedWorkerID: "w4", ExcludedUntil: when(),
@@ -149,7 +149,7 @@ func fullRows() []any {
 		},
 		&domain.Cleanup{
 			WorkerID: "w1", SessionID: "s9", Command: domain.CommandDelete, Generation: 4, DueAt: when(),
-			Attempts: 3, ClaimedBy: "r1", CreatedAt: when(),
+			Attempts: 3, ClaimedBy: "r1", CreatedAt: when(), UserID: "u1", Endpoint: "http://w1:8001/base", Destroyed: true,
 		},
 		&domain.Migration{
 			ID: "g1", SessionID: "s1", UserID: "u1", Kind: domain.MigrationByRebalance, BatchID: "b1", FromWorker: "w1", ToWorker: "w2",

@@ -15,6 +15,8 @@ var cleanupClauses = []clause{
 	{"Delete needs the present Rev", deleteStaleCleanup},
 	{"a race of Delete and Put has one winner", cleanupRace},
 	{"cleanups by worker and by session", cleanupLists},
+	{"cleanups by endpoint", cleanupsByEndpoint},
+	{"cleanups outlive worker and session", cleanupsStay},
 	{"Due and NextDue", cleanupsDue},
 }
 
@@ -128,6 +130,33 @@ func cleanupLists(d *db) {
 		list(func(ctx context.Context, tx *ports.Tx) ([]*domain.Cleanup, error) {
 			return tx.Cleanups.BySession(ctx, "w1")
 		}))
+}
+
+func cleanupsByEndpoint(d *db) {
+	list := func(endpoint string) []string {
+		return cleanupNames(read(d, func(ctx context.Context, tx *ports.Tx) ([]*domain.Cleanup, error) {
+			return tx.Cleanups.ByEndpoint(ctx, endpoint)
+		}))
+	}
+	a, b, other := cleanup("w1", "s1", at(1)), cleanup("w2", "s1", at(2)), cleanup("w1", "s2", at(3))
+	a.Endpoint, b.Endpoint = "http://one:8001", "http://one:8001"
+	d.put(a, b, other)
+	require.ElementsMatch(d.T, []string{"w1/s1", "w2/s1"}, list("http://one:8001"))
+	require.Empty(d.T, list(""), "a worker that is known")
+	require.Empty(d.T, list("http://two:8001"))
+	a.Endpoint = ""
+	d.put(a)
+	require.NoError(d.T, d.finish(b))
+	require.Empty(d.T, list("http://one:8001"))
+}
+
+func cleanupsStay(d *db) {
+	s := session("s1", "u1")
+	d.put(user("u1"), worker("w1", 1), s, cleanup("w1", "s1", at(1)))
+	d.update(func(ctx context.Context, tx *ports.Tx) error {
+		return firstError(tx.Sessions.Delete(ctx, "s1", s.Rev), tx.Workers.Delete(ctx, "w1"))
+	})
+	requireSame(d.T, cleanup("w1", "s1", at(1)), reload(d, cleanup("w1", "s1", noon)))
 }
 
 func cleanupsDue(d *db) {

@@ -153,6 +153,9 @@ func copiesOut(d *db) {
 		"Cleanups.ByWorker": several(func(ctx context.Context, tx *ports.Tx) ([]*domain.Cleanup, error) {
 			return tx.Cleanups.ByWorker(ctx, "w1")
 		}),
+		"Cleanups.ByEndpoint": several(func(ctx context.Context, tx *ports.Tx) ([]*domain.Cleanup, error) {
+			return tx.Cleanups.ByEndpoint(ctx, "http://w1:8001/base")
+		}),
 		"Cleanups.BySession": several(func(ctx context.Context, tx *ports.Tx) ([]*domain.Cleanup, error) {
 			return tx.Cleanups.BySession(ctx, "s9")
 		}),
@@ -382,6 +385,9 @@ func notFound(d *db) {
 		})
 		missing(d, func(ctx context.Context, tx *ports.Tx) (*domain.Message, error) {
 			return tx.Messages.ByWhatsAppID(ctx, "none", "x2")
+		})
+		missing(d, func(ctx context.Context, tx *ports.Tx) (*domain.PasswordReset, error) {
+			return tx.PasswordResets.Get(ctx, hash("none"))
 		})
 		missing(d, func(ctx context.Context, tx *ports.Tx) (string, error) { return tx.Settings.Get(ctx, "none") })
 		for name, write := range map[string]work{

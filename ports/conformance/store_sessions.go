@@ -14,6 +14,7 @@ var sessionClauses = []clause{
 	{"a session needs its user", sessionNeedsUser},
 	{"Delete also deletes keys and messages", deleteCascades},
 	{"Delete needs the present Rev", deleteStale},
+	{"Delete keeps the generation", deleteKeepsGeneration},
 	{"sessions are filtered", sessionsFiltered},
 	{"sessions are listed in pages", sessionsPaged},
 	{"sessions are searched literally", sessionsSearched},
@@ -81,6 +82,46 @@ func deleteStale(d *db) {
 	requireSame(d.T, s, reload(d, s))
 	d.update(func(ctx context.Context, tx *ports.Tx) error { return tx.Sessions.Delete(ctx, "s1", s.Rev) })
 	d.refuse(ports.ErrNotFound, func(ctx context.Context, tx *ports.Tx) error { return tx.Sessions.Delete(ctx, "s1", s.Rev) })
+}
+
+func deleteKeepsGeneration(d *db) {
+	last := func() (generation int64, known bool) {
+		generation = read(d, func(ctx context.Context, tx *ports.Tx) (n int64, err error) {
+			n, known, err = tx.Sessions.LastGeneration(ctx, "s1")
+			return n, err
+		})
+		return generation, known
+	}
+	requireLast := func(want int64, wantKnown bool) {
+		d.Helper()
+		generation, known := last()
+		require.Equal(d.T, want, generation)
+		require.Equal(d.T, wantKnown, known)
+	}
+	remove := func(generation int64) {
+		s := session("s1", "u1")
+		s.Generation = generation
+		d.put(s)
+		d.update(func(ctx context.Context, tx *ports.Tx) error { return tx.Sessions.Delete(ctx, "s1", s.Rev) })
+	}
+	d.put(user("u1"))
+	requireLast(0, false)
+	remove(0)
+	requireLast(0, false) // no worker was ever given it
+	remove(7)
+	requireLast(7, true)
+	remove(9)
+	requireLast(9, true)
+	remove(3)
+	requireLast(9, true) // generations never go back
+
+	s := session("s1", "u1")
+	s.Generation = 12
+	d.put(s)
+	require.ErrorIs(d.T, d.store.Update(d.ctx, func(ctx context.Context, tx *ports.Tx) error {
+		return firstError(tx.Sessions.Delete(ctx, "s1", s.Rev), errOurs)
+	}), errOurs)
+	requireLast(9, true) // the transaction was rolled back
 }
 
 func (d *db) sessions(f ports.SessionFilter, p ports.Page) (ids []string, total int) {

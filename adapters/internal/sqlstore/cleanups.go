@@ -11,19 +11,20 @@ import (
 
 var cleanupsTable = table{
 	name: "cleanups", key: []string{"worker_id", "session_id"},
-	rest: []string{"pending_order", "generation", "due_at", "attempts", "created_at", "claimed_by"},
+	rest: []string{"pending_order", "generation", "due_at", "attempts", "created_at", "claimed_by", "user_id", "endpoint", "destroyed"},
 }
 
 func scanCleanup(r row) *domain.Cleanup {
 	return &domain.Cleanup{
 		WorkerID: r.text(0), SessionID: r.text(1), Command: domain.Command(r.text(2)), Generation: r.int64(3),
-		DueAt: r.time(4), Attempts: r.int(5), CreatedAt: r.time(6), ClaimedBy: r.text(7), Rev: r.int64(8),
+		DueAt: r.time(4), Attempts: r.int(5), CreatedAt: r.time(6), ClaimedBy: r.text(7),
+		UserID: r.text(8), Endpoint: r.text(9), Destroyed: r.bool(10), Rev: r.int64(11),
 	}
 }
 
 type cleanupStatements struct {
 	putStatements
-	get, due, nextDue, byWorker, bySession, remove *Statement
+	get, due, nextDue, byWorker, bySession, byEndpoint, remove *Statement
 }
 
 func (b *Queries) cleanupStatements() cleanupStatements {
@@ -33,10 +34,11 @@ func (b *Queries) cleanupStatements() cleanupStatements {
 		get:           b.read(cleanups.where(equal("worker_id", "session_id"))),
 		due: b.read(cleanups.where("due_at <= ? AND due_at IS NOT NULL").
 			order("due_at", "worker_id", "session_id").limit()),
-		nextDue:   b.read(selectFrom("cleanups", "due_at").where("due_at IS NOT NULL").order("due_at").limit()),
-		byWorker:  b.read(cleanups.where(equal("worker_id")).order("session_id")),
-		bySession: b.read(cleanups.where(equal("session_id")).order("worker_id")),
-		remove:    b.write(b.deleteFrom("cleanups", equal("worker_id", "session_id", "rev"))),
+		nextDue:    b.read(selectFrom("cleanups", "due_at").where("due_at IS NOT NULL").order("due_at").limit()),
+		byWorker:   b.read(cleanups.where(equal("worker_id")).order("session_id")),
+		bySession:  b.read(cleanups.where(equal("session_id")).order("worker_id")),
+		byEndpoint: b.read(cleanups.where("endpoint = ? AND endpoint <> ''").order("worker_id", "session_id")),
+		remove:     b.write(b.deleteFrom("cleanups", equal("worker_id", "session_id", "rev"))),
 	}
 }
 
@@ -44,7 +46,8 @@ type cleanups Tx
 
 func (t *cleanups) Put(ctx context.Context, c *domain.Cleanup) error {
 	return (*Tx)(t).put(ctx, &t.queries.cleanups.putStatements, &c.Rev, c.WorkerID, c.SessionID,
-		string(c.Command), c.Generation, nullableMicros(c.DueAt), c.Attempts, nullableMicros(c.CreatedAt), c.ClaimedBy)
+		string(c.Command), c.Generation, nullableMicros(c.DueAt), c.Attempts, nullableMicros(c.CreatedAt), c.ClaimedBy,
+		c.UserID, c.Endpoint, c.Destroyed)
 }
 
 func (t *cleanups) Due(ctx context.Context, at time.Time, limit int) ([]*domain.Cleanup, error) {
@@ -61,6 +64,10 @@ func (t *cleanups) ByWorker(ctx context.Context, workerID string) ([]*domain.Cle
 
 func (t *cleanups) BySession(ctx context.Context, sessionID string) ([]*domain.Cleanup, error) {
 	return queryAll(ctx, (*Tx)(t), t.queries.cleanups.bySession, scanCleanup, sessionID)
+}
+
+func (t *cleanups) ByEndpoint(ctx context.Context, endpoint string) ([]*domain.Cleanup, error) {
+	return queryAll(ctx, (*Tx)(t), t.queries.cleanups.byEndpoint, scanCleanup, endpoint)
 }
 
 func (t *cleanups) Delete(ctx context.Context, c *domain.Cleanup) error {

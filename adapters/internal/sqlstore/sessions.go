@@ -21,7 +21,7 @@ var sessionsTable = table{
 		"settle_at", "logged_out", "avoid_id", "avoid_until",
 		"qr_code", "qr_image", "qr_expires_at", "pairing_phone", "pairing_code",
 		"due_at", "reported_at", "heard_at", "last_seen_at", "updated_at",
-		"claimed_by", "claimed_until", "move_id", "move_to",
+		"claimed_by", "claimed_until", "move_id", "move_to", "scan_restarted",
 	},
 }
 
@@ -39,13 +39,13 @@ func scanSession(r row) *domain.Session {
 		PairingPhone: r.text(30), PairingCode: r.text(31),
 		DueAt: r.time(32), LastReportWorkerTime: r.time(33), LastReportAppliedAt: r.time(34), LastSeenAt: r.time(35), UpdatedAt: r.time(36),
 		ClaimedBy: r.text(37), ClaimedUntil: r.time(38), MigrationID: r.text(39), MigrationTargetID: r.text(40),
-		Rev: r.int64(41),
+		ScanRestarted: r.bool(41), Rev: r.int64(42),
 	}
 }
 
 type sessionStatements struct {
 	putStatements
-	get, remove, assigned, eachAssigned, due, nextDue, claimedBy, countByStatus *Statement
+	get, generation, remove, bury, lastGeneration, assigned, eachAssigned, due, nextDue, claimedBy, countByStatus *Statement
 }
 
 func (b *Queries) sessionStatements() sessionStatements {
@@ -53,8 +53,12 @@ func (b *Queries) sessionStatements() sessionStatements {
 	return sessionStatements{
 		putStatements: b.putStatements(sessionsTable),
 		get:           b.read(sessions.where(equal("id"))),
+		generation:    b.read(selectFrom("sessions", "generation").where(equal("id", "rev"))),
 		remove:        b.write(b.deleteFrom("sessions", equal("id", "rev"))),
-		assigned:      b.read(sessions.where("worker_id = ? AND worker_id <> ''").order("id")),
+		bury: b.write(insertInto("tombstones", "session_id", "generation").Suffix("ON CONFLICT (session_id) DO UPDATE " +
+			"SET generation = excluded.generation WHERE excluded.generation > tombstones.generation")),
+		lastGeneration: b.read(selectFrom("tombstones", "generation").where(equal("session_id"))),
+		assigned:       b.read(sessions.where("worker_id = ? AND worker_id <> ''").order("id")),
 		// The condition is not worker_id <> '': SQLite would use the index on that, and reading the table in the order of
 		// its key is faster.
 		eachAssigned:  b.scan(sessions.where("id > ? AND worker_id > ''").order("id").limit()),
@@ -80,18 +84,38 @@ func (t *sessions) Put(ctx context.Context, s *domain.Session) error {
 		nullableMicros(s.DebounceUntil), s.LoggedOut, s.ExcludedWorkerID, nullableMicros(s.ExcludedUntil),
 		s.QR.Code, nullableBytes(s.QR.Image), nullableMicros(s.QR.ExpiresAt), s.PairingPhone, s.PairingCode,
 		nullableMicros(s.DueAt), nullableMicros(s.LastReportWorkerTime), nullableMicros(s.LastReportAppliedAt), nullableMicros(s.LastSeenAt), nullableMicros(s.UpdatedAt),
-		s.ClaimedBy, nullableMicros(s.ClaimedUntil), s.MigrationID, s.MigrationTargetID)
+		s.ClaimedBy, nullableMicros(s.ClaimedUntil), s.MigrationID, s.MigrationTargetID, s.ScanRestarted)
 }
 
 // Delete deletes the session. Foreign keys of the schema delete its API keys and messages.
 func (t *sessions) Delete(ctx context.Context, id string, rev int64) error {
-	err := (*Tx)(t).runRequired(ctx, ports.ErrConflict, t.queries.sessions.remove, id, rev)
-	if errors.Is(err, ports.ErrConflict) {
+	if err := (*Tx)(t).checkAllowed(ctx, true); err != nil {
+		return err
+	}
+	toInt := func(r row) int64 { return r.int64(0) }
+	generation, err := queryOne(ctx, (*Tx)(t), t.queries.sessions.generation, toInt, id, rev)
+	if err == nil {
+		err = (*Tx)(t).runRequired(ctx, ports.ErrNotFound, t.queries.sessions.remove, id, rev)
+	}
+	switch {
+	case errors.Is(err, ports.ErrNotFound):
 		if _, missing := t.Get(ctx, id); missing != nil {
 			return missing
 		}
+		return ports.ErrConflict
+	case err != nil || generation == 0:
+		return err
 	}
-	return err
+	return (*Tx)(t).run(ctx, t.queries.sessions.bury, id, generation)
+}
+
+func (t *sessions) LastGeneration(ctx context.Context, id string) (generation int64, known bool, err error) {
+	toInt := func(r row) int64 { return r.int64(0) }
+	generation, err = queryOne(ctx, (*Tx)(t), t.queries.sessions.lastGeneration, toInt, id)
+	if errors.Is(err, ports.ErrNotFound) {
+		return 0, false, nil
+	}
+	return generation, err == nil, err
 }
 
 func (t *sessions) List(ctx context.Context, f ports.SessionFilter, p ports.Page) ([]*domain.Session, int, error) {

@@ -158,8 +158,19 @@ func (c *Core) Usage(userID string) (u domain.UserUsage) {
 	return u
 }
 
-// Cleanups returns the cleanups of a session.
-func (c *Core) Cleanups(sessionID string) (all []*domain.Cleanup) {
+// Cleanups returns the stops and wipes of a session that workers still have to perform.
+func (c *Core) Cleanups(sessionID string) (pending []*domain.Cleanup) {
+	c.t.Helper()
+	for _, cleanup := range c.Holders(sessionID) {
+		if cleanup.Command != domain.CommandNone {
+			pending = append(pending, cleanup)
+		}
+	}
+	return pending
+}
+
+// Holders returns the workers that were given a session and have confirmed no wipe.
+func (c *Core) Holders(sessionID string) (all []*domain.Cleanup) {
 	c.t.Helper()
 	c.Read(func(ctx context.Context, tx *ports.Tx) (err error) {
 		all, err = tx.Cleanups.BySession(ctx, sessionID)

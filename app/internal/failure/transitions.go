@@ -68,6 +68,9 @@ func (d *Detector) WorkerReturned(ctx context.Context, tx *txn.Tx, w *domain.Wor
 		return err
 	}
 	for _, c := range cleanups {
+		if c.Command == domain.CommandNone {
+			continue
+		}
 		c.DueAt = now
 		if err := tx.Cleanups.Put(ctx, c); err != nil {
 			return err

@@ -68,7 +68,7 @@ func (r *Reconciler) sendCommand(ctx context.Context, s *domain.Session, w *doma
 	case domain.CommandDisconnect, domain.CommandMove:
 		return domain.Report{}, r.Workers.Disconnect(ctx, ref, s.ID, s.Generation)
 	case domain.CommandLogout:
-		return domain.Report{}, r.Workers.Logout(ctx, ref, s.ID, s.Generation)
+		return domain.Report{}, r.logOut(ctx, w, &domain.Cleanup{SessionID: s.ID, UserID: s.UserID, Generation: s.Generation})
 	}
 	return r.Workers.Start(ctx, ref, ports.Start{
 		SessionID: s.ID, UserID: s.UserID, SessionName: s.Name, Generation: s.Generation,
@@ -107,6 +107,9 @@ func (r *Reconciler) recordAnswer(ctx context.Context, a answer) error {
 			return nil, releaseOnly // a report confirmed the command during the call
 		case a.asked.Command.Stops():
 			s.StopConfirmed(now)
+			if a.asked.Command.Wipes() {
+				return nil, tx.ForgetHolder(ctx, a.worker.ID, s.ID)
+			}
 			return nil, nil
 		}
 		s.CommandAccepted(r.Timing, now)

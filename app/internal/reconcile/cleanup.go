@@ -1,12 +1,15 @@
 package reconcile
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"net/http"
 	"time"
 
 	"github.com/switchyard-wa/switchyard/app/internal/fleet"
 	"github.com/switchyard-wa/switchyard/app/internal/membership"
+	"github.com/switchyard-wa/switchyard/app/internal/txn"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
 )
@@ -25,12 +28,12 @@ func (r *Reconciler) Cleanup(ctx context.Context, workerID, sessionID string) {
 		return
 	}
 	switch {
-	case r.members.IsOthersClaim(c.ClaimedBy, c.DueAt, r.Now()):
+	case c.Command == domain.CommandNone, r.members.IsOthersClaim(c.ClaimedBy, c.DueAt, r.Now()):
 		return
-	case w == nil, isAssignedThere && c.Command == domain.CommandDisconnect:
-		r.deleteCleanup(ctx, c)
+	case c.Command == domain.CommandDisconnect && (w == nil || isAssignedThere):
+		r.completeCleanup(ctx, c)
 		return
-	case !w.Online:
+	case w == nil, !w.Online:
 		r.rescheduleCleanup(ctx, c, time.Time{})
 		return
 	case r.IsShared():
@@ -44,7 +47,7 @@ func (r *Reconciler) Cleanup(ctx context.Context, workerID, sessionID string) {
 	end()
 	r.detector.RecordCall(ctx, w, err)
 	if err == nil {
-		r.deleteCleanup(ctx, c)
+		r.completeCleanup(ctx, c)
 		return
 	}
 	c.Attempts++
@@ -58,28 +61,58 @@ func (r *Reconciler) Cleanup(ctx context.Context, workerID, sessionID string) {
 }
 
 func (r *Reconciler) callCleanup(ctx context.Context, w *domain.Worker, c *domain.Cleanup) error {
-	switch c.Command {
-	case domain.CommandLogout:
+	switch {
+	case !c.Command.Wipes():
+		return r.Workers.Disconnect(ctx, fleet.Ref(w), c.SessionID, c.Generation)
+	case w.IsLegacy():
+		return r.wipeLegacy(ctx, w, c) // it logs out no session without a connection
+	case c.Command == domain.CommandLogout:
 		return r.Workers.Logout(ctx, fleet.Ref(w), c.SessionID, c.Generation)
-	case domain.CommandDelete:
-		return r.Workers.Delete(ctx, fleet.Ref(w), c.SessionID, c.Generation)
 	}
-	return r.Workers.Disconnect(ctx, fleet.Ref(w), c.SessionID, c.Generation)
+	return r.Workers.Delete(ctx, fleet.Ref(w), c.SessionID, c.Generation)
+}
+
+// logOut logs out a session that is assigned to the worker. A legacy worker answers 500 for
+// a session without a connection and 404 for one that it has not started. It is wiped then.
+func (r *Reconciler) logOut(ctx context.Context, w *domain.Worker, c *domain.Cleanup) error {
+	err := r.Workers.Logout(ctx, fleet.Ref(w), c.SessionID, c.Generation)
+	var failure *ports.WorkerError
+	if !w.IsLegacy() || !errors.As(err, &failure) {
+		return err
+	}
+	if failure.Failure == ports.WorkerSessionNotFound || failure.Status == http.StatusInternalServerError {
+		return r.wipeLegacy(ctx, w, c)
+	}
+	return err
+}
+
+// wipeLegacy deletes a session from a legacy worker. Its "not found" confirms nothing: after
+// a restart it has the files of sessions that it does not know. It is made to know the
+// session first.
+func (r *Reconciler) wipeLegacy(ctx context.Context, w *domain.Worker, c *domain.Cleanup) error {
+	ref := fleet.Ref(w)
+	err := r.Workers.Delete(ctx, ref, c.SessionID, c.Generation)
+	var failure *ports.WorkerError
+	if !errors.As(err, &failure) || failure.Failure != ports.WorkerSessionNotFound {
+		return err
+	}
+	_, err = r.Workers.Start(ctx, ref, ports.Start{
+		SessionID: c.SessionID, UserID: cmp.Or(c.UserID, c.SessionID), SessionName: c.SessionID, Generation: c.Generation,
+	})
+	if err != nil {
+		return err
+	}
+	return r.Workers.Delete(ctx, ref, c.SessionID, c.Generation)
 }
 
 // readCleanup returns the cleanup and its worker, each nil if there is none, and
 // whether the session is assigned to that worker now.
 func (r *Reconciler) readCleanup(ctx context.Context, workerID, sessionID string) (c *domain.Cleanup, w *domain.Worker, isAssignedThere bool, err error) {
-	err = r.Store.View(ctx, func(ctx context.Context, tx *ports.Tx) error {
+	err = r.Store.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
 		c, w, isAssignedThere = nil, nil, false
-		all, err := tx.Cleanups.BySession(ctx, sessionID)
+		c, err = txn.FindCleanup(ctx, tx, workerID, sessionID)
 		if err != nil {
 			return err
-		}
-		for _, candidate := range all {
-			if candidate.WorkerID == workerID {
-				c = candidate
-			}
 		}
 		w, err = tx.Workers.Get(ctx, workerID)
 		if err != nil && !errors.Is(err, ports.ErrNotFound) {
@@ -95,12 +128,19 @@ func (r *Reconciler) readCleanup(ctx context.Context, workerID, sessionID string
 	return c, w, isAssignedThere, err
 }
 
-// deleteCleanup deletes a cleanup that is done. A conflict means that it was replaced
+// completeCleanup records that a cleanup is done. A conflict means that it was replaced
 // by another, which stays.
-func (r *Reconciler) deleteCleanup(ctx context.Context, c *domain.Cleanup) {
-	err := r.Store.Update(ctx, func(ctx context.Context, tx *ports.Tx) error { return tx.Cleanups.Delete(ctx, c) })
+func (r *Reconciler) completeCleanup(ctx context.Context, c *domain.Cleanup) {
+	err := r.Store.Update(ctx, func(ctx context.Context, tx *ports.Tx) error { return txn.CompleteCleanup(ctx, tx, c) })
 	if !errors.Is(err, ports.ErrConflict) {
-		r.LogFailure(ctx, "cleanup not deleted", err, "session", c.SessionID, "worker", c.WorkerID)
+		r.LogFailure(ctx, "cleanup not completed", err, "session", c.SessionID, "worker", c.WorkerID)
+	}
+}
+
+// Cleanups carries out the cleanups of a session on several workers.
+func (r *Reconciler) Cleanups(ctx context.Context, workerIDs []string, sessionID string) {
+	for _, id := range workerIDs {
+		r.Cleanup(ctx, id, sessionID)
 	}
 }
 

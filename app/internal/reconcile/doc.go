@@ -48,6 +48,16 @@
 // What is left of former assignments is stopped or wiped by cleanups ([Reconciler.Cleanup]).
 // A failed cleanup is retried with back-off, by another replica each time.
 //
+// A wipe is confirmed by a success, or by the "not found" of a worker with capabilities. A
+// legacy worker finds no session that it has not started, and keeps its files; it logs out
+// no session without a connection. It is made to start the session and to delete it:
+//
+//	DELETE ──2xx──► confirmed
+//	   └──404──► start ──► DELETE ──2xx──► confirmed
+//
+// For a moment the session is connected there. The session has no owner then, or another
+// one; reports that name nobody are not taken for news meanwhile.
+//
 // # Takeover
 //
 // When a replica dies, another ends its claims and makes its work due ([Reconciler.TakeOver]).

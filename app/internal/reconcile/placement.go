@@ -73,20 +73,12 @@ func (r *Reconciler) recordNoRoom(ctx context.Context, sessionID string) error {
 // that is still to be made there is superseded by the start, unless another replica is
 // making it. A wipe that is still to be made is not: then the worker counts as full.
 func (r *Reconciler) Assign(ctx context.Context, tx *txn.Tx, s *domain.Session, worker string, now time.Time) ([]domain.Event, error) {
-	cleanups, err := tx.Cleanups.BySession(ctx, s.ID)
+	c, err := txn.FindCleanup(ctx, tx.Tx, worker, s.ID)
 	if err != nil {
 		return nil, err
 	}
-	for _, c := range cleanups {
-		if c.WorkerID != worker {
-			continue
-		}
-		if c.Command != domain.CommandDisconnect || r.members.IsOthersClaim(c.ClaimedBy, c.DueAt, now) {
-			return nil, ports.ErrFull
-		}
-		if err := tx.Cleanups.Delete(ctx, c); err != nil {
-			return nil, err
-		}
+	if c != nil && (c.Command.Wipes() || r.members.IsOthersClaim(c.ClaimedBy, c.DueAt, now)) {
+		return nil, ports.ErrFull
 	}
 	events := s.Assign(worker, now)
 	r.members.AcquireClaim(s, now)

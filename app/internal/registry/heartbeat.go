@@ -155,9 +155,11 @@ func pendingStopCommands(ctx context.Context, tx *txn.Tx, w *domain.Worker) ([]s
 	if err != nil {
 		return nil, err
 	}
-	stops := make([]service.StopCommand, len(cleanups))
-	for i, c := range cleanups {
-		stops[i] = service.StopCommand{SessionID: c.SessionID, Generation: c.Generation}
+	stops := make([]service.StopCommand, 0, len(cleanups))
+	for _, c := range cleanups {
+		if c.Command != domain.CommandNone {
+			stops = append(stops, service.StopCommand{SessionID: c.SessionID, Generation: c.Generation})
+		}
 	}
 	return stops, nil
 }

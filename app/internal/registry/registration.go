@@ -113,6 +113,9 @@ func (p *Protocol) register(ctx context.Context, tx *txn.Tx, r domain.Registrati
 	if err := tx.SaveWorker(ctx, w, events); err != nil {
 		return nil, err
 	}
+	if err := tx.AdoptCleanups(ctx, w); err != nil {
+		return nil, err
+	}
 	if err := p.detector.WorkerReturned(ctx, tx, w, p.Timing.StartTimeout, running, now); err != nil {
 		return nil, err
 	}

@@ -32,13 +32,13 @@ func (p *Protocol) ReportSession(ctx context.Context, r domain.Report) (domain.O
 			outcome = domain.Stale
 			return nil, txn.ErrUnchanged
 		}
-		if r.WorkerID == "" && r.Generation == 0 && !r.Status.IsActive() {
-			isStopping, err := isStoppingElsewhere(ctx, tx, s)
+		if r.WorkerID == "" && r.Generation == 0 {
+			isFormer, err := mayBeOfFormerOwner(ctx, tx, s, r)
 			if err != nil {
 				return nil, err
 			}
-			if isStopping {
-				outcome = domain.NotOwner // most likely the former owner reports
+			if isFormer {
+				outcome = domain.NotOwner
 				return nil, txn.ErrUnchanged
 			}
 		}
@@ -65,13 +65,16 @@ func isTooOldToTrust(e *env.Env, arrived time.Time, status domain.Status) bool {
 	return !status.IsActive() && isLate(e, arrived)
 }
 
-// isStoppingElsewhere reports whether the session is being stopped on a worker that does
-// not own it. Legacy workers report the stop without naming themselves. If the owner
-// reported after all, its next heartbeat repairs the state.
-func isStoppingElsewhere(ctx context.Context, tx *txn.Tx, s *domain.Session) (bool, error) {
+// mayBeOfFormerOwner reports whether a report that names nobody may come from a worker on
+// which the session is being stopped or wiped, and which does not own it. Legacy workers
+// report the stop without naming themselves. They are also made to start a session before
+// they can delete it, and then report a connection. If the owner reported after all, its
+// next heartbeat repairs the state.
+func mayBeOfFormerOwner(ctx context.Context, tx *txn.Tx, s *domain.Session, r domain.Report) (bool, error) {
 	cleanups, err := tx.Cleanups.BySession(ctx, s.ID)
 	return slices.ContainsFunc(cleanups, func(c *domain.Cleanup) bool {
-		return c.WorkerID != s.WorkerID && !c.DueAt.IsZero()
+		isUnderWay := c.WorkerID != s.WorkerID && !c.DueAt.IsZero()
+		return isUnderWay && (c.Command.Wipes() || !r.Status.IsActive())
 	}), err
 }
 

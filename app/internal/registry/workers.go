@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/switchyard-wa/switchyard/app/internal/apperr"
@@ -87,6 +88,12 @@ func (w *Workers) Add(ctx context.Context, r domain.Registration) (*service.Work
 		events := added.Register(r, w.Timing, now)
 		if err := tx.SaveWorker(ctx, added, events); err != nil {
 			return endpointTaken(err)
+		}
+		if err := tx.AdoptCleanups(ctx, added); err != nil {
+			return err
+		}
+		if err := w.detector.WorkerReturned(ctx, tx, added, w.Timing.StartTimeout, nil, now); err != nil {
+			return err
 		}
 		return w.record(ctx, tx, domain.ActionWorkerAdded, r.WorkerID, "endpoint", r.Endpoint)
 	})
@@ -309,6 +316,15 @@ func (w *Workers) Activate(ctx context.Context, id string) (*service.WorkerView,
 // answer keep it, forced or not, until it has certainly stopped them.
 func (w *Workers) Remove(ctx context.Context, id string, opt service.RemoveOptions) error {
 	id = domain.NormalizeWorkerRef(id)
+	if opt.Destroyed {
+		isRemoved, err := w.checkDestroyed(ctx, id, opt)
+		if err != nil {
+			return apperr.Public(err)
+		}
+		if isRemoved {
+			return apperr.Public(w.Transact(ctx, func(ctx context.Context, tx *txn.Tx) error { return w.discardDisk(ctx, tx, id) }))
+		}
+	}
 	if _, err := w.Drain(ctx, id); err != nil {
 		return err
 	}
@@ -333,9 +349,50 @@ func (w *Workers) Remove(ctx context.Context, id string, opt service.RemoveOptio
 		if err := tx.DeleteWorker(ctx, worker); err != nil {
 			return apperr.Worker(err)
 		}
-		return w.record(ctx, tx, domain.ActionWorkerRemoved, id)
+		if err := w.record(ctx, tx, domain.ActionWorkerRemoved, id); err != nil || !opt.Destroyed {
+			return err
+		}
+		return w.discardDisk(ctx, tx, id)
 	})
 	return apperr.Public(err)
+}
+
+// checkDestroyed refuses to believe that the disk of a worker is gone while the worker lives.
+// isRemoved reports whether the worker was removed before and has wipes to perform.
+func (w *Workers) checkDestroyed(ctx context.Context, id string, opt service.RemoveOptions) (isRemoved bool, err error) {
+	if !opt.Force {
+		var p domain.Problems
+		p.Add("destroyed", "Only together with force=true")
+		return false, p.Err()
+	}
+	err = w.Store.View(ctx, func(ctx context.Context, tx *ports.Tx) error {
+		worker, err := tx.Workers.Get(ctx, id)
+		switch {
+		case err == nil && worker.Online:
+			return domain.Errorf(domain.Conflict, domain.CodeInvalidState,
+				"The worker is online, and can be wiped; stop it first if its disk is to be destroyed")
+		case err == nil:
+			return nil
+		case !errors.Is(err, ports.ErrNotFound):
+			return err
+		}
+		left, missing := tx.Cleanups.ByWorker(ctx, id)
+		isRemoved = len(left) > 0
+		if missing != nil || isRemoved {
+			return missing
+		}
+		return apperr.Worker(err)
+	})
+	return isRemoved, err
+}
+
+// discardDisk confirms all wipes of a worker whose disk is gone.
+func (w *Workers) discardDisk(ctx context.Context, tx *txn.Tx, id string) error {
+	n, err := tx.DiscardDisk(ctx, id)
+	if err != nil {
+		return err
+	}
+	return w.record(ctx, tx, domain.ActionWorkerDestroyed, id, "sessions", strconv.Itoa(n))
 }
 
 // evacuate moves the sessions of a worker away and returns how many remain. With force

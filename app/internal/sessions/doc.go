@@ -28,6 +28,8 @@
 //
 // # Ids
 //
-// A session id may be used again after its deletion once the wipe is confirmed on the
-// workers. Until then Create refuses it: a new session would find the old credentials.
+// A session id may be used again after its deletion once every worker that was ever given
+// the session has confirmed the wipe. Until then Create refuses it, without telling whose it
+// was: a new session would find the old credentials. A derived id avoids those that are
+// taken. Generations go on where the former session ended.
 package sessions

@@ -3,7 +3,7 @@ package sessions
 import (
 	"context"
 	"errors"
-	"time"
+	"slices"
 
 	"github.com/switchyard-wa/switchyard/app/internal/apikeys"
 	"github.com/switchyard-wa/switchyard/app/internal/apperr"
@@ -16,6 +16,9 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
+
+// maxDerivations bounds how many ids are derived from a name until one is free.
+const maxDerivations = 5
 
 // Sessions implements [service.Sessions]. It is safe for concurrent use.
 type Sessions struct {
@@ -39,13 +42,24 @@ func (s *Sessions) Create(ctx context.Context, userID string, p service.CreateSe
 	if err := s.sync.EnsureLoaded(ctx); err != nil {
 		return nil, err
 	}
+	for attempt := 1; ; attempt++ {
+		created, err := s.create(ctx, userID, p)
+		if errors.Is(err, errIDTaken) && p.ID == "" && attempt < maxDerivations {
+			continue
+		}
+		return created, apperr.Public(err)
+	}
+}
+
+// create stores a session under the wanted id or a newly derived one.
+func (s *Sessions) create(ctx context.Context, userID string, p service.CreateSessionParams) (*service.CreatedSession, error) {
 	session, err := s.newSession(userID, p)
 	if err != nil {
 		return nil, err
 	}
 	text, key, err := s.keys.NewKey(session, session.CreatedAt)
 	if err != nil {
-		return nil, apperr.Public(err)
+		return nil, err
 	}
 	err = s.Transact(ctx, func(ctx context.Context, tx *txn.Tx) error {
 		session.Rev, key.Rev = 0, 0
@@ -53,6 +67,11 @@ func (s *Sessions) Create(ctx context.Context, userID string, p service.CreateSe
 			return err
 		}
 		if err := checkIDFree(ctx, tx, session.ID); err != nil {
+			return err
+		}
+		// The generations of an id never begin again: what is left of a former session is stale.
+		session.Generation, _, err = tx.Sessions.LastGeneration(ctx, session.ID)
+		if err != nil {
 			return err
 		}
 		if err := tx.AddSession(ctx, session); err != nil {
@@ -64,7 +83,7 @@ func (s *Sessions) Create(ctx context.Context, userID string, p service.CreateSe
 		return s.Trail().Record(ctx, tx.Tx, domain.ActionKeyCreated, audit.Object("api-key", key.ID), "session", session.ID)
 	})
 	if err != nil {
-		return nil, apperr.Public(err)
+		return nil, err
 	}
 	return &service.CreatedSession{Session: session, APIKey: text}, nil
 }
@@ -113,24 +132,23 @@ func (s *Sessions) reserve(ctx context.Context, tx *txn.Tx, userID string) error
 		"Session limit exceeded. %s tier allows %d session(s). Currently: %d", u.Tier, limit, usage.Sessions)
 }
 
-// checkIDFree refuses an id whose former session has not been wiped from its workers.
+// errIDTaken refuses an id. It does not tell whether the id is in use, or was.
+var errIDTaken = domain.Errorf(domain.Conflict, domain.CodeSessionExists,
+	"This session id is not free; choose another id, or try again later if you have just deleted it")
+
+// checkIDFree refuses an id whose former session has not been wiped from every worker that
+// was given it.
 func checkIDFree(ctx context.Context, tx *txn.Tx, id string) error {
 	cleanups, err := tx.Cleanups.BySession(ctx, id)
-	if err != nil {
-		return err
+	if err == nil && slices.ContainsFunc(cleanups, (*domain.Cleanup).BlocksID) {
+		return errIDTaken
 	}
-	for _, c := range cleanups {
-		if c.Command == domain.CommandDelete || c.Command == domain.CommandLogout {
-			return domain.Errorf(domain.Conflict, domain.CodeSessionExists,
-				"A session with this id was deleted and is still being wiped from its worker; choose another id or try again later")
-		}
-	}
-	return nil
+	return err
 }
 
 func idTaken(err error) error {
 	if errors.Is(err, ports.ErrExists) {
-		return domain.Errorf(domain.Conflict, domain.CodeSessionExists, "A session with this id exists already; choose another id")
+		return errIDTaken
 	}
 	return err
 }
@@ -198,42 +216,43 @@ func (s *Sessions) ListAll(ctx context.Context, f ports.SessionFilter, p ports.P
 // Disconnect stops the session and keeps its credentials. A worker that cannot be
 // reached now is told later.
 func (s *Sessions) Disconnect(ctx context.Context, userID, sessionID string) (*service.SessionView, error) {
-	return s.setDesiredDown(ctx, userID, sessionID, (*domain.Session).Disconnect)
+	return s.setDesiredDown(ctx, userID, sessionID, func(_ context.Context, _ *txn.Tx, current *domain.Session) ([]domain.Event, []string, error) {
+		_, events := current.Disconnect(s.Now())
+		return events, nil, nil
+	})
 }
 
-// Logout stops the session and unlinks its phone, wherever its credentials are.
+// Logout stops the session and unlinks its phone. Every worker that was given the session
+// is wiped, at once or when it can be reached.
 func (s *Sessions) Logout(ctx context.Context, userID, sessionID string) (*service.SessionView, error) {
-	return s.setDesiredDown(ctx, userID, sessionID, (*domain.Session).Logout)
+	return s.setDesiredDown(ctx, userID, sessionID, func(ctx context.Context, tx *txn.Tx, current *domain.Session) ([]domain.Event, []string, error) {
+		_, events := current.Logout(s.Now())
+		wipeOn, err := tx.ScheduleWipes(ctx, current, domain.CommandLogout)
+		return events, wipeOn, err
+	})
 }
 
 // setDesiredDown records that a session should be down, by stop, and carries it out.
 func (s *Sessions) setDesiredDown(ctx context.Context, userID, sessionID string,
-	stop func(*domain.Session, time.Time) (bool, []domain.Event),
+	stop func(ctx context.Context, tx *txn.Tx, current *domain.Session) (events []domain.Event, wipeOn []string, err error),
 ) (*service.SessionView, error) {
 	if err := s.sync.EnsureLoaded(ctx); err != nil {
 		return nil, err
 	}
-	wipeOn := "" // another worker that holds credentials to be unlinked
+	var wipeOn []string // other workers that may hold credentials, and can be called
 	session, err := s.ChangeSession(ctx, sessionID, func(ctx context.Context, tx *txn.Tx, current *domain.Session) ([]domain.Event, error) {
 		if current.UserID != userID {
 			return nil, apperr.Session(ports.ErrNotFound)
 		}
-		holder, assigned, generation := current.CredentialsWorkerID, current.WorkerID, current.Generation
-		_, events := stop(current, s.Now())
-		wipeOn = ""
-		if current.CredentialsWorkerID != "" || holder == "" || holder == assigned {
-			return events, nil
-		}
-		wipeOn = holder
-		return events, tx.ScheduleCleanup(ctx, holder, sessionID, domain.CommandLogout, generation)
+		events, reachable, err := stop(ctx, tx, current)
+		wipeOn = reachable
+		return events, err
 	})
 	if err != nil {
 		return nil, apperr.Public(err)
 	}
 	ctx = context.WithoutCancel(ctx)
-	if wipeOn != "" {
-		s.reconciler.Cleanup(ctx, wipeOn, sessionID)
-	}
+	s.reconciler.Cleanups(ctx, wipeOn, sessionID)
 	if session.IsAssigned() {
 		current, _ := s.reconciler.Session(ctx, sessionID) // on failure the loop tells the worker
 		if current != nil {
@@ -268,14 +287,12 @@ func (s *Sessions) Restart(ctx context.Context, userID, sessionID string) (*serv
 // or when they can be reached.
 func (s *Sessions) Delete(ctx context.Context, userID, sessionID string) error {
 	workers, err := s.DeleteInStore(ctx, userID, sessionID)
-	for _, worker := range workers {
-		s.reconciler.Cleanup(context.WithoutCancel(ctx), worker, sessionID)
-	}
+	s.reconciler.Cleanups(context.WithoutCancel(ctx), workers, sessionID)
 	return err
 }
 
 // DeleteInStore deletes a session of the user, and schedules the wipe. It returns the
-// workers on which something of the session is left.
+// workers that can be wiped now.
 func (s *Sessions) DeleteInStore(ctx context.Context, userID, sessionID string) (workers []string, err error) {
 	if err := s.sync.EnsureLoaded(ctx); err != nil {
 		return nil, err

@@ -99,6 +99,49 @@ func TestCreate_IDIsStillBeingWiped_IsRefusedUntilItIs(t *testing.T) {
 	})
 	require.NoError(t, create())
 	require.Equal(t, domain.CodeSessionExists, domain.CodeOf(create()))
+	require.EqualValues(t, 1, f.Session("support").Generation, "generations go on")
+}
+
+// The answer does not tell whether an id is in use, by whom, or is still being wiped.
+func TestCreate_IDIsNotFree_AnswerTellsNotWhy(t *testing.T) {
+	f := newFixture(t)
+	f.AddWorker("w1", 50)
+	other := f.AddUser(domain.TierPro)
+	f.AddSession(other, "in-use")
+	f.AddConnected(other, "deleted", "w1")
+	f.Gateway.Fail(ports.WorkerTimedOut)
+	require.NoError(t, f.sessions.Delete(context.Background(), other, "deleted"))
+	var answers []string
+	for _, id := range []string{"in-use", "deleted"} {
+		_, err := f.sessions.Create(context.Background(), f.user, service.CreateSessionParams{Name: "Support", ID: id})
+		require.Equal(t, domain.CodeSessionExists, domain.CodeOf(err))
+		answers = append(answers, err.Error())
+	}
+	require.Equal(t, answers[0], answers[1])
+}
+
+// repeatedRandom draws the same bytes several times, and then others.
+type repeatedRandom struct{ left int }
+
+func (r *repeatedRandom) Read(p []byte) (int, error) {
+	r.left--
+	for i := range p {
+		p[i] = byte(max(-r.left, 0))
+	}
+	return len(p), nil
+}
+
+func TestCreate_DerivedIDIsTaken_AnotherIsDerived(t *testing.T) {
+	f := newFixture(t)
+	f.AddWorker("w1", 50)
+	derived := domain.DeriveSessionID("Support", make([]byte, 16))
+	f.AddConnected(f.user, derived, "w1")
+	f.Gateway.Fail(ports.WorkerTimedOut)
+	require.NoError(t, f.sessions.Delete(context.Background(), f.user, derived))
+	f.Env.Random = &repeatedRandom{left: 3}
+	created, err := f.sessions.Create(context.Background(), f.user, service.CreateSessionParams{Name: "Support"})
+	require.NoError(t, err)
+	require.NotEqual(t, derived, created.ID)
 }
 
 func TestCreate_SeveralProblems_AreAllReported(t *testing.T) {
@@ -225,7 +268,7 @@ func TestLogout_CredentialsAreOnAnotherWorker_AreWipedThereToo(t *testing.T) {
 	f.Change("s1", func(s *domain.Session) { s.Assign("w2", f.Now()) })
 	_, err := f.sessions.Logout(context.Background(), f.user, "s1")
 	require.NoError(t, err)
-	require.Equal(t, []string{"logout w1 s1", "logout w2 s1"}, f.Gateway.Calls())
+	require.Equal(t, []string{"delete w1 s1", "logout w2 s1"}, f.Gateway.Calls())
 }
 
 func TestRestart_SessionIsDown_IsRefused(t *testing.T) {

@@ -2,6 +2,7 @@ package txn_test
 
 import (
 	"context"
+	"errors"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -188,19 +189,23 @@ func TestScheduleCleanup_EarlierOneOnTheWorker_MergesIntoTheMoreDestructive(t *t
 	require.Equal(t, f.Now(), cleanups[0].DueAt)
 }
 
-func TestScheduleCleanup_WorkerCannotBeReached_WaitsOrIsDropped(t *testing.T) {
+func TestScheduleCleanup_WorkerCannotBeReached_WipeWaitsAndStopIsDropped(t *testing.T) {
 	f := newFixture(t)
 	f.AddSession(f.user, "s1")
 	f.ChangeWorkerRow("w1", func(w *domain.Worker) { w.MarkDown(domain.DownCrashed, f.Timing, f.Now()) })
 	f.Write(func(ctx context.Context, tx *txn.Tx) error {
-		if err := tx.ScheduleCleanup(ctx, "w1", "s1", domain.CommandDelete, 1); err != nil {
-			return err
-		}
-		return tx.ScheduleCleanup(ctx, "removed", "s1", domain.CommandDelete, 1)
+		return errors.Join(
+			tx.ScheduleCleanup(ctx, "w1", "s1", domain.CommandDelete, 1),
+			tx.ScheduleCleanup(ctx, "removed", "s1", domain.CommandDelete, 1),
+			tx.ScheduleCleanup(ctx, "removed too", "s1", domain.CommandDisconnect, 1),
+		)
 	})
 	cleanups := f.Cleanups("s1")
-	require.Len(t, cleanups, 1)
-	require.Zero(t, cleanups[0].DueAt, "until the worker is back")
+	require.Len(t, cleanups, 2)
+	for i, worker := range []string{"removed", "w1"} {
+		require.Equal(t, worker, cleanups[i].WorkerID)
+		require.Zero(t, cleanups[i].DueAt, "until the worker is back")
+	}
 }
 
 func TestDeleteSession_BooksAndWipes_AreWrittenWithIt(t *testing.T) {
@@ -224,21 +229,4 @@ func TestDeleteSession_BooksAndWipes_AreWrittenWithIt(t *testing.T) {
 		wipes = append(wipes, c.WorkerID)
 	}
 	require.ElementsMatch(t, []string{"w1", "w2"}, wipes)
-}
-
-func TestDeleteWorker_ItsCleanups_GoWithIt(t *testing.T) {
-	f := newFixture(t)
-	f.AddConnected(f.user, "s1", "w1")
-	f.DeleteSession("s1")
-	f.told = nil
-	f.Write(func(ctx context.Context, tx *txn.Tx) error {
-		w, err := tx.Workers.Get(ctx, "w1")
-		if err != nil {
-			return err
-		}
-		return tx.DeleteWorker(ctx, w)
-	})
-	require.Empty(t, f.Cleanups("s1"))
-	require.Len(t, f.told[0].Removed, 1)
-	require.Nil(t, f.Cache.Worker("w1"))
 }

@@ -23,14 +23,38 @@
 //
 //	row of a session changes     also changes
 //	WorkerID                     slots: Release of the old, Reserve of the new worker
+//	WorkerID                     the new worker is recorded as a holder of credentials
 //	WorkerID, without a stop     a cleanup on the old worker, if replicas exist (fence)
+//	the phone is unlinked        wipes on all other workers that were given the session
 //	Intent                       live sessions of the user, within the tier
 //	anything, with a migration   the migration's row
 //	deletion                     slots, live sessions, migration, cleanups for the wipe
 //
 // # Cleanups
 //
-// A cleanup is a stop or a wipe on a worker that the session has left. It is a row,
-// carried out when the worker can be reached. Two cleanups of a session on one worker
-// merge into the more destructive one.
+// A cleanup is a row for a worker and a session that the worker was given. It says what the
+// worker has to do about the session: nothing yet, a stop, or a wipe. It is carried out when
+// the worker can be reached. Two cleanups of a session on one worker merge into the more
+// destructive one.
+//
+//	                   stop scheduled, wipe scheduled
+//	assignment ──► nothing ────────► stop ────────► wipe ──confirmed──► no row
+//	                  ▲                │
+//	                  └─────done───────┘
+//
+// # Credentials end with their session
+//
+// A worker may keep credentials from its first assignment until it has confirmed a wipe.
+// Its row lives exactly as long, also when the worker or the session is removed:
+//
+//   - Deletion, logout and the phone's logout turn all rows of a session into wipes.
+//   - A session id is free when no row blocks it ([domain.Cleanup.BlocksID]).
+//   - A removed worker leaves its endpoint in its rows. The worker that registers with the
+//     id or the endpoint inherits them ([Tx.AdoptCleanups]), and no session is placed on a
+//     worker that has to wipe it.
+//   - An administrator may state that a disk is gone ([Tx.DiscardDisk]). The rows block no id
+//     then, and are wipes in case the worker returns.
+//
+// The store keeps the generation of a deleted session, and a new one with its id continues
+// there. A late call or report of the former session is stale for ever.
 package txn

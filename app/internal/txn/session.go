@@ -38,6 +38,12 @@ func (tx *Tx) SaveSession(ctx context.Context, before, after *domain.Session, ev
 	if err := tx.syncMigration(ctx, after); err != nil {
 		return err
 	}
+	if before.CredentialsWorkerID != "" && after.CredentialsWorkerID == "" {
+		// The phone is unlinked: no worker may keep credentials.
+		if _, err := tx.ScheduleWipes(ctx, after, domain.CommandLogout); err != nil {
+			return err
+		}
+	}
 	if err := tx.Sessions.Put(ctx, after); err != nil {
 		return err
 	}
@@ -54,18 +60,22 @@ func (tx *Tx) AddSession(ctx context.Context, s *domain.Session) error {
 	return nil
 }
 
-// DeleteSession deletes a session and schedules its wipe. It returns the workers on
-// which something of it is left.
-func (tx *Tx) DeleteSession(ctx context.Context, s *domain.Session) (workers []string, err error) {
+// DeleteSession deletes a session and schedules its wipe on every worker that was ever
+// given it. It returns those that can be called now.
+func (tx *Tx) DeleteSession(ctx context.Context, s *domain.Session) (reachable []string, err error) {
 	for _, id := range []string{s.WorkerID, s.CredentialsWorkerID} {
-		if id != "" && (len(workers) == 0 || workers[0] != id) {
-			workers = append(workers, id)
+		if id == "" {
+			continue
 		}
-	}
-	for _, id := range workers {
-		if err := tx.ScheduleCleanup(ctx, id, s.ID, domain.CommandDelete, s.Generation); err != nil {
+		if err := tx.RecordHolder(ctx, id, s); err != nil {
 			return nil, err
 		}
+	}
+	unassigned := *s
+	unassigned.WorkerID = ""
+	reachable, err = tx.ScheduleWipes(ctx, &unassigned, domain.CommandDelete)
+	if err != nil {
+		return nil, err
 	}
 	if s.IsAssigned() {
 		if err := tx.releaseSlot(ctx, s.WorkerID); err != nil {
@@ -86,7 +96,7 @@ func (tx *Tx) DeleteSession(ctx context.Context, s *domain.Session) (workers []s
 		return nil, err
 	}
 	tx.changes.Deleted = append(tx.changes.Deleted, s)
-	return workers, tx.Record(ctx, domain.Event{
+	return reachable, tx.Record(ctx, domain.Event{
 		Type: domain.EventSessionDeleted, At: tx.env.Now(), UserID: s.UserID, SessionID: s.ID,
 		WorkerID: s.WorkerID, Generation: s.Generation, Status: s.Status,
 	})
@@ -119,7 +129,8 @@ func (tx *Tx) ChangeSessionsOf(ctx context.Context, workerID string, fn func(*do
 // may be older.
 func (tx *Tx) NoteRead(s *domain.Session) { tx.changes.Read = append(tx.changes.Read, s) }
 
-// moveSlot releases the slot of the old worker and reserves one of the new.
+// moveSlot releases the slot of the old worker and reserves one of the new, which may have
+// credentials of the session from now on.
 func (tx *Tx) moveSlot(ctx context.Context, before, after *domain.Session) error {
 	if before.IsAssigned() {
 		if err := tx.releaseSlot(ctx, before.WorkerID); err != nil {
@@ -131,6 +142,9 @@ func (tx *Tx) moveSlot(ctx context.Context, before, after *domain.Session) error
 	}
 	if !after.IsAssigned() {
 		return nil
+	}
+	if err := tx.RecordHolder(ctx, after.WorkerID, after); err != nil {
+		return err
 	}
 	return tx.Workers.Reserve(ctx, after.WorkerID)
 }

@@ -2,10 +2,8 @@ package txn
 
 import (
 	"context"
-	"errors"
 
 	"github.com/switchyard-wa/switchyard/domain"
-	"github.com/switchyard-wa/switchyard/ports"
 )
 
 // SaveWorker stores a worker with its events.
@@ -17,16 +15,11 @@ func (tx *Tx) SaveWorker(ctx context.Context, w *domain.Worker, events []domain.
 	return tx.Record(ctx, events...)
 }
 
-// DeleteWorker deletes a worker and its cleanups.
+// DeleteWorker deletes a worker. Its cleanups wait for a worker that registers with its id
+// or endpoint.
 func (tx *Tx) DeleteWorker(ctx context.Context, w *domain.Worker) error {
-	cleanups, err := tx.Cleanups.ByWorker(ctx, w.ID)
-	if err != nil {
+	if err := tx.orphanCleanups(ctx, w); err != nil {
 		return err
-	}
-	for _, c := range cleanups {
-		if err := tx.Cleanups.Delete(ctx, c); err != nil {
-			return err
-		}
 	}
 	if err := tx.Workers.Delete(ctx, w.ID); err != nil {
 		return err
@@ -48,42 +41,4 @@ func (tx *Tx) Record(ctx context.Context, events ...domain.Event) error {
 	}
 	tx.changes.HasEvents = true
 	return tx.Outbox.Append(ctx, events...)
-}
-
-// ScheduleCleanup records what has to be stopped or wiped on a worker. A worker that
-// was removed keeps nothing that could be reached.
-func (tx *Tx) ScheduleCleanup(ctx context.Context, workerID, sessionID string, command domain.Command, generation int64) error {
-	return ScheduleCleanup(ctx, tx.Tx, &domain.Cleanup{
-		WorkerID: workerID, SessionID: sessionID, Command: command, Generation: generation, CreatedAt: tx.env.Now(),
-	})
-}
-
-// ScheduleCleanup records a cleanup, which is due at once if the worker is online. An
-// earlier cleanup of the session on the worker merges into it.
-func ScheduleCleanup(ctx context.Context, tx *ports.Tx, c *domain.Cleanup) error {
-	w, err := tx.Workers.Get(ctx, c.WorkerID)
-	if errors.Is(err, ports.ErrNotFound) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	if w.Online {
-		c.DueAt = c.CreatedAt
-	}
-	existing, err := tx.Cleanups.BySession(ctx, c.SessionID)
-	if err != nil {
-		return err
-	}
-	for _, e := range existing {
-		if e.WorkerID == c.WorkerID {
-			c.Command, c.Rev = c.Command.MoreDestructive(e.Command), e.Rev
-			c.Generation = max(c.Generation, e.Generation)
-		}
-	}
-	err = tx.Cleanups.Put(ctx, c)
-	if errors.Is(err, ports.ErrExists) {
-		return ports.ErrConflict // another replica recorded one meanwhile
-	}
-	return err
 }

@@ -1,0 +1,195 @@
+package apptest_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-wa/switchyard/adapters/simworker"
+	"github.com/switchyard-wa/switchyard/app/apptest"
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports/service"
+)
+
+// separate is a fleet of two workers that share no credentials. Phones scan when a test says so.
+type separate struct {
+	*apptest.Harness
+	t    *testing.T
+	a, b *domain.User
+}
+
+// lineID is the id of the session that both users want.
+const lineID = "line"
+
+// newSeparate returns the fleet, after user A has linked the session on w1, w1 has crashed, and
+// A has linked it again on w2.
+func newSeparate(t *testing.T, legacy bool) *separate {
+	h := &separate{t: t, Harness: apptest.With(t, apptest.Options{Worker: func(c *apptest.WorkerConfig) {
+		c.State, c.ScanAfter, c.Legacy = simworker.NewState(), simworker.Never, legacy
+	}})}
+	h.a, h.b = h.User(domain.TierPro), h.User(domain.TierPro)
+	h.Workers("w1", 10)
+	require.NoError(t, h.create(h.a))
+	h.link(h.a, "w1")
+	h.Workers("w2", 10)
+	h.Crash("w1")
+	for end := h.Now().Add(20 * time.Minute); h.Session(lineID).Status != domain.QRRequired && h.Now().Before(end); {
+		h.Advance(time.Second)
+	}
+	h.scan("w2")
+	return h
+}
+
+func (h *separate) create(u *domain.User) error {
+	_, err := h.Orchestrator.Sessions.Create(h.t.Context(), u.ID, service.CreateSessionParams{Name: "Line", ID: lineID})
+	return err
+}
+
+// link connects the session of a user, and scans the QR that the worker must show.
+func (h *separate) link(u *domain.User, worker string) {
+	h.t.Helper()
+	h.requireQR(u, worker)
+	h.scan(worker)
+}
+
+// requireQR connects the session of a user, which must show a QR on the worker.
+func (h *separate) requireQR(u *domain.User, worker string) {
+	h.t.Helper()
+	_, err := h.Orchestrator.Sessions.Connect(h.t.Context(), u.ID, lineID, service.ConnectOptions{})
+	require.NoError(h.t, err)
+	h.Advance(time.Second)
+	s := h.Session(lineID)
+	require.Equal(h.t, []any{domain.QRRequired, workerName(worker), ""}, []any{s.Status, s.WorkerID, s.PhoneNumber})
+}
+
+// scan scans the QR of the session on a worker.
+func (h *separate) scan(worker string) {
+	h.t.Helper()
+	require.NoError(h.t, h.Worker(worker).Scan(lineID))
+	h.Advance(time.Second)
+	require.Equal(h.t, domain.Connected, h.Session(lineID).Status)
+}
+
+// isLinked reports whether a worker has credentials of the session.
+func (h *separate) isLinked(worker string) bool {
+	_, linked := h.Worker(worker).State().Phone(lineID)
+	return linked
+}
+
+// bringBack starts w1 again and takes w2 out of placement.
+func (h *separate) bringBack() {
+	h.t.Helper()
+	h.RestartWorker("w1")
+	h.Advance(time.Minute)
+	_, err := h.Orchestrator.Workers.Drain(h.t.Context(), "worker-w2")
+	require.NoError(h.t, err)
+}
+
+func workerName(name string) string { return "worker-" + name }
+
+// eachKind runs a test with workers of today and with legacy workers.
+func eachKind(t *testing.T, fn func(t *testing.T, h *separate)) {
+	for name, legacy := range map[string]bool{"capable": false, "legacy": true} {
+		t.Run(name, func(t *testing.T) { fn(t, newSeparate(t, legacy)) })
+	}
+}
+
+func TestCredentials_SessionMovedAndDeleted_IDIsTakenUntilEveryWorkerIsWiped(t *testing.T) {
+	eachKind(t, func(t *testing.T, h *separate) {
+		require.True(t, h.isLinked("w1") && h.isLinked("w2"))
+		generation := h.Session(lineID).Generation
+		require.NoError(t, h.Orchestrator.Sessions.Delete(t.Context(), h.a.ID, lineID))
+		require.False(t, h.isLinked("w2"))
+		for _, u := range []*domain.User{h.a, h.b} {
+			require.Equal(t, domain.CodeSessionExists, domain.CodeOf(h.create(u)), "w1 has credentials still")
+		}
+		h.Restart()
+		require.Equal(t, domain.CodeSessionExists, domain.CodeOf(h.create(h.b)), "another process knows it too")
+
+		h.bringBack()
+		require.False(t, h.isLinked("w1"))
+		require.NoError(t, h.create(h.b))
+		h.requireQR(h.b, "w1")
+		require.Greater(t, h.Session(lineID).Generation, generation, "generations go on")
+	})
+}
+
+func TestCredentials_WorkerRemovedAndBack_IsWipedBeforeAnyStart(t *testing.T) {
+	eachKind(t, func(t *testing.T, h *separate) {
+		require.NoError(t, h.Orchestrator.Workers.Remove(t.Context(), "worker-w1", service.RemoveOptions{Force: true}))
+		require.NoError(t, h.Orchestrator.Sessions.Delete(t.Context(), h.a.ID, lineID))
+		h.Advance(time.Hour)
+		require.Equal(t, domain.CodeSessionExists, domain.CodeOf(h.create(h.b)))
+
+		h.bringBack()
+		require.False(t, h.isLinked("w1"))
+		require.NoError(t, h.create(h.b))
+		h.requireQR(h.b, "w1")
+	})
+}
+
+func TestCredentials_DiskIsGone_IDIsFreeAndAReturningWorkerIsWiped(t *testing.T) {
+	eachKind(t, func(t *testing.T, h *separate) {
+		require.NoError(t, h.Orchestrator.Sessions.Delete(t.Context(), h.a.ID, lineID))
+		require.NoError(t, h.Orchestrator.Workers.Remove(t.Context(), "worker-w1", service.RemoveOptions{Force: true}))
+		require.Equal(t, domain.CodeSessionExists, domain.CodeOf(h.create(h.b)))
+		destroyed := service.RemoveOptions{Force: true, Destroyed: true}
+		require.NoError(t, h.Orchestrator.Workers.Remove(t.Context(), "worker-w1", destroyed), "a worker that was removed before")
+		require.NoError(t, h.create(h.b))
+		h.link(h.b, "w2")
+
+		h.RestartWorker("w1") // it is there after all
+		h.Advance(time.Minute)
+		require.False(t, h.isLinked("w1"))
+		require.Equal(t, domain.Connected, h.Session(lineID).Status, "the new session is not disturbed")
+		require.Equal(t, []string{"worker-w2"}, h.Owners(lineID))
+	})
+}
+
+func TestCredentials_UserLogsOut_FormerWorkersAreWipedToo(t *testing.T) {
+	eachKind(t, func(t *testing.T, h *separate) {
+		_, err := h.Orchestrator.Sessions.Logout(t.Context(), h.a.ID, lineID)
+		require.NoError(t, err)
+		require.False(t, h.isLinked("w2"))
+		h.requireQR(h.a, "w2") // at once, while w1 is not wiped
+		h.RestartWorker("w1")
+		h.Advance(time.Minute)
+		require.False(t, h.isLinked("w1"))
+		s := h.Session(lineID)
+		require.Equal(t, []any{domain.QRRequired, "worker-w2", ""}, []any{s.Status, s.WorkerID, s.PhoneNumber}, "what the wipe causes is not taken for news")
+	})
+}
+
+func TestCredentials_PhoneLogsOut_FormerWorkersAreWipedToo(t *testing.T) {
+	eachKind(t, func(t *testing.T, h *separate) {
+		require.NoError(t, h.Worker("w2").Unlink(lineID))
+		h.Advance(time.Minute)
+		h.RestartWorker("w1")
+		h.Advance(time.Minute)
+		require.False(t, h.isLinked("w1"))
+		require.Empty(t, h.Session(lineID).PhoneNumber)
+	})
+}
+
+// A user logs out while the session is disconnected. A legacy worker logs out no session without
+// a connection.
+func TestLogout_SessionIsDisconnected_IsWipedAndConnectsWithAQRAtOnce(t *testing.T) {
+	for name, legacy := range map[string]bool{"capable": false, "legacy": true} {
+		t.Run(name, func(t *testing.T) {
+			h := &separate{t: t, Harness: apptest.With(t, apptest.Options{Worker: func(c *apptest.WorkerConfig) {
+				c.State, c.ScanAfter, c.Legacy, c.Limited = simworker.NewState(), simworker.Never, legacy, true
+			}})}
+			h.a = h.User(domain.TierBasic)
+			h.Workers("w1", 10)
+			require.NoError(t, h.create(h.a))
+			h.link(h.a, "w1")
+			_, err := h.Orchestrator.Sessions.Disconnect(t.Context(), h.a.ID, lineID)
+			require.NoError(t, err)
+			_, err = h.Orchestrator.Sessions.Logout(t.Context(), h.a.ID, lineID)
+			require.NoError(t, err)
+			require.False(t, h.isLinked("w1"))
+			h.requireQR(h.a, "w1")
+		})
+	}
+}

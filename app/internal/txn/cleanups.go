@@ -1,0 +1,233 @@
+package txn
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
+)
+
+// FindCleanup returns the cleanup of a session on a worker, or nil.
+func FindCleanup(ctx context.Context, tx *ports.Tx, workerID, sessionID string) (*domain.Cleanup, error) {
+	all, err := tx.Cleanups.BySession(ctx, sessionID)
+	for _, c := range all {
+		if c.WorkerID == workerID {
+			return c, nil
+		}
+	}
+	return nil, err
+}
+
+// RecordHolder records that a worker is given a session. The row stays until the worker has
+// confirmed a wipe. A stop that was still to be made there is over.
+func (tx *Tx) RecordHolder(ctx context.Context, workerID string, s *domain.Session) error {
+	c, err := FindCleanup(ctx, tx.Tx, workerID, s.ID)
+	if err != nil {
+		return err
+	}
+	if c == nil {
+		c = &domain.Cleanup{WorkerID: workerID, SessionID: s.ID, UserID: s.UserID, Generation: s.Generation, CreatedAt: tx.env.Now()}
+		return tx.putCleanup(ctx, c)
+	}
+	if c.Command != domain.CommandDisconnect {
+		return nil
+	}
+	return tx.putCleanup(ctx, asHolder(c))
+}
+
+// asHolder returns a cleanup with nothing to do now.
+func asHolder(c *domain.Cleanup) *domain.Cleanup {
+	c.Command, c.DueAt, c.Attempts, c.ClaimedBy = domain.CommandNone, time.Time{}, 0, ""
+	return c
+}
+
+// ScheduleCleanup records what has to be stopped or wiped on a worker. It is due at once if
+// the worker is online. An earlier cleanup of the session on the worker merges into it.
+// A wipe also waits for a worker that was removed; there is nothing to stop on that one.
+func (tx *Tx) ScheduleCleanup(ctx context.Context, workerID, sessionID string, command domain.Command, generation int64) error {
+	w, err := tx.Workers.Get(ctx, workerID)
+	if errors.Is(err, ports.ErrNotFound) {
+		if !command.Wipes() {
+			return nil
+		}
+		w, err = nil, nil
+	}
+	if err != nil {
+		return err
+	}
+	c, err := FindCleanup(ctx, tx.Tx, workerID, sessionID)
+	if err != nil {
+		return err
+	}
+	now := tx.env.Now()
+	if c == nil {
+		c = &domain.Cleanup{WorkerID: workerID, SessionID: sessionID, CreatedAt: now}
+	}
+	c.Command = command.MoreDestructive(c.Command)
+	c.Generation = max(generation, c.Generation)
+	c.DueAt, c.Attempts, c.ClaimedBy = time.Time{}, 0, ""
+	if w != nil && w.Online {
+		c.DueAt = now
+	}
+	return tx.putCleanup(ctx, c)
+}
+
+// putCleanup stores a cleanup.
+func (tx *Tx) putCleanup(ctx context.Context, c *domain.Cleanup) error {
+	err := tx.Cleanups.Put(ctx, c)
+	if errors.Is(err, ports.ErrExists) {
+		return ports.ErrConflict // another replica recorded one meanwhile
+	}
+	return err
+}
+
+// ScheduleWipes schedules the wipe of a session on every worker that was given it, except
+// for the one to which it is assigned. It returns the workers that can be called now.
+func (tx *Tx) ScheduleWipes(ctx context.Context, s *domain.Session, command domain.Command) (reachable []string, err error) {
+	holders, err := tx.Cleanups.BySession(ctx, s.ID)
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range holders {
+		if c.WorkerID == s.WorkerID {
+			continue
+		}
+		if err := tx.ScheduleCleanup(ctx, c.WorkerID, s.ID, command, s.Generation); err != nil {
+			return nil, err
+		}
+		w, err := tx.Workers.Get(ctx, c.WorkerID)
+		switch {
+		case err == nil && w.Online:
+			reachable = append(reachable, c.WorkerID)
+		case err != nil && !errors.Is(err, ports.ErrNotFound):
+			return nil, err
+		}
+	}
+	return reachable, nil
+}
+
+// ForgetHolder records that the worker to which a session is assigned has confirmed a wipe.
+func (tx *Tx) ForgetHolder(ctx context.Context, workerID, sessionID string) error {
+	c, err := FindCleanup(ctx, tx.Tx, workerID, sessionID)
+	if err != nil || c == nil {
+		return err
+	}
+	return tx.Cleanups.Delete(ctx, c)
+}
+
+// CompleteCleanup records that a cleanup was carried out. After a stop the worker still has
+// the credentials of the session. A conflict means that the cleanup was replaced by another.
+func CompleteCleanup(ctx context.Context, tx *ports.Tx, c *domain.Cleanup) error {
+	if c.Command.Wipes() {
+		return tx.Cleanups.Delete(ctx, c)
+	}
+	_, err := tx.Sessions.Get(ctx, c.SessionID)
+	if errors.Is(err, ports.ErrNotFound) {
+		return tx.Cleanups.Delete(ctx, c)
+	}
+	if err != nil {
+		return err
+	}
+	holder := *c
+	return tx.Cleanups.Put(ctx, asHolder(&holder))
+}
+
+// orphanCleanups lets the cleanups of a worker that is removed wait for its return.
+func (tx *Tx) orphanCleanups(ctx context.Context, w *domain.Worker) error {
+	all, err := tx.Cleanups.ByWorker(ctx, w.ID)
+	if err != nil {
+		return err
+	}
+	for _, c := range all {
+		if c.Command == domain.CommandDisconnect {
+			if err := CompleteCleanup(ctx, tx.Tx, c); err != nil {
+				return err
+			}
+			c, err = FindCleanup(ctx, tx.Tx, w.ID, c.SessionID)
+			if err != nil {
+				return err
+			}
+			if c == nil {
+				continue
+			}
+		}
+		c.DueAt, c.ClaimedBy, c.Attempts, c.Endpoint = time.Time{}, "", 0, w.Endpoint
+		if err := tx.Cleanups.Put(ctx, c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// DiscardDisk records that the disk of a removed worker is gone: its wipes block no session
+// id any more. If the worker returns nevertheless, it is wiped before any start. It returns
+// how many sessions the worker had.
+func (tx *Tx) DiscardDisk(ctx context.Context, workerID string) (sessions int, err error) {
+	all, err := tx.Cleanups.ByWorker(ctx, workerID)
+	if err != nil {
+		return 0, err
+	}
+	for _, c := range all {
+		s, err := tx.Sessions.Get(ctx, c.SessionID)
+		if err == nil {
+			c.Generation = max(c.Generation, s.Generation)
+		} else if !errors.Is(err, ports.ErrNotFound) {
+			return 0, err
+		}
+		c.Command, c.Destroyed = domain.CommandDelete, true
+		c.DueAt, c.ClaimedBy, c.Attempts = time.Time{}, "", 0
+		if err := tx.Cleanups.Put(ctx, c); err != nil {
+			return 0, err
+		}
+	}
+	return len(all), nil
+}
+
+// AdoptCleanups gives a worker the cleanups that have waited for a removed worker with its
+// id or its endpoint.
+func (tx *Tx) AdoptCleanups(ctx context.Context, w *domain.Worker) error {
+	own, err := tx.Cleanups.ByWorker(ctx, w.ID)
+	if err != nil {
+		return err
+	}
+	for _, c := range own {
+		if c.Endpoint == "" && !c.Destroyed {
+			continue
+		}
+		c.Endpoint, c.Destroyed = "", false
+		if err := tx.Cleanups.Put(ctx, c); err != nil {
+			return err
+		}
+	}
+	orphans, err := tx.Cleanups.ByEndpoint(ctx, w.Endpoint)
+	if err != nil {
+		return err
+	}
+	for _, c := range orphans {
+		if err := tx.adoptCleanup(ctx, w, c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// adoptCleanup moves one cleanup of a removed worker to another worker.
+func (tx *Tx) adoptCleanup(ctx context.Context, w *domain.Worker, orphan *domain.Cleanup) error {
+	own, err := FindCleanup(ctx, tx.Tx, w.ID, orphan.SessionID)
+	if err != nil {
+		return err
+	}
+	if err := tx.Cleanups.Delete(ctx, orphan); err != nil {
+		return err
+	}
+	adopted := *orphan
+	adopted.WorkerID, adopted.Endpoint, adopted.Destroyed, adopted.Rev = w.ID, "", false, 0
+	if own != nil {
+		adopted.Rev = own.Rev
+		adopted.Command = adopted.Command.MoreDestructive(own.Command)
+		adopted.Generation = max(adopted.Generation, own.Generation)
+	}
+	return tx.putCleanup(ctx, &adopted)
+}

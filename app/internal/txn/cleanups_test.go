@@ -1,0 +1,136 @@
+package txn_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-wa/switchyard/app/internal/txn"
+	"github.com/switchyard-wa/switchyard/domain"
+)
+
+// commands returns the command of each holder of a session.
+func (f *fixture) commands(sessionID string) map[string]domain.Command {
+	all := make(map[string]domain.Command)
+	for _, c := range f.Holders(sessionID) {
+		all[c.WorkerID] = c.Command
+	}
+	return all
+}
+
+// removeWorker deletes the row of a worker.
+func (f *fixture) removeWorker(id string) {
+	f.Write(func(ctx context.Context, tx *txn.Tx) error {
+		w, err := tx.Workers.Get(ctx, id)
+		if err != nil {
+			return err
+		}
+		return tx.DeleteWorker(ctx, w)
+	})
+}
+
+// adopt gives a worker the cleanups that wait for it.
+func (f *fixture) adopt(id string) {
+	f.Write(func(ctx context.Context, tx *txn.Tx) error {
+		w, err := tx.Workers.Get(ctx, id)
+		if err != nil {
+			return err
+		}
+		return tx.AdoptCleanups(ctx, w)
+	})
+}
+
+func TestHolders_SessionMoves_EveryWorkerIsRecorded(t *testing.T) {
+	f := newFixture(t)
+	f.AddConnected(f.user, "s1", "w1")
+	f.failOver("s1", "w2")
+	f.failOver("s1", "w1")
+	require.Equal(t, map[string]domain.Command{"w1": domain.CommandNone, "w2": domain.CommandNone}, f.commands("s1"))
+	require.Equal(t, f.user, f.Holders("s1")[0].UserID)
+	require.Zero(t, f.Holders("s1")[0].DueAt)
+}
+
+func TestHolders_PhoneLogsOut_OtherWorkersAreWiped(t *testing.T) {
+	f := newFixture(t)
+	f.AddConnected(f.user, "s1", "w1")
+	f.failOver("s1", "w2")
+	f.Report("s1", domain.Connected)
+	f.Change("s1", func(s *domain.Session) {
+		s.Apply(domain.Report{Status: domain.Disconnected, LoggedOut: true}, f.Timing, f.Now())
+	})
+	require.Equal(t, map[string]domain.Command{"w1": domain.CommandLogout, "w2": domain.CommandNone}, f.commands("s1"))
+}
+
+func TestHolders_SessionIsDeleted_AllAreWiped(t *testing.T) {
+	f := newFixture(t)
+	f.AddConnected(f.user, "s1", "w1")
+	f.failOver("s1", "w2")
+	f.failOver("s1", "w1")
+	f.DeleteSession("s1")
+	require.Equal(t, map[string]domain.Command{"w1": domain.CommandDelete, "w2": domain.CommandDelete}, f.commands("s1"))
+	for _, c := range f.Holders("s1") {
+		require.EqualValues(t, 3, c.Generation, "no generation of the session may start there again")
+		require.True(t, c.BlocksID())
+	}
+}
+
+func TestDeleteWorker_ItsCleanups_WaitForItsReturn(t *testing.T) {
+	f := newFixture(t)
+	f.AddConnected(f.user, "gone", "w1")
+	f.DeleteSession("gone")
+	f.AddConnected(f.user, "s1", "w1")
+	f.failOver("s1", "w2")
+	f.removeWorker("w1")
+	require.Equal(t, map[string]domain.Command{"w1": domain.CommandDelete}, f.commands("gone"))
+	require.Zero(t, f.Holders("gone")[0].DueAt)
+	require.Len(t, f.commands("s1"), 2)
+
+	f.AddWorker("w1", 2, domain.CapGeneration)
+	f.adopt("w1")
+	require.Empty(t, f.Holders("gone")[0].Endpoint)
+}
+
+func TestDeleteWorker_StopIsPending_WorkerStaysAHolder(t *testing.T) {
+	f := newFixture(t)
+	f.AddConnected(f.user, "s1", "w1")
+	f.failOver("s1", "w2")
+	f.Write(func(ctx context.Context, tx *txn.Tx) error {
+		return tx.ScheduleCleanup(ctx, "w1", "s1", domain.CommandDisconnect, 1)
+	})
+	f.removeWorker("w1")
+	require.Equal(t, map[string]domain.Command{"w1": domain.CommandNone, "w2": domain.CommandNone}, f.commands("s1"))
+}
+
+func TestAdoptCleanups_EndpointReturnsUnderAnotherID_IsTheSameWorker(t *testing.T) {
+	f := newFixture(t)
+	f.AddConnected(f.user, "gone", "w1")
+	f.DeleteSession("gone")
+	endpoint := f.Worker("w1").Endpoint
+	f.removeWorker("w1")
+	f.AddWorker("w9", 2)
+	f.ChangeWorkerRow("w9", func(w *domain.Worker) { w.Endpoint = endpoint })
+	f.adopt("w9")
+	require.Equal(t, map[string]domain.Command{"w9": domain.CommandDelete}, f.commands("gone"))
+	require.Empty(t, f.Holders("gone")[0].Endpoint)
+}
+
+func TestDiscardDisk_WorkerReturnsNevertheless_IsWiped(t *testing.T) {
+	f := newFixture(t)
+	f.AddConnected(f.user, "gone", "w1")
+	f.DeleteSession("gone")
+	f.AddConnected(f.user, "s1", "w1")
+	f.failOver("s1", "w2")
+	f.removeWorker("w1")
+	f.Write(func(ctx context.Context, tx *txn.Tx) error {
+		n, err := tx.DiscardDisk(ctx, "w1")
+		require.Equal(t, 2, n)
+		return err
+	})
+	require.False(t, f.Holders("gone")[0].BlocksID(), "the id is free")
+
+	f.AddWorker("w1", 2)
+	f.adopt("w1")
+	require.True(t, f.Holders("gone")[0].BlocksID(), "the disk is there after all")
+	require.Equal(t, map[string]domain.Command{"w1": domain.CommandDelete, "w2": domain.CommandNone}, f.commands("s1"))
+}
