@@ -29,7 +29,7 @@ func (c *Client) Health(ctx context.Context, w ports.WorkerRef) error {
 	defer fasthttp.ReleaseResponse(resp)
 	retriesLeft := maxAttempts - 1
 	if failure := c.exchange(ctx, p, r.wire(), deadline, &retriesLeft, resp); failure != nil {
-		return failure
+		return p.withTLSHint(failure)
 	}
 	isGuarded := w.ID == "" && resp.StatusCode() == http.StatusUnauthorized
 	if status := resp.StatusCode(); status != http.StatusOK && !isGuarded {
@@ -40,6 +40,9 @@ func (c *Client) Health(ctx context.Context, w ports.WorkerRef) error {
 				e.Failure = ports.WorkerRejected
 			}
 			e.Message = fmt.Sprintf("The worker answered its health check with HTTP %d", status)
+			if demandsTLS(resp) {
+				e.Message = msgNeedsTLS
+			}
 		}
 		return e
 	}
