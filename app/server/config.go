@@ -38,10 +38,11 @@ type Config struct {
 
 	SimulatedWorkers int // number of simulated workers in this process
 
-	Timing          domain.Timing // zero fields: domain.DefaultTiming
-	Limits          string        // see ParseLimits
-	AuditRetention  time.Duration // of the audit trail; default 90 days
-	AllowPublicOnly bool          // refuse workers at loopback, private and link-local addresses
+	Timing          domain.Timing           // zero fields: domain.DefaultTiming
+	Limits          string                  // see ParseLimits
+	Unscanned       *domain.UnscannedLimits // nil: domain.DefaultUnscannedLimits
+	AuditRetention  time.Duration           // of the audit trail; default 90 days
+	AllowPublicOnly bool                    // refuse workers at loopback, private and link-local addresses
 	CORSOrigins     []string
 	TrustedProxies  []netip.Prefix
 	TLSCert, TLSKey string // files; both or none
