@@ -142,6 +142,10 @@ type SessionFilter struct {
 	WorkerID string
 	Status   domain.Status
 	Search   string // part of name or phone number, in any case
+
+	AwaitsScan      bool      // see domain.Session.AwaitsScan
+	ConnectedFrom   string    // a network of clients
+	QRExpiredBefore time.Time // a QR code was shown, and had expired before this time
 }
 
 // Sessions stores sessions.

@@ -38,11 +38,12 @@ type Config struct {
 
 	SimulatedWorkers int // number of simulated workers in this process
 
-	Timing          domain.Timing // zero fields: domain.DefaultTiming
-	Limits          string        // see ParseLimits
-	AuditRetention  time.Duration // of the audit trail; default 90 days
-	AllowPublicOnly bool          // refuse workers at loopback, private and link-local addresses
-	AllowAnyMedia   bool          // accept URLs of media, links and thumbnails that lead to such addresses
+	Timing          domain.Timing           // zero fields: domain.DefaultTiming
+	Limits          string                  // see ParseLimits
+	Unscanned       *domain.UnscannedLimits // nil: domain.DefaultUnscannedLimits
+	AuditRetention  time.Duration           // of the audit trail; default 90 days
+	AllowPublicOnly bool                    // refuse workers at loopback, private and link-local addresses
+	AllowAnyMedia   bool                    // accept URLs of media, links and thumbnails that lead to such addresses
 	CORSOrigins     []string
 	TrustedProxies  []netip.Prefix
 	TLSCert, TLSKey string // files; both or none

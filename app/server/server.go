@@ -98,7 +98,7 @@ func (s *Server) assemble(ctx context.Context) error {
 		return err
 	}
 	s.Orchestrator, err = orchestrator.New(orchestrator.Config{
-		Store: s.backend, Workers: s.gateway, Tiers: tiers, Timing: s.cfg.Timing, Log: s.cfg.Log,
+		Store: s.backend, Workers: s.gateway, Tiers: tiers, Timing: s.cfg.Timing, Unscanned: s.cfg.Unscanned, Log: s.cfg.Log,
 		Name: hostname(), Version: s.cfg.Version, AuditRetention: s.cfg.AuditRetention, URLs: s.mediaPolicy(),
 	})
 	if err != nil {

@@ -27,7 +27,8 @@ func TestHelp_EachCommand_FitsScreenAndShowsDefaults(t *testing.T) {
 		"--probe-interval": "5s", "--lease": "45s", "--failover-delay": "5s", "--audit-retention": "90d",
 		"--allow-private-workers": "true", "--allow-private-media": "false",
 		"--cors-origin": "none", "--trusted-proxies": "none", "--tls-cert": "none", "--tls-key": "none",
-		"--log-level": "info", "--log-format": "text", "--rate-limits": "tier defaults", "--config": "",
+		"--log-level": "info", "--log-format": "text", "--rate-limits": "tier defaults", "--unscanned-per-user": "as the tier",
+		"--unscanned-per-address": "20", "--unscanned-cooldown": "30s", "--unscanned-reclaim": "1m", "--config": "",
 	}
 	workerDefaults := map[string]string{
 		"--simulated": "", "--id": "", "--addr": "127.0.0.1:0", "--control-plane": "http://127.0.0.1:8000", "--token": "",
