@@ -45,6 +45,7 @@ func newServeFlags(out io.Writer) *serveFlags {
 	f.text(&c.WorkerToken, "worker-token", "TOKEN", "generated", "what workers send, 32 bytes or more, all replicas the same")
 	f.text(&c.JWTSecret, "jwt-secret", "SECRET", "generated", "32 bytes or more, all replicas the same")
 	f.text(&c.SecretsFile, "secrets-file", "FILE", secretsFileDefault, "keeps generated secrets")
+	f.text(&c.Registration, "registration", "open|closed", "open", "closed: only administrators create users")
 	f.text(&c.AdminEmail, "admin-email", "EMAIL", "admin@localhost", "first administrator")
 	f.text(&c.AdminPassword, "admin-password", "PASSWORD", "generated, printed once", "its password")
 	f.number(&c.SimulatedWorkers, "simulated-workers", "0", "workers to simulate in this process")
