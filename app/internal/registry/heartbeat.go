@@ -49,7 +49,10 @@ func normalizeHeartbeat(h *domain.Heartbeat) {
 
 // applyHeartbeat stores a heartbeat, by one row if it says nothing new.
 func (p *Protocol) applyHeartbeat(ctx context.Context, h domain.Heartbeat, known *domain.Worker, result *service.HeartbeatResult, now time.Time) (*domain.Worker, error) {
-	diff := p.cache.DiffHeartbeat(&h, p.Timing, now)
+	diff, err := p.diffHeartbeat(ctx, &h, now)
+	if err != nil {
+		return nil, err
+	}
 	if known.Online && diff.IsEmpty() {
 		w, err := p.renewWorker(ctx, known, h, now)
 		if w != nil || err != nil {
@@ -59,9 +62,47 @@ func (p *Protocol) applyHeartbeat(ctx context.Context, h domain.Heartbeat, known
 		if err := p.sync.RefreshWorker(ctx, h.WorkerID); err != nil {
 			return nil, err
 		}
-		diff = p.cache.DiffHeartbeat(&h, p.Timing, now)
+		diff, err = p.diffHeartbeat(ctx, &h, now)
+		if err != nil {
+			return nil, err
+		}
 	}
 	return p.applyDiff(ctx, h, diff, result, now)
+}
+
+// diffHeartbeat compares a heartbeat with the cache, and takes the sessions out that the store
+// has never known. They may belong to another control plane, or the store may be the wrong
+// one: they are left alone.
+func (p *Protocol) diffHeartbeat(ctx context.Context, h *domain.Heartbeat, now time.Time) (fleet.HeartbeatDiff, error) {
+	diff := p.cache.DiffHeartbeat(h, p.Timing, now)
+	var foreign []domain.Report
+	if len(diff.Foreign) > 0 {
+		var known []domain.Report
+		err := p.Store.View(ctx, func(ctx context.Context, tx *ports.Tx) error {
+			known, foreign = nil, nil
+			for _, r := range diff.Foreign {
+				isKnown, err := txn.IsKnown(ctx, tx, r.SessionID)
+				switch {
+				case err != nil:
+					return err
+				case isKnown:
+					known = append(known, r)
+				default:
+					foreign = append(foreign, r)
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return diff, err
+		}
+		diff.Foreign = known
+	}
+	if len(foreign) > 0 {
+		p.Log.WarnContext(ctx, "foreign sessions", "worker", h.WorkerID, "new", len(foreign))
+	}
+	p.cache.NoteForeign(h, foreign, now)
+	return diff, nil
 }
 
 // renewWorker stores a heartbeat that says nothing new. It returns nil if the cached
@@ -172,7 +213,7 @@ func (p *Protocol) applySnapshot(ctx context.Context, tx *txn.Tx, w *domain.Work
 	}
 	s, err := tx.Sessions.Get(ctx, r.SessionID)
 	if errors.Is(err, ports.ErrNotFound) {
-		return stopIfActive(r, r.Generation), nil
+		return p.stopDeleted(ctx, tx, w, r)
 	}
 	if err != nil {
 		return nil, err
@@ -193,7 +234,24 @@ func (p *Protocol) applySnapshot(ctx context.Context, tx *txn.Tx, w *domain.Work
 	if generation == 0 {
 		generation = s.Generation
 	}
+	if r.Status.IsActive() {
+		if err := tx.NoteHolder(ctx, w.ID, s); err != nil {
+			return nil, err
+		}
+	}
 	return stopIfActive(r, generation), nil
+}
+
+// stopDeleted stops a session that runs although it was deleted, and wipes it.
+func (p *Protocol) stopDeleted(ctx context.Context, tx *txn.Tx, w *domain.Worker, r domain.Report) (*service.StopCommand, error) {
+	last, isKnown, err := tx.Sessions.LastGeneration(ctx, r.SessionID)
+	if err != nil || !isKnown || !r.Status.IsActive() {
+		return stopIfActive(r, r.Generation), err
+	}
+	if err := tx.ScheduleCleanup(ctx, w.ID, r.SessionID, domain.CommandDelete, max(last, r.Generation)); err != nil {
+		return nil, err
+	}
+	return stopIfActive(r, r.Generation), nil
 }
 
 func stopIfActive(r domain.Report, generation int64) *service.StopCommand {

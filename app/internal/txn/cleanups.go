@@ -28,13 +28,38 @@ func (tx *Tx) RecordHolder(ctx context.Context, workerID string, s *domain.Sessi
 		return err
 	}
 	if c == nil {
-		c = &domain.Cleanup{WorkerID: workerID, SessionID: s.ID, UserID: s.UserID, Generation: s.Generation, CreatedAt: tx.env.Now()}
-		return tx.putCleanup(ctx, c)
+		return tx.NoteHolder(ctx, workerID, s)
 	}
 	if c.Command != domain.CommandDisconnect {
 		return nil
 	}
 	return tx.putCleanup(ctx, asHolder(c))
+}
+
+// NoteHolder records that a worker may have credentials of a session, unless that is known.
+func (tx *Tx) NoteHolder(ctx context.Context, workerID string, s *domain.Session) error {
+	c, err := FindCleanup(ctx, tx.Tx, workerID, s.ID)
+	if c != nil || err != nil {
+		return err
+	}
+	return tx.putCleanup(ctx, &domain.Cleanup{
+		WorkerID: workerID, SessionID: s.ID, UserID: s.UserID, Generation: s.Generation, CreatedAt: tx.env.Now(),
+	})
+}
+
+// IsKnown reports whether the store knows a session, has known it, or has something to undo
+// of it.
+func IsKnown(ctx context.Context, tx *ports.Tx, sessionID string) (bool, error) {
+	_, err := tx.Sessions.Get(ctx, sessionID)
+	if !errors.Is(err, ports.ErrNotFound) {
+		return err == nil, err
+	}
+	_, isKnown, err := tx.Sessions.LastGeneration(ctx, sessionID)
+	if isKnown || err != nil {
+		return isKnown, err
+	}
+	left, err := tx.Cleanups.BySession(ctx, sessionID)
+	return len(left) > 0, err
 }
 
 // asHolder returns a cleanup with nothing to do now.
