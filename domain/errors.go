@@ -3,6 +3,7 @@ package domain
 import (
 	"errors"
 	"fmt"
+	"time"
 )
 
 // Kind classifies an [Error] by the caller's possible reaction. The set is closed: an adapter maps
@@ -63,6 +64,7 @@ const (
 	CodeWorkerTimeout          Code = "WORKER_TIMEOUT"
 	CodeNoAvailableWorkers     Code = "NO_AVAILABLE_WORKERS"
 	CodeWorkerUnreachable      Code = "WORKER_UNREACHABLE"
+	CodeOverloaded             Code = "OVERLOADED"
 	CodeInternal               Code = "INTERNAL_ERROR"
 )
 
@@ -112,6 +114,21 @@ func Errorf(kind Kind, code Code, format string, args ...any) *Error {
 	return &Error{Kind: kind, Code: code, Message: fmt.Sprintf(format, args...)}
 }
 
+// Overloaded returns the error for work that is refused because too much of it runs or waits already.
+// Its cause tells after how long another try makes sense.
+func Overloaded(retryAfter time.Duration, format string, args ...any) *Error {
+	return Errorf(Unavailable, CodeOverloaded, format, args...).WithCause(retryHint(retryAfter))
+}
+
+// retryHint is the cause of an error that waiting cures.
+type retryHint time.Duration
+
+// Error returns the hint for logs.
+func (h retryHint) Error() string { return "try again after " + time.Duration(h).String() }
+
+// RetryAfter returns how long to wait.
+func (h retryHint) RetryAfter() time.Duration { return time.Duration(h) }
+
 // CodeOf returns the code of the first Error in err's chain. It returns [CodeInternal] for any other
 // error and "" for nil.
 func CodeOf(err error) Code {
@@ -145,6 +162,16 @@ func (p *Problems) Check(field string, err error) {
 		return
 	}
 	p.Add(field, "%s", err.Error())
+}
+
+// Merge records the problems that err lists, or err itself if it lists none.
+func (p *Problems) Merge(err error) {
+	var e *Error
+	if errors.As(err, &e) && len(e.Fields) > 0 {
+		p.fields = append(p.fields, e.Fields...)
+		return
+	}
+	p.Check("", err)
 }
 
 // Err returns nil if there is no problem. Otherwise it returns one Invalid error that lists all

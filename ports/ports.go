@@ -118,13 +118,14 @@ type Backend interface {
 	Shared() bool
 }
 
-// Passwords hashes passwords so that guessing is slow.
+// Passwords hashes passwords so that guessing is slow. Both calls may wait for their turn. When too many
+// wait, they return domain.Overloaded. When ctx ends while they wait, they return its error.
 type Passwords interface {
 	// Hash returns a new salted hash, different for each call.
-	Hash(password string) (string, error)
+	Hash(ctx context.Context, password string) (string, error)
 	// Matches reports whether the password matches the hash. It takes the same time for a right and a
 	// wrong password. An empty hash matches nothing, after the same time.
-	Matches(hash, password string) bool
+	Matches(ctx context.Context, hash, password string) (bool, error)
 }
 
 // Claims is the content of an access token.

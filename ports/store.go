@@ -119,6 +119,8 @@ type RefreshTokenFamilies interface {
 type PasswordResets interface {
 	// Put adds a reset and removes the earlier resets of the same user.
 	Put(ctx context.Context, r *domain.PasswordReset) error
+	// Get returns the reset with the hash, or [ErrNotFound].
+	Get(ctx context.Context, hash [32]byte) (*domain.PasswordReset, error)
 	// Consume removes the reset with the hash and returns it, or [ErrNotFound].
 	Consume(ctx context.Context, hash [32]byte) (*domain.PasswordReset, error)
 }

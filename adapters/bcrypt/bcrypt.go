@@ -1,13 +1,16 @@
 package bcrypt
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"runtime"
+	"time"
 
 	"golang.org/x/crypto/bcrypt"
 
+	"github.com/switchyard-wa/switchyard/adapters/internal/admission"
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
@@ -30,12 +33,16 @@ type Config struct {
 	// Parallel bounds the hashes that are computed at once; 0: half of the processors,
 	// at least one. Further callers wait in the order of their arrival.
 	Parallel int
+	// Waiting bounds the callers that wait; 0: 64 for each hash at once.
+	Waiting int
+	// MaxWait bounds the wait of a caller; 0: 5 s.
+	MaxWait time.Duration
 }
 
 // Passwords hashes and compares passwords. It is safe for concurrent use.
 type Passwords struct {
 	cost    int
-	slots   chan struct{}
+	queue   *admission.Queue
 	standIn []byte
 }
 
@@ -56,10 +63,18 @@ func New(c Config) (*Passwords, error) {
 	if c.Parallel < 0 {
 		errs = append(errs, fmt.Errorf("bcrypt: Parallel must not be negative, not %d", c.Parallel))
 	}
+	if c.Waiting < 0 || c.MaxWait < 0 {
+		errs = append(errs, errors.New("bcrypt: Waiting and MaxWait must not be negative"))
+	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
-	p := &Passwords{cost: c.Cost, slots: make(chan struct{}, c.Parallel)}
+	if c.Waiting == 0 {
+		c.Waiting = 64 * c.Parallel
+	}
+	p := &Passwords{cost: c.Cost, queue: admission.New(admission.Config{
+		Work: "passwords are checked", Parallel: c.Parallel, Waiting: c.Waiting, MaxWait: c.MaxWait,
+	})}
 	var err error
 	p.standIn, err = bcrypt.GenerateFromPassword([]byte(rand.Text()), c.Cost)
 	return p, err
@@ -67,15 +82,27 @@ func New(c Config) (*Passwords, error) {
 
 // Hash returns the hash of a password. A password above 72 bytes is an error,
 // because bcrypt would ignore the rest.
-func (p *Passwords) Hash(password string) (string, error) {
-	defer p.acquire()()
+func (p *Passwords) Hash(ctx context.Context, password string) (string, error) {
+	release, err := p.queue.Acquire(ctx, "")
+	if err != nil {
+		return "", err
+	}
+	defer release()
 	hash, err := bcrypt.GenerateFromPassword([]byte(password), p.cost)
 	return string(hash), err
 }
 
 // Matches reports whether the password has the hash.
-func (p *Passwords) Matches(hash, password string) bool {
-	defer p.acquire()()
+func (p *Passwords) Matches(ctx context.Context, hash, password string) (bool, error) {
+	release, err := p.queue.Acquire(ctx, "")
+	if err != nil {
+		return false, err
+	}
+	defer release()
+	return p.compare(hash, password), nil
+}
+
+func (p *Passwords) compare(hash, password string) bool {
 	// bcrypt would ignore the rest of a longer password. It is refused below.
 	text := []byte(password[:min(len(password), passwordMax)])
 	err := errNoHash
@@ -90,9 +117,3 @@ func (p *Passwords) Matches(hash, password string) bool {
 }
 
 var errNoHash = errors.New("not a hash")
-
-// acquire waits for a slot. The caller calls the returned function to release it.
-func (p *Passwords) acquire() (release func()) {
-	p.slots <- struct{}{}
-	return func() { <-p.slots }
-}

@@ -11,7 +11,7 @@
 //	   │               /api → /api/v1, HEAD → GET, slash at the end       router.go
 //	gorilla/mux        404; 405 and OPTIONS with Allow                    router.go
 //	   │
-//	go-kit endpoint    credential → rate limit                            auth.go, limits.go
+//	go-kit endpoint    credential → rate limit → queue of costly work     auth.go, limits.go, admission.go
 //	   │
 //	huma               body limit, content type → decode → schema         request_body.go, json.go
 //	   │               → Resolve: the rules of the domain
@@ -22,6 +22,8 @@
 //	huma               envelope or error, buffered                        response.go, errors.go
 //	   │
 //	finish             panic → 500, access log, buffers released          httpapi.go
+//
+// Around all of this, large answers to GET are compressed (compression.go).
 //
 // The endpoint stands around huma, not between huma and the handler: a caller
 // without a credential hears so before its body is read.
@@ -88,6 +90,11 @@
 // text that is not UTF-8; images of QR codes bypass the JSON format; nullable
 // structs and examples of whole bodies are added to the document as JSON
 // (document.go).
+//
+// Ids of sessions are unique among all users, since workers know a session by its id
+// alone. POST /sessions therefore tells whether an id is taken, by whomever; ids that
+// the server derives cannot be guessed. Every other route answers for another user's
+// session as for one that does not exist.
 //
 // Bodies of workers are not validated by huma. Their types in lenient.go and
 // heartbeat.go implement json.UnmarshalerFrom and huma.SchemaProvider. Workers never

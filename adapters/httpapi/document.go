@@ -31,7 +31,7 @@ const (
 
 const documentDescription = `Switchyard runs fleets of WhatsApp sessions. Register, create a session, connect it, scan its QR code, and send with its API key.
 
-Every success is ` + "`{success, data, message, timestamp}`" + ` and every failure ` + "`{success, error: {code, message, details}, requestId, timestamp}`" + `. All problems of a request are reported at once, by field. Unknown members of a request are ignored unless the operation says otherwise; ` + "`null`" + ` is like a member that is not there.
+Every success is ` + "`{success, data, message, timestamp}`" + ` and every failure ` + "`{success, error: {code, message, details}, message, requestId, timestamp}`" + `. All problems of a request are reported at once, by field. Unknown members of a request are ignored unless the operation says otherwise; ` + "`null`" + ` is like a member that is not there.
 
 Every response carries X-Request-Id; a request may bring its own. Limited operations carry X-RateLimit-Limit, X-RateLimit-Remaining and X-RateLimit-Reset, and a 429 also Retry-After. HEAD is answered like GET. The paths below /api/v1 also answer below /api, for older clients.`
 
@@ -111,6 +111,9 @@ func (r *route) codes(input reflect.Type) []domain.Code {
 	if input.NumField() > 0 && input.Field(0).Type != reflect.TypeFor[SessionPath]() || input.NumField() > 1 {
 		list = append(list, domain.CodeValidation)
 	}
+	if _, hasBody := input.FieldByName("Body"); hasBody || r.cost != cheap {
+		list = append(list, domain.CodeOverloaded)
+	}
 	if !r.root {
 		list = append(list, domain.CodeInternal, domain.CodeWorkerTimeout)
 	}
@@ -174,7 +177,7 @@ func errorResponse(doc *huma.OpenAPI, status int, codes []domain.Code) *huma.Res
 			Examples: examples,
 		}},
 	}
-	if status == http.StatusTooManyRequests {
+	if status == http.StatusTooManyRequests || slices.Contains(codes, domain.CodeOverloaded) {
 		response.Headers = map[string]*huma.Param{
 			"Retry-After": {Description: "Seconds to wait", Schema: &huma.Schema{Type: huma.TypeInteger}, Example: 60},
 		}

@@ -38,6 +38,7 @@ var failureMessages = map[domain.Code]string{
 	domain.CodeWorkerTimeout:          "The worker did not answer in time, so the outcome is not known; look at the status before you try again",
 	domain.CodeNoAvailableWorkers:     "The workers are busy at the moment; try again in a minute",
 	domain.CodeWorkerUnreachable:      "The session's worker cannot be reached at the moment; try again in a minute",
+	domain.CodeOverloaded:             "Too many passwords are checked at once; try again in a moment",
 	domain.CodeInternal:               internalMessage,
 	codeNotReady:                      "The server is starting or about to stop; try another one",
 }
@@ -60,5 +61,5 @@ func failureExample(status int, code domain.Code) map[string]any {
 		}
 		failure["details"] = []any{map[string]any{"field": field, "message": message}}
 	}
-	return map[string]any{"success": false, "error": failure, "requestId": "01JX3B5ZKQ7M", "timestamp": "2026-03-01T12:00:00.123Z"}
+	return map[string]any{"success": false, "error": failure, "message": failure["message"], "requestId": "01JX3B5ZKQ7M", "timestamp": "2026-03-01T12:00:00.123Z"}
 }

@@ -49,6 +49,7 @@ var statusByCode = map[domain.Code]int{
 	domain.CodeWorkerTimeout:          http.StatusGatewayTimeout,
 	domain.CodeNoAvailableWorkers:     http.StatusServiceUnavailable,
 	domain.CodeWorkerUnreachable:      http.StatusServiceUnavailable,
+	domain.CodeOverloaded:             http.StatusServiceUnavailable,
 	domain.CodeInternal:               http.StatusInternalServerError,
 }
 
@@ -158,14 +159,23 @@ func toHTTPError(err error) failure {
 	if f.status == 0 {
 		f = failure{status: http.StatusInternalServerError, code: domain.CodeInternal, message: internalMessage}
 	}
-	if f.status == http.StatusTooManyRequests && f.retry == 0 {
-		f.retry = defaultRetry
-		var hint interface{ RetryAfter() time.Duration }
-		if errors.As(err, &hint) && hint.RetryAfter() > 0 {
-			f.retry = hint.RetryAfter()
-		}
+	if f.status == http.StatusTooManyRequests || f.code == domain.CodeOverloaded {
+		f.retry = retryOf(err, f.retry)
 	}
 	return f
+}
+
+// retryOf returns after how long another try makes sense: as known, as the error
+// says, or a minute.
+func retryOf(err error, known time.Duration) time.Duration {
+	if known > 0 {
+		return known
+	}
+	var hint interface{ RetryAfter() time.Duration }
+	if errors.As(err, &hint) && hint.RetryAfter() > 0 {
+		return hint.RetryAfter()
+	}
+	return defaultRetry
 }
 
 // renamed returns err with the fields of its problems renamed, for routes whose

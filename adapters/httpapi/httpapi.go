@@ -15,6 +15,7 @@ import (
 	"github.com/go-kit/kit/endpoint"
 	"golang.org/x/time/rate"
 
+	"github.com/switchyard-wa/switchyard/adapters/internal/admission"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
 	"github.com/switchyard-wa/switchyard/ports/service"
@@ -68,9 +69,11 @@ type api struct {
 	Config
 	surface   *surface
 	endpoints []endpoint.Endpoint // by the index of the route
+	queues    map[cost]*admission.Queue
 	pages     map[string]page
 	origins   map[string]bool
 	started   time.Time
+	zipping   http.HandlerFunc // answers, compressed if the client accepts that
 
 	notesLimit *rate.Limiter // of the log
 }
@@ -96,10 +99,12 @@ func newAPI(cfg Config) *api {
 	for _, origin := range cfg.CORSOrigins {
 		a.origins[strings.ToLower(strings.TrimRight(origin, "/"))] = true
 	}
+	a.zipping = compressing()(http.HandlerFunc(a.answer))
+	a.queues = newQueues()
 	a.notesLimit = rate.NewLimiter(notesPerSecond, notesBurst)
 	limits := newLimits(a)
 	for _, r := range a.surface.routes {
-		around := endpoint.Chain(a.authenticate(r.credential), limits.of(r.limit))
+		around := endpoint.Chain(a.authenticate(r.credential), limits.of(r.limit), a.admit(r.cost))
 		a.endpoints = append(a.endpoints, around(decodeAndHandle))
 	}
 	return a
@@ -107,6 +112,15 @@ func newAPI(cfg Config) *api {
 
 // ServeHTTP answers one request.
 func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Method == http.MethodGet {
+		a.zipping(w, r)
+		return
+	}
+	a.answer(w, r)
+}
+
+// answer answers one request without compression.
+func (a *api) answer(w http.ResponseWriter, r *http.Request) {
 	c := &requestContext{
 		Context: r.Context(), api: a, w: w, r: r,
 		start: a.Clock.Now(), buffers: bufferPool.Get().(*buffers),

@@ -23,6 +23,7 @@ type route struct {
 	description string // what it does and when it fails
 	credential  credential
 	limit       limitClass
+	cost        cost
 	status      int           // of a success; 0 is 200
 	message     string        // of a success
 	errors      []domain.Code // besides those of the credential, the limit and the input

@@ -14,7 +14,7 @@ import (
 func signInRoutes() []route {
 	return []route{
 		operation(route{
-			id: "register", method: post, path: "/auth/register", tag: tagSignIn, credential: public, limit: perIP,
+			id: "register", method: post, path: "/auth/register", tag: tagSignIn, credential: public, limit: perIP, cost: hashing,
 			status: http.StatusCreated, message: "Account created",
 			summary: "Create an account and sign in",
 			description: "Creates a user of tier BASIC with role USER, and returns its first tokens. Fails if the email has an account " +
@@ -23,7 +23,7 @@ func signInRoutes() []route {
 			errors: []domain.Code{domain.CodeEmailRegistered, domain.CodeInvalidState},
 		}, (*api).register),
 		operation(route{
-			id: "login", method: post, path: "/auth/login", tag: tagSignIn, credential: public, limit: perIP, message: "Signed in",
+			id: "login", method: post, path: "/auth/login", tag: tagSignIn, credential: public, limit: perIP, cost: hashing, message: "Signed in",
 			summary: "Sign in",
 			description: "Returns an access token, to be sent as `Authorization: Bearer`, and a refresh token. An unknown email and a wrong " +
 				"password get the same answer in the same time. After 10 failures in 15 minutes for one email and address, further tries are refused.",
@@ -45,7 +45,7 @@ func signInRoutes() []route {
 			errors: []domain.Code{domain.CodeInvalidState},
 		}, (*api).forgotPassword),
 		operation(route{
-			id: "resetPassword", method: post, path: "/auth/reset-password", tag: tagSignIn, credential: public, limit: perIP,
+			id: "resetPassword", method: post, path: "/auth/reset-password", tag: tagSignIn, credential: public, limit: perIP, cost: hashing,
 			message: "Password set; sign in with it",
 			summary: "Set a new password with a token from a mail",
 			description: "Sets the password and ends every sign-in of the user. Fails if the token was used already or is older than 30 minutes, " +
@@ -65,7 +65,7 @@ func signInRoutes() []route {
 			errors:      []domain.Code{domain.CodeUserNotFound},
 		}, (*api).me),
 		operation(route{
-			id: "changePassword", method: post, path: "/auth/change-password", tag: tagSignIn, credential: user, limit: perUser,
+			id: "changePassword", method: post, path: "/auth/change-password", tag: tagSignIn, credential: user, limit: perUser, cost: hashing,
 			message: "Password changed; sign in with the new one",
 			summary: "Change the password",
 			description: "Sets a new password and ends every other sign-in of the user. Fails with INVALID_CREDENTIALS if the current password is " +
@@ -73,7 +73,7 @@ func signInRoutes() []route {
 			errors: []domain.Code{domain.CodeInvalidCredentials, domain.CodeUserNotFound, domain.CodeInvalidState},
 		}, (*api).changePassword),
 		operation(route{
-			id: "deactivate", method: post, path: "/auth/deactivate", tag: tagSignIn, credential: user, limit: perUser, message: "Account deactivated",
+			id: "deactivate", method: post, path: "/auth/deactivate", tag: tagSignIn, credential: user, limit: perUser, cost: hashing, message: "Account deactivated",
 			summary:     "Close the account",
 			description: deactivateDescription, errors: deactivateErrors,
 		}, (*api).deactivate),

@@ -272,6 +272,15 @@ func (t passwordResets) Put(_ context.Context, r *domain.PasswordReset) error {
 	return nil
 }
 
+func (t passwordResets) Get(_ context.Context, hash [32]byte) (*domain.PasswordReset, error) {
+	v := t.s.resets[hash]
+	if v == nil {
+		return nil, ports.ErrNotFound
+	}
+	found := *v
+	return &found, nil
+}
+
 func (t passwordResets) Consume(_ context.Context, hash [32]byte) (*domain.PasswordReset, error) {
 	if err := t.writable(); err != nil {
 		return nil, err

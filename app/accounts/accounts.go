@@ -228,7 +228,11 @@ func (a *Accounts) verifyPassword(ctx context.Context, key, hash, password strin
 	if err := a.countFailedLogin(ctx, key, 0); err != nil {
 		return err
 	}
-	if a.passwords.Matches(hash, password) && hash != "" {
+	matches, err := a.passwords.Matches(ctx, hash, password)
+	if err != nil {
+		return apperr.PublicIn(ctx, err)
+	}
+	if matches && hash != "" {
 		return a.countFailedLogin(ctx, key, 0)
 	}
 	if err := a.countFailedLogin(ctx, key, 1); err != nil {

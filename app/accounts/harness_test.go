@@ -203,23 +203,37 @@ type passwords struct {
 	busy     bool // other goroutines may run transactions meanwhile
 	gullible bool // every password matches
 	hook     func()
+	refusal  error // of every call
 }
 
-func (p *passwords) Hash(pw string) (string, error) {
+func (p *passwords) unavailable(ctx context.Context) error {
+	if p.refusal != nil {
+		return p.refusal
+	}
+	return ctx.Err()
+}
+
+func (p *passwords) Hash(ctx context.Context, pw string) (string, error) {
+	if err := p.unavailable(ctx); err != nil {
+		return "", err
+	}
 	p.outside()
 	p.hashed.Add(1)
 	sum := sha256.Sum256([]byte(pw))
 	return "hash:" + hex.EncodeToString(sum[:]), nil
 }
 
-func (p *passwords) Matches(hash, pw string) bool {
+func (p *passwords) Matches(ctx context.Context, hash, pw string) (bool, error) {
+	if err := p.unavailable(ctx); err != nil {
+		return false, err
+	}
 	p.outside()
 	p.compared.Add(1)
 	sum := sha256.Sum256([]byte(pw))
 	if p.hook != nil {
 		p.hook()
 	}
-	return p.gullible || hash == "hash:"+hex.EncodeToString(sum[:])
+	return p.gullible || hash == "hash:"+hex.EncodeToString(sum[:]), nil
 }
 
 func (p *passwords) outside() {

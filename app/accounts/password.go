@@ -86,7 +86,7 @@ func (a *Accounts) changeProfile(ctx context.Context, c service.Principal, name,
 		if err != nil {
 			return nil, err
 		}
-		hash, err = a.passwords.Hash(next)
+		hash, err = a.passwords.Hash(ctx, next)
 		if err != nil {
 			return nil, apperr.PublicIn(ctx, err)
 		}
@@ -295,7 +295,11 @@ func (a *Accounts) ResetPassword(ctx context.Context, token, next string) error 
 	if err := p.Err(); err != nil {
 		return err
 	}
-	hash, err := a.passwords.Hash(next)
+	if err := a.checkReset(ctx, token); err != nil {
+		a.trail().RecordFailure(ctx, err, domain.ActionUserPasswordReset, "user")
+		return resetProblem(err)
+	}
+	hash, err := a.passwords.Hash(ctx, next)
 	if err != nil {
 		return apperr.PublicIn(ctx, err)
 	}
@@ -328,14 +332,32 @@ func (a *Accounts) ResetPassword(ctx context.Context, token, next string) error 
 	if err != nil {
 		a.trail().RecordFailure(ctx, err, domain.ActionUserPasswordReset, "user")
 	}
-	if errors.Is(err, errReset) {
-		p.Check("token", errReset)
-		return p.Err()
-	}
 	if err == nil {
 		a.log.InfoContext(ctx, "password reset", "user", userID)
 	}
-	return err
+	return resetProblem(err)
+}
+
+// checkReset returns errReset for a token without a live reset. A made-up token costs
+// no hash.
+func (a *Accounts) checkReset(ctx context.Context, token string) error {
+	return a.view(ctx, func(ctx context.Context, tx *ports.Tx) error {
+		r, err := tx.PasswordResets.Get(ctx, digest(token))
+		if errors.Is(err, ports.ErrNotFound) || err == nil && !a.storeTime().Before(r.ExpiresAt) {
+			return errReset
+		}
+		return err
+	})
+}
+
+// resetProblem returns errReset as a problem of the token. Other errors pass.
+func resetProblem(err error) error {
+	if !errors.Is(err, errReset) {
+		return err
+	}
+	var p domain.Problems
+	p.Check("token", errReset)
+	return p.Err()
 }
 
 var errReset = domain.Errorf(domain.Invalid, domain.CodeValidation,

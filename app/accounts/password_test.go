@@ -123,6 +123,20 @@ func TestResetPassword_MailedToken_WorksOnce(t *testing.T) {
 	}
 }
 
+// Anybody can make up tokens. They cost no hash.
+func TestResetPassword_UnknownOrExpiredToken_HashesNothing(t *testing.T) {
+	h := newHarness(t)
+	ann := h.register("ann")
+	require.NoError(t, h.ForgotPassword(t.Context(), ann.email))
+	expired := h.mailer.token()
+	h.clock.advance(time.Hour)
+	hashed := h.passwords.hashed.Load()
+	for _, token := range []string{strings.Repeat("A", 43), expired} {
+		require.Equal(t, []string{"token"}, h.fields(h.ResetPassword(t.Context(), token, other)))
+	}
+	require.Equal(t, hashed, h.passwords.hashed.Load())
+}
+
 func TestResetPassword_VoidedToken_IsRefused(t *testing.T) {
 	h := newHarness(t)
 	ann := h.register("ann")

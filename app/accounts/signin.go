@@ -258,7 +258,7 @@ func (a *Accounts) newUser(ctx context.Context, name, email, password string, ti
 	if err := p.Err(); err != nil {
 		return nil, err
 	}
-	hash, err := a.passwords.Hash(password)
+	hash, err := a.passwords.Hash(ctx, password)
 	if err != nil {
 		return nil, apperr.PublicIn(ctx, err)
 	}

@@ -160,6 +160,21 @@ func TestLogin_WrongPasswordsFromOneNetwork_CountTogether(t *testing.T) {
 	h.refused(try("192.0.2.1"), domain.CodeRateLimit, "IPv4 in another spelling")
 }
 
+// A caller who waits in vain for a comparison has not guessed.
+func TestLogin_PasswordQueueFull_IsOverloadedAndNotCounted(t *testing.T) {
+	h := newHarness(t)
+	h.register("ann")
+	h.passwords.refusal = domain.Overloaded(time.Second, "Too many")
+	for range 20 {
+		_, err := h.Login(t.Context(), "ann@example.com", other, "192.0.2.1")
+		h.refused(err, domain.CodeOverloaded)
+	}
+	_, err := h.Register(t.Context(), "Bob", "bob@example.com", password)
+	h.refused(err, domain.CodeOverloaded)
+	h.passwords.refusal = nil
+	h.login("ann@example.com", password)
+}
+
 func TestLogin_LimiterFails_IsNotLimited(t *testing.T) {
 	h := newHarness(t)
 	h.register("ann")

@@ -333,7 +333,7 @@ func (a *Accounts) SetPassword(ctx context.Context, email, password string) erro
 	if err := p.Err(); err != nil {
 		return err
 	}
-	hash, err := a.passwords.Hash(password)
+	hash, err := a.passwords.Hash(ctx, password)
 	if err != nil {
 		return apperr.PublicIn(ctx, err)
 	}

@@ -142,6 +142,14 @@ func (r weakResets) Put(_ context.Context, reset *domain.PasswordReset) error {
 	return r.tx.write(func(ctx context.Context, tx *ports.Tx) error { return tx.PasswordResets.Put(ctx, reset) })
 }
 
+func (r weakResets) Get(ctx context.Context, hash [32]byte) (reset *domain.PasswordReset, err error) {
+	err = r.tx.read(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
+		reset, err = tx.PasswordResets.Get(ctx, hash)
+		return err
+	})
+	return reset, err
+}
+
 // Consume reads in a dry run, and consumes at the end.
 func (r weakResets) Consume(ctx context.Context, hash [32]byte) (reset *domain.PasswordReset, err error) {
 	err = r.tx.store.dryRun(ctx, func(ctx context.Context, tx *ports.Tx) error {

@@ -113,7 +113,7 @@ const startupGrace = 3 * time.Second
 func (k *secrets) compare(ctx context.Context, s secret, value string) error {
 	sum := sha256.Sum256([]byte(s.name + "\x00" + value)) // bcrypt reads 72 bytes only
 	digest := hex.EncodeToString(sum[:])
-	hash, err := k.passwords.Hash(digest)
+	hash, err := k.passwords.Hash(ctx, digest)
 	if err != nil {
 		return err
 	}
@@ -123,7 +123,11 @@ func (k *secrets) compare(ctx context.Context, s secret, value string) error {
 			stored, err = tx.Settings.PutIfAbsent(ctx, s.check, hash)
 			return err
 		})
-		if err != nil || stored == hash || k.passwords.Matches(stored, digest) {
+		if err != nil || stored == hash {
+			return err
+		}
+		same, err := k.passwords.Matches(ctx, stored, digest)
+		if err != nil || same {
 			return err
 		}
 		if err := k.requireNoOtherReplica(ctx, s, startupGrace); err != nil {

@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"time"
@@ -15,9 +16,15 @@ import (
 func Passwords(t *testing.T, open func(t *testing.T) ports.Passwords) {
 	hash := func(t *testing.T, p ports.Passwords, password string) string {
 		t.Helper()
-		h, err := p.Hash(password)
+		h, err := p.Hash(t.Context(), password)
 		require.NoError(t, err)
 		return h
+	}
+	matches := func(t *testing.T, p ports.Passwords, hash, password string) bool {
+		t.Helper()
+		is, err := p.Matches(t.Context(), hash, password)
+		require.NoError(t, err)
+		return is
 	}
 	longest := strings.Repeat("a", 71) + "1" // the longest password that domain.CheckPassword accepts
 
@@ -25,34 +32,34 @@ func Passwords(t *testing.T, open func(t *testing.T) ports.Passwords) {
 		p := open(t)
 		for _, password := range []string{"correct horse 1", "пароль12", "a\x00b c\"d'e1", longest} {
 			h := hash(t, p, password)
-			require.True(t, p.Matches(h, password))
+			require.True(t, matches(t, p, h, password))
 			require.NotContains(t, h, password)
 			for _, wrong := range []string{
 				"", password[1:], password[:len(password)-1], strings.ToUpper(password), " " + password,
 			} {
-				require.False(t, p.Matches(h, wrong), "%q for %q", wrong, password)
+				require.False(t, matches(t, p, h, wrong), "%q for %q", wrong, password)
 			}
 		}
 	})
 	t.Run("every byte counts", func(t *testing.T) {
 		p := open(t)
 		h := hash(t, p, longest)
-		require.False(t, p.Matches(h, longest[:71]+"2"))
-		require.False(t, p.Matches(h, "b"+longest[1:]))
+		require.False(t, matches(t, p, h, longest[:71]+"2"))
+		require.False(t, matches(t, p, h, "b"+longest[1:]))
 	})
 	t.Run("each hash is different", func(t *testing.T) {
 		p := open(t)
 		a, b := hash(t, p, "correct horse 1"), hash(t, p, "correct horse 1")
 		require.NotEqual(t, a, b)
-		require.True(t, p.Matches(a, "correct horse 1"))
-		require.True(t, p.Matches(b, "correct horse 1"))
+		require.True(t, matches(t, p, a, "correct horse 1"))
+		require.True(t, matches(t, p, b, "correct horse 1"))
 	})
 	t.Run("text that is no hash matches nothing", func(t *testing.T) {
 		p := open(t)
 		h := hash(t, p, "correct horse 1")
 		for _, broken := range []string{"", " ", "correct horse 1", h[:len(h)/2], "$2a$10$", strings.Repeat("\xff", 60)} {
-			require.False(t, p.Matches(broken, "correct horse 1"), "%q", broken)
-			require.False(t, p.Matches(broken, ""), "%q", broken)
+			require.False(t, matches(t, p, broken, "correct horse 1"), "%q", broken)
+			require.False(t, matches(t, p, broken, ""), "%q", broken)
 		}
 	})
 	t.Run("every comparison takes as long", func(t *testing.T) {
@@ -62,7 +69,7 @@ func Passwords(t *testing.T, open func(t *testing.T) ports.Passwords) {
 			least := time.Hour
 			for range 7 {
 				start := time.Now()
-				p.Matches(hash, password)
+				matches(t, p, hash, password)
 				least = min(least, time.Since(start))
 			}
 			return least
@@ -85,8 +92,21 @@ func Passwords(t *testing.T, open func(t *testing.T) ports.Passwords) {
 		h := hash(t, p, "correct horse 1")
 		results := make([]bool, racers)
 		race(racers, func(i int) {
-			results[i] = p.Matches(h, "correct horse 1") && !p.Matches(h, "wrong horse 22")
+			right, err := p.Matches(t.Context(), h, "correct horse 1")
+			wrong, wrongErr := p.Matches(t.Context(), h, "wrong horse 22")
+			results[i] = err == nil && wrongErr == nil && right && !wrong
 		})
 		require.NotContains(t, results, false)
+	})
+	t.Run("an ended context returns its error", func(t *testing.T) {
+		p := open(t)
+		h := hash(t, p, "correct horse 1")
+		ended, cancel := context.WithCancel(t.Context())
+		cancel()
+		_, err := p.Hash(ended, "correct horse 1")
+		require.ErrorIs(t, err, context.Canceled)
+		is, err := p.Matches(ended, h, "correct horse 1")
+		require.ErrorIs(t, err, context.Canceled)
+		require.False(t, is)
 	})
 }

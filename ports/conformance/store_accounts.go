@@ -303,6 +303,11 @@ func passwordResets(d *db) {
 	}
 	d.put(user("u1"), user("u2"), reset("u1", "a"), reset("u2", "b"), reset("u1", "c"))
 	d.requireGone(reset("u1", "a")) // replaced
+	for range 2 {                   // reading consumes nothing
+		require.Equal(d.T, reset("u2", "b"), read(d, func(ctx context.Context, tx *ports.Tx) (*domain.PasswordReset, error) {
+			return tx.PasswordResets.Get(ctx, hash("b"))
+		}))
+	}
 	require.Equal(d.T, reset("u2", "b"), reload(d, reset("u2", "b")))
 	d.requireGone(reset("u2", "b")) // consumed
 	d.refuse(errOurs, func(ctx context.Context, tx *ports.Tx) error {

@@ -386,6 +386,9 @@ func notFound(d *db) {
 		missing(d, func(ctx context.Context, tx *ports.Tx) (*domain.Message, error) {
 			return tx.Messages.ByWhatsAppID(ctx, "none", "x2")
 		})
+		missing(d, func(ctx context.Context, tx *ports.Tx) (*domain.PasswordReset, error) {
+			return tx.PasswordResets.Get(ctx, hash("none"))
+		})
 		missing(d, func(ctx context.Context, tx *ports.Tx) (string, error) { return tx.Settings.Get(ctx, "none") })
 		for name, write := range map[string]work{
 			"Users.Reserve": func(ctx context.Context, tx *ports.Tx) error {

@@ -54,12 +54,13 @@ func (t *refreshTokenFamilies) DeleteExpired(ctx context.Context, before time.Ti
 	return (*Tx)(t).run(ctx, t.queries.families.deleteExpired, ceilMicros(before))
 }
 
-type passwordResetStatements struct{ put, consume *Statement }
+type passwordResetStatements struct{ put, get, consume *Statement }
 
 func (b *Queries) passwordResetStatements() passwordResetStatements {
 	consume := b.deleteFrom("resets", equal("token_hash")).Suffix("RETURNING token_hash, user_id, expires_at")
 	return passwordResetStatements{
 		put:     b.upsert("resets", []string{"user_id"}, []string{"token_hash", "expires_at"}),
+		get:     b.read(selectFrom("resets", "token_hash", "user_id", "expires_at").where(equal("token_hash"))),
 		consume: b.add(Statement{Write: true, columns: 3}, consume),
 	}
 }
@@ -71,8 +72,14 @@ func (t *passwordResets) Put(ctx context.Context, r *domain.PasswordReset) error
 	return (*Tx)(t).run(ctx, t.queries.passwordResets.put, r.UserID, r.TokenHash[:], nullableMicros(r.ExpiresAt))
 }
 
+func (t *passwordResets) Get(ctx context.Context, hash [32]byte) (*domain.PasswordReset, error) {
+	return queryOne(ctx, (*Tx)(t), t.queries.passwordResets.get, scanPasswordReset, hash[:])
+}
+
 func (t *passwordResets) Consume(ctx context.Context, hash [32]byte) (*domain.PasswordReset, error) {
-	return queryOne(ctx, (*Tx)(t), t.queries.passwordResets.consume, func(r row) *domain.PasswordReset {
-		return &domain.PasswordReset{TokenHash: r.hash(0), UserID: r.text(1), ExpiresAt: r.time(2)}
-	}, hash[:])
+	return queryOne(ctx, (*Tx)(t), t.queries.passwordResets.consume, scanPasswordReset, hash[:])
+}
+
+func scanPasswordReset(r row) *domain.PasswordReset {
+	return &domain.PasswordReset{TokenHash: r.hash(0), UserID: r.text(1), ExpiresAt: r.time(2)}
 }
