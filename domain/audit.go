@@ -51,7 +51,7 @@ const (
 	ActionWorkerDrained   AuditAction = "worker.drained"
 	ActionWorkerActivated AuditAction = "worker.activated"
 	ActionWorkerTested    AuditAction = "worker.tested"
-	ActionForeignStopped  AuditAction = "worker.foreign_session_stopped"
+	ActionForeignStopped  AuditAction = "worker.foreign-session-stopped"
 
 	ActionFleetRebalanced    AuditAction = "fleet.rebalanced"
 	ActionFleetBulk          AuditAction = "fleet.bulk" // a bulk action that began with no session

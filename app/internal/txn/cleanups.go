@@ -3,6 +3,7 @@ package txn
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/switchyard-wa/switchyard/domain"
@@ -45,6 +46,16 @@ func (tx *Tx) NoteHolder(ctx context.Context, workerID string, s *domain.Session
 	return tx.putCleanup(ctx, &domain.Cleanup{
 		WorkerID: workerID, SessionID: s.ID, UserID: s.UserID, Generation: s.Generation, CreatedAt: tx.env.Now(),
 	})
+}
+
+// IsWipedElsewhere reports whether the session is being wiped from a worker that does not own
+// it. A legacy worker is made to start a session before it can delete it, and then speaks of
+// the former owner's account without naming itself.
+func IsWipedElsewhere(ctx context.Context, tx *ports.Tx, s *domain.Session) (bool, error) {
+	cleanups, err := tx.Cleanups.BySession(ctx, s.ID)
+	return slices.ContainsFunc(cleanups, func(c *domain.Cleanup) bool {
+		return c.WorkerID != s.WorkerID && c.Command.Wipes() && !c.DueAt.IsZero()
+	}), err
 }
 
 // IsKnown reports whether the store knows a session, has known it, or has something to undo
