@@ -26,9 +26,20 @@ func (p *Protocol) Heartbeat(ctx context.Context, h domain.Heartbeat) (*service.
 	if err != nil {
 		return nil, err
 	}
-	result := &service.HeartbeatResult{Processed: len(h.Sessions), Skipped: h.Skipped, Warnings: h.Warnings, Lease: p.Timing.Lease, Stale: p.detector.SilentWorkers()}
-	w, err := p.applyHeartbeat(ctx, h, known, result, now)
-	if err != nil {
+	admitted, end := p.intake.begin(known.ID, now)
+	defer end()
+	if admitted == admitSessions {
+		p.boundList(&h, max(known.Capacity, h.Capacity))
+	} else {
+		ignoreSessions(&h)
+	}
+	result := &service.HeartbeatResult{
+		Processed: len(h.Sessions), Skipped: h.Skipped, Warnings: h.Warnings, Lease: p.Timing.Lease, Stale: p.detector.SilentWorkers(),
+	}
+	w := known
+	if age := now.Sub(known.LastHeartbeat); admitted == admitNothing && known.Online && age < storedWithin {
+		result.Lease -= max(age, 0) // the lease that the stored heartbeat began
+	} else if w, err = p.applyHeartbeat(ctx, h, known, result, now); err != nil {
 		return nil, apperr.Public(err)
 	}
 	result.Breakdown = p.cache.Breakdown(h.WorkerID)
@@ -47,40 +58,54 @@ func normalizeHeartbeat(h *domain.Heartbeat) {
 	}
 }
 
-// applyHeartbeat stores a heartbeat, by one row if it says nothing new.
+// applyHeartbeat stores a heartbeat, by one row if it says nothing new. The sign of life
+// is stored though the worker waits no longer, and though something about its sessions
+// cannot be stored.
 func (p *Protocol) applyHeartbeat(ctx context.Context, h domain.Heartbeat, known *domain.Worker, result *service.HeartbeatResult, now time.Time) (*domain.Worker, error) {
-	diff, err := p.diffHeartbeat(ctx, &h, now)
-	if err != nil {
-		return nil, err
-	}
+	detached, cancel := context.WithTimeout(context.WithoutCancel(ctx), lifeLimit)
+	defer cancel()
+	diff := p.diffHeartbeat(detached, &h, now)
 	if known.Online && diff.IsEmpty() {
-		w, err := p.renewWorker(ctx, known, h, now)
+		w, err := p.renewWorker(detached, known, h, now)
 		if w != nil || err != nil {
 			return w, err
 		}
 		// The cache was old: read the worker again.
-		if err := p.sync.RefreshWorker(ctx, h.WorkerID); err != nil {
+		if err := p.sync.RefreshWorker(detached, h.WorkerID); err != nil {
 			return nil, err
 		}
-		diff, err = p.diffHeartbeat(ctx, &h, now)
-		if err != nil {
-			return nil, err
+		diff = p.diffHeartbeat(detached, &h, now)
+	}
+	news := batches(diff)
+	w, err := p.applyNews(detached, h, news[0], result, now)
+	if err != nil && !diff.IsEmpty() && domain.CodeOf(err) != domain.CodeWorkerNotFound {
+		p.LogFailure(ctx, "sessions of a heartbeat not applied", err, "worker", h.WorkerID)
+		result.Warnings = append(result.Warnings, "The sessions could not be stored")
+		return p.applyNews(detached, h, batch{}, result, now)
+	}
+	if err != nil {
+		return nil, err
+	}
+	for _, b := range news[1:] {
+		if err := p.applyMore(ctx, w, b, result, now); err != nil {
+			p.LogFailure(ctx, "sessions of a heartbeat not applied", err, "worker", h.WorkerID)
+			result.Warnings = append(result.Warnings, "Some of the sessions could not be stored")
+			break
 		}
 	}
-	return p.applyDiff(ctx, h, diff, result, now)
+	return w, nil
 }
 
 // diffHeartbeat compares a heartbeat with the cache, and takes the sessions out that the store
 // has never known. They may belong to another control plane, or the store may be the wrong
 // one: they are left alone.
-func (p *Protocol) diffHeartbeat(ctx context.Context, h *domain.Heartbeat, now time.Time) (fleet.HeartbeatDiff, error) {
+func (p *Protocol) diffHeartbeat(ctx context.Context, h *domain.Heartbeat, now time.Time) fleet.HeartbeatDiff {
 	diff := p.cache.DiffHeartbeat(h, p.Timing, now)
-	var foreign []domain.Report
-	if len(diff.Foreign) > 0 {
-		var known []domain.Report
+	var known, foreign []domain.Report
+	if listed := p.intake.pickForeign(h.WorkerID, diff.Foreign); len(listed) > 0 {
 		err := p.Store.View(ctx, func(ctx context.Context, tx *ports.Tx) error {
 			known, foreign = nil, nil
-			for _, r := range diff.Foreign {
+			for _, r := range listed {
 				isKnown, err := txn.IsKnown(ctx, tx, r.SessionID)
 				switch {
 				case err != nil:
@@ -94,15 +119,16 @@ func (p *Protocol) diffHeartbeat(ctx context.Context, h *domain.Heartbeat, now t
 			return nil
 		})
 		if err != nil {
-			return diff, err
+			p.LogFailure(ctx, "foreign sessions not looked up", err, "worker", h.WorkerID)
+			known, foreign = nil, nil // the next heartbeat repeats them
 		}
-		diff.Foreign = known
 	}
 	if len(foreign) > 0 {
 		p.Log.WarnContext(ctx, "foreign sessions", "worker", h.WorkerID, "new", len(foreign))
 	}
 	p.cache.NoteForeign(h, foreign, now)
-	return diff, nil
+	diff.Foreign = known
+	return diff
 }
 
 // renewWorker stores a heartbeat that says nothing new. It returns nil if the cached
@@ -134,13 +160,14 @@ func (p *Protocol) renewWorker(ctx context.Context, known *domain.Worker, h doma
 	return w, nil
 }
 
-// applyDiff stores a heartbeat with news, and returns commands to stop what the worker
+// applyNews stores a heartbeat with news, and returns commands to stop what the worker
 // should not run.
-func (p *Protocol) applyDiff(ctx context.Context, h domain.Heartbeat, diff fleet.HeartbeatDiff, result *service.HeartbeatResult, now time.Time) (*domain.Worker, error) {
+func (p *Protocol) applyNews(ctx context.Context, h domain.Heartbeat, b batch, result *service.HeartbeatResult, now time.Time) (*domain.Worker, error) {
 	var w *domain.Worker
+	var synced int
 	var stops []service.StopCommand
 	err := p.Transact(ctx, func(ctx context.Context, tx *txn.Tx) (err error) {
-		result.Synced, stops = 0, nil
+		stops = nil
 		w, err = tx.Workers.Get(ctx, h.WorkerID)
 		if err != nil {
 			return apperr.Worker(err)
@@ -160,29 +187,58 @@ func (p *Protocol) applyDiff(ctx context.Context, h domain.Heartbeat, diff fleet
 				return err
 			}
 		}
-		for _, r := range slices.Concat(diff.Changed, diff.Foreign) {
-			stop, err := p.applySnapshot(ctx, tx, w, r, result, now)
-			if err != nil {
-				return err
-			}
-			if stop != nil && !slices.Contains(stops, *stop) {
-				stops = append(stops, *stop)
-			}
-		}
-		if isLate(p.Env, now) {
-			return nil // missing sessions may have come since
-		}
-		return p.restartMissing(ctx, tx, w, diff.Missing, now)
+		synced, stops, err = p.applyBatch(ctx, tx, w, b, stops, now)
+		return err
 	})
 	if err != nil {
 		return nil, err
 	}
+	p.addNews(ctx, w, synced, stops, result)
+	return w, nil
+}
+
+// applyMore stores more news of a heartbeat that is stored.
+func (p *Protocol) applyMore(ctx context.Context, w *domain.Worker, b batch, result *service.HeartbeatResult, now time.Time) error {
+	var synced int
+	var stops []service.StopCommand
+	err := p.Transact(ctx, func(ctx context.Context, tx *txn.Tx) (err error) {
+		synced, stops, err = p.applyBatch(ctx, tx, w, b, nil, now)
+		return err
+	})
+	if err == nil {
+		p.addNews(ctx, w, synced, stops, result)
+	}
+	return err
+}
+
+// applyBatch applies some of a heartbeat's news. It adds commands to stops.
+func (p *Protocol) applyBatch(ctx context.Context, tx *txn.Tx, w *domain.Worker, b batch, stops []service.StopCommand, now time.Time) (synced int, _ []service.StopCommand, err error) {
+	for _, r := range b.reports {
+		isSynced, stop, err := p.applySnapshot(ctx, tx, w, r, now)
+		if err != nil {
+			return 0, nil, err
+		}
+		if isSynced {
+			synced++
+		}
+		if stop != nil && !slices.Contains(stops, *stop) {
+			stops = append(stops, *stop)
+		}
+	}
+	if isLate(p.Env, now) {
+		return synced, stops, nil // missing sessions may have come since
+	}
+	return synced, stops, p.restartMissing(ctx, tx, w, b.missing, now)
+}
+
+// addNews takes over into the result what a transaction has stored.
+func (p *Protocol) addNews(ctx context.Context, w *domain.Worker, synced int, stops []service.StopCommand, result *service.HeartbeatResult) {
+	result.Synced += synced
 	if w.Supports(domain.CapGeneration) {
-		result.Commands = stops
+		result.Commands = append(result.Commands, stops...)
 	} else {
 		p.scheduleStops(ctx, w, stops)
 	}
-	return w, nil
 }
 
 // pendingStopCommands returns what a worker that is back must not run any more. It learns
@@ -207,28 +263,28 @@ func pendingStopCommands(ctx context.Context, tx *txn.Tx, w *domain.Worker) ([]s
 
 // applySnapshot applies what a heartbeat says of one session. It returns a command if the
 // worker has to stop the session.
-func (p *Protocol) applySnapshot(ctx context.Context, tx *txn.Tx, w *domain.Worker, r domain.Report, result *service.HeartbeatResult, now time.Time) (*service.StopCommand, error) {
+func (p *Protocol) applySnapshot(ctx context.Context, tx *txn.Tx, w *domain.Worker, r domain.Report, now time.Time) (isSynced bool, _ *service.StopCommand, _ error) {
 	if isTooOldToTrust(p.Env, now, r.Status) {
-		return nil, nil
+		return false, nil, nil
 	}
 	s, err := tx.Sessions.Get(ctx, r.SessionID)
 	if errors.Is(err, ports.ErrNotFound) {
-		return p.stopDeleted(ctx, tx, w, r)
+		stop, err := p.stopDeleted(ctx, tx, w, r)
+		return false, stop, err
 	}
 	if err != nil {
-		return nil, err
+		return false, nil, err
 	}
 	before := s.Clone()
 	outcome, events := s.Apply(r, p.Timing, now)
 	logRefusal(ctx, p.Env, r, outcome)
 	if outcome == domain.Applied || outcome == domain.Repeated {
-		result.Synced++
-		return nil, tx.SaveSession(ctx, before, s, events)
+		return true, nil, tx.SaveSession(ctx, before, s, events)
 	}
 	tx.NoteRead(before)
 	isStopping := s.WorkerID == w.ID && s.Command.Stops()
 	if isStopping || outcome != domain.NotOwner && outcome != domain.NotWanted {
-		return nil, nil
+		return false, nil, nil
 	}
 	generation := r.Generation
 	if generation == 0 {
@@ -236,10 +292,10 @@ func (p *Protocol) applySnapshot(ctx context.Context, tx *txn.Tx, w *domain.Work
 	}
 	if r.Status.IsActive() {
 		if err := tx.NoteHolder(ctx, w.ID, s); err != nil {
-			return nil, err
+			return false, nil, err
 		}
 	}
-	return stopIfActive(r, generation), nil
+	return false, stopIfActive(r, generation), nil
 }
 
 // stopDeleted stops a session that runs although it was deleted, and wipes it.
