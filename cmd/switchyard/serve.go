@@ -41,6 +41,7 @@ func newServeFlags(out io.Writer) *serveFlags {
 	f.bit(&f.migrate, "migrate", "true", "bring the schema up to date; false: only check it")
 	f.text(&c.WorkerToken, "worker-token", "TOKEN", "generated, kept in the store", "what workers send, all replicas the same")
 	f.text(&c.JWTSecret, "jwt-secret", "SECRET", "generated, kept in the store", "32 bytes or more, all replicas the same")
+	f.text(&c.Registration, "registration", "open|closed", "open", "closed: only administrators create users")
 	f.text(&c.AdminEmail, "admin-email", "EMAIL", "admin@localhost", "first administrator")
 	f.text(&c.AdminPassword, "admin-password", "PASSWORD", "generated, printed once", "its password")
 	f.number(&c.SimulatedWorkers, "simulated-workers", "0", "workers to simulate in this process")
