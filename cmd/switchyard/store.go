@@ -67,9 +67,13 @@ func token(ctx context.Context, args []string, out, _ io.Writer) error {
 	}
 	text, err := server.StoredWorkerToken(ctx, store)
 	if err == nil {
-		fmt.Fprintln(out, text)
+		err = server.AuditTokenShown(ctx, store)
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(out, text)
+	return nil
 }
 
 // user runs the command user.
