@@ -41,6 +41,8 @@ var (
 // or not at all. A View sees one consistent state. An expired context ends View and Update with its
 // error and without effect.
 //
+// A View that may look at many rows has a context of [ForScan]. It does not delay other Views.
+//
 // Every row that can change carries a Rev. Put inserts a row whose Rev is 0, and returns [ErrExists] if
 // the row is present. With another Rev, Put replaces the row of the same Rev, and returns [ErrConflict]
 // if the present Rev differs or the row is gone. Put sets the Rev of the given value to the new one.

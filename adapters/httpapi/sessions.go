@@ -59,7 +59,7 @@ func sessionRoutes() []route {
 				domain.CodeAccountDeactivated, domain.CodeUserNotFound}, sessionErrors...),
 		}, (*api).connect),
 		operation(route{
-			id: "getQR", method: get, path: "/sessions/{id}/qr", tag: tagSessions, credential: user, limit: perUser, images: true,
+			id: "getQR", method: get, path: "/sessions/{id}/qr", tag: tagSessions, credential: user, limit: perUser, cost: drawing, images: true,
 			message: "Scan the QR code with the phone",
 			summary: "Get the QR code to scan",
 			description: "Returns the present QR code. `format` asks for an image (`png`, `svg`) or a drawing for terminals (`text`) instead of JSON. " +
@@ -98,7 +98,7 @@ func sessionRoutes() []route {
 			errors:      []domain.Code{domain.CodeSessionNotFound, domain.CodeInvalidState},
 		}, (*api).rotateKey),
 		operation(route{
-			id: "listMessages", method: get, path: "/sessions/{id}/messages", tag: tagMessages, credential: user, limit: perUser, message: "Messages",
+			id: "listMessages", method: get, path: "/sessions/{id}/messages", tag: tagMessages, credential: user, limit: perUser, cost: scanning, message: "Messages",
 			summary:     "The messages of a session",
 			description: "Lists sent and received messages, newest first. `nextCursor` is the `cursor` of the next page; it is null on the last one.",
 			errors:      []domain.Code{domain.CodeSessionNotFound},

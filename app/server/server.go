@@ -269,15 +269,20 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	web := &http.Server{
 		Handler: s.handler, ErrorLog: slog.NewLogLogger(s.cfg.Log.Handler(), slog.LevelDebug),
 		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: 90 * time.Second,
-		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 32 << 10,
 	}
+	connections := httpapi.NewConnections(httpapi.ConnectionLimits{
+		Total: maxConnections(), TrustedProxies: s.cfg.TrustedProxies,
+	})
+	connections.Watch(web)
+	listener := connections.Listen(s.listener)
 	served := make(chan error, 1)
 	go func() {
 		if s.cfg.TLSCert != "" {
-			served <- web.ServeTLS(s.listener, s.cfg.TLSCert, s.cfg.TLSKey)
+			served <- web.ServeTLS(listener, s.cfg.TLSCert, s.cfg.TLSKey)
 			return
 		}
-		served <- web.Serve(s.listener)
+		served <- web.Serve(listener)
 	}()
 	s.ready.Store(true)
 	s.banner() // before any step that can fail: the banner may show the only copy of a password
