@@ -54,7 +54,8 @@ func sessionRoutes() []route {
 			description: "Chooses a worker and starts the session there. The QR code to scan is null until the worker delivers it: wait for it with " +
 				"`?wait=10s`, or ask `GET /sessions/{id}/qr`. With `pairing` the answer has a code to type into the phone instead. Fails with " +
 				"SESSION_ALREADY_CONNECTED or SESSION_CONNECTING if there is nothing to do, and with NO_AVAILABLE_WORKERS if no worker has " +
-				"room; the session stays DISCONNECTED then.",
+				"room; the session stays DISCONNECTED then. RATE_LIMIT_EXCEEDED with Retry-After also means that too many sessions of the user, or from the " +
+				"caller's address, wait for a first scan, or that nobody scanned the codes of the latest connects.",
 			errors: append([]domain.Code{domain.CodeSessionConnected, domain.CodeSessionConnecting, domain.CodeSessionLimit,
 				domain.CodeAccountDeactivated, domain.CodeUserNotFound}, sessionErrors...),
 		}, (*api).connect),

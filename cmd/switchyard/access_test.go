@@ -91,7 +91,7 @@ func adminRoutes() []route {
 	return routes("GET /workers", "POST /workers", "GET /workers/statistics", "GET /workers/available",
 		"POST /workers/test", "POST /workers/health-check", "POST /workers/health/start", "POST /workers/health/stop",
 		"GET /workers/health/status", "GET /workers/{worker}", "PUT /workers/{worker}", "POST /workers/{worker}/test",
-		"POST /workers/{worker}/drain", "POST /workers/{worker}/activate",
+		"POST /workers/{worker}/drain", "POST /workers/{worker}/activate", "DELETE /workers/{worker}/foreign-sessions/{session}",
 		"GET /admin/users", "GET /admin/users/{user}", "PUT /admin/users/{user}")
 }
 
@@ -204,8 +204,15 @@ func TestAccess_WrongCredential_IsRefused(t *testing.T) {
 		old["exp"] = time.Now().Add(-time.Minute).Unix()
 		return old
 	}
+	long := func(c obj) obj {
+		stolen := maps.Clone(c)
+		stolen["exp"] = time.Now().Add(24 * time.Hour).Unix()
+		return stolen
+	}
 	credentials := map[string]string{
 		"none":                  "",
+		"a day's token":         sign(t, "HS256", long(claims), secret),
+		"a day's admin's":       sign(t, "HS256", long(adminClaims), secret),
 		"garbage":               "garbage",
 		"three parts":           "a.b.c",
 		"a key":                 b.line.key,

@@ -333,6 +333,7 @@ func readOnly(d *db) {
 			tx.Outbox.DeleteBefore(ctx, at(600)),
 			tx.Settings.Put(ctx, "secret", "2"),
 			tx.Settings.CompareAndSwap(ctx, "secret", "1", "2"),
+			tx.Settings.Delete(ctx, "secret"),
 		}
 		return nil
 	}))

@@ -32,6 +32,7 @@ type Cache struct {
 	migrating  map[string]*Assignment // the sessions with an open migration
 	waiting    map[string]bool        // sessions that found no room
 	tombstones map[string]int64       // last Rev of rows that left the cache
+	foreign    map[string]int         // how many workers run a session that the store has never known
 }
 
 // WorkerObserver learns of every worker row that enters the cache. It runs under the
@@ -57,6 +58,7 @@ type cachedWorker struct {
 	counts   domain.Breakdown
 	holds    holds
 	canary   canary
+	foreign  map[string]domain.ForeignSession // by id
 }
 
 // Assignment is the cached state of one assigned session. It is replaced, never
@@ -87,6 +89,7 @@ func NewCache(s domain.Strategy) *Cache {
 		migrating:  make(map[string]*Assignment),
 		waiting:    make(map[string]bool),
 		tombstones: make(map[string]int64),
+		foreign:    make(map[string]int),
 	}
 }
 
@@ -145,6 +148,7 @@ func (c *Cache) RemoveWorker(id string, rev int64) {
 	defer c.mu.Unlock()
 	c.addTombstone("worker/"+id, rev)
 	if n := c.workers[id]; n != nil && n.worker.Rev <= rev {
+		c.setForeign(n, nil)
 		delete(c.workers, id)
 		c.ranking.Remove(id)
 		c.observer.WorkerDropped(id)
@@ -171,6 +175,7 @@ func (c *Cache) PutSession(s *domain.Session) {
 		c.recordDisconnect(old, s)
 	}
 	delete(c.waiting, s.ID)
+	c.forgetForeign(s.ID)
 	if !s.IsAssigned() {
 		if s.Intent == domain.Up && s.Attempts > 0 {
 			c.waiting[s.ID] = true

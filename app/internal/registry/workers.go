@@ -133,7 +133,7 @@ func (w *Workers) Get(ctx context.Context, id string) (*service.WorkerView, []*d
 		return nil, nil, apperr.Public(err)
 	}
 	v := w.view(worker)
-	v.Drain = drain
+	v.Drain, v.Foreign = drain, w.cache.ForeignSessions(worker.ID)
 	return v, assigned, nil
 }
 
