@@ -71,9 +71,13 @@ func token(ctx context.Context, args []string, out, errOut io.Writer) error {
 	f.tellExposed(errOut)
 	text, err := server.GeneratedWorkerToken(ctx, server.Config{Store: store, SecretsFile: file})
 	if err == nil {
-		fmt.Fprintln(out, text)
+		err = server.AuditTokenShown(ctx, store)
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(out, text)
+	return nil
 }
 
 // user runs the command user.
