@@ -322,7 +322,12 @@ func (w *Workers) Remove(ctx context.Context, id string, opt service.RemoveOptio
 			return apperr.Public(err)
 		}
 		if isRemoved {
-			return apperr.Public(w.Transact(ctx, func(ctx context.Context, tx *txn.Tx) error { return w.discardDisk(ctx, tx, id) }))
+			return apperr.Public(w.Transact(ctx, func(ctx context.Context, tx *txn.Tx) error {
+				if err := w.record(ctx, tx, domain.ActionWorkerRemoved, id, "destroyed", "true"); err != nil {
+					return err
+				}
+				return w.discardDisk(ctx, tx, id)
+			}))
 		}
 	}
 	if _, err := w.Drain(ctx, id); err != nil {
@@ -349,7 +354,11 @@ func (w *Workers) Remove(ctx context.Context, id string, opt service.RemoveOptio
 		if err := tx.DeleteWorker(ctx, worker); err != nil {
 			return apperr.Worker(err)
 		}
-		if err := w.record(ctx, tx, domain.ActionWorkerRemoved, id); err != nil || !opt.Destroyed {
+		destroyed := ""
+		if opt.Destroyed {
+			destroyed = "true"
+		}
+		if err := w.record(ctx, tx, domain.ActionWorkerRemoved, id, "destroyed", destroyed); err != nil || !opt.Destroyed {
 			return err
 		}
 		return w.discardDisk(ctx, tx, id)
