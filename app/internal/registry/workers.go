@@ -323,9 +323,6 @@ func (w *Workers) Remove(ctx context.Context, id string, opt service.RemoveOptio
 		}
 		if isRemoved {
 			return apperr.Public(w.Transact(ctx, func(ctx context.Context, tx *txn.Tx) error {
-				if err := w.record(ctx, tx, domain.ActionWorkerRemoved, id, "destroyed", "true"); err != nil {
-					return err
-				}
 				return w.discardDisk(ctx, tx, id)
 			}))
 		}
@@ -354,11 +351,7 @@ func (w *Workers) Remove(ctx context.Context, id string, opt service.RemoveOptio
 		if err := tx.DeleteWorker(ctx, worker); err != nil {
 			return apperr.Worker(err)
 		}
-		destroyed := ""
-		if opt.Destroyed {
-			destroyed = "true"
-		}
-		if err := w.record(ctx, tx, domain.ActionWorkerRemoved, id, "destroyed", destroyed); err != nil || !opt.Destroyed {
+		if err := w.record(ctx, tx, domain.ActionWorkerRemoved, id); err != nil || !opt.Destroyed {
 			return err
 		}
 		return w.discardDisk(ctx, tx, id)
