@@ -48,6 +48,7 @@ func newServeFlags(out io.Writer) *serveFlags {
 	f.duration(&c.Timing.ProbeInterval, "probe-interval", "5s", "between health probes of a worker")
 	f.duration(&c.Timing.Lease, "lease", "45s", "how long a worker with a lease may run unheard")
 	f.duration(&c.Timing.FailoverDelay, "failover-delay", "5s", "grace for a crashed worker to come back")
+	f.duration(&c.Timing.HomeWait, "home-wait", "10m", "how long a linked session waits for the worker with its credentials")
 	f.duration(&c.AuditRetention, "audit-retention", "90d", "how long the audit trail is kept")
 	f.bit(&f.private, "allow-private-workers", "true", "workers at loopback and private addresses")
 	f.list(&c.CORSOrigins, "cors-origin", "ORIGIN,…", "pages that may call the API")

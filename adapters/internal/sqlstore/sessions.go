@@ -22,6 +22,7 @@ var sessionsTable = table{
 		"qr_code", "qr_image", "qr_expires_at", "pairing_phone", "pairing_code",
 		"due_at", "reported_at", "heard_at", "last_seen_at", "updated_at",
 		"claimed_by", "claimed_until", "move_id", "move_to", "scan_restarted",
+		"home_group", "home_policy", "home_wait_until",
 	},
 }
 
@@ -39,7 +40,8 @@ func scanSession(r row) *domain.Session {
 		PairingPhone: r.text(30), PairingCode: r.text(31),
 		DueAt: r.time(32), LastReportWorkerTime: r.time(33), LastReportAppliedAt: r.time(34), LastSeenAt: r.time(35), UpdatedAt: r.time(36),
 		ClaimedBy: r.text(37), ClaimedUntil: r.time(38), MigrationID: r.text(39), MigrationTargetID: r.text(40),
-		ScanRestarted: r.bool(41), Rev: r.int64(42),
+		ScanRestarted: r.bool(41), CredentialsGroup: r.text(42), HomePolicy: domain.HomePolicy(r.text(43)), HomeWaitUntil: r.time(44),
+		Rev: r.int64(45),
 	}
 }
 
@@ -84,7 +86,8 @@ func (t *sessions) Put(ctx context.Context, s *domain.Session) error {
 		nullableMicros(s.DebounceUntil), s.LoggedOut, s.ExcludedWorkerID, nullableMicros(s.ExcludedUntil),
 		s.QR.Code, nullableBytes(s.QR.Image), nullableMicros(s.QR.ExpiresAt), s.PairingPhone, s.PairingCode,
 		nullableMicros(s.DueAt), nullableMicros(s.LastReportWorkerTime), nullableMicros(s.LastReportAppliedAt), nullableMicros(s.LastSeenAt), nullableMicros(s.UpdatedAt),
-		s.ClaimedBy, nullableMicros(s.ClaimedUntil), s.MigrationID, s.MigrationTargetID, s.ScanRestarted)
+		s.ClaimedBy, nullableMicros(s.ClaimedUntil), s.MigrationID, s.MigrationTargetID, s.ScanRestarted,
+		s.CredentialsGroup, string(s.HomePolicy), nullableMicros(s.HomeWaitUntil))
 }
 
 // Delete deletes the session. Foreign keys of the schema delete its API keys and messages.
