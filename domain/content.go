@@ -2,6 +2,7 @@ package domain
 
 import (
 	"encoding/json"
+	"fmt"
 	"math"
 	"net/url"
 	"strings"
@@ -18,6 +19,35 @@ const (
 	maxField    = 1024
 	maxPoll     = 12
 )
+
+// FieldURL is a URL in a field of a message.
+type FieldURL struct{ Field, URL string }
+
+// URLs returns the URLs of the message that a worker fetches, with the field names of the HTTP API. It
+// leaves out those that [Outgoing.Validate] refuses.
+func (m *Outgoing) URLs() []FieldURL {
+	var urls []FieldURL
+	add := func(field, url string) {
+		if urlProblem(url) == "" {
+			urls = append(urls, FieldURL{field, url})
+		}
+	}
+	switch m.Type {
+	case TypeImage, TypeDocument, TypeAudio, TypeVideo, TypeSticker:
+		if m.MediaURL != "" {
+			add("mediaUrl", m.MediaURL)
+		}
+	case TypeLink:
+		if m.Link == nil {
+			return nil
+		}
+		add("url", m.Link.URL)
+		if m.Link.HasThumbnailURL() {
+			add("thumbnail", m.Link.Thumbnail)
+		}
+	}
+	return urls
+}
 
 // ParseMessageType returns the type with the given name, in any case.
 func ParseMessageType(s string) (MessageType, error) {
@@ -76,40 +106,12 @@ func (m *Outgoing) validateMedia(p *Problems) {
 	case m.MediaURL != "":
 		p.url("mediaUrl", m.MediaURL)
 	default:
-		if !isBase64(m.Media) {
-			p.Add("media", "Media must be base64")
+		if problem := checkBase64(m.Media); problem != "" {
+			p.Add("media", "Media must be base64: %s", problem)
 		}
 	}
 	p.text("caption", m.Caption, 0, maxCaption)
-	p.line("filename", m.Filename, 0, maxFilename)
-	if strings.ContainsAny(m.Filename, "/\\\x00") {
-		p.Add("filename", "Filename must not contain a path")
-	}
-}
-
-// isBase64 reports whether s is standard base64, with or without the head of a data URL.
-func isBase64(s string) bool {
-	if strings.HasPrefix(s, "data:") {
-		_, body, found := strings.Cut(s, ";base64,")
-		if !found {
-			return false
-		}
-		s = body
-	}
-	if s == "" || len(s)%4 != 0 {
-		return false
-	}
-	s = strings.TrimSuffix(s, "=")
-	if len(s)%4 == 3 {
-		s = strings.TrimSuffix(s, "=")
-	}
-	for i := range len(s) {
-		c := s[i]
-		if !('A' <= c && c <= 'Z' || 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '+' || c == '/') {
-			return false
-		}
-	}
-	return true
+	p.filename("filename", m.Filename)
 }
 
 func (l *Location) validate(p *Problems) {
@@ -150,9 +152,22 @@ func (l *Link) validate(p *Problems) {
 	p.url("url", l.URL)
 	p.line("title", l.Title, 0, 255)
 	p.text("description", l.Description, 0, maxField)
-	if l.Thumbnail != "" && !isBase64(l.Thumbnail) {
+	switch {
+	case l.Thumbnail == "":
+	case l.HasThumbnailURL():
 		p.url("thumbnail", l.Thumbnail)
+	default:
+		if problem := checkBase64(l.Thumbnail); problem != "" {
+			p.Add("thumbnail", "Thumbnail must be an http:// or https:// URL, or base64: %s", problem)
+		}
 	}
+}
+
+// HasThumbnailURL reports whether the thumbnail is a URL from which the worker fetches it. Otherwise the
+// thumbnail is base64, if there is one.
+func (l *Link) HasThumbnailURL() bool {
+	scheme, _, found := strings.Cut(l.Thumbnail, ":")
+	return found && !strings.EqualFold(strings.TrimSpace(scheme), "data")
 }
 
 func (o *Poll) validate(p *Problems) {
@@ -168,7 +183,7 @@ func (o *Poll) validate(p *Problems) {
 			p.Add("poll.options", "Each option must have 1 to 100 characters")
 			return
 		}
-		if strings.ContainsFunc(option, isControl) {
+		if !utf8.ValidString(option) || strings.ContainsFunc(option, isControl) {
 			p.Add("poll.options", "Options must not contain control characters")
 			return
 		}
@@ -180,7 +195,7 @@ func (o *Poll) validate(p *Problems) {
 }
 
 // Body returns the part of the content that the history keeps: the text, or a JSON document for
-// structured types. The history does not keep uploaded media.
+// structured types. The history does not keep uploaded media, thumbnails included.
 func (m *Outgoing) Body() string {
 	var v any
 	switch m.Type {
@@ -190,6 +205,11 @@ func (m *Outgoing) Body() string {
 		v = m.Contact
 	case TypeLink:
 		v = m.Link
+		if m.Link != nil && !m.Link.HasThumbnailURL() {
+			link := *m.Link
+			link.Thumbnail = ""
+			v = &link
+		}
 	case TypePoll:
 		v = m.Poll
 	default:
@@ -302,7 +322,7 @@ func isOneEmoji(s string) bool {
 		keycap   = 0x20e3
 		selector = 0xfe0f
 	)
-	if len(s) > 64 || !utf8.ValidString(s) {
+	if len(s) > 64 || !utf8.ValidString(s) || isBlank(s) {
 		return false
 	}
 	modifier := func(r rune) bool {
@@ -364,21 +384,30 @@ func (p *Problems) line(field, value string, least, most int) {
 	}
 }
 
-// isControl reports whether r is a control character or changes the direction of the following text.
+// isControl reports whether r is a control character, ends a line or a paragraph, or changes the
+// direction of the following text.
 // Direction changes can make one text look like another.
 func isControl(r rune) bool {
-	return unicode.IsControl(r) || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069
+	return unicode.IsControl(r) || r >= 0x2028 && r <= 0x202e || r >= 0x2066 && r <= 0x2069
 }
 
 // url checks an absolute http or https URL.
 func (p *Problems) url(field, value string) {
+	if problem := urlProblem(value); problem != "" {
+		p.Add(field, "%s %s", label(field), problem)
+	}
+}
+
+// urlProblem returns why value is no absolute http or https URL, or "".
+func urlProblem(value string) string {
 	u, err := url.Parse(value)
 	switch {
 	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || !utf8.ValidString(value):
-		p.Add(field, "%s must be an http:// or https:// URL", label(field))
+		return "must be an http:// or https:// URL"
 	case len(value) > maxURL:
-		p.Add(field, "%s must have at most %d bytes", label(field), maxURL)
+		return fmt.Sprintf("must have at most %d bytes", maxURL)
 	}
+	return ""
 }
 
 // label returns a field's name for people: "messageId" becomes "Message id".

@@ -164,6 +164,16 @@ func (p *Problems) Check(field string, err error) {
 	p.Add(field, "%s", err.Error())
 }
 
+// Merge records the problems that err lists, or err itself if it lists none.
+func (p *Problems) Merge(err error) {
+	var e *Error
+	if errors.As(err, &e) && len(e.Fields) > 0 {
+		p.fields = append(p.fields, e.Fields...)
+		return
+	}
+	p.Check("", err)
+}
+
 // Err returns nil if there is no problem. Otherwise it returns one Invalid error that lists all
 // problems. Its message is the first problem's.
 func (p *Problems) Err() error {

@@ -129,11 +129,14 @@ func dropDevice(user string) string {
 }
 
 // ParsePhone returns the digits of an international phone number. The number has 8 to 15 digits and
-// does not start with 0, so it has no 00 prefix either. It may begin with +. Spaces, hyphens, dots,
-// parentheses and invisible characters are ignored. The zero that callers within a country dial first,
+// does not start with 0, so it has no 00 prefix either. It may begin with +. Spaces, tabs, hyphens, dots,
+// parentheses and invisible characters are ignored, except line breaks and other ASCII controls. The zero that callers within a country dial first,
 // as in +44 (0)7911 123456, is dropped. Any other input is [Invalid].
 func ParsePhone(raw string) (string, error) {
 	raw = plainText(raw)
+	if i := strings.IndexFunc(raw, unicode.IsControl); i >= 0 {
+		return "", Errorf(Invalid, CodeValidation, phoneRule+"; it contains the invisible character %U", raw[i])
+	}
 	var buf [phoneMax + 1]byte // one more for a zero that is dropped
 	digits, plus := buf[:0], false
 	for i := range len(raw) {
@@ -158,7 +161,7 @@ func ParsePhone(raw string) (string, error) {
 // plainText returns raw without the space around it, and with [plainPunctuation].
 func plainText(raw string) string {
 	for i := range len(raw) {
-		if raw[i] >= utf8.RuneSelf {
+		if raw[i] >= utf8.RuneSelf || raw[i] == '\t' {
 			raw = strings.Map(plainPunctuation, raw)
 			break
 		}
@@ -171,9 +174,11 @@ func plainText(raw string) string {
 // characters that are not displayed.
 func plainPunctuation(r rune) rune {
 	switch {
+	case r == '\t':
+		return ' '
 	case r < utf8.RuneSelf:
 		return r
-	case unicode.Is(unicode.Cf, r):
+	case IsHidden(r):
 		return -1
 	case unicode.Is(unicode.Zs, r):
 		return ' '

@@ -156,9 +156,10 @@ type keyView struct {
 }
 
 type keySessionView struct {
-	ID     string        `json:"id" example:"support"`
-	Name   string        `json:"name" example:"Support"`
-	Status domain.Status `json:"status" doc:"A session's status" example:"CONNECTED"`
+	ID        string        `json:"id" example:"support"`
+	SessionID string        `json:"sessionId" doc:"The id again" example:"support"`
+	Name      string        `json:"name" example:"Support"`
+	Status    domain.Status `json:"status" doc:"A session's status" example:"CONNECTED"`
 }
 
 func (a *api) apiKeys(ctx context.Context, c *requestContext, _ *noInput) ([]keyView, error) {
@@ -175,10 +176,10 @@ func (a *api) apiKeys(ctx context.Context, c *requestContext, _ *noInput) ([]key
 		views[i] = keyView{
 			ID: k.ID, Name: k.Name, Prefix: k.Hint, IsActive: k.Check(c.start) == nil,
 			LastUsed: jsonTime(k.LastUsedAt), CreatedAt: jsonTime(k.CreatedAt), ExpiresAt: jsonTime(ends),
-			Session: keySessionView{ID: k.SessionID},
+			Session: keySessionView{ID: k.SessionID, SessionID: k.SessionID},
 		}
 		if s := k.Session; s != nil {
-			views[i].Session = keySessionView{s.ID, s.Name, s.Status}
+			views[i].Session = keySessionView{s.ID, s.ID, s.Name, s.Status}
 		}
 	}
 	return views, nil

@@ -133,7 +133,7 @@ func writeAnswer(t *testing.T, out *strings.Builder, line, body string, got repl
 	var names []string
 	for name := range got.Header() {
 		switch name {
-		case "Cache-Control", "Content-Security-Policy", "Content-Type", "Referrer-Policy", "X-Content-Type-Options", "Content-Length":
+		case "Cache-Control", "Content-Security-Policy", "Content-Type", "Referrer-Policy", "X-Content-Type-Options", "Content-Length", "Vary":
 		default:
 			names = append(names, name)
 		}

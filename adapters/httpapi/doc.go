@@ -23,6 +23,8 @@
 //	   │
 //	finish             panic → 500, access log, buffers released          httpapi.go
 //
+// Around all of this, large answers to GET are compressed (compression.go).
+//
 // The endpoint stands around huma, not between huma and the handler: a caller
 // without a credential hears so before its body is read.
 //
@@ -88,6 +90,11 @@
 // text that is not UTF-8; images of QR codes bypass the JSON format; nullable
 // structs and examples of whole bodies are added to the document as JSON
 // (document.go).
+//
+// Ids of sessions are unique among all users, since workers know a session by its id
+// alone. POST /sessions therefore tells whether an id is taken, by whomever; ids that
+// the server derives cannot be guessed. Every other route answers for another user's
+// session as for one that does not exist.
 //
 // Bodies of workers are not validated by huma. Their types in lenient.go and
 // heartbeat.go implement json.UnmarshalerFrom and huma.SchemaProvider. Workers never

@@ -25,23 +25,37 @@ type page struct {
 	contentType string
 	policy      string // Content-Security-Policy; empty: the policy of every answer
 	content     func() ([]byte, error)
+	zipped      func() ([]byte, error) // the content by gzip
 }
 
 // pages returns what describes the API, by path. Contents are made when they are
 // first asked for.
 func pages(version string) map[string]page {
-	document := func(contentType string, form Format) page {
-		return page{contentType: contentType, content: sync.OnceValues(func() ([]byte, error) { return Document(version, form) })}
+	document := func(form Format) func() ([]byte, error) {
+		return func() ([]byte, error) { return Document(version, form) }
 	}
 	return map[string]page{
-		"/openapi.json":     document("application/json; charset=utf-8", FormatJSON),
-		"/openapi-3.0.json": document("application/json; charset=utf-8", FormatJSON3),
-		"/openapi.yaml":     document("application/yaml; charset=utf-8", FormatYAML),
-		"/docs": {"text/html; charset=utf-8", docsPolicy,
-			sync.OnceValues(func() ([]byte, error) { return theSurface().renderDocs(version) })},
-		"/docs/style.css": {contentType: "text/css; charset=utf-8",
-			content: func() ([]byte, error) { return docsFiles.ReadFile("docs/style.css") }},
+		"/openapi.json":     newPage("application/json; charset=utf-8", "", document(FormatJSON)),
+		"/openapi-3.0.json": newPage("application/json; charset=utf-8", "", document(FormatJSON3)),
+		"/openapi.yaml":     newPage("application/yaml; charset=utf-8", "", document(FormatYAML)),
+		"/docs": newPage("text/html; charset=utf-8", docsPolicy,
+			func() ([]byte, error) { return theSurface().renderDocs(version) }),
+		"/docs/style.css": newPage("text/css; charset=utf-8", "",
+			func() ([]byte, error) { return docsFiles.ReadFile("docs/style.css") }),
 	}
+}
+
+// newPage returns a page whose content is made and compressed once.
+func newPage(contentType, policy string, build func() ([]byte, error)) page {
+	content := sync.OnceValues(build)
+	zipped := sync.OnceValues(func() ([]byte, error) {
+		plain, err := content()
+		if err != nil {
+			return nil, err
+		}
+		return zip(plain)
+	})
+	return page{contentType, policy, content, zipped}
 }
 
 // pagePaths are the paths of the pages.
@@ -55,15 +69,22 @@ func servePage(_ http.ResponseWriter, r *http.Request) {
 	c := contextOf(r.Context())
 	c.route = pageRoute
 	p := c.api.pages[r.URL.Path]
-	content, err := p.content()
+	content := p.content
+	if c.acceptsGzip() {
+		content = p.zipped
+	}
+	body, err := content()
 	if err != nil {
 		c.fail(err)
 		return
 	}
+	if c.acceptsGzip() {
+		c.w.Header().Set("Content-Encoding", "gzip")
+	}
 	if p.policy != "" {
 		c.w.Header().Set("Content-Security-Policy", p.policy)
 	}
-	c.send(http.StatusOK, []string{p.contentType}, content)
+	c.send(http.StatusOK, []string{p.contentType}, body)
 }
 
 // docs is the content of the page.

@@ -31,7 +31,7 @@ const (
 
 const documentDescription = `Switchyard runs fleets of WhatsApp sessions. Register, create a session, connect it, scan its QR code, and send with its API key.
 
-Every success is ` + "`{success, data, message, timestamp}`" + ` and every failure ` + "`{success, error: {code, message, details}, requestId, timestamp}`" + `. All problems of a request are reported at once, by field. Unknown members of a request are ignored unless the operation says otherwise; ` + "`null`" + ` is like a member that is not there.
+Every success is ` + "`{success, data, message, timestamp}`" + ` and every failure ` + "`{success, error: {code, message, details}, message, requestId, timestamp}`" + `. All problems of a request are reported at once, by field. Unknown members of a request are ignored unless the operation says otherwise; ` + "`null`" + ` is like a member that is not there.
 
 Every response carries X-Request-Id; a request may bring its own. Limited operations carry X-RateLimit-Limit, X-RateLimit-Remaining and X-RateLimit-Reset, and a 429 also Retry-After. HEAD is answered like GET. The paths below /api/v1 also answer below /api, for older clients.`
 

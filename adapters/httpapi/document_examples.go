@@ -61,5 +61,5 @@ func failureExample(status int, code domain.Code) map[string]any {
 		}
 		failure["details"] = []any{map[string]any{"field": field, "message": message}}
 	}
-	return map[string]any{"success": false, "error": failure, "requestId": "01JX3B5ZKQ7M", "timestamp": "2026-03-01T12:00:00.123Z"}
+	return map[string]any{"success": false, "error": failure, "message": failure["message"], "requestId": "01JX3B5ZKQ7M", "timestamp": "2026-03-01T12:00:00.123Z"}
 }

@@ -16,6 +16,11 @@ func healthRoutes() []route {
 			description: "Answers as long as the process serves requests.",
 		}, (*api).health),
 		operation(route{
+			id: "healthOfAPI", method: get, path: "/health", tag: tagHealth, credential: public, quiet: true, message: "The server is up",
+			summary:     "Whether the server is up, below the base path",
+			description: "Answers like `GET /health`, for older clients.",
+		}, (*api).health),
+		operation(route{
 			id: "healthDetailed", method: get, path: "/health/detailed", tag: tagHealth, credential: public, quiet: true, root: true, message: "What the server depends on",
 			summary:     "The state of what the server depends on",
 			description: "Looks at the store and whatever else the server depends on. The status is DEGRADED if one of them does not answer.",

@@ -70,6 +70,31 @@ func TestHeaders_EveryAnswer_HasSecurityHeaders(t *testing.T) {
 	assert.NotEmpty(t, serve(t, New(config(&stub{})), r).Header().Get("Strict-Transport-Security"))
 }
 
+func TestErrors_Envelope_HasTheMessageTwice(t *testing.T) {
+	h := New(config(&stub{}))
+	for _, r := range []*http.Request{
+		request("GET", "/nowhere", "", ""), request("PATCH", "/api/v1/auth/me", "", ""), request("GET", "/api/v1/auth/me", "", ""),
+		request("POST", "/api/auth/login", "", "{"), request("POST", "/api/v1/sessions", userToken, "{}"),
+	} {
+		got := serve(t, h, r)
+		assert.NotEmpty(t, got.Error.Message)
+		assert.Equal(t, got.Error.Message, got.Message, r.URL.Path)
+	}
+}
+
+func TestHealth_BelowBasePaths_AnswersAsAbove(t *testing.T) {
+	h := New(config(&stub{}))
+	want := serve(t, h, request("GET", "/health", "", ""))
+	assert.Equal(t, http.StatusOK, want.Code)
+	for _, path := range []string{"/api/health", "/api/v1/health", "/api/health/"} {
+		got := serve(t, h, request("GET", path, "", ""))
+		assert.Equal(t, http.StatusOK, got.Code, path)
+		assert.Equal(t, want.Body.String(), got.Body.String(), path)
+	}
+	assert.Equal(t, http.StatusMethodNotAllowed, serve(t, h, request("POST", "/api/health", "", "")).Code)
+	assert.Equal(t, http.StatusNotFound, serve(t, h, request("GET", "/api/livez", "", "")).Code)
+}
+
 func TestBody_MalformedOrWrong_EveryProblemIsTold(t *testing.T) {
 	big := `{"email":"` + strings.Repeat("a", maxBody) + `","password":"pw"}`
 	for name, c := range map[string]struct {
@@ -296,7 +321,7 @@ func TestErrors_EveryCode_HasItsStatus(t *testing.T) {
 func TestErrors_EveryRoute_ReportsThem(t *testing.T) {
 	for i := range apiRoutes {
 		r := &apiRoutes[i]
-		if r.root || strings.HasPrefix(r.path, "/workers/health/") {
+		if (r.root || r.path == "/health") || strings.HasPrefix(r.path, "/workers/health/") {
 			continue
 		}
 		s := &stub{err: domain.Errorf(domain.Conflict, domain.CodeInvalidState, "Not now")}

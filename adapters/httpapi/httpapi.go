@@ -73,6 +73,7 @@ type api struct {
 	pages     map[string]page
 	origins   map[string]bool
 	started   time.Time
+	zipping   http.HandlerFunc // answers, compressed if the client accepts that
 
 	notesLimit *rate.Limiter // of the log
 }
@@ -98,6 +99,7 @@ func newAPI(cfg Config) *api {
 	for _, origin := range cfg.CORSOrigins {
 		a.origins[strings.ToLower(strings.TrimRight(origin, "/"))] = true
 	}
+	a.zipping = compressing()(http.HandlerFunc(a.answer))
 	a.queues = newQueues()
 	a.notesLimit = rate.NewLimiter(notesPerSecond, notesBurst)
 	limits := newLimits(a)
@@ -110,6 +112,15 @@ func newAPI(cfg Config) *api {
 
 // ServeHTTP answers one request.
 func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Method == http.MethodGet {
+		a.zipping(w, r)
+		return
+	}
+	a.answer(w, r)
+}
+
+// answer answers one request without compression.
+func (a *api) answer(w http.ResponseWriter, r *http.Request) {
 	c := &requestContext{
 		Context: r.Context(), api: a, w: w, r: r,
 		start: a.Clock.Now(), buffers: bufferPool.Get().(*buffers),

@@ -29,6 +29,7 @@ type envelope[T any] struct {
 type failureEnvelope struct {
 	Success   bool        `json:"success" example:"false"`
 	Error     failureView `json:"error"`
+	Message   string      `json:"message" doc:"The message of the error again, for older clients"`
 	RequestID string      `json:"requestId" doc:"The value of X-Request-Id; give it when asking for help" example:"01JX3B5ZKQ7M"`
 	Timestamp jsonTime    `json:"timestamp" nullable:"false" doc:"When the server answered"`
 }
@@ -133,6 +134,7 @@ func (c *requestContext) failure(err error) failureEnvelope {
 	}
 	return failureEnvelope{
 		Error:     failureView{Code: f.code, Message: f.message, Details: f.fields},
+		Message:   f.message,
 		RequestID: c.id,
 		Timestamp: jsonTime(c.api.Clock.Now()),
 	}

@@ -34,7 +34,7 @@ func (b textBody) outgoing() *domain.Outgoing {
 
 // Media is the content of a message, for routes that take it as it is.
 type Media struct {
-	Media string `json:"media,omitempty" doc:"The media as base64, with or without the head of a data URL, instead of a URL"`
+	Media string `json:"media,omitempty" doc:"The media as base64 instead of a URL: with or without the head of a data URL, line breaks and padding, in the alphabet for URLs too"`
 }
 
 // Caption is the text beside a media.
@@ -44,7 +44,7 @@ type Caption struct {
 
 type imageBody struct {
 	Recipient
-	ImageURL string `json:"imageUrl,omitempty" doc:"http or https" example:"https://example.com/a.png"`
+	ImageURL string `json:"imageUrl,omitempty" doc:"http or https, at a public address, without a user name" example:"https://example.com/a.png"`
 	Media
 	Caption
 }
@@ -59,8 +59,8 @@ func (imageBody) names() map[string]string { return map[string]string{"mediaUrl"
 
 type fileBody struct {
 	Recipient
-	FileURL  string `json:"fileUrl,omitempty" doc:"http or https" example:"https://example.com/a.pdf"`
-	Filename string `json:"filename,omitempty" maxLength:"255" doc:"Without a path" example:"a.pdf"`
+	FileURL  string `json:"fileUrl,omitempty" doc:"http or https, at a public address, without a user name" example:"https://example.com/a.pdf"`
+	Filename string `json:"filename,omitempty" maxLength:"255" doc:"Without a path, control and invisible characters" example:"a.pdf"`
 	Media
 	Caption
 }
@@ -75,7 +75,7 @@ func (fileBody) names() map[string]string { return map[string]string{"mediaUrl":
 
 type voiceBody struct {
 	Recipient
-	AudioURL string `json:"audioUrl,omitempty" doc:"http or https" example:"https://example.com/a.ogg"`
+	AudioURL string `json:"audioUrl,omitempty" doc:"http or https, at a public address, without a user name" example:"https://example.com/a.ogg"`
 	Media
 }
 
@@ -89,7 +89,7 @@ func (voiceBody) names() map[string]string { return map[string]string{"mediaUrl"
 
 type videoBody struct {
 	Recipient
-	VideoURL string `json:"videoUrl,omitempty" doc:"http or https" example:"https://example.com/a.mp4"`
+	VideoURL string `json:"videoUrl,omitempty" doc:"http or https, at a public address, without a user name" example:"https://example.com/a.mp4"`
 	Media
 	Caption
 }
@@ -104,7 +104,7 @@ func (videoBody) names() map[string]string { return map[string]string{"mediaUrl"
 
 type stickerBody struct {
 	Recipient
-	StickerURL string `json:"stickerUrl,omitempty" doc:"http or https" example:"https://example.com/a.webp"`
+	StickerURL string `json:"stickerUrl,omitempty" doc:"http or https, at a public address, without a user name" example:"https://example.com/a.webp"`
 	Media
 }
 
@@ -177,10 +177,10 @@ func (b vcardBody) outgoing() *domain.Outgoing {
 
 // Link is the content of a link message.
 type Link struct {
-	URL         string `json:"url" minLength:"1" doc:"http or https" example:"https://example.com"`
+	URL         string `json:"url" minLength:"1" doc:"http or https, at a public address, without a user name" example:"https://example.com"`
 	Title       string `json:"title,omitempty" maxLength:"255" example:"Example"`
 	Description string `json:"description,omitempty" maxLength:"1024" example:"What is behind the link"`
-	Thumbnail   string `json:"thumbnail,omitempty" doc:"A picture by URL or as base64" example:"https://example.com/t.png"`
+	Thumbnail   string `json:"thumbnail,omitempty" doc:"A picture by URL at a public address, or as base64" example:"https://example.com/t.png"`
 }
 
 func (l *Link) link() *domain.Link {
@@ -263,7 +263,7 @@ type anyBody struct {
 	Recipient
 	Type     string       `json:"type" minLength:"1" doc:"text, image, document, audio, video, sticker, location, contact, link or poll, in any case" example:"text"`
 	Message  string       `json:"message,omitempty" doc:"Of a text, at most 4096 characters" example:"Your code is 123456."`
-	MediaURL string       `json:"mediaUrl,omitempty" doc:"Of media, http or https"`
+	MediaURL string       `json:"mediaUrl,omitempty" doc:"Of media: http or https, at a public address, without a user name"`
 	Caption  string       `json:"caption,omitempty" doc:"Of an image, document or video, at most 1024 characters"`
 	Filename string       `json:"filename,omitempty" doc:"Of a document, without a path"`
 	Location *anyPlace    `json:"location,omitempty"`
@@ -282,10 +282,10 @@ type (
 		Address   string      `json:"address,omitempty" example:"Jl. Sudirman 1, Jakarta"`
 	}
 	anyLink struct {
-		URL         string `json:"url,omitempty" doc:"http or https" example:"https://example.com"`
+		URL         string `json:"url,omitempty" doc:"http or https, at a public address, without a user name" example:"https://example.com"`
 		Title       string `json:"title,omitempty" doc:"At most 255 characters" example:"Example"`
 		Description string `json:"description,omitempty" doc:"At most 1024 characters" example:"What is behind the link"`
-		Thumbnail   string `json:"thumbnail,omitempty" doc:"A picture by URL or as base64" example:"https://example.com/t.png"`
+		Thumbnail   string `json:"thumbnail,omitempty" doc:"A picture by URL at a public address, or as base64" example:"https://example.com/t.png"`
 	}
 	anyPoll struct {
 		Question        string    `json:"question,omitempty" doc:"1 to 255 characters" example:"Tea?"`

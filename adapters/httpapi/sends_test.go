@@ -193,3 +193,14 @@ func TestMessages_Content_IsShownByType(t *testing.T) {
 	}
 	assert.Equal(t, `"{\"latitude\":1}"`, string(viewContent(&domain.Message{Type: domain.TypeText, Content: `{"latitude":1}`})))
 }
+
+func TestSend_Base64OfAnyForm_ReachesTheService(t *testing.T) {
+	for _, media := range []string{"aGVsbG8=", "aGVsbG8", `aGVs\r\nbG8=\r\n`, "-_-_", "DATA:image/png;BASE64, aGVsbG8="} {
+		got, s := ask(t, "POST", "/api/v1/sendImage", keyText, `{"to":"6289999999999","media":"`+media+`"}`)
+		assert.Equal(t, http.StatusOK, got.Code, media)
+		assert.Equal(t, 1, s.calls, media)
+	}
+	got, _ := ask(t, "POST", "/api/v1/sendImage", keyText, `{"to":"6289999999999","media":"aGVs*G8="}`)
+	assert.Equal(t, http.StatusBadRequest, got.Code)
+	assert.Contains(t, got.Body.String(), `{"field":"media","message":"Media must be base64: character 5 is '*'"}`)
+}

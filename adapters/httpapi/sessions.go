@@ -25,7 +25,7 @@ func sessionRoutes() []route {
 			status: http.StatusCreated, message: "Session created; keep the API key, it is not shown again",
 			summary: "Create a session",
 			description: "Makes a session and its API key. Nothing is started: `POST /sessions/{id}/connect` does that. The id is the given one, in lower " +
-				"case with single hyphens, or derived from the name. Fails with SESSION_ALREADY_EXISTS if the id is taken or was, until every worker has wiped the former session, and with " +
+				"case with single hyphens, or derived from the name. Fails with SESSION_ALREADY_EXISTS if the id is taken, by whomever, or was, until every worker has wiped the former session, and with " +
 				"SESSION_LIMIT_EXCEEDED if the user has as many sessions as the tier allows.",
 			errors: []domain.Code{domain.CodeSessionExists, domain.CodeSessionLimit, domain.CodeUserNotFound, domain.CodeAccountDeactivated, domain.CodeInvalidState},
 		}, (*api).createSession),
@@ -131,6 +131,7 @@ type SessionPath struct {
 // SessionView is a session as the API shows it.
 type SessionView struct {
 	ID          string                  `json:"id" example:"support"`
+	SessionID   string                  `json:"sessionId" doc:"The id again, by the name that other answers give it" example:"support"`
 	UserID      string                  `json:"userId" example:"01JX3B5ZKQ7M"`
 	Name        string                  `json:"name" example:"Support"`
 	Description nullableString          `json:"description" example:"Front desk"`
@@ -156,7 +157,7 @@ type sessionWorker struct {
 
 func viewSession(s *domain.Session, w *domain.Worker, admin bool) SessionView {
 	v := SessionView{
-		ID: s.ID, UserID: s.UserID, Name: s.Name, Description: nullableString(s.Description),
+		ID: s.ID, SessionID: s.ID, UserID: s.UserID, Name: s.Name, Description: nullableString(s.Description),
 		DisplayName: nullableString(s.DisplayName), PhoneNumber: nullableString(s.PhoneNumber),
 		Status: s.Status, LastError: s.LastError, WorkerID: nullableString(s.WorkerID), Generation: s.Generation,
 		LastSeenAt: jsonTime(s.LastSeenAt), CreatedAt: jsonTime(s.CreatedAt), UpdatedAt: jsonTime(s.UpdatedAt),

@@ -36,6 +36,21 @@ func TestCreateSession_Bodies_ReachTheService(t *testing.T) {
 	}
 }
 
+func TestSessions_EveryAnswer_HasTheIDByBothNames(t *testing.T) {
+	for call, token := range map[string]string{
+		"GET /api/v1/sessions": userToken, "GET /api/v1/sessions/support": userToken, "POST /api/v1/sessions/support/disconnect": userToken,
+		"GET /api/v1/users/sessions": userToken, "GET /api/v1/users/api-keys": userToken,
+		"GET /api/v1/admin/sessions": adminToken, "GET /api/v1/workers/w-1": adminToken,
+	} {
+		method, path, _ := strings.Cut(call, " ")
+		got, _ := ask(t, method, path, token, "")
+		assert.Less(t, got.Code, 300, call)
+		assert.Contains(t, got.Body.String(), `"id":"support","sessionId":"support"`, call)
+	}
+	got, _ := ask(t, "POST", "/api/v1/sessions", userToken, `{"name":"Support"}`)
+	assert.Contains(t, got.Body.String(), `"id":"support-abc","sessionId":"support-abc"`)
+}
+
 func TestNames_HiddenCharacters_AreRefusedByCodePoint(t *testing.T) {
 	for path, name := range map[string]string{
 		"/api/v1/sessions":      "Support\u202eenil",

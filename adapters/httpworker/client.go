@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"net"
 	"strings"
 	"sync"
@@ -124,6 +125,7 @@ func (c *Client) Close() error {
 type peer struct {
 	host          *fasthttp.HostClient
 	prefix        string // of the path, without a trailing slash
+	secure        bool   // over TLS
 	head          string // header lines without a credential, each with its line break
 	fleetHead     string // the same with the fleet token
 	ownHead       atomic.Pointer[ownHead]
@@ -210,6 +212,7 @@ func (c *Client) newPeer(endpoint string) (*peer, error) {
 	}
 	p.breaker.Store(c.newBreaker())
 	secure := scheme == "https"
+	p.secure = secure
 	p.host = &fasthttp.HostClient{
 		Addr:                fasthttp.AddMissingPort(host, secure),
 		MaxConns:            maxConns,
@@ -263,7 +266,7 @@ func (c *Client) dial(addr string, limit time.Duration, secure bool) (net.Conn, 
 	over := tls.Client(conn, cfg)
 	if err := over.HandshakeContext(ctx); err != nil {
 		_ = conn.Close()
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", errHandshake, err)
 	}
 	return over, nil
 }

@@ -1,13 +1,7 @@
 package httpworker
 
 import (
-	"encoding/base64"
 	"encoding/json"
-	"mime"
-	"net/http"
-	"net/url"
-	"path"
-	"strings"
 	"unicode/utf8"
 
 	"github.com/switchyard-wa/switchyard/domain"
@@ -30,7 +24,7 @@ func appendSend(b []byte, s *ports.Send, dedupe bool) ([]byte, error) {
 	case domain.TypeContact:
 		b, err = appendValue(b, "contact", contactBody(m.Contact))
 	case domain.TypeLink:
-		b, err = appendValue(b, "link", m.Link)
+		b, err = appendValue(b, "link", linkBody(m.Link))
 	case domain.TypePoll:
 		b, err = appendValue(b, "poll", m.Poll)
 	default:
@@ -45,70 +39,6 @@ func appendSend(b []byte, s *ports.Send, dedupe bool) ([]byte, error) {
 		b = appendField(b, "clientMessageId", s.ClientMessageID)
 	}
 	return append(b, '}'), err
-}
-
-// appendMedia appends the reference to the file. Uploaded content goes as a data
-// URL, the only form of mediaUrl that needs no second fetch.
-func appendMedia(b []byte, m *domain.Outgoing) []byte {
-	switch {
-	case m.Media == "":
-		b = appendField(b, "mediaUrl", m.MediaURL)
-	case strings.HasPrefix(m.Media, "data:"):
-		b = appendField(b, "mediaUrl", m.Media)
-	default:
-		b = append(b, `,"mediaUrl":"data:`...)
-		b = append(b, mediaType(m)...)
-		b = append(b, `;base64,`...)
-		b = append(appendEscaped(b, m.Media), '"')
-	}
-	if m.Caption != "" {
-		b = appendField(b, "caption", m.Caption)
-	}
-	name := m.Filename
-	if name == "" && m.Type == domain.TypeDocument {
-		name = filename(m.MediaURL)
-	}
-	if name != "" {
-		b = appendField(b, "filename", name)
-	}
-	return b
-}
-
-// filename returns the last segment of the URL's path. Legacy workers demand a
-// filename for a document.
-func filename(mediaURL string) string {
-	const fallback = "document"
-	u, err := url.Parse(mediaURL)
-	if err != nil {
-		return fallback
-	}
-	name := path.Base(u.Path)
-	if name == "." || name == "/" || !utf8.ValidString(name) {
-		return fallback
-	}
-	return name
-}
-
-// mediaType returns the media type of uploaded content. It looks at the first
-// bytes, and at the name of the file where the bytes are ambiguous.
-func mediaType(m *domain.Outgoing) string {
-	head := m.Media[:min(len(m.Media), 684)] // 512 bytes
-	head = head[:len(head)/4*4]
-	var buf [513]byte
-	n, _ := base64.StdEncoding.Decode(buf[:], []byte(head))
-	sniffed, _, _ := strings.Cut(http.DetectContentType(buf[:n]), ";")
-	switch {
-	case m.Type == domain.TypeAudio && sniffed == "application/ogg":
-		return "audio/ogg"
-	case m.Type == domain.TypeAudio && strings.HasPrefix(sniffed, "video/"):
-		return "audio/" + strings.TrimPrefix(sniffed, "video/") // the container holds either
-	case sniffed == "application/octet-stream", sniffed == "application/zip", sniffed == "text/plain":
-		named, _, _ := strings.Cut(mime.TypeByExtension(path.Ext(m.Filename)), ";")
-		if named != "" && !strings.ContainsAny(named, "\"\\") {
-			return named
-		}
-	}
-	return sniffed
 }
 
 func appendField(b []byte, name, value string) []byte {

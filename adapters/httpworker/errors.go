@@ -90,6 +90,8 @@ func connectError(ctx context.Context, err error) *ports.WorkerError {
 		e.Failure, e.Message = ports.WorkerBusy, msgPoolExhausted
 	case timedOut(err):
 		e.Message = msgNoConn
+	default:
+		e.Message = cmp.Or(tlsMessage(err, time.Now()), e.Message)
 	}
 	return e
 }

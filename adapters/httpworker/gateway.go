@@ -28,7 +28,7 @@ func (c *Client) Health(ctx context.Context, w ports.WorkerRef) error {
 	defer fasthttp.ReleaseResponse(resp)
 	retriesLeft := maxAttempts - 1
 	if failure := c.exchange(ctx, p, r.wire(), deadline, &retriesLeft, resp); failure != nil {
-		return failure
+		return p.withTLSHint(failure)
 	}
 	if status := resp.StatusCode(); status != http.StatusOK {
 		e := c.responseError(resp)
@@ -38,6 +38,9 @@ func (c *Client) Health(ctx context.Context, w ports.WorkerRef) error {
 				e.Failure = ports.WorkerRejected
 			}
 			e.Message = fmt.Sprintf("The worker answered its health check with HTTP %d", status)
+			if demandsTLS(resp) {
+				e.Message = msgNeedsTLS
+			}
 		}
 		return e
 	}

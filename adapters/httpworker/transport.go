@@ -43,11 +43,15 @@ func (c *Client) exchange(ctx context.Context, p *peer, wire []byte, deadline ti
 			unwatch = context.AfterFunc(ctx, func() { _ = conn.SetDeadline(pastDeadline) })
 		}
 		n, err := conn.Write(wire)
-		var extra bool
+		var extra, needsTLS bool
 		if err == nil {
 			br := p.host.AcquireReader(conn)
 			err = resp.ReadLimitBody(br, maxResponse)
 			extra = br.Buffered() > 0 // the next response would start in the middle
+			if err != nil {
+				head, _ := br.Peek(min(2, br.Buffered()))
+				needsTLS = speaksTLS(head)
+			}
 			p.host.ReleaseReader(br)
 		}
 		// A watch that has fired may still set its deadline.
@@ -56,8 +60,11 @@ func (c *Client) exchange(ctx context.Context, p *peer, wire []byte, deadline ti
 			return nil
 		}
 		p.host.CloseConn(cc)
-		if err == nil {
+		switch {
+		case err == nil:
 			return nil
+		case needsTLS:
+			return &ports.WorkerError{Failure: ports.WorkerUnreachable, Message: msgNeedsTLS, Err: err}
 		}
 		if reused && ctx.Err() == nil {
 			// The worker closed the idle connection: nothing was written, or a

@@ -25,6 +25,9 @@ type Config struct {
 	Clock       ports.Clock
 	IDs         ports.IDs
 	Random      ports.Random
+	// URLs judges the URLs of media, links and thumbnails, which workers fetch. Nil: any
+	// URL is accepted, private addresses included.
+	URLs ports.URLPolicy
 
 	// Shared says that other replicas may work on the same store. Nil: as the
 	// ports.Backend says, otherwise false. Replicas share background work, and claim a

@@ -40,6 +40,7 @@ type Config struct {
 	Limits          string        // see ParseLimits
 	AuditRetention  time.Duration // of the audit trail; default 90 days
 	AllowPublicOnly bool          // refuse workers at loopback, private and link-local addresses
+	AllowAnyMedia   bool          // accept URLs of media, links and thumbnails that lead to such addresses
 	CORSOrigins     []string
 	TrustedProxies  []netip.Prefix
 	TLSCert, TLSKey string // files; both or none

@@ -12,7 +12,6 @@
 //	secrets.go    the JWT secret and the fleet token, and agreement of replicas on them
 //	admin.go      accounts and tokens of a store, for the command line
 //	simulate.go   simulated workers, in this process or in their own
-//	ip_policy.go  which addresses are public
 //
 // # Start
 //

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/switchyard-wa/switchyard/adapters/bcrypt"
+	"github.com/switchyard-wa/switchyard/adapters/egress"
 	"github.com/switchyard-wa/switchyard/adapters/httpapi"
 	"github.com/switchyard-wa/switchyard/adapters/httpworker"
 	"github.com/switchyard-wa/switchyard/adapters/jwt"
@@ -94,7 +95,7 @@ func (s *Server) assemble(ctx context.Context) error {
 	}
 	s.Orchestrator, err = orchestrator.New(orchestrator.Config{
 		Store: s.backend, Workers: s.gateway, Tiers: tiers, Timing: s.cfg.Timing, Log: s.cfg.Log,
-		Name: hostname(), Version: s.cfg.Version, AuditRetention: s.cfg.AuditRetention,
+		Name: hostname(), Version: s.cfg.Version, AuditRetention: s.cfg.AuditRetention, URLs: s.mediaPolicy(),
 	})
 	if err != nil {
 		return err
@@ -173,14 +174,22 @@ func (s *Server) mailer() (ports.Mailer, error) {
 	return smtp.New(c)
 }
 
+// mediaPolicy returns the policy for URLs that users give, or nil if any is accepted.
+func (s *Server) mediaPolicy() ports.URLPolicy {
+	if s.cfg.AllowAnyMedia {
+		return nil
+	}
+	return egress.New(egress.Config{})
+}
+
 // dialer returns a function that dials workers. It checks addresses against the policy after
 // names are resolved. A name that resolves to another address later is refused too.
 func (s *Server) dialer() func(ctx context.Context, network, address string) (net.Conn, error) {
 	d := &net.Dialer{Timeout: 5 * time.Second, KeepAlive: 15 * time.Second}
 	if s.cfg.AllowPublicOnly {
-		d.Control = func(_, address string, _ syscall.RawConn) error {
-			if ap, err := netip.ParseAddrPort(address); err != nil || !isPublic(ap.Addr()) {
-				return fmt.Errorf("%w: it is not public, and --allow-private-workers is off", httpworker.ErrNotAllowed)
+		d.Control = func(network, address string, conn syscall.RawConn) error {
+			if err := egress.Control(network, address, conn); err != nil {
+				return fmt.Errorf("%w: %w, and --allow-private-workers is off", httpworker.ErrNotAllowed, err)
 			}
 			return nil
 		}

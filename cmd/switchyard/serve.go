@@ -51,6 +51,7 @@ func newServeFlags(out io.Writer) *serveFlags {
 	f.duration(&c.Timing.HomeWait, "home-wait", "10m", "how long a linked session waits for the worker with its credentials")
 	f.duration(&c.AuditRetention, "audit-retention", "90d", "how long the audit trail is kept")
 	f.bit(&f.private, "allow-private-workers", "true", "workers at loopback and private addresses")
+	f.bit(&c.AllowAnyMedia, "allow-private-media", "false", "media and link URLs to such addresses")
 	f.list(&c.CORSOrigins, "cors-origin", "ORIGIN,…", "pages that may call the API")
 	f.list(&f.proxies, "trusted-proxies", "NET,…", "whose X-Forwarded-For is believed")
 	f.text(&c.TLSCert, "tls-cert", "FILE", "none", "certificate, to serve HTTPS")

@@ -16,7 +16,7 @@ import (
 
 const (
 	up       = `{"success":true,"data":{"status":"UP"},"message":"m","timestamp":"2026-03-01T12:00:00.123Z"}`
-	notFound = `{"success":false,"error":{"code":"SESSION_NOT_FOUND","message":"m"},"requestId":"r","timestamp":"2026-03-01T12:00:00.123Z"}`
+	notFound = `{"success":false,"error":{"code":"SESSION_NOT_FOUND","message":"m"},"message":"m","requestId":"r","timestamp":"2026-03-01T12:00:00.123Z"}`
 	created  = `{"success":true,"data":null,"message":"m","timestamp":"2026-03-01T12:00:00.123Z"}`
 )
 

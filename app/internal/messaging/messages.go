@@ -31,6 +31,7 @@ type Messages struct {
 	keys     *apikeys.Keys
 	detector *failure.Detector
 	routes   *Routes
+	urls     ports.URLPolicy // nil: any URL may be fetched
 	early    earlyReports
 }
 
@@ -45,13 +46,14 @@ type Parts struct {
 	Keys     *apikeys.Keys
 	Detector *failure.Detector
 	Routes   *Routes
+	URLs     ports.URLPolicy // judges the URLs of messages; nil: any may be fetched
 }
 
 // New returns the service.
 func New(p Parts) *Messages {
 	return &Messages{
 		Writer: p.Writer, members: p.Members, cache: p.Cache, sync: p.Sync, keys: p.Keys,
-		detector: p.Detector, routes: p.Routes,
+		detector: p.Detector, routes: p.Routes, urls: p.URLs,
 	}
 }
 

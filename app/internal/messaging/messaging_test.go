@@ -27,15 +27,22 @@ type replica struct {
 }
 
 func newReplica(core *coretest.Core, sender service.Sender) *replica {
+	return newReplicaWith(core, sender, func(*messaging.Parts) {})
+}
+
+// newReplicaWith returns a replica whose parts are changed by adjust.
+func newReplicaWith(core *coretest.Core, sender service.Sender, adjust func(p *messaging.Parts)) *replica {
 	r := &replica{Core: core, sender: sender, limiter: memory.NewLimiter()}
 	routes := messaging.NewRoutes(core.Env, memory.NewRoutes())
 	core.AfterCommit(routes.AfterCommit)
-	r.messages = messaging.New(messaging.Parts{
+	parts := messaging.Parts{
 		Writer: core.Writer, Members: core.Members, Cache: core.Cache, Sync: core.Sync,
 		Keys:     apikeys.New(core.Writer, r.limiter, func(ports.Invalidation) {}),
 		Detector: failure.New(core.Writer, core.Members, core.Cache, core.Sync, core.Queue),
 		Routes:   routes,
-	})
+	}
+	adjust(&parts)
+	r.messages = messaging.New(parts)
 	return r
 }
 

@@ -1,0 +1,109 @@
+package httpworker
+
+import (
+	"encoding/base64"
+	"mime"
+	"net/url"
+	"path"
+	"strings"
+
+	"github.com/gabriel-vasile/mimetype"
+
+	"github.com/switchyard-wa/switchyard/domain"
+)
+
+// sniffed is the number of base64 characters that are decoded to find the media type.
+const sniffed = 4096
+
+// appendMedia appends the reference to the file. Uploaded content goes as a data
+// URL, the only form of mediaUrl that needs no second fetch.
+func appendMedia(b []byte, m *domain.Outgoing) []byte {
+	kind := ""
+	if m.Media == "" {
+		b = appendField(b, "mediaUrl", m.MediaURL)
+	} else {
+		var text string
+		kind, text = domain.CutDataURL(m.Media)
+		if kind == "" {
+			kind = mediaType(m.Type, text, m.Filename)
+		}
+		b = append(b, `,"mediaUrl":"`...)
+		b = append(appendDataURL(b, kind, text), '"')
+	}
+	if m.Caption != "" {
+		b = appendField(b, "caption", m.Caption)
+	}
+	name := m.Filename
+	if name == "" && m.Type == domain.TypeDocument {
+		name = domain.DeriveFilename(lastSegment(m.MediaURL), extension(kind))
+	}
+	if name != "" {
+		b = appendField(b, "filename", name)
+	}
+	return b
+}
+
+// appendDataURL appends content as a data URL, for the inside of a JSON string.
+func appendDataURL(b []byte, kind, text string) []byte {
+	b = append(b, "data:"...)
+	b = appendEscaped(b, kind)
+	b = append(b, ";base64,"...)
+	return domain.AppendBase64(b, text)
+}
+
+// linkBody returns the link with the one form of a thumbnail that was uploaded.
+func linkBody(l *domain.Link) *domain.Link {
+	if l == nil || l.Thumbnail == "" || l.HasThumbnailURL() {
+		return l
+	}
+	out := *l
+	kind, text := domain.CutDataURL(l.Thumbnail)
+	if kind == "" {
+		out.Thumbnail = string(domain.AppendBase64(nil, text))
+	} else {
+		out.Thumbnail = "data:" + kind + ";base64," + string(domain.AppendBase64(nil, text))
+	}
+	return &out
+}
+
+// lastSegment returns the last segment of the URL's path, decoded. Legacy workers
+// demand a filename for a document.
+func lastSegment(mediaURL string) string {
+	u, err := url.Parse(mediaURL)
+	if err != nil {
+		return ""
+	}
+	return u.Path
+}
+
+// extension returns the extension of a media type, with its dot. It returns "" for
+// an unknown type.
+func extension(kind string) string {
+	kind, _, _ = strings.Cut(kind, ";")
+	if known := mimetype.Lookup(strings.TrimSpace(kind)); known != nil {
+		return known.Extension()
+	}
+	return ""
+}
+
+// mediaType returns the media type of uploaded content. It looks at the first
+// bytes, and at the name of the file where the bytes are ambiguous.
+func mediaType(as domain.MessageType, text, filename string) string {
+	head := text[:min(len(text), sniffed)]
+	canonical := domain.AppendBase64(make([]byte, 0, sniffed+4), head)
+	content := make([]byte, base64.StdEncoding.DecodedLen(len(canonical)))
+	n, _ := base64.StdEncoding.Decode(content, canonical) // what was decoded before an error counts
+	found, _, _ := strings.Cut(mimetype.Detect(content[:n]).String(), ";")
+	switch {
+	case as == domain.TypeAudio && found == "application/ogg":
+		return "audio/ogg"
+	case as == domain.TypeAudio && strings.HasPrefix(found, "video/"):
+		return "audio/" + strings.TrimPrefix(found, "video/") // the container holds either
+	case found == "application/octet-stream", found == "application/zip", found == "text/plain":
+		named, _, _ := strings.Cut(mime.TypeByExtension(path.Ext(filename)), ";")
+		if named != "" {
+			return named
+		}
+	}
+	return found
+}
