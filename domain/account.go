@@ -10,10 +10,6 @@ const (
 	emailRule    = "Email must be a single address such as name@example.com"
 	emailMax     = 254 // RFC 5321: a path without its angle brackets
 	emailUserMax = 64
-
-	passwordRule = "Password must be 8 to 72 bytes long with at least one letter and one digit"
-	passwordMin  = 8
-	passwordMax  = 72 // bcrypt ignores further bytes
 )
 
 // NormalizeEmail returns the canonical spelling of an email address: trimmed and in lower case. The
@@ -56,16 +52,6 @@ func isEmailHost(s string) bool {
 	}
 	dot := strings.LastIndexByte(s, '.')
 	return dot >= 0 && !isDigits(s[dot+1:]) || strings.EqualFold(s, "localhost")
-}
-
-// CheckPassword returns nil if pw may be a password: 8 to 72 bytes with at least one letter and one
-// digit, of any script. Otherwise the error is [Invalid]. The error never contains the password.
-func CheckPassword(pw string) error {
-	if len(pw) < passwordMin || len(pw) > passwordMax ||
-		!strings.ContainsFunc(pw, unicode.IsLetter) || !strings.ContainsFunc(pw, unicode.IsDigit) {
-		return Errorf(Invalid, CodeValidation, passwordRule)
-	}
-	return nil
 }
 
 // CheckUserName returns a user's name without surrounding space. The name must have 2 to 100

@@ -69,7 +69,7 @@ func checkEmail(t require.TestingT, raw string) {
 }
 
 func TestCheckPassword_LengthAndCharacters_AcceptedOrRefused(t *testing.T) {
-	for _, pw := range []string{"abcdefg1", "1234567x", "пароль12", " a1 b2 c3 ", strings.Repeat("a", 71) + "1"} {
+	for _, pw := range []string{"kbcdefg1", "7234567x", "пароль12", " a1 b2 c3 ", strings.Repeat("a", 71) + "1"} {
 		require.NoError(t, domain.CheckPassword(pw))
 	}
 	for _, pw := range []string{"", "abcdef1", "abcdefgh", "12345678", "!!!!!!!1", strings.Repeat("a", 72) + "1"} {

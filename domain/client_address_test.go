@@ -91,3 +91,29 @@ func FuzzClientAddress(f *testing.F) {
 		require.Equal(t, network, domain.ClientNetwork(netip.AddrFrom16(low)))
 	})
 }
+
+// A client is never told apart by what it writes into X-Forwarded-For itself.
+func FuzzClientIP(f *testing.F) {
+	for _, s := range []string{
+		"", "192.0.2.1", "192.0.2.1, 10.0.0.1", "unknown", "[2001:db8::1]:443", "::ffff:10.0.0.1", "64:ff9b::c000:201", "1.2.3.4:5:6", ",,,", "10.0.0.1%eth0", strings.Repeat("10.0.0.1,", 1000),
+	} {
+		f.Add(s, "203.0.113.9")
+	}
+	proxies := domain.TrustedProxies{netip.MustParsePrefix("10.0.0.0/8")}
+	proxy := netip.MustParseAddr("10.0.0.7")
+	f.Fuzz(func(t *testing.T, written, real string) {
+		client := netip.MustParseAddr("203.0.113.9")
+		if ip, err := netip.ParseAddr(real); err == nil && !proxies.Contains(ip) {
+			client = domain.CanonicalIP(ip)
+		}
+		if got := proxies.ClientIP(client, []string{written}); got != client {
+			t.Fatalf("%v without a proxy counts as %v", client, got)
+		}
+		if got := proxies.ClientIP(proxy, []string{written, client.String()}); got != client {
+			t.Fatalf("%v that wrote %q counts as %v", client, written, got)
+		}
+		if network := domain.ClientNetwork(domain.ParseClientIP(written)); network == "" {
+			t.Fatalf("%q has no network", written)
+		}
+	})
+}

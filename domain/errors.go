@@ -41,6 +41,7 @@ const (
 	CodeAPIKeyExpired          Code = "API_KEY_EXPIRED"
 	CodeInsufficientPermission Code = "INSUFFICIENT_PERMISSIONS"
 	CodeAccountDeactivated     Code = "ACCOUNT_DEACTIVATED"
+	CodeRegistrationClosed     Code = "REGISTRATION_CLOSED"
 	CodeNotFound               Code = "NOT_FOUND"
 	CodeUserNotFound           Code = "USER_NOT_FOUND"
 	CodeSessionNotFound        Code = "SESSION_NOT_FOUND"

@@ -311,6 +311,29 @@ func checkRecipient(t require.TestingT, raw string) {
 	}
 }
 
+// Addresses of workers have one form, whatever they write.
+func FuzzNormalizeAddress(f *testing.F) {
+	for _, s := range []string{
+		"", "6281234567890", "6281234567890:12@s.whatsapp.net", "6281234567890.0:12@c.us", "120363021234567890@g.us", "status@broadcast",
+		"1@newsletter", "@", ":@", "6281234567890@lid", "\xff@s.whatsapp.net", "+62 812-3456-7890", "a@b@c", " 1 @ c.us ", "6281234567890\u202e@s.whatsapp.net",
+	} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		address := domain.NormalizeAddress(s)
+		if again := domain.NormalizeAddress(address); again != address {
+			t.Fatalf("%q becomes %q, then %q", s, address, again)
+		}
+		phone := domain.AccountPhone(s)
+		if strings.Trim(phone, "0123456789") != "" || len(phone) > 15 {
+			t.Fatalf("%q has the phone %q", s, phone)
+		}
+		if again := domain.AccountPhone(phone); again != phone {
+			t.Fatalf("%q becomes %q, then %q", s, phone, again)
+		}
+	})
+}
+
 func TestParsePhone_LineBreakOrControl_IsNamed(t *testing.T) {
 	for raw, want := range map[string]string{
 		"628123\n4567890": "U+000A", "6281234567890\x00": "U+0000", "+62 812\r\n3456 7890": "U+000D", "\x1b6281234567890": "U+001B",

@@ -156,7 +156,7 @@ func (s *Session) applyStatus(r Report, t Timing, now time.Time) []Event {
 			s.DebounceUntil = now.Add(t.StartTimeout) // the worker disconnects during the restart; its first QR may take longer
 		}
 		s.DueAt = s.DebounceUntil
-		s.LoggedOut = r.LoggedOut
+		s.LoggedOut, s.LastError = r.LoggedOut, first(r.Error, r.Reason)
 		s.QR, s.PairingCode = QR{}, ""
 		if r.LoggedOut {
 			s.unlink()

@@ -78,10 +78,16 @@ type RefreshTokenFamily struct {
 	ID        string // also the session claim of access tokens
 	UserID    string
 	TokenHash [32]byte // of the newest refresh token
-	CreatedAt time.Time
-	ExpiresAt time.Time
-	RevokedAt time.Time // zero: not revoked
-	Rev       int64
+	// ReuseKey tells earlier refresh tokens of the family from texts that never were tokens. Zero: they
+	// cannot be told apart.
+	ReuseKey   [32]byte
+	CreatedAt  time.Time
+	LastUsedAt time.Time // of the sign-in or its latest refresh
+	ExpiresAt  time.Time
+	RevokedAt  time.Time // zero: not revoked
+	Address    string    // at LastUsedAt; may be empty
+	UserAgent  string    // at LastUsedAt; may be empty
+	Rev        int64
 }
 
 // IsUsable reports whether the service accepts tokens of the family at the given time.

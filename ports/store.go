@@ -107,6 +107,10 @@ type UserFilter struct {
 // RefreshTokenFamilies stores the refresh-token families of logins.
 type RefreshTokenFamilies interface {
 	Get(ctx context.Context, id string) (*domain.RefreshTokenFamily, error)
+	// ByUser returns the user's families, revoked ones too, by LastUsedAt and then ID, the latest first.
+	ByUser(ctx context.Context, userID string) ([]*domain.RefreshTokenFamily, error)
+	// Delete removes the family. A missing one is no error.
+	Delete(ctx context.Context, id string) error
 	Put(ctx context.Context, f *domain.RefreshTokenFamily) error
 	// RevokeAll revokes every family of the user that is not revoked yet, except the named one. except
 	// may be empty.

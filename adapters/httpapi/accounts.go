@@ -25,10 +25,23 @@ func accountRoutes() []route {
 		operation(route{
 			id: "updateProfile", method: put, path: "/users/profile", tag: tagAccount, credential: user, limit: perUser, cost: hashing, message: "Profile updated", optional: true,
 			summary: "Change name, email or password",
-			description: "Changes the given fields, all of them or none. A new password needs the current one and ends every other sign-in. Fails if " +
-				"the email belongs to another account, or if the current password is wrong.",
+			description: "Changes the given fields, all of them or none. A new password and a new email need the current password; both end every other " +
+				"sign-in, and the old address is told by mail. Fails if the email belongs to another account, if the current password is wrong, or after " +
+				"five tries of an email within an hour.",
 			errors: []domain.Code{domain.CodeUserNotFound, domain.CodeEmailRegistered, domain.CodeInvalidCredentials, domain.CodeInvalidState},
 		}, (*api).updateProfile),
+		operation(route{
+			id: "listSignIns", method: get, path: "/users/sign-ins", tag: tagAccount, credential: user, limit: perUser, message: "Sign-ins",
+			summary: "Where the user is signed in",
+			description: "Lists the sign-ins that have not ended, latest use first, with the address and program of their latest sign-in or refresh. " +
+				"A user has at most 50; another one ends the one that was used longest ago.",
+		}, (*api).signIns),
+		operation(route{
+			id: "endSignIn", method: del, path: "/users/sign-ins/{id}", tag: tagAccount, credential: user, limit: perUser, message: "Sign-in ended",
+			summary:     "End a sign-in",
+			description: "Its access token and refresh token are refused from then on, on every replica within a second. Fails if the user has no such sign-in.",
+			errors:      []domain.Code{domain.CodeNotFound, domain.CodeInvalidState},
+		}, (*api).endSignIn),
 		operation(route{
 			id: "listApiKeys", method: get, path: "/users/api-keys", tag: tagAccount, credential: user, limit: perUser, message: "API keys",
 			summary:     "API keys of all own sessions",
@@ -105,9 +118,9 @@ func (a *api) profile(ctx context.Context, c *requestContext, _ *noInput) (profi
 
 type updateProfileBody struct {
 	Name            *string `json:"name,omitempty" doc:"2 to 100 characters" example:"Ada Lovelace"`
-	Email           *string `json:"email,omitempty" example:"ada@example.com"`
-	NewPassword     *string `json:"newPassword,omitempty" doc:"8 to 72 bytes with a letter and a digit" example:"correct horse 2"`
-	CurrentPassword *string `json:"currentPassword,omitempty" doc:"Required with newPassword" example:"correct horse 1"`
+	Email           *string `json:"email,omitempty" doc:"Needs currentPassword, unless it is the present one" example:"ada@example.com"`
+	NewPassword     *string `json:"newPassword,omitempty" doc:"8 to 72 bytes with a letter and a digit; no common one, not the name or email" example:"correct horse 2"`
+	CurrentPassword *string `json:"currentPassword,omitempty" doc:"Required with newPassword, and with another email" example:"correct horse 1"`
 }
 
 type updateProfileInput struct {
@@ -121,6 +134,9 @@ func (in *updateProfileInput) Resolve(huma.Context) []error {
 	b := &in.Body
 	in.change.Name = optional(&p, "name", b.Name, domain.CheckUserName)
 	in.change.Email = optional(&p, "email", b.Email, domain.NormalizeEmail)
+	if b.CurrentPassword != nil {
+		in.change.CurrentPassword = *b.CurrentPassword
+	}
 	if b.NewPassword != nil {
 		if *b.NewPassword == "" {
 			p.addMissing("newPassword", "New password")
@@ -128,8 +144,6 @@ func (in *updateProfileInput) Resolve(huma.Context) []error {
 		in.change.NewPassword = p.text("newPassword", *b.NewPassword, passwordRule)
 		if b.CurrentPassword == nil || *b.CurrentPassword == "" {
 			p.addMissing("currentPassword", "Current password")
-		} else {
-			in.change.CurrentPassword = *b.CurrentPassword
 		}
 	}
 	return p
@@ -141,6 +155,49 @@ func (a *api) updateProfile(ctx context.Context, c *requestContext, in *updatePr
 		return UserView{}, err
 	}
 	return viewUser(u), nil
+}
+
+// signInView is a place where a user is signed in.
+type signInView struct {
+	ID         string         `json:"id" example:"01JX3B5ZKQ7M"`
+	CreatedAt  jsonTime       `json:"createdAt"`
+	LastUsedAt jsonTime       `json:"lastUsedAt" doc:"Of the sign-in or its latest refresh"`
+	ExpiresAt  jsonTime       `json:"expiresAt" doc:"When it ends without another refresh"`
+	Address    nullableString `json:"address" doc:"Where its latest use came from" example:"203.0.113.7"`
+	UserAgent  nullableString `json:"userAgent" doc:"The program of its latest use" example:"Mozilla/5.0"`
+	Current    bool           `json:"current" doc:"The sign-in of this request" example:"true"`
+}
+
+func (a *api) signIns(ctx context.Context, c *requestContext, _ *noInput) ([]signInView, error) {
+	list, err := a.Accounts.SignIns(ctx, c.principal)
+	if err != nil {
+		return nil, err
+	}
+	views := make([]signInView, len(list))
+	for i, s := range list {
+		views[i] = signInView{
+			ID: s.ID, CreatedAt: jsonTime(s.CreatedAt), LastUsedAt: jsonTime(s.LastUsedAt), ExpiresAt: jsonTime(s.ExpiresAt),
+			Address: nullableString(s.Address), UserAgent: nullableString(s.UserAgent), Current: s.IsCurrent,
+		}
+	}
+	return views, nil
+}
+
+type endSignInInput struct {
+	ID string `path:"id" doc:"Id of the sign-in" example:"01JX3B5ZKQ7M"`
+}
+
+type endedView struct {
+	ID    string `json:"id" example:"01JX3B5ZKQ7M"`
+	Ended bool   `json:"ended" example:"true"`
+}
+
+func (a *api) endSignIn(ctx context.Context, c *requestContext, in *endSignInInput) (endedView, error) {
+	id := clean(in.ID, maxID)
+	if err := a.Accounts.EndSignIn(ctx, c.principal, id); err != nil {
+		return endedView{}, err
+	}
+	return endedView{id, true}, nil
 }
 
 // keyView is an API key in a list. The key itself is not there.

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"context"
+	"net/http"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -18,6 +19,13 @@ func adminRoutes() []route {
 			summary:     "List the users",
 			description: "Lists users with the number of their sessions, page by page. `search` matches name and email.",
 		}, (*api).users),
+		operation(route{
+			id: "createUser", method: post, path: "/admin/users", tag: tagAdmin, credential: admin, limit: perUser, status: http.StatusCreated, message: "User created",
+			summary: "Create a user",
+			description: "Creates a user without signing it in, also if the registration is closed. Without a tier it is BASIC, without a role USER. Fails if the " +
+				"email has an account already, or if the password is too weak.",
+			errors: []domain.Code{domain.CodeEmailRegistered, domain.CodeInvalidState},
+		}, (*api).createUser),
 		operation(route{
 			id: "getUser", method: get, path: "/admin/users/{id}", tag: tagAdmin, credential: admin, limit: perUser, message: "User",
 			summary:     "Get a user",
@@ -141,6 +149,47 @@ type userInput struct{ UserPath }
 
 func (a *api) user(ctx context.Context, _ *requestContext, in *userInput) (profileView, error) {
 	return viewProfile(a.Accounts.Get(ctx, clean(in.ID, maxID)))
+}
+
+type createUserBody struct {
+	Name     string  `json:"name" minLength:"1" doc:"2 to 100 characters" example:"Ada Lovelace"`
+	Email    string  `json:"email" minLength:"1" doc:"Trimmed and lower-cased" example:"ada@example.com"`
+	Password string  `json:"password" minLength:"1" doc:"As for /auth/register" example:"correct horse 1"`
+	Tier     *string `json:"tier,omitempty" doc:"BASIC, PRO or MAX, unless the server has other tiers" example:"PRO"`
+	Role     *string `json:"role,omitempty" doc:"USER or ADMINISTRATOR, in any case" example:"USER"`
+}
+
+type createUserInput struct {
+	Body createUserBody
+	tier *domain.Tier
+	role *domain.Role
+}
+
+// Resolve applies the rules of the domain.
+func (in *createUserInput) Resolve(huma.Context) []error {
+	var p problems
+	b := &in.Body
+	b.Name = p.text("name", b.Name, domain.CheckUserName)
+	b.Email = p.text("email", b.Email, domain.NormalizeEmail)
+	b.Password = p.text("password", b.Password, passwordOf(b.Name, b.Email))
+	in.tier = optional(&p, "tier", b.Tier, parseTier)
+	in.role = optional(&p, "role", b.Role, oneOf(domain.RoleUser, domain.RoleAdministrator))
+	return p
+}
+
+func (a *api) createUser(ctx context.Context, _ *requestContext, in *createUserInput) (UserView, error) {
+	tier, role := domain.Tier(""), domain.Role("")
+	if in.tier != nil {
+		tier = *in.tier
+	}
+	if in.role != nil {
+		role = *in.role
+	}
+	u, err := a.Accounts.CreateUser(ctx, in.Body.Name, in.Body.Email, in.Body.Password, tier, role)
+	if err != nil {
+		return UserView{}, err
+	}
+	return viewUser(u), nil
 }
 
 type updateUserBody struct {

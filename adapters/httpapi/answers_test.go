@@ -25,6 +25,7 @@ var bodies = map[string]string{
 	"POST /auth/deactivate":      `{"password":"correct horse 1"}`,
 	"POST /users/deactivate":     `{"password":"correct horse 1"}`,
 	"PUT /users/profile":         `{"name":"Ada L"}`,
+	"POST /admin/users":          `{"name":"Ada","email":"ADA@example.com","password":"correct horse 1","tier":"pro"}`,
 	"POST /sessions":             `{"name":"Support","sessionId":"Support_1","description":"Front desk"}`,
 	"POST /sessions/{id}/send":   `{"to":"6289999999999","type":"text","message":"hello"}`,
 	"POST /sendText":             `{"to":"6289999999999","message":"hello"}`,

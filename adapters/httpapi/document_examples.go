@@ -16,6 +16,7 @@ var failureMessages = map[domain.Code]string{
 	domain.CodeAPIKeyExpired:          "API key has expired; rotate it",
 	domain.CodeInsufficientPermission: "This needs an administrator; ask one to do it or to change your role",
 	domain.CodeAccountDeactivated:     "This account is deactivated; ask an administrator to activate it",
+	domain.CodeRegistrationClosed:     "Registration is closed on this server; ask an administrator for an account",
 	domain.CodeNotFound:               "There is no QR code; connect the session to get one",
 	domain.CodeUserNotFound:           "User not found",
 	domain.CodeSessionNotFound:        "Session not found",

@@ -26,6 +26,7 @@ var statusByCode = map[domain.Code]int{
 	domain.CodeAPIKeyExpired:          http.StatusUnauthorized,
 	domain.CodeInsufficientPermission: http.StatusForbidden,
 	domain.CodeAccountDeactivated:     http.StatusForbidden,
+	domain.CodeRegistrationClosed:     http.StatusForbidden,
 	domain.CodeNotFound:               http.StatusNotFound,
 	domain.CodeUserNotFound:           http.StatusNotFound,
 	domain.CodeSessionNotFound:        http.StatusNotFound,

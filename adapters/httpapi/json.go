@@ -104,6 +104,9 @@ func dotted(pointer jsontext.Pointer) string {
 	var out strings.Builder
 	for token := range pointer.Tokens() {
 		switch {
+		case token == "":
+			name := memberOf(out.String(), "")
+			out.WriteString(name[out.Len():])
 		case isIndex(token):
 			out.WriteString("[" + token + "]")
 		case out.Len() > 0:
@@ -116,6 +119,18 @@ func dotted(pointer jsontext.Pointer) string {
 		return "body"
 	}
 	return clean(out.String(), maxID)
+}
+
+// memberOf returns the name of a member as clients are told it. An empty name is shown in
+// quotes.
+func memberOf(path, name string) string {
+	if name == "" {
+		name = `""`
+	}
+	if path == "" {
+		return name
+	}
+	return path + "." + name
 }
 
 func isIndex(s string) bool {
@@ -301,10 +316,7 @@ func (in *inspector) object(path string, s *huma.Schema) {
 			_ = in.dec.SkipValue()
 			continue
 		}
-		field := name
-		if path != "" {
-			field = path + "." + name
-		}
+		field := memberOf(path, name)
 		if isUnknown {
 			in.add(unknown, field, fmt.Sprintf("%s cannot be given here; use %s", clean(field, maxID), listed(known)))
 		}
@@ -318,10 +330,7 @@ func (in *inspector) object(path string, s *huma.Schema) {
 		if given[name] {
 			continue
 		}
-		field := name
-		if path != "" {
-			field = path + "." + name
-		}
+		field := memberOf(path, name)
 		in.add(missing, field, label(field)+" is required")
 	}
 }

@@ -88,7 +88,18 @@ func (a *api) connect(ctx context.Context, c *requestContext, in *connectInput) 
 	workerID := nullableString(s.WorkerID)
 	v.WorkerID = &workerID
 	c.message = whatNext(v, s.IsExpired)
+	if !s.Status.IsActive() {
+		c.message = whyDown(s)
+	}
 	return v, nil
+}
+
+// whyDown tells why a session that was just connected is down.
+func whyDown(s *service.SessionQR) string {
+	if s.Reason == "" {
+		return "Session did not connect; connect it again"
+	}
+	return "Session did not connect: " + s.Reason + "; connect it again"
 }
 
 // expiredCode tells what to do about a code that its worker did not renew.

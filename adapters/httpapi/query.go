@@ -18,17 +18,19 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// parseQuery parses the parameters of the URL.
-func (c *requestContext) parseQuery() error {
+// parseQuery parses the parameters of the URL. A parameter that is not well-formed is a
+// problem beside those of the others.
+func (c *requestContext) parseQuery() {
 	if c.r.URL.RawQuery == "" {
-		return nil
+		return
 	}
-	values, err := url.ParseQuery(c.r.URL.RawQuery)
+	var err error
+	c.query, err = url.ParseQuery(c.r.URL.RawQuery)
 	if err != nil {
-		return malformed("query", "Query string is not valid; escape it as in ?search=a%20b")
+		c.brokenQuery = &problem{
+			FieldError: domain.FieldError{Field: "query", Message: "Query string is not valid; escape it as in ?search=a%20b"}, at: notFound,
+		}
 	}
-	c.query = values
-	return nil
 }
 
 // only refuses parameters of other names, and those that do not say one thing,

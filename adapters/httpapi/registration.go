@@ -64,7 +64,7 @@ func (p *problems) labels(object map[string]*string) map[string]string {
 		switch {
 		case value == nil:
 		case name == "" || name != clean(name, 4*maxWord) || *value != clean(*value, 4*maxWord):
-			p.addMistyped(clean("labels."+name, maxID), "a label: a name and a text, short and plain")
+			p.addMistyped(clean(memberOf("labels", name), maxID), "a label: a name and a text, short and plain")
 		default:
 			labels[name] = *value
 		}

@@ -92,6 +92,9 @@ func operation[I, O any](r route, handle handler[I, O]) route {
 					return nil, &handlerError{err}
 				}
 			}
+			if c.brokenQuery != nil {
+				return nil, &handlerError{c.invalid(nil)}
+			}
 			data, err := handle(c.api, ctx, c, in)
 			if err != nil {
 				return nil, &handlerError{err}
@@ -231,9 +234,7 @@ func (r *route) serve(ctx huma.Context, next func(huma.Context)) {
 func decodeAndHandle(_ context.Context, request any) (any, error) {
 	c := request.(*requestContext)
 	if c.route.hasQuery {
-		if err := c.parseQuery(); err != nil {
-			return nil, err
-		}
+		c.parseQuery()
 	}
 	c.operation.next(&c.operation)
 	return nil, nil

@@ -127,6 +127,9 @@ func (a *api) sendMessage(ctx context.Context, c *requestContext, m *domain.Outg
 	if err != nil {
 		return sentView{}, withMessageID(renamed(err, names), sent)
 	}
+	if sent.Status == domain.MessagePending {
+		c.message = "Message accepted; the worker has not confirmed that it was sent"
+	}
 	return viewSent(sent), nil
 }
 

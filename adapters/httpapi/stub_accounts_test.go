@@ -62,6 +62,21 @@ func (s stubAccounts) Deactivate(_ context.Context, _ service.Principal, passwor
 	return s.note(password)
 }
 
+func (s stubAccounts) SignIns(_ context.Context, c service.Principal) ([]service.SignIn, error) {
+	return []service.SignIn{
+		{ID: "f1", CreatedAt: noon, LastUsedAt: noon, ExpiresAt: noon.Add(time.Hour), Address: "203.0.113.7", UserAgent: "Firefox", IsCurrent: true},
+		{ID: "f0", CreatedAt: noon, LastUsedAt: noon, ExpiresAt: noon.Add(time.Hour)},
+	}, s.note(c)
+}
+
+func (s stubAccounts) EndSignIn(_ context.Context, _ service.Principal, id string) error {
+	return s.note(id)
+}
+
+func (s stubAccounts) CreateUser(_ context.Context, name, email, password string, tier domain.Tier, role domain.Role) (*domain.User, error) {
+	return someUser(), s.note([]any{name, email, password, tier, role})
+}
+
 func (s stubAccounts) List(_ context.Context, f ports.UserFilter, p ports.Page) ([]*service.UserSummary, int, error) {
 	return []*service.UserSummary{someSummary()}, 41, s.note([]any{f, p})
 }

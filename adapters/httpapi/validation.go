@@ -151,6 +151,9 @@ func (c *requestContext) invalid(details []*huma.ErrorDetail) error {
 			list = append(list, p)
 		}
 	}
+	if c.brokenQuery != nil {
+		list = append(list, c.brokenQuery)
+	}
 	if c.rules != nil {
 		for _, err := range c.rules() {
 			list = append(list, err.(*problem)) //nolint:errorlint // rules return problems alone
@@ -229,13 +232,13 @@ func (r *route) translate(d *huma.ErrorDetail) *problem {
 
 // isOf reports whether a value is of the type that a schema asks for.
 func isOf(s *huma.Schema, v any) bool {
-	switch v := v.(type) {
+	switch v.(type) {
 	case string:
 		return s.Type == huma.TypeString
 	case bool:
 		return s.Type == huma.TypeBoolean
 	case float64:
-		return s.Type == huma.TypeNumber || s.Type == huma.TypeInteger && !math.IsInf(v, 0)
+		return s.Type == huma.TypeNumber || s.Type == huma.TypeInteger
 	case []any:
 		return s.Type == huma.TypeArray
 	case map[string]any:

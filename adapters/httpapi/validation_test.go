@@ -7,6 +7,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-wa/switchyard/domain"
 )
 
 // Names are compared exactly: a member in another case is another member.
@@ -153,4 +155,38 @@ func TestRouter_EscapedPaths_AreReadAsWritten(t *testing.T) {
 			assert.Equal(t, "a/b", s.last)
 		}
 	}
+}
+
+// What is wrong with one part of a request does not hide the rest.
+func TestQuery_NotWellFormed_IsToldWithTheOtherProblems(t *testing.T) {
+	got, s := ask(t, "GET", "/api/v1/sessions?limit=1000&x=%zz&page=-1", userToken, "")
+	assert.Equal(t, http.StatusBadRequest, got.Code)
+	assert.ElementsMatch(t, []string{"limit", "page", "query"}, got.fields())
+	assert.Zero(t, s.calls)
+	got, s = ask(t, "GET", "/api/v1/sessions?x=%zz", userToken, "")
+	assert.Equal(t, []string{"query"}, got.fields())
+	assert.Zero(t, s.calls)
+	got, _ = ask(t, "POST", "/api/v1/sessions/support/connect?wait=99&z=%", userToken, `{"pairing":{"phoneNumber":7}}`)
+	assert.ElementsMatch(t, []string{"pairing.phoneNumber", "wait", "query"}, got.fields())
+}
+
+func TestProblems_EmptyNames_AreShownInQuotes(t *testing.T) {
+	for _, c := range []struct{ method, path, token, body, field string }{
+		{"POST", "/api/v1/sessions", userToken, `{"":1,"":2}`, `""`},
+		{"POST", "/api/v1/sessions", userToken, `{"name":"a","x":{"":1,"":2}}`, `x.""`},
+		{"PUT", "/api/v1/workers/worker-1", adminToken, `{"":1}`, `""`},
+		{"PUT", "/api/v1/workers/worker-1", adminToken, `{"labels":{"":"x"}}`, `labels.""`},
+	} {
+		got, _ := ask(t, c.method, c.path, c.token, c.body)
+		assert.Equal(t, []string{c.field}, got.fields(), c.body)
+		assert.True(t, strings.HasPrefix(got.Error.Message, c.field+" "), got.Error.Message)
+	}
+}
+
+func TestNumbers_BeyondTheRange_AreOutsideTheirBounds(t *testing.T) {
+	got, _ := ask(t, "POST", "/api/v1/workers", adminToken, `{"endpoint":"http://w:1","maxSessions":1e400,"heartbeatInterval":-1e400}`)
+	assert.Equal(t, []domain.FieldError{
+		{Field: "maxSessions", Message: "maxSessions must be a whole number from 1 to 1000"},
+		{Field: "heartbeatInterval", Message: "heartbeatInterval must be a whole number from 1 to 3600000"},
+	}, got.Error.Details)
 }

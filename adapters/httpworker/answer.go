@@ -26,6 +26,13 @@ type session struct {
 	Error       lenientText `json:"error"`
 }
 
+// The bounds of texts in bytes.
+const (
+	maxName  = 255
+	maxCode  = 50
+	maxError = 1024
+)
+
 // report converts a session of a response into a report. The report on a session with an unknown
 // status word has no status.
 func (c *Client) report(s session, workerID string) domain.Report {
@@ -33,7 +40,8 @@ func (c *Client) report(s session, workerID string) domain.Report {
 	r := domain.Report{
 		SessionID: domain.NormalizeSessionRef(string(s.SessionID)), WorkerID: workerID, Generation: s.Generation.positive(),
 		Status: status, LoggedOut: loggedOut, PhoneNumber: domain.AccountPhone(string(s.PhoneNumber)),
-		DisplayName: string(s.DisplayName), PairingCode: string(s.PairingCode), Error: string(s.Error),
+		DisplayName: domain.StorableText(string(s.DisplayName), maxName), PairingCode: domain.StorableText(string(s.PairingCode), maxCode),
+		Error: domain.StorableText(string(s.Error), maxError),
 	}
 	if status == domain.QRRequired {
 		// An unusable QR does not make the status doubtful.
@@ -162,7 +170,7 @@ func readSent(body []byte) (ports.Sent, error) {
 			reason = readError(body)
 		}
 		if reason.inForm {
-			s.Error = cleanText(reason.text)
+			s.Error = domain.PublicText(reason.text)
 		}
 	case string(a.Success) == "false":
 		return ports.Sent{}, errors.New("success is false in spite of a 2xx")

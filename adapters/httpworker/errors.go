@@ -19,6 +19,7 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
@@ -143,7 +144,7 @@ func (c *Client) responseError(resp *fasthttp.Response) *ports.WorkerError {
 	}
 	a.text = callTokens.ReplaceAllLiteralString(a.text, "…")
 	e := &ports.WorkerError{
-		Status: status, Text: cleanText(a.text), NotSent: a.notSent,
+		Status: status, Text: domain.PublicText(a.text), NotSent: a.notSent,
 		Err: fmt.Errorf("HTTP %d %s", status, clip(a.text, 500)),
 	}
 	isRefusal := status >= 400 && status < 500
@@ -269,42 +270,6 @@ func firstDetail(details json.RawMessage) string {
 		}
 	}
 	return ""
-}
-
-// private matches words that customers must not see: addresses, paths, source
-// positions, names of system errors.
-var private = regexp.MustCompile(`://|\d+\.\d+\.\d+\.\d+|[\w\]]:\d{2,}|localhost|^["'(=]*[/\\~]|[A-Za-z]:\\|\bE[A-Z]{4,}\b|\.[cm]?[jt]s\b`)
-
-// stackFrame matches a position in a program, as stack traces have it.
-var stackFrame = regexp.MustCompile(`\bat \w+\.\S*`)
-
-const maxShown = 300 // bytes of a worker's text
-
-// cleanText returns the part of a worker's text that users may see: its first
-// line, with … for each run of private words. It returns "" if little is left.
-func cleanText(text string) string {
-	text, _, _ = strings.Cut(strings.TrimSpace(strings.ToValidUTF8(text, "\ufffd")), "\n")
-	text = strings.Map(func(r rune) rune {
-		if isHidden(r) {
-			return ' '
-		}
-		return r
-	}, text)
-	var kept []string
-	words := 0
-	for _, word := range strings.Fields(stackFrame.ReplaceAllString(text, "://")) {
-		switch {
-		case !private.MatchString(word):
-			kept = append(kept, word)
-			words++
-		case len(kept) == 0 || kept[len(kept)-1] != "…":
-			kept = append(kept, "…")
-		}
-	}
-	if words == 0 {
-		return ""
-	}
-	return clip(strings.Join(kept, " "), maxShown)
 }
 
 // isHidden reports whether r is a control character or changes the direction of

@@ -179,7 +179,7 @@ func (c *Client) Send(ctx context.Context, w ports.WorkerRef, s ports.Send) (por
 	if err != nil {
 		e := invalidResponse(resp.StatusCode(), err)
 		a := readError(resp.Body())
-		e.NotSent, e.Text = a.notSent, cleanText(a.text)
+		e.NotSent, e.Text = a.notSent, domain.PublicText(a.text)
 		return ports.Sent{}, e
 	}
 	return out, nil

@@ -284,7 +284,7 @@ func TestReadError_FormsOfWorkers_TextIsFound(t *testing.T) {
 
 func TestCleanText_PrivateDetails_AreMasked(t *testing.T) {
 	for _, s := range []string{"Session is not connected", "to must be a JID, e.g. 628123@s.whatsapp.net", "Rate limit: 10/min", "image/png is not allowed"} {
-		require.Equal(t, s, cleanText(s))
+		require.Equal(t, s, domain.PublicText(s))
 	}
 	for s, want := range map[string]string{
 		"":                          "",
@@ -305,7 +305,7 @@ func TestCleanText_PrivateDetails_AreMasked(t *testing.T) {
 		"Failed to fetch https://user.example/a.png: 404":                                "Failed to fetch … 404",
 		"connect ECONNREFUSED 10.0.0.7:6379 at Socket.x (/app/src/redis.js:12) or so on": "connect … or so on",
 	} {
-		require.Equal(t, want, cleanText(s), "%q", s)
+		require.Equal(t, want, domain.PublicText(s), "%q", s)
 	}
 }
 
@@ -327,10 +327,10 @@ func FuzzReadAnswers(f *testing.F) {
 			require.NoError(t, err)
 			require.True(t, utf8.ValidString(s.Error))
 		}
-		for _, text := range []string{readError(body).text, cleanText(readError(body).text), cleanText(string(body))} {
+		for _, text := range []string{readError(body).text, domain.PublicText(readError(body).text), domain.PublicText(string(body))} {
 			require.True(t, utf8.ValidString(text))
 		}
-		require.LessOrEqual(t, len(cleanText(string(body))), maxShown+len("…"))
+		require.LessOrEqual(t, len(domain.PublicText(string(body))), domain.MaxPublicText+len("…"))
 		check := func(r domain.Report) {
 			require.True(t, utf8.ValidString(r.PhoneNumber+r.DisplayName+r.Error+r.PairingCode))
 			require.Equal(t, r.PhoneNumber, domain.AccountPhone(r.PhoneNumber))

@@ -154,6 +154,11 @@ type familyRow struct {
 
 func familyID(a, b *familyRow) int { return cmp.Compare(a.v.ID, b.v.ID) }
 
+func (r *familyRow) clone() *domain.RefreshTokenFamily {
+	f := *r.v
+	return &f
+}
+
 func (r *familyRow) heapIndex() *int32 { return &r.index }
 func (r *familyRow) before(o *familyRow) bool {
 	return cmp.Or(r.v.ExpiresAt.Compare(o.v.ExpiresAt), familyID(r, o)) < 0
@@ -169,10 +174,32 @@ func (r *familyRow) rev() int64 {
 type refreshTokenFamilies struct{ *txn }
 
 func (t refreshTokenFamilies) Get(_ context.Context, id string) (*domain.RefreshTokenFamily, error) {
-	return find(t.txn, t.s.families, id, func(r *familyRow) *domain.RefreshTokenFamily {
-		f := *r.v
-		return &f
+	return find(t.txn, t.s.families, id, (*familyRow).clone)
+}
+
+func (t refreshTokenFamilies) ByUser(_ context.Context, userID string) ([]*domain.RefreshTokenFamily, error) {
+	if err := t.readable(); err != nil {
+		return nil, err
+	}
+	user := t.s.users[userID]
+	if user == nil {
+		return nil, nil
+	}
+	list := copies(user.families, (*familyRow).clone)
+	slices.SortFunc(list, func(a, b *domain.RefreshTokenFamily) int {
+		return cmp.Or(b.LastUsedAt.Compare(a.LastUsedAt), cmp.Compare(b.ID, a.ID))
 	})
+	return list, nil
+}
+
+func (t refreshTokenFamilies) Delete(_ context.Context, id string) error {
+	if err := t.writable(); err != nil {
+		return err
+	}
+	if r := t.s.families[id]; r != nil {
+		t.set(r, nil)
+	}
+	return nil
 }
 
 func (t refreshTokenFamilies) Put(_ context.Context, f *domain.RefreshTokenFamily) error {
@@ -194,7 +221,7 @@ func (t refreshTokenFamilies) Put(_ context.Context, f *domain.RefreshTokenFamil
 		r = &familyRow{user: user}
 	}
 	v := *f
-	truncate(&v.CreatedAt, &v.ExpiresAt, &v.RevokedAt)
+	truncate(&v.CreatedAt, &v.LastUsedAt, &v.ExpiresAt, &v.RevokedAt)
 	v.Rev = t.s.nextRev()
 	t.set(r, &v)
 	f.Rev = v.Rev

@@ -22,9 +22,6 @@ const (
 	// updateAttempts bounds the attempts of a transaction. In each round of
 	// contention at least one caller succeeds.
 	updateAttempts = 20
-
-	maxFailedLogins   = 10 // wrong passwords
-	failedLoginWindow = 15 * time.Minute
 )
 
 // Accounts implements service.Accounts. It is safe for concurrent use.
@@ -39,6 +36,7 @@ type Accounts struct {
 	now       func() time.Time
 	tiers     domain.Tiers
 	firstTier domain.Tier
+	isClosed  bool // nobody registers
 	log       *slog.Logger
 
 	accessLife, refreshLife, resetLife time.Duration
@@ -62,7 +60,8 @@ func New(c Config) (*Accounts, error) {
 	}
 	a := &Accounts{
 		store: c.Store, tokens: c.Tokens, passwords: c.Passwords, mailer: c.Mailer, limiter: c.Limiter,
-		ids: c.IDs, random: c.Random, now: c.Clock.Now, tiers: c.Tiers, firstTier: c.FirstTier, log: c.Log,
+		ids: c.IDs, random: c.Random, now: c.Clock.Now, tiers: c.Tiers, firstTier: c.FirstTier,
+		isClosed: c.ClosedRegistration, log: c.Log,
 		accessLife: c.AccessLife, refreshLife: c.RefreshLife, resetLife: c.ResetLife,
 		resetURL: c.ResetURL, onChange: c.OnChange,
 		authCache: newAuthCache(), mails: newBackground(c.Spawn), invalidator: c.Invalidator,
@@ -174,6 +173,8 @@ var (
 		"This account is deactivated; ask an administrator to activate it")
 	errEmailTaken = domain.Errorf(domain.Conflict, domain.CodeEmailRegistered,
 		"This email is registered already; sign in, or reset the password")
+	errClosed = domain.Errorf(domain.Forbidden, domain.CodeRegistrationClosed,
+		"Registration is closed on this server; ask an administrator for an account")
 	errLastAdministrator = domain.Errorf(domain.Conflict, domain.CodeInvalidState,
 		"This is the last active administrator; make somebody else one first")
 )
@@ -222,10 +223,10 @@ func revokeAccessTokens(u *domain.User, now time.Time) {
 }
 
 // verifyPassword returns wrong unless the password has the hash. It counts wrong
-// passwords under the key. Above the limit it accepts no password, not even one
+// passwords under the budgets. Above the limit it accepts no password, not even one
 // whose comparison began earlier. An empty hash takes as long as another.
-func (a *Accounts) verifyPassword(ctx context.Context, key, hash, password string, wrong error) error {
-	if err := a.countFailedLogin(ctx, key, 0); err != nil {
+func (a *Accounts) verifyPassword(ctx context.Context, budgets []guessBudget, hash, password string, wrong error) error {
+	if err := a.countWrongPasswords(ctx, budgets, 0); err != nil {
 		return err
 	}
 	matches, err := a.passwords.Matches(ctx, hash, password)
@@ -233,32 +234,12 @@ func (a *Accounts) verifyPassword(ctx context.Context, key, hash, password strin
 		return apperr.PublicIn(ctx, err)
 	}
 	if matches && hash != "" {
-		return a.countFailedLogin(ctx, key, 0)
+		return a.countWrongPasswords(ctx, budgets, 0)
 	}
-	if err := a.countFailedLogin(ctx, key, 1); err != nil {
+	if err := a.countWrongPasswords(ctx, budgets, 1); err != nil {
 		return err
 	}
 	return wrong
-}
-
-// countFailedLogin counts n wrong passwords and returns an error above the limit.
-// If the limiter fails, there is no limit: people are not locked out, and the
-// limit per address remains.
-func (a *Accounts) countFailedLogin(ctx context.Context, key string, n int) error {
-	now := a.now()
-	use, err := a.limiter.AllowN(ctx, key, now, failedLoginWindow, maxFailedLogins, n)
-	switch {
-	case err != nil && ctx.Err() != nil:
-		return ctx.Err()
-	case err != nil:
-		a.log.WarnContext(ctx, "password limiter failed", "error", err)
-		return nil
-	case n == 0 && use.Remaining > 0, n > 0 && use.Allowed:
-		return nil
-	}
-	wait := use.ResetAt.Sub(now)
-	return domain.Errorf(domain.Exceeded, domain.CodeRateLimit,
-		"Too many wrong passwords; try again in %s", inWords(wait)).WithCause(retryAfterError(wait))
 }
 
 // retryAfterError is the cause of an error that waiting cures.
@@ -280,6 +261,14 @@ func inWords(d time.Duration) string {
 		unit += "s"
 	}
 	return fmt.Sprintf("%.0f %s", n, unit)
+}
+
+// cut returns text as stores hold it, of at most a number of bytes.
+func cut(s string, most int) string {
+	if len(s) > most {
+		s = s[:most]
+	}
+	return strings.ReplaceAll(strings.ToValidUTF8(s, ""), "\x00", "")
 }
 
 // isPlausibleID reports whether text from outside may be an id. Some stores fail on

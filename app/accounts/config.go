@@ -32,8 +32,10 @@ type Config struct {
 	// ranks: to check a tier, and to assign the highest to the first administrator. Nil:
 	// domain.DefaultTiers.
 	Tiers     domain.Tiers
-	FirstTier domain.Tier  // tier of new users; empty: domain.TierBasic
-	Log       *slog.Logger // nil: slog.Default
+	FirstTier domain.Tier // tier of new users; empty: domain.TierBasic
+	// ClosedRegistration makes Register refuse everybody. Administrators create users.
+	ClosedRegistration bool
+	Log                *slog.Logger // nil: slog.Default
 
 	AccessLife  time.Duration // lifetime of an access token; 0: 1 h
 	RefreshLife time.Duration // lifetime of a sign-in after its latest refresh; 0: 30 days

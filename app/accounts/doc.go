@@ -9,11 +9,13 @@
 //	Register, Login ──▶ usable ──Refresh (newest token)──▶ usable, another token
 //	                      │
 //	                      ├──Refresh (earlier token)──▶ revoked
-//	                      ├──Logout, new password, deactivation──▶ revoked
+//	                      ├──Logout, EndSignIn, new password or email, deactivation──▶ revoked
+//	                      ├──50 sign-ins that were used later──▶ revoked
 //	                      └──RefreshLife without a refresh──▶ expired
 //
 // The use of an earlier token revokes the family, because either that token or
-// the newest one was stolen. Two refreshes with the same token race:
+// the newest one was stolen. A token carries a code that only its family makes, so
+// a text that never was a token revokes nothing. Two refreshes with the same token race:
 //
 //	caller A                       caller B
 //	refreshes with token 1
@@ -45,9 +47,33 @@
 // slow. The transaction checks that the stored hash is still the compared one.
 // Neither passwords nor tokens appear in a log line or an error.
 //
-// Ten wrong passwords within 15 minutes lock the key that they count under. The
-// error (RATE_LIMIT_EXCEEDED) has a cause with the method
-// RetryAfter() time.Duration.
+// The most common passwords are refused, and the name or email of the account as its
+// password.
+//
+//	wrong passwords        within      lock
+//	10 for email, network  15 minutes  that email for that network
+//	100 for email          24 hours    that email for networks that are not known
+//	10 for a signed-in user 15 minutes what needs the user's password
+//
+// A network is known for 30 days after a sign-in or refresh of the user from there: a
+// stranger cannot lock out the owner. A reset empties the budget of 24 hours. The error
+// (RATE_LIMIT_EXCEEDED) has a cause with the method RetryAfter() time.Duration.
+//
+// # What callers learn about emails
+//
+// Login, ForgotPassword and ResetPassword answer the same for every email. Register and
+// a change of email say that an email is taken, because the caller cannot be told
+// anything else that is true. They say so ten times in 15 minutes to a network, and five
+// times an hour to a user.
+//
+// # Mails and the audit trail
+//
+// The owner is told by mail of a new password, email or API key, and of a deactivation.
+// Every action on an account is in the audit trail, in the transaction of the action.
+//
+// # Bounds
+//
+// A user has at most 50 sign-ins, 100 rows of sign-ins, and one reset.
 //
 // # Transactions
 //

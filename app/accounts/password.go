@@ -7,16 +7,21 @@ import (
 	"time"
 
 	"github.com/switchyard-wa/switchyard/app/internal/apperr"
-	"github.com/switchyard-wa/switchyard/app/internal/audit"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 const (
-	maxResetMails = 5 // per email; further requests are dropped silently
-	resetWindow   = 15 * time.Minute
-	mailTimeout   = time.Minute // time limit of one mail
+	// maxResetMails bounds the mails to one email that one network asks for, and
+	// maxAllResetMails those that all networks ask for: a stranger does not silence the
+	// owner. Further requests are dropped silently.
+	maxResetMails    = 5
+	maxAllResetMails = 30
+	resetWindow      = 15 * time.Minute
+	maxEmailChanges  = 5 // tries of one user; each tells whether an email has an account
+	emailWindow      = time.Hour
+	mailTimeout      = time.Minute // time limit of one mail
 )
 
 // ChangePassword sets a new password. It ends every access token of the user, and
@@ -33,8 +38,9 @@ func (a *Accounts) ChangePassword(ctx context.Context, c service.Principal, curr
 
 // UpdateProfile changes the given fields of the caller's account, all or none. A
 // new password requires the current one, and has the effect of
-// [Accounts.ChangePassword]. A new email voids a reset that was mailed to the old
-// one.
+// [Accounts.ChangePassword]. A new email requires the current password too. It ends
+// every other sign-in, voids a reset that was mailed to the old address, and is told
+// to the old address. A taken email is a Conflict, five tries an hour at most.
 func (a *Accounts) UpdateProfile(ctx context.Context, c service.Principal, ch service.Profile) (*domain.User, error) {
 	var p domain.Problems
 	name, email := clone(ch.Name), clone(ch.Email)
@@ -76,21 +82,36 @@ func clone[T any](p *T) *T {
 // changeProfile applies a checked change. next may be empty.
 func (a *Accounts) changeProfile(ctx context.Context, c service.Principal, name, email *string, current, next string) (after *domain.User, err error) {
 	var provenHash, hash string
+	changesEmail, err := a.changesEmail(ctx, c.UserID, email)
+	if err != nil {
+		return nil, err
+	}
 	defer func() {
 		if next != "" {
-			a.trail().RecordFailure(ctx, err, domain.ActionUserPasswordChanged, audit.Object("user", c.UserID))
+			a.trail().RecordFailure(ctx, err, domain.ActionUserPasswordChanged, userObject(c.UserID))
+		}
+		if changesEmail {
+			a.trail().RecordFailure(ctx, err, domain.ActionUserEmailChanged, userObject(c.UserID))
 		}
 	}()
-	if next != "" {
+	if changesEmail {
+		if err := a.admitEmailChange(ctx, c.UserID, current); err != nil {
+			return nil, err
+		}
+	}
+	if next != "" || changesEmail {
 		provenHash, err = a.confirmPassword(ctx, c.UserID, current)
 		if err != nil {
 			return nil, err
 		}
+	}
+	if next != "" {
 		hash, err = a.passwords.Hash(ctx, next)
 		if err != nil {
 			return nil, apperr.PublicIn(ctx, err)
 		}
 	}
+	var before domain.User
 	err = a.update(ctx, func(ctx context.Context, tx *ports.Tx) error {
 		u, err := getUser(ctx, tx, c.UserID)
 		switch {
@@ -98,10 +119,11 @@ func (a *Accounts) changeProfile(ctx context.Context, c service.Principal, name,
 			return err
 		case !u.Active:
 			return errDeactivated
-		case next != "" && u.PasswordHash != provenHash:
+		case provenHash != "" && u.PasswordHash != provenHash:
 			return errPassword // it was changed after the comparison
 		}
-		now, before := a.storeTime(), *u
+		now := a.storeTime()
+		before = *u
 		if name != nil {
 			u.Name = *name
 		}
@@ -110,6 +132,9 @@ func (a *Accounts) changeProfile(ctx context.Context, c service.Principal, name,
 		}
 		after = u
 		if next != "" {
+			if err := checkOwnPassword(next, u); err != nil {
+				return err
+			}
 			if err := a.replacePassword(ctx, tx, u, hash, c.FamilyID, now); err != nil {
 				return err
 			}
@@ -125,9 +150,12 @@ func (a *Accounts) changeProfile(ctx context.Context, c service.Principal, name,
 		if err := a.recordProfile(ctx, tx, u, before); err != nil || u.Email == before.Email {
 			return err
 		}
-		return a.voidReset(ctx, tx, u.ID, now)
+		if provenHash == "" {
+			return ports.ErrConflict // the email has changed since it was compared
+		}
+		return a.endSignIns(ctx, tx, u.ID, c.FamilyID, now)
 	})
-	if next != "" {
+	if next != "" || changesEmail {
 		a.invalidateUser(c.UserID)
 	}
 	if err != nil {
@@ -135,8 +163,49 @@ func (a *Accounts) changeProfile(ctx context.Context, c service.Principal, name,
 	}
 	if next != "" {
 		a.log.InfoContext(ctx, "password changed", "user", c.UserID)
+		a.tellPassword(ctx, before.Email)
+	}
+	if after.Email != before.Email {
+		a.log.InfoContext(ctx, "email changed", "user", c.UserID)
+		a.tell(ctx, before.Email, "The email of your Switchyard account was changed",
+			"The email of your Switchyard account is now "+after.Email+". All other sign-ins have ended.")
 	}
 	return withoutHash(after), nil
+}
+
+// changesEmail reports whether a profile brings another email. A client may send back the
+// email that it has read.
+func (a *Accounts) changesEmail(ctx context.Context, userID string, email *string) (changes bool, err error) {
+	if email == nil {
+		return false, nil
+	}
+	err = a.view(ctx, func(ctx context.Context, tx *ports.Tx) error {
+		u, err := getUser(ctx, tx, userID)
+		if err == nil {
+			changes = u.Email != *email
+		}
+		return err
+	})
+	return changes, err
+}
+
+// admitEmailChange checks what a change of email needs before the password is compared.
+func (a *Accounts) admitEmailChange(ctx context.Context, userID, current string) error {
+	var p domain.Problems
+	if current == "" {
+		p.Add("currentPassword", "Current password is required to change the email")
+	}
+	if err := p.Err(); err != nil {
+		return err
+	}
+	return a.checkLimit(ctx, "changes of the email", "email:"+userID, emailWindow, maxEmailChanges, 1)
+}
+
+// checkOwnPassword refuses the name and the email of a user as its new password.
+func checkOwnPassword(next string, u *domain.User) error {
+	var p domain.Problems
+	p.Check("newPassword", domain.CheckPasswordOf(next, u.Name, u.Email))
+	return p.Err()
 }
 
 // recordProfile adds what a user changed of the own account to the audit trail.
@@ -171,7 +240,7 @@ func (a *Accounts) confirmPassword(ctx context.Context, userID, password string)
 	if err != nil {
 		return "", err
 	}
-	return hash, a.verifyPassword(ctx, "password:"+userID, hash, password, errPassword)
+	return hash, a.verifyPassword(ctx, []guessBudget{guessBudgetOf("password:" + userID)}, hash, password, errPassword)
 }
 
 // replacePassword stores the user with a new password. It ends the user's access
@@ -208,7 +277,7 @@ func (a *Accounts) ForgotPassword(ctx context.Context, email string) error {
 	if err := p.Err(); err != nil {
 		return err
 	}
-	background := context.WithoutCancel(ctx)
+	background := service.WithCaller(context.WithoutCancel(ctx), service.CallerOf(ctx))
 	started := a.mails.start(func() {
 		ctx, cancel := context.WithTimeout(background, mailTimeout)
 		defer cancel()
@@ -224,12 +293,15 @@ func (a *Accounts) ForgotPassword(ctx context.Context, email string) error {
 
 // mailReset stores a reset and mails it, unless there is no such active user.
 func (a *Accounts) mailReset(ctx context.Context, email string) error {
-	use, err := a.limiter.AllowN(ctx, "reset:"+email, a.now(), resetWindow, maxResetMails, 1)
-	if err != nil {
-		a.log.WarnContext(ctx, "reset mail limiter failed", "error", err)
-	} else if !use.Allowed {
-		a.log.WarnContext(ctx, "password reset mail dropped", "reason", "too many to this address")
-		return nil
+	network := networkOf(service.CallerOf(ctx).Address)
+	for _, limit := range []struct {
+		key  string
+		most int
+	}{{"reset:" + email + "|" + network, maxResetMails}, {"reset:" + email, maxAllResetMails}} {
+		if err := a.checkLimit(ctx, "reset mails", limit.key, resetWindow, limit.most, 1); err != nil {
+			a.log.WarnContext(ctx, "password reset mail dropped", "reason", "too many to this address")
+			return ctx.Err()
+		}
 	}
 	token, err := a.newSecret()
 	if err != nil {
@@ -303,8 +375,10 @@ func (a *Accounts) ResetPassword(ctx context.Context, token, next string) error 
 	if err != nil {
 		return apperr.PublicIn(ctx, err)
 	}
-	var userID string
+	var userID, email string
+	var refused error // of the password, which the token survives
 	err = a.update(ctx, func(ctx context.Context, tx *ports.Tx) error {
+		refused = nil
 		now := a.storeTime()
 		r, err := tx.PasswordResets.Consume(ctx, digest(token))
 		if errors.Is(err, ports.ErrNotFound) || err == nil && !now.Before(r.ExpiresAt) {
@@ -320,7 +394,11 @@ func (a *Accounts) ResetPassword(ctx context.Context, token, next string) error 
 		if err != nil {
 			return err
 		}
-		userID = u.ID
+		userID, email = u.ID, u.Email
+		refused = checkOwnPassword(next, u)
+		if refused != nil {
+			return refused
+		}
 		if err := a.replacePassword(ctx, tx, u, hash, "", now); err != nil {
 			return err
 		}
@@ -332,8 +410,13 @@ func (a *Accounts) ResetPassword(ctx context.Context, token, next string) error 
 	if err != nil {
 		a.trail().RecordFailure(ctx, err, domain.ActionUserPasswordReset, "user")
 	}
+	if refused != nil {
+		return refused
+	}
 	if err == nil {
 		a.log.InfoContext(ctx, "password reset", "user", userID)
+		a.forgiveAccount(ctx, email)
+		a.tellPassword(ctx, email)
 	}
 	return resetProblem(err)
 }

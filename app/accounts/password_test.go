@@ -65,7 +65,7 @@ func TestUpdateProfile_Fields_AllOrNothing(t *testing.T) {
 
 	h.clock.advance(time.Minute)
 	name, email := " Ann Lee ", " ANN.Lee@example.com"
-	u, err := h.UpdateProfile(t.Context(), ann.Principal, service.Profile{Name: &name, Email: &email})
+	u, err := h.UpdateProfile(t.Context(), ann.Principal, service.Profile{Name: &name, Email: &email, CurrentPassword: password})
 	require.NoError(t, err)
 	require.Equal(t, " Ann Lee ", name, "what the caller passes stays")
 	require.Equal(t, "Ann Lee", u.Name)
@@ -74,7 +74,7 @@ func TestUpdateProfile_Fields_AllOrNothing(t *testing.T) {
 	require.Empty(t, u.PasswordHash)
 	h.good(ann)
 
-	_, err = h.UpdateProfile(t.Context(), ann.Principal, service.Profile{Name: ptr("Other"), Email: ptr("BOB@example.com")})
+	_, err = h.UpdateProfile(t.Context(), ann.Principal, service.Profile{Name: ptr("Other"), Email: ptr("BOB@example.com"), CurrentPassword: password})
 	h.refused(err, domain.CodeEmailRegistered)
 	require.Equal(t, "Ann Lee", h.row("ann.lee@example.com").Name, "all or nothing")
 
@@ -169,7 +169,7 @@ func TestResetPassword_VoidedToken_IsRefused(t *testing.T) {
 
 	token = ask()
 	email := "ann2@example.com"
-	_, err := h.UpdateProfile(t.Context(), ann.Principal, service.Profile{Email: &email})
+	_, err := h.UpdateProfile(t.Context(), ann.Principal, service.Profile{Email: &email, CurrentPassword: password})
 	require.NoError(t, err)
 	ann.email = email
 	void(token, "mailed to the former address")
@@ -225,12 +225,13 @@ func TestForgotPassword_ManyRequests_MailsAreLimited(t *testing.T) {
 	require.NoError(t, h.ForgotPassword(t.Context(), "bob@example.com"))
 	require.Equal(t, 6, h.mailer.count())
 	require.NoError(t, h.ResetPassword(t.Context(), h.mailer.token(), other))
+	require.Equal(t, 7, h.mailer.count(), "a new password is told")
 	h.clock.advance(15 * time.Minute)
 	require.NoError(t, h.ForgotPassword(t.Context(), "ann@example.com"))
-	require.Equal(t, 7, h.mailer.count())
+	require.Equal(t, 8, h.mailer.count())
 	h.limiter.broken.Store(true)
 	require.NoError(t, h.ForgotPassword(t.Context(), "ann@example.com"))
-	require.Equal(t, 8, h.mailer.count())
+	require.Equal(t, 9, h.mailer.count())
 }
 
 // slowMail blocks until the test releases it or the context ends.

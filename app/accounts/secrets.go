@@ -1,14 +1,18 @@
 package accounts
 
 import (
+	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
 	"io"
 	"strings"
+
+	"github.com/switchyard-wa/switchyard/domain"
 )
 
 const (
 	secretBytes = 32
+	nonceBytes  = 16 // the random part of a refresh token
 	secretChars = 43 // length in base64url without padding
 )
 
@@ -33,10 +37,39 @@ func isSecret(text string) bool {
 // digest returns the stored form of a secret.
 func digest(text string) [32]byte { return sha256.Sum256([]byte(text)) }
 
-// newRefreshToken returns a refresh token of the family.
-func (a *Accounts) newRefreshToken(familyID string) (string, error) {
-	s, err := a.newSecret()
-	return familyID + "." + s, err
+// newRefreshToken returns a refresh token of the family: its id, 16 random bytes and
+// their authentication code. A family without a reuse key gets one.
+func (a *Accounts) newRefreshToken(f *domain.RefreshTokenFamily) (string, error) {
+	if f.ReuseKey == ([32]byte{}) {
+		if _, err := io.ReadFull(a.random, f.ReuseKey[:]); err != nil {
+			return "", err
+		}
+	}
+	var b [secretBytes]byte
+	if _, err := io.ReadFull(a.random, b[:nonceBytes]); err != nil {
+		return "", err
+	}
+	copy(b[nonceBytes:], reuseCode(f, b[:nonceBytes]))
+	return f.ID + "." + base64.RawURLEncoding.EncodeToString(b[:]), nil
+}
+
+// reuseCode authenticates the random part of a refresh token. The code is no secret that
+// opens anything: it only tells a token of the past from a made-up one.
+func reuseCode(f *domain.RefreshTokenFamily, nonce []byte) []byte {
+	mac := hmac.New(sha256.New, f.ReuseKey[:])
+	mac.Write([]byte(f.ID))
+	mac.Write(nonce)
+	return mac.Sum(nil)[:secretBytes-nonceBytes]
+}
+
+// wasIssued reports whether text, which has the form of a refresh token of the family,
+// once was one. In a family without a reuse key every text counts as one.
+func wasIssued(f *domain.RefreshTokenFamily, text string) bool {
+	if f.ReuseKey == ([32]byte{}) {
+		return true
+	}
+	b, err := base64.RawURLEncoding.Strict().DecodeString(text[strings.LastIndexByte(text, '.')+1:])
+	return err == nil && len(b) == secretBytes && hmac.Equal(reuseCode(f, b[:nonceBytes]), b[nonceBytes:])
 }
 
 // familyOfToken returns the family of a refresh token, if text has the form of

@@ -13,7 +13,18 @@ import (
 )
 
 // Register creates a user of the first tier and signs it in.
+// It refuses everybody if the registration is closed.
+//
+// A taken email is a Conflict: whoever registers must hear why there is no account, and a
+// mail instead would need an address that is confirmed first. The price is that a caller
+// may ask whether an email has an account, ten times in 15 minutes from one network.
 func (a *Accounts) Register(ctx context.Context, name, email, password string) (*service.AuthTokens, error) {
+	if a.isClosed {
+		return nil, errClosed
+	}
+	if err := a.countTaken(ctx, 0); err != nil {
+		return nil, err
+	}
 	u, err := a.newUser(ctx, name, email, password, a.firstTier, domain.RoleUser)
 	if err != nil {
 		return nil, err
@@ -29,11 +40,16 @@ func (a *Accounts) Register(ctx context.Context, name, email, password string) (
 			return err
 		}
 		made = &user
-		if err := tx.RefreshTokenFamilies.Put(ctx, &family); err != nil {
+		if err := a.addSignIn(ctx, tx, &family); err != nil {
 			return err
 		}
 		return a.recordBy(ctx, tx, made, domain.ActionUserRegistered)
 	})
+	if errors.Is(err, errEmailTaken) {
+		if limit := a.countTaken(ctx, 1); limit != nil {
+			err = limit
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -43,8 +59,9 @@ func (a *Accounts) Register(ctx context.Context, name, email, password string) (
 
 // Login signs a user in. An unknown email and a wrong password return the same
 // error after the same time. They count per email and network of the client
-// ([domain.ClientNetwork]); ten within 15 minutes lock the pair. Only a caller with the right password learns that the
-// account is deactivated.
+// ([domain.ClientNetwork]); ten within 15 minutes lock the pair. A hundred within a day
+// lock the email for all networks from which its user was not signed in within 30 days.
+// Only a caller with the right password learns that the account is deactivated.
 func (a *Accounts) Login(ctx context.Context, email, password, ip string) (*service.AuthTokens, error) {
 	var p domain.Problems
 	email, err := domain.NormalizeEmail(email)
@@ -56,24 +73,28 @@ func (a *Accounts) Login(ctx context.Context, email, password, ip string) (*serv
 		return nil, err
 	}
 	var id, hash string // empty: unknown email
+	network, isKnown := networkOf(ip), false
 	err = a.view(ctx, func(ctx context.Context, tx *ports.Tx) error {
 		u, err := tx.Users.ByEmail(ctx, email)
 		if errors.Is(err, ports.ErrNotFound) {
-			id, hash = "", ""
+			id, hash, isKnown = "", "", false
 			return nil
 		}
-		if err == nil {
-			id, hash = u.ID, u.PasswordHash
+		if err != nil {
+			return err
 		}
+		id, hash = u.ID, u.PasswordHash
+		families, err := tx.RefreshTokenFamilies.ByUser(ctx, u.ID)
+		isKnown = isKnownNetwork(families, network, a.now())
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
 	var s *service.AuthTokens
-	err = a.verifyPassword(ctx, "sign-in:"+email+"|"+domain.ClientNetwork(domain.ParseClientIP(ip)), hash, password, errCredentials)
+	err = a.verifyPassword(ctx, signInBudgets(email, network, isKnown), hash, password, errCredentials)
 	if err == nil {
-		s, err = a.login(ctx, id, hash)
+		s, err = a.login(ctx, id, hash, ip)
 	}
 	if err != nil {
 		a.log.InfoContext(ctx, "sign-in refused", "user", id, "ip", ip, "code", domain.CodeOf(err))
@@ -85,11 +106,12 @@ func (a *Accounts) Login(ctx context.Context, email, password, ip string) (*serv
 }
 
 // login signs in a user whose password matched provenHash.
-func (a *Accounts) login(ctx context.Context, userID, provenHash string) (*service.AuthTokens, error) {
+func (a *Accounts) login(ctx context.Context, userID, provenHash, ip string) (*service.AuthTokens, error) {
 	f, refresh, err := a.newFamily(ctx, userID)
 	if err != nil {
 		return nil, err
 	}
+	f.Address = cut(ip, maxAddressText)
 	var signed *domain.User
 	err = a.update(ctx, func(ctx context.Context, tx *ports.Tx) error {
 		u, err := tx.Users.Get(ctx, userID)
@@ -107,7 +129,7 @@ func (a *Accounts) login(ctx context.Context, userID, provenHash string) (*servi
 		}
 		signed = u
 		family := *f
-		if err := tx.RefreshTokenFamilies.Put(ctx, &family); err != nil {
+		if err := a.addSignIn(ctx, tx, &family); err != nil {
 			return err
 		}
 		return a.recordBy(ctx, tx, u, domain.ActionUserSignedIn, "signIn", f.ID)
@@ -132,15 +154,11 @@ func (a *Accounts) Refresh(ctx context.Context, refreshToken string) (*service.A
 	if !ok {
 		return nil, errRefresh
 	}
-	next, err := a.newRefreshToken(id)
-	if err != nil {
-		return nil, apperr.PublicIn(ctx, err)
-	}
 	have, now := digest(refreshToken), a.storeTime()
 	var u *domain.User
-	var userID string
+	var userID, next string
 	var reused bool
-	err = a.update(ctx, func(ctx context.Context, tx *ports.Tx) error {
+	err := a.update(ctx, func(ctx context.Context, tx *ports.Tx) error {
 		reused = false
 		f, err := tx.RefreshTokenFamilies.Get(ctx, id)
 		if errors.Is(err, ports.ErrNotFound) {
@@ -151,7 +169,7 @@ func (a *Accounts) Refresh(ctx context.Context, refreshToken string) (*service.A
 		}
 		userID = f.UserID
 		if subtle.ConstantTimeCompare(f.TokenHash[:], have[:]) != 1 {
-			if !f.IsUsable(now) {
+			if !f.IsUsable(now) || !wasIssued(f, refreshToken) {
 				return errRefresh
 			}
 			reused = true
@@ -174,7 +192,12 @@ func (a *Accounts) Refresh(ctx context.Context, refreshToken string) (*service.A
 		case !f.IsUsable(now):
 			return errRefreshExpired
 		}
+		next, err = a.newRefreshToken(f)
+		if err != nil {
+			return err
+		}
 		f.TokenHash, f.ExpiresAt = digest(next), now.Add(a.refreshLife)
+		a.noteUse(ctx, f)
 		return tx.RefreshTokenFamilies.Put(ctx, f)
 	})
 	if userID != "" {
@@ -224,7 +247,8 @@ func (a *Accounts) Logout(ctx context.Context, c service.Principal) error {
 func (a *Accounts) newFamily(ctx context.Context, userID string) (*domain.RefreshTokenFamily, string, error) {
 	now := a.storeTime()
 	f := &domain.RefreshTokenFamily{ID: a.ids.NewID(), UserID: userID, CreatedAt: now, ExpiresAt: now.Add(a.refreshLife)}
-	refresh, err := a.newRefreshToken(f.ID)
+	a.noteUse(ctx, f)
+	refresh, err := a.newRefreshToken(f)
 	if err != nil {
 		return nil, "", apperr.PublicIn(ctx, err)
 	}
@@ -252,7 +276,7 @@ func (a *Accounts) newUser(ctx context.Context, name, email, password string, ti
 	p.Check("name", err)
 	email, err = domain.NormalizeEmail(email)
 	p.Check("email", err)
-	p.Check("password", domain.CheckPassword(password))
+	p.Check("password", domain.CheckPasswordOf(password, name, email))
 	p.Check("tier", a.checkTier(tier))
 	p.Check("role", checkRole(role))
 	if err := p.Err(); err != nil {

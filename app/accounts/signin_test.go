@@ -77,7 +77,7 @@ func TestLogin_UnknownOrWrong_SameErrorAndCost(t *testing.T) {
 		require.Equal(t, domain.Unauthenticated, e.Kind)
 		answers = append(answers, e.Error())
 		require.Equal(t, compared+1, h.passwords.compared.Load(), c.email)
-		require.Equal(t, limited+2, h.limiter.calls.Load(), c.email)
+		require.Equal(t, limited+4, h.limiter.calls.Load(), c.email)
 		require.Equal(t, stored+2, h.transactions(), c.email+": a look-up, and an entry of the audit trail")
 	}
 	for _, a := range answers {

@@ -209,11 +209,13 @@ func (a *Accounts) Deactivate(ctx context.Context, c service.Principal, password
 	if err != nil {
 		return err
 	}
+	var email string
 	err = a.update(ctx, func(ctx context.Context, tx *ports.Tx) error {
 		u, err := getUser(ctx, tx, c.UserID)
 		if err != nil {
 			return err
 		}
+		email = u.Email
 		if u.PasswordHash != provenHash {
 			return errPassword // it was changed after the comparison
 		}
@@ -226,6 +228,8 @@ func (a *Accounts) Deactivate(ctx context.Context, c service.Principal, password
 		return err
 	}
 	a.log.InfoContext(ctx, "account deactivated", "user", c.UserID)
+	a.tell(ctx, email, "Your Switchyard account was deactivated",
+		"Your Switchyard account was deactivated. Its sessions are disconnected and its API keys refused.")
 	a.notifyUserChanged(ctx, c.UserID)
 	return nil
 }
@@ -338,6 +342,11 @@ func (a *Accounts) SetPassword(ctx context.Context, email, password string) erro
 		return apperr.PublicIn(ctx, err)
 	}
 	return a.updateByEmail(ctx, email, domain.ActionUserPasswordChanged, func(ctx context.Context, tx *ports.Tx, u *domain.User) error {
+		var p domain.Problems
+		p.Check("password", domain.CheckPasswordOf(password, u.Name, u.Email))
+		if err := p.Err(); err != nil {
+			return err
+		}
 		if err := a.replacePassword(ctx, tx, u, hash, "", a.storeTime()); err != nil {
 			return err
 		}

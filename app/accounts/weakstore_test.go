@@ -123,6 +123,18 @@ func (r weakSignIns) Get(ctx context.Context, id string) (f *domain.RefreshToken
 	return f, err
 }
 
+func (r weakSignIns) ByUser(ctx context.Context, userID string) (list []*domain.RefreshTokenFamily, err error) {
+	err = r.tx.read(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
+		list, err = tx.RefreshTokenFamilies.ByUser(ctx, userID)
+		return err
+	})
+	return list, err
+}
+
+func (r weakSignIns) Delete(_ context.Context, id string) error {
+	return r.tx.write(func(ctx context.Context, tx *ports.Tx) error { return tx.RefreshTokenFamilies.Delete(ctx, id) })
+}
+
 func (r weakSignIns) Put(_ context.Context, f *domain.RefreshTokenFamily) error {
 	return r.tx.write(func(ctx context.Context, tx *ports.Tx) error { return tx.RefreshTokenFamilies.Put(ctx, f) })
 }

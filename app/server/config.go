@@ -18,6 +18,12 @@ import (
 	"github.com/switchyard-wa/switchyard/domain"
 )
 
+// Who may register.
+const (
+	RegistrationOpen   = "open"
+	RegistrationClosed = "closed" // nobody; administrators create users
+)
+
 // Config configures a reference server. The zero value works: the server listens on
 // 127.0.0.1:8000 and keeps its data in switchyard.db.
 type Config struct {
@@ -30,6 +36,8 @@ type Config struct {
 	// Replicas with a shared Coordination need a JWTSecret if the store has none.
 	WorkerToken string
 	JWTSecret   string // 32 bytes or more
+
+	Registration string // RegistrationOpen or RegistrationClosed; default open
 
 	AdminEmail    string // default admin@localhost
 	AdminPassword string // default: generated and shown once
@@ -56,7 +64,7 @@ type Config struct {
 func (c Config) WithDefaults() Config {
 	for value, standard := range map[*string]string{
 		&c.Addr: "127.0.0.1:8000", &c.Store: "sqlite:switchyard.db", &c.Coordination: "memory:",
-		&c.AdminEmail: "admin@localhost", &c.MailFrom: "switchyard@localhost", &c.Version: "dev",
+		&c.AdminEmail: "admin@localhost", &c.Registration: RegistrationOpen, &c.MailFrom: "switchyard@localhost", &c.Version: "dev",
 	} {
 		if *value == "" {
 			*value = standard
@@ -94,11 +102,14 @@ func (c Config) Validate() error {
 	if c.WorkerToken != "" && len(c.WorkerToken) < 8 {
 		problem("--worker-token must have at least 8 bytes")
 	}
+	if c.Registration != RegistrationOpen && c.Registration != RegistrationClosed {
+		problem("--registration must be %s or %s, not %q", RegistrationOpen, RegistrationClosed, c.Registration)
+	}
 	if _, err := domain.NormalizeEmail(c.AdminEmail); err != nil {
 		problem("--admin-email: %s", message(err))
 	}
 	if c.AdminPassword != "" {
-		if err := domain.CheckPassword(c.AdminPassword); err != nil {
+		if err := domain.CheckPasswordOf(c.AdminPassword, "Administrator", c.AdminEmail); err != nil {
 			problem("--admin-password: %s", message(err))
 		}
 	}

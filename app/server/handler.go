@@ -34,6 +34,9 @@ type HandlerConfig struct {
 	// Empty: BASIC.
 	FirstTier domain.Tier
 
+	// ClosedRegistration lets administrators alone create users.
+	ClosedRegistration bool
+
 	CORSOrigins    []string       // origins whose pages may call the API
 	TrustedProxies []netip.Prefix // proxies whose X-Forwarded-For is believed
 	Log            *slog.Logger   // nil: slog.Default
@@ -70,6 +73,7 @@ func NewHandler(ctx context.Context, o *orchestrator.Orchestrator, store *backen
 	h := &Handler{log: c.Log}
 	h.Accounts, err = newAccounts(o, c.JWTSecret, accounts.Config{
 		Store: store, Passwords: passwords, Mailer: c.Mailer, FirstTier: c.FirstTier, Log: c.Log, ResetURL: c.ResetURL,
+		ClosedRegistration: c.ClosedRegistration,
 	})
 	if err != nil {
 		return nil, err
@@ -79,7 +83,7 @@ func NewHandler(ctx context.Context, o *orchestrator.Orchestrator, store *backen
 		tokens = domain.NewWorkerTokens(c.WorkerToken)
 	}
 	h.Handler = httpapi.New(httpapi.Config{
-		Services: o.Services, Accounts: h.Accounts, WorkerTokens: tokens, RateLimits: true, Limiter: store.Limiter(),
+		Services: withNotices(o.Services, h.Accounts), Accounts: h.Accounts, WorkerTokens: tokens, RateLimits: true, Limiter: store.Limiter(),
 		Clock: store.Clock(), IDs: store.IDs(), Log: c.Log, Version: c.Version,
 		CORSOrigins: c.CORSOrigins, TrustedProxies: c.TrustedProxies,
 	})

@@ -27,6 +27,7 @@ import (
 	"github.com/switchyard-wa/switchyard/app/orchestrator"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 const shutdownTimeout = 10 * time.Second // for requests that run when the server stops
@@ -102,6 +103,7 @@ func (s *Server) assemble(ctx context.Context) error {
 	}
 	s.Accounts, err = newAccounts(s.Orchestrator, secret, accounts.Config{
 		Store: s.backend, Passwords: passwords, Mailer: mailer, Log: s.cfg.Log, ResetURL: s.cfg.ResetURL,
+		ClosedRegistration: s.cfg.Registration == RegistrationClosed,
 	})
 	if err != nil {
 		return err
@@ -110,7 +112,7 @@ func (s *Server) assemble(ctx context.Context) error {
 		return err
 	}
 	s.handler = httpapi.New(httpapi.Config{
-		Services: s.Orchestrator.Services, Accounts: s.Accounts,
+		Services: withNotices(s.Orchestrator.Services, s.Accounts), Accounts: s.Accounts,
 		WorkerTokens: domain.NewWorkerTokens(s.token), RateLimits: !off, Limiter: s.backend.Limiter(),
 		Clock: s.backend.Clock(), IDs: s.backend.IDs(), Log: s.cfg.Log,
 		Health: s.health, Ready: s.ready.Load, Version: s.cfg.Version, QRLife: s.cfg.Timing.QRLife,
@@ -138,6 +140,12 @@ func newAccounts(o *orchestrator.Orchestrator, secret string, c accounts.Config)
 	}
 	c.Tokens, c.Tiers, c.OnChange = tokens, o.Tiers(), o.Users.ApplyChange
 	return accounts.New(c)
+}
+
+// withNotices returns services that mail owners what was done to their API keys.
+func withNotices(all service.Services, a *accounts.Accounts) service.Services {
+	all.APIKeys = a.WithNotices(all.APIKeys)
+	return all
 }
 
 // hostname returns the name of this process for the list of replicas.

@@ -66,11 +66,11 @@ func TestRegister_Input_IsValidatedAndNormalized(t *testing.T) {
 	both := user.refused(http.StatusBadRequest, "VALIDATION_ERROR", "POST", "/sessions",
 		obj{"name": "", "sessionId": "no spaces!", "description": strings.Repeat("x", 256)})
 	assert.ElementsMatch(t, []string{"name", "sessionId", "description"}, both.fields())
-	user.want(http.StatusOK, "PUT", "/users/profile", obj{"name": "New Name", "email": "New@example.com"})
+	user.want(http.StatusOK, "PUT", "/users/profile", obj{"name": "New Name", "email": "New@example.com", "currentPassword": password})
 	me := user.get("/auth/me")
 	assert.Equal(t, "New Name", me.str("data.user.name"))
 	assert.Equal(t, "new@example.com", me.str("data.user.email"))
-	user.refused(http.StatusConflict, "EMAIL_ALREADY_REGISTERED", "PUT", "/users/profile", obj{"email": "a@example.org"})
+	user.refused(http.StatusConflict, "EMAIL_ALREADY_REGISTERED", "PUT", "/users/profile", obj{"email": "a@example.org", "currentPassword": password})
 }
 
 // A caller without the password cannot find out which emails are registered. That both

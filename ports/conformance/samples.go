@@ -141,7 +141,8 @@ func fullRows() []any {
 	return []any{
 		u, w, s,
 		&domain.RefreshTokenFamily{
-			ID: "f1", UserID: "u1", TokenHash: hash("token"), CreatedAt: when(), ExpiresAt: when(), RevokedAt: when(),
+			ID: "f1", UserID: "u1", TokenHash: hash("token"), ReuseKey: hash("reuse"), CreatedAt: when(), LastUsedAt: when(),
+			ExpiresAt: when(), RevokedAt: when(), Address: "2001:db8::1", UserAgent: "curl/8 \"é\"",
 		},
 		&domain.PasswordReset{TokenHash: hash("reset"), UserID: "u1", ExpiresAt: when()},
 		&domain.APIKey{

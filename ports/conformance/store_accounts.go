@@ -21,6 +21,7 @@ var accountClauses = []clause{
 	{"reservations of users", userReservations},
 	{"the logins of a user are revoked", revokeAll},
 	{"expired logins are deleted", deleteExpired},
+	{"families of a user are listed, latest use first", familiesOfUser},
 	{"password resets", passwordResets},
 	{"keys are unique", uniqueKeys},
 	{"keys of a user and of a session", keyLists},
@@ -279,6 +280,38 @@ func revokeAll(d *db) {
 	d.put(rows[2])
 	revoke("", at(6))
 	require.Equal(d.T, []time.Time{at(1), at(5), at(6), {}}, revoked())
+}
+
+func familiesOfUser(d *db) {
+	d.put(user("u1"), user("u2"))
+	for i, id := range []string{"f2", "f0", "f3", "f1", "f4"} {
+		f := refreshTokenFamily(id, "u1")
+		f.LastUsedAt = at([]int{2, 9, 3, 1, 3}[i])
+		if id == "f3" {
+			f.RevokedAt = at(4)
+		}
+		d.put(f)
+	}
+	d.put(refreshTokenFamily("f9", "u2"))
+	ids := func(userID string) (ids []string) {
+		for _, f := range read(d, func(ctx context.Context, tx *ports.Tx) ([]*domain.RefreshTokenFamily, error) {
+			return tx.RefreshTokenFamilies.ByUser(ctx, userID)
+		}) {
+			require.Equal(d.T, reload(d, f), f)
+			ids = append(ids, f.ID)
+		}
+		return ids
+	}
+	require.Equal(d.T, []string{"f0", "f4", "f3", "f2", "f1"}, ids("u1"))
+	require.Empty(d.T, ids("nobody"))
+	d.update(func(ctx context.Context, tx *ports.Tx) error {
+		return firstError(tx.RefreshTokenFamilies.Delete(ctx, "f4"), tx.RefreshTokenFamilies.Delete(ctx, "f4"))
+	})
+	require.Equal(d.T, []string{"f0", "f3", "f2", "f1"}, ids("u1"))
+	d.refuse(errOurs, func(ctx context.Context, tx *ports.Tx) error {
+		return firstError(tx.RefreshTokenFamilies.Delete(ctx, "f0"), errOurs)
+	})
+	require.Equal(d.T, []string{"f0", "f3", "f2", "f1"}, ids("u1"))
 }
 
 func deleteExpired(d *db) {

@@ -32,6 +32,17 @@ type AuthTokens struct {
 	ExpiresIn    time.Duration // of the access token
 }
 
+// SignIn is one place where a user is signed in.
+type SignIn struct {
+	ID         string
+	CreatedAt  time.Time
+	LastUsedAt time.Time // of the sign-in or its latest refresh
+	ExpiresAt  time.Time
+	Address    string // at LastUsedAt; may be empty
+	UserAgent  string // at LastUsedAt; may be empty
+	IsCurrent  bool   // the caller's own
+}
+
 // Principal names an authenticated caller.
 type Principal struct {
 	UserID   string
@@ -49,21 +60,27 @@ type UserSummary struct {
 // Accounts signs people in and manages their accounts. A change of password,
 // role or activity revokes the user's access tokens.
 type Accounts interface {
-	// Register creates a user and signs it in. A taken email is a Conflict.
+	// Register creates a user and signs it in. A taken email is a Conflict. A closed
+	// registration is Forbidden.
 	Register(ctx context.Context, name, email, password string) (*AuthTokens, error)
-	// Login takes the same time whether or not the email exists. Too many failures
-	// for one email or ip are Exceeded.
+	// Login takes the same time whether or not the email exists. Too many failures for one
+	// email and network, or for one email from networks that are not known, are Exceeded.
 	Login(ctx context.Context, email, password, ip string) (*AuthTokens, error)
 	// Refresh returns new tokens for the newest refresh token of a sign-in. An older
-	// refresh token ends the sign-in.
+	// refresh token ends the sign-in; a text that never was one is refused.
 	Refresh(ctx context.Context, refreshToken string) (*AuthTokens, error)
+	// SignIns lists where the principal is signed in, latest use first.
+	SignIns(ctx context.Context, p Principal) ([]SignIn, error)
+	// EndSignIn ends one of them at once, on other replicas within a second. One of another
+	// user is not found.
+	EndSignIn(ctx context.Context, p Principal, id string) error
 	// Logout ends the principal's sign-in. Repeating it is no error.
 	Logout(ctx context.Context, p Principal) error
 	// Authenticate checks an access token, revocation included.
 	Authenticate(ctx context.Context, token string) (Principal, error)
 	Get(ctx context.Context, userID string) (*UserSummary, error)
-	// UpdateProfile changes all given fields or none. A new password needs the
-	// current one.
+	// UpdateProfile changes all given fields or none. A new password or email needs the
+	// current password, ends every other sign-in, and is told to the old address.
 	UpdateProfile(ctx context.Context, p Principal, ch Profile) (*domain.User, error)
 	// ChangePassword ends every other sign-in of the principal.
 	ChangePassword(ctx context.Context, p Principal, current, next string) error
@@ -76,6 +93,9 @@ type Accounts interface {
 	// Deactivate closes the principal's account and takes its sessions down.
 	Deactivate(ctx context.Context, p Principal, password string) error
 
+	// CreateUser is for administrators. It does not sign the user in. An empty tier means
+	// the first tier, an empty role means USER.
+	CreateUser(ctx context.Context, name, email, password string, tier domain.Tier, role domain.Role) (*domain.User, error)
 	// List is for administrators. It also returns how many users match in all.
 	List(ctx context.Context, f ports.UserFilter, p ports.Page) ([]*UserSummary, int, error)
 	// Update is for administrators.

@@ -35,7 +35,8 @@ type SessionQR struct {
 	WorkerID    string
 	QR          domain.QR
 	PairingCode string
-	IsExpired   bool // the session waits for a scan, and its worker did not renew the code
+	Reason      string // why the session is DISCONNECTED or in ERROR, for users; empty: not known
+	IsExpired   bool   // the session waits for a scan, and its worker did not renew the code
 }
 
 // ConnectOptions refines a connect. The zero value asks for a QR and does not wait.

@@ -1,7 +1,9 @@
 package sqlstore
 
 import (
+	"cmp"
 	"context"
+	"slices"
 	"time"
 
 	"github.com/switchyard-wa/switchyard/domain"
@@ -9,25 +11,29 @@ import (
 
 var familiesTable = table{
 	name: "sign_ins", key: []string{"id"}, fixed: []string{"user_id"},
-	rest: []string{"token_hash", "created_at", "expires_at", "revoked_at"},
+	rest: []string{"token_hash", "reuse_key", "created_at", "last_used_at", "expires_at", "revoked_at", "address", "user_agent"},
 }
 
 func scanFamily(r row) *domain.RefreshTokenFamily {
 	return &domain.RefreshTokenFamily{
 		ID: r.text(0), UserID: r.text(1),
-		TokenHash: r.hash(2), CreatedAt: r.time(3), ExpiresAt: r.time(4), RevokedAt: r.time(5), Rev: r.int64(6),
+		TokenHash: r.hash(2), ReuseKey: r.hash(3), CreatedAt: r.time(4), LastUsedAt: r.time(5), ExpiresAt: r.time(6),
+		RevokedAt: r.time(7), Address: r.text(8), UserAgent: r.text(9), Rev: r.int64(10),
 	}
 }
 
 type familyStatements struct {
 	putStatements
-	get, revokeAll, deleteExpired *Statement
+	get, byUser, delete, revokeAll, deleteExpired *Statement
 }
 
 func (b *Queries) familyStatements() familyStatements {
+	families := selectFrom("sign_ins", familiesTable.columns()...)
 	return familyStatements{
 		putStatements: b.putStatements(familiesTable),
-		get:           b.read(selectFrom("sign_ins", familiesTable.columns()...).where(equal("id"))),
+		get:           b.read(families.where(equal("id"))),
+		byUser:        b.read(families.where(equal("user_id"))),
+		delete:        b.write(b.deleteFrom("sign_ins", equal("id"))),
 		revokeAll: b.write(b.update("sign_ins", []set{{"revoked_at", "?"}, {"rev", "rev + 1"}},
 			"user_id = ? AND id <> ? AND revoked_at IS NULL")),
 		deleteExpired: b.write(b.deleteFrom("sign_ins", "expires_at < ?")),
@@ -43,7 +49,21 @@ func (t *refreshTokenFamilies) Get(ctx context.Context, id string) (*domain.Refr
 // Put returns [ports.ErrNotFound] if the user is missing.
 func (t *refreshTokenFamilies) Put(ctx context.Context, f *domain.RefreshTokenFamily) error {
 	return (*Tx)(t).put(ctx, &t.queries.families.putStatements, &f.Rev, f.ID, f.UserID,
-		f.TokenHash[:], nullableMicros(f.CreatedAt), micros(f.ExpiresAt), nullableMicros(f.RevokedAt))
+		f.TokenHash[:], f.ReuseKey[:], nullableMicros(f.CreatedAt), nullableMicros(f.LastUsedAt), micros(f.ExpiresAt),
+		nullableMicros(f.RevokedAt), f.Address, f.UserAgent)
+}
+
+// ByUser sorts here: a user has few families.
+func (t *refreshTokenFamilies) ByUser(ctx context.Context, userID string) ([]*domain.RefreshTokenFamily, error) {
+	list, err := queryAll(ctx, (*Tx)(t), t.queries.families.byUser, scanFamily, userID)
+	slices.SortFunc(list, func(a, b *domain.RefreshTokenFamily) int {
+		return cmp.Or(b.LastUsedAt.Compare(a.LastUsedAt), cmp.Compare(b.ID, a.ID))
+	})
+	return list, err
+}
+
+func (t *refreshTokenFamilies) Delete(ctx context.Context, id string) error {
+	return (*Tx)(t).run(ctx, t.queries.families.delete, id)
 }
 
 func (t *refreshTokenFamilies) RevokeAll(ctx context.Context, userID, except string, at time.Time) error {

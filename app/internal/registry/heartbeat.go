@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/switchyard-wa/switchyard/app/internal/apperr"
-	"github.com/switchyard-wa/switchyard/app/internal/fleet"
 	"github.com/switchyard-wa/switchyard/app/internal/txn"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
@@ -26,9 +25,20 @@ func (p *Protocol) Heartbeat(ctx context.Context, h domain.Heartbeat) (*service.
 	if err != nil {
 		return nil, err
 	}
-	result := &service.HeartbeatResult{Processed: len(h.Sessions), Skipped: h.Skipped, Warnings: h.Warnings, Lease: p.Timing.Lease, Stale: p.detector.SilentWorkers()}
-	w, err := p.applyHeartbeat(ctx, h, known, result, now)
-	if err != nil {
+	admitted, end := p.intake.begin(known.ID, now)
+	defer end()
+	if admitted == admitSessions {
+		p.boundList(&h, max(known.Capacity, h.Capacity))
+	} else {
+		ignoreSessions(&h)
+	}
+	result := &service.HeartbeatResult{
+		Processed: len(h.Sessions), Skipped: h.Skipped, Warnings: h.Warnings, Lease: p.Timing.Lease, Stale: p.detector.SilentWorkers(),
+	}
+	w := known
+	if age := now.Sub(known.LastHeartbeat); admitted == admitNothing && known.Online && age < storedWithin {
+		result.Lease -= max(age, 0) // the lease that the stored heartbeat began
+	} else if w, err = p.applyHeartbeat(ctx, h, known, result, now); err != nil {
 		return nil, apperr.Public(err)
 	}
 	result.Breakdown = p.cache.Breakdown(h.WorkerID)
@@ -47,21 +57,43 @@ func normalizeHeartbeat(h *domain.Heartbeat) {
 	}
 }
 
-// applyHeartbeat stores a heartbeat, by one row if it says nothing new.
+// applyHeartbeat stores a heartbeat, by one row if it says nothing new. The sign of life
+// is stored though the worker waits no longer, and though something about its sessions
+// cannot be stored.
 func (p *Protocol) applyHeartbeat(ctx context.Context, h domain.Heartbeat, known *domain.Worker, result *service.HeartbeatResult, now time.Time) (*domain.Worker, error) {
+	detached, cancel := context.WithTimeout(context.WithoutCancel(ctx), lifeLimit)
+	defer cancel()
 	diff := p.cache.DiffHeartbeat(&h, p.Timing, now)
 	if known.Online && diff.IsEmpty() {
-		w, err := p.renewWorker(ctx, known, h, now)
+		w, err := p.renewWorker(detached, known, h, now)
 		if w != nil || err != nil {
 			return w, err
 		}
 		// The cache was old: read the worker again.
-		if err := p.sync.RefreshWorker(ctx, h.WorkerID); err != nil {
+		if err := p.sync.RefreshWorker(detached, h.WorkerID); err != nil {
 			return nil, err
 		}
 		diff = p.cache.DiffHeartbeat(&h, p.Timing, now)
 	}
-	return p.applyDiff(ctx, h, diff, result, now)
+	diff.Foreign = p.intake.pickForeign(h.WorkerID, diff.Foreign)
+	news := batches(diff)
+	w, err := p.applyNews(detached, h, news[0], result, now)
+	if err != nil && !diff.IsEmpty() && domain.CodeOf(err) != domain.CodeWorkerNotFound {
+		p.LogFailure(ctx, "sessions of a heartbeat not applied", err, "worker", h.WorkerID)
+		result.Warnings = append(result.Warnings, "The sessions could not be stored")
+		return p.applyNews(detached, h, batch{}, result, now)
+	}
+	if err != nil {
+		return nil, err
+	}
+	for _, b := range news[1:] {
+		if err := p.applyMore(ctx, w, b, result, now); err != nil {
+			p.LogFailure(ctx, "sessions of a heartbeat not applied", err, "worker", h.WorkerID)
+			result.Warnings = append(result.Warnings, "Some of the sessions could not be stored")
+			break
+		}
+	}
+	return w, nil
 }
 
 // renewWorker stores a heartbeat that says nothing new. It returns nil if the cached
@@ -93,13 +125,14 @@ func (p *Protocol) renewWorker(ctx context.Context, known *domain.Worker, h doma
 	return w, nil
 }
 
-// applyDiff stores a heartbeat with news, and returns commands to stop what the worker
+// applyNews stores a heartbeat with news, and returns commands to stop what the worker
 // should not run.
-func (p *Protocol) applyDiff(ctx context.Context, h domain.Heartbeat, diff fleet.HeartbeatDiff, result *service.HeartbeatResult, now time.Time) (*domain.Worker, error) {
+func (p *Protocol) applyNews(ctx context.Context, h domain.Heartbeat, b batch, result *service.HeartbeatResult, now time.Time) (*domain.Worker, error) {
 	var w *domain.Worker
+	var synced int
 	var stops []service.StopCommand
 	err := p.Transact(ctx, func(ctx context.Context, tx *txn.Tx) (err error) {
-		result.Synced, stops = 0, nil
+		stops = nil
 		w, err = tx.Workers.Get(ctx, h.WorkerID)
 		if err != nil {
 			return apperr.Worker(err)
@@ -119,29 +152,58 @@ func (p *Protocol) applyDiff(ctx context.Context, h domain.Heartbeat, diff fleet
 				return err
 			}
 		}
-		for _, r := range slices.Concat(diff.Changed, diff.Foreign) {
-			stop, err := p.applySnapshot(ctx, tx, w, r, result, now)
-			if err != nil {
-				return err
-			}
-			if stop != nil && !slices.Contains(stops, *stop) {
-				stops = append(stops, *stop)
-			}
-		}
-		if isLate(p.Env, now) {
-			return nil // missing sessions may have come since
-		}
-		return p.restartMissing(ctx, tx, w, diff.Missing, now)
+		synced, stops, err = p.applyBatch(ctx, tx, w, b, stops, now)
+		return err
 	})
 	if err != nil {
 		return nil, err
 	}
+	p.addNews(ctx, w, synced, stops, result)
+	return w, nil
+}
+
+// applyMore stores more news of a heartbeat that is stored.
+func (p *Protocol) applyMore(ctx context.Context, w *domain.Worker, b batch, result *service.HeartbeatResult, now time.Time) error {
+	var synced int
+	var stops []service.StopCommand
+	err := p.Transact(ctx, func(ctx context.Context, tx *txn.Tx) (err error) {
+		synced, stops, err = p.applyBatch(ctx, tx, w, b, nil, now)
+		return err
+	})
+	if err == nil {
+		p.addNews(ctx, w, synced, stops, result)
+	}
+	return err
+}
+
+// applyBatch applies some of a heartbeat's news. It adds commands to stops.
+func (p *Protocol) applyBatch(ctx context.Context, tx *txn.Tx, w *domain.Worker, b batch, stops []service.StopCommand, now time.Time) (synced int, _ []service.StopCommand, err error) {
+	for _, r := range b.reports {
+		isSynced, stop, err := p.applySnapshot(ctx, tx, w, r, now)
+		if err != nil {
+			return 0, nil, err
+		}
+		if isSynced {
+			synced++
+		}
+		if stop != nil && !slices.Contains(stops, *stop) {
+			stops = append(stops, *stop)
+		}
+	}
+	if isLate(p.Env, now) {
+		return synced, stops, nil // missing sessions may have come since
+	}
+	return synced, stops, p.restartMissing(ctx, tx, w, b.missing, now)
+}
+
+// addNews takes over into the result what a transaction has stored.
+func (p *Protocol) addNews(ctx context.Context, w *domain.Worker, synced int, stops []service.StopCommand, result *service.HeartbeatResult) {
+	result.Synced += synced
 	if w.Supports(domain.CapGeneration) {
-		result.Commands = stops
+		result.Commands = append(result.Commands, stops...)
 	} else {
 		p.scheduleStops(ctx, w, stops)
 	}
-	return w, nil
 }
 
 // pendingStopCommands returns what a worker that is back must not run any more. It learns
@@ -166,34 +228,33 @@ func pendingStopCommands(ctx context.Context, tx *txn.Tx, w *domain.Worker) ([]s
 
 // applySnapshot applies what a heartbeat says of one session. It returns a command if the
 // worker has to stop the session.
-func (p *Protocol) applySnapshot(ctx context.Context, tx *txn.Tx, w *domain.Worker, r domain.Report, result *service.HeartbeatResult, now time.Time) (*service.StopCommand, error) {
+func (p *Protocol) applySnapshot(ctx context.Context, tx *txn.Tx, w *domain.Worker, r domain.Report, now time.Time) (isSynced bool, _ *service.StopCommand, _ error) {
 	if isTooOldToTrust(p.Env, now, r.Status) {
-		return nil, nil
+		return false, nil, nil
 	}
 	s, err := tx.Sessions.Get(ctx, r.SessionID)
 	if errors.Is(err, ports.ErrNotFound) {
-		return stopIfActive(r, r.Generation), nil
+		return false, stopIfActive(r, r.Generation), nil
 	}
 	if err != nil {
-		return nil, err
+		return false, nil, err
 	}
 	before := s.Clone()
 	outcome, events := s.Apply(r, p.Timing, now)
 	logRefusal(ctx, p.Env, r, outcome)
 	if outcome == domain.Applied || outcome == domain.Repeated {
-		result.Synced++
-		return nil, tx.SaveSession(ctx, before, s, events)
+		return true, nil, tx.SaveSession(ctx, before, s, events)
 	}
 	tx.NoteRead(before)
 	isStopping := s.WorkerID == w.ID && s.Command.Stops()
 	if isStopping || outcome != domain.NotOwner && outcome != domain.NotWanted {
-		return nil, nil
+		return false, nil, nil
 	}
 	generation := r.Generation
 	if generation == 0 {
 		generation = s.Generation
 	}
-	return stopIfActive(r, generation), nil
+	return false, stopIfActive(r, generation), nil
 }
 
 func stopIfActive(r domain.Report, generation int64) *service.StopCommand {

@@ -31,6 +31,7 @@ type Protocol struct {
 	detector *failure.Detector
 	queue    *workqueue.Queue
 	messages *messaging.Messages
+	intake   intake
 }
 
 var _ service.WorkerProtocol = (*Protocol)(nil)

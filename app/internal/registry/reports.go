@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"errors"
+	"iter"
 	"slices"
 	"time"
 
@@ -120,15 +121,34 @@ func (p *Protocol) AssignedSessions(ctx context.Context, workerID string) ([]ser
 	return list, apperr.Public(err)
 }
 
-// ReportRecovery applies the results of a worker's recovery.
+// ReportRecovery applies the results of a worker's recovery, some in each transaction.
 func (p *Protocol) ReportRecovery(ctx context.Context, workerID string, results []service.RecoveryResult) ([]service.RecoveryOutcome, error) {
 	if err := p.sync.EnsureLoaded(ctx); err != nil {
 		return nil, err
 	}
 	workerID = domain.NormalizeWorkerRef(workerID)
-	var outcomes []service.RecoveryOutcome
+	outcomes := make([]service.RecoveryOutcome, 0, len(results))
 	arrived := p.Now()
-	err := p.Transact(ctx, func(ctx context.Context, tx *txn.Tx) error {
+	for some := range chunks(results) {
+		applied, err := p.applyRecoveries(ctx, workerID, some, arrived)
+		if err != nil {
+			return outcomes, apperr.Public(err)
+		}
+		outcomes = append(outcomes, applied...)
+	}
+	return outcomes, nil
+}
+
+// chunks divides a list by what one transaction looks at. An empty list is one chunk.
+func chunks[T any](list []T) iter.Seq[[]T] {
+	if len(list) == 0 {
+		return slices.Values([][]T{nil})
+	}
+	return slices.Chunk(list, perUpdate)
+}
+
+func (p *Protocol) applyRecoveries(ctx context.Context, workerID string, results []service.RecoveryResult, arrived time.Time) (outcomes []service.RecoveryOutcome, err error) {
+	err = p.Transact(ctx, func(ctx context.Context, tx *txn.Tx) error {
 		outcomes = make([]service.RecoveryOutcome, 0, len(results))
 		if _, err := tx.Workers.Get(ctx, workerID); err != nil {
 			return apperr.Worker(err)
@@ -147,7 +167,7 @@ func (p *Protocol) ReportRecovery(ctx context.Context, workerID string, results 
 		}
 		return nil
 	})
-	return outcomes, apperr.Public(err)
+	return outcomes, err
 }
 
 func (p *Protocol) applyRecovery(ctx context.Context, tx *txn.Tx, workerID string, r service.RecoveryResult) (service.RecoveryOutcome, error) {
@@ -196,8 +216,19 @@ func (p *Protocol) ReportPreserved(ctx context.Context, workerID string, session
 		return 0, err
 	}
 	workerID = domain.NormalizeWorkerRef(workerID)
-	n := 0
-	err := p.Transact(ctx, func(ctx context.Context, tx *txn.Tx) error {
+	total := 0
+	for some := range chunks(sessionIDs) {
+		n, err := p.applyPreserved(ctx, workerID, some)
+		if err != nil {
+			return total, apperr.Public(err)
+		}
+		total += n
+	}
+	return total, nil
+}
+
+func (p *Protocol) applyPreserved(ctx context.Context, workerID string, sessionIDs []string) (n int, err error) {
+	err = p.Transact(ctx, func(ctx context.Context, tx *txn.Tx) error {
 		n = 0
 		if _, err := tx.Workers.Get(ctx, workerID); err != nil {
 			return apperr.Worker(err)
@@ -222,5 +253,5 @@ func (p *Protocol) ReportPreserved(ctx context.Context, workerID string, session
 		}
 		return nil
 	})
-	return n, apperr.Public(err)
+	return n, err
 }

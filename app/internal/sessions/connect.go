@@ -184,9 +184,14 @@ func (s *Sessions) await(ctx context.Context, userID, sessionID string, limit ti
 	defer cancel()
 	for {
 		changed := s.sync.Changes.Changed(sessionID)
-		q, err := s.QR(ctx, userID, sessionID)
-		if err != nil || !q.QR.IsZero() || q.PairingCode != "" || q.Status != domain.Init {
-			return q, err
+		session, err := s.readOwned(ctx, userID, sessionID)
+		if err != nil {
+			return nil, apperr.Public(err)
+		}
+		q := qrOf(session, s.Now())
+		mayStillStart := q.Status == domain.Init || q.Status == domain.Disconnected && session.Intent == domain.Up
+		if !q.QR.IsZero() || q.PairingCode != "" || !mayStillStart {
+			return q, nil
 		}
 		var poll <-chan time.Time
 		if s.IsShared() {
@@ -214,6 +219,9 @@ func qrOf(s *domain.Session, now time.Time) *service.SessionQR {
 	q := &service.SessionQR{SessionID: s.ID, Status: s.Status, WorkerID: s.WorkerID, PairingCode: s.PairingCode, IsExpired: s.IsCodeExpired(now)}
 	if now.Before(s.QR.ExpiresAt) {
 		q.QR = s.QR
+	}
+	if !s.Status.IsActive() {
+		q.Reason = domain.PublicText(s.LastError)
 	}
 	return q
 }

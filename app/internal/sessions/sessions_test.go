@@ -247,6 +247,31 @@ func TestConnect_WaitsForTheQRCode_ReturnsItOnceItIsReported(t *testing.T) {
 	})
 }
 
+// A DISCONNECTED may be a moment in a start. Only its end is worth an answer.
+func TestConnect_WaitEndsDisconnected_SaysWhy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		f.AddWorker("w1", 50)
+		f.AddSession(f.user, "s1")
+		answers := make(chan *service.SessionQR, 1)
+		go func() {
+			q, _ := f.sessions.Connect(context.Background(), f.user, "s1", service.ConnectOptions{Wait: time.Minute})
+			answers <- q
+		}()
+		synctest.Wait()
+		f.Change("s1", func(s *domain.Session) {
+			r := domain.Report{WorkerID: "w1", Status: domain.Disconnected, LoggedOut: true, Reason: "QR attempts used up at /app/wa.js:7"}
+			s.Apply(r, f.Timing, f.Now())
+		})
+		synctest.Wait()
+		require.Empty(t, answers, "it may come back")
+		f.Change("s1", func(s *domain.Session) { s.EndDebounce(f.Timing, f.Now()) })
+		q := <-answers
+		require.Equal(t, domain.Disconnected, q.Status)
+		require.Equal(t, "QR attempts used up at …", q.Reason)
+	})
+}
+
 func TestDisconnect_WorkerCannotBeReached_IsRecordedAndToldLater(t *testing.T) {
 	f := newFixture(t)
 	f.AddWorker("w1", 50)

@@ -1,0 +1,89 @@
+package accounts
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/switchyard-wa/switchyard/app/internal/apperr"
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
+)
+
+const (
+	maxKeyNotices   = 5 // mails about keys, per user
+	keyNoticeWindow = time.Hour
+)
+
+// tell mails the owner of an account what was done to it, in the background. Somebody
+// else may have done it.
+func (a *Accounts) tell(ctx context.Context, email, subject, what string) {
+	c := service.CallerOf(ctx)
+	origin := ""
+	if c.Address != "" {
+		origin = ", from the address " + c.Address
+	}
+	mail := ports.Mail{To: email, Subject: subject, Text: fmt.Sprintf(`%s
+
+It was done at %s%s.
+
+If it was you, ignore this mail. If it was not you, reset the password of the account at
+once, look at its sign-ins and API keys, and tell an administrator.
+`, what, a.now().UTC().Format("15:04 on 2 January 2006 (UTC)"), origin)}
+	background := context.WithoutCancel(ctx)
+	started := a.mails.start(func() {
+		ctx, cancel := context.WithTimeout(background, mailTimeout)
+		defer cancel()
+		if err := a.mailer.Send(ctx, mail); err != nil {
+			a.log.ErrorContext(ctx, "notice not mailed", "subject", subject, "error", err)
+		}
+	})
+	if !started {
+		a.log.WarnContext(ctx, "notice dropped", "subject", subject, "reason", "too many at once, or closed")
+	}
+}
+
+// tellPassword tells the owner of a new password.
+func (a *Accounts) tellPassword(ctx context.Context, email string) {
+	a.tell(ctx, email, "Your Switchyard password was changed", "The password of your Switchyard account was changed. All other sign-ins have ended.")
+}
+
+// keys is a service.APIKeys that tells owners of new keys.
+type keys struct {
+	service.APIKeys
+	accounts *Accounts
+}
+
+// WithNotices returns a service that does what next does. It also mails the owner of a
+// session whose key was rotated, at most five times an hour: a stolen access token could
+// have done it.
+func (a *Accounts) WithNotices(next service.APIKeys) service.APIKeys { return keys{next, a} }
+
+// Rotate rotates the key of a session.
+func (k keys) Rotate(ctx context.Context, userID, sessionID string, grace time.Duration) (string, error) {
+	text, err := k.APIKeys.Rotate(ctx, userID, sessionID, grace)
+	if err != nil {
+		return "", err
+	}
+	k.accounts.tellRotation(ctx, userID, sessionID)
+	return text, nil
+}
+
+// tellRotation tells the owner of a session that its key was rotated.
+func (a *Accounts) tellRotation(ctx context.Context, userID, sessionID string) {
+	if a.checkLimit(ctx, "mails about keys", "key-notice:"+userID, keyNoticeWindow, maxKeyNotices, 1) != nil {
+		return
+	}
+	var u *domain.User
+	err := a.view(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
+		u, err = tx.Users.Get(ctx, userID)
+		return apperr.User(err)
+	})
+	if err != nil {
+		a.log.ErrorContext(ctx, "notice not mailed", "user", userID, "error", err)
+		return
+	}
+	a.tell(ctx, u.Email, "A Switchyard API key was replaced",
+		fmt.Sprintf("A new API key was made for the session %s of your Switchyard account.", sessionID))
+}
