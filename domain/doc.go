@@ -39,6 +39,7 @@
 //	recovery            A worker's restart of the sessions that are still assigned to it.
 //	cleanup             What a worker was given of a session and has to stop or wipe, now or later.
 //	wipe                The removal of a session's credentials from a worker.
+//	address policy      The rule that decides which addresses may be called for others.
 //	tombstone           The last generation of a deleted session. A new one with its id continues there.
 //	foreign session     A session that a worker runs and that this store has never known.
 //	migration           One recorded move of a session to another worker.

@@ -92,6 +92,22 @@ func (s *Session) StaysHome(w *Worker) bool {
 	return s.isAtHome() && w.StateGroup == "" && s.HomePolicy != HomeLeft && (!w.Draining || !w.DrainForced)
 }
 
+// awaitHome ends the assignment to a worker on which nobody scanned. The session waits for its home.
+func (s *Session) awaitHome(t Timing, now time.Time) {
+	s.unassign()
+	s.HomePolicy, s.Attempts = HomeOnly, 1
+	s.DueAt, s.UpdatedAt = now.Add(t.HomeWait), now
+}
+
+// endAwaitHome ends the wait that awaitHome began: the session is assigned to a worker with its
+// credentials.
+func (s *Session) endAwaitHome(now time.Time) {
+	if s.HomePolicy == HomeOnly {
+		s.HomePolicy = HomeFirst
+		s.setStatus(Reconnecting, now)
+	}
+}
+
 // arriveHome forgets a wait for the home and a move away from it.
 func (s *Session) arriveHome() { s.HomePolicy, s.HomeWaitUntil = HomeFirst, time.Time{} }
 

@@ -106,6 +106,8 @@ type Session struct {
 	Status        Status
 	StatusAt      time.Time // when the session entered Status
 	WasConnected  bool      // since the intent went up or a QR was last shown
+	UnscannedRuns int       // consecutive connects that ended with a QR that nobody scanned
+	ConnectedFrom string    // the network of the client that connected the session; empty: not known
 	ScanRestarted bool      // a disconnect after a QR has caused its one restart
 	LastError     string
 
@@ -223,10 +225,7 @@ func (s *Session) Assign(workerID string, now time.Time) []Event {
 	s.PreviousWorkerID, s.PlacementEvent = "", ""
 	s.LastReportWorkerTime = time.Time{}
 	s.Confirmed, s.Attempts = false, 0
-	if s.HomePolicy == HomeOnly {
-		s.HomePolicy = HomeFirst
-		s.setStatus(Reconnecting, now)
-	}
+	s.endAwaitHome(now)
 	s.QR, s.PairingCode = QR{}, ""
 	s.clearDebounce()
 	if s.Status != Reconnecting {
@@ -498,13 +497,11 @@ func (s *Session) EndDebounce(t Timing, now time.Time) []Event {
 	isFinal := s.LoggedOut || !s.WasConnected
 	isAway := s.IsLinked() && !s.isAtHome() && !s.LoggedOut && s.HomePolicy != HomeLeft
 	s.clearDebounce()
-	if isFinal && isAway {
-		s.unassign()
-		s.HomePolicy, s.Attempts = HomeOnly, 1
-		s.DueAt, s.UpdatedAt = now.Add(t.HomeWait), now
+	switch {
+	case isFinal && isAway:
+		s.awaitHome(t, now)
 		return nil
-	}
-	if isFinal {
+	case isFinal:
 		s.Intent = Down
 		s.unassign()
 		s.UpdatedAt = now
@@ -566,6 +563,7 @@ func (s *Session) transition(to Status, reason string, now time.Time) []Event {
 	if s.Status == to {
 		return nil
 	}
+	s.countUnscanned(to)
 	s.setStatus(to, now)
 	s.LastSeenAt = now
 	switch to {

@@ -26,6 +26,7 @@
 //	Bus            events for subscribers in every process
 //	Invalidator    messages to other replicas about changed rows
 //	Backend        a Store together with the other ports of its data source
+//	URLPolicy      which URLs of users may be fetched
 //	Mailer         mail to people
 //	Passwords      slow password hashes
 //	Tokens         signed access tokens

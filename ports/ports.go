@@ -134,6 +134,7 @@ type Claims struct {
 	FamilyID      string
 	Role          domain.Role
 	CredentialsAt time.Time // see domain.User; in microseconds
+	IssuedAt      time.Time // zero: the token does not say
 	ExpiresAt     time.Time
 }
 

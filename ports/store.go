@@ -41,6 +41,8 @@ var (
 // or not at all. A View sees one consistent state. An expired context ends View and Update with its
 // error and without effect.
 //
+// A View that may look at many rows has a context of [ForScan]. It does not delay other Views.
+//
 // Every row that can change carries a Rev. Put inserts a row whose Rev is 0, and returns [ErrExists] if
 // the row is present. With another Rev, Put replaces the row of the same Rev, and returns [ErrConflict]
 // if the present Rev differs or the row is gone. Put sets the Rev of the given value to the new one.
@@ -146,6 +148,10 @@ type SessionFilter struct {
 	WorkerID string
 	Status   domain.Status
 	Search   string // part of name or phone number, in any case
+
+	AwaitsScan      bool      // see domain.Session.AwaitsScan
+	ConnectedFrom   string    // a network of clients
+	QRExpiredBefore time.Time // a QR code was shown, and had expired before this time
 }
 
 // Sessions stores sessions.
@@ -291,7 +297,7 @@ type Outbox interface {
 	DeleteBefore(ctx context.Context, before time.Time) error
 }
 
-// Settings stores a few named values, such as generated secrets.
+// Settings stores a few named values. A secret is stored in no durable table.
 type Settings interface {
 	Get(ctx context.Context, name string) (string, error)
 	// Put sets the value and replaces an earlier one.
@@ -301,6 +307,8 @@ type Settings interface {
 	// CompareAndSwap sets the value if the present one equals old. An empty old also stands for a
 	// missing value. Otherwise it returns [ErrConflict] and changes nothing.
 	CompareAndSwap(ctx context.Context, name, old, value string) error
+	// Delete removes the value. A missing value is no error.
+	Delete(ctx context.Context, name string) error
 }
 
 // Replicas stores the processes of the control plane that work on the store.

@@ -11,7 +11,7 @@ import (
 //go:generate go tool mockgen -source workergateway.go -destination mocks/workergateway.go -package mocks
 
 // WorkerRef identifies a worker to be called. Without an ID it is an endpoint of which nothing is
-// known: the call carries no credential.
+// known: the call carries no credential, and a Health that is refused for that succeeds.
 type WorkerRef struct {
 	ID           string
 	Endpoint     string

@@ -15,7 +15,7 @@ import (
 func adminRoutes() []route {
 	return []route{
 		operation(route{
-			id: "listUsers", method: get, path: "/admin/users", tag: tagAdmin, credential: admin, limit: perUser, message: "Users",
+			id: "listUsers", method: get, path: "/admin/users", tag: tagAdmin, credential: admin, limit: perUser, cost: scanning, message: "Users",
 			summary:     "List the users",
 			description: "Lists users with the number of their sessions, page by page. `search` matches name and email.",
 		}, (*api).users),
@@ -40,12 +40,12 @@ func adminRoutes() []route {
 			errors: []domain.Code{domain.CodeUserNotFound, domain.CodeInvalidState},
 		}, (*api).updateUser),
 		operation(route{
-			id: "listAllSessions", method: get, path: "/admin/sessions", tag: tagAdmin, credential: admin, limit: perUser, message: "Sessions",
+			id: "listAllSessions", method: get, path: "/admin/sessions", tag: tagAdmin, credential: admin, limit: perUser, cost: scanning, message: "Sessions",
 			summary:     "List the sessions of all users",
 			description: "Lists sessions, newest first, page by page, with the endpoint of their worker. `search` matches the name and the phone number.",
 		}, (*api).allSessions),
 		operation(route{
-			id: "bulkSessions", method: post, path: "/admin/sessions/bulk", tag: tagAdmin, credential: admin, limit: perUser, message: "Sessions",
+			id: "bulkSessions", method: post, path: "/admin/sessions/bulk", tag: tagAdmin, credential: admin, limit: perUser, cost: outbound, message: "Sessions",
 			summary: "Restart, disconnect, migrate or delete many sessions",
 			description: "Records the action for the listed sessions or for those of a filter, at most 1000, and carries it out in the background. The answer has one " +
 				"result for each session; one that is refused does not stop the others. Any other field, also in the filter, is refused.",
@@ -77,7 +77,7 @@ func adminRoutes() []route {
 			errors: []domain.Code{domain.CodeNotFound, domain.CodeInvalidState, domain.CodeSessionNotFound},
 		}, (*api).cancelMigrations),
 		operation(route{
-			id: "rebalance", method: post, path: "/admin/rebalance", tag: tagAdmin, credential: admin, limit: perUser, message: "Rebalance", optional: true,
+			id: "rebalance", method: post, path: "/admin/rebalance", tag: tagAdmin, credential: admin, limit: perUser, cost: outbound, message: "Rebalance", optional: true,
 			summary: "Even out the load of the workers",
 			description: "Plans which sessions have to move for the workers to be about equally full, and moves them a few at a time. With `dryRun`, in the query or the body, it plans and moves nothing. " +
 				"Any other parameter or field is refused, so that a misspelt dry run is not a run.",
@@ -119,8 +119,13 @@ type userListView struct {
 	Pagination pagination    `json:"pagination"`
 }
 
-func (a *api) users(ctx context.Context, _ *requestContext, in *listUsersInput) (userListView, error) {
-	list, total, err := a.Accounts.List(ctx, in.filter, in.page())
+func (a *api) users(ctx context.Context, c *requestContext, in *listUsersInput) (userListView, error) {
+	var list []*service.UserSummary
+	var total int
+	err := c.scanIf(ctx, in.filter.Search != "" || in.page().Offset > farOffset, func(ctx context.Context) (err error) {
+		list, total, err = a.Accounts.List(ctx, in.filter, in.page())
+		return err
+	})
 	if err != nil {
 		return userListView{}, err
 	}
@@ -242,8 +247,13 @@ func (in *listAllSessionsInput) Resolve(huma.Context) []error {
 	return p
 }
 
-func (a *api) allSessions(ctx context.Context, _ *requestContext, in *listAllSessionsInput) (sessionListView, error) {
-	list, total, err := a.Operations.ListSessions(ctx, in.filter, in.page())
+func (a *api) allSessions(ctx context.Context, c *requestContext, in *listAllSessionsInput) (sessionListView, error) {
+	var list []*service.SessionView
+	var total int
+	err := c.scanIf(ctx, in.filter.Search != "" || in.page().Offset > farOffset, func(ctx context.Context) (err error) {
+		list, total, err = a.Operations.ListSessions(ctx, in.filter, in.page())
+		return err
+	})
 	if err != nil {
 		return sessionListView{}, err
 	}

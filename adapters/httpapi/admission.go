@@ -3,11 +3,13 @@ package httpapi
 import (
 	"context"
 	"runtime"
+	"time"
 
 	"github.com/go-kit/kit/endpoint"
 
 	"github.com/switchyard-wa/switchyard/adapters/internal/admission"
 	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
 )
 
 // A cost is what makes a route costly. Routes of one cost share a queue, in which a
@@ -18,6 +20,7 @@ const (
 	cheap    cost = iota
 	hashing       // of passwords; package bcrypt bounds how many wait in all
 	drawing       // of QR codes
+	reading       // of pictures of QR codes; see [api.readQR]
 	outbound      // calls to endpoints that the caller names, or to the whole fleet
 	scanning      // of many rows, where a filter asks for it; see [requestContext.scan]
 )
@@ -28,8 +31,9 @@ func newQueues() map[cost]*admission.Queue {
 	return map[cost]*admission.Queue{
 		hashing:  admission.New(admission.Config{Work: "passwords are checked", Parallel: 1 << 20, Share: 16}),
 		drawing:  admission.New(admission.Config{Work: "QR codes are drawn", Parallel: few, Waiting: 256, Share: 16}),
+		reading:  admission.New(admission.Config{Work: "pictures are read", Parallel: few, Waiting: 64, Share: 8}),
 		outbound: admission.New(admission.Config{Work: "calls to workers run", Parallel: 16, Waiting: 64, Share: 8}),
-		scanning: admission.New(admission.Config{Work: "searches run", Parallel: few, Waiting: 64, Share: 2}),
+		scanning: admission.New(admission.Config{Work: "searches run", Parallel: few, Waiting: 64, Share: 4}),
 	}
 }
 
@@ -65,3 +69,35 @@ func (c *requestContext) shareKey() string {
 	}
 	return "network:" + domain.ClientNetwork(c.ip())
 }
+
+// scanTime bounds one search.
+const scanTime = 5 * time.Second
+
+// scan runs a read that may look at many rows: few at once, a few for each caller, for a
+// limited time, and apart from other reads of the store.
+func (c *requestContext) scan(ctx context.Context, read func(ctx context.Context) error) error {
+	release, err := c.api.queues[scanning].Acquire(ctx, c.shareKey())
+	if err != nil {
+		return err
+	}
+	defer release()
+	limited, cancel := context.WithTimeout(ports.ForScan(ctx), scanTime)
+	defer cancel()
+	err = read(limited)
+	if err != nil && limited.Err() != nil && ctx.Err() == nil {
+		return domain.Overloaded(defaultRetry, "This takes too long to find; narrow it down, for example by a time").WithCause(err)
+	}
+	return err
+}
+
+// scanIf runs a read as [requestContext.scan] does if it looks at many rows, and
+// otherwise as it is.
+func (c *requestContext) scanIf(ctx context.Context, many bool, read func(ctx context.Context) error) error {
+	if !many {
+		return read(ctx)
+	}
+	return c.scan(ctx, read)
+}
+
+// farOffset is the offset from which a page costs about as much as a search.
+const farOffset = 1000

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -9,10 +10,14 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
@@ -90,4 +95,68 @@ func TestLogin_ManyFromOneAddress_LeaveRoomForOthers(t *testing.T) {
 	require.NoError(t, err)
 	again.Body.Close()
 	require.Equal(t, http.StatusOK, again.StatusCode, "the flood has left the queue")
+}
+
+// slowMessages look for messages until their caller gives up.
+type slowMessages struct {
+	stubMessages
+	entered chan struct{}
+}
+
+func (m slowMessages) History(ctx context.Context, _, _ string, f domain.MessageFilter) ([]*domain.Message, domain.Cursor, error) {
+	if f.Search == "" {
+		return nil, domain.Cursor{}, nil
+	}
+	if !ports.IsScan(ctx) {
+		return nil, domain.Cursor{}, errors.New("not a scan")
+	}
+	m.entered <- struct{}{}
+	<-ctx.Done()
+	return nil, domain.Cursor{}, ctx.Err()
+}
+
+func TestSearch_TooLong_EndsAndSaysSo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := config(&stub{})
+		cfg.Messages = slowMessages{stubMessages{&stub{}}, make(chan struct{}, 100)}
+		h := New(cfg)
+		began := time.Now()
+		got := serve(t, h, request("GET", "/api/v1/sessions/support/messages?search=x", userToken, ""))
+		assert.Equal(t, scanTime, time.Since(began))
+		assert.Equal(t, http.StatusServiceUnavailable, got.Code)
+		assert.Equal(t, domain.CodeOverloaded, got.Error.Code)
+		assert.Contains(t, got.Error.Message, "narrow it down")
+		assert.Equal(t, "60", got.Header().Get("Retry-After"))
+	})
+}
+
+// A user searches a few times at once. Listing goes on meanwhile.
+func TestSearch_ManyByOneUser_AreOverloaded(t *testing.T) {
+	const share = 4
+	synctest.Test(t, func(t *testing.T) {
+		cfg := config(&stub{})
+		slow := slowMessages{stubMessages{&stub{}}, make(chan struct{}, 100)}
+		cfg.Messages = slow
+		a := newAPI(cfg)
+		ctx, giveUp := context.WithCancel(t.Context())
+		search := func(ctx context.Context) reply {
+			return serveUnchecked(t, a, request("GET", "/api/v1/sessions/support/messages?search=x", userToken, "").WithContext(ctx))
+		}
+		for range share {
+			go search(ctx)
+		}
+		synctest.Wait()
+		assert.NotEmpty(t, slow.entered)
+		began := time.Now()
+		got := search(t.Context())
+		assert.Equal(t, http.StatusServiceUnavailable, got.Code)
+		assert.Equal(t, domain.CodeOverloaded, got.Error.Code)
+		assert.Equal(t, "1", got.Header().Get("Retry-After"))
+		list := serve(t, a, request("GET", "/api/v1/sessions/support/messages", userToken, ""))
+		assert.Equal(t, http.StatusOK, list.Code)
+		assert.Equal(t, began, time.Now(), "nobody waited")
+		giveUp()
+		synctest.Wait()
+		assert.Zero(t, a.queues[scanning].Depth(), "whoever gives up leaves the queue")
+	})
 }

@@ -71,7 +71,7 @@ var bodies = map[string]string{
 // tokenFor is a credential that the route takes.
 func tokenFor(r *route) string {
 	return map[credential]string{
-		public: "", user: userToken, admin: adminToken, apiKey: keyText, keyOrUser: keyText, worker: fleetToken, adminWorker: adminToken,
+		public: "", user: userToken, admin: adminToken, apiKey: keyText, keyOrUser: keyText, worker: fleetToken, adminWorker: adminToken, adminLocal: adminToken,
 	}[r.credential]
 }
 

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"context"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -23,11 +24,12 @@ const (
 	keyOrUser                     // an API key, or an access token; the path names the session
 	worker                        // a worker's token
 	adminWorker                   // an administrator's access token, or a worker's token
+	adminLocal                    // an administrator's access token, or none on this machine
 )
 
 // String names the credential in listings.
 func (k credential) String() string {
-	return [...]string{"public", "user", "admin", "key", "key or user", "worker", "admin or worker"}[k]
+	return [...]string{"public", "user", "admin", "key", "key or user", "worker", "admin or worker", "admin or local"}[k]
 }
 
 // The security schemes of the document.
@@ -43,6 +45,7 @@ func (k credential) security() []map[string][]string {
 	for _, name := range map[credential][]string{
 		user: {schemeUser}, admin: {schemeUser}, apiKey: {schemeAPIKey}, keyOrUser: {schemeAPIKey, schemeUser},
 		worker: {schemeWorker}, adminWorker: {schemeUser, schemeWorker},
+		adminLocal: {schemeUser},
 	}[k] {
 		list = append(list, map[string][]string{name: {}})
 	}
@@ -56,7 +59,7 @@ func (k credential) codes() []domain.Code {
 	switch k {
 	case user:
 		return token
-	case admin, adminWorker:
+	case admin, adminWorker, adminLocal:
 		return append(token, domain.CodeInsufficientPermission)
 	case apiKey:
 		return append(key, domain.CodeAPIKeyMissing)
@@ -78,6 +81,7 @@ func (a *api) authenticate(kind credential) endpoint.Middleware {
 		keyOrUser:   a.byKeyOrUser,
 		worker:      a.byWorker,
 		adminWorker: a.byAdminOrWorker,
+		adminLocal:  a.byAdmin,
 	}[kind]
 	return func(next endpoint.Endpoint) endpoint.Endpoint {
 		if check == nil {
@@ -87,14 +91,35 @@ func (a *api) authenticate(kind credential) endpoint.Middleware {
 			c := request.(*requestContext)
 			token := bearerToken(c.r)
 			if token == "" {
+				if kind == adminLocal && c.isLocal() {
+					return next(ctx, request)
+				}
 				return nil, missingCredential(kind)
 			}
 			if err := check(ctx, c, token); err != nil {
 				return nil, err
 			}
+			markAuthenticated(c.r.Context())
 			return next(ctx, request)
 		}
 	}
+}
+
+// isLocal reports whether the request comes straight from a process on this machine. A
+// forwarding header shows a proxy in between. HTTP/1.0 does too, since nginx speaks it by
+// default and adds no header. A page that a browser on this machine shows gives itself
+// away by the name of its host.
+func (c *requestContext) isLocal() bool {
+	if !c.peer().IsLoopback() || !c.r.ProtoAtLeast(1, 1) {
+		return false
+	}
+	for name := range c.r.Header {
+		if name == "Forwarded" || name == "Via" || name == "X-Real-Ip" || strings.HasPrefix(name, "X-Forwarded-") {
+			return false
+		}
+	}
+	host := (&url.URL{Host: c.r.Host}).Hostname()
+	return strings.EqualFold(host, "localhost") || domain.ParseClientIP(host).IsLoopback()
 }
 
 // bearerToken returns the credential of a request, or "".
@@ -122,6 +147,7 @@ func missingCredential(kind credential) error {
 			adminWorker: "Send an administrator's access token or the worker token as Authorization: Bearer …",
 			keyOrUser:   "Send the session's API key, or an access token, as Authorization: Bearer …",
 			user:        signInFirst, admin: signInFirst,
+			adminLocal: "Sign in as an administrator and send the access token, or ask on the machine of the server itself",
 		}[kind])
 }
 

@@ -105,6 +105,21 @@
 // a report that names nothing is a 400. A heartbeat of 50 sessions takes as many
 // allocations as one that is decoded strictly (170 and 169).
 //
-// The handler sets no time limits; the server does. A connect may wait for 30 s: a
+// # Bounds
+//
+// Nothing that a caller sends makes the server work or remember without a bound:
+//
+//   - Connections: 100 of one client network without a credential; the oldest silent one
+//     makes room. The file descriptors of the process bound the total (connections.go).
+//   - Headers: 32 KiB (the server) in at most 128 lines. At most 128 parameters.
+//   - Bodies: 1 MiB, or 16 MiB with media. Memory grows as bytes arrive. All bodies under
+//     way have 128 MiB, of which each caller leaves a share to the next one. A body that
+//     arrives too slowly is a 408 (body_memory.go).
+//   - Costly work: queues with a share for each caller, for passwords, QR codes, pictures,
+//     calls to workers and searches (admission.go). A full queue is a 503 OVERLOADED.
+//
+// 100 connections that announced 16 MiB and sent a byte took 1.6 GB before.
+//
+// Besides those of bodies, the handler sets no time limits; the server does. A connect may wait for 30 s: a
 // server's write timeout has to be longer.
 package httpapi

@@ -21,9 +21,10 @@ func healthRoutes() []route {
 			description: "Answers like `GET /health`, for older clients.",
 		}, (*api).health),
 		operation(route{
-			id: "healthDetailed", method: get, path: "/health/detailed", tag: tagHealth, credential: public, quiet: true, root: true, message: "What the server depends on",
-			summary:     "The state of what the server depends on",
-			description: "Looks at the store and whatever else the server depends on. The status is DEGRADED if one of them does not answer.",
+			id: "healthDetailed", method: get, path: "/health/detailed", tag: tagHealth, credential: adminLocal, quiet: true, root: true, message: "What the server depends on",
+			summary: "The state of what the server depends on",
+			description: "Looks at the store and whatever else the server depends on. The status is DEGRADED if one of them does not answer. " +
+				"It is for administrators. A process on the machine of the server needs no credential, unless a proxy forwards the request.",
 		}, (*api).healthDetailed),
 		operation(route{
 			id: "livez", method: get, path: "/livez", tag: tagHealth, credential: public, quiet: true, root: true, message: "Alive",

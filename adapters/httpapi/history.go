@@ -104,7 +104,14 @@ type historyView struct {
 }
 
 func (a *api) history(ctx context.Context, c *requestContext, in *historyInput) (historyView, error) {
-	messages, next, err := a.Messages.History(ctx, c.principal.UserID, c.sessionRef(), in.filter)
+	f := &in.filter
+	var messages []*domain.Message
+	var next domain.Cursor
+	many := f.Search != "" || f.To != "" || f.Type != "" || f.Status != "" || f.Direction != ""
+	err := c.scanIf(ctx, many, func(ctx context.Context) (err error) {
+		messages, next, err = a.Messages.History(ctx, c.principal.UserID, c.sessionRef(), in.filter)
+		return err
+	})
 	if err != nil {
 		return historyView{}, err
 	}

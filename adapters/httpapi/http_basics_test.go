@@ -55,7 +55,7 @@ func TestNew_ZeroConfig_Works(t *testing.T) {
 	assert.Equal(t, http.StatusOK, got.Code)
 	assert.NotEmpty(t, got.Header().Get("X-Request-Id"))
 	assert.Equal(t, http.StatusOK, serve(t, h, request("GET", "/readyz", "", "")).Code)
-	assert.Equal(t, http.StatusOK, serve(t, h, request("GET", "/health/detailed", "", "")).Code)
+	assert.Equal(t, http.StatusOK, serve(t, h, request("GET", "/health/detailed", adminToken, "")).Code)
 	assert.Equal(t, domain.CodeAuthTokenInvalid, serve(t, h, request("PUT", "/api/workers/w-1/heartbeat", fleetToken, "{}")).Error.Code)
 }
 
@@ -349,7 +349,7 @@ func TestHealth_Dependencies_DecideStatus(t *testing.T) {
 	assert.Equal(t, []domain.FieldError{{Field: "fabric", Message: "does not answer"}}, got.Error.Details)
 	assert.Equal(t, 200, status("/livez"))
 	assert.Equal(t, 200, status("/health"))
-	got = serve(t, h, request("GET", "/health/detailed", "", ""))
+	got = serve(t, h, request("GET", "/health/detailed", adminToken, ""))
 	assert.Equal(t, "DEGRADED", got.Data["status"])
 	up, ready = true, false
 	assert.Equal(t, 503, status("/readyz"))

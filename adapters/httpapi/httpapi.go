@@ -46,6 +46,11 @@ type Config struct {
 	Ready   func() bool
 	Version string
 
+	// BodyMemory bounds the bytes of request bodies that are under way at once, without
+	// those up to 16 KiB. What becomes of a body needs about four times its size.
+	// 0: 128 MiB.
+	BodyMemory int64
+
 	// QRLife is the life of a QR code in a worker's report; 0: a minute.
 	QRLife time.Duration
 
@@ -70,6 +75,7 @@ type api struct {
 	surface   *surface
 	endpoints []endpoint.Endpoint // by the index of the route
 	queues    map[cost]*admission.Queue
+	bodies    *bodyMemory
 	pages     map[string]page
 	origins   map[string]bool
 	started   time.Time
@@ -95,12 +101,15 @@ func newAPI(cfg Config) *api {
 	if cfg.QRLife <= 0 {
 		cfg.QRLife = time.Minute
 	}
+	if cfg.BodyMemory <= 0 {
+		cfg.BodyMemory = defaultBodyMemory
+	}
 	a := &api{Config: cfg, surface: theSurface(), pages: pages(cfg.Version), origins: make(map[string]bool), started: cfg.Clock.Now()}
 	for _, origin := range cfg.CORSOrigins {
 		a.origins[strings.ToLower(strings.TrimRight(origin, "/"))] = true
 	}
 	a.zipping = compressing()(http.HandlerFunc(a.answer))
-	a.queues = newQueues()
+	a.queues, a.bodies = newQueues(), newBodyMemory(cfg.BodyMemory)
 	a.notesLimit = rate.NewLimiter(notesPerSecond, notesBurst)
 	limits := newLimits(a)
 	for _, r := range a.surface.routes {
@@ -128,9 +137,34 @@ func (a *api) answer(w http.ResponseWriter, r *http.Request) {
 	c.identify()
 	setHeaders(w.Header(), r)
 	defer c.finish()
+	if err := checkSize(r); err != nil {
+		c.fail(err)
+		return
+	}
 	if !a.cors(c) {
 		a.surface.serve(c)
 	}
+}
+
+const (
+	maxHeaders    = 128 // lines
+	maxParameters = 128 // of the query
+)
+
+// checkSize refuses requests with more headers or parameters than anybody needs, before
+// they are parsed and routed.
+func checkSize(r *http.Request) error {
+	lines := 0
+	for _, values := range r.Header {
+		lines += len(values)
+	}
+	if lines > maxHeaders {
+		return refuse(http.StatusRequestHeaderFieldsTooLarge, domain.CodeValidation, "headers", "Send at most 128 headers")
+	}
+	if strings.Count(r.URL.RawQuery, "&") >= maxParameters {
+		return refuse(http.StatusBadRequest, domain.CodeValidation, "query", "Send at most 128 parameters")
+	}
+	return nil
 }
 
 // finish ends a request: it answers 500 after a panic, writes the access log and
@@ -148,6 +182,7 @@ func (c *requestContext) finish() {
 		c.fail(domain.Errorf(domain.Internal, domain.CodeInternal, internalMessage))
 	}
 	c.log()
+	c.body.release()
 	c.buffers.release()
 	c.buffers = nil
 }

@@ -248,8 +248,9 @@ func drawText(code *qr.Code) []byte {
 	return []byte(out.String())
 }
 
-// maxPicture is the longest side, in pixels, of a picture that is looked into.
-const maxPicture = 2048
+// maxPicture is the longest side, in pixels, of a picture that is looked into. A picture
+// of this size takes 8 MB at most; workers send sides of about 300.
+const maxPicture = 1024
 
 // readable adds the text to a QR that came as a picture alone, if the picture can be
 // read. A QR with its text can be drawn in any format.

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -43,7 +44,7 @@ func (b *sessionReportBody) report(now time.Time, life time.Duration) domain.Rep
 	if err != nil {
 		qr, _ = domain.ParseQR(string(b.QRCode), "", now, life) // the other may be all right
 	}
-	r.QR = readable(qr)
+	r.QR = qr
 	return r
 }
 
@@ -91,6 +92,7 @@ func (a *api) sessionReport(ctx context.Context, c *requestContext, in *sessionR
 		c.message = "Session status ignored: unknown"
 		return v, nil
 	}
+	r.QR = a.readQR(ctx, c, &r)
 	outcome, err := a.Protocol.ReportSession(ctx, r)
 	if err != nil {
 		return sessionReportedView{}, err
@@ -102,6 +104,31 @@ func (a *api) sessionReport(ctx context.Context, c *requestContext, in *sessionR
 		c.message = "Session status ignored: " + outcome.String()
 	}
 	return v, nil
+}
+
+// readQR returns the QR of a report, with its text if it came as a picture alone and can
+// be read. The picture is looked into only if the session is the worker's. When too many
+// pictures are read already, it stays a picture.
+func (a *api) readQR(ctx context.Context, c *requestContext, r *domain.Report) domain.QR {
+	if r.QR.Code != "" || len(r.QR.Image) == 0 || !a.isAssigned(ctx, r.WorkerID, r.SessionID) {
+		return r.QR
+	}
+	release, err := a.queues[reading].Acquire(ctx, c.shareKey())
+	if err != nil {
+		return r.QR
+	}
+	defer release()
+	return readable(r.QR)
+}
+
+// isAssigned reports whether a worker has a session. A holder of the fleet token that
+// names no worker speaks for any.
+func (a *api) isAssigned(ctx context.Context, workerID, sessionID string) bool {
+	if workerID == "" {
+		return true
+	}
+	assigned, err := a.Protocol.AssignedSessions(ctx, workerID)
+	return err == nil && slices.ContainsFunc(assigned, func(s service.AssignedSession) bool { return s.ID == sessionID })
 }
 
 // whatsAppID returns WhatsApp's id of a message, which is kept as it is or not at all:

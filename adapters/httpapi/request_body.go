@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/switchyard-wa/switchyard/domain"
 )
@@ -20,11 +21,12 @@ const (
 // A requestBody is the body of a request for huma to read. It enforces the size
 // limit and the content type. No body at all reads as an empty object.
 type requestBody struct {
-	c       *requestContext
-	limited io.LimitedReader
-	empty   bool   // there is none
-	err     error  // why it could not be read
-	trouble string // why a worker's body could not be read to its end
+	c        *requestContext
+	empty    bool      // there is none
+	err      error     // why it could not be read
+	trouble  string    // why a worker's body could not be read to its end
+	began    time.Time // when more than a small body had arrived
+	reserved int64     // bytes of [bodyMemory], until the request ends
 }
 
 // WriteTo reads the whole body into huma's buffer. [io.Copy] prefers it to Read.
@@ -66,16 +68,14 @@ func (b *requestBody) copy(w io.Writer, most int64) (int64, error) {
 	if !ok {
 		return 0, errors.New("httpapi: a body is read into a buffer")
 	}
-	if length > 0 {
-		buffer.Grow(int(length) + bytes.MinRead) // Buffer reads on until there is nothing more
-	}
-	b.limited = io.LimitedReader{R: b.c.r.Body, N: most + 1}
-	n, err := buffer.ReadFrom(&b.limited)
+	n, err := b.read(buffer, length, most)
 	switch {
 	case n > most:
 		return n, errTooLarge(most)
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return n, refuse(http.StatusRequestTimeout, domain.CodeValidation, "body", "Request body did not arrive in time; send it again")
+	case domain.CodeOf(err) == domain.CodeOverloaded:
+		return n, err
 	case err != nil:
 		return n, malformed("body", "Request body could not be read to its end; send it again")
 	case n > 0:
@@ -93,8 +93,7 @@ func (b *requestBody) copyLenient(w io.Writer) int64 {
 	if !ok || b.c.r.ContentLength == 0 {
 		return 0
 	}
-	b.limited = io.LimitedReader{R: b.c.r.Body, N: maxBody}
-	n, err := buffer.ReadFrom(&b.limited)
+	n, err := b.read(buffer, b.c.r.ContentLength, maxBody-1)
 	rest := int64(0)
 	if err == nil && n == maxBody {
 		rest, err = io.CopyN(io.Discard, b.c.r.Body, maxMedia)
@@ -106,6 +105,67 @@ func (b *requestBody) copyLenient(w io.Writer) int64 {
 		b.trouble = "The body did not arrive to its end"
 	}
 	return n
+}
+
+// read reads the body into a buffer that grows as bytes arrive, up to one byte more than
+// most. What is larger than a small body has to find room in [bodyMemory], and has to
+// arrive in time. length is -1 if it is not announced.
+func (b *requestBody) read(buffer *bytes.Buffer, length, most int64) (n int64, err error) {
+	whole := most + 1
+	if length > 0 {
+		whole = length + 1 // a read that finds the end needs room
+	}
+	buffer.Grow(int(min(whole, smallBody)))
+	for {
+		if buffer.Available() == 0 {
+			if err := b.grow(buffer); err != nil {
+				return n, err
+			}
+		}
+		room := buffer.AvailableBuffer()
+		room = room[:min(int64(cap(room)), most+1-n)]
+		got, err := b.c.r.Body.Read(room)
+		buffer.Write(room[:got])
+		n += int64(got)
+		if err == nil && n <= most {
+			continue
+		}
+		if !errors.Is(err, io.EOF) {
+			return n, err // the deadline goes on, for whoever reads the rest
+		}
+		if !b.began.IsZero() {
+			b.setDeadline(time.Time{}) // the server sets the next one
+		}
+		return n, nil
+	}
+}
+
+// grow doubles a full buffer.
+func (b *requestBody) grow(buffer *bytes.Buffer) error {
+	more := int64(buffer.Cap())
+	if !b.c.api.bodies.reserve(b.c.shareKey(), more) {
+		return errBodyMemory()
+	}
+	b.reserved += more
+	if b.began.IsZero() {
+		b.began = time.Now()
+	}
+	b.setDeadline(b.began.Add(bodyTime(int(2 * more))))
+	buffer.Grow(int(more))
+	return nil
+}
+
+// setDeadline sets until when the body has to arrive. Writers of tests have no deadline.
+func (b *requestBody) setDeadline(at time.Time) {
+	_ = http.NewResponseController(b.c.w).SetReadDeadline(at)
+}
+
+// release gives back the memory of the body.
+func (b *requestBody) release() {
+	if b.reserved > 0 {
+		b.c.api.bodies.release(b.c.shareKey(), b.reserved)
+		b.reserved = 0
+	}
 }
 
 // keep copies the body for [requestContext.invalid], since huma reuses its own

@@ -105,7 +105,7 @@ func TestCredentials_WrongOrMissing_AreRefused(t *testing.T) {
 	accepted := map[credential][]string{
 		public: {"none", "user", "admin", "key", "worker", "worker's own", "garbage", "unknown key"},
 		user:   {"user", "admin"}, admin: {"admin"}, apiKey: {"key"}, keyOrUser: {"user", "admin", "key"},
-		worker: {"worker", "worker's own"}, adminWorker: {"admin", "worker", "worker's own"},
+		worker: {"worker", "worker's own"}, adminWorker: {"admin", "worker", "worker's own"}, adminLocal: {"admin"},
 	}
 	refusal := func(kind credential, name string) (int, domain.Code) {
 		switch {
@@ -115,7 +115,7 @@ func TestCredentials_WrongOrMissing_AreRefused(t *testing.T) {
 			return http.StatusUnauthorized, domain.CodeAuthTokenMissing
 		case kind == apiKey, kind == keyOrUser && name == "unknown key":
 			return http.StatusUnauthorized, domain.CodeAPIKeyInvalid
-		case name == "user" && (kind == admin || kind == adminWorker):
+		case name == "user" && (kind == admin || kind == adminWorker || kind == adminLocal):
 			return http.StatusForbidden, domain.CodeInsufficientPermission
 		}
 		return http.StatusUnauthorized, domain.CodeAuthTokenInvalid

@@ -54,12 +54,14 @@ func sessionRoutes() []route {
 			description: "Chooses a worker and starts the session there. The QR code to scan is null until the worker delivers it: wait for it with " +
 				"`?wait=10s`, or ask `GET /sessions/{id}/qr`. With `pairing` the answer has a code to type into the phone instead. Fails with " +
 				"SESSION_ALREADY_CONNECTED or SESSION_CONNECTING if there is nothing to do (a session whose QR code has expired starts anew), and with NO_AVAILABLE_WORKERS if no worker has " +
-				"room, or only workers without the session's credentials while the one that has them may come back; the session stays DISCONNECTED then.",
+				"room, or only workers without the session's credentials while the one that has them may come back; the session stays DISCONNECTED then. " +
+				"RATE_LIMIT_EXCEEDED with Retry-After also means that too many sessions of the user, or from the " +
+				"caller's address, wait for a first scan, or that nobody scanned the codes of the latest connects.",
 			errors: append([]domain.Code{domain.CodeSessionConnected, domain.CodeSessionConnecting, domain.CodeSessionLimit,
 				domain.CodeAccountDeactivated, domain.CodeUserNotFound}, sessionErrors...),
 		}, (*api).connect),
 		operation(route{
-			id: "getQR", method: get, path: "/sessions/{id}/qr", tag: tagSessions, credential: user, limit: perUser, images: true,
+			id: "getQR", method: get, path: "/sessions/{id}/qr", tag: tagSessions, credential: user, limit: perUser, cost: drawing, images: true,
 			message: "Scan the QR code with the phone",
 			summary: "Get the QR code to scan",
 			description: "Returns the present QR code. `format` asks for an image (`png`, `svg`) or a drawing for terminals (`text`) instead of JSON. " +
@@ -98,7 +100,7 @@ func sessionRoutes() []route {
 			errors:      []domain.Code{domain.CodeSessionNotFound, domain.CodeInvalidState},
 		}, (*api).rotateKey),
 		operation(route{
-			id: "listMessages", method: get, path: "/sessions/{id}/messages", tag: tagMessages, credential: user, limit: perUser, message: "Messages",
+			id: "listMessages", method: get, path: "/sessions/{id}/messages", tag: tagMessages, credential: user, limit: perUser, cost: scanning, message: "Messages",
 			summary:     "The messages of a session",
 			description: "Lists sent and received messages, newest first. `nextCursor` is the `cursor` of the next page; it is null on the last one.",
 			errors:      []domain.Code{domain.CodeSessionNotFound},

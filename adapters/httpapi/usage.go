@@ -89,7 +89,11 @@ func (a *api) usage(ctx context.Context, c *requestContext, in *usageInput) (usa
 	p := usagePeriods[period]
 	now := c.start.UTC()
 	since := now.Truncate(p.step).Add(-time.Duration(p.n-1) * p.step) // the last step is the present one
-	cells, err := a.Messages.Usage(ctx, c.principal.UserID, session, since, p.step)
+	var cells []ports.MessageUsage
+	err := c.scan(ctx, func(ctx context.Context) (err error) {
+		cells, err = a.Messages.Usage(ctx, c.principal.UserID, session, since, p.step)
+		return err
+	})
 	if err != nil {
 		return usageView{}, err
 	}

@@ -22,7 +22,7 @@ func fleetRoutes() []route {
 			description: "Lists the workers by id, page by page.",
 		}, (*api).workers),
 		operation(route{
-			id: "addWorker", method: post, path: "/workers", tag: tagFleet, credential: admin, limit: perUser, status: http.StatusCreated, message: "Worker added",
+			id: "addWorker", method: post, path: "/workers", tag: tagFleet, credential: admin, limit: perUser, cost: outbound, status: http.StatusCreated, message: "Worker added",
 			summary: "Add a worker",
 			description: "Calls the worker's health route, then adds it. Without workerId the id is derived from the endpoint. Fails with WORKER_CONFLICT if " +
 				"another worker has the id or the endpoint, and with WORKER_UNREACHABLE if the worker does not answer; nothing is added then.",
@@ -40,12 +40,12 @@ func fleetRoutes() []route {
 			errors:      []domain.Code{domain.CodeWorkerNotFound},
 		}, (*api).available),
 		operation(route{
-			id: "testEndpoint", method: post, path: "/workers/test", tag: tagFleet, credential: admin, limit: perUser, message: "Endpoint tested",
+			id: "testEndpoint", method: post, path: "/workers/test", tag: tagFleet, credential: admin, limit: perUser, cost: outbound, message: "Endpoint tested",
 			summary:     "Test an endpoint",
 			description: "Calls the health route of an endpoint from this server, without a token. That it does not answer is a result, not an error.",
 		}, (*api).testEndpoint),
 		operation(route{
-			id: "probeWorkers", method: post, path: "/workers/health-check", tag: tagFleet, credential: admin, limit: perUser, message: "Workers probed",
+			id: "probeWorkers", method: post, path: "/workers/health-check", tag: tagFleet, credential: admin, limit: perUser, cost: outbound, message: "Workers probed",
 			summary:     "Probe all workers now",
 			description: "Calls the health route of every worker from this server and returns one result for each.",
 		}, (*api).probeAll),
@@ -96,7 +96,7 @@ func fleetRoutes() []route {
 			errors:      []domain.Code{domain.CodeWorkerNotFound},
 		}, (*api).workerLoad),
 		operation(route{
-			id: "testWorker", method: post, path: "/workers/{workerId}/test", tag: tagFleet, credential: admin, limit: perUser, message: "Worker tested",
+			id: "testWorker", method: post, path: "/workers/{workerId}/test", tag: tagFleet, credential: admin, limit: perUser, cost: outbound, message: "Worker tested",
 			summary:     "Test a worker",
 			description: "Calls the worker's health route from this server. That it does not answer is a result, not an error.",
 			errors:      []domain.Code{domain.CodeWorkerNotFound},

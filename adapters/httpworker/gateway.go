@@ -13,7 +13,8 @@ import (
 )
 
 // Health calls the health route of a worker or an endpoint. Anything but 200 within 5 s is
-// a failure. It calls the worker whether or not the circuit is open.
+// a failure, and a 401 of an endpoint that was called without a token: something that
+// wants a token is there. It calls the worker whether or not the circuit is open.
 func (c *Client) Health(ctx context.Context, w ports.WorkerRef) error {
 	p, failure := c.peer(w.Endpoint)
 	if failure != nil {
@@ -30,7 +31,8 @@ func (c *Client) Health(ctx context.Context, w ports.WorkerRef) error {
 	if failure := c.exchange(ctx, p, r.wire(), deadline, &retriesLeft, resp); failure != nil {
 		return p.withTLSHint(failure)
 	}
-	if status := resp.StatusCode(); status != http.StatusOK {
+	isGuarded := w.ID == "" && resp.StatusCode() == http.StatusUnauthorized
+	if status := resp.StatusCode(); status != http.StatusOK && !isGuarded {
 		e := c.responseError(resp)
 		if e.Failure != ports.WorkerBusy {
 			e.Failure = ports.WorkerFailed

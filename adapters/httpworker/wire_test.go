@@ -398,6 +398,18 @@ func TestClient_CallTokenRefused_IsBusy(t *testing.T) {
 	require.NotContains(t, e.Error()+e.Text, "ct_")
 }
 
+// Without a token, a 401 says that something is there. With one, it says that the token is
+// wrong.
+func TestHealth_Unauthorized_ProvesAnUnknownEndpoint(t *testing.T) {
+	for status, ok := range map[int]bool{http.StatusUnauthorized: true, http.StatusForbidden: false, http.StatusNotFound: false, http.StatusInternalServerError: false} {
+		server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(status) }))
+		defer server.Close()
+		c := quick(t, httpworker.Config{})
+		require.Equal(t, ok, c.Health(t.Context(), ports.WorkerRef{Endpoint: server.URL}) == nil, status)
+		require.Error(t, c.Health(t.Context(), ports.WorkerRef{ID: "w1", Endpoint: server.URL}))
+	}
+}
+
 // The token stays with the worker, because redirects are not followed.
 func TestClient_Redirect_IsNotFollowed(t *testing.T) {
 	other := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("followed") }))
@@ -434,13 +446,14 @@ func TestHealth_AnythingBut200_FailsWithoutRetry(t *testing.T) {
 	}))
 	defer server.Close()
 	c := quick(t, httpworker.Config{})
-	require.NoError(t, c.Health(t.Context(), ports.WorkerRef{Endpoint: server.URL}))
+	w := ports.WorkerRef{ID: "w1", Endpoint: server.URL}
+	require.NoError(t, c.Health(t.Context(), w))
 	for code, want := range map[int]ports.WorkerFailure{
 		204: ports.WorkerFailed, 404: ports.WorkerRejected, 401: ports.WorkerRejected, 429: ports.WorkerBusy, 503: ports.WorkerFailed,
 	} {
 		status = code
 		requests.Store(0)
-		require.Equal(t, domain.ProbeAnswered, failure(t, c.Health(t.Context(), ports.WorkerRef{Endpoint: server.URL}), want).Probe())
+		require.Equal(t, domain.ProbeAnswered, failure(t, c.Health(t.Context(), w), want).Probe())
 		require.EqualValues(t, 1, requests.Load())
 	}
 }

@@ -43,8 +43,9 @@ type claims struct {
 	UserID        string      `json:"sub"`
 	FamilyID      string      `json:"sid"`
 	Role          domain.Role `json:"role"`
-	CredentialsAt int64       `json:"cat"` // µs
-	ExpiresAt     float64     `json:"exp"` // s
+	CredentialsAt int64       `json:"cat"`           // µs
+	IssuedAt      float64     `json:"iat,omitempty"` // s
+	ExpiresAt     float64     `json:"exp"`           // s
 }
 
 // claims implements the remaining methods of jwt.Claims.
@@ -59,10 +60,17 @@ func (c *claims) GetExpirationTime() (*jwt.NumericDate, error) {
 	if c.ExpiresAt == 0 {
 		return nil, nil
 	}
-	// Rounding the fraction alone is exact. Multiplying all of it would lose a microsecond after 2106.
-	seconds, fraction := math.Modf(c.ExpiresAt)
-	return &jwt.NumericDate{Time: time.Unix(int64(seconds), 0).Add(time.Duration(math.Round(fraction*1e6)) * time.Microsecond).UTC()}, nil
+	return &jwt.NumericDate{Time: toTime(c.ExpiresAt)}, nil
 }
+
+// toTime returns the time of a JSON number. Rounding the fraction alone is exact. Multiplying all of it
+// would lose a microsecond after 2106.
+func toTime(s float64) time.Time {
+	seconds, fraction := math.Modf(s)
+	return time.Unix(int64(seconds), 0).Add(time.Duration(math.Round(fraction*1e6)) * time.Microsecond).UTC()
+}
+
+func toSeconds(t time.Time) float64 { return float64(t.UnixMicro()) / 1e6 }
 
 // Validate implements jwt.ClaimsValidator. The library calls it after it verified
 // the signature.
@@ -78,11 +86,15 @@ func (t *Tokens) Sign(c ports.Claims) (string, error) {
 	if c.UserID == "" || c.FamilyID == "" || c.ExpiresAt.IsZero() {
 		return "", errors.New("jwt: a token needs a user, a sign-in and an expiry")
 	}
-	return jwt.NewWithClaims(jwt.SigningMethodHS256, &claims{
+	signed := &claims{
 		Issuer: name, Audience: name,
 		UserID: c.UserID, FamilyID: c.FamilyID, Role: c.Role,
-		CredentialsAt: c.CredentialsAt.UnixMicro(), ExpiresAt: float64(c.ExpiresAt.UnixMicro()) / 1e6,
-	}).SignedString(t.secret)
+		CredentialsAt: c.CredentialsAt.UnixMicro(), ExpiresAt: toSeconds(c.ExpiresAt),
+	}
+	if !c.IssuedAt.IsZero() {
+		signed.IssuedAt = toSeconds(c.IssuedAt)
+	}
+	return jwt.NewWithClaims(jwt.SigningMethodHS256, signed).SignedString(t.secret)
 }
 
 // Verify returns the claims of a valid token, see [ports.Tokens]. A token expires
@@ -108,11 +120,14 @@ func (t *Tokens) Verify(token string, now time.Time) (ports.Claims, error) {
 	default:
 		return ports.Claims{}, errInvalid.WithCause(err)
 	}
-	expires, _ := c.GetExpirationTime() // the parser requires it
-	return ports.Claims{
+	verified := ports.Claims{
 		UserID: c.UserID, FamilyID: c.FamilyID, Role: c.Role,
-		CredentialsAt: time.UnixMicro(c.CredentialsAt).UTC(), ExpiresAt: expires.Time,
-	}, nil
+		CredentialsAt: time.UnixMicro(c.CredentialsAt).UTC(), ExpiresAt: toTime(c.ExpiresAt), // the parser requires it
+	}
+	if c.IssuedAt != 0 {
+		verified.IssuedAt = toTime(c.IssuedAt)
+	}
+	return verified, nil
 }
 
 var (

@@ -85,6 +85,18 @@ func (t settings) Put(_ context.Context, name, value string) error {
 	return nil
 }
 
+func (t settings) Delete(_ context.Context, name string) error {
+	if err := t.writable(); err != nil {
+		return err
+	}
+	s := t.s
+	if old, existed := s.settings[name]; existed {
+		delete(s.settings, name)
+		t.onRollback(func() { s.settings[name] = old })
+	}
+	return nil
+}
+
 func (t settings) PutIfAbsent(ctx context.Context, name, value string) (string, error) {
 	if err := t.writable(); err != nil {
 		return "", err

@@ -184,7 +184,10 @@ func (t sessions) List(_ context.Context, f ports.SessionFilter, p ports.Page) (
 	}
 	search := newSearchTerm(f.Search)
 	rows := filterLatest(all, func(r *sessionRow) bool {
-		return (f.WorkerID == "" || r.v.WorkerID == f.WorkerID) && (f.Status == "" || r.v.Status == f.Status) &&
+		isWaiting := !f.AwaitsScan || r.v.AwaitsScan()
+		isFrom := f.ConnectedFrom == "" || r.v.ConnectedFrom == f.ConnectedFrom
+		isExpired := f.QRExpiredBefore.IsZero() || !r.v.QR.ExpiresAt.IsZero() && r.v.QR.ExpiresAt.Before(f.QRExpiredBefore)
+		return isWaiting && isFrom && isExpired && (f.WorkerID == "" || r.v.WorkerID == f.WorkerID) && (f.Status == "" || r.v.Status == f.Status) &&
 			(search.in(r.v.Name) || search.in(r.v.PhoneNumber))
 	})
 	return copies(page(rows, p), (*sessionRow).clone), len(rows), nil

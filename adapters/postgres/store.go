@@ -36,6 +36,7 @@ type Store struct {
 	pool        *pgxpool.Pool
 	timeout     time.Duration
 	invalidator *invalidator
+	scans       chan struct{} // a place for each scan that runs
 
 	// writeFirst commits Updates whose first statement is a write, readFirst all others. Write-first Updates, such as those
 	// of messages, do not wait for read-first ones.
@@ -60,7 +61,9 @@ func Open(ctx context.Context, dsn string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{queries: sqlstore.Postgres(), config: config, timeout: o.Timeout}
+	s := &Store{
+		queries: sqlstore.Postgres(), config: config, timeout: o.Timeout, scans: make(chan struct{}, maxScans(config.MaxConns)),
+	}
 	if o.Migrate {
 		err = s.migrate(ctx)
 	} else {
@@ -124,10 +127,7 @@ func parse(dsn string, timeout time.Duration) (*pgxpool.Config, error) {
 			c.RuntimeParams[name] = value
 		}
 	}
-	// A context that ends costs the connection only if the answer takes longer than DeadlineDelay.
-	c.BuildContextWatcherHandler = func(pg *pgconn.PgConn) ctxwatch.Handler {
-		return &pgconn.DeadlineContextWatcherHandler{Conn: pg.Conn(), DeadlineDelay: 100 * time.Millisecond}
-	}
+	c.BuildContextWatcherHandler = func(pg *pgconn.PgConn) ctxwatch.Handler { return newContextWatcher(pg) }
 	config.AfterConnect = func(ctx context.Context, p *pgx.Conn) error {
 		c := newConn(p.PgConn(), timeout)
 		p.PgConn().CustomData()[connKey] = c
@@ -159,6 +159,11 @@ func (s *Store) acquire(ctx context.Context) (*pgxpool.Conn, error) {
 
 // View implements [ports.Store].
 func (s *Store) View(ctx context.Context, fn func(ctx context.Context, tx *ports.Tx) error) error {
+	release, err := s.acquireScan(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
 	return s.transact(ctx, mode{}, fn)
 }
 

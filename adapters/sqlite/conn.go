@@ -40,6 +40,7 @@ func dsn(path string, a access, busy time.Duration) string {
 	} else {
 		v.Set("_journal_mode", "WAL")
 		v.Set("_txlock", "immediate")
+		v.Set("_secure_delete", "FAST") // overwrites what was deleted, on pages that are written anyway
 		v.Set("_cache_size", "-64000")
 	}
 	u := url.URL{Path: "/" + strings.TrimPrefix(filepath.ToSlash(path), "/")} // a path with a drive letter needs the slash too

@@ -16,7 +16,7 @@
 //
 // # Connections
 //
-//	View   ──▶ one of 4 read connections (query_only)
+//	View   ──▶ one of 4 read connections (query_only); searches have one or a few of their own
 //	Update ──▶ queue ──▶ writer: one goroutine, one connection
 //	           checkpointer: one goroutine, one connection; copies the log into the database
 //

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"time"
@@ -24,6 +25,9 @@ type Options struct {
 	Migrate bool
 	// Readers is the number of Views that run concurrently. 0 means 4.
 	Readers int
+	// ScanReaders is the number of Views of [ports.ForScan] that run concurrently, on connections of their own. 0 means half of
+	// the processors, from 1 to 4.
+	ScanReaders int
 	// BusyTimeout bounds how long the store waits for another process that writes. 0 means 5 s.
 	BusyTimeout time.Duration
 }
@@ -34,6 +38,7 @@ type Store struct {
 	writer      *writer
 	checkpoints *checkpointer
 	idleReaders chan *conn
+	idleScans   chan *conn // those for Views of [ports.ForScan]
 	readers     []*conn
 	closed      chan struct{}
 	closing     sync.Once
@@ -47,6 +52,9 @@ var _ ports.Store = (*Store)(nil)
 func Open(ctx context.Context, path string, o Options) (*Store, error) {
 	if o.Readers <= 0 {
 		o.Readers = 4
+	}
+	if o.ScanReaders <= 0 {
+		o.ScanReaders = min(max(1, runtime.GOMAXPROCS(0)/2), 4)
 	}
 	if o.BusyTimeout <= 0 {
 		o.BusyTimeout = 5 * time.Second
@@ -62,7 +70,10 @@ func Open(ctx context.Context, path string, o Options) (*Store, error) {
 	if err := prepare(path); err != nil {
 		return nil, err
 	}
-	s := &Store{queries: sqlstore.SQLite(), idleReaders: make(chan *conn, o.Readers), closed: make(chan struct{})}
+	s := &Store{
+		queries: sqlstore.SQLite(), idleReaders: make(chan *conn, o.Readers), idleScans: make(chan *conn, o.ScanReaders),
+		closed: make(chan struct{}),
+	}
 	if err := s.open(ctx, path, o); err != nil {
 		return nil, fmt.Errorf("opening %s: %w", path, err)
 	}
@@ -97,14 +108,18 @@ func (s *Store) open(ctx context.Context, path string, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	for range o.Readers {
+	for range o.Readers + o.ScanReaders {
 		if _, err := next(readOnly); err != nil {
 			return err
 		}
 	}
 	s.readers = opened[2:]
-	for _, c := range s.readers {
-		s.idleReaders <- c
+	for i, c := range s.readers {
+		if i < o.Readers {
+			s.idleReaders <- c
+		} else {
+			s.idleScans <- c
+		}
 	}
 	s.writer = newWriter(s, writerConn)
 	s.checkpoints = newCheckpointer(checkpointConn, s.writer)
@@ -235,15 +250,19 @@ func (s *Store) View(ctx context.Context, fn func(ctx context.Context, tx *ports
 		return ports.ErrClosed
 	default:
 	}
+	idle := s.idleReaders
+	if ports.IsScan(ctx) {
+		idle = s.idleScans
+	}
 	var c *conn
 	select {
-	case c = <-s.idleReaders:
+	case c = <-idle:
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-s.closed:
 		return ports.ErrClosed
 	}
-	defer func() { s.idleReaders <- c }()
+	defer func() { idle <- c }()
 	if err := c.control(beginRead); err != nil {
 		return err
 	}
@@ -271,8 +290,10 @@ func (s *Store) Close() error {
 	s.closing.Do(func() {
 		close(s.closed)
 		s.writer.stop()
-		for range s.readers {
-			<-s.idleReaders
+		for _, idle := range []chan *conn{s.idleReaders, s.idleScans} {
+			for range cap(idle) {
+				<-idle
+			}
 		}
 		s.checkpoints.stop()
 		var errs []error

@@ -25,6 +25,9 @@ func (a *Accounts) Authenticate(ctx context.Context, token string) (service.Prin
 	if err != nil {
 		return service.Principal{}, apperr.PublicIn(ctx, err)
 	}
+	if claims.IssuedAt.After(now.Add(clockTolerance)) || claims.ExpiresAt.Sub(claims.IssuedAt) > a.accessLife {
+		return service.Principal{}, errToken
+	}
 	s, generation, ok := a.authCache.get(claims.UserID, claims.FamilyID, now)
 	if !ok {
 		s, err = a.readAuthState(ctx, claims)
@@ -42,6 +45,11 @@ func (a *Accounts) Authenticate(ctx context.Context, token string) (service.Prin
 	}
 	return service.Principal{UserID: claims.UserID, Email: s.email, Role: s.role, FamilyID: claims.FamilyID}, nil
 }
+
+// clockTolerance is how far the clocks of two replicas may differ. A token that was issued
+// later than that is a forgery, and so is one that lives longer than the configuration
+// says. A token without an issue time lives too long.
+const clockTolerance = 5 * time.Minute
 
 var errToken = domain.Errorf(domain.Unauthenticated, domain.CodeAuthTokenInvalid,
 	"The access token is no longer good; refresh it or sign in again")

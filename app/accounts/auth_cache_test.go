@@ -39,7 +39,7 @@ func TestAuthenticate_TokenNamesUnknownUserOrFamily_IsRefused(t *testing.T) {
 		{UserID: ann.UserID, FamilyID: "none"},
 		{UserID: ann.UserID, FamilyID: bob.FamilyID},
 	} {
-		c.CredentialsAt, c.ExpiresAt = h.row(ann.email).CredentialsAt, h.clock.now.Add(time.Hour)
+		c.CredentialsAt, c.IssuedAt, c.ExpiresAt = h.row(ann.email).CredentialsAt, h.clock.now, h.clock.now.Add(time.Hour)
 		token, err := tokens.Sign(c)
 		require.NoError(t, err)
 		_, err = h.Authenticate(t.Context(), token)
@@ -47,6 +47,33 @@ func TestAuthenticate_TokenNamesUnknownUserOrFamily_IsRefused(t *testing.T) {
 	}
 	h.good(ann)
 	h.good(bob)
+}
+
+// A token that lives longer than the configuration says, or was issued in the future, was
+// made with a stolen secret or under another configuration.
+func TestAuthenticate_TokenLivesTooLong_IsRefused(t *testing.T) {
+	h := newHarness(t)
+	ann := h.register("ann")
+	now, tokens := h.clock.now, h.config().Tokens
+	for name, c := range map[string]struct {
+		issued, expires time.Time
+		code            domain.Code
+	}{
+		"configured life":                 {now, now.Add(time.Hour), ""},
+		"a clock that is ahead":           {now.Add(5 * time.Minute), now.Add(65 * time.Minute), ""},
+		"a microsecond more":              {now, now.Add(time.Hour + time.Microsecond), domain.CodeAuthTokenInvalid},
+		"a year":                          {now, now.AddDate(1, 0, 0), domain.CodeAuthTokenInvalid},
+		"old, and still good for a while": {now.Add(-30 * time.Minute), now.Add(31 * time.Minute), domain.CodeAuthTokenInvalid},
+		"issued in the future":            {now.Add(6 * time.Minute), now.Add(time.Hour), domain.CodeAuthTokenInvalid},
+		"no issue time":                   {time.Time{}, now.Add(time.Minute), domain.CodeAuthTokenInvalid},
+	} {
+		token, err := tokens.Sign(ports.Claims{
+			UserID: ann.UserID, FamilyID: ann.FamilyID, CredentialsAt: h.row(ann.email).CredentialsAt, IssuedAt: c.issued, ExpiresAt: c.expires,
+		})
+		require.NoError(t, err)
+		_, err = h.Authenticate(t.Context(), token)
+		require.Equal(t, c.code, domain.CodeOf(err), name)
+	}
 }
 
 func TestAuthenticate_ManyCalls_ReadStoreOnceASecond(t *testing.T) {

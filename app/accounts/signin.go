@@ -258,9 +258,10 @@ func (a *Accounts) newFamily(ctx context.Context, userID string) (*domain.Refres
 
 // issueTokens returns the tokens of a sign-in with a new access token.
 func (a *Accounts) issueTokens(ctx context.Context, u *domain.User, familyID, refresh string) (*service.AuthTokens, error) {
+	now := a.storeTime()
 	token, err := a.tokens.Sign(ports.Claims{
 		UserID: u.ID, FamilyID: familyID, Role: u.Role,
-		CredentialsAt: u.CredentialsAt, ExpiresAt: a.storeTime().Add(a.accessLife),
+		CredentialsAt: u.CredentialsAt, IssuedAt: now, ExpiresAt: now.Add(a.accessLife),
 	})
 	if err != nil {
 		return nil, apperr.PublicIn(ctx, err)

@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -40,6 +41,7 @@ type Backend struct {
 	ids          ports.IDs
 	random       ports.Random
 	gateways     []*httpworker.Client
+	secretsFile  string
 }
 
 var _ ports.Backend = (*Backend)(nil)
@@ -68,6 +70,30 @@ func (b *Backend) IDs() ports.IDs { return b.ids }
 // Random returns the source of randomness.
 func (b *Backend) Random() ports.Random { return b.random }
 
+// Coordinated reports whether the replicas on the store share a coordination.
+func (b *Backend) Coordinated() bool { return b.coordination != nil }
+
+// SecretsFile returns the path of the file that keeps generated secrets, see the function
+// SecretsFile. It is empty for a store in memory.
+func (b *Backend) SecretsFile() string { return b.secretsFile }
+
+// SecretsFile returns the default path of the file with the generated secrets of a store:
+// beside a SQLite file, and otherwise in the working directory. It is empty for a store in
+// memory.
+func SecretsFile(dsn string) string {
+	scheme, path, _ := strings.Cut(dsn, ":")
+	switch scheme {
+	case "memory":
+		return ""
+	case "sqlite":
+		if target, err := filepath.EvalSymlinks(path); err == nil {
+			path = target // all names of the store have one file
+		}
+		return path + ".secrets"
+	}
+	return "switchyard.secrets"
+}
+
 // Workers returns a gateway that calls workers over HTTP and sends them the fleet token. Close
 // closes the gateway. Do not call Workers concurrently.
 func (b *Backend) Workers(token string) ports.WorkerGateway {
@@ -91,8 +117,12 @@ func (b *Backend) Close() error {
 // WrapStore returns a backend around any store, with coordination in this process.
 // No other process may work on the store.
 func WrapStore(store ports.Store) *Backend {
+	secrets := SecretsFile("")
+	if _, inMemory := store.(*memory.Store); inMemory {
+		secrets = ""
+	}
 	return &Backend{
-		Store:  store,
+		Store: store, secretsFile: secrets,
 		routes: memory.NewRoutes(), limiter: memory.NewLimiter(), bus: memory.NewBus(), invalidator: ports.NoInvalidator{},
 		clock: system.Clock{}, ids: new(system.IDs), random: system.Random{},
 	}
@@ -148,7 +178,9 @@ func open(ctx context.Context, c Config) (*Backend, error) {
 		if err != nil {
 			return nil, err
 		}
-		return WrapStore(store), nil
+		b := WrapStore(store)
+		b.secretsFile = SecretsFile(c.Store)
+		return b, nil
 	}
 	store, err := postgres.Open(ctx, c.Store, postgres.Options{Migrate: !c.CheckOnly})
 	if err != nil {

@@ -36,10 +36,13 @@ type Config struct {
 	// Name and Version tell people which replica this is. Both may be empty.
 	Name, Version string
 
-	Tiers    domain.Tiers    // nil: domain.DefaultTiers
-	Timing   domain.Timing   // zero fields: domain.DefaultTiming
-	Strategy domain.Strategy // nil: domain.MultiFactor with its default weights
-	Log      *slog.Logger    // nil: slog.Default
+	Tiers  domain.Tiers  // nil: domain.DefaultTiers
+	Timing domain.Timing // zero fields: domain.DefaultTiming
+	// Unscanned bounds sessions that wait for their first scan. Nil:
+	// domain.DefaultUnscannedLimits.
+	Unscanned *domain.UnscannedLimits
+	Strategy  domain.Strategy // nil: domain.MultiFactor with its default weights
+	Log       *slog.Logger    // nil: slog.Default
 
 	// Parallel bounds how many sessions, and how many probes, the loop of this process
 	// works on at once. 0: 256.
@@ -77,6 +80,10 @@ func (c Config) WithDefaults() Config {
 		c.Tiers = domain.DefaultTiers()
 	}
 	c.Timing = c.Timing.WithDefaults()
+	if c.Unscanned == nil {
+		limits := domain.DefaultUnscannedLimits()
+		c.Unscanned = &limits
+	}
 	if c.Strategy == nil {
 		c.Strategy = domain.MultiFactor{Weights: domain.DefaultWeights()}
 	}

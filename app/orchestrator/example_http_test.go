@@ -16,7 +16,7 @@ import (
 // A program mounts the HTTP API on its own mux, beside its own routes.
 func Example_httpAPI() {
 	ctx, stop := context.WithCancel(context.Background())
-	const token = "the token of the fleet"
+	const token = "a fleet token of at least 32 bytes, kept"
 	store, err := backend.Open(ctx, "memory:")
 	check(err)
 	o, err := orchestrator.New(orchestrator.Config{Store: store, Workers: store.Workers(token)})

@@ -61,7 +61,7 @@ func New(c Config) (*Orchestrator, error) {
 	}
 	e := &env.Env{
 		Store: c.Store, Workers: c.Workers, IDs: c.IDs, Random: c.Random, Now: c.Clock.Now,
-		Timing: c.Timing, Log: c.Log, Spawn: c.Spawn, Sleep: c.Sleep,
+		Timing: c.Timing, Unscanned: *c.Unscanned, Log: c.Log, Spawn: c.Spawn, Sleep: c.Sleep,
 	}
 	if *c.Shared {
 		e.Self = domain.Replica{ID: c.IDs.NewID(), Name: c.Name, Version: c.Version, StartedAt: c.Clock.Now()}

@@ -227,7 +227,8 @@ func TestRegister_WorkerTokenDuringRemoval_IsForbidden(t *testing.T) {
 		require.NoError(t, w.Workers.Remove(context.Background(), "worker-1", service.RemoveOptions{}))
 	})
 
-	_, err = w.Protocol.Register(context.Background(), domain.Registration{WorkerID: "worker-1", Endpoint: "http://worker-1:1", Holder: domain.TokenHolder{WorkerID: "worker-1", Epoch: epoch}})
+	_, err = w.Protocol.Register(context.Background(), domain.Registration{WorkerID: "worker-1", Endpoint: "http://worker-1:1", Holder: domain.TokenHolder{WorkerID: "worker-1", Epoch: epoch},
+		Capabilities: []domain.Capability{domain.CapOwnToken}})
 	require.Equal(t, domain.CodeInsufficientPermission, domain.CodeOf(err))
 	require.Nil(t, store.BeforeUpdate)
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/switchyard-wa/switchyard/adapters/bcrypt"
 	"github.com/switchyard-wa/switchyard/adapters/httpworker"
 	"github.com/switchyard-wa/switchyard/adapters/logmail"
+	"github.com/switchyard-wa/switchyard/adapters/secretfile"
 	"github.com/switchyard-wa/switchyard/app/accounts"
 	"github.com/switchyard-wa/switchyard/app/backend"
 	"github.com/switchyard-wa/switchyard/app/orchestrator"
@@ -56,14 +57,25 @@ func commandLine(ctx context.Context) context.Context {
 	return service.WithCaller(ctx, service.Caller{Actor: actor})
 }
 
-// StoredWorkerToken returns the fleet token that the server of a store has generated. It
-// returns an error if the store does not exist.
-func StoredWorkerToken(ctx context.Context, dsn string) (string, error) {
-	b, err := openExisting(ctx, dsn)
+// GeneratedWorkerToken returns the fleet token that the server of a store has generated. It
+// changes nothing: a store of an earlier version may still have the token in its table.
+func GeneratedWorkerToken(ctx context.Context, cfg Config) (string, error) {
+	cfg = cfg.WithDefaults()
+	s := workerToken("")
+	if cfg.SecretsFile != "" {
+		entries, err := secretfile.New(cfg.SecretsFile).Read()
+		if err != nil || entries[s.name] != "" {
+			return entries[s.name], err
+		}
+	}
+	b, err := openExisting(ctx, cfg.Store)
 	if err != nil {
 		return "", err
 	}
-	token, err := storedSecret(ctx, b, b.Random(), settingWorkerToken)
+	token, err := (&secrets{store: b}).setting(ctx, s.former)
+	if err == nil && token == "" {
+		err = fmt.Errorf("%s has no fleet token: its server runs with --worker-token, or has another --secrets-file", cfg.SecretsFile)
+	}
 	return token, errors.Join(err, b.Close())
 }
 

@@ -248,7 +248,7 @@ func startServer(b *testing.B, on backing) *server.Server {
 	ctx, stop := context.WithCancel(context.Background())
 	s, err := server.New(ctx, server.Config{
 		Addr: "127.0.0.1:0", Store: on.store, Coordination: on.coordination, AdminPassword: "correct-horse-1",
-		JWTSecret: strings.Repeat("benchmark", 4), WorkerToken: "benchmark-token",
+		JWTSecret: strings.Repeat("benchmark", 4), WorkerToken: strings.Repeat("fleet-benchmark", 3),
 		Limits: `{"MAX":{"messagesPerHour":2000000000,"apiCallsPerHour":2000000000}}`,
 		Log:    slog.New(slog.DiscardHandler), Out: io.Discard,
 	})

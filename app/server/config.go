@@ -32,10 +32,12 @@ type Config struct {
 	Coordination string // Redis URL that replicas share; default memory:, this process alone
 	CheckDB      bool   // fail if the schema is out of date, instead of migrating it
 
-	// Secrets are the same for all replicas. Default: generated once and kept in the store.
-	// Replicas with a shared Coordination need a JWTSecret if the store has none.
+	// Secrets are the same for all replicas, and have 32 bytes or more. Default: generated
+	// once and kept in SecretsFile, or with a store in memory in the process. Replicas with a
+	// shared Coordination need both.
 	WorkerToken string
-	JWTSecret   string // 32 bytes or more
+	JWTSecret   string
+	SecretsFile string // default: beside the SQLite file, otherwise switchyard.secrets
 
 	Registration string // RegistrationOpen or RegistrationClosed; default open
 
@@ -44,11 +46,12 @@ type Config struct {
 
 	SimulatedWorkers int // number of simulated workers in this process
 
-	Timing          domain.Timing // zero fields: domain.DefaultTiming
-	Limits          string        // see ParseLimits
-	AuditRetention  time.Duration // of the audit trail; default 90 days
-	AllowPublicOnly bool          // refuse workers at loopback, private and link-local addresses
-	AllowAnyMedia   bool          // accept URLs of media, links and thumbnails that lead to such addresses
+	Timing          domain.Timing           // zero fields: domain.DefaultTiming
+	Limits          string                  // see ParseLimits
+	Unscanned       *domain.UnscannedLimits // nil: domain.DefaultUnscannedLimits
+	AuditRetention  time.Duration           // of the audit trail; default 90 days
+	AllowPublicOnly bool                    // refuse workers at loopback, private and link-local addresses
+	AllowAnyMedia   bool                    // accept URLs of media, links and thumbnails that lead to such addresses
 	CORSOrigins     []string
 	TrustedProxies  []netip.Prefix
 	TLSCert, TLSKey string // files; both or none
@@ -71,6 +74,9 @@ func (c Config) WithDefaults() Config {
 		}
 	}
 	c.Timing = c.Timing.WithDefaults()
+	if c.SecretsFile == "" {
+		c.SecretsFile = backend.SecretsFile(c.Store)
+	}
 	if c.Log == nil {
 		c.Log = slog.Default()
 	}
@@ -96,11 +102,15 @@ func (c Config) Validate() error {
 	} else if scheme, _, _ := strings.Cut(c.Store, ":"); c.Coordination != "memory:" && !strings.HasPrefix(scheme, "postgres") {
 		problem("--fabric is for replicas that share a store: it goes with --store postgres://…")
 	}
-	if c.JWTSecret != "" && len(c.JWTSecret) < 32 {
-		problem("--jwt-secret must have at least 32 bytes; make one with: openssl rand -hex 32")
+	for _, s := range []secret{jwtSecret(c.JWTSecret), workerToken(c.WorkerToken)} {
+		if s.given != "" {
+			if err := checkSecret(s.flag, s.given); err != nil {
+				errs = append(errs, err)
+			}
+		}
 	}
-	if c.WorkerToken != "" && len(c.WorkerToken) < 8 {
-		problem("--worker-token must have at least 8 bytes")
+	if err := CheckSecretsFile(c.Store, c.SecretsFile); err != nil {
+		errs = append(errs, err)
 	}
 	if c.Registration != RegistrationOpen && c.Registration != RegistrationClosed {
 		problem("--registration must be %s or %s, not %q", RegistrationOpen, RegistrationClosed, c.Registration)

@@ -9,7 +9,7 @@
 //	server.go     Server: composition, serving, shutdown
 //	handler.go    Handler: the HTTP API for the mux of a program that embeds an orchestrator
 //	config.go     Config and its problems, in the words of the command line; limits of tiers
-//	secrets.go    the JWT secret and the fleet token, and agreement of replicas on them
+//	secrets.go    the JWT secret and the fleet token, their file, agreement of replicas on them
 //	admin.go      accounts and tokens of a store, for the command line
 //	simulate.go   simulated workers, in this process or in their own
 //
@@ -24,18 +24,25 @@
 // When ctx ends, the server reports that it is not ready, finishes requests for up to ten
 // seconds, ends the background work and closes the store.
 //
-// # Secrets of replicas
+// # Secrets
 //
 // What one replica signs or hands out, the others accept, so all of them need the same secrets.
-// A secret is given or generated. A generated secret is kept in the store. The store also keeps
-// a bcrypt hash of each secret. A replica whose secret does not match the hash starts only if
-// no other replica is alive, and replaces the hash:
+// A secret is given, or generated once and kept in the secrets file (package secretfile), in no
+// table. A store in memory keeps it in the process. Earlier versions kept generated secrets in
+// the settings table. They move at the first start:
+//
+//	write the file, fsync ──► delete the settings
+//
+// After a crash in between the next start finds both, and the file wins.
+//
+// The store keeps a bcrypt hash of each secret. A replica whose secret does not match the hash
+// starts only if no other replica is alive, and replaces the hash:
 //
 //	secret        hash in the store   other replicas   outcome
 //	matches       -                   -                start
 //	differs       present             alive            error: use one secret
 //	differs       present             none             start, replace the hash
-//	not given     absent              coordinated      error for the JWT secret, else generate
+//	not given     -                   coordinated      the file's, else an error
 //
 // The hash is slow to compute, and the store does not reveal a short secret through it.
 //

@@ -11,6 +11,7 @@ import (
 	"github.com/switchyard-wa/switchyard/adapters/bcrypt"
 	"github.com/switchyard-wa/switchyard/adapters/httpapi"
 	"github.com/switchyard-wa/switchyard/adapters/logmail"
+	"github.com/switchyard-wa/switchyard/adapters/secretfile"
 	"github.com/switchyard-wa/switchyard/app/accounts"
 	"github.com/switchyard-wa/switchyard/app/backend"
 	"github.com/switchyard-wa/switchyard/app/orchestrator"
@@ -20,12 +21,15 @@ import (
 
 // HandlerConfig configures a [Handler]. The zero value works.
 type HandlerConfig struct {
-	// WorkerToken is the fleet token, with which workers register. Empty: no worker
-	// registers over HTTP.
+	// WorkerToken is the fleet token, with which workers register. It has 32 bytes or more.
+	// Empty: no worker registers over HTTP.
 	WorkerToken string
 	// JWTSecret signs access tokens, with 32 bytes or more. Empty: a secret that is generated
-	// once and kept in the store.
+	// once and kept in SecretsFile. Replicas with a shared coordination need it.
 	JWTSecret string
+	// SecretsFile keeps a generated secret. Empty: a file beside the SQLite file, otherwise
+	// switchyard.secrets. A store in memory keeps it in the process.
+	SecretsFile string
 	// Mailer sends the mail that resets a password. Nil: mails go to the log.
 	Mailer ports.Mailer
 	// ResetURL stands before the token in that mail. Empty: the mail has the token only.
@@ -64,11 +68,9 @@ func NewHandler(ctx context.Context, o *orchestrator.Orchestrator, store *backen
 	if err != nil {
 		return nil, err
 	}
-	if c.JWTSecret == "" {
-		c.JWTSecret, err = storedSecret(ctx, store, store.Random(), settingJWTSecret)
-		if err != nil {
-			return nil, err
-		}
+	c.JWTSecret, err = c.resolveSecret(ctx, store)
+	if err != nil {
+		return nil, err
 	}
 	h := &Handler{log: c.Log}
 	h.Accounts, err = newAccounts(o, c.JWTSecret, accounts.Config{
@@ -88,6 +90,33 @@ func NewHandler(ctx context.Context, o *orchestrator.Orchestrator, store *backen
 		CORSOrigins: c.CORSOrigins, TrustedProxies: c.TrustedProxies,
 	})
 	return h, nil
+}
+
+// resolveSecret checks the secrets of the configuration and returns the JWT secret.
+func (c HandlerConfig) resolveSecret(ctx context.Context, store *backend.Backend) (string, error) {
+	for _, s := range []secret{jwtSecret(c.JWTSecret), workerToken(c.WorkerToken)} {
+		if s.given != "" {
+			if err := checkSecret("server: "+s.name, s.given); err != nil {
+				return "", err
+			}
+		}
+	}
+	keep := &secrets{store: store, random: store.Random(), log: c.Log}
+	if path := cmp.Or(c.SecretsFile, store.SecretsFile()); path != "" {
+		keep.file = secretfile.New(path)
+		if err := checkSecretsFile(path); err != nil {
+			return "", err
+		}
+	}
+	s := jwtSecret(c.JWTSecret)
+	value, err := keep.find(ctx, s)
+	if err != nil || value != "" {
+		return value, err
+	}
+	if store.Coordinated() {
+		return "", errors.New("server: JWTSecret is required when replicas share a store; give all of them the same")
+	}
+	return keep.generate(ctx, s)
 }
 
 // Run maintains the accounts until ctx ends. It then waits up to ten seconds for mail that is

@@ -21,7 +21,7 @@ func newTestHandler(t *testing.T, store *backend.Backend, c HandlerConfig) *Hand
 
 func newTestHandlerOf(t *testing.T, store *backend.Backend, core orchestrator.Config, c HandlerConfig) *Handler {
 	t.Helper()
-	core.Store, core.Workers = store, store.Workers("fleet-token")
+	core.Store, core.Workers = store, store.Workers(one)
 	o, err := orchestrator.New(core)
 	require.NoError(t, err)
 	c.Log = slog.New(slog.DiscardHandler)
@@ -65,8 +65,8 @@ func TestNewHandler_WorkerRegisters_NeedsTheToken(t *testing.T) {
 		want   int
 	}{
 		"no token in the config": {HandlerConfig{}, http.StatusUnauthorized},
-		"another token":          {HandlerConfig{WorkerToken: "another-token"}, http.StatusUnauthorized},
-		"the same token":         {HandlerConfig{WorkerToken: "fleet-token"}, http.StatusBadRequest}, // the body is empty
+		"another token":          {HandlerConfig{WorkerToken: other}, http.StatusUnauthorized},
+		"the same token":         {HandlerConfig{WorkerToken: one}, http.StatusBadRequest}, // the body is empty
 	} {
 		t.Run(name, func(t *testing.T) {
 			store, err := backend.Open(t.Context(), "memory:")
@@ -75,7 +75,7 @@ func TestNewHandler_WorkerRegisters_NeedsTheToken(t *testing.T) {
 			h := newTestHandler(t, store, c.config)
 
 			r := httptest.NewRequest(http.MethodPost, "/api/v1/workers/register", strings.NewReader("{}"))
-			r.Header.Set("Authorization", "Bearer fleet-token")
+			r.Header.Set("Authorization", "Bearer "+one)
 			r.Header.Set("Content-Type", "application/json")
 			w := httptest.NewRecorder()
 			h.ServeHTTP(w, r)

@@ -1,57 +1,100 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"log/slog"
+	"strings"
 	"time"
+	"unicode"
 
+	"github.com/switchyard-wa/switchyard/adapters/secretfile"
+	"github.com/switchyard-wa/switchyard/app/backend"
 	"github.com/switchyard-wa/switchyard/app/orchestrator"
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
 // secret describes a secret that is the same for all replicas.
 type secret struct {
-	flag  string // flag of the command line
-	given string // empty: the secret in the store, generated at the first start
-	name  string // setting that keeps a generated secret
-	check string // setting that keeps the hash
-	must  bool   // coordinated replicas do not generate it
+	flag   string // flag of the command line
+	given  string // empty: the secret in the file, generated at the first start
+	name   string // entry of the secrets file
+	former string // setting in which earlier versions kept the secret, and a store in memory keeps it
+	check  string // setting that keeps the hash
 }
 
-func (s *Server) jwtSecret() secret {
-	return secret{flag: "--jwt-secret", given: s.cfg.JWTSecret, name: settingJWTSecret, check: "check.jwt", must: true}
+func jwtSecret(given string) secret {
+	return secret{flag: "--jwt-secret", given: given, name: "jwt-secret", former: "secret.jwt", check: "check.jwt"}
 }
 
-func (s *Server) workerToken() secret {
-	return secret{flag: "--worker-token", given: s.cfg.WorkerToken, name: settingWorkerToken, check: "check.worker-token"}
+func workerToken(given string) secret {
+	return secret{flag: "--worker-token", given: given, name: "worker-token", former: "secret.worker-token", check: "check.worker-token"}
 }
 
-// The settings that keep generated secrets.
-const (
-	settingJWTSecret   = "secret.jwt"
-	settingWorkerToken = "secret.worker-token"
-)
+// minSecret is the least length of a secret in bytes.
+const minSecret = 32
+
+// checkSecret reports why a value is no secret. source names the value for people.
+func checkSecret(source, value string) error {
+	switch {
+	case len(value) < minSecret:
+		return fmt.Errorf("%s must have at least %d bytes; make one with: openssl rand -hex 32", source, minSecret)
+	case strings.Trim(value, value[:1]) == "":
+		return fmt.Errorf("%s must not be one character repeated; make one with: openssl rand -hex 32", source)
+	case value != strings.TrimSpace(value) || strings.ContainsFunc(value, unicode.IsControl):
+		return fmt.Errorf("%s must have no line breaks or control characters, and no blanks around it; make one with: openssl rand -hex 32", source)
+	}
+	return nil
+}
+
+// CheckSecretsFile reports why the secrets file of a store cannot be used. A missing file is
+// fine. An empty path is the default of the store.
+func CheckSecretsFile(store, path string) error {
+	path = cmp.Or(path, backend.SecretsFile(store))
+	if path == "" {
+		return nil
+	}
+	if err := checkSecretsFile(path); err != nil {
+		return fmt.Errorf("--secrets-file: %w", err)
+	}
+	return nil
+}
+
+// checkSecretsFile reports why a server cannot use a secrets file. A missing file is fine.
+func checkSecretsFile(path string) error {
+	entries, err := secretfile.New(path).Read()
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, s := range []secret{jwtSecret(""), workerToken("")} {
+		if value := entries[s.name]; value != "" {
+			errs = append(errs, checkSecret(s.name+" in "+path, value))
+		}
+	}
+	return errors.Join(errs...)
+}
 
 // secrets resolves which secrets a server uses.
 type secrets struct {
 	store       ports.Store
+	file        *secretfile.File // nil: a store in memory keeps generated secrets
 	random      ports.Random
 	passwords   ports.Passwords
 	shared      bool // other replicas may work on the store
 	coordinated bool // replicas share a Coordination
+	log         *slog.Logger
 }
 
 // resolve returns the secret to use. It neither generates nor replaces a secret that differs
 // from the secret of another live replica.
 func (k *secrets) resolve(ctx context.Context, s secret) (value string, err error) {
-	value = s.given
-	if value == "" {
-		value, err = k.get(ctx, s.name)
-	}
-	if errors.Is(err, ports.ErrNotFound) {
+	value, err = k.find(ctx, s)
+	if err == nil && value == "" {
 		value, err = k.generate(ctx, s)
 	}
 	if err == nil && k.shared {
@@ -60,35 +103,88 @@ func (k *secrets) resolve(ctx context.Context, s secret) (value string, err erro
 	return value, err
 }
 
-func (k *secrets) get(ctx context.Context, name string) (value string, err error) {
+// find returns the secret that was given or is kept, or "".
+func (k *secrets) find(ctx context.Context, s secret) (string, error) {
+	if k.file == nil {
+		if s.given != "" {
+			return s.given, nil
+		}
+		return k.setting(ctx, s.former)
+	}
+	if err := k.moveToFile(ctx, s); err != nil || s.given != "" {
+		return s.given, err
+	}
+	entries, err := k.file.Read()
+	return entries[s.name], err
+}
+
+// moveToFile moves a secret from the table, where earlier versions kept it, to the file. The
+// secret is on the disk before it leaves the table. A secret that is given needs no file.
+func (k *secrets) moveToFile(ctx context.Context, s secret) error {
+	kept, err := k.setting(ctx, s.former)
+	if err != nil || kept == "" {
+		return err
+	}
+	_, err = k.file.Add(map[string]string{s.name: kept})
+	if err != nil {
+		if s.given == "" {
+			return fmt.Errorf("moving %s from the database to the secrets file: %w", s.name, err)
+		}
+		k.log.WarnContext(ctx, "unused secret deleted from database", "secret", s.name, "error", err)
+	} else {
+		k.log.InfoContext(ctx, "secret moved from database to file", "secret", s.name, "file", k.file.Path())
+	}
+	return k.store.Update(ctx, func(ctx context.Context, tx *ports.Tx) error {
+		return tx.Settings.Delete(ctx, s.former)
+	})
+}
+
+// setting returns a setting, or "" if there is none.
+func (k *secrets) setting(ctx context.Context, name string) (value string, err error) {
 	err = k.store.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
 		value, err = tx.Settings.Get(ctx, name)
 		return err
 	})
+	if errors.Is(err, ports.ErrNotFound) {
+		return "", nil
+	}
 	return value, err
 }
 
-// generate returns a new secret, or the secret that another replica has generated meanwhile.
+// generate returns a new secret, or the secret that another process has generated meanwhile.
 func (k *secrets) generate(ctx context.Context, s secret) (string, error) {
-	if !k.shared {
-		return storedSecret(ctx, k.store, k.random, s.name)
+	if k.shared && k.coordinated {
+		return "", fmt.Errorf("%s is required when replicas share a store; make one with: openssl rand -hex 32, and give all of them the same (one that was generated is in the secrets file)", s.flag)
 	}
-	if s.must && k.coordinated {
-		return "", fmt.Errorf("%s is required when replicas share a store that has none yet; make one with: openssl rand -hex 32, and give all of them the same", s.flag)
-	}
-	wait := startupGrace // a replica may run with a given secret
-	if _, err := k.get(ctx, s.check); errors.Is(err, ports.ErrNotFound) {
-		if k.coordinated {
-			return storedSecret(ctx, k.store, k.random, s.name)
+	if k.shared {
+		wait := startupGrace // a replica may run with a given secret
+		checked, err := k.setting(ctx, s.check)
+		if err != nil {
+			return "", err
 		}
-		wait = 0
-	} else if value, err := k.get(ctx, s.name); !errors.Is(err, ports.ErrNotFound) {
-		return value, err
+		if checked == "" {
+			wait = 0
+		}
+		if err := k.requireNoOtherReplica(ctx, s, wait); err != nil {
+			return "", err
+		}
 	}
-	if err := k.requireNoOtherReplica(ctx, s, wait); err != nil {
+	fresh, err := randomSecret(k.random)
+	if err != nil {
 		return "", err
 	}
-	return storedSecret(ctx, k.store, k.random, s.name)
+	if k.file != nil {
+		entries, err := k.file.Add(map[string]string{s.name: fresh})
+		if err != nil {
+			err = fmt.Errorf("%w; give %s, or name another --secrets-file", err, s.flag)
+		}
+		return entries[s.name], err
+	}
+	err = k.store.Update(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
+		fresh, err = tx.Settings.PutIfAbsent(ctx, s.former, fresh)
+		return err
+	})
+	return fresh, err
 }
 
 // requireNoOtherReplica returns an error if another replica is alive. That replica has another
@@ -111,7 +207,7 @@ const startupGrace = 3 * time.Second
 // compare returns an error if a live replica uses another secret. If no replica is alive, it
 // replaces the hash in the store.
 func (k *secrets) compare(ctx context.Context, s secret, value string) error {
-	sum := sha256.Sum256([]byte(s.name + "\x00" + value)) // bcrypt reads 72 bytes only
+	sum := sha256.Sum256([]byte(s.former + "\x00" + value)) // bcrypt reads 72 bytes only
 	digest := hex.EncodeToString(sum[:])
 	hash, err := k.passwords.Hash(ctx, digest)
 	if err != nil {
@@ -140,19 +236,6 @@ func (k *secrets) compare(ctx context.Context, s secret, value string) error {
 			return err
 		}
 	}
-}
-
-// storedSecret returns the secret in the store. It generates the secret if there is none.
-func storedSecret(ctx context.Context, store ports.Store, from ports.Random, name string) (value string, err error) {
-	fresh, err := randomSecret(from)
-	if err != nil {
-		return "", err
-	}
-	err = store.Update(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
-		value, err = tx.Settings.PutIfAbsent(ctx, name, fresh)
-		return err
-	})
-	return value, err
 }
 
 func randomSecret(from ports.Random) (string, error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -15,6 +16,7 @@ import (
 	"github.com/switchyard-wa/switchyard/adapters/memory"
 	"github.com/switchyard-wa/switchyard/adapters/postgres/postgrestest"
 	"github.com/switchyard-wa/switchyard/adapters/redis/redistest"
+	"github.com/switchyard-wa/switchyard/adapters/secretfile"
 	"github.com/switchyard-wa/switchyard/adapters/system"
 	"github.com/switchyard-wa/switchyard/app/backend"
 	"github.com/switchyard-wa/switchyard/app/orchestrator"
@@ -26,11 +28,14 @@ import (
 type sharedStore struct {
 	t     *testing.T
 	store ports.Store
+	file  *secretfile.File // of this host
 }
 
 func onSharedStore(t *testing.T, test func(p *sharedStore)) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) { test(&sharedStore{t, memory.NewStore()}) })
+	synctest.Test(t, func(t *testing.T) {
+		test(&sharedStore{t, memory.NewStore(), secretfile.New(filepath.Join(t.TempDir(), "secrets"))})
+	})
 }
 
 // resolve resolves a secret as a server with or without a shared Coordination does.
@@ -38,7 +43,10 @@ func (p *sharedStore) resolve(coordinated bool, s secret, given string) (string,
 	s.given = given
 	passwords, err := bcrypt.New(bcrypt.Config{Cost: 4}) // the least
 	require.NoError(p.t, err)
-	k := &secrets{store: p.store, random: system.Random{}, passwords: passwords, shared: true, coordinated: coordinated}
+	k := &secrets{
+		store: p.store, file: p.file, random: system.Random{}, passwords: passwords, shared: true, coordinated: coordinated,
+		log: slog.New(slog.DiscardHandler),
+	}
 	return k.resolve(p.t.Context(), s)
 }
 
@@ -74,12 +82,19 @@ func (p *sharedStore) setting(name string) string {
 	return value
 }
 
-var jwtSecret, workerToken = new(Server).jwtSecret(), new(Server).workerToken()
+// kept returns the secrets in the file.
+func (p *sharedStore) kept() map[string]string {
+	entries, err := p.file.Read()
+	require.NoError(p.t, err)
+	return entries
+}
+
+var ofJWT, ofWorkers = jwtSecret(""), workerToken("")
 
 const one, other = "0123456789abcdef0123456789abcdef", "fedcba9876543210fedcba9876543210"
 
 func TestSecrets_GivenToReplicas_MustBeTheSame(t *testing.T) {
-	for name, s := range map[string]secret{"jwt": jwtSecret, "worker token": workerToken} {
+	for name, s := range map[string]secret{"jwt": ofJWT, "worker token": ofWorkers} {
 		t.Run(name, func(t *testing.T) {
 			onSharedStore(t, func(p *sharedStore) {
 				got, err := p.resolve(true, s, one)
@@ -88,7 +103,8 @@ func TestSecrets_GivenToReplicas_MustBeTheSame(t *testing.T) {
 				check := p.setting(s.check)
 				require.NotEmpty(t, check)
 				require.NotContains(t, check, one)
-				require.Empty(t, p.setting(s.name), "a given secret is not kept")
+				require.Empty(t, p.setting(s.former), "a given secret is not kept")
+				require.Empty(t, p.kept())
 
 				stop := p.runReplica()
 				began := time.Now()
@@ -117,22 +133,22 @@ func TestSecrets_GivenToReplicas_MustBeTheSame(t *testing.T) {
 // Another replica has resolved its secrets and has not sent its first heartbeat yet.
 func TestSecrets_AnotherReplicaIsStarting_AreNotReplaced(t *testing.T) {
 	onSharedStore(t, func(p *sharedStore) {
-		_, err := p.resolve(true, jwtSecret, one)
+		_, err := p.resolve(true, ofJWT, one)
 		require.NoError(t, err)
 		time.AfterFunc(time.Second, p.heartbeat)
-		_, err = p.resolve(true, jwtSecret, other)
+		_, err = p.resolve(true, ofJWT, other)
 		require.ErrorContains(t, err, "different --jwt-secret")
 	})
 }
 
 func TestSecrets_TwoReplicasReplaceThem_OneStarts(t *testing.T) {
 	onSharedStore(t, func(p *sharedStore) {
-		_, err := p.resolve(true, jwtSecret, one)
+		_, err := p.resolve(true, ofJWT, one)
 		require.NoError(t, err)
 		errs := make(chan error, 2)
 		for _, given := range []string{other, other + other} {
 			go func() {
-				_, err := p.resolve(true, jwtSecret, given)
+				_, err := p.resolve(true, ofJWT, given)
 				if err == nil {
 					p.heartbeat()
 				}
@@ -146,26 +162,27 @@ func TestSecrets_TwoReplicasReplaceThem_OneStarts(t *testing.T) {
 
 func TestSecrets_NotGiven_GeneratedByTheOnlyReplica(t *testing.T) {
 	onSharedStore(t, func(p *sharedStore) {
-		_, err := p.resolve(true, jwtSecret, "")
+		_, err := p.resolve(true, ofJWT, "")
 		require.ErrorContains(t, err, "--jwt-secret is required")
-		for _, s := range []secret{jwtSecret, workerToken} {
+		_, err = p.resolve(true, ofWorkers, "")
+		require.ErrorContains(t, err, "--worker-token is required")
+		for _, s := range []secret{ofJWT, ofWorkers} {
 			_, err = p.resolve(true, s, one)
 			require.NoError(t, err)
 		}
 		stop := p.runReplica()
-		_, err = p.resolve(false, jwtSecret, "")
+		_, err = p.resolve(false, ofJWT, "")
 		require.ErrorIs(t, err, errNotAlone)
-		_, err = p.resolve(true, workerToken, "")
-		require.ErrorContains(t, err, "another replica uses a different --worker-token")
-		for _, s := range []secret{jwtSecret, workerToken} {
-			require.Empty(t, p.setting(s.name))
-		}
+		_, err = p.resolve(false, ofWorkers, "")
+		require.ErrorIs(t, err, errNotAlone)
+		require.Empty(t, p.kept())
 		stop()
-		made, err := p.resolve(false, jwtSecret, "")
+		made, err := p.resolve(false, ofJWT, "")
 		require.NoError(t, err, "no other replica is alive")
 		require.Len(t, made, 64)
-		require.Equal(t, made, p.setting(jwtSecret.name))
-		got, err := p.resolve(true, jwtSecret, "")
+		require.Equal(t, made, p.kept()[ofJWT.name])
+		require.Empty(t, p.setting(ofJWT.former), "it is in no table")
+		got, err := p.resolve(true, ofJWT, "")
 		require.NoError(t, err)
 		require.Equal(t, made, got)
 	})
@@ -174,7 +191,7 @@ func TestSecrets_NotGiven_GeneratedByTheOnlyReplica(t *testing.T) {
 func TestSecrets_FirstStart_DoesNotWait(t *testing.T) {
 	onSharedStore(t, func(p *sharedStore) {
 		began := time.Now()
-		for _, s := range []secret{jwtSecret, workerToken} {
+		for _, s := range []secret{ofJWT, ofWorkers} {
 			_, err := p.resolve(false, s, "")
 			require.NoError(t, err)
 		}
@@ -191,7 +208,7 @@ func TestNew_AnotherReplicaHasOtherSecrets_ReturnsAnError(t *testing.T) {
 			Log: slog.New(slog.DiscardHandler), Out: io.Discard,
 		})
 	}
-	first, err := start(fabric, one, "fleet-token")
+	first, err := start(fabric, one, one)
 	require.NoError(t, err)
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
@@ -205,20 +222,20 @@ func TestNew_AnotherReplicaHasOtherSecrets_ReturnsAnError(t *testing.T) {
 	require.True(t, alive)
 	for want, c := range map[string][3]string{
 		"--fabric":                 {"", "", ""},
-		"--jwt-secret is required": {fabric, "", "fleet-token"},
-		"different --jwt-secret":   {fabric, other, "fleet-token"},
-		"different --worker-token": {fabric, one, "another-token"},
+		"--jwt-secret is required": {fabric, "", one},
+		"different --jwt-secret":   {fabric, other, one},
+		"different --worker-token": {fabric, one, other},
 	} {
 		_, err := start(c[0], c[1], c[2])
 		require.ErrorContains(t, err, want)
 	}
-	second, err := start(fabric, one, "fleet-token")
+	second, err := start(fabric, one, one)
 	require.NoError(t, err)
 	require.NoError(t, second.Close())
 	b, err := backend.Open(t.Context(), dsn)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, b.Close()) }()
-	p := &sharedStore{t, b}
-	require.Empty(t, p.setting(jwtSecret.name)+p.setting(workerToken.name))
-	require.True(t, strings.HasPrefix(p.setting(jwtSecret.check), "$2"), "a bcrypt hash")
+	p := &sharedStore{t: t, store: b}
+	require.Empty(t, p.setting(ofJWT.former)+p.setting(ofWorkers.former))
+	require.True(t, strings.HasPrefix(p.setting(ofJWT.check), "$2"), "a bcrypt hash")
 }

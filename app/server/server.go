@@ -21,6 +21,7 @@ import (
 	"github.com/switchyard-wa/switchyard/adapters/httpworker"
 	"github.com/switchyard-wa/switchyard/adapters/jwt"
 	"github.com/switchyard-wa/switchyard/adapters/logmail"
+	"github.com/switchyard-wa/switchyard/adapters/secretfile"
 	"github.com/switchyard-wa/switchyard/adapters/smtp"
 	"github.com/switchyard-wa/switchyard/app/accounts"
 	"github.com/switchyard-wa/switchyard/app/backend"
@@ -73,13 +74,16 @@ func (s *Server) assemble(ctx context.Context) error {
 	}
 	keep := &secrets{
 		store: s.backend, random: s.backend.Random(), passwords: passwords,
-		shared: s.backend.Shared(), coordinated: s.cfg.Coordination != "memory:",
+		shared: s.backend.Shared(), coordinated: s.cfg.Coordination != "memory:", log: s.cfg.Log,
 	}
-	secret, err := keep.resolve(ctx, s.jwtSecret())
+	if s.cfg.SecretsFile != "" {
+		keep.file = secretfile.New(s.cfg.SecretsFile)
+	}
+	secret, err := keep.resolve(ctx, jwtSecret(s.cfg.JWTSecret))
 	if err != nil {
 		return err
 	}
-	s.token, err = keep.resolve(ctx, s.workerToken())
+	s.token, err = keep.resolve(ctx, workerToken(s.cfg.WorkerToken))
 	if err != nil {
 		return err
 	}
@@ -95,7 +99,7 @@ func (s *Server) assemble(ctx context.Context) error {
 		return err
 	}
 	s.Orchestrator, err = orchestrator.New(orchestrator.Config{
-		Store: s.backend, Workers: s.gateway, Tiers: tiers, Timing: s.cfg.Timing, Log: s.cfg.Log,
+		Store: s.backend, Workers: s.gateway, Tiers: tiers, Timing: s.cfg.Timing, Unscanned: s.cfg.Unscanned, Log: s.cfg.Log,
 		Name: hostname(), Version: s.cfg.Version, AuditRetention: s.cfg.AuditRetention, URLs: s.mediaPolicy(),
 	})
 	if err != nil {
@@ -269,15 +273,20 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	web := &http.Server{
 		Handler: s.handler, ErrorLog: slog.NewLogLogger(s.cfg.Log.Handler(), slog.LevelDebug),
 		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: 90 * time.Second,
-		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 32 << 10,
 	}
+	connections := httpapi.NewConnections(httpapi.ConnectionLimits{
+		Total: maxConnections(), TrustedProxies: s.cfg.TrustedProxies,
+	})
+	connections.Watch(web)
+	listener := connections.Listen(s.listener)
 	served := make(chan error, 1)
 	go func() {
 		if s.cfg.TLSCert != "" {
-			served <- web.ServeTLS(s.listener, s.cfg.TLSCert, s.cfg.TLSKey)
+			served <- web.ServeTLS(listener, s.cfg.TLSCert, s.cfg.TLSKey)
 			return
 		}
-		served <- web.Serve(s.listener)
+		served <- web.Serve(listener)
 	}()
 	s.ready.Store(true)
 	s.banner() // before any step that can fail: the banner may show the only copy of a password

@@ -204,8 +204,15 @@ func TestAccess_WrongCredential_IsRefused(t *testing.T) {
 		old["exp"] = time.Now().Add(-time.Minute).Unix()
 		return old
 	}
+	long := func(c obj) obj {
+		stolen := maps.Clone(c)
+		stolen["exp"] = time.Now().Add(24 * time.Hour).Unix()
+		return stolen
+	}
 	credentials := map[string]string{
 		"none":                  "",
+		"a day's token":         sign(t, "HS256", long(claims), secret),
+		"a day's admin's":       sign(t, "HS256", long(adminClaims), secret),
 		"garbage":               "garbage",
 		"three parts":           "a.b.c",
 		"a key":                 b.line.key,

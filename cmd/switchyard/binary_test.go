@@ -34,7 +34,7 @@ const patience = 30 * time.Second
 
 // Credentials of every server, except in tests of generated ones.
 const (
-	fleetToken    = "fleet-token-of-the-tests"
+	fleetToken    = "fleet-token-of-the-tests-01234567"
 	adminEmail    = "admin@localhost"
 	adminPassword = "admin-Password-1"
 	password      = "correct-Horse-1" // password of every user

@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,6 +20,7 @@ import (
 	"github.com/switchyard-wa/switchyard/adapters/postgres/postgrestest"
 	"github.com/switchyard-wa/switchyard/adapters/redis/redistest"
 	"github.com/switchyard-wa/switchyard/adapters/simworker"
+	"github.com/switchyard-wa/switchyard/domain"
 )
 
 // size configures the number of parts of a scene and their timing.
@@ -159,13 +161,22 @@ func (s *scene) logEvent(format string, args ...any) {
 // hosts returns the sessions that run on each worker.
 func (s *scene) hosts() (where map[string][]string, err error) {
 	where = make(map[string][]string)
+	db, err := sql.Open("pgx", s.dsn)
+	if err != nil {
+		return nil, err
+	}
+	defer db.Close()
 	for n := range s.size.workers {
 		m := s.machines[worker(n+1)]
+		var epoch string
+		if err := db.QueryRow("SELECT token_epoch FROM workers WHERE id = $1", m.name).Scan(&epoch); err != nil {
+			return nil, err
+		}
 		req, err := http.NewRequest("GET", "http://"+m.addr+"/api/sessions", nil)
 		if err != nil {
 			return nil, err
 		}
-		req.Header.Set("Authorization", "Bearer "+fleetToken)
+		req.Header.Set("Authorization", "Bearer "+domain.NewWorkerTokens(fleetToken).Call(m.name, epoch))
 		resp, err := (&http.Client{Timeout: 12 * time.Second}).Do(req)
 		if err != nil {
 			return nil, err
@@ -179,6 +190,9 @@ func (s *scene) hosts() (where map[string][]string, err error) {
 		resp.Body.Close()
 		if err != nil {
 			return nil, err
+		}
+		if resp.StatusCode != http.StatusOK {
+			return nil, fmt.Errorf("%s answered %d", m.name, resp.StatusCode)
 		}
 		for _, r := range list.Data.Sessions {
 			if r.Status == "connected" {

@@ -22,12 +22,13 @@ func TestHelp_EachCommand_FitsScreenAndShowsDefaults(t *testing.T) {
 	t.Parallel()
 	defaults := map[string]string{
 		"--addr": "127.0.0.1:8000", "--store": "sqlite:switchyard.db", "--fabric": "in process", "--migrate": "true",
-		"--worker-token": "generated", "--jwt-secret": "generated", "--admin-email": "admin@localhost",
+		"--secrets-file": "beside the SQLite file", "--worker-token": "generated", "--jwt-secret": "generated", "--admin-email": "admin@localhost",
 		"--admin-password": "generated", "--simulated-workers": "0", "--heartbeat-interval": "30s",
 		"--probe-interval": "5s", "--lease": "45s", "--failover-delay": "5s", "--home-wait": "10m", "--audit-retention": "90d", "--registration": "open",
 		"--allow-private-workers": "true", "--allow-private-media": "false",
 		"--cors-origin": "none", "--trusted-proxies": "none", "--tls-cert": "none", "--tls-key": "none",
-		"--log-level": "info", "--log-format": "text", "--rate-limits": "tier defaults", "--config": "",
+		"--log-level": "info", "--log-format": "text", "--rate-limits": "tier defaults", "--unscanned-per-user": "as the tier",
+		"--unscanned-per-address": "20", "--unscanned-cooldown": "30s", "--unscanned-reclaim": "1m", "--config": "",
 	}
 	workerDefaults := map[string]string{
 		"--simulated": "", "--id": "", "--addr": "127.0.0.1:0", "--control-plane": "http://127.0.0.1:8000", "--token": "",
@@ -41,7 +42,7 @@ func TestHelp_EachCommand_FitsScreenAndShowsDefaults(t *testing.T) {
 		"serve": {50, defaults}, "worker": {24, workerDefaults}, "demo": {24, nil}, "version": {24, nil},
 		"migrate": {24, map[string]string{"--store": "sqlite:switchyard.db"}},
 		"user":    {24, map[string]string{"--store": "sqlite:switchyard.db"}},
-		"token":   {24, map[string]string{"--store": "sqlite:switchyard.db"}},
+		"token":   {24, map[string]string{"--store": "sqlite:switchyard.db", "--secrets-file": "beside the SQLite file"}},
 		"openapi": {24, map[string]string{"--format": "json"}},
 		"":        {24, nil},
 	} {
@@ -83,6 +84,8 @@ func TestConfiguration_Bad_ReportsEveryProblem(t *testing.T) {
 			[]string{"--addr", "--store", "--fabric", "--jwt-secret", "--heartbeat-interval", "--lease", "--simulated-workers",
 				"--migrate", "--admin-email", "--admin-password", "--tls-cert", "--trusted-proxies", "--log-level", "--log-format", "--cors-origin"}},
 		{"serve", []string{"SWITCHYARD_ADDR=nowhere", "SWITCHYARD_PROBE_INTERVAL=soon", "SWITCHYARD_STORE=bogus:"}, []string{"addr", "probe-interval", "store"}},
+		{"serve --jwt-secret aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa --worker-token 0123456789abcdef0123456789abcde --secrets-file .", nil,
+			[]string{"--jwt-secret must not be one character repeated", "--worker-token must have at least 32 bytes", "--secrets-file"}},
 		{"serve --no-such-flag", nil, []string{"--no-such-flag is not a flag of serve"}},
 		{"serve --addr nowhere --no-such-flag word --store bogus:", nil, []string{"--addr", "--no-such-flag is not a flag of serve", "bogus:"}},
 		{"serve --store", nil, []string{"--store needs a value"}},
@@ -307,6 +310,10 @@ func TestServe_NoSecrets_GeneratesAndKeepsThem(t *testing.T) {
 	require.NotNil(t, printed, first)
 	secret := printed[1]
 	assert.Equal(t, 1, strings.Count(first, secret))
+	file := filepath.Join(s.dir, "switchyard.db.secrets")
+	info, err := os.Stat(file)
+	require.NoError(t, err)
+	assert.Equal(t, os.FileMode(0o600), info.Mode())
 	assert.NotContains(t, s.err.String(), secret)
 	admin := s.login(adminEmail, secret)
 	r := run(t, s.dir, nil, "", "token")
@@ -470,4 +477,21 @@ func TestDemo_Run_ShowsJourney(t *testing.T) {
 	r := run(t, t.TempDir(), nil, "", "demo")
 	assert.Zero(t, r.code, fmt.Sprint(r.out, r.err))
 	assert.NotEmpty(t, r.out)
+}
+
+// A secrets file that others can read is refused, by every command that reads it.
+func TestSecretsFile_OpenToOthers_IsRefused(t *testing.T) {
+	t.Parallel()
+	s := serve(t, "--worker-token", "")
+	token := strings.TrimSpace(run(t, s.dir, nil, "", "token").out)
+	s.stop()
+	require.NoError(t, os.Chmod(filepath.Join(s.dir, "switchyard.db.secrets"), 0o640))
+	for line, code := range map[string]int{"serve --addr 127.0.0.1:0": 2, "token": 2} {
+		r := run(t, s.dir, nil, "", strings.Fields(line)...)
+		assert.Equal(t, code, r.code, line)
+		assert.Contains(t, r.err, "chmod 600 switchyard.db.secrets")
+		assert.NotContains(t, r.out+r.err, token)
+	}
+	require.NoError(t, os.Chmod(filepath.Join(s.dir, "switchyard.db.secrets"), 0o600))
+	assert.Equal(t, token, strings.TrimSpace(run(t, s.dir, nil, "", "token").out))
 }

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/switchyard-wa/switchyard/app/server"
+	"github.com/switchyard-wa/switchyard/domain"
 )
 
 // serveFlags holds the flags of serve before their validation.
@@ -35,12 +36,15 @@ func newServeFlags(out io.Writer) *serveFlags {
 		migrate: true, private: true, level: "info",
 	}
 	c := &f.cfg
+	unscanned := domain.DefaultUnscannedLimits()
+	c.Unscanned = &unscanned
 	f.text(&c.Addr, "addr", "HOST:PORT", "127.0.0.1:8000", "listen address; :8000 listens everywhere")
 	f.text(&c.Store, "store", "DSN", "sqlite:switchyard.db", "memory:, sqlite:PATH or postgres://…")
 	f.text(&c.Coordination, "fabric", "DSN", "in process", "memory:, or redis://… which several replicas need")
 	f.bit(&f.migrate, "migrate", "true", "bring the schema up to date; false: only check it")
-	f.text(&c.WorkerToken, "worker-token", "TOKEN", "generated, kept in the store", "what workers send, all replicas the same")
-	f.text(&c.JWTSecret, "jwt-secret", "SECRET", "generated, kept in the store", "32 bytes or more, all replicas the same")
+	f.text(&c.WorkerToken, "worker-token", "TOKEN", "generated", "what workers send, 32 bytes or more, all replicas the same")
+	f.text(&c.JWTSecret, "jwt-secret", "SECRET", "generated", "32 bytes or more, all replicas the same")
+	f.text(&c.SecretsFile, "secrets-file", "FILE", secretsFileDefault, "keeps generated secrets")
 	f.text(&c.Registration, "registration", "open|closed", "open", "closed: only administrators create users")
 	f.text(&c.AdminEmail, "admin-email", "EMAIL", "admin@localhost", "first administrator")
 	f.text(&c.AdminPassword, "admin-password", "PASSWORD", "generated, printed once", "its password")
@@ -60,6 +64,10 @@ func newServeFlags(out io.Writer) *serveFlags {
 	f.text(&c.SMTP, "smtp", "URL", "mails go to the log", "smtp://user:password@host:587")
 	f.text(&c.MailFrom, "mail-from", "ADDRESS", "switchyard@localhost", "sender of mails")
 	f.text(&c.ResetURL, "reset-url", "URL", "none", "page for a new password; the token is appended")
+	f.number(&unscanned.PerUser, "unscanned-per-user", "0, as the tier", "sessions of a user that may wait for a first scan")
+	f.number(&unscanned.PerNetwork, "unscanned-per-address", "20", "the same per address; 0: no limit")
+	f.delay(&unscanned.Cooldown, "unscanned-cooldown", "30s", "after QR codes that nobody scanned, doubling; 0s: none")
+	f.delay(&unscanned.ReclaimAfter, "unscanned-reclaim", "1m", "after which they yield to PRO and MAX; 0s: never")
 	f.text(&c.Limits, "rate-limits", "JSON|FILE|off", "tier defaults", "overrides by tier")
 	f.text(&f.level, "log-level", "LEVEL", "info", "debug, info, warn or error")
 	f.text(&f.format, "log-format", "text|json", "text on a terminal", "of the log, which goes to stderr")

@@ -16,7 +16,10 @@ import (
 	"github.com/switchyard-wa/switchyard/domain"
 )
 
-const defaultStore = "sqlite:switchyard.db"
+const (
+	defaultStore       = "sqlite:switchyard.db"
+	secretsFileDefault = "beside the SQLite file, or switchyard.secrets"
+)
 
 // migrate runs the command migrate.
 func migrate(ctx context.Context, args []string, out, _ io.Writer) error {
@@ -56,16 +59,17 @@ func migrate(ctx context.Context, args []string, out, _ io.Writer) error {
 
 // token runs the command token.
 func token(ctx context.Context, args []string, out, _ io.Writer) error {
-	store := defaultStore
+	store, file := defaultStore, ""
 	f := newFlags("token", "", "Prints the fleet token that workers of this store's server send.\nIt does not apply to a server that runs with --worker-token.", out)
 	f.text(&store, "store", "DSN", defaultStore, "the store")
+	f.text(&file, "secrets-file", "FILE", secretsFileDefault, "the server's")
 	if err := f.parse(args); err != nil {
 		return err
 	}
-	if err := f.bad(errors.Join(f.noWords(), backend.Check(store))); err != nil {
+	if err := f.bad(errors.Join(f.noWords(), backend.Check(store), server.CheckSecretsFile(store, file))); err != nil {
 		return err
 	}
-	text, err := server.StoredWorkerToken(ctx, store)
+	text, err := server.GeneratedWorkerToken(ctx, server.Config{Store: store, SecretsFile: file})
 	if err == nil {
 		fmt.Fprintln(out, text)
 	}

@@ -316,6 +316,10 @@ var calls = []func(ctx context.Context, tx *ports.Tx, m *model, s step) (want, g
 	},
 	func(ctx context.Context, tx *ports.Tx, m *model, s step) (want, got error) { // write a setting
 		name, value := fmt.Sprint(m.prefix, s.I%2), fmt.Sprint(s.K)
+		if s.Rev == 1 {
+			delete(m.settings, name)
+			return nil, tx.Settings.Delete(ctx, name)
+		}
 		if s.Rev > 5 {
 			old, there := m.settings[name]
 			if s.J == 0 || !there && s.J > 2 {

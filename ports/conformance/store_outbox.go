@@ -22,6 +22,7 @@ var outboxClauses = []clause{
 var settingsClauses = []clause{
 	{"Put replaces, PutIfAbsent does not", putIfAbsent},
 	{"CompareAndSwap replaces the expected value", compareAndSwap},
+	{"Delete removes a setting", deleteSetting},
 	{"a setting keeps any text", settingTexts},
 }
 
@@ -157,6 +158,30 @@ func compareAndSwap(d *db) {
 	d.update(set("a", "1", ""))
 	d.refuse(ports.ErrConflict, set("a", "", "2")) // an empty value is a value
 	require.Equal(d.T, "", d.setting("a"))
+}
+
+func deleteSetting(d *db) {
+	remove := func(name string) work {
+		return func(ctx context.Context, tx *ports.Tx) error { return tx.Settings.Delete(ctx, name) }
+	}
+	get := func(ctx context.Context, tx *ports.Tx) (string, error) { return tx.Settings.Get(ctx, "a") }
+	d.update(func(ctx context.Context, tx *ports.Tx) error {
+		return firstError(tx.Settings.Put(ctx, "a", "1"), tx.Settings.Put(ctx, "b", "2"))
+	})
+	d.update(remove("a"))
+	missing(d, get)
+	d.update(remove("a"))
+	d.update(remove("c"))
+	require.Equal(d.T, "2", d.setting("b"))
+	d.update(func(ctx context.Context, tx *ports.Tx) error {
+		_, err := tx.Settings.PutIfAbsent(ctx, "a", "3")
+		return err
+	})
+	require.Equal(d.T, "3", d.setting("a"))
+	d.refuse(errOurs, func(ctx context.Context, tx *ports.Tx) error {
+		return firstError(tx.Settings.Delete(ctx, "a"), errOurs)
+	})
+	require.Equal(d.T, "3", d.setting("a"), "a rollback brings it back")
 }
 
 func settingTexts(d *db) {

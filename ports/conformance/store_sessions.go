@@ -16,6 +16,7 @@ var sessionClauses = []clause{
 	{"Delete needs the present Rev", deleteStale},
 	{"Delete keeps the generation", deleteKeepsGeneration},
 	{"sessions are filtered", sessionsFiltered},
+	{"sessions that wait for a scan are filtered", sessionsAwaitingScan},
 	{"sessions are listed in pages", sessionsPaged},
 	{"sessions are searched literally", sessionsSearched},
 	{"ListByWorker", listByWorker},
@@ -138,6 +139,39 @@ func sessionIDs(all []*domain.Session) (ids []string) {
 		ids = append(ids, s.ID)
 	}
 	return ids
+}
+
+func sessionsAwaitingScan(d *db) {
+	d.put(user("u1"), user("u2"), worker("w1", 9))
+	waiting := func(id, userID, from string, status domain.Status, expires time.Time) *domain.Session {
+		s := assignedSession(id, userID, "w1")
+		s.Intent, s.Status, s.PhoneNumber, s.ConnectedFrom = domain.Up, status, "", from
+		s.QR = domain.QR{Code: "2@", ExpiresAt: expires}
+		return s
+	}
+	linked := waiting("linked", "u1", "192.0.2.1", domain.QRRequired, at(1))
+	linked.PhoneNumber = "628111"
+	down := waiting("down", "u1", "192.0.2.1", domain.QRRequired, at(1))
+	down.Intent = domain.Down
+	connected := waiting("connected", "u1", "192.0.2.1", domain.Connected, at(1))
+	starting := waiting("starting", "u1", "192.0.2.1", domain.Init, time.Time{})
+	starting.QR = domain.QR{}
+	d.put(linked, down, connected, starting,
+		waiting("one", "u1", "192.0.2.1", domain.QRRequired, at(10)), waiting("two", "u2", "192.0.2.1", domain.QRRequired, at(20)),
+		waiting("far", "u2", "2001:db8::/64", domain.QRRequired, at(30)), waiting("unknown", "u2", "", domain.QRRequired, at(40)))
+	for f, want := range map[ports.SessionFilter][]string{
+		{AwaitsScan: true}:                                        {"far", "one", "starting", "two", "unknown"},
+		{AwaitsScan: true, UserID: "u1"}:                          {"one", "starting"},
+		{AwaitsScan: true, ConnectedFrom: "192.0.2.1"}:            {"one", "starting", "two"},
+		{AwaitsScan: true, ConnectedFrom: "2001:db8::/64"}:        {"far"},
+		{AwaitsScan: true, QRExpiredBefore: at(20)}:               {"one"},
+		{AwaitsScan: true, QRExpiredBefore: at(21), UserID: "u2"}: {"two"},
+		{AwaitsScan: true, ConnectedFrom: "192.0.2.9"}:            nil,
+	} {
+		got, total := d.sessions(f, ports.Page{})
+		require.ElementsMatch(d.T, want, got, "%+v", f)
+		require.Equal(d.T, len(want), total)
+	}
 }
 
 func sessionsFiltered(d *db) {

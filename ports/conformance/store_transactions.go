@@ -29,11 +29,45 @@ var transactionClauses = []clause{
 	{"a context that expires inside has no effect", expiresWithin},
 	{"repeated runs leave no trace", rerun},
 	{"a View sees one state", snapshot},
+	{"scans do not delay other Views", scans},
 	{"Close waits for running transactions", closeWaits},
 	{"a closed store refuses transactions", closed},
 }
 
 var errOurs = errors.New("ours")
+
+// scans starts more scans than any store runs at once. They last until another View is over.
+func scans(d *db) {
+	d.update(writeFixture)
+	over := make(chan struct{})
+	ctx, cancel := context.WithCancel(d.ctx)
+	defer cancel()
+	began := make(chan struct{}, 1)
+	var scanning sync.WaitGroup
+	for range 64 {
+		scanning.Go(func() {
+			err := d.store.View(ports.ForScan(ctx), func(ctx context.Context, tx *ports.Tx) error {
+				_, err := tx.Users.Get(ctx, "u1")
+				select {
+				case began <- struct{}{}:
+				default:
+				}
+				<-over
+				return err
+			})
+			if err != nil && !errors.Is(err, context.Canceled) {
+				d.Errorf("scan: %v", err)
+			}
+		})
+	}
+	<-began
+	require.Equal(d.T, "u1", read(d, func(ctx context.Context, tx *ports.Tx) (*domain.User, error) {
+		return tx.Users.Get(ctx, "u1")
+	}).ID)
+	cancel() // also for those that wait for their turn
+	close(over)
+	scanning.Wait()
+}
 
 func atomicUpdate(d *db) {
 	empty := d.dump()
@@ -299,6 +333,7 @@ func readOnly(d *db) {
 			tx.Outbox.DeleteBefore(ctx, at(600)),
 			tx.Settings.Put(ctx, "secret", "2"),
 			tx.Settings.CompareAndSwap(ctx, "secret", "1", "2"),
+			tx.Settings.Delete(ctx, "secret"),
 		}
 		return nil
 	}))

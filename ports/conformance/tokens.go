@@ -17,7 +17,8 @@ func Tokens(t *testing.T, open func(t *testing.T) ports.Tokens) {
 	now := time.Date(2024, 5, 17, 12, 0, 0, 0, time.UTC)
 	claims := ports.Claims{
 		UserID: "0190f3f0-user", FamilyID: "0190f3f0-sign-in", Role: domain.RoleAdministrator,
-		CredentialsAt: now.Add(-time.Hour + 123456*time.Microsecond), ExpiresAt: now.Add(time.Hour),
+		CredentialsAt: now.Add(-time.Hour + 123456*time.Microsecond),
+		IssuedAt:      now.Add(-123457 * time.Microsecond), ExpiresAt: now.Add(time.Hour),
 	}
 	sign := func(t *testing.T, s ports.Tokens, c ports.Claims) string {
 		t.Helper()

@@ -70,7 +70,7 @@ func (t *outbox) DeleteBefore(ctx context.Context, before time.Time) error {
 	return (*Tx)(t).run(ctx, t.queries.outbox.deleteBefore, ceilMicros(before))
 }
 
-type settingStatements struct{ get, put, putIfAbsent, compareAndSwap *Statement }
+type settingStatements struct{ get, put, putIfAbsent, compareAndSwap, remove *Statement }
 
 func (b *Queries) settingStatements() settingStatements {
 	return settingStatements{
@@ -78,6 +78,7 @@ func (b *Queries) settingStatements() settingStatements {
 		put:            b.upsert("settings", []string{"name"}, []string{"value"}),
 		putIfAbsent:    b.insert("settings", "name", "value"),
 		compareAndSwap: b.write(b.update("settings", sets("value"), equal("name", "value"))),
+		remove:         b.write(b.deleteFrom("settings", "name = ?")),
 	}
 }
 
@@ -89,6 +90,10 @@ func (t *settings) Get(ctx context.Context, name string) (string, error) {
 
 func (t *settings) Put(ctx context.Context, name, value string) error {
 	return (*Tx)(t).run(ctx, t.queries.settings.put, name, value)
+}
+
+func (t *settings) Delete(ctx context.Context, name string) error {
+	return (*Tx)(t).run(ctx, t.queries.settings.remove, name)
 }
 
 func (t *settings) PutIfAbsent(ctx context.Context, name, value string) (string, error) {

@@ -22,6 +22,7 @@ var sessionsTable = table{
 		"qr_code", "qr_image", "qr_expires_at", "pairing_phone", "pairing_code",
 		"due_at", "reported_at", "heard_at", "last_seen_at", "updated_at",
 		"claimed_by", "claimed_until", "move_id", "move_to", "scan_restarted",
+		"unscanned", "connected_from",
 		"home_group", "home_policy", "home_wait_until",
 	},
 }
@@ -40,10 +41,14 @@ func scanSession(r row) *domain.Session {
 		PairingPhone: r.text(30), PairingCode: r.text(31),
 		DueAt: r.time(32), LastReportWorkerTime: r.time(33), LastReportAppliedAt: r.time(34), LastSeenAt: r.time(35), UpdatedAt: r.time(36),
 		ClaimedBy: r.text(37), ClaimedUntil: r.time(38), MigrationID: r.text(39), MigrationTargetID: r.text(40),
-		ScanRestarted: r.bool(41), CredentialsGroup: r.text(42), HomePolicy: domain.HomePolicy(r.text(43)), HomeWaitUntil: r.time(44),
-		Rev: r.int64(45),
+		ScanRestarted: r.bool(41), UnscannedRuns: r.int(42), ConnectedFrom: r.text(43),
+		CredentialsGroup: r.text(44), HomePolicy: domain.HomePolicy(r.text(45)), HomeWaitUntil: r.time(46),
+		Rev: r.int64(47),
 	}
 }
+
+// awaitsScan is the condition of the partial index sessions_awaiting_scan.
+const awaitsScan = "intent = 'UP' AND phone_number = '' AND status IN ('INIT', 'QR_REQUIRED')"
 
 type sessionStatements struct {
 	putStatements
@@ -87,6 +92,7 @@ func (t *sessions) Put(ctx context.Context, s *domain.Session) error {
 		s.QR.Code, nullableBytes(s.QR.Image), nullableMicros(s.QR.ExpiresAt), s.PairingPhone, s.PairingCode,
 		nullableMicros(s.DueAt), nullableMicros(s.LastReportWorkerTime), nullableMicros(s.LastReportAppliedAt), nullableMicros(s.LastSeenAt), nullableMicros(s.UpdatedAt),
 		s.ClaimedBy, nullableMicros(s.ClaimedUntil), s.MigrationID, s.MigrationTargetID, s.ScanRestarted,
+		s.UnscannedRuns, s.ConnectedFrom,
 		s.CredentialsGroup, string(s.HomePolicy), nullableMicros(s.HomeWaitUntil))
 }
 
@@ -131,6 +137,15 @@ func (t *sessions) List(ctx context.Context, f ports.SessionFilter, p ports.Page
 	}
 	if f.Status != "" {
 		conditions = append(conditions, sq.Expr("status = ?", string(f.Status)))
+	}
+	if f.AwaitsScan {
+		conditions = append(conditions, sq.Expr(awaitsScan))
+	}
+	if f.ConnectedFrom != "" {
+		conditions = append(conditions, sq.Expr("connected_from = ? AND connected_from <> ''", f.ConnectedFrom))
+	}
+	if !f.QRExpiredBefore.IsZero() {
+		conditions = append(conditions, sq.Expr("qr_expires_at < ?", ceilMicros(f.QRExpiredBefore)))
 	}
 	if f.Search != "" {
 		d := &t.queries.dialect

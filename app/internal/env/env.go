@@ -22,7 +22,9 @@ type Env struct {
 	Random  ports.Random
 	Now     func() time.Time
 	Timing  domain.Timing
-	Log     *slog.Logger
+	// Unscanned bounds sessions that wait for their first scan.
+	Unscanned domain.UnscannedLimits
+	Log       *slog.Logger
 
 	// Spawn runs background work, in a goroutine or in place.
 	Spawn func(func())

@@ -22,6 +22,15 @@ func (r *Reconciler) place(ctx context.Context, s *domain.Session) (again bool, 
 	for {
 		worker, ok := r.choose(&req, s)
 		if !ok {
+			freed, err := r.ReclaimSlot(ctx, s, req)
+			if err != nil {
+				return false, err
+			}
+			if freed {
+				worker, ok = r.choose(&req, s)
+			}
+		}
+		if !ok {
 			return false, r.recordNoRoom(ctx, s.ID, req.Home)
 		}
 		placed, err := r.ChangeSession(ctx, s.ID, func(ctx context.Context, tx *txn.Tx, s *domain.Session) ([]domain.Event, error) {

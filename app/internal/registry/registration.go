@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/switchyard-wa/switchyard/app/internal/apperr"
@@ -67,8 +68,7 @@ func (p *Protocol) Register(ctx context.Context, r domain.Registration) (*servic
 	if err != nil {
 		return nil, apperr.Public(err)
 	}
-	// The endpoint is not accepted yet, and gets no token.
-	if err := p.detector.RequireHealthy(ctx, ports.WorkerRef{Endpoint: r.Endpoint}); err != nil {
+	if err := p.detector.RequireHealthy(ctx, refOf(r)); err != nil {
 		return nil, err
 	}
 	r.TokenEpoch, err = p.newTokenEpoch()
@@ -163,6 +163,18 @@ func (p *Protocol) listRunning(ctx context.Context, r domain.Registration) map[s
 	return running
 }
 
+// refOf returns how the gateway addresses a worker whose registration is not accepted
+// yet. A worker that announced ownToken sees no token before it has its own. A legacy
+// worker may guard its health route with the fleet token, and whoever registers it has
+// shown that token.
+func refOf(r domain.Registration) ports.WorkerRef {
+	ref := ports.WorkerRef{Endpoint: r.Endpoint}
+	if !slices.Contains(r.Capabilities, domain.CapOwnToken) {
+		ref.ID, ref.Capabilities = r.WorkerID, r.Capabilities
+	}
+	return ref
+}
+
 // newTokenEpoch returns the epoch that begins with a registration.
 func (p *Protocol) newTokenEpoch() (string, error) {
 	epoch := make([]byte, 16)
@@ -211,16 +223,18 @@ func (p *Protocol) checkToken(ctx context.Context, r domain.Registration) error 
 }
 
 // checkOwnToken lets a worker's own token register only a recorded worker where it is
-// known to be, in the epoch of the token.
+// known to be, in the epoch of the token. With it a worker cannot give up its own token,
+// and so obtain the fleet token.
 func checkOwnToken(known *domain.Worker, r domain.Registration) error {
 	if r.Holder.IsFleet() {
 		return nil
 	}
-	if known != nil && known.Endpoint == r.Endpoint {
+	isKnown := known != nil && known.Endpoint == r.Endpoint
+	if isKnown && (!known.Supports(domain.CapOwnToken) || slices.Contains(r.Capabilities, domain.CapOwnToken)) {
 		return r.Holder.Authorize(known)
 	}
 	return domain.Errorf(domain.Forbidden, domain.CodeInsufficientPermission,
-		"A worker's own token registers it only where it is known to be; a new worker or a new endpoint needs the fleet token")
+		"A worker's own token registers it only where it is known to be, with ownToken; a new worker or a new endpoint needs the fleet token")
 }
 
 // checkEndpoint refuses an endpoint that another worker has, and a new endpoint for a

@@ -194,13 +194,16 @@ func TestRegister_OwnTokenOfAWorker_RegistersWhatIsRecordedAlone(t *testing.T) {
 	}{
 		{"http://elsewhere:1", own, domain.CodeInsufficientPermission},
 		{"http://worker-1:1", domain.TokenHolder{WorkerID: "worker-1", Epoch: "former"}, domain.CodeAuthTokenInvalid},
-		{"http://worker-1:1", own, ""},
+		{"http://worker-1:1", own, ""},                          // with ownToken
 		{"http://worker-1:1", own, domain.CodeAuthTokenInvalid}, // its epoch has ended with the registration before
 	} {
 		f.Gateway.Forget()
 		require.Equal(t, c.code, f.registerCode(domain.Registration{WorkerID: "worker-1", Endpoint: c.endpoint, Holder: c.holder, Capabilities: capable.Capabilities}))
 		require.Equal(t, c.code == "", len(f.Gateway.Calls("health")) > 0)
 	}
+	own.Epoch = f.register(t, capable).Worker.TokenEpoch
+	require.Equal(t, domain.CodeInsufficientPermission, f.registerCode(domain.Registration{WorkerID: "worker-1", Endpoint: "http://worker-1:1", Holder: own}),
+		"a worker without ownToken would be called with the fleet token")
 	require.Equal(t, domain.CodeInsufficientPermission, f.registerCode(domain.Registration{WorkerID: "removed", Endpoint: "http://removed:1", Holder: own}))
 }
 
@@ -208,7 +211,9 @@ func TestRegister_OwnTokenOfAWorker_RegistersWhatIsRecordedAlone(t *testing.T) {
 func TestHealth_EndpointOfNoWorker_HasNoWorkerID(t *testing.T) {
 	f := newFixture(t)
 	ctx := context.Background()
-	f.register(t, registration("worker-1"))
+	capable := registration("worker-1")
+	capable.Capabilities = []domain.Capability{domain.CapOwnToken}
+	f.register(t, capable)
 	_, err := f.workers.Add(ctx, domain.Registration{WorkerID: "worker-2", Endpoint: "http://worker-2:1"})
 	require.NoError(t, err)
 	_, err = f.workers.TestEndpoint(ctx, "http://worker-1:1")
@@ -217,7 +222,8 @@ func TestHealth_EndpointOfNoWorker_HasNoWorkerID(t *testing.T) {
 
 	_, err = f.workers.Test(ctx, "worker-1")
 	require.NoError(t, err)
-	require.Equal(t, []string{"", "", "", "worker-1"}, f.Gateway.Probed())
+	f.register(t, registration("worker-3"))
+	require.Equal(t, []string{"", "", "", "worker-1", "worker-3"}, f.Gateway.Probed(), "a legacy worker may ask for the fleet token")
 }
 
 func TestUnregister_WorkerLeaves_IsDownWithAGrace(t *testing.T) {

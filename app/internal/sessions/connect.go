@@ -62,8 +62,17 @@ func (s *Sessions) recordConnect(ctx context.Context, userID, sessionID, pairing
 			return err
 		}
 		now := s.Now()
+		wait, isNew := session.ScanCooldown(s.Unscanned, now), !session.AwaitsScan()
 		if err := session.Connect(pairingPhone, now); err != nil {
 			return err // it would fail in the transaction too
+		}
+		if wait > 0 {
+			return errScanCooldown(wait)
+		}
+		if isNew {
+			if err := s.checkUnscanned(ctx, session); err != nil {
+				return err
+			}
 		}
 		worker := ""
 		if !session.IsAssigned() {
@@ -81,8 +90,15 @@ func (s *Sessions) recordConnect(ctx context.Context, userID, sessionID, pairing
 			if current.UserID != userID {
 				return nil, apperr.Session(ports.ErrNotFound)
 			}
+			isNew := !current.AwaitsScan()
 			if err := current.Connect(pairingPhone, now); err != nil {
 				return nil, err
+			}
+			current.ConnectedFrom = clientNetwork(ctx)
+			if isNew {
+				if err := admitUnscanned(ctx, tx.Tx, current, s.Unscanned); err != nil {
+					return nil, err
+				}
 			}
 			if current.IsAssigned() || worker == "" {
 				return nil, nil
@@ -121,6 +137,15 @@ func (s *Sessions) choose(ctx context.Context, session *domain.Session, avoid []
 			return "", req, err
 		}
 		worker, ok = s.cache.Choose(req, now)
+	}
+	if !ok {
+		ok, err = s.reconciler.ReclaimSlot(ctx, session, req)
+		if err != nil {
+			return "", req, err
+		}
+		if ok {
+			worker, ok = s.cache.Choose(req, s.Now())
+		}
 	}
 	if !ok {
 		return "", req, errNoWorkers

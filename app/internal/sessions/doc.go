@@ -15,6 +15,19 @@
 // and the error says why. Somebody who looks at a QR code page must not be surprised by
 // a connection later.
 //
+// # Sessions that wait for a first scan
+//
+// A session that was never linked holds a slot while nobody scans its QR code. Connect
+// bounds such sessions by domain.UnscannedLimits: per user, per network of the client, and
+// by a wait after connects that nobody scanned. The answer is a rate limit, because time
+// cures it: codes expire. Clients on this machine are not counted by network, as they may
+// be a proxy that nobody named. Connects that several replicas record at the same moment
+// may exceed a limit by one each. The wait belongs to the session; a session that is deleted
+// and made again starts without one, and the other limits hold for it.
+//
+// When room is short, a session whose last code expired a while ago yields its slot to a
+// user whose tier ranks above the lowest (reconcile.ReclaimSlot).
+//
 // # Sessions of a changed user
 //
 // When a tier shrinks or a user is deactivated, the youngest live sessions go down until

@@ -1,0 +1,56 @@
+package postgres
+
+import (
+	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
+
+	"github.com/switchyard-wa/switchyard/ports"
+)
+
+// maxScans returns how many of a number of connections may run Views of [ports.ForScan] at
+// once: an eighth, at least one.
+func maxScans(connections int32) int { return max(1, int(connections)/8) }
+
+// acquireScan waits until one more scan may run, if ctx belongs to one. The caller releases it.
+func (s *Store) acquireScan(ctx context.Context) (release func(), err error) {
+	if !ports.IsScan(ctx) {
+		return func() {}, nil
+	}
+	select {
+	case s.scans <- struct{}{}:
+		return func() { <-s.scans }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// contextWatcher ends statements whose context ends. A scan is cancelled in the server, which
+// would otherwise go on for nobody. Any other statement ends soon: the client waits for a
+// moment, and gives up the connection only if the answer takes longer.
+type contextWatcher struct {
+	short pgconn.DeadlineContextWatcherHandler
+	scan  pgconn.CancelRequestContextWatcherHandler
+	ended ctxwatch.Handler // the one that handles the present context
+}
+
+func newContextWatcher(c *pgconn.PgConn) *contextWatcher {
+	return &contextWatcher{
+		short: pgconn.DeadlineContextWatcherHandler{Conn: c.Conn(), DeadlineDelay: 100 * time.Millisecond},
+		scan:  pgconn.CancelRequestContextWatcherHandler{Conn: c, DeadlineDelay: 2 * time.Second},
+	}
+}
+
+// HandleCancel implements [ctxwatch.Handler].
+func (w *contextWatcher) HandleCancel(ctx context.Context) {
+	w.ended = &w.short
+	if ports.IsScan(ctx) {
+		w.ended = &w.scan
+	}
+	w.ended.HandleCancel(ctx)
+}
+
+// HandleUnwatchAfterCancel implements [ctxwatch.Handler].
+func (w *contextWatcher) HandleUnwatchAfterCancel() { w.ended.HandleUnwatchAfterCancel() }

@@ -1,0 +1,83 @@
+package domain_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-wa/switchyard/domain"
+)
+
+// unscannedRun connects a session and ends the run as end says.
+func unscannedRun(t *testing.T, s *domain.Session, now time.Time, end domain.Report) {
+	t.Helper()
+	require.NoError(t, s.Connect("", now))
+	s.Assign("w1", now)
+	timing := domain.DefaultTiming()
+	s.Apply(domain.Report{Status: domain.QRRequired, QR: domain.QR{Code: "2@", ExpiresAt: now.Add(time.Minute)}}, timing, now)
+	require.True(t, s.AwaitsScan())
+	end.Reason = "as the test says"
+	s.Apply(end, timing, now)
+	if end.Status != domain.Connected {
+		s.EndDebounce(timing, now)
+		require.False(t, s.AwaitsScan())
+	}
+}
+
+func TestScanCooldown_NobodyScans_Grows(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	l := domain.DefaultUnscannedLimits()
+	s := domain.NewSession("s", "u", "S", "", now)
+	for _, want := range []time.Duration{0, 30 * time.Second, time.Minute, 2 * time.Minute, 4 * time.Minute} {
+		unscannedRun(t, s, now, domain.Report{Status: domain.Disconnected})
+		require.Equal(t, want, s.ScanCooldown(l, now))
+		require.Equal(t, max(want-10*time.Second, 0), s.ScanCooldown(l, now.Add(10*time.Second)))
+		require.Zero(t, s.ScanCooldown(l, now.Add(want)))
+	}
+	for range 30 {
+		unscannedRun(t, s, now, domain.Report{Status: domain.Disconnected})
+	}
+	require.Equal(t, time.Hour, s.ScanCooldown(l, now))
+	require.Zero(t, s.ScanCooldown(domain.UnscannedLimits{}, now), "no limit")
+
+	unscannedRun(t, s, now, domain.Report{Status: domain.Connected, PhoneNumber: "628111"})
+	require.Zero(t, s.UnscannedRuns, "a scan ends it")
+	require.Zero(t, s.ScanCooldown(l, now))
+}
+
+// Whoever takes a session down by hand, before its QR code is scanned, waits too.
+func TestScanCooldown_DisconnectedByHand_Counts(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	s := domain.NewSession("s", "u", "S", "", now)
+	for range 2 {
+		require.NoError(t, s.Connect("", now))
+		s.Assign("w1", now)
+		s.Apply(domain.Report{Status: domain.QRRequired, QR: domain.QR{Code: "2@"}}, domain.DefaultTiming(), now)
+		s.Disconnect(now)
+		s.StopConfirmed(now)
+	}
+	require.Equal(t, 30*time.Second, s.ScanCooldown(domain.DefaultUnscannedLimits(), now))
+}
+
+func TestIsReclaimable_QRExpiredAWhileAgo(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	l := domain.DefaultUnscannedLimits()
+	s := domain.NewSession("s", "u", "S", "", now)
+	require.NoError(t, s.Connect("", now))
+	s.Assign("w1", now)
+	s.Apply(domain.Report{Status: domain.QRRequired, QR: domain.QR{Code: "2@", ExpiresAt: now}}, domain.DefaultTiming(), now)
+	require.False(t, s.IsReclaimable(l, now.Add(time.Minute)))
+	require.True(t, s.IsReclaimable(l, now.Add(time.Minute+time.Microsecond)))
+	require.False(t, s.IsReclaimable(domain.UnscannedLimits{}, now.Add(time.Hour)), "never")
+
+	linked := s.Clone()
+	linked.PhoneNumber = "628111"
+	require.False(t, linked.IsReclaimable(l, now.Add(time.Hour)), "it was linked before")
+
+	events := s.Reclaim(now.Add(time.Hour))
+	require.Equal(t, domain.EventSessionDisconnected, events[0].Type)
+	require.Equal(t, []any{domain.Down, domain.Disconnected, domain.CommandDisconnect, 1}, []any{s.Intent, s.Status, s.Command, s.UnscannedRuns})
+	require.Contains(t, s.LastError, "connect again")
+	require.Contains(t, events[0].Reason, "connect again")
+}
