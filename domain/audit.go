@@ -51,6 +51,7 @@ const (
 	ActionWorkerDrained   AuditAction = "worker.drained"
 	ActionWorkerActivated AuditAction = "worker.activated"
 	ActionWorkerTested    AuditAction = "worker.tested"
+	ActionForeignStopped  AuditAction = "worker.foreign-session-stopped"
 
 	ActionFleetRebalanced    AuditAction = "fleet.rebalanced"
 	ActionFleetBulk          AuditAction = "fleet.bulk" // a bulk action that began with no session
@@ -68,7 +69,7 @@ var auditActions = []AuditAction{
 	ActionUserRoleChanged, ActionUserActivated, ActionUserDeactivated, ActionUserDeleted,
 	ActionKeyCreated, ActionKeyRotated, ActionKeyDeleted,
 	ActionSessionDeleted, ActionSessionDisconnected, ActionSessionRestarted, ActionSessionMigrated, ActionMigrationCancelled,
-	ActionWorkerAdded, ActionWorkerUpdated, ActionWorkerRemoved, ActionWorkerDestroyed, ActionWorkerDrained, ActionWorkerActivated, ActionWorkerTested,
+	ActionWorkerAdded, ActionWorkerUpdated, ActionWorkerRemoved, ActionWorkerDestroyed, ActionWorkerDrained, ActionWorkerActivated, ActionWorkerTested, ActionForeignStopped,
 	ActionFleetRebalanced, ActionFleetBulk, ActionFleetProbed, ActionFleetProbesStarted, ActionFleetProbesStopped,
 	ActionTokenShown,
 }

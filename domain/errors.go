@@ -64,6 +64,7 @@ const (
 	CodeMessageSendFailed      Code = "MESSAGE_SEND_FAILED"
 	CodeWorkerTimeout          Code = "WORKER_TIMEOUT"
 	CodeNoAvailableWorkers     Code = "NO_AVAILABLE_WORKERS"
+	CodeNotReady               Code = "NOT_READY" // the server, or its store, cannot serve at the moment
 	CodeWorkerUnreachable      Code = "WORKER_UNREACHABLE"
 	CodeOverloaded             Code = "OVERLOADED"
 	CodeInternal               Code = "INTERNAL_ERROR"

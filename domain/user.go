@@ -21,6 +21,8 @@ type Limits struct {
 	Pool string `json:"-"`
 	// Rank orders sessions that wait for a worker, the highest first.
 	Rank int `json:"-"`
+	// MessageRetention is how long messages are kept. 0: as long as their session.
+	MessageRetention time.Duration `json:"-"`
 }
 
 // Tiers maps every existing tier to its limits. An embedding program may pass other tiers than
@@ -29,10 +31,11 @@ type Tiers map[Tier]Limits
 
 // DefaultTiers returns the limits of the reference service.
 func DefaultTiers() Tiers {
+	const day = 24 * time.Hour
 	return Tiers{
-		TierBasic: {Sessions: 1, MessagesPerHour: 100, APICallsPerHour: 1_000, Rank: 0},
-		TierPro:   {Sessions: 5, MessagesPerHour: 1_000, APICallsPerHour: 10_000, Rank: 1},
-		TierMax:   {Sessions: 20, MessagesPerHour: 10_000, APICallsPerHour: 100_000, Rank: 2},
+		TierBasic: {Sessions: 1, MessagesPerHour: 100, APICallsPerHour: 1_000, Rank: 0, MessageRetention: 30 * day},
+		TierPro:   {Sessions: 5, MessagesPerHour: 1_000, APICallsPerHour: 10_000, Rank: 1, MessageRetention: 90 * day},
+		TierMax:   {Sessions: 20, MessagesPerHour: 10_000, APICallsPerHour: 100_000, Rank: 2, MessageRetention: 365 * day},
 	}
 }
 

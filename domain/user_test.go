@@ -13,10 +13,11 @@ import (
 
 func TestTiers_DefaultsAndUnknownTier_Limits(t *testing.T) {
 	tiers := domain.DefaultTiers()
+	const day = 24 * time.Hour
 	require.Equal(t, domain.Tiers{
-		"BASIC": {Sessions: 1, MessagesPerHour: 100, APICallsPerHour: 1_000, Rank: 0},
-		"PRO":   {Sessions: 5, MessagesPerHour: 1_000, APICallsPerHour: 10_000, Rank: 1},
-		"MAX":   {Sessions: 20, MessagesPerHour: 10_000, APICallsPerHour: 100_000, Rank: 2},
+		"BASIC": {Sessions: 1, MessagesPerHour: 100, APICallsPerHour: 1_000, Rank: 0, MessageRetention: 30 * day},
+		"PRO":   {Sessions: 5, MessagesPerHour: 1_000, APICallsPerHour: 10_000, Rank: 1, MessageRetention: 90 * day},
+		"MAX":   {Sessions: 20, MessagesPerHour: 10_000, APICallsPerHour: 100_000, Rank: 2, MessageRetention: 365 * day},
 	}, tiers)
 	require.Equal(t, tiers[domain.TierPro], tiers.Of(domain.TierPro))
 	require.Zero(t, tiers.Of("GOLD"), "an unknown tier allows nothing")

@@ -422,6 +422,15 @@ func (p *Probes) Note(r ProbeResult, warning string, lastHeartbeat time.Time, t 
 	return p.Refusals >= t.ProbeFailures
 }
 
+// ForeignSession is a session that a worker runs and that the store has never known. It may belong to
+// another control plane: nothing stops it but an administrator.
+type ForeignSession struct {
+	SessionID   string
+	Status      Status
+	PhoneNumber string // empty: not stated
+	LastSeenAt  time.Time
+}
+
 // Cleanup records that a worker was given a session, and what the worker still has to undo. The row
 // exists from the first assignment until the worker has confirmed the wipe of the credentials. A
 // replica performs the command when the worker can be reached.

@@ -140,6 +140,8 @@ type APIKeys interface {
 	BySession(ctx context.Context, sessionID string) ([]*domain.APIKey, error)
 	Put(ctx context.Context, k *domain.APIKey) error
 	Delete(ctx context.Context, id string) error
+	// DeleteEnded removes the keys that expired or were revoked before the time.
+	DeleteEnded(ctx context.Context, before time.Time) error
 }
 
 // SessionFilter selects sessions. Zero fields do not restrict.
@@ -259,6 +261,9 @@ type Messages interface {
 	CountSince(ctx context.Context, userID string, since time.Time) (n int, first time.Time, err error)
 	// PendingBefore returns messages that are PENDING and older than the time.
 	PendingBefore(ctx context.Context, before time.Time, limit int) ([]*domain.Message, error)
+	// DeleteBefore removes messages of the session that are older than the time, oldest first and at
+	// most limit of them. It returns how many it removed.
+	DeleteBefore(ctx context.Context, sessionID string, before time.Time, limit int) (int, error)
 	// Usage counts the messages of the user since a time, or of one session if named. It counts by
 	// bucket, session, type, direction and failure. Buckets have the given length and are aligned to
 	// the Unix epoch.

@@ -115,7 +115,7 @@ func (r *route) codes(input reflect.Type) []domain.Code {
 		list = append(list, domain.CodeOverloaded)
 	}
 	if !r.root {
-		list = append(list, domain.CodeInternal, domain.CodeWorkerTimeout)
+		list = append(list, domain.CodeInternal, domain.CodeNotReady, domain.CodeWorkerTimeout)
 	}
 	slices.Sort(list)
 	return slices.Compact(list)

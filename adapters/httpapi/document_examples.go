@@ -41,7 +41,7 @@ var failureMessages = map[domain.Code]string{
 	domain.CodeWorkerUnreachable:      "The session's worker cannot be reached at the moment; try again in a minute",
 	domain.CodeOverloaded:             "Too many passwords are checked at once; try again in a moment",
 	domain.CodeInternal:               internalMessage,
-	codeNotReady:                      "The server is starting or about to stop; try another one",
+	domain.CodeNotReady:               "The server cannot do this at the moment: the disk is full; try again in a moment",
 }
 
 // failureExample returns an example of a failure.

@@ -50,6 +50,7 @@ var statusByCode = map[domain.Code]int{
 	domain.CodeWorkerTimeout:          http.StatusGatewayTimeout,
 	domain.CodeNoAvailableWorkers:     http.StatusServiceUnavailable,
 	domain.CodeWorkerUnreachable:      http.StatusServiceUnavailable,
+	domain.CodeNotReady:               http.StatusServiceUnavailable,
 	domain.CodeOverloaded:             http.StatusServiceUnavailable,
 	domain.CodeInternal:               http.StatusInternalServerError,
 }
@@ -71,7 +72,6 @@ var statusByKind = map[domain.Kind]int{
 // Codes of HTTP itself, which no service returns.
 const (
 	codeMethodNotAllowed domain.Code = "METHOD_NOT_ALLOWED"
-	codeNotReady         domain.Code = "NOT_READY"
 )
 
 // statusClientGone is the status in the log for a client that did not wait.
@@ -160,7 +160,7 @@ func toHTTPError(err error) failure {
 	if f.status == 0 {
 		f = failure{status: http.StatusInternalServerError, code: domain.CodeInternal, message: internalMessage}
 	}
-	if f.status == http.StatusTooManyRequests || f.code == domain.CodeOverloaded {
+	if f.status == http.StatusTooManyRequests || f.code == domain.CodeOverloaded || f.code == domain.CodeNotReady {
 		f.retry = retryOf(err, f.retry)
 	}
 	return f

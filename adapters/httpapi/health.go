@@ -2,10 +2,15 @@ package httpapi
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net/http"
 	"time"
 
+	"github.com/go-kit/kit/endpoint"
+
 	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
 )
 
 func healthRoutes() []route {
@@ -35,7 +40,7 @@ func healthRoutes() []route {
 			id: "readyz", method: get, path: "/readyz", tag: tagHealth, credential: public, quiet: true, root: true, message: "Ready",
 			summary:     "Whether to send requests here",
 			description: "For load balancers. Fails with NOT_READY while the server starts or stops, or if something it cannot do without does not answer.",
-			errors:      []domain.Code{codeNotReady},
+			errors:      []domain.Code{domain.CodeNotReady},
 		}, (*api).readyz),
 	}
 }
@@ -73,15 +78,40 @@ func (a *api) readyz(ctx context.Context, _ *requestContext, _ *noInput) (Health
 		}
 	}
 	if len(down) > 0 {
-		return HealthView{}, notReady("Something that the server depends on does not answer; try again in a moment", down)
+		return HealthView{}, notReady("The server cannot serve at the moment: "+down[0].Message+"; try again in a moment", down)
 	}
 	return HealthView{Status: statusUp}, nil
 }
 
 func notReady(message string, down []domain.FieldError) error {
-	return &httpError{http.StatusServiceUnavailable, &domain.Error{
-		Kind: domain.Unavailable, Code: codeNotReady, Message: message, Fields: down,
-	}}
+	return &delayed{&httpError{http.StatusServiceUnavailable, &domain.Error{
+		Kind: domain.Unavailable, Code: domain.CodeNotReady, Message: message, Fields: down,
+	}}, notReadyRetry}
+}
+
+// notReadyRetry is when another try makes sense while the server is not ready.
+const notReadyRetry = 5 * time.Second
+
+// requirePresence refuses requests while the data under the store are gone, whatever the
+// caches of the server still know. Routes about the health of the server answer.
+func (a *api) requirePresence(r *route) endpoint.Middleware {
+	return func(next endpoint.Endpoint) endpoint.Endpoint {
+		if a.Present == nil || r.root {
+			return next
+		}
+		return func(ctx context.Context, request any) (any, error) {
+			err := a.Present()
+			if err == nil {
+				return next(ctx, request)
+			}
+			reason := "its data cannot be found"
+			var u *ports.UnavailableError
+			if errors.As(err, &u) {
+				reason = u.Reason
+			}
+			return nil, fmt.Errorf("%w (%w)", notReady("The server cannot serve at the moment: "+reason, nil), err)
+		}
+	}
 }
 
 func (a *api) checks(ctx context.Context) []Check {

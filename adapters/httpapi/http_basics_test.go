@@ -21,6 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
@@ -345,7 +346,7 @@ func TestHealth_Dependencies_DecideStatus(t *testing.T) {
 	up = false
 	got := serve(t, h, request("GET", "/readyz", "", ""))
 	assert.Equal(t, 503, got.Code)
-	assert.Equal(t, codeNotReady, got.Error.Code)
+	assert.Equal(t, domain.CodeNotReady, got.Error.Code)
 	assert.Equal(t, []domain.FieldError{{Field: "fabric", Message: "does not answer"}}, got.Error.Details)
 	assert.Equal(t, 200, status("/livez"))
 	assert.Equal(t, 200, status("/health"))
@@ -433,4 +434,25 @@ func TestTimes_Answers_AreUTC(t *testing.T) {
 	at := time.Date(2026, 3, 1, 13, 0, 0, 7_000_000, time.FixedZone("CET", 3600))
 	assert.Equal(t, `"2026-03-01T12:00:00.007Z"`, marshalled(t, jsonTime(at)))
 	assert.Equal(t, "null", marshalled(t, jsonTime{}))
+}
+
+// The store's file was deleted. Whatever the caches know, no route but those about health answers.
+func TestPresence_DataGone_EveryRouteIsNotReady(t *testing.T) {
+	var gone error = &ports.UnavailableError{Reason: "the database file was deleted", Cause: errors.New("/secret/path")}
+	cfg := config(&stub{})
+	cfg.Present = func() error { return gone }
+	h := New(cfg)
+	for _, r := range apiRoutes {
+		got := serve(t, h, request(r.method, strings.NewReplacer("{", "", "}", "").Replace(r.fullPath()), adminToken, ""))
+		if r.root {
+			assert.Equal(t, http.StatusOK, got.Code, r.id)
+			continue
+		}
+		assert.Equal(t, http.StatusServiceUnavailable, got.Code, r.id)
+		assert.Equal(t, domain.CodeNotReady, got.Error.Code, r.id)
+		assert.Contains(t, got.Error.Message, "the database file was deleted", r.id)
+		assert.Equal(t, "5", got.Header().Get("Retry-After"), r.id)
+	}
+	gone = nil
+	assert.Equal(t, http.StatusOK, serve(t, h, request("GET", "/api/v1/sessions", userToken, "")).Code)
 }

@@ -43,7 +43,10 @@ type Config struct {
 	Health func(ctx context.Context) []Check
 	// Ready reports whether the server takes requests: false while it starts and
 	// once it stops. Nil: always.
-	Ready   func() bool
+	Ready func() bool
+	// Present returns an error while the data under the store are gone. It is called for
+	// every request but those about health, which are then refused. Nil: always there.
+	Present func() error
 	Version string
 
 	// BodyMemory bounds the bytes of request bodies that are under way at once, without
@@ -113,7 +116,7 @@ func newAPI(cfg Config) *api {
 	a.notesLimit = rate.NewLimiter(notesPerSecond, notesBurst)
 	limits := newLimits(a)
 	for _, r := range a.surface.routes {
-		around := endpoint.Chain(a.authenticate(r.credential), limits.of(r.limit), a.admit(r.cost))
+		around := endpoint.Chain(a.requirePresence(r), a.authenticate(r.credential), limits.of(r.limit), a.admit(r.cost))
 		a.endpoints = append(a.endpoints, around(decodeAndHandle))
 	}
 	return a

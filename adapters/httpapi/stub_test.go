@@ -279,6 +279,7 @@ func (s stubWorkers) Add(_ context.Context, r domain.Registration) (*service.Wor
 
 func (s stubWorkers) Get(_ context.Context, id string) (*service.WorkerView, []*domain.Session, error) {
 	v := s.view()
+	v.Foreign = []domain.ForeignSession{{SessionID: "elsewhere", Status: domain.Connected, PhoneNumber: "6281234567890", LastSeenAt: noon}}
 	v.Drain = &service.DrainProgress{BatchID: "batch-1", Total: 10, Remaining: 4, Moving: 2, Moved: 5, Failed: 1}
 	return v, []*domain.Session{someSession("support")}, s.note(id)
 }
@@ -293,6 +294,10 @@ func (s stubWorkers) Update(_ context.Context, _ string, ch service.WorkerChange
 
 func (s stubWorkers) Remove(_ context.Context, id string, opt service.RemoveOptions) error {
 	return s.note([]any{id, opt})
+}
+
+func (s stubWorkers) StopForeign(_ context.Context, id, sessionID string, opt service.StopForeignOptions) error {
+	return s.note([]any{id, sessionID, opt})
 }
 
 func (s stubWorkers) Drain(_ context.Context, id string, opt service.DrainOptions) (*service.WorkerView, error) {

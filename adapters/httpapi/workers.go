@@ -68,9 +68,10 @@ func fleetRoutes() []route {
 		}, (*api).probeStatus),
 		operation(route{
 			id: "getWorker", method: get, path: "/workers/{workerId}", tag: tagFleet, credential: admin, limit: perUser, message: "Worker",
-			summary:     "Get a worker with its sessions",
-			description: "Returns the worker, its sessions, and the progress of its drain, if it is draining.",
-			errors:      []domain.Code{domain.CodeWorkerNotFound},
+			summary: "Get a worker with its sessions",
+			description: "Returns the worker, its sessions, and the progress of its drain, if it is draining. `foreignSessions` lists up to 100 sessions that " +
+				"the worker runs and this server has never known, as the latest heartbeat told the replica that answers. They are left alone.",
+			errors: []domain.Code{domain.CodeWorkerNotFound},
 		}, (*api).getWorker),
 		operation(route{
 			id: "updateWorker", method: put, path: "/workers/{workerId}", tag: tagFleet, credential: admin, limit: perUser, message: "Worker updated", optional: true,
@@ -115,6 +116,16 @@ func fleetRoutes() []route {
 			description: "Sets the worker back to ONLINE, which ends a drain. Fails with WORKER_UNREACHABLE if its health route does not answer.",
 			errors:      []domain.Code{domain.CodeWorkerNotFound, domain.CodeWorkerUnreachable, domain.CodeInvalidState},
 		}, (*api).activate),
+		operation(route{
+			id: "stopForeignSession", method: del, path: "/workers/{workerId}/foreign-sessions/{id}", tag: tagFleet, credential: admin, limit: perUser,
+			message: "Session stopped",
+			summary: "Stop a foreign session",
+			description: "Stops a session on a worker that this server has never known; `GET /workers/{workerId}` lists them. Nothing else stops it: it may " +
+				"belong to another server. It keeps its credentials unless `wipe=true`. Fails with INVALID_STATE if this server knows the session, or has known it.",
+			errors: []domain.Code{
+				domain.CodeWorkerNotFound, domain.CodeSessionNotFound, domain.CodeInvalidState, domain.CodeWorkerCommunication, domain.CodeWorkerTimeout, domain.CodeWorkerUnreachable,
+			},
+		}, (*api).stopForeignSession),
 	}
 }
 
@@ -244,6 +255,33 @@ type workerDetailView struct {
 	SessionBreakdown domain.Breakdown    `json:"sessionBreakdown" doc:"Its sessions by status"`
 	Sessions         []SessionView       `json:"sessions"`
 	Drain            nullable[drainView] `json:"drain" doc:"Null unless it is draining"`
+	Foreign          []foreignView       `json:"foreignSessions" doc:"Sessions that it runs and this server has never known"`
+}
+
+// foreignView is a session that the server has never known.
+type foreignView struct {
+	SessionID   string         `json:"sessionId" example:"support"`
+	Status      domain.Status  `json:"status" example:"CONNECTED"`
+	PhoneNumber nullableString `json:"phoneNumber" example:"6281234567890"`
+	LastSeenAt  jsonTime       `json:"lastSeenAt"`
+}
+
+type stopForeignInput struct {
+	WorkerPath
+	SessionPath
+	Wipe bool `query:"wipe" doc:"Deletes its credentials too" example:"false"`
+}
+
+type stoppedForeignView struct {
+	WorkerID  string `json:"workerId" example:"worker-1"`
+	SessionID string `json:"sessionId" example:"support"`
+	Wiped     bool   `json:"wiped" example:"false"`
+}
+
+func (a *api) stopForeignSession(ctx context.Context, c *requestContext, in *stopForeignInput) (stoppedForeignView, error) {
+	worker, session := c.workerRef(), c.sessionRef()
+	err := a.Workers.StopForeign(ctx, worker, session, service.StopForeignOptions{Wipe: in.Wipe})
+	return stoppedForeignView{worker, session, in.Wipe}, err
 }
 
 func (a *api) getWorker(ctx context.Context, c *requestContext, _ *workerInput) (workerDetailView, error) {
@@ -255,7 +293,11 @@ func (a *api) getWorker(ctx context.Context, c *requestContext, _ *workerInput) 
 	for i, s := range sessions {
 		views[i] = viewSession(s, w.Worker, true)
 	}
-	return workerDetailView{viewWorker(w), w.Breakdown, views, nullable[drainView]{viewDrain(w.Drain)}}, nil
+	foreign := make([]foreignView, len(w.Foreign))
+	for i, f := range w.Foreign {
+		foreign[i] = foreignView{f.SessionID, f.Status, nullableString(f.PhoneNumber), jsonTime(f.LastSeenAt)}
+	}
+	return workerDetailView{viewWorker(w), w.Breakdown, views, nullable[drainView]{viewDrain(w.Drain)}, foreign}, nil
 }
 
 // drainView is the progress of a drain.

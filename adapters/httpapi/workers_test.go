@@ -316,6 +316,15 @@ func TestDeleteWorker_Credentials_DecideWhatHappens(t *testing.T) {
 	assert.Equal(t, []string{"force"}, got.fields())
 }
 
+func TestStopForeignSession_Wipe_ReachesTheService(t *testing.T) {
+	got, s := ask(t, "DELETE", "/api/v1/workers/Worker_1/foreign-sessions/Support?wipe=true", adminToken, "")
+	assert.Equal(t, 200, got.Code)
+	assert.Equal(t, true, got.Data["wiped"])
+	assert.Equal(t, []any{"worker-1", "support", service.StopForeignOptions{Wipe: true}}, s.last)
+	got, _ = ask(t, "DELETE", "/api/v1/workers/worker-1/foreign-sessions/support", fleetToken, "")
+	assert.Equal(t, 401, got.Code, "an administrator alone")
+}
+
 func TestUnregister_Bodies_ReachTheService(t *testing.T) {
 	got, s := ask(t, "DELETE", "/api/workers/unregister", fleetToken, `{"workerId":"Worker_1","endpoint":"HTTP://W:1/"}`)
 	assert.Equal(t, []string{"worker-1", "http://w:1"}, s.last)

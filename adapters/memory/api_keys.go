@@ -3,6 +3,7 @@ package memory
 import (
 	"cmp"
 	"context"
+	"time"
 
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
@@ -100,6 +101,19 @@ func (t apiKeys) Delete(_ context.Context, id string) error {
 		return ports.ErrNotFound
 	}
 	t.set(r, nil)
+	return nil
+}
+
+func (t apiKeys) DeleteEnded(_ context.Context, before time.Time) error {
+	if err := t.writable(); err != nil {
+		return err
+	}
+	ended := func(at time.Time) bool { return !at.IsZero() && at.Before(before) }
+	for _, r := range t.s.keys {
+		if ended(r.v.ExpiresAt) || ended(r.v.RevokedAt) {
+			t.set(r, nil)
+		}
+	}
 	return nil
 }
 

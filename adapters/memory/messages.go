@@ -286,6 +286,29 @@ func (t messages) deleteAll(session *sessionRow) {
 	})
 }
 
+func (t messages) DeleteBefore(_ context.Context, sessionID string, before time.Time, limit int) (int, error) {
+	if err := t.writable(); err != nil {
+		return 0, err
+	}
+	s := t.s
+	session := s.sessions[sessionID]
+	if session == nil {
+		return 0, nil
+	}
+	old := session.history
+	n := sort.Search(len(old), func(i int) bool { return !fromMicros(old[i].createdAt).Before(before) })
+	gone := slices.Clone(old[:min(n, max(limit, 0))])
+	for _, m := range gone {
+		s.unlink(m)
+	}
+	t.onRollback(func() {
+		for _, m := range gone {
+			s.link(m)
+		}
+	})
+	return len(gone), nil
+}
+
 func (t messages) Get(_ context.Context, sessionID, id string) (*domain.Message, error) {
 	if err := t.readable(); err != nil {
 		return nil, err

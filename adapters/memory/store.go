@@ -73,7 +73,18 @@ type Store struct {
 	formerMessages []message   // the values that entries of undoLog restore, oldest first
 }
 
-var _ ports.Store = (*Store)(nil)
+var (
+	_ ports.Store         = (*Store)(nil)
+	_ ports.HealthChecker = (*Store)(nil)
+)
+
+// CheckHealth implements [ports.HealthChecker].
+func (s *Store) CheckHealth(ctx context.Context) error {
+	return s.Update(ctx, func(context.Context, *ports.Tx) error { return nil })
+}
+
+// CheckPresence implements [ports.HealthChecker].
+func (s *Store) CheckPresence() error { return nil }
 
 // undoEntry undoes one change. Changes of messages are by far the most frequent, so they need no closure.
 type undoEntry struct {

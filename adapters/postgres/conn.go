@@ -15,10 +15,11 @@ import (
 )
 
 // Control statements begin and end transactions. They name the isolation level, whatever the defaults of the database or
-// the role are.
+// the role are. beginWrite does not name the access mode: a standby, or a database that was set read-only
+// (default_transaction_read_only), refuses the first write with a code of its own.
 var (
 	beginRead  = &sqlstore.Statement{SQL: "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY"}
-	beginWrite = &sqlstore.Statement{SQL: "BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE"}
+	beginWrite = &sqlstore.Statement{SQL: "BEGIN ISOLATION LEVEL READ COMMITTED"}
 	commit     = &sqlstore.Statement{SQL: "COMMIT"}
 	rollback   = &sqlstore.Statement{SQL: "ROLLBACK"}
 	savepoint  = &sqlstore.Statement{SQL: "SAVEPOINT one"}

@@ -11,7 +11,11 @@
 //   - [Options.Timeout] bounds every wait. A server that is down, hangs or is cut off makes calls fail with
 //     [ErrUnavailable].
 //   - A process that stands still within an Update loses its session, and with the session its locks.
+//   - A server that is read-only (a standby, or default_transaction_read_only) serves Views. Updates fail with a
+//     [ports.UnavailableError] that tells why, after the time that a failover may take. [Store.CheckHealth] tells it at once.
 //   - Text that PostgreSQL cannot hold (zero bytes, invalid UTF-8) is stored with U+FFFD in its place.
+//
+// Package sqlstore states the bound of every table.
 //
 // A pooler between the store and the server has to pool sessions, not transactions, and to pass on startup parameters.
 //

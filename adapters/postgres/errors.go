@@ -14,12 +14,20 @@ import (
 
 // Errors besides those of package ports.
 var (
-	// ErrUnavailable reports that the server cannot be reached, or did not answer in time. Nothing was changed.
-	ErrUnavailable  = errors.New("postgres: the database does not answer; see that the server runs and can be reached")
+	// ErrUnavailable reports that the server cannot be reached, or did not answer in time. Nothing was changed. It is a
+	// [ports.UnavailableError].
+	ErrUnavailable error = &ports.UnavailableError{
+		Reason: "the database does not answer",
+		Cause:  errors.New("postgres: the database does not answer; see that the server runs and can be reached"),
+	}
 	errNoConnection = fmt.Errorf("%w: all connections are in use, or the server hangs", ErrUnavailable)
 	// ErrUncertain reports that the connection was lost during the COMMIT of an Update. The Update may or may not have
-	// been committed.
-	ErrUncertain = errors.New("postgres: the connection was lost during a commit; read again what was to be changed")
+	// been committed. It is a [ports.UnavailableError].
+	ErrUncertain error = &ports.UnavailableError{
+		Reason:    "the connection to the database was lost",
+		Uncertain: true,
+		Cause:     errors.New("postgres: the connection was lost during a commit; read again what was to be changed"),
+	}
 	// ErrOutdated reports that the schema is older than this binary's, and that [Options.Migrate] is not set.
 	ErrOutdated = sqlstore.ErrOutdated
 	// ErrNewer reports that the schema is newer than this binary's.
@@ -37,6 +45,8 @@ const (
 	readOnlyTransaction  = "25006" // the server is a former primary
 	idleInTransaction    = "25P03" // this process stood still, and the server has ended the session
 	tooManyConnections   = "53300"
+	diskFull             = "53100"
+	cannotConnectNow     = "57P03" // the server starts, stops or recovers
 )
 
 // sqlState returns the code of an error that the server reported, or "".
@@ -86,11 +96,31 @@ func translate(err error) error {
 	case c == foreignKeyViolation:
 		return fmt.Errorf("%w: %w", ports.ErrNotFound, err)
 	case c == queryCanceled:
-		return fmt.Errorf("postgres: a statement took too long; see whether the server is overloaded: %w", err)
+		return unavailable("the database is overloaded", fmt.Errorf("postgres: a statement took too long; see whether the server is overloaded: %w", err))
 	case c == lockNotAvailable:
-		return fmt.Errorf("postgres: another transaction has held a row for too long: %w", err)
+		return unavailable("the database is overloaded", fmt.Errorf("postgres: another transaction has held a row for too long: %w", err))
+	case c == diskFull:
+		return unavailable("the disk of the database is full", fmt.Errorf("postgres: %w", err))
 	case c == "" && pgconn.Timeout(err) || isConnectionLost(err):
-		return fmt.Errorf("%w: %s", ErrUnavailable, err.Error()) // not %w: a timeout in it is not the caller's
+		// not %w: a timeout in it is not the caller's
+		return unavailable(lossReason(c), fmt.Errorf("%w: %s", ErrUnavailable, err.Error()))
 	}
 	return fmt.Errorf("postgres: %w", err)
+}
+
+func unavailable(reason string, err error) error {
+	return &ports.UnavailableError{Reason: reason, Cause: err}
+}
+
+// lossReason returns why the server cannot be used, from an SQLSTATE code or "".
+func lossReason(code string) string {
+	switch code {
+	case readOnlyTransaction:
+		return "the database is read-only: it is a standby, recovers, or was set so"
+	case cannotConnectNow:
+		return "the database starts, stops or recovers"
+	case tooManyConnections:
+		return "the database has too many connections"
+	}
+	return "the database does not answer"
 }

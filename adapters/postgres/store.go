@@ -36,6 +36,7 @@ type Store struct {
 	pool        *pgxpool.Pool
 	timeout     time.Duration
 	invalidator *invalidator
+	healthSlot  int           // the row that health checks of this process write
 	scans       chan struct{} // a place for each scan that runs
 
 	// writeFirst commits Updates whose first statement is a write, readFirst all others. Write-first Updates, such as those
@@ -47,7 +48,10 @@ type Store struct {
 	running sync.WaitGroup
 }
 
-var _ ports.Store = (*Store)(nil)
+var (
+	_ ports.Store         = (*Store)(nil)
+	_ ports.HealthChecker = (*Store)(nil)
+)
 
 // Open connects to the database of a data source name. The name is a URL, or a list of keywords and values as in libpq.
 // Its pool_max_conns bounds the number of connections; the default is 16. If other processes use the database,
@@ -62,7 +66,8 @@ func Open(ctx context.Context, dsn string, o Options) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{
-		queries: sqlstore.Postgres(), config: config, timeout: o.Timeout, scans: make(chan struct{}, maxScans(config.MaxConns)),
+		queries: sqlstore.Postgres(), config: config, timeout: o.Timeout, healthSlot: rand.N(sqlstore.HealthSlots),
+		scans: make(chan struct{}, maxScans(config.MaxConns)),
 	}
 	if o.Migrate {
 		err = s.migrate(ctx)
@@ -212,6 +217,34 @@ func (s *Store) transact(ctx context.Context, m mode, fn func(ctx context.Contex
 		return translate(failure)
 	}
 }
+
+// CheckHealth implements [ports.HealthChecker]. It makes a second attempt on another connection, because the pool may hold
+// connections that were lost meanwhile.
+func (s *Store) CheckHealth(ctx context.Context) error {
+	if !s.startCall() {
+		return ports.ErrClosed
+	}
+	defer s.running.Done()
+	retry := retryPolicy{limit: s.timeout / 10}
+	for {
+		t := s.newTx(mode{write: true})
+		err := t.run(ctx, func(ctx context.Context, _ *ports.Tx) error { return sqlstore.RecordCheck(ctx, s.healthSlot) })
+		failure := t.failure
+		t.recycle()
+		switch {
+		case failure == nil:
+			return err
+		case sqlState(failure) == "" && retry.wait(ctx, failure):
+			continue
+		case ctx.Err() != nil:
+			return ctx.Err()
+		}
+		return translate(failure)
+	}
+}
+
+// CheckPresence implements [ports.HealthChecker]. Only the server knows its files.
+func (s *Store) CheckPresence() error { return nil }
 
 // committerFor returns the group committer of an Update with this first statement.
 func (s *Store) committerFor(first *sqlstore.Statement) *groupCommitter {

@@ -22,6 +22,11 @@
 //   - Publishing events fails, so the publisher tries again. Invalidations become one invalidation with All, which is
 //     published when Redis is back.
 //
+// # Bounds
+//
+// Every key expires: a route after a minute without a put, a window of a limit after twice its length. Nothing else is stored.
+// In the process, the cache of routes forgets an entry after a second.
+//
 // # Times
 //
 // The times of a window are those of the callers, to the millisecond. The clock of Redis only expires keys.

@@ -30,6 +30,9 @@ type Options struct {
 	ScanReaders int
 	// BusyTimeout bounds how long the store waits for another process that writes. 0 means 5 s.
 	BusyTimeout time.Duration
+	// Exclusive refuses the file with [ErrInUse] while another exclusive store has it open, in any process of this machine.
+	// A store without it opens the file in any case, for work beside a server.
+	Exclusive bool
 }
 
 // Store implements [ports.Store]. The package comment describes how it runs Views and Updates.
@@ -40,12 +43,18 @@ type Store struct {
 	idleReaders chan *conn
 	idleScans   chan *conn // those for Views of [ports.ForScan]
 	readers     []*conn
+	lock        *fileLock // nil: not exclusive
+	database    openFile
+	log         openFile // the write-ahead log
 	closed      chan struct{}
 	closing     sync.Once
 	closeErr    error
 }
 
-var _ ports.Store = (*Store)(nil)
+var (
+	_ ports.Store         = (*Store)(nil)
+	_ ports.HealthChecker = (*Store)(nil)
+)
 
 // Open opens the database in a file. No character of the path has a special meaning, and no path names a database in memory.
 // Only the owner can read and write a file that Open creates.
@@ -63,21 +72,52 @@ func Open(ctx context.Context, path string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	s := &Store{
+		queries: sqlstore.SQLite(), idleReaders: make(chan *conn, o.Readers), idleScans: make(chan *conn, o.ScanReaders),
+		closed: make(chan struct{}),
+	}
+	if err := s.openLocked(ctx, path, o); err != nil {
+		return nil, explain(err)
+	}
+	return s, nil
+}
+
+// openLocked creates the file if necessary, locks it if it is for this store alone, and opens it.
+func (s *Store) openLocked(ctx context.Context, path string, o Options) (err error) {
 	prepare := requireFile
 	if o.Migrate {
 		prepare = ensureFile
 	}
 	if err := prepare(path); err != nil {
-		return nil, err
+		return err
 	}
-	s := &Store{
-		queries: sqlstore.SQLite(), idleReaders: make(chan *conn, o.Readers), idleScans: make(chan *conn, o.ScanReaders),
-		closed: make(chan struct{}),
+	if o.Exclusive {
+		s.lock, err = lockFile(path)
+		if err != nil {
+			return err
+		}
 	}
 	if err := s.open(ctx, path, o); err != nil {
-		return nil, fmt.Errorf("opening %s: %w", path, err)
+		s.unlock()
+		return fmt.Errorf("opening %s: %w", path, err)
 	}
-	return s, nil
+	return nil
+}
+
+// Announce records the address at which this process listens. Whoever is refused with [ErrInUse] is told the address. It does
+// nothing if the store is not exclusive.
+func (s *Store) Announce(address string) error {
+	if s.lock == nil {
+		return nil
+	}
+	return s.lock.announce(address)
+}
+
+// unlock releases the lock of an exclusive store.
+func (s *Store) unlock() {
+	if s.lock != nil {
+		s.lock.release()
+	}
 }
 
 // open opens all connections and starts the goroutines. It closes the connections if it fails.
@@ -112,6 +152,9 @@ func (s *Store) open(ctx context.Context, path string, o Options) (err error) {
 		if _, err := next(readOnly); err != nil {
 			return err
 		}
+	}
+	if err := s.recordFiles(path); err != nil {
+		return err
 	}
 	s.readers = opened[2:]
 	for i, c := range s.readers {
@@ -263,6 +306,9 @@ func (s *Store) View(ctx context.Context, fn func(ctx context.Context, tx *ports
 		return ports.ErrClosed
 	}
 	defer func() { idle <- c }()
+	if err := s.CheckPresence(); err != nil {
+		return err
+	}
 	if err := c.control(beginRead); err != nil {
 		return err
 	}
@@ -300,6 +346,7 @@ func (s *Store) Close() error {
 		for _, c := range append(s.readers, s.checkpoints.conn, s.writer.conn.conn) {
 			errs = append(errs, c.close())
 		}
+		s.unlock()
 		s.closeErr = errors.Join(errs...)
 	})
 	return s.closeErr

@@ -243,7 +243,11 @@ func (w *writer) runJob(j *job) {
 
 // begin begins the transaction of a group. If that fails, the whole batch fails: its callers have waited as long.
 func (w *writer) begin() error {
-	if err := w.conn.control(beginWrite); err != nil {
+	err := w.store.CheckPresence()
+	if err == nil {
+		err = w.conn.control(beginWrite)
+	}
+	if err != nil {
 		for j := w.nextJob(); j != nil; j = w.nextJob() {
 			if !j.start() {
 				w.recycle(j)
@@ -279,6 +283,9 @@ func (w *writer) commit() {
 	}
 	w.commits.Add(1)
 	err := w.conn.control(commit)
+	if err == nil {
+		err = w.store.checkFiles() // nobody is told of a commit that ends with the process
+	}
 	if err != nil {
 		err = fmt.Errorf("commit: %w", err)
 	}

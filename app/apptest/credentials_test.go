@@ -193,3 +193,20 @@ func TestLogout_SessionIsDisconnected_IsWipedAndConnectsWithAQRAtOnce(t *testing
 		})
 	}
 }
+
+// WhatsApp closes the connection after a scan, and the worker reports only the disconnect.
+func TestScan_WorkerReportsOnlyADisconnect_SessionIsRestartedAndConnects(t *testing.T) {
+	h := &separate{t: t, Harness: apptest.With(t, apptest.Options{Worker: func(c *apptest.WorkerConfig) {
+		c.ScanAfter, c.Legacy = simworker.Never, true
+	}})}
+	h.a = h.User(domain.TierBasic)
+	h.Workers("w1", 10)
+	require.NoError(t, h.create(h.a))
+	h.requireQR(h.a, "w1")
+	require.NoError(t, h.Worker("w1").State().Link(lineID, "6281234567890", 0))
+	_, err := h.Orchestrator.Protocol.ReportSession(t.Context(), domain.Report{SessionID: lineID, Status: domain.Disconnected, At: h.Now()})
+	require.NoError(t, err)
+	h.Advance(2 * time.Second)
+	s := h.Session(lineID)
+	require.Equal(t, []any{domain.Connected, "6281234567890"}, []any{s.Status, s.PhoneNumber})
+}

@@ -102,6 +102,14 @@ func (b *Backend) Workers(token string) ports.WorkerGateway {
 	return gateway
 }
 
+// Announce tells others, whom the lock of a SQLite file refuses, at which address this process listens.
+func (b *Backend) Announce(address string) error {
+	if store, ok := b.Store.(*sqlite.Store); ok {
+		return store.Announce(address)
+	}
+	return nil
+}
+
 // Close closes the gateways, the coordination and the store.
 func (b *Backend) Close() error {
 	var errs []error
@@ -133,6 +141,7 @@ type Config struct {
 	Store        string       // data source name, see Open
 	Coordination string       // memory: or empty for this process alone, or the Redis URL that replicas share
 	CheckOnly    bool         // fail if the schema of the store is out of date, instead of migrating it
+	Beside       bool         // open a SQLite file beside the orchestrator that works on it, for administration
 	Log          *slog.Logger // nil: slog.Default
 }
 
@@ -141,6 +150,9 @@ type Config struct {
 //	memory:          in memory, gone with the process
 //	sqlite:PATH      a file, created if necessary; for one orchestrator at a time
 //	postgres://…     a PostgreSQL database, with a URL as libpq writes it
+//
+// A SQLite file that another backend has open is refused with sqlite.ErrInUse, in this process and in others of the machine.
+// [Config.Beside] opens it nevertheless. No orchestrator may run on such a backend.
 //
 // The caller closes the backend. Processes that share a database need the shared
 // coordination of [With]. Otherwise each of them counts limits on its own.
@@ -174,7 +186,7 @@ func open(ctx context.Context, c Config) (*Backend, error) {
 	case "memory":
 		return WrapStore(memory.NewStore()), nil
 	case "sqlite":
-		store, err := sqlite.Open(ctx, path, sqlite.Options{Migrate: !c.CheckOnly})
+		store, err := sqlite.Open(ctx, path, sqlite.Options{Migrate: !c.CheckOnly, Exclusive: !c.Beside})
 		if err != nil {
 			return nil, err
 		}
@@ -270,21 +282,35 @@ func (b *Backend) Health(ctx context.Context) []Part {
 		err := fn(ctx)
 		return Part{Name: name, Took: time.Since(began), Err: err}
 	}
-	parts := []Part{ask("store", func(ctx context.Context) error {
-		return b.View(ctx, func(ctx context.Context, tx *ports.Tx) error {
-			_, err := tx.Settings.Get(ctx, "health")
-			if errors.Is(err, ports.ErrNotFound) {
-				return nil
-			}
-			return err
-		})
-	})}
+	parts := []Part{ask("store", b.checkStore)}
 	if b.coordination != nil {
 		coordination := ask("fabric", b.coordination.Health)
 		coordination.Optional = true
 		parts = append(parts, coordination)
 	}
 	return parts
+}
+
+// checkStore checks whether the store takes writes. Of a store that cannot tell it checks whether it answers.
+func (b *Backend) checkStore(ctx context.Context) error {
+	if checker, ok := b.Store.(ports.HealthChecker); ok {
+		return checker.CheckHealth(ctx)
+	}
+	return b.View(ctx, func(ctx context.Context, tx *ports.Tx) error {
+		_, err := tx.Settings.Get(ctx, "health")
+		if errors.Is(err, ports.ErrNotFound) {
+			return nil
+		}
+		return err
+	})
+}
+
+// CheckPresence returns an error while the data under the store are gone; see [ports.HealthChecker].
+func (b *Backend) CheckPresence() error {
+	if checker, ok := b.Store.(ports.HealthChecker); ok {
+		return checker.CheckPresence()
+	}
+	return nil
 }
 
 // Migration is the state of a store's schema.

@@ -91,6 +91,9 @@ func TestAudit_ActionsOfAnAdministrator_AreRecorded(t *testing.T) {
 			_, err := w.Workers.TestEndpoint(ctx, "http://worker-9:1")
 			return err
 		}},
+		{"worker.foreign-session-stopped worker:worker-1 FAILED INVALID_STATE", func(ctx context.Context) error {
+			return w.Workers.StopForeign(ctx, "worker-1", s.ID, service.StopForeignOptions{})
+		}},
 		{"fleet.probed fleet SUCCEEDED", func(ctx context.Context) error {
 			_, err := w.Workers.ProbeAll(ctx)
 			return err

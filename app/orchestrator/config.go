@@ -54,6 +54,9 @@ type Config struct {
 	// MaxMigrations bounds the same in the whole fleet, over all replicas. 0: 32.
 	MaxMigrations int
 
+	// EventRetention is how long published events are kept. 0: 7 days. How long messages
+	// are kept is a limit of their owner's tier.
+	EventRetention time.Duration
 	// AuditRetention is how long entries of the audit trail are kept. 0: 90 days.
 	AuditRetention time.Duration
 
@@ -98,6 +101,9 @@ func (c Config) WithDefaults() Config {
 	}
 	if c.MaxMigrations <= 0 {
 		c.MaxMigrations = 32
+	}
+	if c.EventRetention <= 0 {
+		c.EventRetention = 7 * 24 * time.Hour
 	}
 	if c.AuditRetention <= 0 {
 		c.AuditRetention = 90 * 24 * time.Hour

@@ -126,7 +126,7 @@ func (m *crashableProcess) moveAway() {
 		return
 	}
 	from := m.stored().WorkerID
-	_, err = m.Workers.Drain(context.Background(), from, service.DrainOptions{})
+	_, err = m.Workers.Drain(context.Background(), from, service.DrainOptions{Force: true}) // the other worker may be removed
 	require.NoError(m.t, err)
 	m.advance(time.Minute)
 	_, err = m.Workers.Activate(context.Background(), from)

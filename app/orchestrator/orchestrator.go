@@ -88,7 +88,7 @@ func (o *Orchestrator) compose(c Config) {
 	o.cache = fleet.NewCache(c.Strategy)
 	o.sync = fleet.NewSync(e, o.cache, calls, o.queue, readProbeSetting)
 	writer := txn.NewWriter(e)
-	o.relay = outbox.NewRelay(writer, o.members, c.Bus)
+	o.relay = outbox.NewRelay(writer, o.members, c.Bus, c.EventRetention)
 	o.keys = apikeys.New(writer, c.Limiter, o.publishInvalidation)
 	o.detector = failure.New(writer, o.members, o.cache, o.sync, o.queue)
 	o.migrator = migration.New(writer, o.members, o.cache, o.sync, migration.Limits{PerWorker: c.MigrationsPerWorker, Total: c.MaxMigrations})

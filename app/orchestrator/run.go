@@ -122,6 +122,7 @@ func (o *Orchestrator) housekeep(ctx context.Context) (time.Time, error) {
 	}
 	return o.housekeepAt, errors.Join(err,
 		o.messages.Housekeep(ctx, now),
+		o.keys.Housekeep(ctx, now),
 		o.users.Housekeep(ctx, now),
 		o.workers.Housekeep(ctx, now),
 		o.relay.Housekeep(ctx, now),

@@ -87,7 +87,7 @@ func openExisting(ctx context.Context, dsn string) (*backend.Backend, error) {
 	if dsn == "memory:" {
 		return nil, errors.New("a store in memory belongs to its process alone; name the store of the server")
 	}
-	b, err := backend.With(ctx, backend.Config{Store: dsn, CheckOnly: true})
+	b, err := backend.With(ctx, backend.Config{Store: dsn, CheckOnly: true, Beside: true})
 	if err == nil {
 		return b, nil
 	}

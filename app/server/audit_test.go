@@ -100,3 +100,24 @@ func TestAdminister_ActionOfTheCommandLine_IsAudited(t *testing.T) {
 	require.Equal(t, domain.ActionUserCreated, list[1].Action)
 	require.NotEmpty(t, list[1].Actor.ID, "the user of the operating system")
 }
+
+func TestAuditTokenShown_StoreOfAServer_NamesTheCommandLine(t *testing.T) {
+	store := "sqlite:" + filepath.Join(t.TempDir(), "audit.db")
+	require.Error(t, AuditTokenShown(t.Context(), store), "no server has made the store yet")
+	b, err := backend.Open(t.Context(), store)
+	require.NoError(t, err)
+	require.NoError(t, b.Close())
+
+	require.NoError(t, AuditTokenShown(t.Context(), store))
+	require.NoError(t, AuditTokenShown(t.Context(), "memory:"))
+
+	b, err = backend.Open(t.Context(), store)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, b.Close()) }()
+	require.NoError(t, b.View(t.Context(), func(ctx context.Context, tx *ports.Tx) error {
+		list, err := tx.Audit.List(ctx, ports.AuditFilter{Actor: "cli", Action: domain.ActionTokenShown})
+		require.Len(t, list, 1)
+		require.Equal(t, "token:fleet", list[0].Object)
+		return err
+	}))
+}

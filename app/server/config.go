@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/mail"
 	"net/netip"
 	"net/url"
 	"os"
@@ -46,21 +48,24 @@ type Config struct {
 
 	SimulatedWorkers int // number of simulated workers in this process
 
-	Timing          domain.Timing           // zero fields: domain.DefaultTiming
-	Limits          string                  // see ParseLimits
-	Unscanned       *domain.UnscannedLimits // nil: domain.DefaultUnscannedLimits
-	AuditRetention  time.Duration           // of the audit trail; default 90 days
-	AllowPublicOnly bool                    // refuse workers at loopback, private and link-local addresses
-	AllowAnyMedia   bool                    // accept URLs of media, links and thumbnails that lead to such addresses
-	CORSOrigins     []string
-	TrustedProxies  []netip.Prefix
-	TLSCert, TLSKey string // files; both or none
-	SMTP            string // smtp://user:password@host:port or smtps://; default: mails go to the log
-	MailFrom        string // default switchyard@localhost
-	ResetURL        string // stands before the token in the mail; default: the mail has the token only
-	Log             *slog.Logger
-	Out             io.Writer // receives the banner; default os.Stdout
-	Version         string
+	Timing         domain.Timing           // zero fields: domain.DefaultTiming
+	Limits         string                  // see ParseLimits
+	Unscanned      *domain.UnscannedLimits // nil: domain.DefaultUnscannedLimits
+	AuditRetention time.Duration           // of the audit trail; default 90 days
+	EventRetention time.Duration           // of published events; default 7 days
+	// MessageRetention overrides how long messages of a tier are kept. 0: as long as their session.
+	MessageRetention map[domain.Tier]time.Duration
+	AllowPublicOnly  bool // refuse workers at loopback, private and link-local addresses
+	AllowAnyMedia    bool // accept URLs of media, links and thumbnails that lead to such addresses
+	CORSOrigins      []string
+	TrustedProxies   []netip.Prefix
+	TLSCert, TLSKey  string // files; both or none
+	SMTP             string // smtp://user:password@host:port or smtps://; default: mails go to the log
+	MailFrom         string // default switchyard@localhost
+	ResetURL         string // stands before the token in the mail; default: the mail has the token only
+	Log              *slog.Logger
+	Out              io.Writer // receives the banner; default os.Stdout
+	Version          string
 }
 
 // WithDefaults returns a copy with every optional field set.
@@ -91,8 +96,8 @@ func (c Config) WithDefaults() Config {
 func (c Config) Validate() error {
 	var errs []error
 	problem := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	if _, _, err := net.SplitHostPort(c.Addr); err != nil {
-		problem("--addr must be HOST:PORT or :PORT, not %q", c.Addr)
+	if err := CheckAddr(c.Addr); err != nil {
+		errs = append(errs, err)
 	}
 	if err := backend.Check(c.Store); err != nil {
 		problem("--store: %w", err)
@@ -132,8 +137,17 @@ func (c Config) Validate() error {
 	if err := c.Timing.Validate(); err != nil {
 		problem("%s", timingFlags.Replace(err.Error()))
 	}
-	if _, _, err := ParseLimits(c.Limits); err != nil {
+	tiers, _, err := ParseLimits(c.Limits)
+	if err != nil {
 		problem("--rate-limits: %w", err)
+	}
+	for tier, retention := range c.MessageRetention {
+		if _, known := tiers[tier]; !known && err == nil {
+			problem("--message-retention: %q is no tier; use BASIC, PRO or MAX", tier)
+		}
+		if retention != 0 && retention < minMessageRetention {
+			problem("--message-retention must be at least %v", minMessageRetention)
+		}
 	}
 	if (c.TLSCert == "") != (c.TLSKey == "") {
 		problem("--tls-cert and --tls-key go together")
@@ -143,8 +157,19 @@ func (c Config) Validate() error {
 		}
 	}
 	if c.SMTP != "" {
-		if u, err := url.Parse(c.SMTP); err != nil || u.Scheme != "smtp" && u.Scheme != "smtps" || u.Host == "" {
+		u, err := url.Parse(c.SMTP)
+		if err != nil || u.Scheme != "smtp" && u.Scheme != "smtps" || u.Hostname() == "" {
 			problem("--smtp must be smtp://[user:password@]host[:port] or smtps://…")
+		} else if _, err := net.LookupPort("tcp", cmp.Or(u.Port(), "25")); err != nil {
+			problem("--smtp: %q is no port; use a number up to 65535", u.Port())
+		}
+	}
+	if _, err := mail.ParseAddress(c.MailFrom); err != nil {
+		problem("--mail-from must be an address such as switchyard@example.com, not %q", c.MailFrom)
+	}
+	if c.ResetURL != "" {
+		if u, err := url.Parse(c.ResetURL); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+			problem("--reset-url must be an http:// or https:// URL")
 		}
 	}
 	for _, origin := range c.CORSOrigins {
@@ -154,6 +179,34 @@ func (c Config) Validate() error {
 	}
 	return errors.Join(errs...)
 }
+
+// CheckAddr returns an error unless a server can listen on an address as --addr takes it. It opens nothing.
+func CheckAddr(addr string) error {
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return fmt.Errorf("--addr must be HOST:PORT or :PORT, not %q", addr)
+	}
+	if _, err := net.LookupPort("tcp", port); err != nil || strings.HasPrefix(port, "-") {
+		return fmt.Errorf("--addr: %q is no port; use a number up to 65535", port)
+	}
+	return nil
+}
+
+// tiers returns the tiers with the limits of a text, see [ParseLimits], and with the message retention of the configuration.
+func (c Config) tiers(limits string) (tiers domain.Tiers, off bool, err error) {
+	tiers, off, err = ParseLimits(limits)
+	for name, retention := range c.MessageRetention {
+		if l, known := tiers[name]; known {
+			l.MessageRetention = retention
+			tiers[name] = l
+		}
+	}
+	return tiers, off, err
+}
+
+// minMessageRetention is the least retention. The messages of the last hour are counted against limits, and a message waits
+// for an hour for its outcome.
+const minMessageRetention = 2 * time.Hour
 
 // timingFlags replaces the fields of domain.Timing by the flags of the command line.
 var timingFlags = strings.NewReplacer("timing: ", "", "HeartbeatInterval", "--heartbeat-interval", "Lease", "--lease",

@@ -11,6 +11,6 @@ func maxConnections() int {
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil {
 		return 0
 	}
-	const most = 1 << 20 // also where there is no limit
-	return int(min(uint64(files.Cur), most) / 4 * 3)
+	const most = 1 << 20                             // also where there is no limit
+	return int(min(uint64(files.Cur), most) / 4 * 3) //nolint:unconvert // it is an int64 on FreeBSD
 }

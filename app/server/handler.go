@@ -86,7 +86,7 @@ func NewHandler(ctx context.Context, o *orchestrator.Orchestrator, store *backen
 	}
 	h.Handler = httpapi.New(httpapi.Config{
 		Services: withNotices(o.Services, h.Accounts), Accounts: h.Accounts, WorkerTokens: tokens, RateLimits: true, Limiter: store.Limiter(),
-		Clock: store.Clock(), IDs: store.IDs(), Log: c.Log, Version: c.Version,
+		Clock: store.Clock(), IDs: store.IDs(), Log: c.Log, Version: c.Version, Present: store.CheckPresence,
 		CORSOrigins: c.CORSOrigins, TrustedProxies: c.TrustedProxies,
 	})
 	return h, nil

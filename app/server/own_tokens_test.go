@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
+	"net/netip"
 	"net/url"
 	"strings"
 	"sync"
@@ -58,14 +59,19 @@ func (r *recorder) calls() (all []string) {
 
 // startWorker runs a simulated worker at the recorder's endpoint, until stop.
 func startWorker(t *testing.T, s *Server, id string, legacy bool) (seen *recorder, stop func()) {
+	return startWorkerWith(t, s, simworker.Config{ID: id, Legacy: legacy, ScanAfter: time.Millisecond})
+}
+
+func startWorkerWith(t *testing.T, s *Server, c simworker.Config) (seen *recorder, stop func()) {
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	seen = newRecorder(t, listener.Addr().String())
 	control := simworker.NewControl(s.URL(), s.WorkerToken())
-	if legacy {
+	if c.Legacy {
 		control = simworker.NewLegacyControl(s.URL(), s.WorkerToken())
 	}
-	w := simworker.New(simworker.Config{ID: id, Endpoint: seen.URL, Legacy: legacy, ScanAfter: time.Millisecond}, control)
+	c.Endpoint = seen.URL
+	w := simworker.New(c, control)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() {
@@ -168,4 +174,31 @@ func TestServer_OwnToken_OpensItsWorkerAlone(t *testing.T) {
 		return err == nil && again.TokenEpoch != known.TokenEpoch
 	}, 40*time.Second, 10*time.Millisecond)
 	require.Equal(t, http.StatusUnauthorized, status("PUT", "/workers/worker-1/heartbeat", own, "{}"))
+}
+
+// Accounts that are made from one address and scan nothing do not fill the fleet.
+func TestServer_UnscannedSessionsFromOneAddress_AreLimited(t *testing.T) {
+	limits := domain.UnscannedLimits{PerNetwork: 1}
+	s := runServer(t, Config{Store: "memory:", WorkerToken: one, Unscanned: &limits, TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
+	startWorkerWith(t, s, simworker.Config{ID: "worker-1", ScanAfter: NeverScans})
+	connect := func(name, address string) *http.Response {
+		t.Helper()
+		u, err := s.Accounts.Register(t.Context(), name, name+"@example.com", "correct-horse-1")
+		require.NoError(t, err)
+		_, err = s.Orchestrator.Sessions.Create(t.Context(), u.User.ID, service.CreateSessionParams{ID: name, Name: name})
+		require.NoError(t, err)
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.URL()+"/api/v1/sessions/"+name+"/connect", http.NoBody)
+		require.NoError(t, err)
+		r.Header.Set("Authorization", "Bearer "+u.Token)
+		r.Header.Set("X-Forwarded-For", address)
+		resp, err := http.DefaultClient.Do(r)
+		require.NoError(t, err)
+		require.NoError(t, resp.Body.Close())
+		return resp
+	}
+	require.Equal(t, http.StatusOK, connect("ada", "2001:db8::1").StatusCode)
+	refused := connect("bob", "2001:db8::2")
+	require.Equal(t, http.StatusTooManyRequests, refused.StatusCode)
+	require.Equal(t, "60", refused.Header.Get("Retry-After"))
+	require.Equal(t, http.StatusOK, connect("eve", "2001:db8:0:1::1").StatusCode)
 }

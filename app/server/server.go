@@ -94,13 +94,14 @@ func (s *Server) assemble(ctx context.Context) error {
 	s.gateway = httpworker.New(s.token, httpworker.With(httpworker.Config{
 		Dial: s.dialer(), QRLife: s.cfg.Timing.QRLife,
 	}))
-	tiers, off, err := ParseLimits(s.cfg.Limits)
+	tiers, off, err := s.cfg.tiers(s.cfg.Limits)
 	if err != nil {
 		return err
 	}
 	s.Orchestrator, err = orchestrator.New(orchestrator.Config{
 		Store: s.backend, Workers: s.gateway, Tiers: tiers, Timing: s.cfg.Timing, Unscanned: s.cfg.Unscanned, Log: s.cfg.Log,
-		Name: hostname(), Version: s.cfg.Version, AuditRetention: s.cfg.AuditRetention, URLs: s.mediaPolicy(),
+		Name: hostname(), Version: s.cfg.Version, AuditRetention: s.cfg.AuditRetention, EventRetention: s.cfg.EventRetention,
+		URLs: s.mediaPolicy(),
 	})
 	if err != nil {
 		return err
@@ -119,12 +120,15 @@ func (s *Server) assemble(ctx context.Context) error {
 		Services: withNotices(s.Orchestrator.Services, s.Accounts), Accounts: s.Accounts,
 		WorkerTokens: domain.NewWorkerTokens(s.token), RateLimits: !off, Limiter: s.backend.Limiter(),
 		Clock: s.backend.Clock(), IDs: s.backend.IDs(), Log: s.cfg.Log,
-		Health: s.health, Ready: s.ready.Load, Version: s.cfg.Version, QRLife: s.cfg.Timing.QRLife,
+		Health: newHealth(s.backend.Health, s.cfg.Log).check, Ready: s.ready.Load, Present: s.backend.CheckPresence, Version: s.cfg.Version, QRLife: s.cfg.Timing.QRLife,
 		CORSOrigins: s.cfg.CORSOrigins, TrustedProxies: s.cfg.TrustedProxies,
 	})
 	s.listener, err = new(net.ListenConfig).Listen(ctx, "tcp", s.cfg.Addr)
 	if err != nil {
 		return fmt.Errorf("listening on %s: %w; use another --addr or stop what listens there", s.cfg.Addr, err)
+	}
+	if err := s.backend.Announce(s.URL()); err != nil {
+		s.cfg.Log.WarnContext(ctx, "address not recorded in the lock file", "error", err)
 	}
 	// Last: a start that fails later would lose the generated password.
 	admin, password, err := s.Accounts.EnsureAdministrator(ctx, s.cfg.AdminEmail, s.cfg.AdminPassword)
@@ -209,20 +213,6 @@ func (s *Server) dialer() func(ctx context.Context, network, address string) (ne
 	return d.DialContext
 }
 
-// health checks the store and the coordination.
-func (s *Server) health(ctx context.Context) []httpapi.Check {
-	var checks []httpapi.Check
-	for _, part := range s.backend.Health(ctx) {
-		c := httpapi.Check{Name: part.Name, OK: part.Err == nil, Optional: part.Optional, Took: part.Took}
-		if part.Err != nil {
-			c.Message = "the " + part.Name + " does not answer"
-			s.cfg.Log.ErrorContext(ctx, "health check failed", "part", part.Name, "error", part.Err)
-		}
-		checks = append(checks, c)
-	}
-	return checks
-}
-
 // URL returns the address of the server for clients on this machine.
 func (s *Server) URL() string {
 	scheme := "http"
@@ -243,7 +233,7 @@ func (s *Server) WorkerToken() string { return s.token }
 // SetLimits replaces the limits of the tiers while the server runs. The text is as for
 // [ParseLimits]. Limits per address and per user do not change.
 func (s *Server) SetLimits(text string) error {
-	tiers, _, err := ParseLimits(text)
+	tiers, _, err := s.cfg.tiers(text)
 	if err == nil {
 		s.Orchestrator.SetTiers(tiers)
 	}
@@ -289,6 +279,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		served <- web.Serve(listener)
 	}()
 	s.ready.Store(true)
+	s.warn()
 	s.banner() // before any step that can fail: the banner may show the only copy of a password
 	simulated, err := s.simulate(work)
 	if err != nil {

@@ -91,7 +91,7 @@ func adminRoutes() []route {
 	return routes("GET /workers", "POST /workers", "GET /workers/statistics", "GET /workers/available",
 		"POST /workers/test", "POST /workers/health-check", "POST /workers/health/start", "POST /workers/health/stop",
 		"GET /workers/health/status", "GET /workers/{worker}", "PUT /workers/{worker}", "POST /workers/{worker}/test",
-		"POST /workers/{worker}/drain", "POST /workers/{worker}/activate",
+		"POST /workers/{worker}/drain", "POST /workers/{worker}/activate", "DELETE /workers/{worker}/foreign-sessions/{session}",
 		"GET /admin/users", "GET /admin/users/{user}", "PUT /admin/users/{user}")
 }
 

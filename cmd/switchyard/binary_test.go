@@ -113,9 +113,18 @@ func environment(more ...string) []string {
 // spawn runs the program in a directory. The end of the test kills it.
 func spawn(t testing.TB, dir string, env []string, args ...string) *process {
 	t.Helper()
-	p := &process{t: t, cmd: exec.Command(binary, args...), ended: make(chan struct{})}
+	return spawnCommand(t, exec.Command(binary, args...), dir, env)
+}
+
+// spawnCommand is spawn for a command that becomes the program. The output may go to a terminal.
+func spawnCommand(t testing.TB, cmd *exec.Cmd, dir string, env []string, terminal ...*os.File) *process {
+	t.Helper()
+	p := &process{t: t, cmd: cmd, ended: make(chan struct{})}
 	p.cmd.Dir, p.cmd.Env = dir, environment(env...)
 	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.err
+	if len(terminal) > 0 {
+		p.cmd.Stdout, p.cmd.Stderr = terminal[0], terminal[0]
+	}
 	require.NoError(t, p.cmd.Start())
 	go func() {
 		defer close(p.ended)
@@ -235,6 +244,7 @@ type server struct {
 	dir   string
 	url   string // URL of the present process
 	flags []string
+	wrap  []string // a command that runs the program, such as onDisk
 	web   *http.Client
 }
 
@@ -242,7 +252,13 @@ type server struct {
 // override them.
 func serve(t *testing.T, flags ...string) *server {
 	t.Helper()
-	s := &server{t: t, dir: t.TempDir(), web: &http.Client{
+	return serveWrapped(t, nil, flags...)
+}
+
+// serveWrapped is serve with a command that runs the program.
+func serveWrapped(t *testing.T, wrap []string, flags ...string) *server {
+	t.Helper()
+	s := &server{t: t, dir: t.TempDir(), wrap: wrap, web: &http.Client{
 		Timeout:   2 * patience,
 		Transport: documented(t, &http.Transport{MaxIdleConnsPerHost: 64, DisableCompression: true}),
 	}}
@@ -263,7 +279,8 @@ func serve(t *testing.T, flags ...string) *server {
 // start starts the process and waits until it is ready.
 func (s *server) start() {
 	s.t.Helper()
-	s.process = spawn(s.t, s.dir, nil, s.flags...)
+	command := append(append(slices.Clone(s.wrap), binary), s.flags...)
+	s.process = spawnCommand(s.t, exec.Command(command[0], command[1:]...), s.dir, nil)
 	s.url = s.listens()
 	s.awaitReady()
 }

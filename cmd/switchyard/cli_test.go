@@ -26,6 +26,7 @@ func TestHelp_EachCommand_FitsScreenAndShowsDefaults(t *testing.T) {
 		"--admin-password": "generated", "--simulated-workers": "0", "--heartbeat-interval": "30s",
 		"--probe-interval": "5s", "--lease": "45s", "--failover-delay": "5s", "--home-wait": "10m", "--audit-retention": "90d", "--registration": "open",
 		"--allow-private-workers": "true", "--allow-private-media": "false",
+		"--event-retention": "7d", "--message-retention": "BASIC=30d,PRO=90d,MAX=365d",
 		"--cors-origin": "none", "--trusted-proxies": "none", "--tls-cert": "none", "--tls-key": "none",
 		"--log-level": "info", "--log-format": "text", "--rate-limits": "tier defaults", "--unscanned-per-user": "as the tier",
 		"--unscanned-per-address": "20", "--unscanned-cooldown": "30s", "--unscanned-reclaim": "1m", "--config": "",
@@ -84,6 +85,12 @@ func TestConfiguration_Bad_ReportsEveryProblem(t *testing.T) {
 			[]string{"--addr", "--store", "--fabric", "--jwt-secret", "--heartbeat-interval", "--lease", "--simulated-workers",
 				"--migrate", "--admin-email", "--admin-password", "--tls-cert", "--trusted-proxies", "--log-level", "--log-format", "--cors-origin"}},
 		{"serve", []string{"SWITCHYARD_ADDR=nowhere", "SWITCHYARD_PROBE_INTERVAL=soon", "SWITCHYARD_STORE=bogus:"}, []string{"addr", "probe-interval", "store"}},
+		{"serve --addr :abc --smtp smtp://h:99999 --mail-from nobody --reset-url page --tls-cert none.pem --tls-key none.pem", nil,
+			[]string{`--addr: "abc" is no port`, `--smtp: "99999" is no port`, "--mail-from", "--reset-url", "--tls-cert", "none.pem"}},
+		{"serve --addr 127.0.0.1:65536", nil, []string{`--addr: "65536" is no port`}},
+		{"serve --jwt-secret-file none.txt --worker-token-file .", nil, []string{"--jwt-secret-file", "none.txt", "--worker-token-file"}},
+		{"serve --smtp smtp://h --smtp-file x", nil, []string{"--smtp and --smtp-file: give one of them"}},
+		{"worker --simulated --token-file none.txt --addr :-1", nil, []string{"--token-file", `--addr: "-1" is no port`}},
 		{"serve --jwt-secret aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa --worker-token 0123456789abcdef0123456789abcde --secrets-file .", nil,
 			[]string{"--jwt-secret must not be one character repeated", "--worker-token must have at least 32 bytes", "--secrets-file"}},
 		{"serve --no-such-flag", nil, []string{"--no-such-flag is not a flag of serve"}},
@@ -91,6 +98,9 @@ func TestConfiguration_Bad_ReportsEveryProblem(t *testing.T) {
 		{"serve --store", nil, []string{"--store needs a value"}},
 		{"serve --simulated-workers 1 --allow-private-workers=false", nil, []string{"--simulated-workers", "--allow-private-workers=false"}},
 		{"serve --lease 1s --heartbeat-interval 1s", nil, []string{"--lease (1s) must be longer than --heartbeat-interval (1s)"}},
+		{"serve --event-retention 7weeks --message-retention 5", nil, []string{"--event-retention", "--message-retention"}},
+		{"serve --message-retention GOLD=5d", nil, []string{"--message-retention", `"GOLD" is no tier`}},
+		{"serve --message-retention MAX=5m", nil, []string{"--message-retention must be at least 2h"}},
 		{"serve --rate-limits {}{}", nil, []string{"--rate-limits", "nothing after it"}},
 		{"serve --rate-limits {}]", nil, []string{"--rate-limits", "nothing after it"}},
 		{"serve word", nil, []string{"word"}},
@@ -271,7 +281,7 @@ func TestUser_RunningServer_SeesChanges(t *testing.T) {
 	user := func(stdin string, args ...string) result {
 		return run(t, s.dir, []string{"SWITCHYARD_STORE=sqlite:switchyard.db"}, stdin, append([]string{"user"}, args...)...)
 	}
-	r := user("", "create", "--email", "Cli@example.com", "--name", "Somebody", "--password", password, "--tier", "pro")
+	r := user(password+"\n", "create", "--email", "Cli@example.com", "--name", "Somebody", "--tier", "pro")
 	require.Zero(t, r.code, r.err)
 	assert.Empty(t, r.err, "no log")
 	assert.NotContains(t, r.out+r.err, password)

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/peterbourgon/ff/v3"
+
+	"github.com/switchyard-wa/switchyard/domain"
 )
 
 // errHelp is the error of a command that printed its help.
@@ -37,6 +39,7 @@ type flags struct {
 	words    []string // arguments that are not flags
 	unsure   bool     // an unknown flag makes it unclear which arguments are words
 	problems []error
+	secrets  []*secretFlag
 	shown    strings.Builder
 	out      io.Writer
 }
@@ -71,6 +74,9 @@ func (f *flags) help(name, value, standard, about string) {
 	}
 	fmt.Fprintf(&f.shown, "  %-26s %s\n", left, about)
 }
+
+// note appends a paragraph to the help text.
+func (f *flags) note(text string) { fmt.Fprintf(&f.shown, "\n%s\n", text) }
 
 // value implements flag.Value. It collects its errors instead of returning them.
 type value struct {
@@ -165,6 +171,29 @@ func (f *flags) span(to *time.Duration, least time.Duration, name, standard, abo
 	})
 }
 
+// retention defines a flag with one time for all tiers, or one for each tier.
+func (f *flags) retention(to *map[domain.Tier]time.Duration, name, standard, about string) {
+	f.help(name, "TIME", standard, about)
+	f.add(name, false, func(s string) error {
+		*to = make(map[domain.Tier]time.Duration)
+		for part := range strings.SplitSeq(s, ",") {
+			tier, text, isOfTier := strings.Cut(strings.TrimSpace(part), "=")
+			tiers := []domain.Tier{domain.Tier(strings.ToUpper(tier))}
+			if !isOfTier {
+				tiers, text = []domain.Tier{domain.TierBasic, domain.TierPro, domain.TierMax}, tier
+			}
+			d, err := parseDuration(text)
+			if text != "forever" && (err != nil || d <= 0) {
+				return fmt.Errorf("%q is neither a time such as 90d, nor forever, nor TIER=TIME", part)
+			}
+			for _, t := range tiers {
+				(*to)[t] = d
+			}
+		}
+		return nil
+	})
+}
+
 // parseDuration is time.ParseDuration with whole days, as in 90d.
 func parseDuration(s string) (time.Duration, error) {
 	days, hasDays := strings.CutSuffix(s, "d")
@@ -205,6 +234,7 @@ func (f *flags) parse(args []string) error {
 	case err != nil: // an error of the file, because flags collect their own
 		f.problems = append(f.problems, fmt.Errorf("--config: %w", err))
 	}
+	f.readSecrets(args)
 	return nil
 }
 

@@ -39,15 +39,15 @@ func newServeFlags(out io.Writer) *serveFlags {
 	unscanned := domain.DefaultUnscannedLimits()
 	c.Unscanned = &unscanned
 	f.text(&c.Addr, "addr", "HOST:PORT", "127.0.0.1:8000", "listen address; :8000 listens everywhere")
-	f.text(&c.Store, "store", "DSN", "sqlite:switchyard.db", "memory:, sqlite:PATH or postgres://…")
-	f.text(&c.Coordination, "fabric", "DSN", "in process", "memory:, or redis://… which several replicas need")
+	f.dsn(&c.Store, "store", "DSN", "sqlite:switchyard.db", "memory:, sqlite:PATH or postgres://…")
+	f.dsn(&c.Coordination, "fabric", "DSN", "in process", "memory:, or redis://… which several replicas need")
 	f.bit(&f.migrate, "migrate", "true", "bring the schema up to date; false: only check it")
-	f.text(&c.WorkerToken, "worker-token", "TOKEN", "generated", "what workers send, 32 bytes or more, all replicas the same")
-	f.text(&c.JWTSecret, "jwt-secret", "SECRET", "generated", "32 bytes or more, all replicas the same")
+	f.secret(&c.WorkerToken, "worker-token", "TOKEN", "generated", "what workers send, 32 bytes or more, all replicas the same")
+	f.secret(&c.JWTSecret, "jwt-secret", "SECRET", "generated", "32 bytes or more, all replicas the same")
 	f.text(&c.SecretsFile, "secrets-file", "FILE", secretsFileDefault, "keeps generated secrets")
 	f.text(&c.Registration, "registration", "open|closed", "open", "closed: only administrators create users")
 	f.text(&c.AdminEmail, "admin-email", "EMAIL", "admin@localhost", "first administrator")
-	f.text(&c.AdminPassword, "admin-password", "PASSWORD", "generated, printed once", "its password")
+	f.secret(&c.AdminPassword, "admin-password", "PASSWORD", "generated, printed once", "its password")
 	f.number(&c.SimulatedWorkers, "simulated-workers", "0", "workers to simulate in this process")
 	f.duration(&c.Timing.HeartbeatInterval, "heartbeat-interval", "30s", "what workers are told; stale after three")
 	f.duration(&c.Timing.ProbeInterval, "probe-interval", "5s", "between health probes of a worker")
@@ -55,13 +55,15 @@ func newServeFlags(out io.Writer) *serveFlags {
 	f.duration(&c.Timing.FailoverDelay, "failover-delay", "5s", "grace for a crashed worker to come back")
 	f.duration(&c.Timing.HomeWait, "home-wait", "10m", "wait for the worker that has the credentials")
 	f.duration(&c.AuditRetention, "audit-retention", "90d", "how long the audit trail is kept")
+	f.duration(&c.EventRetention, "event-retention", "7d", "of published events")
+	f.retention(&c.MessageRetention, "message-retention", "BASIC=30d,PRO=90d,MAX=365d", "of messages; forever is one too")
 	f.bit(&f.private, "allow-private-workers", "true", "workers at loopback and private addresses")
 	f.bit(&c.AllowAnyMedia, "allow-private-media", "false", "media and link URLs to such addresses")
 	f.list(&c.CORSOrigins, "cors-origin", "ORIGIN,…", "pages that may call the API")
 	f.list(&f.proxies, "trusted-proxies", "NET,…", "whose X-Forwarded-For is believed")
 	f.text(&c.TLSCert, "tls-cert", "FILE", "none", "certificate, to serve HTTPS")
 	f.text(&c.TLSKey, "tls-key", "FILE", "none", "its key")
-	f.text(&c.SMTP, "smtp", "URL", "mails go to the log", "smtp://user:password@host:587")
+	f.secret(&c.SMTP, "smtp", "URL", "mails go to the log", "smtp://user:password@host:587")
 	f.text(&c.MailFrom, "mail-from", "ADDRESS", "switchyard@localhost", "sender of mails")
 	f.text(&c.ResetURL, "reset-url", "URL", "none", "page for a new password; the token is appended")
 	f.number(&unscanned.PerUser, "unscanned-per-user", "0, as the tier", "sessions of a user that may wait for a first scan")
@@ -71,6 +73,8 @@ func newServeFlags(out io.Writer) *serveFlags {
 	f.text(&c.Limits, "rate-limits", "JSON|FILE|off", "tier defaults", "overrides by tier")
 	f.text(&f.level, "log-level", "LEVEL", "info", "debug, info, warn or error")
 	f.text(&f.format, "log-format", "text|json", "text on a terminal", "of the log, which goes to stderr")
+	f.note("--worker-token, --jwt-secret, --admin-password, --smtp, --store and --fabric have twins with -file,\n" +
+		"such as --jwt-secret-file: a file whose first line is the value. A command line hides no secret.")
 	return f
 }
 
@@ -130,6 +134,7 @@ func serve(ctx context.Context, args []string, out, errOut io.Writer) error {
 		return err
 	}
 	f.cfg.Out = out
+	f.warnExposed(f.cfg.Log)
 	s, err := server.New(ctx, f.cfg)
 	if err != nil {
 		return err

@@ -1,13 +1,11 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
 	"strings"
 
 	"github.com/switchyard-wa/switchyard/app/accounts"
@@ -22,10 +20,10 @@ const (
 )
 
 // migrate runs the command migrate.
-func migrate(ctx context.Context, args []string, out, _ io.Writer) error {
+func migrate(ctx context.Context, args []string, out, errOut io.Writer) error {
 	store := defaultStore
 	f := newFlags("migrate", "up|status", "Brings a store's schema up to date, or tells its state.", out)
-	f.text(&store, "store", "DSN", defaultStore, "the store")
+	f.dsn(&store, "store", "DSN", defaultStore, "the store")
 	if err := f.parse(args); err != nil {
 		return err
 	}
@@ -36,6 +34,7 @@ func migrate(ctx context.Context, args []string, out, _ io.Writer) error {
 	if err := f.bad(errors.Join(append(errs, backend.Check(store))...)); err != nil {
 		return err
 	}
+	f.tellExposed(errOut)
 	if f.words[0] == "up" {
 		b, err := backend.Open(ctx, store)
 		if err != nil {
@@ -58,10 +57,10 @@ func migrate(ctx context.Context, args []string, out, _ io.Writer) error {
 }
 
 // token runs the command token.
-func token(ctx context.Context, args []string, out, _ io.Writer) error {
+func token(ctx context.Context, args []string, out, errOut io.Writer) error {
 	store, file := defaultStore, ""
 	f := newFlags("token", "", "Prints the fleet token that workers of this store's server send.\nIt does not apply to a server that runs with --worker-token.", out)
-	f.text(&store, "store", "DSN", defaultStore, "the store")
+	f.dsn(&store, "store", "DSN", defaultStore, "the store")
 	f.text(&file, "secrets-file", "FILE", secretsFileDefault, "the server's")
 	if err := f.parse(args); err != nil {
 		return err
@@ -69,21 +68,27 @@ func token(ctx context.Context, args []string, out, _ io.Writer) error {
 	if err := f.bad(errors.Join(f.noWords(), backend.Check(store), server.CheckSecretsFile(store, file))); err != nil {
 		return err
 	}
+	f.tellExposed(errOut)
 	text, err := server.GeneratedWorkerToken(ctx, server.Config{Store: store, SecretsFile: file})
 	if err == nil {
-		fmt.Fprintln(out, text)
+		err = server.AuditTokenShown(ctx, store)
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(out, text)
+	return nil
 }
 
 // user runs the command user.
-func user(ctx context.Context, args []string, out, _ io.Writer) error {
+func user(ctx context.Context, args []string, out, errOut io.Writer) error {
 	store, email, name, password, tier, admin := defaultStore, "", "", "", "", false
 	f := newFlags("user", "create|set-tier|set-password", "Creates a user, or sets its tier or password. A server that runs notices within a second.", out)
-	f.text(&store, "store", "DSN", defaultStore, "the store")
+	f.dsn(&store, "store", "DSN", defaultStore, "the store")
 	f.text(&email, "email", "EMAIL", "", "the user")
 	f.text(&name, "name", "NAME", "", "for create")
-	f.text(&password, "password", "PASSWORD", "read from standard input", "for create and set-password")
+	f.secret(&password, "password", "PASSWORD", "asked for, or a line of standard input", "for create and set-password")
+	f.help("password-file", "FILE", "", "the same, in the first line of a file")
 	f.text(&tier, "tier", "TIER", "BASIC for create", "for create and set-tier: BASIC, PRO or MAX")
 	f.bit(&admin, "admin", "false", "for create: make it an administrator")
 	if err := f.parse(args); err != nil {
@@ -101,12 +106,15 @@ func user(ctx context.Context, args []string, out, _ io.Writer) error {
 	if err := f.bad(errors.Join(append(errs, backend.Check(store))...)); err != nil {
 		return err
 	}
+	f.tellExposed(errOut)
 	if f.words[0] != "set-tier" && password == "" {
-		password, err = bufio.NewReader(os.Stdin).ReadString('\n')
-		if err != nil && password == "" {
-			return f.bad(errors.New("--password is required, or a line on standard input"))
+		password, err = readPassword(ctx, errOut)
+		if errors.Is(err, errNoPassword) {
+			return f.bad(err)
 		}
-		password = strings.TrimRight(password, "\r\n")
+		if err != nil {
+			return err
+		}
 	}
 	err = server.Administer(ctx, server.Config{Store: store, Log: slog.New(slog.DiscardHandler)}, func(ctx context.Context, a *accounts.Accounts) error { return act(a, ctx, password) })
 	var problem *domain.Error

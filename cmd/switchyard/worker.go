@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/url"
 	"time"
 
@@ -26,7 +25,7 @@ func worker(ctx context.Context, args []string, out, errOut io.Writer) error {
 	f.text(&c.Addr, "addr", "HOST:PORT", "127.0.0.1:0", "listen address")
 	f.text(&c.Endpoint, "endpoint", "URL", "the listener's", "where it is called, if that is behind a proxy or NAT")
 	f.text(&c.ControlPlane, "control-plane", "URL", "http://127.0.0.1:8000", "where to register")
-	f.text(&c.Token, "token", "TOKEN", "", "the fleet token, see: switchyard token")
+	f.secret(&c.Token, "token", "TOKEN", "or --token-file", "the fleet token, see: switchyard token")
 	f.number(&c.Capacity, "max-sessions", "50", "how many sessions it takes")
 	f.text(&c.Dir, "state", "DIR", "in memory", "its phones' credentials and its journal; may be shared")
 	f.text(&scan, "scan-after", "TIME|never", "2s", "how long until the pretended phone scans a QR")
@@ -47,8 +46,8 @@ func worker(ctx context.Context, args []string, out, errOut io.Writer) error {
 	if _, err := domain.NormalizeWorkerID(c.ID); errors.As(err, &problem) {
 		errs = append(errs, fmt.Errorf("--id: %s", problem.Message))
 	}
-	if _, _, err := net.SplitHostPort(c.Addr); err != nil && c.Addr != "" {
-		errs = append(errs, fmt.Errorf("--addr must be HOST:PORT or :PORT, not %q", c.Addr))
+	if c.Addr != "" {
+		errs = append(errs, server.CheckAddr(c.Addr))
 	}
 	if c.Token == "" {
 		errs = append(errs, errors.New("--token is required; switchyard token prints it"))
@@ -78,6 +77,7 @@ func worker(ctx context.Context, args []string, out, errOut io.Writer) error {
 	if err != nil {
 		return err
 	}
+	f.warnExposed(log)
 	return server.RunWorker(ctx, c, server.Config{Log: log, Out: out})
 }
 

@@ -39,6 +39,7 @@ func Store(t *testing.T, open func(t *testing.T) ports.Store) {
 		{"Outbox", outboxClauses},
 		{"Settings", settingsClauses},
 		{"Replicas", replicaClauses},
+		{"Health", healthClauses},
 		{"Audit", auditClauses},
 		{"Model", modelClauses},
 	} {

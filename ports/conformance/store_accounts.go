@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -26,6 +27,7 @@ var accountClauses = []clause{
 	{"keys are unique", uniqueKeys},
 	{"keys of a user and of a session", keyLists},
 	{"keys are deleted", keysDeleted},
+	{"keys that have ended are deleted", endedKeysDeleted},
 }
 
 func (d *db) usage(id string) domain.UserUsage {
@@ -403,4 +405,29 @@ func keysDeleted(d *db) {
 	})
 	require.Len(d.T, read(d, func(ctx context.Context, tx *ports.Tx) ([]*domain.APIKey, error) { return tx.APIKeys.ByUser(ctx, "u1") }), 1)
 	d.put(apiKey("k1", "s1", "u1")) // the id and the hash are free again
+}
+
+func endedKeysDeleted(d *db) {
+	d.put(user("u1"), session("s1", "u1"))
+	for minute := range 4 {
+		expired, revoked := apiKey(fmt.Sprint("e", minute), "s1", "u1"), apiKey(fmt.Sprint("r", minute), "s1", "u1")
+		expired.ExpiresAt, revoked.RevokedAt = at(minute), at(minute)
+		d.put(expired, revoked)
+	}
+	d.put(apiKey("live", "s1", "u1"))
+	trim := func(ctx context.Context, tx *ports.Tx) error { return tx.APIKeys.DeleteEnded(ctx, at(2)) }
+	d.refuse(errOurs, func(ctx context.Context, tx *ports.Tx) error { return firstError(trim(ctx, tx), errOurs) })
+	ids := func() (ids []string) {
+		for _, k := range read(d, func(ctx context.Context, tx *ports.Tx) ([]*domain.APIKey, error) {
+			return tx.APIKeys.BySession(ctx, "s1")
+		}) {
+			ids = append(ids, k.ID)
+		}
+		return ids
+	}
+	require.Len(d.T, ids(), 9, "rolled back")
+	d.update(trim)
+	require.ElementsMatch(d.T, []string{"e2", "r2", "e3", "r3", "live"}, ids())
+	d.put(apiKey("e0", "s1", "u1")) // its id and hash are free again
+	require.ErrorIs(d.T, d.store.View(d.ctx, trim), ports.ErrReadOnly)
 }

@@ -19,6 +19,7 @@ var messageClauses = []clause{
 	{"outbound messages are counted", countSince},
 	{"PendingBefore", pendingBefore},
 	{"a failure without a report", unreportedFailure},
+	{"DeleteBefore removes old messages of a session", messagesDeletedBefore},
 	{"usage in buckets", usageBuckets},
 	{"usage of a user and of a session", usageOfWhom},
 }
@@ -243,4 +244,40 @@ func usageOfWhom(d *db) {
 	require.Empty(d.T, count("u1", "s3"), "another user's session")
 	require.Empty(d.T, count("u1", "none"))
 	require.Empty(d.T, count("none", ""))
+}
+
+func messagesDeletedBefore(d *db) {
+	d.put(user("u1"), session("s1", "u1"), session("s2", "u1"))
+	for minute := range 5 {
+		d.put(sent(fmt.Sprint("m", minute), "s1", "u1", minute), received(fmt.Sprint("r", minute), fmt.Sprint("W", minute), "s2", "u1", minute))
+	}
+	trim := func(sessionID string, before time.Time, limit int) (n int) {
+		d.update(func(ctx context.Context, tx *ports.Tx) (err error) {
+			n, err = tx.Messages.DeleteBefore(ctx, sessionID, before, limit)
+			return err
+		})
+		return n
+	}
+	require.Zero(d.T, trim("none", at(9), 9))
+	require.Zero(d.T, trim("s1", at(0), 9), "the time itself does not count")
+	require.Equal(d.T, 2, trim("s1", at(3), 2), "oldest first")
+	require.Equal(d.T, []string{"m4", "m3", "m2"}, d.history("s1", domain.MessageFilter{}))
+	require.Equal(d.T, 1, trim("s1", at(3), 2))
+	require.Equal(d.T, []string{"m4", "m3"}, d.history("s1", domain.MessageFilter{}))
+	require.Len(d.T, d.history("s2", domain.MessageFilter{}), 5, "another session")
+	require.Equal(d.T, 1, trim("s2", at(1), 9))
+	missing(d, func(ctx context.Context, tx *ports.Tx) (*domain.Message, error) {
+		return tx.Messages.ByWhatsAppID(ctx, "s2", "W0")
+	})
+
+	d.refuse(errOurs, func(ctx context.Context, tx *ports.Tx) error {
+		_, err := tx.Messages.DeleteBefore(ctx, "s2", at(9), 9)
+		return firstError(err, errOurs)
+	})
+	require.Len(d.T, d.history("s2", domain.MessageFilter{}), 4, "rolled back")
+	require.Equal(d.T, "r3", d.byWhatsAppID("s2", "W3"))
+	require.ErrorIs(d.T, d.store.View(d.ctx, func(ctx context.Context, tx *ports.Tx) error {
+		_, err := tx.Messages.DeleteBefore(ctx, "s2", at(9), 9)
+		return err
+	}), ports.ErrReadOnly)
 }

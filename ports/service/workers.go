@@ -12,8 +12,9 @@ import (
 type WorkerView struct {
 	*domain.Worker
 	Breakdown domain.Breakdown
-	Warning   string         // why its latest probe failed, while its heartbeats arrive
-	Drain     *DrainProgress // set by Get alone, while the worker is draining
+	Warning   string                  // why its latest probe failed, while its heartbeats arrive
+	Drain     *DrainProgress          // set by Get alone, while the worker is draining
+	Foreign   []domain.ForeignSession // set by Get alone: up to 100, as this replica heard of them
 }
 
 // DrainProgress counts how many sessions of a worker have moved since its drain
@@ -47,6 +48,11 @@ type DrainOptions struct {
 type RemoveOptions struct {
 	Force     bool // also move linked sessions that need a scan elsewhere, and disconnect those that fit nowhere
 	Destroyed bool // the worker's disk is gone: it confirms all wipes; needs Force
+}
+
+// StopForeignOptions refines the stop of a foreign session.
+type StopForeignOptions struct {
+	Wipe bool // delete its credentials too
 }
 
 // ProbeReport is the result of calling a worker's health route.
@@ -94,6 +100,9 @@ type Workers interface {
 	// Drain takes the worker out of placement. Its sessions move in the background. It is
 	// a Conflict if linked sessions would need a scan elsewhere, unless the options force it.
 	Drain(ctx context.Context, id string, opt DrainOptions) (*WorkerView, error)
+	// StopForeign stops a session on a worker that the store has never known, and wipes it if the
+	// options say so. A session that the store knows is a Conflict.
+	StopForeign(ctx context.Context, id, sessionID string, opt StopForeignOptions) error
 	// Activate puts the worker back into placement if its health route answers.
 	Activate(ctx context.Context, id string) (*WorkerView, error)
 	Statistics(ctx context.Context) (*FleetStatistics, error)

@@ -2,6 +2,7 @@ package sqlstore
 
 import (
 	"context"
+	"time"
 
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
@@ -23,6 +24,7 @@ func scanAPIKey(r row) *domain.APIKey {
 type apiKeyStatements struct {
 	putStatements
 	get, byHash, byUser, bySession, remove *Statement
+	deleteExpired, deleteRevoked           *Statement
 }
 
 func (b *Queries) apiKeyStatements() apiKeyStatements {
@@ -35,6 +37,8 @@ func (b *Queries) apiKeyStatements() apiKeyStatements {
 		byUser:        b.read(newest.where(equal("user_id"))),
 		bySession:     b.read(newest.where(equal("session_id"))),
 		remove:        b.write(b.deleteFrom("api_keys", equal("id"))),
+		deleteExpired: b.write(b.deleteFrom("api_keys", "expires_at < ?")),
+		deleteRevoked: b.write(b.deleteFrom("api_keys", "revoked_at < ?")),
 	}
 }
 
@@ -64,4 +68,11 @@ func (t *apiKeys) Put(ctx context.Context, k *domain.APIKey) error {
 
 func (t *apiKeys) Delete(ctx context.Context, id string) error {
 	return (*Tx)(t).runRequired(ctx, ports.ErrNotFound, t.queries.apiKeys.remove, id)
+}
+
+func (t *apiKeys) DeleteEnded(ctx context.Context, before time.Time) error {
+	if err := (*Tx)(t).run(ctx, t.queries.apiKeys.deleteExpired, ceilMicros(before)); err != nil {
+		return err
+	}
+	return (*Tx)(t).run(ctx, t.queries.apiKeys.deleteRevoked, ceilMicros(before))
 }

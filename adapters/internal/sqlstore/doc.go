@@ -47,6 +47,30 @@
 //   - Searches are literal and ignore case: % and _ have no meaning in them.
 //   - Events become visible in the order of their numbers.
 //
+// # Bounds
+//
+// Every table has a bound. Rows that end are deleted by the core's housekeeping, once a minute, in the terms of package ports:
+//
+//	table          rows                                                      deleted
+//	users          one for each account; sign-up is rate limited             never
+//	sign_ins       one for each sign-in that is not expired                  when expired
+//	resets         one for each user                                         when replaced or used
+//	sessions       up to the limit of each user's tier                       by the user
+//	api_keys       at most 10 for each session, 3 of them live               7 days after their end
+//	messages       messages per hour of a tier, times its retention          after the tier's retention
+//	workers        one for each worker; the fleet token or an administrator  by an administrator
+//	cleanups       one for each worker and session                           when the worker has confirmed
+//	moves          migrations of the last 30 days                            30 days after their end
+//	worker_loads   a sample a minute for each worker                         after 24 hours
+//	outbox         events of the retention, unpublished ones                 after the retention, 7 days by default
+//	audit          entries of the retention                                  after the retention, 90 days by default
+//	replicas       one for each process                                      when it is known to be dead
+//	settings       a fixed set of names                                      never
+//	counters       one row                                                   never
+//	health_checks  64 rows                                                   never
+//
+// Texts have bounds too: 255 characters of a description, 50 short labels of a worker, 1 MiB of a request that is stored.
+//
 // # Stored values
 //
 // Times are microseconds since 1970. The zero time is NULL, except in columns that lists are ordered by, where it is a number.

@@ -44,7 +44,7 @@ type messageStatements struct {
 	putStatements                               // for messages whose WhatsApp id may change
 	putDelivered                                putStatements
 	get, sentByWhatsAppID, receivedByWhatsAppID *Statement
-	countSince, pendingBefore                   *Statement
+	countSince, pendingBefore, deleteBefore     *Statement
 	usageOfUser, usageOfSession                 *Statement
 }
 
@@ -73,6 +73,8 @@ func (b *Queries) messageStatements() messageStatements {
 			where("created_at >= ?").where(isOutbound).where(ofUser)),
 		pendingBefore: b.read(messages.where("created_at < ?").where(isPending).
 			order("created_at", "id").limit()),
+		deleteBefore: b.write(b.deleteFrom("messages",
+			"id IN (SELECT id FROM messages WHERE session_id = ? AND created_at < ? ORDER BY created_at, id LIMIT ?)")),
 		usageOfUser:    b.scan(cells.where(ofUser)),
 		usageOfSession: b.scan(cells.where(equal("user_id", "session_id"))),
 	}
@@ -89,6 +91,11 @@ func (t *messages) Put(ctx context.Context, m *domain.Message) error {
 	return (*Tx)(t).put(ctx, statements, &m.Rev, m.ID, m.SessionID, micros(m.CreatedAt), string(m.Direction),
 		m.WhatsAppID, m.UserID, m.From, m.To, string(m.Type), m.Content, m.MediaURL, m.Filename, m.Caption,
 		string(m.Status), m.Error, m.Unreported, nullableMicros(m.SentAt), nullableMicros(m.DeliveredAt), nullableMicros(m.ReadAt))
+}
+
+func (t *messages) DeleteBefore(ctx context.Context, sessionID string, before time.Time, limit int) (int, error) {
+	n, err := (*Tx)(t).exec(ctx, t.queries.messages.deleteBefore, sessionID, ceilMicros(before), max(limit, 0))
+	return int(n), err
 }
 
 func (t *messages) Get(ctx context.Context, sessionID, id string) (*domain.Message, error) {

@@ -51,6 +51,9 @@ func TestStatements_QueryPlans_UseIndexes(t *testing.T) {
 		b.messages.pendingBefore:        "messages_pending (created_at<?)",
 		b.messages.countSince:           "messages_history (session_id=? AND created_at>?)",
 		b.messages.usageOfUser:          "messages_history (session_id=? AND created_at>?)",
+		b.messages.deleteBefore:         "messages_history (session_id=? AND created_at<?)",
+		b.apiKeys.deleteExpired:         "api_keys_expiry (expires_at<?)",
+		b.apiKeys.deleteRevoked:         "api_keys_revocation (revoked_at<?)",
 		b.outbox.deleteBefore:           "outbox_age (occurred_at<?)",
 		b.audit.deleteBefore:            "audit_age (occurred_at<?)",
 	}

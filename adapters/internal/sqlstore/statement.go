@@ -47,6 +47,7 @@ type Queries struct {
 	outbox         outboxStatements
 	settings       settingStatements
 	replicas       replicaStatements
+	health         healthStatements
 	audit          auditStatements
 	schema         schemaStatements
 }
@@ -70,6 +71,7 @@ func compile(d Dialect) *Queries {
 	b.outbox = b.outboxStatements()
 	b.settings = b.settingStatements()
 	b.replicas = b.replicaStatements()
+	b.health = b.healthStatements()
 	b.audit = b.auditStatements()
 	b.schema = b.schemaStatements()
 	return b

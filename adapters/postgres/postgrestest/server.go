@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -123,10 +124,10 @@ func environment() []string { return append(os.Environ(), "LC_ALL=C", "TZ=UTC") 
 func checkReady(p *testserver.Server, pid int) error {
 	status, _ := os.ReadFile(filepath.Join(p.Dir(), dataDir, "postmaster.pid"))
 	lines := strings.Split(string(status), "\n")
-	if len(lines) > 7 && lines[0] == strconv.Itoa(pid) && strings.TrimSpace(lines[7]) == "ready" {
+	if len(lines) > 7 && lines[0] == strconv.Itoa(pid) && slices.Contains([]string{"ready", "standby"}, strings.TrimSpace(lines[7])) {
 		return nil
 	}
-	return errors.New("postmaster.pid does not say ready")
+	return errors.New("postmaster.pid says neither ready nor standby")
 }
 
 // DSN returns the URL of the server's first database.
@@ -165,6 +166,21 @@ func (s *Server) run(sql string) error {
 
 // Restart starts the server on the same port and data directory. It stops the server first if it runs.
 func (s *Server) Restart() error { return s.process.Restart() }
+
+// RestartAsStandby starts a stopped server again as a standby, in recovery. It stays one until [Server.Promote].
+func (s *Server) RestartAsStandby() error {
+	signal := filepath.Join(s.process.Dir(), dataDir, "standby.signal")
+	if err := os.WriteFile(signal, nil, 0o600); err != nil {
+		return err
+	}
+	if err := s.process.Chown(signal); err != nil {
+		return err
+	}
+	return s.Restart()
+}
+
+// Promote ends the recovery of a standby.
+func (s *Server) Promote() error { return s.run("SELECT pg_promote(true)") }
 
 // Stop stops the server as an administrator does: the server ends its connections and writes a checkpoint. Stop does
 // nothing if the server does not run.

@@ -117,13 +117,17 @@ func (c *authCache) unstoredUse(keyID string) time.Time {
 	return time.UnixMicro(us).UTC()
 }
 
-// takeLastUses returns the last uses that are not stored yet, by key.
+// takeLastUses returns the last uses that are not stored yet, by key. It forgets keys
+// without a use since the last call. A use at this very moment may be lost.
 func (c *authCache) takeLastUses() map[string]time.Time {
 	uses := make(map[string]time.Time)
 	c.lastUse.Range(func(id, at any) bool {
-		if us := at.(*atomic.Int64).Swap(0); us != 0 {
-			uses[id.(string)] = time.UnixMicro(us).UTC()
+		us := at.(*atomic.Int64).Swap(0)
+		if us == 0 {
+			c.lastUse.CompareAndDelete(id, at) // the key was not used lately, and may not exist any more
+			return true
 		}
+		uses[id.(string)] = time.UnixMicro(us).UTC()
 		return true
 	})
 	return uses

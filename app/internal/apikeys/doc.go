@@ -24,6 +24,12 @@
 // of the last hour first ([Quota.TakeMessages]). So a restart does not double the
 // allowance. API calls are not in the history and start at zero.
 //
+// # Bounds
+//
+// A session has at most 3 live keys, the newest and former ones within their grace, and
+// at most 10 with those that have ended. Keys are deleted 7 days after their end
+// ([Keys.Housekeep]).
+//
 // # Last use
 //
 // The time of a key's last use is kept in memory and stored once a minute by

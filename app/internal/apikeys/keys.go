@@ -13,6 +13,12 @@ import (
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
+const (
+	maxLiveKeys  = 3                  // of a session: the newest, and former ones within their grace
+	maxKeys      = 10                 // of a session, with those that have ended
+	endedKeyLife = 7 * 24 * time.Hour // how long a key is stored after its end
+)
+
 // Keys implements [service.APIKeys]. It is safe for concurrent use.
 type Keys struct {
 	*txn.Writer
@@ -155,10 +161,8 @@ func (k *Keys) Rotate(ctx context.Context, userID, sessionID string, grace time.
 		if err != nil {
 			return err
 		}
-		for _, key := range old {
-			if err := endKey(ctx, tx, key, grace, now); err != nil {
-				return err
-			}
+		if err := endKeys(ctx, tx, old, grace, now); err != nil {
+			return err
 		}
 		var key *domain.APIKey
 		text, key, err = k.NewKey(s, now)
@@ -175,6 +179,39 @@ func (k *Keys) Rotate(ctx context.Context, userID, sessionID string, grace time.
 	}
 	k.UserChanged(userID)
 	return text, nil
+}
+
+// endKeys ends the keys of a session, newest first, before a new one is added. Few of
+// them live through the grace, and few of those that have ended are kept.
+func endKeys(ctx context.Context, tx *ports.Tx, keys []*domain.APIKey, grace time.Duration, now time.Time) error {
+	live := 0
+	for i, key := range keys {
+		if i >= maxKeys-1 {
+			if err := tx.APIKeys.Delete(ctx, key.ID); err != nil {
+				return err
+			}
+			continue
+		}
+		if key.Check(now) == nil {
+			live++
+		}
+		rest := grace
+		if live > maxLiveKeys-1 {
+			rest = 0
+		}
+		if err := endKey(ctx, tx, key, rest, now); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Housekeep deletes keys that ended a while ago. Until then their users are told that
+// the key has expired.
+func (k *Keys) Housekeep(ctx context.Context, now time.Time) error {
+	return k.Update(ctx, func(ctx context.Context, tx *ports.Tx) error {
+		return tx.APIKeys.DeleteEnded(ctx, now.Add(-endedKeyLife))
+	})
 }
 
 // endKey expires a key after the grace, or revokes it if there is no grace.

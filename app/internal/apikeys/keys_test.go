@@ -180,3 +180,51 @@ func TestList_KeyEnded_IsNotListed(t *testing.T) {
 	require.Len(t, views, 1)
 	require.Equal(t, "s1", views[0].Session.ID)
 }
+
+// However often a key is rotated, few keys are live and few are stored.
+func TestRotate_ManyTimesWithGrace_KeysStayFew(t *testing.T) {
+	f := newFixture(t)
+	all := []string{f.key}
+	for range 30 {
+		f.Clock.Advance(time.Second)
+		key, err := f.keys.Rotate(context.Background(), f.user, "s1", 24*time.Hour)
+		require.NoError(t, err)
+		all = append(all, key)
+	}
+	require.Len(t, f.storedKeys(), 10)
+	for i, key := range all {
+		if i >= len(all)-3 {
+			require.Empty(t, f.code(key), "%d", i)
+		} else {
+			require.Equal(t, domain.CodeAPIKeyInvalid, f.code(key), "%d", i)
+		}
+	}
+	views, err := f.keys.List(context.Background(), f.user)
+	require.NoError(t, err)
+	require.Len(t, views, 3)
+}
+
+func TestHousekeep_KeysThatEnded_GoAfterAWeek(t *testing.T) {
+	f := newFixture(t)
+	_, err := f.keys.Rotate(context.Background(), f.user, "s1", time.Hour)
+	require.NoError(t, err)
+	_, err = f.keys.Rotate(context.Background(), f.user, "s1", 0)
+	require.NoError(t, err)
+	stored := func() int {
+		require.NoError(t, f.keys.Housekeep(context.Background(), f.Now()))
+		return len(f.storedKeys())
+	}
+	f.Clock.Advance(7 * 24 * time.Hour)
+	require.Equal(t, 3, stored())
+	f.Clock.Advance(time.Second)
+	require.Equal(t, 1, stored(), "those that were revoked have gone")
+	require.Empty(t, f.code(f.latest(t)))
+}
+
+// latest rotates the key and returns it.
+func (f *fixture) latest(t *testing.T) string {
+	t.Helper()
+	key, err := f.keys.Rotate(context.Background(), f.user, "s1", 0)
+	require.NoError(t, err)
+	return key
+}

@@ -14,7 +14,8 @@ import (
 )
 
 // Public returns err in its public form. Domain errors and the context's errors
-// pass. A lost race is a Conflict, everything else Internal.
+// pass. A lost race is a Conflict, a store that cannot serve is Unavailable with its
+// reason, and everything else is Internal.
 func Public(err error) error {
 	if err == nil {
 		return nil // before e is allocated: every service that succeeds comes here
@@ -30,6 +31,9 @@ func Public(err error) error {
 	}
 	return internal(err)
 }
+
+// storeRetry is when another try makes sense while the store cannot serve.
+const storeRetry = 5 * time.Second
 
 // PublicIn returns err in the public form for a caller with ctx. It differs from
 // [Public] in the errors of contexts: once ctx has ended, its error replaces
@@ -49,6 +53,16 @@ func PublicIn(ctx context.Context, err error) error {
 }
 
 func internal(err error) error {
+	var u *ports.UnavailableError
+	switch {
+	case !errors.As(err, &u):
+	case u.Uncertain:
+		return domain.Errorf(domain.Unavailable, domain.CodeNotReady,
+			"The outcome is not known, because %s; look at the present state before you try again", u.Reason).WithCause(err)
+	default:
+		return domain.Errorf(domain.Unavailable, domain.CodeNotReady,
+			"The server cannot do this at the moment: %s; try again in a moment", u.Reason).WithCause(Throttled{Wait: storeRetry, Cause: err})
+	}
 	return domain.Errorf(domain.Internal, domain.CodeInternal,
 		"Something went wrong on our side; try again, and report the request id if it persists").WithCause(err)
 }

@@ -58,6 +58,13 @@ func (w workers) Activate(ctx context.Context, id string) (*service.WorkerView, 
 	return v, err
 }
 
+// StopForeign stops a session that the store has never known.
+func (w workers) StopForeign(ctx context.Context, id, sessionID string, opt service.StopForeignOptions) error {
+	err := w.Workers.StopForeign(ctx, id, sessionID, opt)
+	w.trail.RecordFailure(ctx, err, domain.ActionForeignStopped, Object("worker", domain.NormalizeWorkerRef(id)), "session", sessionID)
+	return err
+}
+
 // TestEndpoint calls an endpoint.
 func (w workers) TestEndpoint(ctx context.Context, endpoint string) (*service.ProbeReport, error) {
 	r, err := w.Workers.TestEndpoint(ctx, endpoint)

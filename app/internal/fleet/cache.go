@@ -33,6 +33,7 @@ type Cache struct {
 	away       map[string]*Assignment // the sessions that go home as soon as their homes can take them
 	waiting    map[string]bool        // sessions that found no room
 	tombstones map[string]int64       // last Rev of rows that left the cache
+	foreign    map[string]int         // how many workers run a session that the store has never known
 }
 
 // WorkerObserver learns of every worker row that enters the cache. It runs under the
@@ -58,6 +59,7 @@ type cachedWorker struct {
 	counts   domain.Breakdown
 	holds    holds
 	canary   canary
+	foreign  map[string]domain.ForeignSession // by id
 }
 
 // Assignment is the cached state of one assigned session. It is replaced, never
@@ -91,6 +93,7 @@ func NewCache(s domain.Strategy) *Cache {
 		away:       make(map[string]*Assignment),
 		waiting:    make(map[string]bool),
 		tombstones: make(map[string]int64),
+		foreign:    make(map[string]int),
 	}
 }
 
@@ -149,6 +152,7 @@ func (c *Cache) RemoveWorker(id string, rev int64) {
 	defer c.mu.Unlock()
 	c.addTombstone("worker/"+id, rev)
 	if n := c.workers[id]; n != nil && n.worker.Rev <= rev {
+		c.setForeign(n, nil)
 		delete(c.workers, id)
 		c.ranking.Remove(id)
 		c.observer.WorkerDropped(id)
@@ -175,6 +179,7 @@ func (c *Cache) PutSession(s *domain.Session) {
 		c.recordDisconnect(old, s)
 	}
 	delete(c.waiting, s.ID)
+	c.forgetForeign(s.ID)
 	if !s.IsAssigned() {
 		if s.Intent == domain.Up && s.Attempts > 0 {
 			c.waiting[s.ID] = true

@@ -31,7 +31,7 @@ func (c *Cache) DiffHeartbeat(h *domain.Heartbeat, t domain.Timing, now time.Tim
 		r := &h.Sessions[i]
 		a := n.sessions[r.SessionID]
 		if a == nil || r.Generation != 0 && r.Generation != a.generation {
-			if r.Status.IsActive() {
+			if _, isForeign := n.foreign[r.SessionID]; r.Status.IsActive() && !isForeign {
 				diff.Foreign = append(diff.Foreign, *r)
 			}
 			continue

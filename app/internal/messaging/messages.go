@@ -33,6 +33,7 @@ type Messages struct {
 	routes   *Routes
 	urls     ports.URLPolicy // nil: any URL may be fetched
 	early    earlyReports
+	trimmer  trimmer
 }
 
 var _ service.Messages = (*Messages)(nil)
@@ -110,8 +111,13 @@ func (m *Messages) Usage(ctx context.Context, userID, sessionID string, since ti
 	return cells, apperr.Public(err)
 }
 
-// Housekeep fails the messages whose outcome was not reported in time.
+// Housekeep fails the messages whose outcome was not reported in time, and deletes
+// messages that are older than the retention of their owner's tier.
 func (m *Messages) Housekeep(ctx context.Context, now time.Time) error {
+	return errors.Join(m.failUnreported(ctx, now), m.trimHistories(ctx, now))
+}
+
+func (m *Messages) failUnreported(ctx context.Context, now time.Time) error {
 	before := now.Add(-m.members.MaxClockLag()).Add(-m.Timing.MessageLife)
 	for {
 		n := 0

@@ -329,3 +329,57 @@ func TestHousekeep_ClockOfTheSenderIsBehind_MessageHasItsWholeHour(t *testing.T)
 	require.NoError(t, a.messages.Housekeep(context.Background(), a.Now()))
 	require.Equal(t, domain.MessagePending, a.stored(t).Status)
 }
+
+// A user's messages are kept as long as the tier says, and the user who changes the tier has the new retention.
+func TestHousekeep_MessagesOlderThanRetentionOfTier_AreDeleted(t *testing.T) {
+	r := newFixture(t)
+	tiers := domain.DefaultTiers()
+	require.Equal(t, 90*24*time.Hour, tiers[domain.TierPro].MessageRetention)
+	for range 300 { // more than one pass deletes
+		_, err := r.send()
+		require.NoError(t, err)
+	}
+	r.Clock.Advance(24 * time.Hour)
+	_, err := r.send()
+	require.NoError(t, err)
+	count := func() int {
+		require.NoError(t, r.messages.Housekeep(context.Background(), r.Now()))
+		page, _, err := r.messages.History(context.Background(), r.sender.UserID, "s1", domain.MessageFilter{Limit: 1000})
+		require.NoError(t, err)
+		return len(page)
+	}
+	r.Clock.Advance(89 * 24 * time.Hour)
+	require.Equal(t, 301, count(), "exactly 90 days old")
+	r.Clock.Advance(time.Second)
+	require.Equal(t, 1, count())
+
+	pro := tiers[domain.TierPro]
+	pro.MessageRetention = 0
+	tiers[domain.TierPro] = pro
+	r.SetTiers(tiers)
+	r.Clock.Advance(10_000 * 24 * time.Hour)
+	require.Equal(t, 1, count(), "no retention")
+	pro.MessageRetention = time.Hour
+	tiers[domain.TierPro] = pro
+	r.SetTiers(tiers)
+	require.Zero(t, count())
+}
+
+// Housekeep reaches every user in rounds.
+func TestHousekeep_MoreUsersThanARound_AllAreTrimmed(t *testing.T) {
+	r := newFixture(t)
+	for range 450 {
+		r.AddUser(domain.TierBasic)
+	}
+	last := service.Sender{UserID: r.AddUser(domain.TierPro), SessionID: "s2"}
+	r.AddConnected(last.UserID, "s2", "w1")
+	_, err := r.messages.Send(context.Background(), last, &domain.Outgoing{To: "6281111111111", Type: domain.TypeText, Text: "hello"})
+	require.NoError(t, err)
+	r.Clock.Advance(91 * 24 * time.Hour)
+	for range 3 {
+		require.NoError(t, r.messages.Housekeep(context.Background(), r.Now()))
+	}
+	page, _, err := r.messages.History(context.Background(), last.UserID, "s2", domain.MessageFilter{Limit: 1})
+	require.NoError(t, err)
+	require.Empty(t, page)
+}

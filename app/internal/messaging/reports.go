@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/switchyard-wa/switchyard/app/internal/apperr"
+	"github.com/switchyard-wa/switchyard/app/internal/txn"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
 	"github.com/switchyard-wa/switchyard/ports/service"
@@ -157,6 +158,12 @@ func (m *Messages) ReceiveMessage(ctx context.Context, in service.InboundMessage
 		}
 		if !mayReportOn(s, in.WorkerID) || in.Generation != 0 && in.Generation != s.Generation {
 			return nil
+		}
+		if in.WorkerID == "" && in.Generation == 0 {
+			isWiped, err := txn.IsWipedElsewhere(ctx, tx, s)
+			if err != nil || isWiped {
+				return err // a legacy worker may be receiving for the former owner
+			}
 		}
 		message.UserID = s.UserID
 		if message.To == "" {

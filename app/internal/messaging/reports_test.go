@@ -162,3 +162,18 @@ func TestReceiveMessage_Twice_IsStoredOnce(t *testing.T) {
 	require.NoError(t, err)
 	require.False(t, stored, "w2 does not have the session")
 }
+
+func TestReceiveMessage_FormerOwnerIsBeingWiped_NamelessMessagesAreNotStored(t *testing.T) {
+	r := newFixture(t)
+	r.AddWorker("former", 10)
+	r.Write(func(ctx context.Context, tx *txn.Tx) error {
+		return tx.ScheduleCleanup(ctx, "former", "s1", domain.CommandLogout, 1)
+	})
+	in := service.InboundMessage{SessionID: "s1", WhatsAppID: "WA-in", From: "x", Type: domain.TypeText, Content: "hi"}
+	for worker, want := range map[string]bool{"": false, "w1": true} {
+		in.WorkerID = worker
+		stored, err := r.messages.ReceiveMessage(context.Background(), in)
+		require.NoError(t, err)
+		require.Equal(t, want, stored, worker)
+	}
+}

@@ -27,7 +27,7 @@
 //
 // # Retention
 //
-// Published events are kept for 24 hours. Events that are not published are never
+// Published events are kept for a time that [NewRelay] is given. Events that are not published are never
 // deleted, however long the bus is away.
 package outbox
 
@@ -47,7 +47,6 @@ import (
 const (
 	positionSetting = "relay.position" // sequence number of the last published event
 	ownerCheckEvery = 20 * time.Second // between two looks whether the owner publishes
-	retention       = 24 * time.Hour   // of published events
 	pageSize        = 256
 	retryAfterError = time.Second
 )
@@ -56,8 +55,9 @@ const (
 // for concurrent use.
 type Relay struct {
 	*txn.Writer
-	members *membership.Members
-	bus     ports.Bus
+	members   *membership.Members
+	bus       ports.Bus
+	retention time.Duration
 
 	pending atomic.Bool // there may be events to publish
 
@@ -66,9 +66,9 @@ type Relay struct {
 	firstWaiting int64 // sequence number of the first event at the latest owner check; 0: none
 }
 
-// NewRelay returns a relay to a bus.
-func NewRelay(w *txn.Writer, m *membership.Members, bus ports.Bus) *Relay {
-	return &Relay{Writer: w, members: m, bus: bus}
+// NewRelay returns a relay to a bus. Published events are kept for the retention.
+func NewRelay(w *txn.Writer, m *membership.Members, bus ports.Bus, retention time.Duration) *Relay {
+	return &Relay{Writer: w, members: m, bus: bus, retention: retention}
 }
 
 // Wake says that there may be events to publish. The next Publish looks.
@@ -179,7 +179,7 @@ func (r *Relay) Housekeep(ctx context.Context, now time.Time) error {
 		if err != nil {
 			return err
 		}
-		before := now.Add(-retention)
+		before := now.Add(-r.retention)
 		if len(waiting) > 0 && waiting[0].At.Before(before) {
 			before = waiting[0].At
 		}

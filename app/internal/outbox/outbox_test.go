@@ -44,7 +44,7 @@ type fixture struct {
 
 func newFixture(core *coretest.Core) *fixture {
 	f := &fixture{Core: core}
-	f.Relay = outbox.NewRelay(core.Writer, core.Members, &f.bus)
+	f.Relay = outbox.NewRelay(core.Writer, core.Members, &f.bus, 24*time.Hour)
 	core.AfterCommit(f.Relay.AfterCommit)
 	return f
 }

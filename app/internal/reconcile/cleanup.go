@@ -72,6 +72,16 @@ func (r *Reconciler) callCleanup(ctx context.Context, w *domain.Worker, c *domai
 	return r.Workers.Delete(ctx, fleet.Ref(w), c.SessionID, c.Generation)
 }
 
+// CallForeign stops or wipes a session that the store has never known, in whatever
+// generation it runs.
+func (r *Reconciler) CallForeign(ctx context.Context, w *domain.Worker, sessionID string, command domain.Command) error {
+	call, end := r.calls.Begin(ctx, w.ID, membership.CallLimit)
+	defer end()
+	err := r.callCleanup(call, w, &domain.Cleanup{SessionID: sessionID, Command: command})
+	r.detector.RecordCall(ctx, w, err)
+	return err
+}
+
 // logOut logs out a session that is assigned to the worker. A legacy worker answers 500 for
 // a session without a connection and 404 for one that it has not started. It is wiped then.
 func (r *Reconciler) logOut(ctx context.Context, w *domain.Worker, c *domain.Cleanup) error {

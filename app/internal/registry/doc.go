@@ -36,6 +36,14 @@
 //
 // A list that was cut, or from which an item was skipped, makes no session missing.
 //
+// # Sessions in heartbeats that run elsewhere, or should not run
+//
+// A session that the store knows or has known, and that the worker should not run, is stopped.
+// The worker is a holder of its credentials from then on. A session that the store has never
+// known is foreign: the store may be the wrong one, or empty. It is left alone, remembered by
+// the replica that hears of it (up to 1000 for each worker), listed for administrators, and
+// stopped by them alone ([Workers.StopForeign]). Its id is not free meanwhile.
+//
 // # Late reports
 //
 // A replica that was paused may apply a report long after it arrived. By then the report

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/switchyard-wa/switchyard/app/internal/apperr"
+	"github.com/switchyard-wa/switchyard/app/internal/fleet"
 	"github.com/switchyard-wa/switchyard/app/internal/txn"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
@@ -63,7 +64,7 @@ func normalizeHeartbeat(h *domain.Heartbeat) {
 func (p *Protocol) applyHeartbeat(ctx context.Context, h domain.Heartbeat, known *domain.Worker, result *service.HeartbeatResult, now time.Time) (*domain.Worker, error) {
 	detached, cancel := context.WithTimeout(context.WithoutCancel(ctx), lifeLimit)
 	defer cancel()
-	diff := p.cache.DiffHeartbeat(&h, p.Timing, now)
+	diff := p.diffHeartbeat(detached, &h, now)
 	if known.Online && diff.IsEmpty() {
 		w, err := p.renewWorker(detached, known, h, now)
 		if w != nil || err != nil {
@@ -73,9 +74,8 @@ func (p *Protocol) applyHeartbeat(ctx context.Context, h domain.Heartbeat, known
 		if err := p.sync.RefreshWorker(detached, h.WorkerID); err != nil {
 			return nil, err
 		}
-		diff = p.cache.DiffHeartbeat(&h, p.Timing, now)
+		diff = p.diffHeartbeat(detached, &h, now)
 	}
-	diff.Foreign = p.intake.pickForeign(h.WorkerID, diff.Foreign)
 	news := batches(diff)
 	w, err := p.applyNews(detached, h, news[0], result, now)
 	if err != nil && !diff.IsEmpty() && domain.CodeOf(err) != domain.CodeWorkerNotFound {
@@ -94,6 +94,41 @@ func (p *Protocol) applyHeartbeat(ctx context.Context, h domain.Heartbeat, known
 		}
 	}
 	return w, nil
+}
+
+// diffHeartbeat compares a heartbeat with the cache, and takes the sessions out that the store
+// has never known. They may belong to another control plane, or the store may be the wrong
+// one: they are left alone.
+func (p *Protocol) diffHeartbeat(ctx context.Context, h *domain.Heartbeat, now time.Time) fleet.HeartbeatDiff {
+	diff := p.cache.DiffHeartbeat(h, p.Timing, now)
+	var known, foreign []domain.Report
+	if listed := p.intake.pickForeign(h.WorkerID, diff.Foreign); len(listed) > 0 {
+		err := p.Store.View(ctx, func(ctx context.Context, tx *ports.Tx) error {
+			known, foreign = nil, nil
+			for _, r := range listed {
+				isKnown, err := txn.IsKnown(ctx, tx, r.SessionID)
+				switch {
+				case err != nil:
+					return err
+				case isKnown:
+					known = append(known, r)
+				default:
+					foreign = append(foreign, r)
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			p.LogFailure(ctx, "foreign sessions not looked up", err, "worker", h.WorkerID)
+			known, foreign = nil, nil // the next heartbeat repeats them
+		}
+	}
+	if len(foreign) > 0 {
+		p.Log.WarnContext(ctx, "foreign sessions", "worker", h.WorkerID, "new", len(foreign))
+	}
+	p.cache.NoteForeign(h, foreign, now)
+	diff.Foreign = known
+	return diff
 }
 
 // renewWorker stores a heartbeat that says nothing new. It returns nil if the cached
@@ -234,7 +269,8 @@ func (p *Protocol) applySnapshot(ctx context.Context, tx *txn.Tx, w *domain.Work
 	}
 	s, err := tx.Sessions.Get(ctx, r.SessionID)
 	if errors.Is(err, ports.ErrNotFound) {
-		return false, stopIfActive(r, r.Generation), nil
+		stop, err := p.stopDeleted(ctx, tx, w, r)
+		return false, stop, err
 	}
 	if err != nil {
 		return false, nil, err
@@ -254,7 +290,24 @@ func (p *Protocol) applySnapshot(ctx context.Context, tx *txn.Tx, w *domain.Work
 	if generation == 0 {
 		generation = s.Generation
 	}
+	if r.Status.IsActive() {
+		if err := tx.NoteHolder(ctx, w.ID, s); err != nil {
+			return false, nil, err
+		}
+	}
 	return false, stopIfActive(r, generation), nil
+}
+
+// stopDeleted stops a session that runs although it was deleted, and wipes it.
+func (p *Protocol) stopDeleted(ctx context.Context, tx *txn.Tx, w *domain.Worker, r domain.Report) (*service.StopCommand, error) {
+	last, isKnown, err := tx.Sessions.LastGeneration(ctx, r.SessionID)
+	if err != nil || !isKnown || !r.Status.IsActive() {
+		return stopIfActive(r, r.Generation), err
+	}
+	if err := tx.ScheduleCleanup(ctx, w.ID, r.SessionID, domain.CommandDelete, max(last, r.Generation)); err != nil {
+		return nil, err
+	}
+	return stopIfActive(r, r.Generation), nil
 }
 
 func stopIfActive(r domain.Report, generation int64) *service.StopCommand {

@@ -66,16 +66,96 @@ func TestHeartbeat_StatusChanged_IsApplied(t *testing.T) {
 	require.Equal(t, 1, result.Breakdown.Connected)
 }
 
-func TestHeartbeat_ForeignSession_WorkerIsCommandedToStopIt(t *testing.T) {
+func TestHeartbeat_SessionOfAnotherWorker_WorkerIsCommandedToStopItAndIsAHolder(t *testing.T) {
 	f := newFixture(t)
 	f.AddWorker("worker-1", 50, domain.CapGeneration)
 	f.AddWorker("worker-2", 50)
 	f.AddConnected(f.user, "elsewhere", "worker-2")
-	unknown := running("unknown")
-	unknown.Generation = 7
-	result := f.heartbeat(t, snapshot(running("elsewhere"), unknown))
-	require.Equal(t, []service.StopCommand{{SessionID: "elsewhere", Generation: 1}, {SessionID: "unknown", Generation: 7}}, result.Commands)
+	result := f.heartbeat(t, snapshot(running("elsewhere")))
+	require.Equal(t, []service.StopCommand{{SessionID: "elsewhere", Generation: 1}}, result.Commands)
 	require.Equal(t, "worker-2", f.Session("elsewhere").WorkerID)
+	require.Len(t, f.Holders("elsewhere"), 2)
+}
+
+func TestHeartbeat_DeletedSessionRuns_IsStoppedAndWiped(t *testing.T) {
+	f := newFixture(t)
+	f.AddWorker("worker-1", 50, domain.CapGeneration)
+	f.AddWorker("worker-2", 50)
+	f.AddConnected(f.user, "gone", "worker-2")
+	f.DeleteSession("gone")
+	gone := running("gone")
+	gone.Generation = 1
+	result := f.heartbeat(t, snapshot(gone))
+	require.Equal(t, []service.StopCommand{{SessionID: "gone", Generation: 1}}, result.Commands)
+	require.Equal(t, domain.CommandDelete, f.Cleanups("gone")[0].Command)
+	require.Equal(t, "worker-1", f.Cleanups("gone")[0].WorkerID)
+}
+
+func TestHeartbeat_SessionNeverKnown_IsLeftAloneAndListed(t *testing.T) {
+	for name, capabilities := range map[string][]domain.Capability{"capable": {domain.CapGeneration}, "legacy": nil} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t)
+			f.AddWorker("worker-1", 50, capabilities...)
+			foreign := running("unknown")
+			foreign.PhoneNumber = "6281234567890"
+			for range 2 {
+				require.Empty(t, f.heartbeat(t, snapshot(foreign)).Commands)
+			}
+			require.Empty(t, f.Holders("unknown"))
+			view, _, err := f.workers.Get(context.Background(), "worker-1")
+			require.NoError(t, err)
+			require.Equal(t, []domain.ForeignSession{
+				{SessionID: "unknown", Status: domain.Connected, PhoneNumber: "6281234567890", LastSeenAt: f.Now()},
+			}, view.Foreign)
+			require.True(t, f.Cache.IsForeign("unknown"))
+
+			f.heartbeat(t, snapshot())
+			view, _, err = f.workers.Get(context.Background(), "worker-1")
+			require.NoError(t, err)
+			require.Empty(t, view.Foreign)
+			require.False(t, f.Cache.IsForeign("unknown"))
+		})
+	}
+}
+
+func TestHeartbeat_ForeignSessionAgain_IsNoNews(t *testing.T) {
+	f := newFixture(t)
+	f.AddWorker("worker-1", 50)
+	h := snapshot(running("unknown"))
+	f.heartbeat(t, h)
+	diff := f.Cache.DiffHeartbeat(&h, f.Timing, f.Now())
+	require.True(t, diff.IsEmpty())
+}
+
+func TestHeartbeat_ForeignIDIsCreatedHere_IsNoLongerForeign(t *testing.T) {
+	f := newFixture(t)
+	f.AddWorker("worker-1", 50, domain.CapGeneration)
+	f.heartbeat(t, snapshot(running("unknown")))
+	f.AddSession(f.user, "unknown")
+	require.False(t, f.Cache.IsForeign("unknown"))
+	require.Len(t, f.heartbeat(t, snapshot(running("unknown"))).Commands, 1)
+}
+
+func TestStopForeign_AdministratorAsks_StopsOrWipesIt(t *testing.T) {
+	for kind, opt := range map[string]service.StopForeignOptions{"disconnect": {}, "delete": {Wipe: true}} {
+		f := newFixture(t)
+		f.AddWorker("worker-1", 50)
+		f.heartbeat(t, snapshot(running("unknown")))
+		require.NoError(t, f.workers.StopForeign(context.Background(), "worker-1", "Unknown", opt))
+		require.Equal(t, []string{kind + " worker-1 unknown"}, f.Gateway.Calls())
+		require.False(t, f.Cache.IsForeign("unknown"))
+	}
+}
+
+func TestStopForeign_SessionIsKnown_IsRefused(t *testing.T) {
+	f := newFixture(t)
+	f.AddWorker("worker-1", 50)
+	f.AddConnected(f.user, "s1", "worker-1")
+	err := f.workers.StopForeign(context.Background(), "worker-1", "s1", service.StopForeignOptions{Wipe: true})
+	require.Equal(t, domain.CodeInvalidState, domain.CodeOf(err))
+	require.Empty(t, f.Gateway.Calls())
+	err = f.workers.StopForeign(context.Background(), "none", "s1", service.StopForeignOptions{})
+	require.Equal(t, domain.CodeWorkerNotFound, domain.CodeOf(err))
 }
 
 func TestHeartbeat_ForeignSessionOnALegacyWorker_IsStoppedByACleanup(t *testing.T) {

@@ -133,7 +133,7 @@ func (w *Workers) Get(ctx context.Context, id string) (*service.WorkerView, []*d
 		return nil, nil, apperr.Public(err)
 	}
 	v := w.view(worker)
-	v.Drain = drain
+	v.Drain, v.Foreign = drain, w.cache.ForeignSessions(worker.ID)
 	return v, assigned, nil
 }
 
@@ -352,7 +352,9 @@ func (w *Workers) Remove(ctx context.Context, id string, opt service.RemoveOptio
 			return apperr.Public(err)
 		}
 		if isRemoved {
-			return apperr.Public(w.Transact(ctx, func(ctx context.Context, tx *txn.Tx) error { return w.discardDisk(ctx, tx, id) }))
+			return apperr.Public(w.Transact(ctx, func(ctx context.Context, tx *txn.Tx) error {
+				return w.discardDisk(ctx, tx, id)
+			}))
 		}
 	}
 	if _, err := w.Drain(ctx, id, service.DrainOptions{Force: opt.Force}); err != nil {

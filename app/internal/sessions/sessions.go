@@ -57,6 +57,9 @@ func (s *Sessions) create(ctx context.Context, userID string, p service.CreateSe
 	if err != nil {
 		return nil, err
 	}
+	if s.cache.IsForeign(session.ID) {
+		return nil, errIDTaken // a worker runs somebody else's session under this id
+	}
 	text, key, err := s.keys.NewKey(session, session.CreatedAt)
 	if err != nil {
 		return nil, err

@@ -120,6 +120,15 @@ func TestCreate_IDIsNotFree_AnswerTellsNotWhy(t *testing.T) {
 	require.Equal(t, answers[0], answers[1])
 }
 
+func TestCreate_WorkerRunsAForeignSessionWithTheID_IsRefused(t *testing.T) {
+	f := newFixture(t)
+	f.AddWorker("w1", 50)
+	r := domain.Report{SessionID: "support", Status: domain.Connected}
+	f.Cache.NoteForeign(&domain.Heartbeat{WorkerID: "w1", Sessions: []domain.Report{r}}, []domain.Report{r}, f.Now())
+	_, err := f.sessions.Create(context.Background(), f.user, service.CreateSessionParams{Name: "Support", ID: "support"})
+	require.Equal(t, domain.CodeSessionExists, domain.CodeOf(err))
+}
+
 // repeatedRandom draws the same bytes several times, and then others.
 type repeatedRandom struct{ left int }
 

@@ -3,6 +3,7 @@ package txn
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/switchyard-wa/switchyard/domain"
@@ -28,13 +29,48 @@ func (tx *Tx) RecordHolder(ctx context.Context, workerID string, s *domain.Sessi
 		return err
 	}
 	if c == nil {
-		c = &domain.Cleanup{WorkerID: workerID, SessionID: s.ID, UserID: s.UserID, Generation: s.Generation, CreatedAt: tx.env.Now()}
-		return tx.putCleanup(ctx, c)
+		return tx.NoteHolder(ctx, workerID, s)
 	}
 	if c.Command != domain.CommandDisconnect {
 		return nil
 	}
 	return tx.putCleanup(ctx, asHolder(c))
+}
+
+// NoteHolder records that a worker may have credentials of a session, unless that is known.
+func (tx *Tx) NoteHolder(ctx context.Context, workerID string, s *domain.Session) error {
+	c, err := FindCleanup(ctx, tx.Tx, workerID, s.ID)
+	if c != nil || err != nil {
+		return err
+	}
+	return tx.putCleanup(ctx, &domain.Cleanup{
+		WorkerID: workerID, SessionID: s.ID, UserID: s.UserID, Generation: s.Generation, CreatedAt: tx.env.Now(),
+	})
+}
+
+// IsWipedElsewhere reports whether the session is being wiped from a worker that does not own
+// it. A legacy worker is made to start a session before it can delete it, and then speaks of
+// the former owner's account without naming itself.
+func IsWipedElsewhere(ctx context.Context, tx *ports.Tx, s *domain.Session) (bool, error) {
+	cleanups, err := tx.Cleanups.BySession(ctx, s.ID)
+	return slices.ContainsFunc(cleanups, func(c *domain.Cleanup) bool {
+		return c.WorkerID != s.WorkerID && c.Command.Wipes() && !c.DueAt.IsZero()
+	}), err
+}
+
+// IsKnown reports whether the store knows a session, has known it, or has something to undo
+// of it.
+func IsKnown(ctx context.Context, tx *ports.Tx, sessionID string) (bool, error) {
+	_, err := tx.Sessions.Get(ctx, sessionID)
+	if !errors.Is(err, ports.ErrNotFound) {
+		return err == nil, err
+	}
+	_, isKnown, err := tx.Sessions.LastGeneration(ctx, sessionID)
+	if isKnown || err != nil {
+		return isKnown, err
+	}
+	left, err := tx.Cleanups.BySession(ctx, sessionID)
+	return len(left) > 0, err
 }
 
 // asHolder returns a cleanup with nothing to do now.
