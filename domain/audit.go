@@ -16,62 +16,65 @@ type AuditAction string
 
 // The actions of the audit trail.
 const (
-	ActionUserRegistered      AuditAction = "user.registered"
-	ActionUserCreated         AuditAction = "user.created"
-	ActionUserUpdated         AuditAction = "user.updated"
-	ActionUserSignedIn        AuditAction = "user.signed-in"
-	ActionUserSignInFailed    AuditAction = "user.sign-in-failed"
-	ActionUserSignedOut       AuditAction = "user.signed-out"
-	ActionUserSignInEnded     AuditAction = "user.sign-in-ended" // from another sign-in, or because there were too many
-	ActionUserRefreshReused   AuditAction = "user.refresh-reused"
-	ActionUserPasswordChanged AuditAction = "user.password-changed"
-	ActionUserResetRequested  AuditAction = "user.reset-requested"
-	ActionUserPasswordReset   AuditAction = "user.password-reset"
-	ActionUserEmailChanged    AuditAction = "user.email-changed"
-	ActionUserTierChanged     AuditAction = "user.tier-changed"
-	ActionUserRoleChanged     AuditAction = "user.role-changed"
-	ActionUserActivated       AuditAction = "user.activated"
-	ActionUserDeactivated     AuditAction = "user.deactivated"
-	ActionUserDeleted         AuditAction = "user.deleted"
+	AuditUserRegistered      AuditAction = "user.registered"
+	AuditUserCreated         AuditAction = "user.created"
+	AuditUserUpdated         AuditAction = "user.updated"
+	AuditUserSignedIn        AuditAction = "user.signed-in"
+	AuditUserSignInFailed    AuditAction = "user.sign-in-failed"
+	AuditUserSignedOut       AuditAction = "user.signed-out"
+	AuditUserSignInEnded     AuditAction = "user.sign-in-ended" // from another sign-in, or because there were too many
+	AuditUserRefreshReused   AuditAction = "user.refresh-reused"
+	AuditUserPasswordChanged AuditAction = "user.password-changed"
+	AuditUserResetRequested  AuditAction = "user.reset-requested"
+	AuditUserPasswordReset   AuditAction = "user.password-reset"
+	AuditUserEmailChanged    AuditAction = "user.email-changed"
+	AuditUserTierChanged     AuditAction = "user.tier-changed"
+	AuditUserRoleChanged     AuditAction = "user.role-changed"
+	AuditUserActivated       AuditAction = "user.activated"
+	AuditUserDeactivated     AuditAction = "user.deactivated"
+	AuditUserDeleted         AuditAction = "user.deleted"
 
-	ActionKeyCreated AuditAction = "api-key.created"
-	ActionKeyRotated AuditAction = "api-key.rotated"
-	ActionKeyDeleted AuditAction = "api-key.deleted"
+	AuditKeyCreated AuditAction = "api-key.created"
+	AuditKeyRotated AuditAction = "api-key.rotated"
+	AuditKeyDeleted AuditAction = "api-key.deleted"
 
-	ActionSessionDeleted      AuditAction = "session.deleted"
-	ActionSessionDisconnected AuditAction = "session.disconnected" // by an administrator, as the following
-	ActionSessionRestarted    AuditAction = "session.restarted"
-	ActionSessionMigrated     AuditAction = "session.migrated"
-	ActionMigrationCancelled  AuditAction = "migration.cancelled"
+	AuditSessionDeleted AuditAction = "session.deleted"
+	// The following actions on sessions are recorded for administrators only.
+	AuditSessionDisconnected AuditAction = "session.disconnected"
+	AuditSessionRestarted    AuditAction = "session.restarted"
+	AuditSessionMigrated     AuditAction = "session.migrated"
+	AuditMigrationCancelled  AuditAction = "migration.cancelled"
 
-	ActionWorkerAdded     AuditAction = "worker.added"
-	ActionWorkerUpdated   AuditAction = "worker.updated"
-	ActionWorkerRemoved   AuditAction = "worker.removed"
-	ActionWorkerDestroyed AuditAction = "worker.destroyed"
-	ActionWorkerDrained   AuditAction = "worker.drained"
-	ActionWorkerActivated AuditAction = "worker.activated"
-	ActionWorkerTested    AuditAction = "worker.tested"
-	ActionForeignStopped  AuditAction = "worker.foreign-session-stopped"
+	AuditWorkerAdded     AuditAction = "worker.added"
+	AuditWorkerUpdated   AuditAction = "worker.updated"
+	AuditWorkerRemoved   AuditAction = "worker.removed"
+	AuditWorkerDestroyed AuditAction = "worker.destroyed"
+	AuditWorkerDrained   AuditAction = "worker.drained"
+	AuditWorkerActivated AuditAction = "worker.activated"
+	AuditWorkerTested    AuditAction = "worker.tested"
+	AuditForeignStopped  AuditAction = "worker.foreign-session-stopped"
 
-	ActionFleetRebalanced    AuditAction = "fleet.rebalanced"
-	ActionFleetBulk          AuditAction = "fleet.bulk" // a bulk action that began with no session
-	ActionFleetProbed        AuditAction = "fleet.probed"
-	ActionFleetProbesStarted AuditAction = "fleet.probes-started"
-	ActionFleetProbesStopped AuditAction = "fleet.probes-stopped"
+	AuditFleetRebalanced    AuditAction = "fleet.rebalanced"
+	AuditFleetBulk          AuditAction = "fleet.bulk" // a bulk action that began with no session
+	AuditFleetProbed        AuditAction = "fleet.probed"
+	AuditFleetProbesStarted AuditAction = "fleet.probes-started"
+	AuditFleetProbesStopped AuditAction = "fleet.probes-stopped"
 
-	ActionTokenShown AuditAction = "token.shown"
+	AuditTokenShown AuditAction = "token.shown"
 )
 
+// auditActions holds all actions above.
 var auditActions = []AuditAction{
-	ActionUserRegistered, ActionUserCreated, ActionUserUpdated, ActionUserSignedIn, ActionUserSignInFailed,
-	ActionUserSignedOut, ActionUserSignInEnded, ActionUserRefreshReused, ActionUserPasswordChanged,
-	ActionUserResetRequested, ActionUserPasswordReset, ActionUserEmailChanged, ActionUserTierChanged,
-	ActionUserRoleChanged, ActionUserActivated, ActionUserDeactivated, ActionUserDeleted,
-	ActionKeyCreated, ActionKeyRotated, ActionKeyDeleted,
-	ActionSessionDeleted, ActionSessionDisconnected, ActionSessionRestarted, ActionSessionMigrated, ActionMigrationCancelled,
-	ActionWorkerAdded, ActionWorkerUpdated, ActionWorkerRemoved, ActionWorkerDestroyed, ActionWorkerDrained, ActionWorkerActivated, ActionWorkerTested, ActionForeignStopped,
-	ActionFleetRebalanced, ActionFleetBulk, ActionFleetProbed, ActionFleetProbesStarted, ActionFleetProbesStopped,
-	ActionTokenShown,
+	AuditUserRegistered, AuditUserCreated, AuditUserUpdated, AuditUserSignedIn, AuditUserSignInFailed,
+	AuditUserSignedOut, AuditUserSignInEnded, AuditUserRefreshReused, AuditUserPasswordChanged,
+	AuditUserResetRequested, AuditUserPasswordReset, AuditUserEmailChanged, AuditUserTierChanged,
+	AuditUserRoleChanged, AuditUserActivated, AuditUserDeactivated, AuditUserDeleted,
+	AuditKeyCreated, AuditKeyRotated, AuditKeyDeleted,
+	AuditSessionDeleted, AuditSessionDisconnected, AuditSessionRestarted, AuditSessionMigrated, AuditMigrationCancelled,
+	AuditWorkerAdded, AuditWorkerUpdated, AuditWorkerRemoved, AuditWorkerDestroyed, AuditWorkerDrained, AuditWorkerActivated,
+	AuditWorkerTested, AuditForeignStopped,
+	AuditFleetRebalanced, AuditFleetBulk, AuditFleetProbed, AuditFleetProbesStarted, AuditFleetProbesStopped,
+	AuditTokenShown,
 }
 
 // AuditActions returns every action of the audit trail.

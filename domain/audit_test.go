@@ -1,6 +1,10 @@
 package domain
 
 import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -18,6 +22,24 @@ func TestAuditActions_Names_AreDistinctDottedWords(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, a, parsed)
 	}
+}
+
+func TestAuditActions_EveryConstant_IsListed(t *testing.T) {
+	file, err := parser.ParseFile(token.NewFileSet(), "audit.go", nil, 0)
+	require.NoError(t, err)
+	var declared []AuditAction
+	ast.Inspect(file, func(n ast.Node) bool {
+		if spec, ok := n.(*ast.ValueSpec); ok && len(spec.Values) == 1 {
+			if kind, ok := spec.Type.(*ast.Ident); ok && kind.Name == "AuditAction" {
+				text, err := strconv.Unquote(spec.Values[0].(*ast.BasicLit).Value)
+				require.NoError(t, err)
+				declared = append(declared, AuditAction(text))
+			}
+		}
+		return true
+	})
+	require.NotEmpty(t, declared)
+	require.ElementsMatch(t, declared, AuditActions())
 }
 
 func TestParseAuditAction_GroupOrUnknown_IsAcceptedOrRefused(t *testing.T) {

@@ -106,7 +106,7 @@ func (t Trail) RecordFailedSignIn(ctx context.Context, err error, userID, email 
 	if userID != "" {
 		object = Object("user", userID)
 	}
-	e := t.entry(ctx, domain.ActionUserSignInFailed, object, domain.AuditFailed, Details{"code", code(err)})
+	e := t.entry(ctx, domain.AuditUserSignInFailed, object, domain.AuditFailed, Details{"code", code(err)})
 	e.Actor = domain.Actor{Kind: domain.ActorAnonymous, Email: email}
 	e.ID = domain.CountedAuditID(e.At, string(e.Action), email, e.Address, e.Details["code"])
 	t.append(ctx, e)
