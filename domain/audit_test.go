@@ -52,7 +52,7 @@ func TestParseAuditAction_GroupOrUnknown_IsAcceptedOrRefused(t *testing.T) {
 	}
 }
 
-func TestBounded_TextsFromOutside_AreCutAndCleaned(t *testing.T) {
+func TestAuditEntryBounded_TextsFromOutside_AreCutAndCleaned(t *testing.T) {
 	details := map[string]string{"reason": strings.Repeat("é", 200) + "\x00"}
 	for _, name := range strings.Split(strings.Repeat("n", 40), "") {
 		details[strings.Repeat(name, len(details)+1)] = "x"
@@ -81,10 +81,10 @@ func TestCountedAuditID_SameMinuteAndParts_SameID(t *testing.T) {
 	require.Regexp(t, `^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`, id)
 	require.Equal(t, id, CountedAuditID(at.Add(54*time.Second), "user.sign-in-failed", "ada@example.com", "203.0.113.7"))
 	for name, different := range map[string]string{
-		"the next minute":          CountedAuditID(at.Add(55*time.Second), "user.sign-in-failed", "ada@example.com", "203.0.113.7"),
-		"another address":          CountedAuditID(at, "user.sign-in-failed", "ada@example.com", "203.0.113.8"),
-		"parts that join alike":    CountedAuditID(at, "user.sign-in-failed", "ada@example.com203.0.113.7"),
-		"the same in the hour ago": CountedAuditID(at.Add(-time.Hour), "user.sign-in-failed", "ada@example.com", "203.0.113.7"),
+		"the next minute":       CountedAuditID(at.Add(55*time.Second), "user.sign-in-failed", "ada@example.com", "203.0.113.7"),
+		"another address":       CountedAuditID(at, "user.sign-in-failed", "ada@example.com", "203.0.113.8"),
+		"parts that join alike": CountedAuditID(at, "user.sign-in-failed", "ada@example.com203.0.113.7"),
+		"an hour earlier":       CountedAuditID(at.Add(-time.Hour), "user.sign-in-failed", "ada@example.com", "203.0.113.7"),
 	} {
 		require.NotEqual(t, id, different, name)
 	}

@@ -14,11 +14,12 @@ var auditClauses = []clause{
 	{"an entry keeps every field", auditFields},
 	{"entries are listed newest first, page by page", auditOrder},
 	{"filters select", auditFilters},
-	{"a known id counts", auditCounts},
+	{"an entry with a known id only adds to the count", auditCounts},
 	{"DeleteBefore removes old entries", auditDeleteBefore},
-	{"a rollback leaves no entry", auditUndone},
+	{"a rollback undoes Append and DeleteBefore", auditUndone},
 }
 
+// audit returns the entries that the filter selects.
 func (d *db) audit(f ports.AuditFilter) []domain.AuditEntry {
 	d.Helper()
 	return read(d, func(ctx context.Context, tx *ports.Tx) ([]domain.AuditEntry, error) { return tx.Audit.List(ctx, f) })
@@ -48,7 +49,7 @@ func appendAudit(entries ...domain.AuditEntry) work {
 	}
 }
 
-// auditEntry returns an entry of some minutes after noon.
+// auditEntry returns an entry from so many minutes after noon.
 func auditEntry(id string, minute int) domain.AuditEntry {
 	return domain.AuditEntry{
 		ID: id, At: at(minute), Actor: domain.Actor{Kind: domain.ActorUser, ID: "u1", Email: "ann@example.com"},
