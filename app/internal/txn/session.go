@@ -67,7 +67,7 @@ func (tx *Tx) DeleteSession(ctx context.Context, s *domain.Session) (reachable [
 		if id == "" {
 			continue
 		}
-		if err := tx.RecordHolder(ctx, id, s); err != nil {
+		if err := tx.RecordAssignment(ctx, id, s); err != nil {
 			return nil, err
 		}
 	}
@@ -143,7 +143,7 @@ func (tx *Tx) moveSlot(ctx context.Context, before, after *domain.Session) error
 	if !after.IsAssigned() {
 		return nil
 	}
-	if err := tx.RecordHolder(ctx, after.WorkerID, after); err != nil {
+	if err := tx.RecordAssignment(ctx, after.WorkerID, after); err != nil {
 		return err
 	}
 	return tx.Workers.Reserve(ctx, after.WorkerID)
