@@ -73,9 +73,9 @@ func CheckDescription(raw string) (string, error) {
 	return checkText("Description", raw, 0, 255, "\t\r\n")
 }
 
-// checkText returns raw without surrounding space. It counts characters, not bytes. It refuses broken
-// UTF-8, and hidden characters that are not in allowed. Some stores and headers cannot carry control
-// characters.
+// checkText returns raw without surrounding space. It counts characters, not bytes. It refuses invalid
+// UTF-8, and hidden characters that are not in allowed. A text that must not be empty must not be blank
+// either. Some stores and headers cannot carry control characters.
 func checkText(what, raw string, least, most int, allowed string) (string, error) {
 	text := strings.TrimSpace(raw)
 	n := utf8.RuneCountInString(text)
@@ -88,13 +88,13 @@ func checkText(what, raw string, least, most int, allowed string) (string, error
 		}
 		return "", Errorf(Invalid, CodeValidation, "%s must be %d to %d characters", what, least, most)
 	}
-	shown := strings.Map(func(r rune) rune {
+	withoutAllowed := strings.Map(func(r rune) rune {
 		if strings.ContainsRune(allowed, r) {
 			return ' '
 		}
 		return r
 	}, text)
-	r, found := FindHidden(shown)
+	r, found := FindHidden(withoutAllowed)
 	switch {
 	case !utf8.ValidString(text) || found && unicode.IsControl(r):
 		return "", Errorf(Invalid, CodeValidation, "%s must be plain text without control characters", what)

@@ -8,77 +8,79 @@ import (
 	"strings"
 	"time"
 	"unicode"
-	"unicode/utf8"
 )
 
-// AuditAction names an action in the audit trail: what it acts on, a dot, what happened.
+// AuditAction names an action in the audit trail: the kind of its object, a dot, what happened.
 type AuditAction string
 
 // The actions of the audit trail.
 const (
-	ActionUserRegistered      AuditAction = "user.registered"
-	ActionUserCreated         AuditAction = "user.created"
-	ActionUserUpdated         AuditAction = "user.updated"
-	ActionUserSignedIn        AuditAction = "user.signed-in"
-	ActionUserSignInFailed    AuditAction = "user.sign-in-failed"
-	ActionUserSignedOut       AuditAction = "user.signed-out"
-	ActionUserSignInEnded     AuditAction = "user.sign-in-ended" // from another sign-in, or because there were too many
-	ActionUserRefreshReused   AuditAction = "user.refresh-reused"
-	ActionUserPasswordChanged AuditAction = "user.password-changed"
-	ActionUserResetRequested  AuditAction = "user.reset-requested"
-	ActionUserPasswordReset   AuditAction = "user.password-reset"
-	ActionUserEmailChanged    AuditAction = "user.email-changed"
-	ActionUserTierChanged     AuditAction = "user.tier-changed"
-	ActionUserRoleChanged     AuditAction = "user.role-changed"
-	ActionUserActivated       AuditAction = "user.activated"
-	ActionUserDeactivated     AuditAction = "user.deactivated"
-	ActionUserDeleted         AuditAction = "user.deleted"
+	AuditUserRegistered      AuditAction = "user.registered"
+	AuditUserCreated         AuditAction = "user.created"
+	AuditUserUpdated         AuditAction = "user.updated"
+	AuditUserSignedIn        AuditAction = "user.signed-in"
+	AuditUserSignInFailed    AuditAction = "user.sign-in-failed"
+	AuditUserSignedOut       AuditAction = "user.signed-out"
+	AuditUserSignInEnded     AuditAction = "user.sign-in-ended" // from another sign-in, or because there were too many
+	AuditUserRefreshReused   AuditAction = "user.refresh-reused"
+	AuditUserPasswordChanged AuditAction = "user.password-changed"
+	AuditUserResetRequested  AuditAction = "user.reset-requested"
+	AuditUserPasswordReset   AuditAction = "user.password-reset"
+	AuditUserEmailChanged    AuditAction = "user.email-changed"
+	AuditUserTierChanged     AuditAction = "user.tier-changed"
+	AuditUserRoleChanged     AuditAction = "user.role-changed"
+	AuditUserActivated       AuditAction = "user.activated"
+	AuditUserDeactivated     AuditAction = "user.deactivated"
+	AuditUserDeleted         AuditAction = "user.deleted"
 
-	ActionKeyCreated AuditAction = "api-key.created"
-	ActionKeyRotated AuditAction = "api-key.rotated"
-	ActionKeyDeleted AuditAction = "api-key.deleted"
+	AuditKeyCreated AuditAction = "api-key.created"
+	AuditKeyRotated AuditAction = "api-key.rotated"
+	AuditKeyDeleted AuditAction = "api-key.deleted"
 
-	ActionSessionDeleted      AuditAction = "session.deleted"
-	ActionSessionDisconnected AuditAction = "session.disconnected" // by an administrator, as the following
-	ActionSessionRestarted    AuditAction = "session.restarted"
-	ActionSessionMigrated     AuditAction = "session.migrated"
-	ActionMigrationCancelled  AuditAction = "migration.cancelled"
+	AuditSessionDeleted AuditAction = "session.deleted"
+	// The following actions on sessions are recorded for administrators only.
+	AuditSessionDisconnected AuditAction = "session.disconnected"
+	AuditSessionRestarted    AuditAction = "session.restarted"
+	AuditSessionMigrated     AuditAction = "session.migrated"
+	AuditMigrationCancelled  AuditAction = "migration.cancelled"
 
-	ActionWorkerAdded     AuditAction = "worker.added"
-	ActionWorkerUpdated   AuditAction = "worker.updated"
-	ActionWorkerRemoved   AuditAction = "worker.removed"
-	ActionWorkerDestroyed AuditAction = "worker.destroyed"
-	ActionWorkerDrained   AuditAction = "worker.drained"
-	ActionWorkerActivated AuditAction = "worker.activated"
-	ActionWorkerTested    AuditAction = "worker.tested"
-	ActionForeignStopped  AuditAction = "worker.foreign-session-stopped"
+	AuditWorkerAdded     AuditAction = "worker.added"
+	AuditWorkerUpdated   AuditAction = "worker.updated"
+	AuditWorkerRemoved   AuditAction = "worker.removed"
+	AuditWorkerDestroyed AuditAction = "worker.destroyed"
+	AuditWorkerDrained   AuditAction = "worker.drained"
+	AuditWorkerActivated AuditAction = "worker.activated"
+	AuditWorkerTested    AuditAction = "worker.tested"
+	AuditForeignStopped  AuditAction = "worker.foreign-session-stopped"
 
-	ActionFleetRebalanced    AuditAction = "fleet.rebalanced"
-	ActionFleetBulk          AuditAction = "fleet.bulk" // a bulk action that began with no session
-	ActionFleetProbed        AuditAction = "fleet.probed"
-	ActionFleetProbesStarted AuditAction = "fleet.probes-started"
-	ActionFleetProbesStopped AuditAction = "fleet.probes-stopped"
+	AuditFleetRebalanced    AuditAction = "fleet.rebalanced"
+	AuditFleetBulk          AuditAction = "fleet.bulk" // a bulk action that began with no session
+	AuditFleetProbed        AuditAction = "fleet.probed"
+	AuditFleetProbesStarted AuditAction = "fleet.probes-started"
+	AuditFleetProbesStopped AuditAction = "fleet.probes-stopped"
 
-	ActionTokenShown AuditAction = "token.shown"
+	AuditTokenShown AuditAction = "token.shown"
 )
 
+// auditActions holds all actions above.
 var auditActions = []AuditAction{
-	ActionUserRegistered, ActionUserCreated, ActionUserUpdated, ActionUserSignedIn, ActionUserSignInFailed,
-	ActionUserSignedOut, ActionUserSignInEnded, ActionUserRefreshReused, ActionUserPasswordChanged,
-	ActionUserResetRequested, ActionUserPasswordReset, ActionUserEmailChanged, ActionUserTierChanged,
-	ActionUserRoleChanged, ActionUserActivated, ActionUserDeactivated, ActionUserDeleted,
-	ActionKeyCreated, ActionKeyRotated, ActionKeyDeleted,
-	ActionSessionDeleted, ActionSessionDisconnected, ActionSessionRestarted, ActionSessionMigrated, ActionMigrationCancelled,
-	ActionWorkerAdded, ActionWorkerUpdated, ActionWorkerRemoved, ActionWorkerDestroyed, ActionWorkerDrained, ActionWorkerActivated, ActionWorkerTested, ActionForeignStopped,
-	ActionFleetRebalanced, ActionFleetBulk, ActionFleetProbed, ActionFleetProbesStarted, ActionFleetProbesStopped,
-	ActionTokenShown,
+	AuditUserRegistered, AuditUserCreated, AuditUserUpdated, AuditUserSignedIn, AuditUserSignInFailed,
+	AuditUserSignedOut, AuditUserSignInEnded, AuditUserRefreshReused, AuditUserPasswordChanged,
+	AuditUserResetRequested, AuditUserPasswordReset, AuditUserEmailChanged, AuditUserTierChanged,
+	AuditUserRoleChanged, AuditUserActivated, AuditUserDeactivated, AuditUserDeleted,
+	AuditKeyCreated, AuditKeyRotated, AuditKeyDeleted,
+	AuditSessionDeleted, AuditSessionDisconnected, AuditSessionRestarted, AuditSessionMigrated, AuditMigrationCancelled,
+	AuditWorkerAdded, AuditWorkerUpdated, AuditWorkerRemoved, AuditWorkerDestroyed, AuditWorkerDrained, AuditWorkerActivated,
+	AuditWorkerTested, AuditForeignStopped,
+	AuditFleetRebalanced, AuditFleetBulk, AuditFleetProbed, AuditFleetProbesStarted, AuditFleetProbesStopped,
+	AuditTokenShown,
 }
 
 // AuditActions returns every action of the audit trail.
 func AuditActions() []AuditAction { return slices.Clone(auditActions) }
 
-// ParseAuditAction returns an action, or the part before its dot, which stands for all actions that
-// begin with it. It accepts any case. Any other text is [Invalid].
+// ParseAuditAction returns the action that the text names, in any case. The part before the dot stands for
+// all actions that begin with it. Any other text is [Invalid].
 func ParseAuditAction(raw string) (AuditAction, error) {
 	text := strings.ToLower(strings.TrimSpace(raw))
 	for _, a := range auditActions {
@@ -101,14 +103,14 @@ const (
 	ActorSystem    ActorKind = "system"    // the program itself, or the program that embeds it
 )
 
-// Actor is who did something.
+// Actor is the caller that an audit entry names.
 type Actor struct {
 	Kind  ActorKind
 	ID    string // of the user or worker; on the command line the user of the operating system
-	Email string // of the user; of a sign-in that failed, the email that was tried
+	Email string // of the user; for a failed sign-in the email that was tried
 }
 
-// AuditOutcome tells how an audited action ended.
+// AuditOutcome is the outcome of an audited action.
 type AuditOutcome string
 
 // The outcomes.
@@ -120,7 +122,7 @@ const (
 // The bounds of an audit entry, in bytes.
 const (
 	auditTextMax    = 128 // of ids and addresses
-	auditEmailMax   = 64
+	auditEmailMax   = 64  // shorter than an email may be
 	auditDetailMax  = 256 // of one value
 	auditDetailsMax = 16  // values
 )
@@ -136,11 +138,11 @@ type AuditEntry struct {
 	Address string // of the caller; may be empty
 	Outcome AuditOutcome
 	Details map[string]string // nil: none
-	Count   int               // how often it happened, for entries that are counted
+	Count   int               // how many equal events the entry stands for
 }
 
-// Bounded returns a copy of the entry whose texts are within their bounds. They come from outside. The
-// copy has no control characters and no broken UTF-8, and a Count of at least 1.
+// Bounded returns a copy of the entry for the store. Its texts, some of which come from outside, are
+// within their bounds, valid UTF-8 and without control characters. Its Count is at least 1.
 func (e AuditEntry) Bounded() AuditEntry {
 	e.Actor.ID = boundText(e.Actor.ID, auditTextMax)
 	e.Actor.Email = boundText(e.Actor.Email, auditEmailMax)
@@ -161,25 +163,19 @@ func (e AuditEntry) Bounded() AuditEntry {
 	return e
 }
 
-// boundText returns s without control characters, cut to a number of bytes.
+// boundText returns s without control characters, as [StorableText] of at most most bytes.
 func boundText(s string, most int) string {
-	s = strings.Map(func(r rune) rune {
+	withoutControls := strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) {
 			return -1
 		}
 		return r
 	}, strings.ToValidUTF8(s, "\uFFFD"))
-	if len(s) <= most {
-		return s
-	}
-	for most > 0 && !utf8.RuneStart(s[most]) {
-		most--
-	}
-	return s[:most]
+	return StorableText(withoutControls, most)
 }
 
-// CountedAuditID returns the id under which equal events of one minute are counted. It has the form of a
-// UUID of version 7, whose random part is a hash of the parts.
+// CountedAuditID returns the id of the entry that counts the equal events of one minute. Events are equal
+// if their parts are. The id is a UUID of version 7 whose random bits are a hash of the parts.
 func CountedAuditID(now time.Time, parts ...string) string {
 	hash := sha256.Sum256([]byte(strings.Join(parts, "\x00")))
 	id := hash[:16]

@@ -1,6 +1,10 @@
 package domain
 
 import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -20,6 +24,24 @@ func TestAuditActions_Names_AreDistinctDottedWords(t *testing.T) {
 	}
 }
 
+func TestAuditActions_EveryConstant_IsListed(t *testing.T) {
+	file, err := parser.ParseFile(token.NewFileSet(), "audit.go", nil, 0)
+	require.NoError(t, err)
+	var declared []AuditAction
+	ast.Inspect(file, func(n ast.Node) bool {
+		if spec, ok := n.(*ast.ValueSpec); ok && len(spec.Values) == 1 {
+			if kind, ok := spec.Type.(*ast.Ident); ok && kind.Name == "AuditAction" {
+				text, err := strconv.Unquote(spec.Values[0].(*ast.BasicLit).Value)
+				require.NoError(t, err)
+				declared = append(declared, AuditAction(text))
+			}
+		}
+		return true
+	})
+	require.NotEmpty(t, declared)
+	require.ElementsMatch(t, declared, AuditActions())
+}
+
 func TestParseAuditAction_GroupOrUnknown_IsAcceptedOrRefused(t *testing.T) {
 	group, err := ParseAuditAction("api-key")
 	require.NoError(t, err)
@@ -30,7 +52,7 @@ func TestParseAuditAction_GroupOrUnknown_IsAcceptedOrRefused(t *testing.T) {
 	}
 }
 
-func TestBounded_TextsFromOutside_AreCutAndCleaned(t *testing.T) {
+func TestAuditEntryBounded_TextsFromOutside_AreCutAndCleaned(t *testing.T) {
 	details := map[string]string{"reason": strings.Repeat("é", 200) + "\x00"}
 	for _, name := range strings.Split(strings.Repeat("n", 40), "") {
 		details[strings.Repeat(name, len(details)+1)] = "x"
@@ -59,10 +81,10 @@ func TestCountedAuditID_SameMinuteAndParts_SameID(t *testing.T) {
 	require.Regexp(t, `^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`, id)
 	require.Equal(t, id, CountedAuditID(at.Add(54*time.Second), "user.sign-in-failed", "ada@example.com", "203.0.113.7"))
 	for name, different := range map[string]string{
-		"the next minute":          CountedAuditID(at.Add(55*time.Second), "user.sign-in-failed", "ada@example.com", "203.0.113.7"),
-		"another address":          CountedAuditID(at, "user.sign-in-failed", "ada@example.com", "203.0.113.8"),
-		"parts that join alike":    CountedAuditID(at, "user.sign-in-failed", "ada@example.com203.0.113.7"),
-		"the same in the hour ago": CountedAuditID(at.Add(-time.Hour), "user.sign-in-failed", "ada@example.com", "203.0.113.7"),
+		"the next minute":       CountedAuditID(at.Add(55*time.Second), "user.sign-in-failed", "ada@example.com", "203.0.113.7"),
+		"another address":       CountedAuditID(at, "user.sign-in-failed", "ada@example.com", "203.0.113.8"),
+		"parts that join alike": CountedAuditID(at, "user.sign-in-failed", "ada@example.com203.0.113.7"),
+		"an hour earlier":       CountedAuditID(at.Add(-time.Hour), "user.sign-in-failed", "ada@example.com", "203.0.113.7"),
 	} {
 		require.NotEqual(t, id, different, name)
 	}

@@ -37,14 +37,15 @@ var base64Classes = func() (classes [256]uint8) {
 // dataURLHeadMax limits the bytes of a data URL in front of the comma.
 const dataURLHeadMax = 255
 
-// CutDataURL splits media into its media type and its base64 text. The type is "" for text without the
-// head of a data URL, and for a head without a type. data and base64 may be in any case.
+// CutDataURL splits media into its media type and its base64 text. The type is "" for text that is no
+// data URL, and for a data URL without a type. The words data and base64 may be in any case. Both results
+// are "" for a malformed head, which [Outgoing.Validate] refuses.
 func CutDataURL(media string) (mediaType, text string) {
 	mediaType, text, _ = cutDataURL(media)
 	return mediaType, text
 }
 
-// cutDataURL is [CutDataURL] with the reason why the head is refused.
+// cutDataURL is [CutDataURL] and also returns why the head is refused, or "".
 func cutDataURL(media string) (mediaType, text, problem string) {
 	const scheme, ending = "data:", "base64"
 	start := strings.TrimLeft(media, " \t\r\n")
@@ -54,7 +55,7 @@ func cutDataURL(media string) (mediaType, text, problem string) {
 	head := start[len(scheme):min(len(start), dataURLHeadMax)]
 	comma := strings.IndexByte(head, ',')
 	if comma < 0 {
-		return "", "", "a data URL needs a comma behind ;base64"
+		return "", "", "a data URL needs a comma after ;base64"
 	}
 	head, text = head[:comma], start[len(scheme)+comma+1:]
 	semicolon := strings.LastIndexByte(head, ';')
@@ -67,35 +68,32 @@ func cutDataURL(media string) (mediaType, text, problem string) {
 	}
 	name, _, err := mime.ParseMediaType(mediaType)
 	if err != nil || !strings.Contains(name, "/") {
-		return "", "", "the media type of the data URL is none; it is written like image/png"
+		return "", "", "the media type of the data URL is invalid; write it like image/png"
 	}
 	return mediaType, text, ""
 }
 
-// checkBase64 returns why media is no base64, with the position counted in characters from 1, or "". The
-// text may be broken into lines, without padding, or in the alphabet for URLs. The head of a data URL may
-// stand in front.
-func checkBase64(media string) string {
+// base64Problem returns why media is no base64, or "". Positions count characters from 1. The text may be
+// broken into lines, lack its padding, use the alphabet for URLs, and follow the head of a data URL.
+func base64Problem(media string) string {
 	_, text, problem := cutDataURL(media)
 	if problem != "" {
 		return problem
 	}
 	digits, pads := 0, 0
 	for i := range len(text) {
-		class := base64Classes[text[i]]
-		if class <= base64URL && class != base64Bad && pads == 0 {
+		switch base64Classes[text[i]] {
+		case base64Digit, base64URL:
+			if pads > 0 {
+				return fmt.Sprintf("character %d follows the padding", characterAt(media, text, i))
+			}
 			digits++
-			continue
-		}
-		switch class {
 		case base64Space:
 		case base64Pad:
 			pads++
-		case base64Bad:
+		default:
 			r, _ := utf8.DecodeRuneInString(text[i:])
 			return fmt.Sprintf("character %d is %s", characterAt(media, text, i), describe(r))
-		default:
-			return fmt.Sprintf("character %d follows the padding", characterAt(media, text, i))
 		}
 	}
 	switch {
@@ -104,7 +102,7 @@ func checkBase64(media string) string {
 	case digits%4 == 1:
 		return fmt.Sprintf("it ends in the middle, after %d characters of content", digits)
 	case pads > 0 && digits%4+pads != 4:
-		return fmt.Sprintf("%d characters of content do not go with %d of padding", digits, pads)
+		return fmt.Sprintf("%d characters of content and %d of padding do not fit together", digits, pads)
 	}
 	return ""
 }
@@ -122,9 +120,9 @@ func describe(r rune) string {
 	return fmt.Sprintf("%U", r)
 }
 
-// AppendBase64 appends base64 text in its one form: the standard alphabet, without line breaks, with
-// padding. It copies nothing else. The text is one that [Outgoing.Validate] accepts, without the head of
-// a data URL.
+// AppendBase64 appends base64 text in its canonical form: the standard alphabet, with padding, without
+// line breaks. It allocates nothing if dst has room. The text is one that [Outgoing.Validate] accepts,
+// without the head of a data URL.
 func AppendBase64(dst []byte, text string) []byte {
 	begin, from := len(dst), 0
 	for i := range len(text) {

@@ -50,8 +50,8 @@ func TestOutgoingValidate_NoBase64_SaysWhyAndWhere(t *testing.T) {
 	for media, want := range map[string]string{
 		"Y":                           "it ends in the middle, after 1 characters of content",
 		"YWJjY":                       "it ends in the middle, after 5 characters of content",
-		"YQ=":                         "2 characters of content do not go with 1 of padding",
-		"YWJj=":                       "4 characters of content do not go with 1 of padding",
+		"YQ=":                         "2 characters of content and 1 of padding do not fit together",
+		"YWJj=":                       "4 characters of content and 1 of padding do not fit together",
 		"=":                           "there is no content",
 		" \n":                         "there is no content",
 		"data:audio/ogg;base64,":      "there is no content",
@@ -62,9 +62,9 @@ func TestOutgoingValidate_NoBase64_SaysWhyAndWhere(t *testing.T) {
 		"data:audio/ogg;base64,YW\fJ": "character 25 is U+000C",
 		"YW%2B":                       "character 3 is '%'",
 		"data:audio/ogg,YWJj":         "a data URL must begin like data:image/png;base64,",
-		"data:":                       "a data URL needs a comma behind ;base64",
-		"data:a\"b\\;base64,YWJj":     "the media type of the data URL is none; it is written like image/png",
-		"data:a\r\nb/c;base64,YWJj":   "the media type of the data URL is none; it is written like image/png",
+		"data:":                       "a data URL needs a comma after ;base64",
+		"data:a\"b\\;base64,YWJj":     "the media type of the data URL is invalid; write it like image/png",
+		"data:a\r\nb/c;base64,YWJj":   "the media type of the data URL is invalid; write it like image/png",
 	} {
 		require.Equal(t, "Media must be base64: "+want, mediaProblem(media), "%q", media)
 	}

@@ -12,8 +12,8 @@ const UnknownNetwork = "local"
 // nat64 is the well-known prefix of IPv4 addresses behind a translator (RFC 6052).
 var nat64 = netip.MustParsePrefix("64:ff9b::/96")
 
-// CanonicalIP returns an address in its one spelling: without a zone, and as IPv4 if
-// it is an IPv4 address in an IPv6 form.
+// CanonicalIP returns the canonical form of an address: without a zone, and as IPv4 if
+// it is an IPv4 address in IPv6 form.
 func CanonicalIP(ip netip.Addr) netip.Addr {
 	ip = ip.Unmap().WithZone("")
 	if nat64.Contains(ip) {
@@ -23,8 +23,8 @@ func CanonicalIP(ip netip.Addr) netip.Addr {
 	return ip
 }
 
-// ParseClientIP returns the address in text, with or without a port, in its one
-// spelling. It is invalid if the text holds no address.
+// ParseClientIP returns the canonical form of the address in text, which may have a
+// port. The result is invalid if the text is no address.
 func ParseClientIP(text string) netip.Addr {
 	text = strings.TrimSpace(text)
 	if ip, err := netip.ParseAddr(text); err == nil {
@@ -42,7 +42,7 @@ func ParseClientIP(text string) netip.Addr {
 	return netip.Addr{}
 }
 
-// ClientNetwork returns the network that limits count a client by: an IPv4 address,
+// ClientNetwork returns the network as which limits count a client: an IPv4 address,
 // the /64 of an IPv6 address, or [UnknownNetwork]. One customer has a whole /64.
 func ClientNetwork(ip netip.Addr) string {
 	ip = CanonicalIP(ip)
@@ -59,7 +59,7 @@ func ClientNetwork(ip netip.Addr) string {
 	return p.String()
 }
 
-// TrustedProxies are the networks of proxies that tell the truth about their clients.
+// TrustedProxies are the networks of proxies whose X-Forwarded-For is believed.
 type TrustedProxies []netip.Prefix
 
 // Contains reports whether an address belongs to a trusted proxy.
@@ -73,10 +73,10 @@ func (t TrustedProxies) Contains(ip netip.Addr) bool {
 	return false
 }
 
-// ClientIP returns the address of the client behind a peer. A peer that is no trusted
-// proxy is the client itself. forwarded holds lists of addresses, nearest last: the
-// client is the last one that is no trusted proxy. Text that is no address ends the
-// search at the address before it.
+// ClientIP returns the canonical address of the client behind a peer. A peer that is no
+// trusted proxy is the client itself. forwarded holds the lines of X-Forwarded-For,
+// nearest address last. The client is the last address that is no trusted proxy. Text
+// that is no address ends the search: the client is then the proxy that wrote it.
 func (t TrustedProxies) ClientIP(peer netip.Addr, forwarded []string) netip.Addr {
 	ip := CanonicalIP(peer)
 	for i := len(forwarded) - 1; i >= 0; i-- {

@@ -60,8 +60,8 @@ func TestTrustedProxies_ClientIP_IsLastHopThatIsNoProxy(t *testing.T) {
 	require.False(t, proxies.ClientIP(netip.Addr{}, []string{"198.51.100.7"}).IsValid(), "a Unix socket is no proxy")
 }
 
-// FuzzClientAddress checks that no header of a stranger is believed, and that the
-// network of an address does not depend on its spelling.
+// FuzzClientAddress checks that the header of a peer that is no proxy is ignored, and that
+// the network of an address does not depend on its spelling.
 func FuzzClientAddress(f *testing.F) {
 	f.Add("203.0.113.1", "198.51.100.7, 10.0.0.2")
 	f.Add("10.0.0.1", "1.1.1.1,[2001:db8::1%eth0]:80,::ffff:10.0.0.9")
@@ -92,7 +92,8 @@ func FuzzClientAddress(f *testing.F) {
 	})
 }
 
-// A client is never told apart by what it writes into X-Forwarded-For itself.
+// FuzzClientIP checks that a client cannot change its address by the X-Forwarded-For that it
+// writes itself.
 func FuzzClientIP(f *testing.F) {
 	for _, s := range []string{
 		"", "192.0.2.1", "192.0.2.1, 10.0.0.1", "unknown", "[2001:db8::1]:443", "::ffff:10.0.0.1", "64:ff9b::c000:201", "1.2.3.4:5:6", ",,,", "10.0.0.1%eth0", strings.Repeat("10.0.0.1,", 1000),

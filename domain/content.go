@@ -23,8 +23,8 @@ const (
 // FieldURL is a URL in a field of a message.
 type FieldURL struct{ Field, URL string }
 
-// URLs returns the URLs of the message that a worker fetches, with the field names of the HTTP API. It
-// leaves out those that [Outgoing.Validate] refuses.
+// URLs returns the URLs that a worker fetches for the message, with the field names of the HTTP API. It
+// leaves out malformed URLs, which [Outgoing.Validate] refuses.
 func (m *Outgoing) URLs() []FieldURL {
 	var urls []FieldURL
 	add := func(field, url string) {
@@ -106,7 +106,7 @@ func (m *Outgoing) validateMedia(p *Problems) {
 	case m.MediaURL != "":
 		p.url("mediaUrl", m.MediaURL)
 	default:
-		if problem := checkBase64(m.Media); problem != "" {
+		if problem := base64Problem(m.Media); problem != "" {
 			p.Add("media", "Media must be base64: %s", problem)
 		}
 	}
@@ -157,7 +157,7 @@ func (l *Link) validate(p *Problems) {
 	case l.HasThumbnailURL():
 		p.url("thumbnail", l.Thumbnail)
 	default:
-		if problem := checkBase64(l.Thumbnail); problem != "" {
+		if problem := base64Problem(l.Thumbnail); problem != "" {
 			p.Add("thumbnail", "Thumbnail must be an http:// or https:// URL, or base64: %s", problem)
 		}
 	}
@@ -385,8 +385,8 @@ func (p *Problems) line(field, value string, least, most int) {
 }
 
 // isControl reports whether r is a control character, ends a line or a paragraph, or changes the
-// direction of the following text.
-// Direction changes can make one text look like another.
+// direction of the following text. Direction changes can make one text look like another. [IsHidden] is
+// stricter: titles and questions may hold characters without width.
 func isControl(r rune) bool {
 	return unicode.IsControl(r) || r >= 0x2028 && r <= 0x202e || r >= 0x2066 && r <= 0x2069
 }

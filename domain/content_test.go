@@ -340,10 +340,10 @@ func TestOutgoingURLs_Content_ByField(t *testing.T) {
 		"media":       {domain.Outgoing{Type: domain.TypeVideo, MediaURL: "https://a/b"}, []domain.FieldURL{{Field: "mediaUrl", URL: "https://a/b"}}},
 		"no URL":      {domain.Outgoing{Type: domain.TypeVideo, MediaURL: "ftp://a/b"}, nil},
 		"uploaded":    {domain.Outgoing{Type: domain.TypeVideo, Media: "YQ=="}, nil},
-		"of no use":   {domain.Outgoing{Type: domain.TypeText, MediaURL: "https://a/b", Link: &domain.Link{URL: "https://a/b"}}, nil},
+		"not used":    {domain.Outgoing{Type: domain.TypeText, MediaURL: "https://a/b", Link: &domain.Link{URL: "https://a/b"}}, nil},
 		"no link":     {domain.Outgoing{Type: domain.TypeLink}, nil},
 		"a thumbnail": {domain.Outgoing{Type: domain.TypeLink, Link: &domain.Link{URL: "https://a", Thumbnail: "http://b"}}, []domain.FieldURL{{Field: "url", URL: "https://a"}, {Field: "thumbnail", URL: "http://b"}}},
-		"a picture":   {domain.Outgoing{Type: domain.TypeLink, Link: &domain.Link{URL: "https://a", Thumbnail: "YQ=="}}, []domain.FieldURL{{Field: "url", URL: "https://a"}}},
+		"a base64":    {domain.Outgoing{Type: domain.TypeLink, Link: &domain.Link{URL: "https://a", Thumbnail: "YQ=="}}, []domain.FieldURL{{Field: "url", URL: "https://a"}}},
 	} {
 		require.Equal(t, c.want, c.m.URLs(), name)
 	}

@@ -16,7 +16,11 @@
 //	command             The call that the assigned worker has still to receive or to confirm.
 //	worker              A process that runs sessions and talks to WhatsApp.
 //	legacy worker       A worker that announced no capabilities.
-//	capability          An extension of the worker protocol: lease, generation or dedupe.
+//	capability          An extension of the worker protocol: lease, generation, dedupe or ownToken.
+//	fleet token         The secret that all workers share. It registers any worker.
+//	own token           A token that speaks for one worker, from one registration to the next.
+//	call token          The token with which the control plane calls a worker that has an own token.
+//	token epoch         The time from one registration to the next. The own and call tokens end with it.
 //	slot                Capacity for one session on one worker.
 //	placement           The choice of a worker for a session.
 //	strategy            The rule that scores workers for placement. The lowest score wins.
@@ -26,6 +30,9 @@
 //	fencing             Refusing calls and reports that carry an old generation.
 //	credentials worker  The worker that stores the WhatsApp credentials of a session.
 //	QR, pairing code    What links an account: an image that a phone scans, or a code to type there.
+//	first scan          The scan that links a session that was never linked.
+//	unscanned run       A connect that ended although nobody had scanned its QR code.
+//	reclaim             Ending an unscanned run to give its slot to a user of a higher tier.
 //	debounce            The wait before a DISCONNECTED report counts as final.
 //	heartbeat           A worker's periodic message that it is alive.
 //	lease               The time that a worker may run without an accepted heartbeat.
@@ -35,15 +42,14 @@
 //	failover            Placing the sessions of a lost worker on other workers.
 //	failover delay      The grace for a worker to return before its sessions move.
 //	recovery            A worker's restart of the sessions that are still assigned to it.
-//	cleanup             What a worker was given of a session and has to stop or wipe, now or later.
+//	cleanup             The record that a worker was given a session, and of the stop or wipe due there.
 //	wipe                The removal of a session's credentials from a worker.
-//	address policy      The rule that decides which addresses may be called for others.
 //	tombstone           The last generation of a deleted session. A new one with its id continues there.
 //	foreign session     A session that a worker runs and that this store has never known.
 //	migration           One recorded move of a session to another worker.
 //	drain               Moving all sessions off a worker. It receives no new ones.
 //	rebalance           Migrations that even out how full workers are.
-//	admission           The limit on migrations that run at the same time.
+//	admission           A limit on work that runs at the same time, such as migrations.
 //	canary              A worker that joined or changed its version a short time ago.
 //	suspect             A worker that failed its canary period. It receives no new sessions.
 //	replica             One process of the control plane.
@@ -55,7 +61,9 @@
 //	outbox, relay       Events recorded with their cause; the task that publishes them, in order.
 //	window              A period that begins with the first use and counts the uses in it.
 //	quota               The uses that a tier allows within one window.
-//	client network      What limits count an address by: an IPv4 address, or the /64 of an IPv6 one.
+//	client network      The unit in which limits count clients: an IPv4 address, or an IPv6 /64.
+//	address policy      The rule that decides which addresses may be called for others.
+//	sign-in             One place where a user is signed in: a family of refresh tokens.
 //	backfill            Adding earlier uses from the history to a new window.
 //
 // # Life cycle of a session
@@ -72,9 +80,10 @@
 //	                         +------------------------------------> CONNECTED
 //
 //	from every status:
-//	Disconnect, Logout              -> DISCONNECTED, intent DOWN
+//	Disconnect, Logout, Reclaim     -> DISCONNECTED, intent DOWN
 //	report ERROR, Fail              -> ERROR, intent DOWN; Connect leads to INIT
 //	report DISCONNECTED, intent UP  -> DISCONNECTED, debounced for 5 s
+//	    after a QR, without a reason  -> INIT and one restart, not debounced
 //	    a further report              -> the reported status
 //	    logged out, or never linked   -> DISCONNECTED, intent DOWN
 //	    otherwise                     -> INIT after a backoff, ERROR after 5 restarts
@@ -107,6 +116,9 @@
 //
 // Workers report DISCONNECTED in the middle of a restart. The debounce of 5 s keeps such a report from
 // ending the session.
+//
+// WhatsApp closes the connection after a scan, and some workers report only that disconnect. The first
+// DISCONNECTED without a reason after a QR therefore causes a restart. The next one is debounced.
 //
 // A worker is marked down, and lost, at the following times ([DefaultTiming]):
 //

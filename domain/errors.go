@@ -117,12 +117,12 @@ func Errorf(kind Kind, code Code, format string, args ...any) *Error {
 }
 
 // Overloaded returns the error for work that is refused because too much of it runs or waits already.
-// Its cause tells after how long another try makes sense.
+// Its cause has the method RetryAfter, which returns how long the caller should wait.
 func Overloaded(retryAfter time.Duration, format string, args ...any) *Error {
 	return Errorf(Unavailable, CodeOverloaded, format, args...).WithCause(retryHint(retryAfter))
 }
 
-// retryHint is the cause of an error that waiting cures.
+// retryHint is the cause of an error that ends by itself.
 type retryHint time.Duration
 
 // Error returns the hint for logs.

@@ -10,9 +10,10 @@ import (
 // fallbackFilename is the name of a file that has none.
 const fallbackFilename = "document"
 
-// DeriveFilename returns a file name made of candidate, which comes from a URL or a header. The name
-// keeps the rules for names that senders give: no path, no hidden characters, not blank, at most 255
-// characters. An extension, with its dot, ends the name unless the name has it.
+// DeriveFilename returns a valid file name made of candidate, which comes from a URL or a header. Only
+// the last segment of a path counts. The name keeps the rules for names that senders give: no path, no
+// hidden characters, not blank, at most 255 characters. It ends with extension, which is empty or begins
+// with a dot.
 func DeriveFilename(candidate, extension string) string {
 	name := strings.ToValidUTF8(candidate, "")
 	name = name[strings.LastIndexAny(name, `/\`)+1:]
@@ -40,21 +41,21 @@ func DeriveFilename(candidate, extension string) string {
 		ending = "" // no extension, but a long name with a dot
 	}
 	base := []rune(strings.TrimSuffix(name, ending))
-	isUnfinished := func(r rune) bool { return isJoiner(r) || unicode.IsSpace(r) }
-	return strings.TrimRightFunc(string(base[:len(base)-excess]), isUnfinished) + ending
+	isCutOff := func(r rune) bool { return isJoiner(r) || unicode.IsSpace(r) }
+	return strings.TrimRightFunc(string(base[:len(base)-excess]), isCutOff) + ending
 }
 
 // isDots reports whether name is the name of a directory: . or ..
 func isDots(name string) bool { return name == "." || name == ".." }
 
-// filename checks the name that a sender gives to a file. It may be empty.
+// filename checks the name that a sender gives to a file. The name may be empty, but not blank.
 func (p *Problems) filename(field, name string) {
 	if name == "" {
 		return
 	}
 	before := len(p.fields)
 	if isBlank(name) {
-		name = "" // as blank as that
+		name = "" // a name of nothing but blanks is reported as missing
 	}
 	p.line(field, name, 1, maxFilename)
 	if strings.ContainsAny(name, "/\\\x00") || isDots(name) {

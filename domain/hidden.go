@@ -13,10 +13,10 @@ import (
 //   - characters that direct the writing from left to right or back,
 //   - characters without width or picture, such as the zero-width space and the soft hyphen.
 //
-// Joiners, variation selectors and tags count only outside their place: words of Persian and Indic
-// scripts need joiners, and emoji need all three.
+// Joiners, variation selectors and tags are hidden only where they change nothing: words of Persian and
+// Indic scripts need joiners, and emoji need all three.
 func FindHidden(s string) (r rune, found bool) {
-	var before rune // the character in front; 0 at the start
+	var before rune // the character before r; 0 at the start
 	for i, r := range s {
 		switch {
 		case r < utf8.RuneSelf:
@@ -60,8 +60,8 @@ func isJoinable(r rune) bool {
 		!unicode.In(r, unicode.Latin, unicode.Greek, unicode.Cyrillic)
 }
 
-// IsHidden reports whether r is one of the characters that [FindHidden] describes, in any place. Joiners,
-// variation selectors and tags are among them.
+// IsHidden reports whether r is one of the characters that [FindHidden] describes. It does not know the
+// place of r: joiners, variation selectors and tags are always hidden.
 func IsHidden(r rune) bool {
 	if r < utf8.RuneSelf {
 		return unicode.IsControl(r)

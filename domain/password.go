@@ -8,20 +8,21 @@ import (
 )
 
 const (
-	passwordRule   = "Password must be 8 to 72 bytes long with at least one letter and one digit"
-	passwordCommon = "Password is one of the most common ones; choose another"
-	passwordIsOwn  = "Password must not be the name or the email of the account"
-	passwordMin    = 8
-	passwordMax    = 72 // bcrypt ignores further bytes
+	passwordRule     = "Password must be 8 to 72 bytes long with at least one letter and one digit"
+	passwordIsCommon = "Password is one of the most common ones; choose another"
+	passwordIsOwn    = "Password must not be the name or the email of the account"
+	passwordMin      = 8
+	passwordMax      = 72 // bcrypt ignores further bytes
 )
 
 // commonPasswordList holds the 5,183 passwords that satisfy passwordRule among the 47,023 most common
 // ones, in lower case, one a line. They come from data/passwords.txt of github.com/trustelem/zxcvbn
-// v1.0.1 (MIT), which counted leaked ones.
+// v1.0.1 (MIT), which counted leaked passwords.
 //
 //go:embed common_passwords.txt
 var commonPasswordList string
 
+// commonPasswords returns the passwords of commonPasswordList as a set.
 var commonPasswords = sync.OnceValue(func() map[string]bool {
 	set := make(map[string]bool)
 	for line := range strings.Lines(commonPasswordList) {
@@ -39,13 +40,13 @@ func CheckPassword(pw string) error {
 		return Errorf(Invalid, CodeValidation, passwordRule)
 	}
 	if commonPasswords()[strings.ToLower(pw)] {
-		return Errorf(Invalid, CodeValidation, passwordCommon)
+		return Errorf(Invalid, CodeValidation, passwordIsCommon)
 	}
 	return nil
 }
 
-// CheckPasswordOf is [CheckPassword] for a known account. It also refuses the name and the email of the
-// account, the part of the email before its @, and each of them without blanks and in any case.
+// CheckPasswordOf is [CheckPassword] for a known account. It also refuses the account's name, its email,
+// and the part of the email before the @. It compares them without blanks and in any case.
 func CheckPasswordOf(pw, name, email string) error {
 	if err := CheckPassword(pw); err != nil {
 		return err

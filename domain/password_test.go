@@ -9,7 +9,7 @@ import (
 	"github.com/switchyard-wa/switchyard/domain"
 )
 
-func TestCheckPassword_CommonOnes_AreRefusedInAnyCase(t *testing.T) {
+func TestCheckPassword_CommonPassword_RefusedInAnyCase(t *testing.T) {
 	for _, pw := range []string{"password1", "Password123", "QWERTY123", "1q2w3e4r", "abcd1234", "trustno1", "admin123"} {
 		requireRefused(t, domain.CheckPassword(pw), "one of the most common")
 	}

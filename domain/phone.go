@@ -130,8 +130,9 @@ func dropDevice(user string) string {
 
 // ParsePhone returns the digits of an international phone number. The number has 8 to 15 digits and
 // does not start with 0, so it has no 00 prefix either. It may begin with +. Spaces, tabs, hyphens, dots,
-// parentheses and invisible characters are ignored, except line breaks and other ASCII controls. The zero that callers within a country dial first,
-// as in +44 (0)7911 123456, is dropped. Any other input is [Invalid].
+// parentheses and invisible characters are ignored. Line breaks and other ASCII control characters are
+// refused. The zero that callers within a country dial first, as in +44 (0)7911 123456, is dropped. Any
+// other input is [Invalid].
 func ParsePhone(raw string) (string, error) {
 	raw = plainText(raw)
 	if i := strings.IndexFunc(raw, unicode.IsControl); i >= 0 {

@@ -311,7 +311,7 @@ func checkRecipient(t require.TestingT, raw string) {
 	}
 }
 
-// Addresses of workers have one form, whatever they write.
+// FuzzNormalizeAddress checks that the normal form of an address is stable.
 func FuzzNormalizeAddress(f *testing.F) {
 	for _, s := range []string{
 		"", "6281234567890", "6281234567890:12@s.whatsapp.net", "6281234567890.0:12@c.us", "120363021234567890@g.us", "status@broadcast",

@@ -6,18 +6,18 @@ import (
 	"unicode"
 )
 
-// MaxPublicText bounds [PublicText] in bytes.
+// MaxPublicText is the length in bytes from which [PublicText] cuts a text.
 const MaxPublicText = 300
 
 // privateWord matches words that customers must not see: addresses, paths, source positions, names of
 // system errors.
 var privateWord = regexp.MustCompile(`://|\d+\.\d+\.\d+\.\d+|[\w\]]:\d{2,}|localhost|^["'(=]*[/\\~]|[A-Za-z]:\\|\bE[A-Z]{4,}\b|\.[cm]?[jt]s\b`)
 
-// stackFrame matches a position in a program, as stack traces have it.
+// stackFrame matches a source position as stack traces write it.
 var stackFrame = regexp.MustCompile(`\bat \w+\.\S*`)
 
 // PublicText returns the part of a worker's text that users may see: its first line, with … for each run
-// of private words. It returns "" if little is left.
+// of private words and in place of a long rest. It returns "" if no word is left.
 func PublicText(text string) string {
 	text, _, _ = strings.Cut(strings.TrimSpace(strings.ToValidUTF8(text, "\ufffd")), "\n")
 	text = strings.Map(func(r rune) rune {

@@ -26,11 +26,11 @@ func MayReport(from, to Status) bool {
 	return false
 }
 
-// ParseReportedStatus translates a worker's word for a session's status, in any case. Workers have words of
-// their own besides the names of the statuses. loggedOut says that the worker has no credentials any more. ok
-// is false for a word that nobody knows.
+// ParseReportedStatus translates a worker's word for a session's status, in any case. Workers use words of
+// their own besides the names of the statuses. loggedOut reports that the worker has no credentials any
+// more. ok is false for an unknown word.
 func ParseReportedStatus(word string) (s Status, loggedOut, ok bool) {
-	switch underscored.Replace(strings.ToLower(strings.TrimSpace(word))) {
+	switch toUnderscores.Replace(strings.ToLower(strings.TrimSpace(word))) {
 	case "init", "initializing", "starting", "connecting":
 		return Init, false, true
 	case "qr_required", "qr_ready":
@@ -49,7 +49,7 @@ func ParseReportedStatus(word string) (s Status, loggedOut, ok bool) {
 	return "", false, false
 }
 
-var underscored = strings.NewReplacer("-", "_", " ", "_")
+var toUnderscores = strings.NewReplacer("-", "_", " ", "_")
 
 // Report is a worker's statement about a session, in a status report, a heartbeat, or the response to a
 // call.
@@ -151,7 +151,7 @@ func (s *Session) applyStatus(r Report, t Timing, now time.Time) []Event {
 		s.QR, s.PairingCode, s.PairingPhone = QR{}, "", ""
 		return s.transition(Connected, r.Reason, now)
 	case Disconnected:
-		if was == QRRequired && s.mayBeScanned(r) {
+		if was == QRRequired && s.mayEndScan(r) {
 			s.restartAfterScan(now)
 			return nil
 		}
@@ -171,14 +171,14 @@ func (s *Session) applyStatus(r Report, t Timing, now time.Time) []Event {
 	}
 }
 
-// mayBeScanned reports whether a disconnect of a session that showed a QR may be the end of a scan.
-// WhatsApp closes the connection after pairing, and some workers report only that. One restart is the
-// answer. A second disconnect is a real one.
-func (s *Session) mayBeScanned(r Report) bool {
+// mayEndScan reports whether a disconnect of a session that showed a QR may be the end of a scan.
+// WhatsApp closes the connection after a scan, and some workers report only the disconnect. The session
+// is then restarted once. A second disconnect counts as one.
+func (s *Session) mayEndScan(r Report) bool {
 	return !s.ScanRestarted && !r.LoggedOut && r.Reason == "" && r.Error == ""
 }
 
-// restartAfterScan restarts the session at once, with the credentials of the scan.
+// restartAfterScan orders a restart at once, with the credentials of the scan.
 func (s *Session) restartAfterScan(now time.Time) {
 	s.ScanRestarted = true
 	s.QR, s.PairingCode = QR{}, ""

@@ -106,9 +106,9 @@ type Session struct {
 	Status        Status
 	StatusAt      time.Time // when the session entered Status
 	WasConnected  bool      // since the intent went up or a QR was last shown
-	UnscannedRuns int       // consecutive connects that ended with a QR that nobody scanned
+	UnscannedRuns int       // consecutive connects whose QR nobody scanned
 	ConnectedFrom string    // the network of the client that connected the session; empty: not known
-	ScanRestarted bool      // a disconnect after a QR has caused its one restart
+	ScanRestarted bool      // a disconnect after a QR has caused the one restart of this connect
 	LastError     string
 
 	WorkerID            string
@@ -544,7 +544,7 @@ func (s *Session) transition(to Status, reason string, now time.Time) []Event {
 	if s.Status == to {
 		return nil
 	}
-	s.countUnscanned(to)
+	s.countUnscanned(s.Status, to)
 	s.setStatus(to, now)
 	s.LastSeenAt = now
 	switch to {

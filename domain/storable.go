@@ -5,8 +5,8 @@ import (
 	"unicode/utf8"
 )
 
-// StorableText returns s as text that every store keeps: valid UTF-8 of at most so many bytes, cut
-// between two characters, with U+FFFD in place of NUL and of bytes that are no UTF-8.
+// StorableText returns s as text that every store keeps: valid UTF-8 of at most most bytes, cut between
+// two characters. U+FFFD replaces NUL and invalid bytes.
 func StorableText(s string, most int) string {
 	if len(s) > most {
 		s = s[:wholeRunes(s, most)]
@@ -21,8 +21,8 @@ func StorableText(s string, most int) string {
 	return s
 }
 
-// wholeRunes returns the length of the longest prefix of at most so many bytes that splits no
-// character. s is longer than that.
+// wholeRunes returns the length of the longest prefix of s that splits no character and has at most most
+// bytes. s has more bytes than that.
 func wholeRunes(s string, most int) int {
 	for i := most; i >= 0 && i > most-utf8.UTFMax; i-- {
 		if utf8.RuneStart(s[i]) {

@@ -6,21 +6,22 @@ import "time"
 // that linked sessions need. A value of 0 or less means no such limit.
 type UnscannedLimits struct {
 	PerUser    int // sessions of one user that wait at once, besides the limit of the tier
-	PerNetwork int // sessions connected from one network of clients that wait at once, see ClientNetwork
-	// Cooldown is the wait after the second connect in a row whose QR codes nobody scanned. It doubles
-	// with each further one, up to an hour.
+	PerNetwork int // sessions connected from one client network that wait at once, see ClientNetwork
+	// Cooldown is the wait for the next connect after two unscanned runs in a row. It doubles with each
+	// further run, up to an hour.
 	Cooldown time.Duration
-	// ReclaimAfter is how long after the expiry of its last QR code a session gives its slot to a user of
-	// a higher tier that finds no room.
+	// ReclaimAfter is the time after the expiry of the last QR code from which a user of a higher tier
+	// who finds no slot may take the session's.
 	ReclaimAfter time.Duration
 }
 
-// DefaultUnscannedLimits returns the limits of a reference server. They let a user of the MAX tier link
+// DefaultUnscannedLimits returns the limits of the reference server. They let a user of the MAX tier link
 // all sessions at once.
 func DefaultUnscannedLimits() UnscannedLimits {
 	return UnscannedLimits{PerNetwork: 20, Cooldown: 30 * time.Second, ReclaimAfter: time.Minute}
 }
 
+// maxScanCooldown bounds [Session.ScanCooldown].
 const maxScanCooldown = time.Hour
 
 // AwaitsScan reports whether the session was never linked, is wanted up, and has not connected yet.
@@ -28,8 +29,8 @@ func (s *Session) AwaitsScan() bool {
 	return s.Intent == Up && s.PhoneNumber == "" && (s.Status == Init || s.Status == QRRequired)
 }
 
-// ScanCooldown returns how long the session has to wait for its next connect, because nobody scanned
-// the QR codes of the latest ones.
+// ScanCooldown returns how long the session still has to wait for its next connect because of its
+// unscanned runs.
 func (s *Session) ScanCooldown(l UnscannedLimits, now time.Time) time.Duration {
 	if s.UnscannedRuns < 2 || s.PhoneNumber != "" || s.Status.IsActive() || l.Cooldown <= 0 {
 		return 0
@@ -41,23 +42,23 @@ func (s *Session) ScanCooldown(l UnscannedLimits, now time.Time) time.Duration {
 	return max(wait-now.Sub(s.StatusAt), 0)
 }
 
-// countUnscanned counts the runs that end without a scan. It is called before the status changes.
-func (s *Session) countUnscanned(to Status) {
+// countUnscanned counts an unscanned run that a change of status ends. A connection resets the count.
+func (s *Session) countUnscanned(from, to Status) {
 	switch {
 	case to == Connected:
 		s.UnscannedRuns = 0
-	case s.Status == QRRequired && s.PhoneNumber == "" && (to == Disconnected || to == Errored):
+	case from == QRRequired && s.PhoneNumber == "" && (to == Disconnected || to == Errored):
 		s.UnscannedRuns++
 	}
 }
 
-// IsReclaimable reports whether the session has to give its slot to a user of a higher tier.
+// IsReclaimable reports whether a user of a higher tier may take the session's slot.
 func (s *Session) IsReclaimable(l UnscannedLimits, now time.Time) bool {
 	return l.ReclaimAfter > 0 && s.AwaitsScan() && s.Status == QRRequired && s.IsAssigned() && !s.Command.Stops() &&
 		!s.QR.ExpiresAt.IsZero() && now.Sub(s.QR.ExpiresAt) > l.ReclaimAfter
 }
 
-// Reclaim takes down a session that nobody scanned, for the sake of its slot.
+// Reclaim takes the session down to free its slot.
 func (s *Session) Reclaim(now time.Time) []Event {
 	const why = "Nobody scanned the QR code in time, and the place was needed; connect again for a new code"
 	_, events := s.stop(CommandDisconnect, why, now)

@@ -9,15 +9,15 @@ import (
 	"github.com/switchyard-wa/switchyard/domain"
 )
 
-// unscannedRun connects a session and ends the run as end says.
-func unscannedRun(t *testing.T, s *domain.Session, now time.Time, end domain.Report) {
+// runOnce connects a session, shows a QR code and ends the run with the report.
+func runOnce(t *testing.T, s *domain.Session, now time.Time, end domain.Report) {
 	t.Helper()
 	require.NoError(t, s.Connect("", now))
 	s.Assign("w1", now)
 	timing := domain.DefaultTiming()
 	s.Apply(domain.Report{Status: domain.QRRequired, QR: domain.QR{Code: "2@", ExpiresAt: now.Add(time.Minute)}}, timing, now)
 	require.True(t, s.AwaitsScan())
-	end.Reason = "as the test says"
+	end.Reason = "told" // a disconnect without a reason would cause a restart
 	s.Apply(end, timing, now)
 	if end.Status != domain.Connected {
 		s.EndDebounce(timing, now)
@@ -30,18 +30,18 @@ func TestScanCooldown_NobodyScans_Grows(t *testing.T) {
 	l := domain.DefaultUnscannedLimits()
 	s := domain.NewSession("s", "u", "S", "", now)
 	for _, want := range []time.Duration{0, 30 * time.Second, time.Minute, 2 * time.Minute, 4 * time.Minute} {
-		unscannedRun(t, s, now, domain.Report{Status: domain.Disconnected})
+		runOnce(t, s, now, domain.Report{Status: domain.Disconnected})
 		require.Equal(t, want, s.ScanCooldown(l, now))
 		require.Equal(t, max(want-10*time.Second, 0), s.ScanCooldown(l, now.Add(10*time.Second)))
 		require.Zero(t, s.ScanCooldown(l, now.Add(want)))
 	}
 	for range 30 {
-		unscannedRun(t, s, now, domain.Report{Status: domain.Disconnected})
+		runOnce(t, s, now, domain.Report{Status: domain.Disconnected})
 	}
 	require.Equal(t, time.Hour, s.ScanCooldown(l, now))
 	require.Zero(t, s.ScanCooldown(domain.UnscannedLimits{}, now), "no limit")
 
-	unscannedRun(t, s, now, domain.Report{Status: domain.Connected, PhoneNumber: "628111"})
+	runOnce(t, s, now, domain.Report{Status: domain.Connected, PhoneNumber: "628111"})
 	require.Zero(t, s.UnscannedRuns, "a scan ends it")
 	require.Zero(t, s.ScanCooldown(l, now))
 }
@@ -60,7 +60,7 @@ func TestScanCooldown_DisconnectedByHand_Counts(t *testing.T) {
 	require.Equal(t, 30*time.Second, s.ScanCooldown(domain.DefaultUnscannedLimits(), now))
 }
 
-func TestIsReclaimable_QRExpiredAWhileAgo(t *testing.T) {
+func TestReclaim_QRExpiredAWhileAgo_SessionGoesDown(t *testing.T) {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	l := domain.DefaultUnscannedLimits()
 	s := domain.NewSession("s", "u", "S", "", now)

@@ -81,8 +81,7 @@ type RefreshTokenFamily struct {
 	ID        string // also the session claim of access tokens
 	UserID    string
 	TokenHash [32]byte // of the newest refresh token
-	// ReuseKey tells earlier refresh tokens of the family from texts that never were tokens. Zero: they
-	// cannot be told apart.
+	// ReuseKey recognizes earlier refresh tokens of the family. Zero: they look like any other text.
 	ReuseKey   [32]byte
 	CreatedAt  time.Time
 	LastUsedAt time.Time // of the sign-in or its latest refresh

@@ -88,7 +88,7 @@ type Worker struct {
 	Labels            map[string]string
 	Capabilities      []Capability
 	Interval          time.Duration // between its heartbeats
-	TokenEpoch        string        // of its own token; empty: the worker has none
+	TokenEpoch        string        // of its own token and its call token; empty: it has none
 
 	Online   bool
 	Draining bool   // an operator wants its sessions on other workers
@@ -153,14 +153,14 @@ type Registration struct {
 	Labels       map[string]string
 	Interval     time.Duration // 0: the interval of the control plane
 	Capabilities []Capability
-	Holder       TokenHolder // who registers: an own token is good only for a known worker at its known endpoint
-	TokenEpoch   string      // the epoch that begins with this registration; unique and unpredictable, hexadecimal
+	Holder       TokenHolder // who registers; an own token registers only its known worker at its known endpoint
+	TokenEpoch   string      // begins with this registration; unique, unpredictable, hexadecimal
 }
 
 // The bounds of a worker's labels.
 const (
-	MaxLabels = 32
-	MaxLabel  = 63 // bytes of a name or a text
+	MaxLabels     = 32
+	MaxLabelBytes = 63 // of a name, and of a value
 )
 
 // The defaults of a registration.
@@ -194,7 +194,7 @@ func (w *Worker) Register(r Registration, t Timing, now time.Time) []Event {
 	}
 	w.Version, w.Environment, w.Capabilities = r.Version, r.Environment, slices.Clone(r.Capabilities)
 	w.TokenEpoch = ""
-	if len(r.Capabilities) > 0 { // a legacy worker logs the answer to its registration
+	if !w.IsLegacy() { // a legacy worker would log the tokens, which come with the answer
 		w.TokenEpoch = r.TokenEpoch
 	}
 	if r.Description != "" {
@@ -224,8 +224,8 @@ func (w *Worker) Register(r Registration, t Timing, now time.Time) []Event {
 type Heartbeat struct {
 	WorkerID       string
 	Sessions       []Report   // the sessions that the worker lists, if any
-	Skipped        int        // listed items that could not be used
-	Warnings       []string   // what could not be used, in a few words each; only the first
+	Skipped        int        // listed items that were not usable
+	Warnings       []string   // why, in a few words each; the first of them
 	IsFullSnapshot bool       // Sessions is complete: the worker does not have any other session
 	Breakdown      *Breakdown // the worker's own count; nil: not stated
 	CPU, Memory    float64    // percent in use; negative: not stated
@@ -402,24 +402,24 @@ type ForeignSession struct {
 	LastSeenAt  time.Time
 }
 
-// Cleanup records that a worker was given a session, and what the worker still has to undo. The row
-// exists from the first assignment until the worker has confirmed the wipe of the credentials. A
+// Cleanup records that a worker was given a session, and the stop or wipe that is still due there. The
+// row exists from the first assignment until the worker has confirmed the wipe of the credentials. A
 // replica performs the command when the worker can be reached.
 type Cleanup struct {
 	WorkerID   string
 	SessionID  string
 	UserID     string  // the owner of the session; empty: unknown
-	Command    Command // CommandNone: nothing yet; CommandDisconnect; or a wipe: CommandLogout, CommandDelete
+	Command    Command // what is due: CommandNone, CommandDisconnect, or a wipe: CommandLogout, CommandDelete
 	Generation int64   // the generation that was assigned to the worker
 	DueAt      time.Time
 	Attempts   int
 	ClaimedBy  string // the replica that performs the cleanup until DueAt; empty if there is none
-	Endpoint   string // the endpoint of the worker when it was removed; empty while the worker is known
+	Endpoint   string // of the worker when it was removed; empty: the worker is known
 	Destroyed  bool   // an administrator states that the worker's disk is gone
 	CreatedAt  time.Time
 	Rev        int64
 }
 
-// BlocksID reports whether the session's id is not free because of the cleanup. The worker may still
-// hold credentials under this id.
+// BlocksID reports whether the cleanup keeps the session's id from being used again, because the worker
+// may still hold credentials under it.
 func (c *Cleanup) BlocksID() bool { return c.Command.Wipes() && !c.Destroyed }

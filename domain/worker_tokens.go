@@ -13,8 +13,8 @@ import (
 //
 // The fleet token speaks for every worker that has no own token, and registers any worker. An own token
 // speaks for one worker in one epoch ([Worker.TokenEpoch]). A call token authenticates calls to that
-// worker in the same epoch, and opens nothing here. Nil knows no token. WorkerTokens is safe for
-// concurrent use.
+// worker in the same epoch. The control plane does not accept call tokens. Nil knows no token.
+// WorkerTokens is safe for concurrent use.
 type WorkerTokens struct {
 	fleet string
 	sum   [sha256.Size]byte
@@ -46,7 +46,7 @@ func (t *WorkerTokens) proof(direction, workerID, epoch string) string {
 	info := "switchyard worker token\x00" + direction + "\x00" + workerID + "\x00" + epoch
 	key, err := hkdf.Key(sha256.New, []byte(t.fleet), nil, info, sha256.Size)
 	if err != nil {
-		return "" // only for a key that is longer than 255 hashes; an empty proof opens nothing
+		return "" // FIPS mode refuses a short fleet token; Identify accepts no empty proof
 	}
 	return hex.EncodeToString(key)
 }
@@ -54,14 +54,14 @@ func (t *WorkerTokens) proof(direction, workerID, epoch string) string {
 // TokenHolder is who shows a worker token. The zero value is a holder of the fleet token.
 type TokenHolder struct {
 	WorkerID string // empty: the fleet token, which names no worker
-	Epoch    string // of the own token; the caller compares it with Worker.TokenEpoch
+	Epoch    string // of the own token; Authorize compares it with Worker.TokenEpoch
 }
 
 // IsFleet reports whether the holder shows the fleet token.
 func (h TokenHolder) IsFleet() bool { return h.WorkerID == "" }
 
-// Identify returns the holder of a fleet token or an own token. ok is false for any other text. The
-// time that Identify takes reveals nothing of the right tokens.
+// Identify returns the holder of the fleet token or of an own token. ok is false for any other text. The
+// time that Identify takes reveals nothing about the tokens.
 func (t *WorkerTokens) Identify(token string) (holder TokenHolder, ok bool) {
 	if t == nil {
 		return TokenHolder{}, false
@@ -71,7 +71,8 @@ func (t *WorkerTokens) Identify(token string) (holder TokenHolder, ok bool) {
 		return TokenHolder{}, true
 	}
 	parts := strings.Split(token, "_")
-	if len(parts) != 4 || parts[0]+"_" != ownTokenPrefix || parts[1] == "" || parts[2] == "" || parts[1] != NormalizeWorkerRef(parts[1]) {
+	if len(parts) != 4 || parts[0]+"_" != ownTokenPrefix || parts[1] == "" || parts[2] == "" || parts[3] == "" ||
+		parts[1] != NormalizeWorkerRef(parts[1]) {
 		return TokenHolder{}, false
 	}
 	want := t.Own(parts[1], parts[2])
@@ -81,8 +82,8 @@ func (t *WorkerTokens) Identify(token string) (holder TokenHolder, ok bool) {
 	return TokenHolder{WorkerID: parts[1], Epoch: parts[2]}, true
 }
 
-// Authorize checks an own token, or the fleet token, against the worker for which it is shown. w is nil
-// for a worker that does not exist.
+// Authorize returns nil if the holder's token speaks for the worker. w is nil for a worker that does not
+// exist.
 func (h TokenHolder) Authorize(w *Worker) error {
 	switch {
 	case h.IsFleet():

@@ -15,7 +15,7 @@ const (
 	epoch      = "5eed"
 )
 
-func TestWorkerTokens_Identify_TokensOfTheFleet(t *testing.T) {
+func TestWorkerTokensIdentify_FleetAndOwnToken_HolderFound(t *testing.T) {
 	tokens := domain.NewWorkerTokens(fleetToken)
 	own := tokens.Own("worker-1", epoch)
 	require.Equal(t, "wt_worker-1_5eed_6a395d9102b668c5", own[:len("wt_worker-1_5eed_")+16], "all replicas agree, also with those of other versions")
@@ -31,7 +31,7 @@ func TestWorkerTokens_Identify_TokensOfTheFleet(t *testing.T) {
 	require.False(t, ok)
 }
 
-func TestWorkerTokens_Identify_RefusesEverythingElse(t *testing.T) {
+func TestWorkerTokensIdentify_AnyOtherText_Refused(t *testing.T) {
 	tokens := domain.NewWorkerTokens(fleetToken)
 	own := tokens.Own("worker-1", epoch)
 	proof := strings.TrimPrefix(own, "wt_worker-1_5eed_")
@@ -63,7 +63,7 @@ func TestWorkerTokens_Derived_DifferByWorkerDirectionAndEpoch(t *testing.T) {
 	}
 }
 
-func TestTokenHolder_Authorize_OwnWorkerInItsEpoch(t *testing.T) {
+func TestTokenHolderAuthorize_HolderAndWorker_AllowedOrRefused(t *testing.T) {
 	own := &domain.Worker{ID: "worker-1", TokenEpoch: epoch, Capabilities: []domain.Capability{domain.CapOwnToken}}
 	for name, c := range map[string]struct {
 		holder domain.TokenHolder
@@ -86,7 +86,7 @@ func TestTokenHolder_Authorize_OwnWorkerInItsEpoch(t *testing.T) {
 	}
 }
 
-func TestWorker_Register_BeginsAnEpoch(t *testing.T) {
+func TestWorkerRegister_EachRegistration_BeginsAnEpoch(t *testing.T) {
 	w := &domain.Worker{ID: "worker-1"}
 	capable := domain.Registration{WorkerID: "worker-1", Capabilities: []domain.Capability{domain.CapLease}, TokenEpoch: "1"}
 	w.Register(capable, domain.DefaultTiming(), time.Now())

@@ -20,13 +20,14 @@
 // # The ports
 //
 //	Store          the durable truth, as transactions over small repositories
+//	HealthChecker  optional, for a Store that can tell whether it serves, and why not
 //	WorkerGateway  the calls to workers
 //	Routes         the cached location of each session, for the send path
 //	Limiter        use counts of users and API keys within windows
 //	Bus            events for subscribers in every process
 //	Invalidator    messages to other replicas about changed rows
 //	Backend        a Store together with the other ports of its data source
-//	URLPolicy      which URLs of users may be fetched
+//	URLPolicy      the judgement which URLs of users may be fetched
 //	Mailer         mail to people
 //	Passwords      slow password hashes
 //	Tokens         signed access tokens
@@ -41,8 +42,8 @@
 // Implementations are safe for concurrent use unless their documentation says otherwise. Values are
 // copied in and out: caller and implementation share no memory.
 //
-// The core distinguishes errors by the sentinel values of this package, by [WorkerError] and by
-// *domain.Error. Errors may arrive wrapped. Any other error is a failure of the adapter. An adapter
+// The core distinguishes errors by the sentinel values of this package, by [WorkerError], by
+// [UnavailableError] and by *domain.Error. Errors may arrive wrapped. Any other error is a failure of the adapter. An adapter
 // translates its driver's errors at its own edge, by typed codes and never by their text.
 //
 // Every port has a suite in package conformance. An implementation that passes the suite fits.

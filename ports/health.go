@@ -28,7 +28,7 @@ type HealthChecker interface {
 	// [UnavailableError] if the store cannot take writes, [ErrClosed] after Close, and the error of the
 	// context if the context ends first. It repeats nothing that failed.
 	CheckHealth(ctx context.Context) error
-	// CheckPresence returns an [UnavailableError] if the data under the store were removed or replaced.
-	// Every View and Update fails then too. It takes microseconds.
+	// CheckPresence returns an [UnavailableError] if the files of the store were removed or replaced.
+	// Every View and Update fails then too. CheckPresence takes microseconds.
 	CheckPresence() error
 }

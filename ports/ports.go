@@ -118,8 +118,9 @@ type Backend interface {
 	Shared() bool
 }
 
-// Passwords hashes passwords so that guessing is slow. Both calls may wait for their turn. When too many
-// wait, they return domain.Overloaded. When ctx ends while they wait, they return its error.
+// Passwords hashes passwords so that guessing is slow. Both methods may wait for their turn. If too many
+// calls wait, a method returns an error of [domain.Overloaded]. If ctx ends during the wait, it returns
+// the context's error.
 type Passwords interface {
 	// Hash returns a new salted hash, different for each call.
 	Hash(ctx context.Context, password string) (string, error)

@@ -41,7 +41,7 @@ var (
 // or not at all. A View sees one consistent state. An expired context ends View and Update with its
 // error and without effect.
 //
-// A View that may look at many rows has a context of [ForScan]. It does not delay other Views.
+// A View that may read many rows has a context of [ForScan]. It does not delay other Views.
 //
 // Every row that can change carries a Rev. Put inserts a row whose Rev is 0, and returns [ErrExists] if
 // the row is present. With another Rev, Put replaces the row of the same Rev, and returns [ErrConflict]
@@ -152,8 +152,8 @@ type SessionFilter struct {
 	Search   string // part of name or phone number, in any case
 
 	AwaitsScan      bool      // see domain.Session.AwaitsScan
-	ConnectedFrom   string    // a network of clients
-	QRExpiredBefore time.Time // a QR code was shown, and had expired before this time
+	ConnectedFrom   string    // a client network
+	QRExpiredBefore time.Time // selects sessions that have shown a QR code that expired before this time
 }
 
 // Sessions stores sessions.
@@ -165,7 +165,7 @@ type Sessions interface {
 	// It returns [ErrConflict] if rev is not the present Rev, and [ErrNotFound] if the session is missing.
 	Delete(ctx context.Context, id string, rev int64) error
 	// LastGeneration returns the highest generation of the deleted sessions with the id. known is false
-	// if none was deleted.
+	// if none of them was ever assigned.
 	LastGeneration(ctx context.Context, id string) (generation int64, known bool, err error)
 	// List returns the matching sessions, newest first, and the number of matches on all pages.
 	List(ctx context.Context, f SessionFilter, p Page) ([]*domain.Session, int, error)
@@ -208,8 +208,8 @@ type Workers interface {
 	Release(ctx context.Context, id string) error
 }
 
-// Cleanups stores which workers were given which sessions, and the stops and wipes that they still have
-// to perform. Each worker and session has at most one. The rows outlive worker and session.
+// Cleanups stores which workers were given which sessions, and the stops and wipes that are still due
+// there. Each pair of worker and session has at most one row. The rows outlive worker and session.
 type Cleanups interface {
 	Put(ctx context.Context, c *domain.Cleanup) error
 	// Due returns cleanups whose DueAt is set and not after the time, earliest first.
@@ -218,7 +218,7 @@ type Cleanups interface {
 	NextDue(ctx context.Context) (time.Time, error)
 	ByWorker(ctx context.Context, workerID string) ([]*domain.Cleanup, error)
 	BySession(ctx context.Context, sessionID string) ([]*domain.Cleanup, error)
-	// ByEndpoint returns the cleanups whose Endpoint is the given one, which is not empty.
+	// ByEndpoint returns the cleanups of removed workers with the endpoint. The empty endpoint has none.
 	ByEndpoint(ctx context.Context, endpoint string) ([]*domain.Cleanup, error)
 	// Delete removes the cleanup with the same worker, session and Rev. A missing cleanup is no error.
 	// A cleanup of another Rev is [ErrConflict].
@@ -302,7 +302,7 @@ type Outbox interface {
 	DeleteBefore(ctx context.Context, before time.Time) error
 }
 
-// Settings stores a few named values. A secret is stored in no durable table.
+// Settings stores a few named values. It is no place for secrets: a durable store holds none in clear.
 type Settings interface {
 	Get(ctx context.Context, name string) (string, error)
 	// Put sets the value and replaces an earlier one.
@@ -339,7 +339,7 @@ type AuditFilter struct {
 
 // Audit stores the audit trail.
 type Audit interface {
-	// Append adds an entry. If an entry with the id exists, Append adds to its Count alone.
+	// Append adds an entry. If an entry with the id exists, Append only adds to its Count.
 	Append(ctx context.Context, e domain.AuditEntry) error
 	// List returns the matching entries, newest first by At and ID.
 	List(ctx context.Context, f AuditFilter) ([]domain.AuditEntry, error)

@@ -10,13 +10,15 @@ import (
 
 //go:generate go tool mockgen -source workergateway.go -destination mocks/workergateway.go -package mocks
 
-// WorkerRef identifies a worker to be called. Without an ID it is an endpoint of which nothing is
-// known: the call carries no credential, and a Health that is refused for that succeeds.
+// WorkerRef identifies a worker to be called. Without an ID it is an unknown endpoint, which may only be
+// asked for its Health and sees no credential.
 type WorkerRef struct {
 	ID           string
 	Endpoint     string
 	Capabilities []domain.Capability
-	TokenEpoch   string // of the worker's tokens; empty, or without domain.CapOwnToken: the call carries the fleet token
+	// TokenEpoch selects the call token that the worker is shown. A worker without an epoch, or without
+	// domain.CapOwnToken, is shown the fleet token.
+	TokenEpoch string
 }
 
 // IsLegacy reports whether the worker announced no capabilities.
@@ -60,7 +62,12 @@ type Sent struct {
 // for ever: it rejects every later start or restart of them ([WorkerRejected]). It confirms a stop that
 // is older than the running generation and stops nothing. Generation 0 stands for the running
 // generation, whatever it is. A legacy worker receives no generation.
+//
+// Disconnect, Logout and Delete succeed if the worker does not have the session. Logout and Delete of a
+// legacy worker then fail with [WorkerSessionNotFound]: such a worker may keep the credentials of
+// sessions that it has not started.
 type WorkerGateway interface {
+	// Health calls the health route. An unknown endpoint that demands a credential is healthy.
 	Health(ctx context.Context, w WorkerRef) error
 	Start(ctx context.Context, w WorkerRef, s Start) (domain.Report, error)
 	Status(ctx context.Context, w WorkerRef, sessionID string) (domain.Report, error)

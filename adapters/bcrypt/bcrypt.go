@@ -33,7 +33,7 @@ type Config struct {
 	// Parallel bounds the hashes that are computed at once; 0: half of the processors,
 	// at least one. Further callers wait in the order of their arrival.
 	Parallel int
-	// Waiting bounds the callers that wait; 0: 64 for each hash at once.
+	// Waiting bounds the callers that wait; 0: 64 times Parallel.
 	Waiting int
 	// MaxWait bounds the wait of a caller; 0: 5 s.
 	MaxWait time.Duration
@@ -102,6 +102,7 @@ func (p *Passwords) Matches(ctx context.Context, hash, password string) (bool, e
 	return p.compare(hash, password), nil
 }
 
+// compare is Matches for a caller whose turn has come.
 func (p *Passwords) compare(hash, password string) bool {
 	// bcrypt would ignore the rest of a longer password. It is refused below.
 	text := []byte(password[:min(len(password), passwordMax)])

@@ -72,15 +72,16 @@ func TestNew_Cost_IsUsedAndChecked(t *testing.T) {
 	require.Error(t, err)
 }
 
+// matches reports whether the password matches, and fails the test on an error.
 func matches(t testing.TB, p *bcrypt.Passwords, hash, password string) bool {
 	t.Helper()
-	is, err := p.Matches(t.Context(), hash, password)
+	isMatch, err := p.Matches(t.Context(), hash, password)
 	require.NoError(t, err)
-	return is
+	return isMatch
 }
 
-// Whoever is admitted gets a result, the others are refused at once.
-func TestMatches_Flood_IsAdmittedOrRefused(t *testing.T) {
+// A caller that is admitted gets a result. The others are refused at once.
+func TestMatches_Flood_EachCallIsAdmittedOrRefused(t *testing.T) {
 	p, err := bcrypt.New(bcrypt.Config{Cost: xbcrypt.MinCost, Parallel: 1, Waiting: 4})
 	require.NoError(t, err)
 	hash, err := p.Hash(t.Context(), "correct horse 1")
@@ -89,11 +90,11 @@ func TestMatches_Flood_IsAdmittedOrRefused(t *testing.T) {
 	var admitted atomic.Int64
 	for range 100 {
 		wg.Go(func() {
-			switch is, err := p.Matches(t.Context(), hash, "correct horse 1"); {
-			case err == nil && is:
+			switch isMatch, err := p.Matches(t.Context(), hash, "correct horse 1"); {
+			case err == nil && isMatch:
 				admitted.Add(1)
 			case domain.CodeOf(err) != domain.CodeOverloaded:
-				t.Errorf("matches %v: %v", is, err)
+				t.Errorf("matches %v: %v", isMatch, err)
 			}
 		})
 	}

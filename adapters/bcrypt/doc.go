@@ -8,6 +8,6 @@
 // people wait for their sign-in, and the rest of the service keeps its processors.
 //
 // The queue is bounded in number and in time. Without these bounds 236 abandoned
-// sign-ins made the next one take 17 s. A caller beyond them receives OVERLOADED, and
-// a caller whose context ends leaves the queue.
+// sign-ins made the next one take 17 s. A caller beyond the bounds receives OVERLOADED.
+// A caller whose context ends leaves the queue.
 package bcrypt

@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestIsPublic_Addresses_ByNetwork(t *testing.T) {
+func TestIsPublic_Address_JudgedByItsNetwork(t *testing.T) {
 	for text, want := range map[string]bool{
 		"1.1.1.1": true, "9.255.255.255": true, "11.0.0.0": true, "100.63.255.255": true, "100.128.0.0": true,
 		"169.253.255.255": true, "172.15.255.255": true, "172.32.0.0": true, "192.0.1.0": true, "192.167.255.255": true,

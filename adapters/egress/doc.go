@@ -1,7 +1,7 @@
 // Package egress decides which addresses this system may call for others: the
 // endpoints of workers, and the media, links and thumbnails that users name. A URL
-// that leads inside would let a user read what only this network can reach, such as
-// the metadata service of a cloud.
+// that leads inside, to an address that is not public, would let a user read what only
+// this network can reach, such as the metadata service of a cloud.
 //
 // There is one policy, with two ways in:
 //
@@ -24,8 +24,8 @@
 //   - A name is refused if one of its addresses is. A name that does not resolve here
 //     within half a second is passed on: the worker may see another DNS.
 //
-// A refusal tells a user that a name leads inside, though not where. The contract of
-// the HTTP API wants the refusal.
+// A refusal tells a user that a name leads inside, but not to which address. The
+// contract of the HTTP API demands the refusal.
 //
 // A name may resolve to another address later, and then lead inside after all. Whoever
 // connects has to judge again. This process does so with Control. Workers have a
@@ -33,14 +33,14 @@
 //
 // # Cost
 //
-// Nothing is kept for messages without a URL. Parsing a URL takes 25 µs. Answers of
-// DNS, good and bad, are kept for 30 s and 4,096 names. At most 32 names are resolved
-// at the same time; further names are passed on after the time limit, so that a slow
-// DNS delays each message by half a second at most.
+// A message without a URL costs nothing. Parsing a URL takes 25 µs. Answers of DNS,
+// good and bad, are cached for 30 s, for 4,096 names at most. At most 32 names are
+// resolved at the same time. A further name waits, and is passed on at the time limit.
+// A slow DNS therefore delays each message by half a second at most.
 //
 // # Libraries
 //
-// code.dny.dev/ssrf has the networks, generated from IANA's registries.
+// code.dny.dev/ssrf has the networks. They are generated from IANA's registries.
 // nlnwa/whatwg-url parses as the URL standard says, and passes its tests; net/url
 // knows neither numbers as hosts nor full-width digits.
 package egress

@@ -33,7 +33,7 @@ const (
 type Config struct {
 	// Resolve returns the addresses of a host name. Nil: the system's resolver.
 	Resolve func(ctx context.Context, host string) ([]netip.Addr, error)
-	Now     func() time.Time // clock for the answers that are kept; nil: time.Now
+	Now     func() time.Time // the clock of the cached answers; nil: time.Now
 }
 
 // Policy implements [ports.URLPolicy]. Make one with [New]. It is safe for concurrent
@@ -50,9 +50,9 @@ type Policy struct {
 
 var _ ports.URLPolicy = (*Policy)(nil)
 
-// answer is the kept result of a resolution.
+// answer is the cached result of a resolution.
 type answer struct {
-	isInside bool
+	isInside bool // one of the addresses is not public
 	until    time.Time
 }
 
@@ -96,12 +96,13 @@ func (p *Policy) CheckURL(ctx context.Context, url string) error {
 	return nil
 }
 
+// refused returns the error of a URL that is refused.
 func refused(message string) error {
 	return domain.Errorf(domain.Invalid, domain.CodeValidation, "%s", message)
 }
 
-// localDomains holds the domains whose names are for local networks, and those of the
-// metadata services of clouds.
+// localDomains holds the domains whose names are for local networks, and the domain of a
+// metadata service.
 var localDomains = []string{
 	"localhost", "localdomain", "local", "internal", "home.arpa", "lan", "intranet", "private", "corp", "home",
 	"metadata.goog",
@@ -124,12 +125,12 @@ func isLocalName(name string) bool {
 // returns false for a name that does not resolve within the time limit.
 func (p *Policy) leadsInside(ctx context.Context, name string) bool {
 	p.mu.Lock()
-	kept, found := p.answers[name]
+	cached, found := p.answers[name]
 	p.mu.Unlock()
-	if found && p.now().Before(kept.until) {
-		return kept.isInside
+	if found && p.now().Before(cached.until) {
+		return cached.isInside
 	}
-	flight := p.flights.DoChan(name, func() (any, error) { return p.ask(context.WithoutCancel(ctx), name), nil })
+	flight := p.flights.DoChan(name, func() (any, error) { return p.resolveAndCache(context.WithoutCancel(ctx), name), nil })
 	select {
 	case result := <-flight:
 		return result.Val.(bool)
@@ -138,9 +139,9 @@ func (p *Policy) leadsInside(ctx context.Context, name string) bool {
 	}
 }
 
-// ask resolves a name within the time limit and keeps the answer. An overload is not
-// kept.
-func (p *Policy) ask(ctx context.Context, name string) (isInside bool) {
+// resolveAndCache resolves a name within the time limit and caches the answer. A name
+// whose turn does not come within the limit is not cached.
+func (p *Policy) resolveAndCache(ctx context.Context, name string) (isInside bool) {
 	ctx, cancel := context.WithTimeout(ctx, resolveLimit)
 	defer cancel()
 	select {

@@ -89,8 +89,8 @@ func TestCheckURL_ManyNames_AnswersAreBounded(t *testing.T) {
 	require.LessOrEqual(t, len(p.answers), maxAnswers)
 }
 
-// Whatever passes has a host that net/url reads in the same way, or one that is no
-// address at all.
+// FuzzCheckURL checks that a URL which passes leads to no private address when net/url
+// reads it.
 func FuzzCheckURL(f *testing.F) {
 	for _, s := range []string{
 		"http://127.0.0.1/", "http://2130706433/", "http://0x7f.1/", "http://[::1]/", "http://a@b/", "http://example.com\\@127.0.0.1/",

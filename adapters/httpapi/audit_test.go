@@ -17,11 +17,11 @@ type stubAudit struct{ *stub }
 func (s stubAudit) List(_ context.Context, f ports.AuditFilter) ([]domain.AuditEntry, domain.Cursor, error) {
 	entry := domain.AuditEntry{
 		ID: "e2", At: noon, Actor: domain.Actor{Kind: domain.ActorUser, ID: "a1", Email: "root@example.com"},
-		Action: domain.ActionWorkerDrained, Object: "worker:worker-1", Address: "203.0.113.7", Outcome: domain.AuditSucceeded, Count: 1,
+		Action: domain.AuditWorkerDrained, Object: "worker:worker-1", Address: "203.0.113.7", Outcome: domain.AuditSucceeded, Count: 1,
 	}
 	failed := domain.AuditEntry{
 		ID: "e1", At: noon, Actor: domain.Actor{Kind: domain.ActorAnonymous, Email: "ada@example.com"},
-		Action: domain.ActionUserSignInFailed, Outcome: domain.AuditFailed, Details: map[string]string{"code": "INVALID_CREDENTIALS"}, Count: 3,
+		Action: domain.AuditUserSignInFailed, Outcome: domain.AuditFailed, Details: map[string]string{"code": "INVALID_CREDENTIALS"}, Count: 3,
 	}
 	return []domain.AuditEntry{entry, failed}, domain.Cursor{At: noon, ID: "e1"}, s.note(f)
 }

@@ -161,7 +161,7 @@ func (l *lenientLabels) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 		if err := value.UnmarshalJSONFrom(dec); err != nil {
 			return err
 		}
-		isShort := name != "" && name == clean(name, domain.MaxLabel) && value != "" && string(value) == value.cut(domain.MaxLabel)
+		isShort := name != "" && name == clean(name, domain.MaxLabelBytes) && value != "" && string(value) == value.cut(domain.MaxLabelBytes)
 		if isShort && len(*l) < domain.MaxLabels {
 			(*l)[name] = string(value)
 		}

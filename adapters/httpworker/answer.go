@@ -26,7 +26,7 @@ type session struct {
 	Error       lenientText `json:"error"`
 }
 
-// The bounds of texts in bytes.
+// The bounds of a worker's texts in bytes.
 const (
 	maxName  = 255
 	maxCode  = 50

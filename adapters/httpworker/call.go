@@ -21,7 +21,7 @@ type retryPolicy uint8
 const (
 	retryNever   retryPolicy = iota // no failure
 	ifNotSent                       // failures where the request cannot have reached the worker
-	ifUnanswered                    // these, and lost connections
+	ifUnanswered                    // the failures of ifNotSent, and lost connections
 	idempotent                      // every failure that another attempt may cure
 )
 
@@ -45,7 +45,7 @@ var buffers = sync.Pool{New: func() any { return new(make([]byte, 0, 2048)) }}
 // front of the body. Thus the body is written once and in place.
 type request struct {
 	p      *peer
-	head   string // header lines, see Client.headFor
+	head   requestHead
 	method string
 	path   string // below the endpoint
 	buf    *[]byte
@@ -55,9 +55,9 @@ type request struct {
 // lengthDigits is the room for the longest Content-Length.
 const lengthDigits = 10
 
-func newRequest(p *peer, head, method, path string) request {
+func newRequest(p *peer, head requestHead, method, path string) request {
 	r := request{p: p, head: head, method: method, path: path, buf: buffers.Get().(*[]byte)}
-	r.body = len(method) + len(p.prefix) + len(path) + len(head) + lengthDigits + 96
+	r.body = len(method) + len(p.prefix) + len(path) + len(head.lines) + lengthDigits + 96
 	b := *r.buf
 	if cap(b) < r.body {
 		b = make([]byte, 0, 2*r.body)
@@ -90,9 +90,9 @@ func (r *request) wire() []byte {
 	}
 	t = append(t, "\r\n"...)
 	const version = " HTTP/1.1\r\n"
-	start := r.body - len(t) - len(r.head) - len(version) - len(r.path) - len(r.p.prefix) - len(r.method) - 1
+	start := r.body - len(t) - len(r.head.lines) - len(version) - len(r.path) - len(r.p.prefix) - len(r.method) - 1
 	at := start
-	for _, part := range [...]string{r.method, " ", r.p.prefix, r.path, version, r.head} {
+	for _, part := range [...]string{r.method, " ", r.p.prefix, r.path, version, r.head.lines} {
 		at += copy(b[at:], part)
 	}
 	copy(b[at:], t)
@@ -115,8 +115,8 @@ func (c *Client) do(ctx context.Context, r *request, limit time.Duration, may re
 	}
 	if failure != nil {
 		fasthttp.ReleaseResponse(resp)
-		if r.head != r.p.fleetHead && r.head != r.p.head {
-			failure = asBusy(failure)
+		if r.head.hasCallToken && failure.Status == http.StatusUnauthorized {
+			failure = asRegistering(failure)
 		}
 		return nil, failure
 	}

@@ -91,9 +91,9 @@ type Client struct {
 
 var _ ports.WorkerGateway = (*Client)(nil)
 
-// New returns a client with the fleet token. A worker with an own token is called
-// with the call token of its registration, and never sees the fleet token. An
-// endpoint without a worker id is called without a token.
+// New returns a client with the fleet token. A worker with an own token is shown the
+// call token of its registration, and never the fleet token. An endpoint without a
+// worker id is shown no token.
 func New(token string, opts ...Option) *Client {
 	var cfg Config
 	for _, o := range opts {
@@ -120,25 +120,34 @@ func (c *Client) Close() error {
 	return nil
 }
 
-// peer holds the connections to one endpoint, the constant parts of the request
-// head, and the circuit breaker.
+// peer holds the connections to one endpoint, the request heads, and the circuit
+// breaker.
 type peer struct {
 	host          *fasthttp.HostClient
-	prefix        string // of the path, without a trailing slash
-	secure        bool   // over TLS
-	head          string // header lines without a credential, each with its line break
-	fleetHead     string // the same with the fleet token
+	prefix        string      // of the path, without a trailing slash
+	secure        bool        // over TLS
+	head          requestHead // without a token
+	fleetHead     requestHead // with the fleet token
 	ownHead       atomic.Pointer[ownHead]
 	breaker       atomic.Pointer[breaker]
 	connectFailed atomic.Bool  // the latest failure was a failure to connect
 	lastUsed      atomic.Int64 // Unix seconds
 }
 
+// requestHead holds the constant header lines of a request, each with its line break.
+type requestHead struct {
+	lines        string
+	hasCallToken bool
+}
+
 // ownHead is the request head with the call token of one worker in one epoch.
-type ownHead struct{ workerID, epoch, head string }
+type ownHead struct {
+	workerID, epoch string
+	requestHead
+}
 
 // headFor returns the request head for calls to a worker at the endpoint.
-func (c *Client) headFor(p *peer, w ports.WorkerRef) string {
+func (c *Client) headFor(p *peer, w ports.WorkerRef) requestHead {
 	switch {
 	case w.ID == "":
 		return p.head
@@ -147,12 +156,13 @@ func (c *Client) headFor(p *peer, w ports.WorkerRef) string {
 	}
 	own := p.ownHead.Load()
 	if own == nil || own.workerID != w.ID || own.epoch != w.TokenEpoch {
-		own = &ownHead{w.ID, w.TokenEpoch, p.head + authorization(c.tokens.Call(w.ID, w.TokenEpoch))}
+		own = &ownHead{w.ID, w.TokenEpoch, requestHead{p.head.lines + authorization(c.tokens.Call(w.ID, w.TokenEpoch)), true}}
 		p.ownHead.Store(own)
 	}
-	return own.head
+	return own.requestHead
 }
 
+// authorization returns the header line that shows the token.
 func authorization(token string) string { return "Authorization: Bearer " + token + "\r\n" }
 
 type breaker = gobreaker.CircuitBreaker[struct{}]
@@ -205,14 +215,13 @@ func (c *Client) newPeer(endpoint string) (*peer, error) {
 	}
 	scheme, rest, _ := strings.Cut(canonical, "://")
 	host, path, hasPath := strings.Cut(rest, "/")
-	p := &peer{head: "Host: " + host + "\r\nUser-Agent: " + userAgent + "\r\nAccept: application/json\r\n"}
-	p.fleetHead = p.head + authorization(c.fleet)
+	secure := scheme == "https"
+	lines := "Host: " + host + "\r\nUser-Agent: " + userAgent + "\r\nAccept: application/json\r\n"
+	p := &peer{secure: secure, head: requestHead{lines: lines}, fleetHead: requestHead{lines: lines + authorization(c.fleet)}}
 	if hasPath {
 		p.prefix = "/" + path
 	}
 	p.breaker.Store(c.newBreaker())
-	secure := scheme == "https"
-	p.secure = secure
 	p.host = &fasthttp.HostClient{
 		Addr:                fasthttp.AddMissingPort(host, secure),
 		MaxConns:            maxConns,

@@ -21,7 +21,9 @@
 //
 //   - Every call is retried after a connection that was never made.
 //   - Every call but Restart, and but a Send to a worker without dedupe, is also
-//     retried after a connection that broke and after a 5xx.
+//     retried after a connection that broke.
+//   - These calls are retried after a 5xx too, except a Logout or Delete of a legacy
+//     worker: such a worker limits the calls about a session, and repeats its 5xx.
 //   - A 4xx and a response that cannot be understood are final.
 //   - Health is a measurement. It is not retried.
 //
@@ -31,6 +33,13 @@
 // notSent in an error. Only these prove that it executed nothing. Everything else
 // may come from a proxy in front of it, or after the fact: a page, a 5xx, a 200
 // without the id of the message. Such an outcome is unknown.
+//
+// A 401 to a call token means that the worker is registering and does not know the
+// token yet. Such a call fails as busy, and may be made again.
+//
+// A Logout or Delete succeeds at a 404 in the error form of the protocol: the worker has
+// no credentials of the session. The 404 of a proxy proves nothing. Nor does the 404 of
+// a legacy worker, which may keep the files of sessions that it has not started.
 //
 // Responses are decoded leniently. A member of a wrong type counts as missing, and
 // an item that is no session is skipped.
@@ -58,10 +67,10 @@
 //
 // # Secrets
 //
-// A worker that announced ownToken is called with its call token, which is derived
-// from the fleet token for this worker and its latest registration. Other workers
-// are called with the fleet token. An endpoint that belongs to no worker yet is
-// called without a token: a registration that is not accepted, a test.
+// A worker that announced ownToken is shown its call token, which is derived from the
+// fleet token for this worker and its latest registration. Other workers are shown the
+// fleet token. An endpoint that belongs to no worker yet is shown no token: the endpoint
+// of a test, or of a registration that is not accepted yet.
 //
 // A token goes to the called endpoint and nowhere else. The client does not follow
 // redirects, uses no proxy, and puts the token into no error.

@@ -54,13 +54,11 @@ const (
 // callTokens matches call tokens that a response echoes.
 var callTokens = regexp.MustCompile("ct_[0-9a-f]{16,}")
 
-// asBusy returns the failure of a call that carried a call token. A worker that knows
-// another token, or none yet, has restarted: it gets the new one with the answer to its
-// registration. It refused the call, and the call may be made again then.
-func asBusy(e *ports.WorkerError) *ports.WorkerError {
-	if e.Status == http.StatusUnauthorized {
-		e.Failure, e.Message, e.NotSent, e.Retry = ports.WorkerBusy, msgRegistering, true, time.Second
-	}
+// asRegistering returns the failure of a call whose call token was refused. The worker
+// has restarted, and learns the new token from the answer to its registration. It did
+// not execute the call, which may be made again then.
+func asRegistering(e *ports.WorkerError) *ports.WorkerError {
+	e.Failure, e.Message, e.NotSent, e.Retry = ports.WorkerBusy, msgRegistering, true, time.Second
 	return e
 }
 
@@ -276,6 +274,7 @@ func firstDetail(details json.RawMessage) string {
 // the following text.
 func isHidden(r rune) bool { return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) }
 
+// clip cuts s to n bytes for a log.
 func clip(s string, n int) string {
 	if len(s) > n {
 		return strings.ToValidUTF8(s[:n], "") + "…"

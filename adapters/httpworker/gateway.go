@@ -12,9 +12,10 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// Health calls the health route of a worker or an endpoint. Anything but 200 within 5 s is
-// a failure, and a 401 of an endpoint that was called without a token: something that
-// wants a token is there. It calls the worker whether or not the circuit is open.
+// Health calls the health route of a worker or an unknown endpoint. Anything but a 200
+// within 5 s is a failure. A 401 of an unknown endpoint is none: it was shown no token, and
+// the 401 proves that a worker may be there. Health calls whether or not the circuit is
+// open.
 func (c *Client) Health(ctx context.Context, w ports.WorkerRef) error {
 	p, failure := c.peer(w.Endpoint)
 	if failure != nil {
@@ -31,8 +32,8 @@ func (c *Client) Health(ctx context.Context, w ports.WorkerRef) error {
 	if failure := c.exchange(ctx, p, r.wire(), deadline, &retriesLeft, resp); failure != nil {
 		return p.withTLSHint(failure)
 	}
-	isGuarded := w.ID == "" && resp.StatusCode() == http.StatusUnauthorized
-	if status := resp.StatusCode(); status != http.StatusOK && !isGuarded {
+	demandsToken := w.ID == "" && resp.StatusCode() == http.StatusUnauthorized
+	if status := resp.StatusCode(); status != http.StatusOK && !demandsToken {
 		e := c.responseError(resp)
 		if e.Failure != ports.WorkerBusy {
 			e.Failure = ports.WorkerFailed
@@ -123,8 +124,8 @@ func (c *Client) Delete(ctx context.Context, w ports.WorkerRef, sessionID string
 	return c.wipe(ctx, w, http.MethodDelete, sessionID, "", generation)
 }
 
-// wipeRetries returns the policy of calls that wipe a session. A legacy worker has a
-// budget for calls about a session, and another attempt does not cure its 5xx.
+// wipeRetries returns the policy of calls that wipe a session. A legacy worker limits the
+// calls about a session, and another attempt does not cure its 5xx.
 func wipeRetries(w ports.WorkerRef) retryPolicy {
 	if w.IsLegacy() {
 		return ifUnanswered
@@ -136,12 +137,13 @@ func wipeRetries(w ports.WorkerRef) retryPolicy {
 // in the protocol's error form confirms this too. The 404 of a proxy does not, and no 404
 // of a legacy worker does: it may have files of sessions that it has not started.
 func (c *Client) wipe(ctx context.Context, w ports.WorkerRef, method, sessionID, after string, generation int64) error {
-	if w.IsLegacy() {
-		return c.order(ctx, w, method, sessionID, after, generation, wipeRetries(w))
-	}
 	failure := c.command(ctx, w, method, sessionID, after, generation, wipeRetries(w))
 	switch {
-	case failure == nil, failure.Status == http.StatusNotFound && failure.Failure != ports.WorkerRouteMissing:
+	case failure == nil:
+		return nil
+	case w.IsLegacy():
+		return asSessionNotFound(failure)
+	case failure.Status == http.StatusNotFound && failure.Failure != ports.WorkerRouteMissing:
 		return nil
 	}
 	return failure
@@ -211,8 +213,8 @@ func (c *Client) PerformAction(ctx context.Context, w ports.WorkerRef, sessionID
 	return nil
 }
 
-// order sends a command for one generation of a session. Whatever a 404 is about, the
-// session is not there.
+// order is command for calls to which every 404 means that the session is not there,
+// whatever the 404 is about.
 func (c *Client) order(ctx context.Context, w ports.WorkerRef, method, sessionID, after string, generation int64, may retryPolicy) error {
 	if failure := c.command(ctx, w, method, sessionID, after, generation, may); failure != nil {
 		return asSessionNotFound(failure)

@@ -12,8 +12,8 @@ import (
 	"github.com/switchyard-wa/switchyard/domain"
 )
 
-// sniffed is the number of base64 characters that are decoded to find the media type.
-const sniffed = 4096
+// sniffedMax bounds the base64 characters that are decoded to find the media type.
+const sniffedMax = 4096
 
 // appendMedia appends the reference to the file. Uploaded content goes as a data
 // URL, the only form of mediaUrl that needs no second fetch.
@@ -34,8 +34,8 @@ func appendMedia(b []byte, m *domain.Outgoing) []byte {
 		b = appendField(b, "caption", m.Caption)
 	}
 	name := m.Filename
-	if name == "" && m.Type == domain.TypeDocument {
-		name = domain.DeriveFilename(lastSegment(m.MediaURL), extension(kind))
+	if name == "" && m.Type == domain.TypeDocument { // legacy workers demand a name
+		name = domain.DeriveFilename(pathOf(m.MediaURL), extension(kind))
 	}
 	if name != "" {
 		b = appendField(b, "filename", name)
@@ -51,7 +51,7 @@ func appendDataURL(b []byte, kind, text string) []byte {
 	return domain.AppendBase64(b, text)
 }
 
-// linkBody returns the link with the one form of a thumbnail that was uploaded.
+// linkBody returns the link with an uploaded thumbnail in canonical base64.
 func linkBody(l *domain.Link) *domain.Link {
 	if l == nil || l.Thumbnail == "" || l.HasThumbnailURL() {
 		return l
@@ -66,9 +66,8 @@ func linkBody(l *domain.Link) *domain.Link {
 	return &out
 }
 
-// lastSegment returns the last segment of the URL's path, decoded. Legacy workers
-// demand a filename for a document.
-func lastSegment(mediaURL string) string {
+// pathOf returns the decoded path of a URL, or "".
+func pathOf(mediaURL string) string {
 	u, err := url.Parse(mediaURL)
 	if err != nil {
 		return ""
@@ -86,11 +85,11 @@ func extension(kind string) string {
 	return ""
 }
 
-// mediaType returns the media type of uploaded content. It looks at the first
-// bytes, and at the name of the file where the bytes are ambiguous.
+// mediaType returns the media type of base64 text. It looks at the first bytes, and at
+// the name of the file where the bytes are ambiguous.
 func mediaType(as domain.MessageType, text, filename string) string {
-	head := text[:min(len(text), sniffed)]
-	canonical := domain.AppendBase64(make([]byte, 0, sniffed+4), head)
+	head := text[:min(len(text), sniffedMax)]
+	canonical := domain.AppendBase64(make([]byte, 0, sniffedMax+4), head)
 	content := make([]byte, base64.StdEncoding.DecodedLen(len(canonical)))
 	n, _ := base64.StdEncoding.Decode(content, canonical) // what was decoded before an error counts
 	found, _, _ := strings.Cut(mimetype.Detect(content[:n]).String(), ";")

@@ -29,7 +29,8 @@ const (
 	msgCertInvalid   = "The worker's certificate is not valid for a server"
 )
 
-// tlsMessage returns what a failure to connect says about TLS, or "".
+// tlsMessage returns the message for a failure of the TLS handshake, or "" for another
+// failure to connect.
 func tlsMessage(err error, now time.Time) string {
 	if !errors.Is(err, errHandshake) {
 		return ""
@@ -55,7 +56,8 @@ func tlsMessage(err error, now time.Time) string {
 	return msgCertExpired
 }
 
-// speaksTLS reports whether the bytes of a response are a TLS record.
+// speaksTLS reports whether a response begins as a TLS alert, with which a server for TLS
+// answers plain HTTP.
 func speaksTLS(head []byte) bool { return len(head) > 1 && head[0] == 0x15 && head[1] == 0x03 }
 
 // demandsTLS reports whether a web server says that it received plain HTTP on a port
@@ -65,8 +67,8 @@ func demandsTLS(resp *fasthttp.Response) bool {
 		(bytes.Contains(resp.Body(), []byte("HTTPS server")) || bytes.Contains(resp.Body(), []byte("HTTPS port")))
 }
 
-// withTLSHint returns the failure of a health call to a plain endpoint. A server for
-// TLS may end the connection without a word.
+// withTLSHint adds a hint to the failure of a health call over plain HTTP. A server for
+// TLS may end such a connection without an answer.
 func (p *peer) withTLSHint(failure *ports.WorkerError) *ports.WorkerError {
 	if failure.Failure == ports.WorkerConnectionLost && failure.Message == msgBroken && !p.secure {
 		failure.Message = msgMaybeTLS

@@ -87,7 +87,7 @@ func TestHealth_TroubleWithTLS_IsToldPlainly(t *testing.T) {
 	}
 }
 
-// talk starts a server that reads something, says its words and ends the connection.
+// talk starts a server that reads something, writes the words and ends the connection.
 // It returns the endpoint.
 func talk(t *testing.T, words string) string {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

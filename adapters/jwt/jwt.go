@@ -63,13 +63,14 @@ func (c *claims) GetExpirationTime() (*jwt.NumericDate, error) {
 	return &jwt.NumericDate{Time: toTime(c.ExpiresAt)}, nil
 }
 
-// toTime returns the time of a JSON number. Rounding the fraction alone is exact. Multiplying all of it
+// toTime returns the time of a number of seconds since 1970. Rounding the fraction alone is exact. Multiplying all of it
 // would lose a microsecond after 2106.
 func toTime(s float64) time.Time {
 	seconds, fraction := math.Modf(s)
 	return time.Unix(int64(seconds), 0).Add(time.Duration(math.Round(fraction*1e6)) * time.Microsecond).UTC()
 }
 
+// toSeconds returns the seconds since 1970, in microseconds.
 func toSeconds(t time.Time) float64 { return float64(t.UnixMicro()) / 1e6 }
 
 // Validate implements jwt.ClaimsValidator. The library calls it after it verified

@@ -300,12 +300,10 @@ func (t passwordResets) Put(_ context.Context, r *domain.PasswordReset) error {
 }
 
 func (t passwordResets) Get(_ context.Context, hash [32]byte) (*domain.PasswordReset, error) {
-	v := t.s.resets[hash]
-	if v == nil {
-		return nil, ports.ErrNotFound
-	}
-	found := *v
-	return &found, nil
+	return find(t.txn, t.s.resets, hash, func(v *domain.PasswordReset) *domain.PasswordReset {
+		found := *v
+		return &found
+	})
 }
 
 func (t passwordResets) Consume(_ context.Context, hash [32]byte) (*domain.PasswordReset, error) {

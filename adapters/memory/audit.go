@@ -12,9 +12,10 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// auditRow is the row of an entry. Only its Count changes.
+// auditRow is the row of an audit entry. Only its Count changes.
 type auditRow struct{ v domain.AuditEntry }
 
+// auditAge orders entries by age.
 func auditAge(a, b *auditRow) int {
 	return cmp.Or(a.v.At.Compare(b.v.At), cmp.Compare(a.v.ID, b.v.ID))
 }

@@ -147,7 +147,7 @@ func (t sessions) Delete(_ context.Context, id string, rev int64) error {
 	return nil
 }
 
-// restoreTombstone undoes the burial of a session.
+// restoreTombstone sets the tombstone of a session to its former generation. 0: it had none.
 func (s *Store) restoreTombstone(id string, former int64) {
 	if former == 0 {
 		delete(s.tombstones, id)

@@ -108,6 +108,7 @@ func translate(err error) error {
 	return fmt.Errorf("postgres: %w", err)
 }
 
+// unavailable returns the error of a server that cannot serve, for a reason that anyone may see.
 func unavailable(reason string, err error) error {
 	return &ports.UnavailableError{Reason: reason, Cause: err}
 }

@@ -10,11 +10,11 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// maxScans returns how many of a number of connections may run Views of [ports.ForScan] at
-// once: an eighth, at least one.
+// maxScans returns how many Views of [ports.ForScan] may run at once on so many connections:
+// an eighth, at least one.
 func maxScans(connections int32) int { return max(1, int(connections)/8) }
 
-// acquireScan waits until one more scan may run, if ctx belongs to one. The caller releases it.
+// acquireScan waits for a place if ctx belongs to a scan. The caller calls release after its View.
 func (s *Store) acquireScan(ctx context.Context) (release func(), err error) {
 	if !ports.IsScan(ctx) {
 		return func() {}, nil
@@ -28,8 +28,8 @@ func (s *Store) acquireScan(ctx context.Context) (release func(), err error) {
 }
 
 // contextWatcher ends statements whose context ends. A scan is cancelled in the server, which
-// would otherwise go on for nobody. Any other statement ends soon: the client waits for a
-// moment, and gives up the connection only if the answer takes longer.
+// would otherwise go on with it. Any other statement ends soon by itself: the client waits for
+// a moment, and gives up the connection only if the answer takes longer.
 type contextWatcher struct {
 	short pgconn.DeadlineContextWatcherHandler
 	scan  pgconn.CancelRequestContextWatcherHandler

@@ -1,8 +1,8 @@
 // Package secretfile keeps named secrets in a file that only its owner may read.
 //
-// The file is a JSON object of texts by name. Names that nobody asks for are kept. The
-// secrets of a server are in this file and in no table: a stolen database, or a backup
-// of it, signs no token.
+// The file is a JSON object of texts by name. Unknown names are kept. A server keeps its
+// generated secrets in this file and in no table: whoever has a stolen database, or a
+// backup of it, cannot sign tokens.
 //
 // # Writing
 //
@@ -14,6 +14,6 @@
 //
 // A crash leaves the former file or the new one. It may leave an empty file, which has
 // no entries, and a temporary file, which the next writer removes. The lock is the
-// system's (flock) and ends with its process. Where there is no flock, two first starts
-// at the same moment are not told apart.
+// system's (flock) and ends with its process. Without flock, two processes that add the
+// same entry at the same moment may end up with different secrets.
 package secretfile

@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lock waits for the lock of the file, which ends when the file is closed. A file system
-// without locks is accepted.
+// lock locks the file until it is closed, and waits for other locks to end. On a file
+// system without locks it does nothing.
 func lock(file *os.File) error {
 	for {
 		err := unix.Flock(int(file.Fd()), unix.LOCK_EX)

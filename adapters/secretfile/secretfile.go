@@ -31,6 +31,7 @@ func (f *File) Read() (map[string]string, error) {
 	return texts(entries), err
 }
 
+// read returns all entries. A missing file has none.
 func (f *File) read() (map[string]json.RawMessage, error) {
 	file, err := os.Open(f.path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -80,8 +81,9 @@ func texts(entries map[string]json.RawMessage) map[string]string {
 	return all
 }
 
-// Add adds the entries whose names are missing and returns all texts. When Add returns,
-// they are on the disk. A file that has all the names is not opened for writing.
+// Add adds the entries whose names are missing and returns all texts by name. When Add
+// returns, the entries are on the disk. A file that has all the names is not opened for
+// writing.
 func (f *File) Add(fresh map[string]string) (map[string]string, error) {
 	present, err := f.Read()
 	if err != nil || len(missing(present, fresh)) == 0 {
@@ -141,8 +143,8 @@ func missing(present, entries map[string]string) map[string]string {
 }
 
 // openLocked opens the file for writing, creates it if necessary, and locks it until it
-// is closed. Another writer may have replaced the file meanwhile: then it opens the new
-// one.
+// is closed. If another writer replaces the file before it is locked, openLocked opens the
+// new file.
 func openLocked(path string) (*os.File, error) {
 	for {
 		file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
@@ -152,12 +154,12 @@ func openLocked(path string) (*os.File, error) {
 		if err := lock(file); err != nil {
 			return nil, errors.Join(err, file.Close())
 		}
-		mine, err := file.Stat()
+		opened, err := file.Stat()
 		if err != nil {
 			return nil, errors.Join(err, file.Close())
 		}
 		present, err := os.Stat(path)
-		if err == nil && os.SameFile(mine, present) {
+		if err == nil && os.SameFile(opened, present) {
 			return file, nil
 		}
 		if closeErr := file.Close(); closeErr != nil || err != nil && !errors.Is(err, fs.ErrNotExist) {

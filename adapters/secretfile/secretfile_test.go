@@ -104,8 +104,8 @@ func TestFile_WriterCrashed_NextOneFinishes(t *testing.T) {
 	require.NoFileExists(t, p+".new")
 }
 
-// Each open file has a lock of its own, as each process has.
-func TestFile_FirstStartsAtOnce_AllGetTheSame(t *testing.T) {
+// Locks belong to open files, so goroutines take turns here as processes do.
+func TestFile_FirstStartsAtOnce_AllGetTheSameSecret(t *testing.T) {
 	for range 20 {
 		p := path(t)
 		results := make([]map[string]string, 8)

@@ -15,49 +15,39 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-func TestCallTokenHolder_AcceptCall_TokenOfTheLatestRegistration(t *testing.T) {
-	ctx := t.Context()
-	var h simworker.CallTokenHolder
-	_, handedOut := h.AcceptCall(ctx, "Bearer anything", false)
-	require.False(t, handedOut, "an older control plane hands out none")
+func TestLatestCallToken_CheckCall_AcceptsTokenOfLatestRegistration(t *testing.T) {
+	var l simworker.LatestCallToken
+	require.Equal(t, simworker.CallUnjudged, l.CheckCall("Bearer anything"), "an older control plane hands out none")
 
 	for _, token := range []string{"ct_1", "ct_2"} {
-		h.BeginRegistration()(&token)
-		for header, want := range map[string]bool{"Bearer " + token: true, "Bearer fleet-token": false, "Bearer ": false, "": false, token: false} {
-			accepted, handedOut := h.AcceptCall(ctx, header, false)
-			require.True(t, handedOut)
-			require.Equal(t, want, accepted, header)
+		l.BeginRegistration()(token)
+		require.Equal(t, simworker.CallAccepted, l.CheckCall("Bearer "+token))
+		for _, header := range []string{"Bearer fleet-token", "Bearer ", "", token} {
+			require.Equal(t, simworker.CallRefused, l.CheckCall(header), header)
+			require.Equal(t, simworker.CallRefused, l.AwaitCall(t.Context(), header), header)
 		}
 	}
-	refused := ""
-	h.BeginRegistration()(&refused)
-	accepted, _ := h.AcceptCall(ctx, "Bearer ct_2", false)
-	require.True(t, accepted, "a registration that failed ends no token")
-	accepted, _ = h.AcceptCall(ctx, "Bearer ct_1", false)
-	require.False(t, accepted)
+	l.BeginRegistration()("")
+	require.Equal(t, simworker.CallAccepted, l.CheckCall("Bearer ct_2"), "a registration that failed ends no token")
+	require.Equal(t, simworker.CallRefused, l.CheckCall("Bearer ct_1"))
 }
 
 // The control plane may start a session before the worker has read its answer.
-func TestCallTokenHolder_CallOvertakesTheAnswer_Waits(t *testing.T) {
+func TestLatestCallToken_CallOvertakesTheAnswer_Waits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var h simworker.CallTokenHolder
-		token, end := "ct_1", h.BeginRegistration()
-		accepted := make(chan bool)
-		go func() {
-			ok, _ := h.AcceptCall(t.Context(), "Bearer ct_1", false)
-			accepted <- ok
-		}()
+		var l simworker.LatestCallToken
+		end := l.BeginRegistration()
+		verdict := make(chan simworker.CallVerdict)
+		go func() { verdict <- l.AwaitCall(t.Context(), "Bearer ct_1") }()
 		synctest.Wait()
-		ok, handedOut := h.AcceptCall(t.Context(), "Bearer ct_1", true)
-		require.Equal(t, []bool{false, true}, []bool{ok, handedOut}, "the registration waits for a call that only reads")
-		end(&token)
-		require.True(t, <-accepted)
+		require.Equal(t, simworker.CallRefused, l.CheckCall("Bearer ct_1"), "CheckCall does not wait")
+		end("ct_1")
+		require.Equal(t, simworker.CallAccepted, <-verdict)
 
-		h.BeginRegistration()
+		l.BeginRegistration()
 		limited, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		ok, _ = h.AcceptCall(limited, "Bearer ct_2", false)
-		require.False(t, ok)
+		require.Equal(t, simworker.CallRefused, l.AwaitCall(limited, "Bearer ct_2"), "the wait ends with the context")
 	})
 }
 

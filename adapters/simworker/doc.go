@@ -60,6 +60,9 @@
 // again under the same generation. A wipe for a generation does not reach credentials
 // that were linked in a newer one, perhaps by another worker with the same state.
 //
+// A worker whose control plane hands out call tokens ([CallTokens]) announces ownToken.
+// [Serve] then accepts the call token of the latest registration and no other token.
+//
 // # Legacy workers
 //
 // A legacy worker behaves like the deployed ones: it answers 404 to a delete of a session

@@ -161,12 +161,12 @@ func (f *Fleet) Disconnect(ctx context.Context, ref ports.WorkerRef, sessionID s
 
 // Logout implements ports.WorkerGateway.
 func (f *Fleet) Logout(ctx context.Context, ref ports.WorkerRef, sessionID string, generation int64) error {
-	return wiped(ref, f.withWorker(ref, func(w *Worker) error { return w.Logout(ctx, sessionID, announcedGeneration(ref, generation)) }))
+	return ignoreNotFoundInWipe(ref, f.withWorker(ref, func(w *Worker) error { return w.Logout(ctx, sessionID, announcedGeneration(ref, generation)) }))
 }
 
 // Delete implements ports.WorkerGateway.
 func (f *Fleet) Delete(ctx context.Context, ref ports.WorkerRef, sessionID string, generation int64) error {
-	return wiped(ref, f.withWorker(ref, func(w *Worker) error { return w.Delete(ctx, sessionID, announcedGeneration(ref, generation)) }))
+	return ignoreNotFoundInWipe(ref, f.withWorker(ref, func(w *Worker) error { return w.Delete(ctx, sessionID, announcedGeneration(ref, generation)) }))
 }
 
 // Send implements ports.WorkerGateway.
@@ -203,9 +203,9 @@ func (f *Fleet) withWorker(ref ports.WorkerRef, fn func(*Worker) error) error {
 	return fn(w)
 }
 
-// wiped returns nil for a session that the worker does not have, unless it is a legacy
-// worker: that may have its credentials.
-func wiped(ref ports.WorkerRef, err error) error {
+// ignoreNotFoundInWipe is [ignoreNotFound] for calls that wipe a session. A legacy worker
+// may keep the credentials of a session that it does not have.
+func ignoreNotFoundInWipe(ref ports.WorkerRef, err error) error {
 	if ref.IsLegacy() {
 		return err
 	}

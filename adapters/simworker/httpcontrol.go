@@ -32,7 +32,7 @@ const (
 // registration. Therefore each worker needs a Control of its own. It keeps the call
 // token of the worker, see [CallTokens]. It is safe for concurrent use.
 type Control struct {
-	CallTokenHolder
+	LatestCallToken
 
 	base   string
 	token  string // the fleet's token
@@ -246,7 +246,8 @@ func (c *Control) Register(ctx context.Context, r domain.Registration) (*service
 		CallToken   string `json:"callToken"`
 	}
 	c.own.Store(nil) // after a removal the worker token is not accepted for registering
-	defer c.BeginRegistration()(&a.CallToken)
+	endRegistration := c.BeginRegistration()
+	defer func() { endRegistration(a.CallToken) }()
 	status, err := c.call(ctx, registerLimit, http.MethodPost, "/workers/register", body, &a)
 	if err != nil {
 		return nil, err

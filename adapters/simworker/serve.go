@@ -247,13 +247,18 @@ type handler struct {
 }
 
 // isAuthorized reports whether a call shows the call token, or the configured token
-// while there is no call token. A call that waits for a command may overtake the answer
-// to the registration, and waits for it.
+// while there is no call token. A call that changes something may come right after the
+// registration and overtake its answer, and waits for it. A call that only reads does not
+// wait: the registration itself waits for the health call.
 func (h *handler) isAuthorized(r *http.Request) bool {
 	header := r.Header.Get("Authorization")
 	if tokens, ok := h.w.control.(CallTokens); ok && !h.w.cfg.Legacy {
-		if accepted, handedOut := tokens.AcceptCall(r.Context(), header, r.Method == http.MethodGet); handedOut {
-			return accepted
+		verdict := tokens.CheckCall(header)
+		if r.Method != http.MethodGet {
+			verdict = tokens.AwaitCall(r.Context(), header)
+		}
+		if verdict != CallUnjudged {
+			return verdict == CallAccepted
 		}
 	}
 	said := sha256.Sum256([]byte(header))

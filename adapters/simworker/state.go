@@ -43,10 +43,10 @@ type State struct {
 	journal   *os.File
 }
 
-// credentials are what a phone that was linked leaves on a worker.
+// credentials are what a session keeps on a worker after a phone was linked.
 type credentials struct {
 	phone      string
-	generation int64 // of the session that was linked; 0: a legacy worker
+	generation int64 // of the session when it was linked; 0: on a legacy worker
 }
 
 // NewState returns a state in memory. Its journal keeps the newest entries, at
@@ -115,9 +115,8 @@ func (s *State) Link(sessionID, phone string, generation int64) error {
 }
 
 // UnlinkUpTo removes the phone of the session if it was linked in the generation or an
-// older one. A wipe of an ended generation that comes late, perhaps from another worker
-// with the same state, does not reach credentials of a newer one. Generation 0 stands for
-// all of them.
+// older one. A late wipe, perhaps by another worker with the same state, therefore does
+// not reach the credentials of a newer generation. Generation 0 stands for all of them.
 func (s *State) UnlinkUpTo(sessionID string, generation int64) error {
 	c, _ := s.credentials(sessionID)
 	if generation != 0 && c.generation > generation {

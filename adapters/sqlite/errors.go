@@ -23,7 +23,7 @@ var (
 	ErrNewer = sqlstore.ErrNewer
 )
 
-// explain returns an error of Open with the cause in plain words, where the system's words are short.
+// explain returns an error of Open with the cause in plain words, where the system's words are cryptic.
 func explain(err error) error {
 	var u *ports.UnavailableError
 	switch {

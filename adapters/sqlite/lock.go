@@ -67,7 +67,7 @@ func lockFile(path string) (*fileLock, error) {
 		l.release()
 		return nil, fmt.Errorf("sqlite: %s has another name, a hard link; two servers on two names would destroy it: remove the other name", path)
 	}
-	// The content only serves the message of whoever is refused. A full disk must not keep the store from being opened.
+	// The content only serves the error of a store that is refused. A full disk must not keep this store from opening.
 	_ = l.announce("")
 	return l, nil
 }
@@ -102,12 +102,13 @@ func (l *fileLock) release() { _ = l.file.Close() }
 // holderOf returns the error that names the holder of the lock.
 func holderOf(path string) error {
 	e := &InUseError{Path: path}
+	// The holder may not have written the file yet: wait for that, a second at most.
 	for end := time.Now().Add(time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		text, err := os.ReadFile(path + lockEnding)
 		if err != nil {
 			break
 		}
-		if line, complete := strings.CutSuffix(string(text), "\n"); complete { // otherwise the holder is about to write it
+		if line, isComplete := strings.CutSuffix(string(text), "\n"); isComplete {
 			pid, address, _ := strings.Cut(line, " ")
 			e.PID, _ = strconv.Atoi(pid)
 			e.Address = address

@@ -41,7 +41,7 @@ type Store struct {
 	writer      *writer
 	checkpoints *checkpointer
 	idleReaders chan *conn
-	idleScans   chan *conn // those for Views of [ports.ForScan]
+	idleScans   chan *conn // readers for Views of [ports.ForScan]
 	readers     []*conn
 	lock        *fileLock // nil: not exclusive
 	database    openFile
@@ -104,8 +104,8 @@ func (s *Store) openLocked(ctx context.Context, path string, o Options) (err err
 	return nil
 }
 
-// Announce records the address at which this process listens. Whoever is refused with [ErrInUse] is told the address. It does
-// nothing if the store is not exclusive.
+// Announce records the address at which this process listens. An [InUseError] of another store contains the address. Announce
+// does nothing if the store is not exclusive.
 func (s *Store) Announce(address string) error {
 	if s.lock == nil {
 		return nil

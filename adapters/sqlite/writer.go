@@ -284,7 +284,7 @@ func (w *writer) commit() {
 	w.commits.Add(1)
 	err := w.conn.control(commit)
 	if err == nil {
-		err = w.store.checkFiles() // nobody is told of a commit that ends with the process
+		err = w.store.checkFiles() // a commit to a removed file would end with the process
 	}
 	if err != nil {
 		err = fmt.Errorf("commit: %w", err)

@@ -88,10 +88,10 @@ func (a *Accounts) changeProfile(ctx context.Context, c service.Principal, name,
 	}
 	defer func() {
 		if next != "" {
-			a.trail().RecordFailure(ctx, err, domain.ActionUserPasswordChanged, userObject(c.UserID))
+			a.trail().RecordFailure(ctx, err, domain.AuditUserPasswordChanged, userObject(c.UserID))
 		}
 		if changesEmail {
-			a.trail().RecordFailure(ctx, err, domain.ActionUserEmailChanged, userObject(c.UserID))
+			a.trail().RecordFailure(ctx, err, domain.AuditUserEmailChanged, userObject(c.UserID))
 		}
 	}()
 	if changesEmail {
@@ -212,13 +212,13 @@ func checkOwnPassword(next string, u *domain.User) error {
 func (a *Accounts) recordProfile(ctx context.Context, tx *ports.Tx, u *domain.User, before domain.User) error {
 	var errs []error
 	if u.Name != before.Name {
-		errs = append(errs, a.record(ctx, tx, u, domain.ActionUserUpdated, "changed", "name"))
+		errs = append(errs, a.record(ctx, tx, u, domain.AuditUserUpdated, "changed", "name"))
 	}
 	if u.Email != before.Email {
-		errs = append(errs, a.record(ctx, tx, u, domain.ActionUserEmailChanged, "from", before.Email, "to", u.Email))
+		errs = append(errs, a.record(ctx, tx, u, domain.AuditUserEmailChanged, "from", before.Email, "to", u.Email))
 	}
 	if u.PasswordHash != before.PasswordHash {
-		errs = append(errs, a.record(ctx, tx, u, domain.ActionUserPasswordChanged))
+		errs = append(errs, a.record(ctx, tx, u, domain.AuditUserPasswordChanged))
 	}
 	return errors.Join(errs...)
 }
@@ -324,7 +324,7 @@ func (a *Accounts) mailReset(ctx context.Context, email string) error {
 		if err != nil {
 			return err
 		}
-		return a.record(ctx, tx, u, domain.ActionUserResetRequested)
+		return a.record(ctx, tx, u, domain.AuditUserResetRequested)
 	})
 	if err != nil || userID == "" {
 		return err
@@ -368,7 +368,7 @@ func (a *Accounts) ResetPassword(ctx context.Context, token, next string) error 
 		return err
 	}
 	if err := a.checkReset(ctx, token); err != nil {
-		a.trail().RecordFailure(ctx, err, domain.ActionUserPasswordReset, userObject(""))
+		a.trail().RecordFailure(ctx, err, domain.AuditUserPasswordReset, userObject(""))
 		return resetProblem(err)
 	}
 	hash, err := a.passwords.Hash(ctx, next)
@@ -402,13 +402,13 @@ func (a *Accounts) ResetPassword(ctx context.Context, token, next string) error 
 		if err := a.replacePassword(ctx, tx, u, hash, "", now); err != nil {
 			return err
 		}
-		return a.record(ctx, tx, u, domain.ActionUserPasswordReset)
+		return a.record(ctx, tx, u, domain.AuditUserPasswordReset)
 	})
 	if userID != "" {
 		a.invalidateUser(userID)
 	}
 	if err != nil {
-		a.trail().RecordFailure(ctx, err, domain.ActionUserPasswordReset, userObject(""))
+		a.trail().RecordFailure(ctx, err, domain.AuditUserPasswordReset, userObject(""))
 	}
 	if refused != nil {
 		return refused

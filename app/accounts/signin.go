@@ -42,7 +42,7 @@ func (a *Accounts) Register(ctx context.Context, name, email, password string) (
 		if err := a.addSignIn(ctx, tx, &family); err != nil {
 			return err
 		}
-		return a.recordBy(ctx, tx, made, domain.ActionUserRegistered)
+		return a.recordBy(ctx, tx, made, domain.AuditUserRegistered)
 	})
 	if errors.Is(err, errEmailTaken) {
 		if limit := a.countTaken(ctx, 1); limit != nil {
@@ -131,7 +131,7 @@ func (a *Accounts) login(ctx context.Context, userID, provenHash, ip string) (*s
 		if err := a.addSignIn(ctx, tx, &family); err != nil {
 			return err
 		}
-		return a.recordBy(ctx, tx, u, domain.ActionUserSignedIn, "signIn", f.ID)
+		return a.recordBy(ctx, tx, u, domain.AuditUserSignedIn, "signIn", f.ID)
 	})
 	if err != nil {
 		return nil, err
@@ -176,7 +176,7 @@ func (a *Accounts) Refresh(ctx context.Context, refreshToken string) (*service.A
 			if err := tx.RefreshTokenFamilies.Put(ctx, f); err != nil {
 				return err
 			}
-			return a.trail().RecordRefusal(ctx, tx, errRefresh, domain.ActionUserRefreshReused, userObject(f.UserID))
+			return a.trail().RecordRefusal(ctx, tx, errRefresh, domain.AuditUserRefreshReused, userObject(f.UserID))
 		}
 		u, err = tx.Users.Get(ctx, f.UserID)
 		switch {
@@ -233,7 +233,7 @@ func (a *Accounts) Logout(ctx context.Context, c service.Principal) error {
 		if err := tx.RefreshTokenFamilies.Put(ctx, f); err != nil {
 			return err
 		}
-		return a.trail().Record(ctx, tx, domain.ActionUserSignedOut, userObject(c.UserID), "signIn", f.ID)
+		return a.trail().Record(ctx, tx, domain.AuditUserSignedOut, userObject(c.UserID), "signIn", f.ID)
 	})
 	a.invalidateUser(c.UserID)
 	if err == nil {

@@ -64,7 +64,7 @@ func (a *Accounts) endSignIn(ctx context.Context, tx *ports.Tx, f *domain.Refres
 	if err := tx.RefreshTokenFamilies.Put(ctx, f); err != nil {
 		return err
 	}
-	return a.trail().Record(ctx, tx, domain.ActionUserSignInEnded, userObject(f.UserID), "signIn", f.ID)
+	return a.trail().Record(ctx, tx, domain.AuditUserSignInEnded, userObject(f.UserID), "signIn", f.ID)
 }
 
 // addSignIn stores a new family of a user. It ends the one that was used longest ago if

@@ -109,7 +109,7 @@ func (a *Accounts) Update(ctx context.Context, userID string, ch service.UserCha
 	})
 	a.invalidateUser(userID)
 	if err != nil {
-		a.trail().RecordFailure(ctx, err, domain.ActionUserUpdated, userObject(userID))
+		a.trail().RecordFailure(ctx, err, domain.AuditUserUpdated, userObject(userID))
 		return nil, err
 	}
 	a.log.InfoContext(ctx, "user changed", "by", "administrator", "user", userID, "tier", s.Tier, "role", s.Role, "active", s.Active)
@@ -151,19 +151,19 @@ func (a *Accounts) recordChange(ctx context.Context, tx *ports.Tx, u *domain.Use
 		errs = append(errs, a.record(ctx, tx, u, action, details...))
 	}
 	if u.Name != before.Name {
-		add(domain.ActionUserUpdated, "changed", "name")
+		add(domain.AuditUserUpdated, "changed", "name")
 	}
 	if u.Tier != before.Tier {
-		add(domain.ActionUserTierChanged, "from", string(before.Tier), "to", string(u.Tier))
+		add(domain.AuditUserTierChanged, "from", string(before.Tier), "to", string(u.Tier))
 	}
 	if u.Role != before.Role {
-		add(domain.ActionUserRoleChanged, "from", string(before.Role), "to", string(u.Role))
+		add(domain.AuditUserRoleChanged, "from", string(before.Role), "to", string(u.Role))
 	}
 	switch {
 	case u.Active && !before.Active:
-		add(domain.ActionUserActivated)
+		add(domain.AuditUserActivated)
 	case !u.Active && before.Active:
-		add(domain.ActionUserDeactivated)
+		add(domain.AuditUserDeactivated)
 	}
 	return errors.Join(errs...)
 }
@@ -202,7 +202,7 @@ func (a *Accounts) Deactivate(ctx context.Context, c service.Principal, password
 		return p.Err()
 	}
 	defer func() {
-		a.trail().RecordFailure(ctx, err, domain.ActionUserDeactivated, userObject(c.UserID))
+		a.trail().RecordFailure(ctx, err, domain.AuditUserDeactivated, userObject(c.UserID))
 	}()
 	provenHash, err := a.confirmPassword(ctx, c.UserID, password)
 	if err != nil {
@@ -294,10 +294,10 @@ func (a *Accounts) CreateUser(ctx context.Context, name, email, password string,
 		if err := putUser(ctx, tx, made); err != nil {
 			return err
 		}
-		return a.record(ctx, tx, made, domain.ActionUserCreated, "email", made.Email, "role", string(made.Role), "tier", string(made.Tier))
+		return a.record(ctx, tx, made, domain.AuditUserCreated, "email", made.Email, "role", string(made.Role), "tier", string(made.Tier))
 	})
 	if err != nil {
-		a.trail().RecordFailure(ctx, err, domain.ActionUserCreated, "user", "email", u.Email)
+		a.trail().RecordFailure(ctx, err, domain.AuditUserCreated, "user", "email", u.Email)
 		return nil, err
 	}
 	a.log.InfoContext(ctx, "user created", "user", made.ID, "role", made.Role)
@@ -314,7 +314,7 @@ func (a *Accounts) SetTier(ctx context.Context, email string, tier domain.Tier) 
 		return err
 	}
 	userID := ""
-	err = a.updateByEmail(ctx, email, domain.ActionUserTierChanged, func(ctx context.Context, tx *ports.Tx, u *domain.User) error {
+	err = a.updateByEmail(ctx, email, domain.AuditUserTierChanged, func(ctx context.Context, tx *ports.Tx, u *domain.User) error {
 		userID = u.ID
 		before := *u
 		u.Tier = tier
@@ -340,7 +340,7 @@ func (a *Accounts) SetPassword(ctx context.Context, email, password string) erro
 	if err != nil {
 		return apperr.PublicIn(ctx, err)
 	}
-	return a.updateByEmail(ctx, email, domain.ActionUserPasswordChanged, func(ctx context.Context, tx *ports.Tx, u *domain.User) error {
+	return a.updateByEmail(ctx, email, domain.AuditUserPasswordChanged, func(ctx context.Context, tx *ports.Tx, u *domain.User) error {
 		var p domain.Problems
 		p.Check("password", domain.CheckPasswordOf(password, u.Name, u.Email))
 		if err := p.Err(); err != nil {
@@ -349,7 +349,7 @@ func (a *Accounts) SetPassword(ctx context.Context, email, password string) erro
 		if err := a.replacePassword(ctx, tx, u, hash, "", a.storeTime()); err != nil {
 			return err
 		}
-		return a.record(ctx, tx, u, domain.ActionUserPasswordChanged)
+		return a.record(ctx, tx, u, domain.AuditUserPasswordChanged)
 	})
 }
 

@@ -7,6 +7,9 @@
 // Redis URL the replicas on one database share routes, limits and events.
 // Invalidations then take two ways, through the database and through Redis.
 // Either is enough.
+//
+// The package also decides where a program keeps the generated secrets of a store:
+// [SecretsFile].
 package backend
 
 import (
@@ -70,16 +73,19 @@ func (b *Backend) IDs() ports.IDs { return b.ids }
 // Random returns the source of randomness.
 func (b *Backend) Random() ports.Random { return b.random }
 
-// Coordinated reports whether the replicas on the store share a coordination.
-func (b *Backend) Coordinated() bool { return b.coordination != nil }
+// HasCoordination reports whether replicas share the coordination, through Redis.
+func (b *Backend) HasCoordination() bool { return b.coordination != nil }
 
-// SecretsFile returns the path of the file that keeps generated secrets, see the function
-// SecretsFile. It is empty for a store in memory.
+// SecretsFile returns the default path of the file with the generated secrets, as the
+// function SecretsFile does for the store's data source name.
 func (b *Backend) SecretsFile() string { return b.secretsFile }
 
+// defaultSecretsFile is the path for stores that are no file.
+const defaultSecretsFile = "switchyard.secrets"
+
 // SecretsFile returns the default path of the file with the generated secrets of a store:
-// beside a SQLite file, and otherwise in the working directory. It is empty for a store in
-// memory.
+// beside a SQLite file, and otherwise in the working directory. The path is empty for a
+// store in memory.
 func SecretsFile(dsn string) string {
 	scheme, path, _ := strings.Cut(dsn, ":")
 	switch scheme {
@@ -87,22 +93,23 @@ func SecretsFile(dsn string) string {
 		return ""
 	case "sqlite":
 		if target, err := filepath.EvalSymlinks(path); err == nil {
-			path = target // all names of the store have one file
+			path = target // every link to the store leads to the same secrets
 		}
 		return path + ".secrets"
 	}
-	return "switchyard.secrets"
+	return defaultSecretsFile
 }
 
-// Workers returns a gateway that calls workers over HTTP and sends them the fleet token. Close
-// closes the gateway. Do not call Workers concurrently.
+// Workers returns a gateway that calls workers over HTTP with the fleet token, or with call
+// tokens derived from it. Close closes the gateway. Do not call Workers concurrently.
 func (b *Backend) Workers(token string) ports.WorkerGateway {
 	gateway := httpworker.New(token)
 	b.gateways = append(b.gateways, gateway)
 	return gateway
 }
 
-// Announce tells others, whom the lock of a SQLite file refuses, at which address this process listens.
+// Announce records at which address this process listens, for the errors of other processes that the
+// lock of a SQLite file refuses.
 func (b *Backend) Announce(address string) error {
 	if store, ok := b.Store.(*sqlite.Store); ok {
 		return store.Announce(address)
@@ -125,7 +132,7 @@ func (b *Backend) Close() error {
 // WrapStore returns a backend around any store, with coordination in this process.
 // No other process may work on the store.
 func WrapStore(store ports.Store) *Backend {
-	secrets := SecretsFile("")
+	secrets := defaultSecretsFile
 	if _, inMemory := store.(*memory.Store); inMemory {
 		secrets = ""
 	}
@@ -291,7 +298,7 @@ func (b *Backend) Health(ctx context.Context) []Part {
 	return parts
 }
 
-// checkStore checks whether the store takes writes. Of a store that cannot tell it checks whether it answers.
+// checkStore checks whether the store takes writes, or only answers if it is no [ports.HealthChecker].
 func (b *Backend) checkStore(ctx context.Context) error {
 	if checker, ok := b.Store.(ports.HealthChecker); ok {
 		return checker.CheckHealth(ctx)
@@ -305,7 +312,7 @@ func (b *Backend) checkStore(ctx context.Context) error {
 	})
 }
 
-// CheckPresence returns an error while the data under the store are gone; see [ports.HealthChecker].
+// CheckPresence returns an error while the files of the store are gone; see [ports.HealthChecker].
 func (b *Backend) CheckPresence() error {
 	if checker, ok := b.Store.(ports.HealthChecker); ok {
 		return checker.CheckPresence()

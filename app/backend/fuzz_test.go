@@ -7,7 +7,7 @@ import (
 	"github.com/switchyard-wa/switchyard/app/backend"
 )
 
-// Whatever a data source name looks like, its password is in no error and no name.
+// FuzzCheck checks that the password of a data source name is in no error and no name.
 func FuzzCheck(f *testing.F) {
 	for _, rest := range []string{
 		"host/db", "host:5432/db?sslmode=require", "[::1]:6379/0", "%zz", "host:port", "a@b@c", "/", "host?x=%", "host/db?pool_max_conns=-1", "\x00", "host:99999/1",

@@ -169,7 +169,7 @@ func TestAudit_KeysOfAUser_AreRecordedWithoutTheKey(t *testing.T) {
 			require.NotContains(t, text, "wg_")
 		}
 	}
-	require.Equal(t, []domain.AuditAction{domain.ActionKeyDeleted, domain.ActionKeyRotated, domain.ActionKeyCreated}, actions)
+	require.Equal(t, []domain.AuditAction{domain.AuditKeyDeleted, domain.AuditKeyRotated, domain.AuditKeyCreated}, actions)
 	require.Equal(t, "api-key:"+keys[0].ID, list[0].Object)
 	require.NotContains(t, key, keys[0].ID)
 }

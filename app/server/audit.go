@@ -22,7 +22,7 @@ func AuditTokenShown(ctx context.Context, dsn string) error {
 	}
 	trail := audit.Trail{Store: b, IDs: b.IDs(), Now: b.Clock().Now, Log: slog.New(slog.DiscardHandler)}
 	err = b.Update(commandLine(ctx), func(ctx context.Context, tx *ports.Tx) error {
-		return trail.Record(ctx, tx, domain.ActionTokenShown, "token:fleet")
+		return trail.Record(ctx, tx, domain.AuditTokenShown, "token:fleet")
 	})
 	return errors.Join(err, b.Close())
 }

@@ -95,9 +95,9 @@ func TestAdminister_ActionOfTheCommandLine_IsAudited(t *testing.T) {
 		return err
 	}))
 	require.Len(t, list, 2)
-	require.Equal(t, domain.ActionUserTierChanged, list[0].Action)
+	require.Equal(t, domain.AuditUserTierChanged, list[0].Action)
 	require.Equal(t, map[string]string{"code": "USER_NOT_FOUND", "email": "nobody@example.com"}, list[0].Details)
-	require.Equal(t, domain.ActionUserCreated, list[1].Action)
+	require.Equal(t, domain.AuditUserCreated, list[1].Action)
 	require.NotEmpty(t, list[1].Actor.ID, "the user of the operating system")
 }
 
@@ -115,7 +115,7 @@ func TestAuditTokenShown_StoreOfAServer_NamesTheCommandLine(t *testing.T) {
 	require.NoError(t, err)
 	defer func() { require.NoError(t, b.Close()) }()
 	require.NoError(t, b.View(t.Context(), func(ctx context.Context, tx *ports.Tx) error {
-		list, err := tx.Audit.List(ctx, ports.AuditFilter{Actor: "cli", Action: domain.ActionTokenShown})
+		list, err := tx.Audit.List(ctx, ports.AuditFilter{Actor: "cli", Action: domain.AuditTokenShown})
 		require.Len(t, list, 1)
 		require.Equal(t, "token:fleet", list[0].Object)
 		return err

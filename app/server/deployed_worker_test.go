@@ -35,7 +35,7 @@ func newDeployedFleet(t *testing.T) *deployedFleet {
 	store, err := backend.Open(t.Context(), "memory:")
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, store.Close()) })
-	f := &deployedFleet{t: t, api: newTestHandler(t, store, HandlerConfig{WorkerToken: "fleet-token"})}
+	f := &deployedFleet{t: t, api: newTestHandler(t, store, HandlerConfig{WorkerToken: one})}
 	worker := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		switch {
@@ -54,7 +54,7 @@ func newDeployedFleet(t *testing.T) *deployedFleet {
 	}))
 	t.Cleanup(worker.Close)
 
-	f.call("POST", "/api/workers/register", "fleet-token", `{"workerId":"worker-1","endpoint":"`+worker.URL+`"}`, http.StatusCreated)
+	f.call("POST", "/api/workers/register", one, `{"workerId":"worker-1","endpoint":"`+worker.URL+`"}`, http.StatusCreated)
 	tokens, err := f.api.Accounts.Register(t.Context(), "Ada", "ada@example.com", "correct-horse-1")
 	require.NoError(t, err)
 	f.jwt = tokens.Token
@@ -89,7 +89,7 @@ func (f *deployedFleet) call(method, path, token, body string, want int) (c call
 
 func (f *deployedFleet) report(body string) {
 	f.t.Helper()
-	f.call("POST", "/api/webhooks/session-status", "fleet-token", body, http.StatusOK)
+	f.call("POST", "/api/webhooks/session-status", one, body, http.StatusOK)
 }
 
 // Users see a deployed worker's answer to a send as it was meant, and nothing private in it.

@@ -113,7 +113,7 @@ func (c HandlerConfig) resolveSecret(ctx context.Context, store *backend.Backend
 	if err != nil || value != "" {
 		return value, err
 	}
-	if store.Coordinated() {
+	if store.HasCoordination() {
 		return "", errors.New("server: JWTSecret is required when replicas share a store; give all of them the same")
 	}
 	return keep.generate(ctx, s)

@@ -57,14 +57,15 @@ func (s *Server) simulate(ctx context.Context) (stop func(), err error) {
 // worker's call token, which the HTTP API hands out to other workers.
 type inProcess struct {
 	service.WorkerProtocol
-	simworker.CallTokenHolder
+	simworker.LatestCallToken
 	tokens *domain.WorkerTokens
 }
 
 // Register implements service.WorkerProtocol.
 func (p *inProcess) Register(ctx context.Context, r domain.Registration) (result *service.RegisterResult, err error) {
 	var token string
-	defer p.BeginRegistration()(&token)
+	endRegistration := p.BeginRegistration()
+	defer func() { endRegistration(token) }()
 	result, err = p.WorkerProtocol.Register(ctx, r)
 	if err == nil && result.Worker.TokenEpoch != "" {
 		token = p.tokens.Call(result.Worker.ID, result.Worker.TokenEpoch)

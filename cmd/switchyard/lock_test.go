@@ -15,7 +15,7 @@ import (
 // they call the file. Other commands work.
 func TestServe_SecondOnOneFile_IsRefused(t *testing.T) {
 	t.Parallel()
-	s := serve(t)
+	s := serve(t, "--worker-token", "") // a generated one, for the command token
 	elsewhere := t.TempDir()
 	link := filepath.Join(elsewhere, "link.db")
 	require.NoError(t, os.Symlink(filepath.Join(s.dir, "switchyard.db"), link))

@@ -22,9 +22,9 @@ func Passwords(t *testing.T, open func(t *testing.T) ports.Passwords) {
 	}
 	matches := func(t *testing.T, p ports.Passwords, hash, password string) bool {
 		t.Helper()
-		is, err := p.Matches(t.Context(), hash, password)
+		isMatch, err := p.Matches(t.Context(), hash, password)
 		require.NoError(t, err)
-		return is
+		return isMatch
 	}
 	longest := strings.Repeat("a", 71) + "1" // the longest password that domain.CheckPassword accepts
 
@@ -105,8 +105,8 @@ func Passwords(t *testing.T, open func(t *testing.T) ports.Passwords) {
 		cancel()
 		_, err := p.Hash(ended, "correct horse 1")
 		require.ErrorIs(t, err, context.Canceled)
-		is, err := p.Matches(ended, h, "correct horse 1")
+		isMatch, err := p.Matches(ended, h, "correct horse 1")
 		require.ErrorIs(t, err, context.Canceled)
-		require.False(t, is)
+		require.False(t, isMatch)
 	})
 }

@@ -14,11 +14,12 @@ var auditClauses = []clause{
 	{"an entry keeps every field", auditFields},
 	{"entries are listed newest first, page by page", auditOrder},
 	{"filters select", auditFilters},
-	{"a known id counts", auditCounts},
+	{"an entry with a known id only adds to the count", auditCounts},
 	{"DeleteBefore removes old entries", auditDeleteBefore},
-	{"a rollback leaves no entry", auditUndone},
+	{"a rollback undoes Append and DeleteBefore", auditUndone},
 }
 
+// audit returns the entries that the filter selects.
 func (d *db) audit(f ports.AuditFilter) []domain.AuditEntry {
 	d.Helper()
 	return read(d, func(ctx context.Context, tx *ports.Tx) ([]domain.AuditEntry, error) { return tx.Audit.List(ctx, f) })
@@ -48,11 +49,11 @@ func appendAudit(entries ...domain.AuditEntry) work {
 	}
 }
 
-// auditEntry returns an entry of some minutes after noon.
+// auditEntry returns an entry from so many minutes after noon.
 func auditEntry(id string, minute int) domain.AuditEntry {
 	return domain.AuditEntry{
 		ID: id, At: at(minute), Actor: domain.Actor{Kind: domain.ActorUser, ID: "u1", Email: "ann@example.com"},
-		Action: domain.ActionWorkerDrained, Object: "worker:w1", Address: "2001:db8::1",
+		Action: domain.AuditWorkerDrained, Object: "worker:w1", Address: "2001:db8::1",
 		Outcome: domain.AuditSucceeded, Count: 1,
 	}
 }
@@ -83,11 +84,11 @@ func auditOrder(d *db) {
 func auditFilters(d *db) {
 	second := auditEntry("a2", 2)
 	second.Actor = domain.Actor{Kind: domain.ActorCLI, ID: "root"}
-	second.Action, second.Object = domain.ActionUserCreated, "user:u2"
+	second.Action, second.Object = domain.AuditUserCreated, "user:u2"
 	third := auditEntry("a3", 3)
-	third.Action, third.Object = domain.ActionWorkerRemoved, "worker:w10"
+	third.Action, third.Object = domain.AuditWorkerRemoved, "worker:w10"
 	fourth := auditEntry("a4", 4)
-	fourth.Action, fourth.Object, fourth.Actor.Email = domain.ActionUserUpdated, "workers:w1", "bob@example.com"
+	fourth.Action, fourth.Object, fourth.Actor.Email = domain.AuditUserUpdated, "workers:w1", "bob@example.com"
 	d.appendAudit(auditEntry("a1", 1), second, third, fourth)
 	for name, c := range map[string]struct {
 		filter ports.AuditFilter
@@ -97,7 +98,7 @@ func auditFilters(d *db) {
 		"actor by email":      {ports.AuditFilter{Actor: "ann@example.com"}, []string{"a3", "a1"}},
 		"actor by kind":       {ports.AuditFilter{Actor: "cli"}, []string{"a2"}},
 		"part of an actor":    {ports.AuditFilter{Actor: "u"}, nil},
-		"action":              {ports.AuditFilter{Action: domain.ActionWorkerDrained}, []string{"a1"}},
+		"action":              {ports.AuditFilter{Action: domain.AuditWorkerDrained}, []string{"a1"}},
 		"group of actions":    {ports.AuditFilter{Action: "user"}, []string{"a4", "a2"}},
 		"part of an action":   {ports.AuditFilter{Action: "worker.d"}, nil},
 		"object":              {ports.AuditFilter{Object: "worker:w1"}, []string{"a1"}},

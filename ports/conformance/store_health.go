@@ -15,6 +15,7 @@ var healthClauses = []clause{
 	{"a closed store is not healthy", closedStore},
 }
 
+// ifChecker calls fn if the store is a [ports.HealthChecker].
 func (d *db) ifChecker(fn func(h ports.HealthChecker)) {
 	if h, ok := d.store.(ports.HealthChecker); ok {
 		fn(h)

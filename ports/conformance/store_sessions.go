@@ -86,7 +86,7 @@ func deleteStale(d *db) {
 }
 
 func deleteKeepsGeneration(d *db) {
-	last := func() (generation int64, known bool) {
+	lastGeneration := func() (generation int64, known bool) {
 		generation = read(d, func(ctx context.Context, tx *ports.Tx) (n int64, err error) {
 			n, known, err = tx.Sessions.LastGeneration(ctx, "s1")
 			return n, err
@@ -95,7 +95,7 @@ func deleteKeepsGeneration(d *db) {
 	}
 	requireLast := func(want int64, wantKnown bool) {
 		d.Helper()
-		generation, known := last()
+		generation, known := lastGeneration()
 		require.Equal(d.T, want, generation)
 		require.Equal(d.T, wantKnown, known)
 	}

@@ -36,7 +36,7 @@ var transactionClauses = []clause{
 
 var errOurs = errors.New("ours")
 
-// scans starts more scans than any store runs at once. They last until another View is over.
+// scans starts more scans than any store runs at once, and ends them only after another View has ended.
 func scans(d *db) {
 	d.update(writeFixture)
 	over := make(chan struct{})

@@ -24,11 +24,12 @@ func URLPolicy(t *testing.T, newPolicy func(t *testing.T, names map[string][]net
 		"nat64.example.com":   {addr("64:ff9b::808:808")},
 	}
 	requireRefused := func(t *testing.T, p ports.URLPolicy, url string) {
+		t.Helper()
 		err := p.CheckURL(context.Background(), url)
 		var e *domain.Error
 		require.ErrorAs(t, err, &e, "%q", url)
 		require.Equal(t, domain.Invalid, e.Kind, "%q", url)
-		require.NotContains(t, e.Message, "10.0.0.7", "no address is told")
+		require.NotContains(t, e.Message, "10.0.0.7", "the message tells no address")
 	}
 	t.Run("public URLs pass", func(t *testing.T) {
 		p := newPolicy(t, names)
@@ -47,7 +48,7 @@ func URLPolicy(t *testing.T, newPolicy func(t *testing.T, names map[string][]net
 		cancel()
 		require.NoError(t, newPolicy(t, names).CheckURL(ctx, "https://public.example.com/a.png"))
 	})
-	t.Run("names that lead inside are refused", func(t *testing.T) {
+	t.Run("names with a private address are refused", func(t *testing.T) {
 		p := newPolicy(t, names)
 		for range 2 {
 			for _, host := range []string{"private.example.com", "mixed.example.com", "mapped.example.com", "PRIVATE.Example.com.", "private。example。com"} {

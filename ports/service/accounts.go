@@ -63,16 +63,17 @@ type Accounts interface {
 	// Register creates a user and signs it in. A taken email is a Conflict. A closed
 	// registration is Forbidden.
 	Register(ctx context.Context, name, email, password string) (*AuthTokens, error)
-	// Login takes the same time whether or not the email exists. Too many failures for one
-	// email and network, or for one email from networks that are not known, are Exceeded.
+	// Login takes the same time whether or not the email exists. Too many failures are Exceeded:
+	// for one email and network, and for one email from all networks that are not known to
+	// be its user's.
 	Login(ctx context.Context, email, password, ip string) (*AuthTokens, error)
 	// Refresh returns new tokens for the newest refresh token of a sign-in. An older
-	// refresh token ends the sign-in; a text that never was one is refused.
+	// refresh token also ends the sign-in. Any other text is refused and ends nothing.
 	Refresh(ctx context.Context, refreshToken string) (*AuthTokens, error)
 	// SignIns lists where the principal is signed in, latest use first.
 	SignIns(ctx context.Context, p Principal) ([]SignIn, error)
-	// EndSignIn ends one of them at once, on other replicas within a second. One of another
-	// user is not found.
+	// EndSignIn ends a sign-in of the principal, at once on this replica and within a second
+	// on others. A sign-in of another user is NotFound.
 	EndSignIn(ctx context.Context, p Principal, id string) error
 	// Logout ends the principal's sign-in. Repeating it is no error.
 	Logout(ctx context.Context, p Principal) error
@@ -80,7 +81,7 @@ type Accounts interface {
 	Authenticate(ctx context.Context, token string) (Principal, error)
 	Get(ctx context.Context, userID string) (*UserSummary, error)
 	// UpdateProfile changes all given fields or none. A new password or email needs the
-	// current password, ends every other sign-in, and is told to the old address.
+	// current password and ends every other sign-in. The old email address is told.
 	UpdateProfile(ctx context.Context, p Principal, ch Profile) (*domain.User, error)
 	// ChangePassword ends every other sign-in of the principal.
 	ChangePassword(ctx context.Context, p Principal, current, next string) error

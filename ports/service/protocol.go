@@ -29,10 +29,10 @@ type StopCommand struct {
 // HeartbeatResult answers a heartbeat.
 type HeartbeatResult struct {
 	Worker    *domain.Worker
-	Processed int      // sessions listed
+	Processed int      // sessions in the list
 	Synced    int      // listed sessions whose status or data changed here
-	Skipped   int      // listed items that were not used
-	Warnings  []string // why, in a few words each; only the first
+	Skipped   int      // listed items that were not usable
+	Warnings  []string // why, in a few words each; the first of them
 	Stale     int      // silent workers, as this replica found at its latest check
 	Breakdown domain.Breakdown
 	Commands  []StopCommand
@@ -91,10 +91,11 @@ type InboundMessage struct {
 
 // WorkerAccess decides for which workers a token speaks.
 type WorkerAccess interface {
-	// Authorize checks a token that [domain.WorkerTokens] has identified. workerID is
-	// normalised. An own token is good for its own worker in its own epoch; the fleet
-	// token for every worker without an own token. Otherwise the error is Unauthenticated
-	// or Forbidden. The end of an epoch takes effect at once on every replica.
+	// Authorize returns nil if the holder's token speaks for the worker, whose id is
+	// normalised. [domain.WorkerTokens] has identified the holder. An own token speaks for
+	// its own worker in its own epoch, the fleet token for every worker without an own
+	// token. Otherwise the error is Unauthenticated or Forbidden. The end of an epoch takes
+	// effect at once on every replica.
 	Authorize(ctx context.Context, holder domain.TokenHolder, workerID string) error
 }
 
@@ -113,9 +114,9 @@ type WorkerProtocol interface {
 	// ReportPreserved records that the worker goes down and keeps credentials. It
 	// returns how many of the sessions are assigned to the worker.
 	ReportPreserved(ctx context.Context, workerID string, sessionIDs []string) (int, error)
-	// Unregister returns the status of the worker afterwards. Repeating it is no error.
-	// A worker that runs at another endpoint by now stays registered; an empty endpoint
-	// is not compared.
+	// Unregister marks the worker as left and returns its status. Repeating it is no error.
+	// A worker that runs at another endpoint by now stays registered. An empty endpoint is
+	// not compared.
 	Unregister(ctx context.Context, workerID, endpoint string) (domain.WorkerStatus, error)
 	// ReportSession applies a worker's report on a session. A stale report, or one of
 	// a worker that does not own the session, is refused; the outcome says so.

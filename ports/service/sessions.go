@@ -35,7 +35,7 @@ type SessionQR struct {
 	WorkerID    string
 	QR          domain.QR
 	PairingCode string
-	Reason      string // why the session is DISCONNECTED or in ERROR, for users; empty: not known
+	Reason      string // why the session is DISCONNECTED or in ERROR, fit to show; empty: not known
 }
 
 // ConnectOptions refines a connect. The zero value asks for a QR and does not wait.

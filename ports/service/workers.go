@@ -40,7 +40,7 @@ type WorkerChange struct {
 // RemoveOptions refines the removal of a worker.
 type RemoveOptions struct {
 	Force     bool // disconnect the sessions that fit on no other worker
-	Destroyed bool // the worker's disk is gone: it confirms all wipes; needs Force
+	Destroyed bool // the worker's disk is gone, and all wipes there count as confirmed; needs Force
 }
 
 // StopForeignOptions refines the stop of a foreign session.
@@ -86,9 +86,9 @@ type Workers interface {
 	// List returns workers by id, and how many match in all.
 	List(ctx context.Context, f ports.WorkerFilter, p ports.Page) ([]*WorkerView, int, error)
 	Update(ctx context.Context, id string, ch WorkerChange) (*WorkerView, error)
-	// Remove moves the worker's sessions to others first. The wipes that it has not confirmed
-	// wait for its return, and keep the ids of deleted sessions taken, unless its disk is gone.
-	// Removing a worker whose disk is gone also works when it was removed before.
+	// Remove moves the worker's sessions to others first. Wipes that the worker has not confirmed
+	// wait for its return, and keep the ids of deleted sessions taken. With Destroyed they end. A
+	// worker that was removed before can be removed again with Destroyed.
 	Remove(ctx context.Context, id string, opt RemoveOptions) error
 	// Drain takes the worker out of placement. Its sessions move in the background.
 	Drain(ctx context.Context, id string) (*WorkerView, error)

@@ -2,9 +2,9 @@
 // lets a bounded number wait for a bounded time, and refuses the rest with
 // OVERLOADED, so that a flood costs its senders and nobody else.
 //
-// Work waits in the order of its arrival. A caller who gives up leaves the queue at
-// once. One caller holds a bounded share: whoever fills the own share is refused
-// while others are still admitted.
+// Work waits in the order of its arrival. A caller that gives up leaves the queue at
+// once. One caller holds a bounded share of the queue. A caller whose share is full is
+// refused, while others are still admitted.
 //
 // golang.org/x/sync/semaphore keeps the order and the cancellation. It has neither a
 // bound on what waits nor shares of callers; this package adds both.
@@ -22,7 +22,7 @@ import (
 
 // Config configures a [Queue]. The zero value of each field but Work works.
 type Config struct {
-	Work     string        // what is queued, in the plural, for the message of a refusal
+	Work     string        // the rest of the refusal "Too many … at once"
 	Parallel int           // pieces of work at once; 0: one
 	Waiting  int           // pieces of work that wait at most; 0: none waits
 	MaxWait  time.Duration // 0: 5 s
@@ -48,9 +48,9 @@ func New(c Config) *Queue {
 	return &Queue{cfg: c, running: semaphore.NewWeighted(int64(c.Parallel)), held: make(map[string]int)}
 }
 
-// Acquire waits for the turn of a caller's work. The caller calls release when the
-// work is done. An empty caller has no share. The error is OVERLOADED, with the time
-// after which to try again, or the error of ctx.
+// Acquire waits until the caller's work may run. The caller calls release when the work
+// is done. An empty caller has no bounded share. The error is [domain.Overloaded], or the
+// error of ctx.
 func (q *Queue) Acquire(ctx context.Context, caller string) (release func(), err error) {
 	if !q.enter(caller) {
 		return nil, q.refusal()
@@ -77,6 +77,7 @@ func (q *Queue) Depth() int {
 	return q.total
 }
 
+// enter counts work of the caller, unless the queue or the share is full.
 func (q *Queue) enter(caller string) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -93,6 +94,7 @@ func (q *Queue) enter(caller string) bool {
 	return true
 }
 
+// leave undoes enter.
 func (q *Queue) leave(caller string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -104,6 +106,7 @@ func (q *Queue) leave(caller string) {
 	delete(q.held, caller)
 }
 
+// refusal returns the error of work that is refused.
 func (q *Queue) refusal() error {
 	return domain.Overloaded(time.Second, "Too many %s at once; try again in a moment", q.cfg.Work)
 }

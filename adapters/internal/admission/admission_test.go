@@ -13,6 +13,7 @@ import (
 	"github.com/switchyard-wa/switchyard/domain"
 )
 
+// overloaded requires an error of domain.Overloaded, with a time to wait.
 func overloaded(t *testing.T, err error) {
 	t.Helper()
 	require.Equal(t, domain.CodeOverloaded, domain.CodeOf(err))

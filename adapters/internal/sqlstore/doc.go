@@ -49,13 +49,14 @@
 //
 // # Bounds
 //
-// Every table has a bound. Rows that end are deleted by the core's housekeeping, once a minute, in the terms of package ports:
+// Every table but tombstones has a bound. The core's housekeeping deletes rows that have ended once a minute, through the ports:
 //
 //	table          rows                                                      deleted
 //	users          one for each account; sign-up is rate limited             never
 //	sign_ins       one for each sign-in that is not expired                  when expired
 //	resets         one for each user                                         when replaced or used
 //	sessions       up to the limit of each user's tier                       by the user
+//	tombstones     one for each id of a deleted session that had a worker    never
 //	api_keys       at most 10 for each session, 3 of them live               7 days after their end
 //	messages       messages per hour of a tier, times its retention          after the tier's retention
 //	workers        one for each worker; the fleet token or an administrator  by an administrator
@@ -69,7 +70,7 @@
 //	counters       one row                                                   never
 //	health_checks  64 rows                                                   never
 //
-// Texts have bounds too: 255 characters of a description, 50 short labels of a worker, 1 MiB of a request that is stored.
+// Texts have bounds too: 255 characters of a description, 32 labels of a worker, 1 MiB of a request that is stored.
 //
 // # Stored values
 //

@@ -92,13 +92,13 @@ func (t *sessions) Put(ctx context.Context, s *domain.Session) error {
 		s.UnscannedRuns, s.ConnectedFrom)
 }
 
-// Delete deletes the session. Foreign keys of the schema delete its API keys and messages.
+// Delete deletes the session and records its generation as a tombstone. Foreign keys of the schema delete its API keys and
+// messages.
 func (t *sessions) Delete(ctx context.Context, id string, rev int64) error {
 	if err := (*Tx)(t).checkAllowed(ctx, true); err != nil {
 		return err
 	}
-	toInt := func(r row) int64 { return r.int64(0) }
-	generation, err := queryOne(ctx, (*Tx)(t), t.queries.sessions.generation, toInt, id, rev)
+	generation, err := queryOne(ctx, (*Tx)(t), t.queries.sessions.generation, scanGeneration, id, rev)
 	if err == nil {
 		err = (*Tx)(t).runRequired(ctx, ports.ErrNotFound, t.queries.sessions.remove, id, rev)
 	}
@@ -114,9 +114,10 @@ func (t *sessions) Delete(ctx context.Context, id string, rev int64) error {
 	return (*Tx)(t).run(ctx, t.queries.sessions.bury, id, generation)
 }
 
+func scanGeneration(r row) int64 { return r.int64(0) }
+
 func (t *sessions) LastGeneration(ctx context.Context, id string) (generation int64, known bool, err error) {
-	toInt := func(r row) int64 { return r.int64(0) }
-	generation, err = queryOne(ctx, (*Tx)(t), t.queries.sessions.lastGeneration, toInt, id)
+	generation, err = queryOne(ctx, (*Tx)(t), t.queries.sessions.lastGeneration, scanGeneration, id)
 	if errors.Is(err, ports.ErrNotFound) {
 		return 0, false, nil
 	}

@@ -172,7 +172,7 @@ func (k *Keys) Rotate(ctx context.Context, userID, sessionID string, grace time.
 		if err := tx.APIKeys.Put(ctx, key); err != nil {
 			return err
 		}
-		return k.Trail().Record(ctx, tx, domain.ActionKeyRotated, audit.Object("api-key", key.ID), "session", sessionID, "grace", grace.String())
+		return k.Trail().Record(ctx, tx, domain.AuditKeyRotated, audit.Object("api-key", key.ID), "session", sessionID, "grace", grace.String())
 	})
 	if err != nil {
 		return "", apperr.Public(err)
@@ -242,7 +242,7 @@ func (k *Keys) Revoke(ctx context.Context, userID, keyID string) error {
 		if err := tx.APIKeys.Delete(ctx, keyID); err != nil {
 			return err
 		}
-		return k.Trail().Record(ctx, tx, domain.ActionKeyDeleted, audit.Object("api-key", keyID), "session", key.SessionID)
+		return k.Trail().Record(ctx, tx, domain.AuditKeyDeleted, audit.Object("api-key", keyID), "session", key.SessionID)
 	})
 	if err != nil {
 		return apperr.Public(err)

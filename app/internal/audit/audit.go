@@ -109,7 +109,7 @@ func (t Trail) failure(ctx context.Context, err error, action domain.AuditAction
 // RecordFailedSignIn adds a failed sign-in. Entries are counted by email, address and
 // minute. An empty userID stands for an email without a user.
 func (t Trail) RecordFailedSignIn(ctx context.Context, err error, userID, email string) {
-	e := t.entry(ctx, domain.ActionUserSignInFailed, Object("user", userID), domain.AuditFailed, Details{"code", code(err)})
+	e := t.entry(ctx, domain.AuditUserSignInFailed, Object("user", userID), domain.AuditFailed, Details{"code", code(err)})
 	e.Actor = domain.Actor{Kind: domain.ActorAnonymous, Email: email}
 	e.ID = domain.CountedAuditID(e.At, string(e.Action), email, e.Address, e.Details["code"])
 	t.append(ctx, e)

@@ -59,11 +59,11 @@ var errTaken = domain.Errorf(domain.Conflict, domain.CodeWorkerConflict, "Taken"
 func TestRecord_TransactionCommits_EntryNamesTheCaller(t *testing.T) {
 	f := newFixture(t)
 	require.NoError(t, f.store.Update(ada(t.Context()), func(ctx context.Context, tx *ports.Tx) error {
-		return f.Record(ctx, tx, domain.ActionWorkerDrained, audit.Object("worker", "w1"), "reason", "upgrade", "empty", "")
+		return f.Record(ctx, tx, domain.AuditWorkerDrained, audit.Object("worker", "w1"), "reason", "upgrade", "empty", "")
 	}))
 	require.Equal(t, []domain.AuditEntry{{
 		ID: "id-001", At: f.now, Actor: domain.Actor{Kind: domain.ActorUser, ID: "u1", Email: "ada@example.com"},
-		Action: domain.ActionWorkerDrained, Object: "worker:w1", Address: "203.0.113.7", Outcome: domain.AuditSucceeded,
+		Action: domain.AuditWorkerDrained, Object: "worker:w1", Address: "203.0.113.7", Outcome: domain.AuditSucceeded,
 		Details: map[string]string{"reason": "upgrade"}, Count: 1,
 	}}, f.entries())
 }
@@ -72,7 +72,7 @@ func TestRecord_TransactionFails_LeavesNoEntry(t *testing.T) {
 	f := newFixture(t)
 	broken := errors.New("broken")
 	require.ErrorIs(t, f.store.Update(t.Context(), func(ctx context.Context, tx *ports.Tx) error {
-		require.NoError(t, f.Record(ctx, tx, domain.ActionWorkerDrained, "worker:w1"))
+		require.NoError(t, f.Record(ctx, tx, domain.AuditWorkerDrained, "worker:w1"))
 		return broken
 	}), broken)
 	require.Empty(t, f.entries())
@@ -80,18 +80,18 @@ func TestRecord_TransactionFails_LeavesNoEntry(t *testing.T) {
 
 func TestRecord_NoCallerInTheContext_IsTheSystem(t *testing.T) {
 	f := newFixture(t)
-	f.RecordAlone(t.Context(), domain.ActionFleetProbed, "fleet")
+	f.RecordAlone(t.Context(), domain.AuditFleetProbed, "fleet")
 	require.Equal(t, domain.Actor{Kind: domain.ActorSystem}, f.entries()[0].Actor)
 }
 
 func TestRecordFailure_EqualOnesWithinAMinute_AreOneEntry(t *testing.T) {
 	f := newFixture(t)
 	for range 3 {
-		f.RecordFailure(ada(t.Context()), errTaken, domain.ActionWorkerAdded, "worker:w1")
+		f.RecordFailure(ada(t.Context()), errTaken, domain.AuditWorkerAdded, "worker:w1")
 		f.now = f.now.Add(20 * time.Second)
 	}
-	f.RecordFailure(ada(t.Context()), errTaken, domain.ActionWorkerAdded, "worker:w1")
-	f.RecordFailure(ada(t.Context()), nil, domain.ActionWorkerAdded, "worker:w1")
+	f.RecordFailure(ada(t.Context()), errTaken, domain.AuditWorkerAdded, "worker:w1")
+	f.RecordFailure(ada(t.Context()), nil, domain.AuditWorkerAdded, "worker:w1")
 
 	list := f.entries()
 	require.Len(t, list, 2)
@@ -114,7 +114,7 @@ func TestRecordFailedSignIn_Attempts_AreCountedByEmailAddressAndMinute(t *testin
 
 	counts := map[string]int{}
 	for _, e := range f.entries() {
-		require.Equal(t, domain.ActionUserSignInFailed, e.Action)
+		require.Equal(t, domain.AuditUserSignInFailed, e.Action)
 		counts[e.Actor.Email+" "+e.Address+" "+e.Object] = e.Count
 	}
 	require.Equal(t, map[string]int{
@@ -126,14 +126,14 @@ func TestRecordFailure_CallerHasGone_IsRecordedNevertheless(t *testing.T) {
 	f := newFixture(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	f.RecordFailure(ctx, ctx.Err(), domain.ActionWorkerAdded, "worker:w1")
+	f.RecordFailure(ctx, ctx.Err(), domain.AuditWorkerAdded, "worker:w1")
 	require.Equal(t, "CANCELLED", f.entries()[0].Details["code"])
 }
 
 func TestRecordFailure_StoreIsDown_LogsTheLoss(t *testing.T) {
 	f := newFixture(t)
 	f.store.SetDown()
-	f.RecordFailure(t.Context(), errTaken, domain.ActionWorkerAdded, "worker:w1")
+	f.RecordFailure(t.Context(), errTaken, domain.AuditWorkerAdded, "worker:w1")
 	require.Contains(t, f.log.String(), "audit entry lost")
 	require.Contains(t, f.log.String(), "worker.added")
 }
@@ -141,7 +141,7 @@ func TestRecordFailure_StoreIsDown_LogsTheLoss(t *testing.T) {
 func TestList_ManyEntries_ArePaged(t *testing.T) {
 	f := newFixture(t)
 	for range 45 {
-		f.RecordAlone(t.Context(), domain.ActionFleetProbed, "fleet")
+		f.RecordAlone(t.Context(), domain.AuditFleetProbed, "fleet")
 		f.now = f.now.Add(time.Second)
 	}
 	var pages []int

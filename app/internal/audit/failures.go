@@ -26,42 +26,42 @@ func (w workers) recordFailure(ctx context.Context, err error, action domain.Aud
 // Add adds a worker.
 func (w workers) Add(ctx context.Context, r domain.Registration) (*service.WorkerView, error) {
 	v, err := w.Workers.Add(ctx, r)
-	w.trail.RecordFailure(ctx, err, domain.ActionWorkerAdded, Object("worker", domain.NormalizeWorkerRef(r.WorkerID)), "endpoint", r.Endpoint)
+	w.trail.RecordFailure(ctx, err, domain.AuditWorkerAdded, Object("worker", domain.NormalizeWorkerRef(r.WorkerID)), "endpoint", r.Endpoint)
 	return v, err
 }
 
 // Update changes a worker.
 func (w workers) Update(ctx context.Context, id string, ch service.WorkerChange) (*service.WorkerView, error) {
 	v, err := w.Workers.Update(ctx, id, ch)
-	w.recordFailure(ctx, err, domain.ActionWorkerUpdated, id)
+	w.recordFailure(ctx, err, domain.AuditWorkerUpdated, id)
 	return v, err
 }
 
 // Remove removes a worker.
 func (w workers) Remove(ctx context.Context, id string, opt service.RemoveOptions) error {
 	err := w.Workers.Remove(ctx, id, opt)
-	w.recordFailure(ctx, err, domain.ActionWorkerRemoved, id)
+	w.recordFailure(ctx, err, domain.AuditWorkerRemoved, id)
 	return err
 }
 
 // Drain drains a worker.
 func (w workers) Drain(ctx context.Context, id string) (*service.WorkerView, error) {
 	v, err := w.Workers.Drain(ctx, id)
-	w.recordFailure(ctx, err, domain.ActionWorkerDrained, id)
+	w.recordFailure(ctx, err, domain.AuditWorkerDrained, id)
 	return v, err
 }
 
 // Activate activates a worker.
 func (w workers) Activate(ctx context.Context, id string) (*service.WorkerView, error) {
 	v, err := w.Workers.Activate(ctx, id)
-	w.recordFailure(ctx, err, domain.ActionWorkerActivated, id)
+	w.recordFailure(ctx, err, domain.AuditWorkerActivated, id)
 	return v, err
 }
 
 // StopForeign stops a session that the store has never known.
 func (w workers) StopForeign(ctx context.Context, id, sessionID string, opt service.StopForeignOptions) error {
 	err := w.Workers.StopForeign(ctx, id, sessionID, opt)
-	w.trail.RecordFailure(ctx, err, domain.ActionForeignStopped, Object("worker", domain.NormalizeWorkerRef(id)), "session", sessionID)
+	w.trail.RecordFailure(ctx, err, domain.AuditForeignStopped, Object("worker", domain.NormalizeWorkerRef(id)), "session", sessionID)
 	return err
 }
 
@@ -82,34 +82,34 @@ func (w workers) Test(ctx context.Context, id string) (*service.ProbeReport, err
 // recordTest records the result of a call to a health route.
 func (w workers) recordTest(ctx context.Context, r *service.ProbeReport, err error, object string) {
 	if err != nil {
-		w.trail.RecordFailure(ctx, err, domain.ActionWorkerTested, object)
+		w.trail.RecordFailure(ctx, err, domain.AuditWorkerTested, object)
 		return
 	}
-	w.trail.RecordAlone(ctx, domain.ActionWorkerTested, object, "reachable", strconv.FormatBool(r.Reachable))
+	w.trail.RecordAlone(ctx, domain.AuditWorkerTested, object, "reachable", strconv.FormatBool(r.Reachable))
 }
 
 // ProbeAll calls every worker.
 func (w workers) ProbeAll(ctx context.Context) ([]service.ProbeReport, error) {
 	all, err := w.Workers.ProbeAll(ctx)
 	if err != nil {
-		w.trail.RecordFailure(ctx, err, domain.ActionFleetProbed, "fleet")
+		w.trail.RecordFailure(ctx, err, domain.AuditFleetProbed, "fleet")
 		return nil, err
 	}
-	w.trail.RecordAlone(ctx, domain.ActionFleetProbed, "fleet", "workers", strconv.Itoa(len(all)))
+	w.trail.RecordAlone(ctx, domain.AuditFleetProbed, "fleet", "workers", strconv.Itoa(len(all)))
 	return all, nil
 }
 
 // StartProbes starts the background probes.
 func (w workers) StartProbes(ctx context.Context) (service.ProbeStatus, error) {
 	s, err := w.Workers.StartProbes(ctx)
-	w.trail.RecordFailure(ctx, err, domain.ActionFleetProbesStarted, "fleet")
+	w.trail.RecordFailure(ctx, err, domain.AuditFleetProbesStarted, "fleet")
 	return s, err
 }
 
 // StopProbes stops the background probes.
 func (w workers) StopProbes(ctx context.Context) (service.ProbeStatus, error) {
 	s, err := w.Workers.StopProbes(ctx)
-	w.trail.RecordFailure(ctx, err, domain.ActionFleetProbesStopped, "fleet")
+	w.trail.RecordFailure(ctx, err, domain.AuditFleetProbesStopped, "fleet")
 	return s, err
 }
 
@@ -126,20 +126,20 @@ func (t Trail) Operations(next service.Operations) service.Operations { return o
 // DeleteSession deletes a session of any user.
 func (o operations) DeleteSession(ctx context.Context, sessionID string) error {
 	err := o.Operations.DeleteSession(ctx, sessionID)
-	o.trail.RecordFailure(ctx, err, domain.ActionSessionDeleted, Object("session", sessionID))
+	o.trail.RecordFailure(ctx, err, domain.AuditSessionDeleted, Object("session", sessionID))
 	return err
 }
 
 // bulkActions names the actions of bulk requests.
 var bulkActions = map[service.BulkAction]domain.AuditAction{
-	service.BulkRestart: domain.ActionSessionRestarted, service.BulkDisconnect: domain.ActionSessionDisconnected,
-	service.BulkMigrate: domain.ActionSessionMigrated, service.BulkDelete: domain.ActionSessionDeleted,
+	service.BulkRestart: domain.AuditSessionRestarted, service.BulkDisconnect: domain.AuditSessionDisconnected,
+	service.BulkMigrate: domain.AuditSessionMigrated, service.BulkDelete: domain.AuditSessionDeleted,
 }
 
 // Bulk does the same to many sessions.
 func (o operations) Bulk(ctx context.Context, b service.BulkRequest) ([]service.BulkResult, error) {
 	results, err := o.Operations.Bulk(ctx, b)
-	o.trail.RecordFailure(ctx, err, domain.ActionFleetBulk, "fleet", "action", string(b.Action))
+	o.trail.RecordFailure(ctx, err, domain.AuditFleetBulk, "fleet", "action", string(b.Action))
 	for _, r := range results {
 		o.trail.RecordFailure(ctx, r.Err, bulkActions[b.Action], Object("session", r.SessionID))
 	}
@@ -149,14 +149,14 @@ func (o operations) Bulk(ctx context.Context, b service.BulkRequest) ([]service.
 // Migrate moves a session.
 func (o operations) Migrate(ctx context.Context, sessionID, targetWorkerID, reason string) (*domain.Migration, error) {
 	m, err := o.Operations.Migrate(ctx, sessionID, targetWorkerID, reason)
-	o.trail.RecordFailure(ctx, err, domain.ActionSessionMigrated, Object("session", sessionID), "to", targetWorkerID)
+	o.trail.RecordFailure(ctx, err, domain.AuditSessionMigrated, Object("session", sessionID), "to", targetWorkerID)
 	return m, err
 }
 
 // CancelMigrations cancels migrations.
 func (o operations) CancelMigrations(ctx context.Context, id string) ([]*domain.Migration, int, error) {
 	cancelled, running, err := o.Operations.CancelMigrations(ctx, id)
-	o.trail.RecordFailure(ctx, err, domain.ActionMigrationCancelled, Object("migration", id))
+	o.trail.RecordFailure(ctx, err, domain.AuditMigrationCancelled, Object("migration", id))
 	return cancelled, running, err
 }
 
@@ -165,9 +165,9 @@ func (o operations) Rebalance(ctx context.Context, opt service.RebalanceOptions)
 	r, err := o.Operations.Rebalance(ctx, opt)
 	switch {
 	case err != nil:
-		o.trail.RecordFailure(ctx, err, domain.ActionFleetRebalanced, "fleet")
+		o.trail.RecordFailure(ctx, err, domain.AuditFleetRebalanced, "fleet")
 	case !opt.DryRun:
-		o.trail.RecordAlone(ctx, domain.ActionFleetRebalanced, "fleet", "batch", r.BatchID, "moves", strconv.Itoa(len(r.Moves)))
+		o.trail.RecordAlone(ctx, domain.AuditFleetRebalanced, "fleet", "batch", r.BatchID, "moves", strconv.Itoa(len(r.Moves)))
 	}
 	return r, err
 }

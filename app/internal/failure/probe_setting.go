@@ -68,9 +68,9 @@ func (d *Detector) setProbesEnabled(ctx context.Context, enabled bool) (service.
 		if err := tx.Settings.Put(ctx, probesStoppedSetting, strconv.FormatBool(!enabled)); err != nil {
 			return err
 		}
-		action := domain.ActionFleetProbesStopped
+		action := domain.AuditFleetProbesStopped
 		if enabled {
-			action = domain.ActionFleetProbesStarted
+			action = domain.AuditFleetProbesStarted
 		}
 		return d.Trail().Record(ctx, tx, action, "fleet")
 	})

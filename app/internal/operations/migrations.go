@@ -79,7 +79,7 @@ func (o *Operations) recordMigration(ctx context.Context, sessionID, target, rea
 		if err := tx.Migrations.Put(ctx, m); err != nil {
 			return nil, err
 		}
-		return nil, o.record(ctx, tx, domain.ActionSessionMigrated, sessionID, "from", m.FromWorker, "to", target, "migration", m.ID)
+		return nil, o.record(ctx, tx, domain.AuditSessionMigrated, sessionID, "from", m.FromWorker, "to", target, "migration", m.ID)
 	})
 	return m, apperr.Public(err)
 }
@@ -194,7 +194,7 @@ func (o *Operations) cancel(ctx context.Context, m *domain.Migration) (*domain.M
 		if err := tx.Migrations.Put(ctx, m); err != nil {
 			return nil, err
 		}
-		return nil, o.Trail().Record(ctx, tx.Tx, domain.ActionMigrationCancelled, audit.Object("migration", m.ID), "session", m.SessionID)
+		return nil, o.Trail().Record(ctx, tx.Tx, domain.AuditMigrationCancelled, audit.Object("migration", m.ID), "session", m.SessionID)
 	})
 	if domain.CodeOf(err) == domain.CodeSessionNotFound {
 		err = domain.Errorf(domain.Conflict, domain.CodeInvalidState, "The migration is over: its session was deleted")

@@ -159,14 +159,14 @@ func (o *Operations) recordRestart(ctx context.Context, id string) error {
 		if err := s.Restart(o.Now()); err != nil {
 			return nil, err
 		}
-		return nil, o.record(ctx, tx, domain.ActionSessionRestarted, id)
+		return nil, o.record(ctx, tx, domain.AuditSessionRestarted, id)
 	})
 	return err
 }
 
 func (o *Operations) recordDisconnect(ctx context.Context, id string) error {
 	_, err := o.ChangeSession(ctx, id, func(ctx context.Context, tx *txn.Tx, s *domain.Session) ([]domain.Event, error) {
-		if err := o.record(ctx, tx, domain.ActionSessionDisconnected, id); err != nil {
+		if err := o.record(ctx, tx, domain.AuditSessionDisconnected, id); err != nil {
 			return nil, err
 		}
 		if s.Intent == domain.Down && !s.IsAssigned() {

@@ -105,7 +105,7 @@ func (o *Operations) recordMoves(ctx context.Context, batch string, plan []domai
 			if err := tx.Migrations.Put(ctx, m); err != nil {
 				return nil, err
 			}
-			return nil, o.record(ctx, tx, domain.ActionSessionMigrated, s.ID, "from", p.FromWorker, "to", p.ToWorker, "batch", batch)
+			return nil, o.record(ctx, tx, domain.AuditSessionMigrated, s.ID, "from", p.FromWorker, "to", p.ToWorker, "batch", batch)
 		})
 		switch {
 		case domain.CodeOf(err) == domain.CodeSessionNotFound:

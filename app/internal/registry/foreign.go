@@ -34,7 +34,7 @@ func (w *Workers) StopForeign(ctx context.Context, id, sessionID string, opt ser
 			return domain.Errorf(domain.Conflict, domain.CodeInvalidState,
 				"This session is not foreign: it is, or was, a session of this server, which stops it where it should not run")
 		}
-		return w.record(ctx, tx, domain.ActionForeignStopped, worker.ID, "session", sessionID, "command", string(command))
+		return w.record(ctx, tx, domain.AuditForeignStopped, worker.ID, "session", sessionID, "command", string(command))
 	})
 	if err != nil {
 		return apperr.Public(err)

@@ -59,8 +59,8 @@ func checkLabels(p *domain.Problems, labels map[string]string) {
 		p.Add("labels", "A worker may have at most %d labels", domain.MaxLabels)
 	}
 	for k, v := range labels {
-		if k == "" || len(k) > domain.MaxLabel || len(v) > domain.MaxLabel {
-			p.Add("labels", "Label names must have 1 to %d characters and values at most %d", domain.MaxLabel, domain.MaxLabel)
+		if k == "" || len(k) > domain.MaxLabelBytes || len(v) > domain.MaxLabelBytes {
+			p.Add("labels", "Label names must have 1 to %d characters and values at most %d", domain.MaxLabelBytes, domain.MaxLabelBytes)
 			return
 		}
 	}

@@ -95,7 +95,7 @@ func (w *Workers) Add(ctx context.Context, r domain.Registration) (*service.Work
 		if err := w.detector.WorkerReturned(ctx, tx, added, w.Timing.StartTimeout, nil, now); err != nil {
 			return err
 		}
-		return w.record(ctx, tx, domain.ActionWorkerAdded, r.WorkerID, "endpoint", r.Endpoint)
+		return w.record(ctx, tx, domain.AuditWorkerAdded, r.WorkerID, "endpoint", r.Endpoint)
 	})
 	if err != nil {
 		return nil, apperr.Public(err)
@@ -228,7 +228,7 @@ func (w *Workers) Update(ctx context.Context, id string, ch service.WorkerChange
 	if err := checkChange(ch); err != nil {
 		return nil, err
 	}
-	return w.change(ctx, domain.ActionWorkerUpdated, id, func(_ context.Context, _ *txn.Tx, worker *domain.Worker) ([]domain.Event, error) {
+	return w.change(ctx, domain.AuditWorkerUpdated, id, func(_ context.Context, _ *txn.Tx, worker *domain.Worker) ([]domain.Event, error) {
 		if ch.Capacity != nil {
 			worker.Capacity = *ch.Capacity
 		}
@@ -266,7 +266,7 @@ func checkChange(ch service.WorkerChange) error {
 // Drain takes a worker out of placement and moves its sessions to others, a few at a
 // time.
 func (w *Workers) Drain(ctx context.Context, id string) (*service.WorkerView, error) {
-	return w.change(ctx, domain.ActionWorkerDrained, id, func(ctx context.Context, tx *txn.Tx, worker *domain.Worker) ([]domain.Event, error) {
+	return w.change(ctx, domain.AuditWorkerDrained, id, func(ctx context.Context, tx *txn.Tx, worker *domain.Worker) ([]domain.Event, error) {
 		now := w.Now()
 		events := worker.Drain(w.IDs.NewID(), now)
 		if events == nil {
@@ -299,7 +299,7 @@ func (w *Workers) Activate(ctx context.Context, id string) (*service.WorkerView,
 	if err := w.detector.RequireHealthy(ctx, fleet.Ref(known)); err != nil {
 		return nil, err
 	}
-	return w.change(ctx, domain.ActionWorkerActivated, id, func(ctx context.Context, tx *txn.Tx, worker *domain.Worker) ([]domain.Event, error) {
+	return w.change(ctx, domain.AuditWorkerActivated, id, func(ctx context.Context, tx *txn.Tx, worker *domain.Worker) ([]domain.Event, error) {
 		now := w.Now()
 		wasOnline := worker.Online
 		worker.Activate(now)
@@ -351,7 +351,7 @@ func (w *Workers) Remove(ctx context.Context, id string, opt service.RemoveOptio
 		if err := tx.DeleteWorker(ctx, worker); err != nil {
 			return apperr.Worker(err)
 		}
-		if err := w.record(ctx, tx, domain.ActionWorkerRemoved, id); err != nil || !opt.Destroyed {
+		if err := w.record(ctx, tx, domain.AuditWorkerRemoved, id); err != nil || !opt.Destroyed {
 			return err
 		}
 		return w.discardDisk(ctx, tx, id)
@@ -395,7 +395,7 @@ func (w *Workers) discardDisk(ctx context.Context, tx *txn.Tx, id string) error 
 	if err != nil {
 		return err
 	}
-	return w.record(ctx, tx, domain.ActionWorkerDestroyed, id, "sessions", strconv.Itoa(n))
+	return w.record(ctx, tx, domain.AuditWorkerDestroyed, id, "sessions", strconv.Itoa(n))
 }
 
 // evacuate moves the sessions of a worker away and returns how many remain. With force

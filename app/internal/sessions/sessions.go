@@ -83,7 +83,7 @@ func (s *Sessions) create(ctx context.Context, userID string, p service.CreateSe
 		if err := tx.APIKeys.Put(ctx, key); err != nil {
 			return err
 		}
-		return s.Trail().Record(ctx, tx.Tx, domain.ActionKeyCreated, audit.Object("api-key", key.ID), "session", session.ID)
+		return s.Trail().Record(ctx, tx.Tx, domain.AuditKeyCreated, audit.Object("api-key", key.ID), "session", session.ID)
 	})
 	if err != nil {
 		return nil, err
@@ -317,7 +317,7 @@ func (s *Sessions) DeleteInStore(ctx context.Context, userID, sessionID string) 
 			if err != nil {
 				return err
 			}
-			return s.Trail().Record(ctx, tx.Tx, domain.ActionSessionDeleted, audit.Object("session", sessionID), "user", userID)
+			return s.Trail().Record(ctx, tx.Tx, domain.AuditSessionDeleted, audit.Object("session", sessionID), "user", userID)
 		})
 	})
 	unlock()
