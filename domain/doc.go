@@ -65,10 +65,10 @@
 //	outbox, relay       Events recorded with their cause; the task that publishes them, in order.
 //	window              A period that begins with the first use and counts the uses in it.
 //	quota               The uses that a tier allows within one window.
+//	backfill            Adding earlier uses from the history to a new window.
 //	client network      The unit in which limits count clients: an IPv4 address, or an IPv6 /64.
 //	address policy      The rule that decides which addresses may be called for others.
 //	sign-in             One place where a user is signed in: a family of refresh tokens.
-//	backfill            Adding earlier uses from the history to a new window.
 //
 // # Life cycle of a session
 //

@@ -216,7 +216,7 @@ func (w *Worker) Register(r Registration, t Timing, now time.Time) []Event {
 	w.Interval = r.Interval
 	if w.Interval <= 0 {
 		w.Interval = t.HeartbeatInterval
-		if len(r.Capabilities) == 0 {
+		if w.IsLegacy() {
 			// A legacy worker keeps its own interval. ApplyHeartbeat adapts to a shorter one.
 			w.Interval = max(w.Interval, legacyHeartbeatInterval)
 		}
@@ -261,7 +261,7 @@ const (
 // ApplyHeartbeat applies a heartbeat. An OFFLINE worker is online again, whatever its down reason was.
 func (w *Worker) ApplyHeartbeat(h Heartbeat, t Timing, now time.Time) []Event {
 	wasOnline := w.Online
-	if gap := now.Sub(w.LastHeartbeat); len(w.Capabilities) == 0 && gap >= t.HeartbeatInterval/2 {
+	if gap := now.Sub(w.LastHeartbeat); w.IsLegacy() && gap >= t.HeartbeatInterval/2 {
 		// One early heartbeat does not define the interval. Otherwise the next regular one would look
 		// late.
 		slowest := max(w.Interval, t.HeartbeatInterval, legacyHeartbeatInterval)

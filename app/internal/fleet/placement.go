@@ -146,7 +146,7 @@ func (s *Sync) PlacementRequest(ctx context.Context, session *domain.Session, av
 		// A start on a worker that has yet to wipe the credentials would find them.
 		cleanups, err := tx.Cleanups.BySession(ctx, session.ID)
 		for _, c := range cleanups {
-			if c.Command == domain.CommandLogout || c.Command == domain.CommandDelete {
+			if c.Command.Wipes() {
 				req.Avoid = append(req.Avoid, c.WorkerID)
 			}
 		}
