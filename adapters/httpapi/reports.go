@@ -122,7 +122,7 @@ func (a *api) readQR(ctx context.Context, c *requestContext, r *domain.Report) d
 }
 
 // isAssigned reports whether a worker has a session. A holder of the fleet token that
-// names no worker speaks for any.
+// names no worker may be the legacy worker that has it.
 func (a *api) isAssigned(ctx context.Context, workerID, sessionID string) bool {
 	if workerID == "" {
 		return true
