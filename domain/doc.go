@@ -28,7 +28,9 @@
 //	assignment          The link of a session to one worker. It holds one slot.
 //	generation          The number of the assignment. It grows by one each time.
 //	fencing             Refusing calls and reports that carry an old generation.
-//	credentials worker  The worker that stores the WhatsApp credentials of a session.
+//	home                The worker that stores the WhatsApp credentials of a session.
+//	linked session      A session with a home.
+//	state group         Workers that share credentials. Each names its group when it registers.
 //	QR, pairing code    What links an account: an image that a phone scans, or a code to type there.
 //	first scan          The scan that links a session that was never linked.
 //	unscanned run       A connect that ended although nobody had scanned its QR code.
@@ -48,6 +50,8 @@
 //	foreign session     A session that a worker runs and that this store has never known.
 //	migration           One recorded move of a session to another worker.
 //	drain               Moving all sessions off a worker. It receives no new ones.
+//	maintenance         A worker's own word for a drain of the sessions that need no scan.
+//	return              The migration of a session to its home, which is back before a scan elsewhere.
 //	rebalance           Migrations that even out how full workers are.
 //	admission           A limit on work that runs at the same time, such as migrations.
 //	canary              A worker that joined or changed its version a short time ago.
@@ -61,10 +65,10 @@
 //	outbox, relay       Events recorded with their cause; the task that publishes them, in order.
 //	window              A period that begins with the first use and counts the uses in it.
 //	quota               The uses that a tier allows within one window.
+//	backfill            Adding earlier uses from the history to a new window.
 //	client network      The unit in which limits count clients: an IPv4 address, or an IPv6 /64.
 //	address policy      The rule that decides which addresses may be called for others.
 //	sign-in             One place where a user is signed in: a family of refresh tokens.
-//	backfill            Adding earlier uses from the history to a new window.
 //
 // # Life cycle of a session
 //
@@ -131,6 +135,11 @@
 // A worker with a lease stops its sessions by itself when the lease ends. Lease and drift therefore
 // separate the old run of a session from the new one. Only the rates of two clocks matter: they may
 // differ by at most 1 s in 45 s.
+//
+// A linked session moves at once only within the state group of its home. Otherwise it waits for its
+// home (Timing.HomeWait, 10 min) before it takes another worker, which asks for a scan. It keeps its
+// number and its home, and returns when the home is back before the scan. The alternative, moving at
+// once as sessions without credentials do, logged customers out whose worker was back 12 s later.
 //
 // Placement compares scores as integers, so every replica computes the same order. [Ranking] chooses
 // among 100,000 workers within a few microseconds; its comment has the figures. [Explain] returns the

@@ -14,6 +14,7 @@ const (
 	EventSessionPlaced       EventType = "session.placed"
 	EventSessionMigrated     EventType = "session.migrated"
 	EventSessionFailedOver   EventType = "session.failed_over"
+	EventSessionNeedsScan    EventType = "session.needs_scan" // an alert; FromWorker is the home
 	EventSessionDeleted      EventType = "session.deleted"
 	EventWorkerOnline        EventType = "worker.online"
 	EventWorkerOffline       EventType = "worker.offline"

@@ -17,6 +17,12 @@ func (w *simulation) addProcess(id string, modern bool, clock time.Duration) *pr
 	return p
 }
 
+// share lets two workers share credentials.
+func (w *simulation) share(a, b string) {
+	w.workers[a].StateGroup, w.workers[b].StateGroup = "group", "group"
+	w.processes[b].linked, w.processes[b].doomed = w.processes[a].linked, w.processes[a].doomed
+}
+
 // running reports whether the process really runs the session.
 func (p *process) running(session string) bool { return p.up && p.sessions[session].IsActive() }
 

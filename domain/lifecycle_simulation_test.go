@@ -57,7 +57,7 @@ type process struct {
 
 func newSimulation(t *rapid.T) *simulation {
 	return &simulation{
-		t: t, timing: domain.DefaultTiming(), now: noon, faulty: true, calm: rapid.IntRange(0, 3).Draw(t, "calm"),
+		t: t, timing: domain.Timing{HomeWait: 2 * time.Minute}.WithDefaults(), now: noon, faulty: true, calm: rapid.IntRange(0, 3).Draw(t, "calm"),
 		sessions: map[string]*domain.Session{}, workers: map[string]*domain.Worker{},
 		cleanups: map[place]*domain.Cleanup{}, migrations: map[string]*domain.Migration{}, live: map[string]int{}, processes: map[string]*process{}, fresh: map[string]int64{},
 	}
@@ -95,6 +95,7 @@ func (w *simulation) change(op, id string, fn func(s *domain.Session) []domain.E
 			require.Equal(w.t, domain.WorkerOnline, to.Status(), "%s was assigned to %s", id, to.ID)
 			to.Used++
 			require.Equal(w.t, before.Generation+1, s.Generation)
+			w.checkHome(before, to)
 		}
 	} else {
 		want := before.Generation
@@ -113,14 +114,35 @@ func (w *simulation) change(op, id string, fn func(s *domain.Session) []domain.E
 				op == "end debounce" && (before.LoggedOut || !before.WasConnected), "%s took the intent of %s", op, id)
 		}
 	}
+	if s.HomeWaitUntil.After(before.HomeWaitUntil) {
+		require.Equal(w.t, w.now.Add(w.timing.HomeWait), s.HomeWaitUntil)
+	}
 	w.checkEvents(op, before, s, events)
 	w.sessions[id] = s
+}
+
+// checkHome checks the rule about homes: a linked session that is not assigned goes to a worker without
+// its credentials only after the wait for its home, or because an administrator accepted a scan.
+func (w *simulation) checkHome(s *domain.Session, to *domain.Worker) {
+	home := w.workers[s.CredentialsWorkerID]
+	if home == nil || home == to || home.StateGroup != "" && home.StateGroup == to.StateGroup {
+		return
+	}
+	isForced := s.HomePolicy == domain.HomeLeft || home.Draining && home.DrainForced
+	hasRefused := !s.HomeWaitUntil.IsZero() && !w.now.Before(s.HomeWaitUntil)
+	wait := w.timing.HomeWait
+	if home.Failover == domain.FailoverMove {
+		wait = 0
+	}
+	isOver := !home.Online && w.now.Sub(home.DownAt) >= wait
+	require.True(w.t, isForced || hasRefused || isOver, "%s with its home %+v starts on %s", s.ID, home, to.ID)
+	require.NotEqual(w.t, domain.HomeOnly, s.HomePolicy)
 }
 
 // syncMigration updates the migration of a session and checks it.
 func (w *simulation) syncMigration(s *domain.Session) {
 	m := w.migrations[s.MigrationID]
-	if m == nil {
+	if m == nil || m.Status.Ended() {
 		return
 	}
 	before := *m
@@ -136,20 +158,27 @@ func (w *simulation) syncMigration(s *domain.Session) {
 		require.True(w.t, s.Confirmed && s.Intent == domain.Up)
 		require.True(w.t, m.Kind == domain.MigrationByFailover || m.ToWorker != m.FromWorker)
 	case domain.MigrationFailed:
-		require.True(w.t, s.Status == domain.Errored || m.ToWorker == m.FromWorker, m.Error)
+		require.True(w.t, s.Status == domain.Errored || m.ToWorker == m.FromWorker || before.Status == domain.MigrationFailed, m.Error)
 	case domain.MigrationCancelled:
-		require.Equal(w.t, domain.Down, s.Intent)
+		require.True(w.t, s.Intent == domain.Down || m.Kind == domain.MigrationByReturn)
+	case domain.MigrationNeedsScan:
+		require.Equal(w.t, domain.QRRequired, s.Status)
+		require.True(w.t, s.HasToScan() || m.Kind == domain.MigrationByReturn)
 	}
 	require.Equal(w.t, m.Status.Ended(), s.MigrationID == "")
 	require.Equal(w.t, m.Status.Ended(), !m.CompletedAt.IsZero())
-	require.Equal(w.t, m.Status == domain.MigrationFailed || m.Status == domain.MigrationCancelled, m.Error != "")
+	require.Equal(w.t, m.Status.Ended() && m.Status != domain.MigrationCompleted, m.Error != "")
 }
 
 // startMigration begins a migration unless the session has one.
 func (w *simulation) startMigration(s *domain.Session, kind domain.MigrationKind) {
 	if s.MigrationID == "" {
 		w.ids++
-		m := domain.NewMigration(fmt.Sprint("m", w.ids), s, kind, "", "", w.now)
+		to := ""
+		if kind == domain.MigrationByReturn {
+			to = s.CredentialsWorkerID
+		}
+		m := domain.NewMigration(fmt.Sprint("m", w.ids), s, kind, to, "", w.now)
 		w.migrations[m.ID] = m
 		s.Migrate(m, w.now)
 	}
@@ -166,6 +195,9 @@ func (w *simulation) checkEvents(op string, before, after *domain.Session, event
 			want = append(want, domain.EventSessionDisconnected)
 		case domain.QRRequired:
 			want = append(want, domain.EventSessionQR)
+			if after.IsLinked() {
+				want = append(want, domain.EventSessionNeedsScan)
+			}
 		case domain.Errored:
 			want = append(want, domain.EventSessionError)
 		}
@@ -201,9 +233,9 @@ func (w *simulation) addCleanup(worker, session string, command domain.Command) 
 
 // choose returns a worker for the session by the filters of placement.
 func (w *simulation) choose(s *domain.Session, avoid ...string) string {
-	req := domain.Request{Avoid: avoid}
-	if s.PhoneNumber != "" {
-		req.Prefer = s.CredentialsWorkerID
+	req := domain.Request{Avoid: avoid, Prefer: s.MigrationTargetID}
+	if home := w.workers[s.CredentialsWorkerID]; home != nil {
+		req.Home = domain.Home{WorkerID: home.ID, Group: home.StateGroup, Only: s.WaitsForHome(home, w.timing, w.now)}
 	}
 	if s.ExcludedWorkerID != "" && w.now.Before(s.ExcludedUntil) {
 		req.Avoid = append(req.Avoid, s.ExcludedWorkerID)
@@ -211,7 +243,7 @@ func (w *simulation) choose(s *domain.Session, avoid ...string) string {
 	var loads []domain.Load
 	for _, id := range sorted(w.workers) {
 		k := w.workers[id]
-		loads = append(loads, domain.Load{WorkerID: id, Status: k.Status(), Used: k.Used, Capacity: k.Capacity})
+		loads = append(loads, domain.Load{WorkerID: id, Status: k.Status(), Used: k.Used, Capacity: k.Capacity, StateGroup: k.StateGroup})
 		if c := w.cleanups[place{id, s.ID}]; c != nil && c.Command != domain.CommandDisconnect {
 			req.Avoid = append(req.Avoid, id) // a start would find credentials that have to be wiped
 		}
@@ -265,6 +297,7 @@ func (w *simulation) executeStep(s *domain.Session, step domain.Step) (more bool
 		w.change("place", s.ID, func(s *domain.Session) []domain.Event {
 			if worker == "" {
 				s.PlacementFailed(w.timing, w.now)
+				w.noteHomeRefused(s)
 				return nil
 			}
 			return w.assign(s, worker)
@@ -273,8 +306,13 @@ func (w *simulation) executeStep(s *domain.Session, step domain.Step) (more bool
 	case domain.StepCall:
 		w.call(s)
 	case domain.StepStopForMove:
-		room := w.choose(s, s.WorkerID) != ""
+		to := w.choose(s, s.WorkerID)
+		room := to != "" && (s.MigrationTargetID == "" || to == s.MigrationTargetID)
 		w.change("move", s.ID, func(s *domain.Session) []domain.Event {
+			if m := w.migrations[s.MigrationID]; m != nil && s.StaysHome(w.workers[s.WorkerID]) {
+				m.FailPending(s, "it was linked meanwhile", w.now)
+				return nil
+			}
 			if !room {
 				s.DueAt = w.now.Add(w.timing.RestartBackoff)
 				return nil
@@ -283,7 +321,7 @@ func (w *simulation) executeStep(s *domain.Session, step domain.Step) (more bool
 			s.RequestStopForMove(w.now)
 			return nil
 		})
-		return room
+		return room || w.sessions[s.ID].MigrationID != s.MigrationID
 	case domain.StepEndDebounce:
 		w.change("end debounce", s.ID, func(s *domain.Session) []domain.Event { return s.EndDebounce(w.timing, w.now) })
 	case domain.StepAbandonAssignment:
@@ -306,6 +344,30 @@ func (w *simulation) executeStep(s *domain.Session, step domain.Step) (more bool
 		w.t.Fatalf("step %d", step)
 	}
 	return true
+}
+
+// noteHomeRefused records that a session waits for a home that is online.
+func (w *simulation) noteHomeRefused(s *domain.Session) {
+	home := w.workers[s.CredentialsWorkerID]
+	if home != nil && home.Online && s.WaitsForHome(home, w.timing, w.now) {
+		s.NoteHomeRefused(w.timing, w.now)
+	}
+}
+
+// returnHome begins the return of sessions whose homes can take them.
+func (w *simulation) returnHome() {
+	for _, id := range sorted(w.sessions) {
+		s := w.sessions[id]
+		home := w.workers[s.CredentialsWorkerID]
+		if !s.ShouldReturnHome() || home.Status() != domain.WorkerOnline || home.Used >= home.Capacity {
+			continue
+		}
+		w.change("return", id, func(s *domain.Session) []domain.Event {
+			w.startMigration(s, domain.MigrationByReturn)
+			s.DueAt = w.now
+			return nil
+		})
+	}
 }
 
 // A callResult is the outcome of a call.
@@ -412,6 +474,7 @@ func (w *simulation) runCleanup(at place) {
 
 // reconcile works on everything that is due.
 func (w *simulation) reconcile() {
+	w.returnHome()
 	var due []*domain.Session
 	for _, id := range sorted(w.sessions) {
 		if s := w.sessions[id]; !s.DueAt.IsZero() && !w.now.Before(s.DueAt) {
@@ -499,7 +562,7 @@ func (w *simulation) register(p *process, capacity int) {
 		k = &domain.Worker{ID: p.id}
 		w.workers[p.id] = k
 	}
-	r := domain.Registration{WorkerID: p.id, Endpoint: "http://" + p.id, Capacity: capacity}
+	r := domain.Registration{WorkerID: p.id, Endpoint: "http://" + p.id, Capacity: capacity, StateGroup: k.StateGroup}
 	if p.modern {
 		r.Capabilities = []domain.Capability{domain.CapLease, domain.CapGeneration}
 	}

@@ -29,6 +29,9 @@ func TestLifeCycle_RandomFaults_IntentsComeTrue(t *testing.T) {
 		w.register(w.addProcess("old", false, 0), 2)
 		w.register(w.addProcess("new", true, 0), 3)
 		w.register(w.addProcess("odd", true, -time.Minute), 2)
+		if rapid.Bool().Draw(t, "state group") {
+			w.share("old", "new")
+		}
 		for _, u := range owners { // the first sessions
 			w.add(u.id)
 		}
@@ -120,6 +123,7 @@ func (w *simulation) connect(id string) {
 	}
 	worker := w.choose(s)
 	if !s.IsAssigned() && worker == "" {
+		w.change("note refusal", id, func(s *domain.Session) []domain.Event { w.noteHomeRefused(s); return nil })
 		return // the caller sees the failure
 	}
 	w.change("connect", id, func(s *domain.Session) []domain.Event {
@@ -204,6 +208,9 @@ func (w *simulation) migrate(id string) {
 		w.t.Skip("it runs nowhere")
 	}
 	w.change("migrate", id, func(s *domain.Session) []domain.Event {
+		if w.workers[s.WorkerID].StateGroup == "" {
+			s.LeaveHome()
+		}
 		w.startMigration(s, domain.MigrationByOperator)
 		return nil
 	})
@@ -277,7 +284,7 @@ func (w *simulation) deliverAnything(id string) {
 func (w *simulation) fault() {
 	p := w.processes[rapid.SampledFrom([]string{"old", "new", "odd"}).Draw(w.t, "worker")]
 	k := w.workers[p.id]
-	switch rapid.SampledFrom([]string{"crash", "leave", "cut off", "reachable", "register", "drain", "activate"}).Draw(w.t, "fault") {
+	switch rapid.SampledFrom([]string{"crash", "leave", "cut off", "reachable", "register", "drain", "force", "maintenance", "move", "activate"}).Draw(w.t, "fault") {
 	case "crash":
 		p.up = false
 	case "leave":
@@ -291,17 +298,30 @@ func (w *simulation) fault() {
 		p.cutOff = false
 	case "register":
 		w.register(p, k.Capacity)
+	case "move":
+		k.Failover = domain.FailoverMove
+	case "maintenance":
+		k.ApplyHeartbeat(domain.Heartbeat{CPU: -1, Memory: -1, MessageCount: -1, Maintenance: domain.MaintenanceBegins}, w.timing, w.now)
+		w.makeDue(p.id)
+	case "force":
+		k.ForceDrain()
+		w.makeDue(p.id)
 	case "drain":
 		k.Draining = true
-		w.eachOn(p.id, "drain", func(s *domain.Session) []domain.Event {
-			if s.DueAt.IsZero() {
-				s.DueAt = w.now
-			}
-			return nil
-		})
+		w.makeDue(p.id)
 	case "activate":
-		k.Draining = false
+		k.Activate(w.now)
 	}
+}
+
+// makeDue makes the sessions of a worker due.
+func (w *simulation) makeDue(worker string) {
+	w.eachOn(worker, "drain", func(s *domain.Session) []domain.Event {
+		if s.DueAt.IsZero() {
+			s.DueAt = w.now
+		}
+		return nil
+	})
 }
 
 // detectFailures marks silent and crashed workers down.
@@ -378,7 +398,8 @@ func (w *simulation) check() {
 func (w *simulation) checkSession(s *domain.Session) {
 	t, debounced := w.t, !s.DebounceUntil.IsZero()
 	require.True(t, s.Intent == domain.Up || !s.Status.IsActive(), "%s is not wanted and %s", s.ID, s.Status)
-	require.True(t, s.Intent == domain.Down || s.Status.IsActive() || debounced, "%s is wanted and at rest at %s", s.ID, s.Status)
+	awaitsHome := s.HomePolicy == domain.HomeOnly && !s.IsAssigned() && s.Status == domain.Disconnected
+	require.True(t, s.Intent == domain.Down || s.Status.IsActive() || debounced || awaitsHome, "%s is wanted and at rest at %s", s.ID, s.Status)
 	require.True(t, s.Status != domain.Errored || !s.IsAssigned(), "%s holds a slot in ERROR", s.ID)
 	require.True(t, !debounced || s.IsAssigned() && s.Intent == domain.Up && s.Status == domain.Disconnected, "%s is debounced", s.ID)
 	require.True(t, !s.LoggedOut || debounced)
@@ -435,6 +456,9 @@ func (w *simulation) recover() {
 	}
 	for _, id := range sorted(w.sessions) {
 		s := w.sessions[id]
+		if w.isBound(s) {
+			continue
+		}
 		if s.Intent == domain.Up {
 			require.Equal(w.t, domain.Connected, s.Status, "%s is wanted: %+v", id, s)
 			require.Equal(w.t, domain.WorkerOnline, w.workers[s.WorkerID].Status(), "%s is on %s", id, s.WorkerID)
@@ -443,10 +467,14 @@ func (w *simulation) recover() {
 			require.False(w.t, s.IsAssigned(), "%s is not wanted: %+v", id, s)
 		}
 		require.Empty(w.t, s.Command)
-		require.Zero(w.t, s.DueAt)
+		if w.waitsForPeer(s) {
+			continue
+		}
+		require.Zero(w.t, s.DueAt, "at %v: %+v", w.now, s)
 	}
 	for _, m := range w.migrations {
-		require.True(w.t, m.Status.Ended(), "%+v", m)
+		s := w.sessions[m.SessionID]
+		require.True(w.t, m.Status.Ended() || w.isBound(s) || w.waitsForPeer(s), "%+v", m)
 	}
 	for _, p := range w.processes {
 		for session := range p.sessions {
@@ -460,4 +488,17 @@ func (w *simulation) recover() {
 	for at := range w.cleanups {
 		require.False(w.t, w.processes[at.worker].up, "something is left to do on %s for %s", at.worker, at.session)
 	}
+}
+
+// waitsForPeer reports whether the session's migration waits for another worker of its state group.
+func (w *simulation) waitsForPeer(s *domain.Session) bool {
+	m := w.migrations[s.MigrationID]
+	return m != nil && m.Status == domain.MigrationPending && w.choose(s, s.WorkerID) == ""
+}
+
+// isBound reports whether the session waits for a home that is not online, and whose group has no worker
+// for it.
+func (w *simulation) isBound(s *domain.Session) bool {
+	home := w.workers[s.CredentialsWorkerID]
+	return home != nil && home.Status() != domain.WorkerOnline && s.WaitsForHome(home, w.timing, w.now)
 }

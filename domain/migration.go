@@ -11,23 +11,29 @@ const (
 	MigrationByDrain     MigrationKind = "DRAIN"     // the worker is being drained
 	MigrationByRebalance MigrationKind = "REBALANCE" // a rebalance evens out the load
 	MigrationByFailover  MigrationKind = "FAILOVER"  // the worker was lost or failed to start the session
+	MigrationByReturn    MigrationKind = "RETURN"    // the home is back before anybody scanned elsewhere
 )
 
 // MigrationStatus is the progress of a migration.
 type MigrationStatus string
 
-// The statuses of a migration. The last three end it.
+// The statuses of a migration. The last four end it.
 const (
-	MigrationPending   MigrationStatus = "PENDING"   // waits for admission; the session still runs on its worker
-	MigrationRunning   MigrationStatus = "RUNNING"   // the session is being stopped, placed or started
-	MigrationCompleted MigrationStatus = "COMPLETED" // the session runs on the new worker
-	MigrationFailed    MigrationStatus = "FAILED"    // the session could not move
-	MigrationCancelled MigrationStatus = "CANCELLED" // before it began, or because the session was taken down
+	MigrationPending   MigrationStatus = "PENDING"    // waits for admission; the session still runs on its worker
+	MigrationRunning   MigrationStatus = "RUNNING"    // the session is being stopped, placed or started
+	MigrationCompleted MigrationStatus = "COMPLETED"  // the session runs on the new worker
+	MigrationNeedsScan MigrationStatus = "NEEDS_SCAN" // the session is on the new worker, which asks for a scan
+	MigrationFailed    MigrationStatus = "FAILED"     // the session could not move
+	MigrationCancelled MigrationStatus = "CANCELLED"  // before it began, or because the session was taken down
 )
 
 // Ended reports whether the migration is over.
 func (s MigrationStatus) Ended() bool {
-	return s == MigrationCompleted || s == MigrationFailed || s == MigrationCancelled
+	switch s {
+	case MigrationCompleted, MigrationNeedsScan, MigrationFailed, MigrationCancelled:
+		return true
+	}
+	return false
 }
 
 // Migration is one move of a session from one worker to another.
@@ -87,7 +93,11 @@ func (m *Migration) SyncWithSession(s *Session, now time.Time) {
 		m.end(MigrationFailed, first(s.LastError, "the session failed"), now)
 	case s.Intent == Down:
 		m.end(MigrationCancelled, "the session was taken down", now)
+	case m.Status == MigrationPending && m.Kind == MigrationByReturn && !s.HasToScan():
+		m.end(MigrationCancelled, "the session was linked where it is", now)
 	case !placed || !s.Confirmed:
+	case s.HasToScan(), s.Status == QRRequired && m.Kind == MigrationByReturn:
+		m.end(MigrationNeedsScan, "the worker does not have the credentials; the QR code of the session has to be scanned", now)
 	case m.ToWorker == m.FromWorker && m.Kind != MigrationByFailover:
 		m.end(MigrationFailed, "no other worker could take the session; it runs where it was", now)
 	default:
@@ -95,6 +105,9 @@ func (m *Migration) SyncWithSession(s *Session, now time.Time) {
 	}
 	if m.Status.Ended() && s.MigrationID == m.ID {
 		s.MigrationID, s.MigrationTargetID = "", ""
+		if s.isAtHome() {
+			s.HomePolicy = HomeFirst // it did not leave after all
+		}
 	}
 }
 

@@ -17,6 +17,7 @@ type Load struct {
 	HeartbeatAt    time.Time         // when the latest heartbeat arrived; zero: never
 	ChosenAt       time.Time         // when placement last chose the worker; zero: never
 	Labels         map[string]string // selectors match these
+	StateGroup     string            // workers with the same group share credentials; empty: none
 	SuspendedUntil time.Time         // end of the backoff after repeated failures; zero: none
 	Suspect        string            // why the worker failed its canary period; empty: it did not
 }
@@ -46,9 +47,28 @@ func (l *Load) suspended(now time.Time) bool {
 type Request struct {
 	Selector    map[string]string // labels that the worker must have: a tier bound to a pool
 	Avoid       []string          // workers on which the session failed a moment ago
-	Prefer      string            // the credentials worker: chosen whatever its score, if no filter excludes it
+	Prefer      string            // the target of a migration: chosen whatever its score, if no filter excludes it
+	Home        Home              // the home of a linked session: chosen next, then a worker of its state group
 	UserWorkers map[string]int    // the number of active sessions of the same user on each worker, for [Spread]
 	Moved       bool              // the session comes from another worker: [MultiFactor] uses UserWorkers too
+}
+
+// Home says where the credentials of a session are. The zero value is a session without credentials.
+type Home struct {
+	WorkerID  string
+	Group     string // workers of this state group have the credentials too; empty: no other worker has
+	Only      bool   // workers without the credentials are excluded: a start there would ask for a scan
+	IsLeaving bool   // a migration takes the session off its home, which is not preferred to others
+}
+
+// Has reports whether the worker has the credentials.
+func (h *Home) Has(l *Load) bool {
+	return h.WorkerID != "" && l.WorkerID == h.WorkerID || h.shares(l)
+}
+
+// shares reports whether the worker is of the home's state group.
+func (h *Home) shares(l *Load) bool {
+	return h.WorkerID != "" && h.Group != "" && l.StateGroup == h.Group
 }
 
 // Factor is one part of a score.
@@ -96,7 +116,7 @@ type Candidate struct {
 
 // Explain places the request on one of the loads and returns the reasons. all lists the eligible
 // workers with their points, the best first, then the excluded workers by id with the reason. A
-// preferred worker comes first unless a filter excludes it. chosen is empty if every worker is
+// preferred worker comes first unless a filter excludes it, then the home, then its state group. chosen is empty if every worker is
 // excluded.
 //
 // Explain looks at every load. [Ranking.Choose] makes the same choice with less work.
@@ -121,8 +141,13 @@ func Explain(loads []Load, req Request, s Strategy, now time.Time) (chosen strin
 		}
 		sc := s.Score(*l)
 		r := ranked{rankKey: newRankKey(l, sc), class: classEligible}
-		if req.Prefer != "" && l.WorkerID == req.Prefer {
+		switch {
+		case req.Prefer != "" && l.WorkerID == req.Prefer:
 			r.class = classPreferred
+		case req.Home.WorkerID != "" && l.WorkerID == req.Home.WorkerID && !req.Home.IsLeaving:
+			r.class = classHome
+		case req.Home.shares(l):
+			r.class = classGroup
 		}
 		aged, penalty := r.aged(at), penalty(s, l, &req)
 		r.total = r.base + aged + penalty
@@ -159,6 +184,8 @@ type placementClass uint8
 
 const (
 	classPreferred placementClass = iota
+	classHome
+	classGroup
 	classEligible
 	classExcluded
 )
@@ -175,6 +202,7 @@ const (
 	isAvoided
 	isSuspended
 	isSuspect
+	lacksCredentials
 )
 
 // filter returns the first reason that excludes the worker. It ignores scores.
@@ -190,6 +218,8 @@ func filter(l *Load, req *Request, now time.Time) filterResult {
 		return isFull
 	case !l.matches(req.Selector):
 		return lacksLabel
+	case req.Home.Only && !req.Home.Has(l):
+		return lacksCredentials
 	}
 	if slices.Contains(req.Avoid, l.WorkerID) {
 		return isAvoided
@@ -219,6 +249,8 @@ func (f filterResult) reason(l *Load, req *Request) string {
 			}
 		}
 		return "label " + slices.Min(missing) + " missing"
+	case lacksCredentials:
+		return "does not have the session's credentials"
 	case isAvoided:
 		return "session just failed here"
 	case isSuspended:

@@ -237,6 +237,7 @@ func someLoad(t *rapid.T) domain.Load {
 	if rapid.IntRange(0, 2).Draw(t, "suspended?") == 0 {
 		l.SuspendedUntil = someTimes().Draw(t, "suspended")
 	}
+	l.StateGroup = rapid.SampledFrom([]string{"", "", "g1", "g2"}).Draw(t, "state group")
 	if rapid.IntRange(0, 5).Draw(t, "suspect?") == 0 {
 		l.Suspect = "it drops sessions"
 	}
@@ -254,6 +255,12 @@ func someRequest(t *rapid.T) domain.Request {
 	req.Avoid = rapid.SliceOfN(someID, 0, 3).Draw(t, "avoid")
 	if rapid.IntRange(0, 4).Draw(t, "prefers?") == 0 {
 		req.Prefer = someID.Draw(t, "prefer")
+	}
+	if rapid.IntRange(0, 3).Draw(t, "home?") == 0 {
+		req.Home = domain.Home{
+			WorkerID: someID.Draw(t, "home"), Only: rapid.Bool().Draw(t, "only home"), IsLeaving: rapid.Bool().Draw(t, "leaves home"),
+			Group: rapid.SampledFrom([]string{"", "g1", "g2"}).Draw(t, "group of the home"),
+		}
 	}
 	if rapid.Bool().Draw(t, "user?") {
 		req.UserWorkers = rapid.MapOfN(someID, someCounts, 0, 4).Draw(t, "user's")
@@ -285,6 +292,7 @@ func TestExplain_AnyFleet_ConsistentCandidates(t *testing.T) {
 				got, ok := l.Labels[k]
 				bad = bad || !ok || got != v
 			}
+			bad = bad || req.Home.Only && rankAtHome(l, req) == 2 && l.WorkerID != req.Home.WorkerID
 			if bad != (c.Excluded != "") {
 				t.Fatalf("%+v is %+v", l, c)
 			}
@@ -305,11 +313,28 @@ func TestExplain_AnyFleet_ConsistentCandidates(t *testing.T) {
 					t.Fatalf("%+v: %+v", l, c)
 				}
 			}
-			if i > 0 && c.WorkerID != req.Prefer && all[i-1].WorkerID != req.Prefer && c.Excluded == "" && c.Score < all[i-1].Score {
+			if i == 0 || c.Excluded != "" || c.WorkerID == req.Prefer || all[i-1].WorkerID == req.Prefer {
+				continue
+			}
+			switch rank, before := rankAtHome(l, req), rankAtHome(byID[all[i-1].WorkerID], req); {
+			case rank < before, rank == before && c.Score < all[i-1].Score:
 				t.Fatalf("not sorted: %+v", all)
 			}
 		}
 	})
+}
+
+// rankAtHome returns 0 for the home, 1 for a worker of its state group, and 2 for any other.
+func rankAtHome(l domain.Load, req domain.Request) int {
+	switch {
+	case req.Home.WorkerID == "":
+		return 2
+	case l.WorkerID == req.Home.WorkerID && !req.Home.IsLeaving:
+		return 0
+	case req.Home.Group != "" && l.StateGroup == req.Home.Group:
+		return 1
+	}
+	return 2
 }
 
 // A higher load never makes a worker more attractive.

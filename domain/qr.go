@@ -24,6 +24,25 @@ type QR struct {
 	ExpiresAt time.Time
 }
 
+// Waits for codes of a session.
+const (
+	renewalDelay = 5 * time.Second // how late a worker may send the next QR
+	codeLife     = 3 * time.Minute // of a code without a known expiry
+)
+
+// IsCodeExpired reports whether the session waits for a scan and has no code that could be scanned or
+// typed: the worker did not renew it.
+func (s *Session) IsCodeExpired(now time.Time) bool {
+	if s.Status != QRRequired {
+		return false
+	}
+	end := s.QR.ExpiresAt
+	if end.IsZero() {
+		end = s.StatusAt.Add(codeLife)
+	}
+	return !now.Before(end.Add(renewalDelay))
+}
+
 // IsZero reports whether q holds neither text nor image.
 func (q QR) IsZero() bool { return q.Code == "" && len(q.Image) == 0 }
 

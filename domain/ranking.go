@@ -43,6 +43,8 @@ type Ranking struct {
 	delayed  workerHeap // workers that become ready later, the soonest first
 	latest   int64      // the latest time of a choice, in ms
 
+	stateGroups map[string]*Ranking // the workers of each state group, ranked among themselves
+
 	// Scratch space of Choose and Put.
 	frontier workerHeap
 	relocate []*rankedWorker
@@ -133,6 +135,7 @@ func (r *Ranking) Put(l Load) {
 		w = &rankedWorker{}
 		r.workers[l.WorkerID] = w
 	}
+	r.putInStateGroup(w.load.StateGroup, &l)
 	k := newRankKey(&l, r.strategy.Score(l))
 	place := placedReady
 	switch {
@@ -156,6 +159,7 @@ func (r *Ranking) Put(l Load) {
 func (r *Ranking) Remove(workerID string) {
 	if w, ok := r.workers[workerID]; ok {
 		r.detach(w)
+		r.putInStateGroup(w.load.StateGroup, &Load{WorkerID: workerID})
 		delete(r.workers, workerID)
 	}
 }
@@ -169,6 +173,9 @@ func (r *Ranking) Remove(workerID string) {
 func (r *Ranking) Choose(req Request, now time.Time) (workerID string, ok bool) {
 	if w, ok := r.workers[req.Prefer]; ok && req.Prefer != "" && filter(&w.load, &req, now) == isEligible {
 		return w.id, true
+	}
+	if home := r.chooseHome(&req, now); home != "" || req.Home.Only {
+		return home, home != ""
 	}
 	at := millis(now)
 	r.latest = max(r.latest, at)
@@ -200,6 +207,56 @@ func (r *Ranking) Choose(req Request, now time.Time) (workerID string, ok bool) 
 		return "", false
 	}
 	return c.best.id, true
+}
+
+// chooseHome returns the home of the session, or else the best worker of its state group.
+func (r *Ranking) chooseHome(req *Request, now time.Time) (workerID string) {
+	if req.Home.WorkerID == "" {
+		return ""
+	}
+	home := ""
+	if w, ok := r.workers[req.Home.WorkerID]; ok && filter(&w.load, req, now) == isEligible {
+		home = w.id
+	}
+	if home != "" && !req.Home.IsLeaving {
+		return home
+	}
+	if group := r.stateGroups[req.Home.Group]; group != nil {
+		within := *req
+		within.Prefer, within.Home = "", Home{}
+		if id, ok := group.Choose(within, now); ok {
+			return id
+		}
+	}
+	if req.Home.Only {
+		return home
+	}
+	return ""
+}
+
+// putInStateGroup keeps the ranking of the worker's state group. before is the former load.
+func (r *Ranking) putInStateGroup(before string, l *Load) {
+	if before != "" && before != l.StateGroup {
+		group := r.stateGroups[before]
+		group.Remove(l.WorkerID)
+		if group.Len() == 0 {
+			delete(r.stateGroups, before)
+		}
+	}
+	if l.StateGroup == "" {
+		return
+	}
+	if r.stateGroups == nil {
+		r.stateGroups = make(map[string]*Ranking)
+	}
+	group := r.stateGroups[l.StateGroup]
+	if group == nil {
+		group = NewRanking(r.strategy)
+		r.stateGroups[l.StateGroup] = group
+	}
+	member := *l
+	member.StateGroup = ""
+	group.Put(member)
 }
 
 // A choice is the state of one search.

@@ -11,6 +11,7 @@ type MovableSession struct {
 	UserID    string
 	WorkerID  string
 	Selector  map[string]string // labels that the worker must have: the tier is bound to a pool
+	Group     string            // it may move only to workers of this state group; empty: to any
 }
 
 // PlannedMove is one move of a plan.
@@ -51,9 +52,9 @@ func PlanRebalance(loads []Load, sessions []MovableSession, tolerance float64) [
 
 // A balance is the state of a fleet while moves are planned.
 type balance struct {
-	order     []*workerLoad       // by share, the lowest first
-	selectors []map[string]string // the different selectors; sessions with the same selector form a group
-	users     map[userAt]int      // the number of sessions of a user on a worker
+	order     []*workerLoad    // by share, the lowest first
+	selectors []MovableSession // one session of each group; sessions with the same selector and state group form a group
+	users     map[userAt]int   // the number of sessions of a user on a worker
 }
 
 // A userAt is the key of one user on one worker.
@@ -72,8 +73,8 @@ func newBalance(loads []Load, sessions []MovableSession) *balance {
 	b := &balance{users: make(map[userAt]int)}
 	groups := make(map[string]int)
 	for _, s := range sessions {
-		if key := selectorKey(s.Selector); groups[key] == 0 {
-			b.selectors = append(b.selectors, s.Selector)
+		if key := groupKey(&s); groups[key] == 0 {
+			b.selectors = append(b.selectors, s)
 			groups[key] = len(b.selectors)
 		}
 		b.users[userAt{s.UserID, s.WorkerID}]++
@@ -83,8 +84,8 @@ func newBalance(loads []Load, sessions []MovableSession) *balance {
 		l := &loads[i]
 		if l.isSchedulable() && l.Capacity > 0 {
 			w := &workerLoad{id: l.WorkerID, used: max(l.Used, 0), capacity: l.Capacity, sessions: make([][]MovableSession, len(b.selectors))}
-			for _, selector := range b.selectors {
-				w.hosts = append(w.hosts, l.matches(selector))
+			for _, s := range b.selectors {
+				w.hosts = append(w.hosts, l.matches(s.Selector) && (s.Group == "" || s.Group == l.StateGroup))
 			}
 			at[l.WorkerID] = w
 			b.order = append(b.order, w)
@@ -93,21 +94,21 @@ func newBalance(loads []Load, sessions []MovableSession) *balance {
 	slices.SortFunc(b.order, compareWorkerLoads)
 	for _, s := range sessions {
 		if w := at[s.WorkerID]; w != nil {
-			g := groups[selectorKey(s.Selector)] - 1
+			g := groups[groupKey(&s)] - 1
 			w.sessions[g] = append(w.sessions[g], s)
 		}
 	}
 	return b
 }
 
-// selectorKey returns a selector as text. Equal selectors have the same text.
-func selectorKey(selector map[string]string) string {
-	pairs := make([]string, 0, len(selector))
-	for k, v := range selector {
+// groupKey returns the selector and the state group of a session as text. Equal ones have the same text.
+func groupKey(s *MovableSession) string {
+	pairs := make([]string, 0, len(s.Selector))
+	for k, v := range s.Selector {
 		pairs = append(pairs, k+"\x00"+v+"\x00")
 	}
 	slices.Sort(pairs)
-	key := ""
+	key := s.Group + "\x00"
 	for _, pair := range pairs {
 		key += pair
 	}

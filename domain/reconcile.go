@@ -46,6 +46,8 @@ func NextStep(s *Session, w *Worker, t Timing, now time.Time) (step Step, requeu
 		return StepAbandonAssignment, time.Time{}
 	case lost && s.LoggedOut:
 		return due(StepEndDebounce, s.DebounceUntil, now) // a logged-out session does not start elsewhere
+	case lost && w != nil && s.StaysHome(w) && s.WaitsForHome(w, t, now):
+		return StepNone, earlierOf(s.HomeWaitUntil, w.homeWaitEnd(t))
 	case lost:
 		return StepFailover, time.Time{}
 	case !w.Online:
@@ -60,7 +62,7 @@ func NextStep(s *Session, w *Worker, t Timing, now time.Time) (step Step, requeu
 		return due(StepStartTimedOut, s.DueAt, now)
 	case s.Command != CommandNone:
 		return due(StepCall, s.DueAt, now)
-	case w.Draining || s.MigrationID != "":
+	case s.MigrationID != "", w.IsEmptying() && !s.StaysHome(w):
 		return StepStopForMove, time.Time{}
 	}
 	return StepNone, time.Time{}

@@ -139,16 +139,12 @@ func (s *Session) applyStatus(r Report, t Timing, now time.Time) []Event {
 	case QRRequired:
 		s.markConfirmed()
 		s.WasConnected = false // the link is gone: without a scan the restart attempts run out
-		events := s.transition(QRRequired, r.Reason, now)
-		if was == Reconnecting {
-			s.PhoneNumber = ""
-			events[0].Reason = "credentials are gone; scan again"
-		}
-		return events
+		return s.askForScan(was, s.transition(QRRequired, r.Reason, now), now)
 	case Connected:
 		s.markConfirmed()
 		s.WasConnected, s.ScanRestarted, s.LastError, s.CredentialsWorkerID = true, false, "", s.WorkerID
 		s.QR, s.PairingCode, s.PairingPhone = QR{}, "", ""
+		s.arriveHome()
 		return s.transition(Connected, r.Reason, now)
 	case Disconnected:
 		if was == QRRequired && s.mayEndScan(r) {

@@ -114,7 +114,10 @@ type Session struct {
 	WorkerID            string
 	Generation          int64 // grows by one with each assignment, never shrinks
 	AssignedAt          time.Time
-	CredentialsWorkerID string    // the credentials worker; empty if there is none
+	CredentialsWorkerID string // the home; empty if there is none
+	CredentialsGroup    string // the state group of the home when the session was linked there; empty: none
+	HomePolicy          HomePolicy
+	HomeWaitUntil       time.Time // when placement stops waiting for a home that is online and refuses; zero: it did not refuse
 	PreviousWorkerID    string    // the worker that a moving session left; empty unless it moves
 	PlacementEvent      EventType // the event of the next assignment; empty: EventSessionPlaced
 	MigrationID         string    // the open migration; empty if there is none
@@ -167,13 +170,16 @@ func NewSession(id, userID, name, description string, now time.Time) *Session {
 }
 
 // Connect records that the user wants the session up. A pairingPhone that is not empty requests a
-// pairing code.
+// pairing code. A session whose code has expired starts anew.
 //
 // A session that is still assigned starts again on its worker: it is debounced, or its stop is not
 // confirmed. Any other session waits for placement. An unconfirmed logout comes first: credentials that
 // the user wanted wiped are not used again.
 func (s *Session) Connect(pairingPhone string, now time.Time) error {
 	switch {
+	case s.IsCodeExpired(now) && s.Intent == Up:
+		s.PairingPhone = pairingPhone
+		return s.Restart(now)
 	case s.Status == Connected:
 		return Errorf(Conflict, CodeSessionConnected, "Session is already connected")
 	case s.Status.IsActive():
@@ -182,6 +188,7 @@ func (s *Session) Connect(pairingPhone string, now time.Time) error {
 	s.Intent, s.LastError = Up, ""
 	s.WasConnected, s.ScanRestarted, s.Restarts, s.FailedStarts = false, false, 0, 0
 	s.PairingPhone, s.PairingCode = pairingPhone, ""
+	s.HomePolicy = HomeFirst
 	s.clearDebounce()
 	s.setStatus(Init, now)
 	switch {
@@ -218,6 +225,7 @@ func (s *Session) Assign(workerID string, now time.Time) []Event {
 	s.PreviousWorkerID, s.PlacementEvent = "", ""
 	s.LastReportWorkerTime = time.Time{}
 	s.Confirmed, s.Attempts = false, 0
+	s.endAwaitHome(now)
 	s.QR, s.PairingCode = QR{}, ""
 	s.clearDebounce()
 	if s.Status != Reconnecting {
@@ -240,7 +248,7 @@ func (s *Session) Disconnect(now time.Time) (stopDue bool, events []Event) {
 
 // Logout records that the user wants the session down and its phone unlinked. The session forgets its
 // phone number at once. stopDue reports whether the assigned worker has to be called. For an unassigned
-// session the caller records a cleanup on the credentials worker.
+// session the caller records a cleanup on the home.
 func (s *Session) Logout(now time.Time) (stopDue bool, events []Event) {
 	s.unlink()
 	return s.stop(CommandLogout, "user logged out", now)
@@ -252,6 +260,7 @@ func (s *Session) stop(c Command, reason string, now time.Time) (stopDue bool, e
 	s.clearDebounce()
 	s.ExcludedWorkerID, s.PreviousWorkerID, s.PlacementEvent, s.LastError = "", "", "", ""
 	s.QR, s.PairingCode = QR{}, ""
+	s.HomePolicy = HomeFirst
 	events = s.transition(Disconnected, reason, now)
 	if !s.IsAssigned() {
 		s.Command, s.DueAt = CommandNone, time.Time{}
@@ -313,7 +322,7 @@ func (s *Session) WorkerLost(reason string, now time.Time) []Event {
 
 // RequestStopForMove sets the command to stop the session on its worker and start it elsewhere.
 func (s *Session) RequestStopForMove(now time.Time) {
-	if s.Status == Connected {
+	if s.Status == Connected || s.HasToScan() {
 		s.setStatus(Reconnecting, now)
 	}
 	s.QR, s.PairingCode = QR{}, "" // the user must not link the session on the worker that it leaves
@@ -377,7 +386,7 @@ func (s *Session) CommandThrottled(wait time.Duration, t Timing, now time.Time) 
 // UnassignForMove ends the assignment so that the session can be placed on another worker. The kind of
 // the next placement is [EventSessionFailedOver] or [EventSessionMigrated].
 func (s *Session) UnassignForMove(kind EventType, now time.Time) {
-	if s.Status == Connected || s.Status == Disconnected && s.WasConnected {
+	if s.Status == Connected || s.Status == Disconnected && s.WasConnected || s.HasToScan() {
 		s.setStatus(Reconnecting, now)
 	} else if s.Status != Reconnecting {
 		s.setStatus(Init, now)
@@ -468,22 +477,31 @@ func (s *Session) CancelConnect(now time.Time) {
 }
 
 // PlacementFailed records that no worker has a free slot for the session. The session waits for a
-// backoff.
+// backoff. A session that takes its home alone waits longer: the home's return makes it due.
 func (s *Session) PlacementFailed(t Timing, now time.Time) {
 	s.Attempts++
 	s.DueAt = now.Add(t.Backoff(s.Attempts))
+	if s.HomePolicy == HomeOnly {
+		s.DueAt = now.Add(t.HomeWait)
+	}
 }
 
 // EndDebounce ends the debounce of a DISCONNECTED that no other report followed. The intent goes down
-// if the phone logged out or the session was never linked. Otherwise the session starts again after a
-// backoff, or fails after RestartAttempts.
+// if the phone logged out or the session was never linked. A session whose credentials are elsewhere
+// and that nobody scanned waits for its home. Otherwise the session starts again after a backoff, or
+// fails after RestartAttempts.
 func (s *Session) EndDebounce(t Timing, now time.Time) []Event {
 	if s.DebounceUntil.IsZero() {
 		return nil
 	}
 	isFinal := s.LoggedOut || !s.WasConnected
+	isAway := s.IsLinked() && !s.isAtHome() && !s.LoggedOut && s.HomePolicy != HomeLeft
 	s.clearDebounce()
-	if isFinal {
+	switch {
+	case isFinal && isAway:
+		s.awaitHome(t, now)
+		return nil
+	case isFinal:
 		s.Intent = Down
 		s.unassign()
 		s.UpdatedAt = now
@@ -528,7 +546,8 @@ func (s *Session) unassign() {
 
 // unlink forgets the linked WhatsApp account.
 func (s *Session) unlink() {
-	s.PhoneNumber, s.DisplayName, s.CredentialsWorkerID = "", "", ""
+	s.PhoneNumber, s.DisplayName, s.CredentialsWorkerID, s.CredentialsGroup = "", "", "", ""
+	s.arriveHome()
 }
 
 // setStatus changes the status without an event.

@@ -50,12 +50,23 @@ func TestSessionApply_MovedSessionShowsQR_ReasonInEvent(t *testing.T) {
 	s.UnassignForMove(domain.EventSessionFailedOver, s.now)
 	s.Assign("w2", s.now)
 	_, events := s.Apply(domain.Report{Status: domain.QRRequired, Reason: "qr"}, timing, s.now)
-	require.Len(t, events, 1)
-	require.Equal(t, "credentials are gone; scan again", events[0].Reason)
-	require.Empty(t, s.PhoneNumber)
-	require.Equal(t, "w1", s.CredentialsWorkerID, "a logout still has to wipe them")
+	require.Len(t, events, 2)
+	require.Contains(t, events[0].Reason, "does not have the credentials; scan again")
+	require.Equal(t, []any{domain.EventSessionNeedsScan, "w2", "w1"}, []any{events[1].Type, events[1].WorkerID, events[1].FromWorker})
+	require.Equal(t, []string{"6281234567890", "w1"}, []string{s.PhoneNumber, s.CredentialsWorkerID}, "number and home are kept")
+	require.True(t, s.ShouldReturnHome())
 	s.report(domain.Connected)
 	require.Equal(t, "w2", s.CredentialsWorkerID)
+}
+
+// A QR on the home means that the credentials are gone.
+func TestSessionApply_HomeShowsQR_Unlinked(t *testing.T) {
+	s := at(t, "CONNECTED")
+	s.report(domain.Reconnecting)
+	_, events := s.Apply(domain.Report{Status: domain.QRRequired, Reason: "qr"}, timing, s.now)
+	require.Len(t, events, 1)
+	require.Equal(t, "credentials are gone; scan again", events[0].Reason)
+	require.Empty(t, s.PhoneNumber+s.CredentialsWorkerID)
 }
 
 func TestRequestStopForMove_RunningSession_StoppedThenPlaced(t *testing.T) {
@@ -360,4 +371,19 @@ func TestFail_AnyState_ErrorAndSlotFreed(t *testing.T) {
 		s.apply(r)
 		require.Equal(t, want, s.LastError)
 	}
+}
+
+// A worker that does not renew its QR is no reason to wait: connect starts the session anew.
+func TestSessionConnect_CodeExpired_StartsAnew(t *testing.T) {
+	s := at(t, "QR_REQUIRED")
+	s.QR = domain.QR{Code: "2@", ExpiresAt: s.now.Add(time.Minute)}
+	err := s.Clone().Connect("", s.now.Add(64*time.Second))
+	require.Equal(t, domain.CodeSessionConnecting, domain.CodeOf(err), "the next code may be a moment late")
+	require.False(t, s.IsCodeExpired(s.now.Add(64*time.Second)))
+
+	later := s.now.Add(65 * time.Second)
+	require.True(t, s.IsCodeExpired(later))
+	require.NoError(t, s.Connect("", later))
+	require.Equal(t, []any{domain.Init, domain.CommandRestart, "w1", later}, []any{s.Status, s.Command, s.WorkerID, s.DueAt})
+	require.True(t, s.QR.IsZero())
 }

@@ -16,6 +16,7 @@ type Timing struct {
 	ProbeRetry          time.Duration // between probes after a first refused connection
 	ProbeFailures       int           // consecutive refused connections that mean crashed
 	FailoverDelay       time.Duration // grace for a crashed worker to return
+	HomeWait            time.Duration // how long a linked session waits for its home before it takes a worker without its credentials
 	DisconnectDebounce  time.Duration // how long a DISCONNECTED may be part of a restart
 	StartTimeout        time.Duration // a start that is not confirmed by then is sent again
 	StartAttempts       int           // on one worker, before another is tried
@@ -40,6 +41,7 @@ func DefaultTiming() Timing {
 		ProbeRetry:          500 * time.Millisecond,
 		ProbeFailures:       3,
 		FailoverDelay:       5 * time.Second,
+		HomeWait:            10 * time.Minute,
 		DisconnectDebounce:  5 * time.Second,
 		StartTimeout:        45 * time.Second,
 		StartAttempts:       2,
@@ -83,7 +85,8 @@ func (t *Timing) durations() []duration {
 	return []duration{
 		{"HeartbeatInterval", &t.HeartbeatInterval}, {"MaxHeartbeatTimeout", &t.MaxHeartbeatTimeout}, {"Lease", &t.Lease},
 		{"Drift", &t.Drift}, {"ProbeInterval", &t.ProbeInterval}, {"ProbeRetry", &t.ProbeRetry},
-		{"FailoverDelay", &t.FailoverDelay}, {"DisconnectDebounce", &t.DisconnectDebounce}, {"StartTimeout", &t.StartTimeout},
+		{"FailoverDelay", &t.FailoverDelay}, {"HomeWait", &t.HomeWait},
+		{"DisconnectDebounce", &t.DisconnectDebounce}, {"StartTimeout", &t.StartTimeout},
 		{"RestartBackoff", &t.RestartBackoff}, {"MaxBackoff", &t.MaxBackoff}, {"StableAfter", &t.StableAfter},
 		{"ExclusionPeriod", &t.ExclusionPeriod}, {"QRLife", &t.QRLife}, {"MessageLife", &t.MessageLife}, {"CanaryPeriod", &t.CanaryPeriod},
 	}

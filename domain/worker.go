@@ -87,12 +87,16 @@ type Worker struct {
 	Environment       string
 	Labels            map[string]string
 	Capabilities      []Capability
-	Interval          time.Duration // between its heartbeats
-	TokenEpoch        string        // of its own token and its call token; empty: it has none
+	StateGroup        string         // workers with the same group share credentials; empty: it shares them with none
+	Failover          FailoverPolicy // set by an administrator; empty: FailoverWait
+	Interval          time.Duration  // between its heartbeats
+	TokenEpoch        string         // of its own token and its call token; empty: it has none
 
-	Online   bool
-	Draining bool   // an operator wants its sessions on other workers
-	DrainID  string // the latest drain, the BatchID of its migrations; empty: not draining
+	Online        bool
+	Draining      bool   // an operator wants its sessions on other workers
+	DrainID       string // the latest drain, the BatchID of its migrations; empty: not draining
+	DrainForced   bool   // the drain also moves sessions that need a scan elsewhere
+	InMaintenance bool   // by the worker's own word; its sessions move if they need no scan
 
 	CanarySince time.Time // when the canary period began; zero: no canary
 	Suspect     string    // why the worker failed its canary period; empty: it did not
@@ -118,11 +122,15 @@ func (w *Worker) Status() WorkerStatus {
 	switch {
 	case !w.Online:
 		return WorkerOffline
-	case w.Draining:
+	case w.IsEmptying():
 		return WorkerMaintenance
 	}
 	return WorkerOnline
 }
+
+// IsEmptying reports whether the worker receives no sessions and its sessions move to others: it drains,
+// or it announced maintenance.
+func (w *Worker) IsEmptying() bool { return w.Draining || w.InMaintenance }
 
 // Supports reports whether the worker announced the capability.
 func (w *Worker) Supports(c Capability) bool { return slices.Contains(w.Capabilities, c) }
@@ -153,6 +161,8 @@ type Registration struct {
 	Labels       map[string]string
 	Interval     time.Duration // 0: the interval of the control plane
 	Capabilities []Capability
+	StateGroup   string // empty: the worker shares credentials with no other
+	Maintenance  Maintenance
 	Holder       TokenHolder // who registers; an own token registers only its known worker at its known endpoint
 	TokenEpoch   string      // begins with this registration; unique, unpredictable, hexadecimal
 }
@@ -206,12 +216,13 @@ func (w *Worker) Register(r Registration, t Timing, now time.Time) []Event {
 	w.Interval = r.Interval
 	if w.Interval <= 0 {
 		w.Interval = t.HeartbeatInterval
-		if len(r.Capabilities) == 0 {
+		if w.IsLegacy() {
 			// A legacy worker keeps its own interval. ApplyHeartbeat adapts to a shorter one.
 			w.Interval = max(w.Interval, legacyHeartbeatInterval)
 		}
 	}
 	w.RegisteredAt, w.LastHeartbeat, w.UpdatedAt = now, now, now
+	w.StateGroup, w.InMaintenance = r.StateGroup, r.Maintenance == MaintenanceBegins
 	w.ReportedBreakdown = nil
 	w.markOnline()
 	if wasOnline {
@@ -234,12 +245,23 @@ type Heartbeat struct {
 	Capacity       int   // 0: not stated
 	Version        string
 	Environment    string
+	Maintenance    Maintenance
 }
+
+// Maintenance is what a worker's message says of its maintenance.
+type Maintenance uint8
+
+// The values of Maintenance.
+const (
+	MaintenanceNotStated Maintenance = iota
+	MaintenanceBegins                // the worker takes no new sessions
+	MaintenanceEnds                  // the worker says that it is ONLINE
+)
 
 // ApplyHeartbeat applies a heartbeat. An OFFLINE worker is online again, whatever its down reason was.
 func (w *Worker) ApplyHeartbeat(h Heartbeat, t Timing, now time.Time) []Event {
 	wasOnline := w.Online
-	if gap := now.Sub(w.LastHeartbeat); len(w.Capabilities) == 0 && gap >= t.HeartbeatInterval/2 {
+	if gap := now.Sub(w.LastHeartbeat); w.IsLegacy() && gap >= t.HeartbeatInterval/2 {
 		// One early heartbeat does not define the interval. Otherwise the next regular one would look
 		// late.
 		slowest := max(w.Interval, t.HeartbeatInterval, legacyHeartbeatInterval)
@@ -269,6 +291,9 @@ func (w *Worker) ApplyHeartbeat(h Heartbeat, t Timing, now time.Time) []Event {
 	}
 	if h.Environment != "" {
 		w.Environment = h.Environment
+	}
+	if h.Maintenance != MaintenanceNotStated {
+		w.InMaintenance = h.Maintenance == MaintenanceBegins
 	}
 	if h.Breakdown != nil {
 		b := *h.Breakdown
@@ -303,7 +328,7 @@ func (w *Worker) MarkDown(why DownReason, t Timing, now time.Time) []Event {
 }
 
 // Drain records that an operator wants the worker's sessions on other workers. id becomes the BatchID
-// of their migrations.
+// of their migrations. Sessions that need a scan elsewhere stay.
 func (w *Worker) Drain(id string, now time.Time) []Event {
 	if w.Draining {
 		return nil
@@ -311,6 +336,9 @@ func (w *Worker) Drain(id string, now time.Time) []Event {
 	w.Draining, w.DrainID, w.UpdatedAt = true, id, now
 	return []Event{w.event(EventWorkerDraining, "", now)}
 }
+
+// ForceDrain lets the drain also move sessions that need a scan elsewhere.
+func (w *Worker) ForceDrain() { w.DrainForced = true }
 
 // Drained returns an event if the worker is draining and has no session left.
 func (w *Worker) Drained(now time.Time) []Event {
@@ -323,6 +351,7 @@ func (w *Worker) Drained(now time.Time) []Event {
 // Activate records that an operator wants the worker to receive sessions. A drain and the finding of a
 // canary period end.
 func (w *Worker) Activate(now time.Time) {
+	w.DrainForced, w.InMaintenance = false, false
 	w.Draining, w.DrainID, w.CanarySince, w.Suspect, w.UpdatedAt = false, "", time.Time{}, "", now
 }
 

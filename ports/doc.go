@@ -43,8 +43,9 @@
 // copied in and out: caller and implementation share no memory.
 //
 // The core distinguishes errors by the sentinel values of this package, by [WorkerError], by
-// [UnavailableError] and by *domain.Error. Errors may arrive wrapped. Any other error is a failure of the adapter. An adapter
-// translates its driver's errors at its own edge, by typed codes and never by their text.
+// [UnavailableError] and by *domain.Error. Errors may arrive wrapped. Any other error is a failure of
+// the adapter. An adapter translates its driver's errors at its own edge, by typed codes and never by
+// their text.
 //
 // Every port has a suite in package conformance. An implementation that passes the suite fits.
 //

@@ -94,6 +94,7 @@ func (f *bulkFilter) sessions(p *problems) ports.SessionFilter {
 }
 
 type bulkInput struct {
+	ForceScans
 	Body    bulkBody
 	request service.BulkRequest
 }
@@ -126,6 +127,7 @@ func (in *bulkInput) Resolve(huma.Context) []error {
 			p.add(fmt.Sprintf("sessionIds[%d]", i), "Session ID is required")
 		}
 	}
+	r.Force = in.Force
 	r.TargetWorkerID = p.text("targetWorkerId", b.TargetWorkerID, domain.NormalizeWorkerID)
 	if b.TargetWorkerID != "" && r.Action != "" && r.Action != service.BulkMigrate {
 		p.add("targetWorkerId", "targetWorkerId goes with the action migrate only")

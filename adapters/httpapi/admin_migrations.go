@@ -16,13 +16,13 @@ type migrationView struct {
 	ID          string                 `json:"id" example:"01JX3B5ZKQ7M"`
 	SessionID   string                 `json:"sessionId" example:"support"`
 	UserID      string                 `json:"userId" example:"01JX3B5ZKQ7M"`
-	Kind        domain.MigrationKind   `json:"kind" doc:"Who wants it: OPERATOR, DRAIN, REBALANCE or FAILOVER" example:"OPERATOR"`
-	Status      domain.MigrationStatus `json:"status" doc:"PENDING, RUNNING, COMPLETED, FAILED or CANCELLED" example:"COMPLETED"`
+	Kind        domain.MigrationKind   `json:"kind" doc:"Who wants it: OPERATOR, DRAIN, REBALANCE, FAILOVER or RETURN (to the worker with the credentials)" example:"OPERATOR"`
+	Status      domain.MigrationStatus `json:"status" doc:"PENDING, RUNNING, COMPLETED, NEEDS_SCAN (the session is on its new worker and waits for a scan), FAILED or CANCELLED" example:"COMPLETED"`
 	FromWorker  string                 `json:"fromWorker" example:"worker-1"`
 	ToWorker    nullableString         `json:"toWorker" doc:"Null until it is chosen" example:"worker-2"`
 	BatchID     nullableString         `json:"batchId" doc:"Of a drain, rebalance or bulk action" example:"01JX3B5ZKQ7N"`
 	Reason      nullableString         `json:"reason" example:"maintenance"`
-	Error       nullableString         `json:"error" doc:"Why the status is FAILED" example:"worker-2 is full"`
+	Error       nullableString         `json:"error" doc:"Why the status is FAILED, CANCELLED or NEEDS_SCAN" example:"worker-2 is full"`
 	CreatedAt   jsonTime               `json:"createdAt"`
 	StartedAt   jsonTime               `json:"startedAt"`
 	CompletedAt jsonTime               `json:"completedAt"`
@@ -50,6 +50,11 @@ func viewMigrations(list []*domain.Migration) []migrationView {
 	return views
 }
 
+// ForceScans is the parameter by which administrators accept scans.
+type ForceScans struct {
+	Force bool `query:"force" doc:"Also moves linked sessions that need a new QR scan, because no other worker has their credentials" example:"false"`
+}
+
 type migrateBody struct {
 	TargetWorkerID string  `json:"targetWorkerId,omitempty" doc:"The best worker if it is not given" example:"worker-2"`
 	Reason         *string `json:"reason,omitempty" doc:"At most 255 characters" example:"maintenance"`
@@ -57,6 +62,7 @@ type migrateBody struct {
 
 type migrateInput struct {
 	SessionPath
+	ForceScans
 	Body           migrateBody
 	target, reason string
 }
@@ -76,7 +82,7 @@ type migratedView struct {
 }
 
 func (a *api) migrate(ctx context.Context, c *requestContext, in *migrateInput) (migratedView, error) {
-	m, err := a.Operations.Migrate(ctx, c.sessionRef(), in.target, in.reason)
+	m, err := a.Operations.Migrate(ctx, c.sessionRef(), service.MigrateOptions{TargetWorkerID: in.target, Reason: in.reason, Force: in.Force})
 	if err != nil {
 		return migratedView{}, err
 	}
@@ -87,6 +93,8 @@ func (a *api) migrate(ctx context.Context, c *requestContext, in *migrateInput) 
 		c.message = "Session is migrating"
 	case domain.MigrationFailed, domain.MigrationCancelled:
 		c.message = "Session did not migrate"
+	case domain.MigrationNeedsScan:
+		c.message = "Session migrated; its new QR code has to be scanned"
 	}
 	return migratedView{viewMigration(m)}, nil
 }
@@ -95,8 +103,8 @@ type listMigrationsInput struct {
 	SessionID string `query:"sessionId" doc:"Of this session" example:"support"`
 	WorkerID  string `query:"workerId" doc:"From or to this worker" example:"worker-1"`
 	BatchID   string `query:"batchId" doc:"Of this drain, rebalance or bulk action" example:"01JX3B5ZKQ7N"`
-	Status    string `query:"status" doc:"PENDING, RUNNING, COMPLETED, FAILED or CANCELLED, in any case" example:"COMPLETED"`
-	Kind      string `query:"kind" doc:"OPERATOR, DRAIN, REBALANCE or FAILOVER, in any case" example:"FAILOVER"`
+	Status    string `query:"status" doc:"PENDING, RUNNING, COMPLETED, NEEDS_SCAN, FAILED or CANCELLED, in any case" example:"COMPLETED"`
+	Kind      string `query:"kind" doc:"OPERATOR, DRAIN, REBALANCE, FAILOVER or RETURN, in any case" example:"FAILOVER"`
 	PageInput
 	filter ports.MigrationFilter
 }
@@ -108,8 +116,9 @@ func (in *listMigrationsInput) Resolve(huma.Context) []error {
 	f.SessionID, f.WorkerID = normalizeSession(in.SessionID), normalizeWorker(in.WorkerID)
 	f.BatchID = p.searchText("batchId", in.BatchID)
 	parse(&p, "status", in.Status, &f.Status, oneOf(domain.MigrationPending, domain.MigrationRunning,
-		domain.MigrationCompleted, domain.MigrationFailed, domain.MigrationCancelled))
-	parse(&p, "kind", in.Kind, &f.Kind, oneOf(domain.MigrationByOperator, domain.MigrationByDrain, domain.MigrationByRebalance, domain.MigrationByFailover))
+		domain.MigrationCompleted, domain.MigrationNeedsScan, domain.MigrationFailed, domain.MigrationCancelled))
+	parse(&p, "kind", in.Kind, &f.Kind, oneOf(domain.MigrationByOperator, domain.MigrationByDrain, domain.MigrationByRebalance,
+		domain.MigrationByFailover, domain.MigrationByReturn))
 	return p
 }
 
@@ -159,17 +168,19 @@ func counted(n int, what string) string {
 type rebalanceBody struct {
 	_      struct{} `additionalProperties:"false"`
 	DryRun bool     `json:"dryRun,omitempty" doc:"Plans and moves nothing" example:"true"`
+	Force  bool     `json:"force,omitempty" doc:"As in the query" example:"false"`
 }
 
 type rebalanceInput struct {
 	DryRun bool `query:"dryRun" doc:"Plans and moves nothing" example:"true"`
-	Body   rebalanceBody
+	ForceScans
+	Body rebalanceBody
 }
 
 // Resolve refuses what might be a misspelt dry run.
 func (in *rebalanceInput) Resolve(ctx huma.Context) []error {
 	var p problems
-	p.only(contextOf(ctx.Context()).query, "dryRun")
+	p.only(contextOf(ctx.Context()).query, "dryRun", "force")
 	return p
 }
 
@@ -198,16 +209,18 @@ type rebalanceView struct {
 	BatchID nullableString   `json:"batchId" doc:"Of the migrations; null if none was begun" example:"01JX3B5ZKQ7N"`
 	Moves   []plannedView    `json:"moves"`
 	Left    int              `json:"left" doc:"Moves that are left to the next rebalance" example:"0"`
+	Scans   int              `json:"scans" doc:"Moves whose sessions need a new QR scan; none without force" example:"0"`
+	Forced  int              `json:"scansWithForce" doc:"In a dry run: the scans that the plan with force=true costs" example:"12"`
 	Workers []rebalancedView `json:"workers"`
 }
 
 func (a *api) rebalance(ctx context.Context, c *requestContext, in *rebalanceInput) (rebalanceView, error) {
 	dryRun := in.DryRun || in.Body.DryRun
-	r, err := a.Operations.Rebalance(ctx, service.RebalanceOptions{DryRun: dryRun})
+	r, err := a.Operations.Rebalance(ctx, service.RebalanceOptions{DryRun: dryRun, Force: in.Force || in.Body.Force})
 	if err != nil {
 		return rebalanceView{}, err
 	}
-	v := rebalanceView{r.DryRun, nullableString(r.BatchID), make([]plannedView, len(r.Moves)), r.RemainingMoves, make([]rebalancedView, len(r.Workers))}
+	v := rebalanceView{r.DryRun, nullableString(r.BatchID), make([]plannedView, len(r.Moves)), r.RemainingMoves, r.Scans, r.ScansIfForced, make([]rebalancedView, len(r.Workers))}
 	for i, m := range r.Moves {
 		v.Moves[i] = plannedView(m)
 	}
@@ -227,6 +240,9 @@ func (a *api) rebalance(ctx context.Context, c *requestContext, in *rebalanceInp
 	}
 	if r.RemainingMoves > 0 {
 		c.message += fmt.Sprintf("; %d more are left to the next rebalance", r.RemainingMoves)
+	}
+	if r.ScansIfForced > r.Scans {
+		c.message += fmt.Sprintf("; with force=true sessions would move of which %d need a new QR scan", r.ScansIfForced)
 	}
 	return v, nil
 }

@@ -17,13 +17,15 @@ func TestMigrate_TargetAndReason_ReachTheService(t *testing.T) {
 	path := "/api/v1/admin/sessions/Support_1/migrate"
 	got, s := ask(t, "POST", path, adminToken, `{"targetWorkerId":" Worker 2 ","reason":" too hot "}`)
 	require.Equal(t, http.StatusOK, got.Code, got.Body)
-	assert.Equal(t, []string{"support-1", "worker-2", "too hot"}, s.last)
+	assert.Equal(t, []any{"support-1", service.MigrateOptions{TargetWorkerID: "worker-2", Reason: "too hot"}}, s.last)
 	assert.Equal(t, "Session is migrating", got.Message)
 	assert.Nil(t, got.Data["migration"].(map[string]any)["duration"])
 	for _, nothing := range []string{``, `{}`, `{"targetWorkerId":null,"reason":null}`, `{"targetWorkerId":"","reason":""}`} {
 		_, s = ask(t, "POST", path, adminToken, nothing)
-		assert.Equal(t, []string{"support-1", "", ""}, s.last)
+		assert.Equal(t, []any{"support-1", service.MigrateOptions{}}, s.last)
 	}
+	_, s = ask(t, "POST", path+"?force=true", adminToken, `{}`)
+	assert.Equal(t, []any{"support-1", service.MigrateOptions{Force: true}}, s.last)
 	for body, fields := range map[string][]string{
 		`{"targetWorkerId":7,"reason":{}}`:                                   {"targetWorkerId", "reason"},
 		`{"targetWorkerId":"!","reason":"` + strings.Repeat("x", 256) + `"}`: {"targetWorkerId", "reason"},

@@ -94,9 +94,9 @@ type spyWorkers struct {
 	spy *callerSpy
 }
 
-func (s spyWorkers) Drain(ctx context.Context, id string) (*service.WorkerView, error) {
+func (s spyWorkers) Drain(ctx context.Context, id string, opt service.DrainOptions) (*service.WorkerView, error) {
 	s.spy.seen = service.CallerOf(ctx)
-	return s.Workers.Drain(ctx, id)
+	return s.Workers.Drain(ctx, id, opt)
 }
 
 type spyProtocol struct {

@@ -22,7 +22,31 @@ type heartbeatBody struct {
 	Sessions heartbeatSessions     `json:"sessions,omitempty"`
 	About    heartbeatCapabilities `json:"capabilities,omitempty"`
 	Metrics  heartbeatMetrics      `json:"metrics,omitempty"`
+	Status   workerStatus          `json:"status,omitempty"`
 	Load
+}
+
+// workerStatus is what a worker says of its own status, in any case. Words that
+// nobody knows here are ignored.
+type workerStatus struct{ lenientString }
+
+// maintenance returns what the status says of the worker's maintenance.
+func (s *workerStatus) maintenance() domain.Maintenance {
+	switch domain.WorkerStatus(strings.ToUpper(strings.TrimSpace(string(s.lenientString)))) {
+	case domain.WorkerMaintenance:
+		return domain.MaintenanceBegins
+	case domain.WorkerOnline:
+		return domain.MaintenanceEnds
+	}
+	return domain.MaintenanceNotStated
+}
+
+// Schema describes the status.
+func (workerStatus) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{
+		Description: "MAINTENANCE, in any case: the worker takes no new session, and those that need no scan elsewhere move. ONLINE ends it. Other words are ignored",
+		Examples:    []any{"ONLINE"},
+	}
 }
 
 // Load is the figures of a worker, which stand in the heartbeat itself or in its
@@ -251,7 +275,7 @@ func (reportedStatus) Schema(huma.Registry) *huma.Schema {
 // read to its end. Then, or if an item could not be used, the list is not complete: no
 // session is missing.
 func (b *heartbeatBody) heartbeat(workerID, trouble string) domain.Heartbeat {
-	h := domain.Heartbeat{WorkerID: workerID, CPU: -1, Memory: -1, MessageCount: -1}
+	h := domain.Heartbeat{WorkerID: workerID, CPU: -1, Memory: -1, MessageCount: -1, Maintenance: b.Status.maintenance()}
 	b.Load.apply(&h)
 	b.Metrics.load.apply(&h)
 	b.Metrics.sessions.apply(&h)

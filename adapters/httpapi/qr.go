@@ -87,7 +87,7 @@ func (a *api) connect(ctx context.Context, c *requestContext, in *connectInput) 
 	v := viewQR(s, in.Body.Pairing != nil, a.Clock.Now())
 	workerID := nullableString(s.WorkerID)
 	v.WorkerID = &workerID
-	c.message = whatNext(v)
+	c.message = whatNext(v, s.IsExpired)
 	if !s.Status.IsActive() {
 		c.message = whyDown(s)
 	}
@@ -102,9 +102,14 @@ func whyDown(s *service.SessionQR) string {
 	return "Session did not connect: " + s.Reason + "; connect it again"
 }
 
+// expiredCode tells what to do about a code that its worker did not renew.
+const expiredCode = "The code has expired and was not renewed; connect the session again to get a new one"
+
 // whatNext tells the user what to do.
-func whatNext(v qrView) string {
+func whatNext(v qrView, isExpired bool) string {
 	switch {
+	case isExpired:
+		return expiredCode
 	case v.Status == domain.Connected:
 		return "Session is connected"
 	case v.PairingCode != nil && *v.PairingCode != "":
@@ -140,7 +145,7 @@ func (a *api) qr(ctx context.Context, c *requestContext, in *qrInput) (qrView, e
 	}
 	now := a.Clock.Now()
 	v := viewQR(s, false, now)
-	c.message = whatNext(v)
+	c.message = whatNext(v, s.IsExpired)
 	if in.format == "json" {
 		return v, nil
 	}

@@ -137,6 +137,8 @@ type registerWorkerBody struct {
 	Labels            lenientLabels  `json:"labels,omitempty" doc:"At most 32 short texts by name" example:"{\"pool\":\"eu\"}"`
 	HeartbeatInterval lenientNumber  `json:"heartbeatInterval,omitempty" doc:"Milliseconds between heartbeats, at most 3600000" example:"30000"`
 	Capabilities      capabilityList `json:"capabilities,omitempty"`
+	StateGroup        lenientString  `json:"stateGroup,omitempty" doc:"Workers with equal values share the credentials of sessions; at most 100 characters" example:"\"nfs-7\""`
+	Status            workerStatus   `json:"status,omitempty"`
 }
 
 // lenientLabels is an object of texts. Labels that cannot be used are left out.
@@ -186,7 +188,7 @@ func (in *registerWorkerInput) Resolve(ctx huma.Context) []error {
 	b := &in.Body
 	r := domain.Registration{
 		Description: b.Description.cut(maxID), Version: b.Version.cut(maxWord), Environment: b.Environment.cut(maxWord),
-		Labels: b.Labels, Capabilities: b.Capabilities,
+		Labels: b.Labels, Capabilities: b.Capabilities, Maintenance: b.Status.maintenance(),
 	}
 	r.Endpoint = p.named("endpoint", "Endpoint", b.Endpoint, domain.ParseEndpoint)
 	r.WorkerID = p.named("workerId", "Worker ID", b.WorkerID, domain.NormalizeWorkerID)
@@ -194,6 +196,9 @@ func (in *registerWorkerInput) Resolve(ctx huma.Context) []error {
 	r.Interval = time.Duration(p.whole("heartbeatInterval", b.HeartbeatInterval, 1, 3600000)) * time.Millisecond
 	if _, err := domain.CheckDescription(r.Description); err != nil {
 		r.Description = ""
+	}
+	if b.StateGroup != "" {
+		r.StateGroup = p.text("stateGroup", string(b.StateGroup), domain.CheckStateGroup)
 	}
 	r.ApplyDefaults()
 	in.registration = r

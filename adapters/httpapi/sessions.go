@@ -53,8 +53,9 @@ func sessionRoutes() []route {
 			summary: "Connect a session",
 			description: "Chooses a worker and starts the session there. The QR code to scan is null until the worker delivers it: wait for it with " +
 				"`?wait=10s`, or ask `GET /sessions/{id}/qr`. With `pairing` the answer has a code to type into the phone instead. Fails with " +
-				"SESSION_ALREADY_CONNECTED or SESSION_CONNECTING if there is nothing to do, and with NO_AVAILABLE_WORKERS if no worker has " +
-				"room; the session stays DISCONNECTED then. RATE_LIMIT_EXCEEDED with Retry-After also means that too many sessions of the user, or from the " +
+				"SESSION_ALREADY_CONNECTED or SESSION_CONNECTING if there is nothing to do (a session whose QR code has expired starts anew), and with NO_AVAILABLE_WORKERS if no worker has " +
+				"room, or only workers without the session's credentials while the one that has them may come back; the session stays DISCONNECTED then. " +
+				"RATE_LIMIT_EXCEEDED with Retry-After also means that too many sessions of the user, or from the " +
 				"caller's address, wait for a first scan, or that nobody scanned the codes of the latest connects.",
 			errors: append([]domain.Code{domain.CodeSessionConnected, domain.CodeSessionConnecting, domain.CodeSessionLimit,
 				domain.CodeAccountDeactivated, domain.CodeUserNotFound}, sessionErrors...),
@@ -320,15 +321,15 @@ type statusView struct {
 
 // sessionStatus answers for the session in the path.
 func (a *api) sessionStatus(ctx context.Context, c *requestContext, _ *sessionInput) (statusView, error) {
-	return a.status(ctx, c.sender())
+	return a.status(ctx, c, c.sender())
 }
 
 // ownStatus answers for the session of the API key.
 func (a *api) ownStatus(ctx context.Context, c *requestContext, _ *noInput) (statusView, error) {
-	return a.status(ctx, c.sender())
+	return a.status(ctx, c, c.sender())
 }
 
-func (a *api) status(ctx context.Context, who service.Sender) (statusView, error) {
+func (a *api) status(ctx context.Context, c *requestContext, who service.Sender) (statusView, error) {
 	s, err := a.Sessions.Get(ctx, who.UserID, who.SessionID)
 	if err != nil {
 		return statusView{}, err
@@ -340,6 +341,9 @@ func (a *api) status(ctx context.Context, who service.Sender) (statusView, error
 	}
 	if s.Worker != nil {
 		v.WorkerStatus = nullableString(s.Worker.Status())
+	}
+	if s.IsCodeExpired(a.Clock.Now()) {
+		c.message = expiredCode
 	}
 	return v, nil
 }

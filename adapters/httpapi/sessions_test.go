@@ -342,6 +342,7 @@ func TestQR_EveryStatus_SaysWhatIsNext(t *testing.T) {
 		"Session is reconnecting; there is nothing to scan":          {Status: domain.Reconnecting},
 		"There is no QR code; connect the session to get one":        {Status: domain.Disconnected},
 	} {
-		assert.Equal(t, want, whatNext(v))
+		assert.Equal(t, want, whatNext(v, false))
 	}
+	assert.Equal(t, "The code has expired and was not renewed; connect the session again to get a new one", whatNext(qrView{Status: domain.QRRequired}, true))
 }

@@ -300,8 +300,8 @@ func (s stubWorkers) StopForeign(_ context.Context, id, sessionID string, opt se
 	return s.note([]any{id, sessionID, opt})
 }
 
-func (s stubWorkers) Drain(_ context.Context, id string) (*service.WorkerView, error) {
-	return s.view(), s.note(id)
+func (s stubWorkers) Drain(_ context.Context, id string, opt service.DrainOptions) (*service.WorkerView, error) {
+	return s.view(), s.note([]any{id, opt.Force})
 }
 
 func (s stubWorkers) Activate(_ context.Context, id string) (*service.WorkerView, error) {
@@ -382,8 +382,8 @@ func (s stubOperations) Bulk(_ context.Context, b service.BulkRequest) ([]servic
 	}, s.note(b)
 }
 
-func (s stubOperations) Migrate(_ context.Context, id, target, reason string) (*domain.Migration, error) {
-	return someMigration(domain.MigrationRunning), s.note([]string{id, target, reason})
+func (s stubOperations) Migrate(_ context.Context, id string, opt service.MigrateOptions) (*domain.Migration, error) {
+	return someMigration(domain.MigrationRunning), s.note([]any{id, opt})
 }
 
 func (s stubOperations) ListMigrations(_ context.Context, f ports.MigrationFilter, p ports.Page) ([]*domain.Migration, int, error) {

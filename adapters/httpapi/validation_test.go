@@ -34,11 +34,11 @@ func TestBodies_NamesInAnotherCase_CountAsUnknown(t *testing.T) {
 
 func TestBodies_UnknownMembers_AreRefusedWithTheKnownOnes(t *testing.T) {
 	got, _ := ask(t, "PUT", "/api/v1/workers/worker-1", adminToken, `{"endpoint":"http://w:1"}`)
-	assert.Equal(t, "endpoint cannot be given here; use maxSessions, description, version, environment or labels", got.Error.Message)
+	assert.Equal(t, "endpoint cannot be given here; use maxSessions, description, version, environment, labels or failover", got.Error.Message)
 	got, _ = ask(t, "POST", "/api/v1/admin/sessions/bulk", adminToken, `{"action":"delete","filter":{"userid":"u1"}}`)
 	assert.Equal(t, "filter.userid cannot be given here; use status, workerId, userId or search", got.Error.Message)
 	got, _ = ask(t, "POST", "/api/v1/admin/rebalance", adminToken, `{"dryrun":true}`)
-	assert.Equal(t, "dryrun cannot be given here; use dryRun", got.Error.Message)
+	assert.Equal(t, "dryrun cannot be given here; use dryRun or force", got.Error.Message)
 }
 
 // Of a message of any type only the content of its own type counts.

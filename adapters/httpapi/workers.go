@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"context"
 	"math"
 	"net/http"
@@ -81,8 +82,9 @@ func fleetRoutes() []route {
 		operation(route{
 			id: "removeWorker", method: del, path: "/workers/{workerId}", tag: tagFleet, credential: adminWorker, limit: perUser, message: "Worker removed",
 			summary: "Remove a worker; with a worker token, leave",
-			description: "An administrator removes the worker: its sessions move to others first, and with `force=true` those that fit nowhere are disconnected. " +
-				"Fails with INVALID_STATE while sessions are left on it. Credentials that the worker has not wiped keep the ids of deleted sessions taken until " +
+			description: "An administrator removes the worker: its sessions move to others first. Fails with INVALID_STATE while sessions are left on it, " +
+				"and if linked sessions would need a new QR scan elsewhere. With `force=true` these move all the same, and those that fit nowhere are disconnected. " +
+				"Credentials that the worker has not wiped keep the ids of deleted sessions taken until " +
 				"a worker with this id or endpoint registers again and is wiped. `destroyed=true` states that they are gone with the worker's disk; it is refused while the " +
 				"worker is online, and also works for a worker that was removed before. With a worker token the worker leaves of its own accord and goes OFFLINE; " +
 				"repeating it is no error.",
@@ -102,10 +104,11 @@ func fleetRoutes() []route {
 		}, (*api).testWorker),
 		operation(route{
 			id: "drainWorker", method: post, path: "/workers/{workerId}/drain", tag: tagFleet, credential: admin, limit: perUser,
-			message:     "Worker is draining; its sessions move to others",
-			summary:     "Drain a worker",
-			description: "Sets the worker to MAINTENANCE: it takes no new session, and its sessions move to others in the background. `GET /workers/{workerId}` shows the progress.",
-			errors:      []domain.Code{domain.CodeWorkerNotFound, domain.CodeInvalidState},
+			message: "Worker is draining; its sessions move to others",
+			summary: "Drain a worker",
+			description: "Sets the worker to MAINTENANCE: it takes no new session, and its sessions move to others in the background. Fails with INVALID_STATE if linked sessions would " +
+				"need a new QR scan elsewhere, because no other worker has their credentials; with `force=true` they move all the same. `GET /workers/{workerId}` shows the progress.",
+			errors: []domain.Code{domain.CodeWorkerNotFound, domain.CodeInvalidState},
 		}, (*api).drain),
 		operation(route{
 			id: "activateWorker", method: post, path: "/workers/{workerId}/activate", tag: tagFleet, credential: admin, limit: perUser, message: "Worker activated",
@@ -150,6 +153,8 @@ type WorkerView struct {
 	Environment   nullableString      `json:"environment" example:"PRODUCTION"`
 	Description   nullableString      `json:"description" example:"Rack 7"`
 	Labels        map[string]string   `json:"labels" example:"{\"pool\":\"eu\"}"`
+	StateGroup    nullableString      `json:"stateGroup" doc:"Workers with the same group share the credentials of sessions; null if it shares them with none" example:"nfs-7"`
+	Failover      string              `json:"failover" enum:"wait,move" doc:"wait: when it is lost, its linked sessions wait for it before they take a worker without their credentials; move: they do not" example:"wait"`
 	LastHeartbeat jsonTime            `json:"lastHeartbeat"`
 	Uptime        int64               `json:"uptime" doc:"Seconds" example:"86400"`
 	CreatedAt     jsonTime            `json:"createdAt"`
@@ -163,6 +168,7 @@ func viewWorker(w *service.WorkerView) WorkerView {
 		ID: w.ID, Endpoint: w.Endpoint, Status: w.Status(), SessionCount: w.Used, MaxSessions: w.Capacity,
 		CPUUsage: nullableFloat(w.CPU), MemoryUsage: nullableFloat(w.Memory),
 		Version: nullableString(w.Version), Environment: nullableString(w.Environment), Description: nullableString(w.Description),
+		StateGroup: nullableString(w.StateGroup), Failover: cmp.Or(string(w.Failover), string(domain.FailoverWait)),
 		Labels: w.Labels, LastHeartbeat: jsonTime(w.LastHeartbeat), Uptime: int64(w.Uptime / time.Second),
 		CreatedAt: jsonTime(w.CreatedAt), UpdatedAt: jsonTime(w.UpdatedAt), Warning: w.Warning, Suspect: w.Suspect,
 	}
@@ -239,6 +245,11 @@ func (a *api) addWorker(ctx context.Context, _ *requestContext, in *addWorkerInp
 
 type workerInput struct{ WorkerPath }
 
+type drainInput struct {
+	WorkerPath
+	ForceScans
+}
+
 type workerDetailView struct {
 	WorkerView
 	SessionBreakdown domain.Breakdown    `json:"sessionBreakdown" doc:"Its sessions by status"`
@@ -296,6 +307,7 @@ type drainView struct {
 	Remaining int    `json:"remaining" example:"4"`
 	Moving    int    `json:"moving" example:"2"`
 	Moved     int    `json:"moved" example:"5"`
+	NeedsScan int    `json:"needsScan" doc:"Moved, and wait for a new QR scan" example:"0"`
 	Failed    int    `json:"failed" example:"1"`
 }
 
@@ -356,6 +368,7 @@ type updateWorkerBody struct {
 	Version     string             `json:"version,omitempty" maxLength:"50" doc:"Empty: stays" example:"1.2.0"`
 	Environment string             `json:"environment,omitempty" maxLength:"50" doc:"Empty: stays" example:"PRODUCTION"`
 	Labels      map[string]*string `json:"labels,omitempty" doc:"At most 50 short texts by name" example:"{\"pool\":\"eu\"}"`
+	Failover    *string            `json:"failover,omitempty" doc:"wait or move, in any case. wait: when the worker is lost, its linked sessions wait for it before they take a worker without their credentials; move: they do not" example:"move"`
 }
 
 type updateWorkerInput struct {
@@ -372,6 +385,7 @@ func (in *updateWorkerInput) Resolve(huma.Context) []error {
 	ch.Description = optional(&p, "description", b.Description, domain.CheckDescription)
 	ch.Version, ch.Environment = p.word("version", b.Version), p.word("environment", b.Environment)
 	ch.Labels = p.labels(b.Labels)
+	ch.Failover = optional(&p, "failover", b.Failover, domain.ParseFailoverPolicy)
 	return p
 }
 
@@ -381,7 +395,7 @@ func (a *api) updateWorker(ctx context.Context, c *requestContext, in *updateWor
 
 type removeWorkerInput struct {
 	WorkerPath
-	Force     bool `query:"force" doc:"Disconnects the sessions that fit on no other worker" example:"false"`
+	Force     bool `query:"force" doc:"Also moves linked sessions that need a new QR scan, and disconnects those that fit on no other worker" example:"false"`
 	Destroyed bool `query:"destroyed" doc:"States that the disk of the worker is gone, with all credentials on it; needs force" example:"false"`
 }
 
@@ -401,8 +415,8 @@ func (a *api) removeWorker(ctx context.Context, c *requestContext, in *removeWor
 	return removedWorkerView{WorkerID: nullableString(id), Deleted: true}, a.Workers.Remove(ctx, id, service.RemoveOptions{Force: in.Force, Destroyed: in.Destroyed})
 }
 
-func (a *api) drain(ctx context.Context, c *requestContext, _ *workerInput) (WorkerView, error) {
-	return shownWorker(a.Workers.Drain(ctx, c.workerRef()))
+func (a *api) drain(ctx context.Context, c *requestContext, in *drainInput) (WorkerView, error) {
+	return shownWorker(a.Workers.Drain(ctx, c.workerRef(), service.DrainOptions{Force: in.Force}))
 }
 
 func (a *api) activate(ctx context.Context, c *requestContext, _ *workerInput) (WorkerView, error) {

@@ -50,15 +50,27 @@ func TestHeartbeat_EveryForm_IsAccepted(t *testing.T) {
 		"form 1, empty": {`{"sessions":[]}`, with(func(h *beat) { h.IsFullSnapshot, h.Sessions = true, []domain.Report{} })},
 		"form 2": {`{"status":"ONLINE","sessions":{"total":5,"connected":3,"disconnected":1,"qr_required":0,"reconnecting":0,"error":1},"cpuUsage":12.5,"memoryUsage":40,"uptime":60,"messageCount":7}`,
 			with(func(h *beat) {
+				h.Maintenance = domain.MaintenanceEnds
 				h.Breakdown = &domain.Breakdown{Total: 5, Connected: 3, Disconnected: 1, Error: 1}
 				h.CPU, h.Memory, h.Uptime, h.MessageCount = 12.5, 40, time.Minute, 7
 			})},
 		"form 3": {`{"status":"ONLINE","metrics":{"sessions":{"total":5,"connected":5,"maxSessions":30},"cpuUsage":1,"memoryUsage":2,"uptime":3,"messageCount":4},"timestamp":"2026-03-01T12:00:00Z"}`,
 			with(func(h *beat) {
+				h.Maintenance = domain.MaintenanceEnds
 				h.Breakdown, h.Capacity = &domain.Breakdown{Total: 5, Connected: 5}, 30
 				h.CPU, h.Memory, h.Uptime, h.MessageCount = 1, 2, 3*time.Second, 4
 			})},
-		"old count": {`{"status":"ONLINE","sessionCount":5,"cpuUsage":5}`, with(func(h *beat) { h.CPU = 5 })},
+		"old count": {`{"status":"ONLINE","sessionCount":5,"cpuUsage":5}`, with(func(h *beat) { h.CPU, h.Maintenance = 5, domain.MaintenanceEnds })},
+		"maintenance, form 1": {`{"sessions":[],"status":"maintenance"}`, with(func(h *beat) {
+			h.IsFullSnapshot, h.Sessions, h.Maintenance = true, []domain.Report{}, domain.MaintenanceBegins
+		})},
+		"maintenance, form 2": {`{"status":" MAINTENANCE ","sessions":{"total":1}}`, with(func(h *beat) {
+			h.Breakdown, h.Maintenance = &domain.Breakdown{Total: 1}, domain.MaintenanceBegins
+		})},
+		"maintenance, form 3": {`{"status":"Maintenance","metrics":{"cpuUsage":1}}`, with(func(h *beat) {
+			h.CPU, h.Maintenance = 1, domain.MaintenanceBegins
+		})},
+		"unknown status": {`{"status":"starting"}`, silent},
 		"absurd": {`{"cpuUsage":1e999,"memoryUsage":-1e999,"uptime":1e300,"messageCount":-5,"sessions":{"total":-1,"maxSessions":1e30}}`, with(func(h *beat) {
 			h.CPU, h.Memory, h.Uptime, h.MessageCount, h.Breakdown = 100, 0, 100*365*24*time.Hour, 0, &domain.Breakdown{}
 		})},
@@ -209,11 +221,12 @@ func TestHeartbeat_UnreadableBody_IsASignOfLife(t *testing.T) {
 
 func TestRegister_Bodies_ReachTheService(t *testing.T) {
 	got, s := ask(t, "POST", "/api/workers/register", fleetToken,
-		`{"workerId":" My Worker ","endpoint":"HTTP://10.0.0.5:8001/","maxSessions":7,"description":"d","version":"2","environment":"E","status":"ONLINE","timestamp":"x","labels":{"pool":"eu"},"heartbeatInterval":1500,"capabilities":["lease","generation","dedupe","telepathy",5]}`)
+		`{"workerId":" My Worker ","endpoint":"HTTP://10.0.0.5:8001/","maxSessions":7,"description":"d","version":"2","environment":"E","status":"ONLINE","timestamp":"x","stateGroup":" nfs-7 ","labels":{"pool":"eu"},"heartbeatInterval":1500,"capabilities":["lease","generation","dedupe","telepathy",5]}`)
 	require.Equal(t, http.StatusCreated, got.Code, got.Body)
 	assert.Equal(t, domain.Registration{
 		WorkerID: "my-worker", Endpoint: "http://10.0.0.5:8001", Capacity: 7, Description: "d", Version: "2", Environment: "E",
 		Labels: map[string]string{"pool": "eu"}, Interval: 1500 * time.Millisecond,
+		StateGroup: "nfs-7", Maintenance: domain.MaintenanceEnds,
 		Capabilities: []domain.Capability{domain.CapLease, domain.CapGeneration, domain.CapDedupe},
 	}, s.last)
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -151,7 +152,7 @@ func (c *Client) headFor(p *peer, w ports.WorkerRef) requestHead {
 	switch {
 	case w.ID == "":
 		return p.head
-	case w.TokenEpoch == "" || !can(w.Capabilities, domain.CapOwnToken):
+	case w.TokenEpoch == "" || !slices.Contains(w.Capabilities, domain.CapOwnToken):
 		return p.fleetHead
 	}
 	own := p.ownHead.Load()

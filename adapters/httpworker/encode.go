@@ -2,6 +2,7 @@ package httpworker
 
 import (
 	"encoding/json"
+	"slices"
 	"unicode/utf8"
 
 	"github.com/switchyard-wa/switchyard/domain"
@@ -113,7 +114,7 @@ type pairing struct {
 
 func newStartBody(s ports.Start, caps []domain.Capability) startBody {
 	b := startBody{SessionID: s.SessionID, UserID: s.UserID, SessionName: s.SessionName}
-	if can(caps, domain.CapGeneration) {
+	if slices.Contains(caps, domain.CapGeneration) {
 		b.Generation, b.Recover = s.Generation, s.Recover
 	}
 	if s.PairingPhone != "" && len(caps) > 0 {
@@ -125,15 +126,6 @@ func newStartBody(s ports.Start, caps []domain.Capability) startBody {
 // generationBody is the JSON body of a restart or stop of one generation.
 type generationBody struct {
 	Generation int64 `json:"generation"`
-}
-
-func can(caps []domain.Capability, c domain.Capability) bool {
-	for _, have := range caps {
-		if have == c {
-			return true
-		}
-	}
-	return false
 }
 
 // manageBody is the JSON body of an action on a message.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 
 	"github.com/valyala/fasthttp"
 
@@ -162,7 +163,7 @@ func (c *Client) Send(ctx context.Context, w ports.WorkerRef, s ports.Send) (por
 	if failure != nil {
 		return ports.Sent{}, failure
 	}
-	dedupe := can(w.Capabilities, domain.CapDedupe)
+	dedupe := slices.Contains(w.Capabilities, domain.CapDedupe)
 	r := newRequest(p, c.headFor(p, w), http.MethodPost, path)
 	defer r.release()
 	var err error
@@ -230,7 +231,7 @@ func (c *Client) command(ctx context.Context, w ports.WorkerRef, method, session
 		return failure
 	}
 	var body any
-	if generation != 0 && can(w.Capabilities, domain.CapGeneration) {
+	if generation != 0 && slices.Contains(w.Capabilities, domain.CapGeneration) {
 		body = generationBody{generation}
 	}
 	resp, failure := c.call(ctx, w, method, path, body, may)

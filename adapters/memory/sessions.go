@@ -63,7 +63,7 @@ func (t sessions) Put(_ context.Context, s *domain.Session) error {
 	}
 	v := s.Clone()
 	v.UserID = user.v.ID // all sessions of the user share one string
-	truncate(&v.StatusAt, &v.AssignedAt, &v.ClaimedUntil, &v.DebounceUntil, &v.ExcludedUntil, &v.QR.ExpiresAt, &v.DueAt,
+	truncate(&v.StatusAt, &v.AssignedAt, &v.ClaimedUntil, &v.DebounceUntil, &v.ExcludedUntil, &v.HomeWaitUntil, &v.QR.ExpiresAt, &v.DueAt,
 		&v.LastReportWorkerTime, &v.LastReportAppliedAt, &v.LastSeenAt, &v.CreatedAt, &v.UpdatedAt)
 	v.Rev = t.s.nextRev()
 	t.set(r, v)

@@ -228,6 +228,8 @@ func (w *Worker) Delete(ctx context.Context, sessionID string, generation int64)
 	return w.endSession(ctx, sessionID, generation, domain.CommandDelete)
 }
 
+// endSession stops a session, and wipes its credentials if the order says so. It holds w.mu until
+// finishCall, or until it returns early.
 func (w *Worker) endSession(ctx context.Context, sessionID string, generation int64, order domain.Command) error {
 	if w.cfg.Legacy {
 		generation = 0
@@ -239,7 +241,8 @@ func (w *Worker) endSession(ctx context.Context, sessionID string, generation in
 	}
 	s := w.sessions[id]
 	_, linked := w.cfg.State.Phone(id)
-	forget := order != domain.CommandDisconnect
+	wipes := order.Wipes()
+	// The package comment says how deployed legacy workers answer.
 	if w.cfg.Legacy && s != nil && !s.running && order == domain.CommandLogout {
 		w.mu.Unlock()
 		return failure(ports.WorkerFailed, 500, "The worker failed: the session has no connection")
@@ -247,7 +250,7 @@ func (w *Worker) endSession(ctx context.Context, sessionID string, generation in
 	if w.cfg.Legacy {
 		linked = false // a legacy worker finds no credentials of a session that it has not started
 	}
-	nothing := s == nil && !(forget && linked) || generation != 0 && generation < w.known[id]
+	nothing := s == nil && !(wipes && linked) || generation != 0 && generation < w.known[id]
 	if !nothing {
 		refused = w.countUse(sessionOps, id, now)
 		if refused != nil {
@@ -266,7 +269,7 @@ func (w *Worker) endSession(ctx context.Context, sessionID string, generation in
 		}
 		return nil
 	}
-	if forget {
+	if wipes {
 		if err := w.cfg.State.UnlinkUpTo(id, generation); err != nil {
 			w.mu.Unlock()
 			return stateError(err)
@@ -277,8 +280,8 @@ func (w *Worker) endSession(ctx context.Context, sessionID string, generation in
 		return nil
 	}
 	w.stop(s, strings.ToLower(string(order)), now)
-	s.loggedOut = forget
-	if forget {
+	s.loggedOut = wipes
+	if wipes {
 		s.phone = ""
 	}
 	// Legacy workers go on listing a session that they have stopped.

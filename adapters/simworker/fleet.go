@@ -105,7 +105,7 @@ func (f *Fleet) Start(ctx context.Context, ref ports.WorkerRef, s ports.Start) (
 	if !slices.Contains(ref.Capabilities, domain.CapGeneration) {
 		order.Recover = false
 	}
-	if len(ref.Capabilities) == 0 {
+	if ref.IsLegacy() {
 		order.PairingPhone = ""
 	}
 	r, err := w.Start(ctx, order)

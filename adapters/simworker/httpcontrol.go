@@ -229,6 +229,9 @@ func (c *Control) Register(ctx context.Context, r domain.Registration) (*service
 	}
 	if !c.legacy {
 		body["capabilities"] = r.Capabilities
+		if r.StateGroup != "" {
+			body["stateGroup"] = r.StateGroup
+		}
 		if len(r.Labels) > 0 {
 			body["labels"] = r.Labels
 		}

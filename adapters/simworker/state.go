@@ -2,6 +2,7 @@ package simworker
 
 import (
 	"bytes"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,6 +22,7 @@ import (
 
 const (
 	journalFile = "journal.jsonl"
+	groupFile   = "group"
 	journalKept = 1 << 18 // entries in memory
 	journalTail = 8 << 20 // bytes at the end of a file that are searched for sends
 )
@@ -33,7 +35,8 @@ const (
 // It is safe for concurrent use. A State in a directory is also safe for
 // several processes. Each may be killed at any time.
 type State struct {
-	dir string // empty: in memory
+	dir   string // empty: in memory
+	group string // the state group of workers with this state
 
 	mu        sync.Mutex
 	phones    map[string]credentials
@@ -52,7 +55,7 @@ type credentials struct {
 // NewState returns a state in memory. Its journal keeps the newest entries, at
 // least a hundred thousand.
 func NewState() *State {
-	return &State{phones: map[string]credentials{}, processes: map[string]int64{}, ended: map[string]map[string]int64{}}
+	return &State{group: newGroup(), phones: map[string]credentials{}, processes: map[string]int64{}, ended: map[string]map[string]int64{}}
 }
 
 // OpenState opens the state in a directory. It creates the directory if necessary.
@@ -60,13 +63,45 @@ func OpenState(dir string) (*State, error) {
 	if err := os.MkdirAll(filepath.Join(dir, "phones"), 0o700); err != nil {
 		return nil, err
 	}
+	group, err := openGroup(dir)
+	if err != nil {
+		return nil, err
+	}
 	// Append mode keeps the lines of several processes whole.
 	f, err := os.OpenFile(filepath.Join(dir, journalFile), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	return &State{dir: dir, journal: f}, nil
+	return &State{dir: dir, group: group, journal: f}, nil
 }
+
+// newGroup returns a state group that no other state has.
+func newGroup() string { return "sim-" + strings.ToLower(rand.Text()) }
+
+// openGroup returns the state group of a directory. The first process names it.
+func openGroup(dir string) (string, error) {
+	path := filepath.Join(dir, groupFile)
+	f, err := os.CreateTemp(dir, "new-*")
+	if err != nil {
+		return "", err
+	}
+	_, err = f.WriteString(newGroup())
+	err = errors.Join(err, f.Close())
+	if err == nil {
+		err = os.Link(f.Name(), path) // fails if there is one, and never shows half of one
+	}
+	if removeErr := os.Remove(f.Name()); removeErr != nil {
+		return "", removeErr
+	}
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return "", err
+	}
+	group, err := os.ReadFile(path)
+	return string(group), err
+}
+
+// Group returns the state group that workers with this state announce.
+func (s *State) Group() string { return s.group }
 
 // Close closes the journal.
 func (s *State) Close() error {

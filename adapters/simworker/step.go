@@ -156,6 +156,7 @@ func (w *Worker) register(ctx context.Context, sent time.Time) {
 	}
 	if !w.cfg.Legacy {
 		r.Labels, r.Interval, r.Capabilities = w.cfg.Labels, w.cfg.Interval, w.Capabilities()
+		r.StateGroup = w.cfg.State.Group()
 	}
 	w.mu.Unlock()
 	control, err := w.controlPlane()

@@ -12,13 +12,15 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-func store(s *Store, name, value string) error {
+// setSetting stores a setting.
+func setSetting(s *Store, name, value string) error {
 	return s.Update(context.Background(), func(ctx context.Context, tx *ports.Tx) error {
 		return tx.Settings.Put(ctx, name, value)
 	})
 }
 
-func load(s *Store, name string) (value string, err error) {
+// getSetting returns a stored setting.
+func getSetting(s *Store, name string) (value string, err error) {
 	err = s.View(context.Background(), func(ctx context.Context, tx *ports.Tx) (err error) {
 		value, err = tx.Settings.Get(ctx, name)
 		return err
@@ -38,15 +40,15 @@ func requireNothing(t *testing.T, s *Store, reason string) {
 	t.Helper()
 	requireUnavailable(t, s.CheckPresence(), reason)
 	requireUnavailable(t, s.CheckHealth(t.Context()), reason)
-	requireUnavailable(t, store(s, "name", "lost"), reason)
-	_, err := load(s, "name")
+	requireUnavailable(t, setSetting(s, "name", "lost"), reason)
+	_, err := getSetting(s, "name")
 	requireUnavailable(t, err, reason)
 }
 
 func TestStore_FileMovedAwayAndBack_ServesNothingMeanwhile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "store.db")
 	s := openExclusive(t, path)
-	require.NoError(t, store(s, "name", "value"))
+	require.NoError(t, setSetting(s, "name", "value"))
 	require.NoError(t, os.Rename(path, path+".away"))
 	requireNothing(t, s, "was deleted or moved away")
 
@@ -55,10 +57,10 @@ func TestStore_FileMovedAwayAndBack_ServesNothingMeanwhile(t *testing.T) {
 
 	require.NoError(t, os.Rename(path+".away", path))
 	require.NoError(t, s.CheckHealth(t.Context()))
-	value, err := load(s, "name")
+	value, err := getSetting(s, "name")
 	require.NoError(t, err)
 	require.Equal(t, "value", value)
-	require.NoError(t, store(s, "name", "again"))
+	require.NoError(t, setSetting(s, "name", "again"))
 }
 
 func TestStore_FileDeleted_ServesNothing(t *testing.T) {
@@ -86,7 +88,7 @@ func TestUpdate_FileDeletedBeforeCommit_IsNotAcknowledged(t *testing.T) {
 // A limit of pages stands for a full disk: SQLite reports both in the same way.
 func TestStore_DiskFull_KeepsWhatItAcknowledged(t *testing.T) {
 	s := openExclusive(t, filepath.Join(t.TempDir(), "store.db"))
-	require.NoError(t, store(s, "kept", "value"))
+	require.NoError(t, setSetting(s, "kept", "value"))
 	limit := func(pages int) {
 		require.NoError(t, s.Update(t.Context(), func(context.Context, *ports.Tx) error { // in the writer's goroutine
 			_, err := s.writer.conn.pragma("max_page_count = %d", pages)
@@ -95,12 +97,12 @@ func TestStore_DiskFull_KeepsWhatItAcknowledged(t *testing.T) {
 	}
 	limit(1) // SQLite takes the present size
 	long := strings.Repeat("x", 1<<20)
-	requireUnavailable(t, store(s, "long", long), "the disk is full")
-	value, err := load(s, "kept")
+	requireUnavailable(t, setSetting(s, "long", long), "the disk is full")
+	value, err := getSetting(s, "kept")
 	require.NoError(t, err)
 	require.Equal(t, "value", value)
 	limit(1 << 30)
-	require.NoError(t, store(s, "long", long))
+	require.NoError(t, setSetting(s, "long", long))
 }
 
 func TestCheckHealth_FileReadOnly_TellsWhy(t *testing.T) {

@@ -72,10 +72,10 @@ func TestCanary_DropsManySessions_IsSuspectUntilActivated(t *testing.T) {
 			last := all[len(all)-1]
 			require.Equal(t, "worker-w4", last.WorkerID)
 			require.Contains(t, last.Excluded, "suspect: ")
-			_, err = h.Orchestrator.Operations.Migrate(t.Context(), on["worker-w1"][0], "worker-w4", "")
+			_, err = h.Orchestrator.Operations.Migrate(t.Context(), on["worker-w1"][0], service.MigrateOptions{TargetWorkerID: "worker-w4"})
 			require.ErrorContains(t, err, "suspect")
 			for _, w := range []string{"w1", "w2", "w3"} {
-				_, err := h.Orchestrator.Workers.Drain(t.Context(), "worker-"+w)
+				_, err := h.Orchestrator.Workers.Drain(t.Context(), "worker-"+w, service.DrainOptions{})
 				require.NoError(t, err)
 			}
 			card := h.CreateSession(h.User(domain.TierPro), "late")

@@ -82,7 +82,7 @@ func (h *separate) bringBack() {
 	h.t.Helper()
 	h.RestartWorker("w1")
 	h.Advance(time.Minute)
-	_, err := h.Orchestrator.Workers.Drain(h.t.Context(), "worker-w2")
+	_, err := h.Orchestrator.Workers.Drain(h.t.Context(), "worker-w2", service.DrainOptions{})
 	require.NoError(h.t, err)
 }
 

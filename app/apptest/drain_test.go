@@ -22,7 +22,7 @@ func TestDrain_OtherWorkerHasRoom_MovesEverySession(t *testing.T) {
 	}
 	h.Workers("w2", 50)
 
-	_, err := h.Orchestrator.Workers.Drain(t.Context(), "worker-w1")
+	_, err := h.Orchestrator.Workers.Drain(t.Context(), "worker-w1", service.DrainOptions{})
 	require.NoError(t, err)
 	h.Advance(2 * time.Minute)
 
@@ -40,7 +40,7 @@ func TestDrain_ManySessions_MovesFourAtATimeAndReportsProgress(t *testing.T) {
 	h.Hang("w2") // otherwise migrations end before the test sees them
 	h.Hang("w3")
 
-	view, err := h.Orchestrator.Workers.Drain(t.Context(), "worker-w1")
+	view, err := h.Orchestrator.Workers.Drain(t.Context(), "worker-w1", service.DrainOptions{})
 	require.NoError(t, err)
 	progress := func() service.DrainProgress {
 		t.Helper()
@@ -88,7 +88,7 @@ func TestDrain_WorkerCrashes_FailoversCount(t *testing.T) {
 	ids := connectSessions(h, 12)
 	h.Workers("w2", 50)
 
-	view, err := h.Orchestrator.Workers.Drain(t.Context(), "worker-w1")
+	view, err := h.Orchestrator.Workers.Drain(t.Context(), "worker-w1", service.DrainOptions{})
 	require.NoError(t, err)
 	h.Crash("w1")
 	h.Advance(time.Minute)
@@ -112,7 +112,7 @@ func TestDrain_ManyWorkers_FleetLimitHolds(t *testing.T) {
 	h.Workers("new", 50)
 	h.Hang("new")
 	for i := range 9 {
-		_, err := h.Orchestrator.Workers.Drain(t.Context(), fmt.Sprintf("old-%d", i))
+		_, err := h.Orchestrator.Workers.Drain(t.Context(), fmt.Sprintf("old-%d", i), service.DrainOptions{})
 		require.NoError(t, err)
 	}
 
@@ -133,7 +133,7 @@ func TestActivate_DuringDrain_RemainingSessionsStay(t *testing.T) {
 	h.Workers("w2", 50)
 	h.Hang("w2")
 
-	_, err := h.Orchestrator.Workers.Drain(t.Context(), "worker-w1")
+	_, err := h.Orchestrator.Workers.Drain(t.Context(), "worker-w1", service.DrainOptions{})
 	require.NoError(t, err)
 	h.Advance(time.Second)
 	h.ResumeWorker("w2")
@@ -148,7 +148,7 @@ func TestDrain_NoRoom_WaitsForIt(t *testing.T) {
 	h := apptest.New(t).Workers("w1", 50, "w2", 1)
 	ids := connectSessions(h, 6)
 
-	_, err := h.Orchestrator.Workers.Drain(t.Context(), "worker-w1")
+	_, err := h.Orchestrator.Workers.Drain(t.Context(), "worker-w1", service.DrainOptions{})
 	require.NoError(t, err)
 	h.Advance(5 * time.Minute)
 	require.Equal(t, map[string]int{"worker-w1": 5, "worker-w2": 1}, connectedOn(t, h, ids))
@@ -185,7 +185,7 @@ func TestDrain_FailoversWaitForRoom_IsNotDelayed(t *testing.T) {
 	require.Equal(t, 40, running)
 
 	began := h.Now()
-	_, err := h.Orchestrator.Workers.Drain(t.Context(), "worker-w2")
+	_, err := h.Orchestrator.Workers.Drain(t.Context(), "worker-w2", service.DrainOptions{})
 	require.NoError(t, err)
 	for connectedOn(t, h, ids)["worker-w3"] < 5 && h.Now().Sub(began) < time.Hour {
 		h.Advance(time.Second)
@@ -217,7 +217,7 @@ func TestDrain_SomeSessionsHaveNoRoom_OthersMove(t *testing.T) {
 			h.Advance(10 * time.Second)
 
 			began := h.Now()
-			_, err := h.Orchestrator.Workers.Drain(t.Context(), old)
+			_, err := h.Orchestrator.Workers.Drain(t.Context(), old, service.DrainOptions{})
 			require.NoError(t, err)
 			for countConnected(h, ids)["worker-w2"] < len(ids) && h.Now().Sub(began) < 20*time.Minute {
 				h.Advance(time.Second)

@@ -6,6 +6,7 @@ import (
 
 	"github.com/switchyard-wa/switchyard/app/apptest"
 	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 // A test of a program that embeds Switchyard crashes a worker and lets a minute pass. The
@@ -39,7 +40,7 @@ func Example_drainWorker() {
 	}
 	h.Workers("w2", 50)
 
-	_, err := h.Orchestrator.Workers.Drain(t.Context(), "worker-w1")
+	_, err := h.Orchestrator.Workers.Drain(t.Context(), "worker-w1", service.DrainOptions{})
 	fmt.Println("drain:", err)
 	h.Advance(time.Minute)
 

@@ -19,7 +19,7 @@ func TestMigrate_ToTarget_MovesOrSaysWhyNot(t *testing.T) {
 	ids := connectSessions(h, 2)
 	h.Workers("w2", 1, "w3", 50)
 
-	m, err := h.Orchestrator.Operations.Migrate(t.Context(), ids[0], "worker-w2", "closer to its users")
+	m, err := h.Orchestrator.Operations.Migrate(t.Context(), ids[0], service.MigrateOptions{TargetWorkerID: "worker-w2", Reason: "closer to its users"})
 	require.NoError(t, err)
 	require.False(t, m.StartedAt.IsZero(), "it has begun")
 	h.Advance(10 * time.Second)
@@ -31,7 +31,7 @@ func TestMigrate_ToTarget_MovesOrSaysWhyNot(t *testing.T) {
 	require.Equal(t, domain.EventSessionMigrated, placements(h, ids[0])[1].Type)
 
 	refused := func(id, target string) domain.Code {
-		_, err := h.Orchestrator.Operations.Migrate(t.Context(), id, target, "")
+		_, err := h.Orchestrator.Operations.Migrate(t.Context(), id, service.MigrateOptions{TargetWorkerID: target})
 		return domain.CodeOf(err)
 	}
 	require.Equal(t, domain.CodeSessionNotFound, refused("nobody", ""))
@@ -41,10 +41,10 @@ func TestMigrate_ToTarget_MovesOrSaysWhyNot(t *testing.T) {
 	_, err = h.Orchestrator.Sessions.Disconnect(t.Context(), h.Session(ids[1]).UserID, ids[1])
 	require.NoError(t, err)
 	require.Equal(t, domain.CodeInvalidState, refused(ids[1], "worker-w3"), "down")
-	_, err = h.Orchestrator.Workers.Drain(t.Context(), "worker-w3")
+	_, err = h.Orchestrator.Workers.Drain(t.Context(), "worker-w3", service.DrainOptions{})
 	require.NoError(t, err)
 	require.Equal(t, domain.CodeInvalidState, refused(ids[0], "worker-w3"), "the target is in maintenance")
-	_, err = h.Orchestrator.Workers.Drain(t.Context(), "worker-w1")
+	_, err = h.Orchestrator.Workers.Drain(t.Context(), "worker-w1", service.DrainOptions{})
 	require.NoError(t, err)
 	require.Equal(t, domain.CodeNoAvailableWorkers, refused(ids[0], ""), "there is no other worker")
 }
@@ -57,7 +57,7 @@ func TestMigrate_TargetFullWhenAdmitted_SessionStays(t *testing.T) {
 	results, err := h.Orchestrator.Operations.Bulk(t.Context(), service.BulkRequest{Action: service.BulkMigrate, SessionIDs: ids, TargetWorkerID: "worker-w2"})
 	require.NoError(t, err)
 	require.NoError(t, results[0].Err)
-	_, err = h.Orchestrator.Operations.Migrate(t.Context(), ids[0], "", "")
+	_, err = h.Orchestrator.Operations.Migrate(t.Context(), ids[0], service.MigrateOptions{})
 	require.Equal(t, domain.CodeInvalidState, domain.CodeOf(err), "a migration is open")
 
 	other := h.CreateSession(h.User(domain.TierPro), "other")
@@ -146,7 +146,7 @@ func TestRebalance_Pools_AreRespected(t *testing.T) {
 	require.NoError(t, err)
 	h.Advance(time.Minute)
 	require.Equal(t, map[string]int{"worker-w1": 5, "worker-w3": 5}, connectedOn(t, h, ids))
-	_, err = h.Orchestrator.Operations.Migrate(t.Context(), ids[0], "worker-w2", "")
+	_, err = h.Orchestrator.Operations.Migrate(t.Context(), ids[0], service.MigrateOptions{TargetWorkerID: "worker-w2"})
 	require.ErrorContains(t, err, "label pool=max missing")
 }
 
@@ -178,7 +178,7 @@ func TestCancelMigrations_PendingOrRunning_OnlyPendingAreCancelled(t *testing.T)
 	require.Equal(t, map[string]int{"worker-w1": 16, "worker-w2": 4}, connectedOn(t, h, ids))
 	_, _, err = h.Orchestrator.Operations.CancelMigrations(t.Context(), "nothing")
 	require.Equal(t, domain.CodeNotFound, domain.CodeOf(err))
-	w, err := h.Orchestrator.Workers.Drain(t.Context(), "worker-w1")
+	w, err := h.Orchestrator.Workers.Drain(t.Context(), "worker-w1", service.DrainOptions{})
 	require.NoError(t, err)
 	h.Advance(10 * time.Millisecond)
 	_, _, err = h.Orchestrator.Operations.CancelMigrations(t.Context(), w.DrainID)
@@ -194,7 +194,7 @@ func TestMigration_SkewedClocks_LimitHolds(t *testing.T) {
 			h.Workers("w2", 50)
 			h.Hang("w2")
 
-			_, err := h.Orchestrator.Workers.Drain(t.Context(), "worker-w1")
+			_, err := h.Orchestrator.Workers.Drain(t.Context(), "worker-w1", service.DrainOptions{})
 			require.NoError(t, err)
 			most := 0
 			for range 30 {
@@ -223,7 +223,7 @@ func TestMigration_Stuck_BlocksOthersForFiveMinutes(t *testing.T) {
 			// The replica whose clock is ahead begins four migrations. They stay without a target.
 			h.Hang("w2")
 			for _, id := range ids[:4] {
-				_, err := h.Replica(1).Operations.Migrate(t.Context(), id, "worker-w2", "")
+				_, err := h.Replica(1).Operations.Migrate(t.Context(), id, service.MigrateOptions{TargetWorkerID: "worker-w2"})
 				require.NoError(t, err)
 			}
 			_, running := openMigrations(t, h)
@@ -235,7 +235,7 @@ func TestMigration_Stuck_BlocksOthersForFiveMinutes(t *testing.T) {
 			h.Workers("w3", 50)
 
 			began := h.Now()
-			_, err := h.Orchestrator.Workers.Drain(t.Context(), "worker-w1")
+			_, err := h.Orchestrator.Workers.Drain(t.Context(), "worker-w1", service.DrainOptions{})
 			require.NoError(t, err)
 			for h.Now().Sub(began) < 3*time.Hour {
 				h.Advance(10 * time.Second)
@@ -296,7 +296,7 @@ func TestMigration_ControlPlaneDies_Continues(t *testing.T) {
 			for _, w := range r.Workers {
 				require.Equal(t, w.After, on[w.WorkerID], w.WorkerID)
 			}
-			_, err = h.Orchestrator.Workers.Drain(t.Context(), "worker-w1")
+			_, err = h.Orchestrator.Workers.Drain(t.Context(), "worker-w1", service.DrainOptions{})
 			require.NoError(t, err)
 			trouble()
 			require.Zero(t, connectedOn(t, h, ids)["worker-w1"])

@@ -92,7 +92,7 @@ func (f *reuse) disturb() {
 	case 10:
 		f.Restart()
 	case 11:
-		_, _ = o.Operations.Migrate(ctx, lineID, "worker-"+w, "")
+		_, _ = o.Operations.Migrate(ctx, lineID, service.MigrateOptions{TargetWorkerID: "worker-" + w, Reason: ""})
 	case 12:
 		_, _ = o.Sessions.Logout(ctx, u.ID, lineID)
 	case 13:

@@ -192,7 +192,7 @@ func (f *faulty) disturb() {
 		if f.r.IntN(2) == 0 {
 			target = "worker-" + w
 		}
-		_, _ = o.Operations.Migrate(ctx, id, target, "")
+		_, _ = o.Operations.Migrate(ctx, id, service.MigrateOptions{TargetWorkerID: target})
 	case 13:
 		_, _ = o.Operations.Rebalance(ctx, service.RebalanceOptions{})
 	case 14:
@@ -202,7 +202,7 @@ func (f *faulty) disturb() {
 			_, _, _ = o.Operations.CancelMigrations(ctx, list[0].ID)
 		}
 	case 16:
-		_, _ = o.Workers.Drain(ctx, "worker-"+w)
+		_, _ = o.Workers.Drain(ctx, "worker-"+w, service.DrainOptions{})
 	case 17:
 		_, _ = o.Workers.Activate(ctx, "worker-"+w)
 	default:

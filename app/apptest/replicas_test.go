@@ -110,7 +110,7 @@ func TestReplicas_PausedReplicaResumes_NothingMoves(t *testing.T) {
 
 			h.Crash("w1")
 			h.Advance(30 * time.Second)
-			_, err := h.Orchestrator.Workers.Drain(t.Context(), "worker-w2")
+			_, err := h.Orchestrator.Workers.Drain(t.Context(), "worker-w2", service.DrainOptions{})
 			require.NoError(t, err)
 			h.Advance(2 * time.Minute)
 			h.RestartWorker("w1") // registers at the other replicas

@@ -240,7 +240,7 @@ func Check(dsn string) error {
 // unknown returns an error that does not repeat dsn, which may hold a password.
 func unknown(dsn, use string) error {
 	if scheme, _, found := strings.Cut(dsn, ":"); found && len(scheme) <= 16 {
-		return fmt.Errorf("%s: is not one that is known; use %s", scheme, use)
+		return fmt.Errorf("%s:… is not accepted; use %s", scheme, use)
 	}
 	return errors.New("use " + use)
 }

@@ -64,11 +64,11 @@ func TestAudit_ActionsOfAnAdministrator_AreRecorded(t *testing.T) {
 			return err
 		}},
 		{"session.migrated session:" + s.ID + " SUCCEEDED", func(ctx context.Context) error {
-			_, err := w.Operations.Migrate(ctx, s.ID, "worker-2", "to see")
+			_, err := w.Operations.Migrate(ctx, s.ID, service.MigrateOptions{TargetWorkerID: "worker-2", Reason: "to see"})
 			return err
 		}},
 		{"session.migrated session:nothing FAILED SESSION_NOT_FOUND", func(ctx context.Context) error {
-			_, err := w.Operations.Migrate(ctx, "nothing", "", "")
+			_, err := w.Operations.Migrate(ctx, "nothing", service.MigrateOptions{})
 			return err
 		}},
 		{"migration.cancelled migration:nothing FAILED NOT_FOUND", func(ctx context.Context) error {
@@ -76,7 +76,7 @@ func TestAudit_ActionsOfAnAdministrator_AreRecorded(t *testing.T) {
 			return err
 		}},
 		{"worker.drained worker:worker-3 SUCCEEDED", func(ctx context.Context) error {
-			_, err := w.Workers.Drain(ctx, "worker-3")
+			_, err := w.Workers.Drain(ctx, "worker-3", service.DrainOptions{})
 			return err
 		}},
 		{"worker.activated worker:worker-3 SUCCEEDED", func(ctx context.Context) error {
@@ -177,7 +177,7 @@ func TestAudit_KeysOfAUser_AreRecordedWithoutTheKey(t *testing.T) {
 func TestAudit_EntriesOfLongAgo_AreDeletedInTheBackground(t *testing.T) {
 	w := newFixture(t)
 	w.worker("worker-1", 5)
-	_, err := w.Workers.Drain(asRoot(t), "worker-1")
+	_, err := w.Workers.Drain(asRoot(t), "worker-1", service.DrainOptions{})
 	require.NoError(t, err)
 	w.clock.advance(90 * 24 * time.Hour)
 	_, err = w.RunOnce(t.Context())

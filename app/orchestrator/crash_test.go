@@ -70,7 +70,7 @@ func (m *crashableProcess) register(id string) {
 	}
 	m.fleet.all[id].up, m.fleet.all[id].running = true, map[string]int64{}
 	answer, err := m.Protocol.Register(context.Background(), domain.Registration{
-		WorkerID: id, Endpoint: "http://" + id + ":1", Capabilities: []domain.Capability{domain.CapGeneration},
+		WorkerID: id, Endpoint: "http://" + id + ":1", Capabilities: []domain.Capability{domain.CapGeneration}, StateGroup: "shared",
 	})
 	if errors.Is(err, errDead) {
 		return
@@ -126,7 +126,7 @@ func (m *crashableProcess) moveAway() {
 		return
 	}
 	from := m.stored().WorkerID
-	_, err = m.Workers.Drain(context.Background(), from)
+	_, err = m.Workers.Drain(context.Background(), from, service.DrainOptions{Force: true}) // the other worker may be removed
 	require.NoError(m.t, err)
 	m.advance(time.Minute)
 	_, err = m.Workers.Activate(context.Background(), from)
@@ -362,7 +362,7 @@ func TestCrash_AtEveryOperation_AnotherProcessFinishes(t *testing.T) {
 		{
 			"drain", (*crashableProcess).connect,
 			func(m *crashableProcess) {
-				_, _ = m.Workers.Drain(ctx, m.stored().WorkerID)
+				_, _ = m.Workers.Drain(ctx, m.stored().WorkerID, service.DrainOptions{})
 				m.advance(10 * time.Second)
 			},
 			func(m *crashableProcess, _ bool) { m.requireUp() },
@@ -370,7 +370,7 @@ func TestCrash_AtEveryOperation_AnotherProcessFinishes(t *testing.T) {
 		{
 			"migrate", (*crashableProcess).connect,
 			func(m *crashableProcess) {
-				_, _ = m.Operations.Migrate(ctx, m.id, "", "")
+				_, _ = m.Operations.Migrate(ctx, m.id, service.MigrateOptions{})
 				m.advance(10 * time.Second)
 			},
 			func(m *crashableProcess, _ bool) { m.requireUp() },

@@ -9,6 +9,7 @@ import (
 
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 // A paused replica learns in one pass that sessions have left a canary and have failed on the
@@ -26,7 +27,7 @@ func TestCanary_SessionsFailAfterTheyMoved_WorkerIsNotSuspect(t *testing.T) {
 
 	b.halted = true
 	for _, id := range ids {
-		_, err := a.Operations.Migrate(t.Context(), id, "worker-2", "")
+		_, err := a.Operations.Migrate(t.Context(), id, service.MigrateOptions{TargetWorkerID: "worker-2"})
 		require.NoError(t, err)
 		require.Equal(t, []any{"worker-2", domain.Connected}, []any{c.session(id).WorkerID, c.session(id).Status})
 		_, err = a.Protocol.ReportSession(t.Context(), domain.Report{SessionID: id, WorkerID: "worker-2", Generation: 2, Status: domain.Errored})

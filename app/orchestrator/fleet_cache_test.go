@@ -85,7 +85,7 @@ func TestCache_ChangedByAnotherReplica_IsRefreshed(t *testing.T) {
 			see()
 			require.Zero(t, at(b, "worker-1"))
 
-			_, err = a.Workers.Drain(t.Context(), "worker-1")
+			_, err = a.Workers.Drain(t.Context(), "worker-1", service.DrainOptions{})
 			require.NoError(t, err)
 			see()
 			chosen, _, err = b.Workers.ExplainPlacement(t.Context())
@@ -136,7 +136,7 @@ func TestCache_UnknownWorker_IsServed(t *testing.T) {
 		}
 	}
 
-	_, err := b.Workers.Drain(t.Context(), rest[0])
+	_, err := b.Workers.Drain(t.Context(), rest[0], service.DrainOptions{})
 	require.NoError(t, err)
 	require.NoError(t, b.Workers.Remove(t.Context(), rest[1], service.RemoveOptions{}))
 	_, err = b.Workers.Activate(t.Context(), rest[2])
@@ -245,7 +245,7 @@ func TestCache_OperatorAsksAnotherReplica_SeesLatestRows(t *testing.T) {
 	c.register(a, "worker-1", 5)
 	c.register(a, "worker-2", 7)
 	c.connectSession(a)
-	_, err = a.Workers.Drain(t.Context(), "worker-1")
+	_, err = a.Workers.Drain(t.Context(), "worker-1", service.DrainOptions{})
 	require.NoError(t, err)
 	_, err = a.Workers.StopProbes(t.Context())
 	require.NoError(t, err)
@@ -278,7 +278,7 @@ func TestCache_OperatorAsksAnotherReplica_SeesLatestRows(t *testing.T) {
 func TestCache_OperatorMovesSession_FindsNewWorker(t *testing.T) {
 	for name, move := range map[string]func(t *testing.T, b *replica, s *service.CreatedSession) error{
 		"migrate": func(t *testing.T, b *replica, s *service.CreatedSession) error {
-			_, err := b.Operations.Migrate(t.Context(), s.ID, "", "")
+			_, err := b.Operations.Migrate(t.Context(), s.ID, service.MigrateOptions{})
 			return err
 		},
 		"bulk": func(t *testing.T, b *replica, s *service.CreatedSession) error {

@@ -143,7 +143,7 @@ func (c *replicaSet) putCleanup(worker, session string, at time.Time) {
 // registerWorker1 registers a process of worker-1 at a replica.
 func (c *replicaSet) registerWorker1(at *replica, endpoint string) error {
 	_, err := at.Protocol.Register(c.t.Context(), domain.Registration{
-		WorkerID: "worker-1", Endpoint: endpoint, Capacity: 10, Interval: 30 * time.Second,
+		WorkerID: "worker-1", Endpoint: endpoint, Capacity: 10, Interval: 30 * time.Second, StateGroup: "shared",
 		Capabilities: []domain.Capability{domain.CapLease, domain.CapGeneration},
 	})
 	return err
@@ -216,7 +216,7 @@ func (c *replicaSet) probeCounts() map[string]int {
 func (c *replicaSet) register(at *replica, id string, capacity int, can ...domain.Capability) *service.RegisterResult {
 	c.t.Helper()
 	answer, err := at.Protocol.Register(c.t.Context(), domain.Registration{
-		WorkerID: id, Endpoint: "http://" + id + ":1", Capacity: capacity, Capabilities: can, Interval: 10 * time.Second,
+		WorkerID: id, Endpoint: "http://" + id + ":1", Capacity: capacity, Capabilities: can, Interval: 10 * time.Second, StateGroup: "shared",
 	})
 	require.NoError(c.t, err)
 	return answer

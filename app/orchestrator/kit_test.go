@@ -49,7 +49,7 @@ func (w *fixture) worker(id string, capacity int) {
 	w.t.Helper()
 	w.workers.EXPECT().Health(gomock.Any(), gomock.Any()).Return(nil).AnyTimes()
 	_, err := w.Protocol.Register(context.Background(), domain.Registration{
-		WorkerID: id, Endpoint: "http://" + id + ":1", Capacity: capacity,
+		WorkerID: id, Endpoint: "http://" + id + ":1", Capacity: capacity, StateGroup: "shared",
 	})
 	require.NoError(w.t, err)
 }

@@ -38,7 +38,7 @@ func TestSend_SessionMoved_ReachesTheNewWorker(t *testing.T) {
 			if !known {
 				c.register(a, "worker-2", 5)
 			}
-			_, err = a.Operations.Migrate(t.Context(), s.ID, "worker-2", "")
+			_, err = a.Operations.Migrate(t.Context(), s.ID, service.MigrateOptions{TargetWorkerID: "worker-2"})
 			require.NoError(t, err)
 			require.Equal(t, "worker-2", c.session(s.ID).WorkerID)
 			require.Equal(t, domain.Connected, c.session(s.ID).Status)

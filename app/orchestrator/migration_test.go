@@ -66,7 +66,7 @@ func TestMigration_TwoReplicasBeginAtOnce_LimitHolds(t *testing.T) {
 		c.advance(tick)
 		c.workers.answerWith(func(call) error { return &ports.WorkerError{Failure: ports.WorkerTimedOut, Message: "timed out"} })
 		move := func(by *replica, i int) {
-			_, err := by.Operations.Migrate(t.Context(), sessions[i].ID, "", "")
+			_, err := by.Operations.Migrate(t.Context(), sessions[i].ID, service.MigrateOptions{})
 			require.NoError(t, err)
 		}
 		for i := range begun {
@@ -164,7 +164,7 @@ func TestMigration_TargetLeaves_SessionReturns(t *testing.T) {
 		return nil
 	})
 
-	m, err := a.Operations.Migrate(t.Context(), s.ID, "", "")
+	m, err := a.Operations.Migrate(t.Context(), s.ID, service.MigrateOptions{})
 	require.NoError(t, err)
 
 	now := c.session(s.ID)
@@ -183,7 +183,7 @@ func TestMigration_TargetHasToWipeCredentials_IsRefused(t *testing.T) {
 		return tx.Cleanups.Put(ctx, &domain.Cleanup{WorkerID: "worker-2", SessionID: s.ID, Command: domain.CommandLogout, CreatedAt: c.now()})
 	}))
 
-	_, err := a.Operations.Migrate(t.Context(), s.ID, "", "")
+	_, err := a.Operations.Migrate(t.Context(), s.ID, service.MigrateOptions{})
 	require.Equal(t, domain.CodeNoAvailableWorkers, domain.CodeOf(err))
 	require.Zero(t, c.workers.count("disconnect"))
 }
@@ -204,7 +204,7 @@ func TestRebalance_SessionMovedMeanwhile_IsLeftOut(t *testing.T) {
 	first := dry.Moves[0]
 	elsewhere := map[string]string{"worker-2": "worker-3", "worker-3": "worker-2"}[first.ToWorker]
 	a.store.BeforeNextUpdate(func() {
-		_, err := b.Operations.Migrate(t.Context(), first.SessionID, elsewhere, "")
+		_, err := b.Operations.Migrate(t.Context(), first.SessionID, service.MigrateOptions{TargetWorkerID: elsewhere})
 		require.NoError(t, err)
 	})
 
@@ -234,7 +234,7 @@ func TestDrain_StopsFail_FourSessionsOutOfUse(t *testing.T) {
 		return nil
 	})
 
-	_, err := a.Workers.Drain(t.Context(), "worker-1")
+	_, err := a.Workers.Drain(t.Context(), "worker-1", service.DrainOptions{})
 	require.NoError(t, err)
 	beats, most := c.clock.Now(), 0
 	c.advance(time.Hour, c.heartbeatsOf(a, "worker-2"), func() {
@@ -272,7 +272,7 @@ func TestDrain_SessionIsStopping_IsCountedOnce(t *testing.T) {
 		return nil
 	})
 
-	_, err := a.Workers.Drain(t.Context(), "worker-1")
+	_, err := a.Workers.Drain(t.Context(), "worker-1", service.DrainOptions{})
 	require.NoError(t, err)
 	c.advance(5*time.Second, c.heartbeatsOf(a, "worker-1", "worker-2"))
 

@@ -16,8 +16,11 @@ func TestServices_UnknownID_ErrorSaysWhatToDo(t *testing.T) {
 	ctx := context.Background()
 	w, s := newConnectedFixture(t)
 	for what, ask := range map[string]func() error{
-		"drain":     func() error { _, err := w.Workers.Drain(ctx, "nobody"); return err },
-		"migrate":   func() error { _, err := w.Operations.Migrate(ctx, s.ID, "nobody", ""); return err },
+		"drain": func() error { _, err := w.Workers.Drain(ctx, "nobody", service.DrainOptions{}); return err },
+		"migrate": func() error {
+			_, err := w.Operations.Migrate(ctx, s.ID, service.MigrateOptions{TargetWorkerID: "nobody"})
+			return err
+		},
 		"heartbeat": func() error { _, err := w.Protocol.Heartbeat(ctx, domain.Heartbeat{WorkerID: "nobody"}); return err },
 	} {
 		require.ErrorContains(t, ask(), "Worker not found; check its id, or register it first", what)
@@ -27,7 +30,10 @@ func TestServices_UnknownID_ErrorSaysWhatToDo(t *testing.T) {
 			_, err := w.Sessions.Connect(ctx, s.UserID, "none", service.ConnectOptions{})
 			return err
 		},
-		"migrate": func() error { _, err := w.Operations.Migrate(ctx, "none", "worker-1", ""); return err },
+		"migrate": func() error {
+			_, err := w.Operations.Migrate(ctx, "none", service.MigrateOptions{TargetWorkerID: "worker-1"})
+			return err
+		},
 		"report": func() error {
 			_, err := w.Protocol.ReportSession(ctx, domain.Report{SessionID: "none", Status: domain.Connected})
 			return err

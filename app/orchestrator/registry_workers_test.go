@@ -280,7 +280,7 @@ func TestRegister_Again_WritesOnlyChangedSessions(t *testing.T) {
 	require.False(t, waits.DueAt.IsZero())
 
 	c.runAll()
-	_, err := a.Workers.Drain(t.Context(), "worker-1")
+	_, err := a.Workers.Drain(t.Context(), "worker-1", service.DrainOptions{Force: true})
 	require.NoError(t, err)
 	require.Equal(t, waits.Rev, c.session(stopped.ID).Rev, "the session is due already")
 	require.False(t, c.session(runs.ID).DueAt.IsZero())

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/switchyard-wa/switchyard/app/orchestrator"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 func TestRun_WorkerHangs_EndsInTime(t *testing.T) {
@@ -26,7 +27,7 @@ func TestRun_WorkerHangs_EndsInTime(t *testing.T) {
 		over := inBackground(func() { ended = a.Run(ctx) })
 		asked := inBackground(func() { _, _ = a.Sessions.Disconnect(t.Context(), s.UserID, s.ID) })
 		time.Sleep(time.Second)
-		_, err := a.Workers.Drain(t.Context(), "worker-1") // the loop calls the worker
+		_, err := a.Workers.Drain(t.Context(), "worker-1", service.DrainOptions{}) // the loop calls the worker
 		require.NoError(t, err)
 		time.Sleep(time.Second)
 		require.NotEmpty(t, c.workers.callsOf("disconnect"))

@@ -210,7 +210,7 @@ const minMessageRetention = 2 * time.Hour
 
 // timingFlags replaces the fields of domain.Timing by the flags of the command line.
 var timingFlags = strings.NewReplacer("timing: ", "", "HeartbeatInterval", "--heartbeat-interval", "Lease", "--lease",
-	"ProbeInterval", "--probe-interval", "FailoverDelay", "--failover-delay")
+	"ProbeInterval", "--probe-interval", "FailoverDelay", "--failover-delay", "HomeWait", "--home-wait")
 
 // message returns the message of a domain error, without its code.
 func message(err error) string {

@@ -24,7 +24,7 @@ func TestHelp_EachCommand_FitsScreenAndShowsDefaults(t *testing.T) {
 		"--addr": "127.0.0.1:8000", "--store": "sqlite:switchyard.db", "--fabric": "in process", "--migrate": "true",
 		"--secrets-file": "beside the SQLite file", "--worker-token": "generated", "--jwt-secret": "generated", "--admin-email": "admin@localhost",
 		"--admin-password": "generated", "--simulated-workers": "0", "--heartbeat-interval": "30s",
-		"--probe-interval": "5s", "--lease": "45s", "--failover-delay": "5s", "--audit-retention": "90d", "--registration": "open",
+		"--probe-interval": "5s", "--lease": "45s", "--failover-delay": "5s", "--home-wait": "10m", "--audit-retention": "90d", "--registration": "open",
 		"--allow-private-workers": "true", "--allow-private-media": "false",
 		"--event-retention": "7d", "--message-retention": "BASIC=30d,PRO=90d,MAX=365d",
 		"--cors-origin": "none", "--trusted-proxies": "none", "--tls-cert": "none", "--tls-key": "none",

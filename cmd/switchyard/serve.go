@@ -53,6 +53,7 @@ func newServeFlags(out io.Writer) *serveFlags {
 	f.duration(&c.Timing.ProbeInterval, "probe-interval", "5s", "between health probes of a worker")
 	f.duration(&c.Timing.Lease, "lease", "45s", "how long a worker with a lease may run unheard")
 	f.duration(&c.Timing.FailoverDelay, "failover-delay", "5s", "grace for a crashed worker to come back")
+	f.duration(&c.Timing.HomeWait, "home-wait", "10m", "wait for the worker that has the credentials")
 	f.duration(&c.AuditRetention, "audit-retention", "90d", "how long the audit trail is kept")
 	f.duration(&c.EventRetention, "event-retention", "7d", "of published events")
 	f.retention(&c.MessageRetention, "message-retention", "BASIC=30d,PRO=90d,MAX=365d", "of messages; forever is one too")

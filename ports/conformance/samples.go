@@ -118,7 +118,8 @@ func fullRows() []any {
 		ID: "w1", Endpoint: "http://w1:8001/base", Capacity: 50, AnnouncedCapacity: 50, Used: 7, Description: "first", Version: "1.2.3",
 		Environment: "production", Labels: map[string]string{"pool": "max", "zone": "a'b\"c"},
 		Capabilities: []domain.Capability{domain.CapLease, domain.CapDedupe}, Interval: 1500 * time.Millisecond,
-		Online: true, Draining: true, DrainID: "b1", CanarySince: when(), Suspect: "it's \"unwell\"", TokenEpoch: "0123abcd", LastHeartbeat: when(), RegisteredAt: when(),
+		StateGroup: "it's nfs-7", Failover: domain.FailoverMove,
+		Online: true, Draining: true, DrainID: "b1", DrainForced: true, InMaintenance: true, TokenEpoch: "0123abcd", CanarySince: when(), Suspect: "it's \"unwell\"", LastHeartbeat: when(), RegisteredAt: when(),
 		DownReason: domain.DownHeartbeatTimeout, DownAt: when(), FailoverAt: when(),
 		CPU: 12.5, Memory: -1, Uptime: 90*time.Minute + time.Millisecond, MessageCount: 1 << 40,
 		ReportedBreakdown: &domain.Breakdown{
@@ -130,7 +131,7 @@ func fullRows() []any {
 		ID: "s1", UserID: "u1", Name: "Support line", Description: "two\nlines", DisplayName: "Ann’s 📱",
 		PhoneNumber: "6281234567890", Intent: domain.Up, Status: domain.Reconnecting, StatusAt: when(),
 		WasConnected: true, ScanRestarted: true, UnscannedRuns: 3, ConnectedFrom: "2001:db8::/64", LastError: "it's \"broken\"", WorkerID: "w1", Generation: 1 << 40, AssignedAt: when(),
-		CredentialsWorkerID: "w2", PreviousWorkerID: "w3", PlacementEvent: domain.EventSessionMigrated, MigrationID: "g1", MigrationTargetID: "w5",
+		CredentialsWorkerID: "w2", CredentialsGroup: "it's nfs-7", HomePolicy: domain.HomeLeft, HomeWaitUntil: when(), PreviousWorkerID: "w3", PlacementEvent: domain.EventSessionMigrated, MigrationID: "g1", MigrationTargetID: "w5",
 		Command: domain.CommandRestart, Confirmed: true, Attempts: 2, FailedStarts: 6, Restarts: 3,
 		ClaimedBy: "r1", ClaimedUntil: when(), DebounceUntil: when(), LoggedOut: true, ExcludedWorkerID: "w4", ExcludedUntil: when(),
 		QR:           domain.QR{Code: "2@abc,def", Image: []byte("\x89PNG\r\n\x1a\n\x00\xff"), ExpiresAt: when()},

@@ -166,8 +166,11 @@ var calls = []func(ctx context.Context, tx *ports.Tx, m *model, s step) (want, g
 	func(ctx context.Context, tx *ports.Tx, m *model, s step) (want, got error) { // put a worker
 		w := worker(fmt.Sprint(m.prefix, "w", s.I%2), s.J)
 		w.Online, w.Draining = s.K != 0, s.K == 1
-		if s.K == 2 {
+		switch s.K {
+		case 2:
 			w.Suspect = "unwell"
+		case 3:
+			w.InMaintenance = true
 		}
 		old, there := m.workers[w.ID]
 		w.Rev, want = s.present(there, old.Rev)

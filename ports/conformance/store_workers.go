@@ -85,10 +85,13 @@ func workersFiltered(d *db) {
 	add("c", false, false, "staging")
 	add("d", false, true, "")
 	add("e", false, false, "Größe_1")
+	f := worker("f", 1)
+	f.Online, f.InMaintenance = true, true
+	d.put(f)
 	for f, want := range map[ports.WorkerFilter][]string{
-		{}:                                 {"a", "b", "c", "d", "e"},
+		{}:                                 {"a", "b", "c", "d", "e", "f"},
 		{Status: domain.WorkerOnline}:      {"a"},
-		{Status: domain.WorkerMaintenance}: {"b"},
+		{Status: domain.WorkerMaintenance}: {"b", "f"},
 		{Status: domain.WorkerOffline}:     {"c", "d", "e"},
 		{Environment: "production"}:        {"a", "b"},
 		{Environment: "Production"}:        {"a", "b"},
@@ -171,13 +174,13 @@ func slots(d *db) {
 
 func reserveOnline(d *db) {
 	for i, w := range []*domain.Worker{
-		{Online: false}, {Online: true, Draining: true}, {Online: false, Draining: true},
+		{Online: false}, {Online: true, Draining: true}, {Online: false, Draining: true}, {Online: true, InMaintenance: true},
 	} {
 		w.ID, w.Capacity = string(rune('a'+i))+"-worker", 5
 		w.Endpoint = "http://" + w.ID
 		d.put(w)
 		require.ErrorIs(d.T, d.reserve(w.ID), ports.ErrFull)
-		w.Online, w.Draining = true, false
+		w.Online, w.Draining, w.InMaintenance = true, false, false
 		d.put(w)
 		require.NoError(d.T, d.reserve(w.ID))
 		w.Online = false

@@ -10,6 +10,14 @@ import (
 // RebalanceOptions refines a rebalance.
 type RebalanceOptions struct {
 	DryRun bool // plan, and move nothing
+	Force  bool // also move sessions that need a scan on their new workers
+}
+
+// MigrateOptions refines a migration.
+type MigrateOptions struct {
+	TargetWorkerID string // empty: the best worker
+	Reason         string
+	Force          bool // also if the session needs a scan on its new worker
 }
 
 // WorkerLoad is the number of sessions on a worker, before and after a plan.
@@ -26,6 +34,8 @@ type RebalanceResult struct {
 	BatchID        string // of the migrations; empty if none was begun
 	Moves          []domain.PlannedMove
 	RemainingMoves int          // moves left to the next rebalance, beyond BulkLimit
+	Scans          int          // moves whose sessions need a scan on their new workers
+	ScansIfForced  int          // the same for the plan with Force; only of a dry run
 	Workers        []WorkerLoad // by id; only the workers of the plan
 }
 
@@ -51,6 +61,7 @@ type BulkRequest struct {
 	Filter         ports.SessionFilter // ignored if it is the zero value
 	TargetWorkerID string              // of BulkMigrate; empty: any worker
 	Reason         string              // of BulkMigrate
+	Force          bool                // of BulkMigrate: also sessions that need a scan on their new workers
 }
 
 // BulkResult is the outcome for one session of a bulk action.
@@ -66,11 +77,13 @@ type Operations interface {
 	ListSessions(ctx context.Context, f ports.SessionFilter, p ports.Page) ([]*SessionView, int, error)
 	// DeleteSession deletes a session as its owner would.
 	DeleteSession(ctx context.Context, sessionID string) error
-	// Bulk returns one result for each session, in the order of the list.
+	// Bulk returns one result for each session, in the order of the list. A migration that
+	// costs scans is a Conflict unless it is forced; nothing is done then.
 	Bulk(ctx context.Context, b BulkRequest) ([]BulkResult, error)
 	// Migrate moves a session to another worker, or to the named target. The
-	// migration may still wait for admission when Migrate returns.
-	Migrate(ctx context.Context, sessionID, targetWorkerID, reason string) (*domain.Migration, error)
+	// migration may still wait for admission when Migrate returns. It is a Conflict if
+	// the session needs a scan there, unless the options force it.
+	Migrate(ctx context.Context, sessionID string, opt MigrateOptions) (*domain.Migration, error)
 	// ListMigrations lists migrations and failovers, newest first.
 	ListMigrations(ctx context.Context, f ports.MigrationFilter, p ports.Page) ([]*domain.Migration, int, error)
 	// CancelMigrations cancels a migration, or all of a batch, that have not begun.

@@ -36,6 +36,7 @@ type SessionQR struct {
 	QR          domain.QR
 	PairingCode string
 	Reason      string // why the session is DISCONNECTED or in ERROR, fit to show; empty: not known
+	IsExpired   bool   // the session waits for a scan, and its worker did not renew the code
 }
 
 // ConnectOptions refines a connect. The zero value asks for a QR and does not wait.
@@ -56,7 +57,8 @@ type Sessions interface {
 	Get(ctx context.Context, userID, sessionID string) (*SessionView, error)
 	// List returns the newest first, and how many match in all.
 	List(ctx context.Context, userID string, f ports.SessionFilter, p ports.Page) ([]*SessionView, int, error)
-	// Connect places the session on a worker and starts it there. Without a worker
+	// Connect places the session on a worker and starts it there. A session whose code
+	// has expired starts anew. Without a worker
 	// for it nothing is recorded, and the error (NO_AVAILABLE_WORKERS and others)
 	// says why.
 	Connect(ctx context.Context, userID, sessionID string, opt ConnectOptions) (*SessionQR, error)

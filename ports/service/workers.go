@@ -25,6 +25,7 @@ type DrainProgress struct {
 	Remaining int    // sessions still assigned to the worker
 	Moving    int    // migrations under way, started or not
 	Moved     int
+	NeedsScan int // moved, and wait for a scan
 	Failed    int // did not come up on another worker
 }
 
@@ -35,11 +36,17 @@ type WorkerChange struct {
 	Version     *string
 	Environment *string
 	Labels      map[string]string
+	Failover    *domain.FailoverPolicy
+}
+
+// DrainOptions refines a drain.
+type DrainOptions struct {
+	Force bool // also move linked sessions that need a scan elsewhere
 }
 
 // RemoveOptions refines the removal of a worker.
 type RemoveOptions struct {
-	Force     bool // disconnect the sessions that fit on no other worker
+	Force     bool // also move linked sessions that need a scan elsewhere, and disconnect those that fit nowhere
 	Destroyed bool // the worker's disk is gone, and all wipes there count as confirmed; needs Force
 }
 
@@ -86,12 +93,13 @@ type Workers interface {
 	// List returns workers by id, and how many match in all.
 	List(ctx context.Context, f ports.WorkerFilter, p ports.Page) ([]*WorkerView, int, error)
 	Update(ctx context.Context, id string, ch WorkerChange) (*WorkerView, error)
-	// Remove moves the worker's sessions to others first. Wipes that the worker has not confirmed
+	// Remove moves the worker's sessions to others first. It is a Conflict as Drain is. Wipes that the worker has not confirmed
 	// wait for its return, and keep the ids of deleted sessions taken. With Destroyed they end. A
 	// worker that was removed before can be removed again with Destroyed.
 	Remove(ctx context.Context, id string, opt RemoveOptions) error
-	// Drain takes the worker out of placement. Its sessions move in the background.
-	Drain(ctx context.Context, id string) (*WorkerView, error)
+	// Drain takes the worker out of placement. Its sessions move in the background. It is
+	// a Conflict if linked sessions would need a scan elsewhere, unless the options force it.
+	Drain(ctx context.Context, id string, opt DrainOptions) (*WorkerView, error)
 	// StopForeign stops a session on a worker that the store has never known, and wipes it if the
 	// options say so. A session that the store knows is a Conflict.
 	StopForeign(ctx context.Context, id, sessionID string, opt StopForeignOptions) error

@@ -23,6 +23,7 @@ var sessionsTable = table{
 		"due_at", "reported_at", "heard_at", "last_seen_at", "updated_at",
 		"claimed_by", "claimed_until", "move_id", "move_to", "scan_restarted",
 		"unscanned", "connected_from",
+		"home_group", "home_policy", "home_wait_until",
 	},
 }
 
@@ -40,7 +41,9 @@ func scanSession(r row) *domain.Session {
 		PairingPhone: r.text(30), PairingCode: r.text(31),
 		DueAt: r.time(32), LastReportWorkerTime: r.time(33), LastReportAppliedAt: r.time(34), LastSeenAt: r.time(35), UpdatedAt: r.time(36),
 		ClaimedBy: r.text(37), ClaimedUntil: r.time(38), MigrationID: r.text(39), MigrationTargetID: r.text(40),
-		ScanRestarted: r.bool(41), UnscannedRuns: r.int(42), ConnectedFrom: r.text(43), Rev: r.int64(44),
+		ScanRestarted: r.bool(41), UnscannedRuns: r.int(42), ConnectedFrom: r.text(43),
+		CredentialsGroup: r.text(44), HomePolicy: domain.HomePolicy(r.text(45)), HomeWaitUntil: r.time(46),
+		Rev: r.int64(47),
 	}
 }
 
@@ -89,7 +92,8 @@ func (t *sessions) Put(ctx context.Context, s *domain.Session) error {
 		s.QR.Code, nullableBytes(s.QR.Image), nullableMicros(s.QR.ExpiresAt), s.PairingPhone, s.PairingCode,
 		nullableMicros(s.DueAt), nullableMicros(s.LastReportWorkerTime), nullableMicros(s.LastReportAppliedAt), nullableMicros(s.LastSeenAt), nullableMicros(s.UpdatedAt),
 		s.ClaimedBy, nullableMicros(s.ClaimedUntil), s.MigrationID, s.MigrationTargetID, s.ScanRestarted,
-		s.UnscannedRuns, s.ConnectedFrom)
+		s.UnscannedRuns, s.ConnectedFrom,
+		s.CredentialsGroup, string(s.HomePolicy), nullableMicros(s.HomeWaitUntil))
 }
 
 // Delete deletes the session and records its generation as a tombstone. Foreign keys of the schema delete its API keys and

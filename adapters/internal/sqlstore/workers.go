@@ -17,6 +17,7 @@ var workersTable = table{
 		"online", "draining", "last_heartbeat", "registered_at", "loss", "lost_at", "failover_at",
 		"cpu", "memory", "uptime_ns", "message_count", "reported", "created_at", "updated_at", "claimed",
 		"drain_id", "trial_since", "suspect", "token_epoch",
+		"state_group", "failover", "drain_forced", "in_maintenance",
 	},
 }
 
@@ -29,7 +30,8 @@ func scanWorker(r row) *domain.Worker {
 		CPU: r.float(16), Memory: r.float(17), Uptime: r.duration(18), MessageCount: r.int64(19),
 		CreatedAt: r.time(21), UpdatedAt: r.time(22),
 		AnnouncedCapacity: r.int(23), DrainID: r.text(24), CanarySince: r.time(25), Suspect: r.text(26),
-		TokenEpoch: r.text(27), Rev: r.int64(28), Used: r.int(29),
+		TokenEpoch: r.text(27), StateGroup: r.text(28), Failover: domain.FailoverPolicy(r.text(29)),
+		DrainForced: r.bool(30), InMaintenance: r.bool(31), Rev: r.int64(32), Used: r.int(33),
 	}
 	r.decode(6, &w.Labels)
 	r.decode(7, &w.Capabilities)
@@ -42,7 +44,7 @@ type workerStatements struct {
 	get, byEndpoint, remove, reserve, release *Statement
 }
 
-const workerOnline = "online AND NOT draining"
+const workerOnline = "online AND NOT draining AND NOT in_maintenance"
 
 func (b *Queries) workerStatements() workerStatements {
 	workers := selectFrom("workers", workersTable.columns("used")...)
@@ -74,7 +76,7 @@ func (t *workers) List(ctx context.Context, f ports.WorkerFilter, p ports.Page) 
 	case domain.WorkerOnline:
 		conditions = append(conditions, sq.Expr(workerOnline))
 	case domain.WorkerMaintenance:
-		conditions = append(conditions, sq.Expr("online AND draining"))
+		conditions = append(conditions, sq.Expr("online AND (draining OR in_maintenance)"))
 	case domain.WorkerOffline:
 		conditions = append(conditions, sq.Expr("NOT online"))
 	default:
@@ -104,7 +106,8 @@ func (t *workers) Put(ctx context.Context, w *domain.Worker) error {
 		w.Capacity, w.Description, w.Version, w.Environment, labels, capabilities, int64(w.Interval),
 		w.Online, w.Draining, nullableMicros(w.LastHeartbeat), nullableMicros(w.RegisteredAt), string(w.DownReason), nullableMicros(w.DownAt), nullableMicros(w.FailoverAt),
 		numberOrUnknown(w.CPU), numberOrUnknown(w.Memory), int64(w.Uptime), w.MessageCount, reported, nullableMicros(w.CreatedAt), nullableMicros(w.UpdatedAt), w.AnnouncedCapacity,
-		w.DrainID, nullableMicros(w.CanarySince), w.Suspect, w.TokenEpoch)
+		w.DrainID, nullableMicros(w.CanarySince), w.Suspect, w.TokenEpoch,
+		w.StateGroup, string(w.Failover), w.DrainForced, w.InMaintenance)
 }
 
 func (t *workers) Delete(ctx context.Context, id string) error {

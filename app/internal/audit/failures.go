@@ -45,8 +45,8 @@ func (w workers) Remove(ctx context.Context, id string, opt service.RemoveOption
 }
 
 // Drain drains a worker.
-func (w workers) Drain(ctx context.Context, id string) (*service.WorkerView, error) {
-	v, err := w.Workers.Drain(ctx, id)
+func (w workers) Drain(ctx context.Context, id string, opt service.DrainOptions) (*service.WorkerView, error) {
+	v, err := w.Workers.Drain(ctx, id, opt)
 	w.fail(ctx, err, domain.AuditWorkerDrained, id)
 	return v, err
 }
@@ -147,9 +147,9 @@ func (o operations) Bulk(ctx context.Context, b service.BulkRequest) ([]service.
 }
 
 // Migrate moves a session.
-func (o operations) Migrate(ctx context.Context, sessionID, targetWorkerID, reason string) (*domain.Migration, error) {
-	m, err := o.Operations.Migrate(ctx, sessionID, targetWorkerID, reason)
-	o.trail.RecordFailure(ctx, err, domain.AuditSessionMigrated, Object("session", sessionID), "to", targetWorkerID)
+func (o operations) Migrate(ctx context.Context, sessionID string, opt service.MigrateOptions) (*domain.Migration, error) {
+	m, err := o.Operations.Migrate(ctx, sessionID, opt)
+	o.trail.RecordFailure(ctx, err, domain.AuditSessionMigrated, Object("session", sessionID), "to", opt.TargetWorkerID)
 	return m, err
 }
 

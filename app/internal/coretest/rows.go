@@ -21,6 +21,9 @@ func (c *Core) AddUser(tier domain.Tier) string {
 	return id
 }
 
+// StateGroup is the state group of the workers that AddWorker registers.
+const StateGroup = "shared"
+
 // AddWorker registers a worker, which is online.
 func (c *Core) AddWorker(id string, capacity int, capabilities ...domain.Capability) {
 	c.t.Helper()
@@ -28,6 +31,7 @@ func (c *Core) AddWorker(id string, capacity int, capabilities ...domain.Capabil
 		w := &domain.Worker{ID: id, CPU: -1, Memory: -1, CreatedAt: c.Now()}
 		events := w.Register(domain.Registration{
 			WorkerID: id, Endpoint: "http://" + id + ":1", Capacity: capacity, Version: "1.0.0", Capabilities: capabilities,
+			StateGroup: StateGroup,
 		}, c.Timing, c.Now())
 		return tx.SaveWorker(ctx, w, events)
 	})

@@ -30,6 +30,7 @@ type Cache struct {
 	workers    map[string]*cachedWorker
 	sessions   map[string]*Assignment
 	migrating  map[string]*Assignment // the sessions with an open migration
+	away       map[string]*Assignment // the sessions that go home as soon as their homes can take them
 	waiting    map[string]bool        // sessions that found no room
 	tombstones map[string]int64       // last Rev of rows that left the cache
 	foreign    map[string]int         // how many workers run a session that the store has never known
@@ -73,6 +74,8 @@ type Assignment struct {
 	Attempts                    int
 	DueAt                       time.Time
 
+	homeID                          string
+	homePolicy                      domain.HomePolicy
 	phone, displayName              string
 	generation, rev                 int64
 	assignedAt, lastReportAppliedAt time.Time
@@ -87,6 +90,7 @@ func NewCache(s domain.Strategy) *Cache {
 		workers:    make(map[string]*cachedWorker),
 		sessions:   make(map[string]*Assignment),
 		migrating:  make(map[string]*Assignment),
+		away:       make(map[string]*Assignment),
 		waiting:    make(map[string]bool),
 		tombstones: make(map[string]int64),
 		foreign:    make(map[string]int),
@@ -191,12 +195,16 @@ func (c *Cache) PutSession(s *domain.Session) {
 		SessionID: s.ID, UserID: s.UserID, WorkerID: n.worker.ID,
 		Status: s.Status, Intent: s.Intent, Command: s.Command, Confirmed: s.Confirmed,
 		MigrationID: s.MigrationID, Attempts: s.Attempts, DueAt: s.DueAt,
+		homeID: s.CredentialsWorkerID, homePolicy: s.HomePolicy,
 		phone: s.PhoneNumber, displayName: s.DisplayName, generation: s.Generation, rev: s.Rev,
 		assignedAt: s.AssignedAt, lastReportAppliedAt: s.LastReportAppliedAt,
 	}
 	c.sessions[s.ID] = a
 	if a.MigrationID != "" {
 		c.migrating[s.ID] = a
+	}
+	if s.ShouldReturnHome() {
+		c.away[s.ID] = a
 	}
 	n.sessions[s.ID] = a
 	n.counts.Add(s.Status)
@@ -234,6 +242,7 @@ func (c *Cache) dropByID(id string) {
 func (c *Cache) drop(old *Assignment) {
 	delete(c.sessions, old.SessionID)
 	delete(c.migrating, old.SessionID)
+	delete(c.away, old.SessionID)
 	n := c.workers[old.WorkerID]
 	if n == nil || n.sessions[old.SessionID] == nil {
 		return

@@ -107,6 +107,7 @@ func LoadOf(w *domain.Worker) domain.Load {
 	return domain.Load{
 		WorkerID: w.ID, Status: w.Status(), Suspect: w.Suspect, Used: w.Used, Capacity: w.Capacity,
 		CPU: w.CPU, Memory: w.Memory, HeartbeatAt: w.LastHeartbeat, Labels: w.Labels,
+		StateGroup: w.StateGroup,
 	}
 }
 
@@ -114,12 +115,7 @@ func LoadOf(w *domain.Worker) domain.Load {
 // not get.
 func (s *Sync) PlacementRequest(ctx context.Context, session *domain.Session, avoid []string) (domain.Request, error) {
 	req := domain.Request{Avoid: avoid, Moved: session.MigrationID != "" || session.PreviousWorkerID != ""}
-	switch {
-	case session.MigrationTargetID != "":
-		req.Prefer = session.MigrationTargetID
-	case session.PhoneNumber != "":
-		req.Prefer = session.CredentialsWorkerID
-	}
+	req.Prefer = session.MigrationTargetID
 	if session.PlacementEvent == domain.EventSessionMigrated {
 		req.Avoid = append(req.Avoid, session.PreviousWorkerID)
 	}
@@ -130,6 +126,10 @@ func (s *Sync) PlacementRequest(ctx context.Context, session *domain.Session, av
 		u, err := tx.Users.Get(ctx, session.UserID)
 		if err != nil {
 			return apperr.User(err)
+		}
+		req.Home, err = HomeOf(ctx, tx, session, s.Timing, s.Now())
+		if err != nil {
+			return err
 		}
 		if pool := s.Limits(u.Tier).Pool; pool != "" {
 			req.Selector = map[string]string{"pool": pool}
@@ -146,7 +146,7 @@ func (s *Sync) PlacementRequest(ctx context.Context, session *domain.Session, av
 		// A start on a worker that has yet to wipe the credentials would find them.
 		cleanups, err := tx.Cleanups.BySession(ctx, session.ID)
 		for _, c := range cleanups {
-			if c.Command == domain.CommandLogout || c.Command == domain.CommandDelete {
+			if c.Command.Wipes() {
 				req.Avoid = append(req.Avoid, c.WorkerID)
 			}
 		}

@@ -85,7 +85,7 @@ func TestPlacementRequest_StateOfTheSession_NamesWorkersToPreferAndAvoid(t *test
 	req, err := core.Sync.PlacementRequest(context.Background(), s, []string{"asked"})
 
 	require.NoError(t, err)
-	require.Equal(t, "w1", req.Prefer, "it holds the credentials")
+	require.Equal(t, domain.Home{WorkerID: "w1", Group: coretest.StateGroup, Only: true}, req.Home, "it holds the credentials")
 	require.ElementsMatch(t, []string{"asked", "failed", "w3"}, req.Avoid, "a stop that is still to be made is no obstacle, a wipe is")
 	require.Equal(t, map[string]string{"pool": "gold"}, req.Selector)
 	require.Equal(t, map[string]int{"w2": 1}, req.UserWorkers)

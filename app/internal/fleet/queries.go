@@ -105,7 +105,8 @@ func (a *Assignment) isMovable() bool {
 }
 
 // WaitingToMove returns the sessions that should leave their workers and have not
-// begun to: those with an open migration, and those of draining workers.
+// begun to: those with an open migration, and those of draining workers that may leave
+// without a scan.
 func (c *Cache) WaitingToMove() (all []*Assignment) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
@@ -115,16 +116,42 @@ func (c *Cache) WaitingToMove() (all []*Assignment) {
 		}
 	}
 	for _, n := range c.workers {
-		if !n.worker.Draining || !n.worker.Online {
+		if !n.worker.IsEmptying() || !n.worker.Online {
 			continue
 		}
 		for _, a := range n.sessions {
-			if a.isMovable() && a.MigrationID == "" {
+			if a.isMovable() && a.MigrationID == "" && !a.staysHome(n.worker) {
 				all = append(all, a)
 			}
 		}
 	}
 	return all
+}
+
+// staysHome reports whether the session leaves its worker only with a scan that no
+// administrator accepted.
+func (a *Assignment) staysHome(w *domain.Worker) bool {
+	s := domain.Session{WorkerID: a.WorkerID, CredentialsWorkerID: a.homeID, HomePolicy: a.homePolicy}
+	return s.StaysHome(w)
+}
+
+// ReadyToReturn returns the sessions that have to scan on another worker, and whose homes
+// can take them back now.
+func (c *Cache) ReadyToReturn(now time.Time) (ids []string) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	for id, a := range c.away {
+		home := c.workers[a.homeID]
+		if home == nil {
+			continue
+		}
+		l := home.load()
+		if l.Status == domain.WorkerOnline && l.Suspect == "" && l.Used < l.Capacity && !l.SuspendedUntil.After(now) {
+			ids = append(ids, id)
+		}
+	}
+	slices.Sort(ids)
+	return ids
 }
 
 // DrainingWorker returns the worker whose drain has the id, or the empty string.

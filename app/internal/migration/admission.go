@@ -80,6 +80,9 @@ func (r *runningSince) update(open []*domain.Migration, now time.Time) map[strin
 // called again; zero: no session waits.
 func (m *Migrator) Admit(ctx context.Context) (time.Time, error) {
 	now := m.Now()
+	if err := m.returnHome(ctx, now); err != nil {
+		return now.Add(retryAfterError), err
+	}
 	waiting := m.cache.WaitingToMove()
 	hasEnded := m.cache.MigrationEnded.Take()
 	switch {
@@ -107,6 +110,37 @@ func (m *Migrator) Admit(ctx context.Context) (time.Time, error) {
 	return m.admitAt, m.Transact(ctx, func(ctx context.Context, tx *txn.Tx) error {
 		for _, id := range ids {
 			if err := m.makeDue(ctx, tx, id, now); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// returnHome records the migrations of sessions that have to scan elsewhere and whose
+// homes are back.
+func (m *Migrator) returnHome(ctx context.Context, now time.Time) error {
+	ids := m.cache.ReadyToReturn(now)
+	if len(ids) == 0 || !m.members.OwnsWork("turns") {
+		return nil
+	}
+	return m.Transact(ctx, func(ctx context.Context, tx *txn.Tx) error {
+		for _, id := range ids {
+			s, err := tx.Sessions.Get(ctx, id)
+			if errors.Is(err, ports.ErrNotFound) || err == nil && !s.ShouldReturnHome() {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			before := s.Clone()
+			migration := domain.NewMigration(m.IDs.NewID(), s, domain.MigrationByReturn, s.CredentialsWorkerID, "the worker with its credentials is back", now)
+			s.Migrate(migration, now)
+			s.DueAt = now
+			if err := tx.Migrations.Put(ctx, migration); err != nil {
+				return err
+			}
+			if err := tx.SaveSession(ctx, before, s, nil); err != nil {
 				return err
 			}
 		}

@@ -102,6 +102,11 @@ func (m *Migrator) start(ctx context.Context, s *domain.Session, limits Limits) 
 		if current.Rev != s.Rev {
 			return nil, txn.ErrUnchanged
 		}
+		ended, err := m.endIfLinked(ctx, tx, current)
+		if ended || err != nil {
+			isStarted = ended
+			return nil, err
+		}
 		started, err := tx.Settings.Get(ctx, startedSetting) // before the open ones are counted
 		if err != nil && !errors.Is(err, ports.ErrNotFound) {
 			return nil, err
@@ -137,13 +142,35 @@ func (m *Migrator) start(ctx context.Context, s *domain.Session, limits Limits) 
 	return isStarted, err
 }
 
+// endIfLinked ends the migration of a session that was linked on its worker since the
+// request, and that nobody allowed to leave its home.
+func (m *Migrator) endIfLinked(ctx context.Context, tx *txn.Tx, s *domain.Session) (ended bool, err error) {
+	if s.MigrationID == "" {
+		return false, nil
+	}
+	w, err := tx.Workers.Get(ctx, s.WorkerID)
+	if err != nil || !s.StaysHome(w) {
+		return false, err
+	}
+	migration, err := tx.Migrations.Get(ctx, s.MigrationID)
+	if err != nil {
+		return false, err
+	}
+	migration.FailPending(s, "the session was linked meanwhile and would need a scan elsewhere; use force=true to move it all the same", m.Now())
+	return true, tx.Migrations.Put(ctx, migration)
+}
+
 // requestStop commands the session to leave its worker.
 func (m *Migrator) requestStop(ctx context.Context, tx *txn.Tx, s *domain.Session) error {
 	w, err := tx.Workers.Get(ctx, s.WorkerID)
 	if err != nil {
 		return err
 	}
-	return m.Detach(ctx, tx, s, domain.MigrationByDrain, w.DrainID, "the worker is being drained", func() { s.RequestStopForMove(m.Now()) })
+	reason := "the worker is being drained"
+	if !w.Draining {
+		reason = "the worker is in maintenance"
+	}
+	return m.Detach(ctx, tx, s, domain.MigrationByDrain, w.DrainID, reason, func() { s.RequestStopForMove(m.Now()) })
 }
 
 // targetState tells whether the target of a migration can take its session.

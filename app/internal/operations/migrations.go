@@ -7,9 +7,11 @@ import (
 
 	"github.com/switchyard-wa/switchyard/app/internal/apperr"
 	"github.com/switchyard-wa/switchyard/app/internal/audit"
+	"github.com/switchyard-wa/switchyard/app/internal/fleet"
 	"github.com/switchyard-wa/switchyard/app/internal/txn"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 // ListMigrations returns migrations and failovers, newest first. They are kept for 30
@@ -24,11 +26,11 @@ func (o *Operations) ListMigrations(ctx context.Context, f ports.MigrationFilter
 
 // Migrate moves a session to the target or, without one, to the best worker. It begins at
 // once unless too many other migrations are under way.
-func (o *Operations) Migrate(ctx context.Context, sessionID, targetWorkerID, reason string) (*domain.Migration, error) {
+func (o *Operations) Migrate(ctx context.Context, sessionID string, opt service.MigrateOptions) (*domain.Migration, error) {
 	if err := o.sync.RefreshShared(ctx); err != nil {
 		return nil, err
 	}
-	m, err := o.recordMigration(ctx, sessionID, targetWorkerID, reason)
+	m, err := o.recordMigration(ctx, sessionID, opt)
 	if err != nil {
 		return nil, err
 	}
@@ -48,10 +50,20 @@ func (o *Operations) Migrate(ctx context.Context, sessionID, targetWorkerID, rea
 }
 
 // recordMigration records that an administrator wants a session on another worker.
-func (o *Operations) recordMigration(ctx context.Context, sessionID, target, reason string) (m *domain.Migration, err error) {
+func (o *Operations) recordMigration(ctx context.Context, sessionID string, opt service.MigrateOptions) (m *domain.Migration, err error) {
+	target := opt.TargetWorkerID
 	s, err := o.readSession(ctx, sessionID)
 	if err != nil {
 		return nil, err
+	}
+	needsScan, err := o.needsScan(ctx, s, target)
+	switch {
+	case err != nil:
+		return nil, apperr.Public(err)
+	case needsScan && !opt.Force:
+		return nil, fleet.ScanRefusal(1)
+	case needsScan:
+		s.LeaveHome()
 	}
 	req, err := o.sync.PlacementRequest(ctx, s, []string{s.WorkerID})
 	if err != nil {
@@ -60,7 +72,7 @@ func (o *Operations) recordMigration(ctx context.Context, sessionID, target, rea
 	hasRoom := o.cache.HasRoom(req, o.Now())
 	_, err = o.ChangeSession(ctx, s.ID, func(ctx context.Context, tx *txn.Tx, current *domain.Session) ([]domain.Event, error) {
 		now := o.Now()
-		m = domain.NewMigration(o.IDs.NewID(), current, domain.MigrationByOperator, target, reason, now)
+		m = domain.NewMigration(o.IDs.NewID(), current, domain.MigrationByOperator, target, opt.Reason, now)
 		if err := checkCanMigrate(current); err != nil {
 			return nil, err
 		}
@@ -75,6 +87,9 @@ func (o *Operations) recordMigration(ctx context.Context, sessionID, target, rea
 			return nil, domain.Errorf(domain.Unavailable, domain.CodeNoAvailableWorkers,
 				"No other worker can take the session at the moment; add capacity or try again later")
 		}
+		if needsScan {
+			current.LeaveHome()
+		}
 		current.Migrate(m, now)
 		if err := tx.Migrations.Put(ctx, m); err != nil {
 			return nil, err
@@ -82,6 +97,20 @@ func (o *Operations) recordMigration(ctx context.Context, sessionID, target, rea
 		return nil, o.record(ctx, tx, domain.AuditSessionMigrated, sessionID, "from", m.FromWorker, "to", target, "migration", m.ID)
 	})
 	return m, apperr.Public(err)
+}
+
+// needsScan reports whether a migration of the session would cost a scan. A migration that
+// is refused anyway costs none.
+func (o *Operations) needsScan(ctx context.Context, s *domain.Session, target string) (bool, error) {
+	if checkCanMigrate(s) != nil || target == s.WorkerID || target != "" && o.cache.Worker(target) == nil {
+		return false, nil
+	}
+	var needing []*domain.Session
+	err := o.Store.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
+		needing, err = o.sync.NeedingScan(ctx, tx, []*domain.Session{s}, target)
+		return err
+	})
+	return len(needing) > 0, err
 }
 
 // checkCanMigrate refuses a session that is not where a migration can begin.

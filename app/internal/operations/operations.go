@@ -91,7 +91,7 @@ func (o *Operations) Bulk(ctx context.Context, b service.BulkRequest) ([]service
 		service.BulkDisconnect: o.recordDisconnect,
 		service.BulkDelete:     o.recordDelete,
 		service.BulkMigrate: func(ctx context.Context, id string) error {
-			_, err := o.recordMigration(ctx, id, b.TargetWorkerID, b.Reason)
+			_, err := o.recordMigration(ctx, id, service.MigrateOptions{TargetWorkerID: b.TargetWorkerID, Reason: b.Reason, Force: b.Force})
 			return err
 		},
 	}[b.Action]
@@ -102,6 +102,9 @@ func (o *Operations) Bulk(ctx context.Context, b service.BulkRequest) ([]service
 	ids, err := o.selectSessions(ctx, b, &p)
 	if err == nil {
 		err = p.Err()
+	}
+	if err == nil && b.Action == service.BulkMigrate && !b.Force {
+		err = o.checkScans(ctx, ids, b.TargetWorkerID)
 	}
 	if err != nil {
 		return nil, apperr.Public(err)
@@ -115,6 +118,32 @@ func (o *Operations) Bulk(ctx context.Context, b service.BulkRequest) ([]service
 		results[i] = service.BulkResult{SessionID: ids[i], Err: apperr.Public(act(ctx, ids[i]))}
 	})
 	return results, nil
+}
+
+// checkScans refuses migrations that would cost scans. Sessions that cannot migrate cost
+// none.
+func (o *Operations) checkScans(ctx context.Context, ids []string, target string) error {
+	scans := 0
+	for _, id := range ids {
+		s, err := o.readSession(ctx, id)
+		if domain.CodeOf(err) == domain.CodeSessionNotFound {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		needsScan, err := o.needsScan(ctx, s, target)
+		if err != nil {
+			return err
+		}
+		if needsScan {
+			scans++
+		}
+	}
+	if scans > 0 {
+		return fleet.ScanRefusal(scans)
+	}
+	return nil
 }
 
 // selectSessions returns the sessions of a bulk action, without duplicates.

@@ -49,7 +49,7 @@ func newFixture(t *testing.T, n int) *fixture {
 }
 
 func (f *fixture) migrate(id, target string) (*domain.Migration, error) {
-	return f.operations.Migrate(context.Background(), id, target, "maintenance")
+	return f.operations.Migrate(context.Background(), id, service.MigrateOptions{TargetWorkerID: target, Reason: "maintenance"})
 }
 
 func TestMigrate_RoomAndAdmission_BeginsAtOnce(t *testing.T) {

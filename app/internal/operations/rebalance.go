@@ -27,12 +27,21 @@ func (o *Operations) Rebalance(ctx context.Context, opt service.RebalanceOptions
 	if err != nil {
 		return nil, apperr.Public(err)
 	}
+	groups := stateGroups(loads)
+	forced := movable
+	if !opt.Force {
+		movable = withinGroups(movable, groups)
+	}
 	plan := domain.PlanRebalance(loads, movable, rebalanceTolerance)
 	r := &service.RebalanceResult{DryRun: opt.DryRun, Moves: plan[:min(len(plan), service.BulkLimit)]}
 	r.RemainingMoves = len(plan) - len(r.Moves)
+	r.Scans = countScans(r.Moves, groups)
+	if opt.DryRun {
+		r.ScansIfForced = countScans(domain.PlanRebalance(loads, forced, rebalanceTolerance), groups)
+	}
 	if !opt.DryRun && len(r.Moves) > 0 {
 		r.BatchID = o.IDs.NewID()
-		r.Moves, err = o.recordMoves(context.WithoutCancel(ctx), r.BatchID, r.Moves)
+		r.Moves, err = o.recordMoves(context.WithoutCancel(ctx), r.BatchID, r.Moves, groups)
 		if err != nil {
 			return nil, apperr.Public(err)
 		}
@@ -83,9 +92,46 @@ func (o *Operations) projectedLoads(ctx context.Context) (loads []domain.Load, m
 	return loads, movable, nil
 }
 
+// stateGroups returns the state group of every worker that has one.
+func stateGroups(loads []domain.Load) map[string]string {
+	groups := make(map[string]string, len(loads))
+	for i := range loads {
+		if l := &loads[i]; l.StateGroup != "" {
+			groups[l.WorkerID] = l.StateGroup
+		}
+	}
+	return groups
+}
+
+// withinGroups returns the sessions that can move without a scan, each bound to its state
+// group.
+func withinGroups(all []domain.MovableSession, groups map[string]string) (bound []domain.MovableSession) {
+	for _, s := range all {
+		s.Group = groups[s.WorkerID]
+		if s.Group != "" {
+			bound = append(bound, s)
+		}
+	}
+	return bound
+}
+
+// needsScan reports whether a move leads to a worker without the session's credentials.
+func needsScan(m domain.PlannedMove, groups map[string]string) bool {
+	return groups[m.FromWorker] == "" || groups[m.FromWorker] != groups[m.ToWorker]
+}
+
+func countScans(moves []domain.PlannedMove, groups map[string]string) (n int) {
+	for _, m := range moves {
+		if needsScan(m, groups) {
+			n++
+		}
+	}
+	return n
+}
+
 // recordMoves records the migrations of a plan and returns those that it could record.
 // Sessions that have changed since the plan are left alone.
-func (o *Operations) recordMoves(ctx context.Context, batch string, plan []domain.PlannedMove) (moves []domain.PlannedMove, err error) {
+func (o *Operations) recordMoves(ctx context.Context, batch string, plan []domain.PlannedMove, groups map[string]string) (moves []domain.PlannedMove, err error) {
 	moves = []domain.PlannedMove{}
 	for i, p := range plan {
 		isRecorded := false
@@ -100,6 +146,9 @@ func (o *Operations) recordMoves(ctx context.Context, batch string, plan []domai
 			due := now
 			if i > 0 {
 				due = now.Add(migration.RecheckEvery) // it waits for admission
+			}
+			if needsScan(p, groups) {
+				s.LeaveHome()
 			}
 			s.Migrate(m, due)
 			if err := tx.Migrations.Put(ctx, m); err != nil {

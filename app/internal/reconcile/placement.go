@@ -31,7 +31,7 @@ func (r *Reconciler) place(ctx context.Context, s *domain.Session) (again bool, 
 			}
 		}
 		if !ok {
-			return false, r.recordNoRoom(ctx, s.ID)
+			return false, r.recordNoRoom(ctx, s.ID, req.Home)
 		}
 		placed, err := r.ChangeSession(ctx, s.ID, func(ctx context.Context, tx *txn.Tx, s *domain.Session) ([]domain.Event, error) {
 			now := r.Now()
@@ -67,15 +67,24 @@ func (r *Reconciler) choose(req *domain.Request, s *domain.Session) (worker stri
 	return r.cache.Choose(*req, r.Now())
 }
 
-func (r *Reconciler) recordNoRoom(ctx context.Context, sessionID string) error {
+func (r *Reconciler) recordNoRoom(ctx context.Context, sessionID string, home domain.Home) error {
 	_, err := r.ChangeSession(ctx, sessionID, func(_ context.Context, _ *txn.Tx, s *domain.Session) ([]domain.Event, error) {
 		if s.IsAssigned() || s.Intent != domain.Up {
 			return nil, txn.ErrUnchanged
 		}
 		s.PlacementFailed(r.Timing, r.Now())
+		r.NoteHomeRefused(s, home)
 		return nil, nil
 	})
 	return err
+}
+
+// NoteHomeRefused records that a session waits for a home that is online and did not take
+// it.
+func (r *Reconciler) NoteHomeRefused(s *domain.Session, home domain.Home) {
+	if w := r.cache.Worker(home.WorkerID); home.Only && w != nil && w.Online {
+		s.NoteHomeRefused(r.Timing, r.Now())
+	}
 }
 
 // Assign assigns a session to a worker and claims it for the call that follows. A stop

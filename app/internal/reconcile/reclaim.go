@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/switchyard-wa/switchyard/app/internal/apperr"
+	"github.com/switchyard-wa/switchyard/app/internal/fleet"
 	"github.com/switchyard-wa/switchyard/app/internal/txn"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
@@ -58,6 +59,10 @@ func (r *Reconciler) fits(workerID string, req domain.Request) bool {
 	w := r.cache.Worker(workerID)
 	if w == nil || w.Status() != domain.WorkerOnline || w.Suspect != "" || slices.Contains(req.Avoid, workerID) {
 		return false
+	}
+	l := fleet.LoadOf(w)
+	if req.Home.Only && !req.Home.Has(&l) {
+		return false // the slot would help nobody: the session waits for its home
 	}
 	for name, value := range req.Selector {
 		if w.Labels[name] != value {

@@ -19,6 +19,10 @@ import (
 // maxSteps bounds how far one pass takes a session. The loop continues from there.
 const maxSteps = 12
 
+// peerRecheckEvery is the time between two looks for another worker of a lost worker's
+// state group.
+const peerRecheckEvery = 15 * time.Second
+
 // Reconciler reconciles sessions and carries out cleanups. It is safe for concurrent
 // use, except for DueSessions and DueCleanups, which one goroutine calls.
 type Reconciler struct {
@@ -171,6 +175,12 @@ func (r *Reconciler) executeStep(ctx context.Context, s *domain.Session, w *doma
 			return r.migrator.StartUnlimited(ctx, s)
 		}
 		return r.migrator.Start(ctx, s)
+	case domain.StepFailover:
+		now := r.Now()
+		if w != nil && s.WaitsForHome(w, r.Timing, now) && s.WorkerID == s.CredentialsWorkerID && !r.cache.HasPeer(w.ID, w.StateGroup) {
+			_, err := r.requeueAt(ctx, s, now.Add(peerRecheckEvery)) // no other worker has the credentials: wait where it is
+			return false, err
+		}
 	}
 	return true, r.recordStep(ctx, s, step)
 }

@@ -71,7 +71,7 @@ func (r *Reconciler) Resign(ctx context.Context) {
 // our clock it would be due long after.
 func (r *Reconciler) rebaseDueTimes(ctx context.Context, tx *txn.Tx, lead time.Duration) error {
 	now := r.Now()
-	latest := now.Add(r.Timing.MaxBackoff + r.Timing.StartTimeout) // nothing of ours waits for longer
+	latest := now.Add(r.Timing.MaxBackoff + r.Timing.StartTimeout) // only a wait for a home is longer, and may be looked at early
 	workers, _, err := tx.Workers.List(ctx, ports.WorkerFilter{}, ports.Page{})
 	if err != nil {
 		return err
@@ -119,6 +119,9 @@ func (r *Reconciler) rebaseSession(ctx context.Context, tx *txn.Tx, s *domain.Se
 	s.DueAt = now
 	if s.DebounceUntil.After(latest) {
 		s.DebounceUntil = now.Add(r.Timing.DisconnectDebounce)
+	}
+	if end := now.Add(r.Timing.HomeWait); s.HomeWaitUntil.After(end) {
+		s.HomeWaitUntil = end
 	}
 	return tx.SaveSession(ctx, before, s, nil)
 }

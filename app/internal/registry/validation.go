@@ -31,6 +31,8 @@ func normalizeRegistration(r *domain.Registration) error {
 	checkCapacity(&p, r.Capacity)
 	checkTexts(&p, r.Description, r.Version, r.Environment)
 	checkLabels(&p, r.Labels)
+	r.StateGroup, err = domain.CheckStateGroup(r.StateGroup)
+	p.Check("stateGroup", err)
 	if r.Interval < 0 || r.Interval > time.Hour {
 		p.Add("heartbeatInterval", "Heartbeat interval must be between 0 and 3600000 ms")
 	}

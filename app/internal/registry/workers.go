@@ -148,14 +148,16 @@ func drainProgress(ctx context.Context, tx *ports.Tx, w *domain.Worker, assigned
 	if err != nil {
 		return nil, err
 	}
-	for status, n := range map[domain.MigrationStatus]*int{domain.MigrationCompleted: &p.Moved, domain.MigrationFailed: &p.Failed} {
+	for status, n := range map[domain.MigrationStatus]*int{
+		domain.MigrationCompleted: &p.Moved, domain.MigrationNeedsScan: &p.NeedsScan, domain.MigrationFailed: &p.Failed,
+	} {
 		_, *n, err = tx.Migrations.List(ctx, ports.MigrationFilter{BatchID: w.DrainID, Status: status}, ports.Page{Limit: 1})
 		if err != nil {
 			return nil, err
 		}
 	}
 	p.Moving = len(running)
-	p.Total = p.Remaining + p.Moving + p.Moved + p.Failed
+	p.Total = p.Remaining + p.Moving + p.Moved + p.NeedsScan + p.Failed
 	for _, m := range running {
 		if slices.ContainsFunc(assigned, func(s *domain.Session) bool { return s.ID == m.SessionID }) {
 			p.Total-- // counted among the remaining
@@ -228,7 +230,7 @@ func (w *Workers) Update(ctx context.Context, id string, ch service.WorkerChange
 	if err := checkChange(ch); err != nil {
 		return nil, err
 	}
-	return w.change(ctx, domain.AuditWorkerUpdated, id, func(_ context.Context, _ *txn.Tx, worker *domain.Worker) ([]domain.Event, error) {
+	return w.change(ctx, domain.AuditWorkerUpdated, id, func(ctx context.Context, tx *txn.Tx, worker *domain.Worker) ([]domain.Event, error) {
 		if ch.Capacity != nil {
 			worker.Capacity = *ch.Capacity
 		}
@@ -243,7 +245,17 @@ func (w *Workers) Update(ctx context.Context, id string, ch service.WorkerChange
 			worker.Labels = ch.Labels
 		}
 		worker.UpdatedAt = w.Now()
-		return nil, nil
+		if ch.Failover == nil {
+			return nil, nil
+		}
+		worker.Failover = *ch.Failover
+		if worker.Online {
+			return nil, nil
+		}
+		return nil, tx.ChangeSessionsOf(ctx, worker.ID, func(s *domain.Session) ([]domain.Event, error) {
+			s.DueAt = worker.FailoverAt
+			return nil, nil
+		})
 	})
 }
 
@@ -264,19 +276,24 @@ func checkChange(ch service.WorkerChange) error {
 }
 
 // Drain takes a worker out of placement and moves its sessions to others, a few at a
-// time.
-func (w *Workers) Drain(ctx context.Context, id string) (*service.WorkerView, error) {
+// time. A drain under way can still be forced.
+func (w *Workers) Drain(ctx context.Context, id string, opt service.DrainOptions) (*service.WorkerView, error) {
 	return w.change(ctx, domain.AuditWorkerDrained, id, func(ctx context.Context, tx *txn.Tx, worker *domain.Worker) ([]domain.Event, error) {
-		now := w.Now()
-		events := worker.Drain(w.IDs.NewID(), now)
-		if events == nil {
+		if worker.Draining && (worker.DrainForced || !opt.Force) {
 			return nil, nil
 		}
+		if opt.Force {
+			worker.ForceDrain()
+		} else if err := w.checkScans(ctx, tx.Tx, worker.ID); err != nil {
+			return nil, err
+		}
+		now := w.Now()
+		events := worker.Drain(w.IDs.NewID(), now)
 		tx.NoteMigrationEnded() // sessions wait for admission: look at once
 		events = append(events, worker.Drained(now)...)
 		due := now
 		return events, tx.ChangeSessionsOf(ctx, worker.ID, func(s *domain.Session) ([]domain.Event, error) {
-			if !s.DueAt.IsZero() {
+			if worker.Online && !s.DueAt.IsZero() {
 				return nil, txn.ErrUnchanged
 			}
 			s.DueAt = due
@@ -284,6 +301,19 @@ func (w *Workers) Drain(ctx context.Context, id string) (*service.WorkerView, er
 			return nil, nil
 		})
 	})
+}
+
+// checkScans refuses to move sessions off a worker that would need a scan elsewhere.
+func (w *Workers) checkScans(ctx context.Context, tx *ports.Tx, workerID string) error {
+	assigned, err := tx.Sessions.ListByWorker(ctx, workerID)
+	if err != nil {
+		return err
+	}
+	needing, err := w.sync.NeedingScan(ctx, tx, assigned, "")
+	if err == nil && len(needing) > 0 {
+		err = fleet.ScanRefusal(len(needing))
+	}
+	return err
 }
 
 // Activate puts a worker back into placement if it answers. Sessions that have not begun
@@ -327,7 +357,7 @@ func (w *Workers) Remove(ctx context.Context, id string, opt service.RemoveOptio
 			}))
 		}
 	}
-	if _, err := w.Drain(ctx, id); err != nil {
+	if _, err := w.Drain(ctx, id, service.DrainOptions{Force: opt.Force}); err != nil {
 		return err
 	}
 	ctx = context.WithoutCancel(ctx)

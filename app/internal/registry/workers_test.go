@@ -43,10 +43,11 @@ func TestUpdate_SomeFields_LeaveTheOthers(t *testing.T) {
 func TestDrain_SeveralSessions_OneBeginsAndTheOthersWaitForAdmission(t *testing.T) {
 	f := newFixture(t)
 	f.AddWorker("worker-1", 50)
+	f.AddWorker("worker-2", 50)
 	for i := range 3 {
 		f.AddConnected(f.user, fmt.Sprint("s", i), "worker-1")
 	}
-	view, err := f.workers.Drain(context.Background(), "worker-1")
+	view, err := f.workers.Drain(context.Background(), "worker-1", service.DrainOptions{})
 	require.NoError(t, err)
 	require.True(t, view.Draining)
 	due := 0
@@ -58,7 +59,7 @@ func TestDrain_SeveralSessions_OneBeginsAndTheOthersWaitForAdmission(t *testing.
 	require.Equal(t, 1, due)
 	require.True(t, f.Cache.MigrationEnded.Take(), "the admission looks at once")
 
-	again, err := f.workers.Drain(context.Background(), "worker-1")
+	again, err := f.workers.Drain(context.Background(), "worker-1", service.DrainOptions{})
 	require.NoError(t, err)
 	require.Equal(t, view.DrainID, again.DrainID)
 }
@@ -66,8 +67,9 @@ func TestDrain_SeveralSessions_OneBeginsAndTheOthersWaitForAdmission(t *testing.
 func TestGet_WorkerDrains_TellsHowFarItIs(t *testing.T) {
 	f := newFixture(t)
 	f.AddWorker("worker-1", 50)
+	f.AddWorker("worker-2", 50)
 	f.AddConnected(f.user, "s1", "worker-1")
-	_, err := f.workers.Drain(context.Background(), "worker-1")
+	_, err := f.workers.Drain(context.Background(), "worker-1", service.DrainOptions{})
 	require.NoError(t, err)
 	view, assigned, err := f.workers.Get(context.Background(), "worker-1")
 	require.NoError(t, err)
@@ -114,6 +116,8 @@ func TestRemove_NoRoomElsewhere_KeepsTheWorkerUnlessForced(t *testing.T) {
 	f := newFixture(t)
 	f.AddWorker("worker-1", 50)
 	f.AddConnected(f.user, "s1", "worker-1")
+	f.AddWorker("worker-2", 1)
+	f.AddConnected(f.user, "s2", "worker-2")
 	err := f.workers.Remove(context.Background(), "worker-1", service.RemoveOptions{})
 	require.Equal(t, domain.CodeInvalidState, domain.CodeOf(err))
 	require.Equal(t, "worker-1", f.Session("s1").WorkerID)

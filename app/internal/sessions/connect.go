@@ -78,6 +78,9 @@ func (s *Sessions) recordConnect(ctx context.Context, userID, sessionID, pairing
 		if !session.IsAssigned() {
 			var req domain.Request
 			worker, req, err = s.choose(ctx, session, avoid, now)
+			if errors.Is(err, errNoWorkers) && req.Home.Only {
+				return errors.Join(s.noteHomeRefused(ctx, sessionID, req.Home), errHomeAway)
+			}
 			if err != nil {
 				return err
 			}
@@ -163,6 +166,22 @@ func (s *Sessions) explainLimit(ctx context.Context, userID, sessionID, pairingP
 	return limit
 }
 
+// noteHomeRefused records that the home of a session did not take it.
+func (s *Sessions) noteHomeRefused(ctx context.Context, sessionID string, home domain.Home) error {
+	_, err := s.ChangeSession(ctx, sessionID, func(_ context.Context, _ *txn.Tx, current *domain.Session) ([]domain.Event, error) {
+		before := current.HomeWaitUntil
+		s.reconciler.NoteHomeRefused(current, home)
+		if current.HomeWaitUntil.Equal(before) {
+			return nil, txn.ErrUnchanged
+		}
+		return nil, nil
+	})
+	return err
+}
+
+var errHomeAway = domain.Errorf(domain.Unavailable, domain.CodeNoAvailableWorkers,
+	"The worker that has this session's credentials cannot take it at the moment; try again in a few minutes, or log the session out and connect it to link the account anew")
+
 var errNoWorkers = domain.Errorf(domain.Unavailable, domain.CodeNoAvailableWorkers,
 	"No worker has room at the moment; try again in a minute")
 
@@ -222,7 +241,7 @@ func (s *Sessions) QR(ctx context.Context, userID, sessionID string) (*service.S
 }
 
 func qrOf(s *domain.Session, now time.Time) *service.SessionQR {
-	q := &service.SessionQR{SessionID: s.ID, Status: s.Status, WorkerID: s.WorkerID, PairingCode: s.PairingCode}
+	q := &service.SessionQR{SessionID: s.ID, Status: s.Status, WorkerID: s.WorkerID, PairingCode: s.PairingCode, IsExpired: s.IsCodeExpired(now)}
 	if now.Before(s.QR.ExpiresAt) {
 		q.QR = s.QR
 	}

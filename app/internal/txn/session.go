@@ -35,6 +35,11 @@ func (tx *Tx) SaveSession(ctx context.Context, before, after *domain.Session, ev
 			return err
 		}
 	}
+	if before.CredentialsWorkerID != after.CredentialsWorkerID {
+		if err := tx.recordHomeGroup(ctx, after); err != nil {
+			return err
+		}
+	}
 	if err := tx.syncMigration(ctx, after); err != nil {
 		return err
 	}
@@ -48,7 +53,26 @@ func (tx *Tx) SaveSession(ctx context.Context, before, after *domain.Session, ev
 		return err
 	}
 	tx.changes.Sessions = append(tx.changes.Sessions, after)
+	if after.HasToScan() && !before.HasToScan() {
+		tx.env.Log.WarnContext(ctx, "session needs scan", "session", after.ID, "worker", after.WorkerID, "home", after.CredentialsWorkerID)
+	}
 	return tx.Record(ctx, events...)
+}
+
+// recordHomeGroup records the state group of a session's new home. The group outlives the
+// home's removal.
+func (tx *Tx) recordHomeGroup(ctx context.Context, s *domain.Session) error {
+	if !s.IsLinked() {
+		return nil
+	}
+	w, err := tx.Workers.Get(ctx, s.CredentialsWorkerID)
+	if errors.Is(err, ports.ErrNotFound) {
+		return nil
+	}
+	if err == nil {
+		s.CredentialsGroup = w.StateGroup
+	}
+	return err
 }
 
 // AddSession stores a new session. Its user's usage is the caller's to reserve.
