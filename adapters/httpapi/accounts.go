@@ -119,7 +119,7 @@ func (a *api) profile(ctx context.Context, c *requestContext, _ *noInput) (profi
 type updateProfileBody struct {
 	Name            *string `json:"name,omitempty" doc:"2 to 100 characters" example:"Ada Lovelace"`
 	Email           *string `json:"email,omitempty" doc:"Needs currentPassword, unless it is the present one" example:"ada@example.com"`
-	NewPassword     *string `json:"newPassword,omitempty" doc:"8 to 72 bytes with a letter and a digit; no common one, not the name or email" example:"correct horse 2"`
+	NewPassword     *string `json:"newPassword,omitempty" doc:"8 to 72 bytes with a letter and a digit; neither a common password nor the name or email" example:"correct horse 2"`
 	CurrentPassword *string `json:"currentPassword,omitempty" doc:"Required with newPassword, and with another email" example:"correct horse 1"`
 }
 

@@ -22,7 +22,7 @@ func adminRoutes() []route {
 		operation(route{
 			id: "createUser", method: post, path: "/admin/users", tag: tagAdmin, credential: admin, limit: perUser, status: http.StatusCreated, message: "User created",
 			summary: "Create a user",
-			description: "Creates a user without signing it in, also if the registration is closed. Without a tier it is BASIC, without a role USER. Fails if the " +
+			description: "Creates a user and does not sign it in. Works also while registration is closed. The tier is BASIC and the role USER unless they are given. Fails if the " +
 				"email has an account already, or if the password is too weak.",
 			errors: []domain.Code{domain.CodeEmailRegistered, domain.CodeInvalidState},
 		}, (*api).createUser),
@@ -122,7 +122,7 @@ type userListView struct {
 func (a *api) users(ctx context.Context, c *requestContext, in *listUsersInput) (userListView, error) {
 	var list []*service.UserSummary
 	var total int
-	err := c.scanIf(ctx, in.filter.Search != "" || in.page().Offset > farOffset, func(ctx context.Context) (err error) {
+	err := c.scanIf(ctx, in.isScan(in.filter.Search), func(ctx context.Context) (err error) {
 		list, total, err = a.Accounts.List(ctx, in.filter, in.page())
 		return err
 	})
@@ -183,14 +183,7 @@ func (in *createUserInput) Resolve(huma.Context) []error {
 }
 
 func (a *api) createUser(ctx context.Context, _ *requestContext, in *createUserInput) (UserView, error) {
-	tier, role := domain.Tier(""), domain.Role("")
-	if in.tier != nil {
-		tier = *in.tier
-	}
-	if in.role != nil {
-		role = *in.role
-	}
-	u, err := a.Accounts.CreateUser(ctx, in.Body.Name, in.Body.Email, in.Body.Password, tier, role)
+	u, err := a.Accounts.CreateUser(ctx, in.Body.Name, in.Body.Email, in.Body.Password, valueOf(in.tier), valueOf(in.role))
 	if err != nil {
 		return UserView{}, err
 	}
@@ -250,7 +243,7 @@ func (in *listAllSessionsInput) Resolve(huma.Context) []error {
 func (a *api) allSessions(ctx context.Context, c *requestContext, in *listAllSessionsInput) (sessionListView, error) {
 	var list []*service.SessionView
 	var total int
-	err := c.scanIf(ctx, in.filter.Search != "" || in.page().Offset > farOffset, func(ctx context.Context) (err error) {
+	err := c.scanIf(ctx, in.isScan(in.filter.Search), func(ctx context.Context) (err error) {
 		list, total, err = a.Operations.ListSessions(ctx, in.filter, in.page())
 		return err
 	})

@@ -12,32 +12,35 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// A cost is what makes a route costly. Routes of one cost share a queue, in which a
-// caller has a share.
+// A cost is a kind of costly work. All work of one cost shares a queue, in which each
+// caller has a share. The queue admits a whole request, except where a handler uses it
+// for a part of its work.
 type cost uint8
 
 const (
-	cheap    cost = iota
-	hashing       // of passwords; package bcrypt bounds how many wait in all
-	drawing       // of QR codes
-	reading       // of pictures of QR codes; see [api.readQR]
-	outbound      // calls to endpoints that the caller names, or to the whole fleet
-	scanning      // of many rows, where a filter asks for it; see [requestContext.scan]
+	cheap    cost = iota // no queue
+	hashing              // hashes passwords
+	drawing              // draws QR codes
+	decoding             // decodes pictures of QR codes; [api.decodeQR] uses the queue
+	outbound             // calls endpoints that the caller names, or the whole fleet
+	scanning             // may read many rows; [requestContext.scan] uses the queue
 )
 
 // newQueues returns the queues by cost.
 func newQueues() map[cost]*admission.Queue {
 	few := min(max(1, runtime.GOMAXPROCS(0)/2), 4)
 	return map[cost]*admission.Queue{
+		// Shares alone: package bcrypt bounds how many passwords are hashed and wait.
 		hashing:  admission.New(admission.Config{Work: "passwords are checked", Parallel: 1 << 20, Share: 16}),
 		drawing:  admission.New(admission.Config{Work: "QR codes are drawn", Parallel: few, Waiting: 256, Share: 16}),
-		reading:  admission.New(admission.Config{Work: "pictures are read", Parallel: few, Waiting: 64, Share: 8}),
+		decoding: admission.New(admission.Config{Work: "pictures are read", Parallel: few, Waiting: 64, Share: 8}),
 		outbound: admission.New(admission.Config{Work: "calls to workers run", Parallel: 16, Waiting: 64, Share: 8}),
 		scanning: admission.New(admission.Config{Work: "searches run", Parallel: few, Waiting: 64, Share: 4}),
 	}
 }
 
-// admit returns the endpoint middleware that admits the requests of a costly route.
+// admit returns the endpoint middleware that admits the requests of a costly route. A
+// route that scans is admitted by its handler, since only some filters make it costly.
 func (a *api) admit(kind cost) endpoint.Middleware {
 	queue := a.queues[kind]
 	return func(next endpoint.Endpoint) endpoint.Endpoint {
@@ -56,8 +59,8 @@ func (a *api) admit(kind cost) endpoint.Middleware {
 	}
 }
 
-// shareKey names whom shares count: a user, also by an API key; a worker with a token of
-// its own; or the network of anybody else.
+// shareKey returns the caller to whom shares count: the user, also of an API key; the
+// worker with a token of its own; otherwise the network.
 func (c *requestContext) shareKey() string {
 	switch {
 	case c.key.KeyID != "" || c.key.UserID != "":
@@ -90,8 +93,8 @@ func (c *requestContext) scan(ctx context.Context, read func(ctx context.Context
 	return err
 }
 
-// scanIf runs a read as [requestContext.scan] does if it looks at many rows, and
-// otherwise as it is.
+// scanIf runs a read by [requestContext.scan] if it may look at many rows, and otherwise
+// directly.
 func (c *requestContext) scanIf(ctx context.Context, many bool, read func(ctx context.Context) error) error {
 	if !many {
 		return read(ctx)
@@ -99,5 +102,8 @@ func (c *requestContext) scanIf(ctx context.Context, many bool, read func(ctx co
 	return c.scan(ctx, read)
 }
 
-// farOffset is the offset from which a page costs about as much as a search.
+// farOffset is the offset beyond which a page costs about as much as a search.
 const farOffset = 1000
+
+// isScan reports whether a page of the rows that match a search may read many rows.
+func (in *PageInput) isScan(search string) bool { return search != "" || in.page().Offset > farOffset }

@@ -105,10 +105,12 @@ func (a *api) authenticate(kind credential) endpoint.Middleware {
 	}
 }
 
-// isLocal reports whether the request comes straight from a process on this machine. A
-// forwarding header shows a proxy in between. HTTP/1.0 does too, since nginx speaks it by
-// default and adds no header. A page that a browser on this machine shows gives itself
-// away by the name of its host.
+// isLocal reports whether the request comes straight from a process on this machine.
+// These signs speak against it:
+//
+//   - a forwarding header, which a proxy adds
+//   - HTTP/1.0, which nginx uses by default, without a header
+//   - the name of another host, which a page in a browser on this machine was loaded from
 func (c *requestContext) isLocal() bool {
 	if !c.peer().IsLoopback() || !c.r.ProtoAtLeast(1, 1) {
 		return false
@@ -230,24 +232,24 @@ func (a *api) byAdminOrWorker(ctx context.Context, c *requestContext, token stri
 	return a.byAdmin(ctx, c, token)
 }
 
-// authorizeWorker returns the id of the worker that makes the request, by the id
-// that the request names and the token that it shows; empty: neither tells. A
+// authorizeWorker returns the id of the worker that makes the request. It is the id that
+// the request names, or the id of the token; empty if neither names a worker. A
 // worker with a token of its own cannot act for another worker, and the fleet token
 // does not act for a worker with a token of its own.
 func (c *requestContext) authorizeWorker(workerID string) (string, error) {
-	if !c.holder.IsFleet() || workerID == "" || workerID == c.spokenFor {
-		return c.speaksFor(workerID)
+	if !c.holder.IsFleet() || workerID == "" || workerID == c.authorizedWorker {
+		return c.checkOwnToken(workerID)
 	}
 	if err := c.api.Access.Authorize(c.Context, c.holder, workerID); err != nil {
 		return "", err
 	}
-	c.spokenFor = workerID
+	c.authorizedWorker = workerID
 	return workerID, nil
 }
 
-// speaksFor is authorizeWorker for a registration, with which a worker obtains its
-// own token: the fleet token registers every worker.
-func (c *requestContext) speaksFor(workerID string) (string, error) {
+// checkOwnToken is authorizeWorker without the check of the fleet token. A registration
+// needs no more, because the fleet token registers every worker.
+func (c *requestContext) checkOwnToken(workerID string) (string, error) {
 	switch {
 	case c.holder.IsFleet() || workerID == c.holder.WorkerID:
 		return workerID, nil

@@ -19,12 +19,12 @@ var compressedTypes = []string{
 	"application/json", "application/yaml", "text/html", "text/css", "text/csv", "text/plain", "image/svg+xml",
 }
 
-// compressing makes handlers that compress answers for clients that accept gzip.
+// compressor returns a middleware that compresses answers for clients that accept gzip.
 //
 // Only answers to GET are compressed. Tokens and API keys are in answers to other
-// methods alone: their length must not tell anything about them (BREACH). The path of
-// a send stays free of the cost.
-var compressing = sync.OnceValue(func() func(http.Handler) http.HandlerFunc {
+// methods alone: the length of a compressed answer would tell something about a secret in
+// it (BREACH). Sends do not pay for compression.
+var compressor = sync.OnceValue(func() func(http.Handler) http.HandlerFunc {
 	wrap, err := gzhttp.NewWrapper(gzhttp.MinSize(compressFrom), gzhttp.ContentTypes(compressedTypes), gzhttp.EnableZstd(false))
 	if err != nil {
 		panic(err) // the options are constants
@@ -38,8 +38,8 @@ func (c *requestContext) acceptsGzip() bool {
 	return ok
 }
 
-// zip compresses a page. It is done once for each page, as well as possible.
-func zip(content []byte) ([]byte, error) {
+// compressPage compresses a page as far as gzip can. Each page is compressed once.
+func compressPage(content []byte) ([]byte, error) {
 	var out bytes.Buffer
 	w, err := gzip.NewWriterLevel(&out, gzip.BestCompression)
 	if err != nil {

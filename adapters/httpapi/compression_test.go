@@ -54,7 +54,7 @@ func TestCompression_Answers_LargeOnesOnly(t *testing.T) {
 	assert.Equal(t, http.StatusNotFound, got.Code)
 	assert.Contains(t, string(body), `"success":false`)
 
-	large := compressing()(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	large := compressor()(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header()["Content-Type"] = jsonType
 		_, _ = w.Write(make([]byte, 10_000))
 	}))

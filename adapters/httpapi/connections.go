@@ -16,54 +16,56 @@ import (
 
 // ConnectionLimits bound the open connections of a server. The zero value works.
 type ConnectionLimits struct {
-	// Strangers bounds the connections of one client network on which no request has
-	// authenticated yet; 0: 100. Ten times as many may be open in all.
-	Strangers int
+	// Unauthenticated bounds the connections of one client network on which no request has
+	// authenticated yet; 0: 100. A network may have ten times as many connections in all.
+	Unauthenticated int
 	// Total bounds all connections; 0: no bound. It should be below the number of files
 	// that the process may open.
 	Total int
-	// TrustedProxies are exempt from the bounds of networks, since many clients share
-	// their addresses.
+	// TrustedProxies are exempt from the bounds of networks, since each stands for many
+	// clients.
 	TrustedProxies []netip.Prefix
 }
 
-// Connections bounds the open connections of a server. A new connection beyond the
-// bound closes the oldest one that nobody has authenticated on and that no request
-// runs on. Without such a connection the new one is closed. Connections that say
-// nothing can so keep nobody out.
+// Connections bounds the open connections of a server. It is safe for concurrent use.
+//
+// A connection is idle while no request runs on it and none has authenticated on it. A new
+// connection beyond a bound closes the oldest idle one. If there is none, the new one is
+// closed. Thus silent connections keep nobody out.
 //
 // Loopback addresses are exempt from the bounds of networks: health probes, load
 // generators and proxies on this machine use them, and a process on this machine
 // could do more harm otherwise. Total binds them too.
 //
-// netutil.LimitListener of golang.org/x/net bounds the total only, and makes newcomers
-// wait for those who do not leave.
+// netutil.LimitListener of golang.org/x/net bounds the total only. It makes a new
+// connection wait until another one is closed.
 type Connections struct {
 	limits ConnectionLimits
 
 	mu       sync.Mutex
 	open     int
 	networks map[string]*clientNetwork
-	waiting  list.List // of *connection: unauthenticated, without a request, oldest first
+	idle     list.List // of *connection, oldest first
 }
 
-// clientNetwork counts the connections of one network. Exempt ones have the name "".
+// clientNetwork counts the connections of one network. Connections that are exempt from the
+// bounds of networks share one, whose name is "".
 type clientNetwork struct {
-	name      string
-	open      int
-	strangers int
-	waiting   list.List // the part of Connections.waiting
+	name            string
+	open            int
+	unauthenticated int
+	idle            list.List // its part of Connections.idle
 }
 
 // NewConnections returns limits for one server. Pass its listener to [Connections.Listen]
 // and the server to [Connections.Watch].
 func NewConnections(l ConnectionLimits) *Connections {
-	l.Strangers = cmp.Or(l.Strangers, 100)
+	l.Unauthenticated = cmp.Or(l.Unauthenticated, 100)
 	return &Connections{limits: l, networks: make(map[string]*clientNetwork)}
 }
 
-// Open returns the number of open connections.
-func (c *Connections) Open() int {
+// CountOpen returns the number of open connections.
+func (c *Connections) CountOpen() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.open
@@ -72,12 +74,12 @@ func (c *Connections) Open() int {
 // Listen returns a listener that keeps the limits.
 func (c *Connections) Listen(l net.Listener) net.Listener { return &limitedListener{l, c} }
 
-// Watch tells the limits which connections of a server are idle, and lets the handler
-// of this package tell on which ones somebody has authenticated.
+// Watch follows the states of a server's connections. The handler of this package reports
+// on which of them a request has authenticated.
 func (c *Connections) Watch(s *http.Server) {
 	s.ConnState = func(conn net.Conn, state http.ConnState) {
 		if tracked := trackedConnection(conn); tracked != nil {
-			c.note(tracked, state)
+			c.setState(tracked, state)
 		}
 	}
 	s.ConnContext = func(ctx context.Context, conn net.Conn) context.Context {
@@ -99,7 +101,7 @@ func trackedConnection(conn net.Conn) *connection {
 	return tracked
 }
 
-// markAuthenticated notes that a request on the connection of ctx has authenticated.
+// markAuthenticated records that a request on the connection of ctx has authenticated.
 func markAuthenticated(ctx context.Context) {
 	if tracked, ok := ctx.Value(connectionKey{}).(*connection); ok && !tracked.authenticated.Load() {
 		tracked.owner.authenticate(tracked)
@@ -132,9 +134,9 @@ type connection struct {
 	network       *clientNetwork
 	authenticated atomic.Bool // changes under the lock of owner
 
-	// What follows is guarded by the lock of owner.
-	gone     bool          // out of the books
-	all, own *list.Element // in the lists of waiting connections; nil if it is not there
+	// The lock of owner guards these fields.
+	closed              bool          // no longer counted
+	inAll, inItsNetwork *list.Element // its places in the lists of idle connections; nil: not idle
 }
 
 // Close closes the connection and frees its place.
@@ -152,13 +154,13 @@ func (c *Connections) admit(conn net.Conn) *connection {
 		network = &clientNetwork{name: name}
 	}
 	var evicted []*connection
-	if name != "" && network.strangers >= c.limits.Strangers {
-		evicted = append(evicted, c.evict(&network.waiting))
+	if name != "" && network.unauthenticated >= c.limits.Unauthenticated {
+		evicted = append(evicted, c.evict(&network.idle))
 	}
 	if c.limits.Total > 0 && c.open >= c.limits.Total {
-		evicted = append(evicted, c.evict(&c.waiting))
+		evicted = append(evicted, c.evict(&c.idle))
 	}
-	full := name != "" && (network.strangers >= c.limits.Strangers || network.open >= 10*c.limits.Strangers) ||
+	full := name != "" && (network.unauthenticated >= c.limits.Unauthenticated || network.open >= 10*c.limits.Unauthenticated) ||
 		c.limits.Total > 0 && c.open >= c.limits.Total
 	var tracked *connection
 	if !full {
@@ -166,8 +168,8 @@ func (c *Connections) admit(conn net.Conn) *connection {
 		c.networks[name] = network
 		c.open++
 		network.open++
-		network.strangers++
-		c.startWaiting(tracked)
+		network.unauthenticated++
+		c.startIdle(tracked)
 	}
 	c.mu.Unlock()
 	for _, old := range evicted {
@@ -191,9 +193,10 @@ func (c *Connections) networkOf(addr net.Addr) string {
 	return domain.ClientNetwork(ip)
 }
 
-// evict takes the oldest connection of a list out of the books. The caller closes it.
-func (c *Connections) evict(waiting *list.List) *connection {
-	front := waiting.Front()
+// evict stops counting the oldest connection of a list, and returns it for the caller to
+// close. It returns nil for an empty list.
+func (c *Connections) evict(idle *list.List) *connection {
+	front := idle.Front()
 	if front == nil {
 		return nil
 	}
@@ -208,59 +211,59 @@ func (c *Connections) remove(conn *connection) {
 	c.forget(conn)
 }
 
-// forget takes a connection out of the books. c.mu is held.
+// forget stops counting a connection. The caller holds c.mu.
 func (c *Connections) forget(conn *connection) {
-	if conn.gone {
+	if conn.closed {
 		return
 	}
-	conn.gone = true
-	c.stopWaiting(conn)
+	conn.closed = true
+	c.stopIdle(conn)
 	c.open--
 	conn.network.open--
 	if !conn.authenticated.Load() {
-		conn.network.strangers--
+		conn.network.unauthenticated--
 	}
 	if conn.network.open == 0 {
 		delete(c.networks, conn.network.name)
 	}
 }
 
-// note follows the state of a connection. A connection on which somebody has
-// authenticated costs no lock.
-func (c *Connections) note(conn *connection, state http.ConnState) {
+// setState follows the state of a connection. It takes no lock for a connection on which a
+// request has authenticated.
+func (c *Connections) setState(conn *connection, state http.ConnState) {
 	if conn.authenticated.Load() {
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
-	case conn.gone:
+	case conn.closed:
 	case state == http.StateActive:
-		c.stopWaiting(conn)
-	case state == http.StateIdle && conn.all == nil && !conn.authenticated.Load():
-		c.startWaiting(conn)
+		c.stopIdle(conn)
+	case state == http.StateIdle && conn.inAll == nil && !conn.authenticated.Load():
+		c.startIdle(conn)
 	}
 }
 
 func (c *Connections) authenticate(conn *connection) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if conn.gone || !conn.authenticated.CompareAndSwap(false, true) {
+	if conn.closed || !conn.authenticated.CompareAndSwap(false, true) {
 		return
 	}
-	c.stopWaiting(conn)
-	conn.network.strangers--
+	c.stopIdle(conn)
+	conn.network.unauthenticated--
 }
 
-func (c *Connections) startWaiting(conn *connection) {
-	conn.all, conn.own = c.waiting.PushBack(conn), conn.network.waiting.PushBack(conn)
+func (c *Connections) startIdle(conn *connection) {
+	conn.inAll, conn.inItsNetwork = c.idle.PushBack(conn), conn.network.idle.PushBack(conn)
 }
 
-func (c *Connections) stopWaiting(conn *connection) {
-	if conn.all == nil {
+func (c *Connections) stopIdle(conn *connection) {
+	if conn.inAll == nil {
 		return
 	}
-	c.waiting.Remove(conn.all)
-	conn.network.waiting.Remove(conn.own)
-	conn.all, conn.own = nil, nil
+	c.idle.Remove(conn.inAll)
+	conn.network.idle.Remove(conn.inItsNetwork)
+	conn.inAll, conn.inItsNetwork = nil, nil
 }

@@ -90,7 +90,7 @@ func isClosed(conn net.Conn) bool {
 }
 
 func TestConnections_SilentOnesOfOneAddress_MakeRoomForNewcomers(t *testing.T) {
-	server, connections := limitedServer(t, ConnectionLimits{Strangers: 100}, far)
+	server, connections := limitedServer(t, ConnectionLimits{Unauthenticated: 100}, far)
 	server.Start()
 	var silent []net.Conn
 	for range 500 {
@@ -99,12 +99,12 @@ func TestConnections_SilentOnesOfOneAddress_MakeRoomForNewcomers(t *testing.T) {
 	require.Equal(t, http.StatusOK, askOn(dial(t, server, 7), "/health", ""), "the address itself")
 	require.Equal(t, http.StatusOK, askOn(dial(t, server, 8), "/health", ""), "another one")
 	require.True(t, isClosed(silent[0]), "the oldest had to go")
-	require.LessOrEqual(t, connections.Open(), 102)
+	require.LessOrEqual(t, connections.CountOpen(), 102)
 }
 
 // A header that trickles in is no request yet.
 func TestConnections_HalfRequests_MakeRoomForNewcomers(t *testing.T) {
-	server, _ := limitedServer(t, ConnectionLimits{Strangers: 3}, far)
+	server, _ := limitedServer(t, ConnectionLimits{Unauthenticated: 3}, far)
 	server.Start()
 	for range 10 {
 		_, err := io.WriteString(dial(t, server, 7), "GET /health HTTP/1.1\r\nX-Slow: ")
@@ -114,7 +114,7 @@ func TestConnections_HalfRequests_MakeRoomForNewcomers(t *testing.T) {
 }
 
 func TestConnections_RequestsRun_AreNotCutOff(t *testing.T) {
-	server, _ := limitedServer(t, ConnectionLimits{Strangers: 3}, far)
+	server, _ := limitedServer(t, ConnectionLimits{Unauthenticated: 3}, far)
 	server.Start()
 	var busy []net.Conn
 	for range 3 {
@@ -138,7 +138,7 @@ func TestConnections_RequestsRun_AreNotCutOff(t *testing.T) {
 
 // Clients who have shown a credential keep their connections, but not endlessly many.
 func TestConnections_Authenticated_AreKept(t *testing.T) {
-	server, connections := limitedServer(t, ConnectionLimits{Strangers: 2}, far)
+	server, connections := limitedServer(t, ConnectionLimits{Unauthenticated: 2}, far)
 	server.Start()
 	var known []net.Conn
 	for range 19 {
@@ -154,7 +154,7 @@ func TestConnections_Authenticated_AreKept(t *testing.T) {
 	for _, conn := range known {
 		require.NoError(t, conn.Close())
 	}
-	require.Eventually(t, func() bool { return connections.Open() <= 1 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return connections.CountOpen() <= 1 }, 10*time.Second, time.Millisecond)
 	require.Equal(t, http.StatusOK, askOn(dial(t, server, 7), "/health", ""))
 }
 
@@ -164,7 +164,7 @@ func TestConnections_LoopbackAndProxies_AreBoundByTheTotalAlone(t *testing.T) {
 	proxies := []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}
 	for name, around := range map[string]func(net.Listener) net.Listener{"loopback": near, "proxy": far} {
 		t.Run(name, func(t *testing.T) {
-			server, connections := limitedServer(t, ConnectionLimits{Strangers: 1, Total: 20, TrustedProxies: proxies}, around)
+			server, connections := limitedServer(t, ConnectionLimits{Unauthenticated: 1, Total: 20, TrustedProxies: proxies}, around)
 			server.Start()
 			var open []net.Conn
 			for range 19 {
@@ -179,14 +179,14 @@ func TestConnections_LoopbackAndProxies_AreBoundByTheTotalAlone(t *testing.T) {
 				dial(t, server, 7)
 			}
 			require.Equal(t, http.StatusOK, askOn(dial(t, server, 7), "/health", ""))
-			require.LessOrEqual(t, connections.Open(), 20)
+			require.LessOrEqual(t, connections.CountOpen(), 20)
 		})
 	}
 }
 
 func TestConnections_TLS_AreCountedToo(t *testing.T) {
 	for _, http2 := range []bool{false, true} {
-		server, connections := limitedServer(t, ConnectionLimits{Strangers: 2}, far)
+		server, connections := limitedServer(t, ConnectionLimits{Unauthenticated: 2}, far)
 		server.EnableHTTP2 = http2
 		server.StartTLS()
 		get := func(token string) int {
@@ -205,6 +205,6 @@ func TestConnections_TLS_AreCountedToo(t *testing.T) {
 		}
 		require.Equal(t, http.StatusOK, get(userToken), "the connection that authenticated is still there")
 		require.Equal(t, http.StatusOK, get(userToken))
-		require.LessOrEqual(t, connections.Open(), 3)
+		require.LessOrEqual(t, connections.CountOpen(), 3)
 	}
 }

@@ -11,7 +11,7 @@
 //	   │               /api → /api/v1, HEAD → GET, slash at the end       router.go
 //	gorilla/mux        404; 405 and OPTIONS with Allow                    router.go
 //	   │
-//	go-kit endpoint    credential → rate limit → queue of costly work     auth.go, limits.go, admission.go
+//	go-kit endpoint    data present → credential → rate limit → queue     health.go, auth.go, limits.go, admission.go
 //	   │
 //	huma               body limit, content type → decode → schema         request_body.go, json.go
 //	   │               → Resolve: the rules of the domain
@@ -58,7 +58,8 @@
 //	}, (*api).pingWorker)
 //
 // The input's fields carry tags: path, query or, within Body, json; doc, example,
-// minLength, minimum and others. A member without omitempty is required. A method
+// minLength, minimum and others. A member without omitempty is required. A route that
+// hashes, draws, calls or scans has a cost, which puts it into a queue. A method
 // Resolve on the input applies rules of the domain and returns the problems. Codes
 // of the credential, the limit and the input need not be listed. Then add a body to
 // answers_test.go, if the route reads one, and run go test -update.
@@ -109,17 +110,18 @@
 //
 // Nothing that a caller sends makes the server work or remember without a bound:
 //
-//   - Connections: 100 of one client network without a credential; the oldest silent one
-//     makes room. The file descriptors of the process bound the total (connections.go).
+//   - Connections: 100 of one client network on which no request has authenticated. A new
+//     one closes the oldest silent one. The file descriptors of the process bound the total
+//     (connections.go).
 //   - Headers: 32 KiB (the server) in at most 128 lines. At most 128 parameters.
 //   - Bodies: 1 MiB, or 16 MiB with media. Memory grows as bytes arrive. All bodies under
-//     way have 128 MiB, of which each caller leaves a share to the next one. A body that
+//     way share 128 MiB, of which each caller leaves a part to the next one. A body that
 //     arrives too slowly is a 408 (body_memory.go).
 //   - Costly work: queues with a share for each caller, for passwords, QR codes, pictures,
 //     calls to workers and searches (admission.go). A full queue is a 503 OVERLOADED.
 //
 // 100 connections that announced 16 MiB and sent a byte took 1.6 GB before.
 //
-// Besides those of bodies, the handler sets no time limits; the server does. A connect may wait for 30 s: a
-// server's write timeout has to be longer.
+// The handler limits only how long a body takes to arrive. All other time limits are the
+// server's. A connect may wait for 30 s: the write timeout of a server has to be longer.
 package httpapi

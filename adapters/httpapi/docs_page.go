@@ -25,7 +25,7 @@ type page struct {
 	contentType string
 	policy      string // Content-Security-Policy; empty: the policy of every answer
 	content     func() ([]byte, error)
-	zipped      func() ([]byte, error) // the content by gzip
+	compressed  func() ([]byte, error) // content, compressed by gzip
 }
 
 // pages returns what describes the API, by path. Contents are made when they are
@@ -48,14 +48,14 @@ func pages(version string) map[string]page {
 // newPage returns a page whose content is made and compressed once.
 func newPage(contentType, policy string, build func() ([]byte, error)) page {
 	content := sync.OnceValues(build)
-	zipped := sync.OnceValues(func() ([]byte, error) {
+	compressed := sync.OnceValues(func() ([]byte, error) {
 		plain, err := content()
 		if err != nil {
 			return nil, err
 		}
-		return zip(plain)
+		return compressPage(plain)
 	})
-	return page{contentType, policy, content, zipped}
+	return page{contentType, policy, content, compressed}
 }
 
 // pagePaths are the paths of the pages.
@@ -71,7 +71,7 @@ func servePage(_ http.ResponseWriter, r *http.Request) {
 	p := c.api.pages[r.URL.Path]
 	content := p.content
 	if c.acceptsGzip() {
-		content = p.zipped
+		content = p.compressed
 	}
 	body, err := content()
 	if err != nil {

@@ -161,14 +161,14 @@ func toHTTPError(err error) failure {
 		f = failure{status: http.StatusInternalServerError, code: domain.CodeInternal, message: internalMessage}
 	}
 	if f.status == http.StatusTooManyRequests || f.code == domain.CodeOverloaded || f.code == domain.CodeNotReady {
-		f.retry = retryOf(err, f.retry)
+		f.retry = retryDelay(err, f.retry)
 	}
 	return f
 }
 
-// retryOf returns after how long another try makes sense: as known, as the error
-// says, or a minute.
-func retryOf(err error, known time.Duration) time.Duration {
+// retryDelay returns after how long another try makes sense: the known time, else the time
+// of the error, else a minute.
+func retryDelay(err error, known time.Duration) time.Duration {
 	if known > 0 {
 		return known
 	}

@@ -89,11 +89,11 @@ func notReady(message string, down []domain.FieldError) error {
 	}}, notReadyRetry}
 }
 
-// notReadyRetry is when another try makes sense while the server is not ready.
+// notReadyRetry is how long to wait for another try while the server is not ready.
 const notReadyRetry = 5 * time.Second
 
-// requirePresence refuses requests while the data under the store are gone, whatever the
-// caches of the server still know. Routes about the health of the server answer.
+// requirePresence refuses requests while the data of the store are gone, whatever the
+// caches of the server still hold. Routes about the health of the server still answer.
 func (a *api) requirePresence(r *route) endpoint.Middleware {
 	return func(next endpoint.Endpoint) endpoint.Endpoint {
 		if a.Present == nil || r.root {

@@ -17,12 +17,12 @@ import (
 // A heartbeatBody is a heartbeat in any of the forms that are in the field. Whatever
 // else it holds, it is a sign of life.
 type heartbeatBody struct {
-	Readable `json:"-"`
-	WorkerID lenientString         `json:"workerId,omitempty" doc:"Who it is, in the oldest form" example:"\"worker-1\""`
-	Sessions heartbeatSessions     `json:"sessions,omitempty"`
-	About    heartbeatCapabilities `json:"capabilities,omitempty"`
-	Metrics  heartbeatMetrics      `json:"metrics,omitempty"`
-	Status   workerStatus          `json:"status,omitempty"`
+	Incomplete `json:"-"`
+	WorkerID   lenientString         `json:"workerId,omitempty" doc:"Who it is, in the oldest form" example:"\"worker-1\""`
+	Sessions   heartbeatSessions     `json:"sessions,omitempty"`
+	About      heartbeatCapabilities `json:"capabilities,omitempty"`
+	Metrics    heartbeatMetrics      `json:"metrics,omitempty"`
+	Status     workerStatus          `json:"status,omitempty"`
 	Load
 }
 
@@ -271,10 +271,10 @@ func (reportedStatus) Schema(huma.Registry) *huma.Schema {
 	}
 }
 
-// heartbeat returns the heartbeat of a worker. trouble says why the body could not be
-// read to its end. Then, or if an item could not be used, the list is not complete: no
-// session is missing.
-func (b *heartbeatBody) heartbeat(workerID, trouble string) domain.Heartbeat {
+// heartbeat returns the heartbeat of a worker. incomplete says why the body could not be
+// read to its end. Then, or if an item could not be used, the heartbeat is no full
+// snapshot: it makes no session missing.
+func (b *heartbeatBody) heartbeat(workerID, incomplete string) domain.Heartbeat {
 	h := domain.Heartbeat{WorkerID: workerID, CPU: -1, Memory: -1, MessageCount: -1, Maintenance: b.Status.maintenance()}
 	b.Load.apply(&h)
 	b.Metrics.load.apply(&h)
@@ -282,23 +282,23 @@ func (b *heartbeatBody) heartbeat(workerID, trouble string) domain.Heartbeat {
 	b.Sessions.breakdown.apply(&h)
 	setCapacity(&h, b.About.MaxSessions)
 	h.Version, h.Environment = b.About.Version.cut(maxWord), b.About.Environment.cut(maxWord)
-	var n notes
-	if trouble != "" {
-		n.warn("%s", trouble)
+	var n warnings
+	if incomplete != "" {
+		n.add("%s", incomplete)
 	}
 	if b.Sessions.wrong {
-		n.warn("sessions is neither a list nor an object")
+		n.add("sessions is neither a list nor an object")
 	}
 	if b.Sessions.listed {
 		h.Sessions = b.Sessions.reports(workerID, &n)
-		h.IsFullSnapshot = trouble == "" && n.skipped == 0
+		h.IsFullSnapshot = incomplete == "" && n.skipped == 0
 	}
 	h.Skipped, h.Warnings = n.skipped, n.texts
 	return h
 }
 
 // reports returns the items of the list that can be used.
-func (s *heartbeatSessions) reports(workerID string, n *notes) []domain.Report {
+func (s *heartbeatSessions) reports(workerID string, n *warnings) []domain.Report {
 	list := make([]domain.Report, 0, len(s.list))
 	for i := range s.list {
 		item := &s.list[i]
@@ -317,7 +317,7 @@ func (s *heartbeatSessions) reports(workerID string, n *notes) []domain.Report {
 			})
 		}
 	}
-	n.cut("sessions", s.beyond)
+	n.skipBeyond("sessions", s.beyond)
 	return list
 }
 
@@ -329,7 +329,7 @@ type heartbeatInput struct {
 // heartbeat handles a heartbeat whose path names the worker. A worker's id in the body
 // changes nothing.
 func (a *api) heartbeat(ctx context.Context, c *requestContext, in *heartbeatInput) (heartbeatView, error) {
-	return a.acceptHeartbeat(ctx, c, in.Body.heartbeat(c.workerRef(), c.trouble(in.Body.Readable)))
+	return a.acceptHeartbeat(ctx, c, in.Body.heartbeat(c.workerRef(), c.incompleteReason(in.Body.Incomplete)))
 }
 
 type legacyHeartbeatInput struct{ Body heartbeatBody }
@@ -337,12 +337,17 @@ type legacyHeartbeatInput struct{ Body heartbeatBody }
 // Resolve checks that the body or the token names the worker.
 func (in *legacyHeartbeatInput) Resolve(ctx huma.Context) []error {
 	var p problems
-	c := contextOf(ctx.Context())
-	if c.holder.WorkerID == "" && in.Body.WorkerID.workerRef() == "" {
-		p.addMissing("workerId", "Worker ID")
-		p.readable(nil, c.trouble(in.Body.Readable))
-	}
+	p.requireWorker(contextOf(ctx.Context()), in.Body.WorkerID, in.Body.Incomplete)
 	return p
+}
+
+// requireWorker checks that the token or the body names the worker.
+func (p *problems) requireWorker(c *requestContext, id lenientString, body Incomplete) {
+	if c.holder.WorkerID != "" || id.workerRef() != "" {
+		return
+	}
+	p.addMissing("workerId", "Worker ID")
+	p.addIncomplete(nil, c.incompleteReason(body))
 }
 
 // legacyHeartbeat handles the oldest form, which names its worker in the body.
@@ -351,7 +356,7 @@ func (a *api) legacyHeartbeat(ctx context.Context, c *requestContext, in *legacy
 	if err != nil {
 		return heartbeatView{}, err
 	}
-	return a.acceptHeartbeat(ctx, c, in.Body.heartbeat(id, c.trouble(in.Body.Readable)))
+	return a.acceptHeartbeat(ctx, c, in.Body.heartbeat(id, c.incompleteReason(in.Body.Incomplete)))
 }
 
 func (a *api) acceptHeartbeat(ctx context.Context, c *requestContext, h domain.Heartbeat) (heartbeatView, error) {
@@ -359,8 +364,8 @@ func (a *api) acceptHeartbeat(ctx context.Context, c *requestContext, h domain.H
 	if err != nil {
 		return heartbeatView{}, err
 	}
-	n := notes{r.Skipped, r.Warnings}
-	c.logNotes(h.WorkerID, n)
+	n := warnings{r.Skipped, r.Warnings}
+	c.logWarnings(h.WorkerID, n)
 	return viewHeartbeat(r, n), nil
 }
 
@@ -388,7 +393,7 @@ type heartbeatFigures struct {
 	MessageCount int64         `json:"messageCount" doc:"-1 if it is unknown" example:"1234"`
 }
 
-func viewHeartbeat(r *service.HeartbeatResult, n notes) heartbeatView {
+func viewHeartbeat(r *service.HeartbeatResult, n warnings) heartbeatView {
 	w := r.Worker
 	return heartbeatView{
 		WorkerID: w.ID, Status: w.Status(), SessionCount: w.Used, LastHeartbeat: jsonTime(w.LastHeartbeat),

@@ -456,3 +456,19 @@ func TestPresence_DataGone_EveryRouteIsNotReady(t *testing.T) {
 	gone = nil
 	assert.Equal(t, http.StatusOK, serve(t, h, request("GET", "/api/v1/sessions", userToken, "")).Code)
 }
+
+func TestRequests_ManyHeadersOrParameters_AreRefused(t *testing.T) {
+	h := New(config(&stub{}))
+	r := request("GET", "/health", "", "")
+	for i := range maxHeaders - 10 {
+		r.Header.Add(fmt.Sprintf("X-%d", i), "v")
+	}
+	require.Equal(t, http.StatusOK, serve(t, h, r).Code)
+	for range 20 {
+		r.Header.Add("X-Again", "v")
+	}
+	require.Equal(t, http.StatusRequestHeaderFieldsTooLarge, serveUnchecked(t, h, r).Code)
+	query := "/api/v1/sessions?" + strings.Repeat("&", maxParameters)
+	require.Equal(t, http.StatusBadRequest, serve(t, h, request("GET", query, userToken, "")).Code)
+	require.Equal(t, http.StatusOK, serve(t, h, request("GET", query[:len(query)-1], userToken, "")).Code)
+}

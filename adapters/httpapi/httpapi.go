@@ -44,14 +44,13 @@ type Config struct {
 	// Ready reports whether the server takes requests: false while it starts and
 	// once it stops. Nil: always.
 	Ready func() bool
-	// Present returns an error while the data under the store are gone. It is called for
-	// every request but those about health, which are then refused. Nil: always there.
+	// Present returns an error while the data of the store are gone. All requests but those
+	// about health call it, and are refused then. Nil: the data are always there.
 	Present func() error
 	Version string
 
-	// BodyMemory bounds the bytes of request bodies that are under way at once, without
-	// those up to 16 KiB. What becomes of a body needs about four times its size.
-	// 0: 128 MiB.
+	// BodyMemory bounds the bytes of all request bodies under way. Bodies up to 16 KiB do
+	// not count. A decoded body takes about four times its size. 0: 128 MiB.
 	BodyMemory int64
 
 	// QRLife is the life of a QR code in a worker's report; 0: a minute.
@@ -75,16 +74,16 @@ type Check struct {
 
 type api struct {
 	Config
-	surface   *surface
-	endpoints []endpoint.Endpoint // by the index of the route
-	queues    map[cost]*admission.Queue
-	bodies    *bodyMemory
-	pages     map[string]page
-	origins   map[string]bool
-	started   time.Time
-	zipping   http.HandlerFunc // answers, compressed if the client accepts that
+	surface    *surface
+	endpoints  []endpoint.Endpoint // by the index of the route
+	queues     map[cost]*admission.Queue
+	bodies     *bodyMemory
+	pages      map[string]page
+	origins    map[string]bool
+	started    time.Time
+	compressed http.HandlerFunc // answer, with compression for clients that accept it
 
-	notesLimit *rate.Limiter // of the log
+	warningLimit *rate.Limiter // of the log
 }
 
 // New returns the handler of the whole API. It may be mounted on any mux, at its
@@ -111,9 +110,9 @@ func newAPI(cfg Config) *api {
 	for _, origin := range cfg.CORSOrigins {
 		a.origins[strings.ToLower(strings.TrimRight(origin, "/"))] = true
 	}
-	a.zipping = compressing()(http.HandlerFunc(a.answer))
+	a.compressed = compressor()(http.HandlerFunc(a.answer))
 	a.queues, a.bodies = newQueues(), newBodyMemory(cfg.BodyMemory)
-	a.notesLimit = rate.NewLimiter(notesPerSecond, notesBurst)
+	a.warningLimit = rate.NewLimiter(warningsPerSecond, warningsBurst)
 	limits := newLimits(a)
 	for _, r := range a.surface.routes {
 		around := endpoint.Chain(a.requirePresence(r), a.authenticate(r.credential), limits.of(r.limit), a.admit(r.cost))
@@ -125,7 +124,7 @@ func newAPI(cfg Config) *api {
 // ServeHTTP answers one request.
 func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodGet {
-		a.zipping(w, r)
+		a.compressed(w, r)
 		return
 	}
 	a.answer(w, r)

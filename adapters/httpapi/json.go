@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -101,19 +102,16 @@ func malformedBody(body []byte) error {
 
 // dotted turns a JSON pointer into the way fields are named to clients.
 func dotted(pointer jsontext.Pointer) string {
-	var out strings.Builder
+	var out strings.Builder // the path may be as long as the body
 	for token := range pointer.Tokens() {
-		switch {
-		case token == "":
-			name := memberOf(out.String(), "")
-			out.WriteString(name[out.Len():])
-		case isIndex(token):
+		if token != "" && isIndex(token) {
 			out.WriteString("[" + token + "]")
-		case out.Len() > 0:
-			out.WriteString("." + token)
-		default:
-			out.WriteString(token)
+			continue
 		}
+		if out.Len() > 0 {
+			out.WriteByte('.')
+		}
+		out.WriteString(cmp.Or(token, emptyName))
 	}
 	if out.Len() == 0 {
 		return "body"
@@ -121,12 +119,12 @@ func dotted(pointer jsontext.Pointer) string {
 	return clean(out.String(), maxID)
 }
 
-// memberOf returns the name of a member as clients are told it. An empty name is shown in
-// quotes.
+// emptyName stands for the empty name of a member.
+const emptyName = `""`
+
+// memberOf returns the path of a member as clients are told it.
 func memberOf(path, name string) string {
-	if name == "" {
-		name = `""`
-	}
+	name = cmp.Or(name, emptyName)
 	if path == "" {
 		return name
 	}

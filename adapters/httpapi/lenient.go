@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -29,22 +30,20 @@ const maxExact = 1 << 53
 // that are long disconnected.
 const maxListed = 5 * maxCapacity
 
-// Readable is embedded in the body of a worker. It tells whether the whole body could
-// be read.
-type Readable struct{ trouble string }
+// Incomplete is embedded in the body of a worker. It tells why the body could not be read
+// to its end.
+type Incomplete struct {
+	reason string // empty: the whole body was read
+}
 
-func (r *Readable) setTrouble(text string) { r.trouble = text }
+func (i *Incomplete) setIncomplete(reason string) { i.reason = reason }
 
 // A lenientBody is the body of a worker.
-type lenientBody interface{ setTrouble(text string) }
+type lenientBody interface{ setIncomplete(reason string) }
 
-// trouble returns why the body of a worker could not be read to its end; empty: it was
-// read.
-func (c *requestContext) trouble(r Readable) string {
-	if c.body.trouble != "" {
-		return c.body.trouble
-	}
-	return r.trouble
+// incompleteReason returns why the body of a worker could not be read to its end, or "".
+func (c *requestContext) incompleteReason(i Incomplete) string {
+	return cmp.Or(c.body.incomplete, i.reason)
 }
 
 // A worker's JSON may hold invalid UTF-8 and lone surrogates, which become U+FFFD. The
@@ -60,7 +59,7 @@ func unmarshalLenient(data []byte, body lenientBody) {
 	case len(text) == 0:
 		return
 	case text[0] != '{':
-		body.setTrouble("The body is no JSON object")
+		body.setIncomplete("The body is no JSON object")
 		return
 	}
 	err := json.Unmarshal(text, body, lenientJSON)
@@ -68,77 +67,77 @@ func unmarshalLenient(data []byte, body lenientBody) {
 	switch {
 	case err == nil:
 	case errors.As(err, &syntax):
-		body.setTrouble(fmt.Sprintf("The body is no valid JSON at byte %d; what follows was not read", syntax.ByteOffset+int64(len(data)-len(text))))
+		body.setIncomplete(fmt.Sprintf("The body is no valid JSON at byte %d; what follows was not read", syntax.ByteOffset+int64(len(data)-len(text))))
 	default:
-		body.setTrouble("The body could not be read to its end")
+		body.setIncomplete("The body could not be read to its end")
 	}
 }
 
-// readable adds to the notes why the body could not be read to its end, or to the
-// problems, if members are missing for that reason.
-func (p *problems) readable(n *notes, trouble string) {
+// addIncomplete adds why the body could not be read to its end. It is one of the problems
+// if there are others, which it may explain. Otherwise it is a warning.
+func (p *problems) addIncomplete(w *warnings, reason string) {
 	switch {
-	case trouble == "":
+	case reason == "":
 	case len(*p) > 0:
-		p.add("body", "%s", trouble)
-	case n != nil:
-		n.warn("%s", trouble)
+		p.add("body", "%s", reason)
+	default:
+		w.add("%s", reason)
 	}
 }
 
-// notes collects what could not be used of a worker's list, in words.
-type notes struct {
-	skipped int
+// warnings tell a worker what could not be used of its body.
+type warnings struct {
+	skipped int // items of a list
 	texts   []string
 }
 
-// maxNotes bounds the texts. The count goes on.
-const maxNotes = 10
+// maxWarnings bounds the texts. Further items are counted only.
+const maxWarnings = 10
 
-// warn adds a text.
-func (n *notes) warn(format string, args ...any) {
-	if len(n.texts) < maxNotes {
-		n.texts = append(n.texts, fmt.Sprintf(format, args...))
+// add adds a text.
+func (w *warnings) add(format string, args ...any) {
+	if len(w.texts) < maxWarnings {
+		w.texts = append(w.texts, fmt.Sprintf(format, args...))
 	}
 }
 
-// skip counts an item that could not be used.
-func (n *notes) skip(list string, i int, format string, args ...any) {
-	n.skipped++
-	if len(n.texts) < maxNotes {
-		n.warn("%s[%d] %s", list, i, fmt.Sprintf(format, args...))
+// skip counts an item of a list that could not be used, and says why.
+func (w *warnings) skip(list string, i int, format string, args ...any) {
+	w.skipped++
+	if len(w.texts) < maxWarnings {
+		w.add("%s[%d] %s", list, i, fmt.Sprintf(format, args...))
 	}
 }
 
-// cut counts the items beyond the bound of a list.
-func (n *notes) cut(list string, beyond int) {
+// skipBeyond counts the items that were not read because the list is too long.
+func (w *warnings) skipBeyond(list string, beyond int) {
 	if beyond > 0 {
-		n.skipped += beyond
-		n.warn("%s has %d items; the first %d were read", list, maxListed+beyond, maxListed)
+		w.skipped += beyond
+		w.add("%s has %d items; the first %d were read", list, maxListed+beyond, maxListed)
 	}
 }
 
-// list returns the texts, which is never nil.
-func (n *notes) list() []string {
-	if n.texts == nil {
+// list returns the texts. It is never nil.
+func (w *warnings) list() []string {
+	if w.texts == nil {
 		return []string{}
 	}
-	return n.texts
+	return w.texts
 }
 
-// logNotes logs what could not be used of a worker's body.
-func (c *requestContext) logNotes(workerID string, n notes) {
-	if len(n.texts) == 0 || !c.api.notesLimit.AllowN(c.start, 1) {
+// logWarnings logs what could not be used of a worker's body.
+func (c *requestContext) logWarnings(workerID string, w warnings) {
+	if len(w.texts) == 0 || !c.api.warningLimit.AllowN(c.start, 1) {
 		return
 	}
 	c.Log().WarnContext(c.Context, "worker body not used in full", "worker", workerID, "route", c.template(),
-		"skipped", n.skipped, "warnings", n.texts, "request", c.id)
+		"skipped", w.skipped, "warnings", w.texts, "request", c.id)
 }
 
 // Lines in the log about the bodies of workers, in a second and at once.
 const (
-	notesPerSecond = 5
-	notesBurst     = 50
+	warningsPerSecond = 5
+	warningsBurst     = 50
 )
 
 // A lenientString is a text; a number counts as its digits.
@@ -166,7 +165,7 @@ func (lenientString) Schema(huma.Registry) *huma.Schema {
 	return &huma.Schema{Description: "Text; anything else but a number counts as missing"}
 }
 
-// cut returns the text as every store keeps it, of at most so many bytes.
+// cut returns the text in a form that every store keeps, of at most that many bytes.
 func (s lenientString) cut(most int) string { return clean(string(s), most) }
 
 // phone returns the text as the number of an account.
@@ -178,7 +177,7 @@ func (s lenientString) workerRef() string { return normalizeWorker(string(s)) }
 // sessionRef returns the text as a session's id in its one spelling.
 func (s lenientString) sessionRef() string { return normalizeSession(string(s)) }
 
-// A qrString is the text of a QR code. A number is none.
+// A qrString is the text of a QR code. A number counts as missing.
 type qrString string
 
 // UnmarshalJSONFrom reads the text.

@@ -89,13 +89,13 @@ func (a *api) connect(ctx context.Context, c *requestContext, in *connectInput) 
 	v.WorkerID = &workerID
 	c.message = whatNext(v, s.IsExpired)
 	if !s.Status.IsActive() {
-		c.message = whyDown(s)
+		c.message = connectFailure(s)
 	}
 	return v, nil
 }
 
-// whyDown tells why a session that was just connected is down.
-func whyDown(s *service.SessionQR) string {
+// connectFailure tells the user why a session that was just connected is down.
+func connectFailure(s *service.SessionQR) string {
 	if s.Reason == "" {
 		return "Session did not connect; connect it again"
 	}
@@ -248,17 +248,17 @@ func drawText(code *qr.Code) []byte {
 	return []byte(out.String())
 }
 
-// maxPicture is the longest side, in pixels, of a picture that is looked into. A picture
+// maxPicture is the longest side, in pixels, of a picture that is decoded. A picture
 // of this size takes 8 MB at most; workers send sides of about 300.
 const maxPicture = 1024
 
-// readable adds the text to a QR that came as a picture alone, if the picture can be
-// read. A QR with its text can be drawn in any format.
-func readable(q domain.QR) domain.QR {
+// decodePicture returns a QR with its text if it came as a picture that can be decoded.
+// A QR with its text can be drawn in any format.
+func decodePicture(q domain.QR) domain.QR {
 	if q.Code != "" || len(q.Image) == 0 {
 		return q
 	}
-	text, err := readPicture(q.Image)
+	text, err := decodePNG(q.Image)
 	if err != nil {
 		return q
 	}
@@ -269,7 +269,7 @@ func readable(q domain.QR) domain.QR {
 	return read
 }
 
-func readPicture(picture []byte) (text string, err error) {
+func decodePNG(picture []byte) (text string, err error) {
 	size, err := png.DecodeConfig(bytes.NewReader(picture))
 	if err != nil {
 		return "", err
@@ -286,10 +286,10 @@ func readPicture(picture []byte) (text string, err error) {
 	if err != nil {
 		return "", err
 	}
-	return scan(pixels)
+	return decodePixels(pixels)
 }
 
-func scan(pixels stdimage.Image) (string, error) {
+func decodePixels(pixels stdimage.Image) (string, error) {
 	bits, err := gozxing.NewBinaryBitmapFromImage(pixels)
 	if err != nil {
 		return "", err

@@ -69,8 +69,8 @@ func (p *problems) labels(object map[string]*string) map[string]string {
 			labels[name] = *value
 		}
 	}
-	if len(labels) > maxLabels {
-		p.add("labels", "At most %d labels are kept", maxLabels)
+	if len(labels) > domain.MaxLabels {
+		p.add("labels", "At most %d labels are kept", domain.MaxLabels)
 	}
 	return labels
 }
@@ -122,12 +122,12 @@ func (capabilityList) Schema(huma.Registry) *huma.Schema {
 	return &huma.Schema{Description: "List of extensions: lease, generation, dedupe, ownToken; others are ignored", Examples: []any{[]any{"lease", "generation"}}}
 }
 
-// registerWorkerBody is what a worker says of itself. What is malformed in it counts as
-// missing, and texts are cut: a worker registers a few times, then never again. A body
-// that cannot be read to its end is refused all the same. Its capabilities may be what
-// was lost, and without them a worker is called with the fleet token.
+// registerWorkerBody is what a worker says of itself. Malformed members count as missing,
+// and texts are cut, because a worker that is refused a few times never registers again.
+// A body that cannot be read to its end is refused nevertheless: its capabilities may be
+// lost, and without ownToken the worker would be called with the fleet token.
 type registerWorkerBody struct {
-	Readable          `json:"-"`
+	Incomplete        `json:"-"`
 	Endpoint          lenientString  `json:"endpoint" doc:"http or https, with the port" example:"\"http://10.0.0.5:8001\""`
 	WorkerID          lenientString  `json:"workerId" doc:"3 to 50 characters once it is normalised" example:"\"worker-1\""`
 	MaxSessions       lenientNumber  `json:"maxSessions,omitempty" doc:"1 to 1000; 50 if it is not given" example:"50"`
@@ -202,8 +202,8 @@ func (in *registerWorkerInput) Resolve(ctx huma.Context) []error {
 	}
 	r.ApplyDefaults()
 	in.registration = r
-	if trouble := contextOf(ctx.Context()).trouble(b.Readable); trouble != "" {
-		p.add("body", "%s", trouble)
+	if reason := contextOf(ctx.Context()).incompleteReason(b.Incomplete); reason != "" {
+		p.add("body", "%s", reason)
 	}
 	return p
 }
@@ -278,7 +278,7 @@ type commandView struct {
 const stopSession = "STOP_SESSION"
 
 func (a *api) registerWorker(ctx context.Context, c *requestContext, in *registerWorkerInput) (registeredView, error) {
-	if _, err := c.speaksFor(in.registration.WorkerID); err != nil {
+	if _, err := c.checkOwnToken(in.registration.WorkerID); err != nil {
 		return registeredView{}, err
 	}
 	in.registration.Holder = c.holder

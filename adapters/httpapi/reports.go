@@ -15,7 +15,7 @@ import (
 
 // sessionReportBody is a worker's report on a session.
 type sessionReportBody struct {
-	Readable           `json:"-"`
+	Incomplete         `json:"-"`
 	SessionID          lenientString  `json:"sessionId" example:"\"support\""`
 	Status             reportedStatus `json:"status"`
 	QRCode             qrString       `json:"qrCode,omitempty" doc:"The QR code: its text, or a PNG as a data URL" example:"\"2@Zx81kQ0Vqf6h\""`
@@ -37,7 +37,7 @@ func (b *sessionReportBody) report(now time.Time, life time.Duration) domain.Rep
 	r := domain.Report{
 		SessionID: b.SessionID.sessionRef(), Status: b.Status.status, PairingCode: b.PairingCode.cut(maxWord),
 		PhoneNumber: b.PhoneNumber.phone(), DisplayName: b.DisplayName.cut(maxID), WorkerID: b.WorkerID.workerRef(),
-		At: b.Timestamp.at, Reason: b.Reason.cut(maxNote), Error: b.Error.cut(maxNote), Generation: b.Generation.generation(),
+		At: b.Timestamp.at, Reason: b.Reason.cut(maxWorkerText), Error: b.Error.cut(maxWorkerText), Generation: b.Generation.generation(),
 		LoggedOut: b.Status.loggedOut || bool(b.LoggedOutFromPhone) || !b.LoggedOutAt.at.IsZero(),
 	}
 	qr, err := domain.ParseQR(string(b.QRCode), string(b.QRString), now, life)
@@ -49,12 +49,12 @@ func (b *sessionReportBody) report(now time.Time, life time.Duration) domain.Rep
 }
 
 type sessionReportInput struct {
-	Body  sessionReportBody
-	notes notes
+	Body     sessionReportBody
+	warnings warnings
 }
 
-// Resolve checks the required members. A status that nobody knows is no problem: it
-// changes nothing.
+// Resolve checks the required members. An unknown status is a warning, and changes
+// nothing.
 func (in *sessionReportInput) Resolve(ctx huma.Context) []error {
 	var p problems
 	b := &in.Body
@@ -66,9 +66,9 @@ func (in *sessionReportInput) Resolve(ctx huma.Context) []error {
 	case b.Status.problem() == noStatus:
 		p.addMissing("status", "Status")
 	default:
-		in.notes.warn("The report %s", b.Status.problem())
+		in.warnings.add("The report %s", b.Status.problem())
 	}
-	p.readable(&in.notes, contextOf(ctx.Context()).trouble(b.Readable))
+	p.addIncomplete(&in.warnings, contextOf(ctx.Context()).incompleteReason(b.Incomplete))
 	return p
 }
 
@@ -86,13 +86,13 @@ func (a *api) sessionReport(ctx context.Context, c *requestContext, in *sessionR
 	}
 	r := in.Body.report(c.start, a.QRLife)
 	r.WorkerID = workerID
-	c.logNotes(workerID, in.notes)
-	v := sessionReportedView{SessionID: r.SessionID, Status: nullableString(r.Status), Warnings: in.notes.texts}
+	c.logWarnings(workerID, in.warnings)
+	v := sessionReportedView{SessionID: r.SessionID, Status: nullableString(r.Status), Warnings: in.warnings.texts}
 	if r.Status == "" {
 		c.message = "Session status ignored: unknown"
 		return v, nil
 	}
-	r.QR = a.readQR(ctx, c, &r)
+	r.QR = a.decodeQR(ctx, c, &r)
 	outcome, err := a.Protocol.ReportSession(ctx, r)
 	if err != nil {
 		return sessionReportedView{}, err
@@ -106,23 +106,23 @@ func (a *api) sessionReport(ctx context.Context, c *requestContext, in *sessionR
 	return v, nil
 }
 
-// readQR returns the QR of a report, with its text if it came as a picture alone and can
-// be read. The picture is looked into only if the session is the worker's. When too many
-// pictures are read already, it stays a picture.
-func (a *api) readQR(ctx context.Context, c *requestContext, r *domain.Report) domain.QR {
+// decodeQR returns the QR of a report, with its text if it came as a picture that can be
+// decoded. The picture is decoded only if the session is assigned to the worker. It stays
+// a picture while too many others are decoded.
+func (a *api) decodeQR(ctx context.Context, c *requestContext, r *domain.Report) domain.QR {
 	if r.QR.Code != "" || len(r.QR.Image) == 0 || !a.isAssigned(ctx, r.WorkerID, r.SessionID) {
 		return r.QR
 	}
-	release, err := a.queues[reading].Acquire(ctx, c.shareKey())
+	release, err := a.queues[decoding].Acquire(ctx, c.shareKey())
 	if err != nil {
 		return r.QR
 	}
 	defer release()
-	return readable(r.QR)
+	return decodePicture(r.QR)
 }
 
-// isAssigned reports whether a worker has a session. A holder of the fleet token that
-// names no worker may be the legacy worker that has it.
+// isAssigned reports whether a session is assigned to a worker. An empty worker id stands
+// for any worker: legacy workers do not name themselves.
 func (a *api) isAssigned(ctx context.Context, workerID, sessionID string) bool {
 	if workerID == "" {
 		return true
@@ -131,8 +131,8 @@ func (a *api) isAssigned(ctx context.Context, workerID, sessionID string) bool {
 	return err == nil && slices.ContainsFunc(assigned, func(s service.AssignedSession) bool { return s.ID == sessionID })
 }
 
-// whatsAppID returns WhatsApp's id of a message, which is kept as it is or not at all:
-// two that were cut might be the same.
+// whatsAppID returns WhatsApp's id of a message, or "" if a store cannot keep it as it is.
+// Two ids that were cut might be equal.
 func whatsAppID(s lenientString) string {
 	if s.cut(maxID) != string(s) {
 		return ""
@@ -140,7 +140,7 @@ func whatsAppID(s lenientString) string {
 	return string(s)
 }
 
-// addUnusableID records that there is no usable id of a message.
+// addUnusableID adds the problem of a message id that is missing or cannot be kept.
 func (p *problems) addUnusableID(s lenientString) {
 	if s != "" {
 		p.add("messageId", "messageId must be an id of at most %d bytes", maxID)
@@ -151,7 +151,7 @@ func (p *problems) addUnusableID(s lenientString) {
 
 // messageReportBody is a worker's report on the status of a message.
 type messageReportBody struct {
-	Readable        `json:"-"`
+	Incomplete      `json:"-"`
 	SessionID       lenientString `json:"sessionId" example:"\"support\""`
 	MessageID       lenientString `json:"messageId,omitempty" doc:"WhatsApp's id; required without clientMessageId" example:"\"3EB0C767D26B\""`
 	ClientMessageID lenientString `json:"clientMessageId,omitempty" doc:"Our id, from the send" example:"\"01JX3B5ZKQ7M\""`
@@ -164,19 +164,19 @@ type messageReportBody struct {
 }
 
 type messageReportInput struct {
-	Body   messageReportBody
-	report domain.MessageReport
-	notes  notes
+	Body     messageReportBody
+	report   domain.MessageReport
+	warnings warnings
 }
 
-// Resolve checks the required members. A status that nobody knows is no problem: it
-// changes nothing.
+// Resolve checks the required members. An unknown status is a warning, and changes
+// nothing.
 func (in *messageReportInput) Resolve(ctx huma.Context) []error {
 	var p problems
 	b := &in.Body
 	r := domain.MessageReport{
 		SessionID: b.SessionID.sessionRef(), WhatsAppID: whatsAppID(b.MessageID), ID: b.ClientMessageID.cut(maxID), At: b.Timestamp.at,
-		DeliveredAt: b.DeliveredAt.at, ReadAt: b.ReadAt.at, Error: b.ErrorMessage.cut(maxNote),
+		DeliveredAt: b.DeliveredAt.at, ReadAt: b.ReadAt.at, Error: b.ErrorMessage.cut(maxWorkerText),
 	}
 	if r.SessionID == "" {
 		p.addMissing("sessionId", "Session ID")
@@ -190,11 +190,11 @@ func (in *messageReportInput) Resolve(ctx huma.Context) []error {
 	case word == "":
 		p.addMissing("status", "Status")
 	case err != nil:
-		in.notes.warn("The report has the unknown status %q", word)
+		in.warnings.add("The report has the unknown status %q", word)
 	}
 	r.Status = status
 	in.report = r
-	p.readable(&in.notes, contextOf(ctx.Context()).trouble(b.Readable))
+	p.addIncomplete(&in.warnings, contextOf(ctx.Context()).incompleteReason(b.Incomplete))
 	return p
 }
 
@@ -213,8 +213,8 @@ func (a *api) messageReport(ctx context.Context, c *requestContext, in *messageR
 	if err != nil {
 		return messageReportedView{}, err
 	}
-	c.logNotes(r.WorkerID, in.notes)
-	v := messageReportedView{r.SessionID, r.WhatsAppID, nullableString(r.Status), false, in.notes.texts}
+	c.logWarnings(r.WorkerID, in.warnings)
+	v := messageReportedView{r.SessionID, r.WhatsAppID, nullableString(r.Status), false, in.warnings.texts}
 	if r.Status == "" {
 		c.message = "Message status ignored: unknown"
 		return v, nil
@@ -225,13 +225,13 @@ func (a *api) messageReport(ctx context.Context, c *requestContext, in *messageR
 
 // inboundBody is a message that a worker received.
 type inboundBody struct {
-	Readable   `json:"-"`
+	Incomplete `json:"-"`
 	SessionID  lenientString  `json:"sessionId" example:"\"support\""`
 	MessageID  lenientString  `json:"messageId" doc:"WhatsApp's id" example:"\"3EB0C767D26B\""`
 	WorkerID   lenientString  `json:"workerId,omitempty" example:"\"worker-1\""`
 	From       lenientString  `json:"from" example:"\"6289999999999@s.whatsapp.net\""`
 	To         lenientString  `json:"to,omitempty" example:"\"6281234567890@s.whatsapp.net\""`
-	Type       lenientString  `json:"type,omitempty" doc:"A type of message as we name it or as WhatsApp does; anything else, or nothing, is text" example:"\"text\""`
+	Type       lenientString  `json:"type,omitempty" doc:"A type of message as we name it or as WhatsApp does; an unknown or missing one is text" example:"\"text\""`
 	Content    inboundContent `json:"content,omitempty"`
 	MediaURL   lenientString  `json:"mediaUrl,omitempty"`
 	Caption    lenientString  `json:"caption,omitempty"`
@@ -267,9 +267,9 @@ func (inboundContent) Schema(huma.Registry) *huma.Schema {
 }
 
 type inboundInput struct {
-	Body    inboundBody
-	message service.InboundMessage
-	notes   notes
+	Body     inboundBody
+	message  service.InboundMessage
+	warnings warnings
 }
 
 // Resolve checks the members without which a message cannot be stored.
@@ -291,7 +291,7 @@ func (in *inboundInput) Resolve(ctx huma.Context) []error {
 		p.addMissing("from", "From")
 	}
 	in.message = m
-	p.readable(&in.notes, contextOf(ctx.Context()).trouble(b.Readable))
+	p.addIncomplete(&in.warnings, contextOf(ctx.Context()).incompleteReason(b.Incomplete))
 	return p
 }
 
@@ -308,13 +308,13 @@ func (a *api) messageReceived(ctx context.Context, c *requestContext, in *inboun
 	if err != nil {
 		return receivedView{}, err
 	}
-	c.logNotes(m.WorkerID, in.notes)
+	c.logWarnings(m.WorkerID, in.warnings)
 	stored, err := a.Protocol.ReceiveMessage(ctx, m)
 	return receivedView{m.SessionID, m.WhatsAppID, stored}, err
 }
 
 // inboundType is the type of a message that came in, which workers name as we
-// do or as WhatsApp does. What nobody knows here is text.
+// do or as WhatsApp does. An unknown name is text.
 func inboundType(word string) domain.MessageType {
 	if t, err := domain.ParseMessageType(word); err == nil {
 		return t

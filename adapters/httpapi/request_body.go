@@ -21,12 +21,14 @@ const (
 // A requestBody is the body of a request for huma to read. It enforces the size
 // limit and the content type. No body at all reads as an empty object.
 type requestBody struct {
-	c        *requestContext
-	empty    bool      // there is none
-	err      error     // why it could not be read
-	trouble  string    // why a worker's body could not be read to its end
-	began    time.Time // when more than a small body had arrived
-	reserved int64     // bytes of [bodyMemory], until the request ends
+	c          *requestContext
+	empty      bool   // there is none
+	err        error  // why it could not be read
+	incomplete string // why a worker's body could not be read to its end
+	// began is when more than a small body had arrived, by the clock of the connection's
+	// deadlines.
+	began    time.Time
+	reserved int64 // bytes of [bodyMemory], until the request ends
 }
 
 // WriteTo reads the whole body into huma's buffer. [io.Copy] prefers it to Read.
@@ -86,8 +88,8 @@ func (b *requestBody) copy(w io.Writer, most int64) (int64, error) {
 }
 
 // copyLenient reads the body of a worker up to maxBody, whatever the headers say of it.
-// It takes in the rest too, since a worker may read no answer before its request is
-// written.
+// It discards up to 16 MiB more: a worker may not read an answer before it has written its
+// request.
 func (b *requestBody) copyLenient(w io.Writer) int64 {
 	buffer, ok := w.(*bytes.Buffer)
 	if !ok || b.c.r.ContentLength == 0 {
@@ -100,9 +102,9 @@ func (b *requestBody) copyLenient(w io.Writer) int64 {
 	}
 	switch {
 	case rest > 0:
-		b.trouble = "The body is longer than 1 MiB; what follows was not read"
+		b.incomplete = "The body is longer than 1 MiB; what follows was not read"
 	case err != nil && !errors.Is(err, io.EOF):
-		b.trouble = "The body did not arrive to its end"
+		b.incomplete = "The body did not arrive to its end"
 	}
 	return n
 }
@@ -131,7 +133,7 @@ func (b *requestBody) read(buffer *bytes.Buffer, length, most int64) (n int64, e
 			continue
 		}
 		if !errors.Is(err, io.EOF) {
-			return n, err // the deadline goes on, for whoever reads the rest
+			return n, err // the deadline stays set: the server reads the rest
 		}
 		if !b.began.IsZero() {
 			b.setDeadline(time.Time{}) // the server sets the next one

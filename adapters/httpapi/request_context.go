@@ -35,11 +35,11 @@ type requestContext struct {
 	rules       func() []error    // of inputs whose service checks the rules itself
 	body        requestBody
 
-	principal service.Principal  // zero unless an access token was accepted
-	key       service.Sender     // zero unless an API key was accepted
-	worker    bool               // a worker's token was accepted
-	holder    domain.TokenHolder // who showed it
-	spokenFor string             // the worker for which the fleet token was accepted
+	principal        service.Principal  // zero unless an access token was accepted
+	key              service.Sender     // zero unless an API key was accepted
+	worker           bool               // a worker's token was accepted
+	holder           domain.TokenHolder // of the worker's token
+	authorizedWorker string             // the worker for which the fleet token was accepted
 
 	message string // instead of the route's
 	success int    // status instead of the route's; 0: the route's

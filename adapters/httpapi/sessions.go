@@ -25,7 +25,7 @@ func sessionRoutes() []route {
 			status: http.StatusCreated, message: "Session created; keep the API key, it is not shown again",
 			summary: "Create a session",
 			description: "Makes a session and its API key. Nothing is started: `POST /sessions/{id}/connect` does that. The id is the given one, in lower " +
-				"case with single hyphens, or derived from the name. Fails with SESSION_ALREADY_EXISTS if the id is taken, by whomever, or was, until every worker has wiped the former session, and with " +
+				"case with single hyphens, or derived from the name. Fails with SESSION_ALREADY_EXISTS if any user has a session with the id, or had one that is not wiped from every worker yet, and with " +
 				"SESSION_LIMIT_EXCEEDED if the user has as many sessions as the tier allows.",
 			errors: []domain.Code{domain.CodeSessionExists, domain.CodeSessionLimit, domain.CodeUserNotFound, domain.CodeAccountDeactivated, domain.CodeInvalidState},
 		}, (*api).createSession),
@@ -55,8 +55,8 @@ func sessionRoutes() []route {
 				"`?wait=10s`, or ask `GET /sessions/{id}/qr`. With `pairing` the answer has a code to type into the phone instead. Fails with " +
 				"SESSION_ALREADY_CONNECTED or SESSION_CONNECTING if there is nothing to do (a session whose QR code has expired starts anew), and with NO_AVAILABLE_WORKERS if no worker has " +
 				"room, or only workers without the session's credentials while the one that has them may come back; the session stays DISCONNECTED then. " +
-				"RATE_LIMIT_EXCEEDED with Retry-After also means that too many sessions of the user, or from the " +
-				"caller's address, wait for a first scan, or that nobody scanned the codes of the latest connects.",
+				"Fails with RATE_LIMIT_EXCEEDED and Retry-After also while too many sessions of the user, or from the " +
+				"caller's network, wait for a first scan, and for a while after QR codes that nobody scanned.",
 			errors: append([]domain.Code{domain.CodeSessionConnected, domain.CodeSessionConnecting, domain.CodeSessionLimit,
 				domain.CodeAccountDeactivated, domain.CodeUserNotFound}, sessionErrors...),
 		}, (*api).connect),
@@ -133,7 +133,7 @@ type SessionPath struct {
 // SessionView is a session as the API shows it.
 type SessionView struct {
 	ID          string                  `json:"id" example:"support"`
-	SessionID   string                  `json:"sessionId" doc:"The id again, by the name that other answers give it" example:"support"`
+	SessionID   string                  `json:"sessionId" doc:"The same id, by the name that other answers use" example:"support"`
 	UserID      string                  `json:"userId" example:"01JX3B5ZKQ7M"`
 	Name        string                  `json:"name" example:"Support"`
 	Description nullableString          `json:"description" example:"Front desk"`

@@ -239,7 +239,7 @@ func TestQR_Formats_AreDrawn(t *testing.T) {
 
 	got := get(good, "png")
 	assert.Equal(t, "image/png", got.Header().Get("Content-Type"))
-	text, err := readPicture(got.Body.Bytes())
+	text, err := decodePNG(got.Body.Bytes())
 	require.NoError(t, err)
 	assert.Equal(t, qrText, text, "what is drawn can be read")
 
@@ -311,7 +311,7 @@ func readSVG(t *testing.T, svg string) string {
 			}
 		}
 	}
-	text, err := scan(img)
+	text, err := decodePixels(img)
 	require.NoError(t, err)
 	return text
 }

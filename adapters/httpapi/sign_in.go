@@ -17,7 +17,7 @@ func signInRoutes() []route {
 			id: "register", method: post, path: "/auth/register", tag: tagSignIn, credential: public, limit: perIP, cost: hashing,
 			status: http.StatusCreated, message: "Account created",
 			summary: "Create an account and sign in",
-			description: "Creates a user of tier BASIC with role USER, and returns its first tokens. Fails if the registration is closed, if the email has an account " +
+			description: "Creates a user of tier BASIC with role USER, and returns its first tokens. Fails with REGISTRATION_CLOSED if only administrators create users. Fails if the email has an account " +
 				"already, or if the password is too weak: it must have 8 to 72 bytes with a letter and a digit, be none of the thousand " +
 				"most common, and differ from the name and the email.",
 			errors: []domain.Code{domain.CodeRegistrationClosed, domain.CodeEmailRegistered, domain.CodeInvalidState},
@@ -26,8 +26,8 @@ func signInRoutes() []route {
 			id: "login", method: post, path: "/auth/login", tag: tagSignIn, credential: public, limit: perIP, cost: hashing, message: "Signed in",
 			summary: "Sign in",
 			description: "Returns an access token, to be sent as `Authorization: Bearer`, and a refresh token. An unknown email and a wrong " +
-				"password get the same answer in the same time. After 10 failures in 15 minutes for one email and address, further tries are refused; after 100 in a day for one email, " +
-				"tries from networks where the user was not signed in within 30 days.",
+				"password get the same answer in the same time. After 10 failures in 15 minutes for one email and network, further tries from there are refused. After 100 in a " +
+				"day for one email, tries are refused from every network where the user was not signed in within 30 days.",
 			errors: []domain.Code{domain.CodeInvalidCredentials, domain.CodeAccountDeactivated, domain.CodeInvalidState},
 		}, (*api).login),
 		operation(route{
@@ -103,7 +103,7 @@ func viewTokens(t *service.AuthTokens, err error) (tokensView, error) {
 
 func passwordRule(s string) (string, error) { return s, domain.CheckPassword(s) }
 
-// passwordOf is passwordRule for a known account.
+// passwordOf returns the rule for the password of an account with a name and an email.
 func passwordOf(name, email string) func(string) (string, error) {
 	return func(s string) (string, error) { return s, domain.CheckPasswordOf(s, name, email) }
 }
@@ -111,7 +111,7 @@ func passwordOf(name, email string) func(string) (string, error) {
 type registerBody struct {
 	Name     string `json:"name" minLength:"1" doc:"2 to 100 characters" example:"Ada Lovelace"`
 	Email    string `json:"email" minLength:"1" doc:"Trimmed and lower-cased" example:"ada@example.com"`
-	Password string `json:"password" minLength:"1" doc:"8 to 72 bytes with a letter and a digit; no common one, not the name or email" example:"correct horse 1"`
+	Password string `json:"password" minLength:"1" doc:"8 to 72 bytes with a letter and a digit; neither a common password nor the name or email" example:"correct horse 1"`
 }
 
 type registerInput struct{ Body registerBody }
@@ -169,7 +169,7 @@ func (a *api) forgotPassword(ctx context.Context, _ *requestContext, in *forgotP
 
 type resetPasswordBody struct {
 	Token       string `json:"token" minLength:"1" doc:"From the mail" example:"pr_8mT4yQ2w"`
-	NewPassword string `json:"newPassword" minLength:"1" doc:"8 to 72 bytes with a letter and a digit; no common one, not the name or email" example:"correct horse 2"`
+	NewPassword string `json:"newPassword" minLength:"1" doc:"8 to 72 bytes with a letter and a digit; neither a common password nor the name or email" example:"correct horse 2"`
 }
 
 type resetPasswordInput struct{ Body resetPasswordBody }
@@ -203,7 +203,7 @@ func (a *api) me(ctx context.Context, c *requestContext, _ *noInput) (meView, er
 
 type changePasswordBody struct {
 	CurrentPassword string `json:"currentPassword" minLength:"1" example:"correct horse 1"`
-	NewPassword     string `json:"newPassword" minLength:"1" doc:"8 to 72 bytes with a letter and a digit; no common one, not the name or email" example:"correct horse 2"`
+	NewPassword     string `json:"newPassword" minLength:"1" doc:"8 to 72 bytes with a letter and a digit; neither a common password nor the name or email" example:"correct horse 2"`
 }
 
 type changePasswordInput struct{ Body changePasswordBody }

@@ -119,6 +119,14 @@ func optional[T any](p *problems, field string, s *string, rule func(string) (T,
 	return &v
 }
 
+// valueOf returns what p points to, or the zero value for nil.
+func valueOf[T any](p *T) (v T) {
+	if p != nil {
+		v = *p
+	}
+	return v
+}
+
 // invalid returns the error for a request in which huma found something wrong,
 // with every problem: types and limits, members that are missing or unknown, and
 // the rules of the domain.
@@ -488,8 +496,8 @@ func isComplete(v reflect.Value, list []requirement) bool {
 }
 
 const (
-	maxID   = 255  // bytes of an id from outside
-	maxNote = 1024 // bytes of a text from a worker
+	maxID         = 255  // bytes of an id from outside
+	maxWorkerText = 1024 // bytes of a text from a worker
 )
 
 // clean returns s as text that every store keeps and can be asked for.

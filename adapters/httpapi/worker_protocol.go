@@ -29,8 +29,9 @@ func workerRoutes() []route {
 			message: "Heartbeat accepted",
 			summary: "Report that a worker is alive, and what runs on it",
 			description: "Renews the worker's lease and takes over what it says of its sessions. Every form that is in the field is accepted, and members that " +
-				"are unknown or malformed are ignored. Items that cannot be used are skipped, counted and named in `warnings`; no session counts as missing then. A body that cannot " +
-				"be read is a sign of life too. Sessions that are not the worker's come back as commands. Fails with WORKER_NOT_FOUND for an unknown worker, which has to register.",
+				"are unknown or malformed are ignored. Items that cannot be used are skipped, counted and named in `warnings`. No session counts as missing then. A body that cannot " +
+				"be read is a sign of life too. `commands` lists sessions that the worker runs and has to stop. A session that this server has never known is left alone. Fails with " +
+				"WORKER_NOT_FOUND for an unknown worker, which has to register.",
 			errors: []domain.Code{domain.CodeWorkerNotFound, domain.CodeInvalidState},
 		}, (*api).heartbeat),
 		operation(route{
@@ -103,8 +104,8 @@ type assignedListView struct {
 	WorkerID         string         `json:"workerId" example:"worker-1"`
 	SessionCount     int            `json:"sessionCount" example:"1"`
 	TotalSessions    int            `json:"totalSessions" example:"1"`
-	Sessions         []assignedView `json:"sessions" doc:"What today's workers read"`
-	AssignedSessions []assignedView `json:"assignedSessions" doc:"What the documentation of the first ones named"`
+	Sessions         []assignedView `json:"sessions" doc:"The list as deployed workers read it"`
+	AssignedSessions []assignedView `json:"assignedSessions" doc:"The same list, by the name in the documentation of the first workers"`
 	RetrievedAt      jsonTime       `json:"retrievedAt"`
 }
 
@@ -128,9 +129,9 @@ func (a *api) assigned(ctx context.Context, c *requestContext, _ *workerInput) (
 // recoveryBody is the outcome of a recovery. The totals, which have to be there in
 // one place or the other, are not believed.
 type recoveryBody struct {
-	Readable `json:"-"`
-	Results  recoveryList    `json:"recoveryResults"`
-	Summary  recoverySummary `json:"summary,omitempty"`
+	Incomplete `json:"-"`
+	Results    recoveryList    `json:"recoveryResults"`
+	Summary    recoverySummary `json:"summary,omitempty"`
 	RecoveryTotals
 }
 
@@ -217,9 +218,9 @@ func (recoveryList) Schema(huma.Registry) *huma.Schema {
 
 type recoveryInput struct {
 	WorkerPath
-	Body    recoveryBody
-	results []service.RecoveryResult
-	notes   notes
+	Body     recoveryBody
+	results  []service.RecoveryResult
+	warnings warnings
 }
 
 // Resolve checks the required members, and leaves out the results that name no session.
@@ -235,7 +236,7 @@ func (in *recoveryInput) Resolve(ctx huma.Context) []error {
 	for i := range b.Results.list {
 		in.recovery(&p, i, &b.Results.list[i])
 	}
-	in.notes.cut("recoveryResults", b.Results.beyond)
+	in.warnings.skipBeyond("recoveryResults", b.Results.beyond)
 	switch {
 	case b.Summary.given || b.RecoveryTotals.isGiven():
 	case b.Summary.wrong:
@@ -243,20 +244,20 @@ func (in *recoveryInput) Resolve(ctx huma.Context) []error {
 	default:
 		p.addMissing("summary", "A summary with totalSessions, successfulRecoveries, failedRecoveries and skippedRecoveries")
 	}
-	p.readable(&in.notes, contextOf(ctx.Context()).trouble(b.Readable))
+	p.addIncomplete(&in.warnings, contextOf(ctx.Context()).incompleteReason(b.Incomplete))
 	return p
 }
 
 // recovery takes over one result.
 func (in *recoveryInput) recovery(p *problems, i int, item *recoveryItem) {
-	r := service.RecoveryResult{SessionID: item.SessionID.sessionRef(), Error: item.Error.cut(maxNote), At: item.RecoveredAt.at}
+	r := service.RecoveryResult{SessionID: item.SessionID.sessionRef(), Error: item.Error.cut(maxWorkerText), At: item.RecoveredAt.at}
 	field := "recoveryResults[" + strconv.Itoa(i) + "].status"
 	switch {
 	case item.wrong:
-		in.notes.skip("recoveryResults", i, "is no object")
+		in.warnings.skip("recoveryResults", i, "is no object")
 		return
 	case r.SessionID == "":
-		in.notes.skip("recoveryResults", i, "has no sessionId")
+		in.warnings.skip("recoveryResults", i, "has no sessionId")
 		return
 	case item.Status == "":
 		p.addMissing(field, "Status")
@@ -300,8 +301,8 @@ func (a *api) recovered(ctx context.Context, c *requestContext, in *recoveryInpu
 	if err != nil {
 		return recoveryView{}, err
 	}
-	c.logNotes(id, in.notes)
-	v := recoveryView{WorkerID: id, ProcessedSessions: len(outcomes), SessionsSkipped: in.notes.skipped, Warnings: in.notes.list()}
+	c.logWarnings(id, in.warnings)
+	v := recoveryView{WorkerID: id, ProcessedSessions: len(outcomes), SessionsSkipped: in.warnings.skipped, Warnings: in.warnings.list()}
 	for _, o := range outcomes {
 		switch o.Status {
 		case service.RecoverySuccess:
@@ -321,8 +322,8 @@ func (a *api) recovered(ctx context.Context, c *requestContext, in *recoveryInpu
 
 // preservedBody names the sessions whose credentials a worker keeps.
 type preservedBody struct {
-	Readable `json:"-"`
-	Sessions preservedList `json:"preservedSessions"`
+	Incomplete `json:"-"`
+	Sessions   preservedList `json:"preservedSessions"`
 }
 
 // preservedList is a list of session ids, bare or within objects.
@@ -366,9 +367,9 @@ func (preservedList) Schema(huma.Registry) *huma.Schema {
 
 type preservedInput struct {
 	WorkerPath
-	Body  preservedBody
-	ids   []string
-	notes notes
+	Body     preservedBody
+	ids      []string
+	warnings warnings
 }
 
 // Resolve checks the required members, and leaves out the items that name no session.
@@ -387,10 +388,10 @@ func (in *preservedInput) Resolve(ctx huma.Context) []error {
 			in.ids = append(in.ids, id)
 			continue
 		}
-		in.notes.skip("preservedSessions", i, "names no session")
+		in.warnings.skip("preservedSessions", i, "names no session")
 	}
-	in.notes.cut("preservedSessions", l.beyond)
-	p.readable(&in.notes, contextOf(ctx.Context()).trouble(in.Body.Readable))
+	in.warnings.skipBeyond("preservedSessions", l.beyond)
+	p.addIncomplete(&in.warnings, contextOf(ctx.Context()).incompleteReason(in.Body.Incomplete))
 	return p
 }
 
@@ -405,16 +406,16 @@ func (a *api) preserved(ctx context.Context, c *requestContext, in *preservedInp
 	id := c.workerRef()
 	n, err := a.Protocol.ReportPreserved(ctx, id, in.ids)
 	if err == nil {
-		c.logNotes(id, in.notes)
+		c.logWarnings(id, in.warnings)
 	}
-	return preservedView{id, n, in.notes.skipped, in.notes.list()}, err
+	return preservedView{id, n, in.warnings.skipped, in.warnings.list()}, err
 }
 
 // unregisterBody names the worker that leaves.
 type unregisterBody struct {
-	Readable `json:"-"`
-	WorkerID lenientString `json:"workerId,omitempty" doc:"Required with the fleet token" example:"\"worker-1\""`
-	Endpoint lenientString `json:"endpoint,omitempty" doc:"Where it runs; a worker that runs elsewhere by now stays" example:"\"http://10.0.0.5:8001\""`
+	Incomplete `json:"-"`
+	WorkerID   lenientString `json:"workerId,omitempty" doc:"Required with the fleet token" example:"\"worker-1\""`
+	Endpoint   lenientString `json:"endpoint,omitempty" doc:"Where it runs; a worker that runs elsewhere by now stays" example:"\"http://10.0.0.5:8001\""`
 }
 
 type unregisterInput struct {
@@ -425,11 +426,7 @@ type unregisterInput struct {
 // Resolve checks that the body or the token names the worker.
 func (in *unregisterInput) Resolve(ctx huma.Context) []error {
 	var p problems
-	c := contextOf(ctx.Context())
-	if c.holder.WorkerID == "" && in.Body.WorkerID.workerRef() == "" {
-		p.addMissing("workerId", "Worker ID")
-		p.readable(nil, c.trouble(in.Body.Readable))
-	}
+	p.requireWorker(contextOf(ctx.Context()), in.Body.WorkerID, in.Body.Incomplete)
 	in.endpoint = in.Body.Endpoint.cut(maxID)
 	if canonical, err := domain.ParseEndpoint(in.endpoint); err == nil {
 		in.endpoint = canonical

@@ -70,7 +70,7 @@ func fleetRoutes() []route {
 			id: "getWorker", method: get, path: "/workers/{workerId}", tag: tagFleet, credential: admin, limit: perUser, message: "Worker",
 			summary: "Get a worker with its sessions",
 			description: "Returns the worker, its sessions, and the progress of its drain, if it is draining. `foreignSessions` lists up to 100 sessions that " +
-				"the worker runs and this server has never known, as the latest heartbeat told the replica that answers. They are left alone.",
+				"the worker runs and this server has never known, by the latest heartbeat to the replica that answers. They are left alone.",
 			errors: []domain.Code{domain.CodeWorkerNotFound},
 		}, (*api).getWorker),
 		operation(route{
@@ -83,10 +83,10 @@ func fleetRoutes() []route {
 			id: "removeWorker", method: del, path: "/workers/{workerId}", tag: tagFleet, credential: adminWorker, limit: perUser, message: "Worker removed",
 			summary: "Remove a worker; with a worker token, leave",
 			description: "An administrator removes the worker: its sessions move to others first. Fails with INVALID_STATE while sessions are left on it, " +
-				"and if linked sessions would need a new QR scan elsewhere. With `force=true` these move all the same, and those that fit nowhere are disconnected. " +
-				"Credentials that the worker has not wiped keep the ids of deleted sessions taken until " +
-				"a worker with this id or endpoint registers again and is wiped. `destroyed=true` states that they are gone with the worker's disk; it is refused while the " +
-				"worker is online, and also works for a worker that was removed before. With a worker token the worker leaves of its own accord and goes OFFLINE; " +
+				"and if linked sessions would need a new QR scan elsewhere. With `force=true` these move nevertheless, and those that fit nowhere are disconnected. " +
+				"Ids of deleted sessions that the worker has not wiped stay taken until " +
+				"a worker with this id or endpoint registers and wipes them. `destroyed=true` states that the worker's disk is gone, which frees these ids. It is refused while the " +
+				"worker is online, and accepted for a worker that was removed before. With a worker token the worker leaves of its own accord and goes OFFLINE; " +
 				"repeating it is no error.",
 			errors: []domain.Code{domain.CodeWorkerNotFound, domain.CodeInvalidState},
 		}, (*api).removeWorker),
@@ -132,7 +132,6 @@ func fleetRoutes() []route {
 const (
 	maxCapacity = 1000
 	maxWord     = 50 // characters of a version, an environment, a label
-	maxLabels   = domain.MaxLabels
 )
 
 // WorkerPath names a worker in the path.
@@ -367,7 +366,7 @@ type updateWorkerBody struct {
 	Description *string            `json:"description,omitempty" doc:"At most 255 characters" example:"Rack 7"`
 	Version     string             `json:"version,omitempty" maxLength:"50" doc:"Empty: stays" example:"1.2.0"`
 	Environment string             `json:"environment,omitempty" maxLength:"50" doc:"Empty: stays" example:"PRODUCTION"`
-	Labels      map[string]*string `json:"labels,omitempty" doc:"At most 50 short texts by name" example:"{\"pool\":\"eu\"}"`
+	Labels      map[string]*string `json:"labels,omitempty" doc:"At most 32 short texts by name" example:"{\"pool\":\"eu\"}"`
 	Failover    *string            `json:"failover,omitempty" doc:"wait or move, in any case. wait: when the worker is lost, its linked sessions wait for it before they take a worker without their credentials; move: they do not" example:"move"`
 }
 

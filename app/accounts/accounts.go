@@ -36,7 +36,7 @@ type Accounts struct {
 	now       func() time.Time
 	tiers     domain.Tiers
 	firstTier domain.Tier
-	isClosed  bool // nobody registers
+	isClosed  bool // nobody may register
 	log       *slog.Logger
 
 	accessLife, refreshLife, resetLife time.Duration
@@ -130,23 +130,18 @@ func (a *Accounts) trail() audit.Trail {
 
 // userObject returns a user as entries of the audit trail name it. An empty id stands
 // for an unknown user.
-func userObject(id string) string {
-	if id == "" {
-		return "user"
-	}
-	return audit.Object("user", id)
-}
+func userObject(id string) string { return audit.Object("user", id) }
 
-// recordBy adds an action of a user on the own account to the audit trail. The context
-// does not know the user yet where a person signs in.
+// recordBy adds an action of a user on its own account to the audit trail. It is for
+// sign-ins, whose context does not name the user yet.
 func (a *Accounts) recordBy(ctx context.Context, tx *ports.Tx, u *domain.User, action domain.AuditAction, details ...string) error {
 	actor := domain.Actor{Kind: domain.ActorUser, ID: u.ID, Email: u.Email}
-	return a.trail().RecordAs(ctx, tx, actor, action, audit.Object("user", u.ID), details...)
+	return a.trail().RecordAs(ctx, tx, actor, action, userObject(u.ID), details...)
 }
 
 // record adds an action of the caller on a user to the audit trail.
 func (a *Accounts) record(ctx context.Context, tx *ports.Tx, u *domain.User, action domain.AuditAction, details ...string) error {
-	return a.trail().Record(ctx, tx, action, audit.Object("user", u.ID), details...)
+	return a.trail().Record(ctx, tx, action, userObject(u.ID), details...)
 }
 
 // storeTime returns the time with the precision of stores.
@@ -225,8 +220,8 @@ func revokeAccessTokens(u *domain.User, now time.Time) {
 // verifyPassword returns wrong unless the password has the hash. It counts wrong
 // passwords under the budgets. Above the limit it accepts no password, not even one
 // whose comparison began earlier. An empty hash takes as long as another.
-func (a *Accounts) verifyPassword(ctx context.Context, budgets []guessBudget, hash, password string, wrong error) error {
-	if err := a.countWrongPasswords(ctx, budgets, 0); err != nil {
+func (a *Accounts) verifyPassword(ctx context.Context, budgets []budget, hash, password string, wrong error) error {
+	if err := a.spendAll(ctx, budgets, 0); err != nil {
 		return err
 	}
 	matches, err := a.passwords.Matches(ctx, hash, password)
@@ -234,9 +229,9 @@ func (a *Accounts) verifyPassword(ctx context.Context, budgets []guessBudget, ha
 		return apperr.PublicIn(ctx, err)
 	}
 	if matches && hash != "" {
-		return a.countWrongPasswords(ctx, budgets, 0)
+		return a.spendAll(ctx, budgets, 0)
 	}
-	if err := a.countWrongPasswords(ctx, budgets, 1); err != nil {
+	if err := a.spendAll(ctx, budgets, 1); err != nil {
 		return err
 	}
 	return wrong

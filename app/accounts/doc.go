@@ -52,18 +52,19 @@
 //
 //	wrong passwords        within      lock
 //	10 for email, network  15 minutes  that email for that network
-//	100 for email          24 hours    that email for networks that are not known
-//	10 for a signed-in user 15 minutes what needs the user's password
+//	100 for email          24 hours    that email for unknown networks
+//	10 for a signed-in     15 minutes  what needs the password of the user
+//	user
 //
-// A network is known for 30 days after a sign-in or refresh of the user from there: a
-// stranger cannot lock out the owner. A reset empties the budget of 24 hours. The error
+// A network is known for 30 days after a sign-in or refresh of the user from there. Thus
+// a stranger cannot lock out the owner. A reset empties the budget of 24 hours. The error
 // (RATE_LIMIT_EXCEEDED) has a cause with the method RetryAfter() time.Duration.
 //
 // # What callers learn about emails
 //
 // Login, ForgotPassword and ResetPassword answer the same for every email. Register and
-// a change of email say that an email is taken, because the caller cannot be told
-// anything else that is true. They say so ten times in 15 minutes to a network, and five
+// a change of email say that an email is taken, because no other true answer would help
+// the caller. They say so ten times in 15 minutes to a network, and five
 // times an hour to a user.
 //
 // # Mails and the audit trail

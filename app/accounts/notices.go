@@ -16,8 +16,8 @@ const (
 	keyNoticeWindow = time.Hour
 )
 
-// tell mails the owner of an account what was done to it, in the background. Somebody
-// else may have done it.
+// tell mails the owner of an account what was done to it, in the background, in case
+// somebody else did it.
 func (a *Accounts) tell(ctx context.Context, email, subject, what string) {
 	c := service.CallerOf(ctx)
 	origin := ""
@@ -49,19 +49,21 @@ func (a *Accounts) tellPassword(ctx context.Context, email string) {
 	a.tell(ctx, email, "Your Switchyard password was changed", "The password of your Switchyard account was changed. All other sign-ins have ended.")
 }
 
-// keys is a service.APIKeys that tells owners of new keys.
-type keys struct {
+// noticingKeys is a service.APIKeys that mails owners when a key is rotated.
+type noticingKeys struct {
 	service.APIKeys
 	accounts *Accounts
 }
 
 // WithNotices returns a service that does what next does. It also mails the owner of a
-// session whose key was rotated, at most five times an hour: a stolen access token could
-// have done it.
-func (a *Accounts) WithNotices(next service.APIKeys) service.APIKeys { return keys{next, a} }
+// session whose key was rotated, at most five times an hour, in case somebody rotated it
+// with a stolen access token.
+func (a *Accounts) WithNotices(next service.APIKeys) service.APIKeys {
+	return noticingKeys{next, a}
+}
 
 // Rotate rotates the key of a session.
-func (k keys) Rotate(ctx context.Context, userID, sessionID string, grace time.Duration) (string, error) {
+func (k noticingKeys) Rotate(ctx context.Context, userID, sessionID string, grace time.Duration) (string, error) {
 	text, err := k.APIKeys.Rotate(ctx, userID, sessionID, grace)
 	if err != nil {
 		return "", err
@@ -72,7 +74,7 @@ func (k keys) Rotate(ctx context.Context, userID, sessionID string, grace time.D
 
 // tellRotation tells the owner of a session that its key was rotated.
 func (a *Accounts) tellRotation(ctx context.Context, userID, sessionID string) {
-	if a.checkLimit(ctx, "mails about keys", "key-notice:"+userID, keyNoticeWindow, maxKeyNotices, 1) != nil {
+	if a.spend(ctx, budget{"mails about keys", "key-notice:" + userID, keyNoticeWindow, maxKeyNotices}, 1) != nil {
 		return
 	}
 	var u *domain.User

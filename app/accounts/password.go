@@ -13,13 +13,13 @@ import (
 )
 
 const (
-	// maxResetMails bounds the mails to one email that one network asks for, and
-	// maxAllResetMails those that all networks ask for: a stranger does not silence the
-	// owner. Further requests are dropped silently.
+	// maxResetMails bounds the mails to one email that one network asks for.
+	// maxAllResetMails bounds the mails that all networks ask for, so that a stranger does
+	// not use up the owner's. Further requests are dropped silently.
 	maxResetMails    = 5
 	maxAllResetMails = 30
 	resetWindow      = 15 * time.Minute
-	maxEmailChanges  = 5 // tries of one user; each tells whether an email has an account
+	maxEmailChanges  = 5 // tries of one user; each shows whether an email has an account
 	emailWindow      = time.Hour
 	mailTimeout      = time.Minute // time limit of one mail
 )
@@ -173,8 +173,8 @@ func (a *Accounts) changeProfile(ctx context.Context, c service.Principal, name,
 	return withoutHash(after), nil
 }
 
-// changesEmail reports whether a profile brings another email. A client may send back the
-// email that it has read.
+// changesEmail reports whether a profile has another email than the user. A client may
+// send back the email that it has read.
 func (a *Accounts) changesEmail(ctx context.Context, userID string, email *string) (changes bool, err error) {
 	if email == nil {
 		return false, nil
@@ -198,10 +198,10 @@ func (a *Accounts) admitEmailChange(ctx context.Context, userID, current string)
 	if err := p.Err(); err != nil {
 		return err
 	}
-	return a.checkLimit(ctx, "changes of the email", "email:"+userID, emailWindow, maxEmailChanges, 1)
+	return a.spend(ctx, budget{"changes of the email", "email:" + userID, emailWindow, maxEmailChanges}, 1)
 }
 
-// checkOwnPassword refuses the name and the email of a user as its new password.
+// checkOwnPassword refuses a new password that is the name or the email of its user.
 func checkOwnPassword(next string, u *domain.User) error {
 	var p domain.Problems
 	p.Check("newPassword", domain.CheckPasswordOf(next, u.Name, u.Email))
@@ -240,7 +240,7 @@ func (a *Accounts) confirmPassword(ctx context.Context, userID, password string)
 	if err != nil {
 		return "", err
 	}
-	return hash, a.verifyPassword(ctx, []guessBudget{guessBudgetOf("password:" + userID)}, hash, password, errPassword)
+	return hash, a.verifyPassword(ctx, []budget{guessBudget("password:" + userID)}, hash, password, errPassword)
 }
 
 // replacePassword stores the user with a new password. It ends the user's access
@@ -294,11 +294,11 @@ func (a *Accounts) ForgotPassword(ctx context.Context, email string) error {
 // mailReset stores a reset and mails it, unless there is no such active user.
 func (a *Accounts) mailReset(ctx context.Context, email string) error {
 	network := networkOf(service.CallerOf(ctx).Address)
-	for _, limit := range []struct {
-		key  string
-		most int
-	}{{"reset:" + email + "|" + network, maxResetMails}, {"reset:" + email, maxAllResetMails}} {
-		if err := a.checkLimit(ctx, "reset mails", limit.key, resetWindow, limit.most, 1); err != nil {
+	for _, b := range []budget{
+		{"reset mails", "reset:" + email + "|" + network, resetWindow, maxResetMails},
+		{"reset mails", "reset:" + email, resetWindow, maxAllResetMails},
+	} {
+		if err := a.spend(ctx, b, 1); err != nil {
 			a.log.WarnContext(ctx, "password reset mail dropped", "reason", "too many to this address")
 			return ctx.Err()
 		}
@@ -368,7 +368,7 @@ func (a *Accounts) ResetPassword(ctx context.Context, token, next string) error 
 		return err
 	}
 	if err := a.checkReset(ctx, token); err != nil {
-		a.trail().RecordFailure(ctx, err, domain.AuditUserPasswordReset, "user")
+		a.trail().RecordFailure(ctx, err, domain.AuditUserPasswordReset, userObject(""))
 		return resetProblem(err)
 	}
 	hash, err := a.passwords.Hash(ctx, next)
@@ -376,7 +376,7 @@ func (a *Accounts) ResetPassword(ctx context.Context, token, next string) error 
 		return apperr.PublicIn(ctx, err)
 	}
 	var userID, email string
-	var refused error // of the password, which the token survives
+	var refused error // a password that is not acceptable; the token stays valid
 	err = a.update(ctx, func(ctx context.Context, tx *ports.Tx) error {
 		refused = nil
 		now := a.storeTime()
@@ -408,7 +408,7 @@ func (a *Accounts) ResetPassword(ctx context.Context, token, next string) error 
 		a.invalidateUser(userID)
 	}
 	if err != nil {
-		a.trail().RecordFailure(ctx, err, domain.AuditUserPasswordReset, "user")
+		a.trail().RecordFailure(ctx, err, domain.AuditUserPasswordReset, userObject(""))
 	}
 	if refused != nil {
 		return refused
@@ -421,8 +421,8 @@ func (a *Accounts) ResetPassword(ctx context.Context, token, next string) error 
 	return resetProblem(err)
 }
 
-// checkReset returns errReset for a token without a live reset. A made-up token costs
-// no hash.
+// checkReset returns errReset for a token without a live reset, so that an invented token
+// costs no hash of a password.
 func (a *Accounts) checkReset(ctx context.Context, token string) error {
 	return a.view(ctx, func(ctx context.Context, tx *ports.Tx) error {
 		r, err := tx.PasswordResets.Get(ctx, digest(token))

@@ -25,7 +25,7 @@ func (a *Accounts) newSecret() (string, error) {
 	return base64.RawURLEncoding.EncodeToString(b[:]), nil
 }
 
-// isSecret reports whether text has the form that secret returns.
+// isSecret reports whether text has the form of a newSecret.
 func isSecret(text string) bool {
 	if len(text) != secretChars { // this excludes line breaks too, which the decoder skips
 		return false
@@ -53,8 +53,8 @@ func (a *Accounts) newRefreshToken(f *domain.RefreshTokenFamily) (string, error)
 	return f.ID + "." + base64.RawURLEncoding.EncodeToString(b[:]), nil
 }
 
-// reuseCode authenticates the random part of a refresh token. The code is no secret that
-// opens anything: it only tells a token of the past from a made-up one.
+// reuseCode authenticates the random part of a refresh token. The code only distinguishes
+// a former token from an invented one.
 func reuseCode(f *domain.RefreshTokenFamily, nonce []byte) []byte {
 	mac := hmac.New(sha256.New, f.ReuseKey[:])
 	mac.Write([]byte(f.ID))
@@ -62,8 +62,8 @@ func reuseCode(f *domain.RefreshTokenFamily, nonce []byte) []byte {
 	return mac.Sum(nil)[:secretBytes-nonceBytes]
 }
 
-// wasIssued reports whether text, which has the form of a refresh token of the family,
-// once was one. In a family without a reuse key every text counts as one.
+// wasIssued reports whether a text in the form of a refresh token was a token of the
+// family. In a family without a reuse key every such text counts as one.
 func wasIssued(f *domain.RefreshTokenFamily, text string) bool {
 	if f.ReuseKey == ([32]byte{}) {
 		return true

@@ -6,7 +6,6 @@ import (
 	"errors"
 
 	"github.com/switchyard-wa/switchyard/app/internal/apperr"
-	"github.com/switchyard-wa/switchyard/app/internal/audit"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
 	"github.com/switchyard-wa/switchyard/ports/service"
@@ -177,7 +176,7 @@ func (a *Accounts) Refresh(ctx context.Context, refreshToken string) (*service.A
 			if err := tx.RefreshTokenFamilies.Put(ctx, f); err != nil {
 				return err
 			}
-			return a.trail().RecordRefusal(ctx, tx, errRefresh, domain.AuditUserRefreshReused, audit.Object("user", f.UserID))
+			return a.trail().RecordRefusal(ctx, tx, errRefresh, domain.AuditUserRefreshReused, userObject(f.UserID))
 		}
 		u, err = tx.Users.Get(ctx, f.UserID)
 		switch {
@@ -234,7 +233,7 @@ func (a *Accounts) Logout(ctx context.Context, c service.Principal) error {
 		if err := tx.RefreshTokenFamilies.Put(ctx, f); err != nil {
 			return err
 		}
-		return a.trail().Record(ctx, tx, domain.AuditUserSignedOut, audit.Object("user", c.UserID), "signIn", f.ID)
+		return a.trail().Record(ctx, tx, domain.AuditUserSignedOut, userObject(c.UserID), "signIn", f.ID)
 	})
 	a.invalidateUser(c.UserID)
 	if err == nil {

@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	maxSignIns     = 50  // of a user, at a time; the one that was used longest ago ends
+	maxSignIns     = 50  // of a user at a time; another one ends the least recently used
 	maxSignInRows  = 100 // of a user, with those that have ended
 	maxUserAgent   = 200 // bytes
 	maxAddressText = 64  // bytes
@@ -35,7 +35,8 @@ func (a *Accounts) SignIns(ctx context.Context, c service.Principal) ([]service.
 	return list, err
 }
 
-var errSignIn = domain.Errorf(domain.NotFound, domain.CodeNotFound, "Sign-in not found; it may have ended already. List your sign-ins to see their ids")
+var errSignIn = domain.Errorf(domain.NotFound, domain.CodeNotFound,
+	"Sign-in not found; it may have ended already. List your sign-ins to see their ids")
 
 // EndSignIn ends a sign-in of the caller at once: its refresh token and its access
 // tokens.
@@ -57,7 +58,7 @@ func (a *Accounts) EndSignIn(ctx context.Context, c service.Principal, id string
 	return err
 }
 
-// endSignIn revokes a family.
+// endSignIn revokes a family and adds its end to the audit trail.
 func (a *Accounts) endSignIn(ctx context.Context, tx *ports.Tx, f *domain.RefreshTokenFamily) error {
 	f.RevokedAt = a.storeTime()
 	if err := tx.RefreshTokenFamilies.Put(ctx, f); err != nil {
@@ -68,7 +69,7 @@ func (a *Accounts) endSignIn(ctx context.Context, tx *ports.Tx, f *domain.Refres
 
 // addSignIn stores a new family of a user. It ends the one that was used longest ago if
 // there are too many, and removes the rows of ended ones. The caller writes the user's
-// row, so that two sign-ins of a user do not run past each other.
+// row, so that two concurrent sign-ins of a user conflict.
 func (a *Accounts) addSignIn(ctx context.Context, tx *ports.Tx, family *domain.RefreshTokenFamily) error {
 	families, err := tx.RefreshTokenFamilies.ByUser(ctx, family.UserID)
 	if err != nil {

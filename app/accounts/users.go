@@ -10,7 +10,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/switchyard-wa/switchyard/app/internal/apperr"
-	"github.com/switchyard-wa/switchyard/app/internal/audit"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
 	"github.com/switchyard-wa/switchyard/ports/service"
@@ -110,7 +109,7 @@ func (a *Accounts) Update(ctx context.Context, userID string, ch service.UserCha
 	})
 	a.invalidateUser(userID)
 	if err != nil {
-		a.trail().RecordFailure(ctx, err, domain.AuditUserUpdated, audit.Object("user", userID))
+		a.trail().RecordFailure(ctx, err, domain.AuditUserUpdated, userObject(userID))
 		return nil, err
 	}
 	a.log.InfoContext(ctx, "user changed", "by", "administrator", "user", userID, "tier", s.Tier, "role", s.Role, "active", s.Active)
@@ -203,7 +202,7 @@ func (a *Accounts) Deactivate(ctx context.Context, c service.Principal, password
 		return p.Err()
 	}
 	defer func() {
-		a.trail().RecordFailure(ctx, err, domain.AuditUserDeactivated, audit.Object("user", c.UserID))
+		a.trail().RecordFailure(ctx, err, domain.AuditUserDeactivated, userObject(c.UserID))
 	}()
 	provenHash, err := a.confirmPassword(ctx, c.UserID, password)
 	if err != nil {
@@ -242,9 +241,9 @@ func (a *Accounts) notifyUserChanged(ctx context.Context, userID string) {
 	}
 }
 
-// EnsureAdministrator creates an administrator of the highest tier and returns it,
-// if exists is none. Otherwise it returns nil and changes nothing. Without a
-// generatePassword it generates one and returns it, to be shown once. Several processes
+// EnsureAdministrator creates an administrator of the highest tier and returns it, if
+// there is none. Otherwise it returns nil and changes nothing. Without a password it
+// generates one and returns it, to be shown once. Several processes
 // may call it concurrently with the same email.
 func (a *Accounts) EnsureAdministrator(ctx context.Context, email, password string) (created *domain.User, generatedPassword string, err error) {
 	if exists, err := a.hasAdministrator(ctx); err != nil || exists {

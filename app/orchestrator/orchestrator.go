@@ -42,10 +42,10 @@ type Orchestrator struct {
 	migrator    *migration.Migrator
 	reconciler  *reconcile.Reconciler
 	users       *sessions.Users
+	messages    *messaging.Messages
+	workers     *registry.Workers
 
 	auditRetention time.Duration
-	messages       *messaging.Messages
-	workers        *registry.Workers
 
 	subscribe   sync.Once    // of RunOnce
 	latestPass  atomic.Int64 // when it began, µs

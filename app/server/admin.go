@@ -18,8 +18,8 @@ import (
 )
 
 // Administer opens the store of a server and calls fn with its accounts. The server may be
-// running. It then sees the changes within a second. The audit trail names the command line
-// and the user of the operating system, which the context of fn carries.
+// running. It then sees the changes within a second. The context of fn names the command
+// line and the user of the operating system as the caller, for the audit trail.
 func Administer(ctx context.Context, cfg Config, fn func(ctx context.Context, a *accounts.Accounts) error) error {
 	cfg = cfg.WithDefaults()
 	b, err := openExisting(ctx, cfg.Store)
@@ -58,7 +58,8 @@ func commandLine(ctx context.Context) context.Context {
 }
 
 // GeneratedWorkerToken returns the fleet token that the server of a store has generated. It
-// changes nothing: a store of an earlier version may still have the token in its table.
+// reads the secrets file, and else the table in which earlier versions kept the token. It
+// moves nothing.
 func GeneratedWorkerToken(ctx context.Context, cfg Config) (string, error) {
 	cfg = cfg.WithDefaults()
 	s := workerToken("")

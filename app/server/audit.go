@@ -10,8 +10,8 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// AuditTokenShown records in the audit trail of a store that the command line shows the
-// fleet token. A store in memory has no trail that outlives its process.
+// AuditTokenShown adds to the audit trail of a store that the command line shows the fleet
+// token. It does nothing for a store in memory, whose trail ends with its process.
 func AuditTokenShown(ctx context.Context, dsn string) error {
 	if dsn == "memory:" {
 		return nil

@@ -20,10 +20,10 @@ import (
 	"github.com/switchyard-wa/switchyard/domain"
 )
 
-// Who may register.
+// Values of Config.Registration.
 const (
-	RegistrationOpen   = "open"
-	RegistrationClosed = "closed" // nobody; administrators create users
+	RegistrationOpen   = "open"   // everybody may register
+	RegistrationClosed = "closed" // only administrators create users
 )
 
 // Config configures a reference server. The zero value works: the server listens on
@@ -54,18 +54,18 @@ type Config struct {
 	AuditRetention time.Duration           // of the audit trail; default 90 days
 	EventRetention time.Duration           // of published events; default 7 days
 	// MessageRetention overrides how long messages of a tier are kept. 0: as long as their session.
-	MessageRetention map[domain.Tier]time.Duration
-	AllowPublicOnly  bool // refuse workers at loopback, private and link-local addresses
-	AllowAnyMedia    bool // accept URLs of media, links and thumbnails that lead to such addresses
-	CORSOrigins      []string
-	TrustedProxies   []netip.Prefix
-	TLSCert, TLSKey  string // files; both or none
-	SMTP             string // smtp://user:password@host:port or smtps://; default: mails go to the log
-	MailFrom         string // default switchyard@localhost
-	ResetURL         string // stands before the token in the mail; default: the mail has the token only
-	Log              *slog.Logger
-	Out              io.Writer // receives the banner; default os.Stdout
-	Version          string
+	MessageRetention  map[domain.Tier]time.Duration
+	AllowPublicOnly   bool // refuse workers at loopback, private and link-local addresses
+	AllowPrivateMedia bool // accept URLs of media, links and thumbnails at such addresses
+	CORSOrigins       []string
+	TrustedProxies    []netip.Prefix
+	TLSCert, TLSKey   string // files; both or none
+	SMTP              string // smtp://user:password@host:port or smtps://; default: mails go to the log
+	MailFrom          string // default switchyard@localhost
+	ResetURL          string // stands before the token in the mail; default: the mail has the token only
+	Log               *slog.Logger
+	Out               io.Writer // receives the banner; default os.Stdout
+	Version           string
 }
 
 // WithDefaults returns a copy with every optional field set.
@@ -180,7 +180,7 @@ func (c Config) Validate() error {
 	return errors.Join(errs...)
 }
 
-// CheckAddr returns an error unless a server can listen on an address as --addr takes it. It opens nothing.
+// CheckAddr returns an error unless addr has the form that --addr takes. It opens nothing.
 func CheckAddr(addr string) error {
 	_, port, err := net.SplitHostPort(addr)
 	if err != nil {
@@ -204,8 +204,8 @@ func (c Config) tiers(limits string) (tiers domain.Tiers, off bool, err error) {
 	return tiers, off, err
 }
 
-// minMessageRetention is the least retention. The messages of the last hour are counted against limits, and a message waits
-// for an hour for its outcome.
+// minMessageRetention is the least retention. Limits count the messages of the last hour, and a message waits up to an hour
+// for its outcome.
 const minMessageRetention = 2 * time.Hour
 
 // timingFlags replaces the fields of domain.Timing by the flags of the command line.

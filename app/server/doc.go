@@ -11,9 +11,12 @@
 //	config.go     Config and its problems, in the words of the command line; limits of tiers
 //	secrets.go    the JWT secret and the fleet token, their file, agreement of replicas on them
 //	admin.go      accounts and tokens of a store, for the command line
+//	audit.go      what the command line adds to the audit trail itself
 //	health.go     what the server depends on, checked at most once a second
 //	warnings.go   what is dangerous in production, logged once at the start
 //	simulate.go   simulated workers, in this process or in their own
+//
+// The files connections_*.go return how many connections the system allows.
 //
 // # Start
 //
@@ -44,7 +47,7 @@
 //	matches       -                   -                start
 //	differs       present             alive            error: use one secret
 //	differs       present             none             start, replace the hash
-//	not given     -                   coordinated      the file's, else an error
+//	not given     -                   coordinated      use the secret in the file, else error
 //
 // The hash is slow to compute, and the store does not reveal a short secret through it.
 //

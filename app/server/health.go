@@ -34,8 +34,8 @@ func newHealth(parts func(context.Context) []backend.Part, log *slog.Logger) *he
 	return &health{parts: parts, log: log}
 }
 
-// check returns the results of a check that ended at most healthMaxAge ago. A store that hangs even beyond the
-// timeout counts as not answering, until its check ends.
+// check returns the results of a check that ended at most healthMaxAge ago. If the running check exceeds its timeout,
+// the store counts as not answering until the check ends.
 func (h *health) check(ctx context.Context) []httpapi.Check {
 	h.mu.Lock()
 	if h.running == nil && time.Since(h.resultAt) < healthMaxAge {
@@ -80,7 +80,7 @@ func (h *health) run(ctx context.Context, ended chan struct{}) {
 	close(ended)
 }
 
-// reasonOf returns why a part is down, for anyone to see.
+// reasonOf returns why a part is down, in words that everybody may see.
 func reasonOf(part backend.Part) string {
 	var u *ports.UnavailableError
 	switch {

@@ -38,7 +38,8 @@ func workerToken(given string) secret {
 // minSecret is the least length of a secret in bytes.
 const minSecret = 32
 
-// checkSecret reports why a value is no secret. source names the value for people.
+// checkSecret returns an error if a value is too weak or malformed. source names the value
+// for people.
 func checkSecret(source, value string) error {
 	switch {
 	case len(value) < minSecret:
@@ -51,8 +52,8 @@ func checkSecret(source, value string) error {
 	return nil
 }
 
-// CheckSecretsFile reports why the secrets file of a store cannot be used. A missing file is
-// fine. An empty path is the default of the store.
+// CheckSecretsFile returns an error if the secrets file of a store cannot be used. A missing
+// file is fine. An empty path stands for the default of the store.
 func CheckSecretsFile(store, path string) error {
 	path = cmp.Or(path, backend.SecretsFile(store))
 	if path == "" {
@@ -64,7 +65,7 @@ func CheckSecretsFile(store, path string) error {
 	return nil
 }
 
-// checkSecretsFile reports why a server cannot use a secrets file. A missing file is fine.
+// checkSecretsFile returns an error if a server cannot use a secrets file. A missing file is fine.
 func checkSecretsFile(path string) error {
 	entries, err := secretfile.New(path).Read()
 	if err != nil {

@@ -192,7 +192,7 @@ func (s *Server) mailer() (ports.Mailer, error) {
 
 // mediaPolicy returns the policy for URLs that users give, or nil if any is accepted.
 func (s *Server) mediaPolicy() ports.URLPolicy {
-	if s.cfg.AllowAnyMedia {
+	if s.cfg.AllowPrivateMedia {
 		return nil
 	}
 	return egress.New(egress.Config{})

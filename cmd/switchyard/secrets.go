@@ -43,7 +43,7 @@ func (f *flags) addSecret(to *string, name string, isSecret func(string) bool) {
 	f.add(name+"-file", false, func(path string) error { s.file = path; return nil })
 }
 
-// hasPassword reports whether a data source name holds a password. It also understands names that are no URL.
+// hasPassword reports whether a data source name, as a URL or as key=value pairs, holds a password.
 func hasPassword(dsn string) bool {
 	u, err := url.Parse(dsn)
 	if err != nil || u.User == nil {
@@ -112,7 +112,7 @@ func (f *flags) warnExposed(log *slog.Logger) {
 	}
 }
 
-// tellExposed is warnExposed for commands without a log.
+// tellExposed warns on errOut, for commands without a log.
 func (f *flags) tellExposed(errOut io.Writer) {
 	if names := f.exposed(); len(names) > 0 {
 		fmt.Fprintf(errOut, "warning: others on this machine can read %s on the command line; use the twin with -file, or the environment\n", strings.Join(names, " and "))

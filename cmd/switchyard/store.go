@@ -61,7 +61,7 @@ func token(ctx context.Context, args []string, out, errOut io.Writer) error {
 	store, file := defaultStore, ""
 	f := newFlags("token", "", "Prints the fleet token that workers of this store's server send.\nIt does not apply to a server that runs with --worker-token.", out)
 	f.dsn(&store, "store", "DSN", defaultStore, "the store")
-	f.text(&file, "secrets-file", "FILE", secretsFileDefault, "the server's")
+	f.text(&file, "secrets-file", "FILE", secretsFileDefault, "as for serve")
 	if err := f.parse(args); err != nil {
 		return err
 	}

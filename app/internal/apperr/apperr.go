@@ -32,7 +32,7 @@ func Public(err error) error {
 	return internal(err)
 }
 
-// storeRetry is when another try makes sense while the store cannot serve.
+// storeRetry is how long to wait for another try while the store cannot serve.
 const storeRetry = 5 * time.Second
 
 // PublicIn returns err in the public form for a caller with ctx. It differs from

@@ -50,8 +50,13 @@ func (d Details) toMap() map[string]string {
 	return m
 }
 
-// Object returns an object as entries name it.
-func Object(kind, id string) string { return kind + ":" + id }
+// Object returns an object as entries name it. An empty id stands for an unknown object.
+func Object(kind, id string) string {
+	if id == "" {
+		return kind
+	}
+	return kind + ":" + id
+}
 
 // entry returns an entry of the caller in ctx.
 func (t Trail) entry(ctx context.Context, action domain.AuditAction, object string, outcome domain.AuditOutcome, details Details) domain.AuditEntry {
@@ -62,7 +67,7 @@ func (t Trail) entry(ctx context.Context, action domain.AuditAction, object stri
 	}
 }
 
-// Record adds an action that succeeds with the transaction. The caller is that of ctx.
+// Record adds an action of the caller in ctx. The action succeeds with the transaction.
 func (t Trail) Record(ctx context.Context, tx *ports.Tx, action domain.AuditAction, object string, details ...string) error {
 	return tx.Audit.Append(ctx, t.entry(ctx, action, object, domain.AuditSucceeded, details).Bounded())
 }
@@ -74,12 +79,13 @@ func (t Trail) RecordAs(ctx context.Context, tx *ports.Tx, actor domain.Actor, a
 	return t.Record(service.WithCaller(ctx, c), tx, action, object, details...)
 }
 
-// RecordAlone adds an action that succeeded and has no transaction of its own.
+// RecordAlone adds an action that succeeded and changed no row, in a transaction of its
+// own.
 func (t Trail) RecordAlone(ctx context.Context, action domain.AuditAction, object string, details ...string) {
 	t.append(ctx, t.entry(ctx, action, object, domain.AuditSucceeded, details))
 }
 
-// RecordRefusal adds an action that ends with err, although the transaction commits.
+// RecordRefusal adds an action that ends with err in a transaction that commits.
 func (t Trail) RecordRefusal(ctx context.Context, tx *ports.Tx, err error, action domain.AuditAction, object string) error {
 	return tx.Audit.Append(ctx, t.failure(ctx, err, action, object, nil).Bounded())
 }
@@ -100,13 +106,10 @@ func (t Trail) failure(ctx context.Context, err error, action domain.AuditAction
 	return e
 }
 
-// RecordFailedSignIn counts a failed sign-in by email, address and minute.
+// RecordFailedSignIn adds a failed sign-in. Entries are counted by email, address and
+// minute. An empty userID stands for an email without a user.
 func (t Trail) RecordFailedSignIn(ctx context.Context, err error, userID, email string) {
-	object := "user" // no user has the email
-	if userID != "" {
-		object = Object("user", userID)
-	}
-	e := t.entry(ctx, domain.AuditUserSignInFailed, object, domain.AuditFailed, Details{"code", code(err)})
+	e := t.entry(ctx, domain.AuditUserSignInFailed, Object("user", userID), domain.AuditFailed, Details{"code", code(err)})
 	e.Actor = domain.Actor{Kind: domain.ActorAnonymous, Email: email}
 	e.ID = domain.CountedAuditID(e.At, string(e.Action), email, e.Address, e.Details["code"])
 	t.append(ctx, e)

@@ -18,8 +18,8 @@ type workers struct {
 // Workers returns a service that does what next does and records what fails.
 func (t Trail) Workers(next service.Workers) service.Workers { return workers{next, t} }
 
-// fail records an action on a worker that ended with err.
-func (w workers) fail(ctx context.Context, err error, action domain.AuditAction, id string) {
+// recordFailure records an action on a worker that ended with err.
+func (w workers) recordFailure(ctx context.Context, err error, action domain.AuditAction, id string) {
 	w.trail.RecordFailure(ctx, err, action, Object("worker", domain.NormalizeWorkerRef(id)))
 }
 
@@ -33,28 +33,28 @@ func (w workers) Add(ctx context.Context, r domain.Registration) (*service.Worke
 // Update changes a worker.
 func (w workers) Update(ctx context.Context, id string, ch service.WorkerChange) (*service.WorkerView, error) {
 	v, err := w.Workers.Update(ctx, id, ch)
-	w.fail(ctx, err, domain.AuditWorkerUpdated, id)
+	w.recordFailure(ctx, err, domain.AuditWorkerUpdated, id)
 	return v, err
 }
 
 // Remove removes a worker.
 func (w workers) Remove(ctx context.Context, id string, opt service.RemoveOptions) error {
 	err := w.Workers.Remove(ctx, id, opt)
-	w.fail(ctx, err, domain.AuditWorkerRemoved, id)
+	w.recordFailure(ctx, err, domain.AuditWorkerRemoved, id)
 	return err
 }
 
 // Drain drains a worker.
 func (w workers) Drain(ctx context.Context, id string, opt service.DrainOptions) (*service.WorkerView, error) {
 	v, err := w.Workers.Drain(ctx, id, opt)
-	w.fail(ctx, err, domain.AuditWorkerDrained, id)
+	w.recordFailure(ctx, err, domain.AuditWorkerDrained, id)
 	return v, err
 }
 
 // Activate activates a worker.
 func (w workers) Activate(ctx context.Context, id string) (*service.WorkerView, error) {
 	v, err := w.Workers.Activate(ctx, id)
-	w.fail(ctx, err, domain.AuditWorkerActivated, id)
+	w.recordFailure(ctx, err, domain.AuditWorkerActivated, id)
 	return v, err
 }
 
@@ -68,19 +68,19 @@ func (w workers) StopForeign(ctx context.Context, id, sessionID string, opt serv
 // TestEndpoint calls an endpoint.
 func (w workers) TestEndpoint(ctx context.Context, endpoint string) (*service.ProbeReport, error) {
 	r, err := w.Workers.TestEndpoint(ctx, endpoint)
-	w.tested(ctx, r, err, Object("endpoint", endpoint))
+	w.recordTest(ctx, r, err, Object("endpoint", endpoint))
 	return r, err
 }
 
 // Test calls a worker.
 func (w workers) Test(ctx context.Context, id string) (*service.ProbeReport, error) {
 	r, err := w.Workers.Test(ctx, id)
-	w.tested(ctx, r, err, Object("worker", domain.NormalizeWorkerRef(id)))
+	w.recordTest(ctx, r, err, Object("worker", domain.NormalizeWorkerRef(id)))
 	return r, err
 }
 
-// tested records the result of a call.
-func (w workers) tested(ctx context.Context, r *service.ProbeReport, err error, object string) {
+// recordTest records the result of a call to a health route.
+func (w workers) recordTest(ctx context.Context, r *service.ProbeReport, err error, object string) {
 	if err != nil {
 		w.trail.RecordFailure(ctx, err, domain.AuditWorkerTested, object)
 		return

@@ -10,12 +10,13 @@ import (
 )
 
 const (
-	maxForeign       = 1000 // remembered for each worker
-	maxForeignListed = 100
+	maxForeign       = 1000 // sessions that are remembered for each worker
+	maxForeignListed = 100  // sessions that are shown for each worker
 )
 
-// NoteForeign records what a heartbeat says of sessions that the store has never known.
-// found lists those that are new. A full list also ends those that it does not name.
+// NoteForeign records what a heartbeat says of foreign sessions, which the store has never
+// known. found lists those that were not foreign before. A full snapshot removes those that
+// it does not name.
 func (c *Cache) NoteForeign(h *domain.Heartbeat, found []domain.Report, now time.Time) {
 	if len(found) == 0 && !c.hasForeign(h.WorkerID) {
 		return
@@ -72,7 +73,7 @@ func (c *Cache) ForgetForeign(sessionID string) {
 	c.forgetForeign(sessionID)
 }
 
-// forgetForeign does the same. The caller holds the lock.
+// forgetForeign forgets a session that was foreign. The caller holds the lock.
 func (c *Cache) forgetForeign(sessionID string) {
 	if c.foreign[sessionID] == 0 {
 		return
@@ -98,8 +99,8 @@ func (c *Cache) hasForeign(workerID string) bool {
 	return n != nil && len(n.foreign) > 0
 }
 
-// ForeignSessions returns the first foreign sessions of a worker by id, as this replica
-// heard of them.
+// ForeignSessions returns up to 100 foreign sessions of a worker, by id. This replica knows
+// only those in heartbeats that it received.
 func (c *Cache) ForeignSessions(workerID string) []domain.ForeignSession {
 	c.mu.RLock()
 	defer c.mu.RUnlock()

@@ -8,13 +8,13 @@ import (
 
 // HeartbeatDiff is the difference between a heartbeat and the cache.
 type HeartbeatDiff struct {
-	Changed []domain.Report // to be applied
-	Foreign []domain.Report // runs there, though not assigned or of an old generation
-	Missing []string        // should run there for long, and is not listed
+	Changed    []domain.Report // to be applied
+	Unexpected []domain.Report // run there, but are not assigned to the worker in this generation
+	Missing    []string        // should have run there for long, and are not listed
 }
 
 // IsEmpty reports whether the heartbeat says nothing new.
-func (d *HeartbeatDiff) IsEmpty() bool { return len(d.Changed)+len(d.Foreign)+len(d.Missing) == 0 }
+func (d *HeartbeatDiff) IsEmpty() bool { return len(d.Changed)+len(d.Unexpected)+len(d.Missing) == 0 }
 
 // DiffHeartbeat compares a heartbeat with the cache. Without news it costs one look-up
 // per session and no allocation.
@@ -32,7 +32,7 @@ func (c *Cache) DiffHeartbeat(h *domain.Heartbeat, t domain.Timing, now time.Tim
 		a := n.sessions[r.SessionID]
 		if a == nil || r.Generation != 0 && r.Generation != a.generation {
 			if _, isForeign := n.foreign[r.SessionID]; r.Status.IsActive() && !isForeign {
-				diff.Foreign = append(diff.Foreign, *r)
+				diff.Unexpected = append(diff.Unexpected, *r)
 			}
 			continue
 		}

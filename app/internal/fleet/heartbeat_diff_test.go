@@ -42,7 +42,7 @@ func TestDiffHeartbeat_ReportSaysSomethingElse_IsChanged(t *testing.T) {
 			c.PutSession(connected("s1", "w1", 1))
 			diff := c.DiffHeartbeat(&domain.Heartbeat{WorkerID: "w1", Sessions: []domain.Report{r}}, timing, noon)
 			require.Equal(t, []domain.Report{r}, diff.Changed)
-			require.Empty(t, diff.Foreign)
+			require.Empty(t, diff.Unexpected)
 		})
 	}
 }
@@ -70,7 +70,7 @@ func TestDiffHeartbeat_SessionRunsWhereItShouldNot_IsForeign(t *testing.T) {
 	}}, timing, noon)
 
 	var ids []string
-	for _, r := range diff.Foreign {
+	for _, r := range diff.Unexpected {
 		ids = append(ids, r.SessionID)
 	}
 	require.Equal(t, []string{"moved", "unknown", "restarted"}, ids, "what does not run there is nobody's concern")

@@ -8,17 +8,17 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// usersPerRound is how many users have their histories trimmed by one Housekeep. Ten
-// thousand users take less than an hour.
+// usersPerRound is how many users one Housekeep trims. Ten thousand users take less than
+// an hour.
 const usersPerRound = 200
 
-// trimmer goes round the users, oldest account first. Only Housekeep uses it.
+// trimmer visits the users in turn, oldest account first. Only Housekeep uses it.
 type trimmer struct {
 	next int // users of this round that were trimmed already
 }
 
-// trimHistories deletes messages of some users, after those of the latest call, that are
-// older than the retention of their tiers.
+// trimHistories deletes messages of the next users that are older than the retention of
+// their tiers.
 func (m *Messages) trimHistories(ctx context.Context, now time.Time) error {
 	users, err := m.usersToTrim(ctx)
 	if err != nil {

@@ -27,8 +27,8 @@
 //
 // # Retention
 //
-// Published events are kept for a time that [NewRelay] is given. Events that are not published are never
-// deleted, however long the bus is away.
+// Published events are kept for the retention that [NewRelay] is given. Events that are not
+// published are never deleted, however long the bus is away.
 package outbox
 
 import (

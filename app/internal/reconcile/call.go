@@ -68,7 +68,7 @@ func (r *Reconciler) sendCommand(ctx context.Context, s *domain.Session, w *doma
 	case domain.CommandDisconnect, domain.CommandMove:
 		return domain.Report{}, r.Workers.Disconnect(ctx, ref, s.ID, s.Generation)
 	case domain.CommandLogout:
-		return domain.Report{}, r.logOut(ctx, w, &domain.Cleanup{SessionID: s.ID, UserID: s.UserID, Generation: s.Generation})
+		return domain.Report{}, r.logoutOrWipe(ctx, w, &domain.Cleanup{SessionID: s.ID, UserID: s.UserID, Generation: s.Generation})
 	}
 	return r.Workers.Start(ctx, ref, ports.Start{
 		SessionID: s.ID, UserID: s.UserID, SessionName: s.Name, Generation: s.Generation,

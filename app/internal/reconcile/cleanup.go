@@ -65,7 +65,7 @@ func (r *Reconciler) callCleanup(ctx context.Context, w *domain.Worker, c *domai
 	case !c.Command.Wipes():
 		return r.Workers.Disconnect(ctx, fleet.Ref(w), c.SessionID, c.Generation)
 	case w.IsLegacy():
-		return r.wipeLegacy(ctx, w, c) // it logs out no session without a connection
+		return r.wipeLegacy(ctx, w, c) // a legacy worker logs out no session without a connection
 	case c.Command == domain.CommandLogout:
 		return r.Workers.Logout(ctx, fleet.Ref(w), c.SessionID, c.Generation)
 	}
@@ -82,9 +82,10 @@ func (r *Reconciler) CallForeign(ctx context.Context, w *domain.Worker, sessionI
 	return err
 }
 
-// logOut logs out a session that is assigned to the worker. A legacy worker answers 500 for
-// a session without a connection and 404 for one that it has not started. It is wiped then.
-func (r *Reconciler) logOut(ctx context.Context, w *domain.Worker, c *domain.Cleanup) error {
+// logoutOrWipe logs out a session that is assigned to the worker. A legacy worker answers
+// 500 for a session without a connection and 404 for one that it has not started. Such a
+// session is wiped instead.
+func (r *Reconciler) logoutOrWipe(ctx context.Context, w *domain.Worker, c *domain.Cleanup) error {
 	err := r.Workers.Logout(ctx, fleet.Ref(w), c.SessionID, c.Generation)
 	var failure *ports.WorkerError
 	if !w.IsLegacy() || !errors.As(err, &failure) {
@@ -97,8 +98,8 @@ func (r *Reconciler) logOut(ctx context.Context, w *domain.Worker, c *domain.Cle
 }
 
 // wipeLegacy deletes a session from a legacy worker. Its "not found" confirms nothing: after
-// a restart it has the files of sessions that it does not know. It is made to know the
-// session first.
+// a restart it still has files of sessions that it has not started. Such a session is started
+// first, and then deleted.
 func (r *Reconciler) wipeLegacy(ctx context.Context, w *domain.Worker, c *domain.Cleanup) error {
 	ref := fleet.Ref(w)
 	err := r.Workers.Delete(ctx, ref, c.SessionID, c.Generation)

@@ -49,14 +49,15 @@
 // A failed cleanup is retried with back-off, by another replica each time.
 //
 // A wipe is confirmed by a success, or by the "not found" of a worker with capabilities. A
-// legacy worker finds no session that it has not started, and keeps its files; it logs out
-// no session without a connection. It is made to start the session and to delete it:
+// legacy worker answers "not found" for a session that it has not started, and keeps its
+// files. It also logs out no session without a connection. Therefore it has to start the
+// session before it deletes it:
 //
 //	DELETE ──2xx──► confirmed
 //	   └──404──► start ──► DELETE ──2xx──► confirmed
 //
-// For a moment the session is connected there. The session has no owner then, or another
-// one; reports that name nobody are not taken for news meanwhile.
+// For a moment the session is connected there, while it has another owner or none. Reports
+// without a worker id are not applied meanwhile.
 //
 // # Takeover
 //

@@ -13,13 +13,13 @@ import (
 )
 
 const (
-	reclaimCandidates = 100              // read at once
+	reclaimCandidates = 100              // sessions that one read returns
 	reclaimLimit      = 10 * time.Second // for the call that stops a session
 )
 
 // ReclaimSlot frees a slot for a session that finds no room, if its user's tier ranks above
-// the lowest. The slot is that of a session that was never linked and whose QR code
-// expired a while ago. It reports whether the store has a free slot now.
+// the lowest. It takes down a session that was never linked and whose QR code expired a
+// while ago. It reports whether a slot is free now.
 func (r *Reconciler) ReclaimSlot(ctx context.Context, s *domain.Session, req domain.Request) (freed bool, err error) {
 	if r.Unscanned.ReclaimAfter <= 0 {
 		return false, nil
@@ -43,7 +43,7 @@ func (r *Reconciler) ReclaimSlot(ctx context.Context, s *domain.Session, req dom
 		return false, err
 	}
 	for _, candidate := range slices.Backward(candidates) {
-		if candidate.ID == s.ID || !candidate.IsReclaimable(r.Unscanned, now) || !r.fits(candidate.WorkerID, req) {
+		if candidate.ID == s.ID || !candidate.IsReclaimable(r.Unscanned, now) || !r.canTake(candidate.WorkerID, req) {
 			continue
 		}
 		freed, err := r.reclaim(ctx, candidate.ID)
@@ -54,8 +54,8 @@ func (r *Reconciler) ReclaimSlot(ctx context.Context, s *domain.Session, req dom
 	return false, nil
 }
 
-// fits reports whether placement may choose a worker for a request once it has room.
-func (r *Reconciler) fits(workerID string, req domain.Request) bool {
+// canTake reports whether placement may choose a worker for a request once it has room.
+func (r *Reconciler) canTake(workerID string, req domain.Request) bool {
 	w := r.cache.Worker(workerID)
 	if w == nil || w.Status() != domain.WorkerOnline || w.Suspect != "" || slices.Contains(req.Avoid, workerID) {
 		return false
@@ -72,18 +72,18 @@ func (r *Reconciler) fits(workerID string, req domain.Request) bool {
 	return true
 }
 
-// reclaim takes one session down and reports whether it holds no slot any more.
+// reclaim takes one session down and reports whether its slot is free.
 func (r *Reconciler) reclaim(ctx context.Context, id string) (freed bool, err error) {
-	isTaken := false
+	isReclaimed := false
 	_, err = r.ChangeSession(ctx, id, func(_ context.Context, _ *txn.Tx, s *domain.Session) ([]domain.Event, error) {
 		now := r.Now()
-		isTaken = s.IsReclaimable(r.Unscanned, now)
-		if !isTaken {
+		isReclaimed = s.IsReclaimable(r.Unscanned, now)
+		if !isReclaimed {
 			return nil, txn.ErrUnchanged
 		}
 		return s.Reclaim(now), nil
 	})
-	if err != nil || !isTaken {
+	if err != nil || !isReclaimed {
 		return false, err
 	}
 	limited, cancel := context.WithTimeout(ctx, reclaimLimit)

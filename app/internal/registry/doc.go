@@ -24,23 +24,23 @@
 // to 9,800 on PostgreSQL with Redis (two cores).
 //
 // A heartbeat is a sign of life whatever it lists, and however often it comes (intake.go).
-// It is stored though its worker waits no longer, and though something about its sessions
-// cannot be stored. What it may cost is bounded:
+// It is stored even if its worker has hung up, and even if its sessions cannot be stored.
+// What it may cost is bounded:
 //
 //   - A list is cut to five times the worker's capacity, or 500. Sessions that are
 //     assigned to the worker stay. A session that is listed twice counts once.
-//   - One heartbeat looks at 100 foreign sessions, and the next one goes on with others.
-//   - One transaction looks at 100 sessions.
-//   - A worker has one heartbeat at a time whose sessions are looked at, 2 in a second,
-//     after 60 at once. 20 in a second are stored, after 200 at once.
+//   - One heartbeat looks up 100 unexpected sessions, and the next one continues with others.
+//   - One transaction applies 100 sessions.
+//   - The sessions of one heartbeat of a worker are applied at a time, of 2 heartbeats in a
+//     second, after 60 at once. 20 in a second are stored, after 200 at once.
 //
 // A list that was cut, or from which an item was skipped, makes no session missing.
 //
-// # Sessions in heartbeats that run elsewhere, or should not run
+// # Unexpected and foreign sessions
 //
-// A session that the store knows or has known, and that the worker should not run, is stopped.
-// The worker is a holder of its credentials from then on. A session that the store has never
-// known is foreign: the store may be the wrong one, or empty. It is left alone, remembered by
+// A session in a heartbeat is unexpected if it is not assigned to the worker in its
+// generation. If the store knows or has known it, it is stopped, and the worker is a holder of
+// its credentials from then on. A session that the store has never known is foreign: the store may be the wrong one, or empty. It is left alone, remembered by
 // the replica that hears of it (up to 1000 for each worker), listed for administrators, and
 // stopped by them alone ([Workers.StopForeign]). Its id is not free meanwhile.
 //

@@ -40,6 +40,6 @@ func (w *Workers) StopForeign(ctx context.Context, id, sessionID string, opt ser
 		return apperr.Public(err)
 	}
 	err = w.reconciler.CallForeign(ctx, worker, sessionID, command)
-	w.cache.ForgetForeign(sessionID) // the next heartbeat tells what is left
+	w.cache.ForgetForeign(sessionID) // the next heartbeat notes it again if it still runs
 	return apperr.WorkerCall(err)
 }

@@ -37,10 +37,14 @@ func (p *Protocol) Heartbeat(ctx context.Context, h domain.Heartbeat) (*service.
 		Processed: len(h.Sessions), Skipped: h.Skipped, Warnings: h.Warnings, Lease: p.Timing.Lease, Stale: p.detector.SilentWorkers(),
 	}
 	w := known
-	if age := now.Sub(known.LastHeartbeat); admitted == admitNothing && known.Online && age < storedWithin {
-		result.Lease -= max(age, 0) // the lease that the stored heartbeat began
-	} else if w, err = p.applyHeartbeat(ctx, h, known, result, now); err != nil {
-		return nil, apperr.Public(err)
+	age := now.Sub(known.LastHeartbeat)
+	if admitted == admitNothing && known.Online && age < storedWithin {
+		result.Lease -= max(age, 0) // the stored heartbeat began the lease
+	} else {
+		w, err = p.applyHeartbeat(ctx, h, known, result, now)
+		if err != nil {
+			return nil, apperr.Public(err)
+		}
 	}
 	result.Breakdown = p.cache.Breakdown(h.WorkerID)
 	result.Worker = w.Clone()
@@ -58,9 +62,8 @@ func normalizeHeartbeat(h *domain.Heartbeat) {
 	}
 }
 
-// applyHeartbeat stores a heartbeat, by one row if it says nothing new. The sign of life
-// is stored though the worker waits no longer, and though something about its sessions
-// cannot be stored.
+// applyHeartbeat stores a heartbeat, by one row if it says nothing new. The sign of life is
+// stored even if the worker has hung up, and even if its sessions cannot be stored.
 func (p *Protocol) applyHeartbeat(ctx context.Context, h domain.Heartbeat, known *domain.Worker, result *service.HeartbeatResult, now time.Time) (*domain.Worker, error) {
 	detached, cancel := context.WithTimeout(context.WithoutCancel(ctx), lifeLimit)
 	defer cancel()
@@ -96,39 +99,45 @@ func (p *Protocol) applyHeartbeat(ctx context.Context, h domain.Heartbeat, known
 	return w, nil
 }
 
-// diffHeartbeat compares a heartbeat with the cache, and takes the sessions out that the store
-// has never known. They may belong to another control plane, or the store may be the wrong
-// one: they are left alone.
+// diffHeartbeat compares a heartbeat with the cache. It notes foreign sessions and leaves
+// them alone: they may belong to another control plane, or the store may be the wrong one.
+// Unexpected sessions in the result are those that the store knows or has known.
 func (p *Protocol) diffHeartbeat(ctx context.Context, h *domain.Heartbeat, now time.Time) fleet.HeartbeatDiff {
 	diff := p.cache.DiffHeartbeat(h, p.Timing, now)
-	var known, foreign []domain.Report
-	if listed := p.intake.pickForeign(h.WorkerID, diff.Foreign); len(listed) > 0 {
-		err := p.Store.View(ctx, func(ctx context.Context, tx *ports.Tx) error {
-			known, foreign = nil, nil
-			for _, r := range listed {
-				isKnown, err := txn.IsKnown(ctx, tx, r.SessionID)
-				switch {
-				case err != nil:
-					return err
-				case isKnown:
-					known = append(known, r)
-				default:
-					foreign = append(foreign, r)
-				}
-			}
-			return nil
-		})
-		if err != nil {
-			p.LogFailure(ctx, "foreign sessions not looked up", err, "worker", h.WorkerID)
-			known, foreign = nil, nil // the next heartbeat repeats them
-		}
+	known, foreign, err := p.splitForeign(ctx, p.intake.pickUnexpected(h.WorkerID, diff.Unexpected))
+	if err != nil {
+		p.LogFailure(ctx, "foreign sessions not looked up", err, "worker", h.WorkerID)
+		known, foreign = nil, nil // the next heartbeat repeats them
 	}
 	if len(foreign) > 0 {
 		p.Log.WarnContext(ctx, "foreign sessions", "worker", h.WorkerID, "new", len(foreign))
 	}
 	p.cache.NoteForeign(h, foreign, now)
-	diff.Foreign = known
+	diff.Unexpected = known
 	return diff
+}
+
+// splitForeign divides reports by whether the store knows or has known the session.
+func (p *Protocol) splitForeign(ctx context.Context, reports []domain.Report) (known, foreign []domain.Report, err error) {
+	if len(reports) == 0 {
+		return nil, nil, nil
+	}
+	err = p.Store.View(ctx, func(ctx context.Context, tx *ports.Tx) error {
+		known, foreign = nil, nil
+		for _, r := range reports {
+			isKnown, err := txn.IsKnown(ctx, tx, r.SessionID)
+			switch {
+			case err != nil:
+				return err
+			case isKnown:
+				known = append(known, r)
+			default:
+				foreign = append(foreign, r)
+			}
+		}
+		return nil
+	})
+	return known, foreign, err
 }
 
 // renewWorker stores a heartbeat that says nothing new. It returns nil if the cached
@@ -211,7 +220,7 @@ func (p *Protocol) applyMore(ctx context.Context, w *domain.Worker, b batch, res
 	return err
 }
 
-// applyBatch applies some of a heartbeat's news. It adds commands to stops.
+// applyBatch applies some of a heartbeat's news. It returns stops with further commands.
 func (p *Protocol) applyBatch(ctx context.Context, tx *txn.Tx, w *domain.Worker, b batch, stops []service.StopCommand, now time.Time) (synced int, _ []service.StopCommand, err error) {
 	for _, r := range b.reports {
 		isSynced, stop, err := p.applySnapshot(ctx, tx, w, r, now)
@@ -231,7 +240,7 @@ func (p *Protocol) applyBatch(ctx context.Context, tx *txn.Tx, w *domain.Worker,
 	return synced, stops, p.restartMissing(ctx, tx, w, b.missing, now)
 }
 
-// addNews takes over into the result what a transaction has stored.
+// addNews adds to the result what a transaction has stored.
 func (p *Protocol) addNews(ctx context.Context, w *domain.Worker, synced int, stops []service.StopCommand, result *service.HeartbeatResult) {
 	result.Synced += synced
 	if w.Supports(domain.CapGeneration) {
@@ -241,9 +250,9 @@ func (p *Protocol) addNews(ctx context.Context, w *domain.Worker, synced int, st
 	}
 }
 
-// pendingStopCommands returns what a worker that is back must not run any more. It learns
-// so before it may run anything again: a start that was delayed comes too late. A legacy
-// worker is told by calls.
+// pendingStopCommands returns commands to stop what a returning worker must not run any
+// more. The worker receives them before it may run anything again, so that a delayed start
+// comes too late. A legacy worker reads no commands, and is called.
 func pendingStopCommands(ctx context.Context, tx *txn.Tx, w *domain.Worker) ([]service.StopCommand, error) {
 	if !w.Supports(domain.CapGeneration) {
 		return nil, nil
@@ -291,7 +300,7 @@ func (p *Protocol) applySnapshot(ctx context.Context, tx *txn.Tx, w *domain.Work
 		generation = s.Generation
 	}
 	if r.Status.IsActive() {
-		if err := tx.NoteHolder(ctx, w.ID, s); err != nil {
+		if err := tx.RecordHolder(ctx, w.ID, s); err != nil {
 			return false, nil, err
 		}
 	}

@@ -11,26 +11,30 @@ import (
 
 // The bounds of heartbeats. No worker that keeps to its interval meets them.
 const (
-	listedPerSlot = 5   // sessions of a list for each one that the worker takes
+	listedPerSlot = 5   // sessions of a list for each slot of the worker
 	minListed     = 500 // sessions of a list that every worker may send
-	maxForeign    = 100 // foreign sessions that one heartbeat looks at
-	perUpdate     = 100 // sessions that one transaction looks at
-	maxWarnings   = 10
+	maxUnexpected = 100 // unexpected sessions that one heartbeat looks up
+	perUpdate     = 100 // sessions that one transaction applies
+	maxWarnings   = 20  // with those of the inbound adapter
 
-	newsBurst, newsPerSecond = 60, 2   // heartbeats whose sessions are looked at
+	newsBurst, newsPerSecond = 60, 2   // heartbeats whose sessions are applied
 	lifeBurst, lifePerSecond = 200, 20 // heartbeats that are stored
 	maxIntakes               = 20_000  // workers that are remembered
-	storedWithin             = 500 * time.Millisecond
-	lifeLimit                = 10 * time.Second // of storing a sign of life whose worker waits no longer
+
+	// storedWithin is how long a stored sign of life stands for the next ones, if they come
+	// too often.
+	storedWithin = 500 * time.Millisecond
+	// lifeLimit is the time limit of storing a sign of life. It goes on if the worker hangs up.
+	lifeLimit = 10 * time.Second
 )
 
-// admission is how much of a heartbeat is looked at.
+// admission is how much of a heartbeat is used.
 type admission uint8
 
 const (
 	admitSessions admission = iota
 	admitLife               // the sign of life alone
-	admitNothing            // not even that is stored, if another was a moment ago
+	admitNothing            // not even the sign of life, if one was stored a moment ago
 )
 
 // An intake bounds the cost of each worker's heartbeats. It is safe for concurrent use.
@@ -40,18 +44,18 @@ type intake struct {
 }
 
 type workerIntake struct {
-	news, life bucket
-	isBusy     bool // a heartbeat's sessions are being looked at
-	foreignAt  int  // where the next heartbeat begins with foreign sessions
+	news, life   bucket
+	isBusy       bool // the sessions of a heartbeat are being applied
+	unexpectedAt int  // where the next heartbeat begins with unexpected sessions
 }
 
-// A bucket holds tokens, which come back with time.
+// A bucket is a token bucket. The core builds on the standard library alone.
 type bucket struct {
 	spent float64
 	at    time.Time
 }
 
-// take takes a token, if there is one.
+// take takes a token, and reports whether there was one.
 func (b *bucket) take(now time.Time, burst, perSecond float64) bool {
 	if since := now.Sub(b.at).Seconds(); since > 0 {
 		b.spent = max(0, b.spent-since*perSecond)
@@ -77,7 +81,8 @@ func (in *intake) of(workerID string) *workerIntake {
 	return w
 }
 
-// begin admits a heartbeat. The caller calls end when the heartbeat is applied.
+// begin decides how much of a heartbeat is used. The caller calls end when the heartbeat is
+// applied.
 func (in *intake) begin(workerID string, now time.Time) (a admission, end func()) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -96,31 +101,31 @@ func (in *intake) begin(workerID string, now time.Time) (a admission, end func()
 	}
 }
 
-// pickForeign returns the foreign sessions that a heartbeat looks at. Each heartbeat goes
-// on where the former one ended.
-func (in *intake) pickForeign(workerID string, foreign []domain.Report) []domain.Report {
-	if len(foreign) <= maxForeign {
-		return foreign
+// pickUnexpected returns the unexpected sessions that a heartbeat looks up. Each heartbeat
+// continues where the former one ended.
+func (in *intake) pickUnexpected(workerID string, unexpected []domain.Report) []domain.Report {
+	if len(unexpected) <= maxUnexpected {
+		return unexpected
 	}
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	w := in.of(workerID)
-	picked := make([]domain.Report, maxForeign)
+	picked := make([]domain.Report, maxUnexpected)
 	for i := range picked {
-		picked[i] = foreign[(w.foreignAt+i)%len(foreign)]
+		picked[i] = unexpected[(w.unexpectedAt+i)%len(unexpected)]
 	}
-	w.foreignAt = (w.foreignAt + maxForeign) % len(foreign)
+	w.unexpectedAt = (w.unexpectedAt + maxUnexpected) % len(unexpected)
 	return picked
 }
 
 // warn adds a text to a heartbeat's warnings.
 func warn(h *domain.Heartbeat, format string, args ...any) {
-	if len(h.Warnings) < 2*maxWarnings {
+	if len(h.Warnings) < maxWarnings {
 		h.Warnings = append(h.Warnings, fmt.Sprintf(format, args...))
 	}
 }
 
-// ignoreSessions leaves the sign of life of a heartbeat.
+// ignoreSessions removes the sessions from a heartbeat. The sign of life stays.
 func ignoreSessions(h *domain.Heartbeat) {
 	if len(h.Sessions) == 0 && !h.IsFullSnapshot {
 		return
@@ -164,12 +169,12 @@ func (p *Protocol) boundList(h *domain.Heartbeat, capacity int) {
 	h.Sessions, h.IsFullSnapshot = kept, false
 }
 
-// seenPool holds the places of sessions in a list. It saves the map of each heartbeat.
+// seenPool recycles the map from sessions to places in a list, which each heartbeat needs.
 var seenPool = sync.Pool{New: func() any { return make(map[string]int) }}
 
-// removeRepeated keeps one item for each session: that of the newest generation, and of
-// several the one that runs. An item that says that the session ended may be about an
-// earlier attempt.
+// removeRepeated keeps one item for each session: the item of the newest generation, and
+// within a generation an active one. An item that says that the session ended may be about
+// an earlier attempt.
 func removeRepeated(h *domain.Heartbeat) {
 	if len(h.Sessions) < 2 {
 		return
@@ -200,7 +205,7 @@ func removeRepeated(h *domain.Heartbeat) {
 	h.Sessions = kept
 }
 
-// A batch is the sessions that one transaction looks at.
+// A batch is the sessions that one transaction applies.
 type batch struct {
 	reports []domain.Report
 	missing []string
@@ -214,7 +219,7 @@ func batches(diff fleet.HeartbeatDiff) (list []batch) {
 		list = append(list, b)
 		b, room = batch{}, perUpdate
 	}
-	for _, reports := range [][]domain.Report{diff.Changed, diff.Foreign} {
+	for _, reports := range [][]domain.Report{diff.Changed, diff.Unexpected} {
 		for _, r := range reports {
 			if room == 0 {
 				next()

@@ -36,7 +36,7 @@ func (f *fixture) addMany(n int, workerID string) (list []domain.Report) {
 	return list
 }
 
-func TestHeartbeat_ForeignSessions_AreLookedAtSomeAtATime(t *testing.T) {
+func TestHeartbeat_ManyUnexpectedSessions_AreLookedUpSomeAtATime(t *testing.T) {
 	f := newFixture(t)
 	f.AddWorker("worker-1", 50, domain.CapGeneration)
 	f.AddWorker("worker-2", 300)
@@ -154,7 +154,7 @@ func TestHeartbeat_TooOften_StaysASignOfLife(t *testing.T) {
 	require.NotEqual(t, domain.Connected, f.Session("s1").Status, "by then its sessions are looked at again")
 }
 
-func TestHeartbeat_SessionsCannotBeStored_SignOfLifeIs(t *testing.T) {
+func TestHeartbeat_SessionsCannotBeStored_SignOfLifeIsStored(t *testing.T) {
 	f := newFixture(t)
 	f.AddWorker("worker-1", 50)
 	f.AddAssigned(f.user, "s1", "worker-1")
@@ -169,7 +169,7 @@ func TestHeartbeat_SessionsCannotBeStored_SignOfLifeIs(t *testing.T) {
 	require.Equal(t, domain.Connected, f.Session("s1").Status, "the next heartbeat repeats it")
 }
 
-func TestHeartbeat_WorkerWaitsNoLonger_IsStoredAllTheSame(t *testing.T) {
+func TestHeartbeat_WorkerHangsUp_IsStoredNevertheless(t *testing.T) {
 	f := newFixture(t)
 	f.AddWorker("worker-1", 50)
 	f.AddAssigned(f.user, "s1", "worker-1")

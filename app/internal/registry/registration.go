@@ -163,10 +163,10 @@ func (p *Protocol) listRunning(ctx context.Context, r domain.Registration) map[s
 	return running
 }
 
-// refOf returns how the gateway addresses a worker whose registration is not accepted
-// yet. A worker that announced ownToken sees no token before it has its own. A legacy
-// worker may guard its health route with the fleet token, and whoever registers it has
-// shown that token.
+// refOf returns how the gateway addresses a worker whose registration is not accepted yet.
+// A worker that announces ownToken is called without a token until it has its own. A legacy
+// worker is called with the fleet token: it may guard its health route with this token, and
+// whoever registers it has shown the token.
 func refOf(r domain.Registration) ports.WorkerRef {
 	ref := ports.WorkerRef{Endpoint: r.Endpoint}
 	if !slices.Contains(r.Capabilities, domain.CapOwnToken) {
@@ -175,7 +175,7 @@ func refOf(r domain.Registration) ports.WorkerRef {
 	return ref
 }
 
-// newTokenEpoch returns the epoch that begins with a registration.
+// newTokenEpoch returns a random epoch for the tokens of a registration.
 func (p *Protocol) newTokenEpoch() (string, error) {
 	epoch := make([]byte, 16)
 	_, err := p.Random.Read(epoch)
@@ -223,8 +223,8 @@ func (p *Protocol) checkToken(ctx context.Context, r domain.Registration) error 
 }
 
 // checkOwnToken lets a worker's own token register only a recorded worker where it is
-// known to be, in the epoch of the token. With it a worker cannot give up its own token,
-// and so obtain the fleet token.
+// known to be, in the epoch of the token. A worker cannot drop ownToken with it, because it
+// would then receive the fleet token.
 func checkOwnToken(known *domain.Worker, r domain.Registration) error {
 	if r.Holder.IsFleet() {
 		return nil

@@ -44,7 +44,7 @@ func (p *Protocol) ReportSession(ctx context.Context, r domain.Report) (domain.O
 			}
 		}
 		if r.WorkerID == "" && r.Generation == 0 {
-			isFormer, err := mayBeOfFormerOwner(ctx, tx, s, r)
+			isFormer, err := canBeOfFormerOwner(ctx, tx, s, r)
 			if err != nil {
 				return nil, err
 			}
@@ -76,12 +76,12 @@ func isTooOldToTrust(e *env.Env, arrived time.Time, status domain.Status) bool {
 	return !status.IsActive() && isLate(e, arrived)
 }
 
-// mayBeOfFormerOwner reports whether a report that names nobody may come from a worker on
+// canBeOfFormerOwner reports whether a report without a worker id may come from a worker on
 // which the session is being stopped or wiped, and which does not own it. Legacy workers
-// report the stop without naming themselves. They are also made to start a session before
-// they can delete it, and then report a connection. If the owner reported after all, its
-// next heartbeat repairs the state.
-func mayBeOfFormerOwner(ctx context.Context, tx *txn.Tx, s *domain.Session, r domain.Report) (bool, error) {
+// report a stop without naming themselves. They also have to start a session before they can
+// delete it, and then report a connection. If the owner reported after all, its next
+// heartbeat repairs the state.
+func canBeOfFormerOwner(ctx context.Context, tx *txn.Tx, s *domain.Session, r domain.Report) (bool, error) {
 	cleanups, err := tx.Cleanups.BySession(ctx, s.ID)
 	return slices.ContainsFunc(cleanups, func(c *domain.Cleanup) bool {
 		isUnderWay := c.WorkerID != s.WorkerID && !c.DueAt.IsZero()
@@ -149,7 +149,7 @@ func (p *Protocol) ReportRecovery(ctx context.Context, workerID string, results 
 	return outcomes, nil
 }
 
-// chunks divides a list by what one transaction looks at. An empty list is one chunk.
+// chunks divides a list into parts for one transaction each. An empty list is one part.
 func chunks[T any](list []T) iter.Seq[[]T] {
 	if len(list) == 0 {
 		return slices.Values([][]T{nil})

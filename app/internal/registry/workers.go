@@ -389,8 +389,8 @@ func (w *Workers) Remove(ctx context.Context, id string, opt service.RemoveOptio
 	return apperr.Public(err)
 }
 
-// checkDestroyed refuses to believe that the disk of a worker is gone while the worker lives.
-// isRemoved reports whether the worker was removed before and has wipes to perform.
+// checkDestroyed refuses the statement that a worker's disk is gone while the worker is
+// online. isRemoved reports whether the worker was removed before and still has cleanups.
 func (w *Workers) checkDestroyed(ctx context.Context, id string, opt service.RemoveOptions) (isRemoved bool, err error) {
 	if !opt.Force {
 		var p domain.Problems
@@ -408,12 +408,13 @@ func (w *Workers) checkDestroyed(ctx context.Context, id string, opt service.Rem
 		case !errors.Is(err, ports.ErrNotFound):
 			return err
 		}
-		left, missing := tx.Cleanups.ByWorker(ctx, id)
+		notFound := err
+		left, err := tx.Cleanups.ByWorker(ctx, id)
 		isRemoved = len(left) > 0
-		if missing != nil || isRemoved {
-			return missing
+		if err != nil || isRemoved {
+			return err
 		}
-		return apperr.Worker(err)
+		return apperr.Worker(notFound)
 	})
 	return isRemoved, err
 }

@@ -62,14 +62,14 @@ func (s *Sessions) recordConnect(ctx context.Context, userID, sessionID, pairing
 			return err
 		}
 		now := s.Now()
-		wait, isNew := session.ScanCooldown(s.Unscanned, now), !session.AwaitsScan()
+		wait, wasWaiting := session.ScanCooldown(s.Unscanned, now), session.AwaitsScan()
 		if err := session.Connect(pairingPhone, now); err != nil {
 			return err // it would fail in the transaction too
 		}
 		if wait > 0 {
 			return errScanCooldown(wait)
 		}
-		if isNew {
+		if !wasWaiting {
 			if err := s.checkUnscanned(ctx, session); err != nil {
 				return err
 			}
@@ -90,12 +90,12 @@ func (s *Sessions) recordConnect(ctx context.Context, userID, sessionID, pairing
 			if current.UserID != userID {
 				return nil, apperr.Session(ports.ErrNotFound)
 			}
-			isNew := !current.AwaitsScan()
+			wasWaiting := current.AwaitsScan()
 			if err := current.Connect(pairingPhone, now); err != nil {
 				return nil, err
 			}
 			current.ConnectedFrom = clientNetwork(ctx)
-			if isNew {
+			if !wasWaiting {
 				if err := admitUnscanned(ctx, tx.Tx, current, s.Unscanned); err != nil {
 					return nil, err
 				}

@@ -19,11 +19,11 @@
 //
 // A session that was never linked holds a slot while nobody scans its QR code. Connect
 // bounds such sessions by domain.UnscannedLimits: per user, per network of the client, and
-// by a wait after connects that nobody scanned. The answer is a rate limit, because time
-// cures it: codes expire. Clients on this machine are not counted by network, as they may
-// be a proxy that nobody named. Connects that several replicas record at the same moment
-// may exceed a limit by one each. The wait belongs to the session; a session that is deleted
-// and made again starts without one, and the other limits hold for it.
+// by a wait after connects that nobody scanned. The error is a rate limit, because codes
+// expire. Clients on this machine are not counted by network: they may be a proxy that is
+// not configured. Concurrent connects on several replicas may exceed a limit by one each.
+// The wait belongs to the session. A session that is deleted and created again starts
+// without one, and the other limits apply to it.
 //
 // When room is short, a session whose last code expired a while ago yields its slot to a
 // user whose tier ranks above the lowest (reconcile.ReclaimSlot).

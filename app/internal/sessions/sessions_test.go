@@ -103,7 +103,7 @@ func TestCreate_IDIsStillBeingWiped_IsRefusedUntilItIs(t *testing.T) {
 }
 
 // The answer does not tell whether an id is in use, by whom, or is still being wiped.
-func TestCreate_IDIsNotFree_AnswerTellsNotWhy(t *testing.T) {
+func TestCreate_IDIsNotFree_AnswerDoesNotSayWhy(t *testing.T) {
 	f := newFixture(t)
 	f.AddWorker("w1", 50)
 	other := f.AddUser(domain.TierPro)

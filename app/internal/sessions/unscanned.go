@@ -10,12 +10,12 @@ import (
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
-// unscannedWait is when a connect may find room among the sessions that wait for a scan:
-// a QR code lives for about a minute.
+// unscannedWait is after how long a refused connect may succeed: a QR code lives for about
+// a minute.
 const unscannedWait = time.Minute
 
-// clientNetwork returns the network of the client that a service works for. It is empty
-// for a client on this machine, which may be a proxy for all clients.
+// clientNetwork returns the network of the calling client. It is empty for a client on
+// this machine, which may be a proxy for all clients.
 func clientNetwork(ctx context.Context) string {
 	ip := domain.ParseClientIP(service.CallerOf(ctx).Address)
 	if !ip.IsValid() || ip.IsLoopback() {
@@ -24,8 +24,7 @@ func clientNetwork(ctx context.Context) string {
 	return domain.ClientNetwork(ip)
 }
 
-// checkUnscanned is admitUnscanned before a worker is chosen, for a session that is being
-// connected.
+// checkUnscanned runs admitUnscanned on its own, so that a refused connect chooses no worker.
 func (s *Sessions) checkUnscanned(ctx context.Context, session *domain.Session) error {
 	if !session.AwaitsScan() {
 		return nil
@@ -37,9 +36,9 @@ func (s *Sessions) checkUnscanned(ctx context.Context, session *domain.Session) 
 	})
 }
 
-// admitUnscanned refuses a session that would wait for a first scan while as many as may
-// wait do so already. The store does not hold the new state of the session yet. Connects
-// of several replicas at the same moment may exceed a limit by one each.
+// admitUnscanned refuses a session that would begin to wait for a first scan beyond a limit.
+// The store does not hold the new state of the session yet. Concurrent connects on several
+// replicas may exceed a limit by one each.
 func admitUnscanned(ctx context.Context, tx *ports.Tx, s *domain.Session, l domain.UnscannedLimits) error {
 	if !s.AwaitsScan() {
 		return nil
@@ -62,14 +61,14 @@ func admitUnscanned(ctx context.Context, tx *ports.Tx, s *domain.Session, l doma
 		}
 		if waiting >= c.limit {
 			return domain.Errorf(domain.Exceeded, domain.CodeRateLimit,
-				"%d session(s) %s wait for a first scan, and no more may; scan or disconnect one of them, or try again in a minute", waiting, c.owner).
+				"%d session(s) %s wait for a first scan, which is the limit; scan or disconnect one of them, or try again in a minute", waiting, c.owner).
 				WithCause(apperr.RateLimited{Wait: unscannedWait})
 		}
 	}
 	return nil
 }
 
-// errScanCooldown is the error of a connect that comes too soon after QR codes that
+// errScanCooldown returns the error of a connect that comes too soon after QR codes that
 // nobody scanned.
 func errScanCooldown(wait time.Duration) error {
 	return domain.Errorf(domain.Exceeded, domain.CodeRateLimit,

@@ -21,24 +21,26 @@ func FindCleanup(ctx context.Context, tx *ports.Tx, workerID, sessionID string) 
 	return nil, err
 }
 
-// RecordHolder records that a worker is given a session. The row stays until the worker has
-// confirmed a wipe. A stop that was still to be made there is over.
-func (tx *Tx) RecordHolder(ctx context.Context, workerID string, s *domain.Session) error {
+// RecordAssignment records that a worker is given a session. The row stays until the worker
+// has confirmed a wipe. The assignment cancels a pending stop of the session there.
+func (tx *Tx) RecordAssignment(ctx context.Context, workerID string, s *domain.Session) error {
 	c, err := FindCleanup(ctx, tx.Tx, workerID, s.ID)
 	if err != nil {
 		return err
 	}
 	if c == nil {
-		return tx.NoteHolder(ctx, workerID, s)
+		return tx.RecordHolder(ctx, workerID, s)
 	}
 	if c.Command != domain.CommandDisconnect {
 		return nil
 	}
-	return tx.putCleanup(ctx, asHolder(c))
+	clearCommand(c)
+	return tx.putCleanup(ctx, c)
 }
 
-// NoteHolder records that a worker may have credentials of a session, unless that is known.
-func (tx *Tx) NoteHolder(ctx context.Context, workerID string, s *domain.Session) error {
+// RecordHolder records that a worker may have credentials of a session, unless a row says
+// that already.
+func (tx *Tx) RecordHolder(ctx context.Context, workerID string, s *domain.Session) error {
 	c, err := FindCleanup(ctx, tx.Tx, workerID, s.ID)
 	if c != nil || err != nil {
 		return err
@@ -48,9 +50,9 @@ func (tx *Tx) NoteHolder(ctx context.Context, workerID string, s *domain.Session
 	})
 }
 
-// IsWipedElsewhere reports whether the session is being wiped from a worker that does not own
-// it. A legacy worker is made to start a session before it can delete it, and then speaks of
-// the former owner's account without naming itself.
+// IsWipedElsewhere reports whether the session is being wiped from a worker that does not
+// own it. A legacy worker has to start a session before it can delete it. It then reports
+// on the former owner's account without naming itself.
 func IsWipedElsewhere(ctx context.Context, tx *ports.Tx, s *domain.Session) (bool, error) {
 	cleanups, err := tx.Cleanups.BySession(ctx, s.ID)
 	return slices.ContainsFunc(cleanups, func(c *domain.Cleanup) bool {
@@ -73,8 +75,7 @@ func MayReport(ctx context.Context, tx *ports.Tx, s *domain.Session, workerID st
 	return fleet.Authorize(w) == nil, nil
 }
 
-// IsKnown reports whether the store knows a session, has known it, or has something to undo
-// of it.
+// IsKnown reports whether the store knows a session, has known it, or has cleanups for it.
 func IsKnown(ctx context.Context, tx *ports.Tx, sessionID string) (bool, error) {
 	_, err := tx.Sessions.Get(ctx, sessionID)
 	if !errors.Is(err, ports.ErrNotFound) {
@@ -88,15 +89,14 @@ func IsKnown(ctx context.Context, tx *ports.Tx, sessionID string) (bool, error) 
 	return len(left) > 0, err
 }
 
-// asHolder returns a cleanup with nothing to do now.
-func asHolder(c *domain.Cleanup) *domain.Cleanup {
+// clearCommand leaves a cleanup that only records a holder.
+func clearCommand(c *domain.Cleanup) {
 	c.Command, c.DueAt, c.Attempts, c.ClaimedBy = domain.CommandNone, time.Time{}, 0, ""
-	return c
 }
 
-// ScheduleCleanup records what has to be stopped or wiped on a worker. It is due at once if
-// the worker is online. An earlier cleanup of the session on the worker merges into it.
-// A wipe also waits for a worker that was removed; there is nothing to stop on that one.
+// ScheduleCleanup records that a session has to be stopped on a worker or wiped from it. The
+// cleanup is due at once if the worker is online. An earlier cleanup of the session on the worker merges into it.
+// A wipe also waits for a worker that was removed, where nothing runs that could be stopped.
 func (tx *Tx) ScheduleCleanup(ctx context.Context, workerID, sessionID string, command domain.Command, generation int64) error {
 	w, err := tx.Workers.Get(ctx, workerID)
 	if errors.Is(err, ports.ErrNotFound) {
@@ -182,7 +182,8 @@ func CompleteCleanup(ctx context.Context, tx *ports.Tx, c *domain.Cleanup) error
 		return err
 	}
 	holder := *c
-	return tx.Cleanups.Put(ctx, asHolder(&holder))
+	clearCommand(&holder)
+	return tx.Cleanups.Put(ctx, &holder)
 }
 
 // orphanCleanups lets the cleanups of a worker that is removed wait for its return.

@@ -91,7 +91,7 @@ func (tx *Tx) DeleteSession(ctx context.Context, s *domain.Session) (reachable [
 		if id == "" {
 			continue
 		}
-		if err := tx.RecordHolder(ctx, id, s); err != nil {
+		if err := tx.RecordAssignment(ctx, id, s); err != nil {
 			return nil, err
 		}
 	}
@@ -167,7 +167,7 @@ func (tx *Tx) moveSlot(ctx context.Context, before, after *domain.Session) error
 	if !after.IsAssigned() {
 		return nil
 	}
-	if err := tx.RecordHolder(ctx, after.WorkerID, after); err != nil {
+	if err := tx.RecordAssignment(ctx, after.WorkerID, after); err != nil {
 		return err
 	}
 	return tx.Workers.Reserve(ctx, after.WorkerID)
