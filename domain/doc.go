@@ -87,7 +87,7 @@
 //	Disconnect, Logout, Reclaim     -> DISCONNECTED, intent DOWN
 //	report ERROR, Fail              -> ERROR, intent DOWN; Connect leads to INIT
 //	report DISCONNECTED, intent UP  -> DISCONNECTED, debounced for 5 s
-//	    after a QR, without a reason  -> INIT and one restart, not debounced
+//	    after a QR, see mayEndScan    -> INIT and one restart, not debounced
 //	    a further report              -> the reported status
 //	    logged out, or never linked   -> DISCONNECTED, intent DOWN
 //	    otherwise                     -> INIT after a backoff, ERROR after 5 restarts
@@ -122,7 +122,7 @@
 // ending the session.
 //
 // WhatsApp closes the connection after a scan, and some workers report only that disconnect. The first
-// DISCONNECTED without a reason after a QR therefore causes a restart. The next one is debounced.
+// DISCONNECTED after a QR, without a reason or with one that asks for a restart, therefore causes a restart. The next one is debounced.
 //
 // A worker is marked down, and lost, at the following times ([DefaultTiming]):
 //

@@ -1,6 +1,7 @@
 package domain
 
 import (
+	"regexp"
 	"strings"
 	"time"
 )
@@ -171,7 +172,16 @@ func (s *Session) applyStatus(r Report, t Timing, now time.Time) []Event {
 // WhatsApp closes the connection after a scan, and some workers report only the disconnect. The session
 // is then restarted once. A second disconnect counts as one.
 func (s *Session) mayEndScan(r Report) bool {
-	return !s.ScanRestarted && !r.LoggedOut && r.Reason == "" && r.Error == ""
+	return !s.ScanRestarted && !r.LoggedOut && mayNameRestart(r.Reason) && mayNameRestart(r.Error)
+}
+
+// restartReason matches the reasons of a disconnect that asks for a restart. WhatsApp's code for it is 515.
+var restartReason = regexp.MustCompile(`(?i)restart[ _-]?required|\b515\b`)
+
+// mayNameRestart reports whether the reason of a disconnect is empty or asks for a restart.
+func mayNameRestart(reason string) bool {
+	reason = strings.TrimSpace(reason)
+	return reason == "" || restartReason.MatchString(reason)
 }
 
 // restartAfterScan orders a restart at once, with the credentials of the scan.

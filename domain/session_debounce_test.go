@@ -191,9 +191,28 @@ func TestScan_DisconnectWithoutReason_RestartsAtOnceAndOnlyOnce(t *testing.T) {
 	require.Equal(t, domain.CommandRestart, s.Command, "a new connect, a new scan")
 }
 
+func TestScan_ReasonNamesTheRestart_RestartsAtOnceAndOnlyOnce(t *testing.T) {
+	for _, r := range []domain.Report{
+		{Reason: "restart required"}, {Reason: "515"}, {Reason: "Stream Errored (restart required)"}, {Reason: "restartRequired"},
+		{Error: "stream:error code=515"}, {Reason: "RESTART_REQUIRED", Error: "Stream Errored (restart required)"},
+	} {
+		t.Run(r.Reason+r.Error, func(t *testing.T) {
+			s := at(t, "QR_REQUIRED")
+			r.Status = domain.Disconnected
+			s.apply(r)
+			require.Equal(t, []any{domain.Init, domain.CommandRestart, "w1"}, []any{s.Status, s.Command, s.WorkerID})
+			s.CommandAccepted(timing, s.now)
+			s.report(domain.QRRequired)
+			s.apply(r)
+			requireDebounced(t, s, s.now.Add(timing.DisconnectDebounce))
+		})
+	}
+}
+
 func TestScan_DisconnectWithReason_IsADisconnect(t *testing.T) {
 	for name, r := range map[string]domain.Report{
-		"reason": {Reason: "QR attempts used up"}, "error": {Error: "timed out"}, "logged out": {LoggedOut: true},
+		"reason": {Reason: "QR attempts used up"}, "error": {Error: "timed out"},
+		"a number": {Reason: "closed after 5150 ms"}, "an error besides": {Reason: "515", Error: "timed out"}, "logged out": {LoggedOut: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := at(t, "QR_REQUIRED")

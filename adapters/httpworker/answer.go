@@ -1,6 +1,7 @@
 package httpworker
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -124,6 +125,22 @@ func readData(body []byte) (json.RawMessage, error) {
 		return nil, nil
 	}
 	return a.Data, nil
+}
+
+// checkConfirmation returns an error if the body of a 2xx does not confirm a command. An empty
+// body confirms it, and JSON whose success is not false.
+func checkConfirmation(body []byte) error {
+	body = bytes.TrimSpace(bytes.TrimPrefix(body, byteOrderMark))
+	switch {
+	case len(body) == 0:
+		return nil
+	case body[0] == '{':
+		_, err := readData(body)
+		return err
+	case !json.Valid(body):
+		return errors.New("not JSON")
+	}
+	return nil
 }
 
 // sent is the data of the response to a send.

@@ -223,8 +223,8 @@ func (c *Client) order(ctx context.Context, w ports.WorkerRef, method, sessionID
 	return nil
 }
 
-// command sends a command for one generation of a session. It ignores the body of
-// the response.
+// command sends a command for one generation of a session. A 2xx confirms the command only
+// if its body is empty, or JSON that does not say otherwise: a proxy may answer with a page.
 func (c *Client) command(ctx context.Context, w ports.WorkerRef, method, sessionID, after string, generation int64, may retryPolicy) *ports.WorkerError {
 	path, failure := sessionPath("/api/sessions/", sessionID, after)
 	if failure != nil {
@@ -238,7 +238,10 @@ func (c *Client) command(ctx context.Context, w ports.WorkerRef, method, session
 	if failure != nil {
 		return failure
 	}
-	fasthttp.ReleaseResponse(resp)
+	defer fasthttp.ReleaseResponse(resp)
+	if err := checkConfirmation(resp.Body()); err != nil {
+		return invalidResponse(resp.StatusCode(), err)
+	}
 	return nil
 }
 

@@ -58,3 +58,34 @@ func TestWipe_LegacyWorkerAnswers500_IsCalledOnce(t *testing.T) {
 	failed(t, c.Logout(t.Context(), w, "one", 0), ports.WorkerFailed)
 	require.EqualValues(t, 1, calls.Load())
 }
+
+// A proxy may answer in place of a worker, and a worker may fail in spite of a 2xx.
+func TestCommand_Success_IsBelievedOnlyIfTheBodyDoesNotSayOtherwise(t *testing.T) {
+	for body, isConfirmed := range map[string]bool{
+		"": true, " \n": true, `{}`: true, `{"success":true}`: true, `{"success":true,"data":{"sessionId":"one"}}`: true, `"OK"`: true, `null`: true,
+		`{"success":false,"error":{"code":"INTERNAL_ERROR","message":"disk"}}`: false, `{ "success" : false }`: false,
+		`{"success":true`:                       false,
+		"<html><body>Maintenance</body></html>": false, "OK": false,
+	} {
+		t.Run(body, func(t *testing.T) {
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				_, _ = io.WriteString(w, body)
+			}))
+			defer server.Close()
+			client := quick(t, httpworker.Config{})
+			for name, caps := range map[string][]domain.Capability{"capable": {domain.CapLease}, "legacy": nil} {
+				w := ports.WorkerRef{Endpoint: server.URL, Capabilities: caps}
+				for call, command := range map[string]func(context.Context, ports.WorkerRef, string, int64) error{
+					"logout": client.Logout, "delete": client.Delete, "disconnect": client.Disconnect, "restart": client.Restart,
+				} {
+					err := command(t.Context(), w, "one", 0)
+					if isConfirmed {
+						require.NoError(t, err, name, call)
+					} else {
+						failed(t, err, ports.WorkerFailed)
+					}
+				}
+			}
+		})
+	}
+}
