@@ -28,6 +28,7 @@ type deployedFleet struct {
 	t        *testing.T
 	api      *Handler
 	send     atomic.Pointer[reply]
+	endpoint string
 	key, jwt string
 }
 
@@ -53,6 +54,7 @@ func newDeployedFleet(t *testing.T) *deployedFleet {
 		}
 	}))
 	t.Cleanup(worker.Close)
+	f.endpoint = worker.URL
 
 	f.call("POST", "/api/workers/register", one, `{"workerId":"worker-1","endpoint":"`+worker.URL+`"}`, http.StatusCreated)
 	tokens, err := f.api.Accounts.Register(t.Context(), "Ada", "ada@example.com", "correct-horse-1")

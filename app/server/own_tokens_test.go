@@ -202,3 +202,33 @@ func TestServer_UnscannedSessionsFromOneAddress_AreLimited(t *testing.T) {
 	require.Equal(t, "60", refused.Header.Get("Retry-After"))
 	require.Equal(t, http.StatusOK, connect("eve", "2001:db8:0:1::1").StatusCode)
 }
+
+// The fleet token without a worker id speaks for legacy workers, and no longer for a worker that
+// got a token of its own.
+func TestReport_FleetTokenWithoutWorkerID_CountsForLegacyWorkersAlone(t *testing.T) {
+	f := newDeployedFleet(t)
+	f.send.Store(&reply{200, nil, `{"success":true,"data":{"messageId":"3EB0","status":"sent"}}`})
+	hear := func(token, status, message, inbound string, want bool) {
+		t.Helper()
+		for path, c := range map[string]struct{ body, field string }{
+			"session-status":   {`{"sessionId":"line","status":"` + status + `"}`, "applied"},
+			"message-status":   {`{"sessionId":"line","messageId":"3EB0","status":"` + message + `"}`, "applied"},
+			"message-received": {`{"sessionId":"line","messageId":"` + inbound + `","from":"6289999999999","content":"hi"}`, "stored"},
+		} {
+			got := f.call("POST", "/api/webhooks/"+path, token, c.body, http.StatusOK)
+			require.Equal(t, want, got.Data[c.field], path)
+		}
+	}
+	f.report(`{"sessionId":"line","status":"connected"}`)
+	f.call("POST", "/api/v1/sendText", f.key, `{"to":"6289999999999","message":"hello"}`, http.StatusOK)
+	hear(one, "CONNECTED", "DELIVERED", "IN-1", true)
+
+	registered := f.call("POST", "/api/workers/register", one,
+		`{"workerId":"worker-1","endpoint":"`+f.endpoint+`","capabilities":["ownToken"]}`, http.StatusOK)
+	own := registered.Data["workerToken"].(string)
+	before := f.call("GET", "/api/v1/sessions/line", f.jwt, "", http.StatusOK)
+	hear(one, "DISCONNECTED", "READ", "IN-2", false)
+	after := f.call("GET", "/api/v1/sessions/line", f.jwt, "", http.StatusOK)
+	require.Equal(t, before.Data["status"], after.Data["status"])
+	hear(own, "CONNECTED", "READ", "IN-2", true)
+}

@@ -123,7 +123,7 @@ func TestCredentials_FormerWorkerIsDownAtDeletion_IDIsTakenUntilItIsWiped(t *tes
 		w1 := newSimulated(s, "node-1", legacy)
 		owner.linkLine(w1)
 		w2 := newSimulated(s, "node-2", legacy)
-		s.admin().post("/admin/sessions/line/migrate", obj{"targetWorkerId": w2.id})
+		s.admin().post("/admin/sessions/line/migrate?force=true", obj{"targetWorkerId": w2.id})
 		waitFor(t, "the session is linked on w2", func() (bool, any) {
 			v := owner.line().view()
 			return v.str("data.status") == "CONNECTED" && v.str("data.workerId") == w2.id, v

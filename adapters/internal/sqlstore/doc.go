@@ -70,6 +70,9 @@
 //	counters       one row                                                   never
 //	health_checks  64 rows                                                   never
 //
+// A tombstone stays: workers keep the generations that they were told to stop, and refuse them for ever. A session that
+// began again with generation 1 would not start there. A tombstone costs its user a placement on a worker and a deletion.
+//
 // Texts have bounds too: 255 characters of a description, 32 labels of a worker, 1 MiB of a request that is stored.
 //
 // # Stored values

@@ -69,14 +69,15 @@ func (m *Messages) retryReports(ctx context.Context, reports ...domain.MessageRe
 func (m *Messages) applyReport(ctx context.Context, r domain.MessageReport) (applied bool, err error) {
 	err = m.Update(ctx, func(ctx context.Context, tx *ports.Tx) error {
 		applied = false
-		if r.WorkerID != "" {
-			s, err := tx.Sessions.Get(ctx, r.SessionID)
-			if err != nil {
-				return err
-			}
-			if !mayReportOn(s, r.WorkerID) {
-				return nil
-			}
+		s, err := tx.Sessions.Get(ctx, r.SessionID)
+		if err != nil {
+			return err
+		}
+		// A former worker may say the truth, but nothing proves it. Little is lost: WhatsApp
+		// sends receipts to whoever holds the account's connection.
+		isAllowed, err := txn.MayReport(ctx, tx, s, r.WorkerID)
+		if err != nil || !isAllowed {
+			return err
 		}
 		message, err := reportedMessage(ctx, tx, r)
 		if err != nil {
@@ -89,14 +90,6 @@ func (m *Messages) applyReport(ctx context.Context, r domain.MessageReport) (app
 		return tx.Messages.Put(ctx, message)
 	})
 	return applied, err
-}
-
-// mayReportOn reports whether a worker may report on the messages of a session: only its
-// present worker may. A former worker may say the truth, but nothing proves it. Little is
-// lost: WhatsApp sends receipts to whoever holds the account's connection. A worker that
-// does not name itself is believed.
-func mayReportOn(s *domain.Session, workerID string) bool {
-	return workerID == "" || workerID == s.WorkerID
 }
 
 // reportedMessage finds the message of a report. A message whose send was never answered
@@ -156,8 +149,12 @@ func (m *Messages) ReceiveMessage(ctx context.Context, in service.InboundMessage
 		if err != nil {
 			return apperr.Session(err)
 		}
-		if !mayReportOn(s, in.WorkerID) || in.Generation != 0 && in.Generation != s.Generation {
+		if in.Generation != 0 && in.Generation != s.Generation {
 			return nil
+		}
+		isAllowed, err := txn.MayReport(ctx, tx, s, in.WorkerID)
+		if err != nil || !isAllowed {
+			return err
 		}
 		if in.WorkerID == "" && in.Generation == 0 {
 			isWiped, err := txn.IsWipedElsewhere(ctx, tx, s)

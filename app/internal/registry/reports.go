@@ -33,6 +33,16 @@ func (p *Protocol) ReportSession(ctx context.Context, r domain.Report) (domain.O
 			outcome = domain.Stale
 			return nil, txn.ErrUnchanged
 		}
+		if r.WorkerID == "" {
+			isAllowed, err := txn.MayReport(ctx, tx.Tx, s, "")
+			if err != nil {
+				return nil, err
+			}
+			if !isAllowed {
+				outcome = domain.NotOwner
+				return nil, txn.ErrUnchanged
+			}
+		}
 		if r.WorkerID == "" && r.Generation == 0 {
 			isFormer, err := canBeOfFormerOwner(ctx, tx, s, r)
 			if err != nil {

@@ -65,6 +65,20 @@ func TestReportSession_LegacyWorkerStopsWhatHasMoved_IsNotTakenForTheOwner(t *te
 	require.Equal(t, domain.Applied, f.report(t, anonymous), "nobody else is to stop it")
 }
 
+func TestReportSession_NamesNoWorkerAndTheWorkerHasAToken_IsRefused(t *testing.T) {
+	f := newConnected(t)
+	f.ChangeWorkerRow("worker-1", func(w *domain.Worker) {
+		w.Capabilities, w.TokenEpoch = []domain.Capability{domain.CapOwnToken}, "epoch"
+	})
+	generation := f.Session("s1").Generation
+	for _, r := range []domain.Report{{}, {Generation: generation}} {
+		r.SessionID, r.Status = "s1", domain.Disconnected
+		require.Equal(t, domain.NotOwner, f.report(t, r))
+	}
+	require.Equal(t, domain.Connected, f.Session("s1").Status)
+	require.Equal(t, domain.Applied, f.report(t, domain.Report{SessionID: "s1", WorkerID: "worker-1", Status: domain.Disconnected}))
+}
+
 func TestAssignedSessions_RestartedWorker_GetsWhatItHasToRecover(t *testing.T) {
 	f := newConnected(t)
 	f.AddConnected(f.user, "stopped", "worker-1")

@@ -60,6 +60,21 @@ func IsWipedElsewhere(ctx context.Context, tx *ports.Tx, s *domain.Session) (boo
 	}), err
 }
 
+// MayReport reports whether a worker may report on a session: only its present worker may.
+// Without a worker id the report came with the fleet token, from a legacy worker that does not
+// name itself. It is believed unless the present worker has a token of its own.
+func MayReport(ctx context.Context, tx *ports.Tx, s *domain.Session, workerID string) (bool, error) {
+	if workerID != "" || !s.IsAssigned() {
+		return workerID == "" || workerID == s.WorkerID, nil
+	}
+	w, err := tx.Workers.Get(ctx, s.WorkerID)
+	if err != nil && !errors.Is(err, ports.ErrNotFound) {
+		return false, err
+	}
+	var fleet domain.TokenHolder
+	return fleet.Authorize(w) == nil, nil
+}
+
 // IsKnown reports whether the store knows a session, has known it, or has cleanups for it.
 func IsKnown(ctx context.Context, tx *ports.Tx, sessionID string) (bool, error) {
 	_, err := tx.Sessions.Get(ctx, sessionID)
