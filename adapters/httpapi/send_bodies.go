@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"cmp"
+	"errors"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -128,13 +129,19 @@ type Place struct {
 // A coordinate is a number, infinite beyond the range of a float64.
 type coordinate float64
 
-// UnmarshalJSONFrom reads the number. huma has checked that it is one.
+// UnmarshalJSONFrom reads the number. Any other value is an error, because it is no
+// coordinate: huma does not validate the bodies of sends that can be decoded.
 func (c *coordinate) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	var n number
 	err := n.UnmarshalJSONFrom(dec)
+	if err == nil && !n.given {
+		return errNoNumber
+	}
 	*c = coordinate(n.value)
 	return err
 }
+
+var errNoNumber = errors.New("httpapi: not a number")
 
 func (p *Place) location() *domain.Location {
 	if p == nil {

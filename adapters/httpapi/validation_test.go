@@ -190,3 +190,17 @@ func TestNumbers_BeyondTheRange_AreOutsideTheirBounds(t *testing.T) {
 		{Field: "heartbeatInterval", Message: "heartbeatInterval must be a whole number from 1 to 3600000"},
 	}, got.Error.Details)
 }
+
+func TestSend_CoordinateOfWrongType_IsRefused(t *testing.T) {
+	for _, bad := range []string{`"-6.2"`, `"x"`, `true`, `[]`, `{}`} {
+		for path, c := range map[string]struct{ body, field string }{
+			"/sendLocation":          {`{"to":"6289999999999","latitude":%s,"longitude":106.8}`, "latitude"},
+			"/sessions/support/send": {`{"to":"6289999999999","type":"location","location":{"latitude":1,"longitude":%s}}`, "location.longitude"},
+		} {
+			got, s := ask(t, "POST", "/api/v1"+path, keyText, strings.Replace(c.body, "%s", bad, 1))
+			assert.Equal(t, http.StatusBadRequest, got.Code, "%s %s", path, bad)
+			assert.Equal(t, []string{c.field}, got.fields(), "%s %s", path, bad)
+			assert.Zero(t, s.calls)
+		}
+	}
+}
