@@ -444,6 +444,7 @@ type Cleanup struct {
 	Attempts   int
 	ClaimedBy  string // the replica that performs the cleanup until DueAt; empty if there is none
 	Endpoint   string // of the worker when it was removed; empty: the worker is known
+	StateGroup string // of the worker when it was removed; empty: the worker is known, or shared credentials with none
 	Destroyed  bool   // an administrator states that the worker's disk is gone
 	CreatedAt  time.Time
 	Rev        int64

@@ -191,6 +191,7 @@ func (tx *Tx) orphanCleanups(ctx context.Context, w *domain.Worker) error {
 			}
 		}
 		c.DueAt, c.ClaimedBy, c.Attempts, c.Endpoint = time.Time{}, "", 0, w.Endpoint
+		c.StateGroup = w.StateGroup
 		if err := tx.Cleanups.Put(ctx, c); err != nil {
 			return err
 		}
@@ -199,19 +200,33 @@ func (tx *Tx) orphanCleanups(ctx context.Context, w *domain.Worker) error {
 }
 
 // DiscardDisk records that the disk of a removed worker is gone: its wipes block no session
-// id any more. If the worker returns nevertheless, it is wiped before any start. It returns
-// how many sessions the worker had.
+// id any more. If the worker returns nevertheless, it is wiped before any start. The
+// credentials of a state group are not gone while the group has another worker: that one
+// inherits the cleanups. DiscardDisk returns how many sessions the worker had.
 func (tx *Tx) DiscardDisk(ctx context.Context, workerID string) (sessions int, err error) {
 	all, err := tx.Cleanups.ByWorker(ctx, workerID)
 	if err != nil {
 		return 0, err
 	}
 	for _, c := range all {
+		peer, err := tx.findPeer(ctx, workerID, c.StateGroup)
+		if err != nil {
+			return 0, err
+		}
 		s, err := tx.Sessions.Get(ctx, c.SessionID)
 		if err == nil {
 			c.Generation = max(c.Generation, s.Generation)
 		} else if !errors.Is(err, ports.ErrNotFound) {
 			return 0, err
+		}
+		if peer != nil {
+			if s != nil && s.IsAssigned() {
+				clearCommand(c) // a wipe would end the session that runs
+			}
+			if err := tx.adoptCleanup(ctx, peer, c); err != nil {
+				return 0, err
+			}
+			continue
 		}
 		c.Command, c.Destroyed = domain.CommandDelete, true
 		c.DueAt, c.ClaimedBy, c.Attempts = time.Time{}, "", 0
@@ -220,6 +235,23 @@ func (tx *Tx) DiscardDisk(ctx context.Context, workerID string) (sessions int, e
 		}
 	}
 	return len(all), nil
+}
+
+// findPeer returns another worker of a state group, an online one if there is any, or nil.
+func (tx *Tx) findPeer(ctx context.Context, workerID, group string) (peer *domain.Worker, err error) {
+	if group == "" {
+		return nil, nil
+	}
+	workers, _, err := tx.Workers.List(ctx, ports.WorkerFilter{}, ports.Page{})
+	if err != nil {
+		return nil, err
+	}
+	for _, w := range workers {
+		if w.ID != workerID && w.StateGroup == group && (peer == nil || w.Online && !peer.Online) {
+			peer = w
+		}
+	}
+	return peer, nil
 }
 
 // AdoptCleanups gives a worker the cleanups that have waited for a removed worker with its
@@ -233,7 +265,7 @@ func (tx *Tx) AdoptCleanups(ctx context.Context, w *domain.Worker) error {
 		if c.Endpoint == "" && !c.Destroyed {
 			continue
 		}
-		c.Endpoint, c.Destroyed = "", false
+		c.Endpoint, c.StateGroup, c.Destroyed = "", "", false
 		if err := tx.Cleanups.Put(ctx, c); err != nil {
 			return err
 		}
@@ -260,11 +292,15 @@ func (tx *Tx) adoptCleanup(ctx context.Context, w *domain.Worker, orphan *domain
 		return err
 	}
 	adopted := *orphan
-	adopted.WorkerID, adopted.Endpoint, adopted.Destroyed, adopted.Rev = w.ID, "", false, 0
+	adopted.WorkerID, adopted.Endpoint, adopted.StateGroup, adopted.Destroyed, adopted.Rev = w.ID, "", "", false, 0
 	if own != nil {
 		adopted.Rev = own.Rev
 		adopted.Command = adopted.Command.MoreDestructive(own.Command)
 		adopted.Generation = max(adopted.Generation, own.Generation)
+	}
+	adopted.DueAt, adopted.Attempts, adopted.ClaimedBy = time.Time{}, 0, ""
+	if w.Online && adopted.Command != domain.CommandNone {
+		adopted.DueAt = tx.env.Now()
 	}
 	return tx.putCleanup(ctx, &adopted)
 }
