@@ -452,4 +452,10 @@ type Cleanup struct {
 
 // BlocksID reports whether the cleanup keeps the session's id from being used again, because the worker
 // may still hold credentials under it.
-func (c *Cleanup) BlocksID() bool { return c.Command.Wipes() && !c.Destroyed }
+func (c *Cleanup) BlocksID() bool { return c.IsForeign() || c.Command.Wipes() && !c.Destroyed }
+
+// IsForeign reports whether the worker has run a foreign session. Only an administrator ends such a row.
+func (c *Cleanup) IsForeign() bool { return c.Command == CommandForeign }
+
+// IsPending reports whether the worker has still to be called.
+func (c *Cleanup) IsPending() bool { return c.Command != CommandNone && !c.IsForeign() }

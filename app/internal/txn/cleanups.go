@@ -71,7 +71,57 @@ func IsKnown(ctx context.Context, tx *ports.Tx, sessionID string) (bool, error) 
 		return isKnown, err
 	}
 	left, err := tx.Cleanups.BySession(ctx, sessionID)
-	return len(left) > 0, err
+	return slices.ContainsFunc(left, func(c *domain.Cleanup) bool { return !c.IsForeign() }), err
+}
+
+// maxForeign bounds the foreign sessions that are recorded for a worker.
+const maxForeign = 1000
+
+// RecordForeign records foreign sessions that a worker runs. Their ids are taken from then
+// on, also when the worker lists them no longer.
+func (tx *Tx) RecordForeign(ctx context.Context, workerID string, ids []string) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	rows, err := tx.Cleanups.ByWorker(ctx, workerID)
+	if err != nil {
+		return err
+	}
+	recorded := make(map[string]bool)
+	for _, c := range rows {
+		if c.IsForeign() {
+			recorded[c.SessionID] = true
+		}
+	}
+	for _, id := range ids {
+		if recorded[id] || len(recorded) >= maxForeign {
+			continue
+		}
+		isKnown, err := IsKnown(ctx, tx.Tx, id)
+		if err != nil {
+			return err
+		}
+		if isKnown {
+			continue // it was created meanwhile
+		}
+		recorded[id] = true
+		err = tx.putCleanup(ctx, &domain.Cleanup{
+			WorkerID: workerID, SessionID: id, Command: domain.CommandForeign, CreatedAt: tx.env.Now(),
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ForgetForeign records that a foreign session was wiped from a worker.
+func (tx *Tx) ForgetForeign(ctx context.Context, workerID, sessionID string) error {
+	c, err := FindCleanup(ctx, tx.Tx, workerID, sessionID)
+	if err != nil || c == nil || !c.IsForeign() {
+		return err
+	}
+	return tx.Cleanups.Delete(ctx, c)
 }
 
 // clearCommand leaves a cleanup that only records a holder.
@@ -228,6 +278,12 @@ func (tx *Tx) DiscardDisk(ctx context.Context, workerID string) (sessions int, e
 			}
 			continue
 		}
+		if c.IsForeign() {
+			if err := tx.Cleanups.Delete(ctx, c); err != nil {
+				return 0, err
+			}
+			continue
+		}
 		c.Command, c.Destroyed = domain.CommandDelete, true
 		c.DueAt, c.ClaimedBy, c.Attempts = time.Time{}, "", 0
 		if err := tx.Cleanups.Put(ctx, c); err != nil {
@@ -299,7 +355,7 @@ func (tx *Tx) adoptCleanup(ctx context.Context, w *domain.Worker, orphan *domain
 		adopted.Generation = max(adopted.Generation, own.Generation)
 	}
 	adopted.DueAt, adopted.Attempts, adopted.ClaimedBy = time.Time{}, 0, ""
-	if w.Online && adopted.Command != domain.CommandNone {
+	if w.Online && adopted.IsPending() {
 		adopted.DueAt = tx.env.Now()
 	}
 	return tx.putCleanup(ctx, &adopted)

@@ -170,6 +170,19 @@ func TestDiscardDisk_OtherWorkerIsOfAnotherGroup_IDIsFree(t *testing.T) {
 	}
 }
 
+func TestDiscardDisk_WorkerRanAForeignSession_IDIsFreeUnlessTheGroupHasAnotherWorker(t *testing.T) {
+	f := newFixture(t)
+	f.Write(func(ctx context.Context, tx *txn.Tx) error { return tx.RecordForeign(ctx, "w1", []string{"foreign"}) })
+	f.removeWorker("w1")
+	require.True(t, f.Holders("foreign")[0].BlocksID(), "its disk may return")
+	f.discardDisk("w1")
+	require.Equal(t, map[string]domain.Command{"w2": domain.CommandForeign}, f.commands("foreign"))
+	require.Zero(t, f.Holders("foreign")[0].DueAt)
+	f.removeWorker("w2")
+	f.discardDisk("w2")
+	require.Empty(t, f.Holders("foreign"))
+}
+
 // discardDisk states that the disk of a removed worker is gone.
 func (f *fixture) discardDisk(id string) {
 	f.Write(func(ctx context.Context, tx *txn.Tx) error {

@@ -56,6 +56,8 @@
 //     then, and are wipes in case the worker returns. While the worker's state group has
 //     another worker, that one inherits the rows instead, and is asked for the wipes.
 //
+// A foreign session has a row too ([Tx.RecordForeign]), which blocks its id and is never due.
+//
 // The store keeps the generation of a deleted session, and a new one with its id continues
 // there. A late call or report of the former session is stale for ever.
 package txn
