@@ -25,8 +25,8 @@ func accountRoutes() []route {
 		operation(route{
 			id: "updateProfile", method: put, path: "/users/profile", tag: tagAccount, credential: user, limit: perUser, cost: hashing, message: "Profile updated", optional: true,
 			summary: "Change name, email or password",
-			description: "Changes the given fields, all of them or none. A new password and a new email need the current password; both end every other " +
-				"sign-in, and the old address is told by mail. Fails if the email belongs to another account, if the current password is wrong, or after " +
+			description: "Changes the given fields, all of them or none. A new password and a new email need the current password. A new password ends " +
+				"every sign-in, this one included: sign in again. A new email ends every other one. The old address is told by mail. Fails if the email belongs to another account, if the current password is wrong, or after " +
 				"five tries of an email within an hour.",
 			errors: []domain.Code{domain.CodeUserNotFound, domain.CodeEmailRegistered, domain.CodeInvalidCredentials, domain.CodeInvalidState},
 		}, (*api).updateProfile),

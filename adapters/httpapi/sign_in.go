@@ -69,7 +69,7 @@ func signInRoutes() []route {
 			id: "changePassword", method: post, path: "/auth/change-password", tag: tagSignIn, credential: user, limit: perUser, cost: hashing,
 			message: "Password changed; sign in with the new one",
 			summary: "Change the password",
-			description: "Sets a new password and ends every other sign-in of the user. Fails with INVALID_CREDENTIALS if the current password is " +
+			description: "Sets a new password and ends every sign-in of the user, this one included: sign in again. Fails with INVALID_CREDENTIALS if the current password is " +
 				"wrong, or if the new one is too weak.",
 			errors: []domain.Code{domain.CodeInvalidCredentials, domain.CodeUserNotFound, domain.CodeInvalidState},
 		}, (*api).changePassword),

@@ -38,8 +38,8 @@
 // family. "At once" means at once in this process. Other processes cache the
 // auth state for one second, and an invalidation shortens that second.
 //
-// After a change of password the caller's own family stays usable. Its refresh
-// token returns a new access token.
+// A change of password also ends every family, the caller's own included: a thief may
+// hold a copy of any refresh token. The caller signs in again.
 //
 // # Passwords
 //

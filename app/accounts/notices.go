@@ -46,7 +46,7 @@ once, look at its sign-ins and API keys, and tell an administrator.
 
 // tellPassword tells the owner of a new password.
 func (a *Accounts) tellPassword(ctx context.Context, email string) {
-	a.tell(ctx, email, "Your Switchyard password was changed", "The password of your Switchyard account was changed. All other sign-ins have ended.")
+	a.tell(ctx, email, "Your Switchyard password was changed", "The password of your Switchyard account was changed. All sign-ins have ended.")
 }
 
 // noticingKeys is a service.APIKeys that mails owners when a key is rotated.

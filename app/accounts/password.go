@@ -24,8 +24,9 @@ const (
 	mailTimeout      = time.Minute // time limit of one mail
 )
 
-// ChangePassword sets a new password. It ends every access token of the user, and
-// every family but the caller's. The caller refreshes to get an access token.
+// ChangePassword sets a new password. It ends every access token and every family of
+// the user. The caller's own family ends too, because a thief may hold a copy of its
+// refresh token. The caller signs in again.
 func (a *Accounts) ChangePassword(ctx context.Context, c service.Principal, current, next string) error {
 	var p domain.Problems
 	checkExchange(&p, current, next)
@@ -135,7 +136,7 @@ func (a *Accounts) changeProfile(ctx context.Context, c service.Principal, name,
 			if err := checkOwnPassword(next, u); err != nil {
 				return err
 			}
-			if err := a.replacePassword(ctx, tx, u, hash, c.FamilyID, now); err != nil {
+			if err := a.replacePassword(ctx, tx, u, hash, now); err != nil {
 				return err
 			}
 			return a.recordProfile(ctx, tx, u, before)
@@ -244,14 +245,14 @@ func (a *Accounts) confirmPassword(ctx context.Context, userID, password string)
 }
 
 // replacePassword stores the user with a new password. It ends the user's access
-// tokens, its reset, and its families except keep.
-func (a *Accounts) replacePassword(ctx context.Context, tx *ports.Tx, u *domain.User, hash, keep string, now time.Time) error {
+// tokens, its reset, and all its families.
+func (a *Accounts) replacePassword(ctx context.Context, tx *ports.Tx, u *domain.User, hash string, now time.Time) error {
 	u.PasswordHash, u.UpdatedAt = hash, now
 	revokeAccessTokens(u, now)
 	if err := putUser(ctx, tx, u); err != nil {
 		return err
 	}
-	return a.endSignIns(ctx, tx, u.ID, keep, now)
+	return a.endSignIns(ctx, tx, u.ID, "", now)
 }
 
 // endSignIns revokes a user's families except keep, and voids its reset.
@@ -399,7 +400,7 @@ func (a *Accounts) ResetPassword(ctx context.Context, token, next string) error 
 		if refused != nil {
 			return refused
 		}
-		if err := a.replacePassword(ctx, tx, u, hash, "", now); err != nil {
+		if err := a.replacePassword(ctx, tx, u, hash, now); err != nil {
 			return err
 		}
 		return a.record(ctx, tx, u, domain.AuditUserPasswordReset)

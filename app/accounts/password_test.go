@@ -15,7 +15,7 @@ import (
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
-func TestChangePassword_RightPassword_EndsOtherSignIns(t *testing.T) {
+func TestChangePassword_RightPassword_EndsEverySignIn(t *testing.T) {
 	h := newHarness(t)
 	here, there := h.register("ann"), h.login("ann@example.com", password)
 	require.Equal(t, []string{"currentPassword", "newPassword"}, h.fields(h.ChangePassword(t.Context(), here.Principal, "", "")))
@@ -25,16 +25,29 @@ func TestChangePassword_RightPassword_EndsOtherSignIns(t *testing.T) {
 	require.NoError(t, h.ChangePassword(t.Context(), here.Principal, password, other))
 	h.bad(here, domain.CodeAuthTokenInvalid)
 	h.bad(there, domain.CodeAuthTokenInvalid)
-	_, err := h.Refresh(t.Context(), there.RefreshToken)
-	h.refused(err, domain.CodeAuthTokenInvalid)
-	s, err := h.Refresh(t.Context(), here.RefreshToken)
-	require.NoError(t, err, "the sign-in that changed it stands")
-	h.good(h.person(s, here.email))
+	for _, p := range []*person{there, here} {
+		_, err := h.Refresh(t.Context(), p.RefreshToken)
+		h.refused(err, domain.CodeAuthTokenInvalid)
+	}
 
-	_, err = h.Login(t.Context(), here.email, password, "")
+	_, err := h.Login(t.Context(), here.email, password, "")
 	h.refused(err, domain.CodeInvalidCredentials)
 	h.login(here.email, other)
 	h.noSecrets(t, here.RefreshToken)
+}
+
+// A thief may hold a copy of the refresh token with which the owner is signed in.
+func TestUpdateProfile_NewPassword_EndsEverySignIn(t *testing.T) {
+	h := newHarness(t)
+	here, there := h.register("ann"), h.login("ann@example.com", password)
+	_, err := h.UpdateProfile(t.Context(), here.Principal, service.Profile{CurrentPassword: password, NewPassword: other})
+	require.NoError(t, err)
+	for _, p := range []*person{here, there} {
+		h.bad(p, domain.CodeAuthTokenInvalid)
+		_, err := h.Refresh(t.Context(), p.RefreshToken)
+		h.refused(err, domain.CodeAuthTokenInvalid)
+	}
+	h.login(here.email, other)
 }
 
 // A stolen access token does not help to guess the password.

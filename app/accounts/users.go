@@ -346,7 +346,7 @@ func (a *Accounts) SetPassword(ctx context.Context, email, password string) erro
 		if err := p.Err(); err != nil {
 			return err
 		}
-		if err := a.replacePassword(ctx, tx, u, hash, "", a.storeTime()); err != nil {
+		if err := a.replacePassword(ctx, tx, u, hash, a.storeTime()); err != nil {
 			return err
 		}
 		return a.record(ctx, tx, u, domain.AuditUserPasswordChanged)

@@ -133,6 +133,7 @@ func TestLogout_AndPasswordChange_EndTokens(t *testing.T) {
 	one.signedOut()
 	two.signedOut()
 	s.noRefresh(two.refresh)
+	s.noRefresh(one.refresh) // a thief may hold a copy
 	s.anonymous().refused(http.StatusUnauthorized, "INVALID_CREDENTIALS", "POST", "/auth/login",
 		obj{"email": user.email, "password": password})
 	s.login(user.email, nextPassword).get("/auth/me")

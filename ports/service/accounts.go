@@ -81,9 +81,10 @@ type Accounts interface {
 	Authenticate(ctx context.Context, token string) (Principal, error)
 	Get(ctx context.Context, userID string) (*UserSummary, error)
 	// UpdateProfile changes all given fields or none. A new password or email needs the
-	// current password and ends every other sign-in. The old email address is told.
+	// current password. A new password ends every sign-in, a new email every other one.
+	// The old email address is told.
 	UpdateProfile(ctx context.Context, p Principal, ch Profile) (*domain.User, error)
-	// ChangePassword ends every other sign-in of the principal.
+	// ChangePassword ends every sign-in of the principal, the present one included.
 	ChangePassword(ctx context.Context, p Principal, current, next string) error
 	// ForgotPassword mails a reset token in the background. The answer does not
 	// reveal whether the email has an account.
