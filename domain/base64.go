@@ -101,7 +101,7 @@ func base64Problem(media string) string {
 		return "there is no content"
 	case digits%4 == 1:
 		return fmt.Sprintf("it ends in the middle, after %d characters of content", digits)
-	case pads > 0 && digits%4+pads != 4:
+	case pads > 2, pads > 0 && (digits+pads)%4 != 0:
 		return fmt.Sprintf("%d characters of content and %d of padding do not fit together", digits, pads)
 	}
 	return ""

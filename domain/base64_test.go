@@ -95,7 +95,7 @@ func TestBase64_LongMedia_IsNotCopied(t *testing.T) {
 }
 
 func FuzzBase64(f *testing.F) {
-	for _, s := range []string{"YQ==", "YQ", "-_-_", "YW Jj\r\n", "YQ=\n=", "YWJjY", "=", "", "YQ==YQ=="} {
+	for _, s := range []string{"YQ==", "YQ", "-_-_", "YW Jj\r\n", "YQ=\n=", "YWJjY", "=", "", "YQ==YQ==", "YWJj===="} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, text string) { checkBase64(t, text) })

@@ -291,6 +291,7 @@ func FuzzOutgoingValidate(f *testing.F) {
 	for _, kind := range []string{"text", "image", "document", "location", "contact", "link", "poll", "TEXT", ""} {
 		f.Add(someone, kind, "hello", "https://a.b/c", "", "caption", "1.5")
 		f.Add("120363025246125486@g.us", kind, "", "", "aGVsbG8=", "ann@example.com", "NaN")
+		f.Add(someone, kind, "", "", "YQ", "caption", "0")
 		f.Add("", kind, "\xff\x00", "javascript:x", "data:a/b;base64,YQ==", strings.Repeat("x", 300), "1e308")
 	}
 	f.Fuzz(func(t *testing.T, to, kind, text, url, media, extra, number string) {
@@ -322,11 +323,8 @@ func FuzzOutgoingValidate(f *testing.F) {
 			require.True(t, utf8.ValidString(body) && !strings.ContainsRune(body, 0) && body != "")
 			require.Equal(t, kept != domain.TypeText, kept != domain.TypeText && json.Valid([]byte(body)))
 		} else if media != "" {
-			_, encoded, found := strings.Cut(media, ";base64,")
-			if !found {
-				encoded = media
-			}
-			_, err := base64.StdEncoding.DecodeString(encoded)
+			_, encoded := domain.CutDataURL(media)
+			_, err := base64.StdEncoding.DecodeString(string(domain.AppendBase64(nil, encoded)))
 			require.NoError(t, err)
 		}
 	})

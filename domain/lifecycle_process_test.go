@@ -179,3 +179,69 @@ func (p *process) runSession(w *simulation, session string) {
 		}
 	}
 }
+
+// register adds a worker to the fleet, or a new process of a known worker.
+func (w *simulation) register(p *process, capacity int) {
+	k := w.workers[p.id]
+	if k == nil {
+		k = &domain.Worker{ID: p.id}
+		w.workers[p.id] = k
+	}
+	r := domain.Registration{WorkerID: p.id, Endpoint: "http://" + p.id, Capacity: capacity, StateGroup: k.StateGroup}
+	if p.modern {
+		r.Capabilities = []domain.Capability{domain.CapLease, domain.CapGeneration}
+	}
+	k.Register(r, w.timing, w.now)
+	p.up, p.cutOff, p.beatAt = true, false, w.now
+	clear(p.sessions)
+	w.onWorkerReturned(p.id, w.timing.StartTimeout)
+	if w.pick("recovers by itself", 2) == 0 {
+		for _, id := range sorted(w.sessions) {
+			if s := w.sessions[id]; domain.IsRecoverableBy(s, p.id) && p.linked[id] {
+				p.run(w, id, s.Generation, domain.Connected)
+				p.report(w, domain.Report{SessionID: id, Status: domain.Connected})
+			}
+		}
+	}
+}
+
+// heartbeat delivers a worker's heartbeat.
+func (w *simulation) heartbeat(p *process) {
+	k := w.workers[p.id]
+	if !p.up || p.cutOff || k == nil {
+		return
+	}
+	wasOnline := k.Online
+	k.ApplyHeartbeat(domain.Heartbeat{WorkerID: p.id, CPU: -1, Memory: -1, MessageCount: -1}, w.timing, w.now)
+	p.beatAt = w.now
+	if !wasOnline {
+		w.onWorkerReturned(p.id, w.timing.DisconnectDebounce)
+	}
+	for _, id := range sorted(p.sessions) {
+		r := domain.Report{SessionID: id, WorkerID: p.id, Status: p.sessions[id], Snapshot: true}
+		if p.modern {
+			r.Generation = p.versions[id]
+		}
+		outcome := w.deliver(r)
+		s := w.sessions[id]
+		stopping := s != nil && s.WorkerID == p.id && s.Command.Stops()
+		if r.Status.IsActive() && !stopping && (outcome == domain.NotOwner || outcome == domain.NotWanted) {
+			if p.modern {
+				p.execute(w, id, domain.CommandDisconnect, 0)
+			} else {
+				w.addCleanup(p.id, id, domain.CommandDisconnect)
+			}
+		}
+	}
+	w.eachOn(p.id, "missing", func(s *domain.Session) []domain.Event {
+		status, there := p.sessions[s.ID]
+		if p.modern && !status.IsActive() && p.versions[s.ID] != s.Generation {
+			there = false // it lists the rest of an earlier assignment
+		}
+		if there || s.Intent == domain.Down || s.Command != domain.CommandNone || !s.Status.IsActive() ||
+			w.now.Sub(s.AssignedAt) <= w.timing.StartTimeout {
+			return nil
+		}
+		return s.ReportedMissing(w.now)
+	})
+}

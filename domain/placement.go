@@ -116,8 +116,8 @@ type Candidate struct {
 
 // Explain places the request on one of the loads and returns the reasons. all lists the eligible
 // workers with their points, the best first, then the excluded workers by id with the reason. A
-// preferred worker comes first unless a filter excludes it, then the home, then its state group. chosen is empty if every worker is
-// excluded.
+// preferred worker comes first unless a filter excludes it, then the home, then its state group. chosen
+// is empty if every worker is excluded.
 //
 // Explain looks at every load. [Ranking.Choose] makes the same choice with less work.
 func Explain(loads []Load, req Request, s Strategy, now time.Time) (chosen string, all []Candidate) {

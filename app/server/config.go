@@ -2,6 +2,7 @@ package server
 
 import (
 	"cmp"
+	"context"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
@@ -160,7 +161,7 @@ func (c Config) Validate() error {
 		u, err := url.Parse(c.SMTP)
 		if err != nil || u.Scheme != "smtp" && u.Scheme != "smtps" || u.Hostname() == "" {
 			problem("--smtp must be smtp://[user:password@]host[:port] or smtps://…")
-		} else if _, err := net.LookupPort("tcp", cmp.Or(u.Port(), "25")); err != nil {
+		} else if !isPort(cmp.Or(u.Port(), "25")) {
 			problem("--smtp: %q is no port; use a number up to 65535", u.Port())
 		}
 	}
@@ -186,10 +187,16 @@ func CheckAddr(addr string) error {
 	if err != nil {
 		return fmt.Errorf("--addr must be HOST:PORT or :PORT, not %q", addr)
 	}
-	if _, err := net.LookupPort("tcp", port); err != nil || strings.HasPrefix(port, "-") {
+	if !isPort(port) {
 		return fmt.Errorf("--addr: %q is no port; use a number up to 65535", port)
 	}
 	return nil
+}
+
+// isPort reports whether the text is a port: a number up to 65535, or the name of a service such as http.
+func isPort(text string) bool {
+	_, err := net.DefaultResolver.LookupPort(context.Background(), "tcp", text)
+	return err == nil && !strings.HasPrefix(text, "-")
 }
 
 // tiers returns the tiers with the limits of a text, see [ParseLimits], and with the message retention of the configuration.

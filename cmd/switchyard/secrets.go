@@ -31,9 +31,9 @@ func (f *flags) secret(to *string, name, value, standard, about string) {
 }
 
 // dsn defines a flag with a data source name, which may hold a password, and its twin.
-func (f *flags) dsn(to *string, name, value, standard, about string) {
+func (f *flags) dsn(to *string, name, standard, about string) {
 	f.addSecret(to, name, hasPassword)
-	f.help(name, value, standard, about)
+	f.help(name, "DSN", standard, about)
 }
 
 func (f *flags) addSecret(to *string, name string, isSecret func(string) bool) {

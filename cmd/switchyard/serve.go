@@ -39,8 +39,8 @@ func newServeFlags(out io.Writer) *serveFlags {
 	unscanned := domain.DefaultUnscannedLimits()
 	c.Unscanned = &unscanned
 	f.text(&c.Addr, "addr", "HOST:PORT", "127.0.0.1:8000", "listen address; :8000 listens everywhere")
-	f.dsn(&c.Store, "store", "DSN", "sqlite:switchyard.db", "memory:, sqlite:PATH or postgres://…")
-	f.dsn(&c.Coordination, "fabric", "DSN", "in process", "memory:, or redis://… which several replicas need")
+	f.dsn(&c.Store, "store", "sqlite:switchyard.db", "memory:, sqlite:PATH or postgres://…")
+	f.dsn(&c.Coordination, "fabric", "in process", "memory:, or redis://… which several replicas need")
 	f.bit(&f.migrate, "migrate", "true", "bring the schema up to date; false: only check it")
 	f.secret(&c.WorkerToken, "worker-token", "TOKEN", "generated", "what workers send, 32 bytes or more, all replicas the same")
 	f.secret(&c.JWTSecret, "jwt-secret", "SECRET", "generated", "32 bytes or more, all replicas the same")

@@ -23,7 +23,7 @@ const (
 func migrate(ctx context.Context, args []string, out, errOut io.Writer) error {
 	store := defaultStore
 	f := newFlags("migrate", "up|status", "Brings a store's schema up to date, or tells its state.", out)
-	f.dsn(&store, "store", "DSN", defaultStore, "the store")
+	f.dsn(&store, "store", defaultStore, "the store")
 	if err := f.parse(args); err != nil {
 		return err
 	}
@@ -60,7 +60,7 @@ func migrate(ctx context.Context, args []string, out, errOut io.Writer) error {
 func token(ctx context.Context, args []string, out, errOut io.Writer) error {
 	store, file := defaultStore, ""
 	f := newFlags("token", "", "Prints the fleet token that workers of this store's server send.\nIt does not apply to a server that runs with --worker-token.", out)
-	f.dsn(&store, "store", "DSN", defaultStore, "the store")
+	f.dsn(&store, "store", defaultStore, "the store")
 	f.text(&file, "secrets-file", "FILE", secretsFileDefault, "as for serve")
 	if err := f.parse(args); err != nil {
 		return err
@@ -84,7 +84,7 @@ func token(ctx context.Context, args []string, out, errOut io.Writer) error {
 func user(ctx context.Context, args []string, out, errOut io.Writer) error {
 	store, email, name, password, tier, admin := defaultStore, "", "", "", "", false
 	f := newFlags("user", "create|set-tier|set-password", "Creates a user, or sets its tier or password. A server that runs notices within a second.", out)
-	f.dsn(&store, "store", "DSN", defaultStore, "the store")
+	f.dsn(&store, "store", defaultStore, "the store")
 	f.text(&email, "email", "EMAIL", "", "the user")
 	f.text(&name, "name", "NAME", "", "for create")
 	f.secret(&password, "password", "PASSWORD", "asked for, or a line of standard input", "for create and set-password")

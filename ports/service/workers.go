@@ -93,9 +93,10 @@ type Workers interface {
 	// List returns workers by id, and how many match in all.
 	List(ctx context.Context, f ports.WorkerFilter, p ports.Page) ([]*WorkerView, int, error)
 	Update(ctx context.Context, id string, ch WorkerChange) (*WorkerView, error)
-	// Remove moves the worker's sessions to others first. It is a Conflict as Drain is. Wipes that the worker has not confirmed
-	// wait for its return, and keep the ids of deleted sessions taken. With Destroyed they end. A
-	// worker that was removed before can be removed again with Destroyed.
+	// Remove moves the worker's sessions to others first. It is a Conflict for the same sessions
+	// as Drain. Wipes that the worker has not confirmed wait for its return, and keep the ids of
+	// deleted sessions taken. With Destroyed they end. A worker that was removed before can be
+	// removed again with Destroyed.
 	Remove(ctx context.Context, id string, opt RemoveOptions) error
 	// Drain takes the worker out of placement. Its sessions move in the background. It is
 	// a Conflict if linked sessions would need a scan elsewhere, unless the options force it.

@@ -102,7 +102,8 @@ func (o *Operations) recordMigration(ctx context.Context, sessionID string, opt 
 // needsScan reports whether a migration of the session would cost a scan. A migration that
 // is refused anyway costs none.
 func (o *Operations) needsScan(ctx context.Context, s *domain.Session, target string) (bool, error) {
-	if checkCanMigrate(s) != nil || target == s.WorkerID || target != "" && o.cache.Worker(target) == nil {
+	isRefused := checkCanMigrate(s) != nil
+	if isRefused || target == s.WorkerID || target != "" && o.cache.Worker(target) == nil {
 		return false, nil
 	}
 	var needing []*domain.Session
