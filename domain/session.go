@@ -63,6 +63,7 @@ const (
 	CommandLogout     Command = "LOGOUT"     // stop, wipe credentials
 	CommandMove       Command = "MOVE"       // stop on this worker, then start on another
 	CommandDelete     Command = "DELETE"     // wipe everything; only in a Cleanup
+	CommandForeign    Command = "FOREIGN"    // nothing to call: the worker ran a foreign session; only in a Cleanup
 )
 
 // Wipes reports whether the worker has no credentials of the session after the command.

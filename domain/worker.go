@@ -444,6 +444,7 @@ type Cleanup struct {
 	Attempts   int
 	ClaimedBy  string // the replica that performs the cleanup until DueAt; empty if there is none
 	Endpoint   string // of the worker when it was removed; empty: the worker is known
+	StateGroup string // of the worker when it was removed; empty: the worker is known, or shared credentials with none
 	Destroyed  bool   // an administrator states that the worker's disk is gone
 	CreatedAt  time.Time
 	Rev        int64
@@ -451,4 +452,10 @@ type Cleanup struct {
 
 // BlocksID reports whether the cleanup keeps the session's id from being used again, because the worker
 // may still hold credentials under it.
-func (c *Cleanup) BlocksID() bool { return c.Command.Wipes() && !c.Destroyed }
+func (c *Cleanup) BlocksID() bool { return c.IsForeign() || c.Command.Wipes() && !c.Destroyed }
+
+// IsForeign reports whether the worker has run a foreign session. Only an administrator ends such a row.
+func (c *Cleanup) IsForeign() bool { return c.Command == CommandForeign }
+
+// IsPending reports whether the worker has still to be called.
+func (c *Cleanup) IsPending() bool { return c.Command != CommandNone && !c.IsForeign() }

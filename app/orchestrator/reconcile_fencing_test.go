@@ -126,18 +126,21 @@ func TestCleanup_SessionAssignedMeanwhile_IsNotStopped(t *testing.T) {
 	c := newReplicaSet(t, 1)
 	a := c.all[0]
 	c.register(a, "worker-1", 10)
-	s := c.createSession()
+	s := c.connectSession(a) // the worker was given the session before
+	_, err := a.Sessions.Disconnect(t.Context(), s.UserID, s.ID)
+	require.NoError(t, err)
+	stops := c.workers.count("disconnect")
 	a.store.AfterNextUpdate(func() {
 		_, err := a.Sessions.Connect(t.Context(), s.UserID, s.ID, service.ConnectOptions{})
 		require.NoError(t, err)
 	})
-	_, err := a.Protocol.Heartbeat(t.Context(), domain.Heartbeat{WorkerID: "worker-1", IsFullSnapshot: true, CPU: -1, Memory: -1, MessageCount: -1,
+	_, err = a.Protocol.Heartbeat(t.Context(), domain.Heartbeat{WorkerID: "worker-1", IsFullSnapshot: true, CPU: -1, Memory: -1, MessageCount: -1,
 		Sessions: []domain.Report{{SessionID: s.ID, Status: domain.Connected}}})
 	require.NoError(t, err)
 	require.NotNil(t, c.cleanup("worker-1", s.ID))
 
 	c.advance(5*time.Second, c.heartbeatsOf(a, "worker-1"))
-	require.Zero(t, c.workers.count("disconnect"))
+	require.Equal(t, stops, c.workers.count("disconnect"))
 	require.Nil(t, c.cleanup("worker-1", s.ID))
 	require.Equal(t, domain.Connected, c.session(s.ID).Status)
 }

@@ -151,7 +151,7 @@ func fullRows() []any {
 		},
 		&domain.Cleanup{
 			WorkerID: "w1", SessionID: "s9", Command: domain.CommandDelete, Generation: 4, DueAt: when(),
-			Attempts: 3, ClaimedBy: "r1", CreatedAt: when(), UserID: "u1", Endpoint: "http://w1:8001/base", Destroyed: true,
+			Attempts: 3, ClaimedBy: "r1", CreatedAt: when(), UserID: "u1", Endpoint: "http://w1:8001/base", Destroyed: true, StateGroup: "it's shared",
 		},
 		&domain.Migration{
 			ID: "g1", SessionID: "s1", UserID: "u1", Kind: domain.MigrationByRebalance, BatchID: "b1", FromWorker: "w1", ToWorker: "w2",

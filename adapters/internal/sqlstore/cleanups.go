@@ -11,14 +11,14 @@ import (
 
 var cleanupsTable = table{
 	name: "cleanups", key: []string{"worker_id", "session_id"},
-	rest: []string{"pending_order", "generation", "due_at", "attempts", "created_at", "claimed_by", "user_id", "endpoint", "destroyed"},
+	rest: []string{"pending_order", "generation", "due_at", "attempts", "created_at", "claimed_by", "user_id", "endpoint", "destroyed", "state_group"},
 }
 
 func scanCleanup(r row) *domain.Cleanup {
 	return &domain.Cleanup{
 		WorkerID: r.text(0), SessionID: r.text(1), Command: domain.Command(r.text(2)), Generation: r.int64(3),
 		DueAt: r.time(4), Attempts: r.int(5), CreatedAt: r.time(6), ClaimedBy: r.text(7),
-		UserID: r.text(8), Endpoint: r.text(9), Destroyed: r.bool(10), Rev: r.int64(11),
+		UserID: r.text(8), Endpoint: r.text(9), Destroyed: r.bool(10), StateGroup: r.text(11), Rev: r.int64(12),
 	}
 }
 
@@ -47,7 +47,7 @@ type cleanups Tx
 func (t *cleanups) Put(ctx context.Context, c *domain.Cleanup) error {
 	return (*Tx)(t).put(ctx, &t.queries.cleanups.putStatements, &c.Rev, c.WorkerID, c.SessionID,
 		string(c.Command), c.Generation, nullableMicros(c.DueAt), c.Attempts, nullableMicros(c.CreatedAt), c.ClaimedBy,
-		c.UserID, c.Endpoint, c.Destroyed)
+		c.UserID, c.Endpoint, c.Destroyed, c.StateGroup)
 }
 
 func (t *cleanups) Due(ctx context.Context, at time.Time, limit int) ([]*domain.Cleanup, error) {

@@ -166,7 +166,7 @@ func (c *Core) Usage(userID string) (u domain.UserUsage) {
 func (c *Core) Cleanups(sessionID string) (pending []*domain.Cleanup) {
 	c.t.Helper()
 	for _, cleanup := range c.Holders(sessionID) {
-		if cleanup.Command != domain.CommandNone {
+		if cleanup.IsPending() {
 			pending = append(pending, cleanup)
 		}
 	}

@@ -68,7 +68,7 @@ func (d *Detector) WorkerReturned(ctx context.Context, tx *txn.Tx, w *domain.Wor
 		return err
 	}
 	for _, c := range cleanups {
-		if c.Command == domain.CommandNone {
+		if !c.IsPending() {
 			continue
 		}
 		c.DueAt = now

@@ -11,10 +11,13 @@ type HeartbeatDiff struct {
 	Changed    []domain.Report // to be applied
 	Unexpected []domain.Report // run there, but are not assigned to the worker in this generation
 	Missing    []string        // should have run there for long, and are not listed
+	NewForeign []string        // foreign, and not recorded for the worker
 }
 
 // IsEmpty reports whether the heartbeat says nothing new.
-func (d *HeartbeatDiff) IsEmpty() bool { return len(d.Changed)+len(d.Unexpected)+len(d.Missing) == 0 }
+func (d *HeartbeatDiff) IsEmpty() bool {
+	return len(d.Changed)+len(d.Unexpected)+len(d.Missing)+len(d.NewForeign) == 0
+}
 
 // DiffHeartbeat compares a heartbeat with the cache. Without news it costs one look-up
 // per session and no allocation.

@@ -28,7 +28,7 @@ func (r *Reconciler) Cleanup(ctx context.Context, workerID, sessionID string) {
 		return
 	}
 	switch {
-	case c.Command == domain.CommandNone, r.members.IsOthersClaim(c.ClaimedBy, c.DueAt, r.Now()):
+	case !c.IsPending(), r.members.IsOthersClaim(c.ClaimedBy, c.DueAt, r.Now()):
 		return
 	case c.Command == domain.CommandDisconnect && (w == nil || isAssignedThere):
 		r.completeCleanup(ctx, c)

@@ -95,7 +95,7 @@ func (r *Reconciler) Assign(ctx context.Context, tx *txn.Tx, s *domain.Session, 
 	if err != nil {
 		return nil, err
 	}
-	if c != nil && (c.Command.Wipes() || r.members.IsOthersClaim(c.ClaimedBy, c.DueAt, now)) {
+	if c != nil && (c.Command.Wipes() || c.IsForeign() || r.members.IsOthersClaim(c.ClaimedBy, c.DueAt, now)) {
 		return nil, ports.ErrFull
 	}
 	events := s.Assign(worker, now)

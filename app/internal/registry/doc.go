@@ -40,9 +40,14 @@
 //
 // A session in a heartbeat is unexpected if it is not assigned to the worker in its
 // generation. If the store knows or has known it, it is stopped, and the worker is a holder of
-// its credentials from then on. A session that the store has never known is foreign: the store may be the wrong one, or empty. It is left alone, remembered by
-// the replica that hears of it (up to 1000 for each worker), listed for administrators, and
-// stopped by them alone ([Workers.StopForeign]). Its id is not free meanwhile.
+// its credentials from then on. If nobody has linked the session and the worker was never
+// given it, the worker is wiped of it before any start there.
+//
+// A session that the store has never known is foreign: the store may be the wrong one, or
+// empty. It is left alone, listed for administrators, and stopped by them alone
+// ([Workers.StopForeign]). A row of the cleanups records it (up to 1000 for each worker). The
+// row is never due. Its id is not free until an administrator has had the session wiped, or
+// has removed the worker as destroyed.
 //
 // # Late reports
 //

@@ -40,6 +40,14 @@ func (w *Workers) StopForeign(ctx context.Context, id, sessionID string, opt ser
 		return apperr.Public(err)
 	}
 	err = w.reconciler.CallForeign(ctx, worker, sessionID, command)
+	if err == nil && opt.Wipe {
+		err = w.Transact(ctx, func(ctx context.Context, tx *txn.Tx) error {
+			return tx.ForgetForeign(ctx, worker.ID, sessionID)
+		})
+		if err != nil {
+			return apperr.Public(err)
+		}
+	}
 	w.cache.ForgetForeign(sessionID) // the next heartbeat notes it again if it still runs
 	return apperr.WorkerCall(err)
 }

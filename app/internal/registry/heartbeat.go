@@ -81,6 +81,11 @@ func (p *Protocol) applyHeartbeat(ctx context.Context, h domain.Heartbeat, known
 	}
 	news := batches(diff)
 	w, err := p.applyNews(detached, h, news[0], result, now)
+	if err != nil {
+		for _, id := range diff.NewForeign {
+			p.cache.ForgetForeign(id) // the next heartbeat records it
+		}
+	}
 	if err != nil && !diff.IsEmpty() && domain.CodeOf(err) != domain.CodeWorkerNotFound {
 		p.LogFailure(ctx, "sessions of a heartbeat not applied", err, "worker", h.WorkerID)
 		result.Warnings = append(result.Warnings, "The sessions could not be stored")
@@ -104,40 +109,48 @@ func (p *Protocol) applyHeartbeat(ctx context.Context, h domain.Heartbeat, known
 // Unexpected sessions in the result are those that the store knows or has known.
 func (p *Protocol) diffHeartbeat(ctx context.Context, h *domain.Heartbeat, now time.Time) fleet.HeartbeatDiff {
 	diff := p.cache.DiffHeartbeat(h, p.Timing, now)
-	known, foreign, err := p.splitForeign(ctx, p.intake.pickUnexpected(h.WorkerID, diff.Unexpected))
+	known, foreign, unrecorded, err := p.splitForeign(ctx, p.intake.pickUnexpected(h.WorkerID, diff.Unexpected))
 	if err != nil {
 		p.LogFailure(ctx, "foreign sessions not looked up", err, "worker", h.WorkerID)
-		known, foreign = nil, nil // the next heartbeat repeats them
+		known, foreign, unrecorded = nil, nil, nil // the next heartbeat repeats them
 	}
 	if len(foreign) > 0 {
 		p.Log.WarnContext(ctx, "foreign sessions", "worker", h.WorkerID, "new", len(foreign))
 	}
 	p.cache.NoteForeign(h, foreign, now)
-	diff.Unexpected = known
+	diff.Unexpected, diff.NewForeign = known, unrecorded
 	return diff
 }
 
-// splitForeign divides reports by whether the store knows or has known the session.
-func (p *Protocol) splitForeign(ctx context.Context, reports []domain.Report) (known, foreign []domain.Report, err error) {
+// splitForeign divides reports by whether the store knows or has known the session. unrecorded
+// lists the foreign sessions that are not recorded for the worker.
+func (p *Protocol) splitForeign(ctx context.Context, reports []domain.Report) (known, foreign []domain.Report, unrecorded []string, err error) {
 	if len(reports) == 0 {
-		return nil, nil, nil
+		return nil, nil, nil, nil
 	}
 	err = p.Store.View(ctx, func(ctx context.Context, tx *ports.Tx) error {
-		known, foreign = nil, nil
+		known, foreign, unrecorded = nil, nil, nil
 		for _, r := range reports {
 			isKnown, err := txn.IsKnown(ctx, tx, r.SessionID)
-			switch {
-			case err != nil:
+			if err != nil {
 				return err
-			case isKnown:
+			}
+			if isKnown {
 				known = append(known, r)
-			default:
-				foreign = append(foreign, r)
+				continue
+			}
+			foreign = append(foreign, r)
+			c, err := txn.FindCleanup(ctx, tx, r.WorkerID, r.SessionID)
+			if err != nil {
+				return err
+			}
+			if c == nil {
+				unrecorded = append(unrecorded, r.SessionID)
 			}
 		}
 		return nil
 	})
-	return known, foreign, err
+	return known, foreign, unrecorded, err
 }
 
 // renewWorker stores a heartbeat that says nothing new. It returns nil if the cached
@@ -222,6 +235,9 @@ func (p *Protocol) applyMore(ctx context.Context, w *domain.Worker, b batch, res
 
 // applyBatch applies some of a heartbeat's news. It returns stops with further commands.
 func (p *Protocol) applyBatch(ctx context.Context, tx *txn.Tx, w *domain.Worker, b batch, stops []service.StopCommand, now time.Time) (synced int, _ []service.StopCommand, err error) {
+	if err := tx.RecordForeign(ctx, w.ID, b.foreign); err != nil {
+		return 0, nil, err
+	}
 	for _, r := range b.reports {
 		isSynced, stop, err := p.applySnapshot(ctx, tx, w, r, now)
 		if err != nil {
@@ -263,7 +279,7 @@ func pendingStopCommands(ctx context.Context, tx *txn.Tx, w *domain.Worker) ([]s
 	}
 	stops := make([]service.StopCommand, 0, len(cleanups))
 	for _, c := range cleanups {
-		if c.Command != domain.CommandNone {
+		if c.IsPending() {
 			stops = append(stops, service.StopCommand{SessionID: c.SessionID, Generation: c.Generation})
 		}
 	}
@@ -300,11 +316,28 @@ func (p *Protocol) applySnapshot(ctx context.Context, tx *txn.Tx, w *domain.Work
 		generation = s.Generation
 	}
 	if r.Status.IsActive() {
-		if err := tx.RecordHolder(ctx, w.ID, s); err != nil {
+		if err := p.recordUninvited(ctx, tx, w, s); err != nil {
 			return false, nil, err
 		}
 	}
 	return false, stopIfActive(r, generation), nil
+}
+
+// recordUninvited records that a worker runs a session that is not assigned to it. If it was
+// never given the session, and nobody has linked the session, then it has the credentials of
+// a stranger: it is wiped before any start there. A session that another worker of its state
+// group runs uses the same disk.
+func (p *Protocol) recordUninvited(ctx context.Context, tx *txn.Tx, w *domain.Worker, s *domain.Session) error {
+	c, err := txn.FindCleanup(ctx, tx.Tx, w.ID, s.ID)
+	if err != nil {
+		return err
+	}
+	owner := p.cache.Worker(s.WorkerID)
+	isShared := owner != nil && w.StateGroup != "" && owner.StateGroup == w.StateGroup
+	if s.PhoneNumber != "" || isShared || c != nil && !c.IsForeign() {
+		return tx.RecordHolder(ctx, w.ID, s)
+	}
+	return tx.ScheduleCleanup(ctx, w.ID, s.ID, domain.CommandDelete, s.Generation)
 }
 
 // stopDeleted stops a session that runs although it was deleted, and wipes it.

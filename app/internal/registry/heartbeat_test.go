@@ -2,6 +2,7 @@ package registry_test
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	"github.com/switchyard-wa/switchyard/app/internal/coretest"
 	"github.com/switchyard-wa/switchyard/app/internal/txn"
 	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
@@ -101,7 +103,7 @@ func TestHeartbeat_SessionNeverKnown_IsLeftAloneAndListed(t *testing.T) {
 			for range 2 {
 				require.Empty(t, f.heartbeat(t, snapshot(foreign)).Commands)
 			}
-			require.Empty(t, f.Holders("unknown"))
+			require.Empty(t, f.Cleanups("unknown"), "nothing is to be done about it")
 			view, _, err := f.workers.Get(context.Background(), "worker-1")
 			require.NoError(t, err)
 			require.Equal(t, []domain.ForeignSession{
@@ -116,6 +118,78 @@ func TestHeartbeat_SessionNeverKnown_IsLeftAloneAndListed(t *testing.T) {
 			require.False(t, f.Cache.IsForeign("unknown"))
 		})
 	}
+}
+
+// An id stays taken, also when the worker lists it no longer and the server was restarted.
+func TestHeartbeat_ForeignSession_IDIsTakenUntilItIsWiped(t *testing.T) {
+	f := newFixture(t)
+	f.AddWorker("worker-1", 50, domain.CapGeneration)
+	f.heartbeat(t, snapshot(running("unknown")))
+	f.heartbeat(t, snapshot())
+	taken := func() bool {
+		rows := f.Holders("unknown")
+		return len(rows) == 1 && rows[0].BlocksID() && rows[0].DueAt.IsZero()
+	}
+	require.True(t, taken())
+	f.down("worker-1", domain.DownHeartbeatTimeout)
+	require.Empty(t, f.heartbeat(t, snapshot()).Commands, "nothing stops it")
+	require.True(t, taken())
+	require.NoError(t, f.workers.StopForeign(context.Background(), "worker-1", "unknown", service.StopForeignOptions{}))
+	require.True(t, taken(), "its credentials are there still")
+	f.Gateway.Fail(ports.WorkerTimedOut)
+	require.Error(t, f.workers.StopForeign(context.Background(), "worker-1", "unknown", service.StopForeignOptions{Wipe: true}))
+	require.True(t, taken())
+	f.Gateway.Succeed()
+	require.NoError(t, f.workers.StopForeign(context.Background(), "worker-1", "unknown", service.StopForeignOptions{Wipe: true}))
+	require.Empty(t, f.Holders("unknown"))
+}
+
+func TestHeartbeat_ForeignSessions_AreRecordedOnceAndUpToABound(t *testing.T) {
+	f := newFixture(t)
+	f.AddWorker("worker-1", 2000)
+	many := make([]domain.Report, 1100)
+	for i := range many {
+		many[i] = running(fmt.Sprintf("unknown-%04d", i))
+	}
+	for range 12 {
+		f.heartbeat(t, snapshot(many...))
+	}
+	rows := f.rowsOf("worker-1")
+	require.Len(t, rows, 1000)
+	f.heartbeat(t, snapshot())
+	f.heartbeat(t, snapshot(many[:50]...))
+	require.Equal(t, rows, f.rowsOf("worker-1"), "nothing is new")
+}
+
+// rowsOf returns the rows of a worker.
+func (f *fixture) rowsOf(workerID string) (rows []*domain.Cleanup) {
+	f.Read(func(ctx context.Context, tx *ports.Tx) (err error) {
+		rows, err = tx.Cleanups.ByWorker(ctx, workerID)
+		return err
+	})
+	return rows
+}
+
+// A worker that was never given a session and runs it has the credentials of a stranger.
+func TestHeartbeat_UnlinkedSessionRunsUninvited_IsWipedBeforeAnyStartThere(t *testing.T) {
+	f := newFixture(t)
+	f.AddWorker("worker-1", 50, domain.CapGeneration)
+	f.AddSession(f.user, "card")
+	result := f.heartbeat(t, snapshot(running("card")))
+	require.Len(t, result.Commands, 1)
+	require.Len(t, f.Cleanups("card"), 1)
+	c := f.Cleanups("card")[0]
+	require.Equal(t, []any{"worker-1", domain.CommandDelete, f.Now()}, []any{c.WorkerID, c.Command, c.DueAt})
+}
+
+func TestHeartbeat_LinkedSessionRunsUninvited_IsNotWiped(t *testing.T) {
+	f := newFixture(t)
+	f.AddWorker("worker-1", 50, domain.CapGeneration)
+	f.AddSession(f.user, "linked")
+	f.Change("linked", func(s *domain.Session) { s.PhoneNumber = "6281234567890" })
+	f.heartbeat(t, snapshot(running("linked")))
+	require.Empty(t, f.Cleanups("linked"))
+	require.Len(t, f.Holders("linked"), 1)
 }
 
 func TestHeartbeat_ForeignSessionAgain_IsNoNews(t *testing.T) {

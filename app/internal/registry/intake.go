@@ -209,11 +209,12 @@ func removeRepeated(h *domain.Heartbeat) {
 type batch struct {
 	reports []domain.Report
 	missing []string
+	foreign []string // to be recorded
 }
 
 // batches divides the news of a heartbeat. There is at least one batch.
 func batches(diff fleet.HeartbeatDiff) (list []batch) {
-	var b batch
+	b := batch{foreign: diff.NewForeign}
 	room := perUpdate
 	next := func() {
 		list = append(list, b)

@@ -120,6 +120,14 @@ func TestCreate_IDIsNotFree_AnswerDoesNotSayWhy(t *testing.T) {
 	require.Equal(t, answers[0], answers[1])
 }
 
+func TestCreate_WorkerOnceRanAForeignSessionWithTheID_IsRefused(t *testing.T) {
+	f := newFixture(t)
+	f.AddWorker("w1", 50)
+	f.Write(func(ctx context.Context, tx *txn.Tx) error { return tx.RecordForeign(ctx, "w1", []string{"support"}) })
+	_, err := f.sessions.Create(context.Background(), f.user, service.CreateSessionParams{Name: "Support", ID: "support"})
+	require.Equal(t, domain.CodeSessionExists, domain.CodeOf(err))
+}
+
 func TestCreate_WorkerRunsAForeignSessionWithTheID_IsRefused(t *testing.T) {
 	f := newFixture(t)
 	f.AddWorker("w1", 50)

@@ -86,7 +86,57 @@ func IsKnown(ctx context.Context, tx *ports.Tx, sessionID string) (bool, error) 
 		return isKnown, err
 	}
 	left, err := tx.Cleanups.BySession(ctx, sessionID)
-	return len(left) > 0, err
+	return slices.ContainsFunc(left, func(c *domain.Cleanup) bool { return !c.IsForeign() }), err
+}
+
+// maxForeign bounds the foreign sessions that are recorded for a worker.
+const maxForeign = 1000
+
+// RecordForeign records foreign sessions that a worker runs. Their ids are taken from then
+// on, also when the worker lists them no longer.
+func (tx *Tx) RecordForeign(ctx context.Context, workerID string, ids []string) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	rows, err := tx.Cleanups.ByWorker(ctx, workerID)
+	if err != nil {
+		return err
+	}
+	recorded := make(map[string]bool)
+	for _, c := range rows {
+		if c.IsForeign() {
+			recorded[c.SessionID] = true
+		}
+	}
+	for _, id := range ids {
+		if recorded[id] || len(recorded) >= maxForeign {
+			continue
+		}
+		isKnown, err := IsKnown(ctx, tx.Tx, id)
+		if err != nil {
+			return err
+		}
+		if isKnown {
+			continue // it was created meanwhile
+		}
+		recorded[id] = true
+		err = tx.putCleanup(ctx, &domain.Cleanup{
+			WorkerID: workerID, SessionID: id, Command: domain.CommandForeign, CreatedAt: tx.env.Now(),
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ForgetForeign records that a foreign session was wiped from a worker.
+func (tx *Tx) ForgetForeign(ctx context.Context, workerID, sessionID string) error {
+	c, err := FindCleanup(ctx, tx.Tx, workerID, sessionID)
+	if err != nil || c == nil || !c.IsForeign() {
+		return err
+	}
+	return tx.Cleanups.Delete(ctx, c)
 }
 
 // clearCommand leaves a cleanup that only records a holder.
@@ -206,6 +256,7 @@ func (tx *Tx) orphanCleanups(ctx context.Context, w *domain.Worker) error {
 			}
 		}
 		c.DueAt, c.ClaimedBy, c.Attempts, c.Endpoint = time.Time{}, "", 0, w.Endpoint
+		c.StateGroup = w.StateGroup
 		if err := tx.Cleanups.Put(ctx, c); err != nil {
 			return err
 		}
@@ -214,19 +265,39 @@ func (tx *Tx) orphanCleanups(ctx context.Context, w *domain.Worker) error {
 }
 
 // DiscardDisk records that the disk of a removed worker is gone: its wipes block no session
-// id any more. If the worker returns nevertheless, it is wiped before any start. It returns
-// how many sessions the worker had.
+// id any more. If the worker returns nevertheless, it is wiped before any start. The
+// credentials of a state group are not gone while the group has another worker: that one
+// inherits the cleanups. DiscardDisk returns how many sessions the worker had.
 func (tx *Tx) DiscardDisk(ctx context.Context, workerID string) (sessions int, err error) {
 	all, err := tx.Cleanups.ByWorker(ctx, workerID)
 	if err != nil {
 		return 0, err
 	}
 	for _, c := range all {
+		peer, err := tx.findPeer(ctx, workerID, c.StateGroup)
+		if err != nil {
+			return 0, err
+		}
 		s, err := tx.Sessions.Get(ctx, c.SessionID)
 		if err == nil {
 			c.Generation = max(c.Generation, s.Generation)
 		} else if !errors.Is(err, ports.ErrNotFound) {
 			return 0, err
+		}
+		if peer != nil {
+			if s != nil && s.IsAssigned() {
+				clearCommand(c) // a wipe would end the session that runs
+			}
+			if err := tx.adoptCleanup(ctx, peer, c); err != nil {
+				return 0, err
+			}
+			continue
+		}
+		if c.IsForeign() {
+			if err := tx.Cleanups.Delete(ctx, c); err != nil {
+				return 0, err
+			}
+			continue
 		}
 		c.Command, c.Destroyed = domain.CommandDelete, true
 		c.DueAt, c.ClaimedBy, c.Attempts = time.Time{}, "", 0
@@ -235,6 +306,23 @@ func (tx *Tx) DiscardDisk(ctx context.Context, workerID string) (sessions int, e
 		}
 	}
 	return len(all), nil
+}
+
+// findPeer returns another worker of a state group, an online one if there is any, or nil.
+func (tx *Tx) findPeer(ctx context.Context, workerID, group string) (peer *domain.Worker, err error) {
+	if group == "" {
+		return nil, nil
+	}
+	workers, _, err := tx.Workers.List(ctx, ports.WorkerFilter{}, ports.Page{})
+	if err != nil {
+		return nil, err
+	}
+	for _, w := range workers {
+		if w.ID != workerID && w.StateGroup == group && (peer == nil || w.Online && !peer.Online) {
+			peer = w
+		}
+	}
+	return peer, nil
 }
 
 // AdoptCleanups gives a worker the cleanups that have waited for a removed worker with its
@@ -248,7 +336,7 @@ func (tx *Tx) AdoptCleanups(ctx context.Context, w *domain.Worker) error {
 		if c.Endpoint == "" && !c.Destroyed {
 			continue
 		}
-		c.Endpoint, c.Destroyed = "", false
+		c.Endpoint, c.StateGroup, c.Destroyed = "", "", false
 		if err := tx.Cleanups.Put(ctx, c); err != nil {
 			return err
 		}
@@ -275,11 +363,15 @@ func (tx *Tx) adoptCleanup(ctx context.Context, w *domain.Worker, orphan *domain
 		return err
 	}
 	adopted := *orphan
-	adopted.WorkerID, adopted.Endpoint, adopted.Destroyed, adopted.Rev = w.ID, "", false, 0
+	adopted.WorkerID, adopted.Endpoint, adopted.StateGroup, adopted.Destroyed, adopted.Rev = w.ID, "", "", false, 0
 	if own != nil {
 		adopted.Rev = own.Rev
 		adopted.Command = adopted.Command.MoreDestructive(own.Command)
 		adopted.Generation = max(adopted.Generation, own.Generation)
+	}
+	adopted.DueAt, adopted.Attempts, adopted.ClaimedBy = time.Time{}, 0, ""
+	if w.Online && adopted.IsPending() {
+		adopted.DueAt = tx.env.Now()
 	}
 	return tx.putCleanup(ctx, &adopted)
 }

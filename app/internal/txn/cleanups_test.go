@@ -121,6 +121,7 @@ func TestDiscardDisk_WorkerReturnsNevertheless_IsWiped(t *testing.T) {
 	f.DeleteSession("gone")
 	f.AddConnected(f.user, "s1", "w1")
 	f.failOver("s1", "w2")
+	f.ChangeWorkerRow("w1", func(w *domain.Worker) { w.StateGroup = "" })
 	f.removeWorker("w1")
 	f.Write(func(ctx context.Context, tx *txn.Tx) error {
 		n, err := tx.DiscardDisk(ctx, "w1")
@@ -133,4 +134,59 @@ func TestDiscardDisk_WorkerReturnsNevertheless_IsWiped(t *testing.T) {
 	f.adopt("w1")
 	require.True(t, f.Holders("gone")[0].BlocksID(), "the disk is there after all")
 	require.Equal(t, map[string]domain.Command{"w1": domain.CommandDelete, "w2": domain.CommandNone}, f.commands("s1"))
+}
+
+// The disk of a state group is not gone with one of its workers.
+func TestDiscardDisk_GroupHasAnotherWorker_ItInheritsTheWipes(t *testing.T) {
+	f := newFixture(t)
+	f.AddConnected(f.user, "gone", "w1")
+	f.DeleteSession("gone")
+	f.AddConnected(f.user, "s1", "w1")
+	f.failOver("s1", "w2")
+	f.removeWorker("w1")
+	f.discardDisk("w1")
+	require.Equal(t, map[string]domain.Command{"w2": domain.CommandDelete}, f.commands("gone"))
+	c := f.Holders("gone")[0]
+	require.True(t, c.BlocksID(), "w2 has the credentials on the shared disk")
+	require.Equal(t, []any{f.Now(), "", ""}, []any{c.DueAt, c.Endpoint, c.StateGroup}, "w2 is asked at once")
+	require.Equal(t, map[string]domain.Command{"w2": domain.CommandNone}, f.commands("s1"), "what runs there is not wiped")
+
+	f.DeleteSession("s1")
+	f.removeWorker("w2")
+	f.discardDisk("w2")
+	require.False(t, f.Holders("gone")[0].BlocksID(), "nobody of the group is left")
+}
+
+func TestDiscardDisk_OtherWorkerIsOfAnotherGroup_IDIsFree(t *testing.T) {
+	for _, group := range []string{"", "another"} {
+		f := newFixture(t)
+		f.ChangeWorkerRow("w1", func(w *domain.Worker) { w.StateGroup = group })
+		f.AddConnected(f.user, "gone", "w1")
+		f.DeleteSession("gone")
+		f.removeWorker("w1")
+		f.discardDisk("w1")
+		require.Equal(t, map[string]domain.Command{"w1": domain.CommandDelete}, f.commands("gone"))
+		require.False(t, f.Holders("gone")[0].BlocksID())
+	}
+}
+
+func TestDiscardDisk_WorkerRanAForeignSession_IDIsFreeUnlessTheGroupHasAnotherWorker(t *testing.T) {
+	f := newFixture(t)
+	f.Write(func(ctx context.Context, tx *txn.Tx) error { return tx.RecordForeign(ctx, "w1", []string{"foreign"}) })
+	f.removeWorker("w1")
+	require.True(t, f.Holders("foreign")[0].BlocksID(), "its disk may return")
+	f.discardDisk("w1")
+	require.Equal(t, map[string]domain.Command{"w2": domain.CommandForeign}, f.commands("foreign"))
+	require.Zero(t, f.Holders("foreign")[0].DueAt)
+	f.removeWorker("w2")
+	f.discardDisk("w2")
+	require.Empty(t, f.Holders("foreign"))
+}
+
+// discardDisk states that the disk of a removed worker is gone.
+func (f *fixture) discardDisk(id string) {
+	f.Write(func(ctx context.Context, tx *txn.Tx) error {
+		_, err := tx.DiscardDisk(ctx, id)
+		return err
+	})
 }

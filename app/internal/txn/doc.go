@@ -53,7 +53,10 @@
 //     id or the endpoint inherits them ([Tx.AdoptCleanups]), and no session is placed on a
 //     worker that has to wipe it.
 //   - An administrator may state that a disk is gone ([Tx.DiscardDisk]). The rows block no id
-//     then, and are wipes in case the worker returns.
+//     then, and are wipes in case the worker returns. While the worker's state group has
+//     another worker, that one inherits the rows instead, and is asked for the wipes.
+//
+// A foreign session has a row too ([Tx.RecordForeign]), which blocks its id and is never due.
 //
 // The store keeps the generation of a deleted session, and a new one with its id continues
 // there. A late call or report of the former session is stale for ever.
