@@ -77,6 +77,7 @@ func TestHealth_StoreHangs_IsDownUntilItAnswers(t *testing.T) {
 		for range 3 {
 			require.Equal(t, "the store does not answer in time", h.check(t.Context())[0].Message)
 		}
+		synctest.Wait()
 		require.Equal(t, 1, p.asked, "one check runs at a time")
 		require.LessOrEqual(t, time.Since(began), 8*time.Second)
 		close(p.hang)

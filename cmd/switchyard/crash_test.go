@@ -181,11 +181,17 @@ func fast(delay time.Duration) []string {
 }
 
 // twoNodes starts two nodes with shared credentials, and links a session on the one
-// that is returned first.
+// that is returned first. An administrator lets sessions move away from both at once,
+// because deployed workers cannot say that they share credentials.
 func twoNodes(s *server, options ...nodeOption) (owner, other *node, c *testSession) {
 	s.t.Helper()
-	options = append(options, sharing(newDisk()))
+	options = append(options, sharing(newDisk(), "disk-1"))
 	a, b := newNode(s, "Node_A", options...), newNode(s, "Node_B", options...)
+	for _, n := range []*node{a, b} {
+		if !n.modern {
+			s.admin().want(http.StatusOK, http.MethodPut, "/workers/"+n.canonical, obj{"failover": "move"})
+		}
+	}
 	c = s.register().create("Line")
 	owner = c.link(a, b)
 	if owner == a {

@@ -136,7 +136,7 @@ func TestRules_WorkerRoutes_AreLenient(t *testing.T) {
 	assert.NotContains(t, string(line.view().raw), n.listener)
 
 	// A worker in maintenance gets no new session.
-	admin.post("/workers/"+n.canonical+"/drain", nil)
+	admin.post("/workers/"+n.canonical+"/drain?force=true", nil)
 	waitFor(t, "the session moves", func() (bool, any) {
 		v := line.view()
 		return v.str("data.workerId") == other.canonical, v

@@ -32,6 +32,7 @@ type node struct {
 	max       int
 	every     time.Duration // interval of heartbeats
 	disk      *disk
+	group     string // of the nodes that share the disk
 	listener  string // listen address
 	web       *http.Client
 	token     string // sent, and expected of the control plane
@@ -104,9 +105,14 @@ type sent struct {
 // nodeOption configures a node before it registers.
 type nodeOption func(*node)
 
-func modern(n *node)                 { n.modern = true }
-func capacity(max int) nodeOption    { return func(n *node) { n.max = max } }
-func sharing(d *disk) nodeOption     { return func(n *node) { n.disk = d } }
+func modern(n *node)              { n.modern = true }
+func capacity(max int) nodeOption { return func(n *node) { n.max = max } }
+
+// sharing makes the node keep its credentials on a disk of several nodes. A modern node says so.
+func sharing(d *disk, group string) nodeOption {
+	return func(n *node) { n.disk, n.group = d, group }
+}
+
 func calling(base string) nodeOption { return func(n *node) { n.control = base } }
 func withToken(token string) nodeOption {
 	return func(n *node) { n.web, n.token = &http.Client{Transport: bearer(token)}, token }
@@ -203,6 +209,7 @@ func (n *node) register() answer {
 	if n.modern {
 		body["capabilities"] = []string{"lease", "generation", "dedupe"}
 		body["heartbeatInterval"] = n.every.Milliseconds()
+		body["stateGroup"] = n.group
 	}
 	a := n.must("POST", "/workers/register", body)
 	n.mu.Lock()

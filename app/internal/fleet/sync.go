@@ -72,7 +72,10 @@ func (s *Sync) Load(ctx context.Context) error {
 	if s.isLoaded.Load() {
 		return nil
 	}
-	if err := s.RefreshAll(ctx); err != nil {
+	switch err := s.RefreshAll(ctx); {
+	case err != nil && ctx.Err() != nil:
+		return ctx.Err()
+	case err != nil:
 		return fmt.Errorf("loading the fleet: %w", err)
 	}
 	s.isLoaded.Store(true)
