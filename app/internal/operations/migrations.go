@@ -102,8 +102,7 @@ func (o *Operations) recordMigration(ctx context.Context, sessionID string, opt 
 // needsScan reports whether a migration of the session would cost a scan. A migration that
 // is refused anyway costs none.
 func (o *Operations) needsScan(ctx context.Context, s *domain.Session, target string) (bool, error) {
-	isRefused := checkCanMigrate(s) != nil
-	if isRefused || target == s.WorkerID || target != "" && o.cache.Worker(target) == nil {
+	if !canMigrate(s) || target == s.WorkerID || target != "" && o.cache.Worker(target) == nil {
 		return false, nil
 	}
 	var needing []*domain.Session
@@ -128,6 +127,9 @@ func checkCanMigrate(s *domain.Session) error {
 	}
 	return nil
 }
+
+// canMigrate reports whether checkCanMigrate accepts the session.
+func canMigrate(s *domain.Session) bool { return checkCanMigrate(s) == nil }
 
 // checkTarget refuses a target that cannot take the session now.
 func (o *Operations) checkTarget(ctx context.Context, tx *txn.Tx, m *domain.Migration, req domain.Request) error {
