@@ -261,10 +261,11 @@ func CheckCoordination(coordination string) error {
 // inProcess reports whether the coordination lives in this process.
 func inProcess(coordination string) bool { return coordination == "" || coordination == "memory:" }
 
-// Name returns a data source name or coordination without its password.
+// Name returns a data source name or coordination without its password. It returns the scheme alone of
+// a URL that is malformed, because the password may stand anywhere in it.
 func Name(dsn string) string {
 	u, err := url.Parse(dsn)
-	if err != nil || u.Host == "" {
+	if err != nil || u.Scheme == "" || u.Host == "" || strings.Contains(u.Path, "@") {
 		scheme, path, _ := strings.Cut(dsn, ":")
 		if scheme == "memory" || scheme == "sqlite" {
 			return scheme + ":" + path

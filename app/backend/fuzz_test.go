@@ -18,6 +18,8 @@ func FuzzCheck(f *testing.F) {
 		f.Add("sqlite", rest)
 		f.Add("", rest)
 	}
+	f.Add("//", "0")
+	f.Add("x://host/a", "0")
 	f.Fuzz(func(t *testing.T, scheme, rest string) {
 		const password = "correct-horse-battery"
 		if strings.Contains(scheme+rest, password) {

@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"database/sql"
 	"fmt"
 	"net"
 	"net/http"
@@ -504,4 +505,18 @@ func TestSecretsFile_OpenToOthers_IsRefused(t *testing.T) {
 	}
 	require.NoError(t, os.Chmod(filepath.Join(s.dir, "switchyard.db.secrets"), 0o600))
 	assert.Equal(t, token, strings.TrimSpace(run(t, s.dir, nil, "", "token").out))
+}
+
+func TestMigrateStatus_NewerSchema_FailsAndSaysSo(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	require.Zero(t, run(t, dir, nil, "", "migrate", "up").code)
+	db, err := sql.Open("sqlite3", filepath.Join(dir, "switchyard.db"))
+	require.NoError(t, err)
+	_, err = db.ExecContext(t.Context(), "INSERT INTO schema_migrations (version, name, applied_at) VALUES (9999, 'later', 0)")
+	require.NoError(t, err)
+	require.NoError(t, db.Close())
+	r := run(t, dir, nil, "", "migrate", "status")
+	assert.NotZero(t, r.code)
+	assert.Contains(t, r.err, "schema version 9999 is newer")
 }

@@ -48,6 +48,9 @@ func migrate(ctx context.Context, args []string, out, errOut io.Writer) error {
 	if err != nil {
 		return err
 	}
+	if st.Version > st.Latest {
+		return fmt.Errorf("schema version %d is newer than %d, the latest of this program; use the version that wrote it", st.Version, st.Latest)
+	}
 	state := "up to date"
 	if st.Version < st.Latest {
 		state = fmt.Sprintf("%d to apply; run: switchyard migrate up", st.Latest-st.Version)
