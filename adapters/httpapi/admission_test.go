@@ -39,7 +39,7 @@ func (b busyAccounts) Login(ctx context.Context, _, _, _ string) (*service.AuthT
 	}
 }
 
-// One address cannot fill the queue of passwords, and whoever gives up leaves it.
+// One address cannot fill the queue of passwords, and a canceled request leaves the queue.
 func TestLogin_ManyFromOneAddress_LeaveRoomForOthers(t *testing.T) {
 	const share = 16
 	busy := busyAccounts{stubAccounts{&stub{}}, make(chan struct{}, 100), make(chan struct{}, 100), make(chan struct{})}
@@ -97,7 +97,7 @@ func TestLogin_ManyFromOneAddress_LeaveRoomForOthers(t *testing.T) {
 	require.Equal(t, http.StatusOK, again.StatusCode, "the flood has left the queue")
 }
 
-// slowMessages look for messages until their caller gives up.
+// slowMessages look for messages until their context ends.
 type slowMessages struct {
 	stubMessages
 	entered chan struct{}

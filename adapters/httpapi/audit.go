@@ -98,7 +98,7 @@ func (a *api) listAudit(ctx context.Context, _ *requestContext, in *listAuditInp
 	return auditListView{views, nullableString(next.String())}, nil
 }
 
-// maxUserAgent bounds what is kept of a caller's User-Agent, in bytes.
+// maxUserAgent is the length in bytes to which a User-Agent is cut.
 const maxUserAgent = 200
 
 // caller returns who calls, for the services.

@@ -44,12 +44,13 @@ func (m *bodyMemory) reserve(caller string, n int64) bool {
 	return true
 }
 
-// release gives back what was reserved.
+// release returns reserved bytes to the budget.
 func (m *bodyMemory) release(caller string, n int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.free += n
-	if m.held[caller] -= n; m.held[caller] == 0 {
+	m.held[caller] -= n
+	if m.held[caller] == 0 {
 		delete(m.held, caller)
 	}
 }

@@ -94,8 +94,8 @@
 //
 // Ids of sessions are unique among all users, since workers know a session by its id
 // alone. POST /sessions therefore tells whether an id is taken, by whomever; ids that
-// the server derives cannot be guessed. Every other route answers for another user's
-// session as for one that does not exist.
+// the server derives cannot be guessed. Every other route answers alike for another user's
+// session and for a missing session.
 //
 // Bodies of workers are not validated by huma. Their types in lenient.go and
 // heartbeat.go implement json.UnmarshalerFrom and huma.SchemaProvider. Workers never
@@ -103,8 +103,8 @@
 // a live worker its sessions. Hence these bodies are read as far as they can be read,
 // whatever their headers say: up to 1 MiB, to the first error of syntax, the first
 // 5,000 items of a list. Items that cannot be used are skipped, counted and named. Only
-// a report that names nothing is a 400. A heartbeat of 50 sessions takes as many
-// allocations as one that is decoded strictly (170 and 169).
+// a report that names nothing is a 400. A heartbeat of 50 sessions takes 170
+// allocations, and 169 if it is decoded strictly.
 //
 // # Bounds
 //
@@ -115,8 +115,8 @@
 //     (connections.go).
 //   - Headers: 32 KiB (the server) in at most 128 lines. At most 128 parameters.
 //   - Bodies: 1 MiB, or 16 MiB with media. Memory grows as bytes arrive. All bodies under
-//     way share 128 MiB, of which each caller leaves a part to the next one. A body that
-//     arrives too slowly is a 408 (body_memory.go).
+//     way share 128 MiB. A caller holds at most as much as is free. A body that arrives too
+//     slowly is a 408 (body_memory.go).
 //   - Costly work: queues with a share for each caller, for passwords, QR codes, pictures,
 //     calls to workers and searches (admission.go). A full queue is a 503 OVERLOADED.
 //

@@ -23,7 +23,7 @@ func withBody() []*route {
 }
 
 // Whatever a body holds, every route that reads one answers with a success or
-// a refusal, in the envelope. Only workers may send what is no JSON.
+// a refusal, in the envelope. Only workers may send text that is not JSON.
 func FuzzBodies(f *testing.F) {
 	routes := withBody()
 	for i, r := range routes {

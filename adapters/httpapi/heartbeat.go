@@ -250,7 +250,7 @@ func (s *reportedStatus) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 
 const noStatus = "has no status"
 
-// problem returns what is wrong with the status, in words; empty: nothing.
+// problem describes an unusable status in words. It returns "" for a usable one.
 func (s *reportedStatus) problem() string {
 	switch {
 	case s.wrong:

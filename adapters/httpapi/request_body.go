@@ -162,7 +162,7 @@ func (b *requestBody) setDeadline(at time.Time) {
 	_ = http.NewResponseController(b.c.w).SetReadDeadline(at)
 }
 
-// release gives back the memory of the body.
+// release returns the memory of the body to the budget.
 func (b *requestBody) release() {
 	if b.reserved > 0 {
 		b.c.api.bodies.release(b.c.shareKey(), b.reserved)

@@ -2,7 +2,7 @@
 // lets a bounded number wait for a bounded time, and refuses the rest with
 // OVERLOADED, so that a flood costs its senders and nobody else.
 //
-// Work waits in the order of its arrival. A caller that gives up leaves the queue at
+// Work waits in the order of its arrival. A caller whose context ends leaves the queue at
 // once. One caller holds a bounded share of the queue. A caller whose share is full is
 // refused, while others are still admitted.
 //
