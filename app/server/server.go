@@ -364,12 +364,22 @@ First run: an administrator was made.%[4]s
   password  %[2]s
 
 Try next:
-  curl -s %[3]s/api/v1/auth/register -H 'Content-Type: application/json' \
-    -d '{"name":"Ada","email":"ada@example.com","password":"correct-horse-1"}'
-  curl -s %[3]s/api/v1/sessions -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' \
-    -d '{"name":"Support line"}'        # TOKEN is the token of the answer to the first
+%[3]s
+`, s.cfg.AdminEmail, password, s.nextSteps(), once)
+}
 
-`, s.cfg.AdminEmail, password, s.URL(), once)
+// nextSteps returns the commands that a first run suggests.
+func (s *Server) nextSteps() string {
+	if s.cfg.Registration == RegistrationClosed {
+		return fmt.Sprintf(`  switchyard user create --store %[1]s --email ada@example.com --name Ada    # asks for a password
+  curl -s %[2]s/api/v1/auth/login -H 'Content-Type: application/json' -d @-    # reads {"email":"…","password":"…"}
+`, backend.Name(s.cfg.Store), s.URL())
+	}
+	return fmt.Sprintf(`  curl -s %[1]s/api/v1/auth/register -H 'Content-Type: application/json' \
+    -d '{"name":"Ada","email":"ada@example.com","password":"correct-horse-1"}'
+  curl -s %[1]s/api/v1/sessions -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' \
+    -d '{"name":"Support line"}'        # TOKEN is the token of the answer to the first
+`, s.URL())
 }
 
 func coordinationName(fabric string) string {

@@ -97,6 +97,7 @@ func TestConfiguration_Bad_ReportsEveryProblem(t *testing.T) {
 		{"serve --no-such-flag", nil, []string{"--no-such-flag is not a flag of serve"}},
 		{"serve --addr nowhere --no-such-flag word --store bogus:", nil, []string{"--addr", "--no-such-flag is not a flag of serve", "bogus:"}},
 		{"serve --store", nil, []string{"--store needs a value"}},
+		{"serve --unscanned-per-user -1 --simulated-workers -2", nil, []string{"--unscanned-per-user", "--simulated-workers", "is negative"}},
 		{"serve --simulated-workers 1 --allow-private-workers=false", nil, []string{"--simulated-workers", "--allow-private-workers=false"}},
 		{"serve --lease 1s --heartbeat-interval 1s", nil, []string{"--lease (1s) must be longer than --heartbeat-interval (1s)"}},
 		{"serve --event-retention 7weeks --message-retention 5", nil, []string{"--event-retention", "--message-retention"}},
@@ -345,6 +346,13 @@ func TestServe_NoSecrets_GeneratesAndKeepsThem(t *testing.T) {
 		a := admin.get("/workers/" + n.canonical)
 		return a.str("data.status") == "ONLINE", a
 	})
+}
+
+func TestServe_FirstRunWithRegistrationClosed_SuggestsToCreateAUser(t *testing.T) {
+	t.Parallel()
+	first := serve(t, "--registration", "closed").out.String()
+	assert.Contains(t, first, "switchyard user create")
+	assert.NotContains(t, first, "auth/register")
 }
 
 // A first run prints the administrator and what to try next. It does not print a

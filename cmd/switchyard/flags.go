@@ -131,6 +131,9 @@ func (f *flags) number(to *int, name, standard, about string) {
 		if err != nil {
 			return fmt.Errorf("%q is not a whole number", s)
 		}
+		if n < 0 {
+			return fmt.Errorf("%d is negative; use 0 or more", n)
+		}
 		*to = n
 		return nil
 	})
