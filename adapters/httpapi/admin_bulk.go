@@ -16,7 +16,7 @@ import (
 type bulkBody struct {
 	_              struct{}    `additionalProperties:"false"`
 	Action         string      `json:"action" minLength:"1" doc:"restart, disconnect, migrate or delete, in any case" example:"restart"`
-	SessionIDs     []*string   `json:"sessionIds,omitempty" maxItems:"1000" doc:"The sessions, unless there is a filter" example:"[\"support\",\"sales\"]"`
+	SessionIDs     []textItem  `json:"sessionIds,omitempty" maxItems:"1000" doc:"The sessions, unless there is a filter" example:"[\"support\",\"sales\"]"`
 	Filter         *bulkFilter `json:"filter,omitempty" doc:"The sessions, unless they are listed"`
 	TargetWorkerID string      `json:"targetWorkerId,omitempty" doc:"Of the action migrate"`
 	Reason         *string     `json:"reason,omitempty" doc:"Of the action migrate, at most 255 characters"`
@@ -109,7 +109,7 @@ func (in *bulkInput) Resolve(huma.Context) []error {
 		r.Action = word
 	}
 	r.Filter = b.Filter.sessions(&p)
-	r.SessionIDs = given(b.SessionIDs)
+	r.SessionIDs = asTexts(b.SessionIDs)
 	isFiltered := b.Filter != nil && !b.Filter.wrong
 	switch {
 	case b.SessionIDs != nil && isFiltered:

@@ -20,7 +20,7 @@ type WorkerDetails struct {
 	Environment       string             `json:"environment,omitempty" maxLength:"50" doc:"DEVELOPMENT if it is not given" example:"PRODUCTION"`
 	Labels            map[string]*string `json:"labels,omitempty" doc:"At most 32 short texts by name" example:"{\"pool\":\"eu\"}"`
 	HeartbeatInterval wholeNumber        `json:"heartbeatInterval,omitempty" minimum:"1" maximum:"3600000" doc:"Milliseconds between heartbeats" example:"30000"`
-	Capabilities      capabilityList     `json:"capabilities,omitempty"`
+	Capabilities      []string           `json:"capabilities,omitempty" doc:"Extensions: lease, generation, dedupe, ownToken; others are ignored" example:"[\"lease\",\"generation\"]"`
 }
 
 // describe checks the details and completes a registration.
@@ -37,7 +37,11 @@ func (d *WorkerDetails) describe(p *problems, r *domain.Registration) {
 	}
 	r.Labels = p.labels(d.Labels)
 	r.Interval = time.Duration(d.HeartbeatInterval) * time.Millisecond
-	r.Capabilities = d.Capabilities
+	var capabilities capabilityList
+	for _, name := range d.Capabilities {
+		capabilities.add(name)
+	}
+	r.Capabilities = capabilities
 	if text := optional(p, "description", d.Description, domain.CheckDescription); text != nil {
 		r.Description = *text
 	}
@@ -106,15 +110,20 @@ func (l *capabilityList) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 		if err := s.UnmarshalJSONFrom(dec); err != nil {
 			return err
 		}
-		switch known := domain.Capability(s); known {
-		case domain.CapLease, domain.CapGeneration, domain.CapDedupe, domain.CapOwnToken:
-			if !slices.Contains(*l, known) {
-				*l = append(*l, known)
-			}
-		}
+		l.add(string(s))
 		return nil
 	})
 	return err
+}
+
+// add adds an extension that is known and not in the list yet.
+func (l *capabilityList) add(name string) {
+	switch known := domain.Capability(name); known {
+	case domain.CapLease, domain.CapGeneration, domain.CapDedupe, domain.CapOwnToken:
+		if !slices.Contains(*l, known) {
+			*l = append(*l, known)
+		}
+	}
 }
 
 // Schema describes the list as workers should send it.

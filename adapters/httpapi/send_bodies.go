@@ -209,25 +209,36 @@ func (b sendLinkBody) outgoing() *domain.Outgoing {
 }
 
 type pollBody struct {
-	Question        string    `json:"question" minLength:"1" maxLength:"255" example:"Tea?"`
-	Options         []*string `json:"options" nullable:"false" minItems:"2" maxItems:"12" doc:"2 to 12 different texts" example:"[\"yes\",\"no\"]"`
-	MultipleAnswers bool      `json:"multipleAnswers,omitempty" example:"false"`
+	Question        string     `json:"question" minLength:"1" maxLength:"255" example:"Tea?"`
+	Options         []textItem `json:"options" nullable:"false" minItems:"2" maxItems:"12" doc:"2 to 12 different texts" example:"[\"yes\",\"no\"]"`
+	MultipleAnswers bool       `json:"multipleAnswers,omitempty" example:"false"`
 }
 
 func (b *pollBody) poll() *domain.Poll {
 	if b == nil {
 		return nil
 	}
-	return &domain.Poll{Question: b.Question, Options: given(b.Options), MultipleAnswers: b.MultipleAnswers}
+	return &domain.Poll{Question: b.Question, Options: asTexts(b.Options), MultipleAnswers: b.MultipleAnswers}
 }
 
-// given returns the texts of a list without its nulls.
-func given(list []*string) []string {
+// A textItem is a text in a list.
+type textItem string
+
+// UnmarshalJSONFrom reads the text. Any other value is an error: a null that became an
+// empty text, or none, would be another message.
+func (i *textItem) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
+	if dec.PeekKind() != jsontext.KindString {
+		return cmp.Or(dec.SkipValue(), errNoText)
+	}
+	return (*lenientString)(i).UnmarshalJSONFrom(dec)
+}
+
+var errNoText = errors.New("httpapi: not a text")
+
+func asTexts(list []textItem) []string {
 	var texts []string
 	for _, s := range list {
-		if s != nil {
-			texts = append(texts, *s)
-		}
+		texts = append(texts, string(s))
 	}
 	return texts
 }
@@ -295,9 +306,9 @@ type (
 		Thumbnail   string `json:"thumbnail,omitempty" doc:"A picture by URL at a public address, or as base64" example:"https://example.com/t.png"`
 	}
 	anyPoll struct {
-		Question        string    `json:"question,omitempty" doc:"1 to 255 characters" example:"Tea?"`
-		Options         []*string `json:"options,omitempty" doc:"2 to 12 different texts" example:"[\"yes\",\"no\"]"`
-		MultipleAnswers bool      `json:"multipleAnswers,omitempty" example:"false"`
+		Question        string     `json:"question,omitempty" doc:"1 to 255 characters" example:"Tea?"`
+		Options         []textItem `json:"options,omitempty" doc:"2 to 12 different texts" example:"[\"yes\",\"no\"]"`
+		MultipleAnswers bool       `json:"multipleAnswers,omitempty" example:"false"`
 	}
 )
 

@@ -220,8 +220,9 @@ func (r *route) translate(d *huma.ErrorDetail) *problem {
 	} else {
 		s = r.params[field]
 	}
+	isItem := strings.HasSuffix(field, "]")
 	switch {
-	case d.Value == nil, d.Message == validation.MsgUnexpectedProperty:
+	case d.Value == nil && !isItem, d.Message == validation.MsgUnexpectedProperty:
 		return nil
 	case s == nil: // the name of a label can look like a path
 		p.Message = p.Field + " is not as the description at /docs has it"
