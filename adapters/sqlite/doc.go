@@ -15,8 +15,13 @@
 //
 // One orchestrator at a time runs on the file, because another one would not learn of its changes. [Options.Exclusive] locks a
 // file beside the database, with the ending .lock. The operating system releases the lock when its process ends, even by
-// kill -9. The lock file contains the pid and the address of its holder. It stays behind, and nobody may remove it while the
-// store is open.
+// kill -9. The lock file contains the pid and the address of its holder, and stays behind.
+//
+// The lock belongs to the file, not to its name. A lock file that is removed or renamed would let a second orchestrator in. Each
+// View and each group of Updates therefore looks at the name (about 2 µs), and locks a new file in place of a missing one. If
+// another process had the lock meanwhile, even for a moment, the store fails with [ports.UnavailableError] until it is opened
+// again: the caches of its orchestrator are out of date. An Update whose commit was under way is acknowledged, because it stays
+// in the file.
 //
 //   - Every path that leads to the database through symbolic links has the same lock.
 //   - A database with a second name (a hard link) is refused. SQLite keeps a log for each name, and two logs destroy the file.

@@ -1,15 +1,19 @@
 package sqlite
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
-	"github.com/gofrs/flock"
+	"github.com/switchyard-wa/switchyard/adapters/internal/filelock"
+	"github.com/switchyard-wa/switchyard/ports"
 )
 
 // lockEnding is the ending of the lock file, which lies beside the database.
@@ -41,8 +45,19 @@ func (e *InUseError) Error() string {
 func (e *InUseError) Is(target error) bool { return target == ErrInUse }
 
 // fileLock is the lock of an exclusive store. The operating system releases it when the process ends, however it ends.
+//
+//	held ──the lock file was removed or replaced──▶ missing ──no other process had the lock──▶ held, with a new lock file
+//	  │                                                └──another process has it, or had it──▶ lost
+//	  └──release──▶ released
+//
+// A lost lock stays lost, because the caches of this process do not know what the other one has changed.
 type fileLock struct {
-	file *flock.Flock
+	path string                        // of the database
+	held atomic.Pointer[filelock.Lock] // nil: lost or released
+
+	mu      sync.Mutex // guards changes of held, and the following fields
+	content []byte     // of the lock file
+	lost    error      // nil: not lost
 }
 
 // lockFile locks an existing database. It returns an [InUseError] if another store holds the lock. Symbolic links to the
@@ -56,48 +71,94 @@ func lockFile(path string) (*fileLock, error) {
 	if err != nil {
 		return nil, fmt.Errorf("sqlite: %w", err)
 	}
-	l := &fileLock{file: flock.New(path + lockEnding)}
-	locked, err := l.tryLock()
+	held, err := filelock.TryAcquire(path + lockEnding)
 	switch {
-	case err != nil:
-		return nil, fmt.Errorf("sqlite: locking %s: %w", l.file.Path(), err)
-	case !locked:
+	case errors.Is(err, filelock.ErrHeld):
 		return nil, holderOf(path)
+	case err != nil:
+		return nil, fmt.Errorf("sqlite: locking %s: %w", path+lockEnding, err)
 	case names > 1:
-		l.release()
+		held.Release()
 		return nil, fmt.Errorf("sqlite: %s has another name, a hard link; two servers on two names would destroy it: remove the other name", path)
 	}
+	l := &fileLock{path: path}
+	l.held.Store(held)
 	// The content only serves the error of a store that is refused. A full disk must not keep this store from opening.
 	_ = l.announce("")
 	return l, nil
 }
 
-// tryLock takes the lock, unless another store holds it. It repeats the attempt if the lock file was replaced meanwhile.
-func (l *fileLock) tryLock() (bool, error) {
-	for {
-		locked, err := l.file.TryLock()
-		if err != nil || !locked {
-			return false, err
-		}
-		held, err := l.file.Stat()
-		if err != nil {
-			return false, errors.Join(err, l.file.Close())
-		}
-		present, err := os.Stat(l.file.Path())
-		if err == nil && os.SameFile(held, present) {
-			return true, nil
-		}
-		l.release()
+// check returns an error unless this process holds the lock. It takes the lock again if the lock file was removed or replaced
+// and no other process had the lock meanwhile.
+func (l *fileLock) check() error {
+	if held := l.held.Load(); held != nil && held.IsInPlace() {
+		return nil
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.retake()
 }
 
-// announce writes who holds the lock.
+// retake is check for a caller that holds mu.
+func (l *fileLock) retake() error {
+	former := l.held.Load()
+	if former == nil || former.IsInPlace() {
+		return l.lost
+	}
+	held, err := filelock.TryAcquire(l.path + lockEnding)
+	if errors.Is(err, filelock.ErrHeld) {
+		return l.lose(holderOf(l.path))
+	}
+	if err != nil {
+		return &ports.UnavailableError{Reason: "the lock file of the database was removed, and cannot be made again", Cause: fmt.Errorf("sqlite: locking: %w", err)}
+	}
+	// Another process that had the lock and has ended since has left its content.
+	text, err := os.ReadFile(l.path + lockEnding)
+	if err != nil || len(text) > 0 && !bytes.Equal(text, l.content) {
+		held.Release()
+		return l.lose(holderOf(l.path))
+	}
+	l.held.Store(held)
+	former.Release()
+	_ = held.Write(l.content) // serves errors alone
+	return nil
+}
+
+// lose gives the lock up for good. The caller holds mu.
+func (l *fileLock) lose(cause error) error {
+	if held := l.held.Swap(nil); held != nil {
+		held.Release()
+	}
+	l.lost = &ports.UnavailableError{
+		Reason: "another process has taken over the database file, because its lock file was removed; stop that process, then restart this one",
+		Cause:  cause,
+	}
+	return l.lost
+}
+
+// announce records who holds the lock.
 func (l *fileLock) announce(address string) error {
-	return os.WriteFile(l.file.Path(), fmt.Appendf(nil, "%d %s\n", os.Getpid(), address), 0o600)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	content := fmt.Appendf(nil, "%d %s\n", os.Getpid(), address)
+	if err := l.retake(); err != nil { // compares the lock file with the former content
+		return err
+	}
+	l.content = content
+	if held := l.held.Load(); held != nil {
+		return held.Write(content)
+	}
+	return nil
 }
 
 // release releases the lock. The lock file stays: whoever removed it could remove the lock of another process.
-func (l *fileLock) release() { _ = l.file.Close() }
+func (l *fileLock) release() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if held := l.held.Swap(nil); held != nil {
+		held.Release()
+	}
+}
 
 // holderOf returns the error that names the holder of the lock.
 func holderOf(path string) error {

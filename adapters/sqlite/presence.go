@@ -56,7 +56,8 @@ func (s *Store) recordFiles(path string) error {
 	return err
 }
 
-// checkFiles returns an error if what was committed last may be lost with the process.
+// checkFiles returns an error if what was committed last may be lost with the process. The lock plays no part: a commit stays
+// in the file, whoever holds the lock.
 func (s *Store) checkFiles() error {
 	if err := s.database.checkPresence(); err != nil {
 		return err
@@ -64,8 +65,13 @@ func (s *Store) checkFiles() error {
 	return s.log.checkPresence()
 }
 
-// CheckPresence implements [ports.HealthChecker].
-func (s *Store) CheckPresence() error { return s.database.checkPresence() }
+// CheckPresence implements [ports.HealthChecker]. An exclusive store also needs its lock, see [fileLock].
+func (s *Store) CheckPresence() error {
+	if err := s.database.checkPresence(); err != nil || s.lock == nil {
+		return err
+	}
+	return s.lock.check()
+}
 
 // CheckHealth implements [ports.HealthChecker].
 func (s *Store) CheckHealth(ctx context.Context) error {

@@ -116,10 +116,16 @@ func TestCheckHealth_FileReadOnly_TellsWhy(t *testing.T) {
 }
 
 func BenchmarkCheckPresence(b *testing.B) {
-	s, err := Open(b.Context(), filepath.Join(b.TempDir(), "store.db"), Options{Migrate: true})
-	require.NoError(b, err)
-	defer func() { require.NoError(b, s.Close()) }()
-	for b.Loop() {
-		require.NoError(b, s.CheckPresence())
+	for name, isExclusive := range map[string]bool{"file": false, "file and lock": true} {
+		b.Run(name, func(b *testing.B) {
+			s, err := Open(b.Context(), filepath.Join(b.TempDir(), "store.db"), Options{Migrate: true, Exclusive: isExclusive})
+			require.NoError(b, err)
+			defer func() { require.NoError(b, s.Close()) }()
+			for b.Loop() {
+				if err := s.CheckPresence(); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }

@@ -2,9 +2,11 @@ package main_test
 
 import (
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -65,4 +67,50 @@ func TestServe_FirstKilled_SecondStarts(t *testing.T) {
 	s.startAgain()
 	s.stop()
 	s.startAgain()
+}
+
+// A lock file that is removed or renamed lets nobody in: the server locks another one.
+func TestServe_LockFileRemoved_SecondIsRefused(t *testing.T) {
+	t.Parallel()
+	s := serve(t)
+	user := s.register()
+	lock := filepath.Join(s.dir, "switchyard.db.lock")
+	for _, remove := range []func() error{
+		func() error { return os.Remove(lock) },
+		func() error { return os.Rename(lock, lock+".away") },
+	} {
+		require.NoError(t, remove())
+		user.get("/sessions") // the server notices at the latest with the next request
+		r := run(t, s.dir, nil, "", "serve", "--addr", "127.0.0.1:0")
+		assert.Equal(t, 1, r.code, r.out)
+		assert.Contains(t, r.err, fmt.Sprintf("process %d at %s works on", s.cmd.Process.Pid, s.url))
+	}
+}
+
+// A server whose lock another process has taken meanwhile answers nothing, also after that process has ended.
+func TestServe_LockTakenMeanwhile_AnswersNothing(t *testing.T) {
+	t.Parallel()
+	s := serve(t)
+	user := s.register()
+	const reason = "another process has taken over the database file"
+	lock := filepath.Join(s.dir, "switchyard.db.lock")
+	other, err := os.Create(lock + ".other")
+	require.NoError(t, err)
+	require.NoError(t, syscall.Flock(int(other.Fd()), syscall.LOCK_EX))
+	_, err = other.WriteString("1 http://192.0.2.1:8000\n")
+	require.NoError(t, err)
+	require.NoError(t, os.Rename(other.Name(), lock))
+	for range 2 {
+		s.notReady(reason)
+		user.refuses(reason, "POST", "/sessions", obj{"name": "Line"})
+		user.refuses(reason, "GET", "/sessions", nil)
+		assert.Contains(t, s.err.String(), "http://192.0.2.1:8000")
+		a, err := s.anonymous().under("").call("GET", "/livez", nil)
+		require.NoError(t, err)
+		assert.Equal(t, http.StatusOK, a.status)
+		_ = other.Close() // a second time in the second round
+	}
+	s.crash()
+	s.startAgain()
+	user.create("Line")
 }
