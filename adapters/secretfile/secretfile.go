@@ -7,9 +7,13 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
+
+	"github.com/switchyard-wa/switchyard/adapters/internal/filelock"
 )
 
 // maxSize bounds the file in bytes.
@@ -24,28 +28,17 @@ func New(path string) *File { return &File{path} }
 // Path returns the path of the file.
 func (f *File) Path() string { return f.path }
 
-// Read returns the texts by name. A missing file has none. Read refuses a file that
-// others may read or write.
+// Read returns the texts by name. A missing file has none. Read refuses a file that is open
+// to others, empty or damaged.
 func (f *File) Read() (map[string]string, error) {
-	entries, err := f.read()
-	return texts(entries), err
-}
-
-// read returns all entries. A missing file has none.
-func (f *File) read() (map[string]json.RawMessage, error) {
 	file, err := os.Open(f.path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		return map[string]string{}, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("the secrets file cannot be read: %w", err)
 	}
 	defer file.Close() //nolint:errcheck // it was only read
-	return f.readFrom(file)
-}
-
-// readFrom checks and parses an open file.
-func (f *File) readFrom(file *os.File) (map[string]json.RawMessage, error) {
 	info, err := file.Stat()
 	switch {
 	case err != nil:
@@ -59,26 +52,31 @@ func (f *File) readFrom(file *os.File) (map[string]json.RawMessage, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the secrets file cannot be read: %w", err)
 	}
-	if len(bytes.TrimSpace(text)) == 0 {
-		return nil, nil
-	}
-	var entries map[string]json.RawMessage
-	if len(text) > maxSize || json.Unmarshal(text, &entries) != nil || entries == nil {
-		return nil, fmt.Errorf("the secrets file %s is damaged: it must be a JSON object of texts by name; restore it, or remove it to start with new secrets", f.path)
+	entries, problem := parse(text)
+	if problem != "" {
+		return nil, fmt.Errorf("the secrets file %s %s; restore it from a backup, or remove it to have new secrets made, which ends all access tokens and the tokens of all workers", f.path, problem)
 	}
 	return entries, nil
 }
 
-// texts returns the entries that are texts.
-func texts(entries map[string]json.RawMessage) map[string]string {
-	all := make(map[string]string, len(entries))
-	for name, raw := range entries {
-		var text string
-		if json.Unmarshal(raw, &text) == nil && text != "" {
-			all[name] = text
-		}
+// parse returns the entries in the content of a file, or what is wrong with it.
+func parse(text []byte) (entries map[string]string, problem string) {
+	if len(bytes.TrimSpace(text)) == 0 {
+		return nil, "is empty"
 	}
-	return all
+	var values map[string]any
+	if len(text) > maxSize || json.Unmarshal(text, &values) != nil || values == nil {
+		return nil, "is damaged: it must be a JSON object of texts by name"
+	}
+	entries = make(map[string]string, len(values))
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		value, isText := values[name].(string)
+		if !isText || value == "" {
+			return nil, fmt.Sprintf("is damaged: its entry %q must be a text that is not empty", name)
+		}
+		entries[name] = value
+	}
+	return entries, ""
 }
 
 // Add adds the entries whose names are missing and returns all texts by name. When Add
@@ -97,38 +95,45 @@ func (f *File) Add(fresh map[string]string) (map[string]string, error) {
 }
 
 // addLocked is Add for a file that lacks an entry.
-func (f *File) addLocked(fresh map[string]string) (all map[string]string, err error) {
-	path := f.path
-	if target, err := filepath.EvalSymlinks(path); err == nil {
-		path = target // a rename would replace the link
+func (f *File) addLocked(fresh map[string]string) (map[string]string, error) {
+	path := resolve(f.path)
+	lock, err := filelock.Acquire(path + ".lock")
+	if err == nil {
+		defer lock.Remove()
+	} else if !errors.Is(err, errors.ErrUnsupported) {
+		return nil, err
 	}
-	locked, err := openLocked(path)
+	entries, err := f.Read() // another writer may have been first
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, locked.Close()) }()
-	entries, err := f.readFrom(locked)
-	if err != nil {
-		return nil, err
-	}
-	if entries == nil {
-		entries = make(map[string]json.RawMessage)
-	}
-	lacking := missing(texts(entries), fresh)
+	lacking := missing(entries, fresh)
 	if len(lacking) == 0 {
-		return texts(entries), nil
+		return entries, nil
 	}
-	for name, text := range lacking {
-		entries[name], err = json.Marshal(text)
-		if err != nil {
-			return nil, err
-		}
-	}
+	maps.Copy(entries, lacking)
 	doc, err := json.MarshalIndent(entries, "", "  ")
 	if err != nil {
 		return nil, err
 	}
-	return texts(entries), replace(path, append(doc, '\n'))
+	return entries, replace(path, append(doc, '\n'))
+}
+
+// resolve returns the path that a symbolic link leads to, whether or not a file is there. A
+// rename would replace the link.
+func resolve(path string) string {
+	const maxLinks = 40
+	for range maxLinks {
+		target, err := os.Readlink(path)
+		if err != nil {
+			break // no link
+		}
+		if !filepath.IsAbs(target) {
+			target = filepath.Dir(path) + string(filepath.Separator) + target
+		}
+		path = target
+	}
+	return path
 }
 
 // missing returns the entries whose names are not present.
@@ -142,33 +147,7 @@ func missing(present, entries map[string]string) map[string]string {
 	return lacking
 }
 
-// openLocked opens the file for writing, creates it if necessary, and locks it until it
-// is closed. If another writer replaces the file before it is locked, openLocked opens the
-// new file.
-func openLocked(path string) (*os.File, error) {
-	for {
-		file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
-		if err != nil {
-			return nil, err
-		}
-		if err := lock(file); err != nil {
-			return nil, errors.Join(err, file.Close())
-		}
-		opened, err := file.Stat()
-		if err != nil {
-			return nil, errors.Join(err, file.Close())
-		}
-		present, err := os.Stat(path)
-		if err == nil && os.SameFile(opened, present) {
-			return file, nil
-		}
-		if closeErr := file.Close(); closeErr != nil || err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, errors.Join(err, closeErr)
-		}
-	}
-}
-
-// replace replaces the file in one step that survives a crash. The caller holds the lock.
+// replace makes or replaces the file in one step that survives a crash. The caller holds the lock.
 func replace(path string, doc []byte) error {
 	temporary := path + ".new"
 	if err := os.Remove(temporary); err != nil && !errors.Is(err, fs.ErrNotExist) {

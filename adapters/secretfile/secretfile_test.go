@@ -53,11 +53,11 @@ func TestFile_Add_NewFileForItsOwnerAlone(t *testing.T) {
 
 func TestFile_Add_ReplacesNothingAndKeepsUnknownEntries(t *testing.T) {
 	p := path(t)
-	write(t, p, `{"jwt-secret":"mine","later":{"keys":[1,2]},"worker-token":""}`, 0o600)
+	write(t, p, `{"jwt-secret":"mine","later":"<kept> é"}`, 0o600)
 	all, err := secretfile.New(p).Add(map[string]string{"jwt-secret": "other", "worker-token": "two"})
 	require.NoError(t, err)
-	require.Equal(t, map[string]string{"jwt-secret": "mine", "worker-token": "two"}, all)
-	require.Equal(t, map[string]any{"jwt-secret": "mine", "worker-token": "two", "later": map[string]any{"keys": []any{1.0, 2.0}}}, read(t, p))
+	require.Equal(t, map[string]string{"jwt-secret": "mine", "worker-token": "two", "later": "<kept> é"}, all)
+	require.Equal(t, map[string]any{"jwt-secret": "mine", "worker-token": "two", "later": "<kept> é"}, read(t, p))
 }
 
 func TestFile_OpenToOthers_IsRefused(t *testing.T) {
@@ -78,12 +78,24 @@ func TestFile_OpenToOthers_IsRefused(t *testing.T) {
 	require.Equal(t, "mine", all["jwt-secret"])
 }
 
-func TestFile_Damaged_IsRefusedAndKept(t *testing.T) {
-	for _, text := range []string{`{"jwt-secret":"mi`, `null`, `[]`, `jwt-secret=mine`, `{} {}`} {
+// What stands in the file may be all that is left of secrets in use: a person decides.
+func TestFile_EmptyOrDamaged_IsRefusedAndKept(t *testing.T) {
+	for text, problem := range map[string]string{
+		"": "is empty", " \n\t": "is empty",
+		`{"jwt-secret":"mi`: "is damaged", `null`: "is damaged", `[]`: "is damaged", `"text"`: "is damaged",
+		`jwt-secret=mine`: "is damaged", `{} {}`: "is damaged",
+		`{"jwt-secret":null}`: `entry "jwt-secret" must be a text`, `{"jwt-secret":""}`: `entry "jwt-secret" must be a text`,
+		`{"jwt-secret":["mine"]}`: `entry "jwt-secret" must be a text`, `{"jwt-secret":12}`: `entry "jwt-secret" must be a text`,
+		`{"jwt-secret":"mine","later":{"keys":[1]}}`: `entry "later" must be a text`,
+	} {
 		p := path(t)
 		write(t, p, text, 0o600)
-		_, err := secretfile.New(p).Add(map[string]string{"jwt-secret": "other"})
-		require.ErrorContains(t, err, "is damaged", text)
+		_, err := secretfile.New(p).Read()
+		require.ErrorContains(t, err, problem, text)
+		_, err = secretfile.New(p).Add(map[string]string{"jwt-secret": "other"})
+		require.ErrorContains(t, err, problem, text)
+		require.ErrorContains(t, err, "restore it from a backup, or remove it")
+		require.NotContains(t, err.Error(), "mine")
 		kept, err := os.ReadFile(p)
 		require.NoError(t, err)
 		require.Equal(t, text, string(kept))
@@ -92,16 +104,49 @@ func TestFile_Damaged_IsRefusedAndKept(t *testing.T) {
 	require.ErrorContains(t, err, "not a regular file")
 }
 
-// A process died before the rename, or before it wrote anything.
+// A process died before the rename.
 func TestFile_WriterCrashed_NextOneFinishes(t *testing.T) {
-	p := path(t)
-	write(t, p, "", 0o600)
-	write(t, p+".new", `{"jwt-sec`, 0o600)
-	all, err := secretfile.New(p).Add(map[string]string{"jwt-secret": "one"})
-	require.NoError(t, err)
-	require.Equal(t, map[string]string{"jwt-secret": "one"}, all)
-	require.Equal(t, map[string]any{"jwt-secret": "one"}, read(t, p))
-	require.NoFileExists(t, p+".new")
+	for _, text := range []string{"", `{"worker-token":"two"}`} {
+		p := path(t)
+		want := map[string]any{"jwt-secret": "one"}
+		if text != "" {
+			write(t, p, text, 0o600)
+			want["worker-token"] = "two"
+		}
+		write(t, p+".new", `{"jwt-sec`, 0o600)
+		write(t, p+".lock", "", 0o600)
+		all, err := secretfile.New(p).Add(map[string]string{"jwt-secret": "one"})
+		require.NoError(t, err)
+		require.Equal(t, "one", all["jwt-secret"])
+		require.Equal(t, want, read(t, p))
+		entries, err := os.ReadDir(filepath.Dir(p))
+		require.NoError(t, err)
+		require.Len(t, entries, 1, "nothing else is left")
+	}
+}
+
+// A crash leaves what a reader sees at that moment: no file, or one that is whole.
+func TestFile_FirstAdd_ReadersSeeNothingOrAll(t *testing.T) {
+	for range 20 {
+		p := path(t)
+		added := make(chan error, 1)
+		go func() {
+			_, err := secretfile.New(p).Add(map[string]string{"jwt-secret": "one"})
+			added <- err
+		}()
+		for isDone := false; !isDone; {
+			all, err := secretfile.New(p).Read()
+			require.NoError(t, err)
+			select {
+			case err := <-added:
+				require.NoError(t, err)
+				isDone = true
+			default:
+				require.Contains(t, []int{0, 1}, len(all))
+			}
+		}
+		require.Equal(t, map[string]any{"jwt-secret": "one"}, read(t, p))
+	}
 }
 
 // Locks belong to open files, so goroutines take turns here as processes do.
@@ -137,6 +182,19 @@ func TestFile_BehindALink_LinkStays(t *testing.T) {
 	_, err := secretfile.New(link).Add(map[string]string{"b": "2"})
 	require.NoError(t, err)
 	require.Equal(t, map[string]any{"a": "1", "b": "2"}, read(t, p))
+	info, err := os.Lstat(link)
+	require.NoError(t, err)
+	require.NotZero(t, info.Mode()&os.ModeSymlink)
+}
+
+func TestFile_BehindALinkToNoFile_LinkStays(t *testing.T) {
+	directory := t.TempDir()
+	link := filepath.Join(directory, "link")
+	require.NoError(t, os.Mkdir(filepath.Join(directory, "secrets"), 0o700))
+	require.NoError(t, os.Symlink("secrets/file", link))
+	_, err := secretfile.New(link).Add(map[string]string{"a": "1"})
+	require.NoError(t, err)
+	require.Equal(t, map[string]any{"a": "1"}, read(t, filepath.Join(directory, "secrets", "file")))
 	info, err := os.Lstat(link)
 	require.NoError(t, err)
 	require.NotZero(t, info.Mode()&os.ModeSymlink)

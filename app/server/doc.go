@@ -40,6 +40,15 @@
 //
 // After a crash in between the next start finds both, and the file wins.
 //
+// A secrets file that is empty or damaged is refused. A secret that is missing, from the file or
+// with it, is generated. If the store has workers or sign-ins by then, the start warns once, with
+// the path, and goes on:
+//
+//   - It reveals nothing. Access tokens and the tokens of workers end, so nobody gains access.
+//   - It loses nothing. The store has no value that only the former secret can read. Clients
+//     refresh their access tokens; workers need the new fleet token, or the former file back.
+//   - A refusal would help nobody: workers with a lease stop their sessions without a server too.
+//
 // The store keeps a bcrypt hash of each secret. A replica whose secret does not match the hash
 // starts only if no other replica is alive, and replaces the hash:
 //

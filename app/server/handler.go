@@ -116,7 +116,8 @@ func (c HandlerConfig) resolveSecret(ctx context.Context, store *backend.Backend
 	if store.HasCoordination() {
 		return "", errors.New("server: JWTSecret is required when replicas share a store; give all of them the same")
 	}
-	return keep.generate(ctx, s)
+	value, err = keep.generate(ctx, s)
+	return value, errors.Join(err, keep.warnOfNew(ctx))
 }
 
 // Run maintains the accounts until ctx ends. It then waits up to ten seconds for mail that is

@@ -89,6 +89,8 @@ type secrets struct {
 	shared      bool // other replicas may work on the store
 	coordinated bool // replicas share a Coordination
 	log         *slog.Logger
+
+	generated []string // entries of the file that this start has made
 }
 
 // resolve returns the secret to use. It neither generates nor replaces a secret that differs
@@ -177,15 +179,39 @@ func (k *secrets) generate(ctx context.Context, s secret) (string, error) {
 	if k.file != nil {
 		entries, err := k.file.Add(map[string]string{s.name: fresh})
 		if err != nil {
-			err = fmt.Errorf("%w; give %s, or name another --secrets-file", err, s.flag)
+			return "", fmt.Errorf("%w; give %s, or name another --secrets-file", err, s.flag)
 		}
-		return entries[s.name], err
+		k.generated = append(k.generated, s.name)
+		return entries[s.name], nil
 	}
 	err = k.store.Update(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
 		fresh, err = tx.Settings.PutIfAbsent(ctx, s.former, fresh)
 		return err
 	})
 	return fresh, err
+}
+
+// warnOfNew logs once that secrets were generated for a store in use: the secrets that its
+// clients and workers know are missing. The package comment says why the start goes on.
+func (k *secrets) warnOfNew(ctx context.Context) error {
+	if len(k.generated) == 0 {
+		return nil
+	}
+	isUsed := false
+	err := k.store.View(ctx, func(ctx context.Context, tx *ports.Tx) error {
+		_, workers, err := tx.Workers.List(ctx, ports.WorkerFilter{}, ports.Page{Limit: 1})
+		if err != nil {
+			return err
+		}
+		users, _, err := tx.Users.List(ctx, ports.UserFilter{Sort: "lastLoginAt"}, ports.Page{Limit: 1})
+		isUsed = workers > 0 || len(users) > 0 && !users[0].LastLoginAt.IsZero()
+		return err
+	})
+	if err == nil && isUsed {
+		k.log.WarnContext(ctx, "secrets of a store in use were missing", "generated", strings.Join(k.generated, ","), "file", k.file.Path(),
+			"fix", "restore the file from a backup and restart, or give workers the new token")
+	}
+	return err
 }
 
 // requireNoOtherReplica returns an error if another replica is alive. That replica has another

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"log/slog"
@@ -8,11 +9,13 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/switchyard-wa/switchyard/adapters/secretfile"
 	"github.com/switchyard-wa/switchyard/app/backend"
+	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
@@ -31,7 +34,7 @@ func newHost(t *testing.T) *host {
 func (h *host) start(c Config) (jwt, token string, err error) {
 	h.t.Helper()
 	c.Addr, c.Store, c.AdminPassword = "127.0.0.1:0", "sqlite:"+h.path, "correct-horse-1"
-	c.Log, c.Out = slog.New(slog.DiscardHandler), io.Discard
+	c.Log, c.Out = cmp.Or(c.Log, slog.New(slog.DiscardHandler)), io.Discard
 	s, err := New(h.t.Context(), c)
 	if err != nil {
 		return "", "", err
@@ -110,6 +113,82 @@ func TestServer_SecretsInTheTable_MoveToTheFile(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []string{one, other}, []string{jwt, token})
 	h.requireNotInDatabase(one, other)
+}
+
+func (h *host) startLogged(c Config) (log string, err error) {
+	h.t.Helper()
+	var text strings.Builder
+	c.Log = slog.New(slog.NewTextHandler(&text, nil))
+	_, _, err = h.start(c)
+	return text.String(), err
+}
+
+// The start goes on: new secrets reveal nothing and lose nothing.
+func TestServer_SecretsMissingForStoreInUse_WarnsOnce(t *testing.T) {
+	const event = "secrets of a store in use were missing"
+	h := newHost(t)
+	log, err := h.startLogged(Config{})
+	require.NoError(t, err)
+	require.NotContains(t, log, event, "a first start")
+	require.NoError(t, os.Remove(h.path+".secrets"))
+	log, err = h.startLogged(Config{})
+	require.NoError(t, err)
+	require.NotContains(t, log, event, "nobody has signed in, and no worker has registered")
+
+	for name, use := range map[string]func(ctx context.Context, tx *ports.Tx) error{
+		"worker": func(ctx context.Context, tx *ports.Tx) error {
+			return tx.Workers.Put(ctx, &domain.Worker{ID: "w1", Endpoint: "http://192.0.2.1:8000", CreatedAt: time.Now()})
+		},
+		"sign-in": func(ctx context.Context, tx *ports.Tx) error {
+			u, err := tx.Users.ByEmail(ctx, "admin@localhost")
+			if err != nil {
+				return err
+			}
+			u.LastLoginAt = time.Now()
+			return tx.Users.Put(ctx, u)
+		},
+	} {
+		h := newHost(t)
+		_, err := h.startLogged(Config{})
+		require.NoError(t, err)
+		b, err := backend.Open(t.Context(), "sqlite:"+h.path)
+		require.NoError(t, err)
+		require.NoError(t, b.Update(t.Context(), use))
+		require.NoError(t, b.Close())
+		log, err := h.startLogged(Config{})
+		require.NoError(t, err)
+		require.NotContains(t, log, event, name)
+		require.NoError(t, os.Remove(h.path+".secrets"))
+		log, err = h.startLogged(Config{})
+		require.NoError(t, err)
+		require.Equal(t, 1, strings.Count(log, event), "%s: %s", name, log)
+		require.Contains(t, log, "file="+h.path+".secrets")
+		require.Contains(t, log, "generated=jwt-secret,worker-token")
+
+		require.NoError(t, os.Remove(h.path+".secrets"))
+		log, err = h.startLogged(Config{JWTSecret: one, WorkerToken: other})
+		require.NoError(t, err)
+		require.NotContains(t, log, event, "they are given")
+	}
+}
+
+// An empty file is not filled again, because it may be a file that was truncated.
+func TestServer_SecretsFileEmpty_IsRefused(t *testing.T) {
+	h := newHost(t)
+	_, _, err := h.start(Config{})
+	require.NoError(t, err)
+	for _, text := range []string{"", `{"jwt-secret":null}`} {
+		require.NoError(t, os.WriteFile(h.path+".secrets", []byte(text), 0o600))
+		_, _, err = h.start(Config{})
+		require.ErrorContains(t, err, "--secrets-file: the secrets file "+h.path+".secrets is")
+		require.ErrorContains(t, err, "restore it from a backup, or remove it")
+		kept, err := os.ReadFile(h.path + ".secrets")
+		require.NoError(t, err)
+		require.Equal(t, text, string(kept))
+	}
+	require.NoError(t, os.Remove(h.path+".secrets"))
+	_, _, err = h.start(Config{})
+	require.NoError(t, err)
 }
 
 // The process died after the file was written, and before the table was.

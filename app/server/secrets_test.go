@@ -145,18 +145,24 @@ func TestSecrets_TwoReplicasReplaceThem_OneStarts(t *testing.T) {
 	onSharedStore(t, func(p *sharedStore) {
 		_, err := p.resolve(true, ofJWT, one)
 		require.NoError(t, err)
-		errs := make(chan error, 2)
+		errs, ended := make(chan error, 2), make(chan struct{})
+		defer close(ended)
 		for _, given := range []string{other, other + other} {
 			go func() {
 				_, err := p.resolve(true, ofJWT, given)
 				if err == nil {
-					p.heartbeat()
+					defer p.runReplica()()
 				}
 				errs <- err
+				<-ended
 			}()
 		}
-		require.NoError(t, <-errs)
-		require.ErrorContains(t, <-errs, "different --jwt-secret")
+		first, second := <-errs, <-errs
+		if first != nil {
+			first, second = second, first
+		}
+		require.NoError(t, first)
+		require.ErrorContains(t, second, "different --jwt-secret")
 	})
 }
 

@@ -87,6 +87,9 @@ func (s *Server) assemble(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := keep.warnOfNew(ctx); err != nil {
+		return err
+	}
 	mailer, err := s.mailer()
 	if err != nil {
 		return err
