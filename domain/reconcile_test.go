@@ -17,11 +17,19 @@ func TestNextStep_State_StepAndTime(t *testing.T) {
 		crashed  = &domain.Worker{ID: "w1", DownReason: domain.DownCrashed, FailoverAt: noon.Add(5 * time.Second)}
 		lost     = &domain.Worker{ID: "w1", DownReason: domain.DownHeartbeatTimeout, FailoverAt: noon}
 		soon     = noon.Add(time.Second)
+		homeEnd  = noon.Add(timing.HomeWait)
+		grouped  = &domain.Worker{ID: "w1", DownReason: domain.DownCrashed, FailoverAt: noon, StateGroup: "nfs"}
+		forced   = &domain.Worker{ID: "w1", DownReason: domain.DownCrashed, FailoverAt: noon, Draining: true, DrainForced: true}
+		moves    = &domain.Worker{ID: "w1", DownReason: domain.DownCrashed, FailoverAt: noon, Failover: domain.FailoverMove}
+		longLost = &domain.Worker{ID: "w1", DownReason: domain.DownCrashed, FailoverAt: noon.Add(-timing.HomeWait)}
 	)
 	up := func(change func(s *domain.Session)) *domain.Session {
 		s := &domain.Session{ID: "s1", Intent: domain.Up, Status: domain.Connected, WorkerID: "w1", Generation: 1, Confirmed: true}
 		change(s)
 		return s
+	}
+	atHome := func(policy domain.HomePolicy) *domain.Session {
+		return up(func(s *domain.Session) { s.CredentialsWorkerID, s.HomePolicy = "w1", policy })
 	}
 	down := func(command domain.Command, due time.Time) *domain.Session {
 		return &domain.Session{ID: "s1", Intent: domain.Down, Status: domain.Disconnected, WorkerID: "w1", Command: command, DueAt: due}
@@ -91,6 +99,13 @@ func TestNextStep_State_StepAndTime(t *testing.T) {
 		"worker lost, logged out, debounced": {loggedOut(soon), lost, none, soon},
 		"worker lost, down":                  {down(domain.CommandDisconnect, soon), lost, domain.StepAbandonAssignment, never},
 		"worker lost, logout, wanted up":     {withCommand(domain.CommandLogout, 0, soon), lost, domain.StepAbandonAssignment, never},
+		"home lost":                          {atHome(domain.HomeFirst), lost, none, homeEnd},
+		"home lost, wait over":               {atHome(domain.HomeFirst), longLost, domain.StepFailover, never},
+		"home lost, with a state group":      {atHome(domain.HomeFirst), grouped, domain.StepFailover, never},
+		"home lost, policy move":             {atHome(domain.HomeFirst), moves, domain.StepFailover, never},
+		"home lost, drain was forced":        {atHome(domain.HomeFirst), forced, domain.StepFailover, never},
+		"home lost, moved away by force":     {atHome(domain.HomeLeft), lost, domain.StepFailover, never},
+		"home removed":                       {atHome(domain.HomeFirst), nil, domain.StepFailover, never},
 		"worker unknown":                     {up(func(*domain.Session) {}), nil, domain.StepFailover, never},
 		"worker unknown, down":               {down(domain.CommandDisconnect, soon), nil, domain.StepAbandonAssignment, never},
 		"drained worker that is lost":        {up(func(*domain.Session) {}), &domain.Worker{Draining: true, FailoverAt: noon}, domain.StepFailover, never},
