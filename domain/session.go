@@ -179,8 +179,13 @@ func NewSession(id, userID, name, description string, now time.Time) *Session {
 func (s *Session) Connect(pairingPhone string, now time.Time) error {
 	switch {
 	case s.IsCodeExpired(now) && s.Intent == Up:
+		wasPairing := s.PairingPhone != ""
 		s.PairingPhone = pairingPhone
-		return s.Restart(now)
+		err := s.Restart(now)
+		if wasPairing && s.Command == CommandRestart {
+			s.setCommand(CommandDisconnect, now) // a restart would request a pairing code again
+		}
+		return err
 	case s.Status == Connected:
 		return Errorf(Conflict, CodeSessionConnected, "Session is already connected")
 	case s.Status.IsActive():
@@ -275,7 +280,8 @@ func (s *Session) stop(c Command, reason string, now time.Time) (stopDue bool, e
 }
 
 // Restart records that the user wants the session started again. A session with the intent down cannot
-// restart.
+// restart. A restart names no phone number. A session that requests a pairing code therefore stops, and a
+// new assignment starts it.
 func (s *Session) Restart(now time.Time) error {
 	if s.Intent != Up {
 		return Errorf(Conflict, CodeInvalidState, "Session is not running; connect it instead")
@@ -285,8 +291,9 @@ func (s *Session) Restart(now time.Time) error {
 	s.QR, s.PairingCode = QR{}, ""
 	s.setStatus(Init, now)
 	switch {
-	case s.Command == CommandLogout: // the logout comes first, as in Connect
-	case s.Command == CommandMove: // the move starts the session again on another worker
+	case s.Command.Stops(): // the stop comes first, and the next assignment starts the session
+	case s.IsAssigned() && s.PairingPhone != "":
+		s.setCommand(CommandDisconnect, now)
 	case s.IsAssigned():
 		s.setCommand(CommandRestart, now)
 	default:

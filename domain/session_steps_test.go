@@ -387,3 +387,42 @@ func TestSessionConnect_CodeExpired_StartsAnew(t *testing.T) {
 	require.Equal(t, []any{domain.Init, domain.CommandRestart, "w1", later}, []any{s.Status, s.Command, s.WorkerID, s.DueAt})
 	require.True(t, s.QR.IsZero())
 }
+
+// The restart call names no number. A session that requests a pairing code, or no longer does, is stopped
+// and started again.
+func TestSessionConnect_CodeExpiredAndPairing_StopsAndStartsWithTheNumber(t *testing.T) {
+	for name, c := range map[string]struct{ before, now string }{
+		"pairing code after a QR":  {"", "628111"},
+		"QR after a pairing code":  {"628111", ""},
+		"pairing code once again":  {"628111", "628111"},
+		"pairing code, new number": {"628111", "628222"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := at(t, "QR_REQUIRED")
+			s.PairingPhone = c.before
+			later := s.now.Add(time.Hour)
+			require.NoError(t, s.Connect(c.now, later))
+			require.Equal(t, []any{domain.Up, domain.Init, domain.CommandDisconnect, "w1"}, []any{s.Intent, s.Status, s.Command, s.WorkerID})
+			step, _ := domain.NextStep(s.Session, online, timing, later)
+			require.Equal(t, domain.StepCall, step)
+
+			generation := s.Generation
+			s.StopConfirmed(later)
+			step, _ = domain.NextStep(s.Session, nil, timing, later)
+			require.Equal(t, domain.StepPlace, step)
+			s.Assign("w1", later)
+			require.Equal(t, []any{domain.CommandStart, c.now, generation + 1}, []any{s.Command, s.PairingPhone, s.Generation})
+		})
+	}
+}
+
+func TestSessionRestart_RequestsPairingCode_StopsFirst(t *testing.T) {
+	s := at(t, "QR_REQUIRED")
+	s.PairingPhone = "628111"
+	require.NoError(t, s.Restart(s.now))
+	require.Equal(t, []any{domain.Up, domain.Init, domain.CommandDisconnect}, []any{s.Intent, s.Status, s.Command})
+
+	s.PairingPhone = ""
+	require.NoError(t, s.Restart(s.now))
+	require.Equal(t, domain.CommandDisconnect, s.Command, "the stop is not confirmed yet")
+}
