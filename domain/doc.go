@@ -32,8 +32,8 @@
 //	linked session      A session with a home.
 //	state group         Workers that share credentials. Each names its group when it registers.
 //	QR, pairing code    What links an account: an image that a phone scans, or a code to type there.
-//	first scan          The scan that links a session that was never linked.
-//	unscanned run       A connect that ended although nobody had scanned its QR code.
+//	first scan          The scan that links a session that is not linked: a new one, or one that logged out.
+//	unscanned run       A connect that ended although nobody had scanned its QR code, or that needs another code.
 //	reclaim             Ending an unscanned run to give its slot to a user of a higher tier.
 //	debounce            The wait before a DISCONNECTED report counts as final.
 //	heartbeat           A worker's periodic message that it is alive.

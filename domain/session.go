@@ -287,6 +287,7 @@ func (s *Session) Restart(now time.Time) error {
 		return Errorf(Conflict, CodeInvalidState, "Session is not running; connect it instead")
 	}
 	s.clearDebounce()
+	s.countUnscanned(s.Status, Disconnected) // another code follows
 	s.Restarts, s.Confirmed, s.LastError = 0, false, ""
 	s.QR, s.PairingCode = QR{}, ""
 	s.setStatus(Init, now)

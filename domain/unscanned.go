@@ -24,30 +24,79 @@ func DefaultUnscannedLimits() UnscannedLimits {
 // maxScanCooldown bounds [Session.ScanCooldown].
 const maxScanCooldown = time.Hour
 
-// AwaitsScan reports whether the session was never linked, is wanted up, and has not connected yet.
+// AwaitsScan reports whether the session is wanted up, is not linked, and has not connected yet. A session
+// that logged out is not linked. A linked session may have no phone number: its worker did not report one.
 func (s *Session) AwaitsScan() bool {
-	return s.Intent == Up && s.PhoneNumber == "" && (s.Status == Init || s.Status == QRRequired)
+	return s.Intent == Up && !s.IsLinked() && (s.Status == Init || s.Status == QRRequired)
+}
+
+// UnscannedRuns counts the unscanned runs in a row of all sessions of one user, deleted ones too. Runs at the
+// same time count as one: a user who links several sessions shows several codes at once.
+type UnscannedRuns struct {
+	Count   int       // at most MaxUnscannedRuns
+	EndedAt time.Time // when the latest counted run ended; zero: none
+}
+
+// MaxUnscannedRuns is the highest [UnscannedRuns.Count]. More runs do not lengthen the cooldown.
+const MaxUnscannedRuns = 100
+
+// Cooldown returns how long the user still has to wait for the next connect of a session that is not linked.
+func (r UnscannedRuns) Cooldown(l UnscannedLimits, now time.Time) time.Duration {
+	return scanCooldown(l, r.Count, r.EndedAt, now)
 }
 
 // ScanCooldown returns how long the session still has to wait for its next connect because of its
 // unscanned runs.
 func (s *Session) ScanCooldown(l UnscannedLimits, now time.Time) time.Duration {
-	if s.UnscannedRuns < 2 || s.PhoneNumber != "" || s.Status.IsActive() || l.Cooldown <= 0 {
+	if s.IsLinked() || s.Status.IsActive() {
+		return 0
+	}
+	return scanCooldown(l, s.UnscannedRuns, s.StatusAt, now)
+}
+
+// scanCooldown returns the rest of the wait after so many unscanned runs, the latest of which ended at end.
+func scanCooldown(l UnscannedLimits, runs int, end, now time.Time) time.Duration {
+	if runs < 2 || l.Cooldown <= 0 {
 		return 0
 	}
 	wait := maxScanCooldown
-	if doublings := s.UnscannedRuns - 2; doublings < 12 && l.Cooldown < maxScanCooldown>>doublings {
+	if doublings := runs - 2; doublings < 12 && l.Cooldown < maxScanCooldown>>doublings {
 		wait = l.Cooldown << doublings
 	}
-	return max(wait-now.Sub(s.StatusAt), 0)
+	return max(wait-now.Sub(end), 0)
 }
 
-// countUnscanned counts an unscanned run that a change of status ends. A connection resets the count.
+// ScanResult says what a change of a session means for the [UnscannedRuns] of its user.
+type ScanResult uint8
+
+// The scan results.
+const (
+	ScanUnchanged ScanResult = iota // the change ends no run
+	ScanMissing                     // an unscanned run ended
+	ScanDone                        // a phone scanned
+)
+
+// CompareScans returns what a change of a session from before to after says about scans. after is nil if
+// the session was deleted. A run may end in a restart, which shows a new code.
+func CompareScans(before, after *Session) ScanResult {
+	switch {
+	case after != nil && after.Status == Connected && (before.Status == QRRequired || after.IsLinked() && !before.IsLinked()):
+		return ScanDone
+	case before.Status != QRRequired || before.IsLinked() || before.Intent == Down:
+		return ScanUnchanged
+	case after == nil, after.UnscannedRuns > before.UnscannedRuns:
+		return ScanMissing
+	}
+	return ScanUnchanged
+}
+
+// countUnscanned counts an unscanned run that a change of status by a report or by the user ends. A
+// connection resets the count.
 func (s *Session) countUnscanned(from, to Status) {
 	switch {
 	case to == Connected:
 		s.UnscannedRuns = 0
-	case from == QRRequired && s.PhoneNumber == "" && (to == Disconnected || to == Errored):
+	case from == QRRequired && !s.IsLinked() && (to == Disconnected || to == Errored):
 		s.UnscannedRuns++
 	}
 }

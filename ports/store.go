@@ -94,6 +94,15 @@ type Users interface {
 	// [ErrFull] and changes nothing. Negative numbers release. A missing user is [ErrNotFound]. Rev
 	// stays the same.
 	Reserve(ctx context.Context, id string, add, max domain.UserUsage) error
+	// UnscannedRuns returns the count that CountUnscannedRun maintains.
+	UnscannedRuns(ctx context.Context, id string) (domain.UnscannedRuns, error)
+	// CountUnscannedRun adds one run to the unscanned runs of a user, up to [domain.MaxUnscannedRuns], and
+	// sets EndedAt to ended. A run that began before EndedAt changes nothing, and neither does a missing
+	// user. Rev stays the same.
+	CountUnscannedRun(ctx context.Context, id string, began, ended time.Time) error
+	// ResetUnscannedRuns sets the unscanned runs of a user to the zero value. A missing user is no error.
+	// Rev stays the same.
+	ResetUnscannedRuns(ctx context.Context, id string) error
 }
 
 // UserFilter selects users. Zero fields do not restrict.

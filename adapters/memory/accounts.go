@@ -15,6 +15,7 @@ import (
 type userRow struct {
 	v        *domain.User // nil: the row was deleted
 	usage    domain.UserUsage
+	runs     domain.UnscannedRuns
 	sessions list[*sessionRow] // by age
 	keys     list[*apiKeyRow]  // by age
 	families list[*familyRow]  // by id
@@ -143,6 +144,38 @@ func (t users) Reserve(_ context.Context, id string, add, limit domain.UserUsage
 	}
 	r.usage = domain.UserUsage{Sessions: max(sum.Sessions, 0), ActiveSessions: max(sum.ActiveSessions, 0)}
 	t.onRollback(func() { r.usage = old })
+	return nil
+}
+
+func (t users) UnscannedRuns(_ context.Context, id string) (domain.UnscannedRuns, error) {
+	return find(t.txn, t.s.users, id, func(r *userRow) domain.UnscannedRuns { return r.runs })
+}
+
+func (t users) CountUnscannedRun(_ context.Context, id string, began, ended time.Time) error {
+	return t.changeRuns(id, func(runs *domain.UnscannedRuns) {
+		truncate(&began, &ended)
+		if !began.Before(runs.EndedAt) {
+			runs.Count, runs.EndedAt = min(runs.Count+1, domain.MaxUnscannedRuns), ended
+		}
+	})
+}
+
+func (t users) ResetUnscannedRuns(_ context.Context, id string) error {
+	return t.changeRuns(id, func(runs *domain.UnscannedRuns) { *runs = domain.UnscannedRuns{} })
+}
+
+// changeRuns lets fn change the unscanned runs of a user.
+func (t users) changeRuns(id string, fn func(*domain.UnscannedRuns)) error {
+	if err := t.writable(); err != nil {
+		return err
+	}
+	r := t.s.users[id]
+	if r == nil {
+		return nil
+	}
+	old := r.runs
+	fn(&r.runs)
+	t.onRollback(func() { r.runs = old })
 	return nil
 }
 

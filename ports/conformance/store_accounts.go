@@ -20,6 +20,7 @@ var accountClauses = []clause{
 	{"users come in pages", usersPaged},
 	{"users are searched literally", usersSearched},
 	{"reservations of users", userReservations},
+	{"unscanned runs of users", unscannedRunsOfUsers},
 	{"the logins of a user are revoked", revokeAll},
 	{"expired logins are deleted", deleteExpired},
 	{"families of a user are listed, latest use first", familiesOfUser},
@@ -258,6 +259,54 @@ func userReservations(d *db) {
 	})
 	d.put(u)
 	require.Equal(d.T, usage{Sessions: 1}, d.usage("u1"), "a Put does not change the usage")
+}
+
+func unscannedRunsOfUsers(d *db) {
+	u := user("u1")
+	d.put(u, user("u2"))
+	runsOf := func(id string) domain.UnscannedRuns {
+		return read(d, func(ctx context.Context, tx *ports.Tx) (domain.UnscannedRuns, error) {
+			return tx.Users.UnscannedRuns(ctx, id)
+		})
+	}
+	count := func(began, ended time.Time) {
+		d.update(func(ctx context.Context, tx *ports.Tx) error {
+			return tx.Users.CountUnscannedRun(ctx, "u1", began, ended)
+		})
+	}
+	require.Zero(d.T, runsOf("u1"))
+	for i, step := range []struct {
+		began, ended time.Time
+		want         domain.UnscannedRuns
+	}{
+		{at(10), at(20), domain.UnscannedRuns{Count: 1, EndedAt: at(20)}},
+		{at(11), at(21), domain.UnscannedRuns{Count: 1, EndedAt: at(20)}}, // at the same time as the first
+		{at(20), at(30), domain.UnscannedRuns{Count: 2, EndedAt: at(30)}},
+		{at(29), at(99), domain.UnscannedRuns{Count: 2, EndedAt: at(30)}},
+		{at(31), at(32), domain.UnscannedRuns{Count: 3, EndedAt: at(32)}},
+	} {
+		count(step.began, step.ended)
+		require.Equal(d.T, step.want, runsOf("u1"), "step %d", i)
+	}
+	require.Zero(d.T, runsOf("u2"))
+	require.Equal(d.T, u.Rev, reload(d, u).Rev)
+	u.Name = "Renamed"
+	d.put(u)
+	require.Equal(d.T, 3, runsOf("u1").Count, "a Put does not change the runs")
+	for i := range domain.MaxUnscannedRuns {
+		count(at(100+i), at(100+i))
+	}
+	require.Equal(d.T, domain.UnscannedRuns{Count: domain.MaxUnscannedRuns, EndedAt: at(99 + domain.MaxUnscannedRuns)}, runsOf("u1"))
+
+	d.update(func(ctx context.Context, tx *ports.Tx) error { return tx.Users.ResetUnscannedRuns(ctx, "u1") })
+	require.Zero(d.T, runsOf("u1"))
+	require.Equal(d.T, u.Rev, reload(d, u).Rev)
+	d.update(func(ctx context.Context, tx *ports.Tx) error {
+		return firstError(tx.Users.CountUnscannedRun(ctx, "nobody", at(1), at(2)), tx.Users.ResetUnscannedRuns(ctx, "nobody"))
+	})
+	missing(d, func(ctx context.Context, tx *ports.Tx) (domain.UnscannedRuns, error) {
+		return tx.Users.UnscannedRuns(ctx, "nobody")
+	})
 }
 
 func revokeAll(d *db) {

@@ -33,6 +33,7 @@ func writeFixture(ctx context.Context, tx *ports.Tx) error {
 	}
 	return firstError(
 		tx.Users.Reserve(ctx, "u1", domain.UserUsage{Sessions: 2, ActiveSessions: 1}, domain.UserUsage{Sessions: 2, ActiveSessions: 1}),
+		tx.Users.CountUnscannedRun(ctx, "u1", at(1), at(2)), tx.Users.CountUnscannedRun(ctx, "u2", at(1), at(2)),
 		tx.Workers.Reserve(ctx, "w1"),
 		tx.Settings.Put(ctx, "secret", "1"),
 	)
@@ -98,6 +99,7 @@ func changeFixture(ctx context.Context, tx *ports.Tx) error {
 	}
 	return firstError(
 		tx.Users.Reserve(ctx, "u1", domain.UserUsage{Sessions: -1, ActiveSessions: 3}, domain.UserUsage{ActiveSessions: 9}),
+		tx.Users.CountUnscannedRun(ctx, "u1", at(3), at(4)), tx.Users.ResetUnscannedRuns(ctx, "u2"),
 		tx.Workers.Release(ctx, "w1"),
 		tx.Workers.Delete(ctx, "w1"),
 		tx.Workers.Reserve(ctx, "w2"),
@@ -136,6 +138,8 @@ func (d *db) dump() map[string]any {
 			see(id+" by email", u, err)
 			usage, err := tx.Users.Usage(ctx, id)
 			see(id+" usage", usage, err)
+			runs, err := tx.Users.UnscannedRuns(ctx, id)
+			see(id+" unscanned runs", runs, err)
 			keys, err := tx.APIKeys.ByUser(ctx, id)
 			see(id+" keys", keys, err)
 			n, first, err := tx.Messages.CountSince(ctx, id, at(-60))

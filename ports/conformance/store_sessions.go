@@ -145,12 +145,12 @@ func sessionsAwaitingScan(d *db) {
 	d.put(user("u1"), user("u2"), worker("w1", 9))
 	waiting := func(id, userID, from string, status domain.Status, expires time.Time) *domain.Session {
 		s := assignedSession(id, userID, "w1")
-		s.Intent, s.Status, s.PhoneNumber, s.ConnectedFrom = domain.Up, status, "", from
+		s.Intent, s.Status, s.CredentialsWorkerID, s.ConnectedFrom = domain.Up, status, "", from
 		s.QR = domain.QR{Code: "2@", ExpiresAt: expires}
 		return s
 	}
 	linked := waiting("linked", "u1", "192.0.2.1", domain.QRRequired, at(1))
-	linked.PhoneNumber = "628111"
+	linked.CredentialsWorkerID, linked.PhoneNumber = "w1", "" // its worker reported no number
 	down := waiting("down", "u1", "192.0.2.1", domain.QRRequired, at(1))
 	down.Intent = domain.Down
 	connected := waiting("connected", "u1", "192.0.2.1", domain.Connected, at(1))

@@ -48,7 +48,7 @@ func scanSession(r row) *domain.Session {
 }
 
 // awaitsScan is the condition of the partial index sessions_awaiting_scan.
-const awaitsScan = "intent = 'UP' AND phone_number = '' AND status IN ('INIT', 'QR_REQUIRED')"
+const awaitsScan = "intent = 'UP' AND home_id = '' AND status IN ('INIT', 'QR_REQUIRED')"
 
 type sessionStatements struct {
 	putStatements

@@ -3,6 +3,7 @@ package sqlstore
 import (
 	"context"
 	"math"
+	"time"
 
 	sq "github.com/Masterminds/squirrel"
 
@@ -28,7 +29,7 @@ func scanUser(r row) *domain.User {
 
 type userStatements struct {
 	putStatements
-	get, byEmail, usage, reserve *Statement
+	get, byEmail, usage, reserve, runs, countRun, resetRuns *Statement
 }
 
 func (b *Queries) userStatements() userStatements {
@@ -43,6 +44,11 @@ func (b *Queries) userStatements() userStatements {
 		usage:         b.read(selectFrom("users", "sessions", "live").where(equal("id"))),
 		reserve: b.write(b.update("users", []set{sum("sessions"), sum("live")},
 			"id = ? AND sessions + ? <= ? AND live + ? <= ?")),
+		runs: b.read(selectFrom("users", "unscanned_runs", "unscanned_at").where(equal("id"))),
+		countRun: b.write(b.update("users", []set{
+			{"unscanned_runs", "CASE WHEN unscanned_runs < ? THEN unscanned_runs + 1 ELSE unscanned_runs END"}, {"unscanned_at", "?"},
+		}, "id = ? AND (unscanned_at IS NULL OR unscanned_at <= ?)")),
+		resetRuns: b.write(b.update("users", []set{{"unscanned_runs", "0"}, {"unscanned_at", "NULL"}}, "id = ? AND unscanned_runs > 0")),
 	}
 }
 
@@ -116,4 +122,18 @@ func (t *users) Reserve(ctx context.Context, id string, add, limit domain.UserUs
 		return err
 	}
 	return ports.ErrFull
+}
+
+func (t *users) UnscannedRuns(ctx context.Context, id string) (domain.UnscannedRuns, error) {
+	return queryOne(ctx, (*Tx)(t), t.queries.users.runs, func(r row) domain.UnscannedRuns {
+		return domain.UnscannedRuns{Count: r.int(0), EndedAt: r.time(1)}
+	}, id)
+}
+
+func (t *users) CountUnscannedRun(ctx context.Context, id string, began, ended time.Time) error {
+	return (*Tx)(t).run(ctx, t.queries.users.countRun, domain.MaxUnscannedRuns, micros(ended), id, micros(began))
+}
+
+func (t *users) ResetUnscannedRuns(ctx context.Context, id string) error {
+	return (*Tx)(t).run(ctx, t.queries.users.resetRuns, id)
 }

@@ -96,7 +96,7 @@ func (s *Sessions) recordConnect(ctx context.Context, userID, sessionID, pairing
 			}
 			current.ConnectedFrom = clientNetwork(ctx)
 			if !wasWaiting {
-				if err := admitUnscanned(ctx, tx.Tx, current, s.Unscanned); err != nil {
+				if err := admitUnscanned(ctx, tx.Tx, current, s.Unscanned, now); err != nil {
 					return nil, err
 				}
 			}

@@ -22,8 +22,10 @@
 // by a wait after connects that nobody scanned. The error is a rate limit, because codes
 // expire. Clients on this machine are not counted by network: they may be a proxy that is
 // not configured. Concurrent connects on several replicas may exceed a limit by one each.
-// The wait belongs to the session. A session that is deleted and created again starts
-// without one, and the other limits apply to it.
+// The wait counts the runs of the session, and those of all sessions of its user: a
+// session that is deleted and created again starts with the wait of its user. Runs of one
+// user at the same time count as one. A scan resets the count of the user, which stands
+// in the user's row.
 //
 // When room is short, a session whose last code expired a while ago yields its slot to a
 // user whose tier ranks above the lowest (reconcile.ReclaimSlot).

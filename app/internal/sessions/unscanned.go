@@ -32,16 +32,25 @@ func (s *Sessions) checkUnscanned(ctx context.Context, session *domain.Session) 
 	candidate := session.Clone()
 	candidate.ConnectedFrom = clientNetwork(ctx)
 	return s.Store.View(ctx, func(ctx context.Context, tx *ports.Tx) error {
-		return admitUnscanned(ctx, tx, candidate, s.Unscanned)
+		return admitUnscanned(ctx, tx, candidate, s.Unscanned, s.Now())
 	})
 }
 
-// admitUnscanned refuses a session that would begin to wait for a first scan beyond a limit.
-// The store does not hold the new state of the session yet. Concurrent connects on several
-// replicas may exceed a limit by one each.
-func admitUnscanned(ctx context.Context, tx *ports.Tx, s *domain.Session, l domain.UnscannedLimits) error {
+// admitUnscanned refuses a session that would begin to wait for a first scan beyond a limit, or
+// during the cooldown of its user. The store does not hold the new state of the session yet.
+// Concurrent connects on several replicas may exceed a limit by one each.
+func admitUnscanned(ctx context.Context, tx *ports.Tx, s *domain.Session, l domain.UnscannedLimits, now time.Time) error {
 	if !s.AwaitsScan() {
 		return nil
+	}
+	if l.Cooldown > 0 {
+		runs, err := tx.Users.UnscannedRuns(ctx, s.UserID)
+		if err != nil {
+			return apperr.User(err)
+		}
+		if wait := runs.Cooldown(l, now); wait > 0 {
+			return errScanCooldown(wait)
+		}
 	}
 	for _, c := range []struct {
 		applies bool

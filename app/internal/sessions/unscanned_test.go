@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/switchyard-wa/switchyard/app/internal/coretest"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
 	"github.com/switchyard-wa/switchyard/ports/service"
@@ -56,7 +57,7 @@ func TestConnect_ManyUnscannedFromOneNetwork_AreLimited(t *testing.T) {
 		require.NoError(t, connect(i, "127.0.0.1"), "it may be a proxy")
 	}
 
-	f.Change("session-0", func(s *domain.Session) { s.Status, s.PhoneNumber = domain.Connected, "628111" })
+	f.Change("session-0", func(s *domain.Session) { s.Status, s.CredentialsWorkerID = domain.Connected, "w1" })
 	require.NoError(t, connect(10, "2001:db8::1"), "one was scanned")
 }
 
@@ -105,6 +106,122 @@ func TestConnect_NobodyScannedRepeatedly_CoolsDown(t *testing.T) {
 	require.Equal(t, 30*time.Second, requireRateLimited(t, f.connectFrom(f.user, "one", "")))
 	f.Clock.Advance(30 * time.Second)
 	require.NoError(t, f.connectFrom(f.user, "one", ""))
+}
+
+// runUnscanned connects a session, shows its QR code for a minute, and ends the run with end.
+func (f *fixture) runUnscanned(t *testing.T, id string, end func(id string) error) {
+	t.Helper()
+	require.NoError(t, f.connectFrom(f.user, id, ""))
+	f.showQR(id)
+	f.Clock.Advance(time.Minute)
+	require.NoError(t, end(id))
+}
+
+func (f *fixture) disconnect(id string) error {
+	_, err := f.sessions.Disconnect(context.Background(), f.user, id)
+	return err
+}
+
+func (f *fixture) delete(id string) error { return f.sessions.Delete(context.Background(), f.user, id) }
+
+// A session that is deleted and created again, and many sessions in turn, do not evade the cooldown.
+func TestConnect_NobodyScannedOtherSessionsOfTheUser_CoolsDown(t *testing.T) {
+	for name, end := range map[string]func(f *fixture) func(id string) error{
+		"deleted":      func(f *fixture) func(string) error { return f.delete },
+		"disconnected": func(f *fixture) func(string) error { return f.disconnect },
+		"restarted and deleted": func(f *fixture) func(string) error {
+			return func(id string) error {
+				_, err := f.sessions.Restart(context.Background(), f.user, id)
+				return errors.Join(err, f.delete(id))
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t)
+			f.Unscanned = domain.DefaultUnscannedLimits()
+			f.AddWorker("w1", 50)
+			for i, want := range []time.Duration{0, 0, 30 * time.Second, time.Minute} {
+				id := fmt.Sprint("session-", i)
+				f.AddSession(f.user, id)
+				if want > 0 {
+					require.Equal(t, want, requireRateLimited(t, f.connectFrom(f.user, id, "")))
+					require.Equal(t, domain.Down, f.Session(id).Intent)
+				}
+				f.Clock.Advance(want)
+				f.runUnscanned(t, id, end(f))
+			}
+			other := f.AddUser(domain.TierBasic)
+			f.AddSession(other, "other")
+			require.NoError(t, f.connectFrom(other, "other", ""), "another user")
+		})
+	}
+}
+
+// Several codes that are shown at once count as one run: somebody links several sessions.
+func TestConnect_NobodyScannedSeveralAtOnce_CountAsOneRun(t *testing.T) {
+	f := newFixture(t)
+	f.Unscanned = domain.DefaultUnscannedLimits()
+	f.AddWorker("w1", 50)
+	ids := []string{"one", "two", "three", "four"}
+	for _, id := range ids {
+		f.AddSession(f.user, id)
+		require.NoError(t, f.connectFrom(f.user, id, ""))
+		f.showQR(id)
+	}
+	f.Clock.Advance(time.Minute)
+	for _, id := range ids {
+		require.NoError(t, f.disconnect(id))
+	}
+	require.NoError(t, f.connectFrom(f.user, "one", ""))
+}
+
+func TestConnect_UserScannedMeanwhile_EndsTheCooldown(t *testing.T) {
+	f := newFixture(t)
+	f.Unscanned = domain.DefaultUnscannedLimits()
+	f.AddWorker("w1", 50)
+	for _, id := range []string{"one", "two", "scanned", "three"} {
+		f.AddSession(f.user, id)
+	}
+	require.NoError(t, f.connectFrom(f.user, "scanned", ""))
+	f.showQR("scanned")
+	f.runUnscanned(t, "one", f.disconnect)
+	f.runUnscanned(t, "two", f.disconnect)
+	requireRateLimited(t, f.connectFrom(f.user, "three", ""))
+
+	f.Report("scanned", domain.Connected)
+	require.NoError(t, f.connectFrom(f.user, "three", ""))
+}
+
+func TestConnect_CooldownOfTheUser_HoldsOnOtherReplicas(t *testing.T) {
+	a := newReplica(coretest.NewReplica(t, "A"))
+	a.Unscanned = domain.DefaultUnscannedLimits()
+	a.AddWorker("w1", 50)
+	b := newReplica(a.Join("B", 0))
+	b.Unscanned = a.Unscanned
+	for _, id := range []string{"one", "two", "three"} {
+		a.AddSession(a.user, id)
+	}
+	a.runUnscanned(t, "one", a.delete)
+	a.runUnscanned(t, "two", a.delete)
+	_, err := b.sessions.Connect(context.Background(), a.user, "three", service.ConnectOptions{})
+	require.Equal(t, 30*time.Second, requireRateLimited(t, err))
+}
+
+// A linked session starts with its credentials and needs no scan.
+func TestConnect_CooldownOfTheUser_SparesLinkedSessions(t *testing.T) {
+	f := newFixture(t)
+	f.Unscanned = domain.DefaultUnscannedLimits()
+	f.AddWorker("w1", 50)
+	f.AddSession(f.user, "one")
+	f.AddSession(f.user, "two")
+	f.AddConnected(f.user, "linked", "w1")
+	f.Change("linked", func(s *domain.Session) { s.CredentialsWorkerID = "w1" })
+	require.NoError(t, f.disconnect("linked"))
+	f.runUnscanned(t, "one", f.disconnect)
+	f.runUnscanned(t, "two", f.disconnect)
+	require.NoError(t, f.connectFrom(f.user, "linked", ""))
+	f.Unscanned.Cooldown = 0
+	require.NoError(t, f.connectFrom(f.user, "one", ""), "no limit")
 }
 
 func TestConnect_NoRoom_UnscannedSessionYieldsToHigherTiers(t *testing.T) {

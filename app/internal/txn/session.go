@@ -53,10 +53,25 @@ func (tx *Tx) SaveSession(ctx context.Context, before, after *domain.Session, ev
 		return err
 	}
 	tx.changes.Sessions = append(tx.changes.Sessions, after)
+	if err := tx.countScan(ctx, before, after); err != nil {
+		return err
+	}
 	if after.HasToScan() && !before.HasToScan() {
 		tx.env.Log.WarnContext(ctx, "session needs scan", "session", after.ID, "worker", after.WorkerID, "home", after.CredentialsWorkerID)
 	}
 	return tx.Record(ctx, events...)
+}
+
+// countScan counts an unscanned run that ended with the change of a session, or resets the count of the
+// user after a scan. after is nil if the session was deleted.
+func (tx *Tx) countScan(ctx context.Context, before, after *domain.Session) error {
+	switch domain.CompareScans(before, after) {
+	case domain.ScanMissing:
+		return tx.Users.CountUnscannedRun(ctx, before.UserID, before.StatusAt, tx.env.Now())
+	case domain.ScanDone:
+		return tx.Users.ResetUnscannedRuns(ctx, before.UserID)
+	}
+	return nil
 }
 
 // recordHomeGroup records the state group of a session's new home. The group outlives the
@@ -117,6 +132,9 @@ func (tx *Tx) DeleteSession(ctx context.Context, s *domain.Session) (reachable [
 		return nil, err
 	}
 	if err := tx.Sessions.Delete(ctx, s.ID, s.Rev); err != nil {
+		return nil, err
+	}
+	if err := tx.countScan(ctx, s, nil); err != nil {
 		return nil, err
 	}
 	tx.changes.Deleted = append(tx.changes.Deleted, s)
