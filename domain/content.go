@@ -99,12 +99,17 @@ func (m *Outgoing) Validate() error {
 // validateMedia checks the fields of a message with media.
 func (m *Outgoing) validateMedia(p *Problems) {
 	switch {
-	case m.MediaURL == "" && m.Media == "":
+	case m.MediaURL == "" && m.Media == "" && m.Upload == nil:
 		p.Add("mediaUrl", "A URL or base64 media is required")
-	case m.MediaURL != "" && m.Media != "":
-		p.Add("mediaUrl", "Give a URL or base64 media, not both")
+	case m.MediaURL != "" && m.HasContent():
+		p.Add("mediaUrl", "Give a URL or the media itself, not both")
 	case m.MediaURL != "":
 		p.url("mediaUrl", m.MediaURL)
+	case m.Upload != nil && m.Media != "":
+		p.Add("media", "Give the media as a file or as base64, not both")
+	case m.Upload != nil && m.Upload.Size == 0:
+		p.Add("media", "Media must not be empty: the file has no content")
+	case m.Upload != nil:
 	default:
 		if problem := base64Problem(m.Media); problem != "" {
 			p.Add("media", "Media must be base64: %s", problem)

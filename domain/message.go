@@ -175,15 +175,19 @@ type Poll struct {
 type Outgoing struct {
 	To       string // a number or JID as the user wrote it
 	Type     MessageType
-	Text     string // for TypeText
-	MediaURL string // for media: the URL from which the worker fetches it
-	Media    string // for media: the content itself, in base64
-	Filename string
-	Caption  string
-	Location *Location
-	Contact  *Contact
-	Link     *Link
-	Poll     *Poll
+	Text     string  // for TypeText
+	MediaURL string  // for media: the URL from which the worker fetches it
+	Media    string  // for media: the content itself, in base64
+	Upload   *Upload // for media: the content itself, as bytes; nil: none
+	// MediaType is the type of Media or Upload by its content, if the core knows it. Senders leave it
+	// empty.
+	MediaType string
+	Filename  string
+	Caption   string
+	Location  *Location
+	Contact   *Contact
+	Link      *Link
+	Poll      *Poll
 	// HumanSimulation asks the worker to show typing before it sends. That takes seconds.
 	HumanSimulation bool
 }

@@ -27,6 +27,7 @@
 //	Bus            events for subscribers in every process
 //	Invalidator    messages to other replicas about changed rows
 //	Backend        a Store together with the other ports of its data source
+//	MediaTypes     the knowledge of types of media by their content
 //	URLPolicy      the judgement which URLs of users may be fetched
 //	Mailer         mail to people
 //	Passwords      slow password hashes

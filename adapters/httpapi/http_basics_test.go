@@ -150,7 +150,7 @@ func TestBody_MalformedOrWrong_EveryProblemIsTold(t *testing.T) {
 
 func TestBody_TooLarge_IsRefused(t *testing.T) {
 	fill := func(n int) string {
-		return `{"to":"6289999999999","media":"` + strings.Repeat("A", n) + `"}`
+		return `{"to":"6289999999999","type":"image","media":"` + strings.Repeat("A", n) + `"}`
 	}
 	for _, c := range []struct {
 		path string
@@ -160,7 +160,8 @@ func TestBody_TooLarge_IsRefused(t *testing.T) {
 		{"/api/v1/sendImage", 15 << 20, 200},
 		{"/api/v1/sendImage", 16 << 20, 413},
 		{"/api/v1/sendText", 2 << 20, 413},
-		{"/api/v1/sessions/support/send", 2 << 20, 413},
+		{"/api/v1/sessions/support/send", 15 << 20, 200},
+		{"/api/v1/sessions/support/send", 16 << 20, 413},
 	} {
 		got, s := ask(t, "POST", c.path, keyText, fill(c.size))
 		assert.Equal(t, c.want, got.Code, c.path)

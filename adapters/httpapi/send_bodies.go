@@ -282,6 +282,7 @@ type anyBody struct {
 	Type     string       `json:"type" minLength:"1" doc:"text, image, document, audio, video, sticker, location, contact, link or poll, in any case" example:"text"`
 	Message  string       `json:"message,omitempty" doc:"Of a text, at most 4096 characters" example:"Your code is 123456."`
 	MediaURL string       `json:"mediaUrl,omitempty" doc:"Of media: http or https, at a public address, without a user name"`
+	Media    string       `json:"media,omitempty" doc:"Of media: the media as base64 instead of a URL"`
 	Caption  string       `json:"caption,omitempty" doc:"Of an image, document or video, at most 1024 characters"`
 	Filename string       `json:"filename,omitempty" doc:"Of a document, without a path"`
 	Location *anyPlace    `json:"location,omitempty"`
@@ -326,7 +327,7 @@ func (b *anyBody) outgoing() *domain.Outgoing {
 	if t, err := domain.ParseMessageType(b.Type); err == nil {
 		m.Type = t
 	}
-	m.Text, m.MediaURL, m.Caption, m.Filename = b.Message, b.MediaURL, b.Caption, b.Filename
+	m.Text, m.MediaURL, m.Media, m.Caption, m.Filename = b.Message, b.MediaURL, b.Media, b.Caption, b.Filename
 	m.Location, m.Contact, m.Link, m.Poll = (*Place)(b.Location).location(), b.Contact.contact(), (*Link)(b.Link).link(), (*pollBody)(b.Poll).poll()
 	return m
 }

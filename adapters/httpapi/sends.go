@@ -30,7 +30,7 @@ func messageRoutes() []route {
 			hot: true, summary: "Send " + what, description: description + sendDescription, errors: sendErrors,
 		}
 	}
-	const byMedia = "The media comes by URL or as base64 in `media`, which is not kept. "
+	const byMedia = "The media comes by URL or as base64 in `media`, which is not kept. Media in `media` is checked by its content, whatever it is declared to be. "
 	return []route{
 		operation(sending("sendText", "/sendText", "a text", "", false), send[textBody]),
 		operation(sending("sendImage", "/sendImage", "an image", byMedia, true), send[imageBody]),

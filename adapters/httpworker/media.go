@@ -1,6 +1,7 @@
 package httpworker
 
 import (
+	"cmp"
 	"encoding/base64"
 	"mime"
 	"net/url"
@@ -24,7 +25,10 @@ func appendMedia(b []byte, m *domain.Outgoing) []byte {
 	} else {
 		var text string
 		kind, text = domain.CutDataURL(m.Media)
-		if kind == "" {
+		switch {
+		case m.MediaType != "":
+			kind = typeByName(m.MediaType, m.Filename)
+		case kind == "":
 			kind = mediaType(m.Type, text, m.Filename)
 		}
 		b = append(b, `,"mediaUrl":"`...)
@@ -98,11 +102,16 @@ func mediaType(as domain.MessageType, text, filename string) string {
 		return "audio/ogg"
 	case as == domain.TypeAudio && strings.HasPrefix(found, "video/"):
 		return "audio/" + strings.TrimPrefix(found, "video/") // the container holds either
-	case found == "application/octet-stream", found == "application/zip", found == "text/plain":
-		named, _, _ := strings.Cut(mime.TypeByExtension(path.Ext(filename)), ";")
-		if named != "" {
-			return named
-		}
 	}
-	return found
+	return typeByName(found, filename)
+}
+
+// typeByName returns a media type, or the type that the name of the file tells if the
+// media type fits many formats.
+func typeByName(found, filename string) string {
+	if !domain.IsVagueType(found) {
+		return found
+	}
+	named, _, _ := strings.Cut(mime.TypeByExtension(path.Ext(filename)), ";")
+	return cmp.Or(named, found)
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/switchyard-wa/switchyard/adapters/memory"
+	"github.com/switchyard-wa/switchyard/adapters/mimetype"
 	"github.com/switchyard-wa/switchyard/adapters/simworker"
 	"github.com/switchyard-wa/switchyard/app/orchestrator"
 	"github.com/switchyard-wa/switchyard/domain"
@@ -139,7 +140,7 @@ func (h *Harness) Start(replica int) {
 	p.clock, p.invalidator, p.paused = skewedClock{h.clock, p.skew}, &cuttableInvalidator{Invalidator: h.coordination.invalidator.Join()}, false
 	p.invalidator.cut.Store(p.isCut)
 	o, err := orchestrator.New(orchestrator.Config{
-		Store: h.Store, Workers: h.fleet,
+		Store: h.Store, Workers: h.fleet, MediaTypes: mimetype.Types{},
 		Routes: h.coordination.routes, Limiter: h.coordination.limiter, Bus: h.coordination.bus, Invalidator: p.invalidator,
 		Clock: p.clock, IDs: h.ids, Random: h.random,
 		Shared: &shared, Name: fmt.Sprintf("replica-%d", replica),

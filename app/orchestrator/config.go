@@ -28,6 +28,9 @@ type Config struct {
 	// URLs judges the URLs of media, links and thumbnails, which workers fetch. Nil: any
 	// URL is accepted, private addresses included.
 	URLs ports.URLPolicy
+	// MediaTypes tells types of media by their content. Nil: media that a message carries is
+	// sent whatever it is, and as large as it is.
+	MediaTypes ports.MediaTypes
 
 	// Shared says that other replicas may work on the same store. Nil: as the
 	// ports.Backend says, otherwise false. Replicas share background work, and claim a

@@ -101,7 +101,7 @@ func (o *Orchestrator) compose(c Config) {
 	routes := messaging.NewRoutes(e, c.Routes)
 	o.messages = messaging.New(messaging.Parts{
 		Writer: writer, Members: o.members, Cache: o.cache, Sync: o.sync, Keys: o.keys,
-		Detector: o.detector, Routes: routes, URLs: c.URLs,
+		Detector: o.detector, Routes: routes, URLs: c.URLs, Types: c.MediaTypes,
 	})
 	parallel := registry.Parallel{Sessions: 2 * c.MigrationsPerWorker, Probes: c.Parallel}
 	o.workers = registry.NewWorkers(writer, o.cache, o.sync, o.detector, o.reconciler, parallel)

@@ -21,6 +21,7 @@ import (
 	"github.com/switchyard-wa/switchyard/adapters/httpworker"
 	"github.com/switchyard-wa/switchyard/adapters/jwt"
 	"github.com/switchyard-wa/switchyard/adapters/logmail"
+	"github.com/switchyard-wa/switchyard/adapters/mimetype"
 	"github.com/switchyard-wa/switchyard/adapters/secretfile"
 	"github.com/switchyard-wa/switchyard/adapters/smtp"
 	"github.com/switchyard-wa/switchyard/app/accounts"
@@ -104,7 +105,7 @@ func (s *Server) assemble(ctx context.Context) error {
 	s.Orchestrator, err = orchestrator.New(orchestrator.Config{
 		Store: s.backend, Workers: s.gateway, Tiers: tiers, Timing: s.cfg.Timing, Unscanned: s.cfg.Unscanned, Log: s.cfg.Log,
 		Name: hostname(), Version: s.cfg.Version, AuditRetention: s.cfg.AuditRetention, EventRetention: s.cfg.EventRetention,
-		URLs: s.mediaPolicy(),
+		URLs: s.mediaPolicy(), MediaTypes: mimetype.Types{},
 	})
 	if err != nil {
 		return err

@@ -1,10 +1,14 @@
 package main_test
 
 import (
+	"encoding/base64"
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+
+	"github.com/switchyard-wa/switchyard/ports/conformance"
 )
 
 // privateURLs lead inside, or contain a password.
@@ -58,4 +62,62 @@ func TestSend_AllowPrivateMedia_PassesURLsOn(t *testing.T) {
 		line.byKey().post("/sendImage", obj{"to": someone, "imageUrl": url})
 		assert.Equal(t, url, n.last().body["mediaUrl"])
 	}
+}
+
+// mediaRoute is a route that sends media, and content that it takes.
+type mediaRoute struct{ path, kind, urlField, found, sample string }
+
+var mediaRoutes = []mediaRoute{
+	{"/sendImage", "image", "imageUrl", "image/png", conformance.MediaSample("image/png")},
+	{"/sendFile", "document", "fileUrl", "application/pdf", conformance.MediaSample("application/pdf")},
+	{"/sendVoice", "audio", "audioUrl", "audio/ogg", conformance.MediaSample("audio/ogg; codecs=opus")},
+	{"/sendVideo", "video", "videoUrl", "video/mp4", conformance.MediaSample("video/mp4")},
+	{"/sendSticker", "sticker", "stickerUrl", "image/webp", conformance.MediaSample("image/webp")},
+}
+
+func base64Of(content string) string { return base64.StdEncoding.EncodeToString([]byte(content)) }
+
+// A worker learns the type of media by its content, whatever it was declared to be.
+func TestSendMedia_Base64_SentByItsContent(t *testing.T) {
+	t.Parallel()
+	s := serve(t)
+	n := newNode(s, "Node")
+	line := s.register().create("Line")
+	line.link(n)
+	for _, r := range mediaRoutes {
+		for _, head := range []string{"", "data:text/html;base64,"} {
+			line.byKey().post(r.path, obj{"to": someone, "media": head + base64Of(r.sample)})
+			assert.Equal(t, "data:"+r.found+";base64,"+base64Of(r.sample), n.last().body["mediaUrl"], r.path)
+			line.byKey().post(line.path("/send"), obj{"to": someone, "type": r.kind, "media": head + base64Of(r.sample)})
+			assert.Equal(t, "data:"+r.found+";base64,"+base64Of(r.sample), n.last().body["mediaUrl"], r.kind)
+		}
+	}
+}
+
+func TestSendMedia_ContentOfAnotherType_IsRefusedOnItsField(t *testing.T) {
+	t.Parallel()
+	s := serve(t)
+	n := newNode(s, "Node")
+	line := s.register().create("Line")
+	line.link(n)
+	sent := len(n.outbox())
+	for _, r := range mediaRoutes {
+		if r.kind == "document" {
+			continue // may be anything
+		}
+		for _, media := range []string{"data:text/html;base64," + base64Of("<html><script>"), "data:" + r.found + ";base64," + base64Of("hello"), base64Of(conformance.MediaSample("image/gif"))} {
+			for _, path := range []string{r.path, line.path("/send")} {
+				a := line.byKey().refused(http.StatusBadRequest, "VALIDATION_ERROR", "POST", path, obj{"to": someone, "type": r.kind, "media": media})
+				assert.Equal(t, []string{"media"}, a.fields(), a)
+				assert.Contains(t, a.str("error.message"), "by its content", a)
+			}
+		}
+	}
+	a := line.byKey().refused(http.StatusBadRequest, "VALIDATION_ERROR", "POST", "/sendLink",
+		obj{"to": someone, "url": "https://example.com", "thumbnail": base64Of("<html>")})
+	assert.Equal(t, []string{"thumbnail"}, a.fields(), a)
+	a = line.byKey().refused(http.StatusBadRequest, "VALIDATION_ERROR", "POST", "/sendSticker",
+		obj{"to": someone, "media": base64Of(conformance.MediaSample("image/webp") + strings.Repeat("\x00", 1<<20))})
+	assert.Contains(t, a.str("error.message"), "at most 1 MiB", a)
+	assert.Len(t, n.outbox(), sent, "nothing reached the worker")
 }

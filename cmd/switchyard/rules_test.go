@@ -36,7 +36,7 @@ func TestRules_EveryRoute_AreKept(t *testing.T) {
 	large := obj{"name": "Line", "description": strings.Repeat("x", 1<<20)}
 	assert.Equal(t, http.StatusRequestEntityTooLarge, user.do("POST", "/sessions", large).status)
 	media := func(n int) obj {
-		return obj{"to": someone, "media": base64.StdEncoding.EncodeToString(make([]byte, n))}
+		return obj{"to": someone, "media": base64.StdEncoding.EncodeToString(append([]byte("\x89PNG\r\n\x1a\n"), make([]byte, n)...))}
 	}
 	line.byKey().post("/sendImage", media(2<<20))
 	a, err := line.byKey().call("POST", "/sendImage", media(13<<20))

@@ -10,6 +10,10 @@
 //	                                │          └─ not stored: refund, error
 //	                                └─ exceeded: 429, nothing stored
 //
+// Validation looks at the media that a message carries, not at its name or declared type
+// ([ports.MediaTypes]): WhatsApp does not show what it cannot play. Media by URL is
+// fetched by the worker alone and is not checked here.
+//
 // In the steady state a send reads nothing from the store: credentials and quota come
 // from package apikeys, the route from [ports.Routes], the worker from the fleet cache.
 // It writes two rows. From the first on the caller's cancellation no longer counts.

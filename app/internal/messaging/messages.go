@@ -31,7 +31,8 @@ type Messages struct {
 	keys     *apikeys.Keys
 	detector *failure.Detector
 	routes   *Routes
-	urls     ports.URLPolicy // nil: any URL may be fetched
+	urls     ports.URLPolicy  // nil: any URL may be fetched
+	types    ports.MediaTypes // nil: content is not checked
 	early    earlyReports
 	trimmer  trimmer
 }
@@ -47,14 +48,15 @@ type Parts struct {
 	Keys     *apikeys.Keys
 	Detector *failure.Detector
 	Routes   *Routes
-	URLs     ports.URLPolicy // judges the URLs of messages; nil: any may be fetched
+	URLs     ports.URLPolicy  // judges the URLs of messages; nil: any may be fetched
+	Types    ports.MediaTypes // tells the types of media; nil: content is not checked
 }
 
 // New returns the service.
 func New(p Parts) *Messages {
 	return &Messages{
 		Writer: p.Writer, members: p.Members, cache: p.Cache, sync: p.Sync, keys: p.Keys,
-		detector: p.Detector, routes: p.Routes, urls: p.URLs,
+		detector: p.Detector, routes: p.Routes, urls: p.URLs, types: p.Types,
 	}
 }
 

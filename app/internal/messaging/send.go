@@ -19,7 +19,8 @@ func (m *Messages) Send(ctx context.Context, s service.Sender, out *domain.Outgo
 	if err := m.sync.EnsureLoaded(ctx); err != nil {
 		return nil, err
 	}
-	if err := m.validate(ctx, out); err != nil {
+	out, err := m.validate(ctx, out)
+	if err != nil {
 		return nil, err
 	}
 	to, err := domain.ParseRecipient(out.To)
@@ -76,24 +77,6 @@ func (m *Messages) Send(ctx context.Context, s service.Sender, out *domain.Outgo
 			"The worker could not send the message: %s", cmp.Or(sent.Error, noReason))
 	}
 	return message, nil
-}
-
-// validate checks the message and its URLs, and returns every problem at once.
-func (m *Messages) validate(ctx context.Context, out *domain.Outgoing) error {
-	err := out.Validate()
-	if m.urls == nil {
-		return err
-	}
-	urls := out.URLs()
-	if len(urls) == 0 {
-		return err
-	}
-	var p domain.Problems
-	p.Merge(err)
-	for _, u := range urls {
-		p.Check(u.Field, m.urls.CheckURL(ctx, u.URL))
-	}
-	return p.Err()
 }
 
 // noReason stands for the reason of a worker that states none.
