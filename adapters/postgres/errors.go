@@ -32,6 +32,8 @@ var (
 	ErrOutdated = sqlstore.ErrOutdated
 	// ErrNewer reports that the schema is newer than this binary's.
 	ErrNewer = sqlstore.ErrNewer
+	// ErrForeign reports that another program has made the table with the version of the schema. Nothing was changed.
+	ErrForeign = sqlstore.ErrForeign
 )
 
 // SQLSTATE codes that the store acts on.

@@ -21,6 +21,7 @@ type access string
 const (
 	readWrite access = "rw"
 	readOnly  access = "ro"
+	immutable access = "immutable" // takes no lock and makes no file; for a file that nobody writes
 )
 
 // dsn returns the data source name of a connection. It holds all settings, so that the driver applies them before any
@@ -35,9 +36,13 @@ func dsn(path string, a access, busy time.Duration) string {
 		"_cache_size":      {"-8000"},
 		"_stmt_cache_size": {"32"}, // for statements of lists; conn keeps the others
 	}
-	if a == readOnly {
+	switch a {
+	case immutable:
+		v.Set("mode", string(readOnly))
+		v.Set("immutable", "1")
+	case readOnly:
 		v.Set("_query_only", "1")
-	} else {
+	case readWrite:
 		v.Set("_journal_mode", "WAL")
 		v.Set("_txlock", "immediate")
 		v.Set("_secure_delete", "FAST") // overwrites what was deleted, on pages that are written anyway

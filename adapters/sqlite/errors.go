@@ -21,6 +21,8 @@ var (
 	ErrOutdated = sqlstore.ErrOutdated
 	// ErrNewer means that a newer binary has upgraded the schema.
 	ErrNewer = sqlstore.ErrNewer
+	// ErrForeign means that another program has made the file. The file was not changed.
+	ErrForeign = sqlstore.ErrForeign
 )
 
 // explain returns an error of Open with the cause in plain words, where the system's words are cryptic.

@@ -2,11 +2,15 @@ package sqlite
 
 import (
 	"context"
+	"crypto/sha256"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/mattn/go-sqlite3"
 	"github.com/stretchr/testify/require"
 
 	"github.com/switchyard-wa/switchyard/domain"
@@ -31,13 +35,80 @@ func TestOpen_NewerSchema_IsRefused(t *testing.T) {
 	require.Less(t, latest, version)
 }
 
+func TestOpen_FileOfAnotherProgram_IsRefusedUnchanged(t *testing.T) {
+	for name, script := range map[string]string{
+		"its tables":               "CREATE TABLE songs (title TEXT); INSERT INTO songs VALUES ('one')",
+		"a view":                   "CREATE VIEW songs AS SELECT 1",
+		"schema_migrations of its": "CREATE TABLE schema_migrations (version TEXT PRIMARY KEY, dirty INTEGER)",
+		"a write-ahead log":        "PRAGMA journal_mode = WAL; CREATE TABLE songs (title TEXT)",
+	} {
+		for _, isOpen := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, open: %v", name, isOpen), func(t *testing.T) {
+				ctx, path := t.Context(), filepath.Join(t.TempDir(), "songs.db")
+				program, err := new(sqlite3.SQLiteDriver).Open(path)
+				require.NoError(t, err)
+				_, err = program.(*sqlite3.SQLiteConn).Exec(script, nil)
+				require.NoError(t, err)
+				if isOpen {
+					defer func() { require.NoError(t, program.Close()) }()
+				} else {
+					require.NoError(t, program.Close())
+				}
+				before := contents(t, filepath.Dir(path))
+				for _, o := range []Options{{}, {Migrate: true}, {Exclusive: true}, {Migrate: true, Exclusive: true}} {
+					_, err := Open(ctx, path, o)
+					require.ErrorIs(t, err, ErrForeign)
+					require.ErrorContains(t, err, path)
+				}
+				_, _, err = Status(ctx, path)
+				require.ErrorIs(t, err, ErrForeign)
+				require.Equal(t, before, contents(t, filepath.Dir(path)))
+			})
+		}
+	}
+}
+
+// A file without tables is nobody's.
+func TestOpen_EmptyFile_BecomesOurs(t *testing.T) {
+	for name, script := range map[string]string{
+		"no byte":          "",
+		"no table is left": "CREATE TABLE songs (id INTEGER PRIMARY KEY AUTOINCREMENT); INSERT INTO songs DEFAULT VALUES; DROP TABLE songs",
+	} {
+		path := filepath.Join(t.TempDir(), "store.db")
+		require.NoError(t, ensureFile(path))
+		program, err := new(sqlite3.SQLiteDriver).Open(path)
+		require.NoError(t, err)
+		_, err = program.(*sqlite3.SQLiteConn).Exec(script, nil)
+		require.NoError(t, err)
+		require.NoError(t, program.Close())
+		s, err := Open(t.Context(), path, Options{Migrate: true})
+		require.NoError(t, err, name)
+		require.NoError(t, s.Close())
+	}
+}
+
+// contents returns the digests of the files of a directory, without the index of a write-ahead log, which readers write too.
+func contents(t *testing.T, directory string) map[string]string {
+	t.Helper()
+	all := make(map[string]string)
+	entries, err := os.ReadDir(directory)
+	require.NoError(t, err)
+	for _, e := range entries {
+		if text, err := os.ReadFile(filepath.Join(directory, e.Name())); !strings.HasSuffix(e.Name(), "-shm") {
+			require.NoError(t, err)
+			all[e.Name()] = fmt.Sprintf("%x", sha256.Sum256(text))
+		}
+	}
+	return all
+}
+
 // TestOpen_MigrationFailsHalfway_LeavesNothing makes the first migration fail at an existing table.
 func TestOpen_MigrationFailsHalfway_LeavesNothing(t *testing.T) {
 	ctx, path := t.Context(), filepath.Join(t.TempDir(), "store.db")
 	require.NoError(t, ensureFile(path))
 	c, err := connect(path, readWrite, 1)
 	require.NoError(t, err)
-	require.NoError(t, c.Script(ctx, "CREATE TABLE settings (mine)"))
+	require.NoError(t, c.Script(ctx, "CREATE TABLE schema_migrations (version, name, applied_at); CREATE TABLE settings (mine)"))
 	require.NoError(t, c.close())
 	_, err = Open(ctx, path, Options{Migrate: true})
 	require.ErrorContains(t, err, "0001_first")
@@ -48,7 +119,7 @@ func TestOpen_MigrationFailsHalfway_LeavesNothing(t *testing.T) {
 	defer func() { require.NoError(t, c.close()) }()
 	tables, err := c.pragma("table_list(users)")
 	require.Error(t, err, "no table is left, but %v", tables)
-	require.NoError(t, c.Script(ctx, "DROP TABLE settings"))
+	require.NoError(t, c.Script(ctx, "DROP TABLE settings; DROP TABLE schema_migrations"))
 	s, err := Open(ctx, path, Options{Migrate: true})
 	require.NoError(t, err)
 	require.NoError(t, s.Close())

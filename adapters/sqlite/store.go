@@ -91,6 +91,9 @@ func (s *Store) openLocked(ctx context.Context, path string, o Options) (err err
 	if err := prepare(path); err != nil {
 		return err
 	}
+	if err := refuseForeign(ctx, path, o.BusyTimeout); err != nil {
+		return err
+	}
 	if o.Exclusive {
 		s.lock, err = lockFile(path)
 		if err != nil {
@@ -169,6 +172,35 @@ func (s *Store) open(ctx context.Context, path string, o Options) (err error) {
 	s.writer.start()
 	s.checkpoints.start()
 	return nil
+}
+
+// refuseForeign returns [ErrForeign] for a file that another program has made. It runs before anything is written: opening a
+// file for writing changes its journal mode. Other problems of the file show when it is opened.
+func refuseForeign(ctx context.Context, path string, wait time.Duration) error {
+	_, err := readVersion(ctx, path, wait)
+	if errors.Is(err, ErrForeign) {
+		return err
+	}
+	return nil
+}
+
+// readVersion returns the version of the schema in a file, or 0 if there is none. It leaves no log beside a file that has none.
+func readVersion(ctx context.Context, path string, wait time.Duration) (int, error) {
+	mode := immutable
+	for _, log := range []string{"-wal", "-journal"} {
+		if _, err := os.Stat(path + log); err == nil {
+			mode = readOnly
+		}
+	}
+	c, err := retryWhileBusy(ctx, wait, func() (*conn, error) { return connect(path, mode, wait) })
+	if err != nil {
+		return 0, err
+	}
+	version, err := sqlstore.SQLite().Version(ctx, c)
+	if errors.Is(err, ErrForeign) {
+		err = fmt.Errorf("sqlite: %s: %w", path, err)
+	}
+	return version, errors.Join(err, c.close())
 }
 
 // prepareDatabase checks the journal mode, turns off automatic checkpoints, and checks or upgrades the schema.
@@ -271,13 +303,8 @@ func Status(ctx context.Context, path string) (version, latest int, err error) {
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		return 0, latest, nil
 	}
-	const wait = 5 * time.Second
-	c, err := retryWhileBusy(ctx, wait, func() (*conn, error) { return connect(path, readOnly, wait) })
-	if err != nil {
-		return 0, latest, err
-	}
-	version, err = sqlstore.SQLite().Version(ctx, c)
-	return version, latest, errors.Join(err, c.close())
+	version, err = readVersion(ctx, path, 5*time.Second)
+	return version, latest, err
 }
 
 // View implements [ports.Store].

@@ -31,6 +31,9 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
+// ErrForeign is the error of a database that belongs to another program. It was not changed.
+var ErrForeign = sqlite.ErrForeign
+
 // Backend is a store with coordination. It implements [ports.Backend].
 type Backend struct {
 	ports.Store

@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"database/sql"
 	"fmt"
 	"net/http"
 	"os"
@@ -9,6 +10,7 @@ import (
 	"syscall"
 	"testing"
 
+	_ "github.com/mattn/go-sqlite3" // a driver of database/sql
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -113,4 +115,33 @@ func TestServe_LockTakenMeanwhile_AnswersNothing(t *testing.T) {
 	s.crash()
 	s.startAgain()
 	user.create("Line")
+}
+
+// The name of a store that is another program's is a mistake in the configuration. The file stays as it is.
+func TestCommands_FileOfAnotherProgram_IsRefused(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	path := filepath.Join(dir, "songs.db")
+	program, err := sql.Open("sqlite3", path)
+	require.NoError(t, err)
+	_, err = program.ExecContext(t.Context(), "CREATE TABLE songs (title TEXT); INSERT INTO songs VALUES ('one')")
+	require.NoError(t, err)
+	require.NoError(t, program.Close())
+	before, err := os.ReadFile(path)
+	require.NoError(t, err)
+	for _, line := range []string{
+		"serve --addr 127.0.0.1:0", "serve --addr 127.0.0.1:0 --migrate=false", "migrate up", "migrate status", "token",
+		"user set-tier --email eve@example.com --tier PRO",
+	} {
+		r := run(t, dir, nil, "", append(strings.Fields(line), "--store", "sqlite:songs.db")...)
+		assert.Equal(t, 2, r.code, "%s: %s", line, r.err)
+		assert.Contains(t, r.err, path+": the database belongs to another program, and was not changed; use another one", line)
+		assert.NotContains(t, r.out, "listens", line)
+	}
+	after, err := os.ReadFile(path)
+	require.NoError(t, err)
+	assert.Equal(t, before, after)
+	files, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	assert.Len(t, files, 1)
 }

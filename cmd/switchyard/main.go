@@ -12,6 +12,8 @@ import (
 	"runtime/debug"
 	"strings"
 	"syscall"
+
+	"github.com/switchyard-wa/switchyard/app/backend"
 )
 
 // Exit codes.
@@ -79,6 +81,9 @@ func run(args []string, out, errOut io.Writer) int {
 		}
 		err := c.run(ctx, args[1:], out, errOut)
 		var bad *usageError
+		if errors.Is(err, backend.ErrForeign) { // the name of the store is wrong
+			err = &usageError{err}
+		}
 		switch {
 		case err == nil, errors.Is(err, errHelp):
 			return exitOK

@@ -15,8 +15,8 @@ type Dialect struct {
 	types types
 	// folded returns the expression of a column in lower case. ascii means that the column is compared with ASCII text.
 	folded func(column string, ascii bool) string
-	// countTables is a query that counts the tables with a name.
-	countTables string
+	// findOwner is a query for the schemaOwner of the database.
+	findOwner string
 	// batched turns a statement that puts one row into a statement that puts many. Nil means that batches save nothing.
 	batched func(sql string) string
 }
@@ -45,7 +45,11 @@ var sqlite = Dialect{
 		}
 		return FoldFunction + "(" + column + ")"
 	},
-	countTables: "SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name = ?",
+	// SQLite has a database for each program: any table but ours is another program's.
+	findOwner: `SELECT CASE
+		WHEN (SELECT COUNT(*) FROM pragma_table_info('schema_migrations') WHERE name IN ('version', 'name', 'applied_at')) = 3 THEN 1
+		WHEN EXISTS (SELECT 1 FROM sqlite_master WHERE name NOT LIKE 'sqlite\_%' ESCAPE '\') THEN 2
+		ELSE 0 END`,
 }
 
 var postgres = Dialect{
@@ -53,9 +57,14 @@ var postgres = Dialect{
 	types: types{
 		Text: `TEXT COLLATE "C"`, Integer: "BIGINT", Real: "DOUBLE PRECISION", Bytes: "BYTEA", Bool: "BOOLEAN", False: "FALSE",
 	},
-	folded:      func(column string, _ bool) string { return `lower(` + column + ` COLLATE "und-x-icu")` },
-	countTables: "SELECT COUNT(*) FROM pg_catalog.pg_tables WHERE schemaname = current_schema() AND tablename = ?",
-	batched:     unnested,
+	folded: func(column string, _ bool) string { return `lower(` + column + ` COLLATE "und-x-icu")` },
+	// Programs may share a database of PostgreSQL, but not the table with the versions.
+	findOwner: `SELECT CAST(COALESCE((
+		SELECT CASE WHEN COUNT(a.attname) = 3 THEN 1 ELSE 2 END FROM pg_catalog.pg_class t
+		LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = t.oid AND a.attname IN ('version', 'name', 'applied_at') AND NOT a.attisdropped
+		WHERE t.relnamespace = (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = current_schema()) AND t.relname = 'schema_migrations'
+		GROUP BY t.oid), 0) AS BIGINT)`,
+	batched: unnested,
 }
 
 var argument = regexp.MustCompile(`\$(\d+)`)

@@ -18,7 +18,7 @@ func TestDialects_Statements_DifferOnlyInPlaceholders(t *testing.T) {
 		for n, p := range dollar.FindAllString(s.SQL, -1) {
 			require.Equal(t, fmt.Sprintf("$%d", n+1), p, s.SQL)
 		}
-		if s != b.schema.exists {
+		if s != b.schema.owner {
 			require.Equal(t, a.all[i].SQL, dollar.ReplaceAllString(s.SQL, "?"))
 		}
 	}

@@ -17,8 +17,8 @@
 //
 // A new database needs four things. None of them touches a repository.
 //
-//   - A [Dialect]: placeholders, column types, the expression for lower case, the query that finds a table, and perhaps a
-//     way to put many rows with one statement.
+//   - A [Dialect]: placeholders, column types, the expression for lower case, the query that finds whose tables
+//     these are, and perhaps a way to put many rows with one statement.
 //   - A [Conn], which runs statements in a transaction. It reports duplicates and missing references as [ports.ErrExists] and
 //     [ports.ErrNotFound], and neither of them ends the transaction.
 //   - A [Schema], which is a Conn that runs scripts, for [Queries.Migrate].

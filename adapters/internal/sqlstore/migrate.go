@@ -21,6 +21,9 @@ var (
 	ErrNewer = errors.New("the database was written by a newer version of this program; use that one")
 )
 
+// ErrForeign means that the database is another program's. It was not changed.
+var ErrForeign = errors.New("the database belongs to another program, and was not changed; use another one")
+
 //go:embed migrations/*.sql
 var migrationFiles embed.FS
 
@@ -67,14 +70,22 @@ func (m schemaMigration) sql(d *Dialect) (string, error) {
 	return text.String(), err
 }
 
-type schemaStatements struct{ exists, version, record *Statement }
+// schemaOwner is who has made the tables of a database.
+type schemaOwner int
+
+const (
+	ownedByNobody schemaOwner = iota // there are none
+	ownedByUs
+	ownedByOthers
+)
+
+type schemaStatements struct{ owner, version, record *Statement }
 
 const schemaMigrationsTable = "schema_migrations"
 
 func (b *Queries) schemaStatements() schemaStatements {
-	tables := Statement{SQL: b.dialect.countTables, columns: 1}
 	return schemaStatements{
-		exists:  b.add(tables, sqlText(tables.SQL)),
+		owner:   b.add(Statement{columns: 1}, sqlText(b.dialect.findOwner)),
 		version: b.read(selectFrom(schemaMigrationsTable, "MAX(version)")),
 		record:  b.write(insertInto(schemaMigrationsTable, "version", "name", "applied_at")),
 	}
@@ -92,19 +103,25 @@ type Schema interface {
 	Script(ctx context.Context, sql string) error
 }
 
-// Version returns the version of the schema in the database, or 0 if there is none.
+// Version returns the version of the schema in the database, or 0 if there is none. It returns [ErrForeign] for a database of
+// another program.
 func (b *Queries) Version(ctx context.Context, c Conn) (int, error) {
 	t := b.Begin(ctx, c, b, ReadOnly)
 	defer t.done.Store(true)
 	toInt := func(r row) int { return r.int(0) }
-	n, err := queryOne(ctx, t, b.schema.exists, toInt, schemaMigrationsTable)
-	if err != nil || n == 0 {
+	owner, err := queryOne(ctx, t, b.schema.owner, toInt)
+	switch {
+	case err != nil:
 		return 0, err
+	case schemaOwner(owner) == ownedByNobody:
+		return 0, nil
+	case schemaOwner(owner) == ownedByOthers:
+		return 0, ErrForeign
 	}
 	return queryOne(ctx, t, b.schema.version, toInt)
 }
 
-// Check returns [ErrOutdated] or [ErrNewer] if the version of the schema is not [Latest].
+// Check returns [ErrOutdated] or [ErrNewer] if the version of the schema is not [Latest], and the errors of Version.
 func (b *Queries) Check(ctx context.Context, c Conn) error {
 	version, err := b.Version(ctx, c)
 	switch {

@@ -62,7 +62,7 @@ func TestStatements_QueryPlans_UseIndexes(t *testing.T) {
 		b.migrations.open:        "SCAN moves USING INDEX moves_open",
 		b.replicas.list:          "SCAN replicas",
 		b.schema.version:         "SEARCH schema_migrations",
-		b.schema.exists:          "SCAN sqlite_master",
+		b.schema.owner:           "SCAN sqlite_master",
 	}
 	maySort := map[*Statement]bool{
 		b.messages.usageOfUser: true, b.messages.usageOfSession: true, // sorts groups
