@@ -310,6 +310,8 @@ func (s *heartbeatSessions) reports(workerID string, n *warnings) []domain.Repor
 			n.skip("sessions", i, "has no sessionId")
 		case item.Status.status == "":
 			n.skip("sessions", i, "(%s) %s", clean(id, maxWord), item.Status.problem())
+		case item.Generation.generationProblem() != "":
+			n.skip("sessions", i, "(%s) %s", clean(id, maxWord), item.Generation.generationProblem())
 		default:
 			list = append(list, domain.Report{
 				SessionID: id, Status: item.Status.status, LoggedOut: item.Status.loggedOut, WorkerID: workerID, Snapshot: true,

@@ -101,6 +101,13 @@ func (w *warnings) add(format string, args ...any) {
 	}
 }
 
+// addProblem adds what is wrong with a subject, unless the problem is empty.
+func (w *warnings) addProblem(subject, problem string) {
+	if problem != "" {
+		w.add("%s %s", subject, problem)
+	}
+}
+
 // skip counts an item of a list that could not be used, and says why.
 func (w *warnings) skip(list string, i int, format string, args ...any) {
 	w.skipped++
@@ -247,12 +254,22 @@ func (n lenientNumber) capped(most, otherwise float64) float64 {
 // count returns the number held within what a sum can take.
 func (n lenientNumber) count() int { return int(n.capped(1e6, 0)) }
 
-// generation returns the number as the generation of a session, or 0.
+// generation returns the number as the generation of a session, or 0 if there is none.
 func (n lenientNumber) generation() int64 {
-	if n.isWhole(0, maxExact) {
+	if n.isWhole(1, maxExact) {
 		return int64(n.value)
 	}
 	return 0
+}
+
+// generationProblem describes a number that is no generation in words. It returns "" for a
+// usable one, and if there is none. A report with such a number does not say which
+// assignment it is about, and must not count as that of a legacy worker.
+func (n lenientNumber) generationProblem() string {
+	if !n.given || n.isWhole(1, maxExact) {
+		return ""
+	}
+	return "has the unusable generation " + strconv.FormatFloat(n.value, 'g', -1, 64)
 }
 
 // isWhole reports whether the number is given, whole, and within its bounds.

@@ -53,8 +53,8 @@ type sessionReportInput struct {
 	warnings warnings
 }
 
-// Resolve checks the required members. An unknown status is a warning, and changes
-// nothing.
+// Resolve checks the required members. An unknown status or an unusable generation is a
+// warning, and the report changes nothing.
 func (in *sessionReportInput) Resolve(ctx huma.Context) []error {
 	var p problems
 	b := &in.Body
@@ -68,6 +68,7 @@ func (in *sessionReportInput) Resolve(ctx huma.Context) []error {
 	default:
 		in.warnings.add("The report %s", b.Status.problem())
 	}
+	in.warnings.addProblem("The report", b.Generation.generationProblem())
 	p.addIncomplete(&in.warnings, contextOf(ctx.Context()).incompleteReason(b.Incomplete))
 	return p
 }
@@ -75,7 +76,7 @@ func (in *sessionReportInput) Resolve(ctx huma.Context) []error {
 type sessionReportedView struct {
 	SessionID string         `json:"sessionId" example:"support"`
 	Status    nullableString `json:"status" example:"CONNECTED"`
-	Applied   bool           `json:"applied" doc:"False if the report is stale, not by the session's worker, or of an unknown status" example:"true"`
+	Applied   bool           `json:"applied" doc:"False if the report is stale, not by the session's worker, or of an unknown status or unusable generation" example:"true"`
 	Warnings  []string       `json:"warnings,omitempty" doc:"What could not be used"`
 }
 
@@ -88,8 +89,12 @@ func (a *api) sessionReport(ctx context.Context, c *requestContext, in *sessionR
 	r.WorkerID = workerID
 	c.logWarnings(workerID, in.warnings)
 	v := sessionReportedView{SessionID: r.SessionID, Status: nullableString(r.Status), Warnings: in.warnings.texts}
-	if r.Status == "" {
+	switch {
+	case r.Status == "":
 		c.message = "Session status ignored: unknown"
+		return v, nil
+	case in.Body.Generation.generationProblem() != "":
+		c.message = "Session status ignored: unusable generation"
 		return v, nil
 	}
 	r.QR = a.decodeQR(ctx, c, &r)
@@ -291,6 +296,7 @@ func (in *inboundInput) Resolve(ctx huma.Context) []error {
 		p.addMissing("from", "From")
 	}
 	in.message = m
+	in.warnings.addProblem("The message", b.Generation.generationProblem())
 	p.addIncomplete(&in.warnings, contextOf(ctx.Context()).incompleteReason(b.Incomplete))
 	return p
 }
@@ -298,7 +304,9 @@ func (in *inboundInput) Resolve(ctx huma.Context) []error {
 type receivedView struct {
 	SessionID string `json:"sessionId" example:"support"`
 	MessageID string `json:"messageId" example:"3EB0C767D26B"`
-	Stored    bool   `json:"stored" doc:"False if it was stored before" example:"true"`
+	Stored    bool   `json:"stored" doc:"False if it was stored before, or is of another or an unusable generation" example:"true"`
+
+	Warnings []string `json:"warnings,omitempty" doc:"What could not be used"`
 }
 
 func (a *api) messageReceived(ctx context.Context, c *requestContext, in *inboundInput) (receivedView, error) {
@@ -309,8 +317,13 @@ func (a *api) messageReceived(ctx context.Context, c *requestContext, in *inboun
 		return receivedView{}, err
 	}
 	c.logWarnings(m.WorkerID, in.warnings)
-	stored, err := a.Protocol.ReceiveMessage(ctx, m)
-	return receivedView{m.SessionID, m.WhatsAppID, stored}, err
+	v := receivedView{m.SessionID, m.WhatsAppID, false, in.warnings.texts}
+	if in.Body.Generation.generationProblem() != "" {
+		c.message = "Message ignored: unusable generation"
+		return v, nil
+	}
+	v.Stored, err = a.Protocol.ReceiveMessage(ctx, m)
+	return v, err
 }
 
 // inboundType is the type of a message that came in, which workers name as we

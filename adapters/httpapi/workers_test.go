@@ -95,9 +95,9 @@ func TestHeartbeat_EveryForm_IsAccepted(t *testing.T) {
 		"repeated members": {`{"cpuUsage":1,"sessions":[{"sessionId":"abc","status":"INIT"}],"cpuUsage":2,"sessions":[{"sessionId":"def","status":"INIT","status":"CONNECTED"}]}`, with(func(h *beat) {
 			h.CPU, h.Sessions, h.IsFullSnapshot = 2, []domain.Report{report("def", domain.Connected)}, true
 		})},
-		"malformed within": {`{"sessions":[{"sessionId":"abc","status":"INIT","phoneNumber":{},"displayName":7,"lastActivity":[],"generation":1.5},
+		"malformed within": {`{"sessions":[{"sessionId":"abc","status":"INIT","phoneNumber":{},"displayName":7,"lastActivity":[],"generation":"x"},
 				{"sessionId":"support","status":"CONNECTED","phoneNumber":"6281234567890:12@s.whatsapp.net","displayName":[],"generation":"4"},
-				{"sessionId":"sales","status":"CONNECTED","phoneNumber":6281234567890,"generation":-1}],
+				{"sessionId":"sales","status":"CONNECTED","phoneNumber":6281234567890,"generation":null}],
 			"metrics":{"cpuUsage":"NaN","memoryUsage":40,"sessions":"x"},"capabilities":{"maxSessions":"20","version":2.5,"environment":false}}`,
 			with(func(h *beat) {
 				first, second, third := report("abc", domain.Init), report("support", domain.Connected), report("sales", domain.Connected)
@@ -409,14 +409,14 @@ func TestSessionReports_Bodies_ReachTheService(t *testing.T) {
 		`{"sessionId":"support","status":"CONNECTED","phoneNumber":"+62 812-3456-7890"}`:               {SessionID: "support", Status: domain.Connected, PhoneNumber: "6281234567890"},
 		`{"sessionId":"support","status":"CONNECTED","phoneNumber":6281234567890,"displayName":7,"reason":428,"error":500.5,"workerId":7,"pairingCode":12345678}`: {
 			SessionID: "support", Status: domain.Connected, PhoneNumber: "6281234567890", DisplayName: "7", Reason: "428", Error: "500.5", WorkerID: "7", PairingCode: "12345678"},
-		`{"sessionId":"support","status":"INIT","phoneNumber":[],"displayName":{},"reason":true,"error":[{}],"workerId":{},"timestamp":"yesterday","loggedOutAt":{},"loggedOutFromPhone":"no","generation":-1,"pairingCode":false}`: {
+		`{"sessionId":"support","status":"INIT","phoneNumber":[],"displayName":{},"reason":true,"error":[{}],"workerId":{},"timestamp":"yesterday","loggedOutAt":{},"loggedOutFromPhone":"no","generation":null,"pairingCode":false}`: {
 			SessionID: "support", Status: domain.Init},
 		`{"sessionId":"support","status":"INIT","timestamp":"0001-01-01T00:00:00Z","loggedOutAt":"","generation":"4"}`: {SessionID: "support", Status: domain.Init, Generation: 4},
 		`{"sessionId":"support","status":"connecting","displayName":"Ada \ud83d"}`:                                     {SessionID: "support", Status: domain.Init, DisplayName: "Ada \uFFFD"},
 		`{"sessionId":"support","status":"qr_expired","loggedOutFromPhone":"false","timestamp":"1772366400"}`:          {SessionID: "support", Status: domain.Disconnected, At: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)},
 		`{"sessionId":"support","status":"INIT","generation":-}`:                                                       {SessionID: "support", Status: domain.Init},
 		"\xef\xbb\xbf" + `{"sessionId":"support","status":"INIT"} `:                                                    {SessionID: "support", Status: domain.Init},
-		`{"sessionId":"support","status":"INIT","timestamp":-1e308,"loggedOutAt":false,"generation":1e400}`:            {SessionID: "support", Status: domain.Init},
+		`{"sessionId":"support","status":"INIT","timestamp":-1e308,"loggedOutAt":false,"generation":{}}`:               {SessionID: "support", Status: domain.Init},
 		`{"sessionId":"support","status":"QR_REQUIRED","qrCode":"data:image/gif;base64,x"}`:                            {SessionID: "support", Status: domain.QRRequired},
 		`{"sessionId":"support","status":"QR_REQUIRED","qrCode":7,"qrString":{"x":1}}`:                                 {SessionID: "support", Status: domain.QRRequired},
 		`{"sessionId":"support","status":"QR_REQUIRED","qrCode":"2@abc","qrString":"data:text/plain,x"}`:               {SessionID: "support", Status: domain.QRRequired, QR: domain.QR{Code: "2@abc", ExpiresAt: noon.Add(time.Minute)}},
@@ -543,4 +543,35 @@ func TestNumbers_NotKnown_AreNull(t *testing.T) {
 	assert.Equal(t, math.MaxFloat64, finite(math.NaN()))
 	assert.Equal(t, math.MaxFloat64, finite(math.Inf(1)))
 	assert.Equal(t, 1.5, finite(1.5))
+}
+
+// A number that is no generation does not make a report one of a legacy worker, which states none.
+func TestWorkerReports_UnusableGeneration_AreSkippedCountedAndNamed(t *testing.T) {
+	for raw, named := range map[string]string{`0`: "0", `-1`: "-1", `"0"`: "0", `-0.0`: "-0", `1.5`: "1.5", `1e400`: "+Inf"} {
+		got, s := ask(t, "PUT", "/api/workers/worker-1/heartbeat", fleetToken,
+			`{"sessions":[{"sessionId":"support","status":"CONNECTED","generation":`+raw+`},{"sessionId":"sales","status":"CONNECTED","generation":3},
+				{"sessionId":"legacy","status":"CONNECTED"},{"sessionId":"old","status":"CONNECTED","generation":null}]}`)
+		require.Equal(t, http.StatusOK, got.Code, got.Body)
+		h := s.last.(domain.Heartbeat)
+		var ids []string
+		for _, r := range h.Sessions {
+			ids = append(ids, r.SessionID)
+		}
+		assert.Equal(t, []string{"sales", "legacy", "old"}, ids)
+		assert.False(t, h.IsFullSnapshot, "the session is not missing")
+		assert.EqualValues(t, 1, got.Data["sessionsSkipped"])
+		assert.Equal(t, []any{"sessions[0] (support) has the unusable generation " + named}, got.Data["warnings"])
+
+		got, s = ask(t, "POST", "/api/webhooks/session-status", fleetToken, `{"sessionId":"support","status":"CONNECTED","generation":`+raw+`}`)
+		require.Equal(t, http.StatusOK, got.Code, got.Body)
+		assert.Equal(t, false, got.Data["applied"])
+		assert.Equal(t, []any{"The report has the unusable generation " + named}, got.Data["warnings"])
+		assert.Zero(t, s.calls)
+
+		got, s = ask(t, "POST", "/api/webhooks/message-received", fleetToken, `{"sessionId":"support","messageId":"3EB1","from":"1","generation":`+raw+`}`)
+		require.Equal(t, http.StatusOK, got.Code, got.Body)
+		assert.Equal(t, false, got.Data["stored"])
+		assert.Equal(t, []any{"The message has the unusable generation " + named}, got.Data["warnings"])
+		assert.Zero(t, s.calls)
+	}
 }
