@@ -156,7 +156,7 @@ func DeriveSessionID(name string, random []byte) string {
 
 // ParseEndpoint returns the canonical form of a worker's base URL. The URL is absolute, http or https,
 // with scheme and host in lower case and at most 255 characters. The port stays as written. An optional
-// path has no trailing slash. The host is an ASCII name, in which underscores are allowed, or an IP
+// path has no trailing slash, and the host no trailing dot. An IPv4 address has no IPv6 form. The host is an ASCII name, in which underscores are allowed, or an IP
 // address without zone. User info, query and fragment are refused. Every error is [Invalid] and
 // describes the expected form.
 func ParseEndpoint(raw string) (string, error) {
@@ -206,8 +206,12 @@ func canonicalHost(host string, bracketed bool) (string, bool) {
 		if err != nil || !addr.Is6() || addr.Zone() != "" {
 			return "", false
 		}
+		if addr.Is4In6() {
+			return addr.Unmap().String(), true
+		}
 		return "[" + addr.String() + "]", true
 	}
+	host = strings.TrimSuffix(host, ".")
 	if !isHostName(host, "_") {
 		return "", false
 	}

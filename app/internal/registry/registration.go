@@ -104,10 +104,13 @@ func (p *Protocol) register(ctx context.Context, tx *txn.Tx, r domain.Registrati
 		return nil, err
 	}
 	hasChanged := known == nil || known.Endpoint != w.Endpoint || !known.RegisteredAt.Equal(w.RegisteredAt)
-	if w.Online && w.Endpoint != r.Endpoint && hasChanged {
+	if w.Online && !domain.IsSameEndpoint(w.Endpoint, r.Endpoint) && hasChanged {
 		return nil, errStillRuns // it registered from there since its endpoint was checked
 	}
 	if err := checkOwnToken(w, r); err != nil {
+		return nil, err
+	}
+	if err := requireFreeEndpoint(ctx, tx.Tx, r); err != nil {
 		return nil, err
 	}
 	events := w.Register(r, p.Timing, now)
@@ -145,7 +148,7 @@ func newWorker(r domain.Registration, now time.Time) *domain.Worker {
 // whose sessions need no recovery.
 func (p *Protocol) listRunning(ctx context.Context, r domain.Registration) map[string]bool {
 	known, err := p.sync.LookupWorker(ctx, r.WorkerID)
-	if err != nil || !known.Online || known.Endpoint != r.Endpoint || p.cache.Breakdown(r.WorkerID).Connected == 0 {
+	if err != nil || !known.Online || !domain.IsSameEndpoint(known.Endpoint, r.Endpoint) || p.cache.Breakdown(r.WorkerID).Connected == 0 {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, listLimit)
@@ -229,12 +232,37 @@ func checkOwnToken(known *domain.Worker, r domain.Registration) error {
 	if r.Holder.IsFleet() {
 		return nil
 	}
-	isKnown := known != nil && known.Endpoint == r.Endpoint
+	isKnown := known != nil && domain.IsSameEndpoint(known.Endpoint, r.Endpoint)
 	if isKnown && (!known.Supports(domain.CapOwnToken) || slices.Contains(r.Capabilities, domain.CapOwnToken)) {
 		return r.Holder.Authorize(known)
 	}
 	return domain.Errorf(domain.Forbidden, domain.CodeInsufficientPermission,
 		"A worker's own token registers it only where it is known to be, with ownToken; a new worker or a new endpoint needs the fleet token")
+}
+
+// findOtherAt returns another worker whose endpoint leads to the address of a registration's, or
+// nil. The store refuses equal endpoints alone.
+func findOtherAt(ctx context.Context, tx *ports.Tx, r domain.Registration) (*domain.Worker, error) {
+	for _, endpoint := range domain.EndpointSpellings(r.Endpoint) {
+		w, err := tx.Workers.ByEndpoint(ctx, endpoint)
+		switch {
+		case err == nil && w.ID != r.WorkerID:
+			return w, nil
+		case err != nil && !errors.Is(err, ports.ErrNotFound):
+			return nil, err
+		}
+	}
+	return nil, nil
+}
+
+// requireFreeEndpoint returns ports.ErrExists if another worker has the address of a registration's
+// endpoint.
+func requireFreeEndpoint(ctx context.Context, tx *ports.Tx, r domain.Registration) error {
+	other, err := findOtherAt(ctx, tx, r)
+	if other != nil {
+		return ports.ErrExists
+	}
+	return err
 }
 
 // checkEndpoint refuses an endpoint that another worker has, and a new endpoint for a
@@ -247,18 +275,15 @@ func checkEndpoint(ctx context.Context, w *txn.Writer, r domain.Registration) (k
 		if err != nil && !errors.Is(err, ports.ErrNotFound) {
 			return err
 		}
-		holder, err = tx.Workers.ByEndpoint(ctx, r.Endpoint)
-		if err != nil && !errors.Is(err, ports.ErrNotFound) {
-			return err
-		}
-		return nil
+		holder, err = findOtherAt(ctx, tx, r)
+		return err
 	})
 	switch {
 	case err != nil:
 		return nil, err
-	case holder != nil && holder.ID != r.WorkerID:
+	case holder != nil:
 		return nil, endpointTaken(ports.ErrExists)
-	case known == nil || known.Endpoint == r.Endpoint || !known.Online:
+	case known == nil || domain.IsSameEndpoint(known.Endpoint, r.Endpoint) || !known.Online:
 		return known, nil
 	}
 	err = w.Workers.Health(ctx, fleet.Ref(known))
@@ -277,13 +302,9 @@ var errStillRuns = domain.Errorf(domain.Conflict, domain.CodeWorkerConflict,
 // that came at the same time.
 func (p *Protocol) explainConflict(ctx context.Context, r domain.Registration) error {
 	err := p.Store.View(ctx, func(ctx context.Context, tx *ports.Tx) error {
-		holder, err := tx.Workers.ByEndpoint(ctx, r.Endpoint)
-		if err == nil && holder.ID != r.WorkerID {
-			return ports.ErrExists
-		}
-		return err
+		return requireFreeEndpoint(ctx, tx, r)
 	})
-	if err == nil || errors.Is(err, ports.ErrNotFound) {
+	if err == nil {
 		return domain.Errorf(domain.Conflict, domain.CodeWorkerConflict,
 			"Another process has just registered with this id; choose another id, or register again if it was this one")
 	}
@@ -312,7 +333,7 @@ func (p *Protocol) Unregister(ctx context.Context, workerID, endpoint string) (d
 	status := domain.WorkerOffline
 	err = p.detector.MarkDown(ctx, leaving.ID, domain.DownUnregistered, func(w *domain.Worker) bool {
 		// A former process may unregister after the next one has registered.
-		isSame := (endpointErr != nil || canonical == w.Endpoint) && w.RegisteredAt.Equal(leaving.RegisteredAt)
+		isSame := (endpointErr != nil || domain.IsSameEndpoint(canonical, w.Endpoint)) && w.RegisteredAt.Equal(leaving.RegisteredAt)
 		leaves := isSame && ctx.Err() == nil
 		status = domain.WorkerOffline
 		if !leaves {

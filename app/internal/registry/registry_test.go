@@ -181,6 +181,49 @@ func TestRegister_EndpointOfAnotherWorker_IsRefused(t *testing.T) {
 	require.Empty(t, f.Gateway.Calls("health"))
 }
 
+// One process is one worker, however its address is written.
+func TestRegister_SameAddressInOtherWords_IsRefused(t *testing.T) {
+	ctx := context.Background()
+	for taken, others := range map[string][]string{
+		"http://127.0.0.1:8001":   {"http://localhost:8001", "HTTP://LOCALHOST.:8001/", "http://[::1]:8001", "http://[::ffff:127.0.0.1]:8001", "http://0.0.0.0:8001"},
+		"http://worker.example":   {"http://Worker.Example.:80/", "http://worker.example:80"},
+		"https://worker.ex:443/a": {"https://worker.ex/a/"},
+	} {
+		f := newFixture(t)
+		f.register(t, domain.Registration{WorkerID: "worker-1", Endpoint: taken})
+		for _, endpoint := range others {
+			health := len(f.Gateway.Calls("health"))
+			require.Equal(t, domain.CodeWorkerConflict, f.registerCode(domain.Registration{WorkerID: "worker-2", Endpoint: endpoint}), endpoint)
+			_, err := f.workers.Add(ctx, domain.Registration{WorkerID: "worker-2", Endpoint: endpoint})
+			require.Equal(t, domain.CodeWorkerConflict, domain.CodeOf(err), endpoint)
+			require.ErrorContains(t, err, "Another worker has this endpoint")
+			require.Len(t, f.Gateway.Calls("health"), health, "it is not called")
+
+			again := f.register(t, domain.Registration{WorkerID: "worker-1", Endpoint: endpoint})
+			require.True(t, again.Known, "the worker itself may change the spelling")
+		}
+		f.register(t, domain.Registration{WorkerID: "worker-2", Endpoint: "http://worker-2:1"})
+	}
+}
+
+// Two registrations that arrive at once are refused too.
+func TestRegister_SameAddressAtTheSameTime_OneIsRefused(t *testing.T) {
+	f := newFixture(t)
+	f.Stored.BeforeUpdate(func() {
+		f.AddWorker("worker-1", 50)
+		f.ChangeWorkerRow("worker-1", func(w *domain.Worker) { w.Endpoint = "http://127.0.0.1:8001" })
+	})
+	require.Equal(t, domain.CodeWorkerConflict, f.registerCode(domain.Registration{WorkerID: "worker-2", Endpoint: "http://localhost:8001"}))
+}
+
+func TestUnregister_SameAddressInOtherWords_Leaves(t *testing.T) {
+	f := newFixture(t)
+	f.register(t, domain.Registration{WorkerID: "worker-1", Endpoint: "http://127.0.0.1:8001"})
+	status, err := f.protocol.Unregister(context.Background(), "worker-1", "http://localhost:8001/")
+	require.NoError(t, err)
+	require.Equal(t, domain.WorkerOffline, status)
+}
+
 func TestRegister_OwnTokenOfAWorker_RegistersWhatIsRecordedAlone(t *testing.T) {
 	f := newFixture(t)
 	capable := registration("worker-1")

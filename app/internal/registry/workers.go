@@ -83,6 +83,9 @@ func (w *Workers) Add(ctx context.Context, r domain.Registration) (*service.Work
 		if !errors.Is(err, ports.ErrNotFound) {
 			return err
 		}
+		if err := requireFreeEndpoint(ctx, tx.Tx, r); err != nil {
+			return endpointTaken(err)
+		}
 		now := w.Now()
 		added = newWorker(r, now)
 		events := added.Register(r, w.Timing, now)

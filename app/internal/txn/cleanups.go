@@ -341,13 +341,15 @@ func (tx *Tx) AdoptCleanups(ctx context.Context, w *domain.Worker) error {
 			return err
 		}
 	}
-	orphans, err := tx.Cleanups.ByEndpoint(ctx, w.Endpoint)
-	if err != nil {
-		return err
-	}
-	for _, c := range orphans {
-		if err := tx.adoptCleanup(ctx, w, c); err != nil {
+	for _, endpoint := range domain.EndpointSpellings(w.Endpoint) {
+		orphans, err := tx.Cleanups.ByEndpoint(ctx, endpoint)
+		if err != nil {
 			return err
+		}
+		for _, c := range orphans {
+			if err := tx.adoptCleanup(ctx, w, c); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

@@ -103,16 +103,20 @@ func TestDeleteWorker_StopIsPending_WorkerStaysAHolder(t *testing.T) {
 }
 
 func TestAdoptCleanups_EndpointReturnsUnderAnotherID_IsTheSameWorker(t *testing.T) {
-	f := newFixture(t)
-	f.AddConnected(f.user, "gone", "w1")
-	f.DeleteSession("gone")
-	endpoint := f.Worker("w1").Endpoint
-	f.removeWorker("w1")
-	f.AddWorker("w9", 2)
-	f.ChangeWorkerRow("w9", func(w *domain.Worker) { w.Endpoint = endpoint })
-	f.adopt("w9")
-	require.Equal(t, map[string]domain.Command{"w9": domain.CommandDelete}, f.commands("gone"))
-	require.Empty(t, f.Holders("gone")[0].Endpoint)
+	for left, returned := range map[string]string{
+		"http://w1:1": "http://w1:1", "http://127.0.0.1:8001": "http://localhost:8001", "http://worker.example:80": "http://worker.example",
+	} {
+		f := newFixture(t)
+		f.AddConnected(f.user, "gone", "w1")
+		f.DeleteSession("gone")
+		f.ChangeWorkerRow("w1", func(w *domain.Worker) { w.Endpoint = left })
+		f.removeWorker("w1")
+		f.AddWorker("w9", 2)
+		f.ChangeWorkerRow("w9", func(w *domain.Worker) { w.Endpoint = returned })
+		f.adopt("w9")
+		require.Equal(t, map[string]domain.Command{"w9": domain.CommandDelete}, f.commands("gone"))
+		require.Empty(t, f.Holders("gone")[0].Endpoint)
+	}
 }
 
 func TestDiscardDisk_WorkerReturnsNevertheless_IsWiped(t *testing.T) {
