@@ -63,6 +63,8 @@
 //	invalidation        A message to other replicas about changed rows that they may cache.
 //	audit trail         Who did what to which object, from where, and how it ended.
 //	outbox, relay       Events recorded with their cause; the task that publishes them, in order.
+//	event log           The outbox as clients read it, with the message or session of each event.
+//	position            The number of an event in the log, in the order of commits.
 //	window              A period that begins with the first use and counts the uses in it.
 //	quota               The uses that a tier allows within one window.
 //	backfill            Adding earlier uses from the history to a new window.

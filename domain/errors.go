@@ -22,6 +22,7 @@ const (
 	Unavailable                 // a dependency is unavailable; try again
 	Timeout                     // the outcome is unknown
 	BadGateway                  // a worker sent an unusable answer
+	Gone                        // the object existed and was removed for good
 )
 
 // Code is the stable, machine-readable name of an error.
@@ -57,6 +58,7 @@ const (
 	CodeWorkerConflict         Code = "WORKER_CONFLICT"
 	CodeIdempotencyConflict    Code = "IDEMPOTENCY_CONFLICT"
 	CodeInvalidState           Code = "INVALID_STATE"
+	CodeEventsExpired          Code = "EVENTS_EXPIRED"
 	CodeRateLimit              Code = "RATE_LIMIT_EXCEEDED"
 	CodeMessageLimit           Code = "MESSAGE_LIMIT_EXCEEDED"
 	CodeAPILimit               Code = "API_LIMIT_EXCEEDED"

@@ -1,12 +1,21 @@
 package domain
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // EventType names an event in the words of customers' webhooks.
 type EventType string
 
 // The events of the core.
 const (
+	EventMessageReceived  EventType = "message.received"
+	EventMessageSent      EventType = "message.sent"
+	EventMessageDelivered EventType = "message.delivered"
+	EventMessageRead      EventType = "message.read"
+	EventMessageFailed    EventType = "message.failed"
+
 	EventSessionConnected    EventType = "session.connected"
 	EventSessionDisconnected EventType = "session.disconnected"
 	EventSessionQR           EventType = "session.qr_updated"
@@ -16,17 +25,26 @@ const (
 	EventSessionFailedOver   EventType = "session.failed_over"
 	EventSessionNeedsScan    EventType = "session.needs_scan" // an alert; FromWorker is the home
 	EventSessionDeleted      EventType = "session.deleted"
-	EventWorkerOnline        EventType = "worker.online"
-	EventWorkerOffline       EventType = "worker.offline"
-	EventWorkerDraining      EventType = "worker.draining"
-	EventWorkerDrained       EventType = "worker.drained" // no session is left on the worker
-	EventWorkerSuspect       EventType = "worker.suspect" // an alert; see ExceedsBaseline
+
+	EventWorkerOnline   EventType = "worker.online"
+	EventWorkerOffline  EventType = "worker.offline"
+	EventWorkerDraining EventType = "worker.draining"
+	EventWorkerDrained  EventType = "worker.drained" // no session is left on the worker
+	EventWorkerSuspect  EventType = "worker.suspect" // an alert; see ExceedsBaseline
 )
 
-// Event is a recorded fact. The transaction that causes an event also records it, and the relay
-// publishes it after the commit. An event contains no secret and no QR data.
+// IsOfMessage reports whether the event tells of a message.
+func (t EventType) IsOfMessage() bool { return strings.HasPrefix(string(t), "message.") }
+
+// IsOfSession reports whether the event tells of a session.
+func (t EventType) IsOfSession() bool { return strings.HasPrefix(string(t), "session.") }
+
+// Event is a recorded fact. The transaction that causes an event also records it. An event contains no
+// secret and no QR data.
 type Event struct {
-	Seq        int64 // the order of recording, set by the store; grows, may have gaps
+	// Seq is the position in the event log, in the order of commits. The store sets it. It grows and may
+	// have gaps.
+	Seq        int64
 	Type       EventType
 	At         time.Time
 	UserID     string // empty for events of workers
@@ -36,4 +54,67 @@ type Event struct {
 	Generation int64
 	Status     Status
 	Reason     string // for people; may be empty
+
+	// Message is the message as the event left it, for events of messages. Its Rev is 0. Nobody changes it.
+	Message *Message
+	// Session is the session as the event left it, for events of sessions. Nobody changes it.
+	Session *SessionCard
+}
+
+// SessionCard is what a user entered for a session, and what is known of its account.
+type SessionCard struct {
+	Name        string
+	Description string
+	DisplayName string
+	PhoneNumber string
+	LastError   string
+	LastSeenAt  time.Time
+	CreatedAt   time.Time
+	UpdatedAt   time.Time
+}
+
+// card returns the card of the session.
+func (s *Session) card() *SessionCard {
+	return &SessionCard{
+		Name: s.Name, Description: s.Description, DisplayName: s.DisplayName, PhoneNumber: s.PhoneNumber,
+		LastError: s.LastError, LastSeenAt: s.LastSeenAt, CreatedAt: s.CreatedAt, UpdatedAt: s.UpdatedAt,
+	}
+}
+
+// MessageEvents returns the events of a message that changed from before to after, in their order. before
+// is nil for a new message. A status that was skipped has its event too: a message that is READ was SENT.
+func MessageEvents(before, after *Message, now time.Time) []Event {
+	if after.Direction == Inbound {
+		if before != nil {
+			return nil
+		}
+		return []Event{after.event(EventMessageReceived, now)}
+	}
+	if before == nil {
+		before = &Message{Status: MessagePending}
+	}
+	var events []Event
+	for _, stage := range []struct {
+		event         EventType
+		before, after time.Time
+	}{
+		{EventMessageSent, before.SentAt, after.SentAt},
+		{EventMessageDelivered, before.DeliveredAt, after.DeliveredAt},
+		{EventMessageRead, before.ReadAt, after.ReadAt},
+	} {
+		if stage.before.IsZero() && !stage.after.IsZero() {
+			events = append(events, after.event(stage.event, now))
+		}
+	}
+	if after.Status == MessageFailed && before.Status != MessageFailed {
+		events = append(events, after.event(EventMessageFailed, now))
+	}
+	return events
+}
+
+// event returns an event of the message in its present state.
+func (m *Message) event(t EventType, now time.Time) Event {
+	snapshot := *m
+	snapshot.Rev = 0
+	return Event{Type: t, At: now, UserID: m.UserID, SessionID: m.SessionID, Reason: m.Error, Message: &snapshot}
 }

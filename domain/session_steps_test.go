@@ -24,6 +24,7 @@ func TestAssign_Unassigned_NewGenerationAndEvent(t *testing.T) {
 	events := s.Assign("w1", s.now)
 	require.Equal(t, []domain.Event{{
 		Type: domain.EventSessionPlaced, At: s.now, UserID: "u1", SessionID: "s1", WorkerID: "w1", Generation: 1, Status: domain.Init,
+		Session: events[0].Session,
 	}}, events)
 	require.Equal(t, []any{"w1", int64(1), domain.Init, domain.CommandStart, false}, []any{s.WorkerID, s.Generation, s.Status, s.Command, s.Confirmed})
 	require.Equal(t, []time.Time{s.now, s.now}, []time.Time{s.AssignedAt, s.DueAt})
@@ -37,7 +38,7 @@ func TestAssign_Unassigned_NewGenerationAndEvent(t *testing.T) {
 		events := s.Assign("w2", s.now)
 		require.Equal(t, []domain.Event{{
 			Type: domain.EventSessionFailedOver, At: s.now, UserID: "u1", SessionID: "s1", WorkerID: "w2", FromWorker: "w1",
-			Generation: 2, Status: want,
+			Generation: 2, Status: want, Session: events[0].Session,
 		}}, events)
 		require.Empty(t, s.PreviousWorkerID+string(s.PlacementEvent))
 		require.True(t, s.DebounceUntil.IsZero())

@@ -64,7 +64,8 @@ type Limiter interface {
 
 // Bus carries recorded events to the subscribers of every process that shares it. It delivers each
 // event at least once, and the events of a session in order of Seq. A bus that loses its connection may
-// lose events. A subscriber that must not miss an event reads the store.
+// lose events. A subscriber that must not miss an event reads the store. Events on the bus have neither
+// Message nor Session: the content of messages stays in the store.
 type Bus interface {
 	// Publish sends events. After an error none or some of them may be published, and the caller may
 	// publish the same events again.

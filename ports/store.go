@@ -299,16 +299,25 @@ type LoadSamples interface {
 	DeleteBefore(ctx context.Context, before time.Time) error
 }
 
-// Outbox stores events in the order in which their transactions committed.
+// EventFilter selects events. Zero fields do not restrict.
+type EventFilter struct {
+	UserID    string
+	SessionID string
+}
+
+// Outbox stores events in the order in which their transactions committed: the event log.
 type Outbox interface {
 	// Append records events in the surrounding transaction.
 	Append(ctx context.Context, events ...domain.Event) error
-	// After returns events with a higher Seq than the given one, in order of Seq.
-	After(ctx context.Context, seq int64, limit int) ([]domain.Event, error)
+	// After returns the matching events with a higher Seq than the given one, in order of Seq.
+	After(ctx context.Context, f EventFilter, seq int64, limit int) ([]domain.Event, error)
 	// Last returns the highest Seq so far, or 0.
 	Last(ctx context.Context) (int64, error)
-	// DeleteBefore removes events older than the time.
-	DeleteBefore(ctx context.Context, before time.Time) error
+	// Trimmed returns the highest Seq that DeleteBefore has removed, or 0.
+	Trimmed(ctx context.Context) (int64, error)
+	// DeleteBefore removes events in order of Seq, as long as they are older than the time, and at most
+	// limit of them. It returns how many it removed.
+	DeleteBefore(ctx context.Context, before time.Time, limit int) (int, error)
 }
 
 // Settings stores a few named values. It is no place for secrets: a durable store holds none in clear.

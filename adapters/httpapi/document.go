@@ -23,6 +23,7 @@ const (
 	tagAccount  = "Account"
 	tagSessions = "Sessions"
 	tagMessages = "Messages"
+	tagEvents   = "Events"
 	tagFleet    = "Fleet"
 	tagProtocol = "Worker protocol"
 	tagAdmin    = "Administration"
@@ -50,6 +51,7 @@ func newDocument() *huma.OpenAPI {
 			tag(tagAccount, "What a user sees and changes of the own account."),
 			tag(tagSessions, "WhatsApp sessions: create, connect, stop, delete."),
 			tag(tagMessages, "Sending, acting on messages, and the history."),
+			tag(tagEvents, "What happened to sessions and messages, in one recorded order."),
 			tag(tagFleet, "The workers, for administrators."),
 			tag(tagProtocol, "What workers call. Bodies are decoded leniently."),
 			tag(tagAdmin, "Users, sessions and migrations of everybody, for administrators."),

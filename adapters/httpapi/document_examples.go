@@ -39,6 +39,7 @@ var failureMessages = map[domain.Code]string{
 	domain.CodeWorkerTimeout:          "The worker did not answer in time, so the outcome is not known; look at the status before you try again",
 	domain.CodeNoAvailableWorkers:     "The workers are busy at the moment; try again in a minute",
 	domain.CodeWorkerUnreachable:      "The session's worker cannot be reached at the moment; try again in a minute",
+	domain.CodeEventsExpired:          "Events after position 12 are no longer kept; begin with the oldest ones by leaving the position out",
 	domain.CodeOverloaded:             "Too many passwords are checked at once; try again in a moment",
 	domain.CodeInternal:               internalMessage,
 	domain.CodeNotReady:               "The server cannot do this at the moment: the disk is full; try again in a moment",

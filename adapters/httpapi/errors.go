@@ -42,6 +42,7 @@ var statusByCode = map[domain.Code]int{
 	domain.CodeWorkerConflict:         http.StatusConflict,
 	domain.CodeIdempotencyConflict:    http.StatusConflict,
 	domain.CodeInvalidState:           http.StatusConflict,
+	domain.CodeEventsExpired:          http.StatusGone,
 	domain.CodeRateLimit:              http.StatusTooManyRequests,
 	domain.CodeMessageLimit:           http.StatusTooManyRequests,
 	domain.CodeAPILimit:               http.StatusTooManyRequests,
@@ -67,6 +68,7 @@ var statusByKind = map[domain.Kind]int{
 	domain.Unavailable:     http.StatusServiceUnavailable,
 	domain.Timeout:         http.StatusGatewayTimeout,
 	domain.BadGateway:      http.StatusBadGateway,
+	domain.Gone:            http.StatusGone,
 }
 
 // Codes of HTTP itself, which no service returns.

@@ -6,67 +6,10 @@ import (
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
-	"github.com/go-json-experiment/json/jsontext"
 
+	"github.com/switchyard-wa/switchyard/adapters/internal/view"
 	"github.com/switchyard-wa/switchyard/domain"
 )
-
-// messageView is a message of the history.
-type messageView struct {
-	ID           string               `json:"id" doc:"Our id" example:"01JX3B5ZKQ7M"`
-	MessageID    nullableString       `json:"messageId" doc:"The id by which WhatsApp knows the message" example:"3EB0C767D26B"`
-	SessionID    string               `json:"sessionId" example:"support"`
-	Direction    domain.Direction     `json:"direction" doc:"OUTBOUND or INBOUND" example:"OUTBOUND"`
-	From         nullableString       `json:"from" example:"6281234567890@s.whatsapp.net"`
-	To           nullableString       `json:"to" example:"6289999999999@s.whatsapp.net"`
-	Type         domain.MessageType   `json:"type" doc:"text, image, document, audio, video, sticker, location, contact, link or poll" example:"text"`
-	Content      messageContent       `json:"content"`
-	MediaURL     nullableString       `json:"mediaUrl" example:"https://example.com/a.png"`
-	Filename     nullableString       `json:"filename" example:"a.pdf"`
-	Caption      nullableString       `json:"caption" example:"The invoice"`
-	Status       domain.MessageStatus `json:"status" doc:"PENDING, SENT, DELIVERED, READ or FAILED" example:"SENT"`
-	ErrorMessage nullableString       `json:"errorMessage" doc:"Why the status is FAILED"`
-	CreatedAt    jsonTime             `json:"createdAt"`
-	SentAt       jsonTime             `json:"sentAt"`
-	DeliveredAt  jsonTime             `json:"deliveredAt"`
-	ReadAt       jsonTime             `json:"readAt"`
-}
-
-// messageContent is the text of a message, or the object of a structured type.
-type messageContent jsontext.Value
-
-// MarshalJSON writes the content.
-func (c messageContent) MarshalJSON() ([]byte, error) { return c, nil }
-
-// Schema describes the content.
-func (messageContent) Schema(huma.Registry) *huma.Schema {
-	return &huma.Schema{Description: "The text, the object of a location, contact, link or poll, or null", Examples: []any{"hello"}}
-}
-
-func viewMessage(m *domain.Message) messageView {
-	return messageView{
-		ID: m.ID, MessageID: nullableString(m.WhatsAppID), SessionID: m.SessionID, Direction: m.Direction,
-		From: nullableString(m.From), To: nullableString(m.To), Type: m.Type, Content: viewContent(m),
-		MediaURL: nullableString(m.MediaURL), Filename: nullableString(m.Filename), Caption: nullableString(m.Caption),
-		Status: m.Status, ErrorMessage: nullableString(m.Error), CreatedAt: jsonTime(m.CreatedAt),
-		SentAt: jsonTime(m.SentAt), DeliveredAt: jsonTime(m.DeliveredAt), ReadAt: jsonTime(m.ReadAt),
-	}
-}
-
-// viewContent returns a structured content as the object that it is.
-func viewContent(m *domain.Message) messageContent {
-	switch m.Type {
-	case domain.TypeLocation, domain.TypeContact, domain.TypeLink, domain.TypePoll:
-		if v := jsontext.Value(m.Content); v.Kind() == jsontext.KindBeginObject && v.IsValid() {
-			return messageContent(v)
-		}
-	}
-	if m.Content == "" {
-		return messageContent("null")
-	}
-	quoted, _ := jsontext.AppendQuote(nil, m.Content) // invalid UTF-8 is replaced
-	return quoted
-}
 
 type historyInput struct {
 	SessionPath
@@ -99,8 +42,8 @@ func (in *historyInput) Resolve(huma.Context) []error {
 }
 
 type historyView struct {
-	Messages   []messageView  `json:"messages"`
-	NextCursor nullableString `json:"nextCursor" doc:"Null on the last page" example:"AAYxyz"`
+	Messages   []view.MessageView `json:"messages"`
+	NextCursor nullableString     `json:"nextCursor" doc:"Null on the last page" example:"AAYxyz"`
 }
 
 func (a *api) history(ctx context.Context, c *requestContext, in *historyInput) (historyView, error) {
@@ -115,9 +58,9 @@ func (a *api) history(ctx context.Context, c *requestContext, in *historyInput) 
 	if err != nil {
 		return historyView{}, err
 	}
-	views := make([]messageView, len(messages))
+	views := make([]view.MessageView, len(messages))
 	for i, m := range messages {
-		views[i] = viewMessage(m)
+		views[i] = view.Message(m)
 	}
 	return historyView{views, nullableString(next.String())}, nil
 }
@@ -140,10 +83,10 @@ type messageInput struct {
 	MessageID string `path:"messageId" doc:"Our id of the message, or WhatsApp's" example:"3EB0C767D26B"`
 }
 
-func (a *api) messageByID(ctx context.Context, c *requestContext, in *messageInput) (messageView, error) {
+func (a *api) messageByID(ctx context.Context, c *requestContext, in *messageInput) (view.MessageView, error) {
 	m, err := a.Messages.Get(ctx, c.principal.UserID, c.sessionRef(), clean(in.MessageID, maxID))
 	if err != nil {
-		return messageView{}, err
+		return view.MessageView{}, err
 	}
-	return viewMessage(m), nil
+	return view.Message(m), nil
 }

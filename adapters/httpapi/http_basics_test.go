@@ -314,7 +314,7 @@ func TestErrors_EveryCode_HasItsStatus(t *testing.T) {
 		assert.Equal(t, status, f.status)
 		assert.Equal(t, code, f.code)
 	}
-	for kind := domain.Internal; kind <= domain.BadGateway; kind++ {
+	for kind := domain.Internal; kind <= domain.Gone; kind++ {
 		assert.NotZero(t, statusByKind[kind], kind)
 	}
 }

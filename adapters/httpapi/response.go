@@ -5,7 +5,6 @@ import (
 	"io"
 	"math"
 	"net/http"
-	"reflect"
 	"strconv"
 	"strings"
 	"time"
@@ -14,6 +13,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
+	"github.com/switchyard-wa/switchyard/adapters/internal/view"
 	"github.com/switchyard-wa/switchyard/domain"
 )
 
@@ -161,44 +161,11 @@ func (c *requestContext) send(status int, contentType []string, b []byte) {
 	}
 }
 
-// A jsonTime is a time as the API writes it: RFC 3339, UTC, milliseconds; null
-// if it is zero.
-type jsonTime time.Time
-
-// MarshalJSONTo writes the time.
-func (t jsonTime) MarshalJSONTo(enc *jsontext.Encoder) error {
-	at := time.Time(t)
-	if at.IsZero() {
-		return enc.WriteToken(jsontext.Null)
-	}
-	at = at.UTC()
-	b := append(enc.AvailableBuffer(), '"')
-	b = at.AppendFormat(b, time.RFC3339) // faster than a layout with milliseconds
-	b[len(b)-1] = '.'                    // was the Z
-	ms := at.Nanosecond() / 1_000_000
-	return enc.WriteValue(append(b, byte('0'+ms/100), byte('0'+ms/10%10), byte('0'+ms%10), 'Z', '"'))
-}
-
-// Schema describes the time.
-func (jsonTime) Schema(huma.Registry) *huma.Schema {
-	return &huma.Schema{Type: huma.TypeString, Format: "date-time", Nullable: true, Examples: []any{"2026-03-01T12:00:00.123Z"}}
-}
-
-// A nullableString is null if it is empty.
-type nullableString string
-
-// MarshalJSONTo writes the text.
-func (s nullableString) MarshalJSONTo(enc *jsontext.Encoder) error {
-	if s == "" {
-		return enc.WriteToken(jsontext.Null)
-	}
-	return enc.WriteToken(jsontext.String(string(s)))
-}
-
-// Schema describes the text.
-func (nullableString) Schema(huma.Registry) *huma.Schema {
-	return &huma.Schema{Type: huma.TypeString, Nullable: true}
-}
+// The forms that webhooks share.
+type (
+	jsonTime       = view.Time
+	nullableString = view.String
+)
 
 // A nullableFloat is null if it is unknown: negative or not finite.
 type nullableFloat float64
@@ -218,22 +185,6 @@ func (nullableFloat) Schema(huma.Registry) *huma.Schema {
 
 func milliseconds(d time.Duration) nullableFloat {
 	return nullableFloat(float64(d) / float64(time.Millisecond))
-}
-
-// A nullable is a struct that may be missing; null then.
-type nullable[T any] struct{ value *T }
-
-// MarshalJSONTo writes the struct.
-func (n nullable[T]) MarshalJSONTo(enc *jsontext.Encoder) error {
-	if n.value == nil {
-		return enc.WriteToken(jsontext.Null)
-	}
-	return json.MarshalEncode(enc, n.value)
-}
-
-// Schema describes the struct, or null.
-func (nullable[T]) Schema(r huma.Registry) *huma.Schema {
-	return &huma.Schema{AnyOf: []*huma.Schema{r.Schema(reflect.TypeFor[T](), true, ""), {Type: "null"}}}
 }
 
 // cors answers preflight requests, and lets pages of the allowed origins read

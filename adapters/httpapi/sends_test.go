@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/switchyard-wa/switchyard/adapters/internal/view"
 	"github.com/switchyard-wa/switchyard/domain"
 )
 
@@ -189,9 +190,9 @@ func TestMessages_Content_IsShownByType(t *testing.T) {
 	for content, want := range map[string]string{
 		`{"latitude":1}`: `{"latitude":1}`, `[1]`: `"[1]"`, `{"half`: `"{\"half"`, "": "null", `"x"`: `"\"x\""`,
 	} {
-		assert.Equal(t, want, string(viewContent(&domain.Message{Type: domain.TypeLocation, Content: content})))
+		assert.Equal(t, want, string(view.Content(&domain.Message{Type: domain.TypeLocation, Content: content})))
 	}
-	assert.Equal(t, `"{\"latitude\":1}"`, string(viewContent(&domain.Message{Type: domain.TypeText, Content: `{"latitude":1}`})))
+	assert.Equal(t, `"{\"latitude\":1}"`, string(view.Content(&domain.Message{Type: domain.TypeText, Content: `{"latitude":1}`})))
 }
 
 func TestSend_Base64OfAnyForm_ReachesTheService(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/switchyard-wa/switchyard/adapters/internal/view"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
 	"github.com/switchyard-wa/switchyard/ports/service"
@@ -130,53 +131,19 @@ type SessionPath struct {
 	ID string `path:"id" doc:"Id of the session, in any spelling" example:"support"`
 }
 
-// SessionView is a session as the API shows it.
-type SessionView struct {
-	ID          string                  `json:"id" example:"support"`
-	SessionID   string                  `json:"sessionId" doc:"The same id, by the name that other answers use" example:"support"`
-	UserID      string                  `json:"userId" example:"01JX3B5ZKQ7M"`
-	Name        string                  `json:"name" example:"Support"`
-	Description nullableString          `json:"description" example:"Front desk"`
-	DisplayName nullableString          `json:"displayName" doc:"Name of the WhatsApp account" example:"Ada's shop"`
-	PhoneNumber nullableString          `json:"phoneNumber" example:"6281234567890"`
-	Status      domain.Status           `json:"status" doc:"INIT, QR_REQUIRED, CONNECTED, RECONNECTING, DISCONNECTED or ERROR" example:"CONNECTED"`
-	LastError   string                  `json:"lastError,omitzero" doc:"Why the status is ERROR"`
-	WorkerID    nullableString          `json:"workerId" example:"worker-1"`
-	Worker      nullable[sessionWorker] `json:"worker" doc:"Null while the session is on no worker"`
-	Generation  int64                   `json:"generation" doc:"Grows with every assignment to a worker" example:"3"`
-	LastSeenAt  jsonTime                `json:"lastSeenAt"`
-	CreatedAt   jsonTime                `json:"createdAt"`
-	UpdatedAt   jsonTime                `json:"updatedAt"`
-}
-
-// sessionWorker is what a session's owner sees of its worker; administrators
-// also see where it is.
-type sessionWorker struct {
-	ID       string              `json:"id" example:"worker-1"`
-	Status   domain.WorkerStatus `json:"status" doc:"ONLINE, OFFLINE or MAINTENANCE" example:"ONLINE"`
-	Endpoint string              `json:"endpoint,omitzero" doc:"For administrators" example:"http://10.0.0.5:8001"`
-}
-
-func viewSession(s *domain.Session, w *domain.Worker, admin bool) SessionView {
-	v := SessionView{
-		ID: s.ID, SessionID: s.ID, UserID: s.UserID, Name: s.Name, Description: nullableString(s.Description),
-		DisplayName: nullableString(s.DisplayName), PhoneNumber: nullableString(s.PhoneNumber),
-		Status: s.Status, LastError: s.LastError, WorkerID: nullableString(s.WorkerID), Generation: s.Generation,
-		LastSeenAt: jsonTime(s.LastSeenAt), CreatedAt: jsonTime(s.CreatedAt), UpdatedAt: jsonTime(s.UpdatedAt),
-	}
-	if w != nil {
-		v.Worker.value = &sessionWorker{ID: w.ID, Status: w.Status()}
-		if admin {
-			v.Worker.value.Endpoint = w.Endpoint
-		}
+// viewSession returns the view of a session. Administrators also see where its worker is.
+func viewSession(s *domain.Session, w *domain.Worker, admin bool) view.SessionView {
+	v := view.Session(s, w)
+	if w != nil && admin {
+		v.Worker.Value.Endpoint = w.Endpoint
 	}
 	return v
 }
 
 // shown returns a session that a service returned, or its error.
-func (c *requestContext) shown(s *service.SessionView, err error) (SessionView, error) {
+func (c *requestContext) shown(s *service.SessionView, err error) (view.SessionView, error) {
 	if err != nil {
-		return SessionView{}, err
+		return view.SessionView{}, err
 	}
 	return viewSession(s.Session, s.Worker, c.isAdmin()), nil
 }
@@ -206,7 +173,7 @@ func (in *createSessionInput) Resolve(huma.Context) []error {
 }
 
 type createdSessionView struct {
-	SessionView
+	view.SessionView
 	APIKey string `json:"apiKey" doc:"Not shown again" example:"wg_0123456789abcdefghijABCDEFGHIJ0123456789"`
 }
 
@@ -234,8 +201,8 @@ func (in *listSessionsInput) Resolve(huma.Context) []error {
 }
 
 type sessionListView struct {
-	Sessions   []SessionView `json:"sessions"`
-	Pagination pagination    `json:"pagination"`
+	Sessions   []view.SessionView `json:"sessions"`
+	Pagination pagination         `json:"pagination"`
 }
 
 func (a *api) sessions(ctx context.Context, c *requestContext, in *listSessionsInput) (sessionListView, error) {
@@ -247,7 +214,7 @@ func (a *api) sessions(ctx context.Context, c *requestContext, in *listSessionsI
 }
 
 func viewSessions(list []*service.SessionView, p ports.Page, total int, admin bool) sessionListView {
-	views := make([]SessionView, len(list))
+	views := make([]view.SessionView, len(list))
 	for i, s := range list {
 		views[i] = viewSession(s.Session, s.Worker, admin)
 	}
@@ -256,19 +223,19 @@ func viewSessions(list []*service.SessionView, p ports.Page, total int, admin bo
 
 type sessionInput struct{ SessionPath }
 
-func (a *api) session(ctx context.Context, c *requestContext, _ *sessionInput) (SessionView, error) {
+func (a *api) session(ctx context.Context, c *requestContext, _ *sessionInput) (view.SessionView, error) {
 	return c.shown(a.Sessions.Get(ctx, c.principal.UserID, c.sessionRef()))
 }
 
-func (a *api) disconnect(ctx context.Context, c *requestContext, _ *sessionInput) (SessionView, error) {
+func (a *api) disconnect(ctx context.Context, c *requestContext, _ *sessionInput) (view.SessionView, error) {
 	return c.shown(a.Sessions.Disconnect(ctx, c.principal.UserID, c.sessionRef()))
 }
 
-func (a *api) logoutSession(ctx context.Context, c *requestContext, _ *sessionInput) (SessionView, error) {
+func (a *api) logoutSession(ctx context.Context, c *requestContext, _ *sessionInput) (view.SessionView, error) {
 	return c.shown(a.Sessions.Logout(ctx, c.principal.UserID, c.sessionRef()))
 }
 
-func (a *api) restart(ctx context.Context, c *requestContext, _ *sessionInput) (SessionView, error) {
+func (a *api) restart(ctx context.Context, c *requestContext, _ *sessionInput) (view.SessionView, error) {
 	return c.shown(a.Sessions.Restart(ctx, c.principal.UserID, c.sessionRef()))
 }
 

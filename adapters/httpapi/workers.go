@@ -9,6 +9,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/switchyard-wa/switchyard/adapters/internal/view"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
 	"github.com/switchyard-wa/switchyard/ports/service"
@@ -251,10 +252,10 @@ type drainInput struct {
 
 type workerDetailView struct {
 	WorkerView
-	SessionBreakdown domain.Breakdown    `json:"sessionBreakdown" doc:"Its sessions by status"`
-	Sessions         []SessionView       `json:"sessions"`
-	Drain            nullable[drainView] `json:"drain" doc:"Null unless it is draining"`
-	Foreign          []foreignView       `json:"foreignSessions" doc:"Sessions that it runs and this server has never known"`
+	SessionBreakdown domain.Breakdown         `json:"sessionBreakdown" doc:"Its sessions by status"`
+	Sessions         []view.SessionView       `json:"sessions"`
+	Drain            view.Nullable[drainView] `json:"drain" doc:"Null unless it is draining"`
+	Foreign          []foreignView            `json:"foreignSessions" doc:"Sessions that it runs and this server has never known"`
 }
 
 // foreignView is a session that the server has never known.
@@ -288,7 +289,7 @@ func (a *api) getWorker(ctx context.Context, c *requestContext, _ *workerInput) 
 	if err != nil {
 		return workerDetailView{}, err
 	}
-	views := make([]SessionView, len(sessions))
+	views := make([]view.SessionView, len(sessions))
 	for i, s := range sessions {
 		views[i] = viewSession(s, w.Worker, true)
 	}
@@ -296,7 +297,7 @@ func (a *api) getWorker(ctx context.Context, c *requestContext, _ *workerInput) 
 	for i, f := range w.Foreign {
 		foreign[i] = foreignView{f.SessionID, f.Status, nullableString(f.PhoneNumber), jsonTime(f.LastSeenAt)}
 	}
-	return workerDetailView{viewWorker(w), w.Breakdown, views, nullable[drainView]{viewDrain(w.Drain)}, foreign}, nil
+	return workerDetailView{viewWorker(w), w.Breakdown, views, view.Nullable[drainView]{Value: viewDrain(w.Drain)}, foreign}, nil
 }
 
 // drainView is the progress of a drain.
@@ -486,8 +487,8 @@ type candidateView struct {
 }
 
 type placementView struct {
-	Worker     nullable[WorkerView] `json:"worker" doc:"Null if no worker can take a session"`
-	Candidates []candidateView      `json:"candidates"`
+	Worker     view.Nullable[WorkerView] `json:"worker" doc:"Null if no worker can take a session"`
+	Candidates []candidateView           `json:"candidates"`
 }
 
 func (a *api) available(ctx context.Context, c *requestContext, _ *noInput) (placementView, error) {
@@ -516,7 +517,7 @@ func (a *api) available(ctx context.Context, c *requestContext, _ *noInput) (pla
 		return placementView{}, err
 	}
 	view := viewWorker(w)
-	v.Worker.value = &view
+	v.Worker.Value = &view
 	return v, nil
 }
 

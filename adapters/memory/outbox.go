@@ -2,7 +2,6 @@ package memory
 
 import (
 	"context"
-	"slices"
 	"sort"
 	"time"
 
@@ -20,8 +19,8 @@ func (t outbox) Append(_ context.Context, events ...domain.Event) error {
 	start, seq := len(s.events), s.seq
 	for _, e := range events {
 		s.seq++
+		e = copyEvent(e)
 		e.Seq = s.seq
-		truncate(&e.At)
 		s.events = append(s.events, e)
 	}
 	t.onRollback(func() {
@@ -31,13 +30,23 @@ func (t outbox) Append(_ context.Context, events ...domain.Event) error {
 	return nil
 }
 
-func (t outbox) After(_ context.Context, seq int64, limit int) ([]domain.Event, error) {
+func (t outbox) After(_ context.Context, f ports.EventFilter, seq int64, limit int) ([]domain.Event, error) {
 	if err := t.readable(); err != nil {
 		return nil, err
 	}
 	events := t.s.events
 	events = events[sort.Search(len(events), func(i int) bool { return events[i].Seq > seq }):]
-	return slices.Clone(page(events, ports.Page{Limit: limit})), nil
+	var found []domain.Event
+	for _, e := range events {
+		if f.UserID != "" && e.UserID != f.UserID || f.SessionID != "" && e.SessionID != f.SessionID {
+			continue
+		}
+		if limit > 0 && len(found) == limit {
+			break
+		}
+		found = append(found, copyEvent(e))
+	}
+	return found, nil
 }
 
 func (t outbox) Last(context.Context) (int64, error) {
@@ -47,19 +56,45 @@ func (t outbox) Last(context.Context) (int64, error) {
 	return t.s.seq, nil
 }
 
-func (t outbox) DeleteBefore(_ context.Context, before time.Time) error {
+func (t outbox) Trimmed(context.Context) (int64, error) {
+	if err := t.readable(); err != nil {
+		return 0, err
+	}
+	return t.s.trimmed, nil
+}
+
+func (t outbox) DeleteBefore(_ context.Context, before time.Time, limit int) (int, error) {
 	if err := t.writable(); err != nil {
-		return err
+		return 0, err
 	}
 	s := t.s
-	old := s.events
-	isOld := func(e domain.Event) bool { return e.At.Before(before) }
-	if !slices.ContainsFunc(old, isOld) {
-		return nil
+	old, trimmed := s.events, s.trimmed
+	n := 0
+	for n < min(len(old), limit) && old[n].At.Before(before) {
+		n++
 	}
-	s.events = slices.DeleteFunc(slices.Clone(old), isOld)
-	t.onRollback(func() { s.events = old })
-	return nil
+	if n == 0 {
+		return 0, nil
+	}
+	s.events, s.trimmed = old[n:], old[n-1].Seq
+	t.onRollback(func() { s.events, s.trimmed = old, trimmed })
+	return n, nil
+}
+
+// copyEvent returns a copy that shares no memory, with the times that a store keeps.
+func copyEvent(e domain.Event) domain.Event {
+	truncate(&e.At)
+	if e.Message != nil {
+		m := *e.Message
+		truncate(&m.CreatedAt, &m.SentAt, &m.DeliveredAt, &m.ReadAt)
+		e.Message = &m
+	}
+	if e.Session != nil {
+		s := *e.Session
+		truncate(&s.LastSeenAt, &s.CreatedAt, &s.UpdatedAt)
+		e.Session = &s
+	}
+	return e
 }
 
 type settings struct{ *txn }

@@ -59,9 +59,10 @@ type Store struct {
 	duplicates map[whatsAppKey][]*message // further messages with the same WhatsApp id
 	pending    queue[*message]
 
-	events []domain.Event                 // by Seq
-	loads  map[string][]domain.LoadSample // by worker, in order of time
-	seq    int64
+	events  []domain.Event                 // by Seq
+	loads   map[string][]domain.LoadSample // by worker, in order of time
+	seq     int64
+	trimmed int64 // see ports.Outbox.Trimmed
 
 	settings map[string]string
 	replicas map[string]domain.Replica

@@ -442,7 +442,7 @@ func (h *Harness) Events() []domain.Event {
 	h.t.Helper()
 	var events []domain.Event
 	h.must(h.Store.View(h.t.Context(), func(ctx context.Context, tx *ports.Tx) (err error) {
-		events, err = tx.Outbox.After(ctx, 0, 0)
+		events, err = tx.Outbox.After(ctx, ports.EventFilter{}, 0, 0)
 		return err
 	}))
 	return events

@@ -47,10 +47,18 @@ type outboxSpy struct {
 	foundEvents bool
 }
 
-func (s *outboxSpy) After(ctx context.Context, seq int64, limit int) ([]domain.Event, error) {
-	events, err := s.Outbox.After(ctx, seq, limit)
+func (s *outboxSpy) After(ctx context.Context, f ports.EventFilter, seq int64, limit int) ([]domain.Event, error) {
+	events, err := s.Outbox.After(ctx, f, seq, limit)
 	s.foundEvents = s.foundEvents || len(events) > 0
 	return events, err
+}
+
+// onTheBus returns events as the relay publishes them.
+func onTheBus(recorded []domain.Event) []domain.Event {
+	for i := range recorded {
+		recorded[i].Message, recorded[i].Session = nil, nil
+	}
+	return recorded
 }
 
 // recordingBus records what is published.

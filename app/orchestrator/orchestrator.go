@@ -8,6 +8,7 @@ import (
 
 	"github.com/switchyard-wa/switchyard/app/internal/apikeys"
 	"github.com/switchyard-wa/switchyard/app/internal/env"
+	"github.com/switchyard-wa/switchyard/app/internal/events"
 	"github.com/switchyard-wa/switchyard/app/internal/failure"
 	"github.com/switchyard-wa/switchyard/app/internal/fleet"
 	"github.com/switchyard-wa/switchyard/app/internal/membership"
@@ -126,6 +127,7 @@ func (o *Orchestrator) compose(c Config) {
 		Protocol: protocol,
 		Access:   protocol,
 		Audit:    e.Trail(),
+		Events:   events.New(writer),
 	}
 }
 

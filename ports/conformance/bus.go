@@ -25,7 +25,7 @@ func Bus(t *testing.T, open func(t *testing.T) ports.Bus) {
 			Seq: 1 << 40, Type: domain.EventSessionFailedOver, At: noon, UserID: "u1", SessionID: b.session(1), WorkerID: "w1",
 			FromWorker: "w2", Generation: 1 << 41, Status: domain.Reconnecting, Reason: "it's \"lost\" – 失",
 		}
-		requireFull(t, &want)
+		requireFull(t, &want, "Message", "Session") // see [ports.Bus]
 		b.publish(want, domain.Event{Seq: 1<<40 + 1, Type: domain.EventWorkerOnline, SessionID: b.session(2)})
 		got := l.wait(b.session(1), 1)[0]
 		requireSame(t, &want, &got)

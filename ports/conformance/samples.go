@@ -169,6 +169,17 @@ func fullRows() []any {
 		&domain.Event{
 			Type: domain.EventSessionFailedOver, At: when(), UserID: "u1", SessionID: "s1", WorkerID: "w1",
 			FromWorker: "w2", Generation: 5, Status: domain.Reconnecting, Reason: "worker lost",
+			Message: &domain.Message{
+				ID: "m1", WhatsAppID: "3EB0C431C26A1916E07A", SessionID: "s1", UserID: "u1", Direction: domain.Inbound,
+				From: "6281234567890@s.whatsapp.net", To: "6281100000000@s.whatsapp.net",
+				Type: domain.TypeImage, Content: `{"a":"\u0001"}`, MediaURL: "https://example.com/a.png",
+				Filename: "a b.png", Caption: "Größe 🎉", Status: domain.MessageRead, Error: "none", Unreported: true,
+				CreatedAt: when(), SentAt: when(), DeliveredAt: when(), ReadAt: when(),
+			},
+			Session: &domain.SessionCard{
+				Name: "Support line", Description: "two\nlines", DisplayName: "Ann’s 📱", PhoneNumber: "6281234567890",
+				LastError: "it's \"broken\"", LastSeenAt: when(), CreatedAt: when(), UpdatedAt: when(),
+			},
 		},
 	}
 }
@@ -196,10 +207,14 @@ func minimalRows() []any {
 // unstored lists the fields that a store sets itself.
 var unstored = []string{"Rev", "Used", "Seq"}
 
-// requireFull fails if a field of the row is zero. fullRows then lacks a new field.
-func requireFull(t *testing.T, row any) {
+// requireFull fails if a field of the row is zero, except for the named fields. The sample then lacks a
+// new field.
+func requireFull(t *testing.T, row any, except ...string) {
 	t.Helper()
 	walk(reflect.ValueOf(row), "", func(path string, v reflect.Value) {
+		if slices.Contains(except, path) {
+			return
+		}
 		require.False(t, v.IsZero(), "the sample of %T does not set %s: add it to conformance", row, path)
 	})
 }

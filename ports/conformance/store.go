@@ -203,7 +203,7 @@ func get(ctx context.Context, tx *ports.Tx, row any) (any, error) {
 	case *domain.Message:
 		return tx.Messages.Get(ctx, v.SessionID, v.ID)
 	case *domain.Event:
-		all, err := tx.Outbox.After(ctx, 0, 1)
+		all, err := tx.Outbox.After(ctx, ports.EventFilter{}, 0, 1)
 		if len(all) == 0 {
 			return nil, firstError(err, ports.ErrNotFound)
 		}
@@ -221,6 +221,9 @@ func firstError(errs ...error) error {
 	}
 	return nil
 }
+
+// second returns the error of a call that also returns a value.
+func second[T any](_ T, err error) error { return err }
 
 // get returns the stored row. It uses an Update, because consuming a password reset is a write.
 func (d *db) get(row any) any {

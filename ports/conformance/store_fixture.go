@@ -110,7 +110,7 @@ func changeFixture(ctx context.Context, tx *ports.Tx) error {
 		tx.Cleanups.Delete(ctx, done),
 		tx.Migrations.DeleteBefore(ctx, at(5)),
 		tx.Replicas.Delete(ctx, "r2"),
-		tx.Outbox.DeleteBefore(ctx, at(2)),
+		second(tx.Outbox.DeleteBefore(ctx, at(2), 10)),
 		tx.Settings.Put(ctx, "secret", "2"),
 		tx.Settings.Put(ctx, "other", "3"),
 	)
@@ -198,7 +198,7 @@ func (d *db) dump() map[string]any {
 		see("replicas", replicas, err)
 		pending, err := tx.Messages.PendingBefore(ctx, at(600), 10)
 		see("pending", pending, err)
-		events, err := tx.Outbox.After(ctx, 0, 10)
+		events, err := tx.Outbox.After(ctx, ports.EventFilter{}, 0, 10)
 		see("events", events, err)
 		for _, name := range []string{"secret", "other"} {
 			value, err := tx.Settings.Get(ctx, name)

@@ -489,7 +489,7 @@ func (m *model) compare(ctx context.Context, tx *ports.Tx, start int64) error {
 		got, err := tx.Settings.Get(ctx, name)
 		expect("setting", value, got, err)
 	}
-	events, err := tx.Outbox.After(ctx, start, 1<<20)
+	events, err := tx.Outbox.After(ctx, ports.EventFilter{}, start, 1<<20)
 	expect("events", m.events, reasons(events), err)
 	return errors.Join(wrong...)
 }

@@ -15,7 +15,8 @@ import (
 var outboxClauses = []clause{
 	{"events are in the order of commits", eventOrder},
 	{"After and Last", afterAndLast},
-	{"DeleteBefore removes old events", deleteBefore},
+	{"After selects by user and session", eventsOf},
+	{"DeleteBefore removes old events from the beginning", deleteBefore},
 	{"a Seq is never reused", seqOnce},
 }
 
@@ -29,7 +30,7 @@ var settingsClauses = []clause{
 func (d *db) events(after int64) []domain.Event {
 	d.Helper()
 	return read(d, func(ctx context.Context, tx *ports.Tx) ([]domain.Event, error) {
-		return tx.Outbox.After(ctx, after, 1000)
+		return tx.Outbox.After(ctx, ports.EventFilter{}, after, 1000)
 	})
 }
 
@@ -82,42 +83,106 @@ func afterAndLast(d *db) {
 	require.Empty(d.T, d.events(events[4].Seq+100))
 	require.Equal(d.T, events, d.events(-1))
 	require.Equal(d.T, events[1:3], read(d, func(ctx context.Context, tx *ports.Tx) ([]domain.Event, error) {
-		return tx.Outbox.After(ctx, events[0].Seq, 2)
+		return tx.Outbox.After(ctx, ports.EventFilter{}, events[0].Seq, 2)
 	}))
 }
 
-func (d *db) trim(before time.Time) {
+// trim deletes events and returns how many.
+func (d *db) trim(before time.Time, limit int) (n int) {
 	d.Helper()
-	d.update(func(ctx context.Context, tx *ports.Tx) error { return tx.Outbox.DeleteBefore(ctx, before) })
+	d.update(func(ctx context.Context, tx *ports.Tx) (err error) {
+		n, err = tx.Outbox.DeleteBefore(ctx, before, limit)
+		return err
+	})
+	return n
+}
+
+func (d *db) trimmed() int64 {
+	d.Helper()
+	return read(d, func(ctx context.Context, tx *ports.Tx) (int64, error) { return tx.Outbox.Trimmed(ctx) })
 }
 
 func deleteBefore(d *db) {
-	for _, minute := range []int{1, 4, 2, 3} { // clocks differ
+	require.Zero(d.T, d.trimmed())
+	for _, minute := range []int{1, 2, 4, 3, 5} { // clocks differ
 		d.put(event(fmt.Sprint(minute), at(minute)))
 	}
-	d.trim(at(1))
-	require.Equal(d.T, []string{"1", "4", "2", "3"}, reasons(d.events(0)), "the time itself does not count")
-	before := d.events(0)
-	d.trim(at(3))
-	require.Equal(d.T, []string{"4", "3"}, reasons(d.events(0)))
-	require.Equal(d.T, []domain.Event{before[1], before[3]}, d.events(before[0].Seq))
-	d.put(event("5", at(5)))
+	all := d.events(0)
+	require.Zero(d.T, d.trim(at(1), 10), "the time itself does not count")
+	require.Zero(d.T, d.trim(at(600), 0))
+	require.Zero(d.T, d.trimmed())
+	require.Equal(d.T, 2, d.trim(at(4), 10), "an event stays behind one that is not old")
 	require.Equal(d.T, []string{"4", "3", "5"}, reasons(d.events(0)))
+	require.Equal(d.T, all[1].Seq, d.trimmed())
+	require.Equal(d.T, all[2:], d.events(all[0].Seq))
+	require.Equal(d.T, 1, d.trim(at(600), 1))
+	require.Equal(d.T, all[2].Seq, d.trimmed())
+	require.Equal(d.T, 2, d.trim(at(600), 10))
+	require.Zero(d.T, d.trim(at(600), 10))
+	require.Equal(d.T, all[4].Seq, d.trimmed(), "nothing was removed")
+	d.refuse(errOurs, func(ctx context.Context, tx *ports.Tx) error {
+		_, err := tx.Outbox.DeleteBefore(ctx, at(600), 10)
+		return firstError(tx.Outbox.Append(ctx, *event("lost", at(1))), err, errOurs)
+	})
+	d.put(event("6", at(6)))
+	d.refuse(errOurs, func(ctx context.Context, tx *ports.Tx) error {
+		_, err := tx.Outbox.DeleteBefore(ctx, at(600), 10)
+		return firstError(err, errOurs)
+	})
+	require.Equal(d.T, []string{"6"}, reasons(d.events(0)), "a rollback brings it back")
+	require.Equal(d.T, all[4].Seq, d.trimmed())
+}
+
+func eventsOf(d *db) {
+	for i, of := range []struct{ user, session string }{{"u1", "s1"}, {"u1", "s2"}, {"u2", "s3"}, {"", ""}, {"u1", "s1"}, {"u1", "s1"}} {
+		e := event(fmt.Sprint(i), at(i))
+		e.UserID, e.SessionID = of.user, of.session
+		d.put(e)
+	}
+	all := d.events(0)
+	for _, c := range []struct {
+		f     ports.EventFilter
+		after int
+		want  []string
+	}{
+		{ports.EventFilter{UserID: "u1"}, -1, []string{"0", "1", "4", "5"}},
+		{ports.EventFilter{UserID: "u1"}, 1, []string{"4", "5"}},
+		{ports.EventFilter{SessionID: "s1"}, -1, []string{"0", "4", "5"}},
+		{ports.EventFilter{SessionID: "s1", UserID: "u1"}, 0, []string{"4", "5"}},
+		{ports.EventFilter{SessionID: "s1", UserID: "u2"}, -1, nil},
+		{ports.EventFilter{SessionID: "s9"}, -1, nil},
+		{ports.EventFilter{SessionID: "s1"}, 5, nil},
+	} {
+		seq := int64(0)
+		if c.after >= 0 {
+			seq = all[c.after].Seq
+		}
+		for limit := range 4 {
+			got := read(d, func(ctx context.Context, tx *ports.Tx) ([]domain.Event, error) {
+				return tx.Outbox.After(ctx, c.f, seq, limit)
+			})
+			want := c.want
+			if limit > 0 && len(want) > limit {
+				want = want[:limit]
+			}
+			require.Equal(d.T, want, reasons(got), "%+v after %d, limit %d", c.f, c.after, limit)
+		}
+	}
 }
 
 func seqOnce(d *db) {
 	d.put(event("1", at(1)))
 	d.put(event("2", at(2)))
 	last := d.lastSeq()
-	d.trim(at(600))
+	d.trim(at(600), 10)
 	require.Empty(d.T, d.events(0))
 	require.Equal(d.T, last, d.lastSeq(), "the highest Seq so far, although the event is deleted")
 	d.put(event("3", at(3)))
 	events := d.events(last)
 	require.Equal(d.T, []string{"3"}, reasons(events))
 	require.Equal(d.T, events[0].Seq, d.lastSeq())
-	d.trim(at(600))
-	d.trim(at(600))
+	d.trim(at(600), 10)
+	d.trim(at(600), 10)
 	d.put(event("4", at(4)))
 	require.Equal(d.T, []string{"4"}, reasons(d.events(events[0].Seq)))
 }

@@ -333,7 +333,7 @@ func outboxReaders(d *db) {
 				seq = seen[len(seen)-1].Seq
 			}
 			if err := d.store.View(d.ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
-				batch, err = tx.Outbox.After(ctx, seq, 3)
+				batch, err = tx.Outbox.After(ctx, ports.EventFilter{}, seq, 3)
 				return err
 			}); err != nil {
 				return err

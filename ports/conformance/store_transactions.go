@@ -146,7 +146,7 @@ func readsOwnWrites(d *db) {
 			messages, e := tx.Messages.List(ctx, "s1", domain.MessageFilter{})
 			f.messages = len(messages)
 			there(e)
-			events, e := tx.Outbox.After(ctx, 0, 10)
+			events, e := tx.Outbox.After(ctx, ports.EventFilter{}, 0, 10)
 			f.events = len(events)
 			there(e)
 			f.sent, _, e = tx.Messages.CountSince(ctx, "u1", noon)
@@ -330,7 +330,7 @@ func readOnly(d *db) {
 			tx.Replicas.Delete(ctx, "r1"),
 			tx.Messages.Put(ctx, sent("m9", "s1", "u1", 9)),
 			tx.Outbox.Append(ctx, *event("three", noon)),
-			tx.Outbox.DeleteBefore(ctx, at(600)),
+			second(tx.Outbox.DeleteBefore(ctx, at(600), 10)),
 			tx.Settings.Put(ctx, "secret", "2"),
 			tx.Settings.CompareAndSwap(ctx, "secret", "1", "2"),
 			tx.Settings.Delete(ctx, "secret"),
@@ -492,7 +492,7 @@ func snapshot(d *db) {
 				if err != nil {
 					return err
 				}
-				events, err := tx.Outbox.After(ctx, 0, 1000)
+				events, err := tx.Outbox.After(ctx, ports.EventFilter{}, 0, 1000)
 				n, _ := strconv.Atoi(a.Name)
 				if err == nil && (n != 0 || a.Name != "User u1") && (a.Name != b.Name || usage.Sessions != n || len(events) != n) {
 					apart.Store(true)

@@ -11,4 +11,5 @@ type Services struct {
 	Protocol   WorkerProtocol
 	Access     WorkerAccess
 	Audit      Audit
+	Events     Events
 }

@@ -9,28 +9,52 @@ import (
 )
 
 var outboxColumns = []string{
-	"seq", "type", "occurred_at", "user_id", "session_id", "worker_id", "from_worker", "generation", "status", "reason",
+	"seq", "type", "occurred_at", "user_id", "session_id", "worker_id", "from_worker", "generation", "status", "reason", "data",
 }
 
 func scanEvent(r row) domain.Event {
-	return domain.Event{
+	e := domain.Event{
 		Seq: r.int64(0), Type: domain.EventType(r.text(1)), At: r.time(2), UserID: r.text(3), SessionID: r.text(4),
 		WorkerID: r.text(5), FromWorker: r.text(6), Generation: r.int64(7), Status: domain.Status(r.text(8)), Reason: r.text(9),
 	}
+	var data eventData
+	r.decode(10, &data)
+	data.addTo(&e)
+	return e
 }
 
-type outboxStatements struct{ nextSeq, append, after, last, deleteBefore *Statement }
+type outboxStatements struct {
+	nextSeq, append, last             *Statement
+	after, afterOfUser                *Statement
+	afterOfSession, afterOfSessionAnd *Statement
+	oldest, deleteThrough             *Statement
+	trimmed, setTrimmed               *Statement
+}
 
 func (b *Queries) outboxStatements() outboxStatements {
 	// The transaction locks the row of the counter until it commits. Events therefore become visible in the order of their
 	// numbers.
 	nextSeq := b.update("counters", []set{{"value", "value + ?"}}, "name = 'outbox'").Suffix("RETURNING value")
+	after := func(conditions ...string) *Statement {
+		q := selectFrom("outbox", outboxColumns...)
+		for _, c := range conditions {
+			q = q.where(c)
+		}
+		return b.read(q.where("seq > ?").order("seq").limit())
+	}
+	const ofSession, ofUser = "session_id = ? AND session_id <> ''", "user_id = ? AND user_id <> ''"
 	return outboxStatements{
-		nextSeq:      b.add(Statement{Write: true, columns: 1}, nextSeq),
-		append:       b.write(insertInto("outbox", outboxColumns...)),
-		after:        b.read(selectFrom("outbox", outboxColumns...).where("seq > ?").order("seq").limit()),
-		last:         b.read(selectFrom("counters", "value").where("name = 'outbox'")),
-		deleteBefore: b.write(b.deleteFrom("outbox", "occurred_at < ?")),
+		nextSeq:           b.add(Statement{Write: true, columns: 1}, nextSeq),
+		append:            b.write(insertInto("outbox", outboxColumns...)),
+		last:              b.read(selectFrom("counters", "value").where("name = 'outbox'")),
+		after:             after(),
+		afterOfUser:       after(ofUser),
+		afterOfSession:    after(ofSession),
+		afterOfSessionAnd: after(ofSession, "user_id = ?"),
+		oldest:            b.read(selectFrom("outbox", "seq", "occurred_at").order("seq").limit()),
+		deleteThrough:     b.write(b.deleteFrom("outbox", "seq <= ?")),
+		trimmed:           b.read(selectFrom("counters", "value").where("name = 'outbox_trimmed'")),
+		setTrimmed:        b.write(b.update("counters", sets("value"), "name = 'outbox_trimmed'")),
 	}
 }
 
@@ -48,8 +72,12 @@ func (t *outbox) Append(ctx context.Context, events ...domain.Event) error {
 	for i := range events {
 		seq++
 		e := &events[i]
-		err := (*Tx)(t).run(ctx, t.queries.outbox.append, seq, string(e.Type), micros(e.At), e.UserID, e.SessionID,
-			e.WorkerID, e.FromWorker, e.Generation, string(e.Status), e.Reason)
+		data, err := encodeEventData(e)
+		if err != nil {
+			return err
+		}
+		err = (*Tx)(t).run(ctx, t.queries.outbox.append, seq, string(e.Type), micros(e.At), e.UserID, e.SessionID,
+			e.WorkerID, e.FromWorker, e.Generation, string(e.Status), e.Reason, data)
 		if err != nil {
 			return err
 		}
@@ -57,8 +85,17 @@ func (t *outbox) Append(ctx context.Context, events ...domain.Event) error {
 	return nil
 }
 
-func (t *outbox) After(ctx context.Context, seq int64, limit int) ([]domain.Event, error) {
-	return queryAll(ctx, (*Tx)(t), t.queries.outbox.after, scanEvent, seq, limitArgument(limit))
+func (t *outbox) After(ctx context.Context, f ports.EventFilter, seq int64, limit int) ([]domain.Event, error) {
+	s, args := &t.queries.outbox, []any{seq, limitArgument(limit)}
+	switch {
+	case f.SessionID != "" && f.UserID != "":
+		return queryAll(ctx, (*Tx)(t), s.afterOfSessionAnd, scanEvent, append([]any{f.SessionID, f.UserID}, args...)...)
+	case f.SessionID != "":
+		return queryAll(ctx, (*Tx)(t), s.afterOfSession, scanEvent, append([]any{f.SessionID}, args...)...)
+	case f.UserID != "":
+		return queryAll(ctx, (*Tx)(t), s.afterOfUser, scanEvent, append([]any{f.UserID}, args...)...)
+	}
+	return queryAll(ctx, (*Tx)(t), s.after, scanEvent, args...)
 }
 
 // Last counts deleted events too.
@@ -66,8 +103,31 @@ func (t *outbox) Last(ctx context.Context) (int64, error) {
 	return queryOne(ctx, (*Tx)(t), t.queries.outbox.last, func(r row) int64 { return r.int64(0) })
 }
 
-func (t *outbox) DeleteBefore(ctx context.Context, before time.Time) error {
-	return (*Tx)(t).run(ctx, t.queries.outbox.deleteBefore, ceilMicros(before))
+func (t *outbox) Trimmed(ctx context.Context) (int64, error) {
+	return queryOne(ctx, (*Tx)(t), t.queries.outbox.trimmed, func(r row) int64 { return r.int64(0) })
+}
+
+func (t *outbox) DeleteBefore(ctx context.Context, before time.Time, limit int) (int, error) {
+	type head struct {
+		seq int64
+		at  time.Time
+	}
+	oldest, err := queryAll(ctx, (*Tx)(t), t.queries.outbox.oldest, func(r row) head { return head{r.int64(0), r.time(1)} }, max(limit, 0))
+	if err != nil {
+		return 0, err
+	}
+	n := 0
+	for n < len(oldest) && oldest[n].at.Before(before) {
+		n++
+	}
+	if n == 0 {
+		return 0, (*Tx)(t).checkAllowed(ctx, true)
+	}
+	last := oldest[n-1].seq
+	if err := (*Tx)(t).run(ctx, t.queries.outbox.deleteThrough, last); err != nil {
+		return 0, err
+	}
+	return n, (*Tx)(t).run(ctx, t.queries.outbox.setTrimmed, last)
 }
 
 type settingStatements struct{ get, put, putIfAbsent, compareAndSwap, remove *Statement }

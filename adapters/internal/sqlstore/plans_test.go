@@ -54,13 +54,18 @@ func TestStatements_QueryPlans_UseIndexes(t *testing.T) {
 		b.messages.deleteBefore:         "messages_history (session_id=? AND created_at<?)",
 		b.apiKeys.deleteExpired:         "api_keys_expiry (expires_at<?)",
 		b.apiKeys.deleteRevoked:         "api_keys_revocation (revoked_at<?)",
-		b.outbox.deleteBefore:           "outbox_age (occurred_at<?)",
+		b.outbox.after:                  "INTEGER PRIMARY KEY (rowid>?)",
+		b.outbox.afterOfUser:            "outbox_user (user_id=? AND seq>?)",
+		b.outbox.afterOfSession:         "outbox_session (session_id=? AND seq>?)",
+		b.outbox.afterOfSessionAnd:      "outbox_session (session_id=? AND seq>?)",
+		b.outbox.deleteThrough:          "INTEGER PRIMARY KEY (rowid<?)",
 		b.audit.deleteBefore:            "audit_age (occurred_at<?)",
 	}
 	mayScan := map[*Statement]string{
 		b.sessions.countByStatus: "SCAN sessions USING COVERING INDEX sessions_status",
 		b.migrations.open:        "SCAN moves USING INDEX moves_open",
 		b.replicas.list:          "SCAN replicas",
+		b.outbox.oldest:          "SCAN outbox",
 		b.schema.version:         "SEARCH schema_migrations",
 		b.schema.owner:           "SCAN sqlite_master",
 	}

@@ -197,7 +197,7 @@ func (c *Core) Migrations(sessionID string) (all []*domain.Migration) {
 func (c *Core) Events() (types []domain.EventType) {
 	c.t.Helper()
 	c.Read(func(ctx context.Context, tx *ports.Tx) error {
-		events, err := tx.Outbox.After(ctx, 0, 10_000)
+		events, err := tx.Outbox.After(ctx, ports.EventFilter{}, 0, 10_000)
 		for _, e := range events {
 			types = append(types, e.Type)
 		}

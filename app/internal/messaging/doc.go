@@ -14,6 +14,9 @@
 // ([ports.MediaTypes]): WhatsApp does not show what it cannot play. Media by URL is
 // fetched by the worker alone and is not checked here.
 //
+// The transaction that changes the status of a message also records its events
+// ([domain.MessageEvents]).
+//
 // In the steady state a send reads nothing from the store: credentials and quota come
 // from package apikeys, the route from [ports.Routes], the worker from the fleet cache.
 // It writes two rows. From the first on the caller's cancellation no longer counts.

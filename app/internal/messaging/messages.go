@@ -123,12 +123,13 @@ func (m *Messages) failUnreported(ctx context.Context, now time.Time) error {
 	before := now.Add(-m.members.MaxClockLag()).Add(-m.Timing.MessageLife)
 	for {
 		n := 0
-		err := m.Update(ctx, func(ctx context.Context, tx *ports.Tx) error {
+		err := m.Transact(ctx, func(ctx context.Context, tx *txn.Tx) error {
 			pending, err := tx.Messages.PendingBefore(ctx, before, rowsPerPass)
 			n = len(pending)
 			for _, message := range pending {
+				earlier := *message
 				message.FailUnreported(now)
-				if err := tx.Messages.Put(ctx, message); err != nil {
+				if err := m.saveMessage(ctx, tx, &earlier, message); err != nil {
 					return err
 				}
 			}
@@ -138,6 +139,14 @@ func (m *Messages) failUnreported(ctx context.Context, now time.Time) error {
 			return err
 		}
 	}
+}
+
+// saveMessage stores a message that changed, with the events of its progress.
+func (m *Messages) saveMessage(ctx context.Context, tx *txn.Tx, before, after *domain.Message) error {
+	if err := tx.Messages.Put(ctx, after); err != nil {
+		return err
+	}
+	return tx.Record(ctx, domain.MessageEvents(before, after, m.Now())...)
 }
 
 // put stores a message.

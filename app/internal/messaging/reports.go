@@ -67,7 +67,7 @@ func (m *Messages) retryReports(ctx context.Context, reports ...domain.MessageRe
 }
 
 func (m *Messages) applyReport(ctx context.Context, r domain.MessageReport) (applied bool, err error) {
-	err = m.Update(ctx, func(ctx context.Context, tx *ports.Tx) error {
+	err = m.Transact(ctx, func(ctx context.Context, tx *txn.Tx) error {
 		applied = false
 		s, err := tx.Sessions.Get(ctx, r.SessionID)
 		if err != nil {
@@ -75,19 +75,20 @@ func (m *Messages) applyReport(ctx context.Context, r domain.MessageReport) (app
 		}
 		// A former worker may say the truth, but nothing proves it. Little is lost: WhatsApp
 		// sends receipts to whoever holds the account's connection.
-		isAllowed, err := txn.MayReport(ctx, tx, s, r.WorkerID)
+		isAllowed, err := txn.MayReport(ctx, tx.Tx, s, r.WorkerID)
 		if err != nil || !isAllowed {
 			return err
 		}
-		message, err := reportedMessage(ctx, tx, r)
+		message, err := reportedMessage(ctx, tx.Tx, r)
 		if err != nil {
 			return err
 		}
+		before := *message
 		applied = applyStatus(message, r, m.Now())
 		if !applied {
 			return nil
 		}
-		return tx.Messages.Put(ctx, message)
+		return m.saveMessage(ctx, tx, &before, message)
 	})
 	return applied, err
 }
@@ -143,7 +144,7 @@ func (m *Messages) ReceiveMessage(ctx context.Context, in service.InboundMessage
 	if message.SentAt.IsZero() {
 		message.SentAt = now
 	}
-	err = m.Update(ctx, func(ctx context.Context, tx *ports.Tx) error {
+	err = m.Transact(ctx, func(ctx context.Context, tx *txn.Tx) error {
 		stored, message.Rev = false, 0
 		s, err := tx.Sessions.Get(ctx, in.SessionID)
 		if err != nil {
@@ -152,12 +153,12 @@ func (m *Messages) ReceiveMessage(ctx context.Context, in service.InboundMessage
 		if in.Generation != 0 && in.Generation != s.Generation {
 			return nil
 		}
-		isAllowed, err := txn.MayReport(ctx, tx, s, in.WorkerID)
+		isAllowed, err := txn.MayReport(ctx, tx.Tx, s, in.WorkerID)
 		if err != nil || !isAllowed {
 			return err
 		}
 		if in.WorkerID == "" && in.Generation == 0 {
-			isWiped, err := txn.IsWipedElsewhere(ctx, tx, s)
+			isWiped, err := txn.IsWipedElsewhere(ctx, tx.Tx, s)
 			if err != nil || isWiped {
 				return err // a legacy worker may be receiving for the former owner
 			}
@@ -166,7 +167,7 @@ func (m *Messages) ReceiveMessage(ctx context.Context, in service.InboundMessage
 		if message.To == "" {
 			message.To = jid(s.PhoneNumber)
 		}
-		err = tx.Messages.Put(ctx, message)
+		err = m.saveMessage(ctx, tx, nil, message)
 		if errors.Is(err, ports.ErrExists) {
 			return nil
 		}

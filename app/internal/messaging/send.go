@@ -8,6 +8,7 @@ import (
 	"github.com/switchyard-wa/switchyard/app/internal/apikeys"
 	"github.com/switchyard-wa/switchyard/app/internal/apperr"
 	"github.com/switchyard-wa/switchyard/app/internal/fleet"
+	"github.com/switchyard-wa/switchyard/app/internal/txn"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
 	"github.com/switchyard-wa/switchyard/ports/service"
@@ -83,27 +84,23 @@ func (m *Messages) Send(ctx context.Context, s service.Sender, out *domain.Outgo
 const noReason = "it did not say why"
 
 // recordOutcome records the answer to a send. A report that names our id may have
-// changed the row since it was read.
+// changed the row since it was recorded; the row is read again then.
 func (m *Messages) recordOutcome(ctx context.Context, message *domain.Message, sent ports.Sent) error {
-	apply := func(message *domain.Message) {
+	recorded, isFirst := *message, true
+	return m.Transact(ctx, func(ctx context.Context, tx *txn.Tx) error {
+		before := &recorded
+		if !isFirst {
+			current, err := tx.Messages.Get(ctx, message.SessionID, message.ID)
+			if err != nil {
+				return err
+			}
+			before = current
+		}
+		isFirst = false
+		*message = *before
 		message.WhatsAppID = cmp.Or(message.WhatsAppID, sent.WhatsAppID)
 		message.TransitionTo(cmp.Or(sent.Status, domain.MessageSent), m.Now(), cmp.Or(sent.Error, noReason))
-	}
-	apply(message)
-	err := m.put(ctx, message)
-	if !errors.Is(err, ports.ErrConflict) {
-		return err
-	}
-	return m.Store.Update(ctx, func(ctx context.Context, tx *ports.Tx) error {
-		current, err := tx.Messages.Get(ctx, message.SessionID, message.ID)
-		if err != nil {
-			return err
-		}
-		apply(current)
-		*message = *current
-		err = tx.Messages.Put(ctx, current)
-		message.Rev = current.Rev
-		return err
+		return m.saveMessage(ctx, tx, before, message)
 	})
 }
 
@@ -118,10 +115,23 @@ func (m *Messages) recordSendFailure(ctx context.Context, quota *apikeys.Quota, 
 	if !failure.IsNotExecuted() {
 		return outcomeUnknown(failure, err)
 	}
-	message.TransitionTo(domain.MessageFailed, m.Now(), cmp.Or(failure.Text, failure.Message))
-	if err := m.put(ctx, message); err != nil && !errors.Is(err, ports.ErrConflict) {
-		m.LogFailure(ctx, "failed message not recorded", err, "message", message.ID)
-	}
+	m.recordFailed(ctx, message, cmp.Or(failure.Text, failure.Message))
 	quota.RefundMessage(ctx)
 	return callError(failure, domain.CodeMessageSendFailed, err)
+}
+
+// recordFailed records that a message was not sent. A report that came first wins.
+func (m *Messages) recordFailed(ctx context.Context, message *domain.Message, reason string) {
+	before := *message
+	message.TransitionTo(domain.MessageFailed, m.Now(), reason)
+	failed, isFirst := *message, true
+	err := m.Transact(ctx, func(ctx context.Context, tx *txn.Tx) error {
+		if !isFirst {
+			return nil
+		}
+		isFirst = false
+		*message = failed
+		return m.saveMessage(ctx, tx, &before, message)
+	})
+	m.LogFailure(ctx, "failed message not recorded", err, "message", message.ID)
 }

@@ -25,16 +25,19 @@
 // A replica that was paused may have been replaced without knowing it. It does not
 // publish before its next heartbeat ([membership.Members.MayBePresumedDead]).
 //
-// # Retention
+// # Readers and retention
 //
-// Published events are kept for the retention that [NewRelay] is given. Events that are not
-// published are never deleted, however long the bus is away.
+// The outbox is also the event log that clients read. Other parts derive rows from it, each with a
+// [Reader] of its own, whose position is recorded like that of the relay.
+//
+// Events are kept for the retention that [NewRelay] is given. Events that a reader has not read are
+// never deleted, however long the bus is away.
 package outbox
 
 import (
 	"context"
 	"errors"
-	"strconv"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -45,9 +48,9 @@ import (
 )
 
 const (
-	positionSetting = "relay.position" // sequence number of the last published event
 	ownerCheckEvery = 20 * time.Second // between two looks whether the owner publishes
 	pageSize        = 256
+	deletedPerPass  = 1000
 	retryAfterError = time.Second
 )
 
@@ -57,6 +60,8 @@ type Relay struct {
 	*txn.Writer
 	members   *membership.Members
 	bus       ports.Bus
+	reader    *Reader
+	readers   []*Reader // all of the log
 	retention time.Duration
 
 	pending atomic.Bool // there may be events to publish
@@ -68,7 +73,9 @@ type Relay struct {
 
 // NewRelay returns a relay to a bus. Published events are kept for the retention.
 func NewRelay(w *txn.Writer, m *membership.Members, bus ports.Bus, retention time.Duration) *Relay {
-	return &Relay{Writer: w, members: m, bus: bus, retention: retention}
+	r := &Relay{Writer: w, members: m, bus: bus, retention: retention}
+	r.reader = r.NewReader("relay")
+	return r
 }
 
 // Wake says that there may be events to publish. The next Publish looks.
@@ -118,11 +125,7 @@ func (r *Relay) Publish(ctx context.Context) (time.Time, error) {
 
 func (r *Relay) readPage(ctx context.Context) (events []domain.Event, err error) {
 	err = r.Store.View(ctx, func(ctx context.Context, tx *ports.Tx) error {
-		at, _, err := position(ctx, tx)
-		if err != nil {
-			return err
-		}
-		events, err = tx.Outbox.After(ctx, at, pageSize)
+		events, err = r.reader.Read(ctx, tx, pageSize)
 		return err
 	})
 	return events, err
@@ -140,49 +143,48 @@ func (r *Relay) isOwnerStuck(events []domain.Event) bool {
 }
 
 func (r *Relay) publishPage(ctx context.Context, events []domain.Event) error {
-	if err := r.bus.Publish(ctx, events...); err != nil {
+	published := slices.Clone(events)
+	for i := range published {
+		published[i].Message, published[i].Session = nil, nil
+	}
+	if err := r.bus.Publish(ctx, published...); err != nil {
 		return err
 	}
-	return r.advance(ctx, events[len(events)-1].Seq)
-}
-
-// advance records how far events are published. Another replica may be farther.
-func (r *Relay) advance(ctx context.Context, seq int64) error {
-	return r.Update(ctx, func(ctx context.Context, tx *ports.Tx) error {
-		at, text, err := position(ctx, tx)
-		if err != nil || at >= seq {
-			return err
-		}
-		return tx.Settings.CompareAndSwap(ctx, positionSetting, text, strconv.FormatInt(seq, 10))
-	})
-}
-
-// position returns the sequence number of the last published event, and its text in
-// the settings. Both are zero before the first.
-func position(ctx context.Context, tx *ports.Tx) (seq int64, text string, err error) {
-	text, err = tx.Settings.Get(ctx, positionSetting)
-	if err != nil && !errors.Is(err, ports.ErrNotFound) {
-		return 0, "", err
+	err := r.Store.Update(ctx, func(ctx context.Context, tx *ports.Tx) error { return r.reader.Advance(ctx, tx, events) })
+	if errors.Is(err, ports.ErrConflict) {
+		return nil // another replica has published them too, and perhaps more
 	}
-	seq, _ = strconv.ParseInt(text, 10, 64)
-	return seq, text, nil
+	return err
 }
 
-// Housekeep deletes published events that are older than the retention.
+// NewReader returns a further reader of the log. The log keeps the events that it has not read.
+// Call it before the first Housekeep. Each name has one reader.
+func (r *Relay) NewReader(name string) *Reader {
+	reader := &Reader{setting: name + ".position"}
+	r.readers = append(r.readers, reader)
+	return reader
+}
+
+// Housekeep deletes events that are older than the retention and that every reader has read.
 func (r *Relay) Housekeep(ctx context.Context, now time.Time) error {
-	return r.Update(ctx, func(ctx context.Context, tx *ports.Tx) error {
-		at, _, err := position(ctx, tx)
-		if err != nil {
+	for {
+		n := 0
+		err := r.Update(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
+			before := now.Add(-r.retention)
+			for _, reader := range r.readers {
+				unread, err := reader.Read(ctx, tx, 1)
+				if err != nil {
+					return err
+				}
+				if len(unread) > 0 && unread[0].At.Before(before) {
+					before = unread[0].At
+				}
+			}
+			n, err = tx.Outbox.DeleteBefore(ctx, before, deletedPerPass)
+			return err
+		})
+		if err != nil || n < deletedPerPass {
 			return err
 		}
-		waiting, err := tx.Outbox.After(ctx, at, 1)
-		if err != nil {
-			return err
-		}
-		before := now.Add(-r.retention)
-		if len(waiting) > 0 && waiting[0].At.Before(before) {
-			before = waiting[0].At
-		}
-		return tx.Outbox.DeleteBefore(ctx, before)
-	})
+	}
 }

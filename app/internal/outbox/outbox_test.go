@@ -208,7 +208,7 @@ func TestHousekeep_EventsOfToday_Stay(t *testing.T) {
 // names returns the events that are kept.
 func (f *fixture) names() (names []string) {
 	f.Read(func(ctx context.Context, tx *ports.Tx) error {
-		events, err := tx.Outbox.After(ctx, 0, 1000)
+		events, err := tx.Outbox.After(ctx, ports.EventFilter{}, 0, 1000)
 		for _, e := range events {
 			names = append(names, e.Reason)
 		}

@@ -138,10 +138,7 @@ func (tx *Tx) DeleteSession(ctx context.Context, s *domain.Session) (reachable [
 		return nil, err
 	}
 	tx.changes.Deleted = append(tx.changes.Deleted, s)
-	return reachable, tx.Record(ctx, domain.Event{
-		Type: domain.EventSessionDeleted, At: tx.env.Now(), UserID: s.UserID, SessionID: s.ID,
-		WorkerID: s.WorkerID, Generation: s.Generation, Status: s.Status,
-	})
+	return reachable, tx.Record(ctx, s.Deleted(tx.env.Now()))
 }
 
 // ChangeSessionsOf lets fn change every session that is assigned to a worker. It

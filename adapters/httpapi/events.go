@@ -1,0 +1,66 @@
+package httpapi
+
+import (
+	"cmp"
+	"context"
+
+	"github.com/switchyard-wa/switchyard/adapters/internal/view"
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
+)
+
+const eventsDescription = "Lists what happened, oldest first: `message.received`, `sent`, `delivered`, `read` and `failed`, and the `session.` events. " +
+	"Positions are one sequence of the whole server, in the order of commits and with gaps. `nextAfter` is the `after` of the next page. " +
+	"Fails with EVENTS_EXPIRED if events after the position are no longer kept."
+
+func eventRoutes() []route {
+	return []route{
+		operation(route{
+			id: "listSessionEvents", method: get, path: "/sessions/{id}/events", tag: tagEvents, credential: user, limit: perUser, message: "Events",
+			summary: "The recorded events of a session", description: eventsDescription,
+			errors: []domain.Code{domain.CodeSessionNotFound, domain.CodeEventsExpired},
+		}, (*api).sessionEvents),
+		operation(route{
+			id: "listEvents", method: get, path: "/events", tag: tagEvents, credential: user, limit: perUser, message: "Events",
+			summary: "The recorded events of all own sessions", description: eventsDescription + " Deleted sessions have their events here.",
+			errors: []domain.Code{domain.CodeEventsExpired},
+		}, (*api).events),
+	}
+}
+
+// EventsInput selects a page of the event log.
+type EventsInput struct {
+	After int64 `query:"after" minimum:"0" doc:"Position of the last event that the caller has; without it the oldest events come first" example:"4711"`
+	Limit int   `query:"limit" minimum:"1" maximum:"100" doc:"How many to return; 20 if it is not given" example:"20"`
+}
+
+type sessionEventsInput struct {
+	SessionPath
+	EventsInput
+}
+
+type eventsView struct {
+	Events    []view.EventView `json:"events"`
+	NextAfter int64            `json:"nextAfter" doc:"Position of the last event here, or the given one if there is none" example:"4711"`
+}
+
+func (a *api) sessionEvents(ctx context.Context, c *requestContext, in *sessionEventsInput) (eventsView, error) {
+	return a.listEvents(ctx, ports.EventFilter{UserID: c.principal.UserID, SessionID: c.sessionRef()}, in.EventsInput)
+}
+
+func (a *api) events(ctx context.Context, c *requestContext, in *EventsInput) (eventsView, error) {
+	return a.listEvents(ctx, ports.EventFilter{UserID: c.principal.UserID}, *in)
+}
+
+func (a *api) listEvents(ctx context.Context, f ports.EventFilter, in EventsInput) (eventsView, error) {
+	list, err := a.Events.List(ctx, f, in.After, cmp.Or(in.Limit, defaultLimit))
+	if err != nil {
+		return eventsView{}, err
+	}
+	v := eventsView{Events: make([]view.EventView, len(list)), NextAfter: in.After}
+	for i := range list {
+		v.Events[i] = view.Event(&list[i])
+		v.NextAfter = list[i].Seq
+	}
+	return v, nil
+}

@@ -1,0 +1,66 @@
+package view
+
+import (
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/switchyard-wa/switchyard/domain"
+)
+
+// MessageView is a message of the history.
+type MessageView struct {
+	ID           string               `json:"id" doc:"Our id" example:"01JX3B5ZKQ7M"`
+	MessageID    String               `json:"messageId" doc:"The id by which WhatsApp knows the message" example:"3EB0C767D26B"`
+	SessionID    string               `json:"sessionId" example:"support"`
+	Direction    domain.Direction     `json:"direction" doc:"OUTBOUND or INBOUND" example:"OUTBOUND"`
+	From         String               `json:"from" example:"6281234567890@s.whatsapp.net"`
+	To           String               `json:"to" example:"6289999999999@s.whatsapp.net"`
+	Type         domain.MessageType   `json:"type" doc:"text, image, document, audio, video, sticker, location, contact, link or poll" example:"text"`
+	Content      MessageContent       `json:"content"`
+	MediaURL     String               `json:"mediaUrl" example:"https://example.com/a.png"`
+	Filename     String               `json:"filename" example:"a.pdf"`
+	Caption      String               `json:"caption" example:"The invoice"`
+	Status       domain.MessageStatus `json:"status" doc:"PENDING, SENT, DELIVERED, READ or FAILED" example:"SENT"`
+	ErrorMessage String               `json:"errorMessage" doc:"Why the status is FAILED"`
+	CreatedAt    Time                 `json:"createdAt"`
+	SentAt       Time                 `json:"sentAt"`
+	DeliveredAt  Time                 `json:"deliveredAt"`
+	ReadAt       Time                 `json:"readAt"`
+}
+
+// MessageContent is the text of a message, or the object of a structured type.
+type MessageContent jsontext.Value
+
+// MarshalJSON writes the content.
+func (c MessageContent) MarshalJSON() ([]byte, error) { return c, nil }
+
+// Schema describes the content.
+func (MessageContent) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{Description: "The text, the object of a location, contact, link or poll, or null", Examples: []any{"hello"}}
+}
+
+// Message returns the view of a message.
+func Message(m *domain.Message) MessageView {
+	return MessageView{
+		ID: m.ID, MessageID: String(m.WhatsAppID), SessionID: m.SessionID, Direction: m.Direction,
+		From: String(m.From), To: String(m.To), Type: m.Type, Content: Content(m),
+		MediaURL: String(m.MediaURL), Filename: String(m.Filename), Caption: String(m.Caption),
+		Status: m.Status, ErrorMessage: String(m.Error), CreatedAt: Time(m.CreatedAt),
+		SentAt: Time(m.SentAt), DeliveredAt: Time(m.DeliveredAt), ReadAt: Time(m.ReadAt),
+	}
+}
+
+// Content returns a structured content as the object that it is.
+func Content(m *domain.Message) MessageContent {
+	switch m.Type {
+	case domain.TypeLocation, domain.TypeContact, domain.TypeLink, domain.TypePoll:
+		if v := jsontext.Value(m.Content); v.Kind() == jsontext.KindBeginObject && v.IsValid() {
+			return MessageContent(v)
+		}
+	}
+	if m.Content == "" {
+		return MessageContent("null")
+	}
+	quoted, _ := jsontext.AppendQuote(nil, m.Content) // invalid UTF-8 is replaced
+	return quoted
+}

@@ -1,0 +1,45 @@
+// Package events reads the event log for users.
+//
+// The log has one order for the whole store: an event is visible after all events with lower
+// positions. A client that has read up to a position therefore misses nothing that follows it.
+package events
+
+import (
+	"context"
+
+	"github.com/switchyard-wa/switchyard/app/internal/apperr"
+	"github.com/switchyard-wa/switchyard/app/internal/txn"
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
+)
+
+// Events implements [service.Events]. It is safe for concurrent use.
+type Events struct{ *txn.Writer }
+
+var _ service.Events = (*Events)(nil)
+
+// New returns the service.
+func New(w *txn.Writer) *Events { return &Events{Writer: w} }
+
+// List returns recorded events after a position, oldest first.
+func (e *Events) List(ctx context.Context, f ports.EventFilter, after int64, limit int) (page []domain.Event, err error) {
+	err = e.Store.View(ctx, func(ctx context.Context, tx *ports.Tx) error {
+		if f.SessionID != "" {
+			if _, err := txn.OwnedSession(ctx, tx, f.UserID, f.SessionID); err != nil {
+				return err
+			}
+		}
+		trimmed, err := tx.Outbox.Trimmed(ctx)
+		if err != nil {
+			return err
+		}
+		if after > 0 && after < trimmed {
+			return domain.Errorf(domain.Gone, domain.CodeEventsExpired,
+				"Events after position %d are no longer kept; begin with the oldest ones by leaving the position out, or read the present state of your sessions", after)
+		}
+		page, err = tx.Outbox.After(ctx, f, after, limit)
+		return err
+	})
+	return page, apperr.Public(err)
+}

@@ -1,0 +1,54 @@
+package outbox
+
+import (
+	"context"
+	"errors"
+	"strconv"
+
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
+)
+
+// A Reader reads the event log from a recorded position on. Whatever it makes of the events
+// changes in the same transaction as the position. Every event therefore counts exactly once,
+// after any crash, also while two replicas read.
+type Reader struct {
+	setting string // holds the position
+}
+
+// Read returns the events after the position.
+func (r *Reader) Read(ctx context.Context, tx *ports.Tx, limit int) ([]domain.Event, error) {
+	at, _, err := r.position(ctx, tx)
+	if err != nil {
+		return nil, err
+	}
+	return tx.Outbox.After(ctx, ports.EventFilter{}, at, limit)
+}
+
+// Advance moves the position to the last of the events. It returns [ports.ErrConflict] if the
+// events are not the ones that follow the position: another replica has read them.
+func (r *Reader) Advance(ctx context.Context, tx *ports.Tx, events []domain.Event) error {
+	if len(events) == 0 {
+		return nil
+	}
+	at, text, err := r.position(ctx, tx)
+	if err != nil {
+		return err
+	}
+	if at >= events[0].Seq {
+		return ports.ErrConflict
+	}
+	last := events[len(events)-1].Seq
+	return tx.Settings.CompareAndSwap(ctx, r.setting, text, strconv.FormatInt(last, 10))
+}
+
+// position returns the sequence number of the last event that was read, and its text in the
+// settings. Both are zero before the first.
+func (r *Reader) position(ctx context.Context, tx *ports.Tx) (seq int64, text string, err error) {
+	text, err = tx.Settings.Get(ctx, r.setting)
+	if err != nil && !errors.Is(err, ports.ErrNotFound) {
+		return 0, "", err
+	}
+	seq, _ = strconv.ParseInt(text, 10, 64)
+	return seq, text, nil
+}
