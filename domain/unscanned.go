@@ -6,7 +6,7 @@ import "time"
 // that linked sessions need. A value of 0 or less means no such limit.
 type UnscannedLimits struct {
 	PerUser    int // sessions of one user that wait at once, besides the limit of the tier
-	PerNetwork int // sessions connected from one client network that wait at once, see ClientNetwork
+	PerNetwork int // sessions connected from one client network that wait at once, see ClientNetwork; loopback is exempt
 	// Cooldown is the wait for the next connect after two unscanned runs in a row. It doubles with each
 	// further run, up to an hour.
 	Cooldown time.Duration

@@ -30,7 +30,7 @@ func TestHelp_EachCommand_FitsScreenAndShowsDefaults(t *testing.T) {
 		"--event-retention": "7d", "--message-retention": "BASIC=30d,PRO=90d,MAX=365d",
 		"--cors-origin": "none", "--trusted-proxies": "none", "--tls-cert": "none", "--tls-key": "none",
 		"--log-level": "info", "--log-format": "text", "--rate-limits": "tier defaults", "--unscanned-per-user": "as the tier",
-		"--unscanned-per-address": "20", "--unscanned-cooldown": "30s", "--unscanned-reclaim": "1m", "--config": "",
+		"--unscanned-per-address": "loopback exempt; 0: no limit (20)", "--unscanned-cooldown": "30s", "--unscanned-reclaim": "1m", "--config": "",
 	}
 	workerDefaults := map[string]string{
 		"--simulated": "", "--id": "", "--addr": "127.0.0.1:0", "--control-plane": "http://127.0.0.1:8000", "--token": "",

@@ -67,7 +67,7 @@ func newServeFlags(out io.Writer) *serveFlags {
 	f.text(&c.MailFrom, "mail-from", "ADDRESS", "switchyard@localhost", "sender of mails")
 	f.text(&c.ResetURL, "reset-url", "URL", "none", "page for a new password; the token is appended")
 	f.number(&unscanned.PerUser, "unscanned-per-user", "as the tier", "sessions of a user that may wait for a first scan")
-	f.number(&unscanned.PerNetwork, "unscanned-per-address", "20", "sessions from one address that may; 0: no limit")
+	f.number(&unscanned.PerNetwork, "unscanned-per-address", "20", "sessions from one address that may, loopback exempt; 0: no limit")
 	f.delay(&unscanned.Cooldown, "unscanned-cooldown", "30s", "pause after QR codes that nobody scanned, doubling; 0s: none")
 	f.delay(&unscanned.ReclaimAfter, "unscanned-reclaim", "1m", "after an expired code the slot may go to PRO and MAX; 0s: never")
 	f.text(&c.Limits, "rate-limits", "JSON|FILE|off", "tier defaults", "overrides by tier")
