@@ -201,6 +201,9 @@ func (o *Orchestrator) listen() (cancel func()) {
 	return cancel
 }
 
+// Timing returns the timing of the configuration, with defaults.
+func (o *Orchestrator) Timing() domain.Timing { return o.env.Timing }
+
 // Tiers returns the limits of all tiers. The caller does not change them.
 func (o *Orchestrator) Tiers() domain.Tiers { return o.env.Tiers() }
 

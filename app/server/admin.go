@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os/user"
 
 	"github.com/switchyard-wa/switchyard/adapters/bcrypt"
@@ -12,8 +13,10 @@ import (
 	"github.com/switchyard-wa/switchyard/adapters/secretfile"
 	"github.com/switchyard-wa/switchyard/app/accounts"
 	"github.com/switchyard-wa/switchyard/app/backend"
+	"github.com/switchyard-wa/switchyard/app/internal/audit"
 	"github.com/switchyard-wa/switchyard/app/orchestrator"
 	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
@@ -57,27 +60,45 @@ func commandLine(ctx context.Context) context.Context {
 	return service.WithCaller(ctx, service.Caller{Actor: actor})
 }
 
-// GeneratedWorkerToken returns the fleet token that the server of a store has generated. It
-// reads the secrets file, and else the table in which earlier versions kept the token. It
-// moves nothing.
-func GeneratedWorkerToken(ctx context.Context, cfg Config) (string, error) {
+// ShowWorkerToken returns the fleet token that the server of a store has generated, and adds to
+// the audit trail of the store that the command line shows the token. It reads the secrets file,
+// and else the table in which earlier versions kept the token. It moves nothing. The trail of a
+// store in memory ends with its process and gets no entry.
+func ShowWorkerToken(ctx context.Context, cfg Config) (token string, err error) {
 	cfg = cfg.WithDefaults()
 	s := workerToken("")
 	if cfg.SecretsFile != "" {
 		entries, err := secretfile.New(cfg.SecretsFile).Read()
-		if err != nil || entries[s.name] != "" {
-			return entries[s.name], err
+		if err != nil {
+			return "", err
 		}
+		token = entries[s.name]
+	}
+	if token != "" && cfg.Store == "memory:" {
+		return token, nil
 	}
 	b, err := openExisting(ctx, cfg.Store)
 	if err != nil {
 		return "", err
 	}
-	token, err := (&secrets{store: b}).setting(ctx, s.former)
-	if err == nil && token == "" {
-		err = fmt.Errorf("%s has no fleet token: its server runs with --worker-token, or has another --secrets-file", cfg.SecretsFile)
+	defer func() { err = errors.Join(err, b.Close()) }()
+	if token == "" {
+		token, err = (&secrets{store: b}).setting(ctx, s.former)
+		if err == nil && token == "" {
+			err = fmt.Errorf("%s has no fleet token: its server runs with --worker-token, or has another --secrets-file", cfg.SecretsFile)
+		}
+		if err != nil {
+			return "", err
+		}
 	}
-	return token, errors.Join(err, b.Close())
+	trail := audit.Trail{Store: b, IDs: b.IDs(), Now: b.Clock().Now, Log: slog.New(slog.DiscardHandler)}
+	err = b.Update(commandLine(ctx), func(ctx context.Context, tx *ports.Tx) error {
+		return trail.Record(ctx, tx, domain.AuditTokenShown, "token:fleet")
+	})
+	if err != nil {
+		return "", err
+	}
+	return token, nil
 }
 
 // openExisting opens the store of a server that has been started before.

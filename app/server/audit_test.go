@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/switchyard-wa/switchyard/adapters/secretfile"
 	"github.com/switchyard-wa/switchyard/app/accounts"
 	"github.com/switchyard-wa/switchyard/app/backend"
 	"github.com/switchyard-wa/switchyard/domain"
@@ -101,23 +102,44 @@ func TestAdminister_ActionOfTheCommandLine_IsAudited(t *testing.T) {
 	require.NotEmpty(t, list[1].Actor.ID, "the user of the operating system")
 }
 
-func TestAuditTokenShown_StoreOfAServer_NamesTheCommandLine(t *testing.T) {
-	store := "sqlite:" + filepath.Join(t.TempDir(), "audit.db")
-	require.Error(t, AuditTokenShown(t.Context(), store), "no server has made the store yet")
-	b, err := backend.Open(t.Context(), store)
+// Wherever the token is kept, each time that it is shown has one entry.
+func TestShowWorkerToken_StoreOfAServer_IsAudited(t *testing.T) {
+	h := newHost(t)
+	c := Config{Store: "sqlite:" + h.path}
+	_, err := ShowWorkerToken(t.Context(), c)
+	require.ErrorContains(t, err, "there is no store")
+	h.keepInTable(one, other)
+	shown, err := ShowWorkerToken(t.Context(), c)
 	require.NoError(t, err)
-	require.NoError(t, b.Close())
+	require.Equal(t, other, shown, "from the table")
+	_, _, err = h.start(Config{})
+	require.NoError(t, err)
+	shown, err = ShowWorkerToken(t.Context(), c)
+	require.NoError(t, err)
+	require.Equal(t, other, shown, "from the file")
+	shown, err = ShowWorkerToken(t.Context(), Config{Store: "memory:", SecretsFile: h.path + ".secrets"})
+	require.NoError(t, err)
+	require.Equal(t, other, shown, "of a store that keeps no trail")
 
-	require.NoError(t, AuditTokenShown(t.Context(), store))
-	require.NoError(t, AuditTokenShown(t.Context(), "memory:"))
-
-	b, err = backend.Open(t.Context(), store)
+	b, err := backend.Open(t.Context(), c.Store)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, b.Close()) }()
 	require.NoError(t, b.View(t.Context(), func(ctx context.Context, tx *ports.Tx) error {
 		list, err := tx.Audit.List(ctx, ports.AuditFilter{Actor: "cli", Action: domain.AuditTokenShown})
-		require.Len(t, list, 1)
-		require.Equal(t, "token:fleet", list[0].Object)
+		require.Len(t, list, 2)
+		for _, entry := range list {
+			require.Equal(t, "token:fleet", entry.Object)
+		}
 		return err
 	}))
+}
+
+// A token that cannot be audited is not shown.
+func TestShowWorkerToken_StoreIsMissing_ShowsNothing(t *testing.T) {
+	h := newHost(t)
+	_, err := secretfile.New(h.path + ".secrets").Add(map[string]string{"worker-token": one})
+	require.NoError(t, err)
+	shown, err := ShowWorkerToken(t.Context(), Config{Store: "sqlite:" + h.path})
+	require.ErrorContains(t, err, "there is no store")
+	require.Empty(t, shown)
 }

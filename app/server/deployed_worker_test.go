@@ -2,6 +2,7 @@ package server
 
 import (
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -13,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/switchyard-wa/switchyard/app/backend"
+	"github.com/switchyard-wa/switchyard/app/orchestrator"
 	"github.com/switchyard-wa/switchyard/domain"
 )
 
@@ -33,10 +35,14 @@ type deployedFleet struct {
 }
 
 func newDeployedFleet(t *testing.T) *deployedFleet {
+	return newDeployedFleetOf(t, orchestrator.Config{})
+}
+
+func newDeployedFleetOf(t *testing.T, core orchestrator.Config) *deployedFleet {
 	store, err := backend.Open(t.Context(), "memory:")
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, store.Close()) })
-	f := &deployedFleet{t: t, api: newTestHandler(t, store, HandlerConfig{WorkerToken: one})}
+	f := &deployedFleet{t: t, api: newTestHandlerOf(t, store, core, HandlerConfig{WorkerToken: one})}
 	worker := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		switch {
@@ -147,4 +153,14 @@ func TestConnect_WaitEndsInError_SaysWhy(t *testing.T) {
 	got := <-answered
 	require.Equal(t, "ERROR", got.Data["status"])
 	require.Equal(t, "Session did not connect: The account is banned …; connect it again", got.Message)
+}
+
+// The API of an embedding program keeps to the timing of its orchestrator.
+func TestNewHandler_QRLifeOfTheOrchestrator_HoldsForReports(t *testing.T) {
+	f := newDeployedFleetOf(t, orchestrator.Config{Timing: domain.Timing{QRLife: 5 * time.Minute}})
+	f.report(`{"sessionId":"line","status":"QR_REQUIRED","qrCode":"2@abc,def,ghi"}`)
+	shown := f.call("GET", "/api/v1/sessions/line/qr", f.jwt, ``, http.StatusOK).Data
+	expiresAt, err := time.Parse(time.RFC3339, fmt.Sprint(shown["expiresAt"]))
+	require.NoError(t, err, shown)
+	require.WithinDuration(t, time.Now().Add(5*time.Minute), expiresAt, time.Minute)
 }

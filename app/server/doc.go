@@ -10,8 +10,7 @@
 //	handler.go    Handler: the HTTP API for the mux of a program that embeds an orchestrator
 //	config.go     Config and its problems, in the words of the command line; limits of tiers
 //	secrets.go    the JWT secret and the fleet token, their file, agreement of replicas on them
-//	admin.go      accounts and tokens of a store, for the command line
-//	audit.go      what the command line adds to the audit trail itself
+//	admin.go      accounts and the fleet token of a store, for the command line
 //	health.go     what the server depends on, checked at most once a second
 //	warnings.go   what is dangerous in production, logged once at the start
 //	simulate.go   simulated workers, in this process or in their own

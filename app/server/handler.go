@@ -84,12 +84,19 @@ func NewHandler(ctx context.Context, o *orchestrator.Orchestrator, store *backen
 	if c.WorkerToken != "" {
 		tokens = domain.NewWorkerTokens(c.WorkerToken)
 	}
-	h.Handler = httpapi.New(httpapi.Config{
-		Services: withNotices(o.Services, h.Accounts), Accounts: h.Accounts, WorkerTokens: tokens, RateLimits: true, Limiter: store.Limiter(),
-		Clock: store.Clock(), IDs: store.IDs(), Log: c.Log, Version: c.Version, Present: store.CheckPresence,
-		CORSOrigins: c.CORSOrigins, TrustedProxies: c.TrustedProxies,
+	h.Handler = newAPI(o, h.Accounts, store, httpapi.Config{
+		WorkerTokens: tokens, RateLimits: true, Log: c.Log, Version: c.Version, CORSOrigins: c.CORSOrigins, TrustedProxies: c.TrustedProxies,
 	})
 	return h, nil
+}
+
+// newAPI returns the HTTP API of an orchestrator. It adds to the configuration what the
+// orchestrator, its accounts and its store determine.
+func newAPI(o *orchestrator.Orchestrator, a *accounts.Accounts, store *backend.Backend, c httpapi.Config) http.Handler {
+	c.Services, c.Accounts, c.QRLife = o.Services, a, o.Timing().QRLife
+	c.APIKeys = a.WithNotices(o.APIKeys) // mails owners what was done to their keys
+	c.Limiter, c.Clock, c.IDs, c.Present = store.Limiter(), store.Clock(), store.IDs(), store.CheckPresence
+	return httpapi.New(c)
 }
 
 // resolveSecret checks the secrets of the configuration and returns the JWT secret.

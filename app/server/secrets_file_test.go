@@ -96,7 +96,7 @@ func TestServer_FirstStart_SecretsAreInTheFileAlone(t *testing.T) {
 	sameJWT, sameToken, err := h.start(Config{})
 	require.NoError(t, err)
 	require.Equal(t, []string{jwt, token}, []string{sameJWT, sameToken})
-	printed, err := GeneratedWorkerToken(t.Context(), Config{Store: "sqlite:" + h.path})
+	printed, err := ShowWorkerToken(t.Context(), Config{Store: "sqlite:" + h.path})
 	require.NoError(t, err)
 	require.Equal(t, token, printed)
 }
@@ -104,7 +104,7 @@ func TestServer_FirstStart_SecretsAreInTheFileAlone(t *testing.T) {
 func TestServer_SecretsInTheTable_MoveToTheFile(t *testing.T) {
 	h := newHost(t)
 	h.keepInTable(one, other)
-	printed, err := GeneratedWorkerToken(t.Context(), Config{Store: "sqlite:" + h.path})
+	printed, err := ShowWorkerToken(t.Context(), Config{Store: "sqlite:" + h.path})
 	require.NoError(t, err)
 	require.Equal(t, other, printed, "before the first start of this version")
 	require.NoFileExists(t, h.path+".secrets")

@@ -29,7 +29,6 @@ import (
 	"github.com/switchyard-wa/switchyard/app/orchestrator"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
-	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 const shutdownTimeout = 10 * time.Second // for requests that run when the server stops
@@ -73,22 +72,8 @@ func (s *Server) assemble(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	keep := &secrets{
-		store: s.backend, random: s.backend.Random(), passwords: passwords,
-		shared: s.backend.Shared(), coordinated: s.cfg.Coordination != "memory:", log: s.cfg.Log,
-	}
-	if s.cfg.SecretsFile != "" {
-		keep.file = secretfile.New(s.cfg.SecretsFile)
-	}
-	secret, err := keep.resolve(ctx, jwtSecret(s.cfg.JWTSecret))
+	secret, err := s.resolveSecrets(ctx, passwords)
 	if err != nil {
-		return err
-	}
-	s.token, err = keep.resolve(ctx, workerToken(s.cfg.WorkerToken))
-	if err != nil {
-		return err
-	}
-	if err := keep.warnOfNew(ctx); err != nil {
 		return err
 	}
 	mailer, err := s.mailer()
@@ -120,11 +105,9 @@ func (s *Server) assemble(ctx context.Context) error {
 	if err := s.Orchestrator.Load(ctx); err != nil {
 		return err
 	}
-	s.handler = httpapi.New(httpapi.Config{
-		Services: withNotices(s.Orchestrator.Services, s.Accounts), Accounts: s.Accounts,
-		WorkerTokens: domain.NewWorkerTokens(s.token), RateLimits: !off, Limiter: s.backend.Limiter(),
-		Clock: s.backend.Clock(), IDs: s.backend.IDs(), Log: s.cfg.Log,
-		Health: newHealth(s.backend.Health, s.cfg.Log).check, Ready: s.ready.Load, Present: s.backend.CheckPresence, Version: s.cfg.Version, QRLife: s.cfg.Timing.QRLife,
+	s.handler = newAPI(s.Orchestrator, s.Accounts, s.backend, httpapi.Config{
+		WorkerTokens: domain.NewWorkerTokens(s.token), RateLimits: !off, Log: s.cfg.Log, Version: s.cfg.Version,
+		Health: newHealth(s.backend.Health, s.cfg.Log).check, Ready: s.ready.Load,
 		CORSOrigins: s.cfg.CORSOrigins, TrustedProxies: s.cfg.TrustedProxies,
 	})
 	s.listener, err = new(net.ListenConfig).Listen(ctx, "tcp", s.cfg.Addr)
@@ -143,6 +126,26 @@ func (s *Server) assemble(ctx context.Context) error {
 	return nil
 }
 
+// resolveSecrets sets the fleet token and returns the JWT secret.
+func (s *Server) resolveSecrets(ctx context.Context, passwords ports.Passwords) (signing string, err error) {
+	keep := &secrets{
+		store: s.backend, random: s.backend.Random(), passwords: passwords,
+		shared: s.backend.Shared(), coordinated: s.cfg.Coordination != "memory:", log: s.cfg.Log,
+	}
+	if s.cfg.SecretsFile != "" {
+		keep.file = secretfile.New(s.cfg.SecretsFile)
+	}
+	signing, err = keep.resolve(ctx, jwtSecret(s.cfg.JWTSecret))
+	if err != nil {
+		return "", err
+	}
+	s.token, err = keep.resolve(ctx, workerToken(s.cfg.WorkerToken))
+	if err != nil {
+		return "", err
+	}
+	return signing, keep.warnOfNew(ctx)
+}
+
 // newAccounts returns the accounts that belong to an orchestrator. They have its tiers, and
 // the orchestrator applies their changes of users.
 func newAccounts(o *orchestrator.Orchestrator, secret string, c accounts.Config) (*accounts.Accounts, error) {
@@ -152,12 +155,6 @@ func newAccounts(o *orchestrator.Orchestrator, secret string, c accounts.Config)
 	}
 	c.Tokens, c.Tiers, c.OnChange = tokens, o.Tiers(), o.Users.ApplyChange
 	return accounts.New(c)
-}
-
-// withNotices returns services that mail owners what was done to their API keys.
-func withNotices(all service.Services, a *accounts.Accounts) service.Services {
-	all.APIKeys = a.WithNotices(all.APIKeys)
-	return all
 }
 
 // hostname returns the name of this process for the list of replicas.

@@ -72,10 +72,7 @@ func token(ctx context.Context, args []string, out, errOut io.Writer) error {
 		return err
 	}
 	f.tellExposed(errOut)
-	text, err := server.GeneratedWorkerToken(ctx, server.Config{Store: store, SecretsFile: file})
-	if err == nil {
-		err = server.AuditTokenShown(ctx, store)
-	}
+	text, err := server.ShowWorkerToken(ctx, server.Config{Store: store, SecretsFile: file})
 	if err != nil {
 		return err
 	}
