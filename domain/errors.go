@@ -85,7 +85,11 @@ type Error struct {
 	Code    Code
 	Message string
 	Fields  []FieldError // every problem of the input; only if Kind is Invalid
-	cause   error
+
+	RetryAfter time.Duration // when another try makes sense; 0: not known
+	Usage      Usage         // of the limit that is used up; its zero value: no limit is
+
+	cause error
 }
 
 // Error returns the code, the message and the cause, for logs.
@@ -113,25 +117,44 @@ func (e *Error) WithCause(cause error) *Error {
 	return &c
 }
 
+// WithRetryAfter returns a copy of e that says how long to wait before another try. It is the one way to
+// say so.
+func (e *Error) WithRetryAfter(wait time.Duration) *Error {
+	c := *e
+	c.RetryAfter = wait
+	return &c
+}
+
+// WithUsage returns a copy of e that names the limit that is used up. Another try makes sense in its next
+// window.
+func (e *Error) WithUsage(u Usage, now time.Time) *Error {
+	c := *e
+	c.Usage, c.RetryAfter = u, max(u.ResetAt.Sub(now), time.Second)
+	return &c
+}
+
+// RetryAfterOf returns how long to wait before another try. It is the time of the first Error in err's chain
+// that knows one, or 0.
+func RetryAfterOf(err error) time.Duration {
+	var e *Error
+	for errors.As(err, &e) {
+		if e.RetryAfter > 0 {
+			return e.RetryAfter
+		}
+		err = e.cause
+	}
+	return 0
+}
+
 // Errorf returns an Error. The message is formatted as by fmt.Sprintf and must be safe to show.
 func Errorf(kind Kind, code Code, format string, args ...any) *Error {
 	return &Error{Kind: kind, Code: code, Message: fmt.Sprintf(format, args...)}
 }
 
 // Overloaded returns the error for work that is refused because too much of it runs or waits already.
-// Its cause has the method RetryAfter, which returns how long the caller should wait.
 func Overloaded(retryAfter time.Duration, format string, args ...any) *Error {
-	return Errorf(Unavailable, CodeOverloaded, format, args...).WithCause(retryHint(retryAfter))
+	return Errorf(Unavailable, CodeOverloaded, format, args...).WithRetryAfter(retryAfter)
 }
-
-// retryHint is the cause of an error that ends by itself.
-type retryHint time.Duration
-
-// Error returns the hint for logs.
-func (h retryHint) Error() string { return "try again after " + time.Duration(h).String() }
-
-// RetryAfter returns how long to wait.
-func (h retryHint) RetryAfter() time.Duration { return time.Duration(h) }
 
 // CodeOf returns the code of the first Error in err's chain. It returns [CodeInternal] for any other
 // error and "" for nil.

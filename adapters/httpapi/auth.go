@@ -189,7 +189,7 @@ func (a *api) byKey(ctx context.Context, c *requestContext, token string) error 
 	holder, usage, err := a.APIKeys.Authenticate(ctx, token)
 	c.showUsage(usage)
 	if err != nil {
-		return retryAt(err, usage.ResetAt, c.start)
+		return err
 	}
 	c.key = holder
 	return nil
@@ -273,12 +273,4 @@ func (c *requestContext) showUsage(u domain.Usage) {
 	h["X-Ratelimit-Limit"] = c.header[1:2:2]
 	h["X-Ratelimit-Remaining"] = c.header[2:3:3]
 	h["X-Ratelimit-Reset"] = c.header[3:4:4]
-}
-
-// retryAt adds the time at which a new window begins to an error.
-func retryAt(err error, at, now time.Time) error {
-	if at.IsZero() {
-		return err
-	}
-	return &delayed{err, max(at.Sub(now), time.Second)}
 }

@@ -114,18 +114,6 @@ func errMethod(r *http.Request, allow string) error {
 		"This route does not answer "+clean(r.Method, 16)+"; use "+allow)
 }
 
-// A delayed error tells when another try makes sense.
-type delayed struct {
-	error
-	after time.Duration
-}
-
-// Unwrap returns the error itself.
-func (d *delayed) Unwrap() error { return d.error }
-
-// RetryAfter returns the time to wait.
-func (d *delayed) RetryAfter() time.Duration { return d.after }
-
 // A failure is an error in terms of HTTP.
 type failure struct {
 	status  int
@@ -133,6 +121,7 @@ type failure struct {
 	message string
 	fields  []domain.FieldError
 	retry   time.Duration // 0: not said
+	usage   domain.Usage  // of the limit that is used up
 }
 
 // toHTTPError maps an error to HTTP. Causes that are not meant for the caller stay
@@ -143,9 +132,9 @@ func toHTTPError(err error) failure {
 	var r *httpError
 	switch {
 	case errors.As(err, &r):
-		f = failure{status: r.status, code: r.shown.Code, message: r.shown.Message, fields: r.shown.Fields}
+		f = failure{status: r.status, code: r.shown.Code, message: r.shown.Message, fields: r.shown.Fields, retry: r.shown.RetryAfter}
 	case errors.As(err, &e):
-		f = failure{status: statusByCode[e.Code], code: e.Code, message: e.Message, fields: e.Fields}
+		f = failure{status: statusByCode[e.Code], code: e.Code, message: e.Message, fields: e.Fields, retry: domain.RetryAfterOf(err), usage: e.Usage}
 		if f.status == 0 {
 			f.status = statusByKind[e.Kind]
 		}
@@ -162,23 +151,12 @@ func toHTTPError(err error) failure {
 	if f.status == 0 {
 		f = failure{status: http.StatusInternalServerError, code: domain.CodeInternal, message: internalMessage}
 	}
-	if f.status == http.StatusTooManyRequests || f.code == domain.CodeOverloaded || f.code == domain.CodeNotReady {
-		f.retry = retryDelay(err, f.retry)
+	if f.status != http.StatusTooManyRequests && f.code != domain.CodeOverloaded && f.code != domain.CodeNotReady {
+		f.retry = 0
+	} else if f.retry <= 0 {
+		f.retry = defaultRetry
 	}
 	return f
-}
-
-// retryDelay returns after how long another try makes sense: the known time, else the time
-// of the error, else a minute.
-func retryDelay(err error, known time.Duration) time.Duration {
-	if known > 0 {
-		return known
-	}
-	var hint interface{ RetryAfter() time.Duration }
-	if errors.As(err, &hint) && hint.RetryAfter() > 0 {
-		return hint.RetryAfter()
-	}
-	return defaultRetry
 }
 
 // renamed returns err with the fields of its problems renamed, for routes whose

@@ -84,9 +84,9 @@ func (a *api) readyz(ctx context.Context, _ *requestContext, _ *noInput) (Health
 }
 
 func notReady(message string, down []domain.FieldError) error {
-	return &delayed{&httpError{http.StatusServiceUnavailable, &domain.Error{
-		Kind: domain.Unavailable, Code: domain.CodeNotReady, Message: message, Fields: down,
-	}}, notReadyRetry}
+	return &httpError{http.StatusServiceUnavailable, &domain.Error{
+		Kind: domain.Unavailable, Code: domain.CodeNotReady, Message: message, Fields: down, RetryAfter: notReadyRetry,
+	}}
 }
 
 // notReadyRetry is how long to wait for another try while the server is not ready.

@@ -71,8 +71,7 @@ func (l *limits) of(class limitClass) endpoint.Middleware {
 			}
 			c.showUsage(usage)
 			if !usage.Allowed {
-				return nil, retryAt(domain.Errorf(domain.Exceeded, domain.CodeRateLimit, rateMessage),
-					usage.ResetAt, c.start)
+				return nil, domain.Errorf(domain.Exceeded, domain.CodeRateLimit, rateMessage).WithUsage(usage, c.start)
 			}
 			return next(ctx, request)
 		}

@@ -130,7 +130,7 @@ func TestLimits_PerKey_AreShown(t *testing.T) {
 	assert.Empty(t, l.windows, "the service counts")
 
 	s.usage.Remaining = 0
-	s.keys = domain.Errorf(domain.Exceeded, domain.CodeAPILimit, "API call limit exceeded")
+	s.keys = domain.Errorf(domain.Exceeded, domain.CodeAPILimit, "API call limit exceeded").WithRetryAfter(90 * time.Second)
 	got = send()
 	assert.Equal(t, http.StatusTooManyRequests, got.Code)
 	assert.Equal(t, domain.CodeAPILimit, got.Error.Code)
@@ -138,16 +138,10 @@ func TestLimits_PerKey_AreShown(t *testing.T) {
 	assert.Equal(t, "0", got.Header().Get("X-RateLimit-Remaining"))
 }
 
-// usedUp is the cause of a service's error, as services have it.
-type usedUp struct{ domain.Usage }
-
-func (u usedUp) Error() string        { return "used up" }
-func (u usedUp) Window() domain.Usage { return u.Usage }
-
 func TestLimits_OfService_AreShown(t *testing.T) {
 	s := &stub{usage: domain.Usage{Allowed: true, Limit: 1000, Remaining: 900, ResetAt: noon.Add(90 * time.Second)}}
 	s.err = domain.Errorf(domain.Exceeded, domain.CodeMessageLimit, "m").
-		WithCause(usedUp{domain.Usage{Limit: 100, ResetAt: time.Unix(1772370000, 0)}})
+		WithUsage(domain.Usage{Limit: 100, ResetAt: time.Unix(1772370000, 0)}, noon)
 	h, _ := limited(s)
 	got := serve(t, h, request("POST", "/api/v1/sendText", keyText, bodies["POST /sendText"]))
 	assert.Equal(t, http.StatusTooManyRequests, got.Code)
@@ -177,12 +171,12 @@ func TestLimits_Off_NothingIsCounted(t *testing.T) {
 }
 
 func TestLimits_RetryAfterOfService_IsShown(t *testing.T) {
-	err := &delayed{domain.Errorf(domain.Exceeded, domain.CodeMessageLimit, "m"), 1500 * time.Millisecond}
+	err := domain.Errorf(domain.Exceeded, domain.CodeMessageLimit, "m").WithRetryAfter(1500 * time.Millisecond)
 	got := serve(t, New(config(&stub{err: err})), request("POST", "/api/v1/sendText", keyText, bodies["POST /sendText"]))
 	assert.Equal(t, "2", got.Header().Get("Retry-After"))
-	cause := domain.Errorf(domain.Exceeded, domain.CodeRateLimit, "m").WithCause(&delayed{errors.New("x"), 5 * time.Second})
+	cause := domain.Errorf(domain.Exceeded, domain.CodeRateLimit, "m").WithCause(domain.Overloaded(5*time.Second, "x"))
 	got = serve(t, New(config(&stub{err: cause})), request("POST", "/api/v1/auth/login", "", goodLogin))
-	assert.Equal(t, "5", got.Header().Get("Retry-After"), "a service says so by the cause of its error")
+	assert.Equal(t, "5", got.Header().Get("Retry-After"), "the cause may know it")
 	err2 := domain.Errorf(domain.Exceeded, domain.CodeMessageLimit, "m")
 	got = serve(t, New(config(&stub{err: err2})), request("POST", "/api/v1/sendText", keyText, bodies["POST /sendText"]))
 	assert.Equal(t, "60", got.Header().Get("Retry-After"))

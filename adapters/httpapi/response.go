@@ -1,7 +1,6 @@
 package httpapi
 
 import (
-	"errors"
 	"io"
 	"math"
 	"net/http"
@@ -128,9 +127,8 @@ func (c *requestContext) failure(err error) failureEnvelope {
 	case f.retry > 0:
 		h.Set("Retry-After", strconv.FormatInt(seconds(f.retry), 10))
 	}
-	var limit interface{ Window() domain.Usage }
-	if f.status == http.StatusTooManyRequests && errors.As(err, &limit) {
-		c.showUsage(limit.Window()) // the exceeded limit, not the route's
+	if f.status == http.StatusTooManyRequests {
+		c.showUsage(f.usage) // the exceeded limit, not the route's
 	}
 	return failureEnvelope{
 		Error:     failureView{Code: f.code, Message: f.message, Details: f.fields},

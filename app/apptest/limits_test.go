@@ -28,10 +28,10 @@ func TestMessageLimit_UsedUp_RefusesUntilTheWindowEnds(t *testing.T) {
 
 	err := send()
 	require.Equal(t, domain.CodeMessageLimit, domain.CodeOf(err))
-	var limit interface{ Window() domain.Usage }
-	require.ErrorAs(t, err, &limit, "the error names the limit")
-	require.Equal(t, 100, limit.Window().Limit)
-	require.Zero(t, limit.Window().Remaining)
+	var refused *domain.Error
+	require.ErrorAs(t, err, &refused)
+	require.Equal(t, 100, refused.Usage.Limit, "the error names the limit")
+	require.Zero(t, refused.Usage.Remaining)
 
 	h.Restart() // usage is counted from the history
 	require.Equal(t, domain.CodeMessageLimit, domain.CodeOf(send()))

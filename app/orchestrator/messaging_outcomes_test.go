@@ -185,9 +185,7 @@ func TestSend_WorkerIsBusy_SaysWhenToTryAgain(t *testing.T) {
 		w.sends(ports.Sent{}, busy)
 		m, err := w.Messages.Send(t.Context(), senderOf(s), &hello)
 		require.Equal(t, domain.MessageFailed, m.Status)
-		var hint interface{ RetryAfter() time.Duration }
-		require.True(t, errors.As(err, &hint))
-		require.Equal(t, want, hint.RetryAfter())
+		require.Equal(t, want, domain.RetryAfterOf(err))
 		require.ErrorIs(t, err, busy)
 
 		w.workers.EXPECT().PerformAction(gomock.Any(), gomock.Any(), s.ID, gomock.Any()).Return(busy)

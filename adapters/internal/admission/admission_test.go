@@ -17,9 +17,7 @@ import (
 func overloaded(t *testing.T, err error) {
 	t.Helper()
 	require.Equal(t, domain.CodeOverloaded, domain.CodeOf(err))
-	var hint interface{ RetryAfter() time.Duration }
-	require.True(t, errors.As(err, &hint))
-	require.Positive(t, hint.RetryAfter())
+	require.Positive(t, domain.RetryAfterOf(err))
 }
 
 func TestQueue_Full_IsRefusedAtOnce(t *testing.T) {

@@ -89,7 +89,7 @@ func (k *Keys) Authenticate(ctx context.Context, text string) (service.Sender, d
 	if !usage.Allowed {
 		return c.sender, usage, domain.Errorf(domain.Exceeded, domain.CodeAPILimit,
 			"API call limit exceeded. %s tier allows %d calls per hour", c.quota.user.Tier, usage.Limit).
-			WithCause(apperr.RateLimited{Usage: usage, Wait: usage.ResetAt.Sub(now)})
+			WithUsage(usage, now)
 	}
 	return c.sender, usage, nil
 }

@@ -119,9 +119,7 @@ func TestAuthenticate_CallsUsedUp_TellsWhenToRetry(t *testing.T) {
 	_, usage, err := f.keys.Authenticate(context.Background(), f.key)
 	require.Equal(t, domain.CodeAPILimit, domain.CodeOf(err))
 	require.False(t, usage.Allowed)
-	var limited interface{ RetryAfter() time.Duration }
-	require.ErrorAs(t, err, &limited)
-	require.Equal(t, time.Hour, limited.RetryAfter())
+	require.Equal(t, time.Hour, domain.RetryAfterOf(err))
 }
 
 func TestRotate_WithoutGrace_OldKeyEndsAtOnce(t *testing.T) {

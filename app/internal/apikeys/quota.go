@@ -57,7 +57,7 @@ func (q *Quota) TakeMessage(ctx context.Context, now time.Time) error {
 	if !usage.Allowed {
 		return domain.Errorf(domain.Exceeded, domain.CodeMessageLimit,
 			"Message limit exceeded. %s tier allows %d messages per hour", q.user.Tier, usage.Limit).
-			WithCause(apperr.RateLimited{Usage: usage, Wait: usage.ResetAt.Sub(now)})
+			WithUsage(usage, now)
 	}
 	return nil
 }

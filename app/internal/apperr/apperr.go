@@ -61,7 +61,7 @@ func internal(err error) error {
 			"The outcome is not known, because %s; look at the present state before you try again", u.Reason).WithCause(err)
 	default:
 		return domain.Errorf(domain.Unavailable, domain.CodeNotReady,
-			"The server cannot do this at the moment: %s; try again in a moment", u.Reason).WithCause(Throttled{Wait: storeRetry, Cause: err})
+			"The server cannot do this at the moment: %s; try again in a moment", u.Reason).WithCause(err).WithRetryAfter(storeRetry)
 	}
 	return domain.Errorf(domain.Internal, domain.CodeInternal,
 		"Something went wrong on our side; try again, and report the request id if it persists").WithCause(err)
@@ -99,34 +99,6 @@ func Message(err error) error {
 	}
 	return err
 }
-
-// RateLimited is the cause of an error that waiting cures.
-type RateLimited struct {
-	Usage domain.Usage
-	Wait  time.Duration
-}
-
-func (r RateLimited) Error() string { return "rate limited for " + r.Wait.String() }
-
-// RetryAfter returns how long to wait.
-func (r RateLimited) RetryAfter() time.Duration { return r.Wait }
-
-// Window returns the state of the exceeded limit.
-func (r RateLimited) Window() domain.Usage { return r.Usage }
-
-// Throttled is the cause of an error that waiting cures, where no limit of ours is used up.
-type Throttled struct {
-	Wait  time.Duration
-	Cause error
-}
-
-func (t Throttled) Error() string { return "throttled for " + t.Wait.String() + ": " + t.Cause.Error() }
-
-// Unwrap returns the cause.
-func (t Throttled) Unwrap() error { return t.Cause }
-
-// RetryAfter returns how long to wait.
-func (t Throttled) RetryAfter() time.Duration { return t.Wait }
 
 // WorkerCall returns the failure of a call to a worker in its public form.
 func WorkerCall(err error) error {

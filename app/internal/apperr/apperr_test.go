@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -80,18 +79,4 @@ func TestWorkerCall_EachFailure_HasItsCode(t *testing.T) {
 		require.ErrorIs(t, err, cause)
 	}
 	require.Equal(t, domain.CodeInternal, domain.CodeOf(apperr.WorkerCall(errors.New("no worker error"))))
-}
-
-func TestRateLimited_AsCause_TellsWhenToRetry(t *testing.T) {
-	usage := domain.Usage{Limit: 100, Used: 100}
-	err := domain.Errorf(domain.Exceeded, domain.CodeMessageLimit, "Limit exceeded").
-		WithCause(apperr.RateLimited{Usage: usage, Wait: time.Minute})
-
-	var limited interface {
-		RetryAfter() time.Duration
-		Window() domain.Usage
-	}
-	require.ErrorAs(t, err, &limited)
-	require.Equal(t, time.Minute, limited.RetryAfter())
-	require.Equal(t, usage, limited.Window())
 }

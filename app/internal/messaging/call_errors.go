@@ -64,7 +64,7 @@ func busyError(f *ports.WorkerError, cause error) error {
 	wait := cmp.Or(f.Retry, busyWait)
 	return domain.Errorf(domain.Exceeded, domain.CodeRateLimit,
 		"The worker limits how fast a session sends; try again in %.0f s", math.Ceil(wait.Seconds())).
-		WithCause(apperr.Throttled{Wait: wait, Cause: cause})
+		WithCause(cause).WithRetryAfter(wait)
 }
 
 // isNotConnected matches the words of a worker for a session without a connection.

@@ -71,7 +71,7 @@ func admitUnscanned(ctx context.Context, tx *ports.Tx, s *domain.Session, l doma
 		if waiting >= c.limit {
 			return domain.Errorf(domain.Exceeded, domain.CodeRateLimit,
 				"%d session(s) %s wait for a first scan, which is the limit; scan or disconnect one of them, or try again in a minute", waiting, c.owner).
-				WithCause(apperr.RateLimited{Wait: unscannedWait})
+				WithRetryAfter(unscannedWait)
 		}
 	}
 	return nil
@@ -82,5 +82,5 @@ func admitUnscanned(ctx context.Context, tx *ports.Tx, s *domain.Session, l doma
 func errScanCooldown(wait time.Duration) error {
 	return domain.Errorf(domain.Exceeded, domain.CodeRateLimit,
 		"Nobody scanned the QR codes of the latest connects; have the phone at hand and connect again in %s", wait.Round(time.Second)).
-		WithCause(apperr.RateLimited{Wait: wait})
+		WithRetryAfter(wait)
 }

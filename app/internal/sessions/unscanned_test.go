@@ -32,9 +32,8 @@ func (f *fixture) showQR(id string) {
 func requireRateLimited(t *testing.T, err error) time.Duration {
 	t.Helper()
 	require.Equal(t, domain.CodeRateLimit, domain.CodeOf(err), "%v", err)
-	var hint interface{ RetryAfter() time.Duration }
-	require.True(t, errors.As(err, &hint))
-	return hint.RetryAfter()
+	require.Positive(t, domain.RetryAfterOf(err))
+	return domain.RetryAfterOf(err)
 }
 
 func TestConnect_ManyUnscannedFromOneNetwork_AreLimited(t *testing.T) {
