@@ -130,6 +130,20 @@ type Passwords interface {
 	Matches(ctx context.Context, hash, password string) (bool, error)
 }
 
+type knownCallerKey struct{}
+
+// WithKnownCaller marks the work of a caller who is signed in, holds a mailed token, or calls from a network
+// from which the account was used lately.
+func WithKnownCaller(ctx context.Context) context.Context {
+	return context.WithValue(ctx, knownCallerKey{}, true)
+}
+
+// IsKnownCaller reports whether the work of ctx is marked. [Passwords] that bound their work keep room for
+// such callers, whatever others ask for.
+func IsKnownCaller(ctx context.Context) bool {
+	return ctx.Value(knownCallerKey{}) != nil
+}
+
 // Claims is the content of an access token.
 type Claims struct {
 	UserID        string

@@ -33,17 +33,23 @@ type Config struct {
 	// Parallel bounds the hashes that are computed at once; 0: half of the processors,
 	// at least one. Further callers wait in the order of their arrival.
 	Parallel int
-	// Waiting bounds the callers that wait; 0: 64 times Parallel.
+	// Waiting bounds the callers that wait, known ones and strangers each
+	// ([ports.IsKnownCaller]); 0: 64 times Parallel.
 	Waiting int
-	// MaxWait bounds the wait of a caller; 0: 5 s.
+	// MaxWait bounds the wait of a caller; 0: 5 s. A stranger waits for the other strangers,
+	// and then for known callers, for as long each.
 	MaxWait time.Duration
 }
 
 // Passwords hashes and compares passwords. It is safe for concurrent use.
 type Passwords struct {
-	cost    int
-	queue   *admission.Queue
-	standIn []byte
+	cost int
+	// queue runs the work. All strangers together hold as many places in it as hashes are
+	// computed at once; further strangers wait in strangers. Thus a known caller waits for
+	// no more strangers than that, however many there are.
+	queue     *admission.Queue
+	strangers *admission.Queue
+	standIn   []byte
 }
 
 var _ ports.Passwords = (*Passwords)(nil)
@@ -72,9 +78,14 @@ func New(c Config) (*Passwords, error) {
 	if c.Waiting == 0 {
 		c.Waiting = 64 * c.Parallel
 	}
-	p := &Passwords{cost: c.Cost, queue: admission.New(admission.Config{
-		Work: "passwords are checked", Parallel: c.Parallel, Waiting: c.Waiting, MaxWait: c.MaxWait,
-	})}
+	const work = "passwords are checked"
+	p := &Passwords{
+		cost: c.Cost,
+		queue: admission.New(admission.Config{
+			Work: work, Parallel: c.Parallel, Waiting: c.Waiting + c.Parallel, MaxWait: c.MaxWait, Share: c.Waiting + c.Parallel,
+		}),
+		strangers: admission.New(admission.Config{Work: work, Parallel: c.Parallel, Waiting: c.Waiting, MaxWait: c.MaxWait}),
+	}
 	var err error
 	p.standIn, err = bcrypt.GenerateFromPassword([]byte(rand.Text()), c.Cost)
 	return p, err
@@ -83,7 +94,7 @@ func New(c Config) (*Passwords, error) {
 // Hash returns the hash of a password. A password above 72 bytes is an error,
 // because bcrypt would ignore the rest.
 func (p *Passwords) Hash(ctx context.Context, password string) (string, error) {
-	release, err := p.queue.Acquire(ctx, "")
+	release, err := p.admit(ctx)
 	if err != nil {
 		return "", err
 	}
@@ -94,12 +105,29 @@ func (p *Passwords) Hash(ctx context.Context, password string) (string, error) {
 
 // Matches reports whether the password has the hash.
 func (p *Passwords) Matches(ctx context.Context, hash, password string) (bool, error) {
-	release, err := p.queue.Acquire(ctx, "")
+	release, err := p.admit(ctx)
 	if err != nil {
 		return false, err
 	}
 	defer release()
 	return p.compare(hash, password), nil
+}
+
+// admit waits until the caller's work may run.
+func (p *Passwords) admit(ctx context.Context) (release func(), err error) {
+	if ports.IsKnownCaller(ctx) {
+		return p.queue.Acquire(ctx, "known")
+	}
+	leave, err := p.strangers.Acquire(ctx, "")
+	if err != nil {
+		return nil, err
+	}
+	finish, err := p.queue.Acquire(ctx, "strangers")
+	if err != nil {
+		leave()
+		return nil, err
+	}
+	return func() { finish(); leave() }, nil
 }
 
 // compare is Matches for a caller whose turn has come.

@@ -103,6 +103,66 @@ func TestMatches_Flood_EachCallIsAdmittedOrRefused(t *testing.T) {
 	require.True(t, matches(t, p, hash, "correct horse 1"), "the flood has left nothing behind")
 }
 
+// However many strangers wait, a known caller waits for one of them at most.
+func TestMatches_StrangersFlood_KnownCallersAreServed(t *testing.T) {
+	p, err := bcrypt.New(bcrypt.Config{Cost: xbcrypt.MinCost, Parallel: 1, Waiting: 4})
+	require.NoError(t, err)
+	hash, err := p.Hash(t.Context(), "correct horse 1")
+	require.NoError(t, err)
+	stop, refused := make(chan struct{}), atomic.Int64{}
+	var wg sync.WaitGroup
+	for range 20 {
+		wg.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if _, err := p.Matches(t.Context(), hash, "guess"); err != nil {
+					refused.Add(1)
+				}
+			}
+		})
+	}
+	known := ports.WithKnownCaller(t.Context())
+	for range 20 {
+		isMatch, err := p.Matches(known, hash, "correct horse 1")
+		require.NoError(t, err)
+		require.True(t, isMatch)
+	}
+	close(stop)
+	wg.Wait()
+	require.Positive(t, refused.Load(), "the queue of strangers was full")
+}
+
+// A flood of known callers does not shut strangers out either.
+func TestMatches_KnownCallersFlood_StrangersAreServed(t *testing.T) {
+	p, err := bcrypt.New(bcrypt.Config{Cost: xbcrypt.MinCost, Parallel: 1, Waiting: 4})
+	require.NoError(t, err)
+	hash, err := p.Hash(t.Context(), "correct horse 1")
+	require.NoError(t, err)
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	for range 20 {
+		wg.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					_, _ = p.Matches(ports.WithKnownCaller(t.Context()), hash, "guess")
+				}
+			}
+		})
+	}
+	for range 5 {
+		require.True(t, matches(t, p, hash, "correct horse 1"))
+	}
+	close(stop)
+	wg.Wait()
+}
+
 func BenchmarkMatches(b *testing.B) {
 	p, err := bcrypt.New(bcrypt.Config{})
 	require.NoError(b, err)
