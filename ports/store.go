@@ -132,8 +132,10 @@ type RefreshTokenFamilies interface {
 
 // PasswordResets stores password resets, each for one use.
 type PasswordResets interface {
-	// Put adds a reset and removes the earlier resets of the same user.
+	// Put adds a reset, or replaces the reset with the same hash.
 	Put(ctx context.Context, r *domain.PasswordReset) error
+	// ByUser returns the resets of a user, the last to expire first.
+	ByUser(ctx context.Context, userID string) ([]*domain.PasswordReset, error)
 	// Get returns the reset with the hash, or [ErrNotFound].
 	Get(ctx context.Context, hash [32]byte) (*domain.PasswordReset, error)
 	// Consume removes the reset with the hash and returns it, or [ErrNotFound].

@@ -28,7 +28,7 @@ type busyAccounts struct {
 	end           chan struct{}
 }
 
-func (b busyAccounts) Login(ctx context.Context, _, _, _ string) (*service.AuthTokens, error) {
+func (b busyAccounts) Login(ctx context.Context, _, _ string) (*service.AuthTokens, error) {
 	b.entered <- struct{}{}
 	defer func() { b.left <- struct{}{} }()
 	select {

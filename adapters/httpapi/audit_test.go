@@ -84,9 +84,9 @@ type spyAccounts struct {
 	spy *callerSpy
 }
 
-func (s spyAccounts) Login(ctx context.Context, email, password, ip string) (*service.AuthTokens, error) {
+func (s spyAccounts) Login(ctx context.Context, email, password string) (*service.AuthTokens, error) {
 	s.spy.seen = service.CallerOf(ctx)
-	return s.Accounts.Login(ctx, email, password, ip)
+	return s.Accounts.Login(ctx, email, password)
 }
 
 type spyWorkers struct {

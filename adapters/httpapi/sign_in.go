@@ -137,7 +137,7 @@ type loginBody struct {
 type loginInput struct{ Body loginBody }
 
 func (a *api) login(ctx context.Context, c *requestContext, in *loginInput) (tokensView, error) {
-	return viewTokens(a.Accounts.Login(ctx, in.Body.Email, in.Body.Password, c.remoteIP()))
+	return viewTokens(a.Accounts.Login(ctx, in.Body.Email, in.Body.Password))
 }
 
 type refreshBody struct {

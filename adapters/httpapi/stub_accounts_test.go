@@ -20,8 +20,8 @@ func (s stubAccounts) Register(_ context.Context, name, email, password string) 
 	return s.signedIn(), s.note([]string{name, email, password})
 }
 
-func (s stubAccounts) Login(_ context.Context, email, password, ip string) (*service.AuthTokens, error) {
-	return s.signedIn(), s.note([]string{email, password, ip})
+func (s stubAccounts) Login(ctx context.Context, email, password string) (*service.AuthTokens, error) {
+	return s.signedIn(), s.note([]string{email, password, service.CallerOf(ctx).Address})
 }
 
 func (s stubAccounts) Refresh(_ context.Context, token string) (*service.AuthTokens, error) {

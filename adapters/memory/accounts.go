@@ -1,6 +1,7 @@
 package memory
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"slices"
@@ -16,12 +17,12 @@ type userRow struct {
 	v        *domain.User // nil: the row was deleted
 	usage    domain.UserUsage
 	runs     domain.UnscannedRuns
-	sessions list[*sessionRow] // by age
-	keys     list[*apiKeyRow]  // by age
-	families list[*familyRow]  // by id
-	reset    *domain.PasswordReset
-	sent     list[*message] // by age
-	received list[*message] // by age
+	sessions list[*sessionRow]           // by age
+	keys     list[*apiKeyRow]            // by age
+	families list[*familyRow]            // by id
+	resets   list[*domain.PasswordReset] // the last to expire first
+	sent     list[*message]              // by age
+	received list[*message]              // by age
 }
 
 func userAge(a, b *userRow) int {
@@ -319,24 +320,32 @@ func (t passwordResets) Put(_ context.Context, r *domain.PasswordReset) error {
 	if err := t.writable(); err != nil {
 		return err
 	}
-	user := t.s.users[r.UserID]
-	if user == nil {
+	if t.s.users[r.UserID] == nil {
 		return ports.ErrNotFound
-	}
-	if other := t.s.resets[r.TokenHash]; other != nil && other.UserID != r.UserID {
-		return ports.ErrExists
 	}
 	v := *r
 	truncate(&v.ExpiresAt)
-	t.set(user, &v)
+	t.set(v.TokenHash, &v)
 	return nil
 }
 
 func (t passwordResets) Get(_ context.Context, hash [32]byte) (*domain.PasswordReset, error) {
-	return find(t.txn, t.s.resets, hash, func(v *domain.PasswordReset) *domain.PasswordReset {
-		found := *v
-		return &found
-	})
+	return find(t.txn, t.s.resets, hash, cloneReset)
+}
+
+func (t passwordResets) ByUser(_ context.Context, userID string) ([]*domain.PasswordReset, error) {
+	if err := t.readable(); err != nil {
+		return nil, err
+	}
+	user := t.s.users[userID]
+	if user == nil {
+		return nil, nil
+	}
+	var resets []*domain.PasswordReset
+	for _, v := range user.resets {
+		resets = append(resets, cloneReset(v))
+	}
+	return resets, nil
 }
 
 func (t passwordResets) Consume(_ context.Context, hash [32]byte) (*domain.PasswordReset, error) {
@@ -347,24 +356,33 @@ func (t passwordResets) Consume(_ context.Context, hash [32]byte) (*domain.Passw
 	if v == nil {
 		return nil, ports.ErrNotFound
 	}
-	t.set(t.s.users[v.UserID], nil)
-	consumed := *v
-	return &consumed, nil
+	t.set(hash, nil)
+	return cloneReset(v), nil
 }
 
-func (t passwordResets) set(user *userRow, v *domain.PasswordReset) {
-	old := user.reset
-	t.s.setReset(user, v)
-	t.onRollback(func() { t.s.setReset(user, old) })
+func cloneReset(v *domain.PasswordReset) *domain.PasswordReset {
+	c := *v
+	return &c
 }
 
-// setReset sets the only password reset of a user, or removes it if v is nil, in every index.
-func (s *Store) setReset(user *userRow, v *domain.PasswordReset) {
-	if user.reset != nil {
-		delete(s.resets, user.reset.TokenHash)
+func (t passwordResets) set(hash [32]byte, v *domain.PasswordReset) {
+	old := t.s.resets[hash]
+	t.s.setReset(hash, v)
+	t.onRollback(func() { t.s.setReset(hash, old) })
+}
+
+// setReset sets the reset with a hash, or removes it if v is nil, in every index.
+func (s *Store) setReset(hash [32]byte, v *domain.PasswordReset) {
+	if old := s.resets[hash]; old != nil {
+		delete(s.resets, hash)
+		s.users[old.UserID].resets.remove(old, latestReset)
 	}
-	user.reset = v
 	if v != nil {
-		s.resets[v.TokenHash] = v
+		s.resets[hash] = v
+		s.users[v.UserID].resets.add(v, latestReset)
 	}
+}
+
+func latestReset(a, b *domain.PasswordReset) int {
+	return cmp.Or(b.ExpiresAt.Compare(a.ExpiresAt), bytes.Compare(a.TokenHash[:], b.TokenHash[:]))
 }

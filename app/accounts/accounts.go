@@ -44,7 +44,8 @@ type Accounts struct {
 	onChange                           func(ctx context.Context, userID string) error
 
 	authCache   *authCache
-	mails       *background
+	resets      *background // for anybody who asks
+	notices     *background
 	invalidator ports.Invalidator
 	unsubscribe func() // ends the subscription of the invalidator
 }
@@ -64,7 +65,7 @@ func New(c Config) (*Accounts, error) {
 		isClosed: c.ClosedRegistration, log: c.Log,
 		accessLife: c.AccessLife, refreshLife: c.RefreshLife, resetLife: c.ResetLife,
 		resetURL: c.ResetURL, onChange: c.OnChange,
-		authCache: newAuthCache(), mails: newBackground(c.Spawn), invalidator: c.Invalidator,
+		authCache: newAuthCache(), resets: newBackground(c.Spawn), notices: newBackground(c.Spawn), invalidator: c.Invalidator,
 	}
 	a.unsubscribe = a.invalidator.Subscribe(a.applyInvalidation)
 	return a, nil
@@ -74,7 +75,7 @@ func New(c Config) (*Accounts, error) {
 // requested later is dropped.
 func (a *Accounts) Close(ctx context.Context) error {
 	a.unsubscribe()
-	return a.mails.close(ctx)
+	return errors.Join(a.resets.close(ctx), a.notices.close(ctx))
 }
 
 // Maintain removes expired refresh token families. It also applies OnChange to
@@ -236,15 +237,6 @@ func (a *Accounts) verifyPassword(ctx context.Context, budgets []budget, hash, p
 	}
 	return wrong
 }
-
-// retryAfterError is the cause of an error that waiting cures.
-type retryAfterError time.Duration
-
-// Error implements error.
-func (l retryAfterError) Error() string { return "limited for " + time.Duration(l).String() }
-
-// RetryAfter returns how long to wait.
-func (l retryAfterError) RetryAfter() time.Duration { return time.Duration(l) }
 
 // inWords returns a duration for people: seconds, or minutes above one minute.
 func inWords(d time.Duration) string {

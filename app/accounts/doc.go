@@ -9,7 +9,8 @@
 //	Register, Login ──▶ usable ──Refresh (newest token)──▶ usable, another token
 //	                      │
 //	                      ├──Refresh (earlier token)──▶ revoked
-//	                      ├──Logout, EndSignIn, new password or email, deactivation──▶ revoked
+//	                      ├──Logout, EndSignIn, new password, deactivation──▶ revoked
+//	                      ├──new email, by another sign-in──▶ revoked
 //	                      ├──50 sign-ins that were used later──▶ revoked
 //	                      └──RefreshLife without a refresh──▶ expired
 //
@@ -39,7 +40,8 @@
 // auth state for one second, and an invalidation shortens that second.
 //
 // A change of password also ends every family, the caller's own included: a thief may
-// hold a copy of any refresh token. The caller signs in again.
+// hold a copy of any refresh token. The caller signs in again. A change of email ends every
+// family but the caller's own, and with them their access tokens: the caller stays signed in.
 //
 // # Passwords
 //
@@ -58,7 +60,21 @@
 //
 // A network is known for 30 days after a sign-in or refresh of the user from there. Thus
 // a stranger cannot lock out the owner. A reset empties the budget of 24 hours. The error
-// (RATE_LIMIT_EXCEEDED) has a cause with the method RetryAfter() time.Duration.
+// (RATE_LIMIT_EXCEEDED) says in RetryAfter how long to wait.
+//
+// Strangers may ask for passwords to be compared in any number. The work of a caller who is
+// signed in, calls from a known network or holds a mailed token is marked
+// (ports.WithKnownCaller), and the adapter keeps room for it.
+//
+// # Resets
+//
+// Up to ten mailed tokens of an account work at a time, each for 30 minutes. The use of one, a
+// new password or a new email ends all of them. A stranger can neither void the token that the
+// owner has received nor use up the owner's mails:
+//
+//	who asks          mails in 15 minutes            ten tokens work already
+//	known network     5                              the oldest token ends
+//	any other         5 for a network, 30 in all     no mail; the owner has ten
 //
 // # What callers learn about emails
 //
@@ -69,12 +85,13 @@
 //
 // # Mails and the audit trail
 //
-// The owner is told by mail of a new password, email or API key, and of a deactivation.
+// The owner is told by mail of a new password, email or API key, and of a deactivation. These
+// mails do not wait for mails with resets, which anybody may ask for.
 // Every action on an account is in the audit trail, in the transaction of the action.
 //
 // # Bounds
 //
-// A user has at most 50 sign-ins, 100 rows of sign-ins, and one reset.
+// A user has at most 50 sign-ins, 100 rows of sign-ins, and ten resets.
 //
 // # Transactions
 //

@@ -94,7 +94,7 @@ func TestFamilies_RandomCalls_MatchModel(t *testing.T) {
 			"login": func(t *rapid.T) {
 				u, pw := user(t), rapid.SampledFrom(passwords).Draw(t, "password")
 				h.clock.advance(2 * time.Minute) // below the limit of wrong passwords
-				s, err := h.Login(ctx, u.email, pw, "")
+				s, err := h.Login(ctx, u.email, pw)
 				switch {
 				case pw != u.password:
 					require.Equal(t, domain.CodeInvalidCredentials, domain.CodeOf(err))

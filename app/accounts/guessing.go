@@ -94,7 +94,7 @@ func (a *Accounts) spend(ctx context.Context, b budget, n int) error {
 	}
 	wait := use.ResetAt.Sub(now)
 	return domain.Errorf(domain.Exceeded, domain.CodeRateLimit,
-		"Too many %s; try again in %s", b.what, inWords(wait)).WithCause(retryAfterError(wait))
+		"Too many %s; try again in %s", b.what, inWords(wait)).WithRetryAfter(wait)
 }
 
 // countTaken counts n registrations with a taken email from the caller's network. It

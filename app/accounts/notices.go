@@ -32,7 +32,7 @@ If it was you, ignore this mail. If it was not you, reset the password of the ac
 once, look at its sign-ins and API keys, and tell an administrator.
 `, what, a.now().UTC().Format("15:04 on 2 January 2006 (UTC)"), origin)}
 	background := context.WithoutCancel(ctx)
-	started := a.mails.start(func() {
+	started := a.notices.start(func() {
 		ctx, cancel := context.WithTimeout(background, mailTimeout)
 		defer cancel()
 		if err := a.mailer.Send(ctx, mail); err != nil {

@@ -57,11 +57,11 @@ func (a *Accounts) Register(ctx context.Context, name, email, password string) (
 }
 
 // Login signs a user in. An unknown email and a wrong password return the same
-// error after the same time. They count per email and network of the client
-// ([domain.ClientNetwork]); ten within 15 minutes lock the pair. A hundred within a day
+// error after the same time. They count per email and network of the caller
+// ([service.CallerOf], [domain.ClientNetwork]); ten within 15 minutes lock the pair. A hundred within a day
 // lock the email for all networks from which its user was not signed in within 30 days.
 // Only a caller with the right password learns that the account is deactivated.
-func (a *Accounts) Login(ctx context.Context, email, password, ip string) (*service.AuthTokens, error) {
+func (a *Accounts) Login(ctx context.Context, email, password string) (*service.AuthTokens, error) {
 	var p domain.Problems
 	email, err := domain.NormalizeEmail(email)
 	p.Check("email", err)
@@ -71,29 +71,21 @@ func (a *Accounts) Login(ctx context.Context, email, password, ip string) (*serv
 	if err := p.Err(); err != nil {
 		return nil, err
 	}
-	var id, hash string // empty: unknown email
-	network, isKnown := networkOf(ip), false
-	err = a.view(ctx, func(ctx context.Context, tx *ports.Tx) error {
-		u, err := tx.Users.ByEmail(ctx, email)
-		if errors.Is(err, ports.ErrNotFound) {
-			id, hash, isKnown = "", "", false
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		id, hash = u.ID, u.PasswordHash
-		families, err := tx.RefreshTokenFamilies.ByUser(ctx, u.ID)
-		isKnown = isKnownNetwork(families, network, a.now())
-		return err
-	})
+	ip := service.CallerOf(ctx).Address
+	network := networkOf(ip)
+	found, err := a.findByEmail(ctx, email, network)
 	if err != nil {
 		return nil, err
 	}
+	id, hash := found.credentials()
+	work := ctx
+	if found.isKnown {
+		work = ports.WithKnownCaller(ctx)
+	}
 	var s *service.AuthTokens
-	err = a.verifyPassword(ctx, signInBudgets(email, network, isKnown), hash, password, errCredentials)
+	err = a.verifyPassword(work, signInBudgets(email, network, found.isKnown), hash, password, errCredentials)
 	if err == nil {
-		s, err = a.login(ctx, id, hash, ip)
+		s, err = a.login(ctx, id, hash)
 	}
 	if err != nil {
 		a.log.InfoContext(ctx, "sign-in refused", "user", id, "ip", ip, "code", domain.CodeOf(err))
@@ -104,13 +96,45 @@ func (a *Accounts) Login(ctx context.Context, email, password, ip string) (*serv
 	return s, nil
 }
 
+// An account is the user of an email, as somebody who is not signed in asks for it.
+type account struct {
+	user    *domain.User // nil: there is none
+	isKnown bool         // the user was active from the network of the caller
+}
+
+// credentials returns the id and the password hash of the user, or nothing.
+func (f account) credentials() (id, hash string) {
+	if f.user == nil {
+		return "", ""
+	}
+	return f.user.ID, f.user.PasswordHash
+}
+
+// findByEmail returns the account of an email for a caller from a network.
+func (a *Accounts) findByEmail(ctx context.Context, email, network string) (account, error) {
+	var found account
+	err := a.view(ctx, func(ctx context.Context, tx *ports.Tx) error {
+		found = account{}
+		u, err := tx.Users.ByEmail(ctx, email)
+		if errors.Is(err, ports.ErrNotFound) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		families, err := tx.RefreshTokenFamilies.ByUser(ctx, u.ID)
+		found = account{u, isKnownNetwork(families, network, a.now())}
+		return err
+	})
+	return found, err
+}
+
 // login signs in a user whose password matched provenHash.
-func (a *Accounts) login(ctx context.Context, userID, provenHash, ip string) (*service.AuthTokens, error) {
+func (a *Accounts) login(ctx context.Context, userID, provenHash string) (*service.AuthTokens, error) {
 	f, refresh, err := a.newFamily(ctx, userID)
 	if err != nil {
 		return nil, err
 	}
-	f.Address = cut(ip, maxAddressText)
 	var signed *domain.User
 	err = a.update(ctx, func(ctx context.Context, tx *ports.Tx) error {
 		u, err := tx.Users.Get(ctx, userID)

@@ -24,7 +24,7 @@ func (stubKeys) Rotate(context.Context, string, string, time.Duration) (string, 
 
 // signIn signs a user in from an address.
 func (h *harness) signIn(t *testing.T, email, pw, address string) *person {
-	s, err := h.Login(from(t, address, nil), email, pw, address)
+	s, err := h.Login(from(t, address, nil), email, pw)
 	require.NoError(t, err)
 	return h.person(s, email)
 }
@@ -35,7 +35,7 @@ func TestSignIns_SeveralPlaces_AreListedLatestUseFirst(t *testing.T) {
 	ann := h.register("ann")
 	h.clock.advance(time.Minute)
 	ctx := service.WithCaller(t.Context(), service.Caller{Address: "203.0.113.7", UserAgent: "Firefox"})
-	s, err := h.Login(ctx, ann.email, password, "203.0.113.7")
+	s, err := h.Login(callerAt(ctx, "203.0.113.7"), ann.email, password)
 	require.NoError(t, err)
 	phone := h.person(s, ann.email)
 	signedIn := h.clock.now
@@ -199,6 +199,83 @@ func TestUpdateProfile_NewEmail_NeedsThePasswordAndEndsOtherSignIns(t *testing.T
 	require.NoError(t, err, "the present email needs no password")
 }
 
+// The caller stays signed in. Nobody can tell a copy of the caller's newest refresh token from
+// the caller's own; an earlier one ends the sign-in, as it always does.
+func TestUpdateProfile_NewEmail_CallersSignInGoesOn(t *testing.T) {
+	h := newHarness(t)
+	ann, phone := h.register("ann"), h.login("ann@example.com", password)
+	stolen := ann.RefreshToken
+	renewed, err := h.Refresh(t.Context(), ann.RefreshToken)
+	require.NoError(t, err)
+	email := "ann2@example.com"
+	_, err = h.UpdateProfile(t.Context(), ann.Principal, service.Profile{Email: &email, CurrentPassword: password})
+	require.NoError(t, err)
+
+	h.good(ann)
+	list, err := h.SignIns(t.Context(), ann.Principal)
+	require.NoError(t, err)
+	require.Len(t, list, 1, "the second device is signed out")
+	require.True(t, list[0].IsCurrent)
+	h.bad(phone, domain.CodeAuthTokenInvalid)
+	latest, err := h.Refresh(t.Context(), renewed.RefreshToken)
+	require.NoError(t, err)
+	require.Equal(t, email, latest.User.Email)
+
+	_, err = h.Refresh(t.Context(), stolen)
+	h.refused(err, domain.CodeAuthTokenInvalid)
+	h.bad(ann, domain.CodeAuthTokenInvalid)
+	_, err = h.Refresh(t.Context(), latest.RefreshToken)
+	h.refused(err, domain.CodeAuthTokenInvalid)
+}
+
+// The work on passwords tells known callers from strangers, who may come in any number.
+func TestPasswords_KnownCallers_AreMarked(t *testing.T) {
+	h := newHarness(t)
+	ann := h.login(h.register("ann").email, password) // from 192.0.2.1
+	works := func(do func() error) int64 {
+		before := h.passwords.known.Load()
+		require.NoError(t, do())
+		return h.passwords.known.Load() - before
+	}
+	signIn := func(address string) func() error {
+		return func() error {
+			_, err := h.Login(from(t, address, nil), ann.email, password)
+			return err
+		}
+	}
+	require.Zero(t, works(signIn("203.0.113.7")))
+	require.EqualValues(t, 1, works(signIn("203.0.113.7")), "known by the former sign-in")
+	h.clock.advance(31 * 24 * time.Hour)
+	require.Zero(t, works(signIn("203.0.113.7")), "forgotten")
+	require.Zero(t, works(func() error {
+		_, err := h.Register(t.Context(), "bob", "bob@example.com", password)
+		return err
+	}))
+	require.NoError(t, h.ForgotPassword(t.Context(), ann.email))
+	require.EqualValues(t, 1, works(func() error { return h.ResetPassword(t.Context(), h.mailer.token(), other) }), "has a mailed token")
+	require.EqualValues(t, 2, works(func() error { return h.ChangePassword(t.Context(), ann.Principal, other, password) }), "compared and hashed")
+	require.EqualValues(t, 1, works(func() error { return h.Deactivate(t.Context(), ann.Principal, password) }))
+}
+
+// Mails with resets, which anybody may ask for, leave room for notices.
+func TestNotices_ResetMailsHang_OwnerIsTold(t *testing.T) {
+	m := &slowMail{begun: make(chan struct{}, 100), done: make(chan struct{})}
+	h := newHarness(t, func(c *accounts.Config) { c.Mailer, c.Spawn = m, nil })
+	h.passwords.busy = true
+	ann := h.register("ann")
+	for i := range 32 {
+		h.register(fmt.Sprint("user", i))
+		require.NoError(t, h.ForgotPassword(t.Context(), fmt.Sprintf("user%d@example.com", i)))
+	}
+	for range 32 {
+		<-m.begun
+	}
+	require.NoError(t, h.ChangePassword(t.Context(), ann.Principal, password, other))
+	<-m.begun
+	close(m.done)
+	require.NoError(t, h.Close(t.Context()))
+}
+
 func TestUpdateProfile_ManyEmails_AreLimited(t *testing.T) {
 	h := newHarness(t)
 	h.register("bob")
@@ -264,7 +341,7 @@ func TestLogin_GuessesFromManyNetworks_LockTheAccountButNotItsOwner(t *testing.T
 	h.signIn(t, ann.email, password, "203.0.113.7")
 	guess := func(email string, i int) error {
 		address := fmt.Sprintf("198.51.%d.1", i)
-		_, err := h.Login(from(t, address, nil), email, other, address)
+		_, err := h.Login(from(t, address, nil), email, other)
 		return err
 	}
 	for i := range 100 {
@@ -273,7 +350,7 @@ func TestLogin_GuessesFromManyNetworks_LockTheAccountButNotItsOwner(t *testing.T
 	}
 	h.refused(guess(ann.email, 101), domain.CodeRateLimit)
 	h.refused(guess("nobody@example.com", 101), domain.CodeRateLimit, "the same without an account")
-	_, err := h.Login(from(t, "192.0.2.50", nil), ann.email, password, "192.0.2.50")
+	_, err := h.Login(from(t, "192.0.2.50", nil), ann.email, password)
 	h.refused(err, domain.CodeRateLimit, "even with the right password: the guess may be right")
 
 	h.signIn(t, ann.email, password, "203.0.113.7")
@@ -287,9 +364,9 @@ func TestLogin_NetworkUsedLongAgo_IsNoLongerKnown(t *testing.T) {
 	h.signIn(t, ann.email, password, "203.0.113.7")
 	h.clock.advance(30 * 24 * time.Hour)
 	for i := range 100 {
-		_, _ = h.Login(t.Context(), ann.email, other, fmt.Sprintf("198.51.%d.1", i))
+		_, _ = h.Login(callerAt(t.Context(), fmt.Sprintf("198.51.%d.1", i)), ann.email, other)
 	}
-	_, err := h.Login(t.Context(), ann.email, password, "203.0.113.7")
+	_, err := h.Login(callerAt(t.Context(), "203.0.113.7"), ann.email, password)
 	h.refused(err, domain.CodeRateLimit)
 }
 
@@ -297,7 +374,7 @@ func TestResetPassword_AccountLocked_OwnerSignsInAtOnce(t *testing.T) {
 	h := newHarness(t)
 	ann := h.register("ann")
 	for i := range 100 {
-		_, _ = h.Login(t.Context(), ann.email, other, fmt.Sprintf("198.51.%d.1", i))
+		_, _ = h.Login(callerAt(t.Context(), fmt.Sprintf("198.51.%d.1", i)), ann.email, other)
 	}
 	require.NoError(t, h.ForgotPassword(t.Context(), ann.email))
 	require.NoError(t, h.ResetPassword(t.Context(), h.mailer.token(), other))

@@ -91,7 +91,7 @@ func TestUpdate_Deactivation_EndsTokensAndSessions(t *testing.T) {
 	h.bad(ann, domain.CodeAccountDeactivated)
 	_, err = h.Refresh(t.Context(), ann.RefreshToken)
 	h.refused(err, domain.CodeAccountDeactivated)
-	_, err = h.Login(t.Context(), ann.email, password, "")
+	_, err = h.Login(t.Context(), ann.email, password)
 	h.refused(err, domain.CodeAccountDeactivated)
 	name := "Ann"
 	_, err = h.UpdateProfile(t.Context(), ann.Principal, service.Profile{Name: &name})

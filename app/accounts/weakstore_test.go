@@ -162,6 +162,14 @@ func (r weakResets) Get(ctx context.Context, hash [32]byte) (reset *domain.Passw
 	return reset, err
 }
 
+func (r weakResets) ByUser(ctx context.Context, userID string) (resets []*domain.PasswordReset, err error) {
+	err = r.tx.read(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
+		resets, err = tx.PasswordResets.ByUser(ctx, userID)
+		return err
+	})
+	return resets, err
+}
+
 // Consume reads in a dry run, and consumes at the end.
 func (r weakResets) Consume(ctx context.Context, hash [32]byte) (reset *domain.PasswordReset, err error) {
 	err = r.tx.store.dryRun(ctx, func(ctx context.Context, tx *ports.Tx) error {

@@ -386,8 +386,21 @@ func passwordResets(d *db) {
 		return &domain.PasswordReset{UserID: userID, TokenHash: hash(token), ExpiresAt: at(1)}
 	}
 	d.put(user("u1"), user("u2"), reset("u1", "a"), reset("u2", "b"), reset("u1", "c"))
-	d.requireGone(reset("u1", "a")) // replaced
-	for range 2 {                   // reading consumes nothing
+	byUser := func(userID string) []*domain.PasswordReset {
+		return read(d, func(ctx context.Context, tx *ports.Tx) ([]*domain.PasswordReset, error) {
+			return tx.PasswordResets.ByUser(ctx, userID)
+		})
+	}
+	later := reset("u1", "later")
+	later.ExpiresAt = at(2)
+	d.put(later)
+	require.Len(d.T, byUser("u1"), 3)
+	require.Equal(d.T, later, byUser("u1")[0], "the last to expire first")
+	require.Equal(d.T, []*domain.PasswordReset{reset("u2", "b")}, byUser("u2"))
+	require.Empty(d.T, byUser("none"))
+	require.Equal(d.T, later, reload(d, later))
+	require.Len(d.T, byUser("u1"), 2, "the others stay")
+	for range 2 { // reading consumes nothing
 		require.Equal(d.T, reset("u2", "b"), read(d, func(ctx context.Context, tx *ports.Tx) (*domain.PasswordReset, error) {
 			return tx.PasswordResets.Get(ctx, hash("b"))
 		}))

@@ -65,8 +65,8 @@ type Accounts interface {
 	Register(ctx context.Context, name, email, password string) (*AuthTokens, error)
 	// Login takes the same time whether or not the email exists. Too many failures are Exceeded:
 	// for one email and network, and for one email from all networks that are not known to
-	// be its user's.
-	Login(ctx context.Context, email, password, ip string) (*AuthTokens, error)
+	// be its user's. The network is that of [CallerOf].
+	Login(ctx context.Context, email, password string) (*AuthTokens, error)
 	// Refresh returns new tokens for the newest refresh token of a sign-in. An older
 	// refresh token also ends the sign-in. Any other text is refused and ends nothing.
 	Refresh(ctx context.Context, refreshToken string) (*AuthTokens, error)

@@ -1,6 +1,7 @@
 package sqlstore
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"slices"
@@ -74,13 +75,15 @@ func (t *refreshTokenFamilies) DeleteExpired(ctx context.Context, before time.Ti
 	return (*Tx)(t).run(ctx, t.queries.families.deleteExpired, ceilMicros(before))
 }
 
-type passwordResetStatements struct{ put, get, consume *Statement }
+type passwordResetStatements struct{ put, get, byUser, consume *Statement }
 
 func (b *Queries) passwordResetStatements() passwordResetStatements {
-	consume := b.deleteFrom("resets", equal("token_hash")).Suffix("RETURNING token_hash, user_id, expires_at")
+	resets := selectFrom("password_resets", "token_hash", "user_id", "expires_at")
+	consume := b.deleteFrom("password_resets", equal("token_hash")).Suffix("RETURNING token_hash, user_id, expires_at")
 	return passwordResetStatements{
-		put:     b.upsert("resets", []string{"user_id"}, []string{"token_hash", "expires_at"}),
-		get:     b.read(selectFrom("resets", "token_hash", "user_id", "expires_at").where(equal("token_hash"))),
+		put:     b.upsert("password_resets", []string{"token_hash"}, []string{"user_id", "expires_at"}),
+		get:     b.read(resets.where(equal("token_hash"))),
+		byUser:  b.read(resets.where(equal("user_id"))),
 		consume: b.add(Statement{Write: true, columns: 3}, consume),
 	}
 }
@@ -89,11 +92,20 @@ type passwordResets Tx
 
 // Put returns [ports.ErrNotFound] if the user is missing.
 func (t *passwordResets) Put(ctx context.Context, r *domain.PasswordReset) error {
-	return (*Tx)(t).run(ctx, t.queries.passwordResets.put, r.UserID, r.TokenHash[:], nullableMicros(r.ExpiresAt))
+	return (*Tx)(t).run(ctx, t.queries.passwordResets.put, r.TokenHash[:], r.UserID, nullableMicros(r.ExpiresAt))
 }
 
 func (t *passwordResets) Get(ctx context.Context, hash [32]byte) (*domain.PasswordReset, error) {
 	return queryOne(ctx, (*Tx)(t), t.queries.passwordResets.get, scanPasswordReset, hash[:])
+}
+
+// ByUser sorts here: a user has few resets.
+func (t *passwordResets) ByUser(ctx context.Context, userID string) ([]*domain.PasswordReset, error) {
+	list, err := queryAll(ctx, (*Tx)(t), t.queries.passwordResets.byUser, scanPasswordReset, userID)
+	slices.SortFunc(list, func(a, b *domain.PasswordReset) int {
+		return cmp.Or(b.ExpiresAt.Compare(a.ExpiresAt), bytes.Compare(a.TokenHash[:], b.TokenHash[:]))
+	})
+	return list, err
 }
 
 func (t *passwordResets) Consume(ctx context.Context, hash [32]byte) (*domain.PasswordReset, error) {
