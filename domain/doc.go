@@ -47,7 +47,7 @@
 //	cleanup             The record that a worker was given a session, and of the stop or wipe due there.
 //	wipe                The removal of a session's credentials from a worker.
 //	tombstone           The last generation of a deleted session. A new one with its id continues there.
-//	foreign session     A session that a worker runs and that this store has never known.
+//	foreign session     A session that a worker runs and that this store never gave to it.
 //	migration           One recorded move of a session to another worker.
 //	drain               Moving all sessions off a worker. It receives no new ones.
 //	maintenance         A worker's own word for a drain of the sessions that need no scan.

@@ -46,7 +46,8 @@ func (l *Load) suspended(now time.Time) bool {
 // Request is a session to be placed. The zero value fits every worker.
 type Request struct {
 	Selector    map[string]string // labels that the worker must have: a tier bound to a pool
-	Avoid       []string          // workers on which the session failed a moment ago
+	Avoid       []string          // workers on which the session failed a moment ago, or that must not have it
+	AvoidGroups []string          // state groups with credentials of the session that have yet to be wiped
 	Prefer      string            // the target of a migration: chosen whatever its score, if no filter excludes it
 	Home        Home              // the home of a linked session: chosen next, then a worker of its state group
 	UserWorkers map[string]int    // the number of active sessions of the same user on each worker, for [Spread]
@@ -221,7 +222,7 @@ func filter(l *Load, req *Request, now time.Time) filterResult {
 	case req.Home.Only && !req.Home.Has(l):
 		return lacksCredentials
 	}
-	if slices.Contains(req.Avoid, l.WorkerID) {
+	if slices.Contains(req.Avoid, l.WorkerID) || l.StateGroup != "" && slices.Contains(req.AvoidGroups, l.StateGroup) {
 		return isAvoided
 	}
 	if l.suspended(now) {

@@ -63,7 +63,8 @@ const (
 	CommandLogout     Command = "LOGOUT"     // stop, wipe credentials
 	CommandMove       Command = "MOVE"       // stop on this worker, then start on another
 	CommandDelete     Command = "DELETE"     // wipe everything; only in a Cleanup
-	CommandForeign    Command = "FOREIGN"    // nothing to call: the worker ran a foreign session; only in a Cleanup
+	CommandForeign    Command = "FOREIGN"    // the worker ran a foreign session; only in a Cleanup
+	CommandWiped      Command = "WIPED"      // nothing to call: the worker confirmed a wipe; only in a Cleanup
 )
 
 // Wipes reports whether the worker has no credentials of the session after the command.
@@ -74,9 +75,9 @@ func (c Command) Stops() bool {
 	return c == CommandDisconnect || c == CommandLogout || c == CommandMove || c == CommandDelete
 }
 
-// MoreDestructive returns the stop that keeps less data on the worker.
+// MoreDestructive returns the command of a cleanup that keeps less data on the worker.
 func (c Command) MoreDestructive(other Command) Command {
-	for _, most := range []Command{CommandDelete, CommandLogout} {
+	for _, most := range []Command{CommandDelete, CommandLogout, CommandDisconnect, CommandForeign, CommandNone} {
 		if c == most || other == most {
 			return most
 		}

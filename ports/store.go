@@ -200,6 +200,7 @@ type Sessions interface {
 type WorkerFilter struct {
 	Status      domain.WorkerStatus
 	Environment string // in any case
+	StateGroup  string
 }
 
 // Workers stores the fleet.
@@ -231,6 +232,9 @@ type Cleanups interface {
 	BySession(ctx context.Context, sessionID string) ([]*domain.Cleanup, error)
 	// ByEndpoint returns the cleanups of removed workers with the endpoint. The empty endpoint has none.
 	ByEndpoint(ctx context.Context, endpoint string) ([]*domain.Cleanup, error)
+	// WipesByGroup returns the wipes whose StateGroup is the group, by worker and session. The empty
+	// group has none.
+	WipesByGroup(ctx context.Context, group string) ([]*domain.Cleanup, error)
 	// Delete removes the cleanup with the same worker, session and Rev. A missing cleanup is no error.
 	// A cleanup of another Rev is [ErrConflict].
 	Delete(ctx context.Context, c *domain.Cleanup) error

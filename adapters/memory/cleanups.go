@@ -87,6 +87,10 @@ func (t cleanups) ByEndpoint(_ context.Context, endpoint string) ([]*domain.Clea
 	return t.list(t.s.byEndpoint, endpoint)
 }
 
+func (t cleanups) WipesByGroup(_ context.Context, group string) ([]*domain.Cleanup, error) {
+	return t.list(t.s.wipesByGroup, group)
+}
+
 func (t cleanups) list(by map[string]*list[*cleanupRow], key string) ([]*domain.Cleanup, error) {
 	if err := t.readable(); err != nil {
 		return nil, err
@@ -124,6 +128,9 @@ func (s *Store) setCleanup(r *cleanupRow, v *domain.Cleanup) {
 		if old.Endpoint != "" {
 			removeFrom(s.byEndpoint, old.Endpoint, r, cleanupID)
 		}
+		if old.StateGroup != "" && old.Command.Wipes() {
+			removeFrom(s.wipesByGroup, old.StateGroup, r, cleanupID)
+		}
 		s.cleanupDue.remove(r)
 	}
 	r.v = v
@@ -133,6 +140,9 @@ func (s *Store) setCleanup(r *cleanupRow, v *domain.Cleanup) {
 		addTo(s.bySession, v.SessionID, r, cleanupWorker)
 		if v.Endpoint != "" {
 			addTo(s.byEndpoint, v.Endpoint, r, cleanupID)
+		}
+		if v.StateGroup != "" && v.Command.Wipes() {
+			addTo(s.wipesByGroup, v.StateGroup, r, cleanupID)
 		}
 		if !v.DueAt.IsZero() {
 			s.cleanupDue.add(r)

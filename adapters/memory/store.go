@@ -44,11 +44,12 @@ type Store struct {
 	endpoints   map[string]*workerRow
 	workerOrder list[*workerRow] // by id
 
-	cleanups   map[cleanupKey]*cleanupRow
-	byWorker   map[string]*list[*cleanupRow] // each list by session
-	bySession  map[string]*list[*cleanupRow] // each list by worker
-	byEndpoint map[string]*list[*cleanupRow] // of removed workers; each list by worker and session
-	cleanupDue queue[*cleanupRow]
+	cleanups     map[cleanupKey]*cleanupRow
+	byWorker     map[string]*list[*cleanupRow] // each list by session
+	bySession    map[string]*list[*cleanupRow] // each list by worker
+	byEndpoint   map[string]*list[*cleanupRow] // of removed workers; each list by worker and session
+	wipesByGroup map[string]*list[*cleanupRow] // each list by worker and session
+	cleanupDue   queue[*cleanupRow]
 
 	migrations     map[string]*migrationRow
 	migrationOrder list[*migrationRow] // by age
@@ -97,31 +98,32 @@ type undoEntry struct {
 // NewStore returns an empty store.
 func NewStore() *Store {
 	return &Store{
-		users:      make(map[string]*userRow),
-		emails:     make(map[string]*userRow),
-		families:   make(map[string]*familyRow),
-		resets:     make(map[[32]byte]*domain.PasswordReset),
-		keys:       make(map[string]*apiKeyRow),
-		hashes:     make(map[[32]byte]*apiKeyRow),
-		sessions:   make(map[string]*sessionRow),
-		assigned:   make(map[string]*list[*sessionRow]),
-		claimed:    make(map[string]*list[*sessionRow]),
-		statuses:   make(map[domain.Status]int),
-		tombstones: make(map[string]int64),
-		workers:    make(map[string]*workerRow),
-		endpoints:  make(map[string]*workerRow),
-		cleanups:   make(map[cleanupKey]*cleanupRow),
-		byWorker:   make(map[string]*list[*cleanupRow]),
-		bySession:  make(map[string]*list[*cleanupRow]),
-		byEndpoint: make(map[string]*list[*cleanupRow]),
-		migrations: make(map[string]*migrationRow),
-		messages:   make(map[string]*message),
-		whatsApp:   make(map[whatsAppKey]*message),
-		duplicates: make(map[whatsAppKey][]*message),
-		settings:   make(map[string]string),
-		replicas:   make(map[string]domain.Replica),
-		loads:      make(map[string][]domain.LoadSample),
-		audit:      make(map[string]*auditRow),
+		users:        make(map[string]*userRow),
+		emails:       make(map[string]*userRow),
+		families:     make(map[string]*familyRow),
+		resets:       make(map[[32]byte]*domain.PasswordReset),
+		keys:         make(map[string]*apiKeyRow),
+		hashes:       make(map[[32]byte]*apiKeyRow),
+		sessions:     make(map[string]*sessionRow),
+		assigned:     make(map[string]*list[*sessionRow]),
+		claimed:      make(map[string]*list[*sessionRow]),
+		statuses:     make(map[domain.Status]int),
+		tombstones:   make(map[string]int64),
+		workers:      make(map[string]*workerRow),
+		endpoints:    make(map[string]*workerRow),
+		cleanups:     make(map[cleanupKey]*cleanupRow),
+		byWorker:     make(map[string]*list[*cleanupRow]),
+		bySession:    make(map[string]*list[*cleanupRow]),
+		byEndpoint:   make(map[string]*list[*cleanupRow]),
+		wipesByGroup: make(map[string]*list[*cleanupRow]),
+		migrations:   make(map[string]*migrationRow),
+		messages:     make(map[string]*message),
+		whatsApp:     make(map[whatsAppKey]*message),
+		duplicates:   make(map[whatsAppKey][]*message),
+		settings:     make(map[string]string),
+		replicas:     make(map[string]domain.Replica),
+		loads:        make(map[string][]domain.LoadSample),
+		audit:        make(map[string]*auditRow),
 	}
 }
 

@@ -46,11 +46,16 @@ func (t workers) List(_ context.Context, f ports.WorkerFilter, p ports.Page) ([]
 	}
 	var rows []*workerRow
 	for _, r := range t.s.workerOrder {
-		if (f.Status == "" || r.v.Status() == f.Status) && (f.Environment == "" || strings.EqualFold(r.v.Environment, f.Environment)) {
+		if matchesWorker(r.v, f) {
 			rows = append(rows, r)
 		}
 	}
 	return copies(page(rows, p), (*workerRow).clone), len(rows), nil
+}
+
+func matchesWorker(w *domain.Worker, f ports.WorkerFilter) bool {
+	return (f.Status == "" || w.Status() == f.Status) && (f.Environment == "" || strings.EqualFold(w.Environment, f.Environment)) &&
+		(f.StateGroup == "" || w.StateGroup == f.StateGroup)
 }
 
 func (t workers) Put(_ context.Context, w *domain.Worker) error {

@@ -16,6 +16,7 @@ var cleanupClauses = []clause{
 	{"a race of Delete and Put has one winner", cleanupRace},
 	{"cleanups by worker and by session", cleanupLists},
 	{"cleanups by endpoint", cleanupsByEndpoint},
+	{"wipes by state group", wipesByGroup},
 	{"cleanups outlive worker and session", cleanupsStay},
 	{"Due and NextDue", cleanupsDue},
 }
@@ -148,6 +149,30 @@ func cleanupsByEndpoint(d *db) {
 	d.put(a)
 	require.NoError(d.T, d.finish(b))
 	require.Empty(d.T, list("http://one:8001"))
+}
+
+func wipesByGroup(d *db) {
+	list := func(group string) []string {
+		return cleanupNames(read(d, func(ctx context.Context, tx *ports.Tx) ([]*domain.Cleanup, error) {
+			return tx.Cleanups.WipesByGroup(ctx, group)
+		}))
+	}
+	of := func(worker, session, group string, command domain.Command) *domain.Cleanup {
+		c := cleanup(worker, session, at(1))
+		c.StateGroup, c.Command = group, command
+		return c
+	}
+	logout, wipe := of("w2", "s1", "disk", domain.CommandLogout), of("w1", "s2", "disk", domain.CommandDelete)
+	d.put(logout, wipe, of("w1", "s1", "disk", domain.CommandDisconnect), of("w1", "s3", "disk", domain.CommandNone),
+		of("w1", "s4", "disk", domain.CommandWiped), of("w3", "s1", "other", domain.CommandDelete), of("w4", "s1", "", domain.CommandDelete))
+	require.Equal(d.T, []string{"w1/s2", "w2/s1"}, list("disk"))
+	require.Equal(d.T, []string{"w3/s1"}, list("other"))
+	require.Empty(d.T, list(""), "the empty group is none")
+	require.Empty(d.T, list("Disk"), "groups are compared exactly")
+	logout.Command = domain.CommandNone
+	d.put(logout)
+	require.NoError(d.T, d.finish(wipe))
+	require.Empty(d.T, list("disk"))
 }
 
 func cleanupsStay(d *db) {

@@ -156,6 +156,9 @@ func copiesOut(d *db) {
 		"Cleanups.ByEndpoint": several(func(ctx context.Context, tx *ports.Tx) ([]*domain.Cleanup, error) {
 			return tx.Cleanups.ByEndpoint(ctx, "http://w1:8001/base")
 		}),
+		"Cleanups.WipesByGroup": several(func(ctx context.Context, tx *ports.Tx) ([]*domain.Cleanup, error) {
+			return tx.Cleanups.WipesByGroup(ctx, "it's shared")
+		}),
 		"Cleanups.BySession": several(func(ctx context.Context, tx *ports.Tx) ([]*domain.Cleanup, error) {
 			return tx.Cleanups.BySession(ctx, "s9")
 		}),

@@ -86,7 +86,7 @@ func workersFiltered(d *db) {
 	add("d", false, true, "")
 	add("e", false, false, "Größe_1")
 	f := worker("f", 1)
-	f.Online, f.InMaintenance = true, true
+	f.Online, f.InMaintenance, f.StateGroup = true, true, "disk"
 	d.put(f)
 	for f, want := range map[ports.WorkerFilter][]string{
 		{}:                                 {"a", "b", "c", "d", "e", "f"},
@@ -100,7 +100,10 @@ func workersFiltered(d *db) {
 		{Environment: "größe-1"}:           nil,
 		{Environment: "prod"}:              nil,
 		{Status: domain.WorkerOffline, Environment: "staging"}: {"c"},
-		{Status: domain.WorkerOnline, Environment: "staging"}:  nil,
+		{StateGroup: "disk"}: {"f"},
+		{StateGroup: "Disk"}: nil,
+		{StateGroup: "disk", Status: domain.WorkerOffline}:    nil,
+		{Status: domain.WorkerOnline, Environment: "staging"}: nil,
 	} {
 		ids, total := d.workers(f, ports.Page{})
 		require.Equal(d.T, want, ids, "%+v", f)

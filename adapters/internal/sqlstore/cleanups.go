@@ -24,7 +24,7 @@ func scanCleanup(r row) *domain.Cleanup {
 
 type cleanupStatements struct {
 	putStatements
-	get, due, nextDue, byWorker, bySession, byEndpoint, remove *Statement
+	get, due, nextDue, byWorker, bySession, byEndpoint, wipesByGroup, remove *Statement
 }
 
 func (b *Queries) cleanupStatements() cleanupStatements {
@@ -38,7 +38,9 @@ func (b *Queries) cleanupStatements() cleanupStatements {
 		byWorker:   b.read(cleanups.where(equal("worker_id")).order("session_id")),
 		bySession:  b.read(cleanups.where(equal("session_id")).order("worker_id")),
 		byEndpoint: b.read(cleanups.where("endpoint = ? AND endpoint <> ''").order("worker_id", "session_id")),
-		remove:     b.write(b.deleteFrom("cleanups", equal("worker_id", "session_id", "rev"))),
+		wipesByGroup: b.read(cleanups.where("state_group = ? AND state_group <> '' AND pending_order IN ('LOGOUT', 'DELETE')").
+			order("worker_id", "session_id")),
+		remove: b.write(b.deleteFrom("cleanups", equal("worker_id", "session_id", "rev"))),
 	}
 }
 
@@ -68,6 +70,10 @@ func (t *cleanups) BySession(ctx context.Context, sessionID string) ([]*domain.C
 
 func (t *cleanups) ByEndpoint(ctx context.Context, endpoint string) ([]*domain.Cleanup, error) {
 	return queryAll(ctx, (*Tx)(t), t.queries.cleanups.byEndpoint, scanCleanup, endpoint)
+}
+
+func (t *cleanups) WipesByGroup(ctx context.Context, group string) ([]*domain.Cleanup, error) {
+	return queryAll(ctx, (*Tx)(t), t.queries.cleanups.wipesByGroup, scanCleanup, group)
 }
 
 func (t *cleanups) Delete(ctx context.Context, c *domain.Cleanup) error {

@@ -85,6 +85,9 @@ func (t *workers) List(ctx context.Context, f ports.WorkerFilter, p ports.Page) 
 	if f.Environment != "" {
 		conditions = append(conditions, t.queries.dialect.is("environment", f.Environment))
 	}
+	if f.StateGroup != "" {
+		conditions = append(conditions, sq.Expr("state_group = ? AND state_group <> ''", f.StateGroup))
+	}
 	rows := selectFrom("workers", workersTable.columns("used")...).all(conditions).order("id")
 	return queryPage(ctx, (*Tx)(t), rows, selectFrom("workers", "COUNT(*)").all(conditions), p, scanWorker)
 }
