@@ -279,7 +279,10 @@ func (s stubWorkers) Add(_ context.Context, r domain.Registration) (*service.Wor
 
 func (s stubWorkers) Get(_ context.Context, id string) (*service.WorkerView, []*domain.Session, error) {
 	v := s.view()
-	v.Foreign = []domain.ForeignSession{{SessionID: "elsewhere", Status: domain.Connected, PhoneNumber: "6281234567890", LastSeenAt: noon}}
+	v.Foreign = []domain.ForeignSession{
+		{SessionID: "elsewhere", IsRunning: true, Status: domain.Connected, PhoneNumber: "6281234567890", FirstSeenAt: noon, LastSeenAt: noon},
+		{SessionID: "formerly", FirstSeenAt: noon},
+	}
 	v.Drain = &service.DrainProgress{BatchID: "batch-1", Total: 10, Remaining: 4, Moving: 2, Moved: 5, Failed: 1}
 	return v, []*domain.Session{someSession("support")}, s.note(id)
 }

@@ -70,8 +70,10 @@ func fleetRoutes() []route {
 		operation(route{
 			id: "getWorker", method: get, path: "/workers/{workerId}", tag: tagFleet, credential: admin, limit: perUser, message: "Worker",
 			summary: "Get a worker with its sessions",
-			description: "Returns the worker, its sessions, and the progress of its drain, if it is draining. `foreignSessions` lists up to 100 sessions that " +
-				"the worker runs and this server has never known, by the latest heartbeat to the replica that answers. They are left alone.",
+			description: "Returns the worker, its sessions, and the progress of its drain, if it is draining. `foreignSessions` lists the sessions that the worker runs, " +
+				"or has run, and that this server never gave to it. They may belong to another server and are never wiped. Their ids are taken on this server, also when the " +
+				"worker lists them no longer, until `DELETE /workers/{workerId}/foreign-sessions/{id}?wipe=true` deletes their credentials, or the worker is removed with " +
+				"`destroyed=true`.",
 			errors: []domain.Code{domain.CodeWorkerNotFound},
 		}, (*api).getWorker),
 		operation(route{
@@ -85,10 +87,9 @@ func fleetRoutes() []route {
 			summary: "Remove a worker; with a worker token, leave",
 			description: "An administrator removes the worker: its sessions move to others first. Fails with INVALID_STATE while sessions are left on it, " +
 				"and if linked sessions would need a new QR scan elsewhere. With `force=true` these move nevertheless, and those that fit nowhere are disconnected. " +
-				"Ids of deleted sessions that the worker has not wiped stay taken until " +
-				"a worker with this id or endpoint registers and wipes them. `destroyed=true` states that the worker's disk is gone, which frees these ids. It is refused while the " +
-				"worker is online, and accepted for a worker that was removed before. With a worker token the worker leaves of its own accord and goes OFFLINE; " +
-				"repeating it is no error.",
+				"Credentials of deleted sessions that the worker has not wiped keep the ids of these sessions taken until " +
+				"a worker with this id, this endpoint or the same state group wipes them. `destroyed=true` is for a worker that never returns. With a worker token the worker " +
+				"leaves of its own accord and goes OFFLINE; repeating it is no error.",
 			errors: []domain.Code{domain.CodeWorkerNotFound, domain.CodeInvalidState},
 		}, (*api).removeWorker),
 		operation(route{
@@ -120,9 +121,11 @@ func fleetRoutes() []route {
 		operation(route{
 			id: "stopForeignSession", method: del, path: "/workers/{workerId}/foreign-sessions/{id}", tag: tagFleet, credential: admin, limit: perUser,
 			message: "Session stopped",
-			summary: "Stop a foreign session",
-			description: "Stops a session on a worker that this server has never known; `GET /workers/{workerId}` lists them. Nothing else stops it: it may " +
-				"belong to another server. It keeps its credentials unless `wipe=true`. Fails with INVALID_STATE if this server knows the session, or has known it.",
+			summary: "Stop a foreign session, or wipe it",
+			description: "For a session that the worker runs, or has run, and that this server never gave to it; `GET /workers/{workerId}` lists these sessions. The call stops the session " +
+				"on this worker. Its credentials stay there and its id stays taken, because the session may belong to another server. With `wipe=true` the call also deletes the " +
+				"credentials from the worker, and the id is free. Use it only if no other server needs them: the account has to be linked again. Fails with INVALID_STATE for a session " +
+				"that this server gave to the worker; stop that one with `POST /sessions/{id}/disconnect`.",
 			errors: []domain.Code{
 				domain.CodeWorkerNotFound, domain.CodeSessionNotFound, domain.CodeInvalidState, domain.CodeWorkerCommunication, domain.CodeWorkerTimeout, domain.CodeWorkerUnreachable,
 			},
@@ -255,21 +258,23 @@ type workerDetailView struct {
 	SessionBreakdown domain.Breakdown         `json:"sessionBreakdown" doc:"Its sessions by status"`
 	Sessions         []view.SessionView       `json:"sessions"`
 	Drain            view.Nullable[drainView] `json:"drain" doc:"Null unless it is draining"`
-	Foreign          []foreignView            `json:"foreignSessions" doc:"Sessions that it runs and this server has never known"`
+	Foreign          []foreignView            `json:"foreignSessions" doc:"Sessions that it runs, or has run, and that this server never gave to it; by id, at most 1000"`
 }
 
-// foreignView is a session that the server has never known.
+// foreignView is a session that the server never gave to the worker.
 type foreignView struct {
 	SessionID   string         `json:"sessionId" example:"support"`
-	Status      domain.Status  `json:"status" example:"CONNECTED"`
+	Running     bool           `json:"running" doc:"The worker listed it in its latest heartbeat to the replica that answers. Its id is taken in any case" example:"true"`
+	Status      nullableString `json:"status" doc:"By that heartbeat; null unless it is running" example:"CONNECTED"`
 	PhoneNumber nullableString `json:"phoneNumber" example:"6281234567890"`
-	LastSeenAt  jsonTime       `json:"lastSeenAt"`
+	FirstSeenAt jsonTime       `json:"firstSeenAt" doc:"When the worker first listed it"`
+	LastSeenAt  jsonTime       `json:"lastSeenAt" doc:"When the worker last listed it; null unless it is running"`
 }
 
 type stopForeignInput struct {
 	WorkerPath
 	SessionPath
-	Wipe bool `query:"wipe" doc:"Deletes its credentials too" example:"false"`
+	Wipe bool `query:"wipe" doc:"Also deletes its credentials from the worker, which frees the id" example:"false"`
 }
 
 type stoppedForeignView struct {
@@ -295,7 +300,9 @@ func (a *api) getWorker(ctx context.Context, c *requestContext, _ *workerInput) 
 	}
 	foreign := make([]foreignView, len(w.Foreign))
 	for i, f := range w.Foreign {
-		foreign[i] = foreignView{f.SessionID, f.Status, nullableString(f.PhoneNumber), jsonTime(f.LastSeenAt)}
+		foreign[i] = foreignView{
+			f.SessionID, f.IsRunning, nullableString(f.Status), nullableString(f.PhoneNumber), jsonTime(f.FirstSeenAt), jsonTime(f.LastSeenAt),
+		}
 	}
 	return workerDetailView{viewWorker(w), w.Breakdown, views, view.Nullable[drainView]{Value: viewDrain(w.Drain)}, foreign}, nil
 }
@@ -396,7 +403,7 @@ func (a *api) updateWorker(ctx context.Context, c *requestContext, in *updateWor
 type removeWorkerInput struct {
 	WorkerPath
 	Force     bool `query:"force" doc:"Also moves linked sessions that need a new QR scan, and disconnects those that fit on no other worker" example:"false"`
-	Destroyed bool `query:"destroyed" doc:"States that the disk of the worker is gone, with all credentials on it; needs force" example:"false"`
+	Destroyed bool `query:"destroyed" doc:"You state that the disk of the worker, with the credentials on it, is gone for good. The ids that waited for its wipe are free at once; if its state group has another worker, as soon as that one has wiped the shared disk. Needs force=true, and a worker that is not ONLINE or that was removed before. If the worker returns nevertheless, it is wiped before it starts anything" example:"false"`
 }
 
 type removedWorkerView struct {

@@ -172,6 +172,86 @@ func TestCredentials_PhoneLogsOut_FormerWorkersAreWipedToo(t *testing.T) {
 	})
 }
 
+// newShared returns a fleet of two workers that share credentials. User A has linked the session
+// on w1, and w2 is out of placement.
+func newShared(t *testing.T) *separate {
+	h := &separate{t: t, Harness: apptest.With(t, apptest.Options{Worker: func(c *apptest.WorkerConfig) { c.ScanAfter = simworker.Never }})}
+	h.a, h.b = h.User(domain.TierPro), h.User(domain.TierPro)
+	h.Workers("w1", 10)
+	require.NoError(t, h.create(h.a))
+	h.link(h.a, "w1")
+	h.Workers("w2", 10)
+	return h
+}
+
+// Workers that share credentials wipe for each other.
+func TestCredentials_SessionDeletedWhileItsWorkerIsDown_AnotherOfTheGroupWipesAtOnce(t *testing.T) {
+	for name, lose := range map[string]func(h *separate){
+		"crashed": func(h *separate) { h.Crash("w1"); h.Advance(10 * time.Second) },
+		"fenced":  func(h *separate) { h.CutOff("w1"); h.Advance(2 * time.Minute) },
+		"was removed": func(h *separate) {
+			h.Crash("w1")
+			h.Advance(10 * time.Second)
+			require.NoError(h.t, h.Orchestrator.Workers.Remove(h.t.Context(), "worker-w1", service.RemoveOptions{Force: true}))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newShared(t)
+			_, err := h.Orchestrator.Sessions.Disconnect(t.Context(), h.a.ID, lineID)
+			require.NoError(t, err)
+			lose(h)
+			require.NoError(t, h.Orchestrator.Sessions.Delete(t.Context(), h.a.ID, lineID))
+			require.False(t, h.isLinked("w2"))
+			require.NoError(t, h.create(h.b), "the id is free at once")
+			h.link(h.b, "w2")
+
+			h.RestartWorker("w1")
+			h.Reconnect("w1")
+			h.Advance(2 * time.Hour)
+			require.True(t, h.isLinked("w2"), "the return of w1 does not wipe the new login")
+			require.Equal(t, domain.Connected, h.Session(lineID).Status)
+		})
+	}
+}
+
+// All workers of the group are down when the user logs out. The first that returns wipes, before
+// anything starts there. Then the user links again.
+func TestCredentials_UserLogsOutAndLinksAgainInTheGroup_OldWipeDoesNotReachTheNewLogin(t *testing.T) {
+	h := newShared(t)
+	_, err := h.Orchestrator.Sessions.Disconnect(t.Context(), h.a.ID, lineID)
+	require.NoError(t, err)
+	h.Crash("w1")
+	h.Crash("w2")
+	h.Advance(time.Minute)
+	_, err = h.Orchestrator.Sessions.Logout(t.Context(), h.a.ID, lineID)
+	require.NoError(t, err)
+	require.True(t, h.isLinked("w1"), "nobody could wipe it")
+	h.RestartWorker("w2")
+	h.Advance(time.Second)
+	h.link(h.a, "w2")
+
+	h.RestartWorker("w1")
+	h.Advance(2 * time.Hour)
+	require.True(t, h.isLinked("w1"))
+	require.Equal(t, domain.Connected, h.Session(lineID).Status)
+	require.NotEmpty(t, h.Session(lineID).PhoneNumber)
+}
+
+// Without a shared disk the old wipe stays due.
+func TestCredentials_UserLogsOutAndLinksAgainElsewhere_OldWipeIsCarriedOut(t *testing.T) {
+	eachKind(t, func(t *testing.T, h *separate) {
+		_, err := h.Orchestrator.Sessions.Logout(t.Context(), h.a.ID, lineID)
+		require.NoError(t, err)
+		h.link(h.a, "w2")
+		require.True(t, h.isLinked("w1"))
+		h.RestartWorker("w1")
+		h.Advance(time.Minute)
+		require.False(t, h.isLinked("w1"))
+		require.True(t, h.isLinked("w2"))
+		require.Equal(t, domain.Connected, h.Session(lineID).Status)
+	})
+}
+
 // A user logs out while the session is disconnected. A legacy worker logs out no session without
 // a connection.
 func TestLogout_SessionIsDisconnected_IsWipedAndConnectsWithAQRAtOnce(t *testing.T) {

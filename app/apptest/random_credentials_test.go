@@ -14,19 +14,25 @@ import (
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
-// TestRandomFaults_SeparateCredentials_IDIsFreeOnlyWithoutThem lets two users create, connect,
-// log out and delete sessions with the same id on workers that share no credentials. Workers
-// crash, hang, are cut off and fail calls meanwhile, and the control plane starts again. Whenever
-// the id is given to somebody, no worker has credentials under it, and the generation goes on.
-func TestRandomFaults_SeparateCredentials_IDIsFreeOnlyWithoutThem(t *testing.T) {
+// TestRandomFaults_SessionIDIsUsedAgain_NobodyGetsFormerCredentials lets two users create, connect,
+// log out and delete sessions with the same id. Workers crash, hang, are cut off and fail calls
+// meanwhile, and the control plane starts again. Whenever the id is given to somebody, no worker
+// has credentials under it, and the generation goes on. A session is connected only with the
+// phone that was paired for it.
+func TestRandomFaults_SessionIDIsUsedAgain_NobodyGetsFormerCredentials(t *testing.T) {
 	for seed := range seeds(t) {
-		for name, legacy := range map[string]bool{"capable": false, "legacy": true} {
+		for name, configure := range map[string]func(c *apptest.WorkerConfig){
+			"separate": func(c *apptest.WorkerConfig) { c.State = simworker.NewState() },
+			"legacy":   func(c *apptest.WorkerConfig) { c.State, c.Legacy = simworker.NewState(), true },
+			"shared":   func(*apptest.WorkerConfig) {},
+		} {
 			t.Run(fmt.Sprint(name, seed), func(t *testing.T) {
 				t.Parallel()
-				f := newReuse(t, seed, legacy)
+				f := newReuse(t, seed, configure)
 				for range 200 {
 					f.disturb()
 					f.Advance(time.Duration(f.r.IntN(20_000)) * time.Millisecond)
+					f.checkPhone(name == "legacy")
 				}
 				require.Positive(t, f.created)
 			})
@@ -45,16 +51,31 @@ type reuse struct {
 	generation int64 // the latest of the id
 }
 
-func newReuse(t *testing.T, seed uint64, legacy bool) *reuse {
+func newReuse(t *testing.T, seed uint64, configure func(c *apptest.WorkerConfig)) *reuse {
 	f := &reuse{t: t, r: rand.New(rand.NewPCG(seed, 2)), workers: []string{"w1", "w2", "w3"}}
 	f.Harness = apptest.With(t, apptest.Options{Seed: seed, Worker: func(c *apptest.WorkerConfig) {
-		c.State, c.Legacy, c.FailRate = simworker.NewState(), legacy, 0.05
+		c.FailRate = 0.05
+		configure(c)
 	}})
 	for _, w := range f.workers {
 		f.Workers(w, 10)
 	}
 	f.users = []*domain.User{f.User(domain.TierPro), f.User(domain.TierPro)}
 	return f
+}
+
+// phone returns the phone that is paired for the latest session of the id.
+func (f *reuse) phone() string { return fmt.Sprint("62812345", 10000+f.created) }
+
+// checkPhone checks that the session, if it is connected, is so with its phone, or with the phone
+// that scans a QR. Legacy workers know no pairing.
+func (f *reuse) checkPhone(isLegacy bool) {
+	for _, u := range f.users {
+		s, err := f.Orchestrator.Sessions.Get(f.t.Context(), u.ID, lineID)
+		if err == nil && s.Status == domain.Connected && !isLegacy {
+			require.Contains(f.t, []string{f.phone(), simworker.PhoneOf(lineID)}, s.PhoneNumber)
+		}
+	}
 }
 
 // create creates the id for a user if it is free.
@@ -105,6 +126,6 @@ func (f *reuse) disturb() {
 	case 15, 16:
 		f.create(u)
 	default:
-		_, _ = o.Sessions.Connect(ctx, u.ID, lineID, service.ConnectOptions{})
+		_, _ = o.Sessions.Connect(ctx, u.ID, lineID, service.ConnectOptions{PairingPhone: f.phone()})
 	}
 }

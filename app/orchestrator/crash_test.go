@@ -38,7 +38,7 @@ type crashableProcess struct {
 func newCrashableProcess(t *testing.T, shared bool) *crashableProcess {
 	m := &crashableProcess{
 		t: t, clock: &clock{}, store: memory.NewStore(), shared: shared, invalidator: memory.NewInvalidator(),
-		fleet: &obedientFleet{all: map[string]*obedientWorker{}, sent: map[string]int{}},
+		fleet: &obedientFleet{all: map[string]*obedientWorker{}, linked: map[string]bool{}, sent: map[string]int{}},
 	}
 	m.clock.us.Store(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC).UnixMicro())
 	m.start(&lifetime{})
@@ -66,7 +66,7 @@ func (m *crashableProcess) start(l *lifetime) {
 
 func (m *crashableProcess) register(id string) {
 	if m.fleet.all[id] == nil {
-		m.fleet.all[id] = &obedientWorker{up: true, linked: map[string]bool{}, fenced: map[string]int64{}}
+		m.fleet.all[id] = &obedientWorker{up: true, linked: m.fleet.linked, fenced: map[string]int64{}}
 	}
 	m.fleet.all[id].up, m.fleet.all[id].running = true, map[string]int64{}
 	answer, err := m.Protocol.Register(context.Background(), domain.Registration{

@@ -67,7 +67,7 @@ func (l *lifetime) wrap(store ports.Store) ports.Store {
 type obedientWorker struct {
 	up      bool
 	running map[string]int64 // session → generation
-	linked  map[string]bool  // sessions with credentials
+	linked  map[string]bool  // sessions with credentials, which all workers share
 	fenced  map[string]int64 // session → latest generation that it was told to stop
 }
 
@@ -82,9 +82,10 @@ func (at *obedientWorker) stop(id string, generation int64) {
 
 // obedientFleet is a fleet of workers that outlives the control plane.
 type obedientFleet struct {
-	mu   sync.Mutex
-	all  map[string]*obedientWorker
-	sent map[string]int // client message id → times
+	mu     sync.Mutex
+	all    map[string]*obedientWorker
+	linked map[string]bool // sessions with credentials
+	sent   map[string]int  // client message id → times
 }
 
 // crashableGateway is the gateway of one process to the workers.

@@ -381,7 +381,7 @@ func (c *replicaSet) cleanup(worker, session string) (left *domain.Cleanup) {
 	require.NoError(c.t, c.store.View(c.t.Context(), func(ctx context.Context, tx *ports.Tx) error {
 		all, err := tx.Cleanups.BySession(ctx, session)
 		for _, l := range all {
-			if l.WorkerID == worker && l.Command != domain.CommandNone {
+			if l.WorkerID == worker && l.IsPending() {
 				left = l
 			}
 		}

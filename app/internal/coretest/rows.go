@@ -2,6 +2,7 @@ package coretest
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/switchyard-wa/switchyard/app/internal/txn"
@@ -173,14 +174,28 @@ func (c *Core) Cleanups(sessionID string) (pending []*domain.Cleanup) {
 	return pending
 }
 
-// Holders returns the workers that were given a session and have confirmed no wipe.
-func (c *Core) Holders(sessionID string) (all []*domain.Cleanup) {
+// Holders returns the workers that were given a session and have confirmed no wipe, and those
+// that have run a foreign session of the id.
+func (c *Core) Holders(sessionID string) []*domain.Cleanup {
+	c.t.Helper()
+	return slices.DeleteFunc(c.GivenTo(sessionID), (*domain.Cleanup).IsWiped)
+}
+
+// GivenTo returns the rows of Holders, and those of workers that have confirmed a wipe a while
+// ago.
+func (c *Core) GivenTo(sessionID string) (all []*domain.Cleanup) {
 	c.t.Helper()
 	c.Read(func(ctx context.Context, tx *ports.Tx) (err error) {
 		all, err = tx.Cleanups.BySession(ctx, sessionID)
 		return err
 	})
 	return all
+}
+
+// SetStateGroup changes the state group of a worker. The empty group is none.
+func (c *Core) SetStateGroup(workerID, group string) {
+	c.t.Helper()
+	c.ChangeWorkerRow(workerID, func(w *domain.Worker) { w.StateGroup = group })
 }
 
 // Migrations returns the migrations of a session, newest first.

@@ -59,8 +59,8 @@ func (d *Detector) ApplyHeartbeat(w *domain.Worker, h domain.Heartbeat, now time
 	return events
 }
 
-// WorkerReturned makes due what waits for a worker that is online again: its cleanups,
-// and the sessions that it has to recover, after a grace in which it recovers them by
+// WorkerReturned makes due what waits for a worker that is online again: its cleanups, the
+// wipes of its state group, and the sessions that it has to recover, after a grace in which it recovers them by
 // itself. running lists sessions that are connected there already.
 func (d *Detector) WorkerReturned(ctx context.Context, tx *txn.Tx, w *domain.Worker, grace time.Duration, running map[string]bool, now time.Time) error {
 	cleanups, err := tx.Cleanups.ByWorker(ctx, w.ID)
@@ -75,6 +75,9 @@ func (d *Detector) WorkerReturned(ctx context.Context, tx *txn.Tx, w *domain.Wor
 		if err := tx.Cleanups.Put(ctx, c); err != nil {
 			return err
 		}
+	}
+	if err := tx.WakeWipes(ctx, w); err != nil {
+		return err
 	}
 	return tx.ChangeSessionsOf(ctx, w.ID, func(s *domain.Session) ([]domain.Event, error) {
 		if running[s.ID] && s.Status == domain.Connected && s.Command == domain.CommandNone {

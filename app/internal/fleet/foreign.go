@@ -1,7 +1,6 @@
 package fleet
 
 import (
-	"cmp"
 	"maps"
 	"slices"
 	"time"
@@ -9,10 +8,8 @@ import (
 	"github.com/switchyard-wa/switchyard/domain"
 )
 
-const (
-	maxForeign       = 1000 // sessions that are remembered for each worker
-	maxForeignListed = 100  // sessions that are shown for each worker
-)
+// maxForeign is how many foreign sessions are remembered for each worker.
+const maxForeign = 1000
 
 // NoteForeign records what a heartbeat says of foreign sessions, which the store has never
 // known. found lists those that were not foreign before. A full snapshot removes those that
@@ -46,7 +43,9 @@ func (c *Cache) NoteForeign(h *domain.Heartbeat, found []domain.Report, now time
 		if next == nil {
 			next = make(map[string]domain.ForeignSession)
 		}
-		next[r.SessionID] = domain.ForeignSession{SessionID: r.SessionID, Status: r.Status, PhoneNumber: r.PhoneNumber, LastSeenAt: now}
+		next[r.SessionID] = domain.ForeignSession{
+			SessionID: r.SessionID, IsRunning: true, Status: r.Status, PhoneNumber: r.PhoneNumber, LastSeenAt: now,
+		}
 	}
 	c.setForeign(n, next)
 }
@@ -99,8 +98,8 @@ func (c *Cache) hasForeign(workerID string) bool {
 	return n != nil && len(n.foreign) > 0
 }
 
-// ForeignSessions returns up to 100 foreign sessions of a worker, by id. This replica knows
-// only those in heartbeats that it received.
+// ForeignSessions returns the foreign sessions that a worker runs, in no order. This replica
+// knows only those in heartbeats that it received.
 func (c *Cache) ForeignSessions(workerID string) []domain.ForeignSession {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
@@ -108,6 +107,5 @@ func (c *Cache) ForeignSessions(workerID string) []domain.ForeignSession {
 	if n == nil {
 		return nil
 	}
-	all := slices.SortedFunc(maps.Values(n.foreign), func(a, b domain.ForeignSession) int { return cmp.Compare(a.SessionID, b.SessionID) })
-	return all[:min(len(all), maxForeignListed)]
+	return slices.Collect(maps.Values(n.foreign))
 }

@@ -143,14 +143,22 @@ func (s *Sync) PlacementRequest(ctx context.Context, session *domain.Session, av
 			ids[i] = o.ID
 		}
 		req.UserWorkers = s.cache.UserWorkers(ids)
-		// A start on a worker that has yet to wipe the credentials would find them.
-		cleanups, err := tx.Cleanups.BySession(ctx, session.ID)
-		for _, c := range cleanups {
-			if c.Command.Wipes() {
-				req.Avoid = append(req.Avoid, c.WorkerID)
-			}
-		}
-		return err
+		return avoidCredentials(ctx, tx, session.ID, &req)
 	})
 	return req, err
+}
+
+// avoidCredentials excludes the workers on which a start would find credentials that are not the
+// session's: those that have yet to be wiped, with their state group, and those of a stranger.
+func avoidCredentials(ctx context.Context, tx *ports.Tx, sessionID string, req *domain.Request) error {
+	cleanups, err := tx.Cleanups.BySession(ctx, sessionID)
+	for _, c := range cleanups {
+		if c.BlocksPlacement(c.WorkerID, "") {
+			req.Avoid = append(req.Avoid, c.WorkerID)
+		}
+		if c.BlocksPlacement("", c.StateGroup) {
+			req.AvoidGroups = append(req.AvoidGroups, c.StateGroup)
+		}
+	}
+	return err
 }

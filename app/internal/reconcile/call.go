@@ -108,7 +108,7 @@ func (r *Reconciler) recordAnswer(ctx context.Context, a answer) error {
 		case a.asked.Command.Stops():
 			s.StopConfirmed(now)
 			if a.asked.Command.Wipes() {
-				return nil, tx.ForgetHolder(ctx, a.worker.ID, s.ID)
+				return nil, tx.RecordWiped(ctx, a.worker, s.ID, a.asked.Generation)
 			}
 			return nil, nil
 		}

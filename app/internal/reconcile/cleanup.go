@@ -14,40 +14,62 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// Cleanup carries out the cleanup of a session on a worker, if there is one and the
-// worker can be reached. Otherwise the loop does it later.
+// dueCleanup is a cleanup with what decides about it now.
+type dueCleanup struct {
+	*domain.Cleanup
+	executor        *domain.Worker // the worker that can carry it out; nil: none now
+	isRemoved       bool           // its own worker was removed
+	isAssignedThere bool           // the session is assigned to its own worker
+}
+
+// isObsolete reports whether nothing has to be stopped any more: the worker was removed, or the
+// session belongs there again.
+func (d *dueCleanup) isObsolete() bool {
+	return d.Command == domain.CommandDisconnect && (d.isRemoved || d.isAssignedThere)
+}
+
+// Cleanup carries out the cleanup of a session on a worker, if there is one and a worker
+// that can do it is reached. Otherwise the loop does it later.
 func (r *Reconciler) Cleanup(ctx context.Context, workerID, sessionID string) {
 	unlock, err := r.sessions.Lock(ctx, sessionID)
 	if err != nil {
 		return
 	}
 	defer unlock()
-	c, w, isAssignedThere, err := r.readCleanup(ctx, workerID, sessionID)
-	if err != nil || c == nil {
+	d, err := r.readCleanup(ctx, workerID, sessionID)
+	if err != nil || d == nil {
 		r.LogFailure(ctx, "cleanup not read", err, "session", sessionID, "worker", workerID)
 		return
 	}
 	switch {
-	case !c.IsPending(), r.members.IsOthersClaim(c.ClaimedBy, c.DueAt, r.Now()):
-		return
-	case c.Command == domain.CommandDisconnect && (w == nil || isAssignedThere):
-		r.completeCleanup(ctx, c)
-		return
-	case w == nil, !w.Online:
-		r.rescheduleCleanup(ctx, c, time.Time{})
-		return
-	case r.IsShared():
+	case d.IsWiped():
+		r.forgetWiped(ctx, d.Cleanup)
+	case !d.IsPending(), r.members.IsOthersClaim(d.ClaimedBy, d.DueAt, r.Now()):
+	case d.isObsolete():
+		r.completeCleanup(ctx, d.Cleanup, nil)
+	case d.executor == nil:
+		r.rescheduleCleanup(ctx, d.Cleanup, time.Time{})
+	default:
+		r.executeCleanup(ctx, d)
+	}
+}
+
+// executeCleanup calls the worker and records the answer. Among replicas it claims the row
+// meanwhile.
+func (r *Reconciler) executeCleanup(ctx context.Context, d *dueCleanup) {
+	c, w := d.Cleanup, d.executor
+	if r.IsShared() {
 		c.ClaimedBy = r.Self.ID
 		if !r.rescheduleCleanup(ctx, c, r.Now().Add(membership.ClaimLife)) {
 			return
 		}
 	}
 	call, end := r.calls.Begin(ctx, w.ID, membership.CallLimit)
-	err = r.callCleanup(call, w, c)
+	err := r.callCleanup(call, w, c)
 	end()
 	r.detector.RecordCall(ctx, w, err)
 	if err == nil {
-		r.completeCleanup(ctx, c)
+		r.completeCleanup(ctx, c, w)
 		return
 	}
 	c.Attempts++
@@ -116,35 +138,57 @@ func (r *Reconciler) wipeLegacy(ctx context.Context, w *domain.Worker, c *domain
 	return r.Workers.Delete(ctx, ref, c.SessionID, c.Generation)
 }
 
-// readCleanup returns the cleanup and its worker, each nil if there is none, and
-// whether the session is assigned to that worker now.
-func (r *Reconciler) readCleanup(ctx context.Context, workerID, sessionID string) (c *domain.Cleanup, w *domain.Worker, isAssignedThere bool, err error) {
-	err = r.Store.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
-		c, w, isAssignedThere = nil, nil, false
-		c, err = txn.FindCleanup(ctx, tx, workerID, sessionID)
+// readCleanup returns the cleanup of a session on a worker, or nil if there is none.
+func (r *Reconciler) readCleanup(ctx context.Context, workerID, sessionID string) (d *dueCleanup, err error) {
+	err = r.Store.View(ctx, func(ctx context.Context, tx *ports.Tx) error {
+		d = nil
+		c, err := txn.FindCleanup(ctx, tx, workerID, sessionID)
+		if err != nil || c == nil {
+			return err
+		}
+		d = &dueCleanup{Cleanup: c}
+		d.executor, err = txn.FindExecutor(ctx, tx, c)
 		if err != nil {
 			return err
 		}
-		w, err = tx.Workers.Get(ctx, workerID)
-		if err != nil && !errors.Is(err, ports.ErrNotFound) {
+		_, err = tx.Workers.Get(ctx, workerID)
+		d.isRemoved = errors.Is(err, ports.ErrNotFound)
+		if err != nil && !d.isRemoved {
 			return err
 		}
 		s, err := tx.Sessions.Get(ctx, sessionID)
 		if errors.Is(err, ports.ErrNotFound) {
 			return nil
 		}
-		isAssignedThere = err == nil && s.WorkerID == workerID
+		d.isAssignedThere = err == nil && s.WorkerID == workerID
 		return err
 	})
-	return c, w, isAssignedThere, err
+	return d, err
 }
 
-// completeCleanup records that a cleanup is done. A conflict means that it was replaced
-// by another, which stays.
-func (r *Reconciler) completeCleanup(ctx context.Context, c *domain.Cleanup) {
-	err := r.Store.Update(ctx, func(ctx context.Context, tx *ports.Tx) error { return txn.CompleteCleanup(ctx, tx, c) })
+// completeCleanup records that a worker has carried out a cleanup. nil stands for a stop that
+// is not necessary any more. A conflict means that the cleanup was replaced by another, which
+// stays.
+func (r *Reconciler) completeCleanup(ctx context.Context, c *domain.Cleanup, by *domain.Worker) {
+	err := r.Store.Update(ctx, func(ctx context.Context, tx *ports.Tx) error {
+		return txn.CompleteCleanup(ctx, tx, c, by, r.Now())
+	})
+	r.logCleanupFailure(ctx, "cleanup not completed", err, c)
+}
+
+// forgetWiped deletes a row that has remembered a wipe for long enough.
+func (r *Reconciler) forgetWiped(ctx context.Context, c *domain.Cleanup) {
+	if r.Now().Before(c.DueAt) {
+		return
+	}
+	err := r.Store.Update(ctx, func(ctx context.Context, tx *ports.Tx) error { return tx.Cleanups.Delete(ctx, c) })
+	r.logCleanupFailure(ctx, "cleanup not deleted", err, c)
+}
+
+// logCleanupFailure logs an error unless it is a conflict.
+func (r *Reconciler) logCleanupFailure(ctx context.Context, event string, err error, c *domain.Cleanup) {
 	if !errors.Is(err, ports.ErrConflict) {
-		r.LogFailure(ctx, "cleanup not completed", err, "session", c.SessionID, "worker", c.WorkerID)
+		r.LogFailure(ctx, event, err, "session", c.SessionID, "worker", c.WorkerID)
 	}
 }
 
@@ -155,27 +199,27 @@ func (r *Reconciler) Cleanups(ctx context.Context, workerIDs []string, sessionID
 	}
 }
 
-// rescheduleCleanup stores a cleanup with a new due time. The zero time means when its
-// worker is back. It reports whether nobody else has changed the cleanup.
+// rescheduleCleanup stores a cleanup with a new due time. The zero time means when a worker
+// that can carry it out is back. It reports whether nobody else has changed the cleanup.
 func (r *Reconciler) rescheduleCleanup(ctx context.Context, c *domain.Cleanup, until time.Time) bool {
 	next := *c
 	err := r.Store.Update(ctx, func(ctx context.Context, tx *ports.Tx) error {
 		next = *c
-		w, err := tx.Workers.Get(ctx, c.WorkerID)
-		if err != nil && !errors.Is(err, ports.ErrNotFound) {
-			return err
-		}
 		next.DueAt = until
-		if until.IsZero() && w != nil && w.Online {
-			next.DueAt = r.Now() // the worker came back meanwhile
+		if until.IsZero() {
+			executor, err := txn.FindExecutor(ctx, tx, c)
+			if err != nil {
+				return err
+			}
+			if executor != nil {
+				next.DueAt = r.Now() // a worker came back meanwhile
+			}
 		}
 		return tx.Cleanups.Put(ctx, &next)
 	})
-	switch {
-	case err == nil:
+	if err == nil {
 		*c = next
-	case !errors.Is(err, ports.ErrConflict):
-		r.LogFailure(ctx, "cleanup not rescheduled", err, "session", c.SessionID, "worker", c.WorkerID)
 	}
+	r.logCleanupFailure(ctx, "cleanup not rescheduled", err, c)
 	return err == nil
 }

@@ -47,6 +47,7 @@ func TestCleanup_CallFails_IsTriedAgainAfterABackOff(t *testing.T) {
 
 func TestCleanup_WorkerIsDown_WaitsForItsReturn(t *testing.T) {
 	r := newFixture(t)
+	r.SetStateGroup("w1", "")
 	r.addCleanup(domain.CommandDelete)
 	r.down("w1", domain.DownCrashed)
 	r.reconciler.Cleanup(context.Background(), "w1", "s1")

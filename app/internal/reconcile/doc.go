@@ -46,7 +46,8 @@
 // # Cleanups
 //
 // What is left of former assignments is stopped or wiped by cleanups ([Reconciler.Cleanup]).
-// A failed cleanup is retried with back-off, by another replica each time.
+// A failed cleanup is retried with back-off, by another replica each time. A wipe for a worker
+// that is down may be carried out by another of its state group ([txn.FindExecutor]).
 //
 // A wipe is confirmed by a success, or by the "not found" of a worker with capabilities. A
 // legacy worker answers "not found" for a session that it has not started, and keeps its

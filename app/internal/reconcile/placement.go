@@ -89,14 +89,22 @@ func (r *Reconciler) NoteHomeRefused(s *domain.Session, home domain.Home) {
 
 // Assign assigns a session to a worker and claims it for the call that follows. A stop
 // that is still to be made there is superseded by the start, unless another replica is
-// making it. A wipe that is still to be made is not: then the worker counts as full.
+// making it. A wipe that is still to be made there, or on the disk of its state group, is
+// not: then the worker counts as full.
 func (r *Reconciler) Assign(ctx context.Context, tx *txn.Tx, s *domain.Session, worker string, now time.Time) ([]domain.Event, error) {
-	c, err := txn.FindCleanup(ctx, tx.Tx, worker, s.ID)
+	cleanups, err := tx.Cleanups.BySession(ctx, s.ID)
 	if err != nil {
 		return nil, err
 	}
-	if c != nil && (c.Command.Wipes() || c.IsForeign() || r.members.IsOthersClaim(c.ClaimedBy, c.DueAt, now)) {
-		return nil, ports.ErrFull
+	group := ""
+	if w := r.cache.Worker(worker); w != nil {
+		group = w.StateGroup
+	}
+	for _, c := range cleanups {
+		isCalled := c.WorkerID == worker && r.members.IsOthersClaim(c.ClaimedBy, c.DueAt, now)
+		if isCalled || c.BlocksPlacement(worker, group) {
+			return nil, ports.ErrFull
+		}
 	}
 	events := s.Assign(worker, now)
 	r.members.AcquireClaim(s, now)

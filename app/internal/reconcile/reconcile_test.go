@@ -83,6 +83,22 @@ func (r *replica) down(workerID string, reason domain.DownReason) {
 	r.ChangeWorkerRow(workerID, func(w *domain.Worker) { w.MarkDown(reason, r.Timing, r.Now()) })
 }
 
+// up brings a worker back, with what waits for it.
+func (r *replica) up(workerID string) {
+	r.ChangeWorkerRow(workerID, func(w *domain.Worker) { w.ApplyHeartbeat(domain.Heartbeat{}, r.Timing, r.Now()) })
+}
+
+// addHolder records that a worker was given a session.
+func (r *replica) addHolder(sessionID, workerID string) {
+	r.Write(func(ctx context.Context, tx *txn.Tx) error {
+		s, err := tx.Sessions.Get(ctx, sessionID)
+		if err != nil {
+			return err
+		}
+		return tx.RecordHolder(ctx, workerID, s)
+	})
+}
+
 func TestSession_WantedUp_IsPlacedAndStarted(t *testing.T) {
 	r := newFixture(t)
 	r.want("s1")

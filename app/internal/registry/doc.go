@@ -39,15 +39,15 @@
 // # Unexpected and foreign sessions
 //
 // A session in a heartbeat is unexpected if it is not assigned to the worker in its
-// generation. If the store knows or has known it, it is stopped, and the worker is a holder of
-// its credentials from then on. If nobody has linked the session and the worker was never
-// given it, the worker is wiped of it before any start there.
+// generation. If the store knows or has known it, it is stopped.
 //
-// A session that the store has never known is foreign: the store may be the wrong one, or
-// empty. It is left alone, listed for administrators, and stopped by them alone
-// ([Workers.StopForeign]). A row of the cleanups records it (up to 1000 for each worker). The
-// row is never due. Its id is not free until an administrator has had the session wiped, or
-// has removed the worker as destroyed.
+// A session is foreign on a worker if this store never gave it to that worker. The store may be
+// the wrong one, or empty, or another control plane may use the same id. A foreign session is
+// wiped by nobody but an administrator ([Workers.StopForeign]), and one whose id the store has
+// never known is not stopped either. A row of the cleanups records it (up to 1000 for each
+// worker), also after the worker lists it no longer. [Workers.Get] shows these rows: their ids
+// are not free, and no session with such an id starts on the worker, until an administrator has
+// had the session wiped, or has removed the worker as destroyed.
 //
 // # Late reports
 //

@@ -323,33 +323,34 @@ func (p *Protocol) applySnapshot(ctx context.Context, tx *txn.Tx, w *domain.Work
 	return false, stopIfActive(r, generation), nil
 }
 
-// recordUninvited records that a worker runs a session that is not assigned to it. If it was
-// never given the session, and nobody has linked the session, then it has the credentials of
-// a stranger: it is wiped before any start there. A session that another worker of its state
-// group runs uses the same disk.
+// recordUninvited records that a worker runs a session that is not assigned to it. A worker that
+// was never given the session has the credentials of a stranger: it counts as foreign there. A
+// worker of the owner's state group uses the owner's disk.
 func (p *Protocol) recordUninvited(ctx context.Context, tx *txn.Tx, w *domain.Worker, s *domain.Session) error {
-	c, err := txn.FindCleanup(ctx, tx.Tx, w.ID, s.ID)
-	if err != nil {
-		return err
-	}
 	owner := p.cache.Worker(s.WorkerID)
-	isShared := owner != nil && w.StateGroup != "" && owner.StateGroup == w.StateGroup
-	if s.PhoneNumber != "" || isShared || c != nil && !c.IsForeign() {
+	if owner != nil && w.StateGroup != "" && owner.StateGroup == w.StateGroup {
 		return tx.RecordHolder(ctx, w.ID, s)
 	}
-	return tx.ScheduleCleanup(ctx, w.ID, s.ID, domain.CommandDelete, s.Generation)
+	return tx.RecordNeverGiven(ctx, w.ID, s.ID)
 }
 
-// stopDeleted stops a session that runs although it was deleted, and wipes it.
+// stopDeleted stops a session that runs although it was deleted. It is wiped if the worker was
+// ever given it.
 func (p *Protocol) stopDeleted(ctx context.Context, tx *txn.Tx, w *domain.Worker, r domain.Report) (*service.StopCommand, error) {
 	last, isKnown, err := tx.Sessions.LastGeneration(ctx, r.SessionID)
 	if err != nil || !isKnown || !r.Status.IsActive() {
 		return stopIfActive(r, r.Generation), err
 	}
-	if err := tx.ScheduleCleanup(ctx, w.ID, r.SessionID, domain.CommandDelete, max(last, r.Generation)); err != nil {
+	given, err := txn.FindCleanup(ctx, tx.Tx, w.ID, r.SessionID)
+	switch {
+	case err != nil:
 		return nil, err
+	case given == nil:
+		err = tx.RecordNeverGiven(ctx, w.ID, r.SessionID)
+	case !given.IsForeign():
+		err = tx.ScheduleCleanup(ctx, w.ID, r.SessionID, domain.CommandDelete, max(last, r.Generation))
 	}
-	return stopIfActive(r, r.Generation), nil
+	return stopIfActive(r, r.Generation), err
 }
 
 func stopIfActive(r domain.Report, generation int64) *service.StopCommand {

@@ -3,6 +3,7 @@ package registry_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -82,15 +83,69 @@ func TestHeartbeat_SessionOfAnotherWorker_WorkerIsCommandedToStopItAndIsAHolder(
 func TestHeartbeat_DeletedSessionRuns_IsStoppedAndWiped(t *testing.T) {
 	f := newFixture(t)
 	f.AddWorker("worker-1", 50, domain.CapGeneration)
-	f.AddWorker("worker-2", 50)
-	f.AddConnected(f.user, "gone", "worker-2")
+	f.AddConnected(f.user, "gone", "worker-1")
 	f.DeleteSession("gone")
+	f.confirmWipe("gone", "worker-1")
+	require.Empty(t, f.Cleanups("gone"))
 	gone := running("gone")
 	gone.Generation = 1
 	result := f.heartbeat(t, snapshot(gone))
 	require.Equal(t, []service.StopCommand{{SessionID: "gone", Generation: 1}}, result.Commands)
 	require.Equal(t, domain.CommandDelete, f.Cleanups("gone")[0].Command)
 	require.Equal(t, "worker-1", f.Cleanups("gone")[0].WorkerID)
+}
+
+// confirmWipe records that a worker has wiped a session.
+func (f *fixture) confirmWipe(sessionID, workerID string) {
+	by := f.Worker(workerID)
+	f.Write(func(ctx context.Context, tx *txn.Tx) error { return tx.RecordWiped(ctx, by, sessionID, 1) })
+}
+
+// What a worker runs that was never given the session belongs to somebody else. It is stopped if the
+// store knows the id, and wiped by nobody but an administrator.
+func TestHeartbeat_SessionWasNeverGivenToTheWorker_IsForeignThereAndNotWiped(t *testing.T) {
+	for name, prepare := range map[string]func(f *fixture){
+		"deleted": func(f *fixture) {
+			f.AddConnected(f.user, "line", "worker-2")
+			f.DeleteSession("line")
+			f.confirmWipe("line", "worker-2")
+		},
+		"unlinked": func(f *fixture) { f.AddSession(f.user, "line") },
+		"linked":   func(f *fixture) { f.AddConnected(f.user, "line", "worker-2") },
+	} {
+		for kind, capabilities := range map[string][]domain.Capability{"capable": {domain.CapGeneration}, "legacy": nil} {
+			t.Run(name+" "+kind, func(t *testing.T) {
+				f := newFixture(t)
+				f.AddWorker("worker-1", 50, capabilities...)
+				f.AddWorker("worker-2", 50, domain.CapGeneration)
+				f.SetStateGroup("worker-1", "")
+				prepare(f)
+				foreign := running("line")
+				foreign.PhoneNumber = "6281234567890"
+				result := f.heartbeat(t, snapshot(foreign))
+				require.Equal(t, capabilities != nil, len(result.Commands) == 1)
+
+				row := f.rowsOf("worker-1")[0]
+				require.Equal(t, []any{domain.CommandForeign, true}, []any{row.Command, row.BlocksID()})
+				f.reconciler.Cleanup(context.Background(), "worker-1", "line")
+				require.NotContains(t, f.Gateway.Calls(), "delete worker-1 line")
+				require.NotContains(t, f.Gateway.Calls(), "logout worker-1 line")
+				require.Equal(t, capabilities == nil, slices.Contains(f.Gateway.Calls(), "disconnect worker-1 line"))
+
+				view, _, err := f.workers.Get(context.Background(), "worker-1")
+				require.NoError(t, err)
+				require.Len(t, view.Foreign, 1)
+				require.Equal(t, []any{"line", f.Now()}, []any{view.Foreign[0].SessionID, view.Foreign[0].FirstSeenAt})
+
+				if name != "deleted" {
+					f.DeleteSession("line")
+				}
+				require.Equal(t, domain.CommandForeign, f.rowsOf("worker-1")[0].Command, "a deletion wipes nothing there")
+				require.NoError(t, f.workers.StopForeign(context.Background(), "worker-1", "line", service.StopForeignOptions{Wipe: true}))
+				require.Empty(t, f.rowsOf("worker-1"))
+			})
+		}
+	}
 }
 
 func TestHeartbeat_SessionNeverKnown_IsLeftAloneAndListed(t *testing.T) {
@@ -107,14 +162,14 @@ func TestHeartbeat_SessionNeverKnown_IsLeftAloneAndListed(t *testing.T) {
 			view, _, err := f.workers.Get(context.Background(), "worker-1")
 			require.NoError(t, err)
 			require.Equal(t, []domain.ForeignSession{
-				{SessionID: "unknown", Status: domain.Connected, PhoneNumber: "6281234567890", LastSeenAt: f.Now()},
+				{SessionID: "unknown", IsRunning: true, Status: domain.Connected, PhoneNumber: "6281234567890", FirstSeenAt: f.Now(), LastSeenAt: f.Now()},
 			}, view.Foreign)
 			require.True(t, f.Cache.IsForeign("unknown"))
 
 			f.heartbeat(t, snapshot())
 			view, _, err = f.workers.Get(context.Background(), "worker-1")
 			require.NoError(t, err)
-			require.Empty(t, view.Foreign)
+			require.Equal(t, []domain.ForeignSession{{SessionID: "unknown", FirstSeenAt: f.Now()}}, view.Foreign, "its id is taken still")
 			require.False(t, f.Cache.IsForeign("unknown"))
 		})
 	}
@@ -170,26 +225,15 @@ func (f *fixture) rowsOf(workerID string) (rows []*domain.Cleanup) {
 	return rows
 }
 
-// A worker that was never given a session and runs it has the credentials of a stranger.
-func TestHeartbeat_UnlinkedSessionRunsUninvited_IsWipedBeforeAnyStartThere(t *testing.T) {
+// A list that the worker sent before the wipe arrives after it.
+func TestHeartbeat_ListIsOlderThanTheWipe_SessionIsNotForeign(t *testing.T) {
 	f := newFixture(t)
 	f.AddWorker("worker-1", 50, domain.CapGeneration)
-	f.AddSession(f.user, "card")
-	result := f.heartbeat(t, snapshot(running("card")))
-	require.Len(t, result.Commands, 1)
-	require.Len(t, f.Cleanups("card"), 1)
-	c := f.Cleanups("card")[0]
-	require.Equal(t, []any{"worker-1", domain.CommandDelete, f.Now()}, []any{c.WorkerID, c.Command, c.DueAt})
-}
-
-func TestHeartbeat_LinkedSessionRunsUninvited_IsNotWiped(t *testing.T) {
-	f := newFixture(t)
-	f.AddWorker("worker-1", 50, domain.CapGeneration)
-	f.AddSession(f.user, "linked")
-	f.Change("linked", func(s *domain.Session) { s.PhoneNumber = "6281234567890" })
-	f.heartbeat(t, snapshot(running("linked")))
-	require.Empty(t, f.Cleanups("linked"))
-	require.Len(t, f.Holders("linked"), 1)
+	f.AddConnected(f.user, "s1", "worker-1")
+	f.Change("s1", func(s *domain.Session) { s.Logout(f.Now()); s.StopConfirmed(f.Now()) })
+	f.confirmWipe("s1", "worker-1")
+	require.Len(t, f.heartbeat(t, snapshot(running("s1"))).Commands, 1)
+	require.False(t, f.rowsOf("worker-1")[0].IsForeign())
 }
 
 func TestHeartbeat_ForeignSessionAgain_IsNoNews(t *testing.T) {

@@ -21,9 +21,10 @@ import (
 // fixture is the worker protocol, and the administration of workers. It has no messages.
 type fixture struct {
 	*coretest.Core
-	protocol *registry.Protocol
-	workers  *registry.Workers
-	user     string
+	protocol   *registry.Protocol
+	workers    *registry.Workers
+	reconciler *reconcile.Reconciler
+	user       string
 }
 
 func newFixture(t *testing.T) *fixture { return newReplica(coretest.New(t)) }
@@ -36,6 +37,7 @@ func newReplica(core *coretest.Core) *fixture {
 		Writer: core.Writer, Members: core.Members, Cache: core.Cache, Sync: core.Sync, Detector: detector,
 		Migrator: migrator, Queue: core.Queue, Calls: core.Calls,
 	})
+	f.reconciler = reconciler
 	f.protocol = registry.NewProtocol(core.Writer, core.Members, core.Cache, core.Sync, detector, core.Queue, nil)
 	f.workers = registry.NewWorkers(core.Writer, core.Cache, core.Sync, detector, reconciler, registry.Parallel{Sessions: 8, Probes: 8})
 	return f

@@ -120,12 +120,17 @@ func (w *Workers) Get(ctx context.Context, id string) (*service.WorkerView, []*d
 	var worker *domain.Worker
 	var assigned []*domain.Session
 	var drain *service.DrainProgress
+	var rows []*domain.Cleanup
 	err := w.Store.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
 		worker, err = tx.Workers.Get(ctx, domain.NormalizeWorkerRef(id))
 		if err != nil {
 			return apperr.Worker(err)
 		}
 		assigned, err = tx.Sessions.ListByWorker(ctx, worker.ID)
+		if err != nil {
+			return err
+		}
+		rows, err = tx.Cleanups.ByWorker(ctx, worker.ID)
 		if err != nil {
 			return err
 		}
@@ -136,7 +141,7 @@ func (w *Workers) Get(ctx context.Context, id string) (*service.WorkerView, []*d
 		return nil, nil, apperr.Public(err)
 	}
 	v := w.view(worker)
-	v.Drain, v.Foreign = drain, w.cache.ForeignSessions(worker.ID)
+	v.Drain, v.Foreign = drain, foreignSessions(w.cache.ForeignSessions(worker.ID), rows)
 	return v, assigned, nil
 }
 

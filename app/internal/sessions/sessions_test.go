@@ -304,6 +304,7 @@ func TestDisconnect_WorkerCannotBeReached_IsRecordedAndToldLater(t *testing.T) {
 func TestLogout_CredentialsAreOnAnotherWorker_AreWipedThereToo(t *testing.T) {
 	f := newFixture(t)
 	f.AddWorker("w1", 50)
+	f.SetStateGroup("w1", "")
 	f.AddConnected(f.user, "s1", "w1")
 	f.AddWorker("w2", 50)
 	f.Change("s1", func(s *domain.Session) { s.UnassignForMove(domain.EventSessionFailedOver, f.Now()) })

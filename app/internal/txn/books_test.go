@@ -190,7 +190,7 @@ func TestScheduleCleanup_EarlierOneOnTheWorker_MergesIntoTheMoreDestructive(t *t
 }
 
 func TestScheduleCleanup_WorkerCannotBeReached_WipeWaitsAndStopIsDropped(t *testing.T) {
-	f := newFixture(t)
+	f := newSeparateFixture(t)
 	f.AddSession(f.user, "s1")
 	f.ChangeWorkerRow("w1", func(w *domain.Worker) { w.MarkDown(domain.DownCrashed, f.Timing, f.Now()) })
 	f.Write(func(ctx context.Context, tx *txn.Tx) error {

@@ -19,6 +19,14 @@ func (f *fixture) commands(sessionID string) map[string]domain.Command {
 	return all
 }
 
+// newSeparateFixture returns a fixture whose workers share no credentials.
+func newSeparateFixture(t *testing.T) *fixture {
+	f := newFixture(t)
+	f.SetStateGroup("w1", "")
+	f.SetStateGroup("w2", "")
+	return f
+}
+
 // removeWorker deletes the row of a worker.
 func (f *fixture) removeWorker(id string) {
 	f.Write(func(ctx context.Context, tx *txn.Tx) error {
@@ -52,7 +60,7 @@ func TestHolders_SessionMoves_EveryWorkerIsRecorded(t *testing.T) {
 }
 
 func TestHolders_PhoneLogsOut_OtherWorkersAreWiped(t *testing.T) {
-	f := newFixture(t)
+	f := newSeparateFixture(t)
 	f.AddConnected(f.user, "s1", "w1")
 	f.failOver("s1", "w2")
 	f.Report("s1", domain.Connected)
@@ -76,7 +84,7 @@ func TestHolders_SessionIsDeleted_AllAreWiped(t *testing.T) {
 }
 
 func TestDeleteWorker_ItsCleanups_WaitForItsReturn(t *testing.T) {
-	f := newFixture(t)
+	f := newSeparateFixture(t)
 	f.AddConnected(f.user, "gone", "w1")
 	f.DeleteSession("gone")
 	f.AddConnected(f.user, "s1", "w1")
@@ -120,12 +128,11 @@ func TestAdoptCleanups_EndpointReturnsUnderAnotherID_IsTheSameWorker(t *testing.
 }
 
 func TestDiscardDisk_WorkerReturnsNevertheless_IsWiped(t *testing.T) {
-	f := newFixture(t)
+	f := newSeparateFixture(t)
 	f.AddConnected(f.user, "gone", "w1")
 	f.DeleteSession("gone")
 	f.AddConnected(f.user, "s1", "w1")
 	f.failOver("s1", "w2")
-	f.ChangeWorkerRow("w1", func(w *domain.Worker) { w.StateGroup = "" })
 	f.removeWorker("w1")
 	f.Write(func(ctx context.Context, tx *txn.Tx) error {
 		n, err := tx.DiscardDisk(ctx, "w1")
@@ -135,6 +142,7 @@ func TestDiscardDisk_WorkerReturnsNevertheless_IsWiped(t *testing.T) {
 	require.False(t, f.Holders("gone")[0].BlocksID(), "the id is free")
 
 	f.AddWorker("w1", 2)
+	f.SetStateGroup("w1", "")
 	f.adopt("w1")
 	require.True(t, f.Holders("gone")[0].BlocksID(), "the disk is there after all")
 	require.Equal(t, map[string]domain.Command{"w1": domain.CommandDelete, "w2": domain.CommandNone}, f.commands("s1"))
@@ -152,7 +160,7 @@ func TestDiscardDisk_GroupHasAnotherWorker_ItInheritsTheWipes(t *testing.T) {
 	require.Equal(t, map[string]domain.Command{"w2": domain.CommandDelete}, f.commands("gone"))
 	c := f.Holders("gone")[0]
 	require.True(t, c.BlocksID(), "w2 has the credentials on the shared disk")
-	require.Equal(t, []any{f.Now(), "", ""}, []any{c.DueAt, c.Endpoint, c.StateGroup}, "w2 is asked at once")
+	require.Equal(t, []any{f.Now(), "", "shared"}, []any{c.DueAt, c.Endpoint, c.StateGroup}, "w2 is asked at once")
 	require.Equal(t, map[string]domain.Command{"w2": domain.CommandNone}, f.commands("s1"), "what runs there is not wiped")
 
 	f.DeleteSession("s1")
@@ -164,7 +172,7 @@ func TestDiscardDisk_GroupHasAnotherWorker_ItInheritsTheWipes(t *testing.T) {
 func TestDiscardDisk_OtherWorkerIsOfAnotherGroup_IDIsFree(t *testing.T) {
 	for _, group := range []string{"", "another"} {
 		f := newFixture(t)
-		f.ChangeWorkerRow("w1", func(w *domain.Worker) { w.StateGroup = group })
+		f.SetStateGroup("w1", group)
 		f.AddConnected(f.user, "gone", "w1")
 		f.DeleteSession("gone")
 		f.removeWorker("w1")
@@ -193,4 +201,75 @@ func (f *fixture) discardDisk(id string) {
 		_, err := tx.DiscardDisk(ctx, id)
 		return err
 	})
+}
+
+// The credentials of a state group are those that its worker sees, which tells that they are gone.
+func TestHolders_PhoneLogsOutOnAWorkerOfTheGroup_NobodyIsWiped(t *testing.T) {
+	f := newFixture(t)
+	f.AddConnected(f.user, "s1", "w1")
+	f.failOver("s1", "w2")
+	f.Report("s1", domain.Connected)
+	f.Change("s1", func(s *domain.Session) {
+		s.Apply(domain.Report{Status: domain.Disconnected, LoggedOut: true}, f.Timing, f.Now())
+	})
+	require.Equal(t, map[string]domain.Command{"w1": domain.CommandNone, "w2": domain.CommandNone}, f.commands("s1"))
+}
+
+// A login overwrites the credentials that an older wipe was about, where they are shared.
+func TestHolders_LinkedAgainByALaterGeneration_OlderWipesOfTheGroupAreDropped(t *testing.T) {
+	for group, want := range map[string]domain.Command{"shared": domain.CommandNone, "another": domain.CommandLogout, "": domain.CommandLogout} {
+		t.Run(group, func(t *testing.T) {
+			f := newFixture(t)
+			f.SetStateGroup("w1", group)
+			f.AddAssigned(f.user, "s1", "w1")
+			f.failOver("s1", "w2")
+			f.Write(func(ctx context.Context, tx *txn.Tx) error {
+				return tx.ScheduleCleanup(ctx, "w1", "s1", domain.CommandLogout, 1)
+			})
+			f.Report("s1", domain.Connected)
+			require.Equal(t, map[string]domain.Command{"w1": want, "w2": domain.CommandNone}, f.commands("s1"))
+		})
+	}
+}
+
+func TestHolders_LinkedByTheGenerationOfTheWipe_WipeStays(t *testing.T) {
+	f := newFixture(t)
+	f.AddAssigned(f.user, "s1", "w1")
+	f.failOver("s1", "w2")
+	f.Write(func(ctx context.Context, tx *txn.Tx) error {
+		return tx.ScheduleCleanup(ctx, "w1", "s1", domain.CommandLogout, 2)
+	})
+	f.Report("s1", domain.Connected)
+	require.Equal(t, domain.CommandLogout, f.commands("s1")["w1"])
+}
+
+// The wipes of a removed worker do not wait for its return while its state group has another.
+func TestDeleteWorker_GroupHasAnotherWorker_ItsWipesAreDue(t *testing.T) {
+	f := newFixture(t)
+	f.AddConnected(f.user, "gone", "w1")
+	f.ChangeWorkerRow("w1", func(w *domain.Worker) { w.MarkDown(domain.DownCrashed, f.Timing, f.Now()) })
+	f.ChangeWorkerRow("w2", func(w *domain.Worker) { w.MarkDown(domain.DownCrashed, f.Timing, f.Now()) })
+	f.DeleteSession("gone")
+	require.Zero(t, f.Holders("gone")[0].DueAt, "nobody of the group can do it")
+	f.ChangeWorkerRow("w2", func(w *domain.Worker) { w.ApplyHeartbeat(domain.Heartbeat{}, f.Timing, f.Now()) })
+	f.removeWorker("w1")
+	require.Equal(t, f.Now(), f.Holders("gone")[0].DueAt)
+}
+
+func TestWakeWipes_WorkerOfTheGroupReturns_WipesOfOthersAreDue(t *testing.T) {
+	f := newFixture(t)
+	f.AddConnected(f.user, "gone", "w1")
+	f.AddConnected(f.user, "s1", "w1")
+	f.ChangeWorkerRow("w1", func(w *domain.Worker) { w.MarkDown(domain.DownCrashed, f.Timing, f.Now()) })
+	f.ChangeWorkerRow("w2", func(w *domain.Worker) { w.MarkDown(domain.DownCrashed, f.Timing, f.Now()) })
+	f.DeleteSession("gone")
+	f.Write(func(ctx context.Context, tx *txn.Tx) error {
+		w, err := tx.Workers.Get(ctx, "w2")
+		if err != nil {
+			return err
+		}
+		return tx.WakeWipes(ctx, w)
+	})
+	require.Equal(t, f.Now(), f.Holders("gone")[0].DueAt)
+	require.Zero(t, f.Holders("s1")[0].DueAt)
 }

@@ -25,7 +25,8 @@
 //	WorkerID                     slots: Release of the old, Reserve of the new worker
 //	WorkerID                     the new worker is recorded as a holder of credentials
 //	WorkerID, without a stop     a cleanup on the old worker, if replicas exist (fence)
-//	the phone is unlinked        wipes on all other workers that were given the session
+//	the phone is unlinked        wipes on other workers that were given the session
+//	the phone is linked          older wipes of the home's state group end
 //	Intent                       live sessions of the user, within the tier
 //	anything, with a migration   the migration's row
 //	deletion                     slots, live sessions, migration, cleanups for the wipe
@@ -38,14 +39,14 @@
 // destructive one.
 //
 //	                   stop scheduled, wipe scheduled
-//	assignment ──► nothing ────────► stop ────────► wipe ──confirmed──► no row
+//	assignment ──► nothing ────────► stop ────────► wipe ──confirmed──► wiped ──an hour──► no row
 //	                  ▲                │
 //	                  └─────done───────┘
 //
 // # Credentials end with their session
 //
 // A worker may keep credentials from its first assignment until it has confirmed a wipe.
-// Its row lives exactly as long, also when the worker or the session is removed:
+// Its row lives at least as long, also when the worker or the session is removed:
 //
 //   - Deletion, logout and the phone's logout turn all rows of a session into wipes.
 //   - A session id is free when no row blocks it ([domain.Cleanup.BlocksID]).
@@ -56,8 +57,35 @@
 //     then, and are wipes in case the worker returns. While the worker's state group has
 //     another worker, that one inherits the rows instead, and is asked for the wipes.
 //
-// A foreign session has a row too ([Tx.RecordForeign]), which blocks its id and is never due.
-//
 // The store keeps the generation of a deleted session, and a new one with its id continues
 // there. A late call or report of the former session is stale for ever.
+//
+// # State groups
+//
+// Workers of a state group share one disk. Each row names the group that its worker had at the
+// assignment. Four rules follow:
+//
+//   - Any online worker of the group carries out a wipe for one that is down or removed
+//     ([FindExecutor]), and its confirmation counts for both. It does not count for a worker that
+//     may still run the session, because that one would write the credentials again. Such a
+//     worker is wiped itself.
+//   - No session starts on a worker of the group while a wipe of the group is pending
+//     ([domain.Cleanup.BlocksPlacement]).
+//   - Where a session is assigned, the workers of that group are not wiped: the disk is in use,
+//     and the command of the assigned worker wipes it ([Tx.ScheduleWipes]).
+//   - A login by a later generation overwrites the credentials. It ends the older wipes of the
+//     group. Workers of other groups, or of none, have to wipe nevertheless.
+//
+// # Foreign sessions
+//
+// A session that a worker runs and that this store never gave to it is foreign there: another
+// control plane may need its credentials. It has a row too ([Tx.RecordForeign],
+// [Tx.RecordNeverGiven]). The row blocks its id, keeps the session off the worker, and never
+// becomes a wipe. An administrator ends it.
+//
+// A row therefore outlives the confirmed wipe by an hour. Without it the list of a worker that
+// crosses the wipe would make the session foreign:
+//
+//	worker:  heartbeat with s1 ─────────────────────► arrives
+//	server:             wipe of s1 ──► confirmed
 package txn

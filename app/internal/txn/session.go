@@ -75,7 +75,7 @@ func (tx *Tx) countScan(ctx context.Context, before, after *domain.Session) erro
 }
 
 // recordHomeGroup records the state group of a session's new home. The group outlives the
-// home's removal.
+// home's removal. Its credentials are new, and are not wiped for what was before.
 func (tx *Tx) recordHomeGroup(ctx context.Context, s *domain.Session) error {
 	if !s.IsLinked() {
 		return nil
@@ -86,6 +86,7 @@ func (tx *Tx) recordHomeGroup(ctx context.Context, s *domain.Session) error {
 	}
 	if err == nil {
 		s.CredentialsGroup = w.StateGroup
+		err = tx.dropWipes(ctx, s)
 	}
 	return err
 }

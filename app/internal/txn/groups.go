@@ -1,0 +1,156 @@
+package txn
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
+)
+
+// FindExecutor returns the worker that can carry out a cleanup now, or nil. It is the cleanup's own
+// worker if that is online. A wipe can also be carried out by any online worker of the state group
+// once its own worker has stopped the session for certain: a worker that runs it would write the
+// credentials again.
+func FindExecutor(ctx context.Context, tx *ports.Tx, c *domain.Cleanup) (*domain.Worker, error) {
+	own, err := findWorker(ctx, tx, c.WorkerID)
+	switch {
+	case err != nil:
+		return nil, err
+	case own != nil && own.Online:
+		return own, nil
+	case !c.Command.Wipes(), own != nil && own.MayStillRun():
+		return nil, nil
+	}
+	peer, err := findPeer(ctx, tx, c.WorkerID, c.StateGroup)
+	if err != nil || peer == nil || !peer.Online || peer.IsLegacy() {
+		return nil, err
+	}
+	return peer, nil
+}
+
+// findPeer returns another worker of a state group, an online one if there is any, or nil. A
+// legacy worker comes last: it has to start a session before it can wipe it.
+func findPeer(ctx context.Context, tx *ports.Tx, workerID, group string) (peer *domain.Worker, err error) {
+	if group == "" {
+		return nil, nil
+	}
+	workers, _, err := tx.Workers.List(ctx, ports.WorkerFilter{StateGroup: group}, ports.Page{})
+	if err != nil {
+		return nil, err
+	}
+	rank := func(w *domain.Worker) int {
+		switch {
+		case w.Online && !w.IsLegacy():
+			return 2
+		case w.Online:
+			return 1
+		}
+		return 0
+	}
+	for _, w := range workers {
+		if w.ID != workerID && (peer == nil || rank(w) > rank(peer)) {
+			peer = w
+		}
+	}
+	return peer, nil
+}
+
+// RecordWiped records that a worker has wiped a session up to a generation. For the workers of its
+// state group that certainly do not run the session the same wipe counts.
+func (tx *Tx) RecordWiped(ctx context.Context, by *domain.Worker, sessionID string, generation int64) error {
+	c, err := FindCleanup(ctx, tx.Tx, by.ID, sessionID)
+	if err != nil {
+		return err
+	}
+	if c == nil {
+		c = &domain.Cleanup{WorkerID: by.ID, SessionID: sessionID, StateGroup: by.StateGroup, CreatedAt: tx.env.Now()}
+	}
+	c.Generation = max(c.Generation, generation)
+	done := *c
+	if err := markWiped(ctx, tx.Tx, &done, by, tx.env.Now()); err != nil {
+		return err
+	}
+	return completePeers(ctx, tx.Tx, c, by, tx.env.Now())
+}
+
+// completePeers records that the wipe done, which a worker has carried out, counts for that worker
+// and for those of the state group that certainly do not run the session.
+func completePeers(ctx context.Context, tx *ports.Tx, done *domain.Cleanup, by *domain.Worker, now time.Time) error {
+	rows, err := tx.Cleanups.BySession(ctx, done.SessionID)
+	if err != nil {
+		return err
+	}
+	for _, c := range rows {
+		isCovered := c.WorkerID == by.ID || done.StateGroup != "" && c.StateGroup == done.StateGroup
+		if c.WorkerID == done.WorkerID || !isCovered || !c.Command.Wipes() || c.Generation > done.Generation {
+			continue
+		}
+		if err := markWiped(ctx, tx, c, by, now); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// markWiped stores that the credentials of a cleanup are gone, by a wipe that a worker has carried
+// out. A worker of the group that is down is still told to stop the session when it returns: a
+// start may arrive late. The wipe does not count for one that may run the session.
+func markWiped(ctx context.Context, tx *ports.Tx, c *domain.Cleanup, by *domain.Worker, now time.Time) error {
+	if c.WorkerID == by.ID {
+		c.Wiped(now)
+		return tx.Cleanups.Put(ctx, c)
+	}
+	own, err := findWorker(ctx, tx, c.WorkerID)
+	switch {
+	case err != nil:
+		return err
+	case own == nil:
+		c.Wiped(now)
+	case own.MayStillRun():
+		return nil
+	default:
+		c.WaitForStop()
+	}
+	return tx.Cleanups.Put(ctx, c)
+}
+
+// dropWipes ends the wipes of a session on the workers of its home's state group: a login by a
+// later generation has overwritten the credentials. The workers stay holders.
+func (tx *Tx) dropWipes(ctx context.Context, s *domain.Session) error {
+	if s.CredentialsGroup == "" {
+		return nil
+	}
+	rows, err := tx.Cleanups.BySession(ctx, s.ID)
+	if err != nil {
+		return err
+	}
+	for _, c := range rows {
+		if c.StateGroup != s.CredentialsGroup || !c.Command.Wipes() || c.Generation >= s.Generation {
+			continue
+		}
+		c.Clear()
+		if err := tx.Cleanups.Put(ctx, c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// WakeWipes makes the wipes due that a worker of the state group which is online now can carry out
+// for others.
+func (tx *Tx) WakeWipes(ctx context.Context, w *domain.Worker) error {
+	wipes, err := tx.Cleanups.WipesByGroup(ctx, w.StateGroup)
+	if err != nil {
+		return err
+	}
+	wipes = slices.DeleteFunc(wipes, func(c *domain.Cleanup) bool { return c.WorkerID == w.ID || !c.DueAt.IsZero() || c.Destroyed })
+	for _, c := range wipes {
+		c.DueAt = tx.env.Now()
+		if err := tx.Cleanups.Put(ctx, c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
