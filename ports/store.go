@@ -41,7 +41,7 @@ var (
 // or not at all. A View sees one consistent state. An expired context ends View and Update with its
 // error and without effect.
 //
-// A View that may read many rows has a context of [ForScan]. It does not delay other Views.
+// A View that may read many rows has a context of [ForLongRead]. It does not delay other Views.
 //
 // Every row that can change carries a Rev. Put inserts a row whose Rev is 0, and returns [ErrExists] if
 // the row is present. With another Rev, Put replaces the row of the same Rev, and returns [ErrConflict]

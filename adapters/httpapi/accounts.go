@@ -54,7 +54,7 @@ func accountRoutes() []route {
 			errors:      []domain.Code{domain.CodeAPIKeyNotFound, domain.CodeInvalidState},
 		}, (*api).revokeKey),
 		operation(route{
-			id: "getUsage", method: get, path: "/users/usage", tag: tagAccount, credential: user, limit: perUser, cost: scanning, message: "Usage",
+			id: "getUsage", method: get, path: "/users/usage", tag: tagAccount, credential: user, limit: perUser, cost: longRead, message: "Usage",
 			summary: "How many messages were sent and received",
 			description: "Counts messages of the period: in all, by hour or day, by type and by session. The last step is the present, unfinished one. " +
 				"With sessionId it counts one session; an unknown one counts nothing.",

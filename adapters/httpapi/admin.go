@@ -15,7 +15,7 @@ import (
 func adminRoutes() []route {
 	return []route{
 		operation(route{
-			id: "listUsers", method: get, path: "/admin/users", tag: tagAdmin, credential: admin, limit: perUser, cost: scanning, message: "Users",
+			id: "listUsers", method: get, path: "/admin/users", tag: tagAdmin, credential: admin, limit: perUser, cost: longRead, message: "Users",
 			summary:     "List the users",
 			description: "Lists users with the number of their sessions, page by page. `search` matches name and email.",
 		}, (*api).users),
@@ -40,7 +40,7 @@ func adminRoutes() []route {
 			errors: []domain.Code{domain.CodeUserNotFound, domain.CodeInvalidState},
 		}, (*api).updateUser),
 		operation(route{
-			id: "listAllSessions", method: get, path: "/admin/sessions", tag: tagAdmin, credential: admin, limit: perUser, cost: scanning, message: "Sessions",
+			id: "listAllSessions", method: get, path: "/admin/sessions", tag: tagAdmin, credential: admin, limit: perUser, cost: longRead, message: "Sessions",
 			summary:     "List the sessions of all users",
 			description: "Lists sessions, newest first, page by page, with the endpoint of their worker. `search` matches the name and the phone number.",
 		}, (*api).allSessions),
@@ -122,7 +122,7 @@ type userListView struct {
 func (a *api) users(ctx context.Context, c *requestContext, in *listUsersInput) (userListView, error) {
 	var list []*service.UserSummary
 	var total int
-	err := c.scanIf(ctx, in.isScan(in.filter.Search), func(ctx context.Context) (err error) {
+	err := c.readLongIf(ctx, in.isLongRead(in.filter.Search), func(ctx context.Context) (err error) {
 		list, total, err = a.Accounts.List(ctx, in.filter, in.page())
 		return err
 	})
@@ -243,7 +243,7 @@ func (in *listAllSessionsInput) Resolve(huma.Context) []error {
 func (a *api) allSessions(ctx context.Context, c *requestContext, in *listAllSessionsInput) (sessionListView, error) {
 	var list []*service.SessionView
 	var total int
-	err := c.scanIf(ctx, in.isScan(in.filter.Search), func(ctx context.Context) (err error) {
+	err := c.readLongIf(ctx, in.isLongRead(in.filter.Search), func(ctx context.Context) (err error) {
 		list, total, err = a.Operations.ListSessions(ctx, in.filter, in.page())
 		return err
 	})

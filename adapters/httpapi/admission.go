@@ -23,7 +23,7 @@ const (
 	drawing              // draws QR codes
 	decoding             // decodes pictures of QR codes; [api.decodeQR] uses the queue
 	outbound             // calls endpoints that the caller names, or the whole fleet
-	scanning             // may read many rows; [requestContext.scan] uses the queue
+	longRead             // may read many rows; [requestContext.readLong] uses the queue
 )
 
 // newQueues returns the queues by cost.
@@ -35,16 +35,16 @@ func newQueues() map[cost]*admission.Queue {
 		drawing:  admission.New(admission.Config{Work: "QR codes are drawn", Parallel: few, Waiting: 256, Share: 16}),
 		decoding: admission.New(admission.Config{Work: "pictures are read", Parallel: few, Waiting: 64, Share: 8}),
 		outbound: admission.New(admission.Config{Work: "calls to workers run", Parallel: 16, Waiting: 64, Share: 8}),
-		scanning: admission.New(admission.Config{Work: "searches run", Parallel: few, Waiting: 64, Share: 4}),
+		longRead: admission.New(admission.Config{Work: "searches run", Parallel: few, Waiting: 64, Share: 4}),
 	}
 }
 
 // admit returns the endpoint middleware that admits the requests of a costly route. A
-// route that scans is admitted by its handler, since only some filters make it costly.
+// long read is admitted by its handler, since only some filters make it costly.
 func (a *api) admit(kind cost) endpoint.Middleware {
 	queue := a.queues[kind]
 	return func(next endpoint.Endpoint) endpoint.Endpoint {
-		if queue == nil || kind == scanning {
+		if queue == nil || kind == longRead {
 			return next
 		}
 		return func(ctx context.Context, request any) (any, error) {
@@ -73,18 +73,18 @@ func (c *requestContext) shareKey() string {
 	return "network:" + domain.ClientNetwork(c.ip())
 }
 
-// scanTime bounds one search.
-const scanTime = 5 * time.Second
+// longReadTime bounds one search.
+const longReadTime = 5 * time.Second
 
-// scan runs a read that may look at many rows: few at once, a few for each caller, for a
+// readLong runs a read that may look at many rows: few at once, a few for each caller, for a
 // limited time, and apart from other reads of the store.
-func (c *requestContext) scan(ctx context.Context, read func(ctx context.Context) error) error {
-	release, err := c.api.queues[scanning].Acquire(ctx, c.shareKey())
+func (c *requestContext) readLong(ctx context.Context, read func(ctx context.Context) error) error {
+	release, err := c.api.queues[longRead].Acquire(ctx, c.shareKey())
 	if err != nil {
 		return err
 	}
 	defer release()
-	limited, cancel := context.WithTimeout(ports.ForScan(ctx), scanTime)
+	limited, cancel := context.WithTimeout(ports.ForLongRead(ctx), longReadTime)
 	defer cancel()
 	err = read(limited)
 	if err != nil && limited.Err() != nil && ctx.Err() == nil {
@@ -93,17 +93,19 @@ func (c *requestContext) scan(ctx context.Context, read func(ctx context.Context
 	return err
 }
 
-// scanIf runs a read by [requestContext.scan] if it may look at many rows, and otherwise
+// readLongIf runs a read by [requestContext.readLong] if it may look at many rows, and otherwise
 // directly.
-func (c *requestContext) scanIf(ctx context.Context, many bool, read func(ctx context.Context) error) error {
+func (c *requestContext) readLongIf(ctx context.Context, many bool, read func(ctx context.Context) error) error {
 	if !many {
 		return read(ctx)
 	}
-	return c.scan(ctx, read)
+	return c.readLong(ctx, read)
 }
 
 // farOffset is the offset beyond which a page costs about as much as a search.
 const farOffset = 1000
 
-// isScan reports whether a page of the rows that match a search may read many rows.
-func (in *PageInput) isScan(search string) bool { return search != "" || in.page().Offset > farOffset }
+// isLongRead reports whether a page of the rows that match a search may read many rows.
+func (in *PageInput) isLongRead(search string) bool {
+	return search != "" || in.page().Offset > farOffset
+}

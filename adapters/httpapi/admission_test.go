@@ -107,8 +107,8 @@ func (m slowMessages) History(ctx context.Context, _, _ string, f domain.Message
 	if f.Search == "" {
 		return nil, domain.Cursor{}, nil
 	}
-	if !ports.IsScan(ctx) {
-		return nil, domain.Cursor{}, errors.New("not a scan")
+	if !ports.IsLongRead(ctx) {
+		return nil, domain.Cursor{}, errors.New("not a long read")
 	}
 	m.entered <- struct{}{}
 	<-ctx.Done()
@@ -122,7 +122,7 @@ func TestSearch_TooLong_EndsAndSaysSo(t *testing.T) {
 		h := New(cfg)
 		began := time.Now()
 		got := serve(t, h, request("GET", "/api/v1/sessions/support/messages?search=x", userToken, ""))
-		assert.Equal(t, scanTime, time.Since(began))
+		assert.Equal(t, longReadTime, time.Since(began))
 		assert.Equal(t, http.StatusServiceUnavailable, got.Code)
 		assert.Equal(t, domain.CodeOverloaded, got.Error.Code)
 		assert.Contains(t, got.Error.Message, "narrow it down")
@@ -157,6 +157,6 @@ func TestSearch_ManyByOneUser_AreOverloaded(t *testing.T) {
 		assert.Equal(t, began, time.Now(), "nobody waited")
 		giveUp()
 		synctest.Wait()
-		assert.Zero(t, a.queues[scanning].Depth(), "whoever gives up leaves the queue")
+		assert.Zero(t, a.queues[longRead].Depth(), "whoever gives up leaves the queue")
 	})
 }

@@ -59,7 +59,7 @@
 //
 // The input's fields carry tags: path, query or, within Body, json; doc, example,
 // minLength, minimum and others. A member without omitempty is required. A route that
-// hashes, draws, calls or scans has a cost, which puts it into a queue. A method
+// hashes, draws, calls or reads many rows has a cost, which puts it into a queue. A method
 // Resolve on the input applies rules of the domain and returns the problems. Codes
 // of the credential, the limit and the input need not be listed. Then add a body to
 // answers_test.go, if the route reads one, and run go test -update.

@@ -51,7 +51,7 @@ func (a *api) history(ctx context.Context, c *requestContext, in *historyInput) 
 	var messages []*domain.Message
 	var next domain.Cursor
 	many := f.Search != "" || f.To != "" || f.Type != "" || f.Status != "" || f.Direction != ""
-	err := c.scanIf(ctx, many, func(ctx context.Context) (err error) {
+	err := c.readLongIf(ctx, many, func(ctx context.Context) (err error) {
 		messages, next, err = a.Messages.History(ctx, c.principal.UserID, c.sessionRef(), in.filter)
 		return err
 	})

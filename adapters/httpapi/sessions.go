@@ -101,7 +101,7 @@ func sessionRoutes() []route {
 			errors:      []domain.Code{domain.CodeSessionNotFound, domain.CodeInvalidState},
 		}, (*api).rotateKey),
 		operation(route{
-			id: "listMessages", method: get, path: "/sessions/{id}/messages", tag: tagMessages, credential: user, limit: perUser, cost: scanning, message: "Messages",
+			id: "listMessages", method: get, path: "/sessions/{id}/messages", tag: tagMessages, credential: user, limit: perUser, cost: longRead, message: "Messages",
 			summary:     "The messages of a session",
 			description: "Lists sent and received messages, newest first. `nextCursor` is the `cursor` of the next page; it is null on the last one.",
 			errors:      []domain.Code{domain.CodeSessionNotFound},

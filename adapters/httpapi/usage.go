@@ -90,7 +90,7 @@ func (a *api) usage(ctx context.Context, c *requestContext, in *usageInput) (usa
 	now := c.start.UTC()
 	since := now.Truncate(p.step).Add(-time.Duration(p.n-1) * p.step) // the last step is the present one
 	var cells []ports.MessageUsage
-	err := c.scan(ctx, func(ctx context.Context) (err error) {
+	err := c.readLong(ctx, func(ctx context.Context) (err error) {
 		cells, err = a.Messages.Usage(ctx, c.principal.UserID, session, since, p.step)
 		return err
 	})

@@ -4,7 +4,7 @@
 // # Promises
 //
 //   - A View is one read-only transaction that sees one snapshot.
-//   - A View of [ports.ForScan] has one of a few places, an eighth of the connections. PostgreSQL cancels its statements when
+//   - A View of [ports.ForLongRead] has one of a few places, an eighth of the connections. PostgreSQL cancels its statements when
 //     its context ends.
 //   - An Update is atomic. It is acknowledged once PostgreSQL has it on disk, and nobody is told of it earlier.
 //   - An Update that certainly was not committed runs again, for half of [Options.Timeout] at most. A restart of the server

@@ -37,7 +37,7 @@ type Store struct {
 	timeout     time.Duration
 	invalidator *invalidator
 	healthSlot  int           // the row that health checks of this process write
-	scans       chan struct{} // a place for each scan that runs
+	longReads   chan struct{} // a place for each long read that runs
 
 	// writeFirst commits Updates whose first statement is a write, readFirst all others. Write-first Updates, such as those
 	// of messages, do not wait for read-first ones.
@@ -67,7 +67,7 @@ func Open(ctx context.Context, dsn string, o Options) (*Store, error) {
 	}
 	s := &Store{
 		queries: sqlstore.Postgres(), config: config, timeout: o.Timeout, healthSlot: rand.N(sqlstore.HealthSlots),
-		scans: make(chan struct{}, maxScans(config.MaxConns)),
+		longReads: make(chan struct{}, maxLongReads(config.MaxConns)),
 	}
 	if o.Migrate {
 		err = s.migrate(ctx)
@@ -164,7 +164,7 @@ func (s *Store) acquire(ctx context.Context) (*pgxpool.Conn, error) {
 
 // View implements [ports.Store].
 func (s *Store) View(ctx context.Context, fn func(ctx context.Context, tx *ports.Tx) error) error {
-	release, err := s.acquireScan(ctx)
+	release, err := s.acquireLongRead(ctx)
 	if err != nil {
 		return err
 	}

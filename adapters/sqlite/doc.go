@@ -44,7 +44,7 @@
 //
 // # Connections
 //
-//	View   ──▶ one of 4 read connections (query_only), or for a View of ports.ForScan one of 1 to 4 others
+//	View   ──▶ one of 4 read connections (query_only), or for a View of ports.ForLongRead one of 1 to 4 others
 //	Update ──▶ queue ──▶ writer: one goroutine, one connection
 //	           checkpointer: one goroutine, one connection; copies the log into the database
 //

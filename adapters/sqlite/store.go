@@ -25,9 +25,9 @@ type Options struct {
 	Migrate bool
 	// Readers is the number of Views that run concurrently. 0 means 4.
 	Readers int
-	// ScanReaders is the number of Views of [ports.ForScan] that run concurrently, on connections of their own. 0 means half of
+	// LongReaders is the number of Views of [ports.ForLongRead] that run concurrently, on connections of their own. 0 means half of
 	// the processors, from 1 to 4.
-	ScanReaders int
+	LongReaders int
 	// BusyTimeout bounds how long the store waits for another process that writes. 0 means 5 s.
 	BusyTimeout time.Duration
 	// Exclusive refuses the file with [ErrInUse] while another exclusive store has it open, in any process of this machine.
@@ -37,18 +37,18 @@ type Options struct {
 
 // Store implements [ports.Store]. The package comment describes how it runs Views and Updates.
 type Store struct {
-	queries     *sqlstore.Queries
-	writer      *writer
-	checkpoints *checkpointer
-	idleReaders chan *conn
-	idleScans   chan *conn // readers for Views of [ports.ForScan]
-	readers     []*conn
-	lock        *fileLock // nil: not exclusive
-	database    openFile
-	log         openFile // the write-ahead log
-	closed      chan struct{}
-	closing     sync.Once
-	closeErr    error
+	queries         *sqlstore.Queries
+	writer          *writer
+	checkpoints     *checkpointer
+	idleReaders     chan *conn
+	idleLongReaders chan *conn // readers for Views of [ports.ForLongRead]
+	readers         []*conn
+	lock            *fileLock // nil: not exclusive
+	database        openFile
+	log             openFile // the write-ahead log
+	closed          chan struct{}
+	closing         sync.Once
+	closeErr        error
 }
 
 var (
@@ -62,8 +62,8 @@ func Open(ctx context.Context, path string, o Options) (*Store, error) {
 	if o.Readers <= 0 {
 		o.Readers = 4
 	}
-	if o.ScanReaders <= 0 {
-		o.ScanReaders = min(max(1, runtime.GOMAXPROCS(0)/2), 4)
+	if o.LongReaders <= 0 {
+		o.LongReaders = min(max(1, runtime.GOMAXPROCS(0)/2), 4)
 	}
 	if o.BusyTimeout <= 0 {
 		o.BusyTimeout = 5 * time.Second
@@ -73,7 +73,7 @@ func Open(ctx context.Context, path string, o Options) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{
-		queries: sqlstore.SQLite(), idleReaders: make(chan *conn, o.Readers), idleScans: make(chan *conn, o.ScanReaders),
+		queries: sqlstore.SQLite(), idleReaders: make(chan *conn, o.Readers), idleLongReaders: make(chan *conn, o.LongReaders),
 		closed: make(chan struct{}),
 	}
 	if err := s.openLocked(ctx, path, o); err != nil {
@@ -151,7 +151,7 @@ func (s *Store) open(ctx context.Context, path string, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	for range o.Readers + o.ScanReaders {
+	for range o.Readers + o.LongReaders {
 		if _, err := next(readOnly); err != nil {
 			return err
 		}
@@ -164,7 +164,7 @@ func (s *Store) open(ctx context.Context, path string, o Options) (err error) {
 		if i < o.Readers {
 			s.idleReaders <- c
 		} else {
-			s.idleScans <- c
+			s.idleLongReaders <- c
 		}
 	}
 	s.writer = newWriter(s, writerConn)
@@ -321,8 +321,8 @@ func (s *Store) View(ctx context.Context, fn func(ctx context.Context, tx *ports
 	default:
 	}
 	idle := s.idleReaders
-	if ports.IsScan(ctx) {
-		idle = s.idleScans
+	if ports.IsLongRead(ctx) {
+		idle = s.idleLongReaders
 	}
 	var c *conn
 	select {
@@ -363,7 +363,7 @@ func (s *Store) Close() error {
 	s.closing.Do(func() {
 		close(s.closed)
 		s.writer.stop()
-		for _, idle := range []chan *conn{s.idleReaders, s.idleScans} {
+		for _, idle := range []chan *conn{s.idleReaders, s.idleLongReaders} {
 			for range cap(idle) {
 				<-idle
 			}

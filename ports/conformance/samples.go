@@ -131,7 +131,7 @@ func fullRows() []any {
 		ID: "s1", UserID: "u1", Name: "Support line", Description: "two\nlines", DisplayName: "Ann’s 📱",
 		PhoneNumber: "6281234567890", Intent: domain.Up, Status: domain.Reconnecting, StatusAt: when(),
 		WasConnected: true, ScanRestarted: true, UnscannedRuns: 3, ConnectedFrom: "2001:db8::/64", LastError: "it's \"broken\"", WorkerID: "w1", Generation: 1 << 40, AssignedAt: when(),
-		CredentialsWorkerID: "w2", CredentialsGroup: "it's nfs-7", HomePolicy: domain.HomeLeft, HomeWaitUntil: when(), PreviousWorkerID: "w3", PlacementEvent: domain.EventSessionMigrated, MigrationID: "g1", MigrationTargetID: "w5",
+		CredentialsWorkerID: "w2", CredentialsGroup: "it's nfs-7", HomePolicy: domain.HomeAbandoned, HomeWaitUntil: when(), PreviousWorkerID: "w3", PlacementEvent: domain.EventSessionMigrated, MigrationID: "g1", MigrationTargetID: "w5",
 		Command: domain.CommandRestart, Confirmed: true, Attempts: 2, FailedStarts: 6, Restarts: 3,
 		ClaimedBy: "r1", ClaimedUntil: when(), DebounceUntil: when(), LoggedOut: true, ExcludedWorkerID: "w4", ExcludedUntil: when(),
 		QR:           domain.QR{Code: "2@abc,def", Image: []byte("\x89PNG\r\n\x1a\n\x00\xff"), ExpiresAt: when()},

@@ -46,7 +46,7 @@ func scans(d *db) {
 	var scanning sync.WaitGroup
 	for range 64 {
 		scanning.Go(func() {
-			err := d.store.View(ports.ForScan(ctx), func(ctx context.Context, tx *ports.Tx) error {
+			err := d.store.View(ports.ForLongRead(ctx), func(ctx context.Context, tx *ports.Tx) error {
 				_, err := tx.Users.Get(ctx, "u1")
 				select {
 				case began <- struct{}{}:
