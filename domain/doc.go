@@ -28,8 +28,10 @@
 //	assignment          The link of a session to one worker. It holds one slot.
 //	generation          The number of the assignment. It grows by one each time.
 //	fencing             Refusing calls and reports that carry an old generation.
-//	home                The worker that stores the WhatsApp credentials of a session.
+//	home                The worker that stores the WhatsApp credentials of a session: where it was CONNECTED last.
+//	holder              A worker that was given a session and has not confirmed a wipe. The home is one of them.
 //	linked session      A session with a home.
+//	home policy         Whether placement prefers or requires the home of a session, or has abandoned it.
 //	state group         Workers that share credentials. Each names its group when it registers.
 //	QR, pairing code    What links an account: an image that a phone scans, or a code to type there.
 //	first scan          The scan that links a session that is not linked: a new one, or one that logged out.

@@ -5,14 +5,29 @@ import (
 	"time"
 )
 
-// HomePolicy says how placement treats the home of a session.
+// HomePolicy is the state of a linked session towards its home. It says which workers placement may choose.
+//
+//	from         by                                            to
+//	PREFERRED    nobody scanned on another worker              REQUIRED
+//	REQUIRED     placed on the home or in its state group      PREFERRED
+//	PREFERRED    an administrator moves the session by force   ABANDONED
+//	every state  user connects or stops the session            PREFERRED
+//	every state  the session connects, or loses its home       PREFERRED
+//
+//	              requireHome             AbandonHome
+//	REQUIRED <------------------ PREFERRED ------------------> ABANDONED
+//	         ------------------>           <------------------
+//	         endHomeRequirement            resetHomePolicy
+//
+// A session whose policy is PREFERRED waits for its home for Timing.HomeWait. It then takes any worker, and
+// returns when the home is back before a scan. A scan makes the scanning worker the home.
 type HomePolicy string
 
 // The home policies.
 const (
-	HomeFirst HomePolicy = ""     // wait for the home for Timing.HomeWait, then take any worker, and return before a scan
-	HomeOnly  HomePolicy = "ONLY" // nobody scanned on another worker: wait for the home or its state group
-	HomeLeft  HomePolicy = "LEFT" // an administrator moved the session away: take any worker, and do not return
+	HomePreferred HomePolicy = ""     // wait for the home for Timing.HomeWait, then take any worker, and return before a scan
+	HomeRequired  HomePolicy = "ONLY" // nobody scanned on another worker: wait for the home or its state group
+	HomeAbandoned HomePolicy = "LEFT" // an administrator moved the session away: take any worker, and do not return
 )
 
 // FailoverPolicy says when linked sessions of a lost worker may move to workers without their
@@ -53,17 +68,17 @@ func (s *Session) HasToScan() bool {
 // ShouldReturnHome reports whether the session has to scan on another worker and goes home as soon as
 // its home can take it.
 func (s *Session) ShouldReturnHome() bool {
-	return s.HasToScan() && s.HomePolicy != HomeLeft && s.Intent == Up &&
+	return s.HasToScan() && s.HomePolicy != HomeAbandoned && s.Intent == Up &&
 		s.Command == CommandNone && s.Confirmed && s.MigrationID == ""
 }
 
-// WaitsForHome reports whether placement may use only the home of the session and the workers of its
+// ShouldWaitForHome reports whether placement may choose only the home of the session or a worker of its
 // state group. home is the row of the home, or nil if it was removed.
-func (s *Session) WaitsForHome(home *Worker, t Timing, now time.Time) bool {
+func (s *Session) ShouldWaitForHome(home *Worker, t Timing, now time.Time) bool {
 	switch {
-	case !s.IsLinked(), s.HomePolicy == HomeLeft:
+	case !s.IsLinked(), s.HomePolicy == HomeAbandoned:
 		return false
-	case s.HomePolicy == HomeOnly:
+	case s.HomePolicy == HomeRequired:
 		return true
 	case home == nil, home.Draining && home.DrainForced, s.HasToScan():
 		return false
@@ -83,33 +98,33 @@ func (s *Session) NoteHomeRefused(t Timing, now time.Time) {
 	}
 }
 
-// LeaveHome records that an administrator moves the session to a worker without its credentials.
-func (s *Session) LeaveHome() { s.HomePolicy = HomeLeft }
+// AbandonHome records that an administrator moves the session to a worker without its credentials: the policy
+// is HomeAbandoned.
+func (s *Session) AbandonHome() { s.HomePolicy = HomeAbandoned }
 
-// StaysHome reports whether the session is on its home w, cannot leave it without a scan, and no
-// administrator accepted one.
-func (s *Session) StaysHome(w *Worker) bool {
-	return s.isAtHome() && w.StateGroup == "" && s.HomePolicy != HomeLeft && (!w.Draining || !w.DrainForced)
+// IsBoundToHome reports whether the session is on its home w, cannot leave w without a scan, and no
+// administrator accepted a scan.
+func (s *Session) IsBoundToHome(w *Worker) bool {
+	return s.isAtHome() && w.StateGroup == "" && s.HomePolicy != HomeAbandoned && (!w.Draining || !w.DrainForced)
 }
 
-// awaitHome ends the assignment to a worker on which nobody scanned. The session waits for its home.
-func (s *Session) awaitHome(t Timing, now time.Time) {
+// requireHome ends the assignment to a worker on which nobody scanned. The policy is HomeRequired.
+func (s *Session) requireHome(t Timing, now time.Time) {
 	s.unassign()
-	s.HomePolicy, s.Attempts = HomeOnly, 1
+	s.HomePolicy, s.Attempts = HomeRequired, 1
 	s.DueAt, s.UpdatedAt = now.Add(t.HomeWait), now
 }
 
-// endAwaitHome ends the wait that awaitHome began: the session is assigned to a worker with its
-// credentials.
-func (s *Session) endAwaitHome(now time.Time) {
-	if s.HomePolicy == HomeOnly {
-		s.HomePolicy = HomeFirst
+// endHomeRequirement ends HomeRequired: the session is assigned to a worker with its credentials.
+func (s *Session) endHomeRequirement(now time.Time) {
+	if s.HomePolicy == HomeRequired {
+		s.HomePolicy = HomePreferred
 		s.setStatus(Reconnecting, now)
 	}
 }
 
-// arriveHome forgets a wait for the home and a move away from it.
-func (s *Session) arriveHome() { s.HomePolicy, s.HomeWaitUntil = HomeFirst, time.Time{} }
+// resetHomePolicy returns to HomePreferred and forgets a home that refused: the session is at home, or has none.
+func (s *Session) resetHomePolicy() { s.HomePolicy, s.HomeWaitUntil = HomePreferred, time.Time{} }
 
 // askForScan records that the worker asks for a scan. On the home it means that the credentials are
 // gone. On any other worker the session keeps its number and its home. was is the former status.

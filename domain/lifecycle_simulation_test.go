@@ -128,7 +128,7 @@ func (w *simulation) checkHome(s *domain.Session, to *domain.Worker) {
 	if home == nil || home == to || home.StateGroup != "" && home.StateGroup == to.StateGroup {
 		return
 	}
-	isForced := s.HomePolicy == domain.HomeLeft || home.Draining && home.DrainForced
+	isForced := s.HomePolicy == domain.HomeAbandoned || home.Draining && home.DrainForced
 	hasRefused := !s.HomeWaitUntil.IsZero() && !w.now.Before(s.HomeWaitUntil)
 	wait := w.timing.HomeWait
 	if home.Failover == domain.FailoverMove {
@@ -136,7 +136,7 @@ func (w *simulation) checkHome(s *domain.Session, to *domain.Worker) {
 	}
 	isOver := !home.Online && w.now.Sub(home.DownAt) >= wait
 	require.True(w.t, isForced || hasRefused || isOver, "%s with its home %+v starts on %s", s.ID, home, to.ID)
-	require.NotEqual(w.t, domain.HomeOnly, s.HomePolicy)
+	require.NotEqual(w.t, domain.HomeRequired, s.HomePolicy)
 }
 
 // syncMigration updates the migration of a session and checks it.
@@ -235,7 +235,7 @@ func (w *simulation) addCleanup(worker, session string, command domain.Command) 
 func (w *simulation) choose(s *domain.Session, avoid ...string) string {
 	req := domain.Request{Avoid: avoid, Prefer: s.MigrationTargetID}
 	if home := w.workers[s.CredentialsWorkerID]; home != nil {
-		req.Home = domain.Home{WorkerID: home.ID, Group: home.StateGroup, Only: s.WaitsForHome(home, w.timing, w.now)}
+		req.Home = domain.Home{WorkerID: home.ID, Group: home.StateGroup, Only: s.ShouldWaitForHome(home, w.timing, w.now)}
 	}
 	if s.ExcludedWorkerID != "" && w.now.Before(s.ExcludedUntil) {
 		req.Avoid = append(req.Avoid, s.ExcludedWorkerID)
@@ -309,7 +309,7 @@ func (w *simulation) executeStep(s *domain.Session, step domain.Step) (more bool
 		to := w.choose(s, s.WorkerID)
 		room := to != "" && (s.MigrationTargetID == "" || to == s.MigrationTargetID)
 		w.change("move", s.ID, func(s *domain.Session) []domain.Event {
-			if m := w.migrations[s.MigrationID]; m != nil && s.StaysHome(w.workers[s.WorkerID]) {
+			if m := w.migrations[s.MigrationID]; m != nil && s.IsBoundToHome(w.workers[s.WorkerID]) {
 				m.FailPending(s, "it was linked meanwhile", w.now)
 				return nil
 			}
@@ -349,7 +349,7 @@ func (w *simulation) executeStep(s *domain.Session, step domain.Step) (more bool
 // noteHomeRefused records that a session waits for a home that is online.
 func (w *simulation) noteHomeRefused(s *domain.Session) {
 	home := w.workers[s.CredentialsWorkerID]
-	if home != nil && home.Online && s.WaitsForHome(home, w.timing, w.now) {
+	if home != nil && home.Online && s.ShouldWaitForHome(home, w.timing, w.now) {
 		s.NoteHomeRefused(w.timing, w.now)
 	}
 }

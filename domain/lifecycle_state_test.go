@@ -209,7 +209,7 @@ func (w *simulation) migrate(id string) {
 	}
 	w.change("migrate", id, func(s *domain.Session) []domain.Event {
 		if w.workers[s.WorkerID].StateGroup == "" {
-			s.LeaveHome()
+			s.AbandonHome()
 		}
 		w.startMigration(s, domain.MigrationByOperator)
 		return nil
@@ -398,7 +398,7 @@ func (w *simulation) check() {
 func (w *simulation) checkSession(s *domain.Session) {
 	t, debounced := w.t, !s.DebounceUntil.IsZero()
 	require.True(t, s.Intent == domain.Up || !s.Status.IsActive(), "%s is not wanted and %s", s.ID, s.Status)
-	awaitsHome := s.HomePolicy == domain.HomeOnly && !s.IsAssigned() && s.Status == domain.Disconnected
+	awaitsHome := s.HomePolicy == domain.HomeRequired && !s.IsAssigned() && s.Status == domain.Disconnected
 	require.True(t, s.Intent == domain.Down || s.Status.IsActive() || debounced || awaitsHome, "%s is wanted and at rest at %s", s.ID, s.Status)
 	require.True(t, s.Status != domain.Errored || !s.IsAssigned(), "%s holds a slot in ERROR", s.ID)
 	require.True(t, !debounced || s.IsAssigned() && s.Intent == domain.Up && s.Status == domain.Disconnected, "%s is debounced", s.ID)
@@ -500,5 +500,5 @@ func (w *simulation) waitsForPeer(s *domain.Session) bool {
 // for it.
 func (w *simulation) isBound(s *domain.Session) bool {
 	home := w.workers[s.CredentialsWorkerID]
-	return home != nil && home.Status() != domain.WorkerOnline && s.WaitsForHome(home, w.timing, w.now)
+	return home != nil && home.Status() != domain.WorkerOnline && s.ShouldWaitForHome(home, w.timing, w.now)
 }

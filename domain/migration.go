@@ -106,7 +106,7 @@ func (m *Migration) SyncWithSession(s *Session, now time.Time) {
 	if m.Status.Ended() && s.MigrationID == m.ID {
 		s.MigrationID, s.MigrationTargetID = "", ""
 		if s.isAtHome() {
-			s.HomePolicy = HomeFirst // it did not leave after all
+			s.HomePolicy = HomePreferred // it did not leave after all
 		}
 	}
 }

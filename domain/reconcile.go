@@ -46,7 +46,7 @@ func NextStep(s *Session, w *Worker, t Timing, now time.Time) (step Step, requeu
 		return StepAbandonAssignment, time.Time{}
 	case lost && s.LoggedOut:
 		return due(StepEndDebounce, s.DebounceUntil, now) // a logged-out session does not start elsewhere
-	case lost && w != nil && s.StaysHome(w) && s.WaitsForHome(w, t, now):
+	case lost && w != nil && s.IsBoundToHome(w) && s.ShouldWaitForHome(w, t, now):
 		return StepNone, earlierOf(s.HomeWaitUntil, w.homeWaitEnd(t))
 	case lost:
 		return StepFailover, time.Time{}
@@ -62,7 +62,7 @@ func NextStep(s *Session, w *Worker, t Timing, now time.Time) (step Step, requeu
 		return due(StepStartTimedOut, s.DueAt, now)
 	case s.Command != CommandNone:
 		return due(StepCall, s.DueAt, now)
-	case s.MigrationID != "", w.IsEmptying() && !s.StaysHome(w):
+	case s.MigrationID != "", w.IsEmptying() && !s.IsBoundToHome(w):
 		return StepStopForMove, time.Time{}
 	}
 	return StepNone, time.Time{}

@@ -145,7 +145,7 @@ func (s *Session) applyStatus(r Report, t Timing, now time.Time) []Event {
 		s.markConfirmed()
 		s.WasConnected, s.ScanRestarted, s.LastError, s.CredentialsWorkerID = true, false, "", s.WorkerID
 		s.QR, s.PairingCode, s.PairingPhone = QR{}, "", ""
-		s.arriveHome()
+		s.resetHomePolicy()
 		return s.transition(Connected, r.Reason, now)
 	case Disconnected:
 		if was == QRRequired && s.mayEndScan(r) {

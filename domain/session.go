@@ -195,7 +195,7 @@ func (s *Session) Connect(pairingPhone string, now time.Time) error {
 	s.Intent, s.LastError = Up, ""
 	s.WasConnected, s.ScanRestarted, s.Restarts, s.FailedStarts = false, false, 0, 0
 	s.PairingPhone, s.PairingCode = pairingPhone, ""
-	s.HomePolicy = HomeFirst
+	s.HomePolicy = HomePreferred
 	s.clearDebounce()
 	s.setStatus(Init, now)
 	switch {
@@ -232,7 +232,7 @@ func (s *Session) Assign(workerID string, now time.Time) []Event {
 	s.PreviousWorkerID, s.PlacementEvent = "", ""
 	s.LastReportWorkerTime = time.Time{}
 	s.Confirmed, s.Attempts = false, 0
-	s.endAwaitHome(now)
+	s.endHomeRequirement(now)
 	s.QR, s.PairingCode = QR{}, ""
 	s.clearDebounce()
 	if s.Status != Reconnecting {
@@ -267,7 +267,7 @@ func (s *Session) stop(c Command, reason string, now time.Time) (stopDue bool, e
 	s.clearDebounce()
 	s.ExcludedWorkerID, s.PreviousWorkerID, s.PlacementEvent, s.LastError = "", "", "", ""
 	s.QR, s.PairingCode = QR{}, ""
-	s.HomePolicy = HomeFirst
+	s.HomePolicy = HomePreferred
 	events = s.transition(Disconnected, reason, now)
 	if !s.IsAssigned() {
 		s.Command, s.DueAt = CommandNone, time.Time{}
@@ -491,7 +491,7 @@ func (s *Session) CancelConnect(now time.Time) {
 func (s *Session) PlacementFailed(t Timing, now time.Time) {
 	s.Attempts++
 	s.DueAt = now.Add(t.Backoff(s.Attempts))
-	if s.HomePolicy == HomeOnly {
+	if s.HomePolicy == HomeRequired {
 		s.DueAt = now.Add(t.HomeWait)
 	}
 }
@@ -505,11 +505,11 @@ func (s *Session) EndDebounce(t Timing, now time.Time) []Event {
 		return nil
 	}
 	isFinal := s.LoggedOut || !s.WasConnected
-	isAway := s.IsLinked() && !s.isAtHome() && !s.LoggedOut && s.HomePolicy != HomeLeft
+	isAway := s.IsLinked() && !s.isAtHome() && !s.LoggedOut && s.HomePolicy != HomeAbandoned
 	s.clearDebounce()
 	switch {
 	case isFinal && isAway:
-		s.awaitHome(t, now)
+		s.requireHome(t, now)
 		return nil
 	case isFinal:
 		s.Intent = Down
@@ -557,7 +557,7 @@ func (s *Session) unassign() {
 // unlink forgets the linked WhatsApp account.
 func (s *Session) unlink() {
 	s.PhoneNumber, s.DisplayName, s.CredentialsWorkerID, s.CredentialsGroup = "", "", "", ""
-	s.arriveHome()
+	s.resetHomePolicy()
 }
 
 // setStatus changes the status without an event.

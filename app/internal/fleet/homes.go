@@ -23,7 +23,7 @@ func HomeOf(ctx context.Context, tx *ports.Tx, session *domain.Session, t domain
 		return domain.Home{}, err
 	}
 	home := domain.Home{
-		WorkerID: session.CredentialsWorkerID, Group: session.CredentialsGroup, Only: session.WaitsForHome(worker, t, now),
+		WorkerID: session.CredentialsWorkerID, Group: session.CredentialsGroup, Only: session.ShouldWaitForHome(worker, t, now),
 	}
 	if worker != nil {
 		home.Group = worker.StateGroup

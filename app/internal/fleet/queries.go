@@ -120,7 +120,7 @@ func (c *Cache) WaitingToMove() (all []*Assignment) {
 			continue
 		}
 		for _, a := range n.sessions {
-			if a.isMovable() && a.MigrationID == "" && !a.staysHome(n.worker) {
+			if a.isMovable() && a.MigrationID == "" && !a.isBoundToHome(n.worker) {
 				all = append(all, a)
 			}
 		}
@@ -128,11 +128,11 @@ func (c *Cache) WaitingToMove() (all []*Assignment) {
 	return all
 }
 
-// staysHome reports whether the session leaves its worker only with a scan that no
+// isBoundToHome reports whether the session leaves its worker only with a scan that no
 // administrator accepted.
-func (a *Assignment) staysHome(w *domain.Worker) bool {
+func (a *Assignment) isBoundToHome(w *domain.Worker) bool {
 	s := domain.Session{WorkerID: a.WorkerID, CredentialsWorkerID: a.homeID, HomePolicy: a.homePolicy}
-	return s.StaysHome(w)
+	return s.IsBoundToHome(w)
 }
 
 // ReadyToReturn returns the sessions that have to scan on another worker, and whose homes

@@ -149,7 +149,7 @@ func (m *Migrator) endIfLinked(ctx context.Context, tx *txn.Tx, s *domain.Sessio
 		return false, nil
 	}
 	w, err := tx.Workers.Get(ctx, s.WorkerID)
-	if err != nil || !s.StaysHome(w) {
+	if err != nil || !s.IsBoundToHome(w) {
 		return false, err
 	}
 	migration, err := tx.Migrations.Get(ctx, s.MigrationID)

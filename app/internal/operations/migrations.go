@@ -63,7 +63,7 @@ func (o *Operations) recordMigration(ctx context.Context, sessionID string, opt 
 	case needsScan && !opt.Force:
 		return nil, fleet.ScanRefusal(1)
 	case needsScan:
-		s.LeaveHome()
+		s.AbandonHome()
 	}
 	req, err := o.sync.PlacementRequest(ctx, s, []string{s.WorkerID})
 	if err != nil {
@@ -88,7 +88,7 @@ func (o *Operations) recordMigration(ctx context.Context, sessionID string, opt 
 				"No other worker can take the session at the moment; add capacity or try again later")
 		}
 		if needsScan {
-			current.LeaveHome()
+			current.AbandonHome()
 		}
 		current.Migrate(m, now)
 		if err := tx.Migrations.Put(ctx, m); err != nil {

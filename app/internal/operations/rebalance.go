@@ -148,7 +148,7 @@ func (o *Operations) recordMoves(ctx context.Context, batch string, plan []domai
 				due = now.Add(migration.RecheckEvery) // it waits for admission
 			}
 			if needsScan(p, groups) {
-				s.LeaveHome()
+				s.AbandonHome()
 			}
 			s.Migrate(m, due)
 			if err := tx.Migrations.Put(ctx, m); err != nil {

@@ -163,7 +163,7 @@ func (r *Reconciler) makeWaitingDue(ctx context.Context, now time.Time) error {
 			if err != nil && !errors.Is(err, ports.ErrNotFound) {
 				return err
 			}
-			if s != nil && s.Intent == domain.Up && !s.IsAssigned() && !r.waitsForOfflineHome(s) {
+			if s != nil && s.Intent == domain.Up && !s.IsAssigned() && !r.shouldWaitForOfflineHome(s) {
 				waiting = append(waiting, s)
 			}
 		}
@@ -186,11 +186,11 @@ func (r *Reconciler) makeWaitingDue(ctx context.Context, now time.Time) error {
 	})
 }
 
-// waitsForOfflineHome reports whether a session takes no worker but its home, which is
+// shouldWaitForOfflineHome reports whether a session takes no worker but its home, which is
 // not online.
-func (r *Reconciler) waitsForOfflineHome(s *domain.Session) bool {
+func (r *Reconciler) shouldWaitForOfflineHome(s *domain.Session) bool {
 	w := r.cache.Worker(s.CredentialsWorkerID)
-	return s.HomePolicy == domain.HomeOnly && s.CredentialsGroup == "" && (w == nil || w.Status() != domain.WorkerOnline)
+	return s.HomePolicy == domain.HomeRequired && s.CredentialsGroup == "" && (w == nil || w.Status() != domain.WorkerOnline)
 }
 
 // DueCleanups dispatches the cleanups that are due. It returns when the next is due.

@@ -177,7 +177,7 @@ func (r *Reconciler) executeStep(ctx context.Context, s *domain.Session, w *doma
 		return r.migrator.Start(ctx, s)
 	case domain.StepFailover:
 		now := r.Now()
-		if w != nil && s.WaitsForHome(w, r.Timing, now) && s.WorkerID == s.CredentialsWorkerID && !r.cache.HasPeer(w.ID, w.StateGroup) {
+		if w != nil && s.ShouldWaitForHome(w, r.Timing, now) && s.WorkerID == s.CredentialsWorkerID && !r.cache.HasPeer(w.ID, w.StateGroup) {
 			_, err := r.requeueAt(ctx, s, now.Add(peerRecheckEvery)) // no other worker has the credentials: wait where it is
 			return false, err
 		}
