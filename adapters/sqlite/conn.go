@@ -21,7 +21,10 @@ type access string
 const (
 	readWrite access = "rw"
 	readOnly  access = "ro"
-	immutable access = "immutable" // takes no lock and makes no file; for a file that nobody writes
+	// immutable takes no lock and makes no file. It is for a file that nobody writes.
+	immutable access = "immutable"
+	// recovering reads, and plays back the journal of a transaction that a crash has interrupted.
+	recovering access = "recovering"
 )
 
 // dsn returns the data source name of a connection. It holds all settings, so that the driver applies them before any
@@ -40,6 +43,9 @@ func dsn(path string, a access, busy time.Duration) string {
 	case immutable:
 		v.Set("mode", string(readOnly))
 		v.Set("immutable", "1")
+	case recovering:
+		v.Set("mode", string(readWrite))
+		v.Set("_query_only", "1")
 	case readOnly:
 		v.Set("_query_only", "1")
 	case readWrite:

@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"crypto/sha256"
+	"database/sql/driver"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -66,6 +67,32 @@ func TestOpen_FileOfAnotherProgram_IsRefusedUnchanged(t *testing.T) {
 			})
 		}
 	}
+}
+
+// The other program died in the middle of a transaction. Its journal is still needed, and may be played back.
+func TestOpen_FileOfCrashedProgram_KeepsItsJournalMode(t *testing.T) {
+	ctx, path := t.Context(), filepath.Join(t.TempDir(), "songs.db")
+	program, err := new(sqlite3.SQLiteDriver).Open(path)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, program.Close()) }()
+	_, err = program.(*sqlite3.SQLiteConn).Exec(`CREATE TABLE songs (title TEXT); INSERT INTO songs VALUES ('one');
+		PRAGMA cache_size = 1; BEGIN; WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100)
+		INSERT INTO songs SELECT hex(randomblob(2000)) FROM n`, nil)
+	require.NoError(t, err)
+	crashed := filepath.Join(t.TempDir(), "songs.db")
+	for _, ending := range []string{"", "-journal"} {
+		text, err := os.ReadFile(path + ending)
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(crashed+ending, text, 0o600))
+	}
+	_, err = Open(ctx, crashed, Options{Migrate: true, Exclusive: true})
+	require.ErrorIs(t, err, ErrForeign)
+	c, err := new(sqlite3.SQLiteDriver).Open(crashed)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, c.Close()) }()
+	mode, err := (&conn{raw: c.(*sqlite3.SQLiteConn)}).pragma("journal_mode")
+	require.NoError(t, err)
+	require.Equal(t, []driver.Value{"delete"}, mode)
 }
 
 // A file without tables is nobody's.

@@ -184,13 +184,14 @@ func refuseForeign(ctx context.Context, path string, wait time.Duration) error {
 	return nil
 }
 
-// readVersion returns the version of the schema in a file, or 0 if there is none. It leaves no log beside a file that has none.
+// readVersion returns the version of the schema in a file, or 0 if there is none. It makes no file beside a file that has no log.
 func readVersion(ctx context.Context, path string, wait time.Duration) (int, error) {
 	mode := immutable
-	for _, log := range []string{"-wal", "-journal"} {
-		if _, err := os.Stat(path + log); err == nil {
-			mode = readOnly
-		}
+	if exists(path + "-wal") {
+		mode = readOnly
+	}
+	if exists(path + "-journal") {
+		mode = recovering
 	}
 	c, err := retryWhileBusy(ctx, wait, func() (*conn, error) { return connect(path, mode, wait) })
 	if err != nil {
@@ -201,6 +202,12 @@ func readVersion(ctx context.Context, path string, wait time.Duration) (int, err
 		err = fmt.Errorf("sqlite: %s: %w", path, err)
 	}
 	return version, errors.Join(err, c.close())
+}
+
+// exists reports whether a path names a file.
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // prepareDatabase checks the journal mode, turns off automatic checkpoints, and checks or upgrades the schema.
@@ -293,7 +300,7 @@ func ensureFile(path string) error {
 }
 
 // Status returns the version of the schema in the file, or 0 if there is none, and the version that this binary works with.
-// It changes nothing.
+// It changes nothing, and plays back the journal of a transaction that a crash has interrupted.
 func Status(ctx context.Context, path string) (version, latest int, err error) {
 	latest = sqlstore.Latest()
 	path, err = resolvePath(path)
