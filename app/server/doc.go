@@ -40,8 +40,8 @@
 // After a crash in between the next start finds both, and the file wins.
 //
 // A secrets file that is empty or damaged is refused. A secret that is missing, from the file or
-// with it, is generated. If the store has workers or sign-ins by then, the start warns once, with
-// the path, and goes on:
+// with it, is generated. If the store is in use by then, the start warns once, with the path, and
+// goes on:
 //
 //   - It reveals nothing. Access tokens and the tokens of workers end, so nobody gains access.
 //   - It loses nothing. The store has no value that only the former secret can read. Clients

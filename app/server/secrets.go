@@ -192,7 +192,8 @@ func (k *secrets) generate(ctx context.Context, s secret) (string, error) {
 }
 
 // warnOfNew logs once that secrets were generated for a store in use: the secrets that its
-// clients and workers know are missing. The package comment says why the start goes on.
+// clients and workers know are missing. A store is in use once it has a worker, a second user,
+// or a user who has signed in. The package comment says why the start goes on.
 func (k *secrets) warnOfNew(ctx context.Context) error {
 	if len(k.generated) == 0 {
 		return nil
@@ -203,8 +204,8 @@ func (k *secrets) warnOfNew(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		users, _, err := tx.Users.List(ctx, ports.UserFilter{Sort: "lastLoginAt"}, ports.Page{Limit: 1})
-		isUsed = workers > 0 || len(users) > 0 && !users[0].LastLoginAt.IsZero()
+		latest, users, err := tx.Users.List(ctx, ports.UserFilter{Sort: "lastLoginAt"}, ports.Page{Limit: 1})
+		isUsed = workers > 0 || users > 1 || users == 1 && !latest[0].LastLoginAt.IsZero()
 		return err
 	})
 	if err == nil && isUsed {

@@ -55,6 +55,36 @@ func TestSecrets_OnCommandLine_WarnOnce(t *testing.T) {
 	assert.NotContains(t, r.err, "secret@")
 }
 
+// An empty secrets file stops the start. Without the file the server starts, says so, and loses nothing: access tokens end,
+// and clients refresh them.
+func TestSecretsFile_EmptyOrMissing_IsNotRefilledInSilence(t *testing.T) {
+	t.Parallel()
+	s := serve(t, "--worker-token", "")
+	user := s.register()
+	before := strings.TrimSpace(run(t, s.dir, nil, "", "token").out)
+	assert.NotContains(t, s.err.String(), "were missing")
+	s.stop()
+
+	file := filepath.Join(s.dir, "switchyard.db.secrets")
+	require.NoError(t, os.Truncate(file, 0))
+	for _, line := range []string{"serve --addr 127.0.0.1:0", "token"} {
+		r := run(t, s.dir, nil, "", strings.Fields(line)...)
+		assert.Equal(t, 2, r.code, line)
+		assert.Contains(t, r.err, "switchyard.db.secrets is empty; restore it from a backup, or remove it", line)
+	}
+	info, err := os.Stat(file)
+	require.NoError(t, err)
+	assert.Zero(t, info.Size())
+
+	require.NoError(t, os.Remove(file))
+	s.start()
+	assert.Equal(t, 1, strings.Count(s.err.String(), "secrets of a store in use were missing"), s.err.String())
+	assert.Contains(t, s.err.String(), "switchyard.db.secrets")
+	assert.NotEqual(t, before, strings.TrimSpace(run(t, s.dir, nil, "", "token").out))
+	s.with(user.bearer).signedOut()
+	s.with(s.refreshes(user.refresh).str("data.token")).get("/auth/me")
+}
+
 // A start that is dangerous in production warns once of each danger, and otherwise not at all.
 func TestServe_DangerousStart_WarnsOnce(t *testing.T) {
 	t.Parallel()
