@@ -22,6 +22,13 @@ const (
 	TypePoll     MessageType = "poll"
 )
 
+// MessageTypes returns all message types.
+func MessageTypes() []MessageType {
+	return []MessageType{
+		TypeText, TypeImage, TypeDocument, TypeAudio, TypeVideo, TypeSticker, TypeLocation, TypeContact, TypeLink, TypePoll,
+	}
+}
+
 // MessageStatus is the progress of a message. It only moves forward: PENDING, SENT, DELIVERED, READ.
 // FAILED follows PENDING and SENT only.
 type MessageStatus string
@@ -247,8 +254,8 @@ type MessageFilter struct {
 	Direction    Direction
 	Type         MessageType
 	Status       MessageStatus
-	To           string // part of the recipient
-	Search       string // part of content or caption, in any case
+	To           string // the recipient's JID
+	Search       string // words, see ports.Messages
 	Since, Until time.Time
 	After        Cursor // only messages older than the cursor
 	Limit        int

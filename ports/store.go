@@ -269,7 +269,10 @@ type Messages interface {
 	Put(ctx context.Context, m *domain.Message) error
 	Get(ctx context.Context, sessionID, id string) (*domain.Message, error)
 	ByWhatsAppID(ctx context.Context, sessionID, whatsAppID string) (*domain.Message, error)
-	// List returns the matching messages of the session, newest first.
+	// List returns the matching messages of the session, newest first. A search finds the messages in
+	// whose content, caption or filename every word of the search begins a word. Words are runs of
+	// letters and digits, in any case and without accents. In scripts without blanks they are the
+	// pairs of neighbouring characters. A search without a word finds nothing.
 	List(ctx context.Context, sessionID string, f domain.MessageFilter) ([]*domain.Message, error)
 	// CountSince returns the number of the user's outbound messages since a time, and the time of the
 	// first of them.

@@ -16,8 +16,8 @@ type historyInput struct {
 	Direction string `query:"direction" doc:"OUTBOUND or INBOUND, in any case" example:"OUTBOUND"`
 	Type      string `query:"type" doc:"A type of message, in any case" example:"text"`
 	Status    string `query:"status" doc:"A message's status, in any case" example:"DELIVERED"`
-	To        string `query:"to" doc:"The recipient: a number, a JID, or part of one" example:"6289999999999"`
-	Search    string `query:"search" doc:"Part of the content, at most 255 bytes" example:"invoice"`
+	To        string `query:"to" doc:"The recipient: a number in international format, or a JID" example:"6289999999999"`
+	Search    string `query:"search" doc:"Words, in any order and any case, at most 255 bytes. Each has to begin a word of the content, the caption or the filename. Chinese, Japanese, Thai, Lao, Khmer and Burmese are searched by pairs of neighbouring characters" example:"invoice may"`
 	Since     string `query:"since" doc:"RFC 3339, a date, or milliseconds (or seconds) since 1970" example:"2026-03-01T00:00:00Z"`
 	Until     string `query:"until" doc:"Like since" example:"2026-03-02"`
 	Cursor    string `query:"cursor" doc:"nextCursor of the page before"`
@@ -33,7 +33,7 @@ func (in *historyInput) Resolve(huma.Context) []error {
 	parse(&p, "direction", in.Direction, &f.Direction, oneOf(domain.Outbound, domain.Inbound))
 	parse(&p, "type", in.Type, &f.Type, domain.ParseMessageType)
 	parse(&p, "status", in.Status, &f.Status, domain.ParseMessageStatus)
-	f.To = recipientPart(p.searchText("to", in.To))
+	parse(&p, "to", p.searchText("to", in.To), &f.To, parseRecipientFilter)
 	f.Search = p.searchText("search", in.Search)
 	p.time("since", in.Since, &f.Since)
 	p.time("until", in.Until, &f.Until)
@@ -50,8 +50,7 @@ func (a *api) history(ctx context.Context, c *requestContext, in *historyInput) 
 	f := &in.filter
 	var messages []*domain.Message
 	var next domain.Cursor
-	many := f.Search != "" || f.To != "" || f.Type != "" || f.Status != "" || f.Direction != ""
-	err := c.readLongIf(ctx, many, func(ctx context.Context) (err error) {
+	err := c.readLongIf(ctx, isLongHistory(f), func(ctx context.Context) (err error) {
 		messages, next, err = a.Messages.History(ctx, c.principal.UserID, c.sessionRef(), in.filter)
 		return err
 	})
@@ -65,17 +64,18 @@ func (a *api) history(ctx context.Context, c *requestContext, in *historyInput) 
 	return historyView{views, nullableString(next.String())}, nil
 }
 
-// recipientPart returns a whole number or JID, however it is written, as the
-// history has it. Parts of one are looked for as they are.
-func recipientPart(s string) string {
+// isLongHistory reports whether the filter may make the store read many messages beside those of the page.
+func isLongHistory(f *domain.MessageFilter) bool {
+	return f.Search != "" || f.To != "" && (f.Direction != "" || f.Type != "" || f.Status != "")
+}
+
+// parseRecipientFilter returns the recipient as the history has it. A JID may be of any kind.
+func parseRecipientFilter(s string) (string, error) {
 	if strings.Contains(s, "@") {
-		if jid, err := domain.ParseRecipient(s); err == nil {
-			return string(jid)
-		}
-	} else if digits, err := domain.ParsePhone(s); err == nil {
-		return digits
+		return domain.NormalizeAddress(s), nil
 	}
-	return s
+	jid, err := domain.ParseRecipient(s)
+	return string(jid), err
 }
 
 type messageInput struct {

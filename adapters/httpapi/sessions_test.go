@@ -138,16 +138,16 @@ func TestLists_Filters_ReachTheService(t *testing.T) {
 
 func TestHistory_Filters_ReachTheService(t *testing.T) {
 	cursor := domain.Cursor{At: noon.Truncate(time.Microsecond), ID: "m0"}
-	_, s := ask(t, "GET", "/api/v1/sessions/support/messages?direction=inbound&type=Text&status=read&to=62&search=hi&since=2026-01-01&until=2026-01-02T03:04:05%2B01:00&limit=5&cursor="+cursor.String(), userToken, "")
+	_, s := ask(t, "GET", "/api/v1/sessions/support/messages?direction=inbound&type=Text&status=read&to=6281234567890&search=hi&since=2026-01-01&until=2026-01-02T03:04:05%2B01:00&limit=5&cursor="+cursor.String(), userToken, "")
 	assert.Equal(t, domain.MessageFilter{
-		Direction: domain.Inbound, Type: domain.TypeText, Status: domain.MessageRead, To: "62", Search: "hi",
+		Direction: domain.Inbound, Type: domain.TypeText, Status: domain.MessageRead, To: "6281234567890@s.whatsapp.net", Search: "hi",
 		Since: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), Until: time.Date(2026, 1, 2, 2, 4, 5, 0, time.UTC), After: cursor, Limit: 5,
 	}, s.last)
-	got, _ := ask(t, "GET", "/api/v1/sessions/support/messages?direction=up&type=smell&status=eaten&since=soon&until=-5&cursor=x&limit=1000", userToken, "")
-	assert.Equal(t, []string{"direction", "type", "status", "since", "until", "cursor", "limit"}, got.fields())
+	got, _ := ask(t, "GET", "/api/v1/sessions/support/messages?direction=up&type=smell&status=eaten&to=0812&since=soon&until=-5&cursor=x&limit=1000", userToken, "")
+	assert.Equal(t, []string{"direction", "type", "status", "to", "since", "until", "cursor", "limit"}, got.fields())
 	for to, want := range map[string]string{
-		"%2B62 812-3456-7890": "6281234567890", "+62 (812) 34567890": "6281234567890", "6281": "6281",
-		"6281234567890@C.US": "6281234567890@s.whatsapp.net", "1-2@g": "1-2@g",
+		"%2B62 812-3456-7890": "6281234567890@s.whatsapp.net", "+62 (812) 34567890": "6281234567890@s.whatsapp.net",
+		"6281234567890@C.US": "6281234567890@s.whatsapp.net", "1-2@g": "1-2@g", "120363025246125486@g.us": "120363025246125486@g.us",
 	} {
 		_, s = ask(t, "GET", "/api/v1/sessions/support/messages?to="+strings.ReplaceAll(to, " ", "%20"), userToken, "")
 		assert.Equal(t, want, s.last.(domain.MessageFilter).To, to)

@@ -8,6 +8,7 @@ import (
 	"sort"
 	"time"
 
+	"github.com/switchyard-wa/switchyard/adapters/internal/words"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
 )
@@ -363,16 +364,17 @@ func (t messages) List(_ context.Context, sessionID string, f domain.MessageFilt
 	if !f.Since.IsZero() {
 		rows = rows[indexFrom(rows, f.Since, ""):]
 	}
-	to, search := newSearchTerm(f.To), newSearchTerm(f.Search)
+	search := words.ParseSearch(f.Search)
 	var found []*domain.Message
 	for _, m := range slices.Backward(rows) {
 		if f.Limit > 0 && len(found) >= f.Limit {
 			break
 		}
 		if (f.Direction == "" || m.direction == f.Direction) && (f.Type == "" || m.kind == f.Type) &&
-			(f.Status == "" || m.status == f.Status) && to.in(m.to) &&
-			(search.in(m.content) || m.rest != nil && search.in(m.rest.caption)) {
-			found = append(found, m.clone())
+			(f.Status == "" || m.status == f.Status) && (f.To == "" || m.to == f.To) {
+			if v := m.clone(); f.Search == "" || search.Finds(v) {
+				found = append(found, v)
+			}
 		}
 	}
 	return found, nil

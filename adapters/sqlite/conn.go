@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"database/sql/driver"
+	"errors"
 	"fmt"
 	"net/url"
 	"path/filepath"
@@ -89,7 +90,10 @@ type conn struct {
 // connect opens a connection.
 func connect(path string, a access, busy time.Duration) (*conn, error) {
 	opened, err := (&sqlite3.SQLiteDriver{ConnectHook: func(c *sqlite3.SQLiteConn) error {
-		return c.RegisterFunc(sqlstore.FoldFunction, strings.ToLower, true)
+		return errors.Join(
+			c.RegisterFunc(sqlstore.FoldFunction, strings.ToLower, true),
+			c.RegisterFunc(sqlstore.WordsFunction, sqlstore.WordsOf, true),
+		)
 	}}).Open(dsn(path, a, busy))
 	if err != nil {
 		return nil, err

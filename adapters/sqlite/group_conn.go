@@ -10,6 +10,7 @@ import (
 type groupConn struct {
 	*conn
 	hasSavepoint bool  // the running Update has written
+	hasWritten   bool  // some Update of the group has written
 	lost         error // the error with which SQLite has ended the transaction of the group
 }
 
@@ -24,7 +25,7 @@ func (g *groupConn) ensureSavepoint(s *sqlstore.Statement) error {
 	if err := g.control(savepoint); err != nil {
 		return g.detectLoss(err)
 	}
-	g.hasSavepoint = true
+	g.hasSavepoint, g.hasWritten = true, true
 	return nil
 }
 

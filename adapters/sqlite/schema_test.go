@@ -222,6 +222,9 @@ func TestOpen_SchemaOfVersion1_IsUpgraded(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, isUnreported, message.Unreported, id)
 		}
+		found, err := tx.Messages.List(ctx, "s1", domain.MessageFilter{Search: "it's hello"})
+		require.NoError(t, err)
+		require.Equal(t, []*domain.Message{message}, found, "an indexed message")
 		secret, err := tx.Settings.Get(ctx, "secret")
 		require.NoError(t, err)
 		require.Equal(t, "kept", secret)

@@ -282,7 +282,10 @@ func (w *writer) commit() {
 		return
 	}
 	w.commits.Add(1)
-	err := w.conn.control(commit)
+	err := w.indexMessages()
+	if err == nil {
+		err = w.conn.control(commit)
+	}
 	if err == nil {
 		err = w.store.checkFiles() // a commit to a removed file would end with the process
 	}
@@ -292,13 +295,22 @@ func (w *writer) commit() {
 	w.completeGroup(err)
 }
 
+// indexMessages enters the messages of the group into the full-text index, outside the savepoints of their Updates.
+func (w *writer) indexMessages() error {
+	if !w.conn.hasWritten {
+		return nil
+	}
+	w.conn.hasWritten = false
+	return w.store.queries.IndexNew(context.Background(), w.conn.conn)
+}
+
 // completeGroup completes every job of the group. err is the failure of the group as a whole. No caller learns its outcome
 // earlier, not even a failure: a failure may depend on the writes of another Update, which may be rolled back.
 func (w *writer) completeGroup(err error) {
 	if err != nil {
 		_ = w.conn.end() // the jobs receive the first error
 	}
-	w.conn.lost = nil
+	w.conn.lost, w.conn.hasWritten = nil, false
 	w.lastGroupSize = len(w.group)
 	for i, j := range w.group {
 		w.group[i] = nil

@@ -2,10 +2,14 @@ package sqlstore
 
 import (
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 
 	sq "github.com/Masterminds/squirrel"
+
+	"github.com/switchyard-wa/switchyard/adapters/internal/words"
+	"github.com/switchyard-wa/switchyard/domain"
 )
 
 // Dialect describes how the SQL of a database differs from the SQL of other databases.
@@ -17,6 +21,14 @@ type Dialect struct {
 	folded func(column string, ascii bool) string
 	// findOwner is a query for the schemaOwner of the database.
 	findOwner string
+	// indexWords turns a statement that puts a message into a statement that takes the message's words as one more argument
+	// and stores them. Nil means that the database stores words by itself.
+	indexWords func(sql string, columns []string) *Statement
+	// hasWords is a condition on a message: its words match an argument, which matchWords returns.
+	hasWords   string
+	byIndex    func(name string) string // follows a table whose rows are read by an index, where the planner has to be told
+	noIndex    string                   // precedes a column for which the database shall use no index
+	matchWords func(words []string) string
 	// batched turns a statement that puts one row into a statement that puts many. Nil means that batches save nothing.
 	batched func(sql string) string
 }
@@ -27,7 +39,12 @@ type types struct {
 	False                            string
 	Plain                            string // options of an ordinary table
 	Clustered                        string // options of a table of small rows that is stored in the order of its key
+	IsSQLite                         bool   // for the parts of a schema that have no common form
 }
+
+// WordsFunction names another one. It is called with the session, the type and the texts of a message, and returns the words
+// of the message; see [WordsOf].
+const WordsFunction = "message_words_of"
 
 // FoldFunction names the SQL function that an adapter for SQLite registers on its connections. The function returns a text
 // in lower case, for all scripts of Unicode.
@@ -37,7 +54,7 @@ var sqlite = Dialect{
 	placeholder: sq.Question,
 	types: types{
 		Text: "TEXT", Integer: "INTEGER", Real: "REAL", Bytes: "BLOB", Bool: "INTEGER", False: "0",
-		Plain: "STRICT", Clustered: "STRICT, WITHOUT ROWID",
+		Plain: "STRICT", Clustered: "STRICT, WITHOUT ROWID", IsSQLite: true,
 	},
 	folded: func(column string, ascii bool) string {
 		if ascii {
@@ -50,6 +67,10 @@ var sqlite = Dialect{
 		WHEN (SELECT COUNT(*) FROM pragma_table_info('schema_migrations') WHERE name IN ('version', 'name', 'applied_at')) = 3 THEN 1
 		WHEN EXISTS (SELECT 1 FROM sqlite_master WHERE name NOT LIKE 'sqlite\_%' ESCAPE '\') THEN 2
 		ELSE 0 END`,
+	byIndex:    func(name string) string { return " INDEXED BY " + name },
+	noIndex:    "+",
+	hasWords:   "n IN (SELECT docid FROM message_words WHERE words MATCH ?)",
+	matchWords: func(words []string) string { return strings.Join(words, "* ") + "*" },
 }
 
 var postgres = Dialect{
@@ -65,6 +86,11 @@ var postgres = Dialect{
 		WHERE t.relnamespace = (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = current_schema()) AND t.relname = 'schema_migrations'
 		GROUP BY t.oid), 0) AS BIGINT)`,
 	batched: unnested,
+	// An array of ids, because the planner would otherwise walk the history and look for the words of each message.
+	hasWords:   "id = ANY(ARRAY(SELECT message_id FROM message_words WHERE words @@ ?::tsquery))",
+	matchWords: func(words []string) string { return "'" + strings.Join(words, "':* & '") + "':*" },
+	indexWords: storeWords,
+	byIndex:    func(string) string { return "" }, // it knows which one is better from its statistics
 }
 
 var argument = regexp.MustCompile(`\$(\d+)`)
@@ -79,6 +105,32 @@ func unnested(sql string) string {
 	}
 	each := " FROM " + arrays + " AS many (" + argument.ReplaceAllString(strings.Join(args, ", "), "a$1") + ") WHERE "
 	return strings.Replace(argument.ReplaceAllString(sql, "many.a$1"), " WHERE ", each, 1) + " RETURNING rev"
+}
+
+// storeWords turns an INSERT of a message, or its UPDATE, into a statement that also stores the words of the message. The
+// words are the last argument.
+func storeWords(sql string, columns []string) *Statement {
+	args := argument.FindAllString(sql, -1)
+	store := func(sql, source string) string {
+		return "WITH stored AS (" + sql + " RETURNING id, rev), indexed AS (INSERT INTO message_words (message_id, words)" +
+			" SELECT id, array_to_tsvector(string_to_array(" + source + " ON CONFLICT (message_id) DO UPDATE SET words = excluded.words)" +
+			" SELECT rev FROM stored"
+	}
+	last := "$" + strconv.Itoa(len(args)+1)
+	s := &Statement{SQL: store(sql, last+", ' ')) FROM stored"), Write: true, columns: 1}
+	if before, after, insert := strings.Cut(sql, " VALUES ("); insert {
+		_, after, _ = strings.Cut(after, ")")
+		list := strings.Join(columns, ", ")
+		given := "WITH given AS (SELECT * FROM unnest(" + strings.Join(append(args, last), ", ") + ") AS many (" + list + ", words)), "
+		many := store(before+" SELECT "+list+" FROM given"+after, "given.words, ' ')) FROM stored JOIN given USING (id)")
+		s.Batched = &Statement{SQL: given + strings.TrimPrefix(many, "WITH "), Write: true, columns: 1}
+	}
+	return s
+}
+
+// WordsOf implements [WordsFunction].
+func WordsOf(sessionID, kind, content, caption, filename string) string {
+	return words.Index(sessionID, domain.MessageType(kind), content, caption, filename)
 }
 
 // SQLite returns the queries in the dialect of SQLite 3.37 or later.

@@ -59,6 +59,7 @@
 //	tombstones       one for each id of a deleted session that had a worker    never
 //	api_keys         at most 10 for each session, 3 of them live               7 days after their end
 //	messages         messages per hour of a tier, times its retention          after the tier's retention
+//	message_words    one for each message (on SQLite a full-text index)        with its message
 //	workers          one for each worker; the fleet token or an administrator  by an administrator
 //	cleanups         one for each worker and session                           when the worker has confirmed
 //	moves            migrations of the last 30 days                            30 days after their end
@@ -67,7 +68,7 @@
 //	audit            entries of the retention                                  after the retention, 90 days by default
 //	replicas         one for each process                                      when it is known to be dead
 //	settings         a fixed set of names                                      never
-//	counters         one row                                                   never
+//	counters         a fixed set of names                                      never
 //	health_checks    64 rows                                                   never
 //
 // A tombstone stays: workers keep the generations that they were told to stop, and refuse them for ever. A session that

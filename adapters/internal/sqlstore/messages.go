@@ -6,25 +6,23 @@ import (
 	"slices"
 	"time"
 
-	sq "github.com/Masterminds/squirrel"
-
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
 var messagesTable = table{
-	name: "messages", key: []string{"id"}, fixed: []string{"session_id", "created_at", "direction"},
+	name: "messages", key: []string{"id"},
+	fixed: []string{"session_id", "created_at", "direction", "to_jid", "type", "content", "caption", "filename"},
 	rest: []string{
-		"whatsapp_id", "user_id", "from_jid", "to_jid", "type", "content", "media_url", "filename", "caption",
-		"status", "error", "unreported", "sent_at", "delivered_at", "read_at",
+		"whatsapp_id", "user_id", "from_jid", "media_url", "status", "error", "unreported", "sent_at", "delivered_at", "read_at",
 	},
 }
 
 func scanMessage(r row) *domain.Message {
 	return &domain.Message{
-		ID: r.text(0), SessionID: r.text(1), CreatedAt: r.time(2), Direction: domain.Direction(r.text(3)),
-		WhatsAppID: r.text(4), UserID: r.text(5), From: r.text(6), To: r.text(7),
-		Type: domain.MessageType(r.text(8)), Content: r.text(9), MediaURL: r.text(10), Filename: r.text(11), Caption: r.text(12),
+		ID: r.text(0), SessionID: r.text(1), CreatedAt: r.time(2), Direction: domain.Direction(r.text(3)), To: r.text(4),
+		Type: domain.MessageType(r.text(5)), Content: r.text(6), Caption: r.text(7), Filename: r.text(8),
+		WhatsAppID: r.text(9), UserID: r.text(10), From: r.text(11), MediaURL: r.text(12),
 		Status: domain.MessageStatus(r.text(13)), Error: r.text(14), Unreported: r.bool(15),
 		SentAt: r.time(16), DeliveredAt: r.time(17), ReadAt: r.time(18),
 		Rev: r.int64(19),
@@ -46,6 +44,8 @@ type messageStatements struct {
 	get, sentByWhatsAppID, receivedByWhatsAppID *Statement
 	countSince, pendingBefore, deleteBefore     *Statement
 	usageOfUser, usageOfSession                 *Statement
+	index                                       *Statement // of PostgreSQL
+	indexNew, advanceIndexed                    *Statement // of SQLite
 }
 
 func (b *Queries) messageStatements() messageStatements {
@@ -57,13 +57,15 @@ func (b *Queries) messageStatements() messageStatements {
 		where("created_at >= ?").group("1", "2", "3", "4", "5").order("1", "2", "3", "4", "5")
 	// The WhatsApp id of a delivered message no longer changes. It counts as fixed, so that an update does not touch its
 	// index.
-	anyStatus := b.putStatements(messagesTable)
+	anyStatus := b.messagePuts()
 	fixed, rest := messagesTable.fixed, messagesTable.rest
 	delivered := anyStatus
 	delivered.fixed++
 	delivered.update = b.put(b.update("messages", sets(join(rest[1:], []string{"rev"})...),
 		equal("id", "rev")+unchanged(join(fixed, rest[:1]))), len(rest)-1)
+	index := &Statement{SQL: indexWordsSQL, Index: -1, Write: true}
 	return messageStatements{
+		index:                index,
 		putStatements:        anyStatus,
 		putDelivered:         delivered,
 		get:                  b.read(messages.where(equal("id", "session_id"))),
@@ -89,7 +91,7 @@ func (t *messages) Put(ctx context.Context, m *domain.Message) error {
 		statements = &t.queries.messages.putDelivered
 	}
 	return (*Tx)(t).put(ctx, statements, &m.Rev, m.ID, m.SessionID, micros(m.CreatedAt), string(m.Direction),
-		m.WhatsAppID, m.UserID, m.From, m.To, string(m.Type), m.Content, m.MediaURL, m.Filename, m.Caption,
+		m.To, string(m.Type), m.Content, m.Caption, m.Filename, m.WhatsAppID, m.UserID, m.From, m.MediaURL,
 		string(m.Status), m.Error, m.Unreported, nullableMicros(m.SentAt), nullableMicros(m.DeliveredAt), nullableMicros(m.ReadAt))
 }
 
@@ -119,41 +121,6 @@ func (t *messages) ByWhatsAppID(ctx context.Context, sessionID, whatsAppID strin
 		}
 	}
 	return nil, ports.ErrNotFound
-}
-
-// List includes messages at Since and excludes messages at Until.
-func (t *messages) List(ctx context.Context, sessionID string, f domain.MessageFilter) ([]*domain.Message, error) {
-	s, args, err := t.queries.list(t.queries.history(sessionID, f))
-	if err != nil {
-		return nil, err
-	}
-	return queryAll(ctx, (*Tx)(t), s, scanMessage, args...)
-}
-
-// history builds the query of a list of messages.
-func (b *Queries) history(sessionID string, f domain.MessageFilter) query {
-	conditions := []sq.Sqlizer{sq.Expr("session_id = ?", sessionID)}
-	and := func(isGiven bool, condition string, args ...any) {
-		if isGiven {
-			conditions = append(conditions, sq.Expr(condition, args...))
-		}
-	}
-	and(!f.Since.IsZero(), "created_at >= ?", ceilMicros(f.Since))
-	and(!f.Until.IsZero(), "created_at < ?", ceilMicros(f.Until))
-	and(f.After != domain.Cursor{}, "(created_at, id) < (?, ?)", micros(f.After.At), f.After.ID)
-	and(f.Direction != "", "direction = ?", string(f.Direction))
-	and(f.Type != "", "type = ?", string(f.Type))
-	and(f.Status != "", "status = ?", string(f.Status))
-	if f.To != "" {
-		conditions = append(conditions, b.dialect.contains("to_jid", f.To))
-	}
-	if f.Search != "" {
-		conditions = append(conditions, sq.Or{
-			b.dialect.contains("content", f.Search), b.dialect.contains("caption", f.Search),
-		})
-	}
-	return selectFrom("messages", messagesTable.columns()...).all(conditions).
-		order("created_at DESC", "id DESC").limit(limitArgument(f.Limit))
 }
 
 // CountSince counts outbound messages of the user's sessions.

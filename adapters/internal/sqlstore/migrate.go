@@ -155,6 +155,9 @@ func (b *Queries) Migrate(ctx context.Context, c Schema) error {
 		if err := b.apply(ctx, c, m); err != nil {
 			return err
 		}
+		if err := b.afterScript(ctx, c, m); err != nil {
+			return err
+		}
 		if err := t.run(ctx, b.schema.record, m.version, m.name, micros(time.Now())); err != nil {
 			return err
 		}
@@ -170,6 +173,14 @@ func (b *Queries) apply(ctx context.Context, c Schema, m schemaMigration) error 
 	}
 	if err != nil {
 		return fmt.Errorf("migration %s: %w", m.name, err)
+	}
+	return nil
+}
+
+// afterScript does what no script can do after a migration.
+func (b *Queries) afterScript(ctx context.Context, c Conn, m schemaMigration) error {
+	if strings.HasSuffix(m.name, "_history") && b.dialect.indexWords != nil {
+		return b.IndexMessages(ctx, c)
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package sqlstore
 
 import (
 	"database/sql"
+	"errors"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -17,23 +18,15 @@ import (
 
 func init() {
 	sql.Register("sqlite3-with-fold", &sqlite3.SQLiteDriver{ConnectHook: func(c *sqlite3.SQLiteConn) error {
-		return c.RegisterFunc(FoldFunction, strings.ToLower, true)
+		return errors.Join(c.RegisterFunc(FoldFunction, strings.ToLower, true), c.RegisterFunc(WordsFunction, WordsOf, true))
 	}})
 }
 
 // TestStatements_QueryPlans_UseIndexes asks SQLite for the plan of each statement. Every statement uses an index, and none sorts what
 // may be many rows.
 func TestStatements_QueryPlans_UseIndexes(t *testing.T) {
-	db, err := sql.Open("sqlite3-with-fold", "file:"+filepath.Join(t.TempDir(), "plans.db"))
-	require.NoError(t, err)
-	defer db.Close()
-	for _, m := range schemaMigrations() {
-		text, err := m.sql(&sqlite)
-		require.NoError(t, err)
-		_, err = db.ExecContext(t.Context(), text)
-		require.NoError(t, err)
-	}
-	_, err = db.ExecContext(t.Context(), "CREATE TABLE schema_migrations (version INTEGER, name TEXT, applied_at INTEGER)")
+	db := openSchema(t)
+	_, err := db.ExecContext(t.Context(), "CREATE TABLE schema_migrations (version INTEGER, name TEXT, applied_at INTEGER)")
 	require.NoError(t, err)
 	b := SQLite()
 	index := map[*Statement]string{
@@ -75,11 +68,6 @@ func TestStatements_QueryPlans_UseIndexes(t *testing.T) {
 		b.messages.sentByWhatsAppID:     true, // sorts one row, or a few
 		b.messages.receivedByWhatsAppID: true,
 	}
-	history, _, err := b.list(b.history("s1", domain.MessageFilter{
-		Since: time.Now(), Until: time.Now(), After: domain.Cursor{ID: "m"}, To: "49", Search: "Größe", Limit: 50,
-	}))
-	require.NoError(t, err)
-	index[history] = "messages_history (session_id=? AND created_at>? AND created_at<?)"
 	ofUser, _, err := b.list(selectFrom("sessions", sessionsTable.columns()...).where("user_id = ?").
 		order("created_at DESC", "id DESC").page(ports.Page{Limit: 20}))
 	require.NoError(t, err)
@@ -91,7 +79,7 @@ func TestStatements_QueryPlans_UseIndexes(t *testing.T) {
 		order("created_at DESC", "id DESC").page(ports.Page{Limit: 20}))
 	require.NoError(t, err)
 	index[ofSession] = "moves_session (session_id=?)"
-	for _, s := range append(slices.Clone(b.all), history, ofUser, latest, ofSession) {
+	for _, s := range append(slices.Clone(b.all), ofUser, latest, ofSession) {
 		all := plan(t, db, s)
 		if testing.Verbose() {
 			t.Logf("%s\n    %s", s.SQL, all)
@@ -108,9 +96,97 @@ func TestStatements_QueryPlans_UseIndexes(t *testing.T) {
 	}
 }
 
+// openSchema opens a database with the schema.
+func openSchema(t *testing.T) *sql.DB {
+	db, err := sql.Open("sqlite3-with-fold", "file:"+filepath.Join(t.TempDir(), "plans.db"))
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, db.Close()) })
+	for _, m := range schemaMigrations() {
+		text, err := m.sql(&sqlite)
+		require.NoError(t, err)
+		_, err = db.ExecContext(t.Context(), text)
+		require.NoError(t, err)
+	}
+	return db
+}
+
+// eachHistoryFilter calls fn with every combination of the filters of a history, except for a search.
+func eachHistoryFilter(fn func(f domain.MessageFilter)) {
+	times := []time.Time{{}, time.Unix(1, 0)}
+	for _, direction := range []domain.Direction{"", domain.Outbound, domain.Inbound} {
+		for _, kind := range []domain.MessageType{"", domain.TypePoll} {
+			for _, status := range []domain.MessageStatus{"", domain.MessagePending, domain.MessageFailed} {
+				for _, to := range []string{"", "49@s.whatsapp.net"} {
+					for _, since := range times {
+						for _, until := range times {
+							for _, cursor := range []domain.Cursor{{}, {At: time.Unix(2, 0), ID: "m"}} {
+								fn(domain.MessageFilter{
+									Direction: direction, Type: kind, Status: status, To: to, Since: since, Until: until,
+									After: cursor, Limit: 21,
+								})
+							}
+						}
+					}
+				}
+			}
+		}
+	}
+}
+
+// TestHistory_EveryFilter_ReadsAnIndexInOrder asks SQLite for the plan of each combination of filters. The rows come from an index
+// in their order. Only the ids of the newest messages of several kinds, and the rows of one page, are sorted.
+func TestHistory_EveryFilter_ReadsAnIndexInOrder(t *testing.T) {
+	db, b := openSchema(t), SQLite()
+	eachHistoryFilter(func(f domain.MessageFilter) {
+		s, args, err := b.HistoryQuery("s1", f)
+		require.NoError(t, err)
+		all := planWith(t, db, s, args)
+		require.NotRegexp(t, `SCAN messages(;|$| USING( COVERING)? INDEX messages_[^p])`, all, "%+v", f)
+		if f.To != "" {
+			require.Contains(t, all, "messages_recipient (session_id=? AND to_jid=?", "%+v", f)
+			require.NotContains(t, all, "TEMP B-TREE", "%+v", f)
+			return
+		}
+		if f.Direction == "" && f.Type == "" && f.Status == "" {
+			require.Contains(t, all, "messages_history (session_id=?", "%+v", f)
+			require.NotContains(t, all, "TEMP B-TREE", "%+v", f)
+			return
+		}
+		kinds := len(kindsOf(f))
+		require.Equal(t, kinds, strings.Count(all, "COVERING INDEX messages_kind (session_id=? AND direction=? AND type=? AND status=?"), all)
+		pending := 0
+		if f.Status == "" || f.Status == domain.MessagePending {
+			pending = 1
+		}
+		require.Equal(t, pending, strings.Count(all, "INDEX messages_pending"), all)
+		require.LessOrEqual(t, strings.Count(all, "TEMP B-TREE"), 2, all)
+	})
+}
+
+// TestHistory_Search_ReadsTheFullTextIndex asks SQLite for the plan of a search.
+func TestHistory_Search_ReadsTheFullTextIndex(t *testing.T) {
+	db, b := openSchema(t), SQLite()
+	s, args, err := b.HistoryQuery("s1", domain.MessageFilter{
+		Since: time.Now(), Until: time.Now(), After: domain.Cursor{ID: "m"}, To: "49", Search: "Größe", Limit: 50,
+	})
+	require.NoError(t, err)
+	all := planWith(t, db, s, args)
+	require.Contains(t, all, "SEARCH messages USING INTEGER PRIMARY KEY (rowid=?)")
+	require.Contains(t, all, "SCAN message_words VIRTUAL TABLE INDEX 2:", "the index of a match with the first column")
+}
+
 // plan returns the plan of SQLite for a statement.
 func plan(t *testing.T, db *sql.DB, s *Statement) string {
-	rows, err := db.QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+s.SQL, make([]any, strings.Count(s.SQL, "?"))...)
+	return planWith(t, db, s, make([]any, strings.Count(s.SQL, "?")))
+}
+
+func planWith(t *testing.T, db *sql.DB, s *Statement, args []any) string {
+	for i, v := range args {
+		if n, is := v.(int); is {
+			args[i] = int64(n)
+		}
+	}
+	rows, err := db.QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+s.SQL, args...)
 	require.NoError(t, err, s.SQL)
 	defer func() { require.NoError(t, rows.Close()) }()
 	var steps []string

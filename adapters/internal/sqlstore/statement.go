@@ -74,6 +74,9 @@ func compile(d Dialect) *Queries {
 	b.health = b.healthStatements()
 	b.audit = b.auditStatements()
 	b.schema = b.schemaStatements()
+	if d.types.IsSQLite { // after the statements that all dialects have
+		b.addIndexNew()
+	}
 	return b
 }
 
@@ -278,6 +281,8 @@ type putStatements struct {
 	insert      *Statement
 	update      *Statement // changes the row unless fixed columns differ
 	replace     *Statement // changes all columns; nil if no column is fixed
+	// derive returns the arguments of insert and replace besides the row's values. Nil means that there are none.
+	derive func(values []any) []any
 }
 
 func (b *Queries) putStatements(t table) putStatements {
@@ -292,4 +297,12 @@ func (b *Queries) putStatements(t table) putStatements {
 		p.replace = b.write(b.update(t.name, sets(join(t.fixed, t.rest, []string{"rev"})...), hasRev))
 	}
 	return p
+}
+
+// derived returns the arguments of insert and replace besides the row's values.
+func (p *putStatements) derived(values []any) []any {
+	if p.derive == nil {
+		return nil
+	}
+	return p.derive(values)
 }
