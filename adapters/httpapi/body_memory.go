@@ -15,8 +15,8 @@ const (
 	smallBody = 16 << 10
 )
 
-// bodyMemory bounds the memory of bodies that have arrived, in whole or in part. An
-// announced length costs nothing.
+// bodyMemory bounds the memory of bodies that have arrived, in whole or in part, or the
+// disk space of uploads. An announced length costs nothing.
 //
 // A caller may hold as much as is free. One caller gets half of the memory, and each
 // further one finds a part that is as large as what every other one holds: a few greedy

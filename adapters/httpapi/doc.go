@@ -85,6 +85,12 @@
 // ignores huma's statuses for errors (422), and inspect (json.go) finds members
 // that huma takes for present or known because it ignores their case.
 //
+// A form (multipart/form-data) is turned into the JSON body of the route and a file, and
+// goes the same way from there (form.go). huma's own forms know neither our limits nor our
+// errors, and keep what mime/multipart keeps: up to 10 MiB of heads for each part. The
+// bound of 16 MiB in the contract is for base64 in JSON; a form goes through disk, so a
+// document may have the 100 MiB that WhatsApp takes.
+//
 // Beside huma stand the things that it cannot do: the body is read by requestBody,
 // which tells 408, 413 and 415 apart and refuses by Content-Length; members are
 // decoded by go-json-experiment/json, which refuses names that are there twice and

@@ -410,6 +410,9 @@ func downgradeSchema(s map[string]any) {
 			property["nullable"] = true // any value
 		}
 	}
+	if s["format"] == "binary" {
+		delete(s, "contentMediaType")
+	}
 	if s["type"] == "null" {
 		s["type"], s["nullable"], s["maxProperties"] = "object", true, 0
 	}

@@ -52,6 +52,9 @@ type Config struct {
 	// BodyMemory bounds the bytes of all request bodies under way. Bodies up to 16 KiB do
 	// not count. A decoded body takes about four times its size. 0: 128 MiB.
 	BodyMemory int64
+	// UploadDisk bounds the bytes of all files under way that came in forms. They are in the
+	// folder for temporary files, without names. Files up to 16 KiB do not count. 0: 1 GiB.
+	UploadDisk int64
 
 	// QRLife is the life of a QR code in a worker's report; 0: a minute.
 	QRLife time.Duration
@@ -78,6 +81,7 @@ type api struct {
 	endpoints  []endpoint.Endpoint // by the index of the route
 	queues     map[cost]*admission.Queue
 	bodies     *bodyMemory
+	uploads    *bodyMemory // on disk
 	pages      map[string]page
 	origins    map[string]bool
 	started    time.Time
@@ -106,12 +110,15 @@ func newAPI(cfg Config) *api {
 	if cfg.BodyMemory <= 0 {
 		cfg.BodyMemory = defaultBodyMemory
 	}
+	if cfg.UploadDisk <= 0 {
+		cfg.UploadDisk = defaultUploadDisk
+	}
 	a := &api{Config: cfg, surface: theSurface(), pages: pages(cfg.Version), origins: make(map[string]bool), started: cfg.Clock.Now()}
 	for _, origin := range cfg.CORSOrigins {
 		a.origins[strings.ToLower(strings.TrimRight(origin, "/"))] = true
 	}
 	a.compressed = compressor()(http.HandlerFunc(a.answer))
-	a.queues, a.bodies = newQueues(), newBodyMemory(cfg.BodyMemory)
+	a.queues, a.bodies, a.uploads = newQueues(), newBodyMemory(cfg.BodyMemory), newBodyMemory(cfg.UploadDisk)
 	a.warningLimit = rate.NewLimiter(warningsPerSecond, warningsBurst)
 	limits := newLimits(a)
 	for _, r := range a.surface.routes {

@@ -28,7 +28,8 @@ type requestBody struct {
 	// began is when more than a small body had arrived, by the clock of the connection's
 	// deadlines.
 	began    time.Time
-	reserved int64 // bytes of [bodyMemory], until the request ends
+	reserved int64     // bytes of [bodyMemory], until the request ends
+	upload   *formFile // the file of a form, until the request ends; nil: none
 }
 
 // WriteTo reads the whole body into huma's buffer. [io.Copy] prefers it to Read.
@@ -40,6 +41,8 @@ func (b *requestBody) WriteTo(w io.Writer) (int64, error) {
 	n, err := int64(0), error(nil)
 	if b.c.route.lenient {
 		n = b.copyLenient(w)
+	} else if boundary, ok := b.formBoundary(); ok {
+		n, err = b.copyForm(w, boundary)
 	} else {
 		n, err = b.copy(w, most)
 	}
@@ -75,7 +78,7 @@ func (b *requestBody) copy(w io.Writer, most int64) (int64, error) {
 	case n > most:
 		return n, errTooLarge(most)
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return n, refuse(http.StatusRequestTimeout, domain.CodeValidation, "body", "Request body did not arrive in time; send it again")
+		return n, errBodyTime()
 	case domain.CodeOf(err) == domain.CodeOverloaded:
 		return n, err
 	case err != nil:
@@ -137,6 +140,7 @@ func (b *requestBody) read(buffer *bytes.Buffer, length, most int64) (n int64, e
 		}
 		if !b.began.IsZero() {
 			b.setDeadline(time.Time{}) // the server sets the next one
+			b.allowAnswer()
 		}
 		return n, nil
 	}
@@ -162,8 +166,17 @@ func (b *requestBody) setDeadline(at time.Time) {
 	_ = http.NewResponseController(b.c.w).SetReadDeadline(at)
 }
 
-// release returns the memory of the body to the budget.
+// allowAnswer gives the handler time to answer after a body that took long to arrive: the
+// server counts the time from the head of the request on.
+func (b *requestBody) allowAnswer() {
+	if !b.began.IsZero() && time.Since(b.began) > bodyGrace {
+		_ = http.NewResponseController(b.c.w).SetWriteDeadline(time.Now().Add(answerTime))
+	}
+}
+
+// release returns the memory of the body to the budget, and deletes its file.
 func (b *requestBody) release() {
+	b.upload.close()
 	if b.reserved > 0 {
 		b.c.api.bodies.release(b.c.shareKey(), b.reserved)
 		b.reserved = 0
@@ -179,12 +192,31 @@ func (b *requestBody) keep(body []byte) {
 	}
 }
 
+func errBodyTime() error {
+	return refuse(http.StatusRequestTimeout, domain.CodeValidation, "body", "Request body did not arrive in time; send it again")
+}
+
 func errTooLarge(most int64) error {
 	message := "Request body must be at most 1 MiB"
 	if most == maxMedia {
-		message = "Request body must be at most 16 MiB; send larger media by URL"
+		message = "Request body must be at most 16 MiB; send larger media by URL, or as a form (multipart/form-data)"
 	}
 	return refuse(http.StatusRequestEntityTooLarge, domain.CodeValidation, "body", message)
+}
+
+// formBoundary returns the boundary of a form, and whether the body is a form that the
+// route reads.
+func (b *requestBody) formBoundary() (string, bool) {
+	values := b.c.r.Header["Content-Type"]
+	if b.c.route.file == 0 || len(values) == 0 || b.c.r.ContentLength == 0 {
+		return "", false
+	}
+	media, rest, _ := strings.Cut(values[0], ";")
+	if !strings.EqualFold(strings.TrimSpace(media), "multipart/form-data") || b.c.r.Header.Get("Content-Encoding") != "" {
+		return "", false
+	}
+	_, params, _ := mime.ParseMediaType("multipart/form-data;" + rest)
+	return params["boundary"], true
 }
 
 // checkType refuses a body that is declared to be anything but JSON. A body

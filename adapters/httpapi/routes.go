@@ -28,6 +28,7 @@ type route struct {
 	message     string        // of a success
 	errors      []domain.Code // besides those of the credential, the limit and the input
 	media       bool          // takes base64 media, so bodies may be larger
+	file        int64         // bytes of the file that a form may have; 0: takes no forms
 	quiet       bool          // comes so often that the access log has it only at debug level
 	root        bool          // not below the base paths
 	lenient     bool          // decoded by lenient types, which huma does not validate
@@ -164,6 +165,9 @@ func (r *route) learn(doc *huma.OpenAPI, input reflect.Type) {
 		if s := op.RequestBody.Content["application/json"].Schema; !r.lenient {
 			r.schema, r.strict = s, make(map[*huma.Schema][]string)
 			findStrict(s, r.registry, r.strict)
+		}
+		if r.file > 0 {
+			op.RequestBody.Content["multipart/form-data"] = &huma.MediaType{Schema: r.formSchema()}
 		}
 	}
 	for _, p := range op.Parameters {

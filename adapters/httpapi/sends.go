@@ -24,25 +24,35 @@ var sendErrors = []domain.Code{domain.CodeSessionNotFound, domain.CodeSessionNot
 	domain.CodeWorkerUnreachable, domain.CodeWorkerTimeout, domain.CodeWorkerCommunication, domain.CodeMessageSendFailed, domain.CodeNoAvailableWorkers}
 
 func messageRoutes() []route {
-	sending := func(id, path, what, description string, media bool) route {
+	sending := func(id, path, what, description string, kind domain.MessageType) route {
 		return route{
-			id: id, method: post, path: path, tag: tagMessages, credential: apiKey, limit: perKey, message: sentMessage, media: media,
+			id: id, method: post, path: path, tag: tagMessages, credential: apiKey, limit: perKey, message: sentMessage,
+			media: kind.MaxMedia() > 0, file: fileOf(kind),
 			hot: true, summary: "Send " + what, description: description + sendDescription, errors: sendErrors,
 		}
 	}
-	const byMedia = "The media comes by URL or as base64 in `media`, which is not kept. Media in `media` is checked by its content, whatever it is declared to be. "
+	const byMedia = "The media comes by URL, as base64 in `media`, or as the file `media` of a form (multipart/form-data) whose fields are the other members. It is not kept. Media that is sent along is checked by its content, whatever it is declared to be. "
 	return []route{
-		operation(sending("sendText", "/sendText", "a text", "", false), send[textBody]),
-		operation(sending("sendImage", "/sendImage", "an image", byMedia, true), send[imageBody]),
-		operation(sending("sendFile", "/sendFile", "a document", byMedia, true), send[fileBody]),
-		operation(sending("sendVoice", "/sendVoice", "a voice message", byMedia, true), send[voiceBody]),
-		operation(sending("sendVideo", "/sendVideo", "a video", byMedia, true), send[videoBody]),
-		operation(sending("sendSticker", "/sendSticker", "a sticker", byMedia, true), send[stickerBody]),
-		operation(sending("sendLocation", "/sendLocation", "a location", "", false), send[sendLocationBody]),
-		operation(sending("sendContactVcard", "/sendContactVcard", "a contact", "", false), send[vcardBody]),
-		operation(sending("sendLink", "/sendLink", "a link with a preview", "", false), send[sendLinkBody]),
-		operation(sending("sendPoll", "/sendPoll", "a poll", "", false), send[sendPollBody]),
+		operation(sending("sendText", "/sendText", "a text", "", domain.TypeText), send[textBody]),
+		operation(sending("sendImage", "/sendImage", "an image", byMedia, domain.TypeImage), send[imageBody]),
+		operation(sending("sendFile", "/sendFile", "a document", byMedia, domain.TypeDocument), send[fileBody]),
+		operation(sending("sendVoice", "/sendVoice", "a voice message", byMedia, domain.TypeAudio), send[voiceBody]),
+		operation(sending("sendVideo", "/sendVideo", "a video", byMedia, domain.TypeVideo), send[videoBody]),
+		operation(sending("sendSticker", "/sendSticker", "a sticker", byMedia, domain.TypeSticker), send[stickerBody]),
+		operation(sending("sendLocation", "/sendLocation", "a location", "", domain.TypeLocation), send[sendLocationBody]),
+		operation(sending("sendContactVcard", "/sendContactVcard", "a contact", "", domain.TypeContact), send[vcardBody]),
+		operation(sending("sendLink", "/sendLink", "a link with a preview", "", domain.TypeLink), send[sendLinkBody]),
+		operation(sending("sendPoll", "/sendPoll", "a poll", "", domain.TypePoll), send[sendPollBody]),
 	}
+}
+
+// fileOf returns the size of the file that a form may have, for a route that sends
+// messages of a type. A sticker that is too large is told by its own rule.
+func fileOf(kind domain.MessageType) int64 {
+	if kind.MaxMedia() == 0 {
+		return 0
+	}
+	return max(kind.MaxMedia(), domain.MaxMediaSize)
 }
 
 // sentView is the answer to a send.
@@ -84,8 +94,10 @@ type sendInput[B outgoingBody] struct {
 // Resolve makes the message. The service checks its rules; they are checked here
 // only to be told together with what else is wrong.
 func (in *sendInput[B]) Resolve(ctx huma.Context) []error {
+	c := contextOf(ctx.Context())
 	in.message = in.Body.outgoing()
-	contextOf(ctx.Context()).rules = in.rules
+	c.body.upload.attach(in.message)
+	c.rules = in.rules
 	return nil
 }
 
@@ -111,8 +123,10 @@ type sendAnyInput struct {
 
 // Resolve makes the message, as [sendInput] does.
 func (in *sendAnyInput) Resolve(ctx huma.Context) []error {
+	c := contextOf(ctx.Context())
 	in.message = in.Body.outgoing()
-	contextOf(ctx.Context()).rules = in.rules
+	c.body.upload.attach(in.message)
+	c.rules = in.rules
 	return nil
 }
 

@@ -113,7 +113,8 @@ func sessionRoutes() []route {
 			errors:      []domain.Code{domain.CodeSessionNotFound, domain.CodeMessageNotFound},
 		}, (*api).messageByID),
 		operation(route{
-			id: "send", method: post, path: "/sessions/{id}/send", tag: tagMessages, credential: keyOrUser, limit: perKey, message: sentMessage, media: true, hot: true,
+			id: "send", method: post, path: "/sessions/{id}/send", tag: tagMessages, credential: keyOrUser, limit: perKey, message: sentMessage,
+			media: true, file: domain.MaxDocumentSize, hot: true,
 			summary:     "Send a message of any type",
 			description: "Sends a text, image, document, audio, video, sticker, location, contact, link or poll, as `type` says. " + sendDescription,
 			errors:      append([]domain.Code{domain.CodeInvalidMessageType, domain.CodeSessionNotFound}, sendErrors...),

@@ -12,6 +12,7 @@ import (
 	"github.com/cenkalti/backoff/v5"
 	"github.com/valyala/fasthttp"
 
+	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
@@ -49,7 +50,9 @@ type request struct {
 	method string
 	path   string // below the endpoint
 	buf    *[]byte
-	body   int // index of the first byte of the body
+	body   int            // index of the first byte of the body
+	file   *domain.Upload // goes into the body at fileAt, in base64; nil: none
+	fileAt int
 }
 
 // lengthDigits is the room for the longest Content-Length.
@@ -77,7 +80,10 @@ func (r *request) release() {
 // the body in the buffer.
 func (r *request) wire() []byte {
 	b := *r.buf
-	size := len(b) - r.body
+	size := int64(len(b) - r.body)
+	if r.file != nil {
+		size += base64Length(r.file.Size)
+	}
 	var tail [lengthDigits + 64]byte
 	t := tail[:0]
 	if size > 0 {
@@ -85,7 +91,7 @@ func (r *request) wire() []byte {
 	}
 	if size > 0 || r.method != http.MethodGet {
 		t = append(t, "Content-Length: "...)
-		t = strconv.AppendInt(t, int64(size), 10)
+		t = strconv.AppendInt(t, size, 10)
 		t = append(t, "\r\n"...)
 	}
 	t = append(t, "\r\n"...)
@@ -106,7 +112,10 @@ func (c *Client) do(ctx context.Context, r *request, limit time.Duration, may re
 	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
 		deadline = d
 	}
-	wire := r.wire()
+	wire := payload{wire: r.wire(), file: r.file}
+	if r.file != nil {
+		wire.fileAt = len(wire.wire) - (len(*r.buf) - r.fileAt)
+	}
 	resp := fasthttp.AcquireResponse()
 	retriesLeft := maxAttempts - 1
 	failure := c.withCircuitBreaker(ctx, r.p, wire, deadline, may, &retriesLeft, resp)
@@ -124,7 +133,7 @@ func (c *Client) do(ctx context.Context, r *request, limit time.Duration, may re
 }
 
 // retry repeats a failed call while attempts remain and the policy allows it.
-func (c *Client) retry(ctx context.Context, p *peer, wire []byte, deadline time.Time, may retryPolicy, retriesLeft *int, resp *fasthttp.Response, failure *ports.WorkerError) *ports.WorkerError {
+func (c *Client) retry(ctx context.Context, p *peer, wire payload, deadline time.Time, may retryPolicy, retriesLeft *int, resp *fasthttp.Response, failure *ports.WorkerError) *ports.WorkerError {
 	waits := backoff.ExponentialBackOff{
 		InitialInterval: c.cfg.RetryWait, RandomizationFactor: 0.5, Multiplier: 3, MaxInterval: c.cfg.CallLimit,
 	}
@@ -159,7 +168,7 @@ func (c *Client) retry(ctx context.Context, p *peer, wire []byte, deadline time.
 
 // withCircuitBreaker makes one attempt under the circuit breaker of the worker.
 // Only failures to communicate count as failures there.
-func (c *Client) withCircuitBreaker(ctx context.Context, p *peer, wire []byte, deadline time.Time, may retryPolicy, retriesLeft *int, resp *fasthttp.Response) (failure *ports.WorkerError) {
+func (c *Client) withCircuitBreaker(ctx context.Context, p *peer, wire payload, deadline time.Time, may retryPolicy, retriesLeft *int, resp *fasthttp.Response) (failure *ports.WorkerError) {
 	began := time.Now()
 	_, err := p.breaker.Load().Execute(func() (struct{}, error) {
 		failure = c.attempt(ctx, p, wire, deadline, may, retriesLeft, resp)
@@ -201,7 +210,7 @@ func breakerResult(ctx context.Context, e *ports.WorkerError, took time.Duration
 
 // attempt makes one attempt. It uses up retries, as far as retriesLeft has any, on
 // pooled connections that the worker closed while they were idle.
-func (c *Client) attempt(ctx context.Context, p *peer, wire []byte, deadline time.Time, may retryPolicy, retriesLeft *int, resp *fasthttp.Response) *ports.WorkerError {
+func (c *Client) attempt(ctx context.Context, p *peer, wire payload, deadline time.Time, may retryPolicy, retriesLeft *int, resp *fasthttp.Response) *ports.WorkerError {
 	if may != idempotent {
 		retriesLeft = nil
 	}

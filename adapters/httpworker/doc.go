@@ -44,6 +44,13 @@
 // Responses are decoded leniently. A member of a wrong type counts as missing, and
 // an item that is no session is skipped.
 //
+// # Uploads
+//
+// The protocol has base64 in JSON alone. The content of an upload is encoded while it is
+// written, so a document of 100 MiB takes two buffers of 64 KiB here, not 133 MiB. A
+// request that was not written to its end was not executed. If a worker closes the
+// connection meanwhile, its answer is read all the same: it may be a 413.
+//
 // # Idle connections
 //
 // Node.js closes a connection that has been idle for 5 s. A request that is

@@ -10,8 +10,9 @@ import (
 )
 
 // appendSend appends the body of a send. It adds clientMessageId if dedupe is
-// set: only such workers know the field.
-func appendSend(b []byte, s *ports.Send, dedupe bool) ([]byte, error) {
+// set: only such workers know the field. fileAt is where the content of the message's
+// upload goes, in base64; 0 without an upload.
+func appendSend(b []byte, s *ports.Send, dedupe bool) (_ []byte, fileAt int, _ error) {
 	m := s.Message
 	b = append(b, `{"to":`...)
 	b = appendString(b, string(s.To))
@@ -29,7 +30,7 @@ func appendSend(b []byte, s *ports.Send, dedupe bool) ([]byte, error) {
 	case domain.TypePoll:
 		b, err = appendValue(b, "poll", m.Poll)
 	default:
-		b = appendMedia(b, m)
+		b, fileAt = appendMedia(b, m)
 	}
 	if m.HumanSimulation {
 		b = append(b, `,"humanSimulation":true`...)
@@ -39,7 +40,7 @@ func appendSend(b []byte, s *ports.Send, dedupe bool) ([]byte, error) {
 	if dedupe && s.ClientMessageID != "" {
 		b = appendField(b, "clientMessageId", s.ClientMessageID)
 	}
-	return append(b, '}'), err
+	return append(b, '}'), fileAt, err
 }
 
 func appendField(b []byte, name, value string) []byte {

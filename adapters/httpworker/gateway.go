@@ -30,7 +30,7 @@ func (c *Client) Health(ctx context.Context, w ports.WorkerRef) error {
 	resp := fasthttp.AcquireResponse()
 	defer fasthttp.ReleaseResponse(resp)
 	retriesLeft := maxAttempts - 1
-	if failure := c.exchange(ctx, p, r.wire(), deadline, &retriesLeft, resp); failure != nil {
+	if failure := c.exchange(ctx, p, payload{wire: r.wire()}, deadline, &retriesLeft, resp); failure != nil {
 		return p.withTLSHint(failure)
 	}
 	demandsToken := w.ID == "" && resp.StatusCode() == http.StatusUnauthorized
@@ -167,10 +167,11 @@ func (c *Client) Send(ctx context.Context, w ports.WorkerRef, s ports.Send) (por
 	r := newRequest(p, c.headFor(p, w), http.MethodPost, path)
 	defer r.release()
 	var err error
-	*r.buf, err = appendSend(*r.buf, &s, dedupe)
+	*r.buf, r.fileAt, err = appendSend(*r.buf, &s, dedupe)
 	if err != nil {
 		return ports.Sent{}, encodeError(err)
 	}
+	r.file = s.Message.Upload
 	may := ifNotSent
 	if dedupe && s.ClientMessageID != "" {
 		may = idempotent

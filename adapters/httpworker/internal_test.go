@@ -213,10 +213,26 @@ func TestAppendSend_EachMessageType_WritesBody(t *testing.T) {
 		{domain.Outgoing{Type: domain.TypePoll, Poll: &domain.Poll{Question: "q", Options: []string{"a", "b"}}}, false,
 			`"type":"poll","poll":{"question":"q","options":["a","b"]},"humanSimulation":false`},
 	} {
-		got, err := appendSend(nil, &ports.Send{To: "1@s.whatsapp.net", ClientMessageID: "m1", Message: &c.m}, c.dedupe)
+		got, fileAt, err := appendSend(nil, &ports.Send{To: "1@s.whatsapp.net", ClientMessageID: "m1", Message: &c.m}, c.dedupe)
 		require.NoError(t, err)
 		require.Equal(t, `{"to":"1@s.whatsapp.net",`+c.want+`}`, string(got))
 		require.True(t, json.Valid(got))
+		require.Zero(t, fileAt)
+	}
+}
+
+func TestAppendSend_Upload_LeavesRoomForItsContent(t *testing.T) {
+	for _, c := range []struct{ kind, declared, filename, want string }{
+		{"application/pdf", "text/html", "a.txt", "application/pdf"},
+		{"text/plain", "", "a.csv", "text/csv"},
+		{"", "image/png", "", "image/png"},
+		{"", "", "", "application/octet-stream"},
+	} {
+		m := &domain.Outgoing{Type: domain.TypeDocument, Upload: &domain.Upload{Size: 3, Type: c.declared}, MediaType: c.kind, Filename: c.filename}
+		got, fileAt, err := appendSend(nil, &ports.Send{To: "1@s.whatsapp.net", Message: m}, false)
+		require.NoError(t, err)
+		require.True(t, json.Valid(got))
+		require.Equal(t, `"mediaUrl":"data:`+c.want+`;base64,`, string(got[strings.Index(string(got), `"mediaUrl"`):fileAt]))
 	}
 }
 

@@ -16,13 +16,21 @@ import (
 // sniffedMax bounds the base64 characters that are decoded to find the media type.
 const sniffedMax = 4096
 
-// appendMedia appends the reference to the file. Uploaded content goes as a data
-// URL, the only form of mediaUrl that needs no second fetch.
-func appendMedia(b []byte, m *domain.Outgoing) []byte {
+// appendMedia appends the reference to the file. Content goes as a data URL, the only
+// form of mediaUrl that needs no second fetch. fileAt is where the content of an upload
+// goes; 0 without an upload.
+func appendMedia(b []byte, m *domain.Outgoing) (_ []byte, fileAt int) {
 	kind := ""
-	if m.Media == "" {
+	switch {
+	case m.Upload != nil:
+		kind = typeByName(cmp.Or(m.MediaType, m.Upload.Type), m.Filename)
+		b = append(b, `,"mediaUrl":"`...)
+		b = appendDataURL(b, kind, "")
+		fileAt = len(b)
+		b = append(b, '"')
+	case m.Media == "":
 		b = appendField(b, "mediaUrl", m.MediaURL)
-	} else {
+	default:
 		var text string
 		kind, text = domain.CutDataURL(m.Media)
 		switch {
@@ -44,7 +52,7 @@ func appendMedia(b []byte, m *domain.Outgoing) []byte {
 	if name != "" {
 		b = appendField(b, "filename", name)
 	}
-	return b
+	return b, fileAt
 }
 
 // appendDataURL appends content as a data URL, for the inside of a JSON string.
@@ -113,5 +121,5 @@ func typeByName(found, filename string) string {
 		return found
 	}
 	named, _, _ := strings.Cut(mime.TypeByExtension(path.Ext(filename)), ";")
-	return cmp.Or(named, found)
+	return cmp.Or(named, found, "application/octet-stream")
 }

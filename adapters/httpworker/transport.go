@@ -4,12 +4,16 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"time"
 
 	"github.com/valyala/fasthttp"
 
 	"github.com/switchyard-wa/switchyard/ports"
 )
+
+// earlyAnswer is how long a worker's answer to a request that it did not read may take.
+const earlyAnswer = time.Second
 
 // pastDeadline is a deadline that interrupts whatever a connection is doing.
 var pastDeadline = time.Unix(1, 0)
@@ -20,7 +24,7 @@ var pastDeadline = time.Unix(1, 0)
 // came back. If nothing was written, exchange uses another connection. If the
 // request may have been written, it writes it again while retriesLeft is positive, and
 // decrements retriesLeft. A nil retriesLeft forbids that.
-func (c *Client) exchange(ctx context.Context, p *peer, wire []byte, deadline time.Time, retriesLeft *int, resp *fasthttp.Response) *ports.WorkerError {
+func (c *Client) exchange(ctx context.Context, p *peer, wire payload, deadline time.Time, retriesLeft *int, resp *fasthttp.Response) *ports.WorkerError {
 	for {
 		limit := time.Until(deadline)
 		if ctx.Err() != nil || limit <= 0 {
@@ -42,9 +46,21 @@ func (c *Client) exchange(ctx context.Context, p *peer, wire []byte, deadline ti
 		if ctx.Done() != nil {
 			unwatch = context.AfterFunc(ctx, func() { _ = conn.SetDeadline(pastDeadline) })
 		}
-		n, err := conn.Write(wire)
+		n, err := wire.writeTo(conn)
+		isCut := err != nil
 		var extra, needsTLS bool
-		if err == nil {
+		if isCut && wire.file != nil && ctx.Err() == nil && wasClosed(err) {
+			// A worker that refuses a large request may answer and close before it has read all.
+			_ = conn.SetReadDeadline(time.Now().Add(earlyAnswer))
+			br := p.host.AcquireReader(conn)
+			if resp.ReadLimitBody(br, maxResponse) == nil {
+				err = nil
+				resp.SetConnectionClose()
+			} else {
+				resp.Reset()
+			}
+			p.host.ReleaseReader(br)
+		} else if err == nil {
 			br := p.host.AcquireReader(conn)
 			err = resp.ReadLimitBody(br, maxResponse)
 			extra = br.Buffered() > 0 // the next response would start in the middle
@@ -77,8 +93,17 @@ func (c *Client) exchange(ctx context.Context, p *peer, wire []byte, deadline ti
 				continue
 			}
 		}
-		return exchangeError(ctx, n, err)
+		failure := exchangeError(ctx, n, err)
+		// A worker cannot execute a request that was not written to its end.
+		failure.NotSent = failure.NotSent || isCut && wire.file != nil
+		return failure
 	}
+}
+
+// wasClosed reports whether a write failed because the worker closed the connection.
+func wasClosed(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && !timedOut(err)
 }
 
 // pool is the part of fasthttp.HostClient that acquire uses. The type parameter

@@ -17,7 +17,7 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-const maxBody = 32 << 20 // media as base64 in JSON
+const maxBody = 140 << 20 // a document of 100 MiB as base64 in JSON
 
 // badRequest is the error for a call that the worker cannot understand.
 type badRequest string

@@ -2,11 +2,14 @@ package main_test
 
 import (
 	"encoding/base64"
+	"io"
+	"mime/multipart"
 	"net/http"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/switchyard-wa/switchyard/ports/conformance"
 )
@@ -90,6 +93,58 @@ func TestSendMedia_Base64_SentByItsContent(t *testing.T) {
 			assert.Equal(t, "data:"+r.found+";base64,"+base64Of(r.sample), n.last().body["mediaUrl"], r.path)
 			line.byKey().post(line.path("/send"), obj{"to": someone, "type": r.kind, "media": head + base64Of(r.sample)})
 			assert.Equal(t, "data:"+r.found+";base64,"+base64Of(r.sample), n.last().body["mediaUrl"], r.kind)
+		}
+	}
+}
+
+// postForm sends a form with a file by the session's key. The exchange is not held against
+// the document, which would read the body as a whole.
+func (c *testSession) postForm(path string, fields map[string]string, filename string, content io.Reader) (int, string) {
+	c.s.t.Helper()
+	reader, writer := io.Pipe()
+	form := multipart.NewWriter(writer)
+	go func() {
+		for name, value := range fields {
+			_ = form.WriteField(name, value)
+		}
+		part, _ := form.CreateFormFile("media", filename)
+		_, err := io.Copy(part, content)
+		_ = form.Close()
+		_ = writer.CloseWithError(err)
+	}()
+	r, err := http.NewRequestWithContext(c.s.t.Context(), http.MethodPost, c.s.url+"/api/v1"+path, reader)
+	require.NoError(c.s.t, err)
+	r.Header.Set("Content-Type", form.FormDataContentType())
+	r.Header.Set("Authorization", "Bearer "+c.key)
+	answer, err := http.DefaultClient.Do(r)
+	require.NoError(c.s.t, err)
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	require.NoError(c.s.t, err)
+	return answer.StatusCode, string(text)
+}
+
+func TestSendMedia_Form_SentByItsContent(t *testing.T) {
+	t.Parallel()
+	s := serve(t)
+	n := newNode(s, "Node")
+	line := s.register().create("Line")
+	line.link(n)
+	for _, r := range mediaRoutes {
+		for path, fields := range map[string]map[string]string{
+			r.path:             {"to": someone},
+			line.path("/send"): {"to": someone, "type": r.kind},
+		} {
+			status, text := line.postForm(path, fields, "../a b.html", strings.NewReader(r.sample))
+			require.Equal(t, http.StatusOK, status, text)
+			assert.Equal(t, "data:"+r.found+";base64,"+base64Of(r.sample), n.last().body["mediaUrl"], path)
+			if r.kind == "document" {
+				assert.Equal(t, "a b.html", n.last().body["filename"])
+				continue
+			}
+			status, text = line.postForm(path, fields, "a.png", strings.NewReader("<html>"))
+			assert.Equal(t, http.StatusBadRequest, status, text)
+			assert.Contains(t, text, `"field":"media"`)
 		}
 	}
 }

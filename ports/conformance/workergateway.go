@@ -297,6 +297,14 @@ func (g gatewaySuite) send(t *testing.T) {
 		_, err := gateway.Send(t.Context(), w.Ref, s)
 		require.NoError(t, err, "%s", m.Type)
 	}
+
+	content := strings.Repeat("0123456789abcdef", 8<<10) + "0"
+	upload := gatewayText("one", "m-upload", "")
+	upload.Message = &domain.Outgoing{Type: domain.TypeDocument, Filename: "a.txt", Upload: &domain.Upload{Content: strings.NewReader(content), Size: int64(len(content))}}
+	for range 2 {
+		_, err := gateway.Send(t.Context(), w.Ref, upload)
+		require.NoError(t, err, "an upload is read from its beginning each time")
+	}
 }
 
 func (g gatewaySuite) action(t *testing.T) {
