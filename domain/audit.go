@@ -45,6 +45,7 @@ const (
 	AuditMigrationCancelled  AuditAction = "migration.cancelled"
 
 	AuditWorkerAdded     AuditAction = "worker.added"
+	AuditWorkerTakenOver AuditAction = "worker.taken-over" // the fleet token registered a worker that had a token of its own
 	AuditWorkerUpdated   AuditAction = "worker.updated"
 	AuditWorkerRemoved   AuditAction = "worker.removed"
 	AuditWorkerDestroyed AuditAction = "worker.destroyed"
@@ -70,7 +71,7 @@ var auditActions = []AuditAction{
 	AuditUserRoleChanged, AuditUserActivated, AuditUserDeactivated, AuditUserDeleted,
 	AuditKeyCreated, AuditKeyRotated, AuditKeyDeleted,
 	AuditSessionDeleted, AuditSessionDisconnected, AuditSessionRestarted, AuditSessionMigrated, AuditMigrationCancelled,
-	AuditWorkerAdded, AuditWorkerUpdated, AuditWorkerRemoved, AuditWorkerDestroyed, AuditWorkerDrained, AuditWorkerActivated,
+	AuditWorkerAdded, AuditWorkerTakenOver, AuditWorkerUpdated, AuditWorkerRemoved, AuditWorkerDestroyed, AuditWorkerDrained, AuditWorkerActivated,
 	AuditWorkerTested, AuditForeignStopped,
 	AuditFleetRebalanced, AuditFleetBulk, AuditFleetProbed, AuditFleetProbesStarted, AuditFleetProbesStopped,
 	AuditTokenShown,

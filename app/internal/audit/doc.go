@@ -21,6 +21,6 @@
 // # What is recorded
 //
 // The list of actions is closed ([domain.AuditActions]). It covers sign-ins, passwords,
-// emails, keys, tiers, roles, and every action of an administrator or of the command
-// line. Reading is not recorded.
+// emails, keys, tiers, roles, every action of an administrator or of the command line, and
+// workers that the fleet token takes over. Reading is not recorded.
 package audit

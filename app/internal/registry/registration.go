@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/switchyard-wa/switchyard/app/internal/apperr"
+	"github.com/switchyard-wa/switchyard/app/internal/audit"
 	"github.com/switchyard-wa/switchyard/app/internal/failure"
 	"github.com/switchyard-wa/switchyard/app/internal/fleet"
 	"github.com/switchyard-wa/switchyard/app/internal/membership"
@@ -113,6 +114,9 @@ func (p *Protocol) register(ctx context.Context, tx *txn.Tx, r domain.Registrati
 	if err := requireFreeEndpoint(ctx, tx.Tx, r); err != nil {
 		return nil, err
 	}
+	if err := p.recordTakeover(ctx, tx, w, r); err != nil {
+		return nil, err
+	}
 	events := w.Register(r, p.Timing, now)
 	if err := tx.SaveWorker(ctx, w, events); err != nil {
 		return nil, err
@@ -137,6 +141,17 @@ func (p *Protocol) register(ctx context.Context, tx *txn.Tx, r domain.Registrati
 	w.Used = len(assigned)
 	result.Commands, err = pendingStopCommands(ctx, tx, w)
 	return result, err
+}
+
+// recordTakeover records that the fleet token registers a worker that has a token of its own. The
+// registration ends that token. A worker that restarts does so too; the status tells the two apart.
+func (p *Protocol) recordTakeover(ctx context.Context, tx *txn.Tx, w *domain.Worker, r domain.Registration) error {
+	if w.TokenEpoch == "" || !r.Holder.IsFleet() {
+		return nil
+	}
+	status := string(w.Status())
+	p.Log.WarnContext(ctx, "worker taken over", "worker", w.ID, "endpoint", r.Endpoint, "status", status)
+	return p.Trail().Record(ctx, tx.Tx, domain.AuditWorkerTakenOver, audit.Object("worker", w.ID), "endpoint", r.Endpoint, "status", status)
 }
 
 func newWorker(r domain.Registration, now time.Time) *domain.Worker {

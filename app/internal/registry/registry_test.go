@@ -1,7 +1,9 @@
 package registry_test
 
 import (
+	"bytes"
 	"context"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -253,6 +255,38 @@ func TestRegister_OwnTokenOfAWorker_RegistersWhatIsRecordedAlone(t *testing.T) {
 }
 
 // The gateway shows no token to an endpoint that is no worker's yet.
+// The fleet token may register a worker that has its own token. Whoever does so gets that worker's next
+// token, which an administrator can see.
+func TestRegister_FleetTokenForAWorkerWithItsOwn_IsLoggedAndInTheAuditTrail(t *testing.T) {
+	f := newFixture(t)
+	var log bytes.Buffer
+	f.Log = slog.New(slog.NewTextHandler(&log, nil))
+	taken := func() (entries []domain.AuditEntry) {
+		f.Read(func(ctx context.Context, tx *ports.Tx) (err error) {
+			entries, err = tx.Audit.List(ctx, ports.AuditFilter{Action: domain.AuditWorkerTakenOver, Limit: 10})
+			return err
+		})
+		return entries
+	}
+	capable := registration("worker-1")
+	capable.Capabilities = []domain.Capability{domain.CapOwnToken}
+	epoch := f.register(t, capable).Worker.TokenEpoch
+	own := capable
+	own.Holder = domain.TokenHolder{WorkerID: "worker-1", Epoch: epoch}
+	f.register(t, own)
+	f.register(t, registration("legacy"))
+	f.register(t, registration("legacy"))
+	require.Empty(t, taken(), "each has registered itself")
+	require.NotContains(t, log.String(), "worker taken over")
+
+	f.register(t, capable)
+	require.Len(t, taken(), 1)
+	e := taken()[0]
+	require.Equal(t, []any{"worker:worker-1", domain.AuditSucceeded, map[string]string{"endpoint": "http://worker-1:1", "status": "ONLINE"}},
+		[]any{e.Object, e.Outcome, e.Details})
+	require.Contains(t, log.String(), `level=WARN msg="worker taken over" worker=worker-1 endpoint=http://worker-1:1 status=ONLINE`)
+}
+
 func TestHealth_EndpointOfNoWorker_HasNoWorkerID(t *testing.T) {
 	f := newFixture(t)
 	ctx := context.Background()
