@@ -228,8 +228,7 @@ func (w *Worker) Delete(ctx context.Context, sessionID string, generation int64)
 	return w.endSession(ctx, sessionID, generation, domain.CommandDelete)
 }
 
-// endSession stops a session, and wipes its credentials if the order says so. It holds w.mu until
-// finishCall, or until it returns early.
+// endSession stops a session, and wipes its credentials if the order says so.
 func (w *Worker) endSession(ctx context.Context, sessionID string, generation int64, order domain.Command) error {
 	if w.cfg.Legacy {
 		generation = 0
@@ -239,50 +238,17 @@ func (w *Worker) endSession(ctx context.Context, sessionID string, generation in
 	if refused != nil {
 		return refused
 	}
-	s := w.sessions[id]
-	_, linked := w.cfg.State.Phone(id)
-	wipes := order.Wipes()
-	// The package comment says how deployed legacy workers answer.
-	if w.cfg.Legacy && s != nil && !s.running && order == domain.CommandLogout {
+	s, isDone, refused := w.prepareEnd(id, generation, order, now)
+	if refused != nil || isDone {
 		w.mu.Unlock()
-		return failure(ports.WorkerFailed, 500, "The worker failed: the session has no connection")
-	}
-	if w.cfg.Legacy {
-		linked = false // a legacy worker finds no credentials of a session that it has not started
-	}
-	nothing := s == nil && !(wipes && linked) || generation != 0 && generation < w.known[id]
-	if !nothing {
-		refused = w.countUse(sessionOps, id, now)
 		if refused != nil {
-			w.mu.Unlock()
 			return refused
 		}
-	}
-	if err := w.blockGeneration(id, generation); err != nil {
-		w.mu.Unlock()
-		return stateError(err)
-	}
-	if nothing {
-		w.mu.Unlock()
-		if generation == 0 {
-			return sessionNotFound()
-		}
-		return nil
-	}
-	if wipes {
-		if err := w.cfg.State.UnlinkUpTo(id, generation); err != nil {
-			w.mu.Unlock()
-			return stateError(err)
-		}
-	}
-	if s == nil {
-		w.mu.Unlock()
 		return nil
 	}
 	w.stop(s, strings.ToLower(string(order)), now)
-	s.loggedOut = wipes
-	if wipes {
-		s.phone = ""
+	if order.Wipes() {
+		s.loggedOut, s.phone = true, ""
 	}
 	// Legacy workers go on listing a session that they have stopped.
 	if !w.cfg.Legacy || order == domain.CommandDelete {
@@ -290,6 +256,44 @@ func (w *Worker) endSession(ctx context.Context, sessionID string, generation in
 	}
 	w.finishCall(ctx, s, w.report(s))
 	return nil
+}
+
+// prepareEnd does all of endSession but the stop. It returns the session that is left to stop. isDone
+// reports that there is none. The caller holds the lock.
+func (w *Worker) prepareEnd(id string, generation int64, order domain.Command, now time.Time) (s *session, isDone bool, refused *ports.WorkerError) {
+	s = w.sessions[id]
+	if w.cfg.Legacy && s != nil && !s.running && order == domain.CommandLogout {
+		// The package comment says how deployed legacy workers answer.
+		return nil, false, failure(ports.WorkerFailed, 500, "The worker failed: the session has no connection")
+	}
+	hasNothing := generation != 0 && generation < w.known[id] || s == nil && !(order.Wipes() && w.findsCredentials(id))
+	if !hasNothing {
+		refused = w.countUse(sessionOps, id, now)
+		if refused != nil {
+			return nil, false, refused
+		}
+	}
+	if err := w.blockGeneration(id, generation); err != nil {
+		return nil, false, stateError(err)
+	}
+	switch {
+	case hasNothing && generation == 0:
+		return nil, false, sessionNotFound()
+	case hasNothing:
+		return nil, true, nil
+	case order.Wipes():
+		if err := w.cfg.State.UnlinkUpTo(id, generation); err != nil {
+			return nil, false, stateError(err)
+		}
+	}
+	return s, s == nil, nil
+}
+
+// findsCredentials reports whether the worker can wipe a session that it does not have in memory. A
+// legacy worker finds no credentials of a session that it has not started.
+func (w *Worker) findsCredentials(id string) bool {
+	_, linked := w.cfg.State.Phone(id)
+	return linked && !w.cfg.Legacy
 }
 
 // Send sends one message. For a repeated client message id it returns the first

@@ -62,12 +62,38 @@ func Serve(ctx context.Context, ln net.Listener, w *Worker, cfg ServeConfig) err
 	}
 	wake := make(chan struct{}, 1)
 	callers := &callers{open: map[net.Conn]struct{}{}}
-	w.mu.Lock()
-	if err := w.stateErr; err != nil {
-		w.mu.Unlock()
-		return errors.Join(fmt.Errorf("reading the state of worker %s: %w", w.cfg.ID, err), ln.Close())
+	endpoint, err := w.attach(ln, wake, callers, cfg)
+	if err != nil {
+		return errors.Join(err, ln.Close())
 	}
-	w.hangUp = callers.hangUp
+	server := &http.Server{
+		Handler: Handler(w, cfg), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute, ConnState: callers.trackConn,
+		ErrorLog: slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug),
+	}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(ln) }()
+	cfg.Log.Info("simulated worker serving", "worker", w.cfg.ID, "endpoint", endpoint)
+
+	err = runUntilEnd(ctx, w, server, served, wake, cfg.Log)
+	if errors.Is(err, ErrCrashed) {
+		return err
+	}
+	leave(ctx, w, server, cfg.Log)
+	if errors.Is(err, http.ErrServerClosed) {
+		err = nil
+	}
+	return err
+}
+
+// attach connects the worker to its listener and its driver. It returns the worker's endpoint, or an
+// error if the state of the worker cannot be read.
+func (w *Worker) attach(ln net.Listener, wake chan<- struct{}, c *callers, cfg ServeConfig) (endpoint string, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.stateErr != nil {
+		return "", fmt.Errorf("reading the state of worker %s: %w", w.cfg.ID, w.stateErr)
+	}
+	w.hangUp = c.hangUp
 	if w.cfg.Endpoint == "" {
 		w.cfg.Endpoint = EndpointOf(ln.Addr())
 	}
@@ -78,27 +104,21 @@ func Serve(ctx context.Context, ln net.Listener, w *Worker, cfg ServeConfig) err
 		}
 	}
 	w.cfg.Log = cmp.Or(w.cfg.Log, cfg.Log)
-	endpoint := w.cfg.Endpoint
-	w.mu.Unlock()
+	return w.cfg.Endpoint, nil
+}
 
-	server := &http.Server{
-		Handler: Handler(w, cfg), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute, ConnState: callers.trackConn,
-		ErrorLog: slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug),
-	}
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(ln) }()
-	cfg.Log.Info("simulated worker serving", "worker", w.cfg.ID, "endpoint", endpoint)
-
+// runUntilEnd drives the worker until the context ends, the server fails or the worker crashes. It
+// returns the error of the server, or ErrCrashed after it has closed the server.
+func runUntilEnd(ctx context.Context, w *Worker, server *http.Server, served <-chan error, wake <-chan struct{}, log *slog.Logger) (err error) {
 	driving, stop := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	crashed := make(chan struct{})
 	wg.Go(func() {
-		if drive(driving, w, wake, cfg.Log) {
+		if drive(driving, w, wake, log) {
 			close(crashed)
 		}
 	})
 	wg.Go(func() { watchLease(driving, w) })
-	var err error
 	select {
 	case <-ctx.Done():
 	case err = <-served:
@@ -108,24 +128,21 @@ func Serve(ctx context.Context, ln net.Listener, w *Worker, cfg ServeConfig) err
 	}
 	stop()
 	wg.Wait()
-	if errors.Is(err, ErrCrashed) {
-		return err
-	}
+	return err
+}
 
+// leave stops the worker gracefully, and then its server.
+func leave(ctx context.Context, w *Worker, server *http.Server, log *slog.Logger) {
 	leaving, cancel := context.WithTimeout(context.WithoutCancel(ctx), unregisterTimeout)
 	defer cancel()
-	if e := w.Stop(leaving); e != nil {
-		cfg.Log.Warn("simulated worker stop not reported", "worker", w.cfg.ID, "error", e)
+	if err := w.Stop(leaving); err != nil {
+		log.Warn("simulated worker stop not reported", "worker", w.cfg.ID, "error", err)
 	}
 	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 	defer cancel()
-	if e := server.Shutdown(ending); e != nil {
+	if err := server.Shutdown(ending); err != nil {
 		_ = server.Close() // pending requests have had their time
 	}
-	if errors.Is(err, http.ErrServerClosed) {
-		err = nil
-	}
-	return err
 }
 
 // callers tracks the open connections. After a pause of the process, requests
