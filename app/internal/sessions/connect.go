@@ -52,76 +52,101 @@ func (s *Sessions) Connect(ctx context.Context, userID, sessionID string, opt se
 	return qrOf(session, s.Now()), nil
 }
 
+// A connectPlan is a connect that is about to be recorded.
+type connectPlan struct {
+	userID, sessionID, pairingPhone string
+
+	now    time.Time
+	worker string   // a slot of it is held; empty: the session is assigned
+	avoid  []string // workers
+}
+
 // recordConnect records the intent and the placement in one transaction. It tries
 // further workers if a slot is lost to a race.
 func (s *Sessions) recordConnect(ctx context.Context, userID, sessionID, pairingPhone string) error {
-	var avoid []string
+	p := connectPlan{userID: userID, sessionID: sessionID, pairingPhone: pairingPhone}
 	for {
-		session, err := s.readOwned(ctx, userID, sessionID)
-		if err != nil {
+		if err := s.planConnect(ctx, &p); err != nil {
 			return err
 		}
-		now := s.Now()
-		wait, wasWaiting := session.ScanCooldown(s.Unscanned, now), session.AwaitsScan()
-		if err := session.Connect(pairingPhone, now); err != nil {
-			return err // it would fail in the transaction too
-		}
-		if wait > 0 {
-			return errScanCooldown(wait)
-		}
-		if !wasWaiting {
-			if err := s.checkUnscanned(ctx, session); err != nil {
-				return err
-			}
-		}
-		worker := ""
-		if !session.IsAssigned() {
-			var req domain.Request
-			worker, req, err = s.choose(ctx, session, avoid, now)
-			if errors.Is(err, errNoWorkers) && req.Home.Only {
-				return errors.Join(s.noteHomeRefused(ctx, sessionID, req.Home), errHomeAway)
-			}
-			if err != nil {
-				return err
-			}
-			avoid = req.Avoid
-		}
-		placed, err := s.ChangeSession(ctx, sessionID, func(ctx context.Context, tx *txn.Tx, current *domain.Session) ([]domain.Event, error) {
-			if current.UserID != userID {
-				return nil, apperr.Session(ports.ErrNotFound)
-			}
-			wasWaiting := current.AwaitsScan()
-			if err := current.Connect(pairingPhone, now); err != nil {
-				return nil, err
-			}
-			current.ConnectedFrom = clientNetwork(ctx)
-			if !wasWaiting {
-				if err := admitUnscanned(ctx, tx.Tx, current, s.Unscanned, now); err != nil {
-					return nil, err
-				}
-			}
-			if current.IsAssigned() || worker == "" {
-				return nil, nil
-			}
-			return s.reconciler.Assign(ctx, tx, current, worker, now)
-		})
-		if worker != "" {
-			s.cache.ReleaseHold(worker)
-			if err == nil {
-				s.reconciler.NoteAssigned(placed)
-			}
-		}
-		if domain.CodeOf(err) == domain.CodeSessionLimit {
-			err = s.explainLimit(ctx, userID, sessionID, pairingPhone, now, err)
-		}
+		err := s.commitConnect(ctx, &p)
 		if !errors.Is(err, ports.ErrFull) {
 			return err
 		}
-		if err := s.sync.RefreshWorker(ctx, worker); err != nil {
+		if err := s.sync.RefreshWorker(ctx, p.worker); err != nil {
 			return err
 		}
-		avoid = append(avoid, worker)
+		p.avoid = append(p.avoid, p.worker)
 	}
+}
+
+// planConnect refuses a connect that the transaction would refuse. Otherwise it chooses a
+// worker, if the session needs one, and holds a slot of it.
+func (s *Sessions) planConnect(ctx context.Context, p *connectPlan) error {
+	session, err := s.readOwned(ctx, p.userID, p.sessionID)
+	if err != nil {
+		return err
+	}
+	p.now, p.worker = s.Now(), ""
+	wait, wasWaiting := session.ScanCooldown(s.Unscanned, p.now), session.AwaitsScan()
+	if err := session.Connect(p.pairingPhone, p.now); err != nil {
+		return err // it would fail in the transaction too
+	}
+	if wait > 0 {
+		return errScanCooldown(wait)
+	}
+	if !wasWaiting {
+		if err := s.checkUnscanned(ctx, session); err != nil {
+			return err
+		}
+	}
+
+	if session.IsAssigned() {
+		return nil
+	}
+	worker, req, err := s.choose(ctx, session, p.avoid, p.now)
+	if errors.Is(err, errNoWorkers) && req.Home.Only {
+		return errors.Join(s.noteHomeRefused(ctx, p.sessionID, req.Home), errHomeAway)
+	}
+	if err != nil {
+		return err
+	}
+	p.worker, p.avoid = worker, req.Avoid
+	return nil
+}
+
+// commitConnect records the connect, and releases the hold of the slot.
+func (s *Sessions) commitConnect(ctx context.Context, p *connectPlan) error {
+	placed, err := s.ChangeSession(ctx, p.sessionID, func(ctx context.Context, tx *txn.Tx, current *domain.Session) ([]domain.Event, error) {
+		if current.UserID != p.userID {
+			return nil, apperr.Session(ports.ErrNotFound)
+		}
+		wasWaiting := current.AwaitsScan()
+		if err := current.Connect(p.pairingPhone, p.now); err != nil {
+			return nil, err
+		}
+		current.ConnectedFrom = clientNetwork(ctx)
+		if !wasWaiting {
+			if err := admitUnscanned(ctx, tx.Tx, current, s.Unscanned, p.now); err != nil {
+				return nil, err
+			}
+		}
+
+		if current.IsAssigned() || p.worker == "" {
+			return nil, nil
+		}
+		return s.reconciler.Assign(ctx, tx, current, p.worker, p.now)
+	})
+	if p.worker != "" {
+		s.cache.ReleaseHold(p.worker)
+		if err == nil {
+			s.reconciler.NoteAssigned(placed)
+		}
+	}
+	if domain.CodeOf(err) == domain.CodeSessionLimit {
+		err = s.explainLimit(ctx, p.userID, p.sessionID, p.pairingPhone, p.now, err)
+	}
+	return err
 }
 
 // choose chooses a worker for a connect and holds a slot of it. If the cache has none,
