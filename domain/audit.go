@@ -122,10 +122,10 @@ const (
 
 // The bounds of an audit entry, in bytes.
 const (
-	auditTextMax    = 128 // of ids and addresses
-	auditEmailMax   = 64  // shorter than an email may be
-	auditDetailMax  = 256 // of one value
-	auditDetailsMax = 16  // values
+	auditTextMax    = 128      // of ids and addresses
+	auditEmailMax   = emailMax // the trail is searched by whole emails
+	auditDetailMax  = 256      // of one value
+	auditDetailsMax = 16       // values
 )
 
 // AuditEntry is one entry of the audit trail: who did what to which object, from where, when, and how

@@ -65,6 +65,8 @@ func TestAuditEntryBounded_TextsFromOutside_AreCutAndCleaned(t *testing.T) {
 	b := e.Bounded()
 
 	require.Equal(t, "abc", b.Actor.ID)
+	longest := strings.Repeat("e", 242) + "@example.com"
+	require.Equal(t, longest, AuditEntry{Actor: Actor{Email: longest}}.Bounded().Actor.Email, "an email of 254 bytes is whole")
 	require.Len(t, b.Actor.Email, auditEmailMax)
 	require.Len(t, b.Object, auditTextMax)
 	require.Equal(t, "\uFFFD", b.Address)

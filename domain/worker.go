@@ -173,6 +173,27 @@ const (
 	MaxLabelBytes = 63 // of a name, and of a value
 )
 
+// CheckLabel checks one label of a worker.
+func CheckLabel(name, value string) error {
+	if name == "" || name != StorableText(name, MaxLabelBytes) || value != StorableText(value, MaxLabelBytes) {
+		return Errorf(Invalid, CodeValidation, "A label must have a name of 1 to %d bytes and a text of at most %d", MaxLabelBytes, MaxLabelBytes)
+	}
+	return nil
+}
+
+// CheckLabels checks the labels of a worker. It returns the first problem.
+func CheckLabels(labels map[string]string) error {
+	if len(labels) > MaxLabels {
+		return Errorf(Invalid, CodeValidation, "A worker may have at most %d labels", MaxLabels)
+	}
+	for name, value := range labels {
+		if err := CheckLabel(name, value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // The defaults of a registration.
 const (
 	DefaultWorkerCapacity    = 50

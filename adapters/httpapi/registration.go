@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"slices"
 	"time"
@@ -67,15 +68,14 @@ func (p *problems) labels(object map[string]*string) map[string]string {
 	for name, value := range object {
 		switch {
 		case value == nil:
-		case name == "" || name != clean(name, 4*maxWord) || *value != clean(*value, 4*maxWord):
-			p.addMistyped(clean(memberOf("labels", name), maxID), "a label: a name and a text, short and plain")
+		case domain.CheckLabel(name, *value) != nil:
+			p.addMistyped(clean(memberOf("labels", name), maxID),
+				fmt.Sprintf("a label: a name of 1 to %d bytes and a text of at most %d", domain.MaxLabelBytes, domain.MaxLabelBytes))
 		default:
 			labels[name] = *value
 		}
 	}
-	if len(labels) > domain.MaxLabels {
-		p.add("labels", "At most %d labels are kept", domain.MaxLabels)
-	}
+	p.check("labels", domain.CheckLabels(labels))
 	return labels
 }
 
@@ -172,8 +172,7 @@ func (l *lenientLabels) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 		if err := value.UnmarshalJSONFrom(dec); err != nil {
 			return err
 		}
-		isShort := name != "" && name == clean(name, domain.MaxLabelBytes) && value != "" && string(value) == value.cut(domain.MaxLabelBytes)
-		if isShort && len(*l) < domain.MaxLabels {
+		if value != "" && len(*l) < domain.MaxLabels && domain.CheckLabel(name, string(value)) == nil {
 			(*l)[name] = string(value)
 		}
 	}

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -189,6 +190,30 @@ func TestNumbers_BeyondTheRange_AreOutsideTheirBounds(t *testing.T) {
 		{Field: "maxSessions", Message: "maxSessions must be a whole number from 1 to 1000"},
 		{Field: "heartbeatInterval", Message: "heartbeatInterval must be a whole number from 1 to 3600000"},
 	}, got.Error.Details)
+}
+
+func TestUpdateWorker_Labels_HaveTheBoundsOfTheDomain(t *testing.T) {
+	long := strings.Repeat("x", 63)
+	body := func(name, value string) string { return `{"labels":{"` + name + `":"` + value + `"}}` }
+	for b, fields := range map[string][]string{
+		body(long, long):                      nil,
+		body(long+"x", "eu"):                  {"labels." + long + "x"},
+		body("pool", long+"x"):                {"labels.pool"},
+		body("pool", strings.Repeat("é", 32)): {"labels.pool"},
+		body("pool", `eu\u0000`):              {"labels.pool"},
+		body("pool", ""):                      nil,
+	} {
+		got, s := ask(t, "PUT", "/api/v1/workers/worker-1", adminToken, b)
+		assert.Equal(t, fields, got.fields(), b)
+		assert.Equal(t, fields == nil, s.calls == 1, b)
+	}
+	many := make([]string, 33)
+	for i := range many {
+		many[i] = fmt.Sprintf(`"l%d":"x"`, i)
+	}
+	got, _ := ask(t, "PUT", "/api/v1/workers/worker-1", adminToken, `{"labels":{`+strings.Join(many, ",")+`}}`)
+	assert.Equal(t, []string{"labels"}, got.fields())
+	assert.Equal(t, "A worker may have at most 32 labels", got.Error.Message)
 }
 
 func TestSend_CoordinateOfWrongType_IsRefused(t *testing.T) {

@@ -30,7 +30,7 @@ func normalizeRegistration(r *domain.Registration) error {
 	r.ApplyDefaults()
 	checkCapacity(&p, r.Capacity)
 	checkTexts(&p, r.Description, r.Version, r.Environment)
-	checkLabels(&p, r.Labels)
+	p.Check("labels", domain.CheckLabels(r.Labels))
 	r.StateGroup, err = domain.CheckStateGroup(r.StateGroup)
 	p.Check("stateGroup", err)
 	if r.Interval < 0 || r.Interval > time.Hour {
@@ -53,17 +53,5 @@ func checkTexts(p *domain.Problems, description, version, environment string) {
 	}
 	if len(environment) > maxTextSize {
 		p.Add("environment", "Environment must have at most %d characters", maxTextSize)
-	}
-}
-
-func checkLabels(p *domain.Problems, labels map[string]string) {
-	if len(labels) > domain.MaxLabels {
-		p.Add("labels", "A worker may have at most %d labels", domain.MaxLabels)
-	}
-	for k, v := range labels {
-		if k == "" || len(k) > domain.MaxLabelBytes || len(v) > domain.MaxLabelBytes {
-			p.Add("labels", "Label names must have 1 to %d characters and values at most %d", domain.MaxLabelBytes, domain.MaxLabelBytes)
-			return
-		}
 	}
 }

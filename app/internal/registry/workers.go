@@ -279,7 +279,7 @@ func checkChange(ch service.WorkerChange) error {
 		return *s
 	}
 	checkTexts(&p, text(ch.Description), text(ch.Version), text(ch.Environment))
-	checkLabels(&p, ch.Labels)
+	p.Check("labels", domain.CheckLabels(ch.Labels))
 	return p.Err()
 }
 
