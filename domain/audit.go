@@ -37,6 +37,12 @@ const (
 	AuditKeyRotated AuditAction = "api-key.rotated"
 	AuditKeyDeleted AuditAction = "api-key.deleted"
 
+	AuditWebhookCreated     AuditAction = "webhook.created"
+	AuditWebhookUpdated     AuditAction = "webhook.updated"
+	AuditWebhookDeleted     AuditAction = "webhook.deleted"
+	AuditWebhookRotated     AuditAction = "webhook.secret-rotated"
+	AuditWebhookSwitchedOff AuditAction = "webhook.switched-off" // by the system
+
 	AuditSessionDeleted AuditAction = "session.deleted"
 	// The following actions on sessions are recorded for administrators only.
 	AuditSessionDisconnected AuditAction = "session.disconnected"
@@ -70,6 +76,7 @@ var auditActions = []AuditAction{
 	AuditUserResetRequested, AuditUserPasswordReset, AuditUserEmailChanged, AuditUserTierChanged,
 	AuditUserRoleChanged, AuditUserActivated, AuditUserDeactivated, AuditUserDeleted,
 	AuditKeyCreated, AuditKeyRotated, AuditKeyDeleted,
+	AuditWebhookCreated, AuditWebhookUpdated, AuditWebhookDeleted, AuditWebhookRotated, AuditWebhookSwitchedOff,
 	AuditSessionDeleted, AuditSessionDisconnected, AuditSessionRestarted, AuditSessionMigrated, AuditMigrationCancelled,
 	AuditWorkerAdded, AuditWorkerTakenOver, AuditWorkerUpdated, AuditWorkerRemoved, AuditWorkerDestroyed, AuditWorkerDrained, AuditWorkerActivated,
 	AuditWorkerTested, AuditForeignStopped,

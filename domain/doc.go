@@ -67,6 +67,11 @@
 //	outbox, relay       Events recorded with their cause; the task that publishes them, in order.
 //	event log           The outbox as clients read it, with the message or session of each event.
 //	position            The number of an event in the log, in the order of commits.
+//	webhook             A customer's URL that receives events of one session.
+//	delivery            One event on its way to one webhook. It is PENDING, DELIVERED or DEAD.
+//	dead                Given up after all attempts. The owner can have it delivered again.
+//	switched off        A webhook that delivers nothing: its owner, a 410 or many failures in a row did it.
+//	sealed              Encrypted and bound to one row, as the store keeps secrets of webhooks.
 //	window              A period that begins with the first use and counts the uses in it.
 //	quota               The uses that a tier allows within one window.
 //	backfill            Adding earlier uses from the history to a new window.

@@ -49,6 +49,7 @@ const (
 	CodeWorkerNotFound         Code = "WORKER_NOT_FOUND"
 	CodeMessageNotFound        Code = "MESSAGE_NOT_FOUND"
 	CodeAPIKeyNotFound         Code = "API_KEY_NOT_FOUND"
+	CodeWebhookNotFound        Code = "WEBHOOK_NOT_FOUND"
 	CodeEmailRegistered        Code = "EMAIL_ALREADY_REGISTERED"
 	CodeSessionExists          Code = "SESSION_ALREADY_EXISTS"
 	CodeSessionLimit           Code = "SESSION_LIMIT_EXCEEDED"
