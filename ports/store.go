@@ -72,6 +72,8 @@ type Tx struct {
 	Settings             Settings
 	Replicas             Replicas
 	Audit                Audit
+	Webhooks             Webhooks
+	Deliveries           Deliveries
 }
 
 // Page selects a part of a list.
@@ -172,7 +174,7 @@ type Sessions interface {
 	Get(ctx context.Context, id string) (*domain.Session, error)
 	// Put returns [ErrNotFound] if the user does not exist.
 	Put(ctx context.Context, s *domain.Session) error
-	// Delete removes the session with its API keys and messages, and keeps its generation as a tombstone.
+	// Delete removes the session with its API keys, messages and webhooks, and keeps its generation as a tombstone.
 	// It returns [ErrConflict] if rev is not the present Rev, and [ErrNotFound] if the session is missing.
 	Delete(ctx context.Context, id string, rev int64) error
 	// LastGeneration returns the highest generation of the deleted sessions with the id. known is false
@@ -372,4 +374,47 @@ type Audit interface {
 	List(ctx context.Context, f AuditFilter) ([]domain.AuditEntry, error)
 	// DeleteBefore removes the entries from before the time.
 	DeleteBefore(ctx context.Context, before time.Time) error
+}
+
+// Webhooks stores the webhooks of sessions.
+type Webhooks interface {
+	Get(ctx context.Context, id string) (*domain.Webhook, error)
+	// BySession returns the webhooks of the session, by Slot.
+	BySession(ctx context.Context, sessionID string) ([]*domain.Webhook, error)
+	// Put returns [ErrNotFound] if the session does not exist, and [ErrExists] if another webhook of the
+	// session has the slot.
+	Put(ctx context.Context, w *domain.Webhook) error
+	// Delete removes the webhook with its deliveries.
+	Delete(ctx context.Context, id string) error
+	// Due returns webhooks whose DueAt is set and not after the time, by DueAt.
+	Due(ctx context.Context, at time.Time, limit int) ([]*domain.Webhook, error)
+	// NextDue returns the earliest DueAt that is set, or the zero time.
+	NextDue(ctx context.Context) (time.Time, error)
+	// Sessions returns the ids of the sessions that have a webhook, each once and in no order.
+	Sessions(ctx context.Context) ([]string, error)
+}
+
+// DeliveryFilter selects deliveries. Zero fields do not restrict.
+type DeliveryFilter struct {
+	Status domain.DeliveryStatus
+	Before int64 // selects deliveries of events before this position
+	Limit  int   // 0: no limit
+}
+
+// Deliveries stores the deliveries of webhooks.
+type Deliveries interface {
+	Get(ctx context.Context, id string) (*domain.Delivery, error)
+	// Put returns [ErrNotFound] if the webhook does not exist, and [ErrExists] if the webhook has another
+	// delivery of the event.
+	Put(ctx context.Context, d *domain.Delivery) error
+	// NextPending returns the PENDING delivery of the webhook with the lowest Position, or [ErrNotFound].
+	NextPending(ctx context.Context, webhookID string) (*domain.Delivery, error)
+	// List returns the matching deliveries of the webhook, the highest Position first.
+	List(ctx context.Context, webhookID string, f DeliveryFilter) ([]*domain.Delivery, error)
+	// Requeue does what [domain.Delivery.Requeue] does to deliveries of the webhook that have ended and were
+	// created at or after a time: at most limit of them, the lowest Position first. It returns how many.
+	Requeue(ctx context.Context, webhookID string, since, now time.Time, limit int) (int, error)
+	// DeleteEnded removes deliveries of a status whose EndedAt is before the time, at most limit of them. It
+	// returns how many.
+	DeleteEnded(ctx context.Context, s domain.DeliveryStatus, before time.Time, limit int) (int, error)
 }

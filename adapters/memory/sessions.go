@@ -13,11 +13,12 @@ import (
 
 // sessionRow is the row of a session. The row keeps its identity while its value is replaced.
 type sessionRow struct {
-	v       *domain.Session  // nil: the row was deleted
-	owner   *userRow         // the user of the session, and of its messages unless they name another user
-	keys    list[*apiKeyRow] // by age
-	history list[*message]   // by age
-	index   int32            // in its queue, plus one
+	v        *domain.Session   // nil: the row was deleted
+	owner    *userRow          // the user of the session, and of its messages unless they name another user
+	keys     list[*apiKeyRow]  // by age
+	history  list[*message]    // by age
+	webhooks list[*webhookRow] // by slot
+	index    int32             // in its queue, plus one
 }
 
 func sessionAge(a, b *sessionRow) int {
@@ -136,6 +137,9 @@ func (t sessions) Delete(_ context.Context, id string, rev int64) error {
 	}
 	for _, k := range slices.Clone(r.keys) {
 		apiKeys(t).set(k, nil)
+	}
+	for _, w := range slices.Clone(r.webhooks) {
+		webhooks(t).remove(w)
 	}
 	messages(t).deleteAll(r)
 	if generation := r.v.Generation; generation > t.s.tombstones[id] {

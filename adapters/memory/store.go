@@ -71,6 +71,11 @@ type Store struct {
 	audit      map[string]*auditRow
 	auditOrder list[*auditRow] // by age
 
+	webhooks        map[string]*webhookRow
+	webhookDue      queue[*webhookRow]
+	deliveries      map[string]*deliveryRow
+	endedDeliveries map[domain.DeliveryStatus]*list[*deliveryRow] // each list by EndedAt
+
 	undoLog        []undoEntry // of the running Update, oldest entry first
 	formerMessages []message   // the values that entries of undoLog restore, oldest first
 }
@@ -124,6 +129,10 @@ func NewStore() *Store {
 		replicas:     make(map[string]domain.Replica),
 		loads:        make(map[string][]domain.LoadSample),
 		audit:        make(map[string]*auditRow),
+		webhooks:     make(map[string]*webhookRow),
+		deliveries:   make(map[string]*deliveryRow),
+
+		endedDeliveries: make(map[domain.DeliveryStatus]*list[*deliveryRow]),
 	}
 }
 
@@ -188,6 +197,7 @@ func (s *Store) run(ctx context.Context, fn func(ctx context.Context, tx *ports.
 		Users: users{t}, RefreshTokenFamilies: refreshTokenFamilies{t}, PasswordResets: passwordResets{t}, APIKeys: apiKeys{t}, Sessions: sessions{t},
 		Workers: workers{t}, Cleanups: cleanups{t}, Migrations: migrations{t}, Messages: messages{t}, LoadSamples: loadSamples{t},
 		Outbox: outbox{t}, Settings: settings{t}, Replicas: replicas{t}, Audit: audit{t},
+		Webhooks: webhooks{t}, Deliveries: deliveries{t},
 	}
 	if err := fn(t, &t.tx); err != nil {
 		return err

@@ -96,6 +96,20 @@ func received(id, whatsAppID, sessionID, userID string, minute int) *domain.Mess
 	}
 }
 
+func webhook(id, sessionID string, slot int) *domain.Webhook {
+	return &domain.Webhook{
+		ID: id, SessionID: sessionID, UserID: "u1", Slot: slot, URL: "https://example.com/" + id, Active: true, CreatedAt: noon,
+	}
+}
+
+// delivery returns a pending delivery, created some minutes after noon.
+func delivery(id, webhookID string, position int64, minute int) *domain.Delivery {
+	return &domain.Delivery{
+		ID: id, WebhookID: webhookID, Position: position, Type: domain.EventMessageSent, Status: domain.DeliveryPending,
+		NextAt: at(minute), CreatedAt: at(minute),
+	}
+}
+
 func event(reason string, at time.Time) *domain.Event {
 	return &domain.Event{Type: domain.EventSessionConnected, At: at, SessionID: "s1", Reason: reason}
 }
@@ -166,6 +180,17 @@ func fullRows() []any {
 			Filename: "a b.png", Caption: "Größe 🎉", Status: domain.MessageRead, Error: "none", Unreported: true,
 			CreatedAt: when(), SentAt: when(), DeliveredAt: when(), ReadAt: when(),
 		},
+		&domain.Webhook{
+			ID: "h1", SessionID: "s1", UserID: "u1", Slot: 3, URL: "https://example.com/in?a=1#ü",
+			Events: []domain.EventType{domain.EventMessageSent, domain.EventSessionQR}, Active: true, OffReason: "it's \"gone\"",
+			Secret: domain.SealedSecret{Sealed: []byte("\x00\xff\x01"), Hint: "ab+/"}, Former: domain.SealedSecret{Sealed: []byte("\xfe\x00"), Hint: "cdef"},
+			FormerUntil: when(), Failures: 7, Since: 1 << 40, DueAt: when(), ClaimedBy: "r1", ClaimedUntil: when(),
+			CreatedAt: when(), UpdatedAt: when(),
+		},
+		&domain.Delivery{
+			ID: "d1", WebhookID: "h1", Position: 1 << 40, Type: domain.EventMessageSent, Status: domain.DeliveryDead, Attempts: 6,
+			ResponseCode: 503, Reason: "it's \"away\"", NextAt: when(), CreatedAt: when(), EndedAt: when(),
+		},
 		&domain.Event{
 			Type: domain.EventSessionFailedOver, At: when(), UserID: "u1", SessionID: "s1", WorkerID: "w1",
 			FromWorker: "w2", Generation: 5, Status: domain.Reconnecting, Reason: "worker lost",
@@ -200,6 +225,8 @@ func minimalRows() []any {
 			ID: "m1", SessionID: "s1", UserID: "u1", Direction: domain.Outbound, Type: domain.TypeText,
 			Status: domain.MessagePending,
 		},
+		&domain.Webhook{ID: "h1", SessionID: "s1", Slot: 1, URL: "https://example.com"},
+		&domain.Delivery{ID: "d1", WebhookID: "h1", Position: 1, Status: domain.DeliveryPending},
 		&domain.Event{Type: domain.EventWorkerOnline},
 	}
 }

@@ -41,6 +41,8 @@ func Store(t *testing.T, open func(t *testing.T) ports.Store) {
 		{"Replicas", replicaClauses},
 		{"Health", healthClauses},
 		{"Audit", auditClauses},
+		{"Webhooks", webhookClauses},
+		{"Deliveries", deliveryClauses},
 		{"Model", modelClauses},
 	} {
 		t.Run(group.name, func(t *testing.T) {
@@ -161,6 +163,10 @@ func put(ctx context.Context, tx *ports.Tx, row any) error {
 		return tx.Replicas.Put(ctx, v)
 	case *domain.Message:
 		return tx.Messages.Put(ctx, v)
+	case *domain.Webhook:
+		return tx.Webhooks.Put(ctx, v)
+	case *domain.Delivery:
+		return tx.Deliveries.Put(ctx, v)
 	case *domain.Event:
 		return tx.Outbox.Append(ctx, *v)
 	}
@@ -202,6 +208,10 @@ func get(ctx context.Context, tx *ports.Tx, row any) (any, error) {
 		return nil, firstError(err, ports.ErrNotFound)
 	case *domain.Message:
 		return tx.Messages.Get(ctx, v.SessionID, v.ID)
+	case *domain.Webhook:
+		return tx.Webhooks.Get(ctx, v.ID)
+	case *domain.Delivery:
+		return tx.Deliveries.Get(ctx, v.ID)
 	case *domain.Event:
 		all, err := tx.Outbox.After(ctx, ports.EventFilter{}, 0, 1)
 		if len(all) == 0 {

@@ -3,6 +3,7 @@ package conformance
 import (
 	"context"
 	"reflect"
+	"slices"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -26,6 +27,8 @@ func writeFixture(ctx context.Context, tx *ports.Tx) error {
 		migration("g1", "s1", 1), over, migration("g3", "s3", 3), replica("r1"), replica("r2"),
 		sent("m1", "s1", "u1", 1), received("m2", "x2", "s1", "u1", 2), sent("m3", "s1", "u1", 3), failed,
 		event("one", at(1)), event("two", at(2)),
+		dueWebhook("h1", "s1", 1, at(1)), webhook("h2", "s3", 2), delivery("d1", "h1", 1, 1), delivery("d2", "h2", 1, 1),
+		endedDelivery("d3", "h2", 2, domain.DeliveryDelivered, 2), endedDelivery("d4", "h2", 3, domain.DeliveryDead, 3),
 	} {
 		if err := put(ctx, tx, row); err != nil {
 			return err
@@ -88,10 +91,20 @@ func changeFixture(ctx context.Context, tx *ports.Tx) error {
 	g.Status, g.CompletedAt, g.CreatedAt, g.ToWorker = domain.MigrationCompleted, at(8), at(-1), "w2"
 	r := replica("r1")
 	r.SeenAt = at(1)
+	h, err := tx.Webhooks.Get(ctx, "h2")
+	if err != nil {
+		return err
+	}
+	h.Slot, h.DueAt, h.Failures = 1, at(7), 2
+	v, err := tx.Deliveries.Get(ctx, "d2")
+	if err != nil {
+		return err
+	}
+	v.Abandon("gone", at(4))
 	for _, row := range []any{
 		u, w, s, m, k, c, g, r, user("u3"), session("s4", "u3"), worker("w3", 1), sent("m5", "s4", "u3", 5), apiKey("k4", "s4", "u3"),
 		sent("m0", "s3", "u2", 0), refreshTokenFamily("f3", "u1"), cleanup("w3", "s9", at(0)), event("three", at(3)),
-		sent("m6", "s1", "u1", 2), migration("g4", "s4", 0), replica("r0"),
+		sent("m6", "s1", "u1", 2), migration("g4", "s4", 0), replica("r0"), h, v, webhook("h3", "s4", 1), delivery("d5", "h2", 4, 5),
 	} {
 		if err := put(ctx, tx, row); err != nil {
 			return err
@@ -111,6 +124,8 @@ func changeFixture(ctx context.Context, tx *ports.Tx) error {
 		tx.Migrations.DeleteBefore(ctx, at(5)),
 		tx.Replicas.Delete(ctx, "r2"),
 		second(tx.Outbox.DeleteBefore(ctx, at(2), 10)),
+		second(tx.Deliveries.DeleteEnded(ctx, domain.DeliveryDelivered, at(3), 10)),
+		second(tx.Deliveries.Requeue(ctx, "h2", at(3), at(9), 10)),
 		tx.Settings.Put(ctx, "secret", "2"),
 		tx.Settings.Put(ctx, "other", "3"),
 	)
@@ -200,6 +215,19 @@ func (d *db) dump() map[string]any {
 		see("pending", pending, err)
 		events, err := tx.Outbox.After(ctx, ports.EventFilter{}, 0, 10)
 		see("events", events, err)
+		hooks, err := tx.Webhooks.Due(ctx, at(600), 10)
+		see("due webhooks", hooks, err)
+		next, err = tx.Webhooks.NextDue(ctx)
+		see("next due webhook", next, err)
+		ids, err := tx.Webhooks.Sessions(ctx)
+		slices.Sort(ids)
+		see("sessions with webhooks", ids, err)
+		for _, id := range []string{"h1", "h2", "h3"} {
+			deliveries, err := tx.Deliveries.List(ctx, id, ports.DeliveryFilter{})
+			see(id+" deliveries", deliveries, err)
+			first, err := tx.Deliveries.NextPending(ctx, id)
+			see(id+" next delivery", first, err)
+		}
 		for _, name := range []string{"secret", "other"} {
 			value, err := tx.Settings.Get(ctx, name)
 			see(name, value, err)

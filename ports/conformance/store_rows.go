@@ -180,6 +180,17 @@ func copiesOut(d *db) {
 		"Messages.List": several(func(ctx context.Context, tx *ports.Tx) ([]*domain.Message, error) {
 			return tx.Messages.List(ctx, "s1", domain.MessageFilter{})
 		}),
+		"Webhooks.Get": one(func(ctx context.Context, tx *ports.Tx) (*domain.Webhook, error) { return tx.Webhooks.Get(ctx, "h1") }),
+		"Webhooks.BySession": several(func(ctx context.Context, tx *ports.Tx) ([]*domain.Webhook, error) {
+			return tx.Webhooks.BySession(ctx, "s1")
+		}),
+		"Webhooks.Due": several(func(ctx context.Context, tx *ports.Tx) ([]*domain.Webhook, error) {
+			return tx.Webhooks.Due(ctx, at(9999), 10)
+		}),
+		"Deliveries.Get": one(func(ctx context.Context, tx *ports.Tx) (*domain.Delivery, error) { return tx.Deliveries.Get(ctx, "d1") }),
+		"Deliveries.List": several(func(ctx context.Context, tx *ports.Tx) ([]*domain.Delivery, error) {
+			return tx.Deliveries.List(ctx, "h1", ports.DeliveryFilter{})
+		}),
 		"Outbox.After": func(ctx context.Context, tx *ports.Tx) ([]any, error) {
 			events, err := tx.Outbox.After(ctx, ports.EventFilter{}, 0, 10)
 			all := make([]any, len(events))
@@ -298,11 +309,13 @@ func putGone(d *db) {
 	w := reload(d, &domain.Worker{ID: "w1"})
 	c := reload(d, &domain.Cleanup{WorkerID: "w1", SessionID: "s9"})
 	g := reload(d, &domain.Migration{ID: "g1"})
+	h := reload(d, &domain.Webhook{ID: "h1"})
+	v := reload(d, &domain.Delivery{ID: "d1"})
 	d.update(func(ctx context.Context, tx *ports.Tx) error {
 		return firstError(tx.Sessions.Delete(ctx, "s1", s.Rev), tx.Workers.Delete(ctx, "w1"),
 			tx.Cleanups.Delete(ctx, c), tx.Migrations.DeleteBefore(ctx, at(9999)))
 	})
-	for _, row := range []any{s, k, m, w, c, g} {
+	for _, row := range []any{s, k, m, w, c, g, h, v} {
 		require.ErrorIs(d.T, d.tryPut(row), ports.ErrConflict, "%T that was deleted", row)
 		d.requireGone(row)
 	}
@@ -393,6 +406,13 @@ func notFound(d *db) {
 			return tx.PasswordResets.Get(ctx, hash("none"))
 		})
 		missing(d, func(ctx context.Context, tx *ports.Tx) (string, error) { return tx.Settings.Get(ctx, "none") })
+		missing(d, func(ctx context.Context, tx *ports.Tx) (*domain.Webhook, error) { return tx.Webhooks.Get(ctx, "none") })
+		missing(d, func(ctx context.Context, tx *ports.Tx) (*domain.Delivery, error) {
+			return tx.Deliveries.Get(ctx, "none")
+		})
+		missing(d, func(ctx context.Context, tx *ports.Tx) (*domain.Delivery, error) {
+			return tx.Deliveries.NextPending(ctx, "none")
+		})
 		for name, write := range map[string]work{
 			"Users.Reserve": func(ctx context.Context, tx *ports.Tx) error {
 				return tx.Users.Reserve(ctx, "none", domain.UserUsage{ActiveSessions: 1}, domain.UserUsage{ActiveSessions: 1})
@@ -406,7 +426,14 @@ func notFound(d *db) {
 			"Sessions.Put of no user": func(ctx context.Context, tx *ports.Tx) error {
 				return tx.Sessions.Put(ctx, session("s9", "none"))
 			},
-			"Workers.Delete": func(ctx context.Context, tx *ports.Tx) error { return tx.Workers.Delete(ctx, "none") },
+			"Workers.Delete":  func(ctx context.Context, tx *ports.Tx) error { return tx.Workers.Delete(ctx, "none") },
+			"Webhooks.Delete": func(ctx context.Context, tx *ports.Tx) error { return tx.Webhooks.Delete(ctx, "none") },
+			"Webhooks.Put of no session": func(ctx context.Context, tx *ports.Tx) error {
+				return tx.Webhooks.Put(ctx, webhook("h9", "none", 1))
+			},
+			"Deliveries.Put of no webhook": func(ctx context.Context, tx *ports.Tx) error {
+				return tx.Deliveries.Put(ctx, delivery("d9", "none", 1, 1))
+			},
 		} {
 			require.ErrorIs(d.T, d.store.Update(d.ctx, write), ports.ErrNotFound, name)
 		}

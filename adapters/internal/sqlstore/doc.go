@@ -66,6 +66,8 @@
 //	worker_loads     a sample a minute for each worker                         after 24 hours
 //	outbox           events of the retention, unpublished ones                 after the retention, 7 days by default
 //	audit            entries of the retention                                  after the retention, 90 days by default
+//	webhooks         at most 5 for each session                                by the user, or with the session
+//	deliveries       one for each event that a webhook delivers                7 days after delivery, 30 after its death
 //	replicas         one for each process                                      when it is known to be dead
 //	settings         a fixed set of names                                      never
 //	counters         a fixed set of names                                      never

@@ -54,12 +54,22 @@ func TestStatements_QueryPlans_UseIndexes(t *testing.T) {
 		b.outbox.afterOfSessionAnd:      "outbox_session (session_id=? AND seq>?)",
 		b.outbox.deleteThrough:          "INTEGER PRIMARY KEY (rowid<?)",
 		b.audit.deleteBefore:            "audit_age (occurred_at<?)",
+		b.webhooks.update:               "PRIMARY KEY (id=?)",
+		b.webhooks.bySession:            "sqlite_autoindex_webhooks_2 (session_id=?)",
+		b.webhooks.due:                  "webhooks_due (due_at>? AND due_at<?)",
+		b.deliveries.update:             "PRIMARY KEY (id=?)",
+		b.deliveries.nextPending:        "deliveries_status (webhook_id=? AND status=?)",
+		b.deliveries.list:               "sqlite_autoindex_deliveries_2 (webhook_id=? AND position<?)",
+		b.deliveries.listOfStatus:       "deliveries_status (webhook_id=? AND status=? AND position<?)",
+		b.deliveries.requeue:            "sqlite_autoindex_deliveries_2 (webhook_id=?)",
+		b.deliveries.deleteEnded:        "deliveries_ended (status=? AND ended_at>? AND ended_at<?)",
 	}
 	mayScan := map[*Statement]string{
 		b.sessions.countByStatus: "SCAN sessions USING COVERING INDEX sessions_status",
 		b.migrations.open:        "SCAN moves USING INDEX moves_open",
 		b.replicas.list:          "SCAN replicas",
 		b.outbox.oldest:          "SCAN outbox",
+		b.webhooks.sessions:      "SCAN webhooks USING COVERING INDEX",
 		b.schema.version:         "SEARCH schema_migrations",
 		b.schema.owner:           "SCAN sqlite_master",
 	}

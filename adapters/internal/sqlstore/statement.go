@@ -49,6 +49,8 @@ type Queries struct {
 	replicas       replicaStatements
 	health         healthStatements
 	audit          auditStatements
+	webhooks       webhookStatements
+	deliveries     deliveryStatements
 	schema         schemaStatements
 }
 
@@ -73,6 +75,8 @@ func compile(d Dialect) *Queries {
 	b.replicas = b.replicaStatements()
 	b.health = b.healthStatements()
 	b.audit = b.auditStatements()
+	b.webhooks = b.webhookStatements()
+	b.deliveries = b.deliveryStatements()
 	b.schema = b.schemaStatements()
 	if d.types.IsSQLite { // after the statements that all dialects have
 		b.addIndexNew()

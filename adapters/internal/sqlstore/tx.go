@@ -70,7 +70,7 @@ func (b *Queries) Begin(ctx context.Context, c Conn, owner any, access Access) *
 		Users: (*users)(t), RefreshTokenFamilies: (*refreshTokenFamilies)(t), PasswordResets: (*passwordResets)(t), APIKeys: (*apiKeys)(t),
 		Sessions: (*sessions)(t), Workers: (*workers)(t), Cleanups: (*cleanups)(t), Migrations: (*migrations)(t),
 		Messages: (*messages)(t), LoadSamples: (*loadSamples)(t), Outbox: (*outbox)(t), Settings: (*settings)(t),
-		Replicas: (*replicas)(t), Audit: (*audit)(t),
+		Replicas: (*replicas)(t), Audit: (*audit)(t), Webhooks: (*webhooks)(t), Deliveries: (*deliveries)(t),
 	}
 	return t
 }
