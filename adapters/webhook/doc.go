@@ -1,0 +1,26 @@
+// Package webhook posts events to the URLs of customers, signed as Standard Webhooks says.
+//
+//	POST <url>
+//	content-type:      application/json
+//	webhook-id:        id of the delivery, the same in all attempts
+//	webhook-timestamp: seconds since 1970, of the attempt
+//	webhook-signature: v1,<base64 of HMAC-SHA256(key, id.timestamp.body)>, one for each key, separated by blanks
+//
+//	{"position":…,"type":"message.sent","timestamp":"…","sessionId":"…","data":{…}}
+//
+// The body has the form of an event in the HTTP API (package view).
+//
+// # What it promises
+//
+//   - One call is one request. Redirects are not followed: a redirect could lead inside, and to
+//     somebody who never agreed to receive events.
+//   - The call ends within its time limit, whatever the receiver does. The status line decides: a body
+//     that does not arrive within a second is cut off.
+//   - At most 4 KiB of a body and 16 KiB of headers are read.
+//   - Connections are bounded for each host and in all. A proxy of the environment is not used: it
+//     would dial in place of [Config.Dial], and judge no address.
+//   - No message for people contains an address. Errors of TLS say what is wrong with the certificate.
+//
+// Whoever makes a [Sender] gives it a Dial that judges the address after each resolution. A name may
+// have led elsewhere when the URL was saved.
+package webhook
