@@ -81,6 +81,20 @@ func (s *Session) card() *SessionCard {
 	}
 }
 
+// event returns an event of the session in its present state.
+func (s *Session) event(e EventType, reason string, now time.Time) Event {
+	return Event{
+		Type: e, At: now, UserID: s.UserID, SessionID: s.ID, WorkerID: s.WorkerID,
+		Generation: s.Generation, Status: s.Status, Reason: reason, Session: s.card(),
+	}
+}
+
+// QRShown returns the event that tells of the session's QR code. It is never recorded, and has no Seq.
+func (s *Session) QRShown(now time.Time) Event { return s.event(EventSessionQR, "", now) }
+
+// Deleted returns the event of the session's deletion.
+func (s *Session) Deleted(now time.Time) Event { return s.event(EventSessionDeleted, "", now) }
+
 // MessageEvents returns the events of a message that changed from before to after, in their order. before
 // is nil for a new message. A status that was skipped has its event too: a message that is READ was SENT.
 func MessageEvents(before, after *Message, now time.Time) []Event {

@@ -518,17 +518,6 @@ func (s *Session) transition(to Status, reason string, now time.Time) []Event {
 	return nil
 }
 
-// event returns an event of the session in its present state.
-func (s *Session) event(e EventType, reason string, now time.Time) Event {
-	return Event{
-		Type: e, At: now, UserID: s.UserID, SessionID: s.ID, WorkerID: s.WorkerID,
-		Generation: s.Generation, Status: s.Status, Reason: reason, Session: s.card(),
-	}
-}
-
-// Deleted returns the event of the session's deletion.
-func (s *Session) Deleted(now time.Time) Event { return s.event(EventSessionDeleted, "", now) }
-
 // first returns the first value that is not empty.
 func first(values ...string) string {
 	for _, v := range values {

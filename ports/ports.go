@@ -80,6 +80,7 @@ type Invalidation struct {
 	Sessions []string // ids
 	Workers  []string // ids
 	Users    []string // ids of users whose account, logins or API keys changed
+	Events   bool     // events were recorded
 	All      bool     // everything may have changed: earlier invalidations may be lost
 }
 

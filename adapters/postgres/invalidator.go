@@ -59,6 +59,7 @@ const (
 	sessionChanged changeKind = iota + 1
 	workerChanged
 	userChanged
+	eventsRecorded // without an id
 )
 
 type subscriber struct {
@@ -89,6 +90,9 @@ func (i *invalidator) Publish(invalidation ports.Invalidation) {
 	add(sessionChanged, invalidation.Sessions)
 	add(workerChanged, invalidation.Workers)
 	add(userChanged, invalidation.Users)
+	if invalidation.Events {
+		i.pending[change{kind: eventsRecorded}] = struct{}{}
+	}
 	if invalidation.All || len(i.pending) > maxPendingChanges {
 		clear(i.pending)
 		i.pending[change{}] = struct{}{}
@@ -162,6 +166,7 @@ type notification struct {
 	Sessions []string `json:"sessions,omitempty"`
 	Workers  []string `json:"workers,omitempty"`
 	Users    []string `json:"users,omitempty"`
+	Events   bool     `json:"events,omitempty"`
 	All      bool     `json:"all,omitempty"`
 }
 
@@ -205,6 +210,9 @@ func (i *invalidator) notifications(changes map[change]struct{}) (all []notifica
 		switch {
 		case c == change{}, len(quoted) >= maxNotificationSize:
 			n.All = true
+			continue
+		case c.kind == eventsRecorded:
+			n.Events = true
 			continue
 		case c.kind == sessionChanged:
 			n.Sessions = append(n.Sessions, c.id)
@@ -295,7 +303,7 @@ func (i *invalidator) receive(payload string) {
 		n.All = true // it comes from a newer version of this program
 	}
 	if n.From != i.id {
-		i.deliver(ports.Invalidation{Sessions: n.Sessions, Workers: n.Workers, Users: n.Users, All: n.All})
+		i.deliver(ports.Invalidation{Sessions: n.Sessions, Workers: n.Workers, Users: n.Users, Events: n.Events, All: n.All})
 	}
 }
 

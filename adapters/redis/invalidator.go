@@ -45,6 +45,7 @@ type invalidationMessage struct {
 	Sessions []string `json:"sessions,omitempty"`
 	Workers  []string `json:"workers,omitempty"`
 	Users    []string `json:"users,omitempty"`
+	Events   bool     `json:"events,omitempty"`
 	All      bool     `json:"all,omitempty"`
 }
 
@@ -81,7 +82,7 @@ func (i *Invalidator) publishPending() {
 
 func (i *Invalidator) publish(ctx context.Context, invalidation ports.Invalidation) error {
 	message, err := json.Marshal(invalidationMessage{
-		i.c.id, invalidation.Sessions, invalidation.Workers, invalidation.Users, invalidation.All,
+		i.c.id, invalidation.Sessions, invalidation.Workers, invalidation.Users, invalidation.Events, invalidation.All,
 	})
 	if err != nil {
 		return err
@@ -118,7 +119,7 @@ func (i *Invalidator) receive(message string) {
 		m.All = true // a newer version of this package: anything may have changed
 	}
 	if m.From != i.c.id {
-		i.deliver(ports.Invalidation{Sessions: m.Sessions, Workers: m.Workers, Users: m.Users, All: m.All})
+		i.deliver(ports.Invalidation{Sessions: m.Sessions, Workers: m.Workers, Users: m.Users, Events: m.Events, All: m.All})
 	}
 }
 
@@ -173,7 +174,7 @@ type invalidationBatch struct {
 
 	mu                       sync.Mutex
 	sessions, workers, users map[string]struct{}
-	all                      bool
+	events, all              bool
 }
 
 func newInvalidationBatch() *invalidationBatch {
@@ -186,7 +187,7 @@ func newInvalidationBatch() *invalidationBatch {
 func (b *invalidationBatch) add(invalidation ports.Invalidation) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.all = b.all || invalidation.All
+	b.events, b.all = b.events || invalidation.Events, b.all || invalidation.All
 	b.addIDs(b.sessions, invalidation.Sessions)
 	b.addIDs(b.workers, invalidation.Workers)
 	b.addIDs(b.users, invalidation.Users)
@@ -211,7 +212,7 @@ func (b *invalidationBatch) addIDs(to map[string]struct{}, ids []string) {
 
 func (b *invalidationBatch) size() int { return len(b.sessions) + len(b.workers) + len(b.users) }
 
-func (b *invalidationBatch) isEmpty() bool { return !b.all && b.size() == 0 }
+func (b *invalidationBatch) isEmpty() bool { return !b.all && !b.events && b.size() == 0 }
 
 // drain empties the batch and returns it as one invalidation. ok is false if the batch was empty.
 func (b *invalidationBatch) drain() (invalidation ports.Invalidation, ok bool) {
@@ -224,11 +225,12 @@ func (b *invalidationBatch) drain() (invalidation ports.Invalidation, ok bool) {
 		invalidation.All = true
 	} else {
 		invalidation.Sessions, invalidation.Workers, invalidation.Users = keysIn(b.sessions), keysIn(b.workers), keysIn(b.users)
+		invalidation.Events = b.events
 	}
 	clear(b.sessions)
 	clear(b.workers)
 	clear(b.users)
-	b.all = false
+	b.events, b.all = false, false
 	return invalidation, true
 }
 

@@ -38,6 +38,7 @@ type Orchestrator struct {
 	cache       *fleet.Cache
 	sync        *fleet.Sync
 	relay       *outbox.Relay
+	events      *events.Events
 	keys        *apikeys.Keys
 	detector    *failure.Detector
 	migrator    *migration.Migrator
@@ -89,6 +90,7 @@ func (o *Orchestrator) compose(c Config) {
 	o.cache = fleet.NewCache(c.Strategy)
 	o.sync = fleet.NewSync(e, o.cache, calls, o.queue, readProbeSetting)
 	writer := txn.NewWriter(e)
+	o.events = events.New(writer)
 	o.relay = outbox.NewRelay(writer, o.members, c.Bus, c.EventRetention)
 	o.keys = apikeys.New(writer, c.Limiter, o.publishInvalidation)
 	o.detector = failure.New(writer, o.members, o.cache, o.sync, o.queue)
@@ -127,7 +129,7 @@ func (o *Orchestrator) compose(c Config) {
 		Protocol: protocol,
 		Access:   protocol,
 		Audit:    e.Trail(),
-		Events:   events.New(writer),
+		Events:   o.events,
 	}
 }
 
@@ -171,7 +173,12 @@ func (o *Orchestrator) announce(_ context.Context, c *txn.Changes) {
 		i.Sessions = append(i.Sessions, s.ID)
 		o.sync.Changes.Notify(s.ID)
 	}
-	if len(i.Sessions)+len(i.Workers) > 0 {
+	o.events.NoteChanges(i.Sessions...)
+	i.Events = c.HasEvents
+	if i.Events {
+		o.events.Wake()
+	}
+	if len(i.Sessions)+len(i.Workers) > 0 || i.Events {
 		o.publishInvalidation(i)
 	}
 	o.queue.Wake()
@@ -190,6 +197,8 @@ func (o *Orchestrator) onInvalidation(i ports.Invalidation) {
 		o.keys.Forget()
 	}
 	o.sync.Invalidate(i)
+	o.events.NoteChanges(i.Sessions...)
+	o.events.Wake()
 	o.relay.Wake()
 	o.queue.Wake()
 }

@@ -3,6 +3,7 @@ package orchestrator
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/switchyard-wa/switchyard/app/internal/workqueue"
@@ -28,6 +29,9 @@ func (o *Orchestrator) Run(ctx context.Context) error {
 	lasting, cancelWork := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancelWork()
 	work := workqueue.Batch{Context: lasting}
+	var streaming sync.WaitGroup
+	streaming.Go(func() { o.events.Run(ctx) })
+	defer streaming.Wait()
 	defer o.reconciler.Resign(ctx)
 	defer o.members.KeepAlive(ctx, func() time.Time { return time.UnixMicro(o.latestPass.Load()) })()
 	defer func() {
@@ -69,6 +73,7 @@ func (o *Orchestrator) RunOnce(ctx context.Context) (next time.Time, err error) 
 	work := workqueue.Batch{Context: context.WithoutCancel(ctx)}
 	next, err = o.pass(ctx, &work)
 	work.Wait()
+	err = errors.Join(err, o.events.Distribute(ctx))
 	select {
 	case <-o.queue.Woken(): // the work may have led to more
 		next = o.env.Now()

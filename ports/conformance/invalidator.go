@@ -55,6 +55,19 @@ func Invalidator(t *testing.T, open func(t *testing.T) (a, b ports.Invalidator))
 		own.flush()
 		require.Empty(t, own.of(invalidation))
 	})
+	t.Run("recorded events arrive, alone and with other changes", func(t *testing.T) {
+		h := newInvalidatorTest(t, open)
+		l := h.record(h.b)
+		for i, invalidation := range []ports.Invalidation{{Events: true}, {Events: true, Sessions: []string{h.id("s", 1)}}, {Events: true}} {
+			l.flush()
+			l.forget()
+			h.a.Publish(ports.Invalidation{Sessions: []string{h.id("other", i)}})
+			l.wait(ports.Invalidation{Sessions: []string{h.id("other", i)}})
+			require.Empty(t, l.of(ports.Invalidation{Events: true}))
+			h.a.Publish(invalidation)
+			l.wait(invalidation)
+		}
+	})
 	t.Run("All arrives as such", func(t *testing.T) {
 		h := newInvalidatorTest(t, open)
 		l := h.record(h.b)
@@ -304,6 +317,9 @@ func names(invalidation ports.Invalidation) (all []string) {
 		for _, id := range ids {
 			all = append(all, kind+" "+id)
 		}
+	}
+	if invalidation.Events {
+		all = append(all, "events")
 	}
 	return all
 }

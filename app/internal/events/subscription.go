@@ -1,0 +1,166 @@
+package events
+
+import (
+	"context"
+	"sync"
+
+	"github.com/switchyard-wa/switchyard/app/internal/apperr"
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
+)
+
+// maxWaiting bounds the events that wait in memory for one subscription.
+const maxWaiting = 64
+
+// A subscription receives the events of a filter. Those that arrive while its reader is busy wait
+// in memory, up to a bound. Beyond it the subscription reads them from the log, as it reads those
+// from before its beginning.
+type subscription struct {
+	events *Events
+	filter ports.EventFilter
+	ready  chan struct{} // there may be events
+
+	mu       sync.Mutex
+	position int64           // every event up to it was returned
+	waiting  []*domain.Event // shared with other subscriptions
+	shown    []*domain.Event // QR codes, in no order with the others
+	isBehind bool            // events after position are to be read from the log
+	isTaking bool            // Next is about to return events that do not wait any more
+}
+
+// offer adds an event.
+func (s *subscription) offer(e *domain.Event) {
+	if s.filter.UserID != e.UserID {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	isRecorded := e.Seq != 0
+	switch {
+	case isRecorded && e.Seq <= s.position:
+		return
+	case !isRecorded:
+		if len(s.shown) < maxWaiting {
+			s.shown = append(s.shown, e)
+		}
+	case s.isBehind:
+	case len(s.waiting) == maxWaiting:
+		s.waiting, s.isBehind = nil, true
+	default:
+		if len(s.waiting) == 0 && !s.isTaking {
+			s.position = e.Seq - 1 // nothing in between was of the filter
+		}
+		s.waiting = append(s.waiting, e)
+	}
+	s.notify()
+}
+
+func (s *subscription) fallBehind() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.waiting, s.isBehind = nil, true
+	s.notify()
+}
+
+// notify wakes the reader. The caller holds the lock.
+func (s *subscription) notify() {
+	select {
+	case s.ready <- struct{}{}:
+	default:
+	}
+}
+
+// Next implements [service.EventSubscription].
+func (s *subscription) Next(ctx context.Context) ([]domain.Event, error) {
+	for {
+		events, err := s.take(ctx)
+		if err != nil || len(events) > 0 {
+			return events, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-s.ready:
+		}
+	}
+}
+
+// take returns the events that follow the position, if there are any, and advances it.
+func (s *subscription) take(ctx context.Context) (events []domain.Event, err error) {
+	s.mu.Lock()
+	wasBehind, waiting, shown, from := s.isBehind, s.waiting, s.shown, s.position
+	s.waiting, s.shown, s.isBehind, s.isTaking = nil, nil, false, true
+	s.mu.Unlock()
+	if wasBehind {
+		// Events that are recorded from now on wait in memory too. The position tells which.
+		events, err = s.events.List(ctx, s.filter, from, tailPage)
+	} else {
+		for _, e := range waiting {
+			events = append(events, *e)
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.isTaking = false
+	if wasBehind && (err != nil || len(events) == tailPage) {
+		s.isBehind = true
+		s.notify()
+	}
+	for len(events) > 0 && events[0].Seq <= s.position {
+		events = events[1:]
+	}
+	if len(events) > 0 {
+		s.position = events[len(events)-1].Seq
+	}
+	for _, e := range shown {
+		events = append(events, *e)
+	}
+	return events, apperr.PublicIn(ctx, err)
+}
+
+// Position implements [service.EventSubscription].
+func (s *subscription) Position() int64 {
+	// In this order: an event that is distributed between the two reads is not passed over.
+	s.events.tail.mu.Lock()
+	distributed, isReading := s.events.tail.position, s.events.tail.isReading
+	s.events.tail.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if isReading && !s.isBehind && len(s.waiting) == 0 {
+		s.position = max(s.position, distributed)
+	}
+	return s.position
+}
+
+// Close implements [service.EventSubscription].
+func (s *subscription) Close() { s.events.tail.remove(s) }
+
+// Subscribe implements [service.Events].
+func (e *Events) Subscribe(ctx context.Context, f ports.EventFilter, after int64) (service.EventSubscription, error) {
+	position := after
+	var waiting []*domain.Session // for a scan
+	err := e.Store.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
+		if err := check(ctx, tx, f, after); err != nil {
+			return err
+		}
+		if after == service.FromNow {
+			position, err = tx.Outbox.Last(ctx)
+			if err != nil {
+				return err
+			}
+		}
+		waiting, _, err = tx.Sessions.List(ctx, ports.SessionFilter{UserID: f.UserID, Status: domain.QRRequired}, ports.Page{})
+		return err
+	})
+	if err != nil {
+		return nil, apperr.Public(err)
+	}
+	s := &subscription{events: e, filter: f, ready: make(chan struct{}, 1), position: position, isBehind: true}
+	e.tail.add(s)
+	for _, session := range waiting {
+		e.NoteChanges(session.ID)
+	}
+	e.Wake()
+	return s, nil
+}
