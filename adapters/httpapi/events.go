@@ -11,6 +11,8 @@ import (
 
 const eventsDescription = "Lists what happened, oldest first: `message.received`, `sent`, `delivered`, `read` and `failed`, and the `session.` events. " +
 	"Positions are one sequence of the whole server, in the order of commits and with gaps. `nextAfter` is the `after` of the next page. " +
+	"With `Accept: text/event-stream` the events come as Server-Sent Events, as they happen. Their id is the position: Last-Event-ID, or `after`, goes on " +
+	"where a stream broke off. A session's QR codes come as `session.qr_updated` with `data.qr` and without an id, for they are not recorded. A comment comes at least every 15 s. " +
 	"Fails with EVENTS_EXPIRED if events after the position are no longer kept."
 
 func eventRoutes() []route {
@@ -30,8 +32,8 @@ func eventRoutes() []route {
 
 // EventsInput selects a page of the event log.
 type EventsInput struct {
-	After int64 `query:"after" minimum:"0" doc:"Position of the last event that the caller has; without it the oldest events come first" example:"4711"`
-	Limit int   `query:"limit" minimum:"1" maximum:"100" doc:"How many to return; 20 if it is not given" example:"20"`
+	After int64 `query:"after" minimum:"0" doc:"Position of the last event that the caller has. Without it a page begins with the oldest events, and a stream with the next one" example:"4711"`
+	Limit int   `query:"limit" minimum:"1" maximum:"100" doc:"How many a page has; 20 if it is not given" example:"20"`
 }
 
 type sessionEventsInput struct {
@@ -45,14 +47,17 @@ type eventsView struct {
 }
 
 func (a *api) sessionEvents(ctx context.Context, c *requestContext, in *sessionEventsInput) (eventsView, error) {
-	return a.listEvents(ctx, ports.EventFilter{UserID: c.principal.UserID, SessionID: c.sessionRef()}, in.EventsInput)
+	return a.listEvents(ctx, c, ports.EventFilter{UserID: c.principal.UserID, SessionID: c.sessionRef()}, in.EventsInput)
 }
 
 func (a *api) events(ctx context.Context, c *requestContext, in *EventsInput) (eventsView, error) {
-	return a.listEvents(ctx, ports.EventFilter{UserID: c.principal.UserID}, *in)
+	return a.listEvents(ctx, c, ports.EventFilter{UserID: c.principal.UserID}, *in)
 }
 
-func (a *api) listEvents(ctx context.Context, f ports.EventFilter, in EventsInput) (eventsView, error) {
+func (a *api) listEvents(ctx context.Context, c *requestContext, f ports.EventFilter, in EventsInput) (eventsView, error) {
+	if c.wantsStream() {
+		return eventsView{}, a.streamEvents(ctx, c, f, in)
+	}
 	list, err := a.Events.List(ctx, f, in.After, cmp.Or(in.Limit, defaultLimit))
 	if err != nil {
 		return eventsView{}, err

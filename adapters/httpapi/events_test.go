@@ -4,11 +4,14 @@ import (
 	"context"
 	"net/http"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 type stubEvents struct{ *stub }
@@ -22,6 +25,22 @@ func (s stubEvents) List(_ context.Context, f ports.EventFilter, after int64, li
 	sent := domain.Event{Seq: 4711, Type: domain.EventMessageSent, At: noon, UserID: "u1", SessionID: "support", Message: someMessage()}
 	return []domain.Event{sent, moved}, s.note([]any{f, after, limit})
 }
+
+func (s stubEvents) Subscribe(_ context.Context, f ports.EventFilter, after int64) (service.EventSubscription, error) {
+	return new(quietSubscription), s.note([]any{f, after})
+}
+
+// quietSubscription has no event.
+type quietSubscription struct{}
+
+func (*quietSubscription) Next(ctx context.Context) ([]domain.Event, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+func (*quietSubscription) Position() int64 { return 4712 }
+
+func (*quietSubscription) Close() {}
 
 func TestListEvents_Parameters_ReachTheService(t *testing.T) {
 	got, s := ask(t, "GET", "/api/v1/events?after=4000&limit=7", userToken, "")
@@ -38,5 +57,35 @@ func TestListEvents_BadParameters_AreRefused(t *testing.T) {
 		got, s := ask(t, "GET", "/api/v1/events?"+query, userToken, "")
 		require.Equal(t, http.StatusBadRequest, got.Code, query)
 		require.Zero(t, s.calls)
+	}
+}
+
+func TestStream_NothingHappens_ShowsASignOfLifeWithThePosition(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := new(stub)
+		r := request("GET", "/api/v1/events", userToken, "")
+		r.Header.Set("Accept", "application/json;q=0.1, text/event-stream")
+		ctx, cancel := context.WithTimeout(r.Context(), 29*time.Second)
+		defer cancel()
+		w := serveRaw(New(config(s)), r.WithContext(ctx))
+		require.Equal(t, "text/event-stream", w.Header().Get("Content-Type"))
+		require.Equal(t, "retry: 2000\n\n: still here\nid: 4712\n\n: still here\nid: 4712\n\n", w.Body.String())
+		require.Equal(t, []any{ports.EventFilter{UserID: "u1"}, int64(service.FromNow)}, s.last)
+	})
+}
+
+func TestStream_LastEventID_IsWhereItBegins(t *testing.T) {
+	for _, c := range []struct {
+		query, id string
+		want      int64
+	}{{"", "4711", 4711}, {"?after=7", "", 7}, {"?after=0", "", 0}, {"?after=7", "4711", 4711}, {"", "", service.FromNow}} {
+		s := new(stub)
+		r := request("GET", "/api/v1/events"+c.query, userToken, "")
+		r.Header.Set("Accept", "text/event-stream")
+		r.Header.Set("Last-Event-ID", c.id)
+		ctx, cancel := context.WithCancel(r.Context())
+		cancel()
+		serveRaw(New(config(s)), r.WithContext(ctx))
+		require.Equal(t, []any{ports.EventFilter{UserID: "u1"}, c.want}, s.last)
 	}
 }

@@ -49,6 +49,9 @@ type Config struct {
 	Present func() error
 	Version string
 
+	// Stopping ends when the server begins to stop. Streams of events end then. Nil: never.
+	Stopping context.Context
+
 	// BodyMemory bounds the bytes of all request bodies under way. Bodies up to 16 KiB do
 	// not count. A decoded body takes about four times its size. 0: 128 MiB.
 	BodyMemory int64
@@ -82,6 +85,7 @@ type api struct {
 	queues     map[cost]*admission.Queue
 	bodies     *bodyMemory
 	uploads    *bodyMemory // on disk
+	streams    *streamCount
 	pages      map[string]page
 	origins    map[string]bool
 	started    time.Time
@@ -119,6 +123,7 @@ func newAPI(cfg Config) *api {
 	}
 	a.compressed = compressor()(http.HandlerFunc(a.answer))
 	a.queues, a.bodies, a.uploads = newQueues(), newBodyMemory(cfg.BodyMemory), newBodyMemory(cfg.UploadDisk)
+	a.streams = newStreamCount()
 	a.warningLimit = rate.NewLimiter(warningsPerSecond, warningsBurst)
 	limits := newLimits(a)
 	for _, r := range a.surface.routes {
@@ -177,10 +182,11 @@ func checkSize(r *http.Request) error {
 }
 
 // finish ends a request: it answers 500 after a panic, writes the access log and
-// releases the buffers.
+// releases the buffers. A streamed answer that cannot go on aborts the connection.
 func (c *requestContext) finish() {
 	if p := recover(); p != nil {
 		if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+			c.log()
 			panic(p)
 		}
 		c.Log().ErrorContext(c.Context, "request panicked", "request", c.id,

@@ -85,6 +85,8 @@ func (c *requestContext) flush() {
 	switch {
 	case c.picture != nil && !c.failed:
 		c.send(http.StatusOK, []string{c.picture.contentType}, c.picture.body)
+	case c.streamed != nil && !c.failed:
+		c.stream(c.streamed)
 	default:
 		c.send(c.success, jsonType, c.buffers.out.Bytes())
 	}

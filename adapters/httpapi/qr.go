@@ -15,19 +15,17 @@ import (
 	qrreader "github.com/makiuchi-d/gozxing/qrcode"
 	"rsc.io/qr"
 
+	"github.com/switchyard-wa/switchyard/adapters/internal/view"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 // qrView is the QR code to scan, or the pairing code to type.
 type qrView struct {
-	SessionID   string          `json:"sessionId" example:"support"`
-	Status      domain.Status   `json:"status" doc:"A session's status" example:"QR_REQUIRED"`
-	WorkerID    *nullableString `json:"workerId,omitzero" doc:"In the answer to a connect" example:"worker-1"`
-	QRCode      nullableString  `json:"qrCode" doc:"The QR code as a PNG in a data URL" example:"data:image/png;base64,iVBORw0KGgo="`
-	QRString    nullableString  `json:"qrString" doc:"What the QR code says" example:"2@Zx81kQ0Vqf6h"`
-	ExpiresAt   jsonTime        `json:"expiresAt"`
-	PairingCode *nullableString `json:"pairingCode,omitzero" doc:"Where one was asked for" example:"ABCD-1234"`
+	SessionID string          `json:"sessionId" example:"support"`
+	Status    domain.Status   `json:"status" doc:"A session's status" example:"QR_REQUIRED"`
+	WorkerID  *nullableString `json:"workerId,omitzero" doc:"In the answer to a connect" example:"worker-1"`
+	view.QRView
 }
 
 // viewQR shows the codes at the given time. It leaves out expired ones.

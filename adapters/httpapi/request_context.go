@@ -41,9 +41,10 @@ type requestContext struct {
 	holder           domain.TokenHolder // of the worker's token
 	authorizedWorker string             // the worker for which the fleet token was accepted
 
-	message string // instead of the route's
-	success int    // status instead of the route's; 0: the route's
-	picture *image // instead of JSON
+	message  string          // instead of the route's
+	success  int             // status instead of the route's; 0: the route's
+	picture  *image          // instead of JSON
+	streamed *streamedAnswer // instead of JSON
 
 	buffers *buffers // nil once the request is over
 

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/switchyard-wa/switchyard/adapters/internal/view"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
 	"github.com/switchyard-wa/switchyard/ports/service"
@@ -336,8 +337,8 @@ func TestQR_EveryStatus_SaysWhatIsNext(t *testing.T) {
 	code := nullableString("ABCD-1234")
 	for want, v := range map[string]qrView{
 		"Session is connected":                                       {Status: domain.Connected},
-		"Type the pairing code into the phone":                       {Status: domain.QRRequired, PairingCode: &code},
-		"Scan the QR code with the phone":                            {Status: domain.QRRequired, QRString: "2@"},
+		"Type the pairing code into the phone":                       {Status: domain.QRRequired, QRView: view.QRView{PairingCode: &code}},
+		"Scan the QR code with the phone":                            {Status: domain.QRRequired, QRView: view.QRView{QRString: "2@"}},
 		"Session is starting; its QR code will be there in a moment": {Status: domain.Init},
 		"Session is reconnecting; there is nothing to scan":          {Status: domain.Reconnecting},
 		"There is no QR code; connect the session to get one":        {Status: domain.Disconnected},

@@ -47,6 +47,9 @@ type Server struct {
 	firstRun bool   // the first administrator was created by this start
 	password string // its password, if generated; shown once
 	ready    atomic.Bool
+
+	streaming   context.Context // ends when the server begins to stop
+	stopStreams context.CancelFunc
 }
 
 // New opens the store, generates missing secrets, listens, and creates the first administrator.
@@ -61,6 +64,7 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{cfg: cfg, backend: b}
+	s.streaming, s.stopStreams = context.WithCancel(context.WithoutCancel(ctx))
 	if err := s.assemble(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -108,7 +112,7 @@ func (s *Server) assemble(ctx context.Context) error {
 	s.handler = newAPI(s.Orchestrator, s.Accounts, s.backend, httpapi.Config{
 		WorkerTokens: domain.NewWorkerTokens(s.token), RateLimits: !off, Log: s.cfg.Log, Version: s.cfg.Version,
 		Health: newHealth(s.backend.Health, s.cfg.Log).check, Ready: s.ready.Load,
-		CORSOrigins: s.cfg.CORSOrigins, TrustedProxies: s.cfg.TrustedProxies,
+		CORSOrigins: s.cfg.CORSOrigins, TrustedProxies: s.cfg.TrustedProxies, Stopping: s.streaming,
 	})
 	s.listener, err = new(net.ListenConfig).Listen(ctx, "tcp", s.cfg.Addr)
 	if err != nil {
@@ -293,6 +297,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	case <-ctx.Done():
 	}
 	s.ready.Store(false)
+	s.stopStreams()
 	s.cfg.Log.Info("server stopping", "grace", shutdownTimeout)
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 	defer cancel()

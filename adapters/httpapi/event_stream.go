@@ -1,0 +1,238 @@
+package httpapi
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/go-json-experiment/json"
+
+	"github.com/switchyard-wa/switchyard/adapters/internal/view"
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
+)
+
+const (
+	keepAlive         = 14 * time.Second // between two signs of life; the contract says 15 s
+	maxStreams        = 20_000           // of one process
+	maxStreamsPerUser = 100
+)
+
+// wantsStream reports whether the caller accepts Server-Sent Events.
+func (c *requestContext) wantsStream() bool {
+	for _, accept := range c.r.Header["Accept"] {
+		for kind := range strings.SplitSeq(accept, ",") {
+			kind, _, _ = strings.Cut(kind, ";")
+			if strings.EqualFold(strings.TrimSpace(kind), "text/event-stream") {
+				return c.r.Method == get
+			}
+		}
+	}
+	return false
+}
+
+// firstPosition returns the position after which a stream begins. Last-Event-ID comes from a client
+// that reconnects by itself, and is later than the parameter of its URL.
+func (c *requestContext) firstPosition(in EventsInput) (int64, error) {
+	if id := strings.TrimSpace(c.r.Header.Get("Last-Event-Id")); id != "" {
+		after, err := strconv.ParseInt(id, 10, 64)
+		if err != nil || after < 0 {
+			return 0, domain.Errorf(domain.Invalid, domain.CodeValidation, "Last-Event-ID must be the id of an event of this server, a whole number; leave it out to begin with the next event")
+		}
+		return after, nil
+	}
+	if c.query.Get("after") == "" {
+		return service.FromNow, nil
+	}
+	return in.After, nil
+}
+
+// streamEvents answers with the events of a filter as they happen.
+func (a *api) streamEvents(ctx context.Context, c *requestContext, f ports.EventFilter, in EventsInput) error {
+	after, err := c.firstPosition(in)
+	if err != nil {
+		return err
+	}
+	if !a.streams.begin(f.UserID) {
+		return domain.Overloaded(defaultRetry, "Too many streams of events are open; close some of yours, or use one stream for all sessions (GET /events)")
+	}
+	subscription, err := a.Events.Subscribe(ctx, f, after)
+	if err != nil {
+		a.streams.end(f.UserID)
+		return err
+	}
+	s := &eventStream{api: a, c: c, filter: f, subscription: subscription, token: bearerToken(c.r), codes: make(map[string]string)}
+	c.w.Header()["X-Accel-Buffering"] = []string{"no"}
+	c.streamed = &streamedAnswer{contentType: "text/event-stream", write: s.write}
+	return nil
+}
+
+// eventStream is one client's stream of events.
+type eventStream struct {
+	api          *api
+	c            *requestContext
+	filter       ports.EventFilter
+	subscription service.EventSubscription
+	token        string
+	codes        map[string]string // by session, the QR code that was sent last
+	out          bytes.Buffer
+}
+
+// write writes events until the client goes, its credential ends, the session is deleted or the
+// server stops.
+func (s *eventStream) write(w *streamWriter) error {
+	defer s.api.streams.end(s.filter.UserID)
+	defer s.subscription.Close()
+	ctx, cancel := context.WithCancel(s.c.r.Context())
+	defer cancel()
+	if s.api.Stopping != nil {
+		defer context.AfterFunc(s.api.Stopping, cancel)()
+	}
+	s.out.WriteString("retry: 2000\n\n")
+	for {
+		if err := s.flush(w); err != nil {
+			return err
+		}
+		events, err := s.next(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			s.addError(err)
+			return s.flush(w)
+		}
+		if err := s.api.byUser(ctx, s.c, s.token); err != nil {
+			s.addError(err)
+			return s.flush(w)
+		}
+		for i := range events {
+			s.add(ctx, &events[i])
+			if s.filter.SessionID != "" && events[i].Type == domain.EventSessionDeleted {
+				return s.flush(w)
+			}
+		}
+		if len(events) == 0 {
+			s.addSignOfLife()
+		}
+	}
+}
+
+// next returns the events that follow, or none when it is time for a sign of life.
+func (s *eventStream) next(ctx context.Context) ([]domain.Event, error) {
+	limited, cancel := context.WithTimeout(ctx, keepAlive)
+	defer cancel()
+	events, err := s.subscription.Next(limited)
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		return nil, nil
+	}
+	return events, err
+}
+
+// flush sends what was added. A page of many events is sent in parts of a moderate size.
+func (s *eventStream) flush(w *streamWriter) error {
+	_, err := w.Write(s.out.Bytes())
+	if s.out.Cap() > 64<<10 {
+		s.out = bytes.Buffer{}
+	}
+	s.out.Reset()
+	if err != nil {
+		return err
+	}
+	return w.Flush()
+}
+
+// addSignOfLife adds a comment, and the position that the client has reached without events.
+func (s *eventStream) addSignOfLife() {
+	s.out.WriteString(": still here\n")
+	s.addID(s.subscription.Position())
+	s.out.WriteString("\n")
+}
+
+func (s *eventStream) addID(position int64) {
+	s.out.WriteString("id: ")
+	s.out.Write(strconv.AppendInt(s.out.AvailableBuffer(), position, 10))
+	s.out.WriteString("\n")
+}
+
+// add adds an event.
+func (s *eventStream) add(ctx context.Context, e *domain.Event) {
+	v := view.Event(e)
+	if e.Seq == 0 {
+		qr := s.newQR(ctx, e.SessionID)
+		if qr == nil {
+			return
+		}
+		v = view.QREvent(e, qr)
+	} else {
+		s.addID(e.Seq)
+	}
+	s.addData(string(e.Type), v)
+}
+
+// newQR returns the present code of a session, or nil if it was sent already.
+func (s *eventStream) newQR(ctx context.Context, sessionID string) *view.QRView {
+	shown, err := s.api.Sessions.QR(ctx, s.filter.UserID, sessionID)
+	if err != nil {
+		return nil
+	}
+	v := viewQR(shown, false, s.api.Clock.Now())
+	code := string(v.QRString) + string(v.QRCode)
+	if v.PairingCode != nil {
+		code += string(*v.PairingCode)
+	}
+	if code == "" || s.codes[sessionID] == code {
+		return nil
+	}
+	s.codes[sessionID] = code
+	return &v.QRView
+}
+
+// addError adds why the stream ends. It has no id: the client may go on after the last event.
+func (s *eventStream) addError(err error) {
+	f := toHTTPError(err)
+	s.addData("error", failureView{Code: f.code, Message: f.message})
+}
+
+func (s *eventStream) addData(event string, data any) {
+	s.out.WriteString("event: " + event + "\ndata: ")
+	if err := json.MarshalWrite(&s.out, data); err != nil {
+		s.api.Log.Error("event not written", "error", err)
+	}
+	s.out.WriteString("\n\n")
+}
+
+// streamCount counts open streams.
+type streamCount struct {
+	mu     sync.Mutex
+	total  int
+	byUser map[string]int
+}
+
+func newStreamCount() *streamCount { return &streamCount{byUser: make(map[string]int)} }
+
+// begin counts a stream, unless there are too many.
+func (s *streamCount) begin(userID string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.total >= maxStreams || s.byUser[userID] >= maxStreamsPerUser {
+		return false
+	}
+	s.total++
+	s.byUser[userID]++
+	return true
+}
+
+func (s *streamCount) end(userID string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.total--
+	s.byUser[userID]--
+	if s.byUser[userID] == 0 {
+		delete(s.byUser, userID)
+	}
+}
