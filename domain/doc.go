@@ -66,6 +66,9 @@
 //	audit trail         Who did what to which object, from where, and how it ended.
 //	outbox, relay       Events recorded with their cause; the task that publishes them, in order.
 //	event log           The outbox as clients read it, with the message or session of each event.
+//	idempotency key     A sender's name for one message, with which a send may be repeated.
+//	replay              The answer to a repeated send: what its message has become. Nothing is sent.
+//	unknown outcome     Nobody knows whether a message was sent. It stays PENDING until a report or its time limit.
 //	position            The number of an event in the log, in the order of commits.
 //	webhook             A customer's URL that receives events of one session.
 //	delivery            One event on its way to one webhook. It is PENDING, DELIVERED or DEAD.

@@ -10,7 +10,7 @@ import (
 // these kinds to the errors of its protocol.
 type Kind uint8
 
-// The kinds of error.
+// The kinds of error. Stores keep their numbers: a new kind is added at the end.
 const (
 	Internal        Kind = iota // a fault of the service; the caller can change nothing
 	Invalid                     // the input breaks a rule; correct it

@@ -67,6 +67,7 @@ type Tx struct {
 	Cleanups             Cleanups
 	Migrations           Migrations
 	Messages             Messages
+	IdempotencyKeys      IdempotencyKeys
 	LoadSamples          LoadSamples
 	Outbox               Outbox
 	Settings             Settings
@@ -174,7 +175,8 @@ type Sessions interface {
 	Get(ctx context.Context, id string) (*domain.Session, error)
 	// Put returns [ErrNotFound] if the user does not exist.
 	Put(ctx context.Context, s *domain.Session) error
-	// Delete removes the session with its API keys, messages and webhooks, and keeps its generation as a tombstone.
+	// Delete removes the session with its API keys, messages, idempotency keys and webhooks, and keeps its generation as a
+	// tombstone.
 	// It returns [ErrConflict] if rev is not the present Rev, and [ErrNotFound] if the session is missing.
 	Delete(ctx context.Context, id string, rev int64) error
 	// LastGeneration returns the highest generation of the deleted sessions with the id. known is false
@@ -288,6 +290,16 @@ type Messages interface {
 	// bucket, session, type, direction and failure. Buckets have the given length and are aligned to
 	// the Unix epoch.
 	Usage(ctx context.Context, userID, sessionID string, since time.Time, bucket time.Duration) ([]MessageUsage, error)
+}
+
+// IdempotencyKeys stores the keys of sends. A key is unique within its session and is deleted with it.
+type IdempotencyKeys interface {
+	// Put returns [ErrNotFound] if the session does not exist.
+	Put(ctx context.Context, k *domain.IdempotencyKey) error
+	Get(ctx context.Context, sessionID, key string) (*domain.IdempotencyKey, error)
+	// DeleteBefore removes keys that are older than the time, oldest first and at most limit of them. It
+	// returns how many it removed.
+	DeleteBefore(ctx context.Context, before time.Time, limit int) (int, error)
 }
 
 // MessageUsage is one count of [Messages.Usage].

@@ -153,7 +153,25 @@ func (r *route) headers() map[string]*huma.Param {
 		headers["X-RateLimit-Remaining"] = header(huma.TypeInteger, "Requests left in the window", 5999)
 		headers["X-RateLimit-Reset"] = header(huma.TypeInteger, "When the window ends, in seconds since 1970", 1772366460)
 	}
+	if r.takesIdempotencyKey() {
+		headers[replayed] = header(huma.TypeString, "Is `true` if the request was a repeat, which sent nothing", "true")
+	}
 	return headers
+}
+
+// takesIdempotencyKey reports whether the route records a message, once for each key.
+func (r *route) takesIdempotencyKey() bool {
+	return slices.Contains(r.errors, domain.CodeIdempotencyConflict)
+}
+
+// idempotencyKeyParam describes the header, which [api.sendByKey] reads.
+func idempotencyKeyParam() *huma.Param {
+	least, most := 1, 255
+	return &huma.Param{
+		Name: idempotencyKey, In: "header", Example: "order-17",
+		Description: "Makes the request safe to repeat for 24 hours. Use a new key for each message",
+		Schema:      &huma.Schema{Type: huma.TypeString, MinLength: &least, MaxLength: &most, Pattern: "^[ -~]+$"},
+	}
 }
 
 // errorResponse returns a reference to the response with these codes, which many

@@ -31,6 +31,7 @@ var failureMessages = map[domain.Code]string{
 	domain.CodeSessionNotConnected:    "Session is not connected; connect it and scan the QR code first",
 	domain.CodeWorkerConflict:         "Another worker has this endpoint",
 	domain.CodeInvalidState:           "It is being changed by others at the moment; try again",
+	domain.CodeIdempotencyConflict:    "This Idempotency-Key was used for another message; use a new key for each message",
 	domain.CodeRateLimit:              rateMessage,
 	domain.CodeMessageLimit:           "Message limit exceeded. BASIC tier allows 100 messages per hour",
 	domain.CodeAPILimit:               "API call limit exceeded. BASIC tier allows 1000 calls per hour",

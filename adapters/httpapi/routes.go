@@ -176,6 +176,9 @@ func (r *route) learn(doc *huma.OpenAPI, input reflect.Type) {
 		r.isFlag[p.Name] = p.Schema.Type == huma.TypeBoolean
 		r.hasQuery = r.hasQuery || p.In == "query"
 	}
+	if r.takesIdempotencyKey() {
+		op.Parameters = append(op.Parameters, idempotencyKeyParam())
+	}
 }
 
 func operationAt(doc *huma.OpenAPI, r *route) *huma.Operation {

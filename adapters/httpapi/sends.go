@@ -3,6 +3,7 @@ package httpapi
 import (
 	"context"
 	"errors"
+	"net/http"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -16,11 +17,14 @@ const (
 		"server. With WORKER_TIMEOUT the outcome is unknown: the message stays PENDING, `details` has its id, and a later report settles it. " +
 		"Fails with SESSION_NOT_CONNECTED if the session is not connected, with WORKER_UNREACHABLE if its worker is offline, with " +
 		"MESSAGE_SEND_FAILED if the worker fails, with VALIDATION_ERROR if it never sends such a message, with RATE_LIMIT_EXCEEDED while it is busy, and with " +
-		"MESSAGE_LIMIT_EXCEEDED if the tier's messages of this hour are used up."
+		"MESSAGE_LIMIT_EXCEEDED if the tier's messages of this hour are used up. With the header `Idempotency-Key` (1 to 255 printable ASCII characters) " +
+		"a send may be repeated for 24 hours: a repeat with the same body sends nothing and is answered by what has become of the message, with the header " +
+		"`Idempotency-Replayed: true`. With another body it fails with IDEMPOTENCY_CONFLICT. A key stands for the message that was recorded with it, even if " +
+		"that failed: give a new key to send it again. A request that was refused before that leaves its key free."
 )
 
 // sendErrors are what any send can fail with.
-var sendErrors = []domain.Code{domain.CodeSessionNotFound, domain.CodeSessionNotConnected, domain.CodeInvalidState, domain.CodeMessageLimit, domain.CodeRateLimit,
+var sendErrors = []domain.Code{domain.CodeSessionNotFound, domain.CodeSessionNotConnected, domain.CodeInvalidState, domain.CodeIdempotencyConflict, domain.CodeMessageLimit, domain.CodeRateLimit,
 	domain.CodeWorkerUnreachable, domain.CodeWorkerTimeout, domain.CodeWorkerCommunication, domain.CodeMessageSendFailed, domain.CodeNoAvailableWorkers}
 
 func messageRoutes() []route {
@@ -137,7 +141,7 @@ func (a *api) sendAny(ctx context.Context, c *requestContext, in *sendAnyInput) 
 }
 
 func (a *api) sendMessage(ctx context.Context, c *requestContext, m *domain.Outgoing, names map[string]string) (sentView, error) {
-	sent, err := a.Messages.Send(ctx, c.sender(), m)
+	sent, err := a.sendByKey(ctx, c, m)
 	if err != nil {
 		return sentView{}, withMessageID(renamed(err, names), sent)
 	}
@@ -145,6 +149,28 @@ func (a *api) sendMessage(ctx context.Context, c *requestContext, m *domain.Outg
 		c.message = "Message accepted; the worker has not confirmed that it was sent"
 	}
 	return viewSent(sent), nil
+}
+
+// The headers of sends that may be repeated.
+const (
+	idempotencyKey = "Idempotency-Key"
+	replayed       = "Idempotency-Replayed"
+)
+
+// sendByKey sends a message, once if the request has an idempotency key.
+func (a *api) sendByKey(ctx context.Context, c *requestContext, m *domain.Outgoing) (*domain.Message, error) {
+	keys := c.r.Header[idempotencyKey]
+	if len(keys) == 0 {
+		return a.Messages.Send(ctx, c.sender(), m)
+	}
+	if len(keys) > 1 {
+		return nil, refuse(http.StatusBadRequest, domain.CodeValidation, idempotencyKey, "Give one Idempotency-Key, not several")
+	}
+	sent, isReplay, err := a.Messages.SendOnce(ctx, c.sender(), keys[0], m)
+	if isReplay {
+		c.w.Header().Set(replayed, "true")
+	}
+	return sent, err
 }
 
 // withMessageID adds the id of the message whose outcome is unknown. The sender can

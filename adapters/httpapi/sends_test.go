@@ -205,3 +205,51 @@ func TestSend_Base64OfAnyForm_ReachesTheService(t *testing.T) {
 	assert.Equal(t, http.StatusBadRequest, got.Code)
 	assert.Contains(t, got.Body.String(), `{"field":"media","message":"Media must be base64: character 5 is '*'"}`)
 }
+
+// sendWithKeys asks for a text with headers.
+func sendWithKeys(t *testing.T, s *stub, body string, keys ...string) reply {
+	t.Helper()
+	r := request("POST", "/api/v1/sendText", keyText, body)
+	r.Header["Idempotency-Key"] = keys
+	return serveUnchecked(t, New(config(s)), r) // the document does not allow all of them
+}
+
+func TestIdempotencyKey_FirstAndRepeat_AreToldApart(t *testing.T) {
+	r := request("POST", "/api/v1/sendText", keyText, bodies["POST /sendText"])
+	r.Header.Set("Idempotency-Key", "order 17")
+	first := serve(t, New(config(&stub{})), r)
+	require.Equal(t, http.StatusOK, first.Code, first.Body)
+	assert.Empty(t, first.Header().Get("Idempotency-Replayed"))
+	again := sendWithKeys(t, &stub{}, bodies["POST /sendText"], "again")
+	require.Equal(t, http.StatusOK, again.Code, again.Body)
+	assert.Equal(t, "true", again.Header().Get("Idempotency-Replayed"))
+}
+
+func TestIdempotencyKey_RepeatFails_IsMarkedToo(t *testing.T) {
+	failed := &stub{err: domain.Errorf(domain.BadGateway, domain.CodeMessageSendFailed, "It failed")}
+	got := sendWithKeys(t, failed, bodies["POST /sendText"], "again")
+	assert.Equal(t, http.StatusBadGateway, got.Code)
+	assert.Equal(t, "true", got.Header().Get("Idempotency-Replayed"))
+}
+
+func TestIdempotencyKey_Unusable_IsRefusedWithReason(t *testing.T) {
+	for name, c := range map[string]struct {
+		keys []string
+		want string
+	}{
+		"empty":        {[]string{""}, "Idempotency-Key must not be empty"},
+		"long":         {[]string{strings.Repeat("x", 256)}, "Idempotency-Key must have at most 255 characters"},
+		"unprintable":  {[]string{"a\tb"}, "Idempotency-Key must have printable ASCII characters only: character 2 is none"},
+		"beyond ASCII": {[]string{"schlüssel"}, "Idempotency-Key must have printable ASCII characters only: character 5 is none"},
+		"two":          {[]string{"a", "b"}, "Give one Idempotency-Key, not several"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := &stub{}
+			got := sendWithKeys(t, s, bodies["POST /sendText"], c.keys...)
+			assert.Equal(t, http.StatusBadRequest, got.Code)
+			assert.Equal(t, domain.CodeValidation, got.Error.Code)
+			assert.Equal(t, []domain.FieldError{{Field: "Idempotency-Key", Message: c.want}}, got.Error.Details)
+			assert.Zero(t, s.calls)
+		})
+	}
+}

@@ -192,6 +192,15 @@ func (s stubMessages) Send(_ context.Context, _ service.Sender, m *domain.Outgoi
 	return someMessage(), s.note(m)
 }
 
+// SendOnce takes every key that begins with "again" for a repeat.
+func (s stubMessages) SendOnce(ctx context.Context, who service.Sender, key string, m *domain.Outgoing) (*domain.Message, bool, error) {
+	if err := domain.CheckIdempotencyKey(key); err != nil {
+		return nil, false, err
+	}
+	sent, err := s.Send(ctx, who, m)
+	return sent, strings.HasPrefix(key, "again"), err
+}
+
 func (s stubMessages) PerformAction(_ context.Context, _ service.Sender, a domain.Action) error {
 	if err := a.Validate(); err != nil {
 		return err

@@ -13,12 +13,13 @@ import (
 
 // sessionRow is the row of a session. The row keeps its identity while its value is replaced.
 type sessionRow struct {
-	v        *domain.Session   // nil: the row was deleted
-	owner    *userRow          // the user of the session, and of its messages unless they name another user
-	keys     list[*apiKeyRow]  // by age
-	history  list[*message]    // by age
-	webhooks list[*webhookRow] // by slot
-	index    int32             // in its queue, plus one
+	v               *domain.Session   // nil: the row was deleted
+	owner           *userRow          // the user of the session, and of its messages unless they name another user
+	keys            list[*apiKeyRow]  // by age
+	history         list[*message]    // by age
+	webhooks        list[*webhookRow] // by slot
+	idempotencyKeys map[*idempotencyKeyRow]struct{}
+	index           int32 // in its queue, plus one
 }
 
 func sessionAge(a, b *sessionRow) int {
@@ -142,6 +143,7 @@ func (t sessions) Delete(_ context.Context, id string, rev int64) error {
 		webhooks(t).remove(w)
 	}
 	messages(t).deleteAll(r)
+	idempotencyKeys(t).deleteAll(r)
 	if generation := r.v.Generation; generation > t.s.tombstones[id] {
 		former := t.s.tombstones[id]
 		t.s.tombstones[id] = generation

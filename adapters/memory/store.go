@@ -60,6 +60,9 @@ type Store struct {
 	duplicates map[whatsAppKey][]*message // further messages with the same WhatsApp id
 	pending    queue[*message]
 
+	idempotencyKeys map[idempotencyKeyName]*idempotencyKeyRow
+	idempotencyAge  queue[*idempotencyKeyRow] // by age
+
 	events  []domain.Event                 // by Seq
 	loads   map[string][]domain.LoadSample // by worker, in order of time
 	seq     int64
@@ -103,34 +106,35 @@ type undoEntry struct {
 // NewStore returns an empty store.
 func NewStore() *Store {
 	return &Store{
-		users:        make(map[string]*userRow),
-		emails:       make(map[string]*userRow),
-		families:     make(map[string]*familyRow),
-		resets:       make(map[[32]byte]*domain.PasswordReset),
-		keys:         make(map[string]*apiKeyRow),
-		hashes:       make(map[[32]byte]*apiKeyRow),
-		sessions:     make(map[string]*sessionRow),
-		assigned:     make(map[string]*list[*sessionRow]),
-		claimed:      make(map[string]*list[*sessionRow]),
-		statuses:     make(map[domain.Status]int),
-		tombstones:   make(map[string]int64),
-		workers:      make(map[string]*workerRow),
-		endpoints:    make(map[string]*workerRow),
-		cleanups:     make(map[cleanupKey]*cleanupRow),
-		byWorker:     make(map[string]*list[*cleanupRow]),
-		bySession:    make(map[string]*list[*cleanupRow]),
-		byEndpoint:   make(map[string]*list[*cleanupRow]),
-		wipesByGroup: make(map[string]*list[*cleanupRow]),
-		migrations:   make(map[string]*migrationRow),
-		messages:     make(map[string]*message),
-		whatsApp:     make(map[whatsAppKey]*message),
-		duplicates:   make(map[whatsAppKey][]*message),
-		settings:     make(map[string]string),
-		replicas:     make(map[string]domain.Replica),
-		loads:        make(map[string][]domain.LoadSample),
-		audit:        make(map[string]*auditRow),
-		webhooks:     make(map[string]*webhookRow),
-		deliveries:   make(map[string]*deliveryRow),
+		users:           make(map[string]*userRow),
+		emails:          make(map[string]*userRow),
+		families:        make(map[string]*familyRow),
+		resets:          make(map[[32]byte]*domain.PasswordReset),
+		keys:            make(map[string]*apiKeyRow),
+		hashes:          make(map[[32]byte]*apiKeyRow),
+		sessions:        make(map[string]*sessionRow),
+		assigned:        make(map[string]*list[*sessionRow]),
+		claimed:         make(map[string]*list[*sessionRow]),
+		statuses:        make(map[domain.Status]int),
+		tombstones:      make(map[string]int64),
+		workers:         make(map[string]*workerRow),
+		endpoints:       make(map[string]*workerRow),
+		cleanups:        make(map[cleanupKey]*cleanupRow),
+		byWorker:        make(map[string]*list[*cleanupRow]),
+		bySession:       make(map[string]*list[*cleanupRow]),
+		byEndpoint:      make(map[string]*list[*cleanupRow]),
+		wipesByGroup:    make(map[string]*list[*cleanupRow]),
+		migrations:      make(map[string]*migrationRow),
+		messages:        make(map[string]*message),
+		whatsApp:        make(map[whatsAppKey]*message),
+		duplicates:      make(map[whatsAppKey][]*message),
+		idempotencyKeys: make(map[idempotencyKeyName]*idempotencyKeyRow),
+		settings:        make(map[string]string),
+		replicas:        make(map[string]domain.Replica),
+		loads:           make(map[string][]domain.LoadSample),
+		audit:           make(map[string]*auditRow),
+		webhooks:        make(map[string]*webhookRow),
+		deliveries:      make(map[string]*deliveryRow),
 
 		endedDeliveries: make(map[domain.DeliveryStatus]*list[*deliveryRow]),
 	}
@@ -195,7 +199,7 @@ func (s *Store) run(ctx context.Context, fn func(ctx context.Context, tx *ports.
 	defer func() { t.done = true }()
 	t.tx = ports.Tx{
 		Users: users{t}, RefreshTokenFamilies: refreshTokenFamilies{t}, PasswordResets: passwordResets{t}, APIKeys: apiKeys{t}, Sessions: sessions{t},
-		Workers: workers{t}, Cleanups: cleanups{t}, Migrations: migrations{t}, Messages: messages{t}, LoadSamples: loadSamples{t},
+		Workers: workers{t}, Cleanups: cleanups{t}, Migrations: migrations{t}, Messages: messages{t}, IdempotencyKeys: idempotencyKeys{t}, LoadSamples: loadSamples{t},
 		Outbox: outbox{t}, Settings: settings{t}, Replicas: replicas{t}, Audit: audit{t},
 		Webhooks: webhooks{t}, Deliveries: deliveries{t},
 	}

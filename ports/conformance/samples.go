@@ -110,6 +110,11 @@ func delivery(id, webhookID string, position int64, minute int) *domain.Delivery
 	}
 }
 
+// idempotencyKey returns a key of some minutes after noon.
+func idempotencyKey(key, sessionID string, minute int) *domain.IdempotencyKey {
+	return &domain.IdempotencyKey{SessionID: sessionID, Key: key, Fingerprint: hash(key), MessageID: "m" + key, CreatedAt: at(minute)}
+}
+
 func event(reason string, at time.Time) *domain.Event {
 	return &domain.Event{Type: domain.EventSessionConnected, At: at, SessionID: "s1", Reason: reason}
 }
@@ -191,6 +196,10 @@ func fullRows() []any {
 			ID: "d1", WebhookID: "h1", Position: 1 << 40, Type: domain.EventMessageSent, Status: domain.DeliveryDead, Attempts: 6,
 			ResponseCode: 503, Reason: "it's \"away\"", NextAt: when(), CreatedAt: when(), EndedAt: when(),
 		},
+		&domain.IdempotencyKey{
+			SessionID: "s1", Key: "order 17/é", Fingerprint: hash("body"), MessageID: "m1", CreatedAt: when(),
+			Failure: domain.StoredError{Kind: domain.Timeout, Code: domain.CodeWorkerTimeout, Message: "it's \"unknown\""},
+		},
 		&domain.Event{
 			Type: domain.EventSessionFailedOver, At: when(), UserID: "u1", SessionID: "s1", WorkerID: "w1",
 			FromWorker: "w2", Generation: 5, Status: domain.Reconnecting, Reason: "worker lost",
@@ -227,6 +236,7 @@ func minimalRows() []any {
 		},
 		&domain.Webhook{ID: "h1", SessionID: "s1", Slot: 1, URL: "https://example.com"},
 		&domain.Delivery{ID: "d1", WebhookID: "h1", Position: 1, Status: domain.DeliveryPending},
+		&domain.IdempotencyKey{SessionID: "s1", Key: "order 17/é"},
 		&domain.Event{Type: domain.EventWorkerOnline},
 	}
 }
@@ -308,6 +318,8 @@ func scribble(row any) {
 			v.SetBool(!v.Bool())
 		case reflect.Int, reflect.Int64:
 			v.SetInt(v.Int() + 1)
+		case reflect.Uint8:
+			v.SetUint(v.Uint() + 1)
 		case reflect.Float64:
 			v.SetFloat(v.Float() + 1)
 		case reflect.Slice, reflect.Array:

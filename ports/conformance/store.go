@@ -35,6 +35,7 @@ func Store(t *testing.T, open func(t *testing.T) ports.Store) {
 		{"Migrations", migrationClauses},
 		{"Messages", messageClauses},
 		{"History", historyClauses},
+		{"IdempotencyKeys", idempotencyClauses},
 		{"LoadSamples", loadClauses},
 		{"Outbox", outboxClauses},
 		{"Settings", settingsClauses},
@@ -167,6 +168,8 @@ func put(ctx context.Context, tx *ports.Tx, row any) error {
 		return tx.Webhooks.Put(ctx, v)
 	case *domain.Delivery:
 		return tx.Deliveries.Put(ctx, v)
+	case *domain.IdempotencyKey:
+		return tx.IdempotencyKeys.Put(ctx, v)
 	case *domain.Event:
 		return tx.Outbox.Append(ctx, *v)
 	}
@@ -212,6 +215,8 @@ func get(ctx context.Context, tx *ports.Tx, row any) (any, error) {
 		return tx.Webhooks.Get(ctx, v.ID)
 	case *domain.Delivery:
 		return tx.Deliveries.Get(ctx, v.ID)
+	case *domain.IdempotencyKey:
+		return tx.IdempotencyKeys.Get(ctx, v.SessionID, v.Key)
 	case *domain.Event:
 		all, err := tx.Outbox.After(ctx, ports.EventFilter{}, 0, 1)
 		if len(all) == 0 {

@@ -29,6 +29,7 @@ func writeFixture(ctx context.Context, tx *ports.Tx) error {
 		event("one", at(1)), event("two", at(2)),
 		dueWebhook("h1", "s1", 1, at(1)), webhook("h2", "s3", 2), delivery("d1", "h1", 1, 1), delivery("d2", "h2", 1, 1),
 		endedDelivery("d3", "h2", 2, domain.DeliveryDelivered, 2), endedDelivery("d4", "h2", 3, domain.DeliveryDead, 3),
+		idempotencyKey("1", "s1", 1), idempotencyKey("2", "s2", 2), idempotencyKey("3", "s3", 3),
 	} {
 		if err := put(ctx, tx, row); err != nil {
 			return err
@@ -89,6 +90,11 @@ func changeFixture(ctx context.Context, tx *ports.Tx) error {
 		return err
 	}
 	g.Status, g.CompletedAt, g.CreatedAt, g.ToWorker = domain.MigrationCompleted, at(8), at(-1), "w2"
+	i, err := tx.IdempotencyKeys.Get(ctx, "s3", "3")
+	if err != nil {
+		return err
+	}
+	i.Failure, i.CreatedAt = domain.StoredError{Kind: domain.Timeout, Code: "C", Message: "m"}, at(9)
 	r := replica("r1")
 	r.SeenAt = at(1)
 	h, err := tx.Webhooks.Get(ctx, "h2")
@@ -102,7 +108,7 @@ func changeFixture(ctx context.Context, tx *ports.Tx) error {
 	}
 	v.Abandon("gone", at(4))
 	for _, row := range []any{
-		u, w, s, m, k, c, g, r, user("u3"), session("s4", "u3"), worker("w3", 1), sent("m5", "s4", "u3", 5), apiKey("k4", "s4", "u3"),
+		u, w, s, m, k, c, g, r, i, user("u3"), session("s4", "u3"), idempotencyKey("5", "s4", 0), worker("w3", 1), sent("m5", "s4", "u3", 5), apiKey("k4", "s4", "u3"),
 		sent("m0", "s3", "u2", 0), refreshTokenFamily("f3", "u1"), cleanup("w3", "s9", at(0)), event("three", at(3)),
 		sent("m6", "s1", "u1", 2), migration("g4", "s4", 0), replica("r0"), h, v, webhook("h3", "s4", 1), delivery("d5", "h2", 4, 5),
 	} {
@@ -121,6 +127,7 @@ func changeFixture(ctx context.Context, tx *ports.Tx) error {
 		tx.APIKeys.Delete(ctx, "k3"),
 		tx.Sessions.Delete(ctx, "s1", gone.Rev),
 		tx.Cleanups.Delete(ctx, done),
+		second(tx.IdempotencyKeys.DeleteBefore(ctx, at(3), 10)),
 		tx.Migrations.DeleteBefore(ctx, at(5)),
 		tx.Replicas.Delete(ctx, "r2"),
 		second(tx.Outbox.DeleteBefore(ctx, at(2), 10)),
@@ -173,6 +180,10 @@ func (d *db) dump() map[string]any {
 			see(id+" keys", len(keys), err)
 			messages, err := tx.Messages.List(ctx, id, domain.MessageFilter{})
 			see(id+" messages", messages, err)
+		}
+		for session, key := range map[string]string{"s1": "1", "s2": "2", "s3": "3", "s4": "5"} {
+			k, err := tx.IdempotencyKeys.Get(ctx, session, key)
+			see("idempotency key "+key, k, err)
 		}
 		for _, id := range []string{"k1", "k2", "k3", "k4", "other"} {
 			k, err := tx.APIKeys.ByHash(ctx, hash(id))

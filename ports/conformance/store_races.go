@@ -274,15 +274,18 @@ func deleteOrPut(d *db) {
 		s := session(fmt.Sprint("s", n), "u1")
 		d.put(s)
 		m, k := sent(fmt.Sprint("m", n), s.ID, "u1", n), apiKey(fmt.Sprint("k", n), s.ID, "u1")
-		errs := make([]error, 3)
-		race(3, func(i int) {
-			switch i {
+		i := idempotencyKey("k", s.ID, n)
+		errs := make([]error, 4)
+		race(4, func(racer int) {
+			switch racer {
 			case 0:
 				errs[0] = d.store.Update(d.ctx, func(ctx context.Context, tx *ports.Tx) error { return tx.Sessions.Delete(ctx, s.ID, s.Rev) })
 			case 1:
 				errs[1] = d.tryPut(m)
 			case 2:
 				errs[2] = d.tryPut(k)
+			case 3:
+				errs[3] = d.tryPut(i)
 			}
 		})
 		require.NoError(d.T, errs[0])
@@ -293,6 +296,7 @@ func deleteOrPut(d *db) {
 		}
 		d.requireGone(m)
 		d.requireGone(k)
+		d.requireGone(i)
 	}
 	require.Empty(d.T, read(d, func(ctx context.Context, tx *ports.Tx) ([]*domain.APIKey, error) { return tx.APIKeys.ByUser(ctx, "u1") }))
 	require.Empty(d.T, read(d, func(ctx context.Context, tx *ports.Tx) ([]*domain.Message, error) {

@@ -353,7 +353,7 @@ func refusedPut(d *db) {
 
 // rename changes a text of the row that nothing depends on.
 func rename(row any) bool {
-	for _, name := range []string{"Name", "PasswordHash", "Description", "Caption", "TokenHash", "Reason", "ClaimedBy"} {
+	for _, name := range []string{"Name", "PasswordHash", "Description", "Caption", "TokenHash", "Reason", "ClaimedBy", "Fingerprint"} {
 		if f := reflect.ValueOf(row).Elem().FieldByName(name); f.IsValid() {
 			if f.Kind() == reflect.String {
 				f.SetString("renamed")

@@ -51,27 +51,28 @@
 //
 // Every table but tombstones has a bound. The core's housekeeping deletes rows that have ended once a minute, through the ports:
 //
-//	table            rows                                                      deleted
-//	users            one for each account; sign-up is rate limited             never
-//	sign_ins         one for each sign-in that is not expired                  when expired
-//	password_resets  at most 10 for each user                                  when used, replaced or expired
-//	sessions         up to the limit of each user's tier                       by the user
-//	tombstones       one for each id of a deleted session that had a worker    never
-//	api_keys         at most 10 for each session, 3 of them live               7 days after their end
-//	messages         messages per hour of a tier, times its retention          after the tier's retention
-//	message_words    one for each message (on SQLite a full-text index)        with its message
-//	workers          one for each worker; the fleet token or an administrator  by an administrator
-//	cleanups         one for each worker and session                           when the worker has confirmed
-//	moves            migrations of the last 30 days                            30 days after their end
-//	worker_loads     a sample a minute for each worker                         after 24 hours
-//	outbox           events of the retention, unpublished ones                 after the retention, 7 days by default
-//	audit            entries of the retention                                  after the retention, 90 days by default
-//	webhooks         at most 5 for each session                                by the user, or with the session
-//	deliveries       one for each event that a webhook delivers                7 days after delivery, 30 after its death
-//	replicas         one for each process                                      when it is known to be dead
-//	settings         a fixed set of names                                      never
-//	counters         a fixed set of names                                      never
-//	health_checks    64 rows                                                   never
+//	table             rows                                                      deleted
+//	users             one for each account; sign-up is rate limited             never
+//	sign_ins          one for each sign-in that is not expired                  when expired
+//	password_resets   at most 10 for each user                                  when used, replaced or expired
+//	sessions          up to the limit of each user's tier                       by the user
+//	tombstones        one for each id of a deleted session that had a worker    never
+//	api_keys          at most 10 for each session, 3 of them live               7 days after their end
+//	messages          messages per hour of a tier, times its retention          after the tier's retention
+//	idempotency_keys  one for each message of the last day that has a key      a day after their sends
+//	message_words     one for each message (on SQLite a full-text index)        with its message
+//	workers           one for each worker; the fleet token or an administrator  by an administrator
+//	cleanups          one for each worker and session                           when the worker has confirmed
+//	moves             migrations of the last 30 days                            30 days after their end
+//	worker_loads      a sample a minute for each worker                         after 24 hours
+//	outbox            events of the retention, unpublished ones                 after the retention, 7 days by default
+//	audit             entries of the retention                                  after the retention, 90 days by default
+//	webhooks          at most 5 for each session                                by the user, or with the session
+//	deliveries        one for each event that a webhook delivers                7 days after delivery, 30 after its death
+//	replicas          one for each process                                      when it is known to be dead
+//	settings          a fixed set of names                                      never
+//	counters          a fixed set of names                                      never
+//	health_checks     64 rows                                                   never
 //
 // A tombstone stays: workers keep the generations that they were told to stop, and refuse them for ever. A session that
 // began again with generation 1 would not start there. A tombstone costs its user a placement on a worker and a deletion.

@@ -63,6 +63,9 @@ func TestStatements_QueryPlans_UseIndexes(t *testing.T) {
 		b.deliveries.listOfStatus:       "deliveries_status (webhook_id=? AND status=? AND position<?)",
 		b.deliveries.requeue:            "sqlite_autoindex_deliveries_2 (webhook_id=?)",
 		b.deliveries.deleteEnded:        "deliveries_ended (status=? AND ended_at>? AND ended_at<?)",
+		b.idempotencyKeys.get:           "PRIMARY KEY (session_id=? AND idempotency_key=?)",
+		b.idempotencyKeys.update:        "PRIMARY KEY (session_id=? AND idempotency_key=?)",
+		b.idempotencyKeys.deleteBefore:  "idempotency_keys_age (created_at<?)",
 	}
 	mayScan := map[*Statement]string{
 		b.sessions.countByStatus: "SCAN sessions USING COVERING INDEX sessions_status",

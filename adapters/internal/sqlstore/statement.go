@@ -34,24 +34,25 @@ type Queries struct {
 	dialect Dialect
 	all     []*Statement
 
-	users          userStatements
-	families       familyStatements
-	passwordResets passwordResetStatements
-	apiKeys        apiKeyStatements
-	sessions       sessionStatements
-	workers        workerStatements
-	cleanups       cleanupStatements
-	migrations     migrationStatements
-	messages       messageStatements
-	loadSamples    loadStatements
-	outbox         outboxStatements
-	settings       settingStatements
-	replicas       replicaStatements
-	health         healthStatements
-	audit          auditStatements
-	webhooks       webhookStatements
-	deliveries     deliveryStatements
-	schema         schemaStatements
+	users           userStatements
+	families        familyStatements
+	passwordResets  passwordResetStatements
+	apiKeys         apiKeyStatements
+	sessions        sessionStatements
+	workers         workerStatements
+	cleanups        cleanupStatements
+	migrations      migrationStatements
+	messages        messageStatements
+	idempotencyKeys idempotencyKeyStatements
+	loadSamples     loadStatements
+	outbox          outboxStatements
+	settings        settingStatements
+	replicas        replicaStatements
+	health          healthStatements
+	audit           auditStatements
+	webhooks        webhookStatements
+	deliveries      deliveryStatements
+	schema          schemaStatements
 }
 
 // Statements returns the number of statements that are built once.
@@ -69,6 +70,7 @@ func compile(d Dialect) *Queries {
 	b.cleanups = b.cleanupStatements()
 	b.migrations = b.migrationStatements()
 	b.messages = b.messageStatements()
+	b.idempotencyKeys = b.idempotencyKeyStatements()
 	b.loadSamples = b.loadStatements()
 	b.outbox = b.outboxStatements()
 	b.settings = b.settingStatements()

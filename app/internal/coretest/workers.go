@@ -22,6 +22,7 @@ type Workers struct {
 	mu     sync.Mutex
 	calls  []Call
 	answer func(Call) error
+	sent   func(ports.Send) ports.Sent
 	report domain.Report
 	listed []domain.Report
 	probed []string
@@ -34,6 +35,13 @@ func (w *Workers) Answer(answer func(Call) error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.answer = answer
+}
+
+// AnswerSends sets what a send returns that does not fail.
+func (w *Workers) AnswerSends(sent func(ports.Send) ports.Sent) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.sent = sent
 }
 
 // Fail makes every call fail in one way.
@@ -160,6 +168,12 @@ func (w *Workers) Delete(ctx context.Context, r ports.WorkerRef, id string, gene
 func (w *Workers) Send(ctx context.Context, r ports.WorkerRef, s ports.Send) (ports.Sent, error) {
 	if err := w.call(ctx, "send", r.ID, s.SessionID, 0); err != nil {
 		return ports.Sent{}, err
+	}
+	w.mu.Lock()
+	sent := w.sent
+	w.mu.Unlock()
+	if sent != nil {
+		return sent(s), nil
 	}
 	return ports.Sent{WhatsAppID: "WA-" + s.ClientMessageID}, nil
 }

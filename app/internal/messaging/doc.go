@@ -19,7 +19,7 @@
 //
 // In the steady state a send reads nothing from the store: credentials and quota come
 // from package apikeys, the route from [ports.Routes], the worker from the fleet cache.
-// It writes two rows. From the first on the caller's cancellation no longer counts.
+// It writes two rows, and one more with an idempotency key. From the first on the caller's cancellation no longer counts.
 //
 // A send is never repeated, unless it cannot have reached the worker. A message that was
 // answered 2xx is recorded and was sent once. A message with an unknown outcome was sent
@@ -30,6 +30,27 @@
 // A 4xx in the error form of the worker protocol, or notSent in an error, proves that the
 // worker sent nothing. Any other failure after the request was written leaves the outcome
 // unknown: a 5xx, a page of a proxy, a 200 without the id of the message.
+//
+// # Idempotency keys
+//
+//	SendOnce ─► no other send here has the key ─► send ─► PENDING row + key's row, one transaction
+//	                │ another: wait for its end     │
+//	                └──────────► replay ◄───────────┴─ key is bound, or the send is refused
+//
+// A key is bound when its message is recorded. A first send with a key therefore costs one
+// row and no query: it learns from its own insert that the key is bound, and gives its
+// quota back. A refused send looks the key up too: a repeat is answered although the
+// session is down or the limit is reached by now. A key counts for 24 hours.
+//
+// A repeat is answered by the present state of the message. SENT and later: success.
+// FAILED: the error of the first send, which its key's row keeps. PENDING: the error of the
+// unknown outcome, or success if a worker has accepted the message. A repeat waits while
+// the first send is under way: on this replica for its end ([keyedSends]), on another one
+// until the rows tell the end or its time limit is over. A crash between the record and the
+// answer leaves neither: the repeat is answered with the unknown outcome.
+//
+// Actions on messages and typing signals take no key: they record no message to which a key
+// could be bound.
 //
 // # Routes
 //

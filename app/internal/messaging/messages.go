@@ -34,6 +34,7 @@ type Messages struct {
 	urls     ports.URLPolicy  // nil: any URL may be fetched
 	types    ports.MediaTypes // nil: content is not checked
 	early    earlyReports
+	keyed    keyedSends
 	trimmer  trimmer
 }
 
@@ -113,10 +114,10 @@ func (m *Messages) Usage(ctx context.Context, userID, sessionID string, since ti
 	return cells, apperr.Public(err)
 }
 
-// Housekeep fails the messages whose outcome was not reported in time, and deletes
-// messages that are older than the retention of their owner's tier.
+// Housekeep fails the messages whose outcome was not reported in time. It deletes expired
+// idempotency keys, and messages that are older than the retention of their owner's tier.
 func (m *Messages) Housekeep(ctx context.Context, now time.Time) error {
-	return errors.Join(m.failUnreported(ctx, now), m.trimHistories(ctx, now))
+	return errors.Join(m.failUnreported(ctx, now), m.trimKeys(ctx, now), m.trimHistories(ctx, now))
 }
 
 func (m *Messages) failUnreported(ctx context.Context, now time.Time) error {
@@ -149,11 +150,15 @@ func (m *Messages) saveMessage(ctx context.Context, tx *txn.Tx, before, after *d
 	return tx.Record(ctx, domain.MessageEvents(before, after, m.Now())...)
 }
 
-// put stores a message.
-func (m *Messages) put(ctx context.Context, message *domain.Message) error {
-	rev := message.Rev
+// put stores a new message, with the key of its send if there is one.
+func (m *Messages) put(ctx context.Context, message *domain.Message, key *domain.IdempotencyKey) error {
 	return m.Store.Update(ctx, func(ctx context.Context, tx *ports.Tx) error {
-		message.Rev = rev
+		if key != nil {
+			if err := m.bindKey(ctx, tx, key, message); err != nil {
+				return err
+			}
+		}
+		message.Rev = 0
 		return tx.Messages.Put(ctx, message)
 	})
 }

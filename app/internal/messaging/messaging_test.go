@@ -58,10 +58,14 @@ func (r *replica) start(t *testing.T) *replica {
 
 func newFixture(t *testing.T) *replica { return newReplica(coretest.New(t), service.Sender{}).start(t) }
 
-// newPair returns two replicas that know each other.
+// newPair returns two replicas that know each other and share a limiter.
 func newPair(t *testing.T) (a, b *replica) {
 	a = newReplica(coretest.NewReplica(t, "A"), service.Sender{}).start(t)
-	b = newReplica(a.Join("B", 0), a.sender)
+	core := a.Join("B", 0)
+	b = newReplicaWith(core, a.sender, func(p *messaging.Parts) {
+		p.Keys = apikeys.New(core.Writer, a.limiter, func(ports.Invalidation) {})
+	})
+	b.limiter = a.limiter
 	require.NoError(t, b.Sync.Load(context.Background()))
 	coretest.Exchange(t, a.Core, b.Core)
 	return a, b

@@ -17,13 +17,24 @@ import (
 // Send records the message as PENDING, forwards it once, and records the outcome. If the
 // outcome is unknown the message stays PENDING, and the error says so.
 func (m *Messages) Send(ctx context.Context, s service.Sender, out *domain.Outgoing) (*domain.Message, error) {
-	if err := m.sync.EnsureLoaded(ctx); err != nil {
-		return nil, err
-	}
-	out, err := m.validate(ctx, out)
+	out, err := m.prepare(ctx, out)
 	if err != nil {
 		return nil, err
 	}
+	return m.send(ctx, s, out, nil)
+}
+
+// prepare validates a message once this replica knows the fleet.
+func (m *Messages) prepare(ctx context.Context, out *domain.Outgoing) (*domain.Outgoing, error) {
+	if err := m.sync.EnsureLoaded(ctx); err != nil {
+		return nil, err
+	}
+	return m.validate(ctx, out)
+}
+
+// send sends a valid message. It binds the key to the message if there is one. The
+// message is nil if it was not recorded.
+func (m *Messages) send(ctx context.Context, s service.Sender, out *domain.Outgoing, key *domain.IdempotencyKey) (*domain.Message, error) {
 	to, err := domain.ParseRecipient(out.To)
 	if err != nil {
 		return nil, err
@@ -45,7 +56,7 @@ func (m *Messages) Send(ctx context.Context, s service.Sender, out *domain.Outgo
 		From: jid(route.Phone), To: string(to), Type: out.Type, Content: out.Body(), MediaURL: out.MediaURL,
 		Filename: out.Filename, Caption: out.Caption, Status: domain.MessagePending, CreatedAt: now,
 	}
-	if err := m.put(ctx, message); err != nil {
+	if err := m.put(ctx, message, key); err != nil {
 		quota.RefundMessage(ctx)
 		return nil, apperr.Public(apperr.Session(err))
 	}
@@ -63,9 +74,10 @@ func (m *Messages) Send(ctx context.Context, s service.Sender, out *domain.Outgo
 	}
 	if err != nil {
 		m.finishSend(ctx, pending, "")
-		return message, m.recordSendFailure(ctx, quota, worker, message, err)
+		return message, m.recordSendFailure(ctx, quota, worker, message, key, err)
 	}
-	err = m.recordOutcome(ctx, message, sent)
+	failure := sentFailure(sent)
+	err = m.recordOutcome(ctx, message, key, sent, failure)
 	m.finishSend(ctx, pending, sent.WhatsAppID)
 	switch {
 	case errors.Is(err, ports.ErrNotFound):
@@ -73,19 +85,26 @@ func (m *Messages) Send(ctx context.Context, s service.Sender, out *domain.Outgo
 	case err != nil:
 		// The message was sent, and yet the caller can rely on nothing.
 		return message, apperr.Public(err)
-	case sent.Status == domain.MessageFailed:
-		return message, domain.Errorf(domain.BadGateway, domain.CodeMessageSendFailed,
-			"The worker could not send the message: %s", cmp.Or(sent.Error, noReason))
 	}
-	return message, nil
+	return message, failure
+}
+
+// sentFailure returns the public error for an answer that the message failed, or nil.
+func sentFailure(sent ports.Sent) error {
+	if sent.Status != domain.MessageFailed {
+		return nil
+	}
+	return domain.Errorf(domain.BadGateway, domain.CodeMessageSendFailed,
+		"The worker could not send the message: %s", cmp.Or(sent.Error, noReason))
 }
 
 // noReason stands for the reason of a worker that states none.
 const noReason = "it did not say why"
 
-// recordOutcome records the answer to a send. A report that names our id may have
-// changed the row since it was recorded; the row is read again then.
-func (m *Messages) recordOutcome(ctx context.Context, message *domain.Message, sent ports.Sent) error {
+// recordOutcome records the answer to a send, and its failure for repeats with the key. A
+// report that names our id may have changed the row since it was recorded; the row is read
+// again then.
+func (m *Messages) recordOutcome(ctx context.Context, message *domain.Message, key *domain.IdempotencyKey, sent ports.Sent, failure error) error {
 	recorded, isFirst := *message, true
 	return m.Transact(ctx, func(ctx context.Context, tx *txn.Tx) error {
 		before := &recorded
@@ -100,28 +119,47 @@ func (m *Messages) recordOutcome(ctx context.Context, message *domain.Message, s
 		*message = *before
 		message.WhatsAppID = cmp.Or(message.WhatsAppID, sent.WhatsAppID)
 		message.TransitionTo(cmp.Or(sent.Status, domain.MessageSent), m.Now(), cmp.Or(sent.Error, noReason))
+		if err := recordFailure(ctx, tx.Tx, key, failure); err != nil {
+			return err
+		}
 		return m.saveMessage(ctx, tx, before, message)
 	})
 }
 
 // recordSendFailure records that a message was not sent, or may not have been, and
 // returns the error for the caller.
-func (m *Messages) recordSendFailure(ctx context.Context, quota *apikeys.Quota, w *domain.Worker, message *domain.Message, err error) error {
+func (m *Messages) recordSendFailure(ctx context.Context, quota *apikeys.Quota, w *domain.Worker, message *domain.Message,
+	key *domain.IdempotencyKey, err error,
+) error {
 	m.detector.RecordCall(ctx, w, err)
 	var failure *ports.WorkerError
 	if !errors.As(err, &failure) {
 		failure = &ports.WorkerError{Failure: ports.WorkerTimedOut, Err: err}
 	}
 	if !failure.IsNotExecuted() {
-		return outcomeUnknown(failure, err)
+		unknown := outcomeUnknown(failure, err)
+		m.recordUnknown(ctx, key, unknown)
+		return unknown
 	}
-	m.recordFailed(ctx, message, cmp.Or(failure.Text, failure.Message))
+	public := callError(failure, domain.CodeMessageSendFailed, err)
+	m.recordFailed(ctx, message, key, cmp.Or(failure.Text, failure.Message), public)
 	quota.RefundMessage(ctx)
-	return callError(failure, domain.CodeMessageSendFailed, err)
+	return public
 }
 
-// recordFailed records that a message was not sent. A report that came first wins.
-func (m *Messages) recordFailed(ctx context.Context, message *domain.Message, reason string) {
+// recordUnknown records that the send with a key has ended and that its outcome is not
+// known. Without a key there is nothing to record: the message stays PENDING.
+func (m *Messages) recordUnknown(ctx context.Context, key *domain.IdempotencyKey, unknown error) {
+	if key == nil {
+		return
+	}
+	err := m.Update(ctx, func(ctx context.Context, tx *ports.Tx) error { return recordFailure(ctx, tx, key, unknown) })
+	m.LogFailure(ctx, "end of send not recorded", err, "session", key.SessionID)
+}
+
+// recordFailed records that a message was not sent, and the error for repeats with the
+// key. A report that came first wins.
+func (m *Messages) recordFailed(ctx context.Context, message *domain.Message, key *domain.IdempotencyKey, reason string, public error) {
 	before := *message
 	message.TransitionTo(domain.MessageFailed, m.Now(), reason)
 	failed, isFirst := *message, true
@@ -131,6 +169,9 @@ func (m *Messages) recordFailed(ctx context.Context, message *domain.Message, re
 		}
 		isFirst = false
 		*message = failed
+		if err := recordFailure(ctx, tx.Tx, key, public); err != nil {
+			return err
+		}
 		return m.saveMessage(ctx, tx, &before, message)
 	})
 	m.LogFailure(ctx, "failed message not recorded", err, "message", message.ID)
