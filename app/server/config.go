@@ -138,6 +138,9 @@ func (c Config) Validate() error {
 	if err := c.Timing.Validate(); err != nil {
 		problem("%s", timingFlags.Replace(err.Error()))
 	}
+	if life := c.Timing.MessageLife; life != 0 && (life < minOutcomeTimeout || life > maxOutcomeTimeout) {
+		problem("--outcome-timeout must be between %v and %v", minOutcomeTimeout, maxOutcomeTimeout)
+	}
 	tiers, _, err := ParseLimits(c.Limits)
 	if err != nil {
 		problem("--rate-limits: %w", err)
@@ -211,9 +214,15 @@ func (c Config) tiers(limits string) (tiers domain.Tiers, off bool, err error) {
 	return tiers, off, err
 }
 
-// minMessageRetention is the least retention. Limits count the messages of the last hour, and a message waits up to an hour
-// for its outcome.
+// minMessageRetention is the least retention. Limits count the messages of the last hour.
 const minMessageRetention = 2 * time.Hour
+
+// The bounds of the time after which a message of unknown outcome fails. A send may take 35 s, and reports must find the
+// message.
+const (
+	minOutcomeTimeout = time.Minute
+	maxOutcomeTimeout = 24 * time.Hour
+)
 
 // timingFlags replaces the fields of domain.Timing by the flags of the command line.
 var timingFlags = strings.NewReplacer("timing: ", "", "HeartbeatInterval", "--heartbeat-interval", "Lease", "--lease",

@@ -54,6 +54,7 @@ func newServeFlags(out io.Writer) *serveFlags {
 	f.duration(&c.Timing.Lease, "lease", "45s", "how long a worker with a lease may run unheard")
 	f.duration(&c.Timing.FailoverDelay, "failover-delay", "5s", "grace for a crashed worker to come back")
 	f.duration(&c.Timing.HomeWait, "home-wait", "10m", "wait for the worker that has the credentials")
+	f.duration(&c.Timing.MessageLife, "outcome-timeout", "1h", "when a message of unknown outcome fails; a receipt still counts")
 	f.duration(&c.AuditRetention, "audit-retention", "90d", "how long the audit trail is kept")
 	f.duration(&c.EventRetention, "event-retention", "7d", "how long published events are kept")
 	f.retention(&c.MessageRetention, "message-retention", "BASIC=30d,PRO=90d,MAX=365d", "how long messages are kept; or forever")

@@ -19,11 +19,12 @@
 //
 // In the steady state a send reads nothing from the store: credentials and quota come
 // from package apikeys, the route from [ports.Routes], the worker from the fleet cache.
-// It writes two rows, and one more with an idempotency key. From the first on the caller's cancellation no longer counts.
+// It writes two rows, and one more with an idempotency key. From the first on the caller's
+// cancellation no longer counts.
 //
 // A send is never repeated, unless it cannot have reached the worker. A message that was
 // answered 2xx is recorded and was sent once. A message with an unknown outcome was sent
-// at most once; a report settles it, or after an hour it fails ([Messages.Housekeep]). A
+// at most once; a report settles it, or it fails after [domain.Timing].MessageLife. A
 // later receipt still settles it. A call to a worker takes at most 30 s, and a send 35 s
 // in all.
 //
