@@ -67,6 +67,8 @@ const (
 	AuditFleetProbesStopped AuditAction = "fleet.probes-stopped"
 
 	AuditTokenShown AuditAction = "token.shown"
+
+	AuditReportExported AuditAction = "report.exported"
 )
 
 // auditActions holds all actions above.
@@ -81,7 +83,7 @@ var auditActions = []AuditAction{
 	AuditWorkerAdded, AuditWorkerTakenOver, AuditWorkerUpdated, AuditWorkerRemoved, AuditWorkerDestroyed, AuditWorkerDrained, AuditWorkerActivated,
 	AuditWorkerTested, AuditForeignStopped,
 	AuditFleetRebalanced, AuditFleetBulk, AuditFleetProbed, AuditFleetProbesStarted, AuditFleetProbesStopped,
-	AuditTokenShown,
+	AuditTokenShown, AuditReportExported,
 }
 
 // AuditActions returns every action of the audit trail.

@@ -83,6 +83,13 @@ type Page struct {
 	Limit  int // 0: no limit
 }
 
+// Range selects rows by CreatedAt and then ID, the latest first. Zero fields do not restrict.
+type Range struct {
+	Since, Until time.Time     // Until itself is not in the range
+	After        domain.Cursor // only rows older than the cursor
+	Limit        int
+}
+
 // Users stores accounts.
 type Users interface {
 	Get(ctx context.Context, id string) (*domain.User, error)
@@ -90,6 +97,8 @@ type Users interface {
 	// List returns the matching users, newest first unless sorted otherwise, and the number of matches
 	// on all pages.
 	List(ctx context.Context, f UserFilter, p Page) ([]*domain.User, int, error)
+	// ListRange returns the users of a range.
+	ListRange(ctx context.Context, r Range) ([]*domain.User, error)
 	Put(ctx context.Context, u *domain.User) error
 	// Usage returns the counts that Reserve maintains.
 	Usage(ctx context.Context, id string) (domain.UserUsage, error)
@@ -184,6 +193,8 @@ type Sessions interface {
 	LastGeneration(ctx context.Context, id string) (generation int64, known bool, err error)
 	// List returns the matching sessions, newest first, and the number of matches on all pages.
 	List(ctx context.Context, f SessionFilter, p Page) ([]*domain.Session, int, error)
+	// ListRange returns the sessions of a range.
+	ListRange(ctx context.Context, r Range) ([]*domain.Session, error)
 	// ListByWorker returns the sessions that hold a slot on the worker, by id.
 	ListByWorker(ctx context.Context, workerID string) ([]*domain.Session, error)
 	// EachAssigned calls fn with every session that holds a slot, in no order. It does not load all of

@@ -18,12 +18,13 @@ import (
 type cost uint8
 
 const (
-	cheap    cost = iota // no queue
-	hashing              // hashes passwords
-	drawing              // draws QR codes
-	decoding             // decodes pictures of QR codes; [api.decodeQR] uses the queue
-	outbound             // calls endpoints that the caller names, or the whole fleet
-	longRead             // may read many rows; [requestContext.readLong] uses the queue
+	cheap     cost = iota // no queue
+	hashing               // hashes passwords
+	drawing               // draws QR codes
+	decoding              // decodes pictures of QR codes; [api.decodeQR] uses the queue
+	outbound              // calls endpoints that the caller names, or the whole fleet
+	longRead              // may read many rows; [requestContext.readLong] uses the queue
+	exporting             // streams rows; [requestContext.sendDownload] uses the queue
 )
 
 // newQueues returns the queues by cost.
@@ -36,6 +37,8 @@ func newQueues() map[cost]*admission.Queue {
 		decoding: admission.New(admission.Config{Work: "pictures are read", Parallel: few, Waiting: 64, Share: 8}),
 		outbound: admission.New(admission.Config{Work: "calls to workers run", Parallel: 16, Waiting: 64, Share: 8}),
 		longRead: admission.New(admission.Config{Work: "searches run", Parallel: few, Waiting: 64, Share: 4}),
+		// An export may last for hours, at the pace of its client.
+		exporting: admission.New(admission.Config{Work: "exports run", Parallel: 16, Waiting: 16, Share: 2}),
 	}
 }
 
@@ -44,7 +47,7 @@ func newQueues() map[cost]*admission.Queue {
 func (a *api) admit(kind cost) endpoint.Middleware {
 	queue := a.queues[kind]
 	return func(next endpoint.Endpoint) endpoint.Endpoint {
-		if queue == nil || kind == longRead {
+		if queue == nil || kind == longRead || kind == exporting {
 			return next
 		}
 		return func(ctx context.Context, request any) (any, error) {

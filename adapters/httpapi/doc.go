@@ -128,6 +128,9 @@
 //
 // 100 connections that announced 16 MiB and sent a byte took 1.6 GB before.
 //
+// Exports are written while they are read, a page of rows at a time (download.go). At most 16
+// run, 2 of one caller, and a client that reads nothing for a minute is cut off.
+//
 // The handler limits only how long a body takes to arrive. All other time limits are the
 // server's. A connect may wait for 30 s: the write timeout of a server has to be longer.
 package httpapi

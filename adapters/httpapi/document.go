@@ -281,6 +281,11 @@ func (r *route) finish(op, schemas map[string]any) {
 	example, _ := exampleOf(success["schema"], schemas).(map[string]any)
 	example["message"] = r.message
 	success["example"] = example
+	if r.download {
+		data := at(schemas, strings.TrimPrefix(success["schema"].(map[string]any)["$ref"].(string), "#/components/schemas/"), "properties")["data"].(map[string]any)
+		content["application/json"] = map[string]any{"schema": data, "example": exampleOf(data, schemas)}
+		content["text/csv"] = map[string]any{"schema": map[string]any{"type": "string"}}
+	}
 	if r.images {
 		content["image/png"] = map[string]any{"schema": map[string]any{"type": "string", "format": "binary"}}
 		content["image/svg+xml"] = map[string]any{"schema": map[string]any{"type": "string"}}

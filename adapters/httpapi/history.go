@@ -11,8 +11,8 @@ import (
 	"github.com/switchyard-wa/switchyard/domain"
 )
 
-type historyInput struct {
-	SessionPath
+// HistoryInput selects messages of a history.
+type HistoryInput struct {
 	Direction string `query:"direction" doc:"OUTBOUND or INBOUND, in any case" example:"OUTBOUND"`
 	Type      string `query:"type" doc:"A type of message, in any case" example:"text"`
 	Status    string `query:"status" doc:"A message's status, in any case" example:"DELIVERED"`
@@ -20,24 +20,34 @@ type historyInput struct {
 	Search    string `query:"search" doc:"Words, in any order and any case, at most 255 bytes. Each has to begin a word of the content, the caption or the filename. Chinese, Japanese, Thai, Lao, Khmer and Burmese are searched by pairs of neighbouring characters" example:"invoice may"`
 	Since     string `query:"since" doc:"RFC 3339, a date, or milliseconds (or seconds) since 1970" example:"2026-03-01T00:00:00Z"`
 	Until     string `query:"until" doc:"Like since" example:"2026-03-02"`
-	Cursor    string `query:"cursor" doc:"nextCursor of the page before"`
-	Limit     int    `query:"limit" minimum:"1" maximum:"100" doc:"How many to return; 20 if it is not given" example:"20"`
 	filter    domain.MessageFilter
+}
+
+// resolve reads the parameters into the filter.
+func (in *HistoryInput) resolve(p *problems) {
+	f := &in.filter
+	parse(p, "direction", in.Direction, &f.Direction, oneOf(domain.Outbound, domain.Inbound))
+	parse(p, "type", in.Type, &f.Type, domain.ParseMessageType)
+	parse(p, "status", in.Status, &f.Status, domain.ParseMessageStatus)
+	parse(p, "to", p.searchText("to", in.To), &f.To, parseRecipientFilter)
+	f.Search = p.searchText("search", in.Search)
+	p.time("since", in.Since, &f.Since)
+	p.time("until", in.Until, &f.Until)
+}
+
+type historyInput struct {
+	SessionPath
+	HistoryInput
+	Cursor string `query:"cursor" doc:"nextCursor of the page before"`
+	Limit  int    `query:"limit" minimum:"1" maximum:"100" doc:"How many to return; 20 if it is not given" example:"20"`
 }
 
 // Resolve reads the parameters.
 func (in *historyInput) Resolve(huma.Context) []error {
 	var p problems
-	f := &in.filter
-	f.Limit = cmp.Or(in.Limit, defaultLimit)
-	parse(&p, "direction", in.Direction, &f.Direction, oneOf(domain.Outbound, domain.Inbound))
-	parse(&p, "type", in.Type, &f.Type, domain.ParseMessageType)
-	parse(&p, "status", in.Status, &f.Status, domain.ParseMessageStatus)
-	parse(&p, "to", p.searchText("to", in.To), &f.To, parseRecipientFilter)
-	f.Search = p.searchText("search", in.Search)
-	p.time("since", in.Since, &f.Since)
-	p.time("until", in.Until, &f.Until)
-	parse(&p, "cursor", in.Cursor, &f.After, domain.ParseCursor)
+	in.resolve(&p)
+	in.filter.Limit = cmp.Or(in.Limit, defaultLimit)
+	parse(&p, "cursor", in.Cursor, &in.filter.After, domain.ParseCursor)
 	return p
 }
 

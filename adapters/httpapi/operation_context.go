@@ -87,6 +87,8 @@ func (c *requestContext) flush() {
 		c.send(http.StatusOK, []string{c.picture.contentType}, c.picture.body)
 	case c.streamed != nil && !c.failed:
 		c.stream(c.streamed)
+	case c.download != nil && !c.failed:
+		c.sendDownload()
 	default:
 		c.send(c.success, jsonType, c.buffers.out.Bytes())
 	}

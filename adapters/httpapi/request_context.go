@@ -46,6 +46,8 @@ type requestContext struct {
 	picture  *image          // instead of JSON
 	streamed *streamedAnswer // instead of JSON
 
+	download *download // instead of an envelope
+
 	buffers *buffers // nil once the request is over
 
 	// The answer. status is 0 until it is written.

@@ -35,6 +35,7 @@ type route struct {
 	hot         bool          // called so often that huma validates bodies only when they cannot be decoded
 	optional    bool          // may come without a body
 	images      bool          // answers images too
+	download    bool          // answers rows as CSV or JSON, without an envelope
 
 	// What follows is filled in by register.
 	register func(huma.API, *route)
@@ -73,7 +74,7 @@ const basePath = "/api/v1"
 // routes returns the whole API. The listing in testdata has the same order.
 func routes() []route {
 	return slices.Concat(signInRoutes(), accountRoutes(), sessionRoutes(), eventRoutes(), messageRoutes(), actionRoutes(),
-		fleetRoutes(), workerRoutes(), adminRoutes(), auditRoutes(), healthRoutes())
+		fleetRoutes(), workerRoutes(), adminRoutes(), auditRoutes(), exportRoutes(), healthRoutes())
 }
 
 // operation completes the declaration of a route with its handler, whose types

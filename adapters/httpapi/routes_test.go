@@ -89,8 +89,13 @@ func TestRoutes_Table_MatchesGoldenFile(t *testing.T) {
 // example fills the variables of a path.
 func example(r *route) string {
 	path := strings.NewReplacer("{id}", "support", "{workerId}", "worker-1", "{messageId}", "3EB0").Replace(r.path)
-	if r.root {
+	switch {
+	case r.root:
 		return path
+	case r.id == "exportReport":
+		path += "?type=users&format=json"
+	case r.download:
+		path += "?format=json"
 	}
 	return "/api/v1" + path
 }

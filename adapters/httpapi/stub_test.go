@@ -211,7 +211,11 @@ func (s stubMessages) PerformAction(_ context.Context, _ service.Sender, a domai
 func (s stubMessages) History(_ context.Context, _, _ string, f domain.MessageFilter) ([]*domain.Message, domain.Cursor, error) {
 	place := someMessage()
 	place.ID, place.Type, place.Content = "m0", domain.TypeLocation, `{"latitude":1.5,"longitude":-2}`
-	return []*domain.Message{someMessage(), place}, domain.Cursor{At: noon, ID: "m0"}, s.note(f)
+	next := domain.Cursor{At: noon, ID: "m0"}
+	if f.Limit == exportedAtOnce && f.After == next {
+		next = domain.Cursor{} // the last page of an export
+	}
+	return []*domain.Message{someMessage(), place}, next, s.note(f)
 }
 
 func (s stubMessages) Get(_ context.Context, _, _, id string) (*domain.Message, error) {
@@ -384,6 +388,13 @@ func (s stubOperations) ListSessions(ctx context.Context, f ports.SessionFilter,
 	return stubSessions(s).List(ctx, "", f, p)
 }
 
+func (s stubOperations) Export(_ context.Context, r service.ExportRequest, fn func(service.ExportPage) error) error {
+	if err := s.note(r); err != nil {
+		return err
+	}
+	return fn(service.ExportPage{Users: []*domain.User{someUser()}})
+}
+
 func (s stubOperations) DeleteSession(_ context.Context, id string) error { return s.note(id) }
 
 func (s stubOperations) Bulk(_ context.Context, b service.BulkRequest) ([]service.BulkResult, error) {
@@ -532,7 +543,8 @@ func serveUnchecked(t testing.TB, h http.Handler, r *http.Request) reply {
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, r)
 	out := reply{ResponseRecorder: w}
-	if strings.HasPrefix(w.Header().Get("Content-Type"), "application/json") && w.Body.Len() > 0 {
+	isObject := strings.HasPrefix(w.Body.String(), "{") // a download is an array
+	if isObject && strings.HasPrefix(w.Header().Get("Content-Type"), "application/json") {
 		var raw struct {
 			Success   bool
 			Data      any

@@ -81,6 +81,14 @@ func (t users) List(_ context.Context, f ports.UserFilter, p ports.Page) ([]*dom
 	return copies(page(rows, p), (*userRow).clone), len(rows), nil
 }
 
+// ListRange returns the latest users of a range first.
+func (t users) ListRange(_ context.Context, r ports.Range) ([]*domain.User, error) {
+	if err := t.readable(); err != nil {
+		return nil, err
+	}
+	return rangeOf(t.s.userOrder, r, func(u *userRow) domain.Cursor { return domain.Cursor{At: u.v.CreatedAt, ID: u.v.ID} }, (*userRow).clone), nil
+}
+
 func (t users) Put(_ context.Context, u *domain.User) error {
 	if err := t.writable(); err != nil {
 		return err

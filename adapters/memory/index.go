@@ -1,12 +1,15 @@
 package memory
 
 import (
+	"cmp"
 	"container/heap"
 	"math"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 
+	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
@@ -190,6 +193,31 @@ func filterLatest[R comparable](l list[R], match func(R) bool) []R {
 		}
 	}
 	return rows
+}
+
+// rangeOf returns copies of the values of the latest rows of a range.
+func rangeOf[R comparable, V any](rows list[R], r ports.Range, cursor func(R) domain.Cursor, clone func(R) V) []V {
+	from := func(at time.Time, id string) int { // the first row that is not before a place in the order
+		return sort.Search(len(rows), func(i int) bool {
+			c := cursor(rows[i])
+			return cmp.Or(c.At.Compare(at), cmp.Compare(c.ID, id)) >= 0
+		})
+	}
+	first, end := 0, len(rows)
+	if !r.Since.IsZero() {
+		first = from(r.Since, "")
+	}
+	if !r.Until.IsZero() {
+		end = from(r.Until, "")
+	}
+	if r.After != (domain.Cursor{}) {
+		end = min(end, from(r.After.At, r.After.ID))
+	}
+	var found []R
+	for i := end - 1; i >= first && (r.Limit <= 0 || len(found) < r.Limit); i-- {
+		found = append(found, rows[i])
+	}
+	return copies(found, clone)
 }
 
 // copies returns copies of the values of rows, which the caller may keep and change.

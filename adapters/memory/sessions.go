@@ -199,6 +199,14 @@ func (t sessions) List(_ context.Context, f ports.SessionFilter, p ports.Page) (
 	return copies(page(rows, p), (*sessionRow).clone), len(rows), nil
 }
 
+// ListRange returns the latest sessions of a range first.
+func (t sessions) ListRange(_ context.Context, r ports.Range) ([]*domain.Session, error) {
+	if err := t.readable(); err != nil {
+		return nil, err
+	}
+	return rangeOf(t.s.sessionOrder, r, func(s *sessionRow) domain.Cursor { return domain.Cursor{At: s.v.CreatedAt, ID: s.v.ID} }, (*sessionRow).clone), nil
+}
+
 func (t sessions) ListByWorker(_ context.Context, workerID string) ([]*domain.Session, error) {
 	if err := t.readable(); err != nil {
 		return nil, err

@@ -18,6 +18,7 @@ var accountClauses = []clause{
 	{"users are filtered", usersFiltered},
 	{"users are sorted", usersSorted},
 	{"users come in pages", usersPaged},
+	{"users and sessions come in ranges", rowsInRanges},
 	{"users are searched literally", usersSearched},
 	{"reservations of users", userReservations},
 	{"unscanned runs of users", unscannedRunsOfUsers},

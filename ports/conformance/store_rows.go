@@ -171,6 +171,12 @@ func copiesOut(d *db) {
 		}),
 		"Migrations.Open": several(func(ctx context.Context, tx *ports.Tx) ([]*domain.Migration, error) { return tx.Migrations.Open(ctx) }),
 		"Replicas.List":   several(func(ctx context.Context, tx *ports.Tx) ([]*domain.Replica, error) { return tx.Replicas.List(ctx) }),
+		"Users.ListRange": several(func(ctx context.Context, tx *ports.Tx) ([]*domain.User, error) {
+			return tx.Users.ListRange(ctx, ports.Range{})
+		}),
+		"Sessions.ListRange": several(func(ctx context.Context, tx *ports.Tx) ([]*domain.Session, error) {
+			return tx.Sessions.ListRange(ctx, ports.Range{})
+		}),
 		"Messages.Get": one(func(ctx context.Context, tx *ports.Tx) (*domain.Message, error) {
 			return tx.Messages.Get(ctx, "s1", "m1")
 		}),

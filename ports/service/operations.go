@@ -91,4 +91,7 @@ type Operations interface {
 	CancelMigrations(ctx context.Context, id string) (cancelled []*domain.Migration, running int, err error)
 	// Rebalance moves sessions until workers are about equally full.
 	Rebalance(ctx context.Context, opt RebalanceOptions) (*RebalanceResult, error)
+	// Export calls fn with pages of rows, and stops at its first error. Memory is
+	// constant except for workers. The audit trail records the export before its first page.
+	Export(ctx context.Context, r ExportRequest, fn func(ExportPage) error) error
 }

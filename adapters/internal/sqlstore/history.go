@@ -133,20 +133,30 @@ func historyOf(from string, conditions []sq.Sqlizer, f domain.MessageFilter) que
 
 // historyConditions returns the conditions of a filter, without its search. prefix precedes columns that begin an index.
 func historyConditions(prefix, sessionID string, f domain.MessageFilter) []sq.Sqlizer {
-	conditions := []sq.Sqlizer{sq.Expr(prefix+"session_id = ?", sessionID)}
-	and := func(isGiven bool, condition string, args ...any) {
-		if isGiven {
-			conditions = append(conditions, sq.Expr(condition, args...))
+	conditions := append([]sq.Sqlizer{sq.Expr(prefix+"session_id = ?", sessionID)}, timeConditions(f)...)
+	equals := func(column, value string) {
+		if value != "" {
+			conditions = append(conditions, sq.Expr(column+" = ?", value))
 		}
 	}
-	and(!f.Since.IsZero(), "created_at >= ?", ceilMicros(f.Since))
-	isCursor := endsAtCursor(f)
-	and(isCursor, "(created_at, id) < (?, ?)", micros(f.After.At), f.After.ID)
-	and(!isCursor && !f.Until.IsZero(), "created_at < ?", ceilMicros(f.Until))
-	and(f.To != "", "to_jid = ?", f.To)
-	and(f.Direction != "", "direction = ?", string(f.Direction))
-	and(f.Type != "", "type = ?", string(f.Type))
-	and(f.Status != "", "status = ?", string(f.Status))
+	equals("to_jid", f.To)
+	equals("direction", string(f.Direction))
+	equals("type", string(f.Type))
+	equals("status", string(f.Status))
+	return conditions
+}
+
+// timeConditions returns the conditions of a filter that bound the times of its rows.
+func timeConditions(f domain.MessageFilter) (conditions []sq.Sqlizer) {
+	if !f.Since.IsZero() {
+		conditions = append(conditions, sq.Expr("created_at >= ?", ceilMicros(f.Since)))
+	}
+	switch {
+	case endsAtCursor(f):
+		conditions = append(conditions, sq.Expr("(created_at, id) < (?, ?)", micros(f.After.At), f.After.ID))
+	case !f.Until.IsZero():
+		conditions = append(conditions, sq.Expr("created_at < ?", ceilMicros(f.Until)))
+	}
 	return conditions
 }
 

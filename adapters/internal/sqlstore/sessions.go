@@ -156,6 +156,15 @@ func (t *sessions) List(ctx context.Context, f ports.SessionFilter, p ports.Page
 	return queryPage(ctx, (*Tx)(t), rows, selectFrom("sessions", "COUNT(*)").all(conditions), p, scanSession)
 }
 
+// ListRange returns the latest sessions of a range first.
+func (t *sessions) ListRange(ctx context.Context, r ports.Range) ([]*domain.Session, error) {
+	s, args, err := t.queries.list(rangeOf("sessions", sessionsTable, r))
+	if err != nil {
+		return nil, err
+	}
+	return queryAll(ctx, (*Tx)(t), s, scanSession, args...)
+}
+
 func (t *sessions) ListByWorker(ctx context.Context, workerID string) ([]*domain.Session, error) {
 	return queryAll(ctx, (*Tx)(t), t.queries.sessions.assigned, scanSession, workerID)
 }

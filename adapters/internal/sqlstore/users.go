@@ -93,6 +93,21 @@ func (t *users) List(ctx context.Context, f ports.UserFilter, p ports.Page) ([]*
 		selectFrom("users", "COUNT(*)").all(conditions), p, scanUser)
 }
 
+// ListRange returns the latest users of a range first.
+func (t *users) ListRange(ctx context.Context, r ports.Range) ([]*domain.User, error) {
+	s, args, err := t.queries.list(rangeOf("users", usersTable, r))
+	if err != nil {
+		return nil, err
+	}
+	return queryAll(ctx, (*Tx)(t), s, scanUser, args...)
+}
+
+// rangeOf returns the query of the latest rows of a range.
+func rangeOf(from string, t table, r ports.Range) query {
+	f := domain.MessageFilter{Since: r.Since, Until: r.Until, After: r.After}
+	return selectFrom(from, t.columns()...).all(timeConditions(f)).order("created_at DESC", "id DESC").limit(limitArgument(r.Limit))
+}
+
 func (t *users) Put(ctx context.Context, u *domain.User) error {
 	return (*Tx)(t).put(ctx, &t.queries.users.putStatements, &u.Rev, u.ID, u.Email,
 		u.Name, u.PasswordHash, string(u.Role), string(u.Tier), u.Active,
