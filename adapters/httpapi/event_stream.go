@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync"
@@ -66,16 +68,16 @@ func (a *api) streamEvents(ctx context.Context, c *requestContext, f ports.Event
 		a.streams.end(f.UserID)
 		return err
 	}
-	s := &eventStream{api: a, c: c, filter: f, subscription: subscription, token: bearerToken(c.r), codes: make(map[string]string)}
+	s := &eventStream{api: a, filter: f, subscription: subscription, token: bearerToken(c.r), codes: make(map[string]string)}
 	c.w.Header()["X-Accel-Buffering"] = []string{"no"}
-	c.streamed = &streamedAnswer{contentType: "text/event-stream", write: s.write}
+	c.streamed = &streamedAnswer{contentType: "text/event-stream", write: s.write, detach: s.writeDetached}
 	return nil
 }
 
-// eventStream is one client's stream of events.
+// eventStream is one client's stream of events. It keeps nothing of the request, whose memory is
+// several times its own.
 type eventStream struct {
 	api          *api
-	c            *requestContext
 	filter       ports.EventFilter
 	subscription service.EventSubscription
 	token        string
@@ -83,12 +85,23 @@ type eventStream struct {
 	out          bytes.Buffer
 }
 
+// writeDetached writes the stream to a connection that the HTTP server has handed over.
+func (s *eventStream) writeDetached(w *detachedWriter) {
+	defer func() {
+		if p := recover(); p != nil {
+			s.api.Log.Error("stream panicked", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+		}
+		_ = w.conn.Close()
+	}()
+	_ = s.write(context.Background(), w) // an error means that the client is gone
+}
+
 // write writes events until the client goes, its credential ends, the session is deleted or the
 // server stops.
-func (s *eventStream) write(w *streamWriter) error {
+func (s *eventStream) write(ctx context.Context, w flushWriter) error {
 	defer s.api.streams.end(s.filter.UserID)
 	defer s.subscription.Close()
-	ctx, cancel := context.WithCancel(s.c.r.Context())
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	if s.api.Stopping != nil {
 		defer context.AfterFunc(s.api.Stopping, cancel)()
@@ -102,11 +115,10 @@ func (s *eventStream) write(w *streamWriter) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		if err != nil {
-			s.addError(err)
-			return s.flush(w)
+		if err == nil {
+			_, err = s.api.Accounts.Authenticate(ctx, s.token)
 		}
-		if err := s.api.byUser(ctx, s.c, s.token); err != nil {
+		if err != nil {
 			s.addError(err)
 			return s.flush(w)
 		}
@@ -133,13 +145,10 @@ func (s *eventStream) next(ctx context.Context) ([]domain.Event, error) {
 	return events, err
 }
 
-// flush sends what was added. A page of many events is sent in parts of a moderate size.
-func (s *eventStream) flush(w *streamWriter) error {
+// flush sends what was added.
+func (s *eventStream) flush(w flushWriter) error {
 	_, err := w.Write(s.out.Bytes())
-	if s.out.Cap() > 64<<10 {
-		s.out = bytes.Buffer{}
-	}
-	s.out.Reset()
+	s.out = bytes.Buffer{} // most streams wait for long
 	if err != nil {
 		return err
 	}
