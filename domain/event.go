@@ -1,9 +1,6 @@
 package domain
 
-import (
-	"strings"
-	"time"
-)
+import "time"
 
 // EventType names an event in the words of customers' webhooks.
 type EventType string
@@ -33,14 +30,8 @@ const (
 	EventWorkerSuspect  EventType = "worker.suspect" // an alert; see ExceedsBaseline
 )
 
-// IsOfMessage reports whether the event tells of a message.
-func (t EventType) IsOfMessage() bool { return strings.HasPrefix(string(t), "message.") }
-
-// IsOfSession reports whether the event tells of a session.
-func (t EventType) IsOfSession() bool { return strings.HasPrefix(string(t), "session.") }
-
-// Event is a recorded fact. The transaction that causes an event also records it. An event contains no
-// secret and no QR data.
+// Event is a fact about a session, a message or a worker. The transaction that causes an event also
+// records it; only [Session.QREvent] is never recorded. An event contains no secret and no QR data.
 type Event struct {
 	// Seq is the position in the event log, in the order of commits. The store sets it. It grows and may
 	// have gaps.
@@ -55,13 +46,15 @@ type Event struct {
 	Status     Status
 	Reason     string // for people; may be empty
 
-	// Message is the message as the event left it, for events of messages. Its Rev is 0. Nobody changes it.
+	// Message is a copy of the message right after the event, for events of messages. Its Rev is 0. Readers
+	// share the copy and do not change it.
 	Message *Message
-	// Session is the session as the event left it, for events of sessions. Nobody changes it.
+	// Session is a copy of the session's card right after the event, for events of sessions. Readers share
+	// the copy and do not change it.
 	Session *SessionCard
 }
 
-// SessionCard is what a user entered for a session, and what is known of its account.
+// SessionCard holds the texts that a user entered for a session, and the known facts of its account.
 type SessionCard struct {
 	Name        string
 	Description string
@@ -89,11 +82,11 @@ func (s *Session) event(e EventType, reason string, now time.Time) Event {
 	}
 }
 
-// QRShown returns the event that tells of the session's QR code. It is never recorded, and has no Seq.
-func (s *Session) QRShown(now time.Time) Event { return s.event(EventSessionQR, "", now) }
+// QREvent returns the event of the session's present QR code. It is never recorded, and has no Seq.
+func (s *Session) QREvent(now time.Time) Event { return s.event(EventSessionQR, "", now) }
 
-// Deleted returns the event of the session's deletion.
-func (s *Session) Deleted(now time.Time) Event { return s.event(EventSessionDeleted, "", now) }
+// DeletionEvent returns the event of the session's deletion.
+func (s *Session) DeletionEvent(now time.Time) Event { return s.event(EventSessionDeleted, "", now) }
 
 // MessageEvents returns the events of a message that changed from before to after, in their order. before
 // is nil for a new message. A status that was skipped has its event too: a message that is READ was SENT.

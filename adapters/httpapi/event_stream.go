@@ -20,7 +20,7 @@ import (
 )
 
 const (
-	keepAlive         = 14 * time.Second // between two signs of life; the contract says 15 s
+	keepAlive         = 14 * time.Second // between two comments; the API promises 15 s
 	maxStreams        = 20_000           // of one process
 	maxStreamsPerUser = 100
 )
@@ -38,8 +38,8 @@ func (c *requestContext) wantsStream() bool {
 	return false
 }
 
-// firstPosition returns the position after which a stream begins. Last-Event-ID comes from a client
-// that reconnects by itself, and is later than the parameter of its URL.
+// firstPosition returns the position after which a stream begins. A client that reconnects by itself
+// sends Last-Event-ID. It supersedes the parameter of the URL, which is from the first connection.
 func (c *requestContext) firstPosition(in EventsInput) (int64, error) {
 	if id := strings.TrimSpace(c.r.Header.Get("Last-Event-Id")); id != "" {
 		after, err := strconv.ParseInt(id, 10, 64)
@@ -97,7 +97,7 @@ func (s *eventStream) writeDetached(w *detachedWriter) {
 }
 
 // write writes events until the client goes, its credential ends, the session is deleted or the
-// server stops.
+// server stops. It checks the credential before it writes an event or a keep-alive.
 func (s *eventStream) write(ctx context.Context, w flushWriter) error {
 	defer s.api.streams.end(s.filter.UserID)
 	defer s.subscription.Close()
@@ -129,12 +129,12 @@ func (s *eventStream) write(ctx context.Context, w flushWriter) error {
 			}
 		}
 		if len(events) == 0 {
-			s.addSignOfLife()
+			s.addKeepAlive()
 		}
 	}
 }
 
-// next returns the events that follow, or none when it is time for a sign of life.
+// next returns the events that follow, or none when a keep-alive is due.
 func (s *eventStream) next(ctx context.Context) ([]domain.Event, error) {
 	limited, cancel := context.WithTimeout(ctx, keepAlive)
 	defer cancel()
@@ -155,20 +155,22 @@ func (s *eventStream) flush(w flushWriter) error {
 	return w.Flush()
 }
 
-// addSignOfLife adds a comment, and the position that the client has reached without events.
-func (s *eventStream) addSignOfLife() {
+// addKeepAlive adds a comment, and the present position. A client that reconnects from there skips
+// what concerned others.
+func (s *eventStream) addKeepAlive() {
 	s.out.WriteString(": still here\n")
 	s.addID(s.subscription.Position())
 	s.out.WriteString("\n")
 }
 
+// addID adds a position, from which the client goes on after a new connection.
 func (s *eventStream) addID(position int64) {
 	s.out.WriteString("id: ")
 	s.out.Write(strconv.AppendInt(s.out.AvailableBuffer(), position, 10))
 	s.out.WriteString("\n")
 }
 
-// add adds an event.
+// add adds an event. An event without a Seq stands for a QR code, and has no id.
 func (s *eventStream) add(ctx context.Context, e *domain.Event) {
 	v := view.Event(e)
 	if e.Seq == 0 {
@@ -201,12 +203,14 @@ func (s *eventStream) newQR(ctx context.Context, sessionID string) *view.QRView 
 	return &v.QRView
 }
 
-// addError adds why the stream ends. It has no id: the client may go on after the last event.
+// addError adds the error that ends the stream. It has no id: a new connection goes on after the last
+// event.
 func (s *eventStream) addError(err error) {
 	f := toHTTPError(err)
 	s.addData("error", failureView{Code: f.code, Message: f.message})
 }
 
+// addData adds the name and the JSON form of an event.
 func (s *eventStream) addData(event string, data any) {
 	s.out.WriteString("event: " + event + "\ndata: ")
 	if err := json.MarshalWrite(&s.out, data); err != nil {
@@ -224,7 +228,7 @@ type streamCount struct {
 
 func newStreamCount() *streamCount { return &streamCount{byUser: make(map[string]int)} }
 
-// begin counts a stream, unless there are too many.
+// begin counts a stream in, and reports false if there are too many.
 func (s *streamCount) begin(userID string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -236,6 +240,7 @@ func (s *streamCount) begin(userID string) bool {
 	return true
 }
 
+// end counts a stream out.
 func (s *streamCount) end(userID string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

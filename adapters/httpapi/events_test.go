@@ -60,7 +60,7 @@ func TestListEvents_BadParameters_AreRefused(t *testing.T) {
 	}
 }
 
-func TestStream_NothingHappens_ShowsASignOfLifeWithThePosition(t *testing.T) {
+func TestStream_NothingHappens_SendsKeepAlivesWithThePosition(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := new(stub)
 		r := request("GET", "/api/v1/events", userToken, "")

@@ -13,7 +13,7 @@
 // begins in the past, or whose reader is slow, reads the log until it has caught up. A slow reader
 // therefore loses nothing and costs at most 64 pointers to events that other readers share.
 //
-// An idle process reads nothing: without subscriptions the tail rests.
+// Without subscriptions the tail reads nothing.
 package events
 
 import (
@@ -40,7 +40,7 @@ func New(w *txn.Writer) *Events { return &Events{Writer: w, tail: newTail()} }
 // List returns recorded events after a position, oldest first.
 func (e *Events) List(ctx context.Context, f ports.EventFilter, after int64, limit int) (page []domain.Event, err error) {
 	err = e.Store.View(ctx, func(ctx context.Context, tx *ports.Tx) error {
-		if err := check(ctx, tx, f, after); err != nil {
+		if err := requireReadable(ctx, tx, f, after); err != nil {
 			return err
 		}
 		page, err = tx.Outbox.After(ctx, f, after, limit)
@@ -49,9 +49,9 @@ func (e *Events) List(ctx context.Context, f ports.EventFilter, after int64, lim
 	return page, apperr.Public(err)
 }
 
-// check checks that the user may read the session, and that no event after the position is
-// missing.
-func check(ctx context.Context, tx *ports.Tx, f ports.EventFilter, after int64) error {
+// requireReadable returns an error unless the user may read the session and the log still has every
+// event after the position.
+func requireReadable(ctx context.Context, tx *ports.Tx, f ports.EventFilter, after int64) error {
 	if f.SessionID != "" {
 		if _, err := txn.OwnedSession(ctx, tx, f.UserID, f.SessionID); err != nil {
 			return err

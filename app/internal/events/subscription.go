@@ -13,9 +13,9 @@ import (
 // maxWaiting bounds the events that wait in memory for one subscription.
 const maxWaiting = 64
 
-// A subscription receives the events of a filter. Those that arrive while its reader is busy wait
-// in memory, up to a bound. Beyond it the subscription reads them from the log, as it reads those
-// from before its beginning.
+// A subscription receives the events of a filter. Events that arrive while its reader is busy wait in
+// memory, up to maxWaiting. Beyond this bound the subscription is behind: it reads them from the log. It
+// begins behind, because its first position may be in the past.
 type subscription struct {
 	events *Events
 	filter ports.EventFilter
@@ -24,12 +24,12 @@ type subscription struct {
 	mu       sync.Mutex
 	position int64           // every event up to it was returned
 	waiting  []*domain.Event // shared with other subscriptions
-	shown    []*domain.Event // QR codes, in no order with the others
-	isBehind bool            // events after position are to be read from the log
-	isTaking bool            // Next is about to return events that do not wait any more
+	codes    []*domain.Event // of QR codes, which have no position
+	isBehind bool            // events after position have to be read from the log
+	isTaking bool            // take has emptied waiting and has not advanced position yet
 }
 
-// offer adds an event.
+// offer adds an event unless it is of another user, or was returned already.
 func (s *subscription) offer(e *domain.Event) {
 	if s.filter.UserID != e.UserID {
 		return
@@ -41,21 +41,22 @@ func (s *subscription) offer(e *domain.Event) {
 	case isRecorded && e.Seq <= s.position:
 		return
 	case !isRecorded:
-		if len(s.shown) < maxWaiting {
-			s.shown = append(s.shown, e)
+		if len(s.codes) < maxWaiting {
+			s.codes = append(s.codes, e)
 		}
 	case s.isBehind:
 	case len(s.waiting) == maxWaiting:
 		s.waiting, s.isBehind = nil, true
 	default:
 		if len(s.waiting) == 0 && !s.isTaking {
-			s.position = e.Seq - 1 // nothing in between was of the filter
+			s.position = e.Seq - 1 // the filter has no event in between
 		}
 		s.waiting = append(s.waiting, e)
 	}
 	s.notify()
 }
 
+// fallBehind makes the subscription read the log.
 func (s *subscription) fallBehind() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -89,12 +90,13 @@ func (s *subscription) Next(ctx context.Context) ([]domain.Event, error) {
 // take returns the events that follow the position, if there are any, and advances it.
 func (s *subscription) take(ctx context.Context) (events []domain.Event, err error) {
 	s.mu.Lock()
-	wasBehind, waiting, shown, from := s.isBehind, s.waiting, s.shown, s.position
-	s.waiting, s.shown, s.isBehind, s.isTaking = nil, nil, false, true
+	wasBehind, waiting, codes, from := s.isBehind, s.waiting, s.codes, s.position
+	s.waiting, s.codes, s.isBehind, s.isTaking = nil, nil, false, true
 	s.mu.Unlock()
 	if wasBehind {
-		// Events that are recorded from now on wait in memory too. The position tells which.
-		events, err = s.events.List(ctx, s.filter, from, tailPage)
+		// An event that is recorded meanwhile may be in the list and wait in memory too. The next take
+		// drops it, because the position has passed it.
+		events, err = s.events.List(ctx, s.filter, from, pageSize)
 	} else {
 		for _, e := range waiting {
 			events = append(events, *e)
@@ -103,7 +105,7 @@ func (s *subscription) take(ctx context.Context) (events []domain.Event, err err
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.isTaking = false
-	if wasBehind && (err != nil || len(events) == tailPage) {
+	if wasBehind && (err != nil || len(events) == pageSize) {
 		s.isBehind = true
 		s.notify()
 	}
@@ -113,7 +115,7 @@ func (s *subscription) take(ctx context.Context) (events []domain.Event, err err
 	if len(events) > 0 {
 		s.position = events[len(events)-1].Seq
 	}
-	for _, e := range shown {
+	for _, e := range codes {
 		events = append(events, *e)
 	}
 	return events, apperr.PublicIn(ctx, err)
@@ -121,13 +123,12 @@ func (s *subscription) take(ctx context.Context) (events []domain.Event, err err
 
 // Position implements [service.EventSubscription].
 func (s *subscription) Position() int64 {
-	// In this order: an event that is distributed between the two reads is not passed over.
-	s.events.tail.mu.Lock()
-	distributed, isReading := s.events.tail.position, s.events.tail.isReading
-	s.events.tail.mu.Unlock()
+	// The tail comes first. An event that is distributed before the lock is taken waits, and the position
+	// does not pass it.
+	distributed, isKnown := s.events.tail.reached()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if isReading && !s.isBehind && len(s.waiting) == 0 {
+	if isKnown && !s.isBehind && len(s.waiting) == 0 {
 		s.position = max(s.position, distributed)
 	}
 	return s.position
@@ -139,9 +140,9 @@ func (s *subscription) Close() { s.events.tail.remove(s) }
 // Subscribe implements [service.Events].
 func (e *Events) Subscribe(ctx context.Context, f ports.EventFilter, after int64) (service.EventSubscription, error) {
 	position := after
-	var waiting []*domain.Session // for a scan
+	var unscanned []*domain.Session // show a QR code now, which the subscription returns first
 	err := e.Store.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
-		if err := check(ctx, tx, f, after); err != nil {
+		if err := requireReadable(ctx, tx, f, after); err != nil {
 			return err
 		}
 		if after == service.FromNow {
@@ -150,7 +151,7 @@ func (e *Events) Subscribe(ctx context.Context, f ports.EventFilter, after int64
 				return err
 			}
 		}
-		waiting, _, err = tx.Sessions.List(ctx, ports.SessionFilter{UserID: f.UserID, Status: domain.QRRequired}, ports.Page{})
+		unscanned, _, err = tx.Sessions.List(ctx, ports.SessionFilter{UserID: f.UserID, Status: domain.QRRequired}, ports.Page{})
 		return err
 	})
 	if err != nil {
@@ -158,7 +159,7 @@ func (e *Events) Subscribe(ctx context.Context, f ports.EventFilter, after int64
 	}
 	s := &subscription{events: e, filter: f, ready: make(chan struct{}, 1), position: position, isBehind: true}
 	e.tail.add(s)
-	for _, session := range waiting {
+	for _, session := range unscanned {
 		e.NoteChanges(session.ID)
 	}
 	e.Wake()

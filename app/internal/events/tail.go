@@ -11,9 +11,9 @@ import (
 )
 
 const (
-	tailPage = 256                  // events that the tail reads at once
-	minRead  = 5 * time.Millisecond // between two reads of the tail
-	maxRead  = time.Second          // between two reads, should a wake-up be lost
+	pageSize        = 256                  // events of one read of the log
+	minReadInterval = 5 * time.Millisecond // lets one read return many events
+	maxReadInterval = time.Second          // bounds the delay after a lost wake-up
 )
 
 // tail reads the end of the log once for all subscriptions of this process.
@@ -22,21 +22,24 @@ type tail struct {
 
 	mu        sync.Mutex
 	position  int64               // every event up to it was distributed
-	isReading bool                // position is known, because there are subscriptions
+	isReading bool                // position is valid; false until the first read, and without subscriptions
 	changed   map[string]struct{} // sessions whose QR code may have changed
-	bySession map[string]map[*subscription]struct{}
-	byUser    map[string]map[*subscription]struct{}
+	bySession map[string]subscriptionSet
+	byUser    map[string]subscriptionSet
 }
+
+// subscriptionSet holds the subscriptions to one session, or to all sessions of one user.
+type subscriptionSet map[*subscription]struct{}
 
 func newTail() *tail {
 	return &tail{
 		changed: make(map[string]struct{}), wake: make(chan struct{}, 1),
-		bySession: make(map[string]map[*subscription]struct{}), byUser: make(map[string]map[*subscription]struct{}),
+		bySession: make(map[string]subscriptionSet), byUser: make(map[string]subscriptionSet),
 	}
 }
 
-// index returns the index in which a filter's subscriptions are, and their key there.
-func (t *tail) index(f ports.EventFilter) (in map[string]map[*subscription]struct{}, key string) {
+// index returns the index that holds the subscriptions of a filter, and their key in it.
+func (t *tail) index(f ports.EventFilter) (index map[string]subscriptionSet, key string) {
 	if f.SessionID != "" {
 		return t.bySession, f.SessionID
 	}
@@ -46,25 +49,25 @@ func (t *tail) index(f ports.EventFilter) (in map[string]map[*subscription]struc
 func (t *tail) add(s *subscription) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	in, key := t.index(s.filter)
-	if in[key] == nil {
-		in[key] = make(map[*subscription]struct{})
+	index, key := t.index(s.filter)
+	if index[key] == nil {
+		index[key] = make(subscriptionSet)
 	}
-	in[key][s] = struct{}{}
+	index[key][s] = struct{}{}
 }
 
 func (t *tail) remove(s *subscription) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	in, key := t.index(s.filter)
-	delete(in[key], s)
-	if len(in[key]) == 0 {
-		delete(in, key)
+	index, key := t.index(s.filter)
+	delete(index[key], s)
+	if len(index[key]) == 0 {
+		delete(index, key)
 	}
 	t.isReading = t.isReading && t.hasSubscriptions()
 }
 
-// Wake says that there may be events to distribute.
+// Wake makes Run look for events to distribute.
 func (e *Events) Wake() {
 	select {
 	case e.tail.wake <- struct{}{}:
@@ -72,8 +75,8 @@ func (e *Events) Wake() {
 	}
 }
 
-// NoteChanges says which sessions changed, here or on another replica. Their QR codes are in no
-// recorded event.
+// NoteChanges records that sessions changed, here or on another replica. The next Distribute tells
+// subscriptions of their QR codes, which are in no recorded event.
 func (e *Events) NoteChanges(sessionIDs ...string) {
 	t := e.tail
 	t.mu.Lock()
@@ -91,12 +94,20 @@ func (e *Events) NoteChanges(sessionIDs ...string) {
 	}
 }
 
-// hasSubscriptions reports whether anybody reads. The caller holds the lock.
+// reached returns the position up to which every event was distributed. It is unknown while the tail
+// does not read.
+func (t *tail) reached() (position int64, isKnown bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.position, t.isReading
+}
+
+// hasSubscriptions reports whether there are subscriptions. The caller holds the lock.
 func (t *tail) hasSubscriptions() bool { return len(t.bySession)+len(t.byUser) > 0 }
 
 // Run distributes events to the subscriptions until ctx ends.
 func (e *Events) Run(ctx context.Context) {
-	timer := time.NewTimer(maxRead)
+	timer := time.NewTimer(maxReadInterval)
 	defer timer.Stop()
 	for {
 		select {
@@ -109,9 +120,9 @@ func (e *Events) Run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(minRead): // many events make one read
+		case <-time.After(minReadInterval):
 		}
-		timer.Reset(maxRead)
+		timer.Reset(maxReadInterval)
 	}
 }
 
@@ -132,14 +143,14 @@ func (e *Events) Distribute(ctx context.Context) error {
 				from, err = tx.Outbox.Last(ctx)
 				return err
 			}
-			page, err = tx.Outbox.After(ctx, ports.EventFilter{}, from, tailPage)
+			page, err = tx.Outbox.After(ctx, ports.EventFilter{}, from, pageSize)
 			return err
 		})
 		if err != nil {
 			return err
 		}
 		t.distribute(page, from)
-		if len(page) < tailPage {
+		if len(page) < pageSize {
 			return e.distributeQRs(ctx)
 		}
 	}
@@ -155,9 +166,9 @@ func (e *Events) distributeQRs(ctx context.Context) error {
 	if len(changed) == 0 {
 		return nil
 	}
-	var shown []domain.Event
+	var codes []domain.Event
 	err := e.Store.View(ctx, func(ctx context.Context, tx *ports.Tx) error {
-		shown = nil
+		codes = nil
 		for id := range changed {
 			s, err := tx.Sessions.Get(ctx, id)
 			if errors.Is(err, ports.ErrNotFound) {
@@ -167,28 +178,29 @@ func (e *Events) distributeQRs(ctx context.Context) error {
 				return err
 			}
 			if s.Status == domain.QRRequired {
-				shown = append(shown, s.QRShown(e.Now()))
+				codes = append(codes, s.QREvent(e.Now()))
 			}
 		}
 		return nil
 	})
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for i := range shown {
-		t.offer(&shown[i])
+	for i := range codes {
+		t.offer(&codes[i])
 	}
 	return err
 }
 
-// distribute hands out the events after a position.
+// distribute hands a page of the log to the subscriptions: the events after from. The first page after
+// a rest has no events. It sets the position, and each subscription reads the earlier events itself.
 func (t *tail) distribute(page []domain.Event, from int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if !t.isReading { // events before this moment are those that each subscription reads itself
+	if !t.isReading {
 		t.isReading, t.position = true, from
-		for _, in := range []map[string]map[*subscription]struct{}{t.bySession, t.byUser} {
-			for _, of := range in {
-				for s := range of {
+		for _, index := range []map[string]subscriptionSet{t.bySession, t.byUser} {
+			for _, set := range index {
+				for s := range set {
 					s.fallBehind()
 				}
 			}

@@ -139,7 +139,7 @@ func (tx *Tx) DeleteSession(ctx context.Context, s *domain.Session) (reachable [
 		return nil, err
 	}
 	tx.changes.Deleted = append(tx.changes.Deleted, s)
-	return reachable, tx.Record(ctx, s.Deleted(tx.env.Now()))
+	return reachable, tx.Record(ctx, s.DeletionEvent(tx.env.Now()))
 }
 
 // ChangeSessionsOf lets fn change every session that is assigned to a worker. It
