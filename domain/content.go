@@ -49,7 +49,7 @@ func (m *Outgoing) URLs() []FieldURL {
 	return urls
 }
 
-// ParseMessageType returns the type with the given name, in any case.
+// ParseMessageType returns the type that can be sent with the given name, in any case.
 func ParseMessageType(s string) (MessageType, error) {
 	switch t := MessageType(strings.ToLower(strings.TrimSpace(s))); t {
 	case TypeText, TypeImage, TypeDocument, TypeAudio, TypeVideo, TypeSticker,
@@ -59,7 +59,21 @@ func ParseMessageType(s string) (MessageType, error) {
 	return "", errMessageType()
 }
 
-// errMessageType returns the error for a type that does not exist.
+// ParseHistoryType returns the type with the given name, in any case. A history also has types that can
+// only be received.
+func ParseHistoryType(s string) (MessageType, error) {
+	switch t := MessageType(strings.ToLower(strings.TrimSpace(s))); t {
+	case TypePollVote, TypeReaction, TypeEdit, TypeDeletion:
+		return t, nil
+	}
+	if t, err := ParseMessageType(s); err == nil {
+		return t, nil
+	}
+	return "", Errorf(Invalid, CodeInvalidMessageType, "Message type must be one of text, image, document, audio, video, sticker, "+
+		"location, contact, link, poll, poll_vote, reaction, edit, deletion")
+}
+
+// errMessageType returns the error for a type that cannot be sent.
 func errMessageType() error {
 	return Errorf(Invalid, CodeInvalidMessageType,
 		"Message type must be one of text, image, document, audio, video, sticker, location, contact, link, poll")

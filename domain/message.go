@@ -1,6 +1,7 @@
 package domain
 
 import (
+	"slices"
 	"strings"
 	"time"
 )
@@ -20,12 +21,51 @@ const (
 	TypeContact  MessageType = "contact"
 	TypeLink     MessageType = "link"
 	TypePoll     MessageType = "poll"
+
+	// The following types are received only. Each refers to another message by Relations.TargetID.
+	TypePollVote MessageType = "poll_vote"
+	TypeReaction MessageType = "reaction" // Content is the emoji; empty: the reaction was removed
+	TypeEdit     MessageType = "edit"     // Content is the new text
+	TypeDeletion MessageType = "deletion"
 )
+
+// Relations says what a message refers to. Messages are named by WhatsApp's ids. The zero value refers to
+// nothing.
+type Relations struct {
+	Author   string   // JID of the member who wrote the message, in a group
+	QuotedID string   // the message to which this one replies
+	TargetID string   // the message that is edited, deleted, voted on or reacted to
+	Mentions []string // JIDs
+}
+
+// MaxMentions is the largest number of mentions of a message.
+const MaxMentions = 256
+
+// Normalize returns the relations with each address in its one form. It does not change r.
+func (r Relations) Normalize() Relations {
+	if r.Author != "" {
+		r.Author = NormalizeAddress(r.Author)
+	}
+	var mentions []string
+	for _, m := range r.Mentions {
+		if m = NormalizeAddress(m); m != "" && !slices.Contains(mentions, m) {
+			mentions = append(mentions, m)
+		}
+	}
+	r.Mentions = mentions
+	return r
+}
+
+// IsZero reports whether the message refers to nothing.
+func (r *Relations) IsZero() bool {
+	return r.Author == "" && r.QuotedID == "" && r.TargetID == "" && len(r.Mentions) == 0
+}
 
 // MessageTypes returns all message types.
 func MessageTypes() []MessageType {
 	return []MessageType{
 		TypeText, TypeImage, TypeDocument, TypeAudio, TypeVideo, TypeSticker, TypeLocation, TypeContact, TypeLink, TypePoll,
+		TypePollVote, TypeReaction, TypeEdit, TypeDeletion,
 	}
 }
 
@@ -94,6 +134,7 @@ type Message struct {
 	MediaURL    string
 	Filename    string
 	Caption     string
+	Relations   Relations
 	Status      MessageStatus
 	Error       string
 	Unreported  bool // FAILED because its outcome was never reported

@@ -14,7 +14,7 @@ import (
 // HistoryInput selects messages of a history.
 type HistoryInput struct {
 	Direction string `query:"direction" doc:"OUTBOUND or INBOUND, in any case" example:"OUTBOUND"`
-	Type      string `query:"type" doc:"A type of message, in any case" example:"text"`
+	Type      string `query:"type" doc:"A type of message, in any case: one that can be sent, or poll_vote, reaction, edit or deletion" example:"text"`
 	Status    string `query:"status" doc:"A message's status, in any case" example:"DELIVERED"`
 	To        string `query:"to" doc:"The recipient: a number in international format, or a JID" example:"6289999999999"`
 	Search    string `query:"search" doc:"Words, in any order and any case, at most 255 bytes. Each has to begin a word of the content, the caption or the filename. Chinese, Japanese, Thai, Lao, Khmer and Burmese are searched by pairs of neighbouring characters" example:"invoice may"`
@@ -27,7 +27,7 @@ type HistoryInput struct {
 func (in *HistoryInput) resolve(p *problems) {
 	f := &in.filter
 	parse(p, "direction", in.Direction, &f.Direction, oneOf(domain.Outbound, domain.Inbound))
-	parse(p, "type", in.Type, &f.Type, domain.ParseMessageType)
+	parse(p, "type", in.Type, &f.Type, domain.ParseHistoryType)
 	parse(p, "status", in.Status, &f.Status, domain.ParseMessageStatus)
 	parse(p, "to", p.searchText("to", in.To), &f.To, parseRecipientFilter)
 	f.Search = p.searchText("search", in.Search)

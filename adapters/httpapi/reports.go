@@ -240,8 +240,9 @@ type inboundBody struct {
 	Content    inboundContent `json:"content,omitempty"`
 	MediaURL   lenientString  `json:"mediaUrl,omitempty"`
 	Caption    lenientString  `json:"caption,omitempty"`
-	Timestamp  lenientTime    `json:"timestamp,omitempty" doc:"RFC 3339, or milliseconds (or seconds) since 1970; otherwise the time of arrival counts"`
-	Generation lenientNumber  `json:"generation,omitempty" example:"3"`
+	Inbound
+	Timestamp  lenientTime   `json:"timestamp,omitempty" doc:"RFC 3339, or milliseconds (or seconds) since 1970; otherwise the time of arrival counts"`
+	Generation lenientNumber `json:"generation,omitempty" example:"3"`
 }
 
 const maxContent = 64 << 10 // bytes of a message that is kept
@@ -281,10 +282,11 @@ type inboundInput struct {
 func (in *inboundInput) Resolve(ctx huma.Context) []error {
 	var p problems
 	b := &in.Body
+	kind, content := b.kindAndContent(inboundType(b.Type.cut(maxWord)), b.Content)
 	m := service.InboundMessage{
 		SessionID: b.SessionID.sessionRef(), WhatsAppID: whatsAppID(b.MessageID), From: b.From.cut(maxID), To: b.To.cut(maxID),
-		Type: inboundType(b.Type.cut(maxWord)), Content: lenientString(b.Content).cut(maxContent), MediaURL: b.MediaURL.cut(2048),
-		Caption: b.Caption.cut(maxContent), At: b.Timestamp.at, Generation: b.Generation.generation(),
+		Type: kind, Content: lenientString(content).cut(maxContent), MediaURL: b.MediaURL.cut(2048),
+		Caption: b.Caption.cut(maxContent), Filename: b.Filename.cut(maxID), Relations: b.relations(kind, b.Content), At: b.Timestamp.at, Generation: b.Generation.generation(),
 	}
 	if m.SessionID == "" {
 		p.addMissing("sessionId", "Session ID")
@@ -329,7 +331,7 @@ func (a *api) messageReceived(ctx context.Context, c *requestContext, in *inboun
 // inboundType is the type of a message that came in, which workers name as we
 // do or as WhatsApp does. An unknown name is text.
 func inboundType(word string) domain.MessageType {
-	if t, err := domain.ParseMessageType(word); err == nil {
+	if t, err := domain.ParseHistoryType(word); err == nil {
 		return t
 	}
 	switch strings.ToLower(strings.TrimSpace(word)) {
@@ -349,6 +351,14 @@ func inboundType(word string) domain.MessageType {
 		return domain.TypeContact
 	case "pollcreationmessage", "pollcreationmessagev2", "pollcreationmessagev3", "poll_creation":
 		return domain.TypePoll
+	case "pollupdatemessage", "pollvote", "poll_update":
+		return domain.TypePollVote
+	case "reactionmessage":
+		return domain.TypeReaction
+	case "editedmessage", "edited":
+		return domain.TypeEdit
+	case "revoked", "deleted", "delete":
+		return domain.TypeDeletion
 	}
 	return domain.TypeText // conversation, extendedTextMessage, chat, …
 }

@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 	"sort"
+	"strings"
 	"time"
 
 	"github.com/switchyard-wa/switchyard/adapters/internal/words"
@@ -35,7 +36,12 @@ type messageRest struct {
 	user                               *userRow // nil: the owner of the session
 	mediaURL, filename, caption, error string
 	unreported                         bool
+	author, quotedID, targetID         string
+	mentions                           string // see mentionSeparator
 }
+
+// mentionSeparator separates mentions. Stores keep no text with it.
+const mentionSeparator = "\x00"
 
 // never is the zero time in microseconds.
 const never = math.MinInt64
@@ -92,6 +98,10 @@ func (m *message) clone() *domain.Message {
 	if m.rest != nil {
 		v.MediaURL, v.Filename, v.Caption = m.rest.mediaURL, m.rest.filename, m.rest.caption
 		v.Error, v.Unreported = m.rest.error, m.rest.unreported
+		v.Relations = domain.Relations{Author: m.rest.author, QuotedID: m.rest.quotedID, TargetID: m.rest.targetID}
+		if m.rest.mentions != "" {
+			v.Relations.Mentions = strings.Split(m.rest.mentions, mentionSeparator)
+		}
 	}
 	return v
 }
@@ -104,6 +114,8 @@ func (m *message) fill(v *domain.Message, session *sessionRow, user *userRow) {
 	m.createdAt, m.sentAt = micros(v.CreatedAt), micros(v.SentAt)
 	m.deliveredAt, m.readAt = micros(v.DeliveredAt), micros(v.ReadAt)
 	rest := messageRest{mediaURL: v.MediaURL, filename: v.Filename, caption: v.Caption, error: v.Error, unreported: v.Unreported}
+	rest.author, rest.quotedID, rest.targetID = v.Relations.Author, v.Relations.QuotedID, v.Relations.TargetID
+	rest.mentions = strings.Join(v.Relations.Mentions, mentionSeparator)
 	if user != session.owner {
 		rest.user = user
 	}

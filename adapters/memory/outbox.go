@@ -2,6 +2,7 @@ package memory
 
 import (
 	"context"
+	"slices"
 	"sort"
 	"time"
 
@@ -86,6 +87,7 @@ func copyEvent(e domain.Event) domain.Event {
 	truncate(&e.At)
 	if e.Message != nil {
 		m := *e.Message
+		m.Relations.Mentions = slices.Clone(m.Relations.Mentions)
 		truncate(&m.CreatedAt, &m.SentAt, &m.DeliveredAt, &m.ReadAt)
 		e.Message = &m
 	}

@@ -119,6 +119,14 @@ func event(reason string, at time.Time) *domain.Event {
 	return &domain.Event{Type: domain.EventSessionConnected, At: at, SessionID: "s1", Reason: reason}
 }
 
+// relations returns relations with every field set.
+func relations() domain.Relations {
+	return domain.Relations{
+		Author: "6281300000000@s.whatsapp.net", QuotedID: "3EB0QUOTED", TargetID: "it's \"3EB0\"",
+		Mentions: []string{"6281400000000@s.whatsapp.net", "123@lid"},
+	}
+}
+
 // fullRows returns one row of every kind with every field set. Times are neither in UTC nor whole
 // microseconds. Parents come first.
 func fullRows() []any {
@@ -182,7 +190,7 @@ func fullRows() []any {
 			ID: "m1", WhatsAppID: "3EB0C431C26A1916E07A", SessionID: "s1", UserID: "u1", Direction: domain.Inbound,
 			From: "6281234567890@s.whatsapp.net", To: "6281100000000@s.whatsapp.net",
 			Type: domain.TypeImage, Content: `{"a":"\u0001"}`, MediaURL: "https://example.com/a.png",
-			Filename: "a b.png", Caption: "Größe 🎉", Status: domain.MessageRead, Error: "none", Unreported: true,
+			Filename: "a b.png", Caption: "Größe 🎉", Relations: relations(), Status: domain.MessageRead, Error: "none", Unreported: true,
 			CreatedAt: when(), SentAt: when(), DeliveredAt: when(), ReadAt: when(),
 		},
 		&domain.Webhook{
@@ -207,7 +215,7 @@ func fullRows() []any {
 				ID: "m1", WhatsAppID: "3EB0C431C26A1916E07A", SessionID: "s1", UserID: "u1", Direction: domain.Inbound,
 				From: "6281234567890@s.whatsapp.net", To: "6281100000000@s.whatsapp.net",
 				Type: domain.TypeImage, Content: `{"a":"\u0001"}`, MediaURL: "https://example.com/a.png",
-				Filename: "a b.png", Caption: "Größe 🎉", Status: domain.MessageRead, Error: "none", Unreported: true,
+				Filename: "a b.png", Caption: "Größe 🎉", Relations: relations(), Status: domain.MessageRead, Error: "none", Unreported: true,
 				CreatedAt: when(), SentAt: when(), DeliveredAt: when(), ReadAt: when(),
 			},
 			Session: &domain.SessionCard{

@@ -85,6 +85,8 @@ type InboundMessage struct {
 	Content    string
 	MediaURL   string
 	Caption    string
+	Filename   string
+	Relations  domain.Relations // addresses and ids as the worker writes them
 	At         time.Time
 	Generation int64
 }

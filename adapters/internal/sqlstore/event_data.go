@@ -31,6 +31,8 @@ type storedMessage struct {
 	SentAt      *int64 `json:"sentAt,omitempty"`
 	DeliveredAt *int64 `json:"deliveredAt,omitempty"`
 	ReadAt      *int64 `json:"readAt,omitempty"`
+
+	Relations *storedRelations `json:"relations,omitempty"`
 }
 
 // storedSession is a session within an event.
@@ -72,6 +74,9 @@ func encodeEventData(e *domain.Event) (string, error) {
 			Error: m.Error, Unreported: m.Unreported, CreatedAt: optionalMicros(m.CreatedAt), SentAt: optionalMicros(m.SentAt),
 			DeliveredAt: optionalMicros(m.DeliveredAt), ReadAt: optionalMicros(m.ReadAt),
 		}
+		if !m.Relations.IsZero() {
+			data.Message.Relations = (*storedRelations)(&m.Relations)
+		}
 	}
 	if s := e.Session; s != nil {
 		data.Session = &storedSession{
@@ -91,6 +96,9 @@ func (data *eventData) addTo(e *domain.Event) {
 			From: m.From, To: m.To, Type: domain.MessageType(m.Type), Content: m.Content, MediaURL: m.MediaURL, Filename: m.Filename,
 			Caption: m.Caption, Status: domain.MessageStatus(m.Status), Error: m.Error, Unreported: m.Unreported,
 			CreatedAt: timeOf(m.CreatedAt), SentAt: timeOf(m.SentAt), DeliveredAt: timeOf(m.DeliveredAt), ReadAt: timeOf(m.ReadAt),
+		}
+		if m.Relations != nil {
+			e.Message.Relations = domain.Relations(*m.Relations)
 		}
 	}
 	if s := data.Session; s != nil {

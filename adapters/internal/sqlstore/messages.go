@@ -12,7 +12,7 @@ import (
 
 var messagesTable = table{
 	name: "messages", key: []string{"id"},
-	fixed: []string{"session_id", "created_at", "direction", "to_jid", "type", "content", "caption", "filename"},
+	fixed: []string{"session_id", "created_at", "direction", "to_jid", "type", "content", "caption", "filename", "relations"},
 	rest: []string{
 		"whatsapp_id", "user_id", "from_jid", "media_url", "status", "error", "unreported", "sent_at", "delivered_at", "read_at",
 	},
@@ -22,10 +22,11 @@ func scanMessage(r row) *domain.Message {
 	return &domain.Message{
 		ID: r.text(0), SessionID: r.text(1), CreatedAt: r.time(2), Direction: domain.Direction(r.text(3)), To: r.text(4),
 		Type: domain.MessageType(r.text(5)), Content: r.text(6), Caption: r.text(7), Filename: r.text(8),
-		WhatsAppID: r.text(9), UserID: r.text(10), From: r.text(11), MediaURL: r.text(12),
-		Status: domain.MessageStatus(r.text(13)), Error: r.text(14), Unreported: r.bool(15),
-		SentAt: r.time(16), DeliveredAt: r.time(17), ReadAt: r.time(18),
-		Rev: r.int64(19),
+		Relations:  relationsOf(r.text(9)),
+		WhatsAppID: r.text(10), UserID: r.text(11), From: r.text(12), MediaURL: r.text(13),
+		Status: domain.MessageStatus(r.text(14)), Error: r.text(15), Unreported: r.bool(16),
+		SentAt: r.time(17), DeliveredAt: r.time(18), ReadAt: r.time(19),
+		Rev: r.int64(20),
 	}
 }
 
@@ -91,7 +92,7 @@ func (t *messages) Put(ctx context.Context, m *domain.Message) error {
 		statements = &t.queries.messages.putDelivered
 	}
 	return (*Tx)(t).put(ctx, statements, &m.Rev, m.ID, m.SessionID, micros(m.CreatedAt), string(m.Direction),
-		m.To, string(m.Type), m.Content, m.Caption, m.Filename, m.WhatsAppID, m.UserID, m.From, m.MediaURL,
+		m.To, string(m.Type), m.Content, m.Caption, m.Filename, relationsText(&m.Relations), m.WhatsAppID, m.UserID, m.From, m.MediaURL,
 		string(m.Status), m.Error, m.Unreported, nullableMicros(m.SentAt), nullableMicros(m.DeliveredAt), nullableMicros(m.ReadAt))
 }
 

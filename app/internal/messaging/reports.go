@@ -139,7 +139,7 @@ func (m *Messages) ReceiveMessage(ctx context.Context, in service.InboundMessage
 	message := &domain.Message{
 		ID: m.IDs.NewID(), WhatsAppID: in.WhatsAppID, SessionID: in.SessionID, Direction: domain.Inbound,
 		From: domain.NormalizeAddress(in.From), To: domain.NormalizeAddress(in.To), Type: in.Type, Content: in.Content, MediaURL: in.MediaURL,
-		Caption: in.Caption, Status: domain.MessageDelivered, CreatedAt: now, SentAt: in.At, DeliveredAt: now,
+		Caption: in.Caption, Filename: in.Filename, Relations: in.Relations.Normalize(), Status: domain.MessageDelivered, CreatedAt: now, SentAt: in.At, DeliveredAt: now,
 	}
 	if message.SentAt.IsZero() {
 		message.SentAt = now

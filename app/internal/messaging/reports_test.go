@@ -177,3 +177,61 @@ func TestReceiveMessage_FormerOwnerIsBeingWiped_NamelessMessagesAreNotStored(t *
 		require.Equal(t, want, stored, worker)
 	}
 }
+
+// A message of a group refers to others by addresses and ids, which are stored in one form and told in its event.
+func TestReceiveMessage_Relations_AreNormalisedStoredAndTold(t *testing.T) {
+	r := newFixture(t)
+	in := service.InboundMessage{
+		SessionID: "s1", WorkerID: "w1", WhatsAppID: "WA-in", From: "1203630@g.us", Type: domain.TypeReaction, Content: "👍",
+		Relations: domain.Relations{
+			Author: "6281222222222:12@s.whatsapp.net", TargetID: "WA-other", QuotedID: "WA-quoted",
+			Mentions: []string{"6281333333333", "6281333333333@c.us", "6281444444444:1@s.whatsapp.net"},
+		},
+	}
+	for _, isNew := range []bool{true, false} {
+		stored, err := r.messages.ReceiveMessage(context.Background(), in)
+		require.NoError(t, err)
+		require.Equal(t, isNew, stored)
+	}
+	want := domain.Relations{
+		Author: "6281222222222@s.whatsapp.net", TargetID: "WA-other", QuotedID: "WA-quoted",
+		Mentions: []string{"6281333333333@s.whatsapp.net", "6281444444444@s.whatsapp.net"},
+	}
+	m := r.stored(t)
+	require.Equal(t, want, m.Relations)
+	require.Equal(t, "1203630@g.us", m.From)
+	require.NoError(t, r.Stored.View(context.Background(), func(ctx context.Context, tx *ports.Tx) error {
+		events, err := tx.Outbox.After(ctx, ports.EventFilter{SessionID: "s1"}, 0, 10)
+		require.NoError(t, err)
+		last := events[len(events)-1]
+		require.Equal(t, domain.EventMessageReceived, last.Type)
+		require.Equal(t, want, last.Message.Relations)
+		return nil
+	}))
+	page, _, err := r.messages.History(context.Background(), r.sender.UserID, "s1", domain.MessageFilter{Type: domain.TypeReaction})
+	require.NoError(t, err)
+	require.Len(t, page, 1)
+}
+
+// An edit or a deletion is a message of its own. The message that it refers to stays as it was.
+func TestReceiveMessage_EditAndDeletion_LeaveTheTargetAlone(t *testing.T) {
+	r := newFixture(t)
+	receive := func(id string, kind domain.MessageType, target string) {
+		_, err := r.messages.ReceiveMessage(context.Background(), service.InboundMessage{
+			SessionID: "s1", WorkerID: "w1", WhatsAppID: id, From: "6281222222222@s.whatsapp.net", Type: kind, Content: id,
+			Relations: domain.Relations{TargetID: target},
+		})
+		require.NoError(t, err)
+		r.Clock.Advance(time.Second)
+	}
+	receive("first", domain.TypeText, "")
+	before, err := r.messages.Get(context.Background(), r.sender.UserID, "s1", "first")
+	require.NoError(t, err)
+	receive("second", domain.TypeEdit, "first")
+	receive("third", domain.TypeDeletion, "first")
+	after, err := r.messages.Get(context.Background(), r.sender.UserID, "s1", "first")
+	require.NoError(t, err)
+	require.Equal(t, before, after)
+	require.Equal(t, domain.TypeDeletion, r.stored(t).Type)
+	require.Equal(t, "first", r.stored(t).Relations.TargetID)
+}
