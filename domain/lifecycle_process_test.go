@@ -207,12 +207,17 @@ func (w *simulation) register(p *process, capacity int) {
 
 // heartbeat delivers a worker's heartbeat.
 func (w *simulation) heartbeat(p *process) {
+	w.heartbeatSaying(p, domain.MaintenanceNotStated)
+}
+
+// heartbeatSaying delivers a worker's heartbeat with a word about maintenance.
+func (w *simulation) heartbeatSaying(p *process, maintenance domain.Maintenance) {
 	k := w.workers[p.id]
 	if !p.up || p.cutOff || k == nil {
 		return
 	}
 	wasOnline := k.Online
-	k.ApplyHeartbeat(domain.Heartbeat{WorkerID: p.id, CPU: -1, Memory: -1, MessageCount: -1}, w.timing, w.now)
+	k.ApplyHeartbeat(domain.Heartbeat{WorkerID: p.id, CPU: -1, Memory: -1, MessageCount: -1, Maintenance: maintenance}, w.timing, w.now)
 	p.beatAt = w.now
 	if !wasOnline {
 		w.onWorkerReturned(p.id, w.timing.DisconnectDebounce)

@@ -221,7 +221,7 @@ func (w *simulation) checkEvents(op string, before, after *domain.Session, event
 // addCleanup records a stop or wipe of the session on a worker.
 func (w *simulation) addCleanup(worker, session string, command domain.Command) {
 	at := place{worker, session}
-	c := &domain.Cleanup{WorkerID: worker, SessionID: session, Command: command}
+	c := &domain.Cleanup{WorkerID: worker, SessionID: session, Command: command, StateGroup: w.workers[worker].StateGroup}
 	if old := w.cleanups[at]; old != nil {
 		c.Command = command.MoreDestructive(old.Command)
 	}
@@ -244,8 +244,10 @@ func (w *simulation) choose(s *domain.Session, avoid ...string) string {
 	for _, id := range sorted(w.workers) {
 		k := w.workers[id]
 		loads = append(loads, domain.Load{WorkerID: id, Status: k.Status(), Used: k.Used, Capacity: k.Capacity, StateGroup: k.StateGroup})
-		if c := w.cleanups[place{id, s.ID}]; c != nil && c.Command != domain.CommandDisconnect {
-			req.Avoid = append(req.Avoid, id) // a start would find credentials that have to be wiped
+		for at, c := range w.cleanups {
+			if at.session == s.ID && c.BlocksPlacement(id, k.StateGroup) {
+				req.Avoid = append(req.Avoid, id) // a start would find credentials that have to be wiped
+			}
 		}
 	}
 	chosen, _ := domain.Explain(loads, req, domain.LeastSessions{}, w.now)
@@ -456,20 +458,41 @@ func (w *simulation) send(worker, session string, command domain.Command, genera
 
 // runCleanup executes a cleanup.
 func (w *simulation) runCleanup(at place) {
-	c, k, s := w.cleanups[at], w.workers[at.worker], w.sessions[at.session]
+	c, s := w.cleanups[at], w.sessions[at.session]
+	executor := w.executorOf(c)
 	switch {
 	case c.Command == domain.CommandDisconnect && s != nil && s.WorkerID == at.worker:
 		delete(w.cleanups, at)
-	case !k.Online:
+	case executor == "":
 		c.DueAt = time.Time{}
 	default:
-		if a := w.send(at.worker, at.session, c.Command, 0); a.done {
+		if a := w.send(executor, at.session, c.Command, 0); a.done {
 			delete(w.cleanups, at)
 			return
 		}
 		c.Attempts++
 		c.DueAt = w.now.Add(w.timing.Backoff(c.Attempts))
 	}
+}
+
+// executorOf returns the worker that executes a cleanup, if any. Another worker of the state group wipes
+// for one that is down, unless the session may still run or is assigned there.
+func (w *simulation) executorOf(c *domain.Cleanup) string {
+	k, s := w.workers[c.WorkerID], w.sessions[c.SessionID]
+	switch {
+	case k.Online:
+		return k.ID
+	case !c.Command.Wipes(), k.StateGroup == "", k.MayStillRun():
+		return ""
+	case s != nil && s.IsAssigned() && w.workers[s.WorkerID].StateGroup == k.StateGroup:
+		return ""
+	}
+	for _, id := range sorted(w.workers) {
+		if w.workers[id].Online && w.workers[id].StateGroup == k.StateGroup {
+			return id
+		}
+	}
+	return ""
 }
 
 // reconcile works on everything that is due.
@@ -487,7 +510,9 @@ func (w *simulation) reconcile() {
 	for _, at := range slices.SortedFunc(maps.Keys(w.cleanups), func(a, b place) int {
 		return cmp.Or(cmp.Compare(a.worker, b.worker), cmp.Compare(a.session, b.session))
 	}) {
-		if c := w.cleanups[at]; !c.DueAt.IsZero() && !w.now.Before(c.DueAt) {
+		c := w.cleanups[at]
+		isForPeer := c.DueAt.IsZero() && !w.workers[at.worker].Online && w.executorOf(c) != ""
+		if isForPeer || !c.DueAt.IsZero() && !w.now.Before(c.DueAt) {
 			w.runCleanup(at)
 		}
 	}

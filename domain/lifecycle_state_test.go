@@ -204,8 +204,8 @@ func (w *simulation) remove(id string) {
 
 // migrate requests a migration.
 func (w *simulation) migrate(id string) {
-	if s := w.sessions[id]; !s.IsAssigned() || s.Intent == domain.Down || s.Command.Stops() {
-		w.t.Skip("it runs nowhere")
+	if s := w.sessions[id]; !s.IsAssigned() || s.Intent == domain.Down || s.Command.Stops() || s.MigrationID != "" {
+		w.t.Skip("it runs nowhere, or moves already")
 	}
 	w.change("migrate", id, func(s *domain.Session) []domain.Event {
 		if w.workers[s.WorkerID].StateGroup == "" {
@@ -300,8 +300,11 @@ func (w *simulation) fault() {
 		w.register(p, k.Capacity)
 	case "move":
 		k.Failover = domain.FailoverMove
+		if !k.Online {
+			w.eachOn(p.id, "failover", func(s *domain.Session) []domain.Event { s.DueAt = k.FailoverAt; return nil })
+		}
 	case "maintenance":
-		k.ApplyHeartbeat(domain.Heartbeat{CPU: -1, Memory: -1, MessageCount: -1, Maintenance: domain.MaintenanceBegins}, w.timing, w.now)
+		w.heartbeatSaying(p, domain.MaintenanceBegins)
 		w.makeDue(p.id)
 	case "force":
 		k.ForceDrain()
@@ -314,10 +317,10 @@ func (w *simulation) fault() {
 	}
 }
 
-// makeDue makes the sessions of a worker due.
+// makeDue makes the sessions of a worker due. Those of a worker that is down stop waiting for it.
 func (w *simulation) makeDue(worker string) {
 	w.eachOn(worker, "drain", func(s *domain.Session) []domain.Event {
-		if s.DueAt.IsZero() {
+		if s.DueAt.IsZero() || !w.workers[worker].Online {
 			s.DueAt = w.now
 		}
 		return nil

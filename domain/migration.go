@@ -67,12 +67,12 @@ func NewMigration(id string, s *Session, kind MigrationKind, toWorker, reason st
 }
 
 // Migrate records that the session moves after the admission of the migration. Until then the session
-// runs on its present worker. due is when the reconciler checks for admission, unless something is due
-// earlier. The caller makes sure that the session is assigned, wanted up, not being stopped, and has no
-// other migration.
+// runs on its present worker. due is when the reconciler checks for admission, unless the session is due
+// already. A session that abandons its home stops waiting for it. The caller makes sure that the session
+// is assigned, wanted up, not being stopped, and has no other migration.
 func (s *Session) Migrate(m *Migration, due time.Time) {
 	s.MigrationID, s.MigrationTargetID = m.ID, m.ToWorker
-	if s.DueAt.IsZero() {
+	if s.DueAt.IsZero() || s.HomePolicy == HomeAbandoned && due.Before(s.DueAt) {
 		s.DueAt = due
 	}
 }

@@ -303,7 +303,8 @@ func (s *Session) ReportedMissing(now time.Time) []Event {
 }
 
 // AwaitRecovery records that the worker is back, perhaps as a new process. The worker recovers the
-// session by itself. The start is sent again after the grace.
+// session by itself. The start is sent again after the grace. A debounced session is due at the end of
+// its debounce, though it waited longer for the worker.
 func (s *Session) AwaitRecovery(grace time.Duration, now time.Time) []Event {
 	if s.Intent != Up || s.Command.Stops() {
 		s.DueAt = now
@@ -318,6 +319,8 @@ func (s *Session) AwaitRecovery(grace time.Duration, now time.Time) []Event {
 		}
 		s.setCommand(c, now)
 		s.DueAt = now.Add(grace)
+	} else {
+		s.DueAt = s.DebounceUntil
 	}
 	return events
 }

@@ -201,6 +201,11 @@ func TestAwaitRecovery_WorkerReturns_StartAfterGrace(t *testing.T) {
 	require.Equal(t, []time.Time{debounceUntil, debounceUntil}, []time.Time{s.DebounceUntil, s.DueAt}, "the debounce continues")
 	require.False(t, domain.IsRecoverableBy(s.Session, "w1"))
 
+	s = at(t, "debounced")
+	s.DueAt = s.now.Add(10 * time.Minute) // it waits for its home
+	s.AwaitRecovery(grace, s.now)
+	require.Equal(t, s.DebounceUntil, s.DueAt, "the wait for the home is over")
+
 	s = at(t, "CONNECTED")
 	require.NoError(t, s.Restart(s.now))
 	s.AwaitRecovery(grace, s.now)
