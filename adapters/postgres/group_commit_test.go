@@ -376,13 +376,14 @@ func TestGroupCommit_CancelDuringStatement_RollsBack(t *testing.T) {
 	require.NoError(t, s.Update(t.Context(), put("held")))
 	ctx, cancel := context.WithCancel(t.Context())
 	held, release, holder := make(chan bool), make(chan bool), make(chan error, 1)
+	hold := sync.OnceFunc(func() { close(held) }) // a function may run again
 	go func() {
 		holder <- s.Update(context.Background(), func(ctx context.Context, tx *ports.Tx) error {
 			if _, err := tx.Settings.Get(ctx, "held"); err != nil { // a read-first Update, in another group
 				return err
 			}
 			err := put("held")(ctx, tx)
-			held <- true
+			hold()
 			<-release
 			return err
 		})
@@ -392,7 +393,10 @@ func TestGroupCommit_CancelDuringStatement_RollsBack(t *testing.T) {
 	returned := &testUpdate{ctx: ctx, fn: put("canceled")}
 	waiting := &testUpdate{ctx: ctx, fn: func(ctx context.Context, tx *ports.Tx) error {
 		err := errors.Join(put("canceled too")(ctx, tx), put("held")(ctx, tx))
-		answered <- err
+		select {
+		case answered <- err:
+		default: // it ran before
+		}
 		return err
 	}}
 	other := &testUpdate{fn: put("kept")}
