@@ -21,7 +21,9 @@ const (
 	up     intent = "up"
 	down   intent = "down"
 	out    intent = "logged out"
-	either intent = "up or down" // the outcome of a call that changes it is unknown
+	either intent = "up or down"   // the outcome of a call that changes it is unknown
+	gone   intent = "deleted"      // by its user; the id is used again as soon as it is free
+	unsure intent = "there or not" // the outcome of a deletion or creation is unknown
 )
 
 // intentAfter maps calls to the intent after their success.
@@ -31,16 +33,21 @@ var intentAfter = map[string]intent{"connect": up, "disconnect": down, "logout":
 // should be up. Each call waits for a definite outcome of the call before it.
 var callSequences = [][]string{
 	{"disconnect"}, {"disconnect", "connect"}, {"logout"}, {"logout", "connect"},
-	{"restart"}, {"restart"}, {"migrate"}, {"migrate"},
+	{"restart"}, {"restart"}, {"migrate"}, {"migrate"}, {"delete"}, {"delete"},
 }
 
-// trackedSession is a session under test with its user's knowledge of it.
+// trackedSession is a session id under test with its user's knowledge of it.
 type trackedSession struct {
-	*testSession
+	id    string
+	index int // among all lines
 	scene *scene
+	users []client
 
 	intentMu     sync.Mutex // held while somebody changes the intent
 	mu           sync.Mutex
+	card         *card   // the present one, or the latest if it is deleted
+	former       []*card // deleted ones, oldest first
+	limited      int     // users who could create no further session
 	intent       intent
 	unknownSince time.Time // time of the latest call with an unknown outcome
 	asked        []request
@@ -71,6 +78,7 @@ const (
 
 // sentMessage is one attempted message.
 type sentMessage struct {
+	card     *card
 	text     string
 	from, to time.Time
 	fate     fate
@@ -83,6 +91,7 @@ type sentMessage struct {
 // sessions, and change the intent for some.
 type workload struct {
 	s     *scene
+	users []client
 	lines []*trackedSession
 
 	sending, looking, deciding *stream
@@ -124,6 +133,7 @@ func newWorkload(s *scene) *workload {
 	c := &workload{s: s, lines: make([]*trackedSession, s.size.users*s.size.each)}
 	const width = 6
 	users := make([]client, s.size.users)
+	c.users = users
 	require.NoError(s.t, parallel(len(users), width, func(i int) error {
 		a, err := s.api.anonymous().expect(http.StatusCreated, "POST", "/auth/register",
 			obj{"name": "Somebody", "email": fmt.Sprintf("chaos%d@example.com", i), "password": password})
@@ -140,15 +150,18 @@ func newWorkload(s *scene) *workload {
 		if err != nil {
 			return err
 		}
-		c.lines[i] = &trackedSession{scene: s, testSession: &testSession{user, a.str("data.id"), a.str("data.apiKey")}, intent: up}
-		_, err = user.expect(http.StatusOK, "POST", c.lines[i].path("/connect"), nil)
+		l := &trackedSession{id: a.str("data.id"), index: i, scene: s, users: users, intent: up}
+		l.card = l.newCard(i%len(users), 0)
+		l.card.key = a.str("data.apiKey")
+		c.lines[i] = l
+		_, err = user.expect(http.StatusOK, "POST", l.card.path("/connect"), l.card.pairing())
 		return err
 	}))
 	waitFor(s.t, "all sessions are connected", func() (bool, any) {
 		states, err := c.states()
 		connected := 0
 		for _, v := range states {
-			if text(v, "status") == "CONNECTED" {
+			if text(v.view, "status") == "CONNECTED" {
 				connected++
 			}
 		}
@@ -157,16 +170,26 @@ func newWorkload(s *scene) *workload {
 	return c
 }
 
+// shownSession is a session as the API shows it to a user.
+type shownSession struct {
+	view any
+	user int
+}
+
 // states returns all sessions by id, as the API shows them.
-func (c *workload) states() (map[string]any, error) {
-	states := make(map[string]any)
+func (c *workload) states() (map[string]shownSession, error) {
+	states := make(map[string]shownSession)
 	var mu sync.Mutex
-	err := parallel(c.s.size.users, 4, func(i int) error {
-		a, err := c.lines[i].expect(http.StatusOK, "GET", "/sessions?limit=100", nil)
+	err := parallel(len(c.users), 4, func(i int) error {
+		a, err := c.users[i].expect(http.StatusOK, "GET", "/sessions?limit=100", nil)
 		mu.Lock()
 		defer mu.Unlock()
 		for _, v := range a.list("data.sessions") {
-			states[text(v, "id")] = v
+			id := text(v, "id")
+			if other, isTwice := states[id]; isTwice {
+				return fmt.Errorf("%s belongs to users %d and %d", id, other.user, i)
+			}
+			states[id] = shownSession{v, i}
 		}
 		return err
 	})
@@ -180,7 +203,7 @@ func (c *workload) begin(rate int, seed uint64) {
 	every := time.Second / time.Duration(rate)
 	c.sending = streaming(every, most, func(i int) {
 		l := c.lines[i%len(c.lines)]
-		l.send(fmt.Sprintf("%s, message %d", l.id, i))
+		l.send(fmt.Sprint("message ", i))
 	})
 	c.looking = streaming(4*every, most, func(i int) { c.lines[i*7%len(c.lines)].look() })
 	r := rand.New(rand.NewPCG(seed, 1))
@@ -239,10 +262,12 @@ func (s *stream) end() {
 	s.work.Wait()
 }
 
-// send sends a text once.
+// send sends a text once. The text names the card.
 func (l *trackedSession) send(text string) *sentMessage {
-	p := &sentMessage{text: text, from: time.Now()}
-	a, err := l.byKey().call("POST", "/sendText", obj{"to": someone, "message": text})
+	c := l.current()
+	text = c.mark() + text
+	p := &sentMessage{card: c, text: text, from: time.Now()}
+	a, err := c.byKey().call("POST", "/sendText", obj{"to": someone, "message": text})
 	p.to, p.answer = time.Now(), fmt.Sprint(a.status, " ", a.str("error.code"), " ", err)
 	switch {
 	case err == nil && a.status < 300:
@@ -262,13 +287,16 @@ func (l *trackedSession) send(text string) *sentMessage {
 	return p
 }
 
-// look reads which worker has the session.
+// look reads which worker has the session, and which phone it is.
 func (l *trackedSession) look() {
-	o := op{kind: seen, from: time.Now()}
-	a, err := l.call("GET", l.path("/status"), nil)
+	c, o := l.current(), op{kind: seen, from: time.Now()}
+	a, err := c.call("GET", c.path("/status"), nil)
 	o.to = time.Now()
 	if err != nil || a.status != http.StatusOK {
 		return
+	}
+	if phone := a.str("data.phoneNumber"); phone != "" && !c.isPhone(phone) {
+		l.scene.t.Errorf("%s is the phone %s, not %s: %s", c, phone, c.number, a)
 	}
 	generation, _ := a.at("data.generation").(float64)
 	o.worker, o.generation = a.str("data.workerId"), int64(generation)
@@ -282,11 +310,15 @@ func (l *trackedSession) look() {
 }
 
 // change makes a sequence of calls. A move goes to the worker of the given number, or to any
-// worker for 0. A session that should be down is connected instead. The caller
-// holds intentMu.
+// worker for 0. A session that should be down is connected instead, unless it is
+// deleted. The caller holds intentMu.
 func (l *trackedSession) change(calls []string, target int) {
-	if l.intent == either && !l.scene.calmSince(l.unknownSince) {
+	if (l.intent == either || l.intent == unsure) && !l.scene.calmSince(l.unknownSince) {
 		return // an earlier call may still arrive and undo another
+	}
+	if l.intent == gone || l.intent == unsure || calls[0] == "delete" {
+		l.replaceCard()
+		return
 	}
 	if l.intent != up {
 		calls = []string{"connect"}
@@ -301,8 +333,12 @@ func (l *trackedSession) change(calls []string, target int) {
 
 // ask makes one call and updates the intent from its outcome.
 func (l *trackedSession) ask(what string, target int) {
-	by, path, body := l.client, l.path("/"+what), obj{}
-	if what == "migrate" {
+	c := l.current()
+	by, path, body := c.client, c.path("/"+what), obj{}
+	switch what {
+	case "connect":
+		body = c.pairing()
+	case "migrate":
 		by, path = l.scene.admin, "/admin/sessions/"+l.id+"/migrate"
 		if target <= l.scene.size.workers {
 			body["targetWorkerId"] = worker(target)

@@ -73,8 +73,9 @@ func (v *verdict) evidence(l *trackedSession) string {
 }
 
 // deviations returns the deviations from the expected final state. A session that
-// should be up is connected, and runs only on the worker that the API shows. Other
-// sessions run nowhere; logged out ones have no number. No session is moving or
+// should be up is connected as the phone of its card, and runs only on the worker that
+// the API shows. Other sessions run nowhere; logged out ones have no number. Each id has
+// a card, and no worker stores the credentials of a former one. No session is moving or
 // waits for a move.
 func (c *workload) deviations() (all []string) {
 	states, err := c.states()
@@ -100,17 +101,20 @@ func (c *workload) deviations() (all []string) {
 	journals := read(c.s.journal(), crashes).running
 	for _, l := range c.lines {
 		l.mu.Lock()
-		wanted := l.intent
+		wanted, held := l.intent, l.card
 		l.mu.Unlock()
-		v := states[l.id]
+		v := states[l.id].view
 		status, worker, generation := text(v, "status"), text(v, "workerId"), int64(number(v, "generation"))
 		running := journals[l.id]
 		isUp := status == "CONNECTED" && slices.Equal(hosts[l.id], []string{worker}) && len(running) == 1 && running[worker] == generation
 		isDown := status == "DISCONNECTED" && worker == "" && len(hosts[l.id]) == 0 && len(running) == 0
-		fits := map[intent]bool{up: isUp, down: isDown, out: isDown && text(v, "phoneNumber") == "", either: isUp || isDown}
-		if !fits[wanted] {
-			all = append(all, fmt.Sprintf("%s is wanted %s, is %s on %q with generation %d; workers that say it runs there: %q; by their journals it runs on: %v",
-				l.id, wanted, status, worker, generation, hosts[l.id], running))
+		phone, linked := text(v, "phoneNumber"), c.s.linkedPhone(l.id)
+		isUp = isUp && held.isPhone(phone)
+		isOwn := states[l.id].user == held.user && (phone == "" || held.isPhone(phone)) && (linked == "" || held.isPhone(linked))
+		fits := map[intent]bool{up: isUp, down: isDown, out: isDown && phone == "", either: isUp || isDown}
+		if !fits[wanted] || !isOwn {
+			all = append(all, fmt.Sprintf("%s is wanted %s as %s of user %d, is %s as %q of user %d on %q with generation %d; workers have the credentials of %q; workers that say it runs there: %q; by their journals it runs on: %v",
+				l.id, wanted, held.number, held.user, status, phone, states[l.id].user, worker, generation, linked, hosts[l.id], running))
 		}
 	}
 	return all
@@ -120,6 +124,7 @@ func (c *workload) deviations() (all []string) {
 // It returns the time since the last fault.
 func (c *workload) awaitFinalState(last time.Time) time.Duration {
 	for told := last; ; {
+		c.settleCards()
 		all := c.deviations()
 		if len(all) == 0 {
 			break
@@ -143,7 +148,7 @@ func (c *workload) awaitFinalState(last time.Time) time.Duration {
 	if err := parallel(len(c.lines), 6, func(i int) error {
 		l := c.lines[i]
 		if l.intent == up {
-			if p := l.send(l.id + ", at last"); p.fate != acknowledged {
+			if p := l.send("at last"); p.fate != acknowledged {
 				return fmt.Errorf("%s is connected, but does not send: %s", l.id, p.answer)
 			}
 		}
@@ -162,6 +167,7 @@ func (c *workload) judge() {
 	v.owners()
 	v.intents()
 	v.messages()
+	v.cards()
 	v.processes()
 }
 
@@ -218,7 +224,7 @@ func (v *verdict) list(answers map[string]int) {
 }
 
 // messages checks the sends. An acknowledged message was sent once and is in the
-// history. A refused one was not sent. No message was sent twice.
+// history of its card. A refused one was not sent. No message was sent twice.
 func (v *verdict) messages() {
 	t := v.s.t
 	out := make(map[string][]simworker.Entry) // by text
@@ -230,7 +236,7 @@ func (v *verdict) messages() {
 	kept := make(map[string]any) // history by the control plane's id
 	var mu sync.Mutex
 	require.NoError(t, parallel(len(v.lines), 6, func(i int) error {
-		page, err := v.lines[i].everything()
+		page, err := v.lines[i].card.everything()
 		mu.Lock()
 		defer mu.Unlock()
 		for _, m := range page {
@@ -256,6 +262,7 @@ func (v *verdict) messages() {
 					v.violation(l, "%q was acknowledged, but no worker has sent it", p.text)
 				case sent[0].MessageID != p.whatsApp || sent[0].ClientMessageID != p.id:
 					v.violation(l, "%q was acknowledged as %s, %s, but is %+v", p.text, p.id, p.whatsApp, sent[0])
+				case p.card != l.card: // its history is deleted
 				case !slices.Contains([]string{"SENT", "DELIVERED", "READ"}, text(m, "status")) || text(m, "messageId") != p.whatsApp:
 					v.violation(l, "%q was acknowledged as %s, %s, but the history has %v", p.text, p.id, p.whatsApp, m)
 				}
@@ -267,7 +274,7 @@ func (v *verdict) messages() {
 			}
 			answers[fmt.Sprintf("%s: %.60s", p.fate, p.answer)]++
 			for _, e := range sent {
-				if m := kept[e.ClientMessageID]; text(m, "content") != p.text {
+				if m := kept[e.ClientMessageID]; p.card == l.card && text(m, "content") != p.text {
 					v.violation(l, "it was forwarded without being recorded: %+v; the history has %v", e, m)
 				}
 			}
@@ -283,10 +290,10 @@ func (v *verdict) messages() {
 	v.list(answers)
 }
 
-// everything returns the history of a session.
-func (l *trackedSession) everything() (all []any, err error) {
+// everything returns the history of a card.
+func (c *card) everything() (all []any, err error) {
 	for cursor := ""; ; {
-		a, err := l.expect(http.StatusOK, "GET", l.path("/messages?limit=100&cursor="+cursor), nil)
+		a, err := c.expect(http.StatusOK, "GET", c.path("/messages?limit=100&cursor="+cursor), nil)
 		if err != nil {
 			return all, err
 		}
