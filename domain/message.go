@@ -132,6 +132,7 @@ type Message struct {
 	Type        MessageType
 	Content     string // text, or a JSON document for structured types
 	MediaURL    string
+	Media       MediaRef // of an inbound message
 	Filename    string
 	Caption     string
 	Relations   Relations

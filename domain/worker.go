@@ -26,6 +26,7 @@ const (
 	CapLease      Capability = "lease"      // the worker stops its sessions by itself when its lease ends
 	CapGeneration Capability = "generation" // the worker knows generations and obeys STOP_SESSION commands
 	CapDedupe     Capability = "dedupe"     // the worker drops a send that repeats a clientMessageId
+	CapMedia      Capability = "media"      // the worker keeps the media of inbound messages and hands them out
 	CapOwnToken   Capability = "ownToken"   // the worker shows its own token, and is called with its call token
 )
 

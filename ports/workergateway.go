@@ -3,6 +3,7 @@ package ports
 import (
 	"context"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/switchyard-wa/switchyard/domain"
@@ -50,6 +51,30 @@ type Sent struct {
 	Error      string               // why Status is FAILED, fit to show; empty: not stated
 }
 
+// MediaRequest asks for the media of an inbound message.
+type MediaRequest struct {
+	SessionID string
+	MediaID   string
+	Range     *domain.ByteRange // nil: the whole content
+	// IfRange is an ETag. Content of another ETag is returned as a whole. Empty: any.
+	IfRange string
+}
+
+// Media is content that a worker sends. The caller closes Content.
+type Media struct {
+	// Content fails with a *[WorkerError] if the worker stops sending, and with the context's end.
+	Content io.ReadCloser
+	Length  int64  // bytes of Content; -1: not stated
+	Type    string // media type; empty: not stated
+	ETag    string // empty: none
+	// Part says which part of the media Content is. Nil: all of it.
+	Part *MediaPart
+}
+
+// MediaPart is a part of media: Length bytes from Offset of Size, which is -1 if the worker does not
+// state it.
+type MediaPart struct{ Offset, Size int64 }
+
 // WorkerGateway calls workers.
 //
 // The implementation limits each call in time: 5 s for Health, 30 s otherwise. The context limits it
@@ -78,6 +103,10 @@ type WorkerGateway interface {
 	Delete(ctx context.Context, w WorkerRef, sessionID string, generation int64) error
 	Send(ctx context.Context, w WorkerRef, s Send) (Sent, error)
 	PerformAction(ctx context.Context, w WorkerRef, sessionID string, a domain.Action) error
+	// OpenMedia returns the media as a stream. The time limit applies to the beginning of the response,
+	// and then to each wait for further bytes. The context ends the stream. A worker may ignore the
+	// range. OpenMedia fails with [WorkerRouteMissing] if the worker lacks domain.CapMedia.
+	OpenMedia(ctx context.Context, w WorkerRef, r MediaRequest) (*Media, error)
 }
 
 // WorkerFailure classifies the failure of a call to a worker.
@@ -96,6 +125,8 @@ const (
 	WorkerCircuitOpen                                // not called: earlier calls kept failing
 	WorkerSessionNotFound                            // 404: the worker does not have the session
 	WorkerRouteMissing                               // 404 or 405: the worker does not know the call; it may be too old
+	WorkerMediaNotFound                              // 404 or 410: the worker does not have the media
+	WorkerRangeInvalid                               // 416: no byte of the media is in the range
 )
 
 // WorkerError is the failure of a call to a worker. Message is in plain words and contains no address.

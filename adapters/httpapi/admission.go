@@ -18,13 +18,14 @@ import (
 type cost uint8
 
 const (
-	cheap     cost = iota // no queue
-	hashing               // hashes passwords
-	drawing               // draws QR codes
-	decoding              // decodes pictures of QR codes; [api.decodeQR] uses the queue
-	outbound              // calls endpoints that the caller names, or the whole fleet
-	longRead              // may read many rows; [requestContext.readLong] uses the queue
-	exporting             // streams rows; [requestContext.sendDownload] uses the queue
+	cheap       cost = iota // no queue
+	hashing                 // hashes passwords
+	drawing                 // draws QR codes
+	decoding                // decodes pictures of QR codes; [api.decodeQR] uses the queue
+	outbound                // calls endpoints that the caller names, or the whole fleet
+	longRead                // may read many rows; [requestContext.readLong] uses the queue
+	exporting               // streams rows; [requestContext.sendDownload] uses the queue
+	downloading             // streams media; [api.media] uses the queue, until the stream ends
 )
 
 // newQueues returns the queues by cost.
@@ -39,6 +40,8 @@ func newQueues() map[cost]*admission.Queue {
 		longRead: admission.New(admission.Config{Work: "searches run", Parallel: few, Waiting: 64, Share: 4}),
 		// An export may last for hours, at the pace of its client.
 		exporting: admission.New(admission.Config{Work: "exports run", Parallel: 16, Waiting: 16, Share: 2}),
+		// Downloads last as long as their clients take, and cost a connection to a worker.
+		downloading: admission.New(admission.Config{Work: "downloads run", Parallel: 256, Share: 4}),
 	}
 }
 
@@ -47,7 +50,7 @@ func newQueues() map[cost]*admission.Queue {
 func (a *api) admit(kind cost) endpoint.Middleware {
 	queue := a.queues[kind]
 	return func(next endpoint.Endpoint) endpoint.Endpoint {
-		if queue == nil || kind == longRead || kind == exporting {
+		if queue == nil || kind == longRead || kind == exporting || kind == downloading {
 			return next
 		}
 		return func(ctx context.Context, request any) (any, error) {

@@ -123,6 +123,9 @@
 //   - Bodies: 1 MiB, or 16 MiB with media. Memory grows as bytes arrive. All bodies under
 //     way share 128 MiB. A caller holds at most as much as is free. A body that arrives too
 //     slowly is a 408 (body_memory.go).
+//   - Downloads: 4 of one user and 256 in all. One piece of 32 KiB is in memory. A client
+//     that takes nothing for half a minute loses the connection, and so does one whose worker
+//     sends nothing (media.go).
 //   - Costly work: queues with a share for each caller, for passwords, QR codes, pictures,
 //     calls to workers and searches (admission.go). A full queue is a 503 OVERLOADED.
 //

@@ -278,6 +278,10 @@ func (r *route) finish(op, schemas map[string]any) {
 	response := at(op, "responses", strconv.Itoa(successOf(r)))
 	content := at(response, "content")
 	success := at(content, "application/json")
+	if r.stream {
+		describeStream(op)
+		return
+	}
 	example, _ := exampleOf(success["schema"], schemas).(map[string]any)
 	example["message"] = r.message
 	success["example"] = example
@@ -296,6 +300,15 @@ func (r *route) finish(op, schemas map[string]any) {
 		again["description"] = "Worker registered before"
 		at(op, "responses")["200"] = again
 	}
+}
+
+// describeStream describes the answers of a route that streams.
+func describeStream(op map[string]any) {
+	responses := at(op, "responses")
+	content := map[string]any{"*/*": map[string]any{"schema": map[string]any{"type": "string", "format": "binary"}}}
+	responses["200"] = map[string]any{"description": "The media", "content": content}
+	responses["206"] = map[string]any{"description": "The part of the media that Range selects", "content": content}
+	responses["416"] = responses["400"] // the same form
 }
 
 // at follows keys into nested objects; it returns nil where there is none.

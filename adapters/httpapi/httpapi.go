@@ -184,9 +184,12 @@ func checkSize(r *http.Request) error {
 // finish ends a request: it answers 500 after a panic, writes the access log and
 // releases the buffers. A streamed answer that cannot go on aborts the connection.
 func (c *requestContext) finish() {
-	if p := recover(); p != nil {
+	p := recover()
+	c.media.close()
+	if p != nil {
 		if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 			c.log()
+			c.body.release()
 			panic(p)
 		}
 		c.Log().ErrorContext(c.Context, "request panicked", "request", c.id,

@@ -119,7 +119,7 @@ func (l *capabilityList) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 // add adds an extension that is known and not in the list yet.
 func (l *capabilityList) add(name string) {
 	switch known := domain.Capability(name); known {
-	case domain.CapLease, domain.CapGeneration, domain.CapDedupe, domain.CapOwnToken:
+	case domain.CapLease, domain.CapGeneration, domain.CapDedupe, domain.CapMedia, domain.CapOwnToken:
 		if !slices.Contains(*l, known) {
 			*l = append(*l, known)
 		}

@@ -239,6 +239,7 @@ type inboundBody struct {
 	Type       lenientString  `json:"type,omitempty" doc:"A type of message as we name it or as WhatsApp does; an unknown or missing one is text" example:"\"text\""`
 	Content    inboundContent `json:"content,omitempty"`
 	MediaURL   lenientString  `json:"mediaUrl,omitempty"`
+	Media      inboundMedia   `json:"media,omitempty"`
 	Caption    lenientString  `json:"caption,omitempty"`
 	Inbound
 	Timestamp  lenientTime   `json:"timestamp,omitempty" doc:"RFC 3339, or milliseconds (or seconds) since 1970; otherwise the time of arrival counts"`
@@ -285,7 +286,7 @@ func (in *inboundInput) Resolve(ctx huma.Context) []error {
 	kind, content := b.kindAndContent(inboundType(b.Type.cut(maxWord)), b.Content)
 	m := service.InboundMessage{
 		SessionID: b.SessionID.sessionRef(), WhatsAppID: whatsAppID(b.MessageID), From: b.From.cut(maxID), To: b.To.cut(maxID),
-		Type: kind, Content: lenientString(content).cut(maxContent), MediaURL: b.MediaURL.cut(2048),
+		Type: kind, Content: lenientString(content).cut(maxContent), MediaURL: b.MediaURL.cut(2048), Media: b.Media.ref(),
 		Caption: b.Caption.cut(maxContent), Filename: b.Filename.cut(maxID), Relations: b.relations(kind, b.Content), At: b.Timestamp.at, Generation: b.Generation.generation(),
 	}
 	if m.SessionID == "" {

@@ -45,6 +45,7 @@ type requestContext struct {
 	success  int             // status instead of the route's; 0: the route's
 	picture  *image          // instead of JSON
 	streamed *streamedAnswer // instead of JSON
+	media    *mediaStream    // what streamed sends, if it is media
 
 	download *download // instead of an envelope
 

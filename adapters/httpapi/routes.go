@@ -36,6 +36,7 @@ type route struct {
 	optional    bool          // may come without a body
 	images      bool          // answers images too
 	download    bool          // answers rows as CSV or JSON, without an envelope
+	stream      bool          // answers a stream of bytes, and JSON only to tell of a failure
 
 	// What follows is filled in by register.
 	register func(huma.API, *route)

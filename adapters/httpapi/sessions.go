@@ -113,6 +113,15 @@ func sessionRoutes() []route {
 			errors:      []domain.Code{domain.CodeSessionNotFound, domain.CodeMessageNotFound},
 		}, (*api).messageByID),
 		operation(route{
+			id: "getMessageMedia", method: get, path: "/sessions/{id}/messages/{messageId}/media", tag: tagMessages, credential: user, limit: perUser, message: "Media",
+			stream: true, cost: downloading, summary: "The media of a received message",
+			description: "Streams the media from the session's worker. The header Range may select one part, and If-Range its ETag. " +
+				"Fails with MESSAGE_NOT_FOUND if the message has no media or the worker no longer has it, with SESSION_NOT_CONNECTED if the session is on no worker, " +
+				"with WORKER_UNREACHABLE if its worker is offline, and with WORKER_COMMUNICATION_FAILED if the worker is too old. At most 4 downloads of a user run at once.",
+			errors: []domain.Code{domain.CodeSessionNotFound, domain.CodeMessageNotFound, domain.CodeSessionNotConnected, domain.CodeWorkerUnreachable,
+				domain.CodeWorkerCommunication, domain.CodeInvalidState},
+		}, (*api).media),
+		operation(route{
 			id: "send", method: post, path: "/sessions/{id}/send", tag: tagMessages, credential: keyOrUser, limit: perKey, message: sentMessage,
 			media: true, file: domain.MaxDocumentSize, hot: true,
 			summary:     "Send a message of any type",

@@ -201,6 +201,14 @@ func (s stubMessages) SendOnce(ctx context.Context, who service.Sender, key stri
 	return sent, strings.HasPrefix(key, "again"), err
 }
 
+func (s stubMessages) OpenMedia(_ context.Context, _, _, messageID string, part service.MediaPart) (*service.InboundMedia, error) {
+	content := "media of " + messageID
+	return &service.InboundMedia{
+		Media:    ports.Media{Content: io.NopCloser(strings.NewReader(content)), Length: int64(len(content)), Type: "image/png"},
+		Filename: "image.png",
+	}, s.note(part)
+}
+
 func (s stubMessages) PerformAction(_ context.Context, _ service.Sender, a domain.Action) error {
 	if err := a.Validate(); err != nil {
 		return err

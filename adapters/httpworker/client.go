@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -84,6 +85,8 @@ type Client struct {
 	cfg    Config
 	fleet  string // the fleet token
 	tokens *domain.WorkerTokens
+	// streams sends the requests for media.
+	streams *http.Client
 
 	mu      sync.RWMutex
 	peers   map[string]*peer // by endpoint
@@ -107,7 +110,9 @@ func New(token string, opts ...Option) *Client {
 		}
 		return r
 	}, token)
-	return &Client{cfg: cfg.withDefaults(), fleet: fleet, tokens: domain.NewWorkerTokens(token), peers: map[string]*peer{}, sweptAt: time.Now()}
+	c := &Client{cfg: cfg.withDefaults(), fleet: fleet, tokens: domain.NewWorkerTokens(token), peers: map[string]*peer{}, sweptAt: time.Now()}
+	c.streams = c.newStreams()
+	return c
 }
 
 // Close closes the idle connections. A client that is used again opens new ones.
@@ -118,6 +123,7 @@ func (c *Client) Close() error {
 		p.host.CloseIdleConnections()
 		delete(c.peers, endpoint)
 	}
+	c.streams.CloseIdleConnections()
 	return nil
 }
 

@@ -51,6 +51,14 @@
 // request that was not written to its end was not executed. If a worker closes the
 // connection meanwhile, its answer is read all the same: it may be a 413.
 //
+// # Media
+//
+// The media of an inbound message are streamed by net/http, over connections apart from
+// those of calls: a download may hold one for hours, and fasthttp streams through its Do
+// alone. The time limit of a call applies to the head of the response and then to each
+// read. A media request is not repeated, except without its range if the worker cannot
+// tell that the content is still the same.
+//
 // # Idle connections
 //
 // Node.js closes a connection that has been idle for 5 s. A request that is

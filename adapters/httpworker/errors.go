@@ -46,6 +46,8 @@ const (
 	msgCircuitOpen     = "The worker kept failing and is left alone for a moment"
 	msgUnknown         = "The worker does not have this session"
 	msgRouteMissing    = "The worker does not know this call; it is too old, or something else answers in its place"
+	msgMediaNotFound   = "The worker does not have this media"
+	msgRangeInvalid    = "The media has no such part"
 	msgRejected        = "The worker rejected the call"
 	msgFailed          = "The worker failed"
 	msgInvalidResponse = "The worker gave an answer that makes no sense"

@@ -98,16 +98,25 @@ func TestSend_LargeUpload_IsStreamed(t *testing.T) {
 
 // A worker that refuses a large request answers before it has read all, and closes.
 func TestSend_UploadRefusedEarly_TellsTheReason(t *testing.T) {
-	endpoint, _ := script(t, func(_ int, r *http.Request, conn net.Conn) bool {
-		_, _ = io.CopyN(io.Discard, r.Body, 1<<20)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer listener.Close()
+	go func() {
+		conn, err := listener.Accept()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		_, _ = io.CopyN(io.Discard, conn, 1<<20)
 		answer := `{"success":false,"error":"request entity too large"}`
 		_, _ = io.WriteString(conn, "HTTP/1.1 413 Too Large\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: "+
 			"52\r\n\r\n"+answer)
 		_ = conn.(*net.TCPConn).CloseWrite()
-		_, _ = io.CopyN(io.Discard, conn, 4<<20) // what is on its way
-		return false
-	})
-	_, err := quick(t, httpworker.Config{}).Send(t.Context(), ports.WorkerRef{ID: "w1", Endpoint: endpoint}, documentOf(&pattern{}, 64<<20))
+		_, _ = io.CopyN(io.Discard, conn, 8<<20) // what is on its way, and a little more
+	}()
+	content := &pattern{}
+	_, err = quick(t, httpworker.Config{}).Send(t.Context(), ports.WorkerRef{ID: "w1", Endpoint: "http://" + listener.Addr().String()}, documentOf(content, 64<<20))
+	require.Less(t, content.read.Load(), int64(64<<20), "the rest is not even read")
 	e := failure(t, err, ports.WorkerRejected)
 	require.Equal(t, http.StatusRequestEntityTooLarge, e.Status)
 	require.Contains(t, e.Text, "too large")

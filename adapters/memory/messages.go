@@ -35,6 +35,7 @@ type message struct {
 type messageRest struct {
 	user                               *userRow // nil: the owner of the session
 	mediaURL, filename, caption, error string
+	media                              domain.MediaRef
 	unreported                         bool
 	author, quotedID, targetID         string
 	mentions                           string // see mentionSeparator
@@ -96,7 +97,7 @@ func (m *message) clone() *domain.Message {
 		DeliveredAt: fromMicros(m.deliveredAt), ReadAt: fromMicros(m.readAt), Rev: m.revision,
 	}
 	if m.rest != nil {
-		v.MediaURL, v.Filename, v.Caption = m.rest.mediaURL, m.rest.filename, m.rest.caption
+		v.MediaURL, v.Media, v.Filename, v.Caption = m.rest.mediaURL, m.rest.media, m.rest.filename, m.rest.caption
 		v.Error, v.Unreported = m.rest.error, m.rest.unreported
 		v.Relations = domain.Relations{Author: m.rest.author, QuotedID: m.rest.quotedID, TargetID: m.rest.targetID}
 		if m.rest.mentions != "" {
@@ -113,7 +114,7 @@ func (m *message) fill(v *domain.Message, session *sessionRow, user *userRow) {
 	m.kind, m.direction, m.status = v.Type, v.Direction, v.Status
 	m.createdAt, m.sentAt = micros(v.CreatedAt), micros(v.SentAt)
 	m.deliveredAt, m.readAt = micros(v.DeliveredAt), micros(v.ReadAt)
-	rest := messageRest{mediaURL: v.MediaURL, filename: v.Filename, caption: v.Caption, error: v.Error, unreported: v.Unreported}
+	rest := messageRest{mediaURL: v.MediaURL, media: v.Media, filename: v.Filename, caption: v.Caption, error: v.Error, unreported: v.Unreported}
 	rest.author, rest.quotedID, rest.targetID = v.Relations.Author, v.Relations.QuotedID, v.Relations.TargetID
 	rest.mentions = strings.Join(v.Relations.Mentions, mentionSeparator)
 	if user != session.owner {

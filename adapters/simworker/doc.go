@@ -63,6 +63,11 @@
 // A worker whose control plane hands out call tokens ([CallTokens]) announces ownToken.
 // [Serve] then accepts the call token of the latest registration and no other token.
 //
+// # Media
+//
+// [Worker.ReceiveMedia] simulates a message with media. Their bytes follow from their id
+// ([MediaContent]), so media of any size cost no memory and outlive the process.
+//
 // # Legacy workers
 //
 // A legacy worker behaves like the deployed ones: it answers 404 to a delete of a session

@@ -32,8 +32,14 @@ func gatewayWorker(w *simworker.Worker) conformance.GatewayWorker {
 			return texts
 		},
 		Connect: func(t *testing.T, sessionID string) { require.NoError(t, w.Scan(sessionID)) },
-		Crash:   w.Crash,
-		Hang:    func() { w.Hang() },
+		Media: func(*testing.T, string) (string, []byte) {
+			id := simworker.MediaID(domain.TypeImage, 5000, "1")
+			content := make([]byte, 5000)
+			_, _ = simworker.MediaContent(id).ReadAt(content, 0)
+			return id, content
+		},
+		Crash: w.Crash,
+		Hang:  func() { w.Hang() },
 	}
 }
 

@@ -93,6 +93,8 @@ func errorCode(f ports.WorkerFailure) string {
 		return "SESSION_NOT_FOUND"
 	case ports.WorkerBusy:
 		return "RATE_LIMIT_EXCEEDED"
+	case ports.WorkerMediaNotFound:
+		return "MEDIA_NOT_FOUND"
 	case ports.WorkerRejected:
 		return "REJECTED"
 	}

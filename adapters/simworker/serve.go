@@ -244,6 +244,9 @@ func Handler(w *Worker, cfg ServeConfig) http.Handler {
 	mux.HandleFunc("POST /api/sessions/{id}/logout", h.call(h.command(w.Logout)))
 	mux.HandleFunc("DELETE /api/sessions/{id}", h.call(h.command(w.Delete)))
 	mux.HandleFunc("POST /api/{id}/send", h.call(h.send))
+	if !w.cfg.Legacy {
+		mux.HandleFunc("GET /api/", h.media) // a pattern for it would conflict with that of the status
+	}
 	mux.HandleFunc("POST /api/message/{id}/manage", h.call(h.manage))
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		prefix := ""

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/switchyard-wa/switchyard/domain"
@@ -372,6 +373,13 @@ func (w *Worker) deliver(ctx context.Context, r receipt, process int64) {
 // Receive simulates a message to the session's phone, and passes it to the control
 // plane at once.
 func (w *Worker) Receive(ctx context.Context, sessionID, from, text string) error {
+	return w.receive(ctx, sessionID, func(m *service.InboundMessage, _ string) {
+		m.From, m.Type, m.Content = from, domain.TypeText, text
+	})
+}
+
+// receive simulates a message that fill completes. token is new with each message.
+func (w *Worker) receive(ctx context.Context, sessionID string, fill func(m *service.InboundMessage, token string)) error {
 	now, refused := w.begin(ctx, false)
 	if refused != nil {
 		return refused
@@ -381,11 +389,12 @@ func (w *Worker) Receive(ctx context.Context, sessionID, from, text string) erro
 		w.mu.Unlock()
 		return refused
 	}
+	token := w.token(s.id)[:16]
 	m := service.InboundMessage{
-		SessionID: s.id, WhatsAppID: "3AEB" + w.token(s.id)[:16], From: from, To: s.phone + "@s.whatsapp.net",
-		Type: domain.TypeText, Content: text, At: now, Generation: s.generation,
+		SessionID: s.id, WhatsAppID: "3AEB" + token, To: s.phone + "@s.whatsapp.net", At: now, Generation: s.generation,
 	}
 	w.mu.Unlock()
+	fill(&m, strings.NewReplacer("+", "-", "/", "_").Replace(token))
 	control, err := w.controlPlane()
 	if err != nil {
 		return err

@@ -112,11 +112,13 @@ type Worker struct {
 	known    map[string]int64 // highest generation started by this process, by session
 	ended    map[string]int64 // highest blocked generation, by session
 	done     map[string]ports.Sent
-	doneKeys []string
-	receipts [3][]receipt // delivered, read, retried; each in order of time
-	uses     map[string][]time.Time
-	sent     int64
-	random   *rand.Rand
+	// forgotten holds the ids of media that the worker has lost.
+	forgotten map[string]bool
+	doneKeys  []string
+	receipts  [3][]receipt // delivered, read, retried; each in order of time
+	uses      map[string][]time.Time
+	sent      int64
+	random    *rand.Rand
 }
 
 // session is one session of a worker. A running session is connected to WhatsApp,
@@ -211,7 +213,7 @@ func (w *Worker) Capabilities() []domain.Capability {
 	if w.cfg.Legacy {
 		return nil
 	}
-	all := []domain.Capability{domain.CapLease, domain.CapGeneration, domain.CapDedupe}
+	all := []domain.Capability{domain.CapLease, domain.CapGeneration, domain.CapDedupe, domain.CapMedia}
 	if _, ok := w.control.(CallTokens); ok {
 		all = append(all, domain.CapOwnToken)
 	}

@@ -159,6 +159,9 @@ func (p crashableGateway) Send(_ context.Context, w ports.WorkerRef, s ports.Sen
 func (p crashableGateway) PerformAction(context.Context, ports.WorkerRef, string, domain.Action) error {
 	return nil
 }
+func (p crashableGateway) OpenMedia(context.Context, ports.WorkerRef, ports.MediaRequest) (*ports.Media, error) {
+	return nil, &ports.WorkerError{Failure: ports.WorkerMediaNotFound}
+}
 func (p crashableGateway) List(context.Context, ports.WorkerRef) ([]domain.Report, error) {
 	return nil, nil
 }

@@ -113,6 +113,10 @@ func (a replicaGateway) PerformAction(_ context.Context, w ports.WorkerRef, id s
 	return a.call("act", w, id, 0)
 }
 
+func (a replicaGateway) OpenMedia(_ context.Context, w ports.WorkerRef, r ports.MediaRequest) (*ports.Media, error) {
+	return nil, a.call("media", w, r.SessionID, 0)
+}
+
 func (a replicaGateway) List(_ context.Context, w ports.WorkerRef) ([]domain.Report, error) {
 	return a.listed, a.call("list", w, "", 0)
 }

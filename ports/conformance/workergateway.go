@@ -24,6 +24,8 @@ type GatewayWorker struct {
 	Delivered func(sessionID string) []string
 	// Connect lets the phone of a started session scan its QR.
 	Connect func(t *testing.T, sessionID string)
+	// Media gives the started session an inbound message with some KiB of media.
+	Media func(t *testing.T, sessionID string) (mediaID string, content []byte)
 	// Crash ends the process: nothing listens at the endpoint any more.
 	Crash func()
 	// Hang makes the worker accept calls without answering them.
@@ -43,7 +45,7 @@ type GatewayFault struct {
 // WorkerGateway tests a gateway against the contract of ports.WorkerGateway. open returns a gateway and
 // a worker for one subtest.
 func WorkerGateway(t *testing.T, open func(t *testing.T, caps ...domain.Capability) (ports.WorkerGateway, GatewayWorker)) {
-	all := []domain.Capability{domain.CapLease, domain.CapGeneration, domain.CapDedupe}
+	all := []domain.Capability{domain.CapLease, domain.CapGeneration, domain.CapDedupe, domain.CapMedia}
 	for _, kind := range []struct {
 		name string
 		caps []domain.Capability
@@ -62,6 +64,7 @@ func WorkerGateway(t *testing.T, open func(t *testing.T, caps ...domain.Capabili
 			t.Run("missing session", g.missing)
 			t.Run("send", g.send)
 			t.Run("action", g.action)
+			t.Run("media", func(t *testing.T) { g.media(t, kind.caps != nil) })
 			t.Run("concurrent sends", g.concurrent)
 			t.Run("context ends before the call", g.cancelled)
 			_, worker := g.open(t)

@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -81,6 +83,7 @@ func (w *HTTPWorker) Worker() GatewayWorker {
 			defer w.mu.Unlock()
 			w.sessions[id] = "connected"
 		},
+		Media: func(*testing.T, string) (string, []byte) { return "media 1", mediaOfWorker },
 		Crash: func() {
 			w.Server.CloseClientConnections()
 			w.Server.Close()
@@ -126,6 +129,10 @@ func (w *HTTPWorker) serve(rw http.ResponseWriter, r *http.Request) {
 	case r.Method == http.MethodGet && path == "/health":
 		return
 	}
+	if session, id, ok := strings.Cut(strings.TrimPrefix(path, "/api/"), "/media/"); ok && slices.Contains(w.caps, domain.CapMedia) {
+		w.serveMedia(rw, r, session, id)
+		return
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	call := HTTPCall{Method: r.Method, Path: path}
@@ -156,6 +163,25 @@ func (w *HTTPWorker) serve(rw http.ResponseWriter, r *http.Request) {
 			rw.Header().Set("Retry-After", strconv.Itoa(int(fault.RetryAfter.Seconds())))
 		}
 		gatewayFail(rw, fault.Status, fault.Text, len(w.caps) > 0)
+	}
+}
+
+// mediaOfWorker is the media that an HTTPWorker has for each of its sessions.
+var mediaOfWorker = []byte(strings.Repeat("0123456789abcdef", 500))
+
+// serveMedia answers the route of media, without an ETag.
+func (w *HTTPWorker) serveMedia(rw http.ResponseWriter, r *http.Request, session, id string) {
+	w.mu.Lock()
+	_, isKnown := w.sessions[session]
+	w.mu.Unlock()
+	switch {
+	case !isKnown:
+		gatewayFail(rw, http.StatusNotFound, "Session not found", true)
+	case id != "media 1":
+		gatewayFail(rw, http.StatusNotFound, "Media not found", true)
+	default:
+		rw.Header().Set("Content-Type", "image/jpeg")
+		http.ServeContent(rw, r, "", time.Time{}, bytes.NewReader(mediaOfWorker))
 	}
 }
 

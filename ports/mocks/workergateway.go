@@ -107,6 +107,21 @@ func (mr *MockWorkerGatewayMockRecorder) Logout(ctx, w, sessionID, generation in
 	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Logout", reflect.TypeOf((*MockWorkerGateway)(nil).Logout), ctx, w, sessionID, generation)
 }
 
+// OpenMedia mocks base method.
+func (m *MockWorkerGateway) OpenMedia(ctx context.Context, w ports.WorkerRef, r ports.MediaRequest) (*ports.Media, error) {
+	m.ctrl.T.Helper()
+	ret := m.ctrl.Call(m, "OpenMedia", ctx, w, r)
+	ret0, _ := ret[0].(*ports.Media)
+	ret1, _ := ret[1].(error)
+	return ret0, ret1
+}
+
+// OpenMedia indicates an expected call of OpenMedia.
+func (mr *MockWorkerGatewayMockRecorder) OpenMedia(ctx, w, r interface{}) *gomock.Call {
+	mr.mock.ctrl.T.Helper()
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "OpenMedia", reflect.TypeOf((*MockWorkerGateway)(nil).OpenMedia), ctx, w, r)
+}
+
 // PerformAction mocks base method.
 func (m *MockWorkerGateway) PerformAction(ctx context.Context, w ports.WorkerRef, sessionID string, a domain.Action) error {
 	m.ctrl.T.Helper()

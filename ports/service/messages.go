@@ -8,6 +8,22 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
+// MediaPart selects a part of media. The zero value selects all of it.
+type MediaPart struct {
+	Range *domain.ByteRange // nil: the whole media
+	// IfRange is an ETag: media with another ETag is returned as a whole. Empty: any.
+	IfRange string
+}
+
+// InboundMedia is the media of an inbound message.
+type InboundMedia struct {
+	ports.Media
+	// Filename is a name for the file, by the rules of [domain.DeriveFilename].
+	Filename string
+	// Ref is what the worker reported of the media.
+	Ref domain.MediaRef
+}
+
 // Messages sends messages and reads the history.
 type Messages interface {
 	// Send records the message and forwards it once. When the outcome is unknown it
@@ -24,6 +40,11 @@ type Messages interface {
 	History(ctx context.Context, userID, sessionID string, f domain.MessageFilter) (messages []*domain.Message, next domain.Cursor, err error)
 	// Get finds a message by our id or WhatsApp's.
 	Get(ctx context.Context, userID, sessionID, messageID string) (*domain.Message, error)
+	// OpenMedia returns the media of an inbound message as a stream from the worker, which ends
+	// with ctx. The caller closes its Content. A message that has no media is not found, and
+	// so is media that the worker no longer has. A range without any byte of the media fails
+	// with a ports.WorkerError of WorkerRangeInvalid as its cause.
+	OpenMedia(ctx context.Context, userID, sessionID, messageID string, part MediaPart) (*InboundMedia, error)
 	// Usage counts messages per bucket of time, as [ports.Messages] does.
 	Usage(ctx context.Context, userID, sessionID string, since time.Time, bucket time.Duration) ([]ports.MessageUsage, error)
 }

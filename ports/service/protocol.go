@@ -84,6 +84,7 @@ type InboundMessage struct {
 	Type       domain.MessageType
 	Content    string
 	MediaURL   string
+	Media      domain.MediaRef // zero: none
 	Caption    string
 	Filename   string
 	Relations  domain.Relations // addresses and ids as the worker writes them

@@ -22,6 +22,7 @@ type storedMessage struct {
 	Type        string `json:"type"`
 	Content     string `json:"content,omitempty"`
 	MediaURL    string `json:"mediaUrl,omitempty"`
+	Media       string `json:"media,omitempty"` // as in the table of messages
 	Filename    string `json:"filename,omitempty"`
 	Caption     string `json:"caption,omitempty"`
 	Status      string `json:"status"`
@@ -70,7 +71,7 @@ func encodeEventData(e *domain.Event) (string, error) {
 	if m := e.Message; m != nil {
 		data.Message = &storedMessage{
 			ID: m.ID, WhatsAppID: m.WhatsAppID, Direction: string(m.Direction), From: m.From, To: m.To, Type: string(m.Type),
-			Content: m.Content, MediaURL: m.MediaURL, Filename: m.Filename, Caption: m.Caption, Status: string(m.Status),
+			Content: m.Content, MediaURL: m.MediaURL, Media: mediaRefText(m.Media), Filename: m.Filename, Caption: m.Caption, Status: string(m.Status),
 			Error: m.Error, Unreported: m.Unreported, CreatedAt: optionalMicros(m.CreatedAt), SentAt: optionalMicros(m.SentAt),
 			DeliveredAt: optionalMicros(m.DeliveredAt), ReadAt: optionalMicros(m.ReadAt),
 		}
@@ -93,7 +94,7 @@ func (data *eventData) addTo(e *domain.Event) {
 	if m := data.Message; m != nil {
 		e.Message = &domain.Message{
 			ID: m.ID, WhatsAppID: m.WhatsAppID, SessionID: e.SessionID, UserID: e.UserID, Direction: domain.Direction(m.Direction),
-			From: m.From, To: m.To, Type: domain.MessageType(m.Type), Content: m.Content, MediaURL: m.MediaURL, Filename: m.Filename,
+			From: m.From, To: m.To, Type: domain.MessageType(m.Type), Content: m.Content, MediaURL: m.MediaURL, Media: mediaRefOf(m.Media), Filename: m.Filename,
 			Caption: m.Caption, Status: domain.MessageStatus(m.Status), Error: m.Error, Unreported: m.Unreported,
 			CreatedAt: timeOf(m.CreatedAt), SentAt: timeOf(m.SentAt), DeliveredAt: timeOf(m.DeliveredAt), ReadAt: timeOf(m.ReadAt),
 		}

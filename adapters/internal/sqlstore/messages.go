@@ -3,6 +3,7 @@ package sqlstore
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"slices"
 	"time"
 
@@ -12,7 +13,7 @@ import (
 
 var messagesTable = table{
 	name: "messages", key: []string{"id"},
-	fixed: []string{"session_id", "created_at", "direction", "to_jid", "type", "content", "caption", "filename", "relations"},
+	fixed: []string{"session_id", "created_at", "direction", "to_jid", "type", "content", "caption", "filename", "relations", "media"},
 	rest: []string{
 		"whatsapp_id", "user_id", "from_jid", "media_url", "status", "error", "unreported", "sent_at", "delivered_at", "read_at",
 	},
@@ -23,11 +24,38 @@ func scanMessage(r row) *domain.Message {
 		ID: r.text(0), SessionID: r.text(1), CreatedAt: r.time(2), Direction: domain.Direction(r.text(3)), To: r.text(4),
 		Type: domain.MessageType(r.text(5)), Content: r.text(6), Caption: r.text(7), Filename: r.text(8),
 		Relations:  relationsOf(r.text(9)),
-		WhatsAppID: r.text(10), UserID: r.text(11), From: r.text(12), MediaURL: r.text(13),
-		Status: domain.MessageStatus(r.text(14)), Error: r.text(15), Unreported: r.bool(16),
-		SentAt: r.time(17), DeliveredAt: r.time(18), ReadAt: r.time(19),
-		Rev: r.int64(20),
+		Media:      mediaRefOf(r.text(10)),
+		WhatsAppID: r.text(11), UserID: r.text(12), From: r.text(13), MediaURL: r.text(14),
+		Status: domain.MessageStatus(r.text(15)), Error: r.text(16), Unreported: r.bool(17),
+		SentAt: r.time(18), DeliveredAt: r.time(19), ReadAt: r.time(20),
+		Rev: r.int64(21),
 	}
+}
+
+// mediaRefText returns a reference as it is stored: as JSON, or "" without media.
+func mediaRefText(ref domain.MediaRef) string {
+	if ref.IsZero() {
+		return ""
+	}
+	text, _ := json.Marshal(storedMediaRef(ref)) // a struct of texts and a number
+	return string(text)
+}
+
+// mediaRefOf reads what mediaRefText has written.
+func mediaRefOf(text string) domain.MediaRef {
+	var ref storedMediaRef
+	if text != "" {
+		_ = json.Unmarshal([]byte(text), &ref) // JSON of ours
+	}
+	return domain.MediaRef(ref)
+}
+
+// storedMediaRef is a reference with the names of its members in the database.
+type storedMediaRef struct {
+	ID     string `json:"id"`
+	Type   string `json:"type,omitempty"`
+	Size   int64  `json:"size,omitempty"`
+	SHA256 string `json:"sha256,omitempty"`
 }
 
 // The conditions of partial indexes. A query repeats the text of a condition literally; otherwise the database does not use
@@ -92,7 +120,7 @@ func (t *messages) Put(ctx context.Context, m *domain.Message) error {
 		statements = &t.queries.messages.putDelivered
 	}
 	return (*Tx)(t).put(ctx, statements, &m.Rev, m.ID, m.SessionID, micros(m.CreatedAt), string(m.Direction),
-		m.To, string(m.Type), m.Content, m.Caption, m.Filename, relationsText(&m.Relations), m.WhatsAppID, m.UserID, m.From, m.MediaURL,
+		m.To, string(m.Type), m.Content, m.Caption, m.Filename, relationsText(&m.Relations), mediaRefText(m.Media), m.WhatsAppID, m.UserID, m.From, m.MediaURL,
 		string(m.Status), m.Error, m.Unreported, nullableMicros(m.SentAt), nullableMicros(m.DeliveredAt), nullableMicros(m.ReadAt))
 }
 

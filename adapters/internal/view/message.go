@@ -9,17 +9,18 @@ import (
 
 // MessageView is a message of the history.
 type MessageView struct {
-	ID        string             `json:"id" doc:"Our id" example:"01JX3B5ZKQ7M"`
-	MessageID String             `json:"messageId" doc:"The id by which WhatsApp knows the message" example:"3EB0C767D26B"`
-	SessionID string             `json:"sessionId" example:"support"`
-	Direction domain.Direction   `json:"direction" doc:"OUTBOUND or INBOUND" example:"OUTBOUND"`
-	From      String             `json:"from" example:"6281234567890@s.whatsapp.net"`
-	To        String             `json:"to" example:"6289999999999@s.whatsapp.net"`
-	Type      domain.MessageType `json:"type" doc:"text, image, document, audio, video, sticker, location, contact, link or poll; received ones also poll_vote, reaction, edit or deletion" example:"text"`
-	Content   MessageContent     `json:"content"`
-	MediaURL  String             `json:"mediaUrl" example:"https://example.com/a.png"`
-	Filename  String             `json:"filename" example:"a.pdf"`
-	Caption   String             `json:"caption" example:"The invoice"`
+	ID        string              `json:"id" doc:"Our id" example:"01JX3B5ZKQ7M"`
+	MessageID String              `json:"messageId" doc:"The id by which WhatsApp knows the message" example:"3EB0C767D26B"`
+	SessionID string              `json:"sessionId" example:"support"`
+	Direction domain.Direction    `json:"direction" doc:"OUTBOUND or INBOUND" example:"OUTBOUND"`
+	From      String              `json:"from" example:"6281234567890@s.whatsapp.net"`
+	To        String              `json:"to" example:"6289999999999@s.whatsapp.net"`
+	Type      domain.MessageType  `json:"type" doc:"text, image, document, audio, video, sticker, location, contact, link or poll; received ones also poll_vote, reaction, edit or deletion" example:"text"`
+	Content   MessageContent      `json:"content"`
+	MediaURL  String              `json:"mediaUrl" doc:"Of a sent message, the URL that was given; of a received one, the path of its media in this API" example:"https://example.com/a.png"`
+	Media     Nullable[MediaView] `json:"media" doc:"Of a received message, what its worker reported of its media"`
+	Filename  String              `json:"filename" example:"a.pdf"`
+	Caption   String              `json:"caption" example:"The invoice"`
 
 	Participant     String   `json:"participant" doc:"Who wrote a received message, in a group" example:"6285555555555@s.whatsapp.net"`
 	QuotedMessageID String   `json:"quotedMessageId" doc:"WhatsApp's id of the message to which this one replies" example:"3EB0C767D26A"`
@@ -50,7 +51,7 @@ func Message(m *domain.Message) MessageView {
 	return MessageView{
 		ID: m.ID, MessageID: String(m.WhatsAppID), SessionID: m.SessionID, Direction: m.Direction,
 		From: String(m.From), To: String(m.To), Type: m.Type, Content: Content(m),
-		MediaURL: String(m.MediaURL), Filename: String(m.Filename), Caption: String(m.Caption),
+		MediaURL: mediaURL(m), Media: media(m), Filename: String(m.Filename), Caption: String(m.Caption),
 		Participant: String(m.Relations.Author), QuotedMessageID: String(m.Relations.QuotedID),
 		TargetMessageID: String(m.Relations.TargetID), Mentions: mentions(m),
 		Status: m.Status, ErrorMessage: String(m.Error), CreatedAt: Time(m.CreatedAt),

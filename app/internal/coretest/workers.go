@@ -2,6 +2,7 @@ package coretest
 
 import (
 	"context"
+	"io"
 	"slices"
 	"strings"
 	"sync"
@@ -176,6 +177,14 @@ func (w *Workers) Send(ctx context.Context, r ports.WorkerRef, s ports.Send) (po
 		return sent(s), nil
 	}
 	return ports.Sent{WhatsAppID: "WA-" + s.ClientMessageID}, nil
+}
+
+// OpenMedia implements [ports.WorkerGateway]. The content is the id of the media.
+func (w *Workers) OpenMedia(ctx context.Context, r ports.WorkerRef, m ports.MediaRequest) (*ports.Media, error) {
+	if err := w.call(ctx, "media", r.ID, m.SessionID, 0); err != nil {
+		return nil, err
+	}
+	return &ports.Media{Content: io.NopCloser(strings.NewReader(m.MediaID)), Length: int64(len(m.MediaID))}, nil
 }
 
 // PerformAction implements [ports.WorkerGateway].

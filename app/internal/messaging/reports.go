@@ -138,7 +138,7 @@ func (m *Messages) ReceiveMessage(ctx context.Context, in service.InboundMessage
 	now := m.Now()
 	message := &domain.Message{
 		ID: m.IDs.NewID(), WhatsAppID: in.WhatsAppID, SessionID: in.SessionID, Direction: domain.Inbound,
-		From: domain.NormalizeAddress(in.From), To: domain.NormalizeAddress(in.To), Type: in.Type, Content: in.Content, MediaURL: in.MediaURL,
+		From: domain.NormalizeAddress(in.From), To: domain.NormalizeAddress(in.To), Type: in.Type, Content: in.Content, MediaURL: in.MediaURL, Media: in.Media,
 		Caption: in.Caption, Filename: in.Filename, Relations: in.Relations.Normalize(), Status: domain.MessageDelivered, CreatedAt: now, SentAt: in.At, DeliveredAt: now,
 	}
 	if message.SentAt.IsZero() {
@@ -164,6 +164,9 @@ func (m *Messages) ReceiveMessage(ctx context.Context, in service.InboundMessage
 			}
 		}
 		message.UserID = s.UserID
+		if !domain.IsShowableURL(in.MediaURL, m.endpointOf(s.WorkerID)) {
+			message.MediaURL = "" // the message is shown to users as it is stored
+		}
 		if message.To == "" {
 			message.To = jid(s.PhoneNumber)
 		}
