@@ -2,15 +2,15 @@ package domain
 
 import "time"
 
-// ForeignSession is a session that a worker runs, or has run, and that this store never gave to it. It
-// may belong to another control plane: nobody wipes it but an administrator.
+// ForeignSession is a session that a worker runs, or has run, although this store never gave the session
+// to the worker. It may belong to another control plane. Only an administrator wipes it.
 type ForeignSession struct {
 	SessionID   string
-	IsRunning   bool      // the worker lists it, as far as this replica heard
-	Status      Status    // by the worker's latest list; empty: this replica heard of none
+	IsRunning   bool      // the latest list that this replica received has the session
+	Status      Status    // by that list; empty: this replica received no list with the session
 	PhoneNumber string    // empty: not stated
 	FirstSeenAt time.Time // zero: not recorded
-	LastSeenAt  time.Time // zero: this replica heard of no list with the session
+	LastSeenAt  time.Time // zero: this replica received no list with the session
 }
 
 // Cleanup records that a worker was given a session, and the stop or wipe that is still due there. The
@@ -58,38 +58,32 @@ func (c *Cleanup) IsPending() bool {
 	return c.Command != CommandNone && !c.IsWiped()
 }
 
-// Clear leaves a cleanup that only records a holder.
+// Clear removes the command. The cleanup then only records a holder.
 func (c *Cleanup) Clear() {
 	c.setCommand(CommandNone, time.Time{})
 	c.Destroyed = false
 }
 
-// WaitForStop leaves a cleanup whose credentials are gone. The worker is down, and is told to stop the
-// session when it returns.
+// WaitForStop replaces a wipe by a stop, which is due when the worker returns. It is for a worker that is
+// down and whose credentials of the session are gone.
 func (c *Cleanup) WaitForStop() { c.setCommand(CommandDisconnect, time.Time{}) }
 
-// Wiped records that the worker has no credentials of the session any more.
-func (c *Cleanup) Wiped(now time.Time) {
+// MarkWiped records that the worker has no credentials of the session any more.
+func (c *Cleanup) MarkWiped(now time.Time) {
 	c.setCommand(CommandWiped, now.Add(wipedFor))
 	c.Endpoint, c.Destroyed = "", false
 }
 
-// setCommand sets the command, and forgets what was tried before.
+// setCommand sets the command and its due time. It ends the claim and the count of attempts.
 func (c *Cleanup) setCommand(command Command, due time.Time) {
 	c.Command, c.DueAt, c.Attempts, c.ClaimedBy = command, due, 0, ""
 }
 
-// BlocksPlacement reports whether the session must not start on a worker of the state group because of
-// this cleanup: it would find credentials that have to be wiped, or those of a stranger.
+// BlocksPlacement reports whether the cleanup keeps the session from starting on a worker of a state group.
+// The start would find credentials that have to be wiped, or the credentials of a stranger.
 func (c *Cleanup) BlocksPlacement(workerID, group string) bool {
 	if c.WorkerID == workerID {
 		return c.Command.Wipes() || c.IsForeign()
 	}
 	return group != "" && group == c.StateGroup && c.Command.Wipes() && !c.Destroyed
-}
-
-// MayStillRun reports whether the worker may run sessions, as far as the control plane can tell. A worker
-// that is down has stopped them if its process is gone, or if its lease is over.
-func (w *Worker) MayStillRun() bool {
-	return w.Online || w.DownReason == DownHeartbeatTimeout && !w.Supports(CapLease)
 }

@@ -9,9 +9,9 @@ import (
 // may register with the unspecified one, which leads to the loopback address too.
 var loopbackHosts = []string{"localhost", "127.0.0.1", "[::1]", "0.0.0.0", "[::]"}
 
-// EndpointSpellings returns the endpoints that lead to the same address as the given canonical one, see
-// [ParseEndpoint]: with and without the default port, and with every name of the loopback address. The given
-// one comes first.
+// EndpointSpellings returns the endpoints that lead to the same address as a canonical endpoint, see
+// [ParseEndpoint]. They have the default port or none, and every name of the loopback address. The given
+// endpoint comes first.
 func EndpointSpellings(endpoint string) []string {
 	u, err := url.Parse(endpoint)
 	if err != nil {

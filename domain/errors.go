@@ -87,8 +87,8 @@ type Error struct {
 	Message string
 	Fields  []FieldError // every problem of the input; only if Kind is Invalid
 
-	RetryAfter time.Duration // when another try makes sense; 0: not known
-	Usage      Usage         // of the limit that is used up; its zero value: no limit is
+	RetryAfter time.Duration // the wait before another try; 0: not known
+	Usage      Usage         // of the limit that is used up; zero: no limit is used up
 
 	cause error
 }
@@ -118,8 +118,7 @@ func (e *Error) WithCause(cause error) *Error {
 	return &c
 }
 
-// WithRetryAfter returns a copy of e that says how long to wait before another try. It is the one way to
-// say so.
+// WithRetryAfter returns a copy of e that says how long to wait before another try.
 func (e *Error) WithRetryAfter(wait time.Duration) *Error {
 	c := *e
 	c.RetryAfter = wait

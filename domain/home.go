@@ -23,7 +23,7 @@ import (
 // returns when the home is back before a scan. A scan makes the scanning worker the home.
 type HomePolicy string
 
-// The home policies.
+// The home policies. Their texts are stored.
 const (
 	HomePreferred HomePolicy = ""     // wait for the home for Timing.HomeWait, then take any worker, and return before a scan
 	HomeRequired  HomePolicy = "ONLY" // nobody scanned on another worker: wait for the home or its state group
@@ -123,7 +123,8 @@ func (s *Session) endHomeRequirement(now time.Time) {
 	}
 }
 
-// resetHomePolicy returns to HomePreferred and forgets a home that refused: the session is at home, or has none.
+// resetHomePolicy sets HomePreferred and ends a wait for a home that refused. The session is at home, or has
+// no home.
 func (s *Session) resetHomePolicy() { s.HomePolicy, s.HomeWaitUntil = HomePreferred, time.Time{} }
 
 // askForScan records that the worker asks for a scan. On the home it means that the credentials are

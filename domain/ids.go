@@ -156,9 +156,9 @@ func DeriveSessionID(name string, random []byte) string {
 
 // ParseEndpoint returns the canonical form of a worker's base URL. The URL is absolute, http or https,
 // with scheme and host in lower case and at most 255 characters. The port stays as written. An optional
-// path has no trailing slash, and the host no trailing dot. An IPv4 address has no IPv6 form. The host is an ASCII name, in which underscores are allowed, or an IP
-// address without zone. User info, query and fragment are refused. Every error is [Invalid] and
-// describes the expected form.
+// path has no trailing slash. The host is an ASCII name without trailing dot, in which underscores are
+// allowed, or an IP address without zone. An IPv4 address in IPv6 form becomes plain IPv4. User info, query
+// and fragment are refused. Every error is [Invalid] and describes the expected form.
 func ParseEndpoint(raw string) (string, error) {
 	raw = strings.TrimSpace(raw)
 	u, err := url.Parse(raw)

@@ -46,7 +46,7 @@ func (l *Load) suspended(now time.Time) bool {
 // Request is a session to be placed. The zero value fits every worker.
 type Request struct {
 	Selector    map[string]string // labels that the worker must have: a tier bound to a pool
-	Avoid       []string          // workers on which the session failed a moment ago, or that must not have it
+	Avoid       []string          // workers on which the session failed a moment ago, or that a cleanup of it blocks
 	AvoidGroups []string          // state groups with credentials of the session that have yet to be wiped
 	Prefer      string            // the target of a migration: chosen whatever its score, if no filter excludes it
 	Home        Home              // the home of a linked session: chosen next, then a worker of its state group

@@ -139,7 +139,7 @@ func (s *Session) Connect(pairingPhone string, now time.Time) error {
 		s.PairingPhone = pairingPhone
 		err := s.Restart(now)
 		if wasPairing && s.Command == CommandRestart {
-			s.setCommand(CommandDisconnect, now) // a restart would request a pairing code again
+			s.setCommand(CommandDisconnect, now) // after a restart the worker would request a pairing code again
 		}
 		return err
 	case s.Status == Connected:

@@ -54,7 +54,8 @@ func (s *Session) ScanCooldown(l UnscannedLimits, now time.Time) time.Duration {
 	return scanCooldown(l, s.UnscannedRuns, s.StatusAt, now)
 }
 
-// scanCooldown returns the rest of the wait after so many unscanned runs, the latest of which ended at end.
+// scanCooldown returns the rest of the wait after a number of unscanned runs. end is when the latest of them
+// ended.
 func scanCooldown(l UnscannedLimits, runs int, end, now time.Time) time.Duration {
 	if runs < 2 || l.Cooldown <= 0 {
 		return 0
@@ -66,7 +67,7 @@ func scanCooldown(l UnscannedLimits, runs int, end, now time.Time) time.Duration
 	return max(wait-now.Sub(end), 0)
 }
 
-// ScanResult says what a change of a session means for the [UnscannedRuns] of its user.
+// ScanResult is the meaning of a change of a session for the [UnscannedRuns] of its user.
 type ScanResult uint8
 
 // The scan results.
@@ -76,7 +77,7 @@ const (
 	ScanDone                        // a phone scanned
 )
 
-// CompareScans returns what a change of a session from before to after says about scans. after is nil if
+// CompareScans returns the meaning of a change of a session from before to after. after is nil if
 // the session was deleted. A run may end in a restart, which shows a new code.
 func CompareScans(before, after *Session) ScanResult {
 	switch {

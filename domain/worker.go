@@ -133,6 +133,12 @@ func (w *Worker) Status() WorkerStatus {
 // or it announced maintenance.
 func (w *Worker) IsEmptying() bool { return w.Draining || w.InMaintenance }
 
+// MayStillRun reports whether the worker may run sessions. A worker that is down certainly runs none if its
+// process is gone, or if its lease is over.
+func (w *Worker) MayStillRun() bool {
+	return w.Online || w.DownReason == DownHeartbeatTimeout && !w.Supports(CapLease)
+}
+
 // Supports reports whether the worker announced the capability.
 func (w *Worker) Supports(c Capability) bool { return slices.Contains(w.Capabilities, c) }
 

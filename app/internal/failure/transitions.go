@@ -59,9 +59,10 @@ func (d *Detector) ApplyHeartbeat(w *domain.Worker, h domain.Heartbeat, now time
 	return events
 }
 
-// WorkerReturned makes due what waits for a worker that is online again: its cleanups, the
-// wipes of its state group, and the sessions that it has to recover, after a grace in which it recovers them by
-// itself. running lists sessions that are connected there already.
+// WorkerReturned makes the work due that waits for a worker that is online again: its cleanups, the
+// wipes of its state group, and the sessions that it has to recover. The sessions are due after a
+// grace in which the worker recovers them by itself. running lists sessions that are connected there
+// already.
 func (d *Detector) WorkerReturned(ctx context.Context, tx *txn.Tx, w *domain.Worker, grace time.Duration, running map[string]bool, now time.Time) error {
 	cleanups, err := tx.Cleanups.ByWorker(ctx, w.ID)
 	if err != nil {

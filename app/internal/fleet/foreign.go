@@ -8,7 +8,7 @@ import (
 	"github.com/switchyard-wa/switchyard/domain"
 )
 
-// maxForeign is how many foreign sessions are remembered for each worker.
+// maxForeign bounds the foreign sessions that are remembered for each worker.
 const maxForeign = 1000
 
 // NoteForeign records what a heartbeat says of foreign sessions, which the store has never

@@ -14,22 +14,22 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// dueCleanup is a cleanup with what decides about it now.
-type dueCleanup struct {
+// cleanupState is a cleanup with the facts that decide its next step.
+type cleanupState struct {
 	*domain.Cleanup
 	executor        *domain.Worker // the worker that can carry it out; nil: none now
 	isRemoved       bool           // its own worker was removed
 	isAssignedThere bool           // the session is assigned to its own worker
 }
 
-// isObsolete reports whether nothing has to be stopped any more: the worker was removed, or the
-// session belongs there again.
-func (d *dueCleanup) isObsolete() bool {
+// isObsolete reports whether the cleanup is a stop that is not necessary any more: its worker was
+// removed, or the session is assigned there again.
+func (d *cleanupState) isObsolete() bool {
 	return d.Command == domain.CommandDisconnect && (d.isRemoved || d.isAssignedThere)
 }
 
-// Cleanup carries out the cleanup of a session on a worker, if there is one and a worker
-// that can do it is reached. Otherwise the loop does it later.
+// Cleanup carries out the cleanup of a session on a worker, if there is a cleanup and a worker
+// can carry it out now. Otherwise the loop carries it out later.
 func (r *Reconciler) Cleanup(ctx context.Context, workerID, sessionID string) {
 	unlock, err := r.sessions.Lock(ctx, sessionID)
 	if err != nil {
@@ -54,9 +54,9 @@ func (r *Reconciler) Cleanup(ctx context.Context, workerID, sessionID string) {
 	}
 }
 
-// executeCleanup calls the worker and records the answer. Among replicas it claims the row
-// meanwhile.
-func (r *Reconciler) executeCleanup(ctx context.Context, d *dueCleanup) {
+// executeCleanup calls the worker and records the answer. Where replicas exist, it claims the row
+// before the call.
+func (r *Reconciler) executeCleanup(ctx context.Context, d *cleanupState) {
 	c, w := d.Cleanup, d.executor
 	if r.IsShared() {
 		c.ClaimedBy = r.Self.ID
@@ -139,14 +139,14 @@ func (r *Reconciler) wipeLegacy(ctx context.Context, w *domain.Worker, c *domain
 }
 
 // readCleanup returns the cleanup of a session on a worker, or nil if there is none.
-func (r *Reconciler) readCleanup(ctx context.Context, workerID, sessionID string) (d *dueCleanup, err error) {
+func (r *Reconciler) readCleanup(ctx context.Context, workerID, sessionID string) (d *cleanupState, err error) {
 	err = r.Store.View(ctx, func(ctx context.Context, tx *ports.Tx) error {
 		d = nil
 		c, err := txn.FindCleanup(ctx, tx, workerID, sessionID)
 		if err != nil || c == nil {
 			return err
 		}
-		d = &dueCleanup{Cleanup: c}
+		d = &cleanupState{Cleanup: c}
 		d.executor, err = txn.FindExecutor(ctx, tx, c)
 		if err != nil {
 			return err

@@ -316,26 +316,26 @@ func (p *Protocol) applySnapshot(ctx context.Context, tx *txn.Tx, w *domain.Work
 		generation = s.Generation
 	}
 	if r.Status.IsActive() {
-		if err := p.recordUninvited(ctx, tx, w, s); err != nil {
+		if err := p.recordUnexpected(ctx, tx, w, s); err != nil {
 			return false, nil, err
 		}
 	}
 	return false, stopIfActive(r, generation), nil
 }
 
-// recordUninvited records that a worker runs a session that is not assigned to it. A worker that
-// was never given the session has the credentials of a stranger: it counts as foreign there. A
-// worker of the owner's state group uses the owner's disk.
-func (p *Protocol) recordUninvited(ctx context.Context, tx *txn.Tx, w *domain.Worker, s *domain.Session) error {
+// recordUnexpected records that a worker runs a session that is not assigned to it. The session is
+// foreign there if the worker was never given it. A worker of the owner's state group uses the
+// owner's disk, and is a holder.
+func (p *Protocol) recordUnexpected(ctx context.Context, tx *txn.Tx, w *domain.Worker, s *domain.Session) error {
 	owner := p.cache.Worker(s.WorkerID)
 	if owner != nil && w.StateGroup != "" && owner.StateGroup == w.StateGroup {
 		return tx.RecordHolder(ctx, w.ID, s)
 	}
-	return tx.RecordNeverGiven(ctx, w.ID, s.ID)
+	return tx.RecordForeignUnlessGiven(ctx, w.ID, s.ID)
 }
 
-// stopDeleted stops a session that runs although it was deleted. It is wiped if the worker was
-// ever given it.
+// stopDeleted stops a session that runs although it was deleted. A worker that was given the session
+// is wiped of it too.
 func (p *Protocol) stopDeleted(ctx context.Context, tx *txn.Tx, w *domain.Worker, r domain.Report) (*service.StopCommand, error) {
 	last, isKnown, err := tx.Sessions.LastGeneration(ctx, r.SessionID)
 	if err != nil || !isKnown || !r.Status.IsActive() {
@@ -346,7 +346,7 @@ func (p *Protocol) stopDeleted(ctx context.Context, tx *txn.Tx, w *domain.Worker
 	case err != nil:
 		return nil, err
 	case given == nil:
-		err = tx.RecordNeverGiven(ctx, w.ID, r.SessionID)
+		err = tx.RecordForeignUnlessGiven(ctx, w.ID, r.SessionID)
 	case !given.IsForeign():
 		err = tx.ScheduleCleanup(ctx, w.ID, r.SessionID, domain.CommandDelete, max(last, r.Generation))
 	}

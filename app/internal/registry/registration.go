@@ -255,9 +255,9 @@ func checkOwnToken(known *domain.Worker, r domain.Registration) error {
 		"A worker's own token registers it only where it is known to be, with ownToken; a new worker or a new endpoint needs the fleet token")
 }
 
-// findOtherAt returns another worker whose endpoint leads to the address of a registration's, or
-// nil. The store refuses equal endpoints alone.
-func findOtherAt(ctx context.Context, tx *ports.Tx, r domain.Registration) (*domain.Worker, error) {
+// findEndpointHolder returns another worker whose endpoint leads to the same address as the endpoint
+// of a registration, or nil. The store refuses only endpoints that are equal as texts.
+func findEndpointHolder(ctx context.Context, tx *ports.Tx, r domain.Registration) (*domain.Worker, error) {
 	for _, endpoint := range domain.EndpointSpellings(r.Endpoint) {
 		w, err := tx.Workers.ByEndpoint(ctx, endpoint)
 		switch {
@@ -270,10 +270,10 @@ func findOtherAt(ctx context.Context, tx *ports.Tx, r domain.Registration) (*dom
 	return nil, nil
 }
 
-// requireFreeEndpoint returns ports.ErrExists if another worker has the address of a registration's
-// endpoint.
+// requireFreeEndpoint returns ports.ErrExists if another worker has the endpoint of a registration, in
+// any spelling.
 func requireFreeEndpoint(ctx context.Context, tx *ports.Tx, r domain.Registration) error {
-	other, err := findOtherAt(ctx, tx, r)
+	other, err := findEndpointHolder(ctx, tx, r)
 	if other != nil {
 		return ports.ErrExists
 	}
@@ -290,7 +290,7 @@ func checkEndpoint(ctx context.Context, w *txn.Writer, r domain.Registration) (k
 		if err != nil && !errors.Is(err, ports.ErrNotFound) {
 			return err
 		}
-		holder, err = findOtherAt(ctx, tx, r)
+		holder, err = findEndpointHolder(ctx, tx, r)
 		return err
 	})
 	switch {

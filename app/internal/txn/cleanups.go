@@ -71,9 +71,9 @@ func findWorker(ctx context.Context, tx *ports.Tx, id string) (*domain.Worker, e
 	return w, err
 }
 
-// IsWipedElsewhere reports whether the session is being wiped from a worker that does not
-// own it. A legacy worker has to start a session before it can delete it. It then reports
-// on the former owner's account without naming itself.
+// IsWipedElsewhere reports whether the session is being wiped from a worker to which it is not
+// assigned. A legacy worker has to start a session before it can delete it. Meanwhile it reports on
+// the former owner's account, and does not name itself.
 func IsWipedElsewhere(ctx context.Context, tx *ports.Tx, s *domain.Session) (bool, error) {
 	cleanups, err := tx.Cleanups.BySession(ctx, s.ID)
 	return slices.ContainsFunc(cleanups, func(c *domain.Cleanup) bool {
@@ -158,8 +158,8 @@ func (tx *Tx) putCleanup(ctx context.Context, c *domain.Cleanup) error {
 }
 
 // ScheduleWipes schedules the wipe of a session on every worker that was given it, except for the
-// one to which it is assigned. Workers of that one's state group use the same credentials, which
-// its own command wipes. ScheduleWipes returns the workers whose wipe can be carried out now.
+// assigned worker and its state group. They share credentials, which the command of the assigned
+// worker wipes. ScheduleWipes returns the workers whose wipe can be carried out now.
 func (tx *Tx) ScheduleWipes(ctx context.Context, s *domain.Session, command domain.Command) (reachable []string, err error) {
 	rows, err := tx.Cleanups.BySession(ctx, s.ID)
 	if err != nil {
@@ -187,8 +187,9 @@ func (tx *Tx) ScheduleWipes(ctx context.Context, s *domain.Session, command doma
 	return reachable, nil
 }
 
-// CompleteCleanup records that a worker has carried out a cleanup. After a stop the worker still
-// has the credentials of the session. A conflict means that the cleanup was replaced by another.
+// CompleteCleanup records that a worker has carried out a cleanup. A stop names no worker: nil. After
+// a stop the cleanup's own worker still has the credentials of the session. A conflict means that the
+// cleanup was replaced by another.
 func CompleteCleanup(ctx context.Context, tx *ports.Tx, c *domain.Cleanup, by *domain.Worker, now time.Time) error {
 	done := *c
 	switch {
@@ -204,7 +205,7 @@ func CompleteCleanup(ctx context.Context, tx *ports.Tx, c *domain.Cleanup, by *d
 	_, err := tx.Sessions.Get(ctx, c.SessionID)
 	switch {
 	case errors.Is(err, ports.ErrNotFound):
-		done.Wiped(now) // whoever deleted the session scheduled a wipe, and it was carried out
+		done.MarkWiped(now) // whoever deleted the session scheduled a wipe, and it was carried out
 	case err != nil:
 		return err
 	default:

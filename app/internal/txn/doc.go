@@ -55,7 +55,7 @@
 //     worker that has to wipe it.
 //   - An administrator may state that a disk is gone ([Tx.DiscardDisk]). The rows block no id
 //     then, and are wipes in case the worker returns. While the worker's state group has
-//     another worker, that one inherits the rows instead, and is asked for the wipes.
+//     another worker, the other worker inherits the rows and carries out the wipes.
 //
 // The store keeps the generation of a deleted session, and a new one with its id continues
 // there. A late call or report of the former session is stale for ever.
@@ -67,12 +67,12 @@
 //
 //   - Any online worker of the group carries out a wipe for one that is down or removed
 //     ([FindExecutor]), and its confirmation counts for both. It does not count for a worker that
-//     may still run the session, because that one would write the credentials again. Such a
-//     worker is wiped itself.
+//     may still run the session, because that worker would write the credentials again. It
+//     is wiped itself.
 //   - No session starts on a worker of the group while a wipe of the group is pending
 //     ([domain.Cleanup.BlocksPlacement]).
-//   - Where a session is assigned, the workers of that group are not wiped: the disk is in use,
-//     and the command of the assigned worker wipes it ([Tx.ScheduleWipes]).
+//   - The workers of the group in which a session is assigned are not wiped of it: the disk is in
+//     use, and the command of the assigned worker wipes it ([Tx.ScheduleWipes]).
 //   - A login by a later generation overwrites the credentials. It ends the older wipes of the
 //     group. Workers of other groups, or of none, have to wipe nevertheless.
 //
@@ -80,11 +80,11 @@
 //
 // A session that a worker runs and that this store never gave to it is foreign there: another
 // control plane may need its credentials. It has a row too ([Tx.RecordForeign],
-// [Tx.RecordNeverGiven]). The row blocks its id, keeps the session off the worker, and never
+// [Tx.RecordForeignUnlessGiven]). The row blocks its id, keeps the session off the worker, and never
 // becomes a wipe. An administrator ends it.
 //
-// A row therefore outlives the confirmed wipe by an hour. Without it the list of a worker that
-// crosses the wipe would make the session foreign:
+// A row therefore outlives the confirmed wipe by an hour. Without the row, a heartbeat that the
+// worker sent before the wipe would make the session foreign:
 //
 //	worker:  heartbeat with s1 ─────────────────────► arrives
 //	server:             wipe of s1 ──► confirmed

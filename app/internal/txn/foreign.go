@@ -19,8 +19,8 @@ func IsKnown(ctx context.Context, tx *ports.Tx, sessionID string) (bool, error) 
 	if isKnown || err != nil {
 		return isKnown, err
 	}
-	left, err := tx.Cleanups.BySession(ctx, sessionID)
-	return slices.ContainsFunc(left, func(c *domain.Cleanup) bool { return !c.IsForeign() }), err
+	cleanups, err := tx.Cleanups.BySession(ctx, sessionID)
+	return slices.ContainsFunc(cleanups, func(c *domain.Cleanup) bool { return !c.IsForeign() }), err
 }
 
 // maxForeign bounds the foreign sessions that are recorded for a worker.
@@ -55,10 +55,11 @@ func (tx *Tx) RecordForeign(ctx context.Context, workerID string, ids []string) 
 	return nil
 }
 
-// RecordNeverGiven records that a worker runs a session of an id that this store knows and never
-// gave to it: it has the credentials of a stranger under the id. The session is not started there,
-// and is not wiped from there. RecordNeverGiven does nothing if the store gave it to the worker.
-func (tx *Tx) RecordNeverGiven(ctx context.Context, workerID, sessionID string) error {
+// RecordForeignUnlessGiven records that a session is foreign on a worker that runs it, although this
+// store knows the id: the worker has the credentials of a stranger under the id. From then on the
+// session is neither started on the worker nor wiped from it. RecordForeignUnlessGiven does nothing
+// if the store gave the session to the worker.
+func (tx *Tx) RecordForeignUnlessGiven(ctx context.Context, workerID, sessionID string) error {
 	c, err := FindCleanup(ctx, tx.Tx, workerID, sessionID)
 	if err != nil || c != nil {
 		return err
@@ -83,6 +84,7 @@ func (tx *Tx) foreignSessions(ctx context.Context, workerID string) (map[string]
 	return recorded, err
 }
 
+// putForeign stores that a session is foreign on a worker.
 func (tx *Tx) putForeign(ctx context.Context, workerID, sessionID string) error {
 	c := &domain.Cleanup{WorkerID: workerID, SessionID: sessionID, Command: domain.CommandForeign, CreatedAt: tx.env.Now()}
 	w, err := findWorker(ctx, tx.Tx, workerID)

@@ -9,9 +9,9 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// FindExecutor returns the worker that can carry out a cleanup now, or nil. It is the cleanup's own
-// worker if that is online. A wipe can also be carried out by any online worker of the state group
-// once its own worker has stopped the session for certain: a worker that runs it would write the
+// FindExecutor returns the worker that can carry out a cleanup now, or nil. The cleanup's own worker
+// comes first, if it is online. Any online worker of the state group can carry out a wipe for an own
+// worker that certainly does not run the session. A worker that runs the session would write the
 // credentials again.
 func FindExecutor(ctx context.Context, tx *ports.Tx, c *domain.Cleanup) (*domain.Worker, error) {
 	own, err := findWorker(ctx, tx, c.WorkerID)
@@ -57,8 +57,8 @@ func findPeer(ctx context.Context, tx *ports.Tx, workerID, group string) (peer *
 	return peer, nil
 }
 
-// RecordWiped records that a worker has wiped a session up to a generation. For the workers of its
-// state group that certainly do not run the session the same wipe counts.
+// RecordWiped records that a worker has wiped a session up to a generation. The wipe also counts for
+// the workers of its state group that certainly do not run the session.
 func (tx *Tx) RecordWiped(ctx context.Context, by *domain.Worker, sessionID string, generation int64) error {
 	c, err := FindCleanup(ctx, tx.Tx, by.ID, sessionID)
 	if err != nil {
@@ -68,15 +68,14 @@ func (tx *Tx) RecordWiped(ctx context.Context, by *domain.Worker, sessionID stri
 		c = &domain.Cleanup{WorkerID: by.ID, SessionID: sessionID, StateGroup: by.StateGroup, CreatedAt: tx.env.Now()}
 	}
 	c.Generation = max(c.Generation, generation)
-	done := *c
-	if err := markWiped(ctx, tx.Tx, &done, by, tx.env.Now()); err != nil {
+	if err := markWiped(ctx, tx.Tx, c, by, tx.env.Now()); err != nil {
 		return err
 	}
 	return completePeers(ctx, tx.Tx, c, by, tx.env.Now())
 }
 
-// completePeers records that the wipe done, which a worker has carried out, counts for that worker
-// and for those of the state group that certainly do not run the session.
+// completePeers records that a wipe counts for others too: for the worker that has carried it out,
+// and for the workers of the state group that certainly do not run the session.
 func completePeers(ctx context.Context, tx *ports.Tx, done *domain.Cleanup, by *domain.Worker, now time.Time) error {
 	rows, err := tx.Cleanups.BySession(ctx, done.SessionID)
 	if err != nil {
@@ -94,12 +93,12 @@ func completePeers(ctx context.Context, tx *ports.Tx, done *domain.Cleanup, by *
 	return nil
 }
 
-// markWiped stores that the credentials of a cleanup are gone, by a wipe that a worker has carried
-// out. A worker of the group that is down is still told to stop the session when it returns: a
-// start may arrive late. The wipe does not count for one that may run the session.
+// markWiped stores that the credentials of a cleanup are gone, because a worker has wiped them. An own
+// worker that is down still gets a stop when it returns: a start may arrive late. The wipe does not
+// count for an own worker that may run the session.
 func markWiped(ctx context.Context, tx *ports.Tx, c *domain.Cleanup, by *domain.Worker, now time.Time) error {
 	if c.WorkerID == by.ID {
-		c.Wiped(now)
+		c.MarkWiped(now)
 		return tx.Cleanups.Put(ctx, c)
 	}
 	own, err := findWorker(ctx, tx, c.WorkerID)
@@ -107,7 +106,7 @@ func markWiped(ctx context.Context, tx *ports.Tx, c *domain.Cleanup, by *domain.
 	case err != nil:
 		return err
 	case own == nil:
-		c.Wiped(now)
+		c.MarkWiped(now)
 	case own.MayStillRun():
 		return nil
 	default:
@@ -138,8 +137,8 @@ func (tx *Tx) dropWipes(ctx context.Context, s *domain.Session) error {
 	return nil
 }
 
-// WakeWipes makes the wipes due that a worker of the state group which is online now can carry out
-// for others.
+// WakeWipes makes the wipes due that a worker can carry out for others of its state group, now that it
+// is online.
 func (tx *Tx) WakeWipes(ctx context.Context, w *domain.Worker) error {
 	wipes, err := tx.Cleanups.WipesByGroup(ctx, w.StateGroup)
 	if err != nil {

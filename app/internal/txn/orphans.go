@@ -10,7 +10,7 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// orphanCleanups lets the cleanups of a worker that is removed wait for its return, or for a
+// orphanCleanups makes the cleanups of a worker that is removed wait for its return, or for another
 // worker of its state group.
 func (tx *Tx) orphanCleanups(ctx context.Context, w *domain.Worker) error {
 	all, err := tx.Cleanups.ByWorker(ctx, w.ID)
@@ -43,47 +43,46 @@ func (tx *Tx) orphanCleanups(ctx context.Context, w *domain.Worker) error {
 }
 
 // DiscardDisk records that the disk of a removed worker is gone: its wipes block no session
-// id any more. If the worker returns nevertheless, it is wiped before any start. The
-// credentials of a state group are not gone while the group has another worker: that one
-// inherits the cleanups. DiscardDisk returns how many sessions the worker had.
+// id any more. If the worker returns nevertheless, it is wiped before any start. It returns
+// the number of sessions that the worker had.
 func (tx *Tx) DiscardDisk(ctx context.Context, workerID string) (sessions int, err error) {
 	all, err := tx.Cleanups.ByWorker(ctx, workerID)
 	if err != nil {
 		return 0, err
 	}
 	for _, c := range all {
-		peer, err := findPeer(ctx, tx.Tx, workerID, c.StateGroup)
-		if err != nil {
-			return 0, err
-		}
-		s, err := tx.Sessions.Get(ctx, c.SessionID)
-		if err == nil {
-			c.Generation = max(c.Generation, s.Generation)
-		} else if !errors.Is(err, ports.ErrNotFound) {
-			return 0, err
-		}
-		if peer != nil {
-			if s != nil && s.IsAssigned() {
-				c.Clear() // a wipe would end the session that runs
-			}
-			if err := tx.adoptCleanup(ctx, peer, c); err != nil {
-				return 0, err
-			}
-			continue
-		}
-		if !c.HoldsCredentials() {
-			if err := tx.Cleanups.Delete(ctx, c); err != nil {
-				return 0, err
-			}
-			continue
-		}
-		c.Command, c.Destroyed = domain.CommandDelete, true
-		c.DueAt, c.ClaimedBy, c.Attempts = time.Time{}, "", 0
-		if err := tx.Cleanups.Put(ctx, c); err != nil {
+		if err := tx.discardCleanup(ctx, c); err != nil {
 			return 0, err
 		}
 	}
 	return len(all), nil
+}
+
+// discardCleanup records that the disk of a cleanup's own worker is gone. The credentials of a state
+// group are not gone while the group has another worker. That worker inherits the cleanup.
+func (tx *Tx) discardCleanup(ctx context.Context, c *domain.Cleanup) error {
+	peer, err := findPeer(ctx, tx.Tx, c.WorkerID, c.StateGroup)
+	if err != nil {
+		return err
+	}
+	s, err := tx.Sessions.Get(ctx, c.SessionID)
+	if err == nil {
+		c.Generation = max(c.Generation, s.Generation)
+	} else if !errors.Is(err, ports.ErrNotFound) {
+		return err
+	}
+	switch {
+	case peer != nil:
+		if s != nil && s.IsAssigned() {
+			c.Clear() // a wipe would end the session that runs
+		}
+		return tx.adoptCleanup(ctx, peer, c)
+	case !c.HoldsCredentials():
+		return tx.Cleanups.Delete(ctx, c)
+	}
+	c.Command, c.Destroyed = domain.CommandDelete, true
+	c.DueAt, c.ClaimedBy, c.Attempts = time.Time{}, "", 0
+	return tx.Cleanups.Put(ctx, c)
 }
 
 // AdoptCleanups gives a worker the cleanups that have waited for a removed worker with its
@@ -152,14 +151,13 @@ func (tx *Tx) adoptCleanup(ctx context.Context, w *domain.Worker, orphan *domain
 		adopted.Generation = max(adopted.Generation, own.Generation)
 	}
 	if adopted.IsWiped() {
-		adopted.Wiped(tx.env.Now())
+		adopted.MarkWiped(tx.env.Now())
 		return tx.putCleanup(ctx, &adopted)
 	}
-	isForeign := adopted.IsForeign()
 	if _, err := tx.makeDue(ctx, &adopted); err != nil {
 		return err
 	}
-	if isForeign || adopted.Command == domain.CommandNone {
+	if adopted.IsForeign() || adopted.Command == domain.CommandNone {
 		adopted.DueAt = time.Time{}
 	}
 	return tx.putCleanup(ctx, &adopted)
