@@ -133,14 +133,14 @@ type Passwords interface {
 
 type knownCallerKey struct{}
 
-// WithKnownCaller marks the work of a caller who is signed in, holds a mailed token, or calls from a network
-// from which the account was used lately.
+// WithKnownCaller returns a context for the work of a known caller, who is signed in, holds a mailed token, or
+// calls from a network from which the account was used lately.
 func WithKnownCaller(ctx context.Context) context.Context {
 	return context.WithValue(ctx, knownCallerKey{}, true)
 }
 
-// IsKnownCaller reports whether the work of ctx is marked. [Passwords] that bound their work keep room for
-// such callers, whatever others ask for.
+// IsKnownCaller reports whether ctx comes from [WithKnownCaller]. [Passwords] that bound their work keep room
+// for known callers.
 func IsKnownCaller(ctx context.Context) bool {
 	return ctx.Value(knownCallerKey{}) != nil
 }

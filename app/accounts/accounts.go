@@ -44,8 +44,8 @@ type Accounts struct {
 	onChange                           func(ctx context.Context, userID string) error
 
 	authCache   *authCache
-	resets      *background // for anybody who asks
-	notices     *background
+	resets      *background // mails for a forgotten password, which anybody may ask for
+	notices     *background // mails to owners, which do not wait for resets
 	invalidator ports.Invalidator
 	unsubscribe func() // ends the subscription of the invalidator
 }

@@ -55,7 +55,7 @@
 //	wrong passwords        within      lock
 //	10 for email, network  15 minutes  that email for that network
 //	100 for email          24 hours    that email for unknown networks
-//	10 for a signed-in     15 minutes  what needs the password of the user
+//	10 for a signed-in     15 minutes  the actions that need the user's password
 //	user
 //
 // A network is known for 30 days after a sign-in or refresh of the user from there. Thus

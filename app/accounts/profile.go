@@ -19,8 +19,8 @@ const (
 // UpdateProfile changes the given fields of the caller's account, all or none. A
 // new password requires the current one, and has the effect of
 // [Accounts.ChangePassword]. A new email requires the current password too. It ends
-// every other sign-in, voids a reset that was mailed to the old address, and is told
-// to the old address. A taken email is a Conflict, five tries an hour at most.
+// every other sign-in, voids mailed resets, and is reported to the old address by mail.
+// A taken email is a Conflict. A user may try five emails an hour.
 func (a *Accounts) UpdateProfile(ctx context.Context, c service.Principal, ch service.Profile) (*domain.User, error) {
 	var p domain.Problems
 	name, email := clone(ch.Name), clone(ch.Email)
@@ -42,7 +42,7 @@ func (a *Accounts) UpdateProfile(ctx context.Context, c service.Principal, ch se
 	return a.changeProfile(ctx, c, &profileChange{name: name, email: email, current: ch.CurrentPassword, next: ch.NewPassword})
 }
 
-// clone returns a pointer to a copy, or nil for nil.
+// clone returns a pointer to a copy of the value, or nil.
 func clone[T any](p *T) *T {
 	if p == nil {
 		return nil
@@ -51,7 +51,8 @@ func clone[T any](p *T) *T {
 	return &v
 }
 
-// A profileChange is a checked change of an account by its owner. What is nil or empty stays.
+// A profileChange is a checked change of an account by its owner. Fields that are nil or empty
+// change nothing.
 type profileChange struct {
 	name, email   *string
 	current, next string // passwords
@@ -120,7 +121,8 @@ func (a *Accounts) proveProfile(ctx context.Context, userID string, ch *profileC
 	return apperr.PublicIn(ctx, err)
 }
 
-// admitEmailChange checks what a change of email needs before the password is compared.
+// admitEmailChange checks that a change of email has a password and is within its budget. It runs
+// before the password is compared.
 func (a *Accounts) admitEmailChange(ctx context.Context, userID, current string) error {
 	var p domain.Problems
 	if current == "" {
@@ -187,7 +189,7 @@ func (a *Accounts) putProfile(ctx context.Context, tx *ports.Tx, c service.Princ
 	return a.endSignIns(ctx, tx, u.ID, c.FamilyID, now)
 }
 
-// recordProfile adds what a user changed of the own account to the audit trail.
+// recordProfile adds the changes of a profile to the audit trail.
 func (a *Accounts) recordProfile(ctx context.Context, tx *ports.Tx, ch *profileChange) error {
 	u, before := ch.after, &ch.before
 	var errs []error

@@ -13,12 +13,12 @@ import (
 )
 
 const (
-	// maxResetMails bounds the mails to one email that one network asks for.
-	// maxStrangeResetMails bounds the mails that all networks ask for that are not known for
-	// the account. Further requests are dropped silently.
-	maxResetMails        = 5
-	maxStrangeResetMails = 30
-	resetWindow          = 15 * time.Minute
+	// maxResetMails bounds the mails to one email for one network. maxStrangerResetMails
+	// bounds the mails to one email for all networks that are not known for the account. A
+	// request beyond a bound sends no mail, and its answer does not tell.
+	maxResetMails         = 5
+	maxStrangerResetMails = 30
+	resetWindow           = 15 * time.Minute
 
 	maxResets   = 10          // tokens of one user that work at a time
 	mailTimeout = time.Minute // time limit of one mail
@@ -58,7 +58,7 @@ func (a *Accounts) mailReset(ctx context.Context, email string) error {
 	for _, b := range resetBudgets(email, network, found.isKnown) {
 		if err := a.spend(ctx, b, 1); err != nil {
 			a.log.WarnContext(ctx, "password reset mail dropped", "reason", "too many to this address")
-			return ctx.Err()
+			return ctx.Err() // a budget that is used up is no failure
 		}
 	}
 	token, err := a.newSecret()
@@ -86,14 +86,14 @@ func resetBudgets(email, network string, isKnown bool) []budget {
 	const what = "reset mails"
 	budgets := []budget{{what, "reset:" + email + "|" + network, resetWindow, maxResetMails}}
 	if !isKnown {
-		budgets = append(budgets, budget{what, "reset:" + email, resetWindow, maxStrangeResetMails})
+		budgets = append(budgets, budget{what, "reset:" + email, resetWindow, maxStrangerResetMails})
 	}
 	return budgets
 }
 
-// addReset stores a reset beside the earlier ones. If as many as are allowed work already,
-// a known network replaces the oldest one. Nothing is added for a stranger then: the owner
-// has received a token that works.
+// addReset stores a reset beside the earlier ones. When maxResets resets work already, a
+// caller from a known network replaces the oldest of them, and a stranger adds none: the
+// owner has received tokens that work.
 func (a *Accounts) addReset(ctx context.Context, found account, hash [32]byte) (isAdded bool, err error) {
 	err = a.update(ctx, func(ctx context.Context, tx *ports.Tx) error {
 		isAdded = false
@@ -109,7 +109,7 @@ func (a *Accounts) addReset(ctx context.Context, found account, hash [32]byte) (
 		if err != nil {
 			return err
 		}
-		for i, r := range resets { // the last to expire first
+		for i, r := range resets { // the latest first
 			isLive := now.Before(r.ExpiresAt)
 			if isLive && i >= maxResets-1 && !found.isKnown {
 				return nil
@@ -125,7 +125,7 @@ func (a *Accounts) addReset(ctx context.Context, found account, hash [32]byte) (
 		if err != nil {
 			return err
 		}
-		// The write of the user's row conflicts with whatever voids resets at the same time.
+		// This write conflicts with transactions that void the user's resets meanwhile.
 		if err := tx.Users.Put(ctx, u); err != nil {
 			return err
 		}
@@ -141,7 +141,7 @@ func (a *Accounts) dropReset(ctx context.Context, hash [32]byte) error {
 	})
 }
 
-// consumeReset removes a reset, if it is there.
+// consumeReset removes a reset. A missing reset is no error.
 func consumeReset(ctx context.Context, tx *ports.Tx, hash [32]byte) error {
 	_, err := tx.PasswordResets.Consume(ctx, hash)
 	if errors.Is(err, ports.ErrNotFound) {
@@ -243,7 +243,7 @@ func (a *Accounts) useReset(ctx context.Context, token, next, hash string) (*dom
 	return u, err
 }
 
-// checkReset returns [errReset] for a token without a live reset, so that an invented token
+// checkReset returns [errReset] for a token without a live reset. An invented token therefore
 // costs no hash of a password.
 func (a *Accounts) checkReset(ctx context.Context, token string) error {
 	return a.view(ctx, func(ctx context.Context, tx *ports.Tx) error {

@@ -58,8 +58,9 @@ func (a *Accounts) Register(ctx context.Context, name, email, password string) (
 
 // Login signs a user in. An unknown email and a wrong password return the same
 // error after the same time. They count per email and network of the caller
-// ([service.CallerOf], [domain.ClientNetwork]); ten within 15 minutes lock the pair. A hundred within a day
-// lock the email for all networks from which its user was not signed in within 30 days.
+// ([service.CallerOf], [domain.ClientNetwork]); ten within 15 minutes lock the pair. A
+// hundred within a day lock the email for all networks from which its user was not signed
+// in within 30 days.
 // Only a caller with the right password learns that the account is deactivated.
 func (a *Accounts) Login(ctx context.Context, email, password string) (*service.AuthTokens, error) {
 	var p domain.Problems
@@ -96,13 +97,13 @@ func (a *Accounts) Login(ctx context.Context, email, password string) (*service.
 	return s, nil
 }
 
-// An account is the user of an email, as somebody who is not signed in asks for it.
+// An account is the user with an email, as looked up for a caller who is not signed in.
 type account struct {
 	user    *domain.User // nil: there is none
-	isKnown bool         // the user was active from the network of the caller
+	isKnown bool         // the network of the caller is known for the user, see isKnownNetwork
 }
 
-// credentials returns the id and the password hash of the user, or nothing.
+// credentials returns the id and the password hash of the user, both empty if there is no user.
 func (f account) credentials() (id, hash string) {
 	if f.user == nil {
 		return "", ""

@@ -65,7 +65,7 @@ type Accounts interface {
 	Register(ctx context.Context, name, email, password string) (*AuthTokens, error)
 	// Login takes the same time whether or not the email exists. Too many failures are Exceeded:
 	// for one email and network, and for one email from all networks that are not known to
-	// be its user's. The network is that of [CallerOf].
+	// be its user's. The network comes from [CallerOf].
 	Login(ctx context.Context, email, password string) (*AuthTokens, error)
 	// Refresh returns new tokens for the newest refresh token of a sign-in. An older
 	// refresh token also ends the sign-in. Any other text is refused and ends nothing.

@@ -14,7 +14,7 @@ type WorkerView struct {
 	Breakdown domain.Breakdown
 	Warning   string                  // why its latest probe failed, while its heartbeats arrive
 	Drain     *DrainProgress          // set by Get alone, while the worker is draining
-	Foreign   []domain.ForeignSession // set by Get alone: by id; running ones as this replica heard of them
+	Foreign   []domain.ForeignSession // set by Get alone; by id
 }
 
 // DrainProgress counts how many sessions of a worker have moved since its drain
@@ -101,8 +101,8 @@ type Workers interface {
 	// Drain takes the worker out of placement. Its sessions move in the background. It is
 	// a Conflict if linked sessions would need a scan elsewhere, unless the options force it.
 	Drain(ctx context.Context, id string, opt DrainOptions) (*WorkerView, error)
-	// StopForeign stops a session on a worker that the store never gave to it, and wipes it if the
-	// options say so. Any other session that the store knows is a Conflict.
+	// StopForeign stops a foreign session on a worker, and wipes it if the options say so. A
+	// session that the store knows and that is not foreign on the worker is a Conflict.
 	StopForeign(ctx context.Context, id, sessionID string, opt StopForeignOptions) error
 	// Activate puts the worker back into placement if its health route answers.
 	Activate(ctx context.Context, id string) (*WorkerView, error)
