@@ -94,7 +94,7 @@ func (f *File) Add(fresh map[string]string) (map[string]string, error) {
 	return all, nil
 }
 
-// addLocked is Add for a file that lacks an entry.
+// addLocked locks the file and adds the entries whose names are missing.
 func (f *File) addLocked(fresh map[string]string) (map[string]string, error) {
 	path := resolve(f.path)
 	lock, err := filelock.Acquire(path + ".lock")

@@ -2,5 +2,5 @@
 
 package secretfile
 
-// syncDirectory does nothing: directories cannot be opened for it.
+// syncDirectory does nothing, because directories cannot be synced on this system.
 func syncDirectory(string) error { return nil }

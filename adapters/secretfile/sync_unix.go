@@ -16,7 +16,7 @@ func syncDirectory(path string) error {
 	}
 	err = directory.Sync()
 	if errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ENOTSUP) {
-		err = nil // the file system does not know it
+		err = nil // the file system does not support it
 	}
 	return errors.Join(err, directory.Close())
 }

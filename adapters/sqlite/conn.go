@@ -24,7 +24,7 @@ const (
 	readOnly  access = "ro"
 	// immutable takes no lock and makes no file. It is for a file that nobody writes.
 	immutable access = "immutable"
-	// recovering reads, and plays back the journal of a transaction that a crash has interrupted.
+	// recovering reads, and first rolls back a transaction that a crash has interrupted.
 	recovering access = "recovering"
 )
 

@@ -8,8 +8,8 @@
 //   - An Update whose context ends before it runs never runs.
 //   - Only the owner can read and write the files that Open creates.
 //
-// A file of another program is refused with [ErrForeign] before anything is written: it has tables, and no schema_migrations
-// with our columns. A file without tables becomes ours.
+// A file of another program is refused with [ErrForeign] before anything is written. Such a file has tables, and no table
+// schema_migrations with our columns. A file without tables becomes ours.
 //
 // Several processes of one machine may open the file, and take turns to write. The file must not be on a network file system.
 // It uses WAL mode: two files with the endings -wal and -shm belong to it while it is open.

@@ -99,7 +99,7 @@ func (l *fileLock) check() error {
 	return l.retake()
 }
 
-// retake is check for a caller that holds mu.
+// retake does the work of check. The caller holds mu.
 func (l *fileLock) retake() error {
 	former := l.held.Load()
 	if former == nil || former.IsInPlace() {
@@ -112,7 +112,7 @@ func (l *fileLock) retake() error {
 	if err != nil {
 		return &ports.UnavailableError{Reason: "the lock file of the database was removed, and cannot be made again", Cause: fmt.Errorf("sqlite: locking: %w", err)}
 	}
-	// Another process that had the lock and has ended since has left its content.
+	// A process that had the lock and has ended since has left its content behind.
 	text, err := os.ReadFile(l.path + lockEnding)
 	if err != nil || len(text) > 0 && !bytes.Equal(text, l.content) {
 		held.Release()
@@ -120,11 +120,11 @@ func (l *fileLock) retake() error {
 	}
 	l.held.Store(held)
 	former.Release()
-	_ = held.Write(l.content) // serves errors alone
+	_ = held.Write(l.content) // only serves the error of a store that is refused
 	return nil
 }
 
-// lose gives the lock up for good. The caller holds mu.
+// lose releases the lock for good and returns the error that every later check returns. The caller holds mu.
 func (l *fileLock) lose(cause error) error {
 	if held := l.held.Swap(nil); held != nil {
 		held.Release()
@@ -141,7 +141,7 @@ func (l *fileLock) announce(address string) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	content := fmt.Appendf(nil, "%d %s\n", os.Getpid(), address)
-	if err := l.retake(); err != nil { // compares the lock file with the former content
+	if err := l.retake(); err != nil { // before content changes, which retake compares with the lock file
 		return err
 	}
 	l.content = content

@@ -174,8 +174,8 @@ func (s *Store) open(ctx context.Context, path string, o Options) (err error) {
 	return nil
 }
 
-// refuseForeign returns [ErrForeign] for a file that another program has made. It runs before anything is written: opening a
-// file for writing changes its journal mode. Other problems of the file show when it is opened.
+// refuseForeign returns [ErrForeign] for a file that another program has made. It runs before anything is written, because
+// opening a file for writing changes its journal mode. It ignores other problems of the file, which Open reports.
 func refuseForeign(ctx context.Context, path string, wait time.Duration) error {
 	_, err := readVersion(ctx, path, wait)
 	if errors.Is(err, ErrForeign) {

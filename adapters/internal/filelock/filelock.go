@@ -12,7 +12,7 @@ import (
 // ErrHeld means that another holder has the lock.
 var ErrHeld = errors.New("filelock: another process holds the lock")
 
-// errNotInPlace means that the path names another file than the locked one, or none.
+// errNotInPlace means that the path names no file, or not the locked file.
 var errNotInPlace = errors.New("filelock: the lock file was removed or replaced")
 
 // Lock is a lock that this process holds. Its methods may be called concurrently, except Release and Remove.
@@ -21,8 +21,8 @@ type Lock struct {
 	info fs.FileInfo
 }
 
-// Acquire waits for the lock of a path and creates the lock file if necessary. The error is an [errors.ErrUnsupported] on a file
-// system without locks.
+// Acquire waits for the lock of a path and creates the lock file if necessary. On a file system without locks the error wraps
+// [errors.ErrUnsupported].
 func Acquire(path string) (*Lock, error) {
 	return acquire(path, func(f *flock.Flock) error {
 		for {
