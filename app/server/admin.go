@@ -60,10 +60,9 @@ func commandLine(ctx context.Context) context.Context {
 	return service.WithCaller(ctx, service.Caller{Actor: actor})
 }
 
-// ShowWorkerToken returns the fleet token that the server of a store has generated, and adds to
-// the audit trail of the store that the command line shows the token. It reads the secrets file,
-// and else the table in which earlier versions kept the token. It moves nothing. The trail of a
-// store in memory ends with its process and gets no entry.
+// ShowWorkerToken returns the fleet token that the server of a store has generated, and records
+// in the audit trail of the store that the command line shows the token. The trail of a store in
+// memory ends with its process and gets no entry. ShowWorkerToken moves no secret.
 func ShowWorkerToken(ctx context.Context, cfg Config) (token string, err error) {
 	cfg = cfg.WithDefaults()
 	s := workerToken("")
@@ -82,7 +81,7 @@ func ShowWorkerToken(ctx context.Context, cfg Config) (token string, err error) 
 		return "", err
 	}
 	defer func() { err = errors.Join(err, b.Close()) }()
-	if token == "" {
+	if token == "" { // earlier versions kept the token in a table
 		token, err = (&secrets{store: b}).setting(ctx, s.former)
 		if err == nil && token == "" {
 			err = fmt.Errorf("%s has no fleet token: its server runs with --worker-token, or has another --secrets-file", cfg.SecretsFile)
@@ -91,14 +90,18 @@ func ShowWorkerToken(ctx context.Context, cfg Config) (token string, err error) 
 			return "", err
 		}
 	}
-	trail := audit.Trail{Store: b, IDs: b.IDs(), Now: b.Clock().Now, Log: slog.New(slog.DiscardHandler)}
-	err = b.Update(commandLine(ctx), func(ctx context.Context, tx *ports.Tx) error {
-		return trail.Record(ctx, tx, domain.AuditTokenShown, "token:fleet")
-	})
-	if err != nil {
+	if err := recordTokenShown(ctx, b); err != nil {
 		return "", err
 	}
 	return token, nil
+}
+
+// recordTokenShown adds to the audit trail that the command line shows the fleet token.
+func recordTokenShown(ctx context.Context, b *backend.Backend) error {
+	trail := audit.Trail{Store: b, IDs: b.IDs(), Now: b.Clock().Now, Log: slog.New(slog.DiscardHandler)}
+	return b.Update(commandLine(ctx), func(ctx context.Context, tx *ports.Tx) error {
+		return trail.Record(ctx, tx, domain.AuditTokenShown, "token:fleet")
+	})
 }
 
 // openExisting opens the store of a server that has been started before.

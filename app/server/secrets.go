@@ -191,8 +191,8 @@ func (k *secrets) generate(ctx context.Context, s secret) (string, error) {
 	return fresh, err
 }
 
-// warnOfNew logs once that secrets were generated for a store in use: the secrets that its
-// clients and workers know are missing. A store is in use once it has a worker, a second user,
+// warnOfNew logs once that secrets were generated for a store in use. Its clients and workers
+// know other secrets, which are missing. A store is in use once it has a worker, a second user,
 // or a user who has signed in. The package comment says why the start goes on.
 func (k *secrets) warnOfNew(ctx context.Context) error {
 	if len(k.generated) == 0 {
