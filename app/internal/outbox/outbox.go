@@ -28,7 +28,7 @@
 // # Readers and retention
 //
 // The outbox is also the event log that clients read. Other parts derive rows from it, each with a
-// [Reader] of its own, whose position is recorded like that of the relay.
+// [Reader] of its own. A reader records its position, as the relay does.
 //
 // Events are kept for the retention that [NewRelay] is given. Events that a reader has not read are
 // never deleted, however long the bus is away.
@@ -78,7 +78,7 @@ func NewRelay(w *txn.Writer, m *membership.Members, bus ports.Bus, retention tim
 	return r
 }
 
-// Wake says that there may be events to publish. The next Publish looks.
+// Wake makes the next Publish look for events.
 func (r *Relay) Wake() { r.pending.Store(true) }
 
 // AfterCommit is an observer of transactions.
@@ -142,6 +142,8 @@ func (r *Relay) isOwnerStuck(events []domain.Event) bool {
 	return before == events[0].Seq
 }
 
+// publishPage publishes events and advances the position. The bus carries neither messages nor sessions,
+// see [ports.Bus].
 func (r *Relay) publishPage(ctx context.Context, events []domain.Event) error {
 	published := slices.Clone(events)
 	for i := range published {
@@ -157,8 +159,8 @@ func (r *Relay) publishPage(ctx context.Context, events []domain.Event) error {
 	return err
 }
 
-// NewReader returns a further reader of the log. The log keeps the events that it has not read.
-// Call it before the first Housekeep. Each name has one reader.
+// NewReader returns a further reader of the log. The log keeps the events that the reader has not read.
+// A name has one reader. NewReader is called before the first Housekeep.
 func (r *Relay) NewReader(name string) *Reader {
 	reader := &Reader{setting: name + ".position"}
 	r.readers = append(r.readers, reader)

@@ -9,9 +9,9 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// A Reader reads the event log from a recorded position on. Whatever it makes of the events
-// changes in the same transaction as the position. Every event therefore counts exactly once,
-// after any crash, also while two replicas read.
+// A Reader reads the event log from a recorded position on. Its user writes the results and
+// calls Advance in one transaction. Every event therefore counts exactly once, after any crash,
+// also while two replicas read.
 type Reader struct {
 	setting string // holds the position
 }
@@ -26,7 +26,7 @@ func (r *Reader) Read(ctx context.Context, tx *ports.Tx, limit int) ([]domain.Ev
 }
 
 // Advance moves the position to the last of the events. It returns [ports.ErrConflict] if the
-// events are not the ones that follow the position: another replica has read them.
+// position has passed the first of them: another replica has read the events.
 func (r *Reader) Advance(ctx context.Context, tx *ports.Tx, events []domain.Event) error {
 	if len(events) == 0 {
 		return nil

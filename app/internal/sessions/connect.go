@@ -57,8 +57,8 @@ type connectPlan struct {
 	userID, sessionID, pairingPhone string
 
 	now    time.Time
-	worker string   // a slot of it is held; empty: the session is assigned
-	avoid  []string // workers
+	worker string   // whose slot is held; empty: the session is assigned already
+	avoid  []string // workers that placement does not choose
 }
 
 // recordConnect records the intent and the placement in one transaction. It tries
