@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,7 +20,7 @@ const (
 	historySessions = 1000
 	historyRounds   = 7
 	historyMeasured = 2 * time.Second // for one variant in a round
-	fillBatch       = 1000
+	fillBatch       = 10
 	// pageLimit is how long the first page of a filter may take.
 	pageLimit = 50 * time.Millisecond
 	// worthyInsertRate is the least rate of sends with a full table, as a part of the rate with an empty table.
@@ -139,21 +141,33 @@ func compareSends(b *testing.B, full, empty ports.Store) {
 	}
 }
 
-// fillHistory puts messages.
+// fillHistory puts messages, in Updates of moderate size by several callers.
 func fillHistory(b *testing.B, s ports.Store, rows int) {
-	for first := 0; first < rows; first += fillBatch {
-		err := s.Update(b.Context(), func(ctx context.Context, tx *ports.Tx) error {
-			for i := first; i < min(first+fillBatch, rows); i++ {
-				if err := tx.Messages.Put(ctx, historyMessage(i)); err != nil {
-					return err
+	var wg sync.WaitGroup
+	var next atomic.Int64
+	for range writers {
+		wg.Go(func() {
+			for {
+				first := int(next.Add(fillBatch)) - fillBatch
+				if first >= rows {
+					return
+				}
+				err := s.Update(b.Context(), func(ctx context.Context, tx *ports.Tx) error {
+					for i := first; i < min(first+fillBatch, rows); i++ {
+						if err := tx.Messages.Put(ctx, historyMessage(i)); err != nil {
+							return err
+						}
+					}
+					return nil
+				})
+				if err != nil {
+					b.Error(err)
+					return
 				}
 			}
-			return nil
 		})
-		if err != nil {
-			b.Fatal(err)
-		}
 	}
+	wg.Wait()
 }
 
 // HistorySession returns the session of the message with a number. Every tenth message belongs to the first session.
