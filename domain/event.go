@@ -113,6 +113,9 @@ func MessageEvents(before, after *Message, now time.Time) []Event {
 			events = append(events, after.event(stage.event, now))
 		}
 	}
+	if len(events) > 0 && before.Status == MessageFailed {
+		events[0].Reason = reasonWasFailed
+	}
 	if after.Status == MessageFailed && before.Status != MessageFailed {
 		events = append(events, after.event(EventMessageFailed, now))
 	}

@@ -69,6 +69,7 @@ type Tx struct {
 	Messages             Messages
 	IdempotencyKeys      IdempotencyKeys
 	LoadSamples          LoadSamples
+	Usage                Usage
 	Outbox               Outbox
 	Settings             Settings
 	Replicas             Replicas
@@ -297,10 +298,6 @@ type Messages interface {
 	// DeleteBefore removes messages of the session that are older than the time, oldest first and at
 	// most limit of them. It returns how many it removed.
 	DeleteBefore(ctx context.Context, sessionID string, before time.Time, limit int) (int, error)
-	// Usage counts the messages of the user since a time, or of one session if named. It counts by
-	// bucket, session, type, direction and failure. Buckets have the given length and are aligned to
-	// the Unix epoch.
-	Usage(ctx context.Context, userID, sessionID string, since time.Time, bucket time.Duration) ([]MessageUsage, error)
 }
 
 // IdempotencyKeys stores the keys of sends. A key is unique within its session and is deleted with it.
@@ -313,14 +310,24 @@ type IdempotencyKeys interface {
 	DeleteBefore(ctx context.Context, before time.Time, limit int) (int, error)
 }
 
-// MessageUsage is one count of [Messages.Usage].
-type MessageUsage struct {
-	Bucket    time.Time // start of the bucket
+// UsageFilter selects counters of messages. Zero fields do not restrict.
+type UsageFilter struct {
+	UserID    string
 	SessionID string
-	Type      domain.MessageType
-	Direction domain.Direction
-	Failed    bool
-	Count     int
+	Since     time.Time
+}
+
+// Usage stores counters of messages by hour. They outlive their sessions.
+type Usage interface {
+	// Add adds to counters. A missing counter is 0.
+	Add(ctx context.Context, counts ...domain.UsageCount) error
+	// Counts returns sums by bucket, session, type and outcome, without those that are 0. Hour is the
+	// begin of the bucket. Buckets have the given length, at least an hour, and are aligned to the Unix
+	// epoch. Without a user, the sums are of all users, and name no user and no session.
+	Counts(ctx context.Context, f UsageFilter, bucket time.Duration) ([]domain.UsageCount, error)
+	// DeleteBefore removes the counters of the oldest hour that is before the time. It returns how many
+	// it removed; 0 means that there is no such hour.
+	DeleteBefore(ctx context.Context, before time.Time) (int, error)
 }
 
 // LoadSamples stores the load of workers over time.

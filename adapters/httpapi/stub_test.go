@@ -167,8 +167,8 @@ func (s stubKeys) Tier(_ context.Context, user string) (*service.TierView, error
 	return &service.TierView{Tier: domain.TierPro, Limits: domain.DefaultTiers().Of(domain.TierPro), Sessions: 3, Messages: 17, APICalls: 40}, s.note(user)
 }
 
-func (s stubMessages) Usage(_ context.Context, _, session string, since time.Time, bucket time.Duration) ([]ports.MessageUsage, error) {
-	return []ports.MessageUsage{
+func (s stubMessages) Usage(_ context.Context, _, session string, since time.Time, bucket time.Duration) ([]service.MessageUsage, error) {
+	return []service.MessageUsage{
 		{Bucket: since, SessionID: "support", Type: domain.TypeText, Direction: domain.Outbound, Count: 5},
 		{Bucket: since, SessionID: "support", Type: domain.TypeImage, Direction: domain.Outbound, Failed: true, Count: 1},
 		{Bucket: since.Add(2 * bucket), SessionID: "sales", Type: domain.TypeText, Direction: domain.Inbound, Count: 9},

@@ -9,7 +9,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/switchyard-wa/switchyard/domain"
-	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 // MessageCounts counts messages. Sent and Received add up to Total; Failed are
@@ -21,7 +21,7 @@ type MessageCounts struct {
 	Failed   int `json:"failed" doc:"Sent messages that failed" example:"1"`
 }
 
-func (n *MessageCounts) add(u ports.MessageUsage) {
+func (n *MessageCounts) add(u service.MessageUsage) {
 	n.Total += u.Count
 	if u.Direction == domain.Inbound {
 		n.Received += u.Count
@@ -89,7 +89,7 @@ func (a *api) usage(ctx context.Context, c *requestContext, in *usageInput) (usa
 	p := usagePeriods[period]
 	now := c.start.UTC()
 	since := now.Truncate(p.step).Add(-time.Duration(p.n-1) * p.step) // the last step is the present one
-	var cells []ports.MessageUsage
+	var cells []service.MessageUsage
 	err := c.readLong(ctx, func(ctx context.Context) (err error) {
 		cells, err = a.Messages.Usage(ctx, c.principal.UserID, session, since, p.step)
 		return err

@@ -431,49 +431,6 @@ func (t messages) PendingBefore(_ context.Context, before time.Time, limit int) 
 	return copies(rows, (*message).clone), nil
 }
 
-// Usage returns the cells in the order of their fields.
-func (t messages) Usage(
-	_ context.Context, userID, sessionID string, since time.Time, bucket time.Duration,
-) ([]ports.MessageUsage, error) {
-	if err := t.readable(); err != nil {
-		return nil, err
-	}
-	user := t.s.users[userID]
-	if user == nil {
-		return nil, nil
-	}
-	size := max(bucket.Microseconds(), 1)
-	cells := make(map[ports.MessageUsage]int)
-	count := func(rows []*message) {
-		for _, m := range rows[indexFrom(rows, since, ""):] {
-			if sessionID != "" && (m.session.v.ID != sessionID || m.user() != user) {
-				continue
-			}
-			start := m.createdAt - (m.createdAt%size+size)%size
-			cells[ports.MessageUsage{
-				Bucket: time.UnixMicro(start).UTC(), SessionID: m.session.v.ID, Type: m.kind, Direction: m.direction,
-				Failed: m.status == domain.MessageFailed,
-			}]++
-		}
-	}
-	if sessionID == "" {
-		count(user.sent)
-		count(user.received)
-	} else if session := t.s.sessions[sessionID]; session != nil {
-		count(session.history)
-	}
-	usage := make([]ports.MessageUsage, 0, len(cells))
-	for cell, n := range cells {
-		cell.Count = n
-		usage = append(usage, cell)
-	}
-	slices.SortFunc(usage, func(a, b ports.MessageUsage) int {
-		return cmp.Or(a.Bucket.Compare(b.Bucket), cmp.Compare(a.SessionID, b.SessionID), cmp.Compare(a.Type, b.Type),
-			cmp.Compare(a.Direction, b.Direction), cmp.Compare(toInt(a.Failed), toInt(b.Failed)))
-	})
-	return usage, nil
-}
-
 func toInt(b bool) int {
 	if b {
 		return 1

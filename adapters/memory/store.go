@@ -68,6 +68,7 @@ type Store struct {
 	seq     int64
 	trimmed int64 // see ports.Outbox.Trimmed
 
+	usage    map[usageKey]int // never 0
 	settings map[string]string
 	replicas map[string]domain.Replica
 
@@ -129,12 +130,12 @@ func NewStore() *Store {
 		whatsApp:        make(map[whatsAppKey]*message),
 		duplicates:      make(map[whatsAppKey][]*message),
 		idempotencyKeys: make(map[idempotencyKeyName]*idempotencyKeyRow),
-		settings:        make(map[string]string),
-		replicas:        make(map[string]domain.Replica),
-		loads:           make(map[string][]domain.LoadSample),
-		audit:           make(map[string]*auditRow),
-		webhooks:        make(map[string]*webhookRow),
-		deliveries:      make(map[string]*deliveryRow),
+		settings:        make(map[string]string), usage: make(map[usageKey]int),
+		replicas:   make(map[string]domain.Replica),
+		loads:      make(map[string][]domain.LoadSample),
+		audit:      make(map[string]*auditRow),
+		webhooks:   make(map[string]*webhookRow),
+		deliveries: make(map[string]*deliveryRow),
 
 		endedDeliveries: make(map[domain.DeliveryStatus]*list[*deliveryRow]),
 	}
@@ -199,7 +200,7 @@ func (s *Store) run(ctx context.Context, fn func(ctx context.Context, tx *ports.
 	defer func() { t.done = true }()
 	t.tx = ports.Tx{
 		Users: users{t}, RefreshTokenFamilies: refreshTokenFamilies{t}, PasswordResets: passwordResets{t}, APIKeys: apiKeys{t}, Sessions: sessions{t},
-		Workers: workers{t}, Cleanups: cleanups{t}, Migrations: migrations{t}, Messages: messages{t}, IdempotencyKeys: idempotencyKeys{t}, LoadSamples: loadSamples{t},
+		Workers: workers{t}, Cleanups: cleanups{t}, Migrations: migrations{t}, Messages: messages{t}, IdempotencyKeys: idempotencyKeys{t}, LoadSamples: loadSamples{t}, Usage: usage{t},
 		Outbox: outbox{t}, Settings: settings{t}, Replicas: replicas{t}, Audit: audit{t},
 		Webhooks: webhooks{t}, Deliveries: deliveries{t},
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/switchyard-wa/switchyard/app/internal/registry"
 	"github.com/switchyard-wa/switchyard/app/internal/sessions"
 	"github.com/switchyard-wa/switchyard/app/internal/txn"
+	"github.com/switchyard-wa/switchyard/app/internal/usage"
 	"github.com/switchyard-wa/switchyard/app/internal/workqueue"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
@@ -38,6 +39,7 @@ type Orchestrator struct {
 	cache       *fleet.Cache
 	sync        *fleet.Sync
 	relay       *outbox.Relay
+	usage       *usage.Counter
 	events      *events.Events
 	keys        *apikeys.Keys
 	detector    *failure.Detector
@@ -85,13 +87,14 @@ func (o *Orchestrator) compose(c Config) {
 		AlsoRead:      readProbeSetting,
 		ReplicaDied:   func(ctx context.Context, id string) error { return o.reconciler.TakeOver(ctx, id) },
 		Resumed:       func(now time.Time) { o.detector.ResetHeartbeatTimers(now) },
-		HeartbeatDone: func() { o.relay.Wake() },
+		HeartbeatDone: func() { o.relay.Wake(); o.usage.Wake() },
 	})
 	o.cache = fleet.NewCache(c.Strategy)
 	o.sync = fleet.NewSync(e, o.cache, calls, o.queue, readProbeSetting)
 	writer := txn.NewWriter(e)
 	o.events = events.New(writer)
 	o.relay = outbox.NewRelay(writer, o.members, c.Bus, c.EventRetention)
+	o.usage = usage.New(writer, o.members, o.relay.NewReader("usage"))
 	o.keys = apikeys.New(writer, c.Limiter, o.publishInvalidation)
 	o.detector = failure.New(writer, o.members, o.cache, o.sync, o.queue)
 	o.migrator = migration.New(writer, o.members, o.cache, o.sync, migration.Limits{PerWorker: c.MigrationsPerWorker, Total: c.MaxMigrations})
@@ -104,7 +107,7 @@ func (o *Orchestrator) compose(c Config) {
 	routes := messaging.NewRoutes(e, c.Routes)
 	o.messages = messaging.New(messaging.Parts{
 		Writer: writer, Members: o.members, Cache: o.cache, Sync: o.sync, Keys: o.keys,
-		Detector: o.detector, Routes: routes, URLs: c.URLs, Types: c.MediaTypes,
+		Detector: o.detector, Routes: routes, Usage: o.usage, URLs: c.URLs, Types: c.MediaTypes,
 	})
 	parallel := registry.Parallel{Sessions: 2 * c.MigrationsPerWorker, Probes: c.Parallel}
 	o.workers = registry.NewWorkers(writer, o.cache, o.sync, o.detector, o.reconciler, parallel)
@@ -114,6 +117,7 @@ func (o *Orchestrator) compose(c Config) {
 	writer.AfterCommit(o.updateCache)
 	writer.AfterCommit(routes.AfterCommit)
 	writer.AfterCommit(o.relay.AfterCommit)
+	writer.AfterCommit(o.usage.AfterCommit)
 	writer.AfterCommit(o.announce)
 
 	o.Services = service.Services{
@@ -200,6 +204,7 @@ func (o *Orchestrator) onInvalidation(i ports.Invalidation) {
 	o.events.NoteChanges(i.Sessions...)
 	o.events.Wake()
 	o.relay.Wake()
+	o.usage.Wake()
 	o.queue.Wake()
 }
 

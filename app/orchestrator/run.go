@@ -101,6 +101,7 @@ func (o *Orchestrator) pass(ctx context.Context, work *workqueue.Batch) (time.Ti
 		func() (time.Time, error) { return o.reconciler.DueCleanups(ctx, work) },
 		func() (time.Time, error) { return o.housekeep(ctx) },
 		func() (time.Time, error) { return o.relay.Publish(ctx) },
+		func() (time.Time, error) { return o.usage.Count(ctx) },
 	} {
 		at, err := step()
 		if !at.IsZero() && at.Before(next) {
@@ -121,6 +122,7 @@ func (o *Orchestrator) housekeep(ctx context.Context) (time.Time, error) {
 	o.housekeepAt = now.Add(housekeepEvery)
 	o.queue.Housekeep(now)
 	o.relay.Wake() // an earlier process may have left events
+	o.usage.Wake()
 	err := o.keys.StoreLastUse(ctx)
 	if !o.members.OwnsWork("house") {
 		return o.housekeepAt, err
@@ -131,6 +133,7 @@ func (o *Orchestrator) housekeep(ctx context.Context) (time.Time, error) {
 		o.users.Housekeep(ctx, now),
 		o.workers.Housekeep(ctx, now),
 		o.relay.Housekeep(ctx, now),
+		o.usage.Housekeep(ctx, now),
 		o.migrator.Housekeep(ctx, now),
 		o.env.Trail().DeleteBefore(ctx, now.Add(-o.auditRetention)),
 	)

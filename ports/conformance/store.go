@@ -37,6 +37,7 @@ func Store(t *testing.T, open func(t *testing.T) ports.Store) {
 		{"History", historyClauses},
 		{"IdempotencyKeys", idempotencyClauses},
 		{"LoadSamples", loadClauses},
+		{"Usage", usageClauses},
 		{"Outbox", outboxClauses},
 		{"Settings", settingsClauses},
 		{"Replicas", replicaClauses},

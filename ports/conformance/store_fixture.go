@@ -166,8 +166,8 @@ func (d *db) dump() map[string]any {
 			see(id+" keys", keys, err)
 			n, first, err := tx.Messages.CountSince(ctx, id, at(-60))
 			see(id+" messages", []any{n, first}, err)
-			cells, err := tx.Messages.Usage(ctx, id, "", at(-60), time.Hour)
-			see(id+" cells", len(cells), err)
+			counts, err := tx.Usage.Counts(ctx, ports.UsageFilter{UserID: id}, time.Hour)
+			see(id+" counts", counts, err)
 			list, _, err := tx.Sessions.List(ctx, ports.SessionFilter{UserID: id}, ports.Page{})
 			see(id+" sessions", list, err)
 		}

@@ -20,8 +20,6 @@ var messageClauses = []clause{
 	{"PendingBefore", pendingBefore},
 	{"a failure without a report", unreportedFailure},
 	{"DeleteBefore removes old messages of a session", messagesDeletedBefore},
-	{"usage in buckets", usageBuckets},
-	{"usage of a user and of a session", usageOfWhom},
 }
 
 func (d *db) byWhatsAppID(sessionID, id string) string {
@@ -161,89 +159,6 @@ func unreportedFailure(d *db) {
 	require.Equal(d.T, domain.MessageDelivered, a.Status)
 	require.False(d.T, a.Unreported)
 	require.Empty(d.T, a.Error)
-}
-
-func usageBuckets(d *db) {
-	d.put(user("u1"), session("s1", "u1"))
-	base := time.Date(2024, 5, 17, 12, 0, 0, 0, time.UTC)
-	n := 0
-	add := func(at time.Duration, kind domain.MessageType, direction domain.Direction, status domain.MessageStatus) {
-		n++
-		m := sent(fmt.Sprint("m", n), "s1", "u1", 0)
-		m.CreatedAt, m.Type, m.Direction, m.Status = base.Add(at), kind, direction, status
-		d.put(m)
-	}
-	add(-time.Microsecond, domain.TypeText, domain.Outbound, domain.MessageSent)
-	add(0, domain.TypeText, domain.Outbound, domain.MessageSent)
-	add(time.Minute, domain.TypeText, domain.Outbound, domain.MessageRead)
-	add(2*time.Minute, domain.TypeText, domain.Outbound, domain.MessageFailed)
-	add(3*time.Minute, domain.TypeText, domain.Inbound, domain.MessageRead)
-	add(4*time.Minute, domain.TypeImage, domain.Outbound, domain.MessagePending)
-	add(time.Hour-time.Microsecond, domain.TypeText, domain.Outbound, domain.MessageSent)
-	add(time.Hour, domain.TypeText, domain.Outbound, domain.MessageSent)
-	add(26*time.Hour, domain.TypePoll, domain.Outbound, domain.MessageSent)
-
-	cell := func(hours int, kind domain.MessageType, direction domain.Direction, failed bool, count int) ports.MessageUsage {
-		return ports.MessageUsage{
-			Bucket: base.Add(time.Duration(hours) * time.Hour), SessionID: "s1", Type: kind, Direction: direction,
-			Failed: failed, Count: count,
-		}
-	}
-	hourly := []ports.MessageUsage{
-		cell(0, domain.TypeText, domain.Outbound, false, 3),
-		cell(0, domain.TypeText, domain.Outbound, true, 1),
-		cell(0, domain.TypeText, domain.Inbound, false, 1),
-		cell(0, domain.TypeImage, domain.Outbound, false, 1),
-		cell(1, domain.TypeText, domain.Outbound, false, 1),
-		cell(26, domain.TypePoll, domain.Outbound, false, 1),
-	}
-	require.ElementsMatch(d.T, hourly, d.cells("u1", "", base, time.Hour))
-	require.ElementsMatch(d.T, append(hourly, cell(-1, domain.TypeText, domain.Outbound, false, 1)),
-		d.cells("u1", "", time.Time{}, time.Hour))
-	require.ElementsMatch(d.T, hourly[4:], d.cells("u1", "s1", base.Add(time.Hour), time.Hour))
-
-	// Buckets are aligned to the epoch even if the counting begins inside one.
-	require.ElementsMatch(d.T, []ports.MessageUsage{
-		cell(0, domain.TypeText, domain.Outbound, false, 1), cell(1, domain.TypeText, domain.Outbound, false, 1),
-	}, d.cells("u1", "s1", base.Add(30*time.Minute), time.Hour)[:2])
-	require.ElementsMatch(d.T, []ports.MessageUsage{
-		cell(-12, domain.TypeText, domain.Outbound, false, 5),
-		cell(-12, domain.TypeText, domain.Outbound, true, 1),
-		cell(-12, domain.TypeText, domain.Inbound, false, 1),
-		cell(-12, domain.TypeImage, domain.Outbound, false, 1),
-		cell(12, domain.TypePoll, domain.Outbound, false, 1),
-	}, d.cells("u1", "", time.Time{}, 24*time.Hour))
-	require.Empty(d.T, d.cells("u1", "", base.Add(27*time.Hour), time.Hour))
-}
-
-// cells returns the usage sorted by bucket.
-func (d *db) cells(userID, sessionID string, since time.Time, bucket time.Duration) []ports.MessageUsage {
-	d.Helper()
-	cells := read(d, func(ctx context.Context, tx *ports.Tx) ([]ports.MessageUsage, error) {
-		return tx.Messages.Usage(ctx, userID, sessionID, since, bucket)
-	})
-	slices.SortStableFunc(cells, func(a, b ports.MessageUsage) int { return a.Bucket.Compare(b.Bucket) })
-	return cells
-}
-
-func usageOfWhom(d *db) {
-	d.put(user("u1"), user("u2"), session("s1", "u1"), session("s2", "u1"), session("s3", "u2"))
-	d.put(
-		sent("a", "s1", "u1", 1), sent("b", "s1", "u1", 2), sent("c", "s2", "u1", 3), sent("d", "s3", "u2", 4),
-	)
-	count := func(userID, sessionID string) map[string]int {
-		counts := make(map[string]int)
-		for _, c := range d.cells(userID, sessionID, noon, 24*time.Hour) {
-			counts[c.SessionID] += c.Count
-		}
-		return counts
-	}
-	require.Equal(d.T, map[string]int{"s1": 2, "s2": 1}, count("u1", ""))
-	require.Equal(d.T, map[string]int{"s1": 2}, count("u1", "s1"))
-	require.Equal(d.T, map[string]int{"s3": 1}, count("u2", ""))
-	require.Empty(d.T, count("u1", "s3"), "another user's session")
-	require.Empty(d.T, count("u1", "none"))
-	require.Empty(d.T, count("none", ""))
 }
 
 func messagesDeletedBefore(d *db) {

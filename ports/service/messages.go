@@ -45,6 +45,17 @@ type Messages interface {
 	// so is media that the worker no longer has. A range without any byte of the media fails
 	// with a ports.WorkerError of WorkerRangeInvalid as its cause.
 	OpenMedia(ctx context.Context, userID, sessionID, messageID string, part MediaPart) (*InboundMedia, error)
-	// Usage counts messages per bucket of time, as [ports.Messages] does.
-	Usage(ctx context.Context, userID, sessionID string, since time.Time, bucket time.Duration) ([]ports.MessageUsage, error)
+	// Usage counts messages per bucket of time: those received, and those sent whose outcome is known. Buckets have the given
+	// length, at least an hour, and are aligned to the Unix epoch.
+	Usage(ctx context.Context, userID, sessionID string, since time.Time, bucket time.Duration) ([]MessageUsage, error)
+}
+
+// MessageUsage is one count of [Messages.Usage].
+type MessageUsage struct {
+	Bucket    time.Time // start of the bucket
+	SessionID string
+	Type      domain.MessageType
+	Direction domain.Direction
+	Failed    bool
+	Count     int
 }

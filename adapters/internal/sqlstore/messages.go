@@ -72,7 +72,6 @@ type messageStatements struct {
 	putDelivered                                putStatements
 	get, sentByWhatsAppID, receivedByWhatsAppID *Statement
 	countSince, pendingBefore, deleteBefore     *Statement
-	usageOfUser, usageOfSession                 *Statement
 	index                                       *Statement // of PostgreSQL
 	indexNew, advanceIndexed                    *Statement // of SQLite
 }
@@ -80,10 +79,6 @@ type messageStatements struct {
 func (b *Queries) messageStatements() messageStatements {
 	messages := selectFrom("messages", messagesTable.columns()...)
 	byWhatsAppID := messages.where(equal("session_id", "whatsapp_id") + " AND whatsapp_id <> ''")
-	// The start of a bucket is rounded down, even before 1970.
-	cells := selectFrom("messages", "created_at - (created_at % ? + ?) % ?",
-		"session_id", "type", "direction", "status = 'FAILED'", "COUNT(*)").
-		where("created_at >= ?").group("1", "2", "3", "4", "5").order("1", "2", "3", "4", "5")
 	// The WhatsApp id of a delivered message no longer changes. It counts as fixed, so that an update does not touch its
 	// index.
 	anyStatus := b.messagePuts()
@@ -106,8 +101,6 @@ func (b *Queries) messageStatements() messageStatements {
 			order("created_at", "id").limit()),
 		deleteBefore: b.write(b.deleteFrom("messages",
 			"id IN (SELECT id FROM messages WHERE session_id = ? AND created_at < ? ORDER BY created_at, id LIMIT ?)")),
-		usageOfUser:    b.scan(cells.where(ofUser)),
-		usageOfSession: b.scan(cells.where(equal("user_id", "session_id"))),
 	}
 }
 
@@ -164,21 +157,4 @@ func (t *messages) CountSince(ctx context.Context, userID string, since time.Tim
 // PendingBefore returns the oldest message first.
 func (t *messages) PendingBefore(ctx context.Context, before time.Time, limit int) ([]*domain.Message, error) {
 	return queryAll(ctx, (*Tx)(t), t.queries.messages.pendingBefore, scanMessage, ceilMicros(before), limitArgument(limit))
-}
-
-// Usage returns the cells in the order of their fields.
-func (t *messages) Usage(
-	ctx context.Context, userID, sessionID string, since time.Time, bucket time.Duration,
-) ([]ports.MessageUsage, error) {
-	size := max(bucket.Microseconds(), 1)
-	scan := func(r row) ports.MessageUsage {
-		return ports.MessageUsage{
-			Bucket: r.time(0), SessionID: r.text(1), Type: domain.MessageType(r.text(2)),
-			Direction: domain.Direction(r.text(3)), Failed: r.bool(4), Count: r.int(5),
-		}
-	}
-	if sessionID != "" {
-		return queryAll(ctx, (*Tx)(t), t.queries.messages.usageOfSession, scan, size, size, size, ceilMicros(since), userID, sessionID)
-	}
-	return queryAll(ctx, (*Tx)(t), t.queries.messages.usageOfUser, scan, size, size, size, ceilMicros(since), userID, userID)
 }

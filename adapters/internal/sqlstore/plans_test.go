@@ -44,7 +44,6 @@ func TestStatements_QueryPlans_UseIndexes(t *testing.T) {
 		b.messages.receivedByWhatsAppID: "messages_received (session_id=? AND whatsapp_id=?)",
 		b.messages.pendingBefore:        "messages_pending (created_at<?)",
 		b.messages.countSince:           "messages_history (session_id=? AND created_at>?)",
-		b.messages.usageOfUser:          "messages_history (session_id=? AND created_at>?)",
 		b.messages.deleteBefore:         "messages_history (session_id=? AND created_at<?)",
 		b.apiKeys.deleteExpired:         "api_keys_expiry (expires_at<?)",
 		b.apiKeys.deleteRevoked:         "api_keys_revocation (revoked_at<?)",
@@ -77,7 +76,6 @@ func TestStatements_QueryPlans_UseIndexes(t *testing.T) {
 		b.schema.owner:           "SCAN sqlite_master",
 	}
 	maySort := map[*Statement]bool{
-		b.messages.usageOfUser: true, b.messages.usageOfSession: true, // sorts groups
 		b.messages.sentByWhatsAppID:     true, // sorts one row, or a few
 		b.messages.receivedByWhatsAppID: true,
 	}

@@ -45,6 +45,7 @@ type Queries struct {
 	messages        messageStatements
 	idempotencyKeys idempotencyKeyStatements
 	loadSamples     loadStatements
+	usage           usageStatements
 	outbox          outboxStatements
 	settings        settingStatements
 	replicas        replicaStatements
@@ -72,6 +73,7 @@ func compile(d Dialect) *Queries {
 	b.messages = b.messageStatements()
 	b.idempotencyKeys = b.idempotencyKeyStatements()
 	b.loadSamples = b.loadStatements()
+	b.usage = b.usageStatements()
 	b.outbox = b.outboxStatements()
 	b.settings = b.settingStatements()
 	b.replicas = b.replicaStatements()

@@ -20,7 +20,7 @@ const (
 	historySessions = 1000
 	historyRounds   = 7
 	historyMeasured = 2 * time.Second // for one variant in a round
-	fillBatch       = 10
+	fillBatch       = 500
 	// pageLimit is how long the first page of a filter may take.
 	pageLimit = 50 * time.Millisecond
 	// worthyInsertRate is the least rate of sends with a full table, as a part of the rate with an empty table.

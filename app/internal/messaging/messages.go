@@ -11,6 +11,7 @@ import (
 	"github.com/switchyard-wa/switchyard/app/internal/fleet"
 	"github.com/switchyard-wa/switchyard/app/internal/membership"
 	"github.com/switchyard-wa/switchyard/app/internal/txn"
+	"github.com/switchyard-wa/switchyard/app/internal/usage"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
 	"github.com/switchyard-wa/switchyard/ports/service"
@@ -30,6 +31,7 @@ type Messages struct {
 	sync     *fleet.Sync
 	keys     *apikeys.Keys
 	detector *failure.Detector
+	usage    *usage.Counter
 	routes   *Routes
 	urls     ports.URLPolicy  // nil: any URL may be fetched
 	types    ports.MediaTypes // nil: content is not checked
@@ -48,6 +50,7 @@ type Parts struct {
 	Sync     *fleet.Sync
 	Keys     *apikeys.Keys
 	Detector *failure.Detector
+	Usage    *usage.Counter
 	Routes   *Routes
 	URLs     ports.URLPolicy  // judges the URLs of messages; nil: any may be fetched
 	Types    ports.MediaTypes // tells the types of media; nil: content is not checked
@@ -57,7 +60,7 @@ type Parts struct {
 func New(p Parts) *Messages {
 	return &Messages{
 		Writer: p.Writer, members: p.Members, cache: p.Cache, sync: p.Sync, keys: p.Keys,
-		detector: p.Detector, routes: p.Routes, urls: p.URLs, types: p.Types,
+		detector: p.Detector, routes: p.Routes, usage: p.Usage, urls: p.URLs, types: p.Types,
 	}
 }
 
@@ -100,18 +103,38 @@ func (m *Messages) Get(ctx context.Context, userID, sessionID, messageID string)
 }
 
 // Usage counts the user's messages by time, session, type and outcome.
-func (m *Messages) Usage(ctx context.Context, userID, sessionID string, since time.Time, bucket time.Duration) ([]ports.MessageUsage, error) {
-	var cells []ports.MessageUsage
+func (m *Messages) Usage(ctx context.Context, userID, sessionID string, since time.Time, bucket time.Duration) ([]service.MessageUsage, error) {
+	var cells []service.MessageUsage
 	err := m.Store.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
 		if sessionID != "" {
 			if _, err := txn.OwnedSession(ctx, tx, userID, sessionID); err != nil {
 				return err
 			}
 		}
-		cells, err = tx.Messages.Usage(ctx, userID, sessionID, since, bucket)
+		counts, err := m.usage.Counts(ctx, tx, ports.UsageFilter{UserID: userID, SessionID: sessionID, Since: since}, bucket)
+		cells = usageCells(counts)
 		return err
 	})
 	return cells, apperr.Public(err)
+}
+
+// usageCells returns counts as the API has them: each message once.
+func usageCells(counts []domain.UsageCount) []service.MessageUsage {
+	var cells []service.MessageUsage
+	for _, c := range counts {
+		cell := service.MessageUsage{Bucket: c.Hour, SessionID: c.SessionID, Type: c.Type, Direction: domain.Outbound, Count: c.Count}
+		switch c.Outcome {
+		case domain.UsageReceived:
+			cell.Direction = domain.Inbound
+		case domain.UsageFailed:
+			cell.Failed = true
+		case domain.UsageSent:
+		default:
+			continue
+		}
+		cells = append(cells, cell)
+	}
+	return cells
 }
 
 // Housekeep fails the messages whose outcome was not reported in time. It deletes expired

@@ -18,11 +18,16 @@ type Reader struct {
 
 // Read returns the events after the position.
 func (r *Reader) Read(ctx context.Context, tx *ports.Tx, limit int) ([]domain.Event, error) {
+	return r.ReadOf(ctx, tx, ports.EventFilter{}, limit)
+}
+
+// ReadOf returns the matching events after the position.
+func (r *Reader) ReadOf(ctx context.Context, tx *ports.Tx, f ports.EventFilter, limit int) ([]domain.Event, error) {
 	at, _, err := r.position(ctx, tx)
 	if err != nil {
 		return nil, err
 	}
-	return tx.Outbox.After(ctx, ports.EventFilter{}, at, limit)
+	return tx.Outbox.After(ctx, f, at, limit)
 }
 
 // Advance moves the position to the last of the events. It returns [ports.ErrConflict] if the
