@@ -18,11 +18,13 @@ type card struct {
 	user   int
 	serial int    // of the cards with this id
 	number string // of its phone
+
+	deleted time.Time // when its user first asked for the deletion; zero: never
 }
 
 func (l *trackedSession) newCard(user, serial int) *card {
 	number := fmt.Sprintf("62812%04d%04d", l.index, serial)
-	return &card{&testSession{l.users[user], l.id, ""}, user, serial, number}
+	return &card{testSession: &testSession{l.users[user], l.id, ""}, user: user, serial: serial, number: number}
 }
 
 // String returns the name of the card.
@@ -65,6 +67,9 @@ func (l *trackedSession) deleteCard() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.asked = append(l.asked, q)
+	if c.deleted.IsZero() {
+		c.deleted = q.from
+	}
 	switch {
 	case err == nil && a.status == http.StatusOK, a.status == http.StatusNotFound && l.intent == unsure:
 		l.intent = gone

@@ -80,11 +80,13 @@ const (
 type sentMessage struct {
 	card     *card
 	text     string
+	key      string // Idempotency-Key; empty: none
 	from, to time.Time
 	fate     fate
 	answer   string
 	id       string // the control plane's id
 	whatsApp string
+	status   string // by the first acknowledgement
 }
 
 // workload is the load on a scene. Its users send over all sessions, look at their
@@ -95,6 +97,7 @@ type workload struct {
 	lines []*trackedSession
 
 	sending, looking, deciding *stream
+	readers                    []*eventReader // one for each user
 }
 
 // parallel runs fn n times, at most width of them concurrently.
@@ -203,7 +206,11 @@ func (c *workload) begin(rate int, seed uint64) {
 	every := time.Second / time.Duration(rate)
 	c.sending = streaming(every, most, func(i int) {
 		l := c.lines[i%len(c.lines)]
-		l.send(fmt.Sprint("message ", i))
+		if i%keyedOneIn == 0 {
+			l.sendKeyed(fmt.Sprint("message ", i))
+		} else {
+			l.send(fmt.Sprint("message ", i))
+		}
 	})
 	c.looking = streaming(4*every, most, func(i int) { c.lines[i*7%len(c.lines)].look() })
 	r := rand.New(rand.NewPCG(seed, 1))
@@ -219,6 +226,10 @@ func (c *workload) begin(rate int, seed uint64) {
 	})
 	for _, s := range []*stream{c.sending, c.looking, c.deciding} {
 		c.s.t.Cleanup(s.end)
+	}
+	c.readers = make([]*eventReader, len(c.users))
+	for i, user := range c.users {
+		c.readers[i] = readEvents(c.s, user)
 	}
 }
 
@@ -260,31 +271,6 @@ func streaming(every time.Duration, most int, fn func(i int)) *stream {
 func (s *stream) end() {
 	s.stop()
 	s.work.Wait()
-}
-
-// send sends a text once. The text names the card.
-func (l *trackedSession) send(text string) *sentMessage {
-	c := l.current()
-	text = c.mark() + text
-	p := &sentMessage{card: c, text: text, from: time.Now()}
-	a, err := c.byKey().call("POST", "/sendText", obj{"to": someone, "message": text})
-	p.to, p.answer = time.Now(), fmt.Sprint(a.status, " ", a.str("error.code"), " ", err)
-	switch {
-	case err == nil && a.status < 300:
-		p.fate, p.id, p.whatsApp = acknowledged, a.str("data.id"), a.str("data.messageId")
-	case a.status == http.StatusServiceUnavailable, err == nil && a.status < 500, err == nil && a.status == http.StatusBadGateway:
-		p.fate = refused
-	default:
-		p.fate = unknown
-		p.answer += " " + a.header.Get(viaBalancer)
-	}
-	if err != nil && errors.Unwrap(err) == nil && strings.HasPrefix(a.header.Get(viaBalancer), clients) {
-		l.scene.t.Errorf("an answer that breaks the ground rules: %v", err)
-	}
-	l.mu.Lock()
-	l.sends = append(l.sends, p)
-	l.mu.Unlock()
-	return p
 }
 
 // look reads which worker has the session, and which phone it is.

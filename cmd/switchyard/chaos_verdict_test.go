@@ -168,6 +168,7 @@ func (c *workload) judge() {
 	v.intents()
 	v.messages()
 	v.cards()
+	v.log()
 	v.processes()
 }
 
