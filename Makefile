@@ -70,6 +70,7 @@ NIGHTLY_SEEDS ?= 1000
 NIGHTLY_TIMEOUT ?= 3h
 NIGHTLY_CHAOS ?= 10m
 NIGHTLY_FUZZ ?= 2m
+NIGHTLY_HISTORY ?= 10000000
 
 .PHONY: nightly
 nightly: compiler servers $(GOTESTSUM) ## every test with many random runs, then chaos and fuzz at length (an hour or two)
@@ -77,6 +78,7 @@ nightly: compiler servers $(GOTESTSUM) ## every test with many random runs, then
 	$(call run_tests,nightly,$(RACE) -count=1 -timeout $(NIGHTLY_TIMEOUT) $(TEST_FLAGS) $(PACKAGES))
 	$(MAKE) chaos DURATION=$(NIGHTLY_CHAOS)
 	$(MAKE) fuzz FUZZ_TIME=$(NIGHTLY_FUZZ)
+	HISTORY_ROWS=$(NIGHTLY_HISTORY) go test -run '^$$' -bench History -benchtime 20x -timeout $(NIGHTLY_TIMEOUT) ./adapters/sqlite
 
 # Without SEED it comes from the clock. What the processes wrote is kept in .cache/chaos. CHAOS_FLAGS=-race finds races too,
 # but a machine with few cores is then too slow for 300 sessions; `make test` has a short run with fewer of them.
