@@ -157,13 +157,25 @@ func (c *Client) retry(ctx context.Context, p *peer, wire payload, deadline time
 		if next == nil {
 			return nil
 		}
-		considered := next.Failure == ports.WorkerSessionNotFound || next.Failure == ports.WorkerRejected || next.Failure == ports.WorkerRouteMissing
-		if next.Failure == ports.WorkerCircuitOpen || !failure.IsNotExecuted() && next.IsNotExecuted() && !considered {
-			return failure // it says more: an earlier attempt may have been executed
+		if next.Failure == ports.WorkerCircuitOpen || isOutweighed(next, failure) {
+			return failure
 		}
 		failure = next
 	}
 	return failure
+}
+
+// isOutweighed reports whether an earlier failure of a call says more than a later one: the earlier attempt
+// may have been executed, and the worker did not consider the later one.
+func isOutweighed(later, earlier *ports.WorkerError) bool {
+	if earlier == nil || earlier.IsNotExecuted() || !later.IsNotExecuted() {
+		return false
+	}
+	switch later.Failure {
+	case ports.WorkerSessionNotFound, ports.WorkerRejected, ports.WorkerRouteMissing:
+		return false
+	}
+	return true
 }
 
 // withCircuitBreaker makes one attempt under the circuit breaker of the worker.
@@ -214,13 +226,16 @@ func (c *Client) attempt(ctx context.Context, p *peer, wire payload, deadline ti
 	if may != idempotent {
 		retriesLeft = nil
 	}
-	if failure := c.exchange(ctx, p, wire, deadline, retriesLeft, resp); failure != nil {
-		return failure
+	failure, earlier := c.exchange(ctx, p, wire, deadline, retriesLeft, resp)
+	if failure == nil {
+		if status := resp.StatusCode(); status < 200 || status > 299 {
+			failure = c.responseError(resp)
+		}
 	}
-	if status := resp.StatusCode(); status < 200 || status > 299 {
-		return c.responseError(resp)
+	if failure != nil && isOutweighed(failure, earlier) {
+		return earlier
 	}
-	return nil
+	return failure
 }
 
 // sessionPath returns a path that contains the escaped id of a session.

@@ -30,7 +30,7 @@ func (c *Client) Health(ctx context.Context, w ports.WorkerRef) error {
 	resp := fasthttp.AcquireResponse()
 	defer fasthttp.ReleaseResponse(resp)
 	retriesLeft := maxAttempts - 1
-	if failure := c.exchange(ctx, p, payload{wire: r.wire()}, deadline, &retriesLeft, resp); failure != nil {
+	if failure, _ := c.exchange(ctx, p, payload{wire: r.wire()}, deadline, &retriesLeft, resp); failure != nil {
 		return p.withTLSHint(failure)
 	}
 	demandsToken := w.ID == "" && resp.StatusCode() == http.StatusUnauthorized

@@ -23,16 +23,17 @@ var pastDeadline = time.Unix(1, 0)
 // A pooled connection may turn out to be closed before any byte of a response
 // came back. If nothing was written, exchange uses another connection. If the
 // request may have been written, it writes it again while retriesLeft is positive, and
-// decrements retriesLeft. A nil retriesLeft forbids that.
-func (c *Client) exchange(ctx context.Context, p *peer, wire payload, deadline time.Time, retriesLeft *int, resp *fasthttp.Response) *ports.WorkerError {
+// decrements retriesLeft. A nil retriesLeft forbids that. earlier is the failure of the last
+// request that may have been written before; nil: there was none.
+func (c *Client) exchange(ctx context.Context, p *peer, wire payload, deadline time.Time, retriesLeft *int, resp *fasthttp.Response) (failure, earlier *ports.WorkerError) {
 	for {
 		limit := time.Until(deadline)
 		if ctx.Err() != nil || limit <= 0 {
-			return notSentError(ctx)
+			return notSentError(ctx), earlier
 		}
 		cc, err := acquire(ctx, p.host.IdleConnsCount() > 0 || ctx.Done() == nil, p.host, limit)
 		if err != nil {
-			return connectError(ctx, err)
+			return connectError(ctx, err), earlier
 		}
 		conn, last := cc.Conn(), cc.LastUseTime()
 		reused := !last.IsZero()
@@ -73,14 +74,14 @@ func (c *Client) exchange(ctx context.Context, p *peer, wire payload, deadline t
 		// A watch that has fired may still set its deadline.
 		if unwatch() && err == nil && !extra && !resp.ConnectionClose() {
 			p.host.ReleaseConn(cc)
-			return nil
+			return nil, earlier
 		}
 		p.host.CloseConn(cc)
 		switch {
 		case err == nil:
-			return nil
+			return nil, earlier
 		case needsTLS:
-			return &ports.WorkerError{Failure: ports.WorkerUnreachable, Message: msgNeedsTLS, Err: err}
+			return &ports.WorkerError{Failure: ports.WorkerUnreachable, Message: msgNeedsTLS, Err: err}, earlier
 		}
 		if reused && ctx.Err() == nil {
 			// The worker closed the idle connection: nothing was written, or a
@@ -90,13 +91,14 @@ func (c *Client) exchange(ctx context.Context, p *peer, wire payload, deadline t
 			}
 			if retriesLeft != nil && *retriesLeft > 0 && errors.Is(err, io.EOF) {
 				*retriesLeft--
+				earlier = exchangeError(ctx, n, err)
 				continue
 			}
 		}
 		failure := exchangeError(ctx, n, err)
 		// A worker cannot execute a request that was not written to its end.
 		failure.NotSent = failure.NotSent || isCut && wire.file != nil
-		return failure
+		return failure, earlier
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -581,5 +582,57 @@ func TestClient_Capabilities_DecideBodies(t *testing.T) {
 		}
 		require.NoError(t, c.Disconnect(t.Context(), w.Ref, "a/../b?c", 4))
 		require.Equal(t, "/api/sessions/a/../b?c/disconnect", fake.Last(t).Path, "an id is one segment, escaped")
+	}
+}
+
+// A worker with dedupe dies in a send. The send was on a pooled connection, and is repeated at once. Whatever the repetition meets,
+// the first request may have been executed.
+func TestSend_WorkerDiesInASendOnAPooledConnection_OutcomeIsUnknown(t *testing.T) {
+	for name, afterwards := range map[string]string{
+		"nothing listens": "",
+		"it is busy":      "HTTP/1.1 429 Too Many Requests\r\nContent-Length: 0\r\n\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			ln, err := net.Listen("tcp", "127.0.0.1:0")
+			require.NoError(t, err)
+			t.Cleanup(func() { ln.Close() })
+			var once sync.Once
+			serve := func(conn net.Conn, answers ...string) {
+				defer conn.Close()
+				in := bufio.NewReader(conn)
+				for _, a := range answers {
+					r, err := http.ReadRequest(in)
+					if err != nil {
+						return
+					}
+					_, _ = io.Copy(io.Discard, r.Body)
+					_, _ = io.WriteString(conn, a)
+				}
+				if afterwards == "" {
+					once.Do(func() { ln.Close() })
+				}
+			}
+			go func() {
+				const sent = `{"success":true,"data":{"messageId":"3EB0","status":"sent"}}`
+				first, err := ln.Accept()
+				if err != nil {
+					return
+				}
+				serve(first, "HTTP/1.1 200 OK\r\nContent-Length: "+itoa(len(sent))+"\r\n\r\n"+sent, "") // no answer to the second
+				for {
+					conn, err := ln.Accept()
+					if err != nil {
+						return
+					}
+					go serve(conn, afterwards, afterwards)
+				}
+			}()
+			w := ports.WorkerRef{ID: "w1", Endpoint: "http://" + ln.Addr().String(), Capabilities: []domain.Capability{domain.CapDedupe}}
+			c := quick(t, httpworker.Config{})
+			_, err = c.Send(t.Context(), w, hello)
+			require.NoError(t, err)
+			_, err = c.Send(t.Context(), w, hello)
+			require.False(t, failure(t, err, ports.WorkerConnectionLost).IsNotExecuted())
+		})
 	}
 }
