@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"net/url"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -93,6 +94,7 @@ func (m *Outgoing) Validate() error {
 		}
 		return p.Err()
 	}
+	m.validateRelations(&p)
 	switch m.Type {
 	case TypeText:
 		p.text("message", m.Text, 1, maxText)
@@ -109,6 +111,47 @@ func (m *Outgoing) Validate() error {
 	}
 	return p.Err()
 }
+
+// validateRelations checks what the message refers to.
+func (m *Outgoing) validateRelations(p *Problems) {
+	if m.QuotedMessageID != "" {
+		p.text("quotedMessageId", m.QuotedMessageID, 1, 255)
+	}
+	if len(m.Mentions) == 0 {
+		return
+	}
+	if to, err := ParseRecipient(m.To); err == nil && !to.IsGroup() {
+		p.Add("mentions", "Mentions are for messages to groups; leave them out, or send to a JID that ends in @g.us")
+	}
+	if len(m.Mentions) > MaxMentions {
+		p.Add("mentions", "A message can have at most %d mentions", MaxMentions)
+		return
+	}
+	for i, mention := range m.Mentions {
+		field := fmt.Sprintf("mentions[%d]", i)
+		switch jid, err := ParseRecipient(mention); {
+		case err != nil:
+			p.Check(field, err)
+		case jid.IsGroup():
+			p.Add(field, "A mention must be of a person, not of a group")
+		}
+	}
+}
+
+// MentionedJIDs returns the addresses of the mentions, each once. It leaves out what [Outgoing.Validate]
+// refuses.
+func (m *Outgoing) MentionedJIDs() []string {
+	var jids []string
+	for _, mention := range m.Mentions {
+		if jid, err := ParseRecipient(mention); err == nil && !slices.Contains(jids, string(jid)) {
+			jids = append(jids, string(jid))
+		}
+	}
+	return jids
+}
+
+// HasRelations reports whether the message is a reply or mentions somebody.
+func (m *Outgoing) HasRelations() bool { return m.QuotedMessageID != "" || len(m.Mentions) > 0 }
 
 // validateMedia checks the fields of a message with media.
 func (m *Outgoing) validateMedia(p *Problems) {

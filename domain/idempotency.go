@@ -102,6 +102,10 @@ func (m *Outgoing) Fingerprint() ([32]byte, error) {
 	f.text("filename", m.Filename)
 	f.text("caption", m.Caption)
 	f.flag("humanSimulation", m.HumanSimulation)
+	f.text("quotedMessageId", m.QuotedMessageID)
+	for _, jid := range m.MentionedJIDs() {
+		f.text("mention", jid)
+	}
 	if l := m.Location; l != nil {
 		f.number("latitude", l.Latitude)
 		f.number("longitude", l.Longitude)

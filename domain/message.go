@@ -237,6 +237,10 @@ type Outgoing struct {
 	Contact   *Contact
 	Link      *Link
 	Poll      *Poll
+	// QuotedMessageID names the message to which this one replies, by our id or WhatsApp's. The core
+	// replaces it by WhatsApp's.
+	QuotedMessageID string
+	Mentions        []string // accounts in the group, as numbers or JIDs
 	// HumanSimulation asks the worker to show typing before it sends. That takes seconds.
 	HumanSimulation bool
 }

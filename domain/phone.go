@@ -35,6 +35,9 @@ func (j JID) Phone() string {
 	return user
 }
 
+// IsGroup reports whether j is the address of a group.
+func (j JID) IsGroup() bool { return strings.HasSuffix(string(j), "@"+serverGroup) }
+
 // ParseRecipient returns the address that raw names: an international number by the rules of
 // [ParsePhone], or a JID. The JID is of a person (…@s.whatsapp.net, or …@c.us with the same meaning), a
 // group (…@g.us) or a hidden id (…@lid). Device and agent parts (…:12@…, ….0:12@…) are dropped. Any

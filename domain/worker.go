@@ -27,6 +27,7 @@ const (
 	CapGeneration Capability = "generation" // the worker knows generations and obeys STOP_SESSION commands
 	CapDedupe     Capability = "dedupe"     // the worker drops a send that repeats a clientMessageId
 	CapMedia      Capability = "media"      // the worker keeps the media of inbound messages and hands them out
+	CapReplies    Capability = "replies"    // the worker takes quotedMessageId and mentions in a send
 	CapOwnToken   Capability = "ownToken"   // the worker shows its own token, and is called with its call token
 )
 

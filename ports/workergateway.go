@@ -80,6 +80,7 @@ type MediaPart struct{ Offset, Size int64 }
 // The implementation limits each call in time: 5 s for Health, 30 s otherwise. The context limits it
 // too. The implementation retries calls that are safe to repeat. It repeats a Send only if the first
 // try cannot have reached the worker, or if the worker has dedupe. Every failure is a *[WorkerError].
+// A reply and mentions go only to a worker that takes them (domain.CapReplies).
 // Addresses may come in any form of [domain.ParseChat]; the worker receives JIDs.
 //
 // Start, Restart, Disconnect, Logout and Delete name a generation, so a delayed call does no harm to a

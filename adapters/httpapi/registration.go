@@ -21,7 +21,7 @@ type WorkerDetails struct {
 	Environment       string             `json:"environment,omitempty" maxLength:"50" doc:"DEVELOPMENT if it is not given" example:"PRODUCTION"`
 	Labels            map[string]*string `json:"labels,omitempty" doc:"At most 32 short texts by name" example:"{\"pool\":\"eu\"}"`
 	HeartbeatInterval wholeNumber        `json:"heartbeatInterval,omitempty" minimum:"1" maximum:"3600000" doc:"Milliseconds between heartbeats" example:"30000"`
-	Capabilities      []string           `json:"capabilities,omitempty" doc:"Extensions: lease, generation, dedupe, ownToken; others are ignored" example:"[\"lease\",\"generation\"]"`
+	Capabilities      []string           `json:"capabilities,omitempty" doc:"Extensions: lease, generation, dedupe, replies, ownToken; others are ignored" example:"[\"lease\",\"generation\"]"`
 }
 
 // describe checks the details and completes a registration.
@@ -119,7 +119,7 @@ func (l *capabilityList) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 // add adds an extension that is known and not in the list yet.
 func (l *capabilityList) add(name string) {
 	switch known := domain.Capability(name); known {
-	case domain.CapLease, domain.CapGeneration, domain.CapDedupe, domain.CapMedia, domain.CapOwnToken:
+	case domain.CapLease, domain.CapGeneration, domain.CapDedupe, domain.CapMedia, domain.CapReplies, domain.CapOwnToken:
 		if !slices.Contains(*l, known) {
 			*l = append(*l, known)
 		}

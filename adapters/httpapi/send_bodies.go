@@ -13,13 +13,16 @@ import (
 type Recipient struct {
 	To              string `json:"to" minLength:"1" doc:"An international number or a JID" example:"6281234567890"`
 	HumanSimulation bool   `json:"humanSimulation,omitempty" doc:"The worker types for some seconds before it sends" example:"false"`
+
+	QuotedMessageID string     `json:"quotedMessageId,omitempty" maxLength:"255" doc:"The message to which this one replies, by our id or WhatsApp's" example:"3EB0C767D26B"`
+	Mentions        []textItem `json:"mentions,omitempty" nullable:"false" maxItems:"256" doc:"Members of the group to mention, as numbers or JIDs, if the recipient is a group" example:"[]"`
 }
 
 // names is for routes whose fields have the names of domain.
 func (Recipient) names() map[string]string { return nil }
 
 func (r *Recipient) message(kind domain.MessageType) *domain.Outgoing {
-	return &domain.Outgoing{To: r.To, Type: kind, HumanSimulation: r.HumanSimulation}
+	return &domain.Outgoing{To: r.To, Type: kind, HumanSimulation: r.HumanSimulation, QuotedMessageID: r.QuotedMessageID, Mentions: asTexts(r.Mentions)}
 }
 
 type textBody struct {

@@ -17,14 +17,15 @@ const (
 		"server. With WORKER_TIMEOUT the outcome is unknown: the message stays PENDING, `details` has its id, and a later report settles it. " +
 		"Fails with SESSION_NOT_CONNECTED if the session is not connected, with WORKER_UNREACHABLE if its worker is offline, with " +
 		"MESSAGE_SEND_FAILED if the worker fails, with VALIDATION_ERROR if it never sends such a message, with RATE_LIMIT_EXCEEDED while it is busy, and with " +
-		"MESSAGE_LIMIT_EXCEEDED if the tier's messages of this hour are used up. With the header `Idempotency-Key` (1 to 255 printable ASCII characters) " +
+		"MESSAGE_LIMIT_EXCEEDED if the tier's messages of this hour are used up. A reply to a message of the history that is not there fails with " +
+		"MESSAGE_NOT_FOUND; a reply or a mention by a worker that cannot send them with INVALID_STATE. With the header `Idempotency-Key` (1 to 255 printable ASCII characters) " +
 		"a send may be repeated for 24 hours: a repeat with the same body sends nothing and is answered by what has become of the message, with the header " +
 		"`Idempotency-Replayed: true`. With another body it fails with IDEMPOTENCY_CONFLICT. A key stands for the message that was recorded with it, even if " +
 		"that failed: give a new key to send it again. A request that was refused before that leaves its key free."
 )
 
 // sendErrors are what any send can fail with.
-var sendErrors = []domain.Code{domain.CodeSessionNotFound, domain.CodeSessionNotConnected, domain.CodeInvalidState, domain.CodeIdempotencyConflict, domain.CodeMessageLimit, domain.CodeRateLimit,
+var sendErrors = []domain.Code{domain.CodeSessionNotFound, domain.CodeSessionNotConnected, domain.CodeInvalidState, domain.CodeIdempotencyConflict, domain.CodeMessageNotFound, domain.CodeMessageLimit, domain.CodeRateLimit,
 	domain.CodeWorkerUnreachable, domain.CodeWorkerTimeout, domain.CodeWorkerCommunication, domain.CodeMessageSendFailed, domain.CodeNoAvailableWorkers}
 
 func messageRoutes() []route {

@@ -253,3 +253,34 @@ func TestIdempotencyKey_Unusable_IsRefusedWithReason(t *testing.T) {
 		})
 	}
 }
+
+func TestSend_ReplyAndMentions_ReachTheServiceOnEveryRoute(t *testing.T) {
+	for name, body := range bodies {
+		path, isSend := strings.CutPrefix(name, "POST /send")
+		if !isSend || path == "Seen" {
+			continue
+		}
+		body = strings.TrimSuffix(strings.TrimSpace(body), "}") + `,"quotedMessageId":"3EB0","mentions":["6285555555555"],"to":"120363025246125486@g.us"}`
+		body = strings.Replace(body, `"to":"6289999999999",`, "", 1)
+		got, s := ask(t, "POST", "/api/v1/send"+path, keyText, body)
+		require.Equal(t, http.StatusOK, got.Code, "%s: %s", body, got.Body)
+		m := s.last.(*domain.Outgoing)
+		assert.Equal(t, "3EB0", m.QuotedMessageID, path)
+		assert.Equal(t, []string{"6285555555555"}, m.Mentions, path)
+	}
+}
+
+func TestSend_WrongMentions_AreTold(t *testing.T) {
+	for members, fields := range map[string][]string{
+		`"to":"6289999999999","mentions":["6285555555555"]`:         {"mentions"},
+		`"to":"120363025246125486@g.us","mentions":["Bo"]`:          {"mentions[0]"},
+		`"to":"120363025246125486@g.us","mentions":"6285555555555"`: {"mentions"},
+		`"to":"120363025246125486@g.us","mentions":[null]`:          {"mentions[0]"},
+		`"to":"6289999999999","quotedMessageId":7`:                  {"quotedMessageId"},
+	} {
+		got, s := ask(t, "POST", "/api/v1/sendText", keyText, `{"message":"x",`+members+`}`)
+		assert.Equal(t, http.StatusBadRequest, got.Code, members)
+		assert.Equal(t, fields, got.fields(), got.Body)
+		assert.Zero(t, s.calls)
+	}
+}

@@ -9,10 +9,10 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// appendSend appends the body of a send. It adds clientMessageId if dedupe is
-// set: only such workers know the field. fileAt is where the content of the message's
+// appendSend appends the body of a send. It adds clientMessageId for a worker with dedupe,
+// and relations for one with replies: only such workers know these fields. fileAt is where the content of the message's
 // upload goes, in base64; 0 without an upload.
-func appendSend(b []byte, s *ports.Send, dedupe bool) (_ []byte, fileAt int, _ error) {
+func appendSend(b []byte, s *ports.Send, caps []domain.Capability) (_ []byte, fileAt int, _ error) {
 	m := s.Message
 	b = append(b, `{"to":`...)
 	b = appendString(b, string(s.To))
@@ -37,10 +37,33 @@ func appendSend(b []byte, s *ports.Send, dedupe bool) (_ []byte, fileAt int, _ e
 	} else {
 		b = append(b, `,"humanSimulation":false`...) // workers take a missing field for true
 	}
-	if dedupe && s.ClientMessageID != "" {
+	if s.ClientMessageID != "" && slices.Contains(caps, domain.CapDedupe) {
 		b = appendField(b, "clientMessageId", s.ClientMessageID)
 	}
+	if m.HasRelations() && slices.Contains(caps, domain.CapReplies) {
+		b = appendRelations(b, m)
+	}
 	return append(b, '}'), fileAt, err
+}
+
+// appendRelations appends the message that is replied to, and the mentions.
+func appendRelations(b []byte, m *domain.Outgoing) []byte {
+	if m.QuotedMessageID != "" {
+		b = appendField(b, "quotedMessageId", m.QuotedMessageID)
+	}
+	jids := m.MentionedJIDs()
+	for i, jid := range jids {
+		if i == 0 {
+			b = append(b, `,"mentions":[`...)
+		} else {
+			b = append(b, ',')
+		}
+		b = appendString(b, jid)
+	}
+	if len(jids) > 0 {
+		b = append(b, ']')
+	}
+	return b
 }
 
 func appendField(b []byte, name, value string) []byte {

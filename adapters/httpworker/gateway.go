@@ -167,7 +167,7 @@ func (c *Client) Send(ctx context.Context, w ports.WorkerRef, s ports.Send) (por
 	r := newRequest(p, c.headFor(p, w), http.MethodPost, path)
 	defer r.release()
 	var err error
-	*r.buf, r.fileAt, err = appendSend(*r.buf, &s, dedupe)
+	*r.buf, r.fileAt, err = appendSend(*r.buf, &s, w.Capabilities)
 	if err != nil {
 		return ports.Sent{}, encodeError(err)
 	}

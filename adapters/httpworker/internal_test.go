@@ -213,7 +213,7 @@ func TestAppendSend_EachMessageType_WritesBody(t *testing.T) {
 		{domain.Outgoing{Type: domain.TypePoll, Poll: &domain.Poll{Question: "q", Options: []string{"a", "b"}}}, false,
 			`"type":"poll","poll":{"question":"q","options":["a","b"]},"humanSimulation":false`},
 	} {
-		got, fileAt, err := appendSend(nil, &ports.Send{To: "1@s.whatsapp.net", ClientMessageID: "m1", Message: &c.m}, c.dedupe)
+		got, fileAt, err := appendSend(nil, &ports.Send{To: "1@s.whatsapp.net", ClientMessageID: "m1", Message: &c.m}, capsOf(c.dedupe))
 		require.NoError(t, err)
 		require.Equal(t, `{"to":"1@s.whatsapp.net",`+c.want+`}`, string(got))
 		require.True(t, json.Valid(got))
@@ -229,7 +229,7 @@ func TestAppendSend_Upload_LeavesRoomForItsContent(t *testing.T) {
 		{"", "", "", "application/octet-stream"},
 	} {
 		m := &domain.Outgoing{Type: domain.TypeDocument, Upload: &domain.Upload{Size: 3, Type: c.declared}, MediaType: c.kind, Filename: c.filename}
-		got, fileAt, err := appendSend(nil, &ports.Send{To: "1@s.whatsapp.net", Message: m}, false)
+		got, fileAt, err := appendSend(nil, &ports.Send{To: "1@s.whatsapp.net", Message: m}, nil)
 		require.NoError(t, err)
 		require.True(t, json.Valid(got))
 		require.Equal(t, `"mediaUrl":"data:`+c.want+`;base64,`, string(got[strings.Index(string(got), `"mediaUrl"`):fileAt]))
@@ -391,4 +391,32 @@ func TestRequestWire_AnySize_HeadStandsBeforeBody(t *testing.T) {
 	}
 	r := newRequest(p, p.head, "GET", "/health")
 	require.NotContains(t, string(r.wire()), "Content-Length")
+}
+
+// capsOf returns the capabilities of a worker with or without dedupe.
+func capsOf(dedupe bool) []domain.Capability {
+	if !dedupe {
+		return nil
+	}
+	return []domain.Capability{domain.CapDedupe}
+}
+
+// Deployed workers refuse members that they do not know.
+func TestAppendSend_Relations_GoToWorkersThatTakeThem(t *testing.T) {
+	send := &ports.Send{To: "120363025246125486@g.us", Message: &domain.Outgoing{
+		Type: domain.TypeText, Text: "yes", QuotedMessageID: "3EB0", Mentions: []string{"+62 811 1111 1111", "6281111111112@c.us"},
+	}}
+	const plain = `{"to":"120363025246125486@g.us","type":"text","message":"yes","humanSimulation":false`
+	for _, c := range []struct {
+		caps []domain.Capability
+		want string
+	}{
+		{nil, plain + `}`},
+		{[]domain.Capability{domain.CapDedupe}, plain + `}`},
+		{[]domain.Capability{domain.CapReplies}, plain + `,"quotedMessageId":"3EB0","mentions":["6281111111111@s.whatsapp.net","6281111111112@s.whatsapp.net"]}`},
+	} {
+		got, _, err := appendSend(nil, send, c.caps)
+		require.NoError(t, err)
+		require.Equal(t, c.want, string(got))
+	}
 }

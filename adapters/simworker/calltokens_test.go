@@ -62,7 +62,7 @@ func TestServe_WorkerWithCallToken_RefusesTheFleetToken(t *testing.T) {
 	serve(t, w, simworker.ServeConfig{Token: "fleet-token"})
 	require.Eventually(t, func() bool { return p.shown("own-1") > 2 }, 5*time.Second, time.Millisecond)
 	require.Equal(t, 1, p.shown("fleet-token"), "with its registration alone")
-	require.Equal(t, []any{"lease", "generation", "dedupe", "media", "ownToken"}, p.last(t, "POST /api/v1/workers/register")["capabilities"])
+	require.Equal(t, []any{"lease", "generation", "dedupe", "media", "replies", "ownToken"}, p.last(t, "POST /api/v1/workers/register")["capabilities"])
 
 	for token, want := range map[string]int{"ct_1": http.StatusOK, "fleet-token": http.StatusUnauthorized, "own-1": http.StatusUnauthorized} {
 		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.Endpoint()+"/api/sessions", nil)

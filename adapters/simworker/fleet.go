@@ -178,6 +178,11 @@ func (f *Fleet) Send(ctx context.Context, ref ports.WorkerRef, s ports.Send) (po
 	if !slices.Contains(ref.Capabilities, domain.CapDedupe) {
 		s.ClientMessageID = ""
 	}
+	if s.Message.HasRelations() && !slices.Contains(ref.Capabilities, domain.CapReplies) {
+		plain := *s.Message
+		plain.QuotedMessageID, plain.Mentions = "", nil
+		s.Message = &plain
+	}
 	return w.Send(ctx, s)
 }
 

@@ -221,7 +221,9 @@ type legacySend struct {
 func (h *handler) send(r *http.Request, body []byte) (int, any, error) {
 	var b struct {
 		legacySend
-		ClientMessageID string `json:"clientMessageId"`
+		ClientMessageID string   `json:"clientMessageId"`
+		QuotedMessageID string   `json:"quotedMessageId"`
+		Mentions        []string `json:"mentions"`
 	}
 	var err error
 	if h.w.cfg.Legacy {
@@ -245,6 +247,7 @@ func (h *handler) send(r *http.Request, body []byte) (int, any, error) {
 		To: b.To, Type: domain.MessageType(b.Type), Text: b.Message, MediaURL: b.MediaURL, Filename: b.Filename,
 		Caption: b.Caption, Location: b.Location, Contact: b.Contact, Link: b.Link, Poll: b.Poll,
 		HumanSimulation: b.HumanSimulation == nil || *b.HumanSimulation,
+		QuotedMessageID: b.QuotedMessageID, Mentions: b.Mentions,
 	}
 	if m.Type == domain.TypeDocument && m.Filename == "" {
 		return 0, nil, badRequest("Validation failed: filename is required for documents")

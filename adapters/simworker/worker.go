@@ -213,7 +213,7 @@ func (w *Worker) Capabilities() []domain.Capability {
 	if w.cfg.Legacy {
 		return nil
 	}
-	all := []domain.Capability{domain.CapLease, domain.CapGeneration, domain.CapDedupe, domain.CapMedia}
+	all := []domain.Capability{domain.CapLease, domain.CapGeneration, domain.CapDedupe, domain.CapMedia, domain.CapReplies}
 	if _, ok := w.control.(CallTokens); ok {
 		all = append(all, domain.CapOwnToken)
 	}

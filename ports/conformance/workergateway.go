@@ -45,7 +45,7 @@ type GatewayFault struct {
 // WorkerGateway tests a gateway against the contract of ports.WorkerGateway. open returns a gateway and
 // a worker for one subtest.
 func WorkerGateway(t *testing.T, open func(t *testing.T, caps ...domain.Capability) (ports.WorkerGateway, GatewayWorker)) {
-	all := []domain.Capability{domain.CapLease, domain.CapGeneration, domain.CapDedupe, domain.CapMedia}
+	all := []domain.Capability{domain.CapLease, domain.CapGeneration, domain.CapDedupe, domain.CapMedia, domain.CapReplies}
 	for _, kind := range []struct {
 		name string
 		caps []domain.Capability

@@ -53,6 +53,12 @@
 // Actions on messages and typing signals take no key: they record no message to which a key
 // could be bound.
 //
+// # Replies and mentions
+//
+// They go to workers with [domain.CapReplies]. For any other worker the send is refused
+// before it is recorded: the message would arrive without them. The message that is replied
+// to may be older than the history. It is looked up only to translate an id of ours.
+//
 // # Routes
 //
 // A route tells where a session runs. It may be older than the row. A route that allows

@@ -43,6 +43,10 @@ func (m *Messages) send(ctx context.Context, s service.Sender, out *domain.Outgo
 	if err != nil {
 		return nil, err
 	}
+	out, err = m.resolveRelations(ctx, s, worker, out)
+	if err != nil {
+		return nil, err
+	}
 	quota, err := m.keys.Quota(ctx, s.UserID)
 	if err != nil {
 		return nil, apperr.Public(err)
@@ -55,6 +59,7 @@ func (m *Messages) send(ctx context.Context, s service.Sender, out *domain.Outgo
 		ID: m.IDs.NewID(), SessionID: s.SessionID, UserID: s.UserID, Direction: domain.Outbound,
 		From: jid(route.Phone), To: string(to), Type: out.Type, Content: out.Body(), MediaURL: out.MediaURL,
 		Filename: out.Filename, Caption: out.Caption, Status: domain.MessagePending, CreatedAt: now,
+		Relations: domain.Relations{QuotedID: out.QuotedMessageID, Mentions: out.MentionedJIDs()},
 	}
 	if err := m.put(ctx, message, key); err != nil {
 		quota.RefundMessage(ctx)
@@ -67,7 +72,7 @@ func (m *Messages) send(ctx context.Context, s service.Sender, out *domain.Outgo
 	send := ports.Send{SessionID: s.SessionID, ClientMessageID: message.ID, To: to, Message: out}
 	sent, err := m.Workers.Send(ctx, fleet.Ref(worker), send)
 	if err != nil {
-		if moved := m.retargetAfterMove(ctx, s, worker, err); moved != nil {
+		if moved := m.retargetAfterMove(ctx, s, worker, err); moved != nil && checkAbilities(moved, out) == nil {
 			worker = moved
 			sent, err = m.Workers.Send(ctx, fleet.Ref(worker), send)
 		}
