@@ -128,7 +128,7 @@ func (l *capabilityList) add(name string) {
 
 // Schema describes the list as workers should send it.
 func (capabilityList) Schema(huma.Registry) *huma.Schema {
-	return &huma.Schema{Description: "List of extensions: lease, generation, dedupe, ownToken; others are ignored", Examples: []any{[]any{"lease", "generation"}}}
+	return &huma.Schema{Description: "List of extensions: lease, generation, dedupe, media, replies, ownToken; others are ignored", Examples: []any{[]any{"lease", "generation"}}}
 }
 
 // registerWorkerBody is what a worker says of itself. Malformed members count as missing,
