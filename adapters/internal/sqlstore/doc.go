@@ -105,6 +105,11 @@
 // ids of all kinds. So one index serves all combinations, and a filter that matches nothing reads nothing. PENDING messages are not
 // in it, so a send enters it once. BenchmarkHistory measures each filter; HISTORY_ROWS sets its size.
 //
+// Figures of SQLite with 200 000 messages, 20 000 of them in the session that was asked, in one run on a machine that others used:
+// medians of the first page of 0.03 to 1.1 ms for every combination of filters; a search of 119 ms for the most frequent word and of
+// 0.2 ms for rare ones. Sends took place at 0.55 to 0.74 of the rate of an empty store. That is less than the 0.8 to aim for, and the
+// cause is not known: the merging of FTS4's segments, or the log that filling the store has left.
+//
 // An update leaves out columns that are indexed and rarely change, unless they have changed. The update therefore does not
 // touch their indexes. A message is updated at least once, when the worker has answered, and these columns carry six indexes.
 //
