@@ -200,8 +200,8 @@ type Attempt struct {
 // IsSuccess reports whether the receiver has accepted the event.
 func (a Attempt) IsSuccess() bool { return a.Code >= 200 && a.Code < 300 }
 
-// reason returns why the attempt failed.
-func (a Attempt) reason() string {
+// FailureReason returns why the attempt failed, for people, or "" if it did not.
+func (a Attempt) FailureReason() string {
 	switch {
 	case a.IsSuccess():
 		return ""
@@ -217,7 +217,7 @@ func (a Attempt) reason() string {
 // attempt by up to 20 % in either direction.
 func (d *Delivery) Record(a Attempt, p WebhookPolicy, jitter float64, now time.Time) {
 	d.Attempts++
-	d.ResponseCode, d.Reason = a.Code, a.reason()
+	d.ResponseCode, d.Reason = a.Code, a.FailureReason()
 	switch {
 	case a.IsSuccess():
 		d.end(DeliveryDelivered, now)
@@ -258,7 +258,7 @@ func (w *Webhook) Record(a Attempt, p WebhookPolicy) {
 	case a.Code == codeGone:
 		w.SwitchOff("The receiver answered 410: it wants no more events")
 	case w.Failures >= p.MaxFailures:
-		w.SwitchOff(fmt.Sprintf("%d attempts in a row failed; the latest: %s", w.Failures, a.reason()))
+		w.SwitchOff(fmt.Sprintf("%d attempts in a row failed; the latest: %s", w.Failures, a.FailureReason()))
 	}
 }
 
@@ -306,6 +306,15 @@ func CheckWebhookURL(text string) error {
 		return Errorf(Invalid, CodeValidation, "URL must not contain a user name or a password; the signature proves who sent an event")
 	}
 	return nil
+}
+
+// WebhookHost returns the host of a webhook's URL, for the audit trail: the rest may hold a secret.
+func WebhookHost(text string) string {
+	u, err := url.Parse(text)
+	if err != nil {
+		return ""
+	}
+	return u.Host
 }
 
 // ParseWebhookEvents returns the types that the texts name, in any case, each of them once. No text stands

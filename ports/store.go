@@ -441,8 +441,8 @@ type Deliveries interface {
 	NextPending(ctx context.Context, webhookID string) (*domain.Delivery, error)
 	// List returns the matching deliveries of the webhook, the highest Position first.
 	List(ctx context.Context, webhookID string, f DeliveryFilter) ([]*domain.Delivery, error)
-	// Requeue does what [domain.Delivery.Requeue] does to deliveries of the webhook that have ended and were
-	// created at or after a time: at most limit of them, the lowest Position first. It returns how many.
+	// Requeue does what [domain.Delivery.Requeue] does to deliveries of the webhook that were created at or
+	// after a time and ended up to now: at most limit of them, the lowest Position first. It returns how many.
 	Requeue(ctx context.Context, webhookID string, since, now time.Time, limit int) (int, error)
 	// DeleteEnded removes deliveries of a status whose EndedAt is before the time, at most limit of them. It
 	// returns how many.

@@ -121,7 +121,7 @@ func (t deliveries) Requeue(_ context.Context, webhookID string, since, now time
 		if n >= limit {
 			break
 		}
-		if r.v.Status == domain.DeliveryPending || r.v.CreatedAt.Before(since) {
+		if r.v.EndedAt.IsZero() || r.v.EndedAt.After(now) || r.v.CreatedAt.Before(since) {
 			continue
 		}
 		d := r.clone()

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/switchyard-wa/switchyard/adapters/aesgcm"
 	"github.com/switchyard-wa/switchyard/adapters/memory"
 	"github.com/switchyard-wa/switchyard/adapters/mimetype"
 	"github.com/switchyard-wa/switchyard/adapters/simworker"
@@ -31,6 +32,8 @@ type Options struct {
 	Store    ports.Store           // default: a new store in memory
 	Worker   func(c *WorkerConfig) // changes the configuration of each worker
 	Replicas int                   // replicas of the control plane on the store; default 1
+	Webhooks domain.WebhookPolicy  // zero fields: domain.DefaultWebhookPolicy
+	Mailer   ports.Mailer          // gets notices; default: none
 	Log      *slog.Logger          // default: discards
 }
 
@@ -46,6 +49,9 @@ type Harness struct {
 	// IgnoreStepErrors makes Advance continue after an error of background work. Set it for
 	// a Store that fails on purpose.
 	IgnoreStepErrors bool
+
+	// Receiver gets what webhooks deliver.
+	Receiver *Receiver
 
 	t            testing.TB
 	options      Options
@@ -83,7 +89,7 @@ func With(t testing.TB, o Options) *Harness {
 		random: &random{source: rand.NewChaCha8([32]byte{byte(o.Seed), byte(o.Seed >> 8), byte(o.Seed >> 16), byte(o.Seed >> 24)})},
 		fleet:  new(simworker.Fleet), state: simworker.NewState(),
 	}
-	h.ids = &ids{clock: h.clock}
+	h.ids, h.Receiver = &ids{clock: h.clock}, &Receiver{clock: h.clock}
 	h.coordination = newCoordination()
 	h.replicas = make([]replica, o.Replicas)
 	for i := range h.replicas {
@@ -139,7 +145,10 @@ func (h *Harness) Start(replica int) {
 	p := &h.replicas[replica]
 	p.clock, p.invalidator, p.paused = skewedClock{h.clock, p.skew}, &cuttableInvalidator{Invalidator: h.coordination.invalidator.Join()}, false
 	p.invalidator.cut.Store(p.isCut)
+	sealer, err := aesgcm.New("the key of all replicas in a test", "webhooks", h.random)
+	h.must(err)
 	o, err := orchestrator.New(orchestrator.Config{
+		Webhooks: h.Receiver, Sealer: sealer, WebhookPolicy: h.options.Webhooks, Mailer: h.options.Mailer,
 		Store: h.Store, Workers: h.fleet, MediaTypes: mimetype.Types{},
 		Routes: h.coordination.routes, Limiter: h.coordination.limiter, Bus: h.coordination.bus, Invalidator: p.invalidator,
 		Clock: p.clock, IDs: h.ids, Random: h.random,

@@ -32,6 +32,21 @@ type Config struct {
 	// sent whatever it is, and as large as it is.
 	MediaTypes ports.MediaTypes
 
+	// Webhooks posts events to the URLs of customers. Nil, or a nil Sealer: the program has no
+	// webhooks, and Webhooks.Create fails.
+	Webhooks ports.WebhookSender
+	// Sealer encrypts the secrets of webhooks for the store. All replicas have the same key.
+	Sealer ports.Sealer
+	// WebhookURLs judges the URLs of webhooks when they are given. Nil: any URL is accepted. The
+	// sender judges the address when it dials.
+	WebhookURLs ports.URLPolicy
+	// WebhookPolicy says when deliveries are tried again. Zero fields: domain.DefaultWebhookPolicy.
+	WebhookPolicy domain.WebhookPolicy
+	// WebhookParallel bounds the attempts to deliver at once, of which 8 are for one user. 0: 256.
+	WebhookParallel int
+	// Mailer tells owners that a webhook was switched off. Nil: nobody is told.
+	Mailer ports.Mailer
+
 	// Shared says that other replicas may work on the same store. Nil: as the
 	// ports.Backend says, otherwise false. Replicas share background work, and claim a
 	// session before they call its worker.
@@ -104,6 +119,10 @@ func (c Config) WithDefaults() Config {
 	}
 	if c.MaxMigrations <= 0 {
 		c.MaxMigrations = 32
+	}
+	c.WebhookPolicy = c.WebhookPolicy.WithDefaults()
+	if c.WebhookParallel <= 0 {
+		c.WebhookParallel = 256
 	}
 	if c.EventRetention <= 0 {
 		c.EventRetention = 7 * 24 * time.Hour

@@ -21,6 +21,7 @@ import (
 	"github.com/switchyard-wa/switchyard/app/internal/sessions"
 	"github.com/switchyard-wa/switchyard/app/internal/txn"
 	"github.com/switchyard-wa/switchyard/app/internal/usage"
+	"github.com/switchyard-wa/switchyard/app/internal/webhooks"
 	"github.com/switchyard-wa/switchyard/app/internal/workqueue"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
@@ -48,6 +49,7 @@ type Orchestrator struct {
 	users       *sessions.Users
 	messages    *messaging.Messages
 	workers     *registry.Workers
+	webhooks    *webhooks.Webhooks
 
 	auditRetention time.Duration
 
@@ -114,10 +116,17 @@ func (o *Orchestrator) compose(c Config) {
 
 	protocol := registry.NewProtocol(writer, o.members, o.cache, o.sync, o.detector, o.queue, o.messages)
 
+	o.webhooks = webhooks.New(webhooks.Parts{
+		Writer: writer, Members: o.members, Relay: o.relay, Sender: c.Webhooks, Sealer: c.Sealer, URLs: c.WebhookURLs,
+		Mailer: c.Mailer, Policy: c.WebhookPolicy, Parallel: c.WebhookParallel, Wake: o.queue.Wake,
+		Announce: func() { o.publishInvalidation(ports.Invalidation{Events: true}) },
+	})
+
 	writer.AfterCommit(o.updateCache)
 	writer.AfterCommit(routes.AfterCommit)
 	writer.AfterCommit(o.relay.AfterCommit)
 	writer.AfterCommit(o.usage.AfterCommit)
+	writer.AfterCommit(o.webhooks.AfterCommit)
 	writer.AfterCommit(o.announce)
 
 	o.Services = service.Services{
@@ -134,6 +143,7 @@ func (o *Orchestrator) compose(c Config) {
 		Access:   protocol,
 		Audit:    e.Trail(),
 		Events:   o.events,
+		Webhooks: o.webhooks,
 	}
 }
 
@@ -205,6 +215,9 @@ func (o *Orchestrator) onInvalidation(i ports.Invalidation) {
 	o.events.Wake()
 	o.relay.Wake()
 	o.usage.Wake()
+	if i.Events || i.All {
+		o.webhooks.Wake()
+	}
 	o.queue.Wake()
 }
 

@@ -102,6 +102,8 @@ func (o *Orchestrator) pass(ctx context.Context, work *workqueue.Batch) (time.Ti
 		func() (time.Time, error) { return o.housekeep(ctx) },
 		func() (time.Time, error) { return o.relay.Publish(ctx) },
 		func() (time.Time, error) { return o.usage.Count(ctx) },
+		func() (time.Time, error) { return o.webhooks.Project(ctx) },
+		func() (time.Time, error) { return o.webhooks.Dispatch(ctx, work) },
 	} {
 		at, err := step()
 		if !at.IsZero() && at.Before(next) {
@@ -123,7 +125,7 @@ func (o *Orchestrator) housekeep(ctx context.Context) (time.Time, error) {
 	o.queue.Housekeep(now)
 	o.relay.Wake() // an earlier process may have left events
 	o.usage.Wake()
-	err := o.keys.StoreLastUse(ctx)
+	err := errors.Join(o.keys.StoreLastUse(ctx), o.webhooks.SavePosition(ctx))
 	if !o.members.OwnsWork("house") {
 		return o.housekeepAt, err
 	}
@@ -134,6 +136,7 @@ func (o *Orchestrator) housekeep(ctx context.Context) (time.Time, error) {
 		o.workers.Housekeep(ctx, now),
 		o.relay.Housekeep(ctx, now),
 		o.usage.Housekeep(ctx, now),
+		o.webhooks.Housekeep(ctx, now),
 		o.migrator.Housekeep(ctx, now),
 		o.env.Trail().DeleteBefore(ctx, now.Add(-o.auditRetention)),
 	)

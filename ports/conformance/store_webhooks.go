@@ -247,6 +247,7 @@ func requeueDeliveries(d *db) {
 		endedDelivery("d3", "h1", 3, domain.DeliveryDead, 3), pending, endedDelivery("x", "h2", 3, domain.DeliveryDead, 3))
 	before := reload(d, delivery("d2", "h1", 2, 2))
 	require.Zero(d.T, requeue(at(4), at(60), 10))
+	require.Zero(d.T, requeue(at(2), at(1), 10), "they ended later")
 	require.Equal(d.T, 1, requeue(at(2), at(60), 1))
 	require.Equal(d.T, []string{"d4", "d2"}, d.deliveryIDs("h1", ports.DeliveryFilter{Status: domain.DeliveryPending}), "the first event first")
 	after := reload(d, before)

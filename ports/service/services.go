@@ -12,4 +12,5 @@ type Services struct {
 	Access     WorkerAccess
 	Audit      Audit
 	Events     Events
+	Webhooks   Webhooks
 }

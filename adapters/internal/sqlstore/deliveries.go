@@ -41,7 +41,7 @@ func (b *Queries) deliveryStatements() deliveryStatements {
 		list:          latest(deliveries.where(equal("webhook_id"))),
 		listOfStatus:  latest(deliveries.where(equal("webhook_id", "status"))),
 		requeue: b.write(b.update("deliveries", requeue, "id IN (SELECT id FROM deliveries "+
-			"WHERE webhook_id = ? AND status <> 'PENDING' AND created_at >= ? ORDER BY position LIMIT ?)")),
+			"WHERE webhook_id = ? AND ended_at <= ? AND created_at >= ? ORDER BY position LIMIT ?)")),
 		deleteEnded: b.write(b.deleteFrom("deliveries", "id IN (SELECT id FROM deliveries "+
 			"WHERE status = ? AND ended_at < ? AND ended_at IS NOT NULL ORDER BY ended_at LIMIT ?)")),
 	}
@@ -75,7 +75,7 @@ func (t *deliveries) List(ctx context.Context, webhookID string, f ports.Deliver
 }
 
 func (t *deliveries) Requeue(ctx context.Context, webhookID string, since, now time.Time, limit int) (int, error) {
-	n, err := (*Tx)(t).exec(ctx, t.queries.deliveries.requeue, micros(now), webhookID, ceilMicros(since), max(limit, 0))
+	n, err := (*Tx)(t).exec(ctx, t.queries.deliveries.requeue, micros(now), webhookID, micros(now), ceilMicros(since), max(limit, 0))
 	return int(n), err
 }
 

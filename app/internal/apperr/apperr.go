@@ -92,6 +92,14 @@ func User(err error) error {
 	return err
 }
 
+// Webhook replaces ports.ErrNotFound by the error for a webhook that does not exist.
+func Webhook(err error) error {
+	if errors.Is(err, ports.ErrNotFound) {
+		return domain.Errorf(domain.NotFound, domain.CodeWebhookNotFound, "Webhook not found; list the webhooks of the session to see their ids")
+	}
+	return err
+}
+
 // Message replaces ports.ErrNotFound by the error for a message that does not exist.
 func Message(err error) error {
 	if errors.Is(err, ports.ErrNotFound) {

@@ -30,6 +30,25 @@ func (r *Reader) ReadOf(ctx context.Context, tx *ports.Tx, f ports.EventFilter, 
 	return tx.Outbox.After(ctx, f, at, limit)
 }
 
+// ReadFrom is Read for a caller that has no use for the events up to seq.
+func (r *Reader) ReadFrom(ctx context.Context, tx *ports.Tx, seq int64, limit int) ([]domain.Event, error) {
+	at, _, err := r.position(ctx, tx)
+	if err != nil {
+		return nil, err
+	}
+	return tx.Outbox.After(ctx, ports.EventFilter{}, max(at, seq), limit)
+}
+
+// Skip moves the position to seq, for a caller that has no use for the events up to there. It never moves
+// the position back.
+func (r *Reader) Skip(ctx context.Context, tx *ports.Tx, seq int64) error {
+	at, text, err := r.position(ctx, tx)
+	if err != nil || at >= seq {
+		return err
+	}
+	return tx.Settings.CompareAndSwap(ctx, r.setting, text, strconv.FormatInt(seq, 10))
+}
+
 // Advance moves the position to the last of the events. It returns [ports.ErrConflict] if the
 // position has passed the first of them: another replica has read the events.
 func (r *Reader) Advance(ctx context.Context, tx *ports.Tx, events []domain.Event) error {

@@ -1,0 +1,329 @@
+package webhooks
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/switchyard-wa/switchyard/app/internal/audit"
+	"github.com/switchyard-wa/switchyard/app/internal/workqueue"
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
+)
+
+const (
+	dispatchLimit = 4096             // webhooks that one pass looks at
+	lookAhead     = 5 * time.Second  // the loop passes at least as often
+	attemptsOfRun = 64               // before a run yields to other webhooks
+	claimGrace    = 30 * time.Second // of a claim, beyond the time of an attempt
+	abandonedMost = 64               // deliveries that one transaction abandons
+	noEvent       = "The event is no longer kept: it is older than the retention of events"
+	noSecret      = "The secret of the webhook cannot be read; rotate it"
+)
+
+// Dispatch begins a run for each webhook that is due and that this replica should run. It returns when it
+// must be called again; zero: after the next Wake.
+func (w *Webhooks) Dispatch(ctx context.Context, work *workqueue.Batch) (time.Time, error) {
+	now := w.Now()
+	if !w.isAvailable() || !w.due.Swap(false) && (w.nextDue.IsZero() || now.Before(w.nextDue)) {
+		return w.nextDue, nil
+	}
+	var list []*domain.Webhook
+	err := w.Store.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
+		list, err = tx.Webhooks.Due(ctx, now.Add(lookAhead), dispatchLimit)
+		return err
+	})
+	if err != nil {
+		w.due.Store(true)
+		return now.Add(retryAfterError), err
+	}
+	w.nextDue = time.Time{}
+	if w.IsShared() || len(list) == dispatchLimit {
+		w.lookAgain(now.Add(pollEvery))
+	} else {
+		w.lookAgain(now.Add(lookAhead))
+	}
+	for _, h := range list {
+		if h.DueAt.After(now) {
+			w.lookAgain(h.DueAt)
+			break
+		}
+		if w.parts.Members.IsOthersClaim(h.ClaimedBy, h.ClaimedUntil, now) || !w.parts.Members.ShouldRun("webhook/"+h.ID, h.DueAt, now) {
+			w.lookAgain(now.Add(pollEvery))
+			continue
+		}
+		task := workqueue.Task{Key: h.ID, Worker: h.UserID} // the queue bounds the tasks of each user, too
+		if !w.queue.Dispatch(work, task, func() error { return w.run(work.Context, h.ID) }, w.runEnded) {
+			w.lookAgain(now.Add(retryAfterError))
+		}
+	}
+	return w.nextDue, nil
+}
+
+// lookAgain makes Dispatch look at a time, or earlier.
+func (w *Webhooks) lookAgain(at time.Time) {
+	if w.nextDue.IsZero() || at.Before(w.nextDue) {
+		w.nextDue = at
+	}
+}
+
+// runEnded lets webhooks run that waited for a slot.
+func (w *Webhooks) runEnded() {
+	w.due.Store(true)
+	w.parts.Wake()
+}
+
+// attempt is one attempt: what it is for, and its outcome.
+type attempt struct {
+	webhook  *domain.Webhook
+	delivery *domain.Delivery
+	event    *domain.Event
+	outcome  domain.Attempt
+}
+
+// run delivers what is due of one webhook, one event after the other.
+func (w *Webhooks) run(ctx context.Context, id string) error {
+	var latest *attempt
+	for range attemptsOfRun {
+		next, err := w.step(ctx, id, latest, true)
+		if err != nil || next == nil {
+			return w.failed(ctx, id, err)
+		}
+		latest = nil
+		if !w.hasTime(next.webhook) {
+			continue
+		}
+		if !w.try(ctx, next) {
+			return nil // the process stops; another run repeats the attempt
+		}
+		latest = next
+	}
+	_, err := w.step(ctx, id, latest, false)
+	return w.failed(ctx, id, err)
+}
+
+func (w *Webhooks) failed(ctx context.Context, id string, err error) error {
+	w.LogFailure(ctx, "webhook run failed", err, "webhook", id)
+	return err
+}
+
+// hasTime reports whether the claim lasts for an attempt. It does not after a pause of this replica.
+func (w *Webhooks) hasTime(h *domain.Webhook) bool {
+	return !w.IsShared() || w.Now().Add(w.parts.Policy.Timeout).Before(h.ClaimedUntil)
+}
+
+// try makes an attempt. It returns false if ctx ended first.
+func (w *Webhooks) try(ctx context.Context, a *attempt) bool {
+	answer, err := w.post(ctx, a.webhook, a.delivery.ID, a.event)
+	var failure *ports.WebhookError
+	switch {
+	case err == nil:
+		a.outcome = domain.Attempt{Code: answer.Code}
+	case ctx.Err() != nil:
+		return false
+	case errors.As(err, &failure):
+		a.outcome = domain.Attempt{Reason: failure.Message}
+	default:
+		a.outcome = domain.Attempt{Reason: "The attempt failed"}
+	}
+	if err != nil {
+		w.Log.DebugContext(ctx, "webhook attempt failed", "webhook", a.webhook.ID, "delivery", a.delivery.ID, "error", err)
+	}
+	return true
+}
+
+// post sends an event once.
+func (w *Webhooks) post(ctx context.Context, h *domain.Webhook, deliveryID string, e *domain.Event) (ports.WebhookAnswer, error) {
+	now := w.Now()
+	call := ports.WebhookCall{URL: h.URL, ID: deliveryID, At: now, Event: e, Timeout: w.parts.Policy.Timeout}
+	for _, secret := range h.Signing(now) {
+		key, err := w.parts.Sealer.Open(secret.Sealed, bound(h.ID))
+		if err != nil {
+			w.Log.ErrorContext(ctx, "webhook secret unreadable", "webhook", h.ID, "error", err)
+			return ports.WebhookAnswer{}, &ports.WebhookError{Message: noSecret, Err: err}
+		}
+		call.Keys = append(call.Keys, key)
+	}
+	return w.parts.Sender.Post(ctx, call)
+}
+
+// step records the outcome of the latest attempt, if there is one, and returns the next attempt. It returns
+// nil if there is nothing to do now, or if the run shall end.
+func (w *Webhooks) step(ctx context.Context, id string, latest *attempt, goOn bool) (next *attempt, err error) {
+	jitter, err := w.jitter()
+	if err != nil {
+		return nil, err
+	}
+	var off *domain.Webhook
+	var owner *domain.User
+	err = w.Writer.Update(ctx, func(ctx context.Context, tx *ports.Tx) error {
+		next, off, owner = nil, nil, nil
+		h, err := tx.Webhooks.Get(ctx, id)
+		if errors.Is(err, ports.ErrNotFound) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		before := stateOf(h)
+		if latest != nil {
+			if err := w.record(ctx, tx, h, latest, jitter); err != nil {
+				return err
+			}
+			if before.isActive && !h.Active {
+				off = h
+				owner, err = w.recordSwitchOff(ctx, tx, h)
+				if err != nil {
+					return err
+				}
+			}
+		}
+		if goOn {
+			next, err = w.pick(ctx, tx, h)
+			if err != nil {
+				return err
+			}
+		} else {
+			h.Wake(w.Now())
+		}
+		if next == nil && h.ClaimedBy == w.Self.ID {
+			h.ClaimedBy, h.ClaimedUntil = "", time.Time{}
+		}
+		if stateOf(h) == before {
+			return nil
+		}
+		return tx.Webhooks.Put(ctx, h)
+	})
+	if err == nil && off != nil {
+		w.tellSwitchedOff(ctx, off, owner)
+	}
+	return next, err
+}
+
+// state is the part of a webhook that runs change.
+type state struct {
+	isActive     bool
+	failures     int
+	due          time.Time
+	claimedBy    string
+	claimedUntil time.Time
+}
+
+func stateOf(h *domain.Webhook) state {
+	return state{h.Active, h.Failures, h.DueAt, h.ClaimedBy, h.ClaimedUntil}
+}
+
+// record applies the outcome of an attempt, unless somebody else has changed the delivery.
+func (w *Webhooks) record(ctx context.Context, tx *ports.Tx, h *domain.Webhook, a *attempt, jitter float64) error {
+	d, err := tx.Deliveries.Get(ctx, a.delivery.ID)
+	if errors.Is(err, ports.ErrNotFound) || err == nil && d.Rev != a.delivery.Rev {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	d.Record(a.outcome, w.parts.Policy, jitter, w.Now())
+	if h.Active {
+		h.Record(a.outcome, w.parts.Policy)
+	}
+	return tx.Deliveries.Put(ctx, d)
+}
+
+// pick returns the next attempt and claims the webhook for it. Without one it sets when the webhook is due.
+func (w *Webhooks) pick(ctx context.Context, tx *ports.Tx, h *domain.Webhook) (*attempt, error) {
+	now := w.Now()
+	switch {
+	case !h.Active:
+		h.DueAt = time.Time{}
+		return nil, nil
+	case w.parts.Members.IsOthersClaim(h.ClaimedBy, h.ClaimedUntil, now):
+		return nil, nil
+	}
+	for range abandonedMost {
+		d, err := tx.Deliveries.NextPending(ctx, h.ID)
+		switch {
+		case errors.Is(err, ports.ErrNotFound):
+			h.DueAt = time.Time{}
+			return nil, nil
+		case err != nil:
+			return nil, err
+		case d.NextAt.After(now):
+			h.DueAt = d.NextAt
+			return nil, nil
+		}
+		events, err := tx.Outbox.After(ctx, ports.EventFilter{SessionID: h.SessionID}, d.Position-1, 1)
+		if err != nil {
+			return nil, err
+		}
+		if len(events) > 0 && events[0].Seq == d.Position {
+			w.claim(h, now)
+			h.Wake(now)
+			return &attempt{webhook: h, delivery: d, event: &events[0]}, nil
+		}
+		d.Abandon(noEvent, now)
+		if err := tx.Deliveries.Put(ctx, d); err != nil {
+			return nil, err
+		}
+	}
+	h.Wake(now)
+	return nil, nil
+}
+
+// claim claims a webhook for an attempt, unless its claim lasts long enough.
+func (w *Webhooks) claim(h *domain.Webhook, now time.Time) {
+	if !w.IsShared() {
+		return
+	}
+	if timeout := w.parts.Policy.Timeout; h.ClaimedBy != w.Self.ID || h.ClaimedUntil.Before(now.Add(timeout+claimGrace/2)) {
+		h.ClaimedBy, h.ClaimedUntil = w.Self.ID, now.Add(timeout+claimGrace)
+	}
+}
+
+// jitter returns a random number from 0 to 1.
+func (w *Webhooks) jitter() (float64, error) {
+	var b [4]byte
+	_, err := w.Random.Read(b[:])
+	return float64(binary.LittleEndian.Uint32(b[:])) / math.MaxUint32, err
+}
+
+// recordSwitchOff adds to the audit trail that the system has switched a webhook off, and returns its owner.
+func (w *Webhooks) recordSwitchOff(ctx context.Context, tx *ports.Tx, h *domain.Webhook) (*domain.User, error) {
+	err := w.Trail().Record(ctx, tx, domain.AuditWebhookSwitchedOff, object(h), "session", h.SessionID, "reason", h.OffReason)
+	if err != nil {
+		return nil, err
+	}
+	u, err := tx.Users.Get(ctx, h.UserID)
+	if errors.Is(err, ports.ErrNotFound) {
+		return nil, nil
+	}
+	return u, err
+}
+
+func object(h *domain.Webhook) string { return audit.Object("webhook", h.ID) }
+
+const mailTimeout = 30 * time.Second
+
+// tellSwitchedOff mails the owner of a webhook that it was switched off.
+func (w *Webhooks) tellSwitchedOff(ctx context.Context, h *domain.Webhook, owner *domain.User) {
+	w.Log.WarnContext(ctx, "webhook switched off", "webhook", h.ID, "session", h.SessionID, "reason", h.OffReason)
+	if owner == nil || w.parts.Mailer == nil {
+		return
+	}
+	mail := ports.Mail{To: owner.Email, Subject: "A Switchyard webhook was switched off", Text: fmt.Sprintf(`A webhook of the session %s was switched off. It delivers no events until you switch it on again.
+
+  webhook  %s
+  reason   %s
+
+Events that waited at that time are kept and go on then. Look at the receiver, send a
+test, and set isActive to true.
+`, h.SessionID, h.ID, h.OffReason)}
+	background := context.WithoutCancel(ctx)
+	w.Spawn(func() {
+		ctx, cancel := context.WithTimeout(background, mailTimeout)
+		defer cancel()
+		w.LogFailure(ctx, "notice not mailed", w.parts.Mailer.Send(ctx, mail), "webhook", h.ID)
+	})
+}

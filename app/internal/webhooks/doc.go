@@ -1,0 +1,59 @@
+// Package webhooks delivers the recorded events of sessions to the URLs of their owners.
+//
+//	outbox ──Project──► deliveries ──Dispatch──► one run for each webhook ──► WebhookSender
+//	 (event log)         (PENDING)                  │      ▲
+//	                                                ▼      │ next event, or the same one later
+//	                                     DELIVERED or DEAD, recorded in one transaction
+//
+// # What it promises
+//
+//   - Every event that a webhook wants has one delivery. The delivery is written in the same transaction
+//     as the position up to which the log was read, so neither a crash nor a second reader loses or
+//     doubles it.
+//   - At least once: an attempt whose outcome was not recorded, because the process died, is repeated with
+//     the same webhook-id.
+//   - In order: a delivery is tried when all deliveries of earlier events of its webhook have ended. A
+//     delivery that waits for its next attempt therefore holds up the later ones, for up to 1 h 20 min.
+//   - Webhooks are independent. Each has at most one attempt under way. One that hangs delays itself alone.
+//   - Bounded: as many attempts at once as Parts.Parallel says, and 8 of them for one user. A body exists
+//     during its attempt only: it is rendered from the event's row in the log.
+//   - Secrets are sealed, and bound to the id of their webhook. A secret is shown by the call that sets it
+//     and never again.
+//
+// # What a webhook gets
+//
+// The events that are recorded after the webhook was made ([domain.Webhook.Since]). While it is switched
+// off, the events that are read have no delivery; the owner can read them from the log. Deliveries that were pending at that
+// time stay, and go on when it is switched on again.
+//
+// An event that retention has removed from the log can no longer be delivered: its delivery is dead, and
+// says so. This happens to nothing that is merely slow: 100 failures in a row switch a webhook off after
+// about a day, and events are kept for a week. The alternative, to keep the log for the slowest receiver,
+// would let one webhook that is switched off keep all events of all users.
+//
+// # Replicas
+//
+// One replica, the owner of the work "webhooks", reads the log. Each webhook has an owner of its own. Two
+// seconds after its due time any replica runs it. The row of the webhook holds the claim of the replica
+// that runs it, which lasts for 30 s longer than an attempt may take. A replica that pauses during an
+// attempt finds that the delivery has changed, and drops the outcome. Before an attempt it checks that the
+// claim lasts longer than the attempt can take.
+//
+//	A: claim, attempt 1 ──(killed)
+//	B:                          claim has ended: attempt 1 again, recorded, attempt 2, …
+//
+// # No lost wake-up
+//
+// The run of a webhook without pending deliveries clears its DueAt. Writing a delivery always writes the
+// row of the webhook as well. One of two concurrent transactions therefore meets a changed row, and looks
+// again.
+//
+// # Cost
+//
+// Without a webhook, events cost the read of the log: one query for 256 of them. The ids of the sessions
+// with a webhook are cached, and read anew when a setting, which every change of the set replaces, has
+// another value than before. The setting is read after the events: a webhook that was made before an
+// event is known.
+//
+// A delivery costs one transaction besides the attempt: it records the outcome and picks the next.
+package webhooks

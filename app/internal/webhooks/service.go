@@ -1,0 +1,441 @@
+package webhooks
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/switchyard-wa/switchyard/app/internal/apperr"
+	"github.com/switchyard-wa/switchyard/app/internal/txn"
+	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
+)
+
+// bound returns what the secrets of a webhook are bound to.
+func bound(id string) string { return "webhook:" + id }
+
+func viewOf(h *domain.Webhook) *service.WebhookView {
+	return &service.WebhookView{Webhook: *h, ShownSecret: h.Secret.Masked()}
+}
+
+// List returns the webhooks of a session.
+func (w *Webhooks) List(ctx context.Context, userID, sessionID string) (views []*service.WebhookView, err error) {
+	err = w.Store.View(ctx, func(ctx context.Context, tx *ports.Tx) error {
+		views = nil
+		if _, err := txn.OwnedSession(ctx, tx, userID, sessionID); err != nil {
+			return err
+		}
+		all, err := tx.Webhooks.BySession(ctx, sessionID)
+		for _, h := range all {
+			views = append(views, viewOf(h))
+		}
+		return err
+	})
+	return views, apperr.Public(err)
+}
+
+// Get returns a webhook.
+func (w *Webhooks) Get(ctx context.Context, userID, sessionID, webhookID string) (*service.WebhookView, error) {
+	h, err := w.read(ctx, userID, sessionID, webhookID)
+	if err != nil {
+		return nil, err
+	}
+	return viewOf(h), nil
+}
+
+func (w *Webhooks) read(ctx context.Context, userID, sessionID, webhookID string) (h *domain.Webhook, err error) {
+	err = w.Store.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
+		h, err = owned(ctx, tx, userID, sessionID, webhookID)
+		return err
+	})
+	return h, apperr.Public(err)
+}
+
+// checked is a change that follows the rules.
+type checked struct {
+	url    *string
+	events *[]domain.EventType
+	active *bool
+	key    []byte // of a secret that was given; nil: none
+	fresh  bool   // a secret is to be generated
+}
+
+// check applies the rules to a change.
+func (w *Webhooks) check(ctx context.Context, c service.WebhookChange, isNew bool) (checked, error) {
+	out := checked{url: c.URL, active: c.Active}
+	var p domain.Problems
+	switch {
+	case c.URL != nil:
+		err := domain.CheckWebhookURL(*c.URL)
+		if err == nil && w.parts.URLs != nil {
+			err = w.parts.URLs.CheckURL(ctx, *c.URL)
+		}
+		p.Check("url", err)
+	case isNew:
+		p.Add("url", "URL is required")
+	}
+	if c.Events != nil {
+		events, err := domain.ParseWebhookEvents(*c.Events)
+		p.Check("events", err)
+		out.events = &events
+	}
+	switch {
+	case c.Secret != nil && *c.Secret != "":
+		key, err := domain.ParseWebhookSecret(*c.Secret)
+		p.Check("secret", err)
+		out.key = key
+	case isNew || c.Secret != nil:
+		out.fresh = true
+	}
+	return out, p.Err()
+}
+
+// apply changes a webhook, and returns its secret if that has changed.
+func (w *Webhooks) apply(h *domain.Webhook, c checked, now time.Time) (secret string, err error) {
+	if c.url != nil {
+		h.URL = *c.url
+	}
+	if c.events != nil {
+		h.Events = *c.events
+	}
+	switch {
+	case c.active == nil || *c.active == h.Active && h.OffReason == "":
+	case *c.active:
+		h.SwitchOn(now)
+	default:
+		h.SwitchOff("")
+	}
+	h.UpdatedAt = now
+	if c.key == nil && !c.fresh {
+		return "", nil
+	}
+	return w.setSecret(h, c.key, 0, now)
+}
+
+// setSecret gives a webhook a secret, and returns it. A nil key has one generated.
+func (w *Webhooks) setSecret(h *domain.Webhook, key []byte, grace time.Duration, now time.Time) (string, error) {
+	if key == nil {
+		key = make([]byte, domain.WebhookSecretSize)
+		if _, err := w.Random.Read(key); err != nil {
+			return "", err
+		}
+	}
+	sealed, err := w.parts.Sealer.Seal(key, bound(h.ID))
+	if err != nil {
+		return "", err
+	}
+	secret := domain.NewWebhookSecret(key)
+	h.Rotate(domain.SealedSecret{Sealed: sealed, Hint: domain.WebhookSecretHint(secret)}, grace, now)
+	return secret, nil
+}
+
+// errUnavailable returns the error of a program that cannot deliver.
+func errUnavailable() error {
+	return domain.Errorf(domain.Conflict, domain.CodeInvalidState,
+		"Webhooks are not set up on this server; its operator gives all replicas the same --webhook-key")
+}
+
+// Create adds a webhook.
+func (w *Webhooks) Create(ctx context.Context, userID, sessionID string, c service.WebhookChange) (*service.WebhookView, error) {
+	if !w.isAvailable() {
+		return nil, errUnavailable()
+	}
+	change, err := w.check(ctx, c, true)
+	if err != nil {
+		return nil, err
+	}
+	var v *service.WebhookView
+	err = w.Writer.Update(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
+		if _, err := txn.OwnedSession(ctx, tx, userID, sessionID); err != nil {
+			return err
+		}
+		v, err = w.create(ctx, tx, userID, sessionID, change)
+		return err
+	})
+	return v, apperr.Public(err)
+}
+
+func (w *Webhooks) create(ctx context.Context, tx *ports.Tx, userID, sessionID string, c checked) (*service.WebhookView, error) {
+	present, err := tx.Webhooks.BySession(ctx, sessionID)
+	if err != nil {
+		return nil, err
+	}
+	slot := domain.FreeWebhookSlot(present)
+	if slot == 0 {
+		return nil, domain.Errorf(domain.Conflict, domain.CodeInvalidState, "A session has at most %d webhooks; delete one first", domain.MaxWebhooks)
+	}
+	now := w.Now()
+	h := &domain.Webhook{ID: w.IDs.NewID(), SessionID: sessionID, UserID: userID, Slot: slot, Active: true, CreatedAt: now}
+	h.Since, err = tx.Outbox.Last(ctx)
+	if err != nil {
+		return nil, err
+	}
+	secret, err := w.apply(h, c, now)
+	if err != nil {
+		return nil, err
+	}
+	err = tx.Webhooks.Put(ctx, h)
+	if errors.Is(err, ports.ErrExists) {
+		return nil, ports.ErrConflict // another call was first to take the slot; look again
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := tx.Settings.Put(ctx, epochSetting, w.IDs.NewID()); err != nil {
+		return nil, err
+	}
+	err = w.Trail().Record(ctx, tx, domain.AuditWebhookCreated, object(h), "session", sessionID, "host", domain.WebhookHost(h.URL))
+	v := viewOf(h)
+	v.ShownSecret = secret
+	return v, err
+}
+
+// Update changes a webhook.
+func (w *Webhooks) Update(ctx context.Context, userID, sessionID, webhookID string, c service.WebhookChange) (*service.WebhookView, error) {
+	return w.change(ctx, userID, sessionID, webhookID, c, false)
+}
+
+// Put changes the first webhook of a session, or adds it.
+func (w *Webhooks) Put(ctx context.Context, userID, sessionID string, c service.WebhookChange) (*service.WebhookView, error) {
+	return w.change(ctx, userID, sessionID, "", c, true)
+}
+
+func (w *Webhooks) change(
+	ctx context.Context, userID, sessionID, webhookID string, c service.WebhookChange, mayCreate bool,
+) (*service.WebhookView, error) {
+	if !w.isAvailable() {
+		return nil, errUnavailable()
+	}
+	change, err := w.check(ctx, c, false)
+	if err != nil {
+		return nil, err
+	}
+	var v *service.WebhookView
+	err = w.Writer.Update(ctx, func(ctx context.Context, tx *ports.Tx) error {
+		h, err := owned(ctx, tx, userID, sessionID, webhookID)
+		if domain.CodeOf(err) == domain.CodeWebhookNotFound && mayCreate {
+			fresh, err := w.check(ctx, c, true)
+			if err != nil {
+				return err
+			}
+			v, err = w.create(ctx, tx, userID, sessionID, fresh)
+			return err
+		}
+		if err != nil {
+			return err
+		}
+		secret, err := w.apply(h, change, w.Now())
+		if err != nil {
+			return err
+		}
+		if err := tx.Webhooks.Put(ctx, h); err != nil {
+			return err
+		}
+		v = viewOf(h)
+		if secret != "" {
+			v.ShownSecret = secret
+			if err := w.Trail().Record(ctx, tx, domain.AuditWebhookRotated, object(h), "session", sessionID, "grace", "0s"); err != nil {
+				return err
+			}
+		}
+		return w.Trail().Record(ctx, tx, domain.AuditWebhookUpdated, object(h), "session", sessionID,
+			"host", domain.WebhookHost(h.URL), "active", strconv.FormatBool(h.Active))
+	})
+	if err == nil {
+		w.wakeDispatch()
+	}
+	return v, apperr.Public(err)
+}
+
+// wakeDispatch lets a webhook run that a call has made due.
+func (w *Webhooks) wakeDispatch() {
+	w.due.Store(true)
+	w.parts.Wake()
+}
+
+// Delete removes a webhook with its deliveries.
+func (w *Webhooks) Delete(ctx context.Context, userID, sessionID, webhookID string) error {
+	return apperr.Public(w.Writer.Update(ctx, func(ctx context.Context, tx *ports.Tx) error {
+		h, err := owned(ctx, tx, userID, sessionID, webhookID)
+		if err != nil {
+			return err
+		}
+		if err := tx.Webhooks.Delete(ctx, h.ID); err != nil {
+			return apperr.Webhook(err)
+		}
+		if err := tx.Settings.Put(ctx, epochSetting, w.IDs.NewID()); err != nil {
+			return err
+		}
+		return w.Trail().Record(ctx, tx, domain.AuditWebhookDeleted, object(h), "session", sessionID)
+	}))
+}
+
+// RotateSecret gives a webhook a new secret.
+func (w *Webhooks) RotateSecret(ctx context.Context, userID, sessionID, webhookID string, grace time.Duration) (*service.WebhookView, error) {
+	if !w.isAvailable() {
+		return nil, errUnavailable()
+	}
+	var p domain.Problems
+	if grace < 0 || grace > domain.MaxWebhookGrace {
+		p.Add("grace", "Grace must be between 0s and %v", domain.MaxWebhookGrace)
+	}
+	if err := p.Err(); err != nil {
+		return nil, err
+	}
+	var v *service.WebhookView
+	err := w.Writer.Update(ctx, func(ctx context.Context, tx *ports.Tx) error {
+		h, err := owned(ctx, tx, userID, sessionID, webhookID)
+		if err != nil {
+			return err
+		}
+		now := w.Now()
+		secret, err := w.setSecret(h, nil, grace, now)
+		if err != nil {
+			return err
+		}
+		h.UpdatedAt = now
+		if err := tx.Webhooks.Put(ctx, h); err != nil {
+			return err
+		}
+		v = viewOf(h)
+		v.ShownSecret = secret
+		return w.Trail().Record(ctx, tx, domain.AuditWebhookRotated, object(h), "session", sessionID, "grace", grace.String())
+	})
+	return v, apperr.Public(err)
+}
+
+// Test sends a ping and waits for the response.
+func (w *Webhooks) Test(ctx context.Context, userID, sessionID, webhookID string) (*service.WebhookTest, error) {
+	if !w.isAvailable() {
+		return nil, errUnavailable()
+	}
+	h, err := w.read(ctx, userID, sessionID, webhookID)
+	if err != nil {
+		return nil, err
+	}
+	t := &service.WebhookTest{DeliveryID: w.IDs.NewID()}
+	ping := &domain.Event{Type: domain.EventPing, At: w.Now(), UserID: h.UserID, SessionID: h.SessionID}
+	answer, err := w.post(ctx, h, t.DeliveryID, ping)
+	var failure *ports.WebhookError
+	switch {
+	case errors.As(err, &failure):
+		t.Reason = failure.Message
+	case err != nil:
+		return nil, apperr.PublicIn(ctx, err)
+	default:
+		t.Code, t.Body, t.Latency = answer.Code, answer.Body, answer.Latency
+		t.Reason = domain.Attempt{Code: answer.Code}.FailureReason()
+	}
+	return t, nil
+}
+
+const (
+	defaultLimit = 20
+	maxLimit     = 100
+)
+
+// Deliveries returns a page of deliveries.
+func (w *Webhooks) Deliveries(
+	ctx context.Context, userID, sessionID, webhookID string, q service.DeliveryQuery,
+) (list []*domain.Delivery, next domain.Cursor, err error) {
+	f := ports.DeliveryFilter{Status: q.Status}
+	page := min(q.Limit, maxLimit)
+	if page <= 0 {
+		page = defaultLimit
+	}
+	f.Limit = page + 1 // one more shows whether there is another page
+	if q.After.ID != "" {
+		f.Before, err = strconv.ParseInt(q.After.ID, 10, 64)
+		if err != nil || f.Before <= 0 {
+			var p domain.Problems
+			p.Add("cursor", "Cursor is not valid; use nextCursor from the previous page unchanged")
+			return nil, next, p.Err()
+		}
+	}
+	err = w.Store.View(ctx, func(ctx context.Context, tx *ports.Tx) error {
+		h, err := owned(ctx, tx, userID, sessionID, webhookID)
+		if err != nil {
+			return err
+		}
+		list, err = tx.Deliveries.List(ctx, h.ID, f)
+		return err
+	})
+	if err != nil {
+		return nil, next, apperr.Public(err)
+	}
+	if len(list) > page {
+		list = slices.Clip(list[:page])
+		last := list[page-1]
+		next = domain.Cursor{At: last.CreatedAt, ID: strconv.FormatInt(last.Position, 10)}
+	}
+	return list, next, nil
+}
+
+// Redeliver makes a delivery pending again, or due at once.
+func (w *Webhooks) Redeliver(ctx context.Context, userID, sessionID, webhookID, deliveryID string) (*domain.Delivery, error) {
+	var d *domain.Delivery
+	err := w.Writer.Update(ctx, func(ctx context.Context, tx *ports.Tx) error {
+		h, err := ownedAndActive(ctx, tx, userID, sessionID, webhookID)
+		if err != nil {
+			return err
+		}
+		d, err = tx.Deliveries.Get(ctx, deliveryID)
+		if errors.Is(err, ports.ErrNotFound) || err == nil && d.WebhookID != h.ID {
+			return domain.Errorf(domain.NotFound, domain.CodeNotFound, "Delivery not found; list the deliveries of the webhook to see their ids")
+		}
+		if err != nil {
+			return err
+		}
+		now := w.Now()
+		d.Requeue(now)
+		if err := tx.Deliveries.Put(ctx, d); err != nil {
+			return err
+		}
+		h.Wake(now)
+		return tx.Webhooks.Put(ctx, h)
+	})
+	if err == nil {
+		w.wakeDispatch()
+	}
+	return d, apperr.Public(err)
+}
+
+// ownedAndActive is owned for a webhook that has to be switched on.
+func ownedAndActive(ctx context.Context, tx *ports.Tx, userID, sessionID, webhookID string) (*domain.Webhook, error) {
+	h, err := owned(ctx, tx, userID, sessionID, webhookID)
+	if err == nil && !h.Active {
+		return nil, domain.Errorf(domain.Conflict, domain.CodeInvalidState, "The webhook is switched off; set isActive to true first")
+	}
+	return h, err
+}
+
+// RedeliverSince makes the ended deliveries since a time pending again, a bounded number at a time.
+func (w *Webhooks) RedeliverSince(ctx context.Context, userID, sessionID, webhookID string, since time.Time) (total int, err error) {
+	now := w.Now()
+	for {
+		n := 0
+		err := w.Writer.Update(ctx, func(ctx context.Context, tx *ports.Tx) error {
+			h, err := ownedAndActive(ctx, tx, userID, sessionID, webhookID)
+			if err != nil {
+				return err
+			}
+			n, err = tx.Deliveries.Requeue(ctx, h.ID, since, now, deletedPerPass)
+			if err != nil || n == 0 {
+				return err
+			}
+			h.Wake(now)
+			return tx.Webhooks.Put(ctx, h)
+		})
+		if err != nil {
+			return total, apperr.Public(err)
+		}
+		total += n
+		if n < deletedPerPass {
+			w.wakeDispatch()
+			return total, nil
+		}
+	}
+}
