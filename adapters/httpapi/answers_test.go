@@ -50,6 +50,10 @@ var bodies = map[string]string{
 	"POST /message/{messageId}/star":     `{"phone":"6289999999999"}`,
 	"POST /message/{messageId}/unstar":   `{"phone":"6289999999999"}`,
 
+	"POST /sessions/{id}/webhooks":            `{"url":"https://example.com/in","events":["message.sent"]}`,
+	"PUT /sessions/{id}/webhooks/{webhookId}": `{"isActive":false}`,
+	"PUT /sessions/{id}/webhook":              `{"url":"https://example.com/in","secret":"whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3"}`,
+
 	"POST /workers":                     `{"endpoint":"http://my-host.example.com:8001"}`,
 	"PUT /workers/{workerId}":           `{"maxSessions":20,"labels":{"pool":"eu"}}`,
 	"POST /workers/test":                `{"endpoint":"http://my-host.example.com:8001"}`,

@@ -24,6 +24,7 @@ const (
 	tagSessions = "Sessions"
 	tagMessages = "Messages"
 	tagEvents   = "Events"
+	tagWebhooks = "Webhooks"
 	tagFleet    = "Fleet"
 	tagProtocol = "Worker protocol"
 	tagAdmin    = "Administration"
@@ -52,6 +53,7 @@ func newDocument() *huma.OpenAPI {
 			tag(tagSessions, "WhatsApp sessions: create, connect, stop, delete."),
 			tag(tagMessages, "Sending, acting on messages, and the history."),
 			tag(tagEvents, "What happened to sessions and messages, in one recorded order."),
+			tag(tagWebhooks, "Events of a session, posted to URLs of its owner: signed, in order, at least once."),
 			tag(tagFleet, "The workers, for administrators."),
 			tag(tagProtocol, "What workers call. Bodies are decoded leniently."),
 			tag(tagAdmin, "Users, sessions and migrations of everybody, for administrators."),

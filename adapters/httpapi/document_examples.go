@@ -23,6 +23,7 @@ var failureMessages = map[domain.Code]string{
 	domain.CodeWorkerNotFound:         "Worker not found; register again",
 	domain.CodeMessageNotFound:        "Message not found",
 	domain.CodeAPIKeyNotFound:         "There is no such API key",
+	domain.CodeWebhookNotFound:        "The session has no such webhook",
 	domain.CodeEmailRegistered:        "This email is registered already; sign in, or reset the password",
 	domain.CodeSessionExists:          "This session id is taken; choose another",
 	domain.CodeSessionLimit:           "Session limit exceeded. BASIC tier allows 1 session(s). Currently: 1",

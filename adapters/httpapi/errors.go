@@ -33,6 +33,7 @@ var statusByCode = map[domain.Code]int{
 	domain.CodeWorkerNotFound:         http.StatusNotFound,
 	domain.CodeMessageNotFound:        http.StatusNotFound,
 	domain.CodeAPIKeyNotFound:         http.StatusNotFound,
+	domain.CodeWebhookNotFound:        http.StatusNotFound,
 	domain.CodeEmailRegistered:        http.StatusConflict,
 	domain.CodeSessionExists:          http.StatusConflict,
 	domain.CodeSessionLimit:           http.StatusConflict,

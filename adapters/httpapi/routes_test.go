@@ -88,10 +88,12 @@ func TestRoutes_Table_MatchesGoldenFile(t *testing.T) {
 
 // example fills the variables of a path.
 func example(r *route) string {
-	path := strings.NewReplacer("{id}", "support", "{workerId}", "worker-1", "{messageId}", "3EB0").Replace(r.path)
+	path := strings.NewReplacer("{id}", "support", "{workerId}", "worker-1", "{messageId}", "3EB0", "{webhookId}", "h1", "{deliveryId}", "d1").Replace(r.path)
 	switch {
 	case r.root:
 		return path
+	case strings.HasPrefix(r.id, "redeliver") && strings.HasSuffix(r.id, "Since"):
+		path += "?since=2026-03-01"
 	case r.id == "exportReport":
 		path += "?type=users&format=json"
 	case r.download:
