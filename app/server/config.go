@@ -58,15 +58,22 @@ type Config struct {
 	MessageRetention  map[domain.Tier]time.Duration
 	AllowPublicOnly   bool // refuse workers at loopback, private and link-local addresses
 	AllowPrivateMedia bool // accept URLs of media, links and thumbnails at such addresses
-	CORSOrigins       []string
-	TrustedProxies    []netip.Prefix
-	TLSCert, TLSKey   string // files; both or none
-	SMTP              string // smtp://user:password@host:port or smtps://; default: mails go to the log
-	MailFrom          string // default switchyard@localhost
-	ResetURL          string // stands before the token in the mail; default: the mail has the token only
-	Log               *slog.Logger
-	Out               io.Writer // receives the banner; default os.Stdout
-	Version           string
+
+	// WebhookKey encrypts the secrets of webhooks. It is kept as the other secrets are. Replicas with a
+	// shared Coordination need it to have webhooks.
+	WebhookKey           string
+	AllowPrivateWebhooks bool                 // call webhooks at such addresses
+	Webhooks             domain.WebhookPolicy // zero fields: domain.DefaultWebhookPolicy
+	WebhookParallel      int                  // attempts to deliver at once; default 256
+	CORSOrigins          []string
+	TrustedProxies       []netip.Prefix
+	TLSCert, TLSKey      string // files; both or none
+	SMTP                 string // smtp://user:password@host:port or smtps://; default: mails go to the log
+	MailFrom             string // default switchyard@localhost
+	ResetURL             string // stands before the token in the mail; default: the mail has the token only
+	Log                  *slog.Logger
+	Out                  io.Writer // receives the banner; default os.Stdout
+	Version              string
 }
 
 // WithDefaults returns a copy with every optional field set.
@@ -108,7 +115,7 @@ func (c Config) Validate() error {
 	} else if scheme, _, _ := strings.Cut(c.Store, ":"); c.Coordination != "memory:" && !strings.HasPrefix(scheme, "postgres") {
 		problem("--fabric is for replicas that share a store: it goes with --store postgres://…")
 	}
-	for _, s := range []secret{jwtSecret(c.JWTSecret), workerToken(c.WorkerToken)} {
+	for _, s := range []secret{jwtSecret(c.JWTSecret), workerToken(c.WorkerToken), webhookKey(c.WebhookKey)} {
 		if s.given != "" {
 			if err := checkSecret(s.flag, s.given); err != nil {
 				errs = append(errs, err)
@@ -140,6 +147,9 @@ func (c Config) Validate() error {
 	}
 	if life := c.Timing.MessageLife; life != 0 && (life < minOutcomeTimeout || life > maxOutcomeTimeout) {
 		problem("--outcome-timeout must be between %v and %v", minOutcomeTimeout, maxOutcomeTimeout)
+	}
+	if c.Webhooks.Timeout > maxWebhookTimeout {
+		problem("--webhook-timeout must be at most %v", maxWebhookTimeout)
 	}
 	tiers, _, err := ParseLimits(c.Limits)
 	if err != nil {
@@ -223,6 +233,9 @@ const (
 	minOutcomeTimeout = time.Minute
 	maxOutcomeTimeout = 24 * time.Hour
 )
+
+// maxWebhookTimeout bounds the time of a test of a webhook, which a client waits for.
+const maxWebhookTimeout = time.Minute
 
 // timingFlags replaces the fields of domain.Timing by the flags of the command line.
 var timingFlags = strings.NewReplacer("timing: ", "", "HeartbeatInterval", "--heartbeat-interval", "Lease", "--lease",

@@ -12,6 +12,7 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/switchyard-wa/switchyard/adapters/aesgcm"
 	"github.com/switchyard-wa/switchyard/adapters/secretfile"
 	"github.com/switchyard-wa/switchyard/app/backend"
 	"github.com/switchyard-wa/switchyard/app/orchestrator"
@@ -33,6 +34,34 @@ func jwtSecret(given string) secret {
 
 func workerToken(given string) secret {
 	return secret{flag: "--worker-token", given: given, name: "worker-token", former: "secret.worker-token", check: "check.worker-token"}
+}
+
+func webhookKey(given string) secret {
+	return secret{flag: "--webhook-key", given: given, name: "webhook-key", former: "secret.webhook-key", check: "check.webhook-key"}
+}
+
+// sealer returns what encrypts the secrets of webhooks, or nil where webhooks are off: among replicas that
+// share a store and were given no key, and where a generated key cannot be kept. A replica never generates a
+// key that the others do not have.
+func (k *secrets) sealer(ctx context.Context, given string) (ports.Sealer, error) {
+	s := webhookKey(given)
+	key, err := k.find(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	if key == "" {
+		key, err = k.generate(ctx, s)
+		if err != nil {
+			k.log.WarnContext(ctx, "webhooks are off", "error", err)
+			return nil, nil
+		}
+	}
+	if k.shared {
+		if err := k.compare(ctx, s, key); err != nil {
+			return nil, err
+		}
+	}
+	return aesgcm.New(key, "webhooks", k.random)
 }
 
 // minSecret is the least length of a secret in bytes.
@@ -72,7 +101,7 @@ func checkSecretsFile(path string) error {
 		return err
 	}
 	var errs []error
-	for _, s := range []secret{jwtSecret(""), workerToken("")} {
+	for _, s := range []secret{jwtSecret(""), workerToken(""), webhookKey("")} {
 		if value := entries[s.name]; value != "" {
 			errs = append(errs, checkSecret(s.name+" in "+path, value))
 		}

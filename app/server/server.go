@@ -24,6 +24,7 @@ import (
 	"github.com/switchyard-wa/switchyard/adapters/mimetype"
 	"github.com/switchyard-wa/switchyard/adapters/secretfile"
 	"github.com/switchyard-wa/switchyard/adapters/smtp"
+	"github.com/switchyard-wa/switchyard/adapters/webhook"
 	"github.com/switchyard-wa/switchyard/app/accounts"
 	"github.com/switchyard-wa/switchyard/app/backend"
 	"github.com/switchyard-wa/switchyard/app/orchestrator"
@@ -41,6 +42,7 @@ type Server struct {
 	cfg      Config
 	backend  *backend.Backend
 	gateway  *httpworker.Client
+	webhooks *webhook.Sender
 	handler  http.Handler
 	listener net.Listener
 	token    string
@@ -76,7 +78,7 @@ func (s *Server) assemble(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	secret, err := s.resolveSecrets(ctx, passwords)
+	secret, sealer, err := s.resolveSecrets(ctx, passwords)
 	if err != nil {
 		return err
 	}
@@ -84,6 +86,7 @@ func (s *Server) assemble(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	s.webhooks = webhook.New(webhook.Config{Dial: s.webhookDialer(), UserAgent: "Switchyard-Webhook/" + s.cfg.Version})
 	s.gateway = httpworker.New(s.token, httpworker.With(httpworker.Config{
 		Dial: s.dialer(), QRLife: s.cfg.Timing.QRLife,
 	}))
@@ -94,7 +97,9 @@ func (s *Server) assemble(ctx context.Context) error {
 	s.Orchestrator, err = orchestrator.New(orchestrator.Config{
 		Store: s.backend, Workers: s.gateway, Tiers: tiers, Timing: s.cfg.Timing, Unscanned: s.cfg.Unscanned, Log: s.cfg.Log,
 		Name: hostname(), Version: s.cfg.Version, AuditRetention: s.cfg.AuditRetention, EventRetention: s.cfg.EventRetention,
-		URLs: s.mediaPolicy(), MediaTypes: mimetype.Types{},
+		URLs: policy(s.cfg.AllowPrivateMedia), MediaTypes: mimetype.Types{},
+		Webhooks: s.webhooks, Sealer: sealer, WebhookURLs: policy(s.cfg.AllowPrivateWebhooks), WebhookPolicy: s.cfg.Webhooks,
+		WebhookParallel: s.cfg.WebhookParallel, Mailer: mailer,
 	})
 	if err != nil {
 		return err
@@ -130,8 +135,8 @@ func (s *Server) assemble(ctx context.Context) error {
 	return nil
 }
 
-// resolveSecrets sets the fleet token and returns the JWT secret.
-func (s *Server) resolveSecrets(ctx context.Context, passwords ports.Passwords) (signing string, err error) {
+// resolveSecrets sets the fleet token and returns the JWT secret, and what encrypts the secrets of webhooks.
+func (s *Server) resolveSecrets(ctx context.Context, passwords ports.Passwords) (signing string, sealer ports.Sealer, err error) {
 	keep := &secrets{
 		store: s.backend, random: s.backend.Random(), passwords: passwords,
 		shared: s.backend.Shared(), coordinated: s.cfg.Coordination != "memory:", log: s.cfg.Log,
@@ -141,13 +146,17 @@ func (s *Server) resolveSecrets(ctx context.Context, passwords ports.Passwords) 
 	}
 	signing, err = keep.resolve(ctx, jwtSecret(s.cfg.JWTSecret))
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
 	s.token, err = keep.resolve(ctx, workerToken(s.cfg.WorkerToken))
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
-	return signing, keep.warnOfNew(ctx)
+	if err := keep.warnOfNew(ctx); err != nil {
+		return "", nil, err
+	}
+	sealer, err = keep.sealer(ctx, s.cfg.WebhookKey)
+	return signing, sealer, err
 }
 
 // newAccounts returns the accounts that belong to an orchestrator. They have its tiers, and
@@ -195,12 +204,27 @@ func (s *Server) mailer() (ports.Mailer, error) {
 	return smtp.New(c)
 }
 
-// mediaPolicy returns the policy for URLs that users give, or nil if any is accepted.
-func (s *Server) mediaPolicy() ports.URLPolicy {
-	if s.cfg.AllowPrivateMedia {
+// policy returns the policy for URLs that users give, or nil if any is accepted.
+func policy(allowPrivate bool) ports.URLPolicy {
+	if allowPrivate {
 		return nil
 	}
 	return egress.New(egress.Config{})
+}
+
+// webhookDialer returns a function that dials the receivers of webhooks. It judges the address after each
+// resolution.
+func (s *Server) webhookDialer() func(ctx context.Context, network, address string) (net.Conn, error) {
+	d := &net.Dialer{Timeout: 5 * time.Second, KeepAlive: 15 * time.Second}
+	if !s.cfg.AllowPrivateWebhooks {
+		d.Control = func(network, address string, conn syscall.RawConn) error {
+			if err := egress.Control(network, address, conn); err != nil {
+				return fmt.Errorf("%w: %w, and --allow-private-webhooks is off", webhook.ErrNotAllowed, err)
+			}
+			return nil
+		}
+	}
+	return d.DialContext
 }
 
 // dialer returns a function that dials workers. It checks addresses against the policy after
@@ -410,6 +434,9 @@ func (s *Server) Close() error {
 	}
 	if s.gateway != nil {
 		errs = append(errs, s.gateway.Close())
+	}
+	if s.webhooks != nil {
+		errs = append(errs, s.webhooks.Close())
 	}
 	return errors.Join(append(errs, s.backend.Close())...)
 }

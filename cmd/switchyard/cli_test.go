@@ -41,7 +41,7 @@ func TestHelp_EachCommand_FitsScreenAndShowsDefaults(t *testing.T) {
 		lines int
 		flags map[string]string
 	}{
-		"serve": {50, defaults}, "worker": {24, workerDefaults}, "demo": {24, nil}, "version": {24, nil},
+		"serve": {56, defaults}, "worker": {24, workerDefaults}, "demo": {24, nil}, "version": {24, nil},
 		"migrate": {24, map[string]string{"--store": "sqlite:switchyard.db"}},
 		"user":    {24, map[string]string{"--store": "sqlite:switchyard.db"}},
 		"token":   {24, map[string]string{"--store": "sqlite:switchyard.db", "--secrets-file": "beside the SQLite file"}},

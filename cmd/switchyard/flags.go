@@ -161,6 +161,22 @@ func (f *flags) delay(to *time.Duration, name, standard, about string) {
 	f.span(to, 0, name, standard, about)
 }
 
+// delays defines a flag with positive durations between commas, at most 20 of them.
+func (f *flags) delays(to *[]time.Duration, name, standard, about string) {
+	f.help(name, "TIME,…", standard, about)
+	f.add(name, false, func(s string) error {
+		*to = nil
+		for part := range strings.SplitSeq(s, ",") {
+			d, err := parseDuration(strings.TrimSpace(part))
+			if err != nil || d <= 0 || len(*to) == 20 {
+				return fmt.Errorf("%q is not a list of up to 20 times such as 5s,30s,2m", s)
+			}
+			*to = append(*to, d)
+		}
+		return nil
+	})
+}
+
 // span defines a flag with a duration of at least the given length.
 func (f *flags) span(to *time.Duration, least time.Duration, name, standard, about string) {
 	f.help(name, "TIME", standard, about)

@@ -44,6 +44,7 @@ func newServeFlags(out io.Writer) *serveFlags {
 	f.bit(&f.migrate, "migrate", "true", "bring the schema up to date; false: only check it")
 	f.secret(&c.WorkerToken, "worker-token", "TOKEN", "generated", "what workers send, 32 bytes or more, all replicas the same")
 	f.secret(&c.JWTSecret, "jwt-secret", "SECRET", "generated", "32 bytes or more, all replicas the same")
+	f.secret(&c.WebhookKey, "webhook-key", "SECRET", "generated", "encrypts secrets of webhooks, all replicas the same")
 	f.text(&c.SecretsFile, "secrets-file", "FILE", secretsFileDefault, "keeps generated secrets")
 	f.text(&c.Registration, "registration", "open|closed", "open", "closed: only administrators create users")
 	f.text(&c.AdminEmail, "admin-email", "EMAIL", "admin@localhost", "first administrator")
@@ -60,6 +61,10 @@ func newServeFlags(out io.Writer) *serveFlags {
 	f.retention(&c.MessageRetention, "message-retention", "BASIC=30d,PRO=90d,MAX=365d", "how long messages are kept; or forever")
 	f.bit(&f.private, "allow-private-workers", "true", "accept workers at loopback and private addresses")
 	f.bit(&c.AllowPrivateMedia, "allow-private-media", "false", "accept media and link URLs at such addresses")
+	f.bit(&c.AllowPrivateWebhooks, "allow-private-webhooks", "false", "call webhooks at such addresses")
+	f.delays(&c.Webhooks.Retry, "webhook-retry", "5s,30s,2m,15m,1h", "waits after failed attempts; then dead")
+	f.duration(&c.Webhooks.Timeout, "webhook-timeout", "10s", "of one attempt to deliver")
+	f.number(&c.WebhookParallel, "webhook-parallel", "256", "attempts to deliver at once")
 	f.list(&c.CORSOrigins, "cors-origin", "ORIGIN,…", "pages that may call the API")
 	f.list(&f.proxies, "trusted-proxies", "NET,…", "whose X-Forwarded-For is believed")
 	f.text(&c.TLSCert, "tls-cert", "FILE", "none", "certificate, to serve HTTPS")
@@ -74,8 +79,8 @@ func newServeFlags(out io.Writer) *serveFlags {
 	f.text(&c.Limits, "rate-limits", "JSON|FILE|off", "tier defaults", "overrides by tier")
 	f.text(&f.level, "log-level", "LEVEL", "info", "debug, info, warn or error")
 	f.text(&f.format, "log-format", "text|json", "text on a terminal", "of the log, which goes to stderr")
-	f.note("--worker-token, --jwt-secret, --admin-password, --smtp, --store and --fabric have twins with -file,\n" +
-		"such as --jwt-secret-file: a file whose first line is the value. Others can read a command line.")
+	f.note("--worker-token, --jwt-secret, --webhook-key, --admin-password, --smtp, --store and --fabric have\n" +
+		"twins with -file, such as --jwt-secret-file: a file whose first line is the value. Others can read\na command line.")
 	return f
 }
 
