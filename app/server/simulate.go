@@ -42,8 +42,10 @@ func (s *Server) simulate(ctx context.Context) (stop func(), err error) {
 			stop()
 			return nil, err
 		}
-		control := &inProcess{WorkerProtocol: s.Orchestrator.Protocol, tokens: domain.NewWorkerTokens(s.token)}
-		w := simworker.New(simworker.Config{ID: fmt.Sprintf("simulated-%d", i+1), State: state}, control)
+		control := &inProcess{
+			WorkerProtocol: s.Orchestrator.Protocol, workerID: fmt.Sprintf("simulated-%d", i+1), tokens: domain.NewWorkerTokens(s.token),
+		}
+		w := simworker.New(simworker.Config{ID: control.workerID, State: state}, control)
 		running.Go(func() {
 			if err := simworker.Serve(ctx, listener, w, simworker.ServeConfig{Token: s.token, Log: s.cfg.Log}); err != nil {
 				s.cfg.Log.Error("simulated worker failed", "error", err)
@@ -54,11 +56,26 @@ func (s *Server) simulate(ctx context.Context) (stop func(), err error) {
 }
 
 // inProcess is the worker protocol for one simulated worker in this process. It keeps the
-// worker's call token, which the HTTP API hands out to other workers.
+// worker's call token, which the HTTP API hands out to other workers. It names the worker in
+// reports on messages, as the HTTP API does for a worker with a token of its own. The core
+// believes no unnamed report on a session of such a worker.
 type inProcess struct {
 	service.WorkerProtocol
 	simworker.LatestCallToken
-	tokens *domain.WorkerTokens
+	workerID string
+	tokens   *domain.WorkerTokens
+}
+
+// ReportMessage implements service.WorkerProtocol.
+func (p *inProcess) ReportMessage(ctx context.Context, r domain.MessageReport) (applied bool, err error) {
+	r.WorkerID = p.workerID
+	return p.WorkerProtocol.ReportMessage(ctx, r)
+}
+
+// ReceiveMessage implements service.WorkerProtocol.
+func (p *inProcess) ReceiveMessage(ctx context.Context, m service.InboundMessage) (stored bool, err error) {
+	m.WorkerID = p.workerID
+	return p.WorkerProtocol.ReceiveMessage(ctx, m)
 }
 
 // Register implements service.WorkerProtocol.
