@@ -133,16 +133,18 @@ type Passwords interface {
 
 type knownCallerKey struct{}
 
-// WithKnownCaller returns a context for the work of a known caller, who is signed in, holds a mailed token, or
-// calls from a network from which the account was used lately.
-func WithKnownCaller(ctx context.Context) context.Context {
-	return context.WithValue(ctx, knownCallerKey{}, true)
+// WithKnownCaller returns a context for the work of a known caller on the password of an account. The caller is
+// signed in, holds a mailed token, or calls from a network from which the account was used lately. The account
+// is an id or an email, never empty.
+func WithKnownCaller(ctx context.Context, account string) context.Context {
+	return context.WithValue(ctx, knownCallerKey{}, account)
 }
 
-// IsKnownCaller reports whether ctx comes from [WithKnownCaller]. [Passwords] that bound their work keep room
-// for known callers.
-func IsKnownCaller(ctx context.Context) bool {
-	return ctx.Value(knownCallerKey{}) != nil
+// KnownCaller returns the account of [WithKnownCaller], or "" for a stranger. [Passwords] that bound their work
+// keep room for known callers, and for each account beside the others.
+func KnownCaller(ctx context.Context) (account string) {
+	account, _ = ctx.Value(knownCallerKey{}).(string)
+	return account
 }
 
 // Claims is the content of an access token.

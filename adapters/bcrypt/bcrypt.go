@@ -20,6 +20,9 @@ import (
 // small machine can serve.
 const DefaultCost = 10
 
+// perAccount bounds the work of known callers on one account: one hash runs, two wait.
+const perAccount = 3
+
 const (
 	passwordMax = 72 // bytes; bcrypt ignores the rest
 	hashLen     = 60 // length of every bcrypt hash; bcrypt ignores bytes after it
@@ -34,7 +37,7 @@ type Config struct {
 	// at least one. Further callers wait in the order of their arrival.
 	Parallel int
 	// Waiting bounds the callers that wait, known ones and strangers each
-	// ([ports.IsKnownCaller]); 0: 64 times Parallel.
+	// ([ports.KnownCaller]); 0: 64 times Parallel.
 	Waiting int
 	// MaxWait bounds the wait of a caller; 0: 5 s. A stranger waits for the other strangers,
 	// and then for known callers, for as long each.
@@ -46,8 +49,9 @@ type Passwords struct {
 	cost int
 	// queue runs the work. All strangers together hold as many places in it as hashes are
 	// computed at once; further strangers wait in strangers. Thus a known caller waits for
-	// no more strangers than that, however many there are.
+	// no more strangers than that, however many there are. Known accounts take turns in it.
 	queue     *admission.Queue
+	known     *admission.Queue // bounds the places of known callers in queue; nobody waits here
 	strangers *admission.Queue
 	standIn   []byte
 }
@@ -82,8 +86,9 @@ func New(c Config) (*Passwords, error) {
 	p := &Passwords{
 		cost: c.Cost,
 		queue: admission.New(admission.Config{
-			Work: work, Parallel: c.Parallel, Waiting: c.Waiting + c.Parallel, MaxWait: c.MaxWait, Share: c.Waiting + c.Parallel,
+			Work: work, Parallel: c.Parallel, Waiting: c.Waiting + c.Parallel, MaxWait: c.MaxWait, InTurn: true,
 		}),
+		known:     admission.New(admission.Config{Work: work, Parallel: c.Waiting + c.Parallel, Share: perAccount}),
 		strangers: admission.New(admission.Config{Work: work, Parallel: c.Parallel, Waiting: c.Waiting, MaxWait: c.MaxWait}),
 	}
 	var err error
@@ -115,14 +120,15 @@ func (p *Passwords) Matches(ctx context.Context, hash, password string) (bool, e
 
 // admit waits until the caller's work may run.
 func (p *Passwords) admit(ctx context.Context) (release func(), err error) {
-	if ports.IsKnownCaller(ctx) {
-		return p.queue.Acquire(ctx, "known")
+	account, class := ports.KnownCaller(ctx), p.known
+	if account == "" {
+		class = p.strangers
 	}
-	leave, err := p.strangers.Acquire(ctx, "")
+	leave, err := class.Acquire(ctx, account)
 	if err != nil {
 		return nil, err
 	}
-	finish, err := p.queue.Acquire(ctx, "strangers")
+	finish, err := p.queue.Acquire(ctx, account)
 	if err != nil {
 		leave()
 		return nil, err

@@ -1,6 +1,7 @@
 package bcrypt_test
 
 import (
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -125,7 +126,7 @@ func TestMatches_StrangersFlood_KnownCallersAreServed(t *testing.T) {
 			}
 		})
 	}
-	known := ports.WithKnownCaller(t.Context())
+	known := ports.WithKnownCaller(t.Context(), "ann")
 	for range 20 {
 		isMatch, err := p.Matches(known, hash, "correct horse 1")
 		require.NoError(t, err)
@@ -144,14 +145,15 @@ func TestMatches_KnownCallersFlood_StrangersAreServed(t *testing.T) {
 	require.NoError(t, err)
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
-	for range 20 {
+	for i := range 20 {
+		known := ports.WithKnownCaller(t.Context(), strconv.Itoa(i))
 		wg.Go(func() {
 			for {
 				select {
 				case <-stop:
 					return
 				default:
-					_, _ = p.Matches(ports.WithKnownCaller(t.Context()), hash, "guess")
+					_, _ = p.Matches(known, hash, "guess")
 				}
 			}
 		})
@@ -161,6 +163,43 @@ func TestMatches_KnownCallersFlood_StrangersAreServed(t *testing.T) {
 	}
 	close(stop)
 	wg.Wait()
+}
+
+// However many sign-ins one account has under way, the other accounts are served.
+func TestMatches_OneAccountFloods_OtherAccountsAreServed(t *testing.T) {
+	p, err := bcrypt.New(bcrypt.Config{Cost: xbcrypt.MinCost, Parallel: 1, Waiting: 4})
+	require.NoError(t, err)
+	hash, err := p.Hash(t.Context(), "correct horse 1")
+	require.NoError(t, err)
+	stop, refused := make(chan struct{}), atomic.Int64{}
+	var wg sync.WaitGroup
+	for range 20 {
+		wg.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				_, err := p.Matches(ports.WithKnownCaller(t.Context(), "mallory"), hash, "correct horse 1")
+				switch {
+				case err == nil:
+				case domain.CodeOf(err) == domain.CodeOverloaded && domain.RetryAfterOf(err) > 0:
+					refused.Add(1)
+				default:
+					t.Error(err)
+				}
+			}
+		})
+	}
+	for range 20 {
+		isMatch, err := p.Matches(ports.WithKnownCaller(t.Context(), "ann"), hash, "correct horse 1")
+		require.NoError(t, err)
+		require.True(t, isMatch)
+	}
+	close(stop)
+	wg.Wait()
+	require.Positive(t, refused.Load(), "the share of the account was full")
 }
 
 func BenchmarkMatches(b *testing.B) {

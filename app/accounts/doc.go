@@ -64,7 +64,8 @@
 //
 // Strangers may ask for passwords to be compared in any number. The work of a caller who is
 // signed in, calls from a known network or holds a mailed token is marked
-// (ports.WithKnownCaller), and the adapter keeps room for it.
+// with the account (ports.WithKnownCaller). The adapter keeps room for such work, and a share
+// of it for each account.
 //
 // # Resets
 //

@@ -208,7 +208,7 @@ type passwords struct {
 }
 
 func (p *passwords) unavailable(ctx context.Context) error {
-	if ports.IsKnownCaller(ctx) {
+	if ports.KnownCaller(ctx) != "" {
 		p.known.Add(1)
 	}
 	if p.refusal != nil {

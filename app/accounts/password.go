@@ -54,7 +54,7 @@ func (a *Accounts) confirmPassword(ctx context.Context, userID, password string)
 	if err != nil {
 		return "", err
 	}
-	return hash, a.verifyPassword(ports.WithKnownCaller(ctx), []budget{guessBudget("password:" + userID)}, hash, password, errPassword)
+	return hash, a.verifyPassword(ports.WithKnownCaller(ctx, userID), []budget{guessBudget("password:" + userID)}, hash, password, errPassword)
 }
 
 // replacePassword stores the user with a new password. It ends the user's access

@@ -117,7 +117,7 @@ func (a *Accounts) proveProfile(ctx context.Context, userID string, ch *profileC
 	if ch.next == "" {
 		return nil
 	}
-	ch.hash, err = a.passwords.Hash(ports.WithKnownCaller(ctx), ch.next)
+	ch.hash, err = a.passwords.Hash(ports.WithKnownCaller(ctx, userID), ch.next)
 	return apperr.PublicIn(ctx, err)
 }
 

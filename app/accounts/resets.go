@@ -191,10 +191,10 @@ func (a *Accounts) ResetPassword(ctx context.Context, token, next string) error 
 	if err := p.Err(); err != nil {
 		return err
 	}
-	err := a.checkReset(ctx, token)
+	userID, err := a.userOfReset(ctx, token)
 	var hash string
 	if err == nil {
-		hash, err = a.passwords.Hash(ports.WithKnownCaller(ctx), next)
+		hash, err = a.passwords.Hash(ports.WithKnownCaller(ctx, userID), next)
 		if err != nil {
 			return apperr.PublicIn(ctx, err)
 		}
@@ -243,13 +243,17 @@ func (a *Accounts) useReset(ctx context.Context, token, next, hash string) (*dom
 	return u, err
 }
 
-// checkReset returns [errReset] for a token without a live reset. An invented token therefore
-// costs no hash of a password.
-func (a *Accounts) checkReset(ctx context.Context, token string) error {
-	return a.view(ctx, func(ctx context.Context, tx *ports.Tx) error {
-		_, err := a.liveReset(ctx, tx, token)
+// userOfReset returns the id of the user of a token. It returns [errReset] for a token without a
+// live reset. An invented token therefore costs no hash of a password.
+func (a *Accounts) userOfReset(ctx context.Context, token string) (userID string, err error) {
+	err = a.view(ctx, func(ctx context.Context, tx *ports.Tx) error {
+		r, err := a.liveReset(ctx, tx, token)
+		if err == nil {
+			userID = r.UserID
+		}
 		return err
 	})
+	return userID, err
 }
 
 // liveReset returns the reset of a token, or errReset.

@@ -81,7 +81,7 @@ func (a *Accounts) Login(ctx context.Context, email, password string) (*service.
 	id, hash := found.credentials()
 	work := ctx
 	if found.isKnown {
-		work = ports.WithKnownCaller(ctx)
+		work = ports.WithKnownCaller(ctx, id)
 	}
 	var s *service.AuthTokens
 	err = a.verifyPassword(work, signInBudgets(email, network, found.isKnown), hash, password, errCredentials)

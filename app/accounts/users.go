@@ -283,7 +283,7 @@ func (a *Accounts) hasAdministrator(ctx context.Context) (exists bool, err error
 // CreateUser creates a user without signing it in. An empty tier means the first
 // tier, an empty role means USER.
 func (a *Accounts) CreateUser(ctx context.Context, name, email, password string, tier domain.Tier, role domain.Role) (*domain.User, error) {
-	u, err := a.newUser(ports.WithKnownCaller(ctx), name, email, password, cmp.Or(tier, a.firstTier), cmp.Or(role, domain.RoleUser))
+	u, err := a.newUser(ports.WithKnownCaller(ctx, email), name, email, password, cmp.Or(tier, a.firstTier), cmp.Or(role, domain.RoleUser))
 	if err != nil {
 		return nil, err
 	}
@@ -336,7 +336,7 @@ func (a *Accounts) SetPassword(ctx context.Context, email, password string) erro
 	if err := p.Err(); err != nil {
 		return err
 	}
-	hash, err := a.passwords.Hash(ports.WithKnownCaller(ctx), password)
+	hash, err := a.passwords.Hash(ports.WithKnownCaller(ctx, email), password)
 	if err != nil {
 		return apperr.PublicIn(ctx, err)
 	}

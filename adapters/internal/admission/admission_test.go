@@ -104,3 +104,48 @@ func TestQueue_ShareUsedUp_OthersAreAdmitted(t *testing.T) {
 	_, err = q.Acquire(t.Context(), "a")
 	require.NoError(t, err)
 }
+
+// Each caller's next piece of work waits behind one piece of every other caller.
+func TestQueue_CallersInTurn_RunRoundRobin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := admission.New(admission.Config{Parallel: 1, Waiting: 100, MaxWait: time.Minute, InTurn: true})
+		var order []string
+		for _, caller := range []string{"a", "a", "a", "a", "b", "b", "c"} {
+			go func() {
+				release, err := q.Acquire(t.Context(), caller)
+				if err == nil {
+					order = append(order, caller)
+					time.Sleep(time.Second)
+					release()
+				}
+			}()
+			synctest.Wait()
+		}
+		time.Sleep(time.Minute)
+		require.Equal(t, []string{"a", "b", "c", "a", "b", "a", "a"}, order)
+		require.Zero(t, q.Depth())
+	})
+}
+
+// The wait for the caller's own turn counts, and a caller that gives up leaves its turn to the next.
+func TestQueue_WaitForTurnEnds_LeavesTheQueue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := admission.New(admission.Config{Parallel: 2, Waiting: 5, MaxWait: 2 * time.Second, InTurn: true})
+		release, err := q.Acquire(t.Context(), "a")
+		require.NoError(t, err)
+		began := time.Now()
+		_, err = q.Acquire(t.Context(), "a")
+		overloaded(t, err)
+		require.Equal(t, 2*time.Second, time.Since(began))
+		other, err := q.Acquire(t.Context(), "b")
+		require.NoError(t, err)
+		_, err = q.Acquire(t.Context(), "c") // no place runs it, and its turn is free again afterwards
+		overloaded(t, err)
+		release()
+		again, err := q.Acquire(t.Context(), "c")
+		require.NoError(t, err)
+		again()
+		other()
+		require.Zero(t, q.Depth())
+	})
+}
