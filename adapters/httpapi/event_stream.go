@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"mime"
 	"runtime/debug"
 	"strconv"
 	"strings"
@@ -25,14 +26,17 @@ const (
 	maxStreamsPerUser = 100
 )
 
-// wantsStream reports whether the caller accepts Server-Sent Events.
+// wantsStream reports whether the caller accepts Server-Sent Events. The quality 0 means not
+// acceptable.
 func (c *requestContext) wantsStream() bool {
 	for _, accept := range c.r.Header["Accept"] {
-		for kind := range strings.SplitSeq(accept, ",") {
-			kind, _, _ = strings.Cut(kind, ";")
-			if strings.EqualFold(strings.TrimSpace(kind), "text/event-stream") {
-				return c.r.Method == get
+		for text := range strings.SplitSeq(accept, ",") {
+			kind, parameters, err := mime.ParseMediaType(text)
+			if kind != "text/event-stream" || err != nil && !errors.Is(err, mime.ErrInvalidMediaParameter) {
+				continue
 			}
+			quality, err := strconv.ParseFloat(parameters["q"], 64)
+			return c.r.Method == get && (err != nil || quality > 0)
 		}
 	}
 	return false
@@ -41,9 +45,9 @@ func (c *requestContext) wantsStream() bool {
 // firstPosition returns the position after which a stream begins. A client that reconnects by itself
 // sends Last-Event-ID. It supersedes the parameter of the URL, which is from the first connection.
 func (c *requestContext) firstPosition(in EventsInput) (int64, error) {
-	if id := strings.TrimSpace(c.r.Header.Get("Last-Event-Id")); id != "" {
-		after, err := strconv.ParseInt(id, 10, 64)
-		if err != nil || after < 0 {
+	if id := strings.TrimSpace(strings.Join(c.r.Header["Last-Event-Id"], ",")); id != "" {
+		after, isPosition := parsePosition(id)
+		if !isPosition {
 			return 0, domain.Errorf(domain.Invalid, domain.CodeValidation, "Last-Event-ID must be the id of an event of this server, a whole number; leave it out to begin with the next event")
 		}
 		return after, nil

@@ -3,6 +3,10 @@ package httpapi
 import (
 	"cmp"
 	"context"
+	"strconv"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/switchyard-wa/switchyard/adapters/internal/view"
 	"github.com/switchyard-wa/switchyard/domain"
@@ -34,6 +38,25 @@ func eventRoutes() []route {
 type EventsInput struct {
 	After int64 `query:"after" minimum:"0" doc:"Position of the last event that the caller has. Without it a page begins with the oldest events, and a stream with the next one" example:"4711"`
 	Limit int   `query:"limit" minimum:"1" maximum:"100" doc:"How many a page has; 20 if it is not given" example:"20"`
+}
+
+// Resolve refuses two positions, and a position that is not written as the server writes it.
+func (in *EventsInput) Resolve(ctx huma.Context) []error {
+	var p problems
+	query := contextOf(ctx.Context()).query
+	p.once(query, "after", "limit")
+	after := strings.TrimSpace(query.Get("after"))
+	if _, isPosition := parsePosition(after); after != "" && !isPosition {
+		p.add("after", "after must be a position, a whole number from 0 in plain digits")
+	}
+	return p
+}
+
+// parsePosition reads the position of an event as the server writes it: plain digits without
+// zeros in front.
+func parsePosition(s string) (position int64, isPosition bool) {
+	position, err := strconv.ParseInt(s, 10, 64)
+	return position, err == nil && position >= 0 && strconv.FormatInt(position, 10) == s
 }
 
 type sessionEventsInput struct {

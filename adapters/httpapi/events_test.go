@@ -53,7 +53,8 @@ func TestListEvents_Parameters_ReachTheService(t *testing.T) {
 }
 
 func TestListEvents_BadParameters_AreRefused(t *testing.T) {
-	for _, query := range []string{"after=-1", "after=x", "after=99999999999999999999", "limit=0", "limit=101"} {
+	for _, query := range []string{"after=-1", "after=x", "after=99999999999999999999", "limit=0", "limit=101",
+		"after=1&after=2", "after=1&after=1", "after=%2B1", "after=0001", "limit=5&limit=6"} {
 		got, s := ask(t, "GET", "/api/v1/events?"+query, userToken, "")
 		require.Equal(t, http.StatusBadRequest, got.Code, query)
 		require.Zero(t, s.calls)
@@ -87,5 +88,52 @@ func TestStream_LastEventID_IsWhereItBegins(t *testing.T) {
 		cancel()
 		serveRaw(New(config(s)), r.WithContext(ctx))
 		require.Equal(t, []any{ports.EventFilter{UserID: "u1"}, c.want}, s.last)
+	}
+}
+
+func TestStream_AcceptWithQuality_IsHonoured(t *testing.T) {
+	for accept, isStream := range map[string]bool{
+		"text/event-stream;q=0":                        false,
+		"text/event-stream; Q=0.000, application/json": false,
+		"application/json, text/event-stream ; q=0.0":  false,
+		"application/json;q=0, text/event-stream":      true,
+		"text/event-stream;q=0.001":                    true,
+		"Text/Event-Stream; charset=utf-8; q=1":        true,
+		"text/event-stream; q":                         true,
+		"text/event-stream-of-another-kind":            false,
+		"*/*":                                          false,
+	} {
+		r := request("GET", "/api/v1/events", userToken, "")
+		r.Header.Set("Accept", accept)
+		ctx, cancel := context.WithCancel(r.Context())
+		cancel()
+		w := serveRaw(New(config(new(stub))), r.WithContext(ctx))
+		require.Equal(t, http.StatusOK, w.Code, accept)
+		require.Equal(t, isStream, w.Header().Get("Content-Type") == "text/event-stream", accept)
+	}
+}
+
+func TestStream_LastEventIDNotInPlainDigits_IsRefused(t *testing.T) {
+	for _, ids := range [][]string{{"+1"}, {"0001"}, {"-1"}, {"00"}, {"1.0"}, {"1 2"}, {"99999999999999999999"}, {"1", "2"}} {
+		s := new(stub)
+		r := request("GET", "/api/v1/events", userToken, "")
+		r.Header.Set("Accept", "text/event-stream")
+		r.Header["Last-Event-Id"] = ids
+		ctx, cancel := context.WithCancel(r.Context())
+		cancel()
+		w := serveRaw(New(config(s)), r.WithContext(ctx))
+		require.Equal(t, http.StatusBadRequest, w.Code, ids)
+		require.Zero(t, s.calls)
+	}
+}
+
+func TestLists_CursorGivenTwice_IsRefused(t *testing.T) {
+	for path, token := range map[string]string{"/sessions/support/messages": userToken, "/admin/audit": adminToken} {
+		got, s := ask(t, "GET", "/api/v1"+path+"?cursor=a&cursor=b", token, "")
+		require.Equal(t, http.StatusBadRequest, got.Code, path)
+		require.Zero(t, s.calls)
+		got, s = ask(t, "GET", "/api/v1"+path+"?limit=3&limit=4", token, "")
+		require.Equal(t, http.StatusBadRequest, got.Code, path)
+		require.Zero(t, s.calls)
 	}
 }

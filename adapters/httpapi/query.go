@@ -46,6 +46,16 @@ func (p *problems) only(query url.Values, names ...string) {
 	}
 }
 
+// once refuses parameters that are given more than once. Of two positions neither is the one
+// that the caller means.
+func (p *problems) once(query url.Values, names ...string) {
+	for _, name := range names {
+		if len(query[name]) > 1 {
+			p.add(name, "%s must be given once", name)
+		}
+	}
+}
+
 // searchText returns a text to look for.
 func (p *problems) searchText(name, s string) string {
 	if !searchable(s) {
