@@ -3,10 +3,12 @@ package orchestrator
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"sync"
 	"time"
 
 	"github.com/switchyard-wa/switchyard/app/internal/workqueue"
+	"github.com/switchyard-wa/switchyard/ports"
 )
 
 const (
@@ -39,15 +41,41 @@ func (o *Orchestrator) Run(ctx context.Context) error {
 		defer time.AfterFunc(shutdownGrace, cancelWork).Stop()
 		work.Wait()
 	}()
+	var state passState
 	for {
 		next, err := o.pass(ctx, &work)
-		if err != nil && ctx.Err() == nil {
-			o.env.Log.ErrorContext(ctx, "background pass failed", "error", err)
+		if ctx.Err() == nil {
+			state.log(ctx, o.env.Log, err)
+		}
+		if err != nil {
 			next = o.env.Now().Add(retryAfterError)
 		}
 		if err := o.waitForPass(ctx, next); err != nil {
 			return err
 		}
+	}
+}
+
+// passState is how the latest pass ended. The zero value: well.
+type passState struct {
+	failed bool
+	reason string // why the store was not available; empty: another error
+}
+
+// log logs how a pass ended. While the store is unavailable for one reason, passes fail about
+// once a second: the first failure is logged, and later the first pass that succeeds. Other
+// errors may differ from pass to pass, and all of them are logged.
+func (s *passState) log(ctx context.Context, log *slog.Logger, err error) {
+	before := *s
+	*s = passState{failed: err != nil}
+	if u, isUnavailable := errors.AsType[*ports.UnavailableError](err); isUnavailable {
+		s.reason = u.Reason
+	}
+	switch {
+	case err == nil && before.failed:
+		log.InfoContext(ctx, "background pass succeeded again")
+	case err != nil && (s.reason == "" || *s != before):
+		log.ErrorContext(ctx, "background pass failed", "error", err)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -70,7 +71,7 @@ func (h *health) run(ctx context.Context, ended chan struct{}) {
 		c := httpapi.Check{Name: part.Name, OK: part.Err == nil, Optional: part.Optional, Took: part.Took}
 		if part.Err != nil {
 			c.Message = reasonOf(part)
-			h.log.ErrorContext(ctx, "health check failed", "part", part.Name, "error", part.Err)
+			h.logFailure(ctx, part, c)
 		}
 		results = append(results, c)
 	}
@@ -78,6 +79,19 @@ func (h *health) run(ctx context.Context, ended chan struct{}) {
 	defer h.mu.Unlock()
 	h.results, h.resultAt, h.running = results, time.Now(), nil
 	close(ended)
+}
+
+// logFailure logs a failure, unless the latest check of the part failed for the same reason.
+func (h *health) logFailure(ctx context.Context, part backend.Part, failed httpapi.Check) {
+	h.mu.Lock()
+	before := h.results
+	h.mu.Unlock()
+	isKnown := slices.ContainsFunc(before, func(c httpapi.Check) bool {
+		return c.Name == failed.Name && !c.OK && c.Message == failed.Message
+	})
+	if !isKnown {
+		h.log.ErrorContext(ctx, "health check failed", "part", part.Name, "error", part.Err)
+	}
 }
 
 // reasonOf returns why a part is down, in words that everybody may see.

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	_ "github.com/mattn/go-sqlite3" // a driver of database/sql
 	"github.com/stretchr/testify/assert"
@@ -112,6 +113,10 @@ func TestServe_LockTakenMeanwhile_AnswersNothing(t *testing.T) {
 		assert.Equal(t, http.StatusOK, a.status)
 		_ = other.Close() // a second time in the second round
 	}
+	// A pass comes at the latest a second after one that failed.
+	waitFor(t, "the passes fail", func() (bool, any) { return strings.Contains(s.err.String(), `"background pass failed"`), nil })
+	assert.Never(t, func() bool { return strings.Count(s.err.String(), `"background pass failed"`) > 1 }, 3*time.Second, 100*time.Millisecond,
+		"the failure is logged once")
 	s.crash()
 	s.startAgain()
 	user.create("Line")
