@@ -9,7 +9,7 @@
 //	server.go     Server: composition, serving, shutdown
 //	handler.go    Handler: the HTTP API for the mux of a program that embeds an orchestrator
 //	config.go     Config and its problems, in the words of the command line; limits of tiers
-//	secrets.go    the JWT secret and the fleet token, their file, agreement of replicas on them
+//	secrets.go    the JWT secret, the fleet token and the webhook key, their file, agreement of replicas on them
 //	admin.go      accounts and the fleet token of a store, for the command line
 //	health.go     what the server depends on, checked at most once a second
 //	warnings.go   what is dangerous in production, logged once at the start
@@ -44,7 +44,8 @@
 // goes on:
 //
 //   - It reveals nothing. Access tokens and the tokens of workers end, so nobody gains access.
-//   - It loses nothing. The store has no value that only the former secret can read. Clients
+//   - It loses nothing but secrets of webhooks, which their owners rotate. No other value in the
+//     store needs a former secret. Clients
 //     refresh their access tokens; workers need the new fleet token, or the former file back.
 //   - A refusal would help nobody: workers with a lease stop their sessions without a server too.
 //
@@ -56,6 +57,9 @@
 //	differs       present             alive            error: use one secret
 //	differs       present             none             start, replace the hash
 //	not given     -                   coordinated      use the secret in the file, else error
+//
+// The webhook key differs in one row: where it is not given and cannot be generated, the server
+// runs without webhooks and warns, so that an upgrade needs no new flag.
 //
 // The hash is slow to compute, and the store does not reveal a short secret through it.
 //
