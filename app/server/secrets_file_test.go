@@ -165,6 +165,14 @@ func TestServer_SecretsMissingForStoreInUse_WarnsOnce(t *testing.T) {
 		require.Contains(t, log, "file="+h.path+".secrets")
 		require.Contains(t, log, "generated=jwt-secret,worker-token")
 
+		for text, generated := range map[string]string{"{}": "jwt-secret,worker-token", `{"jwt-secret":"` + one + `"}`: "worker-token"} {
+			require.NoError(t, os.WriteFile(h.path+".secrets", []byte(text), 0o600))
+			log, err = h.startLogged(Config{})
+			require.NoError(t, err)
+			require.Equal(t, 1, strings.Count(log, event), "%s: a file without secrets is like none: %s", text, log)
+			require.Contains(t, log, "generated="+generated)
+		}
+
 		require.NoError(t, os.Remove(h.path+".secrets"))
 		log, err = h.startLogged(Config{JWTSecret: one, WorkerToken: other})
 		require.NoError(t, err)

@@ -116,7 +116,7 @@ func (s *Server) assemble(ctx context.Context) error {
 	}
 	s.handler = newAPI(s.Orchestrator, s.Accounts, s.backend, httpapi.Config{
 		WorkerTokens: domain.NewWorkerTokens(s.token), RateLimits: !off, Log: s.cfg.Log, Version: s.cfg.Version,
-		Health: newHealth(s.backend.Health, s.cfg.Log).check, Ready: s.ready.Load,
+		Health: newHealth(s.checkHealth, s.cfg.Log).check, Ready: s.ready.Load,
 		CORSOrigins: s.cfg.CORSOrigins, TrustedProxies: s.cfg.TrustedProxies, Stopping: s.streaming,
 	})
 	s.listener, err = new(net.ListenConfig).Listen(ctx, "tcp", s.cfg.Addr)
@@ -277,10 +277,11 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	background := make(chan error, 3)
+	background := make(chan error, 4)
 	go func() { background <- s.Orchestrator.Run(work) }()
 	go func() { background <- maintainAccounts(work, s.Accounts, s.cfg.Log) }()
 	go func() { background <- s.stopIfReplicaFound(work, stop) }()
+	go func() { background <- s.watchSecrets(work) }()
 	defer func() {
 		stopWork()
 		for range cap(background) {
