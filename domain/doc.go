@@ -64,7 +64,7 @@
 //	route               The cached location of a session, for the send path.
 //	invalidation        A message to other replicas about changed rows that they may cache.
 //	audit trail         Who did what to which object, from where, and how it ended.
-//	outbox, relay       Events recorded with their cause; the task that publishes them, in order.
+//	outbox              Events recorded with their cause, in the order of commits.
 //	event log           The outbox as clients read it, with the message or session of each event.
 //	idempotency key     A sender's name for one message, with which a send may be repeated.
 //	replay              The answer to a repeated send: what its message has become. Nothing is sent.

@@ -24,7 +24,6 @@
 //	WorkerGateway  the calls to workers
 //	Routes         the cached location of each session, for the send path
 //	Limiter        use counts of users and API keys within windows
-//	Bus            events for subscribers in every process
 //	Invalidator    messages to other replicas about changed rows
 //	Backend        a Store together with the other ports of its data source
 //	MediaTypes     the knowledge of types of media by their content
@@ -52,12 +51,11 @@
 //
 // # Truth and caches
 //
-// Only the store must be right. Routes, invalidations and bus events may be old, repeated or lost:
+// Only the store must be right. Routes and invalidations may be old, repeated or lost:
 //
 //	port         after a loss
 //	Routes       the core reads the session from the store
 //	Invalidator  the core reads cached rows again on a timer, and after a refused write
-//	Bus          the relay publishes an event at least once; the outbox keeps the events
 //	Limiter      the core backfills counts of messages from the history
 //
 // A wrong placement or send that follows from an old cache is refused by the row: by its Rev, by a

@@ -62,19 +62,6 @@ type Limiter interface {
 	Backfill(ctx context.Context, key string, first time.Time, length time.Duration, used int) error
 }
 
-// Bus carries recorded events to the subscribers of every process that shares it. It delivers each
-// event at least once, and the events of a session in order of Seq. A bus that loses its connection may
-// lose events. A subscriber that must not miss an event reads the store. Events on the bus have neither
-// Message nor Session: the content of messages stays in the store.
-type Bus interface {
-	// Publish sends events. After an error none or some of them may be published, and the caller may
-	// publish the same events again.
-	Publish(ctx context.Context, events ...domain.Event) error
-	// Subscribe calls fn with one event at a time until cancel is called. A slow fn loses events; it
-	// never delays the publisher.
-	Subscribe(fn func(domain.Event)) (cancel func())
-}
-
 // Invalidation names changed rows for processes that cache them.
 type Invalidation struct {
 	Sessions []string // ids
@@ -111,7 +98,6 @@ type Backend interface {
 	Store
 	Routes() Routes
 	Limiter() Limiter
-	Bus() Bus
 	Invalidator() Invalidator
 	Clock() Clock
 	IDs() IDs

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"mime"
+	"runtime"
 	"runtime/debug"
 	"strconv"
 	"strings"
@@ -24,6 +25,7 @@ const (
 	keepAlive         = 14 * time.Second // between two comments; the API promises 15 s
 	maxStreams        = 20_000           // of one process
 	maxStreamsPerUser = 100
+	flushFrom         = 16 << 10 // bytes of encoded events that are sent before further ones are encoded
 )
 
 // wantsStream reports whether the caller accepts Server-Sent Events. The quality 0 means not
@@ -126,16 +128,31 @@ func (s *eventStream) write(ctx context.Context, w flushWriter) error {
 			s.addError(err)
 			return s.flush(w)
 		}
-		for i := range events {
-			s.add(ctx, &events[i])
-			if s.filter.SessionID != "" && events[i].Type == domain.EventSessionDeleted {
-				return s.flush(w)
-			}
-		}
 		if len(events) == 0 {
 			s.addKeepAlive()
+			continue
+		}
+		isLast, err := s.writeEvents(ctx, w, events)
+		if isLast || err != nil {
+			return err
 		}
 	}
+}
+
+// writeEvents writes events, and reports whether the last of them ends the stream.
+func (s *eventStream) writeEvents(ctx context.Context, w flushWriter, events []domain.Event) (isLast bool, err error) {
+	for i := range events {
+		if !s.api.streams.encode(ctx, func() { s.add(ctx, &events[i]) }) {
+			return true, nil
+		}
+		isLast = s.filter.SessionID != "" && events[i].Type == domain.EventSessionDeleted
+		if isLast || s.out.Len() > flushFrom {
+			if err := s.flush(w); err != nil {
+				return false, err
+			}
+		}
+	}
+	return isLast, nil
 }
 
 // next returns the events that follow, or none when a keep-alive is due.
@@ -225,12 +242,29 @@ func (s *eventStream) addData(event string, data any) {
 
 // streamCount counts open streams.
 type streamCount struct {
-	mu     sync.Mutex
-	total  int
-	byUser map[string]int
+	mu       sync.Mutex
+	total    int
+	byUser   map[string]int
+	encoding chan struct{} // holds a token for each stream that encodes an event
 }
 
-func newStreamCount() *streamCount { return &streamCount{byUser: make(map[string]int)} }
+// newStreamCount returns a count of no streams. Half of the processors may encode events, so that
+// streams that catch up leave the others to requests.
+func newStreamCount() *streamCount {
+	return &streamCount{byUser: make(map[string]int), encoding: make(chan struct{}, max(runtime.GOMAXPROCS(0)/2, 1))}
+}
+
+// encode runs fn when few others encode. It reports false if ctx ends before.
+func (s *streamCount) encode(ctx context.Context, fn func()) bool {
+	select {
+	case s.encoding <- struct{}{}:
+		defer func() { <-s.encoding }()
+		fn()
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
 
 // begin counts a stream in, and reports false if there are too many.
 func (s *streamCount) begin(userID string) bool {

@@ -81,7 +81,11 @@ func (a *api) listEvents(ctx context.Context, c *requestContext, f ports.EventFi
 	if c.wantsStream() {
 		return eventsView{}, a.streamEvents(ctx, c, f, in)
 	}
-	list, err := a.Events.List(ctx, f, in.After, cmp.Or(in.Limit, defaultLimit))
+	var list []domain.Event
+	err := c.readLong(ctx, func(ctx context.Context) (err error) {
+		list, err = a.Events.List(ctx, f, in.After, cmp.Or(in.Limit, defaultLimit))
+		return err
+	})
 	if err != nil {
 		return eventsView{}, err
 	}

@@ -191,16 +191,3 @@ func BenchmarkRoutesGet(b *testing.B) {
 		}
 	})
 }
-
-func BenchmarkBusPublish(b *testing.B) {
-	bus := memory.NewBus()
-	for range 4 {
-		b.Cleanup(bus.Subscribe(func(domain.Event) {}))
-	}
-	b.ReportAllocs()
-	for b.Loop() {
-		if err := bus.Publish(b.Context(), domain.Event{Seq: 1, SessionID: "s1"}); err != nil {
-			b.Fatal(err)
-		}
-	}
-}

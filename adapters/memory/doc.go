@@ -1,4 +1,4 @@
-// Package memory implements the store, the routes, the limiter, the bus and the invalidator within one process.
+// Package memory implements the store, the routes, the limiter, and the invalidator within one process.
 //
 // It is for tests, demonstrations and simulations, and for embedding programs that start without data each time. It keeps
 // every clause of the contracts in package ports, with one exception: committed data survives a panic, but not the process.

@@ -130,21 +130,6 @@ func BenchmarkRoutes(b *testing.B) {
 	})
 }
 
-func BenchmarkBusPublish(b *testing.B) {
-	bus := open(b, redistest.Shared(b).URL(), prefix()).Bus()
-	events := make([]domain.Event, 10)
-	for i := range events {
-		events[i] = domain.Event{
-			Seq: int64(i), Type: domain.EventSessionConnected, At: time.Now(), UserID: "u1", SessionID: "s1", WorkerID: "w1",
-			Generation: 1, Status: domain.Connected,
-		}
-	}
-	b.ReportAllocs()
-	for b.Loop() {
-		require.NoError(b, bus.Publish(b.Context(), events...))
-	}
-}
-
 func BenchmarkInvalidatorPublish(b *testing.B) {
 	invalidator := open(b, redistest.Shared(b).URL(), prefix()).Invalidator()
 	invalidation := ports.Invalidation{Sessions: []string{"0190f3f0-aaaa-7bbb-8ccc-0123456789ab"}, Workers: []string{"worker-1"}}

@@ -30,13 +30,6 @@ func TestCoordination_Server_Conformance(t *testing.T) {
 			return a.Limiter(), b.Limiter()
 		})
 	})
-	t.Run("bus", func(t *testing.T) {
-		conformance.Bus(t, func(t *testing.T) ports.Bus { return one(t).Bus() })
-		conformance.SharedBus(t, func(t *testing.T) (ports.Bus, ports.Bus) {
-			a, b := pair(t)
-			return a.Bus(), b.Bus()
-		})
-	})
 	t.Run("invalidator", func(t *testing.T) {
 		conformance.Invalidator(t, func(t *testing.T) (ports.Invalidator, ports.Invalidator) {
 			a, b := pair(t)
@@ -65,7 +58,6 @@ func TestCoordination_Cluster_Conformance(t *testing.T) {
 	one := func(t *testing.T) *redis.Coordination { return open(t, url, prefix()) }
 	conformance.Limiter(t, func(t *testing.T) ports.Limiter { return one(t).Limiter() })
 	conformance.Routes(t, func(t *testing.T) ports.Routes { return one(t).Routes() })
-	conformance.Bus(t, func(t *testing.T) ports.Bus { return one(t).Bus() })
 	conformance.Invalidator(t, func(t *testing.T) (ports.Invalidator, ports.Invalidator) {
 		prefix := prefix()
 		return open(t, url, prefix).Invalidator(), open(t, url, prefix).Invalidator()

@@ -45,7 +45,6 @@ type Coordination struct {
 
 	limiter     *Limiter
 	routes      *Routes
-	bus         *Bus
 	invalidator *Invalidator
 
 	ctx     context.Context // ends with Close
@@ -83,7 +82,7 @@ func Open(ctx context.Context, url string, o Options) (*Coordination, error) {
 	}
 	c.ctx, c.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	c.breaker = c.newBreaker()
-	c.limiter, c.routes, c.bus, c.invalidator = newLimiter(c), newRoutes(c), newBus(c), newInvalidator(c)
+	c.limiter, c.routes, c.invalidator = newLimiter(c), newRoutes(c), newInvalidator(c)
 	_ = c.do(ctx, c.probe) // a failure is logged and opens the circuit breaker
 	c.running.Go(c.probeUntilUp)
 	c.running.Go(c.subscribe)
@@ -96,9 +95,6 @@ func (c *Coordination) Routes() ports.Routes { return c.routes }
 
 // Limiter returns the limiter.
 func (c *Coordination) Limiter() ports.Limiter { return c.limiter }
-
-// Bus returns the event bus.
-func (c *Coordination) Bus() ports.Bus { return c.bus }
 
 // Invalidator returns the invalidator.
 func (c *Coordination) Invalidator() ports.Invalidator { return c.invalidator }
@@ -120,7 +116,6 @@ func (c *Coordination) Close() error {
 		c.cancel()
 		c.limiter.close()
 		c.running.Wait()
-		c.bus.subscribers.Close()
 		c.invalidator.close()
 		err = c.rdb.Close()
 	})

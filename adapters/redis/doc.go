@@ -1,4 +1,4 @@
-// Package redis shares routes, limits, events and invalidations between the processes that work on one store. It works
+// Package redis shares routes, limits and invalidations between the processes that work on one store. It works
 // with a Redis server, a cluster or a sentinel group.
 //
 // Redis is a cache and a means of coordination, never the source of truth. A [Coordination] opens and works while Redis is
@@ -19,7 +19,7 @@
 //     they do for messages, only uses that the history lacks can exceed the limit: concurrent uses of other processes. Any
 //     other limit holds per process. When Redis is back, the coordination adds the local counts to it, and deletes
 //     backfilled keys so that they are backfilled again.
-//   - Publishing events fails, so the publisher tries again. Invalidations become one invalidation with All, which is
+//   - Invalidations become one invalidation with All, which is
 //     published when Redis is back.
 //
 // # Bounds

@@ -13,14 +13,14 @@ import (
 )
 
 // channels names the channels of a coordination.
-type channels struct{ routes, events, invalidations string }
+type channels struct{ routes, invalidations string }
 
 func newChannels(prefix string, db int) channels {
 	name := func(of string) string { return fmt.Sprintf("%s%s@%d", prefix, of, db) }
-	return channels{name("routes"), name("events"), name("hints")}
+	return channels{name("routes"), name("hints")}
 }
 
-func (c channels) all() []string { return []string{c.routes, c.events, c.invalidations} }
+func (c channels) all() []string { return []string{c.routes, c.invalidations} }
 
 const (
 	pingInterval   = 500 * time.Millisecond
@@ -39,7 +39,7 @@ func (c *Coordination) subscribe() {
 			warned = false
 		case c.isUp() && !warned:
 			warned = true
-			c.log.Warn("redis subscription refused", "error", err, "effect", "events of other processes do not arrive",
+			c.log.Warn("redis subscription refused", "error", err, "effect", "changes of other processes arrive late",
 				"check", "the user needs the right to SUBSCRIBE")
 		}
 		select {
@@ -81,8 +81,6 @@ func (c *Coordination) receive() (joined bool, err error) {
 			switch m.Channel {
 			case c.channels.routes:
 				c.routes.receive(m.Payload)
-			case c.channels.events:
-				c.bus.receive(m.Payload)
 			case c.channels.invalidations:
 				c.invalidator.receive(m.Payload)
 			}

@@ -1,39 +1,46 @@
 package redis_test
 
 import (
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/switchyard-wa/switchyard/adapters/redis/redistest"
-	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
+// published publishes invalidations of a session until one arrives.
+func published(t *testing.T, from ports.Invalidator, session string, arrived *sync.Map) {
+	t.Helper()
+	eventually(t, func() bool {
+		from.Publish(ports.Invalidation{Sessions: []string{session}})
+		_, found := arrived.Load(session)
+		return found
+	}, session)
+}
+
 func TestSubscription_ConnectionKilled_ReportsAGapAndGoesOn(t *testing.T) {
 	server := redistest.Start(t)
-	c := open(t, server.URL(), prefix())
-	var all, events sync.Map
-	t.Cleanup(c.Invalidator().Subscribe(func(h ports.Invalidation) { all.Store("received", h.All) }))
-	t.Cleanup(c.Bus().Subscribe(func(e domain.Event) { events.Store(e.Seq, true) }))
-	receivedAll := func() bool {
-		v, found := all.Load("received")
-		return found && v.(bool)
-	}
-	for round := range int64(3) {
-		eventually(t, func() bool {
-			require.NoError(t, c.Bus().Publish(t.Context(), domain.Event{Seq: -1}))
-			_, found := events.LoadAndDelete(int64(-1))
-			return found
-		}, "it is subscribed")
+	prefix := prefix()
+	c, other := open(t, server.URL(), prefix), open(t, server.URL(), prefix)
+	var all, sessions sync.Map
+	t.Cleanup(c.Invalidator().Subscribe(func(i ports.Invalidation) {
+		if i.All {
+			all.Store("received", true)
+		}
+		for _, id := range i.Sessions {
+			sessions.Store(id, true)
+		}
+	}))
+	for round := range 3 {
+		published(t, other.Invalidator(), fmt.Sprint("before ", round), &sessions)
 		all.Clear()
 		require.NoError(t, client(t, server.Addr()).ClientKillByFilter(t.Context(), "TYPE", "pubsub").Err())
-		eventually(t, receivedAll, "All after a gap")
-		require.NoError(t, c.Bus().Publish(t.Context(), domain.Event{Seq: round}))
-		eventually(t, func() bool { _, found := events.Load(round); return found }, "events arrive again")
+		eventually(t, func() bool { _, found := all.Load("received"); return found }, "All after a gap")
+		published(t, other.Invalidator(), fmt.Sprint("after ", round), &sessions)
 	}
 	require.NoError(t, c.Health(t.Context()))
 }
@@ -42,14 +49,18 @@ func TestSubscription_ConnectionKilled_ReportsAGapAndGoesOn(t *testing.T) {
 func TestSubscription_AnotherDatabase_DeliversNothing(t *testing.T) {
 	server := redistest.Shared(t)
 	prefix := prefix()
-	c := open(t, server.URL(), prefix)
-	other := open(t, strings.TrimSuffix(server.URL(), "0")+"1", prefix)
+	c, other := open(t, server.URL(), prefix), open(t, server.URL(), prefix)
+	stranger := open(t, strings.TrimSuffix(server.URL(), "0")+"1", prefix)
 	var got sync.Map
-	t.Cleanup(c.Bus().Subscribe(func(e domain.Event) { got.Store(e.SessionID, true) }))
-	for seen := false; !seen; _, seen = got.Load("ours") {
-		require.NoError(t, other.Bus().Publish(t.Context(), domain.Event{SessionID: "theirs"}))
-		require.NoError(t, c.Bus().Publish(t.Context(), domain.Event{SessionID: "ours"}))
-		time.Sleep(time.Millisecond)
+	t.Cleanup(c.Invalidator().Subscribe(func(i ports.Invalidation) {
+		for _, id := range i.Sessions {
+			got.Store(id, true)
+		}
+	}))
+	for range 10 {
+		stranger.Invalidator().Publish(ports.Invalidation{Sessions: []string{"theirs"}})
+		published(t, other.Invalidator(), "ours", &got)
+		got.Delete("ours")
 	}
 	_, found := got.Load("theirs")
 	require.False(t, found)

@@ -48,7 +48,6 @@ type lender struct {
 }
 
 func (l lender) Routes() ports.Routes           { return nil }
-func (l lender) Bus() ports.Bus                 { return nil }
 func (l lender) Limiter() ports.Limiter         { return l.h.limiter }
 func (l lender) Invalidator() ports.Invalidator { return ports.NoInvalidator{} }
 func (l lender) Shared() bool                   { return false }

@@ -36,7 +36,7 @@
 //
 // # Replicas
 //
-// With Options.Replicas above 1, the replicas share the store, routes, limits, the bus and
+// With Options.Replicas above 1, the replicas share the store, routes, limits and
 // invalidations, as processes with PostgreSQL and Redis do. Workers call them in turn.
 //
 // The package and the packages that it imports need no cgo.

@@ -108,15 +108,14 @@ func With(t testing.TB, o Options) *Harness {
 type coordination struct {
 	routes      ports.Routes
 	limiter     ports.Limiter
-	bus         ports.Bus
 	invalidator *memory.Invalidator
 }
 
 func newCoordination() coordination {
-	return coordination{memory.NewRoutes(), memory.NewLimiter(), memory.NewBus(), memory.NewInvalidator()}
+	return coordination{memory.NewRoutes(), memory.NewLimiter(), memory.NewInvalidator()}
 }
 
-// Restart replaces every replica by a new process, as after a crash. Routes, limits, the bus
+// Restart replaces every replica by a new process, as after a crash. Routes, limits
 // and invalidations start empty. The store and the workers stay.
 func (h *Harness) Restart() {
 	h.t.Helper()
@@ -150,7 +149,7 @@ func (h *Harness) Start(replica int) {
 	o, err := orchestrator.New(orchestrator.Config{
 		Webhooks: h.Receiver, Sealer: sealer, WebhookPolicy: h.options.Webhooks, Mailer: h.options.Mailer,
 		Store: h.Store, Workers: h.fleet, MediaTypes: mimetype.Types{},
-		Routes: h.coordination.routes, Limiter: h.coordination.limiter, Bus: h.coordination.bus, Invalidator: p.invalidator,
+		Routes: h.coordination.routes, Limiter: h.coordination.limiter, Invalidator: p.invalidator,
 		Clock: p.clock, IDs: h.ids, Random: h.random,
 		Shared: &shared, Name: fmt.Sprintf("replica-%d", replica),
 		Tiers: h.options.Tiers, Timing: h.options.Timing, Strategy: h.options.Strategy, Log: h.options.Log,

@@ -1,6 +1,6 @@
 // Package backend opens the store that a data source name names, together with
 // the other ports that the core needs. A [Backend] implements [ports.Backend]:
-// store, routes, limiter, bus, invalidator, clock, ids and random. Only the
+// store, routes, limiter, invalidator, clock, ids and random. Only the
 // workers' gateway is missing.
 //
 // Without coordination everything but the store lives in this process. With a
@@ -41,7 +41,6 @@ type Backend struct {
 	coordination *redis.Coordination // nil: in this process
 	routes       ports.Routes
 	limiter      ports.Limiter
-	bus          ports.Bus
 	invalidator  ports.Invalidator
 	clock        ports.Clock
 	ids          ports.IDs
@@ -57,9 +56,6 @@ func (b *Backend) Routes() ports.Routes { return b.routes }
 
 // Limiter returns the rate limiter.
 func (b *Backend) Limiter() ports.Limiter { return b.limiter }
-
-// Bus returns the event bus.
-func (b *Backend) Bus() ports.Bus { return b.bus }
 
 // Invalidator returns the publisher of cache invalidations.
 func (b *Backend) Invalidator() ports.Invalidator { return b.invalidator }
@@ -141,7 +137,7 @@ func WrapStore(store ports.Store) *Backend {
 	}
 	return &Backend{
 		Store: store, secretsFile: secrets,
-		routes: memory.NewRoutes(), limiter: memory.NewLimiter(), bus: memory.NewBus(), invalidator: ports.NoInvalidator{},
+		routes: memory.NewRoutes(), limiter: memory.NewLimiter(), invalidator: ports.NoInvalidator{},
 		clock: system.Clock{}, ids: new(system.IDs), random: system.Random{},
 	}
 }
@@ -184,7 +180,7 @@ func With(ctx context.Context, c Config) (*Backend, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("opening the fabric: %w", err), b.Store.Close())
 	}
-	b.routes, b.limiter, b.bus = b.coordination.Routes(), b.coordination.Limiter(), b.coordination.Bus()
+	b.routes, b.limiter = b.coordination.Routes(), b.coordination.Limiter()
 	b.invalidator = fanOut{b.invalidator, b.coordination.Invalidator()}
 	return b, nil
 }

@@ -20,7 +20,6 @@ type Config struct {
 
 	Routes      ports.Routes
 	Limiter     ports.Limiter
-	Bus         ports.Bus
 	Invalidator ports.Invalidator // nil, and no Backend: ports.NoInvalidator
 	Clock       ports.Clock
 	IDs         ports.IDs
@@ -143,7 +142,6 @@ func (c Config) WithDefaults() Config {
 func (c Config) withBackend(b ports.Backend) Config {
 	c.Routes = firstSet(c.Routes, b.Routes)
 	c.Limiter = firstSet(c.Limiter, b.Limiter)
-	c.Bus = firstSet(c.Bus, b.Bus)
 	c.Invalidator = firstSet(c.Invalidator, b.Invalidator)
 	c.Clock = firstSet(c.Clock, b.Clock)
 	c.IDs = firstSet(c.IDs, b.IDs)
@@ -189,7 +187,6 @@ func (c Config) Validate() error {
 		const alternative = " (or a Store that is a ports.Backend)"
 		require("Routes"+alternative, c.Routes == nil)
 		require("Limiter"+alternative, c.Limiter == nil)
-		require("Bus"+alternative, c.Bus == nil)
 		require("Clock"+alternative, c.Clock == nil)
 		require("IDs"+alternative, c.IDs == nil)
 		require("Random"+alternative, c.Random == nil)

@@ -56,7 +56,7 @@ func (m *crashableProcess) start(l *lifetime) {
 	var err error
 	m.Orchestrator, err = orchestrator.New(orchestrator.Config{
 		Store: l.wrap(m.store), Workers: crashableGateway{m.fleet, l}, Routes: memory.NewRoutes(), Limiter: memory.NewLimiter(),
-		Bus: memory.NewBus(), Clock: m.clock, IDs: new(system.IDs), Random: system.Random{},
+		Clock: m.clock, IDs: new(system.IDs), Random: system.Random{},
 		Shared: &m.shared, Invalidator: m.invalidator.Join(),
 		Log: slog.New(slog.DiscardHandler), Spawn: func(f func()) { f() },
 		Sleep: func(context.Context, time.Duration) error { return errDead },

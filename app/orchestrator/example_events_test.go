@@ -8,11 +8,12 @@ import (
 	"github.com/switchyard-wa/switchyard/adapters/simworker"
 	"github.com/switchyard-wa/switchyard/app/backend"
 	"github.com/switchyard-wa/switchyard/app/orchestrator"
-	"github.com/switchyard-wa/switchyard/domain"
+	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// The bus of a backend carries what happens to sessions and workers. An event is recorded in
-// the transaction that causes it, and published after the commit.
+// o.Events reads the event log: everything that happens to sessions, messages and workers. An event
+// is recorded in the transaction that causes it. A program that remembers the last position goes on
+// from there, whatever happened meanwhile.
 func Example_events() {
 	ctx := context.Background()
 	store, err := backend.Open(ctx, "memory:")
@@ -20,8 +21,8 @@ func Example_events() {
 	workers := new(simworker.Fleet)
 	o, err := orchestrator.New(orchestrator.Config{Store: store, Workers: workers})
 	check(err)
-	events := make(chan domain.Event, 100)
-	cancel := store.Bus().Subscribe(func(e domain.Event) { events <- e })
+	events, err := o.Events.Subscribe(ctx, ports.EventFilter{}, 0) // of all users, from the beginning
+	check(err)
 
 	workers.Add(simworker.New(simworker.Config{ID: "worker-1", Endpoint: "http://worker-1.sim:1"}, o.Protocol))
 	workers.Tick(ctx, time.Now()) // the worker registers
@@ -30,14 +31,17 @@ func Example_events() {
 	check(err)
 	_, err = o.Sessions.Connect(ctx, "ada", "support", orchestrator.ConnectOptions{})
 	check(err)
-	_, err = o.RunOnce(ctx) // publishes; Run does so by itself
+	_, err = o.RunOnce(ctx) // Run does so by itself
 	check(err)
 
-	for range 3 {
-		e := <-events
-		fmt.Println(e.Type, "on", e.WorkerID)
+	list, err := events.Next(ctx) // waits for the first
+	check(err)
+	for _, e := range list {
+		if e.Seq != 0 { // QR codes are shown, and not recorded
+			fmt.Println(e.Type, "on", e.WorkerID)
+		}
 	}
-	cancel()
+	events.Close()
 	check(store.Close())
 	// Output:
 	// worker.online on worker-1

@@ -114,7 +114,7 @@ func TestCanary_TwoReplicasJudge_OneSuspectEvent(t *testing.T) {
 
 	require.NotEmpty(t, c.worker("worker-2").Suspect)
 	found := 0
-	for _, e := range c.bus.events {
+	for _, e := range c.events() {
 		if e.Type == domain.EventWorkerSuspect {
 			found++
 		}

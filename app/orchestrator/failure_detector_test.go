@@ -153,7 +153,7 @@ func TestDetector_RefusedWithoutInvalidations_WorkerStaysUp(t *testing.T) {
 		}
 	}
 	require.Greater(t, asked, 20)
-	for _, e := range c.bus.events {
+	for _, e := range c.events() {
 		require.NotEqual(t, domain.EventWorkerOffline, e.Type)
 	}
 }
@@ -265,7 +265,7 @@ func TestDetector_StoreDown_NoWorkerGoesDown(t *testing.T) {
 	c.advance(20 * time.Second)
 	c.advance(time.Minute, c.heartbeatsOf(a, workers...))
 
-	for _, e := range c.bus.events {
+	for _, e := range c.events() {
 		require.NotEqual(t, domain.EventWorkerOffline, e.Type)
 	}
 }

@@ -41,47 +41,6 @@ func (e *cuttableInvalidator) Subscribe(fn func(ports.Invalidation)) (cancel fun
 	})
 }
 
-// outboxSpy notes whether a read found events.
-type outboxSpy struct {
-	ports.Outbox
-	foundEvents bool
-}
-
-func (s *outboxSpy) After(ctx context.Context, f ports.EventFilter, seq int64, limit int) ([]domain.Event, error) {
-	events, err := s.Outbox.After(ctx, f, seq, limit)
-	s.foundEvents = s.foundEvents || len(events) > 0
-	return events, err
-}
-
-// onTheBus returns events as the relay publishes them.
-func onTheBus(recorded []domain.Event) []domain.Event {
-	for i := range recorded {
-		recorded[i].Message, recorded[i].Session = nil, nil
-	}
-	return recorded
-}
-
-// recordingBus records what is published.
-type recordingBus struct {
-	mu     sync.Mutex
-	events []domain.Event
-	after  func() // if set, called once after a Publish
-}
-
-func (r *recordingBus) Publish(_ context.Context, events ...domain.Event) error {
-	r.mu.Lock()
-	r.events = append(r.events, events...)
-	after := r.after
-	r.after = nil
-	r.mu.Unlock()
-	if after != nil {
-		after()
-	}
-	return nil
-}
-
-func (r *recordingBus) Subscribe(func(domain.Event)) (cancel func()) { return func() {} }
-
 // resettableLimiter is a limiter that can lose its counters.
 type resettableLimiter struct{ atomic.Pointer[memory.Limiter] }
 

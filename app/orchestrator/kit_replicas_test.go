@@ -33,7 +33,6 @@ type replicaSet struct {
 	hub     *memory.Invalidator
 	routes  ports.Routes
 	limiter ports.Limiter
-	bus     *recordingBus
 	ids     sequentialIDs
 	random  seededRandom
 	config  func(*orchestrator.Config) // changes the configuration of each replica
@@ -51,7 +50,7 @@ func newSkewedReplicaSet(t *testing.T, clocks []time.Duration, config ...func(*o
 	t.Helper()
 	c := &replicaSet{
 		t: t, clock: &clock{}, store: memory.NewStore(), hub: memory.NewInvalidator(), routes: memory.NewRoutes(),
-		limiter: new(resettableLimiter), bus: &recordingBus{}, workers: &fakeWorkers{sent: map[string][]string{}},
+		limiter: new(resettableLimiter), workers: &fakeWorkers{sent: map[string][]string{}},
 	}
 	c.clock.us.Store(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC).UnixMicro())
 	c.now = c.clock.Now
@@ -75,7 +74,7 @@ func (c *replicaSet) join(skew time.Duration) *replica {
 	}
 	shared := true
 	cfg := orchestrator.Config{
-		Store: r.store, Workers: replicaGateway{c.workers, r.name}, Routes: c.routes, Limiter: c.limiter, Bus: c.bus,
+		Store: r.store, Workers: replicaGateway{c.workers, r.name}, Routes: c.routes, Limiter: c.limiter,
 		Clock: r.clock, IDs: &c.ids, Random: &c.random, Shared: &shared, Invalidator: r.invalidator, Name: r.name,
 		Log: slog.New(slog.DiscardHandler), Spawn: func(f func()) { f() },
 		Sleep: func(context.Context, time.Duration) error { return errors.New("time stands still") },
@@ -198,6 +197,16 @@ func (c *replicaSet) replicas() (all []*domain.Replica) {
 	c.t.Helper()
 	require.NoError(c.t, c.store.View(c.t.Context(), func(ctx context.Context, tx *ports.Tx) (err error) {
 		all, err = tx.Replicas.List(ctx)
+		return err
+	}))
+	return all
+}
+
+// events returns all recorded events.
+func (c *replicaSet) events() (all []domain.Event) {
+	c.t.Helper()
+	require.NoError(c.t, c.store.View(c.t.Context(), func(ctx context.Context, tx *ports.Tx) (err error) {
+		all, err = tx.Outbox.After(ctx, ports.EventFilter{}, 0, 0)
 		return err
 	}))
 	return all
@@ -421,24 +430,6 @@ type replica struct {
 	invalidator *cuttableInvalidator
 	store       *storehooks.Store
 	halted      bool // advance does not run it
-}
-
-// onceEventsAreRead calls fn once, after the replica has read events that it is to publish.
-// A later call replaces fn. A nil fn removes it.
-func (r *replica) onceEventsAreRead(fn func()) {
-	r.store.ViewTx, r.store.AfterView = nil, nil
-	if fn == nil {
-		return
-	}
-	var spy outboxSpy
-	r.store.ViewTx = func(_ context.Context, tx *ports.Tx) { spy.Outbox, tx.Outbox = tx.Outbox, &spy }
-	r.store.AfterView = func(_ context.Context, err error) error {
-		if spy.foundEvents {
-			r.onceEventsAreRead(nil)
-			fn()
-		}
-		return err
-	}
 }
 
 // overtakeAfterCounting makes the next Update of the replica that counts open moves lose a

@@ -108,7 +108,7 @@ func newFixtureOn(t *testing.T, store ports.Store) *fixture {
 	var err error
 	w.Orchestrator, err = orchestrator.New(orchestrator.Config{
 		Store: w.store, Workers: w.workers, Routes: memory.NewRoutes(), Limiter: memory.NewLimiter(),
-		Bus: memory.NewBus(), Clock: c, IDs: new(system.IDs), Random: system.Random{},
+		Clock: c, IDs: new(system.IDs), Random: system.Random{},
 		Log: slog.New(slog.DiscardHandler), Spawn: func(f func()) { f() },
 	})
 	require.NoError(t, err)

@@ -39,7 +39,7 @@ type Orchestrator struct {
 	members     *membership.Members
 	cache       *fleet.Cache
 	sync        *fleet.Sync
-	relay       *outbox.Relay
+	log         *outbox.Log
 	usage       *usage.Counter
 	events      *events.Events
 	keys        *apikeys.Keys
@@ -89,14 +89,14 @@ func (o *Orchestrator) compose(c Config) {
 		AlsoRead:      readProbeSetting,
 		ReplicaDied:   func(ctx context.Context, id string) error { return o.reconciler.TakeOver(ctx, id) },
 		Resumed:       func(now time.Time) { o.detector.ResetHeartbeatTimers(now) },
-		HeartbeatDone: func() { o.relay.Wake(); o.usage.Wake() },
+		HeartbeatDone: func() { o.usage.Wake() },
 	})
 	o.cache = fleet.NewCache(c.Strategy)
 	o.sync = fleet.NewSync(e, o.cache, calls, o.queue, readProbeSetting)
 	writer := txn.NewWriter(e)
 	o.events = events.New(writer)
-	o.relay = outbox.NewRelay(writer, o.members, c.Bus, c.EventRetention)
-	o.usage = usage.New(writer, o.members, o.relay.NewReader("usage"))
+	o.log = outbox.NewLog(writer, c.EventRetention)
+	o.usage = usage.New(writer, o.members, o.log.NewReader("usage"))
 	o.keys = apikeys.New(writer, c.Limiter, o.publishInvalidation)
 	o.detector = failure.New(writer, o.members, o.cache, o.sync, o.queue)
 	o.migrator = migration.New(writer, o.members, o.cache, o.sync, migration.Limits{PerWorker: c.MigrationsPerWorker, Total: c.MaxMigrations})
@@ -124,7 +124,6 @@ func (o *Orchestrator) compose(c Config) {
 
 	writer.AfterCommit(o.updateCache)
 	writer.AfterCommit(routes.AfterCommit)
-	writer.AfterCommit(o.relay.AfterCommit)
 	writer.AfterCommit(o.usage.AfterCommit)
 	writer.AfterCommit(o.webhooks.AfterCommit)
 	writer.AfterCommit(o.announce)
@@ -213,7 +212,6 @@ func (o *Orchestrator) onInvalidation(i ports.Invalidation) {
 	o.sync.Invalidate(i)
 	o.events.NoteChanges(i.Sessions...)
 	o.events.Wake()
-	o.relay.Wake()
 	o.usage.Wake()
 	if i.Events || i.All {
 		o.webhooks.Wake()

@@ -128,7 +128,6 @@ func (o *Orchestrator) pass(ctx context.Context, work *workqueue.Batch) (time.Ti
 		func() (time.Time, error) { return o.reconciler.DueSessions(ctx, work) },
 		func() (time.Time, error) { return o.reconciler.DueCleanups(ctx, work) },
 		func() (time.Time, error) { return o.housekeep(ctx) },
-		func() (time.Time, error) { return o.relay.Publish(ctx) },
 		func() (time.Time, error) { return o.usage.Count(ctx) },
 		func() (time.Time, error) { return o.webhooks.Project(ctx) },
 		func() (time.Time, error) { return o.webhooks.Dispatch(ctx, work) },
@@ -151,7 +150,6 @@ func (o *Orchestrator) housekeep(ctx context.Context) (time.Time, error) {
 	}
 	o.housekeepAt = now.Add(housekeepEvery)
 	o.queue.Housekeep(now)
-	o.relay.Wake() // an earlier process may have left events
 	o.usage.Wake()
 	err := errors.Join(o.keys.StoreLastUse(ctx), o.webhooks.SavePosition(ctx))
 	if !o.members.OwnsWork("house") {
@@ -162,7 +160,7 @@ func (o *Orchestrator) housekeep(ctx context.Context) (time.Time, error) {
 		o.keys.Housekeep(ctx, now),
 		o.users.Housekeep(ctx, now),
 		o.workers.Housekeep(ctx, now),
-		o.relay.Housekeep(ctx, now),
+		o.log.Housekeep(ctx, now),
 		o.usage.Housekeep(ctx, now),
 		o.webhooks.Housekeep(ctx, now),
 		o.migrator.Housekeep(ctx, now),

@@ -11,8 +11,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/switchyard-wa/switchyard/adapters/simworker"
 	"github.com/switchyard-wa/switchyard/domain"
-	"github.com/switchyard-wa/switchyard/ports"
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
@@ -100,8 +100,12 @@ type streamKit struct {
 }
 
 func newStreamKit(t *testing.T) *streamKit {
+	return newStreamKitWith(t, simworker.Config{ID: "worker-1", ScanAfter: time.Millisecond})
+}
+
+func newStreamKitWith(t *testing.T, worker simworker.Config) *streamKit {
 	k := &streamKit{t: t, Server: runServer(t, Config{Store: "memory:", WorkerToken: one})}
-	_, stop := startWorker(t, k.Server, "worker-1", false)
+	_, stop := startWorkerWith(t, k.Server, worker)
 	t.Cleanup(stop)
 	tokens, err := k.Accounts.Register(t.Context(), "Ada", "ada@example.com", "correct-horse-1")
 	require.NoError(t, err)
@@ -128,16 +132,6 @@ func TestEventStream_ConnectAndSend_ArriveLiveAndResumeExactly(t *testing.T) {
 	require.Equal(t, "text/event-stream", s.answer.Header.Get("Content-Type"))
 	all := openStream(t, k.Server, "/events?after=0", k.token, nil)
 	k.connect()
-	for {
-		e := s.until(domain.EventSessionQR)
-		if e.data.Data["qr"] == nil { // the recorded event
-			require.NotEmpty(t, e.id)
-			continue
-		}
-		require.Empty(t, e.id, "a QR code is not recorded")
-		require.NotEmpty(t, e.data.Data["qr"].(map[string]any)["qrString"])
-		break
-	}
 	connected := s.until(domain.EventSessionConnected)
 	k.send("hello")
 	k.send("again")
@@ -152,14 +146,24 @@ func TestEventStream_ConnectAndSend_ArriveLiveAndResumeExactly(t *testing.T) {
 	first, ok := resumed.next()
 	require.True(t, ok)
 	require.Equal(t, sent.id, first.id, "the event after the last one that the client had")
+}
 
-	page, err := k.Orchestrator.Events.List(t.Context(), ports.EventFilter{UserID: k.user.ID}, 0, 100)
-	require.NoError(t, err)
-	for _, e := range page {
-		if e.Type == domain.EventSessionQR {
-			require.NotContains(t, e.Reason, "2@")
+func TestEventStream_QRCodeIsShown_ComesWithoutAPosition(t *testing.T) {
+	k := newStreamKitWith(t, simworker.Config{ID: "worker-1", ScanAfter: time.Hour})
+	s := openStream(t, k.Server, "/sessions/line/events", k.token, nil)
+	k.connect()
+	var recorded, shown bool
+	for !recorded || !shown {
+		e := s.until(domain.EventSessionQR)
+		qr, hasQR := e.data.Data["qr"].(map[string]any)
+		if hasQR {
+			require.NotEmpty(t, qr["qrString"])
 		}
+		require.Equal(t, hasQR, e.id == "", "a QR code is not recorded")
+		recorded, shown = recorded || !hasQR, shown || hasQR
 	}
+	late := openStream(t, k.Server, "/events", k.token, nil)
+	require.NotNil(t, late.until(domain.EventSessionQR).data.Data["qr"], "a stream begins with the present code")
 }
 
 func TestEventStream_SessionIsDeleted_Ends(t *testing.T) {

@@ -10,7 +10,8 @@ import (
 // Events reads the event log.
 type Events interface {
 	// List returns the recorded events of the filter's user after a position, oldest first. A filter may
-	// name one session. After position 0 the list begins with the oldest event that is kept. After any
+	// name one session. The zero filter selects all events, those of workers too; it is for programs that
+	// embed the core. After position 0 the list begins with the oldest event that is kept. After any
 	// other position it fails with EVENTS_EXPIRED if retention has removed an event that follows.
 	List(ctx context.Context, f ports.EventFilter, after int64, limit int) ([]domain.Event, error)
 	// Subscribe returns a reader of the same events. It begins after a position or with [FromNow], and

@@ -29,36 +29,61 @@ import (
 // Events implements [service.Events]. It is safe for concurrent use.
 type Events struct {
 	*txn.Writer
-	tail *tail
+	tail   *tail
+	behind chan struct{} // holds a token for each subscription that reads from the log
 }
 
 var _ service.Events = (*Events)(nil)
 
 // New returns the service.
-func New(w *txn.Writer) *Events { return &Events{Writer: w, tail: newTail()} }
+func New(w *txn.Writer) *Events {
+	return &Events{Writer: w, tail: newTail(), behind: make(chan struct{}, maxBehind)}
+}
 
 // List returns recorded events after a position, oldest first.
 func (e *Events) List(ctx context.Context, f ports.EventFilter, after int64, limit int) (page []domain.Event, err error) {
 	err = e.Store.View(ctx, func(ctx context.Context, tx *ports.Tx) error {
-		if err := requireReadable(ctx, tx, f, after); err != nil {
+		if err := requireOwned(ctx, tx, f); err != nil {
 			return err
 		}
-		page, err = tx.Outbox.After(ctx, f, after, limit)
+		page, err = readPage(ctx, tx, f, after, limit)
 		return err
 	})
 	return page, apperr.Public(err)
 }
 
-// requireReadable returns an error unless the user may read the session and the log still has every
-// event after the position.
-func requireReadable(ctx context.Context, tx *ports.Tx, f ports.EventFilter, after int64) error {
-	if f.SessionID != "" {
-		if _, err := txn.OwnedSession(ctx, tx, f.UserID, f.SessionID); err != nil {
-			return err
-		}
+// readPage returns events after a position that the log still has.
+func readPage(ctx context.Context, tx *ports.Tx, f ports.EventFilter, after int64, limit int) ([]domain.Event, error) {
+	if err := requireKept(ctx, tx, after); err != nil {
+		return nil, err
+	}
+	return tx.Outbox.After(ctx, f, after, limit)
+}
+
+// requireOwned returns an error unless the filter's user owns the session.
+func requireOwned(ctx context.Context, tx *ports.Tx, f ports.EventFilter) error {
+	if f.SessionID == "" || f.UserID == "" {
+		return nil
+	}
+	_, err := txn.OwnedSession(ctx, tx, f.UserID, f.SessionID)
+	return err
+}
+
+// requireKept returns an error unless the log has every event after the position.
+func requireKept(ctx context.Context, tx *ports.Tx, after int64) error {
+	if after <= 0 {
+		return nil
+	}
+	last, err := tx.Outbox.Last(ctx)
+	if err != nil {
+		return err
+	}
+	if after > last {
+		return domain.Errorf(domain.Gone, domain.CodeEventsExpired,
+			"Position %d is not one of this server's, whose last event has a lower one: its data may be restored from a backup; begin anew by leaving the position out", after)
 	}
 	trimmed, err := tx.Outbox.Trimmed(ctx)
-	if err == nil && after > 0 && after < trimmed {
+	if err == nil && after < trimmed {
 		err = domain.Errorf(domain.Gone, domain.CodeEventsExpired,
 			"Events after position %d are no longer kept; begin with the oldest ones by leaving the position out, or read the present state of your sessions", after)
 	}

@@ -80,6 +80,16 @@ func TestList_PositionNoLongerKept_IsTold(t *testing.T) {
 	}
 }
 
+func TestList_PositionBeyondTheLog_IsTold(t *testing.T) {
+	f := newFixture(t)
+	_, err := f.List(t.Context(), f.user, 11, 3)
+	require.ErrorIs(t, err, &domain.Error{Code: domain.CodeEventsExpired})
+	_, err = f.Subscribe(t.Context(), f.user, 11)
+	require.ErrorIs(t, err, &domain.Error{Code: domain.CodeEventsExpired}, "it would stay silent until the log has grown")
+	_, err = f.Subscribe(t.Context(), f.user, 10)
+	require.NoError(t, err)
+}
+
 func TestList_SessionOfAnotherUser_IsNotFound(t *testing.T) {
 	f := newFixture(t)
 	_, err := f.List(t.Context(), ports.EventFilter{UserID: "u1", SessionID: "s1"}, 0, 3)

@@ -10,8 +10,11 @@ import (
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
-// maxWaiting bounds the events that wait in memory for one subscription.
-const maxWaiting = 64
+const (
+	maxWaiting = 64 // events that wait in memory for one subscription
+	behindPage = 16 // events that a subscription reads from the log at once
+	maxBehind  = 2  // subscriptions that read from the log at the same time
+)
 
 // A subscription receives the events of a filter. Events that arrive while its reader is busy wait in
 // memory, up to maxWaiting. Beyond this bound the subscription is behind: it reads them from the log. It
@@ -31,7 +34,7 @@ type subscription struct {
 
 // offer adds an event unless it is of another user, or was returned already.
 func (s *subscription) offer(e *domain.Event) {
-	if s.filter.UserID != e.UserID {
+	if s.filter.UserID != "" && s.filter.UserID != e.UserID {
 		return
 	}
 	s.mu.Lock()
@@ -96,7 +99,7 @@ func (s *subscription) take(ctx context.Context) (events []domain.Event, err err
 	if wasBehind {
 		// An event that is recorded meanwhile may be in the list and wait in memory too. The next take
 		// drops it, because the position has passed it.
-		events, err = s.events.List(ctx, s.filter, from, pageSize)
+		events, err = s.events.readBehind(ctx, s.filter, from)
 	} else {
 		for _, e := range waiting {
 			events = append(events, *e)
@@ -105,7 +108,10 @@ func (s *subscription) take(ctx context.Context) (events []domain.Event, err err
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.isTaking = false
-	if wasBehind && (err != nil || len(events) == pageSize) {
+	if err != nil {
+		s.codes = append(codes, s.codes...)
+	}
+	if wasBehind && (err != nil || len(events) == behindPage) {
 		s.isBehind = true
 		s.notify()
 	}
@@ -119,6 +125,24 @@ func (s *subscription) take(ctx context.Context) (events []domain.Event, err err
 		events = append(events, *e)
 	}
 	return events, apperr.PublicIn(ctx, err)
+}
+
+// readBehind reads a page of the log for a subscription that is behind. A few do so at a time, and
+// each keeps a short page: a user may have many streams and read them slowly.
+func (e *Events) readBehind(ctx context.Context, f ports.EventFilter, after int64) ([]domain.Event, error) {
+	select {
+	case e.behind <- struct{}{}:
+		defer func() { <-e.behind }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	var page []domain.Event
+	// The session may be deleted meanwhile. Its last events are its user's all the same.
+	err := e.Store.View(ports.ForLongRead(ctx), func(ctx context.Context, tx *ports.Tx) (err error) {
+		page, err = readPage(ctx, tx, f, after, behindPage)
+		return err
+	})
+	return page, err
 }
 
 // Position implements [service.EventSubscription].
@@ -142,7 +166,10 @@ func (e *Events) Subscribe(ctx context.Context, f ports.EventFilter, after int64
 	position := after
 	var unscanned []*domain.Session // show a QR code now, which the subscription returns first
 	err := e.Store.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
-		if err := requireReadable(ctx, tx, f, after); err != nil {
+		if err := requireOwned(ctx, tx, f); err != nil {
+			return err
+		}
+		if err := requireKept(ctx, tx, after); err != nil {
 			return err
 		}
 		if after == service.FromNow {

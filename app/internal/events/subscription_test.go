@@ -215,3 +215,19 @@ func TestNext_EventIsDistributedWhileTheLogIsRead_NothingIsLost(t *testing.T) {
 		require.Equal(t, []string{"10"}, next(t, s))
 	})
 }
+
+func TestSubscribe_EmptyFilter_ReturnsTheEventsOfEverybody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		s, err := f.Subscribe(t.Context(), ports.EventFilter{}, service.FromNow)
+		require.NoError(t, err)
+		defer s.Close()
+		require.NoError(t, f.Distribute(t.Context()))
+		require.Empty(t, next(t, s))
+		for _, user := range []string{"u1", "", "u2"} {
+			record(t, f.Core, user, "of "+user)
+		}
+		require.NoError(t, f.Distribute(t.Context()))
+		require.Equal(t, []string{"of u1", "of ", "of u2"}, next(t, s))
+	})
+}

@@ -38,7 +38,8 @@ func newTail() *tail {
 	}
 }
 
-// index returns the index that holds the subscriptions of a filter, and their key in it.
+// index returns the index that holds the subscriptions of a filter, and their key in it. Subscriptions
+// to the events of everybody have the key "" in byUser.
 func (t *tail) index(f ports.EventFilter) (index map[string]subscriptionSet, key string) {
 	if f.SessionID != "" {
 		return t.bySession, f.SessionID
@@ -221,5 +222,10 @@ func (t *tail) offer(e *domain.Event) {
 	}
 	for s := range t.byUser[e.UserID] {
 		s.offer(e)
+	}
+	if e.UserID != "" {
+		for s := range t.byUser[""] {
+			s.offer(e)
+		}
 	}
 }

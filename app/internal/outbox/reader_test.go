@@ -40,7 +40,6 @@ func TestHousekeep_EventNotReadByAReader_Stays(t *testing.T) {
 	f := newFixture(coretest.New(t))
 	reader := f.NewReader("count")
 	f.record("a", "b")
-	f.publish(t)
 	f.Clock.Advance(48 * time.Hour)
 	require.NoError(t, f.Housekeep(t.Context(), f.Core.Now()))
 	require.Equal(t, []string{"a", "b"}, f.names())

@@ -10,7 +10,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/switchyard-wa/switchyard/adapters/memory"
 	"github.com/switchyard-wa/switchyard/app/internal/coretest"
 	"github.com/switchyard-wa/switchyard/app/internal/outbox"
 	"github.com/switchyard-wa/switchyard/app/internal/usage"
@@ -34,8 +33,8 @@ func newFixture(t *testing.T, counters int) *fixture {
 	core.AddConnected(f.user, "s1", "w1")
 	core.AddConnected(f.user, "s2", "w1")
 	for range counters {
-		relay := outbox.NewRelay(core.Writer, core.Members, memory.NewBus(), 24*time.Hour)
-		f.counters = append(f.counters, usage.New(core.Writer, core.Members, relay.NewReader("usage")))
+		log := outbox.NewLog(core.Writer, 24*time.Hour)
+		f.counters = append(f.counters, usage.New(core.Writer, core.Members, log.NewReader("usage")))
 	}
 	return f
 }
