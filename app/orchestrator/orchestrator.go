@@ -117,7 +117,7 @@ func (o *Orchestrator) compose(c Config) {
 	protocol := registry.NewProtocol(writer, o.members, o.cache, o.sync, o.detector, o.queue, o.messages)
 
 	o.webhooks = webhooks.New(webhooks.Parts{
-		Writer: writer, Members: o.members, Relay: o.relay, Sender: c.Webhooks, Sealer: c.Sealer, URLs: c.WebhookURLs,
+		Writer: writer, Members: o.members, Log: o.log, Sender: c.Webhooks, Sealer: c.Sealer, URLs: c.WebhookURLs,
 		Mailer: c.Mailer, Policy: c.WebhookPolicy, Parallel: c.WebhookParallel, Wake: o.queue.Wake,
 		Announce: func() { o.publishInvalidation(ports.Invalidation{Events: true}) },
 	})

@@ -31,7 +31,7 @@ const epochSetting = "webhooks.epoch"
 type Parts struct {
 	Writer   *txn.Writer
 	Members  *membership.Members
-	Relay    *outbox.Relay
+	Log      *outbox.Log
 	Sender   ports.WebhookSender // nil: nothing is delivered, and no webhook can be made
 	Sealer   ports.Sealer        // nil: likewise
 	URLs     ports.URLPolicy     // nil: any URL is accepted
@@ -70,7 +70,7 @@ var _ service.Webhooks = (*Webhooks)(nil)
 func New(p Parts) *Webhooks {
 	w := &Webhooks{Writer: p.Writer, parts: p}
 	if w.isAvailable() { // the log keeps what a reader has not read
-		w.reader = p.Relay.NewReader("webhooks")
+		w.reader = p.Log.NewReader("webhooks")
 	}
 	w.queue = workqueue.New(p.Parallel, w.Now, w.Spawn)
 	w.Wake()
