@@ -13,9 +13,10 @@ type ForeignSession struct {
 	LastSeenAt  time.Time // zero: this replica received no list with the session
 }
 
-// Cleanup records that a worker was given a session, and the stop or wipe that is still due there. The
-// row exists from the first assignment until the worker has confirmed the wipe of the credentials, and
-// for a while after it. A replica performs the command when the worker can be reached.
+// Cleanup records that a worker was given a session, and the stop or wipe that is still due there. A
+// worker that has changed its state group has a row for each group. The row exists from the first
+// assignment until the worker has confirmed the wipe of the credentials, and for a while after it. A
+// replica performs the command when the worker can be reached.
 type Cleanup struct {
 	WorkerID   string
 	SessionID  string
@@ -79,10 +80,19 @@ func (c *Cleanup) setCommand(command Command, due time.Time) {
 	c.Command, c.DueAt, c.Attempts, c.ClaimedBy = command, due, 0, ""
 }
 
+// IsOnDisk reports whether the cleanup is about the disk that a worker of the state group uses. A row
+// without a group is about the disk of its own worker, whatever group the worker has now.
+func (c *Cleanup) IsOnDisk(workerID, group string) bool {
+	if c.StateGroup == "" {
+		return c.WorkerID == workerID
+	}
+	return c.StateGroup == group
+}
+
 // BlocksPlacement reports whether the cleanup keeps the session from starting on a worker of a state group.
 // The start would find credentials that have to be wiped, or the credentials of a stranger.
 func (c *Cleanup) BlocksPlacement(workerID, group string) bool {
-	if c.WorkerID == workerID {
+	if c.WorkerID == workerID && c.IsOnDisk(workerID, group) {
 		return c.Command.Wipes() || c.IsForeign()
 	}
 	return group != "" && group == c.StateGroup && c.Command.Wipes() && !c.Destroyed

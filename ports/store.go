@@ -237,7 +237,7 @@ type Workers interface {
 }
 
 // Cleanups stores which workers were given which sessions, and the stops and wipes that are still due
-// there. Each pair of worker and session has at most one row. The rows outlive worker and session.
+// there. Each worker, session and state group has at most one row. The rows outlive worker and session.
 type Cleanups interface {
 	Put(ctx context.Context, c *domain.Cleanup) error
 	// Due returns cleanups whose DueAt is set and not after the time, earliest first.
@@ -251,7 +251,7 @@ type Cleanups interface {
 	// WipesByGroup returns the wipes whose StateGroup is the group, by worker and session. The empty
 	// group has none.
 	WipesByGroup(ctx context.Context, group string) ([]*domain.Cleanup, error)
-	// Delete removes the cleanup with the same worker, session and Rev. A missing cleanup is no error.
+	// Delete removes the cleanup with the same worker, session, state group and Rev. A missing cleanup is no error.
 	// A cleanup of another Rev is [ErrConflict].
 	Delete(ctx context.Context, c *domain.Cleanup) error
 }

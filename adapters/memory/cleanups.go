@@ -9,22 +9,30 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-type cleanupKey struct{ worker, session string }
+type cleanupKey struct{ worker, session, group string }
+
+func keyOf(c *domain.Cleanup) cleanupKey { return cleanupKey{c.WorkerID, c.SessionID, c.StateGroup} }
 
 type cleanupRow struct {
 	v     *domain.Cleanup
 	index int32 // in its queue, plus one
 }
 
-func cleanupSession(a, b *cleanupRow) int { return cmp.Compare(a.v.SessionID, b.v.SessionID) }
-func cleanupWorker(a, b *cleanupRow) int  { return cmp.Compare(a.v.WorkerID, b.v.WorkerID) }
+func cleanupSession(a, b *cleanupRow) int {
+	return cmp.Or(cmp.Compare(a.v.SessionID, b.v.SessionID), cmp.Compare(a.v.StateGroup, b.v.StateGroup))
+}
+
+func cleanupWorker(a, b *cleanupRow) int {
+	return cmp.Or(cmp.Compare(a.v.WorkerID, b.v.WorkerID), cmp.Compare(a.v.StateGroup, b.v.StateGroup))
+}
+
 func cleanupID(a, b *cleanupRow) int {
-	return cmp.Or(cleanupWorker(a, b), cleanupSession(a, b))
+	return cmp.Or(cmp.Compare(a.v.WorkerID, b.v.WorkerID), cleanupSession(a, b))
 }
 
 func (r *cleanupRow) heapIndex() *int32 { return &r.index }
 func (r *cleanupRow) before(o *cleanupRow) bool {
-	return cmp.Or(r.v.DueAt.Compare(o.v.DueAt), cleanupWorker(r, o), cleanupSession(r, o)) < 0
+	return cmp.Or(r.v.DueAt.Compare(o.v.DueAt), cleanupID(r, o)) < 0
 }
 
 func (r *cleanupRow) clone() *domain.Cleanup {
@@ -45,7 +53,7 @@ func (t cleanups) Put(_ context.Context, c *domain.Cleanup) error {
 	if err := t.writable(); err != nil {
 		return err
 	}
-	r := t.s.cleanups[cleanupKey{c.WorkerID, c.SessionID}]
+	r := t.s.cleanups[keyOf(c)]
 	if err := checkRev(r, c.Rev); err != nil {
 		return err
 	}
@@ -102,7 +110,7 @@ func (t cleanups) Delete(_ context.Context, c *domain.Cleanup) error {
 	if err := t.writable(); err != nil {
 		return err
 	}
-	r := t.s.cleanups[cleanupKey{c.WorkerID, c.SessionID}]
+	r := t.s.cleanups[keyOf(c)]
 	switch {
 	case r == nil:
 		return nil
@@ -122,7 +130,7 @@ func (t cleanups) set(r *cleanupRow, v *domain.Cleanup) {
 // setCleanup sets the value of a row, or removes the row if v is nil, in every index.
 func (s *Store) setCleanup(r *cleanupRow, v *domain.Cleanup) {
 	if old := r.v; old != nil {
-		delete(s.cleanups, cleanupKey{old.WorkerID, old.SessionID})
+		delete(s.cleanups, keyOf(old))
 		removeFrom(s.byWorker, old.WorkerID, r, cleanupSession)
 		removeFrom(s.bySession, old.SessionID, r, cleanupWorker)
 		if old.Endpoint != "" {
@@ -135,7 +143,7 @@ func (s *Store) setCleanup(r *cleanupRow, v *domain.Cleanup) {
 	}
 	r.v = v
 	if v != nil {
-		s.cleanups[cleanupKey{v.WorkerID, v.SessionID}] = r
+		s.cleanups[keyOf(v)] = r
 		addTo(s.byWorker, v.WorkerID, r, cleanupSession)
 		addTo(s.bySession, v.SessionID, r, cleanupWorker)
 		if v.Endpoint != "" {

@@ -206,7 +206,11 @@ func (w *Worker) Endpoint() string {
 }
 
 // State returns the worker's credentials and journal.
-func (w *Worker) State() *State { return w.cfg.State }
+func (w *Worker) State() *State {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.cfg.State
+}
 
 // Capabilities returns the extensions that the worker announces.
 func (w *Worker) Capabilities() []domain.Capability {
@@ -252,6 +256,17 @@ func (w *Worker) alive() bool {
 func (w *Worker) Boot() {
 	w.mu.Lock()
 	if !w.up {
+		w.boot(w.cfg.Now())
+	}
+	w.mu.Unlock()
+	w.notifyDue()
+}
+
+// BootOn starts the process of a worker that has crashed on another disk.
+func (w *Worker) BootOn(state *State) {
+	w.mu.Lock()
+	if !w.up {
+		w.cfg.State = state
 		w.boot(w.cfg.Now())
 	}
 	w.mu.Unlock()

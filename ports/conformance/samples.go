@@ -237,7 +237,7 @@ func minimalRows() []any {
 		&domain.RefreshTokenFamily{ID: "f1", UserID: "u1", TokenHash: hash("token")},
 		&domain.PasswordReset{UserID: "u1", TokenHash: hash("reset")},
 		&domain.APIKey{ID: "k1", SessionID: "s1", UserID: "u1", Hash: hash("key")},
-		&domain.Cleanup{WorkerID: "w1", SessionID: "s9", Command: domain.CommandLogout},
+		&domain.Cleanup{WorkerID: "w1", SessionID: "s9", StateGroup: "it's shared", Command: domain.CommandLogout},
 		&domain.Migration{ID: "g1", SessionID: "s1", Kind: domain.MigrationByDrain, Status: domain.MigrationPending},
 		&domain.Replica{ID: "r1"},
 		&domain.Message{

@@ -195,7 +195,7 @@ func get(ctx context.Context, tx *ports.Tx, row any) (any, error) {
 	case *domain.Cleanup:
 		all, err := tx.Cleanups.ByWorker(ctx, v.WorkerID)
 		for _, c := range all {
-			if c.SessionID == v.SessionID {
+			if c.SessionID == v.SessionID && c.StateGroup == v.StateGroup {
 				return c, err
 			}
 		}

@@ -11,7 +11,8 @@ import (
 )
 
 var cleanupClauses = []clause{
-	{"a worker and session have at most one", oneCleanup},
+	{"a worker, session and state group have at most one", oneCleanup},
+	{"a worker and session have one for each state group", cleanupsOfGroups},
 	{"Delete needs the present Rev", deleteStaleCleanup},
 	{"a race of Delete and Put has one winner", cleanupRace},
 	{"cleanups by worker and by session", cleanupLists},
@@ -45,6 +46,37 @@ func oneCleanup(d *db) {
 	requireSame(d.T, cleanup("w2", "s1", at(5)), reload(d, cleanup("w2", "s1", noon)))
 }
 
+// cleanupsOfGroups keeps the rows of a worker that has changed its state group apart.
+func cleanupsOfGroups(d *db) {
+	of := func(group string, minutes int) *domain.Cleanup {
+		c := cleanup("w1", "s1", at(minutes))
+		c.StateGroup = group
+		return c
+	}
+	a, b, none := of("a", 1), of("b", 2), of("", 3)
+	d.put(b, a, none)
+	require.ErrorIs(d.T, d.tryPut(of("a", 4)), ports.ErrExists)
+	for _, c := range []*domain.Cleanup{a, b, none} {
+		requireSame(d.T, c, reload(d, c))
+	}
+	groups := func(fn func(ctx context.Context, tx *ports.Tx) ([]*domain.Cleanup, error)) (list []string) {
+		for _, c := range read(d, fn) {
+			list = append(list, c.StateGroup)
+		}
+		return list
+	}
+	require.Equal(d.T, []string{"", "a", "b"}, groups(func(ctx context.Context, tx *ports.Tx) ([]*domain.Cleanup, error) {
+		return tx.Cleanups.ByWorker(ctx, "w1")
+	}))
+	require.Equal(d.T, []string{"", "a", "b"}, groups(func(ctx context.Context, tx *ports.Tx) ([]*domain.Cleanup, error) {
+		return tx.Cleanups.BySession(ctx, "s1")
+	}))
+	require.NoError(d.T, d.finish(a))
+	d.requireGone(a)
+	requireSame(d.T, b, reload(d, b))
+	requireSame(d.T, none, reload(d, none))
+}
+
 func deleteStaleCleanup(d *db) {
 	c, other := cleanup("w1", "s1", at(5)), cleanup("w1", "s2", at(6))
 	d.put(c, other)
@@ -57,7 +89,7 @@ func deleteStaleCleanup(d *db) {
 		require.ErrorIs(d.T, d.finish(&old), ports.ErrConflict)
 	}
 	requireSame(d.T, c, reload(d, c))
-	require.NoError(d.T, d.finish(&domain.Cleanup{WorkerID: "w1", SessionID: "s1", Rev: c.Rev}), "the Rev identifies the cleanup")
+	require.NoError(d.T, d.finish(&domain.Cleanup{WorkerID: "w1", SessionID: "s1", StateGroup: c.StateGroup, Rev: c.Rev}), "the Rev identifies the cleanup")
 	d.requireGone(c)
 	require.NoError(d.T, d.finish(c), "the cleanup is deleted already")
 	require.ErrorIs(d.T, d.tryPut(c), ports.ErrConflict)

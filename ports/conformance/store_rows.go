@@ -313,7 +313,7 @@ func putGone(d *db) {
 	k := reload(d, &domain.APIKey{ID: "k1"})
 	m := reload(d, &domain.Message{SessionID: "s1", ID: "m1"})
 	w := reload(d, &domain.Worker{ID: "w1"})
-	c := reload(d, &domain.Cleanup{WorkerID: "w1", SessionID: "s9"})
+	c := reload(d, &domain.Cleanup{WorkerID: "w1", SessionID: "s9", StateGroup: "it's shared"})
 	g := reload(d, &domain.Migration{ID: "g1"})
 	h := reload(d, &domain.Webhook{ID: "h1"})
 	v := reload(d, &domain.Delivery{ID: "d1"})

@@ -62,7 +62,7 @@
 //	idempotency_keys  one for each message of the last day that has a key      a day after their sends
 //	message_words     one for each message (on SQLite a full-text index)        with its message
 //	workers           one for each worker; the fleet token or an administrator  by an administrator
-//	cleanups          one for each worker and session                           when the worker has confirmed
+//	cleanups          one for each worker, session and state group              when the worker has confirmed
 //	moves             migrations of the last 30 days                            30 days after their end
 //	worker_loads      a sample a minute for each worker                         after 24 hours
 //	usage_hours       a row for each hour, session, type and outcome            after 400 days

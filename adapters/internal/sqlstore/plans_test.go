@@ -32,7 +32,7 @@ func TestStatements_QueryPlans_UseIndexes(t *testing.T) {
 	index := map[*Statement]string{
 		b.users.byEmail: "sqlite_autoindex_users_2 (email=?)", b.apiKeys.byHash: "sqlite_autoindex_api_keys_2 (hash=?)",
 		b.users.update: "PRIMARY KEY (id=?)", b.apiKeys.update: "PRIMARY KEY (id=?)", b.workers.update: "PRIMARY KEY (id=?)",
-		b.cleanups.update: "PRIMARY KEY (worker_id=? AND session_id=?)", b.cleanups.byWorker: "PRIMARY KEY (worker_id=?)",
+		b.cleanups.update: "PRIMARY KEY (worker_id=? AND session_id=? AND state_group=?)", b.cleanups.byWorker: "PRIMARY KEY (worker_id=?)",
 		b.cleanups.wipesByGroup: "cleanups_wipes (state_group=?)",
 		b.migrations.update:     "PRIMARY KEY (id=?)", b.migrations.deleteBefore: "moves_ended (completed_at<?)",
 		b.sessions.claimedBy: "sessions_claimed (claimed_by=?)",

@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/switchyard-wa/switchyard/app/internal/apperr"
@@ -153,7 +154,11 @@ func (s *Sync) PlacementRequest(ctx context.Context, session *domain.Session, av
 func avoidCredentials(ctx context.Context, tx *ports.Tx, sessionID string, req *domain.Request) error {
 	cleanups, err := tx.Cleanups.BySession(ctx, sessionID)
 	for _, c := range cleanups {
-		if c.BlocksPlacement(c.WorkerID, "") {
+		isBlocked, err := blocksOwnWorker(ctx, tx, c)
+		if err != nil {
+			return err
+		}
+		if isBlocked {
 			req.Avoid = append(req.Avoid, c.WorkerID)
 		}
 		if c.BlocksPlacement("", c.StateGroup) {
@@ -161,4 +166,17 @@ func avoidCredentials(ctx context.Context, tx *ports.Tx, sessionID string, req *
 		}
 	}
 	return err
+}
+
+// blocksOwnWorker reports whether a cleanup excludes its own worker. A worker that has changed its
+// state group is not excluded by what it left on its former disk.
+func blocksOwnWorker(ctx context.Context, tx *ports.Tx, c *domain.Cleanup) (bool, error) {
+	if !c.BlocksPlacement(c.WorkerID, c.StateGroup) {
+		return false, nil
+	}
+	w, err := tx.Workers.Get(ctx, c.WorkerID)
+	if errors.Is(err, ports.ErrNotFound) {
+		return true, nil
+	}
+	return err == nil && c.BlocksPlacement(w.ID, w.StateGroup), err
 }

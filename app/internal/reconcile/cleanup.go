@@ -28,19 +28,23 @@ func (d *cleanupState) isObsolete() bool {
 	return d.Command == domain.CommandDisconnect && (d.isRemoved || d.isAssignedThere)
 }
 
-// Cleanup carries out the cleanup of a session on a worker, if there is a cleanup and a worker
-// can carry it out now. Otherwise the loop carries it out later.
+// Cleanup carries out the cleanups of a session on a worker, as far as workers can carry them out
+// now. Otherwise the loop carries them out later.
 func (r *Reconciler) Cleanup(ctx context.Context, workerID, sessionID string) {
 	unlock, err := r.sessions.Lock(ctx, sessionID)
 	if err != nil {
 		return
 	}
 	defer unlock()
-	d, err := r.readCleanup(ctx, workerID, sessionID)
-	if err != nil || d == nil {
-		r.LogFailure(ctx, "cleanup not read", err, "session", sessionID, "worker", workerID)
-		return
+	due, err := r.readCleanups(ctx, workerID, sessionID)
+	r.LogFailure(ctx, "cleanup not read", err, "session", sessionID, "worker", workerID)
+	for _, d := range due {
+		r.cleanUp(ctx, d)
 	}
+}
+
+// cleanUp carries out one cleanup, if a worker can do it.
+func (r *Reconciler) cleanUp(ctx context.Context, d *cleanupState) {
 	switch {
 	case d.IsWiped():
 		r.forgetWiped(ctx, d.Cleanup)
@@ -138,32 +142,42 @@ func (r *Reconciler) wipeLegacy(ctx context.Context, w *domain.Worker, c *domain
 	return r.Workers.Delete(ctx, ref, c.SessionID, c.Generation)
 }
 
-// readCleanup returns the cleanup of a session on a worker, or nil if there is none.
-func (r *Reconciler) readCleanup(ctx context.Context, workerID, sessionID string) (d *cleanupState, err error) {
+// readCleanups returns the cleanups of a session on a worker.
+func (r *Reconciler) readCleanups(ctx context.Context, workerID, sessionID string) (due []*cleanupState, err error) {
 	err = r.Store.View(ctx, func(ctx context.Context, tx *ports.Tx) error {
-		d = nil
-		c, err := txn.FindCleanup(ctx, tx, workerID, sessionID)
-		if err != nil || c == nil {
-			return err
+		due = nil
+		rows, err := txn.CleanupsOf(ctx, tx, workerID, sessionID)
+		for _, c := range rows {
+			d, err := readCleanup(ctx, tx, c)
+			if err != nil {
+				return err
+			}
+			due = append(due, d)
 		}
-		d = &cleanupState{Cleanup: c}
-		d.executor, err = txn.FindExecutor(ctx, tx, c)
-		if err != nil {
-			return err
-		}
-		_, err = tx.Workers.Get(ctx, workerID)
-		d.isRemoved = errors.Is(err, ports.ErrNotFound)
-		if err != nil && !d.isRemoved {
-			return err
-		}
-		s, err := tx.Sessions.Get(ctx, sessionID)
-		if errors.Is(err, ports.ErrNotFound) {
-			return nil
-		}
-		d.isAssignedThere = err == nil && s.WorkerID == workerID
 		return err
 	})
-	return d, err
+	return due, err
+}
+
+// readCleanup returns a cleanup with what decides about it now.
+func readCleanup(ctx context.Context, tx *ports.Tx, c *domain.Cleanup) (*cleanupState, error) {
+	d := &cleanupState{Cleanup: c}
+	var err error
+	d.executor, err = txn.FindExecutor(ctx, tx, c)
+	if err != nil {
+		return nil, err
+	}
+	_, err = tx.Workers.Get(ctx, c.WorkerID)
+	d.isRemoved = errors.Is(err, ports.ErrNotFound)
+	if err != nil && !d.isRemoved {
+		return nil, err
+	}
+	s, err := tx.Sessions.Get(ctx, c.SessionID)
+	if err != nil && !errors.Is(err, ports.ErrNotFound) {
+		return nil, err
+	}
+	d.isAssignedThere = err == nil && s.WorkerID == c.WorkerID
+	return d, nil
 }
 
 // completeCleanup records that a worker has carried out a cleanup. nil stands for a stop that

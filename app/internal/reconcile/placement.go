@@ -97,8 +97,14 @@ func (r *Reconciler) Assign(ctx context.Context, tx *txn.Tx, s *domain.Session, 
 		return nil, err
 	}
 	group := ""
-	if w := r.cache.Worker(worker); w != nil {
-		group = w.StateGroup
+	if len(cleanups) > 0 {
+		w, err := tx.Workers.Get(ctx, worker)
+		if err != nil && !errors.Is(err, ports.ErrNotFound) {
+			return nil, err
+		}
+		if w != nil {
+			group = w.StateGroup
+		}
 	}
 	for _, c := range cleanups {
 		isCalled := c.WorkerID == worker && r.members.IsOthersClaim(c.ClaimedBy, c.DueAt, now)

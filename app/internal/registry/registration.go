@@ -117,9 +117,16 @@ func (p *Protocol) register(ctx context.Context, tx *txn.Tx, r domain.Registrati
 	if err := p.recordTakeover(ctx, tx, w, r); err != nil {
 		return nil, err
 	}
+	formerGroup := w.StateGroup
 	events := w.Register(r, p.Timing, now)
 	if err := tx.SaveWorker(ctx, w, events); err != nil {
 		return nil, err
+	}
+	if isKnown && w.StateGroup != formerGroup {
+		p.Log.WarnContext(ctx, "worker changed its state group", "worker", w.ID, "from", formerGroup, "to", w.StateGroup)
+		if err := tx.RecordHolders(ctx, w); err != nil {
+			return nil, err
+		}
 	}
 	if err := tx.AdoptCleanups(ctx, w); err != nil {
 		return nil, err

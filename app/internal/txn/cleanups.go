@@ -10,21 +10,53 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// FindCleanup returns the cleanup of a session on a worker, or nil.
+// FindCleanup returns the cleanup of a session on the disk that a worker uses now, or nil. A row
+// without a state group stands for it if there is no other. Of a removed worker any row is
+// returned, one with credentials first.
 func FindCleanup(ctx context.Context, tx *ports.Tx, workerID, sessionID string) (*domain.Cleanup, error) {
-	all, err := tx.Cleanups.BySession(ctx, sessionID)
-	for _, c := range all {
-		if c.WorkerID == workerID {
-			return c, nil
+	rows, err := CleanupsOf(ctx, tx, workerID, sessionID)
+	if err != nil || len(rows) == 0 {
+		return nil, err
+	}
+	w, err := findWorker(ctx, tx, workerID)
+	switch {
+	case err != nil:
+		return nil, err
+	case w != nil:
+		return onDisk(rows, w.ID, w.StateGroup), nil
+	}
+	i := slices.IndexFunc(rows, (*domain.Cleanup).HoldsCredentials)
+	return rows[max(i, 0)], nil
+}
+
+// CleanupsOf returns the cleanups of a session on a worker: one for each state group that the worker
+// had when it was given the session.
+func CleanupsOf(ctx context.Context, tx *ports.Tx, workerID, sessionID string) ([]*domain.Cleanup, error) {
+	rows, err := tx.Cleanups.BySession(ctx, sessionID)
+	return slices.DeleteFunc(rows, func(c *domain.Cleanup) bool { return c.WorkerID != workerID }), err
+}
+
+// findOnDisk returns the cleanup of a session on the disk that a worker uses in a state group, or nil.
+func findOnDisk(ctx context.Context, tx *ports.Tx, workerID, group, sessionID string) (*domain.Cleanup, error) {
+	rows, err := CleanupsOf(ctx, tx, workerID, sessionID)
+	return onDisk(rows, workerID, group), err
+}
+
+// onDisk returns the row about the disk that a worker uses in a state group, or nil. A row that names
+// the group comes before one that names none.
+func onDisk(rows []*domain.Cleanup, workerID, group string) (found *domain.Cleanup) {
+	for _, c := range rows {
+		if c.IsOnDisk(workerID, group) && (found == nil || c.StateGroup == group) {
+			found = c
 		}
 	}
-	return nil, err
+	return found
 }
 
 // RecordAssignment records that a worker is given a session. The row stays until the worker
 // has confirmed a wipe. The assignment cancels a pending stop of the session there.
 func (tx *Tx) RecordAssignment(ctx context.Context, workerID string, s *domain.Session) error {
-	c, err := FindCleanup(ctx, tx.Tx, workerID, s.ID)
+	c, err := tx.findAssigned(ctx, workerID, s.ID)
 	if err != nil {
 		return err
 	}
@@ -37,29 +69,68 @@ func (tx *Tx) RecordAssignment(ctx context.Context, workerID string, s *domain.S
 // RecordHolder records that a worker may have credentials of a session, unless a row says
 // that already.
 func (tx *Tx) RecordHolder(ctx context.Context, workerID string, s *domain.Session) error {
-	c, err := FindCleanup(ctx, tx.Tx, workerID, s.ID)
+	c, err := tx.findAssigned(ctx, workerID, s.ID)
 	if err != nil || c != nil && !c.IsWiped() {
 		return err
 	}
 	return tx.putHolder(ctx, workerID, s, c)
 }
 
+// RecordHolders records that a worker may have credentials of every session assigned to it on the
+// disk that it uses now. A worker that comes back with another state group starts them there.
+func (tx *Tx) RecordHolders(ctx context.Context, w *domain.Worker) error {
+	assigned, err := tx.Sessions.ListByWorker(ctx, w.ID)
+	if err != nil {
+		return err
+	}
+	for _, s := range assigned {
+		if err := tx.RecordHolder(ctx, w.ID, s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// recordHome records that the home of a linked session has its credentials, unless a row says on
+// which of its disks.
+func (tx *Tx) recordHome(ctx context.Context, s *domain.Session) error {
+	rows, err := CleanupsOf(ctx, tx.Tx, s.CredentialsWorkerID, s.ID)
+	if err != nil || slices.ContainsFunc(rows, (*domain.Cleanup).HoldsCredentials) {
+		return err
+	}
+	return tx.RecordAssignment(ctx, s.CredentialsWorkerID, s)
+}
+
 // putHolder stores that a worker may have credentials of a session, and has nothing to do about
 // it. c is the present row, or nil.
 func (tx *Tx) putHolder(ctx context.Context, workerID string, s *domain.Session, c *domain.Cleanup) error {
-	if c == nil {
-		c = &domain.Cleanup{WorkerID: workerID, SessionID: s.ID, Generation: s.Generation, CreatedAt: tx.env.Now()}
-	}
 	w, err := findWorker(ctx, tx.Tx, workerID)
 	if err != nil {
 		return err
 	}
-	if w != nil {
-		c.StateGroup = w.StateGroup
+	if c == nil {
+		c = &domain.Cleanup{WorkerID: workerID, SessionID: s.ID, Generation: s.Generation, CreatedAt: tx.env.Now()}
+		if w != nil {
+			c.StateGroup = w.StateGroup
+		}
 	}
 	c.UserID = s.UserID
 	c.Clear()
 	return tx.putCleanup(ctx, c)
+}
+
+// findAssigned is FindCleanup for an assignment: a row without a state group does not stand for the
+// disk of a worker that names its group by now.
+func (tx *Tx) findAssigned(ctx context.Context, workerID, sessionID string) (*domain.Cleanup, error) {
+	c, err := FindCleanup(ctx, tx.Tx, workerID, sessionID)
+	if err != nil || c == nil {
+		return nil, err
+	}
+	w, err := findWorker(ctx, tx.Tx, workerID)
+	if err != nil || w != nil && c.StateGroup != w.StateGroup {
+		return nil, err
+	}
+	return c, nil
 }
 
 // findWorker returns a worker, or nil if it was removed.
@@ -121,6 +192,11 @@ func (tx *Tx) scheduleCleanup(ctx context.Context, workerID, sessionID string, c
 			c.StateGroup = w.StateGroup
 		}
 	}
+	return tx.scheduleRow(ctx, c, command, generation)
+}
+
+// scheduleRow merges a command into a cleanup, and stores it.
+func (tx *Tx) scheduleRow(ctx context.Context, c *domain.Cleanup, command domain.Command, generation int64) (isDue bool, err error) {
 	if c.IsForeign() && command.Wipes() {
 		return false, nil
 	}
@@ -157,30 +233,32 @@ func (tx *Tx) putCleanup(ctx context.Context, c *domain.Cleanup) error {
 	return err
 }
 
-// ScheduleWipes schedules the wipe of a session on every worker that was given it, except for the
-// assigned worker and its state group. They share credentials, which the command of the assigned
-// worker wipes. ScheduleWipes returns the workers whose wipe can be carried out now.
+// ScheduleWipes schedules the wipe of a session on every disk of a worker that was given it, except
+// for the disk of the assigned worker. The workers of its state group share that disk, which the
+// command of the assigned worker wipes. ScheduleWipes returns the workers whose wipe can be carried
+// out now.
 func (tx *Tx) ScheduleWipes(ctx context.Context, s *domain.Session, command domain.Command) (reachable []string, err error) {
 	rows, err := tx.Cleanups.BySession(ctx, s.ID)
 	if err != nil {
 		return nil, err
 	}
-	shared := ""
-	for _, c := range rows {
-		if s.IsAssigned() && c.WorkerID == s.WorkerID {
-			shared = c.StateGroup
-		}
-	}
-	for _, c := range rows {
-		isShared := shared != "" && c.StateGroup == shared
-		if c.WorkerID == s.WorkerID || isShared || !c.HoldsCredentials() {
-			continue
-		}
-		isDue, err := tx.scheduleCleanup(ctx, c.WorkerID, s.ID, command, s.Generation)
+	var owner *domain.Worker
+	if s.IsAssigned() {
+		owner, err = findWorker(ctx, tx.Tx, s.WorkerID)
 		if err != nil {
 			return nil, err
 		}
-		if isDue {
+	}
+	for _, c := range rows {
+		isInUse := owner != nil && c.IsOnDisk(owner.ID, owner.StateGroup)
+		if isInUse || !c.HoldsCredentials() {
+			continue
+		}
+		isDue, err := tx.scheduleRow(ctx, c, command, s.Generation)
+		if err != nil {
+			return nil, err
+		}
+		if isDue && !slices.Contains(reachable, c.WorkerID) {
 			reachable = append(reachable, c.WorkerID)
 		}
 	}
@@ -190,14 +268,19 @@ func (tx *Tx) ScheduleWipes(ctx context.Context, s *domain.Session, command doma
 // CompleteCleanup records that a worker has carried out a cleanup. A stop names no worker: nil. After
 // a stop the cleanup's own worker still has the credentials of the session. A conflict means that the
 // cleanup was replaced by another.
+// A wipe stays due if its worker has registered again meanwhile, or does not use the disk.
 func CompleteCleanup(ctx context.Context, tx *ports.Tx, c *domain.Cleanup, by *domain.Worker, now time.Time) error {
 	done := *c
 	switch {
 	case c.Command.Wipes():
-		if err := markWiped(ctx, tx, &done, by, now); err != nil {
+		present, err := findSameProcess(ctx, tx, by)
+		if err != nil || present == nil || !c.IsOnDisk(present.ID, present.StateGroup) {
 			return err
 		}
-		return completePeers(ctx, tx, c, by, now)
+		if err := markWiped(ctx, tx, &done, present, now); err != nil {
+			return err
+		}
+		return completePeers(ctx, tx, c, present, now)
 	case c.IsForeign():
 		done.DueAt, done.Attempts, done.ClaimedBy = time.Time{}, 0, ""
 		return tx.Cleanups.Put(ctx, &done)

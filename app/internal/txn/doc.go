@@ -51,8 +51,8 @@
 //   - Deletion, logout and the phone's logout turn all rows of a session into wipes.
 //   - A session id is free when no row blocks it ([domain.Cleanup.BlocksID]).
 //   - A removed worker leaves its endpoint in its rows. The worker that registers with the
-//     id or the endpoint inherits them ([Tx.AdoptCleanups]), and no session is placed on a
-//     worker that has to wipe it.
+//     id or the endpoint, and with the same state group, inherits them ([Tx.AdoptCleanups]).
+//     No session is placed on a worker that has to wipe it.
 //   - An administrator may state that a disk is gone ([Tx.DiscardDisk]). The rows block no id
 //     then, and are wipes in case the worker returns. While the worker's state group has
 //     another worker, the other worker inherits the rows and carries out the wipes.
@@ -63,8 +63,12 @@
 // # State groups
 //
 // Workers of a state group share one disk. Each row names the group that its worker had at the
-// assignment. Four rules follow:
+// assignment. A worker that registers with another group has another disk: it gets rows of its own
+// for the new group, and the rows of the former group stay. A row without a group is about its own
+// worker's disk. Five rules follow:
 //
+//   - A wipe counts only if its worker has the row's group when the confirmation is recorded, and
+//     has not registered again since the call ([CompleteCleanup]).
 //   - Any online worker of the group carries out a wipe for one that is down or removed
 //     ([FindExecutor]), and its confirmation counts for both. It does not count for a worker that
 //     may still run the session, because that worker would write the credentials again. It

@@ -10,17 +10,23 @@ import (
 )
 
 // FindExecutor returns the worker that can carry out a cleanup now, or nil. The cleanup's own worker
-// comes first, if it is online. Any online worker of the state group can carry out a wipe for an own
-// worker that certainly does not run the session. A worker that runs the session would write the
-// credentials again.
+// comes first, if it is online. A wipe needs a worker that uses the disk now. Any online worker of the
+// state group can carry out a wipe for an own worker that certainly does not run the session on the
+// disk. A worker that runs the session would write the credentials again.
 func FindExecutor(ctx context.Context, tx *ports.Tx, c *domain.Cleanup) (*domain.Worker, error) {
 	own, err := findWorker(ctx, tx, c.WorkerID)
 	switch {
 	case err != nil:
 		return nil, err
-	case own != nil && own.Online:
+	case !c.Command.Wipes():
+		if own == nil || !own.Online {
+			return nil, nil
+		}
 		return own, nil
-	case !c.Command.Wipes(), own != nil && own.MayStillRun():
+	case own == nil || !c.IsOnDisk(own.ID, own.StateGroup):
+	case own.Online:
+		return own, nil
+	case own.MayStillRun():
 		return nil, nil
 	}
 	peer, err := findPeer(ctx, tx, c.WorkerID, c.StateGroup)
@@ -57,33 +63,53 @@ func findPeer(ctx context.Context, tx *ports.Tx, workerID, group string) (peer *
 	return peer, nil
 }
 
-// RecordWiped records that a worker has wiped a session up to a generation. The wipe also counts for
-// the workers of its state group that certainly do not run the session.
+// RecordWiped records that a worker has wiped a session up to a generation. For the workers of its
+// state group that certainly do not run the session the same wipe counts. A worker that has
+// registered again meanwhile may have wiped another disk: then the wipe is still due.
 func (tx *Tx) RecordWiped(ctx context.Context, by *domain.Worker, sessionID string, generation int64) error {
-	c, err := FindCleanup(ctx, tx.Tx, by.ID, sessionID)
+	c, err := findOnDisk(ctx, tx.Tx, by.ID, by.StateGroup, sessionID)
 	if err != nil {
 		return err
 	}
 	if c == nil {
 		c = &domain.Cleanup{WorkerID: by.ID, SessionID: sessionID, StateGroup: by.StateGroup, CreatedAt: tx.env.Now()}
 	}
-	c.Generation = max(c.Generation, generation)
-	if err := markWiped(ctx, tx.Tx, c, by, tx.env.Now()); err != nil {
+	present, err := findSameProcess(ctx, tx.Tx, by)
+	if err != nil {
 		return err
 	}
-	return completePeers(ctx, tx.Tx, c, by, tx.env.Now())
+	if present == nil {
+		_, err = tx.scheduleRow(ctx, c, domain.CommandLogout, generation)
+		return err
+	}
+	done := *c
+	done.Generation = max(c.Generation, generation)
+	if err := markWiped(ctx, tx.Tx, &done, present, tx.env.Now()); err != nil {
+		return err
+	}
+	return completePeers(ctx, tx.Tx, &done, present, tx.env.Now())
 }
 
-// completePeers records that a wipe counts for others too: for the worker that has carried it out,
-// and for the workers of the state group that certainly do not run the session.
+// findSameProcess returns the present row of a worker that was called, or nil if the worker was
+// removed or has registered again since: another process may have another disk.
+func findSameProcess(ctx context.Context, tx *ports.Tx, called *domain.Worker) (*domain.Worker, error) {
+	present, err := findWorker(ctx, tx, called.ID)
+	if present == nil || !present.RegisteredAt.Equal(called.RegisteredAt) || present.StateGroup != called.StateGroup {
+		return nil, err
+	}
+	return present, err
+}
+
+// completePeers records that the wipe done, which a worker has carried out, counts for the other
+// rows about its disk, as far as their workers certainly do not run the session.
 func completePeers(ctx context.Context, tx *ports.Tx, done *domain.Cleanup, by *domain.Worker, now time.Time) error {
 	rows, err := tx.Cleanups.BySession(ctx, done.SessionID)
 	if err != nil {
 		return err
 	}
 	for _, c := range rows {
-		isCovered := c.WorkerID == by.ID || done.StateGroup != "" && c.StateGroup == done.StateGroup
-		if c.WorkerID == done.WorkerID || !isCovered || !c.Command.Wipes() || c.Generation > done.Generation {
+		isDone := c.WorkerID == done.WorkerID && c.StateGroup == done.StateGroup
+		if isDone || !c.IsOnDisk(by.ID, by.StateGroup) || !c.Command.Wipes() || c.Generation > done.Generation {
 			continue
 		}
 		if err := markWiped(ctx, tx, c, by, now); err != nil {
@@ -93,9 +119,9 @@ func completePeers(ctx context.Context, tx *ports.Tx, done *domain.Cleanup, by *
 	return nil
 }
 
-// markWiped stores that the credentials of a cleanup are gone, because a worker has wiped them. An own
-// worker that is down still gets a stop when it returns: a start may arrive late. The wipe does not
-// count for an own worker that may run the session.
+// markWiped stores that the credentials of a cleanup are gone, by a wipe that a worker has carried
+// out on the same disk. An own worker that is down still gets a stop when it returns: a start may
+// arrive late. The wipe does not count for an own worker that may run the session.
 func markWiped(ctx context.Context, tx *ports.Tx, c *domain.Cleanup, by *domain.Worker, now time.Time) error {
 	if c.WorkerID == by.ID {
 		c.MarkWiped(now)
@@ -105,7 +131,7 @@ func markWiped(ctx context.Context, tx *ports.Tx, c *domain.Cleanup, by *domain.
 	switch {
 	case err != nil:
 		return err
-	case own == nil:
+	case own == nil, !c.IsOnDisk(own.ID, own.StateGroup):
 		c.MarkWiped(now)
 	case own.MayStillRun():
 		return nil

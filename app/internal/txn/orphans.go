@@ -17,11 +17,11 @@ func (tx *Tx) orphanCleanups(ctx context.Context, w *domain.Worker) error {
 	if err != nil {
 		return err
 	}
-	peer, err := findPeer(ctx, tx.Tx, w.ID, w.StateGroup)
-	if err != nil {
-		return err
-	}
 	for _, c := range all {
+		peer, err := findPeer(ctx, tx.Tx, w.ID, c.StateGroup)
+		if err != nil {
+			return err
+		}
 		switch {
 		case c.IsWiped():
 			if err := tx.Cleanups.Delete(ctx, c); err != nil {
@@ -32,7 +32,7 @@ func (tx *Tx) orphanCleanups(ctx context.Context, w *domain.Worker) error {
 			c.Clear() // nothing runs there that could be stopped
 		}
 		c.DueAt, c.ClaimedBy, c.Attempts, c.Endpoint = time.Time{}, "", 0, w.Endpoint
-		if c.Command.Wipes() && peer != nil && peer.Online && c.StateGroup == w.StateGroup {
+		if c.Command.Wipes() && peer != nil && peer.Online {
 			c.DueAt = tx.env.Now()
 		}
 		if err := tx.Cleanups.Put(ctx, c); err != nil {
@@ -86,14 +86,15 @@ func (tx *Tx) discardCleanup(ctx context.Context, c *domain.Cleanup) error {
 }
 
 // AdoptCleanups gives a worker the cleanups that have waited for a removed worker with its
-// id or its endpoint. A worker of a state group shows that the disk of the group is there.
+// id or its endpoint, and are about its disk. A worker of a state group shows that the disk of
+// the group is there.
 func (tx *Tx) AdoptCleanups(ctx context.Context, w *domain.Worker) error {
 	own, err := tx.Cleanups.ByWorker(ctx, w.ID)
 	if err != nil {
 		return err
 	}
 	for _, c := range own {
-		if c.Endpoint == "" && !c.Destroyed {
+		if c.Endpoint == "" && !c.Destroyed || !c.IsOnDisk(w.ID, w.StateGroup) {
 			continue
 		}
 		c.Endpoint, c.Destroyed = "", false
@@ -107,6 +108,9 @@ func (tx *Tx) AdoptCleanups(ctx context.Context, w *domain.Worker) error {
 			return err
 		}
 		for _, c := range orphans {
+			if c.StateGroup != "" && c.StateGroup != w.StateGroup {
+				continue // another disk: it waits for a worker of that group
+			}
 			if err := tx.adoptCleanup(ctx, w, c); err != nil {
 				return err
 			}
@@ -135,16 +139,20 @@ func (tx *Tx) restoreDisk(ctx context.Context, w *domain.Worker) error {
 
 // adoptCleanup moves one cleanup of a removed worker to another worker.
 func (tx *Tx) adoptCleanup(ctx context.Context, w *domain.Worker, orphan *domain.Cleanup) error {
-	own, err := FindCleanup(ctx, tx.Tx, w.ID, orphan.SessionID)
+	group := cmp.Or(orphan.StateGroup, w.StateGroup)
+	own, err := findOnDisk(ctx, tx.Tx, w.ID, group, orphan.SessionID)
 	if err != nil {
 		return err
+	}
+	if own != nil && own.StateGroup != group {
+		own = nil
 	}
 	if err := tx.Cleanups.Delete(ctx, orphan); err != nil {
 		return err
 	}
 	adopted := *orphan
 	adopted.WorkerID, adopted.Endpoint, adopted.Destroyed, adopted.Rev = w.ID, "", false, 0
-	adopted.StateGroup = cmp.Or(orphan.StateGroup, w.StateGroup)
+	adopted.StateGroup = group
 	if own != nil {
 		adopted.Rev = own.Rev
 		adopted.Command = adopted.Command.MoreDestructive(own.Command)

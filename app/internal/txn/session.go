@@ -35,8 +35,9 @@ func (tx *Tx) SaveSession(ctx context.Context, before, after *domain.Session, ev
 			return err
 		}
 	}
-	if before.CredentialsWorkerID != after.CredentialsWorkerID {
-		if err := tx.recordHomeGroup(ctx, after); err != nil {
+	isLinkedNow := after.Status == domain.Connected && before.Status != domain.Connected
+	if before.CredentialsWorkerID != after.CredentialsWorkerID || isLinkedNow {
+		if err := tx.recordHomeGroup(ctx, before, after); err != nil {
 			return err
 		}
 	}
@@ -74,9 +75,10 @@ func (tx *Tx) countScan(ctx context.Context, before, after *domain.Session) erro
 	return nil
 }
 
-// recordHomeGroup records the state group of a session's new home. The group outlives the
-// home's removal. Its credentials are new, and are not wiped for what was before.
-func (tx *Tx) recordHomeGroup(ctx context.Context, s *domain.Session) error {
+// recordHomeGroup records the state group of a session's new home, or the new group of its home.
+// The group outlives the home's removal. Its credentials are new, and are not wiped for what was
+// before.
+func (tx *Tx) recordHomeGroup(ctx context.Context, before, s *domain.Session) error {
 	if !s.IsLinked() {
 		return nil
 	}
@@ -84,11 +86,11 @@ func (tx *Tx) recordHomeGroup(ctx context.Context, s *domain.Session) error {
 	if errors.Is(err, ports.ErrNotFound) {
 		return nil
 	}
-	if err == nil {
-		s.CredentialsGroup = w.StateGroup
-		err = tx.dropWipes(ctx, s)
+	if err != nil || w.ID == before.CredentialsWorkerID && w.StateGroup == s.CredentialsGroup {
+		return err
 	}
-	return err
+	s.CredentialsGroup = w.StateGroup
+	return tx.dropWipes(ctx, s)
 }
 
 // AddSession stores a new session. Its user's usage is the caller's to reserve.
@@ -103,11 +105,13 @@ func (tx *Tx) AddSession(ctx context.Context, s *domain.Session) error {
 // DeleteSession deletes a session and schedules its wipe on every worker that was ever
 // given it. It returns those that can be called now.
 func (tx *Tx) DeleteSession(ctx context.Context, s *domain.Session) (reachable []string, err error) {
-	for _, id := range []string{s.WorkerID, s.CredentialsWorkerID} {
-		if id == "" {
-			continue
+	if s.IsAssigned() {
+		if err := tx.RecordAssignment(ctx, s.WorkerID, s); err != nil {
+			return nil, err
 		}
-		if err := tx.RecordAssignment(ctx, id, s); err != nil {
+	}
+	if s.IsLinked() {
+		if err := tx.recordHome(ctx, s); err != nil {
 			return nil, err
 		}
 	}
