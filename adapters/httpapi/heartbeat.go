@@ -79,12 +79,12 @@ type heartbeatSessions struct {
 }
 
 type heartbeatSession struct {
-	SessionID   lenientString  `json:"sessionId"`
-	Status      reportedStatus `json:"status"`
-	PhoneNumber lenientString  `json:"phoneNumber"`
-	DisplayName lenientString  `json:"displayName"`
-	Generation  lenientNumber  `json:"generation"`
-	wrong       bool           // no object
+	SessionID   lenientString     `json:"sessionId"`
+	Status      reportedStatus    `json:"status"`
+	PhoneNumber lenientString     `json:"phoneNumber"`
+	DisplayName lenientString     `json:"displayName"`
+	Generation  lenientGeneration `json:"generation"`
+	wrong       bool              // no object
 }
 
 // UnmarshalJSONFrom reads the sessions in either form. An item that cannot be read to
@@ -310,12 +310,12 @@ func (s *heartbeatSessions) reports(workerID string, n *warnings) []domain.Repor
 			n.skip("sessions", i, "has no sessionId")
 		case item.Status.status == "":
 			n.skip("sessions", i, "(%s) %s", clean(id, maxWord), item.Status.problem())
-		case item.Generation.generationProblem() != "":
-			n.skip("sessions", i, "(%s) %s", clean(id, maxWord), item.Generation.generationProblem())
+		case item.Generation.problem() != "":
+			n.skip("sessions", i, "(%s) %s", clean(id, maxWord), item.Generation.problem())
 		default:
 			list = append(list, domain.Report{
 				SessionID: id, Status: item.Status.status, LoggedOut: item.Status.loggedOut, WorkerID: workerID, Snapshot: true,
-				PhoneNumber: item.PhoneNumber.phone(), DisplayName: item.DisplayName.cut(maxID), Generation: item.Generation.generation(),
+				PhoneNumber: item.PhoneNumber.phone(), DisplayName: item.DisplayName.cut(maxID), Generation: item.Generation.value,
 			})
 		}
 	}

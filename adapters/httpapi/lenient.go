@@ -254,22 +254,68 @@ func (n lenientNumber) capped(most, otherwise float64) float64 {
 // count returns the number held within what a sum can take.
 func (n lenientNumber) count() int { return int(n.capped(1e6, 0)) }
 
-// generation returns the number as the generation of a session, or 0 if there is none.
-func (n lenientNumber) generation() int64 {
-	if n.isWhole(1, maxExact) {
-		return int64(n.value)
-	}
-	return 0
+// A lenientGeneration is the generation of a session: a whole number from 1, or its digits as a
+// text. Null and a missing member state none. Anything else is unusable: a report with it does not
+// say which assignment it is about, and must not count as that of a legacy worker.
+type lenientGeneration struct {
+	value    int64  // 0: not stated, or unusable
+	unusable string // what was sent instead; empty: nothing wrong
 }
 
-// generationProblem describes a number that is no generation in words. It returns "" for a
-// usable one, and if there is none. A report with such a number does not say which
-// assignment it is about, and must not count as that of a legacy worker.
-func (n lenientNumber) generationProblem() string {
-	if !n.given || n.isWhole(1, maxExact) {
+// UnmarshalJSONFrom reads the generation.
+func (g *lenientGeneration) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
+	*g = lenientGeneration{}
+	kind := dec.PeekKind()
+	raw, err := dec.ReadValue()
+	if err != nil || kind == jsontext.KindNull {
+		return err
+	}
+	text, isText := string(raw), kind == jsontext.KindString
+	if isText {
+		unquoted, err := jsontext.AppendUnquote(nil, raw)
+		text = strings.TrimSpace(string(unquoted))
+		if err != nil && text == "" {
+			text = string(raw)
+		}
+	}
+	n, isWhole := parseGeneration(kind, text)
+	if isWhole {
+		g.value = n
+		return nil
+	}
+	g.unusable = cmp.Or(clean(text, maxWord), `""`)
+	return nil
+}
+
+// parseGeneration reads the number of a generation. A number may be written as 3.0 or 3e0, a text
+// holds digits alone.
+func parseGeneration(kind jsontext.Kind, text string) (n int64, ok bool) {
+	switch kind {
+	case jsontext.KindString:
+		if strings.Trim(text, "0123456789") != "" {
+			return 0, false
+		}
+		n, err := strconv.ParseInt(text, 10, 64)
+		return n, err == nil && n >= 1 && n <= maxExact
+	case jsontext.KindNumber:
+		f, err := strconv.ParseFloat(text, 64)
+		return int64(f), err == nil && f == math.Trunc(f) && f >= 1 && f <= maxExact
+	}
+	return 0, false
+}
+
+// Schema describes what workers should send.
+func (lenientGeneration) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{Description: "Whole number from 1, or a text of its digits; null counts as missing. Anything else is unusable: what it belongs to is skipped"}
+}
+
+// problem describes an unusable generation in words. It returns "" for a usable one, and if there
+// is none.
+func (g lenientGeneration) problem() string {
+	if g.unusable == "" {
 		return ""
 	}
-	return "has the unusable generation " + strconv.FormatFloat(n.value, 'g', -1, 64)
+	return "has the unusable generation " + g.unusable
 }
 
 // isWhole reports whether the number is given, whole, and within its bounds.

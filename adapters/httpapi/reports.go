@@ -16,20 +16,20 @@ import (
 // sessionReportBody is a worker's report on a session.
 type sessionReportBody struct {
 	Incomplete         `json:"-"`
-	SessionID          lenientString  `json:"sessionId" example:"\"support\""`
-	Status             reportedStatus `json:"status"`
-	QRCode             qrString       `json:"qrCode,omitempty" doc:"The QR code: its text, or a PNG as a data URL" example:"\"2@Zx81kQ0Vqf6h\""`
-	QRString           qrString       `json:"qrString,omitempty" doc:"The QR code's text" example:"\"2@Zx81kQ0Vqf6h\""`
-	PairingCode        lenientString  `json:"pairingCode,omitempty" example:"\"ABCD-1234\""`
-	PhoneNumber        lenientString  `json:"phoneNumber,omitempty" example:"\"6281234567890\""`
-	DisplayName        lenientString  `json:"displayName,omitempty" example:"\"Ada's shop\""`
-	WorkerID           lenientString  `json:"workerId,omitempty" example:"\"worker-1\""`
-	Timestamp          lenientTime    `json:"timestamp,omitempty"`
-	Reason             lenientString  `json:"reason,omitempty"`
-	Error              lenientString  `json:"error,omitempty"`
-	LoggedOutAt        lenientTime    `json:"loggedOutAt,omitempty"`
-	LoggedOutFromPhone lenientBool    `json:"loggedOutFromPhone,omitempty"`
-	Generation         lenientNumber  `json:"generation,omitempty" example:"3"`
+	SessionID          lenientString     `json:"sessionId" example:"\"support\""`
+	Status             reportedStatus    `json:"status"`
+	QRCode             qrString          `json:"qrCode,omitempty" doc:"The QR code: its text, or a PNG as a data URL" example:"\"2@Zx81kQ0Vqf6h\""`
+	QRString           qrString          `json:"qrString,omitempty" doc:"The QR code's text" example:"\"2@Zx81kQ0Vqf6h\""`
+	PairingCode        lenientString     `json:"pairingCode,omitempty" example:"\"ABCD-1234\""`
+	PhoneNumber        lenientString     `json:"phoneNumber,omitempty" example:"\"6281234567890\""`
+	DisplayName        lenientString     `json:"displayName,omitempty" example:"\"Ada's shop\""`
+	WorkerID           lenientString     `json:"workerId,omitempty" example:"\"worker-1\""`
+	Timestamp          lenientTime       `json:"timestamp,omitempty"`
+	Reason             lenientString     `json:"reason,omitempty"`
+	Error              lenientString     `json:"error,omitempty"`
+	LoggedOutAt        lenientTime       `json:"loggedOutAt,omitempty"`
+	LoggedOutFromPhone lenientBool       `json:"loggedOutFromPhone,omitempty"`
+	Generation         lenientGeneration `json:"generation,omitempty" example:"3"`
 }
 
 // report returns a report that is received at now; a QR in it is good for life.
@@ -37,7 +37,7 @@ func (b *sessionReportBody) report(now time.Time, life time.Duration) domain.Rep
 	r := domain.Report{
 		SessionID: b.SessionID.sessionRef(), Status: b.Status.status, PairingCode: b.PairingCode.cut(maxWord),
 		PhoneNumber: b.PhoneNumber.phone(), DisplayName: b.DisplayName.cut(maxID), WorkerID: b.WorkerID.workerRef(),
-		At: b.Timestamp.at, Reason: b.Reason.cut(maxWorkerText), Error: b.Error.cut(maxWorkerText), Generation: b.Generation.generation(),
+		At: b.Timestamp.at, Reason: b.Reason.cut(maxWorkerText), Error: b.Error.cut(maxWorkerText), Generation: b.Generation.value,
 		LoggedOut: b.Status.loggedOut || bool(b.LoggedOutFromPhone) || !b.LoggedOutAt.at.IsZero(),
 	}
 	qr, err := domain.ParseQR(string(b.QRCode), string(b.QRString), now, life)
@@ -68,7 +68,7 @@ func (in *sessionReportInput) Resolve(ctx huma.Context) []error {
 	default:
 		in.warnings.add("The report %s", b.Status.problem())
 	}
-	in.warnings.addProblem("The report", b.Generation.generationProblem())
+	in.warnings.addProblem("The report", b.Generation.problem())
 	p.addIncomplete(&in.warnings, contextOf(ctx.Context()).incompleteReason(b.Incomplete))
 	return p
 }
@@ -93,7 +93,7 @@ func (a *api) sessionReport(ctx context.Context, c *requestContext, in *sessionR
 	case r.Status == "":
 		c.message = "Session status ignored: unknown"
 		return v, nil
-	case in.Body.Generation.generationProblem() != "":
+	case in.Body.Generation.problem() != "":
 		c.message = "Session status ignored: unusable generation"
 		return v, nil
 	}
@@ -242,8 +242,8 @@ type inboundBody struct {
 	Media      inboundMedia   `json:"media,omitempty"`
 	Caption    lenientString  `json:"caption,omitempty"`
 	Inbound
-	Timestamp  lenientTime   `json:"timestamp,omitempty" doc:"RFC 3339, or milliseconds (or seconds) since 1970; otherwise the time of arrival counts"`
-	Generation lenientNumber `json:"generation,omitempty" example:"3"`
+	Timestamp  lenientTime       `json:"timestamp,omitempty" doc:"RFC 3339, or milliseconds (or seconds) since 1970; otherwise the time of arrival counts"`
+	Generation lenientGeneration `json:"generation,omitempty" example:"3"`
 }
 
 const maxContent = 64 << 10 // bytes of a message that is kept
@@ -287,7 +287,7 @@ func (in *inboundInput) Resolve(ctx huma.Context) []error {
 	m := service.InboundMessage{
 		SessionID: b.SessionID.sessionRef(), WhatsAppID: whatsAppID(b.MessageID), From: b.From.cut(maxID), To: b.To.cut(maxID),
 		Type: kind, Content: lenientString(content).cut(maxContent), MediaURL: b.MediaURL.cut(2048), Media: b.Media.ref(),
-		Caption: b.Caption.cut(maxContent), Filename: b.Filename.cut(maxID), Relations: b.relations(kind, b.Content), At: b.Timestamp.at, Generation: b.Generation.generation(),
+		Caption: b.Caption.cut(maxContent), Filename: b.Filename.cut(maxID), Relations: b.relations(kind, b.Content), At: b.Timestamp.at, Generation: b.Generation.value,
 	}
 	if m.SessionID == "" {
 		p.addMissing("sessionId", "Session ID")
@@ -299,7 +299,7 @@ func (in *inboundInput) Resolve(ctx huma.Context) []error {
 		p.addMissing("from", "From")
 	}
 	in.message = m
-	in.warnings.addProblem("The message", b.Generation.generationProblem())
+	in.warnings.addProblem("The message", b.Generation.problem())
 	p.addIncomplete(&in.warnings, contextOf(ctx.Context()).incompleteReason(b.Incomplete))
 	return p
 }
@@ -321,7 +321,7 @@ func (a *api) messageReceived(ctx context.Context, c *requestContext, in *inboun
 	}
 	c.logWarnings(m.WorkerID, in.warnings)
 	v := receivedView{m.SessionID, m.WhatsAppID, false, in.warnings.texts}
-	if in.Body.Generation.generationProblem() != "" {
+	if in.Body.Generation.problem() != "" {
 		c.message = "Message ignored: unusable generation"
 		return v, nil
 	}

@@ -95,7 +95,7 @@ func TestHeartbeat_EveryForm_IsAccepted(t *testing.T) {
 		"repeated members": {`{"cpuUsage":1,"sessions":[{"sessionId":"abc","status":"INIT"}],"cpuUsage":2,"sessions":[{"sessionId":"def","status":"INIT","status":"CONNECTED"}]}`, with(func(h *beat) {
 			h.CPU, h.Sessions, h.IsFullSnapshot = 2, []domain.Report{report("def", domain.Connected)}, true
 		})},
-		"malformed within": {`{"sessions":[{"sessionId":"abc","status":"INIT","phoneNumber":{},"displayName":7,"lastActivity":[],"generation":"x"},
+		"malformed within": {`{"sessions":[{"sessionId":"abc","status":"INIT","phoneNumber":{},"displayName":7,"lastActivity":[]},
 				{"sessionId":"support","status":"CONNECTED","phoneNumber":"6281234567890:12@s.whatsapp.net","displayName":[],"generation":"4"},
 				{"sessionId":"sales","status":"CONNECTED","phoneNumber":6281234567890,"generation":null}],
 			"metrics":{"cpuUsage":"NaN","memoryUsage":40,"sessions":"x"},"capabilities":{"maxSessions":"20","version":2.5,"environment":false}}`,
@@ -123,7 +123,7 @@ func TestHeartbeat_EveryForm_IsAccepted(t *testing.T) {
 // No session may count as missing because one of them could not be read.
 func TestHeartbeat_UnusableItems_AreSkippedCountedAndNamed(t *testing.T) {
 	got, s := ask(t, "PUT", "/api/workers/worker-1/heartbeat", fleetToken, `{"sessions":[
-		{"sessionId":"support","status":"CONNECTED","displayName":{},"phoneNumber":[],"generation":"x"},
+		{"sessionId":"support","status":"CONNECTED","displayName":{},"phoneNumber":[],"generation":null},
 		null, 7, "x", [], {}, {"sessionId":"","status":"INIT"}, {"sessionId":{},"status":"INIT"},
 		{"sessionId":"abc"}, {"sessionId":"abc","status":null}, {"sessionId":"abc","status":5}, {"sessionId":"a\u0000c","status":"asleep"},
 		{"sessionId":"sales","status":"INIT"}],"cpuUsage":3}`)
@@ -416,7 +416,7 @@ func TestSessionReports_Bodies_ReachTheService(t *testing.T) {
 		`{"sessionId":"support","status":"qr_expired","loggedOutFromPhone":"false","timestamp":"1772366400"}`:          {SessionID: "support", Status: domain.Disconnected, At: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)},
 		`{"sessionId":"support","status":"INIT","generation":-}`:                                                       {SessionID: "support", Status: domain.Init},
 		"\xef\xbb\xbf" + `{"sessionId":"support","status":"INIT"} `:                                                    {SessionID: "support", Status: domain.Init},
-		`{"sessionId":"support","status":"INIT","timestamp":-1e308,"loggedOutAt":false,"generation":{}}`:               {SessionID: "support", Status: domain.Init},
+		`{"sessionId":"support","status":"INIT","timestamp":-1e308,"loggedOutAt":false}`:                               {SessionID: "support", Status: domain.Init},
 		`{"sessionId":"support","status":"QR_REQUIRED","qrCode":"data:image/gif;base64,x"}`:                            {SessionID: "support", Status: domain.QRRequired},
 		`{"sessionId":"support","status":"QR_REQUIRED","qrCode":7,"qrString":{"x":1}}`:                                 {SessionID: "support", Status: domain.QRRequired},
 		`{"sessionId":"support","status":"QR_REQUIRED","qrCode":"2@abc","qrString":"data:text/plain,x"}`:               {SessionID: "support", Status: domain.QRRequired, QR: domain.QR{Code: "2@abc", ExpiresAt: noon.Add(time.Minute)}},
@@ -510,7 +510,7 @@ func TestMessagesReceived_Bodies_ReachTheService(t *testing.T) {
 
 	plain := service.InboundMessage{SessionID: "support", WhatsAppID: "3EB1", From: "1", Type: domain.TypeLink, At: time.Unix(1, 0).UTC()}
 	for _, optional := range []string{
-		`"to":{},"mediaUrl":[],"caption":true,"generation":"x"`, `"content":["x"]`, `"content":{"x":"` + strings.Repeat("x", maxContent) + `"}`,
+		`"to":{},"mediaUrl":[],"caption":true,"generation":null`, `"content":["x"]`, `"content":{"x":"` + strings.Repeat("x", maxContent) + `"}`,
 	} {
 		_, s = ask(t, "POST", "/api/webhooks/message-received", fleetToken,
 			`{"sessionId":"support","messageId":"3EB1","from":1,"type":"link","timestamp":1,`+optional+`}`)
@@ -545,9 +545,21 @@ func TestNumbers_NotKnown_AreNull(t *testing.T) {
 	assert.Equal(t, 1.5, finite(1.5))
 }
 
-// A number that is no generation does not make a report one of a legacy worker, which states none.
+// An unusable end of a session must not end it: the worker may mean an earlier assignment.
+func TestHeartbeat_LogoutWithAnUnusableGeneration_IsNotApplied(t *testing.T) {
+	got, s := ask(t, "PUT", "/api/workers/worker-1/heartbeat", fleetToken, `{"sessions":[{"sessionId":"support","status":"LOGGED_OUT","generation":true}]}`)
+	require.Equal(t, http.StatusOK, got.Code, got.Body)
+	assert.Empty(t, s.last.(domain.Heartbeat).Sessions)
+	assert.EqualValues(t, 1, got.Data["sessionsSkipped"])
+}
+
+// A value that is no generation does not make a report one of a legacy worker, which states none.
 func TestWorkerReports_UnusableGeneration_AreSkippedCountedAndNamed(t *testing.T) {
-	for raw, named := range map[string]string{`0`: "0", `-1`: "-1", `"0"`: "0", `-0.0`: "-0", `1.5`: "1.5", `1e400`: "+Inf"} {
+	for raw, named := range map[string]string{
+		`0`: "0", `-1`: "-1", `"0"`: "0", `-0.0`: "-0.0", `1.5`: "1.5", `1e400`: "1e400", `9223372036854775808`: "9223372036854775808",
+		`"x"`: "x", `""`: `""`, `"3.0"`: "3.0", `"+3"`: "+3", `"1e2"`: "1e2", `"9223372036854775808"`: "9223372036854775808",
+		`true`: "true", `false`: "false", `[]`: "[]", `[3]`: "[3]", `{}`: "{}", `"\ud83d"`: "\uFFFD",
+	} {
 		got, s := ask(t, "PUT", "/api/workers/worker-1/heartbeat", fleetToken,
 			`{"sessions":[{"sessionId":"support","status":"CONNECTED","generation":`+raw+`},{"sessionId":"sales","status":"CONNECTED","generation":3},
 				{"sessionId":"legacy","status":"CONNECTED"},{"sessionId":"old","status":"CONNECTED","generation":null}]}`)
