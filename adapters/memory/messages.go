@@ -430,10 +430,3 @@ func (t messages) PendingBefore(_ context.Context, before time.Time, limit int) 
 	rows := t.s.pending.firstWhile(limit, func(m *message) bool { return fromMicros(m.createdAt).Before(before) })
 	return copies(rows, (*message).clone), nil
 }
-
-func toInt(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
-}
