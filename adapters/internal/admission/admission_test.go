@@ -3,6 +3,7 @@ package admission_test
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -110,18 +111,19 @@ func TestQueue_CallersInTurn_RunRoundRobin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := admission.New(admission.Config{Parallel: 1, Waiting: 100, MaxWait: time.Minute, InTurn: true})
 		var order []string
+		var running sync.WaitGroup
 		for _, caller := range []string{"a", "a", "a", "a", "b", "b", "c"} {
-			go func() {
+			running.Go(func() {
 				release, err := q.Acquire(t.Context(), caller)
 				if err == nil {
 					order = append(order, caller)
 					time.Sleep(time.Second)
 					release()
 				}
-			}()
+			})
 			synctest.Wait()
 		}
-		time.Sleep(time.Minute)
+		running.Wait()
 		require.Equal(t, []string{"a", "b", "c", "a", "b", "a", "a"}, order)
 		require.Zero(t, q.Depth())
 	})
