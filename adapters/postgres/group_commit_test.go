@@ -211,7 +211,7 @@ func TestGroupCommit_MergedPuts_ActLikeSeparateOnes(t *testing.T) {
 	runInOneGroup(t, s.writeFirst, updates...)
 	outcomes := func(of ...*testUpdate) (errs []error) {
 		for _, m := range of {
-			require.EqualValues(t, 1, m.runs.Load(), "the Update ran individually")
+			require.EqualValues(t, 1, m.runs.Load(), "the Update ran individually: %d", slices.Index(updates, m))
 			if m.err != nil {
 				errs = append(errs, m.err)
 			}

@@ -123,6 +123,8 @@ func storeWords(sql string, columns []string) *Statement {
 		list := strings.Join(columns, ", ")
 		given := "WITH given AS (SELECT * FROM unnest(" + strings.Join(append(args, last), ", ") + ") AS many (" + list + ", words)), "
 		many := store(before+" SELECT "+list+" FROM given"+after, "given.words, ' ')) FROM stored JOIN given USING (id)")
+		// Two puts of one id store one row. An INSERT may not change a row twice.
+		many = strings.Replace(many, " SELECT id, array", " SELECT DISTINCT ON (id) id, array", 1)
 		s.Batched = &Statement{SQL: given + strings.TrimPrefix(many, "WITH "), Write: true, columns: 1}
 	}
 	return s
