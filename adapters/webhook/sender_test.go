@@ -165,10 +165,12 @@ func raw(t *testing.T, answer func(c net.Conn)) string {
 func TestPost_HeadersDrip_TimesOut(t *testing.T) {
 	url := raw(t, func(c net.Conn) {
 		for {
+			if _, err := c.Read(make([]byte, 4096)); err != nil { // blocks once the request is read
+				return
+			}
 			if _, err := io.WriteString(c, "H"); err != nil {
 				return
 			}
-			_, _ = c.Read(make([]byte, 4096)) // blocks once the request is read
 		}
 	})
 	c := call(url)
