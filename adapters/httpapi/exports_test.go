@@ -149,7 +149,7 @@ func TestExportMessages_ClientHangsUp_StopsReading(t *testing.T) {
 
 // A gigabyte passes through a few megabytes. The bound is far above what the server needs, and far below what the rows take.
 func TestExportMessages_ManyRows_UseLittleMemory(t *testing.T) {
-	const rows, size, bound = 100_000, 10_000, 100 << 20
+	const rows, size, bound = 30_000, 10_000, 100 << 20
 	var highest uint64
 	history := &longHistory{total: rows, content: strings.Repeat("x", size)}
 	pages := 0
