@@ -8,16 +8,12 @@ import (
 	"io"
 	"net/http"
 	"strings"
-	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-const (
-	downloadBuffer = 32 << 10
-	// downloadStall is how long a client may take to read a buffer of a download.
-	downloadStall = time.Minute
-)
+// downloadBuffer is how many bytes of a download are sent at once.
+const downloadBuffer = 32 << 10
 
 // A download is an answer that is written row by row while it is read, in constant memory.
 type download struct {
@@ -34,7 +30,7 @@ var formats = map[string]string{"csv": "text/csv; charset=utf-8", "json": "appli
 // sendDownload writes the download. An error before the first bytes are sent is answered as
 // any error. Later, the connection ends, so that a part of a download does not look complete.
 func (c *requestContext) sendDownload() {
-	body := &downloadWriter{c: c, controller: http.NewResponseController(c.w)}
+	body := &downloadWriter{streamWriter{c, http.NewResponseController(c.w)}}
 	if c.r.Method == http.MethodHead {
 		body.begin()
 		return
@@ -64,17 +60,12 @@ func (c *requestContext) sendDownload() {
 		if c.r.Context().Err() == nil {
 			c.Log().WarnContext(c.Context, "download cut short", "request", c.id, "error", err)
 		}
-		c.log()
 		panic(http.ErrAbortHandler)
 	}
 }
 
-// A downloadWriter sends the headers before the first bytes, and gives the client time for
-// each piece. The time limit of the server is for whole answers.
-type downloadWriter struct {
-	c          *requestContext
-	controller *http.ResponseController
-}
+// A downloadWriter is a streamWriter that sends the headers before the first bytes.
+type downloadWriter struct{ streamWriter }
 
 func (w *downloadWriter) begin() {
 	h := w.c.w.Header()
@@ -89,10 +80,7 @@ func (w *downloadWriter) Write(b []byte) (int, error) {
 	if w.c.status == 0 {
 		w.begin()
 	}
-	_ = w.controller.SetWriteDeadline(time.Now().Add(downloadStall)) // a recorder in a test has none
-	n, err := w.c.w.Write(b)
-	w.c.bytes += n
-	return n, err
+	return w.streamWriter.Write(b)
 }
 
 // A rowWriter writes rows as CSV with a header, or as a JSON array with a row on each line.

@@ -35,8 +35,8 @@ const (
 // errFormTooLong ends the reading of a form.
 var errFormTooLong = errors.New("httpapi: the form is too long")
 
-// A formSource is the body of a form. It bounds what is read: files on one side, fields
-// and heads of parts on the other. mime/multipart alone would keep up to 10 MiB of a
+// A formSource is the body of a form. It bounds the bytes of files, and apart from them the
+// bytes of fields and heads of parts. mime/multipart alone would keep up to 10 MiB of a
 // part's head in memory.
 type formSource struct {
 	b     *requestBody
@@ -44,7 +44,7 @@ type formSource struct {
 	left  int64 // bytes that may still come besides the file
 	space int64 // bytes that may still come of the file
 	total int64
-	held  int64 // bytes of [bodyMemory] for what is besides the file
+	held  int64 // bytes of [bodyMemory] for fields and heads
 	next  int64 // total from which the deadline moves on
 }
 

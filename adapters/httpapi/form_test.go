@@ -21,7 +21,7 @@ import (
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
-// uploads records what is sent, with the content of uploads.
+// uploads records the message of a send and the content of its upload.
 type uploads struct {
 	stubMessages
 	message *domain.Outgoing

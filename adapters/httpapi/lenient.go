@@ -101,7 +101,7 @@ func (w *warnings) add(format string, args ...any) {
 	}
 }
 
-// addProblem adds what is wrong with a subject, unless the problem is empty.
+// addProblem adds the problem of a subject, unless it is empty.
 func (w *warnings) addProblem(subject, problem string) {
 	if problem != "" {
 		w.add("%s %s", subject, problem)
@@ -255,8 +255,8 @@ func (n lenientNumber) capped(most, otherwise float64) float64 {
 func (n lenientNumber) count() int { return int(n.capped(1e6, 0)) }
 
 // A lenientGeneration is the generation of a session: a whole number from 1, or its digits as a
-// text. Null and a missing member state none. Anything else is unusable: a report with it does not
-// say which assignment it is about, and must not count as that of a legacy worker.
+// text. Null and a missing member state none. Anything else is unusable: such a report names no
+// assignment, and must not pass for the report of a legacy worker.
 type lenientGeneration struct {
 	value    int64  // 0: not stated, or unusable
 	unusable string // what was sent instead; empty: nothing wrong

@@ -180,7 +180,7 @@ func TestMedia_ShortContent_EndsTheConnection(t *testing.T) {
 	require.PanicsWithError(t, http.ErrAbortHandler.Error(), func() { getMedia(a, get, nil) })
 }
 
-// A client that hangs up cancels the call to the worker, and gives its place back.
+// A client that hangs up cancels the call to the worker, and frees its place in the queue.
 func TestMedia_ClientHangsUp_CancelsTheWorker(t *testing.T) {
 	cancelled := make(chan struct{})
 	a := newMediaAPI(func(ctx context.Context, _ service.MediaPart) (*service.InboundMedia, error) {

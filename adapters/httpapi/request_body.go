@@ -166,8 +166,8 @@ func (b *requestBody) setDeadline(at time.Time) {
 	_ = http.NewResponseController(b.c.w).SetReadDeadline(at)
 }
 
-// allowAnswer gives the handler time to answer after a body that took long to arrive: the
-// server counts the time from the head of the request on.
+// allowAnswer extends the handler's time after a body that took long to arrive: the server
+// counts the time from the head of the request on.
 func (b *requestBody) allowAnswer() {
 	if !b.began.IsZero() && time.Since(b.began) > bodyGrace {
 		_ = http.NewResponseController(b.c.w).SetWriteDeadline(time.Now().Add(answerTime))
