@@ -48,8 +48,9 @@ func (r Relations) Normalize() Relations {
 	}
 	var mentions []string
 	for _, m := range r.Mentions {
-		if m = NormalizeAddress(m); m != "" && !slices.Contains(mentions, m) {
-			mentions = append(mentions, m)
+		jid := NormalizeAddress(m)
+		if jid != "" && !slices.Contains(mentions, jid) {
+			mentions = append(mentions, jid)
 		}
 	}
 	r.Mentions = mentions

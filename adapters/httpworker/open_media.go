@@ -19,7 +19,7 @@ import (
 	"github.com/switchyard-wa/switchyard/ports"
 )
 
-// maxErrorBody bounds what is read of a response that is no media.
+// maxErrorBody bounds the bytes that are read of an error response.
 const maxErrorBody = 64 << 10
 
 // newStreams returns the client for media. Its connections are apart from those of calls,

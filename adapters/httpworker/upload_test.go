@@ -112,7 +112,7 @@ func TestSend_UploadRefusedEarly_TellsTheReason(t *testing.T) {
 		_, _ = io.WriteString(conn, "HTTP/1.1 413 Too Large\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: "+
 			"52\r\n\r\n"+answer)
 		_ = conn.(*net.TCPConn).CloseWrite()
-		_, _ = io.CopyN(io.Discard, conn, 8<<20) // what is on its way, and a little more
+		_, _ = io.CopyN(io.Discard, conn, 8<<20) // more than is under way
 	}()
 	content := &pattern{}
 	_, err = quick(t, httpworker.Config{}).Send(t.Context(), ports.WorkerRef{ID: "w1", Endpoint: "http://" + listener.Addr().String()}, documentOf(content, 64<<20))

@@ -24,7 +24,7 @@ type GatewayWorker struct {
 	Delivered func(sessionID string) []string
 	// Connect lets the phone of a started session scan its QR.
 	Connect func(t *testing.T, sessionID string)
-	// Media gives the started session an inbound message with some KiB of media.
+	// Media delivers an inbound message with some KiB of media to the started session.
 	Media func(t *testing.T, sessionID string) (mediaID string, content []byte)
 	// Crash ends the process: nothing listens at the endpoint any more.
 	Crash func()

@@ -129,7 +129,7 @@ func TestQueue_CallersInTurn_RunRoundRobin(t *testing.T) {
 	})
 }
 
-// The wait for the caller's own turn counts, and a caller that gives up leaves its turn to the next.
+// The wait for the caller's own turn counts towards MaxWait. Work that is no longer wanted leaves the queue.
 func TestQueue_WaitForTurnEnds_LeavesTheQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := admission.New(admission.Config{Parallel: 2, Waiting: 5, MaxWait: 2 * time.Second, InTurn: true})

@@ -42,7 +42,7 @@ func HistoryRows(tb testing.TB) int {
 }
 
 // History measures the history with many messages, a tenth of them in one session: the first page of each filter, searches, and
-// the rate of sends beside that of an empty store. fill stores the messages; nil puts them one after the other.
+// the rate of sends beside that of an empty store. fill stores the messages; without it History puts each by itself.
 func History(b *testing.B, open Open, fill func(b *testing.B, rows int)) {
 	full := open(b)
 	Seed(b, full, historySessions)

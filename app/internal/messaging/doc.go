@@ -39,8 +39,8 @@
 //	                └──────────► replay ◄───────────┴─ key is bound, or the send is refused
 //
 // A key is bound when its message is recorded. A first send with a key therefore costs one
-// row and no query: it learns from its own insert that the key is bound, and gives its
-// quota back. A refused send looks the key up too: a repeat is answered although the
+// row and no query: its own insert tells it that the key is bound, and it then refunds its
+// quota. A refused send looks the key up too: a repeat is answered although the
 // session is down or the limit is reached by now. A key counts for 24 hours.
 //
 // A repeat is answered by the present state of the message. SENT and later: success.
