@@ -118,17 +118,30 @@ func (c *Counter) countPage(ctx context.Context) (int, error) {
 
 // addUp returns the changes of counters that events cause, in a fixed order.
 func addUp(events []domain.Event) []domain.UsageCount {
-	sums := make(map[domain.UsageCount]int) // by the counter, with a Count of 0
+	total := make(sums)
 	for i := range events {
 		for _, count := range domain.UsageOf(&events[i]) {
-			n := count.Count
-			count.Count = 0
-			sums[count] += n
+			total.add(count)
 		}
 	}
+	return total.counts()
+}
+
+// sums adds counts by their counter, which is a count with a Count of 0.
+type sums map[domain.UsageCount]int
+
+func (s sums) add(count domain.UsageCount) {
+	n := count.Count
+	count.Count = 0
+	s[count] += n
+}
+
+// counts returns the sums that are not 0, in a fixed order.
+func (s sums) counts() []domain.UsageCount {
 	var counts []domain.UsageCount
-	for count, n := range sums {
-		if count.Count = n; n != 0 {
+	for count, n := range s {
+		count.Count = n
+		if n != 0 {
 			counts = append(counts, count)
 		}
 	}
@@ -152,28 +165,17 @@ func (c *Counter) Counts(ctx context.Context, tx *ports.Tx, f ports.UsageFilter,
 	if err != nil || len(waiting) == 0 {
 		return counts, err
 	}
-	sums := make(map[domain.UsageCount]int)
-	add := func(count domain.UsageCount) {
-		n := count.Count
-		count.Hour, count.Count = count.Hour.Truncate(bucket), 0
-		sums[count] += n
-	}
+	total := make(sums)
 	for _, count := range counts {
-		add(count)
+		total.add(count)
 	}
 	for _, count := range addUp(waiting) {
 		if !count.Hour.Before(f.Since) {
-			add(count)
+			count.Hour = count.Hour.Truncate(bucket)
+			total.add(count)
 		}
 	}
-	counts = counts[:0]
-	for count, n := range sums {
-		if count.Count = n; n != 0 {
-			counts = append(counts, count)
-		}
-	}
-	slices.SortFunc(counts, compare)
-	return counts, nil
+	return total.counts(), nil
 }
 
 // Housekeep deletes counters that are older than the retention, an hour after the other.
