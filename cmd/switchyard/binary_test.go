@@ -284,7 +284,10 @@ func (s *server) start() {
 	s.t.Helper()
 	command := append(append(slices.Clone(s.wrap), binary), s.flags...)
 	s.process = spawnCommand(s.t, exec.Command(command[0], command[1:]...), s.dir, nil)
-	s.url = s.listens()
+	url := s.listens()
+	if s.url != url { // clients read the URL while the server starts again
+		s.url = url
+	}
 	s.awaitReady()
 }
 
