@@ -49,13 +49,13 @@ type Event struct {
 	// Message is a copy of the message right after the event, for events of messages. Its Rev is 0. Readers
 	// share the copy and do not change it.
 	Message *Message
-	// Session is a copy of the session's card right after the event, for events of sessions. Readers share
-	// the copy and do not change it.
-	Session *SessionCard
+	// Session is a snapshot of the session right after the event, for events of sessions. Readers share the
+	// snapshot and do not change it.
+	Session *SessionSnapshot
 }
 
-// SessionCard holds the texts that a user entered for a session, and the known facts of its account.
-type SessionCard struct {
+// SessionSnapshot holds the texts that a user entered for a session, and the known facts of its account.
+type SessionSnapshot struct {
 	Name        string
 	Description string
 	DisplayName string
@@ -66,9 +66,9 @@ type SessionCard struct {
 	UpdatedAt   time.Time
 }
 
-// card returns the card of the session.
-func (s *Session) card() *SessionCard {
-	return &SessionCard{
+// snapshot returns the snapshot of the session.
+func (s *Session) snapshot() *SessionSnapshot {
+	return &SessionSnapshot{
 		Name: s.Name, Description: s.Description, DisplayName: s.DisplayName, PhoneNumber: s.PhoneNumber,
 		LastError: s.LastError, LastSeenAt: s.LastSeenAt, CreatedAt: s.CreatedAt, UpdatedAt: s.UpdatedAt,
 	}
@@ -78,7 +78,7 @@ func (s *Session) card() *SessionCard {
 func (s *Session) event(e EventType, reason string, now time.Time) Event {
 	return Event{
 		Type: e, At: now, UserID: s.UserID, SessionID: s.ID, WorkerID: s.WorkerID,
-		Generation: s.Generation, Status: s.Status, Reason: reason, Session: s.card(),
+		Generation: s.Generation, Status: s.Status, Reason: reason, Session: s.snapshot(),
 	}
 }
 

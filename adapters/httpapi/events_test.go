@@ -20,7 +20,7 @@ func (s stubEvents) List(_ context.Context, f ports.EventFilter, after int64, li
 	session := someSession("support")
 	moved := domain.Event{
 		Seq: 4712, Type: domain.EventSessionMigrated, At: noon, UserID: "u1", SessionID: "support", WorkerID: "w2", FromWorker: "w1",
-		Generation: 3, Status: domain.Connected, Reason: "drain", Session: &domain.SessionCard{Name: session.Name, CreatedAt: noon},
+		Generation: 3, Status: domain.Connected, Reason: "drain", Session: &domain.SessionSnapshot{Name: session.Name, CreatedAt: noon},
 	}
 	sent := domain.Event{Seq: 4711, Type: domain.EventMessageSent, At: noon, UserID: "u1", SessionID: "support", Message: someMessage()}
 	return []domain.Event{sent, moved}, s.note([]any{f, after, limit})

@@ -117,12 +117,12 @@ func (t *journey) register(ctx context.Context) error {
 }
 
 func (t *journey) create(ctx context.Context) error {
-	t.title("She creates a session card. Its API key is shown this once.")
+	t.title("She creates a session. Its API key is shown this once.")
 	var got struct{ ID, Status, APIKey string }
 	err := t.call(ctx, "POST", "/sessions", t.token, map[string]any{"name": "Support line"}, &got)
 	t.session, t.key = got.ID, got.APIKey
 	t.say("   %s, %s", got.ID, got.Status)
-	return errors.Join(err, expect("a card that is DISCONNECTED", got.Status == "DISCONNECTED"), expect("a key", t.key != ""))
+	return errors.Join(err, expect("a session that is DISCONNECTED", got.Status == "DISCONNECTED"), expect("a key", t.key != ""))
 }
 
 func (t *journey) connect(ctx context.Context) error {

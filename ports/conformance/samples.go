@@ -220,7 +220,7 @@ func fullRows() []any {
 				Filename: "a b.png", Caption: "Größe 🎉", Relations: relations(), Status: domain.MessageRead, Error: "none", Unreported: true,
 				CreatedAt: when(), SentAt: when(), DeliveredAt: when(), ReadAt: when(),
 			},
-			Session: &domain.SessionCard{
+			Session: &domain.SessionSnapshot{
 				Name: "Support line", Description: "two\nlines", DisplayName: "Ann’s 📱", PhoneNumber: "6281234567890",
 				LastError: "it's \"broken\"", LastSeenAt: when(), CreatedAt: when(), UpdatedAt: when(),
 			},

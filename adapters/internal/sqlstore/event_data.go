@@ -103,7 +103,7 @@ func (data *eventData) addTo(e *domain.Event) {
 		}
 	}
 	if s := data.Session; s != nil {
-		e.Session = &domain.SessionCard{
+		e.Session = &domain.SessionSnapshot{
 			Name: s.Name, Description: s.Description, DisplayName: s.DisplayName, PhoneNumber: s.PhoneNumber, LastError: s.LastError,
 			LastSeenAt: timeOf(s.LastSeenAt), CreatedAt: timeOf(s.CreatedAt), UpdatedAt: timeOf(s.UpdatedAt),
 		}
