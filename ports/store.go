@@ -354,8 +354,8 @@ type Outbox interface {
 	After(ctx context.Context, f EventFilter, seq int64, limit int) ([]domain.Event, error)
 	// Last returns the highest Seq so far, or 0.
 	Last(ctx context.Context) (int64, error)
-	// Trimmed returns the highest Seq that DeleteBefore has removed, or 0.
-	Trimmed(ctx context.Context) (int64, error)
+	// LastDeleted returns the highest Seq that DeleteBefore has removed, or 0.
+	LastDeleted(ctx context.Context) (int64, error)
 	// DeleteBefore removes events in order of Seq, as long as they are older than the time, and at most
 	// limit of them. It returns how many it removed.
 	DeleteBefore(ctx context.Context, before time.Time, limit int) (int, error)

@@ -57,11 +57,11 @@ func (t outbox) Last(context.Context) (int64, error) {
 	return t.s.seq, nil
 }
 
-func (t outbox) Trimmed(context.Context) (int64, error) {
+func (t outbox) LastDeleted(context.Context) (int64, error) {
 	if err := t.readable(); err != nil {
 		return 0, err
 	}
-	return t.s.trimmed, nil
+	return t.s.lastDeleted, nil
 }
 
 func (t outbox) DeleteBefore(_ context.Context, before time.Time, limit int) (int, error) {
@@ -69,7 +69,7 @@ func (t outbox) DeleteBefore(_ context.Context, before time.Time, limit int) (in
 		return 0, err
 	}
 	s := t.s
-	old, trimmed := s.events, s.trimmed
+	old, lastDeleted := s.events, s.lastDeleted
 	n := 0
 	for n < min(len(old), limit) && old[n].At.Before(before) {
 		n++
@@ -77,8 +77,8 @@ func (t outbox) DeleteBefore(_ context.Context, before time.Time, limit int) (in
 	if n == 0 {
 		return 0, nil
 	}
-	s.events, s.trimmed = old[n:], old[n-1].Seq
-	t.onRollback(func() { s.events, s.trimmed = old, trimmed })
+	s.events, s.lastDeleted = old[n:], old[n-1].Seq
+	t.onRollback(func() { s.events, s.lastDeleted = old, lastDeleted })
 	return n, nil
 }
 

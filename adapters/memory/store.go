@@ -63,10 +63,10 @@ type Store struct {
 	idempotencyKeys map[idempotencyKeyName]*idempotencyKeyRow
 	idempotencyAge  queue[*idempotencyKeyRow] // by age
 
-	events  []domain.Event                 // by Seq
-	loads   map[string][]domain.LoadSample // by worker, in order of time
-	seq     int64
-	trimmed int64 // see ports.Outbox.Trimmed
+	events      []domain.Event                 // by Seq
+	loads       map[string][]domain.LoadSample // by worker, in order of time
+	seq         int64
+	lastDeleted int64 // see ports.Outbox.LastDeleted
 
 	usage    map[usageKey]int // never 0
 	settings map[string]string

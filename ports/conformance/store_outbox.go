@@ -88,7 +88,7 @@ func afterAndLast(d *db) {
 }
 
 // trim deletes events and returns how many.
-func (d *db) trim(before time.Time, limit int) (n int) {
+func (d *db) deleteBefore(before time.Time, limit int) (n int) {
 	d.Helper()
 	d.update(func(ctx context.Context, tx *ports.Tx) (err error) {
 		n, err = tx.Outbox.DeleteBefore(ctx, before, limit)
@@ -97,29 +97,29 @@ func (d *db) trim(before time.Time, limit int) (n int) {
 	return n
 }
 
-func (d *db) trimmed() int64 {
+func (d *db) lastDeleted() int64 {
 	d.Helper()
-	return read(d, func(ctx context.Context, tx *ports.Tx) (int64, error) { return tx.Outbox.Trimmed(ctx) })
+	return read(d, func(ctx context.Context, tx *ports.Tx) (int64, error) { return tx.Outbox.LastDeleted(ctx) })
 }
 
 func deleteBefore(d *db) {
-	require.Zero(d.T, d.trimmed())
+	require.Zero(d.T, d.lastDeleted())
 	for _, minute := range []int{1, 2, 4, 3, 5} { // clocks differ
 		d.put(event(fmt.Sprint(minute), at(minute)))
 	}
 	all := d.events(0)
-	require.Zero(d.T, d.trim(at(1), 10), "the time itself does not count")
-	require.Zero(d.T, d.trim(at(600), 0))
-	require.Zero(d.T, d.trimmed())
-	require.Equal(d.T, 2, d.trim(at(4), 10), "an event stays behind one that is not old")
+	require.Zero(d.T, d.deleteBefore(at(1), 10), "the time itself does not count")
+	require.Zero(d.T, d.deleteBefore(at(600), 0))
+	require.Zero(d.T, d.lastDeleted())
+	require.Equal(d.T, 2, d.deleteBefore(at(4), 10), "an event stays behind one that is not old")
 	require.Equal(d.T, []string{"4", "3", "5"}, reasons(d.events(0)))
-	require.Equal(d.T, all[1].Seq, d.trimmed())
+	require.Equal(d.T, all[1].Seq, d.lastDeleted())
 	require.Equal(d.T, all[2:], d.events(all[0].Seq))
-	require.Equal(d.T, 1, d.trim(at(600), 1))
-	require.Equal(d.T, all[2].Seq, d.trimmed())
-	require.Equal(d.T, 2, d.trim(at(600), 10))
-	require.Zero(d.T, d.trim(at(600), 10))
-	require.Equal(d.T, all[4].Seq, d.trimmed(), "nothing was removed")
+	require.Equal(d.T, 1, d.deleteBefore(at(600), 1))
+	require.Equal(d.T, all[2].Seq, d.lastDeleted())
+	require.Equal(d.T, 2, d.deleteBefore(at(600), 10))
+	require.Zero(d.T, d.deleteBefore(at(600), 10))
+	require.Equal(d.T, all[4].Seq, d.lastDeleted(), "nothing was removed")
 	d.refuse(errOurs, func(ctx context.Context, tx *ports.Tx) error {
 		_, err := tx.Outbox.DeleteBefore(ctx, at(600), 10)
 		return firstError(tx.Outbox.Append(ctx, *event("lost", at(1))), err, errOurs)
@@ -130,7 +130,7 @@ func deleteBefore(d *db) {
 		return firstError(err, errOurs)
 	})
 	require.Equal(d.T, []string{"6"}, reasons(d.events(0)), "a rollback brings it back")
-	require.Equal(d.T, all[4].Seq, d.trimmed())
+	require.Equal(d.T, all[4].Seq, d.lastDeleted())
 }
 
 func eventsOf(d *db) {
@@ -174,15 +174,15 @@ func seqOnce(d *db) {
 	d.put(event("1", at(1)))
 	d.put(event("2", at(2)))
 	last := d.lastSeq()
-	d.trim(at(600), 10)
+	d.deleteBefore(at(600), 10)
 	require.Empty(d.T, d.events(0))
 	require.Equal(d.T, last, d.lastSeq(), "the highest Seq so far, although the event is deleted")
 	d.put(event("3", at(3)))
 	events := d.events(last)
 	require.Equal(d.T, []string{"3"}, reasons(events))
 	require.Equal(d.T, events[0].Seq, d.lastSeq())
-	d.trim(at(600), 10)
-	d.trim(at(600), 10)
+	d.deleteBefore(at(600), 10)
+	d.deleteBefore(at(600), 10)
 	d.put(event("4", at(4)))
 	require.Equal(d.T, []string{"4"}, reasons(d.events(events[0].Seq)))
 }

@@ -28,7 +28,7 @@ type outboxStatements struct {
 	after, afterOfUser                *Statement
 	afterOfSession, afterOfSessionAnd *Statement
 	oldest, deleteThrough             *Statement
-	trimmed, setTrimmed               *Statement
+	lastDeleted, setLastDeleted       *Statement
 }
 
 func (b *Queries) outboxStatements() outboxStatements {
@@ -53,8 +53,8 @@ func (b *Queries) outboxStatements() outboxStatements {
 		afterOfSessionAnd: after(ofSession, "user_id = ?"),
 		oldest:            b.read(selectFrom("outbox", "seq", "occurred_at").order("seq").limit()),
 		deleteThrough:     b.write(b.deleteFrom("outbox", "seq <= ?")),
-		trimmed:           b.read(selectFrom("counters", "value").where("name = 'outbox_trimmed'")),
-		setTrimmed:        b.write(b.update("counters", sets("value"), "name = 'outbox_trimmed'")),
+		lastDeleted:       b.read(selectFrom("counters", "value").where("name = 'outbox_trimmed'")),
+		setLastDeleted:    b.write(b.update("counters", sets("value"), "name = 'outbox_trimmed'")),
 	}
 }
 
@@ -103,8 +103,8 @@ func (t *outbox) Last(ctx context.Context) (int64, error) {
 	return queryOne(ctx, (*Tx)(t), t.queries.outbox.last, func(r row) int64 { return r.int64(0) })
 }
 
-func (t *outbox) Trimmed(ctx context.Context) (int64, error) {
-	return queryOne(ctx, (*Tx)(t), t.queries.outbox.trimmed, func(r row) int64 { return r.int64(0) })
+func (t *outbox) LastDeleted(ctx context.Context) (int64, error) {
+	return queryOne(ctx, (*Tx)(t), t.queries.outbox.lastDeleted, func(r row) int64 { return r.int64(0) })
 }
 
 func (t *outbox) DeleteBefore(ctx context.Context, before time.Time, limit int) (int, error) {
@@ -127,7 +127,7 @@ func (t *outbox) DeleteBefore(ctx context.Context, before time.Time, limit int) 
 	if err := (*Tx)(t).run(ctx, t.queries.outbox.deleteThrough, last); err != nil {
 		return 0, err
 	}
-	return n, (*Tx)(t).run(ctx, t.queries.outbox.setTrimmed, last)
+	return n, (*Tx)(t).run(ctx, t.queries.outbox.setLastDeleted, last)
 }
 
 type settingStatements struct{ get, put, putIfAbsent, compareAndSwap, remove *Statement }

@@ -82,8 +82,8 @@ func requireKept(ctx context.Context, tx *ports.Tx, after int64) error {
 		return domain.Errorf(domain.Gone, domain.CodeEventsExpired,
 			"Position %d is not one of this server's, whose last event has a lower one: its data may be restored from a backup; begin anew by leaving the position out", after)
 	}
-	trimmed, err := tx.Outbox.Trimmed(ctx)
-	if err == nil && after < trimmed {
+	lastDeleted, err := tx.Outbox.LastDeleted(ctx)
+	if err == nil && after < lastDeleted {
 		err = domain.Errorf(domain.Gone, domain.CodeEventsExpired,
 			"Events after position %d are no longer kept; begin with the oldest ones by leaving the position out, or read the present state of your sessions", after)
 	}

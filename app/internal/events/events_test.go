@@ -37,14 +37,14 @@ func newFixture(t *testing.T) *fixture {
 	return f
 }
 
-// trim deletes the oldest events and returns the position of the last of them.
-func (f *fixture) trim(n int) (last int64) {
+// deleteOldest deletes the oldest events and returns the position of the last of them.
+func (f *fixture) deleteOldest(n int) (last int64) {
 	f.Core.Write(func(ctx context.Context, tx *txn.Tx) error {
 		if _, err := tx.Outbox.DeleteBefore(ctx, f.Core.Now().Add(time.Second), n); err != nil {
 			return err
 		}
 		var err error
-		last, err = tx.Outbox.Trimmed(ctx)
+		last, err = tx.Outbox.LastDeleted(ctx)
 		return err
 	})
 	return last
@@ -69,7 +69,7 @@ func TestList_PageByPage_ReturnsEveryEventOnce(t *testing.T) {
 
 func TestList_PositionNoLongerKept_IsTold(t *testing.T) {
 	f := newFixture(t)
-	last := f.trim(4)
+	last := f.deleteOldest(4)
 	_, err := f.List(t.Context(), f.user, last-1, 3)
 	require.ErrorIs(t, err, &domain.Error{Code: domain.CodeEventsExpired})
 

@@ -80,7 +80,7 @@ func subscribeFromThePastReadsTheLogFirst(t *testing.T) {
 
 func TestSubscribe_PositionNoLongerKept_IsTold(t *testing.T) {
 	f := newFixture(t)
-	last := f.trim(4)
+	last := f.deleteOldest(4)
 	_, err := f.Subscribe(t.Context(), f.user, last-1)
 	require.ErrorIs(t, err, &domain.Error{Code: domain.CodeEventsExpired})
 }
