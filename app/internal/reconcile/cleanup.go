@@ -50,7 +50,7 @@ func (r *Reconciler) cleanUp(ctx context.Context, d *cleanupState) {
 		r.forgetWiped(ctx, d.Cleanup)
 	case !d.IsPending(), r.members.IsOthersClaim(d.ClaimedBy, d.DueAt, r.Now()):
 	case d.isObsolete():
-		r.completeCleanup(ctx, d.Cleanup, nil)
+		r.completeStop(ctx, d.Cleanup)
 	case d.executor == nil:
 		r.rescheduleCleanup(ctx, d.Cleanup, time.Time{})
 	default:
@@ -180,12 +180,22 @@ func readCleanup(ctx context.Context, tx *ports.Tx, c *domain.Cleanup) (*cleanup
 	return d, nil
 }
 
-// completeCleanup records that a worker has carried out a cleanup. nil stands for a stop that
-// is not necessary any more. A conflict means that the cleanup was replaced by another, which
-// stays.
+// completeCleanup records that a worker has carried out a cleanup.
 func (r *Reconciler) completeCleanup(ctx context.Context, c *domain.Cleanup, by *domain.Worker) {
+	if !c.Command.Wipes() {
+		r.completeStop(ctx, c)
+		return
+	}
 	err := r.Store.Update(ctx, func(ctx context.Context, tx *ports.Tx) error {
-		return txn.CompleteCleanup(ctx, tx, c, by, r.Now())
+		return txn.CompleteWipe(ctx, tx, c, by, r.Now())
+	})
+	r.logCleanupFailure(ctx, "cleanup not completed", err, c)
+}
+
+// completeStop records that a stop was carried out, or is not necessary any more.
+func (r *Reconciler) completeStop(ctx context.Context, c *domain.Cleanup) {
+	err := r.Store.Update(ctx, func(ctx context.Context, tx *ports.Tx) error {
+		return txn.CompleteStop(ctx, tx, c, r.Now())
 	})
 	r.logCleanupFailure(ctx, "cleanup not completed", err, c)
 }

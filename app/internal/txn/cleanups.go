@@ -265,30 +265,34 @@ func (tx *Tx) ScheduleWipes(ctx context.Context, s *domain.Session, command doma
 	return reachable, nil
 }
 
-// CompleteCleanup records that a worker has carried out a cleanup. A stop names no worker: nil. After
-// a stop the cleanup's own worker still has the credentials of the session. A conflict means that the
-// cleanup was replaced by another.
-// A wipe stays due if its worker has registered again meanwhile, or does not use the disk.
-func CompleteCleanup(ctx context.Context, tx *ports.Tx, c *domain.Cleanup, by *domain.Worker, now time.Time) error {
+// CompleteWipe records that a worker has carried out a wipe. The wipe stays due if the worker has
+// registered again meanwhile, or does not use the disk. A conflict means that the cleanup was
+// replaced by another.
+func CompleteWipe(ctx context.Context, tx *ports.Tx, c *domain.Cleanup, by *domain.Worker, now time.Time) error {
 	done := *c
-	switch {
-	case c.Command.Wipes():
-		present, err := findSameProcess(ctx, tx, by)
-		if err != nil || present == nil || !c.IsOnDisk(present.ID, present.StateGroup) {
-			return err
-		}
-		if err := markWiped(ctx, tx, &done, present, now); err != nil {
-			return err
-		}
-		return completePeers(ctx, tx, c, present, now)
-	case c.IsForeign():
+	present, err := findSameProcess(ctx, tx, by)
+	if err != nil || present == nil || !c.IsOnDisk(present.ID, present.StateGroup) {
+		return err
+	}
+	if err := markWiped(ctx, tx, &done, present, now); err != nil {
+		return err
+	}
+	return completePeers(ctx, tx, c, present, now)
+}
+
+// CompleteStop records that the session of a cleanup does not run on the cleanup's worker. The
+// worker still has the credentials of the session. A conflict means that the cleanup was replaced
+// by another.
+func CompleteStop(ctx context.Context, tx *ports.Tx, c *domain.Cleanup, now time.Time) error {
+	done := *c
+	if c.IsForeign() {
 		done.DueAt, done.Attempts, done.ClaimedBy = time.Time{}, 0, ""
 		return tx.Cleanups.Put(ctx, &done)
 	}
 	_, err := tx.Sessions.Get(ctx, c.SessionID)
 	switch {
 	case errors.Is(err, ports.ErrNotFound):
-		done.MarkWiped(now) // whoever deleted the session scheduled a wipe, and it was carried out
+		done.MarkWiped(now) // the deletion scheduled a wipe, and it was carried out
 	case err != nil:
 		return err
 	default:

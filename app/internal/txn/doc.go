@@ -68,7 +68,7 @@
 // worker's disk. Five rules follow:
 //
 //   - A wipe counts only if its worker has the row's group when the confirmation is recorded, and
-//     has not registered again since the call ([CompleteCleanup]).
+//     has not registered again since the call ([CompleteWipe]).
 //   - Any online worker of the group carries out a wipe for one that is down or removed
 //     ([FindExecutor]), and its confirmation counts for both. It does not count for a worker that
 //     may still run the session, because that worker would write the credentials again. It
