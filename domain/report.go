@@ -16,9 +16,9 @@ var reportTransitions = map[Status][]Status{
 	Disconnected: {Init, QRRequired, Reconnecting, Connected},
 }
 
-// MayReport reports whether a worker's report may change the status from one to the other. From
+// CanReportTransition reports whether a worker's report may change the status from one to the other. From
 // DISCONNECTED this holds only while it is debounced.
-func MayReport(from, to Status) bool {
+func CanReportTransition(from, to Status) bool {
 	for _, s := range reportTransitions[from] {
 		if s == to {
 			return true
@@ -115,7 +115,7 @@ func (s *Session) Apply(r Report, t Timing, now time.Time) (Outcome, []Event) {
 		return s.refreshData(r, now), nil
 	}
 	isDebounced := !s.DebounceUntil.IsZero()
-	if !MayReport(s.Status, r.Status) || s.Status == Disconnected && !isDebounced {
+	if !CanReportTransition(s.Status, r.Status) || s.Status == Disconnected && !isDebounced {
 		return Stale, nil
 	}
 	s.refreshData(r, now)

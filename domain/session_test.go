@@ -138,7 +138,7 @@ func TestSessionApply_StateAndReport_Outcome(t *testing.T) {
 				require.Equal(t, domain.Status(to), s.Status)
 				require.Equal(t, s.now, s.StatusAt)
 				require.Equal(t, raises[s.Status], events)
-				require.True(t, domain.MayReport(before.Status, s.Status))
+				require.True(t, domain.CanReportTransition(before.Status, s.Status))
 				if to == "ERROR" {
 					require.Equal(t, domain.Down, s.Intent)
 					require.False(t, s.IsAssigned())
@@ -149,7 +149,7 @@ func TestSessionApply_StateAndReport_Outcome(t *testing.T) {
 		}
 	}
 	for _, to := range statuses {
-		require.False(t, domain.MayReport(domain.Errored, to))
+		require.False(t, domain.CanReportTransition(domain.Errored, to))
 	}
 }
 

@@ -75,7 +75,7 @@ func (m *Messages) applyReport(ctx context.Context, r domain.MessageReport) (app
 		}
 		// A former worker may say the truth, but nothing proves it. Little is lost: WhatsApp
 		// sends receipts to whoever holds the account's connection.
-		isAllowed, err := txn.MayReport(ctx, tx.Tx, s, r.WorkerID)
+		isAllowed, err := txn.CanReport(ctx, tx.Tx, s, r.WorkerID)
 		if err != nil || !isAllowed {
 			return err
 		}
@@ -153,7 +153,7 @@ func (m *Messages) ReceiveMessage(ctx context.Context, in service.InboundMessage
 		if in.Generation != 0 && in.Generation != s.Generation {
 			return nil
 		}
-		isAllowed, err := txn.MayReport(ctx, tx.Tx, s, in.WorkerID)
+		isAllowed, err := txn.CanReport(ctx, tx.Tx, s, in.WorkerID)
 		if err != nil || !isAllowed {
 			return err
 		}

@@ -58,7 +58,7 @@
 // # Legacy workers
 //
 // A legacy worker may report with the fleet token without naming itself. Such a report counts
-// only while the session's worker has no token of its own ([txn.MayReport]).
+// only while the session's worker has no token of its own ([txn.CanReport]).
 //
 // A legacy worker knows no generations and reads no commands. It is told to stop foreign
 // sessions by calls, which are scheduled as cleanups.

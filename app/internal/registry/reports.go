@@ -34,7 +34,7 @@ func (p *Protocol) ReportSession(ctx context.Context, r domain.Report) (domain.O
 			return nil, txn.ErrUnchanged
 		}
 		if r.WorkerID == "" {
-			isAllowed, err := txn.MayReport(ctx, tx.Tx, s, "")
+			isAllowed, err := txn.CanReport(ctx, tx.Tx, s, "")
 			if err != nil {
 				return nil, err
 			}

@@ -152,10 +152,10 @@ func IsWipedElsewhere(ctx context.Context, tx *ports.Tx, s *domain.Session) (boo
 	}), err
 }
 
-// MayReport reports whether a worker may report on a session: only its present worker may.
+// CanReport reports whether a worker may report on a session: only its present worker may.
 // Without a worker id the report came with the fleet token, from a legacy worker that does not
 // name itself. It is believed unless the present worker has a token of its own.
-func MayReport(ctx context.Context, tx *ports.Tx, s *domain.Session, workerID string) (bool, error) {
+func CanReport(ctx context.Context, tx *ports.Tx, s *domain.Session, workerID string) (bool, error) {
 	if workerID != "" || !s.IsAssigned() {
 		return workerID == "" || workerID == s.WorkerID, nil
 	}
