@@ -23,7 +23,8 @@ import (
 // returns when the home is back before a scan. A scan makes the scanning worker the home.
 type HomePolicy string
 
-// The home policies. Their texts are stored.
+// The home policies. Their texts are stored, and older than the names of their constants. No database is
+// migrated for them: replicas of the version before would not know new texts.
 const (
 	HomePreferred HomePolicy = ""     // wait for the home for Timing.HomeWait, then take any worker, and return before a scan
 	HomeRequired  HomePolicy = "ONLY" // nobody scanned on another worker: wait for the home or its state group

@@ -69,7 +69,8 @@ func (b *Breakdown) add(s Status, n int) {
 // DownReason is the reason why a worker is offline.
 type DownReason string
 
-// The reasons.
+// The reasons. Their texts are stored. SILENT and LEFT are older than the names of their constants: new texts
+// would need a migration, and replicas of the version before it would not know them.
 const (
 	DownNone             DownReason = ""
 	DownCrashed          DownReason = "CRASHED" // its endpoint refuses connections: the process is gone
