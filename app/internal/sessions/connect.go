@@ -144,7 +144,7 @@ func (s *Sessions) commitConnect(ctx context.Context, p *connectPlan) error {
 		}
 	}
 	if domain.CodeOf(err) == domain.CodeSessionLimit {
-		err = s.explainLimit(ctx, p.userID, p.sessionID, p.pairingPhone, p.now, err)
+		err = s.explainLimit(ctx, p, err)
 	}
 	return err
 }
@@ -178,14 +178,14 @@ func (s *Sessions) choose(ctx context.Context, session *domain.Session, avoid []
 	return worker, req, nil
 }
 
-// explainLimit returns the error of a connect that exceeds the limit. It may be this
-// very session that counts by now: an isolation level may show its row as it was.
-func (s *Sessions) explainLimit(ctx context.Context, userID, sessionID, pairingPhone string, now time.Time, limit error) error {
-	session, err := s.readOwned(ctx, userID, sessionID)
+// explainLimit returns the error of a connect that exceeds the limit. The limit may count the session
+// of the plan: an isolation level may have shown its earlier row. Its state is the error then.
+func (s *Sessions) explainLimit(ctx context.Context, p *connectPlan, limit error) error {
+	session, err := s.readOwned(ctx, p.userID, p.sessionID)
 	if err != nil {
 		return limit
 	}
-	if err := session.Connect(pairingPhone, now); err != nil {
+	if err := session.Connect(p.pairingPhone, p.now); err != nil {
 		return err
 	}
 	return limit
