@@ -115,7 +115,7 @@ func (a *Accounts) Maintain(ctx context.Context) error {
 			return err
 		}
 		for _, id := range unfinished {
-			a.notifyUserChanged(ctx, id)
+			a.applyUserChange(ctx, id)
 		}
 		page.Offset += page.Limit
 		if page.Offset >= total {

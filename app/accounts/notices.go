@@ -16,9 +16,9 @@ const (
 	keyNoticeWindow = time.Hour
 )
 
-// tell mails the owner of an account what was done to it, in the background, in case
-// somebody else did it.
-func (a *Accounts) tell(ctx context.Context, email, subject, what string) {
+// notify mails the owner of an account, in the background, what was done to it. Somebody else may
+// have done it.
+func (a *Accounts) notify(ctx context.Context, email, subject, what string) {
 	c := service.CallerOf(ctx)
 	origin := ""
 	if c.Address != "" {
@@ -44,9 +44,9 @@ once, look at its sign-ins and API keys, and tell an administrator.
 	}
 }
 
-// tellPassword tells the owner of a new password.
-func (a *Accounts) tellPassword(ctx context.Context, email string) {
-	a.tell(ctx, email, "Your Switchyard password was changed", "The password of your Switchyard account was changed. All sign-ins have ended.")
+// notifyOfPassword mails the owner that the password was changed.
+func (a *Accounts) notifyOfPassword(ctx context.Context, email string) {
+	a.notify(ctx, email, "Your Switchyard password was changed", "The password of your Switchyard account was changed. All sign-ins have ended.")
 }
 
 // noticingKeys is a service.APIKeys that mails owners when a key is rotated.
@@ -68,12 +68,12 @@ func (k noticingKeys) Rotate(ctx context.Context, userID, sessionID string, grac
 	if err != nil {
 		return "", err
 	}
-	k.accounts.tellRotation(ctx, userID, sessionID)
+	k.accounts.notifyOfRotation(ctx, userID, sessionID)
 	return text, nil
 }
 
-// tellRotation tells the owner of a session that its key was rotated.
-func (a *Accounts) tellRotation(ctx context.Context, userID, sessionID string) {
+// notifyOfRotation mails the owner of a session that its key was rotated.
+func (a *Accounts) notifyOfRotation(ctx context.Context, userID, sessionID string) {
 	if a.spend(ctx, budget{"mails about keys", "key-notice:" + userID, keyNoticeWindow, maxKeyNotices}, 1) != nil {
 		return
 	}
@@ -86,6 +86,6 @@ func (a *Accounts) tellRotation(ctx context.Context, userID, sessionID string) {
 		a.log.ErrorContext(ctx, "notice not mailed", "user", userID, "error", err)
 		return
 	}
-	a.tell(ctx, u.Email, "A Switchyard API key was replaced",
+	a.notify(ctx, u.Email, "A Switchyard API key was replaced",
 		fmt.Sprintf("A new API key was made for the session %s of your Switchyard account.", sessionID))
 }

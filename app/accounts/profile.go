@@ -51,37 +51,48 @@ func clone[T any](p *T) *T {
 	return &v
 }
 
-// A profileChange is a checked change of an account by its owner. Fields that are nil or empty
+// profileChange is a checked change of an account by its owner. Fields that are nil or empty
 // change nothing.
 type profileChange struct {
 	name, email   *string
 	current, next string // passwords
 
 	changesEmail bool
-	provenHash   string // of the current password; empty: it was not needed
-	hash         string // of the next password
-	before       domain.User
-	after        *domain.User
+}
+
+// provenChange is a change that the caller may make: the current password was verified, if the
+// change needs it.
+type provenChange struct {
+	*profileChange
+	verifiedHash string // of the current password; empty: it was not needed
+	nextHash     string // of the next password; empty: there is none
+}
+
+// storedChange is a change with the user before and after it.
+type storedChange struct {
+	provenChange
+	before, after domain.User
 }
 
 // changeProfile applies a change in three parts: it proves that the caller may make the
-// change, stores it, and tells the owner.
+// change, stores it, and notifies the owner.
 func (a *Accounts) changeProfile(ctx context.Context, c service.Principal, ch *profileChange) (*domain.User, error) {
 	var err error
 	ch.changesEmail, err = a.changesEmail(ctx, c.UserID, ch.email)
 	if err != nil {
 		return nil, err
 	}
-	err = a.proveProfile(ctx, c.UserID, ch)
+	proven, err := a.proveProfile(ctx, c.UserID, ch)
+	var stored *storedChange
 	if err == nil {
-		err = a.storeProfile(ctx, c, ch)
+		stored, err = a.storeProfile(ctx, c, proven)
 	}
 	if err != nil {
 		a.recordProfileFailure(ctx, c.UserID, ch, err)
 		return nil, err
 	}
-	a.tellProfile(ctx, ch)
-	return withoutHash(ch.after), nil
+	a.notifyOfProfile(ctx, stored)
+	return withoutHash(&stored.after), nil
 }
 
 // changesEmail reports whether a profile has another email than the user. A client may
@@ -102,23 +113,25 @@ func (a *Accounts) changesEmail(ctx context.Context, userID string, email *strin
 
 // proveProfile verifies the current password, if the change needs it, and hashes the next
 // one.
-func (a *Accounts) proveProfile(ctx context.Context, userID string, ch *profileChange) (err error) {
+func (a *Accounts) proveProfile(ctx context.Context, userID string, ch *profileChange) (provenChange, error) {
+	proven := provenChange{profileChange: ch}
 	if ch.changesEmail {
 		if err := a.admitEmailChange(ctx, userID, ch.current); err != nil {
-			return err
+			return proven, err
 		}
 	}
+	var err error
 	if ch.next != "" || ch.changesEmail {
-		ch.provenHash, err = a.confirmPassword(ctx, userID, ch.current)
+		proven.verifiedHash, err = a.confirmPassword(ctx, userID, ch.current)
 		if err != nil {
-			return err
+			return proven, err
 		}
 	}
 	if ch.next == "" {
-		return nil
+		return proven, nil
 	}
-	ch.hash, err = a.passwords.Hash(ports.WithKnownCaller(ctx, userID), ch.next)
-	return apperr.PublicIn(ctx, err)
+	proven.nextHash, err = a.passwords.Hash(ports.WithKnownCaller(ctx, userID), ch.next)
+	return proven, apperr.PublicIn(ctx, err)
 }
 
 // admitEmailChange checks that a change of email has a password and is within its budget. It runs
@@ -135,7 +148,8 @@ func (a *Accounts) admitEmailChange(ctx context.Context, userID, current string)
 }
 
 // storeProfile writes the change, and ends the sign-ins that the change ends.
-func (a *Accounts) storeProfile(ctx context.Context, c service.Principal, ch *profileChange) error {
+func (a *Accounts) storeProfile(ctx context.Context, c service.Principal, proven provenChange) (*storedChange, error) {
+	ch := &storedChange{provenChange: proven}
 	err := a.update(ctx, func(ctx context.Context, tx *ports.Tx) error {
 		u, err := getUser(ctx, tx, c.UserID)
 		switch {
@@ -143,35 +157,37 @@ func (a *Accounts) storeProfile(ctx context.Context, c service.Principal, ch *pr
 			return err
 		case !u.Active:
 			return errDeactivated
-		case ch.provenHash != "" && u.PasswordHash != ch.provenHash:
+		case ch.verifiedHash != "" && u.PasswordHash != ch.verifiedHash:
 			return errPassword // it was changed after the comparison
 		}
-		ch.before, ch.after = *u, u
+		ch.before = *u
 		if ch.name != nil {
 			u.Name = *ch.name
 		}
 		if ch.email != nil {
 			u.Email = *ch.email
 		}
-		return a.putProfile(ctx, tx, c, ch)
+		err = a.putProfile(ctx, tx, c, u, ch)
+		ch.after = *u
+		return err
 	})
 	if ch.next != "" || ch.changesEmail {
 		a.invalidateUser(c.UserID)
 	}
-	return err
+	return ch, err
 }
 
-// putProfile writes the changed user within a transaction.
-func (a *Accounts) putProfile(ctx context.Context, tx *ports.Tx, c service.Principal, ch *profileChange) error {
-	u, now := ch.after, a.storeTime()
+// putProfile writes the changed user u within a transaction.
+func (a *Accounts) putProfile(ctx context.Context, tx *ports.Tx, c service.Principal, u *domain.User, ch *storedChange) error {
+	now := a.storeTime()
 	if ch.next != "" {
 		if err := checkOwnPassword(ch.next, u); err != nil {
 			return err
 		}
-		if err := a.replacePassword(ctx, tx, u, ch.hash, now); err != nil {
+		if err := a.replacePassword(ctx, tx, u, ch.nextHash, now); err != nil {
 			return err
 		}
-		return a.recordProfile(ctx, tx, ch)
+		return a.recordProfile(ctx, tx, &ch.before, u)
 	}
 	if *u == ch.before {
 		return nil
@@ -180,27 +196,26 @@ func (a *Accounts) putProfile(ctx context.Context, tx *ports.Tx, c service.Princ
 	if err := putUser(ctx, tx, u); err != nil {
 		return err
 	}
-	if err := a.recordProfile(ctx, tx, ch); err != nil || u.Email == ch.before.Email {
+	if err := a.recordProfile(ctx, tx, &ch.before, u); err != nil || u.Email == ch.before.Email {
 		return err
 	}
-	if ch.provenHash == "" {
+	if ch.verifiedHash == "" {
 		return ports.ErrConflict // the email has changed since it was compared
 	}
 	return a.endSignIns(ctx, tx, u.ID, c.FamilyID, now)
 }
 
 // recordProfile adds the changes of a profile to the audit trail.
-func (a *Accounts) recordProfile(ctx context.Context, tx *ports.Tx, ch *profileChange) error {
-	u, before := ch.after, &ch.before
+func (a *Accounts) recordProfile(ctx context.Context, tx *ports.Tx, before, after *domain.User) error {
 	var errs []error
-	if u.Name != before.Name {
-		errs = append(errs, a.record(ctx, tx, u, domain.AuditUserUpdated, "changed", "name"))
+	if after.Name != before.Name {
+		errs = append(errs, a.record(ctx, tx, after, domain.AuditUserUpdated, "changed", "name"))
 	}
-	if u.Email != before.Email {
-		errs = append(errs, a.record(ctx, tx, u, domain.AuditUserEmailChanged, "from", before.Email, "to", u.Email))
+	if after.Email != before.Email {
+		errs = append(errs, a.record(ctx, tx, after, domain.AuditUserEmailChanged, "from", before.Email, "to", after.Email))
 	}
-	if u.PasswordHash != before.PasswordHash {
-		errs = append(errs, a.record(ctx, tx, u, domain.AuditUserPasswordChanged))
+	if after.PasswordHash != before.PasswordHash {
+		errs = append(errs, a.record(ctx, tx, after, domain.AuditUserPasswordChanged))
 	}
 	return errors.Join(errs...)
 }
@@ -215,15 +230,15 @@ func (a *Accounts) recordProfileFailure(ctx context.Context, userID string, ch *
 	}
 }
 
-// tellProfile mails a new password or email to the address that the account had before.
-func (a *Accounts) tellProfile(ctx context.Context, ch *profileChange) {
+// notifyOfProfile mails a new password or email to the address that the account had before.
+func (a *Accounts) notifyOfProfile(ctx context.Context, ch *storedChange) {
 	if ch.next != "" {
 		a.log.InfoContext(ctx, "password changed", "user", ch.after.ID)
-		a.tellPassword(ctx, ch.before.Email)
+		a.notifyOfPassword(ctx, ch.before.Email)
 	}
 	if ch.after.Email != ch.before.Email {
 		a.log.InfoContext(ctx, "email changed", "user", ch.after.ID)
-		a.tell(ctx, ch.before.Email, "The email of your Switchyard account was changed",
+		a.notify(ctx, ch.before.Email, "The email of your Switchyard account was changed",
 			"The email of your Switchyard account is now "+ch.after.Email+". All other sign-ins have ended.")
 	}
 }

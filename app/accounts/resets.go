@@ -209,7 +209,7 @@ func (a *Accounts) ResetPassword(ctx context.Context, token, next string) error 
 	}
 	a.log.InfoContext(ctx, "password reset", "user", u.ID)
 	a.forgiveAccount(ctx, u.Email)
-	a.tellPassword(ctx, u.Email)
+	a.notifyOfPassword(ctx, u.Email)
 	return nil
 }
 

@@ -114,7 +114,7 @@ func (a *Accounts) Update(ctx context.Context, userID string, ch service.UserCha
 	}
 	a.log.InfoContext(ctx, "user changed", "by", "administrator", "user", userID, "tier", s.Tier, "role", s.Role, "active", s.Active)
 	if ch.Active != nil || ch.Tier != nil {
-		a.notifyUserChanged(ctx, userID)
+		a.applyUserChange(ctx, userID)
 	}
 	return s, nil
 }
@@ -227,15 +227,15 @@ func (a *Accounts) Deactivate(ctx context.Context, c service.Principal, password
 		return err
 	}
 	a.log.InfoContext(ctx, "account deactivated", "user", c.UserID)
-	a.tell(ctx, email, "Your Switchyard account was deactivated",
+	a.notify(ctx, email, "Your Switchyard account was deactivated",
 		"Your Switchyard account was deactivated. Its sessions are disconnected and its API keys refused.")
-	a.notifyUserChanged(ctx, c.UserID)
+	a.applyUserChange(ctx, c.UserID)
 	return nil
 }
 
-// notifyUserChanged calls OnChange after a commit. It detaches from the caller's
+// applyUserChange calls OnChange after a commit. It detaches from the caller's
 // cancellation.
-func (a *Accounts) notifyUserChanged(ctx context.Context, userID string) {
+func (a *Accounts) applyUserChange(ctx context.Context, userID string) {
 	if err := a.onChange(context.WithoutCancel(ctx), userID); err != nil {
 		a.log.ErrorContext(ctx, "user change not applied to sessions", "user", userID, "error", err)
 	}
@@ -321,7 +321,7 @@ func (a *Accounts) SetTier(ctx context.Context, email string, tier domain.Tier) 
 		return a.save(ctx, tx, u, before)
 	})
 	if err == nil {
-		a.notifyUserChanged(ctx, userID)
+		a.applyUserChange(ctx, userID)
 	}
 	return err
 }
