@@ -112,8 +112,8 @@ func (f *flags) warnExposed(log *slog.Logger) {
 	}
 }
 
-// tellExposed warns on errOut, for commands without a log.
-func (f *flags) tellExposed(errOut io.Writer) {
+// printExposed writes a warning to errOut that other users see secrets, for commands without a log.
+func (f *flags) printExposed(errOut io.Writer) {
 	if names := f.exposed(); len(names) > 0 {
 		fmt.Fprintf(errOut, "warning: others on this machine can read %s on the command line; use the twin with -file, or the environment\n", strings.Join(names, " and "))
 	}

@@ -34,7 +34,7 @@ func migrate(ctx context.Context, args []string, out, errOut io.Writer) error {
 	if err := f.bad(errors.Join(append(errs, backend.Check(store))...)); err != nil {
 		return err
 	}
-	f.tellExposed(errOut)
+	f.printExposed(errOut)
 	if f.words[0] == "up" {
 		b, err := backend.Open(ctx, store)
 		if err != nil {
@@ -71,7 +71,7 @@ func token(ctx context.Context, args []string, out, errOut io.Writer) error {
 	if err := f.bad(errors.Join(f.noWords(), backend.Check(store), server.CheckSecretsFile(store, file))); err != nil {
 		return err
 	}
-	f.tellExposed(errOut)
+	f.printExposed(errOut)
 	text, err := server.ShowWorkerToken(ctx, server.Config{Store: store, SecretsFile: file})
 	if err != nil {
 		return err
@@ -106,7 +106,7 @@ func user(ctx context.Context, args []string, out, errOut io.Writer) error {
 	if err := f.bad(errors.Join(append(errs, backend.Check(store))...)); err != nil {
 		return err
 	}
-	f.tellExposed(errOut)
+	f.printExposed(errOut)
 	if f.words[0] != "set-tier" && password == "" {
 		password, err = readPassword(ctx, errOut)
 		if errors.Is(err, errNoPassword) {

@@ -198,7 +198,7 @@ func (w *Webhooks) step(ctx context.Context, id string, latest *attempt, goOn bo
 		return tx.Webhooks.Put(ctx, h)
 	})
 	if err == nil && off != nil {
-		w.tellSwitchedOff(ctx, off, owner)
+		w.notifySwitchedOff(ctx, off, owner)
 	}
 	return next, err
 }
@@ -306,8 +306,8 @@ func object(h *domain.Webhook) string { return audit.Object("webhook", h.ID) }
 
 const mailTimeout = 30 * time.Second
 
-// tellSwitchedOff mails the owner of a webhook that it was switched off.
-func (w *Webhooks) tellSwitchedOff(ctx context.Context, h *domain.Webhook, owner *domain.User) {
+// notifySwitchedOff mails the owner of a webhook that it was switched off.
+func (w *Webhooks) notifySwitchedOff(ctx context.Context, h *domain.Webhook, owner *domain.User) {
 	w.Log.WarnContext(ctx, "webhook switched off", "webhook", h.ID, "session", h.SessionID, "reason", h.OffReason)
 	if owner == nil || w.parts.Mailer == nil {
 		return
