@@ -19,7 +19,7 @@ func TestCheckpoint_WritesWithoutPause_ReuseTheLog(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "store.db")
 	s, err := Open(t.Context(), path, Options{Migrate: true})
 	require.NoError(t, err)
-	s.checkpoints.copyAfter, s.checkpoints.reuseAfter, s.checkpoints.smallRest = 64, 200, 100
+	s.checkpoints.copyAfter, s.checkpoints.smallRest = 200, 100
 
 	value := string(make([]byte, 3000))
 	var round int // each value is new, because SQLite does not write an unchanged row
@@ -72,4 +72,45 @@ func TestCheckpoint_WritesWithoutPause_ReuseTheLog(t *testing.T) {
 	require.Eventually(t, isReused, 20*time.Second, time.Millisecond, "after the View")
 	require.NoError(t, s.Close())
 	require.NoFileExists(t, path+"-wal", "Close leaves only the database")
+}
+
+// TestCheckpoint_LargeUpdates_BoundTheLog fills the store in few Updates, each longer than the checkpointer's limit.
+func TestCheckpoint_LargeUpdates_BoundTheLog(t *testing.T) {
+	const (
+		callers, updates, rows = 4, 15, 300
+		frame                  = 24 + 4096                  // bytes
+		longest                = callers * (rows*3/2 + 100) // frames of a group: each caller has one Update in it
+	)
+	path := filepath.Join(t.TempDir(), "store.db")
+	s, err := Open(t.Context(), path, Options{Migrate: true})
+	require.NoError(t, err)
+	s.checkpoints.copyAfter, s.checkpoints.maxFrames = 200, 800
+
+	value := string(make([]byte, 3000))
+	var wg sync.WaitGroup
+	for g := range callers {
+		wg.Go(func() {
+			for u := range updates {
+				err := s.Update(context.Background(), func(ctx context.Context, tx *ports.Tx) error {
+					for i := range rows {
+						if err := tx.Settings.Put(ctx, fmt.Sprint(g, u, i), value); err != nil {
+							return err
+						}
+					}
+					return nil
+				})
+				if err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	log, err := os.Stat(path + "-wal")
+	require.NoError(t, err)
+	require.LessOrEqual(t, log.Size(), int64(800+200+longest)*frame)
+	require.NoError(t, s.Close())
+	file, err := os.Stat(path)
+	require.NoError(t, err)
+	require.Greater(t, file.Size(), int64(callers*updates*rows*3000), "all of it was written")
 }

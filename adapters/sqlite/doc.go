@@ -40,7 +40,9 @@
 //
 // Package sqlstore states the bound of every table. A deleted row leaves room in the file for others; the file never shrinks.
 //
-// A long View keeps the write-ahead log from being reused. The log grows until the View ends.
+// The write-ahead log is copied into the file from 64 MB on, beside the writer. From 256 MB on the writer copies it, and Updates
+// wait meanwhile. The log therefore stays below 330 MB and one group of Updates. A long View keeps the log from being copied. The
+// log grows until the View ends.
 //
 // # Connections
 //

@@ -197,7 +197,7 @@ func (w *writer) awaitBatch() bool {
 	w.checkpointRequested = false
 	w.mu.Unlock()
 	if checkpoint {
-		copyLog(w.conn.conn)
+		w.store.checkpoints.finishCopy(w.conn.conn)
 	}
 	return true
 }
@@ -293,6 +293,9 @@ func (w *writer) commit() {
 		err = fmt.Errorf("commit: %w", err)
 	}
 	w.completeGroup(err)
+	if err == nil {
+		w.store.checkpoints.boundLog(w.conn.conn)
+	}
 }
 
 // indexMessages enters the messages of the group into the full-text index, outside the savepoints of their Updates.
@@ -320,5 +323,4 @@ func (w *writer) completeGroup(err error) {
 		j.complete()
 	}
 	w.open, w.group = false, w.group[:0]
-	w.store.checkpoints.countUpdates(w.lastGroupSize)
 }
