@@ -22,19 +22,28 @@ func (c *Core) AddUser(tier domain.Tier) string {
 	return id
 }
 
-// StateGroup is the state group of the workers that AddWorker registers.
+// StateGroup is the state group of the workers that AddSharingWorker registers.
 const StateGroup = "shared"
 
-// AddWorker registers a worker, which is online.
+// AddWorker registers a worker, which is online and shares its credentials with no other.
 func (c *Core) AddWorker(id string, capacity int, capabilities ...domain.Capability) {
 	c.t.Helper()
+	c.register(domain.Registration{WorkerID: id, Capacity: capacity, Capabilities: capabilities})
+}
+
+// AddSharingWorker registers a worker of [StateGroup], which is online. Linked sessions move between
+// such workers without a scan.
+func (c *Core) AddSharingWorker(id string, capacity int, capabilities ...domain.Capability) {
+	c.t.Helper()
+	c.register(domain.Registration{WorkerID: id, Capacity: capacity, Capabilities: capabilities, StateGroup: StateGroup})
+}
+
+func (c *Core) register(r domain.Registration) {
+	c.t.Helper()
+	r.Endpoint, r.Version = "http://"+r.WorkerID+":1", "1.0.0"
 	c.Write(func(ctx context.Context, tx *txn.Tx) error {
-		w := &domain.Worker{ID: id, CPU: -1, Memory: -1, CreatedAt: c.Now()}
-		events := w.Register(domain.Registration{
-			WorkerID: id, Endpoint: "http://" + id + ":1", Capacity: capacity, Version: "1.0.0", Capabilities: capabilities,
-			StateGroup: StateGroup,
-		}, c.Timing, c.Now())
-		return tx.SaveWorker(ctx, w, events)
+		w := &domain.Worker{ID: r.WorkerID, CPU: -1, Memory: -1, CreatedAt: c.Now()}
+		return tx.SaveWorker(ctx, w, w.Register(r, c.Timing, c.Now()))
 	})
 }
 

@@ -29,7 +29,7 @@ func newReplica(core *coretest.Core) *replica {
 // newDetector returns a detector that is alone, with session s1 CONNECTED on w1.
 func newDetector(t *testing.T, capabilities ...domain.Capability) *replica {
 	r := newReplica(coretest.New(t))
-	r.AddWorker("w1", 50, capabilities...)
+	r.AddSharingWorker("w1", 50, capabilities...)
 	r.AddConnected(r.AddUser(domain.TierPro), "s1", "w1")
 	return r
 }
@@ -214,7 +214,7 @@ func TestRecordCall_NotTheWorkersDoing_ChangesNothing(t *testing.T) {
 func TestMarkDown_WorkerCameBack_StaysUpAndTheCacheLearnsIt(t *testing.T) {
 	a := newReplica(coretest.NewReplica(t, "A"))
 	b := newReplica(a.Join("B", 0))
-	a.AddWorker("w1", 50)
+	a.AddSharingWorker("w1", 50)
 	require.NoError(t, b.Sync.Load(context.Background()))
 	a.Clock.Advance(time.Minute)
 	a.beat() // B has not heard of it

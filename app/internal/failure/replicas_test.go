@@ -19,7 +19,7 @@ func newReplicas(t *testing.T) (owner, other *replica) {
 	a := newReplica(coretest.NewReplica(t, "A"))
 	b := newReplica(a.Join("B", time.Hour))
 	coretest.Exchange(t, a.Core, b.Core)
-	a.AddWorker("w1", 50)
+	a.AddSharingWorker("w1", 50)
 	require.NoError(t, a.Sync.Load(context.Background()))
 	require.NoError(t, b.Sync.Load(context.Background()))
 	if !a.Members.OwnsWork("worker/w1") {
@@ -190,7 +190,7 @@ func TestProbeStatus_StoppedOnAnotherReplica_IsKnownAtOnceAndHoldsFromTheNextHea
 func TestEvaluateCanaries_CanaryDisconnectsItsSessions_ReceivesNoMore(t *testing.T) {
 	r := newDetector(t)
 	user := r.AddUser(domain.TierMax)
-	r.AddWorker("w2", 50)
+	r.AddSharingWorker("w2", 50)
 	r.ChangeWorkerRow("w1", func(w *domain.Worker) { w.CanarySince = time.Time{} })
 	for i := range 4 {
 		id := fmt.Sprint("c", i)

@@ -68,7 +68,7 @@ func TestPlacementRequest_StateOfTheSession_NamesWorkersToPreferAndAvoid(t *test
 	core.SetTiers(domain.Tiers{domain.TierPro: {Sessions: 5, Pool: "gold"}})
 	user := core.AddUser(domain.TierPro)
 	for _, id := range []string{"w1", "w2", "w3"} {
-		core.AddWorker(id, 50)
+		core.AddSharingWorker(id, 50)
 	}
 	core.AddConnected(user, "other", "w2")
 	core.AddSession(user, "s1")

@@ -21,8 +21,8 @@ type pair struct{ here, there *coretest.Core }
 
 func newPair(t *testing.T) pair {
 	there := coretest.NewReplica(t, "there")
-	there.AddWorker("w1", 50)
-	there.AddWorker("w2", 50)
+	there.AddSharingWorker("w1", 50)
+	there.AddSharingWorker("w2", 50)
 	there.AddConnected(there.AddUser(domain.TierPro), "s1", "w1")
 	p := pair{there: there, here: there.Join("here", 0)}
 	require.NoError(t, p.here.Sync.Load(context.Background()))
@@ -198,7 +198,7 @@ func TestRefreshWorker_SessionLeftIt_IsReadAgainSoon(t *testing.T) {
 
 func TestLookupWorker_NotInTheCache_IsReadFromTheStore(t *testing.T) {
 	p := newPair(t)
-	p.there.AddWorker("w3", 50)
+	p.there.AddSharingWorker("w3", 50)
 	w, err := p.here.Sync.LookupWorker(context.Background(), "w3")
 	require.NoError(t, err)
 	require.Equal(t, "w3", w.ID)

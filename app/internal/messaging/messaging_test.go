@@ -48,8 +48,8 @@ func newReplicaWith(core *coretest.Core, sender service.Sender, adjust func(p *m
 
 // start adds the workers and the session.
 func (r *replica) start(t *testing.T) *replica {
-	r.AddWorker("w1", 50)
-	r.AddWorker("w2", 50)
+	r.AddSharingWorker("w1", 50)
+	r.AddSharingWorker("w2", 50)
 	r.sender = service.Sender{UserID: r.AddUser(domain.TierPro), SessionID: "s1"}
 	r.AddConnected(r.sender.UserID, "s1", "w1")
 	require.NoError(t, r.Sync.Load(context.Background()))

@@ -69,7 +69,7 @@ func TestAdmit_SessionLookedForRoomInVain_WaitsForItsDueTime(t *testing.T) {
 
 func TestAdmit_AnotherReplicaOwnsIt_IsLeftToIt(t *testing.T) {
 	a := newFixture(coretest.NewReplica(t, "A"))
-	a.AddWorker("w1", 50)
+	a.AddSharingWorker("w1", 50)
 	a.AddConnected(a.user, "s1", "w1")
 	a.drain("w1")
 	b := newFixture(a.Join("B", 0))

@@ -33,9 +33,9 @@ func newFixture(core *coretest.Core) *fixture {
 // workers, and room on w3.
 func withSessions(t *testing.T, n int) *fixture {
 	f := newFixture(coretest.New(t))
-	f.AddWorker("w3", 50)
+	f.AddSharingWorker("w3", 50)
 	for _, w := range []string{"w1", "w2"} {
-		f.AddWorker(w, 50)
+		f.AddSharingWorker(w, 50)
 		for i := range n {
 			f.AddConnected(f.user, fmt.Sprint(w, "-", i), w)
 		}
@@ -118,7 +118,7 @@ func TestStart_LimitOfTheFleetReached_SessionWaits(t *testing.T) {
 func TestStart_AnotherReplicaIsFaster_LimitsHoldOverAll(t *testing.T) {
 	a := newFixture(coretest.NewReplica(t, "A"))
 	for _, id := range []string{"w1", "w2"} {
-		a.AddWorker(id, 50)
+		a.AddSharingWorker(id, 50)
 	}
 	for i := range 3 {
 		a.AddConnected(a.user, fmt.Sprint("s", i), "w1")
@@ -171,7 +171,7 @@ func TestStart_TargetIsGone_MigrationFailsAndTheSessionStays(t *testing.T) {
 
 func TestStart_TargetIsFullOrPromised_SessionWaits(t *testing.T) {
 	f := withSessions(t, 2)
-	f.AddWorker("small", 1)
+	f.AddSharingWorker("small", 1)
 	f.migrate("w1-0", "small")
 	f.migrate("w1-1", "small")
 	require.True(t, f.start(t, "w1-0"))

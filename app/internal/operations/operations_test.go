@@ -41,7 +41,7 @@ func newFixture(t *testing.T, n int) *fixture {
 		Writer: core.Writer, Cache: core.Cache, Sync: core.Sync, Migrator: migrator, Reconciler: reconciler,
 		Sessions: sessions.New(core.Writer, core.Members, core.Cache, core.Sync, reconciler, keys), Queue: core.Queue, Parallel: 4,
 	})}
-	f.AddWorker("w1", 50)
+	f.AddSharingWorker("w1", 50)
 	for i := range n {
 		f.AddConnected(f.user, fmt.Sprint("s", i), "w1")
 	}
@@ -54,8 +54,8 @@ func (f *fixture) migrate(id, target string) (*domain.Migration, error) {
 
 func TestMigrate_RoomAndAdmission_BeginsAtOnce(t *testing.T) {
 	f := newFixture(t, 1)
-	f.AddWorker("w2", 50)
-	f.AddWorker("w3", 50)
+	f.AddSharingWorker("w2", 50)
+	f.AddSharingWorker("w3", 50)
 	m, err := f.migrate("s0", "w3")
 	require.NoError(t, err)
 	require.Equal(t, domain.MigrationRunning, m.Status)
@@ -66,7 +66,7 @@ func TestMigrate_RoomAndAdmission_BeginsAtOnce(t *testing.T) {
 
 func TestMigrate_LimitsReached_WaitsForAdmission(t *testing.T) {
 	f := newFixture(t, 3)
-	f.AddWorker("w2", 50)
+	f.AddSharingWorker("w2", 50)
 	for _, id := range []string{"s0", "s1"} {
 		_, err := f.migrate(id, "")
 		require.NoError(t, err)
@@ -98,7 +98,7 @@ func TestMigrate_SessionOrTargetCannot_IsRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t, 1)
-			f.AddWorker("w2", 1)
+			f.AddSharingWorker("w2", 1)
 			c.prepare(f)
 			_, err := f.migrate("s0", c.target)
 			require.Equal(t, c.code, domain.CodeOf(err))
@@ -108,7 +108,7 @@ func TestMigrate_SessionOrTargetCannot_IsRefused(t *testing.T) {
 
 func TestCancelMigrations_Pending_SessionStays(t *testing.T) {
 	f := newFixture(t, 3)
-	f.AddWorker("w2", 50)
+	f.AddSharingWorker("w2", 50)
 	for _, id := range []string{"s0", "s1"} {
 		_, err := f.migrate(id, "")
 		require.NoError(t, err)
@@ -136,7 +136,7 @@ func TestCancelMigrations_DrainOfAWorker_IsEndedByActivating(t *testing.T) {
 
 func TestRebalance_OneWorkerIsFuller_SessionsMoveInABatch(t *testing.T) {
 	f := newFixture(t, 10)
-	f.AddWorker("w2", 50)
+	f.AddSharingWorker("w2", 50)
 	plan, err := f.operations.Rebalance(context.Background(), service.RebalanceOptions{DryRun: true})
 	require.NoError(t, err)
 	require.Len(t, plan.Moves, 5)
@@ -213,7 +213,7 @@ func TestBulk_ByFilter_ActsOnWhatMatches(t *testing.T) {
 	} {
 		t.Run(string(action), func(t *testing.T) {
 			f := newFixture(t, 2)
-			f.AddWorker("w2", 50)
+			f.AddSharingWorker("w2", 50)
 			f.AddConnected(f.user, "elsewhere", "w2")
 			results, err := f.operations.Bulk(context.Background(), service.BulkRequest{Action: action, Filter: ports.SessionFilter{WorkerID: "w1"}})
 			require.NoError(t, err)

@@ -178,8 +178,8 @@ func TestResign_ServiceStillCalls_ItsClaimAndTheRowOfTheReplicaStay(t *testing.T
 
 func TestTakeOver_ClockOfTheDeadWasAhead_ItsDueTimesAreMadeOurs(t *testing.T) {
 	a := newReplica(coretest.NewReplica(t, "A"))
-	a.AddWorker("w1", 50)
-	a.AddWorker("w2", 50)
+	a.AddSharingWorker("w1", 50)
+	a.AddSharingWorker("w2", 50)
 	b := newReplica(a.Join("B", time.Hour))
 	require.NoError(t, b.Sync.Load(context.Background()))
 	coretest.Exchange(t, a.Core, b.Core)

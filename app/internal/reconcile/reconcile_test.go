@@ -42,16 +42,16 @@ func (r *replica) rebuild() {
 // newFixture returns a reconciler without other replicas, and room on w1 and w2.
 func newFixture(t *testing.T) *replica {
 	r := newReplica(coretest.New(t))
-	r.AddWorker("w1", 50, domain.CapGeneration)
-	r.AddWorker("w2", 50, domain.CapGeneration)
+	r.AddSharingWorker("w1", 50, domain.CapGeneration)
+	r.AddSharingWorker("w2", 50, domain.CapGeneration)
 	return r
 }
 
 // newPair returns two replicas that know each other, and w1 and w2.
 func newPair(t *testing.T) (a, b *replica) {
 	a = newReplica(coretest.NewReplica(t, "A"))
-	a.AddWorker("w1", 50, domain.CapGeneration)
-	a.AddWorker("w2", 50, domain.CapGeneration)
+	a.AddSharingWorker("w1", 50, domain.CapGeneration)
+	a.AddSharingWorker("w2", 50, domain.CapGeneration)
 	b = newReplica(a.Join("B", 0))
 	for _, r := range []*replica{a, b} {
 		require.NoError(t, r.Sync.Load(context.Background()))
@@ -243,8 +243,8 @@ func TestSession_RestartOfASessionTheWorkerLacks_StartsIt(t *testing.T) {
 
 func TestPlace_SlotIsLostToARace_NextWorkerIsTried(t *testing.T) {
 	r := newReplica(coretest.New(t))
-	r.AddWorker("w1", 1)
-	r.AddWorker("w2", 1)
+	r.AddSharingWorker("w1", 1)
+	r.AddSharingWorker("w2", 1)
 	r.want("s1")
 	taken := ""
 	r.Stored.BeforeUpdate(func() {

@@ -45,7 +45,7 @@ func TestHeartbeat_NoNews_WritesOneRowAndReadsNothing(t *testing.T) {
 
 func TestHeartbeat_CacheIsOld_RowIsReadAndNothingIsLost(t *testing.T) {
 	a := newReplica(coretest.NewReplica(t, "A"))
-	a.AddWorker("worker-1", 50, domain.CapGeneration)
+	a.AddSharingWorker("worker-1", 50, domain.CapGeneration)
 	a.AddConnected(a.user, "s1", "worker-1")
 	b := newReplica(a.Join("B", 0))
 	require.NoError(t, b.Sync.Load(context.Background()))
@@ -71,8 +71,8 @@ func TestHeartbeat_StatusChanged_IsApplied(t *testing.T) {
 
 func TestHeartbeat_SessionOfAnotherWorker_WorkerIsCommandedToStopItAndIsAHolder(t *testing.T) {
 	f := newFixture(t)
-	f.AddWorker("worker-1", 50, domain.CapGeneration)
-	f.AddWorker("worker-2", 50)
+	f.AddSharingWorker("worker-1", 50, domain.CapGeneration)
+	f.AddSharingWorker("worker-2", 50)
 	f.AddConnected(f.user, "elsewhere", "worker-2")
 	result := f.heartbeat(t, snapshot(running("elsewhere")))
 	require.Equal(t, []service.StopCommand{{SessionID: "elsewhere", Generation: 1}}, result.Commands)
@@ -116,8 +116,8 @@ func TestHeartbeat_SessionWasNeverGivenToTheWorker_IsForeignThereAndNotWiped(t *
 		for kind, capabilities := range map[string][]domain.Capability{"capable": {domain.CapGeneration}, "legacy": nil} {
 			t.Run(name+" "+kind, func(t *testing.T) {
 				f := newFixture(t)
-				f.AddWorker("worker-1", 50, capabilities...)
-				f.AddWorker("worker-2", 50, domain.CapGeneration)
+				f.AddSharingWorker("worker-1", 50, capabilities...)
+				f.AddSharingWorker("worker-2", 50, domain.CapGeneration)
 				f.SetStateGroup("worker-1", "")
 				prepare(f)
 				foreign := running("line")
@@ -278,8 +278,8 @@ func TestStopForeign_SessionIsKnown_IsRefused(t *testing.T) {
 
 func TestHeartbeat_ForeignSessionOnALegacyWorker_IsStoppedByACleanup(t *testing.T) {
 	f := newFixture(t)
-	f.AddWorker("worker-1", 50)
-	f.AddWorker("worker-2", 50)
+	f.AddSharingWorker("worker-1", 50)
+	f.AddSharingWorker("worker-2", 50)
 	f.AddConnected(f.user, "elsewhere", "worker-2")
 	result := f.heartbeat(t, snapshot(running("elsewhere")))
 	require.Empty(t, result.Commands)
@@ -298,7 +298,7 @@ func TestHeartbeat_SessionIsBeingStoppedThere_NoCommandIsAdded(t *testing.T) {
 
 func TestHeartbeat_WorkerIsBack_ItsSessionsAndCleanupsAreLookedAfter(t *testing.T) {
 	f := newFixture(t)
-	f.AddWorker("worker-1", 50, domain.CapGeneration)
+	f.AddSharingWorker("worker-1", 50, domain.CapGeneration)
 	f.AddConnected(f.user, "s1", "worker-1")
 	f.AddConnected(f.user, "gone", "worker-1")
 	f.down("worker-1", domain.DownHeartbeatTimeout)

@@ -38,8 +38,8 @@ func (f *fixture) addMany(n int, workerID string) (list []domain.Report) {
 
 func TestHeartbeat_ManyUnexpectedSessions_AreLookedUpSomeAtATime(t *testing.T) {
 	f := newFixture(t)
-	f.AddWorker("worker-1", 50, domain.CapGeneration)
-	f.AddWorker("worker-2", 300)
+	f.AddSharingWorker("worker-1", 50, domain.CapGeneration)
+	f.AddSharingWorker("worker-2", 300)
 	list := f.addMany(250, "worker-2")
 	elsewhere := make(map[string]bool)
 	for _, r := range list {
@@ -116,7 +116,7 @@ func TestHeartbeat_ManyChanges_AreStoredInSeveralTransactions(t *testing.T) {
 
 func TestHeartbeat_TooOften_StaysASignOfLife(t *testing.T) {
 	f := newFixture(t)
-	f.AddWorker("worker-1", 50)
+	f.AddSharingWorker("worker-1", 50)
 	f.AddConnected(f.user, "s1", "worker-1")
 	f.Clock.Advance(time.Minute)
 	for range 60 {
@@ -156,7 +156,7 @@ func TestHeartbeat_TooOften_StaysASignOfLife(t *testing.T) {
 
 func TestHeartbeat_SessionsCannotBeStored_SignOfLifeIsStored(t *testing.T) {
 	f := newFixture(t)
-	f.AddWorker("worker-1", 50)
+	f.AddSharingWorker("worker-1", 50)
 	f.AddAssigned(f.user, "s1", "worker-1")
 	f.Clock.Advance(30 * time.Second)
 	f.Stored.FailCommits(errors.New("a text that the store does not take"))
@@ -171,7 +171,7 @@ func TestHeartbeat_SessionsCannotBeStored_SignOfLifeIsStored(t *testing.T) {
 
 func TestHeartbeat_WorkerHangsUp_IsStoredNevertheless(t *testing.T) {
 	f := newFixture(t)
-	f.AddWorker("worker-1", 50)
+	f.AddSharingWorker("worker-1", 50)
 	f.AddAssigned(f.user, "s1", "worker-1")
 	f.Clock.Advance(30 * time.Second)
 	ctx, cancel := context.WithCancel(context.Background())

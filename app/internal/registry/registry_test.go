@@ -307,7 +307,7 @@ func TestHealth_EndpointOfNoWorker_HasNoWorkerID(t *testing.T) {
 
 func TestUnregister_WorkerLeaves_IsDownWithAGrace(t *testing.T) {
 	f := newFixture(t)
-	f.AddWorker("worker-1", 50)
+	f.AddSharingWorker("worker-1", 50)
 	f.AddConnected(f.user, "s1", "worker-1")
 	status, err := f.protocol.Unregister(context.Background(), "Worker_1", "http://worker-1:1")
 	require.NoError(t, err)

@@ -20,8 +20,8 @@ func (f *fixture) report(t *testing.T, r domain.Report) domain.Outcome {
 
 func newConnected(t *testing.T) *fixture {
 	f := newFixture(t)
-	f.AddWorker("worker-1", 50)
-	f.AddWorker("worker-2", 50)
+	f.AddSharingWorker("worker-1", 50)
+	f.AddSharingWorker("worker-2", 50)
 	f.AddConnected(f.user, "s1", "worker-1")
 	return f
 }

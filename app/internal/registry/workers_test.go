@@ -26,7 +26,7 @@ func TestAdd_WithoutAnID_DerivesItFromTheEndpoint(t *testing.T) {
 
 func TestUpdate_SomeFields_LeaveTheOthers(t *testing.T) {
 	f := newFixture(t)
-	f.AddWorker("worker-1", 50)
+	f.AddSharingWorker("worker-1", 50)
 	capacity, text := 7, "spare"
 	_, err := f.workers.Update(context.Background(), "worker-1", service.WorkerChange{Capacity: &capacity, Description: &text})
 	require.NoError(t, err)
@@ -42,8 +42,8 @@ func TestUpdate_SomeFields_LeaveTheOthers(t *testing.T) {
 
 func TestDrain_SeveralSessions_OneBeginsAndTheOthersWaitForAdmission(t *testing.T) {
 	f := newFixture(t)
-	f.AddWorker("worker-1", 50)
-	f.AddWorker("worker-2", 50)
+	f.AddSharingWorker("worker-1", 50)
+	f.AddSharingWorker("worker-2", 50)
 	for i := range 3 {
 		f.AddConnected(f.user, fmt.Sprint("s", i), "worker-1")
 	}
@@ -66,8 +66,8 @@ func TestDrain_SeveralSessions_OneBeginsAndTheOthersWaitForAdmission(t *testing.
 
 func TestGet_WorkerDrains_TellsHowFarItIs(t *testing.T) {
 	f := newFixture(t)
-	f.AddWorker("worker-1", 50)
-	f.AddWorker("worker-2", 50)
+	f.AddSharingWorker("worker-1", 50)
+	f.AddSharingWorker("worker-2", 50)
 	f.AddConnected(f.user, "s1", "worker-1")
 	_, err := f.workers.Drain(context.Background(), "worker-1", service.DrainOptions{})
 	require.NoError(t, err)
@@ -81,7 +81,7 @@ func TestGet_WorkerDrains_TellsHowFarItIs(t *testing.T) {
 
 func TestActivate_WorkerAnswers_IsBackInPlacement(t *testing.T) {
 	f := newFixture(t)
-	f.AddWorker("worker-1", 50)
+	f.AddSharingWorker("worker-1", 50)
 	f.ChangeWorkerRow("worker-1", func(w *domain.Worker) {
 		w.Suspect = "disconnects"
 		w.Drain("d1", f.Now())
@@ -100,11 +100,11 @@ func TestActivate_WorkerAnswers_IsBackInPlacement(t *testing.T) {
 
 func TestRemove_RoomElsewhere_SessionsMoveAndTheWorkerIsGone(t *testing.T) {
 	f := newFixture(t)
-	f.AddWorker("worker-1", 50)
+	f.AddSharingWorker("worker-1", 50)
 	for i := range 6 { // more than the limits of migrations admit at once
 		f.AddConnected(f.user, fmt.Sprint("s", i), "worker-1")
 	}
-	f.AddWorker("worker-2", 50)
+	f.AddSharingWorker("worker-2", 50)
 	require.NoError(t, f.workers.Remove(context.Background(), "Worker-1", service.RemoveOptions{}))
 	require.Nil(t, f.Cache.Worker("worker-1"))
 	for i := range 6 {
@@ -114,9 +114,9 @@ func TestRemove_RoomElsewhere_SessionsMoveAndTheWorkerIsGone(t *testing.T) {
 
 func TestRemove_NoRoomElsewhere_KeepsTheWorkerUnlessForced(t *testing.T) {
 	f := newFixture(t)
-	f.AddWorker("worker-1", 50)
+	f.AddSharingWorker("worker-1", 50)
 	f.AddConnected(f.user, "s1", "worker-1")
-	f.AddWorker("worker-2", 1)
+	f.AddSharingWorker("worker-2", 1)
 	f.AddConnected(f.user, "s2", "worker-2")
 	err := f.workers.Remove(context.Background(), "worker-1", service.RemoveOptions{})
 	require.Equal(t, domain.CodeInvalidState, domain.CodeOf(err))
@@ -158,9 +158,9 @@ func TestHousekeep_Loads_AreRecordedAndKeptForADay(t *testing.T) {
 
 func TestStatistics_OfflineWorkers_OfferNothing(t *testing.T) {
 	f := newFixture(t)
-	f.AddWorker("worker-1", 50)
-	f.AddWorker("worker-2", 30)
-	f.AddWorker("worker-3", 10)
+	f.AddSharingWorker("worker-1", 50)
+	f.AddSharingWorker("worker-2", 30)
+	f.AddSharingWorker("worker-3", 10)
 	f.AddConnected(f.user, "s1", "worker-1")
 	f.down("worker-2", domain.DownCrashed)
 	f.ChangeWorkerRow("worker-1", func(w *domain.Worker) { w.CPU = 40 })
@@ -173,8 +173,8 @@ func TestStatistics_OfflineWorkers_OfferNothing(t *testing.T) {
 
 func TestProbeAll_SeveralWorkers_ReportsByID(t *testing.T) {
 	f := newFixture(t)
-	f.AddWorker("worker-2", 50)
-	f.AddWorker("worker-1", 50)
+	f.AddSharingWorker("worker-2", 50)
+	f.AddSharingWorker("worker-1", 50)
 	reports, err := f.workers.ProbeAll(context.Background())
 	require.NoError(t, err)
 	require.Equal(t, "worker-1", reports[0].WorkerID)

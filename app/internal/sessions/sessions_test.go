@@ -210,12 +210,12 @@ func TestConnect_NoWorkerTakesIt_IntentIsTakenBack(t *testing.T) {
 
 func TestConnect_SlotIsLostToARace_TakesAnotherWorker(t *testing.T) {
 	f := newFixture(t)
-	f.AddWorker("w1", 1)
+	f.AddSharingWorker("w1", 1)
 	f.AddSession(f.user, "s1")
 	f.Stored.BeforeUpdate(func() {
 		faster := f.Join("", 0) // its commits do not reach the cache of f
 		faster.AddConnected(f.user, "faster", "w1")
-		faster.AddWorker("w2", 1)
+		faster.AddSharingWorker("w2", 1)
 		require.NoError(t, f.Sync.RefreshWorker(context.Background(), "w2"))
 	})
 	_, err := f.connect("s1")
@@ -303,10 +303,10 @@ func TestDisconnect_WorkerCannotBeReached_IsRecordedAndToldLater(t *testing.T) {
 
 func TestLogout_CredentialsAreOnAnotherWorker_AreWipedThereToo(t *testing.T) {
 	f := newFixture(t)
-	f.AddWorker("w1", 50)
+	f.AddSharingWorker("w1", 50)
 	f.SetStateGroup("w1", "")
 	f.AddConnected(f.user, "s1", "w1")
-	f.AddWorker("w2", 50)
+	f.AddSharingWorker("w2", 50)
 	f.Change("s1", func(s *domain.Session) { s.UnassignForMove(domain.EventSessionFailedOver, f.Now()) })
 	f.Change("s1", func(s *domain.Session) { s.Assign("w2", f.Now()) })
 	_, err := f.sessions.Logout(context.Background(), f.user, "s1")

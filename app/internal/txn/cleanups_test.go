@@ -94,7 +94,7 @@ func TestDeleteWorker_ItsCleanups_WaitForItsReturn(t *testing.T) {
 	require.Zero(t, f.Holders("gone")[0].DueAt)
 	require.Len(t, f.commands("s1"), 2)
 
-	f.AddWorker("w1", 2, domain.CapGeneration)
+	f.AddSharingWorker("w1", 2, domain.CapGeneration)
 	f.adopt("w1")
 	require.Empty(t, f.Holders("gone")[0].Endpoint)
 }
@@ -119,7 +119,7 @@ func TestAdoptCleanups_EndpointReturnsUnderAnotherID_IsTheSameWorker(t *testing.
 		f.DeleteSession("gone")
 		f.ChangeWorkerRow("w1", func(w *domain.Worker) { w.Endpoint = left })
 		f.removeWorker("w1")
-		f.AddWorker("w9", 2)
+		f.AddSharingWorker("w9", 2)
 		f.ChangeWorkerRow("w9", func(w *domain.Worker) { w.Endpoint = returned })
 		f.adopt("w9")
 		require.Equal(t, map[string]domain.Command{"w9": domain.CommandDelete}, f.commands("gone"))
@@ -141,7 +141,7 @@ func TestDiscardDisk_WorkerReturnsNevertheless_IsWiped(t *testing.T) {
 	})
 	require.False(t, f.Holders("gone")[0].BlocksID(), "the id is free")
 
-	f.AddWorker("w1", 2)
+	f.AddSharingWorker("w1", 2)
 	f.SetStateGroup("w1", "")
 	f.adopt("w1")
 	require.True(t, f.Holders("gone")[0].BlocksID(), "the disk is there after all")

@@ -24,8 +24,8 @@ func newFixture(t *testing.T) *fixture { return observed(coretest.New(t)) }
 
 func observed(core *coretest.Core) *fixture {
 	f := &fixture{Core: core}
-	f.AddWorker("w1", 2, domain.CapGeneration)
-	f.AddWorker("w2", 2, domain.CapGeneration)
+	f.AddSharingWorker("w1", 2, domain.CapGeneration)
+	f.AddSharingWorker("w2", 2, domain.CapGeneration)
 	f.user = f.AddUser(domain.TierPro)
 	f.AfterCommit(func(_ context.Context, c *txn.Changes) { f.told = append(f.told, c) })
 	return f

@@ -29,7 +29,7 @@ type fixture struct {
 func newFixture(t *testing.T, counters int) *fixture {
 	core := coretest.New(t)
 	f := &fixture{Core: core, user: core.AddUser(domain.TierMax), messages: make(map[string]*domain.Message)}
-	core.AddWorker("w1", 50)
+	core.AddSharingWorker("w1", 50)
 	core.AddConnected(f.user, "s1", "w1")
 	core.AddConnected(f.user, "s2", "w1")
 	for range counters {
