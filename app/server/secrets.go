@@ -40,29 +40,26 @@ func webhookKey(given string) secret {
 	return secret{flag: "--webhook-key", given: given, name: "webhook-key", former: "secret.webhook-key", check: "check.webhook-key"}
 }
 
-// sealer returns what encrypts the secrets of webhooks, or nil where webhooks are off: among replicas that
-// share a store and were given no key, and where a generated key cannot be kept. A replica never generates a
-// key that the others do not have.
+// sealer returns the encryption of the secrets of webhooks. It returns nil where webhooks are off: no key was
+// given or kept, and none can be generated. Replicas that share a store are given one: a replica never generates
+// a key that the others do not have.
 func (k *secrets) sealer(ctx context.Context, given string) (ports.Sealer, error) {
-	s := webhookKey(given)
-	key, err := k.find(ctx, s)
-	if err != nil {
+	key, err := k.resolve(ctx, webhookKey(given))
+	var missing notGeneratedError
+	switch {
+	case errors.As(err, &missing):
+		k.log.WarnContext(ctx, "webhooks are off", "error", err)
+		return nil, nil
+	case err != nil:
 		return nil, err
-	}
-	if key == "" {
-		key, err = k.generate(ctx, s)
-		if err != nil {
-			k.log.WarnContext(ctx, "webhooks are off", "error", err)
-			return nil, nil
-		}
-	}
-	if k.shared {
-		if err := k.compare(ctx, s, key); err != nil {
-			return nil, err
-		}
 	}
 	return aesgcm.New(key, "webhooks", k.random)
 }
+
+// notGeneratedError is the error of a secret that was neither given nor kept, and cannot be generated.
+type notGeneratedError struct{ error }
+
+func (e notGeneratedError) Unwrap() error { return e.error }
 
 // minSecret is the least length of a secret in bytes.
 const minSecret = 32
@@ -123,13 +120,19 @@ type secrets struct {
 }
 
 // resolve returns the secret to use. It neither generates nor replaces a secret that differs
-// from the secret of another live replica.
+// from the secret of another live replica. The error is a notGeneratedError if there is no secret.
 func (k *secrets) resolve(ctx context.Context, s secret) (value string, err error) {
 	value, err = k.find(ctx, s)
-	if err == nil && value == "" {
-		value, err = k.generate(ctx, s)
+	if err != nil {
+		return "", err
 	}
-	if err == nil && k.shared {
+	if value == "" {
+		value, err = k.generate(ctx, s)
+		if err != nil {
+			return "", notGeneratedError{err}
+		}
+	}
+	if k.shared {
 		err = k.compare(ctx, s, value)
 	}
 	return value, err

@@ -78,10 +78,11 @@ func (s *Server) assemble(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	secret, sealer, err := s.resolveSecrets(ctx, passwords)
+	found, err := s.resolveSecrets(ctx, passwords)
 	if err != nil {
 		return err
 	}
+	s.token = found.fleetToken
 	mailer, err := s.mailer()
 	if err != nil {
 		return err
@@ -98,13 +99,13 @@ func (s *Server) assemble(ctx context.Context) error {
 		Store: s.backend, Workers: s.gateway, Tiers: tiers, Timing: s.cfg.Timing, Unscanned: s.cfg.Unscanned, Log: s.cfg.Log,
 		Name: hostname(), Version: s.cfg.Version, AuditRetention: s.cfg.AuditRetention, EventRetention: s.cfg.EventRetention,
 		URLs: policy(s.cfg.AllowPrivateMedia), MediaTypes: mimetype.Types{},
-		Webhooks: s.webhooks, Sealer: sealer, WebhookURLs: policy(s.cfg.AllowPrivateWebhooks), WebhookPolicy: s.cfg.Webhooks,
+		Webhooks: s.webhooks, Sealer: found.sealer, WebhookURLs: policy(s.cfg.AllowPrivateWebhooks), WebhookPolicy: s.cfg.Webhooks,
 		WebhookParallel: s.cfg.WebhookParallel, Mailer: mailer,
 	})
 	if err != nil {
 		return err
 	}
-	s.Accounts, err = newAccounts(s.Orchestrator, secret, accounts.Config{
+	s.Accounts, err = newAccounts(s.Orchestrator, found.jwt, accounts.Config{
 		Store: s.backend, Passwords: passwords, Mailer: mailer, Log: s.cfg.Log, ResetURL: s.cfg.ResetURL,
 		ClosedRegistration: s.cfg.Registration == RegistrationClosed,
 	})
@@ -135,8 +136,15 @@ func (s *Server) assemble(ctx context.Context) error {
 	return nil
 }
 
-// resolveSecrets sets the fleet token and returns the JWT secret, and what encrypts the secrets of webhooks.
-func (s *Server) resolveSecrets(ctx context.Context, passwords ports.Passwords) (signing string, sealer ports.Sealer, err error) {
+// serverSecrets are the secrets that a server works with.
+type serverSecrets struct {
+	jwt        string
+	fleetToken string
+	sealer     ports.Sealer // encrypts the secrets of webhooks; nil: webhooks are off
+}
+
+// resolveSecrets returns the secrets of the server: given ones, or those of the secrets file.
+func (s *Server) resolveSecrets(ctx context.Context, passwords ports.Passwords) (found serverSecrets, err error) {
 	keep := &secrets{
 		store: s.backend, random: s.backend.Random(), passwords: passwords,
 		shared: s.backend.Shared(), coordinated: s.cfg.Coordination != "memory:", log: s.cfg.Log,
@@ -144,19 +152,19 @@ func (s *Server) resolveSecrets(ctx context.Context, passwords ports.Passwords) 
 	if s.cfg.SecretsFile != "" {
 		keep.file = secretfile.New(s.cfg.SecretsFile)
 	}
-	signing, err = keep.resolve(ctx, jwtSecret(s.cfg.JWTSecret))
+	found.jwt, err = keep.resolve(ctx, jwtSecret(s.cfg.JWTSecret))
 	if err != nil {
-		return "", nil, err
+		return found, err
 	}
-	s.token, err = keep.resolve(ctx, workerToken(s.cfg.WorkerToken))
+	found.fleetToken, err = keep.resolve(ctx, workerToken(s.cfg.WorkerToken))
 	if err != nil {
-		return "", nil, err
+		return found, err
 	}
 	if err := keep.warnOfNew(ctx); err != nil {
-		return "", nil, err
+		return found, err
 	}
-	sealer, err = keep.sealer(ctx, s.cfg.WebhookKey)
-	return signing, sealer, err
+	found.sealer, err = keep.sealer(ctx, s.cfg.WebhookKey)
+	return found, err
 }
 
 // newAccounts returns the accounts that belong to an orchestrator. They have its tiers, and
