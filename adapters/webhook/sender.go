@@ -8,6 +8,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -86,9 +87,10 @@ func (s *Sender) Close() error {
 
 // Post implements [ports.WebhookSender].
 func (s *Sender) Post(ctx context.Context, c ports.WebhookCall) (ports.WebhookAnswer, error) {
-	limited, cancel := context.WithTimeout(ctx, cmp.Or(c.Timeout, defaultTimeout))
+	timeout := cmp.Or(c.Timeout, defaultTimeout)
+	limited, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	request, err := s.request(limited, c)
+	request, err := s.request(limited, c, time.Now().Add(timeout))
 	if err != nil {
 		return ports.WebhookAnswer{}, err
 	}
@@ -108,8 +110,8 @@ func (s *Sender) Post(ctx context.Context, c ports.WebhookCall) (ports.WebhookAn
 	return answer, nil
 }
 
-// request returns the signed request.
-func (s *Sender) request(ctx context.Context, c ports.WebhookCall) (*http.Request, error) {
+// request returns the signed request. Its body cannot be read once late has passed.
+func (s *Sender) request(ctx context.Context, c ports.WebhookCall, late time.Time) (*http.Request, error) {
 	body, err := json.Marshal(view.Event(c.Event))
 	if err != nil {
 		return nil, &ports.WebhookError{Message: "The event cannot be written as JSON", Err: err}
@@ -117,6 +119,12 @@ func (s *Sender) request(ctx context.Context, c ports.WebhookCall) (*http.Reques
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, c.URL, bytes.NewReader(body))
 	if err != nil {
 		return nil, &ports.WebhookError{Message: "The URL is not valid", Err: errors.New("not parsed")} // err has the URL
+	}
+	getBody := request.GetBody
+	request.Body = &punctual{request.Body, late}
+	request.GetBody = func() (io.ReadCloser, error) { // for a request on a connection that has just been closed
+		again, err := getBody()
+		return &punctual{again, late}, err
 	}
 	timestamp := strconv.FormatInt(c.At.Unix(), 10)
 	h := request.Header
@@ -126,6 +134,28 @@ func (s *Sender) request(ctx context.Context, c ports.WebhookCall) (*http.Reques
 	h.Set("Webhook-Timestamp", timestamp)
 	h.Set("Webhook-Signature", signatures(c.Keys, c.ID, timestamp, body))
 	return request, nil
+}
+
+// errLate is the error of a body that is read too late.
+var errLate = fmt.Errorf("the process was paused during the attempt: %w", context.DeadlineExceeded)
+
+// punctual is a body that fails once the time of its attempt is over. A process that was paused while it
+// connected must not send the event when it resumes: another replica may have sent later events by then.
+// The timer of a context runs beside the request after a resume, and may lose that race. The transport reads
+// the body right before it writes the request.
+type punctual struct {
+	io.ReadCloser
+	late time.Time
+}
+
+// Read reads the body.
+func (b *punctual) Read(p []byte) (int, error) {
+	// A suspended machine stops the monotonic clock, and a step of the other clock may be a correction.
+	// Whichever has passed ends the attempt.
+	if now := time.Now(); now.After(b.late) || now.Round(0).After(b.late.Round(0)) {
+		return 0, errLate
+	}
+	return b.ReadCloser.Read(p)
 }
 
 // signatures returns the signature by each key.
