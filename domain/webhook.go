@@ -36,6 +36,8 @@ type Webhook struct {
 	Events    []EventType // empty: all of WebhookEvents
 	Active    bool
 	OffReason string // why the system switched the webhook off, for people; empty if it did not
+	// UntoldSince is when the system switched the webhook off. It is zero once the owner has been told.
+	UntoldSince time.Time
 
 	Secret      SealedSecret
 	Former      SealedSecret // signs too, until FormerUntil
@@ -43,7 +45,7 @@ type Webhook struct {
 
 	Failures     int       // failed attempts since the latest success
 	Since        int64     // events up to this position are not delivered
-	DueAt        time.Time // when there may be something to deliver; zero: after the next event
+	DueAt        time.Time // when there may be something to do; zero: after the next event
 	ClaimedBy    string    // the replica that delivers
 	ClaimedUntil time.Time // by the clock of that replica
 
@@ -77,18 +79,44 @@ func (w *Webhook) Wake(now time.Time) {
 
 // SwitchOn lets the webhook deliver, beginning with the deliveries that wait.
 func (w *Webhook) SwitchOn(now time.Time) {
-	w.Active, w.OffReason, w.Failures, w.DueAt = true, "", 0, now
+	w.Active, w.OffReason, w.UntoldSince, w.Failures, w.DueAt = true, "", time.Time{}, 0, now
 }
 
-// SwitchOff stops the webhook. Deliveries that wait keep waiting. reason is for people, and empty if the
-// user switched it off.
-func (w *Webhook) SwitchOff(reason string) {
-	w.Active, w.OffReason, w.DueAt = false, reason, time.Time{}
+// SwitchOff stops the webhook for its owner. Deliveries that wait keep waiting.
+func (w *Webhook) SwitchOff(now time.Time) {
+	w.Active, w.OffReason, w.UntoldSince, w.DueAt = false, "", time.Time{}, now
+}
+
+// disable stops the webhook for a reason that its owner is to be told.
+func (w *Webhook) disable(reason string, now time.Time) {
+	w.SwitchOff(now)
+	w.OffReason, w.UntoldSince = reason, now
+}
+
+// The notice that a webhook was switched off is tried again after each failure: first a minute later, then
+// at most an hour later, for three days in all.
+const (
+	minNoticeWait = time.Minute
+	maxNoticeWait = time.Hour
+	maxNoticeAge  = 72 * time.Hour
+)
+
+// RecordNotice applies the outcome of an attempt to tell the owner that the webhook was switched off. It
+// reports whether the notice is given up.
+func (w *Webhook) RecordNotice(failure error, now time.Time) (isGivenUp bool) {
+	age := now.Sub(w.UntoldSince)
+	isGivenUp = failure != nil && age >= maxNoticeAge
+	if failure == nil || isGivenUp {
+		w.UntoldSince = time.Time{}
+		return isGivenUp
+	}
+	w.DueAt = now.Add(min(max(age, minNoticeWait), maxNoticeWait))
+	return false
 }
 
 // Record applies the outcome of an attempt. It switches the webhook off after an answer of 410, and after
 // too many failures in a row.
-func (w *Webhook) Record(a Attempt, p WebhookPolicy) {
+func (w *Webhook) Record(a Attempt, p WebhookPolicy, now time.Time) {
 	if a.IsSuccess() {
 		w.Failures = 0
 		return
@@ -96,9 +124,9 @@ func (w *Webhook) Record(a Attempt, p WebhookPolicy) {
 	w.Failures++
 	switch {
 	case a.Code == codeGone:
-		w.SwitchOff("The receiver answered 410: it wants no more events")
+		w.disable("The receiver answered 410: it wants no more events", now)
 	case w.Failures >= p.MaxFailures:
-		w.SwitchOff(fmt.Sprintf("%d attempts in a row failed; the latest: %s", w.Failures, a.FailureReason()))
+		w.disable(fmt.Sprintf("%d attempts in a row failed; the latest: %s", w.Failures, a.FailureReason()), now)
 	}
 }
 

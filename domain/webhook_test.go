@@ -1,6 +1,7 @@
 package domain
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -58,20 +59,22 @@ func TestWants_Event_ByFilterPositionAndState(t *testing.T) {
 		require.Equal(t, c.all, all.Wants(&c.event), "%+v", c.event)
 		require.Equal(t, c.some, some.Wants(&c.event), "%+v", c.event)
 	}
-	all.SwitchOff("")
+	all.SwitchOff(hookTime)
 	require.False(t, all.Wants(&Event{Seq: 11, SessionID: "s1", Type: EventMessageSent}))
 }
 
 func TestWebhookRecord_410_SwitchesOffAtOnce(t *testing.T) {
 	w := &Webhook{Active: true, DueAt: hookTime}
-	w.Record(Attempt{Code: 410}, DefaultWebhookPolicy())
+	w.Record(Attempt{Code: 410}, DefaultWebhookPolicy(), hookTime)
 	require.False(t, w.Active)
 	require.Contains(t, w.OffReason, "410")
-	require.True(t, w.DueAt.IsZero())
+	require.Equal(t, hookTime, w.UntoldSince, "its owner is to be told")
+	require.Equal(t, hookTime, w.DueAt)
 
 	w.SwitchOn(hookTime)
 	require.True(t, w.Active)
 	require.Empty(t, w.OffReason)
+	require.Zero(t, w.UntoldSince)
 	require.Zero(t, w.Failures)
 	require.Equal(t, hookTime, w.DueAt)
 }
@@ -80,11 +83,11 @@ func TestWebhookRecord_100FailuresInARow_SwitchOff(t *testing.T) {
 	w := &Webhook{Active: true}
 	fail := func(n int) {
 		for range n {
-			w.Record(Attempt{Code: 500}, DefaultWebhookPolicy())
+			w.Record(Attempt{Code: 500}, DefaultWebhookPolicy(), hookTime)
 		}
 	}
 	fail(99)
-	w.Record(Attempt{Code: 200}, DefaultWebhookPolicy())
+	w.Record(Attempt{Code: 200}, DefaultWebhookPolicy(), hookTime)
 	fail(99)
 	require.True(t, w.Active)
 	fail(1)
@@ -111,4 +114,32 @@ func TestFreeWebhookSlot_SlotsTaken_LowestFree(t *testing.T) {
 	}
 	require.Zero(t, FreeWebhookSlot(all))
 	require.Equal(t, 2, FreeWebhookSlot(append(all[:1:1], all[2:]...)))
+}
+
+func TestSwitchOff_ByOwner_NobodyIsToldOfIt(t *testing.T) {
+	w := &Webhook{Active: true}
+	w.SwitchOff(hookTime)
+	require.False(t, w.Active)
+	require.Empty(t, w.OffReason)
+	require.Zero(t, w.UntoldSince)
+}
+
+func TestRecordNotice_Failures_AreTriedAgainForThreeDays(t *testing.T) {
+	w := &Webhook{Active: true}
+	w.Record(Attempt{Code: 410}, DefaultWebhookPolicy(), hookTime)
+	failure, now := errors.New("mail server away"), hookTime
+	attempts := 0
+	for !w.RecordNotice(failure, now) {
+		attempts++
+		require.False(t, w.UntoldSince.IsZero())
+		wait := w.DueAt.Sub(now)
+		require.True(t, wait >= time.Minute && wait <= time.Hour, wait)
+		now = w.DueAt
+	}
+	require.Zero(t, w.UntoldSince)
+	require.InDelta(t, 72+7, attempts, 3, "hourly, after a few earlier ones")
+
+	w.Record(Attempt{Code: 410}, DefaultWebhookPolicy(), hookTime)
+	require.False(t, w.RecordNotice(nil, hookTime))
+	require.Zero(t, w.UntoldSince, "told")
 }

@@ -431,6 +431,14 @@ type DeliveryFilter struct {
 	Limit  int   // 0: no limit
 }
 
+// EndedDeliveries selects the deliveries of a webhook that ended at or before a time.
+type EndedDeliveries struct {
+	WebhookID string
+	EndedBy   time.Time
+	Since     time.Time // selects deliveries that were created at or after this time
+	Before    time.Time // selects deliveries that were created before this time; zero: any
+}
+
 // Deliveries stores the deliveries of webhooks.
 type Deliveries interface {
 	Get(ctx context.Context, id string) (*domain.Delivery, error)
@@ -441,9 +449,12 @@ type Deliveries interface {
 	NextPending(ctx context.Context, webhookID string) (*domain.Delivery, error)
 	// List returns the matching deliveries of the webhook, the highest Position first.
 	List(ctx context.Context, webhookID string, f DeliveryFilter) ([]*domain.Delivery, error)
-	// Requeue does what [domain.Delivery.Requeue] does to deliveries of the webhook that were created at or
-	// after a time and ended up to now: at most limit of them, the lowest Position first. It returns how many.
-	Requeue(ctx context.Context, webhookID string, since, now time.Time, limit int) (int, error)
+	// Requeue does what [domain.Delivery.Requeue] does to at most limit of the selected deliveries: first
+	// to those that were created first, and of these to the lowest Position. It returns how many.
+	Requeue(ctx context.Context, e EndedDeliveries, now time.Time, limit int) (int, error)
+	// CreatedAfter returns when the next selected delivery after the first n was created, or the zero time if
+	// there is none. The order is that of Requeue.
+	CreatedAfter(ctx context.Context, e EndedDeliveries, n int) (time.Time, error)
 	// DeleteEnded removes deliveries of a status whose EndedAt is before the time, at most limit of them. It
 	// returns how many.
 	DeleteEnded(ctx context.Context, s domain.DeliveryStatus, before time.Time, limit int) (int, error)

@@ -140,7 +140,8 @@ type firstSinceInput struct {
 }
 
 type redeliveriesView struct {
-	Deliveries int `json:"deliveries" doc:"How many deliveries are pending again" example:"12"`
+	Deliveries int      `json:"deliveries" doc:"How many deliveries are pending again" example:"12"`
+	NextSince  jsonTime `json:"nextSince" doc:"Since of the next call: one call takes about 10,000 deliveries. Null if these are all"`
 }
 
 func (a *api) redeliverSinceOfWebhook(ctx context.Context, c *requestContext, in *webhookSinceInput) (redeliveriesView, error) {
@@ -152,6 +153,9 @@ func (a *api) redeliverSinceOfFirst(ctx context.Context, c *requestContext, in *
 }
 
 func (a *api) redeliverSince(ctx context.Context, c *requestContext, since time.Time) (redeliveriesView, error) {
-	n, err := a.Webhooks.RedeliverSince(ctx, c.principal.UserID, c.sessionRef(), c.webhookRef(), since)
-	return redeliveriesView{n}, err
+	r, err := a.Webhooks.RedeliverSince(ctx, c.principal.UserID, c.sessionRef(), c.webhookRef(), since)
+	if err != nil {
+		return redeliveriesView{}, err
+	}
+	return redeliveriesView{r.Count, jsonTime(r.Next)}, nil
 }

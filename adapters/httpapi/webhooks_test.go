@@ -89,8 +89,8 @@ func (s stubWebhooks) Redeliver(_ context.Context, user, session, webhook, deliv
 	return d, s.note(webhookCall{"Redeliver", user, session, webhook, delivery})
 }
 
-func (s stubWebhooks) RedeliverSince(_ context.Context, user, session, webhook string, since time.Time) (int, error) {
-	return 12, s.note(webhookCall{"RedeliverSince", user, session, webhook, since})
+func (s stubWebhooks) RedeliverSince(_ context.Context, user, session, webhook string, since time.Time) (*service.Redelivery, error) {
+	return &service.Redelivery{Count: 12}, s.note(webhookCall{"RedeliverSince", user, session, webhook, since})
 }
 
 func TestWebhookRoutes_Requests_ReachTheService(t *testing.T) {

@@ -109,27 +109,45 @@ func (t deliveries) List(_ context.Context, webhookID string, f ports.DeliveryFi
 	return found, nil
 }
 
-func (t deliveries) Requeue(_ context.Context, webhookID string, since, now time.Time, limit int) (n int, err error) {
+func (t deliveries) Requeue(_ context.Context, e ports.EndedDeliveries, now time.Time, limit int) (int, error) {
 	if err := t.writable(); err != nil {
 		return 0, err
 	}
-	webhook := t.s.webhooks[webhookID]
-	if webhook == nil {
-		return 0, nil
-	}
-	for _, r := range slices.Clone(webhook.deliveries) {
-		if n >= limit {
-			break
-		}
-		if r.v.EndedAt.IsZero() || r.v.EndedAt.After(now) || r.v.CreatedAt.Before(since) {
-			continue
-		}
+	rows := t.ended(e)
+	rows = rows[:min(max(limit, 0), len(rows))]
+	for _, r := range rows {
 		d := r.clone()
 		d.Requeue(now)
 		t.replace(r, d)
-		n++
 	}
-	return n, nil
+	return len(rows), nil
+}
+
+func (t deliveries) CreatedAfter(_ context.Context, e ports.EndedDeliveries, n int) (time.Time, error) {
+	if err := t.readable(); err != nil {
+		return time.Time{}, err
+	}
+	rows := t.ended(e)
+	if n = max(n, 0); n >= len(rows) {
+		return time.Time{}, nil
+	}
+	return rows[n].v.CreatedAt, nil
+}
+
+// ended returns the selected deliveries in the order in which they were created.
+func (t deliveries) ended(e ports.EndedDeliveries) (rows []*deliveryRow) {
+	webhook := t.s.webhooks[e.WebhookID]
+	if webhook == nil {
+		return nil
+	}
+	for _, r := range webhook.deliveries {
+		isEnded := !r.v.EndedAt.IsZero() && !r.v.EndedAt.After(e.EndedBy)
+		if isEnded && !r.v.CreatedAt.Before(e.Since) && (e.Before.IsZero() || r.v.CreatedAt.Before(e.Before)) {
+			rows = append(rows, r)
+		}
+	}
+	slices.SortStableFunc(rows, func(a, b *deliveryRow) int { return a.v.CreatedAt.Compare(b.v.CreatedAt) })
+	return rows
 }
 
 func (t deliveries) DeleteEnded(_ context.Context, s domain.DeliveryStatus, before time.Time, limit int) (n int, err error) {

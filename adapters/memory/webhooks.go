@@ -73,7 +73,7 @@ func (t webhooks) Put(_ context.Context, w *domain.Webhook) error {
 		r = &webhookRow{session: session}
 	}
 	v := w.Clone()
-	truncate(&v.FormerUntil, &v.DueAt, &v.ClaimedUntil, &v.CreatedAt, &v.UpdatedAt)
+	truncate(&v.FormerUntil, &v.DueAt, &v.ClaimedUntil, &v.CreatedAt, &v.UpdatedAt, &v.UntoldSince)
 	v.Rev = t.s.nextRev()
 	t.set(r, v)
 	w.Rev = v.Rev

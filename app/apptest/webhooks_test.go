@@ -2,6 +2,7 @@ package apptest_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -71,6 +72,13 @@ func (h *hooked) webhook(id string) *service.WebhookView {
 	return v
 }
 
+// set switches a webhook on or off.
+func (h *hooked) set(id string, isActive bool) {
+	h.t.Helper()
+	_, err := h.Orchestrator.Webhooks.Update(h.t.Context(), h.session.UserID, h.session.ID, id, service.WebhookChange{Active: &isActive})
+	require.NoError(h.t, err)
+}
+
 // fails is an answer of a receiver that is away.
 func fails(apptest.DeliveryAttempt) (int, error) { return 503, nil }
 
@@ -133,10 +141,18 @@ func TestWebhook_OneReceiverAway_OthersAreNotDelayed(t *testing.T) {
 	require.Empty(t, h.accepted(hookURL+"/away"))
 }
 
-// mailbox keeps mails.
-type mailbox struct{ mails []ports.Mail }
+// mailbox keeps mails, unless the mail server is away.
+type mailbox struct {
+	away     bool
+	attempts int
+	mails    []ports.Mail
+}
 
 func (m *mailbox) Send(_ context.Context, mail ports.Mail) error {
+	m.attempts++
+	if m.away {
+		return errors.New("the mail server is away")
+	}
 	m.mails = append(m.mails, mail)
 	return nil
 }
@@ -163,15 +179,78 @@ func TestWebhook_410_IsSwitchedOffAndGoesOnLater(t *testing.T) {
 	h.send("while it was off")
 	h.Advance(time.Second)
 	h.Receiver.Answer(nil)
-	on := true
-	_, err = h.Orchestrator.Webhooks.Update(t.Context(), h.session.UserID, h.session.ID, hook.ID, service.WebhookChange{Active: &on})
-	require.NoError(t, err)
+	h.set(hook.ID, true)
 	h.send("c")
 	h.Advance(time.Minute)
 	require.Equal(t, []string{"a", "b", "c"}, h.accepted(hookURL))
 	audited, _, err := h.Orchestrator.Audit.List(t.Context(), ports.AuditFilter{Action: domain.AuditWebhookSwitchedOff, Limit: 10})
 	require.NoError(t, err)
 	require.Len(t, audited, 1)
+}
+
+func TestWebhook_MailServerAway_NoticeIsMailedOnceItIsBack(t *testing.T) {
+	for name, replicas := range map[string]int{"one process": 0, "two replicas": 2} {
+		t.Run(name, func(t *testing.T) {
+			mails := mailbox{away: true}
+			h := newHooked(t, apptest.Options{Mailer: &mails, Replicas: replicas})
+			hook := h.hook(hookURL, "message.sent")
+			h.Receiver.Answer(func(apptest.DeliveryAttempt) (int, error) { return 410, nil })
+			h.send("a")
+			h.Advance(10 * time.Minute)
+			require.False(t, h.webhook(hook.ID).Active)
+			require.Greater(t, mails.attempts, 2, "it is tried again")
+			h.Restart() // what is due is in the store
+			h.Advance(20 * time.Minute)
+			mails.away = false
+			h.Advance(time.Hour)
+			require.Len(t, mails.mails, 1)
+			h.Advance(24 * time.Hour)
+			require.Len(t, mails.mails, 1, "the owner has been told")
+		})
+	}
+}
+
+func TestWebhook_SwitchedOnBeforeTheNotice_IsNotMailed(t *testing.T) {
+	mails := mailbox{away: true}
+	h := newHooked(t, apptest.Options{Mailer: &mails})
+	hook := h.hook(hookURL, "message.sent")
+	h.Receiver.Answer(func(apptest.DeliveryAttempt) (int, error) { return 410, nil })
+	h.send("a")
+	h.Advance(time.Second)
+	h.Receiver.Answer(nil)
+	h.set(hook.ID, true)
+	mails.away = false
+	h.Advance(24 * time.Hour)
+	require.Empty(t, mails.mails)
+	require.Equal(t, []string{"a"}, h.accepted(hookURL))
+}
+
+func TestWebhook_OffBeyondTheRetention_KeepsNoDelivery(t *testing.T) {
+	for name, off := range map[string]func(h *hooked, id string){
+		"by its owner": func(h *hooked, id string) { h.set(id, false) },
+		"by a 410": func(h *hooked, _ string) {
+			h.Receiver.Answer(func(apptest.DeliveryAttempt) (int, error) { return 410, nil })
+			h.Advance(time.Minute)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHooked(t, apptest.Options{})
+			hook := h.hook(hookURL, "message.sent")
+			h.Receiver.Answer(fails)
+			for i := range 100 {
+				h.send(fmt.Sprint(i))
+			}
+			h.Advance(time.Second)
+			off(h, hook.ID)
+			h.Advance(7*24*time.Hour - time.Hour)
+			require.Len(t, h.deliveries(hook.ID, domain.DeliveryPending), 100, "their events are kept")
+			h.Advance(2 * time.Hour)
+			require.Empty(t, h.deliveries(hook.ID, domain.DeliveryPending))
+			require.Len(t, h.deliveries(hook.ID, domain.DeliveryDead), 100)
+			h.Advance(8 * 24 * time.Hour)
+			require.Empty(t, h.deliveries(hook.ID, ""))
+		})
+	}
 }
 
 func TestWebhook_100FailuresInARow_SwitchOff(t *testing.T) {
@@ -201,16 +280,13 @@ func TestWebhook_Restart_GoesOnWhereItWas(t *testing.T) {
 }
 
 func TestWebhook_EventNoLongerKept_DeliveryIsDead(t *testing.T) {
-	h := newHooked(t, apptest.Options{})
+	h := newHooked(t, apptest.Options{Webhooks: domain.WebhookPolicy{Retry: []time.Duration{10 * 24 * time.Hour}}})
 	hook := h.hook(hookURL, "message.sent")
-	h.Receiver.Answer(func(apptest.DeliveryAttempt) (int, error) { return 410, nil })
+	h.Receiver.Answer(fails)
 	h.send("a")
-	h.Advance(8 * 24 * time.Hour) // retention is a week
-	h.Receiver.Answer(nil)
-	on := true
-	_, err := h.Orchestrator.Webhooks.Update(t.Context(), h.session.UserID, h.session.ID, hook.ID, service.WebhookChange{Active: &on})
-	require.NoError(t, err)
 	h.Advance(time.Second)
+	h.Receiver.Answer(nil)
+	h.Advance(13 * 24 * time.Hour) // retention is a week
 	dead := h.deliveries(hook.ID, domain.DeliveryDead)
 	require.Len(t, dead, 1)
 	require.Contains(t, dead[0].Reason, "no longer kept")
@@ -228,10 +304,7 @@ func TestWebhook_Housekeeping_DeletesOldDeliveries(t *testing.T) {
 	h.Advance(7*24*time.Hour - 2*time.Minute)
 	require.Len(t, h.deliveries(hook.ID, ""), 2)
 	h.Advance(5 * time.Minute)
-	require.Empty(t, h.deliveries(hook.ID, domain.DeliveryDelivered))
-	require.Len(t, h.deliveries(hook.ID, domain.DeliveryDead), 1)
-	h.Advance(23 * 24 * time.Hour)
-	require.Empty(t, h.deliveries(hook.ID, ""))
+	require.Empty(t, h.deliveries(hook.ID, ""), "they are kept as long as events")
 }
 
 func TestWebhook_RotatedWithGrace_BothSecretsSign(t *testing.T) {
@@ -291,12 +364,51 @@ func TestWebhook_RedeliverSince_DeliversInOrderOnceMore(t *testing.T) {
 	since := h.Now()
 	h.send("a", "b", "c")
 	h.Advance(time.Minute)
-	n, err := h.Orchestrator.Webhooks.RedeliverSince(t.Context(), h.session.UserID, h.session.ID, "", since)
+	r, err := h.Orchestrator.Webhooks.RedeliverSince(t.Context(), h.session.UserID, h.session.ID, "", since)
 	require.NoError(t, err)
-	require.Equal(t, 3, n)
+	require.Equal(t, service.Redelivery{Count: 3}, *r)
 	h.send("d")
 	h.Advance(time.Minute)
 	require.Equal(t, []string{"early", "a", "b", "c", "a", "b", "c", "d"}, h.accepted(hookURL))
+}
+
+func TestWebhook_RedeliverSince_TakesTenThousandAtATime(t *testing.T) {
+	const early, late = 9_000, 1_500
+	h := newHooked(t, apptest.Options{})
+	hook := h.hook(hookURL, "message.sent")
+	h.Advance(time.Hour)
+	first := h.Now()
+	second := first.Add(time.Second)
+	h.Advance(time.Minute)
+	fill := func(from, n int, created time.Time) {
+		require.NoError(t, h.Store.Update(t.Context(), func(ctx context.Context, tx *ports.Tx) error {
+			for i := from; i < from+n; i++ {
+				err := tx.Deliveries.Put(ctx, &domain.Delivery{
+					ID: fmt.Sprint("d", i), WebhookID: hook.ID, Position: int64(1_000_000 + i), Type: domain.EventMessageSent,
+					Status: domain.DeliveryDead, CreatedAt: created, EndedAt: created,
+				})
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		}))
+	}
+	redeliver := func(since time.Time) *service.Redelivery {
+		r, err := h.Orchestrator.Webhooks.RedeliverSince(t.Context(), h.session.UserID, h.session.ID, hook.ID, since)
+		require.NoError(t, err)
+		return r
+	}
+	fill(0, early, first)
+	fill(early, late, second)
+	got := redeliver(first)
+	require.Equal(t, early, got.Count, "what was created at one time is taken as a whole")
+	require.Equal(t, second, got.Next)
+	require.Equal(t, service.Redelivery{Count: late}, *redeliver(got.Next))
+	require.Zero(t, *redeliver(first), "all of them are pending")
+
+	fill(early+late, 12_000, second.Add(time.Second))
+	require.Equal(t, service.Redelivery{Count: 12_000}, *redeliver(first), "a call always advances")
 }
 
 func TestWebhook_Sixth_IsRefused(t *testing.T) {

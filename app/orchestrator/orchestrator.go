@@ -118,7 +118,7 @@ func (o *Orchestrator) compose(c Config) {
 
 	o.webhooks = webhooks.New(webhooks.Parts{
 		Writer: writer, Members: o.members, Log: o.log, Sender: c.Webhooks, Sealer: c.Sealer, URLs: c.WebhookURLs,
-		Mailer: c.Mailer, Policy: c.WebhookPolicy, Parallel: c.WebhookParallel, Wake: o.queue.Wake,
+		Mailer: c.Mailer, Policy: c.WebhookPolicy, Retention: c.EventRetention, Parallel: c.WebhookParallel, Wake: o.queue.Wake,
 		Announce: func() { o.publishInvalidation(ports.Invalidation{Events: true}) },
 	})
 

@@ -199,7 +199,7 @@ func fullRows() []any {
 			Events: []domain.EventType{domain.EventMessageSent, domain.EventSessionQR}, Active: true, OffReason: "it's \"gone\"",
 			Secret: domain.SealedSecret{Sealed: []byte("\x00\xff\x01"), Hint: "ab+/"}, Former: domain.SealedSecret{Sealed: []byte("\xfe\x00"), Hint: "cdef"},
 			FormerUntil: when(), Failures: 7, Since: 1 << 40, DueAt: when(), ClaimedBy: "r1", ClaimedUntil: when(),
-			CreatedAt: when(), UpdatedAt: when(),
+			CreatedAt: when(), UpdatedAt: when(), UntoldSince: when(),
 		},
 		&domain.Delivery{
 			ID: "d1", WebhookID: "h1", Position: 1 << 40, Type: domain.EventMessageSent, Status: domain.DeliveryDead, Attempts: 6,

@@ -27,6 +27,7 @@ var deliveryClauses = []clause{
 	{"NextPending is the pending delivery of the first event", nextPending},
 	{"List is filtered and paged", deliveryList},
 	{"Requeue makes ended deliveries pending", requeueDeliveries},
+	{"Requeue and CreatedAfter keep to the times", requeueByTime},
 	{"DeleteEnded removes old deliveries of one status", deleteEnded},
 }
 
@@ -236,7 +237,7 @@ func deliveryList(d *db) {
 func requeueDeliveries(d *db) {
 	requeue := func(since, now time.Time, limit int) (n int) {
 		d.update(func(ctx context.Context, tx *ports.Tx) (err error) {
-			n, err = tx.Deliveries.Requeue(ctx, "h1", since, now, limit)
+			n, err = tx.Deliveries.Requeue(ctx, ports.EndedDeliveries{WebhookID: "h1", Since: since, EndedBy: now}, now, limit)
 			return err
 		})
 		return n
@@ -261,6 +262,44 @@ func requeueDeliveries(d *db) {
 	require.Equal(d.T, []string{"d1"}, d.deliveryIDs("h1", ports.DeliveryFilter{Status: domain.DeliveryDead}))
 	require.Equal(d.T, []string{"x"}, d.deliveryIDs("h2", ports.DeliveryFilter{Status: domain.DeliveryDead}))
 	require.Equal(d.T, 0, d.deleteEndedBefore(domain.DeliveryDelivered, at(600), 10))
+}
+
+func requeueByTime(d *db) {
+	d.putWebhooks("h1", "h2")
+	d.put(endedDelivery("d1", "h1", 1, domain.DeliveryDead, 3), endedDelivery("d2", "h1", 2, domain.DeliveryDead, 2),
+		endedDelivery("d4", "h1", 4, domain.DeliveryDelivered, 2), endedDelivery("d5", "h1", 5, domain.DeliveryDead, 4),
+		delivery("d6", "h1", 6, 2), endedDelivery("x", "h2", 7, domain.DeliveryDead, 2))
+	created := func(e ports.EndedDeliveries, n int) time.Time {
+		e.WebhookID = "h1"
+		return read(d, func(ctx context.Context, tx *ports.Tx) (time.Time, error) {
+			return tx.Deliveries.CreatedAfter(ctx, e, n)
+		})
+	}
+	all := ports.EndedDeliveries{Since: at(2), EndedBy: at(60)}
+	for n, want := range []time.Time{at(2), at(2), at(3), at(4), {}} {
+		require.Equal(d.T, want, created(all, n), n)
+	}
+	require.Equal(d.T, at(3), created(ports.EndedDeliveries{Since: at(3), EndedBy: at(60)}, 0))
+	require.Zero(d.T, created(ports.EndedDeliveries{Since: at(5), EndedBy: at(60)}, 0))
+	require.Zero(d.T, created(ports.EndedDeliveries{Since: at(2), EndedBy: at(1)}, 0), "they ended later")
+	require.Zero(d.T, created(ports.EndedDeliveries{Since: at(2), Before: at(3), EndedBy: at(60)}, 2))
+
+	requeue := func(e ports.EndedDeliveries, limit int) (n int) {
+		e.WebhookID = "h1"
+		d.update(func(ctx context.Context, tx *ports.Tx) (err error) {
+			n, err = tx.Deliveries.Requeue(ctx, e, at(60), limit)
+			return err
+		})
+		return n
+	}
+	pending := func() []string { return d.deliveryIDs("h1", ports.DeliveryFilter{Status: domain.DeliveryPending}) }
+	require.Zero(d.T, requeue(all, 0))
+	require.Equal(d.T, 1, requeue(all, 1))
+	require.Equal(d.T, []string{"d6", "d2"}, pending(), "created first, lowest position")
+	require.Equal(d.T, 1, requeue(ports.EndedDeliveries{Before: at(3), EndedBy: at(60)}, 10))
+	require.Equal(d.T, []string{"d6", "d4", "d2"}, pending(), "the end of the time does not count")
+	require.Equal(d.T, 2, requeue(all, 10))
+	require.Equal(d.T, []string{"x"}, d.deliveryIDs("h2", ports.DeliveryFilter{Status: domain.DeliveryDead}))
 }
 
 func (d *db) deleteEndedBefore(s domain.DeliveryStatus, before time.Time, limit int) (n int) {

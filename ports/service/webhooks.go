@@ -38,6 +38,12 @@ type DeliveryQuery struct {
 	Limit  int           // 0: 20; at most 100
 }
 
+// Redelivery is what [Webhooks.RedeliverSince] has begun.
+type Redelivery struct {
+	Count int       // deliveries that are pending again
+	Next  time.Time // since of the next call, if one call cannot take them all; otherwise zero
+}
+
 // Webhooks delivers the events of sessions to the URLs of their owners. An empty webhookID stands for the
 // first webhook of the session. Methods fail with SESSION_NOT_FOUND or WEBHOOK_NOT_FOUND for objects of
 // others, too.
@@ -61,7 +67,7 @@ type Webhooks interface {
 	Deliveries(ctx context.Context, userID, sessionID, webhookID string, q DeliveryQuery) ([]*domain.Delivery, domain.Cursor, error)
 	// Redeliver makes a delivery pending again. A pending one is tried at once.
 	Redeliver(ctx context.Context, userID, sessionID, webhookID, deliveryID string) (*domain.Delivery, error)
-	// RedeliverSince makes every ended delivery that was created at or after a time pending again, and
-	// returns their number.
-	RedeliverSince(ctx context.Context, userID, sessionID, webhookID string, since time.Time) (int, error)
+	// RedeliverSince makes the ended deliveries that were created at or after a time pending again. One call
+	// takes about 10,000 of them, beginning with the first.
+	RedeliverSince(ctx context.Context, userID, sessionID, webhookID string, since time.Time) (*Redelivery, error)
 }

@@ -2,6 +2,7 @@ package sqlstore
 
 import (
 	"context"
+	"errors"
 	"math"
 	"time"
 
@@ -24,7 +25,7 @@ func scanDelivery(r row) *domain.Delivery {
 
 type deliveryStatements struct {
 	putStatements
-	get, nextPending, list, listOfStatus, requeue, deleteEnded *Statement
+	get, nextPending, list, listOfStatus, requeue, createdAfter, deleteEnded *Statement
 }
 
 func (b *Queries) deliveryStatements() deliveryStatements {
@@ -41,10 +42,23 @@ func (b *Queries) deliveryStatements() deliveryStatements {
 		list:          latest(deliveries.where(equal("webhook_id"))),
 		listOfStatus:  latest(deliveries.where(equal("webhook_id", "status"))),
 		requeue: b.write(b.update("deliveries", requeue, "id IN (SELECT id FROM deliveries "+
-			"WHERE webhook_id = ? AND ended_at <= ? AND created_at >= ? ORDER BY position LIMIT ?)")),
+			"WHERE "+endedDeliveries+" ORDER BY created_at, position LIMIT ?)")),
+		createdAfter: b.read(selectFrom("deliveries", "created_at").where(endedDeliveries).order("created_at", "position").limitAndOffset()),
 		deleteEnded: b.write(b.deleteFrom("deliveries", "id IN (SELECT id FROM deliveries "+
 			"WHERE status = ? AND ended_at < ? AND ended_at IS NOT NULL ORDER BY ended_at LIMIT ?)")),
 	}
+}
+
+// endedDeliveries is the condition of a [ports.EndedDeliveries].
+const endedDeliveries = "webhook_id = ? AND ended_at <= ? AND ended_at IS NOT NULL AND created_at >= ? AND created_at < ?"
+
+// endedArguments returns the arguments of endedDeliveries.
+func endedArguments(e ports.EndedDeliveries) []any {
+	before := int64(math.MaxInt64)
+	if !e.Before.IsZero() {
+		before = ceilMicros(e.Before)
+	}
+	return []any{e.WebhookID, micros(e.EndedBy), ceilMicros(e.Since), before}
 }
 
 type deliveries Tx
@@ -74,9 +88,19 @@ func (t *deliveries) List(ctx context.Context, webhookID string, f ports.Deliver
 	return queryAll(ctx, (*Tx)(t), t.queries.deliveries.list, scanDelivery, webhookID, before, limitArgument(f.Limit))
 }
 
-func (t *deliveries) Requeue(ctx context.Context, webhookID string, since, now time.Time, limit int) (int, error) {
-	n, err := (*Tx)(t).exec(ctx, t.queries.deliveries.requeue, micros(now), webhookID, micros(now), ceilMicros(since), max(limit, 0))
+func (t *deliveries) Requeue(ctx context.Context, e ports.EndedDeliveries, now time.Time, limit int) (int, error) {
+	args := append([]any{micros(now)}, endedArguments(e)...)
+	n, err := (*Tx)(t).exec(ctx, t.queries.deliveries.requeue, append(args, max(limit, 0))...)
 	return int(n), err
+}
+
+func (t *deliveries) CreatedAfter(ctx context.Context, e ports.EndedDeliveries, n int) (time.Time, error) {
+	args := append(endedArguments(e), 1, max(n, 0))
+	at, err := queryOne(ctx, (*Tx)(t), t.queries.deliveries.createdAfter, func(r row) time.Time { return r.time(0) }, args...)
+	if errors.Is(err, ports.ErrNotFound) {
+		err = nil
+	}
+	return at, err
 }
 
 func (t *deliveries) DeleteEnded(ctx context.Context, s domain.DeliveryStatus, before time.Time, limit int) (int, error) {

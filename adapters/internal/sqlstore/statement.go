@@ -176,6 +176,12 @@ func (q query) limit(args ...any) query {
 	return q
 }
 
+// limitAndOffset adds a LIMIT and an OFFSET, whose values are arguments of the statement.
+func (q query) limitAndOffset() query {
+	q.SelectBuilder = q.Suffix("LIMIT ? OFFSET ?")
+	return q
+}
+
 // page adds the LIMIT and OFFSET of a page.
 func (q query) page(p ports.Page) query {
 	q.SelectBuilder = q.Suffix("LIMIT ? OFFSET ?", limitArgument(p.Limit), max(p.Offset, 0))

@@ -13,7 +13,7 @@ var webhooksTable = table{
 	name: "webhooks", key: []string{"id"}, fixed: []string{"session_id", "slot"},
 	rest: []string{
 		"user_id", "url", "events", "active", "off_reason", "secret", "secret_hint", "former", "former_hint", "former_until",
-		"failures", "since", "due_at", "claimed_by", "claimed_until", "created_at", "updated_at",
+		"failures", "since", "due_at", "claimed_by", "claimed_until", "created_at", "updated_at", "untold_since",
 	},
 }
 
@@ -23,7 +23,7 @@ func scanWebhook(r row) *domain.Webhook {
 		Active: r.bool(6), OffReason: r.text(7), Secret: domain.SealedSecret{Sealed: r.bytes(8), Hint: r.text(9)},
 		Former: domain.SealedSecret{Sealed: r.bytes(10), Hint: r.text(11)}, FormerUntil: r.time(12),
 		Failures: r.int(13), Since: r.int64(14), DueAt: r.time(15), ClaimedBy: r.text(16), ClaimedUntil: r.time(17),
-		CreatedAt: r.time(18), UpdatedAt: r.time(19), Rev: r.int64(20),
+		CreatedAt: r.time(18), UpdatedAt: r.time(19), UntoldSince: r.time(20), Rev: r.int64(21),
 	}
 }
 
@@ -80,7 +80,8 @@ func (t *webhooks) Put(ctx context.Context, w *domain.Webhook) error {
 	return (*Tx)(t).put(ctx, &t.queries.webhooks.putStatements, &w.Rev, w.ID, w.SessionID, w.Slot,
 		w.UserID, w.URL, joinEvents(w.Events), w.Active, w.OffReason, nullableBytes(w.Secret.Sealed), w.Secret.Hint,
 		nullableBytes(w.Former.Sealed), w.Former.Hint, nullableMicros(w.FormerUntil), w.Failures, w.Since,
-		nullableMicros(w.DueAt), w.ClaimedBy, nullableMicros(w.ClaimedUntil), nullableMicros(w.CreatedAt), nullableMicros(w.UpdatedAt))
+		nullableMicros(w.DueAt), w.ClaimedBy, nullableMicros(w.ClaimedUntil), nullableMicros(w.CreatedAt), nullableMicros(w.UpdatedAt),
+		nullableMicros(w.UntoldSince))
 }
 
 // Delete relies on the foreign key to delete the deliveries.

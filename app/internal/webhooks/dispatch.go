@@ -4,11 +4,9 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"math"
 	"time"
 
-	"github.com/switchyard-wa/switchyard/app/internal/audit"
 	"github.com/switchyard-wa/switchyard/app/internal/workqueue"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
@@ -18,7 +16,7 @@ const (
 	dispatchLimit = 4096             // webhooks that one pass looks at
 	lookAhead     = 5 * time.Second  // the loop passes at least as often
 	attemptsOfRun = 64               // before a run yields to other webhooks
-	claimGrace    = 30 * time.Second // of a claim, beyond the time of an attempt
+	claimGrace    = 10 * time.Second // of a claim, beyond the time of an attempt
 	abandonedMost = 64               // deliveries that one transaction abandons
 	noEvent       = "The event is no longer kept: it is older than the retention of events"
 	noSecret      = "The secret of the webhook cannot be read; rotate it"
@@ -56,7 +54,11 @@ func (w *Webhooks) Dispatch(ctx context.Context, work *workqueue.Batch) (time.Ti
 			continue
 		}
 		task := workqueue.Task{Key: h.ID, Worker: h.UserID} // the queue bounds the tasks of each user, too
-		if !w.queue.Dispatch(work, task, func() error { return w.run(work.Context, h.ID) }, w.runEnded) {
+		run := w.run
+		if !h.Active {
+			run = w.rest
+		}
+		if !w.queue.Dispatch(work, task, func() error { return run(work.Context, h.ID) }, w.runEnded) {
 			w.lookAgain(now.Add(retryAfterError))
 		}
 	}
@@ -158,9 +160,8 @@ func (w *Webhooks) step(ctx context.Context, id string, latest *attempt, goOn bo
 		return nil, err
 	}
 	var off *domain.Webhook
-	var owner *domain.User
 	err = w.Writer.Update(ctx, func(ctx context.Context, tx *ports.Tx) error {
-		next, off, owner = nil, nil, nil
+		next, off = nil, nil
 		h, err := tx.Webhooks.Get(ctx, id)
 		if errors.Is(err, ports.ErrNotFound) {
 			return nil
@@ -175,8 +176,7 @@ func (w *Webhooks) step(ctx context.Context, id string, latest *attempt, goOn bo
 			}
 			if before.isActive && !h.Active {
 				off = h
-				owner, err = w.recordSwitchOff(ctx, tx, h)
-				if err != nil {
+				if err := w.recordSwitchOff(ctx, tx, h); err != nil {
 					return err
 				}
 			}
@@ -189,8 +189,8 @@ func (w *Webhooks) step(ctx context.Context, id string, latest *attempt, goOn bo
 		} else {
 			h.Wake(w.Now())
 		}
-		if next == nil && h.ClaimedBy == w.Self.ID {
-			h.ClaimedBy, h.ClaimedUntil = "", time.Time{}
+		if next == nil {
+			w.release(h)
 		}
 		if stateOf(h) == before {
 			return nil
@@ -198,7 +198,7 @@ func (w *Webhooks) step(ctx context.Context, id string, latest *attempt, goOn bo
 		return tx.Webhooks.Put(ctx, h)
 	})
 	if err == nil && off != nil {
-		w.notifySwitchedOff(ctx, off, owner)
+		w.Log.WarnContext(ctx, "webhook switched off", "webhook", off.ID, "session", off.SessionID, "reason", off.OffReason)
 	}
 	return next, err
 }
@@ -227,7 +227,7 @@ func (w *Webhooks) record(ctx context.Context, tx *ports.Tx, h *domain.Webhook, 
 	}
 	d.Record(a.outcome, w.parts.Policy, jitter, w.Now())
 	if h.Active {
-		h.Record(a.outcome, w.parts.Policy)
+		h.Record(a.outcome, w.parts.Policy, w.Now())
 	}
 	return tx.Deliveries.Put(ctx, d)
 }
@@ -236,49 +236,68 @@ func (w *Webhooks) record(ctx context.Context, tx *ports.Tx, h *domain.Webhook, 
 func (w *Webhooks) pick(ctx context.Context, tx *ports.Tx, h *domain.Webhook) (*attempt, error) {
 	now := w.Now()
 	switch {
-	case !h.Active:
-		h.DueAt = time.Time{}
+	case !h.Active: // see rest
 		return nil, nil
 	case w.parts.Members.IsOthersClaim(h.ClaimedBy, h.ClaimedUntil, now):
 		return nil, nil
 	}
 	for range abandonedMost {
-		d, err := tx.Deliveries.NextPending(ctx, h.ID)
+		d, event, err := w.firstDelivery(ctx, tx, h)
 		switch {
 		case errors.Is(err, ports.ErrNotFound):
 			h.DueAt = time.Time{}
 			return nil, nil
+		case errors.Is(err, errNoEvent):
+			d.Abandon(noEvent, now)
+			if err := tx.Deliveries.Put(ctx, d); err != nil {
+				return nil, err
+			}
+			continue
 		case err != nil:
 			return nil, err
 		case d.NextAt.After(now):
 			h.DueAt = d.NextAt
 			return nil, nil
 		}
-		events, err := tx.Outbox.After(ctx, ports.EventFilter{SessionID: h.SessionID}, d.Position-1, 1)
-		if err != nil {
-			return nil, err
-		}
-		if len(events) > 0 && events[0].Seq == d.Position {
-			w.claim(h, now)
-			h.Wake(now)
-			return &attempt{webhook: h, delivery: d, event: &events[0]}, nil
-		}
-		d.Abandon(noEvent, now)
-		if err := tx.Deliveries.Put(ctx, d); err != nil {
-			return nil, err
-		}
+		w.claim(h, now, w.parts.Policy.Timeout)
+		h.Wake(now)
+		return &attempt{webhook: h, delivery: d, event: event}, nil
 	}
 	h.Wake(now)
 	return nil, nil
 }
 
-// claim claims a webhook for an attempt, unless its claim lasts long enough.
-func (w *Webhooks) claim(h *domain.Webhook, now time.Time) {
-	if !w.IsShared() {
-		return
+// errNoEvent reports that the event of a delivery is no longer kept.
+var errNoEvent = errors.New("the event is no longer kept")
+
+// firstDelivery returns the pending delivery of a webhook with the lowest position, and its event. It fails
+// with ports.ErrNotFound if nothing is pending. With errNoEvent it returns the delivery.
+func (w *Webhooks) firstDelivery(ctx context.Context, tx *ports.Tx, h *domain.Webhook) (*domain.Delivery, *domain.Event, error) {
+	d, err := tx.Deliveries.NextPending(ctx, h.ID)
+	if err != nil {
+		return nil, nil, err
 	}
-	if timeout := w.parts.Policy.Timeout; h.ClaimedBy != w.Self.ID || h.ClaimedUntil.Before(now.Add(timeout+claimGrace/2)) {
-		h.ClaimedBy, h.ClaimedUntil = w.Self.ID, now.Add(timeout+claimGrace)
+	events, err := tx.Outbox.After(ctx, ports.EventFilter{SessionID: h.SessionID}, d.Position-1, 1)
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(events) == 0 || events[0].Seq != d.Position {
+		return d, nil, errNoEvent
+	}
+	return d, &events[0], nil
+}
+
+// claim claims a webhook for work that takes a time at most, unless its claim lasts long enough.
+func (w *Webhooks) claim(h *domain.Webhook, now time.Time, most time.Duration) {
+	if w.IsShared() && (h.ClaimedBy != w.Self.ID || h.ClaimedUntil.Before(now.Add(most+claimGrace/2))) {
+		h.ClaimedBy, h.ClaimedUntil = w.Self.ID, now.Add(most+claimGrace)
+	}
+}
+
+// release ends the claim of this replica, if it has one.
+func (w *Webhooks) release(h *domain.Webhook) {
+	if h.ClaimedBy == w.Self.ID {
+		h.ClaimedBy, h.ClaimedUntil = "", time.Time{}
 	}
 }
 
@@ -287,43 +306,4 @@ func (w *Webhooks) jitter() (float64, error) {
 	var b [4]byte
 	_, err := w.Random.Read(b[:])
 	return float64(binary.LittleEndian.Uint32(b[:])) / math.MaxUint32, err
-}
-
-// recordSwitchOff adds to the audit trail that the system has switched a webhook off, and returns its owner.
-func (w *Webhooks) recordSwitchOff(ctx context.Context, tx *ports.Tx, h *domain.Webhook) (*domain.User, error) {
-	err := w.Trail().Record(ctx, tx, domain.AuditWebhookSwitchedOff, object(h), "session", h.SessionID, "reason", h.OffReason)
-	if err != nil {
-		return nil, err
-	}
-	u, err := tx.Users.Get(ctx, h.UserID)
-	if errors.Is(err, ports.ErrNotFound) {
-		return nil, nil
-	}
-	return u, err
-}
-
-func object(h *domain.Webhook) string { return audit.Object("webhook", h.ID) }
-
-const mailTimeout = 30 * time.Second
-
-// notifySwitchedOff mails the owner of a webhook that it was switched off.
-func (w *Webhooks) notifySwitchedOff(ctx context.Context, h *domain.Webhook, owner *domain.User) {
-	w.Log.WarnContext(ctx, "webhook switched off", "webhook", h.ID, "session", h.SessionID, "reason", h.OffReason)
-	if owner == nil || w.parts.Mailer == nil {
-		return
-	}
-	mail := ports.Mail{To: owner.Email, Subject: "A Switchyard webhook was switched off", Text: fmt.Sprintf(`A webhook of the session %s was switched off. It delivers no events until you switch it on again.
-
-  webhook  %s
-  reason   %s
-
-Events that waited at that time are kept and go on then. Look at the receiver, send a
-test, and set isActive to true.
-`, h.SessionID, h.ID, h.OffReason)}
-	background := context.WithoutCancel(ctx)
-	w.Spawn(func() {
-		ctx, cancel := context.WithTimeout(background, mailTimeout)
-		defer cancel()
-		w.LogFailure(ctx, "notice not mailed", w.parts.Mailer.Send(ctx, mail), "webhook", h.ID)
-	})
 }

@@ -31,13 +31,29 @@
 // about a day, and events are kept for a week. The alternative, to keep the log for the slowest receiver,
 // would let one webhook that is switched off keep all events of all users.
 //
+// Deliveries that have ended are kept for the same time. A webhook that is switched off is due when its
+// first pending delivery expires, and its expired deliveries end then.
+//
+// # The notice
+//
+// The system switches a webhook off after an answer of 410, and after many failures in a row. The same
+// transaction records that its owner is to be told, and makes the webhook due. The run of a webhook that is
+// switched off (rest) mails the notice and then records that the owner has been told. A crash between the
+// two repeats the mail. While the mail server is away it is tried again for three days.
+//
 // # Replicas
 //
 // One replica, the owner of the work "webhooks", reads the log. Each webhook has an owner of its own. Two
 // seconds after its due time any replica runs it. The row of the webhook holds the claim of the replica
-// that runs it, which lasts for 30 s longer than an attempt may take. A replica that pauses during an
+// that runs it, which lasts for 10 s longer than an attempt may take. A replica that pauses during an
 // attempt finds that the delivery has changed, and drops the outcome. Before an attempt it checks that the
-// claim lasts longer than the attempt can take.
+// claim lasts longer than the attempt can take, and the sender sends nothing after that time:
+//
+//	A: claim, connect ──(paused) ─────────────────────────────────── resumes: too late, sends nothing
+//	B:                          claim has ended: attempt 1 again, recorded, next event, …
+//
+// What remains is a pause of A between two instructions, when the body has been read and not yet written.
+// No sender can close that gap alone. Receivers see the position of each event, and can.
 //
 //	A: claim, attempt 1 ──(killed)
 //	B:                          claim has ended: attempt 1 again, recorded, attempt 2, …

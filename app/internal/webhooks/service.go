@@ -3,11 +3,11 @@ package webhooks
 import (
 	"context"
 	"errors"
-	"slices"
 	"strconv"
 	"time"
 
 	"github.com/switchyard-wa/switchyard/app/internal/apperr"
+	"github.com/switchyard-wa/switchyard/app/internal/audit"
 	"github.com/switchyard-wa/switchyard/app/internal/txn"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
@@ -16,6 +16,9 @@ import (
 
 // bound returns what the secrets of a webhook are bound to.
 func bound(id string) string { return "webhook:" + id }
+
+// object returns how the audit trail names a webhook.
+func object(h *domain.Webhook) string { return audit.Object("webhook", h.ID) }
 
 func viewOf(h *domain.Webhook) *service.WebhookView {
 	return &service.WebhookView{Webhook: *h, ShownSecret: h.Secret.Masked()}
@@ -106,7 +109,7 @@ func (w *Webhooks) apply(h *domain.Webhook, c checked, now time.Time) (secret st
 	case *c.active:
 		h.SwitchOn(now)
 	default:
-		h.SwitchOff("")
+		h.SwitchOff(now)
 	}
 	h.UpdatedAt = now
 	if c.key == nil && !c.fresh {
@@ -330,112 +333,4 @@ func (w *Webhooks) Test(ctx context.Context, userID, sessionID, webhookID string
 		t.Reason = domain.Attempt{Code: answer.Code}.FailureReason()
 	}
 	return t, nil
-}
-
-const (
-	defaultLimit = 20
-	maxLimit     = 100
-)
-
-// Deliveries returns a page of deliveries.
-func (w *Webhooks) Deliveries(
-	ctx context.Context, userID, sessionID, webhookID string, q service.DeliveryQuery,
-) (list []*domain.Delivery, next domain.Cursor, err error) {
-	f := ports.DeliveryFilter{Status: q.Status}
-	page := min(q.Limit, maxLimit)
-	if page <= 0 {
-		page = defaultLimit
-	}
-	f.Limit = page + 1 // one more shows whether there is another page
-	if q.After.ID != "" {
-		f.Before, err = strconv.ParseInt(q.After.ID, 10, 64)
-		if err != nil || f.Before <= 0 {
-			var p domain.Problems
-			p.Add("cursor", "Cursor is not valid; use nextCursor from the previous page unchanged")
-			return nil, next, p.Err()
-		}
-	}
-	err = w.Store.View(ctx, func(ctx context.Context, tx *ports.Tx) error {
-		h, err := owned(ctx, tx, userID, sessionID, webhookID)
-		if err != nil {
-			return err
-		}
-		list, err = tx.Deliveries.List(ctx, h.ID, f)
-		return err
-	})
-	if err != nil {
-		return nil, next, apperr.Public(err)
-	}
-	if len(list) > page {
-		list = slices.Clip(list[:page])
-		last := list[page-1]
-		next = domain.Cursor{At: last.CreatedAt, ID: strconv.FormatInt(last.Position, 10)}
-	}
-	return list, next, nil
-}
-
-// Redeliver makes a delivery pending again, or due at once.
-func (w *Webhooks) Redeliver(ctx context.Context, userID, sessionID, webhookID, deliveryID string) (*domain.Delivery, error) {
-	var d *domain.Delivery
-	err := w.Writer.Update(ctx, func(ctx context.Context, tx *ports.Tx) error {
-		h, err := ownedAndActive(ctx, tx, userID, sessionID, webhookID)
-		if err != nil {
-			return err
-		}
-		d, err = tx.Deliveries.Get(ctx, deliveryID)
-		if errors.Is(err, ports.ErrNotFound) || err == nil && d.WebhookID != h.ID {
-			return domain.Errorf(domain.NotFound, domain.CodeNotFound, "Delivery not found; list the deliveries of the webhook to see their ids")
-		}
-		if err != nil {
-			return err
-		}
-		now := w.Now()
-		d.Requeue(now)
-		if err := tx.Deliveries.Put(ctx, d); err != nil {
-			return err
-		}
-		h.Wake(now)
-		return tx.Webhooks.Put(ctx, h)
-	})
-	if err == nil {
-		w.wakeDispatch()
-	}
-	return d, apperr.Public(err)
-}
-
-// ownedAndActive is owned for a webhook that has to be switched on.
-func ownedAndActive(ctx context.Context, tx *ports.Tx, userID, sessionID, webhookID string) (*domain.Webhook, error) {
-	h, err := owned(ctx, tx, userID, sessionID, webhookID)
-	if err == nil && !h.Active {
-		return nil, domain.Errorf(domain.Conflict, domain.CodeInvalidState, "The webhook is switched off; set isActive to true first")
-	}
-	return h, err
-}
-
-// RedeliverSince makes the ended deliveries since a time pending again, a bounded number at a time.
-func (w *Webhooks) RedeliverSince(ctx context.Context, userID, sessionID, webhookID string, since time.Time) (total int, err error) {
-	now := w.Now()
-	for {
-		n := 0
-		err := w.Writer.Update(ctx, func(ctx context.Context, tx *ports.Tx) error {
-			h, err := ownedAndActive(ctx, tx, userID, sessionID, webhookID)
-			if err != nil {
-				return err
-			}
-			n, err = tx.Deliveries.Requeue(ctx, h.ID, since, now, deletedPerPass)
-			if err != nil || n == 0 {
-				return err
-			}
-			h.Wake(now)
-			return tx.Webhooks.Put(ctx, h)
-		})
-		if err != nil {
-			return total, apperr.Public(err)
-		}
-		total += n
-		if n < deletedPerPass {
-			w.wakeDispatch()
-			return total, nil
-		}
-	}
 }

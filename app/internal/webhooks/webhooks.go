@@ -19,9 +19,7 @@ import (
 const (
 	pollEvery       = 5 * time.Second // among replicas: what they announce may be lost
 	retryAfterError = time.Second
-	deliveredLife   = 7 * 24 * time.Hour
-	deadLife        = 30 * 24 * time.Hour
-	deletedPerPass  = 1000
+	changedPerPass  = 1000 // deliveries that one transaction deletes, or makes pending again
 )
 
 // epochSetting changes whenever a webhook is made or deleted.
@@ -29,17 +27,19 @@ const epochSetting = "webhooks.epoch"
 
 // Parts are what webhooks are made of.
 type Parts struct {
-	Writer   *txn.Writer
-	Members  *membership.Members
-	Log      *outbox.Log
-	Sender   ports.WebhookSender // nil: nothing is delivered, and no webhook can be made
-	Sealer   ports.Sealer        // nil: likewise
-	URLs     ports.URLPolicy     // nil: any URL is accepted
-	Mailer   ports.Mailer        // nil: owners are not told when a webhook is switched off
-	Policy   domain.WebhookPolicy
-	Parallel int    // attempts at once
-	Wake     func() // asks for another pass of the loop
-	Announce func() // tells other replicas that deliveries were written
+	Writer  *txn.Writer
+	Members *membership.Members
+	Log     *outbox.Log
+	Sender  ports.WebhookSender // nil: nothing is delivered, and no webhook can be made
+	Sealer  ports.Sealer        // nil: likewise
+	URLs    ports.URLPolicy     // nil: any URL is accepted
+	Mailer  ports.Mailer        // nil: owners are not told when a webhook is switched off
+	Policy  domain.WebhookPolicy
+	// Retention is how long deliveries that have ended are kept. Events are kept for the same time.
+	Retention time.Duration
+	Parallel  int    // attempts at once
+	Wake      func() // asks for another pass of the loop
+	Announce  func() // tells other replicas that deliveries were written
 }
 
 // Webhooks implements [service.Webhooks], and delivers. It is safe for concurrent use, except Project and
@@ -108,17 +108,18 @@ func (w *Webhooks) Housekeep(ctx context.Context, now time.Time) error {
 		return nil
 	}
 	w.queue.Housekeep(now)
+	before := now.Add(-w.parts.Retention)
 	for {
 		delivered, dead := 0, 0
 		err := w.Writer.Update(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
-			delivered, err = tx.Deliveries.DeleteEnded(ctx, domain.DeliveryDelivered, now.Add(-deliveredLife), deletedPerPass)
+			delivered, err = tx.Deliveries.DeleteEnded(ctx, domain.DeliveryDelivered, before, changedPerPass)
 			if err != nil {
 				return err
 			}
-			dead, err = tx.Deliveries.DeleteEnded(ctx, domain.DeliveryDead, now.Add(-deadLife), deletedPerPass)
+			dead, err = tx.Deliveries.DeleteEnded(ctx, domain.DeliveryDead, before, changedPerPass)
 			return err
 		})
-		if err != nil || max(delivered, dead) < deletedPerPass {
+		if err != nil || max(delivered, dead) < changedPerPass {
 			return err
 		}
 	}
