@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"net/http"
 	"reflect"
 	"strings"
@@ -64,6 +65,9 @@ func membersOf(t *testing.T, r *route, path []string, typ reflect.Type, s *huma.
 	s = resolve(s, r.registry)
 	for typ.Kind() == reflect.Pointer {
 		typ = typ.Elem()
+	}
+	if typ == reflect.TypeFor[bulkMessages]() {
+		typ = reflect.TypeFor[[]bulkMessage]()
 	}
 	within := func(name string) []string { return append(path[:len(path):len(path)], name) }
 	var list []bodyMember
@@ -140,8 +144,13 @@ func TestBodies_ValueOfWrongType_IsRefusedByField(t *testing.T) {
 			}
 			for _, value := range wrong {
 				body := withValue(t, bodies[r.method+" "+r.path], m.path, value)
-				got, s := ask(t, r.method, example(r), tokenFor(r), body)
 				name := r.id + " " + body
+				if r.sendsMany && len(m.path) > 1 {
+					assertRefusedMessage(t, r, m, value, body)
+					checked++
+					continue
+				}
+				got, s := ask(t, r.method, example(r), tokenFor(r), body)
 				assert.Equal(t, http.StatusBadRequest, got.Code, name)
 				if value != "null" || m.field() != "type" { // a message without a type has a code of its own
 					assert.Equal(t, domain.CodeValidation, got.Error.Code, name)
@@ -153,4 +162,20 @@ func TestBodies_ValueOfWrongType_IsRefusedByField(t *testing.T) {
 		}
 	}
 	assert.Greater(t, checked, 1000, "members × values")
+}
+
+// assertRefusedMessage requires that a member of the only message of a list is refused, and not the list.
+func assertRefusedMessage(t *testing.T, r *route, m bodyMember, value, body string) {
+	t.Helper()
+	s := &stub{}
+	got := serveUnchecked(t, New(config(s)), request(r.method, example(r), tokenFor(r), body)) // the document allows no wrong message
+	require.Equal(t, http.StatusOK, got.Code, body)
+	assert.Zero(t, s.calls, body)
+	result := got.results()[0]
+	assert.Equal(t, http.StatusBadRequest, result.StatusCode, body)
+	field := bodyMember{path: m.path[2:]}.field()
+	if value != "null" || field != "type" {
+		assert.Equal(t, domain.CodeValidation, result.Error.Code, body)
+	}
+	assert.Contains(t, result.fields(), cmp.Or(field, "body"), body)
 }

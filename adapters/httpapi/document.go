@@ -161,9 +161,9 @@ func (r *route) headers() map[string]*huma.Param {
 	return headers
 }
 
-// takesIdempotencyKey reports whether the route records a message, once for each key.
+// takesIdempotencyKey reports whether the route records messages, once for each key.
 func (r *route) takesIdempotencyKey() bool {
-	return slices.Contains(r.errors, domain.CodeIdempotencyConflict)
+	return r.sendsMany || slices.Contains(r.errors, domain.CodeIdempotencyConflict)
 }
 
 // idempotencyKeyParam describes the header, which [api.sendByKey] reads.

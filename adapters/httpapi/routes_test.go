@@ -165,15 +165,19 @@ func TestCredentials_OtherScheme_CountsAsNone(t *testing.T) {
 
 // A key is good for its own session only; any other answers like a missing one.
 func TestCredentials_KeyOfAnotherSession_IsRefused(t *testing.T) {
-	for _, path := range []string{"/api/v1/sessions/%s/status", "/api/v1/sessions/%s/send"} {
+	const message = `{"to":"6281234567890","type":"text","message":"hi"}`
+	for path, body := range map[string]string{
+		"/api/v1/sessions/%s/status":        "",
+		"/api/v1/sessions/%s/send":          message,
+		"/api/v1/sessions/%s/messages/bulk": `{"messages":[` + message + `]}`,
+	} {
 		method := http.MethodGet
-		if strings.HasSuffix(path, "send") {
+		if body != "" {
 			method = http.MethodPost
 		}
-		body := `{"to":"6281234567890","type":"text","message":"hi"}`
 		own, s := ask(t, method, strings.Replace(path, "%s", "SUPPORT_", 1), keyText, body)
 		assert.Equal(t, http.StatusOK, own.Code, "its own, in another spelling")
-		assert.Equal(t, 1, s.calls)
+		assert.NotZero(t, s.calls)
 		other, s := ask(t, method, strings.Replace(path, "%s", "sales", 1), keyText, body)
 		assert.Equal(t, http.StatusNotFound, other.Code)
 		assert.Equal(t, domain.CodeSessionNotFound, other.Error.Code)

@@ -279,8 +279,8 @@ func (b *contactBody) contact() *domain.Contact {
 	}
 }
 
-// anyBody is a message of any type.
-type anyBody struct {
+// AnyBody is a message of any type.
+type AnyBody struct {
 	Recipient
 	Type     string       `json:"type" minLength:"1" doc:"text, image, document, audio, video, sticker, location, contact, link or poll, in any case" example:"text"`
 	Message  string       `json:"message,omitempty" doc:"Of a text, at most 4096 characters" example:"Your code is 123456."`
@@ -294,7 +294,7 @@ type anyBody struct {
 	Poll     *anyPoll     `json:"poll,omitempty"`
 }
 
-// The contents of an anyBody have no limits of their own: the rules of the domain
+// The contents of an AnyBody have no limits of their own: the rules of the domain
 // apply to the content of the type that is given, and to no other.
 type (
 	anyPlace struct {
@@ -316,7 +316,7 @@ type (
 	}
 )
 
-// genericNames has the names of fields of structured contents in an anyBody.
+// genericNames has the names of fields of structured contents in an AnyBody.
 var genericNames = map[string]string{
 	"latitude": "location.latitude", "longitude": "location.longitude",
 	"name": "location.name", "address": "location.address",
@@ -325,7 +325,7 @@ var genericNames = map[string]string{
 	"url": "link.url", "title": "link.title", "description": "link.description", "thumbnail": "link.thumbnail",
 }
 
-func (b *anyBody) outgoing() *domain.Outgoing {
+func (b *AnyBody) outgoing() *domain.Outgoing {
 	m := b.message(domain.MessageType(b.Type)) // Validate refuses an unknown type
 	if t, err := domain.ParseMessageType(b.Type); err == nil {
 		m.Type = t

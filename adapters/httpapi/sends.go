@@ -122,7 +122,7 @@ func send[B outgoingBody](a *api, ctx context.Context, c *requestContext, in *se
 // sendAnyInput is the input of the route for any type of message.
 type sendAnyInput struct {
 	SessionPath
-	Body    anyBody
+	Body    AnyBody
 	message *domain.Outgoing
 }
 
@@ -160,18 +160,30 @@ const (
 
 // sendByKey sends a message, once if the request has an idempotency key.
 func (a *api) sendByKey(ctx context.Context, c *requestContext, m *domain.Outgoing) (*domain.Message, error) {
-	keys := c.r.Header[idempotencyKey]
-	if len(keys) == 0 {
+	key, isGiven, err := c.idempotencyKey()
+	if err != nil {
+		return nil, err
+	}
+	if !isGiven {
 		return a.Messages.Send(ctx, c.sender(), m)
 	}
-	if len(keys) > 1 {
-		return nil, refuse(http.StatusBadRequest, domain.CodeValidation, idempotencyKey, "Give one Idempotency-Key, not several")
-	}
-	sent, isReplay, err := a.Messages.SendOnce(ctx, c.sender(), keys[0], m)
+	sent, isReplay, err := a.Messages.SendOnce(ctx, c.sender(), key, m)
 	if isReplay {
 		c.w.Header().Set(replayed, "true")
 	}
 	return sent, err
+}
+
+// idempotencyKey returns the idempotency key of the request. Whoever uses the key checks it.
+func (c *requestContext) idempotencyKey() (key string, isGiven bool, err error) {
+	keys := c.r.Header[idempotencyKey]
+	switch len(keys) {
+	case 0:
+		return "", false, nil
+	case 1:
+		return keys[0], true, nil
+	}
+	return "", false, refuse(http.StatusBadRequest, domain.CodeValidation, idempotencyKey, "Give one Idempotency-Key, not several")
 }
 
 // withMessageID adds the id of the message whose outcome is unknown. The sender can

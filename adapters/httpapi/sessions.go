@@ -128,6 +128,7 @@ func sessionRoutes() []route {
 			description: "Sends a text, image, document, audio, video, sticker, location, contact, link or poll, as `type` says. " + sendDescription,
 			errors:      append([]domain.Code{domain.CodeInvalidMessageType, domain.CodeSessionNotFound}, sendErrors...),
 		}, (*api).sendAny),
+		bulkSendRoute(),
 	}
 }
 

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -199,6 +200,27 @@ func (s stubMessages) SendOnce(ctx context.Context, who service.Sender, key stri
 	}
 	sent, err := s.Send(ctx, who, m)
 	return sent, strings.HasPrefix(key, "again"), err
+}
+
+func (s stubMessages) SendAll(ctx context.Context, who service.Sender, key string, items []service.SendItem) ([]service.SendResult, error) {
+	if s.err != nil {
+		return nil, s.note(items)
+	}
+	results := make([]service.SendResult, len(items))
+	for i, item := range items {
+		r := &results[i]
+		if item.Refusal != nil {
+			r.Err = item.Refusal
+			continue
+		}
+		if once := cmp.Or(item.Key, key); once != "" {
+			r.Message, r.IsReplay, r.Err = s.SendOnce(ctx, who, once, item.Message)
+			continue
+		}
+		r.Message, r.Err = s.Send(ctx, who, item.Message)
+	}
+	s.last = items
+	return results, nil
 }
 
 func (s stubMessages) OpenMedia(_ context.Context, _, _, messageID string, part service.MediaPart) (*service.InboundMedia, error) {

@@ -140,8 +140,18 @@ func (c *requestContext) invalid(details []*huma.ErrorDetail) error {
 			body = []byte(s) // too long to have been kept
 		}
 	}
-	if c.route.hot && len(body) > 0 {
-		details = c.validate(body)
+	var rules []error
+	if c.rules != nil {
+		rules = c.rules()
+	}
+	return c.route.explain(body, details, c.brokenQuery, rules)
+}
+
+// explain returns the error for a body with every problem. query is the problem of the
+// query, or nil.
+func (r *route) explain(body []byte, details []*huma.ErrorDetail, query *problem, rules []error) error {
+	if r.hot && len(body) > 0 {
+		details = r.validate(body)
 	}
 	var list []*problem
 	for _, d := range details {
@@ -155,20 +165,18 @@ func (c *requestContext) invalid(details []*huma.ErrorDetail) error {
 		if d.Location == "body" {
 			return malformedBody(body)
 		}
-		if p := c.route.translate(d); p != nil {
+		if p := r.translate(d); p != nil {
 			list = append(list, p)
 		}
 	}
-	if c.brokenQuery != nil {
-		list = append(list, c.brokenQuery)
+	if query != nil {
+		list = append(list, query)
 	}
-	if c.rules != nil {
-		for _, err := range c.rules() {
-			list = append(list, err.(*problem)) //nolint:errorlint // rules return problems alone
-		}
+	for _, err := range rules {
+		list = append(list, err.(*problem)) //nolint:errorlint // rules return problems alone
 	}
-	if c.route.schema != nil && len(body) > 0 {
-		places, more := inspect(body, c.route)
+	if r.schema != nil && len(body) > 0 {
+		places, more := inspect(body, r)
 		list = append(list, more...)
 		for _, p := range list {
 			p.at = notFound
@@ -177,18 +185,18 @@ func (c *requestContext) invalid(details []*huma.ErrorDetail) error {
 			}
 		}
 	}
-	return c.route.arrange(list)
+	return r.arrange(list)
 }
 
 // validate returns what huma finds wrong with a body that it did not validate.
-func (c *requestContext) validate(body []byte) []*huma.ErrorDetail {
-	parsed, err := decodeKnown(body, c.route.schema, c.route.registry)
+func (r *route) validate(body []byte) []*huma.ErrorDetail {
+	parsed, err := decodeKnown(body, r.schema, r.registry)
 	if err != nil {
 		return []*huma.ErrorDetail{{Location: "body", Message: err.Error()}}
 	}
 	path, result := huma.NewPathBuffer(nil, 0), new(huma.ValidateResult)
 	path.Push("body")
-	huma.Validate(c.route.registry, c.route.schema, path, huma.ModeWriteToServer, parsed, result)
+	huma.Validate(r.registry, r.schema, path, huma.ModeWriteToServer, parsed, result)
 	var details []*huma.ErrorDetail
 	for _, err := range result.Errors {
 		var d *huma.ErrorDetail

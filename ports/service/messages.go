@@ -24,6 +24,25 @@ type InboundMedia struct {
 	Ref domain.MediaRef
 }
 
+// SendAllLimit is how many messages one [Messages.SendAll] takes.
+const SendAllLimit = 100
+
+// SendItem is one message of [Messages.SendAll].
+type SendItem struct {
+	Message *domain.Outgoing
+	// Key is the idempotency key of this message. Empty: it follows from the key of the call.
+	Key string
+	// Refusal is the reason why the caller could not read the message. It becomes the result.
+	Refusal error
+}
+
+// SendResult tells what became of one message, as [Messages.SendOnce] returns it.
+type SendResult struct {
+	Message  *domain.Message
+	IsReplay bool
+	Err      error
+}
+
 // Messages sends messages and reads the history.
 type Messages interface {
 	// Send records the message and forwards it once. When the outcome is unknown it
@@ -34,6 +53,17 @@ type Messages interface {
 	// has ended, and returns its message and its error by the present state of the message.
 	// isReplay is true then. The key of another message is an IDEMPOTENCY_CONFLICT.
 	SendOnce(ctx context.Context, s Sender, key string, m *domain.Outgoing) (sent *domain.Message, isReplay bool, err error)
+	// SendAll sends 1 to [SendAllLimit] messages in their order, each after the end of the one before,
+	// and returns the result of each. A message that fails does not stop those after it. A result with the
+	// code OVERLOADED is that of a message that was not sent, because ctx or the time of the call was
+	// over; sending it again is safe. SendAll begins no message after 30 seconds, so it takes 65 at most.
+	//
+	// With a key each message without a key of its own has one that follows from the key and its
+	// index: a repeat of the call sends only what has not been sent. Empty: the call has no key.
+	//
+	// The error is for the whole call, of which nothing was sent then: a list of another length, a key
+	// that cannot be one, a session that does not exist.
+	SendAll(ctx context.Context, s Sender, key string, messages []SendItem) ([]SendResult, error)
 	// PerformAction acts on a message or in a chat.
 	PerformAction(ctx context.Context, s Sender, a domain.Action) error
 	// History returns the newest first. next is zero on the last page.

@@ -53,6 +53,20 @@
 // Actions on messages and typing signals take no key: they record no message to which a key
 // could be bound.
 //
+// # Several messages in one call
+//
+// [Messages.SendAll] sends in the order of the list, each message after the end of the one
+// before: people read them in that order. Several at once would be faster and arrive in any
+// order. Each message is a send of its own, with its limit, row, events and result.
+//
+// A message of a call with a key has a key that follows from it and the index. A repeat
+// goes on where the first call ended, whichever replica it comes to. Of two equal calls at
+// once each message is sent by one, and the order holds: none sends a message before the one
+// before it has ended.
+//
+// A call begins no message after 30 s, which leaves 25 s until the write timeout of a server
+// when the last one takes as long as it may.
+//
 // # Replies and mentions
 //
 // They go to workers with [domain.CapReplies]. For any other worker the send is refused
