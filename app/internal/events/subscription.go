@@ -109,9 +109,11 @@ func (s *subscription) take(ctx context.Context) (events []domain.Event, err err
 	defer s.mu.Unlock()
 	s.isTaking = false
 	if err != nil {
-		s.codes = append(codes, s.codes...)
+		s.codes, s.isBehind = append(codes, s.codes...), true
+		s.notify()
+		return nil, apperr.PublicIn(ctx, err)
 	}
-	if wasBehind && (err != nil || len(events) == behindPage) {
+	if len(events) == behindPage && wasBehind {
 		s.isBehind = true
 		s.notify()
 	}
@@ -124,7 +126,7 @@ func (s *subscription) take(ctx context.Context) (events []domain.Event, err err
 	for _, e := range codes {
 		events = append(events, *e)
 	}
-	return events, apperr.PublicIn(ctx, err)
+	return events, nil
 }
 
 // readBehind reads a page of the log for a subscription that is behind. A few do so at a time, and
@@ -137,7 +139,7 @@ func (e *Events) readBehind(ctx context.Context, f ports.EventFilter, after int6
 		return nil, ctx.Err()
 	}
 	var page []domain.Event
-	// The session may be deleted meanwhile. Its last events are its user's all the same.
+	// Ownership is not checked again: a deleted session's last events still belong to its user.
 	err := e.Store.View(ports.ForLongRead(ctx), func(ctx context.Context, tx *ports.Tx) (err error) {
 		page, err = readPage(ctx, tx, f, after, behindPage)
 		return err

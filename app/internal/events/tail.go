@@ -138,26 +138,52 @@ func (e *Events) Distribute(ctx context.Context) error {
 		if !hasSubscriptions {
 			return nil
 		}
-		var page []domain.Event
-		err := e.Store.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
-			if !isReading {
-				from, err = tx.Outbox.Last(ctx)
+		if !isReading {
+			if err := e.beginReading(ctx); err != nil {
 				return err
 			}
+			return e.distributeQRs(ctx)
+		}
+		var page []domain.Event
+		err := e.Store.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
 			page, err = tx.Outbox.After(ctx, ports.EventFilter{}, from, pageSize)
 			return err
 		})
 		if err != nil {
 			return err
 		}
-		t.distribute(page, from)
+		t.distribute(page)
 		if len(page) < pageSize {
 			return e.distributeQRs(ctx)
 		}
 	}
 }
 
-// distributeQRs tells the subscriptions which sessions have a QR code that may be new.
+// beginReading sets the tail to the end of the log. Each subscription reads the earlier events itself.
+func (e *Events) beginReading(ctx context.Context) error {
+	var last int64
+	err := e.Store.View(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {
+		last, err = tx.Outbox.Last(ctx)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	t := e.tail
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.isReading, t.position = true, last
+	for _, index := range []map[string]subscriptionSet{t.bySession, t.byUser} {
+		for _, set := range index {
+			for s := range set {
+				s.fallBehind()
+			}
+		}
+	}
+	return nil
+}
+
+// distributeQRs hands the QR codes of changed sessions to the subscriptions.
 func (e *Events) distributeQRs(ctx context.Context) error {
 	t := e.tail
 	t.mu.Lock()
@@ -192,20 +218,12 @@ func (e *Events) distributeQRs(ctx context.Context) error {
 	return err
 }
 
-// distribute hands a page of the log to the subscriptions: the events after from. The first page after
-// a rest has no events. It sets the position, and each subscription reads the earlier events itself.
-func (t *tail) distribute(page []domain.Event, from int64) {
+// distribute hands a page of the log to the subscriptions. It does nothing if the last subscription was
+// removed after the page was read: the next Distribute begins anew.
+func (t *tail) distribute(page []domain.Event) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if !t.isReading {
-		t.isReading, t.position = true, from
-		for _, index := range []map[string]subscriptionSet{t.bySession, t.byUser} {
-			for _, set := range index {
-				for s := range set {
-					s.fallBehind()
-				}
-			}
-		}
 		return
 	}
 	for i := range page {
