@@ -106,37 +106,53 @@ func (m *Outgoing) Fingerprint() ([32]byte, error) {
 	for _, jid := range m.MentionedJIDs() {
 		f.text("mention", jid)
 	}
-	if l := m.Location; l != nil {
-		f.number("latitude", l.Latitude)
-		f.number("longitude", l.Longitude)
-		f.text("name", l.Name)
-		f.text("address", l.Address)
-	}
-	if c := m.Contact; c != nil {
-		f.text("contactName", c.Name)
-		f.text("contactPhone", c.Phone)
-		f.text("contactEmail", c.Email)
-		f.text("contactOrganization", c.Organization)
-	}
-	if l := m.Link; l != nil {
-		f.text("url", l.URL)
-		f.text("title", l.Title)
-		f.text("description", l.Description)
-		f.text("thumbnail", l.Thumbnail)
-	}
-	if o := m.Poll; o != nil {
-		f.text("question", o.Question)
-		for _, option := range o.Options {
-			f.text("option", option)
-		}
-		f.flag("multipleAnswers", o.MultipleAnswers)
-	}
+	m.Location.fingerprint(f)
+	m.Contact.fingerprint(f)
+	m.Link.fingerprint(f)
+	m.Poll.fingerprint(f)
 	var err error
 	if m.Upload != nil {
 		f.begin("upload", m.Upload.Size)
 		_, err = io.Copy(f.h, io.NewSectionReader(m.Upload.Content, 0, m.Upload.Size))
 	}
 	return [32]byte(f.h.Sum(nil)), err
+}
+
+func (l *Location) fingerprint(f fingerprint) {
+	if l != nil {
+		f.number("latitude", l.Latitude)
+		f.number("longitude", l.Longitude)
+		f.text("name", l.Name)
+		f.text("address", l.Address)
+	}
+}
+
+func (c *Contact) fingerprint(f fingerprint) {
+	if c != nil {
+		f.text("contactName", c.Name)
+		f.text("contactPhone", c.Phone)
+		f.text("contactEmail", c.Email)
+		f.text("contactOrganization", c.Organization)
+	}
+}
+
+func (l *Link) fingerprint(f fingerprint) {
+	if l != nil {
+		f.text("url", l.URL)
+		f.text("title", l.Title)
+		f.text("description", l.Description)
+		f.text("thumbnail", l.Thumbnail)
+	}
+}
+
+func (p *Poll) fingerprint(f fingerprint) {
+	if p != nil {
+		f.text("question", p.Question)
+		for _, option := range p.Options {
+			f.text("option", option)
+		}
+		f.flag("multipleAnswers", p.MultipleAnswers)
+	}
 }
 
 // fingerprint hashes fields with their names and lengths. It leaves out empty fields.

@@ -30,7 +30,7 @@ func (r *Reader) ReadOf(ctx context.Context, tx *ports.Tx, f ports.EventFilter, 
 	return tx.Outbox.After(ctx, f, at, limit)
 }
 
-// ReadFrom is Read for a caller that has no use for the events up to seq.
+// ReadFrom returns the events after the position and after seq.
 func (r *Reader) ReadFrom(ctx context.Context, tx *ports.Tx, seq int64, limit int) ([]domain.Event, error) {
 	at, _, err := r.position(ctx, tx)
 	if err != nil {
@@ -39,8 +39,8 @@ func (r *Reader) ReadFrom(ctx context.Context, tx *ports.Tx, seq int64, limit in
 	return tx.Outbox.After(ctx, ports.EventFilter{}, max(at, seq), limit)
 }
 
-// Skip moves the position to seq, for a caller that has no use for the events up to there. It never moves
-// the position back.
+// Skip moves the position forward to seq: the caller needs no event up to seq. It never moves the position
+// back.
 func (r *Reader) Skip(ctx context.Context, tx *ports.Tx, seq int64) error {
 	at, text, err := r.position(ctx, tx)
 	if err != nil || at >= seq {

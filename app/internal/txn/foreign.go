@@ -26,8 +26,8 @@ func IsKnown(ctx context.Context, tx *ports.Tx, sessionID string) (bool, error) 
 // maxForeign bounds the foreign sessions that are recorded for a worker.
 const maxForeign = 1000
 
-// RecordForeign records foreign sessions that a worker runs. Their ids are taken from then
-// on, also when the worker lists them no longer.
+// RecordForeign records foreign sessions that a worker runs. Their ids stay in use,
+// also when the worker lists them no longer.
 func (tx *Tx) RecordForeign(ctx context.Context, workerID string, ids []string) error {
 	if len(ids) == 0 {
 		return nil

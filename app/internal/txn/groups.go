@@ -63,9 +63,9 @@ func findPeer(ctx context.Context, tx *ports.Tx, workerID, group string) (peer *
 	return peer, nil
 }
 
-// RecordWiped records that a worker has wiped a session up to a generation. For the workers of its
-// state group that certainly do not run the session the same wipe counts. A worker that has
-// registered again meanwhile may have wiped another disk: then the wipe is still due.
+// RecordWiped records that a worker has wiped a session up to a generation. The wipe also counts for
+// workers of its state group that certainly do not run the session. The wipe is still due if the worker
+// has registered again meanwhile: it may have wiped another disk.
 func (tx *Tx) RecordWiped(ctx context.Context, by *domain.Worker, sessionID string, generation int64) error {
 	c, err := findOnDisk(ctx, tx.Tx, by.ID, by.StateGroup, sessionID)
 	if err != nil {
@@ -100,8 +100,8 @@ func findSameProcess(ctx context.Context, tx *ports.Tx, called *domain.Worker) (
 	return present, err
 }
 
-// completePeers records that the wipe done, which a worker has carried out, counts for the other
-// rows about its disk, as far as their workers certainly do not run the session.
+// completePeers records the wipe of done, which a worker has carried out, in the other rows about the
+// worker's disk. It leaves out rows whose own workers may still run the session.
 func completePeers(ctx context.Context, tx *ports.Tx, done *domain.Cleanup, by *domain.Worker, now time.Time) error {
 	rows, err := tx.Cleanups.BySession(ctx, done.SessionID)
 	if err != nil {
@@ -163,8 +163,8 @@ func (tx *Tx) dropWipes(ctx context.Context, s *domain.Session) error {
 	return nil
 }
 
-// WakeWipes makes the wipes due that a worker can carry out for others of its state group, now that it
-// is online.
+// WakeWipes makes wipes due for a worker that is online now: those that it can carry out for others of
+// its state group.
 func (tx *Tx) WakeWipes(ctx context.Context, w *domain.Worker) error {
 	wipes, err := tx.Cleanups.WipesByGroup(ctx, w.StateGroup)
 	if err != nil {

@@ -12,8 +12,8 @@
 //     [domain.UsageOf].
 //   - Counters are kept for 400 days, also those of deleted sessions.
 //
-// One replica counts, the owner of the work "usage". Two that both take themselves for the
-// owner conflict, and one of them counts.
+// One replica counts, the owner of the work "usage". If two replicas believe that they own it, their
+// transactions conflict, and one of them counts.
 package usage
 
 import (
@@ -178,7 +178,7 @@ func (c *Counter) Counts(ctx context.Context, tx *ports.Tx, f ports.UsageFilter,
 	return total.counts(), nil
 }
 
-// Housekeep deletes counters that are older than the retention, an hour after the other.
+// Housekeep deletes counters that are older than the retention, hour by hour.
 func (c *Counter) Housekeep(ctx context.Context, now time.Time) error {
 	c.Wake() // an earlier process may have left events
 	for range hoursPerRound {
