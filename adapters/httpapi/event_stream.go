@@ -177,7 +177,7 @@ func (s *eventStream) flush(w flushWriter) error {
 }
 
 // addKeepAlive adds a comment, and the present position. A client that reconnects from there skips
-// what concerned others.
+// the events of others.
 func (s *eventStream) addKeepAlive() {
 	s.out.WriteString(": still here\n")
 	s.addID(s.subscription.Position())
@@ -195,7 +195,7 @@ func (s *eventStream) addID(position int64) {
 func (s *eventStream) add(ctx context.Context, e *domain.Event) {
 	v := view.Event(e)
 	if e.Seq == 0 {
-		qr := s.newQR(ctx, e.SessionID)
+		qr := s.unsentQR(ctx, e.SessionID)
 		if qr == nil {
 			return
 		}
@@ -206,8 +206,8 @@ func (s *eventStream) add(ctx context.Context, e *domain.Event) {
 	s.addData(string(e.Type), v)
 }
 
-// newQR returns the present code of a session, or nil if it was sent already.
-func (s *eventStream) newQR(ctx context.Context, sessionID string) *view.QRView {
+// unsentQR returns the present code of a session, or nil if it was sent already.
+func (s *eventStream) unsentQR(ctx context.Context, sessionID string) *view.QRView {
 	shown, err := s.api.Sessions.QR(ctx, s.filter.UserID, sessionID)
 	if err != nil {
 		return nil

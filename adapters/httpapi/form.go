@@ -39,19 +39,19 @@ var errFormTooLong = errors.New("httpapi: the form is too long")
 // bytes of fields and heads of parts. mime/multipart alone would keep up to 10 MiB of a
 // part's head in memory.
 type formSource struct {
-	b     *requestBody
-	file  bool  // the file is being read
-	left  int64 // bytes that may still come besides the file
-	space int64 // bytes that may still come of the file
-	total int64
-	held  int64 // bytes of [bodyMemory] for fields and heads
-	next  int64 // total from which the deadline moves on
+	b      *requestBody
+	isFile bool  // the file is being read
+	left   int64 // bytes that may still come besides the file
+	space  int64 // bytes that may still come of the file
+	total  int64
+	held   int64 // bytes of [bodyMemory] for fields and heads
+	next   int64 // total from which the deadline moves on
 }
 
 // Read reads from the body.
 func (s *formSource) Read(p []byte) (int, error) {
 	left := &s.left
-	if s.file {
+	if s.isFile {
 		left = &s.space
 	}
 	if *left <= 0 {
@@ -64,7 +64,7 @@ func (s *formSource) Read(p []byte) (int, error) {
 	n, err := s.b.c.r.Body.Read(p[:min(int64(len(p)), *left)])
 	*left -= int64(n)
 	s.total += int64(n)
-	if !s.file {
+	if !s.isFile {
 		if err := s.hold(); err != nil {
 			return n, err
 		}
@@ -85,8 +85,8 @@ func (s *formSource) hold() error {
 }
 
 // A form turns a form (multipart/form-data, RFC 7578) into the JSON object that the route
-// reads, and an upload. A field becomes the member of its name, a text that the schema
-// wants to be true or false, a number, an object or a list becomes one.
+// reads, and an upload. A field becomes the member of its name. Its text becomes a boolean, a
+// number, an object or a list if the schema asks for one.
 type form struct {
 	c      *requestContext
 	source *formSource
@@ -140,19 +140,19 @@ func (f *form) read(parts *multipart.Reader) error {
 		if n == maxParts {
 			return malformed("body", fmt.Sprintf("A form may have at most %d parts", maxParts))
 		}
-		if err := f.part(part); err != nil {
+		if err := f.readPart(part); err != nil {
 			return err
 		}
 	}
 	for _, name := range f.order {
-		f.member(name, append(append([]byte("["), f.lists[name]...), ']'))
+		f.writeMember(name, append(append([]byte("["), f.lists[name]...), ']'))
 	}
 	f.out.WriteByte('}')
 	return nil
 }
 
-// part reads one part.
-func (f *form) part(part *multipart.Part) error {
+// readPart reads one part.
+func (f *form) readPart(part *multipart.Part) error {
 	disposition, params, err := mime.ParseMediaType(part.Header.Get("Content-Disposition"))
 	name := params["name"]
 	if err != nil || disposition != "form-data" || name == "" || !utf8.ValidString(name) {
@@ -177,7 +177,7 @@ func (f *form) part(part *multipart.Part) error {
 	if !utf8.Valid(value) {
 		return malformed(field, field+" must be text in UTF-8")
 	}
-	f.field(name, value)
+	f.addField(name, value)
 	return nil
 }
 
@@ -199,8 +199,8 @@ func (f *form) readFile(part *multipart.Part, field, filename, declared string) 
 	case isChosen && f.upload != nil:
 		return malformed("media", "Send one file, not several")
 	}
-	f.source.file = true
-	defer func() { f.source.file = false }()
+	f.source.isFile = true
+	defer func() { f.source.isFile = false }()
 	u := newFormFile(f.c.api, f.c.shareKey(), filename, declared)
 	_, err := io.CopyBuffer(u, part, make([]byte, 32<<10))
 	switch {
@@ -214,8 +214,8 @@ func (f *form) readFile(part *multipart.Part, field, filename, declared string) 
 	return err
 }
 
-// field adds a field as the member that it stands for.
-func (f *form) field(name string, value []byte) {
+// addField adds the member that a field stands for.
+func (f *form) addField(name string, value []byte) {
 	quoted, _ := jsontext.AppendQuote(nil, value)
 	raw := jsontext.Value(bytes.TrimSpace(value))
 	kind := ""
@@ -248,11 +248,11 @@ func (f *form) field(name string, value []byte) {
 		f.lists[name] = append(items, quoted...)
 		return
 	}
-	f.member(name, quoted)
+	f.writeMember(name, quoted)
 }
 
-// member writes a member of the object.
-func (f *form) member(name string, value []byte) {
+// writeMember writes a member of the object.
+func (f *form) writeMember(name string, value []byte) {
 	if f.out.Len() > 1 {
 		f.out.WriteByte(',')
 	}

@@ -58,7 +58,7 @@ func (u *formFile) Write(p []byte) (int, error) {
 	n, err := u.file.Write(p)
 	u.size += int64(n)
 	if err != nil {
-		return n, u.noDisk(err)
+		return n, u.storageError(err)
 	}
 	return n, nil
 }
@@ -70,12 +70,12 @@ func (u *formFile) spill() error {
 	}
 	file, err := os.CreateTemp("", "switchyard-upload-*") // readable by this user alone
 	if err != nil {
-		return u.noDisk(err)
+		return u.storageError(err)
 	}
 	u.file = file
 	_ = os.Remove(file.Name()) // fails where open files keep their names; close removes it then
 	if _, err := file.Write(u.memory); err != nil {
-		return u.noDisk(err)
+		return u.storageError(err)
 	}
 	u.memory = nil
 	return nil
@@ -92,8 +92,8 @@ func (u *formFile) reserve(size int64) error {
 	return nil
 }
 
-// noDisk returns the error of an upload that cannot be stored.
-func (u *formFile) noDisk(cause error) error {
+// storageError returns the error of an upload that cannot be stored.
+func (u *formFile) storageError(cause error) error {
 	return domain.Overloaded(time.Minute, "The server has no room for uploads at the moment; send media by URL").
 		WithCause(fmt.Errorf("storing an upload: %w", cause))
 }
