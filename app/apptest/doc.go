@@ -12,7 +12,7 @@
 // # What a test can do
 //
 //	fleet      Workers, User, CreateSession, Connected, Send
-//	time       Now, Advance
+//	time       Now, Advance, Skip
 //	workers    Crash, RestartWorker, Hang, ResumeWorker, CutOff, Reconnect
 //	replicas   Start, Kill, Pause, Resume, Restart, Skew, PinWorkers, UnpinWorkers,
 //	           DropInvalidations, DeliverInvalidations
@@ -29,6 +29,9 @@
 // Advance ticks workers and replicas at the moments at which they have work. Background work
 // runs in place, inside Advance. A service call that waits returns at once without the result
 // of the wait, because time passes between calls only. Sleeping is not possible.
+//
+// Advance takes about 10 s of a processor for a month, because replicas look for work every 5 s.
+// Skip takes no time: it moves the clock as if every process had been suspended meanwhile.
 //
 // # Concurrency
 //
