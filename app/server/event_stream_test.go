@@ -178,6 +178,8 @@ func TestEventStream_SessionIsDeleted_Ends(t *testing.T) {
 func TestEventStream_AccessIsWithdrawn_EndsWithTheNextEvent(t *testing.T) {
 	k := newStreamKit(t)
 	s := openStream(t, k.Server, "/events", k.token, nil)
+	k.connect()
+	s.until(domain.EventSessionConnected)
 	require.NoError(t, k.Accounts.Deactivate(t.Context(), service.Principal{UserID: k.user.ID}, "correct-horse-1"))
 	e := s.until("error")
 	require.Equal(t, string(domain.CodeAccountDeactivated), e.data.Code)
