@@ -120,7 +120,9 @@
 // # Invariants
 //
 //   - A session is assigned to at most one worker, and holds a slot exactly while it is assigned.
-//   - Generations only grow. A report of another worker or generation changes nothing.
+//   - Generations only grow. A report of another worker or of a lower generation changes nothing. The
+//     assigned worker may state a higher one, which the session adopts: the store was restored from a
+//     backup.
 //   - A session leaves a worker only when it certainly does not run there: the worker certainly did
 //     not execute the first start, the worker reports it down past the debounce, the stop was confirmed,
 //     or the worker is lost.

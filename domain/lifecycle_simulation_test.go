@@ -89,7 +89,7 @@ func (w *simulation) change(op, id string, fn func(s *domain.Session) []domain.E
 		if before.IsAssigned() {
 			require.False(w.t, s.IsAssigned(), "%s went from one worker to another in one step: %s", id, op)
 			w.workers[before.WorkerID].Used--
-			require.Equal(w.t, before.Generation, s.Generation)
+			require.True(w.t, s.Generation == before.Generation || op == "report" && s.Generation > before.Generation)
 		} else {
 			to := w.workers[s.WorkerID]
 			require.Equal(w.t, domain.WorkerOnline, to.Status(), "%s was assigned to %s", id, to.ID)
@@ -101,6 +101,9 @@ func (w *simulation) change(op, id string, fn func(s *domain.Session) []domain.E
 		want := before.Generation
 		if op == "connect" && before.Command.Stops() && before.Command != domain.CommandLogout {
 			want++ // a new assignment on the same worker
+		}
+		if op == "report" {
+			want = max(want, s.Generation) // the worker may know a higher one
 		}
 		require.Equal(w.t, want, s.Generation, "the generation grew without an assignment: %s", op)
 	}
@@ -526,10 +529,12 @@ func (w *simulation) deliver(r domain.Report) domain.Outcome {
 	}
 	copied := s.Clone()
 	outcome, events := copied.Apply(r, w.timing, w.now)
+	isAdopted := copied.Generation > s.Generation
 	switch {
-	case r.Generation != 0 && r.Generation != s.Generation, r.WorkerID != "" && r.WorkerID != s.WorkerID:
+	case r.WorkerID != "" && r.WorkerID != s.WorkerID, r.Generation != 0 && r.Generation < s.Generation, r.Generation > s.Generation && r.WorkerID == "":
 		require.Equal(w.t, domain.NotOwner, outcome, "only the newest assignment counts")
-	case outcome == domain.Applied || outcome == domain.Repeated:
+		require.False(w.t, isAdopted)
+	case isAdopted, outcome == domain.Applied || outcome == domain.Repeated:
 		w.change("report", r.SessionID, func(s *domain.Session) []domain.Event {
 			_, events := s.Apply(r, w.timing, w.now)
 			return events

@@ -75,31 +75,32 @@ type Outcome uint8
 
 // The outcomes of a report.
 const (
-	Applied   Outcome = iota // the status changed
-	Repeated                 // the status was the same; data was refreshed
-	Unchanged                // the report contained nothing new
-	Stale                    // refused: older, or not a transition of the life cycle
-	NotOwner                 // refused: the worker or the generation does not hold the session
-	NotWanted                // refused: the user wants the session down
+	Applied     Outcome = iota // the status changed
+	Repeated                   // the status was the same; data was refreshed
+	Unchanged                  // the report contained nothing new
+	Stale                      // refused: older, or not a transition of the life cycle
+	NotOwner                   // refused: the worker or the generation does not hold the session
+	NotWanted                  // refused: the user wants the session down
+	Implausible                // refused: the generation is far beyond the session's
 	outcomeEnd
 )
 
 // String returns the outcome for logs and counters.
 func (o Outcome) String() string {
-	return [outcomeEnd]string{"applied", "repeated", "unchanged", "stale", "not owner", "not wanted"}[o]
+	return [outcomeEnd]string{"applied", "repeated", "unchanged", "stale", "not owner", "not wanted", "implausible generation"}[o]
 }
 
 // clockSkew limits the assumed error of a worker's clock, and the delay of a report that a newer one
 // overtook.
 const clockSkew = 5 * time.Second
 
-// Apply applies a report to the session, as far as the life cycle and the debounce allow.
+// Apply applies a report to the session, as far as the life cycle and the debounce allow. It adopts a
+// higher generation of the assigned worker, whatever the outcome of the report.
 func (s *Session) Apply(r Report, t Timing, now time.Time) (Outcome, []Event) {
+	if refused, ok := s.admit(r); !ok {
+		return refused, nil
+	}
 	switch {
-	case !s.IsAssigned(),
-		r.WorkerID != "" && r.WorkerID != s.WorkerID,
-		r.Generation != 0 && r.Generation != s.Generation:
-		return NotOwner, nil
 	case s.Intent == Down && r.Status.IsActive():
 		return NotWanted, nil
 	case s.Intent == Up && s.Command.Stops():

@@ -69,7 +69,7 @@ type Session struct {
 	LastError     string
 
 	WorkerID            string
-	Generation          int64 // grows by one with each assignment, never shrinks
+	Generation          int64 // grows with each assignment, never shrinks
 	AssignedAt          time.Time
 	CredentialsWorkerID string // the home; empty if there is none
 	CredentialsGroup    string // the state group of the home when the session was linked there; empty: none

@@ -390,7 +390,9 @@ func TestSessionApply_WorkerGenerationOrStatus_Refused(t *testing.T) {
 		want   domain.Outcome
 	}{
 		"older generation":      {"CONNECTED", domain.Report{Status: domain.Disconnected, Generation: 1}, domain.NotOwner},
-		"newer generation":      {"CONNECTED", domain.Report{Status: domain.Disconnected, Generation: 3}, domain.NotOwner},
+		"newer, by nobody":      {"CONNECTED", domain.Report{Status: domain.Disconnected, Generation: 3}, domain.NotOwner},
+		"newer, by another":     {"CONNECTED", domain.Report{Status: domain.Disconnected, WorkerID: "w2", Generation: 3}, domain.NotOwner},
+		"far beyond":            {"CONNECTED", domain.Report{Status: domain.Disconnected, WorkerID: "w1", Generation: 1_000_003}, domain.Implausible},
 		"this generation":       {"CONNECTED", domain.Report{Status: domain.Disconnected, Generation: 2}, domain.Applied},
 		"another worker":        {"CONNECTED", domain.Report{Status: domain.Disconnected, WorkerID: "w2"}, domain.NotOwner},
 		"another's generation":  {"CONNECTED", domain.Report{Status: domain.Disconnected, WorkerID: "w2", Generation: 2}, domain.NotOwner},
@@ -439,10 +441,10 @@ func TestSessionApply_OlderTimestamp_Stale(t *testing.T) {
 
 func TestStatusOutcomeAndCommand_Words_AsDocumented(t *testing.T) {
 	var all []string
-	for o := domain.Applied; o <= domain.NotWanted; o++ {
+	for o := domain.Applied; o <= domain.Implausible; o++ {
 		all = append(all, o.String())
 	}
-	require.Equal(t, []string{"applied", "repeated", "unchanged", "stale", "not owner", "not wanted"}, all)
+	require.Equal(t, []string{"applied", "repeated", "unchanged", "stale", "not owner", "not wanted", "implausible generation"}, all)
 	for _, s := range statuses {
 		got, err := domain.ParseStatus(" " + strings.ToLower(string(s)) + "\n")
 		require.NoError(t, err)

@@ -447,7 +447,7 @@ func TestSessionReports_Bodies_ReachTheService(t *testing.T) {
 		assert.Zero(t, s.calls)
 	}
 	for outcome, applied := range map[domain.Outcome]bool{
-		domain.Applied: true, domain.Repeated: true, domain.Unchanged: true, domain.Stale: false, domain.NotOwner: false, domain.NotWanted: false,
+		domain.Applied: true, domain.Repeated: true, domain.Unchanged: true, domain.Stale: false, domain.NotOwner: false, domain.NotWanted: false, domain.Implausible: false,
 	} {
 		got := serve(t, New(config(&stub{outcome: outcome})), request("POST", "/api/webhooks/session-status", fleetToken, `{"sessionId":"support","status":"INIT"}`))
 		assert.Equal(t, http.StatusOK, got.Code)

@@ -453,6 +453,9 @@ func (c *Control) ReceiveMessage(ctx context.Context, m service.InboundMessage) 
 	if m.Generation != 0 && !c.legacy {
 		body["generation"] = m.Generation
 	}
+	if m.WorkerID != "" {
+		body["workerId"] = m.WorkerID
+	}
 	if !m.Media.IsZero() {
 		body["media"] = fields{"id": m.Media.ID, "mime": m.Media.Type, "size": m.Media.Size, "sha256": m.Media.SHA256}
 	}

@@ -393,6 +393,9 @@ func (w *Worker) receive(ctx context.Context, sessionID string, fill func(m *ser
 	m := service.InboundMessage{
 		SessionID: s.id, WhatsAppID: "3AEB" + token, To: s.phone + "@s.whatsapp.net", At: now, Generation: s.generation,
 	}
+	if !w.cfg.Legacy {
+		m.WorkerID = w.cfg.ID
+	}
 	w.mu.Unlock()
 	fill(&m, strings.NewReplacer("+", "-", "/", "_").Replace(token))
 	control, err := w.controlPlane()

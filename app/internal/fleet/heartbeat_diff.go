@@ -8,8 +8,8 @@ import (
 
 // HeartbeatDiff is the difference between a heartbeat and the cache.
 type HeartbeatDiff struct {
-	Changed    []domain.Report // to be applied
-	Unexpected []domain.Report // run there, but are not assigned to the worker in this generation
+	Changed    []domain.Report // to be applied, of the assigned generation or a higher one
+	Unexpected []domain.Report // run there, but are not assigned to the worker, or in a higher generation
 	Missing    []string        // should have run there for long, and are not listed
 	NewForeign []string        // foreign, and not recorded for the worker
 }
@@ -33,7 +33,7 @@ func (c *Cache) DiffHeartbeat(h *domain.Heartbeat, t domain.Timing, now time.Tim
 	for i := range h.Sessions {
 		r := &h.Sessions[i]
 		a := n.sessions[r.SessionID]
-		if a == nil || r.Generation != 0 && r.Generation != a.generation {
+		if a == nil || r.Generation != 0 && r.Generation < a.generation {
 			if _, isForeign := n.foreign[r.SessionID]; r.Status.IsActive() && !isForeign {
 				diff.Unexpected = append(diff.Unexpected, *r)
 			}
@@ -52,7 +52,7 @@ func (c *Cache) DiffHeartbeat(h *domain.Heartbeat, t domain.Timing, now time.Tim
 
 // matches reports whether a report brings no news.
 func (a *Assignment) matches(r *domain.Report) bool {
-	return r.Status == a.Status && a.Confirmed && !r.LoggedOut &&
+	return r.Status == a.Status && a.Confirmed && !r.LoggedOut && r.Generation <= a.generation &&
 		(r.PhoneNumber == "" || r.PhoneNumber == a.phone) &&
 		(r.DisplayName == "" || r.DisplayName == a.displayName)
 }

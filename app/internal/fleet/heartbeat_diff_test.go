@@ -47,6 +47,22 @@ func TestDiffHeartbeat_ReportSaysSomethingElse_IsChanged(t *testing.T) {
 	}
 }
 
+// The owner runs a higher generation than the store knows, whatever the session's status is.
+func TestDiffHeartbeat_HigherGenerationOfTheOwner_IsChanged(t *testing.T) {
+	for _, status := range []domain.Status{domain.Init, domain.QRRequired, domain.Connected, domain.Reconnecting, domain.Disconnected, domain.Errored} {
+		c := cacheOf("w1")
+		s := connected("s1", "w1", 1)
+		s.Status = status
+		c.PutSession(s)
+		r := report("s1", status)
+		r.Generation = s.Generation + 5
+		diff := c.DiffHeartbeat(&domain.Heartbeat{WorkerID: "w1", IsFullSnapshot: true, Sessions: []domain.Report{r}}, timing, noon.Add(time.Hour))
+		require.Equal(t, []domain.Report{r}, diff.Changed, status)
+		require.Empty(t, diff.Unexpected)
+		require.Empty(t, diff.Missing)
+	}
+}
+
 func TestDiffHeartbeat_StartNotConfirmedYet_IsChanged(t *testing.T) {
 	c := cacheOf("w1")
 	s := connected("s1", "w1", 1)

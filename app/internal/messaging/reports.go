@@ -150,7 +150,7 @@ func (m *Messages) ReceiveMessage(ctx context.Context, in service.InboundMessage
 		if err != nil {
 			return apperr.Session(err)
 		}
-		if in.Generation != 0 && in.Generation != s.Generation {
+		if !s.IsCurrent(in.WorkerID, in.Generation) {
 			return nil
 		}
 		isAllowed, err := txn.CanReport(ctx, tx.Tx, s, in.WorkerID)

@@ -3,6 +3,7 @@ package reconcile
 import (
 	"context"
 	"errors"
+	"net/http"
 	"time"
 
 	"github.com/switchyard-wa/switchyard/app/internal/fleet"
@@ -102,6 +103,9 @@ func (r *Reconciler) recordAnswer(ctx context.Context, a answer) error {
 		case s.Command != a.asked.Command && s.Command != domain.CommandNone:
 			return nil, releaseOnly // another command is next
 		case a.failure != nil:
+			if isGenerationRefused(a) && !s.Confirmed {
+				s.GenerationRefused()
+			}
 			return nil, r.recordCallFailure(ctx, tx, s, a, now)
 		case s.Command == domain.CommandNone:
 			return nil, releaseOnly // a report confirmed the command during the call
@@ -117,11 +121,19 @@ func (r *Reconciler) recordAnswer(ctx context.Context, a answer) error {
 			return nil, nil // a report during the call is newer than the answer
 		}
 		report := a.report
-		report.WorkerID, report.Generation = a.worker.ID, a.asked.Generation
+		report.WorkerID, report.Generation = a.worker.ID, max(report.Generation, a.asked.Generation)
 		_, events := s.Apply(report, r.Timing, now)
 		return events, nil
 	})
 	return err
+}
+
+// isGenerationRefused reports whether a worker may have refused a start because the generation is over
+// there. A worker that runs the session in the generation confirms the start instead.
+func isGenerationRefused(a answer) bool {
+	isStart := a.asked.Command == domain.CommandStart || a.asked.Command == domain.CommandRestart
+	return isStart && a.failure.Status == http.StatusConflict && a.failure.Failure == ports.WorkerRejected &&
+		a.worker.Supports(domain.CapGeneration)
 }
 
 // recordCallFailure records a failed call. The session may be placed elsewhere at once

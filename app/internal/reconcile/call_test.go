@@ -2,6 +2,7 @@ package reconcile_test
 
 import (
 	"context"
+	"net/http"
 	"testing"
 	"time"
 
@@ -44,6 +45,44 @@ func TestCall_FirstStartWasCertainlyNotExecuted_GoesElsewhereAtOnce(t *testing.T
 			require.Len(t, r.Cleanups("s1"), c.cleanups)
 		})
 	}
+}
+
+// A worker was told to stop generations that the store does not know.
+func TestCall_GenerationIsOverOnTheWorker_NextStartHasAHigherOne(t *testing.T) {
+	for name, c := range map[string]struct {
+		status int
+		want   []int64
+	}{
+		"generation is over": {http.StatusConflict, []int64{1, 2, 258}},
+		"another refusal":    {http.StatusBadRequest, []int64{1, 1, 1}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newFixture(t)
+			r.AddAssigned(r.user, "s1", "w1") // an earlier process may have called
+			var asked []int64
+			r.Gateway.Answer(func(call coretest.Call) error {
+				asked = append(asked, call.Generation)
+				return &ports.WorkerError{Failure: ports.WorkerRejected, Status: c.status, Message: "no"}
+			})
+			for range 3 {
+				r.Change("s1", func(s *domain.Session) { s.DueAt = r.Now() })
+				r.reconcile(t, "s1")
+				if len(asked) == 3 {
+					break
+				}
+			}
+			require.Equal(t, c.want, asked)
+		})
+	}
+}
+
+// The answer to a start tells the generation that runs there.
+func TestCall_WorkerAnswersWithAHigherGeneration_IsAdopted(t *testing.T) {
+	r := newFixture(t)
+	r.want("s1")
+	r.Gateway.ReportOnStart(domain.Report{Status: domain.Connected, Generation: 7})
+	s := r.reconcile(t, "s1")
+	require.Equal(t, []any{domain.Connected, int64(7)}, []any{s.Status, s.Generation})
 }
 
 func TestCall_FirstStartMayHaveBeenExecuted_StaysThere(t *testing.T) {

@@ -60,6 +60,13 @@
 // For a moment the session is connected there, while it has another owner or none. Reports
 // without a worker id are not applied meanwhile.
 //
+// # Refused generations
+//
+// A worker refuses for good to start a generation that it was told to stop. After a restore of the store
+// such generations are ahead of the session's. The answer to a start does not say how far. A start that a
+// worker with generations refuses by 409 therefore raises the generation, by a step that grows
+// ([domain.Session.GenerationRefused]): 20 generations cost about a minute instead of 20.
+//
 // # Takeover
 //
 // When a replica dies, another ends its claims and makes its work due ([Reconciler.TakeOver]).

@@ -90,7 +90,8 @@ func (r *Reconciler) NoteHomeRefused(s *domain.Session, home domain.Home) {
 // Assign assigns a session to a worker and claims it for the call that follows. A stop
 // that is still to be made there is superseded by the start, unless another replica is
 // making it. A wipe that is still to be made there, or on the disk of its state group, is
-// not: then the worker counts as full.
+// not: then the worker counts as full. The new generation is above every one that a worker is known to
+// have run.
 func (r *Reconciler) Assign(ctx context.Context, tx *txn.Tx, s *domain.Session, worker string, now time.Time) ([]domain.Event, error) {
 	cleanups, err := tx.Cleanups.BySession(ctx, s.ID)
 	if err != nil {
@@ -111,6 +112,9 @@ func (r *Reconciler) Assign(ctx context.Context, tx *txn.Tx, s *domain.Session, 
 		if isCalled || c.BlocksPlacement(worker, group) {
 			return nil, ports.ErrFull
 		}
+	}
+	for _, c := range cleanups {
+		s.RaiseGeneration(c.Generation)
 	}
 	events := s.Assign(worker, now)
 	r.members.AcquireClaim(s, now)

@@ -322,5 +322,18 @@ func TestAssign_StopIsStillToBeMadeThere_IsSupersededByTheStart(t *testing.T) {
 	}
 }
 
+// A worker has run a generation that the store does not know: the store was restored from a backup.
+func TestAssign_WorkerHasRunAHigherGeneration_NewOneIsAbove(t *testing.T) {
+	for stated, want := range map[int64]int64{7: 8, 1: 2, 1 << 50: 2} {
+		r := newFixture(t)
+		r.want("s1")
+		r.Change("s1", func(s *domain.Session) { s.RaiseGeneration(1) })
+		r.Write(func(ctx context.Context, tx *txn.Tx) error {
+			return tx.ScheduleCleanup(ctx, "w1", "s1", domain.CommandDisconnect, stated)
+		})
+		require.Equal(t, want, r.reconcile(t, "s1").Generation)
+	}
+}
+
 // batch returns a batch for one pass of the loop.
 func batch() *workqueue.Batch { return &workqueue.Batch{Context: context.Background()} }

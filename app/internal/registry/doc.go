@@ -38,8 +38,8 @@
 //
 // # Unexpected and foreign sessions
 //
-// A session in a heartbeat is unexpected if it is not assigned to the worker in its
-// generation. If the store knows or has known it, it is stopped.
+// A session in a heartbeat is unexpected if it is not assigned to the worker, or runs there in a
+// lower generation. If the store knows or has known it, it is stopped.
 //
 // A session is foreign on a worker if this store never gave it to that worker. The store may be
 // the wrong one, or empty, or another control plane may use the same id. A foreign session is
@@ -48,6 +48,24 @@
 // worker), also after the worker lists it no longer. [Workers.Get] shows these rows: their ids
 // are not free, and no session with such an id starts on the worker, until an administrator has
 // had the session wiped, or has removed the worker as destroyed.
+//
+// # A store restored from a backup
+//
+// Workers run sessions in generations that a restored store does not know yet:
+//
+//	backup: s on w1, generation 3
+//	later:  s moves to w2 and back, generation 5
+//	restored store: generation 3 ◄── heartbeat of w1: s in generation 5
+//
+// The assigned worker's higher generation is adopted, whatever the status of the session, and nothing
+// is stopped. Before that, 5 used to be refused and s told to stop; each start then cost a minute for
+// each missing generation, because w1 refuses 3 and 4 for good. A step of more than a million, or a
+// generation above 2^52, is refused and logged ([domain.IsPlausibleGeneration]). A report that names no
+// worker raises nothing.
+//
+// Another worker that runs s is told to stop it. Its cleanup keeps the generation, and the next
+// assignment is above. If the worker had confirmed a wipe meanwhile, the wipe was of a generation that is
+// over and did nothing: it is due again.
 //
 // # Late reports
 //

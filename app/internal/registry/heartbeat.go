@@ -303,35 +303,52 @@ func (p *Protocol) applySnapshot(ctx context.Context, tx *txn.Tx, w *domain.Work
 	before := s.Clone()
 	outcome, events := s.Apply(r, p.Timing, now)
 	logRefusal(ctx, p.Env, r, outcome)
+	logAdoption(ctx, p.Env, r, before.Generation, s.Generation)
 	if outcome == domain.Applied || outcome == domain.Repeated {
 		return true, nil, tx.SaveSession(ctx, before, s, events)
 	}
-	tx.NoteRead(before)
+	if s.Generation != before.Generation {
+		err = tx.SaveSession(ctx, before, s, nil)
+	} else {
+		tx.NoteRead(before)
+	}
 	isStopping := s.WorkerID == w.ID && s.Command.Stops()
-	if isStopping || outcome != domain.NotOwner && outcome != domain.NotWanted {
-		return false, nil, nil
+	if err != nil || isStopping || !isForOther(outcome) {
+		return false, nil, err
 	}
 	generation := r.Generation
 	if generation == 0 {
 		generation = s.Generation
 	}
 	if r.Status.IsActive() {
-		if err := p.recordUnexpected(ctx, tx, w, s); err != nil {
+		if err := p.recordUnexpected(ctx, tx, w, s, r.Generation); err != nil {
 			return false, nil, err
 		}
 	}
 	return false, stopIfActive(r, generation), nil
 }
 
+// isForOther reports whether a report was refused because the session should not run on its worker, or
+// not in its generation.
+func isForOther(o domain.Outcome) bool {
+	return o == domain.NotOwner || o == domain.NotWanted || o == domain.Implausible
+}
+
 // recordUnexpected records that a worker runs a session that is not assigned to it. The session is
 // foreign there if the worker was never given it. A worker of the owner's state group uses the
-// owner's disk, and is a holder.
-func (p *Protocol) recordUnexpected(ctx context.Context, tx *txn.Tx, w *domain.Worker, s *domain.Session) error {
+// owner's disk, and is a holder. A generation that the store does not know is kept with the record.
+func (p *Protocol) recordUnexpected(ctx context.Context, tx *txn.Tx, w *domain.Worker, s *domain.Session, generation int64) error {
 	owner := p.cache.Worker(s.WorkerID)
+	var err error
 	if owner != nil && w.StateGroup != "" && owner.StateGroup == w.StateGroup {
-		return tx.RecordHolder(ctx, w.ID, s)
+		err = tx.RecordHolder(ctx, w.ID, s)
+	} else {
+		err = tx.RecordForeignUnlessGiven(ctx, w.ID, s.ID)
 	}
-	return tx.RecordForeignUnlessGiven(ctx, w.ID, s.ID)
+	if err != nil || w.ID == s.WorkerID {
+		return err
+	}
+	return tx.RecordHigherGeneration(ctx, w, s, generation)
 }
 
 // stopDeleted stops a session that runs although it was deleted. A worker that was given the session

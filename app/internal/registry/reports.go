@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"log/slog"
 	"slices"
 	"time"
 
@@ -28,6 +29,7 @@ func (p *Protocol) ReportSession(ctx context.Context, r domain.Report) (domain.O
 		r.WorkerID = domain.NormalizeWorkerRef(r.WorkerID)
 	}
 	outcome, arrived := domain.NotOwner, p.Now()
+	var known, adopted int64 // generations
 	_, err := p.ChangeSession(ctx, r.SessionID, func(ctx context.Context, tx *txn.Tx, s *domain.Session) ([]domain.Event, error) {
 		if isTooOldToTrust(p.Env, arrived, r.Status) {
 			outcome = domain.Stale
@@ -54,8 +56,10 @@ func (p *Protocol) ReportSession(ctx context.Context, r domain.Report) (domain.O
 			}
 		}
 		var events []domain.Event
+		known = s.Generation
 		outcome, events = s.Apply(r, p.Timing, p.Now())
-		if outcome != domain.Applied && outcome != domain.Repeated {
+		adopted = s.Generation
+		if outcome != domain.Applied && outcome != domain.Repeated && adopted == known {
 			return nil, txn.ErrUnchanged
 		}
 		return events, nil
@@ -63,6 +67,7 @@ func (p *Protocol) ReportSession(ctx context.Context, r domain.Report) (domain.O
 	if err != nil {
 		return outcome, apperr.Public(err)
 	}
+	logAdoption(ctx, p.Env, r, known, adopted)
 	logRefusal(ctx, p.Env, r, outcome)
 	return outcome, nil
 }
@@ -91,10 +96,21 @@ func canBeOfFormerOwner(ctx context.Context, tx *txn.Tx, s *domain.Session, r do
 
 // logRefusal logs a report that was refused.
 func logRefusal(ctx context.Context, e *env.Env, r domain.Report, outcome domain.Outcome) {
+	level := slog.LevelInfo
 	switch outcome {
+	case domain.Implausible:
+		level = slog.LevelWarn
+		fallthrough
 	case domain.Stale, domain.NotOwner, domain.NotWanted:
-		e.Log.InfoContext(ctx, "report refused", "session", r.SessionID, "worker", r.WorkerID,
+		e.Log.Log(ctx, level, "report refused", "session", r.SessionID, "worker", r.WorkerID,
 			"status", r.Status, "generation", r.Generation, "reason", outcome.String())
+	}
+}
+
+// logAdoption logs that a session has adopted the generation of a report.
+func logAdoption(ctx context.Context, e *env.Env, r domain.Report, known, adopted int64) {
+	if adopted > known {
+		e.Log.WarnContext(ctx, "generation adopted", "session", r.SessionID, "worker", r.WorkerID, "from", known, "to", adopted)
 	}
 }
 

@@ -36,7 +36,8 @@ func TestReportSession_OfTheOwner_IsAppliedWithItsEvent(t *testing.T) {
 func TestReportSession_OfAnotherWorkerOrGeneration_IsRefused(t *testing.T) {
 	f := newConnected(t)
 	require.Equal(t, domain.NotOwner, f.report(t, domain.Report{SessionID: "s1", WorkerID: "worker-2", Status: domain.Disconnected}))
-	require.Equal(t, domain.NotOwner, f.report(t, domain.Report{SessionID: "s1", WorkerID: "worker-1", Generation: 9, Status: domain.Disconnected}))
+	require.Equal(t, domain.NotOwner, f.report(t, domain.Report{SessionID: "s1", Generation: 9, Status: domain.Disconnected}))
+	require.Equal(t, domain.Implausible, f.report(t, domain.Report{SessionID: "s1", WorkerID: "worker-1", Generation: 1 << 40, Status: domain.Disconnected}))
 	require.Equal(t, domain.Connected, f.Session("s1").Status)
 	_, err := f.protocol.ReportSession(context.Background(), domain.Report{SessionID: "unknown", Status: domain.Connected})
 	require.Equal(t, domain.CodeSessionNotFound, domain.CodeOf(err))

@@ -195,6 +195,34 @@ func (tx *Tx) scheduleCleanup(ctx context.Context, workerID, sessionID string, c
 	return tx.scheduleRow(ctx, c, command, generation)
 }
 
+// RecordHigherGeneration records that a worker runs a session in a generation that the store does not
+// know. The session is assigned to another worker, or to none. The store was restored from a backup, and
+// the worker was given the session later. The next assignment has a higher generation. A wipe that the
+// worker has confirmed did not reach the generation: it is due again, unless the assigned worker uses
+// the same disk.
+func (tx *Tx) RecordHigherGeneration(ctx context.Context, w *domain.Worker, s *domain.Session, generation int64) error {
+	if generation <= s.Generation || !domain.IsPlausibleGeneration(generation, s.Generation) {
+		return nil
+	}
+	c, err := FindCleanup(ctx, tx.Tx, w.ID, s.ID)
+	if err != nil || c == nil || generation <= c.Generation {
+		return err
+	}
+	tx.env.Log.WarnContext(ctx, "generation unknown", "session", s.ID, "worker", w.ID, "known", s.Generation, "runs", generation)
+	if c.IsWiped() {
+		owner, err := findWorker(ctx, tx.Tx, s.WorkerID)
+		if err != nil {
+			return err
+		}
+		if owner == nil || !c.IsOnDisk(owner.ID, owner.StateGroup) {
+			_, err = tx.scheduleRow(ctx, c, domain.CommandLogout, generation)
+			return err
+		}
+	}
+	c.Generation = generation
+	return tx.putCleanup(ctx, c)
+}
+
 // scheduleRow merges a command into a cleanup, and stores it.
 func (tx *Tx) scheduleRow(ctx context.Context, c *domain.Cleanup, command domain.Command, generation int64) (isDue bool, err error) {
 	if c.IsForeign() && command.Wipes() {
