@@ -5,6 +5,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/switchyard-wa/switchyard/adapters/internal/view"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
@@ -82,15 +83,15 @@ type UserView struct {
 	Role        domain.Role `json:"role" doc:"USER or ADMINISTRATOR" example:"USER"`
 	Tier        domain.Tier `json:"tier" doc:"BASIC, PRO or MAX, unless the server has other tiers" example:"PRO"`
 	IsActive    bool        `json:"isActive" example:"true"`
-	LastLoginAt jsonTime    `json:"lastLoginAt"`
-	CreatedAt   jsonTime    `json:"createdAt"`
-	UpdatedAt   jsonTime    `json:"updatedAt"`
+	LastLoginAt view.Time   `json:"lastLoginAt"`
+	CreatedAt   view.Time   `json:"createdAt"`
+	UpdatedAt   view.Time   `json:"updatedAt"`
 }
 
 func viewUser(u *domain.User) UserView {
 	return UserView{
 		ID: u.ID, Name: u.Name, Email: u.Email, Role: u.Role, Tier: u.Tier, IsActive: u.Active,
-		LastLoginAt: jsonTime(u.LastLoginAt), CreatedAt: jsonTime(u.CreatedAt), UpdatedAt: jsonTime(u.UpdatedAt),
+		LastLoginAt: view.Time(u.LastLoginAt), CreatedAt: view.Time(u.CreatedAt), UpdatedAt: view.Time(u.UpdatedAt),
 	}
 }
 
@@ -159,13 +160,13 @@ func (a *api) updateProfile(ctx context.Context, c *requestContext, in *updatePr
 
 // signInView is a place where a user is signed in.
 type signInView struct {
-	ID         string         `json:"id" example:"01JX3B5ZKQ7M"`
-	CreatedAt  jsonTime       `json:"createdAt"`
-	LastUsedAt jsonTime       `json:"lastUsedAt" doc:"Of the sign-in or its latest refresh"`
-	ExpiresAt  jsonTime       `json:"expiresAt" doc:"When it ends without another refresh"`
-	Address    nullableString `json:"address" doc:"Where its latest use came from" example:"203.0.113.7"`
-	UserAgent  nullableString `json:"userAgent" doc:"The program of its latest use" example:"Mozilla/5.0"`
-	Current    bool           `json:"current" doc:"The sign-in of this request" example:"true"`
+	ID         string      `json:"id" example:"01JX3B5ZKQ7M"`
+	CreatedAt  view.Time   `json:"createdAt"`
+	LastUsedAt view.Time   `json:"lastUsedAt" doc:"Of the sign-in or its latest refresh"`
+	ExpiresAt  view.Time   `json:"expiresAt" doc:"When it ends without another refresh"`
+	Address    view.String `json:"address" doc:"Where its latest use came from" example:"203.0.113.7"`
+	UserAgent  view.String `json:"userAgent" doc:"The program of its latest use" example:"Mozilla/5.0"`
+	Current    bool        `json:"current" doc:"The sign-in of this request" example:"true"`
 }
 
 func (a *api) signIns(ctx context.Context, c *requestContext, _ *noInput) ([]signInView, error) {
@@ -176,8 +177,8 @@ func (a *api) signIns(ctx context.Context, c *requestContext, _ *noInput) ([]sig
 	views := make([]signInView, len(list))
 	for i, s := range list {
 		views[i] = signInView{
-			ID: s.ID, CreatedAt: jsonTime(s.CreatedAt), LastUsedAt: jsonTime(s.LastUsedAt), ExpiresAt: jsonTime(s.ExpiresAt),
-			Address: nullableString(s.Address), UserAgent: nullableString(s.UserAgent), Current: s.IsCurrent,
+			ID: s.ID, CreatedAt: view.Time(s.CreatedAt), LastUsedAt: view.Time(s.LastUsedAt), ExpiresAt: view.Time(s.ExpiresAt),
+			Address: view.String(s.Address), UserAgent: view.String(s.UserAgent), Current: s.IsCurrent,
 		}
 	}
 	return views, nil
@@ -206,9 +207,9 @@ type keyView struct {
 	Name      string         `json:"name" example:"default"`
 	Prefix    string         `json:"prefix" doc:"The first characters of the key" example:"wg_0123"`
 	IsActive  bool           `json:"isActive" example:"true"`
-	LastUsed  jsonTime       `json:"lastUsed"`
-	CreatedAt jsonTime       `json:"createdAt"`
-	ExpiresAt jsonTime       `json:"expiresAt" doc:"When the key stops working; of a rotated key the end of its grace"`
+	LastUsed  view.Time      `json:"lastUsed"`
+	CreatedAt view.Time      `json:"createdAt"`
+	ExpiresAt view.Time      `json:"expiresAt" doc:"When the key stops working; of a rotated key the end of its grace"`
 	Session   keySessionView `json:"session"`
 }
 
@@ -232,7 +233,7 @@ func (a *api) apiKeys(ctx context.Context, c *requestContext, _ *noInput) ([]key
 		}
 		views[i] = keyView{
 			ID: k.ID, Name: k.Name, Prefix: k.Hint, IsActive: k.Check(c.start) == nil,
-			LastUsed: jsonTime(k.LastUsedAt), CreatedAt: jsonTime(k.CreatedAt), ExpiresAt: jsonTime(ends),
+			LastUsed: view.Time(k.LastUsedAt), CreatedAt: view.Time(k.CreatedAt), ExpiresAt: view.Time(ends),
 			Session: keySessionView{ID: k.SessionID, SessionID: k.SessionID},
 		}
 		if s := k.Session; s != nil {

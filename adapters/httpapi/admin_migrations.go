@@ -6,6 +6,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/switchyard-wa/switchyard/adapters/internal/view"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
 	"github.com/switchyard-wa/switchyard/ports/service"
@@ -19,22 +20,22 @@ type migrationView struct {
 	Kind        domain.MigrationKind   `json:"kind" doc:"Who wants it: OPERATOR, DRAIN, REBALANCE, FAILOVER or RETURN (to the worker with the credentials)" example:"OPERATOR"`
 	Status      domain.MigrationStatus `json:"status" doc:"PENDING, RUNNING, COMPLETED, NEEDS_SCAN (the session is on its new worker and waits for a scan), FAILED or CANCELLED" example:"COMPLETED"`
 	FromWorker  string                 `json:"fromWorker" example:"worker-1"`
-	ToWorker    nullableString         `json:"toWorker" doc:"Null until it is chosen" example:"worker-2"`
-	BatchID     nullableString         `json:"batchId" doc:"Of a drain, rebalance or bulk action" example:"01JX3B5ZKQ7N"`
-	Reason      nullableString         `json:"reason" example:"maintenance"`
-	Error       nullableString         `json:"error" doc:"Why the status is FAILED, CANCELLED or NEEDS_SCAN" example:"worker-2 is full"`
-	CreatedAt   jsonTime               `json:"createdAt"`
-	StartedAt   jsonTime               `json:"startedAt"`
-	CompletedAt jsonTime               `json:"completedAt"`
+	ToWorker    view.String            `json:"toWorker" doc:"Null until it is chosen" example:"worker-2"`
+	BatchID     view.String            `json:"batchId" doc:"Of a drain, rebalance or bulk action" example:"01JX3B5ZKQ7N"`
+	Reason      view.String            `json:"reason" example:"maintenance"`
+	Error       view.String            `json:"error" doc:"Why the status is FAILED, CANCELLED or NEEDS_SCAN" example:"worker-2 is full"`
+	CreatedAt   view.Time              `json:"createdAt"`
+	StartedAt   view.Time              `json:"startedAt"`
+	CompletedAt view.Time              `json:"completedAt"`
 	Duration    nullableFloat          `json:"duration" doc:"Milliseconds from start to end" example:"1500"`
 }
 
 func viewMigration(m *domain.Migration) migrationView {
 	v := migrationView{
 		ID: m.ID, SessionID: m.SessionID, UserID: m.UserID, Kind: m.Kind, Status: m.Status,
-		FromWorker: m.FromWorker, ToWorker: nullableString(m.ToWorker), BatchID: nullableString(m.BatchID),
-		Reason: nullableString(m.Reason), Error: nullableString(m.Error),
-		CreatedAt: jsonTime(m.CreatedAt), StartedAt: jsonTime(m.StartedAt), CompletedAt: jsonTime(m.CompletedAt), Duration: -1,
+		FromWorker: m.FromWorker, ToWorker: view.String(m.ToWorker), BatchID: view.String(m.BatchID),
+		Reason: view.String(m.Reason), Error: view.String(m.Error),
+		CreatedAt: view.Time(m.CreatedAt), StartedAt: view.Time(m.StartedAt), CompletedAt: view.Time(m.CompletedAt), Duration: -1,
 	}
 	if !m.StartedAt.IsZero() && !m.CompletedAt.IsZero() {
 		v.Duration = milliseconds(m.CompletedAt.Sub(m.StartedAt))
@@ -206,7 +207,7 @@ type rebalancedView struct {
 
 type rebalanceView struct {
 	DryRun  bool             `json:"dryRun" example:"false"`
-	BatchID nullableString   `json:"batchId" doc:"Of the migrations; null if none was begun" example:"01JX3B5ZKQ7N"`
+	BatchID view.String      `json:"batchId" doc:"Of the migrations; null if none was begun" example:"01JX3B5ZKQ7N"`
 	Moves   []plannedView    `json:"moves"`
 	Left    int              `json:"left" doc:"Moves that are left to the next rebalance" example:"0"`
 	Scans   int              `json:"scans" doc:"Moves whose sessions need a new QR scan; none without force" example:"0"`
@@ -220,7 +221,7 @@ func (a *api) rebalance(ctx context.Context, c *requestContext, in *rebalanceInp
 	if err != nil {
 		return rebalanceView{}, err
 	}
-	v := rebalanceView{r.DryRun, nullableString(r.BatchID), make([]plannedView, len(r.Moves)), r.RemainingMoves, r.Scans, r.ScansIfForced, make([]rebalancedView, len(r.Workers))}
+	v := rebalanceView{r.DryRun, view.String(r.BatchID), make([]plannedView, len(r.Moves)), r.RemainingMoves, r.Scans, r.ScansIfForced, make([]rebalancedView, len(r.Workers))}
 	for i, m := range r.Moves {
 		v.Moves[i] = plannedView(m)
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/switchyard-wa/switchyard/adapters/internal/view"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
 	"github.com/switchyard-wa/switchyard/ports/service"
@@ -53,18 +54,18 @@ func (in *listAuditInput) Resolve(ctx huma.Context) []error {
 // actorView is who did something.
 type actorView struct {
 	Kind  domain.ActorKind `json:"kind" doc:"user, cli, worker, anonymous or system" example:"user"`
-	ID    nullableString   `json:"id" doc:"Of the user or worker; of cli the user of the operating system" example:"01JX3B5ZKQ7M"`
-	Email nullableString   `json:"email" doc:"Of the user; of a failed sign-in the email that was tried" example:"ada@example.com"`
+	ID    view.String      `json:"id" doc:"Of the user or worker; of cli the user of the operating system" example:"01JX3B5ZKQ7M"`
+	Email view.String      `json:"email" doc:"Of the user; of a failed sign-in the email that was tried" example:"ada@example.com"`
 }
 
 // auditView is one entry of the audit trail.
 type auditView struct {
 	ID      string              `json:"id" example:"0190f3c2-7b1a-7c3e-9d52-1f6c2a4b8e70"`
-	At      jsonTime            `json:"at"`
+	At      view.Time           `json:"at"`
 	Actor   actorView           `json:"actor"`
 	Action  domain.AuditAction  `json:"action" doc:"What was done, such as user.signed-in or worker.drained" example:"worker.drained"`
-	Object  nullableString      `json:"object" doc:"What it was done to, as kind:id or a kind alone" example:"worker:worker-1"`
-	Address nullableString      `json:"address" doc:"Where the call came from" example:"203.0.113.7"`
+	Object  view.String         `json:"object" doc:"What it was done to, as kind:id or a kind alone" example:"worker:worker-1"`
+	Address view.String         `json:"address" doc:"Where the call came from" example:"203.0.113.7"`
 	Outcome domain.AuditOutcome `json:"outcome" doc:"SUCCEEDED or FAILED" example:"SUCCEEDED"`
 	Details map[string]string   `json:"details" doc:"A few more facts; of a failure the code of its error"`
 	Count   int                 `json:"count" doc:"How often it happened within the minute" example:"1"`
@@ -76,15 +77,15 @@ func viewAudit(e domain.AuditEntry) auditView {
 		details = map[string]string{}
 	}
 	return auditView{
-		ID: e.ID, At: jsonTime(e.At), Actor: actorView{e.Actor.Kind, nullableString(e.Actor.ID), nullableString(e.Actor.Email)},
-		Action: e.Action, Object: nullableString(e.Object), Address: nullableString(e.Address),
+		ID: e.ID, At: view.Time(e.At), Actor: actorView{e.Actor.Kind, view.String(e.Actor.ID), view.String(e.Actor.Email)},
+		Action: e.Action, Object: view.String(e.Object), Address: view.String(e.Address),
 		Outcome: e.Outcome, Details: details, Count: e.Count,
 	}
 }
 
 type auditListView struct {
-	Entries    []auditView    `json:"entries"`
-	NextCursor nullableString `json:"nextCursor" doc:"Null on the last page" example:"AAYxyz"`
+	Entries    []auditView `json:"entries"`
+	NextCursor view.String `json:"nextCursor" doc:"Null on the last page" example:"AAYxyz"`
 }
 
 func (a *api) listAudit(ctx context.Context, _ *requestContext, in *listAuditInput) (auditListView, error) {
@@ -96,7 +97,7 @@ func (a *api) listAudit(ctx context.Context, _ *requestContext, in *listAuditInp
 	for i, e := range list {
 		views[i] = viewAudit(e)
 	}
-	return auditListView{views, nullableString(next.String())}, nil
+	return auditListView{views, view.String(next.String())}, nil
 }
 
 // maxUserAgent is the length in bytes to which a User-Agent is cut.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/switchyard-wa/switchyard/adapters/internal/view"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
@@ -45,26 +46,26 @@ type deliveryView struct {
 	Status       domain.DeliveryStatus `json:"status" doc:"PENDING, DELIVERED or DEAD" example:"DELIVERED"`
 	Attempts     int                   `json:"attempts" example:"1"`
 	ResponseCode *int                  `json:"responseCode" nullable:"true" doc:"Of the latest attempt; null if no response arrived" example:"200"`
-	Error        nullableString        `json:"error" doc:"Why the latest attempt failed, or why there is none"`
-	NextRetry    jsonTime              `json:"nextRetry" doc:"When it is tried next, unless earlier events still wait; null once it has ended"`
-	CreatedAt    jsonTime              `json:"createdAt"`
-	DeliveredAt  jsonTime              `json:"deliveredAt"`
+	Error        view.String           `json:"error" doc:"Why the latest attempt failed, or why there is none"`
+	NextRetry    view.Time             `json:"nextRetry" doc:"When it is tried next, unless earlier events still wait; null once it has ended"`
+	CreatedAt    view.Time             `json:"createdAt"`
+	DeliveredAt  view.Time             `json:"deliveredAt"`
 }
 
 func deliveryViewOf(d *domain.Delivery) deliveryView {
 	v := deliveryView{
 		ID: d.ID, Event: d.Type, Position: d.Position, Status: d.Status, Attempts: d.Attempts, ResponseCode: codeOf(d.ResponseCode),
-		Error: nullableString(d.Reason), NextRetry: jsonTime(d.NextAt), CreatedAt: jsonTime(d.CreatedAt),
+		Error: view.String(d.Reason), NextRetry: view.Time(d.NextAt), CreatedAt: view.Time(d.CreatedAt),
 	}
 	if d.Status == domain.DeliveryDelivered {
-		v.DeliveredAt = jsonTime(d.EndedAt)
+		v.DeliveredAt = view.Time(d.EndedAt)
 	}
 	return v
 }
 
 type deliveriesView struct {
 	Deliveries []deliveryView `json:"deliveries"`
-	NextCursor nullableString `json:"nextCursor" doc:"Null on the last page" example:"AAYxyz"`
+	NextCursor view.String    `json:"nextCursor" doc:"Null on the last page" example:"AAYxyz"`
 }
 
 func (a *api) deliveriesOfWebhook(ctx context.Context, c *requestContext, in *webhookDeliveriesInput) (deliveriesView, error) {
@@ -80,7 +81,7 @@ func (a *api) deliveries(ctx context.Context, c *requestContext, q service.Deliv
 	if err != nil {
 		return deliveriesView{}, err
 	}
-	v := deliveriesView{make([]deliveryView, len(list)), nullableString(next.String())}
+	v := deliveriesView{make([]deliveryView, len(list)), view.String(next.String())}
 	for i, d := range list {
 		v.Deliveries[i] = deliveryViewOf(d)
 	}
@@ -140,8 +141,8 @@ type firstSinceInput struct {
 }
 
 type redeliveriesView struct {
-	Deliveries int      `json:"deliveries" doc:"How many deliveries are pending again" example:"12"`
-	NextSince  jsonTime `json:"nextSince" doc:"Since of the next call: one call takes about 10,000 deliveries. Null if these are all"`
+	Deliveries int       `json:"deliveries" doc:"How many deliveries are pending again" example:"12"`
+	NextSince  view.Time `json:"nextSince" doc:"Since of the next call: one call takes about 10,000 deliveries. Null if these are all"`
 }
 
 func (a *api) redeliverSinceOfWebhook(ctx context.Context, c *requestContext, in *webhookSinceInput) (redeliveriesView, error) {
@@ -157,5 +158,5 @@ func (a *api) redeliverSince(ctx context.Context, c *requestContext, since time.
 	if err != nil {
 		return redeliveriesView{}, err
 	}
-	return redeliveriesView{r.Count, jsonTime(r.Next)}, nil
+	return redeliveriesView{r.Count, view.Time(r.Next)}, nil
 }

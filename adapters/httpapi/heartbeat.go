@@ -10,6 +10,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
+	"github.com/switchyard-wa/switchyard/adapters/internal/view"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
@@ -376,7 +377,7 @@ type heartbeatView struct {
 	WorkerID             string              `json:"workerId" example:"worker-1"`
 	Status               domain.WorkerStatus `json:"status" example:"ONLINE"`
 	SessionCount         int                 `json:"sessionCount" example:"2"`
-	LastHeartbeat        jsonTime            `json:"lastHeartbeat"`
+	LastHeartbeat        view.Time           `json:"lastHeartbeat"`
 	SessionsProcessed    int                 `json:"sessionsProcessed" doc:"Sessions listed" example:"2"`
 	SessionsSynced       int                 `json:"sessionsSynced" doc:"Listed sessions that changed here" example:"1"`
 	SessionsSkipped      int                 `json:"sessionsSkipped" doc:"Listed items that could not be used" example:"1"`
@@ -398,7 +399,7 @@ type heartbeatFigures struct {
 func viewHeartbeat(r *service.HeartbeatResult, n warnings) heartbeatView {
 	w := r.Worker
 	return heartbeatView{
-		WorkerID: w.ID, Status: w.Status(), SessionCount: w.Used, LastHeartbeat: jsonTime(w.LastHeartbeat),
+		WorkerID: w.ID, Status: w.Status(), SessionCount: w.Used, LastHeartbeat: view.Time(w.LastHeartbeat),
 		SessionsProcessed: r.Processed, SessionsSynced: r.Synced, SessionsSkipped: n.skipped, Warnings: n.list(),
 		StaleWorkersDetected: r.Stale, SessionBreakdown: r.Breakdown,
 		Metrics:  heartbeatFigures{nullableFloat(w.CPU), nullableFloat(w.Memory), int64(w.Uptime / time.Second), w.MessageCount},

@@ -54,7 +54,7 @@ func (in *historyInput) Resolve(ctx huma.Context) []error {
 
 type historyView struct {
 	Messages   []view.MessageView `json:"messages"`
-	NextCursor nullableString     `json:"nextCursor" doc:"Null on the last page" example:"AAYxyz"`
+	NextCursor view.String        `json:"nextCursor" doc:"Null on the last page" example:"AAYxyz"`
 }
 
 func (a *api) history(ctx context.Context, c *requestContext, in *historyInput) (historyView, error) {
@@ -72,7 +72,7 @@ func (a *api) history(ctx context.Context, c *requestContext, in *historyInput) 
 	for i, m := range messages {
 		views[i] = view.Message(m)
 	}
-	return historyView{views, nullableString(next.String())}, nil
+	return historyView{views, view.String(next.String())}, nil
 }
 
 // isLongHistory reports whether the filter may make the store read many messages beside those of the page.

@@ -20,6 +20,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/switchyard-wa/switchyard/adapters/internal/view"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
 	"github.com/switchyard-wa/switchyard/ports/service"
@@ -433,8 +434,8 @@ func marshalled(t *testing.T, v any) string {
 
 func TestTimes_Answers_AreUTC(t *testing.T) {
 	at := time.Date(2026, 3, 1, 13, 0, 0, 7_000_000, time.FixedZone("CET", 3600))
-	assert.Equal(t, `"2026-03-01T12:00:00.007Z"`, marshalled(t, jsonTime(at)))
-	assert.Equal(t, "null", marshalled(t, jsonTime{}))
+	assert.Equal(t, `"2026-03-01T12:00:00.007Z"`, marshalled(t, view.Time(at)))
+	assert.Equal(t, "null", marshalled(t, view.Time{}))
 }
 
 // The store's file was deleted. Whatever the caches know, no route but those about health answers.

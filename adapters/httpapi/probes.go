@@ -5,18 +5,19 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/switchyard-wa/switchyard/adapters/internal/view"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 // probeView is the result of calling one worker now.
 type probeView struct {
-	WorkerID     nullableString `json:"workerId" doc:"Null for an endpoint" example:"worker-1"`
-	Endpoint     string         `json:"endpoint" example:"http://10.0.0.5:8001"`
-	Reachable    bool           `json:"reachable" example:"true"`
-	Error        nullableString `json:"error" doc:"Why it is not reachable" example:"connection refused"`
-	ResponseTime nullableFloat  `json:"responseTime" doc:"Milliseconds" example:"1.5"`
-	CheckedAt    jsonTime       `json:"checkedAt"`
+	WorkerID     view.String   `json:"workerId" doc:"Null for an endpoint" example:"worker-1"`
+	Endpoint     string        `json:"endpoint" example:"http://10.0.0.5:8001"`
+	Reachable    bool          `json:"reachable" example:"true"`
+	Error        view.String   `json:"error" doc:"Why it is not reachable" example:"connection refused"`
+	ResponseTime nullableFloat `json:"responseTime" doc:"Milliseconds" example:"1.5"`
+	CheckedAt    view.Time     `json:"checkedAt"`
 }
 
 func (c *requestContext) probed(r *service.ProbeReport, err error) (probeView, error) {
@@ -28,8 +29,8 @@ func (c *requestContext) probed(r *service.ProbeReport, err error) (probeView, e
 		c.message = "Worker is not reachable"
 	}
 	return probeView{
-		WorkerID: nullableString(r.WorkerID), Endpoint: r.Endpoint, Reachable: r.Reachable, Error: nullableString(r.Error),
-		ResponseTime: milliseconds(r.Took), CheckedAt: jsonTime(r.At),
+		WorkerID: view.String(r.WorkerID), Endpoint: r.Endpoint, Reachable: r.Reachable, Error: view.String(r.Error),
+		ResponseTime: milliseconds(r.Took), CheckedAt: view.Time(r.At),
 	}, nil
 }
 
@@ -60,14 +61,14 @@ type checkView struct {
 	Status       string        `json:"status" doc:"HEALTHY or FAILED" example:"HEALTHY"`
 	Error        string        `json:"error,omitzero" example:"connection refused"`
 	ResponseTime nullableFloat `json:"responseTime" doc:"Milliseconds" example:"1.5"`
-	CheckedAt    jsonTime      `json:"checkedAt"`
+	CheckedAt    view.Time     `json:"checkedAt"`
 }
 
 type checkSummary struct {
-	Total     int      `json:"total" example:"2"`
-	Healthy   int      `json:"healthy" example:"1"`
-	Failed    int      `json:"failed" example:"1"`
-	CheckedAt jsonTime `json:"checkedAt"`
+	Total     int       `json:"total" example:"2"`
+	Healthy   int       `json:"healthy" example:"1"`
+	Failed    int       `json:"failed" example:"1"`
+	CheckedAt view.Time `json:"checkedAt"`
 }
 
 type healthCheckView struct {
@@ -81,11 +82,11 @@ func (a *api) probeAll(ctx context.Context, _ *requestContext, _ *noInput) (heal
 	if err != nil {
 		return v, err
 	}
-	v.Summary.Total, v.Summary.CheckedAt = len(reports), jsonTime(a.Clock.Now())
+	v.Summary.Total, v.Summary.CheckedAt = len(reports), view.Time(a.Clock.Now())
 	for _, r := range reports {
 		check := checkView{
 			WorkerID: r.WorkerID, Endpoint: r.Endpoint, Status: "HEALTHY", Error: r.Error,
-			ResponseTime: milliseconds(r.Took), CheckedAt: jsonTime(r.At),
+			ResponseTime: milliseconds(r.Took), CheckedAt: view.Time(r.At),
 		}
 		if r.Reachable {
 			v.Summary.Healthy++
@@ -99,14 +100,14 @@ func (a *api) probeAll(ctx context.Context, _ *requestContext, _ *noInput) (heal
 }
 
 type probeStatusView struct {
-	Running    bool     `json:"running" example:"true"`
-	IntervalMS int64    `json:"intervalMs" doc:"Milliseconds between probes of one worker" example:"5000"`
-	LastCheck  jsonTime `json:"lastCheck" doc:"The last probe of this replica"`
-	Workers    int      `json:"workers" doc:"In the fleet" example:"2"`
+	Running    bool      `json:"running" example:"true"`
+	IntervalMS int64     `json:"intervalMs" doc:"Milliseconds between probes of one worker" example:"5000"`
+	LastCheck  view.Time `json:"lastCheck" doc:"The last probe of this replica"`
+	Workers    int       `json:"workers" doc:"In the fleet" example:"2"`
 }
 
 func viewProbeStatus(m service.ProbeStatus, err error) (probeStatusView, error) {
-	return probeStatusView{m.Running, m.Interval.Milliseconds(), jsonTime(m.LastCheck), m.Workers}, err
+	return probeStatusView{m.Running, m.Interval.Milliseconds(), view.Time(m.LastCheck), m.Workers}, err
 }
 
 func (a *api) probeStatus(ctx context.Context, _ *requestContext, _ *noInput) (probeStatusView, error) {

@@ -22,23 +22,23 @@ import (
 
 // qrView is the QR code to scan, or the pairing code to type.
 type qrView struct {
-	SessionID string          `json:"sessionId" example:"support"`
-	Status    domain.Status   `json:"status" doc:"A session's status" example:"QR_REQUIRED"`
-	WorkerID  *nullableString `json:"workerId,omitzero" doc:"In the answer to a connect" example:"worker-1"`
+	SessionID string        `json:"sessionId" example:"support"`
+	Status    domain.Status `json:"status" doc:"A session's status" example:"QR_REQUIRED"`
+	WorkerID  *view.String  `json:"workerId,omitzero" doc:"In the answer to a connect" example:"worker-1"`
 	view.QRView
 }
 
 // viewQR shows the codes at the given time. It leaves out expired ones.
 func viewQR(s *service.SessionQR, pairing bool, now time.Time) qrView {
 	v := qrView{SessionID: s.SessionID, Status: s.Status}
-	if code := nullableString(s.PairingCode); pairing || code != "" {
+	if code := view.String(s.PairingCode); pairing || code != "" {
 		v.PairingCode = &code
 	}
 	if live := current(s.QR, now); !live.IsZero() {
-		v.QRString = nullableString(live.Code)
-		v.ExpiresAt = jsonTime(live.ExpiresAt)
+		v.QRString = view.String(live.Code)
+		v.ExpiresAt = view.Time(live.ExpiresAt)
 		if picture := drawPNG(live); picture != nil {
-			v.QRCode = nullableString("data:image/png;base64," + base64.StdEncoding.EncodeToString(picture))
+			v.QRCode = view.String("data:image/png;base64," + base64.StdEncoding.EncodeToString(picture))
 		}
 	}
 	return v
@@ -83,7 +83,7 @@ func (a *api) connect(ctx context.Context, c *requestContext, in *connectInput) 
 		return qrView{}, err
 	}
 	v := viewQR(s, in.Body.Pairing != nil, a.Clock.Now())
-	workerID := nullableString(s.WorkerID)
+	workerID := view.String(s.WorkerID)
 	v.WorkerID = &workerID
 	c.message = whatNext(v, s.IsExpired)
 	if !s.Status.IsActive() {

@@ -10,6 +10,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/go-json-experiment/json/jsontext"
 
+	"github.com/switchyard-wa/switchyard/adapters/internal/view"
 	"github.com/switchyard-wa/switchyard/domain"
 )
 
@@ -243,14 +244,14 @@ type registeredView struct {
 	Status               domain.WorkerStatus `json:"status" example:"ONLINE"`
 	SessionCount         int                 `json:"sessionCount" example:"2"`
 	MaxSessions          int                 `json:"maxSessions" example:"50"`
-	Description          nullableString      `json:"description" example:"Rack 7"`
-	Version              nullableString      `json:"version" example:"1.2.0"`
-	Environment          nullableString      `json:"environment" example:"PRODUCTION"`
+	Description          view.String         `json:"description" example:"Rack 7"`
+	Version              view.String         `json:"version" example:"1.2.0"`
+	Environment          view.String         `json:"environment" example:"PRODUCTION"`
 	RecoveryRequired     bool                `json:"recoveryRequired" doc:"Sessions are assigned to the worker: it has to recover them" example:"true"`
 	AssignedSessionCount int                 `json:"assignedSessionCount" example:"2"`
-	LastHeartbeat        jsonTime            `json:"lastHeartbeat"`
-	CreatedAt            jsonTime            `json:"createdAt"`
-	UpdatedAt            jsonTime            `json:"updatedAt"`
+	LastHeartbeat        view.Time           `json:"lastHeartbeat"`
+	CreatedAt            view.Time           `json:"createdAt"`
+	UpdatedAt            view.Time           `json:"updatedAt"`
 	workerTokensView
 	HeartbeatIntervalMS int64         `json:"heartbeatIntervalMs,omitzero" doc:"Milliseconds between heartbeats" example:"30000"`
 	LeaseMS             int64         `json:"leaseMs,omitzero" doc:"Milliseconds that it may run without an accepted heartbeat" example:"45000"`
@@ -300,9 +301,9 @@ func (a *api) registerWorker(ctx context.Context, c *requestContext, in *registe
 	w := r.Worker
 	return registeredView{
 		ID: w.ID, WorkerID: w.ID, Endpoint: w.Endpoint, Status: w.Status(), SessionCount: w.Used,
-		MaxSessions: w.Capacity, Description: nullableString(w.Description), Version: nullableString(w.Version),
-		Environment: nullableString(w.Environment), RecoveryRequired: r.Assigned > 0, AssignedSessionCount: r.Assigned,
-		LastHeartbeat: jsonTime(w.LastHeartbeat), CreatedAt: jsonTime(w.CreatedAt), UpdatedAt: jsonTime(w.UpdatedAt),
+		MaxSessions: w.Capacity, Description: view.String(w.Description), Version: view.String(w.Version),
+		Environment: view.String(w.Environment), RecoveryRequired: r.Assigned > 0, AssignedSessionCount: r.Assigned,
+		LastHeartbeat: view.Time(w.LastHeartbeat), CreatedAt: view.Time(w.CreatedAt), UpdatedAt: view.Time(w.UpdatedAt),
 		workerTokensView: a.handOutTokens(w), HeartbeatIntervalMS: r.Interval.Milliseconds(), LeaseMS: r.Lease.Milliseconds(),
 		Commands: viewCommands(r.Commands),
 	}, nil

@@ -9,6 +9,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/go-json-experiment/json/jsontext"
 
+	"github.com/switchyard-wa/switchyard/adapters/internal/view"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
@@ -74,10 +75,10 @@ func (in *sessionReportInput) Resolve(ctx huma.Context) []error {
 }
 
 type sessionReportedView struct {
-	SessionID string         `json:"sessionId" example:"support"`
-	Status    nullableString `json:"status" example:"CONNECTED"`
-	Applied   bool           `json:"applied" doc:"False if the report is stale, not by the session's worker, or of an unknown status or unusable generation" example:"true"`
-	Warnings  []string       `json:"warnings,omitempty" doc:"What could not be used"`
+	SessionID string      `json:"sessionId" example:"support"`
+	Status    view.String `json:"status" example:"CONNECTED"`
+	Applied   bool        `json:"applied" doc:"False if the report is stale, not by the session's worker, or of an unknown status or unusable generation" example:"true"`
+	Warnings  []string    `json:"warnings,omitempty" doc:"What could not be used"`
 }
 
 func (a *api) sessionReport(ctx context.Context, c *requestContext, in *sessionReportInput) (sessionReportedView, error) {
@@ -88,7 +89,7 @@ func (a *api) sessionReport(ctx context.Context, c *requestContext, in *sessionR
 	r := in.Body.report(c.start, a.QRLife)
 	r.WorkerID = workerID
 	c.logWarnings(workerID, in.warnings)
-	v := sessionReportedView{SessionID: r.SessionID, Status: nullableString(r.Status), Warnings: in.warnings.texts}
+	v := sessionReportedView{SessionID: r.SessionID, Status: view.String(r.Status), Warnings: in.warnings.texts}
 	switch {
 	case r.Status == "":
 		c.message = "Session status ignored: unknown"
@@ -204,11 +205,11 @@ func (in *messageReportInput) Resolve(ctx huma.Context) []error {
 }
 
 type messageReportedView struct {
-	SessionID string         `json:"sessionId" example:"support"`
-	MessageID string         `json:"messageId" example:"3EB0C767D26B"`
-	Status    nullableString `json:"status" example:"DELIVERED"`
-	Applied   bool           `json:"applied" doc:"False if it would take the status back, or is of an unknown status" example:"true"`
-	Warnings  []string       `json:"warnings,omitempty" doc:"What could not be used"`
+	SessionID string      `json:"sessionId" example:"support"`
+	MessageID string      `json:"messageId" example:"3EB0C767D26B"`
+	Status    view.String `json:"status" example:"DELIVERED"`
+	Applied   bool        `json:"applied" doc:"False if it would take the status back, or is of an unknown status" example:"true"`
+	Warnings  []string    `json:"warnings,omitempty" doc:"What could not be used"`
 }
 
 func (a *api) messageReport(ctx context.Context, c *requestContext, in *messageReportInput) (messageReportedView, error) {
@@ -219,7 +220,7 @@ func (a *api) messageReport(ctx context.Context, c *requestContext, in *messageR
 		return messageReportedView{}, err
 	}
 	c.logWarnings(r.WorkerID, in.warnings)
-	v := messageReportedView{r.SessionID, r.WhatsAppID, nullableString(r.Status), false, in.warnings.texts}
+	v := messageReportedView{r.SessionID, r.WhatsAppID, view.String(r.Status), false, in.warnings.texts}
 	if r.Status == "" {
 		c.message = "Message status ignored: unknown"
 		return v, nil

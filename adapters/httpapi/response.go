@@ -18,10 +18,10 @@ import (
 
 // An envelope is around the data of every success.
 type envelope[T any] struct {
-	Success   bool     `json:"success" example:"true"`
-	Data      T        `json:"data"`
-	Message   string   `json:"message" doc:"What was done, for people"`
-	Timestamp jsonTime `json:"timestamp" nullable:"false" doc:"When the server answered"`
+	Success   bool      `json:"success" example:"true"`
+	Data      T         `json:"data"`
+	Message   string    `json:"message" doc:"What was done, for people"`
+	Timestamp view.Time `json:"timestamp" nullable:"false" doc:"When the server answered"`
 }
 
 // A failureEnvelope is the answer to every request that fails.
@@ -30,7 +30,7 @@ type failureEnvelope struct {
 	Error     failureView `json:"error"`
 	Message   string      `json:"message" doc:"The message of the error again, for older clients"`
 	RequestID string      `json:"requestId" doc:"The value of X-Request-Id; give it when asking for help" example:"01JX3B5ZKQ7M"`
-	Timestamp jsonTime    `json:"timestamp" nullable:"false" doc:"When the server answered"`
+	Timestamp view.Time   `json:"timestamp" nullable:"false" doc:"When the server answered"`
 }
 
 type failureView struct {
@@ -134,7 +134,7 @@ func (c *requestContext) failure(err error) failureEnvelope {
 		Error:     failureView{Code: f.code, Message: f.message, Details: f.fields},
 		Message:   f.message,
 		RequestID: c.id,
-		Timestamp: jsonTime(c.api.Clock.Now()),
+		Timestamp: view.Time(c.api.Clock.Now()),
 	}
 }
 
@@ -158,12 +158,6 @@ func (c *requestContext) send(status int, contentType []string, b []byte) {
 		_, _ = c.w.Write(b) // a client that is gone cannot be told
 	}
 }
-
-// The forms that webhooks share.
-type (
-	jsonTime       = view.Time
-	nullableString = view.String
-)
 
 // A nullableFloat is null if it is unknown: negative or not finite.
 type nullableFloat float64

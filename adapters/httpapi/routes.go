@@ -9,6 +9,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/switchyard-wa/switchyard/adapters/internal/view"
 	"github.com/switchyard-wa/switchyard/domain"
 )
 
@@ -103,7 +104,7 @@ func operation[I, O any](r route, handle handler[I, O]) route {
 			if err != nil {
 				return nil, &handlerError{err}
 			}
-			return &output[O]{c.successStatus(), envelope[O]{true, data, c.successMessage(), jsonTime(c.api.Clock.Now())}}, nil
+			return &output[O]{c.successStatus(), envelope[O]{true, data, c.successMessage(), view.Time(c.api.Clock.Now())}}, nil
 		})
 		r.learn(h.OpenAPI(), reflect.TypeFor[I]())
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/switchyard-wa/switchyard/adapters/internal/view"
 	"github.com/switchyard-wa/switchyard/domain"
 )
 
@@ -63,12 +64,12 @@ func fileOf(kind domain.MessageType) int64 {
 // sentView is the answer to a send.
 type sentView struct {
 	ID        string               `json:"id" doc:"Our id" example:"01JX3B5ZKQ7M"`
-	MessageID nullableString       `json:"messageId" doc:"The id by which WhatsApp knows the message; null while it is PENDING" example:"3EB0C767D26B"`
+	MessageID view.String          `json:"messageId" doc:"The id by which WhatsApp knows the message; null while it is PENDING" example:"3EB0C767D26B"`
 	SessionID string               `json:"sessionId" example:"support"`
 	To        string               `json:"to" doc:"The recipient's JID" example:"6281234567890@s.whatsapp.net"`
 	Type      domain.MessageType   `json:"type" example:"text"`
 	Status    domain.MessageStatus `json:"status" doc:"PENDING, SENT, DELIVERED, READ or FAILED" example:"SENT"`
-	Timestamp jsonTime             `json:"timestamp" doc:"When it was sent; when it was recorded, while it is PENDING"`
+	Timestamp view.Time            `json:"timestamp" doc:"When it was sent; when it was recorded, while it is PENDING"`
 }
 
 func viewSent(m *domain.Message) sentView {
@@ -77,8 +78,8 @@ func viewSent(m *domain.Message) sentView {
 		at = m.CreatedAt
 	}
 	return sentView{
-		ID: m.ID, MessageID: nullableString(m.WhatsAppID), SessionID: m.SessionID, To: m.To, Type: m.Type,
-		Status: m.Status, Timestamp: jsonTime(at),
+		ID: m.ID, MessageID: view.String(m.WhatsAppID), SessionID: m.SessionID, To: m.To, Type: m.Type,
+		Status: m.Status, Timestamp: view.Time(at),
 	}
 }
 

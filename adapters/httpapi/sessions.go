@@ -286,15 +286,15 @@ func (a *api) rotateKey(ctx context.Context, c *requestContext, in *rotateKeyInp
 
 // statusView is the state of a session in a few words.
 type statusView struct {
-	SessionID    string         `json:"sessionId" example:"support"`
-	Status       domain.Status  `json:"status" doc:"INIT, QR_REQUIRED, CONNECTED, RECONNECTING, DISCONNECTED or ERROR" example:"CONNECTED"`
-	LastError    string         `json:"lastError,omitzero" doc:"Why the status is ERROR"`
-	PhoneNumber  nullableString `json:"phoneNumber" example:"6281234567890"`
-	DisplayName  nullableString `json:"displayName" doc:"Name of the WhatsApp account" example:"Ada's shop"`
-	LastSeenAt   jsonTime       `json:"lastSeenAt"`
-	WorkerID     nullableString `json:"workerId" example:"worker-1"`
-	WorkerStatus nullableString `json:"workerStatus" doc:"ONLINE, OFFLINE or MAINTENANCE" example:"ONLINE"`
-	Generation   int64          `json:"generation" doc:"Grows with every assignment to a worker" example:"3"`
+	SessionID    string        `json:"sessionId" example:"support"`
+	Status       domain.Status `json:"status" doc:"INIT, QR_REQUIRED, CONNECTED, RECONNECTING, DISCONNECTED or ERROR" example:"CONNECTED"`
+	LastError    string        `json:"lastError,omitzero" doc:"Why the status is ERROR"`
+	PhoneNumber  view.String   `json:"phoneNumber" example:"6281234567890"`
+	DisplayName  view.String   `json:"displayName" doc:"Name of the WhatsApp account" example:"Ada's shop"`
+	LastSeenAt   view.Time     `json:"lastSeenAt"`
+	WorkerID     view.String   `json:"workerId" example:"worker-1"`
+	WorkerStatus view.String   `json:"workerStatus" doc:"ONLINE, OFFLINE or MAINTENANCE" example:"ONLINE"`
+	Generation   int64         `json:"generation" doc:"Grows with every assignment to a worker" example:"3"`
 }
 
 // sessionStatus answers for the session in the path.
@@ -314,11 +314,11 @@ func (a *api) status(ctx context.Context, c *requestContext, who service.Sender)
 	}
 	v := statusView{
 		SessionID: s.ID, Status: s.Status, LastError: s.LastError,
-		PhoneNumber: nullableString(s.PhoneNumber), DisplayName: nullableString(s.DisplayName),
-		LastSeenAt: jsonTime(s.LastSeenAt), WorkerID: nullableString(s.WorkerID), Generation: s.Generation,
+		PhoneNumber: view.String(s.PhoneNumber), DisplayName: view.String(s.DisplayName),
+		LastSeenAt: view.Time(s.LastSeenAt), WorkerID: view.String(s.WorkerID), Generation: s.Generation,
 	}
 	if s.Worker != nil {
-		v.WorkerStatus = nullableString(s.Worker.Status())
+		v.WorkerStatus = view.String(s.Worker.Status())
 	}
 	if s.IsCodeExpired(a.Clock.Now()) {
 		c.message = expiredCode

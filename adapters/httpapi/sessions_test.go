@@ -334,7 +334,7 @@ func TestReports_PictureOfQR_IsDecoded(t *testing.T) {
 }
 
 func TestQR_EveryStatus_SaysWhatIsNext(t *testing.T) {
-	code := nullableString("ABCD-1234")
+	code := view.String("ABCD-1234")
 	for want, v := range map[string]qrView{
 		"Session is connected":                                       {Status: domain.Connected},
 		"Type the pairing code into the phone":                       {Status: domain.QRRequired, QRView: view.QRView{PairingCode: &code}},

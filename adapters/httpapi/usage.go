@@ -8,6 +8,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/switchyard-wa/switchyard/adapters/internal/view"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
@@ -36,9 +37,9 @@ func (n *MessageCounts) add(u service.MessageUsage) {
 type usageView struct {
 	Period    string                                `json:"period" example:"7d"`
 	Interval  string                                `json:"interval" doc:"The length of a step: hour or day" example:"day"`
-	Since     jsonTime                              `json:"since"`
-	Until     jsonTime                              `json:"until"`
-	SessionID nullableString                        `json:"sessionId" doc:"The session that was asked for" example:"support"`
+	Since     view.Time                             `json:"since"`
+	Until     view.Time                             `json:"until"`
+	SessionID view.String                           `json:"sessionId" doc:"The session that was asked for" example:"support"`
 	Totals    MessageCounts                         `json:"totals"`
 	Series    []bucketView                          `json:"series"`
 	ByType    map[domain.MessageType]*MessageCounts `json:"byType"`
@@ -46,7 +47,7 @@ type usageView struct {
 }
 
 type bucketView struct {
-	At jsonTime `json:"at" doc:"When the step begins"`
+	At view.Time `json:"at" doc:"When the step begins"`
 	MessageCounts
 }
 
@@ -98,11 +99,11 @@ func (a *api) usage(ctx context.Context, c *requestContext, in *usageInput) (usa
 		return usageView{}, err
 	}
 	v := usageView{
-		Period: period, Interval: p.name, Since: jsonTime(since), Until: jsonTime(now), SessionID: nullableString(session),
+		Period: period, Interval: p.name, Since: view.Time(since), Until: view.Time(now), SessionID: view.String(session),
 		Series: make([]bucketView, p.n), ByType: make(map[domain.MessageType]*MessageCounts),
 	}
 	for i := range v.Series {
-		v.Series[i].At = jsonTime(since.Add(time.Duration(i) * p.step))
+		v.Series[i].At = view.Time(since.Add(time.Duration(i) * p.step))
 	}
 	sessions := make(map[string]int)
 	for _, cell := range cells {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/switchyard-wa/switchyard/adapters/internal/view"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
@@ -115,12 +116,12 @@ type webhookView struct {
 	URL         string             `json:"url" example:"https://example.com/hooks/wa"`
 	Events      []domain.EventType `json:"events" doc:"The types that are delivered"`
 	Active      bool               `json:"isActive" doc:"Whether events are delivered"`
-	OffReason   nullableString     `json:"disabledReason" doc:"Why the server has switched the webhook off"`
+	OffReason   view.String        `json:"disabledReason" doc:"Why the server has switched the webhook off"`
 	Secret      string             `json:"secret" doc:"The whole secret when the call has set it, otherwise its end" example:"whsec_…ZWY3"`
-	FormerUntil jsonTime           `json:"formerSecretUntil" doc:"How long the former secret signs too"`
+	FormerUntil view.Time          `json:"formerSecretUntil" doc:"How long the former secret signs too"`
 	Failures    int                `json:"failures" doc:"Failed attempts since the latest success; 100 switch the webhook off" example:"0"`
-	CreatedAt   jsonTime           `json:"createdAt"`
-	UpdatedAt   jsonTime           `json:"updatedAt"`
+	CreatedAt   view.Time          `json:"createdAt"`
+	UpdatedAt   view.Time          `json:"updatedAt"`
 }
 
 func (a *api) webhookView(v *service.WebhookView) webhookView {
@@ -133,8 +134,8 @@ func (a *api) webhookView(v *service.WebhookView) webhookView {
 		until = time.Time{}
 	}
 	return webhookView{
-		ID: v.ID, SessionID: v.SessionID, URL: v.URL, Events: events, Active: v.Active, OffReason: nullableString(v.OffReason),
-		Secret: v.ShownSecret, FormerUntil: jsonTime(until), Failures: v.Failures, CreatedAt: jsonTime(v.CreatedAt), UpdatedAt: jsonTime(v.UpdatedAt),
+		ID: v.ID, SessionID: v.SessionID, URL: v.URL, Events: events, Active: v.Active, OffReason: view.String(v.OffReason),
+		Secret: v.ShownSecret, FormerUntil: view.Time(until), Failures: v.Failures, CreatedAt: view.Time(v.CreatedAt), UpdatedAt: view.Time(v.UpdatedAt),
 	}
 }
 
@@ -228,12 +229,12 @@ func (a *api) rotateFirstWebhook(ctx context.Context, c *requestContext, in *rot
 }
 
 type webhookTestView struct {
-	ID           string         `json:"id" doc:"The webhook-id that was sent" example:"01JX3B5ZKQ7M"`
-	Delivered    bool           `json:"delivered" doc:"Whether the receiver answered 2xx"`
-	ResponseCode *int           `json:"responseCode" nullable:"true" doc:"Null if no response arrived" example:"200"`
-	LatencyMs    int64          `json:"latencyMs" example:"87"`
-	Body         nullableString `json:"body" doc:"The beginning of the response"`
-	Error        nullableString `json:"error" doc:"Why it is no success"`
+	ID           string      `json:"id" doc:"The webhook-id that was sent" example:"01JX3B5ZKQ7M"`
+	Delivered    bool        `json:"delivered" doc:"Whether the receiver answered 2xx"`
+	ResponseCode *int        `json:"responseCode" nullable:"true" doc:"Null if no response arrived" example:"200"`
+	LatencyMs    int64       `json:"latencyMs" example:"87"`
+	Body         view.String `json:"body" doc:"The beginning of the response"`
+	Error        view.String `json:"error" doc:"Why it is no success"`
 }
 
 // codeOf returns the code of a response, or nil for none.
@@ -251,6 +252,6 @@ func testWebhook(a *api, ctx context.Context, c *requestContext) (webhookTestVie
 	}
 	return webhookTestView{
 		ID: t.DeliveryID, Delivered: t.Reason == "", ResponseCode: codeOf(t.Code), LatencyMs: t.Latency.Milliseconds(),
-		Body: nullableString(t.Body), Error: nullableString(t.Reason),
+		Body: view.String(t.Body), Error: view.String(t.Reason),
 	}, nil
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/go-json-experiment/json/jsontext"
 
+	"github.com/switchyard-wa/switchyard/adapters/internal/view"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports/service"
 )
@@ -87,17 +88,17 @@ func workerRoutes() []route {
 
 // assignedView is a session with its owner, for its worker to recover.
 type assignedView struct {
-	SessionID   string         `json:"sessionId" example:"support"`
-	UserID      string         `json:"userId" example:"01JX3B5ZKQ7M"`
-	SessionName string         `json:"sessionName" example:"Support"`
-	PhoneNumber nullableString `json:"phoneNumber" example:"6281234567890"`
-	Status      domain.Status  `json:"status" example:"CONNECTED"`
-	UserEmail   string         `json:"userEmail" example:"ada@example.com"`
-	UserTier    domain.Tier    `json:"userTier" example:"PRO"`
-	CreatedAt   jsonTime       `json:"createdAt"`
-	UpdatedAt   jsonTime       `json:"updatedAt"`
-	LastSeenAt  jsonTime       `json:"lastSeenAt"`
-	Generation  int64          `json:"generation" example:"3"`
+	SessionID   string        `json:"sessionId" example:"support"`
+	UserID      string        `json:"userId" example:"01JX3B5ZKQ7M"`
+	SessionName string        `json:"sessionName" example:"Support"`
+	PhoneNumber view.String   `json:"phoneNumber" example:"6281234567890"`
+	Status      domain.Status `json:"status" example:"CONNECTED"`
+	UserEmail   string        `json:"userEmail" example:"ada@example.com"`
+	UserTier    domain.Tier   `json:"userTier" example:"PRO"`
+	CreatedAt   view.Time     `json:"createdAt"`
+	UpdatedAt   view.Time     `json:"updatedAt"`
+	LastSeenAt  view.Time     `json:"lastSeenAt"`
+	Generation  int64         `json:"generation" example:"3"`
 }
 
 type assignedListView struct {
@@ -106,7 +107,7 @@ type assignedListView struct {
 	TotalSessions    int            `json:"totalSessions" example:"1"`
 	Sessions         []assignedView `json:"sessions" doc:"The list as deployed workers read it"`
 	AssignedSessions []assignedView `json:"assignedSessions" doc:"The same list, by the name in the documentation of the first workers"`
-	RetrievedAt      jsonTime       `json:"retrievedAt"`
+	RetrievedAt      view.Time      `json:"retrievedAt"`
 }
 
 func (a *api) assigned(ctx context.Context, c *requestContext, _ *workerInput) (assignedListView, error) {
@@ -118,12 +119,12 @@ func (a *api) assigned(ctx context.Context, c *requestContext, _ *workerInput) (
 	views := make([]assignedView, len(list))
 	for i, s := range list {
 		views[i] = assignedView{
-			SessionID: s.ID, UserID: s.UserID, SessionName: s.Name, PhoneNumber: nullableString(s.PhoneNumber),
-			Status: s.Status, UserEmail: s.UserEmail, UserTier: s.UserTier, CreatedAt: jsonTime(s.CreatedAt),
-			UpdatedAt: jsonTime(s.UpdatedAt), LastSeenAt: jsonTime(s.LastSeenAt), Generation: s.Generation,
+			SessionID: s.ID, UserID: s.UserID, SessionName: s.Name, PhoneNumber: view.String(s.PhoneNumber),
+			Status: s.Status, UserEmail: s.UserEmail, UserTier: s.UserTier, CreatedAt: view.Time(s.CreatedAt),
+			UpdatedAt: view.Time(s.UpdatedAt), LastSeenAt: view.Time(s.LastSeenAt), Generation: s.Generation,
 		}
 	}
-	return assignedListView{id, len(views), len(views), views, views, jsonTime(a.Clock.Now())}, nil
+	return assignedListView{id, len(views), len(views), views, views, view.Time(a.Clock.Now())}, nil
 }
 
 // recoveryBody is the outcome of a recovery. The totals, which have to be there in
@@ -448,10 +449,10 @@ func (a *api) unregisterWorker(ctx context.Context, c *requestContext, id, endpo
 	if err != nil {
 		return removedWorkerView{}, err
 	}
-	at := jsonTime(a.Clock.Now())
+	at := view.Time(a.Clock.Now())
 	c.message = "Worker unregistered"
 	if status != domain.WorkerOffline {
-		at, c.message = jsonTime{}, "The worker is at another endpoint by now; nothing has changed"
+		at, c.message = view.Time{}, "The worker is at another endpoint by now; nothing has changed"
 	}
-	return removedWorkerView{WorkerID: nullableString(id), Status: nullableString(status), UnregisteredAt: &at}, nil
+	return removedWorkerView{WorkerID: view.String(id), Status: view.String(status), UnregisteredAt: &at}, nil
 }

@@ -152,16 +152,16 @@ type WorkerView struct {
 	MaxSessions   int                 `json:"maxSessions" example:"50"`
 	CPUUsage      nullableFloat       `json:"cpuUsage" doc:"Percent; null if it is unknown" example:"12.35"`
 	MemoryUsage   nullableFloat       `json:"memoryUsage" doc:"Percent; null if it is unknown" example:"40.25"`
-	Version       nullableString      `json:"version" example:"1.2.0"`
-	Environment   nullableString      `json:"environment" example:"PRODUCTION"`
-	Description   nullableString      `json:"description" example:"Rack 7"`
+	Version       view.String         `json:"version" example:"1.2.0"`
+	Environment   view.String         `json:"environment" example:"PRODUCTION"`
+	Description   view.String         `json:"description" example:"Rack 7"`
 	Labels        map[string]string   `json:"labels" example:"{\"pool\":\"eu\"}"`
-	StateGroup    nullableString      `json:"stateGroup" doc:"Workers with the same group share the credentials of sessions; null if it shares them with none" example:"nfs-7"`
+	StateGroup    view.String         `json:"stateGroup" doc:"Workers with the same group share the credentials of sessions; null if it shares them with none" example:"nfs-7"`
 	Failover      string              `json:"failover" enum:"wait,move" doc:"wait: when it is lost, its linked sessions wait for it before they take a worker without their credentials; move: they do not" example:"wait"`
-	LastHeartbeat jsonTime            `json:"lastHeartbeat"`
+	LastHeartbeat view.Time           `json:"lastHeartbeat"`
 	Uptime        int64               `json:"uptime" doc:"Seconds" example:"86400"`
-	CreatedAt     jsonTime            `json:"createdAt"`
-	UpdatedAt     jsonTime            `json:"updatedAt"`
+	CreatedAt     view.Time           `json:"createdAt"`
+	UpdatedAt     view.Time           `json:"updatedAt"`
 	Warning       string              `json:"warning,omitzero" doc:"Why its latest probe failed, while its heartbeats arrive"`
 	Suspect       string              `json:"suspect,omitzero" doc:"Why it receives no sessions, though it is ONLINE"`
 }
@@ -170,10 +170,10 @@ func viewWorker(w *service.WorkerView) WorkerView {
 	return WorkerView{
 		ID: w.ID, Endpoint: w.Endpoint, Status: w.Status(), SessionCount: w.Used, MaxSessions: w.Capacity,
 		CPUUsage: nullableFloat(w.CPU), MemoryUsage: nullableFloat(w.Memory),
-		Version: nullableString(w.Version), Environment: nullableString(w.Environment), Description: nullableString(w.Description),
-		StateGroup: nullableString(w.StateGroup), Failover: cmp.Or(string(w.Failover), string(domain.FailoverWait)),
-		Labels: w.Labels, LastHeartbeat: jsonTime(w.LastHeartbeat), Uptime: int64(w.Uptime / time.Second),
-		CreatedAt: jsonTime(w.CreatedAt), UpdatedAt: jsonTime(w.UpdatedAt), Warning: w.Warning, Suspect: w.Suspect,
+		Version: view.String(w.Version), Environment: view.String(w.Environment), Description: view.String(w.Description),
+		StateGroup: view.String(w.StateGroup), Failover: cmp.Or(string(w.Failover), string(domain.FailoverWait)),
+		Labels: w.Labels, LastHeartbeat: view.Time(w.LastHeartbeat), Uptime: int64(w.Uptime / time.Second),
+		CreatedAt: view.Time(w.CreatedAt), UpdatedAt: view.Time(w.UpdatedAt), Warning: w.Warning, Suspect: w.Suspect,
 	}
 }
 
@@ -263,12 +263,12 @@ type workerDetailView struct {
 
 // foreignView is a session that the server never gave to the worker.
 type foreignView struct {
-	SessionID   string         `json:"sessionId" example:"support"`
-	Running     bool           `json:"running" doc:"The worker listed it in its latest heartbeat to the replica that answers. Its id is taken in any case" example:"true"`
-	Status      nullableString `json:"status" doc:"By that heartbeat; null unless it is running" example:"CONNECTED"`
-	PhoneNumber nullableString `json:"phoneNumber" example:"6281234567890"`
-	FirstSeenAt jsonTime       `json:"firstSeenAt" doc:"When the worker first listed it"`
-	LastSeenAt  jsonTime       `json:"lastSeenAt" doc:"When the worker last listed it; null unless it is running"`
+	SessionID   string      `json:"sessionId" example:"support"`
+	Running     bool        `json:"running" doc:"The worker listed it in its latest heartbeat to the replica that answers. Its id is taken in any case" example:"true"`
+	Status      view.String `json:"status" doc:"By that heartbeat; null unless it is running" example:"CONNECTED"`
+	PhoneNumber view.String `json:"phoneNumber" example:"6281234567890"`
+	FirstSeenAt view.Time   `json:"firstSeenAt" doc:"When the worker first listed it"`
+	LastSeenAt  view.Time   `json:"lastSeenAt" doc:"When the worker last listed it; null unless it is running"`
 }
 
 type stopForeignInput struct {
@@ -301,7 +301,7 @@ func (a *api) getWorker(ctx context.Context, c *requestContext, _ *workerInput) 
 	foreign := make([]foreignView, len(w.Foreign))
 	for i, f := range w.Foreign {
 		foreign[i] = foreignView{
-			f.SessionID, f.IsRunning, nullableString(f.Status), nullableString(f.PhoneNumber), jsonTime(f.FirstSeenAt), jsonTime(f.LastSeenAt),
+			f.SessionID, f.IsRunning, view.String(f.Status), view.String(f.PhoneNumber), view.Time(f.FirstSeenAt), view.Time(f.LastSeenAt),
 		}
 	}
 	return workerDetailView{viewWorker(w), w.Breakdown, views, view.Nullable[drainView]{Value: viewDrain(w.Drain)}, foreign}, nil
@@ -340,7 +340,7 @@ func (in *workerLoadInput) Resolve(huma.Context) []error {
 }
 
 type loadView struct {
-	At           jsonTime      `json:"at"`
+	At           view.Time     `json:"at"`
 	SessionCount int           `json:"sessionCount" example:"3"`
 	CPUUsage     nullableFloat `json:"cpuUsage" doc:"Percent" example:"12.5"`
 	MemoryUsage  nullableFloat `json:"memoryUsage" doc:"Percent" example:"40"`
@@ -348,7 +348,7 @@ type loadView struct {
 
 type workerLoadView struct {
 	WorkerID string     `json:"workerId" example:"worker-1"`
-	Since    jsonTime   `json:"since"`
+	Since    view.Time  `json:"since"`
 	Metrics  []loadView `json:"metrics"`
 }
 
@@ -363,9 +363,9 @@ func (a *api) workerLoad(ctx context.Context, c *requestContext, in *workerLoadI
 	}
 	views := make([]loadView, len(samples))
 	for i, l := range samples {
-		views[i] = loadView{jsonTime(l.At), l.Sessions, nullableFloat(l.CPU), nullableFloat(l.Memory)}
+		views[i] = loadView{view.Time(l.At), l.Sessions, nullableFloat(l.CPU), nullableFloat(l.Memory)}
 	}
-	return workerLoadView{c.workerRef(), jsonTime(since), views}, nil
+	return workerLoadView{c.workerRef(), view.Time(since), views}, nil
 }
 
 type updateWorkerBody struct {
@@ -407,10 +407,10 @@ type removeWorkerInput struct {
 }
 
 type removedWorkerView struct {
-	WorkerID       nullableString `json:"workerId" example:"worker-1"`
-	Deleted        bool           `json:"deleted,omitzero" doc:"In the answer to an administrator" example:"true"`
-	Status         nullableString `json:"status,omitzero" doc:"In the answer to a worker: what it is from now on" example:"OFFLINE"`
-	UnregisteredAt *jsonTime      `json:"unregisteredAt,omitzero" doc:"In the answer to a worker"`
+	WorkerID       view.String `json:"workerId" example:"worker-1"`
+	Deleted        bool        `json:"deleted,omitzero" doc:"In the answer to an administrator" example:"true"`
+	Status         view.String `json:"status,omitzero" doc:"In the answer to a worker: what it is from now on" example:"OFFLINE"`
+	UnregisteredAt *view.Time  `json:"unregisteredAt,omitzero" doc:"In the answer to a worker"`
 }
 
 // removeWorker is an administrator's; a worker that calls it leaves.
@@ -419,7 +419,7 @@ func (a *api) removeWorker(ctx context.Context, c *requestContext, in *removeWor
 	if c.worker {
 		return a.unregisterWorker(ctx, c, id, "")
 	}
-	return removedWorkerView{WorkerID: nullableString(id), Deleted: true}, a.Workers.Remove(ctx, id, service.RemoveOptions{Force: in.Force, Destroyed: in.Destroyed})
+	return removedWorkerView{WorkerID: view.String(id), Deleted: true}, a.Workers.Remove(ctx, id, service.RemoveOptions{Force: in.Force, Destroyed: in.Destroyed})
 }
 
 func (a *api) drain(ctx context.Context, c *requestContext, in *drainInput) (WorkerView, error) {
@@ -505,15 +505,15 @@ func (a *api) available(ctx context.Context, c *requestContext, _ *noInput) (pla
 	}
 	v := placementView{Candidates: make([]candidateView, len(all))}
 	for i, candidate := range all {
-		view := candidateView{WorkerID: candidate.WorkerID, Factors: make(map[string]float64), Excluded: candidate.Excluded}
+		shown := candidateView{WorkerID: candidate.WorkerID, Factors: make(map[string]float64), Excluded: candidate.Excluded}
 		if candidate.Excluded == "" {
 			score := finite(candidate.Score)
-			view.Score = &score
+			shown.Score = &score
 		}
 		for _, f := range candidate.Factors {
-			view.Factors[f.Name] = finite(view.Factors[f.Name] + f.Points)
+			shown.Factors[f.Name] = finite(shown.Factors[f.Name] + f.Points)
 		}
-		v.Candidates[i] = view
+		v.Candidates[i] = shown
 	}
 	if chosen == "" {
 		c.message = "No worker can take a session now"
@@ -523,8 +523,8 @@ func (a *api) available(ctx context.Context, c *requestContext, _ *noInput) (pla
 	if err != nil {
 		return placementView{}, err
 	}
-	view := viewWorker(w)
-	v.Worker.Value = &view
+	worker := viewWorker(w)
+	v.Worker.Value = &worker
 	return v, nil
 }
 
