@@ -1,150 +1,50 @@
 package main_test
 
 import (
-	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
 
-	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 	"github.com/stretchr/testify/require"
 )
 
-// hookReceiver is the web server of a customer. It verifies every signature by the library of the Standard
-// Webhooks project.
-type hookReceiver struct {
-	*httptest.Server
-	failures int // of the first attempts for each event
-	released chan struct{}
-
-	mu       sync.Mutex
-	secrets  map[string]string          // by path
-	attempts map[string]int             // by webhook-id
-	accepted map[string][]receivedEvent // by path
-	problems []string
-}
-
-type receivedEvent struct {
-	id       string
-	position int64
-	kind     string
-	text     string
-}
-
-// receiveHooks starts a receiver. Requests for /hang are not answered until the test ends.
-func receiveHooks(t *testing.T, failures int) *hookReceiver {
-	r := &hookReceiver{
-		failures: failures, released: make(chan struct{}), secrets: make(map[string]string), attempts: make(map[string]int),
-		accepted: make(map[string][]receivedEvent),
-	}
-	r.Server = httptest.NewServer(http.HandlerFunc(r.serve))
-	t.Cleanup(func() { close(r.released); r.Close() })
-	return r
-}
-
-func (r *hookReceiver) serve(w http.ResponseWriter, req *http.Request) {
-	if req.URL.Path == "/hang" {
-		select {
-		case <-req.Context().Done():
-		case <-r.released:
-		}
-		return
-	}
-	body, err := io.ReadAll(req.Body)
-	if err != nil {
-		return // the server was killed
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	verifier, err := standardwebhooks.NewWebhook(r.secrets[req.URL.Path])
-	if err == nil {
-		err = verifier.Verify(body, req.Header)
-	}
-	if err != nil {
-		r.problems = append(r.problems, err.Error())
-	}
-	var event struct {
-		Position  int64
-		Type      string
-		SessionID string
-		Data      struct{ Content string }
-	}
-	if err := json.Unmarshal(body, &event); err != nil {
-		r.problems = append(r.problems, err.Error())
-	}
-	id := req.Header.Get("webhook-id")
-	r.attempts[id]++
-	if r.attempts[id] <= r.failures {
-		w.WriteHeader(http.StatusServiceUnavailable)
-		return
-	}
-	r.accepted[req.URL.Path] = append(r.accepted[req.URL.Path], receivedEvent{id, event.Position, event.Type, event.Data.Content})
-}
-
-// at returns what was accepted at a path.
-func (r *hookReceiver) at(path string) []receivedEvent {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return append([]receivedEvent(nil), r.accepted[path]...)
-}
-
-// hook makes a webhook of the session at a path of the receiver.
-func (c *testSession) hook(r *hookReceiver, path string, events ...string) (id string) {
-	a := c.want(http.StatusCreated, "POST", c.path("/webhooks"), obj{"url": r.URL + path, "events": events})
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.secrets[path] = a.str("data.secret")
-	return a.str("data.id")
-}
-
-// recorded returns the positions of the session's events of a type.
-func (c *testSession) recorded(kind string) (positions []int64) {
-	for after := int64(0); ; {
-		a := c.get(c.path(fmt.Sprintf("/events?limit=100&after=%d", after)))
-		page := a.list("data.events")
-		for _, e := range page {
-			if text(e, "type") == kind {
-				positions = append(positions, int64(find(e, "position").(float64)))
-			}
-		}
-		if len(page) == 0 {
-			return positions
-		}
-		after = int64(a.at("data.nextAfter").(float64))
-	}
-}
-
 // 1,000 messages are sent while the server is killed twice, and the receiver fails the first two attempts of
-// each event. Every recorded event arrives, in order, and a webhook that hangs delays only itself.
+// each event. Every recorded event arrives, in order. The events of a webhook wait until the one before is
+// delivered or dead, and a webhook that hangs delays only itself.
 func TestWebhooks_KillsAndFailures_EveryEventArrivesInOrder(t *testing.T) {
 	t.Parallel()
-	const lines, each = 10, 100
+	const lines, each, attempts = 10, 100, 7
 	r := receiveHooks(t, 2)
+	r.hold(t, "/hang", true)
 	s := serve(t, "--rate-limits", "off", "--allow-private-webhooks", "--webhook-retry", "10ms,10ms,1s,1s,1s,1s", "--webhook-timeout", "2s")
 	n := newNode(s, "Node")
 	user := s.registerTier("MAX")
-	cards := make([]*testSession, lines)
+	cards, hooks := make([]*testSession, lines), make([]string, lines)
 	for i := range cards {
 		cards[i] = user.create(fmt.Sprint("Line ", i))
 		cards[i].link(n)
-		cards[i].hook(r, fmt.Sprint("/", i), "message.sent")
+		hooks[i] = cards[i].hook(r, fmt.Sprint("/", i), "message.sent")
 	}
-	cards[0].hook(r, "/hang", "message.sent")
+	hanging := cards[0].hook(r, "/hang", "message.sent")
 
+	acknowledged := make([]map[string]bool, lines)
 	send := func(from, to int) {
 		var streams sync.WaitGroup
 		for i, c := range cards {
+			if acknowledged[i] == nil {
+				acknowledged[i] = make(map[string]bool)
+			}
 			streams.Go(func() {
 				for k := from; k < to; {
-					a, err := c.byKey().call("POST", "/sendText", obj{"to": someone, "message": fmt.Sprintf("line %d, message %d", i, k)})
+					message := fmt.Sprintf("line %d, message %d", i, k)
+					a, err := c.byKey().call("POST", "/sendText", obj{"to": someone, "message": message})
 					if err != nil {
 						return // the server is down
 					}
 					if a.status == http.StatusOK {
+						acknowledged[i][message] = true
 						k++
 					}
 				}
@@ -173,25 +73,58 @@ func TestWebhooks_KillsAndFailures_EveryEventArrivesInOrder(t *testing.T) {
 
 	total := 0
 	for i, c := range cards {
-		want := c.recorded("message.sent")
+		path, want := fmt.Sprint("/", i), c.recorded("message.sent")
 		total += len(want)
 		waitFor(t, "every event arrives", func() (bool, any) {
-			got := r.at(fmt.Sprint("/", i))
+			got := r.at(path)
 			return len(got) > 0 && got[len(got)-1].position == want[len(want)-1], fmt.Sprintf("%d of %d", len(got), len(want))
 		})
-		var got []int64
-		for _, e := range r.at(fmt.Sprint("/", i)) {
-			require.Equal(t, "message.sent", e.kind)
-			if len(got) == 0 || got[len(got)-1] != e.position { // an event that was accepted right before a kill is repeated
-				got = append(got, e.position)
+		r.requireInOrder(t, path, want)
+		failed := make(map[string]int)
+		for _, a := range r.tried(path) {
+			require.Equal(t, "message.sent", a.kind)
+			if a.status == http.StatusServiceUnavailable {
+				failed[a.id]++
+			}
+			if a.status == http.StatusOK {
+				require.Equal(t, 2, failed[a.id], "it is delivered by the third attempt")
+				delete(acknowledged[i], a.text)
 			}
 		}
-		require.Equal(t, want, got, "line %d", i)
+		require.Empty(t, acknowledged[i], "every acknowledged message has an event")
+		waitFor(t, "the log of deliveries is complete", func() (bool, any) {
+			delivered := len(c.deliveries(hooks[i], "delivered"))
+			return delivered == len(want), fmt.Sprintf("%d of %d", delivered, len(want))
+		})
+		require.Empty(t, c.deliveries(hooks[i], "dead"))
 	}
 	require.GreaterOrEqual(t, total, lines*each)
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	require.Empty(t, r.problems, "every signature verifies")
+	requireHeldUp(t, cards[0], hanging, r.tried("/hang"), attempts)
+	r.requireVerified(t)
+}
+
+// requireHeldUp requires that a webhook that hangs has delivered nothing, and that each of its events was
+// tried once the one before was dead.
+func requireHeldUp(t *testing.T, c *testSession, webhookID string, tried []hookAttempt, attempts int) {
+	t.Helper()
+	require.NotEmpty(t, tried)
+	require.Empty(t, c.deliveries(webhookID, "delivered"))
+	dead := make(map[int64]bool)
+	for _, d := range c.deliveries(webhookID, "dead") {
+		dead[int64(find(d, "position").(float64))] = true
+		require.EqualValues(t, attempts, find(d, "attempts"))
+	}
+	count := make(map[int64]int)
+	for i, a := range tried {
+		require.Zero(t, a.status)
+		count[a.position]++
+		if i > 0 && tried[i-1].position != a.position {
+			require.Greater(t, a.position, tried[i-1].position)
+			require.GreaterOrEqual(t, count[tried[i-1].position], attempts, "%d was tried before %d was dead", a.position, tried[i-1].position)
+			require.True(t, dead[tried[i-1].position])
+		}
+	}
+	require.Equal(t, c.recorded("message.sent")[0], tried[0].position, "it begins with the first event")
 }
 
 func TestWebhooks_PrivateAddress_IsRefused(t *testing.T) {
@@ -269,7 +202,5 @@ func TestWebhooks_Journey_OverHTTP(t *testing.T) {
 	c.want(http.StatusOK, "DELETE", c.path("/webhook"), nil)
 	c.refused(http.StatusNotFound, "WEBHOOK_NOT_FOUND", "GET", c.path("/webhook"), nil)
 	c.refused(http.StatusNotFound, "WEBHOOK_NOT_FOUND", "POST", c.path("/webhooks/"+id+"/test"), nil)
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	require.Empty(t, r.problems)
+	r.requireVerified(t)
 }
