@@ -17,6 +17,9 @@ type WebhookCall struct {
 	Keys    [][]byte      // each signs the event
 	Event   *domain.Event // the body is its JSON form
 	Timeout time.Duration // of the whole attempt; 0: as the sender decides
+	// NotAfter is when another replica may send later events. Nothing is sent after it, not even by a
+	// process that was paused meanwhile. Zero: there is no such time.
+	NotAfter time.Time
 }
 
 // WebhookAnswer is the response of a receiver, whatever its code.

@@ -16,7 +16,7 @@
 //     somebody who never agreed to receive events.
 //   - The call ends within its time limit, whatever the receiver does. The status line decides: a body
 //     that does not arrive within a second is cut off.
-//   - Nothing is sent after the time limit, not even by a process that was paused meanwhile.
+//   - Nothing is sent after the time that the call names, not even by a process that was paused meanwhile.
 //   - At most 4 KiB of a body and 16 KiB of headers are read.
 //   - Connections are bounded for each host and in all. A proxy of the environment is not used: it
 //     would dial in place of [Config.Dial], and judge no address.

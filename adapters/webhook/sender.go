@@ -90,7 +90,7 @@ func (s *Sender) Post(ctx context.Context, c ports.WebhookCall) (ports.WebhookAn
 	timeout := cmp.Or(c.Timeout, defaultTimeout)
 	limited, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	request, err := s.request(limited, c, time.Now().Add(timeout))
+	request, err := s.request(limited, c)
 	if err != nil {
 		return ports.WebhookAnswer{}, err
 	}
@@ -110,8 +110,8 @@ func (s *Sender) Post(ctx context.Context, c ports.WebhookCall) (ports.WebhookAn
 	return answer, nil
 }
 
-// request returns the signed request. Its body cannot be read once late has passed.
-func (s *Sender) request(ctx context.Context, c ports.WebhookCall, late time.Time) (*http.Request, error) {
+// request returns the signed request.
+func (s *Sender) request(ctx context.Context, c ports.WebhookCall) (*http.Request, error) {
 	body, err := json.Marshal(view.Event(c.Event))
 	if err != nil {
 		return nil, &ports.WebhookError{Message: "The event cannot be written as JSON", Err: err}
@@ -120,11 +120,13 @@ func (s *Sender) request(ctx context.Context, c ports.WebhookCall, late time.Tim
 	if err != nil {
 		return nil, &ports.WebhookError{Message: "The URL is not valid", Err: errors.New("not parsed")} // err has the URL
 	}
-	getBody := request.GetBody
-	request.Body = &punctual{request.Body, late}
-	request.GetBody = func() (io.ReadCloser, error) { // for a request on a connection that has just been closed
-		again, err := getBody()
-		return &punctual{again, late}, err
+	if !c.NotAfter.IsZero() {
+		getBody := request.GetBody
+		request.Body = &punctual{request.Body, c.NotAfter}
+		request.GetBody = func() (io.ReadCloser, error) { // for a request on a connection that has just been closed
+			again, err := getBody()
+			return &punctual{again, c.NotAfter}, err
+		}
 	}
 	timestamp := strconv.FormatInt(c.At.Unix(), 10)
 	h := request.Header
@@ -139,20 +141,17 @@ func (s *Sender) request(ctx context.Context, c ports.WebhookCall, late time.Tim
 // errLate is the error of a body that is read too late.
 var errLate = fmt.Errorf("the process was paused during the attempt: %w", context.DeadlineExceeded)
 
-// punctual is a body that fails once the time of its attempt is over. A process that was paused while it
-// connected must not send the event when it resumes: another replica may have sent later events by then.
-// The timer of a context runs beside the request after a resume, and may lose that race. The transport reads
-// the body right before it writes the request.
+// punctual is a body that cannot be read after a time. The transport reads it right before it writes the
+// request, to a connection that may have become ready long ago. The timer of a context runs beside the
+// request when a paused process resumes, and may lose that race.
 type punctual struct {
 	io.ReadCloser
-	late time.Time
+	notAfter time.Time
 }
 
 // Read reads the body.
 func (b *punctual) Read(p []byte) (int, error) {
-	// A suspended machine stops the monotonic clock, and a step of the other clock may be a correction.
-	// Whichever has passed ends the attempt.
-	if now := time.Now(); now.After(b.late) || now.Round(0).After(b.late.Round(0)) {
+	if time.Now().After(b.notAfter) {
 		return 0, errLate
 	}
 	return b.ReadCloser.Read(p)

@@ -98,6 +98,7 @@ type workload struct {
 
 	sending, looking, deciding *stream
 	readers                    []*eventReader // one for each user
+	hooks                      *hookLoad
 }
 
 // parallel runs fn n times, at most width of them concurrently.

@@ -102,7 +102,8 @@ func (s *scene) addReplica(n int) {
 	m.args = append([]string{
 		"serve", "--addr", m.addr, "--store", s.linked(toPostgres(n), s.dsn), "--fabric", s.linked(toRedis(n), s.redis.URL()),
 		"--jwt-secret", secretOfReplicas, "--worker-token", fleetToken, "--admin-password", adminPassword,
-		"--rate-limits", "off", "--log-format", "json",
+		"--rate-limits", "off", "--log-format", "json", "--allow-private-webhooks", "--webhook-key", secretOfReplicas,
+		"--webhook-timeout", "1s", "--webhook-retry", "200ms,200ms,200ms,200ms,200ms,200ms,200ms,200ms",
 	}, s.size.timing...)
 	m.inboundLinks = []*link{s.link(toReplica(n), m.addr)}
 	require.NoError(s.t, m.start())

@@ -22,11 +22,11 @@ const quickLease = 3 * time.Second
 
 // TestChaos crashes, hangs, restarts and partitions replicas, workers, PostgreSQL
 // and Redis at random, while messages are sent over all sessions, and ids of sessions
-// go from user to user. It then checks five promises. Every session had one owner at
+// go from user to user. It then checks six promises. Every session had one owner at
 // most at all times. No session was forgotten. Every acknowledged message was sent
 // exactly once, though sends with a key are repeated. Nothing of a deleted session
 // reaches the next one with its id. The event log has every send once, and streams of
-// it miss nothing.
+// it miss nothing. Webhooks deliver every event that they want, in order.
 func TestChaos(t *testing.T) {
 	seed, duration, rate := uint64(16), 20*time.Second, 40
 	z := size{replicas: 3, workers: 4, capacity: 30, users: 3, each: 16, scan: 50 * time.Millisecond, timing: quick, lease: quickLease}
@@ -44,6 +44,7 @@ func TestChaos(t *testing.T) {
 	s := newScene(t, z)
 	c := newWorkload(s)
 	s.logEvent("%d sessions are connected", len(c.lines))
+	c.addHooks(seed)
 	faults := plan(seed, duration, z.replicas, z.workers, z.lease)
 	began := time.Now()
 	c.begin(rate, seed)

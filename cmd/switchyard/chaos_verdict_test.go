@@ -169,6 +169,7 @@ func (c *workload) judge() {
 	v.messages()
 	v.cards()
 	v.log()
+	v.webhooks()
 	v.processes()
 }
 

@@ -134,6 +134,17 @@ func WebhookSender(t *testing.T, newSender func(t *testing.T) ports.WebhookSende
 		c.Timeout = 50 * time.Millisecond
 		requireWebhookError(t, newSender(t), c, url)
 	})
+	t.Run("nothing is sent after NotAfter", func(t *testing.T) {
+		url, received := receiver(t, ok)
+		s := newSender(t)
+		c := call(url)
+		c.NotAfter = time.Now().Add(time.Minute)
+		_, err := s.Post(t.Context(), c)
+		require.NoError(t, err)
+		c.NotAfter = time.Now().Add(-time.Millisecond)
+		requireWebhookError(t, s, c, url)
+		require.Len(t, received(), 1)
+	})
 	t.Run("nothing that listens is an error without an address", func(t *testing.T) {
 		server := httptest.NewServer(http.NotFoundHandler())
 		server.Close()

@@ -119,7 +119,7 @@ func (w *Webhooks) hasTime(h *domain.Webhook) bool {
 
 // try makes an attempt. It returns false if ctx ended first.
 func (w *Webhooks) try(ctx context.Context, a *attempt) bool {
-	answer, err := w.post(ctx, a.webhook, a.delivery.ID, a.event)
+	answer, err := w.post(ctx, a.webhook, a.delivery.ID, a.event, a.webhook.ClaimedUntil)
 	var failure *ports.WebhookError
 	switch {
 	case err == nil:
@@ -137,10 +137,10 @@ func (w *Webhooks) try(ctx context.Context, a *attempt) bool {
 	return true
 }
 
-// post sends an event once.
-func (w *Webhooks) post(ctx context.Context, h *domain.Webhook, deliveryID string, e *domain.Event) (ports.WebhookAnswer, error) {
+// post sends an event once, and never after a time, unless that is zero.
+func (w *Webhooks) post(ctx context.Context, h *domain.Webhook, deliveryID string, e *domain.Event, notAfter time.Time) (ports.WebhookAnswer, error) {
 	now := w.Now()
-	call := ports.WebhookCall{URL: h.URL, ID: deliveryID, At: now, Event: e, Timeout: w.parts.Policy.Timeout}
+	call := ports.WebhookCall{URL: h.URL, ID: deliveryID, At: now, Event: e, Timeout: w.parts.Policy.Timeout, NotAfter: notAfter}
 	for _, secret := range h.Signing(now) {
 		key, err := w.parts.Sealer.Open(secret.Sealed, bound(h.ID))
 		if err != nil {

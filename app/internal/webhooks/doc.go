@@ -47,7 +47,7 @@
 // seconds after its due time any replica runs it. The row of the webhook holds the claim of the replica
 // that runs it, which lasts for 10 s longer than an attempt may take. A replica that pauses during an
 // attempt finds that the delivery has changed, and drops the outcome. Before an attempt it checks that the
-// claim lasts longer than the attempt can take, and the sender sends nothing after that time:
+// claim lasts longer than the attempt can take, and the sender sends nothing after the end of the claim:
 //
 //	A: claim, connect ──(paused) ─────────────────────────────────── resumes: too late, sends nothing
 //	B:                          claim has ended: attempt 1 again, recorded, next event, …

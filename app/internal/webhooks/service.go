@@ -321,7 +321,7 @@ func (w *Webhooks) Test(ctx context.Context, userID, sessionID, webhookID string
 	}
 	t := &service.WebhookTest{DeliveryID: w.IDs.NewID()}
 	ping := &domain.Event{Type: domain.EventPing, At: w.Now(), UserID: h.UserID, SessionID: h.SessionID}
-	answer, err := w.post(ctx, h, t.DeliveryID, ping)
+	answer, err := w.post(ctx, h, t.DeliveryID, ping, time.Time{})
 	var failure *ports.WebhookError
 	switch {
 	case errors.As(err, &failure):
