@@ -158,20 +158,27 @@ func newSession(i int) *domain.Session {
 	return s
 }
 
-// Send runs the two Updates of a send by a seeded session: one inserts a message that is PENDING, the other updates it to SENT.
+// Send runs the two Updates of a send by a seeded session: one inserts a message that is PENDING, the other updates it to SENT
+// and records the event.
 func Send(ctx context.Context, session int, update Update) error {
 	m := &domain.Message{
 		ID: uuid.Must(uuid.NewV7()).String(), SessionID: sessionID(session), UserID: "user", Direction: domain.Outbound,
 		From: "4915112345678@s.whatsapp.net", To: "4915187654321@s.whatsapp.net", Type: domain.TypeText,
 		Content: "Hello, this is an ordinary message of an ordinary length.", Status: domain.MessagePending, CreatedAt: time.Now(),
 	}
-	put := func(ctx context.Context, tx *ports.Tx) error { return tx.Messages.Put(ctx, m) }
-	if err := update(ctx, put); err != nil {
+	err := update(ctx, func(ctx context.Context, tx *ports.Tx) error { return tx.Messages.Put(ctx, m) })
+	if err != nil {
 		return err
 	}
+	pending, now := *m, time.Now()
 	m.WhatsAppID = "3EB0" + m.ID
-	m.TransitionTo(domain.MessageSent, time.Now(), "")
-	return update(ctx, put)
+	m.TransitionTo(domain.MessageSent, now, "")
+	return update(ctx, func(ctx context.Context, tx *ports.Tx) error {
+		if err := tx.Messages.Put(ctx, m); err != nil {
+			return err
+		}
+		return tx.Outbox.Append(ctx, domain.MessageEvents(&pending, m, now)...)
+	})
 }
 
 // SendRate returns the Updates per second of concurrent callers of [Send], for seeded sessions.
