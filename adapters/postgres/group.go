@@ -209,7 +209,7 @@ next:
 		if p.statement.Batched != nil && len(p.params.memory) <= maxMergedSize {
 			for i := range merged {
 				m := &merged[i]
-				if m.Statement == p.statement && !slices.ContainsFunc(m.of, func(o *participant) bool { return o.revision() == p.revision() }) {
+				if m.Statement == p.statement && !m.hasRevision(p) {
 					m.of = append(m.of, p)
 					continue next
 				}
@@ -218,6 +218,16 @@ next:
 		merged = append(merged, mergedStatement{p.statement, []*participant{p}})
 	}
 	return merged
+}
+
+// hasRevision reports whether the statement writes a row with the revision of the participant's row.
+func (m *mergedStatement) hasRevision(p *participant) bool {
+	return m.Rev != sqlstore.NoRev && slices.ContainsFunc(m.of, func(o *participant) bool { return o.revision() == p.revision() })
+}
+
+// hasChanged reports whether the statement has changed the row of a participant. r is the result for all participants.
+func (m *mergedStatement) hasChanged(p *participant, r result) bool {
+	return m.Rev == sqlstore.NoRev || slices.ContainsFunc(r.rows, func(row []driver.Value) bool { return row[0] == p.revision() })
 }
 
 // appendTo appends the statement to a batch.
@@ -244,7 +254,7 @@ func (m *mergedStatement) readResults(c *conn, results *pgconn.MultiResultReader
 			p.result = r
 		} else {
 			p.result = result{}
-			if slices.ContainsFunc(r.rows, func(row []driver.Value) bool { return row[0] == p.revision() }) {
+			if m.hasChanged(p, r) {
 				p.result.changed = 1
 			}
 		}

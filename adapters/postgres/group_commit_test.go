@@ -74,6 +74,36 @@ func runInOneGroup(t *testing.T, c *groupCommitter, updates ...*testUpdate) {
 	wg.Wait()
 }
 
+func TestGroupCommit_EventsOfManyUpdates_AreNumberedWithoutGaps(t *testing.T) {
+	s := openShared(t)
+	updates := make([]*testUpdate, 40)
+	for i := range updates {
+		updates[i] = &testUpdate{fn: func(ctx context.Context, tx *ports.Tx) error {
+			first := domain.Event{Type: domain.EventMessageSent, SessionID: fmt.Sprint("s", i), Reason: "first"}
+			second := domain.Event{Type: domain.EventMessageSent, SessionID: fmt.Sprint("s", i), Reason: "second"}
+			return tx.Outbox.Append(ctx, first, second)
+		}}
+	}
+	runInOneGroup(t, s.writeFirst, updates...)
+	for _, u := range updates {
+		require.NoError(t, u.err)
+		require.EqualValues(t, 1, u.runs.Load())
+	}
+	require.NoError(t, s.View(t.Context(), func(ctx context.Context, tx *ports.Tx) error {
+		events, err := tx.Outbox.After(ctx, ports.EventFilter{}, 0, 1000)
+		require.Len(t, events, 2*len(updates))
+		reasons := make(map[string][]string)
+		for i, e := range events {
+			require.EqualValues(t, i+1, e.Seq)
+			reasons[e.SessionID] = append(reasons[e.SessionID], e.Reason)
+		}
+		for i := range updates {
+			require.Equal(t, []string{"first", "second"}, reasons[fmt.Sprint("s", i)])
+		}
+		return err
+	}))
+}
+
 // TestGroupCommit_ManyUpdates_EachRunsOnce also requires that each Update reads its own writes.
 func TestGroupCommit_ManyUpdates_EachRunsOnce(t *testing.T) {
 	s := openShared(t)

@@ -28,8 +28,9 @@
 //
 // Statements that do not depend on a filter are built once for each dialect and numbered, so an adapter keeps them prepared.
 // Lists are the exception: their conditions depend on a filter, so they are built for each call. Statements of all dialects
-// are equal except for placeholders and the words of a message; a test compares them. Another test asks SQLite for its query plans: every statement uses
-// an index, except for a few that count or list whole tables, and none sorts what may be many rows.
+// are equal except for placeholders, the words of a message and the numbers of events; a test compares them. Another test asks
+// SQLite for its query plans: every statement uses an index, except for a few that count or list whole tables, and none sorts
+// rows that may be many.
 //
 // # Migrations
 //
@@ -112,6 +113,11 @@
 //
 // An update leaves out columns that are indexed and rarely change, unless they have changed. The update therefore does not
 // touch their indexes. A message is updated at least once, when the worker has answered, and these columns carry six indexes.
+//
+// An event is one statement with its number. On PostgreSQL the statement takes the number from a counter, whose row it locks until
+// the transaction ends, and a group of Updates appends all its events with one statement. On SQLite, which has one writer, the
+// number follows from the last event. A statement of its own for the number cost a round trip of each group on PostgreSQL, and
+// all statements together 560 µs of processor time for each send, of 500 afterwards (the least of five alternating rounds).
 //
 // On PostgreSQL, equal puts of one transaction run as one statement with arrays ([Statement.Batched]). In one run this raised
 // the rate of BenchmarkMessage from 15 400 to 17 900 updates a second, and the rate of heartbeats of 50 sessions from 6 800

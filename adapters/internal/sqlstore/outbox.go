@@ -2,7 +2,10 @@ package sqlstore
 
 import (
 	"context"
+	"strings"
 	"time"
+
+	sq "github.com/Masterminds/squirrel"
 
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
@@ -24,17 +27,14 @@ func scanEvent(r row) domain.Event {
 }
 
 type outboxStatements struct {
-	nextSeq, append, last             *Statement
+	append, last                      *Statement
 	after, afterOfUser                *Statement
 	afterOfSession, afterOfSessionAnd *Statement
-	oldest, deleteThrough             *Statement
+	oldest, deleteThrough, keepLast   *Statement
 	lastDeleted, setLastDeleted       *Statement
 }
 
 func (b *Queries) outboxStatements() outboxStatements {
-	// The transaction locks the row of the counter until it commits. Events therefore become visible in the order of their
-	// numbers.
-	nextSeq := b.update("counters", []set{{"value", "value + ?"}}, "name = 'outbox'").Suffix("RETURNING value")
 	after := func(conditions ...string) *Statement {
 		q := selectFrom("outbox", outboxColumns...)
 		for _, c := range conditions {
@@ -44,18 +44,50 @@ func (b *Queries) outboxStatements() outboxStatements {
 	}
 	const ofSession, ofUser = "session_id = ? AND session_id <> ''", "user_id = ? AND user_id <> ''"
 	return outboxStatements{
-		nextSeq:           b.add(Statement{Write: true, columns: 1}, nextSeq),
-		append:            b.write(insertInto("outbox", outboxColumns...)),
-		last:              b.read(selectFrom("counters", "value").where("name = 'outbox'")),
+		append:            b.appendEvent(),
+		last:              b.read(selectFrom("counters", b.lastEvent()).where("name = 'outbox'")),
 		after:             after(),
 		afterOfUser:       after(ofUser),
 		afterOfSession:    after(ofSession),
 		afterOfSessionAnd: after(ofSession, "user_id = ?"),
 		oldest:            b.read(selectFrom("outbox", "seq", "occurred_at").order("seq").limit()),
 		deleteThrough:     b.write(b.deleteFrom("outbox", "seq <= ?")),
+		keepLast:          b.write(b.update("counters", sets("value"), "name = 'outbox' AND value < ?")),
 		lastDeleted:       b.read(selectFrom("counters", "value").where("name = 'outbox_trimmed'")),
 		setLastDeleted:    b.write(b.update("counters", sets("value"), "name = 'outbox_trimmed'")),
 	}
+}
+
+// lastOnSQLite is the number of the last event, from the row of the counter. The counter keeps the number of a deleted event.
+const lastOnSQLite = "MAX(COALESCE((SELECT MAX(seq) FROM outbox), 0), value)"
+
+// lastEvent returns the expression of the number of the last event, from the row of the counter.
+func (b *Queries) lastEvent() string {
+	if b.dialect.types.IsSQLite {
+		return lastOnSQLite
+	}
+	return "value"
+}
+
+// appendEvent adds the INSERT of an event, with the next number. Events become visible in the order of their numbers: SQLite has
+// one writer at a time, and on PostgreSQL the transaction locks the row of the counter until it commits.
+func (b *Queries) appendEvent() *Statement {
+	if b.dialect.types.IsSQLite {
+		values := make([]any, len(outboxColumns))
+		values[0] = sq.Expr("(SELECT " + lastOnSQLite + " + 1 FROM counters WHERE name = 'outbox')")
+		return b.write(sq.Insert("outbox").Columns(outboxColumns...).Values(values...))
+	}
+	numbered := func(count, source string) string {
+		next, _, _ := b.update("counters", []set{{"value", "value + " + count}}, "name = 'outbox'").Suffix("RETURNING value").ToSql()
+		return "WITH next AS (" + next + ") INSERT INTO outbox (" + strings.Join(outboxColumns, ", ") + ") SELECT " + source
+	}
+	values := strings.Repeat(", ?", len(outboxColumns)-1)
+	s := b.write(sqlText(numbered("1", "value"+values+" FROM next")))
+	arrays := strings.Join(argument.FindAllString(s.SQL, -1), ", ")
+	s.Batched, s.Rev = &Statement{Write: true, SQL: numbered("cardinality($1)",
+		"value - cardinality($1) + n, "+strings.ReplaceAll(arrays, "$", "a")+
+			" FROM next, unnest("+arrays+") WITH ORDINALITY AS many ("+strings.ReplaceAll(arrays, "$", "a")+", n)")}, NoRev
+	return s
 }
 
 type outbox Tx
@@ -64,19 +96,13 @@ func (t *outbox) Append(ctx context.Context, events ...domain.Event) error {
 	if len(events) == 0 {
 		return (*Tx)(t).checkAllowed(ctx, true)
 	}
-	last, err := queryOne(ctx, (*Tx)(t), t.queries.outbox.nextSeq, func(r row) int64 { return r.int64(0) }, len(events))
-	if err != nil {
-		return err
-	}
-	seq := last - int64(len(events))
 	for i := range events {
-		seq++
 		e := &events[i]
 		data, err := encodeEventData(e)
 		if err != nil {
 			return err
 		}
-		err = (*Tx)(t).run(ctx, t.queries.outbox.append, seq, string(e.Type), micros(e.At), e.UserID, e.SessionID,
+		err = (*Tx)(t).run(ctx, t.queries.outbox.append, string(e.Type), micros(e.At), e.UserID, e.SessionID,
 			e.WorkerID, e.FromWorker, e.Generation, string(e.Status), e.Reason, data)
 		if err != nil {
 			return err
@@ -125,6 +151,9 @@ func (t *outbox) DeleteBefore(ctx context.Context, before time.Time, limit int) 
 	}
 	last := oldest[n-1].seq
 	if err := (*Tx)(t).run(ctx, t.queries.outbox.deleteThrough, last); err != nil {
+		return 0, err
+	}
+	if err := (*Tx)(t).run(ctx, t.queries.outbox.keepLast, last, last); err != nil {
 		return 0, err
 	}
 	return n, (*Tx)(t).run(ctx, t.queries.outbox.setLastDeleted, last)

@@ -23,11 +23,15 @@ type Statement struct {
 	// Batched replaces several executions of this statement by one. Its arguments are arrays of theirs. It returns the rev
 	// of every row that it has changed. Nil means that there is no such statement.
 	Batched *Statement
-	// Rev is the index of the argument that becomes the rev of the row. Only statements with Batched have it.
+	// Rev is the index of the argument that becomes the rev of the row. Only statements with Batched have it. With [NoRev] each
+	// execution changes a row.
 	Rev int
 	// columns is the number of columns of a result, or 0 if the statement has no result.
 	columns int
 }
+
+// NoRev is the Rev of statements whose rows have none.
+const NoRev = -1
 
 // Queries holds all statements in one dialect. It is immutable and safe for concurrent use.
 type Queries struct {
