@@ -86,7 +86,7 @@
 //
 // # Mails and the audit trail
 //
-// The owner is told by mail of a new password, email or API key, and of a deactivation. These
+// Mails notify the owner of a new password, email or API key, and of a deactivation. These
 // mails do not wait for mails with resets, which anybody may ask for.
 // Every action on an account is in the audit trail, in the transaction of the action.
 //

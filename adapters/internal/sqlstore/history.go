@@ -166,11 +166,11 @@ func endsAtCursor(f domain.MessageFilter) bool {
 	return f.After != domain.Cursor{} && (f.Until.IsZero() || micros(f.After.At) < ceilMicros(f.Until))
 }
 
-// kind is what the index messages_kind is ordered by within a session.
+// kind holds the columns by which the index messages_kind orders the messages of a session.
 type kind struct {
-	direction domain.Direction
-	kind      domain.MessageType
-	status    domain.MessageStatus
+	direction   domain.Direction
+	messageType domain.MessageType
+	status      domain.MessageStatus
 }
 
 // kindsOf returns the kinds that a filter admits, without those of PENDING messages.
@@ -221,7 +221,7 @@ func (b *Queries) historyOfKinds(sessionID string, f domain.MessageFilter) (*Sta
 		parts = append(parts, "SELECT * FROM (SELECT created_at, id FROM messages"+b.dialect.byIndex(index)+" WHERE "+condition+within+newest+") kind"+strconv.Itoa(len(parts)))
 	}
 	for _, k := range kindsOf(f) {
-		add("messages_kind", "direction = "+literal(k.direction)+" AND type = "+literal(k.kind)+" AND status = "+literal(k.status)+
+		add("messages_kind", "direction = "+literal(k.direction)+" AND type = "+literal(k.messageType)+" AND status = "+literal(k.status)+
 			" AND status <> 'PENDING'")
 	}
 	if f.Status == "" || f.Status == domain.MessagePending {

@@ -159,7 +159,7 @@ func (r *Reconciler) readCleanups(ctx context.Context, workerID, sessionID strin
 	return due, err
 }
 
-// readCleanup returns a cleanup with what decides about it now.
+// readCleanup returns a cleanup with the facts that decide its next step.
 func readCleanup(ctx context.Context, tx *ports.Tx, c *domain.Cleanup) (*cleanupState, error) {
 	d := &cleanupState{Cleanup: c}
 	var err error
