@@ -6,11 +6,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/switchyard-wa/switchyard/app/orchestrator"
 	"github.com/switchyard-wa/switchyard/domain"
 	"github.com/switchyard-wa/switchyard/ports"
+	"github.com/switchyard-wa/switchyard/ports/service"
 )
 
 // slowBackfill is a limiter that takes a moment to learn what was used before.
@@ -148,4 +150,73 @@ func TestMessageLimit_BackfillFails_UsageIsReturned(t *testing.T) {
 	tier, err := a.APIKeys.Tier(t.Context(), s.UserID)
 	require.NoError(t, err)
 	require.Equal(t, 1, tier.Messages)
+}
+
+// Single sends and lists of several, over two replicas at once: exactly as many pass as the tier allows, and
+// the tier shows that number on both replicas.
+func TestMessageLimit_BulkAmongParallelSenders_ExactlyTheLimitPasses(t *testing.T) {
+	c := newReplicaSet(t, 2)
+	a, b := c.all[0], c.all[1]
+	c.register(a, "worker-1", 5)
+	s := c.connectSession(a)
+	require.NoError(t, c.runReplica(b))
+	list := make([]service.SendItem, 7)
+	for i := range list {
+		list[i].Message = &hello
+	}
+	var sent, refused atomic.Int64
+	count := func(err error) {
+		switch domain.CodeOf(err) {
+		case "":
+			sent.Add(1)
+		case domain.CodeMessageLimit:
+			refused.Add(1)
+		}
+	}
+	concurrently(50, func(i int) {
+		at := c.all[i%2]
+		if i%5 == 0 {
+			results, err := at.Messages.SendAll(context.Background(), senderOf(s), "", list)
+			assert.NoError(t, err)
+			for _, r := range results {
+				count(r.Err)
+			}
+			return
+		}
+		for range 3 {
+			_, err := at.Messages.Send(context.Background(), senderOf(s), &hello)
+			count(err)
+		}
+	})
+	require.EqualValues(t, 100, sent.Load())
+	require.EqualValues(t, 40*3+10*7-100, refused.Load())
+	require.Equal(t, 100, c.workers.count("send"))
+	for _, r := range c.all {
+		tier, err := r.APIKeys.Tier(t.Context(), s.UserID)
+		require.NoError(t, err)
+		require.Equal(t, 100, tier.Messages)
+		require.Equal(t, 100, tier.Limits.MessagesPerHour)
+	}
+}
+
+func TestTier_TwoReplicas_ShowTheSameCounts(t *testing.T) {
+	c := newReplicaSet(t, 2)
+	a, b := c.all[0], c.all[1]
+	c.register(a, "worker-1", 5)
+	s := c.connectSession(a)
+	require.NoError(t, c.runReplica(b))
+	for i := range 3 {
+		_, err := c.all[i%2].Messages.Send(t.Context(), senderOf(s), &hello)
+		require.NoError(t, err)
+		_, _, err = c.all[i%2].APIKeys.Authenticate(t.Context(), s.APIKey)
+		require.NoError(t, err)
+	}
+	c.workers.answerWith(func(call) error { return &ports.WorkerError{Failure: ports.WorkerRejected, Status: 400} })
+	_, err := a.Messages.Send(t.Context(), senderOf(s), &hello) // not sent, and given back
+	require.Error(t, err)
+	for _, r := range c.all {
+		tier, err := r.APIKeys.Tier(t.Context(), s.UserID)
+		require.NoError(t, err)
+		require.Equal(t, []int{1, 3, 3}, []int{tier.Sessions, tier.Messages, tier.APICalls})
+	}
 }

@@ -86,13 +86,17 @@ type APIKeyView struct {
 	Session *domain.Session
 }
 
-// TierView tells what a user's tier allows and how much of it is used.
+// TierView tells what a user's tier allows and how much of it is used. Messages and APICalls are the
+// counts by which the limiter decides, the same on every replica: a message that was refused or was
+// certainly not sent does not count. They exceed the limits after a tier was lowered. Once a limiter has
+// lost its counts, for example by the restart of a process that has them in memory, the messages of the
+// history count instead, failed ones too, and API calls count from 0.
 type TierView struct {
 	Tier     domain.Tier
 	Limits   domain.Limits
 	Sessions int
-	Messages int // this hour
-	APICalls int // this hour
+	Messages int // in the present window of an hour, which began with its first message
+	APICalls int // likewise
 }
 
 // APIKeys manages the API keys of sessions, and counts calls against the tier.

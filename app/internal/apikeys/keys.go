@@ -277,7 +277,7 @@ func (k *Keys) Tier(ctx context.Context, userID string) (*service.TierView, erro
 	}
 	return &service.TierView{
 		Tier: q.user.Tier, Limits: q.limits, Sessions: owned.Sessions,
-		Messages: messages.Limit - messages.Remaining, APICalls: calls.Limit - calls.Remaining,
+		Messages: messages.Used, APICalls: calls.Used,
 	}, nil
 }
 

@@ -179,3 +179,17 @@ func TestTier_AfterSomeUse_ShowsWhatIsUsed(t *testing.T) {
 	_, err = f.keys.Tier(context.Background(), "nobody")
 	require.Equal(t, domain.CodeUserNotFound, domain.CodeOf(err))
 }
+
+func TestTier_LimitIsLowered_ShowsWhatWasUsed(t *testing.T) {
+	f := newFixture(t)
+	for range 5 {
+		require.Empty(t, f.take(t))
+		require.Empty(t, f.code(f.key))
+	}
+	f.SetTiers(domain.Tiers{domain.TierBasic: {MessagesPerHour: 2, APICallsPerHour: 3}})
+	f.Clock.Advance(time.Second) // the tiers are read again
+	view, err := f.keys.Tier(context.Background(), f.user)
+	require.NoError(t, err)
+	require.Equal(t, []int{2, 3}, []int{view.Limits.MessagesPerHour, view.Limits.APICallsPerHour})
+	require.Equal(t, []int{5, 5}, []int{view.Messages, view.APICalls})
+}
