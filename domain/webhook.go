@@ -62,9 +62,10 @@ func (w *Webhook) Clone() *Webhook {
 	return &c
 }
 
-// Wants reports whether the webhook delivers the event.
+// Wants reports whether the webhook delivers the event. The id of a deleted session may be that of another
+// user's session by now: an event of the former owner is not for the webhook.
 func (w *Webhook) Wants(e *Event) bool {
-	if !w.Active || e.SessionID != w.SessionID || e.Seq <= w.Since || !slices.Contains(webhookEvents, e.Type) {
+	if !w.Active || e.SessionID != w.SessionID || e.UserID != w.UserID || e.Seq <= w.Since || !slices.Contains(webhookEvents, e.Type) {
 		return false
 	}
 	return len(w.Events) == 0 || slices.Contains(w.Events, e.Type)

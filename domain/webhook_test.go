@@ -42,25 +42,26 @@ func TestParseWebhookEvents_Names_InAnyCaseAndOnce(t *testing.T) {
 }
 
 func TestWants_Event_ByFilterPositionAndState(t *testing.T) {
-	all := &Webhook{SessionID: "s1", Active: true, Since: 10}
-	some := &Webhook{SessionID: "s1", Active: true, Since: 10, Events: []EventType{EventMessageRead, EventPing}}
+	all := &Webhook{SessionID: "s1", UserID: "u1", Active: true, Since: 10}
+	some := &Webhook{SessionID: "s1", UserID: "u1", Active: true, Since: 10, Events: []EventType{EventMessageRead, EventPing}}
 	for _, c := range []struct {
 		event     Event
 		all, some bool
 	}{
-		{Event{Seq: 11, SessionID: "s1", Type: EventMessageSent}, true, false},
-		{Event{Seq: 11, SessionID: "s1", Type: EventMessageRead}, true, true},
-		{Event{Seq: 10, SessionID: "s1", Type: EventMessageRead}, false, false},
-		{Event{Seq: 11, SessionID: "s2", Type: EventMessageRead}, false, false},
-		{Event{Seq: 11, SessionID: "s1", Type: EventSessionPlaced}, false, false},
-		{Event{Seq: 11, SessionID: "s1", Type: EventPing}, false, false},
-		{Event{Seq: 11, SessionID: "s1", Type: EventSessionMigrated}, true, false},
+		{Event{Seq: 11, SessionID: "s1", UserID: "u1", Type: EventMessageSent}, true, false},
+		{Event{Seq: 11, SessionID: "s1", UserID: "u1", Type: EventMessageRead}, true, true},
+		{Event{Seq: 10, SessionID: "s1", UserID: "u1", Type: EventMessageRead}, false, false},
+		{Event{Seq: 11, SessionID: "s2", UserID: "u1", Type: EventMessageRead}, false, false},
+		{Event{Seq: 11, SessionID: "s1", UserID: "u1", Type: EventSessionPlaced}, false, false},
+		{Event{Seq: 11, SessionID: "s1", UserID: "u1", Type: EventPing}, false, false},
+		{Event{Seq: 11, SessionID: "s1", UserID: "u1", Type: EventSessionMigrated}, true, false},
+		{Event{Seq: 11, SessionID: "s1", UserID: "former owner", Type: EventMessageRead}, false, false},
 	} {
 		require.Equal(t, c.all, all.Wants(&c.event), "%+v", c.event)
 		require.Equal(t, c.some, some.Wants(&c.event), "%+v", c.event)
 	}
 	all.SwitchOff(hookTime)
-	require.False(t, all.Wants(&Event{Seq: 11, SessionID: "s1", Type: EventMessageSent}))
+	require.False(t, all.Wants(&Event{Seq: 11, SessionID: "s1", UserID: "u1", Type: EventMessageSent}))
 }
 
 func TestWebhookRecord_410_SwitchesOffAtOnce(t *testing.T) {

@@ -45,7 +45,7 @@ func sessionRoutes() []route {
 			id: "deleteSession", method: del, path: "/sessions/{id}", tag: tagSessions, credential: user, limit: perUser, message: "Session deleted",
 			summary: "Delete a session",
 			description: "Deletes the session with its API key and history, and its credentials on every worker that held them. Workers that are down " +
-				"are cleaned up when they return.",
+				"are cleaned up when they return. A send that is under way ends as if the session were there, and is in no history: `GET /events` has its event after that of the deletion.",
 			errors: sessionErrors,
 		}, (*api).deleteSession),
 		operation(route{

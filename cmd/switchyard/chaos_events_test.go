@@ -164,6 +164,7 @@ func (v *verdict) log() {
 		}
 	}
 	counts := make(map[string]map[string]int) // by our id, by type
+	senders := make(map[string]usageKey)      // by our id
 	total, breaks := 0, 0
 	for i, user := range v.users {
 		events, last, err := recorded(user)
@@ -184,10 +185,12 @@ func (v *verdict) log() {
 				counts[id] = make(map[string]int)
 			}
 			counts[id][text(e, "type")]++
+			senders[id] = usageKey{i, text(e, "data.sessionId")}
 		}
 		breaks += v.compareStream(i, events, last)
 	}
 	v.countSent(counts)
+	v.usage(counts, senders)
 	v.s.t.Logf("%d events; the streams broke %d times", total, breaks)
 }
 
@@ -232,15 +235,13 @@ func (v *verdict) compareStream(user int, events []any, last int64) int {
 	return r.breaks
 }
 
-// countSent checks how often the events of messages are recorded. A message whose outcome was unknown
-// until a receipt came has no message.sent. A send that was under way when its session was deleted may
-// have lost its row, and then has no event.
+// countSent checks how often the events of messages are recorded. Each message that was acknowledged has
+// one message.sent, also if its session was deleted during the send.
 func (v *verdict) countSent(counts map[string]map[string]int) {
 	for _, l := range v.lines {
 		for _, p := range l.sends {
 			n := counts[p.id]
-			mayBeLost := !p.card.deleted.IsZero() && p.to.After(p.card.deleted)
-			if p.fate == acknowledged && !mayBeLost && n["message.sent"] != 1 && (p.status == "SENT" || n["message.delivered"]+n["message.read"] == 0) {
+			if p.fate == acknowledged && n["message.sent"] != 1 {
 				v.violation(l, "%q was acknowledged as %s, %s, and its events are %v", p.text, p.id, p.status, n)
 			}
 		}

@@ -147,12 +147,21 @@ func (c *workload) awaitFinalState(last time.Time) time.Duration {
 	took := time.Since(last)
 	if err := parallel(len(c.lines), 6, func(i int) error {
 		l := c.lines[i]
-		if l.intent == up {
-			if p := l.send("at last"); p.fate != acknowledged {
+		if l.intent != up {
+			return nil
+		}
+		// The circuit of a worker that could not be reached stays open for some seconds.
+		deadline := time.Now().Add(patience)
+		for try := 0; ; try++ {
+			p := l.send(fmt.Sprint("at last ", try))
+			if p.fate == acknowledged {
+				return nil
+			}
+			if p.fate != refused || !strings.Contains(p.answer, "WORKER_UNREACHABLE") || time.Now().After(deadline) {
 				return fmt.Errorf("%s is connected, but does not send: %s", l.id, p.answer)
 			}
+			time.Sleep(100 * time.Millisecond)
 		}
-		return nil
 	}); err != nil {
 		c.s.t.Error(err)
 	}

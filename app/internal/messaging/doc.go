@@ -73,6 +73,17 @@
 // before it is recorded: the message would arrive without them. The message that is replied
 // to may be older than the history. It is looked up only to translate an id of ours.
 //
+// # Sends whose session is deleted
+//
+//	user: send ──► worker sends ──────────► answer: 200, SENT
+//	user:      delete: session, history, keys
+//
+// The deletion does not wait. It would need a lock on the session that all replicas share and
+// that a slow worker holds for 35 s. The send is answered as it ended. Its row is gone, so the
+// log alone tells of it: message.sent or message.failed follows session.deleted, and usage
+// counts the message. A repeat with its key fails with SESSION_NOT_FOUND. A message whose
+// outcome was unknown leaves no further trace: no receipt finds its row.
+//
 // # Routes
 //
 // A route tells where a session runs. It may be older than the row. A route that allows

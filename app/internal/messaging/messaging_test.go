@@ -115,6 +115,40 @@ func TestSend_SteadyState_WritesTwoRowsAndReadsNothing(t *testing.T) {
 	require.Equal(t, "WA-"+r.stored(t).ID, r.stored(t).WhatsAppID)
 }
 
+// Its user deletes the session while a worker sends. The log has what became of the message.
+func TestSend_SessionDeletedUnderWay_RecordsTheEvents(t *testing.T) {
+	for name, c := range map[string]struct {
+		answer func(r *replica)
+		code   domain.Code
+		event  domain.EventType
+	}{
+		"sent": {func(*replica) {}, "", domain.EventMessageSent},
+		"the worker says failed": {func(r *replica) {
+			r.Gateway.AnswerSends(func(ports.Send) ports.Sent { return ports.Sent{Status: domain.MessageFailed, Error: "no such number"} })
+		}, domain.CodeMessageSendFailed, domain.EventMessageFailed},
+		"not sent": {func(r *replica) {
+			r.Gateway.Answer(func(coretest.Call) error {
+				r.DeleteSession("s1")
+				return &ports.WorkerError{Failure: ports.WorkerRejected, Status: 400, Text: "no such number"}
+			})
+		}, domain.CodeValidation, domain.EventMessageFailed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newFixture(t)
+			r.Gateway.Answer(func(coretest.Call) error {
+				r.DeleteSession("s1")
+				return nil
+			})
+			c.answer(r)
+			m, err := r.send()
+			require.Equal(t, c.code, domain.CodeOf(err))
+			require.NotEqual(t, domain.MessagePending, m.Status)
+			events := r.Events()
+			require.Equal(t, []domain.EventType{domain.EventSessionDeleted, c.event}, events[len(events)-2:])
+		})
+	}
+}
+
 func TestSend_UnderWay_MessageIsPending(t *testing.T) {
 	r := newFixture(t)
 	r.Gateway.Answer(func(coretest.Call) error {

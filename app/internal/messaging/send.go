@@ -84,10 +84,7 @@ func (m *Messages) send(ctx context.Context, s service.Sender, out *domain.Outgo
 	failure := sentFailure(sent)
 	err = m.recordOutcome(ctx, message, key, sent, failure)
 	m.finishSend(ctx, pending, sent.WhatsAppID)
-	switch {
-	case errors.Is(err, ports.ErrNotFound):
-		return message, nil // the session was deleted meanwhile, with its history
-	case err != nil:
+	if err != nil {
 		// The message was sent, and yet the caller can rely on nothing.
 		return message, apperr.Public(err)
 	}
@@ -108,13 +105,17 @@ const noReason = "it did not say why"
 
 // recordOutcome records the answer to a send, and its failure for repeats with the key. A
 // report that names our id may have changed the row since it was recorded; the row is read
-// again then.
+// again then. If the session was deleted meanwhile, with its history, the events alone are
+// recorded.
 func (m *Messages) recordOutcome(ctx context.Context, message *domain.Message, key *domain.IdempotencyKey, sent ports.Sent, failure error) error {
 	recorded, isFirst := *message, true
+	before := &recorded
 	return m.Transact(ctx, func(ctx context.Context, tx *txn.Tx) error {
-		before := &recorded
 		if !isFirst {
 			current, err := tx.Messages.Get(ctx, message.SessionID, message.ID)
+			if errors.Is(err, ports.ErrNotFound) {
+				return tx.Record(ctx, domain.MessageEvents(before, message, m.Now())...)
+			}
 			if err != nil {
 				return err
 			}
@@ -163,14 +164,19 @@ func (m *Messages) recordUnknown(ctx context.Context, key *domain.IdempotencyKey
 }
 
 // recordFailed records that a message was not sent, and the error for repeats with the
-// key. A report that came first wins.
+// key. A report that came first wins. If the session was deleted meanwhile, the event alone
+// is recorded.
 func (m *Messages) recordFailed(ctx context.Context, message *domain.Message, key *domain.IdempotencyKey, reason string, public error) {
 	before := *message
 	message.TransitionTo(domain.MessageFailed, m.Now(), reason)
 	failed, isFirst := *message, true
 	err := m.Transact(ctx, func(ctx context.Context, tx *txn.Tx) error {
 		if !isFirst {
-			return nil
+			_, err := tx.Messages.Get(ctx, message.SessionID, message.ID)
+			if errors.Is(err, ports.ErrNotFound) {
+				return tx.Record(ctx, domain.MessageEvents(&before, &failed, m.Now())...)
+			}
+			return err
 		}
 		isFirst = false
 		*message = failed
