@@ -19,23 +19,24 @@ func signInRoutes() []route {
 			summary: "Create an account and sign in",
 			description: "Creates a user of tier BASIC with role USER, and returns its first tokens. Fails with REGISTRATION_CLOSED if only administrators create users. Fails if the email has an account " +
 				"already, or if the password is too weak: it must have 8 to 72 bytes with a letter and a digit, be none of the thousand " +
-				"most common, and differ from the name and the email.",
-			errors: []domain.Code{domain.CodeRegistrationClosed, domain.CodeEmailRegistered, domain.CodeInvalidState},
+				"most common, and differ from the name and the email." + cookieDescription,
+			errors: []domain.Code{domain.CodeInsufficientPermission, domain.CodeRegistrationClosed, domain.CodeEmailRegistered, domain.CodeInvalidState},
 		}, (*api).register),
 		operation(route{
 			id: "login", method: post, path: "/auth/login", tag: tagSignIn, credential: public, limit: perIP, cost: hashing, message: "Signed in",
 			summary: "Sign in",
 			description: "Returns an access token, to be sent as `Authorization: Bearer`, and a refresh token. An unknown email and a wrong " +
 				"password get the same answer in the same time. After 10 failures in 15 minutes for one email and network, further tries from there are refused. After 100 in a " +
-				"day for one email, tries are refused from every network where the user was not signed in within 30 days.",
-			errors: []domain.Code{domain.CodeInvalidCredentials, domain.CodeAccountDeactivated, domain.CodeInvalidState},
+				"day for one email, tries are refused from every network where the user was not signed in within 30 days." + cookieDescription,
+			errors: []domain.Code{domain.CodeInsufficientPermission, domain.CodeInvalidCredentials, domain.CodeAccountDeactivated, domain.CodeInvalidState},
 		}, (*api).login),
 		operation(route{
-			id: "refresh", method: post, path: "/auth/refresh", tag: tagSignIn, credential: public, limit: perIP, message: "Token refreshed",
+			id: "refresh", method: post, path: "/auth/refresh", tag: tagSignIn, credential: public, limit: perIP, optional: true, message: "Token refreshed",
 			summary: "Exchange a refresh token for new tokens",
 			description: "Returns a new access token and a new refresh token; the one that was sent stops working. A refresh token that is sent " +
-				"twice ends the sign-in, because somebody else may have it.",
-			errors: []domain.Code{domain.CodeAuthTokenInvalid, domain.CodeAuthTokenExpired, domain.CodeAccountDeactivated, domain.CodeInvalidState},
+				"twice ends the sign-in, because somebody else may have it. With `?cookie=true` the token comes from the cookie, without a body and with the " +
+				"header `X-Requested-With`, and the new one goes there. The pages of a browser share the cookie: within ten seconds the former token gets the same new one again.",
+			errors: []domain.Code{domain.CodeAuthTokenMissing, domain.CodeInsufficientPermission, domain.CodeAuthTokenInvalid, domain.CodeAuthTokenExpired, domain.CodeAccountDeactivated, domain.CodeInvalidState},
 		}, (*api).refresh),
 		operation(route{
 			id: "forgotPassword", method: post, path: "/auth/forgot-password", tag: tagSignIn, credential: public, limit: perIP,
@@ -56,7 +57,7 @@ func signInRoutes() []route {
 		operation(route{
 			id: "logout", method: post, path: "/auth/logout", tag: tagSignIn, credential: user, limit: perUser, message: "Signed out",
 			summary:     "Sign out",
-			description: "Ends the sign-in of the access token that is sent, at once: the token and its refresh token stop working.",
+			description: "Ends the sign-in of the access token that is sent, at once: the token and its refresh token stop working. With `?cookie=true` the cookie goes too.",
 			errors:      []domain.Code{domain.CodeInvalidState},
 		}, (*api).logout),
 		operation(route{
@@ -90,7 +91,7 @@ var deactivateErrors = []domain.Code{domain.CodeInvalidCredentials, domain.CodeU
 type tokensView struct {
 	User         UserView `json:"user"`
 	Token        string   `json:"token" doc:"Access token, to be sent as Authorization: Bearer" example:"eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIwMUpYM0I1WksifQ.c2lnbmF0dXJl"`
-	RefreshToken string   `json:"refreshToken" doc:"Good once, for POST /auth/refresh" example:"rt_J5nC2v8KxQ"`
+	RefreshToken string   `json:"refreshToken,omitzero" doc:"Good once, for POST /auth/refresh. Missing if it is in the cookie" example:"rt_J5nC2v8KxQ"`
 	ExpiresIn    int64    `json:"expiresIn" doc:"Life of the access token in seconds" example:"3600"`
 }
 
@@ -114,7 +115,10 @@ type registerBody struct {
 	Password string `json:"password" minLength:"1" doc:"8 to 72 bytes with a letter and a digit; neither a common password nor the name or email" example:"correct horse 1"`
 }
 
-type registerInput struct{ Body registerBody }
+type registerInput struct {
+	CookieParam
+	Body registerBody
+}
 
 // Resolve applies the rules of the domain.
 func (in *registerInput) Resolve(huma.Context) []error {
@@ -125,8 +129,12 @@ func (in *registerInput) Resolve(huma.Context) []error {
 	return p
 }
 
-func (a *api) register(ctx context.Context, _ *requestContext, in *registerInput) (tokensView, error) {
-	return viewTokens(a.Accounts.Register(ctx, in.Body.Name, in.Body.Email, in.Body.Password))
+func (a *api) register(ctx context.Context, c *requestContext, in *registerInput) (tokensView, error) {
+	if err := c.checkCookieForm(in.CookieParam); err != nil {
+		return tokensView{}, err
+	}
+	t, err := a.Accounts.Register(ctx, in.Body.Name, in.Body.Email, in.Body.Password)
+	return c.tokens(in.CookieParam, t, err)
 }
 
 type loginBody struct {
@@ -134,20 +142,50 @@ type loginBody struct {
 	Password string `json:"password" minLength:"1" example:"correct horse 1"`
 }
 
-type loginInput struct{ Body loginBody }
+type loginInput struct {
+	CookieParam
+	Body loginBody
+}
 
 func (a *api) login(ctx context.Context, c *requestContext, in *loginInput) (tokensView, error) {
-	return viewTokens(a.Accounts.Login(ctx, in.Body.Email, in.Body.Password))
+	if err := c.checkCookieForm(in.CookieParam); err != nil {
+		return tokensView{}, err
+	}
+	t, err := a.Accounts.Login(ctx, in.Body.Email, in.Body.Password)
+	return c.tokens(in.CookieParam, t, err)
 }
 
 type refreshBody struct {
-	RefreshToken string `json:"refreshToken" minLength:"1" doc:"The newest one of the sign-in" example:"rt_J5nC2v8KxQ"`
+	RefreshToken string `json:"refreshToken,omitempty" doc:"The newest one of the sign-in; required unless it is in the cookie" example:"rt_J5nC2v8KxQ"`
 }
 
-type refreshInput struct{ Body refreshBody }
+type refreshInput struct {
+	CookieParam
+	Body refreshBody
+}
 
-func (a *api) refresh(ctx context.Context, _ *requestContext, in *refreshInput) (tokensView, error) {
-	return viewTokens(a.Accounts.Refresh(ctx, in.Body.RefreshToken))
+// Resolve requires the token where it is not in the cookie.
+func (in *refreshInput) Resolve(huma.Context) []error {
+	var p problems
+	if !in.Cookie && in.Body.RefreshToken == "" {
+		p.addMissing("refreshToken", "refreshToken")
+	}
+	return p
+}
+
+func (a *api) refresh(ctx context.Context, c *requestContext, in *refreshInput) (tokensView, error) {
+	if !in.Cookie {
+		return viewTokens(a.Accounts.Refresh(ctx, in.Body.RefreshToken))
+	}
+	token, err := c.takeRefreshCookie()
+	if err != nil {
+		return tokensView{}, err
+	}
+	t, err := a.Accounts.RefreshInBrowser(ctx, token)
+	if err != nil && toHTTPError(err).status < http.StatusInternalServerError {
+		c.setRefreshCookie("")
+	}
+	return c.tokens(in.CookieParam, t, err)
 }
 
 type forgotPasswordBody struct {
@@ -185,8 +223,14 @@ func (a *api) resetPassword(ctx context.Context, _ *requestContext, in *resetPas
 	return noData{}, a.Accounts.ResetPassword(ctx, in.Body.Token, in.Body.NewPassword)
 }
 
-func (a *api) logout(ctx context.Context, c *requestContext, _ *noInput) (noData, error) {
-	return noData{}, a.Accounts.Logout(ctx, c.principal)
+type logoutInput struct{ CookieParam }
+
+func (a *api) logout(ctx context.Context, c *requestContext, in *logoutInput) (noData, error) {
+	err := a.Accounts.Logout(ctx, c.principal)
+	if err == nil && in.Cookie {
+		c.setRefreshCookie("")
+	}
+	return noData{}, err
 }
 
 type meView struct {

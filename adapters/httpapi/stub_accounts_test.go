@@ -28,6 +28,10 @@ func (s stubAccounts) Refresh(_ context.Context, token string) (*service.AuthTok
 	return s.signedIn(), s.note(token)
 }
 
+func (s stubAccounts) RefreshInBrowser(_ context.Context, token string) (*service.AuthTokens, error) {
+	return s.signedIn(), s.note("browser: " + token)
+}
+
 func (s stubAccounts) Logout(_ context.Context, c service.Principal) error { return s.note(c) }
 
 func (s stubAccounts) Authenticate(_ context.Context, token string) (service.Principal, error) {

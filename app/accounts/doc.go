@@ -25,6 +25,18 @@
 //	                               family revoked
 //	token 2 is refused
 //
+// The pages of a browser share a token in a cookie, and cannot keep to one refresh at a time: a
+// reload cancels a request whose answer would have replaced the cookie. RefreshInBrowser derives each
+// token from the one before, by the reuse key of the family. Within ten seconds it can therefore
+// answer the former token with the newest one again:
+//
+//	page                           browser
+//	refreshes with token 1         cookie: token 1
+//	is reloaded                    drops the answer with token 2
+//	refreshes with token 1         cookie: token 2, the same
+//
+// Later, or for an older token, it revokes the family as Refresh does.
+//
 // # Access tokens
 //
 // An access token is accepted while all of these hold:

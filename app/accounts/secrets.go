@@ -40,17 +40,39 @@ func digest(text string) [32]byte { return sha256.Sum256([]byte(text)) }
 // newRefreshToken returns a refresh token of the family: its id, 16 random bytes and
 // their authentication code. A family without a reuse key gets one.
 func (a *Accounts) newRefreshToken(f *domain.RefreshTokenFamily) (string, error) {
-	if f.ReuseKey == ([32]byte{}) {
-		if _, err := io.ReadFull(a.random, f.ReuseKey[:]); err != nil {
-			return "", err
-		}
-	}
-	var b [secretBytes]byte
-	if _, err := io.ReadFull(a.random, b[:nonceBytes]); err != nil {
+	if err := a.addReuseKey(f); err != nil {
 		return "", err
 	}
-	copy(b[nonceBytes:], reuseCode(f, b[:nonceBytes]))
-	return f.ID + "." + base64.RawURLEncoding.EncodeToString(b[:]), nil
+	var nonce [nonceBytes]byte
+	if _, err := io.ReadFull(a.random, nonce[:]); err != nil {
+		return "", err
+	}
+	return refreshTokenOf(f, nonce), nil
+}
+
+// successor returns the refresh token that follows another one of the family. Only the holder of
+// the family's reuse key can tell it in advance. A family without a reuse key gets one.
+func (a *Accounts) successor(f *domain.RefreshTokenFamily, token string) (string, error) {
+	if err := a.addReuseKey(f); err != nil {
+		return "", err
+	}
+	mac := hmac.New(sha256.New, f.ReuseKey[:])
+	mac.Write([]byte("successor\x00" + token))
+	return refreshTokenOf(f, [nonceBytes]byte(mac.Sum(nil))), nil
+}
+
+// addReuseKey makes the reuse key of a family that has none.
+func (a *Accounts) addReuseKey(f *domain.RefreshTokenFamily) error {
+	if f.ReuseKey != ([32]byte{}) {
+		return nil
+	}
+	_, err := io.ReadFull(a.random, f.ReuseKey[:])
+	return err
+}
+
+// refreshTokenOf returns the refresh token of a family with a random part.
+func refreshTokenOf(f *domain.RefreshTokenFamily, nonce [nonceBytes]byte) string {
+	return f.ID + "." + base64.RawURLEncoding.EncodeToString(append(nonce[:], reuseCode(f, nonce[:])...))
 }
 
 // reuseCode authenticates the random part of a refresh token. The code only distinguishes

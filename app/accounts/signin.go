@@ -2,7 +2,6 @@ package accounts
 
 import (
 	"context"
-	"crypto/subtle"
 	"errors"
 
 	"github.com/switchyard-wa/switchyard/app/internal/apperr"
@@ -164,86 +163,6 @@ func (a *Accounts) login(ctx context.Context, userID, provenHash string) (*servi
 	return a.issueTokens(ctx, signed, f.ID, refresh)
 }
 
-// Refresh returns new tokens for the newest refresh token of a family, and extends
-// the family by RefreshLife. An earlier token revokes the family: that token or
-// the newest one was stolen. Of two concurrent calls with one token, the second
-// uses an earlier token.
-func (a *Accounts) Refresh(ctx context.Context, refreshToken string) (*service.AuthTokens, error) {
-	var p domain.Problems
-	if refreshToken == "" {
-		p.Add("refreshToken", "Refresh token is required")
-		return nil, p.Err()
-	}
-	id, ok := familyOfToken(refreshToken)
-	if !ok {
-		return nil, errRefresh
-	}
-	have, now := digest(refreshToken), a.storeTime()
-	var u *domain.User
-	var userID, next string
-	var reused bool
-	err := a.update(ctx, func(ctx context.Context, tx *ports.Tx) error {
-		reused = false
-		f, err := tx.RefreshTokenFamilies.Get(ctx, id)
-		if errors.Is(err, ports.ErrNotFound) {
-			return errRefresh.WithCause(err)
-		}
-		if err != nil {
-			return err
-		}
-		userID = f.UserID
-		if subtle.ConstantTimeCompare(f.TokenHash[:], have[:]) != 1 {
-			if !f.IsUsable(now) || !wasIssued(f, refreshToken) {
-				return errRefresh
-			}
-			reused = true
-			f.RevokedAt = now
-			if err := tx.RefreshTokenFamilies.Put(ctx, f); err != nil {
-				return err
-			}
-			return a.trail().RecordRefusal(ctx, tx, errRefresh, domain.AuditUserRefreshReused, userObject(f.UserID))
-		}
-		u, err = tx.Users.Get(ctx, f.UserID)
-		switch {
-		case errors.Is(err, ports.ErrNotFound):
-			return errRefresh.WithCause(err)
-		case err != nil:
-			return err
-		case !u.Active:
-			return errDeactivated
-		case !f.RevokedAt.IsZero():
-			return errRefresh
-		case !f.IsUsable(now):
-			return errRefreshExpired
-		}
-		next, err = a.newRefreshToken(f)
-		if err != nil {
-			return err
-		}
-		f.TokenHash, f.ExpiresAt = digest(next), now.Add(a.refreshLife)
-		a.noteUse(ctx, f)
-		return tx.RefreshTokenFamilies.Put(ctx, f)
-	})
-	if userID != "" {
-		a.invalidateUser(userID)
-	}
-	if err != nil {
-		return nil, err
-	}
-	if reused {
-		a.log.WarnContext(ctx, "refresh token used twice", "user", userID, "signIn", id)
-		return nil, errRefresh
-	}
-	return a.issueTokens(ctx, u, id, next)
-}
-
-var (
-	errRefresh = domain.Errorf(domain.Unauthenticated, domain.CodeAuthTokenInvalid,
-		"The refresh token is not good; sign in again")
-	errRefreshExpired = domain.Errorf(domain.Unauthenticated, domain.CodeAuthTokenExpired,
-		"The refresh token has expired; sign in again")
-)
-
 // Logout revokes the caller's family. It may be repeated.
 func (a *Accounts) Logout(ctx context.Context, c service.Principal) error {
 	err := a.update(ctx, func(ctx context.Context, tx *ports.Tx) error {
@@ -278,19 +197,6 @@ func (a *Accounts) newFamily(ctx context.Context, userID string) (*domain.Refres
 	}
 	f.TokenHash = digest(refresh)
 	return f, refresh, nil
-}
-
-// issueTokens returns the tokens of a sign-in with a new access token.
-func (a *Accounts) issueTokens(ctx context.Context, u *domain.User, familyID, refresh string) (*service.AuthTokens, error) {
-	now := a.storeTime()
-	token, err := a.tokens.Sign(ports.Claims{
-		UserID: u.ID, FamilyID: familyID, Role: u.Role,
-		CredentialsAt: u.CredentialsAt, IssuedAt: now, ExpiresAt: now.Add(a.accessLife),
-	})
-	if err != nil {
-		return nil, apperr.PublicIn(ctx, err)
-	}
-	return &service.AuthTokens{User: withoutHash(u), Token: token, RefreshToken: refresh, ExpiresIn: a.accessLife}, nil
 }
 
 // newUser returns a user, not yet stored, from entered values. It hashes the

@@ -70,6 +70,9 @@ type Accounts interface {
 	// Refresh returns new tokens for the newest refresh token of a sign-in. An older
 	// refresh token also ends the sign-in. Any other text is refused and ends nothing.
 	Refresh(ctx context.Context, refreshToken string) (*AuthTokens, error)
+	// RefreshInBrowser is Refresh for a token that the pages of a browser share. Within ten
+	// seconds after a token was replaced, it returns the newest refresh token once more.
+	RefreshInBrowser(ctx context.Context, refreshToken string) (*AuthTokens, error)
 	// SignIns lists where the principal is signed in, latest use first.
 	SignIns(ctx context.Context, p Principal) ([]SignIn, error)
 	// EndSignIn ends a sign-in of the principal, at once on this replica and within a second
