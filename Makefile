@@ -25,6 +25,10 @@ GOLANGCI_VERSION := v2.15.0
 GOVULNCHECK_VERSION := v1.9.0
 GOTESTSUM_VERSION := v1.13.0
 TOOLS := $(CURDIR)/.cache/bin
+# adapters/console/chromiumtest has the same version of axe-core.
+AXE_VERSION := 4.14.1
+AXE_SHA256 := 29348999450cdf2849a8e70b7912fc2da85a849da39c0d0d5394f51d4a9ed95c
+AXE := $(CURDIR)/.cache/axe-core-$(AXE_VERSION)/axe.min.js
 GOLANGCI := $(TOOLS)/golangci-lint-$(GOLANGCI_VERSION)-$(GO_VERSION)
 GOVULNCHECK := $(TOOLS)/govulncheck-$(GOVULNCHECK_VERSION)-$(GO_VERSION)
 GOTESTSUM := $(TOOLS)/gotestsum-$(GOTESTSUM_VERSION)-$(GO_VERSION)
@@ -53,7 +57,7 @@ build: compiler ## the binary, bin/switchyard
 ##@ Test
 
 .PHONY: test
-test: compiler servers $(GOTESTSUM) ## every test, under the race detector (TEST_FLAGS='-run Name')
+test: compiler servers browser axe $(GOTESTSUM) ## every test, under the race detector (TEST_FLAGS='-run Name')
 	@$(call run_tests,test,$(RACE) -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) $(PACKAGES))
 
 # -short has random tests make a fifth of their runs.
@@ -73,7 +77,7 @@ NIGHTLY_FUZZ ?= 2m
 NIGHTLY_HISTORY ?= 10000000
 
 .PHONY: nightly
-nightly: compiler servers $(GOTESTSUM) ## every test with many random runs, then chaos and fuzz at length (an hour or two)
+nightly: compiler servers browser axe $(GOTESTSUM) ## every test with many random runs, then chaos and fuzz at length (an hour or two)
 	@export RAPID_CHECKS=$(NIGHTLY_CHECKS) FAULT_SEEDS=$(NIGHTLY_SEEDS); \
 	$(call run_tests,nightly,$(RACE) -count=1 -timeout $(NIGHTLY_TIMEOUT) $(TEST_FLAGS) $(PACKAGES))
 	$(MAKE) chaos DURATION=$(NIGHTLY_CHAOS)
@@ -106,6 +110,25 @@ servers: ## PostgreSQL and Redis for the tests, from the system's packages if th
 	echo 'Tests run servers of their own; PostgreSQL or Redis is missing: installing them.'; \
 	$(call install_servers) || true; \
 	$(SERVED) || { echo 'PostgreSQL (initdb, postgres) and Redis (redis-server) are needed: install postgresql and redis-server (or what your system calls them) as root, or put the folders of their programs into PATH. Their services need not run.'; exit 1; }
+
+.PHONY: browser
+browser: ## Chromium for the tests of the console, from the system's packages if it is missing
+	@if $(BROWSER); then exit 0; fi; \
+	echo 'The console is tested in Chromium, which is missing: installing it.'; \
+	$(call install_browser) || true; \
+	$(BROWSER) || { echo 'Chromium is needed: install chromium (or what your system calls it) as root, put its program into PATH, or name it in CHROMIUM.'; exit 1; }
+
+.PHONY: axe
+axe: $(AXE) ## axe-core, which looks for what keeps people from using the console
+
+# CONSOLE_SHOTS makes the test of every page write pictures.
+SCREENSHOTS := $(CURDIR)/.cache/screenshots
+
+.PHONY: screenshots
+screenshots: compiler browser axe ## a picture of every page of the console, 1280 and 390 pixels wide, light and dark, in .cache/screenshots
+	@rm -rf $(SCREENSHOTS)
+	CONSOLE_SHOTS=$(SCREENSHOTS) go test -count=1 -run 'EveryPage' ./app/server/consoletest
+	@echo "The pictures are in $(SCREENSHOTS)."
 
 .PHONY: fuzz
 fuzz: compiler ## every Fuzz target for a moment each (FUZZ_TIME=10s)
@@ -191,7 +214,7 @@ PACKAGES := ./cmd/... ./app/... ./...
 
 # Prints the packages whose tests start neither servers nor the built program.
 SERVERLESS = go list -f '{{$$path := .ImportPath}}{{if or .TestGoFiles .XTestGoFiles}}{{$$path}} {{join .TestImports " "}} {{join .XTestImports " "}}{{end}}' ./... | \
-	awk '!/postgrestest|redistest|\/cmd\// { print $$1 }'
+	awk '!/postgrestest|redistest|chromiumtest|\/cmd\// { print $$1 }'
 
 # Runs `go test` with the arguments $(2). Prints failures in full, then how long the packages and the slowest tests
 # took, then how many tests passed and failed. Exits as `go test` does. $(1) names the log of events in .cache.
@@ -236,6 +259,28 @@ compiler:
 SERVED = { command -v initdb || compgen -G '/usr/lib/postgresql/*/bin/initdb' || compgen -G '/usr/libexec/postgresql*/initdb' || \
 	compgen -G '/usr/pgsql-*/bin/initdb' || compgen -G '/opt/homebrew/opt/postgresql*/bin/initdb'; } >/dev/null 2>&1 && \
 	command -v redis-server >/dev/null
+
+# What adapters/console/chromiumtest looks for.
+BROWSER = { [ -n "$${CHROMIUM:-}" ] && command -v "$$CHROMIUM" || command -v chromium || command -v chromium-browser || \
+	command -v google-chrome || command -v google-chrome-stable || command -v chrome; } >/dev/null 2>&1
+
+define install_browser
+if command -v apt-get >/dev/null; then apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends chromium fonts-dejavu-core; \
+elif command -v apk >/dev/null; then apk add --quiet chromium font-dejavu; \
+elif command -v dnf >/dev/null; then dnf -q -y install chromium; \
+elif command -v brew >/dev/null; then brew install --quiet --cask chromium; \
+else false; fi
+endef
+
+# npm fetches it; nothing of npm is needed to build or to run the program.
+$(AXE):
+	@command -v npm >/dev/null || { echo 'npm fetches axe-core, and is missing: installing it.'; \
+		if command -v apt-get >/dev/null; then apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends npm; fi || true; }; \
+	command -v npm >/dev/null || { echo 'npm is needed to fetch axe-core: install npm (or what your system calls it) as root.'; exit 1; }; \
+	work=$$(mktemp -d); trap 'rm -rf "$$work"' EXIT; \
+	(cd "$$work" && npm pack --silent axe-core@$(AXE_VERSION) >/dev/null && tar -xzf axe-core-*.tgz); \
+	echo "$(AXE_SHA256)  $$work/package/axe.min.js" | sha256sum -c --quiet; \
+	mkdir -p $(@D); mv "$$work/package/axe.min.js" $@
 
 # Debian starts what it installs as a service, unless there is a policy against that.
 define install_servers

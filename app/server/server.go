@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/switchyard-wa/switchyard/adapters/bcrypt"
+	"github.com/switchyard-wa/switchyard/adapters/console"
 	"github.com/switchyard-wa/switchyard/adapters/egress"
 	"github.com/switchyard-wa/switchyard/adapters/httpapi"
 	"github.com/switchyard-wa/switchyard/adapters/httpworker"
@@ -115,11 +116,11 @@ func (s *Server) assemble(ctx context.Context) error {
 	if err := s.Orchestrator.Load(ctx); err != nil {
 		return err
 	}
-	s.handler = newAPI(s.Orchestrator, s.Accounts, s.backend, httpapi.Config{
+	s.handler = console.New(newAPI(s.Orchestrator, s.Accounts, s.backend, httpapi.Config{
 		WorkerTokens: domain.NewWorkerTokens(s.token), RateLimits: !off, Log: s.cfg.Log, Version: s.cfg.Version,
 		Health: newHealth(s.checkHealth, s.cfg.Log).check, Ready: s.ready.Load,
 		CORSOrigins: s.cfg.CORSOrigins, TrustedProxies: s.cfg.TrustedProxies, Stopping: s.streaming,
-	})
+	}))
 	s.listener, err = new(net.ListenConfig).Listen(ctx, "tcp", s.cfg.Addr)
 	if err != nil {
 		return fmt.Errorf("listening on %s: %w; use another --addr or stop what listens there", s.cfg.Addr, err)
