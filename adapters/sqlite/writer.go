@@ -18,6 +18,9 @@ const (
 	maxGroupAge  = 10 * time.Millisecond
 )
 
+// indexedAtOnce is how many messages the full-text index receives at once. A search reads the newer ones.
+const indexedAtOnce = 512
+
 // job is an Update in the queue of the writer.
 type job struct {
 	ctx      context.Context
@@ -52,6 +55,8 @@ type writer struct {
 	jobs      sync.Pool
 	groupSize int // commits a group of so many Updates
 
+	indexAfter int64 // messages that the full-text index receives at once
+
 	mu                  sync.Mutex
 	queue               []*job
 	asleep              bool // the goroutine waits for wake
@@ -73,7 +78,7 @@ type writer struct {
 
 func newWriter(s *Store, c *conn) *writer {
 	return &writer{
-		store: s, conn: &groupConn{conn: c}, groupSize: maxGroupSize,
+		store: s, conn: &groupConn{conn: c}, groupSize: maxGroupSize, indexAfter: indexedAtOnce,
 		jobs: sync.Pool{New: func() any { return &job{done: make(chan struct{}, 1)} }},
 		wake: make(chan struct{}, 1), stopped: make(chan struct{}),
 	}
@@ -298,13 +303,13 @@ func (w *writer) commit() {
 	}
 }
 
-// indexMessages enters the messages of the group into the full-text index, outside the savepoints of their Updates.
+// indexMessages enters new messages into the full-text index once there are many, outside the savepoints of Updates.
 func (w *writer) indexMessages() error {
 	if !w.conn.hasWritten {
 		return nil
 	}
 	w.conn.hasWritten = false
-	return w.store.queries.IndexNew(context.Background(), w.conn.conn)
+	return w.store.queries.IndexNew(context.Background(), w.conn.conn, w.indexAfter)
 }
 
 // completeGroup completes every job of the group. err is the failure of the group as a whole. No caller learns its outcome

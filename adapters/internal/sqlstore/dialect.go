@@ -24,11 +24,10 @@ type Dialect struct {
 	// indexWords turns a statement that puts a message into a statement that takes the message's words as one more argument
 	// and stores them. Nil means that the database stores words by itself.
 	indexWords func(sql string, columns []string) *Statement
-	// hasWords is a condition on a message: its words match an argument, which matchWords returns.
-	hasWords   string
-	byIndex    func(name string) string // follows a table whose rows are read by an index, where the planner has to be told
-	noIndex    string                   // precedes a column for which the database shall use no index
-	matchWords func(words []string) string
+	// hasWords is the condition that each word begins a word of a message of the session.
+	hasWords func(sessionID string, words []string) sq.Sqlizer
+	byIndex  func(name string) string // follows a table whose rows are read by an index, where the planner has to be told
+	noIndex  string                   // precedes a column for which the database shall use no index
 	// batched turns a statement that puts one row into a statement that puts many. Nil means that batches save nothing.
 	batched func(sql string) string
 }
@@ -67,10 +66,9 @@ var sqlite = Dialect{
 		WHEN (SELECT COUNT(*) FROM pragma_table_info('schema_migrations') WHERE name IN ('version', 'name', 'applied_at')) = 3 THEN 1
 		WHEN EXISTS (SELECT 1 FROM sqlite_master WHERE name NOT LIKE 'sqlite\_%' ESCAPE '\') THEN 2
 		ELSE 0 END`,
-	byIndex:    func(name string) string { return " INDEXED BY " + name },
-	noIndex:    "+",
-	hasWords:   "n IN (SELECT docid FROM message_words WHERE words MATCH ?)",
-	matchWords: func(words []string) string { return strings.Join(words, "* ") + "*" },
+	byIndex:  func(name string) string { return " INDEXED BY " + name },
+	noIndex:  "+",
+	hasWords: hasWordsOnSQLite,
 }
 
 var postgres = Dialect{
@@ -85,10 +83,8 @@ var postgres = Dialect{
 		LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = t.oid AND a.attname IN ('version', 'name', 'applied_at') AND NOT a.attisdropped
 		WHERE t.relnamespace = (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = current_schema()) AND t.relname = 'schema_migrations'
 		GROUP BY t.oid), 0) AS BIGINT)`,
-	batched: unnested,
-	// An array of ids, because the planner would otherwise walk the history and look for the words of each message.
-	hasWords:   "id = ANY(ARRAY(SELECT message_id FROM message_words WHERE words @@ ?::tsquery))",
-	matchWords: func(words []string) string { return "'" + strings.Join(words, "':* & '") + "':*" },
+	batched:    unnested,
+	hasWords:   hasWordsOnPostgres,
 	indexWords: storeWords,
 	byIndex:    func(string) string { return "" }, // it knows which one is better from its statistics
 }

@@ -98,9 +98,11 @@
 // change of a message's status would enter the words again. A table with one row for each word would work on both, but a message
 // would write a page for each of its words.
 //
-// Words enter FTS4 once for each group of Updates, before its COMMIT ([Queries.IndexNew]). FTS4 writes a segment at each savepoint:
-// entered one by one, a send took 122 µs of processor time, and once for each group 92. Without search and without the indexes for
-// filters it took 48. A search reads all messages that match, and sorts them.
+// Words enter FTS4 for 512 messages at once, with the COMMIT of the group that completes their number ([Queries.IndexNew]). FTS4
+// writes a segment at each savepoint and each COMMIT. A search also reads the messages that are not indexed yet, and looks for its
+// words in them. It therefore misses nothing, and a crash loses nothing: the number of the last indexed message changes with the
+// index. The store's part of a send takes 111 µs of processor time, of 123 with a segment for each group of Updates (medians of
+// three alternating rounds). Entered one by one, words had doubled it. A search sorts all messages that match.
 //
 // A filter by direction, type and status reads the index messages_kind once for each kind that the filter admits, and sorts the newest
 // ids of all kinds. So one index serves all combinations, and a filter that matches nothing reads nothing. PENDING messages are not

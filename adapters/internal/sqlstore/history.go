@@ -66,30 +66,48 @@ const indexWordsSQL = "INSERT INTO message_words (message_id, words)" +
 	" SELECT id, array_to_tsvector(string_to_array(ltrim(words, chr(9)), ' '))" +
 	" FROM unnest(string_to_array($1, chr(10)), string_to_array($2, chr(10))) AS given (id, words)"
 
-// IndexNew stores the words of the messages that were put since the last call, on SQLite. An adapter calls it before it commits:
-// entering many messages at once costs half of entering them one by one.
-func (b *Queries) IndexNew(ctx context.Context, c Conn) error {
-	n, err := c.Exec(ctx, b.messages.indexNew, nil)
+// IndexNew enters the messages that were put since the last call into the full-text index of SQLite, if there are at least so
+// many. An adapter calls it before it commits. A search finds the others by reading them.
+func (b *Queries) IndexNew(ctx context.Context, c Conn, atLeast int64) error {
+	n, err := c.Exec(ctx, b.messages.indexNew, []any{atLeast})
 	if err == nil && n > 0 {
 		_, err = c.Exec(ctx, b.messages.advanceIndexed, nil)
 	}
 	return err
 }
 
+const (
+	isNew       = "rowid > (SELECT value FROM counters WHERE name = 'indexed')" // not in the full-text index of SQLite
+	areManyNew  = "(SELECT MAX(n) FROM messages) >= ? + (SELECT value FROM counters WHERE name = 'indexed')"
+	hasWordLike = "instr(' ' || " + WordsFunction + "(session_id, type, content, caption, filename), ?) > 0"
+)
+
 // addIndexNew adds the statements of [Queries.IndexNew].
 func (b *Queries) addIndexNew() {
-	b.messages.indexNew = b.write(sqlText("INSERT INTO message_words (docid, words) SELECT rowid, words FROM message_texts" +
-		" WHERE rowid > (SELECT value FROM counters WHERE name = 'indexed')"))
+	b.messages.indexNew = b.write(sqlText("INSERT INTO message_words (docid, words)" +
+		" SELECT rowid, words FROM message_texts WHERE " + isNew + " AND " + areManyNew))
 	b.messages.advanceIndexed = b.write(b.update("counters", []set{{"value", "(SELECT MAX(n) FROM messages)"}}, "name = 'indexed'"))
+}
+
+// hasWordsOnSQLite is the condition that words of a message begin with the given ones, in the index or among the new messages.
+func hasWordsOnSQLite(sessionID string, words []string) sq.Sqlizer {
+	found := "n IN (SELECT docid FROM message_words WHERE words MATCH ? UNION ALL SELECT n FROM messages WHERE " + isNew +
+		" AND +session_id = ?" + strings.Repeat(" AND "+hasWordLike, len(words)) + ")"
+	args := []any{strings.Join(words, "* ") + "*", sessionID}
+	for _, word := range words {
+		args = append(args, " "+word)
+	}
+	return sq.Expr(found, args...)
+}
+
+// hasWordsOnPostgres is the condition that words of a message begin with the given ones. It has an array of ids, because the
+// planner would otherwise walk the history and look for the words of each message.
+func hasWordsOnPostgres(_ string, words []string) sq.Sqlizer {
+	return sq.Expr("id = ANY(ARRAY(SELECT message_id FROM message_words WHERE words @@ ?::tsquery))", "'"+strings.Join(words, "':* & '")+"':*")
 }
 
 // List includes messages at Since and excludes messages at Until.
 func (t *messages) List(ctx context.Context, sessionID string, f domain.MessageFilter) ([]*domain.Message, error) {
-	if f.Search != "" && t.access == ReadWrite && t.queries.messages.indexNew != nil {
-		if err := t.queries.IndexNew(ctx, t.conn); err != nil { // the transaction reads its own writes
-			return nil, err
-		}
-	}
 	s, args, err := t.queries.HistoryQuery(sessionID, f)
 	if err != nil || s == nil {
 		return nil, err
@@ -113,7 +131,7 @@ func (b *Queries) HistoryQuery(sessionID string, f domain.MessageFilter) (*State
 		if len(found) == 0 {
 			return nil, nil, nil
 		}
-		conditions := append(historyConditions(b.dialect.noIndex, sessionID, f), sq.Expr(b.dialect.hasWords, b.dialect.matchWords(found)))
+		conditions := append(historyConditions(b.dialect.noIndex, sessionID, f), b.dialect.hasWords(sessionID, found))
 		return b.list(historyOf("messages", conditions, f))
 	case f.To == "" && (f.Direction != "" || f.Type != "" || f.Status != ""):
 		return b.historyOfKinds(sessionID, f)

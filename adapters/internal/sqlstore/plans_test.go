@@ -185,6 +185,7 @@ func TestHistory_Search_ReadsTheFullTextIndex(t *testing.T) {
 	all := planWith(t, db, s, args)
 	require.Contains(t, all, "SEARCH messages USING INTEGER PRIMARY KEY (rowid=?)")
 	require.Contains(t, all, "SCAN message_words VIRTUAL TABLE INDEX 2:", "the index of a match with the first column")
+	require.Contains(t, all, "SEARCH messages USING INTEGER PRIMARY KEY (rowid>?)", "the messages that are not indexed yet")
 }
 
 // plan returns the plan of SQLite for a statement.
