@@ -37,9 +37,8 @@ type listAuditInput struct {
 }
 
 // Resolve reads the parameters.
-func (in *listAuditInput) Resolve(ctx huma.Context) []error {
+func (in *listAuditInput) Resolve(huma.Context) []error {
 	var p problems
-	p.once(contextOf(ctx.Context()).query, "cursor", "limit")
 	f := &in.filter
 	f.Limit = cmp.Or(in.Limit, defaultLimit)
 	f.Actor = strings.ToLower(p.searchText("actor", in.Actor))

@@ -44,7 +44,6 @@ type EventsInput struct {
 func (in *EventsInput) Resolve(ctx huma.Context) []error {
 	var p problems
 	query := contextOf(ctx.Context()).query
-	p.once(query, "after", "limit")
 	after := strings.TrimSpace(query.Get("after"))
 	if _, isPosition := parsePosition(after); after != "" && !isPosition {
 		p.add("after", "after must be a position, a whole number from 0 in plain digits")

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"context"
 	"net/http"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -128,6 +129,27 @@ func TestStream_LastEventIDNotInPlainDigits_IsRefused(t *testing.T) {
 		require.Equal(t, http.StatusBadRequest, w.Code, ids)
 		require.Zero(t, s.calls)
 	}
+}
+
+// Of two values neither is the one that the caller means, on any route and for any parameter.
+func TestQuery_ParameterGivenTwice_IsNamed(t *testing.T) {
+	for path, c := range map[string]struct{ token, query, field string }{
+		"GET /sessions":                  {userToken, "status=CONNECTED&status=ERROR", "status"},
+		"GET /sessions/support/events":   {userToken, "after=1&after=1", "after"},
+		"POST /sessions/support/connect": {userToken, "wait=1s&wait=2s", "wait"},
+		"GET /admin/users":               {adminToken, "page=1&limit=5&page=2", "page"},
+		"GET /admin/audit":               {adminToken, "actor=a&actor=b", "actor"},
+		"POST /admin/rebalance":          {adminToken, "force=true&force=true", "force"},
+	} {
+		method, route, _ := strings.Cut(path, " ")
+		got, s := ask(t, method, "/api/v1"+route+"?"+c.query, c.token, "")
+		require.Equal(t, http.StatusBadRequest, got.Code, path)
+		require.Contains(t, got.Body.String(), `{"field":"`+c.field+`","message":"`+c.field+` must be given once"}`, path)
+		require.Equal(t, 1, strings.Count(got.Body.String(), `"field"`), path)
+		require.Zero(t, s.calls, path)
+	}
+	got, _ := ask(t, "GET", "/api/v1/sessions?utm=1&utm=2", userToken, "")
+	require.Equal(t, http.StatusOK, got.Code, "parameters of nobody are ignored")
 }
 
 func TestLists_CursorGivenTwice_IsRefused(t *testing.T) {

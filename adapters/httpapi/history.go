@@ -43,9 +43,8 @@ type historyInput struct {
 }
 
 // Resolve reads the parameters.
-func (in *historyInput) Resolve(ctx huma.Context) []error {
+func (in *historyInput) Resolve(huma.Context) []error {
 	var p problems
-	p.once(contextOf(ctx.Context()).query, "cursor", "limit")
 	in.resolve(&p)
 	in.filter.Limit = cmp.Or(in.Limit, defaultLimit)
 	parse(&p, "cursor", in.Cursor, &in.filter.After, domain.ParseCursor)

@@ -19,7 +19,8 @@ import (
 )
 
 // parseQuery parses the parameters of the URL. A parameter that is not well-formed is a
-// problem beside those of the others.
+// problem beside those of the others, and so is a parameter of the route that is given twice: of two
+// values neither is the one that the caller means.
 func (c *requestContext) parseQuery() {
 	if c.r.URL.RawQuery == "" {
 		return
@@ -27,31 +28,24 @@ func (c *requestContext) parseQuery() {
 	var err error
 	c.query, err = url.ParseQuery(c.r.URL.RawQuery)
 	if err != nil {
-		c.brokenQuery = &problem{
-			FieldError: domain.FieldError{Field: "query", Message: "Query string is not valid; escape it as in ?search=a%20b"}, at: notFound,
+		c.queryProblems.add("query", "Query string is not valid; escape it as in ?search=a%%20b")
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.query)) {
+		if _, isKnown := c.route.params[name]; isKnown && len(c.query[name]) > 1 {
+			c.queryProblems.add(name, "%s must be given once", name)
 		}
 	}
 }
 
-// only refuses parameters of other names, and those that do not say one thing,
-// where it would do harm to overlook them.
+// only refuses parameters of other names, and those without a value, where it would do harm to overlook
+// them.
 func (p *problems) only(query url.Values, names ...string) {
 	for _, name := range slices.Sorted(maps.Keys(query)) {
 		switch given := query[name]; {
 		case !slices.Contains(names, name):
 			p.add(clean(name, maxID), "Unknown parameter; use %s", strings.Join(names, ", "))
-		case len(given) > 1 || strings.TrimSpace(given[0]) == "":
-			p.add(name, "%s must be given once, with a value", name)
-		}
-	}
-}
-
-// once refuses parameters that are given more than once. Of two positions neither is the one
-// that the caller means.
-func (p *problems) once(query url.Values, names ...string) {
-	for _, name := range names {
-		if len(query[name]) > 1 {
-			p.add(name, "%s must be given once", name)
+		case len(given) == 1 && strings.TrimSpace(given[0]) == "":
+			p.add(name, "%s must have a value", name)
 		}
 	}
 }

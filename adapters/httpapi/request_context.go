@@ -28,12 +28,12 @@ type requestContext struct {
 	header [4]string // backs header values, which saves allocations
 	route  *route    // nil until found
 
-	variables   map[string]string // of the path, escaped
-	query       url.Values        // of operations with query parameters
-	brokenQuery *problem          // nil: the whole query is well-formed
-	operation   operationContext  // huma's view of the request, once the route is found
-	rules       func() []error    // of inputs whose service checks the rules itself
-	body        requestBody
+	variables     map[string]string // of the path, escaped
+	query         url.Values        // of operations with query parameters
+	queryProblems problems          // of the query's form
+	operation     operationContext  // huma's view of the request, once the route is found
+	rules         func() []error    // of inputs whose service checks the rules itself
+	body          requestBody
 
 	principal        service.Principal  // zero unless an access token was accepted
 	key              service.Sender     // zero unless an API key was accepted

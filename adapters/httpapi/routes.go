@@ -97,7 +97,7 @@ func operation[I, O any](r route, handle handler[I, O]) route {
 					return nil, &handlerError{err}
 				}
 			}
-			if c.brokenQuery != nil {
+			if len(c.queryProblems) > 0 {
 				return nil, &handlerError{c.invalid(nil)}
 			}
 			data, err := handle(c.api, ctx, c, in)

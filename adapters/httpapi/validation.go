@@ -144,12 +144,12 @@ func (c *requestContext) invalid(details []*huma.ErrorDetail) error {
 	if c.rules != nil {
 		rules = c.rules()
 	}
-	return c.route.explain(body, details, c.brokenQuery, rules)
+	return c.route.explain(body, details, c.queryProblems, rules)
 }
 
-// explain returns the error for a body with every problem. query is the problem of the
-// query, or nil.
-func (r *route) explain(body []byte, details []*huma.ErrorDetail, query *problem, rules []error) error {
+// explain returns the error for a body with every problem. query has the problems of
+// the query's form.
+func (r *route) explain(body []byte, details []*huma.ErrorDetail, query problems, rules []error) error {
 	if r.hot && len(body) > 0 {
 		details = r.validate(body)
 	}
@@ -169,10 +169,7 @@ func (r *route) explain(body []byte, details []*huma.ErrorDetail, query *problem
 			list = append(list, p)
 		}
 	}
-	if query != nil {
-		list = append(list, query)
-	}
-	for _, err := range rules {
+	for _, err := range slices.Concat(query, rules) {
 		list = append(list, err.(*problem)) //nolint:errorlint // rules return problems alone
 	}
 	if r.schema != nil && len(body) > 0 {

@@ -24,6 +24,7 @@ const (
 	ifNotSent                       // failures where the request cannot have reached the worker
 	ifUnanswered                    // the failures of ifNotSent, and lost connections
 	idempotent                      // every failure that another attempt may cure
+	deduplicated                    // as idempotent; a later refusal says nothing of an earlier attempt
 )
 
 // after reports whether another attempt may follow the failure.
@@ -34,7 +35,7 @@ func (r retryPolicy) after(e *ports.WorkerError) bool {
 	case ports.WorkerConnectionLost:
 		return r >= ifUnanswered
 	case ports.WorkerFailed:
-		return r == idempotent && e.Status >= 500
+		return r >= idempotent && e.Status >= 500
 	}
 	return false
 }
@@ -157,7 +158,7 @@ func (c *Client) retry(ctx context.Context, p *peer, wire payload, deadline time
 		if next == nil {
 			return nil
 		}
-		if next.Failure == ports.WorkerCircuitOpen || isOutweighed(next, failure) {
+		if next.Failure == ports.WorkerCircuitOpen || isOutweighed(next, failure, may) {
 			return failure
 		}
 		failure = next
@@ -166,10 +167,15 @@ func (c *Client) retry(ctx context.Context, p *peer, wire payload, deadline time
 }
 
 // isOutweighed reports whether an earlier failure of a call says more than a later one: the earlier attempt
-// may have been executed, and the worker did not consider the later one.
-func isOutweighed(later, earlier *ports.WorkerError) bool {
+// may have been executed, and the worker did not consider the later one. A command that sets a state is
+// answered by the later one: a worker that refuses it, or lacks the session, is not in that state. A
+// message may have gone out all the same.
+func isOutweighed(later, earlier *ports.WorkerError, may retryPolicy) bool {
 	if earlier == nil || earlier.IsNotExecuted() || !later.IsNotExecuted() {
 		return false
+	}
+	if may == deduplicated {
+		return true
 	}
 	switch later.Failure {
 	case ports.WorkerSessionNotFound, ports.WorkerRejected, ports.WorkerRouteMissing:
@@ -223,7 +229,7 @@ func breakerResult(ctx context.Context, e *ports.WorkerError, took time.Duration
 // attempt makes one attempt. It uses up retries, as far as retriesLeft has any, on
 // pooled connections that the worker closed while they were idle.
 func (c *Client) attempt(ctx context.Context, p *peer, wire payload, deadline time.Time, may retryPolicy, retriesLeft *int, resp *fasthttp.Response) *ports.WorkerError {
-	if may != idempotent {
+	if may < idempotent {
 		retriesLeft = nil
 	}
 	failure, earlier := c.exchange(ctx, p, wire, deadline, retriesLeft, resp)
@@ -232,7 +238,7 @@ func (c *Client) attempt(ctx context.Context, p *peer, wire payload, deadline ti
 			failure = c.responseError(resp)
 		}
 	}
-	if failure != nil && isOutweighed(failure, earlier) {
+	if failure != nil && isOutweighed(failure, earlier, may) {
 		return earlier
 	}
 	return failure

@@ -174,7 +174,7 @@ func (c *Client) Send(ctx context.Context, w ports.WorkerRef, s ports.Send) (por
 	r.file = s.Message.Upload
 	may := ifNotSent
 	if dedupe && s.ClientMessageID != "" {
-		may = idempotent
+		may = deduplicated
 	}
 	resp, failure := c.do(ctx, &r, c.cfg.CallLimit, may)
 	if failure != nil {

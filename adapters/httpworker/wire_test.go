@@ -211,6 +211,30 @@ func TestSend_TruncatedResponse_ConnectionLost(t *testing.T) {
 	}
 }
 
+// The first try may have gone out. A worker that refuses the repetition, or has lost the session
+// meanwhile, does not take that back.
+func TestSend_RepetitionIsRefused_OutcomeStaysUnknown(t *testing.T) {
+	for name, refusal := range map[string]string{
+		"session not found": "HTTP/1.1 404 Not Found\r\nContent-Type: application/json\r\nContent-Length: 45\r\n\r\n" + `{"success":false,"error":"Session not found"}`,
+		"rejected":          "HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nContent-Length: 39\r\n\r\n" + `{"success":false,"error":"Not allowed"}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			var requests atomic.Int64
+			endpoint, _ := script(t, func(_ int, _ *http.Request, conn net.Conn) bool {
+				if requests.Add(1) == 1 {
+					return false // the connection ends after the request
+				}
+				_, _ = io.WriteString(conn, refusal)
+				return true
+			})
+			w := ports.WorkerRef{ID: "w1", Endpoint: endpoint, Capabilities: []domain.Capability{domain.CapDedupe}}
+			_, err := quick(t, httpworker.Config{}).Send(t.Context(), w, hello)
+			require.False(t, failure(t, err, ports.WorkerConnectionLost).IsNotExecuted())
+			require.EqualValues(t, 2, requests.Load())
+		})
+	}
+}
+
 func TestSend_InvalidResponse_FailsWithoutRetry(t *testing.T) {
 	for name, bytes := range map[string]string{
 		"not HTTP":        "SSH-2.0-OpenSSH_9.6 secret-token\r\n\r\n",

@@ -49,6 +49,10 @@
 //     refresh their access tokens; workers need the new fleet token, or the former file back.
 //   - A refusal would help nobody: workers with a lease stop their sessions without a server too.
 //
+// While the server runs, it looks at the secrets file every 10 s (secrets_watch.go). It goes on without
+// the file, and warns once, because the next start would generate other secrets. The detailed health
+// names the file while it is missing.
+//
 // The store keeps a bcrypt hash of each secret. A replica whose secret does not match the hash
 // starts only if no other replica is alive, and replaces the hash:
 //

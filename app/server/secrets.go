@@ -213,7 +213,9 @@ func (k *secrets) generate(ctx context.Context, s secret) (string, error) {
 		if err != nil {
 			return "", fmt.Errorf("%w; give %s, or name another --secrets-file", err, s.flag)
 		}
-		k.generated = append(k.generated, s.name)
+		if entries[s.name] == fresh { // otherwise another process was first
+			k.generated = append(k.generated, s.name)
+		}
 		return entries[s.name], nil
 	}
 	err = k.store.Update(ctx, func(ctx context.Context, tx *ports.Tx) (err error) {

@@ -50,6 +50,33 @@ func (p *sharedStore) resolve(coordinated bool, s secret, given string) (string,
 	return k.resolve(p.t.Context(), s)
 }
 
+// A reader that writes the secrets file before it returns, as another process does at the same time.
+type raceReader struct{ write func() }
+
+func (r raceReader) Read(p []byte) (int, error) {
+	r.write()
+	return system.Random{}.Read(p)
+}
+
+func TestSecrets_AnotherProcessGeneratesFirst_NothingCountsAsGenerated(t *testing.T) {
+	for name, isFirst := range map[string]bool{"another is first": false, "alone": true} {
+		t.Run(name, func(t *testing.T) {
+			file := secretfile.New(filepath.Join(t.TempDir(), "secrets"))
+			s := jwtSecret("")
+			k := &secrets{store: memory.NewStore(), file: file, log: slog.New(slog.DiscardHandler), random: raceReader{func() {
+				if !isFirst {
+					_, err := file.Add(map[string]string{s.name: strings.Repeat("other-", 8)})
+					require.NoError(t, err)
+				}
+			}}}
+			value, err := k.resolve(t.Context(), s)
+			require.NoError(t, err)
+			require.Equal(t, !isFirst, value == strings.Repeat("other-", 8))
+			require.Equal(t, isFirst, len(k.generated) == 1)
+		})
+	}
+}
+
 // heartbeat writes the row of another replica.
 func (p *sharedStore) heartbeat() {
 	require.NoError(p.t, p.store.Update(context.Background(), func(ctx context.Context, tx *ports.Tx) error {

@@ -10,7 +10,8 @@ import (
 )
 
 // HomeOf returns where the credentials of a session are, and whether placement has to
-// wait for it.
+// wait for it. The credentials stay with the state group in which the session was linked, also if the
+// home has another group by now.
 func HomeOf(ctx context.Context, tx *ports.Tx, session *domain.Session, t domain.Timing, now time.Time) (domain.Home, error) {
 	if !session.IsLinked() {
 		return domain.Home{}, nil
@@ -25,8 +26,8 @@ func HomeOf(ctx context.Context, tx *ports.Tx, session *domain.Session, t domain
 	home := domain.Home{
 		WorkerID: session.CredentialsWorkerID, Group: session.CredentialsGroup, Only: session.ShouldWaitForHome(worker, t, now),
 	}
-	if worker != nil {
-		home.Group = worker.StateGroup
+	if worker != nil && home.Group == "" {
+		home.Group = worker.StateGroup // the session was linked before the worker named its group
 	}
 	home.IsLeaving, err = isLeavingHome(ctx, tx, session)
 	return home, err
