@@ -80,6 +80,12 @@
 //   - A login by a later generation overwrites the credentials. It ends the older wipes of the
 //     group. Workers of other groups, or of none, have to wipe nevertheless.
 //
+// A process that listens at the endpoint of a worker, and has not registered yet, may use another disk.
+// A worker with a token of its own does not know the call token of its former process. It refuses a
+// wipe meant for that process, and the wipe stays due. Answers of other workers name neither a process
+// nor a disk. Such a process can confirm the wipe in the moment before it registers. Registration
+// makes no confirmed wipe due again.
+//
 // # Foreign sessions
 //
 // A session that a worker runs and that this store never gave to it is foreign there: another
