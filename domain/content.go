@@ -6,6 +6,7 @@ import (
 	"math"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -466,10 +467,18 @@ func urlProblem(value string) string {
 	switch {
 	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || !utf8.ValidString(value):
 		return "must be an http:// or https:// URL"
+	case !isPort(u.Port()):
+		return "must have a port from 1 to 65535, or none"
 	case len(value) > maxURL:
 		return fmt.Sprintf("must have at most %d bytes", maxURL)
 	}
 	return ""
+}
+
+// isPort reports whether the port of a URL is none or a number that a server can listen on.
+func isPort(text string) bool {
+	n, err := strconv.ParseUint(text, 10, 16)
+	return text == "" || err == nil && n > 0
 }
 
 // label returns a field's name for people: "messageId" becomes "Message id".

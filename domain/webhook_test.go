@@ -18,6 +18,7 @@ func TestCheckWebhookURL_URL_AcceptedByItsForm(t *testing.T) {
 	for _, bad := range []string{
 		"", "example.com", "ftp://example.com", "https://", "https://user@example.com", "https://user:secret@example.com", "javascript:alert(1)",
 		"https://example.com/" + strings.Repeat("a", 2048), "https://example.com/\xff", "https://exa mple.com",
+		"https://example.com:0", "https://example.com:65536", "https://example.com:99999/in", "https://example.com/a\r\nX-Injected: b",
 	} {
 		require.Equal(t, CodeValidation, CodeOf(CheckWebhookURL(bad)), "%q", bad)
 	}
