@@ -251,6 +251,7 @@ func (s *surface) document(version string) map[string]any {
 		panic(err) // the document is made of plain values
 	}
 	doc["info"].(map[string]any)["version"] = cmp.Or(version, "dev")
+	doc["webhooks"] = receivedWebhook()
 	schemas := at(doc, "components", "schemas")
 	requests := make(map[string]bool)
 	for _, r := range s.routes {
@@ -264,6 +265,7 @@ func (s *surface) document(version string) map[string]any {
 	}
 	used := make(map[string]bool)
 	collect(doc["paths"], schemas, used)
+	collect(doc["webhooks"], schemas, used)
 	collect(at(doc, "components", "responses"), schemas, used)
 	for name, schema := range schemas {
 		if !used[name] {
@@ -438,6 +440,7 @@ func downgrade(v any) any {
 func downgradeSchema(s map[string]any) {
 	if s["openapi"] == "3.1.0" {
 		s["openapi"] = "3.0.3"
+		delete(s, "webhooks") // 3.0 has no such section
 	}
 	if kinds, ok := s["type"].([]any); ok && len(kinds) == 2 {
 		s["type"], s["nullable"] = kinds[0], true

@@ -11,6 +11,8 @@ import (
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-wa/switchyard/domain"
 )
 
 // loaded is the document in one form.
@@ -100,6 +102,26 @@ func TestDocument_ExampleRequests_Succeed(t *testing.T) {
 		got, _ := ask(t, r.method, example(r), tokenFor(r), string(body))
 		assert.Less(t, got.Code, 300, "%s %s %s: %s", r.method, r.path, body, got.Body)
 	}
+}
+
+// What receivers of webhooks get is described: the headers, the event, and when it comes again.
+func TestDocument_Webhooks_AreDescribed(t *testing.T) {
+	doc := parsed(t)
+	op := at(doc, "webhooks", "event", "post")
+	var headers []string
+	for _, p := range op["parameters"].([]any) {
+		headers = append(headers, p.(map[string]any)["name"].(string))
+	}
+	assert.Equal(t, []string{"webhook-id", "webhook-timestamp", "webhook-signature"}, headers)
+	ref := at(op, "requestBody", "content", "application/json", "schema")["$ref"].(string)
+	assert.NotNil(t, at(doc, "components", "schemas", strings.TrimPrefix(ref, "#/components/schemas/"), "properties")["position"])
+	var waits []string
+	for _, wait := range domain.DefaultWebhookPolicy().Retry {
+		text := strings.NewReplacer("h0m0s", " h", "m0s", " min", "s", " s").Replace(wait.String())
+		waits = append(waits, text)
+	}
+	last := len(waits) - 1
+	assert.Contains(t, op["description"], "after "+strings.Join(waits[:last], ", ")+" and "+waits[last])
 }
 
 func TestDocument_EveryCode_HasAMessage(t *testing.T) {

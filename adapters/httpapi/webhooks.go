@@ -16,8 +16,8 @@ import (
 
 const (
 	webhooksDescription = "Events are posted as JSON, in the form of `GET /sessions/{id}/events`, and signed as the Standard Webhooks specification says: " +
-		"`webhook-id`, `webhook-timestamp`, `webhook-signature`. Any 2xx within 10 s is a delivery; otherwise they are tried again after 5 s, 30 s, 2 min, " +
-		"15 min and 1 h, unless the server is configured otherwise. Later events of a webhook wait until the one before is delivered or dead. The same event " +
+		"`webhook-id`, `webhook-timestamp`, `webhook-signature`. Any 2xx within 10 s is a delivery; otherwise they are tried again " + retrySchedule + ", " +
+		"unless the server is configured otherwise. The section `webhooks` of this document describes the requests. Later events of a webhook wait until the one before is delivered or dead. The same event " +
 		"may arrive twice, with the same `webhook-id`."
 	putWebhookDescription = "Changes what is given. A `secret` replaces the present one at once; an empty one has one generated. `isActive: true` switches a webhook on again; " +
 		"deliveries that waited go on."
