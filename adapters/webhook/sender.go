@@ -32,10 +32,9 @@ const (
 	maxHeader      = 16 << 10
 	maxShown       = 256 // bytes of a body that people see
 
-	maxConnsPerHost = 64
-	maxIdle         = 256
-	maxIdlePerHost  = 4
-	idleLife        = 30 * time.Second
+	maxIdle        = 256
+	maxIdlePerHost = 4
+	idleLife       = 30 * time.Second
 )
 
 // Config configures a [Sender]. The zero value works, and calls any address.
@@ -64,7 +63,7 @@ func New(c Config) *Sender {
 	}
 	t := &http.Transport{
 		DialContext: c.Dial, TLSHandshakeTimeout: dialTimeout, DisableCompression: true, ForceAttemptHTTP2: true,
-		MaxConnsPerHost: maxConnsPerHost, MaxIdleConns: maxIdle, MaxIdleConnsPerHost: maxIdlePerHost, IdleConnTimeout: idleLife,
+		MaxIdleConns: maxIdle, MaxIdleConnsPerHost: maxIdlePerHost, IdleConnTimeout: idleLife,
 		MaxResponseHeaderBytes: maxHeader,
 	}
 	if c.Transport != nil {

@@ -13,12 +13,14 @@ import (
 	"net/http/httptest"
 	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/switchyard-wa/switchyard/adapters/egress"
@@ -117,6 +119,36 @@ func TestPost_PausedWhileItConnects_SendsNothing(t *testing.T) {
 	require.NoError(t, s.Close())
 	server.Close() // waits for requests
 	require.Zero(t, calls.Load())
+}
+
+func TestPost_OthersHangAtTheHost_IsNotDelayed(t *testing.T) {
+	const hanging = 100
+	ended := make(chan struct{})
+	var entered sync.WaitGroup
+	entered.Add(hanging)
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/hang" {
+			entered.Done()
+			<-ended
+		}
+	}))
+	defer server.Close()
+	s := newSender(t, webhook.Config{})
+	var all sync.WaitGroup
+	defer all.Wait()
+	defer close(ended)
+	for range hanging {
+		all.Go(func() {
+			c := call(server.URL + "/hang")
+			c.Timeout = time.Minute
+			_, err := s.Post(context.WithoutCancel(t.Context()), c)
+			assert.NoError(t, err)
+		})
+	}
+	entered.Wait()
+	answer, err := s.Post(t.Context(), call(server.URL+"/other"))
+	require.NoError(t, err)
+	require.Equal(t, http.StatusOK, answer.Code)
 }
 
 func TestPost_HugeResponse_IsReadToItsBound(t *testing.T) {

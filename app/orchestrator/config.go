@@ -41,7 +41,8 @@ type Config struct {
 	WebhookURLs ports.URLPolicy
 	// WebhookPolicy says when deliveries are tried again. Zero fields: domain.DefaultWebhookPolicy.
 	WebhookPolicy domain.WebhookPolicy
-	// WebhookParallel bounds the attempts to deliver at once, of which 8 are for one user. 0: 256.
+	// WebhookParallel bounds the attempts to deliver at once. Half of them are for webhooks whose latest
+	// attempt failed. In each half 8 are for one user. 0: 256.
 	WebhookParallel int
 	// Mailer tells owners that a webhook was switched off. Nil: nobody is told.
 	Mailer ports.Mailer

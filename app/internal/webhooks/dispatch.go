@@ -53,7 +53,7 @@ func (w *Webhooks) Dispatch(ctx context.Context, work *workqueue.Batch) (time.Ti
 			w.lookAgain(now.Add(pollEvery))
 			continue
 		}
-		task := workqueue.Task{Key: h.ID, Worker: h.UserID} // the queue bounds the tasks of each user, too
+		task := taskOf(h)
 		run := w.run
 		if !h.Active {
 			run = w.rest
@@ -63,6 +63,14 @@ func (w *Webhooks) Dispatch(ctx context.Context, work *workqueue.Batch) (time.Ti
 		}
 	}
 	return w.nextDue, nil
+}
+
+// taskOf returns the task of a webhook. The queue bounds the tasks of each pool, and in it those of each user.
+func taskOf(h *domain.Webhook) workqueue.Task {
+	if h.Failures > 0 {
+		return workqueue.Task{Key: h.ID, Worker: h.UserID + "/failing", Pool: workqueue.FailingWebhooks}
+	}
+	return workqueue.Task{Key: h.ID, Worker: h.UserID, Pool: workqueue.Webhooks}
 }
 
 // lookAgain makes Dispatch look at a time, or earlier.

@@ -15,8 +15,10 @@
 //   - In order: a delivery is tried when all deliveries of earlier events of its webhook have ended. A
 //     delivery that waits for its next attempt therefore holds up the later ones, for up to 1 h 20 min.
 //   - Webhooks are independent. Each has at most one attempt under way. One that hangs delays itself alone.
-//   - Bounded: as many attempts at once as Parts.Parallel says, and 8 of them for one user. A body exists
-//     during its attempt only: it is rendered from the event's row in the log.
+//     Many that hang delay one another: those whose latest attempt failed share half of the attempts at
+//     once, and the other half is for the rest.
+//   - Bounded: as many attempts at once as Parts.Parallel says, and in each half 8 of them for one user. A
+//     body exists during its attempt only: it is rendered from the event's row in the log.
 //   - Secrets are sealed, and bound to the id of their webhook. A secret is shown by the call that sets it
 //     and never again.
 //

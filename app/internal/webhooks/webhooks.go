@@ -37,7 +37,7 @@ type Parts struct {
 	Policy  domain.WebhookPolicy
 	// Retention is how long deliveries that have ended are kept. Events are kept for the same time.
 	Retention time.Duration
-	Parallel  int    // attempts at once
+	Parallel  int    // attempts at once; half of them for webhooks whose latest attempt failed
 	Wake      func() // asks for another pass of the loop
 	Announce  func() // tells other replicas that deliveries were written
 }
@@ -72,7 +72,7 @@ func New(p Parts) *Webhooks {
 	if w.isAvailable() { // the log keeps what a reader has not read
 		w.reader = p.Log.NewReader("webhooks")
 	}
-	w.queue = workqueue.New(p.Parallel, w.Now, w.Spawn)
+	w.queue = workqueue.New((p.Parallel+1)/2, w.Now, w.Spawn) // of each pool
 	w.Wake()
 	return w
 }

@@ -22,10 +22,16 @@ const (
 	pools
 )
 
+// The pools of a queue of webhooks.
+const (
+	Webhooks        = Sessions
+	FailingWebhooks = Probes // their latest attempt failed
+)
+
 // Task describes a piece of background work.
 type Task struct {
 	Key    string // one task runs per key
-	Worker string // the worker that the task calls; empty: none
+	Worker string // the worker that the task calls, or whatever else bounds it; empty: none
 	Pool   Pool
 }
 
