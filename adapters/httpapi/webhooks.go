@@ -19,8 +19,8 @@ const (
 		"`webhook-id`, `webhook-timestamp`, `webhook-signature`. Any 2xx within 10 s is a delivery; otherwise they are tried again " + retrySchedule + ", " +
 		"unless the server is configured otherwise. The section `webhooks` of this document describes the requests. Later events of a webhook wait until the one before is delivered or dead. The same event " +
 		"may arrive twice, with the same `webhook-id`."
-	putWebhookDescription = "Changes what is given. A `secret` replaces the present one at once; an empty one has one generated. `isActive: true` switches a webhook on again; " +
-		"deliveries that waited go on."
+	putWebhookDescription = "Changes what is given. A `secret` replaces the present one at once; an empty one has one generated. `isActive: true` switches a webhook on again. " +
+		"Deliveries that waited go on at once after that, and after a change of the `url`."
 	redeliveryDescription = "Deliveries keep their id. Fails with INVALID_STATE while the webhook is switched off. An event that is no longer kept cannot be delivered."
 )
 

@@ -362,6 +362,99 @@ func TestWebhook_Test_SendsAPingNow(t *testing.T) {
 	require.Zero(t, h.webhook(hook.ID).Failures)
 }
 
+func TestWebhook_URLOrStateChanged_GoesOnAtOnce(t *testing.T) {
+	for name, mend := range map[string]func(h *hooked, id string) string{
+		"another URL": func(h *hooked, id string) string {
+			url := hookURL + "/mended"
+			_, err := h.Orchestrator.Webhooks.Update(t.Context(), h.session.UserID, h.session.ID, id, service.WebhookChange{URL: &url})
+			require.NoError(t, err)
+			return url
+		},
+		"off and on": func(h *hooked, id string) string {
+			h.set(id, false)
+			h.set(id, true)
+			return hookURL
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHooked(t, apptest.Options{})
+			hook := h.hook(hookURL, "message.sent")
+			h.Receiver.Answer(fails)
+			h.send("a", "b")
+			h.Advance(25 * time.Minute) // the next attempt is in an hour
+			h.Receiver.Answer(nil)
+			h.Advance(time.Minute)
+			require.Empty(t, h.Receiver.Accepted())
+			url := mend(h, hook.ID)
+			h.Advance(time.Second)
+			require.Equal(t, []string{"a", "b"}, h.accepted(url))
+		})
+	}
+}
+
+// The owner changes the webhook while an attempt is under way.
+func TestWebhook_ChangedDuringAnAttempt_ChangeCounts(t *testing.T) {
+	off, url := false, hookURL+"/other"
+	update := func(ctx context.Context, h *hooked, id string, c service.WebhookChange) error {
+		return second(h.Orchestrator.Webhooks.Update(ctx, h.session.UserID, h.session.ID, id, c))
+	}
+	remove := func(ctx context.Context, h *hooked, id string) error {
+		return h.Orchestrator.Webhooks.Delete(ctx, h.session.UserID, h.session.ID, id)
+	}
+	for name, c := range map[string]struct {
+		change func(ctx context.Context, h *hooked, id string) error
+		status int      // of the attempt
+		want   []string // texts that are accepted at last
+	}{
+		"deleted, and accepted": {remove, 200, []string{"a"}},
+		"deleted, and refused":  {remove, 500, nil},
+		"session deleted": {func(ctx context.Context, h *hooked, _ string) error {
+			return h.Orchestrator.Sessions.Delete(ctx, h.session.UserID, h.session.ID)
+		}, 200, []string{"a"}},
+		"switched off": {func(ctx context.Context, h *hooked, id string) error {
+			return update(ctx, h, id, service.WebhookChange{Active: &off})
+		}, 410, nil},
+		"another URL": {func(ctx context.Context, h *hooked, id string) error {
+			return update(ctx, h, id, service.WebhookChange{URL: &url})
+		}, 500, []string{"a", "b"}},
+		"secret rotated": {func(ctx context.Context, h *hooked, id string) error {
+			return second(h.Orchestrator.Webhooks.RotateSecret(ctx, h.session.UserID, h.session.ID, id, time.Hour))
+		}, 200, []string{"a", "b"}},
+		"redelivered": {func(ctx context.Context, h *hooked, id string) error {
+			first := h.deliveries(id, domain.DeliveryPending)[1]
+			return second(h.Orchestrator.Webhooks.Redeliver(ctx, h.session.UserID, h.session.ID, id, first.ID))
+		}, 200, []string{"a", "a", "b"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHooked(t, apptest.Options{})
+			hook := h.hook(hookURL, "message.sent")
+			h.Receiver.Answer(fails)
+			h.send("a", "b")
+			h.Advance(2 * time.Second)
+			require.Len(t, h.Receiver.Attempts(), 1)
+			isChanged := false
+			h.Receiver.Answer(func(apptest.DeliveryAttempt) (int, error) {
+				if isChanged {
+					return 200, nil
+				}
+				isChanged = true
+				require.NoError(t, c.change(t.Context(), h, hook.ID))
+				return c.status, nil
+			})
+			h.Advance(time.Hour)
+			var texts []string
+			for _, a := range h.Receiver.Accepted() {
+				texts = append(texts, a.Event.Message.Content)
+			}
+			require.True(t, isChanged)
+			require.Equal(t, c.want, texts)
+			if name == "switched off" {
+				require.Empty(t, h.webhook(hook.ID).OffReason, "its owner did it")
+			}
+		})
+	}
+}
+
 func TestWebhook_RedeliverSince_DeliversInOrderOnceMore(t *testing.T) {
 	h := newHooked(t, apptest.Options{})
 	h.hook(hookURL, "message.sent")

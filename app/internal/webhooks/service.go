@@ -230,9 +230,16 @@ func (w *Webhooks) change(
 		if err != nil {
 			return err
 		}
-		secret, err := w.apply(h, change, w.Now())
+		now := w.Now()
+		former := *h
+		secret, err := w.apply(h, change, now)
 		if err != nil {
 			return err
+		}
+		if h.Active && (h.URL != former.URL || !former.Active) {
+			if err := hurry(ctx, tx, h, now); err != nil {
+				return err
+			}
 		}
 		if err := tx.Webhooks.Put(ctx, h); err != nil {
 			return err
@@ -251,6 +258,20 @@ func (w *Webhooks) change(
 		w.wakeDispatch()
 	}
 	return v, apperr.Public(err)
+}
+
+// hurry makes the first pending delivery of a webhook due. It has waited for a receiver that is mended now.
+func hurry(ctx context.Context, tx *ports.Tx, h *domain.Webhook, now time.Time) error {
+	h.Wake(now)
+	d, err := tx.Deliveries.NextPending(ctx, h.ID)
+	if errors.Is(err, ports.ErrNotFound) {
+		return nil
+	}
+	if err != nil || !d.NextAt.After(now) {
+		return err
+	}
+	d.NextAt = now
+	return tx.Deliveries.Put(ctx, d)
 }
 
 // wakeDispatch lets a webhook run that a call has made due.
